@@ -133,6 +133,15 @@ impl TagsJob {
         !self.collector.is_full()
     }
 
+    /// The names so far, each in a message of its own.
+    pub fn so_far(&self) -> impl Iterator<Item = TagScopeMessage> {
+        let message = |(scope, tag): (TagScope, &str)| TagScopeMessage {
+            name: scope.text().to_owned(),
+            tags: vec![tag.to_owned()],
+        };
+        self.collector.names().map(message)
+    }
+
     /// The answer.
     pub fn finish(self, inspected_bytes: u64) -> TagsResponse {
         let truncated = self.collector.is_full();
@@ -215,16 +224,21 @@ impl TagValuesJob {
         !self.collector.is_full()
     }
 
+    /// The values so far.
+    pub fn so_far(&self) -> impl Iterator<Item = TagValueMessage> {
+        self.collector.values().cloned().map(value_message)
+    }
+
     /// The answer.
     pub fn finish(self, inspected_bytes: u64) -> TagValuesResponse {
         let truncated = self.collector.is_full();
-        let value = |value: TagValue| TagValueMessage {
-            r#type: value.value_type.text().to_owned(),
-            value: value.text,
-        };
-        let values = self.collector.finish().into_iter().map(value).collect();
+        let values = self.collector.finish().into_iter().map(value_message).collect();
         TagValuesResponse { values, truncated, inspected_bytes, partial: false }
     }
+}
+
+fn value_message(value: TagValue) -> TagValueMessage {
+    TagValueMessage { r#type: value.value_type.text().to_owned(), value: value.text }
 }
 
 fn filter(

@@ -25,13 +25,23 @@ pub struct SearchCombiner {
     spans: usize,
     /// Ids of traces that are new or changed since [`Self::take_changes`]; `None` if nobody will ask.
     changed: Option<HashSet<String>>,
+    previews: Previews,
+}
+
+/// Traces that are shown before the answer that they are in.
+#[derive(Debug, Default)]
+struct Previews {
+    waiting: Vec<TraceSearchMetadata>,
+    /// Of all there were.
+    ids: HashSet<String>,
 }
 
 impl SearchCombiner {
     /// For the `limit` newest of the traces that are added; 0: all.
     pub fn new(limit: u32) -> Self {
         let limit = limit as usize;
-        Self { limit, traces: HashMap::new(), pads_ids: false, spans: 0, changed: None }
+        let (traces, previews) = (HashMap::new(), Previews::default());
+        Self { limit, traces, pads_ids: false, spans: 0, changed: None, previews }
     }
 
     /// Shows trace ids with 32 digits, and not without their leading zeros.
@@ -98,6 +108,18 @@ impl SearchCombiner {
         }
     }
 
+    /// Takes traces that a source has found and will answer with, for the next [`Self::take_changes`]: as many as the limit. They
+    /// count for nothing else, so that the answer is the same without them.
+    pub fn preview(&mut self, traces: Vec<TraceSearchMetadata>) {
+        for trace in traces {
+            let has_room = self.limit == 0 || self.previews.ids.len() < self.limit;
+            let is_new = !self.traces.contains_key(&trace.trace_id);
+            if has_room && is_new && self.previews.ids.insert(trace.trace_id.clone()) {
+                self.previews.waiting.push(trace);
+            }
+        }
+    }
+
     /// The traces that are new or changed since the last call, as an answer shows them, newest first.
     ///
     /// Only those that start after `after` (unix nanoseconds) and would be in the answer as it is now; others are left
@@ -106,13 +128,19 @@ impl SearchCombiner {
         let oldest = self.oldest_kept_start().unwrap_or(0);
         let Some(changed) = &mut self.changed else { return Vec::new() };
         let traces = &self.traces;
+        let (pads_ids, spans) = (self.pads_ids, self.spans);
         let mut taken = Vec::new();
+        if after == 0 {
+            let previews = self.previews.waiting.drain(..);
+            let previews = previews.filter(|trace| !traces.contains_key(&trace.trace_id));
+            taken.extend(previews.map(|trace| shown(trace, pads_ids, spans)));
+        }
         changed.retain(|id| {
             let Some(trace) = traces.get(id) else { return false };
             let start = trace.start_time_unix_nano;
             let is_shown = start >= oldest && (after == 0 || start > after);
             if is_shown {
-                taken.push(shown(trace.clone(), self.pads_ids, self.spans));
+                taken.push(shown(trace.clone(), pads_ids, spans));
             }
             !is_shown
         });
@@ -285,158 +313,4 @@ fn value_message(value: AttributeValue) -> AnyValue {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use tactus_model::{SpanId, TraceId};
-
-    fn trace(id: &str, start: u64) -> TraceSearchMetadata {
-        TraceSearchMetadata {
-            trace_id: id.to_owned(),
-            start_time_unix_nano: start,
-            ..TraceSearchMetadata::default()
-        }
-    }
-
-    fn string_attribute(key: &str, value: &str) -> KeyValue {
-        let value = AnyValue { value: Some(Value::StringValue(value.to_owned().into())) };
-        KeyValue { key: key.to_owned().into(), value: Some(value) }
-    }
-
-    fn set(matched: u32, group: Option<&str>, count: &str) -> SpanSet {
-        let mut attributes = vec![string_attribute("count()", count)];
-        attributes.extend(group.map(|group| string_attribute("by(name)", group)));
-        let spans = vec![Span { span_id: format!("{matched:016}"), ..Span::default() }];
-        SpanSet { matched, attributes, spans }
-    }
-
-    #[test]
-    fn newest_traces_come_first_and_ties_by_id() {
-        let mut combiner = SearchCombiner::new(3);
-        combiner.add(vec![trace("a", 5), trace("10", 7), trace("b", 7)]);
-        assert!(combiner.is_full());
-        combiner.add(vec![trace("d", 6)]);
-        assert_eq!(combiner.oldest_kept_start(), Some(6));
-        let answer = combiner.finish(SearchMetrics::default());
-        let ids: Vec<_> = answer.traces.iter().map(|trace| trace.trace_id.as_str()).collect();
-        assert_eq!(ids, ["b", "10", "d"]);
-        assert_eq!(answer.traces[0].root_service_name, ROOT_NOT_RECEIVED);
-    }
-
-    #[test]
-    fn parts_of_a_trace_are_merged() {
-        let stats = |span_count, error_count| ServiceStats { span_count, error_count };
-        let mut one = trace("a", 0);
-        one.duration_ms = 5;
-        one.service_stats = [("x".to_owned(), stats(3, 0))].into();
-        one.span_sets = vec![set(2, Some("g"), "2"), set(1, None, "1")];
-        let mut two = trace("a", 9);
-        two.root_service_name = "root".into();
-        two.root_trace_name = "get".into();
-        two.duration_ms = 4;
-        two.service_stats = [("x".to_owned(), stats(2, 1)), ("y".to_owned(), stats(1, 0))].into();
-        two.span_sets = vec![set(3, Some("g"), "3"), set(1, Some("h"), "1"), set(1, None, "9")];
-        let mut combiner = SearchCombiner::new(20);
-        combiner.add(vec![one]);
-        combiner.add(vec![two]);
-        let answer = combiner.finish(SearchMetrics::default());
-        let [merged] = &answer.traces[..] else { panic!("{answer:?}") };
-        assert_eq!((merged.start_time_unix_nano, merged.duration_ms), (9, 5));
-        assert_eq!((&*merged.root_service_name, &*merged.root_trace_name), ("root", "get"));
-        assert_eq!(merged.service_stats["x"], stats(3, 1));
-        assert_eq!(merged.service_stats["y"], stats(1, 0));
-        assert_eq!(
-            merged.span_sets,
-            [set(3, Some("g"), "3"), set(1, None, "1"), set(1, Some("h"), "1")]
-        );
-        assert_eq!(merged.span_set.as_ref(), merged.span_sets.first());
-    }
-
-    #[test]
-    fn spans_of_all_sources_are_shown_where_each_lists_all_that_matched() {
-        let span = |id: &str| Span { span_id: id.to_owned(), ..Span::default() };
-        let set = |matched, ids: &[&str]| SpanSet {
-            matched,
-            spans: ids.iter().map(|id| span(id)).collect(),
-            ..SpanSet::default()
-        };
-        let answer = |shown, sets: &[SpanSet]| {
-            let mut combiner = SearchCombiner::new(20).shows_spans(shown);
-            for set in sets {
-                let mut part = trace("a", 1);
-                part.span_sets = vec![set.clone()];
-                combiner.add(vec![part]);
-            }
-            let mut answer = combiner.finish(SearchMetrics::default());
-            answer.traces.remove(0).span_sets.remove(0)
-        };
-        let parts = [set(2, &["1", "2"]), set(2, &["2", "3"])];
-        assert_eq!(answer(0, &parts), set(3, &["1", "2", "3"]));
-        assert_eq!(answer(2, &parts), set(3, &["1", "2"]));
-        let cut = [set(2, &["1", "2"]), set(9, &["2", "3"])];
-        assert_eq!(answer(0, &cut), cut[1]);
-        // Client and server of a call may share an id, and a span may differ in its name only.
-        let mut others = [set(1, &["1"]), set(1, &["1"]), set(1, &["1"])];
-        others[1].spans[0].start_time_unix_nano = 5;
-        others[2].spans[0].name = "other".to_owned();
-        assert_eq!(answer(0, &others).matched, 3);
-    }
-
-    #[test]
-    fn old_traces_are_dropped_when_there_are_far_too_many() {
-        let mut combiner = SearchCombiner::new(2);
-        combiner.add((1..2_000).map(|start| trace(&start.to_string(), start)).collect());
-        assert_eq!(combiner.len(), 2);
-        assert_eq!(combiner.oldest_kept_start(), Some(1_998));
-    }
-
-    #[test]
-    fn changes_are_told_once() {
-        let mut combiner = SearchCombiner::new(3).watches_changes().pads_ids(true);
-        let ids = |traces: &[TraceSearchMetadata]| -> Vec<String> {
-            traces.iter().map(|trace| trace.trace_id.trim_start_matches('0').to_owned()).collect()
-        };
-        combiner.add(vec![trace("a", 5), trace("b", 7)]);
-        let first = combiner.take_changes(0);
-        assert_eq!(ids(&first), ["b", "a"]);
-        assert_eq!(first[0].trace_id.len(), 32);
-        assert_eq!(first[0].root_service_name, ROOT_NOT_RECEIVED);
-        combiner.add(vec![trace("a", 5), trace("b", 6)]);
-        assert_eq!(ids(&combiner.take_changes(0)), ["b"]);
-        // What is not newer than the bound waits for a later call.
-        combiner.add(vec![trace("c", 20), trace("d", 10)]);
-        assert_eq!(ids(&combiner.take_changes(10)), ["c"]);
-        // With `c`, `d` and `b` the answer is full: `e` is not in it, and `d` is.
-        combiner.add(vec![trace("e", 1)]);
-        assert_eq!(ids(&combiner.take_changes(0)), ["d"]);
-        assert_eq!(ids(&combiner.finish(SearchMetrics::default()).traces), ["c", "d", "b"]);
-    }
-
-    #[test]
-    fn match_becomes_a_message() {
-        let span = eval::SpanMatch {
-            span_id: SpanId::from_slice(&[1]),
-            name: None,
-            start_unix_nanos: 7,
-            duration_nanos: 8,
-            attributes: vec![("x".into(), AttributeValue::Array(vec![AttributeValue::Int(1)]))],
-        };
-        let attributes = vec![("count()".to_owned(), AttributeValue::Float(1.5))];
-        let message = to_message(TraceMatch {
-            trace_id: TraceId::from_slice(&[0xff]),
-            root_service_name: "s".into(),
-            root_trace_name: String::new(),
-            start_unix_nanos: 5,
-            duration_nanos: 2_999_999,
-            service_stats: [("s".to_owned(), eval::ServiceStats { spans: 2, errors: 1 })].into(),
-            span_sets: vec![eval::SpanSet { matched: 4, attributes, spans: vec![span] }],
-        });
-        assert_eq!((&*message.trace_id, message.duration_ms), ("ff", 2));
-        assert_eq!(message.service_stats["s"], ServiceStats { span_count: 2, error_count: 1 });
-        let set = &message.span_sets[0];
-        assert_eq!((set.matched, &*set.spans[0].span_id), (4, "0000000000000001"));
-        assert!(matches!(
-            &set.spans[0].attributes[0].value,
-            Some(AnyValue { value: Some(Value::ArrayValue(array)) }) if array.values.len() == 1
-        ));
-    }
-}
+mod tests;

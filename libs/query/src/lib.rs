@@ -34,6 +34,7 @@ mod results;
 mod search;
 mod service_graph;
 mod settings;
+mod so_far;
 mod streaming;
 mod tags;
 mod tail_sampling;

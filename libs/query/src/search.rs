@@ -3,7 +3,6 @@
 use std::cmp::Reverse;
 use std::ops::ControlFlow;
 use std::pin::pin;
-use std::time::Duration;
 
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tactus_api::explain::{ExplainedWindow, Explanation, Plan};
@@ -11,10 +10,11 @@ use tactus_api::request::{SearchKind, SearchQuery, TagConditions};
 use tactus_api::search::SearchCombiner;
 use tactus_api::{Error, Result, Window};
 use tactus_model::TenantId;
+use tactus_proto::tactus::v1::ingester_server::Ingester;
 use tactus_proto::tactus::v1::{
-    BlockPart, SearchBlockRequest, SearchRequest, SearchResponse as JobAnswer,
+    BlockPart, SearchBlockRequest, SearchRequest, SearchResponse as JobAnswer, SoFar,
 };
-use tactus_proto::tempopb::SearchResponse;
+use tactus_proto::tempopb::{SearchResponse, TraceSearchMetadata};
 use tactus_traceql::eval::CompiledQuery;
 use tactus_work::Held;
 use tokio::time::sleep;
@@ -22,18 +22,18 @@ use tonic::Request;
 
 use crate::blocks::{KnownBlocks, QueryBlock};
 use crate::frontend::Frontend;
-use crate::jobs::{Jobs, Outcome, Running, call};
+use crate::jobs::{Call, Jobs, Outcome, Running, call};
 use crate::metrics::SEARCH;
 use crate::offload::hold;
 use crate::query_log::Asked;
+use crate::so_far::{HEAD_START, Looks, TELL_EVERY};
 use crate::streaming::SearchProgress;
 use crate::work::{Cost, Work};
 
-/// Recent data that is found so soon is waited for: mostly it is all that is wanted, and no block need be read.
-const HEAD_START: Duration = Duration::from_millis(100);
-
-/// Time without an answer after which a stream shows what it held back.
-const TELL_EVERY: Duration = Duration::from_millis(50);
+/// How ingesters are asked.
+const SEARCH_RECENT: Call<dyn Ingester, SearchRequest, JobAnswer> = |ingester, search| {
+    Box::pin(async move { Ok(ingester.search(Request::new(search)).await?.into_inner()) })
+};
 
 /// A message with short texts takes about so many times the bytes that it has when it is sent.
 const MESSAGE_TIMES: usize = 4;
@@ -170,7 +170,8 @@ impl Frontend {
         };
         let mut jobs = Jobs::new(self.jobs_in_flight(self.settings.search.concurrent_jobs), run);
         state.work.metrics.total_jobs += searches.len() as u32;
-        let mut recent = self.search_recent(searches, known);
+        let mut recent = self.search_recent(searches, known, state.shows_as_found());
+        let mut looks = self.looks(searches, state.shows_as_found());
         let mut head_start = pin!(sleep(HEAD_START));
         let mut reads_known = false;
         loop {
@@ -188,6 +189,10 @@ impl Frontend {
                         pending.add(new.iter().map(|job| job.block_end));
                     }
                     jobs.add(new);
+                    continue;
+                }
+                found = looks.next(), if is_recent_left => {
+                    state.show(found.traces).await?;
                     continue;
                 }
                 () = sleep(TELL_EVERY), if is_recent_left || !jobs.is_idle() => {
@@ -218,21 +223,29 @@ impl Frontend {
         }
     }
 
-    /// Has ingesters search what is in none of the known blocks.
+    /// Has ingesters search what is in none of the known blocks. `is_shown`: as they find it.
     fn search_recent(
         &self,
         searches: &[SearchRequest],
         known: &[KnownBlocks],
+        is_shown: bool,
     ) -> FuturesUnordered<Running<JobAnswer>> {
+        let so_far = if is_shown { SoFar::Kept } else { SoFar::NotKept };
         let ask = |(search, known): (&SearchRequest, &KnownBlocks)| {
-            let search = SearchRequest { stored_block_ids: known.ids(), ..search.clone() };
-            call(&self.ingester, search, |ingester, search| {
-                Box::pin(
-                    async move { Ok(ingester.search(Request::new(search)).await?.into_inner()) },
-                )
-            })
+            let stored_block_ids = known.ids();
+            let search =
+                SearchRequest { stored_block_ids, so_far: so_far.into(), ..search.clone() };
+            call(&self.ingester, search, SEARCH_RECENT)
         };
         searches.iter().zip(known).map(ask).collect()
+    }
+
+    /// Asks ingesters what they have found, if it `is_shown`.
+    fn looks(&self, searches: &[SearchRequest], is_shown: bool) -> Looks<SearchRequest, JobAnswer> {
+        let so_far = SoFar::Asked.into();
+        let look = |search: &SearchRequest| SearchRequest { so_far, ..search.clone() };
+        let searches = searches.iter().filter(|_| is_shown).map(look).collect();
+        Looks::new(&self.ingester, searches, SEARCH_RECENT)
     }
 
     /// The jobs on these blocks of each search, the newest first. `is_awaited`: nothing was found yet and somebody waits for
@@ -316,6 +329,31 @@ impl State {
         self.combiner.oldest_kept_start().is_none_or(|oldest| oldest <= job.block_end)
     }
 
+    /// True for a stream that shows traces however many newer ones may be found.
+    fn shows_as_found(&self) -> bool {
+        self.progress.is_some() && !self.most_recent
+    }
+
+    /// Shows traces that ingesters will answer with.
+    async fn show(&mut self, traces: Vec<TraceSearchMetadata>) -> Result<()> {
+        if traces.is_empty() {
+            return Ok(());
+        }
+        self.hold(&traces).await?;
+        self.combiner.preview(traces);
+        if let Some(progress) = &mut self.progress {
+            progress.has_news();
+        }
+        self.tell();
+        Ok(())
+    }
+
+    async fn hold(&mut self, traces: &[TraceSearchMetadata]) -> Result<()> {
+        let bytes: usize = traces.iter().map(prost::Message::encoded_len).sum();
+        self.held_bytes += bytes * MESSAGE_TIMES;
+        hold(&mut self.held, self.held_bytes).await
+    }
+
     fn tell(&mut self) {
         if let Some(progress) = &mut self.progress {
             progress.tell(&mut self.combiner, self.work.so_far(), self.most_recent);
@@ -328,9 +366,7 @@ impl State {
             Outcome::Answer(answer) => {
                 self.work.add(answer.metrics.as_ref(), answer.explanations);
                 self.work.partial |= answer.partial;
-                let bytes: usize = answer.traces.iter().map(prost::Message::encoded_len).sum();
-                self.held_bytes += bytes * MESSAGE_TIMES;
-                hold(&mut self.held, self.held_bytes).await?;
+                self.hold(&answer.traces).await?;
                 self.combiner.add(answer.traces);
             }
         }

@@ -1,16 +1,14 @@
 //! Tag names and values over recent data and blocks.
 
-use std::ops::ControlFlow;
+mod collect;
 
-use bytes::Bytes;
 use tactus_api::job::{JobError, TagValuesJob, TagsJob};
 use tactus_api::request::{RequestedTag, TagValuesQuery, TagsQuery, check_query_bytes};
 use tactus_api::{Error, RequestedRange, Result, Window};
 use tactus_model::{SpanBatch, TenantId};
-use tactus_proto::tactus::v1::ingester_server::Ingester;
 use tactus_proto::tactus::v1::{
-    BlockPart, TagValuesInBlockRequest, TagValuesRequest, TagValuesResponse, TagsInBlockRequest,
-    TagsRequest, TagsResponse,
+    TagValuesInBlockRequest, TagValuesRequest, TagValuesResponse, TagsInBlockRequest, TagsRequest,
+    TagsResponse,
 };
 use tactus_proto::tempopb::MetadataMetrics;
 use tactus_traceql::eval::{
@@ -18,13 +16,13 @@ use tactus_traceql::eval::{
 };
 use tonic::Request;
 
-use crate::blocks::KnownBlocks;
 use crate::frontend::Frontend;
-use crate::jobs::{Call, Outcome, Running, run_jobs};
 use crate::metrics::METADATA;
 use crate::query_log::Asked;
 use crate::settings::QueryLimits;
-use crate::work::{Work, metadata};
+use crate::work::metadata;
+pub(crate) use collect::Observer;
+use collect::{Calls, State};
 
 /// Tag names.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -46,26 +44,6 @@ pub struct TagValuesAnswer {
     pub metrics: MetadataMetrics,
     /// Something could not be read: there may be more values.
     pub partial: bool,
-}
-
-/// How the services are asked for one kind of answer.
-struct Calls<R, T> {
-    tenant: fn(&R) -> &str,
-    /// The request for an ingester, which is told of these blocks.
-    told: fn(&R, Bytes) -> R,
-    recent: Call<dyn Ingester, R, T>,
-    in_block: fn(&Frontend, R, BlockPart) -> Running<T>,
-}
-
-/// Told of what was collected, after each answer to a job.
-pub(crate) type Observer<C> = Box<dyn FnMut(&C, MetadataMetrics) + Send>;
-
-/// What is found so far.
-struct State<C> {
-    collector: C,
-    work: Work,
-    /// Told of what is collected, if the answer is a stream.
-    observer: Option<Observer<C>>,
 }
 
 impl Frontend {
@@ -130,14 +108,16 @@ impl Frontend {
                 end: window.end_seconds(),
                 query: query.query.clone(),
                 max_bytes: limits.max_bytes_per_tag_values_query,
-                stored_block_ids: Bytes::new(),
+                ..TagsRequest::default()
             })
             .collect();
-        let collector = TagCollector::new(TagLimits {
-            max_bytes: limits.max_bytes_per_tag_values_query as usize,
-            max_count: query.limit as usize,
-            max_stale: query.max_stale as usize,
-        });
+        let collector = || {
+            TagCollector::new(TagLimits {
+                max_bytes: limits.max_bytes_per_tag_values_query as usize,
+                max_count: query.limit as usize,
+                max_stale: query.max_stale as usize,
+            })
+        };
         let mut state = State::new(collector, &limits, observer);
         // Refuses what the services would refuse.
         let groups = limits.max_condition_groups_per_tag_query;
@@ -179,7 +159,11 @@ impl Frontend {
     ) -> Result<()> {
         let calls = Calls::<TagsRequest, TagsResponse> {
             tenant: |request| &request.tenant,
-            told: |request, stored_block_ids| TagsRequest { stored_block_ids, ..request.clone() },
+            told: |request, stored_block_ids, so_far| TagsRequest {
+                stored_block_ids,
+                so_far: so_far.into(),
+                ..request.clone()
+            },
             recent: |ingester, request| {
                 Box::pin(
                     async move { Ok(ingester.tags(Request::new(request)).await?.into_inner()) },
@@ -189,7 +173,7 @@ impl Frontend {
                 frontend.run_on_block(TagsInBlockRequest { tags: Some(tags), part: Some(part) })
             },
         };
-        self.collect(requests, bounds, state, calls, State::take_tags).await
+        self.collect(requests, bounds, state, calls, add_tags).await
     }
 
     async fn run_tag_values(
@@ -222,13 +206,15 @@ impl Frontend {
             // Values that differ in type only are one value without it, so that a job cannot tell when it has enough.
             max_values: if typed { query.limit } else { 0 },
             more_tags: names.collect(),
-            stored_block_ids: Bytes::new(),
+            ..TagValuesRequest::default()
         };
-        let collector = ValueCollector::new(TagLimits {
-            max_bytes: limits.max_bytes_per_tag_values_query as usize,
-            max_count: query.limit as usize,
-            max_stale: query.max_stale as usize,
-        });
+        let collector = || {
+            ValueCollector::new(TagLimits {
+                max_bytes: limits.max_bytes_per_tag_values_query as usize,
+                max_count: query.limit as usize,
+                max_stale: query.max_stale as usize,
+            })
+        };
         let mut state = State::new(collector, &limits, observer);
         let groups = limits.max_condition_groups_per_tag_query;
         let first = template.clone();
@@ -237,7 +223,7 @@ impl Frontend {
         if job.reads_nothing() {
             // The filter says what the value is.
             job.visit(&SpanBatch::default());
-            let _ = state.take_values(job.finish(0), typed);
+            add_values(&mut state.collector, job.finish(0), typed);
         } else {
             let requests: Vec<_> = tenants
                 .iter()
@@ -262,8 +248,9 @@ impl Frontend {
     ) -> Result<()> {
         let calls = Calls::<TagValuesRequest, TagValuesResponse> {
             tenant: |request| &request.tenant,
-            told: |request, stored_block_ids| TagValuesRequest {
+            told: |request, stored_block_ids, so_far| TagValuesRequest {
                 stored_block_ids,
+                so_far: so_far.into(),
                 ..request.clone()
             },
             recent: |ingester, request| {
@@ -276,66 +263,12 @@ impl Frontend {
                 frontend.run_on_block(TagValuesInBlockRequest { values, part })
             },
         };
-        let take = |state: &mut State<ValueCollector>, answer| state.take_values(answer, typed);
-        self.collect(requests, bounds, state, calls, take).await
-    }
-
-    /// Asks the ingesters for what is in no block that is known, then the blocks, until the answer is full.
-    async fn collect<R, T, C>(
-        &self,
-        requests: &[R],
-        (window, limits): (&Window, &QueryLimits),
-        state: &mut State<C>,
-        calls: Calls<R, T>,
-        take: impl Fn(&mut State<C>, T) -> ControlFlow<()>,
-    ) -> Result<()>
-    where
-        R: Clone + Send + Sync + 'static,
-        T: Send + 'static,
-    {
-        let take = |state: &mut State<C>, outcome| {
-            let flow = match outcome {
-                Outcome::Answer(answer) => {
-                    state.work.add(None, Vec::new());
-                    take(state, answer)
-                }
-                Outcome::Damaged => {
-                    state.work.partial = true;
-                    ControlFlow::Continue(())
-                }
-            };
-            if let Some(observer) = &mut state.observer {
-                observer(&state.collector, metadata(&state.work.so_far()));
-            }
-            state.work.check().map(|()| flow)
-        };
-        state.work.metrics.total_jobs += requests.len() as u32;
-        let seconds = (window.start_seconds().into(), window.end_seconds().into());
-        let most = limits.max_blocks_per_tag_values_query;
-        let tenants = requests.iter().map(calls.tenant);
-        let known: Vec<_> =
-            tenants.map(|tenant| self.known_blocks(tenant, seconds, most)).collect();
-        let told = |(request, known): (_, &KnownBlocks)| (calls.told)(request, known.ids());
-        let told: Vec<_> = requests.iter().zip(&known).map(told).collect();
-        let mut is_full = false;
-        for outcome in self.ask_ingesters(&told, calls.recent).await? {
-            if take(state, outcome)?.is_break() {
-                is_full = true;
-                break;
-            }
-        }
-        // Counted even if none is wanted any more: totals do not depend on where an answer is full.
-        let jobs = self.block_jobs(requests, &known, &mut state.work);
-        if is_full {
-            return Ok(());
-        }
-        let run = |(request, part)| (calls.in_block)(self, request, part);
-        let in_flight = self.jobs_in_flight(self.settings.search.concurrent_jobs);
-        run_jobs(jobs, in_flight, state, run, take).await
+        let add = |collector: &mut ValueCollector, answer| add_values(collector, answer, typed);
+        self.collect(requests, bounds, state, calls, add).await
     }
 
     fn expect_jobs<C>(&self, tenants: &[TenantId], window: &Window, state: &mut State<C>) {
-        if state.observer.is_some() {
+        if state.is_stream() {
             let seconds = (window.start_seconds().into(), window.end_seconds().into());
             let bytes = self.settings.search.target_bytes_per_job;
             state.work.expect_jobs(self.jobs_on_blocks(tenants, seconds, bytes));
@@ -353,66 +286,25 @@ impl Frontend {
         window.check_length(limits.max_search_duration)?;
         Ok((window, limits))
     }
-
-    /// One job for each part of a block of each request.
-    fn block_jobs<R: Clone>(
-        &self,
-        requests: &[R],
-        known: &[KnownBlocks],
-        work: &mut Work,
-    ) -> Vec<(R, BlockPart)> {
-        let bytes = self.settings.search.target_bytes_per_job;
-        let mut jobs = Vec::new();
-        for (request, known) in requests.iter().zip(known) {
-            let blocks = self.blocks_to_read(known);
-            work.plan_blocks(&blocks);
-            for block in blocks {
-                let parts = block.parts(bytes).into_iter();
-                jobs.extend(parts.map(|part| (request.clone(), part)));
-            }
-        }
-        work.plan_jobs(jobs.len());
-        jobs
-    }
 }
 
-impl<C> State<C> {
-    fn new(collector: C, limits: &QueryLimits, observer: Option<Observer<C>>) -> Self {
-        Self { collector, work: Work::within(limits.max_inspected_bytes), observer }
-    }
+/// False once a limit is reached.
+fn add_tags(collector: &mut TagCollector, answer: TagsResponse) -> bool {
+    answer.scopes.into_iter().all(|found| match TagScope::from_text(&found.name) {
+        None | Some(TagScope::Intrinsic) => true,
+        Some(scope) => found.tags.iter().all(|tag| collector.add(scope, tag)),
+    })
 }
 
-impl State<TagCollector> {
-    fn take_tags(&mut self, answer: TagsResponse) -> ControlFlow<()> {
-        self.work.metrics.inspected_bytes += answer.inspected_bytes;
-        self.work.partial |= answer.partial;
-        for found in answer.scopes {
-            let scope = TagScope::from_text(&found.name);
-            for (scope, tag) in
-                scope.into_iter().flat_map(|scope| found.tags.iter().map(move |tag| (scope, tag)))
-            {
-                if scope != TagScope::Intrinsic && !self.collector.add(scope, tag) {
-                    return ControlFlow::Break(());
-                }
-            }
-        }
-        ControlFlow::Continue(())
-    }
-}
-
-impl State<ValueCollector> {
-    fn take_values(&mut self, answer: TagValuesResponse, typed: bool) -> ControlFlow<()> {
-        self.work.metrics.inspected_bytes += answer.inspected_bytes;
-        self.work.partial |= answer.partial;
-        for found in answer.values {
-            let Some(value_type) = value_type(&found.r#type) else { continue };
+/// False once a limit is reached.
+fn add_values(collector: &mut ValueCollector, answer: TagValuesResponse, typed: bool) -> bool {
+    answer.values.into_iter().all(|found| match value_type(&found.r#type) {
+        None => true,
+        Some(value_type) => {
             let value_type = if typed { value_type } else { TagValueType::String };
-            if !self.collector.add(TagValue { value_type, text: found.value }) {
-                return ControlFlow::Break(());
-            }
+            collector.add(TagValue { value_type, text: found.value })
         }
-        ControlFlow::Continue(())
-    }
+    })
 }
 
 fn value_type(text: &str) -> Option<TagValueType> {

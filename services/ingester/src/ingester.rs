@@ -35,6 +35,7 @@ use crate::{
     queries::Queries,
     segment::SegmentCache,
     settings::Settings,
+    so_far::FoundSoFar,
     written::BlockWritten,
 };
 
@@ -78,6 +79,7 @@ pub struct Ingester {
     pub(crate) notes: Notes,
     pub(crate) live_tails: Arc<LiveTails>,
     pub(crate) queries: Queries,
+    pub(crate) found_so_far: FoundSoFar,
     pub(crate) pushes: Pushes,
     pub(crate) disk: Disk,
     itself: Weak<Self>,
@@ -127,6 +129,7 @@ impl Ingester {
                 Arc::clone(&settings.query_memory),
                 registry,
             ),
+            found_so_far: FoundSoFar::default(),
             pushes: Pushes::new(settings.max_push_threads, settings.disk_timeout),
             disk: Disk::new(&root, settings.min_free_disk_bytes),
             itself: Weak::clone(itself),

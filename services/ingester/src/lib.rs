@@ -50,6 +50,7 @@ mod segment;
 mod service;
 mod settings;
 mod share;
+mod so_far;
 mod tail_sampling;
 mod upload_time;
 mod written;

@@ -40,6 +40,25 @@ pub(crate) struct RecentMatches {
     pub(crate) left_to_others: u32,
 }
 
+/// What a search has found.
+struct Found<'t> {
+    all: TraceMatchCombiner,
+    tell: &'t dyn Fn(&TraceMatch),
+}
+
+impl<'t> Found<'t> {
+    fn new(tell: &'t dyn Fn(&TraceMatch)) -> Self {
+        Self { all: TraceMatchCombiner::default(), tell }
+    }
+
+    fn add(&mut self, traces: Vec<TraceMatch>) {
+        for trace in traces {
+            (self.tell)(&trace);
+            self.all.add(trace);
+        }
+    }
+}
+
 /// Bytes that a look at a batch counts for: an estimate, since what is read of it depends on the query.
 pub(crate) fn inspected_bytes(batch: &SpanBatch) -> u64 {
     batch.len() as u64 * 200
@@ -87,12 +106,12 @@ impl Ingester {
 }
 
 impl RecentView {
-    /// The traces that match, the newest first.
+    /// The traces that match, the newest first. `tell` is told of each as soon as it is found.
     pub(crate) fn search_recent(
         &self,
         query: &CompiledQuery,
-        window: Window,
-        options: SearchOptions,
+        (window, options): (Window, SearchOptions),
+        tell: &dyn Fn(&TraceMatch),
     ) -> Result<RecentMatches, EvaluateError> {
         let mut result = RecentMatches::default();
         let view = self;
@@ -101,7 +120,7 @@ impl RecentView {
             result.inspected_spans += batch.len() as u64;
             result.parts += 1;
         });
-        let mut found = TraceMatchCombiner::default();
+        let mut found = Found::new(tell);
         let scattered = view.scattered();
         result.inspected_traces = scattered.count() as u32;
         for (number, segment) in view.stored.iter().enumerate() {
@@ -126,7 +145,7 @@ impl RecentView {
             result.inspected_traces +=
                 alone.as_ref().map_or(batch.traces.ids.len(), Bitmap::count) as u32;
             let matches = query.find_newest_among(batch, window, options.limit, alone.as_ref())?;
-            query.assemble(batch, &matches, &options).into_iter().for_each(|it| found.add(it));
+            found.add(query.assemble(batch, &matches, &options));
         }
         let candidates = candidates(view, &scattered, query, window);
         let mut rounds = Rounds::of(&candidates, CANDIDATES_PER_ROUND);
@@ -134,7 +153,10 @@ impl RecentView {
             // A trace starts no later than what is known of it, so the rest cannot be newer than this.
             let newest_left = round[0].1;
             if is_over()
-                || found.oldest_kept_start(options.limit).is_some_and(|kept| kept >= newest_left)
+                || found
+                    .all
+                    .oldest_kept_start(options.limit)
+                    .is_some_and(|kept| kept >= newest_left)
             {
                 break;
             }
@@ -142,26 +164,26 @@ impl RecentView {
             let batch = view.gather(&wanted);
             rounds.took(&batch);
             let matches = query.find_matches(&batch, window)?;
-            query.assemble(&batch, &matches, &options).into_iter().for_each(|it| found.add(it));
+            found.add(query.assemble(&batch, &matches, &options));
         }
-        result.traces = found.finish(options.limit);
+        result.traces = found.all.finish(options.limit);
         Ok(result)
     }
 
-    /// Those of these traces that match, the newest first. Nothing else is looked at.
+    /// Those of these traces that match, as [`Self::search_recent`]. Nothing else is looked at.
     pub(crate) fn search_traces(
         &self,
         traces: &HashSet<TraceId>,
         query: &CompiledQuery,
-        window: Window,
-        options: SearchOptions,
+        (window, options): (Window, SearchOptions),
+        tell: &dyn Fn(&TraceMatch),
     ) -> Result<RecentMatches, EvaluateError> {
         let mut result = RecentMatches {
             left_out: self.stored.len() as u32,
             left_to_others: (self.live_batches().count() + self.segments.len()) as u32,
             ..RecentMatches::default()
         };
-        let mut found = TraceMatchCombiner::default();
+        let mut found = Found::new(tell);
         let traces: Vec<TraceId> = traces.iter().copied().collect();
         let mut rounds = Rounds::of(&traces, CANDIDATES_PER_ROUND);
         while let Some(round) = rounds.next() {
@@ -174,9 +196,9 @@ impl RecentView {
             result.inspected_spans += batch.len() as u64;
             result.inspected_traces += batch.traces.ids.len() as u32;
             let matches = query.find_matches(&batch, window)?;
-            query.assemble(&batch, &matches, &options).into_iter().for_each(|it| found.add(it));
+            found.add(query.assemble(&batch, &matches, &options));
         }
-        result.traces = found.finish(options.limit);
+        result.traces = found.all.finish(options.limit);
         Ok(result)
     }
 

@@ -13,15 +13,18 @@ use tactus_proto::{
     tactus::v1::{
         FindTraceRequest, FindTraceResponse, Holder, HoldingsRequest, HoldingsResponse,
         JobExplanation, MetricsRequest, MetricsResponse, Phase, Pruned, PushRequest, PushResponse,
-        Refusal, SearchRequest, SearchResponse, TagValuesRequest, TagValuesResponse, TagsRequest,
-        TagsResponse, ingester_server::Ingester as Protocol,
+        Refusal, SearchRequest, SearchResponse, SoFar, TagValuesRequest, TagValuesResponse,
+        TagsRequest, TagsResponse, ingester_server::Ingester as Protocol,
     },
     tempopb::SearchMetrics,
 };
 use tactus_rpc::QueryContext;
 use tactus_storage::Uuid;
 use tactus_telemetry::{error_text, log_limited};
-use tactus_traceql::{eval::Window, metrics::MetricsError};
+use tactus_traceql::{
+    eval::{TraceMatch, Window},
+    metrics::MetricsError,
+};
 use tonic::{Request, Response, Status};
 
 use crate::{
@@ -32,6 +35,7 @@ use crate::{
     recent_view::RecentView,
     segment::SegmentError,
     share::{Share, kept::kept_traces, search::Turns},
+    so_far::{Growing, by_scope},
 };
 
 /// Why a segment was not searched.
@@ -91,20 +95,32 @@ impl Protocol for Ingester {
         let (context, request) = parts(request);
         let tenant = tenant_of(&request.tenant)?;
         let stored = stored_blocks(&request.stored_block_ids)?;
+        let boards = self.found_so_far.traces.clone();
+        if request.so_far() == SoFar::Asked {
+            let traces = boards.take(tenant, context.query);
+            return Ok(Response::new(SearchResponse { traces, ..SearchResponse::default() }));
+        }
         let turns = Turns::of(&request.holders, &self.settings.ingester_id)
             .map_err(|_| Status::invalid_argument("malformed ranges of origins"))?;
         let (started, explain) = (Instant::now(), request.explain);
+        let whose = (tenant.clone(), context.query);
         let found = self
             .query_view(tenant, context, move |view| {
+                let board = boards.open(request.so_far(), whose, request.limit);
+                let tell = |found: &TraceMatch| {
+                    if let Some(board) = &board {
+                        board.add(|| search::to_message(found.clone()));
+                    }
+                };
                 let job = SearchJob::compile(&request, &[]).map_err(|it| refused_job(&it))?;
                 if turns.as_ref().is_some_and(|turns| !turns.is_there(&view.origins())) {
                     return Err(let_go());
                 }
                 let view = view.without_stored(&stored);
-                let (query, window, options) = (&job.query, job.window, job.options);
+                let (query, bounds) = (&job.query, (job.window, job.options));
                 let found = match turns.and_then(|turns| turns.traces(&view)) {
-                    Some(traces) => view.search_traces(&traces, query, window, options),
-                    None => view.search_recent(query, window, options),
+                    Some(traces) => view.search_traces(&traces, query, bounds, &tell),
+                    None => view.search_recent(query, bounds, &tell),
                 };
                 found.map_err(|error| Status::invalid_argument(error.to_string()))
             })
@@ -214,14 +230,22 @@ impl Protocol for Ingester {
     async fn tags(&self, request: Request<TagsRequest>) -> Result<Response<TagsResponse>, Status> {
         let (context, request) = parts(request);
         let tenant = tenant_of(&request.tenant)?;
+        let boards = self.found_so_far.tags.clone();
+        if request.so_far() == SoFar::Asked {
+            let scopes = by_scope(boards.take(tenant, context.query));
+            return Ok(Response::new(TagsResponse { scopes, ..TagsResponse::default() }));
+        }
         let groups = self.settings.max_condition_groups;
         let window = Window::from_seconds(request.start.into(), request.end.into());
         let stored = stored_blocks(&request.stored_block_ids)?;
+        let whose = (tenant.clone(), context.query);
         let answer = self.query_view(tenant, context, move |view| {
+            let mut found = Growing::on(boards.open(request.so_far(), whose, 0));
             let view = view.without_stored(&stored);
             let mut job = TagsJob::compile(&request, groups).map_err(|it| refused_job(&it))?;
             let inspected = view.collect_recent(window, |batch| {
                 job.visit(batch);
+                found.look_at(|| job.so_far());
             });
             Ok::<_, Status>(job.finish(inspected))
         });
@@ -234,10 +258,17 @@ impl Protocol for Ingester {
     ) -> Result<Response<TagValuesResponse>, Status> {
         let (context, request) = parts(request);
         let tenant = tenant_of(&request.tenant)?;
+        let boards = self.found_so_far.values.clone();
+        if request.so_far() == SoFar::Asked {
+            let values = boards.take(tenant, context.query);
+            return Ok(Response::new(TagValuesResponse { values, ..TagValuesResponse::default() }));
+        }
         let groups = self.settings.max_condition_groups;
         let window = Window::from_seconds(request.start.into(), request.end.into());
         let stored = stored_blocks(&request.stored_block_ids)?;
+        let whose = (tenant.clone(), context.query);
         let answer = self.query_view(tenant, context, move |view| {
+            let mut found = Growing::on(boards.open(request.so_far(), whose, request.max_values));
             let view = view.without_stored(&stored);
             let mut job = TagValuesJob::compile(&request, groups).map_err(|it| refused_job(&it))?;
             let inspected = if job.reads_nothing() {
@@ -246,6 +277,7 @@ impl Protocol for Ingester {
             } else {
                 view.collect_recent(window, |batch| {
                     job.visit(batch);
+                    found.look_at(|| job.so_far());
                 })
             };
             Ok::<_, Status>(job.finish(inspected))

@@ -22,6 +22,7 @@ mod live_tail;
 mod metrics;
 mod replicas;
 mod segments;
+mod so_far;
 mod stored;
 mod tail_sampling;
 mod tenants;

@@ -154,6 +154,8 @@ pub struct SearchRequest {
     /// every span. Empty: all look at everything. Only `ingester_id` and `complete` are set, without what is thinned.
     #[prost(message, repeated, tag = "13")]
     pub holders: ::prost::alloc::vec::Vec<Holder>,
+    #[prost(enumeration = "SoFar", tag = "14")]
+    pub so_far: i32,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct SearchResponse {
@@ -241,6 +243,8 @@ pub struct TagsRequest {
     /// As in SearchRequest.
     #[prost(bytes = "bytes", tag = "7")]
     pub stored_block_ids: ::prost::bytes::Bytes,
+    #[prost(enumeration = "SoFar", tag = "8")]
+    pub so_far: i32,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct TagsResponse {
@@ -288,6 +292,8 @@ pub struct TagValuesRequest {
     /// As in SearchRequest.
     #[prost(bytes = "bytes", tag = "9")]
     pub stored_block_ids: ::prost::bytes::Bytes,
+    #[prost(enumeration = "SoFar", tag = "10")]
+    pub so_far: i32,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct TagValuesResponse {
@@ -552,6 +558,39 @@ pub struct TailAttribute {
     pub key: ::prost::alloc::string::String,
     #[prost(string, tag = "2")]
     pub value: ::prost::alloc::string::String,
+}
+/// Whether what a query finds can be asked for before it is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum SoFar {
+    NotKept = 0,
+    /// It is kept for requests of the same query that ask.
+    Kept = 1,
+    /// The answer is what requests of the same query that still run have found since the last one that asked; nothing is
+    /// searched. An ingester that does not know this searches again.
+    Asked = 2,
+}
+impl SoFar {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::NotKept => "NOT_KEPT",
+            Self::Kept => "KEPT",
+            Self::Asked => "ASKED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "NOT_KEPT" => Some(Self::NotKept),
+            "KEPT" => Some(Self::Kept),
+            "ASKED" => Some(Self::Asked),
+            _ => None,
+        }
+    }
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]

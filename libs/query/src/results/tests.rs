@@ -39,6 +39,7 @@ prop_compose! {
             // Of ingesters alone: in a job on a block there are none.
             stored_block_ids: Bytes::new(),
             holders: Vec::new(),
+            so_far: 0,
         };
         SearchBlockRequest { search: Some(search), part }
     }
@@ -64,7 +65,9 @@ prop_compose! {
         (tenant, query, part, scope) in (text(), query(), part(), text()),
         (start, end, max_bytes) in (0..2u32, 0..2u32, 0..2u64),
     ) -> TagsInBlockRequest {
-        let tags = TagsRequest { tenant, scope, start, end, query, max_bytes, stored_block_ids: Bytes::new() };
+        let tags = TagsRequest {
+            tenant, scope, start, end, query, max_bytes, stored_block_ids: Bytes::new(), so_far: 0,
+        };
         TagsInBlockRequest { tags: Some(tags), part }
     }
 }
@@ -78,6 +81,7 @@ prop_compose! {
         let values = TagValuesRequest {
             tenant, tag, start, end, query, max_bytes, max_values, more_tags,
             stored_block_ids: Bytes::new(),
+            so_far: 0,
         };
         TagValuesInBlockRequest { values: Some(values), part }
     }

@@ -14,10 +14,10 @@ pub(super) fn tags<M: Message + 'static>(
     make: impl Fn(TagsAnswer) -> Vec<M> + Send + 'static,
 ) -> Observer<TagCollector> {
     let mut sent: HashSet<(TagScope, Box<str>)> = HashSet::new();
-    Box::new(move |collector, metrics| {
-        let Some(place) = outlet.place(false) else { return };
+    Box::new(move |collectors, metrics| {
+        let Some(place) = outlet.place(sent.is_empty()) else { return false };
         let mut new: BTreeMap<TagScope, Vec<String>> = BTreeMap::new();
-        for (scope, name) in collector.names() {
+        for (scope, name) in collectors.into_iter().flat_map(TagCollector::names) {
             if sent.insert((scope, name.into())) {
                 new.entry(scope).or_default().push(name.to_owned());
             }
@@ -25,6 +25,7 @@ pub(super) fn tags<M: Message + 'static>(
         new.values_mut().for_each(|names| names.sort_unstable());
         let scopes = new.into_iter().collect();
         place.send(make(TagsAnswer { scopes, metrics, partial: false }));
+        true
     })
 }
 
@@ -34,11 +35,13 @@ pub(super) fn values<M: Message + 'static>(
     make: impl Fn(TagValuesAnswer) -> Vec<M> + Send + 'static,
 ) -> Observer<ValueCollector> {
     let mut sent: HashSet<TagValue> = HashSet::new();
-    Box::new(move |collector, metrics| {
-        let Some(place) = outlet.place(false) else { return };
-        let new = collector.values().filter(|value| sent.insert((*value).clone()));
-        let mut values: Vec<TagValue> = new.cloned().collect();
+    Box::new(move |collectors, metrics| {
+        let Some(place) = outlet.place(sent.is_empty()) else { return false };
+        let all = collectors.into_iter().flat_map(ValueCollector::values);
+        let mut values: Vec<TagValue> =
+            all.filter(|value| sent.insert((*value).clone())).cloned().collect();
         values.sort_unstable();
         place.send(make(TagValuesAnswer { values, metrics, partial: false }));
+        true
     })
 }

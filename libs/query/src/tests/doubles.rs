@@ -12,9 +12,9 @@ use tactus_proto::tactus::v1::{
     FindTraceInBlocksRequest, FindTraceInBlocksResponse, FindTraceRequest, FindTraceResponse,
     Holder, HoldingsRequest, HoldingsResponse, JobExplanation, MetricsInBlockRequest,
     MetricsRequest, MetricsResponse, MetricsSeries, Phase, Pruned, PushRequest, PushResponse,
-    SearchBlockRequest, SearchRequest, SearchResponse, SpansInBlocksRequest, SpansInBlocksResponse,
-    TagValuesInBlockRequest, TagValuesRequest, TagValuesResponse, TagsInBlockRequest, TagsRequest,
-    TagsResponse, TraceSpans,
+    SearchBlockRequest, SearchRequest, SearchResponse, SoFar, SpansInBlocksRequest,
+    SpansInBlocksResponse, TagValuesInBlockRequest, TagValuesRequest, TagValuesResponse,
+    TagsInBlockRequest, TagsRequest, TagsResponse, TraceSpans,
 };
 use tactus_proto::tempopb::{SearchMetrics, TraceSearchMetadata};
 use tokio::sync::watch;
@@ -63,6 +63,10 @@ pub(crate) struct RecentData {
     pub(crate) traces: Mutex<Vec<TraceSearchMetadata>>,
     pub(crate) tags: Mutex<TagsResponse>,
     pub(crate) values: Mutex<TagValuesResponse>,
+    /// What they say that they have found when they are asked that.
+    pub(crate) traces_so_far: Mutex<Vec<TraceSearchMetadata>>,
+    pub(crate) tags_so_far: Mutex<TagsResponse>,
+    pub(crate) values_so_far: Mutex<TagValuesResponse>,
     pub(crate) series: Mutex<MetricsResponse>,
     /// What happens while a search or a look-up runs.
     pub(crate) meanwhile: Mutex<Option<Effect>>,
@@ -126,6 +130,10 @@ impl Ingester for RecentData {
         request: Request<SearchRequest>,
     ) -> Result<Response<SearchResponse>, Status> {
         let request = request.into_inner();
+        if request.so_far() == SoFar::Asked {
+            let traces = std::mem::take(&mut *self.traces_so_far.lock());
+            return Ok(Response::new(SearchResponse { traces, ..SearchResponse::default() }));
+        }
         let explanations = explanations(request.explain, "recent");
         self.searches.lock().push(request);
         self.calls.pass().await;
@@ -138,7 +146,12 @@ impl Ingester for RecentData {
     }
 
     async fn tags(&self, request: Request<TagsRequest>) -> Result<Response<TagsResponse>, Status> {
-        self.tags_requests.lock().push(request.into_inner());
+        let request = request.into_inner();
+        if request.so_far() == SoFar::Asked {
+            return Ok(Response::new(std::mem::take(&mut *self.tags_so_far.lock())));
+        }
+        self.tags_requests.lock().push(request);
+        self.calls.pass().await;
         let partial = self.partial.load(Ordering::Relaxed);
         Ok(Response::new(TagsResponse { partial, ..self.tags.lock().clone() }))
     }
@@ -147,7 +160,12 @@ impl Ingester for RecentData {
         &self,
         request: Request<TagValuesRequest>,
     ) -> Result<Response<TagValuesResponse>, Status> {
-        self.values_requests.lock().push(request.into_inner());
+        let request = request.into_inner();
+        if request.so_far() == SoFar::Asked {
+            return Ok(Response::new(std::mem::take(&mut *self.values_so_far.lock())));
+        }
+        self.values_requests.lock().push(request);
+        self.calls.pass().await;
         let partial = self.partial.load(Ordering::Relaxed);
         Ok(Response::new(TagValuesResponse { partial, ..self.values.lock().clone() }))
     }

@@ -6,8 +6,8 @@ use tactus_model::TenantId;
 use tactus_proto::tactus::v1::ingester_server::Ingester;
 use tactus_proto::tactus::v1::{
     FindTraceRequest, FindTraceResponse, Holder, HoldingsRequest, HoldingsResponse, MetricsRequest,
-    MetricsResponse, PushRequest, PushResponse, SearchRequest, SearchResponse, TagValuesRequest,
-    TagValuesResponse, TagsRequest, TagsResponse,
+    MetricsResponse, PushRequest, PushResponse, SearchRequest, SearchResponse, SoFar,
+    TagValuesRequest, TagValuesResponse, TagsRequest, TagsResponse,
 };
 use tactus_ring::{ReadSet, Tolerance};
 use tactus_rpc::QueryContext;
@@ -95,7 +95,9 @@ impl Ingester for RecentData {
         let request = request.into_inner();
         check_tenant(&request.tenant)?;
         let (set, limit) = (self.read_set(&request.tenant), request.limit);
-        if let Some(answers) = self.search_once(&set, context, &request).await? {
+        if request.so_far() != SoFar::Asked
+            && let Some(answers) = self.search_once(&set, context, &request).await?
+        {
             return Ok(Response::new(merge::searches(answers, limit)));
         }
         let question = self.question("search", (context, request), call!(search));

@@ -5,7 +5,7 @@ mod doubles;
 use std::collections::HashMap;
 
 use tactus_proto::tactus::v1::{
-    FindTraceRequest, Holder, HoldingsRequest, MetricsRequest, PushRequest, SearchRequest,
+    FindTraceRequest, Holder, HoldingsRequest, MetricsRequest, PushRequest, SearchRequest, SoFar,
     TagValuesRequest, TagsRequest,
 };
 use tactus_ring::RingSettings;
@@ -321,6 +321,20 @@ async fn search_tells_each_holder_what_all_have_and_falls_back_on_asking_all() {
         cluster.search().await.unwrap();
         assert_eq!(*cluster.doubles["b"].searches.lock(), [vec![]]);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_found_so_far_is_asked_of_all_without_turns() {
+    let cluster = cluster(3, &[Answer, Answer, Answer], RecentSettings::default());
+    let so_far = SoFar::Asked.into();
+    let search = SearchRequest { tenant: "t".into(), limit: 20, so_far, ..Default::default() };
+    let found = cluster.recent.search(Request::new(search)).await.unwrap().into_inner();
+    assert_eq!(found.traces.len(), 3);
+    let told = |id: &str| cluster.doubles[id].searches.lock().clone();
+    assert!(
+        ["a", "b", "c"].iter().all(|id| told(id) == [vec![]]),
+        "turns would be those of a search"
+    );
 }
 
 #[tokio::test(start_paused = true)]

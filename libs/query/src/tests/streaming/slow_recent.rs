@@ -1,8 +1,10 @@
-//! Streamed searches whose recent data takes long: blocks that are known do not wait for it.
+//! Streams whose recent data takes long: blocks that are known do not wait for it, and what ingesters have found is shown.
 
-use tactus_proto::tempopb::SearchResponse;
+use tactus_proto::tactus::v1::SoFar;
+use tactus_proto::tempopb::{SearchResponse, SearchTagValuesResponse, SearchTagsResponse};
 
 use super::*;
+use crate::tests::doubles::RecentData;
 
 /// A search whose recent data is held back.
 struct Held {
@@ -148,4 +150,103 @@ async fn answer_that_is_no_stream_waits_for_recent_data() {
     blocks.api.recent.calls.hang(false);
     assert_eq!(request.await.json()["traces"].as_array().unwrap().len(), 1);
     assert!(blocks.querier.searched.lock().is_empty(), "recent data was enough");
+}
+
+#[tokio::test(start_paused = true)]
+async fn finding_of_an_ingester_is_shown_before_its_answer() {
+    let mut held = Held::start(&[(100, &[trace(2, 70)])], search("{}")).await;
+    assert_eq!(held.shown().await, ["2"]);
+    *held.blocks.api.recent.traces_so_far.lock() = vec![trace(1, 95), trace(2, 70)];
+    assert_eq!(held.shown().await, ["1"]);
+    *held.blocks.api.recent.traces_so_far.lock() = vec![trace(1, 95), trace(3, 90)];
+    assert_eq!(held.shown().await, ["3"]);
+    let (last, blocks) = held.finish(&[trace(1, 95)]).await;
+    assert_eq!(ids(&last), ["1", "2"], "an answer is not what was shown before");
+    assert_eq!(last.metrics.unwrap().total_jobs, 2);
+    let searches = blocks.api.recent.searches.lock();
+    assert_eq!((searches.len(), searches[0].so_far()), (1, SoFar::Kept));
+}
+
+#[tokio::test(start_paused = true)]
+async fn ingesters_are_not_asked_for_findings_among_which_newer_ones_may_come() {
+    let request = SearchRequest { limit: 1, ..search("{} with(most_recent=true)") };
+    let held = Held::start(&[(100, &[trace(1, 70)])], request).await;
+    *held.blocks.api.recent.traces_so_far.lock() = vec![trace(2, 80)];
+    held.searched(1).await;
+    assert_eq!(held.blocks.api.recent.traces_so_far.lock().len(), 1);
+    let (last, blocks) = held.finish(&[trace(3, 90)]).await;
+    assert_eq!(ids(&last), ["3"]);
+    assert_eq!(blocks.api.recent.searches.lock()[0].so_far(), SoFar::NotKept);
+}
+
+/// What is shown of a stream until `wanted` was, while recent data is held back.
+async fn shown_until<M: Send + 'static>(
+    answers: &mut Answers<M>,
+    recent: &RecentData,
+    wanted: &[&str],
+    texts: impl Fn(&M) -> Vec<String>,
+) {
+    let mut shown = Vec::new();
+    while shown.len() < wanted.len() {
+        shown.extend(texts(&answers.next().await.expect("more").expect("no error")));
+        assert_eq!(recent.calls.running(), 1, "the end");
+    }
+    shown.sort_unstable();
+    assert_eq!(shown, wanted);
+}
+
+#[tokio::test(start_paused = true)]
+async fn names_are_shown_before_recent_data_answers() {
+    let tags = |tags: &[&str]| {
+        let tags = tags.iter().map(|tag| (*tag).to_owned()).collect();
+        let scopes = vec![TagScope { name: "span".into(), tags }];
+        TagsResponse { scopes, ..TagsResponse::default() }
+    };
+    let blocks = Blocks::new(Settings::default()).await;
+    let id = blocks.add(0, (0, 100));
+    blocks.querier.tags.lock().insert(id, tags(&["a", "b"]));
+    blocks.api.recent.calls.hang(true);
+    *blocks.api.recent.tags_so_far.lock() = tags(&["b", "c", "d"]);
+    let (start, end) = ((BASE - 1_000) as u32, (BASE + 1_000) as u32);
+    let request = SearchTagsRequest { start, end, ..SearchTagsRequest::default() };
+    let answers = blocks.streaming.search_tags(tonic::Request::new(request)).await;
+    let mut answers = answers.unwrap().into_inner();
+    let texts = |answer: &SearchTagsResponse| answer.tag_names.clone();
+    shown_until(&mut answers, &blocks.api.recent, &["a", "b", "c", "d"], texts).await;
+    *blocks.api.recent.tags.lock() = tags(&["c", "e"]);
+    blocks.api.recent.calls.hang(false);
+    let rest = messages(Ok(Response::new(answers))).await;
+    let last = rest.last().unwrap();
+    assert_eq!(last.tag_names, ["a", "b", "c", "e"]);
+    let metrics = last.metrics.unwrap();
+    assert_eq!((metrics.completed_jobs, metrics.total_jobs, metrics.total_blocks), (2, 2, 1));
+    assert_eq!(blocks.api.recent.tags_requests.lock()[0].so_far(), SoFar::Kept);
+}
+
+#[tokio::test(start_paused = true)]
+async fn values_are_shown_before_recent_data_answers() {
+    let values = |texts: &[&str]| {
+        let value = |value: &&str| TagValue { r#type: "string".into(), value: (*value).into() };
+        TagValuesResponse { values: texts.iter().map(value).collect(), ..Default::default() }
+    };
+    let blocks = Blocks::new(Settings::default()).await;
+    let id = blocks.add(0, (0, 100));
+    blocks.querier.values.lock().insert(id, values(&["a"]));
+    blocks.api.recent.calls.hang(true);
+    *blocks.api.recent.values_so_far.lock() = values(&["b"]);
+    let (start, end) = ((BASE - 1_000) as u32, (BASE + 1_000) as u32);
+    let tag_name = "x".to_owned();
+    let request = SearchTagValuesRequest { tag_name, start, end, ..Default::default() };
+    let answers = blocks.streaming.search_tag_values(tonic::Request::new(request)).await;
+    let mut answers = answers.unwrap().into_inner();
+    let texts = |answer: &SearchTagValuesResponse| answer.tag_values.clone();
+    shown_until(&mut answers, &blocks.api.recent, &["a", "b"], texts).await;
+    // One that comes while recent data is awaited is read afterwards.
+    let id = blocks.add(1, (0, 50));
+    blocks.querier.values.lock().insert(id, values(&["d"]));
+    *blocks.api.recent.values.lock() = values(&["b", "c"]);
+    blocks.api.recent.calls.hang(false);
+    let rest = messages(Ok(Response::new(answers))).await;
+    assert_eq!(rest.last().unwrap().tag_values, ["a", "b", "c", "d"]);
+    assert_eq!(blocks.querier.searched.lock().len(), 2, "each once");
 }

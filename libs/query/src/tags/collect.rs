@@ -1,0 +1,220 @@
+//! How tags and values are collected: from ingesters and blocks, and shown on the way.
+
+use std::pin::pin;
+
+use bytes::Bytes;
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use tactus_api::{Result, Window};
+use tactus_proto::tactus::v1::ingester_server::Ingester;
+use tactus_proto::tactus::v1::{BlockPart, SoFar, TagValuesResponse, TagsResponse};
+use tactus_proto::tempopb::MetadataMetrics;
+use tokio::time::sleep;
+
+use crate::blocks::{KnownBlocks, QueryBlock};
+use crate::frontend::Frontend;
+use crate::jobs::{Call, Jobs, Outcome, Running, call};
+use crate::settings::QueryLimits;
+use crate::so_far::{HEAD_START, Looks, TELL_EVERY};
+use crate::work::{Work, metadata};
+
+/// How the services are asked for one kind of answer.
+pub(super) struct Calls<R, T> {
+    pub(super) tenant: fn(&R) -> &str,
+    /// The request for an ingester, which is told of these blocks.
+    pub(super) told: fn(&R, Bytes, SoFar) -> R,
+    pub(super) recent: Call<dyn Ingester, R, T>,
+    pub(super) in_block: fn(&Frontend, R, BlockPart) -> Running<T>,
+}
+
+/// Told of what was collected, whenever that may be more. Returns whether it was shown: if not, it is told again.
+pub(crate) type Observer<C> = Box<dyn FnMut([&C; 2], MetadataMetrics) -> bool + Send>;
+
+/// An answer of an ingester or of a block.
+pub(super) trait Answer: Send + 'static {
+    fn inspected_bytes(&self) -> u64;
+    fn partial(&self) -> bool;
+}
+
+impl Answer for TagsResponse {
+    fn inspected_bytes(&self) -> u64 {
+        self.inspected_bytes
+    }
+
+    fn partial(&self) -> bool {
+        self.partial
+    }
+}
+
+impl Answer for TagValuesResponse {
+    fn inspected_bytes(&self) -> u64 {
+        self.inspected_bytes
+    }
+
+    fn partial(&self) -> bool {
+        self.partial
+    }
+}
+
+/// What is found so far.
+pub(super) struct State<C> {
+    pub(super) collector: C,
+    pub(super) work: Work,
+    stream: Option<Stream<C>>,
+}
+
+/// What a stream shows before the answer is complete.
+struct Stream<C> {
+    observer: Observer<C>,
+    /// What ingesters have found and will answer with. It is shown, and counts for nothing else.
+    so_far: C,
+    has_news: bool,
+}
+
+impl<C> State<C> {
+    pub(super) fn new(
+        collector: impl Fn() -> C,
+        limits: &QueryLimits,
+        observer: Option<Observer<C>>,
+    ) -> Self {
+        let stream =
+            observer.map(|observer| Stream { observer, so_far: collector(), has_news: false });
+        let work = Work::within(limits.max_inspected_bytes);
+        Self { collector: collector(), work, stream }
+    }
+
+    pub(super) fn is_stream(&self) -> bool {
+        self.stream.is_some()
+    }
+
+    /// Takes an answer. False once a limit is reached.
+    fn take<T: Answer>(
+        &mut self,
+        outcome: Outcome<T>,
+        add: impl Fn(&mut C, T) -> bool,
+    ) -> Result<bool> {
+        let mut has_room = true;
+        match outcome {
+            Outcome::Answer(answer) => {
+                self.work.add(None, Vec::new());
+                self.work.metrics.inspected_bytes += answer.inspected_bytes();
+                self.work.partial |= answer.partial();
+                has_room = add(&mut self.collector, answer);
+            }
+            Outcome::Damaged => self.work.partial = true,
+        }
+        if let Some(stream) = &mut self.stream {
+            stream.has_news = true;
+        }
+        self.tell();
+        self.work.check().map(|()| has_room)
+    }
+
+    /// Shows what ingesters will answer with.
+    fn show<T>(&mut self, found: T, add: impl Fn(&mut C, T) -> bool) {
+        if let Some(stream) = &mut self.stream {
+            add(&mut stream.so_far, found);
+            stream.has_news = true;
+        }
+        self.tell();
+    }
+
+    fn tell(&mut self) {
+        let Some(stream) = self.stream.as_mut().filter(|stream| stream.has_news) else { return };
+        let metrics = metadata(&self.work.so_far());
+        stream.has_news = !(stream.observer)([&self.collector, &stream.so_far], metrics);
+    }
+}
+
+impl Frontend {
+    /// Asks the ingesters for what is in no block that is known, and the blocks, until the answer is full. `add` returns false
+    /// once it is.
+    ///
+    /// Blocks are read when the ingesters have answered, for recent data alone may fill the answer. A stream waits for
+    /// them a moment only, and shows meanwhile what they find.
+    pub(super) async fn collect<R, T, C>(
+        &self,
+        requests: &[R],
+        (window, limits): (&Window, &QueryLimits),
+        state: &mut State<C>,
+        calls: Calls<R, T>,
+        add: impl Fn(&mut C, T) -> bool,
+    ) -> Result<()>
+    where
+        R: Clone + Send + Sync + 'static,
+        T: Answer,
+    {
+        let is_stream = state.is_stream();
+        let seconds = (window.start_seconds().into(), window.end_seconds().into());
+        let most = limits.max_blocks_per_tag_values_query;
+        let tenants = requests.iter().map(calls.tenant);
+        let known: Vec<_> =
+            tenants.map(|tenant| self.known_blocks(tenant, seconds, most)).collect();
+        state.work.metrics.total_jobs += requests.len() as u32;
+        let so_far = if is_stream { SoFar::Kept } else { SoFar::NotKept };
+        let ask = |(request, known): (&R, &KnownBlocks)| {
+            call(&self.ingester, (calls.told)(request, known.ids(), so_far), calls.recent)
+        };
+        let mut recent: FuturesUnordered<_> = requests.iter().zip(&known).map(ask).collect();
+        let looks = requests.iter().filter(|_| is_stream);
+        let looks = looks.map(|request| (calls.told)(request, Bytes::new(), SoFar::Asked));
+        let mut looks = Looks::new(&self.ingester, looks.collect(), calls.recent);
+        let run = |(request, part)| (calls.in_block)(self, request, part);
+        let mut jobs = Jobs::new(self.jobs_in_flight(self.settings.search.concurrent_jobs), run);
+        let mut head_start = pin!(sleep(HEAD_START));
+        let (mut reads_known, mut has_room) = (false, true);
+        while has_room {
+            jobs.start(|_| true);
+            let is_recent_left = !recent.is_empty();
+            let outcome = tokio::select! {
+                biased;
+                Some(outcome) = recent.next(), if is_recent_left => outcome?,
+                Some(outcome) = jobs.next(), if !jobs.is_idle() => outcome?,
+                () = &mut head_start, if is_stream && is_recent_left && !reads_known => {
+                    reads_known = true;
+                    let blocks = known.iter().map(|known| known.selected().to_vec());
+                    jobs.add(self.block_jobs(requests, blocks, &mut state.work));
+                    continue;
+                }
+                found = looks.next(), if is_recent_left => {
+                    state.show(found, &add);
+                    continue;
+                }
+                () = sleep(TELL_EVERY), if is_stream && (is_recent_left || !jobs.is_idle()) => {
+                    state.tell();
+                    continue;
+                }
+                else => break,
+            };
+            has_room = state.take(outcome, &add)?;
+            // Also of an answer that is full: totals do not depend on where it was.
+            if is_recent_left && (recent.is_empty() || (!has_room && !reads_known)) {
+                let blocks = known.iter().map(|known| match reads_known {
+                    true => self.further_blocks(known),
+                    false => self.blocks_to_read(known),
+                });
+                jobs.add(self.block_jobs(requests, blocks, &mut state.work));
+            }
+        }
+        Ok(())
+    }
+
+    /// One job for each part of a block of each request.
+    fn block_jobs<R: Clone>(
+        &self,
+        requests: &[R],
+        blocks: impl Iterator<Item = Vec<QueryBlock>>,
+        work: &mut Work,
+    ) -> Vec<(R, BlockPart)> {
+        let bytes = self.settings.search.target_bytes_per_job;
+        let mut jobs = Vec::new();
+        for (request, blocks) in requests.iter().zip(blocks) {
+            work.plan_blocks(&blocks);
+            for block in blocks {
+                let parts = block.parts(bytes).into_iter();
+                jobs.extend(parts.map(|part| (request.clone(), part)));
+            }
+        }
+        work.plan_jobs(jobs.len());
+        jobs
+    }
+}
