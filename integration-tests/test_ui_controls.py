@@ -1,0 +1,115 @@
+"""What one does on the pages besides reading: the minimap, recent queries, slow ones; and pages that come over a network."""
+import os
+import time
+
+import pytest
+
+from harness import otlp, tools
+from harness.browser import Visit, serving_pages, settled, written_query
+from harness.looking import drag
+from harness.orders import pushed
+
+CONFIG = {
+    "overrides": {"defaults": {"global": {"max_bytes_per_trace": 0}}},
+    "query_frontend": {"metrics": {"query_backend_after": "1s"}, "query_log": {"slow_after": "1ms"}},
+}
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    with serving_pages(tmp_path_factory.mktemp("ui-controls"), CONFIG) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def orders(server):
+    return pushed(server, time.time_ns() - 20 * 10**9)
+
+
+def test_minimap_shows_a_part_of_the_trace_and_all_again(visit, orders):
+    page = visit.open(f"ui/trace/{orders.hex}")
+    page.locator(".span-row").first.wait_for()
+    minimap = page.locator(".minimap")
+    widths = lambda: [round(box["width"]) for box in
+                      (side.bounding_box() for side in minimap.locator(".outside").all())]
+    assert widths() == [0, 0]
+    whole = minimap.bounding_box()["width"]
+    drag(page, minimap, (0.5, 0.5), (0.75, 0.5))
+    page.wait_for_url("**from=*")
+    left, right = widths()
+    assert abs(left - whole / 2) < 5 and abs(right - whole / 4) < 5, (left, right, whole)
+    page.reload()
+    page.locator(".span-row").first.wait_for()
+    assert widths() == [left, right], "the address has the part that is shown"
+    minimap.dblclick(position={"x": whole / 2, "y": 5})
+    assert widths() == [0, 0]
+    visit.check()
+
+
+def test_queries_that_were_run_are_offered(visit, orders):
+    page = visit.open()
+    for query in ('{ name = "charge" }', '{ name = "POST /orders" }'):
+        page.fill("#query", query)
+        page.press("#query", "Enter")
+        page.locator(".results a").first.wait_for()
+        settled(page)
+    page = visit.open()
+    page.focus("#query")
+    page.locator("#query.cm-content").wait_for()
+    page.keyboard.press("Control+Space")
+    offered = page.locator(".cm-tooltip-autocomplete li")
+    offered.first.wait_for()
+    assert ["POST /orders" in offered.nth(0).inner_text(), "charge" in offered.nth(1).inner_text()] == [True, True]
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    assert written_query(page) == '{ name = "charge" }'
+    visit.check()
+
+
+def test_slow_queries_are_listed_with_their_plan(visit, server, orders):
+    server.search('{ name = "charge" && status = error }')
+    page = visit.open("ui/status")
+    row = page.locator("section[aria-labelledby=slow] tbody tr", has_text="charge").first
+    row.locator("summary").click()
+    row.get_by_text("evaluated on columns only").first.wait_for()
+    visit.check()
+
+
+def test_more_series_than_colours_look_different(visit, server):
+    base = time.time_ns() - 10 * 10**9
+    server.must_push(otlp.export(*(otlp.span(name=f"kind {n}", start=base) for n in range(20)), service="many"))
+    page = visit.open('ui/explore?q={ resource.service.name = "many" } | rate() by (name)&range=5m')
+    rows = page.locator("tbody tr", has=page.locator(".swatch"))
+    rows.nth(19).wait_for()
+    looks = [swatch.get_attribute("class") for swatch in rows.locator(".swatch").all()]
+    assert len(set(looks)) == 20, looks
+    for kind in ("Bars", "Lines"):
+        page.get_by_role("button", name=kind).click()
+        page.locator(".plot canvas").wait_for()
+    visit.check()
+
+
+def test_first_view_is_small_under_a_name_that_is_not_loopback(browser, server, orders):
+    # A browser trusts loopback as it trusts TLS; elsewhere over plain HTTP it accepts gzip, and has no clipboard.
+    rules = f"--host-resolver-rules=MAP tactus.test 127.0.0.1"
+    remote = browser.browser_type.launch(executable_path=tools.need("chromium"), args=["--no-sandbox", rules])
+    try:
+        made = Visit(remote, server.url.replace("127.0.0.1", "tactus.test"))
+        client = made.context.new_cdp_session(made.page)
+        client.send("Network.enable")
+        sizes, encodings = [], set()
+        client.on("Network.loadingFinished", lambda event: sizes.append(event["encodedDataLength"]))
+        made.page.on("response", lambda response: encodings.add(response.headers.get("content-encoding")))
+        page = made.open()
+        page.locator("#query").wait_for()
+        page.wait_for_load_state("networkidle")
+        assert 5_000 < sum(sizes) < 115 * 1024 and "gzip" in encodings and "br" not in encodings, (sizes, encodings)
+        assert not page.evaluate("isSecureContext")
+        page.fill("#query", '{ name = "charge" }')
+        page.press("#query", "Enter")
+        page.locator(".results a", has_text="POST /orders").click()
+        page.locator(".span-row", has_text="charge").first.wait_for()
+        made.check()
+    finally:
+        remote.close()
