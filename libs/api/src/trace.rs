@@ -54,6 +54,10 @@ pub struct TraceFacts {
     pub message: String,
 }
 
+/// A trace of more spans, or more bytes, takes some milliseconds to write.
+const MANY_SPANS: usize = 1_000;
+const MANY_BYTES: usize = 256 << 10;
+
 impl CombinedTrace {
     /// True without any span.
     pub fn is_empty(&self) -> bool {
@@ -64,6 +68,11 @@ impl CombinedTrace {
     pub fn spans(&self) -> usize {
         let scopes = self.resources.iter().flat_map(|resource| &resource.scopes);
         scopes.map(|scope| scope.spans.len()).sum()
+    }
+
+    /// True if it takes longer to write than threads that serve connections have time for: by its spans, or by their bytes.
+    pub fn takes_long(&self) -> bool {
+        self.spans() > MANY_SPANS || self.span_bytes() > MANY_BYTES
     }
 
     /// Bytes of the span messages, about the size of an answer.

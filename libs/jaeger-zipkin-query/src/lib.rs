@@ -7,6 +7,7 @@ mod call;
 pub mod jaeger;
 mod jaeger_grpc;
 mod listeners;
+mod long_work;
 pub mod part;
 pub mod zipkin;
 

@@ -22,8 +22,7 @@ use crate::search::SearchAnswer;
 pub(crate) use call::{Answer, Answered, Asked, Call, begin_calls};
 pub use ui::{ClusterStatus, ui_change_router, ui_router};
 
-/// Answers with more bytes, or more traces, are encoded away from the threads that serve connections.
-const INLINE_SPANS: usize = 1_000;
+/// Searches with more traces are encoded away from the threads that serve connections.
 const INLINE_TRACES: usize = 200;
 
 const TRACES_V1: &str = "/api/traces/";
@@ -92,7 +91,7 @@ async fn trace_v1(Extension(call): Asked) -> Answered {
         return Err(error.into());
     }
     let encoding = call.plain_encoding();
-    let body = offload(found.trace.spans() > INLINE_SPANS, move || match encoding {
+    let body = offload(found.trace.takes_long(), move || match encoding {
         Encoding::Protobuf => Ok(found.trace.to_protobuf_v1()),
         _ => found.trace.to_json_v1(),
     });
@@ -108,7 +107,7 @@ async fn trace_v2(method: Method, Extension(call): Asked) -> Answered {
     let (id, query) = (parse_trace_id(&id)?, TraceQuery::parse(&call.params())?);
     let found = call.frontend.find_trace(&call.tenants, id, query, WhenTooLarge::Cut).await?;
     let (partial, encoding) = (found.facts.partial, call.encoding);
-    let body = offload(found.trace.spans() > INLINE_SPANS, move || match encoding {
+    let body = offload(found.trace.takes_long(), move || match encoding {
         Encoding::Protobuf => Ok(found.trace.to_protobuf_v2(&found.facts)),
         Encoding::Json => found.trace.to_json_v2(&found.facts),
         Encoding::Llm => found.trace.to_llm_json(&found.facts),

@@ -85,7 +85,7 @@ impl TraceCombiner {
         let walk = walk_export(traces_data, |span| found.push(span))?;
         self.non_empty_parts += usize::from(!found.is_empty());
         self.spans.reserve(found.len());
-        self.seen.reserve(&self.spans, found.len());
+        self.seen.reserve(found.len());
         // Resource and scope are looked up by their bytes, once a run.
         let mut rows: Vec<Option<(u32, u32)>> = vec![None; walk.runs.len()];
         for span in found {

@@ -259,3 +259,23 @@ proptest! {
         prop_assert_eq!(combine(std::slice::from_ref(&whole)).to_protobuf_v1(), whole);
     }
 }
+
+#[test]
+fn spans_that_differ_in_their_names_only_are_combined_one_by_one() {
+    let named = |name: usize| Span { name: format!("n{name}").into(), ..span(1, 0, 1, 5) };
+    let part = part("a", (0..20_000).map(named).collect());
+    let began = std::time::Instant::now();
+    let trace = combine(&[part.clone(), part]);
+    assert_eq!(trace.spans(), 20_000);
+    // Pair by pair it takes minutes.
+    assert!(began.elapsed().as_secs() < 10, "{:?}", began.elapsed());
+}
+
+#[test]
+fn few_large_spans_take_as_long_to_write_as_many_small_ones() {
+    let of = |spans: usize, name: usize| {
+        let named = |number| Span { name: format!("{number:0name$}").into(), ..span(1, 0, 1, 5) };
+        combine(&[part("a", (0..spans).map(named).collect())]).takes_long()
+    };
+    assert_eq!([of(1_000, 10), of(1_001, 10), of(1, 300_000)], [false, true, true]);
+}

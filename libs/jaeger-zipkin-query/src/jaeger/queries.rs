@@ -15,9 +15,7 @@ use tactus_query::{
 use super::error::{JaegerError, Result};
 use super::matching;
 use super::types::{Dependency, FoundTrace, FoundTraces, TimeRange, TraceFilter};
-
-/// Traces of more spans are adjusted away from the threads that serve connections.
-const INLINE_SPANS: usize = 1_000;
+use crate::long_work::takes_long;
 
 /// Answers Jaeger's queries.
 #[derive(Clone)]
@@ -148,7 +146,7 @@ impl JaegerQueries {
         let spans = data.resource_spans.iter().flat_map(|resource| &resource.scope_spans);
         let spans = spans.map(|scope| scope.spans.len()).sum();
         let queries = self.clone();
-        let prepared = offload(spans > INLINE_SPANS, move || {
+        let prepared = offload(takes_long(&data.resource_spans), move || {
             let max_spans = queries.settings.max_trace_size;
             let mut warnings = Vec::new();
             if max_spans != 0 && spans > max_spans {

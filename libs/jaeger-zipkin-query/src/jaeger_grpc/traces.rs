@@ -16,9 +16,7 @@ use tonic::{Response, Status};
 use super::answering::{Answer, Messages};
 use super::chunks::{self, MESSAGE_BYTES, MESSAGE_SPANS};
 use crate::jaeger::{FoundTrace, FoundTraces};
-
-/// Traces of more spans are converted away from the threads that serve connections.
-const INLINE_SPANS: usize = 500;
+use crate::long_work::takes_long;
 
 /// Traces as OTLP. `memory`: of answers until they are sent. Errors: there is none.
 pub(super) async fn otlp(memory: &Arc<Bodies>, found: FoundTraces) -> Answer<Messages<TracesData>> {
@@ -106,7 +104,7 @@ where
             let Some(mut trace) = next else { return Ok(None) };
             let (bytes, convert) = (bytes_of(&trace), self.convert);
             warn_on_root(&mut trace.data.resource_spans, &trace.warnings);
-            let is_large = chunks::spans(&trace.data) > INLINE_SPANS;
+            let is_large = takes_long(&trace.data.resource_spans);
             let messages = offload(is_large, move || convert(trace)).await;
             let messages = messages.map_err(|error| error_status(&error))?.into_iter();
             let held = Outgoing::hold(&self.memory, bytes, messages).await;

@@ -14,9 +14,7 @@ use super::call::{Answered, Call, Refused};
 use super::matching::traceql;
 use super::params::{TracesQuery, trace_id, trace_ids};
 use crate::call::Answer;
-
-/// Answers of more spans are written away from the threads that serve connections.
-const INLINE_SPANS: usize = 1_000;
+use crate::long_work::takes_long;
 
 /// Tag of a trace's root that says why spans may be missing.
 const WARNING: &[u8] = b"tactus.warning";
@@ -47,7 +45,7 @@ pub(super) async fn one(Path(id): Path<String>, call: Call) -> Response {
 async fn trace(call: &Call, id: &str) -> Result<Answer> {
     let trace = call.frontend().whole_trace(&call.tenants, trace_id(id)?).await?;
     let partial = !trace.message.is_empty();
-    let is_long = spans(&trace) > INLINE_SPANS;
+    let is_long = takes_long(&trace.data.resource_spans);
     let body = offload(is_long, move || write_spans(&spans_of(&trace)));
     Ok(Answer::of_json(body.await?).partial(partial))
 }
@@ -61,7 +59,7 @@ pub(super) async fn many(call: Call) -> Answered {
 
 async fn list_of_traces(found: WholeTraces) -> Answered {
     let WholeTraces { traces, partial, .. } = found;
-    let is_long = traces.iter().map(spans).sum::<usize>() > INLINE_SPANS;
+    let is_long = takes_long(traces.iter().flat_map(|trace| &trace.data.resource_spans));
     let body = offload(is_long, move || {
         let mut body = vec![b'['];
         for (number, trace) in traces.into_iter().enumerate() {
@@ -87,9 +85,4 @@ fn spans_of(trace: &WholeTrace) -> Vec<Span> {
         span.tags.insert(place, tag);
     }
     spans
-}
-
-fn spans(trace: &WholeTrace) -> usize {
-    let scopes = trace.data.resource_spans.iter().flat_map(|group| &group.scope_spans);
-    scopes.map(|scope| scope.spans.len()).sum()
 }

@@ -21,9 +21,6 @@ use crate::offload::offload;
 use crate::query_log::Asked;
 use crate::trace_by_id::{FoundTrace, Large, malformed};
 
-/// Traces of more spans are decoded away from the threads that serve connections.
-const INLINE_SPANS: usize = 1_000;
-
 impl Frontend {
     /// A trace with all its spans. Errors: [`Error::NotFound`] if nobody has it, [`Error::Internal`] if that cannot be
     /// known because something could not be read.
@@ -150,7 +147,7 @@ async fn decode(
     // Texts stay where they are; a small span takes more as a message than as bytes.
     let messages = found.trace.spans() * size_of::<Span>();
     found.memory = found.memory.and(memory, messages as u64).await?;
-    let is_long = found.trace.spans() > INLINE_SPANS;
+    let is_long = found.trace.takes_long();
     offload(is_long, move || {
         let truncated = found.trace.truncated;
         let bytes = Bytes::from(found.trace.to_protobuf_v1());

@@ -7,9 +7,7 @@ use tactus_query::offload;
 use super::call::Answered;
 use crate::call::Answer;
 use crate::jaeger::{FoundTrace, FoundTraces, JaegerError};
-
-/// Answers with more spans are encoded away from the threads that serve connections.
-const INLINE_SPANS: usize = 500;
+use crate::long_work::takes_long;
 
 /// A message without an envelope, with indentation if `pretty`.
 pub(super) fn plain(message: &impl Serialize, pretty: bool) -> Answered<1> {
@@ -43,9 +41,7 @@ impl Serialize for ShownTraces {
 /// Traces, with an error for each that is missing.
 pub(super) async fn traces(found: FoundTraces, pretty: bool) -> Answered<1> {
     let resources = found.traces.iter().flat_map(|trace| &trace.data.resource_spans);
-    let scopes = resources.flat_map(|resource| &resource.scope_spans);
-    let spans: usize = scopes.map(|scope| scope.spans.len()).sum();
-    offload(spans > INLINE_SPANS, move || {
+    offload(takes_long(resources), move || {
         let FoundTraces { traces, missing, partial } = found;
         let missing: Vec<_> = missing
             .into_iter()

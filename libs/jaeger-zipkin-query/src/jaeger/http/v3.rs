@@ -12,6 +12,7 @@ use super::call;
 use super::params::{boolean, invalid};
 use crate::call::Answer;
 use crate::jaeger::{FoundTraces, JaegerError, OperationsQuery, TraceSummary, parse_trace_id};
+use crate::long_work::takes_long;
 use messages::{
     Dependencies, Operations, Services, ShownDependency, ShownOperation, ShownSummary, Summaries,
     Traces,
@@ -22,9 +23,6 @@ type Call = call::Call<3>;
 
 /// Its answer.
 type Answered = call::Answered<3>;
-
-/// Answers with more spans are encoded away from the threads that serve connections.
-const INLINE_SPANS: usize = 500;
 
 /// `/api/v3/services`.
 pub(super) async fn services(call: Call) -> Answered {
@@ -98,9 +96,7 @@ async fn traces(found: FoundTraces) -> Answered {
         trace.data.resource_spans
     });
     let resource_spans: Vec<ResourceSpans> = data.collect();
-    let scopes = resource_spans.iter().flat_map(|resource| &resource.scope_spans);
-    let spans: usize = scopes.map(|scope| scope.spans.len()).sum();
-    offload(spans > INLINE_SPANS, move || {
+    offload(takes_long(&resource_spans), move || {
         Ok(Answer::json(&Traces::of(&resource_spans))?.partial(partial))
     })
     .await?

@@ -19,7 +19,7 @@ use super::find::{self, Finding};
 use super::layout::SpanHead;
 use super::skeleton::Skeleton;
 use crate::current_query::joined;
-use crate::http::{Answer, Answered, Asked, Call, INLINE_SPANS};
+use crate::http::{Answer, Answered, Asked, Call};
 use crate::offload::offload;
 use crate::trace_by_id::{FoundTrace, Large, TraceMemory, malformed};
 
@@ -87,7 +87,7 @@ pub(super) async fn skeleton(
     let id = parse_trace_id(&id)?;
     let found = open.read(&call, id, Large::Heads).await?;
     let partial = found.facts.partial;
-    let is_long = found.trace.spans() > INLINE_SPANS;
+    let is_long = found.trace.takes_long();
     let body = offload(is_long, move || {
         let FoundTrace { trace, facts, .. } = &*found;
         encode(id, trace, facts)
@@ -119,7 +119,7 @@ pub(super) async fn spans(
         found = open.find(&call, id).await?;
     }
     let partial = found.facts.partial;
-    let is_long = found.trace.spans() > INLINE_SPANS;
+    let is_long = found.trace.takes_long();
     let body = offload(is_long, move || match ids {
         Some(ids) => otlp_json(&found.trace.filtered(|span| has_id(span, &ids))),
         None => otlp_json(&found.trace),
@@ -143,7 +143,7 @@ pub(super) async fn find(
         Finding::Problem(text) => return Ok(Answer::json(&find::problem(&text))),
     };
     let found = open.find(&call, id).await?;
-    let is_long = found.trace.spans() > INLINE_SPANS;
+    let is_long = found.trace.takes_long();
     let value = offload(is_long, move || find::rows(&found.trace, &query));
     Ok(Answer::json(&value.await??))
 }
@@ -170,7 +170,7 @@ pub(super) async fn jaeger(
     let id = parse_trace_id(&id)?;
     let found = open.find(&call, id).await?;
     let partial = found.facts.partial;
-    let is_long = found.trace.spans() > INLINE_SPANS;
+    let is_long = found.trace.takes_long();
     let body = offload(is_long, move || jaeger_json(id, &found.trace, &found.facts.message));
     Ok(Answer::new(body.await??, Encoding::Json, partial))
 }
