@@ -47,8 +47,11 @@ pub struct PortMemory {
 impl PortMemory {
     /// At most so many bytes for all ports.
     pub fn new(max_bytes: u64) -> Self {
-        let common = Budget::new(max_bytes / 2);
-        Self { queries: QueryMemory::within(&common), common, max_bytes }
+        // Answers that nobody reads are to leave queries some.
+        let of_queries = max_bytes / 8;
+        let common = Budget::new(max_bytes / 2 - of_queries);
+        let queries = QueryMemory::within(&Budget::share(&common, max_bytes / 2, of_queries));
+        Self { queries, common, max_bytes }
     }
 
     /// That of what queries hold while they work: what is for whoever comes first.

@@ -32,6 +32,7 @@ use tactus_proto::tactus::v1::ingester_server::Ingester;
 use tactus_proto::tactus::v1::job::Request as JobRequest;
 use tactus_proto::tactus::v1::querier_server::Querier;
 use tactus_rpc::jobs::{self, JobServices};
+use tactus_server::bodies::Bodies;
 use tactus_telemetry::metrics::Registry;
 use tactus_telemetry::work_span;
 use tokio::sync::oneshot;
@@ -114,10 +115,14 @@ impl JobQueue {
     }
 
     /// The service for queriers of other processes. `max_message_bytes`: the largest message that this process takes;
-    /// what a querier answers is limited to it.
-    pub fn service(&self, max_message_bytes: usize) -> FrontendServer<WorkerStreams> {
+    /// what a querier answers is limited to it. `memory`: of answers, until whoever asked has them.
+    pub fn service(
+        &self,
+        max_message_bytes: usize,
+        memory: Arc<Bodies>,
+    ) -> FrontendServer<WorkerStreams> {
         let queue = Arc::downgrade(&self.shared);
-        FrontendServer::new(WorkerStreams { queue, max_message_bytes })
+        FrontendServer::new(WorkerStreams { queue, max_message_bytes, memory })
             .max_decoding_message_size(max_message_bytes)
             .max_encoding_message_size(usize::MAX)
             .accept_compressed(CompressionEncoding::Gzip)
@@ -200,7 +205,8 @@ impl JobQueue {
         if result.is_err() {
             span.record("otel.status_code", "ERROR");
         }
-        result
+        // From here on whoever asked counts what it makes of it.
+        result.map(|(answer, _)| answer)
     }
 }
 

@@ -23,6 +23,7 @@ use tactus_proto::tactus::v1::ingester_server::Ingester;
 use tactus_querier::{Slots, Worker, WorkerSettings};
 use tactus_query::{JobQueue, QueueSettings};
 use tactus_rpc::jobs::JobServices;
+use tactus_server::bodies::Bodies;
 use tactus_telemetry::metrics::Registry;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
@@ -155,7 +156,7 @@ fn check(world: &World, seed: u64) {
 async fn frontend(name: &'static str, seed: u64, world: Arc<World>) -> turmoil::Result {
     let queue = JobQueue::new(QueueSettings::default(), &Registry::new());
     world.queues.lock().unwrap().insert(name, queue.clone());
-    let server = tokio::spawn(wire::serve(queue.service(1 << 20)));
+    let server = tokio::spawn(wire::serve(queue.service(1 << 20, Bodies::unbounded())));
     let mut clients = Vec::new();
     for at in 0..6 {
         let tenant = if at == 0 { "small" } else { "large" };
@@ -266,7 +267,7 @@ async fn querier(name: &'static str, seed: u64, world: Arc<World>) -> turmoil::R
     };
     let addresses = FRONTENDS.map(|name| format!("{name}:{}", wire::PORT)).to_vec();
     let (_addresses, receiver) = watch::channel(addresses);
-    let worker = Worker::new(settings, jobs, wire::dial(), &Registry::new());
+    let worker = Worker::new(settings, jobs, Bodies::unbounded(), wire::dial(), &Registry::new());
     worker.run(receiver, CancellationToken::new()).await;
     Ok(())
 }

@@ -34,6 +34,7 @@ mod counted;
 mod held_answer;
 mod messages;
 mod sending;
+mod unfinished_messages;
 
 pub use answer::NoMemory;
 pub(crate) use answer::{count_answer, send_answer};
@@ -41,6 +42,7 @@ use counted::CountedBody;
 pub use held_answer::{AnswerMemory, held_bytes};
 use messages::CountedMessages;
 pub use sending::Outgoing;
+use unfinished_messages::UnfinishedMessages;
 
 /// How long a request waits for memory. What it has sent meanwhile waits with it, uncounted.
 const LONGEST_WAIT: Duration = Duration::from_millis(500);
@@ -48,8 +50,14 @@ const LONGEST_WAIT: Duration = Duration::from_millis(500);
 /// What a body costs at once, as if it were so old.
 const LEAST_AGE: Duration = Duration::from_millis(50);
 
+/// Answers are in memory while they wait for it: no more of them than this part of the budget, others are refused at once.
+const WAITING_SHARE: u64 = 16;
+
 /// Smaller heads of requests are not counted.
 const SMALL_HEAD: usize = 4 << 10;
+
+/// What a header line takes besides its bytes: with HTTP/2 it may come as a single one.
+const HEADER_LINE_BYTES: usize = 100;
 
 /// What bounds the memory of the ports whose middleware this is.
 const LIMIT: &str = "server.max_inflight_bytes";
@@ -64,6 +72,8 @@ pub struct NoRoom;
 pub struct Bodies {
     all: Arc<Budget>,
     arriving: Arc<Budget>,
+    /// Answers that are made and wait for memory.
+    waiting: Arc<Budget>,
     next: AtomicU64,
     unfinished: Mutex<HashMap<u64, Arc<Unfinished>>>,
     freed: Notify,
@@ -105,6 +115,7 @@ impl Bodies {
             refusals,
             all: Arc::clone(all),
             arriving: Budget::within(all, all.max_bytes() / 2),
+            waiting: Budget::new(all.max_bytes() / WAITING_SHARE),
             next: AtomicU64::new(0),
             unfinished: Mutex::default(),
             freed: Notify::new(),
@@ -118,8 +129,12 @@ impl Bodies {
 
     /// A request begins. Errors: its head is large, and there is no room.
     pub async fn begin(self: &Arc<Self>, headers: &HeaderMap) -> Result<Held, NoRoom> {
+        self.begin_with(head_bytes(headers)).await
+    }
+
+    /// A request begins whose head takes so many bytes. Errors: as of [`Self::begin`].
+    async fn begin_with(self: &Arc<Self>, head: usize) -> Result<Held, NoRoom> {
         let held = self.nothing();
-        let head: usize = headers.iter().map(|(key, value)| key.as_str().len() + value.len()).sum();
         if head > SMALL_HEAD {
             held.unfinished();
             held.take(head).await?;
@@ -195,15 +210,15 @@ impl Held {
 
     /// Takes memory for the body as it comes. Errors: there is none, even after a moment, or the body was cut off.
     pub async fn take(&self, bytes: usize) -> Result<(), NoRoom> {
-        let bytes = bytes as u64;
-        self.wait(LONGEST_WAIT, || {
-            let has_room = self.0.sent.lock().grow(bytes);
-            if has_room {
-                self.0.unfinished.bytes.fetch_add(bytes, Relaxed);
-            }
-            has_room
-        })
-        .await
+        self.wait(LONGEST_WAIT, || self.try_take(bytes as u64)).await
+    }
+
+    fn try_take(&self, bytes: u64) -> bool {
+        let has_room = self.0.sent.lock().grow(bytes);
+        if has_room {
+            self.0.unfinished.bytes.fetch_add(bytes, Relaxed);
+        }
+        has_room
     }
 
     /// Takes memory for what is made of the body. Errors: as of [`Self::take`].
@@ -255,17 +270,28 @@ impl Drop for Holding {
     }
 }
 
-/// Middleware: counts the body of a request until its response begins. Without room the answer is 503 with a hint to
-/// come again.
+fn head_bytes(headers: &HeaderMap) -> usize {
+    headers.iter().map(|(key, value)| key.as_str().len() + value.len() + HEADER_LINE_BYTES).sum()
+}
+
+/// Middleware: counts the head and the body of a request until its response begins. Without room the answer is 503 with a hint
+/// to come again.
 pub(crate) async fn count(
     State(bodies): State<Arc<Bodies>>,
     request: Request<Body>,
     next: Next,
 ) -> Response {
-    if request.body().is_end_stream() {
+    let path = request.uri().path_and_query().map_or(0, |path| path.as_str().len());
+    let head = head_bytes(request.headers()) + path;
+    let has_body = !request.body().is_end_stream();
+    if !has_body && head <= SMALL_HEAD {
         return next.run(request).await;
     }
-    let Ok(held) = bodies.begin(request.headers()).await else { return busy() };
+    let Ok(held) = bodies.begin_with(head).await else { return busy() };
+    if !has_body {
+        held.arrived();
+        return next.run(request).await;
+    }
     let was_refused = Arc::new(AtomicBool::new(false));
     let of_body = (held.clone(), Arc::clone(&was_refused));
     let request = request.map(|body| Body::new(CountedBody::new(body, of_body.0, of_body.1)));
@@ -273,10 +299,11 @@ pub(crate) async fn count(
     if was_refused.load(Relaxed) { busy() } else { response }
 }
 
-/// Which calls of gRPC are counted.
+/// How calls of gRPC are counted.
 #[derive(Clone)]
 pub(crate) struct Counting {
     pub(crate) bodies: Arc<Bodies>,
+    /// Calls that last: of these only messages that are not whole yet are counted.
     pub(crate) streams: &'static [&'static str],
 }
 
@@ -287,11 +314,13 @@ pub(crate) async fn count_grpc(
     request: Request<Body>,
     next: Next,
 ) -> Response {
-    if streams.contains(&request.uri().path()) {
-        return next.run(request).await;
-    }
     let refuse = || no_room_status().into_http::<Body>();
     let Ok(held) = bodies.begin(request.headers()).await else { return refuse() };
+    if streams.contains(&request.uri().path()) {
+        held.arrived();
+        let request = request.map(|body| Body::new(UnfinishedMessages::new(body, bodies, held)));
+        return next.run(request).await;
+    }
     let was_refused = Arc::new(AtomicBool::new(false));
     let of_body = (held.clone(), Arc::clone(&was_refused));
     let request = request.map(|body| Body::new(CountedBody::new(body, of_body.0, of_body.1)));

@@ -24,8 +24,8 @@ pub fn router(routes: Routes, metrics: RequestMetrics) -> Router {
         .layer(middleware::from_fn_with_state(metrics, observe::observe_grpc))
 }
 
-/// Counts the messages of calls until their answers begin. `streams`: paths of calls that send for hours; these are not
-/// counted.
+/// Counts the messages of calls until their answers begin. `streams`: paths of calls that send for hours. Of these a message is
+/// counted until it is whole; from then on it is for the service to count.
 pub fn with_counted_bodies(
     router: Router,
     bodies: Arc<Bodies>,

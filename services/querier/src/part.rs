@@ -82,7 +82,8 @@ pub fn part(process: &Process, services: JobServices) -> Result<Part, Error> {
         process.spawn(keep_resolving(address.clone(), every, known, stop.clone()));
         addresses
     };
-    let worker = Worker::new(settings, services, dial_by(channels), process.registry());
+    let memory = process.port_memory().bodies();
+    let worker = Worker::new(settings, services, memory, dial_by(channels), process.registry());
     let (stopped, stopping) = (tokio::spawn(worker.run(addresses, stop.clone())), stop);
     let mut part = Part::new("querier");
     part.stop = Some(Box::pin(async move {

@@ -10,6 +10,7 @@
 mod addresses;
 mod dial;
 mod jobs;
+mod outbound;
 mod stream;
 
 #[cfg(test)]
@@ -22,25 +23,23 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
-use tactus_proto::tactus::v1::{FrontendMessage, WorkerMessage};
+use tactus_proto::tactus::v1::FrontendMessage;
 use tactus_rpc::jobs::JobServices;
+use tactus_server::bodies::Bodies;
 use tactus_server::observe::RequestMetrics;
 use tactus_telemetry::metrics::{Counter, Registry};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio_stream::wrappers::UnboundedReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 pub use addresses::{addresses_of, keep_resolving};
 pub use dial::dial_by;
+pub use outbound::Outbound;
 
 /// Opens a stream to the frontend at an address, which is sent the messages of the second argument.
 pub type Dial =
     Arc<dyn Fn(String, Outbound) -> BoxFuture<'static, Result<Inbound, Status>> + Send + Sync>;
-
-/// What a frontend is sent.
-pub type Outbound = UnboundedReceiverStream<WorkerMessage>;
 
 /// What a frontend sends.
 pub type Inbound = BoxStream<'static, Result<FrontendMessage, Status>>;
@@ -92,6 +91,8 @@ pub struct Worker {
 struct Shared {
     settings: WorkerSettings,
     services: JobServices,
+    /// Of answers until they are sent.
+    memory: Arc<Bodies>,
     dial: Dial,
     executed: Counter,
     requests: RequestMetrics,
@@ -106,10 +107,11 @@ struct Frontend {
 }
 
 impl Worker {
-    /// A worker whose jobs these services run.
+    /// A worker whose jobs these services run. `memory`: of answers, until they are sent.
     pub fn new(
         settings: WorkerSettings,
         services: JobServices,
+        memory: Arc<Bodies>,
         dial: Dial,
         registry: &Registry,
     ) -> Self {
@@ -120,7 +122,7 @@ impl Worker {
         let random = RandomState::new().build_hasher().finish();
         let settings = WorkerSettings { id: format!("{}-{random:016x}", settings.id), ..settings };
         let requests = RequestMetrics::register(registry);
-        Self { shared: Arc::new(Shared { settings, services, dial, executed, requests }) }
+        Self { shared: Arc::new(Shared { settings, services, memory, dial, executed, requests }) }
     }
 
     /// Works for the frontends at these addresses (`host:port`), as they change, until `stop`. Returns when the jobs that

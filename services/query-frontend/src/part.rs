@@ -61,6 +61,7 @@ pub async fn part(
         live_tail
     });
     let overrides = Arc::clone(process.overrides());
+    let memory = process.port_memory().bodies();
     let frontend = Frontend::over_queue(
         QueuedParts {
             settings,
@@ -69,7 +70,7 @@ pub async fn part(
             limits: Arc::new(move |tenant| overrides.of(tenant)),
             queue: queue.clone(),
             blocklist: store.blocklist,
-            memory: process.port_memory().bodies(),
+            memory: Arc::clone(&memory),
             query_memory: process.port_memory().queries(),
         },
         process.registry(),
@@ -87,7 +88,7 @@ pub async fn part(
     part.public_grpc.push(Arc::new(move |routes| {
         routes.add_service(streaming.clone());
     }));
-    let service = queue.service(config.server.grpc_server_max_recv_msg_size);
+    let service = queue.service(config.server.grpc_server_max_recv_msg_size, memory);
     part.grpc.push(Arc::new(move |routes| {
         routes.add_service(service.clone());
     }));

@@ -70,6 +70,7 @@ impl Drop for Running {
         // Else the runtime stops, and no other job can be started.
         let result = self.result.take().or_else(|| std::thread::panicking().then(panicked));
         if let Some(result) = result {
+            let result = result.map(|answer| (answer, None));
             queue.change(|state| state.finish(self.worker, self.id, result));
         }
     }

@@ -8,6 +8,7 @@ use tactus_proto::tactus::v1::job::Request as JobRequest;
 use tactus_proto::tactus::v1::{JobAnswer, JobFailure, job_answer};
 use tactus_rpc::QueryContext;
 use tactus_rpc::jobs::JobServices;
+use tactus_server::bodies::AnswerMemory;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tonic::{Code, Status};
@@ -17,6 +18,9 @@ use super::local::LocalJob;
 use super::metrics::Metrics;
 use super::stream::RemoteRoute;
 use super::turns::{JobId, Turns};
+
+/// The answer to a job, and its memory until whoever waits for it has it; none if it did not leave this process.
+pub(super) type Answered = (JobAnswer, Option<AnswerMemory>);
 
 /// Number of a worker: a stream, or the one in this process.
 pub(super) type WorkerId = u64;
@@ -56,7 +60,7 @@ struct Job {
     /// Names of the workers that it failed on.
     failed_on: Vec<Arc<str>>,
     runs_on: Option<WorkerId>,
-    reply: oneshot::Sender<Result<JobAnswer, Status>>,
+    reply: oneshot::Sender<Result<Answered, Status>>,
     /// For self-tracing: from queueing to the answer.
     span: Span,
 }
@@ -118,7 +122,7 @@ pub(super) struct NewJob {
     pub(super) deadline: Option<Instant>,
     /// The query, but for its deadline.
     pub(super) context: QueryContext,
-    pub(super) reply: oneshot::Sender<Result<JobAnswer, Status>>,
+    pub(super) reply: oneshot::Sender<Result<Answered, Status>>,
     /// For self-tracing.
     pub(super) span: Span,
 }
@@ -260,12 +264,7 @@ impl State {
     }
 
     /// A worker has run a job.
-    pub(super) fn finish(
-        &mut self,
-        worker: WorkerId,
-        id: JobId,
-        result: Result<JobAnswer, Status>,
-    ) {
+    pub(super) fn finish(&mut self, worker: WorkerId, id: JobId, result: Result<Answered, Status>) {
         let Some(found) = self.workers.get_mut(&worker) else { return };
         if !found.end(id) {
             return;
@@ -276,7 +275,7 @@ impl State {
     }
 
     /// Answers a job, or has it run again.
-    fn settle(&mut self, id: JobId, worker: &Arc<str>, result: Result<JobAnswer, Status>) {
+    fn settle(&mut self, id: JobId, worker: &Arc<str>, result: Result<Answered, Status>) {
         let Some(job) = self.jobs.get_mut(&id) else { return };
         job.runs_on = None;
         if let Err(status) = &result

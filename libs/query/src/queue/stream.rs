@@ -14,7 +14,9 @@ use tactus_proto::tactus::v1::{
     CancelJob, FrontendHello, FrontendMessage, Job, Ping, WorkerHello, WorkerMessage,
 };
 use tactus_rpc::QueryContext;
+use tactus_server::bodies::{AnswerMemory, Bodies, NoRoom};
 use tactus_telemetry::self_tracing::traceparent;
+use tactus_work::memory::TOO_MANY_BYTES;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 use tonic::{Request, Response, Status, Streaming};
@@ -45,6 +47,8 @@ pub struct WorkerStreams {
     pub(super) queue: Weak<Shared>,
     /// Largest message that this process takes.
     pub(super) max_message_bytes: usize,
+    /// Of answers until whoever asked has them.
+    pub(super) memory: Arc<Bodies>,
 }
 
 tactus_telemetry::debug_of!(WorkerStreams);
@@ -65,7 +69,8 @@ impl Frontend for WorkerStreams {
         let hello =
             FrontendHello { version: VERSION, max_message_bytes: self.max_message_bytes as u64 };
         send(&sender, ToWorker::Hello(hello));
-        tokio::spawn(attend(queue, request.into_inner(), sender));
+        let memory = Arc::clone(&self.memory);
+        tokio::spawn(attend(queue, request.into_inner(), sender, memory));
         let messages = stream::unfold(receiver, async |mut receiver| {
             receiver.recv().await.map(|message| (message, receiver))
         });
@@ -85,6 +90,7 @@ pub(super) async fn attend(
     queue: Arc<Shared>,
     mut messages: impl Stream<Item = Result<WorkerMessage, Status>> + Unpin + Send,
     sender: Sender,
+    memory: Arc<Bodies>,
 ) {
     let first = timeout(SILENCE, messages.next()).await;
     let Ok(Some(Ok(WorkerMessage { message: Some(FromWorker::Hello(hello)) }))) = first else {
@@ -93,7 +99,7 @@ pub(super) async fn attend(
     };
     let name = hello.querier_id.clone();
     tracing::info!(querier = name, slots = hello.slots, "querier connected");
-    let worker = Connected::new(Arc::clone(&queue), &hello, sender.clone());
+    let worker = Connected::new(Arc::clone(&queue), &hello, sender.clone(), memory);
     let why = converse(&queue, &worker, &mut messages, &sender).await;
     tracing::info!(querier = name, why, "querier disconnected");
 }
@@ -110,21 +116,23 @@ async fn converse(
     let mut heard_at = Instant::now();
     loop {
         tokio::select! {
-            message = messages.next() => {
-                let Some(Ok(message)) = message else { return "its stream ended" };
-                heard_at = Instant::now();
-                if worker.take(message) {
-                    return "it left";
-                }
-            }
+            // Answers may wait for memory one after the other: pings are due nevertheless.
+            biased;
+            () = queue.closing.cancelled() => return "this query-frontend stops",
+            () = sender.closed() => return "its stream is closed",
             _ = pings.tick() => {
                 if heard_at.elapsed() > SILENCE {
                     return "it is silent";
                 }
                 send(sender, ToWorker::Ping(Ping {}));
             }
-            () = sender.closed() => return "its stream is closed",
-            () = queue.closing.cancelled() => return "this query-frontend stops",
+            message = messages.next() => {
+                let Some(Ok(message)) = message else { return "its stream ended" };
+                heard_at = Instant::now();
+                if worker.take(message).await {
+                    return "it left";
+                }
+            }
         }
     }
 }
@@ -133,23 +141,28 @@ async fn converse(
 struct Connected {
     queue: Arc<Shared>,
     id: WorkerId,
+    memory: Arc<Bodies>,
 }
 
 impl Connected {
-    fn new(queue: Arc<Shared>, hello: &WorkerHello, sender: Sender) -> Self {
+    fn new(queue: Arc<Shared>, hello: &WorkerHello, sender: Sender, memory: Arc<Bodies>) -> Self {
         let route =
             Route::Remote(RemoteRoute { sender, max_message_bytes: hello.max_message_bytes });
         let name = &hello.querier_id;
         let id = queue.change(|state| state.connect(name, slots(hello), route));
-        Self { queue, id }
+        Self { queue, id, memory }
     }
 
-    /// Takes a message. True if the querier has left.
-    fn take(&self, message: WorkerMessage) -> bool {
+    /// Takes a message, once there is memory for it. True if the querier has left.
+    async fn take(&self, message: WorkerMessage) -> bool {
         match message.message {
             Some(FromWorker::Answer(answer)) => {
                 let id = answer.id;
-                let result = result_of(answer);
+                let mut memory = AnswerMemory::of(&self.memory);
+                let result = match memory.add(answer.encoded_len() as u64).await {
+                    Ok(()) => result_of(answer).map(|answer| (answer, Some(memory))),
+                    Err(NoRoom) => Err(Status::resource_exhausted(TOO_MANY_BYTES)),
+                };
                 self.queue.change(|state| {
                     state.finish(self.id, id, result);
                     state.has_left(self.id)

@@ -8,8 +8,11 @@ use tactus_proto::tactus::v1::frontend_message::Message as ToWorker;
 use tactus_proto::tactus::v1::job_answer::Result as JobResult;
 use tactus_proto::tactus::v1::worker_message::Message as FromWorker;
 use tactus_proto::tactus::v1::{
-    Job, JobFailure, SearchRequest, SearchResponse, WorkerHello, WorkerLeaving, WorkerMessage,
+    Job, JobExplanation, JobFailure, SearchRequest, SearchResponse, WorkerHello, WorkerLeaving,
+    WorkerMessage,
 };
+use tactus_server::bodies::AnswerMemory;
+use tactus_work::memory::{Budget, TOO_MANY_BYTES};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -28,13 +31,17 @@ struct FakeQuerier {
 
 impl FakeQuerier {
     fn connect(queue: &JobQueue, name: &str, slots: u32) -> Self {
+        Self::within(queue, name, slots, Bodies::unbounded())
+    }
+
+    fn within(queue: &JobQueue, name: &str, slots: u32, memory: Arc<Bodies>) -> Self {
         let (messages, inbound) = mpsc::unbounded_channel();
         let (outbound, jobs) = mpsc::unbounded_channel();
         let inbound = stream::unfold(inbound, async |mut inbound| {
             inbound.recv().await.map(|message| (message, inbound))
         });
         let shared = Arc::clone(&queue.shared);
-        let task = tokio::spawn(attend(shared, Box::pin(inbound), outbound));
+        let task = tokio::spawn(attend(shared, Box::pin(inbound), outbound, memory));
         let querier = Self { messages, jobs, task };
         querier.say(hello(name, slots));
         querier
@@ -71,6 +78,14 @@ impl FakeQuerier {
         let result = JobResult::SearchRecent(SearchResponse::default());
         let answer = JobAnswer { id: job.id, scope: String::new(), result: Some(result) };
         self.say(FromWorker::Answer(answer));
+    }
+
+    /// An answer of so many bytes.
+    fn answer_of(&self, job: &Job, bytes: usize) {
+        let explanation = JobExplanation { source: "x".repeat(bytes), ..Default::default() };
+        let answer = SearchResponse { explanations: vec![explanation], ..Default::default() };
+        let result = Some(JobResult::SearchRecent(answer));
+        self.say(FromWorker::Answer(JobAnswer { id: job.id, scope: String::new(), result }));
     }
 
     fn fail(&self, job: &Job, code: Code) {
@@ -143,6 +158,33 @@ async fn connected(queue: &JobQueue, name: &str, slots: u32) -> FakeQuerier {
     let querier = FakeQuerier::connect(queue, name, slots);
     settle().await;
     querier
+}
+
+#[tokio::test(start_paused = true)]
+async fn answer_takes_memory_until_whoever_asked_has_it_and_fails_where_there_is_none() {
+    let all = Budget::new(400_000);
+    let bodies = Bodies::within(&all);
+    let queue = queue();
+    let mut one = FakeQuerier::within(&queue, "one", 2, Arc::clone(&bodies));
+    settle().await;
+    let call = Ingester::search(&queue, Request::new(search("a", "{}")));
+    let mut call = std::pin::pin!(call);
+    assert!(call.as_mut().now_or_never().is_none());
+    let job = one.job().await;
+    one.answer_of(&job, 150_000);
+    settle().await;
+    assert!((150_000..151_000).contains(&all.used()), "{}", all.used());
+    assert_eq!(call.await.unwrap().into_inner().explanations[0].source.len(), 150_000);
+    assert_eq!(all.used(), 0);
+
+    let mut held = AnswerMemory::of(&bodies);
+    held.add(300_000).await.unwrap();
+    let call = ask(&queue, "a").await;
+    let job = one.job().await;
+    one.answer_of(&job, 150_000);
+    let error = call.await.unwrap().unwrap_err();
+    assert_eq!((error.code(), error.message()), (Code::ResourceExhausted, TOO_MANY_BYTES));
+    assert_eq!(one.job_now().await, None, "not again: there is no more memory for another try");
 }
 
 #[tokio::test]
@@ -407,7 +449,7 @@ async fn stream_that_does_not_start_with_a_hello_is_refused() {
     });
     let leaving = WorkerMessage { message: Some(FromWorker::Leaving(WorkerLeaving {})) };
     messages.send(Ok(leaving)).unwrap();
-    attend(Arc::clone(&queue.shared), Box::pin(inbound), outbound).await;
+    attend(Arc::clone(&queue.shared), Box::pin(inbound), outbound, Bodies::unbounded()).await;
     assert_eq!(jobs.recv().await.unwrap().unwrap_err().code(), Code::InvalidArgument);
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::sending::{LONGEST_WAIT, SMALL};
+use super::sending::SMALL;
 use super::{Bodies, Held, NoRoom};
 
 /// Memory for what an answer is made of, counted as it grows; given back when it is dropped. Unlike an answer that is being
@@ -29,7 +29,7 @@ impl AnswerMemory {
         if sum >= SMALL {
             let held = self.held.get_or_insert_with(|| self.bodies.nothing());
             let more = sum - self.counted;
-            held.wait(LONGEST_WAIT, || held.0.made.lock().grow(more)).await?;
+            held.take_for_answer(more).await?;
             self.counted = sum;
         }
         self.bytes = sum;

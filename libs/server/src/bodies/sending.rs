@@ -105,9 +105,27 @@ impl Bodies {
     /// Memory for an answer of so many bytes. Errors: there is none.
     pub(super) async fn hold_answer(self: &Arc<Self>, bytes: u64) -> Result<Held, NoRoom> {
         let held = self.nothing();
-        held.wait(LONGEST_WAIT, || held.0.made.lock().grow(bytes)).await?;
+        held.take_for_answer(bytes).await?;
         held.0.unfinished.bytes.store(bytes, Relaxed);
         Ok(held)
+    }
+}
+
+impl Held {
+    /// Takes memory for an answer that is made already, or a part of one. Errors: there is none, even after five seconds, or so much
+    /// waits already that this has to go at once.
+    pub(super) async fn take_for_answer(&self, bytes: u64) -> Result<(), NoRoom> {
+        let try_take = || self.0.made.lock().grow(bytes);
+        if try_take() {
+            return Ok(());
+        }
+        let bodies = &self.0.bodies;
+        let Some(_waiting) = bodies.waiting.reserve(bytes) else {
+            bodies.cut_off_another(self.0.number);
+            bodies.refusals.inc();
+            return Err(NoRoom);
+        };
+        self.wait(LONGEST_WAIT, try_take).await
     }
 }
 

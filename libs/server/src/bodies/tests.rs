@@ -77,8 +77,54 @@ async fn large_head_counts() {
     let mut headers = HeaderMap::new();
     headers.insert("x", "y".repeat(8_000).parse().unwrap());
     let held = bodies.begin(&headers).await.unwrap();
-    assert_eq!(bodies.arriving.used(), 8_001);
+    assert_eq!(bodies.arriving.used(), 8_101);
     assert_eq!(bodies.begin(&headers).await.unwrap_err(), NoRoom);
     drop(held);
     assert_eq!(bodies.arriving.used(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn head_of_very_many_small_lines_counts_for_more_than_its_bytes() {
+    let bodies = Bodies::within(&Budget::new(1_000_000));
+    let mut headers = HeaderMap::new();
+    for _ in 0..3_000 {
+        headers.append("a", http::HeaderValue::from_static(""));
+    }
+    let held = bodies.begin(&headers).await.unwrap();
+    assert_eq!(bodies.arriving.used(), 303_000);
+    assert_eq!(bodies.begin(&headers).await.unwrap_err(), NoRoom);
+    drop(held);
+    assert_eq!(bodies.arriving.used(), 0);
+}
+
+#[tokio::test]
+async fn large_head_of_a_request_without_a_body_counts_while_it_is_answered() {
+    let all = Budget::new(1_000_000);
+    let shown = Arc::clone(&all);
+    let app = axum::Router::new()
+        .route("/", axum::routing::get(|| async move { shown.used().to_string() }))
+        .layer(axum::middleware::from_fn_with_state(Bodies::within(&all), count));
+    for (line, query, expected) in [(10, 10, "0"), (8_000, 0, "8106"), (0, 8_000, "8106")] {
+        let request = Request::get(format!("/?{}", "q".repeat(query)))
+            .header("line", "y".repeat(line))
+            .body(Body::empty())
+            .unwrap();
+        let (status, _, body) = crate::testing::ask(&app, request).await;
+        assert_eq!((status, &*body, all.used()), (200, expected, 0));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn few_answers_wait_for_memory_and_others_are_refused_at_once() {
+    let bodies = Bodies::within(&Budget::new(1_600_000));
+    let held = bodies.hold_answer(1_600_000).await.unwrap();
+    let waiting = Arc::clone(&bodies);
+    let waiting = tokio::spawn(async move { waiting.hold_answer(90_000).await });
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let began = Instant::now();
+    assert_eq!(bodies.hold_answer(90_000).await.unwrap_err(), NoRoom);
+    assert_eq!(began.elapsed(), Duration::ZERO);
+    drop(held);
+    assert!(waiting.await.unwrap().is_ok());
+    assert_eq!(bodies.waiting.used(), 0);
 }

@@ -6,19 +6,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
+use prost::Message as _;
 use tactus_proto::tactus::v1::frontend_message::Message as FromFrontend;
 use tactus_proto::tactus::v1::worker_message::Message as ToFrontend;
 use tactus_proto::tactus::v1::{
     FrontendMessage, Job, JobAnswer, Pong, WorkerHello, WorkerLeaving, WorkerMessage,
 };
+use tactus_server::bodies::{AnswerMemory, Bodies, NoRoom};
+use tactus_work::memory::TOO_MANY_BYTES;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{self, JoinError, JoinSet};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
-use tokio_stream::wrappers::UnboundedReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 use super::jobs::{answer, failure, route, status};
+use super::outbound::{Counted, Outbound};
 use super::{Inbound, Shared};
 
 /// Version of the protocol.
@@ -70,11 +73,10 @@ async fn converse(
     slots: &mut watch::Receiver<usize>,
     leave: &CancellationToken,
 ) -> End {
-    // Bounded by what is in it: an answer for each slot, and an answer to each ping that came.
-    let (sender, receiver) = mpsc::unbounded_channel();
+    let (sender, outbound) = Outbound::new();
     let conversation = Conversation::new(shared, sender);
     conversation.say_hello(*slots.borrow_and_update());
-    let opening = (shared.dial)(address.to_owned(), UnboundedReceiverStream::new(receiver));
+    let opening = (shared.dial)(address.to_owned(), outbound);
     let opened = tokio::select! {
         opened = timeout(SILENCE, opening) => opened,
         () = leave.cancelled() => return End::Left,
@@ -89,26 +91,33 @@ async fn converse(
     }
 }
 
+/// An answer, and its memory until it is sent.
+type Answered = (JobAnswer, Option<AnswerMemory>);
+
 /// A stream that is open. Dropping it drops its jobs.
 struct Conversation<'s> {
     shared: &'s Arc<Shared>,
-    sender: mpsc::UnboundedSender<WorkerMessage>,
-    tasks: JoinSet<JobAnswer>,
+    sender: mpsc::UnboundedSender<Counted>,
+    tasks: JoinSet<Answered>,
     /// Job and what cancels it, by task.
     running: HashMap<task::Id, (u64, Option<oneshot::Sender<()>>)>,
     max_answer_bytes: usize,
 }
 
 impl<'s> Conversation<'s> {
-    fn new(shared: &'s Arc<Shared>, sender: mpsc::UnboundedSender<WorkerMessage>) -> Self {
+    fn new(shared: &'s Arc<Shared>, sender: mpsc::UnboundedSender<Counted>) -> Self {
         let max_answer_bytes = shared.settings.max_send_bytes.saturating_sub(ENVELOPE_BYTES);
         let (tasks, running) = (JoinSet::new(), HashMap::new());
         Self { shared, sender, tasks, running, max_answer_bytes }
     }
 
     fn send(&self, message: ToFrontend) {
+        self.send_counted(message, None);
+    }
+
+    fn send_counted(&self, message: ToFrontend, memory: Option<AnswerMemory>) {
         // A stream that is gone is noticed where it is read.
-        let _ = self.sender.send(WorkerMessage { message: Some(message) });
+        let _ = self.sender.send((WorkerMessage { message: Some(message) }, memory));
     }
 
     fn say_hello(&self, slots: usize) {
@@ -193,23 +202,34 @@ impl<'s> Conversation<'s> {
         let (route, begun) = (route(&job), Instant::now());
         let requests = self.shared.requests.clone();
         let answer = answer(self.shared.services.clone(), job, cancelled, self.max_answer_bytes);
+        let memory = Arc::clone(&self.shared.memory);
         let task = self.tasks.spawn(async move {
-            let answer = answer.await;
+            let (answer, memory) = counted(answer.await, &memory).await;
             requests.record(route, status(&answer), begun.elapsed());
-            answer
+            (answer, memory)
         });
         self.running.insert(task.id(), (id, Some(cancel)));
     }
 
-    fn answer(&mut self, done: Result<(task::Id, JobAnswer), JoinError>) {
+    fn answer(&mut self, done: Result<(task::Id, Answered), JoinError>) {
         let (task, answer) = match done {
             Ok((task, answer)) => (task, Some(answer)),
             Err(error) => (error.id(), None),
         };
         let Some((job, _)) = self.running.remove(&task) else { return };
         self.shared.executed.inc();
-        let answer = answer.unwrap_or_else(|| failure(job, &Status::internal("job panicked")));
-        self.send(ToFrontend::Answer(answer));
+        let panicked = || (failure(job, &Status::internal("job panicked")), None);
+        let (answer, memory) = answer.unwrap_or_else(panicked);
+        self.send_counted(ToFrontend::Answer(answer), memory);
+    }
+}
+
+/// An answer with memory for its way to the frontend; a failure if there is none.
+async fn counted(answer: JobAnswer, memory: &Arc<Bodies>) -> Answered {
+    let mut taken = AnswerMemory::of(memory);
+    match taken.add(answer.encoded_len() as u64).await {
+        Ok(()) => (answer, Some(taken)),
+        Err(NoRoom) => (failure(answer.id, &Status::resource_exhausted(TOO_MANY_BYTES)), None),
     }
 }
 

@@ -16,6 +16,7 @@ use tactus_proto::tactus::v1::{
     Ping, TagsRequest, WorkerHello,
 };
 use tactus_telemetry::metrics::Registry;
+use tactus_work::memory::{Budget, TOO_MANY_BYTES};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -84,6 +85,11 @@ struct Setup {
 impl Setup {
     /// A worker with 20 slots. Frontends at addresses that start with `no` cannot be reached.
     fn new(addresses: &[&str]) -> Self {
+        Self::sending(addresses, 1_000, &Bodies::unbounded())
+    }
+
+    /// One that answers with so many bytes at most, within this memory.
+    fn sending(addresses: &[&str], max_send_bytes: usize, memory: &Arc<Bodies>) -> Self {
         let opened = Opened::default();
         let streams = Arc::clone(&opened);
         let dial: Dial = Arc::new(move |address, answers| {
@@ -105,12 +111,12 @@ impl Setup {
             id: "querier".to_owned(),
             slots: Slots::Shared(20),
             max_receive_bytes: 10_000,
-            max_send_bytes: 1_000,
+            max_send_bytes,
             grace: Duration::from_secs(30),
         };
         let recent = Arc::new(Recent::default());
         let jobs = JobServices { querier: Arc::new(Blocks), ingester: Arc::clone(&recent) as _ };
-        let worker = Worker::new(settings, jobs, dial, &Registry::new());
+        let worker = Worker::new(settings, jobs, Arc::clone(memory), dial, &Registry::new());
         let addresses = addresses.iter().map(ToString::to_string).collect();
         let (addresses, receiver) = watch::channel(addresses);
         let stop = CancellationToken::new();
@@ -194,6 +200,30 @@ async fn answer_above_the_limit_fails_and_names_the_setting() {
     setup.recent.trace_bytes.store(200, Ordering::Relaxed);
     one.give(3, find());
     assert_eq!(one.answer().await.id, 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn answers_take_memory_until_they_are_sent_and_fail_where_there_is_none() {
+    let all = Budget::new(400_000);
+    let setup = Setup::sending(&["one"], 1_000_000, &Bodies::within(&all));
+    let mut one = setup.opened("one").await;
+    one.hello().await;
+    setup.recent.trace_bytes.store(150_000, Ordering::Relaxed);
+    for id in 1..4 {
+        one.give(id, find());
+    }
+    let began = Instant::now();
+    // Nobody reads the first two, so that there is no room for the third.
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    assert!((300_000..400_000).contains(&all.used()), "{}", all.used());
+    let answered = [one.answer().await.id, one.answer().await.id];
+    let (refused, code, text) = one.failure().await;
+    assert_eq!((code, text.as_str()), (Code::ResourceExhausted, TOO_MANY_BYTES));
+    let mut ids = [answered[0], answered[1], refused];
+    ids.sort_unstable();
+    assert_eq!((ids, all.used()), ([1, 2, 3], 0), "after {:?}", began.elapsed());
+    one.give(4, find());
+    assert_eq!(one.answer().await.id, 4);
 }
 
 #[tokio::test(start_paused = true)]
