@@ -25,10 +25,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 mod activity;
+mod backlog;
 mod connection;
 mod linger;
 mod proxy;
 
+pub use backlog::Backlog;
 use connection::Connections;
 pub use linger::{Linger, ReceivedBody};
 
@@ -78,6 +80,8 @@ pub struct ListenerSettings {
     pub max_headers: usize,
     /// What is read of a request of HTTP/1.1 after its answer.
     pub linger: Linger,
+    /// Bound of what connections hold besides requests.
+    pub backlog: Arc<Backlog>,
     /// Settings of HTTP/2 connections.
     pub http2: Http2Settings,
 }
@@ -121,6 +125,7 @@ impl Default for ListenerSettings {
             max_head_bytes: 128 << 10,
             max_headers: 100,
             linger: Linger::default(),
+            backlog: Backlog::of_process(),
             http2: Http2Settings::default(),
         }
     }

@@ -18,6 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::backlog::{Piece, Share};
 use super::linger::{Linger, Lingering, ReceivedBody};
 use super::{ConnectionInfo, Leaving, ListenerSettings};
 
@@ -51,6 +52,10 @@ pub(super) struct Activity {
     blocked_since: AtomicU64,
     /// Of the last request not everything was read.
     is_unread: AtomicBool,
+    /// HTTP/1.1: bytes of the head that is being read.
+    head_bytes: AtomicU64,
+    /// What the connection holds.
+    share: Arc<Share>,
 }
 
 /// Why a connection has to end.
@@ -63,8 +68,10 @@ pub(super) enum Expired {
 }
 
 impl Activity {
-    pub(super) fn new() -> Arc<Self> {
+    pub(super) fn new(share: Arc<Share>) -> Arc<Self> {
         Arc::new(Self {
+            share,
+            head_bytes: AtomicU64::new(0),
             began: Instant::now(),
             is_http2: AtomicBool::new(false),
             is_used: AtomicBool::new(false),
@@ -87,13 +94,25 @@ impl Activity {
             self.is_http2.store(true, Relaxed);
         }
         let reads_head = !self.is_http2.load(Relaxed) && self.open.load(Relaxed) == 0;
-        if reads_head && self.head_since.load(Relaxed) == NONE {
+        if !reads_head {
+            return;
+        }
+        if self.head_since.load(Relaxed) == NONE {
             self.head_since.store(self.now(), Relaxed);
         }
+        let count = bytes.len() as u64;
+        self.head_bytes.fetch_add(count, Relaxed);
+        self.share.add(count);
+    }
+
+    /// Returns when the connection is to end for the sake of others.
+    pub(super) async fn cut(&self) {
+        self.share.cut().await;
     }
 
     fn request_began(&self) {
         self.open.fetch_add(1, Relaxed);
+        self.share.remove(self.head_bytes.swap(0, Relaxed));
         self.is_used.store(true, Relaxed);
         self.head_since.store(NONE, Relaxed);
         self.is_unread.store(false, Relaxed);
@@ -288,7 +307,8 @@ where
         request.extensions_mut().insert(self.info);
         request.extensions_mut().insert(self.leaving.clone());
         let request = request.map(|body| ReceivedBody::new(body, &self.activity));
-        WatchedFuture { open: Some(open), future: Box::pin(self.service.call(request)) }
+        let share = Arc::clone(&self.activity.share);
+        WatchedFuture { open: Some(open), share, future: Box::pin(self.service.call(request)) }
     }
 }
 
@@ -323,6 +343,7 @@ impl Drop for OpenRequest {
 /// A response in the making.
 pub(super) struct WatchedFuture<F> {
     open: Option<OpenRequest>,
+    share: Arc<Share>,
     future: Pin<Box<F>>,
 }
 
@@ -340,7 +361,12 @@ where
         {
             open.sends();
         }
-        Poll::Ready(Ok(response.map(|body| WatchedBody { body: Box::pin(body), _open: open })))
+        let share = Arc::clone(&self.share);
+        Poll::Ready(Ok(response.map(|body| WatchedBody {
+            body: Box::pin(body),
+            share,
+            _open: open,
+        })))
     }
 }
 
@@ -349,21 +375,24 @@ fn is_grpc<B>(response: &Response<B>) -> bool {
     content_type.is_some_and(|value| value.starts_with(b"application/grpc"))
 }
 
-/// A response body that keeps its request open.
+/// A response body that keeps its request open, and counts what of it the connection holds.
 pub(super) struct WatchedBody<B> {
     body: Pin<Box<B>>,
+    share: Arc<Share>,
     _open: Option<OpenRequest>,
 }
 
 impl<B: Body> Body for WatchedBody<B> {
-    type Data = B::Data;
+    type Data = Piece<B::Data>;
     type Error = B::Error;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        self.body.as_mut().poll_frame(cx)
+    ) -> Poll<Option<Result<Frame<Piece<B::Data>>, B::Error>>> {
+        let frame = ready!(self.body.as_mut().poll_frame(cx));
+        let counted = |frame: Frame<B::Data>| frame.map_data(|data| Piece::new(data, &self.share));
+        Poll::Ready(frame.map(|frame| frame.map(counted)))
     }
 
     fn is_end_stream(&self) -> bool {

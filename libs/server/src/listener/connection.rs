@@ -19,6 +19,9 @@ use super::activity::{Activity, Expired, WatchedService, WatchedStream};
 use super::linger::ReceivedBody;
 use super::{ConnectionInfo, Leaving, ListenerSettings, Protocols, proxy};
 
+/// Why a connection is cut for others.
+const BACKLOG: &str = "it holds more than others that wait for memory";
+
 /// A connection in clear or encrypted.
 trait Connection: AsyncRead + AsyncWrite + Unpin + Send {}
 
@@ -63,7 +66,7 @@ impl Connections {
             Ok(Err(error)) => return tracing::debug!(%client, %error, "handshake failed"),
             Err(_) => return tracing::debug!(%client, "handshake took too long"),
         };
-        let activity = Activity::new();
+        let activity = Activity::new(self.settings.backlog.share());
         let stream = WatchedStream {
             stream,
             activity: activity.clone(),
@@ -89,6 +92,7 @@ impl Connections {
                 Expired::Idle => None,
                 Expired::Slow(reason) => return tracing::debug!(%client, reason, "connection cut"),
             },
+            () = activity.cut() => return tracing::debug!(%client, reason = BACKLOG, "connection cut"),
         };
         leaving.0.cancel();
         connection.as_mut().graceful_shutdown();
@@ -97,6 +101,7 @@ impl Connections {
         tokio::select! {
             result = connection => log_end(result),
             () = self.cut.cancelled() => {}
+            () = activity.cut() => tracing::debug!(%client, reason = BACKLOG, "connection cut"),
             () = sleep_or_forever(grace) => {}
             why = async { match expired.await {
                 Expired::Slow(reason) => reason,

@@ -123,6 +123,63 @@ async fn client_that_does_not_read_its_response_is_cut() {
     assert!(received < 64 << 20, "{received}");
 }
 
+/// A bound that is full with what one connection holds, and a port within it.
+async fn full_port(answer: usize) -> BoundListener {
+    let settings = ListenerSettings { backlog: Backlog::new(300 << 10), ..patient() };
+    port(settings, answer).await
+}
+
+/// That what the port sends and is sent arrives still.
+async fn serves(port: &BoundListener) {
+    let mut stream = connect(port).await;
+    let head = format!(
+        "GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\na: {}\r\n\r\n",
+        "a".repeat(60_000)
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    assert!(until_closed(&mut stream).await.starts_with(b"HTTP/1.1 200"));
+}
+
+#[tokio::test]
+async fn heads_that_do_not_end_make_room_for_others() {
+    let port = full_port(1).await;
+    let head = format!("GET / HTTP/1.1\r\nhost: x\r\na: {}", "a".repeat(60_000));
+    let mut begun = Vec::new();
+    for _ in 0..20 {
+        let mut stream = connect(&port).await;
+        stream.write_all(head.as_bytes()).await.unwrap();
+        begun.push(stream);
+    }
+    // Some are cut, for 20 of them are too much.
+    let (oldest, _, _) = futures_util::future::select_all(
+        begun.iter_mut().map(|stream| Box::pin(until_closed(stream))),
+    )
+    .await;
+    assert_eq!(oldest, b"");
+    serves(&port).await;
+}
+
+#[tokio::test]
+async fn answers_over_http2_that_are_not_read_make_room_for_others() {
+    let port = full_port(40_000).await;
+    // A window of a byte for each stream: the rest of each answer waits at the server.
+    let window = frame(4, 0, 0, &[0, 4, 0, 0, 0, 1]);
+    let mut asked = Vec::new();
+    for _ in 0..3 {
+        let mut stream = connect(&port).await;
+        let mut bytes = BytesMut::from(&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..]);
+        bytes.put(window.clone());
+        for number in 0..5 {
+            bytes.put(frame(1, 0x5, 2 * number + 1, &[0x82, 0x86, 0x84]));
+        }
+        stream.write_all(&bytes).await.unwrap();
+        asked.push(stream);
+    }
+    let closed = asked.iter_mut().map(|stream| Box::pin(until_closed(stream)));
+    futures_util::future::select_all(closed).await;
+    serves(&port).await;
+}
+
 #[tokio::test]
 async fn head_that_is_too_large_is_refused() {
     let settings = ListenerSettings { max_head_bytes: 8 << 10, max_headers: 20, ..patient() };

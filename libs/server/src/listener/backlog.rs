@@ -1,0 +1,232 @@
+//! What connections hold that is no request yet, or is sent and not read: heads of which more is to come, and pieces of
+//! answers.
+//!
+//! One connection holds little of that, for both are bounded; thousands of connections whose clients do nothing else would
+//! hold much. So there is a bound for all connections of a process together. Beyond it the one is cut that has cost most until
+//! then, bytes times the time since it last got on.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use bytes::Buf;
+use parking_lot::Mutex;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// What all connections of a process may hold.
+const MAX_BYTES: u64 = 64 << 20;
+
+/// Connections that hold less are left alone.
+const SMALL: u64 = 8 << 10;
+
+/// Longer pieces are no memory of their own, but parts of a file in the program.
+const MAX_PIECE_BYTES: usize = 64 << 10;
+
+/// What a connection costs at once, as if it had not got on for so long.
+const LEAST_TIME: Duration = Duration::from_millis(50);
+
+/// Of connections that share a bound.
+#[derive(Debug)]
+pub struct Backlog {
+    max_bytes: u64,
+    used: AtomicU64,
+    next: AtomicU64,
+    /// Those that hold more than a little, by number.
+    large: Mutex<HashMap<u64, Arc<Holding>>>,
+}
+
+#[derive(Debug)]
+struct Holding {
+    bytes: AtomicU64,
+    /// When it last held less.
+    got_on: Mutex<Instant>,
+    cut: CancellationToken,
+}
+
+/// That of one connection.
+#[derive(Debug)]
+pub(super) struct Share {
+    backlog: Arc<Backlog>,
+    number: u64,
+    holding: Arc<Holding>,
+}
+
+impl Backlog {
+    /// A bound of its own.
+    pub fn new(max_bytes: u64) -> Arc<Self> {
+        let (used, next) = (AtomicU64::new(0), AtomicU64::new(0));
+        Arc::new(Self { max_bytes, used, next, large: Mutex::default() })
+    }
+
+    /// The one of the process.
+    pub fn of_process() -> Arc<Self> {
+        static BACKLOG: LazyLock<Arc<Backlog>> = LazyLock::new(|| Backlog::new(MAX_BYTES));
+        Arc::clone(&BACKLOG)
+    }
+
+    /// Nothing yet, of a new connection.
+    pub(super) fn share(self: &Arc<Self>) -> Arc<Share> {
+        let holding = Holding {
+            bytes: AtomicU64::new(0),
+            got_on: Mutex::new(Instant::now()),
+            cut: CancellationToken::new(),
+        };
+        Arc::new(Share {
+            backlog: Arc::clone(self),
+            number: self.next.fetch_add(1, Relaxed),
+            holding: Arc::new(holding),
+        })
+    }
+
+    /// Cuts the connection that has cost most, unless one is on its way out already.
+    fn cut_one(&self) {
+        let large = self.large.lock();
+        if large.values().any(|holding| holding.cut.is_cancelled()) {
+            return;
+        }
+        let now = Instant::now();
+        if let Some(most) = large.values().max_by_key(|holding| holding.cost(now)) {
+            most.cut.cancel();
+        }
+    }
+}
+
+impl Holding {
+    fn cost(&self, now: Instant) -> u128 {
+        let time = now.saturating_duration_since(*self.got_on.lock()).max(LEAST_TIME);
+        u128::from(self.bytes.load(Relaxed)) * time.as_millis()
+    }
+}
+
+impl Share {
+    pub(super) fn add(&self, bytes: u64) {
+        let before = self.holding.bytes.fetch_add(bytes, Relaxed);
+        if before < SMALL && before + bytes >= SMALL {
+            self.note_size();
+        }
+        let used = self.backlog.used.fetch_add(bytes, Relaxed) + bytes;
+        if used > self.backlog.max_bytes {
+            self.backlog.cut_one();
+        }
+    }
+
+    pub(super) fn remove(&self, bytes: u64) {
+        let before = self.holding.bytes.fetch_sub(bytes, Relaxed);
+        self.backlog.used.fetch_sub(bytes, Relaxed);
+        if before >= SMALL {
+            *self.holding.got_on.lock() = Instant::now();
+            if before - bytes < SMALL {
+                self.note_size();
+            }
+        }
+    }
+
+    /// Several tasks of a connection may come here at once: whoever is last finds what there is then.
+    fn note_size(&self) {
+        let mut large = self.backlog.large.lock();
+        if self.holding.bytes.load(Relaxed) >= SMALL {
+            large.insert(self.number, Arc::clone(&self.holding));
+        } else {
+            large.remove(&self.number);
+        }
+    }
+
+    /// Returns when the connection is to end for the sake of others.
+    pub(super) async fn cut(&self) {
+        self.holding.cut.cancelled().await;
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.backlog.large.lock().remove(&self.number);
+        self.backlog.used.fetch_sub(self.holding.bytes.load(Relaxed), Relaxed);
+    }
+}
+
+/// A piece of an answer that counts until the connection lets go of it.
+pub(super) struct Piece<D> {
+    data: D,
+    bytes: u64,
+    share: Arc<Share>,
+}
+
+impl<D: Buf> Piece<D> {
+    pub(super) fn new(data: D, share: &Arc<Share>) -> Self {
+        let bytes = data.remaining().min(MAX_PIECE_BYTES) as u64;
+        share.add(bytes);
+        Self { data, bytes, share: Arc::clone(share) }
+    }
+}
+
+impl<D: Buf> Buf for Piece<D> {
+    fn remaining(&self) -> usize {
+        self.data.remaining()
+    }
+
+    fn chunk(&self) -> &[u8] {
+        self.data.chunk()
+    }
+
+    fn chunks_vectored<'a>(&'a self, slices: &mut [std::io::IoSlice<'a>]) -> usize {
+        self.data.chunks_vectored(slices)
+    }
+
+    fn advance(&mut self, count: usize) {
+        self.data.advance(count);
+    }
+
+    fn copy_to_bytes(&mut self, count: usize) -> bytes::Bytes {
+        self.data.copy_to_bytes(count)
+    }
+}
+
+impl<D> Drop for Piece<D> {
+    fn drop(&mut self) {
+        self.share.remove(self.bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn connection_that_does_not_get_on_is_cut_for_others() {
+        let backlog = Backlog::new(100_000);
+        let [stuck, quick, small] = [(); 3].map(|()| backlog.share());
+        let _stuck_piece = Piece::new(&[0_u8; 40_000][..], &stuck);
+        for _ in 0..20 {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            drop(Piece::new(&[0_u8; 50_000][..], &quick));
+        }
+        small.add(1_000);
+        assert_eq!(backlog.used.load(Relaxed), 41_000);
+        let _more = Piece::new(&[0_u8; 60_000][..], &quick);
+        stuck.cut().await;
+        assert!(!quick.holding.cut.is_cancelled() && !small.holding.cut.is_cancelled());
+    }
+
+    #[test]
+    fn nothing_is_left_of_connections_that_ended() {
+        let backlog = Backlog::new(1 << 20);
+        let share = backlog.share();
+        let piece = Piece::new(&[0_u8; 20_000][..], &share);
+        share.add(9_000);
+        share.remove(4_000);
+        assert_eq!((backlog.used.load(Relaxed), backlog.large.lock().len()), (25_000, 1));
+        drop(piece);
+        assert_eq!((backlog.used.load(Relaxed), backlog.large.lock().len()), (5_000, 0));
+        drop(share);
+        assert_eq!(backlog.used.load(Relaxed), 0);
+    }
+
+    #[test]
+    fn large_piece_is_a_part_of_a_file_of_the_program() {
+        let backlog = Backlog::new(1 << 20);
+        let _piece = Piece::new(&[0_u8; 900_000][..], &backlog.share());
+        assert_eq!(backlog.used.load(Relaxed), 64 << 10);
+    }
+}
