@@ -4,7 +4,7 @@ import struct
 import threading
 
 DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY, WINDOW_UPDATE = 0, 1, 3, 4, 6, 7, 8
-END_HEADERS, ACK = 4, 1
+END_HEADERS, END_STREAM, ACK = 4, 1, 1
 INITIAL_WINDOW_SIZE = 4
 
 
@@ -47,7 +47,7 @@ class StalledCalls:
                         self.socket.sendall(frame(SETTINGS, ACK, 0, b""))
                     elif kind == PING and not flags & ACK:
                         self.socket.sendall(frame(PING, ACK, 0, payload))
-                    elif kind in (RST_STREAM, HEADERS):
+                    elif kind == RST_STREAM or kind == HEADERS and flags & END_STREAM:
                         # Refused or cut off.
                         self.ended.add(number)
                     self.changed.notify_all()

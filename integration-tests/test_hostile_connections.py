@@ -1,0 +1,136 @@
+"""Connections that mean harm: heads and messages that do not end, calls of very many header lines, clients that take no bytes.
+
+As in test_memory.py an honest client sends meanwhile, and the process has a bound."""
+import contextlib
+import resource
+import socket
+import struct
+import time
+
+import pytest
+
+from harness import otlp
+from harness.protobuf import field, fixed64_field
+from harness.stalled_grpc import END_HEADERS, END_STREAM, HEADERS, SETTINGS, StalledCalls, frame, literal
+from harness.waiting import eventually
+from test_memory import bounded, server  # noqa: F401  (fixtures)
+
+CONTINUATION = 9
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+EXPORT = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
+GRPC = {"content-type": "application/grpc", "te": "trailers"}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def many_files():
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limits[1], limits[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+def connect(opened, port, receive_bytes=None):
+    connection = opened.enter_context(contextlib.closing(socket.socket()))
+    if receive_bytes:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
+    connection.settimeout(20)
+    connection.connect(("127.0.0.1", port))
+    return connection
+
+
+def send(connection, data):
+    """False once the server has cut the connection."""
+    try:
+        connection.sendall(data)
+        return True
+    except OSError:
+        return False
+
+
+def fields(path, method="POST", **more):
+    named = {":method": method, ":scheme": "http", ":path": path, ":authority": "x", **more}
+    return b"".join(literal(*one) for one in named.items())
+
+
+def headers(stream, block, end_stream=False):
+    """The frames of a head of any size."""
+    parts = [block[at:at + 16_000] for at in range(0, len(block), 16_000)]
+    frames = b""
+    for number, part in enumerate(parts):
+        kind, flags = (CONTINUATION, 0) if number else (HEADERS, END_STREAM if end_stream else 0)
+        frames += frame(kind, flags | (END_HEADERS if number == len(parts) - 1 else 0), stream, part)
+    return frames
+
+
+@pytest.mark.parametrize("port", ["http", "otlp_http"])
+def test_heads_that_never_end(server, port):  # noqa: F811
+    """Two thousand of 120 kB: those that do not go on make room for others."""
+    before = server.resident_bytes()
+    head = b"GET / HTTP/1.1\r\nHost: x\r\nX-A: " + b"a" * 120_000
+    with contextlib.ExitStack() as opened:
+        for _ in range(2_000):
+            send(connect(opened, getattr(server, f"{port}_port")), head)
+        grown = server.peak_resident_bytes() - before
+        assert grown < 150 << 20, f"{grown >> 20} MiB"
+
+
+# One line of two bytes, put into the table of the connection, and each further one a single byte.
+LINES = b"\x40\x01a\x00" + b"\xbe" * 3_800
+
+
+@pytest.mark.parametrize(("port", "path", "streams", "more"), [
+    ("otlp_grpc", EXPORT, 500, GRPC),
+    ("grpc", "/tempopb.StreamingQuerier/Search", 100, GRPC),
+    ("otlp_http", "/v1/traces", 100, {"content-type": "application/x-protobuf"}),
+], ids=["otlp_grpc", "grpc", "otlp_http"])
+def test_calls_of_thousands_of_header_lines(server, port, path, streams, more):  # noqa: F811
+    """Each has 3 800 lines in 4 kB, and takes a hundred times that; none ends."""
+    before = server.resident_bytes()
+    with contextlib.ExitStack() as opened:
+        for _ in range(8_000 // streams):
+            connection = connect(opened, getattr(server, f"{port}_port"))
+            send(connection, PREFACE + frame(SETTINGS, 0, 0, b""))
+            for number in range(streams):
+                if not send(connection, headers(2 * number + 1, fields(path, **more) + LINES)):
+                    break
+        grown = server.peak_resident_bytes() - before
+        assert grown < 350 << 20, f"{grown >> 20} MiB"
+
+
+def test_messages_of_lasting_calls_that_never_end(server):  # noqa: F811
+    """What of a message has come counts before the service knows what it is."""
+    before = server.resident_bytes()
+    with contextlib.ExitStack() as opened:
+        calls = [opened.enter_context(contextlib.closing(StalledCalls(server.grpc_port, timeout=3))) for _ in range(20)]
+        for call in calls:
+            with contextlib.suppress(OSError):
+                call.begin("/tactus.v1.Frontend/Process", 15 << 20)
+        grown = server.peak_resident_bytes() - before
+        print(f"{grown >> 20} MiB, {sum(bool(call.ended) for call in calls)} of {len(calls)} cut off")
+        assert grown < 220 << 20, f"{grown >> 20} MiB"
+    eventually(lambda: server.metric("tempo_inflight_requests") < 10, "all calls have ended", 30)
+
+
+def test_answers_over_http2_of_which_nobody_takes_a_byte(server):  # noqa: F811
+    """Of a large span, asked for a thousand times by clients whose windows are of one byte."""
+    trace_id = b"\x0d" * 16
+    server.must_push(otlp.export(otlp.span(trace_id=trace_id, attributes={f"k{number}": '"' * 2000 for number in range(2_300)})))
+    ask = fields(f"/api/traces/{trace_id.hex()}", "GET")
+    with contextlib.ExitStack() as opened:
+        for _ in range(10):
+            connection = connect(opened, server.http_port, receive_bytes=4096)
+            send(connection, PREFACE + frame(SETTINGS, 0, 0, struct.pack(">HI", 4, 1)))
+            for number in range(100):
+                send(connection, headers(2 * number + 1, ask, end_stream=True))
+        # The honest client gets on, which the fixture looks at.
+        time.sleep(5)
+
+
+def test_trace_whose_spans_differ_in_their_names_only(server):  # noqa: F811
+    """They were compared pair by pair once."""
+    times = fixed64_field(7, time.time_ns()) + fixed64_field(8, time.time_ns())
+    spans = [field(2, field(1, b"\x21" * 16) + field(2, b"\1" * 8) + field(5, b"n%d" % number) + times) for number in range(30_000)]
+    server.must_push(field(1, field(2, b"".join(spans))))
+    began = time.monotonic()
+    assert len(server.trace("21" * 16)) == 30_000
+    assert time.monotonic() - began < 20
