@@ -91,6 +91,7 @@ impl SearchQuery {
         let range = parse_range(params)?;
         let limit = parse_limit(params, limits)?;
         let spans_per_span_set = parse_spans_per_span_set(params, limits)?;
+        let durations = parse_durations(params)?;
         let kind = match (params.get("q"), params.get("tags")) {
             (Some(_), Some(_)) => {
                 return Err(invalid("invalid request: can't specify tags and q in the same query"));
@@ -99,7 +100,9 @@ impl SearchQuery {
                 text: text.to_owned(),
                 root: Box::new(parse_traceql(text, limits.max_query_bytes)?),
             },
-            (None, tags) => SearchKind::Tags(TagConditions::parse(params, tags, &range)?),
+            (None, tags) => {
+                SearchKind::Tags(TagConditions::parse(params, tags, durations, &range)?)
+            }
         };
         let hinted = match &kind {
             SearchKind::TraceQl { root, .. } => root.hints.explain(),
@@ -111,7 +114,12 @@ impl SearchQuery {
 }
 
 impl TagConditions {
-    fn parse(params: &QueryParams<'_>, tags: Option<&str>, range: &RequestedRange) -> Result<Self> {
+    fn parse(
+        params: &QueryParams<'_>,
+        tags: Option<&str>,
+        (min_duration_ms, max_duration_ms): (u32, u32),
+        range: &RequestedRange,
+    ) -> Result<Self> {
         let tags = match tags {
             Some(text) => {
                 parse_logfmt(text).map_err(|error| invalid(format!("invalid tags: {error}")))?
@@ -124,20 +132,23 @@ impl TagConditions {
                 .collect(),
             None => BTreeMap::new(),
         };
-        let duration = |name: &str| match params.get(name).map(parse_go) {
-            None => Ok(0),
-            Some(Ok(duration)) => {
-                Ok(u32::try_from(duration.as_std().as_millis()).unwrap_or(u32::MAX))
-            }
-            Some(Err(error)) => Err(invalid(format!("invalid {name}: {error}"))),
-        };
-        let (min_duration_ms, max_duration_ms) =
-            (duration("minDuration")?, duration("maxDuration")?);
-        if max_duration_ms != 0 && min_duration_ms > max_duration_ms {
-            return Err(invalid("invalid maxDuration: must be greater than minDuration"));
-        }
         Ok(Self { tags, min_duration_ms, max_duration_ms })
     }
+}
+
+/// The shortest and the longest trace in milliseconds, 0 where the request says nothing. A query has no use for them, but
+/// wrong ones are refused beside it too.
+fn parse_durations(params: &QueryParams<'_>) -> Result<(u32, u32)> {
+    let duration = |name: &str| match params.get(name).map(parse_go) {
+        None => Ok(0),
+        Some(Ok(duration)) => Ok(u32::try_from(duration.as_std().as_millis()).unwrap_or(u32::MAX)),
+        Some(Err(error)) => Err(invalid(format!("invalid {name}: {error}"))),
+    };
+    let (shortest, longest) = (duration("minDuration")?, duration("maxDuration")?);
+    if longest != 0 && shortest > longest {
+        return Err(invalid("invalid maxDuration: must be greater than minDuration"));
+    }
+    Ok((shortest, longest))
 }
 
 /// Parses and checks a query of at most `max_bytes` (0: any), with the error texts of a search.

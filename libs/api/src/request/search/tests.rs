@@ -93,6 +93,17 @@ fn tags_and_durations_are_parsed() {
 }
 
 #[test]
+fn durations_are_checked_beside_a_query_too() {
+    assert_eq!(
+        error("q={}&minDuration=10s&maxDuration=1s"),
+        "invalid maxDuration: must be greater than minDuration"
+    );
+    assert!(error("q={}&minDuration=abc").starts_with("invalid minDuration: "));
+    assert!(error("q={}&maxDuration=5").starts_with("invalid maxDuration: "));
+    assert!(parse("q={}&minDuration=1s&maxDuration=10s").is_ok());
+}
+
+#[test]
 fn unknown_parameters_are_tags_only_without_anything_else() {
     let search = tag_search("service.name=api&limit=5");
     assert_eq!(search.tags, BTreeMap::from([("service.name".into(), "api".into())]));
