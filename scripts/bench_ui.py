@@ -296,7 +296,8 @@ def tail_memory(browser, server, bars):
     late = held()
     visit.check()
     visit.close()
-    shown = f"live tail, {pushed_spans:,} spans in {TAIL_SECONDS / 60:.0f} min".replace(",", " ")
+    count = f"{pushed_spans:,}".replace(",", " ")
+    shown = f"live tail, {count} spans in {TAIL_SECONDS / 60:.0f} min"
     bars.add(f"{shown}: heap at the end", None, [late[0]], "MiB")
     bars.add(f"{shown}: heap that came in the last two thirds", 2, [late[0] - early[0]], "MiB")
     bars.add(f"{shown}: DOM nodes that came", 100, [late[1] - early[1]], "")
