@@ -38,15 +38,15 @@ fn integer(node: &Node) -> Result<i128, &'static str> {
 }
 
 macro_rules! integer_fields {
-    ($($ty:ty => $kind:literal;)*) => { $(
+    ($($ty:ty)*) => { $(
         impl Field for $ty {
             fn read(&mut self, node: &Node, reader: &mut Reader) {
                 match integer(node) {
                     Ok(number) => match <$ty>::try_from(number) {
                         Ok(number) => *self = number,
-                        Err(_) => reader.mismatch_because(node, $kind, ": out of range"),
+                        Err(_) => reader.mismatch_because(node, "int", ": out of range"),
                     },
-                    Err(cause) => reader.mismatch_because(node, $kind, cause),
+                    Err(cause) => reader.mismatch_because(node, "int", cause),
                 }
             }
 
@@ -62,13 +62,7 @@ macro_rules! integer_fields {
     )* };
 }
 
-integer_fields! {
-    u16 => "uint16";
-    u32 => "uint32";
-    u64 => "uint64";
-    usize => "uint";
-    i64 => "int";
-}
+integer_fields! { u16 u32 u64 usize i64 }
 
 impl Field for f64 {
     fn read(&mut self, node: &Node, reader: &mut Reader) {

@@ -37,7 +37,7 @@ fn integers_refuse_fractions_units_and_overflow() {
     let text = problem("compactor:\n  compaction:\n    max_block_bytes: 10MB\n");
     assert!(
         text.contains(
-            "line 3: cannot unmarshal !!str `10MB` into uint64 (compactor.compaction.max_block_bytes)"
+            "line 3: cannot unmarshal !!str `10MB` into int (compactor.compaction.max_block_bytes)"
         ),
         "{text}"
     );
@@ -47,9 +47,9 @@ fn integers_refuse_fractions_units_and_overflow() {
     );
     assert!(problem("ingester: {max_block_bytes: -1}").contains("out of range"));
     assert!(problem("server: {http_listen_port: 65536}").contains("out of range"));
-    assert!(problem("server: {http_listen_port: \"80\"}").contains("!!str `80` into uint16"));
-    assert!(problem("server: {http_listen_port: [80]}").contains("!!seq into uint16"));
-    assert!(problem("server: {http_listen_port: {a: 1}}").contains("!!map into uint16"));
+    assert!(problem("server: {http_listen_port: \"80\"}").contains("!!str `80` into int"));
+    assert!(problem("server: {http_listen_port: [80]}").contains("!!seq into int"));
+    assert!(problem("server: {http_listen_port: {a: 1}}").contains("!!map into int"));
     assert!(problem("server: 5").contains("cannot unmarshal !!int `5` into server"));
     assert!(problem("- a").contains("cannot unmarshal !!seq into config"));
 }
@@ -119,7 +119,7 @@ fn all_problems_are_reported_in_order_of_lines() {
     assert_eq!(
         text,
         "yaml: unmarshal errors:\
-         \n  line 2: cannot unmarshal !!str `x` into uint16 (server.http_listen_port)\
+         \n  line 2: cannot unmarshal !!str `x` into int (server.http_listen_port)\
          \n  line 3: field nope not found in type server\
          \n  line 5: cannot unmarshal !!str `w` into duration (ingester.trace_idle_period): time: invalid duration \"w\"\
          \n  line 6: field foo not found in type ingester\

@@ -335,7 +335,8 @@ fn processes_of_all_services_are_a_cluster_where_the_file_asks_for_gossip() {
         "ingester: {lifecycler: {ring: {replication_factor: 3, kvstore: {store: memberlist}}}}";
     for text in [
         asks,
-        "target: scalable-single-binary\ningester: {lifecycler: {ring: {replication_factor: 3}}}",
+        "target: scalable-single-binary\nmemberlist: {join_members: [a:7946]}\n\
+         ingester: {lifecycler: {ring: {replication_factor: 3}}}",
     ] {
         let config = loaded(text, "").config;
         let ring = &config.ingester.lifecycler.ring;

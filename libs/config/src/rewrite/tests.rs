@@ -97,5 +97,5 @@ fn mixed_limits_are_refused_with_both_texts() {
 fn flat_limit_of_wrong_type_is_reported_with_its_line() {
     let text = from_yaml("overrides:\n  max_bytes_per_trace: 1\n  max_traces_per_user: many\n")
         .unwrap_err();
-    assert!(text.contains("line 3: cannot unmarshal !!str `many` into uint64"), "{text}");
+    assert!(text.contains("line 3: cannot unmarshal !!str `many` into int"), "{text}");
 }

@@ -232,7 +232,12 @@ pub(super) fn frontend(config: &Config) -> Result<(), Invalid> {
 pub(super) fn querier(config: &Config) -> Result<(), Invalid> {
     // Members of a cluster find its query-frontends by themselves.
     let gossips = config.ingester.lifecycler.ring.kvstore.store == "memberlist";
-    let needs_address = config.target == "querier" && !gossips;
+    let needs_address = match config.target.as_str() {
+        "querier" => !gossips,
+        // One among many that are alike: alone it would answer for itself only.
+        "scalable-single-binary" => config.memberlist.join_members.is_empty(),
+        _ => false,
+    };
     ensure(
         "querier.frontend_worker.frontend_address",
         !needs_address || !config.querier.frontend_worker.frontend_address.is_empty(),

@@ -19,6 +19,7 @@ fn rules_of_components_have_their_texts() {
             "target: querier\ningester: {lifecycler: {ring: {kvstore: {store: inmemory}}}}",
             "frontend worker address not specified",
         ),
+        ("target: scalable-single-binary", "frontend worker address not specified"),
         ("server: {log_level: loud}", "unrecognized log level \"loud\""),
         ("server: {tls_min_version: VersionTLS9}", "TLS version \"VersionTLS9\" not recognized"),
         ("server: {http_tls_config: {client_auth_type: X}}", "invalid ClientAuth: X"),
