@@ -34,7 +34,10 @@ pub enum TenantError {
         /// The first character that is not allowed.
         character: char,
     },
-    /// Begins with a dot, as `.`, `..` and hidden directories do, or has another meaning in a bucket.
+    /// A directory itself or the one above it.
+    #[error("tenant ID is '.' or '..'")]
+    Dots,
+    /// Begins with a dot, as hidden directories do, or has another meaning in a bucket.
     #[error("tenant ID '{0}' cannot be stored: it begins with '.' or is reserved")]
     Reserved(String),
     /// No tenant at all.
@@ -62,6 +65,9 @@ impl TenantId {
         let allowed = |c: char| c.is_ascii_alphanumeric() || "!-_.*'()".contains(c);
         if let Some(character) = text.chars().find(|&c| !allowed(c)) {
             return Err(TenantError::Character { tenant: text.to_owned(), character });
+        }
+        if matches!(text, "." | "..") {
+            return Err(TenantError::Dots);
         }
         let is_reserved = RESERVED.contains(&text)
             || RESERVED_BEGINNINGS.iter().any(|beginning| text.starts_with(beginning));
@@ -110,8 +116,12 @@ mod tests {
     #[test]
     fn parse_refuses_what_a_bucket_cannot_store() {
         let job = "tactus-job.463ac35c.json";
-        for bad in RESERVED.into_iter().chain([".", "..", "...", ".x", ".snapshot", job]) {
+        for bad in RESERVED.into_iter().chain(["...", ".x", ".snapshot", job]) {
             assert_eq!(TenantId::parse(bad), Err(TenantError::Reserved(bad.to_owned())));
+        }
+        for dots in [".", ".."] {
+            let error = TenantId::parse(dots).unwrap_err();
+            assert_eq!(error.to_string(), "tenant ID is '.' or '..'");
         }
         for good in ["x.", "a..b", "Overrides", "tactus-clock.1"] {
             assert!(TenantId::parse(good).is_ok(), "{good}");
