@@ -26,13 +26,14 @@ use crate::{
 };
 
 /// Routes that every process has.
-const COMMON: [&str; 9] = [
+const COMMON: [&str; 10] = [
     "/api/echo",
     "/api/status/buildinfo",
     "/ready",
     "/metrics",
     "/status",
     "/status/{endpoint}",
+    "/status/usage-stats",
     "/status/overrides",
     "/status/overrides/{tenant}",
     "/log_level",

@@ -147,7 +147,7 @@ pub fn internal_router(state: Operational) -> Router {
         .with_state(Arc::new(state))
 }
 
-/// Routes below the API prefix: `/api/echo`, `/api/status/buildinfo`.
+/// Routes below the API prefix: `/api/echo`, `/api/status/buildinfo`, `/status/usage-stats`.
 pub fn api_router(build: &BuildInfo) -> Router {
     let build = build_info_json(build);
     let build_info = move || async move {
@@ -155,6 +155,11 @@ pub fn api_router(build: &BuildInfo) -> Router {
     };
     Router::new()
         .route("/api/echo", any(|| async { text(StatusCode::OK, "echo\n") }))
+        // Nothing is ever reported to anyone; Tempo answers so where reports are switched off.
+        .route(
+            "/status/usage-stats",
+            any(|| async { text(StatusCode::OK, "usage-stats is not enabled\n") }),
+        )
         .route("/api/status/buildinfo", get(build_info))
 }
 

@@ -52,6 +52,10 @@ async fn get(state: Operational, path: &str) -> (u16, String) {
 async fn echo_and_ready_answer_one_line() {
     assert_eq!(get(state(), "/api/echo").await, (200, "echo\n".to_owned()));
     assert_eq!(get(state(), "/ready").await, (200, "ready\n".to_owned()));
+    assert_eq!(
+        get(state(), "/status/usage-stats").await,
+        (200, "usage-stats is not enabled\n".to_owned())
+    );
 }
 
 #[tokio::test]
