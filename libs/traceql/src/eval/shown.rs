@@ -22,6 +22,8 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Shown {
     pub(crate) attribute: Attribute,
+    /// The attribute's key in answers.
+    key: Box<str>,
     /// Used as a value somewhere.
     always: bool,
     /// Comparisons with constants.
@@ -85,8 +87,12 @@ struct Collector<'p> {
 impl Collector<'_> {
     fn entry(&mut self, attribute: &Attribute) -> &mut Shown {
         let place = *self.places.entry(attribute.clone()).or_insert_with(|| {
-            let attribute = attribute.clone();
-            self.shown.push(Shown { attribute, always: false, tests: Vec::new() });
+            self.shown.push(Shown {
+                attribute: attribute.clone(),
+                key: attribute.shown_key().into(),
+                always: false,
+                tests: Vec::new(),
+            });
             self.shown.len() - 1
         });
         &mut self.shown[place]
@@ -162,7 +168,7 @@ fn collect_expression(expression: &FieldExpression, collector: &mut Collector<'_
 impl<'v> BoundShown<'v> {
     /// The attribute's key in answers.
     pub(crate) fn key(&self) -> &'v str {
-        self.shown.attribute.key()
+        &self.shown.key
     }
 
     pub(crate) fn is_name(&self) -> bool {
