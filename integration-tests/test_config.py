@@ -85,6 +85,22 @@ def test_unknown_storage_backend_is_refused_by_name(tmp_path):
     assert "unknown backend floppy" in done.stderr
 
 
+@pytest.mark.parametrize("text", ["", "multitenancy_enabled: yes\n", "compactor:\nstorage:\n"])
+def test_verify_of_a_file_that_names_no_store_exits_zero(tmp_path, text):
+    done = verify(tmp_path, text)
+    assert (done.returncode, done.stderr, done.stdout.strip()) == (0, "", "config ok")
+    (http, grpc) = free_ports(2)
+    started = run(
+        f"-config.file={tmp_path / 'tactus.yaml'}", f"-server.http-listen-port={http}", f"-server.grpc-listen-port={grpc}",
+        cwd=tmp_path)
+    assert started.returncode == 1 and "storage.trace.backend" in started.stderr
+
+
+def test_one_of_many_that_are_alike_has_to_know_another(tmp_path):
+    done = verify(tmp_path, "target: scalable-single-binary\n")
+    assert done.returncode == 1 and "frontend worker address not specified" in done.stderr
+
+
 @pytest.mark.parametrize("flag", ["-config.verify", "--config.verify=true", "-verify-config"])
 def test_verify_of_a_good_file_exits_zero(tmp_path, flag):
     file = tmp_path / "tactus.yaml"

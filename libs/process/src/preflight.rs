@@ -21,10 +21,12 @@ pub(crate) async fn verify(loaded: &Loaded, program: Program) -> Result<(), Erro
 }
 
 /// The settings of the bucket, if a process of this target opens it. Errors: those that opening it would end with, but for
-/// what only the store itself can say.
+/// what only the store itself can say. A file that names no store is a part of a configuration, as the empty file is:
+/// flags of the start may name it. So it is in order, as for Tempo.
 fn bucket_settings(config: &Config) -> Result<(), Error> {
     let opens = ["ingester", "querier", "query-frontend", "compactor"];
-    if !services_of(&config.target).iter().any(|part| opens.contains(part)) {
+    let opened = services_of(&config.target).iter().any(|part| opens.contains(part));
+    if !opened || config.storage.trace.backend.is_empty() {
         return Ok(());
     }
     let settings = bucket::bucket(&config.storage.trace)?;
