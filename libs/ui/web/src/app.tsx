@@ -1,6 +1,7 @@
 import { useEffect } from "preact/hooks";
 import { config, isConfigured, loadConfig, reason, refusal, tenant, wasAsked } from "./api";
 import { Credentials } from "./credentials";
+import { density, nextDensity } from "./density";
 import { Help, help } from "./help";
 import { shortcuts } from "./keys";
 import { lazy } from "./lazy";
@@ -56,6 +57,9 @@ function Header() {
       )}
       <button type="button" onClick={nextTheme} title="Switch between light, dark and the system's theme">
         theme: {theme.value}
+      </button>
+      <button type="button" onClick={nextDensity} title="Switch between compact, normal and roomy rows">
+        rows: {density.value}
       </button>
       <button type="button" onClick={() => (help.value = true)} aria-label="Keys">
         ?

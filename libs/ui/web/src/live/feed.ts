@@ -42,7 +42,7 @@ export interface Feed {
 export const EMPTY: Feed = { rows: [], held: [], lost: 0, counts: null, history: [] };
 
 /** Spans that the page keeps. */
-export const MOST_ROWS = 500;
+export const MOST_ROWS = 1_000;
 
 /** Rates are of so many milliseconds. */
 const RATE_OVER = 5000;

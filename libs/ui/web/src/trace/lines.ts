@@ -6,7 +6,6 @@ import type { Folds, Run } from "./rows";
 import { isError } from "./skeleton";
 import type { Span } from "./state";
 
-export const HEIGHT = 24;
 const INDENT = 12;
 const DEEPEST_INDENT = 20;
 /** So many characters of a name are more than a line has room for. */
@@ -23,6 +22,8 @@ export interface Content {
   /** A row, or `~first` for the line of a run. */
   shown: Int32Array;
   selected: number;
+  /** Of a line, in pixels. */
+  height: number;
 }
 
 /**
@@ -53,7 +54,7 @@ export class Lines {
       const line = this.lines[at % room];
       if (at >= last) line.hide();
       else if (line.at !== at || !isSame) line.show(content, at, offset);
-      else if (isMoved) line.move(offset);
+      else if (isMoved) line.move(offset, content.height);
     }
   }
 }
@@ -142,8 +143,8 @@ class Line {
     this.element.removeAttribute("id");
   }
 
-  move(offset: number) {
-    this.element.style.transform = `translateY(${this.at * HEIGHT + offset}px)`;
+  move(offset: number, height: number) {
+    this.element.style.transform = `translateY(${this.at * height + offset}px)`;
   }
 
   show(content: Content, at: number, offset: number) {
@@ -155,7 +156,7 @@ class Line {
       this.element.dataset.at = `${at}`;
       this.element.setAttribute("aria-rowindex", `${at + 1}`);
     }
-    this.move(offset);
+    this.move(offset, content.height);
     const row = shown[at] < 0 ? ~shown[at] : shown[at];
     const run = shown[at] < 0 ? model.runs.at(row) : null;
     this.give(serviceOf(model.trace, row));

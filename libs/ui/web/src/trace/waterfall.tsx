@@ -1,7 +1,8 @@
 import { useSignal } from "@preact/signals";
 import { useEffect, useLayoutEffect, useMemo, useRef } from "preact/hooks";
+import { rowHeight } from "../density";
 import { duration } from "../format";
-import { HEIGHT, Lines } from "./lines";
+import { Lines } from "./lines";
 import type { Found, Model } from "./model";
 import { indexOf, marked, shownRows, withAncestors } from "./rows";
 import type { Span, TraceState } from "./state";
@@ -38,7 +39,8 @@ export function Waterfall({ model, found, state, matches }: Props) {
   const viewHeight = useSignal(600);
   const top = useSignal(0);
 
-  const total = shown.length * HEIGHT;
+  const lineHeight = rowHeight();
+  const total = shown.length * lineHeight;
   const height = Math.min(total, TALLEST);
   const room = Math.max(1, height - viewHeight.value);
   const scale = height < total ? (total - viewHeight.value) / room : 1;
@@ -58,11 +60,11 @@ export function Waterfall({ model, found, state, matches }: Props) {
   useEffect(() => {
     const element = scroller.current;
     if (!element || selected < 0) return;
-    const at = indexOf(shown, selected) * HEIGHT;
+    const at = indexOf(shown, selected) * lineHeight;
     const from = element.scrollTop * scale;
-    if (at >= from && at + HEIGHT <= from + element.clientHeight) return;
+    if (at >= from && at + lineHeight <= from + element.clientHeight) return;
     element.scrollTop = (at - element.clientHeight / 3) / scale;
-  }, [selected, shown, scale]);
+  }, [selected, shown, scale, lineHeight]);
 
   // Where a pixel of the bar is many rows, the wheel goes on row by row.
   useEffect(() => {
@@ -71,14 +73,14 @@ export function Waterfall({ model, found, state, matches }: Props) {
     const wheel = (event: WheelEvent) => {
       if (event.ctrlKey || event.deltaY === 0) return;
       event.preventDefault();
-      const unit = event.deltaMode === 1 ? HEIGHT : event.deltaMode === 2 ? element.clientHeight : 1;
+      const unit = event.deltaMode === 1 ? lineHeight : event.deltaMode === 2 ? element.clientHeight : 1;
       const next = Math.min(Math.max(0, top.value + event.deltaY * unit), total - element.clientHeight);
       element.scrollTop = next / scale;
       top.value = next;
     };
     element.addEventListener("wheel", wheel, { passive: false });
     return () => element.removeEventListener("wheel", wheel);
-  }, [scale, total, top]);
+  }, [scale, total, top, lineHeight]);
 
   const scroll = () => {
     const element = scroller.current;
@@ -96,7 +98,7 @@ export function Waterfall({ model, found, state, matches }: Props) {
   };
   const press = (event: KeyboardEvent) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
-    const page = Math.max(1, Math.floor(viewHeight.value / HEIGHT) - 1);
+    const page = Math.max(1, Math.floor(viewHeight.value / lineHeight) - 1);
     const isFolded = folds.folded.has(selected);
     const actions: Record<string, () => void> = {
       ArrowDown: () => move(nextIndex(shown, index, 1)),
@@ -123,8 +125,8 @@ export function Waterfall({ model, found, state, matches }: Props) {
     action();
   };
 
-  const first = Math.max(0, Math.floor(top.value / HEIGHT) - MORE);
-  const count = Math.ceil(viewHeight.value / HEIGHT) + 2 * MORE;
+  const first = Math.max(0, Math.floor(top.value / lineHeight) - MORE);
+  const count = Math.ceil(viewHeight.value / lineHeight) + 2 * MORE;
   const last = Math.min(shown.length, first + count);
   const offset = scale === 1 ? 0 : top.value / scale - top.value;
   const window = state.window.value;
@@ -132,7 +134,7 @@ export function Waterfall({ model, found, state, matches }: Props) {
     if (!body.current) return;
     lines.current ??= new Lines(body.current);
     lines.current.show(
-      { model, found, window, folds, matching, shown, selected },
+      { model, found, window, folds, matching, shown, selected, height: lineHeight },
       first,
       last,
       count,
