@@ -46,22 +46,24 @@ def test_minimap_shows_a_part_of_the_trace_and_all_again(visit, orders):
     visit.check()
 
 
+# The second row is so high, and as far below the first.
+ROWS_ARE = """height => {
+  const [first, second] = [0, 1].map(at => document.querySelector(`.span-row[data-at="${at}"]`)?.getBoundingClientRect());
+  return first && second && second.height === height && second.y - first.y === height;
+}"""
+
+
 def test_rows_are_as_high_as_somebody_likes_and_stay_so(visit, orders):
     page = visit.open(f"ui/trace/{orders.hex}")
-    second = page.locator('.span-row[data-at="1"]')
-    second.wait_for()
+    page.wait_for_function(ROWS_ARE, arg=24)
     switch = page.get_by_role("button", name="rows:")
-    # Where a row is, from the first one on, and how high.
-    place = lambda: (second.bounding_box()["height"],
-                     second.bounding_box()["y"] - page.locator('.span-row[data-at="0"]').bounding_box()["y"])
-    assert (switch.inner_text(), place()) == ("rows: normal", (24, 24))
+    assert switch.inner_text() == "rows: normal"
     for text, height in (("rows: roomy", 28), ("rows: compact", 20)):
         switch.click()
-        page.wait_for_function("height => document.querySelector('.span-row').offsetHeight === height", arg=height)
-        assert (switch.inner_text(), place()) == (text, (height, height))
+        page.wait_for_function(ROWS_ARE, arg=height)
+        assert switch.inner_text() == text
     page.reload()
-    second.wait_for()
-    assert place() == (20, 20)
+    page.wait_for_function(ROWS_ARE, arg=20)
     visit.check()
 
 
