@@ -1,7 +1,5 @@
 //! Attributes and intrinsics: what a query can ask of a span.
 
-use std::borrow::Cow;
-
 use crate::static_type::StaticType;
 
 /// A named attribute or an intrinsic.
@@ -44,20 +42,12 @@ impl Attribute {
         Attribute::Named { scope, parent: false, name: name.into() }
     }
 
-    /// The key without scope, or the intrinsic's canonical text.
+    /// The key without scope, or the intrinsic's canonical text: the key under which search
+    /// answers show the attribute.
     pub fn key(&self) -> &str {
         match self {
             Attribute::Intrinsic(intrinsic) => intrinsic.text(),
             Attribute::Named { name, .. } => name,
-        }
-    }
-
-    /// The key under which search answers show the attribute: the canonical text of a parent's, since the span itself may
-    /// have one of the same key.
-    pub fn shown_key(&self) -> Cow<'_, str> {
-        match self {
-            Attribute::Named { parent: true, .. } => self.to_string().into(),
-            _ => self.key().into(),
         }
     }
 

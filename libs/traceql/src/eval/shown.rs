@@ -22,8 +22,6 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Shown {
     pub(crate) attribute: Attribute,
-    /// The attribute's key in answers.
-    key: Box<str>,
     /// Used as a value somewhere.
     always: bool,
     /// Comparisons with constants.
@@ -87,12 +85,8 @@ struct Collector<'p> {
 impl Collector<'_> {
     fn entry(&mut self, attribute: &Attribute) -> &mut Shown {
         let place = *self.places.entry(attribute.clone()).or_insert_with(|| {
-            self.shown.push(Shown {
-                attribute: attribute.clone(),
-                key: attribute.shown_key().into(),
-                always: false,
-                tests: Vec::new(),
-            });
+            let attribute = attribute.clone();
+            self.shown.push(Shown { attribute, always: false, tests: Vec::new() });
             self.shown.len() - 1
         });
         &mut self.shown[place]
@@ -168,7 +162,7 @@ fn collect_expression(expression: &FieldExpression, collector: &mut Collector<'_
 impl<'v> BoundShown<'v> {
     /// The attribute's key in answers.
     pub(crate) fn key(&self) -> &'v str {
-        &self.shown.key
+        self.shown.attribute.key()
     }
 
     pub(crate) fn is_name(&self) -> bool {

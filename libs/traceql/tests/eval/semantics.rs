@@ -418,24 +418,6 @@ fn each_stage_shows_what_it_computed_in_order() {
 }
 
 #[test]
-fn attributes_of_a_parent_are_shown_by_their_canonical_text() {
-    let mut child = rich_span();
-    (child.id, child.parent) = (2, 1);
-    let batch = live_batch(&[service("s", vec![Span { parent: 0, id: 1, ..rich_span() }, child])]);
-    for (query, keys) in [
-        ("{ parent.n = 5 }", vec!["parent.n"]),
-        ("{ parent.span.n = span.n }", vec!["parent.span.n", "n"]),
-        ("{} | select(parent.resource.service.name)", vec!["parent.resource.service.name"]),
-    ] {
-        let found = search(query, &batch);
-        let root = tactus_model::SpanId(1u64.to_be_bytes());
-        let span = found[0].span_sets[0].spans.iter().find(|span| span.span_id != root);
-        let shown: Vec<_> = span.unwrap().attributes.iter().map(|(key, _)| key.as_str()).collect();
-        assert_eq!(shown, keys, "{query}");
-    }
-}
-
-#[test]
 fn deep_and_long_filters_do_not_overflow_the_stack() {
     let batch = live_batch(&[service("s", vec![rich_span()])]);
     for operand in ["span.n = 4", "event:name = \"x\"", "span.n + 1 = 5"] {

@@ -114,7 +114,7 @@ impl World<'_> {
                 shown.name = Some(value.to_string());
                 continue;
             }
-            let pair = (reference.attribute.shown_key().into_owned(), value);
+            let pair = (reference.attribute.key().to_owned(), value);
             if !is_hidden(reference.attribute) && !shown.attributes.contains(&pair) {
                 shown.attributes.push(pair);
             }
