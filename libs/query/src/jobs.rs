@@ -123,6 +123,12 @@ impl<J, T, R: Fn(J) -> Running<T>> Jobs<J, T, R> {
         self.running.next().await
     }
 
+    /// Jobs that run, or will as far as things stand.
+    pub(crate) fn left(&self, wants: impl Fn(&J) -> bool) -> usize {
+        let waiting = if self.waiting.front().is_some_and(wants) { self.waiting.len() } else { 0 };
+        self.running.len() + waiting
+    }
+
     /// True if no job runs.
     pub(crate) fn is_idle(&self) -> bool {
         self.running.is_empty()

@@ -1,5 +1,7 @@
 //! Search over recent data and blocks.
 
+mod selection;
+
 use std::cmp::Reverse;
 use std::ops::ControlFlow;
 use std::pin::pin;
@@ -15,6 +17,7 @@ use tactus_proto::tactus::v1::{
     BlockPart, SearchBlockRequest, SearchRequest, SearchResponse as JobAnswer, SoFar,
 };
 use tactus_proto::tempopb::{SearchResponse, TraceSearchMetadata};
+use tactus_storage::Uuid;
 use tactus_traceql::eval::CompiledQuery;
 use tactus_work::Held;
 use tokio::time::sleep;
@@ -29,6 +32,7 @@ use crate::query_log::Asked;
 use crate::so_far::{HEAD_START, Looks, TELL_EVERY};
 use crate::streaming::SearchProgress;
 use crate::work::{Cost, Work};
+use selection::{Selected, Selection};
 
 /// How ingesters are asked.
 const SEARCH_RECENT: Call<dyn Ingester, SearchRequest, JobAnswer> = |ingester, search| {
@@ -52,6 +56,7 @@ pub struct SearchAnswer {
 struct Job {
     search: SearchRequest,
     part: BlockPart,
+    block_id: Uuid,
     /// Nothing in the block starts later; unix nanoseconds.
     block_end: u64,
 }
@@ -138,7 +143,9 @@ impl Frontend {
         }
         let known: Vec<_> =
             searches.iter().map(|search| self.known_blocks(&search.tenant, seconds, 0)).collect();
-        self.search_all(&searches, &known, &mut state).await?;
+        let is_selective = matches!(query.kind, SearchKind::TraceQl { .. }) && !query.explain;
+        let selection = Selection::new(&self.querier, is_selective);
+        self.search_all(&searches, &known, selection, &mut state).await?;
         if query.explain {
             let read = state.work.metrics.total_blocks as usize;
             let all = self.count_blocks(tenants);
@@ -156,11 +163,12 @@ impl Frontend {
         &self,
         searches: &[SearchRequest],
         known: &[KnownBlocks],
+        mut selection: Selection,
         state: &mut State,
     ) -> Result<()> {
         let is_stream = state.progress.is_some();
         let pending = state.progress.as_ref().map(|progress| progress.pending.clone());
-        let run = |Job { search, part, block_end }| {
+        let run = |Job { search, part, block_end, .. }| {
             let (search, part) = (Some(search), Some(part));
             let running = self.run_on_block(SearchBlockRequest { search, part });
             match &pending {
@@ -176,11 +184,21 @@ impl Frontend {
         let mut reads_known = false;
         loop {
             jobs.start(|job| state.wants(job));
+            selection.start(jobs.left(|job| state.wants(job)), |job| state.wants(job));
             let is_recent_left = !recent.is_empty();
             let outcome = tokio::select! {
                 biased;
                 Some(outcome) = recent.next(), if is_recent_left => outcome?,
                 Some(outcome) = jobs.next(), if !jobs.is_idle() => outcome?,
+                Some(selected) = selection.next(), if !selection.is_idle() => {
+                    if let Some(pending) = &pending {
+                        pending.leave_out(selected.needless.iter().map(|job| job.block_end));
+                    }
+                    state.leave_out(&selected)?;
+                    jobs.add(selected.jobs);
+                    jobs.sort_by_key(|job| Reverse(job.block_end));
+                    continue;
+                }
                 () = &mut head_start, if is_stream && is_recent_left && !reads_known => {
                     reads_known = true;
                     let blocks = known.iter().map(|known| known.selected().to_vec());
@@ -188,14 +206,14 @@ impl Frontend {
                     if let Some(pending) = &pending {
                         pending.add(new.iter().map(|job| job.block_end));
                     }
-                    jobs.add(new);
+                    jobs.add(selection.take(new));
                     continue;
                 }
                 found = looks.next(), if is_recent_left => {
                     state.show(found.traces).await?;
                     continue;
                 }
-                () = sleep(TELL_EVERY), if is_recent_left || !jobs.is_idle() => {
+                () = sleep(TELL_EVERY), if is_recent_left || !jobs.is_idle() || !selection.is_idle() => {
                     state.tell();
                     continue;
                 }
@@ -213,12 +231,13 @@ impl Frontend {
                 if let Some(pending) = &pending {
                     pending.plan(new.iter().map(|job| job.block_end));
                 }
-                jobs.add(new);
+                jobs.add(selection.take(new));
                 jobs.sort_by_key(|job| Reverse(job.block_end));
             }
             // What ingesters have is in the answer, however many traces blocks have.
             if flow.is_break() {
                 jobs.cancel();
+                selection.cancel();
             }
         }
     }
@@ -264,7 +283,8 @@ impl Frontend {
             for (number, block) in blocks.into_iter().enumerate() {
                 let block_end = u64::try_from(block.end_seconds).unwrap_or(0);
                 let block_end = block_end.saturating_mul(1_000_000_000);
-                let job = |part| Job { search: search.clone(), part, block_end };
+                let block_id = block.block_id;
+                let job = |part| Job { search: search.clone(), part, block_id, block_end };
                 let parts = match is_awaited && number == 0 {
                     true => block.parts_that_grow(bytes),
                     false => block.parts(bytes),
@@ -358,6 +378,16 @@ impl State {
         if let Some(progress) = &mut self.progress {
             progress.tell(&mut self.combiner, self.work.so_far(), self.most_recent);
         }
+    }
+
+    /// Counts the jobs on blocks that cannot have a match as done.
+    fn leave_out(&mut self, selected: &Selected) -> Result<()> {
+        self.work.leave_out(selected.needless.len(), selected.inspected_bytes);
+        if let Some(progress) = &mut self.progress {
+            progress.has_news();
+        }
+        self.tell();
+        self.work.check()
     }
 
     async fn take(&mut self, outcome: Outcome<JobAnswer>) -> Result<ControlFlow<()>> {

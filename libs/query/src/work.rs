@@ -93,6 +93,13 @@ impl Work {
         self.explanations.extend(explanations);
     }
 
+    /// Counts jobs that need not run, and what was read to know that.
+    pub(crate) fn leave_out(&mut self, jobs: usize, inspected_bytes: u64) {
+        self.metrics.completed_jobs += jobs as u32;
+        self.metrics.inspected_bytes += inspected_bytes;
+        note_work(&self.metrics);
+    }
+
     /// What is shown of the query and this work.
     pub(crate) fn explain(
         self,

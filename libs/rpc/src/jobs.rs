@@ -46,6 +46,8 @@ macro_rules! for_all_jobs {
             querier: Querier {} {
                 FindTraceInBlocks: find_trace_in_blocks(FindTraceInBlocksRequest) -> FindTraceInBlocksResponse,
                     "querier_api_traces_traceid", |job| job.find.as_ref().map_or("", |find| &find.tenant);
+                SelectBlocks: select_blocks(SelectBlocksRequest) -> SelectBlocksResponse,
+                    "querier_api_search", |job| job.search.as_ref().map_or("", |search| &search.tenant);
                 SearchBlock: search_block(SearchBlockRequest) -> SearchResponse,
                     "querier_api_search", |job| job.search.as_ref().map_or("", |search| &search.tenant);
                 TagsInBlock: tags_in_block(TagsInBlockRequest) -> TagsResponse,

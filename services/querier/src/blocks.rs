@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use tactus_block::read::{
     BlockReader as DataReader, ByteSource, ColumnCache, StoredSource, facts_of,
 };
-use tactus_block::summary::{BlockFilter, BlockValues, TailSource};
+use tactus_block::summary::TailSource;
 use tactus_cache::{Caches, Key, Role};
 use tactus_model::TraceId;
 use tactus_storage::block_io::{read_compacted_meta, read_meta};
@@ -151,8 +151,8 @@ impl Blocks {
     /// became part of another one is read as long as it is there: whoever asks for it does not know the other yet.
     pub(crate) async fn meta(&self, tenant: &str, block_id: Uuid) -> Result<Arc<BlockMeta>> {
         let known = self.blocklist.tenant(tenant);
-        if let Some(meta) = known.meta(block_id) {
-            return Ok(Arc::new(meta.clone()));
+        if let Some(meta) = known.shared_meta(block_id) {
+            return Ok(meta);
         }
         let key = (tenant.into(), block_id);
         if let Some(meta) = self.unlisted.get(&key) {
@@ -210,20 +210,9 @@ impl Blocks {
         self.readers.try_get_with(key.clone(), open).map_err(|error: Arc<Error>| (*error).clone())
     }
 
-    /// What the summary of a block tells of its attributes and values, if it has one. `needs_filter`: see
-    /// [`Summaries::values`]. May block.
-    pub(crate) fn values(
-        &self,
-        meta: &BlockMeta,
-        job: &Job,
-        needs_filter: Option<&dyn Fn(&BlockValues) -> bool>,
-    ) -> Result<Option<Arc<BlockValues>>> {
-        self.summaries.values(meta, job, needs_filter)
-    }
-
-    /// Which strings attributes of many values may have, if the summary of the block tells. May block.
-    pub(crate) fn filter(&self, meta: &BlockMeta, job: &Job) -> Result<Option<Arc<BlockFilter>>> {
-        self.summaries.filter(meta, job)
+    /// What summaries of blocks tell.
+    pub(crate) fn summaries(&self) -> &Summaries {
+        &self.summaries
     }
 
     /// The spans of a block, by row group, that also stand in one of the others. May block.

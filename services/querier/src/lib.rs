@@ -25,6 +25,7 @@ mod pool;
 mod prune;
 mod recent;
 mod search;
+mod select;
 mod series;
 mod service;
 mod settings;

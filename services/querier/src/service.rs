@@ -9,9 +9,9 @@ use tactus_model::{TenantId, TraceId};
 use tactus_proto::tactus::v1::querier_server::Querier as Protocol;
 use tactus_proto::tactus::v1::{
     BlockPart, FindTraceInBlocksRequest, FindTraceInBlocksResponse, MetricsInBlockRequest,
-    MetricsResponse, SearchBlockRequest, SearchResponse, SpansInBlocksRequest,
-    SpansInBlocksResponse, TagValuesInBlockRequest, TagValuesResponse, TagsInBlockRequest,
-    TagsResponse,
+    MetricsResponse, SearchBlockRequest, SearchResponse, SelectBlocksRequest, SelectBlocksResponse,
+    SpansInBlocksRequest, SpansInBlocksResponse, TagValuesInBlockRequest, TagValuesResponse,
+    TagsInBlockRequest, TagsResponse,
 };
 use tactus_rpc::QueryContext;
 use tactus_rpc::jobs::ANSWER_SCOPE;
@@ -25,7 +25,9 @@ use crate::error::{Error, Result};
 use crate::find;
 use crate::metrics::Metrics;
 use crate::pool::{Job, JobOptions, Pool};
+use crate::prune::Pruner;
 use crate::search::{self, BlockSearch};
+use crate::select::select_blocks;
 use crate::series::{self, BlockSeries};
 use crate::settings::Settings;
 use crate::shared::Shared;
@@ -140,6 +142,27 @@ impl Protocol for Querier {
         let found = find::find_trace(&self.inner, tenant, &wanted, ids, context).await?;
         self.count("traces", started, found.inspected_bytes);
         Ok(Response::new(found))
+    }
+
+    async fn select_blocks(
+        &self,
+        request: Request<SelectBlocksRequest>,
+    ) -> Result<Response<SelectBlocksResponse>, Status> {
+        let started = Instant::now();
+        let (context, request) = parts(request);
+        let search = request.search.ok_or_else(|| missing("search"))?;
+        let tenant = check_tenant(&search.tenant)?;
+        let (ids, rest) = request.block_ids.as_chunks();
+        if !rest.is_empty() {
+            return Err(Status::invalid_argument("block ids are not of 16 bytes each"));
+        }
+        let ids = ids.iter().map(|&id| Uuid::from_bytes(id)).collect();
+        let root = tactus_traceql::parse_and_validate(&search.query)
+            .map_err(|error| Status::invalid_argument(error.to_string()))?;
+        let options = self.options(tenant, &["search", &search.query], context, false);
+        let selected = select_blocks(&self.inner, tenant, Pruner::of(&root), ids, options).await?;
+        self.count("search", started, selected.inspected_bytes);
+        Ok(Response::new(selected))
     }
 
     async fn search_block(

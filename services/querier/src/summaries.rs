@@ -8,6 +8,7 @@ use moka::sync::Cache;
 use tactus_block::summary::{BlockFilter, BlockValues, Tail};
 use tactus_cache::{Caches, Key, Role};
 use tactus_storage::layout::SUMMARY;
+use tactus_storage::meta::SummaryParts;
 use tactus_storage::{BlockMeta, BlockReader, Bucket};
 use tokio::runtime::Handle;
 
@@ -20,6 +21,9 @@ const ENTRY_BYTES: usize = 256;
 
 /// A filter up to this size is read with the values before it: in object storage a request takes longer than so many bytes.
 const JOINED_FILTER_BYTES: u64 = 1 << 20;
+
+/// Whether values leave a question open that the filter may answer.
+pub(crate) type NeedsFilter<'a> = &'a (dyn Fn(&BlockValues) -> bool + Sync);
 
 /// Reads summaries, and keeps what they tell of values.
 #[derive(Debug)]
@@ -35,16 +39,8 @@ pub(crate) struct Summaries {
 impl Summaries {
     /// `max_bytes`: memory for what is kept, half of it for filters.
     pub(crate) fn new(bucket: Bucket, caches: Caches, max_bytes: u64) -> Self {
-        let weigh = |_: &BlockKey, values: &Option<Arc<BlockValues>>| {
-            let bytes = values.as_ref().map_or(0, |values| values.heap_bytes());
-            u32::try_from(bytes + ENTRY_BYTES).unwrap_or(u32::MAX)
-        };
-        let values = Cache::builder().max_capacity(max_bytes / 2).weigher(weigh).build();
-        let weigh = |_: &BlockKey, filter: &Option<Arc<BlockFilter>>| {
-            let bytes = filter.as_ref().map_or(0, |filter| filter.heap_bytes());
-            u32::try_from(bytes + ENTRY_BYTES).unwrap_or(u32::MAX)
-        };
-        let filters = Cache::builder().max_capacity(max_bytes / 2).weigher(weigh).build();
+        let values = kept(max_bytes / 2, BlockValues::heap_bytes);
+        let filters = kept(max_bytes / 2, BlockFilter::heap_bytes);
         Self { bucket, caches, values, filters }
     }
 
@@ -54,45 +50,95 @@ impl Summaries {
         &self,
         meta: &BlockMeta,
         job: &Job,
-        needs_filter: Option<&dyn Fn(&BlockValues) -> bool>,
+        needs_filter: Option<NeedsFilter<'_>>,
     ) -> Result<Option<Arc<BlockValues>>> {
         let Some(parts) = meta.summary().filter(|parts| parts.values > 0) else { return Ok(None) };
-        let (key, runtime) = (key_of(meta), &job.shared().runtime);
+        let key = key_of(meta);
         let read = || {
-            let is_joined = || {
-                (1..=JOINED_FILTER_BYTES).contains(&parts.filter)
-                    && self.bucket.local_path(SUMMARY).is_none()
-                    // It may have the values alone.
-                    && self.caches.of(Role::ParquetFooter).is_none()
-                    && !self.filters.contains_key(&key)
-            };
-            let Some(needs_filter) = needs_filter.filter(|_| is_joined()) else {
-                let range = parts.values_range();
-                return Ok(self.decoded(meta, range, runtime, BlockValues::decode)?.map(Arc::new));
-            };
-            let range = parts.values_range().start..parts.filter_range().end;
-            let decode = |both: &[u8]| {
-                let (values, filter) =
-                    both.split_at(both.len().saturating_sub(parts.filter as usize));
-                let values = BlockValues::decode(values)?;
-                if needs_filter(&values) {
-                    let filter =
-                        usable(meta, BlockFilter::decode(filter).map(Some).map_err(Error::from));
-                    self.filters.insert(key.clone(), filter.ok().flatten().map(Arc::new));
-                }
-                Ok(values)
-            };
-            Ok(self.decoded(meta, range, runtime, decode)?.map(Arc::new))
+            let range = self.range_of_values(&parts, &key, needs_filter);
+            let part = self.read(meta, range, &job.shared().runtime)?;
+            Ok(part.and_then(|part| self.decode_values(meta, &parts, &key, &part, needs_filter)))
         };
         get_or_read(&self.values, &key, job, read)
+    }
+
+    /// Reads what [`Self::values`] and [`Self::filter`] would read of a block in object storage, and keeps it. They wait for
+    /// one request on a thread each; any number of these wait at a time. Returns the bytes read; what cannot be read is left
+    /// to them.
+    pub(crate) async fn read_ahead(
+        &self,
+        meta: &BlockMeta,
+        needs_filter: Option<NeedsFilter<'_>>,
+    ) -> u64 {
+        let Some(parts) = meta.summary().filter(|parts| parts.values > 0) else { return 0 };
+        if self.is_local() {
+            return 0;
+        }
+        let (key, mut bytes) = (key_of(meta), 0);
+        let values = match self.values.get(&key) {
+            Some(values) => values,
+            None => {
+                let range = self.range_of_values(&parts, &key, needs_filter);
+                let Ok(part) = self.fetch(meta, range).await else { return bytes };
+                bytes += part.len() as u64;
+                let values = self.decode_values(meta, &parts, &key, &part, needs_filter);
+                self.values.insert(key.clone(), values.clone());
+                values
+            }
+        };
+        let asks_filter = values.zip(needs_filter).is_some_and(|(values, needs)| needs(&values));
+        if asks_filter && parts.filter > 0 && !self.filters.contains_key(&key) {
+            let Ok(part) = self.fetch(meta, parts.filter_range()).await else { return bytes };
+            bytes += part.len() as u64;
+            self.filters.insert(key, decode(meta, &part, BlockFilter::decode));
+        }
+        bytes
+    }
+
+    /// The bytes to read for the values: with the filter behind them, if it may be asked and that is worth it.
+    fn range_of_values(
+        &self,
+        parts: &SummaryParts,
+        key: &BlockKey,
+        needs_filter: Option<NeedsFilter<'_>>,
+    ) -> Range<u64> {
+        let is_joined = needs_filter.is_some()
+            && (1..=JOINED_FILTER_BYTES).contains(&parts.filter)
+            && !self.is_local()
+            // It may have the values alone.
+            && self.caches.of(Role::ParquetFooter).is_none()
+            && !self.filters.contains_key(key);
+        let end = if is_joined { parts.filter_range() } else { parts.values_range() }.end;
+        parts.values_range().start..end
+    }
+
+    /// The values in these bytes. A filter behind them is kept if it is needed.
+    fn decode_values(
+        &self,
+        meta: &BlockMeta,
+        parts: &SummaryParts,
+        key: &BlockKey,
+        bytes: &[u8],
+        needs_filter: Option<NeedsFilter<'_>>,
+    ) -> Option<Arc<BlockValues>> {
+        let (values, filter) = bytes.split_at(bytes.len().min(parts.values as usize));
+        let values = decode(meta, values, BlockValues::decode)?;
+        if !filter.is_empty() && needs_filter.is_some_and(|needs| needs(&values)) {
+            self.filters.insert(key.clone(), decode(meta, filter, BlockFilter::decode));
+        }
+        Some(values)
+    }
+
+    fn is_local(&self) -> bool {
+        self.bucket.local_path(SUMMARY).is_some()
     }
 
     /// Which strings attributes of many values may have, if the summary of the block tells. May block.
     pub(crate) fn filter(&self, meta: &BlockMeta, job: &Job) -> Result<Option<Arc<BlockFilter>>> {
         let Some(parts) = meta.summary().filter(|parts| parts.filter > 0) else { return Ok(None) };
         let read = || {
-            let (range, runtime) = (parts.filter_range(), &job.shared().runtime);
-            Ok(self.decoded(meta, range, runtime, BlockFilter::decode)?.map(Arc::new))
+            let part = self.read(meta, parts.filter_range(), &job.shared().runtime)?;
+            Ok(part.and_then(|part| decode(meta, &part, BlockFilter::decode)))
         };
         get_or_read(&self.filters, &key_of(meta), job, read)
     }
@@ -100,25 +146,32 @@ impl Summaries {
     /// The end of a block's data file from its summary, if it has one. May block.
     pub(crate) fn tail(&self, meta: &BlockMeta, runtime: &Handle) -> Result<Option<Tail>> {
         let Some(parts) = meta.summary().filter(|parts| parts.tail > 0) else { return Ok(None) };
-        self.decoded(meta, parts.tail_range(), runtime, Tail::decode)
+        let part = self.read(meta, parts.tail_range(), runtime)?;
+        usable(meta, part.as_deref().map(Tail::decode).transpose().map_err(Error::from))
     }
 
-    /// What is in a part.
-    fn decoded<T>(
-        &self,
-        meta: &BlockMeta,
-        range: Range<u64>,
-        runtime: &Handle,
-        decode: impl Fn(&[u8]) -> tactus_block::Result<T>,
-    ) -> Result<Option<T>> {
-        let part = self.read(meta, range, runtime)?;
-        usable(meta, part.as_deref().map(decode).transpose().map_err(Error::from))
+    /// A part; `None` if it is gone. May block.
+    fn read(&self, meta: &BlockMeta, range: Range<u64>, runtime: &Handle) -> Result<Option<Bytes>> {
+        let has_cache = self.caches.of(Role::ParquetFooter).is_some();
+        let read = || {
+            // To wait for another thread takes longer than to read a local file.
+            let key = || BlockReader::new(self.bucket.clone(), meta).key(SUMMARY);
+            if !has_cache && let Some(file) = self.bucket.open_local_file(&key()) {
+                return file.and_then(|file| file.read_range(range)).map_err(from_store);
+            }
+            runtime.block_on(self.fetch(meta, range))
+        };
+        let read = read_for_job(!self.is_local() || has_cache, read, Bytes::len);
+        usable(meta, read.map(Some).map_err(Error::from))
     }
 
     /// A part, from a shared cache if there is one.
-    fn read(&self, meta: &BlockMeta, range: Range<u64>, runtime: &Handle) -> Result<Option<Bytes>> {
+    async fn fetch(&self, meta: &BlockMeta, range: Range<u64>) -> tactus_block::Result<Bytes> {
         let length = range.end - range.start;
-        let cache = self.caches.of(Role::ParquetFooter);
+        let reader = BlockReader::new(self.bucket.clone(), meta);
+        let Some(cache) = self.caches.of(Role::ParquetFooter) else {
+            return reader.read_range(SUMMARY, range).await.map_err(from_store);
+        };
         let key = Key::new(&[
             &Role::ParquetFooter,
             &meta.tenant_id,
@@ -128,34 +181,43 @@ impl Summaries {
             &range.start,
             &length,
         ]);
-        let reader = BlockReader::new(self.bucket.clone(), meta);
-        let from_store = |error| tactus_block::Error::Io(std::io::Error::other(error));
-        let is_local = self.bucket.local_path(SUMMARY).is_some();
-        let read = || {
-            // To wait for another thread takes longer than to read a local file.
-            if cache.is_none()
-                && let Some(file) = self.bucket.open_local_file(&reader.key(SUMMARY))
-            {
-                return file.and_then(|file| file.read_range(range)).map_err(from_store);
-            }
-            runtime.block_on(async {
-                if let Some(cache) = cache.filter(|_| !bypasses_caches())
-                    && let Some(bytes) = cache.get(&key).await
-                    && bytes.len() as u64 == length
-                {
-                    shared_cache_bytes(length);
-                    return Ok(bytes);
-                }
-                let bytes = reader.read_range(SUMMARY, range).await.map_err(from_store)?;
-                if let Some(cache) = cache {
-                    cache.put(&key, &bytes);
-                }
-                Ok(bytes)
-            })
-        };
-        let read = read_for_job(!is_local || cache.is_some(), read, Bytes::len);
-        usable(meta, read.map(Some).map_err(Error::from))
+        if !bypasses_caches()
+            && let Some(bytes) = cache.get(&key).await
+            && bytes.len() as u64 == length
+        {
+            shared_cache_bytes(length);
+            return Ok(bytes);
+        }
+        let bytes = reader.read_range(SUMMARY, range).await.map_err(from_store)?;
+        cache.put(&key, &bytes);
+        Ok(bytes)
     }
+}
+
+/// A cache of so many bytes.
+fn kept<T: Send + Sync + 'static>(
+    max_bytes: u64,
+    heap_bytes: fn(&T) -> usize,
+) -> Cache<BlockKey, Option<Arc<T>>> {
+    let weigh = move |_: &BlockKey, part: &Option<Arc<T>>| {
+        let bytes = part.as_deref().map_or(0, heap_bytes);
+        u32::try_from(bytes + ENTRY_BYTES).unwrap_or(u32::MAX)
+    };
+    Cache::builder().max_capacity(max_bytes).weigher(weigh).build()
+}
+
+fn from_store(error: tactus_storage::Error) -> tactus_block::Error {
+    tactus_block::Error::Io(std::io::Error::other(error))
+}
+
+/// What a part tells; `None` if it is damaged.
+fn decode<T>(
+    meta: &BlockMeta,
+    part: &[u8],
+    decode: fn(&[u8]) -> tactus_block::Result<T>,
+) -> Option<Arc<T>> {
+    let decoded = decode(part).map(|part| Some(Arc::new(part)));
+    usable(meta, decoded.map_err(Error::from)).ok().flatten()
 }
 
 /// What a cache has, or else what `read` makes.

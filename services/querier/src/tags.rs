@@ -116,7 +116,7 @@ impl BlockTags {
         }
         let (projection, scopes) = (tags.projection().clone(), tags.unfiltered_scopes());
         if let Some(scopes) = &scopes
-            && let Some(values) = blocks.values(meta, job, None)?
+            && let Some(values) = blocks.summaries().values(meta, job, None)?
             && add_names(&mut tags, scopes, &values)
         {
             let row_groups = row_groups_of(values.row_groups(), part);
@@ -184,7 +184,7 @@ impl BlockTagValues {
         }
         let projection = values.projection().clone();
         if let Some(attribute) = values.unfiltered_attribute().cloned()
-            && let Some(summary) = blocks.values(meta, job, None)?
+            && let Some(summary) = blocks.summaries().values(meta, job, None)?
             && add_values(&mut values, &attribute, &summary)
         {
             let row_groups = row_groups_of(summary.row_groups(), part);
@@ -313,7 +313,7 @@ fn add_values(values: &mut TagValuesJob, attribute: &Attribute, summary: &BlockV
             ListedValue::String(text) => values.add_string(text),
             ListedValue::Int(number) => values.add_text(TagValueType::Int, number.to_string()),
             ListedValue::Double(bits) => {
-                values.add_text(TagValueType::Float, format_float(f64::from_bits(*bits)))
+                values.add_text(TagValueType::Float, format_float(f64::from_bits(bits)))
             }
             ListedValue::Bool(value) => values.add_text(TagValueType::Bool, value.to_string()),
         };

@@ -5,7 +5,7 @@ use hashbrown::{HashMap, HashSet};
 use tactus_model::{AttributeList, Dictionary, SpanBatch, StringCode, ValueType};
 
 use super::filter::{BlockFilter, RowGroupFilter, key_hash};
-use super::values::{BlockValues, Listed, ListedValue, SET_BITS, ValueOwner};
+use super::values::{Listed, ListedAttributes, ListedValue, SET_BITS, ValueOwner};
 use crate::attribute_owner::AttributeOwner;
 
 /// An attribute with more values than these has many: nobody picks one of them from a list.
@@ -17,7 +17,7 @@ const MAX_BYTES: usize = 2 << 20;
 /// What a name or a value counts besides its text.
 const ENTRY_BYTES: usize = 32;
 
-/// Collects what [`BlockValues`] tells, within bounds.
+/// Collects what [`super::BlockValues`] tells, within bounds.
 ///
 /// Memory: some times `MAX_BYTES`, and while a row group is added 8 bytes for each of its strings and, with a filter, some 16
 /// for each string of attributes of many values that may fit it; and the filter.
@@ -36,7 +36,7 @@ pub(crate) struct ValueCollector {
 struct Collected {
     present: u64,
     bytes: usize,
-    values: HashMap<ListedValue, u64, RandomState>,
+    values: HashMap<ListedValue<Box<[u8]>>, u64, RandomState>,
     /// Row groups whose values are all listed, once others are not.
     closed_at: Option<u32>,
 }
@@ -188,7 +188,7 @@ impl ValueCollector {
     }
 
     /// What was collected, and the filter.
-    pub(crate) fn finish(self) -> (BlockValues, BlockFilter) {
+    pub(crate) fn finish(self) -> (ListedAttributes, BlockFilter) {
         let filter = self.filter.unwrap_or_default();
         let attributes = self.attributes.into_iter().map(|(key, one)| {
             let mut values: Vec<_> = one.values.into_iter().collect();
@@ -196,7 +196,7 @@ impl ValueCollector {
             let row_groups = one.closed_at.unwrap_or(self.row_groups);
             (key, Listed { present: one.present, row_groups, values })
         });
-        let values = BlockValues {
+        let values = ListedAttributes {
             row_groups: self.row_groups,
             width: self.width,
             is_complete: self.is_complete,
@@ -336,7 +336,11 @@ fn is_scalar(value_type: u8) -> bool {
         .is_some_and(|value_type| matches!(value_type, Unset | String | Int | Double | Bool))
 }
 
-fn listed_value(value_type: u8, payload: u64, strings: &Dictionary) -> Option<ListedValue> {
+fn listed_value(
+    value_type: u8,
+    payload: u64,
+    strings: &Dictionary,
+) -> Option<ListedValue<Box<[u8]>>> {
     Some(match ValueType::from_u8(value_type)? {
         ValueType::String => ListedValue::String(strings.get(payload as StringCode).into()),
         ValueType::Int => ListedValue::Int(payload as i64),

@@ -1,7 +1,7 @@
 //! Which attributes a block has, and the values of those that have few.
 
-use foldhash::fast::RandomState;
-use hashbrown::HashMap;
+use std::ops::Range;
+
 use tactus_model::wire::put_varint;
 
 use super::{Cursor, corrupt, put_bytes, unpack};
@@ -39,10 +39,10 @@ impl ValueOwner {
 }
 
 /// A value of an attribute.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum ListedValue {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ListedValue<T> {
     /// Bytes, mostly UTF-8.
-    String(Box<[u8]>),
+    String(T),
     /// A signed integer.
     Int(i64),
     /// The bits of a double.
@@ -51,8 +51,8 @@ pub enum ListedValue {
     Bool(bool),
 }
 
-/// What is known of an attribute.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+/// What is known of an attribute, to be written.
+#[derive(Debug)]
 pub(super) struct Listed {
     /// Row groups that have it.
     pub(super) present: u64,
@@ -60,19 +60,42 @@ pub(super) struct Listed {
     /// not listed.
     pub(super) row_groups: u32,
     /// Each value with the row groups that have it.
-    pub(super) values: Vec<(ListedValue, u64)>,
+    pub(super) values: Vec<(ListedValue<Box<[u8]>>, u64)>,
+}
+
+/// What is known of all attributes, to be written.
+#[derive(Debug)]
+pub(crate) struct ListedAttributes {
+    pub(super) row_groups: u32,
+    pub(super) width: u32,
+    pub(super) is_complete: bool,
+    pub(super) attributes: Vec<((ValueOwner, Box<[u8]>), Listed)>,
 }
 
 /// The values part of a summary.
 ///
-/// Sets of row groups have a bit for each `width` of them. A bit that is not set is certain.
+/// Sets of row groups have a bit for each `width` of them. A bit that is not set is certain. Values stay as they are stored: of
+/// thousands of blocks many are held, and a query asks each for one attribute.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct BlockValues {
-    pub(super) row_groups: u32,
-    pub(super) width: u32,
+    row_groups: u32,
+    width: u32,
     /// False if there are attributes that are not in here.
-    pub(super) is_complete: bool,
-    pub(super) attributes: HashMap<(ValueOwner, Box<[u8]>), Listed, RandomState>,
+    is_complete: bool,
+    raw: Vec<u8>,
+    /// By owner and name.
+    attributes: Vec<Place>,
+}
+
+/// Where an attribute lies in the stored form.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Place {
+    owner: ValueOwner,
+    name: Range<u32>,
+    /// See [`Listed`].
+    present: u64,
+    row_groups: u32,
+    values: Range<u32>,
 }
 
 impl BlockValues {
@@ -84,8 +107,8 @@ impl BlockValues {
     /// Names of all attributes of an owner, in no order; `None` if not all are known.
     pub fn names(&self, owner: AttributeOwner) -> Option<impl Iterator<Item = &[u8]>> {
         let owner = ValueOwner::Attribute(owner);
-        let names = self.attributes.keys().filter(move |(found, _)| *found == owner);
-        self.is_complete.then(|| names.map(|(_, name)| &**name))
+        let places = self.attributes.iter().filter(move |place| place.owner == owner);
+        self.is_complete.then(|| places.map(|place| self.bytes(&place.name)))
     }
 
     /// All values of an attribute, in no order; `None` if not all are known. An attribute that the block does not have
@@ -94,13 +117,13 @@ impl BlockValues {
         &self,
         owner: ValueOwner,
         name: &[u8],
-    ) -> Option<impl Iterator<Item = &ListedValue>> {
+    ) -> Option<impl Iterator<Item = ListedValue<&[u8]>>> {
         let found = match self.find(owner, name) {
-            Some(listed) if listed.row_groups < self.row_groups => return None,
+            Some(place) if place.row_groups < self.row_groups => return None,
             None if !self.is_complete => return None,
             found => found,
         };
-        Some(found.into_iter().flat_map(|listed| &listed.values).map(|(value, _)| value))
+        Some(found.into_iter().flat_map(|place| self.listed(place)).map(|(value, _)| value))
     }
 
     /// False if no owner of a row group has the attribute; `None` if that is not known.
@@ -124,11 +147,10 @@ impl BlockValues {
         let Some(listed) = self.find(owner, name) else {
             return vec![self.is_complete.then_some(false); all.len()];
         };
-        let holds = |value: &ListedValue| match value {
+        let held = self.listed(listed).filter(|(value, _)| match value {
             ListedValue::String(text) => predicate(text),
             _ => false,
-        };
-        let held = listed.values.iter().filter(|(value, _)| holds(value));
+        });
         let held = held.fold(0, |all, (_, set)| all | set);
         let of_row_group = |row_group| {
             if !self.is_in(listed.present, row_group) {
@@ -142,9 +164,19 @@ impl BlockValues {
         all.map(of_row_group).collect()
     }
 
-    fn find(&self, owner: ValueOwner, name: &[u8]) -> Option<&Listed> {
-        // Looked up once a condition and block.
-        self.attributes.get(&(owner, name.into()))
+    fn find(&self, owner: ValueOwner, name: &[u8]) -> Option<&Place> {
+        let order = |place: &Place| (place.owner, self.bytes(&place.name)).cmp(&(owner, name));
+        self.attributes.get(self.attributes.binary_search_by(order).ok()?)
+    }
+
+    fn bytes(&self, range: &Range<u32>) -> &[u8] {
+        self.raw.get(range.start as usize..range.end as usize).unwrap_or_default()
+    }
+
+    /// The values of an attribute, as far as they are listed, with the row groups that have them.
+    fn listed(&self, place: &Place) -> impl Iterator<Item = (ListedValue<&[u8]>, u64)> {
+        let mut input = Cursor { rest: self.bytes(&place.values) };
+        std::iter::from_fn(move || (!input.rest.is_empty()).then(|| input.listed_value().ok())?)
     }
 
     fn is_in(&self, set: u64, row_group: usize) -> bool {
@@ -154,21 +186,58 @@ impl BlockValues {
 
     /// Bytes of memory held, about.
     pub fn heap_bytes(&self) -> usize {
-        const ENTRY_BYTES: usize = 96;
-        let of_value = |value: &ListedValue| match value {
-            ListedValue::String(text) => text.len(),
-            _ => 0,
-        };
-        let of_attribute = |((_, name), listed): (&(ValueOwner, Box<[u8]>), &Listed)| {
-            let values: usize = listed.values.iter().map(|(value, _)| of_value(value)).sum();
-            ENTRY_BYTES
-                + name.len()
-                + values
-                + listed.values.len() * size_of::<(ListedValue, u64)>()
-        };
-        self.attributes.iter().map(of_attribute).sum()
+        self.raw.capacity() + self.attributes.capacity() * size_of::<Place>()
     }
 
+    /// Decodes the part of a summary. Errors: `Error::Corrupt`.
+    pub fn decode(part: &[u8]) -> Result<Self> {
+        let raw = unpack(part, MAX_BYTES)?;
+        let mut input = Cursor { rest: &raw };
+        // No longer than `MAX_BYTES`.
+        let at = |rest: &[u8]| (raw.len() - rest.len()) as u32;
+        let number = |input: &mut Cursor<'_>| {
+            u32::try_from(input.varint()?).map_err(|_| corrupt("has a number that is too large"))
+        };
+        let (row_groups, width) = (number(&mut input)?, number(&mut input)?);
+        let is_complete = input.byte()? != 0;
+        let mut attributes = Vec::new();
+        for _ in 0..input.varint()? {
+            let owner = *ValueOwner::ALL
+                .get(usize::from(input.byte()?))
+                .ok_or_else(|| corrupt("has an unknown owner"))?;
+            let name_bytes = input.bytes()?.len() as u32;
+            let name = at(input.rest) - name_bytes..at(input.rest);
+            let (present, row_groups) = (input.varint()?, number(&mut input)?);
+            let count = input.varint()?;
+            let begin = at(input.rest);
+            for _ in 0..count {
+                input.listed_value()?;
+            }
+            let values = begin..at(input.rest);
+            attributes.push(Place { owner, name, present, row_groups, values });
+        }
+        let name = |place: &Place| &raw[place.name.start as usize..place.name.end as usize];
+        attributes.sort_by(|one, other| (one.owner, name(one)).cmp(&(other.owner, name(other))));
+        attributes.shrink_to_fit();
+        Ok(Self { row_groups, width, is_complete, raw, attributes })
+    }
+}
+
+impl<'a> Cursor<'a> {
+    /// A value, with the row groups that have it.
+    fn listed_value(&mut self) -> Result<(ListedValue<&'a [u8]>, u64)> {
+        let value = match self.byte()? {
+            0 => ListedValue::String(self.bytes()?),
+            1 => ListedValue::Int(self.word()? as i64),
+            2 => ListedValue::Double(self.word()?),
+            3 => ListedValue::Bool(self.byte()? != 0),
+            _ => return Err(corrupt("has an unknown type")),
+        };
+        Ok((value, self.varint()?))
+    }
+}
+
+impl ListedAttributes {
     /// The part before it is packed.
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut out = Vec::new();
@@ -176,7 +245,7 @@ impl BlockValues {
         put_varint(&mut out, self.width.into());
         out.push(self.is_complete.into());
         let mut all: Vec<_> = self.attributes.iter().collect();
-        all.sort_unstable_by_key(|(key, _)| *key);
+        all.sort_unstable_by_key(|(key, _)| key);
         put_varint(&mut out, all.len() as u64);
         for ((owner, name), listed) in all {
             out.push(owner.code());
@@ -204,38 +273,5 @@ impl BlockValues {
             }
         }
         out
-    }
-
-    /// Decodes the part of a summary. Errors: `Error::Corrupt`.
-    pub fn decode(part: &[u8]) -> Result<Self> {
-        let raw = unpack(part, MAX_BYTES)?;
-        let mut input = Cursor { rest: &raw };
-        let number = |input: &mut Cursor<'_>| {
-            u32::try_from(input.varint()?).map_err(|_| corrupt("has a number that is too large"))
-        };
-        let (row_groups, width) = (number(&mut input)?, number(&mut input)?);
-        let is_complete = input.byte()? != 0;
-        let mut attributes = HashMap::default();
-        for _ in 0..input.varint()? {
-            let owner = *ValueOwner::ALL
-                .get(usize::from(input.byte()?))
-                .ok_or_else(|| corrupt("has an unknown owner"))?;
-            let name = input.bytes()?.into();
-            let present = input.varint()?;
-            let row_groups = number(&mut input)?;
-            let mut values = Vec::new();
-            for _ in 0..input.varint()? {
-                let value = match input.byte()? {
-                    0 => ListedValue::String(input.bytes()?.into()),
-                    1 => ListedValue::Int(input.word()? as i64),
-                    2 => ListedValue::Double(input.word()?),
-                    3 => ListedValue::Bool(input.byte()? != 0),
-                    _ => return Err(corrupt("has an unknown type")),
-                };
-                values.push((value, input.varint()?));
-            }
-            attributes.insert((owner, name), Listed { present, row_groups, values });
-        }
-        Ok(Self { row_groups, width, is_complete, attributes })
     }
 }

@@ -1993,6 +1993,22 @@ pub struct FindTraceInBlocksResponse {
     pub is_part: bool,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SelectBlocksRequest {
+    #[prost(message, optional, tag = "1")]
+    pub search: ::core::option::Option<SearchRequest>,
+    /// 16 bytes each.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub block_ids: ::prost::bytes::Bytes,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SelectBlocksResponse {
+    /// Places in the request of the blocks that may, ascending.
+    #[prost(uint32, repeated, tag = "1")]
+    pub blocks: ::prost::alloc::vec::Vec<u32>,
+    #[prost(uint64, tag = "2")]
+    pub inspected_bytes: u64,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct SearchBlockRequest {
     #[prost(message, optional, tag = "1")]
     pub search: ::core::option::Option<SearchRequest>,
@@ -2159,6 +2175,31 @@ pub mod querier_client {
                 .insert(GrpcMethod::new("tactus.v1.Querier", "FindTraceInBlocks"));
             self.inner.unary(req, path, codec).await
         }
+        /// Which of the named blocks may have what a search in TraceQL looks for, as far as their summaries tell.
+        pub async fn select_blocks(
+            &mut self,
+            request: impl tonic::IntoRequest<super::SelectBlocksRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::SelectBlocksResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/tactus.v1.Querier/SelectBlocks",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("tactus.v1.Querier", "SelectBlocks"));
+            self.inner.unary(req, path, codec).await
+        }
         /// Matching traces in some row groups of a block.
         pub async fn search_block(
             &mut self,
@@ -2301,6 +2342,14 @@ pub mod querier_server {
             tonic::Response<super::FindTraceInBlocksResponse>,
             tonic::Status,
         >;
+        /// Which of the named blocks may have what a search in TraceQL looks for, as far as their summaries tell.
+        async fn select_blocks(
+            &self,
+            request: tonic::Request<super::SelectBlocksRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::SelectBlocksResponse>,
+            tonic::Status,
+        >;
         /// Matching traces in some row groups of a block.
         async fn search_block(
             &self,
@@ -2441,6 +2490,51 @@ pub mod querier_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = FindTraceInBlocksSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/tactus.v1.Querier/SelectBlocks" => {
+                    #[allow(non_camel_case_types)]
+                    struct SelectBlocksSvc<T: Querier>(pub Arc<T>);
+                    impl<
+                        T: Querier,
+                    > tonic::server::UnaryService<super::SelectBlocksRequest>
+                    for SelectBlocksSvc<T> {
+                        type Response = super::SelectBlocksResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::SelectBlocksRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Querier>::select_blocks(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = SelectBlocksSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
@@ -2823,7 +2917,7 @@ pub struct Job {
     pub max_cpu_ms: u64,
     #[prost(
         oneof = "job::Request",
-        tags = "10, 11, 12, 13, 14, 15, 20, 21, 22, 23, 24, 25"
+        tags = "10, 11, 12, 13, 14, 15, 16, 20, 21, 22, 23, 24, 25"
     )]
     pub request: ::core::option::Option<job::Request>,
 }
@@ -2844,6 +2938,8 @@ pub mod job {
         MetricsInBlock(super::MetricsInBlockRequest),
         #[prost(message, tag = "15")]
         SpansInBlocks(super::SpansInBlocksRequest),
+        #[prost(message, tag = "16")]
+        SelectBlocks(super::SelectBlocksRequest),
         /// On recent data: the querier asks the ingesters of the tenant and combines what they say.
         #[prost(message, tag = "20")]
         FindRecentTrace(super::FindTraceRequest),
@@ -2869,7 +2965,7 @@ pub struct JobAnswer {
     pub scope: ::prost::alloc::string::String,
     #[prost(
         oneof = "job_answer::Result",
-        tags = "2, 10, 11, 12, 13, 14, 15, 20, 21, 22, 23, 24, 25"
+        tags = "2, 10, 11, 12, 13, 14, 15, 16, 20, 21, 22, 23, 24, 25"
     )]
     pub result: ::core::option::Option<job_answer::Result>,
 }
@@ -2891,6 +2987,8 @@ pub mod job_answer {
         MetricsInBlock(super::MetricsResponse),
         #[prost(message, tag = "15")]
         SpansInBlocks(super::SpansInBlocksResponse),
+        #[prost(message, tag = "16")]
+        SelectBlocks(super::SelectBlocksResponse),
         #[prost(message, tag = "20")]
         FindRecentTrace(super::FindTraceResponse),
         #[prost(message, tag = "21")]

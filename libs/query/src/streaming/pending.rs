@@ -56,10 +56,17 @@ impl Pending {
     }
 
     fn answered(&self, bound: u64) {
+        self.leave_out(std::iter::once(bound));
+    }
+
+    /// Takes note that there is nothing to be found by these jobs any more.
+    pub(crate) fn leave_out(&self, bounds: impl Iterator<Item = u64>) {
         let mut pending = self.0.lock();
-        match pending.jobs.get_mut(&bound) {
-            Some(jobs) if *jobs > 1 => *jobs -= 1,
-            _ => drop(pending.jobs.remove(&bound)),
+        for bound in bounds {
+            match pending.jobs.get_mut(&bound) {
+                Some(jobs) if *jobs > 1 => *jobs -= 1,
+                _ => drop(pending.jobs.remove(&bound)),
+            }
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Searches whose answer comes from several blocks: which are asked, and what becomes of a trace that several have.
 
+use std::sync::atomic::Ordering;
+
 use prost::Message as _;
 use tactus_config::sections::query_frontend::FrontendSearch;
 use tactus_proto::tempopb::{SearchResponse, ServiceStats, SpanSet, TraceSearchMetadata};
@@ -170,4 +172,55 @@ async fn blocks_that_touch_the_window_are_asked() {
     let searched: Vec<_> = blocks.querier.searched.lock().clone();
     let ends = searched.iter().map(|id| Uuid::parse_str(id).unwrap().as_u128());
     assert_eq!(ends.collect::<Vec<_>>(), [30, 11]);
+}
+
+#[tokio::test]
+async fn of_many_blocks_those_are_read_that_may_match() {
+    let blocks = Blocks::new().await;
+    let name = |end: u64| Uuid::from_u128(end.into()).to_string();
+    for end in 1..=400 {
+        let traces = [trace(&format!("{end:x}"), end)];
+        blocks.add("t", (0, end), if end % 100 == 0 { &traces } else { &[] });
+        if end % 50 != 0 {
+            blocks.querier.unfit.lock().insert(name(end));
+        }
+    }
+    // What is found does not depend on whether blocks are left out, nor does the order.
+    let newest_blocks = (369..=400).rev();
+    let (ids, asked) = blocks.asked("t", ANY, 9).await;
+    assert_eq!(ids, ["190", "12c", "c8", "64"]);
+    assert_eq!(
+        asked,
+        newest_blocks.clone().chain([350, 300, 250, 200, 150, 100, 50]).collect::<Vec<_>>()
+    );
+    let questions = blocks.querier.selected.lock().iter().map(Vec::len).collect::<Vec<_>>();
+    assert_eq!(questions, [64, 128, 176], "each block once, the newest first");
+    // An answer that is full needs no more.
+    blocks.querier.selected.lock().clear();
+    assert_eq!(blocks.asked("t", ANY, 1).await, (vec!["190".to_owned()], vec![400]));
+    assert!(blocks.querier.selected.lock().is_empty());
+    let (ids, asked) = blocks.asked("t", NEWEST, 2).await;
+    assert_eq!(ids, ["190", "12c"]);
+    assert_eq!(asked, newest_blocks.chain([350, 300]).collect::<Vec<_>>());
+    let metrics = blocks.search("t", ANY, 9).await.metrics.unwrap();
+    assert_eq!((metrics.total_blocks, metrics.total_jobs, metrics.completed_jobs), (400, 401, 401));
+    // A querier that knows no such question is none that has nothing.
+    blocks.querier.knows_no_selection.store(true, Ordering::Relaxed);
+    assert_eq!(blocks.asked("t", ANY, 9).await.1.len(), 400);
+}
+
+#[tokio::test]
+async fn many_blocks_of_several_tenants_are_asked_about_by_tenant() {
+    let blocks = Blocks::new().await;
+    for end in 1..=100 {
+        blocks.add(
+            if end > 50 { "one" } else { "two" },
+            (0, end),
+            &[trace(&format!("{end:x}"), end)],
+        );
+    }
+    let (ids, asked) = blocks.asked("one|two", ANY, 100).await;
+    assert_eq!((ids.len(), asked.len()), (100, 100));
+    let questions = blocks.querier.selected.lock().iter().map(Vec::len).collect::<Vec<_>>();
+    assert_eq!(questions, [18, 50]);
 }

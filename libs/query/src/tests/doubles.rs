@@ -1,6 +1,6 @@
 //! An ingester and a querier that answer what a test puts into them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use bytes::Bytes;
@@ -12,11 +12,12 @@ use tactus_proto::tactus::v1::{
     FindTraceInBlocksRequest, FindTraceInBlocksResponse, FindTraceRequest, FindTraceResponse,
     Holder, HoldingsRequest, HoldingsResponse, JobExplanation, MetricsInBlockRequest,
     MetricsRequest, MetricsResponse, MetricsSeries, Phase, Pruned, PushRequest, PushResponse,
-    SearchBlockRequest, SearchRequest, SearchResponse, SoFar, SpansInBlocksRequest,
-    SpansInBlocksResponse, TagValuesInBlockRequest, TagValuesRequest, TagValuesResponse,
-    TagsInBlockRequest, TagsRequest, TagsResponse, TraceSpans,
+    SearchBlockRequest, SearchRequest, SearchResponse, SelectBlocksRequest, SelectBlocksResponse,
+    SoFar, SpansInBlocksRequest, SpansInBlocksResponse, TagValuesInBlockRequest, TagValuesRequest,
+    TagValuesResponse, TagsInBlockRequest, TagsRequest, TagsResponse, TraceSpans,
 };
 use tactus_proto::tempopb::{SearchMetrics, TraceSearchMetadata};
+use tactus_storage::Uuid;
 use tokio::sync::watch;
 use tonic::{Request, Response, Status};
 
@@ -232,6 +233,11 @@ pub(crate) struct BlockData {
     pub(crate) spans_requests: Mutex<Vec<SpansInBlocksRequest>>,
     /// What blocks have of traces that are asked for.
     pub(crate) stored_traces: Mutex<Vec<TraceSpans>>,
+    /// Ids of blocks that cannot have a match.
+    pub(crate) unfit: Mutex<HashSet<String>>,
+    pub(crate) knows_no_selection: AtomicBool,
+    /// Blocks that were asked about together.
+    pub(crate) selected: Mutex<Vec<Vec<String>>>,
     /// Ids of blocks that cannot be read.
     pub(crate) damaged: Mutex<Vec<String>>,
     pub(crate) calls: Calls,
@@ -244,6 +250,22 @@ impl Querier for BlockData {
         _: Request<FindTraceInBlocksRequest>,
     ) -> Result<Response<FindTraceInBlocksResponse>, Status> {
         Err(Status::unimplemented("find_trace_in_blocks"))
+    }
+
+    async fn select_blocks(
+        &self,
+        request: Request<SelectBlocksRequest>,
+    ) -> Result<Response<SelectBlocksResponse>, Status> {
+        if self.knows_no_selection.load(Ordering::Relaxed) {
+            return Err(Status::unimplemented("select_blocks"));
+        }
+        let (ids, _) = request.get_ref().block_ids.as_chunks();
+        let ids: Vec<_> = ids.iter().map(|&id| Uuid::from_bytes(id).to_string()).collect();
+        let unfit = self.unfit.lock();
+        let fit = (0..).zip(&ids).filter(|(_, id)| !unfit.contains(*id));
+        let blocks = fit.map(|(place, _)| place).collect();
+        self.selected.lock().push(ids);
+        Ok(Response::new(SelectBlocksResponse { blocks, inspected_bytes: 7 }))
     }
 
     async fn search_block(

@@ -141,6 +141,13 @@ impl Querier for Services {
         refused()
     }
 
+    async fn select_blocks(
+        &self,
+        _: Request<SelectBlocksRequest>,
+    ) -> Result<Response<SelectBlocksResponse>, Status> {
+        refused()
+    }
+
     async fn search_block(
         &self,
         _: Request<SearchBlockRequest>,

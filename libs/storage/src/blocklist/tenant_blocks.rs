@@ -172,6 +172,12 @@ impl TenantBlocks {
         self.any_live(block_id).map(AsRef::as_ref).or_else(compacted)
     }
 
+    /// As [`Self::meta`], to be kept.
+    pub fn shared_meta(&self, block_id: Uuid) -> Option<Arc<BlockMeta>> {
+        let compacted = || Some(Arc::new(find(&self.compacted, block_id)?.meta.clone()));
+        self.any_live(block_id).cloned().or_else(compacted)
+    }
+
     /// All blocks with a `meta.json`, superseded ones last.
     pub(crate) fn all_live(&self) -> impl Iterator<Item = &Arc<BlockMeta>> {
         self.live.iter().chain(self.superseded())

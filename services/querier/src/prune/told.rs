@@ -11,6 +11,7 @@ use crate::block_part::row_groups_of;
 use crate::blocks::Blocks;
 use crate::error::Result;
 use crate::pool::Job;
+use crate::summaries::NeedsFilter;
 
 /// What is known of a row group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,20 +42,30 @@ impl ToldRowGroups {
         if !pruner.asks_values() {
             return Ok(Self::default());
         }
-        // It is larger than the values, which mostly tell enough.
-        let has_equality = pruner.has_equality();
-        let needs_filter = |of: &[Told]| has_equality && of.contains(&Told::Unknown);
-        let is_next: &dyn Fn(&BlockValues) -> bool =
-            &|values| needs_filter(&pruner.told(values, None));
-        let values = blocks.values(meta, job, has_equality.then_some(is_next))?;
-        let Some(values) = values else { return Ok(Self::default()) };
+        let summaries = blocks.summaries();
+        let is_next = |values: &BlockValues| needs_filter(&pruner.told(values, None));
+        let is_next: Option<NeedsFilter<'_>> = pruner.has_equality().then_some(&is_next);
+        let Some(values) = summaries.values(meta, job, is_next)? else {
+            return Ok(Self::default());
+        };
         let of = pruner.told(&values, None);
-        if needs_filter(&of)
-            && let Some(filter) = blocks.filter(meta, job)?
+        if is_next.is_some()
+            && needs_filter(&of)
+            && let Some(filter) = summaries.filter(meta, job)?
         {
             return Ok(Self { of: pruner.told(&values, Some(&filter)) });
         }
         Ok(Self { of })
+    }
+
+    /// Reads what [`Self::ask`] will ask of a block in object storage. Returns the bytes read.
+    pub(crate) async fn read_ahead(pruner: &Pruner, blocks: &Blocks, meta: &BlockMeta) -> u64 {
+        if !pruner.asks_values() {
+            return 0;
+        }
+        let is_next = |values: &BlockValues| needs_filter(&pruner.told(values, None));
+        let is_next: Option<NeedsFilter<'_>> = pruner.has_equality().then_some(&is_next);
+        blocks.summaries().read_ahead(meta, is_next).await
     }
 
     /// The number of row groups, if it is known.
@@ -76,6 +87,11 @@ impl ToldRowGroups {
     pub(crate) fn is_unknown(&self, row_group: usize) -> bool {
         self.of.get(row_group).is_none_or(|told| *told == Told::Unknown)
     }
+}
+
+/// True if the filter of a block, which is larger than its values, may tell more. They mostly tell enough.
+fn needs_filter(of: &[Told]) -> bool {
+    of.contains(&Told::Unknown)
 }
 
 impl Pruner {
@@ -100,7 +116,7 @@ impl Pruner {
     }
 
     /// True if a summary may tell something of it.
-    fn asks_values(&self) -> bool {
+    pub(crate) fn asks_values(&self) -> bool {
         match self {
             Self::Unknown | Self::Number { .. } => false,
             Self::All(parts) | Self::Any(parts) => parts.iter().any(Self::asks_values),

@@ -176,8 +176,8 @@ fn check(batches: &[SpanBatch]) {
             assert!(is_held || told[number] != Some(true) || batches.len() > 64);
         }
         if let Some(listed) = values.values(*owner, name) {
-            let wanted = ListedValue::String(text.as_slice().into());
-            assert!(listed.into_iter().any(|value| *value == wanted));
+            let wanted = ListedValue::String(text.as_slice());
+            assert!(listed.into_iter().any(|value| value == wanted));
         }
         let nothing = values.may_hold(*owner, name, &|_| false);
         assert!(nothing.iter().all(|told| *told != Some(true)));

@@ -6,8 +6,9 @@ use tactus_proto::tactus::v1::querier_server::Querier;
 use tactus_proto::tactus::v1::{
     FindTraceInBlocksRequest, FindTraceInBlocksResponse, FindTraceResponse, HoldingsResponse,
     MetricsInBlockRequest, MetricsRequest, MetricsResponse, PushRequest, PushResponse,
-    SearchBlockRequest, SearchRequest, SearchResponse, SpansInBlocksRequest, SpansInBlocksResponse,
-    TagValuesInBlockRequest, TagValuesRequest, TagValuesResponse, TagsInBlockRequest, TagsResponse,
+    SearchBlockRequest, SearchRequest, SearchResponse, SelectBlocksRequest, SelectBlocksResponse,
+    SpansInBlocksRequest, SpansInBlocksResponse, TagValuesInBlockRequest, TagValuesRequest,
+    TagValuesResponse, TagsInBlockRequest, TagsResponse,
 };
 use tonic::{Request, Response};
 
@@ -87,6 +88,13 @@ impl Querier for Blocks {
         &self,
         _: Request<FindTraceInBlocksRequest>,
     ) -> Result<Response<FindTraceInBlocksResponse>, Status> {
+        Err(refused())
+    }
+
+    async fn select_blocks(
+        &self,
+        _: Request<SelectBlocksRequest>,
+    ) -> Result<Response<SelectBlocksResponse>, Status> {
         Err(refused())
     }
 
