@@ -114,7 +114,7 @@ def test_duration_of_the_form_goes_when_the_query_no_longer_has_it(visit):
     assert least.get_attribute("aria-invalid") == "true" and written_query(page) == "{ }"
     least.fill("1s")
     page.fill("#query", '{ name = "charge" }')
-    page.wait_for_function("document.querySelector('[placeholder=\"250ms\"]').value === ''")
+    page.wait_for_function("() => document.querySelector('[placeholder=\"250ms\"]').value === ''")
     visit.check()
 
 
@@ -132,6 +132,24 @@ def test_views_of_a_trace_are_steps_that_one_goes_back(visit, orders):
     assert shown.inner_text() == "Waterfall"
     page.go_forward()
     page.locator(".flame .box").first.wait_for()
+    visit.check()
+
+
+def test_list_is_where_one_left_it_and_another_page_begins_at_its_top(visit, server):
+    names = [f"row {n}" for n in range(60)]
+    server.must_push(otlp.export(*(otlp.span(name=name) for name in names), service="long"))
+    page = settled(visit.open('ui/search?q={ resource.service.name = "long" }&limit=100'))
+    links = page.locator(".results tbody a")
+    assert links.count() == 60
+    links.nth(50).scroll_into_view_if_needed()
+    # The history knows it when the scrolling has ended.
+    page.wait_for_function("() => scrollY > 500 && history.state?.y === scrollY")
+    left = page.evaluate("scrollY")
+    page.get_by_role("link", name="Status").evaluate("link => link.click()")
+    page.locator("h1", has_text="Status").wait_for()
+    assert page.evaluate("scrollY") == 0
+    page.go_back()
+    page.wait_for_function("y => scrollY === y", arg=left)
     visit.check()
 
 
