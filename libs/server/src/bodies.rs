@@ -31,6 +31,7 @@ use tactus_work::memory::{Budget, Reservation};
 
 mod answer;
 mod counted;
+mod data;
 mod held_answer;
 mod messages;
 mod sending;
