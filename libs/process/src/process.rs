@@ -100,6 +100,7 @@ impl Process {
             config,
             background: background.clone(),
         };
+        process.port_memory.register(Registry::global());
         process.spawn(overrides.watch(background.clone()));
         let (cluster, shutdown) = (process.cluster.clone(), process.shutdown.clone());
         process.spawn(async move {
