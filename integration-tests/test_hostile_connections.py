@@ -73,7 +73,7 @@ def test_heads_that_never_end(server, port):  # noqa: F811
         for _ in range(2_000):
             send(connect(opened, getattr(server, f"{port}_port")), head)
         grown = server.peak_resident_bytes() - before
-        assert grown < 150 << 20, f"{grown >> 20} MiB"
+        assert grown < 180 << 20, f"{grown >> 20} MiB"
 
 
 def test_bound_of_what_connections_hold_is_configured(servers):
@@ -147,16 +147,16 @@ def inflight(server, of):
 
 
 def test_streams_of_series_that_nobody_reads(server):  # noqa: F811
-    """Of 60 000 series, a hundred times: what is made of the answer counts until it is sent, and all of it is given back."""
+    """Of 60 000 series, 25 times: what is made of the answer counts until it is sent, and all of it is given back."""
     push_small_spans(server, 60_000, per_trace=4)
     now = int(time.time())
     request = pb.QueryRangeRequest(
         query="{ } | rate() by (span:id)", start=(now - 600) * 10**9, end=(now + 60) * 10**9, step=660 * 10**9).SerializeToString()
     counted = 0
     with contextlib.ExitStack() as opened:
-        for _ in range(10):
+        for _ in range(5):
             call = opened.enter_context(contextlib.closing(StalledCalls(server.grpc_port)))
-            for _ in range(10):
+            for _ in range(5):
                 call.ask("/tempopb.StreamingQuerier/MetricsQueryRange", request)
 
         def is_waiting():
