@@ -1,14 +1,18 @@
-//! Character classes that take long to put together.
+//! Patterns that are refused: those that repeat something too often, and those whose character classes take long to put
+//! together.
 //!
 //! The library sorts a class anew for each of its members, and folds cases of a range character by character. Neither can be
-//! asked to stop, so patterns for which it would take long are refused.
+//! asked to stop.
 
 use regex_syntax::ast::{Ast, ClassSet, ClassSetItem, Visitor, visit};
+use regex_syntax::hir::{Hir, HirKind};
 
 /// Most steps for a pattern: one class of two thousand members, or some classes of Unicode.
 const MAX_STEPS: u64 = 1 << 22;
+
 /// Steps for a class of Unicode, as `\pL`, with or without cases.
 const STEPS_OF_UNICODE_CLASS: u64 = 1 << 16;
+
 /// Ranges of more characters are as a class of Unicode.
 const LARGE_RANGE: u32 = 1 << 10;
 
@@ -67,5 +71,28 @@ impl Visitor for Steps {
             }
             _ => Ok(()),
         }
+    }
+}
+
+/// RE2 refuses patterns that repeat something more often.
+pub(super) const MAX_REPEATS: u64 = 1000;
+
+/// How often a pattern repeats something, by counts within counts, if that is more often than it may.
+pub(super) fn too_many(pattern: &Hir) -> Option<u64> {
+    Some(repeats(pattern)).filter(|&repeats| repeats > MAX_REPEATS)
+}
+
+/// The greatest product of counts within each other. The parser bounds the depth.
+fn repeats(pattern: &Hir) -> u64 {
+    match pattern.kind() {
+        HirKind::Repetition(repetition) => {
+            let count = repetition.max.unwrap_or(repetition.min).max(1);
+            u64::from(count).saturating_mul(repeats(&repetition.sub))
+        }
+        HirKind::Capture(capture) => repeats(&capture.sub),
+        HirKind::Concat(parts) | HirKind::Alternation(parts) => {
+            parts.iter().map(repeats).max().unwrap_or(1)
+        }
+        HirKind::Empty | HirKind::Literal(_) | HirKind::Class(_) | HirKind::Look(_) => 1,
     }
 }
