@@ -5,28 +5,27 @@
 
 mod apply;
 mod record;
-mod store;
 
 use std::collections::{HashMap, HashSet};
 
-use tactus_storage::{Timestamp, Uuid};
+use tactus_storage::{Bucket, Timestamp, Uuid};
 use tactus_telemetry::error_text;
 use tokio_util::sync::CancellationToken;
+
+use crate::compactor::Compactor;
+use crate::error::{Error, Result};
 
 pub(crate) use record::JobState;
 pub use record::{
     BlockChange, JobRecord, JobRequest, JobStatus, MAX_TRACES, RedactionKind, RedactionRequest,
 };
 
-use crate::compactor::Compactor;
-use crate::error::{Error, Result};
-
 impl Compactor {
     /// Makes a job. Errors: `Error::BadJob` naming the field, those of the bucket.
     pub async fn create_job(&self, tenant: &str, request: JobRequest) -> Result<JobRecord> {
         request.check()?;
         let record = JobRecord::new(tenant, request, Timestamp::now());
-        store::save(&self.bucket, &record).await?;
+        save(&self.bucket, &record).await?;
         tracing::info!(tenant, job = %record.id, "job is accepted");
         Ok(record)
     }
@@ -34,11 +33,11 @@ impl Compactor {
     /// The jobs of a tenant, newest first.
     pub async fn list_jobs(&self, tenant: &str) -> Result<Vec<JobRecord>> {
         let mut records = Vec::new();
-        for (owner, id) in store::list(&self.bucket).await? {
+        for (owner, id) in list(&self.bucket).await? {
             if owner != tenant {
                 continue;
             }
-            match store::load(&self.bucket, tenant, id).await {
+            match load(&self.bucket, tenant, id).await {
                 Ok(record) => records.extend(record),
                 // The others are of use without it.
                 Err(error @ Error::BadRecord { .. }) => {
@@ -53,7 +52,7 @@ impl Compactor {
 
     /// One job. Errors: `Error::NoSuchJob`.
     pub async fn job(&self, tenant: &str, id: Uuid) -> Result<JobRecord> {
-        store::load(&self.bucket, tenant, id).await?.ok_or(Error::NoSuchJob(id))
+        load(&self.bucket, tenant, id).await?.ok_or(Error::NoSuchJob(id))
     }
 
     /// Ends a job that is not done; what it did stays done.
@@ -63,14 +62,14 @@ impl Compactor {
         if !record.status.is_final() {
             record.status = JobStatus::Cancelled;
             record.updated_at = Timestamp::now();
-            store::save(&self.bucket, &record).await?;
+            save(&self.bucket, &record).await?;
         }
         Ok(record)
     }
 
     /// One pass over all jobs that are not done and belong to this process.
     pub async fn run_jobs(&self, stop: &CancellationToken) {
-        let listed = match store::list(&self.bucket).await {
+        let listed = match list(&self.bucket).await {
             Ok(listed) => listed,
             Err(error) => {
                 tracing::warn!(error = error_text(&error), "cannot list jobs");
@@ -109,7 +108,7 @@ impl Compactor {
         id: Uuid,
         stop: &CancellationToken,
     ) -> Result<&'static str> {
-        let loaded = store::load(&self.bucket, tenant, id).await?;
+        let loaded = load(&self.bucket, tenant, id).await?;
         let mut record = loaded.ok_or(Error::NoSuchJob(id))?;
         if record.status.is_final() {
             let state = JobState { finished: true, ..JobState::default() };
@@ -221,13 +220,13 @@ impl Compactor {
     async fn save_job(&self, record: &mut JobRecord) -> Result<()> {
         let _records = self.records.lock().await;
         // Somebody may have cancelled it meanwhile: that stays.
-        if let Some(stored) = store::load(&self.bucket, &record.tenant, record.id).await?
+        if let Some(stored) = load(&self.bucket, &record.tenant, record.id).await?
             && stored.status == JobStatus::Cancelled
         {
             record.status = JobStatus::Cancelled;
         }
         record.updated_at = Timestamp::now();
-        store::save(&self.bucket, record).await
+        save(&self.bucket, record).await
     }
 
     fn count_change(&self, record: &JobRecord, change: &BlockChange) {
@@ -241,4 +240,66 @@ impl Compactor {
 
 fn job_owner(id: Uuid) -> String {
     format!("job-{id}")
+}
+
+const PREFIX: &str = "tactus-job.";
+
+const SUFFIX: &str = ".json";
+
+pub(crate) fn key(tenant: &str, id: Uuid) -> String {
+    format!("{PREFIX}{tenant}.{id}{SUFFIX}")
+}
+
+/// Tenant and id of a key; a tenant may hold dots.
+fn parse_key(key: &str) -> Option<(String, Uuid)> {
+    let name = key.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)?;
+    let (tenant, id) = name.rsplit_once('.')?;
+    Some((tenant.to_owned(), Uuid::try_parse(id).ok()?))
+}
+
+pub(crate) async fn list(bucket: &Bucket) -> Result<Vec<(String, Uuid)>> {
+    let files = bucket.list_files("").await?;
+    Ok(files.iter().filter_map(|file| parse_key(&file.key)).collect())
+}
+
+/// `None` if there is no such record.
+pub(crate) async fn load(bucket: &Bucket, tenant: &str, id: Uuid) -> Result<Option<JobRecord>> {
+    let key = key(tenant, id);
+    let bytes = match bucket.get(&key).await {
+        Ok(bytes) => bytes,
+        Err(error) if error.is_not_found() => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let record: JobRecord = serde_json::from_slice(&bytes)
+        .map_err(|error| Error::BadRecord { key: key.clone(), reason: error.to_string() })?;
+    if record.tenant != tenant || record.id != id {
+        let reason = "belongs to another job".to_owned();
+        return Err(Error::BadRecord { key, reason });
+    }
+    Ok(Some(record))
+}
+
+pub(crate) async fn save(bucket: &Bucket, record: &JobRecord) -> Result<()> {
+    let key = key(&record.tenant, record.id);
+    let bytes = serde_json::to_vec(record)
+        .map_err(|error| Error::BadRecord { key: key.clone(), reason: error.to_string() })?;
+    Ok(bucket.put(&key, bytes.into()).await?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn key_tells_tenant_and_id() {
+        let id = Uuid::from_u128(7);
+        for tenant in ["single-tenant", "a.b", "(x)!*'"] {
+            assert_eq!(parse_key(&key(tenant, id)), Some((tenant.to_owned(), id)));
+        }
+        for other in
+            ["tempo_cluster_seed.json", "tactus-job.json", "tactus-job.t.x.json", "work.json"]
+        {
+            assert_eq!(parse_key(other), None);
+        }
+    }
 }

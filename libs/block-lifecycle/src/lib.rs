@@ -14,7 +14,6 @@
 mod classes;
 mod clock;
 mod compactor;
-mod control;
 mod error;
 pub mod http;
 pub mod jobs;

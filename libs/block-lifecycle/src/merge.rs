@@ -1,24 +1,26 @@
 //! One tenant's round: the merges that are due, then the blocks of which a retention policy takes something.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use tactus_compaction::{
-    BoxError, Changes, OutputBlock, RewriteSettings, RewriteStats, Rewritten, fingerprint,
-    output_id,
+    BoxError, Cancelled, Changes, OutputBlock, RewriteSettings, RewriteStats, Rewritten,
+    fingerprint, output_id,
 };
 use tactus_storage::block_io::read_meta;
 use tactus_storage::blocklist::BlockChanges;
 use tactus_storage::layout::{NO_COMPACT, block_key};
 use tactus_storage::meta::time_from_unix_nanos;
+use tactus_storage::poller::Owns;
 use tactus_storage::{BlockMeta, Timestamp, Uuid};
 use tactus_telemetry::{error_text, work_span};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use crate::classes::{classes_of, marker_due, marker_missing};
 use crate::compactor::Compactor;
-use crate::control::Control;
 use crate::error::{Error, Result};
 use crate::selection::{Selected, select, written_version};
 use crate::settings::Limits;
@@ -292,5 +294,56 @@ impl Purpose {
             Self::Expire(marker) => format!("expire {marker}"),
             Self::Job(id) => format!("job {id}"),
         }
+    }
+}
+
+/// How often ownership is looked at.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// Watches while it lives.
+#[derive(Debug)]
+struct Control {
+    flag: Arc<Flag>,
+    task: JoinHandle<()>,
+}
+
+/// Set once the rewrite shall end.
+#[derive(Debug, Default)]
+struct Flag {
+    cancelled: AtomicBool,
+}
+
+impl Control {
+    pub(crate) fn watch(owns: Owns, owner: String, stop: &CancellationToken) -> Self {
+        let flag = Arc::new(Flag::default());
+        let (watched, stop) = (Arc::clone(&flag), stop.clone());
+        let task = tokio::spawn(async move {
+            while owns(&owner) {
+                tokio::select! {
+                    () = tokio::time::sleep(INTERVAL) => {}
+                    () = stop.cancelled() => break,
+                }
+            }
+            watched.cancelled.store(true, Ordering::Relaxed);
+        });
+        Self { flag, task }
+    }
+
+    pub(crate) fn shared(&self) -> Arc<Flag> {
+        Arc::clone(&self.flag)
+    }
+}
+
+impl Drop for Control {
+    /// A rewrite whose caller is gone shall end, too.
+    fn drop(&mut self) {
+        self.task.abort();
+        self.flag.cancelled.store(true, Ordering::Relaxed);
+    }
+}
+
+impl tactus_compaction::Control for Flag {
+    fn check(&self) -> Result<(), Cancelled> {
+        if self.cancelled.load(Ordering::Relaxed) { Err(Cancelled) } else { Ok(()) }
     }
 }

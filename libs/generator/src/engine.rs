@@ -8,16 +8,13 @@
 mod handles;
 mod host_info;
 mod interner;
-mod kinds;
 mod own_metrics;
 mod policies;
-mod processors;
 mod service_graphs;
 mod settings;
 mod span_metrics;
 mod value_text;
 mod view;
-mod weight;
 
 use std::sync::Arc;
 
@@ -33,7 +30,7 @@ use crate::registry::{Collected, Processor as Owner, Registry, Statistics};
 use tactus_remote_write::series::Sink;
 
 pub use self::own_metrics::EngineMetrics;
-pub use self::processors::Processor;
+pub use self::settings::Processor;
 pub use self::settings::Settings;
 
 /// Texts kept besides four for each label set; then those that nobody waits for are forgotten.

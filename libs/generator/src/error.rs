@@ -3,7 +3,7 @@
 use tactus_model::AppendError;
 use tonic::Code;
 
-use crate::pool::Panicked;
+use crate::shared::Panicked;
 
 /// Why a push was not counted. Nothing of it was.
 #[derive(Debug, thiserror::Error)]

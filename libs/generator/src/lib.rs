@@ -15,12 +15,11 @@ mod generator;
 mod instance;
 mod metrics;
 pub mod page;
-mod pool;
 pub mod registry;
 mod service;
 mod shared;
 
 pub use error::Error;
 pub use generator::Generator;
-pub use pool::Panicked;
 pub use service::Service;
+pub use shared::Panicked;

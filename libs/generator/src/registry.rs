@@ -5,13 +5,12 @@
 //! `metric_overflow`. The registry reads no clock.
 
 mod cardinality;
-mod classic;
 mod collect;
 mod drain;
+mod histograms;
 mod hyperloglog;
 mod labels;
 mod metric;
-mod native;
 mod observe;
 mod sets;
 mod settings;
@@ -31,12 +30,12 @@ use sets::Sets;
 use settings::{valid_trace_id_label, windows};
 
 pub use collect::Collected;
+pub use histograms::NativeSettings;
 use labels::free_name;
 pub(crate) use labels::{InvalidUtf8, Labels};
 pub use labels::{Label, cut, sanitized};
 pub(crate) use metric::MetricId;
 pub use metric::{Alias, Kind, MetricSpec, Processor};
-pub use native::NativeSettings;
 pub(crate) use observe::{Adjusted, Handle};
 pub use settings::{HistogramMode, Limiter, STALE_CHECK_MS, Settings, SpanNames, Statistics};
 

@@ -4,9 +4,8 @@ use std::collections::HashMap;
 
 use tactus_telemetry::metrics::{Counter, CounterVec, Gauge, GaugeVec, Registry as Metrics};
 
-use super::processors::Processor;
 use super::service_graphs::Counted;
-use super::settings::Settings;
+use super::settings::{Processor, Settings};
 use super::span_metrics::Discarded;
 use crate::registry::{Limiter, Registry, Statistics};
 

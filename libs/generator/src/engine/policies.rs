@@ -4,7 +4,7 @@ use tactus_config::sections::generator::{FilterPolicy, MatchAttribute, MatchValu
 use tactus_model::{Attribute, SpanBatch, ValueType};
 use tactus_traceql::{Attribute as Identifier, AttributeScope, CompiledRegex, Intrinsic};
 
-use super::kinds::{kind_text, status_text};
+use super::value_text::{kind_text, status_text};
 use super::view::{Name, Names, View};
 
 /// Largest program of a pattern: times the longest text of an attribute it is what a span may cost.

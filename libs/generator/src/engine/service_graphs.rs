@@ -1,7 +1,6 @@
 //! The service-graphs processor: calls between services, put together from the spans of both sides.
 
 mod edges;
-mod filtered;
 mod half;
 mod record;
 
@@ -9,8 +8,7 @@ use tactus_config::sections::generator::ServiceGraphs as Section;
 use tactus_model::SpanId;
 use tactus_telemetry::log_limited;
 
-use self::edges::{Connection, Edge, EdgeKey, EdgeStore};
-use self::filtered::{Filtered, Side};
+use self::edges::{Connection, Edge, EdgeKey, EdgeStore, Filtered, Side};
 use self::half::{Half, LookedFor};
 use self::record::Recorder;
 use super::interner::{EMPTY, Interner, TextId};

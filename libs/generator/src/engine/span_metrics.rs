@@ -12,10 +12,9 @@ pub(super) use self::labels::dimension_label;
 use self::target_info::TargetInfo;
 use super::handles::Handles;
 use super::interner::TextId;
-use super::kinds::seconds;
 use super::policies::Policies;
-use super::view::{Names, View};
-use super::weight::Weight;
+use super::value_text::seconds;
+use super::view::{Names, View, Weight};
 use crate::registry::{
     Adjusted, Alias, Handle, Kind, Labels, MetricId, MetricSpec, Processor, Registry,
 };

@@ -8,10 +8,9 @@ use foldhash::fast::RandomState;
 use tactus_model::TraceId;
 
 use super::HistogramMode;
-use super::classic::{Classic, slot_of};
+use super::histograms::{Classic, Native, NativeSettings, slot_of};
 use super::hyperloglog::Window;
 use super::labels::{bound_text, thousandfold};
-use super::native::{Native, NativeSettings};
 
 /// References of series; never given twice.
 static NEXT_REFERENCE: AtomicU64 = AtomicU64::new(1);

@@ -1,7 +1,7 @@
 //! How a registry works, and what it counts of itself.
 
+use super::histograms::NativeSettings;
 use super::labels::sanitized;
-use super::native::NativeSettings;
 
 /// Milliseconds between removals of stale series, and a period of the estimates.
 pub const STALE_CHECK_MS: i64 = 5 * 60_000;

@@ -1,13 +1,12 @@
 //! What is looked for in a span, and what it tells of a call as one of its sides.
 
 use super::super::interner::{EMPTY, TextId};
-use super::super::kinds::seconds;
 use super::super::policies::Policies;
 use super::super::view::{Name, Names, View};
-use super::super::weight::Weight;
-use super::edges::{Connection, Edge, EdgeKey};
-use super::filtered::Side;
+use super::edges::{Connection, Edge, EdgeKey, Side};
 use super::{ERROR, Section};
+use crate::engine::value_text::seconds;
+use crate::engine::view::Weight;
 
 /// Attributes, and what spans are used.
 #[derive(Debug)]

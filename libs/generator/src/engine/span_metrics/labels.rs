@@ -5,9 +5,9 @@ use std::sync::Arc;
 use tactus_config::sections::generator::IntrinsicDimensions;
 
 use super::super::interner::{EMPTY, Interner, TextId};
-use super::super::kinds::{kind_text, status_text};
 use super::super::view::{Name, Names, View};
 use super::{SpanMetricsSettings, code_at};
+use crate::engine::value_text::{kind_text, status_text};
 use crate::registry::{InvalidUtf8, Labels, Registry, sanitized};
 
 /// Numbers of texts, then of the values of attributes: see [`LabelPlan`].
