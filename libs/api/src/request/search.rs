@@ -6,7 +6,7 @@ use std::time::Duration;
 use tactus_config::parse_go;
 use tactus_traceql::RootExpr;
 
-use crate::number::{parse_int, parse_seconds};
+use crate::query_string::{parse_int, parse_seconds};
 use crate::{Error, QueryParams, RequestedRange, Result, parse_logfmt};
 
 const NANOS_A_SECOND: u64 = 1_000_000_000;
@@ -180,7 +180,7 @@ fn parse_range(params: &QueryParams<'_>) -> Result<RequestedRange> {
             "http parameter start must be before end. received start={start} end={end}"
         )));
     }
-    let since: Option<Duration> = super::time::since(params)?;
+    let since: Option<Duration> = super::since(params)?;
     Ok(RequestedRange { start: start * NANOS_A_SECOND, end: end * NANOS_A_SECOND, since })
 }
 

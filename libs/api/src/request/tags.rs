@@ -6,7 +6,6 @@ use tactus_traceql::eval::{
 };
 use tactus_traceql::{Attribute, parse_attribute};
 
-use super::time;
 use crate::{Error, QueryParams, RequestedRange, Result};
 
 /// Parameters of tag names.
@@ -70,7 +69,7 @@ impl TagValuesQuery {
 }
 
 fn range(params: &QueryParams<'_>) -> Result<RequestedRange> {
-    time::range(params)
+    super::range(params)
         .map_err(|error| Error::Invalid(format!("error parsing date range: {error}")))
 }
 
