@@ -292,6 +292,11 @@ def test_urls_that_lack_encoding_or_have_too_much_of_it(tactus):
     connection.close()
 
 
+def test_values_that_need_no_data_respect_the_limit(tactus):
+    values = tactus.get("/api/v2/search/tag/kind/values", limit=2).json()["tagValues"]
+    assert values == [{"type": "keyword", "value": "client"}, {"type": "keyword", "value": "consumer"}]
+
+
 def test_empty_answer_has_its_lists(tactus):
     long_ago = {"start": 1_000_000_000, "end": 1_000_000_060}
     assert tactus.get("/api/search", q="{}", **long_ago).text.startswith('{"traces":[],"metrics":{')
