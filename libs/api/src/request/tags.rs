@@ -70,8 +70,7 @@ impl TagValuesQuery {
 }
 
 fn range(params: &QueryParams<'_>) -> Result<RequestedRange> {
-    time::range(params)
-        .map_err(|error| Error::Invalid(format!("error parsing date range: {error}")))
+    time::range(params).map_err(time::date_range_error)
 }
 
 /// What is no number counts as absent: so it always was, and clients send it.
