@@ -104,6 +104,10 @@ impl Heads {
 
     /// `bytes` with what has to be encoded; `None` if nothing has.
     fn encoded(&mut self, bytes: &[u8]) -> Option<Vec<u8>> {
+        // Long values come in many pieces.
+        if self.place == Place::Value && !bytes.contains(&b'\n') {
+            return None;
+        }
         let mut changed: Option<Vec<u8>> = None;
         for (at, &byte) in bytes.iter().enumerate() {
             if self.place == Place::Through && changed.is_none() {
