@@ -173,12 +173,20 @@ impl TagValuesJob {
             }
             attributes.push((attribute, filter));
         }
+        Ok(Self { attributes, projection, collector: Self::collector(request) })
+    }
+
+    /// An empty collector for the answer to a request.
+    pub fn collector(request: &TagValuesRequest) -> ValueCollector {
         let limits = TagLimits {
             max_bytes: request.max_bytes as usize,
             max_count: request.max_values as usize,
             max_stale: 0,
         };
-        Ok(Self { attributes, projection, collector: ValueCollector::new(limits) })
+        match request.texts_only {
+            true => ValueCollector::of_texts(limits),
+            false => ValueCollector::new(limits),
+        }
     }
 
     /// The columns that [`Self::visit`] reads.

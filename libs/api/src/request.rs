@@ -82,6 +82,11 @@ fn range(params: &QueryParams<'_>) -> Result<RequestedRange> {
     Ok(RequestedRange { start: time("start")?, end: time("end")?, since: since(params)? })
 }
 
+/// What searches and queries for tags say of a range that cannot be read.
+fn date_range_error(error: Error) -> Error {
+    Error::Invalid(format!("error parsing date range: {error}"))
+}
+
 /// The parameter `since`.
 fn since(params: &QueryParams<'_>) -> Result<Option<Duration>> {
     let Some(text) = params.get("since") else { return Ok(None) };

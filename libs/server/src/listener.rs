@@ -27,6 +27,7 @@ use tokio_util::task::TaskTracker;
 mod activity;
 mod backlog;
 mod connection;
+mod lenient;
 mod linger;
 mod proxy;
 mod windows;

@@ -16,6 +16,7 @@ use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
 use super::activity::{Activity, Expired, WatchedService, WatchedStream};
+use super::lenient::LenientStream;
 use super::linger::ReceivedBody;
 use super::windows::Window;
 use super::{ConnectionInfo, Leaving, ListenerSettings, Protocols, proxy};
@@ -136,12 +137,20 @@ impl Connections {
         let Some(tls) = &self.settings.tls else {
             let info =
                 ConnectionInfo { client, is_encrypted: false, has_verified_certificate: false };
-            return Ok((Box::new(stream), info));
+            return Ok((self.lenient(stream), info));
         };
         let stream = tls.accept(stream).await?;
         let has_verified_certificate = tls.is_verified(&stream);
         let info = ConnectionInfo { client, is_encrypted: true, has_verified_certificate };
-        Ok((Box::new(stream), info))
+        Ok((self.lenient(stream), info))
+    }
+
+    /// The stream, with URLs of HTTP/1.1 encoded where their clients forgot it.
+    fn lenient(&self, stream: impl Connection + 'static) -> Box<dyn Connection> {
+        match self.settings.protocols {
+            Protocols::Http2 => Box::new(stream),
+            Protocols::Http1 | Protocols::Both => Box::new(LenientStream::new(stream)),
+        }
     }
 
     /// Nine to eleven tenths of an age.

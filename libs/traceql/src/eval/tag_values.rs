@@ -20,6 +20,7 @@ use crate::{
 #[derive(Debug, Default)]
 pub struct ValueCollector {
     limits: TagLimits,
+    texts_only: bool,
     values: HashSet<TagValue>,
     bytes: usize,
     held: Held,
@@ -33,10 +34,18 @@ impl ValueCollector {
         Self { limits, ..Self::default() }
     }
 
+    /// An empty collector of texts: values that differ in type only are one, a string, and types count toward no limit.
+    pub fn of_texts(limits: TagLimits) -> Self {
+        Self { texts_only: true, ..Self::new(limits) }
+    }
+
     /// Adds a value. Returns false once a limit is reached: nothing more will be taken.
-    pub fn add(&mut self, value: TagValue) -> bool {
+    pub fn add(&mut self, mut value: TagValue) -> bool {
         if self.full {
             return false;
+        }
+        if self.texts_only {
+            value.value_type = TagValueType::String;
         }
         if self.values.contains(&value) {
             self.stale += 1;
@@ -44,7 +53,8 @@ impl ValueCollector {
             return !self.full;
         }
         self.stale = 0;
-        let bytes = self.bytes + value.value_type.text().len() + value.text.len();
+        let type_bytes = if self.texts_only { 0 } else { value.value_type.text().len() };
+        let bytes = self.bytes + type_bytes + value.text.len();
         if self.limits.max_bytes > 0 && bytes >= self.limits.max_bytes {
             self.full = true;
             return false;
