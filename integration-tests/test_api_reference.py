@@ -26,7 +26,7 @@ PLACES = {
     "services/distributor/src/part.rs": [("3200", "")],
     "services/distributor/src/sampling/http.rs": [("5778", ""), ("14268", "")],
     "services/metrics-generator/src/part.rs": [("3200", "")],
-    "services/compactor/src/http.rs": [("3200", "")],
+    "libs/block-lifecycle/src/http.rs": [("3200", "")],
     "libs/query/src/http.rs": [("3200", "")],
     "libs/query/src/http/ui.rs": [("3200", "/ui"), ("3200", "")],
     "libs/query/src/tail_sampling.rs": [("3200", "")],

@@ -157,6 +157,11 @@ def test_tenant_sets_its_limits_by_the_api(servers, tmp_path):
     assert merged["metrics_generator"]["processors"] == ["span-metrics", "service-graphs"]
     bad = {"metrics_generator": {"processor": {"service_graphs": {"histogram_buckets": [0.1, "invalid"]}}}}
     assert api.ask("POST", bad, created.headers["ETag"]).status_code == 400
+    policies = {"filter_policies": [{"include": {"match_type": "sometimes", "attributes": []}}]}
+    for processor, text in [({"span_metrics": policies}, "invalid include policy: invalid match type: sometimes"),
+                            ({"host_info": {"host_identifiers": []}}, "at least one value must be provided in host_identifiers")]:
+        unusable = api.ask("POST", {"metrics_generator": {"processor": processor}}, created.headers["ETag"])
+        assert unusable.status_code == 400 and text in unusable.text
     refused = api.ask("PATCH", {"metrics_generator": {"collection_interval": "1s"}})
     assert refused.status_code == 400 and "outside acceptable range of 15s to 5m" in refused.text
     patched = api.ask("PATCH", {"metrics_generator": {"disable_collection": True, "processors": None}})

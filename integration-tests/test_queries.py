@@ -1,4 +1,5 @@
 """The query API over live spans, segments and blocks: the same answers from each, and from all together."""
+import http.client
 import time
 
 import pytest
@@ -268,6 +269,32 @@ def test_structural_operators_and_pipelines(shop, query, expected):
     server, data = shop
     ids = {CART: data.cart.hex(), PAY: data.pay.hex()}
     assert server.search(query, **data.window) == {ids[k]: n for k, n in expected.items()}
+
+
+def raw_get(connection, target):
+    """Status, Location and text of an answer; nothing of the target is encoded."""
+    connection.putrequest("GET", target)
+    connection.endheaders()
+    response = connection.getresponse()
+    return response.status, response.getheader("Location"), response.read().decode()
+
+
+def test_urls_that_lack_encoding_or_have_too_much_of_it(tactus):
+    connection = http.client.HTTPConnection("127.0.0.1", tactus.http_port, timeout=30)
+    found = '{"traces":[],"metrics":{'
+    for target in ['/api/search?q={name="none"}', "/api/search?q={duration>9h||duration<1ns}", "/api%2Fsearch?q={name=`none`}"]:
+        status, _, text = raw_get(connection, target)
+        assert status == 200 and text.startswith(found), (target, text)
+    assert raw_get(connection, '/api/search?q={>}')[2].startswith("invalid TraceQL query: parse error at line 1, col ")
+    assert raw_get(connection, "/%61pi%2Fecho") == (200, None, "echo\n")
+    assert raw_get(connection, "/api/x%2F..%2Fecho?a=1")[:2] == (301, "/api/echo?a=1")
+    assert raw_get(connection, "/api%2Fnowhere") == (404, None, "404 page not found\n")
+    connection.close()
+
+
+def test_values_that_need_no_data_respect_the_limit(tactus):
+    values = tactus.get("/api/v2/search/tag/kind/values", limit=2).json()["tagValues"]
+    assert values == [{"type": "keyword", "value": "client"}, {"type": "keyword", "value": "consumer"}]
 
 
 def test_empty_answer_has_its_lists(tactus):

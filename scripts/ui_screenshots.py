@@ -88,7 +88,7 @@ def press_help(page, _):
 def complete(page, _):
     page.fill("#query", "")
     page.locator("#query").press_sequentially("{ resource.serv")
-    page.get_by_role("option", name="resource.service.name").wait_for()
+    page.get_by_role("option", name="resource.service.name", exact=True).wait_for()
 
 
 def form(page, _):
@@ -124,6 +124,7 @@ PICTURES = {
     "explore-heatmap": (ask("explore", q="{ kind = server } | histogram_over_time(duration) with(buckets=4)"), nothing, WIDE),
     "explore-bars": (ask("explore", q="{ kind = server } | count_over_time() by (resource.service.name)", view="bar"), nothing, WIDE),
     "live": (ask("live", q="{ kind = server }"), follow, WIDE),
+    "file": ("ui/file", nothing, WIDE),
     "status": ("ui/status", nothing, WIDE),
     "keys": ("ui/search", press_help, WIDE),
     "search-narrow": (ask("search", q='{ resource.service.name = "shop" }'), nothing, NARROW),

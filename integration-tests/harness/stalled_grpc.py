@@ -1,4 +1,5 @@
 """Calls of gRPC whose message never ends, by HTTP/2 frames made by hand: clients of gRPC end what they begin."""
+import contextlib
 import socket
 import struct
 import threading
@@ -54,13 +55,30 @@ class StalledCalls:
         except (OSError, ValueError):
             pass
 
-    def begin(self, path, size):
-        """False if the server ended the call before all was sent, or took no more."""
+    def _open(self, path):
         self.stream += 2
-        stream = self.stream
         fields = {":method": "POST", ":scheme": "http", ":path": path, ":authority": "x", "content-type": "application/grpc", "te": "trailers"}
         with self.changed:
-            self.socket.sendall(frame(HEADERS, END_HEADERS, stream, b"".join(literal(*field) for field in fields.items())))
+            self.socket.sendall(frame(HEADERS, END_HEADERS, self.stream, b"".join(literal(*field) for field in fields.items())))
+        return self.stream
+
+    def ask(self, path, message):
+        """Calls with one whole message."""
+        data = b"\0" + len(message).to_bytes(4, "big") + message
+        stream = self._open(path)
+        with self.changed:
+            self.socket.sendall(frame(DATA, END_STREAM, stream, data))
+
+    def fill(self, path):
+        """Sends empty messages on a call, and takes no answer, until the server takes no more for a moment; how many bytes."""
+        stream, sent, piece = self._open(path), 0, bytes(16_000)
+        while self._send(stream, piece, timeout=0.05) and stream not in self.ended:
+            sent += len(piece)
+        return sent
+
+    def begin(self, path, size):
+        """False if the server ended the call before all was sent, or took no more."""
+        stream = self._open(path)
         self._send(stream, b"\0" + size.to_bytes(4, "big"))
         sent, piece = 0, bytes(16_000)
         while sent < size - 1:
@@ -70,13 +88,13 @@ class StalledCalls:
             sent += len(part)
         return True
 
-    def _send(self, stream, part):
+    def _send(self, stream, part, timeout=None):
         def is_free():
             room = min(self.room[0], self.room.setdefault(stream, self.first_room))
             return stream in self.ended or room >= len(part)
 
         with self.changed:
-            if not self.changed.wait_for(is_free, self.timeout) or stream in self.ended:
+            if not self.changed.wait_for(is_free, self.timeout if timeout is None else timeout) or stream in self.ended:
                 return False
             self.room[0] -= len(part)
             self.room[stream] -= len(part)
@@ -84,4 +102,7 @@ class StalledCalls:
         return True
 
     def close(self):
+        # The thread that reads keeps the socket open.
+        with contextlib.suppress(OSError):
+            self.socket.shutdown(socket.SHUT_RDWR)
         self.socket.close()

@@ -1,12 +1,13 @@
 //! How a query is run, for people: its plan from the syntax tree, and what its jobs did.
 
-mod plan;
-
-pub use plan::{Plan, PlannedStage};
-
 use std::collections::BTreeMap;
 
 use tactus_proto::tactus::v1::{JobExplanation, Phase};
+use tactus_traceql::{
+    Attribute, FieldExpression, LogicalOperator, MetricsExpression, MetricsQuery, MetricsStage,
+    Pipeline, PipelineStage, Query, RootExpr, ScalarExpression, ScalarFilter, SpansetExpression,
+    UnaryOperator,
+};
 
 /// What is shown of a query that asks to be explained.
 #[derive(Debug, Clone, PartialEq)]
@@ -85,5 +86,291 @@ impl Totals {
             }
         }
         totals
+    }
+}
+
+/// What a query does, step by step.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// A span is judged together with the other spans of its trace, so that all of them are read.
+    pub reads_whole_traces: bool,
+    /// In the order in which they run.
+    pub stages: Vec<PlannedStage>,
+}
+
+/// A step of a query.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlannedStage {
+    /// `tags`, `filter`, `spansets`, `aggregate`, `by`, `coalesce`, `select`, `series`, `arithmetic` or `second stage`.
+    pub stage: &'static str,
+    /// Which of the query's metrics functions it belongs to, from the left; none if there is only one.
+    pub leaf: Option<usize>,
+    /// Canonical text.
+    pub text: String,
+    /// Conditions that whole columns answer, and statistics of row groups where there are any.
+    pub pushed_down: Vec<String>,
+    /// Conditions that are evaluated one span at a time, on the spans that the others leave.
+    pub span_by_span: Vec<String>,
+}
+
+impl Plan {
+    /// The plan of a validated query.
+    pub fn of(root: &RootExpr) -> Self {
+        let mut planner = Planner::default();
+        match &root.query {
+            Query::Search(pipeline) => planner.pipeline(pipeline),
+            Query::Metrics(expression) => {
+                let mut leaves = 0;
+                expression.for_each_leaf(&mut |_| leaves += 1);
+                planner.next_leaf = (leaves > 1).then_some(0);
+                planner.metrics(expression);
+            }
+        }
+        planner.plan
+    }
+
+    /// The plan of a search without TraceQL; `conditions` in text.
+    pub fn of_tags(conditions: Vec<String>) -> Self {
+        let text = conditions.join(" && ");
+        let stage = PlannedStage {
+            stage: "tags",
+            leaf: None,
+            text,
+            pushed_down: conditions,
+            span_by_span: Vec::new(),
+        };
+        Self { reads_whole_traces: true, stages: vec![stage] }
+    }
+}
+
+#[derive(Default)]
+struct Planner {
+    plan: Plan,
+    /// The number of the next metrics function, if they are numbered.
+    next_leaf: Option<usize>,
+    leaf: Option<usize>,
+}
+
+impl Planner {
+    fn push(&mut self, stage: &'static str, text: String) -> &mut PlannedStage {
+        let stages = &mut self.plan.stages;
+        stages.push(PlannedStage {
+            stage,
+            leaf: self.leaf,
+            text,
+            pushed_down: Vec::new(),
+            span_by_span: Vec::new(),
+        });
+        let last = stages.len() - 1;
+        &mut stages[last]
+    }
+
+    fn metrics(&mut self, expression: &MetricsExpression) {
+        match expression {
+            MetricsExpression::Constant(_) => {}
+            MetricsExpression::Query(query) => {
+                self.leaf = self.next_leaf;
+                self.next_leaf = self.next_leaf.map(|leaf| leaf + 1);
+                self.query(query);
+                self.leaf = None;
+            }
+            MetricsExpression::Binary { left, right, .. } => {
+                self.metrics(left);
+                self.metrics(right);
+                self.push("arithmetic", expression.to_string());
+            }
+            MetricsExpression::SecondStages { expression, stages } => {
+                self.metrics(expression);
+                for stage in stages {
+                    let text = stage.to_string();
+                    self.push("second stage", text.trim_start_matches([' ', '|']).to_owned());
+                }
+            }
+        }
+    }
+
+    fn query(&mut self, query: &MetricsQuery) {
+        self.pipeline(&query.pipeline);
+        let mut others = false;
+        let mut look = |attribute: &Attribute| others |= attribute.depends_on_other_spans();
+        match &query.stage {
+            MetricsStage::Series { function, by } => {
+                function.attribute().into_iter().chain(by).for_each(&mut look);
+            }
+            MetricsStage::Compare(compare) => {
+                compare.selection.expression.for_each_attribute(&mut look);
+            }
+            MetricsStage::ServiceGraph(_) => others = true,
+        }
+        self.plan.reads_whole_traces |= others;
+        self.push("series", query.stage.to_string());
+    }
+
+    fn pipeline(&mut self, pipeline: &Pipeline) {
+        for stage in &pipeline.stages {
+            self.plan.reads_whole_traces |= needs_other_spans(stage);
+            let name = match stage {
+                PipelineStage::Spanset(SpansetExpression::Filter(_)) => "filter",
+                PipelineStage::Spanset(_) => "spansets",
+                PipelineStage::Scalar(_) => "aggregate",
+                PipelineStage::By(_) => "by",
+                PipelineStage::Coalesce => "coalesce",
+                PipelineStage::Select(_) => "select",
+            };
+            let planned = self.push(name, stage.to_string());
+            if let PipelineStage::Spanset(spanset) = stage {
+                conditions(spanset, planned);
+            }
+        }
+    }
+}
+
+fn conditions(spanset: &SpansetExpression, planned: &mut PlannedStage) {
+    match spanset {
+        SpansetExpression::Filter(filter) => field_conditions(&filter.expression, planned),
+        SpansetExpression::Pipeline(pipeline) => {
+            for stage in &pipeline.stages {
+                if let PipelineStage::Spanset(spanset) = stage {
+                    conditions(spanset, planned);
+                }
+            }
+        }
+        SpansetExpression::Binary { left, right, .. } => {
+            conditions(left, planned);
+            conditions(right, planned);
+        }
+    }
+}
+
+fn field_conditions(expression: &FieldExpression, planned: &mut PlannedStage) {
+    if let FieldExpression::Logical { operator: LogicalOperator::And, operands } = expression {
+        operands.iter().for_each(|operand| field_conditions(operand, planned));
+    } else if expression.references_span() {
+        let list = match is_columnar(expression) {
+            true => &mut planned.pushed_down,
+            false => &mut planned.span_by_span,
+        };
+        let text = expression.to_string();
+        if !list.contains(&text) {
+            list.push(text);
+        }
+    }
+}
+
+/// True if every condition in the expression is about one attribute and constants.
+fn is_columnar(expression: &FieldExpression) -> bool {
+    match expression {
+        FieldExpression::Static(_) | FieldExpression::Attribute(_) => true,
+        FieldExpression::Unary { operator, operand } => match operator {
+            UnaryOperator::Not => is_columnar(operand),
+            UnaryOperator::Exists | UnaryOperator::NotExists => {
+                matches!(**operand, FieldExpression::Attribute(_))
+            }
+            UnaryOperator::Negate => false,
+        },
+        FieldExpression::Binary { left, right, .. } => matches!(
+            (&**left, &**right),
+            (FieldExpression::Attribute(_), FieldExpression::Static(_))
+                | (FieldExpression::Static(_), FieldExpression::Attribute(_))
+        ),
+        FieldExpression::Logical { operands, .. } => operands.iter().all(is_columnar),
+    }
+}
+
+fn needs_other_spans(stage: &PipelineStage) -> bool {
+    match stage {
+        PipelineStage::Spanset(SpansetExpression::Filter(filter)) => refers(&filter.expression),
+        PipelineStage::Spanset(_) | PipelineStage::Coalesce | PipelineStage::By(_) => true,
+        PipelineStage::Scalar(ScalarFilter { left, right, .. }) => {
+            has_aggregate(left) || has_aggregate(right)
+        }
+        PipelineStage::Select(attributes) => {
+            attributes.iter().any(Attribute::depends_on_other_spans)
+        }
+    }
+}
+
+fn has_aggregate(expression: &ScalarExpression) -> bool {
+    let mut found = false;
+    expression.for_each_aggregate(&mut |_| found = true);
+    found
+}
+
+fn refers(expression: &FieldExpression) -> bool {
+    let mut found = false;
+    expression.for_each_attribute(&mut |attribute| found |= attribute.depends_on_other_spans());
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tactus_traceql::parse_and_validate;
+
+    fn plan(query: &str) -> Plan {
+        Plan::of(&parse_and_validate(query).unwrap())
+    }
+
+    fn texts(plan: &Plan) -> Vec<(&str, &str)> {
+        plan.stages.iter().map(|stage| (stage.stage, stage.text.as_str())).collect()
+    }
+
+    #[test]
+    fn filter_tells_what_columns_answer() {
+        let plan =
+            plan(r#"{ span.a = "x" && duration > 1s && (span.b = span.c || kind = client) }"#);
+        assert!(!plan.reads_whole_traces);
+        let [stage] = &plan.stages[..] else { panic!("{plan:?}") };
+        assert_eq!(stage.pushed_down, ["span.a = `x`", "duration > 1s"]);
+        assert_eq!(stage.span_by_span, ["(span.b = span.c) || (kind = client)"]);
+        assert_eq!(self::plan("{}").stages[0].pushed_down, [""; 0]);
+    }
+
+    #[test]
+    fn stages_are_listed_in_order() {
+        let searched =
+            plan("{ span.a = 1 } >> { span.b = 2 } | by(name) | count() > 2 | select(status)");
+        assert!(searched.reads_whole_traces);
+        assert_eq!(
+            texts(&searched),
+            [
+                ("spansets", "({ span.a = 1 }) >> ({ span.b = 2 })"),
+                ("by", "by(name)"),
+                ("aggregate", "(count()) > 2"),
+                ("select", "select(status)"),
+            ]
+        );
+        assert_eq!(searched.stages[0].pushed_down, ["span.a = 1", "span.b = 2"]);
+        let counted = plan("{ status = error } | rate() by(resource.service.name) > 5 | topk(3)");
+        assert!(!counted.reads_whole_traces);
+        assert_eq!(
+            texts(&counted),
+            [
+                ("filter", "{ status = error }"),
+                ("series", "rate()by(resource.service.name)"),
+                ("second stage", "> 5"),
+                ("second stage", "topk(3)"),
+            ]
+        );
+    }
+
+    #[test]
+    fn functions_of_a_calculation_are_numbered() {
+        let plan = plan("({ status = error } | rate()) / ({} | rate()) * 100");
+        let leaves: Vec<_> = plan.stages.iter().map(|stage| stage.leaf).collect();
+        assert_eq!(leaves, [Some(0), Some(0), Some(1), Some(1), None, None]);
+        assert_eq!(plan.stages[5].stage, "arithmetic");
+    }
+
+    #[test]
+    fn trace_level_attributes_need_whole_traces() {
+        for query in [
+            "{ parent.span.a = 1 }",
+            "{ traceDuration > 1s }",
+            "{} | rate() by(rootServiceName)",
+            "{} | compare({ nestedSetParent < 0 })",
+        ] {
+            assert!(plan(query).reads_whole_traces, "{query}");
+        }
     }
 }

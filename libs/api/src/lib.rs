@@ -6,7 +6,6 @@
 //! as strings, zero values left out. Nothing here does I/O or knows where an answer comes from.
 #![warn(missing_docs)]
 
-mod accept;
 mod error;
 pub mod explain;
 pub mod job;
@@ -14,15 +13,14 @@ pub mod json;
 pub mod live_tail;
 mod logfmt;
 pub mod metrics;
-mod number;
 mod query_string;
 pub mod request;
 pub mod search;
 pub mod trace;
 mod window;
 
-pub use accept::Encoding;
 pub use error::{Error, Result};
 pub use logfmt::{LogfmtError, parse_logfmt};
 pub use query_string::QueryParams;
+pub use request::Encoding;
 pub use window::{RequestedRange, Window, WindowRules};

@@ -9,9 +9,8 @@ use tactus_telemetry::error_text;
 use tokio::runtime::Handle;
 use tokio::sync::{Mutex, mpsc};
 
-use crate::error::Error;
 use crate::metrics::{Method, Metrics};
-use crate::store::Store;
+use crate::store::{Error, Store};
 
 /// Bytes of all values that wait in one queue.
 const MAX_QUEUED_BYTES: usize = 64 << 20;

@@ -10,11 +10,9 @@ use tactus_telemetry::metrics::Registry;
 use tokio::runtime::Handle;
 
 use crate::background::{Background, Write};
-use crate::error::Error;
-use crate::frame;
-use crate::key::Key;
+use crate::frame::{self, Key};
 use crate::metrics::{Kind, Method, Metrics};
-use crate::store::{Store, positive};
+use crate::store::{Error, Store, positive};
 
 /// Keys that are asked for in one call.
 const MAX_KEYS: usize = 100;
@@ -120,8 +118,7 @@ mod memory {
     use bytes::Bytes;
     use parking_lot::Mutex;
 
-    use crate::error::Result;
-    use crate::store::{Fetched, Store};
+    use crate::store::{Fetched, Result, Store};
 
     #[derive(Debug, Default)]
     pub(super) struct MemoryStore(Mutex<HashMap<String, Bytes>>);

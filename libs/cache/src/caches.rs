@@ -1,20 +1,20 @@
-//! Which cache is for what.
+//! Which cache is for what, and what there is to be cached.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tactus_config::sections::cache::{self as section, BackgroundCache};
+use tactus_config::sections::cache as section;
+use tactus_config::sections::cache::BackgroundCache;
 use tactus_telemetry::error_text;
 use tactus_telemetry::metrics::Registry;
 use tokio::runtime::Handle;
 
 use crate::cache::Cache;
-use crate::error::{Error, Result};
 use crate::memcached::Memcached;
 use crate::metrics::{Kind, Metrics};
 use crate::redis::Redis;
-use crate::role::Role;
-use crate::store::{Store, positive};
+use crate::store::{Error, Result, Store, positive};
 
 /// The caches by role. Cheap to clone.
 #[derive(Debug, Clone, Default)]
@@ -95,5 +95,61 @@ async fn warn_if_away(store: Arc<dyn Store>, name: String, servers: String) {
         Err(_) => {
             tracing::warn!(cache = name, servers, "a cache does not answer, going on without it");
         }
+    }
+}
+
+/// What a cache holds; the names are those of the configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// Bloom filters of blocks.
+    Bloom,
+    /// Indexes of trace ids, which only blocks of older formats have.
+    TraceIdIndex,
+    /// Footers of blocks.
+    ParquetFooter,
+    /// Statistics of pages.
+    ParquetColumnIndex,
+    /// Places of pages.
+    ParquetOffsetIndex,
+    /// Pages: the data itself.
+    ParquetPage,
+    /// Answers of jobs.
+    FrontendSearch,
+}
+
+impl Role {
+    /// All roles.
+    pub const ALL: [Self; 7] = [
+        Self::Bloom,
+        Self::TraceIdIndex,
+        Self::ParquetFooter,
+        Self::ParquetColumnIndex,
+        Self::ParquetOffsetIndex,
+        Self::ParquetPage,
+        Self::FrontendSearch,
+    ];
+
+    /// The name in the configuration, in keys and in metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Bloom => "bloom",
+            Self::TraceIdIndex => "trace-id-index",
+            Self::ParquetFooter => "parquet-footer",
+            Self::ParquetColumnIndex => "parquet-column-idx",
+            Self::ParquetOffsetIndex => "parquet-offset-idx",
+            Self::ParquetPage => "parquet-page",
+            Self::FrontendSearch => "frontend-search",
+        }
+    }
+
+    /// The role of a name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|role| role.name() == name)
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
     }
 }

@@ -4,11 +4,9 @@ mod address;
 mod connection;
 mod protocol;
 mod server;
-mod sharding;
 mod srv;
 
-use address::ServerAddress;
-
+use std::cmp::Ordering;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,11 +17,12 @@ use parking_lot::Mutex;
 use tactus_config::sections::cache::Memcached as Section;
 use tactus_telemetry::error_text;
 use tokio::sync::OnceCell;
+use xxhash_rust::xxh64::xxh64;
 
 use crate::breaker::BreakerSettings;
-use crate::error::{Error, Result};
 use crate::metrics::Metrics;
-use crate::store::{Fetched, Store};
+use crate::store::{Error, Fetched, Result, Store};
+use address::ServerAddress;
 use server::{Connector, Server};
 
 /// The servers that are known now.
@@ -132,7 +131,7 @@ impl Inner {
         if !is_complete && !servers.is_empty() {
             return;
         }
-        sharding::sort(&mut names);
+        sort(&mut names);
         names.dedup();
         let known = |name: &str| servers.iter().find(|server| server.name() == name).cloned();
         let fresh =
@@ -153,7 +152,7 @@ impl Store for Memcached {
         }
         let mut places: Vec<Vec<usize>> = vec![Vec::new(); servers.len()];
         for (number, key) in keys.iter().enumerate() {
-            places[sharding::server_of(key, servers.len())].push(number);
+            places[server_of(key, servers.len())].push(number);
         }
         let calls = servers.iter().zip(&places).filter(|(_, places)| !places.is_empty());
         let calls = calls.map(|(server, places)| async move {
@@ -178,7 +177,7 @@ impl Store for Memcached {
 
     async fn set(&self, key: &str, value: Bytes) -> Result<()> {
         let servers = self.servers().await;
-        let server = servers.get(sharding::server_of(key, servers.len().max(1)));
+        let server = servers.get(server_of(key, servers.len().max(1)));
         let server = server.ok_or(Error::Unavailable)?;
         server.set(key, &value, self.inner.ttl).await
     }
@@ -198,6 +197,67 @@ fn expiry(ttl: Duration, unix_seconds: u64) -> u64 {
     const MAX_RELATIVE_SECONDS: u64 = 30 * 24 * 3600;
     let seconds = ttl.as_secs() + u64::from(ttl.subsec_nanos() > 0);
     if seconds > MAX_RELATIVE_SECONDS { unix_seconds.saturating_add(seconds) } else { seconds }
+}
+
+/// Sorts names as people do: `cache-2` before `cache-10`, so that a further replica takes the last place and most keys
+/// stay where they are.
+fn sort(names: &mut [String]) {
+    names.sort_by(|one, other| natural(one.as_bytes(), other.as_bytes()));
+}
+
+/// Numbers by their value, everything else by its bytes.
+fn natural(mut one: &[u8], mut other: &[u8]) -> Ordering {
+    let (first, second) = (one, other);
+    loop {
+        let (digits, other_digits) = (number(one), number(other));
+        if !digits.is_empty() && !other_digits.is_empty() {
+            let by_value = by_value(digits, other_digits);
+            if by_value.is_ne() {
+                return by_value;
+            }
+            (one, other) = (&one[digits.len()..], &other[other_digits.len()..]);
+            continue;
+        }
+        match (one.split_first(), other.split_first()) {
+            (Some((a, rest)), Some((b, other_rest))) if a == b => (one, other) = (rest, other_rest),
+            (Some((a, _)), Some((b, _))) => return a.cmp(b),
+            (None, None) => return first.cmp(second),
+            (None, Some(_)) => return Ordering::Less,
+            (Some(_), None) => return Ordering::Greater,
+        }
+    }
+}
+
+/// The digits at the start.
+fn number(text: &[u8]) -> &[u8] {
+    let digits = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    &text[..digits]
+}
+
+fn by_value(one: &[u8], other: &[u8]) -> Ordering {
+    let significant = |digits: &[u8]| {
+        let zeros = digits.iter().take_while(|&&digit| digit == b'0').count();
+        digits[zeros..].to_vec()
+    };
+    let (one, other) = (significant(one), significant(other));
+    one.len().cmp(&other.len()).then_with(|| one.cmp(&other))
+}
+
+/// The number of the server, of so many, that has a key. With one server more only the keys move that it gets.
+fn server_of(key: &str, servers: usize) -> usize {
+    jump(xxh64(key.as_bytes(), 0), servers)
+}
+
+/// The jump consistent hash of Lamping and Veach.
+fn jump(mut key: u64, buckets: usize) -> usize {
+    let (mut bucket, mut next) = (0i64, 0i64);
+    while next < buckets as i64 {
+        bucket = next;
+        key = key.wrapping_mul(2_862_933_555_777_941_757).wrapping_add(1);
+        let step = (1u64 << 31) as f64 / ((key >> 33) + 1) as f64;
+        next = ((bucket + 1) as f64 * step) as i64;
+    }
+    bucket as usize
 }
 
 #[cfg(test)]

@@ -17,8 +17,7 @@ use tactus_config::sections::cache::Redis as Section;
 use tactus_telemetry::error_text;
 
 use crate::breaker::{Breaker, BreakerSettings};
-use crate::error::{Error, Result};
-use crate::store::{Fetched, Store, call_timeout, positive};
+use crate::store::{Error, Fetched, Result, Store, call_timeout, positive};
 
 mod slots;
 

@@ -1,4 +1,4 @@
-//! How a caller watches and stops a merge.
+//! How a caller watches and stops a merge, and what a rewrite did.
 
 /// The merge shall end without a result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -24,4 +24,45 @@ impl Control for Unattended {
     fn check(&self) -> Result<(), Cancelled> {
         Ok(())
     }
+}
+
+/// Counts of one merge.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RewriteStats {
+    /// Input blocks.
+    pub blocks_read: u64,
+    /// Traces of all inputs; one that is in several counts several times.
+    pub traces_read: u64,
+    /// Spans of all inputs.
+    pub spans_read: u64,
+    /// Traces of the output.
+    pub traces_written: u64,
+    /// Spans of the output.
+    pub spans_written: u64,
+    /// Row groups of the output.
+    pub row_groups_written: u64,
+    /// Traces that were in more than one input.
+    pub traces_combined: u64,
+    /// Spans left out because the same span was there already.
+    pub duplicate_spans: u64,
+    /// Traces that lost spans because they would have become too large.
+    pub traces_cut: u64,
+    /// Spans that these lost.
+    pub spans_cut: u64,
+    /// Traces left out by age.
+    pub traces_expired: u64,
+    /// Spans of these.
+    pub spans_expired: u64,
+    /// Traces left out by id, once an input.
+    pub traces_removed: u64,
+    /// Spans of these.
+    pub spans_removed: u64,
+    /// Attribute values removed or replaced; that of a shared resource or scope counts once.
+    pub values_redacted: u64,
+    /// Compressed bytes of the inputs' columns.
+    pub bytes_read: u64,
+    /// Bytes of the output's `data.parquet`.
+    pub bytes_written: u64,
+    /// Most bytes of spans that were held at a time, decoded: windows of the inputs and the output's row group.
+    pub peak_bytes: u64,
 }

@@ -13,7 +13,6 @@ mod error;
 mod merge;
 mod rewrite;
 mod settings;
-mod stats;
 #[cfg(test)]
 mod testing;
 
@@ -21,9 +20,9 @@ pub use changes::{
     Changes, Redaction, RedactionAction, RedactionScope, RemoveTraces, RetentionClass,
     RetentionClasses, TimeRange,
 };
+pub use control::RewriteStats;
 pub use control::{Cancelled, Control, Unattended};
 pub use error::{BoxError, Error, Result};
 pub use merge::{Merged, merge_blocks};
 pub use rewrite::{OutputBlock, Rewritten, fingerprint, output_id, rewrite_blocks};
 pub use settings::RewriteSettings;
-pub use stats::RewriteStats;

@@ -2,21 +2,19 @@
 //!
 //! [`queries`] answers in terms of Jaeger's queries over the query-frontend; HTTP (here) and gRPC put it into messages.
 
-mod error;
 mod http;
 mod matching;
 mod performance;
 mod queries;
 mod summary;
-mod trace_id;
 mod types;
 
-pub use error::JaegerError;
 pub use http::jaeger_router;
 pub use performance::{Measure, PerformanceQuery, PerformanceSeries};
 pub use queries::JaegerQueries;
 pub use summary::{ServiceSummary, TraceSummary};
-pub use trace_id::parse_trace_id;
+pub use types::JaegerError;
+pub use types::parse_trace_id;
 pub use types::{
     Dependency, FoundTrace, FoundTraces, Operation, OperationsQuery, TimeRange, TraceFilter,
 };

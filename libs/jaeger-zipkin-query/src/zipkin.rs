@@ -3,7 +3,6 @@
 //! A search is a TraceQL query of which one span must satisfy all conditions; the traces that it finds are then read
 //! whole. Names are compared without regard to case, as Zipkin does, which shows them in lower case.
 
-mod call;
 mod dependencies;
 mod matching;
 mod names;
@@ -13,13 +12,16 @@ mod traces;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
+use ::http::StatusCode;
 use axum::Router;
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use tactus_api::{Error, Result};
 use tactus_config::sections::query_apis::ZipkinApi;
 use tactus_query::Frontend;
+use tactus_server::http::text;
 
-use crate::call::Answer;
-use call::Shared;
+use crate::call::{self, Answer};
 
 /// The routes of Zipkin's API, at the root and below `/zipkin`, where its UI looks for them. It has no fallback.
 pub fn zipkin_router(frontend: Arc<Frontend>, settings: ZipkinApi) -> Router {
@@ -43,6 +45,7 @@ pub fn zipkin_router(frontend: Arc<Frontend>, settings: ZipkinApi) -> Router {
 
 /// The settings that the UI starts with: as those of a Zipkin server.
 const CONFIG: &str = r#"{"environment":"","queryLimit":10,"defaultLookback":900000,"searchEnabled":true,"dependency":{"enabled":true,"lowErrorRate":0.5,"highErrorRate":0.75}}"#;
+
 const HEALTH: &str = r#"{"status":"UP","zipkin":{"status":"UP"}}"#;
 
 async fn config() -> Answer {
@@ -51,4 +54,61 @@ async fn config() -> Answer {
 
 async fn health() -> Answer {
     Answer::of_json(HEALTH.into())
+}
+
+/// What handlers share.
+#[derive(Clone)]
+struct Shared {
+    frontend: Arc<Frontend>,
+    settings: Arc<ZipkinApi>,
+    /// How many services the last list of them had.
+    services: Arc<AtomicUsize>,
+}
+
+impl AsRef<Frontend> for Shared {
+    fn as_ref(&self) -> &Frontend {
+        &self.frontend
+    }
+}
+
+/// A question, and its answer.
+type Call = call::Call<Shared, Refused>;
+
+type Answered = Result<Answer, Refused>;
+
+impl Call {
+    fn frontend(&self) -> &Frontend {
+        &self.shared.frontend
+    }
+
+    /// Refuses more traces than one answer may have.
+    fn check_limit(&self, limit: u32) -> Result<()> {
+        let limits =
+            [self.shared.settings.max_limit, self.frontend().settings.search.max_result_limit];
+        match limits.into_iter().filter(|max| *max != 0).min() {
+            Some(max) if limit > max => {
+                Err(Error::Invalid(format!("limit {limit} exceeds max limit {max}")))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// An error as the client sees it: plain text.
+struct Refused(Error);
+
+impl From<Error> for Refused {
+    fn from(error: Error) -> Self {
+        Self(error)
+    }
+}
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        let (error, status) = (&self.0, self.0.http_status());
+        if status.is_server_error() && status != StatusCode::NOT_IMPLEMENTED {
+            tracing::warn!(%error, %status, "zipkin query failed");
+        }
+        text(status, error.to_string())
+    }
 }

@@ -4,17 +4,19 @@
 //! [`WARNINGS`](crate::from_otlp::WARNINGS).
 
 mod clock_skew;
-mod duplicates;
 mod sanitize;
-mod shared_ids;
-#[cfg(test)]
-mod tests;
 mod tidy;
-mod warnings;
 
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use tactus_proto::otlp::{ResourceSpans, Span};
+use bytes::Bytes;
+use prost::Message as _;
+use tactus_proto::otlp::any_value::Value;
+use tactus_proto::otlp::span::SpanKind;
+use tactus_proto::otlp::{AnyValue, ArrayValue, KeyValue, ResourceSpans, Span};
+
+use crate::from_otlp::WARNINGS;
 
 /// Adjusts the spans of one trace. `max_clock_skew`: the longest time by which a span is moved to make up for the clock of
 /// its host. Zero moves none, and spans that would be moved say so.
@@ -22,11 +24,11 @@ pub fn adjust(trace: &mut [ResourceSpans], max_clock_skew: Duration) {
     for resource in trace.iter_mut() {
         sanitize::resource(resource);
     }
-    shared_ids::separate(trace);
+    separate_shared_ids(trace);
     for resource in trace.iter_mut() {
         tidy::resource(resource);
     }
-    duplicates::remove(trace);
+    remove_duplicates(trace);
     clock_skew::adjust(trace, max_clock_skew);
 }
 
@@ -58,7 +60,7 @@ pub fn warn_on_root(trace: &mut [ResourceSpans], warnings: &[String]) {
     let is_root = |span: &Span| span.parent_span_id.iter().all(|&byte| byte == 0);
     let root = spans(trace).position(is_root).unwrap_or(0);
     if let Some(span) = spans_mut(trace).nth(root) {
-        warnings.iter().for_each(|warning| warnings::warn(span, warning.clone()));
+        warnings.iter().for_each(|warning| warn(span, warning.clone()));
     }
 }
 
@@ -70,3 +72,91 @@ fn spans_mut(trace: &mut [ResourceSpans]) -> impl Iterator<Item = &mut Span> {
     let scopes = trace.iter_mut().flat_map(|resource| &mut resource.scope_spans);
     scopes.flat_map(|scope| &mut scope.spans)
 }
+
+/// Leaves the first of spans that are equal, their resource and scope included.
+fn remove_duplicates(trace: &mut [ResourceSpans]) {
+    let mut counts: HashMap<Bytes, usize> = HashMap::new();
+    for span in spans(trace) {
+        *counts.entry(span.span_id.clone()).or_default() += 1;
+    }
+    counts.retain(|_, count| *count > 1);
+    if counts.is_empty() {
+        return;
+    }
+    let mut seen = HashSet::new();
+    for resource in trace {
+        let of_resource = resource.resource.as_ref().map_or_else(Vec::new, |r| r.encode_to_vec());
+        for scope in &mut resource.scope_spans {
+            let of_scope =
+                scope.scope.as_ref().map_or_else(Vec::new, |scope| scope.encode_to_vec());
+            scope.spans.retain(|span| {
+                if !counts.contains_key(&span.span_id) {
+                    return true;
+                }
+                seen.insert((of_resource.clone(), of_scope.clone(), span.encode_to_vec()))
+            });
+        }
+    }
+}
+
+/// Gives every server span that has the id of a client span an id of its own, below the client span; what hung below
+/// the shared id hangs below the server span then.
+fn separate_shared_ids(trace: &mut [ResourceSpans]) {
+    let is = |span: &Span, kind: SpanKind| span.kind == i32::from(kind);
+    let clients: HashSet<Bytes> = spans(trace)
+        .filter(|span| is(span, SpanKind::Client))
+        .map(|span| span.span_id.clone())
+        .collect();
+    let is_shared = |span: &Span| is(span, SpanKind::Server) && clients.contains(&span.span_id);
+    if !spans(trace).any(is_shared) {
+        return;
+    }
+    let mut used: HashSet<Bytes> = spans(trace).map(|span| span.span_id.clone()).collect();
+    let mut counter = 0u64;
+    let mut new_ids: HashMap<Bytes, Bytes> = HashMap::new();
+    let mut separated = HashSet::new();
+    for (row, span) in spans_mut(trace).enumerate() {
+        if !is_shared(span) {
+            continue;
+        }
+        let id = loop {
+            counter += 1;
+            let id = Bytes::copy_from_slice(&counter.to_be_bytes());
+            if used.insert(id.clone()) {
+                break id;
+            }
+        };
+        new_ids.insert(span.span_id.clone(), id.clone());
+        separated.insert(row);
+        span.parent_span_id = std::mem::replace(&mut span.span_id, id);
+    }
+    for (row, span) in spans_mut(trace).enumerate() {
+        if let Some(parent) = new_ids.get(&span.parent_span_id)
+            && !separated.contains(&row)
+        {
+            span.parent_span_id = parent.clone();
+        }
+    }
+}
+
+/// Adds a warning to a span.
+fn warn(span: &mut Span, warning: String) {
+    let warning = AnyValue { value: Some(Value::StringValue(warning.into())) };
+    let mut attributes = span.attributes.iter_mut();
+    let existing = attributes.find(|attribute| attribute.key == WARNINGS);
+    if let Some(KeyValue {
+        value: Some(AnyValue { value: Some(Value::ArrayValue(array)) }), ..
+    }) = existing
+    {
+        array.values.push(warning);
+        return;
+    }
+    let array = Value::ArrayValue(ArrayValue { values: vec![warning] });
+    span.attributes.push(KeyValue {
+        key: Bytes::from_static(WARNINGS.as_bytes()),
+        value: Some(AnyValue { value: Some(array) }),
+    });
+}
+
+#[cfg(test)]
+mod tests;

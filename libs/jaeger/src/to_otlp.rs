@@ -12,10 +12,9 @@ use crate::thrift::ThriftError;
 mod attributes;
 mod shapes;
 mod span;
-mod status;
 mod writer;
 
-pub use status::whole_number;
+pub use span::whole_number;
 pub(crate) use writer::{OtlpWriter, process_key};
 
 pub(crate) use attributes::string;

@@ -10,6 +10,7 @@ use axum::extract::{RawQuery, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
 use serde_json::Value;
+use tactus_config::sections::overrides::Limits;
 use tactus_model::TenantId;
 use tactus_server::http::error_line;
 use tactus_server::tenancy::{Tenancy, TenancyError};
@@ -187,6 +188,9 @@ impl Api {
         let forwarders: Vec<&str> =
             config.distributor.forwarders.iter().map(|forwarder| forwarder.name.as_str()).collect();
         validate(limits, &forwarders).map_err(Refusal::Bad)?;
+        // What only the services know, as for the operator's file: a tenant would be left with limits that nobody can use.
+        let alone = merge(&Limits::default(), limits);
+        (self.overrides.settings.check)(&alone).map_err(Refusal::Bad)?;
         let skip = match parameter(query, "skip-conflicting-overrides-check").as_deref() {
             None | Some("") => false,
             Some(text) => boolean(text).ok_or_else(|| {

@@ -31,7 +31,7 @@ pub struct Settings {
     /// Where limits that tenants set are stored; `None` if
     /// `overrides.user_configurable_overrides.enabled` is not set.
     pub bucket: Option<Bucket>,
-    /// Further rules on the defaults and on every entry of the file.
+    /// Further rules on the defaults, on every entry of the file, and on what tenants set.
     pub check: LimitsCheck,
 }
 

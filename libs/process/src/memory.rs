@@ -4,7 +4,9 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use tactus_server::bodies::Bodies;
+use tactus_telemetry::metrics::{Kind, Registry};
 use tactus_work::memory::{Budget, QueryMemory};
 
 /// The share of memory that a cache takes by itself: one part in so many.
@@ -41,6 +43,9 @@ pub struct PortMemory {
     common: Arc<Budget>,
     /// Of that what queries hold while they work.
     queries: Arc<QueryMemory>,
+    of_queries: Arc<Budget>,
+    /// Of each port.
+    ports: Arc<Mutex<Vec<Arc<Budget>>>>,
     max_bytes: u64,
 }
 
@@ -48,10 +53,27 @@ impl PortMemory {
     /// At most so many bytes for all ports.
     pub fn new(max_bytes: u64) -> Self {
         // Answers that nobody reads are to leave queries some.
-        let of_queries = max_bytes / 8;
-        let common = Budget::new(max_bytes / 2 - of_queries);
-        let queries = QueryMemory::within(&Budget::share(&common, max_bytes / 2, of_queries));
-        Self { queries, common, max_bytes }
+        let own = max_bytes / 8;
+        let common = Budget::new(max_bytes / 2 - own);
+        let of_queries = Budget::share(&common, max_bytes / 2, own);
+        let queries = QueryMemory::within(&of_queries);
+        Self { queries, of_queries, common, ports: Arc::default(), max_bytes }
+    }
+
+    /// Shows what is in use; once in a process.
+    pub(crate) fn register(&self, registry: &Registry) {
+        let memory = self.clone();
+        registry.register_collector(move |out| {
+            let name = "tactus_server_inflight_bytes";
+            out.family(
+                name,
+                "Bytes of server.max_inflight_bytes in use, by what they are for.",
+                Kind::Gauge,
+            );
+            let requests: u64 = memory.ports.lock().iter().map(|port| port.used()).sum();
+            out.sample(&[("of", "requests")], requests as f64);
+            out.sample(&[("of", "queries")], memory.of_queries.used() as f64);
+        });
     }
 
     /// That of what queries hold while they work: what is for whoever comes first.
@@ -62,7 +84,9 @@ impl PortMemory {
     /// That of a further port: some to itself, whatever others take, and more while these leave it.
     pub fn bodies(&self) -> Arc<Bodies> {
         let own = self.max_bytes / 2 / PORTS;
-        Bodies::within(&Budget::share(&self.common, self.max_bytes, own))
+        let port = Budget::share(&self.common, self.max_bytes, own);
+        self.ports.lock().push(Arc::clone(&port));
+        Bodies::within(&port)
     }
 }
 

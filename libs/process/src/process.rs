@@ -7,7 +7,7 @@ use tactus_cache::Caches;
 use tactus_config::{Config, Loaded, sections::client::GrpcClient};
 use tactus_overrides::Overrides;
 use tactus_rpc::Channels;
-use tactus_server::{auth::Authenticator, operational::ServiceState};
+use tactus_server::{auth::Authenticator, listener::Backlog, operational::ServiceState};
 use tactus_storage::{Blocklist, Bucket};
 use tactus_telemetry::{error_text, metrics::Registry};
 use tokio::{sync::OnceCell, task::JoinHandle};
@@ -72,6 +72,7 @@ impl Process {
         }
         let config = Arc::clone(&settings.config);
         operational::register_build_info(Registry::global());
+        Backlog::of_process().set_max_bytes(settings::connection_bytes(&config));
         let states = States::default();
         states.set("server", ServiceState::Starting);
         let background = CancellationToken::new();
@@ -99,6 +100,7 @@ impl Process {
             config,
             background: background.clone(),
         };
+        process.port_memory.register(Registry::global());
         process.spawn(overrides.watch(background.clone()));
         let (cluster, shutdown) = (process.cluster.clone(), process.shutdown.clone());
         process.spawn(async move {

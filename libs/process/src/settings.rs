@@ -65,6 +65,14 @@ pub(crate) fn inflight_bytes(config: &Config) -> u64 {
     }
 }
 
+/// Bound of what connections hold besides requests, in bytes.
+pub(crate) fn connection_bytes(config: &Config) -> u64 {
+    match config.server.max_connection_bytes {
+        0 => u64::MAX,
+        bytes => bytes,
+    }
+}
+
 /// An HTTP port of a section of the configuration. Errors: certificates.
 pub(crate) fn http(section: &str, server: &Server) -> Result<HttpSettings, Error> {
     let tls = tactus_tls::from_config::http_server(section, server)?;

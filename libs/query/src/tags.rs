@@ -184,12 +184,20 @@ impl Frontend {
         observer: Option<Observer<ValueCollector>>,
     ) -> Result<TagValuesAnswer> {
         let (window, limits) = self.metadata_window(tenants, &query.range)?;
+        let collector = || {
+            let limits = TagLimits {
+                max_bytes: limits.max_bytes_per_tag_values_query as usize,
+                max_count: query.limit as usize,
+                max_stale: query.max_stale as usize,
+            };
+            if typed { ValueCollector::new(limits) } else { ValueCollector::of_texts(limits) }
+        };
         let attributes = match tag {
             RequestedTag::Fixed(values) => {
-                return Ok(TagValuesAnswer {
-                    values: values.clone(),
-                    ..TagValuesAnswer::default()
-                });
+                let mut collector = collector();
+                values.iter().cloned().all(|value| collector.add(value));
+                let values = collector.finish();
+                return Ok(TagValuesAnswer { values, ..TagValuesAnswer::default() });
             }
             RequestedTag::Stored(attributes) => attributes,
         };
@@ -203,17 +211,10 @@ impl Frontend {
             end: window.end_seconds(),
             query: query.query.clone(),
             max_bytes: limits.max_bytes_per_tag_values_query,
-            // Values that differ in type only are one value without it, so that a job cannot tell when it has enough.
-            max_values: if typed { query.limit } else { 0 },
+            max_values: query.limit,
             more_tags: names.collect(),
+            texts_only: !typed,
             ..TagValuesRequest::default()
-        };
-        let collector = || {
-            ValueCollector::new(TagLimits {
-                max_bytes: limits.max_bytes_per_tag_values_query as usize,
-                max_count: query.limit as usize,
-                max_stale: query.max_stale as usize,
-            })
         };
         let mut state = State::new(collector, &limits, observer);
         let groups = limits.max_condition_groups_per_tag_query;
@@ -223,14 +224,14 @@ impl Frontend {
         if job.reads_nothing() {
             // The filter says what the value is.
             job.visit(&SpanBatch::default());
-            add_values(&mut state.collector, job.finish(0), typed);
+            add_values(&mut state.collector, job.finish(0));
         } else {
             let requests: Vec<_> = tenants
                 .iter()
                 .map(|tenant| TagValuesRequest { tenant: tenant.to_string(), ..template.clone() })
                 .collect();
             self.expect_jobs(tenants, &window, &mut state);
-            self.collect_values(&requests, (&window, &limits), &mut state, typed).await?;
+            self.collect_values(&requests, (&window, &limits), &mut state).await?;
         }
         Ok(TagValuesAnswer {
             values: state.collector.finish(),
@@ -244,7 +245,6 @@ impl Frontend {
         requests: &[TagValuesRequest],
         bounds: (&Window, &QueryLimits),
         state: &mut State<ValueCollector>,
-        typed: bool,
     ) -> Result<()> {
         let calls = Calls::<TagValuesRequest, TagValuesResponse> {
             tenant: |request| &request.tenant,
@@ -263,8 +263,7 @@ impl Frontend {
                 frontend.run_on_block(TagValuesInBlockRequest { values, part })
             },
         };
-        let add = |collector: &mut ValueCollector, answer| add_values(collector, answer, typed);
-        self.collect(requests, bounds, state, calls, add).await
+        self.collect(requests, bounds, state, calls, add_values).await
     }
 
     fn expect_jobs<C>(&self, tenants: &[TenantId], window: &Window, state: &mut State<C>) {
@@ -297,13 +296,10 @@ fn add_tags(collector: &mut TagCollector, answer: TagsResponse) -> bool {
 }
 
 /// False once a limit is reached.
-fn add_values(collector: &mut ValueCollector, answer: TagValuesResponse, typed: bool) -> bool {
+fn add_values(collector: &mut ValueCollector, answer: TagValuesResponse) -> bool {
     answer.values.into_iter().all(|found| match value_type(&found.r#type) {
         None => true,
-        Some(value_type) => {
-            let value_type = if typed { value_type } else { TagValueType::String };
-            collector.add(TagValue { value_type, text: found.value })
-        }
+        Some(value_type) => collector.add(TagValue { value_type, text: found.value }),
     })
 }
 

@@ -31,6 +31,7 @@ use tactus_work::memory::{Budget, Reservation};
 
 mod answer;
 mod counted;
+mod data;
 mod held_answer;
 mod messages;
 mod sending;
@@ -50,7 +51,7 @@ const LONGEST_WAIT: Duration = Duration::from_millis(500);
 /// What a body costs at once, as if it were so old.
 const LEAST_AGE: Duration = Duration::from_millis(50);
 
-/// Answers are in memory while they wait for it: no more of them than this part of the budget, others are refused at once.
+/// Answers and heads are in memory while they wait for it: no more of them than this part of the budget, others are refused at once.
 const WAITING_SHARE: u64 = 16;
 
 /// Smaller heads of requests are not counted.
@@ -72,7 +73,7 @@ pub struct NoRoom;
 pub struct Bodies {
     all: Arc<Budget>,
     arriving: Arc<Budget>,
-    /// Answers that are made and wait for memory.
+    /// Answers and heads that are there and wait for memory.
     waiting: Arc<Budget>,
     next: AtomicU64,
     unfinished: Mutex<HashMap<u64, Arc<Unfinished>>>,
@@ -137,7 +138,8 @@ impl Bodies {
         let held = self.nothing();
         if head > SMALL_HEAD {
             held.unfinished();
-            held.take(head).await?;
+            let try_take = || held.try_take(head as u64);
+            held.wait_with(head as u64, LONGEST_WAIT, try_take).await?;
         }
         Ok(held)
     }
@@ -235,6 +237,26 @@ impl Held {
     pub fn keep_of_work(&self, bytes: usize) {
         self.0.made.lock().shrink_to(bytes as u64);
         self.0.bodies.freed.notify_waiters();
+    }
+
+    /// As [`Self::wait`], for so many bytes that are in memory while they wait. Errors: also if so many wait already that these have
+    /// to go at once.
+    async fn wait_with(
+        &self,
+        bytes: u64,
+        longest: Duration,
+        try_take: impl Fn() -> bool,
+    ) -> Result<(), NoRoom> {
+        if try_take() {
+            return Ok(());
+        }
+        let bodies = &self.0.bodies;
+        let Some(_waiting) = bodies.waiting.reserve(bytes) else {
+            bodies.cut_off_another(self.0.number);
+            bodies.refusals.inc();
+            return Err(NoRoom);
+        };
+        self.wait(longest, try_take).await
     }
 
     async fn wait(&self, longest: Duration, try_take: impl Fn() -> bool) -> Result<(), NoRoom> {

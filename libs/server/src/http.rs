@@ -1,5 +1,7 @@
 //! The main HTTP port.
 
+mod encoded_path;
+
 use std::convert::Infallible;
 use std::future::{Ready, ready as answer_now};
 use std::io;
@@ -110,6 +112,7 @@ pub fn with_path_prefix(prefix: &str, api: Router) -> Router {
 }
 
 fn with_middleware(router: Router, settings: &HttpSettings, metrics: RequestMetrics) -> Router {
+    let router = encoded_path::or_decoded(router);
     let bodies = Arc::clone(&settings.bodies);
     let mut router = router.layer(middleware::from_fn_with_state(bodies, bodies::count_answer));
     if settings.compress_responses {

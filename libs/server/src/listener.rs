@@ -27,8 +27,10 @@ use tokio_util::task::TaskTracker;
 mod activity;
 mod backlog;
 mod connection;
+mod lenient;
 mod linger;
 mod proxy;
+mod windows;
 
 pub use backlog::Backlog;
 use connection::Connections;
@@ -80,7 +82,7 @@ pub struct ListenerSettings {
     pub max_headers: usize,
     /// What is read of a request of HTTP/1.1 after its answer.
     pub linger: Linger,
-    /// Bound of what connections hold besides requests.
+    /// Bound of what connections hold besides requests, and of what clients of HTTP/2 may send ahead.
     pub backlog: Arc<Backlog>,
     /// Settings of HTTP/2 connections.
     pub http2: Http2Settings,
@@ -95,9 +97,9 @@ pub struct Http2Settings {
     pub keepalive_interval: Option<Duration>,
     /// How long a ping may stay unanswered before the connection is cut.
     pub keepalive_timeout: Duration,
-    /// Bytes a client may send ahead on one request.
+    /// Bytes a client may send ahead on one request; less where there are many connections.
     pub stream_window: u32,
-    /// Bytes a client may send ahead on one connection: the bound of unread data in memory.
+    /// Bytes a client may send ahead on one connection: the bound of unread data in memory. Less where there are many.
     pub connection_window: u32,
     /// Largest frame that a client may send, in bytes: from 16 KiB, which every client keeps to, to 16 MiB. Less of them, and
     /// less calls of the system, carry large messages.

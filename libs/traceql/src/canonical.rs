@@ -6,18 +6,15 @@
 //! it is quoted, escaped or parenthesised.
 
 mod metrics;
-mod number;
-mod text;
 
 use std::fmt::{Display, Formatter, Result, Write as _};
-
-pub use number::{format_duration, format_float};
 
 use crate::ast::{
     Aggregate, ArithmeticOperator, Attribute, BinaryOperator, FieldExpression, LogicalOperator,
     Pipeline, PipelineStage, ScalarExpression, ScalarFilter, SpansetExpression, SpansetFilter,
     UnaryOperator,
 };
+use crate::lexer::ends_attribute_name;
 use crate::static_value::Static;
 
 /// The value's text. Strings are quoted as in a query; other values as they appear in answers.
@@ -28,7 +25,7 @@ impl Display for Static {
             Static::Nil => f.write_str("nil"),
             Static::Int(value) => write!(f, "{value}"),
             Static::Float(value) => f.write_str(&format_float(*value)),
-            Static::String(value) => text::string(f, value),
+            Static::String(value) => string(f, value),
             Static::Bool(value) => write!(f, "{value}"),
             Static::Duration(value) => f.write_str(&format_duration(*value)),
             Static::Status(value) => f.write_str(value.text()),
@@ -37,7 +34,7 @@ impl Display for Static {
             Static::FloatArray(values) => {
                 array(f, values, |f, value| f.write_str(&format_float(*value)))
             }
-            Static::StringArray(values) => array(f, values, |f, value| text::quoted(f, value)),
+            Static::StringArray(values) => array(f, values, |f, value| quoted(f, value)),
             Static::BoolArray(values) => array(f, values, |f, value| write!(f, "{value}")),
         }
     }
@@ -89,7 +86,7 @@ impl Display for Attribute {
                 let misread = unscoped
                     && ((*parent && (name.starts_with("span.") || name.starts_with("resource.")))
                         || (!*parent && name.starts_with(|c: char| c.is_ascii_digit())));
-                text::attribute_name(f, name, misread)
+                attribute_name(f, name, misread)
             }
         }
     }
@@ -261,4 +258,104 @@ impl Display for Aggregate {
             Some(argument) => write!(f, "{}({argument})", self.operator.text()),
         }
     }
+}
+
+/// The canonical text of a float: shortest digits that round-trip, an exponent of at least two
+/// digits when the decimal exponent is below −4 or at least 6, and `.0` if neither is there.
+/// `NaN`, `+Inf` and `-Inf` otherwise.
+pub fn format_float(value: f64) -> String {
+    if value.is_nan() {
+        return "NaN".to_owned();
+    }
+    if value.is_infinite() {
+        return if value > 0.0 { "+Inf" } else { "-Inf" }.to_owned();
+    }
+    let scientific = format!("{value:e}");
+    let (digits, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
+    let exponent: i32 = exponent.parse().unwrap_or(0);
+    if value == 0.0 || (-4..6).contains(&exponent) {
+        let plain = format!("{value}");
+        return if plain.contains('.') { plain } else { plain + ".0" };
+    }
+    let sign = if exponent < 0 { '-' } else { '+' };
+    format!("{digits}e{sign}{:02}", exponent.unsigned_abs())
+}
+
+/// Go's text of a duration in nanoseconds: `1h0m0s`, `1m30s`, `1.5ms`, `0s`.
+pub fn format_duration(nanoseconds: i64) -> String {
+    let magnitude = nanoseconds.unsigned_abs();
+    let sign = if nanoseconds < 0 { "-" } else { "" };
+    match magnitude {
+        0 => "0s".to_owned(),
+        1..1_000 => format!("{sign}{magnitude}ns"),
+        1_000..1_000_000 => format!("{sign}{}µs", with_fraction(magnitude, 1_000)),
+        1_000_000..1_000_000_000 => format!("{sign}{}ms", with_fraction(magnitude, 1_000_000)),
+        _ => {
+            let (minutes, rest) = (magnitude / 60_000_000_000, magnitude % 60_000_000_000);
+            let seconds = with_fraction(rest, 1_000_000_000);
+            match (minutes / 60, minutes % 60) {
+                (0, 0) => format!("{sign}{seconds}s"),
+                (0, minutes) => format!("{sign}{minutes}m{seconds}s"),
+                (hours, minutes) => format!("{sign}{hours}h{minutes}m{seconds}s"),
+            }
+        }
+    }
+}
+
+/// `value / unit` as decimal text without trailing zeros. `unit` is a power of ten.
+fn with_fraction(value: u64, unit: u64) -> String {
+    let fraction = value % unit;
+    if fraction == 0 {
+        return (value / unit).to_string();
+    }
+    let width = unit.ilog10() as usize;
+    let digits = format!("{fraction:0width$}");
+    format!("{}.{}", value / unit, digits.trim_end_matches('0'))
+}
+
+/// In backticks, or in double quotes if backticks cannot hold it.
+fn string(f: &mut Formatter<'_>, value: &[u8]) -> Result {
+    match std::str::from_utf8(value) {
+        Ok(text) if !text.contains(['`', '\r', '\0']) => write!(f, "`{text}`"),
+        _ => quoted(f, value),
+    }
+}
+
+/// In double quotes with escapes.
+fn quoted(f: &mut Formatter<'_>, value: &[u8]) -> Result {
+    f.write_char('"')?;
+    for chunk in value.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            match c {
+                '"' | '\\' => write!(f, "\\{c}")?,
+                '\n' => f.write_str("\\n")?,
+                '\r' => f.write_str("\\r")?,
+                '\t' => f.write_str("\\t")?,
+                c if c.is_ascii_control() => write!(f, "\\x{:02x}", u32::from(c))?,
+                c => f.write_char(c)?,
+            }
+        }
+        for byte in chunk.invalid() {
+            write!(f, "\\x{byte:02x}")?;
+        }
+    }
+    f.write_char('"')
+}
+
+/// Bare if that reads back as the same name and not `must_quote`, else quoted as a whole.
+fn attribute_name(f: &mut Formatter<'_>, name: &str, must_quote: bool) -> Result {
+    let needs_quotes = must_quote
+        || name.is_empty()
+        || name.contains(|c: char| c == '"' || ends_attribute_name(c));
+    if !needs_quotes {
+        return f.write_str(name);
+    }
+    f.write_char('"')?;
+    for c in name.chars() {
+        if c == '"' || c == '\\' {
+            f.write_char('\\')?;
+        }
+        f.write_char(c)?;
+    }
+    f.write_char('"')
 }

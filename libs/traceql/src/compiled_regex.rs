@@ -5,9 +5,8 @@
 //! meanwhile, and the query that does all this, which is asked between patterns, between texts and within a long one.
 
 mod bounded;
-mod classes;
+mod limits;
 mod program;
-mod repeats;
 #[cfg(test)]
 mod tests;
 mod translate;
@@ -46,7 +45,7 @@ pub enum InvalidRegex {
         limit: usize,
     },
     /// It repeats something this often, by counts within counts.
-    #[error("invalid regex: it repeats something {0} times, by counts within counts (limit: {max})", max = repeats::MAX_REPEATS)]
+    #[error("invalid regex: it repeats something {0} times, by counts within counts (limit: {max})", max = limits::MAX_REPEATS)]
     Repeats(u64),
     /// Character classes of too many members.
     #[error("invalid regex: its character classes have too many members")]

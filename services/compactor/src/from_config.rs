@@ -3,6 +3,9 @@
 use std::sync::Arc;
 
 use tactus_block::{BuilderSettings, WriterSettings};
+use tactus_block_lifecycle::{
+    Limits, RetentionPolicy, SelectionSettings, Settings, TenantLimits, check_policies,
+};
 use tactus_compaction::RewriteSettings;
 use tactus_config::{
     Config,
@@ -16,11 +19,6 @@ use tactus_process::{
 };
 use tactus_storage::meta::{BlockVersion, DedicatedColumn};
 use tactus_telemetry::error_text;
-
-use crate::{
-    classes::check_policies,
-    settings::{Limits, RetentionPolicy, SelectionSettings, Settings, TenantLimits},
-};
 
 /// True if this process compacts and deletes. A poll interval of 0 means "no" to those who wrote the file for Tempo.
 pub fn is_enabled(config: &Config) -> bool {

@@ -1,32 +1,7 @@
-//! The compactor: decides which blocks become one, when data goes, and carries out jobs that take data out.
+//! The compactor, as a process or as part of one.
 //!
-//! ```text
-//! block list -> select: same window, alike, smallest first -> merge (libs/compaction) -> new block -> inputs marked
-//!            -> retention: by age, by size, by class       -> marked -> deleted an hour later
-//!            -> jobs: traces to delete, attributes to redact
-//! ```
-//!
-//! Nothing is lost and nothing answered twice, wherever a compactor is killed: a new block appears at once, by its
-//! meta, and names the blocks it replaces; readers leave those out from then on, and they are marked and deleted later.
-//! Two compactors that do the same write the same block. How blocks are merged is `libs/compaction`'s business.
+//! It reads the configuration and wires: `tactus_block_lifecycle` merges blocks, deletes old ones and carries out jobs.
 #![warn(missing_docs)]
 
-mod classes;
-mod clock;
-mod compactor;
-mod control;
-mod error;
 pub mod from_config;
-pub mod http;
-pub mod jobs;
-mod merge;
-mod metrics;
 pub mod part;
-mod retention;
-mod selection;
-mod settings;
-
-pub use classes::check_policies;
-pub use compactor::Compactor;
-pub use error::{Error, Result};
-pub use settings::{Limits, RetentionPolicy, SelectionSettings, Settings, TenantLimits};

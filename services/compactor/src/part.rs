@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use tactus_block_lifecycle::{Compactor, http};
 use tactus_process::{Error, Part, Process, settings::tenancy};
 
-use crate::{Compactor, from_config, http};
+use crate::from_config;
 
 /// Merges and deletes blocks in the background, unless the configuration leaves that to others.
 ///

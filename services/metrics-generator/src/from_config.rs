@@ -1,46 +1,32 @@
 //! A generator from the configuration.
 
-use std::{sync::Arc, thread::available_parallelism};
+use std::sync::Arc;
 
 use tactus_config::{
     Config,
     sections::{generator::MetricsGenerator, overrides::Limits},
 };
+use tactus_generator::{Generator, engine};
 use tactus_process::{Error, Process, memory};
-
-use crate::{
-    engine,
-    generator::Generator,
-    metrics::Metrics,
-    pool::Pool,
-    remote_write::{self, RemoteWrite},
-    shared::Shared,
-};
 
 /// Pushes that are being counted may hold one part in so many of the bytes that requests may.
 const SHARE_OF_REQUESTS: u64 = 4;
 
 /// Errors: settings that cannot be; certificates that cannot be read.
 pub(crate) fn generator(process: &Process) -> Result<Arc<Generator>, Error> {
-    let (config, registry) = (Arc::clone(process.config()), process.registry());
+    let config = process.config();
     let max_bytes = match config.distributor.max_inflight_bytes {
         0 => memory::request_bytes(),
         bytes => bytes,
     };
-    check(&config)?;
-    let remote_write = RemoteWrite::open(&config.metrics_generator.storage, registry);
-    let shared = Shared {
-        remote_write: remote_write.map_err(|source| Error::Part {
-            part: "metrics-generator",
-            source: Box::new(source),
-        })?,
-        overrides: Arc::clone(process.overrides()),
-        pool: Pool::new(available_parallelism().map_or(1, usize::from)),
-        metrics: Metrics::register(registry),
-        engine_metrics: engine::EngineMetrics::register(registry),
-        config,
-    };
-    Ok(Generator::new(shared, max_bytes / SHARE_OF_REQUESTS))
+    check(config)?;
+    Generator::open(
+        Arc::clone(config),
+        Arc::clone(process.overrides()),
+        process.registry(),
+        max_bytes / SHARE_OF_REQUESTS,
+    )
+    .map_err(|source| Error::Part { part: "metrics-generator", source: Box::new(source) })
 }
 
 /// Errors: settings that cannot be; certificates that cannot be read.
@@ -50,7 +36,7 @@ pub(crate) fn check(config: &Config) -> Result<(), Error> {
     everything.processors = ["span-metrics", "service-graphs", "host-info"].map(Into::into).into();
     engine::Settings::resolve(&config.metrics_generator, &everything, "")
         .map_err(|reason| Error::Setup(with_section(reason)))?;
-    remote_write::check(&config.metrics_generator.storage)
+    tactus_remote_write::check(&config.metrics_generator.storage)
         .map_err(|error| Error::Setup(format!("metrics_generator.storage: {error}")))
 }
 

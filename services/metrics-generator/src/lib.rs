@@ -1,26 +1,7 @@
-//! The metrics generator: series of Prometheus from spans.
+//! The metrics generator: series of Prometheus from spans, as a process or as part of one.
 //!
-//! ```text
-//! push -> columns -> processors of the tenant (engine) -> its registry --each interval--> queue on disk -> remote write
-//!                                                                     `--when asked-----> page that is scraped
-//! ```
-//!
-//! A collection hands the series of the registry to a [`series::Sink`]: to remote write, or to the page.
+//! It reads the configuration and wires: `tactus_generator` counts spans, `tactus_remote_write` sends what it counted.
+#![warn(missing_docs)]
 
-mod convert;
-pub mod engine;
-mod error;
 pub mod from_config;
-mod generator;
-mod instance;
-mod metrics;
-pub mod page;
 pub mod part;
-mod pool;
-pub mod registry;
-pub mod remote_write;
-pub mod series;
-mod service;
-mod shared;
-
-pub use error::Error;

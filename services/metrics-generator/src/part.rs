@@ -10,6 +10,7 @@ use axum::{
 };
 use http::{HeaderMap, StatusCode, header::CONTENT_TYPE};
 use tactus_config::Config;
+use tactus_generator::{Generator, Service};
 use tactus_process::{Error, Part, Process, settings::tenancy};
 use tactus_proto::{
     tactus::v1::metrics_generator_server::{MetricsGenerator, MetricsGeneratorServer},
@@ -20,7 +21,7 @@ use tactus_telemetry::error_text;
 use tokio_util::sync::CancellationToken;
 use tonic::codec::CompressionEncoding;
 
-use crate::{from_config, generator::Generator, service::Service};
+use crate::from_config;
 
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 

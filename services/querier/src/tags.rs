@@ -45,7 +45,8 @@ pub(crate) struct BlockTags {
 /// A request for tag values, ready to run on a block.
 pub(crate) struct BlockTagValues {
     collectors: Collectors<TagValuesJob>,
-    limits: TagLimits,
+    /// What the collectors found goes here.
+    all: ValueCollector,
     pruner: Pruner,
 }
 
@@ -156,14 +157,10 @@ impl BlockTags {
 impl BlockTagValues {
     /// Compiles the request. `max_condition_groups`: more alternatives in the filter are refused.
     pub(crate) fn compile(request: TagValuesRequest, max_condition_groups: usize) -> Result<Self> {
-        let limits = TagLimits {
-            max_bytes: request.max_bytes as usize,
-            max_count: request.max_values as usize,
-            max_stale: 0,
-        };
+        let all = TagValuesJob::collector(&request);
         let pruner = filter_pruner(&request, max_condition_groups);
         let compile = move || Ok(TagValuesJob::compile(&request, max_condition_groups)?);
-        Ok(Self { collectors: Collectors::new(compile)?, limits, pruner })
+        Ok(Self { collectors: Collectors::new(compile)?, all, pruner })
     }
 
     /// Collects tag values from part of a block. May block.
@@ -221,7 +218,7 @@ impl BlockTagValues {
                 Ok(values.visit(&batch))
             };
         let collected = self.collectors.collect(reads, row_groups, job, visit)?;
-        Ok((merge_values(collected, self.limits, job.inspected_bytes()), scope))
+        Ok((merge_values(collected, self.all, job.inspected_bytes()), scope))
     }
 }
 
@@ -257,10 +254,9 @@ fn merge_tags(collected: Vec<TagsJob>, limits: TagLimits, inspected_bytes: u64) 
 
 fn merge_values(
     collected: Vec<TagValuesJob>,
-    limits: TagLimits,
+    mut all: ValueCollector,
     inspected_bytes: u64,
 ) -> TagValuesResponse {
-    let mut all = ValueCollector::new(limits);
     let mut truncated = false;
     for part in collected.into_iter().map(|values| values.finish(0)) {
         truncated |= part.truncated;

@@ -8,7 +8,6 @@
 pub(crate) mod compare;
 pub(crate) mod content;
 pub(crate) mod continuous;
-pub(crate) mod history;
 pub(crate) mod metrics;
 pub(crate) mod once;
 pub(crate) mod page;

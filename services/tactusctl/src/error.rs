@@ -32,7 +32,7 @@ pub(crate) enum Error {
     Rewrite(#[from] tactus_compaction::Error),
     /// A deletion or redaction.
     #[error(transparent)]
-    Job(#[from] tactus_compactor::Error),
+    Job(#[from] tactus_block_lifecycle::Error),
     /// Something asked for does not exist.
     #[error("{0}")]
     NotFound(String),

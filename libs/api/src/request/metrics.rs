@@ -5,7 +5,7 @@ use std::time::Duration;
 use tactus_config::{GoDuration, parse_go};
 use tactus_traceql::{RootExpr, parse, validate};
 
-use super::{search::check_query_bytes, time};
+use super::search::check_query_bytes;
 use crate::{Error, QueryParams, Result};
 
 const SECOND: u64 = 1_000_000_000;
@@ -136,7 +136,7 @@ enum Form {
 
 /// Start and end by `start`, `end` and `since`; the last hour without them. All in unix nanoseconds.
 pub fn metrics_range(params: &QueryParams<'_>, now: u64) -> Result<(u64, u64)> {
-    let range = time::range(params)?;
+    let range = super::range(params)?;
     let length = range.since.unwrap_or(DEFAULT_RANGE).as_nanos();
     let length = u64::try_from(length).unwrap_or(u64::MAX);
     let end = if range.end == 0 { now } else { range.end };

@@ -1,12 +1,12 @@
 //! Search, by TraceQL or by tags.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use tactus_config::parse_go;
 use tactus_traceql::RootExpr;
 
-use crate::number::{parse_int, parse_seconds};
+use super::{date_range_error, since};
+use crate::query_string::{parse_int, parse_seconds};
 use crate::{Error, QueryParams, RequestedRange, Result, parse_logfmt};
 
 const NANOS_A_SECOND: u64 = 1_000_000_000;
@@ -180,7 +180,7 @@ fn parse_range(params: &QueryParams<'_>) -> Result<RequestedRange> {
             "http parameter start must be before end. received start={start} end={end}"
         )));
     }
-    let since: Option<Duration> = super::time::since(params)?;
+    let since = since(params).map_err(date_range_error)?;
     Ok(RequestedRange { start: start * NANOS_A_SECOND, end: end * NANOS_A_SECOND, since })
 }
 

@@ -6,7 +6,6 @@ use tactus_traceql::eval::{
 };
 use tactus_traceql::{Attribute, parse_attribute};
 
-use super::time;
 use crate::{Error, QueryParams, RequestedRange, Result};
 
 /// Parameters of tag names.
@@ -70,8 +69,7 @@ impl TagValuesQuery {
 }
 
 fn range(params: &QueryParams<'_>) -> Result<RequestedRange> {
-    time::range(params)
-        .map_err(|error| Error::Invalid(format!("error parsing date range: {error}")))
+    super::range(params).map_err(super::date_range_error)
 }
 
 /// What is no number counts as absent: so it always was, and clients send it.

@@ -2,7 +2,7 @@
 
 use tactus_model::TraceId;
 
-use crate::number::parse_int;
+use crate::query_string::parse_int;
 use crate::{Error, QueryParams, Result};
 
 /// Where to look for a trace.

@@ -8,8 +8,7 @@ use tactus_model::SpanId;
 use tactus_model::walk::{SpanView, walk_export};
 use tactus_model::wire::WireError;
 
-use super::seen::Seen;
-use super::span_entry::{SpanEntry, SpanFields};
+use super::span_entry::{Seen, SpanEntry, SpanFields};
 use super::zipkin::separate_shared_ids;
 use super::{CombinedTrace, ResourceGroup, ScopeGroup};
 

@@ -9,8 +9,7 @@ use tactus_model::{SpanId, TraceId};
 
 use super::CombinedTrace;
 use super::combine::grouped;
-use super::seen::Seen;
-use super::span_entry::{SpanEntry, SpanFields};
+use super::span_entry::{Seen, SpanEntry, SpanFields};
 use super::zipkin::separate_shared_ids;
 
 /// What a message holds.

@@ -282,3 +282,26 @@ fn few_large_spans_take_as_long_to_write_as_many_small_ones() {
     };
     assert_eq!([of(1_000, 10), of(1_001, 10), of(1, 300_000)], [false, true, true]);
 }
+
+#[test]
+fn filtered_trace_has_no_empty_groups() {
+    let span = Bytes::from_static;
+    let scope = |spans: Vec<Bytes>| ScopeGroup { scope: Bytes::from_static(b"s"), spans };
+    let group = |scopes| ResourceGroup { resource: Bytes::from_static(b"rr"), scopes };
+    let trace = CombinedTrace {
+        resources: vec![
+            group(vec![scope(vec![span(b"a"), span(b"bb")]), scope(vec![span(b"bb")])]),
+            group(vec![scope(vec![span(b"a")])]),
+        ],
+        truncated: true,
+    };
+    assert_eq!(trace.bytes(), 2 * 2 + 3 + 6);
+    let part = trace.filtered(|span| span.len() == 2);
+    let expected = group(vec![scope(vec![span(b"bb")]), scope(vec![span(b"bb")])]);
+    assert_eq!(part, CombinedTrace { resources: vec![expected], truncated: true });
+    let spans: Vec<_> = part.spans_by_resource().flat_map(|(_, spans)| spans).collect();
+    assert_eq!(spans, [b"bb".as_slice(), b"bb"]);
+    let by_scope: Vec<_> = trace.spans_by_scope().map(|(_, _, spans)| spans.len()).collect();
+    assert_eq!(by_scope, [2, 1, 1]);
+    assert!(trace.filtered(|_| false).is_empty());
+}

@@ -5,8 +5,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore};
 
 use super::*;
-use crate::error::Result;
-use crate::store::Fetched;
+use crate::store::{Fetched, Result};
 
 /// A store that does what a test wants.
 #[derive(Debug, Default)]

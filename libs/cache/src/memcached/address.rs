@@ -5,7 +5,7 @@ use std::io;
 use tokio::net::lookup_host;
 
 use super::srv;
-use crate::error::{Error, Result};
+use crate::store::{Error, Result};
 
 /// The port when an address has none.
 const DEFAULT_PORT: u16 = 11211;

@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::protocol::{self, Item};
-use crate::error::{Error, Result};
+use crate::store::{Error, Result};
 
 /// Room in the buffer before a read.
 const READ_BYTES: usize = 16 << 10;

@@ -2,7 +2,7 @@
 
 use bytes::{Buf, Bytes, BytesMut};
 
-use crate::error::{Error, Result};
+use crate::store::{Error, Result};
 
 /// Longer values are not ours: no caller stores such.
 const MAX_VALUE_BYTES: usize = 256 << 20;

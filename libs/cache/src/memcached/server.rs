@@ -13,8 +13,7 @@ use tokio::net::TcpStream;
 use super::connection::{Connection, Request};
 use super::{Section, expiry};
 use crate::breaker::{Breaker, BreakerSettings};
-use crate::error::{Error, Result};
-use crate::store::{call_timeout, positive};
+use crate::store::{Error, Result, call_timeout, positive};
 
 /// How connections are made.
 pub(super) struct Connector {

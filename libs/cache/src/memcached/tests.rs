@@ -9,6 +9,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
 use crate::metrics::Kind;
+use proptest::prelude::*;
 
 /// What a server does with its clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -244,4 +245,49 @@ async fn zero_takes_what_there_must_be() {
     assert_eq!(client.inner.breaker, BreakerSettings::default());
     let ten = Section { circuit_breaker_consecutive_failures: 10, ..settings };
     assert_eq!(BreakerSettings::of(&ten).consecutive_failures, 10);
+}
+
+#[test]
+fn numbers_in_names_sort_by_value() {
+    let mut names =
+        ["m-10:1", "m-9:1", "m-9:02", "a", "m-1:11211", "m-1:2", "", "10.0.0.2", "10.0.0.10"]
+            .map(str::to_owned);
+    sort(&mut names);
+    let sorted =
+        ["", "10.0.0.2", "10.0.0.10", "a", "m-1:2", "m-1:11211", "m-9:1", "m-9:02", "m-10:1"];
+    assert_eq!(names, sorted);
+}
+
+#[test]
+fn jump_matches_known_values() {
+    // Of the paper's function, as other implementations test it.
+    for (key, buckets, expected) in
+        [(1, 1, 0), (42, 57, 43), (0xdead_10cc, 1, 0), (0xdead_10cc, 666, 361), (256, 1024, 520)]
+    {
+        assert_eq!(jump(key, buckets), expected, "{key} {buckets}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn further_server_takes_keys_from_others_only(key in any::<u64>(), servers in 1..100usize) {
+        let (before, after) = (jump(key, servers), jump(key, servers + 1));
+        prop_assert!(before < servers && (after == before || after == servers));
+    }
+
+    #[test]
+    fn natural_order_is_an_order(names in prop::collection::vec("[a0-2.-]{0,6}", 0..8)) {
+        for a in &names {
+            for b in &names {
+                let order = natural(a.as_bytes(), b.as_bytes());
+                prop_assert_eq!(order.reverse(), natural(b.as_bytes(), a.as_bytes()));
+                prop_assert_eq!(order.is_eq(), a == b);
+                for c in &names {
+                    if order.is_le() && natural(b.as_bytes(), c.as_bytes()).is_le() {
+                        prop_assert!(natural(a.as_bytes(), c.as_bytes()).is_le());
+                    }
+                }
+            }
+        }
+    }
 }

@@ -6,8 +6,8 @@ use tactus_block::{BlockBuilder, BuiltBlock};
 use tactus_model::SpanBatch;
 use tactus_model::merge::{MergeOutput, TraceMerger};
 
-use super::budget::RowGroupLimits;
-use crate::changes::{redact, retention};
+use super::RowGroupLimits;
+use crate::changes::{self, redact};
 use crate::{Changes, Error, Result, RewriteSettings, RewriteStats};
 
 /// Applies changes to merged traces and writes what is left as row groups.
@@ -44,7 +44,7 @@ impl<'a, W: Write + Send> Output<'a, W> {
     /// Takes whole traces, which come after all that were taken before.
     pub(super) fn add(&mut self, batch: SpanBatch, stats: &mut RewriteStats) -> Result<()> {
         let expired = match &self.changes.retention {
-            Some(classes) => retention::expired_traces(classes, &batch)?,
+            Some(classes) => changes::expired_traces(classes, &batch)?,
             None => Vec::new(),
         };
         if expired.is_empty() && self.remainder.batch().is_empty() {

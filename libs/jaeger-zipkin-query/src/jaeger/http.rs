@@ -1,7 +1,6 @@
 //! Jaeger's HTTP API: v1, which the UI and scripts use, v3, and the metrics of its Monitor tab.
 
 mod call;
-mod envelope;
 mod metrics;
 mod params;
 mod v1;

@@ -10,10 +10,9 @@ use tactus_model::TenantId;
 use tactus_proto::opentelemetry::proto::trace::v1::span::SpanKind;
 use tactus_traceql::metrics::{Grid, LabelValue, Series, bucket_quantile};
 
-use super::error::{JaegerError, Result};
 use super::matching;
 use super::queries::JaegerQueries;
-use super::types::kind_name;
+use super::types::{JaegerError, Result, kind_name};
 
 /// Steps of a query where no limit is set.
 const MOST_STEPS: u64 = 1_000_000;

@@ -12,9 +12,10 @@ use tactus_query::{
     FoundIds, Frontend, GraphWindow, TraceLookup, WholeTrace, WholeTraces, offload,
 };
 
-use super::error::{JaegerError, Result};
 use super::matching;
-use super::types::{Dependency, FoundTrace, FoundTraces, TimeRange, TraceFilter};
+use super::types::{
+    Dependency, FoundTrace, FoundTraces, JaegerError, Result, TimeRange, TraceFilter,
+};
 use crate::long_work::takes_long;
 
 /// Answers Jaeger's queries.

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use tactus_query::{ConnectionType, Edge, GraphWindow};
 
-use super::call::{Answered, Call};
 use super::params::dependencies_window;
+use super::{Answered, Call};
 use crate::call::Answer;
 
 /// The client of calls from outside of which nothing is known.

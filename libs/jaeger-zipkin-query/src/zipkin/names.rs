@@ -9,9 +9,8 @@ use tactus_api::{Error, RequestedRange, Result};
 use tactus_traceql::eval::TagScope;
 use tactus_traceql::{Attribute, AttributeScope, parse_attribute};
 
-use super::call::{Answered, Call};
-use super::matching;
 use super::params::required;
+use super::{Answered, Call, matching};
 use crate::call::Answer;
 
 /// With fewer services the list is new to everybody and must not be kept: it grows while one looks.

@@ -10,9 +10,9 @@ use tactus_server::http::text;
 use tactus_zipkin::spans_from_otlp;
 use tactus_zipkin::v2::{Span, write_spans};
 
-use super::call::{Answered, Call, Refused};
 use super::matching::traceql;
 use super::params::{TracesQuery, trace_id, trace_ids};
+use super::{Answered, Call, Refused};
 use crate::call::Answer;
 use crate::long_work::takes_long;
 

@@ -11,8 +11,7 @@ use tactus_model::SpanId;
 use tactus_proto::otlp::any_value::Value;
 use tactus_proto::otlp::{ResourceSpans, Span};
 
-use super::warnings::warn;
-use super::{spans, spans_mut};
+use super::{spans, spans_mut, warn};
 
 /// Attributes of a resource that tell its host, the first of them that it has.
 const HOST_KEYS: [&str; 3] = ["host.id", "host.ip", "host.name"];

@@ -4,7 +4,7 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 use tactus_proto::otlp::any_value::Value;
 use tactus_proto::otlp::{AnyValue, KeyValue, Resource, ResourceSpans, Span};
 
-use super::warnings::warn;
+use super::warn;
 
 const SERVICE_NAME: &str = "service.name";
 const INVALID_NAME: &str = "invalid-span-name";

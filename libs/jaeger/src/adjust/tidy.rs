@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use tactus_proto::otlp::any_value::Value;
 use tactus_proto::otlp::{AnyValue, KeyValue, Resource, ResourceSpans, Span};
 
-use super::warnings::warn;
+use super::warn;
 
 /// Integers under these keys are addresses.
 const ADDRESSES: [&[u8]; 2] = [b"ip", b"peer.ipv4"];

@@ -9,8 +9,7 @@ use tactus_proto::jaeger::api_v2;
 use tactus_proto::lossy;
 use tactus_proto::otlp::ResourceSpans;
 
-use super::values::tag;
-use super::{Log, Process, Reference, Span, Trace};
+use super::{Log, Process, Reference, Span, Trace, tag};
 use crate::from_otlp;
 
 /// The JSON of a trace, with warnings that are about all of it.

@@ -8,6 +8,7 @@ use tower::ServiceExt;
 
 use super::*;
 use crate::Settings;
+use crate::overrides::LimitsCheck;
 
 struct Rig {
     _directory: tempfile::TempDir,
@@ -32,8 +33,12 @@ struct Answer {
 
 impl Rig {
     async fn new(yaml: &str, file: &str) -> Self {
+        Self::checked(yaml, file, Arc::new(|_| Ok(()))).await
+    }
+
+    async fn checked(yaml: &str, file: &str, check: LimitsCheck) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let settings = settings(directory.path(), yaml, file);
+        let settings = Settings { check, ..settings(directory.path(), yaml, file) };
         let overrides = Overrides::load(settings, &Registry::new()).await.unwrap();
         let router = router(Arc::clone(&overrides), Tenancy::by_header(false));
         Self { _directory: directory, overrides, router }
@@ -62,6 +67,22 @@ impl Rig {
 }
 
 const FORWARDERS: &str = "distributor: {forwarders: [{name: f, backend: otlpgrpc}]}\n";
+
+#[tokio::test]
+async fn what_the_services_cannot_use_is_refused() {
+    let check: LimitsCheck = Arc::new(|limits| match limits.forwarders.is_empty() {
+        true => Ok(()),
+        false => Err("nobody forwards".to_owned()),
+    });
+    let rig = Rig::checked(FORWARDERS, "", check).await;
+    let answer = rig.ask("POST", "", Some("0"), r#"{"forwarders":["f"]}"#).await;
+    assert_eq!((answer.status, answer.text.as_str()), (400, "nobody forwards\n"));
+    assert_eq!(rig.ask("GET", "", None, "").await.status, 404);
+    let answer = rig.ask("POST", "", Some("0"), r#"{"forwarders":[]}"#).await;
+    assert_eq!(answer.status, 200);
+    let answer = rig.ask("PATCH", "", None, r#"{"forwarders":["f"]}"#).await;
+    assert_eq!((answer.status, answer.text.as_str()), (400, "nobody forwards\n"));
+}
 
 #[tokio::test]
 async fn document_is_created_read_replaced_and_deleted_by_version() {

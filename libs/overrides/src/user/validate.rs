@@ -80,7 +80,11 @@ pub(crate) fn validate(user: &UserLimits, forwarders: &[&str]) -> Result<(), Str
         }
     }
     labels(spans)?;
-    if let Some(name) = &generator.processor.host_info.metric_name
+    let hosts = &generator.processor.host_info;
+    if hosts.host_identifiers.as_ref().is_some_and(Vec::is_empty) {
+        return Err("at least one value must be provided in host_identifiers".to_owned());
+    }
+    if let Some(name) = &hosts.metric_name
         && !is_name(name, ":")
     {
         return Err("metric_name is invalid".to_owned());
@@ -183,6 +187,10 @@ mod tests {
             (
                 generator(r#""processor":{"host_info":{"metric_name":"1"}}"#),
                 "metric_name is invalid",
+            ),
+            (
+                generator(r#""processor":{"host_info":{"host_identifiers":[]}}"#),
+                "at least one value must be provided in host_identifiers",
             ),
             (
                 spans(r#""intrinsic_dimensions":{"x":true}"#),

@@ -294,6 +294,9 @@ pub struct TagValuesRequest {
     pub stored_block_ids: ::prost::bytes::Bytes,
     #[prost(enumeration = "SoFar", tag = "10")]
     pub so_far: i32,
+    /// Values that differ in type only are one value, of type string; types count toward no limit.
+    #[prost(bool, tag = "11")]
+    pub texts_only: bool,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct TagValuesResponse {

@@ -77,11 +77,13 @@ prop_compose! {
         (tenant, query, part, tag) in (text(), query(), part(), text()),
         (start, end, max_bytes, max_values) in (0..2u32, 0..2u32, 0..2u64, 0..2u32),
         more_tags in prop::collection::vec(text(), 0..2),
+        texts_only in any::<bool>(),
     ) -> TagValuesInBlockRequest {
         let values = TagValuesRequest {
             tenant, tag, start, end, query, max_bytes, max_values, more_tags,
             stored_block_ids: Bytes::new(),
             so_far: 0,
+            texts_only,
         };
         TagValuesInBlockRequest { values: Some(values), part }
     }

@@ -163,9 +163,31 @@ async fn values_that_differ_in_type_only_count_once_in_v1() {
     let v2 = api.get("/api/v2/search/tag/.a/values?limit=2").await.json();
     assert_eq!(v2["tagValues"].as_array().unwrap().len(), 2);
     // A job that stopped at two typed values would never get to the third.
-    let limits: Vec<_> =
-        api.recent.values_requests.lock().iter().map(|request| request.max_values).collect();
-    assert_eq!(limits, [0, 2]);
+    let requests = std::mem::take(&mut *api.recent.values_requests.lock());
+    let asked = |request: &TagValuesRequest| (request.max_values, request.texts_only);
+    assert_eq!(requests.iter().map(asked).collect::<Vec<_>>(), [(2, true), (2, false)]);
+}
+
+#[tokio::test]
+async fn types_count_toward_the_limit_of_bytes_in_v2_only() {
+    let limits = limits_with(|limits| limits.read.max_bytes_per_tag_values_query = 12);
+    let api = Api::new(Setup { blocks: &[], limits, ..Setup::default() }).await;
+    let value = |value: &str| TagValue { r#type: "string".into(), value: value.into() };
+    let values = vec![value("a"), value("bcd")];
+    *api.recent.values.lock() = TagValuesResponse { values, ..TagValuesResponse::default() };
+    let v1 = api.get("/api/search/tag/a/values").await.json();
+    assert_eq!(v1["tagValues"], json!(["a", "bcd"]));
+    let v2 = api.get("/api/v2/search/tag/.a/values").await.json();
+    assert_eq!(v2["tagValues"], json!([{"type": "string", "value": "a"}]));
+}
+
+#[tokio::test]
+async fn values_that_need_no_data_respect_the_limit() {
+    let api = Api::new(Setup { blocks: &[], ..Setup::default() }).await;
+    let v1 = api.get("/api/search/tag/status.code/values?limit=2").await.json();
+    assert_eq!(v1["tagValues"], json!(["error", "ok"]));
+    let v2 = api.get("/api/v2/search/tag/kind/values?limit=1").await.json();
+    assert_eq!(v2["tagValues"], json!([{"type": "keyword", "value": "client"}]));
 }
 
 #[tokio::test]

@@ -17,6 +17,7 @@ use futures_util::stream::once;
 use http::Request;
 use http_body::{Body as _, Frame, SizeHint};
 
+use super::data::{Part, poll_part};
 use super::sending::{SMALL, UntilCutOff, next_piece};
 use super::{Bodies, Held, NoRoom, busy, held_bytes};
 
@@ -78,13 +79,9 @@ impl Sending {
 impl Rest {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         if self.piece.is_empty() {
-            match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
-                Some(Ok(frame)) => match frame.into_data() {
-                    Ok(data) => self.piece = data,
-                    Err(other) => return Poll::Ready(Some(Ok(other))),
-                },
-                Some(Err(error)) => return Poll::Ready(Some(Err(error.into()))),
-                None => return Poll::Ready(None),
+            match ready!(poll_part(&mut self.body, cx)) {
+                Part::Data(data) => self.piece = data,
+                Part::Other(other) => return Poll::Ready(other),
             }
         }
         Poll::Ready(Some(Ok(Frame::data(next_piece(&mut self.piece)))))

@@ -11,6 +11,7 @@ use futures_util::future::BoxFuture;
 use http_body::{Frame, SizeHint};
 use tonic::Status;
 
+use super::data::{Part, poll_part};
 use super::{Held, NoRoom};
 
 /// Handlers put the chunks of a body together once more.
@@ -51,20 +52,17 @@ impl http_body::Body for CountedBody {
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = &mut *self;
         if this.waiting.is_none() {
-            let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(cx) else {
+            let Poll::Ready(next) = poll_part(&mut this.body, cx) else {
                 ready!(this.cut_off.as_mut().poll(cx));
                 return Poll::Ready(Some(Err(this.refuse())));
             };
-            let chunk = match frame {
-                Some(Ok(frame)) => match frame.into_data() {
-                    Ok(chunk) => chunk,
-                    Err(other) => return Poll::Ready(Some(Ok(other))),
-                },
-                other => {
-                    this.held.arrived();
-                    // Extractors look for the cause, a body that is too large, behind few errors.
-                    let error = |error: axum::Error| error.into_inner();
-                    return Poll::Ready(other.map(|frame| frame.map_err(error)));
+            let chunk = match next {
+                Part::Data(chunk) => chunk,
+                Part::Other(other) => {
+                    if !matches!(other, Some(Ok(_))) {
+                        this.held.arrived();
+                    }
+                    return Poll::Ready(other);
                 }
             };
             let (held, bytes) = (this.held.clone(), COPIES * chunk.len());

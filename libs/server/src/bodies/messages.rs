@@ -14,6 +14,7 @@ use futures_util::future::BoxFuture;
 use http::HeaderMap;
 use http_body::{Frame, SizeHint};
 
+use super::data::{Part, poll_part};
 use super::sending::{Outgoing, SMALL, next_piece};
 use super::{Bodies, NoRoom, no_room_status};
 
@@ -66,14 +67,9 @@ impl http_body::Body for CountedMessages {
         loop {
             match &mut this.state {
                 State::Open => {
-                    let frame = ready!(Pin::new(&mut this.body).poll_frame(cx));
-                    let data = match frame {
-                        Some(Ok(frame)) => match frame.into_data() {
-                            Ok(data) => data,
-                            Err(other) => return Poll::Ready(Some(Ok(other))),
-                        },
-                        Some(Err(error)) => return Poll::Ready(Some(Err(error.into_inner()))),
-                        None => return Poll::Ready(None),
+                    let data = match ready!(poll_part(&mut this.body, cx)) {
+                        Part::Data(data) => data,
+                        Part::Other(other) => return Poll::Ready(other),
                     };
                     if (data.len() as u64) < SMALL {
                         return Poll::Ready(Some(Ok(Frame::data(data))));

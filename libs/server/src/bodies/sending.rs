@@ -115,17 +115,7 @@ impl Held {
     /// Takes memory for an answer that is made already, or a part of one. Errors: there is none, even after five seconds, or so much
     /// waits already that this has to go at once.
     pub(super) async fn take_for_answer(&self, bytes: u64) -> Result<(), NoRoom> {
-        let try_take = || self.0.made.lock().grow(bytes);
-        if try_take() {
-            return Ok(());
-        }
-        let bodies = &self.0.bodies;
-        let Some(_waiting) = bodies.waiting.reserve(bytes) else {
-            bodies.cut_off_another(self.0.number);
-            bodies.refusals.inc();
-            return Err(NoRoom);
-        };
-        self.wait(LONGEST_WAIT, try_take).await
+        self.wait_with(bytes, LONGEST_WAIT, || self.0.made.lock().grow(bytes)).await
     }
 }
 

@@ -128,3 +128,18 @@ async fn few_answers_wait_for_memory_and_others_are_refused_at_once() {
     assert!(waiting.await.unwrap().is_ok());
     assert_eq!(bodies.waiting.used(), 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn heads_are_in_memory_while_they_wait_so_few_of_them_may() {
+    let bodies = Bodies::within(&Budget::new(1_600_000));
+    let full = bodies.begin_with(800_000).await.unwrap();
+    full.arrived();
+    let (first, second) = (Arc::clone(&bodies), Arc::clone(&bodies));
+    let waiting = tokio::spawn(async move { first.begin_with(90_000).await.map(drop) });
+    tokio::task::yield_now().await;
+    let began = Instant::now();
+    assert_eq!(second.begin_with(20_000).await.map(drop), Err(NoRoom));
+    assert_eq!(began.elapsed(), Duration::ZERO, "refused at once");
+    drop(full);
+    assert_eq!(waiting.await.unwrap(), Ok(()));
+}

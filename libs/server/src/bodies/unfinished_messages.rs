@@ -14,6 +14,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use http_body::{Frame, SizeHint};
 
+use super::data::{Part, poll_part};
 use super::sending::{LONGEST_WAIT, SMALL};
 use super::{Bodies, Held, NoRoom, no_room_status};
 
@@ -124,21 +125,16 @@ impl http_body::Body for UnfinishedMessages {
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = self.get_mut();
         if this.waiting.is_none() {
-            let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(cx) else {
+            let Poll::Ready(next) = poll_part(&mut this.body, cx) else {
                 if let Some(unfinished) = &mut this.held {
                     ready!(unfinished.cut_off.as_mut().poll(cx));
                     return this.refuse();
                 }
                 return Poll::Pending;
             };
-            let chunk = match frame {
-                Some(Ok(frame)) => match frame.into_data() {
-                    Ok(chunk) => chunk,
-                    Err(other) => return Poll::Ready(Some(Ok(other))),
-                },
-                other => {
-                    return Poll::Ready(other.map(|frame| frame.map_err(axum::Error::into_inner)));
-                }
+            let chunk = match next {
+                Part::Data(chunk) => chunk,
+                Part::Other(other) => return Poll::Ready(other),
             };
             match this.take_for(&chunk) {
                 Some(taken) => this.waiting = Some((taken, chunk)),

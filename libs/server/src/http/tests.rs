@@ -1,4 +1,5 @@
-use axum::routing::{get, post};
+use axum::extract::Path;
+use axum::routing::{any, get, post};
 use bytes::Bytes;
 use tactus_telemetry::metrics::Registry;
 
@@ -50,6 +51,30 @@ async fn unknown_path_has_the_known_text() {
     assert_eq!((status, &*body), (404, "404 page not found\n"));
     assert_eq!(headers["content-type"], PLAIN_TEXT);
     assert_eq!(headers["x-content-type-options"], "nosniff");
+}
+
+#[tokio::test]
+async fn encoded_path_means_the_decoded_one_if_no_route_has_it() {
+    let name = |Path(name): Path<String>| async move { name };
+    let app = Router::new()
+        .route("/api/echo", any(|| async { "echo" }))
+        .route("/api/of/{name}", any(name));
+    let settings = HttpSettings::default();
+    let metrics = RequestMetrics::register(&Registry::new());
+    let app = with_middleware(app.fallback(not_found), &settings, metrics);
+    for (path, expected) in [
+        ("/api%2Fecho", (200, "echo")),
+        ("/%61pi/ech%6f?q=%2F", (200, "echo")),
+        ("/api/of/a%2Fb", (200, "a/b")),
+        ("/api%2Fof%2Fa%2520b", (200, "a%20b")),
+        ("/api%2Fof%2Fa%2Fb", (404, "404 page not found\n")),
+        ("/api%2Fnowhere", (404, "404 page not found\n")),
+    ] {
+        let (status, _, body) = ask(&app, request("GET", path)).await;
+        assert_eq!((status, &*body), expected, "{path}");
+    }
+    let (status, headers, _) = ask(&app, request("GET", "/api/x%2F..%2Fecho?q=1")).await;
+    assert_eq!((status, &headers["location"]), (301, &HeaderValue::from_static("/api/echo?q=1")));
 }
 
 #[tokio::test]

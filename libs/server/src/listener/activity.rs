@@ -10,16 +10,18 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use ::http::{HeaderValue, Request, Response, header::CONTENT_TYPE};
+use ::http::{HeaderValue, Request, Response, Version, header::CONTENT_TYPE};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::service::Service;
+use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::backlog::{Piece, Share};
 use super::linger::{Linger, Lingering, ReceivedBody};
+use super::windows::Window;
 use super::{ConnectionInfo, Leaving, ListenerSettings};
 
 /// "Never" and "not now" in the fields of [`Activity`].
@@ -56,6 +58,8 @@ pub(super) struct Activity {
     head_bytes: AtomicU64,
     /// What the connection holds.
     share: Arc<Share>,
+    /// What the client may send ahead; `None` once it is known to speak HTTP/1.
+    window: Mutex<Option<Window>>,
 }
 
 /// Why a connection has to end.
@@ -68,9 +72,10 @@ pub(super) enum Expired {
 }
 
 impl Activity {
-    pub(super) fn new(share: Arc<Share>) -> Arc<Self> {
+    pub(super) fn new(share: Arc<Share>, window: Window) -> Arc<Self> {
         Arc::new(Self {
             share,
+            window: Mutex::new(Some(window)),
             head_bytes: AtomicU64::new(0),
             began: Instant::now(),
             is_http2: AtomicBool::new(false),
@@ -116,6 +121,11 @@ impl Activity {
         self.is_used.store(true, Relaxed);
         self.head_since.store(NONE, Relaxed);
         self.is_unread.store(false, Relaxed);
+    }
+
+    /// Others may have the window of this connection.
+    fn needs_no_window(&self) {
+        self.window.lock().take();
     }
 
     /// Nobody reads the rest of the body of a request.
@@ -304,6 +314,9 @@ where
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         let open = OpenRequest::new(&self.activity);
+        if request.version() < Version::HTTP_2 {
+            self.activity.needs_no_window();
+        }
         request.extensions_mut().insert(self.info);
         request.extensions_mut().insert(self.leaving.clone());
         let request = request.map(|body| ReceivedBody::new(body, &self.activity));

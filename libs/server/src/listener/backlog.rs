@@ -15,8 +15,8 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// What all connections of a process may hold.
-const MAX_BYTES: u64 = 64 << 20;
+/// What all connections of a process may hold, unless the configuration says otherwise.
+const DEFAULT_MAX_BYTES: u64 = 64 << 20;
 
 /// Connections that hold less are left alone.
 const SMALL: u64 = 8 << 10;
@@ -30,8 +30,10 @@ const LEAST_TIME: Duration = Duration::from_millis(50);
 /// Of connections that share a bound.
 #[derive(Debug)]
 pub struct Backlog {
-    max_bytes: u64,
+    pub(super) max_bytes: AtomicU64,
     used: AtomicU64,
+    /// What clients of HTTP/2 may send ahead: see [`Window`](super::windows::Window).
+    pub(super) windows: AtomicU64,
     next: AtomicU64,
     /// Those that hold more than a little, by number.
     large: Mutex<HashMap<u64, Arc<Holding>>>,
@@ -56,14 +58,24 @@ pub(super) struct Share {
 impl Backlog {
     /// A bound of its own.
     pub fn new(max_bytes: u64) -> Arc<Self> {
-        let (used, next) = (AtomicU64::new(0), AtomicU64::new(0));
-        Arc::new(Self { max_bytes, used, next, large: Mutex::default() })
+        Arc::new(Self {
+            max_bytes: AtomicU64::new(max_bytes),
+            used: AtomicU64::new(0),
+            windows: AtomicU64::new(0),
+            next: AtomicU64::new(0),
+            large: Mutex::default(),
+        })
     }
 
-    /// The one of the process.
+    /// The one of the process, which all ports share.
     pub fn of_process() -> Arc<Self> {
-        static BACKLOG: LazyLock<Arc<Backlog>> = LazyLock::new(|| Backlog::new(MAX_BYTES));
+        static BACKLOG: LazyLock<Arc<Backlog>> = LazyLock::new(|| Backlog::new(DEFAULT_MAX_BYTES));
         Arc::clone(&BACKLOG)
+    }
+
+    /// From now on connections may hold so many bytes.
+    pub fn set_max_bytes(&self, max_bytes: u64) {
+        self.max_bytes.store(max_bytes, Relaxed);
     }
 
     /// Nothing yet, of a new connection.
@@ -107,7 +119,7 @@ impl Share {
             self.note_size();
         }
         let used = self.backlog.used.fetch_add(bytes, Relaxed) + bytes;
-        if used > self.backlog.max_bytes {
+        if used > self.backlog.max_bytes.load(Relaxed) {
             self.backlog.cut_one();
         }
     }
@@ -221,6 +233,18 @@ mod tests {
         assert_eq!((backlog.used.load(Relaxed), backlog.large.lock().len()), (5_000, 0));
         drop(share);
         assert_eq!(backlog.used.load(Relaxed), 0);
+    }
+
+    #[test]
+    fn bound_that_is_set_holds_from_then_on() {
+        let backlog = Backlog::new(1 << 20);
+        let share = backlog.share();
+        share.add(100_000);
+        backlog.set_max_bytes(110_000);
+        share.add(10_000);
+        assert!(!share.holding.cut.is_cancelled());
+        share.add(1);
+        assert!(share.holding.cut.is_cancelled());
     }
 
     #[test]

@@ -16,7 +16,9 @@ use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
 use super::activity::{Activity, Expired, WatchedService, WatchedStream};
+use super::lenient::LenientStream;
 use super::linger::ReceivedBody;
+use super::windows::Window;
 use super::{ConnectionInfo, Leaving, ListenerSettings, Protocols, proxy};
 
 /// Why a connection is cut for others.
@@ -66,7 +68,14 @@ impl Connections {
             Ok(Err(error)) => return tracing::debug!(%client, %error, "handshake failed"),
             Err(_) => return tracing::debug!(%client, "handshake took too long"),
         };
-        let activity = Activity::new(self.settings.backlog.share());
+        let http2 = &self.settings.http2;
+        let window = Window::take(&self.settings.backlog, http2.connection_window);
+        let mut builder = self.builder.clone();
+        builder
+            .http2()
+            .initial_stream_window_size(window.stream_bytes(http2))
+            .initial_connection_window_size(window.bytes());
+        let activity = Activity::new(self.settings.backlog.share(), window);
         let stream = WatchedStream {
             stream,
             activity: activity.clone(),
@@ -78,7 +87,7 @@ impl Connections {
         let leaving = Leaving::default();
         let service =
             WatchedService { service, activity: activity.clone(), info, leaving: leaving.clone() };
-        let connection = self.builder.serve_connection(TokioIo::new(stream), service);
+        let connection = builder.serve_connection(TokioIo::new(stream), service);
         let mut connection = std::pin::pin!(connection);
         let expired = activity.expired(&self.settings);
         let mut expired = std::pin::pin!(expired);
@@ -128,12 +137,20 @@ impl Connections {
         let Some(tls) = &self.settings.tls else {
             let info =
                 ConnectionInfo { client, is_encrypted: false, has_verified_certificate: false };
-            return Ok((Box::new(stream), info));
+            return Ok((self.lenient(stream), info));
         };
         let stream = tls.accept(stream).await?;
         let has_verified_certificate = tls.is_verified(&stream);
         let info = ConnectionInfo { client, is_encrypted: true, has_verified_certificate };
-        Ok((Box::new(stream), info))
+        Ok((self.lenient(stream), info))
+    }
+
+    /// The stream, with URLs of HTTP/1.1 encoded where their clients forgot it.
+    fn lenient(&self, stream: impl Connection + 'static) -> Box<dyn Connection> {
+        match self.settings.protocols {
+            Protocols::Http2 => Box::new(stream),
+            Protocols::Http1 | Protocols::Both => Box::new(LenientStream::new(stream)),
+        }
     }
 
     /// Nine to eleven tenths of an age.
@@ -172,8 +189,6 @@ fn builder(settings: &ListenerSettings) -> auto::Builder<TokioExecutor> {
         .max_concurrent_streams(http2.max_concurrent_streams)
         .keep_alive_interval(http2.keepalive_interval)
         .keep_alive_timeout(http2.keepalive_timeout)
-        .initial_stream_window_size(http2.stream_window)
-        .initial_connection_window_size(http2.connection_window)
         .max_frame_size(http2.max_frame_bytes)
         .max_header_list_size(u32::try_from(settings.max_head_bytes).unwrap_or(u32::MAX))
         .max_pending_accept_reset_streams(http2.max_pending_resets)

@@ -180,6 +180,65 @@ async fn answers_over_http2_that_are_not_read_make_room_for_others() {
     serves(&port).await;
 }
 
+/// How much of a request that nobody reads a new client of HTTP/2 may send.
+async fn room_of_one_more(port: &BoundListener, open: &mut Vec<TcpStream>) -> u64 {
+    let mut stream = connect(port).await;
+    stream.write_all(PREFACE).await.unwrap();
+    let (mut of_connection, mut head) = (65_535, [0; 9]);
+    let of_stream = loop {
+        stream.read_exact(&mut head).await.unwrap();
+        let mut payload = vec![0; usize::from(head[1]) << 8 | usize::from(head[2])];
+        stream.read_exact(&mut payload).await.unwrap();
+        let number = |bytes: &[u8]| u64::from(u32::from_be_bytes(bytes.try_into().unwrap()));
+        match head[3] {
+            4 if head[4] == 0 => {
+                let window = payload.chunks(6).find(|setting| setting[..2] == [0, 4]);
+                let of_stream = window.map_or(65_535, |setting| number(&setting[2..]));
+                // Of a wide window we are told in the next frame.
+                if of_stream < 65_535 {
+                    break of_stream;
+                }
+            }
+            8 => {
+                of_connection += number(&payload);
+                break u64::MAX;
+            }
+            _ => {}
+        }
+    };
+    open.push(stream);
+    of_connection.min(of_stream.saturating_mul(4))
+}
+
+#[tokio::test]
+async fn clients_of_http2_may_send_less_ahead_the_more_there_are() {
+    let settings = ListenerSettings { backlog: Backlog::new(16 << 20), ..patient() };
+    let port = port(settings, 1).await;
+    let mut open = Vec::new();
+    assert_eq!(room_of_one_more(&port, &mut open).await, 1 << 20);
+    for _ in 0..100 {
+        room_of_one_more(&port, &mut open).await;
+    }
+    assert!(room_of_one_more(&port, &mut open).await < 65_536);
+    drop(open);
+    // Others of HTTP/1.1 take no part in it.
+    let mut kept = Vec::new();
+    for _ in 0..100 {
+        let mut stream = connect(&port).await;
+        stream.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+        stream.read_exact(&mut [0; 12]).await.unwrap();
+        kept.push(stream);
+    }
+    let mut open = Vec::new();
+    tokio::time::timeout(Duration::from_secs(30), async {
+        while room_of_one_more(&port, &mut open).await < 1 << 20 {
+            open.clear();
+        }
+    })
+    .await
+    .unwrap();
+}
+
 #[tokio::test]
 async fn head_that_is_too_large_is_refused() {
     let settings = ListenerSettings { max_head_bytes: 8 << 10, max_headers: 20, ..patient() };

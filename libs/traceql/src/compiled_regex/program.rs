@@ -9,7 +9,9 @@ use regex_syntax::ast::{self, Ast};
 use regex_syntax::hir::translate::TranslatorBuilder;
 use tactus_work::tick;
 
-use super::{InvalidRegex, classes, repeats, translate};
+use super::InvalidRegex;
+
+use super::{limits, translate};
 
 /// Bytes of programs that a process remembers: the queries of many tenants, each of which is compiled for many blocks.
 const REMEMBERED_BYTES: u64 = 1 << 25;
@@ -69,12 +71,12 @@ impl Program {
         let anchored = format!("^(?s:{translated})$");
         let syntax = |error: &dyn std::fmt::Display| invalid(&error.to_string());
         let tree: Ast = ast::parse::Parser::new().parse(&anchored).map_err(|it| syntax(&it))?;
-        if classes::are_too_large(&tree) {
+        if limits::are_too_large(&tree) {
             return Err(InvalidRegex::Classes);
         }
         let mut translator = TranslatorBuilder::new().utf8(false).build();
         let parsed = translator.translate(&anchored, &tree).map_err(|it| syntax(&it))?;
-        if let Some(repeats) = repeats::too_many(&parsed) {
+        if let Some(repeats) = limits::too_many(&parsed) {
             return Err(InvalidRegex::Repeats(repeats));
         }
         let config = thompson::Config::new()

@@ -70,7 +70,7 @@ pub(super) const ENTRY_BYTES: usize = 96;
 /// When to stop collecting; 0 switches a limit off.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TagLimits {
-    /// Most bytes of all texts; a value's type counts too.
+    /// Most bytes of all texts; the type of a typed value counts too.
     pub max_bytes: usize,
     /// Most names a scope, or most values.
     pub max_count: usize,

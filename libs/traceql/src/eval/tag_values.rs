@@ -10,15 +10,17 @@ use super::operand::{Operand, Source, Table, project, table_of};
 use super::scan::for_each_first;
 use super::tag_filter::{TagFilter, rows_of_spans};
 use super::tag_names::{ENTRY_BYTES, TagLimits};
-use super::tag_value::{TagValue, TagValueType};
 use super::value::Value;
 use super::view::BatchView;
-use crate::{Attribute, AttributeScope, Intrinsic, Kind, Status};
+use crate::{
+    Attribute, AttributeScope, Intrinsic, Kind, Static, Status, format_duration, format_float,
+};
 
 /// Collects values, each once, until a limit stops it. The limit leaves no mark in the answer.
 #[derive(Debug, Default)]
 pub struct ValueCollector {
     limits: TagLimits,
+    texts_only: bool,
     values: HashSet<TagValue>,
     bytes: usize,
     held: Held,
@@ -32,10 +34,18 @@ impl ValueCollector {
         Self { limits, ..Self::default() }
     }
 
+    /// An empty collector of texts: values that differ in type only are one, a string, and types count toward no limit.
+    pub fn of_texts(limits: TagLimits) -> Self {
+        Self { texts_only: true, ..Self::new(limits) }
+    }
+
     /// Adds a value. Returns false once a limit is reached: nothing more will be taken.
-    pub fn add(&mut self, value: TagValue) -> bool {
+    pub fn add(&mut self, mut value: TagValue) -> bool {
         if self.full {
             return false;
+        }
+        if self.texts_only {
+            value.value_type = TagValueType::String;
         }
         if self.values.contains(&value) {
             self.stale += 1;
@@ -43,7 +53,8 @@ impl ValueCollector {
             return !self.full;
         }
         self.stale = 0;
-        let bytes = self.bytes + value.value_type.text().len() + value.text.len();
+        let type_bytes = if self.texts_only { 0 } else { value.value_type.text().len() };
+        let bytes = self.bytes + type_bytes + value.text.len();
         if self.limits.max_bytes > 0 && bytes >= self.limits.max_bytes {
             self.full = true;
             return false;
@@ -266,5 +277,58 @@ fn add_column(
         if !add_value(value, collector) {
             return;
         }
+    }
+}
+
+tactus_model::words! {
+    /// The type of a tag value.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+    pub enum TagValueType {
+        /// `bool`
+        Bool = "bool",
+        /// `duration`
+        Duration = "duration",
+        /// `float`
+        Float = "float",
+        /// `int`
+        Int = "int",
+        /// `keyword`: a status or a kind.
+        Keyword = "keyword",
+        /// `string`
+        String = "string",
+    }
+}
+
+/// A typed value. Orders by type name, then text, as answers do.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TagValue {
+    /// Its type.
+    pub value_type: TagValueType,
+    /// Its text: strings raw, numbers canonical, durations as Go writes them.
+    pub text: String,
+}
+
+impl TagValue {
+    pub(super) fn new(value_type: TagValueType, text: impl Into<String>) -> Self {
+        Self { value_type, text: text.into() }
+    }
+
+    /// The offered form of a scalar; none for nil and arrays.
+    pub(super) fn of(value: Value<'_>) -> Option<Self> {
+        Some(match value {
+            Value::NoRow | Value::Nil | Value::Array(_) => return None,
+            Value::Bool(value) => Self::new(TagValueType::Bool, value.to_string()),
+            Value::Int(value) => Self::new(TagValueType::Int, value.to_string()),
+            Value::Float(value) => Self::new(TagValueType::Float, format_float(value)),
+            Value::Duration(value) => Self::new(TagValueType::Duration, format_duration(value)),
+            Value::String(text) => Self::new(TagValueType::String, String::from_utf8_lossy(text)),
+            Value::Status(status) => Self::new(TagValueType::Keyword, status.text()),
+            Value::Kind(kind) => Self::new(TagValueType::Keyword, kind.text()),
+        })
+    }
+
+    /// The offered form of a constant.
+    pub(super) fn of_static(constant: &Static) -> Option<Self> {
+        Self::of(Value::of_static(constant))
     }
 }

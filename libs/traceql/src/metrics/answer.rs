@@ -1,6 +1,7 @@
-//! The answer of a metrics query.
+//! The answer of a metrics query, and why there is none.
 
 use super::{Exemplar, LabelValue};
+use crate::eval::EvaluateError;
 
 /// Labels of a series, in the order in which they are shown.
 pub type Labels = Vec<(Box<str>, LabelValue)>;
@@ -37,4 +38,21 @@ pub struct Series {
     pub points: Vec<(u32, f64)>,
     /// Ascending by start; every one has a value.
     pub exemplars: Vec<Exemplar>,
+}
+
+/// Why series cannot be counted or added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum MetricsError {
+    /// The pipeline cannot be evaluated on this data. The client's fault.
+    #[error(transparent)]
+    Evaluate(#[from] EvaluateError),
+    /// The series, their points and their labels need more memory than the query may have.
+    #[error(
+        "the series of the query need more than {limit_bytes} bytes; ask for fewer labels, a longer step or a shorter range"
+    )]
+    TooLarge {
+        /// The limit in bytes.
+        limit_bytes: usize,
+    },
 }

@@ -4,11 +4,10 @@ use super::answer::{AnswerOptions, MetricsAnswer, Series};
 use super::arithmetic::{self, Operand};
 use super::buckets::Buckets;
 use super::gather::Gathered;
-use super::leaf_answer;
-use super::lines::Line;
+use super::lines::{self, Line};
 use super::{
-    Exemplar, Grid, LabelValue, MetricsError, PartialSeries, SeriesKey, exemplars_answer, order,
-    second_stage,
+    Exemplar, Grid, LabelValue, MetricsError, PartialSeries, SeriesKey, exemplars_answer,
+    leaf_answer, second_stage,
 };
 use crate::{MetricsExpression, RootExpr};
 use tactus_work::{Held, is_over, tick};
@@ -110,7 +109,7 @@ impl MetricsCombiner {
             resolve_exemplars(&mut lines, &self.grid);
         }
         lines.retain(|line| line.values.iter().any(|value| !value.is_nan()));
-        order::sort_lines(&mut lines);
+        lines::sort_lines(&mut lines);
         let limit = self.options.max_series;
         let truncated = limit > 0 && lines.len() > limit;
         if truncated {

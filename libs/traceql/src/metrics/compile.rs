@@ -11,10 +11,9 @@ use super::Grid;
 use super::buckets::Buckets;
 use super::graph::{self, Part};
 use crate::compiled_regex::Patterns;
-use crate::eval::candidates::filtered_spans;
 use crate::eval::pipeline::{self, Stage};
 use crate::eval::plan::Plan;
-use crate::eval::query::project_pipeline;
+use crate::eval::query::{filtered_spans, project_pipeline};
 use crate::eval::view::BatchView;
 use crate::eval::{Bitmap, Unsupported, operand};
 use crate::{

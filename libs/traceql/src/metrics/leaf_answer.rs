@@ -1,15 +1,24 @@
 //! From the added up parts of a function to its series.
 
-use super::gather::{Gathered, distinct};
+use std::cmp::Reverse;
+use std::collections::HashMap;
+
+use super::answer::Labels;
+use super::gather::{Gathered, Row, distinct};
+use super::graph::{CLIENT_LABEL, CONNECTION_LABEL, PART_LABEL, SERVER_LABEL, VIRTUAL_LABEL};
 use super::lines::{Line, group_labels, histogram_lines, quantile_lines};
-use super::{Grid, SeriesKey, buckets_are_nanoseconds, compare_answer, graph_answer};
-use crate::{MetricsFunction, MetricsQuery, MetricsStage};
+use super::{ComparedSide, Grid, LabelValue, SeriesKey, buckets_are_nanoseconds};
+use crate::{Compare, GraphMeasure, MetricsFunction, MetricsQuery, MetricsStage};
 
 /// The series of a query's function.
 pub(super) fn lines(query: &MetricsQuery, gathered: Gathered, grid: &Grid) -> Vec<Line> {
     let (function, by) = match &query.stage {
-        MetricsStage::Compare(compare) => return compare_answer::lines(compare, gathered.rows),
-        MetricsStage::ServiceGraph(measure) => return graph_answer::lines(measure, gathered, grid),
+        MetricsStage::Compare(compare) => {
+            return compare_lines(compare, gathered.rows);
+        }
+        MetricsStage::ServiceGraph(measure) => {
+            return graph_lines(measure, gathered, grid);
+        }
         MetricsStage::Series { function, by } => (function, by),
     };
     let names: Vec<Box<str>> =
@@ -57,4 +66,97 @@ fn plain_lines(function: &MetricsFunction, names: &[Box<str>], gathered: Gathere
 /// What a bound is divided by: durations are counted in nanoseconds and shown in seconds.
 fn bucket_scale(function: &MetricsFunction) -> f64 {
     if buckets_are_nanoseconds(function) { 1e9 } else { 1.0 }
+}
+
+const META_LABEL: &str = "__meta_type";
+
+fn compare_lines(compare: &Compare, rows: HashMap<SeriesKey, Row>) -> Vec<Line> {
+    let mut lines = Vec::new();
+    let mut values: HashMap<_, Vec<(f64, Line)>> = HashMap::new();
+    for (key, mut row) in rows {
+        let SeriesKey::Compared { side, attribute, value } = key else { continue };
+        let is_total = value.is_none();
+        let shown = value.unwrap_or(LabelValue::Nil);
+        let side_name = LabelValue::String(side_name(side, is_total).into());
+        let labels = vec![(META_LABEL.into(), side_name), (attribute.clone(), shown)];
+        let line = Line { labels, values: row.take_values(), exemplars: row.exemplars };
+        if is_total {
+            lines.push(line);
+        } else {
+            let sum = line.values.iter().sum();
+            values.entry((side, attribute)).or_default().push((sum, line));
+        }
+    }
+    let limit = usize::try_from(compare.top_n).unwrap_or(usize::MAX);
+    for mut of_attribute in values.into_values() {
+        if of_attribute.len() > limit {
+            of_attribute.sort_by_cached_key(|(sum, line)| {
+                // The label after the side's is the attribute's.
+                let value = line.labels.last().map(|(_, value)| value);
+                let text = value.map(|value| (value.text().into_owned(), value.type_rank()));
+                // Sums are counts; not negative, so their bits are in order.
+                (Reverse(sum.max(0.0).to_bits()), text)
+            });
+            of_attribute.truncate(limit);
+        }
+        lines.extend(of_attribute.into_iter().map(|(_, line)| line));
+    }
+    lines
+}
+
+fn side_name(side: ComparedSide, is_total: bool) -> &'static str {
+    match (side, is_total) {
+        (ComparedSide::Baseline, false) => "baseline",
+        (ComparedSide::Baseline, true) => "baseline_total",
+        (ComparedSide::Selection, false) => "selection",
+        (ComparedSide::Selection, true) => "selection_total",
+    }
+}
+
+/// Nanoseconds of a second.
+const SECOND: f64 = 1e9;
+
+/// The series of a measure.
+fn graph_lines(measure: &GraphMeasure, gathered: Gathered, grid: &Grid) -> Vec<Line> {
+    let mut names: Vec<Box<str>> =
+        [CLIENT_LABEL, SERVER_LABEL, CONNECTION_LABEL, VIRTUAL_LABEL].map(Into::into).into();
+    if *measure == GraphMeasure::All {
+        names.push(PART_LABEL.into());
+    }
+    match measure {
+        GraphMeasure::All => {
+            let mut lines = Vec::new();
+            let (buckets, counts) = gathered.split_buckets();
+            lines.extend(histogram_lines(&names, buckets, SECOND));
+            lines.extend(count_lines(&names, counts));
+            lines
+        }
+        GraphMeasure::Calls | GraphMeasure::Errors => count_lines(&names, gathered),
+        GraphMeasure::Rate => {
+            let mut lines = count_lines(&names, gathered);
+            let seconds = grid.step_seconds();
+            let values = lines.iter_mut().flat_map(|line| &mut line.values);
+            values.for_each(|value| *value /= seconds);
+            lines
+        }
+        GraphMeasure::ClientLatency { quantiles } | GraphMeasure::ServerLatency { quantiles } => {
+            if quantiles.is_empty() {
+                return histogram_lines(&names, gathered, SECOND);
+            }
+            let quantiles: Vec<f64> = distinct(quantiles).into_iter().copied().collect();
+            quantile_lines(&names, gathered, SECOND, &quantiles, grid)
+        }
+    }
+}
+
+fn count_lines(names: &[Box<str>], gathered: Gathered) -> Vec<Line> {
+    let groups = gathered.rows.into_iter().filter_map(|(key, mut row)| match key {
+        SeriesKey::Group { values, bucket: None } => {
+            let mut labels: Labels = names.iter().cloned().zip(values).collect();
+            labels.retain(|(_, value)| *value != LabelValue::Nil);
+            Some(Line { labels, values: row.take_values(), exemplars: row.exemplars })
+        }
+        _ => None,
+    });
+    groups.collect()
 }

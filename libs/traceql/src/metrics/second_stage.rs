@@ -2,8 +2,7 @@
 
 use std::cmp::Ordering;
 
-use super::lines::Line;
-use super::order::tie_ranks;
+use super::lines::{Line, tie_ranks};
 use crate::{ComparisonOperator, SecondStage, Static};
 
 /// Which values of an interval are kept.

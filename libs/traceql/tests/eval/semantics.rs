@@ -3,8 +3,8 @@
 use tactus_model::SpanBatch;
 use tactus_traceql::eval::{
     AttributeValue, CompiledQuery, EvaluateError, SearchOptions, ServiceStats, TagCollector,
-    TagFilter, TagLimits, TagScope, TagSearch, TraceMatch, ValueCollector, Window,
-    collect_tag_values, collect_tags, fixed_tag_values, listed_scopes, trace_facts,
+    TagFilter, TagLimits, TagScope, TagSearch, TagValue, TagValueType, TraceMatch, ValueCollector,
+    Window, collect_tag_values, collect_tags, fixed_tag_values, listed_scopes, trace_facts,
 };
 use tactus_traceql::{Attribute, completion, parse_and_validate, parse_attribute};
 
@@ -352,6 +352,15 @@ fn tag_value_limits_stop_silently() {
     // Type and value count: `string` and `p` are seven bytes, and the sum must stay below.
     assert_eq!(values("span.list", "", TagLimits { max_bytes: 8, ..none }), ["string p"]);
     assert_eq!(values("span.list", "", TagLimits { max_bytes: 7, ..none }), [""; 0]);
+    let mut texts = ValueCollector::of_texts(TagLimits { max_bytes: 5, ..none });
+    let (int, string) = (TagValueType::Int, TagValueType::String);
+    for (value_type, text, is_taken) in
+        [(int, "10", true), (string, "10", true), (string, "xy", true), (string, "z", false)]
+    {
+        assert_eq!(texts.add(TagValue { value_type, text: text.to_owned() }), is_taken, "{text}");
+    }
+    let texts: Vec<_> = texts.finish().into_iter().map(|it| (it.value_type, it.text)).collect();
+    assert_eq!(texts, [(string, "10".to_owned()), (string, "xy".to_owned())]);
     let attribute = parse_attribute("status").unwrap();
     let fixed = fixed_tag_values(&attribute).unwrap();
     let texts: Vec<_> = fixed.iter().map(|value| value.text.as_str()).collect();

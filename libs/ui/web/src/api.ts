@@ -51,12 +51,19 @@ export const config = signal<Config | null>(null);
 /** True once the configuration is known, or cannot be. */
 export const isConfigured = signal(false);
 
+/** Counts how often somebody else began to ask: what is shown then is not for them. */
+export const caller = signal(0);
+
 export function setCredentials(newTenant: string, newToken: string) {
+  const isOther = newTenant !== tenant.value || newToken !== token.value;
+  // Without a request that was refused, what is shown is what the caller before was answered.
+  const isShown = waiting.length === 0 || (tenant.value !== "" && newTenant !== tenant.value);
   tenant.value = newTenant;
   token.value = newToken;
   keep(TENANT, newTenant);
   keep(TOKEN, newToken);
   refusal.value = null;
+  if (isOther && isShown) caller.value += 1;
   const repeat = waiting;
   waiting = [];
   for (const resume of repeat) resume();

@@ -1,11 +1,13 @@
 import { useEffect } from "preact/hooks";
-import { config, isConfigured, loadConfig, reason, refusal, tenant, wasAsked } from "./api";
+import { caller, config, isConfigured, loadConfig, reason, refusal, tenant, wasAsked } from "./api";
 import { Credentials } from "./credentials";
 import { density, nextDensity } from "./density";
 import { Help, help } from "./help";
 import { shortcuts } from "./keys";
 import { lazy } from "./lazy";
-import { address, navigate, page } from "./router";
+import { rangeOf, tooLong } from "./range";
+import { rangeParams } from "./range-select";
+import { address, navigate, page, params } from "./router";
 import { SearchPage } from "./search/page";
 import { nextTheme, theme } from "./theme";
 import { askEarly } from "./trace/opening";
@@ -34,6 +36,21 @@ const PAGES = [
   { name: "file", title: "File", key: "g o" },
 ] as const;
 
+const LIMITS = {
+  search: "searchSeconds",
+  services: "metricsSeconds",
+  map: "metricsSeconds",
+  explore: "metricsSeconds",
+} as const;
+type Ranged = keyof typeof LIMITS;
+
+/** The address of a page: with the range of the one that is shown, where both have one and that is not too long there. */
+function addressOf(name: (typeof PAGES)[number]["name"]): string {
+  if (!(name in LIMITS && page.value.name in LIMITS)) return address(name);
+  const limit = config.value?.limits[LIMITS[name as Ranged]] ?? 0;
+  return address(name, tooLong(rangeOf(params.value), limit, "") === null ? rangeParams() : {});
+}
+
 function Header() {
   const shown = tenant.value || config.value?.tenants.join(", ");
   return (
@@ -43,7 +60,7 @@ function Header() {
       </a>
       <nav aria-label="Pages">
         {PAGES.map(({ name, title }) => (
-          <a key={name} href={address(name)} aria-current={page.value.name === name ? "page" : undefined}>
+          <a key={name} href={addressOf(name)} aria-current={page.value.name === name ? "page" : undefined}>
             {title}
           </a>
         ))}
@@ -96,13 +113,13 @@ export function App() {
       "?": () => {
         help.value = true;
       },
-      ...Object.fromEntries(PAGES.map(({ name, key }) => [key, () => navigate(address(name))])),
+      ...Object.fromEntries(PAGES.map(({ name, key }) => [key, () => navigate(addressOf(name))])),
     });
   }, []);
   return (
     <>
       <Header />
-      {(isConfigured.value || page.value.name === "trace") && <Main />}
+      {(isConfigured.value || page.value.name === "trace") && <Main key={caller.value} />}
       {refusal.value !== null && <Credentials />}
       {help.value && <Help />}
     </>

@@ -2,8 +2,8 @@ import { useMemo, useState } from "preact/hooks";
 import { DEFAULT_RANGE, RANGES, type Range, rangeOf, seconds } from "./range";
 import { params, setParams } from "./router";
 
-/** Chooses the time range of the address. */
-export function RangeSelect() {
+/** Chooses the time range of the address. `limit`: the longest that can be asked for, in seconds, 0 is none. */
+export function RangeSelect({ limit }: { limit: number }) {
   const isFixed = params.value.has("from");
   const asked = params.value.get("range") ?? DEFAULT_RANGE;
   // A link may ask for one that is not among them.
@@ -19,11 +19,19 @@ export function RangeSelect() {
         onChange={(event) => setParams({ range: event.currentTarget.value, from: null, to: null }, false)}
       >
         {isFixed && <option value="fixed">chosen range</option>}
-        {[...new Set([...RANGES, range])].map((range) => (
-          <option key={range} value={range}>
-            last {range}
-          </option>
-        ))}
+        {[...new Set([...RANGES, range])].map((range) => {
+          const isTooLong = limit > 0 && (seconds(range) ?? 0) > limit;
+          return (
+            <option
+              key={range}
+              value={range}
+              disabled={isTooLong}
+              title={isTooLong ? "Longer than this server allows here" : undefined}
+            >
+              last {range}
+            </option>
+          );
+        })}
       </select>
     </>
   );
@@ -36,6 +44,12 @@ export function useRange(): { range: Range; again(): void } {
   const key = `${value.get("range")} ${value.get("from")} ${value.get("to")} ${count}`;
   const range = useMemo(() => rangeOf(value), [key]);
   return { range, again: () => setCount(count + 1) };
+}
+
+/** The range of the address, for the address of another page. */
+export function rangeParams(): Record<string, string | null> {
+  const { value } = params;
+  return { range: value.get("range"), from: value.get("from"), to: value.get("to") };
 }
 
 /** Parameters that fix a range. */

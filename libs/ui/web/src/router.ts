@@ -1,4 +1,5 @@
 import { computed, signal } from "@preact/signals";
+import { scrollBack } from "./scrolled";
 
 /** Pages without a name of something in their path. */
 const TOP_PAGES = ["search", "services", "map", "explore", "live", "status", "file"] as const;
@@ -53,9 +54,12 @@ export function address(path: string, values: Record<string, string | null | und
 
 function go(url: URL, replace: boolean) {
   if (url.href === href.value) return;
-  if (replace) history.replaceState(null, "", url);
+  const isOther = url.pathname !== new URL(href.value).pathname;
+  if (replace) history.replaceState(history.state, "", url);
   else history.pushState(null, "", url);
   href.value = url.href;
+  // Another page begins at its top.
+  if (isOther) scrollBack(0);
 }
 
 export function navigate(path: string, replace = false) {
@@ -74,7 +78,11 @@ export function setParams(values: Record<string, string | null>, replace = true)
 
 addEventListener("popstate", () => {
   href.value = location.href;
+  scrollBack(Number(history.state?.y ?? 0));
 });
+
+// Each entry of the history knows how far its page was scrolled.
+addEventListener("scrollend", () => history.replaceState({ y: scrollY }, ""));
 
 /** Links within the pages change the page without loading it again. */
 addEventListener("click", (event) => {

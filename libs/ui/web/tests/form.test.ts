@@ -3,7 +3,10 @@ import { expect, test } from "vitest";
 import { columnsOf, valuesOf, withColumns } from "../src/search/columns";
 import { fromQuery, isDuration, toQuery } from "../src/search/form";
 
-const text = fc.string({ unit: "grapheme", maxLength: 12 }).filter((text) => !/[\n\r]/.test(text));
+const text = fc.oneof(
+  fc.string({ unit: "grapheme", maxLength: 12 }),
+  fc.string({ unit: fc.constantFrom("\t", "\n", "\r", "\\", '"', "t", "n"), maxLength: 6 }),
+);
 const duration = fc.constantFrom("", "250ms", "1.5s", "1h30m");
 
 test("what a form writes, it reads", () => {
@@ -28,6 +31,7 @@ test("what a form writes, it reads", () => {
         const read = fromQuery(query);
         expect(read, query).not.toBeNull();
         if (read) expect(toQuery(read)).toBe(query);
+        expect(read).toMatchObject({ service: form.service, name: form.name, attributes: form.attributes });
       },
     ),
   );
@@ -42,6 +46,9 @@ test("query that says more than a form is left alone", () => {
     '{ name != "x" }',
     "{ .a = 1 && .a = 2 }",
     "{ .a = 1 &&",
+    // Escapes that the form would write in another way, or not at all.
+    '{ .a = "\\x41" }',
+    '{ ."a\\u0041" = 1 }',
   ]) {
     expect(fromQuery(query), query).toBeNull();
   }

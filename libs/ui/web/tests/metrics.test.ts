@@ -11,6 +11,7 @@ import {
   linesOf,
   queryIn,
   rangeIn,
+  scaleOf,
 } from "../src/heatmap/grid";
 import { changeOf, changesOf, type Edge, edgesIn, edgesOf, near, turnOf } from "../src/map/edges";
 import { type CompactAnswer, type Series, seriesOf, slots, stepFor } from "../src/metrics";
@@ -272,4 +273,9 @@ test("cost of a query is told in words", () => {
   expect(costOf({ ...stored, ofBlocks: 2 })).toContain("2 blocks, 3.00 MB, all that is stored, in");
   expect(costOf({ ...stored, blocks: 0 })).toContain("none of 9 blocks is in this range");
   expect(costOf({ ...stored, blocks: 0, ofBlocks: 0 })).toContain("no block is stored");
+});
+
+test("scale of a heatmap goes from its largest size to its smallest in even steps", () => {
+  const grid: Grid = { from: 0, step: 1, count: 1, perDoubling: 1, first: 3, counts: [[0], [0], [0], [0]] };
+  expect(scaleOf(grid)).toEqual([64, 32, 16, 8, 4]);
 });

@@ -13,13 +13,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::content::{CheckTrace, Derivation};
-use super::history::{self, RUNS_IN_A_TRACE};
 use super::metrics::{Metrics, Skipped};
 use super::problem::{Problem, Query};
 use super::queries;
 use super::random::{Random, key};
 use super::server::Servers;
-use super::written::Written;
+use super::written::{self, RUNS_IN_A_TRACE, Written};
 use crate::error::Failure;
 
 /// The clock may be set: nobody sleeps longer without a look at it.
@@ -189,7 +188,7 @@ impl Checker {
     async fn read_history(&self, turn: u64) -> Result<(), Failure> {
         let server = self.settings.servers.query_at(turn);
         let retention = self.settings.retention;
-        let read = history::read(server, self.tenant.as_ref(), &self.derivation, now(), retention);
+        let read = written::read(server, self.tenant.as_ref(), &self.derivation, now(), retention);
         let known = read.await?;
         let mut written = self.written();
         written.merge(&known);

@@ -9,9 +9,9 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use serde::Serialize;
+use tactus_block_lifecycle::jobs::{JobRecord, JobRequest, RedactionKind, RedactionRequest};
+use tactus_block_lifecycle::{Compactor, Limits, SelectionSettings, Settings, TenantLimits};
 use tactus_compaction::{RedactionScope, RewriteSettings};
-use tactus_compactor::jobs::{JobRecord, JobRequest, RedactionKind, RedactionRequest};
-use tactus_compactor::{Compactor, Limits, SelectionSettings, Settings, TenantLimits};
 use tactus_storage::Bucket;
 use tactus_storage::meta::BlockVersion;
 use tactus_telemetry::metrics::Registry;

@@ -1,7 +1,6 @@
 //! `trace` and `query`: requests of the query API, answered from a bucket, and how their answers are shown.
 
 mod answers;
-mod search;
 mod series;
 mod waterfall;
 
@@ -14,8 +13,9 @@ use crate::bucket::{self, Blocks};
 use crate::client::Answer;
 use crate::error::{Error, Result};
 use crate::offline::Engine;
-use crate::output::Output;
+use crate::output::{Output, Table, format};
 use crate::progress;
+use answers::Search;
 
 /// What an answer holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -139,7 +139,7 @@ pub(super) fn show(answer: &Answer, form: Form, output: &Output) -> Result<()> {
     }
     let text = match form {
         Form::Metrics => series::render(&answers::parse(&answer.body)?, output),
-        _ => search::render(&answers::parse(&answer.body)?),
+        _ => render(&answers::parse(&answer.body)?),
     };
     output.text(&(text + warning(answer)))
 }
@@ -152,4 +152,51 @@ fn warning(answer: &Answer) -> &'static str {
 pub(super) fn parse_id(text: &str) -> Result<TraceId> {
     TraceId::from_hex(text)
         .ok_or_else(|| Error::Usage(format!("{text:?} is no trace id: 1 to 32 hexadecimal digits")))
+}
+
+/// Columns of a name at most.
+const NAME_WIDTH: usize = 40;
+
+/// The traces in the order of the answer.
+fn render(answer: &Search) -> String {
+    let name = |text: &str| format::cut(&format::clean(text), NAME_WIDTH);
+    let lines = Table::of(&answer.traces)
+        .left("TRACE", |trace| format!("{:0>32}", format::clean(&trace.trace_id)))
+        .left("START", |trace| format::time_of_nanos(trace.start_time_unix_nano))
+        .right("DURATION", |trace| format::nanos(trace.duration_ms.saturating_mul(1_000_000)))
+        .right("MATCHED", |trace| {
+            trace.span_sets.iter().map(|set| set.matched).sum::<u64>().to_string()
+        })
+        .left("SERVICE", |trace| name(&trace.root_service_name))
+        .left("ROOT", |trace| name(&trace.root_trace_name))
+        .render();
+    let mut text = format!("{lines}{} traces\n", answer.traces.len());
+    if let Some(explanation) = &answer.explain {
+        text.push_str(&format!("{explanation:#}\n"));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::answers::parse;
+    use super::*;
+
+    #[test]
+    fn traces_are_shown_with_whole_ids() {
+        let body = r#"{"traces":[
+            {"traceID":"463ac35c9f6413ad","rootServiceName":"web","rootTraceName":"ro\u001bot",
+             "startTimeUnixNano":"1700000005000000000","durationMs":400,
+             "spanSet":{"matched":3},"spanSets":[{"matched":3},{"matched":1}]},
+            {"traceID":"ff"}],"metrics":{}}"#;
+        assert_eq!(
+            render(&parse(body.as_bytes()).unwrap()),
+            concat!(
+                "TRACE                             START                 DURATION  MATCHED  SERVICE  ROOT\n",
+                "0000000000000000463ac35c9f6413ad  2023-11-14T22:13:25Z     400ms        4  web      ro\\u{1b}ot\n",
+                "000000000000000000000000000000ff  1970-01-01T00:00:00Z       0ns        0\n",
+                "2 traces\n"
+            )
+        );
+    }
 }

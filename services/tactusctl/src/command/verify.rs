@@ -4,7 +4,6 @@
 //! block is set aside by a version in its meta that no reader knows.
 
 mod block;
-mod data;
 mod deep;
 mod finding;
 mod repair;
@@ -17,11 +16,9 @@ use futures_util::stream::{self, StreamExt as _};
 use serde::Serialize;
 use tactus_storage::Bucket;
 
-use crate::arguments;
-use crate::bucket;
 use crate::error::{Error, Result};
 use crate::output::{Output, Table, format};
-use crate::{Outcome, progress};
+use crate::{Outcome, arguments, bucket, progress};
 use finding::{Finding, Severity};
 use tenant::ListedTenant;
 

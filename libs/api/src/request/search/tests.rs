@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use super::*;
 
 const LIMITS: SearchLimits = SearchLimits {
@@ -59,6 +61,8 @@ fn times_are_checked() {
     );
     let range = parse("q={}&start=1&end=2&since=1h").unwrap().range;
     assert_eq!((range.start, range.since), (NANOS_A_SECOND, Some(Duration::from_secs(3600))));
+    let refused = parse("q={}&since=1.5h").unwrap_err().to_string();
+    assert!(refused.starts_with("error parsing date range: could not parse 'since' parameter: "));
 }
 
 #[test]

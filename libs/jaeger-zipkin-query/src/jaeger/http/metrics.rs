@@ -9,10 +9,9 @@ use axum::response::{IntoResponse as _, Response};
 use tactus_api::QueryParams;
 use tactus_proto::opentelemetry::proto::trace::v1::span::SpanKind;
 
-use super::call::{Answered, Call, is_pretty};
-use super::envelope;
+use super::call::{self, Answered, Call, is_pretty};
 use super::params::{all, boolean, invalid, millis, unable_to_parse};
-use crate::jaeger::error::Result;
+use crate::jaeger::types::Result;
 use crate::jaeger::{JaegerError, Measure, PerformanceQuery, parse_kind};
 use family::MetricFamily;
 
@@ -25,7 +24,7 @@ const MIN_STEP_MILLIS: u64 = 1;
 
 /// `/api/metrics/minstep`.
 pub(super) async fn min_step(call: Call<1>) -> Answered<1> {
-    envelope::data(MIN_STEP_MILLIS, is_pretty(&call.params()))
+    call::data(MIN_STEP_MILLIS, is_pretty(&call.params()))
 }
 
 /// `/api/metrics/{latencies,calls,errors}`. The answer stands without an envelope.
@@ -49,7 +48,7 @@ async fn family(kind: &str, call: Call<1>) -> Answered<1> {
     };
     let series = call.shared.performance(&call.tenants, measure, &query).await?;
     let family = MetricFamily::of(measure, query.by_operation, series);
-    envelope::plain(&family, is_pretty(&params))
+    call::plain(&family, is_pretty(&params))
 }
 
 fn query(params: &QueryParams<'_>, now: u64) -> Result<PerformanceQuery> {

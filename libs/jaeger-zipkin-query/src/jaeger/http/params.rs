@@ -1,16 +1,15 @@
 //! Parameters of v1, parsed with the error texts of Jaeger.
 
-mod search;
-
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use serde_json::Value;
 use tactus_api::QueryParams;
-use tactus_config::parse_go;
+use tactus_config::{parse_go, parse_prometheus};
+use tactus_model::TraceId;
 
-use crate::jaeger::JaegerError;
-use crate::jaeger::error::Result;
-
-pub(super) use search::{Search, json_tags, search};
+use crate::jaeger::types::Result;
+use crate::jaeger::{JaegerError, TimeRange, TraceFilter, parse_trace_id};
 
 pub(super) fn invalid(text: impl Into<String>) -> JaegerError {
     JaegerError::Invalid(text.into())
@@ -76,4 +75,180 @@ pub(super) fn rfc3339(params: &QueryParams<'_>, name: &str) -> Result<Option<u64
     let time: jiff::Timestamp = text.parse().map_err(|error: jiff::Error| error.to_string())?;
     // Before 1970 there are no spans.
     Ok(Some(u64::try_from(time.as_nanosecond()).unwrap_or(0)))
+}
+
+const DEFAULT_LIMIT: u32 = 100;
+
+const DEFAULT_LENGTH: Duration = Duration::from_secs(2 * 24 * 3600);
+
+/// What to find.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Search {
+    /// Traces that match.
+    Filter(TraceFilter),
+    /// These traces; the other parameters do not matter then.
+    Ids {
+        /// Their ids, in the order of the parameters.
+        ids: Vec<TraceId>,
+        /// As they are stored.
+        raw: bool,
+    },
+}
+
+/// The search of these parameters. `now` in nanoseconds since 1970.
+pub(super) fn search(params: &QueryParams<'_>, now: u64) -> Result<Search> {
+    let raw = boolean(params, "raw")?.unwrap_or(false);
+    let mut ids = Vec::new();
+    for text in all(params, "traceID") {
+        let id = parse_trace_id(text)
+            .map_err(|error| invalid(format!("cannot parse traceID param: {error}")))?;
+        ids.push(id);
+    }
+    if !ids.is_empty() {
+        return Ok(Search::Ids { ids, raw });
+    }
+    let named_duration =
+        |name| duration(params, name).map_err(|error| unable_to_parse(name, error));
+    let range = range(params, now)?;
+    let limit = limit(params)?;
+    let service = params.get("service").unwrap_or_default().to_owned();
+    if service.is_empty() {
+        return Err(invalid("parameter 'service' is required"));
+    }
+    let (min_duration, max_duration) =
+        (named_duration("minDuration")?, named_duration("maxDuration")?);
+    if let (Some(min), Some(max)) = (min_duration, max_duration)
+        && max < min
+    {
+        return Err(invalid("'maxDuration' should be greater than 'minDuration'"));
+    }
+    let operation = params.get("operation").unwrap_or_default().to_owned();
+    let tags = tags(params)?.into_iter().collect();
+    Ok(Search::Filter(TraceFilter {
+        service,
+        operation,
+        tags,
+        range,
+        min_duration,
+        max_duration,
+        limit,
+        raw,
+    }))
+}
+
+fn range(params: &QueryParams<'_>, now: u64) -> Result<TimeRange> {
+    let micros = |name| match integer(params, name) {
+        Ok(None) => Ok(None),
+        Ok(Some(micros)) => match u64::try_from(micros) {
+            Ok(micros) => Ok(Some(micros.saturating_mul(1_000))),
+            Err(_) => Err(unable_to_parse(name, "must not be negative")),
+        },
+        Err(error) => Err(unable_to_parse(name, error)),
+    };
+    let (start, end) = (micros("start")?, micros("end")?);
+    // What started in the last microsecond is inside.
+    let end = end.map_or(now, |end| end.saturating_add(999));
+    let length = params.get("lookback").and_then(lookback).unwrap_or(DEFAULT_LENGTH);
+    let length = u64::try_from(length.as_nanos()).unwrap_or(u64::MAX);
+    Ok(TimeRange { start: start.unwrap_or(end.saturating_sub(length)), end })
+}
+
+/// How far back to look: `1h`, `2d`. The UI also sends `custom`, which says nothing.
+fn lookback(text: &str) -> Option<Duration> {
+    if let Ok(duration) = parse_prometheus(text) {
+        return Some(duration.as_std()).filter(|duration| !duration.is_zero());
+    }
+    let nanos = u64::try_from(parse_go(text).ok()?.as_nanos()).ok()?;
+    (nanos != 0).then(|| Duration::from_nanos(nanos))
+}
+
+fn limit(params: &QueryParams<'_>) -> Result<u32> {
+    match integer(params, "limit") {
+        Ok(None | Some(0)) => Ok(DEFAULT_LIMIT),
+        Ok(Some(limit)) if limit < 0 => Err(unable_to_parse("limit", "must not be negative")),
+        Ok(Some(limit)) => Ok(u32::try_from(limit).unwrap_or(u32::MAX)),
+        Err(error) => Err(unable_to_parse("limit", error)),
+    }
+}
+
+/// Tags of both forms. Of a tag that is there twice the last value counts.
+fn tags(params: &QueryParams<'_>) -> Result<BTreeMap<String, String>> {
+    let mut tags = BTreeMap::new();
+    for text in all(params, "tag") {
+        let (key, value) = text.split_once(':').ok_or_else(|| {
+            invalid(format!("malformed 'tag' parameter, expecting key:value, received: {text}"))
+        })?;
+        tags.insert(key.to_owned(), value.to_owned());
+    }
+    for text in all(params, "tags") {
+        tags.extend(json_tags(text, "tags")?);
+    }
+    Ok(tags)
+}
+
+/// Tags as an object. Values that are no strings are taken as their texts.
+pub(super) fn json_tags(text: &str, name: &str) -> Result<BTreeMap<String, String>> {
+    let malformed = |why: String| {
+        invalid(format!("malformed '{name}' parameter, cannot unmarshal JSON: {why}"))
+    };
+    let values: BTreeMap<String, Value> =
+        serde_json::from_str(text).map_err(|error| malformed(error.to_string()))?;
+    let mut tags = BTreeMap::new();
+    for (key, value) in values {
+        let value = match value {
+            Value::String(text) => text,
+            Value::Number(number) => number.to_string(),
+            Value::Bool(flag) => flag.to_string(),
+            Value::Null | Value::Array(_) | Value::Object(_) => {
+                return Err(malformed(format!("the value of {key:?} is no text")));
+            }
+        };
+        tags.insert(key, value);
+    }
+    Ok(tags)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn values_of_tags_are_taken_as_texts() {
+        let tags = json_tags(r#"{"a":"x","b":5,"c":12.5,"d":true}"#, "tags").unwrap();
+        let tags: Vec<_> = tags.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        assert_eq!(tags, ["a=x", "b=5", "c=12.5", "d=true"]);
+    }
+
+    #[test]
+    fn lookback_is_read_in_both_forms() {
+        for (text, seconds) in [
+            ("1h", Some(3_600)),
+            ("2d", Some(172_800)),
+            ("1h30m", Some(5_400)),
+            ("1.5h", Some(5_400)),
+        ] {
+            assert_eq!(lookback(text), seconds.map(Duration::from_secs), "{text}");
+        }
+        for text in ["custom", "0", "0s", "-1h", "5"] {
+            assert_eq!(lookback(text), None, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn parameters_of_any_text_never_panic(
+            names in proptest::collection::vec(
+                "service|operation|tag|tags|start|end|minDuration|maxDuration|limit|lookback|traceID|raw",
+                0..6,
+            ),
+            values in proptest::collection::vec("[-+0-9.eEsmh]{0,24}|\\PC{0,12}", 6),
+            now in any::<u64>(),
+        ) {
+            let pairs = names.iter().zip(&values).map(|(name, value)| format!("{name}={value}"));
+            let query = format!("service=svc&{}", pairs.collect::<Vec<_>>().join("&"));
+            let _ = search(&QueryParams::parse(&query), now);
+        }
+    }
 }

@@ -10,9 +10,8 @@ use tactus_proto::opentelemetry::proto::trace::v1::span::SpanKind;
 use tactus_query::{TraceMemory, offload};
 
 use super::call::{self, is_pretty};
-use super::envelope;
 use super::params::{self, Search, boolean, invalid, millis};
-use crate::jaeger::error::Result;
+use crate::jaeger::types::Result;
 use crate::jaeger::{
     Dependency, FoundTrace, FoundTraces, JaegerError, Operation, OperationsQuery, TimeRange,
     kind_name, parse_trace_id,
@@ -30,13 +29,13 @@ const DEPENDENCIES_LENGTH_NANOS: u64 = 24 * 3600 * 1_000_000_000;
 /// `/api/services`.
 pub(super) async fn services(call: Call) -> Answered {
     let services = call.shared.services(&call.tenants).await?;
-    envelope::counted_list(&services, is_pretty(&call.params()))
+    call::counted_list(&services, is_pretty(&call.params()))
 }
 
 /// `/api/services/{service}/operations`.
 pub(super) async fn operation_names(Path(service): Path<String>, call: Call) -> Answered {
     let names = call.shared.operation_names(&call.tenants, &service).await?;
-    envelope::counted_list(&names, is_pretty(&call.params()))
+    call::counted_list(&names, is_pretty(&call.params()))
 }
 
 /// An operation, as an answer shows it.
@@ -66,7 +65,7 @@ pub(super) async fn operations(call: Call) -> Answered {
     }
     let operations = call.shared.operations(&call.tenants, &query).await?;
     let shown: Vec<_> = operations.into_iter().map(ShownOperation::from).collect();
-    envelope::counted_list(&shown, is_pretty(&params))
+    call::counted_list(&shown, is_pretty(&params))
 }
 
 /// `/api/traces`.
@@ -76,7 +75,7 @@ pub(super) async fn find_traces(call: Call) -> Answered {
         Search::Filter(filter) => call.shared.find_traces(&call.tenants, &filter).await?,
         Search::Ids { ids, raw } => call.shared.traces(&call.tenants, &ids, raw).await?,
     };
-    envelope::traces(found, is_pretty(&params)).await
+    call::traces(found, is_pretty(&params)).await
 }
 
 /// `/api/traces/{traceID}`. A trace is looked for everywhere, whatever `start` and `end` say.
@@ -86,7 +85,7 @@ pub(super) async fn trace(Path(id): Path<String>, call: Call) -> Answered {
     let raw = boolean(&params, "raw")?.unwrap_or(false);
     let trace = call.shared.trace(&call.tenants, id, raw).await?;
     let found = FoundTraces { traces: vec![trace], ..FoundTraces::default() };
-    envelope::traces(found, is_pretty(&params)).await
+    call::traces(found, is_pretty(&params)).await
 }
 
 /// `/api/archive/{traceID}`.
@@ -129,14 +128,14 @@ pub(super) async fn dependencies(call: Call) -> Answered {
             call_count,
         })
         .collect();
-    envelope::data(shown, is_pretty(&params))
+    call::data(shown, is_pretty(&params))
 }
 
 /// `/api/transform`: OTLP's JSON as traces of v1.
 pub(super) async fn transform(call: Call, body: Body) -> Answered {
     let file = call.shared.frontend.receive_file(body).await?;
     let (found, pretty) = offload(true, move || traces(&call, &file.bytes)).await??;
-    envelope::traces(found, pretty).await
+    call::traces(found, pretty).await
 }
 
 fn traces(call: &Call, file: &[u8]) -> Result<(FoundTraces, bool)> {

@@ -1,5 +1,5 @@
 import { useEffect, useMemo } from "preact/hooks";
-import { request } from "../api";
+import { ApiError, request } from "../api";
 import { duration, integer } from "../format";
 import { useLoaded } from "../loaded";
 import { address, params, setParams, TYPICAL } from "../router";
@@ -27,7 +27,11 @@ interface Side {
 }
 
 async function load(id: string, signal: AbortSignal): Promise<{ trace: Skeleton; side: Side }> {
-  const response = await request(`traces/${id}/skeleton`, "application/vnd.tactus.skeleton", signal);
+  const path = `traces/${id}/skeleton`;
+  const response = await request(path, "application/vnd.tactus.skeleton", signal).catch((error) => {
+    const isUnknown = error instanceof ApiError && error.status === 404;
+    throw isUnknown ? new ApiError(404, `Trace ${id} is not stored.`) : error;
+  });
   const trace = decode(await response.arrayBuffer());
   const title = trace.count > 0 ? `${serviceOf(trace, 0)} ${nameOf(trace, 0)}` : id;
   const side = { id, title, count: `${integer(trace.count)} spans`, extent: extent(trace) };
@@ -40,9 +44,9 @@ async function loadBoth(a: string, b: string, signal: AbortSignal): Promise<[Sid
     return [one.side, other.side];
   }
   const { trace, side } = await load(b, signal);
-  if (trace.count === 0) throw new Error("a trace without spans cannot be compared");
+  if (trace.count === 0) throw new ApiError(0, "A trace without spans cannot be compared.");
   const found = await typical(trace, signal);
-  if (found.traces === 0) throw new Error("no other trace of this operation within an hour");
+  if (found.traces === 0) throw new ApiError(0, "There is no other trace of this operation within an hour.");
   const usual: Side = {
     id: null,
     title: `Typical ${side.title}`,
@@ -70,7 +74,7 @@ export function ComparePage({ a, b }: { a: string; b: string }) {
       <h1>{a === TYPICAL ? "Compare with typical traces" : "Compare two traces"}</h1>
       {problem !== null && (
         <p class="error" role="alert">
-          ✕ {problem || "One of the traces is not stored."}
+          ✕ {problem}
         </p>
       )}
       {problem === null && !value && <p role="status">reading…</p>}

@@ -1,8 +1,9 @@
-import { useEffect, useMemo, useRef, useState } from "preact/hooks";
+import { useCallback, useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { config } from "../api";
 import { QueryField } from "../editor/field";
 import { duration, integer } from "../format";
 import { SpanHeatmap } from "../heatmap/spans";
+import { shortcuts } from "../keys";
 import { reading, useStreamed } from "../loaded";
 import { lookOf } from "../looks";
 import { type Series, series, stepFor } from "../metrics";
@@ -39,7 +40,8 @@ export function ExplorePage() {
   const [text, setText] = useState(q);
   const { range, again } = useRange();
   const { problem, cost } = useCheck(text, "metrics", range);
-  const wrong = tooLong(range, config.value?.limits.metricsSeconds ?? 0, "Metrics");
+  const limit = config.value?.limits.metricsSeconds ?? 0;
+  const wrong = tooLong(range, limit, "Metrics");
   const step = stepFor(range, POINTS);
   const key = q === "" || wrong ? null : `${q} ${range.from} ${range.to}`;
   const loaded = useStreamed<Series[]>(key, (signal, show) =>
@@ -51,9 +53,11 @@ export function ExplorePage() {
   const isHistogram = value?.some(({ labels }) => labels.__bucket !== undefined) ?? false;
   const view = VIEWS.find((view) => view === params.value.get("view")) ?? (isHistogram ? "heatmap" : "line");
   const [hidden, setHidden] = useState<ReadonlySet<number>>(new Set());
+  const focusField = useRef<() => void>(() => {});
   const canvas = useRef<HTMLCanvasElement | null>(null);
   useEffect(() => {
     document.title = "Explore – Tactus";
+    return shortcuts({ "/": () => focusField.current() });
   }, []);
   useEffect(() => setText(q), [q]);
   useEffect(() => setHidden(new Set()), [q]);
@@ -63,6 +67,9 @@ export function ExplorePage() {
     const shown = question.isTime ? duration(value * 1e9) : plain(value);
     return question.isRough || question.isSampled ? `≈ ${shown}` : shown;
   };
+  const takeFocus = useCallback((focus: () => void) => {
+    focusField.current = focus;
+  }, []);
   const zoom = (range: Range) => setParams(fixed(range), false);
   const ready = (found: HTMLCanvasElement) => {
     canvas.current = found;
@@ -85,8 +92,9 @@ export function ExplorePage() {
           label="TraceQL metrics query"
           placeholder="{ } | rate() by (resource.service.name)"
           problem={problem}
+          focus={takeFocus}
         />
-        <RangeSelect />
+        <RangeSelect limit={limit} />
         <button type="submit" class="primary">
           Run
         </button>
@@ -198,6 +206,7 @@ export function ExplorePage() {
           ) : (
             <Legend
               table={table}
+              isDrawn={view !== "heatmap"}
               hidden={hidden}
               setHidden={setHidden}
               format={format}
@@ -215,6 +224,8 @@ export function ExplorePage() {
 
 interface LegendProps {
   table: ReturnType<typeof tableOf>;
+  /** Each series has a look of its own above, and may be left out there. */
+  isDrawn: boolean;
   hidden: ReadonlySet<number>;
   setHidden(hidden: ReadonlySet<number>): void;
   format(value: number): string;
@@ -222,7 +233,7 @@ interface LegendProps {
   size(label: number): string;
 }
 
-function Legend({ table, hidden, setHidden, format, size }: LegendProps) {
+function Legend({ table, isDrawn, hidden, setHidden, format, size }: LegendProps) {
   const title = ({ name, labels: { __bucket, ...rest } }: Row) => {
     if (__bucket === undefined) return name;
     const others = Object.keys(rest).length > 0 ? `${nameOf(rest)} ` : "";
@@ -256,10 +267,14 @@ function Legend({ table, hidden, setHidden, format, size }: LegendProps) {
           {table.series.map((one, at) => (
             <tr key={one.name}>
               <td>
-                <label>
-                  <input type="checkbox" checked={!hidden.has(at)} onChange={() => toggle(at)} />{" "}
-                  <span class={`swatch ${lookOf(at)}`} /> <Text value={title(one)} />
-                </label>
+                {isDrawn ? (
+                  <label class="series">
+                    <input type="checkbox" checked={!hidden.has(at)} onChange={() => toggle(at)} />{" "}
+                    <span class={`swatch ${lookOf(at)}`} /> <Text value={title(one)} />
+                  </label>
+                ) : (
+                  <Text value={title(one)} />
+                )}
               </td>
               <td class="number">{shown(one.last)}</td>
               <td class="number">{shown(one.mean)}</td>

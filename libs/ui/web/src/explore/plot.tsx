@@ -1,10 +1,11 @@
-import { useEffect, useRef } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 import uPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
 import { time } from "../format";
-import { colourOf, type Pattern, patternOf } from "../looks";
+import { colourOf, lookOf, type Pattern, patternOf } from "../looks";
 import type { Exemplar } from "../metrics";
 import type { Range } from "../range";
+import { Text } from "../text";
 import { isDark } from "../theme";
 import { stacked, type Table } from "./table";
 
@@ -51,6 +52,7 @@ function fillOf(colour: string, pattern: Pattern): string | CanvasPattern {
 export function Plot({ table, range, kind, isStacked, hidden, format, zoom, open, ready }: Props) {
   const box = useRef<HTMLDivElement>(null);
   const dark = isDark();
+  const [pointed, setPointed] = useState<number | null>(null);
   const calls = useRef({ format, zoom, open, ready });
   calls.current = { format, zoom, open, ready };
   useEffect(() => {
@@ -87,6 +89,7 @@ export function Plot({ table, range, kind, isStacked, hidden, format, zoom, open
           {
             ...axis,
             space: 120,
+            size: 32,
             values: (_, splits) => splits.map((seconds) => time(seconds * 1_000).slice(0, -3)),
           },
           { ...axis, size: 72, values: (_, splits) => splits.map((value) => calls.current.format(value)) },
@@ -107,6 +110,7 @@ export function Plot({ table, range, kind, isStacked, hidden, format, zoom, open
           })),
         ],
         hooks: {
+          setCursor: [(plot) => setPointed(plot.cursor.idx ?? null)],
           draw: [(plot) => drawExemplars(plot, exemplars, dark)],
           setSelect: [
             (plot) => {
@@ -142,7 +146,48 @@ export function Plot({ table, range, kind, isStacked, hidden, format, zoom, open
     };
   }, [table, range, kind, isStacked, hidden, dark]);
   return (
-    <div ref={box} class="plot" role="img" aria-label="Series over time; the table below has their values" />
+    <>
+      <div
+        ref={box}
+        class="plot"
+        role="img"
+        aria-label="Series over time; the table below has their values"
+      />
+      <p class="readout muted" aria-hidden="true">
+        {pointed !== null && pointed < table.times.length && (
+          <Values table={table} at={pointed} hidden={hidden} format={format} />
+        )}
+      </p>
+    </>
+  );
+}
+
+/** So many values of a time are told. */
+const MOST_TOLD = 6;
+
+interface ValuesProps {
+  table: Table;
+  at: number;
+  hidden: ReadonlySet<number>;
+  format(value: number): string;
+}
+
+/** The highest values of a time; what is 0 is not told. */
+function Values({ table, at, hidden, format }: ValuesProps) {
+  const all = table.series
+    .map(({ name, values }, number) => ({ name, number, value: values[at] }))
+    .filter(({ number, value }) => !!value && !hidden.has(number))
+    .sort((a, b) => (b.value ?? 0) - (a.value ?? 0));
+  return (
+    <>
+      <span>{time(table.times[at] * 1_000)}</span>
+      {all.slice(0, MOST_TOLD).map(({ name, number, value }) => (
+        <span key={number}>
+          <span class={`swatch ${lookOf(number)}`} /> <Text value={name} /> {format(value ?? 0)}
+        </span>
+      ))}
+      {all.length > MOST_TOLD && <span>and {all.length - MOST_TOLD} more</span>}
+    </>
   );
 }
 

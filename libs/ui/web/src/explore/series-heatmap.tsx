@@ -1,4 +1,5 @@
 import { useMemo, useState } from "preact/hooks";
+import { time } from "../format";
 import { HeatCanvas } from "../heatmap/canvas";
 import { type Box, columnsOf, linesOf, rangeIn } from "../heatmap/grid";
 import type { Series } from "../metrics";
@@ -53,6 +54,9 @@ export function SeriesHeatmap({ series, range, step, format, zoom, ready }: Prop
           </div>
         }
         box={box}
+        tell={({ line, column }) =>
+          `${time((columns.from + column * step) * 1000)}, ${nameOf(lines[line].series.labels)}: ${format(lines[line].values[column])}`
+        }
         draw={setBox}
         drawn={(box) => {
           setBox(null);

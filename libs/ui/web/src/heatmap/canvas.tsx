@@ -15,6 +15,8 @@ interface Props {
   /** What stands beside the lines. */
   scale: ComponentChildren;
   box: Box | null;
+  /** What is told of the cell below the pointer. */
+  tell?(place: Place): string;
   /** Told of a box while it is drawn. */
   draw(box: Box | null): void;
   /** Told of a box that is drawn. */
@@ -32,11 +34,12 @@ const STEPS: Record<string, [number, number]> = {
 };
 
 /** Cells of one colour, the darker the more. Dragging draws a box. */
-export function HeatCanvas({ cells, lineHeight, label, range, scale, box, draw, drawn, ready }: Props) {
+export function HeatCanvas({ cells, lineHeight, label, range, scale, box, tell, draw, drawn, ready }: Props) {
   const canvas = useRef<HTMLCanvasElement>(null);
   const area = useRef<HTMLDivElement>(null);
   const [width, setWidth] = useState(0);
   const [isDrawing, setDrawing] = useState(false);
+  const [pointed, setPointed] = useState<Place | null>(null);
   const dark = isDark();
   const lines = cells.length;
   const columns = cells[0]?.length ?? 1;
@@ -115,7 +118,11 @@ export function HeatCanvas({ cells, lineHeight, label, range, scale, box, draw, 
             setDrawing(true);
             draw([place(event), place(event)]);
           }}
-          onPointerMove={(event) => isDrawing && box && draw([box[0], place(event)])}
+          onPointerMove={(event) => {
+            setPointed(place(event));
+            if (isDrawing && box) draw([box[0], place(event)]);
+          }}
+          onPointerLeave={() => setPointed(null)}
           onPointerUp={() => {
             setDrawing(false);
             if (box) drawn?.(box);
@@ -145,6 +152,9 @@ export function HeatCanvas({ cells, lineHeight, label, range, scale, box, draw, 
       </div>
       <div class="axis">
         <span>{time(range.from * 1000)}</span>
+        <span class="pointed" aria-hidden="true">
+          {pointed && pointed.line < lines && pointed.column < columns && tell?.(pointed)}
+        </span>
         <span>{time(range.to * 1000)}</span>
       </div>
     </>

@@ -76,6 +76,15 @@ export function boundOf({ perDoubling, first }: Grid, line: number): number {
   return 2 ** ((first + line) / perDoubling);
 }
 
+/** Sizes that stand beside a grid. */
+const MARKS = 5;
+
+/** Sizes at even distances, from the largest at the top of a grid to the smallest at its bottom. */
+export function scaleOf(grid: Grid): number[] {
+  const lines = grid.counts.length;
+  return Array.from({ length: MARKS }, (_, at) => boundOf(grid, lines - 1 - (at * lines) / (MARKS - 1)));
+}
+
 /** Series, the largest first, as lines of a grid: at most so many. */
 export function linesOf(
   all: Series[],

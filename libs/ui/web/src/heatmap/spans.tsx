@@ -4,7 +4,7 @@ import { integer, time } from "../format";
 import type { Series } from "../metrics";
 import type { Range } from "../range";
 import { HeatCanvas } from "./canvas";
-import { type Box, boundOf, countIn, gridOf, queryIn, rangeIn } from "./grid";
+import { type Box, boundOf, countIn, gridOf, queryIn, rangeIn, scaleOf } from "./grid";
 
 /** Pixels that all lines take, about. */
 const HEIGHT = 200;
@@ -104,11 +104,15 @@ export function SpanHeatmap(props: Props) {
         range={range}
         scale={
           <div class="scale" aria-hidden="true">
-            <span>{format(boundOf(grid, counts.length - 1))}</span>
-            <span>{format(boundOf(grid, -1))}</span>
+            {scaleOf(grid).map((size, at) => (
+              <span key={at}>{format(size)}</span>
+            ))}
           </div>
         }
         box={box}
+        tell={({ line, column }) =>
+          `${time((grid.from + column * step) * 1000)}, ${format(boundOf(grid, line - 1))} – ${format(boundOf(grid, line))}: ${integer(Math.round(counts[line][column]))}`
+        }
         draw={setBox}
         ready={ready}
       />

@@ -1,7 +1,8 @@
-import { useEffect, useMemo, useState } from "preact/hooks";
+import { useCallback, useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { config } from "../api";
 import { QueryField } from "../editor/field";
 import { duration, integer, time } from "../format";
+import { shortcuts } from "../keys";
 import { useLoaded } from "../loaded";
 import { values } from "../metrics";
 import { type Range, seconds, tooLong } from "../range";
@@ -80,7 +81,8 @@ export function MapPage() {
   const [text, setText] = useState(filter);
   const { range, again } = useRange();
   const { problem: wrongQuery } = useCheck(text, "search", range);
-  const wrong = tooLong(range, config.value?.limits.metricsSeconds ?? 0, "The map");
+  const limit = config.value?.limits.metricsSeconds ?? 0;
+  const wrong = tooLong(range, limit, "The map");
   const hops = HOPS.find((hops) => `${hops}` === params.value.get("hops")) ?? 1;
   const against = EARLIER.find(([name]) => name === params.value.get("against"))?.[0] ?? "";
   const length = range.to - range.from;
@@ -94,6 +96,11 @@ export function MapPage() {
   );
   useEffect(() => {
     document.title = "Map – Tactus";
+    return shortcuts({ "/": () => focusField.current() });
+  }, []);
+  const focusField = useRef<() => void>(() => {});
+  const takeFocus = useCallback((focus: () => void) => {
+    focusField.current = focus;
   }, []);
   useEffect(() => setText(filter), [filter]);
   const said = wrong ?? problem;
@@ -114,8 +121,9 @@ export function MapPage() {
           range={range}
           label="TraceQL filter of the calls"
           problem={wrongQuery}
+          focus={takeFocus}
         />
-        <RangeSelect />
+        <RangeSelect limit={limit} />
         <label class="hidden" for="against">
           Compare with
         </label>

@@ -74,16 +74,20 @@ export function Charts({ q, range, waits, zoom }: Shown) {
     <div class="charts" aria-busy={!data.value?.done}>
       <Chart
         title="spans a second"
+        names={["all", "with an error"]}
         range={range}
+        step={step}
         zoom={zoom}
         bars={[all, errors]}
         format={(value) => `${Math.round(value * 100) / 100}/s`}
         summary={`${total(all, step)} spans, ${total(errors, step)} with an error`}
       />
       <Chart
-        title="duration, p50 and p95"
+        title="duration"
+        names={["p95", "p50"]}
         kind="latency"
         range={range}
+        step={step}
         zoom={zoom}
         bars={[p95, p50]}
         format={(value) => duration(value * 1e9)}
@@ -99,17 +103,22 @@ function total(values: number[], step: number): number {
 
 interface ChartProps {
   title: string;
+  /** Of the bars. */
+  names: [string, string];
   kind?: string;
   summary: string;
   range: Range;
+  /** Seconds of a bar. */
+  step: number;
   /** The second over the first. */
   bars: [number[], number[]];
   format(value: number): string;
   zoom(range: Range): void;
 }
 
-function Chart({ title, kind, summary, range, bars, format, zoom }: ChartProps) {
+function Chart({ title, names, kind, summary, range, step, bars, format, zoom }: ChartProps) {
   const [drag, setDrag] = useState<[number, number] | null>(null);
+  const [pointed, setPointed] = useState<number | null>(null);
   const plot = useRef<SVGSVGElement>(null);
   const highest = Math.max(...bars[0], ...bars[1]);
   const width = WIDTH / bars[0].length;
@@ -139,7 +148,15 @@ function Chart({ title, kind, summary, range, bars, format, zoom }: ChartProps) 
   return (
     <figure class={kind}>
       <figcaption>
-        {title} <span class="muted">up to {format(highest)}</span>
+        {title} {highest > 0 && <span class="muted">up to {format(highest)}</span>}
+        <span class="legend muted">
+          {(["first", "second"] as const).map((which, at) => (
+            <span key={which}>
+              <span class={`mark ${which}`} />
+              {names[at]}
+            </span>
+          ))}
+        </span>
       </figcaption>
       <svg
         ref={plot}
@@ -151,11 +168,15 @@ function Chart({ title, kind, summary, range, bars, format, zoom }: ChartProps) 
           plot.current?.setPointerCapture(event.pointerId);
           setDrag([place(event), place(event)]);
         }}
-        onPointerMove={(event) => drag && setDrag([drag[0], place(event)])}
+        onPointerMove={(event) => {
+          const share = place(event);
+          setPointed(Math.min(bars[0].length - 1, Math.floor(share * bars[0].length)));
+          if (drag) setDrag([drag[0], share]);
+        }}
+        onPointerLeave={() => setPointed(null)}
         onPointerUp={finish}
         onPointerCancel={() => setDrag(null)}
       >
-        <title>{summary}</title>
         <path class="first" d={path(bars[0])} />
         <path class="second" d={path(bars[1])} />
         {drag && (
@@ -170,6 +191,14 @@ function Chart({ title, kind, summary, range, bars, format, zoom }: ChartProps) 
       </svg>
       <div class="axis">
         <span>{time(range.from * 1000)}</span>
+        <span class="pointed" aria-hidden="true">
+          {pointed !== null && pointed < bars[0].length && (
+            <>
+              {time((range.from + pointed * step) * 1000)}: {names[0]} {format(bars[0][pointed])} · {names[1]}{" "}
+              {format(bars[1][pointed])}
+            </>
+          )}
+        </span>
         <span>{time(range.to * 1000)}</span>
       </div>
     </figure>

@@ -88,15 +88,14 @@ export function QueryForm({ query, range, write }: Props) {
 
 function Duration({ label, value, set }: { label: string; value: string; set(value: string): void }) {
   const [text, setText] = useState(value);
-  useEffect(() => {
-    if (isDuration(value)) setText(value);
-  }, [value]);
-  const isWrong = text !== "" && !isDuration(text);
+  // What is no duration yet stays as it is written; what the query says otherwise takes its place.
+  const shown = value === (isDuration(text) ? text : "") ? text : value;
+  const isWrong = shown !== "" && !isDuration(shown);
   return (
     <label>
       {label}
       <input
-        value={text}
+        value={shown}
         placeholder="250ms"
         aria-invalid={isWrong ? "true" : undefined}
         onInput={(event) => {

@@ -20,8 +20,11 @@ export function isDuration(text: string): boolean {
 }
 
 export function quote(text: string): string {
-  return `"${text.replace(/[\\"]/g, "\\$&").replaceAll("\n", "\\n")}"`;
+  return `"${text.replace(/[\\"]/g, "\\$&").replace(/[\n\r\t]/g, (char) => ESCAPES[char])}"`;
 }
+
+const ESCAPES: Record<string, string> = { "\n": "\\n", "\r": "\\r", "\t": "\\t" };
+const ESCAPED: Record<string, string> = { n: "\n", r: "\r", t: "\t", "\\": "\\", '"': '"' };
 
 /** An attribute as TraceQL names it; `key` may begin with its scope. */
 export function attribute(key: string): string {
@@ -46,8 +49,14 @@ export function toQuery(form: Form): string {
 
 const TEXT = /^"((?:[^"\\]|\\.)*)"/;
 
-function unquote(text: string): string {
-  return text.replace(/\\(.)/g, (_, char) => (char === "n" ? "\n" : char));
+/** What stands between quotes; null where it has an escape that a form does not write. */
+function unquote(text: string): string | null {
+  let isKnown = true;
+  const plain = text.replace(/\\(.)/gs, (_, char) => {
+    isKnown &&= char in ESCAPED;
+    return ESCAPED[char];
+  });
+  return isKnown ? plain : null;
 }
 
 /** The form that stands for a query; null if no form can say that. */
@@ -60,7 +69,9 @@ export function fromQuery(query: string): Form | null {
   while (rest !== "") {
     const match = /^([A-Za-z.][A-Za-z0-9_./:-]*)(?:"((?:[^"\\]|\\.)*)")?\s*(=|>=|<=|>|<)\s*/.exec(rest);
     if (!match) return null;
-    const key = match[2] === undefined ? match[1] : match[1] + unquote(match[2]);
+    const quoted = match[2] === undefined ? "" : unquote(match[2]);
+    if (quoted === null) return null;
+    const key = match[1] + quoted;
     const operator = match[3];
     rest = rest.slice(match[0].length);
     const text = TEXT.exec(rest);
@@ -76,6 +87,7 @@ export function fromQuery(query: string): Form | null {
     if (seen.has(id)) return null;
     seen.add(id);
     const plain = text ? unquote(text[1]) : null;
+    if (text && plain === null) return null;
     if (key === "duration" && plain === null && isDuration(value)) {
       if (operator === ">=") form.minimum = value;
       else if (operator === "<=") form.maximum = value;

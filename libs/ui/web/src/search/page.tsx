@@ -5,8 +5,9 @@ import { QueryField } from "../editor/field";
 import { bytes, integer } from "../format";
 import { shortcuts } from "../keys";
 import { type Range, rangeOf, tooLong } from "../range";
-import { fixed, RangeSelect } from "../range-select";
+import { fixed, RangeSelect, rangeParams } from "../range-select";
 import { address, navigate, params, setParams } from "../router";
+import { Text } from "../text";
 import { baselineOf } from "./baseline";
 import { Charts } from "./charts";
 import { useCheck } from "./check";
@@ -17,7 +18,6 @@ import { QueryForm } from "./form-view";
 import { Plan } from "./plan";
 import { Problem } from "./problem";
 import { type Found, search, traceId } from "./query";
-
 import { Results } from "./results";
 
 const RECENT = "tactus.recent";
@@ -34,7 +34,11 @@ function recent(): string[] {
 
 function remember(query: string) {
   const all = [query, ...recent().filter((known) => known !== query)].slice(0, MOST_RECENT);
-  localStorage.setItem(RECENT, JSON.stringify(all));
+  try {
+    localStorage.setItem(RECENT, JSON.stringify(all));
+  } catch {
+    // The browser keeps nothing, or is full: the search itself went well.
+  }
 }
 
 /** A query that was run: with a range that does not move while it is looked at. */
@@ -90,8 +94,11 @@ export function SearchPage() {
     }
   };
   // The address is what is run: forwards, backwards and links all end here.
+  const before = useRef<string | null>(null);
   useLayoutEffect(() => {
-    text.value = q;
+    // What is being written stays there while only the range or the columns change.
+    if (before.current !== q) text.value = q;
+    before.current = q;
     columnsText.value = params.value.get("columns") ?? "";
     start(q === "" ? null : { q, range: rangeOf(params.value), limit, columns, at: Date.now() });
   }, [address_]);
@@ -106,7 +113,7 @@ export function SearchPage() {
   const submit = (event?: Event) => {
     event?.preventDefault();
     const id = traceId(text.value);
-    if (id) return navigate(address(`trace/${id}`));
+    if (id) return navigate(address(`trace/${id.trace}`, { span: id.span }));
     const query = text.value.trim() || "{ }";
     if (query === q) start({ q, range: rangeOf(params.value), limit, columns, at: Date.now() });
     else setParams({ q: query }, false);
@@ -114,6 +121,8 @@ export function SearchPage() {
 
   const queries = useMemo(recent, [current]);
   const baseline = baselineOf(current?.q ?? "");
+  // The field says it already, and where.
+  const isToldAbove = problem !== null && error.value !== null && typed.trim() === current?.q;
   return (
     <main>
       <h1 class="hidden">Search for traces</h1>
@@ -128,7 +137,7 @@ export function SearchPage() {
           recent={queries}
           focus={takeFocus}
         />
-        <RangeSelect />
+        <RangeSelect limit={config.value?.limits.searchSeconds ?? 0} />
         <label class="hidden" for="limit">
           Traces at most
         </label>
@@ -175,11 +184,11 @@ export function SearchPage() {
           zoom={(range) => setParams(fixed(range), false)}
         />
       )}
-      {current && <Status found={found.value} error={error.value} limit={current.limit} />}
+      {current && !isToldAbove && <Status found={found.value} error={error.value} limit={current.limit} />}
       {current && error.value === null && (
         <Plan q={withColumns(current.q, current.columns)} range={current.range} limit={current.limit} />
       )}
-      {current && found.value?.done && (
+      {current && found.value?.done && found.value.traces.length > 0 && (
         <p>
           <button
             type="button"
@@ -190,7 +199,7 @@ export function SearchPage() {
           </button>
         </p>
       )}
-      {current && differs && found.value?.done && (
+      {current && differs && found.value?.done && found.value.traces.length > 0 && (
         <Differences
           all={baseline}
           selection={current.q}
@@ -199,14 +208,55 @@ export function SearchPage() {
         />
       )}
       {found.value && <Results found={found.value} columns={current?.columns ?? []} />}
-      {!current && (
-        <p class="hint">
-          Write a TraceQL query, fill in the form, or paste a trace id. <kbd>{"{ }"}</kbd> finds every trace,{" "}
-          <kbd>{"{ status = error }"}</kbd> those with an error. Or{" "}
-          <a href={address("file")}>open a file with traces</a>.
-        </p>
-      )}
+      {!current && <Start recent={queries} />}
     </main>
+  );
+}
+
+/** What to begin with, and what each finds. */
+const EXAMPLES = [
+  ["{ }", "every trace"],
+  ["{ status = error }", "traces with a span that failed"],
+  ["{ duration > 1s }", "traces with a span that lasted longer than a second"],
+  ["{ kind = server } >> { status = error }", "failures below a span of a server"],
+] as const;
+const RECENT_SHOWN = 5;
+
+/** The page before any query. */
+function Start({ recent }: { recent: string[] }) {
+  const range = rangeParams();
+  const lead = (q: string) => (
+    <a class="mono" href={address("search", { q, ...range })}>
+      <Text value={q} />
+    </a>
+  );
+  return (
+    <div class="start">
+      <p>
+        Write a TraceQL query, fill in the form, or paste a trace id. Or{" "}
+        <a href={address("file")}>open a file with traces</a>.
+      </p>
+      {recent.length > 0 && (
+        <section aria-labelledby="recent">
+          <h2 id="recent">Recent queries</h2>
+          <ul>
+            {recent.slice(0, RECENT_SHOWN).map((q) => (
+              <li key={q}>{lead(q)}</li>
+            ))}
+          </ul>
+        </section>
+      )}
+      <section aria-labelledby="examples">
+        <h2 id="examples">Examples</h2>
+        <ul>
+          {EXAMPLES.map(([q, finds]) => (
+            <li key={q}>
+              {lead(q)} <span class="muted">{finds}</span>
+            </li>
+          ))}
+        </ul>
+      </section>
+    </div>
   );
 }
 

@@ -34,10 +34,24 @@ export interface Found {
   done: boolean;
 }
 
-/** A text that is nothing but a trace id. */
-export function traceId(text: string): string | null {
-  const id = text.trim().replaceAll("-", "");
-  return /^([0-9a-fA-F]{16}|[0-9a-fA-F]{32})$/.test(id) ? id.toLowerCase() : null;
+/** What a text names that is nothing but a trace id; `span` where it is the header `traceparent` of a request. */
+export interface Named {
+  trace: string;
+  span: string | null;
+}
+
+const TRACEPARENT = /^[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}$/;
+
+/** A text that is nothing but a trace id, as tools write it: with `0x` or hyphens, in capitals, without its leading zeros. */
+export function traceId(text: string): Named | null {
+  const written = text.trim().toLowerCase();
+  const parent = TRACEPARENT.exec(written);
+  if (parent) return { trace: parent[1], span: parent[2] };
+  const hasMark = written.startsWith("0x");
+  const id = (hasMark ? written.slice(2) : written).replaceAll("-", "");
+  // A short text of letters alone is a word: "cafe".
+  const isWord = !hasMark && id.length < 16 && !/\d/.test(id);
+  return /^[0-9a-f]{1,32}$/.test(id) && !isWord ? { trace: id.padStart(32, "0"), span: null } : null;
 }
 
 /** Newest first. */

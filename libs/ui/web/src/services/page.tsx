@@ -5,7 +5,7 @@ import { SpanHeatmap } from "../heatmap/spans";
 import { reading, useStreamed } from "../loaded";
 import { type Series, series, stepFor } from "../metrics";
 import { type Range, tooLong } from "../range";
-import { fixed, RangeSelect, useRange } from "../range-select";
+import { fixed, RangeSelect, rangeParams, useRange } from "../range-select";
 import { address, params, setParams } from "../router";
 import { Scroll } from "../scroll";
 import { Differences } from "../search/differences";
@@ -21,7 +21,8 @@ type Column = "name" | "rate" | "errors" | "p50" | "p95" | "p99" | "total";
 export function ServicesPage() {
   const service = params.value.get("service") ?? "";
   const { range, again } = useRange();
-  const wrong = tooLong(range, config.value?.limits.metricsSeconds ?? 0, "Services");
+  const limit = config.value?.limits.metricsSeconds ?? 0;
+  const wrong = tooLong(range, limit, "Services");
   const by = service === "" ? "resource.service.name" : "name";
   const condition = requestsTo(service);
   const key = wrong ? null : `${range.from} ${range.to} ${condition}`;
@@ -35,23 +36,22 @@ export function ServicesPage() {
     <main>
       <div class="tools">
         <h1>{service === "" ? "Services" : <Text value={service} />}</h1>
-        {service !== "" && <a href={address("services", range_())}>all services</a>}
+        {service !== "" && <a href={address("services", rangeParams())}>all services</a>}
         <span class="space" />
-        <RangeSelect />
+        <RangeSelect limit={limit} />
         <button type="button" onClick={again}>
           Load again
         </button>
       </div>
       <p class="muted">
         Requests: spans of kind server or consumer, and spans without a parent. Quantiles are estimates, less
-        than a fifth off.
+        than a fifth off. <span role="status">{said === null && reading(streamed)}</span>
       </p>
       {said !== null && (
         <p class="error" role="alert">
           ✕ {said}
         </p>
       )}
-      {said === null && !done && <p role="status">{reading(streamed)}</p>}
       {done && value?.length === 0 && <p class="hint">No request was stored in this range.</p>}
       {value !== null && value.length > 0 && (
         <>
@@ -61,12 +61,6 @@ export function ServicesPage() {
       )}
     </main>
   );
-}
-
-/** The range of the address, for the address of another page. */
-function range_(): Record<string, string | null> {
-  const { value } = params;
-  return { range: value.get("range"), from: value.get("from"), to: value.get("to") };
 }
 
 const COLUMNS = 90;
@@ -105,7 +99,7 @@ function Table({ rows, service }: { rows: Row[]; service: string }) {
   const traces = (row: Row, condition: string) => {
     const all = requestsTo(service === "" ? row.name : service);
     const name = service === "" ? "" : ` && name = ${quote(row.name)}`;
-    return address("search", { q: `{ ${all}${name}${condition} }`, ...range_() });
+    return address("search", { q: `{ ${all}${name}${condition} }`, ...rangeParams() });
   };
   return (
     <Scroll>

@@ -144,7 +144,7 @@ function Row({ query, stop }: { query: Query; stop?: () => void }) {
       </td>
       <td class="number nowrap">{duration(query.tookMs * 1e6)}</td>
       <td class="number nowrap">
-        {integer(query.doneJobs)} of {integer(query.jobs)}
+        {query.jobs > 0 ? `${integer(query.doneJobs)} of ${integer(query.jobs)}` : "–"}
       </td>
       <td class="number">{integer(query.blocks)}</td>
       <td class="number nowrap">{bytes(query.inspectedBytes)}</td>

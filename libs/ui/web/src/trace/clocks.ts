@@ -1,6 +1,9 @@
 import { serviceOf } from "./model";
 import type { Skeleton } from "./skeleton";
 
+/** What the address says of times that are not as they were sent. */
+export const CORRECTED = "corrected";
+
 /** What was done to the times of a trace. */
 export interface Moved {
   spans: number;

@@ -11,6 +11,8 @@ const HEIGHT = 22;
 /** Boxes narrower than this share of the width are not drawn; what they take is told. */
 const NARROWEST = 0.001;
 const DEEPEST = 200;
+/** Boxes narrower than this share have no room for more than their colour. */
+const WITH_SWATCH = 0.02;
 
 interface Box {
   path: Path;
@@ -66,7 +68,7 @@ export function Flame({ model, times, state }: { model: Model; times: Times; sta
             <button
               key={`${depth} ${left} ${label}`}
               type="button"
-              class="box"
+              class={isRoot ? "box" : `box ${look(path.service).split(" ")[0]}`}
               title={`${visible(label)}${times}: ${duration(path.weight)}, ${duration(path.self)} self time`}
               style={{ top: `${depth * HEIGHT}px`, left: `${left * 100}%`, width: `${width * 100}%` }}
               onClick={() => {
@@ -74,7 +76,7 @@ export function Flame({ model, times, state }: { model: Model; times: Times; sta
                 if (path.longest >= 0) state.select(path.longest);
               }}
             >
-              {!isRoot && <span class={`swatch ${look(path.service)}`} />}
+              {!isRoot && width > WITH_SWATCH && <span class={`swatch ${look(path.service)}`} />}
               {!isRoot && <span class="mono">{monogram(path.service)}</span>}{" "}
               <bdi>{visible((isRoot ? label : path.name).slice(0, 100))}</bdi>
               {times} · {duration(path.weight)}

@@ -3,15 +3,16 @@ import type { ComponentChildren } from "preact";
 import { useCallback, useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import { ApiError, reason } from "../api";
 import { QueryField } from "../editor/field";
-import { duration, integer, time } from "../format";
+import { counted, duration, integer, time } from "../format";
 import { shortcuts } from "../keys";
 import { type Loaded, useLoaded } from "../loaded";
 import type { Range } from "../range";
-import { address, navigate, params, setParams } from "../router";
+import { address, params } from "../router";
 import { Text } from "../text";
-import { copy, save } from "./actions";
+import { copy } from "./actions";
 import type { Typical } from "./against";
-import { canCorrect, corrected, type Moved } from "./clocks";
+import { Actions } from "./buttons";
+import { CORRECTED, corrected, type Moved } from "./clocks";
 import { Computation } from "./compute";
 import { Details } from "./details";
 import { DetailsView } from "./details-view";
@@ -19,16 +20,17 @@ import { findSpans, isQuery } from "./find";
 import type { Finding } from "./finding";
 import { FindingLine } from "./finding-line";
 import { Flame } from "./flame";
+import { Honesty } from "./honesty";
 import { TraceMap } from "./map";
 import { Minimap } from "./minimap";
 import { type Found, type Model, modelOf, nameOf, serviceOf } from "./model";
 import { spansOf } from "./opening";
 import { find as findText, NO_ROWS, step } from "./rows";
 import { decode, type Skeleton } from "./skeleton";
-import { type Form, type Source, StoredTrace } from "./source";
+import { type Source, StoredTrace } from "./source";
 import { TraceState, VIEWS, type View } from "./state";
 import { OperationTable } from "./table";
-import { median, typical } from "./typical";
+import { typical } from "./typical";
 import { AgainstTypical } from "./typical-view";
 import { Waterfall } from "./waterfall";
 
@@ -36,27 +38,44 @@ export function TracePage({ id }: { id: string }) {
   const source = useMemo(() => new StoredTrace(id), [id]);
   const state = useSignal<TraceState | null>(null);
   const problem = useSignal<string | null>(null);
+  const isUnknown = useSignal(false);
+  const [tries, setTries] = useState(0);
   useEffect(() => {
+    problem.value = null;
     document.title = `Trace ${id} – Tactus`;
     const stop = new AbortController();
     (async () => {
       try {
         const columns = await spansOf(id, stop.signal);
-        if (!stop.signal.aborted) state.value = new TraceState(modelOf(decode(columns)));
+        if (stop.signal.aborted) return;
+        state.value = new TraceState(modelOf(decode(columns)));
+        document.title = `${titleOf(state.value.model.trace, id)} – Tactus`;
       } catch (error) {
         if (stop.signal.aborted) return;
-        const isUnknown = error instanceof ApiError && error.status === 404;
-        problem.value = isUnknown ? "No trace with this id is stored." : reason(error);
+        isUnknown.value = error instanceof ApiError && error.status === 404;
+        problem.value = isUnknown.value ? "No trace with this id is stored." : reason(error);
       }
     })();
     return () => stop.abort();
-  }, [id, state, problem]);
+  }, [id, tries, state, problem, isUnknown]);
   if (problem.value !== null) {
     return (
       <main>
         <h1>Trace {id}</h1>
         <p class="error" role="alert">
           ✕ {problem.value}
+        </p>
+        {isUnknown.value && (
+          <p>
+            It may not have arrived yet, have been left out by sampling, or be older than what is kept.
+            Another tenant may have it.
+          </p>
+        )}
+        <p class="links">
+          <button type="button" onClick={() => setTries(tries + 1)}>
+            Try again
+          </button>
+          <a href={address("search")}>Search for traces</a>
         </p>
       </main>
     );
@@ -92,9 +111,6 @@ export function Opened(props: OpenedProps) {
   const clocks = right?.moved ?? null;
   return <Shown key={String(state === props.state)} {...props} state={state} clocks={clocks} />;
 }
-
-/** What the address says of times that are not as they were sent. */
-const CORRECTED = "corrected";
 
 /** Of traces with more spans only the view itself asks what is typical: those alike are as large. */
 const LARGE = 20_000;
@@ -186,7 +202,7 @@ function Shown({ id, state, source, actions, clocks }: OpenedProps & { clocks: M
   return (
     <main class="trace">
       <Head id={id} model={model} />
-      {findings.length > 0 && (
+      {(findings.length > 0 || times === null) && (
         <ul class="findings" aria-label="Why it took so long">
           {findings.map((finding) => (
             <FindingLine key={finding.text} finding={finding} trace={trace} details={details} state={state} />
@@ -343,71 +359,21 @@ function useMatches(
   return ofText ? { matches: ofText, problem: null } : { matches: found.rows, problem: found.problem };
 }
 
-function Actions({ id, trace, source }: { id: string; trace: Skeleton; source: Source }) {
-  const [said, setSaid] = useState("");
-  const keep = (form: Form, name: string) => {
-    setSaid("reading…");
-    source.whole(form).then(
-      (whole) => {
-        save(whole, name);
-        setSaid("");
-      },
-      (error) => setSaid(reason(error) ?? ""),
-    );
-  };
-  const compare = () => {
-    setSaid("searching…");
-    median(trace).then(
-      (other) => {
-        if (other) navigate(address(`compare/${other}...${id}`));
-        else setSaid("no other trace of this operation within an hour");
-      },
-      (error) => setSaid(reason(error) ?? ""),
-    );
-  };
-  return (
-    <>
-      {source.isStored && (
-        <button type="button" onClick={compare} title="Among the last 50 of this operation within an hour">
-          Compare with the median
-        </button>
-      )}
-      <button type="button" onClick={() => keep("spans", `trace-${id}.json`)}>
-        Download OTLP
-      </button>
-      <button type="button" onClick={() => keep("jaeger", `trace-${id}.jaeger.json`)}>
-        Jaeger JSON
-      </button>
-      {source.isStored && (
-        <button
-          type="button"
-          onClick={async () =>
-            setSaid((await copy(location.href)) ? "copied" : "the browser refuses to copy")
-          }
-        >
-          Copy link
-        </button>
-      )}
-      <span role="status">{said}</span>
-    </>
-  );
-}
-
-function spans(count: number): string {
-  return count === 1 ? "1 span" : `${integer(count)} spans`;
+/** What a trace is called: its first span, else its id. */
+function titleOf(trace: Skeleton, id: string): string {
+  return (trace.count > 0 && `${serviceOf(trace, 0)} ${nameOf(trace, 0)}`.trim()) || id;
 }
 
 function Head({ id, model }: { id: string; model: Model }) {
   const { trace, errors } = model;
-  const root = trace.count > 0 ? `${serviceOf(trace, 0)} ${nameOf(trace, 0)}`.trim() : id;
   return (
     <div class="trace-head">
       <h1>
-        <Text value={root || id} />
+        <Text value={titleOf(trace, id)} />
       </h1>
       <span>
-        {duration(model.extent)} · {spans(trace.count)} · {integer(trace.services.length)}{" "}
-        {trace.services.length === 1 ? "service" : "services"}
+        {duration(model.extent)} · {counted(trace.count, "span")} ·{" "}
+        {counted(trace.services.length, "service")}
         {errors > 0 && (
           <span class="error">
             {" "}
@@ -419,58 +385,4 @@ function Head({ id, model }: { id: string; model: Model }) {
       <span class="mono muted">{id}</span>
     </div>
   );
-}
-
-/** Services whose clocks are said to differ. */
-const NAMED = 3;
-
-/** What is not as it should be: said before anybody draws conclusions. */
-function Honesty({ model: { trace, early }, notes, clocks }: HonestyProps) {
-  const all = [...notes];
-  const isMoved = clocks !== null && clocks.spans > 0;
-  const canMove = useMemo(() => !isMoved && early.spans > 0 && canCorrect(trace), [isMoved, early, trace]);
-  if (trace.partial) all.push(trace.message || "This trace is incomplete.");
-  if (trace.missingParents > 0) {
-    all.push(`${spans(trace.missingParents)} without their parent, shown as roots.`);
-  }
-  if (isMoved) {
-    all.push(
-      `Clocks differ: ${spans(clocks.spans)} moved to after the start of their parents (${whose(clocks.services)}).`,
-    );
-  }
-  if (early.spans > 0) {
-    all.push(
-      `${spans(early.spans)} before the start of their parents: clocks differ (${whose(early.services)}), times are shown as sent.`,
-    );
-  }
-  if (all.length === 0) return null;
-  return (
-    <p class="strip">
-      ! {all.join(" ")}
-      {(canMove || isMoved) && (
-        <>
-          {" "}
-          <button
-            type="button"
-            class="link"
-            onClick={() => setParams({ clocks: isMoved ? null : CORRECTED, from: null, to: null })}
-          >
-            {isMoved ? "Show times as sent" : "Correct the clocks"}
-          </button>
-        </>
-      )}
-    </p>
-  );
-}
-
-interface HonestyProps {
-  model: Model;
-  notes: string[];
-  clocks: Moved | null;
-}
-
-/** Services with the most that their times are wrong by. */
-function whose(services: Map<string, number>): string {
-  const most = [...services].sort(([, one], [, other]) => other - one).slice(0, NAMED);
-  return most.map(([service, by]) => `${service || "unknown"} by ${duration(by)}`).join(", ");
 }

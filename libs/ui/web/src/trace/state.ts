@@ -41,7 +41,8 @@ export class TraceState {
       const values = this.values();
       clearTimeout(timer);
       timer = setTimeout(() => {
-        setParams(values);
+        // Another view is a step that the browser goes back from.
+        setParams(values, values.view === params.peek().get("view"));
         this.written = params.peek().toString();
       }, WRITE_AFTER);
     });

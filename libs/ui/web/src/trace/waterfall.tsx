@@ -62,8 +62,13 @@ export function Waterfall({ model, found, state, matches }: Props) {
     if (!element || selected < 0) return;
     const at = indexOf(shown, selected) * lineHeight;
     const from = element.scrollTop * scale;
-    if (at >= from && at + lineHeight <= from + element.clientHeight) return;
-    element.scrollTop = (at - element.clientHeight / 3) / scale;
+    if (at < from || at + lineHeight > from + element.clientHeight)
+      element.scrollTop = (at - element.clientHeight / 3) / scale;
+    // In a narrow window the page scrolls as well.
+    const drawn = requestAnimationFrame(() =>
+      body.current?.querySelector(".selected")?.scrollIntoView({ block: "nearest" }),
+    );
+    return () => cancelAnimationFrame(drawn);
   }, [selected, shown, scale, lineHeight]);
 
   // Where a pixel of the bar is many rows, the wheel goes on row by row.

@@ -8,7 +8,7 @@ use tactus_storage::bloom::{BloomShard, shard_of};
 use tactus_storage::index::RowGroupIndex;
 use tactus_telemetry::error_text;
 
-use super::data::is_transient;
+use super::block::is_transient;
 use super::finding::{Finding, Problem};
 use super::tree::TreeCheck;
 use crate::output::format;

@@ -10,7 +10,7 @@ use tactus_storage::index::RowGroupIndex;
 use tactus_storage::layout::{DATA, INDEX, META, block_key, bloom_key};
 use tactus_storage::{BlockMeta, Bucket};
 
-use super::data::{SET_ASIDE, is_transient, open, set_aside};
+use super::block::{SET_ASIDE, is_transient, open, set_aside};
 use super::finding::{Check, Finding, Problem, Severity};
 use super::salvage;
 use super::tenant::ListedTenant;

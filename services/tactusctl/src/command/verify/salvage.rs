@@ -13,7 +13,7 @@ use tactus_storage::meta::Extension;
 use tactus_storage::{BlockMeta, Bucket, Uuid};
 use tempfile::NamedTempFile;
 
-use super::data::{is_transient, open, set_aside};
+use super::block::{is_transient, open, set_aside};
 use crate::building;
 use crate::error::{Error, Result};
 

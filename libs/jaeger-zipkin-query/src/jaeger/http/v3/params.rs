@@ -5,7 +5,7 @@ use std::time::Duration;
 use tactus_api::QueryParams;
 
 use super::super::params::{boolean, duration, integer, invalid, json_tags, rfc3339};
-use crate::jaeger::error::Result;
+use crate::jaeger::types::Result;
 use crate::jaeger::{JaegerError, TimeRange, TraceFilter};
 
 const DEFAULT_LIMIT: u32 = 100;

@@ -1,0 +1,305 @@
+//! Jobs that take data out of a tenant's blocks: deletion of traces, redaction of attributes.
+//!
+//! A job is an object of its own in the bucket. It is the work list of the compactors and, when it is done, the record
+//! of who asked for what and which blocks were written again for it.
+
+mod apply;
+mod record;
+
+use std::collections::{HashMap, HashSet};
+
+use tactus_storage::{Bucket, Timestamp, Uuid};
+use tactus_telemetry::error_text;
+use tokio_util::sync::CancellationToken;
+
+use crate::compactor::Compactor;
+use crate::error::{Error, Result};
+
+pub(crate) use record::JobState;
+pub use record::{
+    BlockChange, JobRecord, JobRequest, JobStatus, MAX_TRACES, RedactionKind, RedactionRequest,
+};
+
+impl Compactor {
+    /// Makes a job. Errors: `Error::BadJob` naming the field, those of the bucket.
+    pub async fn create_job(&self, tenant: &str, request: JobRequest) -> Result<JobRecord> {
+        request.check()?;
+        let record = JobRecord::new(tenant, request, Timestamp::now());
+        save(&self.bucket, &record).await?;
+        tracing::info!(tenant, job = %record.id, "job is accepted");
+        Ok(record)
+    }
+
+    /// The jobs of a tenant, newest first.
+    pub async fn list_jobs(&self, tenant: &str) -> Result<Vec<JobRecord>> {
+        let mut records = Vec::new();
+        for (owner, id) in list(&self.bucket).await? {
+            if owner != tenant {
+                continue;
+            }
+            match load(&self.bucket, tenant, id).await {
+                Ok(record) => records.extend(record),
+                // The others are of use without it.
+                Err(error @ Error::BadRecord { .. }) => {
+                    tracing::error!(tenant, error = error_text(&error), "a job is left out");
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        records.sort_by_key(|record| (std::cmp::Reverse(record.created_at), record.id));
+        Ok(records)
+    }
+
+    /// One job. Errors: `Error::NoSuchJob`.
+    pub async fn job(&self, tenant: &str, id: Uuid) -> Result<JobRecord> {
+        load(&self.bucket, tenant, id).await?.ok_or(Error::NoSuchJob(id))
+    }
+
+    /// Ends a job that is not done; what it did stays done.
+    pub async fn cancel_job(&self, tenant: &str, id: Uuid) -> Result<JobRecord> {
+        let _records = self.records.lock().await;
+        let mut record = self.job(tenant, id).await?;
+        if !record.status.is_final() {
+            record.status = JobStatus::Cancelled;
+            record.updated_at = Timestamp::now();
+            save(&self.bucket, &record).await?;
+        }
+        Ok(record)
+    }
+
+    /// One pass over all jobs that are not done and belong to this process.
+    pub async fn run_jobs(&self, stop: &CancellationToken) {
+        let listed = match list(&self.bucket).await {
+            Ok(listed) => listed,
+            Err(error) => {
+                tracing::warn!(error = error_text(&error), "cannot list jobs");
+                return;
+            }
+        };
+        let mut open: HashMap<(String, &str), u64> = HashMap::new();
+        for (tenant, id) in listed {
+            let finished = self.jobs.lock().get(&id).is_some_and(|state| state.finished);
+            if finished || !(self.owns)(&job_owner(id)) {
+                continue;
+            }
+            match self.run_job(&tenant, id, stop).await {
+                Ok(status) => *open.entry((tenant, status)).or_default() += 1,
+                Err(error) => {
+                    let error = error_text(&error);
+                    tracing::error!(tenant, job = %id, error, "the job goes on in the next round");
+                }
+            }
+            if stop.is_cancelled() {
+                return;
+            }
+        }
+        self.metrics
+            .jobs
+            .retain(|[tenant, status]| open.contains_key(&(tenant.to_owned(), status)));
+        for ((tenant, status), count) in open {
+            self.metrics.jobs.with([&tenant, status]).set(count as f64);
+        }
+    }
+
+    /// One pass of a job; how far it is then.
+    async fn run_job(
+        &self,
+        tenant: &str,
+        id: Uuid,
+        stop: &CancellationToken,
+    ) -> Result<&'static str> {
+        let loaded = load(&self.bucket, tenant, id).await?;
+        let mut record = loaded.ok_or(Error::NoSuchJob(id))?;
+        if record.status.is_final() {
+            let state = JobState { finished: true, ..JobState::default() };
+            self.jobs.lock().insert(id, state);
+            return Ok(record.status.name());
+        }
+        let before = (record.status, record.error.clone());
+        record.error.clear();
+        let is_through = self.jobs.lock().get(&id).is_some_and(|state| state.is_through);
+        let is_watched = self.is_watched(&record);
+        let complete = is_through || self.run_pass(&mut record, stop).await?;
+        if record.status.is_final() {
+            return Ok(record.status.name());
+        }
+        if complete && is_watched {
+            self.jobs.lock().entry(id).or_default().is_through = true;
+        }
+        record.status = self.status_after(&record, complete, is_watched);
+        if (record.status, &record.error) != (before.0, &before.1) {
+            self.save_job(&mut record).await?;
+        }
+        Ok(record.status.name())
+    }
+
+    /// Looks at the blocks that this job has not seen. True if all of them are free of what it takes out; ends early if
+    /// somebody cancels the job.
+    async fn run_pass(&self, record: &mut JobRecord, stop: &CancellationToken) -> Result<bool> {
+        let tenant = record.tenant.clone();
+        let known = self.blocklist.tenant(&tenant);
+        let replaced: HashSet<Uuid> = record.blocks.iter().map(|change| change.block).collect();
+        let written: HashSet<Uuid> =
+            record.blocks.iter().filter_map(|change| change.replaced_by).collect();
+        // A query may match once spans of a trace stand together: then a merged block is looked at whatever its inputs.
+        let has_query = record.request.redact.iter().any(|redaction| redaction.query.is_some());
+        let mut complete = true;
+        for meta in known.live() {
+            let block = meta.block_id;
+            {
+                let mut jobs = self.jobs.lock();
+                let checked = &mut jobs.entry(record.id).or_default().checked;
+                // What it wrote before a restart it need not write again.
+                if checked.contains(&block) || written.contains(&block) {
+                    continue;
+                }
+                // Of inputs that were looked at and left as they were, or written by this job.
+                let is_free = |source: &Uuid| {
+                    !replaced.contains(source)
+                        && (written.contains(source) || checked.contains(source))
+                };
+                if !has_query && !meta.sources().is_empty() && meta.sources().iter().all(is_free) {
+                    checked.insert(block);
+                    continue;
+                }
+            }
+            if meta.version().is_err() {
+                complete = false;
+                record.error = format!("block {block}: {} cannot be read", meta.format);
+                continue;
+            }
+            match self.apply(record, meta, stop).await {
+                Ok(None) => {}
+                Ok(Some(change)) => {
+                    self.count_change(record, &change);
+                    record.note(change);
+                    // Each rewrite is on record before the next one starts.
+                    record.status = JobStatus::Running;
+                    self.save_job(record).await?;
+                    if record.status.is_final() {
+                        return Ok(false);
+                    }
+                }
+                Err(error) if error.is_cancelled() => return Ok(false),
+                Err(Error::InputGone(_)) => {
+                    complete = false;
+                    continue;
+                }
+                Err(error) => {
+                    complete = false;
+                    record.error = format!("block {block}: {}", error_text(&error));
+                    self.failed(&tenant, &error);
+                    continue;
+                }
+            }
+            self.jobs.lock().entry(record.id).or_default().checked.insert(block);
+        }
+        Ok(complete)
+    }
+
+    /// True once no new block can bring what was received before the job.
+    fn is_watched(&self, record: &JobRecord) -> bool {
+        let cleared =
+            self.settings.compacted_block_retention + self.settings.retention_interval * 2;
+        let watch = self.settings.job_watch_period.max(cleared);
+        let end = self.clock.trusted().and_then(|now| now.checked_sub(watch).ok());
+        end.is_some_and(|end| record.created_at < end)
+    }
+
+    /// A job is done when it has watched for long enough and all replaced blocks are deleted.
+    fn status_after(&self, record: &JobRecord, complete: bool, is_watched: bool) -> JobStatus {
+        if !complete {
+            return JobStatus::Running;
+        }
+        let known = self.blocklist.tenant(&record.tenant);
+        let exists = |id| known.has_live(id) || known.has_compacted(id);
+        let gone = !record.blocks.iter().any(|change| exists(change.block));
+        if is_watched && gone { JobStatus::Done } else { JobStatus::Watching }
+    }
+
+    async fn save_job(&self, record: &mut JobRecord) -> Result<()> {
+        let _records = self.records.lock().await;
+        // Somebody may have cancelled it meanwhile: that stays.
+        if let Some(stored) = load(&self.bucket, &record.tenant, record.id).await?
+            && stored.status == JobStatus::Cancelled
+        {
+            record.status = JobStatus::Cancelled;
+        }
+        record.updated_at = Timestamp::now();
+        save(&self.bucket, record).await
+    }
+
+    fn count_change(&self, record: &JobRecord, change: &BlockChange) {
+        let count = |kind, changes| {
+            self.metrics.job_changes.with([record.tenant.as_str(), kind]).inc_by(changes);
+        };
+        count("deleted_traces", change.traces_deleted);
+        count("redacted_values", change.values_redacted);
+    }
+}
+
+fn job_owner(id: Uuid) -> String {
+    format!("job-{id}")
+}
+
+const PREFIX: &str = "tactus-job.";
+
+const SUFFIX: &str = ".json";
+
+pub(crate) fn key(tenant: &str, id: Uuid) -> String {
+    format!("{PREFIX}{tenant}.{id}{SUFFIX}")
+}
+
+/// Tenant and id of a key; a tenant may hold dots.
+fn parse_key(key: &str) -> Option<(String, Uuid)> {
+    let name = key.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)?;
+    let (tenant, id) = name.rsplit_once('.')?;
+    Some((tenant.to_owned(), Uuid::try_parse(id).ok()?))
+}
+
+pub(crate) async fn list(bucket: &Bucket) -> Result<Vec<(String, Uuid)>> {
+    let files = bucket.list_files("").await?;
+    Ok(files.iter().filter_map(|file| parse_key(&file.key)).collect())
+}
+
+/// `None` if there is no such record.
+pub(crate) async fn load(bucket: &Bucket, tenant: &str, id: Uuid) -> Result<Option<JobRecord>> {
+    let key = key(tenant, id);
+    let bytes = match bucket.get(&key).await {
+        Ok(bytes) => bytes,
+        Err(error) if error.is_not_found() => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let record: JobRecord = serde_json::from_slice(&bytes)
+        .map_err(|error| Error::BadRecord { key: key.clone(), reason: error.to_string() })?;
+    if record.tenant != tenant || record.id != id {
+        let reason = "belongs to another job".to_owned();
+        return Err(Error::BadRecord { key, reason });
+    }
+    Ok(Some(record))
+}
+
+pub(crate) async fn save(bucket: &Bucket, record: &JobRecord) -> Result<()> {
+    let key = key(&record.tenant, record.id);
+    let bytes = serde_json::to_vec(record)
+        .map_err(|error| Error::BadRecord { key: key.clone(), reason: error.to_string() })?;
+    Ok(bucket.put(&key, bytes.into()).await?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn key_tells_tenant_and_id() {
+        let id = Uuid::from_u128(7);
+        for tenant in ["single-tenant", "a.b", "(x)!*'"] {
+            assert_eq!(parse_key(&key(tenant, id)), Some((tenant.to_owned(), id)));
+        }
+        for other in
+            ["tempo_cluster_seed.json", "tactus-job.json", "tactus-job.t.x.json", "work.json"]
+        {
+            assert_eq!(parse_key(other), None);
+        }
+    }
+}

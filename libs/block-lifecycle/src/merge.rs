@@ -1,0 +1,349 @@
+//! One tenant's round: the merges that are due, then the blocks of which a retention policy takes something.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use tactus_compaction::{
+    BoxError, Cancelled, Changes, OutputBlock, RewriteSettings, RewriteStats, Rewritten,
+    fingerprint, output_id,
+};
+use tactus_storage::block_io::read_meta;
+use tactus_storage::blocklist::BlockChanges;
+use tactus_storage::layout::{NO_COMPACT, block_key};
+use tactus_storage::meta::time_from_unix_nanos;
+use tactus_storage::poller::Owns;
+use tactus_storage::{BlockMeta, Timestamp, Uuid};
+use tactus_telemetry::{error_text, work_span};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
+
+use crate::classes::{classes_of, marker_due, marker_missing};
+use crate::compactor::Compactor;
+use crate::error::{Error, Result};
+use crate::selection::{Selected, select, written_version};
+use crate::settings::Limits;
+
+/// What a rewrite is for; part of the id of its output, so that doing it twice writes the same block.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    Merge,
+    /// Traces that a policy lets expire are taken out: the marker for the meta.
+    Expire(String),
+    /// A job.
+    Job(Uuid),
+}
+
+/// Blocks to write again as one.
+pub(crate) struct Rewrite {
+    pub(crate) inputs: Vec<Arc<BlockMeta>>,
+    /// Whose hash decides which compactor does it.
+    pub(crate) owner: String,
+    pub(crate) purpose: Purpose,
+    pub(crate) changes: Changes,
+}
+
+impl Compactor {
+    /// Merges what is due of a tenant, for as long as a tenant's turn may last.
+    pub async fn compact_tenant(&self, tenant: &str, stop: &CancellationToken) {
+        let started = Instant::now();
+        loop {
+            let now = time_from_unix_nanos(tactus_clock::unix_nanos());
+            let limits = self.settings.limits.of(tenant);
+            let due = self.due(tenant, &limits, now);
+            let mine = due.into_iter().find(|rewrite| (self.owns)(&rewrite.owner));
+            let Some(rewrite) = mine else { return };
+            let inputs: Vec<Uuid> = rewrite.inputs.iter().map(|meta| meta.block_id).collect();
+            let span = work_span!("merge", tenant, blocks = rewrite.inputs.len());
+            match self.rewrite(tenant, rewrite, stop).instrument(span).await {
+                Ok(_) => {}
+                Err(error) if error.is_cancelled() => return,
+                Err(error) if self.failed(tenant, &error) => {}
+                Err(error) if error.may_pass() => return,
+                // Nobody to blame, and it would fail again: it must not hold up all other merges.
+                Err(_) => inputs.iter().for_each(|&block| self.set_damaged(tenant, block)),
+            }
+            if stop.is_cancelled() || started.elapsed() > self.settings.max_time_per_tenant {
+                return;
+            }
+        }
+    }
+
+    /// All rewrites that are due, whoever does them.
+    fn due(&self, tenant: &str, limits: &Limits, now: Timestamp) -> Vec<Rewrite> {
+        let known = self.blocklist.tenant(tenant);
+        let damaged = self.damaged(tenant, |block| known.has_live(block));
+        let is_free = |meta: &&Arc<BlockMeta>| {
+            let id = meta.block_id;
+            !damaged.contains(&id) && !known.is_no_compact(id) && !self.is_busy(id)
+        };
+        let blocks: Vec<_> = known.live().iter().filter(is_free).cloned().collect();
+        let mut due = Vec::new();
+        let mut settings = self.settings.selection;
+        settings.window = limits.window.unwrap_or(settings.window);
+        let merges = if limits.compaction_disabled {
+            Vec::new()
+        } else {
+            select(tenant, &blocks, &settings, self.settings.adopt_block_settings, now)
+        };
+        let outstanding: usize = merges.iter().map(|merge| merge.blocks.len()).sum();
+        self.metrics.outstanding.with([tenant]).set(outstanding as f64);
+        due.extend(merges.into_iter().map(|Selected { blocks, owner }| Rewrite {
+            inputs: blocks,
+            owner,
+            purpose: Purpose::Merge,
+            changes: Changes::default(),
+        }));
+        if !limits.policies.is_empty()
+            && let Some(now) = self.clock.trusted().map(full_hour)
+        {
+            let expired = blocks.iter().filter(|meta| meta.version().is_ok() && meta.size > 0);
+            due.extend(expired.filter_map(|meta| {
+                Some(Rewrite {
+                    inputs: vec![Arc::clone(meta)],
+                    owner: meta.block_id.to_string(),
+                    purpose: Purpose::Expire(marker_missing(limits, meta, now)?),
+                    changes: Changes::default(),
+                })
+            }));
+        }
+        due
+    }
+
+    /// Writes blocks again as one, and takes the inputs out of use once that is in the bucket.
+    ///
+    /// Killed before the new meta is written: nothing happened. Killed after: the new block names its inputs as
+    /// sources, so that readers leave them out, and retention marks them.
+    pub(crate) async fn rewrite(
+        &self,
+        tenant: &str,
+        rewrite: Rewrite,
+        stop: &CancellationToken,
+    ) -> Result<Rewritten> {
+        let Rewrite { inputs, owner, purpose, mut changes } = rewrite;
+        let ids: Vec<Uuid> = inputs.iter().map(|meta| meta.block_id).collect();
+        let Some(first) = inputs.first() else {
+            return Err(Error::InputGone(Uuid::nil()));
+        };
+        let limits = self.settings.limits.of(tenant);
+        let now = self.clock.trusted().map(full_hour);
+        let first_start =
+            inputs.iter().map(|meta| meta.start_time).fold(first.start_time, Ord::min);
+        let last_end = inputs.iter().map(|meta| meta.end_time).fold(first.end_time, Ord::max);
+        if !matches!(purpose, Purpose::Job(_))
+            && let Some(now) = now
+        {
+            changes.retention = classes_of(&limits, now, (first_start, last_end))?;
+        }
+        let level = inputs.iter().map(|meta| meta.compaction_level).max().unwrap_or(0);
+        let settings = self.settings_for(first, &limits);
+        // The id tells all that makes the content another: else two compactors could mix their files.
+        let done_how = format!("{} {}", purpose.name(), fingerprint(&settings, &changes));
+        let output = output_id(&ids, &done_how);
+        let Some(_reserved) = self.reserve(ids.iter().copied().chain([output]).collect()) else {
+            return Err(Error::InputGone(ids[0]));
+        };
+        for &id in &ids {
+            self.check_may_compact(tenant, id).await?;
+        }
+        let target = OutputBlock {
+            id: output,
+            level: Some(if purpose == Purpose::Merge { level + 1 } else { level }),
+            retention: match &purpose {
+                Purpose::Merge => {
+                    now.and_then(|now| marker_due(&limits, last_end, now)).unwrap_or_default()
+                }
+                Purpose::Expire(marker) => marker.clone(),
+                Purpose::Job(_) => first
+                    .extension
+                    .as_ref()
+                    .map_or_else(String::new, |extension| extension.retention.clone()),
+            },
+        };
+        let control = Control::watch(self.owns.clone(), owner, stop);
+        let rewritten = tactus_compaction::rewrite_blocks(
+            &self.bucket,
+            &inputs,
+            target,
+            settings,
+            Arc::new(changes),
+            control.shared(),
+            || self.check_inputs(tenant, &ids),
+        )
+        .await?;
+        drop(control);
+        self.set_sound(&ids);
+        let mut changes = BlockChanges::default();
+        changes.add.extend(rewritten.meta.iter().cloned().map(Arc::new));
+        for meta in &inputs {
+            if let Err(error) = self.mark_in_bucket(tenant, meta, &mut changes).await {
+                // Readers know from the new block; retention marks it later.
+                let error = error_text(&error);
+                tracing::warn!(tenant, block = %meta.block_id, error, "cannot mark a merged block yet");
+            }
+        }
+        self.blocklist.change(tenant, changes);
+        self.count(tenant, &inputs, level, &purpose, &rewritten.stats);
+        tracing::info!(
+            tenant,
+            purpose = purpose.name(),
+            inputs = inputs.len(),
+            block = rewritten.meta.as_ref().map(|meta| meta.block_id.to_string()),
+            traces = rewritten.stats.traces_written,
+            spans = rewritten.stats.spans_written,
+            bytes = rewritten.stats.bytes_written,
+            "blocks are rewritten"
+        );
+        Ok(rewritten)
+    }
+
+    /// The blocks keep version and columns, unless the configuration's are to be adopted.
+    fn settings_for(&self, first: &BlockMeta, limits: &Limits) -> RewriteSettings {
+        let mut settings = self.settings.rewrite.clone();
+        settings.max_trace_bytes = limits.max_trace_bytes;
+        settings.builder.writer.value_filter = limits.value_filter;
+        if !self.settings.adopt_block_settings {
+            settings.builder.writer.version = written_version(first);
+            settings.builder.writer.dedicated_columns = first.dedicated_columns.to_vec();
+        } else if let Some(columns) = &limits.dedicated_columns {
+            settings.builder.writer.dedicated_columns.clone_from(columns);
+        }
+        settings
+    }
+
+    /// The flag of another writer that wants a block left alone.
+    async fn check_may_compact(&self, tenant: &str, block: Uuid) -> Result<()> {
+        match self.bucket.head(&block_key(tenant, block, NO_COMPACT)).await {
+            Ok(_) => {
+                self.set_damaged(tenant, block);
+                Err(Error::Flagged(block))
+            }
+            Err(error) if error.is_not_found() => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Another compactor that believed to own the job may have been faster.
+    async fn check_inputs(&self, tenant: &str, blocks: &[Uuid]) -> Result<(), BoxError> {
+        for &block in blocks {
+            read_meta(&self.bucket, tenant, block).await?;
+        }
+        Ok(())
+    }
+
+    /// Counts and logs a failure. True if it was a single block's, which is left out from now on.
+    pub(crate) fn failed(&self, tenant: &str, error: &Error) -> bool {
+        if error.is_lost_race() {
+            tracing::debug!(tenant, error = error_text(error), "somebody else was faster");
+            return false;
+        }
+        if let Error::Flagged(_) = error {
+            return true;
+        }
+        self.metrics.errors.inc();
+        let text = error_text(error);
+        let Some(block) = error.damaged_block() else {
+            tracing::error!(tenant, error = text, "merging blocks failed, it is tried again");
+            return false;
+        };
+        self.set_damaged(tenant, block);
+        tracing::error!(tenant, %block, error = text, "the block cannot be read and is left out of merges");
+        true
+    }
+
+    fn count(
+        &self,
+        tenant: &str,
+        inputs: &[Arc<BlockMeta>],
+        level: u32,
+        purpose: &Purpose,
+        stats: &RewriteStats,
+    ) {
+        let metrics = &self.metrics;
+        metrics.expired_traces.with([tenant]).inc_by(stats.traces_expired);
+        if *purpose != Purpose::Merge {
+            return;
+        }
+        let level = (level + 1).to_string();
+        metrics.blocks.with([&level]).inc_by(inputs.len() as u64);
+        metrics.objects_written.with([&level]).inc_by(stats.traces_written);
+        metrics.objects_combined.with([&level]).inc_by(stats.traces_combined);
+        metrics.bytes_written.with([&level]).inc_by(stats.bytes_written);
+        let factor = inputs.first().map_or(0, |meta| meta.replication_factor).to_string();
+        metrics.spans_combined.with([&factor]).inc_by(stats.duplicate_spans);
+        metrics.spans_deduped.with([&factor]).inc_by(stats.duplicate_spans);
+        if stats.spans_cut > 0 {
+            let discarded = metrics.discarded_spans.with(["trace_too_large_to_compact", tenant]);
+            discarded.inc_by(stats.spans_cut);
+            let (traces, spans) = (stats.traces_cut, stats.spans_cut);
+            tracing::warn!(tenant, traces, spans, "spans of traces over the limit were left out");
+        }
+    }
+}
+
+/// The time by which policies judge: compactors that do the same at about the same time shall do it for the same time.
+fn full_hour(now: Timestamp) -> Timestamp {
+    Timestamp::from_second(now.as_second().div_euclid(3600) * 3600).unwrap_or(now)
+}
+
+impl Purpose {
+    fn name(&self) -> String {
+        match self {
+            Self::Merge => "merge".to_owned(),
+            Self::Expire(marker) => format!("expire {marker}"),
+            Self::Job(id) => format!("job {id}"),
+        }
+    }
+}
+
+/// How often ownership is looked at.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// Watches while it lives.
+#[derive(Debug)]
+struct Control {
+    flag: Arc<Flag>,
+    task: JoinHandle<()>,
+}
+
+/// Set once the rewrite shall end.
+#[derive(Debug, Default)]
+struct Flag {
+    cancelled: AtomicBool,
+}
+
+impl Control {
+    pub(crate) fn watch(owns: Owns, owner: String, stop: &CancellationToken) -> Self {
+        let flag = Arc::new(Flag::default());
+        let (watched, stop) = (Arc::clone(&flag), stop.clone());
+        let task = tokio::spawn(async move {
+            while owns(&owner) {
+                tokio::select! {
+                    () = tokio::time::sleep(INTERVAL) => {}
+                    () = stop.cancelled() => break,
+                }
+            }
+            watched.cancelled.store(true, Ordering::Relaxed);
+        });
+        Self { flag, task }
+    }
+
+    pub(crate) fn shared(&self) -> Arc<Flag> {
+        Arc::clone(&self.flag)
+    }
+}
+
+impl Drop for Control {
+    /// A rewrite whose caller is gone shall end, too.
+    fn drop(&mut self) {
+        self.task.abort();
+        self.flag.cancelled.store(true, Ordering::Relaxed);
+    }
+}
+
+impl tactus_compaction::Control for Flag {
+    fn check(&self) -> Result<(), Cancelled> {
+        if self.cancelled.load(Ordering::Relaxed) { Err(Cancelled) } else { Ok(()) }
+    }
+}

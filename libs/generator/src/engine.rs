@@ -1,0 +1,265 @@
+//! The generator of one tenant: spans in, series out.
+//!
+//! A push gives each processor a view of the batch: attributes by the names that it looks for, texts by numbers that
+//! stay from batch to batch. A processor turns a span into a tuple of such numbers, and finds by it the handles of the
+//! series to count in; labels are built only for tuples that it has not seen lately. Nothing here reads a clock: times
+//! are unix milliseconds.
+
+mod handles;
+mod host_info;
+mod interner;
+mod own_metrics;
+mod policies;
+mod service_graphs;
+mod settings;
+mod span_metrics;
+mod value_text;
+mod view;
+
+use std::sync::Arc;
+
+use tactus_model::{SelectedBatch, SelectedKeys};
+
+use self::host_info::HostInfo;
+use self::interner::Interner;
+use self::own_metrics::TenantMetrics;
+use self::service_graphs::ServiceGraphs;
+use self::span_metrics::SpanMetrics;
+use self::view::{Names, View, ViewScratch};
+use crate::registry::{Collected, Processor as Owner, Registry, Statistics};
+use tactus_remote_write::series::Sink;
+
+pub use self::own_metrics::EngineMetrics;
+pub use self::settings::Processor;
+pub use self::settings::Settings;
+
+/// Texts kept besides four for each label set; then those that nobody waits for are forgotten.
+const SPARE_TEXTS: usize = 16 * 1024;
+
+/// Bytes of texts kept besides a kilobyte for each label set.
+const SPARE_TEXT_BYTES: usize = 16 << 20;
+
+/// The processors of a tenant and their series.
+#[derive(Debug)]
+pub struct Tenant {
+    settings: Settings,
+    registry: Registry,
+    names: Names,
+    texts: Interner,
+    scratch: ViewScratch,
+    span_metrics: Option<SpanMetrics>,
+    service_graphs: Option<ServiceGraphs>,
+    host_info: Option<HostInfo>,
+    collected: Option<Collected>,
+    metrics: TenantMetrics,
+}
+
+impl Tenant {
+    /// A tenant without series.
+    ///
+    /// Errors: a filter policy that is none, which [`Settings::resolve`] would have refused.
+    pub fn new(
+        tenant: &str,
+        settings: Settings,
+        metrics: &EngineMetrics,
+        now_ms: i64,
+    ) -> Result<Self, String> {
+        let mut new = Self {
+            registry: Registry::new(settings.registry.clone(), now_ms),
+            names: Names::default(),
+            texts: Interner::default(),
+            scratch: ViewScratch::default(),
+            span_metrics: None,
+            service_graphs: None,
+            host_info: None,
+            collected: None,
+            metrics: TenantMetrics::new(metrics, tenant, &settings),
+            settings,
+        };
+        new.make_processors()?;
+        Ok(new)
+    }
+
+    /// The settings in force.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Takes other settings. Series go on counting where they were, but for histograms whose buckets are others now;
+    /// those of a removed processor end. Calls of which one side waits go on waiting.
+    ///
+    /// Errors: a filter policy that is none, which [`Settings::resolve`] would have refused; what was in force is no
+    /// more.
+    pub fn set(&mut self, settings: Settings, now_ms: i64) -> Result<(), String> {
+        if settings == self.settings {
+            return Ok(());
+        }
+        if settings.service_graphs.is_none() {
+            self.end_service_graphs();
+        }
+        self.settings = settings;
+        self.registry.update(self.settings.registry.clone(), now_ms);
+        self.metrics.set(&self.settings);
+        self.make_processors()?;
+        self.metrics.count_series(&self.registry);
+        Ok(())
+    }
+
+    fn end_service_graphs(&mut self) {
+        if let Some(mut ended) = self.service_graphs.take() {
+            self.metrics.count_edges(ended.take_counted());
+        }
+    }
+
+    fn make_processors(&mut self) -> Result<(), String> {
+        let (registry, mut names) = (&mut self.registry, Names::default());
+        if let Some(mut before) = self.span_metrics.take() {
+            self.metrics.count_spans(before.take_discarded());
+        }
+        match &self.settings.span_metrics {
+            Some(settings) => {
+                self.span_metrics = Some(SpanMetrics::new(settings, registry, &mut names)?);
+            }
+            None => registry.remove_metrics(Owner::SpanMetrics, &[]),
+        }
+        match &self.settings.service_graphs {
+            Some(settings) => {
+                let before = self.service_graphs.take();
+                self.service_graphs =
+                    Some(ServiceGraphs::new(settings, registry, &mut names, before)?);
+            }
+            None => registry.remove_metrics(Owner::ServiceGraphs, &[]),
+        }
+        self.host_info = None;
+        match &self.settings.host_info {
+            Some(settings) => {
+                self.host_info = Some(HostInfo::new(settings, registry, &mut names));
+            }
+            None => registry.remove_metrics(Owner::HostInfo, &[]),
+        }
+        self.names = names;
+        Ok(())
+    }
+
+    /// Attributes of spans that the processors look for; another one after each change of settings.
+    pub fn selected_keys(&self) -> &Arc<SelectedKeys> {
+        self.names.keys()
+    }
+
+    /// Counts the spans of a batch that holds at least the selected keys. `skip`: the client asked that nothing be made
+    /// of them.
+    pub fn push(&mut self, spans: &SelectedBatch, skip: bool, now_ms: i64) {
+        if skip {
+            let active = [
+                self.span_metrics.is_some(),
+                self.service_graphs.is_some(),
+                self.host_info.is_some(),
+            ];
+            let active = active.into_iter().filter(|active| *active).count();
+            self.metrics.skipped(active as u64);
+            return;
+        }
+        if spans.batch.is_empty() {
+            return;
+        }
+        self.bound_texts();
+        let registry = &mut self.registry;
+        registry.refresh(now_ms);
+        let mut view = View::new(spans, &self.names, &mut self.texts, &mut self.scratch);
+        if let Some(processor) = &mut self.span_metrics {
+            processor.push(&mut view, registry, now_ms);
+            self.metrics.count_spans(processor.take_discarded());
+        }
+        if let Some(processor) = &mut self.service_graphs {
+            processor.push(&mut view, registry, now_ms);
+            self.metrics.count_edges(processor.take_counted());
+        }
+        if let Some(processor) = &mut self.host_info {
+            processor.push(&view, registry, now_ms);
+            self.metrics.count_hosts(processor.take_invalid_utf8());
+        }
+        self.metrics.count_series(&self.registry);
+    }
+
+    /// Forgets texts that only handles know, if there are many.
+    fn bound_texts(&mut self) {
+        let sets =
+            usize::try_from(self.registry.statistics().active_entities).unwrap_or(usize::MAX);
+        let many = self.texts.len() > SPARE_TEXTS.saturating_add(sets.saturating_mul(4))
+            || self.texts.bytes() > SPARE_TEXT_BYTES.saturating_add(sets.saturating_mul(1024));
+        if many {
+            self.forget_texts();
+        }
+    }
+
+    fn forget_texts(&mut self) {
+        if let Some(processor) = &mut self.span_metrics {
+            processor.forget_texts();
+        }
+        match &mut self.service_graphs {
+            Some(processor) => {
+                processor.forget_texts();
+                self.texts.retain(processor.texts());
+            }
+            None => self.texts.retain(std::iter::empty()),
+        }
+    }
+
+    /// Ends calls whose other side did not come in time, and now and then series that were not updated for long. To be
+    /// called every other second.
+    pub fn expire(&mut self, now_ms: i64) {
+        if let Some(processor) = &mut self.service_graphs {
+            processor.expire(&mut self.texts, &mut self.registry, now_ms);
+            self.metrics.count_edges(processor.take_counted());
+        }
+        let epoch = self.registry.epoch();
+        self.registry.remove_stale(now_ms);
+        if self.registry.epoch() != epoch {
+            self.forget_texts();
+        }
+        self.metrics.count_series(&self.registry);
+    }
+
+    /// Ends all calls of which one side waits: nothing comes any more.
+    pub fn expire_all(&mut self, now_ms: i64) {
+        if let Some(processor) = &mut self.service_graphs {
+            processor.expire_all(&mut self.texts, &mut self.registry, now_ms);
+            self.metrics.count_edges(processor.take_counted());
+        }
+        self.metrics.count_series(&self.registry);
+    }
+
+    /// Hands all series to a sink; `now_ms` is the time of their samples. [`Self::committed`] says that they arrived.
+    pub fn collect(&mut self, now_ms: i64, sink: &mut dyn Sink) {
+        self.collected = Some(self.registry.collect(now_ms, sink));
+        self.show_demand();
+    }
+
+    /// The last collection arrived whole. Without that its zero samples, exemplars and staleness markers come again.
+    pub fn committed(&mut self) {
+        if let Some(collected) = self.collected.take() {
+            self.registry.commit(collected);
+        }
+    }
+
+    /// Tells the estimates of what there would be without limits; a collection does so too.
+    pub fn show_demand(&mut self) {
+        self.metrics.show_demand(&self.registry);
+    }
+
+    /// Active series.
+    pub fn series(&self) -> usize {
+        usize::try_from(self.registry.statistics().active_series).unwrap_or(usize::MAX)
+    }
+
+    /// True if there is no series, and no call of which one side waits.
+    pub fn is_empty(&self) -> bool {
+        let waiting = self.service_graphs.as_ref().map_or(0, ServiceGraphs::waiting);
+        self.series() == 0 && waiting == 0
+    }
+
+    /// Totals and levels of the registry.
+    pub fn statistics(&self) -> &Statistics {
+        self.registry.statistics()
+    }
+}

@@ -1,0 +1,316 @@
+//! Calls of which one side was seen: found by key, forgotten in the order in which they began.
+//!
+//! Sides of calls that policies left out: their other side must not become a virtual node.
+
+use std::collections::{HashMap, VecDeque};
+use std::hash::BuildHasher;
+
+use foldhash::fast::RandomState;
+use hashbrown::HashTable;
+use tactus_model::{SpanId, TraceId};
+
+use super::super::interner::{EMPTY, TextId};
+
+/// What both sides of a call know: its trace, and the span of the client. That is zero for a server without a parent.
+pub(super) type EdgeKey = (TraceId, SpanId);
+
+/// How a call was made.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Connection {
+    #[default]
+    Direct = 0,
+    Messaging = 1,
+    Database = 2,
+    /// The client sent no spans.
+    VirtualClient = 3,
+    /// The server sent no spans.
+    VirtualServer = 4,
+}
+
+/// A call between services.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Edge {
+    pub(super) key: EdgeKey,
+    /// Names of services; 0: that side is not known yet.
+    pub(super) client: TextId,
+    pub(super) server: TextId,
+    /// What a side says the other is called.
+    pub(super) peer: TextId,
+    pub(super) connection: Connection,
+    pub(super) failed: bool,
+    /// Seconds.
+    pub(super) client_latency: f64,
+    pub(super) server_latency: f64,
+    /// Unix nanoseconds.
+    pub(super) client_end: u64,
+    pub(super) server_start: u64,
+    pub(super) weight: f64,
+    /// Unix seconds.
+    pub(super) expires: i64,
+    /// Texts of the dimensions, as many as there are labels for them; none of an edge of other settings.
+    pub(super) dimensions: Box<[TextId]>,
+}
+
+impl Edge {
+    /// True once both sides are known.
+    pub(super) fn is_complete(&self) -> bool {
+        self.client != EMPTY && self.server != EMPTY
+    }
+
+    /// Numbers of the texts it needs.
+    fn texts(&self) -> impl Iterator<Item = TextId> {
+        [self.client, self.server, self.peer].into_iter().chain(self.dimensions.iter().copied())
+    }
+}
+
+/// No slot.
+const NONE: u32 = u32::MAX;
+
+#[derive(Debug)]
+struct Slot {
+    edge: Edge,
+    /// Neighbours in the order of age; of a free slot, `next` is the next free one.
+    previous: u32,
+    next: u32,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct EdgeStore {
+    slots: Vec<Slot>,
+    index: HashTable<u32>,
+    hasher: RandomState,
+    oldest: u32,
+    youngest: u32,
+    free: u32,
+}
+
+impl Default for EdgeStore {
+    fn default() -> Self {
+        Self {
+            slots: Vec::new(),
+            index: HashTable::new(),
+            hasher: RandomState::default(),
+            oldest: NONE,
+            youngest: NONE,
+            free: NONE,
+        }
+    }
+}
+
+impl EdgeStore {
+    /// Edges that wait.
+    pub(super) fn len(&self) -> usize {
+        self.index.len()
+    }
+
+    /// The edge of a key.
+    pub(super) fn find(&mut self, key: &EdgeKey) -> Option<(u32, &mut Edge)> {
+        let (slots, hash) = (&mut self.slots, self.hasher.hash_one(key));
+        let slot = *self.index.find(hash, |slot| slots[*slot as usize].edge.key == *key)?;
+        Some((slot, &mut slots[slot as usize].edge))
+    }
+
+    /// Keeps an edge whose key is not there yet.
+    pub(super) fn insert(&mut self, edge: Edge) {
+        let hash = self.hasher.hash_one(edge.key);
+        let kept = Slot { edge, previous: self.youngest, next: NONE };
+        let slot = match self.free {
+            NONE => {
+                self.slots.push(kept);
+                (self.slots.len() - 1) as u32
+            }
+            free => {
+                self.free = self.slots[free as usize].next;
+                self.slots[free as usize] = kept;
+                free
+            }
+        };
+        match self.youngest {
+            NONE => self.oldest = slot,
+            youngest => self.slots[youngest as usize].next = slot,
+        }
+        self.youngest = slot;
+        let (slots, hasher) = (&self.slots, &self.hasher);
+        self.index
+            .insert_unique(hash, slot, |slot| hasher.hash_one(slots[*slot as usize].edge.key));
+    }
+
+    /// Takes out the edge of a slot that [`Self::find`] told.
+    pub(super) fn remove(&mut self, slot: u32) -> Edge {
+        let place = slot as usize;
+        let hash = self.hasher.hash_one(self.slots[place].edge.key);
+        if let Ok(entry) = self.index.find_entry(hash, |other| *other == slot) {
+            entry.remove();
+        }
+        let (previous, next) = (self.slots[place].previous, self.slots[place].next);
+        match previous {
+            NONE => self.oldest = next,
+            previous => self.slots[previous as usize].next = next,
+        }
+        match next {
+            NONE => self.youngest = previous,
+            next => self.slots[next as usize].previous = previous,
+        }
+        self.slots[place].next = self.free;
+        self.free = slot;
+        let edge = std::mem::take(&mut self.slots[place].edge);
+        if self.index.is_empty() {
+            // A burst must not hold its memory for ever.
+            self.slots.truncate(1024);
+            self.slots.shrink_to(1024);
+            self.slots.clear();
+            self.free = NONE;
+        }
+        edge
+    }
+
+    /// Takes out the oldest edge if `expired` says so.
+    pub(super) fn pop_if(&mut self, expired: impl Fn(&Edge) -> bool) -> Option<Edge> {
+        let oldest = self.slots.get(self.oldest as usize)?;
+        expired(&oldest.edge).then(|| self.remove(self.oldest))
+    }
+
+    /// Numbers of the texts that edges need.
+    pub(super) fn texts(&self) -> impl Iterator<Item = TextId> + '_ {
+        self.index.iter().flat_map(|slot| self.slots[*slot as usize].edge.texts())
+    }
+
+    /// Forgets the dimensions of all edges: labels are others now.
+    pub(super) fn forget_dimensions(&mut self) {
+        self.slots.iter_mut().for_each(|slot| slot.edge.dimensions = Box::default());
+    }
+}
+
+/// One side of a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Side {
+    Client,
+    Server,
+}
+
+impl Side {
+    pub(super) fn other(self) -> Self {
+        match self {
+            Self::Client => Self::Server,
+            Self::Server => Self::Client,
+        }
+    }
+}
+
+/// See the module. Bounded.
+#[derive(Debug, Default)]
+pub(super) struct Filtered {
+    sides: HashMap<(EdgeKey, Side), i64, RandomState>,
+    /// In the order in which they expire, in unix seconds; a time that is not that of `sides` means nothing.
+    order: VecDeque<(EdgeKey, Side, i64)>,
+}
+
+impl Filtered {
+    /// Remembers a side until a time; false if there are too many.
+    pub(super) fn insert(&mut self, key: EdgeKey, side: Side, expires: i64, most: usize) -> bool {
+        if self.sides.get(&(key, side)) == Some(&expires) {
+            return true;
+        }
+        if self.order.len() >= most {
+            return false;
+        }
+        self.sides.insert((key, side), expires);
+        self.order.push_back((key, side, expires));
+        true
+    }
+
+    /// True if a side was left out.
+    pub(super) fn has(&self, key: EdgeKey, side: Side) -> bool {
+        !self.sides.is_empty() && self.sides.contains_key(&(key, side))
+    }
+
+    /// Forgets what has expired, and what will only after `latest`.
+    pub(super) fn expire(&mut self, now: i64, latest: i64) {
+        while let Some((key, side, expires)) = self.order.front().copied() {
+            if (now + 1..=latest).contains(&expires) {
+                return;
+            }
+            self.order.pop_front();
+            if self.sides.get(&(key, side)) == Some(&expires) {
+                self.sides.remove(&(key, side));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use tactus_model::{SpanId, TraceId};
+
+    use super::*;
+
+    fn edge(number: u8, expires: i64) -> Edge {
+        Edge { key: (TraceId([number; 16]), SpanId([1; 8])), expires, ..Edge::default() }
+    }
+
+    #[test]
+    fn oldest_edges_go_first() {
+        let mut store = EdgeStore::default();
+        [1, 2, 3].into_iter().for_each(|number| store.insert(edge(number, number.into())));
+        let (slot, _) = store.find(&edge(2, 0).key).unwrap();
+        store.remove(slot);
+        let numbers: Vec<_> =
+            std::iter::from_fn(|| store.pop_if(|edge| edge.expires < 3).map(|e| e.expires))
+                .collect();
+        assert_eq!((numbers, store.len()), (vec![1], 1));
+    }
+
+    proptest! {
+        #[test]
+        fn store_is_a_map_in_order_of_insertion(
+            steps in proptest::collection::vec((0..12_u8, 0..3_u8), 0..120),
+        ) {
+            let (mut store, mut model) = (EdgeStore::default(), Vec::<u8>::new());
+            for (number, action) in steps {
+                let known = model.iter().position(|other| *other == number);
+                match (action, known) {
+                    (0, None) => {
+                        store.insert(edge(number, 0));
+                        model.push(number);
+                    }
+                    (1, Some(place)) => {
+                        let (slot, _) = store.find(&edge(number, 0).key).unwrap();
+                        prop_assert_eq!(store.remove(slot).key, edge(number, 0).key);
+                        model.remove(place);
+                    }
+                    (2, _) if !model.is_empty() => {
+                        let popped = store.pop_if(|_| true).unwrap();
+                        prop_assert_eq!(popped.key, edge(model.remove(0), 0).key);
+                    }
+                    (_, known) => {
+                        let found = store.find(&edge(number, 0).key).is_some();
+                        prop_assert_eq!(found, known.is_some());
+                    }
+                }
+                prop_assert_eq!(store.len(), model.len());
+            }
+        }
+    }
+
+    #[test]
+    fn side_is_remembered_until_it_expires_and_no_more_than_allowed() {
+        let key = |number| (TraceId([number; 16]), SpanId([1; 8]));
+        let mut filtered = Filtered::default();
+        assert!(filtered.insert(key(1), Side::Client, 10, 2));
+        assert!(filtered.insert(key(1), Side::Client, 10, 2));
+        assert!(filtered.insert(key(1), Side::Client, 12, 2));
+        assert!(!filtered.insert(key(2), Side::Client, 12, 2), "full");
+        filtered.expire(10, 20);
+        assert!(filtered.has(key(1), Side::Client), "was seen again");
+        assert!(!filtered.has(key(1), Side::Server));
+        filtered.expire(12, 20);
+        assert!(!filtered.has(key(1), Side::Client));
+        assert!(filtered.order.is_empty());
+        assert!(filtered.insert(key(3), Side::Client, 5_000, 2));
+        filtered.expire(12, 20);
+        assert!(filtered.order.is_empty(), "from before the clock went back");
+    }
+}

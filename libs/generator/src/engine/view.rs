@@ -1,0 +1,240 @@
+//! A batch as processors look at it: attributes by the names they look for, texts by their numbers; and for how many spans
+//! a sampled one stands.
+
+use std::sync::Arc;
+
+use tactus_model::{
+    Attribute, AttributeList, Dictionary, SelectedBatch, SelectedKeys, SpanBatch, StringCode,
+    ValueType,
+};
+
+use super::interner::{EMPTY, Interner, TextId};
+use super::value_text::write_value;
+
+/// No string of a batch.
+const NO_CODE: StringCode = StringCode::MAX;
+
+/// A string that has no number yet.
+const NO_ID: TextId = TextId::MAX;
+
+/// Names of attributes that processors look for.
+#[derive(Debug, Default)]
+pub(crate) struct Names(Arc<SelectedKeys>);
+
+/// A name of [`Names`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Name(usize);
+
+impl Names {
+    /// The place of a name.
+    pub(crate) fn add(&mut self, name: &str) -> Name {
+        Name(Arc::make_mut(&mut self.0).add(name))
+    }
+
+    /// The places of several names.
+    pub(crate) fn add_all(&mut self, names: &[String]) -> Vec<Name> {
+        names.iter().map(|name| self.add(name)).collect()
+    }
+
+    /// As a builder of batches wants them.
+    pub(crate) fn keys(&self) -> &Arc<SelectedKeys> {
+        &self.0
+    }
+
+    /// Looks for the names in a dictionary.
+    fn find_codes(&self, strings: &Dictionary, codes: &mut Vec<StringCode>) {
+        codes.clear();
+        codes.resize(self.0.len(), NO_CODE);
+        let (_, offsets) = strings.parts();
+        for (code, bounds) in offsets.windows(2).enumerate() {
+            if !self.0.may_have_length((bounds[1] - bounds[0]) as usize) {
+                continue;
+            }
+            if let Some(place) = self.0.place(strings.get(code as StringCode)) {
+                codes[place] = code as StringCode;
+            }
+        }
+    }
+}
+
+/// What a view needs and keeps between batches.
+#[derive(Debug, Default)]
+pub(crate) struct ViewScratch {
+    codes: Vec<StringCode>,
+    ids: Vec<TextId>,
+    text: Vec<u8>,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct View<'a> {
+    pub(crate) batch: &'a SpanBatch,
+    /// Bytes of each span's message.
+    pub(crate) sizes: &'a [u32],
+    pub(crate) interner: &'a mut Interner,
+    scratch: &'a mut ViewScratch,
+}
+
+impl<'a> View<'a> {
+    pub(crate) fn new(
+        spans: &'a SelectedBatch,
+        names: &Names,
+        interner: &'a mut Interner,
+        scratch: &'a mut ViewScratch,
+    ) -> Self {
+        let SelectedBatch { batch, sizes } = spans;
+        names.find_codes(&batch.strings, &mut scratch.codes);
+        scratch.ids.clear();
+        scratch.ids.resize(batch.strings.len(), NO_ID);
+        Self { batch, sizes, interner, scratch }
+    }
+
+    #[inline]
+    fn find(&self, list: &AttributeList, owner: usize, name: Name) -> Option<Attribute> {
+        let code = *self.scratch.codes.get(name.0)?;
+        if code == NO_CODE {
+            return None;
+        }
+        let range = list.range(owner);
+        let place = list.keys.get(range.clone())?.iter().position(|key| *key == code)?;
+        let entry = range.start + place;
+        Some(Attribute {
+            key: code,
+            value_type: ValueType::from_u8(*list.types.get(entry)?)?,
+            payload: *list.payloads.get(entry)?,
+        })
+    }
+
+    /// The first attribute of a resource with this name.
+    #[inline]
+    pub(crate) fn of_resource(&self, resource: usize, name: Name) -> Option<Attribute> {
+        self.find(&self.batch.resources.attributes, resource, name)
+    }
+
+    /// The first attribute of a span with this name.
+    #[inline]
+    pub(crate) fn of_span(&self, row: usize, name: Name) -> Option<Attribute> {
+        self.find(&self.batch.span_attributes, row, name)
+    }
+
+    /// The first of a resource, else the first of a span.
+    #[inline]
+    pub(crate) fn of_either(&self, resource: usize, row: usize, name: Name) -> Option<Attribute> {
+        self.of_resource(resource, name).or_else(|| self.of_span(row, name))
+    }
+
+    /// The number of a string of the batch.
+    #[inline]
+    pub(crate) fn id(&mut self, code: StringCode) -> TextId {
+        if code == 0 {
+            return EMPTY;
+        }
+        let Some(id) = self.scratch.ids.get_mut(code as usize) else { return EMPTY };
+        if *id == NO_ID {
+            *id = self.interner.intern(self.batch.strings.get(code));
+        }
+        *id
+    }
+
+    /// The number of a value's text.
+    #[inline]
+    pub(crate) fn value_id(&mut self, attribute: Attribute) -> TextId {
+        if attribute.value_type == ValueType::String {
+            return self.id(attribute.payload as StringCode);
+        }
+        self.scratch.text.clear();
+        write_value(&mut self.scratch.text, attribute.value(&self.batch.strings));
+        self.interner.intern(&self.scratch.text)
+    }
+
+    /// The number of the text of a resource's attribute; 0 if it has none.
+    pub(crate) fn resource_value_id(&mut self, resource: usize, name: Name) -> TextId {
+        self.of_resource(resource, name).map_or(EMPTY, |attribute| self.value_id(attribute))
+    }
+
+    /// A row of a column of strings.
+    #[inline]
+    pub(crate) fn text(&self, column: &[StringCode], row: usize) -> &'a [u8] {
+        self.batch.strings.get(column.get(row).copied().unwrap_or(0))
+    }
+}
+
+/// A smaller share means nothing: what a trace state can tell. One span must not make a counter so large that no other
+/// changes it, or infinite.
+const MIN_SHARE: f64 = 1.0 / (1_u64 << 56) as f64;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct Weight {
+    key: Option<Name>,
+    from_trace_state: bool,
+}
+
+impl Weight {
+    /// `key`: an attribute with the share of spans that were kept; empty for none. `from_trace_state`: the trace state is
+    /// asked first.
+    pub(crate) fn new(key: &str, from_trace_state: bool, names: &mut Names) -> Self {
+        Self { key: (!key.is_empty()).then(|| names.add(key)), from_trace_state }
+    }
+
+    /// The weight of a span, 1 if nothing says another.
+    #[inline]
+    pub(crate) fn of(&self, view: &View<'_>, row: usize, resource: usize) -> f64 {
+        if self.from_trace_state {
+            let state = view.text(&view.batch.spans.trace_state, row);
+            if let Some(weight) = weight_of_state(state) {
+                return weight;
+            }
+        }
+        let Some(key) = self.key else { return 1.0 };
+        let found = [view.of_span(row, key), view.of_resource(resource, key)];
+        for attribute in found.into_iter().flatten() {
+            let share = f64::from_bits(attribute.payload);
+            if attribute.value_type == ValueType::Double
+                && (MIN_SHARE..f64::INFINITY).contains(&share)
+            {
+                return 1.0 / share;
+            }
+        }
+        1.0
+    }
+}
+
+/// The weight that `ot=th:…` of a W3C trace state tells.
+fn weight_of_state(state: &[u8]) -> Option<f64> {
+    let state = std::str::from_utf8(state).ok()?;
+    let list = state.split(',').find_map(|member| member.trim().strip_prefix("ot="))?;
+    let threshold = list.split(';').find_map(|part| part.trim().strip_prefix("th:"))?;
+    let digits = 1..=14;
+    if !digits.contains(&threshold.len()) || !threshold.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return None;
+    }
+    let value = u64::from_str_radix(threshold, 16).ok()? << (4 * (14 - threshold.len()));
+    let all = 1_u64 << 56;
+    Some(all as f64 / (all - value) as f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn threshold_of_the_trace_state_tells_the_weight() {
+        let cases: [(&str, Option<f64>); 9] = [
+            ("foo=1,ot=th:c;rv:00000000000001", Some(4.0)),
+            ("ot=th:8", Some(2.0)),
+            ("ot=th:C", Some(4.0)),
+            ("ot=th:0", Some(1.0)),
+            ("ot=rv:1;th:8", Some(2.0)),
+            ("ot=th:zz", None),
+            ("ot=th:000000000000001", None),
+            ("ot=th:", None),
+            ("foo=th:8", None),
+        ];
+        for (state, weight) in cases {
+            assert_eq!(weight_of_state(state.as_bytes()), weight, "{state}");
+        }
+        assert_eq!(weight_of_state(b"ot=th:\xff"), None);
+        assert_eq!(weight_of_state(b"ot=th:ffffffffffffff"), Some((1_u64 << 56) as f64));
+    }
+}

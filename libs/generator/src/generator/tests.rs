@@ -1,0 +1,128 @@
+use std::path::Path;
+
+use bytes::Bytes;
+use prost::Message;
+use tactus_overrides::Settings;
+use tactus_proto::otlp::{ResourceSpans, ScopeSpans, Span};
+
+use super::*;
+use crate::convert::push_of;
+
+const BUDGET: u64 = 1 << 20;
+
+/// A generator whose remote nobody listens at. `limits`: more keys of `overrides.defaults.metrics_generator`.
+async fn generator(directory: &Path, limits: &str) -> Arc<Generator> {
+    let yaml = format!(
+        "{{metrics_generator: {{registry: {{collection_interval: 1h}}, \
+           storage: {{path: {}, remote_write: [{{url: 'http://127.0.0.1:1/'}}]}}}}, \
+           overrides: {{defaults: {{metrics_generator: {{processors: [span-metrics], {limits}}}}}}}}}",
+        directory.display()
+    );
+    let config: Arc<Config> = Arc::new(tactus_config::from_yaml(&yaml).unwrap());
+    let registry = Registry::new();
+    let overrides = Overrides::load(Settings::new(Arc::clone(&config)), &registry).await.unwrap();
+    Generator::open(config, overrides, &registry, BUDGET).unwrap()
+}
+
+fn tenant(name: &str) -> TenantId {
+    TenantId::parse(name).unwrap()
+}
+
+/// A span that ends `seconds` before now.
+fn push(seconds: u64) -> PushRequest {
+    let end = now_ms() as u64 * 1_000_000 - seconds * 1_000_000_000;
+    let span = Span {
+        trace_id: vec![1; 16].into(),
+        span_id: vec![2; 8].into(),
+        name: "work".into(),
+        start_time_unix_nano: end - 5_000_000,
+        end_time_unix_nano: end,
+        ..Span::default()
+    };
+    let scope_spans = vec![ScopeSpans { spans: vec![span], ..ScopeSpans::default() }];
+    let batch = ResourceSpans { scope_spans, ..ResourceSpans::default() };
+    push_of(&TenantId::single(), &[Bytes::from(batch.encode_to_vec())]).unwrap()
+}
+
+/// The value of `traces_spanmetrics_calls_total` on the page of a tenant; 0 without one.
+async fn calls(generator: &Generator, of: &str) -> f64 {
+    let page = generator.page(&tenant(of)).await.unwrap();
+    assert!(page.ends_with("# EOF\n"));
+    let line = page.lines().find(|line| line.starts_with("traces_spanmetrics_calls_total{"));
+    line.map_or(0.0, |line| line.rsplit_once(' ').unwrap().1.parse().unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn first_pushes_at_once_make_one_instance() {
+    let directory = tempfile::tempdir().unwrap();
+    let generator = generator(directory.path(), "").await;
+    let pushes = (0..20).map(|_| generator.push(tenant("a"), push(1), false));
+    join_all(pushes).await.into_iter().collect::<Result<Vec<_>, _>>().unwrap();
+    generator.push(tenant("b"), push(1), true).await.unwrap();
+    assert_eq!(calls(&generator, "a").await, 20.0);
+    assert_eq!((calls(&generator, "b").await, calls(&generator, "c").await), (0.0, 0.0));
+    assert_eq!(generator.shared.metrics.tenants.get(), 2.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn spans_beyond_the_slack_count_as_received_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let generator = generator(directory.path(), "ingestion_time_range_slack: 10s").await;
+    for seconds in [1, 60, 5] {
+        generator.push(tenant("a"), push(seconds), false).await.unwrap();
+    }
+    let counted = generator.shared.metrics.of_tenant("a");
+    assert_eq!((counted.spans.get(), counted.outside.get()), (3, 1));
+    assert_eq!(calls(&generator, "a").await, 2.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pushes_past_the_budget_are_refused_and_their_bytes_given_back() {
+    let directory = tempfile::tempdir().unwrap();
+    let generator = generator(directory.path(), "").await;
+    let taken = generator.budget.try_acquire_many(generator.units).unwrap();
+    let refused = generator.push(tenant("a"), push(1), false).await;
+    assert!(matches!(refused, Err(Error::Overloaded)), "{refused:?}");
+    assert_eq!(generator.shared.metrics.overloads.get(), 1);
+    drop(taken);
+    generator.push(tenant("a"), push(1), false).await.unwrap();
+    assert_eq!(generator.budget.available_permits(), generator.units as usize);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tenant_that_cannot_start_is_not_tried_at_each_push() {
+    let directory = tempfile::tempdir().unwrap();
+    let generator = generator(directory.path(), "remote_write_headers: {'a b': c}").await;
+    let first = generator.push(tenant("a"), push(1), false).await;
+    assert!(matches!(first, Err(Error::Tenant { .. })), "{first:?}");
+    let second = generator.push(tenant("a"), push(1), false).await;
+    assert!(matches!(second, Err(Error::BackOff)), "{second:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn idle_tenant_without_series_goes_and_comes_back() {
+    let directory = tempfile::tempdir().unwrap();
+    let generator = generator(directory.path(), "").await;
+    generator.push(tenant("idle"), push(600), false).await.unwrap();
+    generator.push(tenant("busy"), push(1), false).await.unwrap();
+    generator.let_go(Duration::from_secs(60)).await;
+    assert_eq!(generator.shared.metrics.tenants.get(), 2.0);
+    generator.let_go(Duration::ZERO).await;
+    assert_eq!(generator.shared.metrics.tenants.get(), 1.0);
+    generator.push(tenant("idle"), push(1), false).await.unwrap();
+    assert_eq!(calls(&generator, "idle").await, 1.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stop_collects_what_was_counted_and_refuses_the_rest() {
+    let directory = tempfile::tempdir().unwrap();
+    let generator = generator(directory.path(), "").await;
+    generator.push(tenant("a"), push(1), false).await.unwrap();
+    generator.stop().await;
+    let refused = generator.push(tenant("a"), push(1), false).await;
+    assert!(matches!(refused, Err(Error::Stopping)), "{refused:?}");
+    assert_eq!(generator.shared.metrics.of_tenant("a").collections.get(), 1);
+    generator.shared.remote_write.flush(Duration::ZERO).await;
+    let left = generator.shared.remote_write.tenants_left_behind();
+    assert_eq!(left, [tenant("a")], "nobody took the collection: it waits on disk");
+}

@@ -1,0 +1,283 @@
+//! The series of a tenant.
+//!
+//! A processor writes a label set, interns it, and asks for a handle of each metric; a handle is good until
+//! [`Registry::remove_stale`] or a change of settings. What is above a limit goes to one series a metric that has the label
+//! `metric_overflow`. The registry reads no clock.
+
+mod cardinality;
+mod collect;
+mod drain;
+mod histograms;
+mod hyperloglog;
+mod labels;
+mod metric;
+mod observe;
+mod sets;
+mod settings;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use foldhash::fast::RandomState;
+
+use cardinality::LabelLimits;
+use collect::Ended;
+use drain::Drain;
+use metric::{Metric, Series};
+use sets::Sets;
+use settings::{valid_trace_id_label, windows};
+
+pub use collect::Collected;
+pub use histograms::NativeSettings;
+use labels::free_name;
+pub(crate) use labels::{InvalidUtf8, Labels};
+pub use labels::{Label, cut, sanitized};
+pub(crate) use metric::MetricId;
+pub use metric::{Alias, Kind, MetricSpec, Processor};
+pub(crate) use observe::{Adjusted, Handle};
+pub use settings::{HistogramMode, Limiter, STALE_CHECK_MS, Settings, SpanNames, Statistics};
+
+/// The series of a tenant.
+#[derive(Debug)]
+pub struct Registry {
+    settings: Settings,
+    external: Vec<Label>,
+    trace_id_label: String,
+    metrics: Vec<Option<Metric>>,
+    sets: Sets,
+    overflow_set: u32,
+    statistics: Statistics,
+    label_limits: LabelLimits,
+    drain: Drain,
+    span_name: Arc<str>,
+    /// Number of the next collection.
+    generation: u32,
+    last_commit_ms: i64,
+    ended: HashMap<u64, Ended, RandomState>,
+    stale_checked_ms: i64,
+    epoch: u64,
+}
+
+impl Registry {
+    /// A registry without series; `now_ms` is unix time in milliseconds.
+    pub fn new(settings: Settings, now_ms: i64) -> Self {
+        let external: Vec<Label> = settings
+            .external_labels
+            .iter()
+            .map(|(name, value)| (free_name(name), Arc::from(value.as_str())))
+            .collect();
+        let mut labels = Labels::default();
+        labels.clear(0);
+        labels.set(&"metric_overflow".into(), "true");
+        external.iter().for_each(|(name, value)| labels.set(name, value));
+        labels.sort();
+        let mut sets = Sets::default();
+        let overflow_set = sets.insert(labels.hash(), &labels);
+        Self {
+            trace_id_label: valid_trace_id_label(&settings.trace_id_label),
+            label_limits: LabelLimits::new(windows(&settings), now_ms),
+            settings,
+            external,
+            metrics: Vec::new(),
+            sets,
+            overflow_set,
+            statistics: Statistics::default(),
+            drain: Drain::default(),
+            span_name: "span_name".into(),
+            generation: 0,
+            last_commit_ms: i64::MIN,
+            ended: HashMap::default(),
+            stale_checked_ms: now_ms,
+            epoch: 0,
+        }
+    }
+
+    /// Handles that were got before this number changed are good no more.
+    #[inline]
+    pub(crate) fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// Looks whether limits on the values of labels hold, every few seconds.
+    pub(crate) fn refresh(&mut self, now_ms: i64) {
+        let limit = self.settings.max_cardinality_per_label;
+        if limit > 0 && self.label_limits.refresh(limit, now_ms) {
+            self.epoch += 1;
+        }
+    }
+
+    /// Takes other settings. Only histograms whose form changes lose what they counted.
+    pub fn update(&mut self, settings: Settings, now_ms: i64) {
+        self.epoch += 1;
+        let native = settings.histograms != HistogramMode::Classic;
+        let reshaped = settings.histograms != self.settings.histograms
+            || (native && settings.native != self.settings.native);
+        if reshaped {
+            for id in 0..self.metrics.len() {
+                let histogram = matches!(&self.metrics[id], Some(metric) if metric.is_histogram());
+                if histogram {
+                    self.drop_series(MetricId(id), |_| true);
+                }
+            }
+        }
+        self.trace_id_label = valid_trace_id_label(&settings.trace_id_label);
+        if settings.span_names != self.settings.span_names {
+            self.drain = Drain::default();
+        }
+        if settings.max_cardinality_per_label != self.settings.max_cardinality_per_label {
+            self.label_limits.reset(windows(&settings), now_ms);
+        }
+        let external_labels = std::mem::take(&mut self.settings.external_labels);
+        self.settings = Settings { external_labels, ..settings };
+        let mode = self.settings.histograms;
+        self.metrics.iter_mut().flatten().for_each(|metric| metric.set_mode(mode));
+    }
+
+    /// The settings in force.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Totals and levels.
+    pub fn statistics(&self) -> &Statistics {
+        &self.statistics
+    }
+
+    /// Series that there would be without limits, about.
+    pub fn series_demand(&self) -> u64 {
+        let demand = |metric: &Metric| metric.demand.estimate() * metric.series_a_set();
+        self.metrics.iter().flatten().map(demand).sum()
+    }
+
+    /// Label sets that there would be without limits, about.
+    pub fn entity_demand(&self) -> u64 {
+        self.sets.demand.estimate()
+    }
+
+    /// For each label with a limit: its name, its estimated values, and how often a value was replaced.
+    pub fn label_cardinality(&self) -> impl Iterator<Item = (&str, u64, u64)> {
+        self.label_limits.iter()
+    }
+
+    /// The metric of this name, which keeps its series unless it becomes of another kind or has other aliases.
+    pub(crate) fn metric(&mut self, spec: MetricSpec) -> MetricId {
+        let named = |metric: &Metric| metric.spec.name == spec.name;
+        let found = self.metrics.iter().position(|metric| metric.as_ref().is_some_and(named));
+        if let Some(id) = found {
+            if let Some(metric) = &mut self.metrics[id] {
+                if metric.spec == spec {
+                    return MetricId(id);
+                }
+                if metric.spec.kind == spec.kind && metric.spec.processor == spec.processor {
+                    let overflow = u64::from(metric.slot_of(self.overflow_set).is_some());
+                    let (before, sets) = (metric.series_a_set(), metric.len() - overflow);
+                    metric.set_aliases(spec.aliases);
+                    let now = metric.series_a_set();
+                    self.recount(sets, before, now);
+                    self.name_aliases(id);
+                    return MetricId(id);
+                }
+            }
+            self.drop_series(MetricId(id), |_| true);
+            self.metrics[id] = Some(self.empty_metric(spec));
+            return MetricId(id);
+        }
+        let metric = Some(self.empty_metric(spec));
+        match self.metrics.iter().position(Option::is_none) {
+            Some(free) => {
+                self.metrics[free] = metric;
+                MetricId(free)
+            }
+            None => {
+                self.metrics.push(metric);
+                MetricId(self.metrics.len() - 1)
+            }
+        }
+    }
+
+    /// Series of so many label sets became more or fewer.
+    fn recount(&mut self, sets: u64, before: u64, now: u64) {
+        let statistics = &mut self.statistics;
+        if now >= before {
+            statistics.active_series += (now - before) * sets;
+            statistics.series_added += (now - before) * sets;
+        } else {
+            statistics.active_series -= (before - now) * sets;
+            statistics.series_removed += (before - now) * sets;
+        }
+    }
+
+    /// Makes the labels that aliases of a metric show.
+    fn name_aliases(&mut self, id: usize) {
+        let Some(Some(metric)) = self.metrics.get(id) else { return };
+        if !metric.spec.aliases.is_empty() {
+            metric.series.iter().flatten().for_each(|series| self.sets.rename(series.set));
+        }
+    }
+
+    fn empty_metric(&self, spec: MetricSpec) -> Metric {
+        Metric::new(spec, self.settings.histograms, windows(&self.settings))
+    }
+
+    /// Removes the metrics of a processor, but for those named.
+    pub(crate) fn remove_metrics(&mut self, processor: Processor, but: &[&str]) {
+        for id in 0..self.metrics.len() {
+            let gone = self.metrics[id].as_ref().is_some_and(|metric| {
+                metric.spec.processor == processor && !but.contains(&&*metric.spec.name)
+            });
+            if gone {
+                self.drop_series(MetricId(id), |_| true);
+                self.metrics[id] = None;
+            }
+        }
+    }
+
+    /// Removes series that were not updated for long, if the last time is [`STALE_CHECK_MS`] ago.
+    pub fn remove_stale(&mut self, now_ms: i64) {
+        if now_ms.saturating_sub(self.stale_checked_ms) < STALE_CHECK_MS {
+            return;
+        }
+        self.stale_checked_ms = now_ms;
+        // Estimates start a new period, to which each label set must be told again.
+        self.epoch += 1;
+        let oldest = now_ms.saturating_sub(self.settings.stale_after_ms);
+        for id in 0..self.metrics.len() {
+            self.drop_series(MetricId(id), |series| series.updated_ms < oldest);
+        }
+        self.metrics.iter_mut().flatten().for_each(|metric| metric.demand.rotate());
+        self.sets.demand.rotate();
+        self.label_limits.rotate();
+        self.drain.prune(oldest);
+    }
+
+    fn drop_series(&mut self, id: MetricId, gone: impl Fn(&Series) -> bool) {
+        let Some(metric) = &mut self.metrics[id.0] else { return };
+        self.epoch += 1;
+        let needed = metric.series_a_set();
+        for (slot, series) in metric.take_if(gone) {
+            let set = self.sets.get(series.set);
+            if series.collected {
+                let key = Ended::key(&metric.spec.name, set.hash);
+                let ended = Ended::new(metric, set, &series, self.last_commit_ms);
+                self.ended.insert(key, ended);
+            }
+            metric.forget(slot, series.set);
+            if series.set == self.overflow_set {
+                continue;
+            }
+            self.statistics.active_series -= needed;
+            self.statistics.series_removed += needed;
+            if self.sets.release(series.set) {
+                self.statistics.active_entities -= 1;
+                self.statistics.entities_removed += 1;
+            }
+        }
+    }
+
+    /// Name of a label, cut to the limit and none that every series has.
+    pub(crate) fn label_name(&self, name: &str) -> Arc<str> {
+        free_name(cut(name, self.settings.max_label_name_bytes))
+    }
+}

@@ -1,0 +1,276 @@
+//! A collection: all series to a sink.
+
+use std::hash::BuildHasher;
+use std::sync::Arc;
+
+use foldhash::quality::FixedState;
+
+use super::Registry;
+use super::labels::Label;
+use super::metric::{Histogram, Metric, Seen, Series as Kept, Shown, Value};
+use super::sets::LabelSet;
+use tactus_remote_write::series::{Exemplar, NativeHistogram, STALE, Series, Sink};
+
+/// A collection that was handed over. [`Registry::commit`] says that it arrived; without that its zero samples, exemplars
+/// and staleness markers come again with the next one.
+#[derive(Debug, Clone, Copy)]
+#[must_use = "a collection that is not committed is repeated"]
+pub struct Collected {
+    generation: u32,
+    now_ms: i64,
+}
+
+/// Series that are no more, but were sent.
+#[derive(Debug)]
+pub(super) struct Ended {
+    /// Their last sample.
+    pub(super) last_ms: i64,
+    /// What the marker is sent for; `None` once it was.
+    marks: Option<Box<Marks>>,
+    /// The collection that holds the marker.
+    marked_in: Option<u32>,
+}
+
+#[derive(Debug)]
+struct Marks {
+    shown: Arc<[Shown]>,
+    labels: Box<[Label]>,
+    renamed: Option<Box<[Label]>>,
+    reference: u64,
+    value: Value,
+}
+
+/// Zero samples reach back so far from a collection.
+const ZERO_REACH_MS: i64 = 61_000;
+
+impl Ended {
+    pub(super) fn key(name: &str, set: u64) -> u64 {
+        FixedState::with_seed(1).hash_one((name, set))
+    }
+
+    pub(super) fn new(metric: &Metric, set: &LabelSet, series: &Kept, last_ms: i64) -> Self {
+        let value = match &series.value {
+            Value::Number(number) => Value::Number(*number),
+            Value::Histogram(histogram) => Value::Histogram(Box::new(Histogram {
+                classic: histogram.classic.clone(),
+                native: histogram.native.clone(),
+                exemplars: Box::default(),
+            })),
+        };
+        let marks = Marks {
+            shown: Arc::clone(&metric.shown),
+            labels: set.labels.clone(),
+            renamed: set.renamed.clone(),
+            reference: series.reference,
+            value,
+        };
+        Self { last_ms, marks: Some(Box::new(marks)), marked_in: None }
+    }
+}
+
+/// Where a new series starts: a second before the minute of the collection.
+fn zero_ms(now_ms: i64) -> i64 {
+    now_ms - now_ms.rem_euclid(60_000) - 1_000
+}
+
+impl Registry {
+    /// Hands each live series to a sink; `now_ms` is the time of all samples but the zeros of new series.
+    pub fn collect(&mut self, now_ms: i64, sink: &mut dyn Sink) -> Collected {
+        let generation = self.generation;
+        self.generation = self.generation.wrapping_add(1);
+        let zero_ms = zero_ms(now_ms);
+        let mut emitter = Emitter { sink, now_ms, trace_id_label: &self.trace_id_label };
+        for metric in self.metrics.iter().flatten() {
+            let counter = !matches!(metric.spec.kind, super::Kind::Gauge);
+            for series in metric.series.iter().flatten() {
+                let set = self.sets.get(series.set);
+                let starts = counter && !series.collected && series.last_sent_ms < zero_ms;
+                let zero = starts.then_some(zero_ms);
+                let labels = (&*set.labels, set.renamed.as_deref());
+                emitter.series(&metric.shown, labels, series.reference, &series.value, zero);
+            }
+        }
+        if !self.settings.staleness_markers {
+            self.ended.values_mut().for_each(|ended| ended.marks = None);
+        }
+        for ended in self.ended.values_mut() {
+            if let Some(marks) = &ended.marks {
+                ended.marked_in = Some(generation);
+                emitter.end(marks);
+            }
+        }
+        Collected { generation, now_ms }
+    }
+
+    /// Says that a collection arrived whole.
+    pub fn commit(&mut self, collected: Collected) {
+        let Collected { generation, now_ms } = collected;
+        self.last_commit_ms = now_ms;
+        for series in self.metrics.iter_mut().flatten().flat_map(|metric| &mut metric.series) {
+            let Some(series) = series else { continue };
+            series.collected |= series.generation <= generation;
+            if let Value::Histogram(histogram) = &mut series.value {
+                let seen = histogram.exemplars.iter_mut();
+                let sent = seen.filter(|seen| seen.generation <= generation);
+                sent.for_each(|seen| *seen = Seen::default());
+            }
+        }
+        for ended in self.ended.values_mut() {
+            if ended.marked_in.is_some_and(|marked| marked <= generation) {
+                ended.marks = None;
+                ended.last_ms = now_ms;
+                ended.marked_in = None;
+            }
+        }
+        self.ended.retain(|_, ended| {
+            ended.marks.is_some() || ended.last_ms.saturating_add(ZERO_REACH_MS) > now_ms
+        });
+    }
+}
+
+struct Emitter<'a> {
+    sink: &'a mut dyn Sink,
+    now_ms: i64,
+    trace_id_label: &'a str,
+}
+
+/// The series of one label set under one name; `reference` is that of the first.
+struct Part<'a> {
+    shown: &'a Shown,
+    labels: &'a [Label],
+    reference: u64,
+}
+
+impl<'a> Part<'a> {
+    fn series(&self, number: u64, name: &'a str, le: Option<&'a str>) -> Series<'a> {
+        Series { reference: self.reference + number, labels: self.labels, name, le }
+    }
+}
+
+impl Emitter<'_> {
+    fn series(
+        &mut self,
+        shown: &[Shown],
+        (labels, renamed): (&[Label], Option<&[Label]>),
+        mut reference: u64,
+        value: &Value,
+        zero_ms: Option<i64>,
+    ) {
+        for (number, shown) in shown.iter().enumerate() {
+            let labels = if number == 0 { labels } else { renamed.unwrap_or(labels) };
+            let part = Part { shown, labels, reference };
+            reference += match value {
+                Value::Number(number) => {
+                    self.float(&part.series(0, &shown.name, None), zero_ms, *number);
+                    1
+                }
+                Value::Histogram(histogram) => self.histogram(&part, histogram, zero_ms),
+            };
+        }
+    }
+
+    fn float(&mut self, series: &Series<'_>, zero_ms: Option<i64>, value: f64) {
+        if let Some(at) = zero_ms {
+            self.sink.float(series, at, 0.0);
+        }
+        self.sink.float(series, self.now_ms, value);
+    }
+
+    /// Returns the number of series.
+    fn histogram(&mut self, part: &Part<'_>, histogram: &Histogram, zero_ms: Option<i64>) -> u64 {
+        let shown = part.shown;
+        let mut number = 0;
+        if let Some(classic) = &histogram.classic {
+            let count = part.series(0, &shown.count, None);
+            if let Some(at) = zero_ms {
+                self.sink.float(&count, at, 0.0);
+            }
+            let sum = part.series(1, &shown.sum, None);
+            self.sink.float(&sum, self.now_ms, classic.sum * shown.scale);
+            self.sink.float(&count, self.now_ms, classic.count());
+            number = 2;
+            let mut cumulated = 0.0;
+            for (slot, le) in shown.bounds.iter().enumerate() {
+                cumulated += classic.counts.get(slot).copied().unwrap_or(0.0);
+                let bucket = part.series(number, &shown.bucket, Some(le));
+                self.float(&bucket, zero_ms, cumulated);
+                if let Some(seen) = histogram.exemplars.get(slot) {
+                    self.exemplar(&bucket, seen, shown.scale);
+                }
+                number += 1;
+            }
+        }
+        if let Some(native) = histogram.native.as_ref().filter(|_| shown.has_native()) {
+            let series = part.series(number, &shown.name, None);
+            if let Some(at) = zero_ms {
+                self.sink.histogram(&series, at, &native.empty());
+            }
+            self.sink.histogram(&series, self.now_ms, &native.shown());
+            histogram.exemplars.iter().for_each(|seen| self.exemplar(&series, seen, shown.scale));
+            number += 1;
+        }
+        number
+    }
+
+    fn exemplar(&mut self, series: &Series<'_>, seen: &Seen, scale: f64) {
+        if seen.trace.is_zero() {
+            return;
+        }
+        let exemplar = Exemplar {
+            label: self.trace_id_label,
+            trace_id: &seen.trace.to_hex_trimmed(),
+            value: seen.value * scale,
+            timestamp_ms: self.now_ms,
+        };
+        self.sink.exemplar(series, &exemplar);
+    }
+
+    /// Staleness markers.
+    fn end(&mut self, marks: &Marks) {
+        let mut reference = marks.reference;
+        for (number, shown) in marks.shown.iter().enumerate() {
+            let renamed = if number == 0 { None } else { marks.renamed.as_deref() };
+            let part = Part { shown, labels: renamed.unwrap_or(&marks.labels), reference };
+            reference += self.end_part(&part, &marks.value);
+        }
+    }
+
+    fn end_part(&mut self, part: &Part<'_>, value: &Value) -> u64 {
+        let shown = part.shown;
+        let now_ms = self.now_ms;
+        let Value::Histogram(histogram) = value else {
+            self.sink.float(&part.series(0, &shown.name, None), now_ms, STALE);
+            return 1;
+        };
+        let mut number = 0;
+        if histogram.classic.is_some() {
+            self.sink.float(&part.series(0, &shown.count, None), now_ms, STALE);
+            self.sink.float(&part.series(1, &shown.sum, None), now_ms, STALE);
+            number = 2;
+            for le in &shown.bounds {
+                let bucket = part.series(number, &shown.bucket, Some(le));
+                self.sink.float(&bucket, now_ms, STALE);
+                number += 1;
+            }
+        }
+        if let Some(native) = histogram.native.as_ref().filter(|_| shown.has_native()) {
+            // The marker of a histogram is its sum.
+            let end = NativeHistogram { sum: STALE, ..native.empty() };
+            self.sink.histogram(&part.series(number, &shown.name, None), now_ms, &end);
+            number += 1;
+        }
+        number
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::zero_ms;
+
+    #[test]
+    fn zero_is_a_second_before_the_minute() {
+        assert_eq!(zero_ms(1_767_268_820_000), 1_767_268_799_000);
+        assert_eq!(zero_ms(1_767_268_800_000), 1_767_268_799_000);
+        assert_eq!(zero_ms(1_767_268_799_999), 1_767_268_739_000);
+    }
+}

@@ -1,0 +1,128 @@
+//! How a registry works, and what it counts of itself.
+
+use super::histograms::NativeSettings;
+use super::labels::sanitized;
+
+/// Milliseconds between removals of stale series, and a period of the estimates.
+pub const STALE_CHECK_MS: i64 = 5 * 60_000;
+
+/// What histograms become.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum HistogramMode {
+    /// Series of `_bucket`, `_sum` and `_count`.
+    #[default]
+    Classic,
+    /// One series of native histograms.
+    Native,
+    /// Both.
+    Both,
+}
+
+/// What a limit counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Limiter {
+    /// Series.
+    #[default]
+    Series,
+    /// Label sets, which the metrics of a tenant share.
+    Entity,
+}
+
+/// What becomes of the variable parts of span names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SpanNames {
+    /// They stay.
+    #[default]
+    AsTheyAre,
+    /// They stay, but it is counted what would change.
+    DryRun,
+    /// `<_>` stands for them.
+    Sanitized,
+}
+
+/// How a registry works. [`Registry::update`] takes other settings at any time.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settings {
+    /// Labels of each series, which win over those of processors; the last of a name wins. Fixed by [`Registry::new`].
+    pub external_labels: Vec<(String, String)>,
+    /// A series that was not updated for so many milliseconds is removed.
+    pub stale_after_ms: i64,
+    /// Longer names of labels are cut, in bytes; 0 is never.
+    pub max_label_name_bytes: usize,
+    /// Longer values of labels are cut, in bytes; 0 is never.
+    pub max_label_value_bytes: usize,
+    /// What `limit` counts.
+    pub limiter: Limiter,
+    /// Most series or label sets; 0 is no limit.
+    pub limit: u64,
+    /// What histograms become.
+    pub histograms: HistogramMode,
+    /// Shape of native histograms.
+    pub native: NativeSettings,
+    /// Label of exemplars. A name that is no label of Prometheus, or is reserved, becomes `traceID`.
+    pub trace_id_label: String,
+    /// Sends a staleness marker when a series is removed.
+    pub staleness_markers: bool,
+    /// Values of a label beyond which they become `__cardinality_overflow__`; 0 is no limit.
+    pub max_cardinality_per_label: u64,
+    /// What becomes of span names.
+    pub span_names: SpanNames,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            external_labels: Vec::new(),
+            stale_after_ms: 15 * 60_000,
+            max_label_name_bytes: 1024,
+            max_label_value_bytes: 2048,
+            limiter: Limiter::Series,
+            limit: 0,
+            histograms: HistogramMode::Classic,
+            native: NativeSettings::default(),
+            trace_id_label: String::new(),
+            staleness_markers: false,
+            max_cardinality_per_label: 0,
+            span_names: SpanNames::AsTheyAre,
+        }
+    }
+}
+
+/// Totals and levels of a registry, for the generator's own metrics.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Statistics {
+    /// Series, those of overflow left out.
+    pub active_series: u64,
+    /// Label sets that have a series, that of overflow left out.
+    pub active_entities: u64,
+    /// Series created since the start.
+    pub series_added: u64,
+    /// Series removed since the start.
+    pub series_removed: u64,
+    /// Series that refused observations would have needed; each observation counts.
+    pub series_limited: u64,
+    /// Label sets that got their first series.
+    pub entities_added: u64,
+    /// Label sets that lost their last series.
+    pub entities_removed: u64,
+    /// Observations refused because their label set was one too many.
+    pub entities_limited: u64,
+    /// Spans whose name was sanitised, or would have been.
+    pub spans_sanitized: u64,
+}
+
+/// Periods that estimates look back: as long as a series may live without an update.
+pub(super) fn windows(settings: &Settings) -> usize {
+    (settings.stale_after_ms.max(0) / STALE_CHECK_MS) as usize + 1
+}
+
+/// Room that the trace id needs within the 128 characters of an exemplar's labels.
+const MAX_TRACE_ID_LABEL: usize = 128 - 32;
+
+pub(super) fn valid_trace_id_label(name: &str) -> String {
+    let valid = sanitized(name) == name
+        && !name.starts_with("__")
+        && !name.starts_with(|c: char| c.is_ascii_digit())
+        && (1..=MAX_TRACE_ID_LABEL).contains(&name.len());
+    if valid { name } else { "traceID" }.to_owned()
+}

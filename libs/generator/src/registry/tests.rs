@@ -1,0 +1,193 @@
+//! The registry against what it promises, whatever is done in whatever order.
+
+use std::collections::{HashMap, HashSet};
+
+use proptest::prelude::*;
+use tactus_model::TraceId;
+
+use super::observe::Set;
+use super::*;
+use tactus_remote_write::series::{Exemplar, NativeHistogram, Sink};
+
+const START_MS: i64 = 1_767_268_803_200;
+
+fn spec(name: &str, kind: Kind) -> MetricSpec {
+    let processor = Processor::SpanMetrics;
+    MetricSpec { processor, name: name.to_owned(), kind, aliases: Vec::new() }
+}
+
+fn set_of(registry: &mut Registry, value: &str) -> Set {
+    let mut labels = Labels::default();
+    registry.start(&mut labels);
+    labels.set(&"l".into(), value);
+    registry.intern(&mut labels)
+}
+
+fn count(registry: &mut Registry, metric: MetricId, value: &str, now_ms: i64) {
+    let set = set_of(registry, value);
+    let handle = registry.handle(metric, set, now_ms);
+    registry.release(set);
+    registry.add(metric, handle, 1.0, now_ms);
+}
+
+/// The last value of each series, and its reference.
+#[derive(Debug, Default)]
+struct Last(HashMap<String, (f64, u64)>);
+
+impl Sink for Last {
+    fn float(&mut self, series: &tactus_remote_write::series::Series<'_>, _: i64, value: f64) {
+        let labels: Vec<String> =
+            series.labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let name = format!("{} {} {:?}", series.name, labels.join(","), series.le);
+        self.0.insert(name, (value, series.reference));
+    }
+
+    fn histogram(
+        &mut self,
+        _: &tactus_remote_write::series::Series<'_>,
+        _: i64,
+        _: &NativeHistogram,
+    ) {
+    }
+
+    fn exemplar(&mut self, _: &tactus_remote_write::series::Series<'_>, _: &Exemplar<'_>) {}
+}
+
+fn collect(registry: &mut Registry, now_ms: i64) -> HashMap<String, (f64, u64)> {
+    let mut last = Last::default();
+    let collected = registry.collect(now_ms, &mut last);
+    registry.commit(collected);
+    last.0
+}
+
+#[test]
+fn external_labels_win_and_the_last_of_a_name_counts() {
+    let pairs = [("l", "x"), ("a", "1"), ("l", "y")];
+    let external_labels = pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+    let settings = Settings { external_labels, ..Settings::default() };
+    let mut registry = Registry::new(settings, START_MS);
+    let metric = registry.metric(spec("m", Kind::Counter));
+    count(&mut registry, metric, "own", START_MS);
+    let names: Vec<String> = collect(&mut registry, START_MS).into_keys().collect();
+    assert_eq!(names, ["m a=1,l=y None"]);
+}
+
+#[test]
+fn label_sets_are_shared_by_metrics_under_the_entity_limit() {
+    let settings = Settings { limiter: Limiter::Entity, limit: 1, ..Settings::default() };
+    let mut registry = Registry::new(settings, START_MS);
+    let first = registry.metric(spec("first", Kind::Counter));
+    let second = registry.metric(spec("second", Kind::Histogram([1.0].into())));
+    count(&mut registry, first, "a", START_MS);
+    let set = set_of(&mut registry, "a");
+    let handle = registry.handle(second, set, START_MS);
+    registry.observe(second, handle, (0.5, 1.0), TraceId([1; 16]), START_MS);
+    assert_eq!(registry.statistics().entities_limited, 0);
+    count(&mut registry, first, "b", START_MS);
+    count(&mut registry, first, "b", START_MS);
+    let statistics = registry.statistics();
+    assert_eq!((statistics.active_entities, statistics.entities_limited), (1, 2));
+    assert_eq!(statistics.active_series, 5);
+}
+
+#[test]
+fn demand_goes_beyond_the_limit() {
+    let settings = Settings { limit: 10, ..Settings::default() };
+    let mut registry = Registry::new(settings, START_MS);
+    let metric = registry.metric(spec("m", Kind::Counter));
+    (0..1000).for_each(|number| count(&mut registry, metric, &number.to_string(), START_MS));
+    assert_eq!(registry.statistics().active_series, 10);
+    assert!((850..1150).contains(&registry.series_demand()), "{}", registry.series_demand());
+    assert!((850..1150).contains(&registry.entity_demand()), "{}", registry.entity_demand());
+}
+
+#[test]
+fn aliases_come_and_go_without_a_change_of_what_was_counted() {
+    let mut registry = Registry::new(Settings { limit: 4, ..Settings::default() }, START_MS);
+    let metric = registry.metric(spec("m", Kind::Counter));
+    for value in ["a", "b", "c", "d", "e"] {
+        count(&mut registry, metric, value, START_MS);
+    }
+    let alias = Alias { name: "n".to_owned(), thousandfold: false };
+    let aliased = MetricSpec { aliases: vec![alias], ..spec("m", Kind::Counter) };
+    assert_eq!(registry.metric(aliased), metric);
+    assert_eq!(registry.statistics().active_series, 8);
+    let seen = collect(&mut registry, START_MS);
+    assert_eq!((seen["n l=a None"].0, seen["m l=a None"].0, seen.len()), (1.0, 1.0, 10));
+    let references: HashSet<u64> = seen.values().map(|(_, reference)| *reference).collect();
+    assert_eq!(references.len(), 10);
+    registry.metric(spec("m", Kind::Counter));
+    assert_eq!(registry.statistics().active_series, 4);
+    assert_eq!(collect(&mut registry, START_MS).len(), 5);
+}
+
+#[test]
+fn form_of_histograms_changes_with_the_settings_and_counters_stay() {
+    let mut registry = Registry::new(Settings::default(), START_MS);
+    let counter = registry.metric(spec("c", Kind::Counter));
+    let histogram = registry.metric(spec("h", Kind::Histogram([1.0].into())));
+    count(&mut registry, counter, "a", START_MS);
+    let set = set_of(&mut registry, "a");
+    let handle = registry.handle(histogram, set, START_MS);
+    registry.observe(histogram, handle, (0.5, 1.0), TraceId([1; 16]), START_MS);
+    assert_eq!(registry.statistics().active_series, 5);
+    let epoch = registry.epoch();
+    let both = Settings { histograms: HistogramMode::Both, ..Settings::default() };
+    registry.update(both, START_MS);
+    assert!(registry.epoch() > epoch);
+    assert_eq!(registry.statistics().active_series, 1);
+    let set = set_of(&mut registry, "a");
+    registry.handle(histogram, set, START_MS);
+    assert_eq!(registry.statistics().active_series, 6);
+    assert_eq!(collect(&mut registry, START_MS)["c l=a None"].0, 1.0);
+}
+
+proptest! {
+    /// Levels are those of a plain model, at any limit, whatever goes stale and comes back.
+    #[test]
+    fn accounting_is_exact(
+        steps in proptest::collection::vec((0..5_u8, 0..8_u8, 0..2_usize), 1..120),
+        limit in 0..8_u64,
+        entity: bool,
+    ) {
+        let limiter = if entity { Limiter::Entity } else { Limiter::Series };
+        let settings = Settings { limit, limiter, ..Settings::default() };
+        let mut registry = Registry::new(settings, START_MS);
+        let metrics = ["m", "n"].map(|name| registry.metric(spec(name, Kind::Counter)));
+        // When each was updated last, by metric and label, and all that was counted since it began.
+        let mut model: HashMap<(usize, u8), (i64, f64)> = HashMap::new();
+        let (mut now_ms, mut refused) = (START_MS, 0);
+        for (action, label, metric) in steps {
+            if action == 0 {
+                now_ms += STALE_CHECK_MS;
+                registry.remove_stale(now_ms);
+                model.retain(|_, (updated, _)| *updated >= now_ms - 15 * 60_000);
+                continue;
+            }
+            let entities: HashSet<u8> = model.keys().map(|key| key.1).collect();
+            let known = model.contains_key(&(metric, label));
+            let room = limit == 0 || known || match limiter {
+                Limiter::Series => (model.len() as u64) < limit,
+                Limiter::Entity => entities.contains(&label) || (entities.len() as u64) < limit,
+            };
+            count(&mut registry, metrics[metric], &format!("v{label}"), now_ms);
+            if room {
+                let entry = model.entry((metric, label)).or_insert((now_ms, 0.0));
+                *entry = (now_ms, entry.1 + 1.0);
+            } else {
+                refused += 1;
+            }
+        }
+        let entities: HashSet<u8> = model.keys().map(|key| key.1).collect();
+        let statistics = registry.statistics().clone();
+        prop_assert_eq!(statistics.active_series, model.len() as u64);
+        prop_assert_eq!(statistics.active_entities, entities.len() as u64);
+        prop_assert_eq!(statistics.series_added - statistics.series_removed, model.len() as u64);
+        prop_assert_eq!(statistics.series_limited + statistics.entities_limited, refused);
+        let seen = collect(&mut registry, now_ms);
+        for ((metric, label), (_, value)) in model {
+            let name = format!("{} l=v{label} None", ["m", "n"][metric]);
+            prop_assert_eq!(seen.get(&name).map(|seen| seen.0), Some(value));
+        }
+    }
+}

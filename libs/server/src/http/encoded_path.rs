@@ -1,0 +1,101 @@
+//! Paths with percent-encoded slashes and letters, as some clients and proxies write them.
+//!
+//! A route is looked for by the path as it came, so that a name in it may hold an encoded slash. If there is none,
+//! the decoded path decides, as with Tempo: `/api%2Fsearch` is `/api/search`.
+
+use std::convert::Infallible;
+
+use ::http::header::LOCATION;
+use ::http::uri::PathAndQuery;
+use ::http::{HeaderValue, Request, StatusCode, Uri};
+use axum::Router;
+use axum::body::Body;
+use axum::extract::OriginalUri;
+use axum::response::{IntoResponse as _, Response};
+use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, percent_encode};
+use tower::{Service as _, service_fn};
+
+use super::clean_path;
+
+/// What a path cannot hold as it is.
+const ENCODED: &AsciiSet = &CONTROLS
+    .add(b' ')
+    .add(b'"')
+    .add(b'#')
+    .add(b'%')
+    .add(b'<')
+    .add(b'>')
+    .add(b'?')
+    .add(b'[')
+    .add(b'\\')
+    .add(b']')
+    .add(b'^')
+    .add(b'`')
+    .add(b'{')
+    .add(b'|')
+    .add(b'}');
+
+/// The router, with its routes looked for by decoded paths too. Its fallback answers when there is none.
+pub(super) fn or_decoded(router: Router) -> Router {
+    let routes = router.clone();
+    router.fallback_service(service_fn(move |request| answer(routes.clone(), request)))
+}
+
+async fn answer(mut routes: Router, mut request: Request<Body>) -> Result<Response, Infallible> {
+    if let Some(decoded) = decoded_path(request.uri().path()) {
+        let path = clean_path(&decoded).unwrap_or_else(|| decoded.clone());
+        let path_and_query = match request.uri().query() {
+            Some(query) => format!("{path}?{query}"),
+            None => path.clone(),
+        };
+        if path != decoded {
+            if let Ok(location) = HeaderValue::from_str(&path_and_query) {
+                return Ok((StatusCode::MOVED_PERMANENTLY, [(LOCATION, location)]).into_response());
+            }
+        } else if let Some(uri) = with_path(request.uri(), &path_and_query) {
+            *request.uri_mut() = uri;
+            // Who may ask depends on the path, which is the decoded one now.
+            request.extensions_mut().remove::<OriginalUri>();
+        }
+    }
+    routes.call(request).await
+}
+
+fn with_path(uri: &Uri, path_and_query: &str) -> Option<Uri> {
+    let mut parts = uri.clone().into_parts();
+    parts.path_and_query = Some(PathAndQuery::try_from(path_and_query).ok()?);
+    Uri::from_parts(parts).ok()
+}
+
+/// The path with nothing encoded that need not be; `None` if it is so already.
+fn decoded_path(path: &str) -> Option<String> {
+    let bytes: Vec<u8> = percent_decode_str(path).collect();
+    let shortest = percent_encode(&bytes, ENCODED).to_string();
+    (path.contains('%') && shortest.starts_with('/') && shortest != path).then_some(shortest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_need_not_be_encoded_is_decoded() {
+        for (path, decoded) in [
+            ("/api/search", None),
+            ("/api%2Fsearch", Some("/api/search")),
+            ("/%61pi/tag/a%20b", Some("/api/tag/a%20b")),
+            ("/api/a%20b", None),
+            // What stays encoded would be something else if it were decoded twice.
+            ("/api/%2525", None),
+            ("/api/%3Fq%23", None),
+            ("/api/%E2%82%AC", None),
+            ("/api/%e2%82%ac", Some("/api/%E2%82%AC")),
+            ("/api/%2fa%2E%2E", Some("/api//a..")),
+            ("/api/%zz", Some("/api/%25zz")),
+            ("*", None),
+        ] {
+            assert_eq!(decoded_path(path).as_deref(), decoded, "{path}");
+            assert_eq!(decoded.and_then(decoded_path), None, "{path}");
+        }
+    }
+}

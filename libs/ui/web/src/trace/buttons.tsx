@@ -1,0 +1,58 @@
+import { useState } from "preact/hooks";
+import { reason } from "../api";
+import { address, navigate } from "../router";
+import { copy, save } from "./actions";
+import type { Skeleton } from "./skeleton";
+import type { Form, Source } from "./source";
+import { median } from "./typical";
+
+/** What can be done with a trace. */
+export function Actions({ id, trace, source }: { id: string; trace: Skeleton; source: Source }) {
+  const [said, setSaid] = useState("");
+  const keep = (form: Form, name: string) => {
+    setSaid("reading…");
+    source.whole(form).then(
+      (whole) => {
+        save(whole, name);
+        setSaid("");
+      },
+      (error) => setSaid(reason(error) ?? ""),
+    );
+  };
+  const compare = () => {
+    setSaid("searching…");
+    median(trace).then(
+      (other) => {
+        if (other) navigate(address(`compare/${other}...${id}`));
+        else setSaid("no other trace of this operation within an hour");
+      },
+      (error) => setSaid(reason(error) ?? ""),
+    );
+  };
+  return (
+    <>
+      {source.isStored && (
+        <button type="button" onClick={compare} title="Among the last 50 of this operation within an hour">
+          Compare with the median
+        </button>
+      )}
+      <button type="button" onClick={() => keep("spans", `trace-${id}.json`)}>
+        Download OTLP
+      </button>
+      <button type="button" onClick={() => keep("jaeger", `trace-${id}.jaeger.json`)}>
+        Jaeger JSON
+      </button>
+      {source.isStored && (
+        <button
+          type="button"
+          onClick={async () =>
+            setSaid((await copy(location.href)) ? "copied" : "the browser refuses to copy")
+          }
+        >
+          Copy link
+        </button>
+      )}
+      <span role="status">{said}</span>
+    </>
+  );
+}
