@@ -2,6 +2,7 @@
 import hashlib
 import json
 import time
+import uuid
 
 import pytest
 
@@ -155,6 +156,51 @@ def test_needle_asks_only_for_the_row_groups_that_may_have_it(servers, bucket):
     assert gets(server) == before
     for order in (0, 1000, ORDERS - 1):
         assert len(server.search(f'{{ span.order.id = "order-{order}" }}')) == 1
+
+
+def multiply(bucket, block, count):
+    """So many more blocks with the content of one."""
+    keys = [key for key in bucket.keys() if block in key]
+    for _ in range(count):
+        copy = str(uuid.uuid4())
+        # A block is one when its meta is there.
+        for key in sorted(keys, key=lambda key: key.endswith("meta.json")):
+            body = bucket.get(key)
+            bucket.put(key.replace(block, copy), body.replace(block.encode(), copy.encode()) if key.endswith("meta.json") else body)
+
+
+def test_needle_in_many_blocks_asks_for_their_summaries_once(servers, bucket):
+    server = servers.start(config=merge(merge(CONFIG, LARGER_ROW_GROUPS), bucket.config()))
+    push_orders(server)
+    server.flush()
+    eventually(lambda: sum(meta["totalObjects"] for meta in bucket.metas()) == ORDERS, "all traces in the bucket")
+    (many,) = bucket.blocks()
+    server.must_push(otlp.export(otlp.span(trace_id=b"n" * 16, attributes={"order.id": "needle"})))
+    server.flush()
+    eventually(lambda: len(bucket.blocks()) == 2, "the block with the needle")
+    assert server.stop() == 0
+    forget_local_data(server)
+    blocks = 120
+    multiply(bucket, many, blocks - 2)
+    assert len(bucket.blocks()) == blocks
+
+    # The newest block is the needle's. It is opened; of the others summaries are read, each once.
+    server.start()
+    before = gets(server)
+    assert server.search('{ span.order.id = "order-absent" }') == {}
+    assert gets(server) - before == blocks
+    before = gets(server)
+    assert len(server.search('{ span.order.id = "needle" }')) == 1
+    assert gets(server) - before <= 12
+    # Whoever looks for what all have needs no summary of most.
+    assert server.stop() == 0
+    forget_local_data(server)
+    server.start()
+    before = gets(server)
+    assert len(server.search('{ span.order.id = "order-7" }', limit=1)) == 1
+    assert gets(server) - before < blocks
+    answer = server.get("/api/search", q='{ span.order.id = "needle" }', start=int(time.time()) - 3600, end=int(time.time()) + 60).json()
+    assert answer["metrics"]["totalBlocks"] == blocks and answer["metrics"]["completedJobs"] == answer["metrics"]["totalJobs"]
 
 
 def test_filters_are_left_out_for_a_tenant_that_wants_none(servers, bucket, tmp_path):

@@ -1,9 +1,9 @@
 //! Search over recent data and blocks.
 
 mod selection;
+mod state;
 
 use std::cmp::Reverse;
-use std::ops::ControlFlow;
 use std::pin::pin;
 
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
@@ -16,7 +16,7 @@ use tactus_proto::tactus::v1::ingester_server::Ingester;
 use tactus_proto::tactus::v1::{
     BlockPart, SearchBlockRequest, SearchRequest, SearchResponse as JobAnswer, SoFar,
 };
-use tactus_proto::tempopb::{SearchResponse, TraceSearchMetadata};
+use tactus_proto::tempopb::SearchResponse;
 use tactus_storage::Uuid;
 use tactus_traceql::eval::CompiledQuery;
 use tactus_work::Held;
@@ -25,22 +25,19 @@ use tonic::Request;
 
 use crate::blocks::{KnownBlocks, QueryBlock};
 use crate::frontend::Frontend;
-use crate::jobs::{Call, Jobs, Outcome, Running, call};
+use crate::jobs::{Call, Jobs, Running, call};
 use crate::metrics::SEARCH;
-use crate::offload::hold;
 use crate::query_log::Asked;
 use crate::so_far::{HEAD_START, Looks, TELL_EVERY};
 use crate::streaming::SearchProgress;
 use crate::work::{Cost, Work};
-use selection::{Selected, Selection};
+use selection::Selection;
+use state::State;
 
 /// How ingesters are asked.
 const SEARCH_RECENT: Call<dyn Ingester, SearchRequest, JobAnswer> = |ingester, search| {
     Box::pin(async move { Ok(ingester.search(Request::new(search)).await?.into_inner()) })
 };
-
-/// A message with short texts takes about so many times the bytes that it has when it is sent.
-const MESSAGE_TIMES: usize = 4;
 
 /// The answer to a search.
 #[derive(Debug, Clone, PartialEq)]
@@ -59,17 +56,6 @@ struct Job {
     block_id: Uuid,
     /// Nothing in the block starts later; unix nanoseconds.
     block_end: u64,
-}
-
-struct State {
-    combiner: SearchCombiner,
-    /// Memory of what is found, and its bytes.
-    held: Held,
-    held_bytes: usize,
-    work: Work,
-    most_recent: bool,
-    /// Told of this state, if the answer is a stream.
-    progress: Option<SearchProgress>,
 }
 
 impl Frontend {
@@ -222,10 +208,7 @@ impl Frontend {
             let flow = state.take(outcome).await?;
             state.work.check()?;
             if is_recent_left && recent.is_empty() {
-                let blocks = known.iter().map(|known| match reads_known {
-                    true => self.further_blocks(known),
-                    false => self.blocks_to_read(known),
-                });
+                let blocks = known.iter().map(|known| self.blocks_left(known, reads_known));
                 let is_awaited = is_stream && !reads_known && state.combiner.is_empty();
                 let new = self.search_jobs(searches, blocks, is_awaited, &mut state.work);
                 if let Some(pending) = &pending {
@@ -338,77 +321,6 @@ fn conditions(tags: &TagConditions) -> Vec<String> {
         }
     }
     texts
-}
-
-impl State {
-    /// False if the answer cannot change by the block of this job.
-    fn wants(&self, job: &Job) -> bool {
-        if !self.most_recent {
-            return !self.combiner.is_full();
-        }
-        self.combiner.oldest_kept_start().is_none_or(|oldest| oldest <= job.block_end)
-    }
-
-    /// True for a stream that shows traces however many newer ones may be found.
-    fn shows_as_found(&self) -> bool {
-        self.progress.is_some() && !self.most_recent
-    }
-
-    /// Shows traces that ingesters will answer with.
-    async fn show(&mut self, traces: Vec<TraceSearchMetadata>) -> Result<()> {
-        if traces.is_empty() {
-            return Ok(());
-        }
-        self.hold(&traces).await?;
-        self.combiner.preview(traces);
-        if let Some(progress) = &mut self.progress {
-            progress.has_news();
-        }
-        self.tell();
-        Ok(())
-    }
-
-    async fn hold(&mut self, traces: &[TraceSearchMetadata]) -> Result<()> {
-        let bytes: usize = traces.iter().map(prost::Message::encoded_len).sum();
-        self.held_bytes += bytes * MESSAGE_TIMES;
-        hold(&mut self.held, self.held_bytes).await
-    }
-
-    fn tell(&mut self) {
-        if let Some(progress) = &mut self.progress {
-            progress.tell(&mut self.combiner, self.work.so_far(), self.most_recent);
-        }
-    }
-
-    /// Counts the jobs on blocks that cannot have a match as done.
-    fn leave_out(&mut self, selected: &Selected) -> Result<()> {
-        self.work.leave_out(selected.needless.len(), selected.inspected_bytes);
-        if let Some(progress) = &mut self.progress {
-            progress.has_news();
-        }
-        self.tell();
-        self.work.check()
-    }
-
-    async fn take(&mut self, outcome: Outcome<JobAnswer>) -> Result<ControlFlow<()>> {
-        match outcome {
-            Outcome::Damaged => self.work.partial = true,
-            Outcome::Answer(answer) => {
-                self.work.add(answer.metrics.as_ref(), answer.explanations);
-                self.work.partial |= answer.partial;
-                self.hold(&answer.traces).await?;
-                self.combiner.add(answer.traces);
-            }
-        }
-        if let Some(progress) = &mut self.progress {
-            progress.has_news();
-        }
-        self.tell();
-        if self.combiner.is_full() && !self.most_recent {
-            return Ok(ControlFlow::Break(()));
-        }
-        Ok(ControlFlow::Continue(()))
-    }
 }
 
 fn request(

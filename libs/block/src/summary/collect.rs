@@ -190,11 +190,11 @@ impl ValueCollector {
     /// What was collected, and the filter.
     pub(crate) fn finish(self) -> (ListedAttributes, BlockFilter) {
         let filter = self.filter.unwrap_or_default();
-        let attributes = self.attributes.into_iter().map(|(key, one)| {
+        let attributes = self.attributes.into_iter().map(|((owner, name), one)| {
             let mut values: Vec<_> = one.values.into_iter().collect();
             values.sort_unstable();
             let row_groups = one.closed_at.unwrap_or(self.row_groups);
-            (key, Listed { present: one.present, row_groups, values })
+            Listed { owner, name, present: one.present, row_groups, values }
         });
         let values = ListedAttributes {
             row_groups: self.row_groups,

@@ -54,6 +54,8 @@ pub enum ListedValue<T> {
 /// What is known of an attribute, to be written.
 #[derive(Debug)]
 pub(super) struct Listed {
+    pub(super) owner: ValueOwner,
+    pub(super) name: Box<[u8]>,
     /// Row groups that have it.
     pub(super) present: u64,
     /// The list is of this many row groups, from the first on; after them there were too many values, or ones that are
@@ -69,7 +71,7 @@ pub(crate) struct ListedAttributes {
     pub(super) row_groups: u32,
     pub(super) width: u32,
     pub(super) is_complete: bool,
-    pub(super) attributes: Vec<((ValueOwner, Box<[u8]>), Listed)>,
+    pub(super) attributes: Vec<Listed>,
 }
 
 /// The values part of a summary.
@@ -245,11 +247,11 @@ impl ListedAttributes {
         put_varint(&mut out, self.width.into());
         out.push(self.is_complete.into());
         let mut all: Vec<_> = self.attributes.iter().collect();
-        all.sort_unstable_by_key(|(key, _)| key);
+        all.sort_unstable_by_key(|listed| (listed.owner, &listed.name));
         put_varint(&mut out, all.len() as u64);
-        for ((owner, name), listed) in all {
-            out.push(owner.code());
-            put_bytes(&mut out, name);
+        for listed in all {
+            out.push(listed.owner.code());
+            put_bytes(&mut out, &listed.name);
             put_varint(&mut out, listed.present);
             put_varint(&mut out, listed.row_groups.into());
             put_varint(&mut out, listed.values.len() as u64);

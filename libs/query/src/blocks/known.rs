@@ -48,7 +48,17 @@ impl Frontend {
     }
 
     /// The blocks to read once the ingesters answered: those of the list as it is now, and all that they were told of.
-    pub(crate) fn blocks_to_read(&self, known: &KnownBlocks) -> Vec<QueryBlock> {
+    /// `reads_known`: without those that were known, which a query reads already that did not wait for the ingesters.
+    pub(crate) fn blocks_left(&self, known: &KnownBlocks, reads_known: bool) -> Vec<QueryBlock> {
+        let mut blocks = self.blocks_to_read(known);
+        if reads_known {
+            let read: HashSet<_> = known.selected.iter().map(|block| block.block_id).collect();
+            blocks.retain(|block| !read.contains(&block.block_id));
+        }
+        blocks
+    }
+
+    fn blocks_to_read(&self, known: &KnownBlocks) -> Vec<QueryBlock> {
         let listed = self.blocklist.tenant(&known.tenant);
         if Arc::ptr_eq(&listed, &known.listed) {
             return known.selected.clone();
@@ -59,14 +69,6 @@ impl Frontend {
         let ids: HashSet<_> = blocks.iter().map(|block| block.block_id).collect();
         let told = known.selected.iter().take(known.told);
         blocks.extend(told.filter(|block| !ids.contains(&block.block_id)));
-        blocks
-    }
-
-    /// As [`Self::blocks_to_read`], of a query that did not wait for the ingesters with the blocks that were known.
-    pub(crate) fn further_blocks(&self, known: &KnownBlocks) -> Vec<QueryBlock> {
-        let read: HashSet<_> = known.selected.iter().map(|block| block.block_id).collect();
-        let mut blocks = self.blocks_to_read(known);
-        blocks.retain(|block| !read.contains(&block.block_id));
         blocks
     }
 }

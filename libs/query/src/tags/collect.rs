@@ -188,10 +188,7 @@ impl Frontend {
             has_room = state.take(outcome, &add)?;
             // Also of an answer that is full: totals do not depend on where it was.
             if is_recent_left && (recent.is_empty() || (!has_room && !reads_known)) {
-                let blocks = known.iter().map(|known| match reads_known {
-                    true => self.further_blocks(known),
-                    false => self.blocks_to_read(known),
-                });
+                let blocks = known.iter().map(|known| self.blocks_left(known, reads_known));
                 jobs.add(self.block_jobs(requests, blocks, &mut state.work));
             }
         }

@@ -11,8 +11,9 @@ use tactus_proto::tactus::v1::{
     FindTraceInBlocksRequest, FindTraceInBlocksResponse, FindTraceRequest, FindTraceResponse,
     HoldingsRequest, HoldingsResponse, MetricsInBlockRequest, MetricsRequest, MetricsResponse,
     PushRequest, PushResponse, SearchBlockRequest, SearchRequest, SearchResponse,
-    SpansInBlocksRequest, SpansInBlocksResponse, TagValuesInBlockRequest, TagValuesRequest,
-    TagValuesResponse, TagsInBlockRequest, TagsRequest, TagsResponse,
+    SelectBlocksRequest, SelectBlocksResponse, SpansInBlocksRequest, SpansInBlocksResponse,
+    TagValuesInBlockRequest, TagValuesRequest, TagValuesResponse, TagsInBlockRequest, TagsRequest,
+    TagsResponse,
 };
 use tokio::time::sleep;
 use tonic::{Request, Response, Status};
