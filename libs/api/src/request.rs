@@ -57,7 +57,8 @@ impl Encoding {
     }
 }
 
-/// The decoded tag name of `<prefix><name>/values`; `None` if the path is another.
+/// The decoded tag name of `<prefix><name>/values`; `None` if the path is another. The path is the raw one: a name may hold slashes and
+/// dots, which are lost where paths are decoded or split first.
 pub fn tag_name(raw_path: &str, prefix: &str) -> Option<String> {
     let name = raw_path.strip_prefix(prefix)?.strip_suffix("/values")?;
     Some(percent_decode_str(name).decode_utf8_lossy().into_owned())

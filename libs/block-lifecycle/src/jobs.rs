@@ -242,6 +242,7 @@ fn job_owner(id: Uuid) -> String {
     format!("job-{id}")
 }
 
+/// Records are `tactus-job.<tenant>.<id>.json` on the bucket's first level, where no tenant is looked for.
 const PREFIX: &str = "tactus-job.";
 
 const SUFFIX: &str = ".json";

@@ -300,7 +300,7 @@ impl Purpose {
 /// How often ownership is looked at.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// Watches while it lives.
+/// Breaks off a rewrite when the process stops, or when another compactor became its owner. Watches while it lives.
 #[derive(Debug)]
 struct Control {
     flag: Arc<Flag>,

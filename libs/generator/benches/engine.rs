@@ -1,4 +1,4 @@
-//! What the engine costs: `cargo bench -p tactus-metrics-generator`.
+//! What the engine costs: `cargo bench -p tactus-generator`.
 //!
 //! First the memory of a series and the time of a collection; then the processor time of a million spans of calls between
 //! services, in pushes of 20 and of 1000 spans, with each processor and with both. Needs Linux.

@@ -95,7 +95,7 @@ impl Shared {
 /// What takes a millisecond at most is done where it is: to wake another thread, and be woken by it, costs a tenth of that.
 const IN_PLACE_BYTES: u64 = 256 * 1024;
 
-/// Runs work that takes processor time, so much of it at once.
+/// Runs work that takes processor time, so much of it at once, on threads that serve no connections.
 #[derive(Debug, Clone)]
 pub(crate) struct Pool {
     slots: Arc<Semaphore>,

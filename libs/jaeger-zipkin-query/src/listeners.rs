@@ -235,7 +235,8 @@ enum BearerToken {
     Credential,
 }
 
-/// Middleware that moves the tenant, and the credentials, to where they are looked for.
+/// Middleware that moves the tenant, and the credentials, to where they are looked for: a Jaeger that has its storage here names the
+/// tenant as `x-tenant` or by the user's bearer token, and what is behind this knows `x-scope-orgid` and `authorization`.
 async fn translate(
     State(bearer): State<BearerToken>,
     mut request: Request,

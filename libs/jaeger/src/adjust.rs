@@ -99,7 +99,7 @@ fn remove_duplicates(trace: &mut [ResourceSpans]) {
     }
 }
 
-/// Gives every server span that has the id of a client span an id of its own, below the client span; what hung below
+/// Gives every server span that has the id of a client span, as Zipkin's senders write them, an id of its own, below the client span; what hung below
 /// the shared id hangs below the server span then.
 fn separate_shared_ids(trace: &mut [ResourceSpans]) {
     let is = |span: &Span, kind: SpanKind| span.kind == i32::from(kind);

@@ -65,7 +65,7 @@ pub(crate) struct ViewScratch {
     text: Vec<u8>,
 }
 
-/// See the module.
+/// A batch as processors look at it.
 #[derive(Debug)]
 pub(crate) struct View<'a> {
     pub(crate) batch: &'a SpanBatch,
@@ -163,7 +163,7 @@ impl<'a> View<'a> {
 /// changes it, or infinite.
 const MIN_SHARE: f64 = 1.0 / (1_u64 << 56) as f64;
 
-/// See the module.
+/// For how many spans a sampled one stands.
 #[derive(Debug, Default)]
 pub(crate) struct Weight {
     key: Option<Name>,

@@ -1,6 +1,4 @@
-//! A query compiled for evaluation.
-//!
-//! Which traces may match, judged by some of their spans.
+//! A query compiled for evaluation, and which traces may match it, judged by some of their spans.
 //!
 //! Recent data holds the spans of a trace scattered over batches. A trace can only match if some span of it satisfies
 //! some filter of the first stage, and that span is in one of the batches.

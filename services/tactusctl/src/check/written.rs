@@ -1,6 +1,6 @@
-//! Which traces a server has acknowledged.
+//! Which traces a server has acknowledged, those of earlier processes included.
 //!
-//! What earlier processes wrote. Each trace names the runs of slots that were acknowledged before it, so that the newest
+//! Each trace names the runs of slots that were acknowledged before it, so that the newest
 //! traces of the server are enough to know all of them, and no disk is needed.
 
 use std::collections::BTreeMap;

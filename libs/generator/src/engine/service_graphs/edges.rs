@@ -1,6 +1,4 @@
-//! Calls of which one side was seen: found by key, forgotten in the order in which they began.
-//!
-//! Sides of calls that policies left out: their other side must not become a virtual node.
+//! Calls of which one side was seen, and sides that policies left out.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::BuildHasher;
@@ -75,7 +73,7 @@ struct Slot {
     next: u32,
 }
 
-/// See the module.
+/// Calls of which one side was seen: found by key, forgotten in the order in which they began.
 #[derive(Debug)]
 pub(super) struct EdgeStore {
     slots: Vec<Slot>,
@@ -199,7 +197,7 @@ impl Side {
     }
 }
 
-/// See the module. Bounded.
+/// Sides of calls that policies left out: their other side must not become a virtual node. Bounded.
 #[derive(Debug, Default)]
 pub(super) struct Filtered {
     sides: HashMap<(EdgeKey, Side), i64, RandomState>,

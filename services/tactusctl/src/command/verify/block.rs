@@ -1,4 +1,4 @@
-//! Checks of one block: its files, and what meta and footer say of them.
+//! Checks of one block: its files, and what meta and footer say of them. A block is opened here, or taken out of readers' sight.
 
 use std::sync::Arc;
 
