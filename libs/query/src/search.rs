@@ -130,7 +130,8 @@ impl Frontend {
         let known: Vec<_> =
             searches.iter().map(|search| self.known_blocks(&search.tenant, seconds, 0)).collect();
         let is_selective = matches!(query.kind, SearchKind::TraceQl { .. }) && !query.explain;
-        let selection = Selection::new(&self.querier, is_selective);
+        let in_flight = self.jobs_in_flight(self.settings.search.concurrent_jobs);
+        let selection = Selection::new(&self.querier, in_flight, is_selective);
         self.search_all(&searches, &known, selection, &mut state).await?;
         if query.explain {
             let read = state.work.metrics.total_blocks as usize;
@@ -182,6 +183,9 @@ impl Frontend {
                     }
                     state.leave_out(&selected)?;
                     jobs.add(selected.jobs);
+                    if selected.is_futile {
+                        jobs.add(selection.give_up());
+                    }
                     jobs.sort_by_key(|job| Reverse(job.block_end));
                     continue;
                 }

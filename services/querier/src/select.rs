@@ -6,7 +6,8 @@ use futures_util::stream::{self, StreamExt as _};
 use tactus_proto::tactus::v1::SelectBlocksResponse;
 use tactus_storage::{BlockMeta, Uuid};
 
-use crate::error::Result;
+use crate::blocks::Blocks;
+use crate::error::{Error, Result};
 use crate::pool::{Job, JobOptions};
 use crate::prune::{Pruner, ToldRowGroups};
 use crate::shared::Shared;
@@ -22,41 +23,54 @@ pub(crate) async fn select_blocks(
     block_ids: Vec<Uuid>,
     options: JobOptions,
 ) -> Result<SelectBlocksResponse> {
+    let count = block_ids.len();
     if !pruner.asks_values() {
-        let blocks = (0..).zip(&block_ids).map(|(place, _)| place).collect();
-        return Ok(SelectBlocksResponse { blocks, inspected_bytes: 0 });
+        let all = selected(std::iter::repeat_n(true, count), 0);
+        return Ok(SelectBlocksResponse { tells_nothing: true, ..all });
+    }
+    let mut metas = Vec::with_capacity(count);
+    for block_id in block_ids {
+        metas.push(inner.blocks.meta(tenant, block_id).await.ok());
+    }
+    if inner.blocks.summaries().is_local() {
+        let shared = Arc::clone(inner);
+        let ask = move |job: &Job| {
+            let may_match = |meta: &Option<Arc<BlockMeta>>| match meta {
+                Some(meta) => may_match(&shared.blocks, &pruner, meta, job),
+                None => Ok(true),
+            };
+            let may_match = metas.iter().map(may_match).collect::<Result<Vec<_>>>()?;
+            Ok(selected(may_match.into_iter(), job.inspected_bytes()))
+        };
+        return inner.pool.run(options, ask).await;
     }
     let pruner = Arc::new(pruner);
-    let read_ahead = |block_id| {
-        let pruner = Arc::clone(&pruner);
+    let ask = |meta: Option<Arc<BlockMeta>>| {
+        let (shared, pruner) = (Arc::clone(inner), Arc::clone(&pruner));
         async move {
-            let meta = inner.blocks.meta(tenant, block_id).await.ok();
-            let bytes = match &meta {
-                Some(meta) => ToldRowGroups::read_ahead(&pruner, &inner.blocks, meta).await,
-                None => 0,
-            };
-            (meta, bytes)
-        }
-    };
-    let read = stream::iter(block_ids).map(read_ahead).buffered(CONCURRENT_BLOCKS);
-    let (metas, bytes): (Vec<_>, Vec<_>) = read.unzip().await;
-    let shared = Arc::clone(inner);
-    let select = move |job: &Job| {
-        let mut blocks = Vec::new();
-        for (place, meta) in (0..).zip(&metas) {
-            job.check()?;
-            if may_match(&shared, &pruner, meta.as_deref(), job)? {
-                blocks.push(place);
+            let Some(meta) = meta else { return (true, 0) };
+            match ToldRowGroups::ask_many(&pruner, &shared.blocks, &meta).await {
+                Ok((told, bytes)) => (!told.rules_out_all(), bytes),
+                Err(_) => (true, 0),
             }
         }
-        let inspected_bytes = bytes.iter().sum::<u64>() + job.inspected_bytes();
-        Ok(SelectBlocksResponse { blocks, inspected_bytes })
     };
-    inner.pool.run(options, select).await
+    let asked = stream::iter(metas).map(ask).buffered(CONCURRENT_BLOCKS);
+    let (may_match, bytes): (Vec<_>, Vec<_>) = asked.unzip().await;
+    Ok(selected(may_match.into_iter(), bytes.iter().sum()))
 }
 
-fn may_match(inner: &Shared, pruner: &Pruner, meta: Option<&BlockMeta>, job: &Job) -> Result<bool> {
-    let Some(meta) = meta else { return Ok(true) };
-    let told = ToldRowGroups::ask(pruner, &inner.blocks, meta, job)?;
-    Ok(told.len().is_none_or(|row_groups| !told.are_pruned(0..row_groups)))
+fn selected(may_match: impl Iterator<Item = bool>, inspected_bytes: u64) -> SelectBlocksResponse {
+    let places = (0..).zip(may_match).filter(|(_, may_match)| *may_match);
+    let blocks = places.map(|(place, _)| place).collect();
+    SelectBlocksResponse { blocks, inspected_bytes, tells_nothing: false }
+}
+
+fn may_match(blocks: &Blocks, pruner: &Pruner, meta: &BlockMeta, job: &Job) -> Result<bool> {
+    job.check()?;
+    match ToldRowGroups::ask(pruner, blocks, meta, job) {
+        Ok(told) => Ok(!told.rules_out_all()),
+        Err(error @ (Error::Cancelled | Error::TimedOut | Error::Limit(_))) => Err(error),
+        Err(_) => Ok(true),
+    }
 }

@@ -11,6 +11,7 @@ use tactus_storage::layout::SUMMARY;
 use tactus_storage::meta::SummaryParts;
 use tactus_storage::{BlockMeta, BlockReader, Bucket};
 use tokio::runtime::Handle;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::block_part::{BlockKey, key_of};
 use crate::error::{Error, Result};
@@ -21,6 +22,12 @@ const ENTRY_BYTES: usize = 256;
 
 /// A filter up to this size is read with the values before it: in object storage a request takes longer than so many bytes.
 const JOINED_FILTER_BYTES: u64 = 1 << 20;
+
+/// Memory for parts that many are read of at a time, of all queries together.
+const READ_MANY_BYTES: u32 = 64 << 20;
+
+/// A part and what is decoded of it, in times its bytes.
+const DECODED_TIMES: u64 = 4;
 
 /// Whether values leave a question open that the filter may answer.
 pub(crate) type NeedsFilter<'a> = &'a (dyn Fn(&BlockValues) -> bool + Sync);
@@ -34,6 +41,8 @@ pub(crate) struct Summaries {
     values: Cache<BlockKey, Option<Arc<BlockValues>>>,
     /// Likewise.
     filters: Cache<BlockKey, Option<Arc<BlockFilter>>>,
+    /// Bytes for parts that many are read of at a time.
+    room: Semaphore,
 }
 
 impl Summaries {
@@ -41,7 +50,8 @@ impl Summaries {
     pub(crate) fn new(bucket: Bucket, caches: Caches, max_bytes: u64) -> Self {
         let values = kept(max_bytes / 2, BlockValues::heap_bytes);
         let filters = kept(max_bytes / 2, BlockFilter::heap_bytes);
-        Self { bucket, caches, values, filters }
+        let room = Semaphore::new(READ_MANY_BYTES as usize);
+        Self { bucket, caches, values, filters, room }
     }
 
     /// What the summary of a block tells of its attributes and values, if it has one. `needs_filter`: whether the filter is
@@ -62,37 +72,54 @@ impl Summaries {
         get_or_read(&self.values, &key, job, read)
     }
 
-    /// Reads what [`Self::values`] and [`Self::filter`] would read of a block in object storage, and keeps it. They wait for
-    /// one request on a thread each; any number of these wait at a time. Returns the bytes read; what cannot be read is left
-    /// to them.
-    pub(crate) async fn read_ahead(
+    /// As [`Self::values`] and [`Self::filter`], for a block in object storage: these wait for a request on a thread each, of this
+    /// any number may wait at a time, within the memory that there is for them. Also the bytes read. A filter that takes
+    /// more than some of that memory is left to whoever reads the block.
+    pub(crate) async fn read_many(
         &self,
         meta: &BlockMeta,
         needs_filter: Option<NeedsFilter<'_>>,
-    ) -> u64 {
-        let Some(parts) = meta.summary().filter(|parts| parts.values > 0) else { return 0 };
-        if self.is_local() {
-            return 0;
-        }
+    ) -> Result<(Option<Arc<BlockValues>>, Option<Arc<BlockFilter>>, u64)> {
+        let Some(parts) = meta.summary().filter(|parts| parts.values > 0) else {
+            return Ok((None, None, 0));
+        };
         let (key, mut bytes) = (key_of(meta), 0);
         let values = match self.values.get(&key) {
             Some(values) => values,
             None => {
                 let range = self.range_of_values(&parts, &key, needs_filter);
-                let Ok(part) = self.fetch(meta, range).await else { return bytes };
+                let (part, _room) = self.fetch_in_room(meta, range).await?;
                 bytes += part.len() as u64;
                 let values = self.decode_values(meta, &parts, &key, &part, needs_filter);
                 self.values.insert(key.clone(), values.clone());
                 values
             }
         };
-        let asks_filter = values.zip(needs_filter).is_some_and(|(values, needs)| needs(&values));
-        if asks_filter && parts.filter > 0 && !self.filters.contains_key(&key) {
-            let Ok(part) = self.fetch(meta, parts.filter_range()).await else { return bytes };
-            bytes += part.len() as u64;
-            self.filters.insert(key, decode(meta, &part, BlockFilter::decode));
+        let asks = values.as_ref().zip(needs_filter).is_some_and(|(values, needs)| needs(values));
+        if !asks || !(1..=JOINED_FILTER_BYTES).contains(&parts.filter) {
+            return Ok((values, None, bytes));
         }
-        bytes
+        if let Some(filter) = self.filters.get(&key) {
+            return Ok((values, filter, bytes));
+        }
+        let (part, _room) = self.fetch_in_room(meta, parts.filter_range()).await?;
+        bytes += part.len() as u64;
+        let filter = decode(meta, &part, BlockFilter::decode);
+        self.filters.insert(key, filter.clone());
+        Ok((values, filter, bytes))
+    }
+
+    /// A part, and the room that it and what is decoded of it take.
+    async fn fetch_in_room(
+        &self,
+        meta: &BlockMeta,
+        range: Range<u64>,
+    ) -> Result<(Bytes, Option<SemaphorePermit<'_>>)> {
+        let bytes = (range.end - range.start).saturating_mul(DECODED_TIMES);
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX).min(READ_MANY_BYTES);
+        // It is never closed.
+        let room = self.room.acquire_many(bytes).await.ok();
+        Ok((self.fetch(meta, range).await?, room))
     }
 
     /// The bytes to read for the values: with the filter behind them, if it may be asked and that is worth it.
@@ -129,7 +156,8 @@ impl Summaries {
         Some(values)
     }
 
-    fn is_local(&self) -> bool {
+    /// True if summaries are files of this machine.
+    pub(crate) fn is_local(&self) -> bool {
         self.bucket.local_path(SUMMARY).is_some()
     }
 

@@ -2010,6 +2010,9 @@ pub struct SelectBlocksResponse {
     pub blocks: ::prost::alloc::vec::Vec<u32>,
     #[prost(uint64, tag = "2")]
     pub inspected_bytes: u64,
+    /// Summaries tell nothing of what the search looks for, in no block.
+    #[prost(bool, tag = "3")]
+    pub tells_nothing: bool,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct SearchBlockRequest {

@@ -2,7 +2,7 @@
 //! then, not a job of its own.
 
 use std::cmp::Reverse;
-use std::collections::{HashSet, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
@@ -13,12 +13,9 @@ use tonic::Request;
 
 use super::Job;
 
-/// The newest blocks of a search are read at once: what many blocks have is found in these, and no summary of the others is
-/// needed.
+/// The newest blocks of a search are read at once, at least so many, and as many as there are jobs at a time: what many blocks have is
+/// found in these, and no summary of the others is needed.
 const READ_AT_ONCE: usize = 32;
-
-/// With fewer jobs left it is time to look for more.
-const FEW_JOBS: usize = READ_AT_ONCE / 2;
 
 /// Blocks that are asked about together: so many first, then twice as many each time, up to the second number. A job that
 /// waits for object storage takes about as long for one as for all of them.
@@ -32,8 +29,9 @@ pub(super) struct Selection {
     querier: Arc<dyn Querier>,
     /// False for a search whose answer says what was done in each block.
     is_on: bool,
-    /// The newest first; jobs on the same block are neighbours.
-    waiting: VecDeque<Job>,
+    read_at_once: usize,
+    /// By tenant, the newest first; jobs on the same block are neighbours.
+    waiting: BTreeMap<String, VecDeque<Job>>,
     running: FuturesUnordered<BoxFuture<'static, Selected>>,
     together: usize,
 }
@@ -45,14 +43,18 @@ pub(super) struct Selected {
     /// On blocks that cannot have a match.
     pub(super) needless: Vec<Job>,
     pub(super) inspected_bytes: u64,
+    /// Summaries tell nothing of what is looked for.
+    pub(super) is_futile: bool,
 }
 
 impl Selection {
-    pub(super) fn new(querier: &Arc<dyn Querier>, is_on: bool) -> Self {
+    /// For a search that runs `in_flight` jobs at a time.
+    pub(super) fn new(querier: &Arc<dyn Querier>, in_flight: usize, is_on: bool) -> Self {
         Self {
             querier: Arc::clone(querier),
             is_on,
-            waiting: VecDeque::new(),
+            read_at_once: READ_AT_ONCE.max(in_flight),
+            waiting: BTreeMap::new(),
             running: FuturesUnordered::new(),
             together: TOGETHER[0],
         }
@@ -61,25 +63,37 @@ impl Selection {
     /// Of these jobs, the newest first, returns those that are run at once. The others wait.
     pub(super) fn take(&mut self, mut jobs: Vec<Job>) -> Vec<Job> {
         if self.is_on {
-            let first = jobs_of_blocks(jobs.iter(), READ_AT_ONCE);
-            self.waiting.extend(jobs.drain(first..));
-            self.waiting.make_contiguous().sort_by_key(|job| Reverse(job.block_end));
+            let first = jobs_of_blocks(jobs.iter(), self.read_at_once);
+            for job in jobs.drain(first..) {
+                self.waiting.entry(job.search.tenant.clone()).or_default().push_back(job);
+            }
+            for jobs in self.waiting.values_mut() {
+                jobs.make_contiguous().sort_by_key(|job| Reverse(job.block_end));
+            }
         }
         jobs
     }
 
-    /// Asks about the blocks that wait, in their order, while there is little to do otherwise. The first that is not wanted,
+    /// Asks about the blocks that wait, the newest first, while there is little to do otherwise. The first that is not wanted,
     /// and all after it, wait on.
     pub(super) fn start(&mut self, jobs_left: usize, wants: impl Fn(&Job) -> bool) {
-        while jobs_left < FEW_JOBS
+        while jobs_left < self.read_at_once / 2
             && self.running.len() < QUESTIONS
-            && self.waiting.front().is_some_and(&wants)
+            && let queues = self.waiting.values_mut().filter(|jobs| !jobs.is_empty())
+            && let Some(jobs) = queues.max_by_key(|jobs| jobs.front().map(|job| job.block_end))
+            && jobs.front().is_some_and(&wants)
         {
-            let count = jobs_of_blocks(self.waiting.iter(), self.together);
-            let jobs: Vec<_> = self.waiting.drain(..count).collect();
+            let count = jobs_of_blocks(jobs.iter(), self.together);
+            let jobs: Vec<_> = jobs.drain(..count).collect();
             self.running.push(Box::pin(ask(Arc::clone(&self.querier), jobs)));
             self.together = (2 * self.together).min(TOGETHER[1]);
         }
+    }
+
+    /// Takes out all jobs that wait, and asks no more.
+    pub(super) fn give_up(&mut self) -> Vec<Job> {
+        self.is_on = false;
+        std::mem::take(&mut self.waiting).into_values().flatten().collect()
     }
 
     /// The next answer; `None` if nothing is asked. Dropped, it loses nothing.
@@ -99,17 +113,16 @@ impl Selection {
     }
 }
 
-/// How many jobs, from the first on, are of the first so many blocks of the same tenant.
+/// How many jobs, from the first on, are of the first so many blocks.
 fn jobs_of_blocks<'a>(jobs: impl Iterator<Item = &'a Job>, blocks: usize) -> usize {
     let (mut seen, mut last, mut count) = (0, None, 0);
     for job in jobs {
-        let (tenant, block) = (&job.search.tenant, &job.part.block_id);
-        let is_same = last.is_some_and(|(_, known)| known == block);
-        if last.is_some_and(|(known, _)| known != tenant) || (!is_same && seen == blocks) {
+        let is_same = last == Some(job.block_id);
+        if !is_same && seen == blocks {
             break;
         }
         seen += usize::from(!is_same);
-        last = Some((tenant, block));
+        last = Some(job.block_id);
         count += 1;
     }
     count
@@ -128,11 +141,16 @@ async fn ask(querier: Arc<dyn Querier>, jobs: Vec<Job>) -> Selected {
         Err(error) => {
             // Of a release before this question there was one, for example.
             tracing::debug!(%error, blocks = block_ids.len(), "blocks are searched unasked");
-            return Selected { jobs, needless: Vec::new(), inspected_bytes: 0 };
+            return Selected { jobs, needless: Vec::new(), inspected_bytes: 0, is_futile: true };
         }
     };
     let places = answer.blocks.iter().filter_map(|&place| block_ids.get(place as usize));
     let wanted: HashSet<_> = places.collect();
     let (jobs, needless) = jobs.into_iter().partition(|job| wanted.contains(&job.block_id));
-    Selected { jobs, needless, inspected_bytes: answer.inspected_bytes }
+    Selected {
+        jobs,
+        needless,
+        inspected_bytes: answer.inspected_bytes,
+        is_futile: answer.tells_nothing,
+    }
 }

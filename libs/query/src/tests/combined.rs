@@ -212,15 +212,27 @@ async fn of_many_blocks_those_are_read_that_may_match() {
 #[tokio::test]
 async fn many_blocks_of_several_tenants_are_asked_about_by_tenant() {
     let blocks = Blocks::new().await;
-    for end in 1..=100 {
-        blocks.add(
-            if end > 50 { "one" } else { "two" },
-            (0, end),
-            &[trace(&format!("{end:x}"), end)],
-        );
+    for end in 1..=160 {
+        let tenant = if end % 2 == 0 { "one" } else { "two" };
+        blocks.add(tenant, (0, end), &[trace(&format!("{end:x}"), end)]);
     }
-    let (ids, asked) = blocks.asked("one|two", ANY, 100).await;
-    assert_eq!((ids.len(), asked.len()), (100, 100));
+    blocks.querier.unfit.lock().insert(Uuid::from_u128(7).to_string());
+    let (ids, asked) = blocks.asked("one|two", ANY, 200).await;
+    assert_eq!((ids.len(), asked.len()), (159, 159));
     let questions = blocks.querier.selected.lock().iter().map(Vec::len).collect::<Vec<_>>();
-    assert_eq!(questions, [18, 50]);
+    assert_eq!(questions, [64, 64]);
+}
+
+#[tokio::test]
+async fn where_summaries_tell_nothing_they_are_not_asked_again() {
+    let blocks = Blocks::new().await;
+    for end in 1..=400 {
+        blocks.add("t", (0, end), &[trace(&format!("{end:x}"), end)]);
+    }
+    blocks.querier.tells_nothing.store(true, Ordering::Relaxed);
+    let (ids, asked) = blocks.asked("t", ANY, 400).await;
+    assert_eq!((ids.len(), asked.len()), (400, 400));
+    assert!(asked.is_sorted_by(|one, other| one > other), "the newest first");
+    let questions = blocks.querier.selected.lock().iter().map(Vec::len).sum::<usize>();
+    assert!(questions < 400, "{questions}");
 }

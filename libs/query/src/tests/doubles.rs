@@ -236,6 +236,8 @@ pub(crate) struct BlockData {
     /// Ids of blocks that cannot have a match.
     pub(crate) unfit: Mutex<HashSet<String>>,
     pub(crate) knows_no_selection: AtomicBool,
+    /// Of blocks nothing is known without reading them.
+    pub(crate) tells_nothing: AtomicBool,
     /// Blocks that were asked about together.
     pub(crate) selected: Mutex<Vec<Vec<String>>>,
     /// Ids of blocks that cannot be read.
@@ -265,7 +267,8 @@ impl Querier for BlockData {
         let fit = (0..).zip(&ids).filter(|(_, id)| !unfit.contains(*id));
         let blocks = fit.map(|(place, _)| place).collect();
         self.selected.lock().push(ids);
-        Ok(Response::new(SelectBlocksResponse { blocks, inspected_bytes: 7 }))
+        let tells_nothing = self.tells_nothing.load(Ordering::Relaxed);
+        Ok(Response::new(SelectBlocksResponse { blocks, inspected_bytes: 7, tells_nothing }))
     }
 
     async fn search_block(

@@ -15,7 +15,8 @@ const SMALLEST: u32 = 65_535;
 /// A connection gets one part in so many of what is left.
 const SHARE: u64 = 16;
 
-/// Requests of a connection that are not read fill its window only together, so that others of it get on.
+/// Requests of a connection that are not read fill its window only together, so that others of it get on. Not where the window
+/// is the smallest: that of the connection bounds the memory, and a smaller one for a request only makes it slow.
 const STREAMS: u32 = 4;
 
 /// The window of one connection; given back when it is dropped.
@@ -48,7 +49,7 @@ impl Window {
         if self.bytes >= settings.connection_window {
             return settings.stream_window;
         }
-        settings.stream_window.min(self.bytes / STREAMS)
+        settings.stream_window.min(self.bytes / STREAMS).max(SMALLEST)
     }
 }
 
@@ -83,7 +84,7 @@ mod tests {
         assert_eq!((bytes(0), streams(0)), (4 << 20, 1 << 20));
         assert!((1 << 20..2 << 20).contains(&bytes(20)), "{}", bytes(20));
         assert_eq!(streams(20), bytes(20) / 4);
-        assert_eq!((bytes(499), streams(499)), (SMALLEST, SMALLEST / 4));
+        assert_eq!((bytes(499), streams(499)), (SMALLEST, SMALLEST));
         let sum: u64 = windows.iter().map(|window| u64::from(window.bytes)).sum();
         assert_eq!(sum, backlog.windows.load(Relaxed));
         assert!(sum < (64 << 20) + 450 * u64::from(SMALLEST), "{sum}");

@@ -58,14 +58,24 @@ impl ToldRowGroups {
         Ok(Self { of })
     }
 
-    /// Reads what [`Self::ask`] will ask of a block in object storage. Returns the bytes read.
-    pub(crate) async fn read_ahead(pruner: &Pruner, blocks: &Blocks, meta: &BlockMeta) -> u64 {
-        if !pruner.asks_values() {
-            return 0;
-        }
+    /// As [`Self::ask`], of a block in object storage: see [`Summaries::read_many`]. Also the bytes read.
+    ///
+    /// [`Summaries::read_many`]: crate::summaries::Summaries::read_many
+    pub(crate) async fn ask_many(
+        pruner: &Pruner,
+        blocks: &Blocks,
+        meta: &BlockMeta,
+    ) -> Result<(Self, u64)> {
         let is_next = |values: &BlockValues| needs_filter(&pruner.told(values, None));
         let is_next: Option<NeedsFilter<'_>> = pruner.has_equality().then_some(&is_next);
-        blocks.summaries().read_ahead(meta, is_next).await
+        let (values, filter, bytes) = blocks.summaries().read_many(meta, is_next).await?;
+        let of = values.map(|values| pruner.told(&values, filter.as_deref()));
+        Ok((Self { of: of.unwrap_or_default() }, bytes))
+    }
+
+    /// True if none of all row groups can match.
+    pub(crate) fn rules_out_all(&self) -> bool {
+        self.are_pruned(0..self.of.len())
     }
 
     /// The number of row groups, if it is known.
