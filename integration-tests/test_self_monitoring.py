@@ -26,7 +26,7 @@ from harness.ports import free_ports
 from harness.prometheus import Prometheus
 from harness.promql import metric_names
 from harness.servers import Servers
-from harness.waiting import eventually
+from harness.waiting import GiveUp, eventually
 
 GROUPS = yaml.safe_load((REPOSITORY / "deploy/prometheus/rules.yaml").read_text())["groups"]
 SHIPPED = [rule for group in GROUPS for rule in group["rules"]]
@@ -425,8 +425,15 @@ def test_prometheus_keeps_traces_as_exemplars(monitored):
 
 def test_no_alert_fires_while_all_is_well(monitored):
     monitored.use()
-    rules = [rule for group in monitored.prometheus.get("/api/v1/rules")["groups"] for rule in group["rules"]]
-    assert len(rules) == len(SHIPPED) + len(WANTED["alerts"]) and {rule["health"] for rule in rules} == {"ok"}
+
+    def all_evaluated():
+        rules = [rule for group in monitored.prometheus.get("/api/v1/rules")["groups"] for rule in group["rules"]]
+        failed = [rule for rule in rules if rule["health"] == "err"]
+        if failed:
+            raise GiveUp(failed)
+        return len(rules) == len(SHIPPED) + len(WANTED["alerts"]) and {rule["health"] for rule in rules} == {"ok"}
+
+    eventually(all_evaluated, "every rule is evaluated", 60)
     # One tenant has a limit that nothing fits into.
     assert monitored.firing() <= {"TactusRateLimited"}
 
