@@ -182,32 +182,35 @@ async fn answers_over_http2_that_are_not_read_make_room_for_others() {
 
 /// How much of a request that nobody reads a new client of HTTP/2 may send.
 async fn room_of_one_more(port: &BoundListener, open: &mut Vec<TcpStream>) -> u64 {
+    const ACKNOWLEDGED: u8 = 1;
+    const SETTINGS: u8 = 4;
+    const PING: u8 = 6;
+    const WINDOW_UPDATE: u8 = 8;
     let mut stream = connect(port).await;
     stream.write_all(PREFACE).await.unwrap();
-    let (mut of_connection, mut head) = (65_535, [0; 9]);
-    let of_stream = loop {
+    let (mut of_connection, mut of_stream, mut head) = (65_535, 65_535, [0; 9]);
+    loop {
         stream.read_exact(&mut head).await.unwrap();
         let mut payload = vec![0; usize::from(head[1]) << 8 | usize::from(head[2])];
         stream.read_exact(&mut payload).await.unwrap();
         let number = |bytes: &[u8]| u64::from(u32::from_be_bytes(bytes.try_into().unwrap()));
-        match head[3] {
-            4 if head[4] == 0 => {
-                let window = payload.chunks(6).find(|setting| setting[..2] == [0, 4]);
-                let of_stream = window.map_or(65_535, |setting| number(&setting[2..]));
-                // Of a wide window we are told in the next frame.
-                if of_stream < 65_535 {
-                    break of_stream;
+        match (head[3], head[4]) {
+            // A window that is wider than the first one is told before a ping that is sent after this is answered.
+            (SETTINGS, ACKNOWLEDGED) => {
+                stream.write_all(&frame(PING, 0, 0, &[0; 8])).await.unwrap();
+            }
+            (SETTINGS, _) => {
+                if let Some(setting) = payload.chunks(6).find(|setting| setting[..2] == [0, 4]) {
+                    of_stream = number(&setting[2..]);
                 }
             }
-            8 => {
-                of_connection += number(&payload);
-                break u64::MAX;
-            }
+            (WINDOW_UPDATE, _) => of_connection += number(&payload),
+            (PING, ACKNOWLEDGED) => break,
             _ => {}
         }
-    };
+    }
     open.push(stream);
-    of_connection.min(of_stream.saturating_mul(4))
+    of_connection.min(of_stream * 4)
 }
 
 #[tokio::test]
