@@ -20,6 +20,8 @@ pub(crate) fn settings(config: &Config, caches: &Caches) -> Settings {
         },
         max_job_memory_bytes: querier.max_job_memory_bytes.max(1),
         column_cache_bytes: memory::cache_bytes(querier.column_cache_bytes),
+        bloom_cache_bytes: querier.bloom_cache_bytes,
+        footer_cache_bytes: querier.footer_cache_bytes,
         summary_cache_bytes: memory::result_bytes(querier.summary_cache_bytes),
         caches: caches.clone(),
         bloom_admission: bloom_admission(config),

@@ -24,11 +24,12 @@ pub struct Settings {
     pub search_timeout: Duration,
     /// Time for the blocks of one trace by id job (`querier.trace_by_id.query_timeout`).
     pub trace_timeout: Duration,
-    /// Memory for footers of blocks. An open local block counts 64 KiB at least, for its file descriptor.
+    /// Memory for footers of blocks (`querier.footer_cache_bytes`). An open local block counts 64 KiB at least, for its
+    /// file descriptor.
     pub footer_cache_bytes: u64,
     /// Memory for decoded columns (`querier.column_cache_bytes`); 0 keeps none.
     pub column_cache_bytes: u64,
-    /// Memory for bloom filters.
+    /// Memory for bloom filters (`querier.bloom_cache_bytes`).
     pub bloom_cache_bytes: u64,
     /// Memory for what summaries of blocks tell of values (`querier.summary_cache_bytes`).
     pub summary_cache_bytes: u64,
