@@ -249,7 +249,7 @@ def test_limits_change_what_is_generated_while_it_runs(servers, tmp_path, receiv
         return metrics.get(active, metrics.get(other)) == 0
 
     eventually(has_none, "no processor is left", 40)
-    eventually(lambda: "traces_" not in server.get("/metrics/generated").text, "its series are gone", 10)
+    eventually(lambda: "traces_" not in server.get("/metrics/generated").text, "its series are gone", 40)
 
 
 def test_tenants_change_their_own_by_the_api(servers, tmp_path, receiver):

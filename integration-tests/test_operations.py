@@ -69,7 +69,7 @@ def test_gauges_follow_what_is_there(servers):
     eventually(lambda: server.metric("tempo_ingester_live_traces") == 1, "a live trace")
     eventually(lambda: server.metric("tactus_ingester_segments") == 1, "a segment")
     server.flush()
-    eventually(lambda: server.metric("tactus_ingester_segments") == 0, "no segment", 15)
+    eventually(lambda: server.metric("tactus_ingester_segments") == 0, "no segment", 40)
     assert server.metric("tempo_ingester_live_traces") == 0
     # The tenant itself takes some.
     assert 0 < server.metric("tactus_ingester_live_bytes") < 16 << 10
@@ -186,7 +186,7 @@ def test_requests_under_way_at_the_stop_are_answered(servers):
         body = otlp.export(otlp.span()).SerializeToString()
         yield body[:10]
         begun.set()
-        eventually(lambda: "stop" in server.logs().lower(), "the stop has begun", 10)
+        eventually(lambda: "stop" in server.logs().lower(), "the stop has begun", 30)
         yield body[10:]
 
     def push():

@@ -342,7 +342,7 @@ def test_client_that_leaves_ends_its_query(slow_store):
         next(iter(call))
         call.cancel()
     canceled = 'tempo_query_frontend_queries_total{tenant="single-tenant",op="search",result="canceled"} 1'
-    eventually(lambda: canceled in requests.get(server.url + "/metrics", timeout=10).text, "the query is canceled", 5)
+    eventually(lambda: canceled in requests.get(server.url + "/metrics", timeout=10).text, "the query is canceled", 30)
     # Takes longer than the read that the query was at.
     assert len(server.search("{ name != nil }", **window)) == 8
 

@@ -6,7 +6,7 @@ class GiveUp(Exception):
     """Raised by a condition that can never become true."""
 
 
-def eventually(condition, what, timeout=30.0, interval=0.02):
+def eventually(condition, what, timeout=60.0, interval=0.02):
     """Polls `condition` until it is true and returns its value; fails after `timeout` seconds.
 
     An exception other than GiveUp counts as not yet; the last one is shown on failure."""
