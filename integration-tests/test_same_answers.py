@@ -150,6 +150,27 @@ def test_empty_service_name_stays_empty_and_is_not_missing(servers):
         assert series == {(("resource.service.name", ""),): 1, (("resource.service.name", "nil"),): 1}, place
 
 
+def test_of_several_values_of_a_key_the_first_counts_everywhere_and_none_is_lost(servers):
+    server = servers.start(config=REST)
+    span = otlp.span(name="repeated", attributes={"http.url": "first", "http.method": "first", "http.status_code": 1})
+    span.attributes.extend(otlp.key_values({"http.url": "second", "http.method": 2, "http.status_code": "second"}))
+    request = otlp.export(span, resource={"cluster": "first", "namespace": "first"})
+    attributes = request.resource_spans[0].resource.attributes
+    attributes.extend(otlp.key_values({"service.name": "second", "cluster": "second", "namespace": 2.5}))
+    server.must_push(request)
+    found = {span.trace_id.hex(): 1}
+    for place in in_all_places(server, span.trace_id):
+        for condition in (
+            'span.http.url = "first"', 'span.http.method = "first"', "span.http.status_code = 1", 'resource.service.name = "shop"',
+            'resource.cluster = "first"', 'resource.namespace = "first"', 'rootServiceName = "shop"',
+        ):
+            assert server.search(f'{{ {condition} && name = "repeated" }}') == found, (place, condition)
+            key, _, value = condition.partition(" = ")
+            assert server.search(f'{{ {key} != {value} && name = "repeated" }}') == {}, (place, condition)
+        (shown,) = [one for _, one in server.trace(span.trace_id.hex()) if one["name"] == "repeated"]
+        assert sorted(one["key"] for one in shown["attributes"]) == sorted(2 * ["http.url", "http.method", "http.status_code"]), place
+
+
 @pytest.mark.parametrize("turn", [0, 1, 2])
 def test_one_of_several_roots_at_the_same_time_names_the_trace(servers, turn):
     server = servers.start(config=REST)

@@ -22,6 +22,7 @@ mod strings;
 mod traces;
 
 use std::io::Write;
+use std::ops::Range;
 
 use tactus_model::{SpanBatch, StringCode, TraceId};
 use tactus_storage::meta::{BlockVersion, DedicatedColumn};
@@ -255,20 +256,18 @@ fn blob_ends(batch: &SpanBatch, columns: &[AttributeColumn], slots: &BatchSlots<
         return Vec::new();
     }
     let list = &batch.span_attributes;
-    let bytes_of = |entry: usize| {
-        let (key, value_type) = (list.keys[entry], list.types[entry]);
-        match slots.of(key, value_type, || list.payloads[entry]) {
-            Some((slot, value)) if columns[slot].is_blob => {
-                batch.strings.get(value.payload as StringCode).len() as u64
-            }
-            _ => 0,
+    let bytes_of = |entries: &Range<usize>, entry: usize| match slots.of(list, entries, entry) {
+        Some((slot, value)) if columns[slot].is_blob => {
+            batch.strings.get(value.payload as StringCode).len() as u64
         }
+        _ => 0,
     };
     let mut ends = Vec::with_capacity(batch.len() + 1);
     let mut end = 0;
     ends.push(end);
     for span in 0..batch.len() {
-        end += list.range(span).map(bytes_of).sum::<u64>();
+        let entries = list.range(span);
+        end += entries.clone().map(|entry| bytes_of(&entries, entry)).sum::<u64>();
         ends.push(end);
     }
     ends

@@ -23,6 +23,8 @@ pub(super) struct CanonicalResources {
     columns: Vec<Option<SlotValue>>,
     /// Number of slots.
     slots: usize,
+    /// The service name of each canonical resource; code 0 if it has none.
+    services: Vec<StringCode>,
 }
 
 impl CanonicalResources {
@@ -30,13 +32,16 @@ impl CanonicalResources {
         let mut canonical = Self { slots: slots.count(), ..Self::default() };
         let mut known: HashMap<(Vec<Option<SlotValue>>, Attributes), u32, RandomState> =
             HashMap::default();
+        let list = &batch.resources.attributes;
+        let service_name_key = batch.strings.find(b"service.name");
         for resource in 0..batch.resources.len() {
             let mut columns = vec![None; slots.count()];
             let mut generic = Vec::new();
-            for attribute in batch.resources.attributes.of(resource) {
-                match slots.of(attribute.key, attribute.value_type as u8, || attribute.payload) {
+            let entries = list.range(resource);
+            for entry in entries.clone() {
+                match slots.of(list, &entries, entry) {
                     Some((slot, value)) => columns[slot] = Some(value),
-                    None => generic.push(attribute),
+                    None => generic.push(list.at(entry)),
                 }
             }
             let attributes = Attributes::sorted(generic, batch);
@@ -46,6 +51,7 @@ impl CanonicalResources {
                     canonical.columns.extend_from_slice(columns);
                     attributes.0.iter().for_each(|&attribute| canonical.attributes.push(attribute));
                     canonical.attributes.end_owner();
+                    canonical.services.push(batch.service_name(resource, service_name_key));
                     next
                 });
             canonical.of_resource.push(row);
@@ -58,8 +64,13 @@ impl CanonicalResources {
         self.columns[resource as usize * self.slots + slot]
     }
 
-    /// The service name of a canonical resource; code 0 if none.
+    /// The service name of a canonical resource, wherever it is kept; code 0 if none.
     pub(super) fn service_name(&self, resource: u32) -> StringCode {
+        self.services[resource as usize]
+    }
+
+    /// What stands in the column of service names for a canonical resource; code 0 for nothing.
+    pub(super) fn service_column(&self, resource: u32) -> StringCode {
         self.value(resource, SERVICE_NAME_SLOT).map_or(0, |value| value.payload as StringCode)
     }
 }

@@ -120,7 +120,7 @@ impl Columns<'_> {
         let counts =
             self.layout.trace_resources.windows(2).map(|pair| (pair[1] - pair[0]) as usize);
         levels.set_children(rows, counts);
-        let services = entries.iter().map(|entry| resources.service_name(entry.canonical));
+        let services = entries.iter().map(|entry| resources.service_column(entry.canonical));
         if schema.is_v5() {
             let services = services.clone();
             writer.strings(
@@ -276,13 +276,12 @@ impl Columns<'_> {
         let Scratch { spans: levels, attributes, integers, .. } = &mut *self.scratch;
         let (batch, order) = (self.source.batch, self.layout.order.as_slice());
         let list = &batch.span_attributes;
-        let (keys, types) = (list.keys.as_slice(), list.types.as_slice());
         let span_keys = self.source.span_keys;
         attributes.clear();
         for &row in order {
-            attributes.add_owner(list.range(row as usize), |entry| {
-                span_keys.of(keys[entry], types[entry], || list.payloads[entry]).is_none()
-            });
+            let entries = list.range(row as usize);
+            attributes
+                .add_owner(entries.clone(), |entry| span_keys.of(list, &entries, entry).is_none());
         }
         attributes.write(writer, leaf.span_attributes, levels, list, strings)?;
         gather(integers, order, &batch.spans.dropped_attributes, |count| i64::from(count as i32));

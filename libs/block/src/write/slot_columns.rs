@@ -38,7 +38,7 @@ impl SlotScratch {
     }
 
     /// Writes the column of a slot; its values stand in `found`, in order of their owners, which are the elements
-    /// of `owners`. The last value of an owner counts.
+    /// of `owners`. An owner has one value at most.
     pub(super) fn write(
         &mut self,
         writer: &mut LeafWriter<'_>,
@@ -52,14 +52,13 @@ impl SlotScratch {
         if found.is_empty() {
             return writer.null(column.leaf, owners);
         }
-        let mut last_of_owners =
-            found.chunk_by(|a, b| a.owner == b.owner).map(|same| same[same.len() - 1]);
+        let mut values = found.iter().map(|found| found.value);
         let mut has_arrays = false;
         flags.clear();
         flags.resize(owners.element_count(), 0);
-        for last in last_of_owners.clone() {
-            has_arrays |= last.value.is_array;
-            flags[last.owner as usize] = if last.value.is_array { ARRAY } else { 1 };
+        for one in found {
+            has_arrays |= one.value.is_array;
+            flags[one.owner as usize] = if one.value.is_array { ARRAY } else { 1 };
         }
         owners.align(flags, 0);
         codes.clear();
@@ -94,12 +93,11 @@ impl SlotScratch {
             }
         };
         let shape = if has_arrays {
-            lists
-                .set(owners, flags, |_, _| last_of_owners.next().map_or(0, |last| put(last.value)));
+            lists.set(owners, flags, |_, _| values.next().map_or(0, &mut put));
             Shape::Lists(lists)
         } else {
-            last_of_owners.for_each(|last| {
-                put(last.value);
+            values.for_each(|value| {
+                put(value);
             });
             Shape::Optional(flags)
         };

@@ -1,8 +1,10 @@
 //! Which attributes have a column of their own.
 
+use std::ops::Range;
+
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
-use tactus_model::{Dictionary, StringCode, ValueType};
+use tactus_model::{AttributeList, Dictionary, StringCode, ValueType};
 use tactus_storage::meta::ColumnType;
 
 use super::attributes::elements;
@@ -82,9 +84,26 @@ impl BatchSlots<'_> {
         self.takes.len()
     }
 
-    /// The slot for an attribute; `None` if it stays generic.
+    /// The slot for an entry of a list, among the `entries` of its owner; `None` if it stays generic.
+    ///
+    /// All values of a key that the owner has more than once stay generic: generic attributes are read in their order, and before
+    /// those in slots, and the first one counts.
     #[inline]
     pub(super) fn of(
+        &self,
+        list: &AttributeList,
+        entries: &Range<usize>,
+        entry: usize,
+    ) -> Option<(usize, SlotValue)> {
+        let keys = list.keys.as_slice();
+        let key = keys[entry];
+        let found = self.of_value(key, list.types[entry], || list.payloads[entry])?;
+        let same = keys[entries.clone()].iter().filter(|&&other| other == key);
+        (same.count() == 1).then_some(found)
+    }
+
+    #[inline]
+    fn of_value(
         &self,
         key: StringCode,
         value_type: u8,

@@ -42,9 +42,8 @@ impl Columns<'_> {
                 attributes.add_owner(entries, |_| true);
                 continue;
             }
-            attributes.add_owner(entries, |entry| {
-                let found = keys.of(list.keys[entry], list.types[entry], || list.payloads[entry]);
-                let Some((slot, value)) = found else { return true };
+            attributes.add_owner(entries.clone(), |entry| {
+                let Some((slot, value)) = keys.of(list, &entries, entry) else { return true };
                 slots.found[slot].push(Found { owner, value });
                 false
             });
@@ -102,14 +101,12 @@ impl Columns<'_> {
     ) -> Result<()> {
         let Scratch { spans: levels, slots, .. } = &mut *self.scratch;
         let list = &self.source.batch.span_attributes;
-        let (keys, types) = (list.keys.as_slice(), list.types.as_slice());
-        let payloads = list.payloads.as_slice();
         let span_keys = self.source.span_keys;
         slots.clear(span_keys.count());
         for (&row, owner) in self.layout.order.iter().zip(0..) {
-            for entry in list.range(row as usize) {
-                let found = span_keys.of(keys[entry], types[entry], || payloads[entry]);
-                if let Some((slot, value)) = found {
+            let entries = list.range(row as usize);
+            for entry in entries.clone() {
+                if let Some((slot, value)) = span_keys.of(list, &entries, entry) {
                     slots.found[slot].push(Found { owner, value });
                 }
             }

@@ -4,7 +4,7 @@ use parquet::schema::types::Type;
 use tactus_model::{SpanId, nested_set::NestedSet};
 
 use super::expected_attributes::attribute_list;
-use super::expected_columns::{Dedicated, service_name, service_statistics};
+use super::expected_columns::{Dedicated, service_column, service_name, service_statistics};
 use super::read_back::{Column, Leaf};
 use super::samples::{Attributes, SampleSpan, Value, encoded, span_id, trace_id};
 use crate::schema::Schema;
@@ -259,7 +259,7 @@ fn resource_spans(
     let all: Vec<&SampleSpan> = scopes.iter().flatten().copied().collect();
     let (attributes, dropped) = &first_row(&all).resource;
     let generic = attribute_list(is_v5, &dedicated.generic_of_resource(attributes));
-    let service = text(&service_name(attributes));
+    let service = text(&service_column(attributes));
     let mut fields = match is_v5 {
         true => vec![service, generic, integer32(*dropped)],
         false => vec![generic, integer32(*dropped), service],

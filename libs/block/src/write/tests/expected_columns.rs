@@ -55,14 +55,28 @@ fn taken(value: &Value, is_int: bool, arrays: bool) -> Option<Vec<Leaf>> {
     }
 }
 
-/// The values of the column of an attribute: those of the last that it takes.
+/// The value that an attribute has, if it is there once.
+fn only_value<'a>(attributes: &'a Attributes, name: &str) -> Option<&'a Value> {
+    let mut same_name = attributes.iter().filter(|(key, _)| *key == name);
+    same_name.next().filter(|_| same_name.next().is_none()).map(|(_, value)| value)
+}
+
+/// The values of the column of an attribute: what it takes of an attribute that is there once.
 fn column_values(attributes: &Attributes, taker: Taker) -> Vec<Leaf> {
-    let same_name = attributes.iter().rev().filter(|(key, _)| *key == taker.0);
-    same_name.filter_map(|(_, value)| taken_by(taker, value)).next().unwrap_or_default()
+    let only = only_value(attributes, taker.0);
+    only.and_then(|value| taken_by(taker, value)).unwrap_or_default()
 }
 
 /// The service name of a resource; empty if it has none.
 pub(super) fn service_name(resource: &Attributes) -> Vec<u8> {
+    match resource.iter().find(|(key, _)| *key == "service.name") {
+        Some((_, Value::Text(name))) => name.clone(),
+        _ => Vec::new(),
+    }
+}
+
+/// What stands in the column of service names.
+pub(super) fn service_column(resource: &Attributes) -> Vec<u8> {
     match column_values(resource, ("service.name", false, false)).pop() {
         Some(Leaf::Bytes(name)) => name,
         _ => Vec::new(),
@@ -159,7 +173,8 @@ impl Dedicated {
 
 fn rest(attributes: &Attributes, takers: &[Taker]) -> Attributes {
     let stays = |(key, value): &&(&'static str, Value)| {
-        takers.iter().all(|taker| taker.0 != *key || taken_by(*taker, value).is_none())
+        only_value(attributes, key).is_none()
+            || takers.iter().all(|taker| taker.0 != *key || taken_by(*taker, value).is_none())
     };
     attributes.iter().filter(stays).cloned().collect()
 }
