@@ -196,6 +196,10 @@ impl Pruner {
             (Intrinsic::Duration, Static::Duration(nanos)) => {
                 (NumberColumn::SpanDuration, u64::try_from(*nanos))
             }
+            // Any number that OTLP does not know reads as these two, too.
+            (_, Static::Status(Status::Unset) | Static::Kind(Kind::Unspecified)) => {
+                return Self::Unknown;
+            }
             (Intrinsic::Status, Static::Status(status)) => {
                 (NumberColumn::Status, Ok(stored_status(*status)))
             }
@@ -300,8 +304,14 @@ impl Pruner {
                 Ok(Some(self))
             }
             Self::Number { column, min, max, .. } => {
+                let may_match = |(smallest, largest)| {
+                    // A span that ends before it starts lasts 0, and is stored as a number beyond this.
+                    let has_wrapped =
+                        *column == NumberColumn::SpanDuration && largest > i64::MAX as u64;
+                    let smallest = if has_wrapped { 0 } else { smallest };
+                    smallest <= *max && largest >= *min
+                };
                 let bounds = block.row_group_bounds(row_group, *column);
-                let may_match = |(smallest, largest)| smallest <= *max && largest >= *min;
                 Ok(if bounds.is_none_or(may_match) { None } else { Some(self) })
             }
         }

@@ -93,3 +93,25 @@ async fn nothing_is_explained_unasked() {
     let never = explain(&querier, traceql("{ false }")).await;
     assert_eq!((never.parts, never.inspected_spans), (0, 0));
 }
+
+#[tokio::test]
+async fn values_that_read_as_others_are_found() {
+    let mut batch = spans();
+    let (columns, count) = (&mut batch.spans, 400);
+    (columns.kind, columns.status) = (vec![9; count].into(), vec![7; count].into());
+    // Every one of them ends a millisecond before it starts.
+    columns.duration = vec![0u64.wrapping_sub(1_000_000); count].into();
+    let (_directory, querier) = generated(&batch, threads(1)).await;
+    for (query, found) in [
+        ("{ duration = 0s }", 400),
+        ("{ duration < 1ms }", 400),
+        ("{ duration <= 0ns }", 400),
+        ("{ duration > 1ms }", 0),
+        ("{ kind = unspecified }", 400),
+        ("{ kind = server }", 0),
+        ("{ status = unset }", 400),
+        ("{ status = error }", 0),
+    ] {
+        assert_eq!(explain(&querier, traceql(query)).await.matched_spans, found, "{query}");
+    }
+}
