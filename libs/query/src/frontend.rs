@@ -26,6 +26,9 @@ use crate::settings::{LimitsOf, QueryLimits, Settings, count};
 /// Queries of a tenant that wait to be parsed.
 const PARSED_LATER_PER_TENANT: usize = 1_000;
 
+/// What a query asks for that names no time, if the configuration does not say.
+const DEFAULT_WINDOW: Duration = Duration::from_secs(15 * 60);
+
 /// What a frontend is made of whose queriers come to a queue.
 pub struct QueuedParts {
     /// Settings.
@@ -224,7 +227,11 @@ impl Frontend {
     pub(crate) fn window_rules(&self) -> WindowRules {
         WindowRules {
             now: tactus_clock::unix_nanos(),
-            default_length: self.settings.search.query_backend_after.as_std(),
+            default_length: match self.settings.search.query_backend_after.as_std() {
+                // Zero says of Tempo's ingesters that they need not be asked. As a length it would find nothing.
+                Duration::ZERO => DEFAULT_WINDOW,
+                length => length,
+            },
             end_cutoff: self.settings.query_end_cutoff,
         }
     }

@@ -95,7 +95,7 @@ section! {
         default_result_limit: u32 = 20, "traces when the query sets no limit";
         max_result_limit: u32 = 262_144, "highest limit of a query; 0 is no limit";
         max_duration: GoDuration = hours(168), "longest time range; 0 is no limit";
-        query_backend_after: GoDuration = minutes(15), "ask the object store for spans older than this";
+        query_backend_after: GoDuration = minutes(15), "the time up to now that a query asks for that names none; 0 is 15m";
         query_ingesters_until: GoDuration = minutes(30), "ingesters are asked for spans of any age, whatever this says";
         ingester_shards: usize = 3, "parts of the ingesters' time range";
         most_recent_shards: i64 = 200, "parts of a search for the most recent traces";
