@@ -75,6 +75,15 @@ def test_gauges_follow_what_is_there(servers):
     assert 0 < server.metric("tactus_ingester_live_bytes") < 16 << 10
 
 
+def test_process_alone_has_no_members_and_nobody_in_the_ring_of_compactors(tactus):
+    for accept in ("text/html", "application/json"):
+        members = tactus.get("/memberlist", accept=accept)
+        assert (members.status_code, members.text) == (200, "This instance doesn't use memberlist."), accept
+        assert members.headers["content-type"].startswith("text/plain"), accept
+    assert tactus.get("/compactor/ring").json()["shards"] == []
+    assert [one["state"] for one in tactus.get("/ingester/ring").json()["shards"]] == ["ACTIVE"]
+
+
 def test_status_pages(tactus):
     names = ("version", "services", "endpoints", "runtime_config", "config")
     pages = {name: tactus.get(f"/status/{name}") for name in names}

@@ -312,7 +312,12 @@ impl Cluster {
 
     /// Pages of the members and the rings: those that show, and those that change.
     pub(crate) fn pages(&self) -> (Router, Router) {
-        pages::routers(self.0.membership.clone(), self.rings())
+        let mut rings = self.rings();
+        if !self.0.compactors_share {
+            // A ring that nobody enters.
+            rings.push(("compactor", Arc::clone(&self.0.compactors.ring)));
+        }
+        pages::routers(self.0.membership.clone(), rings)
     }
 
     fn rings(&self) -> Vec<(&'static str, Arc<Ring>)> {

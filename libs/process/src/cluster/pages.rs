@@ -21,7 +21,11 @@ pub(super) fn routers(
     rings: Vec<(&'static str, Arc<Ring>)>,
 ) -> (Router, Router) {
     let members = move |headers: HeaderMap| async move {
-        page(&headers, || membership.page_json(), || membership.page_html())
+        match membership.gossip_address() {
+            // A sentence, whatever is accepted.
+            None => membership.page_html().into_response(),
+            Some(_) => page(&headers, || membership.page_json(), || membership.page_html()),
+        }
     };
     let mut shows = Router::new().route("/memberlist", get(members));
     let mut changes = Router::new();
