@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use tactus_compaction::{RetentionClass, RetentionClasses};
-use tactus_storage::hash::fnv1a_32;
+use tactus_model::fnv1a_32;
 use tactus_storage::{BlockMeta, Timestamp};
 use tactus_traceql::eval::CompiledQuery;
 use tactus_traceql::parse_and_validate;

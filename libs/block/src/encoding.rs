@@ -4,18 +4,11 @@ pub(crate) mod delta;
 pub(crate) mod hybrid;
 pub(crate) mod plain;
 
-/// Appends an unsigned LEB128 number.
-pub(crate) fn put_uleb(out: &mut Vec<u8>, mut value: u64) {
-    while value >= 0x80 {
-        out.push(value as u8 | 0x80);
-        value >>= 7;
-    }
-    out.push(value as u8);
-}
+use tactus_model::wire::put_varint;
 
 /// Appends a zigzag LEB128 number.
 pub(crate) fn put_zigzag(out: &mut Vec<u8>, value: i64) {
-    put_uleb(out, ((value << 1) ^ (value >> 63)) as u64);
+    put_varint(out, ((value << 1) ^ (value >> 63)) as u64);
 }
 
 /// Bits needed for values up to `max`.

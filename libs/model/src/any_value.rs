@@ -221,7 +221,7 @@ pub fn classify(value: DecodedValue<'_>) -> Result<ValueType, WireError> {
 }
 
 /// As [`classify`]; also bytes of the longest string or key in the value.
-pub fn classify_texts(value: DecodedValue<'_>) -> Result<(ValueType, usize), WireError> {
+pub(crate) fn classify_texts(value: DecodedValue<'_>) -> Result<(ValueType, usize), WireError> {
     let mut longest = 0;
     let DecodedValue::Array(elements) = value else {
         check(value, 0, &mut longest)?;

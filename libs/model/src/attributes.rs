@@ -110,7 +110,7 @@ impl AttributeList {
     }
 
     /// Drops all owners from `owners` on, and every attribute that belongs to none.
-    pub fn truncate_owners(&mut self, owners: usize) {
+    pub(crate) fn truncate_owners(&mut self, owners: usize) {
         self.starts.truncate(owners + 1);
         let entries = self.starts[owners] as usize;
         self.keys.truncate(entries);

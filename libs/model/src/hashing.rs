@@ -1,4 +1,4 @@
-//! Attribute values that are replaced by their hashes: the same hash wherever that is done.
+//! Hashes that must be the same wherever and whenever they are taken: of attribute values that they replace, and FNV.
 
 use std::borrow::Cow;
 
@@ -30,9 +30,47 @@ pub fn text_of_value(value: AnyValueRef<'_>) -> Cow<'_, [u8]> {
     }
 }
 
+/// What FNV of 32 bits begins with.
+pub const FNV_32_BASIS: u32 = 0x811c_9dc5;
+
+const FNV_32_PRIME: u32 = 0x0100_0193;
+
+/// FNV-1 of 32 bits (multiply, then xor), going on from `hash`.
+#[inline]
+pub fn fnv1_32(hash: u32, bytes: &[u8]) -> u32 {
+    bytes.iter().fold(hash, |hash, byte| hash.wrapping_mul(FNV_32_PRIME) ^ u32::from(*byte))
+}
+
+/// FNV-1a of 32 bits (xor, then multiply).
+pub fn fnv1a_32(bytes: &[u8]) -> u32 {
+    let add = |hash: u32, byte: &u8| (hash ^ u32::from(*byte)).wrapping_mul(FNV_32_PRIME);
+    bytes.iter().fold(FNV_32_BASIS, add)
+}
+
+/// FNV-1a of 64 bits.
+pub fn fnv1a_64<'a>(bytes: impl IntoIterator<Item = &'a u8>) -> u64 {
+    let add = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+    bytes.into_iter().fold(0xcbf2_9ce4_8422_2325, add)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn fnv_of_a_known_text_matches() {
+        assert_eq!(fnv1_32(FNV_32_BASIS, b"foobar"), 0x31f0_b262);
+        assert_eq!(fnv1_32(fnv1_32(FNV_32_BASIS, b"foo"), b"bar"), 0x31f0_b262);
+        assert_eq!(fnv1a_32(b"foobar"), 0xbf9c_f968);
+        assert_eq!(fnv1a_64(b"foobar"), 0x8594_4171_f739_67e8);
+    }
+
+    #[test]
+    fn fnv1a_of_ownership_strings_matches() {
+        assert_eq!(fnv1a_32(b"build-tenant-index-0-single-tenant"), 111_332_952);
+        assert_eq!(fnv1a_32(b"build-tenant-index-1-single-tenant"), 3_922_298_327);
+        assert_eq!(fnv1a_32(b"single-tenant-472222-0"), 3_025_465_099);
+    }
 
     #[test]
     fn hash_is_of_the_text_and_of_a_hash_there_is_none() {

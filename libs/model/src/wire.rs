@@ -182,6 +182,12 @@ pub fn put_varint(out: &mut Vec<u8>, mut value: u64) {
     out.push(value as u8);
 }
 
+/// Bytes that a varint takes.
+#[inline]
+pub fn varint_size(value: u64) -> usize {
+    (70 - (value | 1).leading_zeros() as usize) / 7
+}
+
 /// Appends a varint field; zero is the default and is left out.
 pub fn put_varint_field(out: &mut Vec<u8>, field: u32, value: u64) {
     if value != 0 {
@@ -221,6 +227,14 @@ pub fn put_message_frame(out: &mut Vec<u8>, field: u32, bytes: usize) {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn varints_take_seven_bits_a_byte() {
+        for (number, size) in [(0, 1), (127, 1), (128, 2), (16_383, 2), (16_384, 3), (u64::MAX, 10)]
+        {
+            assert_eq!(varint_size(number), size, "{number}");
+        }
+    }
 
     #[test]
     fn reader_refuses_what_is_cut_off_or_too_long() {

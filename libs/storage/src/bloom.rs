@@ -3,9 +3,10 @@
 //! File: big-endian u64 `m` (bits), `k` (hashes), `m` again, then `ceil(m / 64)` big-endian words.
 
 use bytes::Bytes;
+use tactus_model::{FNV_32_BASIS, fnv1_32};
 
 use crate::error::{Error, Result};
-use crate::hash::{fnv1_32, murmur3_x64_128};
+use crate::hash::murmur3_x64_128;
 
 /// Shards that a meta without a count means.
 const LEGACY_SHARDS: u32 = 10;
@@ -43,7 +44,7 @@ impl BloomEstimate {
 /// The shard of a trace id; `shards` as in the block meta, where 0 means 10.
 pub fn shard_of(id: &[u8; 16], shards: u32) -> u32 {
     let shards = if shards == 0 { LEGACY_SHARDS } else { shards };
-    fnv1_32(id) % shards
+    fnv1_32(FNV_32_BASIS, id) % shards
 }
 
 /// The filters of one block while it is written.

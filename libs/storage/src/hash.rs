@@ -1,14 +1,4 @@
-//! The hashes that the bucket format fixes.
-
-/// FNV-1 32-bit (multiply, then xor): picks the bloom shard of a trace id.
-pub fn fnv1_32(bytes: &[u8]) -> u32 {
-    bytes.iter().fold(0x811c_9dc5, |hash, byte| hash.wrapping_mul(16_777_619) ^ u32::from(*byte))
-}
-
-/// FNV-1a 32-bit (xor, then multiply): decides who owns a compaction job or a tenant index.
-pub fn fnv1a_32(bytes: &[u8]) -> u32 {
-    bytes.iter().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(16_777_619))
-}
+//! MurmurHash3, which the bucket format asks for.
 
 const C1: u64 = 0x87c3_7b91_1142_53d5;
 const C2: u64 = 0x4cf5_ad43_2745_937f;
@@ -65,13 +55,6 @@ fn final_mix(mut k: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn fnv1a_of_ownership_strings_matches() {
-        assert_eq!(fnv1a_32(b"build-tenant-index-0-single-tenant"), 111_332_952);
-        assert_eq!(fnv1a_32(b"build-tenant-index-1-single-tenant"), 3_922_298_327);
-        assert_eq!(fnv1a_32(b"single-tenant-472222-0"), 3_025_465_099);
-    }
 
     #[test]
     fn murmur_of_known_inputs_matches() {

@@ -1,7 +1,7 @@
 //! Compiled policies.
 
 use regex::bytes::Regex;
-use tactus_model::TraceId;
+use tactus_model::{TraceId, fnv1a_64};
 use tactus_traceql::eval::CompiledQuery;
 
 /// What a policy asks of a trace.
@@ -96,9 +96,7 @@ impl Share {
 
 /// FNV-1a of salt and id, as collectors take it, so that they and we draw the same traces.
 pub(crate) fn trace_hash(salt: &[u8], trace: &TraceId) -> u64 {
-    salt.iter().chain(&trace.0).fold(0xcbf2_9ce4_8422_2325, |hash, &byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
-    })
+    fnv1a_64(salt.iter().chain(&trace.0))
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! What policies ask of traces as a whole.
 
+use tactus_model::wire::varint_size;
 use tactus_model::{AttributeList, SpanBatch, StringCode, ValueType, span_end};
 
 /// Number of spans of each trace of a batch.
@@ -97,7 +98,7 @@ impl Sizes<'_> {
             let value = match attribute.value_type {
                 ValueType::Unset => 0,
                 ValueType::String => field(length(attribute.payload)),
-                ValueType::Int => 1 + varint(attribute.payload),
+                ValueType::Int => 1 + varint_size(attribute.payload) as u64,
                 ValueType::Double => 9,
                 ValueType::Bool => 2,
                 // Encoded as the value itself.
@@ -111,9 +112,5 @@ impl Sizes<'_> {
 
 /// A field of so many bytes, with its number and length.
 fn field(bytes: u64) -> u64 {
-    1 + varint(bytes) + bytes
-}
-
-fn varint(value: u64) -> u64 {
-    u64::from((63 - (value | 1).leading_zeros()) / 7 + 1)
+    1 + varint_size(bytes) as u64 + bytes
 }

@@ -1,6 +1,6 @@
 use proptest::prelude::*;
+use tactus_model::fnv1a_32;
 use tactus_storage::Uuid;
-use tactus_storage::hash::fnv1a_32;
 
 use super::*;
 

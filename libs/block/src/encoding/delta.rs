@@ -1,6 +1,7 @@
 //! DELTA_BINARY_PACKED and DELTA_LENGTH_BYTE_ARRAY.
 
-use super::{bit_width, put_uleb, put_zigzag};
+use super::{bit_width, put_zigzag};
+use tactus_model::wire::put_varint;
 
 const BLOCK: usize = 128;
 const MINIBLOCKS: usize = 4;
@@ -26,9 +27,9 @@ pub(crate) enum Packing {
 
 /// Appends integers as DELTA_BINARY_PACKED.
 pub(crate) fn put_integers(out: &mut Vec<u8>, values: &[i64], integer: Integer, packing: Packing) {
-    put_uleb(out, BLOCK as u64);
-    put_uleb(out, MINIBLOCKS as u64);
-    put_uleb(out, values.len() as u64);
+    put_varint(out, BLOCK as u64);
+    put_varint(out, MINIBLOCKS as u64);
+    put_varint(out, values.len() as u64);
     let Some((&first, rest)) = values.split_first() else {
         out.push(0);
         return;

@@ -1,6 +1,7 @@
 //! The RLE/bit-packed hybrid: repetition and definition levels, dictionary indices.
 
-use super::{bit_width, put_bits, put_uleb};
+use super::{bit_width, put_bits};
+use tactus_model::wire::put_varint;
 
 /// Appends a level section of a v1 data page: its length in four bytes, then the runs.
 pub(crate) fn put_level_section(out: &mut Vec<u8>, levels: &[u8]) {
@@ -68,7 +69,7 @@ impl Runs<'_> {
     #[cold]
     fn put_long(&mut self, length: usize, value: u8) {
         self.flush();
-        put_uleb(self.out, (length as u64) << 1);
+        put_varint(self.out, (length as u64) << 1);
         self.out.push(value);
     }
 
@@ -97,12 +98,12 @@ pub(crate) fn put_indices(out: &mut Vec<u8>, indices: &[u32], bytes: usize) {
     out.push((bytes * 8) as u8);
     let Some((&first, rest)) = indices.split_first() else { return };
     if rest.iter().all(|&index| index == first) {
-        put_uleb(out, (indices.len() as u64) << 1);
+        put_varint(out, (indices.len() as u64) << 1);
         out.extend_from_slice(&first.to_le_bytes()[..bytes]);
         return;
     }
     let groups = indices.len().div_ceil(8);
-    put_uleb(out, (groups as u64) << 1 | 1);
+    put_varint(out, (groups as u64) << 1 | 1);
     let start = out.len();
     match bytes {
         1 => out.extend(indices.iter().map(|&index| index as u8)),
@@ -131,7 +132,7 @@ pub(crate) fn put_packed_indices(out: &mut Vec<u8>, indices: &[u32], entries: us
         return;
     }
     let groups = indices.len().div_ceil(8);
-    put_uleb(out, (groups as u64) << 1 | 1);
+    put_varint(out, (groups as u64) << 1 | 1);
     let end = out.len() + groups * usize::from(bits);
     put_bits(out, indices.iter().map(|&index| u64::from(index)), bits);
     out.resize(end, 0);

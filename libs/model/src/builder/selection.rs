@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::{
     AttributeList, SpanBatch,
     any_value::{self, DecodedValue},
-    wire::{Reader, WireError},
+    wire::{Reader, WireError, varint_size},
 };
 
 use super::{AppendError, BatchBuilder, BuilderLimits, attribute::AttributeReader};
@@ -263,22 +263,9 @@ fn fixed_size(number: u64) -> usize {
     if number == 0 { 0 } else { 9 }
 }
 
-#[inline]
-fn varint_size(number: u64) -> usize {
-    (70 - (number | 1).leading_zeros() as usize) / 7
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn varints_take_seven_bits_a_byte() {
-        for (number, size) in [(0, 1), (127, 1), (128, 2), (16_383, 2), (16_384, 3), (u64::MAX, 10)]
-        {
-            assert_eq!(varint_size(number), size, "{number}");
-        }
-    }
 
     #[test]
     fn keys_have_the_place_at_which_they_were_added_first() {

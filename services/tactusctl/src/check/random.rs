@@ -1,5 +1,7 @@
 //! Pseudo-random numbers that are the same in every process and version: what was written months ago is derived from them.
 
+use tactus_model::fnv1a_64;
+
 /// SplitMix64.
 #[derive(Debug, Clone)]
 pub(crate) struct Random(u64);
@@ -32,8 +34,7 @@ impl Random {
 
 /// The key of a text, by FNV-1a.
 pub(crate) fn key(text: &str) -> u64 {
-    let add = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-    text.bytes().fold(0xcbf2_9ce4_8422_2325, add)
+    fnv1a_64(text.as_bytes())
 }
 
 fn mix(mut value: u64) -> u64 {
