@@ -1,6 +1,6 @@
 use super::*;
 use crate::{
-    ValueType,
+    SpanId, ValueType,
     any_value::{self, AnyValueRef},
     wire::{MAX_DEPTH, put_message_field},
 };
