@@ -1,9 +1,9 @@
 //! Keys whose meaning or default is another than in Tempo 2.10, and what to do about each.
 
-use crate::adjust::single_binary;
 use crate::check::Remedy;
 use crate::sections::overrides::Limits;
 use crate::sections::root::Config;
+use crate::target::single_binary;
 use crate::unsupported::{KNOWN_BLOCKS, WRITABLE_BLOCKS};
 
 /// Something that is different for a configuration.

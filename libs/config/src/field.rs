@@ -6,13 +6,12 @@
 use crate::yaml::{Content, Key, Node, Resolved, Value, join, resolve};
 
 mod collections;
-mod match_value;
 mod opaque;
 mod scalars;
 mod section;
 
-pub use match_value::MatchValue;
 pub use opaque::{Opaque, Secret};
+pub use scalars::{MatchValue, UnitSize};
 pub(crate) use section::{Section, already_set, read_section, section};
 
 /// What stands in the place of a secret wherever a configuration is shown.

@@ -2,7 +2,7 @@
 
 mod table;
 
-use crate::duration::{parse_go, parse_prometheus};
+use crate::duration::parse_either;
 use crate::field::Reader;
 use crate::sections::root::Config;
 use crate::yaml::{Content, Key, Node, Value, parse_int};
@@ -99,8 +99,7 @@ fn check(flag: &Flag, name: &str, value: &str) -> Result<(), String> {
         }
         Kind::Int => parse_int(value).is_none().then(|| "parse error".to_owned()),
         Kind::Float => value.parse::<f64>().is_err().then(|| "parse error".to_owned()),
-        Kind::Duration => (parse_go(value).is_err() && parse_prometheus(value).is_err())
-            .then(|| "parse error".to_owned()),
+        Kind::Duration => parse_either(value).is_err().then(|| "parse error".to_owned()),
         Kind::Bool | Kind::Text | Kind::List | Kind::Unknown => None,
     };
     match cause {

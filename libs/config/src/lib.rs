@@ -8,42 +8,35 @@
 //! old spellings in the tree, read it over the defaults, apply the flags, note suspect values,
 //! adjust for the target, validate. Reading collects every problem with its line.
 
-mod adjust;
 mod check;
 mod differences;
 pub mod duration;
-mod error;
 mod expand;
 mod field;
 mod flags;
 mod jaeger_environment;
 mod load;
-mod manual;
 mod migrate;
 mod per_tenant;
 mod rewrite;
 pub mod sections;
 mod show;
-mod size;
 pub mod target;
 mod unsupported;
 mod validate;
 mod yaml;
 
 pub use duration::{DurationError, GoDuration, PromDuration, parse_go, parse_prometheus};
-pub use error::Error;
 pub use expand::{ExpandError, expand};
-pub use field::{Opaque, Secret};
-pub use load::{Loaded, from_yaml, load};
-pub use manual::manual;
+pub use field::{Opaque, Secret, UnitSize};
+pub use load::{Error, Loaded, from_yaml, load};
 pub use migrate::{
     Environment, Finding, MigrateError, Migration, Verdict, migrate_config, migrate_overrides,
 };
 pub use per_tenant::{PerTenantError, PerTenantFile, PerTenantOverrides, check_limits};
 pub use sections::root::Config;
-pub use show::{defaults_yaml, limits_yaml, to_yaml, to_yaml_diff};
-pub use size::UnitSize;
-pub use validate::increasing_buckets;
+pub use show::{defaults_yaml, limits_yaml, manual, to_yaml, to_yaml_diff};
+pub use validate::{increasing_buckets, label_of_attribute};
 pub use yaml::{
     Node as YamlNode, SyntaxError as YamlError, Value, emit as to_yaml_document,
     parse_alone as parse_yaml, read as read_yaml_document,

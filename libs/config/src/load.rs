@@ -1,12 +1,14 @@
 //! From arguments to a checked configuration.
 
-use crate::error::Error;
+use crate::expand::ExpandError;
 use crate::field::{Field, Reader};
-use crate::flags::{self, Given, Target};
+use crate::flags::{Given, Target};
 use crate::rewrite::Layout;
 use crate::sections::root::Config;
 use crate::yaml::{Content, Node};
-use crate::{adjust, check, expand, jaeger_environment, rewrite, unsupported, validate, yaml};
+use crate::{
+    check, expand, flags, jaeger_environment, rewrite, target, unsupported, validate, yaml,
+};
 
 /// A configuration and what the process was asked to do with it.
 #[derive(Debug)]
@@ -59,7 +61,7 @@ pub fn load(args: &[String], env: impl Fn(&str) -> Option<String>) -> Result<Loa
     let configless = file.is_none() && !given.iter().any(decides_deployment);
     let config = &mut document.config;
     if configless {
-        adjust::embedded(config, &env).map_err(Error::Invalid)?;
+        target::embedded(config, &env).map_err(Error::Invalid)?;
     }
     for flag in &given {
         flags::apply(config, flag).map_err(flag_error)?;
@@ -83,7 +85,7 @@ pub fn load(args: &[String], env: impl Fn(&str) -> Option<String>) -> Result<Loa
     loaded.suspect = loaded.warnings.len();
     loaded.warnings.append(&mut document.warnings);
     loaded.warnings.extend(unsupported::warnings(config));
-    adjust::for_target(config, &hostname(&env), document.clustered);
+    target::for_target(config, &hostname(&env), document.clustered);
     let base_path = &mut config.query_frontend.jaeger.http.base_path;
     jaeger_environment::apply(&mut config.distributor.receivers, base_path, &env)
         .map_err(Error::Invalid)?;
@@ -160,7 +162,7 @@ pub(crate) fn asks_for_gossip(root: &Node) -> bool {
 /// nothing is assumed about storage and addresses.
 fn decides_deployment(given: &Given) -> bool {
     match &given.flag.target {
-        Target::Key(path) if path == "target" => !adjust::single_binary(&given.value),
+        Target::Key(path) if path == "target" => !target::single_binary(&given.value),
         Target::Key(path) => ["storage.", "memberlist.", "querier.frontend_worker."]
             .iter()
             .any(|section| path.starts_with(section)),
@@ -201,6 +203,57 @@ fn hostname(env: &impl Fn(&str) -> Option<String>) -> String {
         .map(|name| name.trim().to_owned())
         .filter(|name| !name.is_empty())
         .unwrap_or_else(|| "localhost".to_owned())
+}
+
+/// Why a configuration cannot be used. `Display` is the text for the operator.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A flag does not exist or has a bad value; `usage` lists the flags.
+    #[error("{text}\n{usage}")]
+    Flag {
+        /// What is wrong, on one line.
+        text: String,
+        /// The list of flags.
+        usage: String,
+    },
+    /// The file cannot be read.
+    #[error("failed parsing config: failed to read configFile {path}: {source}")]
+    Read {
+        /// The file.
+        path: String,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// The file's variables cannot be expanded.
+    #[error("failed parsing config: failed to expand env vars from configFile {path}: {source}")]
+    Expand {
+        /// The file.
+        path: String,
+        /// What is wrong.
+        source: ExpandError,
+    },
+    /// The file is not YAML, or has unknown keys, wrong types, keys that stand twice.
+    #[error("failed parsing config: failed to parse configFile {path}: {cause}")]
+    Parse {
+        /// The file.
+        path: String,
+        /// All that was found, with lines.
+        cause: String,
+    },
+    /// The values do not make sense together or name something that does not exist.
+    #[error("invalid configuration: {0}")]
+    Invalid(String),
+}
+
+impl Error {
+    /// The exit code that scripts expect: 2 for flags, else 1.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Error::Flag { .. } => 2,
+            _ => 1,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -4,20 +4,21 @@
 //! manual), of suspect values (`check`), of rules (`validate`) and of what is different (`differences`) say everything.
 
 use crate::check::Remedy;
-use crate::expand::{self, ExpandError, Held};
+use crate::expand::{ExpandError, Held};
 use crate::field::{Field, Problem, ProblemKind, Reader, Unitless};
-use crate::rewrite::{self, Layout, Rewritten, keys};
+use crate::per_tenant::PerTenantOverrides;
+use crate::rewrite::{Layout, Rewritten, keys};
 use crate::sections::root::Config;
-use crate::yaml::{self, Content, Node};
-use crate::{adjust, check, differences, load, unsupported, validate};
+use crate::yaml::{Content, Node};
+use crate::{
+    check, differences, expand, load, per_tenant, rewrite, target, unsupported, validate, yaml,
+};
 
 mod document;
 mod judge;
-mod tenants;
 mod tree;
 
 use judge::Judge;
-pub use tenants::migrate_overrides;
 
 /// What becomes of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -106,7 +107,7 @@ pub fn migrate_config(
     rewrite::rewrite(&mut root, &mut rewritten);
     let layout = rewrite::rewrite_main(&mut root, &mut Vec::new(), &mut rewritten);
     let (config, reader) = read(&root, target);
-    tree::rename(&mut root, dashed(&reader), &mut rewritten);
+    tree::rename(&mut root, reader.dashed, &mut rewritten);
     tree::rename(&mut root, judge::older_names(), &mut rewritten);
     if !config.storage.trace.cache.is_empty()
         && let Ok(caches) = config.all_caches()
@@ -131,7 +132,7 @@ pub fn migrate_config(
     }
     let clustered = load::asks_for_gossip(&root);
     let mut adjusted = config;
-    adjust::for_target(&mut adjusted, "localhost", clustered);
+    target::for_target(&mut adjusted, "localhost", clustered);
     let invalid = validate::invalid(&adjusted);
     notes.extend(invalid.into_iter().filter(|invalid| !settled.contains(&invalid.key)).map(
         |invalid| Note {
@@ -144,6 +145,57 @@ pub fn migrate_config(
     ));
     let judge = Judge { source: &source, root, rewritten, notes, tenants: false };
     Ok(judge.migration(env, |document| still_said(document, target)))
+}
+
+/// Looks at a file of limits by tenant (`overrides.per_tenant_override_config`), flat or scoped, that goes with a
+/// configuration. Otherwise as `migrate_config`.
+pub fn migrate_overrides(
+    text: &str,
+    config: &Config,
+    env: Option<Environment<'_>>,
+) -> Result<Migration, MigrateError> {
+    let source = Source::read(text, env)?;
+    let mut reading = per_tenant::read_scoped(&source.root);
+    if !reading.reader.problems.is_empty() {
+        let flat = per_tenant::read_flat(&source.root);
+        if flat.reader.problems.len() < reading.reader.problems.len() {
+            reading = flat;
+        }
+    }
+    let mut notes = of_reader(&reading.reader);
+    for (tenant, limits) in &mut reading.tenants {
+        let place = format!("overrides.{tenant}");
+        if let Err(text) = per_tenant::check(tenant, limits, config) {
+            notes.push(Note {
+                key: place.clone(),
+                verdict: Verdict::Refused,
+                text,
+                remedy: Remedy::Decide,
+                spreads: false,
+            });
+        }
+        notes.extend(differences::of_limits(limits, &place).into_iter().map(Note::from));
+        let entry = reading.root.get("overrides").and_then(|tenants| tenants.get(tenant));
+        for left_out in per_tenant::fall_back(limits, entry, config) {
+            notes.push(Note {
+                key: format!("{place}.ingestion.{}", left_out.key),
+                verdict: Verdict::Changed,
+                text: format!(
+                    "left out: {} of overrides.defaults holds, where Tempo takes 0 and refuses every push",
+                    left_out.default
+                ),
+                remedy: Remedy::Set(left_out.default.to_string()),
+                spreads: false,
+            });
+        }
+    }
+    let per_tenant::Reading { root, rewritten, .. } = reading;
+    let judge = Judge { source: &source, root, rewritten, notes, tenants: true };
+    Ok(judge.migration(env, |document| {
+        let file =
+            PerTenantOverrides::parse(document, config).map_err(|error| error.to_string())?;
+        Ok(file.warnings)
+    }))
 }
 
 const MORE_THAN_ONE_VALUE: &str =
@@ -209,10 +261,6 @@ fn read(root: &Node, target: Option<&str>) -> (Config, Reader) {
     (config, reader)
 }
 
-fn dashed(reader: &Reader) -> Vec<(String, String)> {
-    reader.dashed.clone()
-}
-
 fn of_reader(reader: &Reader) -> Vec<Note> {
     let of_problem = |problem: &Problem| Note {
         key: problem.key.clone(),
@@ -266,7 +314,7 @@ fn still_said(document: &str, target: Option<&str>) -> Result<Vec<String>, Strin
     let mut said = check::findings(config, document.flat_overrides);
     said.append(&mut document.warnings);
     said.extend(unsupported::warnings(config));
-    adjust::for_target(config, "localhost", document.clustered);
+    target::for_target(config, "localhost", document.clustered);
     said.extend(validate::invalid(config).into_iter().map(|invalid| invalid.text));
     Ok(said)
 }

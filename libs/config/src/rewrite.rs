@@ -1,13 +1,10 @@
-//! Changes to the tree before it is read: old keys, stand-ins, flat limits.
+//! Changes to the tree before it is read: old keys, stand-ins, flat limits; and the old cache, where a file is written anew.
 
 use crate::yaml::{Content, Key, Node};
 
 mod flat;
-mod old_cache;
-mod removed;
 
 pub(crate) use flat::{Layout, flat_to_scoped, name_right_places, rewrite_main};
-pub(crate) use old_cache::old_cache;
 
 /// A key of the file whose value is looked for elsewhere, or nowhere.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,7 +23,7 @@ pub(crate) fn keys(path: &str) -> Vec<String> {
 
 /// Applies all rewrites but that of limits to the root of the main file; adds to `rewritten`.
 pub(crate) fn rewrite(root: &mut Node, rewritten: &mut Vec<Rewritten>) {
-    removed::rewrite(root, rewritten);
+    take_removed(root, rewritten);
     stand_in_for_compactor(root, rewritten);
     enable_null_protocols(root);
 }
@@ -112,6 +109,143 @@ pub(crate) fn put(node: &mut Node, path: &[&str], value: Node, line: usize) -> b
             let done = put(&mut child, rest, value, line);
             entries.push((Key::new(first, line), child));
             done
+        }
+    }
+}
+
+/// An old key and, when its value still means something, the key that has it now.
+struct Removed {
+    key: &'static str,
+    now: Option<&'static str>,
+}
+
+const fn ignored(key: &'static str) -> Removed {
+    Removed { key, now: None }
+}
+
+const fn moved(key: &'static str, now: &'static str) -> Removed {
+    Removed { key, now: Some(now) }
+}
+
+/// Keys that earlier releases had.
+const REMOVED: &[Removed] = &[
+    ignored("search_enabled"),
+    ignored("metrics_generator_enabled"),
+    ignored("use_otel_tracer"),
+    ignored("autocomplete_filtering_enabled"),
+    moved("query_frontend.query_shards", "query_frontend.trace_by_id.query_shards"),
+    moved("querier.query_timeout", "querier.trace_by_id.query_timeout"),
+    ignored("query_frontend.tolerate_failed_blocks"),
+    ignored("query_frontend.querier_forget_delay"),
+    ignored("query_frontend.trace_by_id.hedge_requests_at"),
+    ignored("query_frontend.trace_by_id.hedge_requests_up_to"),
+    ignored("querier.search.prefer_self"),
+    ignored("querier.search.external_hedge_requests_at"),
+    ignored("querier.search.external_hedge_requests_up_to"),
+    ignored("querier.search.external_backend"),
+    ignored("querier.search.google_cloud_run"),
+    ignored("querier.search.external_endpoints"),
+    ignored("compactor.compaction.chunk_size_bytes"),
+    ignored("compactor.compaction.flush_size_bytes"),
+    ignored("compactor.compaction.iterator_buffer_size"),
+    ignored("ingester.use_flatbuffer_search"),
+    ignored("storage.trace.wal.encoding"),
+    ignored("storage.trace.wal.completedfilepath"),
+    ignored("storage.trace.wal.blocksfilepath"),
+    ignored("storage.trace.block.encoding"),
+    ignored("storage.trace.block.index_downsample_bytes"),
+    ignored("storage.trace.block.index_page_size_bytes"),
+    moved(
+        "storage.trace.block.row_group_size_bytes",
+        "storage.trace.block.parquet_row_group_size_bytes",
+    ),
+    moved("storage.trace.s3.insecure_skip_verify", "storage.trace.s3.tls_insecure_skip_verify"),
+    moved("storage.trace.azure.storage-account-name", "storage.trace.azure.storage_account_name"),
+    moved("storage.trace.azure.storage-account-key", "storage.trace.azure.storage_account_key"),
+    moved("storage.trace.azure.container-name", "storage.trace.azure.container_name"),
+    moved("storage.trace.azure.endpoint-suffix", "storage.trace.azure.endpoint_suffix"),
+    moved("storage.trace.azure.max-buffers", "storage.trace.azure.max_buffers"),
+    moved("storage.trace.azure.buffer-size", "storage.trace.azure.buffer_size"),
+    moved("storage.trace.azure.hedge-requests-at", "storage.trace.azure.hedge_requests_at"),
+    moved("storage.trace.azure.hedge-requests-up-to", "storage.trace.azure.hedge_requests_up_to"),
+    ignored("storage.trace.azure.use_v2_sdk"),
+    moved("distributor.log_received_traces", "distributor.log_received_spans.enabled"),
+    moved("distributor.max_span_attr_byte", "distributor.max_attribute_bytes"),
+    ignored("backend_scheduler.tenant_measurement_interval"),
+    ignored("backend_scheduler.provider.compaction.backoff"),
+];
+
+/// Takes the old keys out of the tree, putting values where they belong now. A key under its new
+/// name is stronger than the same key under its old one.
+fn take_removed(root: &mut Node, rewritten: &mut Vec<Rewritten>) {
+    for Removed { key, now } in REMOVED {
+        let path: Vec<&str> = key.split('.').collect();
+        let Some((found, value)) = take(root, &path) else { continue };
+        let (to, text) = match now {
+            None => (None, format!("deprecated key {key} ignored")),
+            Some(now) => {
+                let path: Vec<&str> = now.split('.').collect();
+                if put(root, &path, value, found.line) {
+                    (Some(keys(now)), format!("deprecated key {key} taken as {now}"))
+                } else {
+                    (None, format!("deprecated key {key} ignored, since {now} is set"))
+                }
+            }
+        };
+        rewritten.push(Rewritten { from: keys(key), to, warning: Some(text) });
+    }
+}
+
+/// Moves the keys of the cache that `storage.trace.cache` names into `cache.caches`, where it has these roles. A start reads
+/// both; only what is written anew is rewritten.
+pub(crate) fn old_cache(root: &mut Node, roles: &[String], rewritten: &mut Vec<Rewritten>) {
+    let trace = ["storage", "trace"];
+    let old = |key: &'static str| [trace[0], trace[1], key];
+    let Some((key, kind)) = take(root, &old("cache")) else { return };
+    let Content::Scalar(name) = &kind.content else { return };
+    let line = key.line;
+    let roles = roles.iter().map(|role| Node::scalar(role, true)).collect();
+    let roles = Node { line, content: Content::List(roles) };
+    let mut entry = vec![(Key::new("roles", line), roles)];
+    let note = |from: &str, to: Option<&str>, rewritten: &mut Vec<Rewritten>| {
+        rewritten.push(Rewritten { from: keys(from), to: to.map(keys), warning: None });
+    };
+    let others = root.get("cache").and_then(|cache| cache.get("caches"));
+    let position = match others.map(|caches| &caches.content) {
+        Some(Content::List(caches)) => caches.len(),
+        _ => 0,
+    };
+    let place = format!("cache.caches.{position}");
+    note("storage.trace.cache", Some(&place), rewritten);
+    for server in ["memcached", "redis"] {
+        let Some((_, settings)) = take(root, &old(server)) else { continue };
+        let used = server == name.text;
+        let from = format!("storage.trace.{server}");
+        let to = format!("{place}.{server}");
+        note(&from, used.then_some(&to), rewritten);
+        if used {
+            entry.push((Key::new(server, line), settings));
+        }
+    }
+    if entry.len() == 1 {
+        entry.push((Key::new(&name.text, line), Node::map(line, Vec::new())));
+    }
+    if take(root, &["storage", "trace", "search", "cache_control"]).is_some() {
+        note("storage.trace.search.cache_control", Some(&format!("{place}.roles")), rewritten);
+    }
+    if let Some((_, background)) = take(root, &old("background_cache")) {
+        let placed = put(root, &["cache", "background"], background, line);
+        let to = placed.then_some("cache.background");
+        note("storage.trace.background_cache", to, rewritten);
+    }
+    let entry = Node::map(line, entry);
+    let caches = root.get_mut("cache").and_then(|cache| cache.get_mut("caches"));
+    match caches.map(|caches| &mut caches.content) {
+        Some(Content::List(caches)) => caches.push(entry),
+        _ => {
+            take(root, &["cache", "caches"]);
+            let caches = Node { line, content: Content::List(vec![entry]) };
+            put(root, &["cache", "caches"], caches, line);
         }
     }
 }

@@ -1,14 +1,11 @@
-//! The sections of the file, one module each.
+//! The sections of the file.
 
 use crate::duration::GoDuration;
 
-pub mod auth;
-pub mod backend_work;
 pub mod cache;
 pub mod client;
 pub mod compactor;
 pub mod distributor;
-pub mod drop_rules;
 pub mod generator;
 pub mod ingester;
 pub mod kafka;
@@ -26,7 +23,6 @@ pub mod sampling;
 pub mod server;
 pub mod storage;
 pub mod tail_sampling;
-pub mod usage_report;
 
 fn text(value: &str) -> String {
     value.to_owned()

@@ -1,8 +1,8 @@
 //! Which keys have no effect in this release. A release that adds a part removes its line here.
 
 use crate::field::Field;
-use crate::manual::rows;
 use crate::sections::root::Config;
+use crate::show::rows;
 use crate::yaml::inline;
 use std::collections::HashMap;
 

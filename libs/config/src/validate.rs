@@ -1,14 +1,12 @@
 //! Rules that stop the start and need nothing but the configuration itself.
 
 mod caches;
-mod columns;
 mod components;
 mod links;
 mod tenant;
 
-pub(crate) use columns::dedicated_columns;
-pub use tenant::increasing_buckets;
-pub(crate) use tenant::limits;
+pub(crate) use tenant::{dedicated_columns, limits};
+pub use tenant::{increasing_buckets, label_of_attribute};
 
 use crate::{sections::root::Config, target::services_of};
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::StatusCode;
+use tactus_config::PromDuration;
 use tactus_config::sections::remote_write::{QueueConfig, RemoteWrite as Config};
 
 use super::*;
@@ -375,7 +376,7 @@ async fn samples_over_the_age_limit_are_dropped_before_they_are_sent() {
     let receiver = Receiver::start().await;
     let limit = |config: &mut Config| {
         config.queue_config =
-            QueueConfig { sample_age_limit: "1h".parse().unwrap(), ..QueueConfig::default() };
+            QueueConfig { sample_age_limit: PromDuration::hours(1), ..QueueConfig::default() };
     };
     let process = Process::start(tempfile::tempdir().unwrap(), quick(limit, &receiver));
     process.collect(1_000, 2);

@@ -14,7 +14,7 @@ mod rewrite;
 mod spans;
 
 use bytes::Bytes;
-use tactus_config::sections::drop_rules::DropRule;
+use tactus_config::sections::distributor::DropRule;
 use tactus_model::{AppendError, wire::WireError};
 
 use crate::span_filter::SpanFilter;

@@ -1,8 +1,10 @@
-//! Fields that are one scalar.
+//! Fields that are one scalar: flags, numbers, texts, durations, what keeps the type it was written with, and sizes with
+//! units, which two keys of gRPC clients take (`63KiB1023B`).
 
 use super::{Field, MASK, Reader, Unitless, resolved};
-use crate::duration::{GoDuration, PromDuration, parse_go, parse_prometheus};
+use crate::duration::{GoDuration, PromDuration, parse_either, parse_prometheus};
 use crate::yaml::{Content, Node, Resolved, Value};
+use std::borrow::Cow;
 
 impl Field for bool {
     fn read(&mut self, node: &Node, reader: &mut Reader) {
@@ -148,13 +150,9 @@ impl Field for GoDuration {
         let Content::Scalar(scalar) = &node.content else {
             return reader.mismatch(node, "duration");
         };
-        // Days and weeks are Prometheus' units; per-tenant keys take them, so these do as well.
-        match parse_go(&scalar.text) {
+        match parse_either(&scalar.text) {
             Ok(duration) => *self = duration,
-            Err(error) => match parse_prometheus(&scalar.text) {
-                Ok(duration) => *self = duration.into(),
-                Err(_) => reader.mismatch_because(node, "duration", &format!(": {error}")),
-            },
+            Err(error) => reader.mismatch_because(node, "duration", &format!(": {error}")),
         }
     }
 
@@ -184,5 +182,168 @@ impl Field for PromDuration {
 
     fn kind() -> String {
         "duration (Prometheus)".to_owned()
+    }
+}
+
+/// What an attribute is compared with: values of different types are different, but for integers and floats of the same
+/// number.
+#[derive(Clone, Debug, PartialEq)]
+pub enum MatchValue {
+    /// Text, quoted or not.
+    Text(String),
+    /// A whole number.
+    Int(i64),
+    /// A number with a fraction.
+    Float(f64),
+    /// `true` or `false`.
+    Bool(bool),
+}
+
+impl Default for MatchValue {
+    fn default() -> Self {
+        Self::Text(String::new())
+    }
+}
+
+impl MatchValue {
+    /// The type as error texts name it.
+    pub fn type_name(&self) -> &'static str {
+        match self {
+            Self::Text(_) => "string",
+            Self::Int(_) => "int",
+            Self::Float(_) => "float64",
+            Self::Bool(_) => "bool",
+        }
+    }
+
+    /// The value as it was written, about.
+    pub fn text(&self) -> Cow<'_, str> {
+        match self {
+            Self::Text(text) => text.into(),
+            Self::Int(number) => number.to_string().into(),
+            Self::Float(number) => number.to_string().into(),
+            Self::Bool(flag) => flag.to_string().into(),
+        }
+    }
+}
+
+impl Field for MatchValue {
+    fn read(&mut self, node: &Node, reader: &mut Reader) {
+        let Content::Scalar(scalar) = &node.content else {
+            return reader.mismatch(node, "string, number or boolean");
+        };
+        *self = match resolved(node) {
+            Some(Resolved::Bool(flag)) => Self::Bool(flag),
+            Some(Resolved::Int(number)) => match i64::try_from(number) {
+                Ok(number) => Self::Int(number),
+                // The nearest float is what a decimal of the same digits would give.
+                Err(_) => Self::Float(number as f64),
+            },
+            Some(Resolved::Float(number)) => Self::Float(number),
+            Some(Resolved::Null | Resolved::Text) | None => Self::Text(scalar.text.clone()),
+        };
+    }
+
+    fn show(&self) -> Value {
+        match self {
+            Self::Text(text) => text.show(),
+            Self::Int(number) => Value::Int(i128::from(*number)),
+            Self::Float(number) => Value::Float(*number),
+            Self::Bool(flag) => Value::Bool(*flag),
+        }
+    }
+
+    fn kind() -> String {
+        "string, number or boolean".to_owned()
+    }
+}
+
+/// A number of bytes, kept as written for showing it again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnitSize {
+    text: String,
+    bytes: u64,
+}
+
+impl UnitSize {
+    /// Parses one or more numbers with unit (`B KB KiB MB MiB GB GiB TB TiB`, all powers of 1024),
+    /// or `0`.
+    ///
+    /// Errors: the cause, e.g. `units: unknown unit  in 1024`.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let invalid = || format!("units: invalid {text}");
+        let mut rest = text;
+        let mut bytes: u64 = 0;
+        while !rest.is_empty() && text != "0" {
+            let digits = |c: char| c.is_ascii_digit() || c == '.';
+            let (number, after) = rest.split_at(rest.find(|c| !digits(c)).unwrap_or(rest.len()));
+            let (unit, after) = after.split_at(after.find(digits).unwrap_or(after.len()));
+            let power = match unit {
+                "B" => 0,
+                "KB" | "KiB" => 1,
+                "MB" | "MiB" => 2,
+                "GB" | "GiB" => 3,
+                "TB" | "TiB" => 4,
+                _ => return Err(format!("units: unknown unit {unit} in {text}")),
+            };
+            let number: f64 = number.parse().map_err(|_| invalid())?;
+            // Float to integer saturates, and a size beyond 2^64 is nonsense anyway.
+            let part = (number * 1024_f64.powi(power)) as u64;
+            bytes = bytes.checked_add(part).ok_or_else(invalid)?;
+            rest = after;
+        }
+        if text.is_empty() {
+            return Err(invalid());
+        }
+        Ok(Self { text: text.to_owned(), bytes })
+    }
+
+    /// The size in bytes; zero leaves the choice to the client.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+}
+
+impl Default for UnitSize {
+    fn default() -> Self {
+        Self { text: "0B".to_owned(), bytes: 0 }
+    }
+}
+
+impl Field for UnitSize {
+    fn read(&mut self, node: &Node, reader: &mut Reader) {
+        let Content::Scalar(scalar) = &node.content else {
+            return reader.mismatch(node, "size");
+        };
+        match UnitSize::parse(&scalar.text) {
+            Ok(size) => *self = size,
+            Err(cause) => reader.mismatch_because(node, "size", &format!(": {cause}")),
+        }
+    }
+
+    fn show(&self) -> Value {
+        Value::Text(self.text.clone())
+    }
+
+    fn kind() -> String {
+        "size with unit".to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_with_units_add_up() {
+        for (text, bytes) in
+            [("63KiB1023B", 65_535), ("0", 0), ("0B", 0), ("1KB", 1_024), ("1.5MiB", 1_572_864)]
+        {
+            assert_eq!(UnitSize::parse(text).unwrap().bytes(), bytes, "{text}");
+        }
+        assert_eq!(UnitSize::parse("1024").unwrap_err(), "units: unknown unit  in 1024");
+        for text in ["", "KB", "1XB", "1..5KB", "99999999TB99999999TB"] {
+            assert!(UnitSize::parse(text).is_err(), "{text}");
+        }
     }
 }

@@ -206,7 +206,7 @@ fn keys_that_are_named_like_secrets_are_masked() {
     ];
     let words = ["password", "secret", "token", "credential", "headers"];
     let mut masked = 0;
-    for row in crate::manual::rows() {
+    for row in crate::show::rows() {
         let name = row.path.rsplit('.').next().unwrap_or_default();
         if row.kind.contains("secret") {
             masked += 1;

@@ -1,6 +1,6 @@
 //! Every flag, the kind of its value and the key that it sets.
 
-use crate::manual::rows;
+use crate::show::rows;
 use std::collections::HashMap;
 use std::sync::LazyLock;
 

@@ -30,7 +30,7 @@ impl Judge<'_> {
                 remove(&mut out, parent);
             }
         }
-        let rows = crate::manual::rows();
+        let rows = crate::show::rows();
         for leaf in leaves(&self.root) {
             let manual = self.manual_path(&leaf.path);
             // What did not stand in for another section must not do so once that is left out.

@@ -3,7 +3,7 @@
 use super::tree::{Leaf, leaves, node_at};
 use super::*;
 use crate::field::Row;
-use crate::manual::rows;
+use crate::show::rows;
 
 /// How the manual marks a key that another one replaces.
 const OLDER_NAME: &str = "older name of ";

@@ -215,7 +215,7 @@ fn section_of_tempo_3_beside_one_for_the_compactor_is_left_out() {
 
 #[test]
 fn every_key_without_effect_has_a_reason() {
-    for row in crate::manual::rows() {
+    for row in crate::show::rows() {
         if row.meaning.starts_with("no effect here") {
             let (_, reason) = unsupported::no_effect(&row.path, row.meaning).unwrap();
             assert!(!reason.is_empty(), "{}", row.path);
@@ -231,7 +231,7 @@ proptest! {
     fn defaults_of_any_keys_are_written_without_warnings(
         picks in prop::collection::vec(any::<prop::sample::Index>(), 1..40),
     ) {
-        let rows = crate::manual::rows();
+        let rows = crate::show::rows();
         let mut root = Node::map(1, Vec::new());
         for pick in picks {
             let row = pick.get(&rows);

@@ -2,8 +2,8 @@
 
 use super::{millis, seconds, text};
 use crate::duration::GoDuration;
+use crate::field::UnitSize;
 use crate::field::section;
-use crate::size::UnitSize;
 
 section! {
     /// Certificates of an outgoing connection.

@@ -1,6 +1,6 @@
-//! `distributor`: receivers, limits on attributes, forwarding.
+//! `distributor`: receivers, limits on attributes, forwarding, and rules on what is taken out of requests, which tenants have
+//! as well.
 
-use super::drop_rules::DropRule;
 use super::kafka::Kafka;
 use super::receivers::Receivers;
 use super::ring::Ring;
@@ -89,5 +89,15 @@ section! {
         enabled: bool, "track";
         max_cardinality: u64 = 10_000, "series of one tenant";
         stale_duration: GoDuration = minutes(15), "series unseen for so long go away";
+    }
+}
+
+section! {
+    /// A rule on single spans.
+    DropRule {
+        name: String, "name, in metrics";
+        query: String = text("{ }"), "the spans, as one TraceQL filter that asks nothing of other spans";
+        action: String = text("drop"), "drop, remove_attributes or hash_attributes";
+        attributes: Vec<String>, "attributes to remove or hash: span.x, resource.x, event.x, link.x, or .x of span and resource";
     }
 }

@@ -1,6 +1,6 @@
 //! `overrides`: limits, for all tenants and for each.
 
-use super::drop_rules::DropRule;
+use super::distributor::DropRule;
 use super::generator::{DimensionMapping, FilterPolicy};
 use super::minutes;
 use super::object_store::{Azure, Gcs, LocalStore, S3};

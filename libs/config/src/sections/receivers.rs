@@ -5,8 +5,8 @@
 
 use super::{minutes, seconds, text};
 use crate::duration::GoDuration;
+use crate::field::UnitSize;
 use crate::field::{Field, Opaque, Reader, Row, Secret, Section, section};
-use crate::size::UnitSize;
 use crate::yaml::{Node, Value};
 use std::collections::BTreeMap;
 

@@ -1,10 +1,8 @@
 //! The root of the file.
 
-use super::auth::Auth;
-use super::backend_work::{BackendScheduler, BackendWorker, SchedulerClient};
 use super::cache::CacheSection;
-use super::client::ComponentClient;
-use super::compactor::Compactor;
+use super::client::{Backoff, ComponentClient};
+use super::compactor::{BackendScheduler, BackendWorker, Compactor, SchedulerClient};
 use super::distributor::Distributor;
 use super::generator::MetricsGenerator;
 use super::ingester::Ingester;
@@ -14,11 +12,10 @@ use super::overrides::Overrides;
 use super::querier::Querier;
 use super::query_frontend::QueryFrontend;
 use super::sampling::Sampling;
-use super::server::{InternalServer, Server};
+use super::server::{Auth, InternalServer, Server};
 use super::storage::Storage;
 use super::tail_sampling::TailSampling;
 use super::text;
-use super::usage_report::UsageReport;
 use crate::duration::GoDuration;
 use crate::field::section;
 
@@ -73,5 +70,13 @@ impl Config {
     /// True when requests must name their tenant: either spelling of the key turns it on.
     pub fn multitenant(&self) -> bool {
         self.multitenancy_enabled || self.auth_enabled
+    }
+}
+
+section! {
+    /// Anonymous reports, which this program does not send.
+    UsageReport {
+        reporting_enabled: bool = true, "read, but nothing is ever reported";
+        backoff: Backoff = Backoff { max_retries: 0, ..Backoff::default() }, "read, but nothing is ever reported";
     }
 }

@@ -3,7 +3,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use parking_lot::Mutex;
-use tactus_config::sections::{drop_rules::DropRule, overrides::Limits};
+use tactus_config::sections::{distributor::DropRule, overrides::Limits};
 use tactus_model::TenantId;
 use tactus_telemetry::metrics::{CounterVec, Registry};
 

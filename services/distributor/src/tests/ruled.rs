@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tactus_config::sections::{drop_rules::DropRule, overrides};
+use tactus_config::sections::{distributor::DropRule, overrides};
 use tactus_model::TenantId;
 use tactus_receivers::{PushError, PushOutcome, TraceSink};
 
