@@ -12,14 +12,13 @@
 //! ```
 #![warn(missing_docs)]
 
-mod debug;
-mod error_text;
 pub mod logging;
 pub mod metrics;
 pub mod self_tracing;
+mod shown;
 
-pub use error_text::error_text;
 pub use logging::{LogFormat, LogLevel, LoggingError, init_logging, init_logging_and_tracing};
+pub use shown::error_text;
 
 /// For the expansion of [`log_limited!`] only.
 #[doc(hidden)]

@@ -10,7 +10,6 @@
 
 mod encode;
 mod family;
-mod page_budget;
 mod process;
 mod registry;
 mod table;

@@ -9,8 +9,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use super::encode::{Collected, Format, page};
-use super::family::{Collect, CounterVec, Family, GaugeVec, HistogramVec};
-use super::page_budget::PageBudget;
+use super::family::{Collect, CounterVec, Family, GaugeVec, HistogramVec, PageBudget};
 use super::value::clean_bounds;
 use super::{Counter, Gauge, Histogram, Metric, process};
 
@@ -114,7 +113,8 @@ impl Registry {
     }
 
     /// Changes how many bytes of the page series of tenants may take; those that exist stay.
-    pub fn set_max_tenant_series_bytes(&self, bytes: usize) {
+    #[cfg(test)]
+    fn set_max_tenant_series_bytes(&self, bytes: usize) {
         self.budget.set_max(bytes);
     }
 

@@ -1,4 +1,23 @@
-//! What logs and errors show of a type that has too much to show, or what nobody may see.
+//! What logs and errors show: errors as one line of text, and some fields of a type that has too much to show, or what
+//! nobody may see.
+
+use std::error::Error;
+
+/// An error and its causes, separated by colons: our errors leave their causes out of their own text. A cause that its
+/// error repeats is shown once.
+pub fn error_text(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.ends_with(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}
 
 /// Implements `Debug` of a type by some of its fields: `debug_of!(Poller { settings })`. A value that is no field:
 /// `debug_of!(it: Cluster { name = it.membership.name() })`.
@@ -21,6 +40,24 @@ macro_rules! debug_of {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("{text}")]
+    struct Layer {
+        text: &'static str,
+        source: Option<Box<Layer>>,
+    }
+
+    #[test]
+    fn causes_follow_and_repetitions_do_not() {
+        let layer = |text, source| Layer { text, source };
+        let disk = layer("disk full", None);
+        let write = layer("write: disk full", Some(Box::new(disk)));
+        let top = layer("flush", Some(Box::new(write)));
+        assert_eq!(error_text(&top), "flush: write: disk full");
+    }
+
     struct Door {
         number: u32,
         lock: String,
