@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 use prost::Message;
-use tactus_model::wire::{put_message_field, put_varint};
+use tactus_model::wire::{put_message_field, put_message_frame, put_varint};
 use tactus_proto::otlp::any_value::Value;
 use tactus_proto::otlp::{AnyValue, InstrumentationScope, KeyValue, Resource, ScopeSpans, Span};
 
@@ -14,7 +14,6 @@ use crate::keyed::Keyed;
 mod from_v1;
 mod from_v2;
 pub(crate) mod keys;
-mod link;
 mod text;
 
 pub(crate) use from_v1::add_v1;
@@ -138,8 +137,7 @@ impl Groups {
             let mut head = Vec::with_capacity(resource.len() + 16);
             put_message_field(&mut head, 1, &resource);
             let length = scopes.iter().map(|scope| message_field_length(scope.len()));
-            put_varint(&mut request, 1 << 3 | 2);
-            put_varint(&mut request, (head.len() + length.sum::<usize>()) as u64);
+            put_message_frame(&mut request, 1, head.len() + length.sum::<usize>());
             request.extend_from_slice(&head);
             for scope in scopes {
                 put_message_field(&mut request, 2, &scope);

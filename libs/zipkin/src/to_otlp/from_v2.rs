@@ -7,8 +7,7 @@ use tactus_proto::otlp::span::SpanKind;
 use tactus_proto::otlp::status::StatusCode;
 use tactus_proto::otlp::{Span, Status};
 
-use super::link::{link_number, take_links};
-use super::text::{event, status_code, tag_value};
+use super::text::{event, link_number, status_code, tag_value, take_links};
 use super::{Attributes, Groups, ResourceKey, ScopeKey, is_resource_key, key_values, keys, nanos};
 use crate::keyed::Keyed;
 use crate::v2::{self, Endpoint, Kind};
