@@ -195,7 +195,7 @@ fn chunk_of_lines_is_bounded_and_goes_on() {
     let path = directory.path().join("a");
     let text = "x".repeat(1 << 20) + "\n";
     fs::write(&path, text.repeat(10)).unwrap();
-    let found = lines::identify(&path).unwrap();
+    let found = identify(&path).unwrap();
     let mut place = 0;
     let mut counts = Vec::new();
     loop {
@@ -211,6 +211,6 @@ fn chunk_of_lines_is_bounded_and_goes_on() {
     fs::write(&other, "x\n").unwrap();
     let lines = read_lines(&other, found.id, 0, 9).unwrap();
     assert_eq!((lines.found.len(), lines.end), (0, 0), "another file");
-    let exact = read_lines(&other, lines::identify(&other).unwrap().id, 0, 1).unwrap();
+    let exact = read_lines(&other, identify(&other).unwrap().id, 0, 1).unwrap();
     assert_eq!(exact.found, [Line::Request(Bytes::from_static(b"x"))]);
 }
