@@ -4,7 +4,6 @@
 //! skipped, and 64-bit integers may be strings. Strings are carried as they come, valid UTF-8 or not.
 
 mod base64_ids;
-mod encoded;
 mod fields;
 mod messages;
 mod values;
@@ -16,8 +15,8 @@ use tactus_model::error_text;
 use tactus_model::wire::MAX_DEPTH;
 use tactus_proto::otlp::ExportTraceServiceRequest;
 
-use encoded::{ExportRequest, TraceFile};
 use fields::{Object, Room};
+use messages::{ExportRequest, TraceFile};
 
 /// Why a body is not an export request: what is wrong, in which field, at which line and column. At most
 /// [`error_text::MAX_BYTES`] bytes.
