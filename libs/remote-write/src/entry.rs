@@ -6,6 +6,8 @@
 
 mod read;
 
+use tactus_model::wire::{put_varint, varint_size};
+
 use crate::series::{Exemplar, NativeHistogram, Series};
 
 pub(crate) use read::{Entry, FrameReader};
@@ -214,7 +216,7 @@ fn whole(value: f64) -> Option<i64> {
     (whole.unsigned_abs() < 1 << 48 && (whole as f64).to_bits() == value.to_bits()).then_some(whole)
 }
 
-fn zigzag(value: i64) -> u64 {
+pub(crate) fn zigzag(value: i64) -> u64 {
     ((value << 1) ^ (value >> 63)).cast_unsigned()
 }
 
@@ -231,25 +233,13 @@ fn put_number(bytes: &mut Vec<u8>, value: f64) {
     }
 }
 
-pub(crate) fn put_varint(bytes: &mut Vec<u8>, mut value: u64) {
-    while value >= 0x80 {
-        bytes.push((value as u8 & 0x7f) | 0x80);
-        value >>= 7;
-    }
-    bytes.push(value as u8);
-}
-
-pub(crate) fn varint_bytes(value: u64) -> usize {
-    (64 - (value | 1).leading_zeros() as usize).div_ceil(7)
-}
-
 fn put_text(bytes: &mut Vec<u8>, text: &str) {
     put_varint(bytes, text.len() as u64);
     bytes.extend_from_slice(text.as_bytes());
 }
 
 fn text_bytes(text: &str) -> usize {
-    varint_bytes(text.len() as u64) + text.len()
+    varint_size(text.len() as u64) + text.len()
 }
 
 #[cfg(test)]

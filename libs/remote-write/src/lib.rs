@@ -9,13 +9,11 @@
 #![warn(missing_docs)]
 
 mod answer;
-mod auth;
 mod client;
 mod collection;
 mod connections;
 mod cursor;
 mod entry;
-mod item;
 mod metrics;
 mod queue;
 mod reader;

@@ -6,10 +6,9 @@ use tactus_wal::{Frame, PartId, Position, Tail};
 
 use super::cursor::Place;
 use super::entry::{Counts, Entry, FrameReader, Kind};
-use super::item::{Item, Labels, Value};
 use super::queue::Queue;
 use super::relabel::Relabeling;
-use super::wire;
+use super::wire::{self, Item, Labels, Value};
 
 /// What was read at once.
 #[derive(Debug, Default)]

@@ -20,13 +20,12 @@ use tokio_util::sync::CancellationToken;
 use super::answer::{self, Answer};
 use super::cursor::{InFlight, Mark, Place};
 use super::entry::Counts;
-use super::item::{Item, Value};
 use super::metrics::{RemoteMetrics, TenantMetrics};
 use super::queue::Queue;
 use super::reader::{Bound, Reader, Window};
 use super::settings::Remote;
 use super::shards::{Progress, Shards};
-use super::wire::Protocol;
+use super::wire::{Item, Protocol, Value};
 
 const WRITE_VERSION: HeaderName = HeaderName::from_static("x-prometheus-remote-write-version");
 const RETRY_ATTEMPT: HeaderName = HeaderName::from_static("retry-attempt");

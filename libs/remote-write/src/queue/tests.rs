@@ -2,10 +2,10 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::super::collection::{Collection, Writer};
-use super::super::item::Value;
 use super::super::metrics::{Families, TenantMetrics};
 use super::super::reader::{Bound, Reader, Window};
 use super::super::relabel::Relabeling;
+use super::super::wire::Value;
 use super::*;
 use crate::entry::Counts;
 use crate::series::{NativeHistogram, Series, Sink};

@@ -1,7 +1,6 @@
 use prost::Message;
 
 use super::*;
-use crate::item::Value;
 use crate::series::BucketSpan;
 
 const ZERO_MS: i64 = 1_767_268_799_000;
