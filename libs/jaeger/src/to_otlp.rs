@@ -10,15 +10,13 @@ use tactus_proto::otlp::{ExportTraceServiceRequest, KeyValue, Resource};
 use crate::thrift::ThriftError;
 
 mod attributes;
-mod shapes;
 mod span;
 mod writer;
 
-pub use span::whole_number;
-pub(crate) use writer::{OtlpWriter, process_key};
-
 pub(crate) use attributes::string;
 use attributes::{attributes, text_value};
+pub use span::whole_number;
+pub(crate) use writer::{OtlpWriter, process_key};
 
 /// The name that stands for no name when spans of no service are written in Jaeger's model.
 const NO_SERVICE_NAME: &[u8] = b"OTLPResourceNoServiceName";
@@ -57,7 +55,7 @@ pub fn post_spans_to_otlp(message: &Bytes) -> Result<Bytes, ModelError> {
     let mut process: Option<Process> = None;
     each_field(message, 1, &mut |batch| {
         each_field(batch, 2, &mut |part| {
-            check_size(part, &shapes::PROCESS)?;
+            check_size(part, &PROCESS)?;
             Ok(process.get_or_insert_default().merge(message.slice_ref(part))?)
         })
     })?;
@@ -70,7 +68,7 @@ pub fn post_spans_to_otlp(message: &Bytes) -> Result<Bytes, ModelError> {
 
 /// A span of a message, of which its fields become slices.
 fn read_span(message: &Bytes, span: &[u8]) -> Result<JaegerSpan, ModelError> {
-    check_size(span, &shapes::SPAN)?;
+    check_size(span, &SPAN)?;
     Ok(JaegerSpan::decode(message.slice_ref(span))?)
 }
 
@@ -160,6 +158,20 @@ fn name_exporter(attributes: &mut [KeyValue]) {
         *attribute = string(Bytes::from_static(KEY), version.into());
     }
 }
+
+// Which fields of Jaeger's messages hold further messages.
+
+static TAG: Shape = Shape(&[]);
+static LOG: Shape = Shape(&[(2, &TAG)]);
+static REFERENCE: Shape = Shape(&[]);
+static WARNING: Shape = Shape(&[]);
+
+/// A process.
+static PROCESS: Shape = Shape(&[(2, &TAG)]);
+
+/// A span.
+static SPAN: Shape =
+    Shape(&[(4, &REFERENCE), (8, &TAG), (9, &LOG), (10, &PROCESS), (12, &WARNING)]);
 
 #[cfg(test)]
 mod tests;

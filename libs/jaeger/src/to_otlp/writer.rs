@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 use prost::Message;
-use tactus_model::wire::{put_message_field, put_varint};
+use tactus_model::wire::{put_message_field, put_message_frame, put_varint};
 use tactus_proto::jaeger::api_v2::{Process, Span as JaegerSpan};
 use tactus_proto::otlp::InstrumentationScope;
 
@@ -126,8 +126,7 @@ impl Group {
             let scope = InstrumentationScope { name, version, ..InstrumentationScope::default() };
             let mut head = Vec::new();
             put_message_field(&mut head, 1, &scope.encode_to_vec());
-            put_varint(&mut message, 2 << 3 | 2);
-            put_varint(&mut message, (head.len() + spans.len()) as u64);
+            put_message_frame(&mut message, 2, head.len() + spans.len());
             message.extend_from_slice(&head);
             message.extend_from_slice(&spans);
         }

@@ -1,10 +1,12 @@
 use proptest::prelude::*;
 use prost::Message;
-use serde_json::json;
+use serde_json::{Value as Json, json};
+use tactus_model::TraceId;
 use tactus_proto::otlp::any_value::Value;
 use tactus_proto::otlp::{ExportTraceServiceRequest, ResourceSpans};
 
 use super::*;
+use crate::from_otlp::WARNINGS;
 use crate::json::{Envelope, trace};
 
 fn read(file: &Json) -> Result<Vec<ResourceSpans>, String> {
