@@ -17,7 +17,7 @@ use tactus_proto::{
 use tactus_ring::{
     Instance, Lifecycler, LifecyclerSettings, Member, Membership, Ring, Secret, owns_hash,
 };
-use tactus_rpc::{Channels, Ingesters, LiveTails, MetricsGenerators};
+use tactus_rpc::{Channels, Ingesters, live_tail_at, metrics_generator_at};
 use tactus_storage::poller::Owns;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -164,9 +164,12 @@ impl Cluster {
 
     /// How the live tails of the ring's ingesters are called. `local`: the one in this process.
     pub fn live_tail_of(&self, channels: &Channels, local: Option<Arc<DynLiveTail>>) -> LiveTailOf {
-        let local = local.map(|tail| (self.0.ingesters.settings.address.clone(), tail));
-        let tails = LiveTails::new(channels.clone(), local);
-        Arc::new(move |instance| tails.at(&instance.address))
+        let own = self.0.ingesters.settings.address.clone();
+        let channels = channels.clone();
+        Arc::new(move |instance| match &local {
+            Some(tail) if *instance.address == *own => Arc::clone(tail),
+            _ => live_tail_at(&channels, &instance.address),
+        })
     }
 
     /// The distributors.
@@ -244,10 +247,12 @@ impl Cluster {
         channels: &Channels,
         local: Option<Arc<dyn MetricsGenerator>>,
     ) -> GeneratorOf {
-        let address = &self.0.generators.settings.address;
-        let local = local.map(|generator| (address.clone(), generator));
-        let generators = MetricsGenerators::new(channels.clone(), local);
-        Arc::new(move |instance| generators.at(&instance.address))
+        let own = self.0.generators.settings.address.clone();
+        let channels = channels.clone();
+        Arc::new(move |instance| match &local {
+            Some(generator) if *instance.address == *own => Arc::clone(generator),
+            _ => metrics_generator_at(&channels, &instance.address),
+        })
     }
 
     /// Takes a place among the metrics generators.

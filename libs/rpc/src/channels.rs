@@ -177,6 +177,21 @@ impl Connection {
     }
 }
 
+/// A client of a service on a connection, with the limits, the compression and the headers of that.
+#[macro_export]
+macro_rules! client_of {
+    ($client:ident, $connection:expr) => {{
+        let connection = $connection;
+        let client = $client::with_interceptor(connection.channel(), connection.clone())
+            .max_decoding_message_size(connection.max_receive_bytes())
+            .max_encoding_message_size(connection.max_send_bytes());
+        match connection.encoding() {
+            Some(encoding) => client.send_compressed(encoding).accept_compressed(encoding),
+            None => client,
+        }
+    }};
+}
+
 /// Adds what every call carries.
 impl Interceptor for Connection {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {

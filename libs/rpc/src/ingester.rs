@@ -23,6 +23,7 @@ use tracing::Instrument;
 use crate::{
     channels::KEPT_ADDRESSES,
     channels::{Channels, Connection},
+    client_of,
     frame::{Framed, message_of, take_frame},
     pushes::{MAX_STREAMED_BYTES, PushStream, Pushed},
 };
@@ -97,19 +98,11 @@ pub struct RemoteIngester {
 
 /// Passes a call on: the deadline of the request, or else that of all calls.
 macro_rules! forward {
-    ($self:ident, $request:ident, $method:ident) => {{
-        let connection = $self.connection()?;
-        let mut client = IngesterClient::with_interceptor(connection.channel(), connection.clone());
-        if let Some(encoding) = connection.encoding() {
-            client = client.send_compressed(encoding).accept_compressed(encoding);
-        }
-        forward!($self, $request, $method, client)
-    }};
-    ($self:ident, $request:ident, $method:ident, $client:ident) => {{
-        let connection = $self.connection()?;
-        let mut client = $client
-            .max_decoding_message_size(connection.max_receive_bytes())
-            .max_encoding_message_size(connection.max_send_bytes());
+    ($self:ident, $request:ident, $method:ident) => {
+        forward!($self, $request, $method, client_of!(IngesterClient, $self.connection()?))
+    };
+    ($self:ident, $request:ident, $method:ident, $client:expr) => {{
+        let mut client = $client;
         let mut request = $request;
         if !request.metadata().contains_key("grpc-timeout") {
             request.set_timeout($self.call_timeout);
@@ -167,7 +160,9 @@ impl RemoteIngester {
             return result;
         }
         let framed = Framed { connection: connection.channel(), frame };
-        let client = IngesterClient::with_interceptor(framed, connection.clone());
+        let client = IngesterClient::with_interceptor(framed, connection.clone())
+            .max_decoding_message_size(connection.max_receive_bytes())
+            .max_encoding_message_size(connection.max_send_bytes());
         forward!(self, request, push, client)
     }
 }

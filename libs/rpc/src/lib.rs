@@ -6,17 +6,15 @@
 
 mod channels;
 mod frame;
-mod generator;
 mod ingester;
 pub mod jobs;
-mod live_tail;
 mod pushes;
 mod query;
+mod remote;
 
 pub use channels::{ChannelSettings, Channels, Compression, Connection, Error, INTERNAL_TOKEN};
 pub use frame::Shared;
-pub use generator::MetricsGenerators;
 pub use ingester::{Ingesters, RemoteIngester};
-pub use live_tail::LiveTails;
 pub use pushes::MAX_STREAMED_BYTES;
 pub use query::QueryContext;
+pub use remote::{live_tail_at, metrics_generator_at};

@@ -7,10 +7,8 @@
 //! A stream that breaks drops its jobs, which the frontend gives to another querier, and is opened again. A querier that
 //! stops tells the frontends first, and answers what it runs.
 
-mod addresses;
 mod dial;
 mod jobs;
-mod outbound;
 mod stream;
 
 #[cfg(test)]
@@ -33,9 +31,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
-pub use addresses::{addresses_of, keep_resolving};
-pub use dial::dial_by;
-pub use outbound::Outbound;
+pub use dial::{Outbound, addresses_of, dial_by, keep_resolving};
 
 /// Opens a stream to the frontend at an address, which is sent the messages of the second argument.
 pub type Dial =

@@ -1,13 +1,22 @@
-//! Streams by gRPC.
+//! The way to the query-frontends: where they are, the streams to them by gRPC, and what these carry.
 
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use futures_util::StreamExt as _;
+use futures_util::stream::Stream;
+use tactus_proto::tactus::v1::WorkerMessage;
 use tactus_proto::tactus::v1::frontend_client::FrontendClient;
-use tactus_rpc::{Channels, Connection};
+use tactus_rpc::{Channels, Connection, client_of};
+use tactus_server::bodies::AnswerMemory;
+use tokio::net::lookup_host;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
-use super::{Dial, Inbound, Outbound};
+use super::{Dial, Inbound};
 
 /// Opens streams by these channels.
 pub fn dial_by(channels: Channels) -> Dial {
@@ -18,12 +27,85 @@ pub fn dial_by(channels: Channels) -> Dial {
 }
 
 async fn open(connection: Connection, messages: Outbound) -> Result<Inbound, Status> {
-    let channel = connection.channel();
-    let mut client = FrontendClient::with_interceptor(channel, connection.clone())
-        .max_decoding_message_size(connection.max_receive_bytes())
-        .max_encoding_message_size(connection.max_send_bytes());
-    if let Some(encoding) = connection.encoding() {
-        client = client.send_compressed(encoding).accept_compressed(encoding);
-    }
+    let mut client = client_of!(FrontendClient, connection);
     Ok(client.process(messages).await?.into_inner().boxed())
+}
+
+/// A message, and its memory if it takes some.
+pub(super) type Counted = (WorkerMessage, Option<AnswerMemory>);
+
+/// The messages to a frontend. The memory of each is given back when the next one is asked for: a connection asks when it has
+/// sent the one before.
+#[derive(Debug)]
+pub struct Outbound {
+    messages: mpsc::UnboundedReceiver<Counted>,
+    on_its_way: Option<AnswerMemory>,
+}
+
+impl Outbound {
+    /// Bounded by what is in it: an answer for each slot, and an answer to each ping that came.
+    pub(super) fn new() -> (mpsc::UnboundedSender<Counted>, Self) {
+        let (sender, messages) = mpsc::unbounded_channel();
+        (sender, Self { messages, on_its_way: None })
+    }
+}
+
+impl Stream for Outbound {
+    type Item = WorkerMessage;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<WorkerMessage>> {
+        self.on_its_way = None;
+        let next = ready!(self.messages.poll_recv(cx));
+        Poll::Ready(next.map(|(message, memory)| {
+            self.on_its_way = memory;
+            message
+        }))
+    }
+}
+
+/// Every address of a name `host:port`, or of several with commas between them, as `address:port`.
+///
+/// Errors: a name is unknown, or has no port.
+pub async fn addresses_of(names: &str) -> std::io::Result<Vec<String>> {
+    let mut addresses = Vec::new();
+    for name in names.split(',').map(str::trim).filter(|name| !name.is_empty()) {
+        addresses.extend(lookup_host(name).await?.map(|address| address.to_string()));
+    }
+    addresses.sort_unstable();
+    addresses.dedup();
+    Ok(addresses)
+}
+
+/// Looks a name up so often, until `stop`, and publishes its addresses. While it has none the last ones hold.
+pub async fn keep_resolving(
+    name: String,
+    every: Duration,
+    addresses: watch::Sender<Vec<String>>,
+    stop: CancellationToken,
+) {
+    let mut failed = false;
+    loop {
+        match addresses_of(&name).await {
+            Ok(found) => {
+                failed = false;
+                addresses.send_if_modified(|known| {
+                    let differs = *known != found;
+                    if differs {
+                        tracing::info!(name, addresses = ?found, "query-frontends found");
+                        *known = found;
+                    }
+                    differs
+                });
+            }
+            Err(error) if !failed => {
+                failed = true;
+                tracing::warn!(name, %error, "cannot find the query-frontends, keeping those known");
+            }
+            Err(_) => {}
+        }
+        tokio::select! {
+            () = tokio::time::sleep(every.max(Duration::from_millis(100))) => {}
+            () = stop.cancelled() => return,
+        }
+    }
 }

@@ -20,8 +20,8 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
+use super::dial::{Counted, Outbound};
 use super::jobs::{answer, failure, route, status};
-use super::outbound::{Counted, Outbound};
 use super::{Inbound, Shared};
 
 /// Version of the protocol.

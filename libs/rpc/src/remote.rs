@@ -1,0 +1,60 @@
+//! Metrics generators and live tails of other processes.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tactus_proto::{
+    DynLiveTail,
+    tactus::v1::{
+        GenerateRequest, GenerateResponse, TailRequest, TailResponse,
+        live_tail_client::LiveTailClient, live_tail_server::LiveTail,
+        metrics_generator_client::MetricsGeneratorClient,
+        metrics_generator_server::MetricsGenerator,
+    },
+};
+use tonic::{Request, Response, Status, codegen::BoxStream};
+
+use crate::{
+    channels::{Channels, Connection},
+    client_of,
+};
+
+/// The metrics generator at `host:port`. Deadlines are the callers'. An address that is none gives errors when it is called.
+pub fn metrics_generator_at(channels: &Channels, address: &str) -> Arc<dyn MetricsGenerator> {
+    Arc::new(Remote(channels.at(address)))
+}
+
+/// The live tail of the ingester at `host:port`. Its streams have no deadline. An address that is none gives errors when it
+/// is called.
+pub fn live_tail_at(channels: &Channels, address: &str) -> Arc<DynLiveTail> {
+    Arc::new(Remote(channels.at(address)))
+}
+
+/// A process with such services.
+#[derive(Debug)]
+struct Remote(Result<Connection, crate::Error>);
+
+#[async_trait]
+impl MetricsGenerator for Remote {
+    async fn generate(
+        &self,
+        request: Request<GenerateRequest>,
+    ) -> Result<Response<GenerateResponse>, Status> {
+        let connection = self.0.as_ref().map_err(Status::from)?;
+        client_of!(MetricsGeneratorClient, connection).generate(request).await
+    }
+}
+
+#[async_trait]
+impl LiveTail for Remote {
+    type TailStream = BoxStream<TailResponse>;
+
+    async fn tail(
+        &self,
+        request: Request<TailRequest>,
+    ) -> Result<Response<Self::TailStream>, Status> {
+        let connection = self.0.as_ref().map_err(Status::from)?;
+        let stream = client_of!(LiveTailClient, connection).tail(request).await?.into_inner();
+        Ok(Response::new(Box::pin(stream)))
+    }
+}
