@@ -41,7 +41,7 @@ mod test_blocks;
 #[cfg(test)]
 mod tests;
 
-pub use recent::{IngesterAt, RecentData, RecentParts, RecentSettings};
+pub use recent::{RecentData, RecentParts, RecentSettings};
 pub use service::Querier;
 pub use settings::{BloomAdmission, Settings};
 pub use worker::{

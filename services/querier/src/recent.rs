@@ -15,12 +15,9 @@ mod tests;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tactus_proto::tactus::v1::ingester_server::Ingester;
+use tactus_process::IngesterOf;
 use tactus_ring::{Instance, LookBack, Operation, ReadSet, Ring, RingView, Tolerance, token_for};
 use tactus_telemetry::metrics::{CounterVec, Kind, Registry};
-
-/// The service of an ingester.
-pub type IngesterAt = Arc<dyn Fn(&Instance) -> Arc<dyn Ingester> + Send + Sync>;
 
 /// Settings of reads of recent data.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,7 +62,7 @@ pub struct RecentParts {
     /// The ingesters.
     pub ring: Arc<Ring>,
     /// How they are called.
-    pub ingester_at: IngesterAt,
+    pub ingester_at: IngesterOf,
     /// Ingesters that take the writes of a tenant; 0 is all.
     pub shard_size_of: Arc<dyn Fn(&str) -> usize + Send + Sync>,
 }

@@ -8,7 +8,7 @@ use tactus_api::job::{TagValuesJob, TagsJob};
 use tactus_block::read::{AttributeOwner, BlockReader, StringColumn};
 use tactus_block::summary::{BlockValues, ListedValue};
 use tactus_cache::answer::AnswerScope;
-use tactus_model::SpanBatch;
+use tactus_model::{Projection, SpanBatch};
 use tactus_proto::tactus::v1::{
     BlockPart, TagScope as TagScopeMessage, TagValue as TagValueMessage, TagValuesRequest,
     TagValuesResponse, TagsRequest, TagsResponse,
@@ -141,13 +141,7 @@ impl BlockTags {
             {
                 return Ok(goes_on);
             }
-            job.hold_with_read(
-                needed_bytes(block, row_group, &projection),
-                reads.bytes_for(row_group),
-            )?;
-            let batch = block.read_row_group(row_group, &projection)?;
-            job.check()?;
-            Ok(tags.visit(&batch))
+            Ok(tags.visit(&read_row_group(reads, row_group, &projection, job)?))
         };
         let collected = self.collectors.collect(reads, row_groups, job, visit)?;
         Ok((merge_tags(collected, self.limits, job.inspected_bytes()), scope))
@@ -209,17 +203,25 @@ impl BlockTagValues {
                 if pruner.unmet(block, row_group, &told)?.is_some() {
                     return Ok(true);
                 }
-                job.hold_with_read(
-                    needed_bytes(block, row_group, &projection),
-                    reads.bytes_for(row_group),
-                )?;
-                let batch = block.read_row_group(row_group, &projection)?;
-                job.check()?;
-                Ok(values.visit(&batch))
+                Ok(values.visit(&read_row_group(reads, row_group, &projection, job)?))
             };
         let collected = self.collectors.collect(reads, row_groups, job, visit)?;
         Ok((merge_values(collected, self.all, job.inspected_bytes()), scope))
     }
+}
+
+/// The columns of a row group, with memory for them.
+fn read_row_group(
+    reads: &JoinedReads,
+    row_group: usize,
+    columns: &Projection,
+    job: &Job,
+) -> Result<SpanBatch> {
+    let block = &reads.block;
+    job.hold_with_read(needed_bytes(block, row_group, columns), reads.bytes_for(row_group))?;
+    let batch = block.read_row_group(row_group, columns)?;
+    job.check()?;
+    Ok(batch)
 }
 
 /// What a row group needs for any of the requested values to be in it.

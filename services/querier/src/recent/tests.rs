@@ -6,7 +6,7 @@ use std::collections::HashMap;
 
 use tactus_proto::tactus::v1::{
     FindTraceRequest, Holder, HoldingsRequest, MetricsRequest, PushRequest, SearchRequest, SoFar,
-    TagValuesRequest, TagsRequest,
+    TagValuesRequest, TagsRequest, ingester_server::Ingester,
 };
 use tactus_ring::RingSettings;
 use tokio::time::Instant;
