@@ -19,7 +19,7 @@ pub fn bucket(trace: &TraceStorage) -> Result<BucketSettings, Error> {
 }
 
 /// The bucket of limits that tenants set by the API; `None` if they cannot. Errors: as for [`bucket`].
-pub fn user_overrides(overrides: &Overrides) -> Result<Option<BucketSettings>, Error> {
+pub(crate) fn user_overrides(overrides: &Overrides) -> Result<Option<BucketSettings>, Error> {
     let section = &overrides.user_configurable_overrides;
     let UserOverridesClient { backend, local, s3, gcs, azure, .. } = &section.client;
     let key = "overrides.user_configurable_overrides.client";

@@ -22,7 +22,6 @@ mod part;
 mod polling;
 mod port;
 mod preflight;
-mod probe;
 mod process;
 mod program;
 mod run;

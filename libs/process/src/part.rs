@@ -14,7 +14,7 @@ pub type ReadyCheck = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
 /// Adds gRPC services.
 pub type AddGrpc = Arc<dyn Fn(&mut RoutesBuilder) + Send + Sync>;
 
-/// See the module. Everything but the name may be missing.
+/// A service as part of a process: what it serves, and how it starts and stops. Everything but the name may be missing.
 pub struct Part {
     /// As `/status/services` shows it.
     pub name: &'static str,

@@ -7,14 +7,14 @@ use tactus_config::Loaded;
 use tactus_server::operational::ServiceState;
 use tactus_telemetry::{error_text, metrics::Registry, self_tracing};
 use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
     runtime::Runtime,
     signal::unix::{Signal, SignalKind, signal},
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{
-    Error, Process, Program, VERSION, listeners::Listeners, preflight, probe, runtime_metrics,
-};
+use crate::{Error, Process, Program, VERSION, listeners::Listeners, preflight, runtime_metrics};
 
 /// How long the end of the process waits for threads that still do something, when all that must be done is.
 const LAST_WAIT: Duration = Duration::from_secs(5);
@@ -63,7 +63,7 @@ pub fn main(program: Program) -> ExitCode {
         return ExitCode::from(code);
     }
     if let Some(url) = &loaded.health_probe {
-        return match in_runtime(probe::probe(url)) {
+        return match in_runtime(probe(url)) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
                 eprintln!("tactus is not ready: {}", error_text(&error));
@@ -205,4 +205,20 @@ impl Signals {
             _ = self.interrupt.recv() => {}
         }
     }
+}
+
+/// Asks a running process whether it is ready: a container's health check. Errors unless `url` answers 200.
+async fn probe(url: &str) -> Result<(), Error> {
+    let invalid = || Error::Setup(format!("-health.url: not an http URL: {url}"));
+    let rest = url.strip_prefix("http://").ok_or_else(invalid)?;
+    let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+    let mut stream = TcpStream::connect(authority).await?;
+    let request = format!("GET /{path} HTTP/1.0\r\nHost: {authority}\r\n\r\n");
+    stream.write_all(request.as_bytes()).await?;
+    let mut answer = [0; 12];
+    stream.read_exact(&mut answer).await?;
+    if answer.ends_with(b"200") {
+        return Ok(());
+    }
+    Err(Error::Setup(format!("{url} answers {}", String::from_utf8_lossy(&answer))))
 }
