@@ -24,7 +24,7 @@ PLACES = {
     "services/ingester/src/downscale.rs": [("3200", "")],
     "services/ingester/src/part.rs": [("3200", "")],
     "services/distributor/src/part.rs": [("3200", "")],
-    "services/distributor/src/sampling/http.rs": [("5778", ""), ("14268", "")],
+    "services/distributor/src/sampling/answers.rs": [("5778", ""), ("14268", "")],
     "services/metrics-generator/src/part.rs": [("3200", "")],
     "libs/block-lifecycle/src/http.rs": [("3200", "")],
     "libs/query/src/http.rs": [("3200", "")],

@@ -21,6 +21,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
+use tactus_config::sections::sampling::AdaptiveSampling;
 use tactus_model::TenantId;
 use tactus_proto::jaeger::api_v2::{
     OperationSamplingStrategy, PerOperationSamplingStrategies, ProbabilisticSamplingStrategy,
@@ -30,7 +31,7 @@ use tactus_storage::{Bucket, Uuid};
 use tactus_telemetry::error_text;
 use tokio_util::sync::CancellationToken;
 
-use crate::{DEFAULT_PROBABILITY, Error, Metrics, Strategy, StrategySet};
+use crate::{Error, Metrics, Strategy, StrategySet};
 use by_operation::{ByOperation, OperationLimits};
 use calculate::{Bucket as CountedBucket, Calculated, calculate};
 use counter::Counter;
@@ -44,58 +45,10 @@ pub type IsLeader = Arc<dyn Fn() -> bool + Send + Sync>;
 /// How long the last flush may hold the end of the process up.
 const LAST_FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What an operator can set.
-#[derive(Debug, Clone, PartialEq)]
-pub struct AdaptiveSettings {
-    /// Sampled traces a second of each operation to aim at; above 0.
-    pub target_samples_per_second: f64,
-    /// A rate that is off by less than this share of the target changes nothing.
-    pub delta_tolerance: f64,
-    /// Time between calculations, and between flushes of counts; above 0.
-    pub calculation_interval: Duration,
-    /// How far behind now the counted time ends.
-    pub calculation_delay: Duration,
-    /// Intervals that enter a rate; above 0.
-    pub calculation_buckets: usize,
-    /// Intervals that are kept; above 0.
-    pub aggregation_buckets: usize,
-    /// Of operations about which nothing is known.
-    pub initial_probability: f64,
-    /// No operation gets less.
-    pub min_probability: f64,
-    /// Traces a second that a client samples of an operation whatever the probability.
-    pub min_samples_per_second: f64,
-    /// Operations that are counted at a time.
-    pub max_operations: usize,
-    /// Operations of a tenant that are counted at a time.
-    pub max_operations_per_tenant: usize,
-    /// Processes that do not calculate read the probabilities so often.
-    pub refresh_interval: Duration,
-}
-
-impl Default for AdaptiveSettings {
-    fn default() -> Self {
-        Self {
-            target_samples_per_second: 1.0,
-            delta_tolerance: 0.3,
-            calculation_interval: Duration::from_secs(60),
-            calculation_delay: Duration::from_secs(120),
-            calculation_buckets: 1,
-            aggregation_buckets: 10,
-            initial_probability: DEFAULT_PROBABILITY,
-            min_probability: 0.00001,
-            min_samples_per_second: 1.0 / 60.0,
-            max_operations: 50_000,
-            max_operations_per_tenant: 5_000,
-            refresh_interval: Duration::from_secs(20),
-        }
-    }
-}
-
 /// Adaptive sampling in one process.
 #[derive(Debug)]
 pub struct Adaptive {
-    settings: AdaptiveSettings,
+    settings: AdaptiveSampling,
     /// Of the process, for people.
     instance: String,
     /// Of this run of the process.
@@ -129,7 +82,7 @@ struct Leading {
 impl Adaptive {
     /// `instance` names the process; `bucket` is shared by all of them.
     pub fn new(
-        settings: AdaptiveSettings,
+        settings: AdaptiveSampling,
         instance: &str,
         bucket: Bucket,
         metrics: Metrics,
@@ -183,7 +136,7 @@ impl Adaptive {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
-                () = tokio::time::sleep(wait.min(self.settings.refresh_interval)) => {}
+                () = tokio::time::sleep(wait.min(self.settings.refresh_interval.as_std())) => {}
             }
             let (now, leads) = (unix_millis(), is_leader());
             self.metrics.is_leader.set(f64::from(u8::from(leads)));
@@ -236,7 +189,7 @@ impl Adaptive {
     /// Calculates the probabilities by what all processes counted, serves them, and writes them for the others. Does
     /// nothing until the next interval is due.
     pub async fn calculate(&self, now_unix_ms: u64) -> Result<(), Error> {
-        let delay = millis(self.settings.calculation_delay);
+        let delay = millis(self.settings.calculation_delay.as_std());
         let end = self.interval_end(now_unix_ms.saturating_sub(delay));
         let mut state = self.state.lock().await;
         state.version = None;
@@ -298,7 +251,7 @@ impl Adaptive {
 
     async fn delete_old(&self, listed: Vec<CountsObject>, now: u64) -> Result<(), Error> {
         // Far in the future is what a process with a wrong clock wrote.
-        let keep = millis(self.settings.calculation_delay) + self.kept() + self.interval();
+        let keep = millis(self.settings.calculation_delay.as_std()) + self.kept() + self.interval();
         let is_old = |object: &CountsObject| object.stamp.abs_diff(now) > keep;
         let keys = listed.into_iter().filter(is_old).map(|object| object.key).collect();
         self.store.delete(keys).await
@@ -327,7 +280,7 @@ impl Adaptive {
     }
 
     fn interval(&self) -> u64 {
-        millis(self.settings.calculation_interval).max(1)
+        millis(self.settings.calculation_interval.as_std()).max(1)
     }
 
     /// The time that all buckets span.
@@ -344,7 +297,7 @@ impl Adaptive {
 
 /// The strategies of all services by tenant.
 fn strategies(
-    settings: &AdaptiveSettings,
+    settings: &AdaptiveSampling,
     round: &ByOperation<Calculated>,
 ) -> HashMap<String, StrategySet> {
     let of_service = |operations: &std::collections::BTreeMap<String, Calculated>| {
@@ -364,12 +317,12 @@ fn strategies(
 }
 
 fn strategy(
-    settings: &AdaptiveSettings,
+    settings: &AdaptiveSampling,
     per_operation_strategies: Vec<OperationSamplingStrategy>,
 ) -> Strategy {
     let mut strategy = Strategy {
         operation_sampling: Some(PerOperationSamplingStrategies {
-            default_sampling_probability: settings.initial_probability,
+            default_sampling_probability: settings.initial_sampling_probability,
             default_lower_bound_traces_per_second: settings.min_samples_per_second,
             per_operation_strategies,
             default_upper_bound_traces_per_second: 0.0,

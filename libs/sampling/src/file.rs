@@ -6,43 +6,23 @@ use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::Mutex;
+use tactus_config::sections::sampling::SamplingFile;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::document::parse_document;
 use crate::source::Source;
-use crate::{DEFAULT_PROBABILITY, Error, Metrics, StrategySet};
+use crate::{Error, Metrics, StrategySet};
 
 /// A tenant's file that nobody asked for this long is let go of; whoever asks next has it read again.
 const KEEP_UNUSED: Duration = Duration::from_secs(15 * 60);
 /// A tenant's file that could not be read is tried again after so long.
 const RETRY_AFTER: Duration = Duration::from_secs(10);
 
-/// Where a file is and how it is read.
-#[derive(Debug, Clone, PartialEq)]
-pub struct FileSettings {
-    /// Path or URL; empty gives every service the default probability.
-    pub path: String,
-    /// Time between looks for changes; zero: never.
-    pub reload_interval: Duration,
-    /// Probability of services about which the file says nothing usable.
-    pub default_probability: f64,
-}
-
-impl Default for FileSettings {
-    fn default() -> Self {
-        Self {
-            path: String::new(),
-            reload_interval: Duration::from_secs(10),
-            default_probability: DEFAULT_PROBABILITY,
-        }
-    }
-}
-
 /// A file that must be readable at the start.
 #[derive(Debug)]
 pub struct StrategyFile {
-    settings: FileSettings,
+    settings: SamplingFile,
     content: Content,
     current: ArcSwap<StrategySet>,
     metrics: Metrics,
@@ -50,10 +30,11 @@ pub struct StrategyFile {
 
 impl StrategyFile {
     /// Reads the file. Errors: it is missing or refused; the text names what is wrong.
-    pub async fn load(settings: FileSettings, metrics: Metrics) -> Result<Arc<Self>, Error> {
+    pub async fn load(settings: SamplingFile, metrics: Metrics) -> Result<Arc<Self>, Error> {
         let refused = |reason| Error::File { path: settings.path.clone(), reason };
         let content = Content::new(&settings).map_err(refused)?;
-        let current = ArcSwap::from_pointee(StrategySet::uniform(settings.default_probability));
+        let current =
+            ArcSwap::from_pointee(StrategySet::uniform(settings.default_sampling_probability));
         if let Some(set) = content.read().await.map_err(refused)? {
             current.store(Arc::new(set));
         }
@@ -86,7 +67,7 @@ impl StrategyFile {
 
     /// Reloads each `reload_interval` until `stop`.
     pub(crate) async fn watch(&self, stop: &CancellationToken) {
-        while pause(self.settings.reload_interval, stop).await {
+        while pause(self.settings.reload_interval.as_std(), stop).await {
             self.reload().await;
         }
     }
@@ -96,7 +77,7 @@ impl StrategyFile {
 /// those that are not used any more are let go of.
 #[derive(Debug)]
 pub(crate) struct TenantFiles {
-    settings: FileSettings,
+    settings: SamplingFile,
     by_path: Mutex<HashMap<String, Arc<TenantFile>>>,
     metrics: Metrics,
 }
@@ -112,7 +93,7 @@ struct TenantFile {
 }
 
 impl TenantFiles {
-    pub(crate) fn new(settings: &FileSettings, metrics: Metrics) -> Self {
+    pub(crate) fn new(settings: &SamplingFile, metrics: Metrics) -> Self {
         Self { settings: settings.clone(), by_path: Mutex::default(), metrics }
     }
 
@@ -137,7 +118,7 @@ impl TenantFiles {
         if let Some(file) = files.get(path) {
             return Arc::clone(file);
         }
-        let settings = FileSettings { path: path.to_owned(), ..self.settings.clone() };
+        let settings = SamplingFile { path: path.to_owned(), ..self.settings.clone() };
         let file = Arc::new(TenantFile {
             content: Content::new(&settings),
             current: ArcSwapOption::empty(),
@@ -165,7 +146,7 @@ impl TenantFiles {
     }
 
     pub(crate) async fn watch(&self, stop: &CancellationToken) {
-        while pause(self.settings.reload_interval, stop).await {
+        while pause(self.settings.reload_interval.as_std(), stop).await {
             let files: Vec<_> = {
                 let mut files = self.by_path.lock();
                 files.retain(|_, file| file.asked.lock().elapsed() < KEEP_UNUSED);
@@ -197,11 +178,11 @@ struct Seen {
 }
 
 impl Content {
-    fn new(settings: &FileSettings) -> Result<Self, String> {
+    fn new(settings: &SamplingFile) -> Result<Self, String> {
         Ok(Self {
             path: settings.path.clone(),
             source: Source::new(&settings.path)?,
-            default_probability: settings.default_probability,
+            default_probability: settings.default_sampling_probability,
             seen: Mutex::default(),
         })
     }
@@ -235,13 +216,7 @@ impl Content {
 
 /// False when it is time to stop, and at once if there is nothing to wait for.
 async fn pause(period: Duration, stop: &CancellationToken) -> bool {
-    if period.is_zero() {
-        return false;
-    }
-    tokio::select! {
-        () = stop.cancelled() => false,
-        () = tokio::time::sleep(period) => true,
-    }
+    !period.is_zero() && stop.run_until_cancelled(tokio::time::sleep(period)).await.is_some()
 }
 
 #[cfg(test)]

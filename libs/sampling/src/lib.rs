@@ -19,17 +19,14 @@ mod source;
 mod strategies;
 mod strategy_set;
 
-pub use adaptive::{Adaptive, AdaptiveSettings, IsLeader, SampledSpan, SamplerKind};
+pub use adaptive::{Adaptive, IsLeader, SampledSpan, SamplerKind};
 pub use document::{DocumentError, parse_document};
-pub use file::{FileSettings, StrategyFile};
+pub use file::StrategyFile;
 pub use json::{EnumForm, to_json};
 pub use metrics::Metrics;
 pub use strategies::{Provider, Strategies, StrategiesFileOf};
 pub use strategy_set::StrategySet;
 pub use tactus_proto::jaeger::api_v2::SamplingStrategyResponse as Strategy;
-
-/// The probability of services about which nothing is known.
-pub const DEFAULT_PROBABILITY: f64 = 0.001;
 
 /// Why sampling cannot start.
 #[derive(Debug, thiserror::Error)]

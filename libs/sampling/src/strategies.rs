@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use tactus_config::sections::sampling::SamplingFile;
 use tactus_model::TenantId;
 
 use crate::file::TenantFiles;
-use crate::{Adaptive, FileSettings, Metrics, Strategy, StrategyFile, StrategySet};
+use crate::{Adaptive, Metrics, Strategy, StrategyFile, StrategySet};
 
 /// Where strategies come from.
 #[derive(Debug, Clone)]
@@ -35,7 +36,7 @@ impl Strategies {
     pub fn new(
         provider: Provider,
         file_of: StrategiesFileOf,
-        files: &FileSettings,
+        files: &SamplingFile,
         metrics: Metrics,
     ) -> Self {
         Self { provider, file_of, of_tenants: TenantFiles::new(files, metrics) }

@@ -8,7 +8,6 @@
 //! it.
 
 mod client;
-mod ottl;
 mod queue;
 
 use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
@@ -21,7 +20,7 @@ use tactus_telemetry::metrics::Registry;
 use tactus_tls::{ALPN_GRPC, ClientTls, ClientTlsSettings, Pem};
 use tokio_util::sync::CancellationToken;
 
-use crate::{queue_metrics::QueueMetrics, rules::TenantLimits, span_filter::SpanFilter};
+use crate::{metrics::QueueMetrics, rules::TenantLimits, span_filter::SpanFilter};
 use client::Client;
 use queue::{Queue, QueueSettings};
 
@@ -107,7 +106,7 @@ fn filters(key: &str, section: &ForwarderSection) -> Result<Vec<SpanFilter>, Str
     let mut filters = Vec::new();
     for (index, condition) in conditions.span.iter().enumerate() {
         let named = |error: String| format!("{key}.filter.traces.span[{index}]: {error}");
-        if let Some(advice) = ottl::advice(condition) {
+        if let Some(advice) = advice(condition) {
             return Err(named(advice));
         }
         filters.push(SpanFilter::compile(condition).map_err(named)?);
@@ -134,6 +133,37 @@ fn client(key: &str, section: &ForwarderSection, with_tenants: bool) -> Result<C
     let timeout = section.timeout.non_zero().unwrap_or(Duration::from_secs(5));
     Client::new(channels, &otlp.endpoints, timeout, with_tenants)
         .map_err(|error| format!("{key}.endpoints: {error}"))
+}
+
+/// What to write in place of a condition that is no TraceQL filter; `None` for what may be one.
+fn advice(condition: &str) -> Option<String> {
+    let condition = condition.trim();
+    if condition.starts_with('{') {
+        return None;
+    }
+    let filter = format!("{{ {} }}", in_traceql(condition));
+    let example = match SpanFilter::compile(&filter) {
+        Ok(_) => format!("write {filter} instead"),
+        Err(_) => "write as { span.http.target = \"/healthz\" }".to_owned(),
+    };
+    Some(format!("{condition:?} is no TraceQL filter (OTTL is not known here): {example}"))
+}
+
+/// The simplest of OTTL said in TraceQL.
+fn in_traceql(condition: &str) -> String {
+    let mut text = condition.to_owned();
+    for (from, to) in [
+        ("resource.attributes[\"", "resource."),
+        ("span.attributes[\"", "span."),
+        ("attributes[\"", "span."),
+        ("\"]", ""),
+        ("==", "="),
+        (" and ", " && "),
+        (" or ", " || "),
+    ] {
+        text = text.replace(from, to);
+    }
+    text
 }
 
 #[cfg(test)]

@@ -7,7 +7,6 @@
 //! Best effort, like Tempo: what finds its queue full, or what a generator does not take, is counted and gone. A push
 //! never waits for it. Tenants without processors have no queue.
 
-mod metrics;
 mod queue;
 mod send;
 
@@ -23,12 +22,11 @@ use tactus_config::sections::overrides::GeneratorForwarder;
 use tactus_model::TenantId;
 use tactus_process::GeneratorOf;
 use tactus_ring::Ring;
-use tactus_telemetry::metrics::Registry;
+use tactus_telemetry::metrics::{Counter, CounterVec, Gauge, Registry};
 use tactus_work::memory::Budget;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{push::CheckedExport, rules::TenantLimits};
-use metrics::Metrics;
+use crate::{metrics::QueueMetrics, push::CheckedExport, rules::TenantLimits};
 use queue::{Job, Queue, QueueSettings};
 use send::Sender;
 
@@ -193,6 +191,70 @@ fn settings(forwarder: &GeneratorForwarder) -> QueueSettings {
     QueueSettings {
         requests: or(forwarder.queue_size, QUEUE_SIZE).min(tokio::sync::Semaphore::MAX_PERMITS),
         workers: or(forwarder.workers, WORKERS).min(MAX_WORKERS),
+    }
+}
+
+/// The value of the label `name` of queues.
+const QUEUE: &str = "metrics-generator";
+
+tactus_telemetry::metrics! {
+    #[derive(Clone)]
+    struct Metrics {
+        queues: QueueMetrics;
+        pushes: CounterVec<1> = "tempo_distributor_metrics_generator_pushes_total",
+            "Pushes to each metrics generator.", ["metrics_generator"];
+        push_failures: CounterVec<1> = "tempo_distributor_metrics_generator_pushes_failures_total",
+            "Pushes to each metrics generator that failed.", ["metrics_generator"];
+        /// Generators known.
+        clients: Gauge = "tempo_distributor_metrics_generator_clients", "Metrics generators that spans are sent to.";
+    }
+}
+
+/// What is counted for one tenant.
+#[derive(Clone)]
+struct TenantMetrics {
+    /// Requests that wait.
+    length: Gauge,
+    /// Requests of which all generators took their part.
+    sent: Counter,
+    /// Requests of which one did not.
+    failed: Counter,
+}
+
+impl Metrics {
+    fn offered(&self, tenant: &TenantId) {
+        self.queues.offered(QUEUE, tenant.as_str());
+    }
+
+    fn refused(&self, tenant: &TenantId) {
+        self.queues.refused(QUEUE, tenant.as_str());
+    }
+
+    fn of_tenant(&self, tenant: &TenantId) -> TenantMetrics {
+        let tenant = tenant.as_str();
+        TenantMetrics {
+            length: self.queues.length(QUEUE, tenant),
+            sent: self.queues.sent.with([tenant]),
+            failed: self.queues.failed.with([tenant]),
+        }
+    }
+
+    /// Gauges of a tenant without a queue.
+    fn forget_tenant(&self, tenant: &TenantId) {
+        self.queues.forget_length(QUEUE, tenant.as_str());
+    }
+
+    /// Counts a push to a generator.
+    fn pushed(&self, address: &str, is_ok: bool) {
+        self.pushes.with([address]).inc();
+        // There at 0 before the first, so that a rate sees it.
+        self.push_failures.with([address]).inc_by(u64::from(!is_ok));
+    }
+
+    /// Drops the series of generators that left.
+    fn keep_generators(&self, keep: impl Fn(&str) -> bool) {
+        self.pushes.retain(|[address]| keep(address));
+        self.push_failures.retain(|[address]| keep(address));
     }
 }
 

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use tactus_model::walk::{ExportWalk, SpanView};
 use tactus_proto::tactus::v1::{PushRequest, SpanRun};
 
-use crate::{placement::Placement, token::TokenHasher};
+use crate::placement::{Placement, TokenHasher};
 
 /// Slices of a run that are smaller than this on average are copied together.
 const COPY_BELOW_BYTES: usize = 2048;

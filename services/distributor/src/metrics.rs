@@ -1,10 +1,11 @@
-//! Metrics of the distributor, under Tempo's names.
+//! Metrics of the distributor, under Tempo's names; also those of the queues of copies, for forwarders and for metrics
+//! generators.
 
 use std::time::Duration;
 
 use tactus_model::TenantId;
 use tactus_telemetry::metrics::{
-    Counter, CounterVec, DEFAULT_BUCKETS, Gauge, Histogram, OVERFLOW, exponential_buckets,
+    Counter, CounterVec, DEFAULT_BUCKETS, Gauge, GaugeVec, Histogram, OVERFLOW, exponential_buckets,
 };
 
 tactus_telemetry::metrics! {
@@ -75,5 +76,98 @@ impl Metrics {
     pub(crate) fn pushed(&self, traces: u64, duration: Duration) {
         self.traces_per_batch.observe(traces as f64);
         self.push_duration.observe_duration(duration);
+    }
+}
+
+tactus_telemetry::metrics! {
+    /// The counts of all queues. Failures begin at 0 with what may fail: of a counter that begins with the first one, a rate does not
+    /// see it.
+    #[derive(Clone)]
+    pub(crate) struct QueueMetrics {
+        length: GaugeVec<2> = "tempo_distributor_queue_length", "Requests that wait for a forwarder.", ["name", "tenant"];
+        offered: CounterVec<2> = "tempo_distributor_queue_pushes_total", "Requests for a forwarder.", ["name", "tenant"];
+        refused: CounterVec<2> = "tempo_distributor_queue_pushes_failures_total",
+            "Requests for a forwarder that found its queue full.", ["name", "tenant"];
+        /// Requests that were sent, by tenant.
+        pub(crate) sent: CounterVec<1> = "tempo_distributor_forwarder_pushes_total", "Requests sent by forwarders.", ["tenant"];
+        /// Those that were not taken.
+        pub(crate) failed: CounterVec<1> = "tempo_distributor_forwarder_pushes_failures_total",
+            "Requests sent by forwarders that an endpoint did not take.", ["tenant"];
+    }
+}
+
+impl QueueMetrics {
+    /// Counts a request of a tenant for the queue called `queue`.
+    pub(crate) fn offered(&self, queue: &str, tenant: &str) {
+        self.offered.with([queue, tenant]).inc();
+        self.refused.with([queue, tenant]);
+    }
+
+    /// Counts a request that found no room.
+    pub(crate) fn refused(&self, queue: &str, tenant: &str) {
+        self.refused.with([queue, tenant]).inc();
+    }
+
+    /// Requests of the tenant that wait.
+    pub(crate) fn length(&self, queue: &str, tenant: &str) -> Gauge {
+        self.length.with([queue, tenant])
+    }
+
+    /// Nothing of the tenant waits any more.
+    pub(crate) fn forget_length(&self, queue: &str, tenant: &str) {
+        self.length.remove([queue, tenant]);
+    }
+}
+
+/// Bits of the table. A batch of a thousand traces is counted within some percent.
+const BITS: usize = 4096;
+
+/// Counts distinct trace ids by the share of a table of bits that they leave empty: a few nanoseconds a span and no
+/// allocation, for a histogram whose buckets double.
+pub(crate) struct TraceCount {
+    table: [u64; BITS / 64],
+}
+
+impl TraceCount {
+    pub(crate) fn new() -> Self {
+        Self { table: [0; BITS / 64] }
+    }
+
+    /// Sees the trace id of a span.
+    #[inline]
+    pub(crate) fn add(&mut self, trace_id: &[u8]) {
+        let Some((_, tail)) = trace_id.split_last_chunk::<8>() else { return };
+        let mut mixed = u64::from_be_bytes(*tail);
+        // Ids need not be random.
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        let bit = mixed >> 52;
+        self.table[bit as usize / 64] |= 1 << (bit % 64);
+    }
+
+    /// The number of traces seen.
+    pub(crate) fn estimate(&self) -> u64 {
+        let set: u32 = self.table.iter().map(|word| word.count_ones()).sum();
+        let empty = (BITS as f64 - f64::from(set)).max(1.0);
+        (-(BITS as f64) * (empty / BITS as f64).ln()).round() as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn estimate_is_near_the_number_of_distinct_ids() {
+        for traces in [0u64, 1, 2, 10, 100, 1000, 4000] {
+            let mut count = TraceCount::new();
+            for trace in 0..traces {
+                let id = u128::from(trace) | 7 << 100;
+                count.add(&id.to_be_bytes());
+                count.add(&id.to_be_bytes());
+            }
+            let error = count.estimate().abs_diff(traces);
+            assert!(error <= traces / 10, "{traces}: {}", count.estimate());
+        }
     }
 }

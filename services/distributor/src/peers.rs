@@ -10,13 +10,14 @@ use std::{
 };
 
 use parking_lot::RwLock;
+use tactus_process::IngesterOf;
 use tactus_proto::tactus::v1::{PushRequest, PushResponse, ingester_server::Ingester};
 use tactus_ring::Instance;
 use tactus_telemetry::{log_limited, metrics::Counter};
 use tokio::time::timeout;
 use tonic::{Code, Request, Status};
 
-use crate::{IngesterOf, metrics::Metrics};
+use crate::metrics::Metrics;
 
 /// So many failed or late calls one after the other make an ingester suspect.
 const SUSPECT_AFTER: u32 = 3;

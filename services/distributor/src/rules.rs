@@ -9,7 +9,6 @@
 
 mod attributes;
 mod book;
-mod request;
 mod rewrite;
 mod spans;
 
@@ -23,8 +22,6 @@ use rewrite::{Changes, rewrite};
 use spans::RequestSpans;
 
 pub use book::{RuleBook, TenantLimits};
-#[cfg(test)]
-pub(crate) use request::SMALL_REQUEST_BYTES;
 
 /// The rules of a tenant.
 #[derive(Debug)]

@@ -3,9 +3,6 @@
 //! Clients ask on ports of their own (HTTP 5778, gRPC 5779) and on those of Jaeger's receivers, where older ones do.
 
 mod answers;
-mod from_config;
-mod grpc;
-mod http;
 mod ports;
 mod sampled;
 
@@ -22,10 +19,9 @@ use tactus_sampling::{
 use tactus_server::listener::BoundListener;
 use tokio_util::sync::CancellationToken;
 
-pub use answers::Answers;
-pub use grpc::sampling_service;
-pub use http::{collector_router, sampling_router};
-use ports::{Ports, open};
+pub use answers::{Answers, collector_router, sampling_router};
+pub use ports::sampling_service;
+use ports::{Ports, open, service_router};
 pub(crate) use sampled::RootSpans;
 
 /// The ports that are asked for. Errors: certificates.
@@ -51,26 +47,26 @@ impl Sampling {
         let ports = Ports::of(config)?;
         let metrics = Metrics::new(process.registry());
         let background = process.background().clone();
-        let files = from_config::files(section.file.as_ref());
+        // The built-in settings hold where the configuration has no such section.
+        let files = section.file.clone().unwrap_or_default();
         let mut adaptive = None;
         let provider = if section.file.is_some() {
             let file = StrategyFile::load(files.clone(), metrics.clone()).await;
             Provider::File(file.map_err(|error| Error::Setup(error.to_string()))?)
         } else if let Some(section) = &section.adaptive {
             let instance = config.distributor.ring.instance_id.clone();
-            let settings = from_config::adaptive(section);
             let bucket = process.bucket().await?;
             if config.storage.trace.backend == "local" && !process.cluster().is_alone() {
                 tracing::warn!(
                     "sampling.adaptive: storage.trace.backend local is not shared, each distributor calculates by what it counts itself"
                 );
             }
-            let started = Adaptive::new(settings, &instance, bucket, metrics.clone());
+            let started = Adaptive::new(section.clone(), &instance, bucket, metrics.clone());
             process.spawn(Arc::clone(&started).run(leads(process, instance), background.clone()));
             adaptive = Some(Arc::clone(&started));
             Provider::Adaptive(started)
         } else {
-            Provider::Uniform(Arc::new(StrategySet::uniform(files.default_probability)))
+            Provider::Uniform(Arc::new(StrategySet::uniform(files.default_sampling_probability)))
         };
         let overrides = Arc::clone(process.overrides());
         let file_of =
@@ -86,9 +82,8 @@ impl Sampling {
     /// Errors: the file of strategies is missing or refused, certificates.
     pub(crate) async fn check(process: &Process) -> Result<(), Error> {
         let config = process.config();
-        if config.sampling.file.is_some() {
-            let files = from_config::files(config.sampling.file.as_ref());
-            let file = StrategyFile::load(files, Metrics::new(process.registry())).await;
+        if let Some(file) = config.sampling.file.clone() {
+            let file = StrategyFile::load(file, Metrics::new(process.registry())).await;
             file.map_err(|error| Error::Setup(error.to_string()))?;
         }
         Ports::of(config).map(drop)
@@ -106,7 +101,7 @@ impl Sampling {
 
     /// For the port of Jaeger's gRPC.
     pub(crate) fn grpc_router(&self) -> Router {
-        grpc::router(Arc::clone(&self.answers))
+        service_router(Arc::clone(&self.answers))
     }
 
     /// Opens the ports of its own. Errors: an address that is set cannot be bound.

@@ -3,13 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use tactus_model::TenantId;
-use tactus_proto::tactus::v1::ingester_server::Ingester;
-use tactus_ring::{Instance, Ring};
+use tactus_process::IngesterOf;
+use tactus_ring::Ring;
 
 use crate::usage::{UsageLimits, UsageSettings};
-
-/// The ingester of an instance of the ring. Called once a push.
-pub type IngesterOf = Arc<dyn Fn(&Instance) -> Arc<dyn Ingester> + Send + Sync>;
 
 /// The limits of a tenant as of now. Called once a request, so it must be cheap.
 pub type LimitsOf = Arc<dyn Fn(&TenantId) -> Limits + Send + Sync>;
@@ -37,6 +34,13 @@ pub struct Settings {
     pub extend_writes: bool,
     /// Whether bytes are counted by attribute.
     pub usage: Option<UsageSettings>,
+}
+
+impl Settings {
+    /// After so long another ingester is asked in the place of one that has not answered.
+    pub(crate) fn late_after(&self) -> Duration {
+        if self.hedging_delay.is_zero() { self.remote_timeout } else { self.hedging_delay }
+    }
 }
 
 impl Default for Settings {

@@ -2,7 +2,8 @@
 
 use std::collections::VecDeque;
 
-use super::AdaptiveSettings;
+use tactus_config::sections::sampling::AdaptiveSampling;
+
 use super::by_operation::ByOperation;
 use super::counter::{OperationCount, six_decimals};
 
@@ -33,7 +34,7 @@ pub(crate) struct Calculated {
 
 /// The probabilities of all operations in `buckets`, which are newest first. `before`: the round before.
 pub(crate) fn calculate(
-    settings: &AdaptiveSettings,
+    settings: &AdaptiveSampling,
     buckets: &VecDeque<Bucket>,
     before: &ByOperation<Calculated>,
 ) -> ByOperation<Calculated> {
@@ -61,12 +62,12 @@ pub(crate) fn calculate(
 
 /// Of one operation. `newest`: what the newest bucket has of it.
 fn next(
-    settings: &AdaptiveSettings,
+    settings: &AdaptiveSampling,
     rate: f64,
     newest: Option<&OperationCount>,
     before: Option<&Calculated>,
 ) -> Calculated {
-    let initial = settings.initial_probability;
+    let initial = settings.initial_sampling_probability;
     let previous = before.map_or(initial, |before| before.probability);
     let is_adaptive = if is_same(previous, initial) {
         // Nothing that it should have taken over.
@@ -84,13 +85,13 @@ fn next(
 }
 
 /// More at once than what it was doubled would flood; less takes effect at once.
-fn next_probability(settings: &AdaptiveSettings, previous: f64, rate: f64) -> f64 {
+fn next_probability(settings: &AdaptiveSampling, previous: f64, rate: f64) -> f64 {
     let most = previous * MAX_GROWTH;
     let wanted = match rate {
         0.0 => most,
         rate => (previous * settings.target_samples_per_second / rate).min(most),
     };
-    wanted.max(settings.min_probability).min(MAX_PROBABILITY)
+    wanted.max(settings.min_sampling_probability).min(MAX_PROBABILITY)
 }
 
 /// Of rates, newest first: the one of n that is in place i from the end weighs i⁴.

@@ -1,6 +1,7 @@
 use std::path::Path;
 
 use proptest::prelude::*;
+use tactus_config::GoDuration;
 use tactus_storage::BucketSettings;
 use tactus_telemetry::metrics::Registry;
 
@@ -14,16 +15,16 @@ const START: u64 = 28_333_334 * MINUTE;
 /// Processes over one bucket.
 struct World {
     folder: tempfile::TempDir,
-    settings: AdaptiveSettings,
+    settings: AdaptiveSampling,
 }
 
 impl World {
     fn new() -> Self {
         Self {
             folder: tempfile::tempdir().unwrap(),
-            settings: AdaptiveSettings {
-                calculation_delay: Duration::ZERO,
-                ..AdaptiveSettings::default()
+            settings: AdaptiveSampling {
+                calculation_delay: GoDuration::ZERO,
+                ..AdaptiveSampling::default()
             },
         }
     }
@@ -114,7 +115,7 @@ async fn counts_of_all_processes_make_the_probabilities_that_all_serve() {
 #[tokio::test]
 async fn delay_keeps_the_last_intervals_out() {
     let mut world = World::new();
-    world.settings.calculation_delay = Duration::from_secs(120);
+    world.settings.calculation_delay = GoDuration::seconds(120);
     let process = world.process("a");
     send(&process, "t", "o", 120, 0.001);
     process.flush(START).await.unwrap();

@@ -1,6 +1,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use tactus_config::GoDuration;
 use tactus_model::TenantId;
 use tactus_telemetry::metrics::Registry;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -25,8 +26,8 @@ fn answered(probability: f64) -> String {
     )
 }
 
-fn settings(path: &str) -> FileSettings {
-    FileSettings { path: path.to_owned(), ..FileSettings::default() }
+fn settings(path: &str) -> SamplingFile {
+    SamplingFile { path: path.to_owned(), ..SamplingFile::default() }
 }
 
 fn metrics() -> Metrics {
@@ -111,8 +112,8 @@ async fn watch_looks_each_interval_and_ends() {
     let folder = Folder::new();
     let path = folder.path("strategies.json");
     write(&path, &rate(0.5));
-    let settings = FileSettings {
-        reload_interval: Duration::from_secs(1),
+    let settings = SamplingFile {
+        reload_interval: GoDuration::seconds(1),
         ..settings(path.to_str().unwrap())
     };
     let file = StrategyFile::load(settings, metrics()).await.unwrap();
@@ -141,7 +142,7 @@ async fn tenant_with_a_file_of_its_own_gets_what_that_says() {
     };
     let metrics = metrics();
     let provider = Provider::Uniform(Arc::new(StrategySet::uniform(0.001)));
-    let defaults = FileSettings::default();
+    let defaults = SamplingFile::default();
     let strategies = Strategies::new(provider, Arc::new(file_of), &defaults, metrics.clone());
     let ask = async |tenant: &str| {
         let tenant = (!tenant.is_empty()).then(|| TenantId::parse(tenant).unwrap());

@@ -17,7 +17,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::client::Client;
-use crate::{queue_metrics::QueueMetrics, rules::without, span_filter::SpanFilter};
+use crate::{metrics::QueueMetrics, rules::without, span_filter::SpanFilter};
 
 /// The room of a queue is counted in this many bytes, so that small requests are bounded in number, too.
 const UNIT_BYTES: usize = 4096;

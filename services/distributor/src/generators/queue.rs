@@ -11,7 +11,7 @@ use tactus_model::TenantId;
 use tactus_work::memory::Reservation;
 use tokio_util::task::TaskTracker;
 
-use super::{metrics::TenantMetrics, send::Sender};
+use super::{TenantMetrics, send::Sender};
 use crate::push::CheckedExport;
 
 /// How large a queue is.

@@ -11,7 +11,7 @@ use tactus_telemetry::log_limited;
 use tokio::time::timeout;
 use tonic::{Request, Status};
 
-use super::{GeneratorParts, metrics::Metrics};
+use super::{GeneratorParts, Metrics};
 use crate::{group::Grouping, push::CheckedExport, routes::Routes, rules::TenantLimits};
 
 /// The time that a request may take, whatever a single push may.

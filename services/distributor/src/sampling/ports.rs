@@ -1,22 +1,26 @@
-//! The ports of sampling.
+//! The ports of sampling, and sampling over gRPC.
 
 use std::sync::Arc;
 
 use axum::Router;
 use tactus_config::Config;
 use tactus_process::{Error, Port, ShownAddresses, address_of};
+use tactus_proto::jaeger::api_v2::{
+    SamplingStrategyParameters, SamplingStrategyResponse,
+    sampling_manager_server::{SamplingManager, SamplingManagerServer},
+};
 use tactus_server::{
     grpc as grpc_server,
     http::{self as http_server, HttpSettings, not_found},
-    listener::BoundListener,
+    listener::{BoundListener, ConnectionInfo},
     observe::RequestMetrics,
 };
 use tactus_telemetry::metrics::Registry;
 use tactus_tls::{ALPN_GRPC, ALPN_HTTP};
 use tokio_util::sync::CancellationToken;
-use tonic::service::RoutesBuilder;
+use tonic::{Request, Response, Status, codec::CompressionEncoding, service::RoutesBuilder};
 
-use super::{Answers, sampling_router, sampling_service};
+use super::{Answers, sampling_router};
 
 const HTTP_PORT: u16 = 5778;
 const GRPC_PORT: u16 = 5779;
@@ -85,4 +89,42 @@ fn grpc_router(answers: Arc<Answers>, metrics: RequestMetrics) -> Router {
     let mut routes = RoutesBuilder::default();
     routes.add_service(sampling_service(answers));
     grpc_server::router(routes.routes(), metrics)
+}
+
+/// A request is the name of a service.
+const MAX_REQUEST_BYTES: usize = 64 << 10;
+
+/// Answers over gRPC.
+#[derive(Debug)]
+pub struct Manager(Arc<Answers>);
+
+/// `jaeger.api_v2.SamplingManager`.
+pub fn sampling_service(answers: Arc<Answers>) -> SamplingManagerServer<Manager> {
+    SamplingManagerServer::new(Manager(answers))
+        .max_decoding_message_size(MAX_REQUEST_BYTES)
+        .max_encoding_message_size(usize::MAX)
+        .accept_compressed(CompressionEncoding::Gzip)
+        .send_compressed(CompressionEncoding::Gzip)
+}
+
+/// The service as a router.
+pub(super) fn service_router(answers: Arc<Answers>) -> Router {
+    let mut routes = RoutesBuilder::default();
+    routes.add_service(sampling_service(answers));
+    routes.routes().prepare().into_axum_router()
+}
+
+#[tonic::async_trait]
+impl SamplingManager for Manager {
+    async fn get_sampling_strategy(
+        &self,
+        request: Request<SamplingStrategyParameters>,
+    ) -> Result<Response<SamplingStrategyResponse>, Status> {
+        let (metadata, extensions, parameters) = request.into_parts();
+        let connection = extensions.get::<ConnectionInfo>();
+        let headers = metadata.into_headers();
+        let found = self.0.strategy(&headers, connection, &parameters.service_name).await;
+        let strategy = found.map_err(|error| error.grpc_status())?;
+        Ok(Response::new((*strategy).clone()))
+    }
 }

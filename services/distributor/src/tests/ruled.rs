@@ -90,7 +90,7 @@ async fn large_requests_are_ruled_on_a_thread_of_their_own() {
     let cluster = cluster();
     let mut spans = vec![GOOD; 2_000];
     spans.push(RULED);
-    assert!(export(&spans).len() > crate::rules::SMALL_REQUEST_BYTES);
+    assert!(export(&spans).len() > crate::request::SMALL_REQUEST_BYTES);
     assert_eq!(push(&cluster, "ruled", &spans).await.unwrap().accepted_spans, 2_001);
     assert_eq!(span_ids(&cluster.doubles[0].pushes.lock()[0]).len(), 2_000);
 }

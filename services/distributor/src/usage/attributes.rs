@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use tactus_config::label_of_attribute;
 use tactus_model::{
     any_value::{self, DecodedValue, decode_key_value},
     wire::{Reader, WireError},
@@ -41,7 +42,7 @@ impl Dimensions {
             let name = of_resource.or(of_span).unwrap_or(attribute);
             Dimension {
                 attribute: name.to_owned(),
-                label: if label.is_empty() { label_of(name) } else { label.clone() },
+                label: if label.is_empty() { label_of_attribute(attribute) } else { label.clone() },
                 of_resource: of_span.is_none(),
                 of_span: of_resource.is_none(),
             }
@@ -118,14 +119,4 @@ fn text_of(value: DecodedValue<'_>) -> Option<Box<str>> {
         _ => return None,
     };
     Some(text.into())
-}
-
-/// The label that an attribute gives by itself.
-fn label_of(attribute: &str) -> String {
-    let mut label: String =
-        attribute.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
-    if label.starts_with(|c: char| c.is_ascii_digit()) {
-        label.insert(0, '_');
-    }
-    label
 }

@@ -2,8 +2,8 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn settings() -> AdaptiveSettings {
-    AdaptiveSettings::default()
+fn settings() -> AdaptiveSampling {
+    AdaptiveSampling::default()
 }
 
 fn counted(count: u64, probabilities: &[f64]) -> OperationCount {
@@ -53,7 +53,7 @@ fn newer_rates_weigh_more() {
 
 #[test]
 fn only_buckets_with_the_operation_enter_its_rate() {
-    let settings = AdaptiveSettings { calculation_buckets: 2, ..settings() };
+    let settings = AdaptiveSampling { calculation_buckets: 2, ..settings() };
     let buckets = VecDeque::from([
         bucket(&[("o", counted(300, &[0.001]))]),
         bucket(&[("other", counted(6, &[0.001]))]),
@@ -110,7 +110,7 @@ proptest! {
         calculation_buckets in 1usize..5,
         knows in any::<bool>(),
     ) {
-        let settings = AdaptiveSettings {
+        let settings = AdaptiveSampling {
             target_samples_per_second: target,
             calculation_buckets,
             ..settings()
@@ -121,7 +121,7 @@ proptest! {
         let mut round = ByOperation::default();
         round.insert("t", "s", "o", before(old));
         let found = one(&calculate(&settings, &buckets, &round));
-        prop_assert!((settings.min_probability..=1.0).contains(&found.probability));
+        prop_assert!((settings.min_sampling_probability..=1.0).contains(&found.probability));
         prop_assert!(found.probability <= old * 2.0);
         let rates = counts.iter().take(calculation_buckets).map(|count| *count as f64 / 60.0);
         let (least, most) = rates.fold((f64::MAX, 0.0f64), |(least, most), rate| {

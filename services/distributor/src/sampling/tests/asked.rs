@@ -4,11 +4,11 @@ use std::path::Path;
 
 use ::http::{Request, StatusCode, header::CONTENT_TYPE};
 use axum::body::{Body, to_bytes};
+use tactus_config::sections::sampling::SamplingFile;
 use tactus_process::ShownAddresses;
 use tactus_proto::jaeger::api_v2::{
     SamplingStrategyParameters, sampling_manager_client::SamplingManagerClient,
 };
-use tactus_sampling::FileSettings;
 use tactus_server::{
     auth::{AuthSettings, Authenticator, hash_token},
     tenancy::Tenancy,
@@ -35,7 +35,7 @@ async fn by_file() -> Arc<Answers> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("strategies.json");
     std::fs::write(&path, STRATEGIES).unwrap();
-    let files = FileSettings { path: path.display().to_string(), ..FileSettings::default() };
+    let files = SamplingFile { path: path.display().to_string(), ..SamplingFile::default() };
     let metrics = Metrics::new(&Registry::new());
     let file = StrategyFile::load(files.clone(), metrics.clone()).await.unwrap();
     let provider = Provider::File(file);
@@ -55,7 +55,7 @@ fn by_tenant(folder: &Path, tenancy: Tenancy, auth: Option<Arc<Authenticator>>) 
     };
     let provider = Provider::Uniform(Arc::new(StrategySet::uniform(0.001)));
     let metrics = Metrics::new(&Registry::new());
-    let files = FileSettings::default();
+    let files = SamplingFile::default();
     let strategies = Strategies::new(provider, Arc::new(file_of), &files, metrics);
     Arc::new(Answers::new(Arc::new(strategies), tenancy, auth))
 }

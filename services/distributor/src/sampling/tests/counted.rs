@@ -1,10 +1,10 @@
 //! Which spans are counted, and who calculates.
 
 use bytes::Bytes;
+use tactus_config::sections::sampling::AdaptiveSampling;
 use tactus_model::wire::{put_bytes_field, put_message_field};
 use tactus_receivers::TraceSink;
 use tactus_ring::{Instance, RingSettings, State};
-use tactus_sampling::AdaptiveSettings;
 use tactus_storage::{Bucket, BucketSettings};
 use tonic::Code;
 
@@ -18,7 +18,7 @@ fn counting() -> (tempfile::TempDir, Cluster) {
     let bucket = Bucket::open(&BucketSettings::Local { path }).unwrap();
     let cluster = Cluster::new(1, 1);
     let metrics = Metrics::new(&cluster.registry);
-    let adaptive = Adaptive::new(AdaptiveSettings::default(), "a", bucket, metrics);
+    let adaptive = Adaptive::new(AdaptiveSampling::default(), "a", bucket, metrics);
     let Cluster { doubles, ring, distributor, registry, limits } = cluster;
     let distributor = distributor.with_adaptive_sampling(Some(adaptive));
     (folder, Cluster { doubles, ring, distributor, registry, limits })
