@@ -8,7 +8,7 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use tactus_config::sections::overrides::Limits;
 use tactus_config::{Config, PerTenantOverrides};
-use tactus_model::TenantId;
+use tactus_model::{TenantId, bytes_to_hex};
 use tactus_storage::Bucket;
 use tactus_telemetry::metrics::Registry;
 use tokio_util::sync::CancellationToken;
@@ -208,7 +208,7 @@ impl Overrides {
     async fn read_file(&self) -> Result<bool, String> {
         let Some(source) = &self.source else { return Ok(false) };
         let bytes = source.read().await?;
-        let sha256 = hex(ring::digest::digest(&ring::digest::SHA256, &bytes).as_ref());
+        let sha256 = bytes_to_hex(ring::digest::digest(&ring::digest::SHA256, &bytes).as_ref());
         if self.file.lock().sha256.as_ref() == Some(&sha256) {
             self.metrics.file_read(&sha256);
             return Ok(false);
@@ -256,17 +256,7 @@ impl Overrides {
 
 /// False when it is time to stop.
 async fn pause(period: Duration, stop: &CancellationToken) -> bool {
-    if period.is_zero() {
-        return false;
-    }
-    tokio::select! {
-        () = stop.cancelled() => false,
-        () = tokio::time::sleep(period) => true,
-    }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    !period.is_zero() && stop.run_until_cancelled(tokio::time::sleep(period)).await.is_some()
 }
 
 #[cfg(test)]

@@ -3,17 +3,44 @@
 use tactus_config::sections::overrides::Limits;
 
 use super::convert;
-use super::document::{
-    UserCostAttribution, UserGenerator, UserHostInfo, UserLimits, UserProcessor, UserServiceGraphs,
-    UserSpanMetrics,
-};
+use super::document::UserLimits;
 
-/// Copies each key that the document sets; the keys have the same names on both sides.
+/// The keys that the document and limits have by the same name: `$each!(document, limits; keys)` for each section.
+macro_rules! same_keys {
+    ($each:ident, $user:ident, $limits:ident) => {
+        $each!($user, $limits; forwarders);
+        $each!($user.cost_attribution, $limits.cost_attribution; dimensions);
+        $each!($user.metrics_generator, $limits.metrics_generator;
+            disable_collection collection_interval trace_id_label_name ingestion_time_range_slack
+            generate_native_histograms native_histogram_max_bucket_number
+            native_histogram_bucket_factor native_histogram_min_reset_duration);
+        $each!($user.metrics_generator.processor.service_graphs,
+            $limits.metrics_generator.processor.service_graphs;
+            dimensions enable_client_server_prefix enable_messaging_system_latency_histogram
+            enable_virtual_node_label peer_attributes histogram_buckets);
+        $each!($user.metrics_generator.processor.span_metrics,
+            $limits.metrics_generator.processor.span_metrics;
+            dimensions intrinsic_dimensions enable_target_info histogram_buckets
+            target_info_excluded_dimensions enable_instance_label);
+        $each!($user.metrics_generator.processor.host_info,
+            $limits.metrics_generator.processor.host_info;
+            host_identifiers metric_name);
+    };
+}
+
+/// Takes what the document sets.
 macro_rules! take {
-    ($from:expr => $to:expr; $($key:ident)*) => { $(
-        if let Some(value) = &$from.$key {
-            $to.$key = value.clone().into();
+    ($user:expr, $limits:expr; $($key:ident)*) => { $(
+        if let Some(value) = &$user.$key {
+            $limits.$key = value.clone().into();
         }
+    )* };
+}
+
+/// Sets what the limits are in the document.
+macro_rules! show {
+    ($user:expr, $limits:expr; $($key:ident)*) => { $(
+        $user.$key = $limits.$key.clone().into();
     )* };
 }
 
@@ -21,8 +48,7 @@ macro_rules! take {
 /// an empty list, which would add nothing, takes them away.
 pub(crate) fn merge(base: &Limits, user: &UserLimits) -> Limits {
     let mut merged = base.clone();
-    take!(user => merged; forwarders);
-    take!(user.cost_attribution => merged.cost_attribution; dimensions);
+    same_keys!(take, user, merged);
     let (from, to) = (&user.metrics_generator, &mut merged.metrics_generator);
     match from.processors.as_deref() {
         None => {}
@@ -35,95 +61,32 @@ pub(crate) fn merge(base: &Limits, user: &UserLimits) -> Limits {
             }
         }
     }
-    take!(from => to;
-        disable_collection collection_interval trace_id_label_name ingestion_time_range_slack
-        generate_native_histograms native_histogram_max_bucket_number
-        native_histogram_bucket_factor native_histogram_min_reset_duration);
-    take!(from.processor.service_graphs => to.processor.service_graphs;
-        dimensions enable_client_server_prefix enable_messaging_system_latency_histogram
-        enable_virtual_node_label peer_attributes histogram_buckets);
-    let (from, to) = (&from.processor, &mut to.processor);
-    take!(from.span_metrics => to.span_metrics;
-        dimensions intrinsic_dimensions enable_target_info histogram_buckets
-        target_info_excluded_dimensions enable_instance_label);
-    if let Some(mappings) = &from.span_metrics.dimension_mappings {
-        to.span_metrics.dimension_mappings = Some(mappings.iter().map(convert::mapping).collect());
+    let (from, to) = (&from.processor.span_metrics, &mut to.processor.span_metrics);
+    if let Some(mappings) = &from.dimension_mappings {
+        to.dimension_mappings = Some(mappings.iter().map(convert::mapping).collect());
     }
-    if let Some(policies) = &from.span_metrics.filter_policies {
-        to.span_metrics.filter_policies = Some(policies.iter().map(convert::policy).collect());
+    if let Some(policies) = &from.filter_policies {
+        to.filter_policies = Some(policies.iter().map(convert::policy).collect());
     }
-    take!(from.host_info => to.host_info; host_identifiers metric_name);
     merged
 }
 
 impl UserLimits {
     /// The keys of the document as limits have them in effect.
     pub fn of(limits: &Limits) -> Self {
-        let generator = &limits.metrics_generator;
-        let processor = &generator.processor;
-        let (graphs, spans) = (&processor.service_graphs, &processor.span_metrics);
-        Self {
-            forwarders: Some(limits.forwarders.clone()),
-            cost_attribution: UserCostAttribution {
-                dimensions: Some(limits.cost_attribution.dimensions.clone()),
-                ..UserCostAttribution::default()
-            },
-            metrics_generator: UserGenerator {
-                processors: Some(generator.processors.clone()),
-                disable_collection: Some(generator.disable_collection),
-                collection_interval: Some(generator.collection_interval),
-                trace_id_label_name: Some(generator.trace_id_label_name.clone()),
-                ingestion_time_range_slack: Some(generator.ingestion_time_range_slack),
-                generate_native_histograms: Some(generator.generate_native_histograms.clone()),
-                native_histogram_max_bucket_number: Some(
-                    generator.native_histogram_max_bucket_number,
-                ),
-                native_histogram_bucket_factor: Some(generator.native_histogram_bucket_factor),
-                native_histogram_min_reset_duration: Some(
-                    generator.native_histogram_min_reset_duration,
-                ),
-                processor: UserProcessor {
-                    service_graphs: UserServiceGraphs {
-                        dimensions: graphs.dimensions.clone(),
-                        enable_client_server_prefix: graphs.enable_client_server_prefix,
-                        enable_messaging_system_latency_histogram: graphs
-                            .enable_messaging_system_latency_histogram,
-                        enable_virtual_node_label: graphs.enable_virtual_node_label,
-                        peer_attributes: graphs.peer_attributes.clone(),
-                        histogram_buckets: graphs.histogram_buckets.clone(),
-                        ..UserServiceGraphs::default()
-                    },
-                    span_metrics: UserSpanMetrics {
-                        dimensions: spans.dimensions.clone(),
-                        intrinsic_dimensions: spans.intrinsic_dimensions.clone(),
-                        dimension_mappings: spans
-                            .dimension_mappings
-                            .as_ref()
-                            .map(|list| list.iter().map(convert::user_mapping).collect()),
-                        enable_target_info: spans.enable_target_info,
-                        filter_policies: spans
-                            .filter_policies
-                            .as_ref()
-                            .map(|list| list.iter().map(convert::user_policy).collect()),
-                        histogram_buckets: spans.histogram_buckets.clone(),
-                        target_info_excluded_dimensions: spans
-                            .target_info_excluded_dimensions
-                            .clone(),
-                        enable_instance_label: spans.enable_instance_label,
-                        ..UserSpanMetrics::default()
-                    },
-                    host_info: UserHostInfo {
-                        host_identifiers: processor.host_info.host_identifiers.clone(),
-                        metric_name: Some(processor.host_info.metric_name.clone())
-                            .filter(|name| !name.is_empty()),
-                        ..UserHostInfo::default()
-                    },
-                    ..UserProcessor::default()
-                },
-                ..UserGenerator::default()
-            },
-            ..Self::default()
-        }
+        let mut user = Self::default();
+        same_keys!(show, user, limits);
+        let (from, to) = (&limits.metrics_generator, &mut user.metrics_generator);
+        to.processors = Some(from.processors.clone());
+        let metric_name = &mut to.processor.host_info.metric_name;
+        *metric_name = metric_name.take().filter(|name| !name.is_empty());
+        let (from, to) = (&from.processor.span_metrics, &mut to.processor.span_metrics);
+        let (mappings, policies) = (&from.dimension_mappings, &from.filter_policies);
+        to.dimension_mappings =
+            mappings.as_ref().map(|list| list.iter().map(convert::user_mapping).collect());
+        to.filter_policies =
+            policies.as_ref().map(|list| list.iter().map(convert::user_policy).collect());
+        user
     }
 }
 
