@@ -1,9 +1,8 @@
 //! What time it is, when data is deleted by it.
 
-use std::sync::Mutex;
-use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use tactus_storage::Timestamp;
 
 /// Two clocks further apart than this are not trusted.
@@ -24,12 +23,12 @@ impl Clock {
 
     /// Notes a time that all clocks that were asked have passed.
     pub(crate) fn trust(&self, time: Timestamp) {
-        *self.trusted.lock().unwrap_or_else(PoisonError::into_inner) = Some(time);
+        *self.trusted.lock() = Some(time);
     }
 
     /// The time that was noted last: somewhat old, so that nothing is taken for older than it is. `None` before any.
     pub(crate) fn trusted(&self) -> Option<Timestamp> {
-        *self.trusted.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.trusted.lock()
     }
 
     /// Now; `None` if the wall clock jumped since the last call. After that the new time is believed if it stays.
@@ -38,7 +37,7 @@ impl Clock {
     }
 
     fn observe(&self, wall: Timestamp, monotonic: Instant) -> Option<Timestamp> {
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = self.last.lock();
         let passed = monotonic.duration_since(last.1);
         let shown = wall.duration_since(last.0);
         *last = (wall, monotonic);
@@ -61,7 +60,7 @@ mod tests {
     #[test]
     fn jump_stops_one_round_and_a_steady_clock_none() {
         let clock = Clock::new();
-        let (wall, monotonic) = *clock.last.lock().unwrap();
+        let (wall, monotonic) = *clock.last.lock();
         let at = |wall_seconds: i64, monotonic_seconds: u64| {
             clock.observe(
                 wall + seconds(wall_seconds),

@@ -6,8 +6,9 @@ mod sorted;
 mod tenant_blocks;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::Arc;
 
+use parking_lot::{Mutex, RwLock};
 use uuid::Uuid;
 
 use crate::meta::{BlockMeta, CompactedBlockMeta};
@@ -68,7 +69,7 @@ impl Blocklist {
 
     /// Everything known now; the cost is one reference count.
     pub fn snapshot(&self) -> Snapshot {
-        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.current.read())
     }
 
     /// The blocks of one tenant; empty when it is not known.
@@ -91,7 +92,7 @@ impl Blocklist {
 
     /// Applies changes at once, and on top of polls until one has seen them.
     pub fn change(&self, tenant: &str, changes: BlockChanges) {
-        let mut pending = self.pending();
+        let mut pending = self.pending.lock();
         let mut tenants = self.snapshot().as_ref().clone();
         apply(&mut tenants, tenant, &changes);
         let number = pending.next;
@@ -102,7 +103,7 @@ impl Blocklist {
 
     /// The list and this process's unseen changes, for a poll that starts now.
     pub(crate) fn start_poll(&self) -> PollStart {
-        let pending = self.pending();
+        let pending = self.pending.lock();
         let mut own: HashMap<String, BlockChanges> = HashMap::new();
         for (_, tenant, changes) in &pending.changes {
             own.entry(tenant.clone()).or_default().extend(changes);
@@ -118,7 +119,7 @@ impl Blocklist {
         mut tenants: HashMap<String, Arc<TenantBlocks>>,
         unseen: Vec<(String, BlockChanges)>,
     ) {
-        let mut pending = self.pending();
+        let mut pending = self.pending.lock();
         let mut changes: Vec<_> =
             unseen.into_iter().map(|(tenant, changes)| (0, tenant, changes)).collect();
         for (number, tenant, change) in pending.changes.drain(..) {
@@ -131,12 +132,8 @@ impl Blocklist {
         self.set(tenants);
     }
 
-    fn pending(&self) -> MutexGuard<'_, Pending> {
-        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn set(&self, tenants: HashMap<String, Arc<TenantBlocks>>) {
-        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(tenants);
+        *self.current.write() = Arc::new(tenants);
     }
 }
 

@@ -66,7 +66,7 @@ pub fn parse_block_id(name: &str) -> Option<Uuid> {
 }
 
 /// True when `name` may own blocks: [`TenantId::check`], the rule for those who send.
-pub fn is_tenant_name(name: &str) -> bool {
+pub(crate) fn is_tenant_name(name: &str) -> bool {
     TenantId::check(name).is_ok()
 }
 
@@ -76,7 +76,7 @@ pub fn check_tenant(name: &str) -> Result<()> {
 }
 
 /// Joins the configured bucket prefix and a key; slashes around the prefix do not matter.
-pub fn join_prefix(prefix: &str, key: &str) -> String {
+pub(crate) fn join_prefix(prefix: &str, key: &str) -> String {
     let prefix = prefix.trim_matches('/');
     if prefix.is_empty() { key.to_owned() } else { format!("{prefix}/{key}") }
 }

@@ -108,7 +108,7 @@ pub struct BlockMeta {
     /// Traces in the block.
     pub total_objects: u64,
     /// Exact bytes of `data.parquet`; 0 means the block is never searched.
-    #[serde(skip_serializing_if = "json::is_zero_u64")]
+    #[serde(skip_serializing_if = "json::is_default")]
     pub size: u64,
     /// 0 for a fresh block, else one more than its highest input.
     pub compaction_level: u32,
@@ -129,7 +129,7 @@ pub struct BlockMeta {
     #[serde(skip_serializing_if = "json::is_empty", serialize_with = "json::columns")]
     pub dedicated_columns: Arc<[DedicatedColumn]>,
     /// 1 for blocks that exist once; 0 for blocks that replicated ingesters wrote.
-    #[serde(skip_serializing_if = "json::is_zero_u32")]
+    #[serde(skip_serializing_if = "json::is_default")]
     pub replication_factor: u32,
     /// What only this product knows of a block. Others ignore it, and lose it when they rewrite the block.
     #[serde(rename = "tactus", skip_serializing_if = "Option::is_none")]
@@ -177,7 +177,7 @@ impl BlockMeta {
     }
 
     /// True when this release reads blocks of this version.
-    pub fn is_readable(&self) -> bool {
+    pub(crate) fn is_readable(&self) -> bool {
         BlockVersion::from_text(&self.format).is_some()
     }
 

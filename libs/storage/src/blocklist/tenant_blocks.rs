@@ -66,7 +66,7 @@ impl TenantBlocks {
 
     /// As [`TenantBlocks::new`], and with the blocks that carry the no-compact flag. Takes some
     /// milliseconds of CPU per ten thousand blocks.
-    pub fn with_no_compact(
+    pub(crate) fn with_no_compact(
         mut live: Vec<Arc<BlockMeta>>,
         mut compacted: Vec<Arc<CompactedBlockMeta>>,
         no_compact: Arc<HashSet<Uuid>>,

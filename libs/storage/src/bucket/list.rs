@@ -51,12 +51,8 @@ impl Bucket {
                 _ => Error::Unavailable { key: prefix.clone(), source: error.into() },
             })?;
         }
-        let listed = self
-            .inner
-            .store
-            .list_with_delimiter(directory.as_ref())
-            .await
-            .map_err(|error| failure::from_store(&prefix, error))?;
+        let listed = self.inner.store.list_with_delimiter(directory.as_ref()).await;
+        let listed = listed.map_err(|error| failure::from_store(&prefix, error))?;
         let name = |path: ObjectPath| path.filename().map(str::to_owned);
         let mut names: Vec<_> = listed.common_prefixes.into_iter().filter_map(name).collect();
         names.sort_unstable();
@@ -67,12 +63,8 @@ impl Bucket {
     pub async fn list_files(&self, prefix: &str) -> Result<Vec<ObjectInfo>> {
         let directory = self.directory_path(prefix)?;
         let prefix = directory_name(prefix);
-        let listed = self
-            .inner
-            .store
-            .list_with_delimiter(directory.as_ref())
-            .await
-            .map_err(|error| failure::from_store(&prefix, error))?;
+        let listed = self.inner.store.list_with_delimiter(directory.as_ref()).await;
+        let listed = listed.map_err(|error| failure::from_store(&prefix, error))?;
         let objects = listed.objects.iter().map(|object| self.object_info(object));
         let mut objects = objects.collect::<Result<Vec<_>>>()?;
         objects.sort_unstable_by(|a, b| a.key.cmp(&b.key));

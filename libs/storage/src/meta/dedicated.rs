@@ -7,6 +7,7 @@ use serde::de::{Deserializer, MapAccess};
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh64::Xxh64;
 
+use super::json::is_default;
 use super::lenient::{LenientObject, take};
 use crate::error::{Error, Result};
 
@@ -92,10 +93,6 @@ impl DedicatedColumn {
     pub fn is_blob(&self) -> bool {
         self.options.contains(&ColumnOption::Blob)
     }
-}
-
-fn is_default<T: Default + PartialEq>(value: &T) -> bool {
-    *value == T::default()
 }
 
 impl LenientObject for DedicatedColumn {

@@ -10,7 +10,9 @@ use std::ops::Range;
 use tactus_model::{CutTraces, OriginSet, TraceId};
 use uuid::Uuid;
 
-/// See the module. All parts may be empty; unknown keys are ignored.
+use super::json::is_default;
+
+/// What only this product writes into a block meta. All parts may be empty; unknown keys are ignored.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Extension {
@@ -54,13 +56,8 @@ pub struct SummaryParts {
     /// Names and values of attributes.
     pub values: u64,
     /// Which strings attributes of many values may have; 0 without a filter.
-    #[serde(skip_serializing_if = "is_zero")]
+    #[serde(skip_serializing_if = "is_default")]
     pub filter: u64,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
-fn is_zero(number: &u64) -> bool {
-    *number == 0
 }
 
 impl SummaryParts {

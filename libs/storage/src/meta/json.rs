@@ -38,14 +38,9 @@ pub(super) fn is_empty(columns: &Arc<[DedicatedColumn]>) -> bool {
     columns.is_empty()
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde calls")]
-pub(super) fn is_zero_u64(value: &u64) -> bool {
-    *value == 0
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde calls")]
-pub(super) fn is_zero_u32(value: &u32) -> bool {
-    *value == 0
+/// Zero, or empty: what is not written.
+pub(super) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 impl LenientObject for BlockMeta {

@@ -1,7 +1,9 @@
 //! Lists of columns that many metas have in common are kept once: they are most of a meta's memory.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock};
+
+use parking_lot::Mutex;
 
 use super::{DedicatedColumn, lenient};
 use crate::error::Result;
@@ -22,12 +24,12 @@ struct Lists {
 
 /// The shared list of these columns.
 pub(super) fn columns(columns: Vec<DedicatedColumn>) -> Columns {
-    LISTS.lock().unwrap_or_else(PoisonError::into_inner).columns(columns)
+    LISTS.lock().columns(columns)
 }
 
 /// The shared list of the columns of a JSON array; errors as for any part of a meta.
 pub(super) fn columns_of_json(text: &[u8]) -> Result<Columns> {
-    LISTS.lock().unwrap_or_else(PoisonError::into_inner).columns_of_json(text)
+    LISTS.lock().columns_of_json(text)
 }
 
 impl Lists {

@@ -1,8 +1,9 @@
 //! What a poller remembers besides the list.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use uuid::Uuid;
 
 use crate::meta::BlockMeta;
@@ -20,28 +21,24 @@ pub(super) struct Memory {
 impl Memory {
     /// Takes what failed polls of the tenant have read.
     pub(super) fn take_read(&self, tenant: &str) -> HashMap<Uuid, Arc<BlockMeta>> {
-        lock(&self.read).remove(tenant).unwrap_or_default()
+        self.read.lock().remove(tenant).unwrap_or_default()
     }
 
     /// Keeps what a failed poll has read.
     pub(super) fn keep_read(&self, tenant: &str, metas: HashMap<Uuid, Arc<BlockMeta>>) {
         if !metas.is_empty() {
-            lock(&self.read).insert(tenant.to_owned(), metas);
+            self.read.lock().insert(tenant.to_owned(), metas);
         }
     }
 
     /// Forgets what was read of tenants that are gone.
     pub(super) fn forget_other_tenants(&self, tenants: &[String]) {
-        lock(&self.read).retain(|tenant, _| tenants.contains(tenant));
+        self.read.lock().retain(|tenant, _| tenants.contains(tenant));
     }
 
     /// True the first time that it is asked for `what`.
     pub(super) fn is_news(&self, what: String) -> bool {
-        let mut logged = lock(&self.logged);
+        let mut logged = self.logged.lock();
         logged.len() < MAX_LOGGED && logged.insert(what)
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
