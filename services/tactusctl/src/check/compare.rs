@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use prost::Message as _;
 use serde::Deserialize;
-use tactus_model::TraceId;
+use tactus_model::{TraceId, bytes_to_hex as hex};
 use tactus_proto::otlp::{KeyValue, Span};
 use tactus_proto::tempopb::{PartialStatus, TraceByIdResponse};
 
@@ -302,10 +302,6 @@ fn different(expected: &ServiceSpan, what: &str, found: &impl std::fmt::Debug) -
 
 fn not_understood(text: &str) -> Problem {
     Problem::Failed(Failure::Failed(format!("the answer is not understood: {text}")))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

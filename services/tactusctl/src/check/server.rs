@@ -1,11 +1,12 @@
 //! Requests to the servers that are checked: pushes over HTTP or gRPC, queries over HTTP.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use parking_lot::Mutex;
 use prost::Message as _;
 use tactus_proto::otlp::trace_service_client::TraceServiceClient;
 use tactus_proto::otlp::{ExportTraceServiceRequest, ExportTraceServiceResponse};
@@ -209,7 +210,7 @@ struct HttpClient {
 impl HttpClient {
     fn client(&self) -> Result<reqwest::Client, Failure> {
         let config = self.tls.as_ref().map(|tls| tls.config());
-        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut current = self.current.lock();
         if let Some((of, client)) = &*current
             && of.as_ref().map(Arc::as_ptr) == config.as_ref().map(Arc::as_ptr)
         {
