@@ -11,6 +11,7 @@ use tactus_storage::poller::Owns;
 use tactus_storage::{Blocklist, Bucket, Uuid};
 use tactus_telemetry::error_text;
 use tactus_telemetry::metrics::Registry;
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
@@ -91,7 +92,7 @@ impl Compactor {
     /// Each cycle the next tenant's merges, then all tenants' jobs.
     async fn run_rounds(&self, stop: &CancellationToken) {
         let mut last = String::new();
-        while pause(self.settings.cycle, stop).await {
+        while stop.run_until_cancelled(sleep(self.settings.cycle)).await.is_some() {
             self.run_jobs(stop).await;
             let tenants = self.blocklist.tenants();
             let next = tenants.iter().find(|tenant| **tenant > last).or_else(|| tenants.first());
@@ -102,7 +103,7 @@ impl Compactor {
     }
 
     async fn run_retentions(&self, stop: &CancellationToken) {
-        while pause(self.settings.retention_interval, stop).await {
+        while stop.run_until_cancelled(sleep(self.settings.retention_interval)).await.is_some() {
             tokio::select! {
                 () = self.run_retention() => {}
                 () = stop.cancelled() => return,
@@ -115,7 +116,7 @@ impl Compactor {
         let mut interval = ORPHAN_INTERVAL.min(age);
         // The first look is soon: a process that is restarted often must get to it, too.
         interval = interval.min(self.settings.retention_interval);
-        while pause(interval, stop).await {
+        while stop.run_until_cancelled(sleep(interval)).await.is_some() {
             tokio::select! {
                 () = self.clear_orphans(age) => {}
                 () = stop.cancelled() => return,
@@ -125,7 +126,7 @@ impl Compactor {
     }
 
     /// Deletes what writers left that were killed before they wrote a meta.
-    pub async fn clear_orphans(&self, age: Duration) {
+    pub(crate) async fn clear_orphans(&self, age: Duration) {
         let tenants = match list_tenants(&self.bucket).await {
             Ok(tenants) => tenants,
             Err(error) => {
@@ -218,13 +219,5 @@ impl Drop for Reserved<'_> {
         self.blocks.iter().for_each(|block| {
             busy.remove(block);
         });
-    }
-}
-
-/// False once the process stops.
-async fn pause(time: Duration, stop: &CancellationToken) -> bool {
-    tokio::select! {
-        () = tokio::time::sleep(time) => true,
-        () = stop.cancelled() => false,
     }
 }

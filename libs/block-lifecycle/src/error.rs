@@ -66,7 +66,7 @@ impl Error {
     }
 
     /// True if the same may work in the next round.
-    pub fn may_pass(&self) -> bool {
+    pub(crate) fn may_pass(&self) -> bool {
         match self {
             Self::Storage(error) => error.is_retryable(),
             Self::Rewrite(error) => error.is_retryable() || self.is_lost_race(),
@@ -75,12 +75,12 @@ impl Error {
     }
 
     /// True if another process took or deleted an input meanwhile.
-    pub fn is_lost_race(&self) -> bool {
+    pub(crate) fn is_lost_race(&self) -> bool {
         matches!(self, Self::InputGone(_) | Self::Rewrite(tactus_compaction::Error::Refused(_)))
     }
 
     /// The block that is damaged, if that is the reason.
-    pub fn damaged_block(&self) -> Option<Uuid> {
+    pub(crate) fn damaged_block(&self) -> Option<Uuid> {
         match self {
             Self::Unreadable { block, .. } => Some(*block),
             Self::Rewrite(error) if !error.is_retryable() => error.block(),

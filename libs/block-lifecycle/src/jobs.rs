@@ -31,7 +31,7 @@ impl Compactor {
     }
 
     /// The jobs of a tenant, newest first.
-    pub async fn list_jobs(&self, tenant: &str) -> Result<Vec<JobRecord>> {
+    pub(crate) async fn list_jobs(&self, tenant: &str) -> Result<Vec<JobRecord>> {
         let mut records = Vec::new();
         for (owner, id) in list(&self.bucket).await? {
             if owner != tenant {
@@ -56,7 +56,7 @@ impl Compactor {
     }
 
     /// Ends a job that is not done; what it did stays done.
-    pub async fn cancel_job(&self, tenant: &str, id: Uuid) -> Result<JobRecord> {
+    pub(crate) async fn cancel_job(&self, tenant: &str, id: Uuid) -> Result<JobRecord> {
         let _records = self.records.lock().await;
         let mut record = self.job(tenant, id).await?;
         if !record.status.is_final() {

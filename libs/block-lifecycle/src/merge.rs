@@ -46,7 +46,7 @@ pub(crate) struct Rewrite {
 
 impl Compactor {
     /// Merges what is due of a tenant, for as long as a tenant's turn may last.
-    pub async fn compact_tenant(&self, tenant: &str, stop: &CancellationToken) {
+    pub(crate) async fn compact_tenant(&self, tenant: &str, stop: &CancellationToken) {
         let started = Instant::now();
         loop {
             let now = time_from_unix_nanos(tactus_clock::unix_nanos());

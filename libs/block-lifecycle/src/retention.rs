@@ -18,7 +18,7 @@ const MAX_CLOCK_DIFFERENCE_SECONDS: i64 = 900;
 
 impl Compactor {
     /// One run over all tenants. Blocks that cannot be marked or deleted are counted, logged and tried in the next run.
-    pub async fn run_retention(&self) {
+    pub(crate) async fn run_retention(&self) {
         let started = std::time::Instant::now();
         let Some(now) = self.time_to_delete_by().await else { return };
         let tenants = self.blocklist.tenants();

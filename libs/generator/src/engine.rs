@@ -243,7 +243,7 @@ impl Tenant {
     }
 
     /// Tells the estimates of what there would be without limits; a collection does so too.
-    pub fn show_demand(&mut self) {
+    pub(crate) fn show_demand(&mut self) {
         self.metrics.show_demand(&self.registry);
     }
 

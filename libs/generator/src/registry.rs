@@ -157,7 +157,7 @@ impl Registry {
     }
 
     /// For each label with a limit: its name, its estimated values, and how often a value was replaced.
-    pub fn label_cardinality(&self) -> impl Iterator<Item = (&str, u64, u64)> {
+    pub(crate) fn label_cardinality(&self) -> impl Iterator<Item = (&str, u64, u64)> {
         self.label_limits.iter()
     }
 

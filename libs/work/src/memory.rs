@@ -170,7 +170,7 @@ impl Reservation {
 
     /// As [`Self::grow`], but never over the limit, not even alone.
     #[must_use]
-    pub fn grow_within(&mut self, bytes: u64) -> bool {
+    pub(crate) fn grow_within(&mut self, bytes: u64) -> bool {
         let has_room = self.budget.take(bytes, None);
         if has_room {
             self.bytes += bytes;

@@ -21,7 +21,7 @@ use tactus_storage::meta::{BlockVersion, DedicatedColumn};
 use tactus_telemetry::error_text;
 
 /// True if this process compacts and deletes. A poll interval of 0 means "no" to those who wrote the file for Tempo.
-pub fn is_enabled(config: &Config) -> bool {
+pub(crate) fn is_enabled(config: &Config) -> bool {
     !config.compactor.disabled && !config.storage.trace.blocklist_poll.is_zero()
 }
 

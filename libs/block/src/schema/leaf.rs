@@ -198,7 +198,7 @@ impl Leaves {
     }
 
     /// The attribute lists of resource, scope, span, event and link.
-    pub fn attribute_lists(&self) -> [AttributeLeaves; 5] {
+    pub(crate) fn attribute_lists(&self) -> [AttributeLeaves; 5] {
         [
             self.resource_attributes,
             self.scope_attributes,
