@@ -19,7 +19,7 @@ use crate::metrics::Metrics;
 /// The least time between two collections, whatever is configured.
 const MIN_INTERVAL: Duration = Duration::from_secs(1);
 
-/// See the module.
+/// Configuration, limits, threads, metrics and remote write, which all tenants of a generator use.
 pub(crate) struct Shared {
     pub(crate) config: Arc<Config>,
     pub(crate) overrides: Arc<Overrides>,

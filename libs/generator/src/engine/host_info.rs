@@ -8,7 +8,7 @@ use tactus_model::ValueType;
 use super::view::{Name, Names, View};
 use crate::registry::{Kind, Labels, MetricId, MetricSpec, Processor, Registry};
 
-/// See the module.
+/// The host-info processor of a tenant: one gauge, with a series for each host.
 #[derive(Debug)]
 pub(crate) struct HostInfo {
     metric: MetricId,

@@ -45,7 +45,7 @@ pub(crate) struct Counted {
     pub(crate) invalid_utf8: u64,
 }
 
-/// See the module.
+/// The service-graphs processor of a tenant, with the calls of which it knows one side so far.
 #[derive(Debug)]
 pub(crate) struct ServiceGraphs {
     settings: Section,

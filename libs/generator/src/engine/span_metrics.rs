@@ -52,7 +52,7 @@ pub(crate) struct Discarded {
     pub(crate) invalid_utf8: u64,
 }
 
-/// See the module.
+/// The span-metrics processor of a tenant: which spans it counts, and by which labels.
 #[derive(Debug)]
 pub(crate) struct SpanMetrics {
     policies: Policies,

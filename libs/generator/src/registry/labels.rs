@@ -24,14 +24,7 @@ pub(crate) fn free_name(name: &str) -> Arc<str> {
 
 /// The start of a text, at most `limit` bytes of it and whole characters only; 0 is no limit.
 pub fn cut(text: &str, limit: usize) -> &str {
-    if limit == 0 || text.len() <= limit {
-        return text;
-    }
-    let mut end = limit;
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    &text[..end]
+    if limit == 0 { text } else { &text[..text.floor_char_boundary(limit)] }
 }
 
 /// A bound of a bucket as `le` shows it: the shortest decimal that reads back, never with an exponent.

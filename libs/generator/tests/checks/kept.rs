@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use tactus_remote_write::series::{Exemplar, NativeHistogram, Series, Sink};
 
-/// See the module.
+/// A sink that keeps all samples of a collection.
 #[derive(Debug, Default)]
 pub(crate) struct Kept {
     /// Times and values by series.

@@ -30,7 +30,7 @@ pub(super) const NOT_FOUND: TextId = TextId::MAX;
 pub(crate) const INTRINSICS: [&str; 5] =
     ["service", "span_name", "span_kind", "status_code", "status_message"];
 
-/// See the module.
+/// The labels of a tenant's span metrics: which there are, by which names, and where their texts come from.
 #[derive(Debug)]
 pub(super) struct LabelPlan {
     intrinsics: IntrinsicDimensions,

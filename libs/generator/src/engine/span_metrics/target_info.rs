@@ -16,7 +16,7 @@ use crate::registry::{Handle, Labels, MetricId, Registry, sanitized};
 /// Attribute names whose labels are kept; then all are forgotten.
 const MAX_NAMES: usize = 4096;
 
-/// See the module.
+/// Writes the attributes of each resource that is met as labels of one gauge.
 #[derive(Debug)]
 pub(super) struct TargetInfo {
     metric: MetricId,
