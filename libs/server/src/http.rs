@@ -112,7 +112,6 @@ pub fn with_path_prefix(prefix: &str, api: Router) -> Router {
 }
 
 fn with_middleware(router: Router, settings: &HttpSettings, metrics: RequestMetrics) -> Router {
-    let router = encoded_path::or_decoded(router);
     let bodies = Arc::clone(&settings.bodies);
     let mut router = router.layer(middleware::from_fn_with_state(bodies, bodies::count_answer));
     if settings.compress_responses {
@@ -124,12 +123,14 @@ fn with_middleware(router: Router, settings: &HttpSettings, metrics: RequestMetr
         body_time: settings.body_timeout,
         time: settings.request_timeout,
     };
-    router
+    let router = router
         // The extractors' own limit would be 2 MB.
         .layer(DefaultBodyLimit::disable())
         .layer(middleware::from_fn_with_state(Arc::clone(&settings.bodies), bodies::count))
         .layer(middleware::from_fn_with_state(limits, enforce_limits))
-        .layer(middleware::from_fn_with_state(metrics, observe::observe_http))
+        .layer(middleware::from_fn_with_state(metrics, observe::observe_http));
+    // Around the middleware, which has to see the route that is found.
+    encoded_path::or_decoded(router)
 }
 
 #[derive(Clone, Copy)]

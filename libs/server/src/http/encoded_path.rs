@@ -35,7 +35,8 @@ const ENCODED: &AsciiSet = &CONTROLS
     .add(b'|')
     .add(b'}');
 
-/// The router, with its routes looked for by decoded paths too. Its fallback answers when there is none.
+/// The router, with its routes looked for by decoded paths too. Its fallback answers when there is none. A request passes the
+/// layers of the router once, with the path that decides.
 pub(super) fn or_decoded(router: Router) -> Router {
     let routes = router.clone();
     router.fallback_service(service_fn(move |request| answer(routes.clone(), request)))

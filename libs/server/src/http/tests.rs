@@ -89,11 +89,13 @@ async fn requests_are_measured_by_route_template() {
     let (app, registry) = with(&HttpSettings::default());
     ask(&app, request("GET", "/api/traces/1")).await;
     ask(&app, request("GET", "/api/traces/2")).await;
+    ask(&app, request("GET", "/api%2Ftraces/3")).await;
     ask(&app, request("BREW", "/nowhere/else")).await;
+    ask(&app, request("BREW", "/nowhere%2Felse")).await;
     let text = registry.encode();
     for series in [
-        r#"{method="GET",route="api_traces_traceid",status_code="200",ws="false"} 2"#,
-        r#"{method="other",route="notfound",status_code="404",ws="false"} 1"#,
+        r#"{method="GET",route="api_traces_traceid",status_code="200",ws="false"} 3"#,
+        r#"{method="other",route="notfound",status_code="404",ws="false"} 2"#,
     ] {
         let line = format!("tempo_request_duration_seconds_count{series}\n");
         assert!(text.contains(&line), "{text}");
