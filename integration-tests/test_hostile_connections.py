@@ -11,8 +11,9 @@ import time
 import pytest
 
 from harness import otlp
+from harness.ports import free_ports
 from harness.protobuf import field, fixed64_field
-from harness.stalled_grpc import END_HEADERS, END_STREAM, HEADERS, SETTINGS, StalledCalls, frame, literal
+from harness.stalled_grpc import END_HEADERS, END_STREAM, HEADERS, INITIAL_WINDOW_SIZE, SETTINGS, StalledCalls, frame, literal
 from harness.streaming import pb
 from harness.waiting import eventually
 from test_memory import bounded, push_small_spans, server  # noqa: F401  (fixtures)
@@ -74,6 +75,31 @@ def test_heads_that_never_end(server, port):  # noqa: F811
             send(connect(opened, getattr(server, f"{port}_port")), head)
         grown = server.peak_resident_bytes() - before
         assert grown < 180 << 20, f"{grown >> 20} MiB"
+
+
+def first_window(opened, port):
+    """What a new connection may send ahead on one call."""
+    connection = connect(opened, port)
+    send(connection, PREFACE + frame(SETTINGS, 0, 0, b""))
+    stream = opened.enter_context(connection.makefile("rb"))
+    while head := stream.read(9):
+        payload = stream.read(int.from_bytes(head[:3], "big"))
+        if head[3] == SETTINGS and payload:
+            return dict(struct.iter_unpack(">HI", payload))[INITIAL_WINDOW_SIZE]
+    raise AssertionError("the server closed the connection")
+
+
+@pytest.mark.parametrize("has_internal_port", [False, True], ids=["grpc", "internal_grpc"])
+def test_silent_connections_to_public_ports_leave_services_their_windows(servers, has_internal_port):
+    internal, = free_ports(1)
+    own_port = {"internal_grpc_listen_address": "127.0.0.1", "internal_grpc_listen_port": internal}
+    started = servers.start(config={"server": own_port if has_internal_port else {}})
+    public = [started.http_port, started.otlp_http_port, started.otlp_grpc_port]
+    public += [started.grpc_port] if has_internal_port else []
+    with contextlib.ExitStack() as opened:
+        windows = {port: [first_window(opened, port) for _ in range(60)] for port in public}
+        assert windows[public[-1]][-1] == 65_535, "there are enough of them to take all"
+        assert first_window(opened, internal if has_internal_port else started.grpc_port) == 1 << 20
 
 
 def test_bound_of_what_connections_hold_is_configured(servers):

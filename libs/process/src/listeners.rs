@@ -12,7 +12,7 @@ use tactus_server::{
     cross_site::{Changes, refuse_cross_site},
     grpc, health,
     http::{self as http_server, HttpSettings, serve_http},
-    listener::{self, BoundListener},
+    listener::{self, Backlog, BoundListener},
     observe::RequestMetrics,
     operational as server_operational,
 };
@@ -99,14 +99,18 @@ impl Listeners {
             stop.clone(),
         )?;
         let http_address = main.local_addr();
-        let grpc =
-            grpc::serve_grpc(grpc_socket, settings::grpc(config)?, on_grpc_port, stop.clone())?;
+        let backlog = match own_port {
+            Some(_) => Backlog::of_process(),
+            None => Backlog::of_services(),
+        };
+        let grpc_settings = settings::grpc(config, backlog)?;
+        let grpc = grpc::serve_grpc(grpc_socket, grpc_settings, on_grpc_port, stop.clone())?;
         let mut bound = vec![main, grpc];
         if let Some((address, port)) = own_port {
             let router = grpc_router(process, &internal, &health, &metrics);
             let socket = listener::bind(&address_of(address, port)).await?;
             tracing::info!(address = %socket.local_addr()?, "internal gRPC server listens");
-            let settings = settings::grpc(config)?;
+            let settings = settings::grpc(config, Backlog::of_services())?;
             bound.push(grpc::serve_quietly(socket, settings, router, stop.clone())?);
         }
         log_trust(config);

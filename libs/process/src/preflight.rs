@@ -1,6 +1,7 @@
 //! What can be said of a start before anything is opened: `-config.verify`, and ports that others have.
 
 use tactus_config::{Config, Loaded, target::services_of};
+use tactus_server::listener::Backlog;
 use tactus_storage::{Bucket, BucketSettings};
 
 use crate::{Error, PlannedPort, Process, Program, address_of, bucket, caches, cluster, settings};
@@ -12,7 +13,7 @@ pub(crate) async fn verify(loaded: &Loaded, program: Program) -> Result<(), Erro
     let process = Process::quiet(loaded, program.check_limits).await?;
     let config = process.config();
     settings::http("server", &config.server)?;
-    settings::grpc(config)?;
+    settings::grpc(config, Backlog::of_services())?;
     bucket_settings(config)?;
     caches::open(config, process.registry())?;
     let checked = (program.check)(&process).await;

@@ -72,7 +72,9 @@ impl Process {
         }
         let config = Arc::clone(&settings.config);
         operational::register_build_info(Registry::global());
-        Backlog::of_process().set_max_bytes(settings::connection_bytes(&config));
+        for backlog in [Backlog::of_process(), Backlog::of_services()] {
+            backlog.set_max_bytes(settings::connection_bytes(&config));
+        }
         let states = States::default();
         states.set("server", ServiceState::Starting);
         let background = CancellationToken::new();

@@ -11,7 +11,7 @@ use tactus_overrides::LimitsCheck;
 use tactus_server::{
     auth::{AuthSettings, Authenticator},
     http::HttpSettings,
-    listener::{Http2Settings, ListenerSettings},
+    listener::{Backlog, Http2Settings, ListenerSettings},
     tenancy::Tenancy,
 };
 use tactus_storage::{Bucket, PollerSettings};
@@ -65,7 +65,7 @@ pub(crate) fn inflight_bytes(config: &Config) -> u64 {
     }
 }
 
-/// Bound of what connections hold besides requests, in bytes.
+/// Bound of what connections hold besides requests, in bytes: those of services of the cluster, and those of all other ports.
 pub(crate) fn connection_bytes(config: &Config) -> u64 {
     match config.server.max_connection_bytes {
         0 => u64::MAX,
@@ -99,8 +99,8 @@ pub(crate) fn http(section: &str, server: &Server) -> Result<HttpSettings, Error
 /// Largest frame that the services of a cluster send each other, in bytes: pushes are some hundred kilobytes.
 const INTERNAL_FRAME_BYTES: u32 = 256 << 10;
 
-/// The main gRPC port. Errors: certificates.
-pub(crate) fn grpc(config: &Config) -> Result<ListenerSettings, Error> {
+/// A port of `tempopb` and of the services of the cluster, or of one of them. Errors: certificates.
+pub(crate) fn grpc(config: &Config, backlog: Arc<Backlog>) -> Result<ListenerSettings, Error> {
     let server = &config.server;
     let tls = tactus_tls::from_config::grpc_server("server", server)?;
     Ok(ListenerSettings {
@@ -121,6 +121,7 @@ pub(crate) fn grpc(config: &Config) -> Result<ListenerSettings, Error> {
             max_frame_bytes: INTERNAL_FRAME_BYTES,
             ..Http2Settings::default()
         },
+        backlog,
         ..ListenerSettings::default()
     })
 }

@@ -82,7 +82,7 @@ pub struct ListenerSettings {
     pub max_headers: usize,
     /// What is read of a request of HTTP/1.1 after its answer.
     pub linger: Linger,
-    /// Bound of what connections hold besides requests, and of what clients of HTTP/2 may send ahead.
+    /// Bound of what connections hold besides requests, and of what clients of HTTP/2 may send ahead; of several ports together.
     pub backlog: Arc<Backlog>,
     /// Settings of HTTP/2 connections.
     pub http2: Http2Settings,

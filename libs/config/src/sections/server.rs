@@ -18,7 +18,7 @@ section! {
         internal_grpc_listen_port: u16, "port on which services of the cluster alone are answered, and which members are told; 0 is grpc_listen_port";
         grpc_listen_conn_limit: i64, "most connections at a time on the gRPC port; 0 or less is no limit";
         max_inflight_bytes: u64, "memory of requests, from their first byte, and of answers, until they are sent, at all ports but those of receivers, and of what queries hold of the data they meet; each port has a sixteenth to itself, queries take half of it at most; beyond it they get 503; 0 takes a tenth of the memory, 256 MiB at most";
-        max_connection_bytes: u64 = 67_108_864, "memory of what the connections of all ports of the process hold besides requests and answers: heads of HTTP/1.1 that have not ended, and pieces of answers that are not sent; beyond it the connection is cut that has cost most; as much again is for what clients of HTTP/2 may send ahead, less of it for each the more there are; 0 is no limit";
+        max_connection_bytes: u64 = 67_108_864, "memory of what the connections of all ports of the process hold besides requests and answers: heads of HTTP/1.1 that have not ended, and pieces of answers that are not sent; beyond it the connection is cut that has cost most; as much again is for what clients of HTTP/2 may send ahead, less of it for each the more there are; the port on which services of the cluster call each other has both to itself; 0 is no limit";
         proxy_protocol_enabled: bool, "expect the PROXY protocol, version 1 or 2, on both listeners";
         tls_cipher_suites: Vec<String>, "cipher suites of both listeners, by Go's names";
         tls_reload_interval: GoDuration = seconds(10), "look for changed certificate files so often";

@@ -67,8 +67,15 @@ impl Backlog {
         })
     }
 
-    /// The one of the process, which all ports share.
+    /// The one of the process, which all ports share but those of [`Self::of_services`].
     pub fn of_process() -> Arc<Self> {
+        static BACKLOG: LazyLock<Arc<Backlog>> = LazyLock::new(|| Backlog::new(DEFAULT_MAX_BYTES));
+        Arc::clone(&BACKLOG)
+    }
+
+    /// The one of the port on which services of the cluster call each other: connections of strangers to other ports leave
+    /// them their windows.
+    pub fn of_services() -> Arc<Self> {
         static BACKLOG: LazyLock<Arc<Backlog>> = LazyLock::new(|| Backlog::new(DEFAULT_MAX_BYTES));
         Arc::clone(&BACKLOG)
     }
