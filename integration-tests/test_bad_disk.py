@@ -1,4 +1,5 @@
 """The disk of the write-ahead log hangs, runs full, or stays full; the wall clock jumps."""
+import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -168,6 +169,27 @@ def test_files_that_were_set_aside_count_against_the_limit_of_the_directory(serv
 
 
 # --- clocks ----------------------------------------------------------------------------------------------------------
+
+
+def test_log_that_cannot_be_written_is_told_by_ready_and_its_directory_is_made_anew(servers):
+    server = servers.start()
+    before = otlp.push_trace(server)
+    server.flush()
+    log = server.wal / "log"
+    shutil.rmtree(log)
+    log.write_text("in the way")
+    refused = server.push(otlp.export(*otlp.trace(3)))
+    assert refused.status_code == 503 and "Retry-After" in refused.headers, refused.content
+    ready = server.get("/ready")
+    assert ready.status_code == 503 and "cannot create" in ready.text and "Not a directory" in ready.text, ready.text
+    assert len(server.trace(before)) == 3
+    log.unlink()
+    after = otlp.push_trace(server)
+    assert server.get("/ready").status_code == 200
+    assert len(server.trace(after)) == 3
+    server.kill()
+    server.start()
+    assert len(server.trace(before)) == 3 and len(server.trace(after)) == 3
 
 
 @pytest.mark.parametrize("day", [-86_400, 86_400])

@@ -3,6 +3,9 @@
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 use crate::{Error, PartId, Result};
 
@@ -18,7 +21,12 @@ pub(crate) const ID_LIMIT: u64 = 1_000_000_000_000_000;
 #[derive(Debug)]
 pub(crate) struct Directory {
     path: PathBuf,
-    handle: File,
+    held: Mutex<Held>,
+}
+
+#[derive(Debug)]
+struct Held {
+    handle: Arc<File>,
     _lock: File,
 }
 
@@ -40,10 +48,16 @@ impl Directory {
     ///
     /// Errors: `Locked` if someone else holds it, `Io`.
     pub(crate) fn open(path: &Path) -> Result<Self> {
-        fs::create_dir_all(path).map_err(Error::io("create", path))?;
-        let lock = lock(path)?;
-        let handle = File::open(path).map_err(Error::io("open", path))?;
-        Ok(Self { path: path.to_owned(), handle, _lock: lock })
+        Ok(Self { path: path.to_owned(), held: Mutex::new(Held::of(path)?) })
+    }
+
+    /// Makes a directory anew that somebody removed, and takes its lock.
+    ///
+    /// Errors: as of [`Self::open`]; `Locked` also if it was not removed.
+    pub(crate) fn restore(&self) -> Result<()> {
+        *self.held.lock() = Held::of(&self.path)?;
+        self.sync_parent();
+        Ok(())
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -60,7 +74,8 @@ impl Directory {
 
     /// Makes created, renamed and removed names survive a machine crash.
     pub(crate) fn sync(&self) -> Result<()> {
-        self.handle.sync_all().map_err(Error::io("sync", &self.path))
+        let handle = Arc::clone(&self.held.lock().handle);
+        handle.sync_all().map_err(Error::io("sync", &self.path))
     }
 
     /// Makes the name of the directory itself survive a machine crash.
@@ -107,6 +122,15 @@ impl Directory {
         listing.parts.sort_unstable();
         listing.damaged.sort_unstable();
         Ok(listing)
+    }
+}
+
+impl Held {
+    fn of(path: &Path) -> Result<Self> {
+        fs::create_dir_all(path).map_err(Error::io("create", path))?;
+        let lock = lock(path)?;
+        let handle = File::open(path).map_err(Error::io("open", path))?;
+        Ok(Self { handle: Arc::new(handle), _lock: lock })
     }
 }
 

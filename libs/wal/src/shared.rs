@@ -233,6 +233,9 @@ impl Shared {
                     Ok(file) => break file,
                     // Somebody put a file here while we run: it will be replayed, not overwritten.
                     Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                    Err(error) if error.kind() == io::ErrorKind::NotFound && self.restores() => {
+                        state.next_id = id.0;
+                    }
                     Err(error) => {
                         state.next_id = id.0;
                         return Err(Error::io("create", self.directory.part_path(id))(error));
@@ -242,6 +245,25 @@ impl Shared {
             return Ok(state.active.insert(Active { file: Arc::new(file), frames: 0 }));
         }
         Ok(state.active.as_mut().expect("checked above"))
+    }
+
+    /// True if the directory was gone and is there again.
+    fn restores(&self) -> bool {
+        let path = self.directory.path();
+        if path.exists() {
+            return false;
+        }
+        let restored = self.directory.restore();
+        match &restored {
+            Ok(()) => tracing::error!(
+                path = %path.display(),
+                "the directory of the write-ahead log was removed, with what was in it; a new one is used"
+            ),
+            Err(error) => {
+                tracing::debug!(path = %path.display(), %error, "cannot make the directory of the log anew");
+            }
+        }
+        restored.is_ok()
     }
 
     /// Closes the active part. An empty one is forgotten and its file removed.

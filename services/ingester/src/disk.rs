@@ -11,7 +11,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use tactus_telemetry::log_limited;
+use tactus_telemetry::{error_text, log_limited};
 
 use crate::layout::Layout;
 
@@ -19,6 +19,8 @@ use crate::layout::Layout;
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// Files that are neither log nor segments are looked for so often at most.
 const LOOK_FOR_OTHERS_AGAIN: Duration = Duration::from_secs(5);
+/// For so long after a push failed the ingester is not ready: the next one is to tell whether it still fails.
+const FAILURE_LASTS: Duration = Duration::from_secs(10);
 /// Share of a disk that stays free at most, as a divisor: a small disk is not for keeping free.
 const MOST_KEPT_FREE: u64 = 10;
 
@@ -39,6 +41,8 @@ pub(crate) struct Disk {
     /// The room at the last look, if that was too little.
     lack: Mutex<Option<Room>>,
     looked_for_others: Mutex<Option<Instant>>,
+    /// When and why the log last failed to take a push, unless it took one since.
+    failure: Mutex<Option<(Instant, String)>>,
 }
 
 /// The room at one moment, in bytes.
@@ -68,6 +72,28 @@ impl Disk {
             others: AtomicU64::new(0),
             lack: Mutex::default(),
             looked_for_others: Mutex::default(),
+            failure: Mutex::default(),
+        }
+    }
+
+    /// Notes whether the log took a push.
+    pub(crate) fn note_log<T>(&self, result: &Result<T, tactus_wal::Error>) {
+        let mut failure = self.failure.lock();
+        match result {
+            Ok(_) => *failure = None,
+            Err(error) => {
+                let error = error_text(error);
+                log_limited!(error, error, "the write-ahead log takes no pushes");
+                *failure = Some((Instant::now(), error));
+            }
+        }
+    }
+
+    /// Errors: the log failed to take a push a moment ago, and none since; why.
+    pub(crate) fn log_takes_pushes(&self) -> Result<(), String> {
+        match &*self.failure.lock() {
+            Some((at, why)) if at.elapsed() < FAILURE_LASTS => Err(why.clone()),
+            _ => Ok(()),
         }
     }
 

@@ -173,6 +173,11 @@ impl Ingester {
         }
     }
 
+    /// Errors: the log failed to take the last push, a moment ago; why.
+    pub(crate) fn log_takes_pushes(&self) -> Result<(), String> {
+        self.disk.log_takes_pushes()
+    }
+
     fn disk_hangs(&self) -> DiskHangs {
         let timeout = self.pushes.timeout();
         let wait = self.wal.longest_wait().filter(|wait| wait.age >= timeout / 2);
@@ -231,7 +236,9 @@ impl Ingester {
         });
         let appended = head.append(push, |appended| {
             let frame = FrameSlices::new(push, &appended.refused_spans);
-            self.wal.append(&frame.slices()).map(|_| ()).map_err(|error| {
+            let result = self.wal.append(&frame.slices());
+            self.disk.note_log(&result);
+            result.map(|_| ()).map_err(|error| {
                 if error.is_full() {
                     PushError::DiskFull(error.to_string())
                 } else {

@@ -95,6 +95,7 @@ pub async fn part(
         let ready = readiness.ingester_ready();
         let ready = ready.and_then(|()| disk_of.disk_answers().map_err(|hangs| hangs.to_string()));
         let ready = ready.and_then(|()| disk_of.has_room());
+        let ready = ready.and_then(|()| disk_of.log_takes_pushes());
         ready.map_err(|reason| format!("Ingester not ready: {reason}"))
     }));
     let stop = CancellationToken::new();

@@ -23,6 +23,7 @@ struct State {
     hangs: Mutex<bool>,
     answers: Condvar,
     fails_syncs: AtomicBool,
+    takes_no_files: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -45,6 +46,9 @@ impl BadDisk {
 impl Files for BadDisk {
     fn create(&self, path: &Path) -> io::Result<Box<dyn LogFile>> {
         self.wait();
+        if self.0.takes_no_files.load(Ordering::Relaxed) {
+            return Err(io::ErrorKind::ReadOnlyFilesystem.into());
+        }
         let file = OpenOptions::new().write(true).create_new(true).open(path)?;
         Ok(Box::new(BadFile(file, self.clone())))
     }
@@ -215,4 +219,36 @@ fn readers_see_what_is_durable_while_a_push_is_committed() {
     assert_eq!(commit_of(4, Ok(())), (Some(2), true, 3));
     head.close();
     assert_eq!(shown(), 3);
+}
+
+#[tokio::test]
+async fn log_that_takes_no_pushes_is_told_with_its_cause_until_it_takes_one() {
+    let (bench, disk) = (Bench::new(), BadDisk::default());
+    let ingester = bench.open_with(settings_on(&bench, &disk)).unwrap();
+    push_id(&ingester, 1).await.unwrap();
+    ingester.seal().await.unwrap();
+    disk.0.takes_no_files.store(true, Ordering::Relaxed);
+    let status = push_id(&ingester, 2).await.unwrap_err();
+    assert_eq!(status.code(), Code::Unavailable);
+    let why = ingester.log_takes_pushes().unwrap_err();
+    assert!(why.contains("read-only") && why.contains("cannot create"), "{why}");
+    disk.0.takes_no_files.store(false, Ordering::Relaxed);
+    push_id(&ingester, 3).await.unwrap();
+    assert_eq!(ingester.log_takes_pushes(), Ok(()));
+    assert_eq!(held(&ingester).into_keys().collect::<Vec<_>>(), [1, 3]);
+}
+
+#[tokio::test]
+async fn directory_that_was_removed_is_made_anew() {
+    let bench = Bench::new();
+    let ingester = bench.open();
+    push_all(&ingester, 0..10);
+    ingester.seal().await.unwrap();
+    std::fs::remove_dir_all(bench.settings().directory).unwrap();
+    push_all(&ingester, 10..20);
+    ingester.seal().await.unwrap();
+    push_all(&ingester, 20..30);
+    assert!(bench.open_with(bench.settings()).is_err(), "it is locked as before");
+    drop(ingester);
+    assert_eq!(held(&bench.open()), once(10..30));
 }
