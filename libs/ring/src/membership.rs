@@ -6,6 +6,8 @@ mod refresh;
 pub(crate) mod shared;
 
 #[cfg(test)]
+mod stranger_tests;
+#[cfg(test)]
 mod tests;
 
 use std::hash::{BuildHasher, Hasher};
@@ -29,7 +31,7 @@ use crate::news::MemberNews;
 use crate::record::Record;
 use crate::ring::Ring;
 use crate::settings::{GossipSettings, LifecyclerSettings, MembershipSettings, WatchSettings};
-use crate::transport::{GossipTransport, Known, Listener, Reachability, Wire};
+use crate::transport::{GossipTransport, Known, Listener, Reachability, Room, Wire};
 
 /// The part that a process takes in its cluster. Clones are the same one; when the last is dropped
 /// without [`Membership::shutdown`], it falls silent without a goodbye.
@@ -82,7 +84,14 @@ impl Membership {
         });
         shared.refresh().await;
         let interval = shared.gossip_settings().map_or(Duration::from_secs(1), |at| at.interval);
-        tokio::spawn(refresh::run(Arc::clone(&shared), interval));
+        let refreshing = tokio::spawn(refresh::run(Arc::clone(&shared), interval));
+        let stopped = shared.stopped.clone();
+        tokio::spawn(async move {
+            if refreshing.await.is_err_and(|error| error.is_panic()) {
+                tracing::error!("rings are not kept up to date any more");
+                stopped.send_replace(Some("rings are not kept up to date any more".to_owned()));
+            }
+        });
         if shared.gossip.is_some() {
             shared.watch_gossip().await;
             join::first(&shared).await?;
@@ -182,15 +191,17 @@ async fn open(
     let port = first.local_address().map_err(failed)?.port();
     let advertised =
         SocketAddr::new(settings.advertise_ip, settings.advertise_port.unwrap_or(port));
+    let id = ChitchatId::new(name, started, advertised);
     let wire = Arc::new(Wire {
         settings: settings.transport.clone(),
         network: Arc::clone(&settings.network),
         advertised,
+        own: id.clone(),
         known: Known::default(),
+        room: Room::default(),
         reachability: Reachability::default(),
         counters,
     });
-    let id = ChitchatId::new(name, started, advertised);
     let config = ChitchatConfig {
         chitchat_id: id.clone(),
         // Labels are compared when a connection is made.

@@ -15,6 +15,9 @@ pub(crate) const MEMBER_KEY: &str = "member";
 const CLAIM_PREFIX: &str = "claim/";
 const FORGET_PREFIX: &str = "forget/";
 
+/// Nanoseconds since 1970 until the year 2262: what is later cannot be exceeded, and is not believed.
+pub(crate) const MAX_INCARNATION: u64 = i64::MAX as u64;
+
 /// A process.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct MemberNews {
@@ -85,9 +88,11 @@ impl News {
             if key == MEMBER_KEY {
                 news.member = parse(key, value);
             } else if key.starts_with(CLAIM_PREFIX) {
-                news.claims.extend(parse::<Claim>(key, value));
+                let claim = parse::<Claim>(key, value);
+                news.claims.extend(claim.filter(|claim| claim.incarnation <= MAX_INCARNATION));
             } else if key.starts_with(FORGET_PREFIX) {
-                news.tombstones.extend(parse::<Tombstone>(key, value));
+                let tombstone = parse::<Tombstone>(key, value);
+                news.tombstones.extend(tombstone.filter(|it| it.incarnation <= MAX_INCARNATION));
             }
         }
         news

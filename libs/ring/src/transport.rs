@@ -11,6 +11,7 @@ mod network;
 mod peers;
 mod probe;
 mod proof;
+mod room;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -18,7 +19,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chitchat::transport::{Socket, Transport};
-use chitchat::{ChitchatMessage, Serializable};
+use chitchat::{ChitchatId, ChitchatMessage, Serializable};
 use parking_lot::Mutex;
 use tactus_tls::{ClientTls, ServerTls};
 use tokio::sync::mpsc;
@@ -30,6 +31,7 @@ use self::peers::Peers;
 pub(crate) use self::peers::Reachability;
 pub(crate) use self::probe::Known;
 pub use self::proof::Secret;
+pub(crate) use self::room::Room;
 use crate::metrics::WireCounters;
 
 /// Limits and security of gossip connections.
@@ -74,7 +76,7 @@ impl Default for TransportSettings {
             idle_timeout: Duration::from_secs(60),
             max_connections: 1024,
             peer_queue: 16,
-            inbox: 1024,
+            inbox: 64,
             max_message_bytes: 1 << 20,
             server_tls: None,
             client_tls: None,
@@ -97,7 +99,9 @@ pub mod fuzzing {
 
     /// A message of the largest size by default.
     pub fn message(bytes: &[u8]) -> Option<chitchat::ChitchatMessage> {
-        super::message::decode(bytes, super::TransportSettings::default().max_message_bytes)
+        let limit = super::TransportSettings::default().max_message_bytes;
+        let own = super::message::Own { id: &[], version: 0 };
+        super::message::decode(bytes, limit, own).map(|(message, _)| message)
     }
 
     /// A value of a member's news.
@@ -114,7 +118,9 @@ pub(crate) struct Wire {
     pub(crate) network: Arc<dyn Network>,
     /// Where others reach this member.
     pub(crate) advertised: SocketAddr,
+    pub(crate) own: ChitchatId,
     pub(crate) known: Known,
+    pub(crate) room: Room,
     pub(crate) reachability: Reachability,
     pub(crate) counters: WireCounters,
 }

@@ -4,16 +4,19 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chitchat::ChitchatId;
+use chitchat::{ChitchatId, Serializable as _};
 use tokio::time::Instant;
 
 use super::shared::{Member, Shared, Watched};
 use crate::instance::State;
 use crate::ledger::{Ledger, Observed};
-use crate::news::News;
+use crate::news::{MAX_INCARNATION, News};
 
 /// Shortest pause between two refreshes, so that a burst of news costs one.
 const BURST: Duration = Duration::from_millis(5);
+
+/// What a value takes besides its texts.
+const VALUE_BYTES: usize = 100;
 
 /// Refreshes when something changed, and once an interval because silence is no event.
 pub(super) async fn run(shared: Arc<Shared>, interval: Duration) {
@@ -100,7 +103,12 @@ impl Shared {
                 (ledger.version(id) != Some(version)).then(|| News::read(state.key_values()));
             Observed { id: id.clone(), heartbeat: state.heartbeat().into(), version, news }
         };
-        chitchat.node_states().iter().map(observe).collect()
+        let states = chitchat.node_states();
+        let ids = states.keys().map(|id| id.serialize_to_vec().into()).collect();
+        let values = states.values().flat_map(chitchat::NodeState::key_values_including_deleted);
+        let bytes = values.map(|(key, value)| key.len() + value.value.len() + VALUE_BYTES).sum();
+        gossip.wire.room.count(ids, bytes);
+        states.iter().map(observe).collect()
     }
 
     /// Raises the incarnation of our claims above those of our former starts, and above
@@ -109,6 +117,9 @@ impl Shared {
         let mut changed = false;
         for claim in self.record.own.lock().claims.values_mut() {
             let Some((highest, forgotten)) = ledger.to_exceed(claim) else { continue };
+            if highest >= MAX_INCARNATION {
+                continue;
+            }
             claim.incarnation = highest + 1;
             changed = true;
             if forgotten && claim.state != State::Left {

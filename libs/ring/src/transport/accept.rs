@@ -5,7 +5,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use chitchat::ChitchatMessage;
+use chitchat::{ChitchatMessage, Serializable as _};
 use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{Semaphore, mpsc};
@@ -14,12 +14,17 @@ use tokio_util::sync::CancellationToken;
 
 use super::Wire;
 use super::hello::{Hello, HelloError, Purpose, RECEIPT, Status, read_hello, send_status};
+use super::message::Own;
 use super::network::{Connection, Listener};
 use super::proof::Link;
 use super::{message, probe, proof};
 
 /// Most addresses remembered so that a foreign client is logged once.
 const MAX_FOREIGN: usize = 256;
+/// What members send is not longer: chitchat fills 64 KiB.
+const USUAL_BYTES: u32 = 66 << 10;
+/// Longer messages that are read at a time.
+const LARGE_AT_ONCE: usize = 8;
 /// Pause after a failed accept, so that a process without file descriptors does not spin.
 const ACCEPT_PAUSE: std::time::Duration = std::time::Duration::from_millis(50);
 
@@ -34,6 +39,7 @@ pub(super) async fn run(
 ) {
     let places = Arc::new(Semaphore::new(wire.settings.max_connections.max(1)));
     let foreign = Arc::new(Mutex::new(HashSet::new()));
+    let large = Arc::new(Semaphore::new(LARGE_AT_ONCE));
     loop {
         let accepted = tokio::select! {
             () = stop.cancelled() => return,
@@ -53,11 +59,11 @@ pub(super) async fn run(
             continue;
         };
         let (wire, inbox, stop) = (Arc::clone(&wire), inbox.clone(), stop.clone());
-        let foreign = Arc::clone(&foreign);
+        let (foreign, large) = (Arc::clone(&foreign), Arc::clone(&large));
         tokio::spawn(async move {
             let served = tokio::select! {
                 () = stop.cancelled() => Ok(()),
-                served = serve(&wire, connection, inbox) => served,
+                served = serve(&wire, connection, inbox, &large) => served,
             };
             if let Err(error) = served {
                 wire.counters.invalid.inc();
@@ -68,14 +74,19 @@ pub(super) async fn run(
     }
 }
 
-async fn serve(wire: &Wire, connection: Connection, inbox: Inbox) -> Result<(), HelloError> {
+async fn serve(
+    wire: &Wire,
+    connection: Connection,
+    inbox: Inbox,
+    large: &Semaphore,
+) -> Result<(), HelloError> {
     let greeted = timeout(wire.settings.stream_timeout, greet(wire, connection)).await;
     let Ok(greeted) = greeted else {
         return Err(HelloError::Io(io::ErrorKind::TimedOut.into()));
     };
     let (mut link, hello) = greeted?;
     match hello.purpose {
-        Purpose::Gossip => receive(wire, link, hello.from, inbox).await,
+        Purpose::Gossip => receive(wire, link, hello.from, inbox, large).await,
         Purpose::Probe => {
             let limit = wire.settings.stream_timeout;
             let answered = timeout(limit, probe::answer(&wire.known, &mut link)).await;
@@ -117,33 +128,50 @@ async fn receive(
     mut link: Link,
     from: SocketAddr,
     inbox: Inbox,
+    large: &Semaphore,
 ) -> Result<(), HelloError> {
-    let mut bytes = Vec::new();
+    let own_id = wire.own.serialize_to_vec();
     // Twice the peer's own limit: it is the peer who closes an idle connection.
     let idle = wire.settings.idle_timeout * 2;
     loop {
         let Ok(length) = timeout(idle, link.stream.read_u32()).await else { return Ok(()) };
         let Ok(length) = length else { return Ok(()) };
         if length as usize > wire.settings.max_message_bytes {
-            return Err(HelloError::Malformed);
+            return Err(HelloError::Message);
         }
-        bytes.resize(length as usize, 0);
         let limit = wire.settings.stream_timeout;
-        match timeout(limit, link.read(&mut bytes)).await {
-            Ok(Ok(())) => {}
+        let arrival = async {
+            let place = match length > USUAL_BYTES {
+                true => Some(large.acquire().await.map_err(io::Error::other)?),
+                false => None,
+            };
+            let mut bytes = vec![0; length as usize];
+            link.read(&mut bytes).await?;
+            Ok::<_, io::Error>((bytes, place))
+        };
+        let (bytes, place) = match timeout(limit, arrival).await {
+            Ok(Ok(arrived)) => arrived,
             Ok(Err(error)) if error.kind() == io::ErrorKind::InvalidData => {
                 return Err(HelloError::Stranger);
             }
             _ => return Ok(()),
-        }
+        };
         wire.counters.received.inc();
         wire.counters.received_bytes.inc_by(u64::from(length));
-        let message = message::decode(&bytes, wire.settings.max_message_bytes);
-        let Some(message) = message else { return Err(HelloError::Malformed) };
-        if inbox.send((from, message)).await.is_err() {
+        // What is decoded takes more: that of few waits.
+        let Ok(seat) = inbox.reserve().await else {
             let _ = link.stream.shutdown().await;
             return Ok(());
+        };
+        let version = wire.known.version(&wire.own.node_id, wire.own.generation_id);
+        let own = Own { id: &own_id, version };
+        let decoded = message::decode(&bytes, wire.settings.max_message_bytes, own);
+        let (message, content) = decoded.ok_or(HelloError::Message)?;
+        drop((bytes, place));
+        if !wire.room.admits(content) {
+            return Err(HelloError::NoRoom);
         }
+        seat.send((from, message));
         match timeout(wire.settings.write_timeout, send_receipt(&mut link.stream)).await {
             Ok(Ok(())) => {}
             _ => return Ok(()),

@@ -84,6 +84,10 @@ pub(super) enum HelloError {
     Stranger,
     #[error("malformed greeting")]
     Malformed,
+    #[error("a message that members do not send")]
+    Message,
+    #[error("there is no room for more members, or for more of what they say")]
+    NoRoom,
     #[error(transparent)]
     Io(#[from] io::Error),
 }

@@ -1,81 +1,188 @@
-//! Messages of chitchat, with a bound on what they decompress to.
+//! Messages of chitchat, with a bound on what they decompress to and say.
 //!
 //! A message is its magic number, a version, a type and then, by type, a digest of what its sender knows and a delta of
 //! what the other does not know. A delta comes in blocks, some of them compressed, of which chitchat takes as many as
 //! there are: a message of a megabyte can hold gigabytes. So the blocks are looked at first.
 
 use chitchat::{ChitchatMessage, Deserializable};
+use zstd::bulk::Decompressor;
 use zstd::zstd_safe::{find_frame_compressed_size, get_frame_content_size};
 
 /// Magic number and version.
 const START_BYTES: usize = 3;
-/// Types of messages with a delta.
+/// Types of messages with a digest, a delta, or both.
+const SYN: u8 = 0;
 const SYN_ACK: u8 = 1;
 const ACK: u8 = 2;
 /// Heartbeat and two versions.
-const NODE_DIGEST_BYTES: usize = 24;
+pub(super) const NODE_DIGEST_BYTES: usize = 24;
 /// Kinds of blocks.
 const NO_MORE: u8 = 0;
 const COMPRESSED: u8 = 1;
+/// Steps of a delta: a member, one of its values, its latest version.
+const MEMBER: u8 = 0;
+const VALUE: u8 = 1;
+const LATEST: u8 = 2;
 /// How much larger the deltas of real members may be once they are decompressed: names, addresses and numbers of members
 /// do not shrink further.
 const MAX_GROWTH: usize = 4;
+/// A version counts the changes of a member since its start.
+const MAX_VERSION: u64 = 1 << 48;
+/// More changes than a member makes in a moment.
+const RECENT_CHANGES: u64 = 1_000;
 
-/// Reads a message. `None`: malformed, or a delta of more than four times `max_message_bytes`.
-pub(super) fn decode(bytes: &[u8], max_message_bytes: usize) -> Option<ChitchatMessage> {
-    let delta = delta_bytes(bytes)?;
-    if delta > max_message_bytes.saturating_mul(MAX_GROWTH) {
-        return None;
-    }
-    ChitchatMessage::deserialize(&mut &*bytes).ok()
+/// What a message adds to what is kept of members.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Content {
+    /// Ids of the members of its digest, as they are written.
+    pub(super) members: Vec<Box<[u8]>>,
+    /// Of its delta, once it is decompressed.
+    pub(super) delta_bytes: usize,
 }
 
-/// Bytes of a message's delta once it is decompressed; 0 without one. `None`: malformed, or a block
-/// that is not one frame which says its size.
-fn delta_bytes(bytes: &[u8]) -> Option<usize> {
+/// The member that reads messages.
+#[derive(Clone, Copy)]
+pub(super) struct Own<'i> {
+    /// Its id, as it is written.
+    pub(super) id: &'i [u8],
+    /// Its version a moment ago.
+    pub(super) version: u64,
+}
+
+/// Reads a message. `None`: malformed, a delta of more than four times `max_message_bytes`, or one that no member sends and
+/// that chitchat takes for a mistake of its own, with a panic.
+pub(super) fn decode(
+    bytes: &[u8],
+    max_message_bytes: usize,
+    own: Own<'_>,
+) -> Option<(ChitchatMessage, Content)> {
+    let content = content(bytes, max_message_bytes.saturating_mul(MAX_GROWTH), own)?;
+    Some((ChitchatMessage::deserialize(&mut &*bytes).ok()?, content))
+}
+
+fn content(bytes: &[u8], max_delta_bytes: usize, own: Own<'_>) -> Option<Content> {
     let (&kind, mut rest) = bytes.get(START_BYTES..)?.split_first()?;
-    match kind {
-        SYN_ACK => skip_digest(&mut rest)?,
-        ACK => {}
-        _ => return Some(0),
+    let mut content = Content::default();
+    if matches!(kind, SYN | SYN_ACK) {
+        content.members = digest_members(&mut rest)?;
     }
-    let mut total = 0_usize;
-    loop {
-        let [block] = take(&mut rest)?;
-        if block == NO_MORE {
-            return Some(total);
+    if matches!(kind, SYN_ACK | ACK) {
+        content.delta_bytes = delta_bytes(rest)?;
+        if content.delta_bytes > max_delta_bytes {
+            return None;
         }
-        let length = u16::from_le_bytes(take(&mut rest)?);
-        let (content, after) = rest.split_at_checked(usize::from(length))?;
-        rest = after;
+        check_delta(&decompressed(rest, content.delta_bytes)?, own)?;
+    }
+    Some(content)
+}
+
+/// Bytes of a delta once it is decompressed. `None`: malformed, or a block that is not one frame which says its size.
+fn delta_bytes(mut rest: &[u8]) -> Option<usize> {
+    let mut total = 0_usize;
+    while let Some((block, content)) = next_block(&mut rest)? {
         let decompressed = match block {
             // Of several frames only the first would be looked at.
             COMPRESSED if find_frame_compressed_size(content) != Ok(content.len()) => return None,
             COMPRESSED => get_frame_content_size(content).ok()??,
-            _ => u64::from(length),
+            _ => content.len() as u64,
         };
         total = total.saturating_add(usize::try_from(decompressed).ok()?);
     }
+    Some(total)
 }
 
-/// Skips for each member its name, start, address and versions.
-fn skip_digest(rest: &mut &[u8]) -> Option<()> {
-    for _ in 0..u16::from_le_bytes(take(rest)?) {
-        let name = u16::from_le_bytes(take(rest)?);
-        skip(rest, usize::from(name) + 8)?;
-        let address = match take(rest)? {
-            [4] => 4,
-            [6] => 16,
+/// The kind of the next block and its content; `Some(None)` behind the last.
+fn next_block<'b>(rest: &mut &'b [u8]) -> Option<Option<(u8, &'b [u8])>> {
+    let [block] = take(rest)?;
+    if block == NO_MORE {
+        return Some(None);
+    }
+    let length = u16::from_le_bytes(take(rest)?);
+    Some(Some((block, slice(rest, usize::from(length))?)))
+}
+
+/// The steps of a delta of so many bytes.
+fn decompressed(mut rest: &[u8], bytes: usize) -> Option<Vec<u8>> {
+    let mut steps = Vec::with_capacity(bytes);
+    let mut decompressor = Decompressor::new().ok()?;
+    while let Some((block, content)) = next_block(&mut rest)? {
+        if block == COMPRESSED {
+            let size = usize::from(u16::MAX);
+            steps.extend_from_slice(&decompressor.decompress(content, size).ok()?);
+        } else {
+            steps.extend_from_slice(content);
+        }
+    }
+    Some(steps)
+}
+
+/// Nobody knows more of a member than itself, and its latest version is not below those of its values.
+fn check_delta(mut rest: &[u8], own: Own<'_>) -> Option<()> {
+    let (mut latest, mut limit) = (0, MAX_VERSION);
+    let increased = |latest, limit, version| (latest..=limit).contains(&version).then_some(version);
+    while !rest.is_empty() {
+        match take(&mut rest)? {
+            [MEMBER] => {
+                let id = member_id(&mut rest)?;
+                // What this member said since then may have come back already.
+                limit = if id == own.id { own.version + RECENT_CHANGES } else { MAX_VERSION };
+                let [collected, from] = [version(&mut rest)?, version(&mut rest)?];
+                if collected.max(from) > limit {
+                    return None;
+                }
+                latest = 0;
+            }
+            [VALUE] => {
+                for _ in 0..2 {
+                    let length = u16::from_le_bytes(take(&mut rest)?);
+                    slice(&mut rest, usize::from(length))?;
+                }
+                latest = increased(latest, limit, version(&mut rest)?)?;
+                let [_status] = take(&mut rest)?;
+            }
+            [LATEST] => latest = increased(latest, limit, version(&mut rest)?)?,
             _ => return None,
-        };
-        skip(rest, address + 2 + NODE_DIGEST_BYTES)?;
+        }
     }
     Some(())
 }
 
-fn skip(rest: &mut &[u8], bytes: usize) -> Option<()> {
-    *rest = rest.get(bytes..)?;
-    Some(())
+fn version(rest: &mut &[u8]) -> Option<u64> {
+    Some(u64::from_le_bytes(take(rest)?))
+}
+
+/// For each member its id, and behind it its heartbeat and versions.
+fn digest_members(rest: &mut &[u8]) -> Option<Vec<Box<[u8]>>> {
+    let count = u16::from_le_bytes(take(rest)?);
+    let mut members = Vec::new();
+    for _ in 0..count {
+        members.push(member_id(rest)?.into());
+        let [_heartbeat, collected, latest] = [version(rest)?, version(rest)?, version(rest)?];
+        if collected.max(latest) > MAX_VERSION {
+            return None;
+        }
+    }
+    Some(members)
+}
+
+/// Name, start and address of a member.
+fn member_id<'b>(rest: &mut &'b [u8]) -> Option<&'b [u8]> {
+    let whole = *rest;
+    let name = u16::from_le_bytes(take(rest)?);
+    slice(rest, usize::from(name) + 8)?;
+    let address = match take(rest)? {
+        [4] => 4,
+        [6] => 16,
+        _ => return None,
+    };
+    slice(rest, address + 2)?;
+    whole.get(..whole.len() - rest.len())
+}
+
+fn slice<'b>(rest: &mut &'b [u8], bytes: usize) -> Option<&'b [u8]> {
+    let (taken, after) = rest.split_at_checked(bytes)?;
+    *rest = after;
+    Some(taken)
 }
 
 fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
@@ -85,73 +192,4 @@ fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn message(kind: u8, body: &[u8]) -> Vec<u8> {
-        [&[0x53, 0xb0, 0, kind], body].concat()
-    }
-
-    /// A delta of blocks of 60 000 zeros each, and its end.
-    fn bomb(blocks: usize) -> Vec<u8> {
-        let block = zstd::bulk::compress(&[0; 60_000], 3).unwrap();
-        let block = [&[COMPRESSED][..], &(block.len() as u16).to_le_bytes(), &block].concat();
-        [block.repeat(blocks), vec![NO_MORE]].concat()
-    }
-
-    /// Of one member at an address of IPv4 and one of IPv6.
-    fn digest() -> Vec<u8> {
-        let mut digest = vec![2, 0];
-        for (version, address) in [(4, 4), (6, 16)] {
-            digest.extend([1, 0, b'a' + version]);
-            digest.extend([0; 8]);
-            digest.push(version);
-            digest.extend(vec![0; address + 2 + NODE_DIGEST_BYTES]);
-        }
-        digest
-    }
-
-    #[test]
-    fn delta_that_decompresses_to_too_much_is_refused() {
-        for (kind, start) in [(ACK, Vec::new()), (SYN_ACK, digest())] {
-            let bytes = message(kind, &[start.clone(), bomb(1000)].concat());
-            assert!(bytes.len() < 50_000, "{}", bytes.len());
-            assert_eq!(delta_bytes(&bytes), Some(60_000_000));
-            assert_eq!(decode(&bytes, 1 << 20), None);
-            let small = message(kind, &[start, vec![NO_MORE]].concat());
-            assert_eq!(delta_bytes(&small), Some(0));
-            assert!(decode(&small, 1 << 20).is_some());
-        }
-    }
-
-    #[test]
-    fn block_that_does_not_say_its_size_is_refused() {
-        let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), 1).unwrap();
-        std::io::Write::write_all(&mut encoder, &[0; 9]).unwrap();
-        let block = encoder.finish().unwrap();
-        let length = (block.len() as u16).to_le_bytes();
-        let body = [&[COMPRESSED][..], &length, &block, &[NO_MORE]].concat();
-        assert_eq!(delta_bytes(&message(ACK, &body)), None);
-    }
-
-    #[test]
-    fn block_of_several_frames_is_refused() {
-        let frames =
-            [zstd::bulk::compress(b"a", 1).unwrap(), zstd::bulk::compress(&[0; 9], 1).unwrap()]
-                .concat();
-        let length = (frames.len() as u16).to_le_bytes();
-        let body = [&[COMPRESSED][..], &length, &frames, &[NO_MORE]].concat();
-        assert_eq!(delta_bytes(&message(ACK, &body)), None);
-    }
-
-    #[test]
-    fn messages_without_a_delta_and_those_cut_off_are_told() {
-        assert!(matches!(decode(&message(3, &[]), 1), Some(ChitchatMessage::BadCluster)));
-        let whole = message(SYN_ACK, &[digest(), bomb(2)].concat());
-        for length in 0..whole.len() {
-            assert_eq!(delta_bytes(&whole[..length]), None, "{length}");
-        }
-        // A member whose address is of neither kind.
-        assert_eq!(delta_bytes(&message(SYN_ACK, &[1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 5])), None);
-    }
-}
+mod tests;

@@ -22,7 +22,7 @@ impl Known {
         *self.0.write() = versions;
     }
 
-    fn version(&self, name: &str, start: u64) -> u64 {
+    pub(super) fn version(&self, name: &str, start: u64) -> u64 {
         self.0.read().get(&(name.into(), start)).copied().unwrap_or(0)
     }
 }
