@@ -11,7 +11,7 @@ mod split;
 mod zipkin;
 
 use bytes::Bytes;
-use tactus_model::wire::{put_bytes_field, put_message_field, put_varint, put_varint_field};
+use tactus_model::wire::{put_bytes_field, put_message_field, put_message_frame, put_varint_field};
 
 pub use combine::{CombineError, TraceCombiner, WhenTooLarge};
 pub use split::{SplitTraces, split_traces};
@@ -130,28 +130,39 @@ impl CombinedTrace {
 impl CombinedTrace {
     /// The body of the first API version.
     pub fn to_protobuf_v1(&self) -> Vec<u8> {
+        let (lengths, total) = self.lengths();
+        let mut out = Vec::with_capacity(total);
+        self.put_resources(&mut out, &lengths);
+        out
+    }
+
+    /// Of each resource, and of all of them as fields.
+    fn lengths(&self) -> (Vec<ResourceLengths>, usize) {
         let lengths: Vec<_> = self.resources.iter().map(ResourceLengths::new).collect();
         let total = lengths.iter().map(|lengths| field_length(lengths.total)).sum();
-        let mut out = Vec::with_capacity(total);
-        for (resource, lengths) in self.resources.iter().zip(&lengths) {
-            put_header(&mut out, 1, lengths.total);
-            put_message_field(&mut out, 1, &resource.resource);
+        (lengths, total)
+    }
+
+    fn put_resources(&self, out: &mut Vec<u8>, lengths: &[ResourceLengths]) {
+        for (resource, lengths) in self.resources.iter().zip(lengths) {
+            put_message_frame(out, 1, lengths.total);
+            put_message_field(out, 1, &resource.resource);
             for (scope, &length) in resource.scopes.iter().zip(&lengths.scopes) {
-                put_header(&mut out, 2, length);
-                put_message_field(&mut out, 1, &scope.scope);
+                put_message_frame(out, 2, length);
+                put_message_field(out, 1, &scope.scope);
                 for span in &scope.spans {
-                    put_message_field(&mut out, 2, span);
+                    put_message_field(out, 2, span);
                 }
             }
         }
-        out
     }
 
     /// The body of the second API version. Trace and metrics are there even if empty: readers rely on it.
     pub fn to_protobuf_v2(&self, facts: &TraceFacts) -> Vec<u8> {
-        let trace = self.to_protobuf_v1();
-        let mut out = Vec::with_capacity(trace.len() + facts.message.len() + 40);
-        put_message_field(&mut out, 1, &trace);
+        let (lengths, total) = self.lengths();
+        let mut out = Vec::with_capacity(field_length(total) + facts.message.len() + 40);
+        put_message_frame(&mut out, 1, total);
+        self.put_resources(&mut out, &lengths);
         let mut metrics = Vec::new();
         put_varint_field(&mut metrics, 1, facts.inspected_bytes);
         put_message_field(&mut out, 2, &metrics);
@@ -185,11 +196,6 @@ fn scope_length(scope: &ScopeGroup) -> usize {
 fn field_length(length: usize) -> usize {
     let bits = usize::BITS - (length | 1).leading_zeros();
     1 + bits.div_ceil(7) as usize + length
-}
-
-fn put_header(out: &mut Vec<u8>, field: u32, length: usize) {
-    put_varint(out, u64::from(field) << 3 | 2);
-    put_varint(out, length as u64);
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde_json::ser::{PrettyFormatter, Serializer};
 use tactus_api::{Error, QueryParams, Result};
 use tactus_model::TenantId;
-use tactus_query::Frontend;
+use tactus_query::{Frontend, TraceMemory};
 
 /// Set on answers that lack something because it could not be read or did not fit.
 const PARTIAL: HeaderName = HeaderName::from_static("x-tactus-partial");
@@ -28,6 +28,16 @@ pub(crate) struct Call<S, R> {
 impl<S, R> Call<S, R> {
     pub(crate) fn params(&self) -> QueryParams<'_> {
         QueryParams::parse(self.uri.query().unwrap_or_default())
+    }
+}
+
+impl<S: AsRef<Frontend>, R> Call<S, R> {
+    /// Memory to write traces down that take these. Errors: there is none.
+    pub(crate) async fn memory_to_write<'t>(
+        &self,
+        traces: impl IntoIterator<Item = &'t TraceMemory>,
+    ) -> Result<TraceMemory> {
+        TraceMemory::for_answer(&self.shared.as_ref().memory, traces).await
     }
 }
 

@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use crate::{
     AttributeList, SpanBatch, any_value,
     wire::{
-        put_bytes_field, put_fixed64_field, put_message_field, put_message_frame, put_varint_field,
+        begin_message, end_message, put_bytes_field, put_fixed64_field, put_message_field,
+        put_varint_field,
     },
 };
 
@@ -13,6 +14,15 @@ use crate::{
 ///
 /// Spans of equal resource and scope are grouped in order of first appearance, and keep their order.
 pub fn encode_traces_data(batch: &SpanBatch) -> Vec<u8> {
+    encode_traces_data_while(batch, |_| true).unwrap_or_default()
+}
+
+/// As [`encode_traces_data`], for as long as `goes_on` says so of the bytes that there are: a batch has a text once that all of
+/// its spans repeat in the message. `None` if it stopped.
+pub fn encode_traces_data_while(
+    batch: &SpanBatch,
+    mut goes_on: impl FnMut(usize) -> bool,
+) -> Option<Vec<u8>> {
     let mut groups: Vec<(u32, Vec<ScopeGroup>)> = Vec::new();
     let mut resource_places = HashMap::new();
     let mut scope_places = HashMap::new();
@@ -39,31 +49,26 @@ pub fn encode_traces_data(batch: &SpanBatch) -> Vec<u8> {
         groups[place].1[scope_place].1.push(row);
     }
     let mut writer = Writer { batch, pair: Vec::new(), value: Vec::new(), child: Vec::new() };
-    // Put together once, when the length of each message is known: traces are large.
-    let mut parts: Vec<Vec<u8>> = Vec::new();
-    let mut span = Vec::new();
+    let (mut out, mut span) = (Vec::new(), Vec::new());
     for (resource, scopes) in groups {
-        let frame = parts.len();
-        parts.push(Vec::new());
-        let mut message = Vec::new();
-        writer.resource(&mut message, resource as usize);
-        parts.push(message);
+        let resource_spans = begin_message(&mut out, 1);
+        writer.resource(&mut out, resource as usize);
         for (scope, rows) in scopes {
-            let mut scope_spans = Vec::new();
-            writer.scope(&mut scope_spans, scope as usize);
+            let scope_spans = begin_message(&mut out, 2);
+            writer.scope(&mut out, scope as usize);
             for row in rows {
                 span.clear();
                 writer.span(&mut span, row);
-                put_message_field(&mut scope_spans, 2, &span);
+                put_message_field(&mut out, 2, &span);
+                if !goes_on(out.len()) {
+                    return None;
+                }
             }
-            let mut frame = Vec::new();
-            put_message_frame(&mut frame, 2, scope_spans.len());
-            parts.extend([frame, scope_spans]);
+            end_message(&mut out, scope_spans);
         }
-        let bytes = parts[frame..].iter().map(Vec::len).sum();
-        put_message_frame(&mut parts[frame], 1, bytes);
+        end_message(&mut out, resource_spans);
     }
-    parts.concat()
+    Some(out)
 }
 
 /// A scope and its span rows.
@@ -161,4 +166,42 @@ impl Writer<'_> {
 
 fn dropped(column: &[u32], row: usize) -> u64 {
     column.get(row).copied().unwrap_or(0).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{BatchBuilder, BuilderLimits};
+
+    /// Spans that have nothing but the same name.
+    fn batch(spans: usize, name: &[u8]) -> SpanBatch {
+        let mut builder = BatchBuilder::new(BuilderLimits::default());
+        let (resource, scope) = (builder.resource(b"").unwrap(), builder.scope(b"").unwrap());
+        let mut all = Vec::new();
+        for number in 0..spans as u64 {
+            let mut span = Vec::new();
+            put_message_field(&mut span, 1, &[1; 16]);
+            put_message_field(&mut span, 2, &number.to_be_bytes());
+            put_message_field(&mut span, 5, name);
+            put_message_field(&mut all, 2, &span);
+        }
+        builder.append_scope_spans(resource, scope, &all, |_, _| true).unwrap();
+        builder.finish()
+    }
+
+    #[test]
+    fn message_of_spans_that_repeat_a_text_is_written_only_as_long_as_it_may_grow() {
+        let batch = batch(1_000, &[b'n'; 1_000]);
+        assert!(batch.heap_bytes() < 400_000, "{}", batch.heap_bytes());
+        let mut most = 0;
+        let mut goes_on = |bytes: usize| {
+            most = bytes;
+            bytes < 300_000
+        };
+        assert_eq!(encode_traces_data_while(&batch, &mut goes_on), None);
+        assert!((300_000..302_000).contains(&most), "{most}");
+        let whole = encode_traces_data_while(&batch, |_| true).unwrap();
+        assert!(whole.len() > 1_000_000);
+        assert_eq!(whole, encode_traces_data(&batch));
+    }
 }

@@ -223,6 +223,32 @@ pub fn put_message_frame(out: &mut Vec<u8>, field: u32, bytes: usize) {
     put_varint(out, bytes as u64);
 }
 
+/// The length of a message that is being written: as a varint of always so many bytes, which is longer than it need be.
+const OPEN_LENGTH_BYTES: usize = 5;
+
+/// Begins a length-delimited field whose length is not known yet; to be ended with [`end_message`], inner ones first.
+pub fn begin_message(out: &mut Vec<u8>, field: u32) -> MessageStart {
+    put_varint(out, u64::from(field) << 3 | 2);
+    out.extend_from_slice(&[0; OPEN_LENGTH_BYTES]);
+    MessageStart(out.len())
+}
+
+/// Ends a field: its bytes are all that was written since it began, less than 32 GiB.
+pub fn end_message(out: &mut [u8], MessageStart(start): MessageStart) {
+    let mut length = out.len() - start;
+    let (last, others) = (start - 1, start - OPEN_LENGTH_BYTES..start - 1);
+    for byte in &mut out[others] {
+        *byte = length as u8 | 0x80;
+        length >>= 7;
+    }
+    out[last] = length as u8;
+}
+
+/// Where the bytes of a field begin.
+#[derive(Debug)]
+#[must_use]
+pub struct MessageStart(usize);
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -243,6 +269,29 @@ mod tests {
         assert_eq!(Reader::new(&[0xff; 11]).next_field(), Err(WireError::Varint));
         assert_eq!(Reader::new(&[0x0b]).next_field(), Err(WireError::Tag(11)));
         assert_eq!(Reader::new(&[0x02, 0]).next_field(), Err(WireError::Tag(2)));
+    }
+
+    #[test]
+    fn fields_whose_length_is_known_last_read_back() {
+        for bytes in [0, 1, 127, 128, 70_000, 3_000_000] {
+            let mut out = Vec::new();
+            let outer = begin_message(&mut out, 700);
+            let inner = begin_message(&mut out, 2);
+            out.resize(out.len() + bytes, 7);
+            end_message(&mut out, inner);
+            put_varint_field(&mut out, 3, 5);
+            end_message(&mut out, outer);
+            put_varint_field(&mut out, 4, 6);
+            let mut reader = Reader::new(&out);
+            let Some((700, FieldValue::Bytes(message))) = reader.next_field().unwrap() else {
+                panic!("{bytes}")
+            };
+            assert_eq!(reader.next_field(), Ok(Some((4, FieldValue::Varint(6)))));
+            let mut reader = Reader::new(message);
+            assert_eq!(reader.next_field(), Ok(Some((2, FieldValue::Bytes(&vec![7; bytes])))));
+            assert_eq!(reader.next_field(), Ok(Some((3, FieldValue::Varint(5)))));
+            assert_eq!(reader.next_field(), Ok(None));
+        }
     }
 
     proptest! {

@@ -91,6 +91,8 @@ async fn trace_v1(Extension(call): Asked) -> Answered {
         return Err(error.into());
     }
     let encoding = call.plain_encoding();
+    let memory = &call.frontend.memory;
+    let _held = found.memory.and_answer(memory, &found.trace, encoding).await?;
     let body = offload(found.trace.takes_long(), move || match encoding {
         Encoding::Protobuf => Ok(found.trace.to_protobuf_v1()),
         _ => found.trace.to_json_v1(),
@@ -107,6 +109,8 @@ async fn trace_v2(method: Method, Extension(call): Asked) -> Answered {
     let (id, query) = (parse_trace_id(&id)?, TraceQuery::parse(&call.params())?);
     let found = call.frontend.find_trace(&call.tenants, id, query, WhenTooLarge::Cut).await?;
     let (partial, encoding) = (found.facts.partial, call.encoding);
+    let memory = &call.frontend.memory;
+    let _held = found.memory.and_answer(memory, &found.trace, encoding).await?;
     let body = offload(found.trace.takes_long(), move || match encoding {
         Encoding::Protobuf => Ok(found.trace.to_protobuf_v2(&found.facts)),
         Encoding::Json => found.trace.to_json_v2(&found.facts),

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures_util::stream::{self, StreamExt};
 use tactus_api::request::{TraceMode, TraceQuery};
 use tactus_api::trace::{CombineError, CombinedTrace, TraceCombiner, TraceFacts, WhenTooLarge};
-use tactus_api::{Error, Result};
+use tactus_api::{Encoding, Error, Result};
 use tactus_model::{SpanId, TenantId, TraceId};
 use tactus_proto::tactus::v1::{
     FindTraceInBlocksRequest, FindTraceInBlocksResponse, FindTraceRequest, FindTraceResponse,
@@ -24,6 +24,9 @@ use crate::work::check_inspected;
 
 /// Parts of more bytes are combined away from the threads that serve connections.
 const INLINE_BYTES: usize = 256 << 10;
+
+/// Traces as JSON take about so many times the bytes of their messages.
+const JSON_EXPANSION: u64 = 2;
 
 /// A trace, or what there is of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,12 +48,37 @@ pub struct TraceMemory {
 }
 
 impl TraceMemory {
-    /// With so many bytes more. Errors: [`Error::TooManyBytes`].
+    /// With so many bytes more. A trace that is larger than the limit passes alone. Errors: [`Error::TooManyBytes`].
     pub(crate) async fn and(mut self, memory: &Arc<Bodies>, bytes: u64) -> Result<Self> {
+        if let Some(own) = self.held.last_mut().and_then(Arc::get_mut) {
+            own.add(bytes).await.map_err(|NoRoom| Error::TooManyBytes)?;
+            return Ok(self);
+        }
         let mut more = AnswerMemory::of(memory);
         more.add(bytes).await.map_err(|NoRoom| Error::TooManyBytes)?;
         self.held.push(Arc::new(more));
         Ok(self)
+    }
+
+    /// What is needed besides to write traces down that take these: about as much again. Errors: [`Error::TooManyBytes`].
+    pub async fn for_answer<'t>(
+        memory: &Arc<Bodies>,
+        traces: impl IntoIterator<Item = &'t Self>,
+    ) -> Result<Self> {
+        let held = traces.into_iter().flat_map(|trace| &trace.held);
+        let bytes = held.map(|held| held.bytes()).sum();
+        Self::default().and(memory, bytes).await
+    }
+
+    /// With what it takes besides to write such a trace down, before it is written. Errors: [`Error::TooManyBytes`].
+    pub(crate) async fn and_answer(
+        self,
+        memory: &Arc<Bodies>,
+        trace: &CombinedTrace,
+        encoding: Encoding,
+    ) -> Result<Self> {
+        let expansion = if encoding == Encoding::Protobuf { 1 } else { JSON_EXPANSION };
+        self.and(memory, trace.bytes() as u64 * expansion).await
     }
 }
 

@@ -14,10 +14,11 @@ use parking_lot::Mutex;
 use tactus_model::{
     OriginSet, SpanBatch, TraceId,
     merge::{TracePart, gather_part, gather_traces, merge},
+    otlp::encode_traces_data_while,
 };
 use tactus_storage::{Uuid, meta::block_origin};
 use tactus_traceql::eval::Bitmap;
-use tactus_work::Held;
+use tactus_work::{Held, is_over};
 
 use crate::{head::HeadSnapshot, origins::HeldOrigins, segment::OpenSegment};
 
@@ -69,7 +70,7 @@ pub(crate) struct Scattered {
 #[derive(Debug)]
 pub(crate) struct Gathered {
     pub(crate) batch: SpanBatch,
-    _held: Held,
+    held: Held,
 }
 
 impl Gathered {
@@ -77,7 +78,14 @@ impl Gathered {
     pub(crate) fn of(parts: &[&SpanBatch], mut held: Held) -> Self {
         let batch = merge(parts).0;
         held.shrink_to(2 * batch.heap_bytes());
-        Self { batch, _held: held }
+        Self { batch, held }
+    }
+
+    /// The spans as an OTLP message, counted as it grows. Empty once there is no memory: the work is over.
+    pub(crate) fn encoded(&mut self) -> Vec<u8> {
+        let own = self.batch.heap_bytes();
+        let has_room = |bytes| self.held.grow_to(own + bytes) && !is_over();
+        encode_traces_data_while(&self.batch, has_room).unwrap_or_default()
     }
 }
 
@@ -199,7 +207,7 @@ impl RecentView {
         let live = self.live_batches().filter(|batch| batch.traces.ids.contains(&id));
         let batches: Vec<&SpanBatch> = live.chain(&slices).collect();
         let batch = gather_part(&batches, id, part);
-        Gathered { _held: Held::of(2 * batch.heap_bytes()), batch }
+        Gathered { held: Held::of(2 * batch.heap_bytes()), batch }
     }
 
     /// The spans of these traces from each place, and the block that those of a segment become. Their memory is counted

@@ -6,9 +6,7 @@ use tactus_api::{
     job::{JobError, MetricsJob, SearchJob, TagValuesJob, TagsJob},
     metrics, search,
 };
-use tactus_model::{
-    SpanBatch, TenantId, TraceId, merge::TracePart, otlp::encode_traces_data, wire::MAX_DEPTH,
-};
+use tactus_model::{SpanBatch, TenantId, TraceId, merge::TracePart, wire::MAX_DEPTH};
 use tactus_proto::{
     tactus::v1::{
         FindTraceRequest, FindTraceResponse, Holder, HoldingsRequest, HoldingsResponse,
@@ -66,7 +64,7 @@ impl Protocol for Ingester {
             // A trace may be in blocks and its refused spans known here alone.
             let refused_spans = state.map_or(0, |state| state.refused_spans(id));
             let is_part = find.large_spans != 0 && view.spans_of(id) as u64 > find.large_spans;
-            let batch = match is_part {
+            let mut batch = match is_part {
                 true => view.gather_part(id, &TracePart::of_ids(&find.span_ids)),
                 false => view.gather(&HashSet::from([id])),
             };
@@ -78,7 +76,7 @@ impl Protocol for Ingester {
                 };
             }
             FindTraceResponse {
-                trace: encode_traces_data(&batch).into(),
+                trace: batch.encoded().into(),
                 inspected_bytes: batch.heap_bytes() as u64,
                 refused_spans,
                 is_part,

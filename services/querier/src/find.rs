@@ -6,13 +6,13 @@ use bytes::Bytes;
 use futures_util::stream::{self, StreamExt};
 use tactus_block::read::BlockReader;
 use tactus_model::merge::{TracePart, gather_part};
-use tactus_model::otlp::encode_traces_data;
+use tactus_model::otlp::encode_traces_data_while;
 use tactus_model::{Projection, TraceId};
 use tactus_proto::tactus::v1::FindTraceInBlocksResponse;
 use tactus_rpc::QueryContext;
 use tactus_server::bodies::AnswerMemory;
 use tactus_storage::Uuid;
-use tactus_work::Line;
+use tactus_work::{Held, Line, is_over};
 
 use crate::error::{Error, Result};
 use crate::joined::row_group_at_once;
@@ -150,6 +150,10 @@ fn read_trace(block: &BlockReader, wanted: &Wanted, job: &Job) -> Result<(Bytes,
             gather_part(&[&whole], wanted.id, part)
         }
     };
-    let trace = if batch.is_empty() { Bytes::new() } else { encode_traces_data(&batch).into() };
-    Ok((trace, is_large))
+    // Also of the memory of queries: those of many traces at once are not to take more than that.
+    let own = batch.heap_bytes();
+    let mut held = Held::of(own);
+    let has_room = |bytes| held.grow_to(own + bytes) && !is_over();
+    let trace = encode_traces_data_while(&batch, has_room).ok_or(Error::Cancelled)?;
+    Ok((trace.into(), is_large))
 }

@@ -30,7 +30,7 @@ pub(super) async fn search(call: Call) -> Answered {
     };
     let settings = &call.shared.settings.lookup;
     let found = call.frontend().find_whole_traces(&call.tenants, &lookup, settings).await?;
-    list_of_traces(found).await
+    list_of_traces(&call, found).await
 }
 
 pub(super) async fn one(Path(id): Path<String>, call: Call) -> Response {
@@ -46,6 +46,7 @@ async fn trace(call: &Call, id: &str) -> Result<Answer> {
     let trace = call.frontend().whole_trace(&call.tenants, trace_id(id)?).await?;
     let partial = !trace.message.is_empty();
     let is_long = takes_long(&trace.data.resource_spans);
+    let _held = call.memory_to_write([&trace.memory]).await?;
     let body = offload(is_long, move || write_spans(&spans_of(&trace)));
     Ok(Answer::of_json(body.await?).partial(partial))
 }
@@ -54,10 +55,12 @@ pub(super) async fn many(call: Call) -> Answered {
     let ids = trace_ids(&call.params())?;
     call.check_limit(u32::try_from(ids.len()).unwrap_or(u32::MAX))?;
     let settings = &call.shared.settings.lookup;
-    list_of_traces(call.frontend().whole_traces(&call.tenants, &ids, settings).await?).await
+    let found = call.frontend().whole_traces(&call.tenants, &ids, settings).await?;
+    list_of_traces(&call, found).await
 }
 
-async fn list_of_traces(found: WholeTraces) -> Answered {
+async fn list_of_traces(call: &Call, found: WholeTraces) -> Answered {
+    let _held = call.memory_to_write(found.traces.iter().map(|trace| &trace.memory)).await?;
     let WholeTraces { traces, partial, .. } = found;
     let is_long = takes_long(traces.iter().flat_map(|trace| &trace.data.resource_spans));
     let body = offload(is_long, move || {

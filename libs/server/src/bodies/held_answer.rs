@@ -23,6 +23,11 @@ impl AnswerMemory {
         Self { bodies: Arc::clone(bodies), held: None, bytes: 0, counted: 0 }
     }
 
+    /// Bytes so far.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
     /// Adds so many bytes; up to 64 KiB in all are not counted. Errors: there is no memory, even after five seconds.
     pub async fn add(&mut self, bytes: u64) -> Result<(), NoRoom> {
         let sum = self.bytes.saturating_add(bytes);

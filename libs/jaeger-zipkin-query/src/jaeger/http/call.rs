@@ -107,7 +107,10 @@ impl Serialize for ShownTraces {
 }
 
 /// Traces, with an error for each that is missing.
-pub(super) async fn traces(found: FoundTraces, pretty: bool) -> Answered<1> {
+pub(super) async fn traces(call: &Call<1>, found: FoundTraces) -> Answered<1> {
+    let pretty = is_pretty(&call.params());
+    let taken = found.traces.iter().map(|trace| &trace.memory);
+    let _held = call.memory_to_write(taken).await?;
     let resources = found.traces.iter().flat_map(|trace| &trace.data.resource_spans);
     offload(takes_long(resources), move || {
         let FoundTraces { traces, missing, partial } = found;

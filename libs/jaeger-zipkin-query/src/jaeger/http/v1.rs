@@ -75,7 +75,7 @@ pub(super) async fn find_traces(call: Call) -> Answered {
         Search::Filter(filter) => call.shared.find_traces(&call.tenants, &filter).await?,
         Search::Ids { ids, raw } => call.shared.traces(&call.tenants, &ids, raw).await?,
     };
-    call::traces(found, is_pretty(&params)).await
+    call::traces(&call, found).await
 }
 
 /// `/api/traces/{traceID}`. A trace is looked for everywhere, whatever `start` and `end` say.
@@ -85,7 +85,7 @@ pub(super) async fn trace(Path(id): Path<String>, call: Call) -> Answered {
     let raw = boolean(&params, "raw")?.unwrap_or(false);
     let trace = call.shared.trace(&call.tenants, id, raw).await?;
     let found = FoundTraces { traces: vec![trace], ..FoundTraces::default() };
-    call::traces(found, is_pretty(&params)).await
+    call::traces(&call, found).await
 }
 
 /// `/api/archive/{traceID}`.
@@ -134,11 +134,15 @@ pub(super) async fn dependencies(call: Call) -> Answered {
 /// `/api/transform`: OTLP's JSON as traces of v1.
 pub(super) async fn transform(call: Call, body: Body) -> Answered {
     let file = call.shared.frontend.receive_file(body).await?;
-    let (found, pretty) = offload(true, move || traces(&call, &file.bytes)).await??;
-    call::traces(found, pretty).await
+    let (call, found) = offload(true, move || {
+        let found = traces(&call, &file.bytes);
+        (call, found)
+    })
+    .await?;
+    call::traces(&call, found?).await
 }
 
-fn traces(call: &Call, file: &[u8]) -> Result<(FoundTraces, bool)> {
+fn traces(call: &Call, file: &[u8]) -> Result<FoundTraces> {
     let max_spans = call.shared.frontend.settings.trace_files.max_spans;
     let traces = traces_of_upload(file, max_spans).map_err(|error| match error {
         UploadError::TooManySpans { .. } => {
@@ -156,6 +160,5 @@ fn traces(call: &Call, file: &[u8]) -> Result<(FoundTraces, bool)> {
         };
         call.shared.adjusted(trace)
     });
-    let found = FoundTraces { traces: adjusted.collect(), ..FoundTraces::default() };
-    Ok((found, is_pretty(&call.params())))
+    Ok(FoundTraces { traces: adjusted.collect(), ..FoundTraces::default() })
 }

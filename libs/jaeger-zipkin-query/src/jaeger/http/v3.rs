@@ -54,7 +54,7 @@ pub(super) async fn find_traces(call: Call) -> Answered {
     if found.traces.is_empty() {
         return Err(JaegerError::NotFound.into());
     }
-    traces(found).await
+    traces(&call, found).await
 }
 
 /// `/api/v3/traces/{traceID}`. A trace is looked for everywhere, whatever the times say.
@@ -68,7 +68,7 @@ pub(super) async fn trace(Path(id): Path<String>, call: Call) -> Answered {
     };
     params::times(&params)?;
     let trace = call.shared.trace(&call.tenants, id, raw).await?;
-    traces(FoundTraces { traces: vec![trace], ..FoundTraces::default() }).await
+    traces(&call, FoundTraces { traces: vec![trace], ..FoundTraces::default() }).await
 }
 
 /// `/api/v3/trace-summaries`.
@@ -89,8 +89,10 @@ pub(super) async fn dependencies(call: Call) -> Answered {
 }
 
 /// All traces in one message.
-async fn traces(found: FoundTraces) -> Answered {
+async fn traces(call: &Call, found: FoundTraces) -> Answered {
     let partial = found.partial;
+    let taken: Vec<_> = found.traces.iter().map(|trace| trace.memory.clone()).collect();
+    let _held = call.memory_to_write(&taken).await?;
     let data = found.traces.into_iter().flat_map(|mut trace| {
         warn_on_root(&mut trace.data.resource_spans, &trace.warnings);
         trace.data.resource_spans

@@ -120,6 +120,10 @@ pub(super) async fn spans(
     }
     let partial = found.facts.partial;
     let is_long = found.trace.takes_long();
+    let _held = match ids {
+        Some(_) => TraceMemory::default(),
+        None => messages_memory(&call, &found.trace).await?,
+    };
     let body = offload(is_long, move || match ids {
         Some(ids) => otlp_json(&found.trace.filtered(|span| has_id(span, &ids))),
         None => otlp_json(&found.trace),
@@ -171,8 +175,16 @@ pub(super) async fn jaeger(
     let found = open.find(&call, id).await?;
     let partial = found.facts.partial;
     let is_long = found.trace.takes_long();
+    let _held = messages_memory(&call, &found.trace).await?;
     let body = offload(is_long, move || jaeger_json(id, &found.trace, &found.facts.message));
     Ok(Answer::new(body.await??, Encoding::Json, partial))
+}
+
+/// What it takes to write a trace as JSON by way of its messages.
+async fn messages_memory(call: &Call, trace: &CombinedTrace) -> Result<TraceMemory> {
+    let memory = &call.frontend.memory;
+    let copied = TraceMemory::default().and(memory, trace.bytes() as u64).await?;
+    copied.and_answer(memory, trace, Encoding::Json).await
 }
 
 fn traces_data(trace: &CombinedTrace) -> Result<TracesData> {

@@ -1,0 +1,58 @@
+"""Traces without a limit of their size: to read one takes no more than memory that is counted, whatever it has."""
+import pathlib
+
+import pytest
+
+from harness import otlp
+from harness.servers import Servers
+from harness.waiting import eventually
+
+LIMIT = 64 << 20
+NO_LIMIT = {
+    "server": {"max_inflight_bytes": LIMIT},
+    "overrides": {"defaults": {"global": {"max_bytes_per_trace": 0}}},
+}
+# Of the same text each: what is stored of them is small, and what an answer has is not.
+SPANS, ATTRIBUTES, TEXT = 100, 50, "x" * 2000
+ACCEPTED = {"protobuf": "application/protobuf", "json": "application/json"}
+
+
+def push_trace(server, trace_id, pushes):
+    """Ten megabytes a push."""
+    attributes = {f"k{number}": TEXT for number in range(ATTRIBUTES)}
+    for _ in range(pushes):
+        server.must_push(otlp.export(*(otlp.span(trace_id=trace_id, attributes=attributes) for _ in range(SPANS))))
+
+
+def ask(server, path, trace_id, accept):
+    return server.session.get(f"{server.url}{path}{trace_id.hex()}", headers={"Accept": accept}, timeout=120)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    servers = Servers(tmp_path_factory.mktemp("large"))
+    yield servers.start(config=NO_LIMIT)
+    servers.close()
+
+
+@pytest.mark.parametrize("is_stored", [False, True], ids=["live", "stored"])
+def test_trace_beyond_the_memory_of_queries_is_refused_before_it_is_written_down(server, is_stored):
+    """Of 200 MB, out of a few kilobytes of columns."""
+    trace_id, small = (bytes([17 + is_stored]) * 16, bytes([27 + is_stored]) * 16)
+    push_trace(server, trace_id, 20)
+    push_trace(server, small, 1)
+    if is_stored:
+        server.flush()
+    pathlib.Path(f"/proc/{server.pid}/clear_refs").write_text("5")
+    before = server.resident_bytes()
+    for path in ("/api/traces/", "/api/v2/traces/"):
+        for accept in ACCEPTED.values():
+            answer = ask(server, path, trace_id, accept)
+            assert answer.status_code == 503 and "server.max_inflight_bytes" in answer.text, answer.text[:300]
+    grown = server.peak_resident_bytes() - before
+    print(f"{grown >> 20} MiB")
+    assert grown < 150 << 20, f"{grown >> 20} MiB"
+    # Another is answered, and all of the memory is given back.
+    assert len(server.trace(small.hex())) == SPANS
+    used = [f'tactus_server_inflight_bytes{{of="{of}"}}' for of in ("queries", "requests")]
+    eventually(lambda: all(server.metrics()[name] < 1 << 20 for name in used), "memory is given back", 30)
