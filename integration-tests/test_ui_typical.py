@@ -11,7 +11,8 @@ from harness.waiting import eventually
 
 MS = otlp.MILLISECOND
 SERVER = otlp.Span.SPAN_KIND_SERVER
-CONFIG = {"query_frontend": {"metrics": {"query_backend_after": "1s"}}}
+# Each query counts as a slow one, so that the list of these tells what it cost.
+CONFIG = {"query_frontend": {"metrics": {"query_backend_after": "1s"}, "query_log": {"slow_after": "0s"}}}
 
 
 class Buys:
@@ -35,12 +36,17 @@ class Buys:
 
 @pytest.fixture(scope="module")
 def bought(tmp_path_factory):
-    """(server, buys): some of them in a block, some live."""
+    """(server, buys): in a block, beside one of a time long before."""
     group = Servers(tmp_path_factory.mktemp("typical"))
     server = group.start(config=CONFIG)
     need_pages(server)
+    server.must_push(otlp.export(otlp.span(name="long before", start=time.time_ns() - 6000 * 10**9)))
+    server.flush()
+    eventually(lambda: len(server.block_directories()) == 1, "a block")
+    server.must_push(otlp.export(otlp.span(name=""), service=""))
     buys = Buys(server)
     server.flush()
+    eventually(lambda: len(server.block_directories()) == 2, "another block")
     eventually(lambda: server.search('{ name = "GET /buy" }') and len(server.search('{ name = "GET /buy" }')) == 25, "all are there")
     yield server, buys
     group.close()
@@ -64,8 +70,30 @@ def test_typical_is_the_middle_of_the_traces_that_began_alike(bought):
     assert server.get(path, service="shop", operation="nobody").json()["traces"] == 0
     before = int(buys.start // 10**9) - 100
     assert server.get(path, operation="GET /buy", start=before - 100, end=before).json()["traces"] == 0
+    assert server.get(path, service="", operation="").json()["traces"] == 1, "the one without names"
     for wrong in [{}, {"operation": "x", "start": "soon"}, {"operation": "x", "without": "y"}]:
         assert server.get(path, **wrong).status_code == 400, wrong
+
+
+def test_cost_of_typical_is_told(bought):
+    server, buys = bought
+    found = server.get("/ui/api/typical", service="shop", operation="GET /buy", without=buys.slow[0].hex()).json()
+    slow = server.get("/ui/api/queries").json()["slow"]
+    traces, search = slow[0], slow[1]
+    assert (traces["kind"], search["kind"]) == ("traces", "search"), slow
+    assert traces["query"] == '{ nestedSetParent < 0 && name = `GET /buy` && resource.service.name = `shop` }', traces
+    # Of each of the 24 traces recent spans and blocks near it are asked.
+    assert traces["jobs"] == traces["doneJobs"] >= 48 and traces["endMs"] > traces["startMs"] > 0, traces
+    assert traces["blocks"] == 1, "the block of a time long before is looked into"
+    assert 0 < traces["inspectedBytes"] and found["inspectedBytes"] == traces["inspectedBytes"] + search["inspectedBytes"]
+
+
+def test_a_trace_by_its_id_tells_what_it_cost(bought):
+    server, buys = bought
+    assert server.get(f"/api/traces/{buys.slow[0].hex()}").status_code == 200
+    one = server.get("/ui/api/queries").json()["slow"][0]
+    assert (one["query"], one["jobs"], one["doneJobs"], one["blocks"]) == (buys.slow[0].hex(), 3, 3, 2), one
+    assert one["inspectedBytes"] > 0
 
 
 def test_differences_rank_what_tells_the_selection_from_the_rest(bought):

@@ -115,6 +115,26 @@ pub(crate) fn note_work(work: &SearchMetrics) {
     });
 }
 
+/// Notes further jobs of the query that this task runs, which is not one search but finds traces, several at a time.
+pub(crate) fn note_jobs(jobs: usize) {
+    let jobs = u32::try_from(jobs).unwrap_or(u32::MAX);
+    let _ = CURRENT.try_with(|query| query.progress.jobs.fetch_add(jobs, Relaxed));
+}
+
+/// Notes that one of these jobs was answered.
+pub(crate) fn note_answer(inspected_bytes: u64) {
+    let _ = CURRENT.try_with(|query| {
+        query.progress.done_jobs.fetch_add(1, Relaxed);
+        query.progress.inspected_bytes.fetch_add(inspected_bytes, Relaxed);
+    });
+}
+
+/// Notes that the query looks into so many blocks. It may look into the same for each trace, so the most count.
+pub(crate) fn note_blocks(blocks: usize) {
+    let blocks = u32::try_from(blocks).unwrap_or(u32::MAX);
+    let _ = CURRENT.try_with(|query| query.progress.blocks.fetch_max(blocks, Relaxed));
+}
+
 /// The log.
 #[derive(Debug, Default)]
 pub(crate) struct QueryLog {
@@ -256,6 +276,25 @@ mod tests {
         assert!(*dropped.lock() && log.running(&a).is_empty());
         let slow = log.slow(&a).pop().unwrap();
         assert_eq!(slow.failure, Some(Error::Stopped.to_string()));
+    }
+
+    #[tokio::test]
+    async fn work_of_traces_adds_up() {
+        let (log, a) = (log(2), tenants(&["a"]));
+        let query = async {
+            for (blocks, bytes) in [(3, 10), (2, 5)] {
+                note_jobs(2);
+                note_blocks(blocks);
+                note_answer(bytes);
+            }
+            Ok(())
+        };
+        log.run(&a, "traces", Asked::new("2 traces"), query).await.unwrap();
+        let done = log.slow(&a)[0].query.done();
+        let expected = Done { jobs: 4, done_jobs: 2, blocks: 3, inspected_bytes: 15 };
+        assert_eq!(done, expected);
+        // Outside of a query nobody asks.
+        note_jobs(1);
     }
 
     #[tokio::test]

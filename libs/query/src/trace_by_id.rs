@@ -19,7 +19,7 @@ use crate::frontend::Frontend;
 use crate::jobs::{Outcome, call};
 use crate::metrics::TRACES;
 use crate::offload::offload;
-use crate::query_log::Asked;
+use crate::query_log::{Asked, note_answer, note_blocks, note_jobs};
 use crate::work::check_inspected;
 
 /// Parts of more bytes are combined away from the threads that serve connections.
@@ -101,6 +101,8 @@ pub enum Large {
     Whole,
     /// All spans, without attributes; events and links as empty messages.
     Heads,
+    /// The same of each trace, whether it is large or not: attributes are most of what is read.
+    HeadsOfAny,
     /// Spans with these ids.
     Spans(Vec<SpanId>),
 }
@@ -166,6 +168,7 @@ impl Frontend {
         let (large_spans, span_ids) = match large {
             Large::Whole => (0, Bytes::new()),
             Large::Heads => (LARGE_SPANS, Bytes::new()),
+            Large::HeadsOfAny => (1, Bytes::new()),
             Large::Spans(ids) => (LARGE_SPANS, ids.iter().flat_map(|id| id.0).collect()),
         };
         let finds: Vec<_> = tenants
@@ -191,6 +194,7 @@ impl Frontend {
     }
 
     async fn find_recent(&self, finds: &[FindTraceRequest], parts: &mut Parts) -> Result<()> {
+        note_jobs(finds.len());
         let outcomes = self.ask_ingesters(finds, |ingester, find| {
             Box::pin(async move { Ok(ingester.find_trace(Request::new(find)).await?.into_inner()) })
         });
@@ -203,13 +207,17 @@ impl Frontend {
                     refused_spans,
                     is_part,
                 }) => {
+                    note_answer(inspected_bytes);
                     parts.is_part |= is_part;
                     parts.refused_spans = parts.refused_spans.max(refused_spans);
                     parts.inspected_bytes += inspected_bytes;
                     parts.recent_partial |= partial;
                     parts.add(trace).await?;
                 }
-                Outcome::Damaged => parts.damaged_blocks += 1,
+                Outcome::Damaged => {
+                    note_answer(0);
+                    parts.damaged_blocks += 1;
+                }
             }
             check_inspected(parts.inspected_bytes, parts.max_inspected_bytes)?;
         }
@@ -227,6 +235,7 @@ impl Frontend {
         let settings = &self.settings.trace_by_id;
         let window = (query.start, query.end);
         let mut requests = Vec::new();
+        let mut looked_into = 0;
         for find in finds {
             let known = self.blocklist.tenant(&find.tenant);
             let blocks = select_from(&known, window, self.settings.blocklist_poll);
@@ -235,12 +244,15 @@ impl Frontend {
                 // Replicas were sent the same spans, and each wrote a block.
                 parts.refused_spans = parts.refused_spans.max(meta.cut_traces().spans(id));
             }
+            looked_into += blocks.len();
             let per_shard = blocks.len().div_ceil(settings.query_shards.max(2) as usize).max(1);
             requests.extend(blocks.chunks(per_shard).map(|blocks| FindTraceInBlocksRequest {
                 find: Some(find.clone()),
                 block_ids: blocks.iter().map(|block| block.block_id.to_string()).collect(),
             }));
         }
+        note_blocks(looked_into);
+        note_jobs(requests.len());
         let concurrency = match settings.concurrent_shards {
             ..=0 => requests.len().max(1),
             limit => limit as usize,
@@ -264,6 +276,7 @@ impl Frontend {
                     damaged_blocks,
                     is_part,
                 }) => {
+                    note_answer(inspected_bytes);
                     parts.is_part |= is_part;
                     for trace in traces {
                         parts.add(trace).await?;
@@ -271,7 +284,10 @@ impl Frontend {
                     parts.inspected_bytes += inspected_bytes;
                     parts.damaged_blocks += damaged_blocks;
                 }
-                Outcome::Damaged => parts.damaged_blocks += 1,
+                Outcome::Damaged => {
+                    note_answer(0);
+                    parts.damaged_blocks += 1;
+                }
             }
             check_inspected(parts.inspected_bytes, parts.max_inspected_bytes)?;
         }

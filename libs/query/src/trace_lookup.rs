@@ -52,6 +52,8 @@ pub struct FoundIds {
     pub traces: Vec<FoundId>,
     /// Something could not be read: there may be more.
     pub partial: bool,
+    /// What was inspected to find them.
+    pub inspected_bytes: u64,
 }
 
 /// A trace with all its spans.
@@ -101,15 +103,20 @@ impl Frontend {
             explain: false,
         };
         let most = self.settings.search.max_result_limit.max(lookup.limit);
+        let mut inspected_bytes = 0u64;
         loop {
             let found = self.search(tenants, &query).await?;
+            let metrics = found.response.metrics.as_ref();
+            let inspected = metrics.map_or(0, |metrics| metrics.inspected_bytes);
+            inspected_bytes = inspected_bytes.saturating_add(inspected);
             let all = &found.response.traces;
             let within = all.iter().filter(|trace| starts_within(trace, lookup));
             let traces: Vec<FoundId> =
                 within.take(lookup.limit as usize).map(found_id).collect::<Result<_>>()?;
             let has_all = all.len() < query.limit as usize || traces.len() >= lookup.limit as usize;
             if has_all || query.limit == most {
-                return Ok(FoundIds { traces, partial: found.partial || !has_all });
+                let partial = found.partial || !has_all;
+                return Ok(FoundIds { traces, partial, inspected_bytes });
             }
             // The newest of these seconds lie outside of the window.
             query.limit = query.limit.saturating_mul(WIDENING).min(most);

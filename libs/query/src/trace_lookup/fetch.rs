@@ -1,6 +1,5 @@
 //! Fetches whole traces, several at a time.
 
-use std::future::ready;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -14,12 +13,23 @@ use tactus_model::{TenantId, TraceId};
 use tactus_proto::opentelemetry::proto::trace::v1::{Span, TracesData};
 use tactus_server::bodies::Bodies;
 
-use super::{WholeTrace, WholeTraces};
+use super::{FoundId, WholeTrace, WholeTraces};
 use crate::frontend::Frontend;
 use crate::metrics::TRACES;
 use crate::offload::offload;
 use crate::query_log::Asked;
 use crate::trace_by_id::{FoundTrace, Large, malformed};
+
+/// Blocks are looked into that have spans so many seconds before or after those of a trace which the search has seen.
+const AROUND_SECONDS: i64 = 600;
+
+/// What came of traces that were shown one after the other.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Visited {
+    /// Something could not be read or did not fit.
+    pub(crate) partial: bool,
+    pub(crate) inspected_bytes: u64,
+}
 
 impl Frontend {
     /// A trace with all its spans. Errors: [`Error::NotFound`] if nobody has it, [`Error::Internal`] if that cannot be
@@ -51,77 +61,97 @@ impl Frontend {
             Ok(())
         };
         let made = (Large::Whole, |id, found| decode(&self.memory, id, found));
-        let partial = self.each_trace(tenants, ids, settings, made, take).await?;
-        Ok(WholeTraces { partial, ..all })
+        let wanted: Vec<_> = ids.iter().map(|&id| (id, TraceQuery::default())).collect();
+        let asked = Asked::new(format!("{} traces", ids.len()));
+        let visited = self.each_trace(tenants, &wanted, settings, asked, made, take).await?;
+        Ok(WholeTraces { partial: visited.partial, ..all })
     }
 
-    /// Shows these traces one after the other, of large ones [`Large::Heads`], the first always and others as long as they
-    /// fit into the bytes of an answer. Counts as one query of the tenants. True if something could not be read or did not fit.
-    pub(crate) async fn visit_traces(
+    /// Shows what is made of the [`Large::HeadsOfAny`] of these traces, one after the other: of the first always, and of others
+    /// as long as they fit into the bytes of an answer. They are looked for near the time at which the search has seen them.
+    /// Counts as one query of the tenants.
+    pub(crate) async fn visit_heads<T: Send + 'static>(
         &self,
         tenants: &[TenantId],
-        ids: &[TraceId],
+        found: &[FoundId],
         settings: &TraceLookups,
-        mut visit: impl FnMut(&FoundTrace) -> Result<()>,
-    ) -> Result<bool> {
-        let as_it_is = |_, found| ready(Ok(found));
-        let made = (Large::Heads, as_it_is);
-        self.each_trace(tenants, ids, settings, made, |_, found| visit(&found)).await
+        asked: Asked,
+        make: fn(&FoundTrace) -> Result<T>,
+        mut visit: impl FnMut(T),
+    ) -> Result<Visited> {
+        let wanted: Vec<_> = found.iter().map(|found| (found.id, near(found))).collect();
+        let made = (Large::HeadsOfAny, move |_, found: FoundTrace| async move {
+            offload(found.trace.takes_long(), move || make(&found)).await?
+        });
+        let show = |_, made| {
+            visit(made);
+            Ok(())
+        };
+        self.each_trace(tenants, &wanted, settings, asked, made, show).await
     }
 
     /// Finds these traces, several at a time, makes something of each and shows that in the order of the ids.
     async fn each_trace<T, F: Future<Output = Result<T>>>(
         &self,
         tenants: &[TenantId],
-        ids: &[TraceId],
+        wanted: &[(TraceId, TraceQuery)],
         settings: &TraceLookups,
+        asked: Asked,
         (large, make): (Large, impl Fn(TraceId, FoundTrace) -> F + Copy),
         mut show: impl FnMut(TraceId, T) -> Result<()>,
-    ) -> Result<bool> {
-        if ids.is_empty() {
-            return Ok(false);
+    ) -> Result<Visited> {
+        if wanted.is_empty() {
+            return Ok(Visited::default());
         }
         let run = async {
             let _admitted = self.admit(tenants)?;
-            let fetch = |&id| self.fetch(tenants, id, large.clone(), make);
-            let fetches: Vec<_> = ids.iter().map(fetch).collect();
+            let fetch = |&wanted| self.fetch(tenants, wanted, large.clone(), make);
+            let fetches: Vec<_> = wanted.iter().map(fetch).collect();
             let mut fetched = stream::iter(fetches).buffered(settings.concurrent_traces.max(1));
-            let (mut partial, mut bytes, mut inspected) = (false, 0u64, 0u64);
-            for &id in ids {
+            let (mut visited, mut bytes) = (Visited::default(), 0u64);
+            for &(id, _) in wanted {
                 let Some(next) = fetched.next().await else { break };
                 let Fetched { made, size, is_partial, read } = next?;
-                inspected = inspected.saturating_add(read);
+                visited.inspected_bytes = visited.inspected_bytes.saturating_add(read);
                 // The first one is always shown: else a large trace could not be found at all.
                 let is_first = bytes == 0;
                 bytes = bytes.saturating_add(size);
                 let is_full = settings.max_answer_bytes != 0 && bytes > settings.max_answer_bytes;
                 if is_full && !is_first {
-                    return Ok((true, inspected));
+                    visited.partial = true;
+                    return Ok(visited);
                 }
-                partial |= is_partial;
+                visited.partial |= is_partial;
                 show(id, made)?;
             }
-            Ok((partial, inspected))
+            Ok(visited)
         };
-        let asked = Asked::new(format!("{} traces", ids.len()));
-        let (partial, _) =
-            self.counted(tenants, TRACES, asked, run, |(_, inspected)| *inspected).await?;
-        Ok(partial)
+        self.counted(tenants, TRACES, asked, run, |visited| visited.inspected_bytes).await
     }
 
     async fn fetch<T, F: Future<Output = Result<T>>>(
         &self,
         tenants: &[TenantId],
-        id: TraceId,
+        (id, query): (TraceId, TraceQuery),
         large: Large,
         make: impl Fn(TraceId, FoundTrace) -> F,
     ) -> Result<Fetched<T>> {
-        let query = TraceQuery::default();
         let limits = (WhenTooLarge::Cut, large);
         let found = self.find_admitted(tenants, id, query, limits).await?;
         let (size, is_partial) = (found.trace.bytes() as u64, found.facts.partial);
         let read = found.facts.inspected_bytes;
         Ok(Fetched { made: make(id, found).await?, size, is_partial, read })
+    }
+}
+
+/// Where the spans of a trace lie that a search has found.
+fn near(found: &FoundId) -> TraceQuery {
+    let seconds = |nanos: u64| i64::try_from(nanos / 1_000_000_000).unwrap_or(i64::MAX);
+    TraceQuery {
+        // 0 would be unbounded.
+        start: seconds(found.start).saturating_sub(AROUND_SECONDS).max(1),
+        end: seconds(found.end).saturating_add(1 + AROUND_SECONDS),
+        ..TraceQuery::default()
     }
 }
 

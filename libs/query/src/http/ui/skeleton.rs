@@ -35,6 +35,9 @@ pub(super) struct Skeleton {
 pub(super) struct Row<'a> {
     pub(super) span: &'a SpanHead,
     pub(super) service: &'a str,
+    /// Its number among the services of the trace.
+    pub(super) service_number: u32,
+    /// Of the number that the span says.
     pub(super) name: &'a str,
     /// Row of the parent, or [`NO_PARENT`](super::layout::NO_PARENT).
     pub(super) parent: u32,
@@ -66,9 +69,10 @@ impl Skeleton {
     /// The rows from top to bottom.
     pub(super) fn rows(&self) -> impl Iterator<Item = Row<'_>> {
         self.layout.order.iter().zip(&self.layout.parents).map(|(&span, &parent)| {
-            let service = &self.services[self.service_of[span as usize] as usize];
+            let service_number = self.service_of[span as usize];
+            let service = &self.services[service_number as usize];
             let span = &self.spans[span as usize];
-            Row { span, service, name: &self.names[span.name as usize], parent }
+            Row { span, service, service_number, name: &self.names[span.name as usize], parent }
         })
     }
 

@@ -14,7 +14,10 @@ const MAX_PATHS: usize = 5_000;
 #[derive(Debug, Default)]
 pub(super) struct Paths {
     all: Vec<Path>,
-    by_caller: HashMap<(u32, String, String), u32>,
+    /// By caller, service and name.
+    by_caller: HashMap<(u32, u32, u32), u32>,
+    /// Services and names by number.
+    texts: HashMap<String, u32>,
     /// From the first start to the last end of each trace.
     extents: Vec<u64>,
 }
@@ -42,12 +45,22 @@ impl Paths {
         self.extents.push(last.unwrap_or(first) - first);
         let own_times = own_times(&rows);
         let mut path_of_row: Vec<u32> = Vec::with_capacity(rows.len());
-        for (&Row { span, service, name, parent }, &own) in rows.iter().zip(&own_times) {
+        // A trace makes the same call many times: of its texts only the numbers are looked at again.
+        let mut known: HashMap<(u32, u32, u32), u32> = HashMap::new();
+        for (row, &own) in rows.iter().zip(&own_times) {
+            let Row { span, service_number, parent, .. } = *row;
             let caller = match parent {
                 NO_PARENT => Some(NO_PARENT),
                 row => path_of_row.get(row as usize).copied().filter(|&path| path != NO_PARENT),
             };
-            let path = caller.and_then(|caller| self.path(caller, service, name));
+            let path = caller.and_then(|caller| {
+                let key = (caller, service_number, span.name);
+                known.get(&key).copied().or_else(|| {
+                    let path = self.path(caller, row.service, row.name)?;
+                    known.insert(key, path);
+                    Some(path)
+                })
+            });
             path_of_row.push(path.unwrap_or(NO_PARENT));
             let Some(path) = path else { continue };
             let time = span.end.saturating_sub(span.start);
@@ -56,12 +69,13 @@ impl Paths {
     }
 
     fn path(&mut self, parent: u32, service: &str, name: &str) -> Option<u32> {
-        let key = (parent, service.to_owned(), name.to_owned());
+        if self.all.len() >= MAX_PATHS {
+            let key = (parent, *self.texts.get(service)?, *self.texts.get(name)?);
+            return self.by_caller.get(&key).copied();
+        }
+        let key = (parent, self.number(service), self.number(name));
         if let Some(&known) = self.by_caller.get(&key) {
             return Some(known);
-        }
-        if self.all.len() >= MAX_PATHS {
-            return None;
         }
         let number = self.all.len() as u32;
         self.all.push(Path {
@@ -78,8 +92,22 @@ impl Paths {
         Some(number)
     }
 
+    fn number(&mut self, text: &str) -> u32 {
+        if let Some(&known) = self.texts.get(text) {
+            return known;
+        }
+        let number = self.texts.len() as u32;
+        self.texts.insert(text.to_owned(), number);
+        number
+    }
+
+    /// Times that the answer is made of.
+    pub(super) fn size(&self) -> usize {
+        self.all.iter().map(|path| path.totals.len()).sum()
+    }
+
     /// The answer; callers come before what they call.
-    pub(super) fn into_json(mut self) -> Value {
+    pub(super) fn into_json(mut self, inspected_bytes: u64) -> Value {
         let paths = self.all.iter_mut().map(|path| {
             let parent = (path.parent != NO_PARENT).then_some(path.parent);
             json!({
@@ -99,7 +127,12 @@ impl Paths {
             "p50": quantile(&mut self.extents, 50),
             "p95": quantile(&mut self.extents, 95),
         });
-        json!({ "traces": self.extents.len(), "duration": duration, "paths": paths })
+        json!({
+            "traces": self.extents.len(),
+            "inspectedBytes": inspected_bytes,
+            "duration": duration,
+            "paths": paths,
+        })
     }
 }
 
@@ -185,10 +218,10 @@ mod tests {
             span(3, 1, "call", 120, 150, 2),
         ]));
         paths.add(&skeleton(vec![span(1, 0, "root", 0, 40, 0), span(2, 1, "other", 10, 60, 0)]));
-        let json = paths.into_json();
+        let json = paths.into_json(7);
         assert_eq!(
-            (&json["traces"], &json["duration"]),
-            (&json!(2), &json!({"p50": 60, "p95": 100}))
+            (&json["traces"], &json["inspectedBytes"], &json["duration"]),
+            (&json!(2), &json!(7), &json!({"p50": 60, "p95": 100}))
         );
         let path = |at: usize| {
             let it = &json["paths"][at];
@@ -213,13 +246,13 @@ mod tests {
                 chunk.iter().zip(2u8..).map(|(name, id)| span(id, 0, name, at as u64, 9, 0));
             paths.add(&skeleton(spans.collect()));
         }
-        assert_eq!(paths.into_json()["paths"].as_array().unwrap().len(), MAX_PATHS);
+        assert_eq!(paths.into_json(7)["paths"].as_array().unwrap().len(), MAX_PATHS);
     }
 
     #[test]
     fn traces_without_spans_are_none() {
         let mut paths = Paths::default();
         paths.add(&skeleton(Vec::new()));
-        assert_eq!(paths.into_json()["traces"], 0);
+        assert_eq!(paths.into_json(7)["traces"], 0);
     }
 }
