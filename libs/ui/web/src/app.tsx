@@ -18,6 +18,7 @@ const opened = first.name;
 if (first.name === "trace") askEarly(first.id);
 const TracePage = lazy(async () => (await import("./trace/page")).TracePage, opened === "trace");
 const ComparePage = lazy(async () => (await import("./compare/page")).ComparePage, opened === "compare");
+const PairPage = lazy(async () => (await import("./compare/pair")).PairPage, opened === "pair");
 const ServicesPage = lazy(async () => (await import("./services/page")).ServicesPage, opened === "services");
 const MapPage = lazy(async () => (await import("./map/page")).MapPage, opened === "map");
 const ExplorePage = lazy(async () => (await import("./explore/page")).ExplorePage, opened === "explore");
@@ -90,6 +91,7 @@ function Main() {
   if (shown.name === "search") return <SearchPage />;
   if (shown.name === "trace") return <TracePage key={shown.id} id={shown.id} />;
   if (shown.name === "compare") return <ComparePage key={`${shown.a}${shown.b}`} a={shown.a} b={shown.b} />;
+  if (shown.name === "pair") return <PairPage />;
   if (shown.name === "services") return <ServicesPage />;
   if (shown.name === "map") return <MapPage />;
   if (shown.name === "explore") return <ExplorePage />;

@@ -1,10 +1,11 @@
 import { useMemo, useState } from "preact/hooks";
-import { DEFAULT_RANGE, RANGES, type Range, rangeOf, seconds } from "./range";
+import { DEFAULT_RANGE, fixedRange, RANGES, type Range, rangeOf, seconds } from "./range";
 import { params, setParams } from "./router";
 
 /** Chooses the time range of the address. `limit`: the longest that can be asked for, in seconds, 0 is none. */
 export function RangeSelect({ limit }: { limit: number }) {
-  const isFixed = params.value.has("from");
+  const isFixed = fixedRange(params.value) !== null;
+  const isWrong = !isFixed && (params.value.has("from") || params.value.has("to"));
   const asked = params.value.get("range") ?? DEFAULT_RANGE;
   // A link may ask for one that is not among them.
   const range = seconds(asked) === null ? DEFAULT_RANGE : asked;
@@ -33,6 +34,7 @@ export function RangeSelect({ limit }: { limit: number }) {
           );
         })}
       </select>
+      {isWrong && <span class="error">✕ the address has no valid range</span>}
     </>
   );
 }

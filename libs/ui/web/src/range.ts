@@ -16,11 +16,21 @@ export function seconds(text: string): number | null {
   return match ? Number(match[1]) * UNITS[match[2]] : null;
 }
 
-/** The range that an address asks for: `from` and `to`, else `range` before now. */
-export function rangeOf(params: URLSearchParams, now = Date.now()): Range {
+/** The last second that servers know. */
+const LAST = 2 ** 32 - 1;
+
+/** The range that an address fixes; null if it fixes none that there can be. */
+export function fixedRange(params: URLSearchParams, now = Date.now()): Range | null {
   const from = Number(params.get("from"));
-  const to = Number(params.get("to"));
-  if (from > 0 && to > from && Number.isSafeInteger(from) && Number.isSafeInteger(to)) return { from, to };
+  const to = params.has("to") ? Number(params.get("to")) : Math.ceil(now / 1000);
+  const isTime = (seconds: number) => seconds > 0 && seconds <= LAST && Number.isInteger(seconds);
+  return isTime(from) && isTime(to) && to > from ? { from, to } : null;
+}
+
+/** The range that an address asks for: `from` and `to` or, without that, now; else `range` before now. */
+export function rangeOf(params: URLSearchParams, now = Date.now()): Range {
+  const range = fixedRange(params, now);
+  if (range) return range;
   const end = Math.ceil(now / 1000);
   const length = seconds(params.get("range") ?? "") ?? (seconds(DEFAULT_RANGE) as number);
   return { from: Math.max(0, end - length), to: end };
@@ -29,7 +39,7 @@ export function rangeOf(params: URLSearchParams, now = Date.now()): Range {
 /** Why a range cannot be asked for; null if it can. `limit`: in seconds, 0 is none. */
 export function tooLong(range: Range, limit: number, what: string): string | null {
   if (limit === 0 || range.to - range.from <= limit) return null;
-  const hours = limit / 3600;
-  const shown = hours >= 48 ? `${Math.floor(hours / 24)} days` : `${Math.round(hours * 10) / 10} hours`;
+  const hours = Math.round(limit / 360) / 10;
+  const shown = hours >= 48 ? `${Math.floor(hours / 24)} days` : `${hours} ${hours === 1 ? "hour" : "hours"}`;
   return `${what} can cover ${shown} at most on this server`;
 }

@@ -8,7 +8,8 @@ type TopPage = (typeof TOP_PAGES)[number];
 export type Page =
   | { name: TopPage | "unknown" }
   | { name: "trace"; id: string }
-  | { name: "compare"; a: string; b: string };
+  | { name: "compare"; a: string; b: string }
+  | { name: "pair" };
 
 const href = signal(location.href);
 
@@ -30,6 +31,7 @@ export const TYPICAL = "typical";
 /** The page of a path below the root. */
 export function pageOf(path: string): Page {
   if (path === "") return { name: "search" };
+  if (path === "compare") return { name: "pair" };
   const top = TOP_PAGES.find((name) => name === path);
   if (top) return { name: top };
   const trace = TRACE.exec(path);
@@ -52,6 +54,39 @@ export function address(path: string, values: Record<string, string | null | und
   return query === "" ? path : `${path}?${query}`;
 }
 
+/** The address follows a state after this time in milliseconds: browsers refuse to change it at each frame. */
+const WRITE_AFTER = 250;
+
+/** What is yet to be written into the address, by whose it is. */
+const waiting = new Map<object, () => void>();
+let timer = 0;
+
+/** Lets `write` change the address when nothing more has changed for a while. `whose` has one such wish: the last. */
+export function writeSoon(whose: object, write: () => void) {
+  waiting.set(whose, write);
+  clearTimeout(timer);
+  timer = setTimeout(flush, WRITE_AFTER);
+}
+
+/** Writes at once what waits: somebody leaves, or wants the address. */
+export function flush() {
+  clearTimeout(timer);
+  const all = [...waiting.values()];
+  waiting.clear();
+  for (const write of all) write();
+}
+
+/** Nothing of theirs is to be written any more. */
+export function forget(whose: object) {
+  waiting.delete(whose);
+}
+
+/** The address of what is shown. */
+export function here(): string {
+  flush();
+  return location.href;
+}
+
 function go(url: URL, replace: boolean) {
   if (url.href === href.value) return;
   const isOther = url.pathname !== new URL(href.value).pathname;
@@ -63,11 +98,13 @@ function go(url: URL, replace: boolean) {
 }
 
 export function navigate(path: string, replace = false) {
+  flush();
   go(new URL(path, document.baseURI), replace);
 }
 
 /** Changes parameters of the page that is shown; `null` takes one away. */
 export function setParams(values: Record<string, string | null>, replace = true) {
+  flush();
   const url = new URL(href.value);
   for (const [name, value] of Object.entries(values)) {
     if (value === null) url.searchParams.delete(name);
@@ -77,6 +114,8 @@ export function setParams(values: Record<string, string | null>, replace = true)
 }
 
 addEventListener("popstate", () => {
+  // It belongs to the entry that was left.
+  waiting.clear();
   href.value = location.href;
   scrollBack(Number(history.state?.y ?? 0));
 });

@@ -1,9 +1,34 @@
 import type { ComponentChildren } from "preact";
+import { params, setParams } from "./router";
 
 /** A column by which a table is ordered; numbers begin with the largest. */
 export interface Order<Column extends string> {
   by: Column;
   ascending: boolean;
+}
+
+/** The order that the address has, as `calls` or `-calls`; else the first of a table. */
+export function orderOf<Column extends string>(
+  text: string,
+  columns: readonly Column[],
+  first: Order<Column>,
+): Order<Column> {
+  const isDescending = text.startsWith("-");
+  const by = columns.find((column) => column === (isDescending ? text.slice(1) : text));
+  return by === undefined ? first : { by, ascending: !isDescending };
+}
+
+/** The order of a table, which is in the address, and what sets it. */
+export function useOrder<Column extends string>(
+  columns: readonly Column[],
+  first: Order<Column>,
+): { order: Order<Column>; set(order: Order<Column>): void } {
+  const order = orderOf(params.value.get("sort") ?? "", columns, first);
+  const set = ({ by, ascending }: Order<Column>) => {
+    const isFirst = by === first.by && ascending === first.ascending;
+    setParams({ sort: isFirst ? null : `${ascending ? "" : "-"}${by}` });
+  };
+  return { order, set };
 }
 
 interface Props<Column extends string> {

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { withColumns } from "../src/search/columns";
-import { withStage } from "../src/search/stage";
+import { isMetrics, withStage } from "../src/search/stage";
 
 test("stage goes before hints, which stay", () => {
   const rate = (query: string) => withStage(query, "rate()");
@@ -24,4 +24,23 @@ test("columns are selected before hints", () => {
   expect(withColumns("{ } with(most_recent=true)", ["span.a"])).toBe(
     "{ } | select(span.a) with(most_recent=true)",
   );
+});
+
+test("queries for metrics are told from their text", () => {
+  for (const query of [
+    "{ } | rate()",
+    "{ }|count_over_time() by (name)",
+    '{ name = "|" } | /* why */ quantile_over_time(duration, .9)',
+  ]) {
+    expect(isMetrics(query), query).toBe(true);
+  }
+  for (const query of [
+    "{ }",
+    "{ } | count() > 2",
+    '{ name = "| rate()" }',
+    "{ } // | rate()",
+    "{ name = `| rate` } | select(rate)",
+  ]) {
+    expect(isMetrics(query), query).toBe(false);
+  }
 });

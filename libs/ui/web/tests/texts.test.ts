@@ -3,8 +3,8 @@ import { align, flatten } from "../src/compare/align";
 import { serverEvents } from "../src/events";
 import { bytes, duration, integer } from "../src/format";
 import { hash, look, monogram } from "../src/looks";
+import { cut, inSentence, named, visible } from "../src/names";
 import { rangeOf, seconds, tooLong } from "../src/range";
-import { visible } from "../src/text";
 import { pathsOf } from "../src/trace/paths";
 import { made } from "./trace";
 
@@ -23,16 +23,37 @@ test("look of a service follows from its name", () => {
 
 test("characters that hide or turn text are shown", () => {
   expect(visible("a\u0000b\u202ec\td\ne")).toBe("a␀b⟦U+202E⟧c\td\ne");
+  expect(visible("a\u200bb\u200dc")).toBe("a⟦U+200B⟧b⟦U+200D⟧c");
+});
+
+test("joiners that belong to how a text is written stay", () => {
+  for (const text of ["👩‍👩‍👧‍👦 🏳️‍🌈 👩🏽‍🚒", "می‌خواهم", "क्‍ष"]) expect(visible(text)).toBe(text);
+});
+
+test("marks of one character are cut before they cover what is above", () => {
+  expect(visible("é Ṩ\u0301")).toBe("é Ṩ\u0301");
+  expect(visible(`a${"\u0301".repeat(300)}b`)).toBe(`a${"\u0301".repeat(8)}⟦+292 marks⟧b`);
+});
+
+test("names are never empty, nor longer than a line", () => {
+  expect(["", " \n", "GET /"].map((name) => named(name))).toEqual(["(no name)", "(blank)", "GET /"]);
+  expect(named("x".repeat(5000))).toHaveLength(161);
+  expect(cut("ab😀", 3)).toBe("ab…");
+  expect(inSentence("shop")).toBe("shop");
+  expect(inSentence("\u202eשלום")).toBe("\u2068⟦U+202E⟧שלום\u2069");
 });
 
 test("range is fixed, or ends now", () => {
   const range = (query: string) => rangeOf(new URLSearchParams(query), 10_000_000_000);
   expect(range("from=5&to=9")).toEqual({ from: 5, to: 9 });
   expect(range("from=9&to=5&range=5m")).toEqual({ from: 10_000_000 - 300, to: 10_000_000 });
+  expect(range("from=9999990")).toEqual({ from: 9_999_990, to: 10_000_000 });
+  expect(range("from=10000001&range=5m")).toEqual({ from: 10_000_000 - 300, to: 10_000_000 });
+  expect(range("from=5&to=9000000000&range=5m")).toEqual({ from: 10_000_000 - 300, to: 10_000_000 });
   expect(range("range=nonsense")).toEqual({ from: 10_000_000 - 3600, to: 10_000_000 });
   expect([seconds("2d"), seconds("x")]).toEqual([172_800, null]);
   expect(tooLong({ from: 0, to: 7200 }, 3600, "A search")).toBe(
-    "A search can cover 1 hours at most on this server",
+    "A search can cover 1 hour at most on this server",
   );
   expect(tooLong({ from: 0, to: 7200 }, 0, "A search")).toBeNull();
 });

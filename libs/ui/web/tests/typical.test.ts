@@ -22,6 +22,7 @@ const usual = (parent: number | null, name: string, traces: number, p50: number,
 
 const FOUND: Typical = {
   traces: 10,
+  inspectedBytes: 0,
   duration: { p50: 100, p95: 200 },
   paths: [
     usual(null, "root", 10, 100, 20),

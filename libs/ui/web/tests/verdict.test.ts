@@ -63,6 +63,7 @@ test("trace beside those alike names how much slower it is and which service is"
   const beside = (p50: number, p95: number, charge: number) =>
     besideTypical(1000, paths, {
       traces: 10,
+      inspectedBytes: 0,
       duration: { p50, p95 },
       paths: [usual("shop", "root", null, 150), usual("payment", "charge", 0, charge)],
     });
@@ -75,7 +76,9 @@ test("trace beside those alike names how much slower it is and which service is"
     text: "100 ns slower than the median of 10 similar traces, as some of them are; self time grew most in shop, by 50 ns",
   });
   expect(beside(1000, 1200, 800)?.text).toBe("no slower than the median of 10 similar traces (1.00 µs)");
-  expect(besideTypical(1000, paths, { traces: 0, duration: { p50: 0, p95: 0 }, paths: [] })).toBeNull();
+  expect(
+    besideTypical(1000, paths, { traces: 0, inspectedBytes: 0, duration: { p50: 0, p95: 0 }, paths: [] }),
+  ).toBeNull();
 });
 test("error that no caller reports says who went on", () => {
   const spans = [ROOT, { parent: 0, name: "GET /rates", service: "rates", duration: 10, error: true }];

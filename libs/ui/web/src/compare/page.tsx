@@ -5,7 +5,7 @@ import { useLoaded } from "../loaded";
 import { address, params, setParams, TYPICAL } from "../router";
 import { Scroll } from "../scroll";
 import { Chip } from "../search/results";
-import { Text } from "../text";
+import { Label } from "../text";
 import { typicalPaths } from "../trace/against";
 import { selfTimes } from "../trace/analysis";
 import { nameOf, serviceOf } from "../trace/model";
@@ -115,10 +115,10 @@ function Head({ letter, side: { id, title, count, extent } }: { letter: string; 
     <p>
       <strong>{letter}</strong>{" "}
       {id === null ? (
-        <Text value={title} />
+        <Label value={title} />
       ) : (
         <a href={address(`trace/${id}`)}>
-          <Text value={title} />
+          <Label value={title} />
         </a>
       )}{" "}
       · {duration(extent)} · {count} <span class="mono muted">{id}</span>
@@ -152,7 +152,7 @@ function Table({ pairs }: { pairs: Pair[] }) {
             return (
               <tr key={at}>
                 <td style={{ paddingInlineStart: `${8 + Math.min(20, pair.depth - 1) * 14}px` }}>
-                  <Chip name={service} /> <Text value={name || "(no name)"} />
+                  <Chip name={service} /> <Label value={name} />
                   {!pair.a && <strong class="warning"> only B</strong>}
                   {!pair.b && <strong class="warning"> only A</strong>}
                 </td>

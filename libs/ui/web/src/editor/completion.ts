@@ -6,8 +6,8 @@ import {
   pickedCompletion,
 } from "@codemirror/autocomplete";
 import type { EditorView } from "@codemirror/view";
+import { visible } from "../names";
 import type { Range } from "../range";
-import { visible } from "../text";
 import { type Kind, type Place, placeOf } from "./place";
 import type { Stored } from "./stored";
 import { FIXED, HINT_VALUES, INTRINSICS, type Option, SCOPES, VALUES } from "./vocabulary";

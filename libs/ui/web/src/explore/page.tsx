@@ -14,16 +14,19 @@ import { Scroll } from "../scroll";
 import { useCheck } from "../search/check";
 import { Cost } from "../search/cost";
 import { Problem } from "../search/problem";
-import { Text } from "../text";
+import { Label } from "../text";
 import { save } from "../trace/actions";
+import { hiddenOf, hiddenParams } from "./hidden";
 import { Plot } from "./plot";
 import { questionOf } from "./question";
 import { SeriesHeatmap } from "./series-heatmap";
-import { csvOf, nameOf, type Row, tableOf } from "./table";
+import { csvOf, largest, nameOf, type Row, tableOf } from "./table";
 import { Values } from "./values";
 
 const POINTS = 120;
 const EXEMPLARS = 30;
+/** More series would be neither told apart nor drawn in a moment. */
+const MOST_SERIES = 200;
 const VIEWS = ["line", "bar", "heatmap", "table"] as const;
 const TITLES = { line: "Lines", bar: "Bars", heatmap: "Heatmap", table: "Table" };
 const EXAMPLES = [
@@ -49,10 +52,13 @@ export function ExplorePage() {
   );
   const { value, done, progress } = loaded;
   const question = useMemo(() => questionOf(q), [q]);
-  const table = useMemo(() => (value ? tableOf(value, question.isGapAtZero) : null), [value, question]);
+  const all = useMemo(() => (value ? tableOf(value, question.isGapAtZero) : null), [value, question]);
+  const table = useMemo(() => all && largest(all, MOST_SERIES), [all]);
   const isHistogram = value?.some(({ labels }) => labels.__bucket !== undefined) ?? false;
   const view = VIEWS.find((view) => view === params.value.get("view")) ?? (isHistogram ? "heatmap" : "line");
-  const [hidden, setHidden] = useState<ReadonlySet<number>>(new Set());
+  const names = useMemo(() => table?.series.map(({ name }) => name) ?? [], [table]);
+  const [out, only] = [params.value.get("hidden"), params.value.get("shown")];
+  const hidden = useMemo(() => hiddenOf(names, out, only), [names, out, only]);
   const focusField = useRef<() => void>(() => {});
   const canvas = useRef<HTMLCanvasElement | null>(null);
   useEffect(() => {
@@ -60,8 +66,9 @@ export function ExplorePage() {
     return shortcuts({ "/": () => focusField.current() });
   }, []);
   useEffect(() => setText(q), [q]);
-  useEffect(() => setHidden(new Set()), [q]);
-  const said = wrong ?? loaded.problem;
+  // The field says it already, and where.
+  const isToldAbove = problem !== null && text.trim() === q;
+  const said = wrong ?? (isToldAbove ? null : loaded.problem);
   const plain = (value: number) => `${Number(value.toPrecision(3)).toLocaleString("en")}`;
   const format = (value: number) => {
     const shown = question.isTime ? duration(value * 1e9) : plain(value);
@@ -70,11 +77,14 @@ export function ExplorePage() {
   const takeFocus = useCallback((focus: () => void) => {
     focusField.current = focus;
   }, []);
-  const zoom = (range: Range) => setParams(fixed(range), false);
+  const zoom = (range: Range) => setParams({ ...fixed(range), box: null }, false);
   const ready = (found: HTMLCanvasElement) => {
     canvas.current = found;
   };
-  const run = (query: string) => (query === q ? again() : setParams({ q: query || null }, false));
+  const run = (query: string) => {
+    if (query === q) again();
+    else setParams({ q: query || null, hidden: null, shown: null, box: null }, false);
+  };
   return (
     <main>
       <h1 class="hidden">Explore metrics</h1>
@@ -119,14 +129,16 @@ export function ExplorePage() {
           ✕ {said}
         </p>
       )}
-      {key !== null && said === null && table === null && <p role="status">{reading(loaded)}</p>}
+      {key !== null && wrong === null && loaded.problem === null && table === null && (
+        <p role="status">{reading(loaded)}</p>
+      )}
       {progress.message !== "" && <p class="strip">! {progress.message}</p>}
       {done && table?.series.length === 0 && <p class="hint">No span in this range matches.</p>}
       {table && table.series.length > 0 && (
         <>
           <div class="tools">
             <span role="status">
-              {integer(table.series.length)} series · step {step} s{question.isSampled && " · ≈ sampled"}
+              {integer(all?.series.length ?? 0)} series · step {step} s{question.isSampled && " · ≈ sampled"}
               {!done && (
                 <span class="streaming">
                   {" "}
@@ -141,7 +153,7 @@ export function ExplorePage() {
                   key={one}
                   type="button"
                   aria-pressed={one === view}
-                  onClick={() => setParams({ view: one })}
+                  onClick={() => setParams({ view: one }, false)}
                 >
                   {TITLES[one]}
                 </button>
@@ -149,7 +161,9 @@ export function ExplorePage() {
             </fieldset>
             <button
               type="button"
-              onClick={() => save(new Blob([csvOf(table)], { type: "text/csv" }), "tactus-metrics.csv")}
+              onClick={() =>
+                save(new Blob([csvOf(all ?? table)], { type: "text/csv" }), "tactus-metrics.csv")
+              }
             >
               CSV
             </button>
@@ -163,6 +177,11 @@ export function ExplorePage() {
               PNG
             </button>
           </div>
+          {all && all.series.length > MOST_SERIES && view !== "table" && (
+            <p class="strip">
+              ! Only the {integer(MOST_SERIES)} largest series are shown; CSV has all of them.
+            </p>
+          )}
           {(view === "line" || view === "bar") && (
             <Plot
               table={table}
@@ -202,13 +221,13 @@ export function ExplorePage() {
             />
           )}
           {view === "table" ? (
-            <Values table={table} format={format} />
+            <Values table={table} count={all?.series.length ?? 0} format={format} />
           ) : (
             <Legend
               table={table}
               isDrawn={view !== "heatmap"}
               hidden={hidden}
-              setHidden={setHidden}
+              setHidden={(hidden) => setParams(hiddenParams(names, hidden))}
               format={format}
               size={(label) => {
                 const { unit, perOne } = question.measured;
@@ -270,10 +289,10 @@ function Legend({ table, isDrawn, hidden, setHidden, format, size }: LegendProps
                 {isDrawn ? (
                   <label class="series">
                     <input type="checkbox" checked={!hidden.has(at)} onChange={() => toggle(at)} />{" "}
-                    <span class={`swatch ${lookOf(at)}`} /> <Text value={title(one)} />
+                    <span class={`swatch ${lookOf(at)}`} /> <Label value={title(one)} />
                   </label>
                 ) : (
-                  <Text value={title(one)} />
+                  <Label value={title(one)} />
                 )}
               </td>
               <td class="number">{shown(one.last)}</td>

@@ -5,7 +5,7 @@ import { time } from "../format";
 import { colourOf, lookOf, type Pattern, patternOf } from "../looks";
 import type { Exemplar } from "../metrics";
 import type { Range } from "../range";
-import { Text } from "../text";
+import { Label } from "../text";
 import { isDark } from "../theme";
 import { stacked, type Table } from "./table";
 
@@ -183,7 +183,7 @@ function Values({ table, at, hidden, format }: ValuesProps) {
       <span>{time(table.times[at] * 1_000)}</span>
       {all.slice(0, MOST_TOLD).map(({ name, number, value }) => (
         <span key={number}>
-          <span class={`swatch ${lookOf(number)}`} /> <Text value={name} /> {format(value ?? 0)}
+          <span class={`swatch ${lookOf(number)}`} /> <Label value={name} /> {format(value ?? 0)}
         </span>
       ))}
       {all.length > MOST_TOLD && <span>and {all.length - MOST_TOLD} more</span>}

@@ -4,7 +4,7 @@ import { HeatCanvas } from "../heatmap/canvas";
 import { type Box, columnsOf, linesOf, rangeIn } from "../heatmap/grid";
 import type { Series } from "../metrics";
 import type { Range } from "../range";
-import { Text } from "../text";
+import { Label } from "../text";
 import { nameOf } from "./table";
 
 const MOST_LINES = 40;
@@ -48,7 +48,7 @@ export function SeriesHeatmap({ series, range, step, format, zoom, ready }: Prop
           <div class="scale">
             {[...lines].reverse().map(({ series }) => (
               <span key={nameOf(series.labels)} title={nameOf(series.labels)}>
-                <Text value={nameOf(series.labels)} />
+                <Label value={nameOf(series.labels)} />
               </span>
             ))}
           </div>

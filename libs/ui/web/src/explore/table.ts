@@ -18,9 +18,9 @@ export interface Row {
   max: number | null;
 }
 
-/** The text of labels, as `{service="shop"}` would have them, without the braces. */
+/** The text of labels, as `{service="shop"}` would have them, without the braces; what is measured by its name alone. */
 export function nameOf(labels: Record<string, string>): string {
-  const all = Object.entries(labels).map(([key, value]) => `${key}=${value}`);
+  const all = Object.entries(labels).map(([key, value]) => (key === "__name__" ? value : `${key}=${value}`));
   return all.length === 0 ? "all" : all.join(" ");
 }
 
@@ -48,6 +48,20 @@ export function tableOf(all: Series[], isGapAtZero = false): Table {
     };
   });
   return { times: times.map((millis) => millis / 1000), series };
+}
+
+/** A table of so many series, those with the largest sums, in their order. */
+export function largest(table: Table, most: number): Table {
+  if (table.series.length <= most) return table;
+  const sum = ({ values }: Row) => values.reduce<number>((sum, value) => sum + (value ?? 0), 0);
+  const sums = table.series.map((row, at) => ({ at, sum: sum(row) }));
+  const kept = new Set(
+    sums
+      .sort((a, b) => b.sum - a.sum)
+      .slice(0, most)
+      .map(({ at }) => at),
+  );
+  return { times: table.times, series: table.series.filter((_, at) => kept.has(at)) };
 }
 
 /** Each series as the top of its part of a stack: with those before it added. Where it has no value there is none. */

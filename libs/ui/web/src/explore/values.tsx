@@ -1,21 +1,28 @@
-import { time } from "../format";
+import { integer, time } from "../format";
 import { Scroll } from "../scroll";
-import { Text } from "../text";
+import { Label } from "../text";
 import type { Table } from "./table";
 
 /** More series would not be read side by side. */
 const MOST_SERIES = 20;
 
+interface Props {
+  table: Table;
+  /** Series of the answer, of which the table may have some. */
+  count: number;
+  format(value: number): string;
+}
+
 /** The values of series: a line a step, the newest first. */
-export function Values({ table, format }: { table: Table; format(value: number): string }) {
+export function Values({ table, count, format }: Props) {
   const series = table.series.slice(0, MOST_SERIES);
-  const hidden = table.series.length - series.length;
+  const hidden = count - series.length;
   const lines = table.times.map((seconds, at) => ({ seconds, at })).reverse();
   return (
     <>
       {hidden > 0 && (
         <p class="strip">
-          ! {MOST_SERIES} of {table.series.length} series are shown; CSV has all.
+          ! {series.length} of {integer(count)} series are shown; CSV has all.
         </p>
       )}
       <Scroll>
@@ -25,7 +32,7 @@ export function Values({ table, format }: { table: Table; format(value: number):
               <th scope="col">Step until</th>
               {series.map(({ name }) => (
                 <th key={name} scope="col" class="number">
-                  <Text value={name} />
+                  <Label value={name} />
                 </th>
               ))}
             </tr>

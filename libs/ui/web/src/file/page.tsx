@@ -6,7 +6,7 @@ import { useLoaded } from "../loaded";
 import { address, navigate, params, setParams } from "../router";
 import { Scroll } from "../scroll";
 import { Chip } from "../search/results";
-import { Text } from "../text";
+import { Label, Text } from "../text";
 import { modelOf } from "../trace/model";
 import { Opened } from "../trace/page";
 import { decode } from "../trace/skeleton";
@@ -96,6 +96,11 @@ function Chooser({ open, problem }: ChooserProps) {
   return (
     <main>
       <h1>Open a file</h1>
+      {params.value.has("trace") && (
+        <p class="strip">
+          ! The file of this trace is open no more: nothing keeps it. Open it again to see the trace.
+        </p>
+      )}
       {problem !== null && (
         <p class="error" role="alert">
           ✕ {problem}
@@ -226,7 +231,7 @@ function Trace({ file, id, close }: { file: OpenedFile; id: string; close(): voi
 const FEW = 20;
 
 function Traces({ contents }: { contents: Contents }) {
-  const [wanted, setWanted] = useState("");
+  const wanted = params.value.get("named") ?? "";
   const { traces, more } = contents;
   const shown = useMemo(() => {
     const text = wanted.trim().toLowerCase();
@@ -245,7 +250,11 @@ function Traces({ contents }: { contents: Contents }) {
       {traces.length > FEW && (
         <label>
           Name or id{" "}
-          <input type="search" value={wanted} onInput={(event) => setWanted(event.currentTarget.value)} />
+          <input
+            type="search"
+            value={wanted}
+            onInput={(event) => setParams({ named: event.currentTarget.value || null })}
+          />
         </label>
       )}
       {traces.length === 0 && <p class="hint">The file has no trace.</p>}
@@ -281,8 +290,8 @@ function Row({ trace }: { trace: FileEntry }) {
     <tr>
       <td class="nowrap">{time(Number(BigInt(trace.start) / 1_000_000n))}</td>
       <td>
-        <a href={address("file", { trace: trace.traceId })}>
-          <Chip name={trace.service} /> <Text value={trace.name || trace.traceId} />
+        <a href={address("file", { named: params.value.get("named"), trace: trace.traceId })}>
+          <Chip name={trace.service} /> <Label value={trace.name} none={trace.traceId} />
         </a>
       </td>
       <td class="number">{duration(Number(trace.duration))}</td>

@@ -102,6 +102,30 @@ export function linesOf(
   return lines.sort((a, b) => b.sum - a.sum).slice(0, most);
 }
 
+/** A box as the address has it: the time and the bucket of its first corner and of its second. */
+export function textOf(box: Box, { from, step, first }: Grid): string {
+  return box.map(({ column, line }) => `${from + column * step}.${first + line}`).join(".");
+}
+
+/** The box of a text, as far as a grid has it; null if the text is none, or the box lies outside. */
+export function boxOf(text: string, { from, step, first, count, counts }: Grid): Box | null {
+  const match = /^(\d{1,12})\.(-?\d{1,5})\.(\d{1,12})\.(-?\d{1,5})$/.exec(text);
+  if (!match) return null;
+  const [time, bucket, otherTime, otherBucket] = match.slice(1).map(Number);
+  const place = (time: number, bucket: number): Place => ({
+    column: Math.floor((time - from) / step),
+    line: bucket - first,
+  });
+  const box: Box = [place(time, bucket), place(otherTime, otherBucket)];
+  const { columns, lines } = sorted(box);
+  if (columns[1] < 0 || columns[0] >= count || lines[1] < 0 || lines[0] >= counts.length) return null;
+  const within = (place: number, count: number) => Math.min(count - 1, Math.max(0, place));
+  return box.map(({ column, line }) => ({
+    column: within(column, count),
+    line: within(line, counts.length),
+  })) as Box;
+}
+
 function sorted([a, b]: Box) {
   return {
     columns: [Math.min(a.column, b.column), Math.max(a.column, b.column)],

@@ -1,10 +1,11 @@
 import type { ComponentChildren } from "preact";
-import { useMemo, useState } from "preact/hooks";
+import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { integer, time } from "../format";
 import type { Series } from "../metrics";
 import type { Range } from "../range";
+import { forget, params, setParams, writeSoon } from "../router";
 import { HeatCanvas } from "./canvas";
-import { type Box, boundOf, countIn, gridOf, queryIn, rangeIn, scaleOf } from "./grid";
+import { type Box, boundOf, boxOf, countIn, gridOf, queryIn, rangeIn, scaleOf, textOf } from "./grid";
 
 /** Pixels that all lines take, about. */
 const HEIGHT = 200;
@@ -46,8 +47,13 @@ export function SpanHeatmap(props: Props) {
     differences,
     ready,
   } = props;
-  const [box, setBox] = useState<Box | null>(null);
-  const [differing, setDiffering] = useState<{ q: string; range: Range } | null>(null);
+  // While a box is drawn the address is behind it.
+  const [drawn, setDrawn] = useState<string | null>(null);
+  const asked = params.value.get("box") ?? "";
+  const differs = params.value.get("differs") ?? "";
+  const whose = useRef({});
+  useEffect(() => setDrawn(null), [asked]);
+  useEffect(() => () => forget(whose.current), []);
   const grid = useMemo(
     () => gridOf(series, range, step, perDoubling, measured.perOne),
     [series, range, step, perDoubling, measured.perOne],
@@ -56,9 +62,20 @@ export function SpanHeatmap(props: Props) {
   const { counts } = grid;
   let most = 0;
   for (const line of counts) for (const count of line) most = Math.max(most, count);
+  // Of a range that moves on, a box may have left a part behind: its text stays.
+  const text = drawn ?? asked;
+  const box = boxOf(text, grid);
+  const draw = (box: Box | null) => {
+    const text = box ? textOf(box, grid) : "";
+    setDrawn(text);
+    writeSoon(whose.current, () => setParams({ box: text || null }));
+  };
   const within = box && rangeIn(box, grid);
-  const query =
+  const queryOf = (box: Box | null) =>
     box && condition !== null ? queryIn(box, grid, condition, measured.attribute, measured.unit) : null;
+  const query = queryOf(box);
+  const differing = boxOf(differs, grid);
+  const ofDiffering = queryOf(differing);
   return (
     <figure class="heatmap">
       <figcaption>
@@ -81,7 +98,11 @@ export function SpanHeatmap(props: Props) {
             {differences && query !== null && (
               <>
                 {" "}
-                <button type="button" onClick={() => setDiffering({ q: query, range: within })}>
+                <button
+                  type="button"
+                  aria-pressed={differs === text}
+                  onClick={() => setParams({ differs: differs === text ? null : text })}
+                >
                   What differs
                 </button>
               </>
@@ -113,10 +134,10 @@ export function SpanHeatmap(props: Props) {
         tell={({ line, column }) =>
           `${time((grid.from + column * step) * 1000)}, ${format(boundOf(grid, line - 1))} – ${format(boundOf(grid, line))}: ${integer(Math.round(counts[line][column]))}`
         }
-        draw={setBox}
+        draw={draw}
         ready={ready}
       />
-      {differing && differences?.(differing.q, differing.range)}
+      {differing && ofDiffering !== null && differences?.(ofDiffering, rangeIn(differing, grid))}
     </figure>
   );
 }

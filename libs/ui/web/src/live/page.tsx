@@ -10,7 +10,7 @@ import { useCheck } from "../search/check";
 import { Problem } from "../search/problem";
 import { Chip } from "../search/results";
 import { seen } from "../seen";
-import { Text } from "../text";
+import { Label, Text } from "../text";
 import { add, EMPTY, type Feed, follow, type LiveSpan, MOST_ROWS, rates, resume } from "./feed";
 
 const KINDS = ["", "internal", "server", "client", "producer", "consumer"];
@@ -201,7 +201,7 @@ function Row({ span }: { span: LiveSpan }) {
       </td>
       <td>
         <a href={address(`trace/${padded(span.traceId)}`, { span: span.spanId })}>
-          <Chip name={span.service} /> <Text value={span.name || "(without a name)"} />
+          <Chip name={span.service} /> <Label value={span.name} />
         </a>
       </td>
       <td>{KINDS[span.kind] ?? ""}</td>

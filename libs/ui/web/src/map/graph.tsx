@@ -1,5 +1,5 @@
+import { cut, named, visible } from "../names";
 import { Scroll } from "../scroll";
-import { visible } from "../text";
 import type { Edge } from "./edges";
 import { type Drawn, LETTER } from "./layout";
 
@@ -27,6 +27,13 @@ function Label({ text, x, y }: { text: string; x: number; y: number }) {
       </text>
     </>
   );
+}
+
+/** So many letters of a name a node has room for. */
+const LETTERS = 28;
+
+function shortOf(name: string): string {
+  return cut(visible(named(name, "unknown")), LETTERS - 1);
 }
 
 function keyOf({ client, server, kind }: Edge): string {
@@ -78,7 +85,7 @@ export function Graph({ drawn, label, turn, focus = "", lead }: Props) {
           </g>
         ))}
         {drawn.nodes.map(({ name, x, y, width, height }) => (
-          <a key={name} href={lead(name)} aria-label={`calls from and to ${name || "unknown"}`}>
+          <a key={name} href={lead(name)} aria-label={`calls from and to ${shortOf(name)}`}>
             <rect
               class={name === focus ? "node focus" : "node"}
               x={x}
@@ -87,8 +94,9 @@ export function Graph({ drawn, label, turn, focus = "", lead }: Props) {
               height={height}
               rx="4"
             />
+            {name.length > LETTERS && <title>{visible(cut(name, 2048))}</title>}
             <text class="label" x={x + width / 2} y={y + height / 2 + 4}>
-              {visible(name || "unknown").slice(0, 28)}
+              {shortOf(name)}
             </text>
           </a>
         ))}

@@ -14,7 +14,7 @@ import { quote } from "../search/form";
 import { Problem } from "../search/problem";
 import { Chip } from "../search/results";
 import { rate } from "../services/page";
-import { Text } from "../text";
+import { Label } from "../text";
 import { type Change, changeOf, changesOf, type Edge, edgesOf, failed, near, turnOf } from "./edges";
 import { Graph } from "./graph";
 import { type Drawn, layout } from "./layout";
@@ -147,7 +147,7 @@ export function MapPage() {
       </div>
       {focus !== "" && (
         <p>
-          Calls from and to <Text value={focus} />{" "}
+          Calls from and to <Label value={focus} />{" "}
           <label>
             within{" "}
             <select
@@ -284,11 +284,11 @@ function Names({ edge }: { edge: Edge }) {
   return (
     <>
       <td>
-        <Chip name={edge.client} /> <Text value={edge.client || "unknown"} />
+        <Chip name={edge.client} /> <Label value={edge.client} none="unknown" />
       </td>
       <td>
         <a href={traces(edge)}>
-          <Chip name={edge.server} /> <Text value={edge.server || "unknown"} />
+          <Chip name={edge.server} /> <Label value={edge.server} none="unknown" />
         </a>
         {edge.kind !== "" && <span class="muted"> {edge.kind.replaceAll("_", " ")}</span>}
       </td>

@@ -5,7 +5,7 @@ import { type Range, tooLong } from "../range";
 import { fixed } from "../range-select";
 import { address } from "../router";
 import { Scroll } from "../scroll";
-import { Text } from "../text";
+import { Label } from "../text";
 
 interface Value {
   /** Null where the attribute is missing. */
@@ -147,7 +147,7 @@ interface RowProps {
 }
 
 function Row({ attribute, one, found, selection, range }: RowProps) {
-  const text = one.value === null ? <em>missing</em> : <Text value={one.value || "(empty)"} />;
+  const text = one.value === null ? <em>missing</em> : <Label value={one.value} none="(empty)" />;
   const places = { from: fixed(range).from, to: fixed(range).to };
   // The selection is a filter, so that both must hold for the same span.
   const body = /^\s*\{([^{}]*)\}\s*$/.exec(selection)?.[1].trim();
@@ -162,7 +162,7 @@ function Row({ attribute, one, found, selection, range }: RowProps) {
       <td>
         {attribute && (
           <>
-            <Text value={attribute.name} />
+            <Label value={attribute.name} />
             {attribute.movesWith.length > 0 && (
               <span class="muted"> + {attribute.movesWith.slice(0, NAMES).join(", ")}</span>
             )}

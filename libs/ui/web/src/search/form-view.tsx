@@ -1,5 +1,6 @@
 import { useEffect, useState } from "preact/hooks";
 import type { Range } from "../range";
+import { params, setParams } from "../router";
 import { EMPTY, type Form, fromQuery, isDuration, toQuery } from "./form";
 import { services } from "./query";
 
@@ -11,7 +12,7 @@ interface Props {
 
 /** Fields that write the query, and follow it. */
 export function QueryForm({ query, range, write }: Props) {
-  const [open, setOpen] = useState(false);
+  const open = params.value.get("form") === "1";
   const [known, setKnown] = useState<string[]>([]);
   // What is typed here stays as it is while the query says the same.
   const [draft, setDraft] = useState<Form>(EMPTY);
@@ -36,7 +37,11 @@ export function QueryForm({ query, range, write }: Props) {
         .filter(({ key, value }) => key !== "" || value !== ""),
     });
   return (
-    <details class="form" open={open} onToggle={(event) => setOpen(event.currentTarget.open)}>
+    <details
+      class="form"
+      open={open}
+      onToggle={(event) => setParams({ form: event.currentTarget.open ? "1" : null })}
+    >
       <summary>Form</summary>
       {!form && <p>The form cannot show all of this query. It runs as written.</p>}
       {form && (

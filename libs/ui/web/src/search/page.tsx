@@ -7,7 +7,7 @@ import { shortcuts } from "../keys";
 import { type Range, rangeOf, tooLong } from "../range";
 import { fixed, RangeSelect, rangeParams } from "../range-select";
 import { address, navigate, params, setParams } from "../router";
-import { Text } from "../text";
+import { Label } from "../text";
 import { baselineOf } from "./baseline";
 import { Charts } from "./charts";
 import { useCheck } from "./check";
@@ -19,6 +19,7 @@ import { Plan } from "./plan";
 import { Problem } from "./problem";
 import { type Found, search, traceId } from "./query";
 import { Results } from "./results";
+import { isMetrics } from "./stage";
 
 const RECENT = "tactus.recent";
 const MOST_RECENT = 20;
@@ -58,7 +59,10 @@ export function SearchPage() {
   const found = useSignal<Found | null>(null);
   const error = useSignal<string | null>(null);
   const focusField = useRef<() => void>(() => {});
-  const address_ = params.value.toString();
+  // Of the address, what another search follows from.
+  const asked = ["q", "range", "from", "to", "limit", "columns"]
+    .map((name) => params.value.get(name))
+    .join("\n");
   const differs = params.value.get("differs") === "1";
   const columns = columnsOf(params.value.get("columns") ?? "");
   const limit = Number(params.value.get("limit")) || config.value?.limits.defaultTraces || 20;
@@ -101,11 +105,11 @@ export function SearchPage() {
     before.current = q;
     columnsText.value = params.value.get("columns") ?? "";
     start(q === "" ? null : { q, range: rangeOf(params.value), limit, columns, at: Date.now() });
-  }, [address_]);
+  }, [asked]);
 
   const current = run.value;
   const typed = text.value;
-  const range = useMemo(() => current?.range ?? rangeOf(params.value), [current, address_]);
+  const range = useMemo(() => current?.range ?? rangeOf(params.value), [current, asked]);
   const takeFocus = useCallback((focus: () => void) => {
     focusField.current = focus;
   }, []);
@@ -176,7 +180,13 @@ export function SearchPage() {
       </div>
       <Cost cost={cost} />
       <QueryForm query={typed} range={range} write={(query) => (text.value = query)} />
-      {current && error.value === null && (
+      {current && isMetrics(current.q) && (
+        <p class="strip">
+          ! This query is for metrics, and its traces are those of its filter.{" "}
+          <a href={address("explore", { q: current.q, ...rangeParams() })}>Show its values</a>
+        </p>
+      )}
+      {current && error.value === null && !isMetrics(current.q) && (
         <Charts
           q={current.q}
           range={current.range}
@@ -227,7 +237,7 @@ function Start({ recent }: { recent: string[] }) {
   const range = rangeParams();
   const lead = (q: string) => (
     <a class="mono" href={address("search", { q, ...range })}>
-      <Text value={q} />
+      <Label value={q} />
     </a>
   );
   return (

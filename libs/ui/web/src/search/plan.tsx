@@ -1,8 +1,8 @@
-import { useState } from "preact/hooks";
 import { json } from "../api";
 import { bytes, duration, integer } from "../format";
 import { useLoaded } from "../loaded";
 import type { Range } from "../range";
+import { params, setParams } from "../router";
 import { Scroll } from "../scroll";
 import { Text } from "../text";
 
@@ -28,7 +28,7 @@ interface Explain {
 
 /** How a search is run: its stages, and what each job read. Opening it runs the search once more. */
 export function Plan({ q, range, limit }: { q: string; range: Range; limit: number }) {
-  const [open, setOpen] = useState(false);
+  const open = params.value.get("plan") === "1";
   const key = open ? `${q} ${range.from} ${range.to} ${limit}` : null;
   const { value, problem } = useLoaded(key, async (signal) => {
     const query = new URLSearchParams({
@@ -41,7 +41,11 @@ export function Plan({ q, range, limit }: { q: string; range: Range; limit: numb
     return (await json<{ explain: Explain }>(`search?${query}`, signal)).explain;
   });
   return (
-    <details class="form" open={open} onToggle={(event) => setOpen(event.currentTarget.open)}>
+    <details
+      class="form"
+      open={open}
+      onToggle={(event) => setParams({ plan: event.currentTarget.open ? "1" : null })}
+    >
       <summary>How it runs</summary>
       {open && problem !== null && <p class="error">✕ {problem}</p>}
       {open && problem === null && value === null && <p role="status">reading…</p>}

@@ -1,26 +1,32 @@
-import { useState } from "preact/hooks";
 import { duration, integer, time } from "../format";
 import { look, monogram } from "../looks";
-import { address, padded } from "../router";
+import { named, visible } from "../names";
+import { address, padded, params, setParams } from "../router";
 import { Scroll } from "../scroll";
-import { Text } from "../text";
+import { Label, Text } from "../text";
 import { valuesOf } from "./columns";
 import type { Found, SearchTrace } from "./query";
 
 const CHIPS = 8;
+/** Traces that are compared. */
+const SIDES = 2;
 
 /** The traces that a search found. Links that were followed are grey. */
 export function Results({ found: { traces, done }, columns }: { found: Found; columns: string[] }) {
-  const [picked, setPicked] = useState<string[]>([]);
+  const marked = (params.value.get("marked") ?? "").split(".").slice(0, SIDES);
+  const picked = traces.map(({ traceID }) => padded(traceID)).filter((id) => marked.includes(id));
   if (traces.length === 0) return done ? <p class="hint">No trace in this range matches.</p> : null;
-  const pick = (id: string) =>
-    setPicked(picked.includes(id) ? picked.filter((one) => one !== id) : [...picked, id].slice(-2));
+  const pick = (id: string) => {
+    const inOrder = marked.filter((one) => picked.includes(one));
+    const next = picked.includes(id) ? inOrder.filter((one) => one !== id) : [...inOrder, id];
+    setParams({ marked: next.slice(-SIDES).join(".") || null });
+  };
   const longest = Math.max(1, ...traces.map((trace) => trace.durationMs ?? 0));
   return (
     <Scroll>
       <p class="muted">
-        {picked.length === 2 ? (
-          <a href={address(`compare/${padded(picked[0])}...${padded(picked[1])}`)}>Compare the two traces</a>
+        {picked.length === SIDES ? (
+          <a href={address(`compare/${marked.join("...")}`)}>Compare the two traces</a>
         ) : (
           "Mark two traces to compare them."
         )}
@@ -54,8 +60,8 @@ export function Results({ found: { traces, done }, columns }: { found: Found; co
               trace={trace}
               longest={longest}
               columns={columns}
-              isPicked={picked.includes(trace.traceID)}
-              pick={() => pick(trace.traceID)}
+              isPicked={picked.includes(padded(trace.traceID))}
+              pick={() => pick(padded(trace.traceID))}
             />
           ))}
         </tbody>
@@ -92,7 +98,7 @@ function Row({ trace, longest, columns, isPicked, pick }: RowProps) {
       <td class="nowrap">{time(Number(BigInt(trace.startTimeUnixNano ?? "0") / 1_000_000n))}</td>
       <td>
         <a href={address(`trace/${padded(trace.traceID)}`)}>
-          <Chip name={service} /> <Text value={trace.rootTraceName || "(root is missing)"} />
+          <Chip name={service} /> <Label value={trace.rootTraceName ?? ""} none="(root is missing)" />
         </a>
       </td>
       <td class="number">
@@ -123,8 +129,9 @@ function Row({ trace, longest, columns, isPicked, pick }: RowProps) {
 
 /** A service by its look and two letters. */
 export function Chip({ name }: { name: string }) {
+  const shown = visible(named(name, "unknown service"));
   return (
-    <span class="chip" title={name} role="img" aria-label={name || "unknown service"}>
+    <span class="chip" title={shown} role="img" aria-label={shown}>
       <span class={`swatch ${look(name)}`} />
       {monogram(name)}
     </span>

@@ -13,6 +13,24 @@ function parts(query: string): { body: string; hints: string } {
   return { body: query, hints: "" };
 }
 
+/** Functions that make values of spans: their queries find no traces. */
+const FUNCTION =
+  /^(rate|count_over_time|(min|max|avg|sum|quantile|histogram)_over_time|compare|service_graph)$/;
+
+/** Whether a query is one for metrics, as far as its text tells. */
+export function isMetrics(query: string): boolean {
+  let depth = 0;
+  let before = "";
+  for (const { 0: token } of query.matchAll(TOKEN)) {
+    if (token === "{" || token === "(") depth += 1;
+    if (token === "}" || token === ")") depth -= 1;
+    if (depth === 0 && before === "|" && FUNCTION.test(token)) return true;
+    const isNothing = token.trim() === "" || token.startsWith("//") || token.startsWith("/*");
+    if (!isNothing) before = token;
+  }
+  return false;
+}
+
 /** A query with one more stage, which goes before hints. `hint`: one that is added unless the query has its own. */
 export function withStage(query: string, stage: string, hint = ""): string {
   const { body, hints } = parts(query);

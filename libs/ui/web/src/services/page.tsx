@@ -1,4 +1,4 @@
-import { useEffect, useState } from "preact/hooks";
+import { useEffect } from "preact/hooks";
 import { config } from "../api";
 import { duration } from "../format";
 import { SpanHeatmap } from "../heatmap/spans";
@@ -11,11 +11,11 @@ import { Scroll } from "../scroll";
 import { Differences } from "../search/differences";
 import { quote } from "../search/form";
 import { Chip } from "../search/results";
-import { type Order, ordered, SortHead } from "../sorting";
-import { Text } from "../text";
+import { ordered, SortHead, useOrder } from "../sorting";
+import { Label, Text } from "../text";
 import { BUCKETS, type Row, requestsTo, rows } from "./query";
 
-type Column = "name" | "rate" | "errors" | "p50" | "p95" | "p99" | "total";
+const SORTED = ["name", "rate", "errors", "p50", "p95", "p99", "total"] as const;
 
 /** Rate, errors and durations of services, and of the operations of one. */
 export function ServicesPage() {
@@ -92,10 +92,11 @@ function Requests({ condition, range }: { condition: string; range: Range }) {
 }
 
 function Table({ rows, service }: { rows: Row[]; service: string }) {
-  const [order, setOrder] = useState<Order<Column>>({ by: "total", ascending: false });
+  const head = useOrder(SORTED, { by: "total", ascending: false });
+  const { order } = head;
   const most = Math.max(Number.MIN_VALUE, ...rows.map(({ total }) => total));
-  const head = { order, set: setOrder };
-  const open = (row: Row) => setParams({ service: row.name }, false);
+  // A box of the heatmap of all is none of that of one.
+  const open = (row: Row) => setParams({ service: row.name, box: null, differs: null }, false);
   const traces = (row: Row, condition: string) => {
     const all = requestsTo(service === "" ? row.name : service);
     const name = service === "" ? "" : ` && name = ${quote(row.name)}`;
@@ -135,11 +136,11 @@ function Table({ rows, service }: { rows: Row[]; service: string }) {
               <td>
                 {service === "" ? (
                   <button type="button" class="link" onClick={() => open(row)}>
-                    <Chip name={row.name} /> <Text value={row.name || "(no name)"} />
+                    <Chip name={row.name} /> <Label value={row.name} />
                   </button>
                 ) : (
                   <a href={traces(row, "")}>
-                    <Text value={row.name || "(no name)"} />
+                    <Label value={row.name} />
                   </a>
                 )}
               </td>

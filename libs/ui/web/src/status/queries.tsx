@@ -1,9 +1,9 @@
 import { useState } from "preact/hooks";
 import { json, reason, request } from "../api";
 import { bytes, duration, integer, time } from "../format";
-import { address } from "../router";
+import { address, params, setParams } from "../router";
 import { Scroll } from "../scroll";
-import { Text } from "../text";
+import { Label, Text } from "../text";
 import { usePolled } from "./polled";
 
 const EVERY = 2000;
@@ -116,9 +116,15 @@ function Row({ query, stop }: { query: Query; stop?: () => void }) {
           {query.kind} · {query.tenants.join(", ")}
         </span>{" "}
         {query.plan ? (
-          <details>
+          <details
+            open={params.value.get("query") === query.id}
+            onToggle={({ currentTarget: { open } }) => {
+              if (open) setParams({ query: query.id });
+              else if (params.peek().get("query") === query.id) setParams({ query: null });
+            }}
+          >
             <summary class="mono">
-              <Text value={query.query} />
+              <Label value={query.query} />
             </summary>
             <ol>
               {query.plan.stages.map(({ stage, text, pushedDown }) => (

@@ -17,6 +17,7 @@ export interface TypicalPath {
 /** What traces alike are like. */
 export interface Typical {
   traces: number;
+  inspectedBytes: number;
   duration: { p50: number; p95: number };
   paths: TypicalPath[];
 }

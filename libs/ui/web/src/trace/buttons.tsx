@@ -1,6 +1,6 @@
 import { useState } from "preact/hooks";
 import { reason } from "../api";
-import { address, navigate } from "../router";
+import { address, here, navigate } from "../router";
 import { copy, save } from "./actions";
 import type { Skeleton } from "./skeleton";
 import type { Form, Source } from "./source";
@@ -45,9 +45,7 @@ export function Actions({ id, trace, source }: { id: string; trace: Skeleton; so
       {source.isStored && (
         <button
           type="button"
-          onClick={async () =>
-            setSaid((await copy(location.href)) ? "copied" : "the browser refuses to copy")
-          }
+          onClick={async () => setSaid((await copy(here())) ? "copied" : "the browser refuses to copy")}
         >
           Copy link
         </button>

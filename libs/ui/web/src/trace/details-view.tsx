@@ -1,11 +1,12 @@
 import { useSignal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 import { config, reason } from "../api";
-import { duration, integer, time } from "../format";
+import { counted, duration, time } from "../format";
+import { named } from "../names";
 import { address } from "../router";
 import { quote } from "../search/form";
 import { Chip } from "../search/results";
-import { Text } from "../text";
+import { Label, Text } from "../text";
 import { type Detail, type Details, type KeyValue, valueText } from "./details";
 import { LinkedText } from "./linked";
 import { type LinkValues, linksAt, type Place } from "./links";
@@ -44,11 +45,12 @@ export function DetailsView({ model, found, state, details, source }: Props) {
   const all = shown.value?.row === row ? shown.value.all : null;
   const service = serviceOf(trace, row);
   const parent = trace.parent[row];
+  const name = nameOf(trace, row);
   return (
     <aside class="details" aria-label="Selected span">
       <div class="tools">
         <h2>
-          <Chip name={service} /> <Text value={nameOf(trace, row)} />
+          <Chip name={service} /> <Label value={name} />
         </h2>
         <span class="space" />
         <button type="button" onClick={() => state.select(-1)} aria-label="Close the details">
@@ -56,6 +58,14 @@ export function DetailsView({ model, found, state, details, source }: Props) {
         </button>
       </div>
       <dl>
+        {named(name) !== name && name !== "" && (
+          <>
+            <dt>name</dt>
+            <dd>
+              <Text value={name} />
+            </dd>
+          </>
+        )}
         <dt>service</dt>
         <dd>
           <Text value={service || "unknown"} />
@@ -91,7 +101,7 @@ export function DetailsView({ model, found, state, details, source }: Props) {
             <dt>parent</dt>
             <dd>
               <button type="button" class="link" onClick={() => state.select(parent)}>
-                {nameOf(trace, parent).slice(0, 200) || spanId(trace, parent)}
+                <Label value={nameOf(trace, parent)} none={spanId(trace, parent)} />
               </button>
             </dd>
           </>
@@ -99,7 +109,7 @@ export function DetailsView({ model, found, state, details, source }: Props) {
         {shape.size[row] > 1 && (
           <>
             <dt>below it</dt>
-            <dd>{integer(shape.size[row] - 1)} spans</dd>
+            <dd>{counted(shape.size[row] - 1, "span")}</dd>
           </>
         )}
       </dl>
@@ -117,6 +127,10 @@ export function DetailsView({ model, found, state, details, source }: Props) {
     </aside>
   );
 }
+
+/** What links to a span mostly comes after it: so many seconds around the trace are searched. */
+const LINKED_BEFORE = 3_600;
+const LINKED_AFTER = 86_400;
 
 interface StoredProps {
   detail: Detail;
@@ -139,6 +153,7 @@ function Stored({ detail, trace, row, source }: StoredProps) {
     span: span.attributes ?? [],
   };
   const common = { trace, source };
+  const at = Number(begin / 1_000_000_000n);
   const scopeName = [scope.name, scope.version].filter(Boolean).join(" ");
   return (
     <>
@@ -149,7 +164,7 @@ function Stored({ detail, trace, row, source }: StoredProps) {
       {span.events?.map((event, at) => (
         <details key={at} open={at < 5}>
           <summary>
-            {duration(Number(BigInt(event.timeUnixNano ?? "0") - begin))} <Text value={event.name ?? ""} />
+            {duration(Number(BigInt(event.timeUnixNano ?? "0") - begin))} <Label value={event.name ?? ""} />
           </summary>
           <Attributes pairs={event.attributes ?? []} scope="event" {...common} />
           <Links place="event" values={{ ...values, event: event.attributes ?? [] }} />
@@ -166,6 +181,8 @@ function Stored({ detail, trace, row, source }: StoredProps) {
         <a
           href={address("search", {
             q: `{ link:traceID = ${quote(traceId)} && link:spanID = ${quote(span.spanId)} }`,
+            from: `${Math.max(1, at - LINKED_BEFORE)}`,
+            to: `${at + LINKED_AFTER}`,
           })}
         >
           Spans that link to this one
@@ -219,7 +236,7 @@ function Attributes({ pairs, scope, trace, source }: AttributesProps) {
           return (
             <div key={at} class="pair">
               <dt>
-                <Text value={key} />
+                <Text value={key || "(empty)"} />
               </dt>
               <dd>{key.endsWith("stacktrace") ? <pre>{text}</pre> : text}</dd>
             </div>

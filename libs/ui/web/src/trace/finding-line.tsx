@@ -1,4 +1,5 @@
 import { useLoaded } from "../loaded";
+import { cut } from "../names";
 import { Text } from "../text";
 import { type Detail, type Details, valueText } from "./details";
 import type { Finding } from "./finding";
@@ -46,7 +47,7 @@ function reasonOf(details: Detail[]): string {
       ...EXCEPTION.map((key) => valueText(events.find((pair) => pair.key === key)?.value)),
       ...STATUS.map((key) => valueText(span.attributes?.find((pair) => pair.key === key)?.value)),
     ].find((text) => text);
-    if (found) return found.length > LONGEST ? `${found.slice(0, LONGEST)}…` : found;
+    if (found) return cut(found, LONGEST);
   }
   return "";
 }

@@ -1,3 +1,4 @@
+import { inSentence } from "../names";
 import { nameOf, serviceOf } from "./model";
 import type { Skeleton } from "./skeleton";
 
@@ -13,5 +14,7 @@ export interface Finding {
 
 /** An operation in a sentence. */
 export function label(trace: Skeleton, row: number): string {
-  return `${serviceOf(trace, row)} ${nameOf(trace, row)}`.trim();
+  const service = serviceOf(trace, row);
+  const name = inSentence(nameOf(trace, row));
+  return service === "" ? name : `${inSentence(service)} ${name}`;
 }

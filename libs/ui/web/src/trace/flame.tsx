@@ -1,10 +1,10 @@
-import { useMemo, useState } from "preact/hooks";
-import { duration, integer } from "../format";
+import { useMemo } from "preact/hooks";
+import { counted, duration, integer } from "../format";
 import { look, monogram } from "../looks";
-import { visible } from "../text";
+import { cut, named, visible } from "../names";
 import type { Times } from "./analysis";
 import type { Model } from "./model";
-import { type Path, pathsOf } from "./paths";
+import { type Path, pathOf, pathsOf } from "./paths";
 import type { TraceState } from "./state";
 
 const HEIGHT = 22;
@@ -22,39 +22,43 @@ interface Box {
 }
 
 /** Boxes of a tree, the widest first within their parent; a child is as wide as its share of own time. */
-export function boxes(root: Path): { all: Box[]; hidden: number } {
+export function boxes(root: Path): { all: Box[]; hidden: number; deeper: number } {
   const all: Box[] = [];
   let hidden = 0;
+  let deeper = 0;
   const waiting: Box[] = [{ path: root, depth: 0, left: 0, width: 1 }];
   for (let box = waiting.pop(); box; box = waiting.pop()) {
     all.push(box);
     let left = box.left;
     for (const path of [...box.path.children.values()].sort((a, b) => b.weight - a.weight)) {
       const width = root.weight > 0 ? path.weight / root.weight : 0;
-      if (width < NARROWEST || box.depth >= DEEPEST) hidden += 1;
+      if (width < NARROWEST) hidden += 1;
+      else if (box.depth >= DEEPEST) deeper += 1;
       else waiting.push({ path, depth: box.depth + 1, left, width });
       left += width;
     }
   }
-  return { all, hidden };
+  return { all, hidden, deeper };
 }
 
 /** Where time goes: the same calls of the same callers in one box, as wide as their own time and that of all below. */
 export function Flame({ model, times, state }: { model: Model; times: Times; state: TraceState }) {
   const { trace } = model;
   const whole = useMemo(() => pathsOf(trace, times.self), [trace, times]);
-  const [focus, setFocus] = useState<Path | null>(null);
-  const { all, hidden } = useMemo(() => boxes(focus ?? whole), [focus, whole]);
+  const within = state.within.value;
+  const focus = useMemo(() => (within < 0 ? null : pathOf(whole, trace, within)), [whole, trace, within]);
+  const { all, hidden, deeper } = useMemo(() => boxes(focus ?? whole), [focus, whole]);
   const depth = Math.max(...all.map((box) => box.depth)) + 1;
   return (
     <div class="flame">
       <div class="tools">
         <span class="muted">
           Width is own time, the same calls added up.
-          {hidden > 0 && ` ${integer(hidden)} calls are too narrow to be drawn.`}
+          {hidden > 0 && ` ${counted(hidden, "call")} too narrow to be drawn.`}
+          {deeper > 0 && ` What is below ${DEEPEST} calls is drawn when you choose one of them.`}
         </span>
         {focus && (
-          <button type="button" onClick={() => setFocus(null)}>
+          <button type="button" onClick={() => (state.within.value = -1)}>
             Show the whole trace
           </button>
         )}
@@ -69,16 +73,16 @@ export function Flame({ model, times, state }: { model: Model; times: Times; sta
               key={`${depth} ${left} ${label}`}
               type="button"
               class={isRoot ? "box" : `box ${look(path.service).split(" ")[0]}`}
-              title={`${visible(label)}${times}: ${duration(path.weight)}, ${duration(path.self)} self time`}
+              title={`${visible(cut(label, 2048))}${times}: ${duration(path.weight)}, ${duration(path.self)} self time`}
               style={{ top: `${depth * HEIGHT}px`, left: `${left * 100}%`, width: `${width * 100}%` }}
               onClick={() => {
-                setFocus(isRoot ? null : path);
+                state.within.value = isRoot ? -1 : path.longest;
                 if (path.longest >= 0) state.select(path.longest);
               }}
             >
               {!isRoot && width > WITH_SWATCH && <span class={`swatch ${look(path.service)}`} />}
               {!isRoot && <span class="mono">{monogram(path.service)}</span>}{" "}
-              <bdi>{visible((isRoot ? label : path.name).slice(0, 100))}</bdi>
+              <bdi>{visible(isRoot ? label : named(path.name))}</bdi>
               {times} · {duration(path.weight)}
               {path.errors > 0 && <span class="error"> ✕</span>}
             </button>

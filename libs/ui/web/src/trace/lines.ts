@@ -1,6 +1,6 @@
 import { duration, integer } from "../format";
 import { look, monogram } from "../looks";
-import { visible } from "../text";
+import { named, visible } from "../names";
 import { type Found, type Model, nameOf, serviceOf } from "./model";
 import type { Folds, Run } from "./rows";
 import { isError } from "./skeleton";
@@ -8,8 +8,6 @@ import type { Span } from "./state";
 
 const INDENT = 12;
 const DEEPEST_INDENT = 20;
-/** So many characters of a name are more than a line has room for. */
-const NAME = 200;
 
 /** What lines are made of. */
 export interface Content {
@@ -162,7 +160,7 @@ class Line {
     this.give(serviceOf(model.trace, row));
     this.element.setAttribute("aria-level", `${model.shape.depth[row] + 1}`);
     this.name.style.paddingInlineStart = `${Math.min(DEEPEST_INDENT, model.shape.depth[row]) * INDENT}px`;
-    this.operation.write(visible(nameOf(model.trace, row).slice(0, NAME)));
+    this.operation.write(visible(named(nameOf(model.trace, row))));
     if (run) this.showRun(content, row, run);
     else this.showSpan(content, row);
   }
@@ -170,8 +168,9 @@ class Line {
   private give(service: string) {
     if (service === this.service) return;
     this.service = service;
-    this.chip.element.title = service;
-    this.chip.element.setAttribute("aria-label", service || "unknown service");
+    const shown = visible(named(service, "unknown service"));
+    this.chip.element.title = shown;
+    this.chip.element.setAttribute("aria-label", shown);
     this.swatch.className = `swatch ${look(service)}`;
     this.letters.data = monogram(service);
   }

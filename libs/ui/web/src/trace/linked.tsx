@@ -1,5 +1,6 @@
 import type { ComponentChildren } from "preact";
-import { Text, visible } from "../text";
+import { visible } from "../names";
+import { Text } from "../text";
 import { rowOf, type Skeleton } from "./skeleton";
 import type { Source } from "./source";
 

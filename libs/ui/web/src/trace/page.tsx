@@ -6,8 +6,9 @@ import { QueryField } from "../editor/field";
 import { counted, duration, integer, time } from "../format";
 import { shortcuts } from "../keys";
 import { type Loaded, useLoaded } from "../loaded";
+import { named } from "../names";
 import type { Range } from "../range";
-import { address, params } from "../router";
+import { address, here, params } from "../router";
 import { Text } from "../text";
 import { copy } from "./actions";
 import type { Typical } from "./against";
@@ -26,7 +27,7 @@ import { Minimap } from "./minimap";
 import { type Found, type Model, modelOf, nameOf, serviceOf } from "./model";
 import { spansOf } from "./opening";
 import { find as findText, NO_ROWS, step } from "./rows";
-import { decode, type Skeleton } from "./skeleton";
+import { decode, extent, type Skeleton } from "./skeleton";
 import { type Source, StoredTrace } from "./source";
 import { TraceState, VIEWS, type View } from "./state";
 import { OperationTable } from "./table";
@@ -195,7 +196,7 @@ function Shown({ id, state, source, actions, clocks }: OpenedProps & { clocks: M
       v: () => {
         state.view.value = VIEWS[(VIEWS.indexOf(state.view.value) + 1) % VIEWS.length];
       },
-      y: () => void copy(location.href),
+      y: () => void copy(here()),
     });
   }, [state, model, matches, errors, waited]);
 
@@ -361,7 +362,7 @@ function useMatches(
 
 /** What a trace is called: its first span, else its id. */
 function titleOf(trace: Skeleton, id: string): string {
-  return (trace.count > 0 && `${serviceOf(trace, 0)} ${nameOf(trace, 0)}`.trim()) || id;
+  return trace.count > 0 ? `${named(serviceOf(trace, 0), "")} ${named(nameOf(trace, 0))}`.trim() : id;
 }
 
 function Head({ id, model }: { id: string; model: Model }) {
@@ -372,7 +373,7 @@ function Head({ id, model }: { id: string; model: Model }) {
         <Text value={titleOf(trace, id)} />
       </h1>
       <span>
-        {duration(model.extent)} · {counted(trace.count, "span")} ·{" "}
+        {duration(extent(trace))} · {counted(trace.count, "span")} ·{" "}
         {counted(trace.services.length, "service")}
         {errors > 0 && (
           <span class="error">

@@ -41,7 +41,7 @@ export function pathsOf(trace: Skeleton, self: Float64Array): Path {
     const operation = trace.service[row] * operations + trace.name[row];
     let key = keys.get(operation);
     if (key === undefined) {
-      key = `${trace.services[trace.service[row]]}\u0000${trace.names[trace.name[row]]}`;
+      key = keyOf(trace, row);
       keys.set(operation, key);
     }
     let path = above.children.get(key);
@@ -60,6 +60,19 @@ export function pathsOf(trace: Skeleton, self: Float64Array): Path {
     else root.weight += weights[row];
   }
   return root;
+}
+
+function keyOf(trace: Skeleton, row: number): string {
+  return `${trace.services[trace.service[row]]}\u0000${trace.names[trace.name[row]]}`;
+}
+
+/** The path below a root that a row belongs to; null for another trace's. */
+export function pathOf(root: Path, trace: Skeleton, row: number): Path | null {
+  const above: number[] = [];
+  for (let at = row; at >= 0; at = trace.parent[at]) above.push(at);
+  let path: Path | undefined = root;
+  for (const at of above.reverse()) path = path?.children.get(keyOf(trace, at));
+  return path ?? null;
 }
 
 function add(path: Path, trace: Skeleton, row: number, self: number) {

@@ -1,5 +1,5 @@
 import { batch, effect, signal } from "@preact/signals";
-import { params, setParams } from "../router";
+import { forget, params, setParams, writeSoon } from "../router";
 import type { Model } from "./model";
 import { type Folds, revealed } from "./rows";
 import { rowOf, spanId } from "./skeleton";
@@ -9,9 +9,6 @@ export type View = (typeof VIEWS)[number];
 
 /** More folds than these would make addresses that some servers refuse. */
 const KEPT_FOLDS = 100;
-
-/** The address follows after this time in milliseconds: browsers refuse to change it at each frame. */
-const WRITE_AFTER = 250;
 
 /** Part of the trace that is shown, in nanoseconds from its start. */
 export interface Span {
@@ -27,7 +24,11 @@ export class TraceState {
   readonly view = signal<View>("waterfall");
   readonly window;
   readonly folds = signal<Folds>({ folded: new Set(), open: new Set() });
+  /** A span of the calls that alone a flame graph shows, with all below them; -1: all of the trace. */
+  readonly within = signal(-1);
   private written = "";
+  /** Of another page parameters mean something else. */
+  private readonly path = location.pathname;
 
   constructor(readonly model: Model) {
     this.window = signal<Span>({ from: 0, to: model.extent });
@@ -36,25 +37,24 @@ export class TraceState {
 
   /** Keeps the address and the state the same. Returns what ends that. */
   follow(): () => void {
-    let timer = 0;
     const stopWriting = effect(() => {
       const values = this.values();
-      clearTimeout(timer);
-      timer = setTimeout(() => {
+      writeSoon(this, () => {
+        if (location.pathname !== this.path) return;
         // Another view is a step that the browser goes back from.
         setParams(values, values.view === params.peek().get("view"));
         this.written = params.peek().toString();
-      }, WRITE_AFTER);
+      });
     });
     this.written = params.peek().toString();
     const stopReading = effect(() => {
       const now = params.value;
-      if (now.toString() === this.written) return;
+      if (location.pathname !== this.path || now.toString() === this.written) return;
       this.written = now.toString();
       this.read(now);
     });
     return () => {
-      clearTimeout(timer);
+      forget(this);
       stopWriting();
       stopReading();
     };
@@ -78,6 +78,7 @@ export class TraceState {
       to: isWhole ? null : `${Math.ceil(to)}`,
       folded: ids(this.folds.value.folded),
       open: ids(this.folds.value.open),
+      within: this.within.value >= 0 ? spanId(trace, this.within.value) : null,
     };
   }
 
@@ -96,6 +97,7 @@ export class TraceState {
       const to = Number(params.get("to") ?? extent);
       this.show(from < to ? { from, to } : { from: 0, to: extent });
       this.select(rowOf(trace, params.get("span") ?? ""));
+      this.within.value = rowOf(trace, params.get("within") ?? "");
     });
   }
 

@@ -1,20 +1,21 @@
-import { useMemo, useState } from "preact/hooks";
+import { useMemo } from "preact/hooks";
 import { duration, integer } from "../format";
 import { Scroll } from "../scroll";
 import { Chip } from "../search/results";
-import { type Order, ordered, SortHead } from "../sorting";
-import { Text } from "../text";
+import { ordered, SortHead, useOrder } from "../sorting";
+import { Label } from "../text";
 import type { Times } from "./analysis";
 import type { Model } from "./model";
 import { operationsOf, type Path } from "./paths";
 import type { TraceState } from "./state";
 
-type Column = "operation" | "calls" | "errors" | "total" | "self" | "longest";
+const COLUMNS = ["operation", "calls", "errors", "total", "self", "longest"] as const;
 
 /** The operations of a trace with what they took. A row leads to its longest span. */
 export function OperationTable({ model, times, state }: { model: Model; times: Times; state: TraceState }) {
   const { trace } = model;
-  const [order, setOrder] = useState<Order<Column>>({ by: "self", ascending: false });
+  const head = useOrder(COLUMNS, { by: "self", ascending: false });
+  const { order } = head;
   const operations = useMemo(() => operationsOf(trace, times.self), [trace, times]);
   const value = (path: Path): number | string => {
     if (order.by === "operation") return `${path.service} ${path.name}`;
@@ -24,7 +25,6 @@ export function OperationTable({ model, times, state }: { model: Model; times: T
     1,
     operations.reduce((sum, { self }) => sum + self, 0),
   );
-  const head = { order, set: setOrder };
   return (
     <Scroll kind="sheet">
       <table>
@@ -55,7 +55,7 @@ export function OperationTable({ model, times, state }: { model: Model; times: T
             <tr key={`${path.service} ${path.name}`}>
               <td>
                 <button type="button" class="link" onClick={() => state.select(path.longest)}>
-                  <Chip name={path.service} /> <Text value={path.name || "(no name)"} />
+                  <Chip name={path.service} /> <Label value={path.name} />
                 </button>
               </td>
               <td class="number">{integer(path.calls)}</td>

@@ -1,10 +1,10 @@
 import { useMemo } from "preact/hooks";
-import { duration, integer } from "../format";
+import { bytes, duration, integer } from "../format";
 import type { Loaded } from "../loaded";
 import { address } from "../router";
 import { Scroll } from "../scroll";
 import { Chip } from "../search/results";
-import { Text } from "../text";
+import { Label } from "../text";
 import { type Against, against, type Typical } from "./against";
 import type { Times } from "./analysis";
 import type { Model } from "./model";
@@ -43,7 +43,7 @@ export function AgainstTypical({ model, times, state, isStored, usual: { value, 
       <p>
         <strong>{signed(extent - p50)}</strong> against the median of {integer(value.traces)}{" "}
         {value.traces === 1 ? "trace" : "traces"} of this operation, which is {duration(p50)}; 95 % of them
-        take {duration(p95)} at most.{" "}
+        take {duration(p95)} at most. {bytes(value.inspectedBytes)} read.{" "}
         {isStored && <a href={address(`compare/typical...${trace.traceId}`)}>Compare call by call</a>}
       </p>
       <table>
@@ -82,7 +82,7 @@ function Row({ row, traces, state }: { row: Against; traces: number; state: Trac
   const { service, name, path, usual, more } = row;
   const label = (
     <>
-      <Chip name={service} /> <Text value={name || "(no name)"} />
+      <Chip name={service} /> <Label value={name} />
     </>
   );
   const isSlow = path !== null && usual !== null && path.total > usual.p95;

@@ -10,6 +10,11 @@ import type { Skeleton } from "./skeleton";
 const ALIKE = 50;
 const AROUND = 3_600;
 
+/** The first second that is looked at; 0 would be none. */
+function from(at: number): number {
+  return Math.max(1, at - AROUND);
+}
+
 /**
  * The trace of median duration among the newest that began with the same service and operation within an hour of this one;
  * null if there is no other.
@@ -17,10 +22,11 @@ const AROUND = 3_600;
 export async function median(trace: Skeleton): Promise<string | null> {
   if (trace.count === 0) return null;
   const at = Number(trace.begin / 1_000_000_000n);
-  const service = quote(serviceOf(trace, 0));
+  const service = serviceOf(trace, 0);
+  const ofService = service === "" ? "" : ` && resource.service.name = ${quote(service)}`;
   const query = new URLSearchParams({
-    q: `{ nestedSetParent < 0 && name = ${quote(nameOf(trace, 0))} && resource.service.name = ${service} }`,
-    start: `${at - AROUND}`,
+    q: `{ nestedSetParent < 0 && name = ${quote(nameOf(trace, 0))}${ofService} }`,
+    start: `${from(at)}`,
     end: `${at + AROUND}`,
     limit: `${ALIKE}`,
   });
@@ -41,7 +47,7 @@ export function typical(trace: Skeleton, signal: AbortSignal, few = false): Prom
   const query = new URLSearchParams({
     service: serviceOf(trace, 0),
     operation: nameOf(trace, 0),
-    start: `${at - AROUND}`,
+    start: `${from(at)}`,
     end: `${at + AROUND}`,
     without: trace.traceId,
     ...(few && { few: "true" }),

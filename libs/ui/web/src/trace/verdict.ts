@@ -1,4 +1,5 @@
 import { duration, integer } from "../format";
+import { inSentence } from "../names";
 import { type Typical, typicalPaths } from "./against";
 import type { Times } from "./analysis";
 import { type Finding, label } from "./finding";
@@ -26,7 +27,7 @@ export function besideTypical(extent: number, paths: Path, typical: Typical): Fi
   const text =
     `${duration(extent - usual.p50)} slower than ${alike}` +
     (extent > usual.p95 ? ", and than 95 % of them" : ", as some of them are") +
-    (most ? `; self time grew most in ${most.service || "(no name)"}, by ${duration(most.more)}` : "");
+    (most ? `; self time grew most in ${inSentence(most.service)}, by ${duration(most.more)}` : "");
   return { row: most?.row ?? root?.longest ?? -1, text };
 }
 
