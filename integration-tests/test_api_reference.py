@@ -20,7 +20,7 @@ PLACES = {
     "libs/overrides/src/http.rs": [("3200", "")],
     "libs/overrides/src/status.rs": [("3200", "")],
     "libs/ui/src/files.rs": [("3200", "")],
-    "libs/ui/src/links.rs": [("3200", "/jaeger"), ("3200", "/zipkin")],
+    "libs/ui/src/links.rs": [("3200", "/jaeger"), ("3200", "/zipkin"), ("3200", "")],
     "services/ingester/src/downscale.rs": [("3200", "")],
     "services/ingester/src/part.rs": [("3200", "")],
     "services/distributor/src/part.rs": [("3200", "")],

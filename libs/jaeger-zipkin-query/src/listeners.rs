@@ -77,6 +77,8 @@ pub(crate) struct Served {
     pub(crate) write: Option<WriteSpans>,
     /// Zipkin's HTTP API.
     pub(crate) zipkin: Router,
+    /// The pages on the same port, as those of Jaeger's.
+    pub(crate) zipkin_pages: Router,
     /// Whether queries are answered.
     pub(crate) ready: ReadyCheck,
 }
@@ -128,7 +130,7 @@ pub(crate) async fn open(
         opening.grpc(port, guarded.layer(from_fn_with_state(bearer, translate))).await?;
     }
     if let Some(port) = zipkin {
-        let router = guard(served.zipkin, Access::Read, authenticator);
+        let router = guard(served.zipkin, Access::Read, authenticator).merge(served.zipkin_pages);
         opening.http(port, router, "/zipkin").await?;
     }
     if let Some(port) = admin {

@@ -8,7 +8,7 @@ use tactus_config::Config;
 use tactus_process::{Error, Part, PlannedPort, Process, ReadyCheck};
 use tactus_query::Frontend;
 use tactus_server::auth::{Access, guard};
-use tactus_server::http::{not_found, with_path_prefix};
+use tactus_server::http::{folder_of_prefix, not_found, with_path_prefix};
 use tokio::sync::oneshot;
 
 use crate::jaeger::{JaegerQueries, jaeger_router};
@@ -38,9 +38,14 @@ const ENDPOINTS: &[&str] = &[
     "/jaeger/api/v3/dependencies",
     "/jaeger/api",
     "/jaeger/api/{path}",
+    "/jaeger",
+    "/jaeger/",
     "/jaeger/search",
     "/jaeger/trace/{ids}",
+    "/jaeger/compare",
+    "/jaeger/compare/{ids}",
     "/jaeger/dependencies",
+    "/jaeger/deep-dependencies",
     "/jaeger/monitor",
     "/zipkin/api/v2/services",
     "/zipkin/api/v2/spans",
@@ -53,11 +58,15 @@ const ENDPOINTS: &[&str] = &[
     "/zipkin/api/v2/dependencies",
     "/zipkin/config.json",
     "/zipkin/health",
+    "/zipkin",
+    "/zipkin/",
     "/zipkin/traces/{id}",
+    "/zipkin/dependency",
+    "/zipkin/traceViewer",
 ];
 
 /// Adds the APIs to the part of a query-frontend: its routes, and the ports that open when the part starts. `pages`: what
-/// browsers are shown at Jaeger's port. `write`: where the spans go that a Jaeger in front stores here, if this process
+/// browsers are shown at the ports of both. `write`: where the spans go that a Jaeger in front stores here, if this process
 /// can store any.
 ///
 /// Returns what closes the ports. Errors: certificates.
@@ -74,18 +83,28 @@ pub fn add_to(
     let queries = JaegerQueries::new(Arc::clone(&frontend), settings.clone());
     let zipkin = zipkin_router(Arc::clone(&frontend), apis.zipkin.clone());
     part.endpoints.extend(ENDPOINTS);
-    part.zipkin = guard(zipkin.clone(), Access::Read, process.authenticator()).fallback(not_found);
+    let zipkin_pages = pages
+        .clone()
+        .merge(tactus_ui::zipkin_links(""))
+        .merge(tactus_ui::zipkin_folder())
+        .merge(with_path_prefix("/zipkin", tactus_ui::zipkin_links("../")));
+    part.zipkin = guard(zipkin.clone(), Access::Read, process.authenticator())
+        .merge(zipkin_pages.clone())
+        .fallback(not_found);
     part.read = std::mem::take(&mut part.read)
         .merge(jaeger_router(queries.clone(), "/jaeger"))
         .merge(with_path_prefix("/zipkin", zipkin.clone()));
     part.public = std::mem::take(&mut part.public)
+        .merge(tactus_ui::jaeger_folder())
         .merge(with_path_prefix("/jaeger", tactus_ui::jaeger_links("../")))
+        .merge(tactus_ui::zipkin_folder())
         .merge(with_path_prefix("/zipkin", tactus_ui::zipkin_links("../")));
     let links = pages.merge(tactus_ui::jaeger_links(""));
-    let jaeger_pages = with_path_prefix(&settings.http.base_path, links);
+    let jaeger_pages = with_path_prefix(&settings.http.base_path, links)
+        .merge(folder_of_prefix(&settings.http.base_path));
     let jaeger = jaeger_router(queries.clone(), &settings.http.base_path);
     let answering = Answering { queries, tenancy: frontend.tenancy.clone() };
-    let served = Served { jaeger, jaeger_pages, answering, write, zipkin, ready };
+    let served = Served { jaeger, jaeger_pages, answering, write, zipkin, zipkin_pages, ready };
     open_when_started(part, process, served)
 }
 

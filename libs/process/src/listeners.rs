@@ -202,6 +202,7 @@ fn http_routers(process: &Process, parts: &mut [Part]) -> (Router, Router) {
         .merge(to_change(change, Access::Administer))
         .merge(guarded(server_operational::api_router(&operational.build), Access::Known));
     let router = http_server::with_path_prefix(&config.http_api_prefix, api)
+        .merge(http_server::folder_of_prefix(&config.http_api_prefix))
         .merge(to_change(status, Access::Operate))
         .merge(to_change(admin, Access::Operate))
         .fallback(http_server::not_found);

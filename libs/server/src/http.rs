@@ -18,6 +18,7 @@ use axum::extract::{DefaultBodyLimit, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::future::RouteFuture;
+use axum::routing::get;
 use bytes::Bytes;
 use futures_util::future::Either;
 use http_body::{Body as _, Frame, SizeHint};
@@ -109,6 +110,18 @@ pub fn with_path_prefix(prefix: &str, api: Router) -> Router {
         "" => api,
         prefix => Router::new().nest(&format!("/{prefix}"), api),
     }
+}
+
+/// Leads from `/tempo/` to `/tempo`, where the route `/` of an API below this prefix is.
+pub fn folder_of_prefix(prefix: &str) -> Router {
+    let prefix = prefix.trim_matches('/');
+    if prefix.is_empty() {
+        return Router::new();
+    }
+    let name = prefix.rsplit('/').next().unwrap_or(prefix);
+    let location = format!("../{name}");
+    let redirect = get(async move || (StatusCode::FOUND, [(LOCATION, location)]));
+    Router::new().route(&format!("/{prefix}/"), redirect)
 }
 
 fn with_middleware(router: Router, settings: &HttpSettings, metrics: RequestMetrics) -> Router {

@@ -2,7 +2,7 @@
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::Path;
+use axum::extract::{OriginalUri, Path};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use http::header::{
@@ -35,10 +35,15 @@ static FILES: &[File] = include!(concat!(env!("OUT_DIR"), "/files.rs"));
 /// The pages at `/ui/`, and redirects there from `/` and `/ui`. For everyone; nothing here is a tenant's.
 pub fn router() -> Router {
     // Relative to the request, so that no prefix has to be known.
-    let redirect = || async { (StatusCode::FOUND, [(LOCATION, "ui/")]) };
+    let redirect = |location: String| (StatusCode::FOUND, [(LOCATION, location)]);
+    // Below a prefix the root has no slash at its end: `/tempo`.
+    let root = async move |OriginalUri(uri): OriginalUri| match uri.path().rsplit('/').next() {
+        None | Some("") => redirect("ui/".to_owned()),
+        Some(folder) => redirect(format!("{folder}/ui/")),
+    };
     Router::new()
-        .route("/", get(redirect))
-        .route("/ui", get(redirect))
+        .route("/", get(root))
+        .route("/ui", get(async move || redirect("ui/".to_owned())))
         .route("/ui/", get(async |headers: HeaderMap| serve("", &headers)))
         .route(
             "/ui/{*path}",
@@ -197,6 +202,16 @@ mod tests {
                 (status, &headers[LOCATION]),
                 (StatusCode::FOUND, &HeaderValue::from_static("ui/"))
             );
+        }
+    }
+
+    #[tokio::test]
+    async fn root_below_a_prefix_leads_to_the_pages_below_it() {
+        let below = Router::new().nest("/tools/traces", router());
+        for (path, location) in [("/tools/traces", "traces/ui/"), ("/tools/traces/ui", "ui/")] {
+            let request = Request::get(path).body(Body::empty()).unwrap();
+            let response = below.clone().oneshot(request).await.unwrap();
+            assert_eq!(response.headers()[LOCATION], HeaderValue::from_static(location), "{path}");
         }
     }
 

@@ -11,4 +11,4 @@ mod files;
 mod links;
 
 pub use files::router;
-pub use links::{jaeger_links, zipkin_links};
+pub use links::{jaeger_folder, jaeger_links, zipkin_folder, zipkin_links};

@@ -50,6 +50,7 @@ fn served(api: &Api, ready: ReadyCheck) -> Served {
         answering: Answering { queries, tenancy },
         write: None,
         zipkin: Router::new().route("/api/name", get(|| async { "zipkin" })),
+        zipkin_pages: Router::new().route("/ui/", get(|| async { "pages" })),
         ready,
     }
 }
@@ -101,6 +102,7 @@ async fn every_port_serves_its_api() {
     let not_found = (404, "404 page not found\n".to_owned());
     assert_eq!(fetch(jaeger, "/api/name", "").await, not_found);
     assert_eq!(fetch(zipkin, "/api/name", "").await, ok("zipkin"));
+    assert_eq!(fetch(zipkin, "/ui/", "").await, ok("pages"));
     let health = r#"{"status":"Server available"}"#;
     assert_eq!(fetch(admin, "/", "").await, ok(health));
     let (status, metrics) = fetch(admin, "/metrics", "").await;

@@ -166,7 +166,10 @@ async fn path_prefix_is_put_before_the_api_only_if_there_is_one() {
         let app = with_path_prefix(prefix, app());
         assert_eq!(ask(&app, request("GET", "/tempo/api/traces/1")).await.0, 200);
         assert_eq!(ask(&app, request("GET", "/api/traces/1")).await.0, 404);
+        let (status, headers, _) = ask(&folder_of_prefix(prefix), request("GET", "/tempo/")).await;
+        assert_eq!((status, &headers["location"]), (302, &HeaderValue::from_static("../tempo")));
     }
+    assert_eq!(ask(&folder_of_prefix("/"), request("GET", "/")).await.0, 404);
     assert_eq!(ask(&with_path_prefix("", app()), request("GET", "/api/traces/1")).await.0, 200);
 }
 
