@@ -137,8 +137,9 @@ impl Times {
 
 /// Seconds as the pages write them: in the largest unit that gives a whole number.
 fn range(seconds: u64) -> String {
-    let unit =
-        [(86_400, 'd'), (3_600, 'h'), (60, 'm')].into_iter().find(|(size, _)| seconds % size == 0);
+    let unit = [(86_400, 'd'), (3_600, 'h'), (60, 'm')]
+        .into_iter()
+        .find(|(size, _)| seconds.is_multiple_of(*size));
     let (size, unit) = unit.unwrap_or((1, 's'));
     format!("{}{unit}", seconds / size)
 }
