@@ -171,6 +171,19 @@ def test_of_several_values_of_a_key_the_first_counts_everywhere_and_none_is_lost
         assert sorted(one["key"] for one in shown["attributes"]) == sorted(2 * ["http.url", "http.method", "http.status_code"]), place
 
 
+def test_tags_of_a_search_are_those_of_one_resource_everywhere(servers):
+    server = servers.start(config=REST)
+    trace_id = otlp.trace(1)[0].trace_id
+    server.must_push(otlp.export(
+        otlp.span(trace_id, attributes={"one": "x"}), otlp.span(trace_id, attributes={"two": "y"}), service="a"))
+    server.must_push(otlp.export(otlp.span(trace_id, attributes={"three": "z"}), service="b"))
+    now = int(time.time())
+    for place in in_all_places(server, trace_id):
+        for tags, found in (("one=x two=y", 1), ("one=x three=z", 0), ("three=z", 1)):
+            answer = server.get("/api/search", tags=tags, start=now - 3600, end=now + 60)
+            assert len(answer.json()["traces"]) == found, (place, tags)
+
+
 @pytest.mark.parametrize("turn", [0, 1, 2])
 def test_one_of_several_roots_at_the_same_time_names_the_trace(servers, turn):
     server = servers.start(config=REST)

@@ -163,6 +163,10 @@ fn project_stages(stages: &[Stage], columns: &mut Projection) {
                 let attributes = programs.flat_map(|program| &program.attributes);
                 attributes.for_each(|it| project(it, columns));
             }
+            // Resources are told apart by the attributes that are read of them.
+            Stage::OneResource(plans) if plans.len() > 1 => {
+                columns.resource_attributes = AttributeSelection::All;
+            }
             Stage::Coalesce | Stage::OneResource(_) => {}
         }
     }
