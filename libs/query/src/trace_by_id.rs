@@ -366,3 +366,28 @@ fn combine(parts: Parts, max_bytes: u64, when_too_large: WhenTooLarge) -> Result
     let memory = TraceMemory { held: vec![Arc::new(parts.memory)] };
     Ok(FoundTrace { trace, facts, is_part: parts.is_part, memory })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tactus_work::memory::Budget;
+
+    #[tokio::test(start_paused = true)]
+    async fn answer_counts_before_it_is_written_and_a_large_trace_passes_alone() {
+        let all = Budget::new(1_000_000);
+        let bodies = Bodies::within(&all);
+        let trace = TraceMemory::default().and(&bodies, 400_000).await.unwrap();
+        let other = TraceMemory::default().and(&bodies, 500_000).await.unwrap();
+        let written = TraceMemory::for_answer(&bodies, [&trace]).await;
+        assert_eq!(written.unwrap_err(), Error::TooManyBytes);
+        assert_eq!(trace.clone().and(&bodies, 400_000).await.unwrap_err(), Error::TooManyBytes);
+        drop(other);
+        let written = TraceMemory::for_answer(&bodies, [&trace]).await.unwrap();
+        assert_eq!(all.used(), 800_000);
+        drop(written);
+        let alone = trace.and(&bodies, 900_000).await.unwrap();
+        assert_eq!(all.used(), 1_300_000);
+        drop(alone);
+        assert_eq!(all.used(), 0);
+    }
+}
