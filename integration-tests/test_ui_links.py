@@ -103,7 +103,7 @@ def cases():
         yield place, "/zipkin", ("/ui/search", {})
 
 
-@pytest.mark.parametrize(("place", "path", "target"), cases(), ids=lambda value: value if isinstance(value, str) else "")
+@pytest.mark.parametrize(("place", "path", "target"), list(cases()), ids=lambda value: value if isinstance(value, str) else "")
 def test_address_leads_to_the_page_that_shows_the_same(shop, place, path, target):
     server, ports, made = shop
     ids = {"slow": made.slow, "quick": made.quick}
