@@ -6,6 +6,7 @@ import pytest
 
 from harness import otlp
 from harness.browser import serving_pages, settled
+from harness.looking import drag
 from harness.orders import pushed
 from harness.waiting import eventually
 
@@ -111,12 +112,8 @@ def test_series_that_are_hidden_stay_hidden(visit, orders):
 def test_box_of_a_heatmap_and_what_differs_in_it(visit, orders):
     page = settled(visit.open("ui/services?service=front&range=5m"))
     cells = page.locator(".heatmap .cells")
-    area = cells.bounding_box()
     # The upper lines, over the whole time.
-    page.mouse.move(area["x"] + 1, area["y"] + 2)
-    page.mouse.down()
-    page.mouse.move(area["x"] + area["width"] - 2, area["y"] + area["height"] * 0.3, steps=3)
-    page.mouse.up()
+    drag(page, cells, (0.002, 0.01), (0.998, 0.3))
     page.get_by_role("link", name="show traces").wait_for()
     page.wait_for_url("**box=*")
     page.get_by_role("button", name="What differs").click()

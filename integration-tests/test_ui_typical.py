@@ -6,6 +6,7 @@ import pytest
 
 from harness import otlp
 from harness.browser import Visit, need_pages
+from harness.looking import drag
 from harness.servers import Servers
 from harness.waiting import eventually
 
@@ -157,12 +158,8 @@ def test_what_differs_is_told_of_a_box_of_the_heatmap(visit, bought):
     page = visit.open("ui/services?service=shop")
     plot = page.locator(".heatmap canvas")
     plot.wait_for()
-    area = plot.bounding_box()
     # The upper lines, over the whole time.
-    page.mouse.move(area["x"] + 1, area["y"] + 2)
-    page.mouse.down()
-    page.mouse.move(area["x"] + area["width"] - 2, area["y"] + area["height"] * 0.4, steps=3)
-    page.mouse.up()
+    drag(page, plot, (0.002, 0.01), (0.998, 0.4))
     page.get_by_role("button", name="What differs").click()
     page.locator(".differences tbody tr", has_text="resource.region").wait_for()
     assert "5 spans of the selection against 20 others" in page.locator(".differences").inner_text()

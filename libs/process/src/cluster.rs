@@ -60,7 +60,23 @@ struct Place {
     read_only: Mutex<bool>,
 }
 
+/// How the services of a ring are called.
+type Called<T> = Arc<dyn Fn(&Instance) -> Arc<T> + Send + Sync>;
+
 impl Place {
+    /// How the services of the ring are called: the one in this process, if there is one, directly.
+    fn called<T: ?Sized + Send + Sync + 'static>(
+        &self,
+        local: Option<Arc<T>>,
+        at: impl Fn(&str) -> Arc<T> + Send + Sync + 'static,
+    ) -> Called<T> {
+        let own = self.settings.address.clone();
+        Arc::new(move |instance| match &local {
+            Some(local) if *instance.address == *own => Arc::clone(local),
+            _ => at(&instance.address),
+        })
+    }
+
     fn lifecycler(&self) -> Option<Lifecycler> {
         self.taken.lock().clone()
     }
@@ -157,19 +173,14 @@ impl Cluster {
 
     /// How the ingesters of the ring are called. `local`: the one in this process.
     pub fn ingester_of(&self, channels: &Channels, local: Option<Arc<dyn Ingester>>) -> IngesterOf {
-        let local = local.map(|ingester| (self.0.ingesters.settings.address.clone(), ingester));
-        let ingesters = Ingesters::new(channels.clone(), local, self.0.call_timeout);
-        Arc::new(move |instance| ingesters.at(&instance.address))
+        let ingesters = Ingesters::new(channels.clone(), self.0.call_timeout);
+        self.0.ingesters.called(local, move |address| ingesters.at(address))
     }
 
     /// How the live tails of the ring's ingesters are called. `local`: the one in this process.
     pub fn live_tail_of(&self, channels: &Channels, local: Option<Arc<DynLiveTail>>) -> LiveTailOf {
-        let own = self.0.ingesters.settings.address.clone();
         let channels = channels.clone();
-        Arc::new(move |instance| match &local {
-            Some(tail) if *instance.address == *own => Arc::clone(tail),
-            _ => live_tail_at(&channels, &instance.address),
-        })
+        self.0.ingesters.called(local, move |address| live_tail_at(&channels, address))
     }
 
     /// The distributors.
@@ -247,12 +258,8 @@ impl Cluster {
         channels: &Channels,
         local: Option<Arc<dyn MetricsGenerator>>,
     ) -> GeneratorOf {
-        let own = self.0.generators.settings.address.clone();
         let channels = channels.clone();
-        Arc::new(move |instance| match &local {
-            Some(generator) if *instance.address == *own => Arc::clone(generator),
-            _ => metrics_generator_at(&channels, &instance.address),
-        })
+        self.0.generators.called(local, move |address| metrics_generator_at(&channels, address))
     }
 
     /// Takes a place among the metrics generators.

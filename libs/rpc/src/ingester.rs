@@ -28,11 +28,10 @@ use crate::{
     pushes::{MAX_STREAMED_BYTES, PushStream, Pushed},
 };
 
-/// The ingesters of a cluster by address; the one in this process is called directly.
+/// The ingesters of a cluster by address.
 #[derive(Clone)]
 pub struct Ingesters {
     channels: Channels,
-    local: Option<(String, Arc<dyn Ingester>)>,
     call_timeout: Duration,
     known: Arc<Mutex<HashMap<String, Known>>>,
 }
@@ -46,29 +45,17 @@ struct Known {
 tactus_telemetry::debug_of!(Ingesters { channels });
 
 impl Ingesters {
-    /// Ingesters that are reached by these channels. `local`: the address and the service of the one in this process.
-    /// `call_timeout`: for calls whose request has no shorter one.
-    pub fn new(
-        channels: Channels,
-        local: Option<(String, Arc<dyn Ingester>)>,
-        call_timeout: Duration,
-    ) -> Self {
-        Self { channels, local, call_timeout, known: Arc::default() }
+    /// Ingesters that are reached by these channels. `call_timeout`: for calls whose request has no shorter one.
+    pub fn new(channels: Channels, call_timeout: Duration) -> Self {
+        Self { channels, call_timeout, known: Arc::default() }
     }
 
     /// The ingester at `host:port`. An address that is none gives errors when it is called.
     pub fn at(&self, address: &str) -> Arc<dyn Ingester> {
-        match &self.local {
-            Some((local, ingester)) if local == address => Arc::clone(ingester),
-            _ => self.remote(address),
-        }
-    }
-
-    fn remote(&self, address: &str) -> Arc<RemoteIngester> {
         let mut known = self.known.lock();
         if let Some(known) = known.get_mut(address) {
             known.used = Instant::now();
-            return Arc::clone(&known.ingester);
+            return known.ingester.clone();
         }
         if known.len() >= KEPT_ADDRESSES {
             let idle = self.channels.idle();

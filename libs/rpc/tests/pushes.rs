@@ -158,7 +158,7 @@ impl Drop for Port {
 }
 
 fn ingesters(timeout: Duration) -> Ingesters {
-    Ingesters::new(Channels::new(ChannelSettings::default()), None, timeout)
+    Ingesters::new(Channels::new(ChannelSettings::default()), timeout)
 }
 
 /// Pushes as a tenant; what the answer names.

@@ -58,7 +58,7 @@ async fn port(bodies: Arc<Bodies>) -> Port {
     let settings = ListenerSettings { drain_timeout, ..ListenerSettings::default() };
     let listener = grpc::serve_quietly(socket, settings, router, shutdown.clone()).unwrap();
     let channels = Channels::new(ChannelSettings::default());
-    let client = Ingesters::new(channels, None, Duration::from_secs(60)).at(&address);
+    let client = Ingesters::new(channels, Duration::from_secs(60)).at(&address);
     Port { _folder: folder, ingester, client, registry, listener, shutdown }
 }
 
