@@ -1,6 +1,8 @@
 """Traces without a limit of their size: to read one takes no more than memory that is counted, whatever it has."""
 import pathlib
 
+import time
+
 import pytest
 
 from harness import otlp
@@ -22,6 +24,39 @@ def push_trace(server, trace_id, pushes):
     attributes = {f"k{number}": TEXT for number in range(ATTRIBUTES)}
     for _ in range(pushes):
         server.must_push(otlp.export(*(otlp.span(trace_id=trace_id, attributes=attributes) for _ in range(SPANS))))
+
+
+HEADS = 120_000
+HEADS_CONFIG = {
+    "server": {"max_inflight_bytes": 240 * HEADS},
+    "overrides": {"defaults": {"global": {"max_bytes_per_trace": 0}}},
+}
+
+
+@pytest.fixture(scope="module")
+def server_of_heads(tmp_path_factory):
+    servers = Servers(tmp_path_factory.mktemp("heads"))
+    yield servers.start(config=HEADS_CONFIG)
+    servers.close()
+
+
+def test_heads_of_a_large_trace_take_so_little_that_a_million_spans_fit_into_the_memory_of_queries(server_of_heads):
+    """Half of 256 MiB for a million spans: a little less for each is there here."""
+    trace_id, start, server = b"\x41" * 16, time.time_ns() - 10**10, server_of_heads
+    for first in range(0, HEADS, 4_000):
+        spans = [otlp.span(trace_id=trace_id, name=f"operation {n % 60}", start=start + n, duration=1_000, span_id=n.to_bytes(8, "big"),
+                           parent_span_id=max(1, n // 4).to_bytes(8, "big"), attributes={"number": n, "text": "x" * 100})
+                 for n in range(first + 1, first + 4_001)]
+        server.must_push(otlp.export(*spans, service=f"service-{first}"))
+
+    def skeleton(moment):
+        answer = server.get(f"/ui/api/traces/{trace_id.hex()}/skeleton")
+        assert answer.status_code == 200, (moment, answer.text[:300])
+        assert f'"spans":{HEADS},'.encode() in answer.content, moment
+
+    skeleton("live")
+    server.flush()
+    skeleton("stored")
 
 
 def ask(server, path, trace_id, accept):

@@ -140,7 +140,8 @@ impl Ingester {
     ) -> Result<Vec<SpanBatch>, Error> {
         let mut parts = Vec::with_capacity(segments.len());
         for segment in segments {
-            let slice = segment.open_batch().and_then(|batch| segment.slice(&batch, first, last));
+            let slice =
+                segment.open_batch().and_then(|batch| segment.slice(&batch, (first, last), false));
             let part = self.or_set_aside(tenant, segment, slice)?;
             if !part.is_empty() {
                 parts.push(part);

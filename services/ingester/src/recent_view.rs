@@ -195,19 +195,42 @@ impl RecentView {
         live.sum::<usize>() + in_segments.sum::<usize>()
     }
 
-    /// A part of a trace, each span once.
-    pub(crate) fn gather_part(&self, id: TraceId, part: &TracePart) -> Gathered {
-        let slices: Vec<SpanBatch> = self
-            .segments
-            .iter()
-            .map(|segment| (segment, segment.batch()))
-            .filter(|(_, batch)| batch.traces.ids.binary_search(&id).is_ok())
-            .map(|(segment, batch)| segment.slice(&batch, id, id))
-            .collect();
-        let live = self.live_batches().filter(|batch| batch.traces.ids.contains(&id));
-        let batches: Vec<&SpanBatch> = live.chain(&slices).collect();
-        let batch = gather_part(&batches, id, part);
-        Gathered { held: Held::of(2 * batch.heap_bytes()), batch }
+    /// A part of a trace as an OTLP message, and the bytes of columns that were read for it. Spans that lie in several places
+    /// come from each of them: whoever puts answers together keeps one.
+    ///
+    /// Memory: what one place has of the part, and the message, which is counted as it grows. Empty once there is none left:
+    /// the work is over.
+    pub(crate) fn encoded_part(&self, id: TraceId, part: &TracePart) -> (Vec<u8>, usize) {
+        let (mut message, mut inspected_bytes, mut held) = (Vec::new(), 0, Held::default());
+        let mut add = |place: &SpanBatch, place_bytes: usize| {
+            let batch = gather_part(&[place], id, part);
+            inspected_bytes += batch.heap_bytes();
+            let besides = place_bytes + batch.heap_bytes() + message.len();
+            let has_room = |bytes| held.grow_to(besides + bytes) && !is_over();
+            // One message after another of its kind is a message with the lists of both.
+            message.append(&mut encode_traces_data_while(&batch, has_room)?);
+            Some(())
+        };
+        let mut add_all = || {
+            for live in self.live_batches().filter(|batch| batch.traces.ids.contains(&id)) {
+                add(live, 0)?;
+            }
+            for segment in &self.segments {
+                let batch = segment.batch();
+                if batch.traces.ids.binary_search(&id).is_ok() {
+                    let slice = match part {
+                        TracePart::Heads => segment.heads(&batch, id),
+                        TracePart::Spans(_) => segment.slice(&batch, id, id),
+                    };
+                    add(&slice, slice.heap_bytes())?;
+                }
+            }
+            Some(())
+        };
+        match add_all() {
+            Some(()) => (message, inspected_bytes),
+            None => (Vec::new(), inspected_bytes),
+        }
     }
 
     /// The spans of these traces from each place, and the block that those of a segment become. Their memory is counted

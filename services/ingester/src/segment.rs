@@ -230,12 +230,12 @@ impl Segment {
     }
 
     /// A copy of the traces from `first` to `last`, with the strings of `batch`, which is this segment's. Reads little else,
-    /// and that without a check against damage.
+    /// and that without a check against damage. `heads_only`: leaves out what [`tactus_model::merge::TracePart::Heads`] has not.
     pub(crate) fn slice(
         &self,
         batch: &OpenBatch,
-        first: TraceId,
-        last: TraceId,
+        (first, last): (TraceId, TraceId),
+        heads_only: bool,
     ) -> Result<SpanBatch, SegmentError> {
         let failures = self.failures();
         let ids = &batch.traces.ids;
@@ -246,7 +246,7 @@ impl Segment {
         let of_spans = &batch.spans.trace;
         let rows = of_spans.partition_point(|&trace| (trace as usize) < traces.start)
             ..of_spans.partition_point(|&trace| (trace as usize) < traces.end);
-        let slice = columns::slice(reader, batch, traces, rows)?;
+        let slice = columns::slice(reader, batch, traces, rows, heads_only)?;
         match self.failure_since(failures) {
             Some(error) => Err(error),
             None => Ok(slice),
@@ -393,7 +393,16 @@ impl OpenSegment {
 
     /// A copy of the traces from `first` to `last`; where it cannot be read see [`Self::batch`].
     pub(crate) fn slice(&self, batch: &OpenBatch, first: TraceId, last: TraceId) -> SpanBatch {
-        self.segment.slice(batch, first, last).unwrap_or_else(|error| {
+        self.unless_failed(self.segment.slice(batch, (first, last), false))
+    }
+
+    /// What [`tactus_model::merge::TracePart::Heads`] has of a trace; where it cannot be read see [`Self::batch`].
+    pub(crate) fn heads(&self, batch: &OpenBatch, trace: TraceId) -> SpanBatch {
+        self.unless_failed(self.segment.slice(batch, (trace, trace), true))
+    }
+
+    fn unless_failed(&self, slice: Result<SpanBatch, SegmentError>) -> SpanBatch {
+        slice.unwrap_or_else(|error| {
             self.segment.slot.state().fail(error);
             SpanBatch::default()
         })

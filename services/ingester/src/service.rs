@@ -64,20 +64,18 @@ impl Protocol for Ingester {
             // A trace may be in blocks and its refused spans known here alone.
             let refused_spans = state.map_or(0, |state| state.refused_spans(id));
             let is_part = find.large_spans != 0 && view.spans_of(id) as u64 > find.large_spans;
-            let mut batch = match is_part {
-                true => view.gather_part(id, &TracePart::of_ids(&find.span_ids)),
-                false => view.gather(&HashSet::from([id])),
+            let (trace, inspected_bytes) = match is_part {
+                true => view.encoded_part(id, &TracePart::of_ids(&find.span_ids)),
+                false => {
+                    let mut batch = view.gather(&HashSet::from([id]));
+                    (batch.encoded(), batch.heap_bytes())
+                }
             };
-            if batch.is_empty() {
-                return FindTraceResponse {
-                    refused_spans,
-                    is_part,
-                    ..FindTraceResponse::default()
-                };
-            }
+            // Columns take something even where there is no span.
+            let inspected_bytes = if trace.is_empty() { 0 } else { inspected_bytes as u64 };
             FindTraceResponse {
-                trace: batch.encoded().into(),
-                inspected_bytes: batch.heap_bytes() as u64,
+                trace: trace.into(),
+                inspected_bytes,
                 refused_spans,
                 is_part,
                 ..FindTraceResponse::default()

@@ -198,12 +198,14 @@ pub(super) fn check(batch: &SpanBatch) -> Result<(), &'static str> {
 }
 
 /// A copy of consecutive spans, `rows`, of consecutive traces. What is not copied is shared with the batch: strings,
-/// resources, scopes. Only what is copied is read, and it is not checked against damage.
+/// resources, scopes. Only what is copied is read, and it is not checked against damage. `heads_only`: of attributes, events and
+/// links nothing but how many of the latter two each span has.
 pub(super) fn slice(
     reader: &ColumnReader,
     batch: &SpanBatch,
     traces: Range<usize>,
     rows: Range<usize>,
+    heads_only: bool,
 ) -> Result<SpanBatch, SegmentError> {
     let file = reader.open_file()?;
     let part = Part { reader, file: file.as_ref() };
@@ -223,6 +225,11 @@ pub(super) fn slice(
         };
     }
     span_columns!(&mut slice, copy);
+    if heads_only {
+        slice.events.starts = part.starts(60, rows.clone())?.0;
+        slice.links.starts = part.starts(70, rows)?.0;
+        return Ok(slice);
+    }
     macro_rules! copy_sparse {
         ($number:expr, $column:expr) => {
             $column = match reader.find($number) {

@@ -1,6 +1,10 @@
 use super::*;
 use crate::test_spans::batch_of_spans;
-use tactus_model::{CutTraces, OriginSet, TraceId, merge::merge};
+use tactus_model::{CutTraces, OriginSet, TraceId};
+use tactus_model::{
+    merge::{TracePart, gather_part, merge},
+    otlp::encode_traces_data,
+};
 
 const SOME_MEMORY: u64 = 1 << 20;
 
@@ -71,10 +75,18 @@ fn any_traces_of_a_segment_are_read_alone() {
         let whole = segment.open_batch().unwrap();
         let ids = &batch.traces.ids;
         for (first, last) in [(0, 0), (0, ids.len() - 1), (2, 5), (ids.len() - 1, ids.len() - 1)] {
-            let slice = segment.slice(&whole, ids[first], ids[last]).unwrap();
+            let slice = segment.slice(&whole, (ids[first], ids[last]), false).unwrap();
             assert_eq!(slice, tactus_model::slice_traces(&batch, first..last + 1));
         }
-        let nothing = segment.slice(&whole, TraceId([0; 16]), TraceId([0; 16])).unwrap();
+        for &id in &ids[..3] {
+            let heads = segment.slice(&whole, (id, id), true).unwrap();
+            let expected = gather_part(&[&batch], id, &TracePart::Heads);
+            assert_eq!(
+                encode_traces_data(&gather_part(&[&heads], id, &TracePart::Heads)),
+                encode_traces_data(&expected)
+            );
+        }
+        let nothing = segment.slice(&whole, (TraceId([0; 16]), TraceId([0; 16])), false).unwrap();
         assert!(nothing.is_empty());
     }
 }
