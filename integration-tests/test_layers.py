@@ -12,7 +12,7 @@ from harness.paths import REPOSITORY
 LIBS = [
     "proto", "model", "clock", "work", "config", "telemetry", "tls", "rpc", "ring", "cache", "storage", "sampling", "traceql", "tail-sampling", "block",
     "compaction", "wal", "server", "block-lifecycle", "overrides", "remote-write", "generator", "otlp-json", "jaeger", "zipkin", "receivers", "api",
-    "process", "ui", "query", "jaeger-zipkin-query",
+    "process", "query-jobs", "ui", "query", "jaeger-zipkin-query",
 ]
 # The binaries that put services together.
 COMPOSERS = {"tactus", "tactusctl"}

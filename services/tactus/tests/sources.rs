@@ -32,8 +32,8 @@ use tactus_model::{SpanBatch, TenantId};
 use tactus_proto::tactus::v1::ingester_server::Ingester as _;
 use tactus_proto::tactus::v1::{PushRequest, SpanRun};
 use tactus_proto::tempopb::{SearchMetrics, TraceSearchMetadata};
-use tactus_querier::Querier;
 use tactus_query::{Frontend, Parts};
+use tactus_query_jobs::Querier;
 use tactus_server::tenancy::Tenancy;
 use tactus_storage::meta::{ColumnScope, DedicatedColumn};
 use tactus_storage::{Blocklist, Bucket, BucketSettings};
@@ -113,7 +113,7 @@ impl Services {
         let others: Vec<_> = (1..ingesters).map(open).collect();
         let all = All([&[Arc::clone(&ingester)], &others[..]].concat());
         let querier = Querier::new(
-            tactus_querier::Settings::default(),
+            tactus_query_jobs::Settings::default(),
             bucket,
             Arc::clone(&blocklist),
             &registry,

@@ -1,6 +1,6 @@
 //! Times queries on a stored block, reading and evaluation apart.
 //!
-//! `cargo run --release -p tactus-querier --example queries -- BLOCK_DIRECTORY [REPEATS] [PATTERN]`
+//! `cargo run --release -p tactus-query-jobs --example queries -- BLOCK_DIRECTORY [REPEATS] [PATTERN]`
 //!
 //! A block directory holds `data.parquet` and `meta.json`. All figures are milliseconds on one thread, summed over the row
 //! groups, of each the least of the repeats. `read`: the columns of the filters. `find`: evaluation of the decoded batches.
