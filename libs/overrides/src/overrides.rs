@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::file::Source;
 use crate::metrics::Metrics;
+use crate::of_limits::LimitsOf;
 use crate::snapshot::{Snapshot, Stored};
 use crate::user::store::Store;
 
@@ -126,6 +127,12 @@ impl Overrides {
     /// As [`Self::of`], by the tenant's name.
     pub fn of_name(&self, tenant: &str) -> Arc<Limits> {
         Arc::clone(self.current.load().of(tenant))
+    }
+
+    /// As [`Self::of`], for those who need nothing else of this.
+    pub fn limits_of(self: &Arc<Self>) -> LimitsOf {
+        let overrides = Arc::clone(self);
+        Arc::new(move |tenant| overrides.of(tenant))
     }
 
     /// The limits of tenants about which neither the file nor the API says anything.

@@ -6,15 +6,15 @@ use tactus_config::{
     Config,
     sections::{distributor::Distributor as DistributorSection, overrides},
 };
-use tactus_process::{Error, Process, memory};
-use tactus_proto::tactus::v1::metrics_generator_server::MetricsGenerator;
-use tactus_rpc::Channels;
-
-use crate::{
-    Limits, RuleBook, Settings, TenantLimits, UsageLimits, UsageSettings,
+use tactus_distribution::{
+    Limits, Settings, UsageLimits, UsageSettings,
     forward::Forwarders,
     generators::{GeneratorParts, Generators},
 };
+use tactus_drop_rules::RuleBook;
+use tactus_process::{Error, Process, memory};
+use tactus_proto::tactus::v1::metrics_generator_server::MetricsGenerator;
+use tactus_rpc::Channels;
 
 mod receivers;
 
@@ -87,8 +87,7 @@ pub(crate) fn usage_limits(limits: &overrides::Limits) -> UsageLimits {
 /// Errors: a rule of `distributor.drop_rules`, or a forwarder, that cannot be.
 pub(crate) fn rules_and_forwarders(process: &Process) -> Result<(RuleBook, Forwarders), Error> {
     let (config, registry) = (process.config(), process.registry());
-    let overrides = Arc::clone(process.overrides());
-    let limits_of: TenantLimits = Arc::new(move |tenant| overrides.of(tenant));
+    let limits_of = process.overrides().limits_of();
     let everyone = config.distributor.drop_rules.clone();
     let rules = RuleBook::new(everyone, Arc::clone(&limits_of), registry)
         .map_err(|reason| Error::Setup(format!("distributor.{reason}")))?;
@@ -110,7 +109,7 @@ pub(crate) fn generators(
     local: Option<Arc<dyn MetricsGenerator>>,
     settings: &Settings,
 ) -> Result<Option<Generators>, Error> {
-    let (cluster, overrides) = (process.cluster(), Arc::clone(process.overrides()));
+    let cluster = process.cluster();
     if cluster.is_alone() && local.is_none() {
         return Ok(None);
     }
@@ -119,7 +118,7 @@ pub(crate) fn generators(
     let parts = GeneratorParts {
         ring: cluster.generator_ring(),
         generator_of: cluster.generator_of(&channels, local),
-        limits_of: Arc::new(move |tenant| overrides.of(tenant)),
+        limits_of: process.overrides().limits_of(),
         remote_timeout: client.remote_timeout.non_zero().unwrap_or(settings.remote_timeout),
         max_bytes: settings.max_inflight_bytes / GENERATORS_SHARE,
     };

@@ -16,7 +16,7 @@ const MAX_CPU_TIME: Duration = Duration::from_secs(1);
 
 /// Why a filter says nothing about spans.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum FilterError {
+pub enum FilterError {
     /// Operands of these spans do not go together.
     #[error(transparent)]
     Evaluate(#[from] EvaluateError),
@@ -27,7 +27,7 @@ pub(crate) enum FilterError {
 
 /// A filter on single spans.
 #[derive(Debug)]
-pub(crate) enum SpanFilter {
+pub enum SpanFilter {
     /// `{ }`.
     Every,
     /// Any other.
@@ -38,7 +38,7 @@ impl SpanFilter {
     /// Compiles `{ … }`.
     ///
     /// Errors: no TraceQL; more than a filter; a condition that other spans have a say in. In words for the operator.
-    pub(crate) fn compile(text: &str) -> Result<Self, String> {
+    pub fn compile(text: &str) -> Result<Self, String> {
         let root = parse_and_validate(text).map_err(|error| error.to_string())?;
         let filter = match (root.metrics(), root.search_pipeline().stages.as_slice()) {
             (None, [PipelineStage::Spanset(SpansetExpression::Filter(filter))]) => filter,
@@ -69,7 +69,7 @@ impl SpanFilter {
     /// Rows of the spans that match.
     ///
     /// Errors: [`FilterError`].
-    pub(crate) fn rows(&self, batch: &SpanBatch) -> Result<Vec<u32>, FilterError> {
+    pub fn rows(&self, batch: &SpanBatch) -> Result<Vec<u32>, FilterError> {
         let query = match self {
             Self::Every => return Ok((0..batch.len() as u32).collect()),
             Self::Query(query) => query,

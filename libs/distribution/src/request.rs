@@ -7,6 +7,7 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use tactus_drop_rules::{RuleBook, RuleSet};
 use tactus_model::{TOO_MANY_TENANTS, TenantId, walk::walk_export, wire::WireError};
 use tactus_proto::tactus::v1::Refusal;
 use tactus_receivers::{PushError, PushOutcome, TraceSink};
@@ -21,9 +22,8 @@ use crate::{
     limit::Rate,
     metrics::TraceCount,
     push::CheckedExport,
+    root_spans::RootSpans,
     routes::Route,
-    rules::{RuleBook, RuleSet},
-    sampling::RootSpans,
     write::{CALL_BYTES, Writer},
 };
 

@@ -7,6 +7,7 @@ use std::sync::{
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use tactus_drop_rules::{SpanFilter, without};
 use tactus_model::TenantId;
 use tactus_telemetry::metrics::Gauge;
 use tokio::{
@@ -17,7 +18,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::client::Client;
-use crate::{metrics::QueueMetrics, rules::without, span_filter::SpanFilter};
+use crate::metrics::QueueMetrics;
 
 /// The room of a queue is counted in this many bytes, so that small requests are bounded in number, too.
 const UNIT_BYTES: usize = 4096;

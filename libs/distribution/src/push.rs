@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use tactus_model::{
-    TenantId,
+    IdProblem, TenantId,
     walk::{ExportWalk, SpanView, walk_export},
     wire::{Reader, WireError, put_message_field},
 };
@@ -33,16 +33,16 @@ impl CheckedExport {
         let mut bad_runs = Vec::new();
         let walk = walk_export(request, |span| {
             received += 1;
-            let Some(problem) = problem_of(span.trace_id, span.span_id) else {
+            let Some(problem) = IdProblem::of(span.trace_id, span.span_id) else {
                 on_valid(&span);
                 return;
             };
             match problem {
-                Problem::TraceId(_) => bad_trace_ids += 1,
-                Problem::SpanId(_) => bad_span_ids += 1,
+                IdProblem::TraceId(_) => bad_trace_ids += 1,
+                IdProblem::SpanId(_) => bad_span_ids += 1,
             }
             if first_problem.is_empty() {
-                first_problem = problem.message();
+                first_problem = problem.to_string();
             }
             if bad_runs.last() != Some(&span.run) {
                 bad_runs.push(span.run);
@@ -86,43 +86,6 @@ impl CheckedExport {
     }
 }
 
-/// True if a span can be stored under its ids.
-pub(crate) fn has_valid_ids(span: &SpanView<'_>) -> bool {
-    problem_of(span.trace_id, span.span_id).is_none()
-}
-
-enum Problem {
-    /// Bits received.
-    TraceId(usize),
-    /// Bits received.
-    SpanId(usize),
-}
-
-impl Problem {
-    fn message(&self) -> String {
-        match self {
-            Self::TraceId(bits) => {
-                format!("trace ids must be 128 bit, received {bits} bits")
-            }
-            Self::SpanId(bits) => {
-                format!("span ids must be 64 bit and not all zero, received {bits} bits")
-            }
-        }
-    }
-}
-
-fn problem_of(trace_id: &[u8], span_id: &[u8]) -> Option<Problem> {
-    // An id of zeros is none.
-    let bits = |id: &[u8]| if id.iter().all(|&byte| byte == 0) { 0 } else { 8 * id.len() };
-    if bits(trace_id) != 128 {
-        return Some(Problem::TraceId(bits(trace_id)));
-    }
-    if bits(span_id) != 64 {
-        return Some(Problem::SpanId(bits(span_id)));
-    }
-    None
-}
-
 /// A copy of the ScopeSpans fields with its valid spans only.
 fn valid_spans(scope_spans: &[u8]) -> Result<Bytes, WireError> {
     let mut out = Vec::with_capacity(scope_spans.len());
@@ -133,7 +96,7 @@ fn valid_spans(scope_spans: &[u8]) -> Result<Bytes, WireError> {
         }
         let message = value.bytes(2)?;
         let (trace_id, span_id) = tactus_model::walk::span_ids(message)?;
-        if problem_of(trace_id, span_id).is_none() {
+        if IdProblem::of(trace_id, span_id).is_none() {
             put_message_field(&mut out, 2, message);
         }
     }

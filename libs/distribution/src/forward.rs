@@ -14,13 +14,15 @@ use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use tactus_config::sections::distributor::Forwarder as ForwarderSection;
+use tactus_drop_rules::SpanFilter;
 use tactus_model::TenantId;
+use tactus_overrides::LimitsOf;
 use tactus_rpc::{ChannelSettings, Channels};
 use tactus_telemetry::metrics::Registry;
 use tactus_tls::{ALPN_GRPC, ClientTls, ClientTlsSettings, Pem};
 use tokio_util::sync::CancellationToken;
 
-use crate::{metrics::QueueMetrics, rules::TenantLimits, span_filter::SpanFilter};
+use crate::metrics::QueueMetrics;
 use client::Client;
 use queue::{Queue, QueueSettings};
 
@@ -32,7 +34,7 @@ const STOP_GRACE: Duration = Duration::from_secs(5);
 pub struct Forwarders(Arc<Inner>);
 
 struct Inner {
-    limits_of: TenantLimits,
+    limits_of: LimitsOf,
     by_name: HashMap<String, Queue>,
     stop: CancellationToken,
 }
@@ -49,7 +51,7 @@ impl Forwarders {
     /// Errors: a filter or address that cannot be, certificates; in words for the operator.
     pub fn start(
         sections: &[ForwarderSection],
-        limits_of: TenantLimits,
+        limits_of: LimitsOf,
         with_tenants: bool,
         registry: &Registry,
     ) -> Result<Self, String> {

@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
 use tactus_model::TenantId;
+use tactus_overrides::LimitsOf;
 use tactus_process::GeneratorOf;
 use tactus_proto::tactus::v1::{GenerateRequest, PushRequest};
 use tactus_ring::{Instance, Ring};
@@ -12,7 +13,7 @@ use tokio::time::timeout;
 use tonic::{Request, Status};
 
 use super::{GeneratorParts, Metrics};
-use crate::{group::Grouping, push::CheckedExport, routes::Routes, rules::TenantLimits};
+use crate::{group::Grouping, push::CheckedExport, routes::Routes};
 
 /// The time that a request may take, whatever a single push may.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
@@ -22,7 +23,7 @@ pub(super) struct Sender {
     ring: Arc<Ring>,
     routes: Routes,
     generator_of: GeneratorOf,
-    limits_of: TenantLimits,
+    limits_of: LimitsOf,
     remote_timeout: Duration,
     metrics: Metrics,
 }

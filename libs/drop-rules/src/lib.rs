@@ -5,27 +5,29 @@
 //! ```
 //!
 //! All rules look at the request as it came. What no rule touches is copied byte for byte; a request of which nothing is
-//! touched is passed on as it is.
+//! touched is passed on as it is. Who sends and stores it is not known here.
+#![warn(missing_docs)]
 
 mod attributes;
 mod book;
 mod rewrite;
+mod span_filter;
 mod spans;
 
 use bytes::Bytes;
 use tactus_config::sections::distributor::DropRule;
 use tactus_model::{AppendError, wire::WireError};
 
-use crate::span_filter::SpanFilter;
 use attributes::{Edit, EditAction, Target};
 use rewrite::{Changes, rewrite};
 use spans::RequestSpans;
 
-pub use book::{RuleBook, TenantLimits};
+pub use book::RuleBook;
+pub use span_filter::{FilterError, SpanFilter};
 
 /// The rules of a tenant.
 #[derive(Debug)]
-pub(crate) struct RuleSet {
+pub struct RuleSet {
     rules: Vec<Rule>,
 }
 
@@ -44,11 +46,11 @@ enum Action {
 
 /// What rules made of a request.
 #[derive(Debug)]
-pub(crate) struct Applied {
+pub struct Applied {
     /// The request, the same bytes if nothing was touched.
-    pub(crate) request: Bytes,
+    pub request: Bytes,
     /// Spans that are not in it any more.
-    pub(crate) dropped: u64,
+    pub dropped: u64,
     /// What each rule did, in their order.
     pub(crate) by_rule: Vec<RuleResult>,
 }
@@ -64,7 +66,7 @@ pub(crate) enum RuleResult {
 
 /// Why rules cannot be applied to a request.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum RequestError {
+pub enum RequestError {
     /// The request is no protobuf.
     #[error(transparent)]
     Wire(#[from] WireError),
@@ -96,7 +98,9 @@ impl RuleSet {
 
     /// Applies the rules to an ExportTraceServiceRequest. Spans with ids that are no ids are left alone: they are refused
     /// later.
-    pub(crate) fn apply(&self, request: &Bytes) -> Result<Applied, RequestError> {
+    ///
+    /// Errors: damage.
+    pub fn apply(&self, request: &Bytes) -> Result<Applied, RequestError> {
         let reads_spans = self.rules.iter().any(|rule| !rule.filter.is_every());
         let spans = RequestSpans::read(request, reads_spans)?;
         let mut changes = Changes::none(spans.ends());
@@ -156,11 +160,8 @@ impl Rule {
 /// The request without the spans that match any of the filters, and without those whose ids are no ids; the number of
 /// spans left.
 ///
-/// A filter that cannot be evaluated matches nothing.
-pub(crate) fn without(
-    request: &Bytes,
-    filters: &[SpanFilter],
-) -> Result<(Bytes, u64), RequestError> {
+/// A filter that cannot be evaluated matches nothing. Errors: damage.
+pub fn without(request: &Bytes, filters: &[SpanFilter]) -> Result<(Bytes, u64), RequestError> {
     let reads_spans = filters.iter().any(|filter| !filter.is_every());
     let spans = RequestSpans::read(request, reads_spans)?;
     let mut changes = Changes::none(spans.ends());

@@ -1,12 +1,12 @@
 //! Processor time of a million spans on their way through a distributor: walk, grouping by replicas, encoding of the
-//! pushes; by the number of ingesters and copies. `cargo run --release -p tactus-distributor --example write_cost`.
+//! pushes; by the number of ingesters and copies. `cargo run --release -p tactus-distribution --example write_cost`.
 #![allow(clippy::print_stdout, reason = "prints its result")]
 
 use std::{fs, sync::Arc};
 
 use bytes::Bytes;
 use prost::Message;
-use tactus_distributor::{Distributor, Limits, Parts, Settings, UsageLimits};
+use tactus_distribution::{Distributor, Limits, Parts, Settings, UsageLimits};
 use tactus_model::{TenantId, wire::put_bytes_field, wire::put_message_field};
 use tactus_proto::tactus::v1::{self as proto, ingester_server::Ingester};
 use tactus_receivers::TraceSink;

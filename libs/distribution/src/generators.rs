@@ -20,13 +20,14 @@ use std::{
 use parking_lot::Mutex;
 use tactus_config::sections::overrides::GeneratorForwarder;
 use tactus_model::TenantId;
+use tactus_overrides::LimitsOf;
 use tactus_process::GeneratorOf;
 use tactus_ring::Ring;
 use tactus_telemetry::metrics::{Counter, CounterVec, Gauge, Registry};
 use tactus_work::memory::Budget;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{metrics::QueueMetrics, push::CheckedExport, rules::TenantLimits};
+use crate::{metrics::QueueMetrics, push::CheckedExport};
 use queue::{Job, Queue, QueueSettings};
 use send::Sender;
 
@@ -51,7 +52,7 @@ pub struct GeneratorParts {
     /// Reaches them.
     pub generator_of: GeneratorOf,
     /// Limits of tenants: processors, the size of the shard, the queue.
-    pub limits_of: TenantLimits,
+    pub limits_of: LimitsOf,
     /// The time a push to a generator may take.
     pub remote_timeout: Duration,
     /// Bytes of requests that wait or are on their way, of all tenants together.
@@ -63,7 +64,7 @@ pub struct GeneratorParts {
 pub struct Generators(Arc<Inner>);
 
 struct Inner {
-    limits_of: TenantLimits,
+    limits_of: LimitsOf,
     queues: Mutex<HashMap<TenantId, Known>>,
     budget: Arc<Budget>,
     sender: Arc<Sender>,

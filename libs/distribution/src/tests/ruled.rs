@@ -7,7 +7,9 @@ use tactus_model::TenantId;
 use tactus_receivers::{PushError, PushOutcome, TraceSink};
 
 use super::doubles::*;
-use crate::{Limits, RuleBook};
+use tactus_drop_rules::RuleBook;
+
+use crate::Limits;
 
 fn rule(query: &str) -> DropRule {
     DropRule { name: "r".to_owned(), query: query.to_owned(), ..DropRule::default() }

@@ -3,4 +3,5 @@ mod limits;
 mod quorum;
 mod replicas;
 mod ruled;
+mod sampled;
 mod single;

@@ -1,10 +1,9 @@
 //! The spans of a request, by their place in it, and as columns.
 
 use bytes::Bytes;
-use tactus_model::{BatchBuilder, BuilderLimits, SpanBatch, walk::walk_export};
+use tactus_model::{BatchBuilder, BuilderLimits, IdProblem, SpanBatch, walk::walk_export};
 
 use super::RequestError;
-use crate::push::has_valid_ids;
 use crate::span_filter::SpanFilter;
 
 /// The spans of a request. They are numbered in their order.
@@ -24,7 +23,7 @@ impl RequestSpans {
     pub(crate) fn read(request: &Bytes, as_columns: bool) -> Result<Self, RequestError> {
         let (mut ends, mut bad_ids, mut fields) = (Vec::new(), Vec::new(), Vec::new());
         let walk = walk_export(request, |span| {
-            if !has_valid_ids(&span) {
+            if IdProblem::of(span.trace_id, span.span_id).is_some() {
                 bad_ids.push(ends.len() as u32);
             } else if as_columns {
                 fields.push((ends.len() as u32, span.run, span.start..span.end));

@@ -116,7 +116,7 @@ impl Rig {
     fn start(section: ForwarderSection) -> Self {
         let registry = Registry::new();
         let limits = Arc::new(Limits { forwarders: vec!["f".to_owned()], ..Limits::default() });
-        let limits_of: TenantLimits = Arc::new(move |_| Arc::clone(&limits));
+        let limits_of: LimitsOf = Arc::new(move |_| Arc::clone(&limits));
         let forwarders = Forwarders::start(&[section], limits_of, true, &registry).unwrap();
         Self { forwarders, registry, tenant: TenantId::parse("a").unwrap() }
     }
@@ -247,7 +247,7 @@ async fn sections_that_cannot_be_are_named() {
     let refused = |change: &dyn Fn(&mut ForwarderSection)| {
         let mut section = section(SocketAddr::from(([127, 0, 0, 1], 1)));
         change(&mut section);
-        let limits_of: TenantLimits = Arc::new(|_| Arc::default());
+        let limits_of: LimitsOf = Arc::new(|_| Arc::default());
         Forwarders::start(&[section], limits_of, false, &Registry::new()).unwrap_err()
     };
     let conditions = |span: &str, event: &str| {

@@ -1,15 +1,15 @@
-//! Which spans are counted, and who calculates.
+//! Which spans are counted for adaptive sampling.
 
 use bytes::Bytes;
 use tactus_config::sections::sampling::AdaptiveSampling;
+use tactus_model::TenantId;
 use tactus_model::wire::{put_bytes_field, put_message_field};
 use tactus_receivers::TraceSink;
-use tactus_ring::{Instance, RingSettings, State};
+use tactus_sampling::{Adaptive, Metrics};
 use tactus_storage::{Bucket, BucketSettings};
 use tonic::Code;
 
-use super::super::*;
-use crate::tests::doubles::{Behaviour, Cluster};
+use super::doubles::{Behaviour, Cluster};
 
 /// A distributor that counts, and what keeps its bucket.
 fn counting() -> (tempfile::TempDir, Cluster) {
@@ -67,26 +67,4 @@ async fn only_spans_that_are_stored_count() {
     cluster.doubles[0].behaves(Behaviour::Refuse("live_traces_exceeded", 1));
     push().await.unwrap();
     assert_eq!(counted(), 6.0);
-}
-
-#[test]
-fn first_healthy_distributor_calculates() {
-    let of_state = |id: &str, state, alive| Instance {
-        state,
-        alive,
-        ..Instance::active(id, "host:1", Vec::new())
-    };
-    let view =
-        |instances: Vec<Instance>| RingView::new(&RingSettings::new("distributor"), instances);
-    let leaders = |view: &RingView| -> Vec<&str> {
-        ["a", "b", "c"].into_iter().filter(|name| is_first(view, name)).collect()
-    };
-    let active = |id| of_state(id, State::Active, true);
-    assert_eq!(leaders(&view(vec![active("c"), active("a"), active("b")])), ["a"]);
-    let dead = of_state("a", State::Active, false);
-    assert_eq!(leaders(&view(vec![dead, active("b"), active("c")])), ["b"]);
-    let leaving = of_state("a", State::Leaving, true);
-    let joining = of_state("b", State::Joining, true);
-    assert_eq!(leaders(&view(vec![leaving, joining, active("c")])), ["c"]);
-    assert!(leaders(&view(Vec::new())).is_empty());
 }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use tactus_distributor::{Distributor, Limits, Parts, Settings, UsageLimits};
+use tactus_distribution::{Distributor, Limits, Parts, Settings, UsageLimits};
 use tactus_model::{
     TenantId,
     walk::span_ids,
