@@ -12,7 +12,7 @@ from harness.paths import REPOSITORY
 LIBS = [
     "proto", "model", "clock", "work", "config", "telemetry", "tls", "rpc", "ring", "cache", "storage", "sampling", "traceql", "tail-sampling", "block",
     "compaction", "wal", "server", "block-lifecycle", "overrides", "drop-rules", "remote-write", "generator", "otlp-json", "jaeger", "zipkin", "receivers", "api",
-    "process", "distribution", "query-jobs", "ui", "query", "jaeger-zipkin-query",
+    "recent-data", "process", "distribution", "query-jobs", "ui", "query", "jaeger-zipkin-query",
 ]
 # The binaries that put services together.
 COMPOSERS = {"tactus", "tactusctl"}

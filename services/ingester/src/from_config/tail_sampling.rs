@@ -8,9 +8,8 @@ use tactus_config::{
 };
 use tactus_overrides::{OfLimits, Overrides};
 use tactus_process::Error;
+use tactus_recent_data::{OfTenant, TailSampling};
 use tactus_tail_sampling::Policies;
-
-use crate::settings::{OfTenant, TailSampling};
 
 /// What the configuration itself cannot know: the policies of a tenant must compile.
 ///

@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     fs,
+    path::Path,
     sync::{
         Arc, Weak,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
@@ -165,8 +166,13 @@ impl Ingester {
         self.pushes.run(move || ingester.push(&push, &tenant), || self.disk_hangs()).await
     }
 
+    /// Where log and segments are.
+    pub fn directory(&self) -> &Path {
+        &self.settings.directory
+    }
+
     /// Errors: the disk of the log hangs. Never waits for it.
-    pub(crate) fn disk_answers(&self) -> Result<(), DiskHangs> {
+    pub fn disk_answers(&self) -> Result<(), DiskHangs> {
         match self.wal.longest_wait() {
             Some(wait) if wait.age >= self.pushes.timeout() => Err(self.disk_hangs()),
             _ => Ok(()),
@@ -174,7 +180,7 @@ impl Ingester {
     }
 
     /// Errors: the log failed to take the last push, a moment ago; why.
-    pub(crate) fn log_takes_pushes(&self) -> Result<(), String> {
+    pub fn log_takes_pushes(&self) -> Result<(), String> {
         self.disk.log_takes_pushes()
     }
 
@@ -293,7 +299,7 @@ impl Ingester {
     }
 
     /// Errors: at the last look the disk had no room for pushes; what there is to say of that. Never waits for the disk.
-    pub(crate) fn has_room(&self) -> Result<(), String> {
+    pub fn has_room(&self) -> Result<(), String> {
         self.disk.lack(self.live_bytes.load(Ordering::Relaxed) as u64).map_or(Ok(()), Err)
     }
 

@@ -170,7 +170,7 @@ impl Settings {
     }
 
     /// What the sections `ingester` and `storage.trace` say of all tenants.
-    pub(crate) fn of(ingester: &Ingester, trace: &TraceStorage) -> Self {
+    pub fn of(ingester: &Ingester, trace: &TraceStorage) -> Self {
         let (fsync, max_live_bytes) = (trace.wal.fsync_interval, ingester.max_live_bytes as usize);
         Self {
             ingester_id: ingester.lifecycler.id.clone(),

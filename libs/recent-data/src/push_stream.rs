@@ -36,7 +36,7 @@ const METHOD: &str = "Push";
 
 /// The service of such calls.
 #[derive(Clone)]
-pub(crate) struct PushStreams(Arc<Shared>);
+pub struct PushStreams(Arc<Shared>);
 
 struct Shared {
     ingester: Arc<Ingester>,
@@ -48,7 +48,7 @@ struct Shared {
 
 impl PushStreams {
     /// `max_pushes`: of a call at a time; 0: no limit but that of memory.
-    pub(crate) fn new(
+    pub fn new(
         ingester: Arc<Ingester>,
         bodies: Arc<Bodies>,
         metrics: RequestMetrics,
