@@ -8,8 +8,9 @@ use std::ops::Range;
 use bytes::Bytes;
 use tactus_model::walk::{ExportWalk, SpanView};
 use tactus_proto::tactus::v1::{PushRequest, SpanRun};
+use tactus_ring::TokenHasher;
 
-use crate::placement::{Placement, TokenHasher};
+use crate::placement::Placement;
 
 /// Slices of a run that are smaller than this on average are copied together.
 const COPY_BELOW_BYTES: usize = 2048;

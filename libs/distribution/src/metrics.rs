@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use tactus_model::TenantId;
+use tactus_model::{TenantId, mix_64};
 use tactus_telemetry::metrics::{
     Counter, CounterVec, DEFAULT_BUCKETS, Gauge, GaugeVec, Histogram, OVERFLOW, exponential_buckets,
 };
@@ -137,11 +137,8 @@ impl TraceCount {
     #[inline]
     pub(crate) fn add(&mut self, trace_id: &[u8]) {
         let Some((_, tail)) = trace_id.split_last_chunk::<8>() else { return };
-        let mut mixed = u64::from_be_bytes(*tail);
         // Ids need not be random.
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        let bit = mixed >> 52;
+        let bit = mix_64(u64::from_be_bytes(*tail)) >> 52;
         self.table[bit as usize / 64] |= 1 << (bit % 64);
     }
 

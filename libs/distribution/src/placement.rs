@@ -2,7 +2,6 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use tactus_model::{FNV_32_BASIS, fnv1_32};
 use tactus_ring::{Instance, Operation, RingError, RingView};
 
 /// The replica sets of a view, by token.
@@ -169,22 +168,6 @@ fn followers(
         }
     }
     found
-}
-
-/// FNV-1 of 32 bits over the tenant, ready to go on with trace ids.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct TokenHasher(u32);
-
-impl TokenHasher {
-    pub(crate) fn new(tenant: &str) -> Self {
-        Self(fnv1_32(FNV_32_BASIS, tenant.as_bytes()))
-    }
-
-    /// The token of the tenant's trace.
-    #[inline]
-    pub(crate) fn token(self, trace_id: &[u8]) -> u32 {
-        fnv1_32(self.0, trace_id)
-    }
 }
 
 #[cfg(test)]

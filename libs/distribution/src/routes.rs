@@ -12,9 +12,9 @@ use std::{
 
 use parking_lot::{Mutex, RwLock};
 use tactus_model::TenantId;
-use tactus_ring::{Ring, RingError, RingView};
+use tactus_ring::{Ring, RingError, RingView, TokenHasher};
 
-use crate::placement::{Choice, Placement, TokenHasher};
+use crate::placement::{Choice, Placement};
 
 /// Tenants whose way is kept.
 const MAX_TENANTS: usize = 10_000;

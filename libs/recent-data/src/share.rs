@@ -5,7 +5,7 @@
 //! that have all spans of an origin the first counts them. Who is first is another one from stream to stream. Where all
 //! dropped traces of an origin and did not drop the same, each trace that is left is counted by the first that has it.
 
-use tactus_model::{OriginSet, SpanBatch, TraceId, origin_stream};
+use tactus_model::{OriginSet, SpanBatch, TraceId, fnv1a_64, mix_64, origin_stream};
 use tactus_proto::tactus::v1::{Holder, MetricsRequest};
 use tactus_storage::Uuid;
 use tactus_storage::meta::block_origin;
@@ -258,14 +258,8 @@ fn of_streams(set: &OriginSet, mut is_wanted: impl FnMut(u64) -> bool) -> Origin
 
 /// The place of an ingester among those that have a stream; the lowest is first. The same for all processes and releases.
 fn rank(stream: u64, ingester: &str) -> (u64, &str) {
-    // FNV-1a, and the end of SplitMix64.
-    let name = ingester.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
-    });
-    let mut mixed = name ^ stream.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    (mixed ^ (mixed >> 31), ingester)
+    let name = fnv1a_64(ingester.as_bytes());
+    (mix_64(name ^ stream.wrapping_mul(0x9e37_79b9_7f4a_7c15)), ingester)
 }
 
 #[cfg(test)]

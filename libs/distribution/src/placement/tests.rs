@@ -92,11 +92,3 @@ fn stand_ins_are_known_for_each_zone() {
     assert_eq!(names(&placement, &set.instances), "123");
     assert_eq!(names(&placement, &set.next), "450");
 }
-
-#[test]
-fn token_is_fnv1_of_tenant_and_trace_id() {
-    let id: [u8; 16] = std::array::from_fn(|i| i as u8 + 1);
-    assert_eq!(TokenHasher::new("single-tenant").token(&id), 0x37a7_283a);
-    assert_eq!(TokenHasher::new("single-tenant").token(&[0; 16]), 0x541f_f74a);
-    assert_eq!(TokenHasher::new("tenant-a").token(&id), 0x0a5f_9477);
-}

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use tactus_model::{OriginSet, TraceId};
+use tactus_model::{OriginSet, TraceId, fnv1a_32};
 use tactus_proto::tactus::v1::{Holder, KeptTraces};
 
 use super::rank;
@@ -18,8 +18,7 @@ const MAX_KEPT_TRACES: usize = 1 << 20;
 
 /// A number for a trace, the same for all processes and releases. Traces of one push hardly ever share one.
 pub(crate) fn trace_mark(TraceId(id): TraceId) -> u32 {
-    // FNV-1a.
-    id.iter().fold(0x811c_9dc5, |hash, &byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+    fnv1a_32(&id)
 }
 
 /// The traces that are left of these origins; `None` if they are too many.
