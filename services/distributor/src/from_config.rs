@@ -19,8 +19,7 @@ use tactus_rpc::Channels;
 mod receivers;
 
 pub(crate) use receivers::{
-    ReceiverAccess, jaeger_grpc, jaeger_http, jaeger_udp, otlp_files, otlp_grpc, otlp_http,
-    protocol_key, zipkin_http, zipkin_key,
+    ReceiverAccess, grpc_port, http_port, jaeger_udp, otlp_files, protocol_key, zipkin_key,
 };
 
 /// The distributor.
