@@ -1,4 +1,4 @@
-//! The parts of the API's answers that are shown.
+//! The parts of the API's answers in JSON that are shown or checked.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,27 +12,32 @@ use tactus_model::{SpanId, TraceId};
 use crate::error::{Error, Result};
 
 /// Parses an answer.
-pub(super) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T> {
+pub(crate) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T> {
     serde_json::from_slice(body).map_err(|error| Error::Malformed(error.to_string()))
 }
 
 /// An attribute or a label.
 #[derive(Debug, Clone, Deserialize)]
-pub(super) struct KeyValue {
+pub(crate) struct KeyValue {
     #[serde(default)]
-    pub(super) key: String,
+    pub(crate) key: String,
     #[serde(default)]
-    pub(super) value: Value,
+    pub(crate) value: Value,
 }
 
 /// A value of any type; its one field says which.
 #[derive(Debug, Clone, Default, Deserialize)]
-pub(super) struct Value(BTreeMap<String, serde_json::Value>);
+pub(crate) struct Value(BTreeMap<String, serde_json::Value>);
 
 impl Value {
     /// The string, if it is one.
-    pub(super) fn as_str(&self) -> Option<&str> {
+    pub(crate) fn as_str(&self) -> Option<&str> {
         self.0.get("stringValue")?.as_str()
+    }
+
+    /// The integer, if it is one that is not negative.
+    pub(crate) fn as_u64(&self) -> Option<u64> {
+        self.0.get("intValue")?.as_str()?.parse().ok()
     }
 }
 
@@ -49,88 +54,107 @@ impl fmt::Display for Value {
 
 /// The answer to a search.
 #[derive(Debug, Deserialize)]
-pub(super) struct Search {
+pub(crate) struct Search {
     #[serde(default)]
-    pub(super) traces: Vec<FoundTrace>,
+    pub(crate) traces: Vec<FoundTrace>,
     /// How the query was run, if it asked.
-    pub(super) explain: Option<serde_json::Value>,
+    pub(crate) explain: Option<serde_json::Value>,
 }
 
 /// A trace found by a search.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub(super) struct FoundTrace {
+pub(crate) struct FoundTrace {
     #[serde(rename = "traceID")]
-    pub(super) trace_id: String,
-    pub(super) root_service_name: String,
-    pub(super) root_trace_name: String,
+    pub(crate) trace_id: String,
+    pub(crate) root_service_name: String,
+    pub(crate) root_trace_name: String,
     #[serde(deserialize_with = "wide")]
-    pub(super) start_time_unix_nano: u64,
-    pub(super) duration_ms: u64,
-    pub(super) span_sets: Vec<SpanSet>,
+    pub(crate) start_time_unix_nano: u64,
+    pub(crate) duration_ms: u64,
+    pub(crate) span_sets: Vec<SpanSet>,
 }
 
 /// Spans that matched together.
-#[derive(Debug, Deserialize)]
-pub(super) struct SpanSet {
-    #[serde(default)]
-    pub(super) matched: u64,
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct SpanSet {
+    pub(crate) matched: u64,
+    pub(crate) spans: Vec<FoundSpan>,
+}
+
+/// A span found by a search.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct FoundSpan {
+    #[serde(rename = "spanID")]
+    pub(crate) span_id: String,
+    #[serde(deserialize_with = "wide")]
+    pub(crate) start_time_unix_nano: u64,
+    #[serde(deserialize_with = "wide")]
+    pub(crate) duration_nanos: u64,
+    pub(crate) attributes: Vec<KeyValue>,
 }
 
 /// The answer to a metrics query over a range.
 #[derive(Debug, Deserialize)]
-pub(super) struct Metrics {
+pub(crate) struct Metrics {
     #[serde(default)]
-    pub(super) series: Vec<Series>,
-    pub(super) explain: Option<serde_json::Value>,
+    pub(crate) series: Vec<Series>,
+    /// `PARTIAL` if something is missing, with the reason.
+    #[serde(default)]
+    pub(crate) status: String,
+    #[serde(default)]
+    pub(crate) message: String,
+    pub(crate) explain: Option<serde_json::Value>,
 }
 
 /// A series.
 #[derive(Debug, Deserialize)]
-pub(super) struct Series {
+pub(crate) struct Series {
     #[serde(default)]
-    pub(super) labels: Vec<KeyValue>,
+    pub(crate) labels: Vec<KeyValue>,
     #[serde(default)]
-    pub(super) samples: Vec<Sample>,
+    pub(crate) samples: Vec<Sample>,
 }
 
 /// A value of a series.
 #[derive(Debug, Deserialize)]
-pub(super) struct Sample {
+pub(crate) struct Sample {
     #[serde(rename = "timestampMs", default, deserialize_with = "wide")]
-    pub(super) timestamp_ms: u64,
+    pub(crate) timestamp_ms: u64,
     #[serde(default, deserialize_with = "double")]
-    pub(super) value: f64,
+    pub(crate) value: f64,
 }
 
 /// A trace, its spans in the order of the answer.
 #[derive(Debug, Default)]
-pub(super) struct Trace {
-    pub(super) id: TraceId,
-    pub(super) services: Vec<String>,
-    pub(super) spans: Vec<Span>,
+pub(crate) struct Trace {
+    pub(crate) id: TraceId,
+    pub(crate) services: Vec<String>,
+    pub(crate) spans: Vec<Span>,
 }
 
 /// A span of a trace.
 #[derive(Debug, Clone)]
-pub(super) struct Span {
-    pub(super) id: SpanId,
+pub(crate) struct Span {
+    pub(crate) id: SpanId,
     /// All zero for a root.
-    pub(super) parent: SpanId,
+    pub(crate) parent: SpanId,
     /// Its place in [`Trace::services`].
-    pub(super) service: usize,
-    pub(super) name: String,
+    pub(crate) service: usize,
+    pub(crate) name: String,
     /// Unix nanoseconds.
-    pub(super) start: u64,
-    pub(super) end: u64,
-    pub(super) status: Status,
+    pub(crate) start: u64,
+    pub(crate) end: u64,
+    pub(crate) status: Status,
     /// What the sender says of the status.
-    pub(super) message: String,
+    pub(crate) message: String,
 }
 
 /// How a span ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Status {
+pub(crate) enum Status {
     Unset,
     Ok,
     Error,
@@ -197,7 +221,7 @@ struct StatusJson {
 
 impl Trace {
     /// Parses the answer to a trace by id.
-    pub(super) fn parse(body: &[u8]) -> Result<Self> {
+    pub(crate) fn parse(body: &[u8]) -> Result<Self> {
         let answer: TraceAnswer = parse(body)?;
         let mut trace = Self::default();
         for resource in answer.trace.resources {
