@@ -7,6 +7,7 @@ pytest.register_assert_rewrite("harness.store_tests")
 
 from harness.azure import Azure
 from harness.browser import Visit, chromium
+from harness.disk import SmallDisk
 from harness.gcs import Gcs
 from harness.prometheus import Prometheus, Receiver, SecondPrometheus
 from harness.s3 import S3
@@ -82,6 +83,15 @@ def azure_server(tmp_path_factory):
     server = Azure(tmp_path_factory.mktemp("azure")).start()
     yield server
     server.close()
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 24 MiB."""
+    with SmallDisk(tmp_path / "small-disk") as disk:
+        if disk.refused:
+            pytest.skip(disk.refused)
+        yield disk.path
 
 
 @contextlib.contextmanager
