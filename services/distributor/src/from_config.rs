@@ -37,10 +37,7 @@ pub(crate) fn settings(config: &Config) -> Settings {
             .non_zero()
             .unwrap_or(built_in.remote_timeout),
         hedging_delay: distributor.hedging_delay.as_std(),
-        max_inflight_bytes: match distributor.max_inflight_bytes {
-            0 => memory::request_bytes(),
-            bytes => bytes,
-        },
+        max_inflight_bytes: memory::request_bytes(distributor.max_inflight_bytes),
         compresses_pushes: matches!(
             config.ingester_client.grpc_client_config.grpc_compression.as_str(),
             "gzip" | "zstd"
