@@ -102,7 +102,7 @@ def ends_after(servers, prometheus):
         try:
             servers.close()
         finally:
-            prometheus.stop()
+            prometheus.close()
 
 
 @pytest.fixture
