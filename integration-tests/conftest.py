@@ -7,6 +7,7 @@ pytest.register_assert_rewrite("harness.store_tests")
 
 from harness.azure import Azure
 from harness.browser import Visit, chromium
+from harness.disk import SmallDisk
 from harness.gcs import Gcs
 from harness.prometheus import Prometheus, Receiver, SecondPrometheus
 from harness.s3 import S3
@@ -84,6 +85,15 @@ def azure_server(tmp_path_factory):
     server.close()
 
 
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 24 MiB."""
+    with SmallDisk(tmp_path / "small-disk") as disk:
+        if disk.refused:
+            pytest.skip(disk.refused)
+        yield disk.path
+
+
 @contextlib.contextmanager
 def ends_after(servers, prometheus):
     try:
@@ -92,7 +102,7 @@ def ends_after(servers, prometheus):
         try:
             servers.close()
         finally:
-            prometheus.stop()
+            prometheus.close()
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 
 from harness import otlp
 from harness.clock import JumpingClock
-from harness.disk import Ballast, HangingDisk, SmallDisk, push_until_refused
+from harness.disk import Ballast, HangingDisk, push_until_refused
 from harness.tools import need
 from harness.waiting import eventually
 
@@ -27,14 +27,6 @@ def hanging_disk(tmp_path):
         if disk.refused:
             pytest.skip(disk.refused)
         yield disk
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-    with SmallDisk(tmp_path / "small-disk") as disk:
-        if disk.refused:
-            pytest.skip(disk.refused)
-        yield disk.path
 
 
 # --- hanging ---------------------------------------------------------------------------------------------------------

@@ -1,5 +1,4 @@
 """Spans of clients as they are: SDKs of OpenTelemetry, Jaeger and Zipkin, in three languages, old and new, and Jaeger's agent."""
-import subprocess
 
 import pytest
 import requests
@@ -7,7 +6,7 @@ import requests
 from harness import answers, dialects
 from harness.dialects import go, node, python
 from harness.ports import free_ports
-from harness.server import end_with_parent
+from harness.program import Program
 from harness.servers import Servers
 from harness.tools import need
 from harness.waiting import eventually
@@ -128,30 +127,26 @@ def test_metrics_name_the_receiver_and_its_transport(tactus):
         assert samples[f"tempo_receiver_accepted_spans{{{labels}}}"] > 0, [k for k in samples if "accepted_spans" in k]
 
 
-class Agent:
+class Agent(Program):
     """Jaeger's agent in front of a server."""
+
+    title = "the agent"
 
     def __init__(self, server, directory):
         self.compact, self.binary = free_ports(2)
         self.http, admin = free_ports(2)
-        self.log = open(directory / "agent.log", "wb")
-        self.process = subprocess.Popen(
+        super().__init__(directory / "agent.log")
+        self.run(
             [need("jaeger-agent", dialects.JAEGER_AGENT), f"--reporter.grpc.host-port=127.0.0.1:{server.ports.jaeger_grpc}",
              f"--processor.jaeger-compact.server-host-port=127.0.0.1:{self.compact}",
              f"--processor.jaeger-binary.server-host-port=127.0.0.1:{self.binary}",
              "--processor.zipkin-compact.server-host-port=127.0.0.1:0",
-             f"--http-server.host-port=127.0.0.1:{self.http}", f"--admin.http.host-port=127.0.0.1:{admin}"],
-            stdin=subprocess.DEVNULL, stdout=self.log, stderr=subprocess.STDOUT, preexec_fn=end_with_parent)
+             f"--http-server.host-port=127.0.0.1:{self.http}", f"--admin.http.host-port=127.0.0.1:{admin}"])
         try:
-            eventually(lambda: requests.get(f"http://127.0.0.1:{admin}/", timeout=2).status_code == 200, "the agent is up")
+            self.until(lambda: requests.get(f"http://127.0.0.1:{admin}/", timeout=2).status_code == 200, "the agent is up")
         except BaseException:
             self.close()
             raise
-
-    def close(self):
-        self.process.kill()
-        self.process.wait(10)
-        self.log.close()
 
 
 @pytest.fixture(scope="module")

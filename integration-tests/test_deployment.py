@@ -300,15 +300,10 @@ class Container:
         return self
 
     def __exit__(self, *_):
-        self.run.stop()
+        self.run.close()
 
     def ready(self):
-        def answers():
-            if self.run.process.poll() is not None:
-                pytest.fail(self.run.log.read_text())
-            return requests.get(self.run.url(3200) + "/ready", timeout=5).status_code == 200
-
-        eventually(answers, "it is ready", 60, interval=0.1)
+        self.run.until(lambda: requests.get(self.run.url(3200) + "/ready", timeout=5).status_code == 200, "it is ready")
         return self
 
     def status(self, port, path="/"):
@@ -334,7 +329,7 @@ def stores_as_ever(container):
 
 def ends_with_a_message(container):
     assert container.run.process.wait(30) == 1
-    assert "SPAN_STORAGE_TYPE=elasticsearch" in container.run.log.read_text()
+    assert "SPAN_STORAGE_TYPE=elasticsearch" in container.run.logs()
 
 
 def answers_with_strategies(container):

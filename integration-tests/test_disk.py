@@ -8,7 +8,7 @@ import time
 import pytest
 
 from harness import answers, otlp
-from harness.disk import Ballast, FailingDisk, SmallDisk, push_until_refused
+from harness.disk import Ballast, FailingDisk, push_until_refused
 from harness.waiting import eventually
 
 KEEP_LIVE = {"ingester": {"trace_idle_period": "1h", "trace_live_period": "1h"}}
@@ -16,15 +16,6 @@ CUT_FAST = {"ingester": {"trace_idle_period": "100ms", "flush_check_period": "50
 
 
 # --- full ------------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-    """A file system of 24 MiB."""
-    with SmallDisk(tmp_path / "small-disk") as disk:
-        if disk.refused:
-            pytest.skip(disk.refused)
-        yield disk.path
 
 
 def test_full_log_disk_refuses_pushes_keeps_answering_and_recovers(servers, small_disk):

@@ -24,7 +24,7 @@ def test_spans_become_what_grafana_and_alerts_ask_for(servers, tmp_path):
         look_at_prometheus(servers, tmp_path, prometheus)
     finally:
         servers.close()  # sends what waits
-        prometheus.stop()
+        prometheus.close()
 
 
 def look_at_prometheus(servers, tmp_path, prometheus):
@@ -135,7 +135,7 @@ def test_the_page_is_openmetrics_that_prometheus_scrapes(servers, tmp_path):
                                start=time.time() - 300, end=time.time())
         assert found, "no exemplar was scraped"
     finally:
-        prometheus.stop()
+        prometheus.close()
 
 
 def test_pages_are_of_one_tenant(servers, tmp_path):

@@ -78,7 +78,7 @@ def test_container_takes_spans_and_answers_with_a_file_system_that_nobody_may_wr
         (tmp_path / "first").mkdir()
         with Container(image, host, tmp_path / "first", volume, names) as container:
             def ready():
-                assert container.process.poll() is None, container.log.read_text()
+                assert container.process.poll() is None, container.logs()
                 return container.execute("/usr/bin/tactus", "-health").returncode == 0
 
             eventually(ready, "the health check of the image says yes", 60, interval=0.2)
@@ -88,8 +88,8 @@ def test_container_takes_spans_and_answers_with_a_file_system_that_nobody_may_wr
             checked = container.execute(
                 "/usr/bin/tactusctl", "check", "--push-url", "http://tactus:4318", "--query-url", "http://tactus:3200", "--traces", "1")
             assert checked.returncode == 0, checked.stdout + checked.stderr
-            assert container.stop() == 0, container.log.read_text()
-        assert "level=error" not in container.log.read_text(), container.log.read_text()
+            assert container.stop() == 0, container.logs()
+        assert "level=error" not in container.logs(), container.logs()
         (tmp_path / "second").mkdir()
         with Container(image, host, tmp_path / "second", volume, names) as container:
             eventually(lambda: container.execute("/usr/bin/tactus", "-health").returncode == 0, "it is ready again", 60, interval=0.2)

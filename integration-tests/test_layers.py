@@ -10,9 +10,9 @@ from harness.paths import REPOSITORY
 
 # Lower layers first; a lib may depend on earlier ones only.
 LIBS = [
-    "proto", "model", "clock", "work", "config", "telemetry", "tls", "rpc", "ring", "cache", "storage", "sampling", "traceql", "tail-sampling", "block",
-    "compaction", "wal", "server", "block-lifecycle", "overrides", "remote-write", "generator", "otlp-json", "jaeger", "zipkin", "receivers", "api",
-    "process", "ui", "query", "jaeger-zipkin-query",
+    "proto", "model", "clock", "work", "config", "telemetry", "operator-files", "tls", "rpc", "ring", "cache", "storage", "sampling", "traceql", "tail-sampling", "block",
+    "compaction", "wal", "server", "block-lifecycle", "overrides", "drop-rules", "remote-write", "generator", "otlp-json", "jaeger", "zipkin", "receivers", "api",
+    "recent-data", "process", "distribution", "query-jobs", "ui", "query", "jaeger-zipkin-query",
 ]
 # The binaries that put services together.
 COMPOSERS = {"tactus", "tactusctl"}

@@ -7,7 +7,6 @@ import os
 import pathlib
 import re
 import signal
-import subprocess
 import sys
 import time
 
@@ -18,10 +17,10 @@ from harness import answers, dialects, otlp
 from harness.documents import FENCE, file_name
 from harness.paths import CACHE, REPOSITORY
 from harness.ports import free_ports
-from harness.server import end_with_parent
+from harness.program import Program
 from harness.servers import Servers
 from harness.tools import need
-from harness.waiting import GiveUp, eventually
+from harness.waiting import eventually
 
 PAGE = (REPOSITORY / "docs" / "recipes.md").read_text()
 SECTIONS = {
@@ -88,27 +87,19 @@ def running(script, files, env, folder, ports):
     """The program of a script in a folder with these files; ends with the block."""
     for name, text in files.items():
         (folder / name).write_text(with_ports(text, ports))
-    log = folder / "program.log"
-    with open(log, "wb") as out:
-        process = subprocess.Popen(
-            ["bash", "-euc", with_ports(script, ports)], cwd=folder, env=env, stdin=subprocess.DEVNULL, stdout=out, stderr=out,
-            start_new_session=True, preexec_fn=end_with_parent)
+    program = Program(folder / "program.log")
+    program.run(["bash", "-euc", with_ports(script, ports)], cwd=folder, env=env, start_new_session=True)
     try:
-        yield process, log
+        yield program
     finally:
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait(30)
+            os.killpg(program.pid, signal.SIGKILL)
+        program.process.wait(30)
 
 
-def ask(process, log, url, headers):
+def ask(program, url, headers):
     """The answer of a program that is starting."""
-    def answer():
-        if process.poll() is not None:
-            raise GiveUp(f"the program ended with {process.returncode}:\n{log.read_text()[-4000:]}")
-        return requests.get(url, headers=headers, timeout=10)
-
-    return eventually(answer, f"{url} answers")
+    return program.until(lambda: requests.get(url, headers=headers, timeout=10), f"{url} answers")
 
 
 def spans_of(server, trace_id, count):
@@ -154,14 +145,14 @@ def test_application_continues_the_trace_of_its_caller(tactus, tmp_path, heading
     port, = free_ports(1)
     trace_id, caller = os.urandom(16).hex(), os.urandom(8).hex()
     ports = {**ports_of(tactus), 8080: port}
-    with running(scripts(heading)[number], files(heading), env, tmp_path, ports) as (process, log):
+    with running(scripts(heading)[number], files(heading), env, tmp_path, ports) as program:
         headers = CALLERS[language](trace_id, caller)
-        answer = ask(process, log, f"http://127.0.0.1:{port}/orders/7", headers)
-        assert (answer.status_code, answer.json()) == (200, {"id": "7"}), (answer.text, log.read_text())
+        answer = ask(program, f"http://127.0.0.1:{port}/orders/7", headers)
+        assert (answer.status_code, answer.json()) == (200, {"id": "7"}), (answer.text, program.logs())
         try:
             spans, resources = spans_of(tactus, trace_id, 2)
         except AssertionError as error:
-            raise AssertionError(f"{error}\n{log.read_text()[-4000:]}") from None
+            raise AssertionError(f"{error}\n{program.logs()[-4000:]}") from None
     by_name = {span_name.lower(): span for span_name, span in spans.items()}
     request, query = by_name[name.lower()], by_name["select orders"]
     assert request["kind"] == SERVER
@@ -176,9 +167,9 @@ def test_application_continues_the_trace_of_its_caller(tactus, tmp_path, heading
 def test_trace_goes_through_the_headers_of_a_message(tactus, tmp_path):
     heading = "Traces through Kafka"
     (script,) = scripts(heading)
-    with running(script, files(heading), own_python(), tmp_path, ports_of(tactus)) as (process, log):
-        assert process.wait(60) == 0, log.read_text()
-        trace_id = log.read_text().strip()
+    with running(script, files(heading), own_python(), tmp_path, ports_of(tactus)) as program:
+        assert program.process.wait(60) == 0, program.logs()
+        trace_id = program.logs().strip()
     spans, resources = spans_of(tactus, trace_id, 4)
     order, sent = spans["POST /orders"], spans["send orders"]
     processed, invoice = spans["process orders"], spans["send invoice"]
@@ -200,8 +191,10 @@ def test_trace_goes_through_the_headers_of_a_message(tactus, tmp_path):
 COLLECTORS = files("A collector in front")
 
 
-class Collector:
+class Collector(Program):
     """A collector with a configuration of the page. `hosts`: server by the name that the page has for it."""
+
+    title = "the collector"
 
     def __init__(self, name, folder, hosts):
         program = need("the OpenTelemetry collector", COLLECTOR)
@@ -217,27 +210,20 @@ class Collector:
         text = re.sub(r"^service:\n", "service:\n  telemetry: {metrics: {level: none}}\n", text, flags=re.MULTILINE)
         path = folder / name
         path.write_text(text)
-        self.log = folder / "collector.log"
-        with open(self.log, "wb") as out:
-            self.process = subprocess.Popen(
-                [program, f"--config=file:{path}"], stdin=subprocess.DEVNULL, stdout=out, stderr=out, preexec_fn=end_with_parent)
+        super().__init__(folder / "collector.log")
+        self.run([program, f"--config=file:{path}"])
 
     def post(self, port, path, **kwargs):
         """Sends what is given to one of its ports, as the page numbers them, once it listens."""
-        def answer():
-            if self.process.poll() is not None:
-                raise GiveUp(f"the collector ended with {self.process.returncode}:\n{self.log.read_text()[-4000:]}")
-            return requests.post(f"http://127.0.0.1:{self.ports[port]}{path}", timeout=10, **kwargs)
-
-        answer = eventually(answer, f"the collector takes what comes to {path}")
+        url = f"http://127.0.0.1:{self.ports[port]}{path}"
+        answer = self.until(lambda: requests.post(url, timeout=10, **kwargs), f"the collector takes what comes to {path}")
         assert answer.status_code in (200, 202), (answer.status_code, answer.text)
 
     def __enter__(self):
         return self
 
     def __exit__(self, *_):
-        self.process.kill()
-        self.process.wait(30)
+        self.kill()
 
 
 def found(server, trace_id, headers=None):

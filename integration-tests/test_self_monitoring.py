@@ -217,7 +217,7 @@ class Monitored:
 
     def __exit__(self, kind, *rest):
         self.storage.set("pass")
-        self.prometheus.stop()
+        self.prometheus.close()
         self.checker.__exit__(kind, *rest)
         if kind is not None:
             self.cluster.tails()

@@ -5,11 +5,8 @@ import pytest
 
 from harness import dialects, otlp
 from harness.servers import Servers
+from harness.trip import CLIENT, MS, Trip
 from harness.waiting import eventually
-from test_jaeger_query import Trip
-
-CLIENT = otlp.Span.SPAN_KIND_CLIENT
-MS = otlp.MILLISECOND
 
 
 @pytest.fixture(scope="module", params=["live", "segments", "blocks"])

@@ -11,8 +11,7 @@ import yaml
 
 from harness.paths import tactus_binary
 from harness.ports import free_ports
-from harness.server import end_with_parent
-from harness.waiting import GiveUp, eventually
+from harness.program import Program
 
 OTLP_PORTS = (4317, 4318)  # no flags for these: they are fixed without a file
 
@@ -36,31 +35,23 @@ def require_free(ports):
 
 
 def start(tmp_path, *arguments):
-    log = open(tmp_path / "log", "wb")
-    return subprocess.Popen(
-        [tactus_binary(), *arguments], cwd=tmp_path, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
-        preexec_fn=end_with_parent)
+    program = Program(tmp_path / "log")
+    program.run([tactus_binary(), *arguments], cwd=tmp_path)
+    return program
 
 
 def test_start_without_a_file_binds_loopback_keeps_data_here_and_says_so(tmp_path):
     require_free(OTLP_PORTS)
     http_port, grpc_port = free_ports(2)
-    process = start(
+    program = start(
         tmp_path, f"-server.http-listen-port={http_port}", f"-server.grpc-listen-port={grpc_port}")
     url = f"http://127.0.0.1:{http_port}"
-    log = tmp_path / "log"
-
-    def ready():
-        if process.poll() is not None:
-            raise GiveUp(log.read_text())
-        return requests.get(url + "/ready", timeout=5).status_code == 200
-
     try:
-        eventually(ready, "ready", 60)
+        program.until(lambda: requests.get(url + "/ready", timeout=5).status_code == 200, "ready")
         for port in (http_port, grpc_port, *OTLP_PORTS):
             assert listens_on(port) == {"0100007F"}, f"port {port} must be bound to 127.0.0.1 only"
         assert {p.name for p in (tmp_path / "tactus-data").iterdir()} >= {"wal"}
-        banner = log.read_text()
+        banner = program.logs()
         for part in (f"127.0.0.1:{http_port}", "127.0.0.1:4317", "127.0.0.1:4318", "curl ", "tactus-data"):
             assert part in banner, banner
         # The first command that the banner offers works as it stands.
@@ -69,10 +60,10 @@ def test_start_without_a_file_binds_loopback_keeps_data_here_and_says_so(tmp_pat
                               capture_output=True, text=True, timeout=60, cwd=tmp_path)
         assert done.returncode == 0, (command, done.stdout, done.stderr)
     finally:
-        if process.poll() is None:
-            process.send_signal(signal.SIGTERM)
-        code = process.wait(60)
-    assert code == 0, log.read_text()
+        if program.is_running():
+            program.process.send_signal(signal.SIGTERM)
+        code = program.process.wait(60)
+    assert code == 0, program.logs()
 
 
 def test_ports_are_free_again_after_stop(servers):

@@ -4,25 +4,14 @@ import time
 import pytest
 import requests
 
-from harness import dialects
-from harness.servers import Servers
-from harness.waiting import eventually
-from test_jaeger_query import Trip
+from harness.trip import served
 
 
 @pytest.fixture(scope="module", params=["live", "blocks"])
 def trip(request, tmp_path_factory):
     """(server, trip): its spans are live, or in a block."""
-    group = Servers(tmp_path_factory.mktemp("zipkin"))
-    server = dialects.start(group)
-    trip = Trip(time.time_ns() - 20 * 10**9)
-    for message in trip.requests:
-        server.must_push(message)
-    if request.param == "blocks":
-        server.flush()
-        eventually(server.block_directories, "a block")
-    yield server, trip
-    group.close()
+    with served(tmp_path_factory.mktemp("zipkin"), in_blocks=request.param == "blocks") as running:
+        yield running
 
 
 def get(server, path, status=200, **params):

@@ -1,6 +1,11 @@
 //! What this thread asked the allocator for.
 
 use tikv_jemalloc_ctl::thread;
+use tikv_jemallocator::Jemalloc;
+
+// As in the server: another one does not count.
+#[global_allocator]
+static ALLOCATOR: Jemalloc = Jemalloc;
 
 /// Bytes so far, given back or not: what is taken at one time is never more. What C code takes is not among them.
 pub(crate) fn allocated() -> u64 {

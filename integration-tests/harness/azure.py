@@ -5,7 +5,6 @@ import hashlib
 import hmac
 import itertools
 import os
-import subprocess
 import urllib.parse
 import xml.etree.ElementTree
 
@@ -14,9 +13,8 @@ import requests
 from . import bucket
 from .paths import INTEGRATION_TESTS
 from .ports import free_ports
-from .server import end_with_parent
+from .program import Program
 from .tools import need
-from .waiting import eventually
 
 SCRIPT = INTEGRATION_TESTS / "azurite" / "node_modules" / "azurite" / "dist" / "src" / "blob" / "main.js"
 ACCOUNT, VERSION = "acme", "2023-11-03"
@@ -71,31 +69,27 @@ class Bucket(bucket.Bucket):
         }}}}
 
 
-class Azure:
+class Azure(Program):
     """The server process; `new_bucket` for each test."""
+
+    title = "the Azure server"
 
     numbers = itertools.count(1)
 
     def __init__(self, directory):
+        super().__init__(directory / "azure.log")
         self.directory = directory
         (self.port,) = free_ports(1)
         self.url = f"http://127.0.0.1:{self.port}"
-        self.process = None
 
     def start(self):
         node, script = need("node"), need("azurite", SCRIPT)
-        with open(self.directory / "azure.log", "ab") as log:
-            self.process = subprocess.Popen(
-                [node, script, "--blobHost", "127.0.0.1", "--blobPort", str(self.port),
-                 "--inMemoryPersistence", "--silent", "--skipApiVersionCheck", "--disableTelemetry"],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, preexec_fn=end_with_parent,
-                cwd=self.directory, env={**os.environ, "AZURITE_ACCOUNTS": f"{ACCOUNT}:{KEY}"})
-        eventually(lambda: requests.get(self.url, timeout=5).status_code < 500, "the Azure server answers", 60)
+        self.run(
+            [node, script, "--blobHost", "127.0.0.1", "--blobPort", str(self.port),
+             "--inMemoryPersistence", "--silent", "--skipApiVersionCheck", "--disableTelemetry"],
+            cwd=self.directory, env={**os.environ, "AZURITE_ACCOUNTS": f"{ACCOUNT}:{KEY}"})
+        self.until(lambda: requests.get(self.url, timeout=5).status_code < 500, "the Azure server answers")
         return self
 
     def new_bucket(self):
         return Bucket(self, f"traces-{next(self.numbers)}")
-
-    def close(self):
-        self.process.terminate()
-        self.process.wait(30)

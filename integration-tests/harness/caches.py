@@ -6,7 +6,6 @@ import signal
 import socket
 import socketserver
 import ssl
-import subprocess
 import threading
 import urllib.parse
 
@@ -16,20 +15,20 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from .ports import free_ports
-from .server import end_with_parent
+from .program import Program
 from .tools import need
 from .waiting import eventually
 
 
-class CacheServer:
+class CacheServer(Program):
     """A server on a port of its own; it keeps nothing on disk."""
 
     kind = program = None
 
     def __init__(self, directory):
+        super().__init__(directory / f"{self.kind}.log")
         self.directory = directory
         (self.port,) = free_ports(1)
-        self.process = None
 
     @property
     def address(self):
@@ -38,16 +37,9 @@ class CacheServer:
     def start(self):
         """Starts the program, again if it was killed: then it has nothing."""
         program = need(self.program)
-        with open(self.directory / f"{self.kind}.log", "ab") as log:
-            self.process = subprocess.Popen(
-                [program, *self.arguments()], stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
-                cwd=self.directory, preexec_fn=end_with_parent)
-        eventually(lambda: self.stats() is not None, f"{self.kind} answers")
+        self.run([program, *self.arguments()], cwd=self.directory)
+        self.until(lambda: self.stats() is not None, f"{self.kind} answers")
         return self
-
-    def kill(self):
-        self.process.kill()
-        self.process.wait(30)
 
     def hang(self):
         """Connections are taken by the kernel, and nothing is ever answered."""
@@ -57,7 +49,8 @@ class CacheServer:
         self.process.send_signal(signal.SIGCONT)
 
     def close(self):
-        if self.process is not None and self.process.poll() is None:
+        # It may hang.
+        if self.is_running():
             self.kill()
 
     @contextlib.contextmanager

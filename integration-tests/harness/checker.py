@@ -1,15 +1,13 @@
 """`tactusctl check --continuous` as a child process."""
 import os
 import pathlib
-import signal
-import subprocess
 
 import requests
 
 from .paths import tactus_binary
 from .ports import free_ports
-from .server import end_with_parent
-from .waiting import GiveUp, eventually
+from .program import Program
+from .waiting import eventually
 
 
 def tactusctl():
@@ -25,49 +23,35 @@ def environment():
     return {k: v for k, v in os.environ.items() if not k.startswith("TACTUS_") and not k.lower().endswith("_proxy")}
 
 
-class Checker:
+class Checker(Program):
     """One checker, on the same port and with the same flags after each start."""
+
+    title = "the checker"
 
     def __init__(self, directory, push, query, *flags, interval="200ms", ages="1s,3s", retention="10m", late="500ms"):
         pathlib.Path(directory).mkdir(parents=True, exist_ok=True)
-        self.log_path = pathlib.Path(directory) / "checker.log"
+        super().__init__(pathlib.Path(directory) / "checker.log")
         (self.port,) = free_ports(1)
-        self.address, self.process = f"127.0.0.1:{self.port}", None
+        self.address = f"127.0.0.1:{self.port}"
         self.flags = [
             "--push-url", push, "--query-url", query, "--listen", self.address, "--interval", interval, "--check-after", ages,
             "--retention", retention, "--late-after", late, *map(str, flags)]
 
     def start(self):
-        with open(self.log_path, "ab") as log:
-            self.process = subprocess.Popen(
-                [tactusctl(), "check", "--continuous", *self.flags], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                env=environment(), preexec_fn=end_with_parent)
-        eventually(self._ready_or_dead, "the checker is ready")
+        self.run([tactusctl(), "check", "--continuous", *self.flags], env=environment())
+        self.until(lambda: requests.get(f"http://{self.address}/ready", timeout=5).status_code == 200, "the checker is ready")
         return self
 
-    def _ready_or_dead(self):
-        if self.process.poll() is not None:
-            raise GiveUp(f"the checker exited with {self.process.returncode}:\n{self.logs()[-3000:]}")
-        return requests.get(f"http://{self.address}/ready", timeout=5).status_code == 200
-
     def stop(self, timeout=15):
-        self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(timeout)
-
-    def kill(self):
-        self.process.kill()
-        self.process.wait(10)
+        return super().stop(timeout)
 
     def __enter__(self):
         return self.start()
 
     def __exit__(self, *_):
-        if self.process.poll() is None:
+        if self.is_running():
             self.kill()
         assert "panicked" not in self.logs(), self.logs()[-3000:]
-
-    def logs(self):
-        return self.log_path.read_text(errors="replace")
 
     def metrics(self):
         """Samples: name with labels -> value."""

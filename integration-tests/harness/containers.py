@@ -4,7 +4,6 @@ import os
 import pathlib
 import re
 import shutil
-import signal
 import subprocess
 import sys
 
@@ -12,7 +11,8 @@ import yaml
 
 from .checker import tactusctl
 from .paths import REPOSITORY, tactus_binary
-from .server import end_with_parent, merge
+from .program import Program
+from .server import merge
 
 DOCKERFILE = REPOSITORY / "Dockerfile"
 # Variables of the test's own process that a container does not have.
@@ -51,12 +51,12 @@ def own_program(service):
     return [tactus_binary() if is_server(service) else tactusctl()]
 
 
-class Service:
+class Service(Program):
     """One running service. `root` takes the place of the container's file system for what it mounts and writes."""
 
     def __init__(self, name, service, folder, host, root, program, changes=None):
         self.name, self.service, self.host, self.root = name, service, host, pathlib.Path(root)
-        self.process, self.log = None, self.root / "log"
+        super().__init__(self.root / "log")
         self.env = {key: os.environ[key] for key in KEPT if key in os.environ}
         self.env["HOSTNAME"] = service.get("hostname", name)
         (self.root / "var" / "lib" / "tactus").mkdir(parents=True)
@@ -84,23 +84,11 @@ class Service:
         hosts = self.root / "hosts"
         hosts.write_text("127.0.0.1 localhost\n" + "".join(f"{host.address} {name}\n" for name, host in names.items()))
         mounts = 'mount --bind "$0" /etc/hosts && mount --bind "$1" /var/lib && shift && cd / && exec "$@"'
-        with open(self.log, "ab") as log:
-            self.process = subprocess.Popen(
-                [*self.host.prefix, "unshare", "-m", "sh", "-c", mounts, hosts, self.root / "var/lib", *self.command()],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self.env, preexec_fn=end_with_parent)
+        self.run([*self.host.prefix, "unshare", "-m", "sh", "-c", mounts, hosts, self.root / "var/lib", *self.command()], env=self.env)
         return self
 
     def url(self, port):
         return f"http://{self.host.address}:{port}"
-
-    def stop(self):
-        if self.process and self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-            try:
-                self.process.wait(20)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait(10)
 
     def verify(self):
         """-config.verify with the command and the variables of the service."""
@@ -134,9 +122,9 @@ class Compose:
     def __exit__(self, kind, *_):
         # Tactus first, while what it sends to at its end still answers.
         for service in sorted(self.services.values(), key=lambda service: not is_tactus(service.service)):
-            service.stop()
+            service.close()
             if kind:
-                print(f"--- {service.name}", service.log.read_text(errors="replace")[-1500:], sep="\n", file=sys.stderr)
+                print(f"--- {service.name}", service.logs()[-1500:], sep="\n", file=sys.stderr)
 
     def __getitem__(self, name):
         return self.services[name]

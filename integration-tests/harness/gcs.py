@@ -3,7 +3,6 @@ import http.server
 import itertools
 import json
 import re
-import subprocess
 import threading
 import urllib.parse
 import uuid
@@ -13,9 +12,8 @@ import requests
 from . import bucket
 from .paths import CACHE
 from .ports import free_ports
-from .server import end_with_parent
+from .program import Program
 from .tools import need
-from .waiting import eventually
 
 BINARY = CACHE / "bin" / "fake-gcs-server"
 
@@ -60,25 +58,24 @@ class Bucket(bucket.Bucket):
         }}}}
 
 
-class Gcs:
+class Gcs(Program):
     """The server process; `new_bucket` for each test. `port` speaks XML and JSON."""
+
+    title = "the GCS server"
 
     numbers = itertools.count(1)
 
     def __init__(self, directory):
-        self.directory = directory
+        super().__init__(directory / "gcs.log")
         self.json_port, self.port = free_ports(2)
         self.json_url = f"http://127.0.0.1:{self.json_port}"
-        self.process, self.uploads, self.front = None, Uploads(self.json_url), None
+        self.uploads, self.front = Uploads(self.json_url), None
 
     def start(self):
         binary = need("fake-gcs-server", BINARY)
-        with open(self.directory / "gcs.log", "ab") as log:
-            self.process = subprocess.Popen(
-                [binary, "-scheme", "http", "-backend", "memory", "-host", "127.0.0.1",
-                 "-port", str(self.json_port), "-public-host", f"127.0.0.1:{self.json_port}"],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, preexec_fn=end_with_parent)
-        eventually(lambda: requests.get(self.json_url + "/storage/v1/b", timeout=5).ok, "the GCS server answers", 60)
+        self.run([binary, "-scheme", "http", "-backend", "memory", "-host", "127.0.0.1",
+                  "-port", str(self.json_port), "-public-host", f"127.0.0.1:{self.json_port}"])
+        self.until(lambda: requests.get(self.json_url + "/storage/v1/b", timeout=5).ok, "the GCS server answers")
         handler = type("Handler", (XmlFront,), {"uploads": self.uploads})
         self.front = Front(("127.0.0.1", self.port), handler)
         threading.Thread(target=self.front.serve_forever, daemon=True).start()
@@ -91,8 +88,7 @@ class Gcs:
         if self.front is not None:
             self.front.shutdown()
             self.front.server_close()
-        self.process.terminate()
-        self.process.wait(30)
+        super().close()
 
 
 class Uploads:

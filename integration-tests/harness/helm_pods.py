@@ -8,7 +8,6 @@ import pathlib
 import pwd
 import random
 import re
-import signal
 import subprocess
 import time
 
@@ -18,39 +17,31 @@ import yaml
 from .helm import NAMESPACE, RELEASE, Manifests, template, values_file
 from .paths import tactus_binary
 from .ports import free_ports
-from .server import end_with_parent, merge
+from .program import Program
+from .server import merge
 from .tools import need
-from .waiting import GiveUp, eventually
 
 SERVICE = re.compile(rf"({RELEASE}-[a-z-]+)\.{NAMESPACE}\.svc\.cluster\.local")
 
 
-class Pod:
+class Pod(Program):
     """One process."""
 
     def __init__(self, name, labels, address, directory):
         self.name, self.labels, self.address, self.directory = name, labels, address, pathlib.Path(directory)
         self.directory.mkdir(parents=True)
-        self.process, self.log = None, self.directory / "log"
+        super().__init__(self.directory / "log")
+        self.title = name
 
     def spawn(self, command, env=None):
-        with open(self.log, "ab") as log:
-            self.process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, cwd=self.directory, env=env,
-                preexec_fn=end_with_parent)
+        self.run(command, cwd=self.directory, env=env)
 
     def await_answer(self, url, timeout=90):
-        def condition():
-            if self.process.poll() is not None:
-                raise GiveUp(f"{self.name} exited with {self.process.returncode}:\n{self.log.read_text()[-3000:]}")
-            return requests.get(url, timeout=5).status_code == 200
-
-        eventually(condition, f"{self.name} answers {url}", timeout)
+        self.until(lambda: requests.get(url, timeout=5).status_code == 200, f"{self.name} answers {url}", timeout)
 
     def kill(self):
-        if self.process and self.process.poll() is None:
-            self.process.send_signal(signal.SIGKILL)
-            self.process.wait(30)
+        if self.is_running():
+            super().kill()
 
 
 class Pods:
@@ -151,5 +142,5 @@ class Pods:
         for pod in self.pods.values():
             if kind is not None:
                 with contextlib.suppress(OSError):
-                    print(f"--- {pod.name}", pod.log.read_text()[-1500:], sep="\n")
+                    print(f"--- {pod.name}", pod.logs()[-1500:], sep="\n")
             pod.kill()

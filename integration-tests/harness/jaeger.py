@@ -2,7 +2,6 @@
 import contextlib
 import importlib
 import pathlib
-import subprocess
 import sys
 import tempfile
 
@@ -13,9 +12,8 @@ from grpc_tools import protoc
 from . import dialects
 from .paths import REPOSITORY
 from .ports import free_ports
-from .server import end_with_parent
+from .program import Program
 from .tools import need
-from .waiting import eventually
 
 PROTOS = (
     "jaeger/api_v2/model.proto", "jaeger/api_v2/query.proto", "jaeger/api_v2/collector.proto", "jaeger/api_v2/sampling.proto",
@@ -57,25 +55,21 @@ def channel(port):
         yield opened
 
 
-class JaegerQuery:
+class JaegerQuery(Program):
     """Jaeger's query service, which reads from a server's storage port."""
+
+    title = "Jaeger's query"
 
     def __init__(self, storage_port, directory):
         self.http, self.grpc, admin = free_ports(3)
-        self.log = open(directory / "jaeger-query.log", "wb")
-        self.process = subprocess.Popen(
+        super().__init__(directory / "jaeger-query.log")
+        self.run(
             [need("jaeger-query", dialects.JAEGER_QUERY), f"--grpc-storage.server=127.0.0.1:{storage_port}",
              f"--query.http-server.host-port=127.0.0.1:{self.http}", f"--query.grpc-server.host-port=127.0.0.1:{self.grpc}",
              f"--admin.http.host-port=127.0.0.1:{admin}"],
-            env={"SPAN_STORAGE_TYPE": "grpc"}, stdin=subprocess.DEVNULL, stdout=self.log, stderr=subprocess.STDOUT,
-            preexec_fn=end_with_parent)
+            env={"SPAN_STORAGE_TYPE": "grpc"})
         try:
-            eventually(lambda: requests.get(f"http://127.0.0.1:{admin}/", timeout=2).status_code == 200, "Jaeger's query is up")
+            self.until(lambda: requests.get(f"http://127.0.0.1:{admin}/", timeout=2).status_code == 200, "Jaeger's query is up")
         except BaseException:
             self.close()
             raise
-
-    def close(self):
-        self.process.kill()
-        self.process.wait(10)
-        self.log.close()

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from .server import end_with_parent
+from .program import end_with_parent
 
 
 def ip(*words, inside=None):

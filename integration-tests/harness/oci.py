@@ -8,7 +8,7 @@ import signal
 import subprocess
 import tarfile
 
-from .server import PR_SET_PDEATHSIG
+from .program import PR_SET_PDEATHSIG, Program
 from .tools import need
 
 # Directories that engines make for what they mount.
@@ -35,13 +35,13 @@ class Image:
                     files.extractall(self.root, numeric_owner=True, filter="fully_trusted")
 
 
-class Container:
+class Container(Program):
     """A container of an image on a machine of a network. `volume` is the directory that its volume is, `names` the text of /etc/hosts."""
 
     def __init__(self, image, host, folder, volume, names):
         self.runc = [need("runc"), "--root", str(folder / "runc")]
         self.name, self.host, self.folder = f"tactus-test-{os.getpid()}-{host.pid}", host, folder
-        self.process, self.log = None, folder / "log"
+        super().__init__(folder / "log")
         bundle = folder / "bundle"
         bundle.mkdir()
         for name in MOUNTED:
@@ -67,8 +67,7 @@ class Container:
 
     def __enter__(self):
         command = [*self.host.prefix, *self.runc, "run", "--bundle", self.bundle, self.name]
-        with open(self.log, "ab") as log:
-            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=stop_with_parent)
+        self.run(command, preexec_fn=stop_with_parent)
         return self
 
     def __exit__(self, *_):

@@ -2,8 +2,6 @@
 import collections
 import http.server
 import pathlib
-import signal
-import subprocess
 import sys
 import threading
 import time
@@ -13,28 +11,29 @@ import yaml
 
 from .paths import CACHE, CONFORMANCE
 from .ports import free_ports
-from .server import end_with_parent
+from .program import Program
 from .tools import need
-from .waiting import GiveUp, eventually
 
 sys.path.insert(0, str(CONFORMANCE))
 import generator as wire  # noqa: E402
 
 
-class Prometheus:
+class Prometheus(Program):
     """Debian's Prometheus with remote write, exemplars and native histograms."""
+
+    title = "Prometheus"
 
     def __init__(self, directory, config=None, rules=None, port=None):
         self.binary = self.program()
         self.directory = pathlib.Path(directory)
         self.directory.mkdir(parents=True, exist_ok=True)
+        super().__init__(self.directory / "log")
         self.port = port or free_ports(1)[0]
         config = {"storage": {"exemplars": {"max_exemplars": 10_000}}, **(config or {})}
         if rules:
             (self.directory / "rules.yml").write_text(yaml.safe_dump({"groups": [{"name": "test", "rules": rules}]}))
             config["rule_files"] = ["rules.yml"]
         (self.directory / "prometheus.yml").write_text(yaml.safe_dump(config))
-        self.process = None
 
     @staticmethod
     def program():
@@ -54,22 +53,9 @@ class Prometheus:
         return self.url + "/api/v1/write"
 
     def start(self):
-        with open(self.directory / "log", "ab") as log:
-            self.process = subprocess.Popen(
-                [self.binary, *self.command()], stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=end_with_parent)
-
-        def is_ready():
-            if self.process.poll() is not None:
-                raise GiveUp((self.directory / "log").read_text()[-2000:])
-            return requests.get(self.url + "/-/ready", timeout=2).status_code == 200
-
-        eventually(is_ready, "Prometheus is ready", 60)
+        self.run([self.binary, *self.command()])
+        self.until(lambda: requests.get(self.url + "/-/ready", timeout=2).status_code == 200, "Prometheus is ready")
         return self
-
-    def stop(self):
-        if self.process and self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-            self.process.wait(30)
 
     def get(self, path, **params):
         answer = requests.get(self.url + path, params=params, timeout=30).json()

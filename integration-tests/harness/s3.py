@@ -1,7 +1,6 @@
 """A real S3 server (moto) as a child process."""
 import itertools
 import json
-import subprocess
 import sys
 
 import boto3
@@ -10,8 +9,7 @@ import requests
 
 from . import bucket
 from .ports import free_ports
-from .server import end_with_parent
-from .waiting import eventually
+from .program import Program
 
 ACCESS_KEY, SECRET_KEY, REGION = "test-access-key", "test-secret-key", "us-east-1"
 
@@ -45,25 +43,23 @@ class Bucket(bucket.Bucket):
         }}}}
 
 
-class S3:
+class S3(Program):
     """The server process; `new_bucket` for each test. With `tls` it has a certificate that `self.tls.authority` signed."""
 
+    title = "the S3 server"
     numbers = itertools.count(1)
 
     def __init__(self, directory, tls=None):
-        self.directory, self.tls = directory, tls
+        super().__init__(directory / "s3.log")
+        self.tls = tls
         (self.port,) = free_ports(1)
         self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self.port}"
         self.trusted = str(tls.authority) if tls else True
-        self.process = None
 
     def start(self):
-        with open(self.directory / "s3.log", "ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self.port),
-                 *(["-c", str(self.tls.certificate), "-k", str(self.tls.key)] if self.tls else [])],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, preexec_fn=end_with_parent)
-        eventually(lambda: requests.get(self.url, timeout=5, verify=self.trusted).status_code < 500, "the S3 server answers", 60)
+        self.run([sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self.port),
+                  *(["-c", str(self.tls.certificate), "-k", str(self.tls.key)] if self.tls else [])])
+        self.until(lambda: requests.get(self.url, timeout=5, verify=self.trusted).status_code < 500, "the S3 server answers")
         return self
 
     def new_bucket(self):
@@ -85,7 +81,3 @@ class S3:
         iam.put_user_policy(UserName=name, PolicyName="all", PolicyDocument=json.dumps(allow))
         key = iam.create_access_key(UserName=name)["AccessKey"]
         return key["AccessKeyId"], key["SecretAccessKey"]
-
-    def close(self):
-        self.process.terminate()
-        self.process.wait(30)

@@ -1,11 +1,7 @@
 """The real server as a child process."""
-import contextlib
 import copy
-import ctypes
 import os
 import pathlib
-import signal
-import subprocess
 import time
 
 import requests
@@ -14,7 +10,7 @@ import yaml
 from . import answers
 from .paths import tactus_binary
 from .ports import free_ports
-from .waiting import GiveUp, eventually
+from .program import Program
 
 
 def merge(base, extra):
@@ -28,29 +24,22 @@ def merge(base, extra):
     return out
 
 
-PR_SET_PDEATHSIG = 1
-
-
-def end_with_parent():
-    """Run in a child before its program: it is killed when the test process dies, however that comes."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
-class Tactus:
+class Tactus(Program):
     """One server: a configuration, a data directory, and a process that comes and goes.
 
     `config` is laid over a configuration that binds loopback, keeps its data below `directory`, has no rate
     limit and cuts spans to segments fast."""
 
+    title = "the server"
+
     def __init__(self, directory, config=None, env=None, arguments=()):
         self.directory = pathlib.Path(directory)
         self.directory.mkdir(parents=True, exist_ok=True)
+        super().__init__(self.directory / "tactus.log")
         self.http_port, self.grpc_port, self.otlp_http_port, self.otlp_grpc_port = free_ports(4)
         self.config = merge(self._defaults(), config or {})
         self.env = {**os.environ, **(env or {})}
         self.arguments = list(arguments)
-        self.log_path = self.directory / "tactus.log"
-        self.process = None
         self.session = requests.Session()
 
     def _defaults(self):
@@ -100,10 +89,6 @@ class Tactus:
     def otlp_url(self):
         return f"http://127.0.0.1:{self.otlp_http_port}"
 
-    @property
-    def pid(self):
-        return self.process.pid
-
     # --- the process ---------------------------------------------------------------------------------------------
 
     def command(self):
@@ -113,33 +98,21 @@ class Tactus:
 
     def spawn(self):
         """Starts the process without waiting for anything. Its output is added to the log."""
-        with open(self.log_path, "ab") as log:
-            self.process = subprocess.Popen(
-                self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env=self.env,
-                cwd=self.directory, preexec_fn=end_with_parent)
+        self.run(self.command(), env=self.env, cwd=self.directory)
         return self
 
     def start(self, timeout=60):
         self.spawn()
-        eventually(self._ready_or_dead, f"{self.url}/ready answers 200", timeout)
+        self.until(lambda: self.session.get(self.url + "/ready", timeout=5).status_code == 200, f"{self.url}/ready answers 200", timeout)
         return self
 
-    def _ready_or_dead(self):
-        if self.process.poll() is not None:
-            raise GiveUp(f"the server exited with {self.process.returncode}:\n{self.logs()[-4000:]}")
-        return self.session.get(self.url + "/ready", timeout=5).status_code == 200
-
     def stop(self, timeout=60):
-        """SIGTERM; returns the exit code."""
-        self.process.send_signal(signal.SIGTERM)
-        code = self.process.wait(timeout)
+        code = super().stop(timeout)
         self.session.close()
         return code
 
     def kill(self):
-        """SIGKILL: the process has no chance to do anything."""
-        self.process.kill()
-        self.process.wait(30)
+        super().kill()
         self.session.close()
 
     def restart(self):
@@ -147,21 +120,7 @@ class Tactus:
         assert self.stop() == 0, self.logs()[-4000:]
         return self.start()
 
-    def is_running(self):
-        return self.process is not None and self.process.poll() is None
-
-    def close(self):
-        """Ends the process whatever state it is in; the end of every test."""
-        if self.is_running():
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self.stop(30)
-                return
-            self.kill()
-
     # --- what can be seen from outside ---------------------------------------------------------------------------
-
-    def logs(self):
-        return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
 
     def _status(self, key):
         for line in pathlib.Path(f"/proc/{self.pid}/status").read_text().splitlines():

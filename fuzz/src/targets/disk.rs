@@ -6,10 +6,10 @@ use std::sync::OnceLock;
 
 use bytes::Bytes;
 use prost::Message;
-use tactus_ingester::fuzzing;
 use tactus_model::TenantId;
 use tactus_model::walk::walk_export;
 use tactus_proto::tactus::v1::{PushRequest, SpanRun};
+use tactus_recent_data::fuzzing;
 
 use super::otlp;
 use crate::sample;

@@ -2,22 +2,16 @@
 
 use bytes::Bytes;
 use prost::Message;
-use tactus_jaeger::to_otlp::{decode_post_spans, to_otlp};
-use tactus_jaeger::{agent::Call, span::decode_batch, zipkincore};
-use tactus_proto::{jaeger::api_v2::Batch, otlp::ExportTraceServiceRequest};
+use tactus_jaeger::to_otlp::{ModelError, encode_batch, post_spans_to_otlp};
+use tactus_jaeger::{agent::Call, span::batch_to_otlp, thrift::ThriftError, zipkincore};
+use tactus_proto::otlp::ExportTraceServiceRequest;
 
 use super::{otlp, unhex};
 use crate::sample;
 
-fn check(batch: Batch) {
-    if let Ok(request) = to_otlp(batch) {
-        check_request(&request);
-    }
-}
-
 /// What is understood can be written as OTLP, which is taken.
-fn check_request(request: &ExportTraceServiceRequest) {
-    let bytes = request.encode_to_vec();
+fn check(made: Result<Bytes, ModelError>) {
+    let Ok(bytes) = made else { return };
     ExportTraceServiceRequest::decode(&*bytes).expect("what is written is read");
     otlp::check(&sample::spans_of(&bytes, 0).expect("what is written is walked"));
 }
@@ -26,21 +20,15 @@ fn check_request(request: &ExportTraceServiceRequest) {
 pub(crate) fn feed_thrift(input: &[u8]) {
     let input = Bytes::copy_from_slice(input);
     if let Ok((call, _)) = Call::decode(input.clone()) {
-        check(call.into_batch());
+        check(encode_batch(call.into_batch()));
     }
-    if let Ok(batch) = decode_batch(input.clone()) {
-        check(batch);
-    }
-    if let Ok(spans) = zipkincore::decode_spans(input) {
-        check(zipkincore::to_batch(spans));
-    }
+    check(batch_to_otlp(input.clone()));
+    let _damage = zipkincore::read_each_span(input, |_| Ok::<_, ThriftError>(()));
 }
 
 /// A `PostSpansRequest`.
 pub(crate) fn feed_protobuf(input: &[u8]) {
-    if let Ok(request) = decode_post_spans(Bytes::copy_from_slice(input)) {
-        check_request(&request);
-    }
+    check(post_spans_to_otlp(&Bytes::copy_from_slice(input)));
 }
 
 pub(crate) fn thrift_seeds() -> Vec<Vec<u8>> {

@@ -38,7 +38,7 @@ impl Caches {
                 let roles = cache.roles.join(" ");
                 Error::Invalid(format!("cache for role [{roles}]: {}", error_text(&error)))
             };
-            let roles = cache.roles.iter().filter_map(|name| Role::from_name(name));
+            let roles = cache.roles.iter().filter_map(|name| Role::from_text(name));
             let roles: Vec<Role> = roles.collect();
             let name = roles.iter().map(|role| role.name()).collect::<Vec<_>>().join("|");
             let metrics_of = |kind| Arc::new(Metrics::new(registry, kind, &name));
@@ -98,53 +98,24 @@ async fn warn_if_away(store: Arc<dyn Store>, name: String, servers: String) {
     }
 }
 
-/// What a cache holds; the names are those of the configuration.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Role {
-    /// Bloom filters of blocks.
-    Bloom,
-    /// Indexes of trace ids, which only blocks of older formats have.
-    TraceIdIndex,
-    /// Footers of blocks.
-    ParquetFooter,
-    /// Statistics of pages.
-    ParquetColumnIndex,
-    /// Places of pages.
-    ParquetOffsetIndex,
-    /// Pages: the data itself.
-    ParquetPage,
-    /// Answers of jobs.
-    FrontendSearch,
-}
-
-impl Role {
-    /// All roles.
-    pub const ALL: [Self; 7] = [
-        Self::Bloom,
-        Self::TraceIdIndex,
-        Self::ParquetFooter,
-        Self::ParquetColumnIndex,
-        Self::ParquetOffsetIndex,
-        Self::ParquetPage,
-        Self::FrontendSearch,
-    ];
-
-    /// The name in the configuration, in keys and in metrics.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Bloom => "bloom",
-            Self::TraceIdIndex => "trace-id-index",
-            Self::ParquetFooter => "parquet-footer",
-            Self::ParquetColumnIndex => "parquet-column-idx",
-            Self::ParquetOffsetIndex => "parquet-offset-idx",
-            Self::ParquetPage => "parquet-page",
-            Self::FrontendSearch => "frontend-search",
-        }
-    }
-
-    /// The role of a name.
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|role| role.name() == name)
+tactus_model::words! {
+    /// What a cache holds; the names are those of the configuration, of keys and of metrics.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+    pub enum Role: name {
+        /// Bloom filters of blocks.
+        Bloom = "bloom",
+        /// Indexes of trace ids, which only blocks of older formats have.
+        TraceIdIndex = "trace-id-index",
+        /// Footers of blocks.
+        ParquetFooter = "parquet-footer",
+        /// Statistics of pages.
+        ParquetColumnIndex = "parquet-column-idx",
+        /// Places of pages.
+        ParquetOffsetIndex = "parquet-offset-idx",
+        /// Pages: the data itself.
+        ParquetPage = "parquet-page",
+        /// Answers of jobs.
+        FrontendSearch = "frontend-search",
     }
 }
 

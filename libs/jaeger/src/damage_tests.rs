@@ -5,23 +5,16 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use proptest::sample::Index;
 use prost::Message;
-use tactus_proto::jaeger::api_v2::Batch;
 use tactus_proto::otlp::ExportTraceServiceRequest;
 
 use crate::agent::Call;
-use crate::span::decode_batch;
-use crate::testing::{BINARY, COMPACT, PROTOBUF, STRICT_CALL, ZIPKIN, bytes};
-use crate::to_otlp::{decode_post_spans, to_otlp};
-use crate::zipkincore::{decode_spans, to_batch};
+use crate::span::batch_to_otlp;
+use crate::testing::{BINARY, COMPACT, PROTOBUF, STRICT_CALL, ZIPKIN, bytes, zipkin_spans};
+use crate::to_otlp::{ModelError, encode_batch, post_spans_to_otlp};
 
-fn check_request(request: ExportTraceServiceRequest) {
-    let encoded = request.encode_to_vec();
-    assert!(ExportTraceServiceRequest::decode(&*encoded).is_ok());
-}
-
-fn check_batch(batch: Batch) {
-    if let Ok(request) = to_otlp(batch) {
-        check_request(request);
+fn check_request(made: Result<Bytes, ModelError>) {
+    if let Ok(request) = made {
+        assert!(ExportTraceServiceRequest::decode(request).is_ok());
     }
 }
 
@@ -29,17 +22,11 @@ fn check_batch(batch: Batch) {
 fn check(input: Vec<u8>) {
     let input = Bytes::from(input);
     if let Ok((call, _)) = Call::decode(input.clone()) {
-        check_batch(call.into_batch());
+        check_request(encode_batch(call.into_batch()));
     }
-    if let Ok(batch) = decode_batch(input.clone()) {
-        check_batch(batch);
-    }
-    if let Ok(spans) = decode_spans(input.clone()) {
-        check_batch(to_batch(spans));
-    }
-    if let Ok(request) = decode_post_spans(input) {
-        check_request(request);
-    }
+    let _damage = zipkin_spans(input.clone());
+    check_request(batch_to_otlp(input.clone()));
+    check_request(post_spans_to_otlp(&input));
 }
 
 fn sample() -> impl Strategy<Value = Vec<u8>> {

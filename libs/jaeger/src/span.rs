@@ -15,11 +15,7 @@ use crate::to_otlp::{ModelError, OtlpWriter};
 const MICROS_PER_SECOND: i64 = 1_000_000;
 const NANOS_PER_MICRO: i64 = 1_000;
 
-/// The batch of an HTTP body: a binary struct without anything around it. Bytes after it are ignored.
-pub fn decode_batch(body: Bytes) -> Result<Batch, ThriftError> {
-    read_batch(&mut Reader::new(Protocol::Binary, body))
-}
-
+/// The batch of a call to the agent.
 pub(crate) fn read_batch(reader: &mut Reader) -> Result<Batch, ThriftError> {
     let (mut process, mut spans) = (None, None);
     reader.fields(|reader, Field { id, kind }| {
@@ -43,8 +39,8 @@ pub(crate) fn read_batch(reader: &mut Reader) -> Result<Batch, ThriftError> {
     })
 }
 
-/// The spans of a batch as [`decode_batch`] reads it, as the bytes of an OTLP export request; none if there is no span.
-/// Memory: that of the answer and of the largest span.
+/// The spans of an HTTP body, a binary batch without anything around it, as the bytes of an OTLP export request; none if
+/// there is no span. Bytes after the batch are ignored. Memory: that of the answer and of the largest span.
 ///
 /// Errors: damage, and those of the conversion.
 pub fn batch_to_otlp(body: Bytes) -> Result<Bytes, ModelError> {

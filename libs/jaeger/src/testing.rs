@@ -1,11 +1,15 @@
 //! What the tests of the formats share: one span in every form.
 
 use bytes::Bytes;
+use prost::Message;
+use tactus_proto::jaeger::api_v2::Batch;
 use tactus_proto::otlp::{
     ExportTraceServiceRequest, Resource, ResourceSpans, ScopeSpans, Span, Status,
 };
 
-use crate::to_otlp::string;
+use crate::thrift::ThriftError;
+use crate::to_otlp::{ModelError, encode_batch, string};
+use crate::zipkincore::{self, read_each_span};
 
 /// A call of `emitBatch`, compact.
 pub(crate) const COMPACT: &str = "82810009656d697442617463681c1c180373766300191c160416021606160018026f702502168080f2818389850616b817192c18097370616e2e6b696e64150018067365727665720018056572726f7215043100000000";
@@ -25,6 +29,28 @@ pub(crate) const ZIPKIN: &str = "8221000f656d69745a69706b696e4261746368191c16042
 pub(crate) fn bytes(hex: &str) -> Bytes {
     let digit = |digit: u8| char::from(digit).to_digit(16).unwrap() as u8;
     hex.as_bytes().chunks(2).map(|pair| digit(pair[0]) << 4 | digit(pair[1])).collect()
+}
+
+/// The message of bytes that were made for it.
+pub(crate) fn decoded(
+    made: Result<Bytes, ModelError>,
+) -> Result<ExportTraceServiceRequest, ModelError> {
+    Ok(ExportTraceServiceRequest::decode(made?)?)
+}
+
+/// A batch in OTLP.
+pub(crate) fn to_otlp(batch: Batch) -> Result<ExportTraceServiceRequest, ModelError> {
+    decoded(encode_batch(batch))
+}
+
+/// Zipkin's spans of an HTTP body.
+pub(crate) fn zipkin_spans(body: Bytes) -> Result<Vec<zipkincore::Span>, ThriftError> {
+    let mut spans = Vec::new();
+    read_each_span(body, |span| {
+        spans.push(span);
+        Ok::<_, ThriftError>(())
+    })?;
+    Ok(spans)
 }
 
 /// The span of all constants but the last, in OTLP.

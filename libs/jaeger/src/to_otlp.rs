@@ -5,7 +5,7 @@ use prost::Message;
 use tactus_model::hollow::{Shape, messages};
 use tactus_model::wire::{Reader, WireError};
 use tactus_proto::jaeger::api_v2::{Batch, Process, Span as JaegerSpan};
-use tactus_proto::otlp::{ExportTraceServiceRequest, KeyValue, Resource};
+use tactus_proto::otlp::{KeyValue, Resource};
 
 use crate::thrift::ThriftError;
 
@@ -103,19 +103,10 @@ fn check_size(message: &[u8], shape: &Shape) -> Result<(), ModelError> {
     }
 }
 
-/// As [`post_spans_to_otlp`], as messages.
-pub fn decode_post_spans(message: Bytes) -> Result<ExportTraceServiceRequest, ModelError> {
-    Ok(ExportTraceServiceRequest::decode(post_spans_to_otlp(&message)?)?)
-}
-
-/// The spans of a batch, grouped by process and scope in the order of first appearance.
+/// The spans of a batch, grouped by process and scope in the order of first appearance, as the bytes of an OTLP export
+/// request; none if there is no span.
 ///
 /// Ids may come out empty or zero; those who store spans refuse them. Errors: ids of a wrong length.
-pub fn to_otlp(batch: Batch) -> Result<ExportTraceServiceRequest, ModelError> {
-    Ok(ExportTraceServiceRequest::decode(encode_batch(batch)?)?)
-}
-
-/// As [`to_otlp`], as the bytes of an export request; none if there is no span.
 pub fn encode_batch(batch: Batch) -> Result<Bytes, ModelError> {
     let mut made = OtlpWriter::new(batch.process.as_ref());
     for span in batch.spans {

@@ -6,7 +6,7 @@ use crate::thrift::{Field, Kind, Protocol, Reader, ThriftError};
 
 mod batch;
 
-pub use batch::to_batch;
+pub(crate) use batch::to_batch;
 
 /// The types of a binary annotation's value, as numbers on the wire.
 pub mod annotation_type {
@@ -88,14 +88,10 @@ pub struct Span {
     pub duration: Option<i64>,
 }
 
-/// The spans of an HTTP body: a binary list without anything around it. Bytes after it are ignored.
+/// The spans of an HTTP body, a binary list without anything around it, one by one: there is never more than one of them
+/// in memory. Bytes after the list are ignored.
 ///
-/// Errors: damage, and a span without trace id or id, which could not be stored anyway.
-pub fn decode_spans(body: Bytes) -> Result<Vec<Span>, ThriftError> {
-    read_spans(&mut Reader::new(Protocol::Binary, body))
-}
-
-/// As [`decode_spans`], one by one, so that there is never more than one of them in memory. Errors: those of `take` too.
+/// Errors: damage, a span without trace id or id, which could not be stored anyway, and those of `take`.
 pub fn read_each_span<E: From<ThriftError>>(
     body: Bytes,
     mut take: impl FnMut(Span) -> Result<(), E>,

@@ -1,6 +1,6 @@
 //! OTLP AnyValue: classification of encoded values, and walking their elements.
 
-use crate::wire::{FieldValue, MAX_DEPTH, Reader, WireError, put_message_field, put_varint};
+use crate::wire::{MAX_DEPTH, Reader, WireError, messages, put_message_field, put_varint};
 
 /// The type of an attribute's value, and what its 64-bit payload holds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, PartialOrd, Ord)]
@@ -120,14 +120,14 @@ pub fn decode(message: &[u8]) -> Result<DecodedValue<'_>, WireError> {
 pub fn array_elements(
     message: &[u8],
 ) -> impl Iterator<Item = Result<DecodedValue<'_>, WireError>> + '_ {
-    repeated(message).map(|element| element.and_then(decode))
+    messages(message, 1).map(|element| element.and_then(decode))
 }
 
 /// The (key, AnyValue) pairs of a KeyValueList message, in order.
 pub fn key_values(
     message: &[u8],
 ) -> impl Iterator<Item = Result<(&[u8], DecodedValue<'_>), WireError>> + '_ {
-    repeated(message).map(|pair| {
+    messages(message, 1).map(|pair| {
         let (key, value) = decode_key_value(pair?)?;
         Ok((key, decode(value)?))
     })
@@ -192,25 +192,6 @@ fn minimal_varint(bytes: &[u8]) -> Option<u64> {
         number |= u64::from(byte & 0x7f) << (7 * place);
     }
     Some(number)
-}
-
-fn repeated(message: &[u8]) -> impl Iterator<Item = Result<&[u8], WireError>> + '_ {
-    let mut reader = Reader::new(message);
-    let mut failed = false;
-    std::iter::from_fn(move || {
-        while !failed {
-            match reader.next_field() {
-                Ok(Some((1, FieldValue::Bytes(bytes)))) => return Some(Ok(bytes)),
-                Ok(Some(_)) => {}
-                Ok(None) => return None,
-                Err(error) => {
-                    failed = true;
-                    return Some(Err(error));
-                }
-            }
-        }
-        None
-    })
 }
 
 /// The [`ValueType`] under which a decoded array, list or bytes value is kept.
@@ -307,112 +288,4 @@ pub fn encode_array<'a>(elements: impl Iterator<Item = AnyValueRef<'a>>) -> Vec<
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::{collection::vec, prelude::*};
-
-    use super::*;
-
-    fn array_of(elements: &[AnyValueRef<'_>]) -> Vec<u8> {
-        encode_array(elements.iter().copied())
-    }
-
-    #[test]
-    fn arrays_are_classified_by_their_elements() {
-        use AnyValueRef::*;
-        let cases = [
-            (vec![], ValueType::EmptyArray),
-            (vec![String(b"a"), String(b"")], ValueType::StringArray),
-            (vec![Int(1), Int(-2)], ValueType::IntArray),
-            (vec![Int(1), Double(2.0)], ValueType::Other),
-            (vec![Int(1), Double(2.0), Int(3)], ValueType::Other),
-            (vec![Bool(true)], ValueType::BoolArray),
-            (vec![Unset], ValueType::Other),
-        ];
-        for (elements, expected) in cases {
-            let message = array_of(&elements);
-            assert_eq!(decode(&message).and_then(classify), Ok(expected), "{elements:?}");
-        }
-    }
-
-    #[test]
-    fn deep_nesting_is_refused_without_recursion_running_away() {
-        let mut message = Vec::new();
-        encode(&mut message, AnyValueRef::Int(1));
-        for _ in 0..200 {
-            message = encode_array(std::iter::once(AnyValueRef::Encoded(&message)));
-        }
-        assert_eq!(decode(&message).and_then(classify), Err(WireError::Depth));
-    }
-
-    fn key_value(key: &[u8], value: AnyValueRef<'_>) -> Vec<u8> {
-        let (mut message, mut encoded) = (Vec::new(), Vec::new());
-        encode(&mut encoded, value);
-        put_message_field(&mut message, 1, key);
-        put_message_field(&mut message, 2, &encoded);
-        message
-    }
-
-    #[test]
-    fn plain_form_holds_texts_numbers_and_booleans() {
-        use AnyValueRef::*;
-        for value in [
-            String(b""),
-            String(b"a"),
-            Int(0),
-            Int(-1),
-            Int(300),
-            Double(0.5),
-            Bool(false),
-            Bool(true),
-        ] {
-            let message = key_value(b"k", value);
-            let (key, decoded) = decode_plain(&message).unwrap();
-            assert_eq!(
-                (key, Ok(decoded)),
-                (&b"k"[..], decode(decode_key_value(&message).unwrap().1))
-            );
-        }
-        for value in [Unset, String(&[b'a'; 126]), Encoded(&array_of(&[Int(1)]))] {
-            assert_eq!(decode_plain(&key_value(b"k", value)), None);
-        }
-    }
-
-    fn messages() -> impl Strategy<Value = Vec<u8>> {
-        let text = || vec(any::<u8>(), 0..4);
-        let value = prop_oneof![
-            text().prop_map(|text| [vec![0x0a, text.len() as u8], text].concat()),
-            vec(any::<u8>(), 0..12).prop_map(|varint| [vec![0x18], varint].concat()),
-            vec(0x80u8.., 0..10).prop_map(|varint| [vec![0x18], varint, vec![1]].concat()),
-            any::<[u8; 8]>().prop_map(|double| [vec![0x21], double.to_vec()].concat()),
-            (0..4u8).prop_map(|flag| vec![0x10, flag]),
-            text(),
-        ];
-        let more = prop_oneof![4 => Just(Vec::new()), 1 => text()];
-        (text(), value, more).prop_map(|(key, value, more)| {
-            let mut message = Vec::new();
-            put_message_field(&mut message, 1, &key);
-            put_message_field(&mut message, 2, &value);
-            [message, more].concat()
-        })
-    }
-
-    proptest! {
-        #[test]
-        fn plain_form_reads_as_field_by_field_and_has_no_byte_too_many(message in messages()) {
-            if let Some((key, value)) = decode_plain(&message) {
-                let (same_key, encoded) = decode_key_value(&message).unwrap();
-                prop_assert_eq!(key, same_key);
-                let same = decode(encoded).unwrap();
-                prop_assert_eq!(format!("{value:?}"), format!("{same:?}"));
-                let value = match value {
-                    DecodedValue::String(text) => AnyValueRef::String(text),
-                    DecodedValue::Int(number) => AnyValueRef::Int(number),
-                    DecodedValue::Bool(flag) => AnyValueRef::Bool(flag),
-                    DecodedValue::Double(number) => AnyValueRef::Double(number),
-                    other => return Err(TestCaseError::fail(format!("{other:?} is not plain"))),
-                };
-                prop_assert_eq!(key_value(key, value), message);
-            }
-        }
-    }
-}
+mod tests;

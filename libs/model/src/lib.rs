@@ -17,6 +17,7 @@ mod dictionary;
 pub mod error_text;
 mod hashing;
 pub mod hollow;
+mod id_problem;
 mod ids;
 pub mod merge;
 pub mod nested_set;
@@ -42,7 +43,8 @@ pub use builder::{
 };
 pub use cut_traces::CutTraces;
 pub use dictionary::{Dictionary, DictionaryBuilder, StringCode};
-pub use hashing::{FNV_32_BASIS, fnv1_32, fnv1a_32, fnv1a_64, hashed_text, text_of_value};
+pub use hashing::{FNV_32_BASIS, fnv1_32, fnv1a_32, fnv1a_64, hashed_text, mix_64, text_of_value};
+pub use id_problem::IdProblem;
 pub use ids::{SpanId, TraceId, bytes_to_hex};
 pub use origins::{OriginCollector, OriginSet, origin_stream};
 pub use projection::{AttributeSelection, Projection};

@@ -172,6 +172,31 @@ impl<'a> FieldValue<'a> {
     }
 }
 
+/// The messages of a repeated field, in order. Ends after an error.
+pub fn messages(
+    message: &[u8],
+    number: u32,
+) -> impl Iterator<Item = Result<&[u8], WireError>> + '_ {
+    let mut reader = Reader::new(message);
+    let mut failed = false;
+    std::iter::from_fn(move || {
+        while !failed {
+            match reader.next_field() {
+                Ok(Some((field, FieldValue::Bytes(bytes)))) if field == number => {
+                    return Some(Ok(bytes));
+                }
+                Ok(Some(_)) => {}
+                Ok(None) => return None,
+                Err(error) => {
+                    failed = true;
+                    return Some(Err(error));
+                }
+            }
+        }
+        None
+    })
+}
+
 /// Appends a varint.
 #[inline]
 pub fn put_varint(out: &mut Vec<u8>, mut value: u64) {

@@ -1,8 +1,8 @@
 //! Enums whose variants are words of a file, a query, a label: the words stand once, beside the variants.
 
 /// Declares enums by their words: `Variant = "word"`, or `Variant = "word" | "other spelling"`. Each gets `ALL`, its variants
-/// in order; `text`, the word of a variant; and `from_text`, the variant of a word. `enum Name: label { … }` calls the
-/// second one `label`.
+/// in order; `WORDS`, their words; `text`, the word of a variant; and `from_text`, the variant of a word. `enum Name: label { … }`
+/// calls the third one `label`.
 #[macro_export]
 macro_rules! words {
     ($(
@@ -20,6 +20,8 @@ macro_rules! words {
         impl $name {
             /// All of them, in order.
             $vis const ALL: [Self; [$( $word ),+].len()] = [$( Self::$variant ),+];
+            /// Their words, in order.
+            $vis const WORDS: &'static [&'static str] = &[$( $word ),+];
 
             $crate::words! {
                 @text ($vis) $($text)?;

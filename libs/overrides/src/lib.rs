@@ -10,11 +10,13 @@
 mod file;
 pub mod http;
 mod metrics;
+mod of_limits;
 mod overrides;
 mod snapshot;
 pub mod status;
 mod user;
 
+pub use of_limits::{LimitsOf, OfLimits};
 pub use overrides::{Error, LimitsCheck, Overrides, Settings};
 pub use user::{
     UserCostAttribution, UserDimensionMapping, UserFilterPolicy, UserGenerator, UserHostInfo,

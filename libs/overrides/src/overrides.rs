@@ -9,12 +9,14 @@ use parking_lot::Mutex;
 use tactus_config::sections::overrides::Limits;
 use tactus_config::{Config, PerTenantOverrides};
 use tactus_model::{TenantId, bytes_to_hex};
+use tactus_operator_files::WatchedFile;
 use tactus_storage::Bucket;
 use tactus_telemetry::metrics::Registry;
 use tokio_util::sync::CancellationToken;
 
-use crate::file::Source;
+use crate::file;
 use crate::metrics::Metrics;
+use crate::of_limits::LimitsOf;
 use crate::snapshot::{Snapshot, Stored};
 use crate::user::store::Store;
 
@@ -64,20 +66,12 @@ pub enum Error {
 /// The limits of all tenants. One for each process.
 pub struct Overrides {
     pub(crate) settings: Settings,
-    source: Option<Source>,
+    file: Option<WatchedFile>,
     current: ArcSwap<Snapshot>,
     /// Held while a snapshot is made of the one before.
     changing: Mutex<()>,
-    /// What the file was when it was read last, and why it was refused since.
-    file: Mutex<FileState>,
     pub(crate) store: Option<Store>,
     pub(crate) metrics: Metrics,
-}
-
-#[derive(Debug, Default)]
-struct FileState {
-    sha256: Option<String>,
-    refused: Option<String>,
 }
 
 tactus_telemetry::debug_of!(Overrides { settings });
@@ -95,17 +89,16 @@ impl Overrides {
         }
         let location = section.per_tenant_override_config.clone();
         let refused = |reason| Error::File { path: location.clone(), reason };
-        let source = match location.as_str() {
+        let file = match location.as_str() {
             "" => None,
-            location => Some(Source::new(location).map_err(refused)?),
+            location => Some(file::watched(location).map_err(refused)?),
         };
         let defaults = Arc::new(section.defaults.clone());
         let empty = Snapshot::new(defaults, PerTenantOverrides::default(), BTreeMap::new(), None);
         let overrides = Arc::new(Self {
-            source,
+            file,
             current: ArcSwap::from_pointee(empty),
             changing: Mutex::new(()),
-            file: Mutex::default(),
             store: settings.bucket.clone().map(Store::new),
             metrics: Metrics::register(registry),
             settings,
@@ -128,6 +121,12 @@ impl Overrides {
         Arc::clone(self.current.load().of(tenant))
     }
 
+    /// As [`Self::of`], for those who need nothing else of this.
+    pub fn limits_of(self: &Arc<Self>) -> LimitsOf {
+        let overrides = Arc::clone(self);
+        Arc::new(move |tenant| overrides.of(tenant))
+    }
+
     /// The limits of tenants about which neither the file nor the API says anything.
     pub fn defaults(&self) -> Arc<Limits> {
         Arc::clone(&self.current.load().defaults)
@@ -140,7 +139,7 @@ impl Overrides {
         let file_period = section.per_tenant_override_period.as_std();
         let store_period = section.user_configurable_overrides.poll_interval.as_std();
         let file = async {
-            while self.source.is_some() && pause(file_period, &stop).await {
+            while self.file.is_some() && pause(file_period, &stop).await {
                 self.reload_file().await;
             }
         };
@@ -181,19 +180,14 @@ impl Overrides {
 
     /// Reads the file again; says once why it is refused.
     async fn reload_file(&self) {
+        let Some(watched) = &self.file else { return };
+        let file = watched.place();
         match self.read_file().await {
-            Ok(changed) => {
-                self.file.lock().refused = None;
-                if changed {
-                    let file = &self.settings.config.overrides.per_tenant_override_config;
-                    tracing::info!(file, "per-tenant overrides are read again");
-                }
-            }
+            Ok(true) => tracing::info!(file, "per-tenant overrides are read again"),
+            Ok(false) => {}
             Err(reason) => {
                 self.metrics.file_refused();
-                let before = self.file.lock().refused.replace(reason.clone());
-                if before.as_ref() != Some(&reason) {
-                    let file = &self.settings.config.overrides.per_tenant_override_config;
+                if watched.refused(&reason) {
                     tracing::error!(
                         file,
                         reason,
@@ -206,14 +200,15 @@ impl Overrides {
 
     /// Reads the file if it is another than the one read last. True if it was.
     async fn read_file(&self) -> Result<bool, String> {
-        let Some(source) = &self.source else { return Ok(false) };
-        let bytes = source.read().await?;
-        let sha256 = bytes_to_hex(ring::digest::digest(&ring::digest::SHA256, &bytes).as_ref());
-        if self.file.lock().sha256.as_ref() == Some(&sha256) {
+        let Some(watched) = &self.file else { return Ok(false) };
+        let content = watched.read().await.map_err(|error| error.to_string())?;
+        let sha256 = bytes_to_hex(&content.sha256);
+        if watched.is_used(&content) {
             self.metrics.file_read(&sha256);
             return Ok(false);
         }
-        let file = source.parse(&bytes, &self.settings.config, self.settings.expand_env)?;
+        let Settings { config, expand_env, .. } = &self.settings;
+        let file = file::parse(watched.place(), &content, config, *expand_env)?;
         for (tenant, limits) in file.overrides.entries() {
             (self.settings.check)(limits)
                 .map_err(|reason| format!("validating overrides for {tenant} failed: {reason}"))?;
@@ -226,7 +221,7 @@ impl Overrides {
         }
         self.replace(|_, user| (file.overrides, user));
         self.metrics.file_read(&sha256);
-        self.file.lock().sha256 = Some(sha256);
+        watched.used(&content);
         Ok(true)
     }
 

@@ -28,9 +28,10 @@ pub fn result_bytes(setting: i64) -> u64 {
     u64::try_from(setting).unwrap_or_else(|_| share_of(available()) / 4)
 }
 
-/// What requests in flight may hold by themselves: a tenth of the memory there is, 256 MiB at most.
-pub fn request_bytes() -> u64 {
-    tenth_of(available())
+/// What requests in flight may hold by themselves: the setting, or if it is 0 a tenth of the memory there is, 256 MiB at
+/// most.
+pub fn request_bytes(setting: u64) -> u64 {
+    if setting == 0 { tenth_of(available()) } else { setting }
 }
 
 /// Ports that have some memory to themselves: together half of what all may take.

@@ -18,7 +18,7 @@ use crate::{
     banner::{self, Addresses},
     bucket, caches,
     cluster::Cluster,
-    memory::PortMemory,
+    memory::{PortMemory, request_bytes},
     operational::{self, States},
     polling, settings,
 };
@@ -98,7 +98,7 @@ impl Process {
             store: OnceCell::new(),
             caches: OnceCell::new(),
             addresses: ShownAddresses::default(),
-            port_memory: PortMemory::new(settings::inflight_bytes(&config)),
+            port_memory: PortMemory::new(request_bytes(config.server.max_inflight_bytes)),
             config,
             background: background.clone(),
         };

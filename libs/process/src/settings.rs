@@ -19,7 +19,7 @@ use tactus_storage::{Bucket, PollerSettings};
 use tactus_rpc::{ChannelSettings, Compression};
 use tactus_tls::ServerTls;
 
-use crate::{Error, bucket, memory};
+use crate::{Error, bucket};
 
 /// Refuses limits of a tenant for a reason that the configuration itself cannot know, in words for the operator.
 pub type CheckLimits = fn(&Limits) -> Result<(), String>;
@@ -57,14 +57,6 @@ pub fn tenancy(config: &Config, lists_allowed: bool) -> Tenancy {
     if config.multitenant() { Tenancy::by_header(lists_allowed) } else { Tenancy::single() }
 }
 
-/// Memory of requests and answers of the server's ports, in bytes.
-pub(crate) fn inflight_bytes(config: &Config) -> u64 {
-    match config.server.max_inflight_bytes {
-        0 => memory::request_bytes(),
-        bytes => bytes,
-    }
-}
-
 /// Bound of what connections hold besides requests, in bytes: those of services of the cluster, and those of all other ports.
 pub(crate) fn connection_bytes(config: &Config) -> u64 {
     match config.server.max_connection_bytes {
@@ -76,21 +68,13 @@ pub(crate) fn connection_bytes(config: &Config) -> u64 {
 /// An HTTP port of a section of the configuration. Errors: certificates.
 pub(crate) fn http(section: &str, server: &Server) -> Result<HttpSettings, Error> {
     let tls = tactus_tls::from_config::http_server(section, server)?;
-    let read_timeout = server.http_server_read_timeout.non_zero();
     Ok(HttpSettings {
         listener: ListenerSettings {
-            max_connections: server.http_listen_conn_limit.max(0) as usize,
-            drain_timeout: server.graceful_shutdown_timeout.as_std(),
-            header_timeout: server.http_server_read_header_timeout.non_zero().or(read_timeout),
-            idle_timeout: server.http_server_idle_timeout.non_zero(),
-            write_timeout: server.http_server_write_timeout.non_zero(),
-            max_head_bytes: server.http_server_max_header_bytes,
             proxy_protocol: server.proxy_protocol_enabled,
-            handshake_timeout: server.tls_handshake_timeout.as_std(),
             tls: tls.map(ServerTls::load).transpose()?,
-            ..ListenerSettings::default()
+            ..http_listener(server)
         },
-        body_timeout: read_timeout,
+        body_timeout: server.http_server_read_timeout.non_zero(),
         request_timeout: server.http_server_write_timeout.non_zero(),
         ..HttpSettings::default()
     })
@@ -103,27 +87,53 @@ const INTERNAL_FRAME_BYTES: u32 = 256 << 10;
 pub(crate) fn grpc(config: &Config, backlog: Arc<Backlog>) -> Result<ListenerSettings, Error> {
     let server = &config.server;
     let tls = tactus_tls::from_config::grpc_server("server", server)?;
+    let listener = grpc_listener(server, server.grpc_server_max_concurrent_streams);
     Ok(ListenerSettings {
+        proxy_protocol: server.proxy_protocol_enabled,
+        tls: tls.map(ServerTls::load).transpose()?,
+        http2: Http2Settings { max_frame_bytes: INTERNAL_FRAME_BYTES, ..listener.http2 },
+        backlog,
+        ..listener
+    })
+}
+
+/// The connections of an HTTP port: what the section `server` says of all of them, without TLS.
+pub fn http_listener(server: &Server) -> ListenerSettings {
+    let read_timeout = server.http_server_read_timeout.non_zero();
+    ListenerSettings {
+        max_connections: server.http_listen_conn_limit.max(0) as usize,
+        header_timeout: server.http_server_read_header_timeout.non_zero().or(read_timeout),
+        idle_timeout: server.http_server_idle_timeout.non_zero(),
+        write_timeout: server.http_server_write_timeout.non_zero(),
+        ..listener(server)
+    }
+}
+
+/// The connections of a gRPC port, each with so many calls at a time; 0: any number.
+pub fn grpc_listener(server: &Server, max_concurrent_streams: u32) -> ListenerSettings {
+    ListenerSettings {
         max_connections: server.grpc_listen_conn_limit.max(0) as usize,
-        drain_timeout: server.graceful_shutdown_timeout.as_std(),
         idle_timeout: finite(server.grpc_server_max_connection_idle),
         max_connection_age: finite(server.grpc_server_max_connection_age),
         max_connection_age_grace: finite(server.grpc_server_max_connection_age_grace),
-        max_head_bytes: server.http_server_max_header_bytes,
-        proxy_protocol: server.proxy_protocol_enabled,
-        handshake_timeout: server.tls_handshake_timeout.as_std(),
-        tls: tls.map(ServerTls::load).transpose()?,
         http2: Http2Settings {
-            max_concurrent_streams: Some(server.grpc_server_max_concurrent_streams)
-                .filter(|&n| n > 0),
+            max_concurrent_streams: Some(max_concurrent_streams).filter(|&streams| streams > 0),
             keepalive_interval: server.grpc_server_keepalive_time.non_zero(),
             keepalive_timeout: server.grpc_server_keepalive_timeout.as_std(),
-            max_frame_bytes: INTERNAL_FRAME_BYTES,
             ..Http2Settings::default()
         },
-        backlog,
+        ..listener(server)
+    }
+}
+
+/// What holds for the connections of every port.
+fn listener(server: &Server) -> ListenerSettings {
+    ListenerSettings {
+        drain_timeout: server.graceful_shutdown_timeout.as_std(),
+        max_head_bytes: server.http_server_max_header_bytes,
+        handshake_timeout: server.tls_handshake_timeout.as_std(),
         ..ListenerSettings::default()
-    })
+    }
 }
 
 /// Zero and "infinity" are no limit.

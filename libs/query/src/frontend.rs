@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tactus_api::{Error, Result, WindowRules};
 use tactus_model::TenantId;
+use tactus_overrides::LimitsOf;
 use tactus_proto::tactus::v1::ingester_server::Ingester;
 use tactus_proto::tactus::v1::querier_server::Querier;
 use tactus_server::bodies::Bodies;
@@ -21,7 +22,7 @@ use crate::metrics::Metrics;
 use crate::query_log::{Asked, QueryLog};
 use crate::queue::JobQueue;
 use crate::results::Results;
-use crate::settings::{LimitsOf, QueryLimits, Settings, count};
+use crate::settings::{QueryLimits, Settings, count};
 
 /// Queries of a tenant that wait to be parsed.
 const PARSED_LATER_PER_TENANT: usize = 1_000;

@@ -54,7 +54,7 @@ pub use offload::offload;
 pub use queue::{JobQueue, WorkerStreams};
 pub use search::SearchAnswer;
 pub use service_graph::{ConnectionType, Edge, GraphWindow, Latency, ServiceGraph};
-pub use settings::{LimitsOf, QueueSettings, ResultSettings, Settings, StreamingSettings};
+pub use settings::{QueueSettings, ResultSettings, Settings, StreamingSettings};
 pub use streaming::{
     Answers, Streaming, partial as partial_status, status as error_status, streaming_service,
 };

@@ -12,7 +12,6 @@ use tactus_config::sections::query_frontend::{
     FrontendMetrics, FrontendSearch, FrontendTraceById, Link, OpenTraces, QueryFrontend, QueryLog,
     TraceFiles, Weights,
 };
-use tactus_model::TenantId;
 
 /// Settings of a query-frontend: the configuration's section `query_frontend`, and what follows from others.
 #[derive(Debug, Clone)]
@@ -191,9 +190,6 @@ impl Settings {
         }
     }
 }
-
-/// Looks up the limits of a tenant.
-pub type LimitsOf = Arc<dyn Fn(&TenantId) -> Arc<Limits> + Send + Sync>;
 
 /// What holds for one query, over one tenant or several; 0 is no limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -20,8 +20,8 @@ use std::time::Duration;
 
 use tactus_proto::tactus::v1::FindTraceRequest;
 use tactus_proto::tactus::v1::ingester_server::Ingester;
-use tactus_querier::{Slots, Worker, WorkerSettings};
 use tactus_query::{JobQueue, QueueSettings};
+use tactus_query_jobs::{Slots, Worker, WorkerSettings};
 use tactus_rpc::jobs::JobServices;
 use tactus_server::bodies::Bodies;
 use tactus_telemetry::metrics::Registry;

@@ -61,7 +61,7 @@ impl BatchFormat for ZipkinSpans {
     type Kind = (Version, MediaType);
     const RECEIVER: &'static str = "zipkin";
     const SPAN_NAME: &'static str = "zipkin_http";
-    const TRANSPORTS: &'static [&'static str] = Format::TRANSPORTS;
+    const TRANSPORTS: &'static [&'static str] = Format::WORDS;
 
     fn has_path(&self, path: &str) -> bool {
         version_of(path).is_some()

@@ -1,18 +1,33 @@
 //! The hashes that all processes of a cluster must agree on.
 
 use md5::{Digest, Md5};
-
-const FNV_32_BASIS: u32 = 0x811c_9dc5;
-const FNV_32_PRIME: u32 = 16_777_619;
+use tactus_model::{FNV_32_BASIS, fnv1_32, fnv1a_32, mix_64};
 
 /// Token of a trace of a tenant in the ring: FNV-1 32 over the tenant's bytes, then the id's.
 pub fn token_for(tenant: &str, trace_id: &[u8]) -> u32 {
-    fnv1_32(fnv1_32(FNV_32_BASIS, tenant.as_bytes()), trace_id)
+    TokenHasher::new(tenant).token(trace_id)
+}
+
+/// [`token_for`] for many traces of one tenant.
+#[derive(Debug, Clone, Copy)]
+pub struct TokenHasher(u32);
+
+impl TokenHasher {
+    /// Of a tenant.
+    pub fn new(tenant: &str) -> Self {
+        Self(fnv1_32(FNV_32_BASIS, tenant.as_bytes()))
+    }
+
+    /// The token of the tenant's trace.
+    #[inline]
+    pub fn token(self, trace_id: &[u8]) -> u32 {
+        fnv1_32(self.0, trace_id)
+    }
 }
 
 /// Hash of a job that one instance of a ring does: FNV-1a 32.
 pub fn owns_hash(job: &str) -> u32 {
-    job.bytes().fold(FNV_32_BASIS, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(FNV_32_PRIME))
+    fnv1a_32(job.as_bytes())
 }
 
 /// Seed of a tenant's shard, or of its shard in a zone: the first 8 bytes of an MD5, big-endian.
@@ -29,15 +44,10 @@ pub fn shuffle_seed(tenant: &str, zone: Option<&str>) -> i64 {
     i64::from_be_bytes(first)
 }
 
-fn fnv1_32(start: u32, bytes: &[u8]) -> u32 {
-    bytes.iter().fold(start, |hash, byte| hash.wrapping_mul(FNV_32_PRIME) ^ u32::from(*byte))
-}
-
 /// SplitMix64. Tokens and shuffle shards follow from its sequence: changing it would move every
 /// tenant and every instance that keeps its tokens as a seed.
 ///
-/// Each step adds 0x9e3779b97f4a7c15 to the state; the value is the state mixed by
-/// `z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9`, `z = (z ^ z >> 27) * 0x94d049bb133111eb`, `z ^ z >> 31`.
+/// Each step adds 0x9e3779b97f4a7c15 to the state; the value is [`mix_64`] of the state.
 pub(crate) struct SplitMix64(u64);
 
 impl SplitMix64 {
@@ -47,10 +57,7 @@ impl SplitMix64 {
 
     pub(crate) fn next_u64(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        mix_64(self.0)
     }
 
     /// The upper half of the next value.

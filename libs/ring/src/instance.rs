@@ -6,35 +6,24 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-/// Where an instance is in its life.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
-)]
-#[serde(rename_all = "UPPERCASE")]
-pub enum State {
-    /// Serves reads and writes.
-    #[default]
-    Active,
-    /// About to stop: still read from, no longer written to.
-    Leaving,
-    /// Started, owns no tokens yet.
-    Pending,
-    /// Owns tokens, waits whether others claim them too.
-    Joining,
-    /// Gone for good. No view holds such an instance.
-    Left,
-}
-
-impl State {
-    /// Name as the ring page and the metrics show it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Active => "ACTIVE",
-            Self::Leaving => "LEAVING",
-            Self::Pending => "PENDING",
-            Self::Joining => "JOINING",
-            Self::Left => "LEFT",
-        }
+tactus_model::words! {
+    /// Where an instance is in its life.
+    #[derive(
+        Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
+    )]
+    #[serde(rename_all = "UPPERCASE")]
+    pub enum State: name {
+        /// Serves reads and writes.
+        #[default]
+        Active = "ACTIVE",
+        /// About to stop: still read from, no longer written to.
+        Leaving = "LEAVING",
+        /// Started, owns no tokens yet.
+        Pending = "PENDING",
+        /// Owns tokens, waits whether others claim them too.
+        Joining = "JOINING",
+        /// Gone for good. No view holds such an instance.
+        Left = "LEFT",
     }
 }
 

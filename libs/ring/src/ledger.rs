@@ -4,6 +4,7 @@
 //! A member seen for the first time has never been heard: its heartbeat may be an old one that
 //! others still pass on. It then has a short time to show a second one.
 
+mod node;
 #[cfg(test)]
 mod tests;
 
@@ -17,11 +18,10 @@ use tokio::time::Instant;
 use crate::instance::{Instance, State};
 use crate::news::{Claim, News, Tombstone};
 use crate::settings::WatchSettings;
-use crate::tokens;
 
-/// A claim of some bytes draws its tokens from a seed: a member may have as many as two claims of the largest kind, and all
-/// members together what 16 MiB hold.
-const MAX_TOKENS_OF_MEMBER: usize = 2 * tokens::MAX_TOKENS as usize;
+pub(crate) use node::Node;
+
+/// Tokens of all members together: those that 16 MiB hold.
 const MAX_TOKENS: usize = 4 << 20;
 
 /// A member as the gossip shows it at one moment.
@@ -31,20 +31,6 @@ pub(crate) struct Observed {
     pub(crate) version: u64,
     /// What it says; `None` if that is as old as what the ledger holds.
     pub(crate) news: Option<News>,
-}
-
-/// One start of a member.
-pub(crate) struct Node {
-    pub(crate) id: ChitchatId,
-    pub(crate) news: News,
-    pub(crate) version: u64,
-    /// Tokens of each claim of the news.
-    tokens: Vec<Arc<[u32]>>,
-    heartbeat: u64,
-    first_seen: Instant,
-    /// When its heartbeat last changed.
-    heard: Option<Instant>,
-    own: bool,
 }
 
 /// How old silence may be.
@@ -68,6 +54,13 @@ pub(crate) struct Entry<'ledger> {
 struct Forgotten {
     incarnation: u64,
     since: Instant,
+}
+
+impl Forgotten {
+    /// Whether it makes a claim void that somebody still passes on.
+    fn voids(&self, ring: &str, id: &str, claim: &Claim) -> bool {
+        claim.ring == ring && claim.id == id && claim.incarnation <= self.incarnation
+    }
 }
 
 pub(crate) struct Ledger {
@@ -156,12 +149,8 @@ impl Ledger {
             .iter()
             .filter(|((ring, id), forgotten)| {
                 // As long as anybody passes on the void claim, a newcomer must be told.
-                let voids = |claim: &Claim| {
-                    claim.ring == *ring
-                        && claim.id == *id
-                        && claim.incarnation <= forgotten.incarnation
-                };
-                now - forgotten.since < remember || claims().any(voids)
+                now - forgotten.since < remember
+                    || claims().any(|claim| forgotten.voids(ring, id, claim))
             })
             .map(|(key, _)| key.clone())
             .collect();
@@ -191,11 +180,9 @@ impl Ledger {
             .map(|tombstone| (&*tombstone.ring, &*tombstone.id))
             .collect();
         let unsaid = self.forgotten.iter().filter(|((ring, id), forgotten)| {
-            let voids = |claim: &Claim| {
-                claim.ring == *ring && claim.id == *id && claim.incarnation <= forgotten.incarnation
-            };
+            let mut claims = self.nodes.values().flat_map(|node| &node.news.claims);
             !said.contains(&(&**ring, &**id))
-                && self.nodes.values().flat_map(|node| &node.news.claims).any(voids)
+                && claims.any(|claim| forgotten.voids(ring, id, claim))
         });
         unsaid
             .map(|((ring, id), forgotten)| Tombstone {
@@ -328,50 +315,6 @@ impl Ledger {
         let entries = self.entries(ring, now);
         let entry = entries.get(id).filter(|entry| !entry.node.own)?;
         Some(entry.claim.clone())
-    }
-}
-
-impl Node {
-    /// Takes over what it says, but for claims of more tokens than a member may have or than there is room for. False: there
-    /// was no room.
-    fn take(&mut self, mut news: News, room: usize) -> bool {
-        let said = news.claims.len();
-        let (mut tokens, mut has_room) = (0, true);
-        news.claims.retain(|claim| {
-            let more = tokens + claim.tokens.count() as usize;
-            let fits = self.own || more <= MAX_TOKENS_OF_MEMBER;
-            let stays = fits && (self.own || more <= room);
-            has_room &= stays || !fits;
-            tokens = if stays { more } else { tokens };
-            stays
-        });
-        if news.claims != self.news.claims {
-            self.tokens = news.claims.iter().map(|claim| claim.tokens.resolve()).collect();
-        }
-        if news.claims.len() < said {
-            let (member, claims) = (&*self.id.node_id, said - news.claims.len());
-            tactus_telemetry::log_limited!(
-                warn,
-                member,
-                claims,
-                "claims of too many tokens are left out"
-            );
-        }
-        self.news = news;
-        has_room
-    }
-
-    fn token_count(&self) -> usize {
-        self.tokens.iter().map(|tokens| tokens.len()).sum()
-    }
-
-    /// It said goodbye.
-    pub(crate) fn has_left(&self) -> bool {
-        self.news.member.as_ref().is_some_and(|member| member.left)
-    }
-
-    pub(crate) fn is_own(&self) -> bool {
-        self.own
     }
 }
 

@@ -28,7 +28,7 @@ mod view;
 
 pub use address::detect_address;
 pub use error::{Error, Result, RingError};
-pub use hash::{owns_hash, shuffle_seed, token_for};
+pub use hash::{TokenHasher, owns_hash, shuffle_seed, token_for};
 pub use instance::{Instance, Operation, State};
 pub use lifecycle::Lifecycler;
 pub use membership::{Confirmed, Member, Membership};

@@ -7,11 +7,11 @@ use std::time::Duration;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::Mutex;
 use tactus_config::sections::sampling::SamplingFile;
+use tactus_operator_files::{Location, ReadError, WatchedFile};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::document::parse_document;
-use crate::source::Source;
 use crate::{Error, Metrics, StrategySet};
 
 /// A tenant's file that nobody asked for this long is let go of; whoever asks next has it read again.
@@ -60,7 +60,7 @@ impl StrategyFile {
             }
             Err(reason) => {
                 self.metrics.last_reload_successful.set(0.0);
-                self.content.refuse(reason, &self.metrics);
+                self.content.refuse(&reason, &self.metrics);
             }
         }
     }
@@ -141,7 +141,7 @@ impl TenantFiles {
         match content.read().await {
             Ok(Some(set)) => file.current.store(Some(Arc::new(set))),
             Ok(None) => {}
-            Err(reason) => content.refuse(reason, &self.metrics),
+            Err(reason) => content.refuse(&reason, &self.metrics),
         }
     }
 
@@ -161,54 +161,57 @@ impl TenantFiles {
     }
 }
 
-/// A file, and what it was when it was read last.
+/// No file of strategies is larger; what a URL answers may be.
+const MAX_BYTES: u64 = 16 << 20;
+/// Limit of a request for the file.
+const FETCH_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// A file as strategies.
 #[derive(Debug)]
 struct Content {
-    path: String,
-    source: Source,
+    /// `None`: nothing is said about any service.
+    file: Option<WatchedFile>,
     default_probability: f64,
-    seen: Mutex<Seen>,
-}
-
-#[derive(Debug, Default)]
-struct Seen {
-    bytes: Option<Vec<u8>>,
-    /// Why it was refused since.
-    refused: Option<String>,
 }
 
 impl Content {
+    /// Errors: no client for a URL.
     fn new(settings: &SamplingFile) -> Result<Self, String> {
+        let watched = |place| Location::new(place, MAX_BYTES, FETCH_TIMEOUT).map(WatchedFile::new);
+        let place = settings.path.as_str();
         Ok(Self {
-            path: settings.path.clone(),
-            source: Source::new(&settings.path)?,
+            file: (!place.is_empty()).then(|| watched(place)).transpose()?,
             default_probability: settings.default_sampling_probability,
-            seen: Mutex::default(),
         })
     }
 
-    /// `None` if the bytes are those read last.
+    /// `None` if there is no file, or its bytes are those read last.
     async fn read(&self) -> Result<Option<StrategySet>, String> {
-        let bytes = self.source.read().await?;
-        if self.seen.lock().bytes.as_ref() == Some(&bytes) {
-            self.seen.lock().refused = None;
+        let Some(file) = &self.file else { return Ok(None) };
+        let content = match file.read().await {
+            // A server that is not available has nothing to say.
+            Err(ReadError::Status(status)) if status.as_u16() == 503 => {
+                tactus_operator_files::Content::new(b"null".to_vec())
+            }
+            read => read.map_err(|error| error.to_string())?,
+        };
+        if file.is_used(&content) {
             return Ok(None);
         }
-        let parsed = parse_document(&bytes, self.default_probability);
+        let parsed = parse_document(&content.bytes, self.default_probability);
         let (set, warnings) = parsed.map_err(|error| error.to_string())?;
         for warning in warnings {
-            tracing::warn!(file = self.path, "sampling strategies: {warning}");
+            tracing::warn!(file = file.place(), "sampling strategies: {warning}");
         }
-        *self.seen.lock() = Seen { bytes: Some(bytes), refused: None };
+        file.used(&content);
         Ok(Some(set))
     }
 
     /// Counts a failure, and says each reason once.
-    fn refuse(&self, reason: String, metrics: &Metrics) {
+    fn refuse(&self, reason: &str, metrics: &Metrics) {
         metrics.reload_failures.inc();
-        let before = self.seen.lock().refused.replace(reason.clone());
-        if before.as_ref() != Some(&reason) {
-            let file = &self.path;
+        if let Some(file) = self.file.as_ref().filter(|file| file.refused(reason)) {
+            let file = file.place();
             tracing::error!(file, reason, "sampling strategies are refused, the old ones stay");
         }
     }

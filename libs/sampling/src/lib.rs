@@ -15,7 +15,6 @@ mod document;
 mod file;
 mod json;
 mod metrics;
-mod source;
 mod strategies;
 mod strategy_set;
 

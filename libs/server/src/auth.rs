@@ -19,7 +19,7 @@ use ::http::header::AUTHORIZATION;
 use ::http::{HeaderMap, HeaderValue};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use tactus_tls::reload::Reloaded;
+use tactus_operator_files::Reloaded;
 use tokio::sync::Semaphore;
 
 use crate::listener::ConnectionInfo;

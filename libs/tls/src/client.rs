@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
+use tactus_operator_files::Reloaded;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -13,7 +14,6 @@ use tokio_rustls::client::TlsStream;
 use crate::error::Error;
 use crate::pem::Pem;
 use crate::policy::{ProtocolPolicy, Side};
-use crate::reload::Reloaded;
 use crate::verify::AnyCertificate;
 use crate::{DEFAULT_RELOAD_INTERVAL, alpn_bytes};
 

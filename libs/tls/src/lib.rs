@@ -16,7 +16,6 @@ mod error;
 pub mod from_config;
 mod pem;
 mod policy;
-pub mod reload;
 mod server;
 #[cfg(test)]
 mod testing;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use rustls::ServerConfig;
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
+use tactus_operator_files::Reloaded;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -14,7 +15,6 @@ use tokio_rustls::server::TlsStream;
 use crate::error::Error;
 use crate::pem::Pem;
 use crate::policy::{ProtocolPolicy, Side};
-use crate::reload::Reloaded;
 use crate::verify::AnyCertificate;
 use crate::{DEFAULT_RELOAD_INTERVAL, alpn_bytes};
 

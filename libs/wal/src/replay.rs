@@ -74,11 +74,6 @@ impl Replay {
         &self.report
     }
 
-    /// Parts not yet begun.
-    pub fn waiting_parts(&self) -> usize {
-        self.waiting.len()
-    }
-
     /// Leaves all parts to a [`Tail`](crate::Tail): from now on they can be released, without having been read.
     pub fn adopt(mut self) {
         if let Some(Reader { part, .. }) = self.current.take() {

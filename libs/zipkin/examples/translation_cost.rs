@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use prost::Message;
-use tactus_jaeger::{from_otlp, to_otlp::decode_post_spans};
+use tactus_jaeger::{from_otlp, to_otlp::post_spans_to_otlp};
 use tactus_proto::jaeger::api_v2::{Batch, PostSpansRequest};
 use tactus_proto::otlp::{
     AnyValue, KeyValue, Resource, ResourceSpans, ScopeSpans, Span, any_value::Value,
@@ -81,9 +81,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let trace = [trace()];
     let batch = Batch { spans: from_otlp::spans(&trace), process: None };
     let jaeger: Bytes = PostSpansRequest { batch: Some(batch) }.encode_to_vec().into();
-    decode_post_spans(jaeger.clone())?;
+    post_spans_to_otlp(&jaeger)?;
     measure("Jaeger protobuf", &jaeger, |body| {
-        decode_post_spans(body.clone()).map_or(0, |request| request.encode_to_vec().len())
+        post_spans_to_otlp(body).map_or(0, |request| request.len())
     });
     let zipkin = Bytes::from(write_spans(&spans_from_otlp(&trace)));
     let format = Format::detect(Version::V2, MediaType::of(b"application/json"), &zipkin);

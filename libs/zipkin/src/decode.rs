@@ -15,7 +15,7 @@ pub enum Version {
 }
 
 tactus_model::words! {
-    /// How the spans of a body are written.
+    /// How the spans of a body are written; the words are values of the label `transport`.
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
     pub enum Format: transport {
         /// First model, JSON.
@@ -30,10 +30,6 @@ tactus_model::words! {
 }
 
 impl Format {
-    /// The value of the label `transport` of each format.
-    pub const TRANSPORTS: &'static [&'static str] =
-        &["http_v1_json", "http_v1_thrift", "http_v2_json", "http_v2_proto"];
-
     /// The format of a body: what its first bytes are, else what its media type says, else JSON of the path's version.
     ///
     /// Which version JSON is in shows only when it is read: [`decode`] says.

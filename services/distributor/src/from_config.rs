@@ -6,21 +6,20 @@ use tactus_config::{
     Config,
     sections::{distributor::Distributor as DistributorSection, overrides},
 };
+use tactus_distribution::{
+    Limits, Settings, UsageLimits, UsageSettings,
+    forward::Forwarders,
+    generators::{GeneratorParts, Generators},
+};
+use tactus_drop_rules::RuleBook;
 use tactus_process::{Error, Process, memory};
 use tactus_proto::tactus::v1::metrics_generator_server::MetricsGenerator;
 use tactus_rpc::Channels;
 
-use crate::{
-    Limits, RuleBook, Settings, TenantLimits, UsageLimits, UsageSettings,
-    forward::Forwarders,
-    generators::{GeneratorParts, Generators},
-};
-
 mod receivers;
 
 pub(crate) use receivers::{
-    ReceiverAccess, jaeger_grpc, jaeger_http, jaeger_udp, otlp_files, otlp_grpc, otlp_http,
-    protocol_key, zipkin_http, zipkin_key,
+    ReceiverAccess, grpc_port, http_port, jaeger_udp, otlp_files, protocol_key, zipkin_key,
 };
 
 /// The distributor.
@@ -38,10 +37,7 @@ pub(crate) fn settings(config: &Config) -> Settings {
             .non_zero()
             .unwrap_or(built_in.remote_timeout),
         hedging_delay: distributor.hedging_delay.as_std(),
-        max_inflight_bytes: match distributor.max_inflight_bytes {
-            0 => memory::request_bytes(),
-            bytes => bytes,
-        },
+        max_inflight_bytes: memory::request_bytes(distributor.max_inflight_bytes),
         compresses_pushes: matches!(
             config.ingester_client.grpc_client_config.grpc_compression.as_str(),
             "gzip" | "zstd"
@@ -87,8 +83,7 @@ pub(crate) fn usage_limits(limits: &overrides::Limits) -> UsageLimits {
 /// Errors: a rule of `distributor.drop_rules`, or a forwarder, that cannot be.
 pub(crate) fn rules_and_forwarders(process: &Process) -> Result<(RuleBook, Forwarders), Error> {
     let (config, registry) = (process.config(), process.registry());
-    let overrides = Arc::clone(process.overrides());
-    let limits_of: TenantLimits = Arc::new(move |tenant| overrides.of(tenant));
+    let limits_of = process.overrides().limits_of();
     let everyone = config.distributor.drop_rules.clone();
     let rules = RuleBook::new(everyone, Arc::clone(&limits_of), registry)
         .map_err(|reason| Error::Setup(format!("distributor.{reason}")))?;
@@ -110,7 +105,7 @@ pub(crate) fn generators(
     local: Option<Arc<dyn MetricsGenerator>>,
     settings: &Settings,
 ) -> Result<Option<Generators>, Error> {
-    let (cluster, overrides) = (process.cluster(), Arc::clone(process.overrides()));
+    let cluster = process.cluster();
     if cluster.is_alone() && local.is_none() {
         return Ok(None);
     }
@@ -119,7 +114,7 @@ pub(crate) fn generators(
     let parts = GeneratorParts {
         ring: cluster.generator_ring(),
         generator_of: cluster.generator_of(&channels, local),
-        limits_of: Arc::new(move |tenant| overrides.of(tenant)),
+        limits_of: process.overrides().limits_of(),
         remote_timeout: client.remote_timeout.non_zero().unwrap_or(settings.remote_timeout),
         max_bytes: settings.max_inflight_bytes / GENERATORS_SHARE,
     };

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::HeaderMap;
 use tactus_config::Config;
+use tactus_distribution::{Distributor, Parts};
 use tactus_model::TenantId;
 use tactus_process::{Error, Part, PlannedPort, Process, settings::tenancy};
 use tactus_proto::{
@@ -21,7 +22,6 @@ use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 use crate::{
-    Distributor, Parts,
     from_config::{self, ReceiverAccess},
     receivers::{self, open_receivers},
     sampling::{self, Sampling},

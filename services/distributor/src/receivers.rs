@@ -21,7 +21,7 @@ use tactus_telemetry::metrics::Registry;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    from_config::{self, ReceiverAccess, protocol_key},
+    from_config::{ReceiverAccess, grpc_port, http_port, jaeger_udp, protocol_key, zipkin_key},
     sampling::Sampling,
 };
 
@@ -70,23 +70,27 @@ fn plan(config: &Config, access: &ReceiverAccess) -> Result<Vec<Receiver>, Error
     };
     for (name, receiver) in &receivers.otlp {
         if let Some(grpc) = &receiver.protocols.grpc {
-            let port = from_config::otlp_grpc(name, grpc, access)?;
-            add("OTLP gRPC", protocol_key(name, "grpc"), ReceiverPort::OtlpGrpc(port));
+            let key = protocol_key(name, "grpc");
+            let port = grpc_port(&key, &grpc.server, access)?;
+            add("OTLP gRPC", key, ReceiverPort::OtlpGrpc(port));
         }
         if let Some(http) = &receiver.protocols.http {
-            let port = from_config::otlp_http(name, http, access)?;
-            add("OTLP HTTP", protocol_key(name, "http"), ReceiverPort::OtlpHttp(port));
+            let key = protocol_key(name, "http");
+            let port = http_port(&key, &http.server, access)?;
+            let traces_path = http.traces_url_path.clone();
+            add("OTLP HTTP", key, ReceiverPort::OtlpHttp(OtlpHttpSettings { port, traces_path }));
         }
     }
     for (name, receiver) in &receivers.jaeger {
         let protocols = &receiver.protocols;
         if let Some(grpc) = &protocols.grpc {
-            let port = from_config::jaeger_grpc(name, grpc, access)?;
-            add("Jaeger gRPC", protocol_key(name, "grpc"), ReceiverPort::JaegerGrpc(port));
+            let key = protocol_key(name, "grpc");
+            let port = grpc_port(&key, &grpc.server, access)?;
+            add("Jaeger gRPC", key, ReceiverPort::JaegerGrpc(port));
         }
         if let Some(http) = &protocols.thrift_http {
-            let port = from_config::jaeger_http(name, http, access)?;
             let key = protocol_key(name, "thrift_http");
+            let port = http_port(&key, &http.server, access)?;
             add("Jaeger Thrift HTTP", key, ReceiverPort::JaegerHttp(port));
         }
         let compact = protocols.thrift_compact.as_ref();
@@ -101,13 +105,15 @@ fn plan(config: &Config, access: &ReceiverAccess) -> Result<Vec<Receiver>, Error
         ];
         for (port, protocol, endpoint, udp) in udp.into_iter().flatten() {
             let key = protocol_key(name, protocol);
-            let settings = from_config::jaeger_udp(&key, endpoint, port, udp, access)?;
+            let settings = jaeger_udp(&key, endpoint, port, udp, access)?;
             add(settings.port.name(), key, ReceiverPort::JaegerUdp(settings));
         }
     }
     for (name, receiver) in &receivers.zipkin {
-        let settings = from_config::zipkin_http(name, receiver, access, None)?;
-        let key = from_config::zipkin_key(name, receiver);
+        let key = zipkin_key(name, receiver);
+        let port = http_port(&key, receiver.listener(), access)?;
+        let parse_string_tags = receiver.parse_string_tags;
+        let settings = ZipkinHttpSettings { port, parse_string_tags };
         add("Zipkin HTTP", key, ReceiverPort::Zipkin(settings));
     }
     Ok(planned)

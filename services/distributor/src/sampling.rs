@@ -1,10 +1,9 @@
-//! Remote sampling: what clients are told to sample, and what is counted of the spans they send.
+//! Remote sampling: what clients are told to sample.
 //!
 //! Clients ask on ports of their own (HTTP 5778, gRPC 5779) and on those of Jaeger's receivers, where older ones do.
 
 mod answers;
 mod ports;
-mod sampled;
 
 use std::sync::Arc;
 
@@ -22,7 +21,6 @@ use tokio_util::sync::CancellationToken;
 pub use answers::{Answers, collector_router, sampling_router};
 pub use ports::sampling_service;
 use ports::{Ports, open, service_router};
-pub(crate) use sampled::RootSpans;
 
 /// The ports that are asked for. Errors: certificates.
 pub(crate) fn ports(config: &Config) -> Result<Vec<PlannedPort>, Error> {

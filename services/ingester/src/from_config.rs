@@ -8,11 +8,10 @@ use tactus_process::{
     Error,
     blocks::{block_version, dedicated_columns},
 };
+use tactus_recent_data::{Limits, OfTenant, Settings};
 use tactus_ring::{Operation, Ring};
 use tactus_storage::meta::DedicatedColumn;
 use tactus_telemetry::error_text;
-
-use crate::settings::{Limits, OfTenant, Settings};
 
 mod tail_sampling;
 

@@ -14,6 +14,7 @@ use tactus_process::{Error, Part, Process};
 use tactus_proto::tactus::v1::{
     ingester_server::IngesterServer, live_tail_server::LiveTailServer, pushes_server::PushesServer,
 };
+use tactus_recent_data::{BlockWritten, Ingester, PushStreams, Settings};
 use tactus_rpc::MAX_STREAMED_BYTES;
 use tactus_server::{
     cross_site::{Changes, refuse_cross_site},
@@ -24,9 +25,7 @@ use tactus_telemetry::{error_text, metrics::Registry};
 use tokio_util::sync::CancellationToken;
 use tonic::codec::CompressionEncoding;
 
-use crate::{
-    BlockWritten, Ingester, Settings, downscale::Downscale, from_config, push_stream::PushStreams,
-};
+use crate::{downscale::Downscale, from_config};
 
 /// How long SIGTERM waits for blocks to reach object storage. What does not make it stays on local disk.
 const FLUSH_GRACE: Duration = Duration::from_secs(25);
@@ -41,7 +40,10 @@ pub async fn part(
     written: BlockWritten,
 ) -> Result<(Part, Arc<Ingester>), Error> {
     let config = process.config();
-    let failed = |source: crate::Error| Error::Part { part: "ingester", source: Box::new(source) };
+    let failed = |source: tactus_recent_data::Error| Error::Part {
+        part: "ingester",
+        source: Box::new(source),
+    };
     // A process alone shares its block list.
     let hold_flushed = match process.cluster().is_alone() {
         true => Duration::ZERO,
@@ -99,7 +101,7 @@ pub async fn part(
         ready.map_err(|reason| format!("Ingester not ready: {reason}"))
     }));
     let stop = CancellationToken::new();
-    let downscale = Downscale::new(&ingester.settings.directory, cluster.clone());
+    let downscale = Downscale::new(ingester.directory(), cluster.clone());
     part.admin = part.admin.merge(downscale.router());
     let leaving = downscale.clone();
     let all_on_shutdown = config.ingester.flush_all_on_shutdown;

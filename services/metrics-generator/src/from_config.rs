@@ -15,10 +15,7 @@ const SHARE_OF_REQUESTS: u64 = 4;
 /// Errors: settings that cannot be; certificates that cannot be read.
 pub(crate) fn generator(process: &Process) -> Result<Arc<Generator>, Error> {
     let config = process.config();
-    let max_bytes = match config.distributor.max_inflight_bytes {
-        0 => memory::request_bytes(),
-        bytes => bytes,
-    };
+    let max_bytes = memory::request_bytes(config.distributor.max_inflight_bytes);
     check(config)?;
     Generator::open(
         Arc::clone(config),

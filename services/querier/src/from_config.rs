@@ -3,10 +3,7 @@
 use tactus_cache::Caches;
 use tactus_config::Config;
 use tactus_process::memory;
-
-use crate::recent::RecentSettings;
-use crate::settings::{BloomAdmission, Settings};
-use crate::worker::{Slots, WorkerSettings};
+use tactus_query_jobs::{BloomAdmission, RecentSettings, Settings, Slots, WorkerSettings};
 
 /// The querier.
 pub(crate) fn settings(config: &Config, caches: &Caches) -> Settings {

@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use tactus_process::{Error, Part, Process};
 use tactus_proto::tactus::v1::{ingester_server, querier_server};
+use tactus_query_jobs::{
+    Querier, RecentData, RecentParts, Settings, Worker, dial_by, keep_resolving,
+};
 use tactus_rpc::jobs::JobServices;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::{
-    Querier, RecentData, RecentParts, Settings, Worker, dial_by, from_config, keep_resolving,
-};
+use crate::from_config;
 
 /// When the process ends, reads of jobs that nobody waits for may take so long.
 const END_GRACE: Duration = Duration::from_secs(10);

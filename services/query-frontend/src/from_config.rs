@@ -26,9 +26,8 @@ pub(crate) fn settings(config: &Config, caches: &Caches) -> Result<Settings, Err
     }
     settings.streaming.max_request_bytes = config.server.grpc_server_max_recv_msg_size;
     settings.streaming.max_message_bytes = config.server.grpc_server_max_send_msg_size;
-    if settings.trace_files.max_inflight_bytes == 0 {
-        settings.trace_files.max_inflight_bytes = memory::request_bytes();
-    }
+    let of_files = &mut settings.trace_files.max_inflight_bytes;
+    *of_files = memory::request_bytes(*of_files);
     Ok(settings)
 }
 

@@ -60,14 +60,13 @@ pub async fn part(
         queue.add_local_worker(querier, recent, settings.querier_parallelism);
         live_tail
     });
-    let overrides = Arc::clone(process.overrides());
     let memory = process.port_memory().bodies();
     let frontend = Frontend::over_queue(
         QueuedParts {
             settings,
             tenancy: tenancy(config, config.query_frontend.multi_tenant_queries_enabled)
                 .with_max_listed(config.query_frontend.max_tenants_per_query),
-            limits: Arc::new(move |tenant| overrides.of(tenant)),
+            limits: process.overrides().limits_of(),
             queue: queue.clone(),
             blocklist: store.blocklist,
             memory: Arc::clone(&memory),

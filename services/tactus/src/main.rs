@@ -7,10 +7,10 @@ use std::{process::ExitCode, sync::Arc};
 use futures_util::future::BoxFuture;
 use tactus_config::{Config, target::is_all};
 use tactus_distributor::part::{Local as LocalToDistributor, ZipkinQueryApi};
-use tactus_ingester::BlockWritten;
 use tactus_process::{Error, Part, PlannedPort, Process, Program};
 use tactus_proto::tactus::v1::ingester_server::Ingester;
 use tactus_query_frontend::part::Local;
+use tactus_recent_data::BlockWritten;
 
 fn main() -> ExitCode {
     let check_limits = |limits: &_| {

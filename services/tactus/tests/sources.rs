@@ -27,13 +27,13 @@ use tactus_api::RequestedRange;
 use tactus_api::request::{MetricsQuery, SearchKind, SearchQuery};
 use tactus_api::search::{SearchCombiner, to_message};
 use tactus_config::sections::overrides::Limits;
-use tactus_ingester::{BlockWritten, Ingester, OfTenant};
 use tactus_model::{SpanBatch, TenantId};
 use tactus_proto::tactus::v1::ingester_server::Ingester as _;
 use tactus_proto::tactus::v1::{PushRequest, SpanRun};
 use tactus_proto::tempopb::{SearchMetrics, TraceSearchMetadata};
-use tactus_querier::Querier;
 use tactus_query::{Frontend, Parts};
+use tactus_query_jobs::Querier;
+use tactus_recent_data::{BlockWritten, Ingester, OfTenant};
 use tactus_server::tenancy::Tenancy;
 use tactus_storage::meta::{ColumnScope, DedicatedColumn};
 use tactus_storage::{Blocklist, Bucket, BucketSettings};
@@ -83,7 +83,7 @@ impl Services {
     }
 
     /// The same, each with settings of its own.
-    fn opened(ingesters: usize, set: impl Fn(usize, &mut tactus_ingester::Settings)) -> Self {
+    fn opened(ingesters: usize, set: impl Fn(usize, &mut tactus_recent_data::Settings)) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let registry = Registry::new();
         let path = folder.path().join("bucket");
@@ -91,7 +91,7 @@ impl Services {
         let blocklist = Arc::new(Blocklist::new());
         let open = |number: usize| {
             let path = folder.path().join(format!("ingester-{number}"));
-            let mut settings = tactus_ingester::Settings::new(path);
+            let mut settings = tactus_recent_data::Settings::new(path);
             // Everything in many small parts, and nothing by the clock.
             settings.ingester_id = format!("ingester-{number}");
             settings.fsync_interval = None;
@@ -113,7 +113,7 @@ impl Services {
         let others: Vec<_> = (1..ingesters).map(open).collect();
         let all = All([&[Arc::clone(&ingester)], &others[..]].concat());
         let querier = Querier::new(
-            tactus_querier::Settings::default(),
+            tactus_query_jobs::Settings::default(),
             bucket,
             Arc::clone(&blocklist),
             &registry,

@@ -4,6 +4,7 @@
 //! and hands it to `output` together with the table that a human sees. Nothing is changed in a bucket unless the
 //! command's name or a flag says so, and data is never deleted by a repair.
 
+mod answers;
 mod arguments;
 mod bucket;
 mod building;

@@ -20,8 +20,8 @@ use tactus_proto::tactus::v1::{
     MetricsResponse, PushRequest, PushResponse, SearchRequest, SearchResponse, TagValuesRequest,
     TagValuesResponse, TagsRequest, TagsResponse,
 };
-use tactus_querier::Querier;
 use tactus_query::{Frontend, Parts, Settings};
+use tactus_query_jobs::Querier;
 use tactus_server::tenancy::Tenancy;
 use tactus_storage::Bucket;
 use tactus_telemetry::metrics::Registry;
@@ -47,10 +47,10 @@ impl Engine {
     pub(crate) fn new(bucket: Bucket, tenant: &str, blocks: &Blocks) -> Self {
         let blocklist = blocks.blocklist(tenant);
         let registry = Registry::new();
-        let querier = tactus_querier::Settings {
+        let querier = tactus_query_jobs::Settings {
             search_timeout: LONG,
             trace_timeout: LONG,
-            ..tactus_querier::Settings::default()
+            ..tactus_query_jobs::Settings::default()
         };
         let querier = Querier::new(querier, bucket, Arc::clone(&blocklist), &registry);
         // Zeros are no limits.

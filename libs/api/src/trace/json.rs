@@ -1,7 +1,7 @@
 //! A trace as JSON.
 
 use bytes::Bytes;
-use tactus_model::wire::{FieldValue, Reader, WireError};
+use tactus_model::wire::{FieldValue, Reader, WireError, messages};
 
 use super::{CombinedTrace, TraceFacts};
 use crate::json::{JsonWriter, write_attributes};
@@ -227,31 +227,6 @@ pub(super) fn kind_name(kind: u64) -> &'static str {
 
 pub(super) fn status_name(code: u64) -> &'static str {
     STATUS_CODES.get(code as usize).copied().unwrap_or(STATUS_CODES[0])
-}
-
-/// The messages of a repeated field.
-pub(super) fn messages(
-    message: &[u8],
-    number: u32,
-) -> impl Iterator<Item = Result<&[u8], WireError>> {
-    let mut reader = Reader::new(message);
-    let mut failed = false;
-    std::iter::from_fn(move || {
-        while !failed {
-            match reader.next_field() {
-                Ok(Some((field, FieldValue::Bytes(bytes)))) if field == number => {
-                    return Some(Ok(bytes));
-                }
-                Ok(Some(_)) => {}
-                Ok(None) => return None,
-                Err(error) => {
-                    failed = true;
-                    return Some(Err(error));
-                }
-            }
-        }
-        None
-    })
 }
 
 /// The value of a field; of several the last counts.

@@ -1,11 +1,9 @@
 //! A trace as compact JSON for language models: attributes flat, ids in hex.
 
 use tactus_model::bytes_to_hex;
-use tactus_model::wire::WireError;
+use tactus_model::wire::{WireError, messages};
 
-use super::json::{
-    SpanScalars, kind_name, last_bytes, last_fixed64, last_varint, messages, status_name,
-};
+use super::json::{SpanScalars, kind_name, last_bytes, last_fixed64, last_varint, status_name};
 use super::{CombinedTrace, ResourceGroup, ScopeGroup, TraceFacts};
 use crate::json::{JsonWriter, write_flat_attributes};
 

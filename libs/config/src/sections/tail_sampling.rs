@@ -154,48 +154,29 @@ pub struct OwnTailSampling(pub Option<Box<TailSampling>>);
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SubPolicy(pub Option<Box<Policy>>);
 
-// Policies nest without end, so that they are described once, at the top.
-impl Field for SubPolicies {
-    fn read(&mut self, node: &Node, reader: &mut Reader) {
-        self.0.read(node, reader);
-    }
+/// Fields that are what they hold, and are described by a word: what they hold is described once, elsewhere.
+macro_rules! described_elsewhere {
+    ($( $field:ident, $kind:literal; )*) => { $(
+        impl Field for $field {
+            fn read(&mut self, node: &Node, reader: &mut Reader) {
+                self.0.read(node, reader);
+            }
 
-    fn show(&self) -> Value {
-        self.0.show()
-    }
+            fn show(&self) -> Value {
+                self.0.show()
+            }
 
-    fn kind() -> String {
-        "list of policies".to_owned()
-    }
+            fn kind() -> String {
+                $kind.to_owned()
+            }
+        }
+    )* };
 }
 
-impl Field for SubPolicy {
-    fn read(&mut self, node: &Node, reader: &mut Reader) {
-        self.0.read(node, reader);
-    }
-
-    fn show(&self) -> Value {
-        self.0.show()
-    }
-
-    fn kind() -> String {
-        "policy".to_owned()
-    }
-}
-
-// Described once, at the root of the file.
-impl Field for OwnTailSampling {
-    fn read(&mut self, node: &Node, reader: &mut Reader) {
-        self.0.read(node, reader);
-    }
-
-    fn show(&self) -> Value {
-        self.0.show()
-    }
-
-    fn kind() -> String {
-        "optional section".to_owned()
-    }
+described_elsewhere! {
+    SubPolicies, "list of policies";
+    SubPolicy, "policy";
+    OwnTailSampling, "optional section";
 }
 
 impl TailSampling {

@@ -1,11 +1,11 @@
 //! The ports, from the configuration.
 
+use tactus_config::Config;
 use tactus_config::sections::query_apis::QueryGrpc;
 use tactus_config::sections::receivers::ReceiverTls;
 use tactus_config::sections::server::Server;
-use tactus_config::{Config, GoDuration};
+use tactus_process::settings::{grpc_listener, http_listener};
 use tactus_process::{Error, Port, address_of};
-use tactus_server::listener::{Http2Settings, ListenerSettings};
 use tactus_tls::{ALPN_GRPC, ALPN_HTTP};
 
 use crate::jaeger_grpc::MessageLimits;
@@ -96,16 +96,7 @@ fn http(
     server: &Server,
 ) -> Result<Option<Port>, Error> {
     let Some(port) = Port::new(names, endpoint, usual) else { return Ok(None) };
-    let listener = ListenerSettings {
-        max_connections: server.http_listen_conn_limit.max(0) as usize,
-        header_timeout: server
-            .http_server_read_header_timeout
-            .non_zero()
-            .or(server.http_server_read_timeout.non_zero()),
-        idle_timeout: server.http_server_idle_timeout.non_zero(),
-        write_timeout: server.http_server_write_timeout.non_zero(),
-        ..shared(server)
-    };
+    let listener = http_listener(server);
     Ok(Some(Port { listener, ..port }.with_tls(tls, &ALPN_HTTP)?))
 }
 
@@ -122,32 +113,9 @@ fn grpc(
         0 => server.grpc_server_max_concurrent_streams,
         streams => streams,
     };
-    let finite = |limit: GoDuration| limit.non_zero().filter(|_| limit != GoDuration::INFINITE);
-    let listener = ListenerSettings {
-        max_connections: server.grpc_listen_conn_limit.max(0) as usize,
-        idle_timeout: finite(server.grpc_server_max_connection_idle),
-        max_connection_age: finite(server.grpc_server_max_connection_age),
-        max_connection_age_grace: finite(server.grpc_server_max_connection_age_grace),
-        http2: Http2Settings {
-            max_concurrent_streams: Some(streams).filter(|&streams| streams > 0),
-            keepalive_interval: server.grpc_server_keepalive_time.non_zero(),
-            keepalive_timeout: server.grpc_server_keepalive_timeout.as_std(),
-            ..Http2Settings::default()
-        },
-        ..shared(server)
-    };
+    let listener = grpc_listener(server, streams);
     let port = Port { listener, ..port }.with_tls(limits.tls.as_ref(), &ALPN_GRPC)?;
     Ok(Some(GrpcPort { port, messages: MessageLimits::from_config(config, limits) }))
-}
-
-/// What holds for the connections of every port.
-fn shared(server: &Server) -> ListenerSettings {
-    ListenerSettings {
-        drain_timeout: server.graceful_shutdown_timeout.as_std(),
-        max_head_bytes: server.http_server_max_header_bytes,
-        handshake_timeout: server.tls_handshake_timeout.as_std(),
-        ..ListenerSettings::default()
-    }
 }
 
 #[cfg(test)]

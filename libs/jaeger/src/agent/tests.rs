@@ -1,6 +1,7 @@
 use super::*;
-use crate::testing::{BINARY, COMPACT, STRICT_CALL, ZIPKIN, bytes, expected, expected_span};
-use crate::to_otlp::to_otlp;
+use crate::testing::{
+    BINARY, COMPACT, STRICT_CALL, ZIPKIN, bytes, expected, expected_span, to_otlp,
+};
 use tactus_proto::otlp::any_value::Value;
 
 fn decode(datagram: Bytes) -> Result<Batch, ThriftError> {

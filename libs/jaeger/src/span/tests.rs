@@ -1,18 +1,21 @@
 use super::*;
-use crate::testing::{BINARY, bytes, expected};
-use crate::to_otlp::to_otlp;
+use crate::testing::{BINARY, bytes, decoded, expected, to_otlp};
+
+fn read(body: &Bytes) -> Batch {
+    read_batch(&mut Reader::new(Protocol::Binary, body.clone())).unwrap()
+}
 
 #[test]
 fn batch_of_an_http_body_gives_the_span() {
     let body = bytes(BINARY);
     assert_eq!(body.len(), 175);
-    assert_eq!(to_otlp(decode_batch(body).unwrap()).unwrap(), expected());
+    assert_eq!(decoded(batch_to_otlp(body)).unwrap(), expected());
 }
 
 #[test]
 fn text_is_a_slice_of_the_body() {
     let body = bytes(BINARY);
-    let batch = decode_batch(body.clone()).unwrap();
+    let batch = read(&body);
     let name = batch.spans[0].operation_name.as_ptr();
     assert!(body.as_ptr_range().contains(&name));
 }
@@ -35,15 +38,16 @@ fn missing_field_is_named_with_its_struct() {
             "Required field vType of Tag is not set",
         ),
     ] {
-        assert_eq!(decode_batch(bytes(body)).unwrap_err().to_string(), text, "{body}");
+        assert_eq!(batch_to_otlp(bytes(body)).unwrap_err().to_string(), text, "{body}");
     }
 }
 
 #[test]
 fn field_of_another_type_counts_as_unknown() {
     // The service name as an i32.
-    let error = decode_batch(bytes("0c000108000100000001000f00020c0000000000")).unwrap_err();
-    assert_eq!(error, ThriftError::Missing { of: "Process", field: "serviceName" });
+    let error = batch_to_otlp(bytes("0c000108000100000001000f00020c0000000000")).unwrap_err();
+    let missing = ThriftError::Missing { of: "Process", field: "serviceName" };
+    assert_eq!(error, missing.into());
 }
 
 #[test]
@@ -57,7 +61,7 @@ fn unknown_fields_of_every_type_are_skipped() {
         0e006d080000000100000001\
         0f006e0c000000020000";
     let body = bytes(&format!("{}{BINARY}", unknown.replace(' ', "")));
-    assert_eq!(to_otlp(decode_batch(body).unwrap()).unwrap(), expected());
+    assert_eq!(decoded(batch_to_otlp(body)).unwrap(), expected());
 }
 
 #[test]
@@ -71,7 +75,7 @@ fn times_before_1970_and_negative_durations_are_told_by_their_parts() {
 fn parent_field_becomes_the_first_reference() {
     // The span of the batch with parent 9, and a reference to it that says the same.
     let with_parent = BINARY.replace("0a00040000000000000000", "0a00040000000000000009");
-    let batch = decode_batch(bytes(&with_parent)).unwrap();
+    let batch = read(&bytes(&with_parent));
     let reference = &batch.spans[0].references[0];
     assert_eq!(reference.span_id, bytes("0000000000000009"));
     assert_eq!(reference.trace_id, batch.spans[0].trace_id);

@@ -1,6 +1,5 @@
 use super::*;
-use crate::testing::bytes;
-use crate::zipkincore::decode_spans;
+use crate::testing::{bytes, zipkin_spans};
 
 fn skip(protocol: Protocol, kind: Kind, hex: &str) -> Result<usize, ThriftError> {
     let mut reader = Reader::new(protocol, bytes(hex));
@@ -94,7 +93,7 @@ fn list_of_structs_without_fields_is_refused() {
     let read = |reader: &mut Reader| reader.skip(Kind::Struct);
     let mut reader = Reader::new(Protocol::Binary, bytes(&body));
     assert_eq!(reader.list(Kind::Struct, read), Err(ThriftError::EmptyElement));
-    assert!(decode_spans(bytes(&body)).is_err());
+    assert!(zipkin_spans(bytes(&body)).is_err());
 }
 
 #[test]

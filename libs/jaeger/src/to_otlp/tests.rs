@@ -2,7 +2,7 @@ use tactus_proto::jaeger::api_v2::{KeyValue as Tag, Log, Span as JaegerSpan, Spa
 use tactus_proto::otlp::{AnyValue, Span, Status, any_value::Value};
 
 use super::*;
-use crate::testing::{PROTOBUF, bytes, expected};
+use crate::testing::{PROTOBUF, bytes, decoded, expected, to_otlp};
 
 fn tag(key: &'static str, value: impl Into<Value>) -> Tag {
     let mut tag = Tag { key: key.into(), ..Tag::default() };
@@ -54,8 +54,8 @@ fn status(code: i32, message: &'static str) -> Option<Status> {
 fn posted_spans_give_the_span() {
     let message = bytes(PROTOBUF);
     assert_eq!(message.len(), 93);
-    assert_eq!(decode_post_spans(message).unwrap(), expected());
-    assert_eq!(decode_post_spans(Bytes::new()).unwrap(), ExportTraceServiceRequest::default());
+    assert_eq!(decoded(post_spans_to_otlp(&message)).unwrap(), expected());
+    assert_eq!(post_spans_to_otlp(&Bytes::new()), Ok(Bytes::new()));
 }
 
 #[test]

@@ -21,7 +21,7 @@ const DEBUG_FLAG: u32 = 2;
 /// Spans of Zipkin's first model as one batch, in which each has a process of its own.
 ///
 /// A span that holds both sides of a call becomes two.
-pub fn to_batch(spans: Vec<Span>) -> Batch {
+pub(crate) fn to_batch(spans: Vec<Span>) -> Batch {
     let mut converted = Vec::with_capacity(spans.len());
     for span in spans {
         convert(span, &mut converted);

@@ -1,7 +1,7 @@
 use tactus_proto::jaeger::api_v2::{KeyValue, Span as JaegerSpan, ValueType};
 
 use super::*;
-use crate::testing::bytes;
+use crate::testing::{bytes, zipkin_spans};
 
 fn host(name: &'static str, ipv4: u32) -> Option<Box<Endpoint>> {
     let service_name = name.into();
@@ -73,13 +73,13 @@ fn list_of_an_http_body_is_read() {
         timestamp: Some(1_700_000_000_000_000),
         duration: Some(1_500),
     };
-    assert_eq!(decode_spans(bytes(body)), Ok(vec![expected]));
-    assert_eq!(decode_spans(bytes("0c00000000")), Ok(vec![]));
+    assert_eq!(zipkin_spans(bytes(body)), Ok(vec![expected]));
+    assert_eq!(zipkin_spans(bytes("0c00000000")), Ok(vec![]));
 }
 
 #[test]
 fn span_without_an_id_is_refused() {
-    let error = decode_spans(bytes("0c000000010a0001000000000000000200")).unwrap_err();
+    let error = zipkin_spans(bytes("0c000000010a0001000000000000000200")).unwrap_err();
     assert_eq!(error.to_string(), "Required field id of zipkincore.Span is not set");
 }
 

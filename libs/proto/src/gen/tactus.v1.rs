@@ -420,7 +420,7 @@ pub struct Holder {
 pub struct KeptTraces {
     #[prost(fixed64, tag = "1")]
     pub origin: u64,
-    /// A hash of each trace id, ascending; see trace_mark in services/ingester.
+    /// A hash of each trace id, ascending; see trace_mark in libs/recent-data.
     #[prost(fixed32, repeated, tag = "2")]
     pub traces: ::prost::alloc::vec::Vec<u32>,
 }

@@ -10,8 +10,8 @@ use bytes::Bytes;
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt as _;
 use tactus_config::sections::overrides::Limits;
-use tactus_querier::Querier;
 use tactus_query::{Frontend, Parts, Settings, router};
+use tactus_query_jobs::Querier;
 use tactus_server::tenancy::Tenancy;
 use tactus_storage::block_io::read_meta;
 use tactus_storage::{BlockMeta, Blocklist, Bucket, BucketSettings, Uuid};
@@ -98,7 +98,7 @@ impl Api {
         }
         let registry = Registry::new();
         let querier = Querier::new(
-            tactus_querier::Settings::default(),
+            tactus_query_jobs::Settings::default(),
             bucket,
             Arc::clone(&blocklist),
             &registry,

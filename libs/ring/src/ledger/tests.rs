@@ -1,3 +1,4 @@
+use super::node::MAX_TOKENS_OF_MEMBER;
 use super::*;
 use crate::news::MemberNews;
 use crate::settings::RingSettings;

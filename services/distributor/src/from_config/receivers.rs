@@ -2,12 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use axum::Router;
 use tactus_config::{
     Config, GoDuration,
     sections::receivers::{
-        JaegerGrpc, JaegerThriftHttp, OtlpGrpc, OtlpHttp, OtlpJsonFileReceiver, ReceiverGrpc,
-        ReceiverHttp, ReceiverTls, ReceiverUdp, ZipkinReceiver,
+        OtlpJsonFileReceiver, ReceiverGrpc, ReceiverHttp, ReceiverTls, ReceiverUdp, ZipkinReceiver,
     },
 };
 use tactus_model::TenantId;
@@ -18,8 +16,6 @@ use tactus_receivers::{
     http_receiver::HttpReceiverSettings,
     jaeger_udp::{AgentPort, JaegerUdpSettings},
     otlp_file::{OtlpFileSettings, Pattern},
-    otlp_http::OtlpHttpSettings,
-    zipkin_http::ZipkinHttpSettings,
 };
 use tactus_server::{
     auth::Authenticator, bodies::Bodies, listener::ListenerSettings, tenancy::Tenancy,
@@ -69,61 +65,12 @@ fn otlp_file(
     })
 }
 
-/// An OTLP gRPC receiver.
-pub(crate) fn otlp_grpc(
-    name: &str,
-    receiver: &OtlpGrpc,
-    access: &ReceiverAccess,
-) -> Result<GrpcReceiverSettings, Error> {
-    grpc_port(&protocol_key(name, "grpc"), &receiver.server, access)
-}
-
-/// An OTLP HTTP receiver.
-pub(crate) fn otlp_http(
-    name: &str,
-    receiver: &OtlpHttp,
-    access: &ReceiverAccess,
-) -> Result<OtlpHttpSettings, Error> {
-    let port = http_port(&protocol_key(name, "http"), &receiver.server, access)?;
-    Ok(OtlpHttpSettings { port, traces_path: receiver.traces_url_path.clone() })
-}
-
-/// A Jaeger gRPC receiver.
-pub(crate) fn jaeger_grpc(
-    name: &str,
-    receiver: &JaegerGrpc,
-    access: &ReceiverAccess,
-) -> Result<GrpcReceiverSettings, Error> {
-    grpc_port(&protocol_key(name, "grpc"), &receiver.server, access)
-}
-
-/// A Jaeger receiver of Thrift over HTTP.
-pub(crate) fn jaeger_http(
-    name: &str,
-    receiver: &JaegerThriftHttp,
-    access: &ReceiverAccess,
-) -> Result<HttpReceiverSettings, Error> {
-    http_port(&protocol_key(name, "thrift_http"), &receiver.server, access)
-}
-
 /// Where the port of a Zipkin receiver stands in the configuration.
 pub(crate) fn zipkin_key(name: &str, receiver: &ZipkinReceiver) -> String {
     match receiver.protocols.http {
         Some(_) => protocol_key(name, "http"),
         None => format!("distributor.receivers.{name}"),
     }
-}
-
-/// A Zipkin receiver. `query_api`: what its port answers besides.
-pub(crate) fn zipkin_http(
-    name: &str,
-    receiver: &ZipkinReceiver,
-    access: &ReceiverAccess,
-    query_api: Option<Router>,
-) -> Result<ZipkinHttpSettings, Error> {
-    let port = http_port(&zipkin_key(name, receiver), receiver.listener(), access)?;
-    let port = HttpReceiverSettings { others: query_api, ..port };
-    Ok(ZipkinHttpSettings { port, parse_string_tags: receiver.parse_string_tags })
 }
 
 /// A UDP port of a Jaeger receiver; `key` is where it stands in the configuration.
@@ -184,7 +131,7 @@ pub(crate) fn protocol_key(name: &str, protocol: &str) -> String {
 }
 
 /// A gRPC port of a receiver; `key` is where it stands in the configuration.
-fn grpc_port(
+pub(crate) fn grpc_port(
     key: &str,
     server: &ReceiverGrpc,
     access: &ReceiverAccess,
@@ -217,7 +164,7 @@ fn grpc_port(
 }
 
 /// An HTTP port of a receiver; `key` is where it stands in the configuration.
-fn http_port(
+pub(crate) fn http_port(
     key: &str,
     server: &ReceiverHttp,
     access: &ReceiverAccess,

@@ -1,2 +1,2 @@
 mod asked;
-mod counted;
+mod leader;

@@ -2,16 +2,14 @@
 
 use std::sync::Arc;
 
-use parking_lot::Mutex;
 use tactus_config::{
     Config,
     sections::{overrides::Limits, tail_sampling::TailSampling as Section},
 };
-use tactus_overrides::Overrides;
+use tactus_overrides::{OfLimits, Overrides};
 use tactus_process::Error;
+use tactus_recent_data::{OfTenant, TailSampling};
 use tactus_tail_sampling::Policies;
-
-use crate::settings::{OfTenant, TailSampling};
 
 /// What the configuration itself cannot know: the policies of a tenant must compile.
 ///
@@ -25,36 +23,26 @@ pub(super) fn of_tenants(
     config: &Config,
     overrides: Arc<Overrides>,
 ) -> Result<OfTenant<Option<Arc<TailSampling>>>, Error> {
-    let compiled = Compiled {
-        of_all: compile(&config.tail_sampling).map_err(Error::Setup)?,
-        by_limits: Mutex::default(),
-    };
-    Ok(OfTenant::new(move |tenant| compiled.of(overrides.of(tenant))))
+    let of_all = compile(&config.tail_sampling).map_err(Error::Setup)?;
+    let compiled = OfLimits::default();
+    Ok(OfTenant::new(move |tenant| of_limits(&compiled, of_all.as_ref(), &overrides.of(tenant))))
 }
 
-struct Compiled {
-    of_all: Option<Arc<TailSampling>>,
-    /// Of limits with policies of their own, as long as they are in effect.
-    by_limits: Mutex<Vec<OfLimits>>,
-}
+type Compiled = Option<Arc<TailSampling>>;
 
-type OfLimits = (Arc<Limits>, Option<Arc<TailSampling>>);
-
-impl Compiled {
-    fn of(&self, limits: Arc<Limits>) -> Option<Arc<TailSampling>> {
-        let Some(section) = &limits.tail_sampling.0 else { return self.of_all.clone() };
-        let mut known = self.by_limits.lock();
-        if let Some((_, found)) = known.iter().find(|(it, _)| Arc::ptr_eq(it, &limits)) {
-            return found.clone();
-        }
-        known.retain(|(it, _)| Arc::strong_count(it) > 1);
-        let compiled = compile(section).unwrap_or_else(|reason| {
+/// The tail sampling of limits: their own, or that of all. What was compiled once is the same allocation.
+fn of_limits(
+    compiled: &OfLimits<Compiled>,
+    of_all: Option<&Arc<TailSampling>>,
+    limits: &Arc<Limits>,
+) -> Compiled {
+    let Some(section) = &limits.tail_sampling.0 else { return of_all.cloned() };
+    compiled.get_or_make(limits, || {
+        compile(section).unwrap_or_else(|reason| {
             tracing::error!(reason, "policies of a tenant cannot be, all its traces are kept");
             None
-        });
-        known.push((Arc::clone(&limits), compiled.clone()));
-        compiled
-    }
+        })
+    })
 }
 
 /// `None` without policies.
@@ -96,16 +84,15 @@ mod tests {
     fn tenant_has_its_own_policies_or_those_of_all() {
         let keep = "policies: [{name: all, type: always_sample}]";
         let of_all = compile(&Section::parse(keep).unwrap()).unwrap();
-        let compiled = Compiled { of_all: of_all.clone(), by_limits: Mutex::default() };
-        let found = compiled.of(Arc::default()).unwrap();
-        assert!(Arc::ptr_eq(&found, &of_all.unwrap()));
-        assert!(compiled.of(limits("policies: []")).is_none());
+        let compiled = OfLimits::default();
+        let of = |limits: &Arc<Limits>| of_limits(&compiled, of_all.as_ref(), limits);
+        let found = of(&Arc::default()).unwrap();
+        assert!(Arc::ptr_eq(&found, of_all.as_ref().unwrap()));
+        assert!(of(&limits("policies: []")).is_none());
         let own = limits(&format!("{{{keep}, num_traces: 7}}"));
-        let found = compiled.of(Arc::clone(&own)).unwrap();
+        let found = of(&own).unwrap();
         assert_eq!(found.num_traces, 7);
-        assert!(Arc::ptr_eq(&found, &compiled.of(own).unwrap()), "compiled once");
-        compiled.of(limits(keep));
-        assert_eq!(compiled.by_limits.lock().len(), 1, "those that are gone are forgotten");
+        assert!(Arc::ptr_eq(&found, &of(&own).unwrap()), "compiled once");
     }
 
     #[test]

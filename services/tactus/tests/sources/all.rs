@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use tactus_ingester::Ingester;
 use tactus_proto::tactus::v1::ingester_server::Ingester as Protocol;
 use tactus_proto::tactus::v1::{
     FindTraceRequest, FindTraceResponse, HoldingsRequest, HoldingsResponse, MetricsRequest,
     MetricsResponse, PushRequest, PushResponse, SearchRequest, SearchResponse, TagValuesRequest,
     TagValuesResponse, TagsRequest, TagsResponse,
 };
+use tactus_recent_data::Ingester;
 use tonic::{Request, Response, Status};
 
 /// Answers for metrics only.

@@ -1,7 +1,7 @@
 //! Ingesters that have the same spans and decide differently which traces stay: what any of them kept is counted once.
 
 use tactus_config::sections::tail_sampling::TailSampling as Section;
-use tactus_ingester::TailSampling;
+use tactus_recent_data::TailSampling;
 use tactus_tail_sampling::Policies;
 
 use super::*;

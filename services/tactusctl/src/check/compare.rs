@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use prost::Message as _;
-use serde::Deserialize;
 use tactus_model::{TraceId, bytes_to_hex as hex};
 use tactus_proto::otlp::{KeyValue, Span};
 use tactus_proto::tempopb::{PartialStatus, TraceByIdResponse};
@@ -13,6 +12,7 @@ use super::content::{CheckTrace, ROOT_NAME, SERVICES, ServiceSpan, WRITTEN, scop
 use super::problem::Problem;
 use super::written::Written;
 
+use crate::answers::{FoundSpan, FoundTrace, Metrics, Search};
 use crate::error::Failure;
 
 /// The answer of `/api/v2/traces/{id}`: every span once, and as it was written.
@@ -112,57 +112,6 @@ fn sorted(mut attributes: Vec<KeyValue>) -> Vec<KeyValue> {
     attributes
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct SearchAnswer {
-    #[serde(default)]
-    traces: Vec<FoundTrace>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-#[derive(Default)]
-struct FoundTrace {
-    #[serde(rename = "traceID")]
-    trace_id: String,
-    root_service_name: String,
-    root_trace_name: String,
-    start_time_unix_nano: String,
-    duration_ms: u64,
-    span_sets: Vec<FoundSpans>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "camelCase", default)]
-struct FoundSpans {
-    spans: Vec<FoundSpan>,
-    matched: u64,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "camelCase", default)]
-struct FoundSpan {
-    #[serde(rename = "spanID")]
-    span_id: String,
-    start_time_unix_nano: String,
-    duration_nanos: String,
-    attributes: Vec<Labelled>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct Labelled {
-    key: String,
-    value: LabelValue,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "camelCase", default)]
-struct LabelValue {
-    string_value: String,
-    int_value: String,
-}
-
 /// The answer of a search by tags: this trace and no other, and what is said of it.
 pub(super) fn search(trace: &CheckTrace, body: &[u8]) -> Result<(), Problem> {
     only_trace(trace, body).map(drop)
@@ -182,10 +131,7 @@ pub(super) fn traceql(trace: &CheckTrace, body: &[u8]) -> Result<(), Problem> {
     let matched: u64 = found.span_sets.iter().map(|set| set.matched).sum();
     let mut spans = BTreeMap::new();
     for span in found.span_sets.into_iter().flat_map(|set| set.spans) {
-        let number = |text: &str| {
-            text.parse().map_err(|_| Problem::Incorrect(format!("{text:?} is no time")))
-        };
-        let times = (number(&span.start_time_unix_nano)?, number(&span.duration_nanos)?);
+        let times = (span.start_time_unix_nano, span.duration_nanos);
         spans.insert(format!("{:0>16}", span.span_id), times);
     }
     if let Some((id, _)) = expected.iter().find(|(id, _)| !spans.contains_key(*id)) {
@@ -199,7 +145,7 @@ pub(super) fn traceql(trace: &CheckTrace, body: &[u8]) -> Result<(), Problem> {
 }
 
 fn only_trace(trace: &CheckTrace, body: &[u8]) -> Result<FoundTrace, Problem> {
-    let answer: SearchAnswer = serde_json::from_slice(body)
+    let answer: Search = serde_json::from_slice(body)
         .map_err(|error| not_understood(&format!("search: {error}")))?;
     let mut traces = answer.traces.into_iter();
     let found = traces.next().ok_or(Problem::NotFound)?;
@@ -210,48 +156,24 @@ fn only_trace(trace: &CheckTrace, body: &[u8]) -> Result<FoundTrace, Problem> {
         TraceId::from_hex(&found.trace_id),
         found.root_service_name.as_str(),
         found.root_trace_name.as_str(),
-        found.start_time_unix_nano.parse().ok(),
+        found.start_time_unix_nano,
         found.duration_ms,
     );
     let expected =
-        (Some(trace.id), SERVICES[0], ROOT_NAME, Some(trace.start_unix_nanos), trace.duration_ms());
+        (Some(trace.id), SERVICES[0], ROOT_NAME, trace.start_unix_nanos, trace.duration_ms());
     if said != expected {
         return Err(Problem::Incorrect(format!("{said:?} instead of {expected:?}")));
     }
     Ok(found)
 }
 
-#[derive(Deserialize)]
-struct MetricsAnswer {
-    #[serde(default)]
-    series: Vec<Series>,
-    #[serde(default)]
-    status: serde_json::Value,
-    #[serde(default)]
-    message: String,
-}
-
-#[derive(Deserialize)]
-struct Series {
-    #[serde(default)]
-    labels: Vec<Labelled>,
-    #[serde(default)]
-    samples: Vec<Sample>,
-}
-
-#[derive(Deserialize)]
-struct Sample {
-    #[serde(default)]
-    value: f64,
-}
-
 /// The answer of a metrics query: the number of spans of each service.
 pub(super) fn metrics(trace: &CheckTrace, body: &[u8]) -> Result<(), Problem> {
-    let answer: MetricsAnswer = serde_json::from_slice(body)
+    let answer: Metrics = serde_json::from_slice(body)
         .map_err(|error| not_understood(&format!("metrics: {error}")))?;
     let mut counts = BTreeMap::new();
     for series in &answer.series {
-        let services = series.labels.iter().map(|label| label.value.string_value.as_str());
+        let services = series.labels.iter().filter_map(|label| label.value.as_str());
         let count: f64 = series.samples.iter().map(|sample| sample.value).sum();
         *counts.entry(services.collect::<Vec<_>>().join(",")).or_insert(0.0) += count;
     }
@@ -276,13 +198,13 @@ pub(super) fn metrics(trace: &CheckTrace, body: &[u8]) -> Result<(), Problem> {
 ///
 /// Errors: not an answer of a search. What is not of ours is left out.
 pub(super) fn history(body: &[u8]) -> Result<Vec<(u64, Written)>, serde_json::Error> {
-    let answer: SearchAnswer = serde_json::from_slice(body)?;
+    let answer: Search = serde_json::from_slice(body)?;
     let sets = answer.traces.into_iter().flat_map(|trace| trace.span_sets);
     let read = |span: FoundSpan| {
         let find =
             |name: &str| span.attributes.iter().find(|attribute| attribute.key.ends_with(name));
-        let slot = find("check.slot")?.value.int_value.parse().ok()?;
-        Some((slot, Written::parse(&find(WRITTEN)?.value.string_value)?))
+        let slot = find("check.slot")?.value.as_u64()?;
+        Some((slot, Written::parse(find(WRITTEN)?.value.as_str()?)?))
     };
     Ok(sets.flat_map(|set| set.spans).filter_map(read).collect())
 }

@@ -1,6 +1,6 @@
 //! Pseudo-random numbers that are the same in every process and version: what was written months ago is derived from them.
 
-use tactus_model::fnv1a_64;
+use tactus_model::{fnv1a_64, mix_64};
 
 /// SplitMix64.
 #[derive(Debug, Clone)]
@@ -11,13 +11,13 @@ const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
 impl Random {
     /// Numbers of a key and of an index below it.
     pub(crate) fn new(key: u64, index: u64) -> Self {
-        Self(mix(key ^ mix(index.wrapping_add(STEP))))
+        Self(mix_64(key ^ mix_64(index.wrapping_add(STEP))))
     }
 
     /// The next number.
     pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(STEP);
-        mix(self.0)
+        mix_64(self.0)
     }
 
     /// Passes over numbers.
@@ -35,12 +35,6 @@ impl Random {
 /// The key of a text, by FNV-1a.
 pub(crate) fn key(text: &str) -> u64 {
     fnv1a_64(text.as_bytes())
-}
-
-fn mix(mut value: u64) -> u64 {
-    value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    value ^ (value >> 31)
 }
 
 #[cfg(test)]

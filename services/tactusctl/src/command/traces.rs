@@ -1,6 +1,5 @@
 //! `trace` and `query`: requests of the query API, answered from a bucket, and how their answers are shown.
 
-mod answers;
 mod series;
 mod waterfall;
 
@@ -8,6 +7,7 @@ use form_urlencoded::Serializer;
 use tactus_model::TraceId;
 use tactus_storage::{BlockMeta, Bucket};
 
+use crate::answers::{self, Search};
 use crate::arguments::{self, TraceQl};
 use crate::bucket::{self, Blocks};
 use crate::client::Answer;
@@ -15,7 +15,6 @@ use crate::error::{Error, Result};
 use crate::offline::Engine;
 use crate::output::{Output, Table, format};
 use crate::progress;
-use answers::Search;
 
 /// What an answer holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -179,8 +178,8 @@ fn render(answer: &Search) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::answers::parse;
     use super::*;
+    use crate::answers::parse;
 
     #[test]
     fn traces_are_shown_with_whole_ids() {

@@ -1,6 +1,7 @@
 import { useEffect, useMemo } from "preact/hooks";
 import { ApiError, request } from "../api";
 import { duration, integer } from "../format";
+import { Heads } from "../heads";
 import { useLoaded } from "../loaded";
 import { address, params, setParams, TYPICAL } from "../router";
 import { Scroll } from "../scroll";
@@ -132,20 +133,7 @@ function Table({ pairs }: { pairs: Pair[] }) {
   return (
     <Scroll>
       <table>
-        <thead>
-          <tr>
-            <th scope="col">Call</th>
-            <th scope="col" class="number">
-              A
-            </th>
-            <th scope="col" class="number">
-              B
-            </th>
-            <th scope="col" class="number">
-              B − A
-            </th>
-          </tr>
-        </thead>
+        <Heads columns={["Call", { number: "A" }, { number: "B" }, { number: "B − A" }]} />
         <tbody>
           {pairs.map((pair, at) => {
             const { service, name } = (pair.a ?? pair.b) as Path;

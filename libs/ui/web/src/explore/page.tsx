@@ -2,6 +2,7 @@ import { useCallback, useEffect, useMemo, useRef, useState } from "preact/hooks"
 import { config } from "../api";
 import { QueryField } from "../editor/field";
 import { duration, integer } from "../format";
+import { Heads } from "../heads";
 import { SpanHeatmap } from "../heatmap/spans";
 import { shortcuts } from "../keys";
 import { reading, useStreamed } from "../loaded";
@@ -267,21 +268,9 @@ function Legend({ table, isDrawn, hidden, setHidden, format, size }: LegendProps
   return (
     <Scroll>
       <table>
-        <thead>
-          <tr>
-            <th scope="col">Series</th>
-            <th scope="col" class="number">
-              Last
-            </th>
-            <th scope="col" class="number">
-              Mean
-            </th>
-            <th scope="col" class="number">
-              Highest
-            </th>
-            <th scope="col">Exemplars ◆</th>
-          </tr>
-        </thead>
+        <Heads
+          columns={["Series", { number: "Last" }, { number: "Mean" }, { number: "Highest" }, "Exemplars ◆"]}
+        />
         <tbody>
           {table.series.map((one, at) => (
             <tr key={one.name}>

@@ -2,6 +2,7 @@ import type { ComponentChildren } from "preact";
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { config, reason } from "../api";
 import { bytes, duration, integer, time } from "../format";
+import { Heads } from "../heads";
 import { useLoaded } from "../loaded";
 import { address, navigate, params, setParams } from "../router";
 import { Scroll } from "../scroll";
@@ -261,18 +262,7 @@ function Traces({ contents }: { contents: Contents }) {
       {traces.length > 0 && (
         <Scroll>
           <table class="results">
-            <thead>
-              <tr>
-                <th scope="col">Start</th>
-                <th scope="col">Trace</th>
-                <th scope="col" class="number">
-                  Duration
-                </th>
-                <th scope="col" class="number">
-                  Spans
-                </th>
-              </tr>
-            </thead>
+            <Heads columns={["Start", "Trace", { number: "Duration" }, { number: "Spans" }]} />
             <tbody>
               {shown.map((trace) => (
                 <Row key={trace.traceId} trace={trace} />

@@ -3,6 +3,7 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import { time } from "../format";
 import type { Range } from "../range";
 import { isDark } from "../theme";
+import { useWidth } from "../width";
 import type { Box, Place } from "./grid";
 
 interface Props {
@@ -37,20 +38,13 @@ const STEPS: Record<string, [number, number]> = {
 export function HeatCanvas({ cells, lineHeight, label, range, scale, box, tell, draw, drawn, ready }: Props) {
   const canvas = useRef<HTMLCanvasElement>(null);
   const area = useRef<HTMLDivElement>(null);
-  const [width, setWidth] = useState(0);
+  const width = useWidth(area);
   const [isDrawing, setDrawing] = useState(false);
   const [pointed, setPointed] = useState<Place | null>(null);
   const dark = isDark();
   const lines = cells.length;
   const columns = cells[0]?.length ?? 1;
   const height = lines * lineHeight;
-  useEffect(() => {
-    const element = area.current;
-    if (!element) return;
-    const observer = new ResizeObserver(() => setWidth(Math.round(element.clientWidth)));
-    observer.observe(element);
-    return () => observer.disconnect();
-  }, []);
   useEffect(() => {
     const element = canvas.current;
     const context = element?.getContext("2d");

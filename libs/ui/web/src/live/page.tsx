@@ -2,6 +2,7 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import { reason } from "../api";
 import { QueryField } from "../editor/field";
 import { duration, integer, time } from "../format";
+import { Heads } from "../heads";
 import { shortcuts } from "../keys";
 import { rangeOf } from "../range";
 import { address, padded, params, setParams } from "../router";
@@ -170,18 +171,7 @@ function Rows({ rows }: { rows: LiveSpan[] }) {
   return (
     <Scroll>
       <table class="results live">
-        <thead>
-          <tr>
-            <th scope="col">Start</th>
-            <th scope="col">Span</th>
-            <th scope="col">Kind</th>
-            <th scope="col" class="number">
-              Duration
-            </th>
-            <th scope="col">Status</th>
-            <th scope="col">Attributes</th>
-          </tr>
-        </thead>
+        <Heads columns={["Start", "Span", "Kind", { number: "Duration" }, "Status", "Attributes"]} />
         <tbody>
           {rows.map((span) => (
             <Row key={`${span.traceId}${span.spanId}${span.start}`} span={span} />

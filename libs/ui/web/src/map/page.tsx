@@ -2,6 +2,7 @@ import { useCallback, useEffect, useMemo, useRef, useState } from "preact/hooks"
 import { config } from "../api";
 import { QueryField } from "../editor/field";
 import { duration, integer, time } from "../format";
+import { Heads } from "../heads";
 import { shortcuts } from "../keys";
 import { useLoaded } from "../loaded";
 import { values } from "../metrics";
@@ -244,24 +245,16 @@ function EdgeTable({ edges, seconds }: { edges: Edge[]; seconds: number }) {
   return (
     <Scroll>
       <table>
-        <thead>
-          <tr>
-            <th scope="col">From</th>
-            <th scope="col">To</th>
-            <th scope="col" class="number">
-              Calls
-            </th>
-            <th scope="col" class="number">
-              Rate
-            </th>
-            <th scope="col" class="number">
-              Errors
-            </th>
-            <th scope="col" class="number">
-              p95 at the server
-            </th>
-          </tr>
-        </thead>
+        <Heads
+          columns={[
+            "From",
+            "To",
+            { number: "Calls" },
+            { number: "Rate" },
+            { number: "Errors" },
+            { number: "p95 at the server" },
+          ]}
+        />
         <tbody>
           {edges.map((edge) => (
             <tr key={`${edge.client}\u0000${edge.server}\u0000${edge.kind}`}>

@@ -1,5 +1,6 @@
 import { config, json } from "../api";
 import { integer } from "../format";
+import { Heads } from "../heads";
 import { useLoaded } from "../loaded";
 import { type Range, tooLong } from "../range";
 import { fixed } from "../range-select";
@@ -81,18 +82,7 @@ export function Differences({ all, selection, range, where }: Props) {
       {shown.length > 0 && (
         <Scroll>
           <table>
-            <thead>
-              <tr>
-                <th scope="col">Attribute</th>
-                <th scope="col">Value</th>
-                <th scope="col" class="number">
-                  Selection
-                </th>
-                <th scope="col" class="number">
-                  Others
-                </th>
-              </tr>
-            </thead>
+            <Heads columns={["Attribute", "Value", { number: "Selection" }, { number: "Others" }]} />
             <tbody>
               {shown.flatMap((attribute) =>
                 typicalFirst(attribute, value)

@@ -1,9 +1,11 @@
 import { json } from "../api";
 import { bytes, duration, integer } from "../format";
+import { Heads } from "../heads";
 import { useLoaded } from "../loaded";
 import type { Range } from "../range";
 import { params, setParams } from "../router";
 import { Scroll } from "../scroll";
+import { type Stage, Stages } from "../stages";
 import { Text } from "../text";
 
 /** Most jobs that are listed, the slowest. */
@@ -21,7 +23,7 @@ interface Work {
 
 interface Explain {
   query: string;
-  plan: { stages: { stage: string; text: string; pushedDown?: string[] }[] };
+  plan: { stages: Stage[] };
   totals: Work & { jobs: number; blocks: number; skippedBlocks: Record<string, number> };
   jobs: (Work & { source: string })[];
 }
@@ -67,19 +69,7 @@ function Explained({ explain: { query, plan, totals, jobs } }: { explain: Explai
       <p class="mono">
         <Text value={query} />
       </p>
-      <ol>
-        {plan.stages.map(({ stage, text, pushedDown = [] }) => (
-          <li key={text}>
-            {stage} <Text value={text} />
-            {pushedDown.length > 0 && (
-              <span class="muted">
-                {" "}
-                · evaluated on columns only: <Text value={pushedDown.join(", ")} />
-              </span>
-            )}
-          </li>
-        ))}
-      </ol>
+      <Stages stages={plan.stages} />
       <p>
         {integer(totals.jobs)} jobs on {integer(totals.blocks)} blocks and recent spans ·{" "}
         {bytes(totals.readBytes)} read, {bytes(totals.cachedBytes)} from caches, {bytes(totals.decodedBytes)}{" "}
@@ -97,26 +87,16 @@ function Explained({ explain: { query, plan, totals, jobs } }: { explain: Explai
       )}
       <Scroll>
         <table>
-          <thead>
-            <tr>
-              <th scope="col">Job on</th>
-              <th scope="col" class="number">
-                Read
-              </th>
-              <th scope="col" class="number">
-                Decoded
-              </th>
-              <th scope="col" class="number">
-                Spans
-              </th>
-              <th scope="col" class="number">
-                Matched
-              </th>
-              <th scope="col" class="number">
-                Time
-              </th>
-            </tr>
-          </thead>
+          <Heads
+            columns={[
+              "Job on",
+              { number: "Read" },
+              { number: "Decoded" },
+              { number: "Spans" },
+              { number: "Matched" },
+              { number: "Time" },
+            ]}
+          />
           <tbody>
             {slowest.map((job, at) => (
               <tr key={`${at} ${job.source}`}>

@@ -1,6 +1,7 @@
 import { useEffect } from "preact/hooks";
 import { json } from "../api";
 import { bytes, counted, integer, time } from "../format";
+import { Heads } from "../heads";
 import { Scroll } from "../scroll";
 import { Text } from "../text";
 import { usePolled } from "./polled";
@@ -91,25 +92,17 @@ function Tenants({ tenants }: { tenants: Status["tenants"] }) {
       <h2 id="tenants">Tenants</h2>
       <Scroll>
         <table>
-          <thead>
-            <tr>
-              <th scope="col">Tenant</th>
-              <th scope="col" class="number">
-                Spans of the last minute
-              </th>
-              <th scope="col" class="number">
-                Blocks
-              </th>
-              <th scope="col" class="number">
-                Size
-              </th>
-              <th scope="col" class="number">
-                Traces in blocks
-              </th>
-              <th scope="col">Oldest span</th>
-              <th scope="col">Newest in a block</th>
-            </tr>
-          </thead>
+          <Heads
+            columns={[
+              "Tenant",
+              { number: "Spans of the last minute" },
+              { number: "Blocks" },
+              { number: "Size" },
+              { number: "Traces in blocks" },
+              "Oldest span",
+              "Newest in a block",
+            ]}
+          />
           <tbody>
             {tenants.map((one) => (
               <tr key={one.tenant}>
@@ -147,14 +140,7 @@ function Cluster({ status: { members, rings } }: { status: Status }) {
           <h2 id="members">Members</h2>
           <Scroll>
             <table>
-              <thead>
-                <tr>
-                  <th scope="col">Name</th>
-                  <th scope="col">Targets</th>
-                  <th scope="col">Zone</th>
-                  <th scope="col">Version</th>
-                </tr>
-              </thead>
+              <Heads columns={["Name", "Targets", "Zone", "Version"]} />
               <tbody>
                 {members.map((member) => (
                   <tr key={member.name}>
@@ -179,19 +165,7 @@ function Cluster({ status: { members, rings } }: { status: Status }) {
           </h2>
           <Scroll>
             <table>
-              <thead>
-                <tr>
-                  <th scope="col">Instance</th>
-                  <th scope="col">State</th>
-                  <th scope="col">Zone</th>
-                  <th scope="col" class="number">
-                    Share
-                  </th>
-                  <th scope="col" class="number">
-                    Heard
-                  </th>
-                </tr>
-              </thead>
+              <Heads columns={["Instance", "State", "Zone", { number: "Share" }, { number: "Heard" }]} />
               <tbody>
                 {ring.instances.map((one) => (
                   <tr key={one.id}>

@@ -1,8 +1,10 @@
 import { useState } from "preact/hooks";
 import { json, reason, request } from "../api";
 import { bytes, duration, integer, time } from "../format";
+import { Heads } from "../heads";
 import { address, params, setParams } from "../router";
 import { Scroll } from "../scroll";
+import { type Stage, Stages } from "../stages";
 import { Label, Text } from "../text";
 import { usePolled } from "./polled";
 
@@ -21,7 +23,7 @@ interface Query {
   doneJobs: number;
   blocks: number;
   inspectedBytes: number;
-  plan: { readsWholeTraces: boolean; stages: { stage: string; text: string; pushedDown: string[] }[] } | null;
+  plan: { readsWholeTraces: boolean; stages: Stage[] } | null;
   failure?: string | null;
 }
 
@@ -78,25 +80,17 @@ function Table({ queries, stop }: { queries: Query[]; stop?: (query: Query) => v
   return (
     <Scroll>
       <table class="queries">
-        <thead>
-          <tr>
-            <th scope="col">Began</th>
-            <th scope="col">Query</th>
-            <th scope="col" class="number">
-              Took
-            </th>
-            <th scope="col" class="number">
-              Jobs
-            </th>
-            <th scope="col" class="number">
-              Blocks
-            </th>
-            <th scope="col" class="number">
-              Inspected
-            </th>
-            <th scope="col">{stop ? <span class="hidden">Stop</span> : "Ended"}</th>
-          </tr>
-        </thead>
+        <Heads
+          columns={[
+            "Began",
+            "Query",
+            { number: "Took" },
+            { number: "Jobs" },
+            { number: "Blocks" },
+            { number: "Inspected" },
+            stop ? <span class="hidden">Stop</span> : "Ended",
+          ]}
+        />
         <tbody>
           {queries.map((query) => (
             <Row key={query.id} query={query} stop={stop && (() => stop(query))} />
@@ -126,19 +120,7 @@ function Row({ query, stop }: { query: Query; stop?: () => void }) {
             <summary class="mono">
               <Label value={query.query} />
             </summary>
-            <ol>
-              {query.plan.stages.map(({ stage, text, pushedDown }) => (
-                <li key={`${stage}${text}`}>
-                  {stage} <Text value={text} />
-                  {pushedDown.length > 0 && (
-                    <span class="muted">
-                      {" "}
-                      · evaluated on columns only: <Text value={pushedDown.join(", ")} />
-                    </span>
-                  )}
-                </li>
-              ))}
-            </ol>
+            <Stages stages={query.plan.stages} />
             {query.plan.readsWholeTraces && <p class="muted">Reads whole traces.</p>}
             <a href={again(query)}>Run it again</a>
           </details>

@@ -1,5 +1,6 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 import { isDark } from "../theme";
+import { useWidth } from "../width";
 import type { Model } from "./model";
 import { isError } from "./skeleton";
 import type { TraceState } from "./state";
@@ -10,16 +11,9 @@ const LINES = 48;
 export function Minimap({ model, state }: { model: Model; state: TraceState }) {
   const canvas = useRef<HTMLCanvasElement>(null);
   const box = useRef<HTMLDivElement>(null);
-  const [width, setWidth] = useState(0);
+  const width = useWidth(box);
   const [drag, setDrag] = useState<[number, number] | null>(null);
   const dark = isDark();
-  useEffect(() => {
-    const element = box.current;
-    if (!element) return;
-    const observer = new ResizeObserver(() => setWidth(Math.round(element.clientWidth)));
-    observer.observe(element);
-    return () => observer.disconnect();
-  }, []);
   useEffect(() => {
     const context = canvas.current?.getContext("2d");
     if (!context || width === 0) return;

@@ -1,5 +1,6 @@
 import { useMemo } from "preact/hooks";
 import { bytes, duration, integer } from "../format";
+import { Heads } from "../heads";
 import type { Loaded } from "../loaded";
 import { address } from "../router";
 import { Scroll } from "../scroll";
@@ -47,26 +48,16 @@ export function AgainstTypical({ model, times, state, isStored, usual: { value, 
         {isStored && <a href={address(`compare/typical...${trace.traceId}`)}>Compare call by call</a>}
       </p>
       <table>
-        <thead>
-          <tr>
-            <th scope="col">Call</th>
-            <th scope="col" class="number">
-              This trace
-            </th>
-            <th scope="col" class="number">
-              Median
-            </th>
-            <th scope="col" class="number">
-              95 %
-            </th>
-            <th scope="col" class="number">
-              Difference
-            </th>
-            <th scope="col" class="number">
-              In traces
-            </th>
-          </tr>
-        </thead>
+        <Heads
+          columns={[
+            "Call",
+            { number: "This trace" },
+            { number: "Median" },
+            { number: "95 %" },
+            { number: "Difference" },
+            { number: "In traces" },
+          ]}
+        />
         <tbody>
           {rows.slice(0, SHOWN).map((row, at) => (
             <Row key={at} row={row} traces={value.traces} state={state} />

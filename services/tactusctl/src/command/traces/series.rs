@@ -1,6 +1,6 @@
 //! Series as lines of bars, one line a series.
 
-use super::answers::{KeyValue, Metrics, Sample, Series};
+use crate::answers::{KeyValue, Metrics, Sample, Series};
 use crate::output::{Output, Table, format};
 
 /// From the least to the most.
@@ -120,7 +120,7 @@ fn number(value: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::command::traces::answers::parse;
+    use crate::answers::parse;
 
     const OUTPUT: Output = Output { json: false, colour: false, width: 100 };
 

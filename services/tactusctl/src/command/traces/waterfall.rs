@@ -2,7 +2,7 @@
 
 mod tree;
 
-use super::answers::{Span, Status, Trace};
+use crate::answers::{Span, Status, Trace};
 use crate::output::{Output, format};
 use tree::{Line, lines};
 

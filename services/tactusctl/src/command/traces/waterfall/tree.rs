@@ -87,7 +87,7 @@ mod tests {
     use tactus_model::SpanId;
 
     use super::*;
-    use crate::command::traces::answers::Status;
+    use crate::answers::Status;
 
     fn span(id: u64, parent: u64, start: u64) -> Span {
         Span {

@@ -1,0 +1,172 @@
+//! Forwarders: copies of the spans that were stored, sent on by OTLP.
+//!
+//! ```text
+//! request stored -> queue of each of the tenant's forwarders, bounded in bytes -> spans left out -> each endpoint, once
+//! ```
+//!
+//! Best effort: what finds the queue full, or what an endpoint does not take, is counted and gone. A push never waits for
+//! it.
+
+mod client;
+mod queue;
+
+use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use tactus_config::sections::distributor::Forwarder as ForwarderSection;
+use tactus_drop_rules::SpanFilter;
+use tactus_model::TenantId;
+use tactus_overrides::LimitsOf;
+use tactus_rpc::{ChannelSettings, Channels};
+use tactus_telemetry::metrics::Registry;
+use tactus_tls::{ALPN_GRPC, ClientTls, ClientTlsSettings, Pem};
+use tokio_util::sync::CancellationToken;
+
+use crate::metrics::QueueMetrics;
+use client::Client;
+use queue::{Queue, QueueSettings};
+
+/// How long queued requests may take when the process stops.
+const STOP_GRACE: Duration = Duration::from_secs(5);
+
+/// The forwarders of a process, and which tenants have which. Clones are of the same.
+#[derive(Clone)]
+pub struct Forwarders(Arc<Inner>);
+
+struct Inner {
+    limits_of: LimitsOf,
+    by_name: HashMap<String, Queue>,
+    stop: CancellationToken,
+}
+
+impl fmt::Debug for Forwarders {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Forwarders").field(&self.0.by_name.keys()).finish()
+    }
+}
+
+impl Forwarders {
+    /// Starts the forwarders of a configuration. `with_tenants`: endpoints are told the tenant.
+    ///
+    /// Errors: a filter or address that cannot be, certificates; in words for the operator.
+    pub fn start(
+        sections: &[ForwarderSection],
+        limits_of: LimitsOf,
+        with_tenants: bool,
+        registry: &Registry,
+    ) -> Result<Self, String> {
+        let (stop, metrics) = (CancellationToken::new(), QueueMetrics::register(registry));
+        let mut by_name = HashMap::new();
+        for (index, section) in sections.iter().enumerate() {
+            let key = format!("distributor.forwarders[{index}]");
+            let settings = QueueSettings {
+                name: section.name.clone(),
+                max_bytes: section.max_queued_bytes,
+                workers: section.workers.max(1),
+                leaves_out: filters(&key, section)?,
+            };
+            let client = client(&key, section, with_tenants)?;
+            let queue = Queue::start(settings, client, metrics.clone(), stop.clone());
+            by_name.insert(section.name.clone(), queue);
+        }
+        Ok(Self(Arc::new(Inner { limits_of, by_name, stop })))
+    }
+
+    /// Queues a request for the forwarders of its tenant. `has_bad_ids`: some of its spans were not stored for their ids.
+    pub(crate) fn offer(&self, tenant: &TenantId, request: &Bytes, has_bad_ids: bool) {
+        if self.0.by_name.is_empty() {
+            return;
+        }
+        for name in &(self.0.limits_of)(tenant).forwarders {
+            if let Some(queue) = self.0.by_name.get(name) {
+                queue.offer(tenant, request, has_bad_ids);
+            }
+        }
+    }
+
+    /// Takes nothing more, and returns when what waits is sent, or took too long.
+    pub async fn stop(&self) {
+        self.0.stop.cancel();
+        let deadline = tokio::time::Instant::now() + STOP_GRACE;
+        for (name, queue) in &self.0.by_name {
+            if !queue.ended_by(deadline).await {
+                tracing::warn!(forwarder = name, "not all that waited could be forwarded");
+            }
+        }
+    }
+}
+
+/// The spans to leave out.
+fn filters(key: &str, section: &ForwarderSection) -> Result<Vec<SpanFilter>, String> {
+    let conditions = &section.filter.traces;
+    if let Some(condition) = conditions.spanevent.first() {
+        return Err(format!(
+            "{key}.filter.traces.spanevent: {condition:?}: events are not left out of spans; spans with such \
+             an event are by filter.traces.span, as {{ event:name = \"exception\" }}"
+        ));
+    }
+    let mut filters = Vec::new();
+    for (index, condition) in conditions.span.iter().enumerate() {
+        let named = |error: String| format!("{key}.filter.traces.span[{index}]: {error}");
+        if let Some(advice) = advice(condition) {
+            return Err(named(advice));
+        }
+        filters.push(SpanFilter::compile(condition).map_err(named)?);
+    }
+    Ok(filters)
+}
+
+fn client(key: &str, section: &ForwarderSection, with_tenants: bool) -> Result<Client, String> {
+    let key = format!("{key}.otlpgrpc");
+    let otlp = &section.otlpgrpc;
+    if otlp.endpoints.is_empty() {
+        return Err(format!("{key}.endpoints: none is named"));
+    }
+    let tls = (!otlp.tls.insecure).then(|| {
+        let file = Pem::file(format!("{key}.tls.cert_file"), &otlp.tls.cert_file);
+        ClientTls::load(ClientTlsSettings {
+            ca: Some(file),
+            alpn: ALPN_GRPC.map(str::to_owned).to_vec(),
+            ..ClientTlsSettings::new(&format!("{key}.tls"))
+        })
+    });
+    let tls = tls.transpose().map_err(|error| error.to_string())?;
+    let channels = Channels::new(ChannelSettings { tls, ..ChannelSettings::default() });
+    let timeout = section.timeout.non_zero().unwrap_or(Duration::from_secs(5));
+    Client::new(channels, &otlp.endpoints, timeout, with_tenants)
+        .map_err(|error| format!("{key}.endpoints: {error}"))
+}
+
+/// What to write in place of a condition that is no TraceQL filter; `None` for what may be one.
+fn advice(condition: &str) -> Option<String> {
+    let condition = condition.trim();
+    if condition.starts_with('{') {
+        return None;
+    }
+    let filter = format!("{{ {} }}", in_traceql(condition));
+    let example = match SpanFilter::compile(&filter) {
+        Ok(_) => format!("write {filter} instead"),
+        Err(_) => "write as { span.http.target = \"/healthz\" }".to_owned(),
+    };
+    Some(format!("{condition:?} is no TraceQL filter (OTTL is not known here): {example}"))
+}
+
+/// The simplest of OTTL said in TraceQL.
+fn in_traceql(condition: &str) -> String {
+    let mut text = condition.to_owned();
+    for (from, to) in [
+        ("resource.attributes[\"", "resource."),
+        ("span.attributes[\"", "span."),
+        ("attributes[\"", "span."),
+        ("\"]", ""),
+        ("==", "="),
+        (" and ", " && "),
+        (" or ", " || "),
+    ] {
+        text = text.replace(from, to);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,279 @@
+use std::net::SocketAddr;
+
+use parking_lot::Mutex;
+use prost::Message;
+use rcgen::{CertifiedKey, generate_simple_self_signed};
+use tactus_config::sections::{
+    distributor::{ForwarderConditions, ForwarderFilter, ForwarderOtlp, ForwarderTls},
+    overrides::Limits,
+};
+use tactus_proto::otlp::{
+    ExportTraceServiceRequest, ExportTraceServiceResponse, ResourceSpans, ScopeSpans, Span,
+    trace_service_server::{TraceService, TraceServiceServer},
+};
+use tactus_server::{grpc, listener, listener::ListenerSettings, observe::RequestMetrics};
+use tactus_tls::{ServerTls, ServerTlsSettings};
+use tokio::sync::Notify;
+use tonic::{Code, Request, Response, Status, service::RoutesBuilder};
+
+use super::*;
+
+/// A collector that records, and answers as told.
+#[derive(Default)]
+struct Collector {
+    taken: Mutex<Vec<(Option<String>, ExportTraceServiceRequest)>>,
+    answers: Mutex<Option<Code>>,
+    changed: Notify,
+    /// While it is set, nothing is answered.
+    hangs: Mutex<Option<Arc<Notify>>>,
+}
+
+#[async_trait::async_trait]
+impl TraceService for Collector {
+    async fn export(
+        &self,
+        request: Request<ExportTraceServiceRequest>,
+    ) -> Result<Response<ExportTraceServiceResponse>, Status> {
+        let hangs = self.hangs.lock().clone();
+        if let Some(until) = hangs {
+            until.notified().await;
+        }
+        let tenant = request.metadata().get("x-scope-orgid");
+        let tenant = tenant.map(|tenant| tenant.to_str().unwrap().to_owned());
+        self.taken.lock().push((tenant, request.into_inner()));
+        self.changed.notify_waiters();
+        match *self.answers.lock() {
+            None => Ok(Response::new(ExportTraceServiceResponse::default())),
+            Some(code) => Err(Status::new(code, "no")),
+        }
+    }
+}
+
+impl Collector {
+    async fn wait_for(&self, requests: usize) {
+        loop {
+            let changed = self.changed.notified();
+            if self.taken.lock().len() >= requests {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    fn names(&self) -> Vec<Vec<String>> {
+        let names = |request: &ExportTraceServiceRequest| {
+            let scopes = request.resource_spans.iter().flat_map(|it| &it.scope_spans);
+            let spans = scopes.flat_map(|it| &it.spans);
+            spans.map(|span| String::from_utf8(span.name.to_vec()).unwrap()).collect()
+        };
+        self.taken.lock().iter().map(|(_, request)| names(request)).collect()
+    }
+}
+
+async fn serve(collector: &Arc<Collector>, tls: Option<Arc<ServerTls>>) -> SocketAddr {
+    let mut routes = RoutesBuilder::default();
+    routes.add_service(TraceServiceServer::from_arc(Arc::clone(collector)));
+    let metrics = RequestMetrics::register(&Registry::new());
+    let router = grpc::router(routes.routes(), metrics);
+    let socket = listener::bind("127.0.0.1:0").await.unwrap();
+    let settings = ListenerSettings { tls, ..ListenerSettings::default() };
+    let bound = grpc::serve_grpc(socket, settings, router, CancellationToken::new()).unwrap();
+    bound.local_addr()
+}
+
+fn section(address: SocketAddr) -> ForwarderSection {
+    ForwarderSection {
+        name: "f".to_owned(),
+        backend: "otlpgrpc".to_owned(),
+        otlpgrpc: ForwarderOtlp {
+            endpoints: vec![format!("localhost:{}", address.port())],
+            tls: ForwarderTls { insecure: true, cert_file: String::new() },
+        },
+        ..ForwarderSection::default()
+    }
+}
+
+fn request(names: &[&str]) -> Bytes {
+    let span = |name: &&str| Span {
+        trace_id: vec![1; 16].into(),
+        span_id: if *name == "bad" { Bytes::new() } else { vec![2; 8].into() },
+        name: Bytes::copy_from_slice(name.as_bytes()),
+        ..Span::default()
+    };
+    let spans = names.iter().map(span).collect();
+    let scope_spans = vec![ScopeSpans { spans, ..ScopeSpans::default() }];
+    let resource_spans = vec![ResourceSpans { scope_spans, ..ResourceSpans::default() }];
+    ExportTraceServiceRequest { resource_spans }.encode_to_vec().into()
+}
+
+struct Rig {
+    forwarders: Forwarders,
+    registry: Registry,
+    tenant: TenantId,
+}
+
+impl Rig {
+    fn start(section: ForwarderSection) -> Self {
+        let registry = Registry::new();
+        let limits = Arc::new(Limits { forwarders: vec!["f".to_owned()], ..Limits::default() });
+        let limits_of: LimitsOf = Arc::new(move |_| Arc::clone(&limits));
+        let forwarders = Forwarders::start(&[section], limits_of, true, &registry).unwrap();
+        Self { forwarders, registry, tenant: TenantId::parse("a").unwrap() }
+    }
+
+    fn offer(&self, names: &[&str]) {
+        self.forwarders.offer(&self.tenant, &request(names), names.contains(&"bad"));
+    }
+
+    fn metric(&self, series: &str) -> f64 {
+        let text = self.registry.encode();
+        let found = text.lines().find_map(|line| line.strip_prefix(series)?.trim().parse().ok());
+        found.unwrap_or(0.0)
+    }
+}
+
+#[tokio::test]
+async fn stored_spans_are_sent_on_with_their_tenant() {
+    let collector = Arc::new(Collector::default());
+    let rig = Rig::start(section(serve(&collector, None).await));
+    rig.offer(&["x", "y"]);
+    rig.offer(&["bad", "z"]);
+    rig.offer(&["bad"]);
+    collector.wait_for(2).await;
+    rig.forwarders.stop().await;
+    let mut names = collector.names();
+    names.sort();
+    assert_eq!(names, [vec!["x", "y"], vec!["z"]]);
+    assert!(collector.taken.lock().iter().all(|(tenant, _)| tenant.as_deref() == Some("a")));
+    let labels = "{name=\"f\",tenant=\"a\"}";
+    assert_eq!(rig.metric(&format!("tempo_distributor_queue_pushes_total{labels}")), 3.0);
+    assert_eq!(rig.metric(&format!("tempo_distributor_queue_length{labels}")), 0.0);
+    assert_eq!(rig.metric("tempo_distributor_forwarder_pushes_total{tenant=\"a\"}"), 2.0);
+}
+
+#[tokio::test]
+async fn spans_that_match_a_filter_are_left_out() {
+    let collector = Arc::new(Collector::default());
+    let mut section = section(serve(&collector, None).await);
+    let span = vec!["{ name = \"/healthz\" }".to_owned(), "{ name = \"/ready\" }".to_owned()];
+    let traces = ForwarderConditions { span, ..ForwarderConditions::default() };
+    section.filter = ForwarderFilter { traces };
+    let rig = Rig::start(section);
+    rig.offer(&["/healthz", "x", "/ready"]);
+    rig.offer(&["/healthz"]);
+    collector.wait_for(1).await;
+    rig.forwarders.stop().await;
+    assert_eq!(collector.names(), [vec!["x"]]);
+}
+
+#[tokio::test]
+async fn full_queue_and_an_endpoint_that_is_down_cost_copies_only() {
+    let collector = Arc::new(Collector::default());
+    let until = Arc::new(Notify::new());
+    *collector.hangs.lock() = Some(Arc::clone(&until));
+    let address = serve(&collector, None).await;
+    let small = ForwarderSection { max_queued_bytes: 8192, workers: 1, ..section(address) };
+    let rig = Rig::start(small);
+    for _ in 0..5 {
+        rig.offer(&["x"]);
+    }
+    let refused = "tempo_distributor_queue_pushes_failures_total{name=\"f\",tenant=\"a\"}";
+    assert_eq!(rig.metric(refused), 3.0);
+    *collector.hangs.lock() = None;
+    until.notify_waiters();
+    until.notify_one();
+    collector.wait_for(2).await;
+    rig.forwarders.stop().await;
+    // Stopped: nothing is taken any more.
+    rig.offer(&["x"]);
+    assert_eq!(rig.metric(refused), 4.0);
+
+    let free = listener::bind("127.0.0.1:0").await.unwrap();
+    let nobody = free.local_addr().unwrap();
+    drop(free);
+    let rig = Rig::start(section(nobody));
+    rig.offer(&["x"]);
+    rig.forwarders.stop().await;
+    let failed = "tempo_distributor_forwarder_pushes_failures_total{tenant=\"a\"}";
+    assert_eq!(rig.metric(failed), 1.0);
+}
+
+#[tokio::test]
+async fn refusal_is_counted_and_later_requests_are_sent() {
+    let collector = Arc::new(Collector::default());
+    *collector.answers.lock() = Some(Code::ResourceExhausted);
+    let rig = Rig::start(section(serve(&collector, None).await));
+    rig.offer(&["x"]);
+    collector.wait_for(1).await;
+    *collector.answers.lock() = None;
+    rig.offer(&["y"]);
+    rig.forwarders.stop().await;
+    assert_eq!(collector.names().len(), 2);
+    let failed = "tempo_distributor_forwarder_pushes_failures_total{tenant=\"a\"}";
+    assert_eq!(rig.metric(failed), 1.0);
+}
+
+#[tokio::test]
+async fn endpoint_with_a_certificate_of_the_named_authority_is_trusted() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let CertifiedKey { cert, signing_key } =
+        generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("ca.pem");
+    std::fs::write(&file, cert.pem()).unwrap();
+    let (certificate, key) = (cert.pem(), signing_key.serialize_pem());
+    let settings = ServerTlsSettings {
+        alpn: vec!["h2".to_owned()],
+        ..ServerTlsSettings::new("test", Pem::text("c", certificate), Pem::text("k", key))
+    };
+    let tls = ServerTls::load(settings).unwrap();
+    let collector = Arc::new(Collector::default());
+    let address = serve(&collector, Some(tls)).await;
+    let mut by_tls = section(address);
+    by_tls.otlpgrpc.tls =
+        ForwarderTls { insecure: false, cert_file: file.to_str().unwrap().to_owned() };
+    let rig = Rig::start(by_tls);
+    rig.offer(&["x"]);
+    collector.wait_for(1).await;
+    rig.forwarders.stop().await;
+    let rig = Rig::start(section(address));
+    rig.offer(&["in clear"]);
+    rig.forwarders.stop().await;
+    assert_eq!(collector.names(), [vec!["x"]]);
+}
+
+#[tokio::test]
+async fn sections_that_cannot_be_are_named() {
+    let refused = |change: &dyn Fn(&mut ForwarderSection)| {
+        let mut section = section(SocketAddr::from(([127, 0, 0, 1], 1)));
+        change(&mut section);
+        let limits_of: LimitsOf = Arc::new(|_| Arc::default());
+        Forwarders::start(&[section], limits_of, false, &Registry::new()).unwrap_err()
+    };
+    let conditions = |span: &str, event: &str| {
+        let list = |text: &str| match text {
+            "" => Vec::new(),
+            text => vec![text.to_owned()],
+        };
+        let traces = ForwarderConditions { span: list(span), spanevent: list(event) };
+        refused(&|section| section.filter = ForwarderFilter { traces: traces.clone() })
+    };
+    assert_eq!(
+        conditions("attributes[\"http.target\"] == \"/healthz\"", ""),
+        "distributor.forwarders[0].filter.traces.span[0]: \"attributes[\\\"http.target\\\"] == \\\"/healthz\\\"\" \
+         is no TraceQL filter (OTTL is not known here): write { span.http.target = \"/healthz\" } instead"
+    );
+    let other = conditions("IsMatch(name, \"a.*\")", "");
+    assert!(other.ends_with("write as { span.http.target = \"/healthz\" }"), "{other}");
+    assert!(conditions("{ } >> { }", "").contains("span[0]: { } >> { }: only a filter"));
+    assert!(conditions("", "name == \"x\"").contains("filter.traces.spanevent: "));
+    let error = refused(&|section| section.otlpgrpc.endpoints = vec!["http://x:1".to_owned()]);
+    assert_eq!(error, "distributor.forwarders[0].otlpgrpc.endpoints: not an address: http://x:1");
+    let error = refused(&|section| section.otlpgrpc.endpoints.clear());
+    assert_eq!(error, "distributor.forwarders[0].otlpgrpc.endpoints: none is named");
+    let error = refused(&|section| {
+        section.otlpgrpc.tls =
+            ForwarderTls { insecure: false, cert_file: "/nonexistent/ca".to_owned() };
+    });
+    assert!(error.contains("otlpgrpc.tls.cert_file: /nonexistent/ca"), "{error}");
+}

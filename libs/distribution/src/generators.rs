@@ -1,0 +1,263 @@
+//! Spans for the metrics generators: queued once they are stored, and sent by trace.
+//!
+//! ```text
+//! request stored -> queue of the tenant, bounded in requests, all together in bytes -> by the ring of generators -> each its part
+//! ```
+//!
+//! Best effort, like Tempo: what finds its queue full, or what a generator does not take, is counted and gone. A push
+//! never waits for it. Tenants without processors have no queue.
+
+mod queue;
+mod send;
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use parking_lot::Mutex;
+use tactus_config::sections::overrides::GeneratorForwarder;
+use tactus_model::TenantId;
+use tactus_overrides::LimitsOf;
+use tactus_process::GeneratorOf;
+use tactus_ring::Ring;
+use tactus_telemetry::metrics::{Counter, CounterVec, Gauge, Registry};
+use tactus_work::memory::Budget;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{metrics::QueueMetrics, push::CheckedExport};
+use queue::{Job, Queue, QueueSettings};
+use send::Sender;
+
+/// How long queued requests may take when the process stops.
+const STOP_GRACE: Duration = Duration::from_secs(20);
+/// Settings of queues are looked at again, and idle queues dropped, after so long.
+const LOOK_AGAIN: Duration = Duration::from_secs(60);
+/// A queue that nothing came into for so long is dropped.
+const IDLE: Duration = Duration::from_secs(600);
+/// Tenants that have a queue.
+const MAX_QUEUES: usize = 10_000;
+/// Requests that wait, and workers, where the tenant's limits say 0.
+const QUEUE_SIZE: usize = 100;
+const WORKERS: usize = 2;
+/// Most workers of a tenant, whatever its limits say.
+const MAX_WORKERS: usize = 256;
+
+/// What the way to the generators is made of.
+pub struct GeneratorParts {
+    /// The ring of generators.
+    pub ring: Arc<Ring>,
+    /// Reaches them.
+    pub generator_of: GeneratorOf,
+    /// Limits of tenants: processors, the size of the shard, the queue.
+    pub limits_of: LimitsOf,
+    /// The time a push to a generator may take.
+    pub remote_timeout: Duration,
+    /// Bytes of requests that wait or are on their way, of all tenants together.
+    pub max_bytes: u64,
+}
+
+/// The way to the generators. Clones are of the same.
+#[derive(Clone)]
+pub struct Generators(Arc<Inner>);
+
+struct Inner {
+    limits_of: LimitsOf,
+    queues: Mutex<HashMap<TenantId, Known>>,
+    budget: Arc<Budget>,
+    sender: Arc<Sender>,
+    metrics: Metrics,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+/// The queue of a tenant, and when its settings are to be looked at again.
+struct Known {
+    queue: Queue,
+    looked: Instant,
+}
+
+impl fmt::Debug for Generators {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Generators").field("queues", &self.0.queues.lock().len()).finish()
+    }
+}
+
+impl Generators {
+    /// A way without queues yet.
+    pub fn new(parts: GeneratorParts, registry: &Registry) -> Self {
+        let metrics = Metrics::register(registry);
+        let sender = Sender::new(&parts, metrics.clone());
+        Self(Arc::new(Inner {
+            limits_of: parts.limits_of,
+            queues: Mutex::default(),
+            budget: Budget::new(parts.max_bytes),
+            sender: Arc::new(sender),
+            metrics,
+            tasks: TaskTracker::new(),
+            stop: CancellationToken::new(),
+        }))
+    }
+
+    /// Drops queues of idle tenants, until [`Self::stop`].
+    pub async fn sweep(self) {
+        loop {
+            tokio::select! {
+                () = self.0.stop.cancelled() => return,
+                () = tokio::time::sleep(LOOK_AGAIN) => {}
+            }
+            self.0.queues.lock().retain(|tenant, known| {
+                let stays = known.queue.idle() < IDLE;
+                if !stays {
+                    self.0.metrics.forget_tenant(tenant);
+                }
+                stays
+            });
+        }
+    }
+
+    /// Queues a stored request if its tenant has processors. `counts`: false if the client asked for no series.
+    pub(crate) fn offer(&self, tenant: &TenantId, export: CheckedExport, counts: bool) {
+        let limits = (self.0.limits_of)(tenant);
+        // Ingesters answer in the place of local blocks.
+        if limits.metrics_generator.processors.iter().all(|name| name == "local-blocks") {
+            return;
+        }
+        self.0.metrics.offered(tenant);
+        // Slices of the request pin all of it.
+        let Some(held) = self.0.budget.reserve(export.request().len() as u64) else {
+            return self.0.metrics.refused(tenant);
+        };
+        let job = Job { export, skip: !counts, held };
+        if !self.0.queue(tenant, &limits.metrics_generator.forwarder, |queue| queue.offer(job)) {
+            self.0.metrics.refused(tenant);
+        }
+    }
+
+    /// Takes nothing more, and returns when what waits is sent, or took too long.
+    pub async fn stop(&self) {
+        self.0.stop.cancel();
+        self.0.tasks.close();
+        self.0.queues.lock().clear();
+        if tokio::time::timeout(STOP_GRACE, self.0.tasks.wait()).await.is_err() {
+            tracing::warn!("not all spans that waited could be sent to metrics generators");
+        }
+    }
+}
+
+impl Inner {
+    /// Shows the tenant's queue, made or replaced if it must be, to `offer`. False as well if there can be none.
+    fn queue(
+        &self,
+        tenant: &TenantId,
+        forwarder: &GeneratorForwarder,
+        offer: impl FnOnce(&Queue) -> bool,
+    ) -> bool {
+        let mut queues = self.queues.lock();
+        if self.stop.is_cancelled() {
+            return false;
+        }
+        let now = Instant::now();
+        let is_full = queues.len() >= MAX_QUEUES;
+        let start = || {
+            let metrics = self.metrics.of_tenant(tenant);
+            let settings = settings(forwarder);
+            Queue::start(tenant.clone(), settings, &self.sender, metrics, &self.tasks)
+        };
+        let known = match queues.get_mut(tenant) {
+            Some(known) => {
+                if now.duration_since(known.looked) >= LOOK_AGAIN {
+                    known.looked = now;
+                    if known.queue.settings() != settings(forwarder) {
+                        // The workers of the old one send what waits there, and end.
+                        known.queue = start();
+                    }
+                }
+                known
+            }
+            None if is_full => return false,
+            None => queues.entry(tenant.clone()).or_insert(Known { queue: start(), looked: now }),
+        };
+        offer(&known.queue)
+    }
+}
+
+fn settings(forwarder: &GeneratorForwarder) -> QueueSettings {
+    let or = |configured: i64, built_in| match usize::try_from(configured) {
+        Ok(0) | Err(_) => built_in,
+        Ok(number) => number,
+    };
+    QueueSettings {
+        requests: or(forwarder.queue_size, QUEUE_SIZE).min(tokio::sync::Semaphore::MAX_PERMITS),
+        workers: or(forwarder.workers, WORKERS).min(MAX_WORKERS),
+    }
+}
+
+/// The value of the label `name` of queues.
+const QUEUE: &str = "metrics-generator";
+
+tactus_telemetry::metrics! {
+    #[derive(Clone)]
+    struct Metrics {
+        queues: QueueMetrics;
+        pushes: CounterVec<1> = "tempo_distributor_metrics_generator_pushes_total",
+            "Pushes to each metrics generator.", ["metrics_generator"];
+        push_failures: CounterVec<1> = "tempo_distributor_metrics_generator_pushes_failures_total",
+            "Pushes to each metrics generator that failed.", ["metrics_generator"];
+        /// Generators known.
+        clients: Gauge = "tempo_distributor_metrics_generator_clients", "Metrics generators that spans are sent to.";
+    }
+}
+
+/// What is counted for one tenant.
+#[derive(Clone)]
+struct TenantMetrics {
+    /// Requests that wait.
+    length: Gauge,
+    /// Requests of which all generators took their part.
+    sent: Counter,
+    /// Requests of which one did not.
+    failed: Counter,
+}
+
+impl Metrics {
+    fn offered(&self, tenant: &TenantId) {
+        self.queues.offered(QUEUE, tenant.as_str());
+    }
+
+    fn refused(&self, tenant: &TenantId) {
+        self.queues.refused(QUEUE, tenant.as_str());
+    }
+
+    fn of_tenant(&self, tenant: &TenantId) -> TenantMetrics {
+        let tenant = tenant.as_str();
+        TenantMetrics {
+            length: self.queues.length(QUEUE, tenant),
+            sent: self.queues.sent.with([tenant]),
+            failed: self.queues.failed.with([tenant]),
+        }
+    }
+
+    /// Gauges of a tenant without a queue.
+    fn forget_tenant(&self, tenant: &TenantId) {
+        self.queues.forget_length(QUEUE, tenant.as_str());
+    }
+
+    /// Counts a push to a generator.
+    fn pushed(&self, address: &str, is_ok: bool) {
+        self.pushes.with([address]).inc();
+        // There at 0 before the first, so that a rate sees it.
+        self.push_failures.with([address]).inc_by(u64::from(!is_ok));
+    }
+
+    /// Drops the series of generators that left.
+    fn keep_generators(&self, keep: impl Fn(&str) -> bool) {
+        self.pushes.retain(|[address]| keep(address));
+        self.push_failures.retain(|[address]| keep(address));
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,131 @@
+//! One request, by the generators that its traces belong to.
+
+use std::{sync::Arc, time::Duration};
+
+use futures_util::future::join_all;
+use tactus_model::TenantId;
+use tactus_overrides::LimitsOf;
+use tactus_process::GeneratorOf;
+use tactus_proto::tactus::v1::{GenerateRequest, PushRequest};
+use tactus_ring::{Instance, Ring};
+use tactus_telemetry::log_limited;
+use tokio::time::timeout;
+use tonic::{Request, Status};
+
+use super::{GeneratorParts, Metrics};
+use crate::{group::Grouping, push::CheckedExport, routes::Routes};
+
+/// The time that a request may take, whatever a single push may.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Sends requests of all tenants.
+pub(super) struct Sender {
+    ring: Arc<Ring>,
+    routes: Routes,
+    generator_of: GeneratorOf,
+    limits_of: LimitsOf,
+    remote_timeout: Duration,
+    metrics: Metrics,
+}
+
+impl Sender {
+    pub(super) fn new(parts: &GeneratorParts, metrics: Metrics) -> Self {
+        Self {
+            ring: Arc::clone(&parts.ring),
+            // A generator that is not healthy is passed over: nobody else holds its traces.
+            routes: Routes::new(Arc::clone(&parts.ring), true),
+            generator_of: Arc::clone(&parts.generator_of),
+            limits_of: Arc::clone(&parts.limits_of),
+            remote_timeout: parts.remote_timeout,
+            metrics,
+        }
+    }
+
+    /// Sends a request that was stored. Errors: one of its generators did not take its part, and lost it.
+    pub(super) async fn send(
+        &self,
+        tenant: &TenantId,
+        export: CheckedExport,
+        skip: bool,
+    ) -> Result<(), Status> {
+        let sent = async {
+            let pushes = self.pushes(tenant, &export)?;
+            drop(export);
+            let calls = pushes.into_iter().map(|(instance, push)| {
+                self.push(instance, GenerateRequest { spans: Some(push), skip })
+            });
+            join_all(calls).await.into_iter().collect::<Result<(), Status>>()
+        };
+        let result = timeout(REQUEST_TIMEOUT, sent).await;
+        let result = result.unwrap_or_else(|_| Err(Status::deadline_exceeded("no answer in time")));
+        if let Err(status) = &result {
+            let (code, error, tenant) = (status.code(), status.message(), tenant.as_str());
+            log_limited!(
+                warn,
+                tenant,
+                ?code,
+                error,
+                "failed to forward request to metrics generator"
+            );
+        }
+        result
+    }
+
+    /// The part of each generator. Slices of the request, and copies where its traces lie mixed.
+    fn pushes(
+        &self,
+        tenant: &TenantId,
+        export: &CheckedExport,
+    ) -> Result<Vec<(Arc<Instance>, PushRequest)>, Status> {
+        let no_generator = |error: tactus_ring::RingError| Status::unavailable(error.to_string());
+        let shard = (self.limits_of)(tenant).metrics_generator.ring_size;
+        let route = self.routes.of(tenant, shard).map_err(no_generator)?;
+        self.note_generators();
+        let placement = &*route.placement;
+        let malformed = |error: tactus_model::wire::WireError| Status::internal(error.to_string());
+        let instance_of = |set: usize| {
+            let set = &placement.sets()[set];
+            match (&set.error, set.instances.first()) {
+                (None, Some(index)) => Ok(Arc::clone(placement.instance(*index))),
+                (error, _) => Err(error.clone().map_or_else(
+                    || Status::unavailable("no healthy metrics generator"),
+                    no_generator,
+                )),
+            }
+        };
+        let request = export.request();
+        if placement.only_set().is_some() || u32::try_from(request.len()).is_err() {
+            return Ok(vec![(instance_of(0)?, export.push_for(tenant).map_err(malformed)?)]);
+        }
+        // The spans are walked once more: to which generator each belongs depends on another ring.
+        let mut grouping = Grouping::new(placement, route.tokens);
+        let export = CheckedExport::read(request, |span| grouping.add(span)).map_err(malformed)?;
+        let grouped = grouping.finish(tenant.as_str(), request, &export.walk, |_| 0);
+        let push = |(at, group): (usize, &crate::group::Group)| {
+            Ok((instance_of(group.set)?, grouped.push_of(std::iter::once(at))))
+        };
+        grouped.groups.iter().enumerate().map(push).collect()
+    }
+
+    async fn push(&self, instance: Arc<Instance>, push: GenerateRequest) -> Result<(), Status> {
+        let generator = (self.generator_of)(&instance);
+        let mut request = Request::new(push);
+        request.set_timeout(self.remote_timeout);
+        let call = timeout(self.remote_timeout, generator.generate(request)).await;
+        let result = call.unwrap_or_else(|_| Err(Status::deadline_exceeded("no answer in time")));
+        self.metrics.pushed(&instance.address, result.is_ok());
+        result.map(drop)
+    }
+
+    fn note_generators(&self) {
+        let view = self.ring.view();
+        let count = view.instances().len() as f64;
+        if self.metrics.clients.get() != count {
+            self.metrics.clients.set(count);
+            let is_member = |address: &str| {
+                view.instances().iter().any(|instance| &*instance.address == address)
+            };
+            self.metrics.keep_generators(is_member);
+        }
+    }
+}

@@ -1,0 +1,241 @@
+//! The spans of one export by the replicas they go to, and the pushes made of them.
+//!
+//! Spans that lie together and go to the same replicas are one slice of the request. Where that leaves many small slices
+//! the spans of a run are copied together: a run costs more than a copy of some hundred bytes, at every replica.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+use tactus_model::walk::{ExportWalk, SpanView};
+use tactus_proto::tactus::v1::{PushRequest, SpanRun};
+use tactus_ring::TokenHasher;
+
+use crate::placement::Placement;
+
+/// Slices of a run that are smaller than this on average are copied together.
+const COPY_BELOW_BYTES: usize = 2048;
+
+/// Spans that lie together in the request and go to the same replicas.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Piece {
+    /// Index into the runs of the walk.
+    run: u32,
+    start: u32,
+    end: u32,
+}
+
+/// The valid spans that go to one replica set.
+#[derive(Debug)]
+struct Gathered {
+    /// Index into the sets of the placement.
+    set: usize,
+    spans: u64,
+    pieces: Vec<Piece>,
+}
+
+/// Collects spans by their replica set, in the order of the request.
+#[derive(Debug)]
+pub(crate) struct Grouping<'a> {
+    placement: &'a Placement,
+    tokens: TokenHasher,
+    /// By set: 1 + its index in `gathered`; 0 if it has no spans yet.
+    index_of_set: Vec<u32>,
+    gathered: Vec<Gathered>,
+    /// Spans of a trace often follow each other: the trace seen last and its index in `gathered`.
+    last: Option<(&'a [u8], usize)>,
+}
+
+/// Spans for one replica set, ready to be sent.
+#[derive(Debug)]
+pub(crate) struct Group {
+    /// Index into the sets of the placement.
+    pub(crate) set: usize,
+    pub(crate) spans: u64,
+    /// See `SpanRun.origin`.
+    pub(crate) origin: u64,
+    runs: Vec<Run>,
+}
+
+/// See `SpanRun`; the indices are those of the walk.
+#[derive(Debug, Clone)]
+struct Run {
+    resource: u32,
+    scope: u32,
+    scope_spans: Bytes,
+}
+
+/// All groups of an export with what they refer to.
+#[derive(Debug)]
+pub(crate) struct Export {
+    pub(crate) tenant: String,
+    resources: Vec<Bytes>,
+    scopes: Vec<Bytes>,
+    pub(crate) groups: Vec<Group>,
+}
+
+impl<'a> Grouping<'a> {
+    pub(crate) fn new(placement: &'a Placement, tokens: TokenHasher) -> Self {
+        Self {
+            placement,
+            tokens,
+            index_of_set: vec![0; placement.sets().len()],
+            gathered: Vec::new(),
+            last: None,
+        }
+    }
+
+    /// Adds a valid span. Offsets in the request must fit in 32 bits.
+    pub(crate) fn add(&mut self, span: &SpanView<'a>) {
+        let index = match self.last {
+            Some((trace_id, index)) if trace_id == span.trace_id => index,
+            _ => {
+                let set = self.placement.set_of(self.tokens.token(span.trace_id));
+                self.index_of(set)
+            }
+        };
+        self.last = Some((span.trace_id, index));
+        let gathered = &mut self.gathered[index];
+        gathered.spans += 1;
+        let piece = Piece { run: span.run as u32, start: span.start as u32, end: span.end as u32 };
+        match gathered.pieces.last_mut() {
+            Some(last) if last.run == piece.run && last.end == piece.start => last.end = piece.end,
+            _ => gathered.pieces.push(piece),
+        }
+    }
+
+    fn index_of(&mut self, set: usize) -> usize {
+        if self.index_of_set[set] == 0 {
+            self.gathered.push(Gathered { set, spans: 0, pieces: Vec::new() });
+            self.index_of_set[set] = self.gathered.len() as u32;
+        }
+        self.index_of_set[set] as usize - 1
+    }
+
+    /// The sets that spans go to.
+    pub(crate) fn sets(&self) -> impl Iterator<Item = usize> + '_ {
+        self.gathered.iter().map(|gathered| gathered.set)
+    }
+
+    /// Slices the request, or copies from it. `origin_of` gives the origin of a set's spans.
+    pub(crate) fn finish(
+        self,
+        tenant: &str,
+        request: &Bytes,
+        walk: &ExportWalk,
+        origin_of: impl Fn(usize) -> u64,
+    ) -> Export {
+        let group = |gathered: Gathered| Group {
+            set: gathered.set,
+            spans: gathered.spans,
+            origin: origin_of(gathered.set),
+            runs: runs_of(&gathered.pieces, request, walk),
+        };
+        Export {
+            tenant: tenant.to_owned(),
+            resources: walk.resources.iter().map(|range| request.slice(range.clone())).collect(),
+            scopes: walk.scopes.iter().map(|range| request.slice(range.clone())).collect(),
+            groups: self.gathered.into_iter().map(group).collect(),
+        }
+    }
+}
+
+impl Export {
+    /// All spans of the push go to one replica set.
+    pub(crate) fn whole(push: PushRequest, set: usize, spans: u64, origin: u64) -> Self {
+        let run = |run: SpanRun| Run {
+            resource: run.resource,
+            scope: run.scope,
+            scope_spans: run.scope_spans,
+        };
+        let runs = push.runs.into_iter().map(run).collect();
+        Self {
+            tenant: push.tenant,
+            resources: push.resources,
+            scopes: push.scopes,
+            groups: vec![Group { set, spans, origin, runs }],
+        }
+    }
+
+    /// One push of the groups at these indices: each of their resources and scopes once.
+    pub(crate) fn push_of(&self, groups: impl Iterator<Item = usize> + Clone) -> PushRequest {
+        let mut resources = Selected::new(&self.resources);
+        let mut scopes = Selected::new(&self.scopes);
+        let count = groups.clone().map(|group| self.groups[group].runs.len()).sum();
+        let mut runs = Vec::with_capacity(count);
+        for group in groups {
+            let group = &self.groups[group];
+            runs.extend(group.runs.iter().map(|run| SpanRun {
+                resource: resources.index(run.resource),
+                scope: scopes.index(run.scope),
+                scope_spans: run.scope_spans.clone(),
+                origin: group.origin,
+            }));
+        }
+        let (resources, scopes) = (resources.chosen, scopes.chosen);
+        PushRequest { tenant: self.tenant.clone(), resources, scopes, runs }
+    }
+}
+
+impl Group {
+    /// Bytes of the spans.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.runs.iter().map(|run| run.scope_spans.len() as u64).sum()
+    }
+}
+
+/// Messages of the export that a push needs, numbered anew.
+struct Selected<'a> {
+    all: &'a [Bytes],
+    /// By index: 1 + the new index; 0 if not chosen.
+    renumbered: Vec<u32>,
+    chosen: Vec<Bytes>,
+}
+
+impl<'a> Selected<'a> {
+    fn new(all: &'a [Bytes]) -> Self {
+        Self { all, renumbered: vec![0; all.len()], chosen: Vec::new() }
+    }
+
+    fn index(&mut self, index: u32) -> u32 {
+        let renumbered = &mut self.renumbered[index as usize];
+        if *renumbered == 0 {
+            self.chosen.push(self.all[index as usize].clone());
+            *renumbered = self.chosen.len() as u32;
+        }
+        *renumbered - 1
+    }
+}
+
+/// Where the spans of a run are.
+enum Place {
+    Request(Range<usize>),
+    Copied(Range<usize>),
+}
+
+/// The runs of the pieces, which are in the order of the request.
+fn runs_of(pieces: &[Piece], request: &Bytes, walk: &ExportWalk) -> Vec<Run> {
+    let mut places = Vec::with_capacity(pieces.len());
+    let mut copied = Vec::new();
+    for of_run in pieces.chunk_by(|left, right| left.run == right.run) {
+        let run = of_run[0].run;
+        let ranges = of_run.iter().map(|piece| piece.start as usize..piece.end as usize);
+        let bytes: usize = ranges.clone().map(|range| range.len()).sum();
+        if of_run.len() == 1 || bytes / of_run.len() >= COPY_BELOW_BYTES {
+            places.extend(ranges.map(|range| (run, Place::Request(range))));
+        } else {
+            let start = copied.len();
+            ranges.for_each(|range| copied.extend_from_slice(&request[range]));
+            places.push((run, Place::Copied(start..copied.len())));
+        }
+    }
+    let copied = Bytes::from(copied);
+    let run = |(run, place): (u32, Place)| {
+        let run = &walk.runs[run as usize];
+        let scope_spans = match place {
+            Place::Request(range) => request.slice(range),
+            Place::Copied(range) => copied.slice(range),
+        };
+        Run { resource: run.resource, scope: run.scope, scope_spans }
+    };
+    places.into_iter().map(run).collect()
+}

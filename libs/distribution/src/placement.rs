@@ -1,0 +1,174 @@
+//! Where traces lie on the ring: their tokens, and which replicas hold which tokens, worked out once a view of the ring.
+
+use std::{collections::HashMap, sync::Arc};
+
+use tactus_ring::{Instance, Operation, RingError, RingView};
+
+/// The replica sets of a view, by token.
+pub(crate) struct Placement {
+    instances: Vec<Arc<Instance>>,
+    /// Ascending; the keys from the bound before it up to this one, exclusive, belong to the set at the same place of
+    /// `set_at`. Keys from the last bound on belong to the first set.
+    bounds: Vec<u32>,
+    set_at: Vec<u32>,
+    sets: Vec<Replicas>,
+    /// Copies of each span as the ring is set up, at least 1.
+    replication_factor: usize,
+}
+
+/// Instances that hold the same keys.
+#[derive(Debug)]
+pub(crate) struct Replicas {
+    /// Indexes of instances, ascending.
+    pub(crate) instances: Vec<u32>,
+    /// How many of them must store a span.
+    pub(crate) min_success: usize,
+    /// Instances that may stand in for one of them, the next on the ring first.
+    pub(crate) next: Vec<u32>,
+    /// A stand-in must be in the zone of the one it stands in for.
+    pub(crate) zone_aware: bool,
+    /// Why spans cannot go there.
+    pub(crate) error: Option<RingError>,
+}
+
+/// How a placement chooses instances.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Choice {
+    /// Reach for a further instance where one is not active.
+    pub(crate) extend: bool,
+    /// A stand-in must be in the zone of the one it stands in for.
+    pub(crate) zone_aware: bool,
+}
+
+impl Placement {
+    /// Works out all sets. Errors: the ring is empty.
+    pub(crate) fn new(view: &RingView, choice: Choice) -> Result<Self, RingError> {
+        let operation = choice.operation();
+        let mut owners: Vec<(u32, u32)> = Vec::new();
+        for (index, instance) in view.instances().iter().enumerate() {
+            owners.extend(instance.tokens.iter().map(|token| (*token, index as u32)));
+        }
+        owners.sort_unstable();
+        owners.dedup_by_key(|(token, _)| *token);
+        if owners.is_empty() {
+            return Err(RingError::Empty);
+        }
+        let mut known: HashMap<(Vec<u32>, usize), u32> = HashMap::new();
+        let (mut bounds, mut set_at) = (Vec::new(), Vec::<u32>::new());
+        let mut sets = Vec::new();
+        for (place, &(token, _)) in owners.iter().enumerate() {
+            // The key before a token belongs to that token.
+            let (mut instances, min_success, error) =
+                match view.replicas(token.wrapping_sub(1), operation) {
+                    Ok(set) => (set.instances.to_vec(), set.min_success, None),
+                    Err(error) => (Vec::new(), usize::MAX, Some(error)),
+                };
+            instances.sort_unstable();
+            let number = *known.entry((instances, min_success)).or_insert_with_key(|(found, _)| {
+                let next = followers(view, choice, &owners, place, found);
+                let instances = found.clone();
+                let zone_aware = choice.zone_aware;
+                sets.push(Replicas { instances, min_success, next, zone_aware, error });
+                sets.len() as u32 - 1
+            });
+            match set_at.last() {
+                Some(last) if *last == number => *bounds.last_mut().unwrap_or(&mut 0) = token,
+                _ => {
+                    bounds.push(token);
+                    set_at.push(number);
+                }
+            }
+        }
+        Ok(Self {
+            instances: view.instances().to_vec(),
+            bounds,
+            set_at,
+            sets,
+            replication_factor: view.replication_factor(),
+        })
+    }
+
+    /// All sets; never empty.
+    pub(crate) fn sets(&self) -> &[Replicas] {
+        &self.sets
+    }
+
+    /// The set that all traces go to, if there is but one.
+    pub(crate) fn only_set(&self) -> Option<usize> {
+        (self.sets.len() == 1).then_some(0)
+    }
+
+    /// The set of the traces with this token.
+    pub(crate) fn set_of(&self, token: u32) -> usize {
+        let place = self.bounds.partition_point(|bound| *bound <= token);
+        self.set_at[if place == self.bounds.len() { 0 } else { place }] as usize
+    }
+
+    pub(crate) fn instance(&self, index: u32) -> &Arc<Instance> {
+        &self.instances[index as usize]
+    }
+
+    pub(crate) fn instances(&self) -> &[Arc<Instance>] {
+        &self.instances
+    }
+
+    /// Whether spans have copies, so that readers must tell copies apart.
+    pub(crate) fn has_replicas(&self) -> bool {
+        self.replication_factor > 1
+    }
+
+    /// Copies of each span as the ring is set up, at least 1.
+    pub(crate) fn replication_factor(&self) -> usize {
+        self.replication_factor
+    }
+
+    /// A name of a set that holds over changes of the ring.
+    pub(crate) fn name_of(&self, set: usize) -> String {
+        let ids = self.sets[set].instances.iter().map(|index| &*self.instance(*index).id);
+        ids.collect::<Vec<_>>().join("\n")
+    }
+}
+
+impl Choice {
+    fn operation(self) -> Operation {
+        if self.extend { Operation::Write } else { Operation::WriteNoExtend }
+    }
+}
+
+impl std::fmt::Debug for Placement {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (sets, instances) = (self.sets.len(), self.instances.len());
+        f.debug_struct("Placement").field("instances", &instances).field("sets", &sets).finish()
+    }
+}
+
+/// Healthy instances after a place on the ring that are not in the set, each once. As many as the set has, or if zones
+/// count two of each zone.
+fn followers(
+    view: &RingView,
+    choice: Choice,
+    owners: &[(u32, u32)],
+    place: usize,
+    set: &[u32],
+) -> Vec<u32> {
+    let mut found: Vec<u32> = Vec::new();
+    for (_, owner) in owners[place..].iter().chain(&owners[..place]) {
+        let instance = view.instance(*owner);
+        let is_fit = instance.is_healthy(choice.operation()) && !instance.read_only;
+        if !is_fit || set.contains(owner) || found.contains(owner) {
+            continue;
+        }
+        if !choice.zone_aware {
+            found.push(*owner);
+            if found.len() >= set.len() {
+                break;
+            }
+        } else if found.iter().filter(|at| view.instance(**at).zone == instance.zone).count() < 2 {
+            found.push(*owner);
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,358 @@
+//! One request on its way through the distributor, from the receiver to the answer.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use tactus_drop_rules::{RuleBook, RuleSet};
+use tactus_model::{TOO_MANY_TENANTS, TenantId, walk::walk_export, wire::WireError};
+use tactus_proto::tactus::v1::Refusal;
+use tactus_receivers::{PushError, PushOutcome, TraceSink};
+use tactus_ring::{Operation, RingError};
+use tactus_server::bodies::NoRoom;
+use tactus_work::memory::Reservation;
+use tonic::{Code, Status};
+
+use crate::{
+    Distributor, Limits,
+    group::{Export, Grouping},
+    limit::Rate,
+    metrics::TraceCount,
+    push::CheckedExport,
+    root_spans::RootSpans,
+    routes::Route,
+    write::{CALL_BYTES, Writer},
+};
+
+/// What a client is told to wait when too much is in flight, or too few ingesters answered.
+const BUSY_RETRY: Duration = Duration::from_secs(1);
+/// What the spans of a request take as columns, in times its bytes, about.
+const COLUMN_FACTOR: u64 = 4;
+/// Rules on larger requests take a thread of their own.
+pub(crate) const SMALL_REQUEST_BYTES: usize = 32 << 10;
+/// Ingesters known beyond those of the ring before the ones that left are forgotten.
+const SPARE_PEERS: usize = 16;
+
+/// A request on its way.
+struct Arrived<'a> {
+    tenant: &'a TenantId,
+    limits: Limits,
+    bytes: Bytes,
+    /// Series are to be made of the spans.
+    counts: bool,
+}
+
+impl Distributor {
+    async fn arrive(
+        &self,
+        tenant: TenantId,
+        request: Bytes,
+        counts: bool,
+    ) -> Result<PushOutcome, PushError> {
+        let started = tokio::time::Instant::now();
+        let limits = (self.parts.limits)(&tenant);
+        if let Err(refused) = self.tenants.admit(&tenant) {
+            let mut spans = 0;
+            walk_export(&request, |_| spans += 1).map_err(malformed)?;
+            self.metrics.discard_of_many("too_many_tenants", spans);
+            let retry_after = self.retry_after(&limits);
+            return Err(PushError::RateLimited { message: refused.to_string(), retry_after });
+        }
+        let delay = limits.artificial_delay;
+        let arrived = Arrived { tenant: &tenant, limits, bytes: request, counts };
+        let result = self.take(arrived).await;
+        if !delay.is_zero() {
+            tokio::time::sleep_until(started + delay).await;
+        }
+        result
+    }
+
+    async fn take(&self, mut request: Arrived<'_>) -> Result<PushOutcome, PushError> {
+        let started = Instant::now();
+        let size = request.bytes.len() as u64;
+        let rules = self.rules.as_ref().and_then(|book| Some((book, book.of(request.tenant)?)));
+        let columns = if rules.is_some() { size.saturating_mul(COLUMN_FACTOR) } else { 0 };
+        let route = self.routes.of(request.tenant, request.limits.tenant_shard_size);
+        let (calls, copies) = self.calls_and_copies(route.as_ref().ok());
+        let wanted = size.saturating_mul(1 + copies).saturating_add(CALL_BYTES * (1 + calls));
+        let Some(mut reservation) = self.budget.reserve(wanted.saturating_add(columns)) else {
+            self.metrics.overload_refusals.inc();
+            let message = format!("{NoRoom} (limit: distributor.max_inflight_bytes)");
+            return Err(PushError::Unavailable { message, retry_after: BUSY_RETRY });
+        };
+        let is_checked = rules.is_some();
+        let dropped = match rules {
+            Some((book, rules)) => {
+                let _columns = reservation.split(columns);
+                self.apply_rules(&mut request, book, rules).await?
+            }
+            None => 0,
+        };
+        let mut grouping = match &route {
+            Ok(route) if route.placement.only_set().is_none() => {
+                Some(Grouping::new(&route.placement, route.tokens))
+            }
+            _ => None,
+        };
+        let mut traces = TraceCount::new();
+        let mut roots = self.adaptive.as_ref().map(|_| RootSpans::default());
+        let export = CheckedExport::read(&request.bytes, |span| {
+            traces.add(span.trace_id);
+            if let Some(grouping) = &mut grouping {
+                grouping.add(span);
+            }
+            if let Some(roots) = &mut roots {
+                roots.see(span);
+            }
+        })
+        .map_err(malformed)?;
+        if export.received == 0 {
+            return Ok(PushOutcome { accepted_spans: dropped, ..PushOutcome::default() });
+        }
+        if !is_checked {
+            self.check(&request, &export)?;
+        }
+        self.count_usage(&request, &export);
+        let accepted = export.valid();
+        let invalid = export.received - accepted;
+        let mut reasons = Vec::new();
+        if invalid > 0 {
+            let first = &export.first_problem;
+            reasons.push(format!("INVALID_ID: {invalid} spans, the first: {first}"));
+        }
+        if accepted == 0 {
+            // Rules dropped all valid spans.
+            let message = reasons.join("; ");
+            return Ok(PushOutcome { accepted_spans: dropped, rejected_spans: invalid, message });
+        }
+        let sampled = roots.map(|roots| roots.of_services(&request.bytes, &export.walk));
+        let refusals = match &route {
+            Ok(route) => self.write(&request, route, &export, grouping, reservation).await,
+            Err(error) => Err(Failure::Ring(error.clone())),
+        };
+        let refusals = refusals.map_err(|failure| self.failed(&request, accepted, failure))?;
+        self.metrics.pushed(traces.estimate(), started.elapsed());
+        if let Some(forwarders) = &self.forwarders {
+            forwarders.offer(request.tenant, &request.bytes, invalid > 0);
+        }
+        if let Some(generators) = &self.generators {
+            generators.offer(request.tenant, export, request.counts);
+        }
+        let mut refused = 0;
+        for refusal in refusals {
+            let spans = refusal.spans.min(accepted - refused);
+            self.metrics.discard(request.tenant, &refusal.reason, spans);
+            reasons.push(format!("{}: {spans} spans", refusal.message));
+            refused += spans;
+        }
+        if let (Some(adaptive), Some(sampled)) = (&self.adaptive, sampled)
+            && !sampled.is_empty()
+            && refused < accepted
+        {
+            adaptive.count(request.tenant, &sampled);
+        }
+        Ok(PushOutcome {
+            accepted_spans: accepted - refused + dropped,
+            rejected_spans: invalid + refused,
+            message: reasons.join("; "),
+        })
+    }
+
+    /// Checks a request and puts what the rules leave of it in its place; returns the spans that they dropped.
+    async fn apply_rules(
+        &self,
+        request: &mut Arrived<'_>,
+        book: &RuleBook,
+        rules: Arc<RuleSet>,
+    ) -> Result<u64, PushError> {
+        let export = CheckedExport::read(&request.bytes, |_| {}).map_err(malformed)?;
+        if export.received == 0 {
+            return Ok(0);
+        }
+        self.check(request, &export)?;
+        let (bytes, set) = (request.bytes.clone(), Arc::clone(&rules));
+        let applied = if bytes.len() <= SMALL_REQUEST_BYTES {
+            set.apply(&bytes)
+        } else {
+            tokio::task::spawn_blocking(move || set.apply(&bytes))
+                .await
+                .map_err(|error| PushError::Internal(error.to_string()))?
+        };
+        let applied = applied.map_err(malformed)?;
+        book.count(request.tenant, &rules, &applied);
+        self.metrics.discard(request.tenant, "drop_rule", applied.dropped);
+        request.bytes = applied.request;
+        Ok(applied.dropped)
+    }
+
+    /// Calls for a request in which all goes well, and how often they have its spans encoded.
+    fn calls_and_copies(&self, route: Option<&Arc<Route>>) -> (u64, u64) {
+        let Some(placement) = route.map(|route| &route.placement) else { return (0, 0) };
+        let replicas = placement.replication_factor() as u64;
+        match (placement.has_replicas(), placement.only_set()) {
+            // The same push goes to all: it is encoded once.
+            (true, Some(_)) if !self.parts.settings.compresses_pushes => (replicas, 1),
+            (true, _) => (replicas, replicas),
+            (false, Some(_)) => (0, 0),
+            (false, None) => (1, 1),
+        }
+    }
+
+    /// Rate and ids, and the counts of both.
+    fn check(&self, request: &Arrived<'_>, export: &CheckedExport) -> Result<(), PushError> {
+        let (tenant, size) = (request.tenant, request.bytes.len() as u64);
+        self.metrics.arrived(tenant, size);
+        if let Err(limit) = self.limiter.take(tenant, size, self.rate(&request.limits)) {
+            self.metrics.discard(tenant, "rate_limited", export.received);
+            let message = limit.message(tenant, size);
+            if limit.never_passes(size) {
+                return Err(PushError::TooLarge(message));
+            }
+            let retry_after = self.retry_after(&request.limits);
+            return Err(PushError::RateLimited { message, retry_after });
+        }
+        self.metrics.received(tenant, export.received, size);
+        self.metrics.discard(tenant, "invalid_trace_id", export.bad_trace_ids);
+        self.metrics.discard(tenant, "invalid_span_id", export.bad_span_ids);
+        if export.valid() == 0 {
+            return Err(PushError::Invalid(export.first_problem.clone()));
+        }
+        Ok(())
+    }
+
+    fn rate(&self, limits: &Limits) -> Rate {
+        let (rate, burst) = (limits.rate_limit_bytes, limits.burst_size_bytes);
+        match &self.parts.distributors {
+            Some(ring) if limits.global_rate => {
+                let view = ring.view();
+                let healthy = view.healthy_count(Operation::Write);
+                Rate::global(rate, burst, healthy, view.instances().len())
+            }
+            _ => Rate::local(rate, burst),
+        }
+    }
+
+    fn retry_after(&self, limits: &Limits) -> Duration {
+        if limits.retry_info_enabled { self.parts.settings.retry_after } else { Duration::ZERO }
+    }
+
+    fn count_usage(&self, request: &Arrived<'_>, export: &CheckedExport) {
+        if let Some(usage) = &self.usage {
+            let limits = (self.parts.usage_limits)(request.tenant);
+            usage.observe(request.tenant, limits, &request.bytes, &export.walk);
+        }
+    }
+
+    /// Sends the valid spans; the refused ones when each trace has its quorum.
+    async fn write(
+        &self,
+        request: &Arrived<'_>,
+        route: &Route,
+        export: &CheckedExport,
+        grouping: Option<Grouping<'_>>,
+        reservation: Reservation,
+    ) -> Result<Vec<Refusal>, Failure> {
+        let (placement, tenant) = (&*route.placement, request.tenant);
+        let members = self.parts.ingesters.view();
+        if self.peers.len() > members.instances().len() + SPARE_PEERS {
+            self.peers.retain(members.instances(), &self.metrics);
+        }
+        let unusable = |set: usize| placement.sets()[set].error.clone();
+        let export = if let Some(grouping) = grouping {
+            if let Some(error) = grouping.sets().find_map(unusable) {
+                return Err(Failure::Ring(error));
+            }
+            if u32::try_from(request.bytes.len()).is_err() {
+                return Err(Failure::Status(Status::invalid_argument("request of 4 GiB or more")));
+            }
+            let origin_of = |set| route.next_origin(set);
+            grouping.finish(tenant.as_str(), &request.bytes, &export.walk, origin_of)
+        } else {
+            if let Some(error) = unusable(0) {
+                return Err(Failure::Ring(error));
+            }
+            let spans = export.valid();
+            let push = export.push_for(tenant).map_err(Failure::Malformed)?;
+            if let ([only], false) = (&*placement.sets()[0].instances, placement.has_replicas()) {
+                let instance = placement.instance(*only);
+                let peer = self.peers.of(instance, &self.metrics);
+                let response = self.peers.push(&peer, instance, push).await;
+                return Ok(response.map_err(Failure::Status)?.refusals);
+            }
+            Export::whole(push, 0, spans, route.next_origin(0))
+        };
+        let settings = &self.parts.settings;
+        let hedging_delay = settings.late_after();
+        let writer = Writer {
+            peers: &self.peers,
+            metrics: &self.metrics,
+            placement,
+            hedging_delay,
+            deadline: settings.remote_timeout + hedging_delay,
+            compresses: settings.compresses_pushes,
+        };
+        let size = request.bytes.len() as u64 + CALL_BYTES;
+        writer.write(&export, reservation, size).await.map_err(Failure::Status)
+    }
+
+    /// What the client is told when its spans were not stored.
+    fn failed(&self, request: &Arrived<'_>, spans: u64, failure: Failure) -> PushError {
+        let unavailable = |message| PushError::Unavailable { message, retry_after: BUSY_RETRY };
+        let (reason, error) = match failure {
+            Failure::Malformed(error) => return malformed(error),
+            Failure::Ring(error) => ("unavailable", unavailable(error.to_string())),
+            Failure::Status(status) => {
+                let message = status.message().to_owned();
+                match status.code() {
+                    Code::InvalidArgument => ("invalid", PushError::Malformed(message)),
+                    Code::ResourceExhausted => {
+                        let retry_after = self.retry_after(&request.limits);
+                        if message.starts_with(TOO_MANY_TENANTS) {
+                            self.metrics.discard_of_many("too_many_tenants", spans);
+                            return PushError::RateLimited { message, retry_after };
+                        }
+                        ("ingester_full", PushError::RateLimited { message, retry_after })
+                    }
+                    Code::Unavailable | Code::DeadlineExceeded => {
+                        ("unavailable", unavailable(message))
+                    }
+                    _ => ("internal_error", unavailable(message)),
+                }
+            }
+        };
+        self.metrics.discard(request.tenant, reason, spans);
+        error
+    }
+}
+
+/// Why spans were not stored.
+enum Failure {
+    /// What the walk passed over.
+    Malformed(WireError),
+    /// Too few ingesters.
+    Ring(RingError),
+    /// What ingesters answered.
+    Status(Status),
+}
+
+#[async_trait]
+impl TraceSink for Distributor {
+    async fn push(&self, tenant: TenantId, request: Bytes) -> Result<PushOutcome, PushError> {
+        self.arrive(tenant, request, true).await
+    }
+
+    async fn push_uncounted(
+        &self,
+        tenant: TenantId,
+        request: Bytes,
+    ) -> Result<PushOutcome, PushError> {
+        self.arrive(tenant, request, false).await
+    }
+}
+
+fn malformed(error: impl std::fmt::Display) -> PushError {
+    PushError::Malformed(format!("malformed export request: {error}"))
+}

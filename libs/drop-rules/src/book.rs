@@ -1,0 +1,98 @@
+//! Which rules a tenant has, compiled once for as long as they stay the same.
+
+use std::sync::Arc;
+
+use tactus_config::sections::distributor::DropRule;
+use tactus_model::TenantId;
+use tactus_overrides::{LimitsOf, OfLimits};
+use tactus_telemetry::metrics::{CounterVec, Registry};
+
+use super::{Applied, RuleResult, RuleSet};
+
+/// The rules of all tenants.
+pub struct RuleBook {
+    limits_of: LimitsOf,
+    everyone: Vec<DropRule>,
+    /// For tenants without rules of their own.
+    compiled_everyone: Option<Arc<RuleSet>>,
+    compiled: OfLimits<Option<Arc<RuleSet>>>,
+    spans: CounterVec<2>,
+    failures: CounterVec<2>,
+}
+
+tactus_telemetry::debug_of!(RuleBook { everyone });
+
+/// The rules of everyone, then a tenant's own. Errors: those of [`RuleSet::compile`].
+fn compile_all(everyone: &[DropRule], own: &[DropRule]) -> Result<RuleSet, String> {
+    let mut all = RuleSet::compile(everyone)?;
+    all.rules.extend(RuleSet::compile(own)?.rules);
+    Ok(all)
+}
+
+impl RuleBook {
+    /// A book of the rules of everyone and those in the limits of tenants.
+    ///
+    /// Errors: a rule of everyone that cannot be, in words for the operator.
+    pub fn new(
+        everyone: Vec<DropRule>,
+        limits_of: LimitsOf,
+        registry: &Registry,
+    ) -> Result<Self, String> {
+        let compiled = RuleSet::compile(&everyone)?;
+        Ok(Self {
+            limits_of,
+            compiled_everyone: (!everyone.is_empty()).then(|| Arc::new(compiled)),
+            everyone,
+            compiled: OfLimits::default(),
+            spans: registry.counter_vec(
+                "tactus_distributor_drop_rule_spans_total",
+                "Spans that a drop rule dropped, or whose attributes it removed or hashed.",
+                ["tenant", "rule"],
+            ),
+            failures: registry.counter_vec(
+                "tactus_distributor_drop_rule_failures_total",
+                "Requests on which the query of a drop rule could not be evaluated.",
+                ["tenant", "rule"],
+            ),
+        })
+    }
+
+    /// Errors: a rule that cannot be, in words for the operator.
+    pub fn check(rules: &[DropRule]) -> Result<(), String> {
+        RuleSet::compile(rules).map(drop)
+    }
+
+    /// The rules of a tenant; `None` if it has none.
+    pub fn of(&self, tenant: &TenantId) -> Option<Arc<RuleSet>> {
+        let limits = (self.limits_of)(tenant);
+        if limits.drop_rules.is_empty() {
+            return self.compiled_everyone.clone();
+        }
+        self.compiled.get_or_make(&limits, || {
+            match compile_all(&self.everyone, &limits.drop_rules) {
+                Ok(set) => Some(Arc::new(set)),
+                // Rules are checked before limits come into effect.
+                Err(reason) => {
+                    tracing::error!(
+                        tenant = tenant.as_str(),
+                        reason,
+                        "a tenant's drop rules cannot be"
+                    );
+                    self.compiled_everyone.clone()
+                }
+            }
+        })
+    }
+
+    /// Counts what rules did.
+    pub fn count(&self, tenant: &TenantId, rules: &RuleSet, applied: &Applied) {
+        for (name, result) in rules.names().zip(&applied.by_rule) {
+            let labels = [tenant.as_str(), name];
+            match result {
+                RuleResult::Spans(0) => {}
+                RuleResult::Spans(spans) => self.spans.with(labels).inc_by(*spans),
+                RuleResult::Failed => self.failures.with(labels).inc(),
+            }
+        }
+    }
+}

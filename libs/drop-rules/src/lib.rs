@@ -1,0 +1,179 @@
+//! Drop rules: spans that are not stored, and attributes that are removed or hashed before they are.
+//!
+//! ```text
+//! request -> spans as columns -> each rule's filter -> spans to drop, spans to change -> the request rewritten
+//! ```
+//!
+//! All rules look at the request as it came. What no rule touches is copied byte for byte; a request of which nothing is
+//! touched is passed on as it is. Who sends and stores it is not known here.
+#![warn(missing_docs)]
+
+mod attributes;
+mod book;
+mod rewrite;
+mod span_filter;
+mod spans;
+
+use bytes::Bytes;
+use tactus_config::sections::distributor::DropRule;
+use tactus_model::{AppendError, wire::WireError};
+
+use attributes::{Edit, EditAction, Target};
+use rewrite::{Changes, rewrite};
+use spans::RequestSpans;
+
+pub use book::RuleBook;
+pub use span_filter::{FilterError, SpanFilter};
+
+/// The rules of a tenant.
+#[derive(Debug)]
+pub struct RuleSet {
+    rules: Vec<Rule>,
+}
+
+#[derive(Debug)]
+struct Rule {
+    name: String,
+    filter: SpanFilter,
+    action: Action,
+}
+
+#[derive(Debug)]
+enum Action {
+    Drop,
+    Edit(EditAction, Vec<Target>),
+}
+
+/// What rules made of a request.
+#[derive(Debug)]
+pub struct Applied {
+    /// The request, the same bytes if nothing was touched.
+    pub request: Bytes,
+    /// Spans that are not in it any more.
+    pub dropped: u64,
+    /// What each rule did, in their order.
+    pub(crate) by_rule: Vec<RuleResult>,
+}
+
+/// What one rule did to a request.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum RuleResult {
+    /// Spans dropped, or spans that the rule's query found and no rule dropped.
+    Spans(u64),
+    /// The query could not be evaluated: it asks for something that these spans have with another type.
+    Failed,
+}
+
+/// Why rules cannot be applied to a request.
+#[derive(Debug, thiserror::Error)]
+pub enum RequestError {
+    /// The request is no protobuf.
+    #[error(transparent)]
+    Wire(#[from] WireError),
+    /// The spans become no columns.
+    #[error(transparent)]
+    Spans(#[from] AppendError),
+}
+
+impl RuleSet {
+    /// Compiles rules. Errors: the first that cannot be, by its place, name and key, in words for the operator.
+    pub(crate) fn compile(rules: &[DropRule]) -> Result<Self, String> {
+        let mut compiled: Vec<Rule> = Vec::with_capacity(rules.len());
+        for (index, rule) in rules.iter().enumerate() {
+            let refused =
+                |reason: String| format!("drop_rules[{index}] ({:?}): {reason}", rule.name);
+            let made = Rule::compile(rule).map_err(refused)?;
+            if compiled.iter().any(|other| other.name == made.name) {
+                return Err(refused("name: another rule has it".to_owned()));
+            }
+            compiled.push(made);
+        }
+        Ok(Self { rules: compiled })
+    }
+
+    /// Names, in the order of [`Applied::by_rule`].
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.rules.iter().map(|rule| rule.name.as_str())
+    }
+
+    /// Applies the rules to an ExportTraceServiceRequest. Spans with ids that are no ids are left alone: they are refused
+    /// later.
+    ///
+    /// Errors: damage.
+    pub fn apply(&self, request: &Bytes) -> Result<Applied, RequestError> {
+        let reads_spans = self.rules.iter().any(|rule| !rule.filter.is_every());
+        let spans = RequestSpans::read(request, reads_spans)?;
+        let mut changes = Changes::none(spans.ends());
+        let found: Vec<_> = self.rules.iter().map(|rule| spans.matching(&rule.filter)).collect();
+        let mut by_rule = Vec::with_capacity(self.rules.len());
+        for (rule, found) in self.rules.iter().zip(&found) {
+            by_rule.push(match (found, &rule.action) {
+                (None, _) => RuleResult::Failed,
+                (Some(found), Action::Drop) => {
+                    let spans = found.iter().filter(|&&span| changes.drop_span(span)).count();
+                    RuleResult::Spans(spans as u64)
+                }
+                // Counted when it is known which spans stay.
+                (Some(_), Action::Edit(..)) => RuleResult::Spans(0),
+            });
+        }
+        for ((rule, found), result) in self.rules.iter().zip(found).zip(&mut by_rule) {
+            if let (Action::Edit(action, targets), Some(mut spans)) = (&rule.action, found) {
+                spans.retain(|&span| !changes.is_dropped(span));
+                *result = RuleResult::Spans(spans.len() as u64);
+                changes.edit(Edit { action: *action, targets }, spans);
+            }
+        }
+        Ok(Applied { request: rewrite(request, &changes)?, dropped: changes.dropped(), by_rule })
+    }
+}
+
+impl Rule {
+    fn compile(rule: &DropRule) -> Result<Self, String> {
+        if rule.name.is_empty() {
+            return Err("name: is empty".to_owned());
+        }
+        let filter = SpanFilter::compile(&rule.query).map_err(|error| format!("query: {error}"))?;
+        let edit = |action| match rule.attributes.as_slice() {
+            [] => Err("attributes: none is named".to_owned()),
+            named => named
+                .iter()
+                .map(|text| Target::parse(text).map_err(|error| format!("attributes: {error}")))
+                .collect::<Result<_, _>>()
+                .map(|targets| Action::Edit(action, targets)),
+        };
+        let action = match rule.action.as_str() {
+            "drop" if rule.attributes.is_empty() => Action::Drop,
+            "drop" => return Err("attributes: have no meaning for action drop".to_owned()),
+            "remove_attributes" => edit(EditAction::Remove)?,
+            "hash_attributes" => edit(EditAction::Hash)?,
+            other => {
+                return Err(format!(
+                    "action: {other:?} is none of drop, remove_attributes, hash_attributes"
+                ));
+            }
+        };
+        Ok(Self { name: rule.name.clone(), filter, action })
+    }
+}
+
+/// The request without the spans that match any of the filters, and without those whose ids are no ids; the number of
+/// spans left.
+///
+/// A filter that cannot be evaluated matches nothing. Errors: damage.
+pub fn without(request: &Bytes, filters: &[SpanFilter]) -> Result<(Bytes, u64), RequestError> {
+    let reads_spans = filters.iter().any(|filter| !filter.is_every());
+    let spans = RequestSpans::read(request, reads_spans)?;
+    let mut changes = Changes::none(spans.ends());
+    for span in spans.with_bad_ids() {
+        changes.drop_span(*span);
+    }
+    for span in filters.iter().filter_map(|filter| spans.matching(filter)).flatten() {
+        changes.drop_span(span);
+    }
+    let left = spans.ends().len() as u64 - changes.dropped();
+    Ok((rewrite(request, &changes)?, left))
+}
+
+#[cfg(test)]
+mod tests;

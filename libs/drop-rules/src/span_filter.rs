@@ -1,0 +1,135 @@
+//! A TraceQL filter on single spans: what a request alone can tell.
+
+use std::time::Duration;
+
+use tactus_model::SpanBatch;
+use tactus_traceql::{
+    FieldExpression, PipelineStage, SpansetExpression, SpansetFilter, Static,
+    eval::{CompiledQuery, EvaluateError, Window},
+    parse_and_validate,
+};
+use tactus_work::{Budgets, Over, Work};
+
+/// Processor time that a filter may take for the spans of a request, far more than any needs whose texts are of usual length:
+/// who pushes waits for it.
+const MAX_CPU_TIME: Duration = Duration::from_secs(1);
+
+/// Why a filter says nothing about spans.
+#[derive(Debug, thiserror::Error)]
+pub enum FilterError {
+    /// Operands of these spans do not go together.
+    #[error(transparent)]
+    Evaluate(#[from] EvaluateError),
+    /// It took too long.
+    #[error(transparent)]
+    Over(#[from] Over),
+}
+
+/// A filter on single spans.
+#[derive(Debug)]
+pub enum SpanFilter {
+    /// `{ }`.
+    Every,
+    /// Any other.
+    Query(Box<CompiledQuery>),
+}
+
+impl SpanFilter {
+    /// Compiles `{ … }`.
+    ///
+    /// Errors: no TraceQL; more than a filter; a condition that other spans have a say in. In words for the operator.
+    pub fn compile(text: &str) -> Result<Self, String> {
+        let root = parse_and_validate(text).map_err(|error| error.to_string())?;
+        let filter = match (root.metrics(), root.search_pipeline().stages.as_slice()) {
+            (None, [PipelineStage::Spanset(SpansetExpression::Filter(filter))]) => filter,
+            _ => {
+                return Err(format!(
+                    "{text}: only a filter on single spans can be used here, as {{ name = \"/healthz\" }}: \
+                     no structure, no pipeline, no aggregate"
+                ));
+            }
+        };
+        if let Some(attribute) = asks_other_spans(filter) {
+            return Err(format!(
+                "{text}: {attribute} depends on other spans, which may come in other requests"
+            ));
+        }
+        if filter.expression == FieldExpression::Static(Static::Bool(true)) {
+            return Ok(Self::Every);
+        }
+        let query = CompiledQuery::compile(&root).map_err(|error| error.to_string())?;
+        Ok(Self::Query(Box::new(query)))
+    }
+
+    /// True if it needs to see no span.
+    pub(crate) fn is_every(&self) -> bool {
+        matches!(self, Self::Every)
+    }
+
+    /// Rows of the spans that match.
+    ///
+    /// Errors: [`FilterError`].
+    pub fn rows(&self, batch: &SpanBatch) -> Result<Vec<u32>, FilterError> {
+        let query = match self {
+            Self::Every => return Ok((0..batch.len() as u32).collect()),
+            Self::Query(query) => query,
+        };
+        let budget = Budgets::of_process().of(0, MAX_CPU_TIME);
+        let run = || query.find_matches(batch, Window::default());
+        let matches = Work::default().within(budget).run(run)??;
+        let sets = matches.traces.into_iter().flat_map(|trace| trace.span_sets);
+        Ok(sets.flat_map(|set| set.rows).collect())
+    }
+}
+
+/// The first attribute that other spans have a say in.
+fn asks_other_spans(filter: &SpansetFilter) -> Option<String> {
+    let mut found = None;
+    filter.expression.for_each_attribute(&mut |attribute| {
+        if attribute.depends_on_other_spans() && found.is_none() {
+            found = Some(attribute.to_string());
+        }
+    });
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn filters_on_single_spans_compile() {
+        for text in [
+            "{ name = \"/healthz\" }",
+            "{ }",
+            "{ span.http.target =~ \"/health.*\" && duration < 10ms }",
+            "{ resource.service.name = \"x\" || event:name = \"exception\" }",
+            "{ span:parentID = \"0000000000000000\" }",
+        ] {
+            SpanFilter::compile(text).unwrap();
+        }
+        assert!(SpanFilter::compile("{ }").unwrap().is_every());
+        assert!(SpanFilter::compile("{ true }").unwrap().is_every());
+    }
+
+    #[test]
+    fn what_needs_other_spans_is_refused_by_name() {
+        for text in
+            ["{ } >> { }", "{ } | count() > 2", "{ } && { }", "{ } | rate()", "({ } | by(name))"]
+        {
+            let error = SpanFilter::compile(text).unwrap_err();
+            assert!(error.contains("only a filter on single spans"), "{text}: {error}");
+        }
+        for (text, named) in [
+            ("{ trace:duration > 1s }", "traceDuration"),
+            ("{ parent.name = \"x\" }", "parent.name"),
+            ("{ rootName = \"x\" }", "rootName"),
+            ("{ span:childCount > 2 }", "span:childCount"),
+            ("{ nestedSetLeft = 1 }", "nestedSetLeft"),
+        ] {
+            let error = SpanFilter::compile(text).unwrap_err();
+            assert!(error.contains(&format!("{named} depends on other spans")), "{text}: {error}");
+        }
+        assert!(SpanFilter::compile("{ name = }").is_err());
+    }
+}

@@ -1,0 +1,484 @@
+//! The ingester itself: state, push, start and stop.
+
+use std::{
+    collections::HashMap,
+    fs,
+    path::Path,
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use parking_lot::{Mutex, RwLock};
+use tactus_model::TenantId;
+use tactus_proto::tactus::v1::PushRequest;
+use tactus_rpc::QueryContext;
+use tactus_storage::Bucket;
+use tactus_telemetry::metrics::{OVERFLOW, Registry};
+use tactus_wal::Wal;
+use tokio::sync::Notify;
+use tonic::Status;
+
+use crate::{
+    begun_blocks::Flushes,
+    disk::{Disk, DiskHangs, Room},
+    error::PushError,
+    frame::FrameSlices,
+    generation::{Generation, RELEASED_MEMORY, RELEASED_MEMORY_FOR_ROOM, Sealing, Tenant},
+    head::{Appended, Head, NEW_HEAD_BYTES},
+    layout::Layout,
+    live_tail::LiveTails,
+    metrics::Metrics,
+    notes::Notes,
+    pushes::Pushes,
+    queries::Queries,
+    segment::SegmentCache,
+    settings::Settings,
+    so_far::FoundSoFar,
+    written::BlockWritten,
+};
+
+/// What is kept of a tenant besides its heads and segments, about: its state, its entries in maps, its series.
+const TENANT_BYTES: usize = size_of::<Tenant>() + 1_500;
+/// Live spans are measured for pushes that find no room so often at most.
+const MEASURE_AGAIN: Duration = Duration::from_millis(20);
+/// Idle tenants are looked for so often at most when there is no room for a new one.
+const LOOK_FOR_IDLE_AGAIN: Duration = Duration::from_secs(5);
+
+/// An ingester. One a process and directory.
+#[derive(Debug)]
+pub struct Ingester {
+    pub(crate) settings: Settings,
+    pub(crate) layout: Layout,
+    pub(crate) wal: Wal,
+    pub(crate) bucket: Bucket,
+    pub(crate) written: BlockWritten,
+    pub(crate) metrics: Metrics,
+    /// Locked for reading while a push appends, for writing while it is exchanged.
+    pub(crate) current: RwLock<Arc<Generation>>,
+    pub(crate) tenants: RwLock<HashMap<TenantId, Arc<Tenant>>>,
+    pub(crate) sealing: Arc<tokio::sync::Mutex<Sealing>>,
+    pub(crate) flushes: Flushes,
+    /// Wakes the background loop before its next look.
+    pub(crate) wake: Notify,
+    /// Bytes of live spans: measured now and then, plus what was pushed since.
+    live_bytes: AtomicUsize,
+    stopping: AtomicBool,
+    /// How many failed syncs of the log there were when all that was live then had been cut.
+    pub(crate) cut_after_failed_syncs: AtomicU64,
+    /// A generation could not be written yet.
+    pub(crate) has_waiting_cuts: AtomicBool,
+    /// Some tenant may have segments whose traces are not decided.
+    pub(crate) has_pending: AtomicBool,
+    /// When a push last had all live spans measured.
+    measured: Mutex<Option<Instant>>,
+    /// When a new tenant last had idle ones looked for.
+    looked_for_idle: Mutex<Option<Instant>>,
+    pub(crate) segment_cache: SegmentCache,
+    pub(crate) notes: Notes,
+    pub(crate) live_tails: Arc<LiveTails>,
+    pub(crate) queries: Queries,
+    pub(crate) found_so_far: FoundSoFar,
+    pub(crate) pushes: Pushes,
+    pub(crate) disk: Disk,
+    itself: Weak<Self>,
+}
+
+impl Ingester {
+    /// An ingester over a log and a directory, which holds nothing yet.
+    pub(crate) fn new(
+        settings: Settings,
+        (wal, layout): (Wal, Layout),
+        (bucket, written): (Bucket, BlockWritten),
+        registry: &Registry,
+    ) -> Arc<Self> {
+        let root = settings.directory.clone();
+        let metrics = Metrics::register(registry);
+        let live_tails = LiveTails::new(settings.live_tail.clone(), metrics.clone());
+        Arc::new_cyclic(|itself| Self {
+            flushes: Flushes::new(settings.concurrent_flushes),
+            wal,
+            bucket,
+            written,
+            metrics,
+            live_tails,
+            current: RwLock::new(Arc::new(Generation::new(false))),
+            tenants: RwLock::default(),
+            sealing: Arc::default(),
+            wake: Notify::new(),
+            live_bytes: AtomicUsize::new(0),
+            stopping: AtomicBool::new(false),
+            cut_after_failed_syncs: AtomicU64::new(0),
+            has_waiting_cuts: AtomicBool::new(false),
+            has_pending: AtomicBool::new(false),
+            measured: Mutex::default(),
+            looked_for_idle: Mutex::default(),
+            segment_cache: SegmentCache::new(
+                settings.max_mapped_segments,
+                settings.max_segment_column_bytes,
+            ),
+            notes: Notes::new(
+                Layout::notes(&root),
+                layout.segments(),
+                settings.fsync_interval.is_some(),
+            ),
+            layout,
+            queries: Queries::new(
+                settings.concurrent_queries,
+                Arc::clone(&settings.query_memory),
+                registry,
+            ),
+            found_so_far: FoundSoFar::default(),
+            pushes: Pushes::new(settings.max_push_threads, settings.disk_timeout),
+            disk: Disk::new(&root, settings.min_free_disk_bytes),
+            itself: Weak::clone(itself),
+            settings,
+        })
+    }
+
+    /// Stores a push as [`Self::push`] does, within `disk_timeout`, on a thread of its own.
+    ///
+    /// After [`PushError::TimedOut`] its spans may be stored nevertheless.
+    pub(crate) async fn store(
+        &self,
+        push: PushRequest,
+        tenant: TenantId,
+    ) -> Result<Appended, PushError> {
+        let result = self.store_in_time(push, tenant).await;
+        if let Err(error @ (PushError::DiskHangs(_) | PushError::TimedOut(_))) = &result {
+            // All others were counted where they were refused.
+            self.metrics.refused_pushes.with([error.reason()]).inc();
+        }
+        result
+    }
+
+    async fn store_in_time(
+        &self,
+        push: PushRequest,
+        tenant: TenantId,
+    ) -> Result<Appended, PushError> {
+        self.disk_answers().map_err(PushError::DiskHangs)?;
+        let Some(ingester) = self.weak().upgrade() else {
+            return Err(PushError::NotRunning("shutting down"));
+        };
+        self.pushes.run(move || ingester.push(&push, &tenant), || self.disk_hangs()).await
+    }
+
+    /// Where log and segments are.
+    pub fn directory(&self) -> &Path {
+        &self.settings.directory
+    }
+
+    /// Errors: the disk of the log hangs. Never waits for it.
+    pub fn disk_answers(&self) -> Result<(), DiskHangs> {
+        match self.wal.longest_wait() {
+            Some(wait) if wait.age >= self.pushes.timeout() => Err(self.disk_hangs()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Errors: the log failed to take the last push, a moment ago; why.
+    pub fn log_takes_pushes(&self) -> Result<(), String> {
+        self.disk.log_takes_pushes()
+    }
+
+    fn disk_hangs(&self) -> DiskHangs {
+        let timeout = self.pushes.timeout();
+        let wait = self.wal.longest_wait().filter(|wait| wait.age >= timeout / 2);
+        DiskHangs { directory: self.disk.directory().to_owned(), wait, timeout }
+    }
+
+    /// Runs a query as [`Queries::run`] does.
+    pub(crate) async fn query<R: Send + 'static>(
+        &self,
+        tenant: &str,
+        context: QueryContext,
+        run: impl FnOnce(&Ingester) -> R + Send + 'static,
+    ) -> Result<R, Status> {
+        let ingester = self.handle()?;
+        self.queries.run(tenant, context, move || run(&ingester)).await
+    }
+
+    /// Stores a push: when this returns, its spans are in the write-ahead log and can be queried.
+    ///
+    /// Blocks for some microseconds a span's kilobyte; refused spans are in the result, an error refuses all.
+    pub(crate) fn push(
+        &self,
+        push: &PushRequest,
+        tenant: &TenantId,
+    ) -> Result<Appended, PushError> {
+        let result = self.try_push(push, tenant);
+        if let Err(error) = &result {
+            self.metrics.refused_pushes.with([error.reason()]).inc();
+        }
+        result
+    }
+
+    fn try_push(&self, push: &PushRequest, tenant: &TenantId) -> Result<Appended, PushError> {
+        if self.stopping.load(Ordering::Acquire) {
+            return Err(PushError::NotRunning("shutting down"));
+        }
+        let spans: usize = push.runs.iter().map(|run| run.scope_spans.len()).sum();
+        let owners = push.resources.iter().chain(&push.scopes).map(|owner| owner.len());
+        let bytes = spans + owners.sum::<usize>();
+        self.check_room(bytes)?;
+        let state = self.admit(tenant)?;
+        let claim = state.origins.claim(push);
+        let new_part = claim.as_ref().and_then(|claim| claim.new_part(push));
+        let push = new_part.as_ref().unwrap_or(push);
+        if push.runs.is_empty() {
+            return Ok(Appended::default());
+        }
+        let generation = self.current.read();
+        let mut new_bytes = 0;
+        let head = generation.head_or_insert(tenant, || {
+            new_bytes = NEW_HEAD_BYTES;
+            if let Some(tail_sampling) = self.settings.tail_sampling.of(tenant) {
+                generation.cut_within(tail_sampling.cut_period());
+            }
+            self.new_head(tenant)
+        });
+        let appended = head.append(push, |appended| {
+            let frame = FrameSlices::new(push, &appended.refused_spans);
+            let result = self.wal.append(&frame.slices());
+            self.disk.note_log(&result);
+            result.map(|_| ()).map_err(|error| {
+                if error.is_full() {
+                    PushError::DiskFull(error.to_string())
+                } else {
+                    PushError::Wal(error)
+                }
+            })
+        })?;
+        if appended.spans > 0 {
+            generation.note_push();
+        }
+        if let Some(claim) = claim {
+            claim.store(&appended.origins);
+        }
+        drop(generation);
+        self.live_tails.show(tenant, push, &appended);
+        let bytes_held = bytes + new_bytes;
+        let live = self.live_bytes.fetch_add(bytes_held, Ordering::Relaxed) + bytes_held;
+        if live >= self.settings.generation_bytes {
+            self.wake.notify_one();
+        }
+        self.metrics.bytes_received.with([tenant.as_str(), "trace"]).inc_by(bytes as u64);
+        if appended.truncated_attributes > 0 {
+            let truncated = self.metrics.attributes_truncated.with([tenant.as_str()]);
+            truncated.inc_by(appended.truncated_attributes);
+        }
+        Ok(appended)
+    }
+
+    fn check_room(&self, bytes: usize) -> Result<(), PushError> {
+        let limit_bytes = self.settings.max_live_bytes;
+        if self.live_bytes.load(Ordering::Relaxed) + bytes > limit_bytes {
+            self.wake.notify_one();
+            // The estimate may be old: measure before refusing, one thread at a time and not for each refused push, since
+            // all tenants are looked at.
+            let mut measured = self.measured.lock();
+            if measured.is_none_or(|at| at.elapsed() >= MEASURE_AGAIN) {
+                *measured = Some(Instant::now());
+                self.sum_live_bytes();
+            }
+            if self.live_bytes.load(Ordering::Relaxed) + bytes > limit_bytes {
+                return Err(PushError::Full { limit_bytes });
+            }
+        }
+        let directory_limit = self.settings.max_directory_bytes;
+        if directory_limit > 0 && self.directory_bytes() > directory_limit {
+            return Err(PushError::DiskFull(format!("{directory_limit} bytes are in use")));
+        }
+        if self.disk.note(self.room(bytes as u64)) {
+            self.has_room().map_err(PushError::DiskFull)?;
+        }
+        Ok(())
+    }
+
+    /// Errors: at the last look the disk had no room for pushes; what there is to say of that. Never waits for the disk.
+    pub fn has_room(&self) -> Result<(), String> {
+        self.disk.lack(self.live_bytes.load(Ordering::Relaxed) as u64).map_or(Ok(()), Err)
+    }
+
+    /// Room on the disk if so many bytes more are written, and what has to stay free to cut what is live and to decide
+    /// what waits. Asks the system.
+    pub(crate) fn room(&self, new_bytes: u64) -> Option<Room> {
+        let decided_at_a_time = match self.has_pending.load(Ordering::Relaxed) {
+            true => self.settings.generation_bytes,
+            false => 0,
+        };
+        let live = self.live_bytes.load(Ordering::Relaxed) + decided_at_a_time;
+        self.disk.room(new_bytes, live as u64)
+    }
+
+    /// Bytes in the directory, but for blocks on their way: these are not made here.
+    pub(crate) fn directory_bytes(&self) -> u64 {
+        self.wal.total_bytes() + self.segment_cache.file_bytes() + self.disk.other_bytes()
+    }
+
+    fn new_head(&self, tenant: &TenantId) -> Arc<Head> {
+        let limits = self.settings.limits.of(tenant);
+        let tenant = self.tenant_or_insert(tenant);
+        let large_traces = tenant.large_traces(self.settings.max_block_duration);
+        let head = Arc::new(Head::new(limits, self.settings.chunk_spans, large_traces));
+        tenant.add_head(Arc::clone(&head));
+        head
+    }
+
+    /// The tenant's state, if it ever pushed anything.
+    pub(crate) fn tenant(&self, tenant: &TenantId) -> Option<Arc<Tenant>> {
+        self.tenants.read().get(tenant).cloned()
+    }
+
+    pub(crate) fn tenant_or_insert(&self, tenant: &TenantId) -> Arc<Tenant> {
+        if let Some(known) = self.tenant(tenant) {
+            return known;
+        }
+        Arc::clone(self.tenants.write().entry(tenant.clone()).or_default())
+    }
+
+    pub(crate) fn all_tenants(&self) -> Vec<(TenantId, Arc<Tenant>)> {
+        let tenants = self.tenants.read();
+        tenants.iter().map(|(id, tenant)| (id.clone(), Arc::clone(tenant))).collect()
+    }
+
+    /// The tenant's state. Errors: the tenant is new, and there are as many as there may be.
+    fn admit(&self, tenant: &TenantId) -> Result<Arc<Tenant>, PushError> {
+        if let Some(known) = self.tenant(tenant) {
+            return Ok(known);
+        }
+        let limit = self.settings.max_tenants;
+        let is_full = || limit > 0 && self.tenants.read().len() >= limit;
+        if is_full() {
+            let mut looked = self.looked_for_idle.lock();
+            if looked.is_none_or(|at| at.elapsed() >= LOOK_FOR_IDLE_AGAIN) {
+                *looked = Some(Instant::now());
+                self.forget_idle_tenants(RELEASED_MEMORY_FOR_ROOM);
+                // Blocks make room.
+                self.wake.notify_one();
+            }
+            drop(looked);
+            if is_full() {
+                return Err(PushError::TooManyTenants { limit });
+            }
+        }
+        Ok(self.tenant_or_insert(tenant))
+    }
+
+    /// Sums up what live spans of all tenants take, and what is kept of tenants and segments besides.
+    fn sum_live_bytes(&self) -> usize {
+        let tenants = self.all_tenants();
+        let heads = tenants.iter().flat_map(|(_, tenant)| tenant.heads());
+        let spans: usize = heads.map(|head| head.heap_bytes()).sum();
+        let bytes = spans + tenants.len() * TENANT_BYTES + self.segment_cache.heap_bytes();
+        self.live_bytes.store(bytes, Ordering::Relaxed);
+        bytes
+    }
+
+    /// Measures the live spans of all tenants and notes the result.
+    pub(crate) fn measure_live_bytes(&self) -> usize {
+        self.metrics.show_replay_errors("");
+        let (mut traces_of_others, mut bytes_of_others, mut has_others) = (0.0, 0.0, false);
+        for (id, tenant) in self.all_tenants() {
+            let heads = tenant.heads();
+            let live_bytes: usize = heads.iter().map(|head| head.heap_bytes()).sum();
+            let live: usize = heads.iter().map(|head| head.live_traces()).sum();
+            let (live, live_bytes) = (live as f64, live_bytes as f64);
+            let gauges = &self.metrics;
+            match (
+                gauges.live_traces.try_with([id.as_str()]),
+                gauges.live_trace_bytes.try_with([id.as_str()]),
+            ) {
+                (Some(traces), Some(bytes)) => {
+                    traces.set(live);
+                    bytes.set(live_bytes);
+                }
+                _ => {
+                    has_others = true;
+                    traces_of_others += live;
+                    bytes_of_others += live_bytes;
+                }
+            }
+            self.metrics.show_replay_errors(id.as_str());
+        }
+        if has_others {
+            self.metrics.live_traces.with([OVERFLOW]).set(traces_of_others);
+            self.metrics.live_trace_bytes.with([OVERFLOW]).set(bytes_of_others);
+        }
+        let bytes = self.sum_live_bytes();
+        self.metrics.live_bytes.set(bytes as f64);
+        bytes
+    }
+
+    /// [`Self::update_gauges`] from a task: it may have to do with the disk.
+    pub(crate) async fn refresh_gauges(self: &Arc<Self>) {
+        let ingester = Arc::clone(self);
+        // Fails while the process ends.
+        let _ = tokio::task::spawn_blocking(move || ingester.update_gauges()).await;
+    }
+
+    pub(crate) fn update_gauges(&self) {
+        self.measure_live_bytes();
+        self.metrics.segments.set(self.segment_cache.segments() as f64);
+        self.metrics.segment_bytes.set(self.segment_cache.file_bytes() as f64);
+        self.metrics.wal_bytes.set(self.wal.total_bytes() as f64);
+        self.measure_disk();
+        self.forget_idle_tenants(RELEASED_MEMORY);
+    }
+
+    /// Looks at the disk, for gauges and limits.
+    pub(crate) fn measure_disk(&self) -> Option<Room> {
+        self.disk.look_for_others(&self.layout, self.has_pending.load(Ordering::Relaxed));
+        self.metrics.directory_bytes.set(self.directory_bytes() as f64);
+        let room = self.room(0);
+        self.disk.note(room);
+        if let Some(room) = room {
+            self.metrics.disk_free_bytes.set(room.free as f64);
+            self.metrics.disk_kept_bytes.set(room.kept as f64);
+        }
+        room
+    }
+
+    /// Forgets tenants of whom nothing is held, nor was within `memory`: there may be ever new ones.
+    fn forget_idle_tenants(&self, memory: Duration) {
+        let mut gone = Vec::new();
+        self.tenants.write().retain(|id, tenant| {
+            // Whoever is about to add something has a clone, and nobody gets one while the map is locked.
+            // A block that was begun of segments that cannot be read is still to be ended.
+            let stays = Arc::strong_count(tenant) > 1
+                || !tenant.is_idle(memory)
+                || self.flushes.has_pending(id);
+            if !stays {
+                gone.push(id.clone());
+            }
+            stays
+        });
+        for id in gone {
+            self.flushes.forget(&id);
+            self.metrics.live_traces.remove([id.as_str()]);
+            self.metrics.live_trace_bytes.remove([id.as_str()]);
+            self.metrics.tail_sampling.forget(&id);
+            // Fails while something is in it.
+            let _ = fs::remove_dir(self.layout.flushing().join(id.as_str()));
+        }
+    }
+
+    /// A handle for work on another thread.
+    pub(crate) fn handle(&self) -> Result<Arc<Self>, Status> {
+        self.itself.upgrade().ok_or_else(|| Status::unavailable("Ingester is shutting down"))
+    }
+
+    /// For tasks that must not keep it alive.
+    pub(crate) fn weak(&self) -> Weak<Self> {
+        Weak::clone(&self.itself)
+    }
+
+    /// Refuses pushes from now on; who looked at them is told so.
+    pub(crate) fn stop_pushes(&self) {
+        self.stopping.store(true, Ordering::Release);
+        self.live_tails.close();
+    }
+}

@@ -1,0 +1,66 @@
+//! Spans that are not yet in blocks: durable once they are acknowledged, queryable at once, made into blocks.
+//!
+//! ```text
+//! push -> write-ahead log (one write) -> ack
+//!      -> head: live batches, queryable at once
+//!         cut by size, age or idleness -> sorted segments on disk, log parts released
+//!         tail sampling, if the tenant has policies -> segments of the traces that stay
+//!         cut by size or age -> merge of the segments -> block -> object storage
+//! ```
+//!
+//! Cuts are for all tenants at once ([`generation`]): a generation's spans are in segments, or its log parts are
+//! still there. A segment is served until the block that holds its spans is in the block list.
+#![warn(missing_docs)]
+
+mod begun_blocks;
+mod block_times;
+mod build;
+mod clear;
+mod directory;
+mod disk;
+mod error;
+mod flush;
+mod frame;
+#[doc(hidden)]
+pub mod fuzzing;
+mod generation;
+mod head;
+mod held;
+mod ingester;
+mod layout;
+mod live_tail;
+mod live_traces;
+mod metrics;
+mod notes;
+mod open;
+mod origins;
+mod push_stream;
+mod pushes;
+mod quarantine;
+mod queries;
+mod recent;
+mod recent_metrics;
+mod recent_view;
+mod replay;
+mod seal;
+mod segment;
+mod service;
+mod settings;
+mod share;
+mod so_far;
+mod tail_sampling;
+mod upload_time;
+mod written;
+
+#[cfg(test)]
+mod test_spans;
+#[cfg(test)]
+mod tests;
+
+pub use disk::DiskHangs;
+pub use error::{Error, PushError};
+pub use ingester::Ingester;
+pub use push_stream::PushStreams;
+pub use segment::SegmentError;
+pub use settings::{Limits, OfTenant, Settings, TailSampling};
+pub use written::BlockWritten;

@@ -1,0 +1,220 @@
+//! What an operator can set.
+
+use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
+
+use tactus_config::sections::ingester::{Ingester, IngesterLiveTail};
+use tactus_config::sections::storage::TraceStorage;
+use tactus_model::TenantId;
+use tactus_storage::meta::{BlockVersion, DedicatedColumn};
+use tactus_tail_sampling::Policies;
+use tactus_wal::{Files, SystemFiles};
+use tactus_work::memory::QueryMemory;
+
+/// Settings of an ingester. Times and sizes as in Tempo's `ingester` and `storage.trace` sections.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// What this ingester is called in the ring. Where spans are replicated no two may have the same.
+    pub ingester_id: String,
+    /// Directory of the write-ahead log, segments and blocks in the making. One process at a time.
+    pub directory: PathBuf,
+    /// What a crash of the machine may lose: `None` all that is not yet a segment, zero nothing, else the spans of
+    /// this long. A crash of the process loses nothing acknowledged, whatever is set.
+    pub fsync_interval: Option<Duration>,
+    /// A batch of arriving spans is closed at this many spans; then queries read it without a lock.
+    pub chunk_spans: usize,
+    /// Live spans are cut to segments at this many bytes in memory.
+    pub generation_bytes: usize,
+    /// Pushes are refused while live spans, and what is kept of each tenant and segment, hold more than this many bytes.
+    pub max_live_bytes: usize,
+    /// Pushes of a tenant of whom nothing is held are refused while there are so many others; 0: no limit.
+    pub max_tenants: usize,
+    /// Segments that keep columns in memory while no query reads them.
+    pub max_mapped_segments: usize,
+    /// Bytes of these columns, and from which on a query that reads others makes room for them.
+    pub max_segment_column_bytes: u64,
+    /// Pushes are refused while the directory holds more than this many bytes; 0: no limit.
+    pub max_directory_bytes: u64,
+    /// Pushes are refused while fewer bytes are free on the disk than these, a tenth of the disk at most, and what cutting
+    /// the live spans takes; 0: no limit.
+    pub min_free_disk_bytes: u64,
+    /// A push that takes longer is refused, and once a write or sync of the log does, all are until it ends.
+    pub disk_timeout: Duration,
+    /// Pushes that are converted and written to the log at the same time, each on a thread.
+    pub max_push_threads: usize,
+    /// How the files of the log are made.
+    pub log_files: Arc<dyn Files>,
+    /// Live spans are cut to segments once nothing arrived for this long.
+    pub trace_idle_period: Duration,
+    /// Live spans are cut to segments at this age.
+    pub trace_live_period: Duration,
+    /// How often ages are looked at.
+    pub flush_check_period: Duration,
+    /// Segments become a block at this age of the oldest.
+    pub max_block_duration: Duration,
+    /// Segments become a block at this size of all of a tenant.
+    pub max_block_bytes: u64,
+    /// A row group is closed at this many spans; whole traces.
+    pub row_group_spans: usize,
+    /// A row group is closed at about this many bytes before compression, if that comes first; see
+    /// [`tactus_block::estimated_bytes`].
+    pub row_group_bytes: u64,
+    /// Blocks being built or uploaded at the same time.
+    pub concurrent_flushes: usize,
+    /// Queries that run at the same time.
+    pub concurrent_queries: usize,
+    /// Memory of what queries hold while they run (`server.max_inflight_bytes`).
+    pub query_memory: Arc<QueryMemory>,
+    /// Alternatives in the filter of a tag query; more are refused.
+    pub max_condition_groups: usize,
+    /// Limit of one upload.
+    pub flush_op_timeout: Duration,
+    /// Spans are served for so long after their block is in object storage: until those who read blocks know of it.
+    /// Zero where they share this process's block list.
+    pub hold_flushed: Duration,
+    /// First pause after a failed flush; doubles up to `max_retry_pause`.
+    pub retry_pause: Duration,
+    /// Longest pause after a failed flush.
+    pub max_retry_pause: Duration,
+    /// Block times further from now than this are clamped to now; zero: never clamped.
+    pub range_slack: Duration,
+    /// Bloom filter's false positive rate.
+    pub bloom_false_positive: f64,
+    /// Bloom filter's shard size.
+    pub bloom_shard_bytes: u32,
+    /// Version of new blocks: vParquet4 or vParquet5.
+    pub block_version: BlockVersion,
+    /// Dedicated attribute columns of new blocks, already filtered for the block version.
+    pub dedicated_columns: OfTenant<Vec<DedicatedColumn>>,
+    /// New blocks have filters of values.
+    pub value_filters: OfTenant<bool>,
+    /// Limits. Those of a tenant are asked for at its first push after each cut.
+    pub limits: OfTenant<Limits>,
+    /// Which whole traces are kept; `None`: all, as they come. The same settings must be the same allocation.
+    pub tail_sampling: OfTenant<Option<Arc<TailSampling>>>,
+    /// Live tails.
+    pub live_tail: IngesterLiveTail,
+}
+
+/// A setting that may differ by tenant and change at any time.
+pub struct OfTenant<T>(Arc<dyn Fn(&TenantId) -> T + Send + Sync>);
+
+impl<T> OfTenant<T> {
+    /// From a function, which must not block.
+    pub fn new(find: impl Fn(&TenantId) -> T + Send + Sync + 'static) -> Self {
+        Self(Arc::new(find))
+    }
+
+    /// The same for all tenants.
+    pub fn all(value: T) -> Self
+    where
+        T: Clone + Send + Sync + 'static,
+    {
+        Self::new(move |_| value.clone())
+    }
+
+    /// The value of a tenant now.
+    pub fn of(&self, tenant: &TenantId) -> T {
+        (self.0)(tenant)
+    }
+}
+
+impl<T> Clone for OfTenant<T> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<T> fmt::Debug for OfTenant<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("OfTenant")
+    }
+}
+
+/// Tail sampling of a tenant.
+#[derive(Debug)]
+pub struct TailSampling {
+    /// What is kept. Not empty.
+    pub policies: Arc<Policies>,
+    /// Traces are decided so long after their spans came.
+    pub decision_wait: Duration,
+    /// Traces that wait; of more, the oldest are decided early.
+    pub num_traces: usize,
+    /// Decisions to keep that are remembered for late spans.
+    pub sampled_cache_size: usize,
+    /// Decisions to drop that are remembered for late spans.
+    pub non_sampled_cache_size: usize,
+}
+
+impl TailSampling {
+    /// Spans are cut to segments so often: what is cut together is decided together, when the last of it has waited.
+    pub(crate) fn cut_period(&self) -> Duration {
+        (self.decision_wait / 4).max(Duration::from_secs(1))
+    }
+}
+
+/// Limits of a tenant; 0 is no limit.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Limits {
+    /// Encoded bytes of a trace.
+    pub max_bytes_per_trace: u64,
+    /// Traces that are live at the same time.
+    pub max_live_traces: usize,
+    /// Keys and string values are cut to this many bytes.
+    pub max_attribute_bytes: usize,
+}
+
+impl Settings {
+    /// The defaults, below `directory`.
+    pub fn new(directory: PathBuf) -> Self {
+        Self { directory, ..Self::of(&Ingester::default(), &TraceStorage::default()) }
+    }
+
+    /// What the sections `ingester` and `storage.trace` say of all tenants.
+    pub fn of(ingester: &Ingester, trace: &TraceStorage) -> Self {
+        let (fsync, max_live_bytes) = (trace.wal.fsync_interval, ingester.max_live_bytes as usize);
+        Self {
+            ingester_id: ingester.lifecycler.id.clone(),
+            directory: PathBuf::from(&trace.wal.path),
+            fsync_interval: (fsync.0 >= 0).then(|| fsync.as_std()),
+            chunk_spans: 16 << 10,
+            generation_bytes: (24 << 20).min(max_live_bytes / 4),
+            max_live_bytes,
+            max_tenants: ingester.max_tenants,
+            max_mapped_segments: ingester.max_mapped_segments,
+            max_segment_column_bytes: ingester.max_segment_column_bytes,
+            max_directory_bytes: ingester.max_disk_bytes,
+            min_free_disk_bytes: ingester.min_free_disk_bytes,
+            disk_timeout: ingester.disk_timeout.non_zero().unwrap_or(Duration::MAX),
+            max_push_threads: ingester.max_push_threads,
+            log_files: Arc::new(SystemFiles),
+            trace_idle_period: ingester.trace_idle_period.as_std(),
+            trace_live_period: ingester.trace_live_period.as_std(),
+            flush_check_period: ingester.flush_check_period.as_std(),
+            max_block_duration: ingester.max_block_duration.as_std(),
+            max_block_bytes: ingester.max_block_bytes,
+            row_group_spans: tactus_block::ROW_GROUP_SPANS,
+            row_group_bytes: trace.block.parquet_row_group_size_bytes,
+            concurrent_flushes: ingester.concurrent_flushes,
+            concurrent_queries: 8,
+            query_memory: QueryMemory::unbounded(),
+            max_condition_groups: 100,
+            flush_op_timeout: ingester.flush_op_timeout.as_std(),
+            hold_flushed: Duration::ZERO,
+            retry_pause: Duration::from_secs(1),
+            max_retry_pause: Duration::from_secs(120),
+            range_slack: trace.wal.ingestion_time_range_slack.as_std(),
+            bloom_false_positive: trace.block.bloom_filter_false_positive,
+            bloom_shard_bytes: trace.block.bloom_filter_shard_size_bytes as u32,
+            block_version: BlockVersion::VParquet4,
+            dedicated_columns: OfTenant::all(Vec::new()),
+            value_filters: OfTenant::all(true),
+            limits: OfTenant::all(Limits {
+                max_bytes_per_trace: 5_000_000,
+                max_live_traces: 10_000,
+                max_attribute_bytes: 2048,
+            }),
+            tail_sampling: OfTenant::all(None),
+            live_tail: ingester.live_tail.clone(),
+        }
+    }
+}

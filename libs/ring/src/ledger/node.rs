@@ -1,0 +1,70 @@
+//! One start of a member, and what it says.
+
+use std::sync::Arc;
+
+use chitchat::ChitchatId;
+use tokio::time::Instant;
+
+use crate::news::News;
+use crate::tokens;
+
+/// A claim of some bytes draws its tokens from a seed: a member may have as many as two claims of the largest kind.
+pub(super) const MAX_TOKENS_OF_MEMBER: usize = 2 * tokens::MAX_TOKENS as usize;
+
+/// One start of a member.
+pub(crate) struct Node {
+    pub(crate) id: ChitchatId,
+    pub(crate) news: News,
+    pub(crate) version: u64,
+    /// Tokens of each claim of the news.
+    pub(super) tokens: Vec<Arc<[u32]>>,
+    pub(super) heartbeat: u64,
+    pub(super) first_seen: Instant,
+    /// When its heartbeat last changed.
+    pub(super) heard: Option<Instant>,
+    pub(super) own: bool,
+}
+
+impl Node {
+    /// Takes over what it says, but for claims of more tokens than a member may have or than there is room for. False: there
+    /// was no room.
+    pub(super) fn take(&mut self, mut news: News, room: usize) -> bool {
+        let said = news.claims.len();
+        let (mut tokens, mut has_room) = (0, true);
+        news.claims.retain(|claim| {
+            let more = tokens + claim.tokens.count() as usize;
+            let fits = self.own || more <= MAX_TOKENS_OF_MEMBER;
+            let stays = fits && (self.own || more <= room);
+            has_room &= stays || !fits;
+            tokens = if stays { more } else { tokens };
+            stays
+        });
+        if news.claims != self.news.claims {
+            self.tokens = news.claims.iter().map(|claim| claim.tokens.resolve()).collect();
+        }
+        if news.claims.len() < said {
+            let (member, claims) = (&*self.id.node_id, said - news.claims.len());
+            tactus_telemetry::log_limited!(
+                warn,
+                member,
+                claims,
+                "claims of too many tokens are left out"
+            );
+        }
+        self.news = news;
+        has_room
+    }
+
+    pub(super) fn token_count(&self) -> usize {
+        self.tokens.iter().map(|tokens| tokens.len()).sum()
+    }
+
+    /// It said goodbye.
+    pub(crate) fn has_left(&self) -> bool {
+        self.news.member.as_ref().is_some_and(|member| member.left)
+    }
+
+    pub(crate) fn is_own(&self) -> bool {
+        self.own
+    }
+}

@@ -1,6 +1,0 @@
-pub(crate) mod doubles;
-mod limits;
-mod quorum;
-mod replicas;
-mod ruled;
-mod single;
