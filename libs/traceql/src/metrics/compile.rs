@@ -346,6 +346,7 @@ fn project_compared(columns: &mut Projection) {
     columns.status_message = true;
     columns.scope_name = true;
     columns.trace_summary = true;
+    columns.trace_roots = true;
     columns.span_attributes = AttributeSelection::All;
     columns.resource_attributes = AttributeSelection::All;
     columns.scope_attributes = AttributeSelection::All;

@@ -6,7 +6,7 @@ use tactus_model::AttributeSelection;
 type Change = fn(&mut Projection);
 
 /// Each part of a projection on its own.
-const PARTS: [Change; 18] = [
+const PARTS: [Change; 21] = [
     |p| p.span_id = true,
     |p| p.parent_span_id = true,
     |p| p.start = true,
@@ -17,9 +17,15 @@ const PARTS: [Change; 18] = [
     |p| p.status_message = true,
     |p| p.trace_state = true,
     |p| p.dropped_counts = true,
-    |p| p.nested_set = true,
+    |p| p.nested_left = true,
+    |p| p.nested_right = true,
+    |p| p.nested_parent = true,
     |p| p.scope_name = true,
     |p| p.trace_summary = true,
+    |p| {
+        p.trace_summary = true;
+        p.trace_roots = true;
+    },
     |p| {
         p.trace_summary = true;
         p.service_stats = true;
@@ -72,19 +78,19 @@ fn columns(batch: &SpanBatch, projection: &Projection) -> Vec<(&'static str, boo
                 batch.scopes.dropped_attributes
             ),
         ),
-        (
-            "nested",
-            p.nested_set,
-            format!("{:?}{:?}{:?}", spans.nested_left, spans.nested_right, spans.nested_parent),
-        ),
+        ("nested left", p.nested_left, format!("{:?}", spans.nested_left)),
+        ("nested right", p.nested_right, format!("{:?}", spans.nested_right)),
+        ("nested parent", p.nested_parent, format!("{:?}", spans.nested_parent)),
         ("scope", p.scope_name, text(&batch.scopes.name) + &text(&batch.scopes.version)),
         (
             "summary",
             p.trace_summary,
-            format!(
-                "{:?}",
-                summaries.map(|s| (s.start.clone(), s.end.clone(), text(&s.root_name)))
-            ),
+            format!("{:?}", summaries.map(|s| (s.start.clone(), s.end.clone()))),
+        ),
+        (
+            "roots",
+            p.trace_summary && p.trace_roots,
+            format!("{:?}", summaries.map(|s| (text(&s.root_service), text(&s.root_name)))),
         ),
         (
             "services",
@@ -141,7 +147,7 @@ fn check(reader: &BlockReader, projection: &Projection) {
             if name == "resource rows" && !wanted {
                 continue;
             }
-            if name == "summary" || name == "services" {
+            if ["summary", "roots", "services"].contains(&name) {
                 // Without service statistics the other half of the summaries is still there.
                 if wanted {
                     assert_eq!(&found, expected, "{name}");
