@@ -36,14 +36,57 @@ pub(crate) fn read_batch(
     rows: Option<Range<u64>>,
     projection: &Projection,
 ) -> Result<SpanBatch> {
-    let columns = &file.columns;
+    read(Task::new(file, row_group, rows), &file.columns, projection, true)
+}
+
+/// As [`read_batch`], of a whole row group, for those who do not look at the rows of trace, resource and scope of spans.
+pub(crate) fn read_spans_alone(
+    file: &File,
+    row_group: usize,
+    projection: &Projection,
+) -> Result<SpanBatch> {
+    let is_flat = is_of_spans(projection);
+    read(Task::new(file, row_group, None), &file.columns, projection, !is_flat)
+}
+
+/// True if only columns of spans are wanted, of which the starts tell how many spans there are.
+fn is_of_spans(projection: &Projection) -> bool {
+    let of_spans = Projection {
+        span_id: projection.span_id,
+        parent_span_id: projection.parent_span_id,
+        start: true,
+        duration: projection.duration,
+        name: projection.name,
+        kind: projection.kind,
+        status: projection.status,
+        status_message: projection.status_message,
+        trace_state: projection.trace_state,
+        nested_left: projection.nested_left,
+        nested_right: projection.nested_right,
+        nested_parent: projection.nested_parent,
+        span_attributes: projection.span_attributes.clone(),
+        ..Projection::default()
+    };
+    *projection == of_spans
+}
+
+fn read(
+    mut task: Task<'_>,
+    columns: &Columns,
+    projection: &Projection,
+    wants_rows: bool,
+) -> Result<SpanBatch> {
     let plan = Plan::new(columns, projection);
-    let mut task = Task::new(file, row_group, rows);
-    let spine_leaf = fetch(&mut task, &plan, columns)?;
+    // A column that the footer tells has as many values as there are spans, which nothing else says.
+    let reads_rows = wants_rows || task.has(&Slot::Spine) || task.is_told_by_footer(columns.start);
+    let spine_leaf = fetch(&mut task, &plan, columns, reads_rows)?;
 
     let mut batch = SpanBatch::default();
     let ids = task.trace_ids(columns.trace_id)?;
-    let mut rows = read_rows(&mut task, spine_leaf)?;
+    let mut rows = match reads_rows {
+        true => read_rows(&mut task, spine_leaf)?,
+        false => SpanRows::unread(ids.len(), count_starts(&mut task, columns)?),
+    };
     task.expect(columns.trace_id, rows.traces, ids.len())?;
     let mut counts = Counts {
         traces: rows.traces,
@@ -104,8 +147,13 @@ pub(crate) fn read_batch(
     Ok(batch)
 }
 
-/// Fetches what is not in memory. Returns the column that tells the rows of each span.
-fn fetch(task: &mut Task<'_>, plan: &Plan<'_>, columns: &Columns) -> Result<Leaf> {
+/// Fetches what is not in memory. Returns the column that tells the rows of each span, which is fetched if they are wanted.
+fn fetch(
+    task: &mut Task<'_>,
+    plan: &Plan<'_>,
+    columns: &Columns,
+    reads_rows: bool,
+) -> Result<Leaf> {
     let mut leaves = Vec::new();
     for (slot, leaf) in &plan.columns {
         if !is_told(task, slot, *leaf, columns) && !task.has(slot) {
@@ -122,7 +170,7 @@ fn fetch(task: &mut Task<'_>, plan: &Plan<'_>, columns: &Columns) -> Result<Leaf
         }
     }
     let mut spine = columns.kind;
-    if !task.has(&Slot::Spine) {
+    if reads_rows && !task.has(&Slot::Spine) {
         spine = spine_leaf(task, &leaves, columns);
         leaves.push(spine);
     }
@@ -158,6 +206,14 @@ fn read_rows(task: &mut Task<'_>, leaf: Leaf) -> Result<SpanRows> {
         // What is kept is looked at more than once.
         Ok(spine.finish(!task.keeps_columns()))
     })
+}
+
+/// The number of spans: that of their starts, which are kept until they are asked for.
+fn count_starts(task: &mut Task<'_>, columns: &Columns) -> Result<usize> {
+    let starts = task.all_words(columns.start)?;
+    let count = starts.len();
+    task.hold(Slot::Column(columns.start.index), starts);
+    Ok(count)
 }
 
 /// Rows of the tables.

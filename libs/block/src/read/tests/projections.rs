@@ -156,6 +156,8 @@ fn check(reader: &BlockReader, projection: &Projection) {
             }
             assert_eq!(&found, expected, "{name} of row group {group}");
         }
+        check_spans(reader, group, projection);
+        check_spans(reader, group, &Projection { start: true, ..projection.clone() });
         let lists = [
             (&projection.span_attributes, &full.span_attributes, &part.span_attributes),
             (
@@ -194,6 +196,22 @@ fn check(reader: &BlockReader, projection: &Projection) {
                 assert_eq!(shown(&part, of_part, owner), wanted(owner));
             }
         }
+    }
+}
+
+/// Spans without their rows have the columns that they have with them.
+fn check_spans(reader: &BlockReader, group: usize, projection: &Projection) {
+    let mut spans = reader.read_spans(group, projection).unwrap();
+    let expected = reader.read_row_group(group, projection).unwrap();
+    assert_eq!(spans.len(), expected.len());
+    let (found, rows) = (&mut spans.spans, &expected.spans);
+    found.trace.clone_from(&rows.trace);
+    found.resource.clone_from(&rows.resource);
+    found.scope.clone_from(&rows.scope);
+    assert_eq!(columns(&spans, projection), columns(&expected, projection));
+    for owner in 0..expected.span_attributes.owners() {
+        let shown = |batch: &SpanBatch| shown(batch, &batch.span_attributes, owner);
+        assert_eq!(shown(&spans), shown(&expected));
     }
 }
 
