@@ -137,6 +137,7 @@ fn keys(all: &[&str]) -> AttributeSelection {
 fn projections() -> Vec<(&'static str, Projection)> {
     let none = Projection::default;
     let service = || keys(&["service.name"]);
+    let nested = || Projection { nested_left: true, nested_right: true, ..none() };
     vec![
         ("nothing", none()),
         ("start", Projection { start: true, ..none() }),
@@ -145,7 +146,7 @@ fn projections() -> Vec<(&'static str, Projection)> {
         ("status", Projection { status: true, ..none() }),
         ("name", Projection { name: true, ..none() }),
         ("span id", Projection { span_id: true, ..none() }),
-        ("nested set", Projection { nested_set: true, ..none() }),
+        ("nested set", nested()),
         ("service", Projection { resource_attributes: service(), ..none() }),
         ("start service", Projection { start: true, resource_attributes: service(), ..none() }),
         ("status name start", Projection { status: true, name: true, start: true, ..none() }),
@@ -161,7 +162,7 @@ fn projections() -> Vec<(&'static str, Projection)> {
         ),
         (
             "nested status service",
-            Projection { nested_set: true, status: true, resource_attributes: service(), ..none() },
+            Projection { status: true, resource_attributes: service(), ..nested() },
         ),
         ("name service", Projection { name: true, resource_attributes: service(), ..none() }),
         (

@@ -282,6 +282,14 @@ impl BlockReader {
         batch::read_batch(&self.file, row_group, None, projection)
     }
 
+    /// As [`Self::read_row_group`], for those who never look at the rows of trace, resource and scope of spans, which
+    /// need not be decoded then: their number is right, the rows are not.
+    ///
+    /// Where other columns are wanted than those of spans with their starts, the rows are right, too.
+    pub fn read_spans(&self, row_group: usize, projection: &Projection) -> Result<SpanBatch> {
+        batch::read_spans_alone(&self.file, row_group, projection)
+    }
+
     /// Reads all columns of one trace; `None` if the block does not have it.
     ///
     /// Reads the ids of one row group, then only the pages that hold the trace. Errors: as

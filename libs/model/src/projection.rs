@@ -85,12 +85,18 @@ projection! {
         trace_state: bool,
         /// The dropped counts of spans, resources, scopes, events and links.
         dropped_counts: bool,
-        /// The three nested-set columns.
-        nested_set: bool,
+        /// `spans.nested_left`.
+        nested_left: bool,
+        /// `spans.nested_right`.
+        nested_right: bool,
+        /// `spans.nested_parent`.
+        nested_parent: bool,
         /// Scope name and version.
         scope_name: bool,
-        /// Start, end, root service and root name of traces.
+        /// Start and end of traces.
         trace_summary: bool,
+        /// Root service and root name of traces (with `trace_summary`).
+        trace_roots: bool,
         /// Per-service span counts of traces (with `trace_summary`).
         service_stats: bool,
         /// Attributes of spans.

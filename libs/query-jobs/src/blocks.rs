@@ -31,8 +31,8 @@ use crate::summaries::Summaries;
 /// An open local block holds a file descriptor, of which there are fewer than footers fit in memory.
 const MIN_CACHED_BYTES: usize = 64 << 10;
 
-/// Memory for the spans that pairs of blocks have in common.
-const DUPLICATES_BYTES: u64 = 32 << 20;
+/// Memory for the traces of blocks, and for the spans that pairs of blocks have in common.
+const DUPLICATES_BYTES: u64 = 64 << 20;
 /// Memory for what blocks have of traces that ingesters have, too.
 const STORED_SPANS_BYTES: u64 = 16 << 20;
 

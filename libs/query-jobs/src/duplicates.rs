@@ -5,17 +5,20 @@
 //! fewer spans of it, so that queries on whole traces find them where they are more nearly whole. Blocks do not change,
 //! so this is found once a pair of blocks and kept.
 
-use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use moka::sync::Cache;
 use tactus_block::read::BlockReader;
-use tactus_model::{Projection, SpanBatch, TraceId};
+use tactus_model::{Projection, SpanBatch};
 use tactus_storage::Uuid;
 use tactus_traceql::eval::Bitmap;
 
 use crate::error::{Error, Result};
+
+mod traces;
+
+use traces::{TraceTimes, Traces};
 
 /// The spans that a block leaves to another one to count, by row group.
 pub(crate) type DuplicateSpans = HashMap<usize, Bitmap>;
@@ -26,18 +29,28 @@ pub(crate) struct Duplicates {
     pairs: Cache<(Uuid, Uuid), Arc<DuplicateSpans>>,
     /// The traces of each block, by row group: every pair of it asks for them.
     traces: Cache<Uuid, Arc<Vec<Traces>>>,
+    /// When the spans of each trace start, of row groups that have a trace in common with another block.
+    times: Cache<(Uuid, usize), Arc<TraceTimes>>,
 }
 
-/// Traces and their numbers of spans.
-type Traces = Vec<(TraceId, u32)>;
+/// A block and its traces.
+struct Side<'b> {
+    id: Uuid,
+    block: &'b BlockReader,
+    traces: Arc<Vec<Traces>>,
+}
 
 impl Duplicates {
-    /// Keeps up to `max_bytes`, half of it for pairs and half for the traces of blocks.
+    /// Keeps up to `max_bytes`, half of it for the traces of blocks, a quarter each for their times and for pairs.
     pub(crate) fn new(max_bytes: u64) -> Self {
-        let pairs = Cache::builder().max_capacity(max_bytes / 2).weigher(|_, found| weight(found));
+        let pairs = Cache::builder().max_capacity(max_bytes / 4).weigher(|_, found| weight(found));
         let traces = Cache::builder().max_capacity(max_bytes / 2);
-        let traces = traces.weigher(|_, groups: &Arc<Vec<Traces>>| weight_of_traces(groups));
-        Self { pairs: pairs.build(), traces: traces.build() }
+        let traces = traces.weigher(|_, groups: &Arc<Vec<Traces>>| {
+            weight_of(groups.iter().map(Traces::heap_bytes).sum())
+        });
+        let times = Cache::builder().max_capacity(max_bytes / 4);
+        let times = times.weigher(|_, times: &Arc<TraceTimes>| weight_of(times.heap_bytes()));
+        Self { pairs: pairs.build(), traces: traces.build(), times: times.build() }
     }
 
     /// The spans of the first block that also stand in the second, and are counted there. May block; `check` may break
@@ -49,72 +62,101 @@ impl Duplicates {
         check: impl Fn() -> Result<()>,
     ) -> Result<Arc<DuplicateSpans>> {
         let find = || {
-            let (traces, other_traces) =
-                (self.traces(id, block, &check)?, self.traces(other_id, other, &check)?);
-            let sides = [(block, &*traces), (other, &*other_traces)];
-            shared_spans(sides, other_id > id, &check).map(Arc::new)
+            let own = Side { id, block, traces: self.traces(id, block, &check)? };
+            let traces = self.traces(other_id, other, &check)?;
+            let other = Side { id: other_id, block: other, traces };
+            self.shared_spans(&own, &other, &check).map(Arc::new)
         };
-        self.pairs.try_get_with((id, other_id), find).map_err(|error: Arc<Error>| (*error).clone())
+        shared(self.pairs.try_get_with((id, other_id), find))
     }
 
+    /// The traces of each row group.
     fn traces(
         &self,
         id: Uuid,
         block: &BlockReader,
         check: impl Fn() -> Result<()>,
     ) -> Result<Arc<Vec<Traces>>> {
-        if let Some(known) = self.traces.get(&id) {
-            return Ok(known);
+        let read = |row_group| {
+            check()?;
+            Ok(Traces::of(&block.read_row_group(row_group, &Projection::default())?))
+        };
+        let read_all = || (0..block.row_groups().len()).map(read).collect::<Result<_>>();
+        shared(self.traces.try_get_with(id, || read_all().map(Arc::new)))
+    }
+
+    fn times(
+        &self,
+        side: &Side<'_>,
+        row_group: usize,
+        check: impl Fn() -> Result<()>,
+    ) -> Result<Arc<TraceTimes>> {
+        let read = || {
+            check()?;
+            let starts = Projection { start: true, ..Projection::default() };
+            let batch = side.block.read_row_group(row_group, &starts)?;
+            Ok(Arc::new(TraceTimes::of(&batch)))
+        };
+        shared(self.times.try_get_with((side.id, row_group), read))
+    }
+
+    fn shared_spans(
+        &self,
+        own: &Side<'_>,
+        other: &Side<'_>,
+        check: impl Fn() -> Result<()>,
+    ) -> Result<DuplicateSpans> {
+        // The block leaves a trace of which both have as many spans to the other.
+        let yields = other.id > own.id;
+        let mut found = DuplicateSpans::new();
+        for (row_group, traces) in own.traces.iter().enumerate() {
+            let mut own_spans: Option<(SpanBatch, Bitmap)> = None;
+            for (other_group, other_traces) in other.traces.iter().enumerate() {
+                let mut given = traces.given_to(other_traces, yields);
+                if given.is_empty() {
+                    continue;
+                }
+                let times = self.times(own, row_group, &check)?;
+                let other_times = self.times(other, other_group, &check)?;
+                given.retain(|&(row, other_row)| times.touch(row, &other_times, other_row));
+                let (Some(&(_, first)), Some(&(_, last))) = (given.first(), given.last()) else {
+                    continue;
+                };
+                check()?;
+                let rows = first as u64..last as u64 + 1;
+                let batch = other.block.read_rows(other_group, rows, &identity())?;
+                let (own_batch, shared) = match &mut own_spans {
+                    Some(spans) => spans,
+                    None => {
+                        check()?;
+                        let batch = own.block.read_row_group(row_group, &identity())?;
+                        let none = Bitmap::none(batch.len());
+                        own_spans.insert((batch, none))
+                    }
+                };
+                let given = given.into_iter().map(|(row, other_row)| (row, other_row - first));
+                mark_shared(own_batch, shared, &batch, given);
+            }
+            if let Some((_, shared)) = own_spans.filter(|(_, shared)| !shared.is_empty()) {
+                found.insert(row_group, shared);
+            }
         }
-        let found = Arc::new(traces(block, check)?);
-        self.traces.insert(id, Arc::clone(&found));
         Ok(found)
     }
 }
 
-fn weight_of_traces(groups: &[Traces]) -> u32 {
-    let traces: usize = groups.iter().map(Vec::len).sum();
-    u32::try_from(traces * size_of::<(TraceId, u32)>() + 128).unwrap_or(u32::MAX)
+/// What another thread may have found, or failed to.
+fn shared<T>(found: std::result::Result<T, Arc<Error>>) -> Result<T> {
+    found.map_err(|error| (*error).clone())
+}
+
+fn weight_of(bytes: usize) -> u32 {
+    u32::try_from(bytes + 128).unwrap_or(u32::MAX)
 }
 
 fn weight(found: &Arc<DuplicateSpans>) -> u32 {
     let bits: usize = found.values().map(Bitmap::len).sum();
-    u32::try_from(bits / 8 + 128).unwrap_or(u32::MAX)
-}
-
-/// `yields`: the block leaves a trace of which both have as many spans to the other.
-fn shared_spans(
-    [(block, traces), (other, other_traces)]: [(&BlockReader, &Vec<Traces>); 2],
-    yields: bool,
-    check: impl Fn() -> Result<()>,
-) -> Result<DuplicateSpans> {
-    let mut found = DuplicateSpans::new();
-    for (row_group, traces) in traces.iter().enumerate() {
-        let mut own: Option<(SpanBatch, Bitmap)> = None;
-        for (other_group, other_traces) in other_traces.iter().enumerate() {
-            let given = given_traces(traces, other_traces, yields);
-            let (Some(&(_, first)), Some(&(_, last))) = (given.first(), given.last()) else {
-                continue;
-            };
-            check()?;
-            let batch = other.read_rows(other_group, first as u64..last as u64 + 1, &identity())?;
-            let (own, shared) = match &mut own {
-                Some(own) => own,
-                None => {
-                    check()?;
-                    let batch = block.read_row_group(row_group, &identity())?;
-                    let none = Bitmap::none(batch.len());
-                    own.insert((batch, none))
-                }
-            };
-            let given = given.into_iter().map(|(own, other)| (own, other - first));
-            mark_shared(own, shared, &batch, given);
-        }
-        if let Some((_, shared)) = own.filter(|(_, shared)| !shared.is_empty()) {
-            found.insert(row_group, shared);
-        }
-    }
-    Ok(found)
+    weight_of(bits / 8)
 }
 
 /// Marks the spans that another batch has as well. `traces`: of the common traces the row in each batch.
@@ -160,44 +202,6 @@ fn spans_by_trace(batch: &SpanBatch) -> Vec<usize> {
     ends
 }
 
-/// The traces of each row group, ascending by id, and how many spans it has of each.
-fn traces(block: &BlockReader, check: impl Fn() -> Result<()>) -> Result<Vec<Traces>> {
-    let read = |row_group| {
-        check()?;
-        let batch = block.read_row_group(row_group, &Projection::default())?;
-        let mut traces: Traces = batch.traces.ids.iter().map(|&id| (id, 0)).collect();
-        batch.spans.trace.iter().for_each(|&trace| traces[trace as usize].1 += 1);
-        Ok(traces)
-    };
-    (0..block.row_groups().len()).map(read).collect()
-}
-
-/// The traces of `own` that its block leaves to the other one: their rows in both.
-fn given_traces(own: &Traces, other: &Traces, yields: bool) -> Vec<(usize, usize)> {
-    let (Some((first, _)), Some((other_first, _))) = (own.first(), other.first()) else {
-        return Vec::new();
-    };
-    let mut row = own.partition_point(|(id, _)| id < other_first);
-    let mut other_row = other.partition_point(|(id, _)| id < first);
-    let mut given = Vec::new();
-    while let (Some((id, spans)), Some((other_id, other_spans))) =
-        (own.get(row), other.get(other_row))
-    {
-        match id.cmp(other_id) {
-            Ordering::Less => row += 1,
-            Ordering::Greater => other_row += 1,
-            Ordering::Equal => {
-                if other_spans > spans || (other_spans == spans && yields) {
-                    given.push((row, other_row));
-                }
-                row += 1;
-                other_row += 1;
-            }
-        }
-    }
-    given
-}
-
 /// The columns that tell spans apart.
 pub(crate) fn identity() -> Projection {
     Projection { span_id: true, kind: true, start: true, name: true, ..Projection::default() }
@@ -205,10 +209,50 @@ pub(crate) fn identity() -> Projection {
 
 #[cfg(test)]
 mod tests {
+    use std::ops::Range;
+
     use super::*;
+    use bytes::Bytes;
+    use parking_lot::Mutex;
+    use tactus_block::read::ByteSource;
     use tactus_model::slice_traces;
 
     use crate::test_blocks::{batch_of_spans, reader_of};
+
+    /// A source that remembers what was read of it.
+    struct Recorded {
+        inner: Arc<dyn ByteSource>,
+        read: Mutex<Vec<Range<u64>>>,
+    }
+
+    impl ByteSource for Recorded {
+        fn size(&self) -> u64 {
+            self.inner.size()
+        }
+
+        fn read(&self, range: Range<u64>) -> tactus_block::Result<Bytes> {
+            self.read.lock().push(range.clone());
+            self.inner.read(range)
+        }
+
+        fn read_many(&self, ranges: &[Range<u64>]) -> tactus_block::Result<Vec<Bytes>> {
+            ranges.iter().map(|range| self.read(range.clone())).collect()
+        }
+    }
+
+    fn recorded(block: BlockReader) -> (BlockReader, Arc<Recorded>) {
+        let inner = Arc::clone(block.source());
+        let source = Arc::new(Recorded { inner, read: Mutex::default() });
+        (block.with_source(Arc::clone(&source) as _), source)
+    }
+
+    /// True if something of the names of spans was read.
+    fn has_read_names((block, source): &(BlockReader, Arc<Recorded>)) -> bool {
+        let is_name = |path: &str| path.ends_with("Spans.list.element.Name");
+        let column = block.columns().iter().position(|column| is_name(&column.path)).unwrap();
+        let names = block.column_ranges(0)[column].clone();
+        source.read.lock().iter().any(|read| read.start < names.end && read.end > names.start)
+    }
 
     /// How many spans each of two blocks leaves to the other.
     fn left_out(one: &BlockReader, two: &BlockReader) -> (usize, usize) {
@@ -255,6 +299,18 @@ mod tests {
         }
         let known = duplicates.find((two_id, &two), (one_id, &one), || Err(Error::Cancelled));
         assert!(Arc::ptr_eq(&known.unwrap(), &found), "not looked for again");
+    }
+
+    #[test]
+    fn spans_of_common_traces_at_other_times_are_not_read() {
+        let batch = batch_of_spans(0..60, 7);
+        let mut later = batch.clone();
+        later.spans.start.make_mut().iter_mut().for_each(|start| *start += 3_600_000_000_000);
+        let (one, two) = (recorded(reader_of(&[batch])), recorded(reader_of(&[later])));
+        assert_eq!(left_out(&one.0, &two.0), (0, 0));
+        assert!(!has_read_names(&one) && !has_read_names(&two));
+        assert_eq!(left_out(&one.0, &one.0), (60, 0));
+        assert!(has_read_names(&one));
     }
 
     #[test]

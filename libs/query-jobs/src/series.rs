@@ -136,7 +136,10 @@ impl BlockSeries {
         let query = &self.metrics.query;
         let columns = query.projection();
         job.hold_with_read(needed_bytes(block, row_group, columns), reads.bytes_for(row_group))?;
-        let batch = job.timed(Phase::Filter, || block.read_row_group(row_group, columns))?;
+        let batch = job.timed(Phase::Filter, || match query.reads_spans_alone() {
+            true => block.read_spans(row_group, columns),
+            false => block.read_row_group(row_group, columns),
+        })?;
         if let Some(recorder) = job.recorder() {
             recorder.filter_read(columns, &batch);
         }

@@ -58,12 +58,24 @@ fn engine(
     let mut combiner = MetricsCombiner::new(root, grid, options);
     for (batch, counted) in jobs {
         let is_stored = batch.traces.summaries.is_some();
-        let narrow = is_stored.then(|| project(batch, query.projection()));
+        let mut narrow = is_stored.then(|| project(batch, query.projection()));
+        if query.reads_spans_alone() {
+            narrow = Some(without_rows(narrow.unwrap_or_else(|| SpanBatch::clone(batch))));
+        }
         let mut collector = MetricsCollector::new(&query);
         collector.observe(&query, narrow.as_ref().unwrap_or(batch), counted.as_ref())?;
         combiner.add(collector.finish(&query))?;
     }
     Ok(combiner.finish()?.series)
+}
+
+/// The batch with spans of no trace, resource or scope: it panics if somebody looks for one.
+fn without_rows(mut batch: SpanBatch) -> SpanBatch {
+    let rows = vec![u32::MAX; batch.len()];
+    let spans = &mut batch.spans;
+    (spans.trace, spans.resource, spans.scope) =
+        (rows.clone().into(), rows.clone().into(), rows.into());
+    batch
 }
 
 fn plain(series: &[Series]) -> Vec<Line> {

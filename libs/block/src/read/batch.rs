@@ -3,8 +3,8 @@
 use std::ops::Range;
 
 use tactus_model::{
-    AttributeSelection, Buffer, Projection, ResourceTable, ScopeTable, SpanBatch, SpanColumns,
-    SpanId, TraceId, TraceSummaries, TraceTable,
+    AttributeSelection, Buffer, Projection, SpanBatch, SpanColumns, SpanId, TraceSummaries,
+    TraceTable,
 };
 
 use crate::Result;
@@ -24,8 +24,10 @@ mod distinct;
 mod links;
 mod lists;
 mod services;
+mod tables;
 
 use lists::{adopt_strings, pick_attributes, scan_list};
+use tables::{read_resources_and_scopes, read_tables};
 
 /// Reads the projected columns of a row group, or of some of its rows.
 pub(crate) fn read_batch(
@@ -34,14 +36,57 @@ pub(crate) fn read_batch(
     rows: Option<Range<u64>>,
     projection: &Projection,
 ) -> Result<SpanBatch> {
-    let columns = &file.columns;
+    read(Task::new(file, row_group, rows), &file.columns, projection, true)
+}
+
+/// As [`read_batch`], of a whole row group, for those who do not look at the rows of trace, resource and scope of spans.
+pub(crate) fn read_spans_alone(
+    file: &File,
+    row_group: usize,
+    projection: &Projection,
+) -> Result<SpanBatch> {
+    let is_flat = is_of_spans(projection);
+    read(Task::new(file, row_group, None), &file.columns, projection, !is_flat)
+}
+
+/// True if only columns of spans are wanted, of which the starts tell how many spans there are.
+fn is_of_spans(projection: &Projection) -> bool {
+    let of_spans = Projection {
+        span_id: projection.span_id,
+        parent_span_id: projection.parent_span_id,
+        start: true,
+        duration: projection.duration,
+        name: projection.name,
+        kind: projection.kind,
+        status: projection.status,
+        status_message: projection.status_message,
+        trace_state: projection.trace_state,
+        nested_left: projection.nested_left,
+        nested_right: projection.nested_right,
+        nested_parent: projection.nested_parent,
+        span_attributes: projection.span_attributes.clone(),
+        ..Projection::default()
+    };
+    *projection == of_spans
+}
+
+fn read(
+    mut task: Task<'_>,
+    columns: &Columns,
+    projection: &Projection,
+    wants_rows: bool,
+) -> Result<SpanBatch> {
     let plan = Plan::new(columns, projection);
-    let mut task = Task::new(file, row_group, rows);
-    let spine_leaf = fetch(&mut task, &plan, columns)?;
+    // A column that the footer tells has as many values as there are spans, which nothing else says.
+    let reads_rows = wants_rows || task.has(&Slot::Spine) || task.is_told_by_footer(columns.start);
+    let spine_leaf = fetch(&mut task, &plan, columns, reads_rows)?;
 
     let mut batch = SpanBatch::default();
     let ids = task.trace_ids(columns.trace_id)?;
-    let mut rows = read_rows(&mut task, spine_leaf)?;
+    let mut rows = match reads_rows {
+        true => read_rows(&mut task, spine_leaf)?,
+        false => SpanRows::unread(ids.len(), count_starts(&mut task, columns)?),
+    };
     task.expect(columns.trace_id, rows.traces, ids.len())?;
     let mut counts = Counts {
         traces: rows.traces,
@@ -63,8 +108,7 @@ pub(crate) fn read_batch(
 
     batch.traces = TraceTable { ids, summaries: None };
     if projection.trace_summary {
-        let stats = projection.service_stats;
-        let mut summaries = read_summaries(&mut task, columns, stats, counts.traces)?;
+        let mut summaries = read_summaries(&mut task, columns, projection, counts.traces)?;
         if let Some(resource) = &stored_resources {
             services::count_services(
                 &mut task,
@@ -103,8 +147,13 @@ pub(crate) fn read_batch(
     Ok(batch)
 }
 
-/// Fetches what is not in memory. Returns the column that tells the rows of each span.
-fn fetch(task: &mut Task<'_>, plan: &Plan<'_>, columns: &Columns) -> Result<Leaf> {
+/// Fetches what is not in memory. Returns the column that tells the rows of each span, which is fetched if they are wanted.
+fn fetch(
+    task: &mut Task<'_>,
+    plan: &Plan<'_>,
+    columns: &Columns,
+    reads_rows: bool,
+) -> Result<Leaf> {
     let mut leaves = Vec::new();
     for (slot, leaf) in &plan.columns {
         if !is_told(task, slot, *leaf, columns) && !task.has(slot) {
@@ -121,7 +170,7 @@ fn fetch(task: &mut Task<'_>, plan: &Plan<'_>, columns: &Columns) -> Result<Leaf
         }
     }
     let mut spine = columns.kind;
-    if !task.has(&Slot::Spine) {
+    if reads_rows && !task.has(&Slot::Spine) {
         spine = spine_leaf(task, &leaves, columns);
         leaves.push(spine);
     }
@@ -157,6 +206,14 @@ fn read_rows(task: &mut Task<'_>, leaf: Leaf) -> Result<SpanRows> {
         // What is kept is looked at more than once.
         Ok(spine.finish(!task.keeps_columns()))
     })
+}
+
+/// The number of spans: that of their starts, which are kept until they are asked for.
+fn count_starts(task: &mut Task<'_>, columns: &Columns) -> Result<usize> {
+    let starts = task.all_words(columns.start)?;
+    let count = starts.len();
+    task.hold(Slot::Column(columns.start.index), starts);
+    Ok(count)
 }
 
 /// Rows of the tables.
@@ -197,17 +254,19 @@ pub(crate) fn spine_leaf(task: &Task<'_>, wanted: &[Leaf], columns: &Columns) ->
 fn read_summaries(
     task: &mut Task<'_>,
     columns: &Columns,
-    with_services: bool,
+    projection: &Projection,
     traces: usize,
 ) -> Result<TraceSummaries> {
     let mut out = TraceSummaries {
         start: task.words(columns.trace_start, traces)?,
         end: task.words(columns.trace_end, traces)?,
-        root_service: task.codes(columns.root_service, traces)?,
-        root_name: task.codes(columns.root_name, traces)?,
         ..TraceSummaries::default()
     };
-    if !with_services {
+    if projection.trace_roots {
+        out.root_service = task.codes(columns.root_service, traces)?;
+        out.root_name = task.codes(columns.root_name, traces)?;
+    }
+    if !projection.service_stats {
         return Ok(out);
     }
     let Some(stats) = columns.service_stats else { return Ok(out) };
@@ -287,33 +346,16 @@ fn read_spans(
         out.dropped_events = task.counts(columns.dropped_events, count)?;
         out.dropped_links = task.counts(columns.dropped_links, count)?;
     }
-    if projection.nested_set {
+    if projection.nested_left {
         out.nested_left = task.ints(columns.nested_left, count)?;
+    }
+    if projection.nested_right {
         out.nested_right = task.ints(columns.nested_right, count)?;
+    }
+    if projection.nested_parent {
         out.nested_parent = task.ints(columns.nested_parent, count)?;
     }
     Ok(out)
-}
-
-fn read_resources_and_scopes(
-    task: &mut Task<'_>,
-    columns: &Columns,
-    projection: &Projection,
-    counts: &Counts,
-    batch: &mut SpanBatch,
-) -> Result<()> {
-    let (mut resources, mut scopes) = (ResourceTable::default(), ScopeTable::default());
-    if projection.scope_name {
-        scopes.name = task.codes(columns.scope_name, counts.scopes)?;
-        scopes.version = task.codes(columns.scope_version, counts.scopes)?;
-    }
-    if projection.dropped_counts {
-        let dropped = task.counts(columns.resource_dropped, counts.resources)?;
-        resources.dropped_attributes = dropped;
-        scopes.dropped_attributes = task.counts(columns.scope_dropped, counts.scopes)?;
-    }
-    (batch.resources, batch.scopes) = (resources, scopes);
-    Ok(())
 }
 
 /// Which span owns which events and links.
@@ -333,57 +375,6 @@ fn read_starts(
     {
         batch.links.starts = starts_of(task, trace_id, 3, counts.spans)?;
         counts.links = last(&batch.links.starts);
-    }
-    Ok(())
-}
-
-/// Events and links, without attributes.
-fn read_tables(
-    task: &mut Task<'_>,
-    columns: &Columns,
-    projection: &Projection,
-    plan: &Plan<'_>,
-    counts: &Counts,
-    batch: &mut SpanBatch,
-) -> Result<()> {
-    let SpanBatch { spans, events, links, .. } = batch;
-    let count = counts.events;
-    if projection.events {
-        events.time = task.words(columns.event_time, count)?;
-        if !columns.event_time_is_absolute {
-            let mut times = events.time.to_vec();
-            for (pair, &span_start) in events.starts.windows(2).zip(spans.start.iter()) {
-                for time in &mut times[pair[0] as usize..pair[1] as usize] {
-                    *time = time.wrapping_add(span_start);
-                }
-            }
-            events.time = times.into();
-        }
-    }
-    if projection.event_name {
-        events.name = task.codes(columns.event_name, count)?;
-    }
-    if plan.events && projection.dropped_counts {
-        events.dropped_attributes = task.counts(columns.event_dropped, count)?;
-    }
-    if !plan.links {
-        return Ok(());
-    }
-    match columns.links {
-        LinkColumns::Fields { trace_id, span_id, trace_state, dropped } => {
-            let count = counts.links;
-            if projection.links {
-                links.trace_id = task.ids(trace_id, count, TraceId)?;
-                links.span_id = task.ids(span_id, count, SpanId)?;
-                links.trace_state = task.codes(trace_state, count)?;
-            }
-            if projection.dropped_counts {
-                links.dropped_attributes = task.counts(dropped, count)?;
-            }
-        }
-        LinkColumns::Messages(messages) => {
-            *links = links::read_links(task, messages, projection, counts.spans)?;
-        }
     }
     Ok(())
 }

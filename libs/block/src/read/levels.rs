@@ -122,15 +122,41 @@ impl KnownLevels {
             && leaf.max_def > 0
             && let Some((frames, own)) = split_last(stored)
             && !frames.is_empty()
-            && let Some(at) =
-                self.find_or_read(leaf, (frames, size), wanted.entries, decompressor)?
         {
+            if !wanted.rep && self.are_all_defined(leaf, (frames, own, size), wanted.entries) {
+                let body = match own.raw {
+                    Some(raw) => raw,
+                    None if wanted.values => {
+                        decompressor.decompress(Codec::Zstd, own.bytes, own.content)?
+                    }
+                    None => &[],
+                };
+                let (rep, def) = (Levels::Constant(0), Levels::Constant(leaf.max_def));
+                return Ok(Sections { rep, def, values: wanted.entries, body });
+            }
+            let at = self.find_or_read(leaf, (frames, size), wanted.entries, decompressor)?;
+            let Some(at) = at else {
+                return self.read_whole(leaf, codec, stored, size, wanted, decompressor);
+            };
             let known = &mut self.known[at];
             if known.content.len().checked_add(own.content) != Some(size) {
                 return Err(WRONG_SIZE);
             }
             return known.sections(leaf, own, wanted, &mut self.def, decompressor);
         }
+        self.read_whole(leaf, codec, stored, size, wanted, decompressor)
+    }
+
+    /// As [`Self::read`], of a page that shares nothing.
+    fn read_whole<'p>(
+        &'p mut self,
+        leaf: Leaf,
+        codec: Codec,
+        stored: &'p [u8],
+        size: usize,
+        wanted: Wanted,
+        decompressor: &'p mut Decompressor,
+    ) -> DecodeResult<Sections<'p>> {
         let rest = match (codec, split_last(stored)) {
             (Codec::Uncompressed, _) => stored,
             (Codec::Zstd, Some(([], Frame { raw: Some(raw), .. }))) if raw.len() == size => raw,
@@ -144,6 +170,32 @@ impl KnownLevels {
         };
         let def = decode_levels(def_section, leaf.max_def, wanted.entries, &mut self.def)?;
         Ok(Sections { rep, def, values: def.count_of(leaf.max_def, wanted.entries), body })
+    }
+
+    /// True if the definition levels are a frame of their own that says, without being decompressed, that all entries of a page
+    /// are defined. `page`: the frames of its levels, its own, and the bytes that it must decompress to.
+    fn are_all_defined(
+        &mut self,
+        leaf: Leaf,
+        (frames, own, size): (&[u8], Frame<'_>, usize),
+        entries: usize,
+    ) -> bool {
+        let Some((mut before, def)) = split_last(frames) else { return false };
+        let mut content = Some(0usize);
+        let mut add = |more| content = content.and_then(|content| content.checked_add(more));
+        [own.content, def.content].into_iter().for_each(&mut add);
+        while let Some((rest, frame)) = split_last(before) {
+            add(frame.content);
+            before = rest;
+            if before.is_empty() {
+                break;
+            }
+        }
+        let Some(Ok((levels, []))) = def.raw.map(|raw| section(raw, leaf.max_def)) else {
+            return false;
+        };
+        let levels = decode_levels(levels, leaf.max_def, entries, &mut self.def);
+        content == Some(size) && levels == Ok(Levels::Constant(leaf.max_def))
     }
 
     /// The position of the levels in these frames; `None` if the frames do not end with a level section. They decompress to
@@ -271,91 +323,4 @@ fn section(input: &[u8], max: u8) -> DecodeResult<(&[u8], &[u8])> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const LEAF: Leaf = Leaf { index: 0, max_rep: 3, max_def: 3 };
-
-    fn frame(content: &[u8]) -> Vec<u8> {
-        zstd::bulk::compress(content, 1).unwrap()
-    }
-
-    /// Four bytes of length, then runs.
-    fn levels(runs: &[u8]) -> Vec<u8> {
-        [&(runs.len() as u32).to_le_bytes(), runs].concat()
-    }
-
-    /// Two rows of two spans; all defined.
-    fn shared() -> (Vec<u8>, usize) {
-        let (rep, def) = (levels(&[2, 0, 2, 3, 2, 0, 2, 3]), levels(&[8, 3]));
-        ([frame(&rep), frame(&def)].concat(), rep.len() + def.len())
-    }
-
-    fn read(
-        known: &mut KnownLevels,
-        leaf: Leaf,
-        page: Vec<u8>,
-        size: usize,
-    ) -> DecodeResult<(Vec<u8>, usize, Vec<u8>)> {
-        let mut decompressor = Decompressor::default();
-        let wanted = Wanted { entries: 4, rep: true, values: true };
-        let found = known.read(leaf, Codec::Zstd, &page, size, wanted, &mut decompressor)?;
-        let rep = (0..4).map(|entry| found.rep.at(entry)).collect();
-        Ok((rep, found.values, found.body.to_vec()))
-    }
-
-    #[test]
-    fn levels_in_frames_of_their_own_are_decoded_once() {
-        let mut known = KnownLevels::default();
-        let (frames, size) = shared();
-        for own in [b"12345678".as_slice(), b"another column", &[7; 1000]] {
-            let page = [frames.as_slice(), &frame(own)].concat();
-            let found = read(&mut known, LEAF, page, size + own.len()).unwrap();
-            assert_eq!(found, (vec![0, 3, 0, 3], 4, own.to_vec()));
-        }
-        assert_eq!(known.known.len(), 1);
-
-        // An optional column: repetition levels are shared, definition levels are its own.
-        let rep = levels(&[2, 0, 2, 3, 2, 0, 2, 3]);
-        let own = [levels(&[4, 4, 4, 3]), b"ab".to_vec()].concat();
-        let page = [frame(&rep), frame(&own)].concat();
-        let leaf = Leaf { max_def: 4, ..LEAF };
-        let found = read(&mut known, leaf, page, rep.len() + own.len()).unwrap();
-        assert_eq!(found, (vec![0, 3, 0, 3], 2, b"ab".to_vec()));
-    }
-
-    #[test]
-    fn levels_that_reach_into_the_last_frame_are_read() {
-        let (frames, size) = shared();
-        let all = zstd::stream::decode_all(&frames[..]).unwrap();
-        for cut in [1, 5, size - 3] {
-            let page = [frame(&all[..cut]), frame(&[&all[cut..], b"xy"].concat())].concat();
-            let found = read(&mut KnownLevels::default(), LEAF, page, size + 2).unwrap();
-            assert_eq!(found, (vec![0, 3, 0, 3], 4, b"xy".to_vec()));
-        }
-    }
-
-    #[test]
-    fn frames_larger_than_their_page_are_not_decompressed() {
-        let bomb = frame(&vec![0; 64 << 20]);
-        assert!(bomb.len() < 10_000, "{}", bomb.len());
-        let page = [bomb.as_slice(), &frame(b"1234")].concat();
-        let mut decompressor = Decompressor::default();
-        let wanted = Wanted { entries: 4, rep: true, values: true };
-        let read = KnownLevels::default()
-            .read(LEAF, Codec::Zstd, &page, 1000, wanted, &mut decompressor)
-            .map(drop);
-        assert_eq!(read, Err(WRONG_SIZE));
-        assert!(decompressor.buffer_bytes() < 1 << 20);
-    }
-
-    #[test]
-    fn pages_of_another_size_than_declared_are_refused() {
-        let (frames, size) = shared();
-        let page = [frames.as_slice(), &frame(b"1234")].concat();
-        for wrong in [size + 3, size + 5, 0, usize::MAX] {
-            let mut known = KnownLevels::default();
-            assert!(read(&mut known, LEAF, page.clone(), wrong).is_err());
-        }
-    }
-}
+mod tests;

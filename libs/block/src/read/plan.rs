@@ -84,15 +84,11 @@ impl<'p> Plan<'p> {
                 }
                 LinkColumns::Messages(messages) => [None, None, None, None, Some(messages)],
             };
-        let groups: [(bool, &[Option<Leaf>]); 21] = [
+        let groups: [(bool, &[Option<Leaf>]); 24] = [
+            (projection.trace_summary, &[Some(columns.trace_start), Some(columns.trace_end)]),
             (
-                projection.trace_summary,
-                &[
-                    Some(columns.trace_start),
-                    Some(columns.trace_end),
-                    Some(columns.root_service),
-                    Some(columns.root_name),
-                ],
+                projection.trace_summary && projection.trace_roots,
+                &[Some(columns.root_service), Some(columns.root_name)],
             ),
             (
                 services && columns.service_stats.is_none(),
@@ -115,14 +111,9 @@ impl<'p> Plan<'p> {
             (projection.status, &[Some(columns.status)]),
             (projection.status_message, &[Some(columns.status_message)]),
             (projection.trace_state, &[Some(columns.trace_state)]),
-            (
-                projection.nested_set,
-                &[
-                    Some(columns.nested_left),
-                    Some(columns.nested_right),
-                    Some(columns.nested_parent),
-                ],
-            ),
+            (projection.nested_left, &[Some(columns.nested_left)]),
+            (projection.nested_right, &[Some(columns.nested_right)]),
+            (projection.nested_parent, &[Some(columns.nested_parent)]),
             (projection.scope_name, &[Some(columns.scope_name), Some(columns.scope_version)]),
             (
                 dropped,

@@ -46,6 +46,13 @@ const RESOURCE: u8 = 2;
 const SCOPE: u8 = 3;
 
 impl SpanRows {
+    /// Rows that nobody is to look at, of so many spans.
+    pub(crate) fn unread(traces: usize, spans: usize) -> Self {
+        let rows = || Buffer::stored(Arc::new(Unread) as Arc<dyn ColumnSource>, 0, spans);
+        let (trace, resource, scope) = (rows(), rows(), rows());
+        Self { traces, resources: 0, scopes: 0, trace, resource, scope, levels: None }
+    }
+
     /// What the resource of each span is by a table of all resources: the rows of the spans in another table.
     pub(crate) fn resources_in(&self, of_resource: Vec<u32>) -> Buffer<u32> {
         match &self.levels {
@@ -55,6 +62,16 @@ impl SpanRows {
             }
             None => self.resource.iter().map(|&row| of_resource[row as usize]).collect(),
         }
+    }
+}
+
+/// Rows that were not asked for. They stay 0, which is a row of no table if it has none.
+#[derive(Debug)]
+struct Unread;
+
+impl ColumnSource for Unread {
+    fn read(&self, _: u32, _: &mut [u8]) {
+        debug_assert!(false, "rows of spans are looked at that were not asked for");
     }
 }
 

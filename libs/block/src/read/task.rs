@@ -251,7 +251,7 @@ impl<'f> Task<'f> {
         mut on_page: impl FnMut(PageLevels<'_>, &mut D, &mut StringPool) -> DecodeResult<()>,
     ) -> Result<()> {
         let Self { chunks, scratch, pool, .. } = self;
-        let Some(chunk) = chunks.get(&leaf.index) else {
+        let Some(chunk) = chunks.get_mut(&leaf.index) else {
             // Nothing was fetched because there is nothing.
             if self.is_all_null(leaf) {
                 return Ok(());
@@ -259,8 +259,11 @@ impl<'f> Task<'f> {
             return Err(self.corrupt(leaf, DecodeError("the column was not fetched")));
         };
         let scratch = scratch.get_or_insert_with(Scratch::reuse);
-        read_pages(chunk, needs, scratch, decoder, |page, decoder| on_page(page, decoder, pool))
-            .map_err(|error| self.corrupt(leaf, error))
+        let on_page = |page: PageLevels<'_>, decoder: &mut D| on_page(page, decoder, pool);
+        let read = read_pages(chunk, needs, scratch, decoder, on_page);
+        // The same pages are read for their values that were read for their levels.
+        chunk.verify &= read.is_err();
+        read.map_err(|error| self.corrupt(leaf, error))
     }
 
     /// The cache, if what is read may be kept: columns of a whole row group.

@@ -113,7 +113,12 @@ impl<'r> Input<'r> {
     pub(super) fn read_window(&mut self, bytes: u64, stats: &mut RewriteStats) -> Result<()> {
         let rows = self.plan(bytes);
         let group = &self.reader.row_groups()[self.group];
-        let everything = Projection { nested_set: false, ..all_stored() };
+        let everything = Projection {
+            nested_left: false,
+            nested_right: false,
+            nested_parent: false,
+            ..all_stored()
+        };
         let is_whole = rows.start == 0 && rows.end == group.traces;
         let read = match is_whole {
             true => self.reader.read_row_group(self.group, &everything),
@@ -175,5 +180,10 @@ impl<'r> Input<'r> {
 
 /// All that is stored and not computed anew when a block is written.
 fn all_stored() -> Projection {
-    Projection { trace_summary: false, service_stats: false, ..Projection::all() }
+    Projection {
+        trace_summary: false,
+        trace_roots: false,
+        service_stats: false,
+        ..Projection::all()
+    }
 }

@@ -105,11 +105,13 @@ pub(crate) fn project(attribute: &Attribute, columns: &mut Projection) {
         Intrinsic::Parent | Intrinsic::SpanChildCount => project_parents(columns),
         Intrinsic::SpanId => columns.span_id = true,
         Intrinsic::SpanParentId => columns.parent_span_id = true,
-        Intrinsic::NestedSetLeft | Intrinsic::NestedSetRight | Intrinsic::NestedSetParent => {
-            columns.nested_set = true;
-        }
-        Intrinsic::TraceDuration | Intrinsic::TraceRootName | Intrinsic::TraceRootService => {
+        Intrinsic::NestedSetLeft => columns.nested_left = true,
+        Intrinsic::NestedSetRight => columns.nested_right = true,
+        Intrinsic::NestedSetParent => columns.nested_parent = true,
+        Intrinsic::TraceDuration => columns.trace_summary = true,
+        Intrinsic::TraceRootName | Intrinsic::TraceRootService => {
             columns.trace_summary = true;
+            columns.trace_roots = true;
         }
         Intrinsic::TraceId => {}
         Intrinsic::EventName => {
@@ -367,9 +369,9 @@ fn bind_intrinsic<'v>(intrinsic: Intrinsic, view: &'v BatchView<'v>) -> Source<'
         Intrinsic::SpanId => column(view.span_id_texts(), rows).map(Source::HexTexts),
         Intrinsic::SpanParentId => column(view.parent_id_texts(), rows).map(Source::HexTexts),
         Intrinsic::SpanChildCount => Some(Source::Counts(view.child_counts())),
-        Intrinsic::NestedSetLeft => Some(Source::Small(view.nested().left)),
-        Intrinsic::NestedSetRight => Some(Source::Small(view.nested().right)),
-        Intrinsic::NestedSetParent => Some(Source::Small(view.nested().parent)),
+        Intrinsic::NestedSetLeft => column(view.nested().left, rows).map(Source::Small),
+        Intrinsic::NestedSetRight => column(view.nested().right, rows).map(Source::Small),
+        Intrinsic::NestedSetParent => column(view.nested().parent, rows).map(Source::Small),
         Intrinsic::TraceDuration => {
             let (start, end) = view.trace_times();
             column(start, view.traces())

@@ -58,6 +58,7 @@ impl CompiledQuery {
             start: true,
             duration: true,
             trace_summary: true,
+            trace_roots: true,
             service_stats: true,
             ..Projection::default()
         };
@@ -281,7 +282,9 @@ fn project_spanset(spanset: &SpansetExpression, columns: &mut Projection) {
         }
         SpansetExpression::Pipeline(pipeline) => project_pipeline(pipeline, columns),
         SpansetExpression::Binary { operator, left, right } => {
-            columns.nested_set |= matches!(operator, SpansetOperator::Structural(..));
+            if let SpansetOperator::Structural(relation, _) = operator {
+                super::structural::project(*relation, columns);
+            }
             project_spanset(left, columns);
             project_spanset(right, columns);
         }

@@ -5,6 +5,7 @@ use tactus_model::{AttributeSelection, Projection};
 use super::operand::project;
 use super::pipeline::{SpansetPlan, Stage};
 use super::plan::Plan;
+use super::structural;
 use crate::SpansetOperator;
 
 /// Beyond so many parts of a query, a filter is one: the spans of each part are kept until all are known.
@@ -100,7 +101,7 @@ fn cost_of(columns: &Projection) -> Cost {
     let wide = [
         columns.span_id,
         columns.parent_span_id,
-        columns.nested_set,
+        columns.nested_left || columns.nested_right || columns.nested_parent,
         columns.status_message,
         columns.scope_name,
         columns.events,
@@ -177,7 +178,9 @@ fn project_spanset(spanset: &SpansetPlan, columns: &mut Projection) {
         SpansetPlan::Filter(_) => {}
         SpansetPlan::Pipeline(stages) => project_stages(stages, columns),
         SpansetPlan::Binary { operator, left, right } => {
-            columns.nested_set |= matches!(operator, SpansetOperator::Structural(..));
+            if let SpansetOperator::Structural(relation, _) = operator {
+                structural::project(*relation, columns);
+            }
             project_spanset(left, columns);
             project_spanset(right, columns);
         }

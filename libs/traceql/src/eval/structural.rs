@@ -3,6 +3,7 @@
 //! Intervals of one tree nest, so "some left span encloses this one" is one look at the greatest right number
 //! among those that start before it: sorting once per spanset replaces comparing all pairs.
 
+use tactus_model::Projection;
 use tactus_work::tick;
 
 use super::bitmap::Bitmap;
@@ -11,6 +12,14 @@ use crate::{Relation, RelationMode};
 
 /// So many pairs of spans of one group are compared one by one.
 const FEW_PAIRS: usize = 256;
+
+/// Widens a projection by the columns that tell whether spans are in a relation.
+pub(crate) fn project(relation: Relation, columns: &mut Projection) {
+    let is_enclosing = matches!(relation, Relation::Descendant | Relation::Ancestor);
+    columns.nested_left |= relation != Relation::Sibling;
+    columns.nested_right |= is_enclosing;
+    columns.nested_parent |= !is_enclosing;
+}
 
 /// The spans that `left relation right` returns, for the spans of left and right. Rows relate only within one group.
 pub(crate) fn related_spans(
@@ -97,10 +106,7 @@ fn for_each_related(
 /// Whether a row is `relation` to another one, the source.
 #[inline]
 fn is_related(relation: Relation, source: u32, row: u32, nested: NestedColumns<'_>) -> bool {
-    let place = |row: u32| {
-        let row = row as usize;
-        (nested.left[row], nested.right[row], nested.parent[row])
-    };
+    let place = |row: u32| (nested.left(row), nested.right(row), nested.parent(row));
     let ((left, right, parent), (source_left, source_right, source_parent)) =
         (place(row), place(source));
     match relation {
@@ -138,12 +144,12 @@ struct SourceIndex {
 impl SourceIndex {
     fn new(relation: Relation, rows: &[u32], nested: NestedColumns<'_>) -> Self {
         let number = |&row: &u32| match relation {
-            Relation::Parent | Relation::Sibling => nested.parent[row as usize],
-            _ => nested.left[row as usize],
+            Relation::Parent | Relation::Sibling => nested.parent(row),
+            _ => nested.left(row),
         };
         let mut sorted: Vec<(i32, i32)> = rows
             .iter()
-            .map(|row| (number(row), nested.right[*row as usize]))
+            .map(|row| (number(row), nested.right(*row)))
             .filter(|&(number, _)| number > 0 || (relation == Relation::Sibling && number == -1))
             .collect();
         sorted.sort_unstable();
@@ -171,8 +177,7 @@ impl SourceIndex {
     /// Whether a span is the relation to some source; `sources` are the source rows, ascending.
     fn relates(&self, row: u32, sources: &[u32], nested: NestedColumns<'_>) -> bool {
         let is_source = || sources.binary_search(&row).is_ok();
-        let row = row as usize;
-        let (left, right, parent) = (nested.left[row], nested.right[row], nested.parent[row]);
+        let (left, right, parent) = (nested.left(row), nested.right(row), nested.parent(row));
         match self.relation {
             Relation::Child => parent > 0 && self.numbers.binary_search(&parent).is_ok(),
             Relation::Parent => left > 0 && self.numbers.binary_search(&left).is_ok(),

@@ -40,12 +40,26 @@ pub(crate) struct BatchView<'a> {
     key_index: OnceCell<Vec<StringCode>>,
 }
 
-/// Nested-set numbers of every span; 0 where unknown.
+/// Nested-set numbers of every span; 0 where unknown. A column that was not read is empty.
 #[derive(Clone, Copy)]
 pub(crate) struct NestedColumns<'a> {
     pub(crate) left: &'a [i32],
     pub(crate) right: &'a [i32],
     pub(crate) parent: &'a [i32],
+}
+
+impl NestedColumns<'_> {
+    pub(crate) fn left(&self, row: u32) -> i32 {
+        self.left.get(row as usize).copied().unwrap_or(0)
+    }
+
+    pub(crate) fn right(&self, row: u32) -> i32 {
+        self.right.get(row as usize).copied().unwrap_or(0)
+    }
+
+    pub(crate) fn parent(&self, row: u32) -> i32 {
+        self.parent.get(row as usize).copied().unwrap_or(0)
+    }
 }
 
 /// Span rows by group: group `g` has `rows[starts[g]..starts[g + 1]]`, ascending.
@@ -170,11 +184,13 @@ impl<'a> BatchView<'a> {
             column(&spans.nested_right, rows),
             column(&spans.nested_parent, rows),
         );
-        if let (Some(left), Some(right), Some(parent)) = stored {
+        if let (None, None, None) = stored {
+            let [left, right, parent] = self.nested.get_or_init(|| self.compute_nested());
             return NestedColumns { left, right, parent };
         }
-        let [left, right, parent] = self.nested.get_or_init(|| self.compute_nested());
-        NestedColumns { left, right, parent }
+        let (left, right, parent) = stored;
+        let read = Option::unwrap_or_default;
+        NestedColumns { left: read(left), right: read(right), parent: read(parent) }
     }
 
     fn compute_nested(&self) -> [Vec<i32>; 3] {

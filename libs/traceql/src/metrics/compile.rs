@@ -11,14 +11,15 @@ use super::Grid;
 use super::buckets::Buckets;
 use super::graph::{self, Part};
 use crate::compiled_regex::Patterns;
-use crate::eval::pipeline::{self, Stage};
+use crate::eval::pipeline::{self, SpansetPlan, Stage};
 use crate::eval::plan::Plan;
 use crate::eval::query::{filtered_spans, project_pipeline};
 use crate::eval::view::BatchView;
 use crate::eval::{Bitmap, Unsupported, operand};
 use crate::{
-    Attribute, FieldExpression, MetricsFunction, MetricsQuery, MetricsStage, Pipeline,
-    PipelineStage, RootExpr, SpansetExpression, SpansetOperator, StaticType,
+    Attribute, AttributeScope, FieldExpression, Intrinsic, MetricsFunction, MetricsQuery,
+    MetricsStage, Pipeline, PipelineStage, RootExpr, SpansetExpression, SpansetOperator,
+    StaticType,
 };
 
 /// Exemplars beyond these are not collected, whatever is asked for.
@@ -58,6 +59,8 @@ pub(super) struct Leaf {
     /// A trace with counted spans has a span that satisfies a filter of the first stage, judged by itself.
     filters_tell_candidates: bool,
     is_never: bool,
+    /// The columns of a span itself tell whether and where it is counted.
+    is_of_spans: bool,
 }
 
 /// What a leaf does with spans.
@@ -158,6 +161,13 @@ impl CompiledMetrics {
         self.leaves.iter().any(|leaf| leaf.reads_whole_trace)
     }
 
+    /// True if nothing is asked of a span but its own columns: [`super::MetricsCollector::observe`] does not look at the rows
+    /// of trace, resource and scope that batches have of spans.
+    pub fn reads_spans_alone(&self) -> bool {
+        let is_whole = self.sampling == Sampling::All && self.weighing.is_none();
+        is_whole && self.leaves.iter().all(|leaf| leaf.is_of_spans)
+    }
+
     /// True if no batch can have a span that is counted.
     pub fn is_never(&self) -> bool {
         self.grid.intervals() == 0 || self.leaves.iter().all(|leaf| leaf.is_never)
@@ -221,6 +231,7 @@ impl Leaf {
             is_never: pipeline::stages_are_never(&stages),
             reads_whole_trace: !(judged.every_stage && values_alone),
             filters_tell_candidates: judged.first_filters,
+            is_of_spans: exemplars == 0 && is_of_spans(&stages, &function),
             stages,
             function,
             shown,
@@ -293,6 +304,37 @@ impl Measure {
     }
 }
 
+/// True if only filters and values of spans' own columns decide.
+fn is_of_spans(stages: &[Stage], function: &Function) -> bool {
+    if !matches!(function, Function::Series { .. }) {
+        return false;
+    }
+    let mut own = function.attributes().iter().all(is_of_span);
+    for stage in stages {
+        match stage {
+            Stage::Spanset(SpansetPlan::Filter(plan)) => {
+                plan.for_each_attribute(&mut |attribute| own &= is_of_span(attribute));
+            }
+            _ => return false,
+        }
+    }
+    own
+}
+
+fn is_of_span(attribute: &Attribute) -> bool {
+    match attribute {
+        Attribute::Named { scope, parent, .. } => *scope == AttributeScope::Span && !parent,
+        Attribute::Intrinsic(intrinsic) => matches!(
+            intrinsic,
+            Intrinsic::Duration
+                | Intrinsic::Kind
+                | Intrinsic::Name
+                | Intrinsic::Status
+                | Intrinsic::StatusMessage
+        ),
+    }
+}
+
 /// How far the spans of a pipeline can be judged one by one.
 struct Judged {
     /// All stages are filters of spans.
@@ -346,6 +388,7 @@ fn project_compared(columns: &mut Projection) {
     columns.status_message = true;
     columns.scope_name = true;
     columns.trace_summary = true;
+    columns.trace_roots = true;
     columns.span_attributes = AttributeSelection::All;
     columns.resource_attributes = AttributeSelection::All;
     columns.scope_attributes = AttributeSelection::All;

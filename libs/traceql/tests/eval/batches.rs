@@ -196,7 +196,9 @@ pub(crate) fn project(batch: &SpanBatch, columns: &Projection) -> SpanBatch {
         columns.status => spans.status;
         columns.status_message => spans.status_message;
         columns.trace_state => spans.trace_state;
-        columns.nested_set => spans.nested_left, spans.nested_right, spans.nested_parent;
+        columns.nested_left => spans.nested_left;
+        columns.nested_right => spans.nested_right;
+        columns.nested_parent => spans.nested_parent;
         columns.scope_name => out.scopes.name, out.scopes.version;
         columns.events => out.events;
         columns.event_name => out.events.name;
@@ -211,6 +213,12 @@ pub(crate) fn project(batch: &SpanBatch, columns: &Projection) -> SpanBatch {
         summaries.service_name = Default::default();
         summaries.service_spans = Default::default();
         summaries.service_errors = Default::default();
+    }
+    if !columns.trace_roots
+        && let Some(summaries) = &mut out.traces.summaries
+    {
+        summaries.root_service = Default::default();
+        summaries.root_name = Default::default();
     }
     for (list, selection) in [
         (&mut out.span_attributes, &columns.span_attributes),

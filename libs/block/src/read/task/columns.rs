@@ -37,6 +37,15 @@ impl Task<'_> {
         })
     }
 
+    /// All values of a fetched 64-bit column, however many there are.
+    pub(crate) fn all_words(&mut self, leaf: Leaf) -> Result<Buffer<u64>> {
+        self.column(Slot::Column(leaf.index), |task| {
+            let mut words = Words::collecting(task.entries_to_read(leaf));
+            task.pages(leaf, Needs::default(), &mut words, |_, _, _| Ok(()))?;
+            Ok(Buffer::from(words.values))
+        })
+    }
+
     /// All values of a 64-bit column that are small by nature; others become 0.
     pub(crate) fn small_words(&mut self, leaf: Leaf, expected: usize) -> Result<Buffer<u8>> {
         if let Some(value) = self.constant(leaf) {

@@ -6,7 +6,7 @@ use tactus_model::AttributeSelection;
 type Change = fn(&mut Projection);
 
 /// Each part of a projection on its own.
-const PARTS: [Change; 18] = [
+const PARTS: [Change; 21] = [
     |p| p.span_id = true,
     |p| p.parent_span_id = true,
     |p| p.start = true,
@@ -17,9 +17,15 @@ const PARTS: [Change; 18] = [
     |p| p.status_message = true,
     |p| p.trace_state = true,
     |p| p.dropped_counts = true,
-    |p| p.nested_set = true,
+    |p| p.nested_left = true,
+    |p| p.nested_right = true,
+    |p| p.nested_parent = true,
     |p| p.scope_name = true,
     |p| p.trace_summary = true,
+    |p| {
+        p.trace_summary = true;
+        p.trace_roots = true;
+    },
     |p| {
         p.trace_summary = true;
         p.service_stats = true;
@@ -72,19 +78,19 @@ fn columns(batch: &SpanBatch, projection: &Projection) -> Vec<(&'static str, boo
                 batch.scopes.dropped_attributes
             ),
         ),
-        (
-            "nested",
-            p.nested_set,
-            format!("{:?}{:?}{:?}", spans.nested_left, spans.nested_right, spans.nested_parent),
-        ),
+        ("nested left", p.nested_left, format!("{:?}", spans.nested_left)),
+        ("nested right", p.nested_right, format!("{:?}", spans.nested_right)),
+        ("nested parent", p.nested_parent, format!("{:?}", spans.nested_parent)),
         ("scope", p.scope_name, text(&batch.scopes.name) + &text(&batch.scopes.version)),
         (
             "summary",
             p.trace_summary,
-            format!(
-                "{:?}",
-                summaries.map(|s| (s.start.clone(), s.end.clone(), text(&s.root_name)))
-            ),
+            format!("{:?}", summaries.map(|s| (s.start.clone(), s.end.clone()))),
+        ),
+        (
+            "roots",
+            p.trace_summary && p.trace_roots,
+            format!("{:?}", summaries.map(|s| (text(&s.root_service), text(&s.root_name)))),
         ),
         (
             "services",
@@ -141,7 +147,7 @@ fn check(reader: &BlockReader, projection: &Projection) {
             if name == "resource rows" && !wanted {
                 continue;
             }
-            if name == "summary" || name == "services" {
+            if ["summary", "roots", "services"].contains(&name) {
                 // Without service statistics the other half of the summaries is still there.
                 if wanted {
                     assert_eq!(&found, expected, "{name}");
@@ -150,6 +156,8 @@ fn check(reader: &BlockReader, projection: &Projection) {
             }
             assert_eq!(&found, expected, "{name} of row group {group}");
         }
+        check_spans(reader, group, projection);
+        check_spans(reader, group, &Projection { start: true, ..projection.clone() });
         let lists = [
             (&projection.span_attributes, &full.span_attributes, &part.span_attributes),
             (
@@ -188,6 +196,22 @@ fn check(reader: &BlockReader, projection: &Projection) {
                 assert_eq!(shown(&part, of_part, owner), wanted(owner));
             }
         }
+    }
+}
+
+/// Spans without their rows have the columns that they have with them.
+fn check_spans(reader: &BlockReader, group: usize, projection: &Projection) {
+    let mut spans = reader.read_spans(group, projection).unwrap();
+    let expected = reader.read_row_group(group, projection).unwrap();
+    assert_eq!(spans.len(), expected.len());
+    let (found, rows) = (&mut spans.spans, &expected.spans);
+    found.trace.clone_from(&rows.trace);
+    found.resource.clone_from(&rows.resource);
+    found.scope.clone_from(&rows.scope);
+    assert_eq!(columns(&spans, projection), columns(&expected, projection));
+    for owner in 0..expected.span_attributes.owners() {
+        let shown = |batch: &SpanBatch| shown(batch, &batch.span_attributes, owner);
+        assert_eq!(shown(&spans), shown(&expected));
     }
 }
 

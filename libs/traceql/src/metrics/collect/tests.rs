@@ -285,7 +285,7 @@ fn projection_has_what_the_query_reads_and_nothing_else() {
     assert_eq!(projection(query, 0), expected);
     expected.span_attributes.add(b"x");
     assert_eq!(projection(query, 1), expected);
-    assert!(projection("{ } | rate() by (rootName)", 0).trace_summary);
+    assert!(projection("{ } | rate() by (rootName)", 0).trace_roots);
     assert!(projection("{ } | max_over_time(duration)", 0).duration);
     assert!(projection("{ } | compare({ kind = server })", 0).trace_summary);
 }

@@ -1,0 +1,166 @@
+//! What is kept of the traces of a row group, to find the spans that two blocks have in common.
+
+use tactus_model::SpanBatch;
+
+/// The traces of a row group, ascending by id.
+#[derive(Debug, Default)]
+pub(super) struct Traces {
+    /// As numbers, which are in the order of their bytes.
+    ids: Vec<u128>,
+    /// How many spans there are of each.
+    spans: Vec<u32>,
+}
+
+impl Traces {
+    pub(super) fn of(batch: &SpanBatch) -> Self {
+        let ids: Vec<_> = batch.traces.ids.iter().map(|id| u128::from_be_bytes(id.0)).collect();
+        let mut spans = vec![0; ids.len()];
+        batch.spans.trace.iter().for_each(|&trace| spans[trace as usize] += 1);
+        Self { ids, spans }
+    }
+
+    pub(super) fn heap_bytes(&self) -> usize {
+        self.ids.len() * (size_of::<u128>() + size_of::<u32>())
+    }
+
+    /// The traces that the block of these leaves to another one: their rows in both. `yields`: also if both have as many
+    /// spans.
+    pub(super) fn given_to(&self, other: &Self, yields: bool) -> Vec<(usize, usize)> {
+        let (Some(first), Some(other_first)) = (self.ids.first(), other.ids.first()) else {
+            return Vec::new();
+        };
+        let mut row = self.ids.partition_point(|id| id < other_first);
+        let mut other_row = other.ids.partition_point(|id| id < first);
+        let mut given = Vec::new();
+        while let (Some(id), Some(other_id)) = (self.ids.get(row), other.ids.get(other_row)) {
+            if id == other_id {
+                let (spans, other_spans) = (self.spans[row], other.spans[other_row]);
+                if spans > 0 && (other_spans > spans || (other_spans == spans && yields)) {
+                    given.push((row, other_row));
+                }
+            }
+            // Without a branch: which of two blocks has the next trace is anybody's guess.
+            let (moves, other_moves) = (id <= other_id, other_id <= id);
+            row += usize::from(moves);
+            other_row += usize::from(other_moves);
+        }
+        given
+    }
+}
+
+/// From when to when the spans of each trace of a row group start, about: certainly not less.
+#[derive(Debug, Default)]
+pub(super) struct TraceTimes {
+    /// Unix nanoseconds.
+    base: u64,
+    /// Times are counted from `base` in so many bits of nanoseconds.
+    shift: u32,
+    /// First and last start; nothing that starts is at or after the first of a trace without spans.
+    bounds: Vec<(u32, u32)>,
+}
+
+impl TraceTimes {
+    pub(super) fn of(batch: &SpanBatch) -> Self {
+        let (starts, of_span) = (batch.spans.start.as_slice(), batch.spans.trace.as_slice());
+        let (mut base, mut end) = (u64::MAX, 0);
+        for &start in starts {
+            base = base.min(start);
+            end = end.max(start);
+        }
+        let bits = u64::BITS - end.saturating_sub(base).leading_zeros();
+        let shift = bits.saturating_sub(u32::BITS);
+        let mut bounds = vec![(u32::MAX, 0); batch.traces.ids.len()];
+        for (&start, &trace) in starts.iter().zip(of_span) {
+            // It fits: the range of all starts has 32 bits more than the shift at most.
+            let at = ((start - base) >> shift) as u32;
+            let (first, last) = &mut bounds[trace as usize];
+            *first = at.min(*first);
+            *last = at.max(*last);
+        }
+        Self { base, shift, bounds }
+    }
+
+    pub(super) fn heap_bytes(&self) -> usize {
+        self.bounds.len() * size_of::<(u32, u32)>()
+    }
+
+    /// True if a span of a trace may start when one of another trace does.
+    pub(super) fn touch(&self, row: usize, other: &Self, other_row: usize) -> bool {
+        let (first, last) = self.nanos(row);
+        let (other_first, other_last) = other.nanos(other_row);
+        first <= other_last && other_first <= last
+    }
+
+    fn nanos(&self, row: usize) -> (u64, u64) {
+        let (first, last) = self.bounds[row];
+        let unit = 1u64 << self.shift;
+        let first = self.base.saturating_add(u64::from(first) * unit);
+        (first, self.base.saturating_add(u64::from(last) * unit + (unit - 1)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use tactus_model::TraceId;
+
+    use super::*;
+
+    /// A batch of traces with spans of these starts.
+    fn batch(traces: &[(u8, Vec<u64>)]) -> SpanBatch {
+        let mut batch = SpanBatch::default();
+        for (row, (id, starts)) in (0..).zip(traces) {
+            batch.traces.ids.push(TraceId([*id; 16]));
+            for &start in starts {
+                batch.spans.trace.push(row);
+                batch.spans.start.push(start);
+            }
+        }
+        batch
+    }
+
+    fn sorted() -> impl Strategy<Value = Vec<(u8, Vec<u64>)>> {
+        let start = prop_oneof![0u64..100, 1u64 << 40..(1 << 40) + 9, Just(u64::MAX), any::<u64>()];
+        let traces =
+            proptest::collection::btree_map(0u8..12, proptest::collection::vec(start, 0..4), 0..9);
+        traces.prop_map(|traces| traces.into_iter().collect())
+    }
+
+    proptest! {
+        #[test]
+        fn traces_are_given_to_the_block_with_more_spans(one in sorted(), other in sorted(), yields: bool) {
+            let given = Traces::of(&batch(&one)).given_to(&Traces::of(&batch(&other)), yields);
+            let mut expected = Vec::new();
+            for (row, (id, starts)) in one.iter().enumerate() {
+                let found = other.iter().position(|(other_id, _)| other_id == id);
+                if let Some(other_row) = found {
+                    let (spans, others) = (starts.len(), other[other_row].1.len());
+                    if spans > 0 && (others > spans || others == spans && yields) {
+                        expected.push((row, other_row));
+                    }
+                }
+            }
+            prop_assert_eq!(given, expected);
+        }
+
+        #[test]
+        fn traces_with_spans_of_the_same_start_touch(one in sorted(), other in sorted()) {
+            let (times, other_times) = (TraceTimes::of(&batch(&one)), TraceTimes::of(&batch(&other)));
+            for (row, (_, starts)) in one.iter().enumerate() {
+                for (other_row, (_, others)) in other.iter().enumerate() {
+                    let is_common = starts.iter().any(|start| others.contains(start));
+                    prop_assert!(!is_common || times.touch(row, &other_times, other_row));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn traces_apart_do_not_touch() {
+        const HOUR: u64 = 3_600_000_000_000;
+        let one = TraceTimes::of(&batch(&[(1, vec![5, 9]), (2, vec![HOUR, HOUR + 300])]));
+        let other = TraceTimes::of(&batch(&[(1, vec![10_000]), (2, vec![HOUR + 100])]));
+        assert!(!one.touch(0, &other, 0) && !one.touch(1, &other, 0));
+        assert!(one.touch(1, &other, 1));
+    }
+}
