@@ -140,6 +140,13 @@ async fn limits_of_a_search_hold() {
     let many = api.get("/api/v2/traceMany?traceIds=1,2,3,4,5,6").await;
     assert_eq!((many.status.as_u16(), many.text()), (400, "limit 6 exceeds max limit 5"));
     assert_eq!(api.get("/api/v2/traces?limit=0").await.status, 400);
+    let most = api.get("/api/v2/traces?limit=99999999999").await;
+    assert!(most.text().starts_with("limit should be"), "{}", most.text());
+    // A week in whole milliseconds is a week, although the last of them has nanoseconds.
+    let week = "/api/v2/traces?endTs=1700604800000&lookback=604800000&limit=5";
+    assert_eq!(api.get(week).await.status, 200);
+    let longer = api.get("/api/v2/traces?endTs=1700604800000&lookback=604801000&limit=5").await;
+    assert!(longer.text().starts_with("range specified"), "{}", longer.text());
 }
 
 #[tokio::test]
