@@ -92,6 +92,7 @@ impl JsonSpan<'_> {
             remote_endpoint: endpoint(self.remote_endpoint),
             annotations: annotations.collect(),
             tags: tags.collect::<Keyed<Bytes>>().into_entries(),
+            ..Span::default()
         })
     }
 }
