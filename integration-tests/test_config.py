@@ -1,4 +1,5 @@
 """Configuration: flags, exit codes, errors that name line, key and type, and what /status/config shows."""
+import re
 import subprocess
 
 import pytest
@@ -25,7 +26,10 @@ def verify(tmp_path, text, *arguments, **kwargs):
 def test_version_is_printed_and_exits_zero(flag):
     done = run(flag)
     assert done.returncode == 0
-    assert (done.stdout + done.stderr).startswith("tactus, version ")
+    first, *others = (done.stdout + done.stderr).splitlines()
+    assert re.fullmatch(r"tactus, version \S+ \(branch: \S*, revision: \S*\)", first), first
+    names = [line.split(":")[0].strip() for line in others if line.startswith("  ")]
+    assert {"build user", "build date", "platform"} <= set(names) and len(names) == len(others), others
 
 
 @pytest.mark.parametrize("flag", ["-help", "--help", "-h"])

@@ -156,7 +156,11 @@ def test_tenant_sets_its_limits_by_the_api(servers, tmp_path):
     merged = api.ask("GET", scope="merged").json()
     assert merged["metrics_generator"]["processors"] == ["span-metrics", "service-graphs"]
     bad = {"metrics_generator": {"processor": {"service_graphs": {"histogram_buckets": [0.1, "invalid"]}}}}
-    assert api.ask("POST", bad, created.headers["ETag"]).status_code == 400
+    wrong = api.ask("POST", bad, created.headers["ETag"])
+    assert wrong.status_code == 400
+    assert wrong.text.startswith('metrics_generator.processor.service_graphs.histogram_buckets[1]: invalid type: string "invalid"')
+    wrong = api.ask("PATCH", {"metrics_generator": {"collection_interval": "15"}})
+    assert wrong.status_code == 400 and wrong.text.startswith("metrics_generator.collection_interval: "), wrong.text
     policies = {"filter_policies": [{"include": {"match_type": "sometimes", "attributes": []}}]}
     for processor, text in [({"span_metrics": policies}, "invalid include policy: invalid match type: sometimes"),
                             ({"host_info": {"host_identifiers": []}}, "at least one value must be provided in host_identifiers")]:

@@ -13,7 +13,7 @@ mod zipkin;
 use bytes::Bytes;
 use tactus_model::wire::{put_bytes_field, put_message_field, put_message_frame, put_varint_field};
 
-pub use combine::{CombineError, TraceCombiner, WhenTooLarge};
+pub use combine::{CombineError, SharedIds, TraceCombiner, WhenTooLarge};
 pub use split::{SplitTraces, split_traces};
 
 /// A combined trace: its spans by resource and scope, in the order of an answer.

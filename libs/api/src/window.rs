@@ -76,9 +76,11 @@ impl Window {
         u32::try_from(self.end.div_ceil(NANOS_A_SECOND)).unwrap_or(u32::MAX)
     }
 
-    /// Refuses a window longer than `limit`; zero is no limit.
+    /// Refuses a window longer than `limit`; zero is no limit. The rest of the last second does not count: a window that
+    /// was given in micro- or milliseconds ends with the last nanosecond of one, and is no longer for that.
     pub fn check_length(&self, limit: Duration) -> Result<()> {
-        if limit.is_zero() || u128::from(self.end.saturating_sub(self.start)) <= limit.as_nanos() {
+        let seconds = self.end.saturating_sub(self.start) / NANOS_A_SECOND;
+        if limit.is_zero() || Duration::from_secs(seconds) <= limit {
             return Ok(());
         }
         let limit = tactus_config::GoDuration::from(limit);
@@ -140,8 +142,10 @@ mod tests {
             window.check_length(week).unwrap_err().to_string(),
             "range specified by start and end exceeds 168h0m0s. received start=1 end=604802"
         );
-        let window = Window { start: SECOND, end: 604_801 * SECOND };
-        assert_eq!(window.check_length(week), Ok(()));
+        for rest in [0, 999, 999_999] {
+            let window = Window { start: SECOND, end: 604_801 * SECOND + rest };
+            assert_eq!(window.check_length(week), Ok(()));
+        }
         assert_eq!(window.check_length(Duration::ZERO), Ok(()));
     }
 

@@ -4,6 +4,7 @@ mod convert;
 mod document;
 mod duration;
 mod merge;
+mod place;
 pub(crate) mod store;
 mod validate;
 

@@ -49,6 +49,20 @@ pub(crate) fn build_info() -> BuildInfo {
     }
 }
 
+/// What `-version` prints: the first line and the indented ones of Prometheus programs, whose readers look for both.
+pub(crate) fn version_text() -> String {
+    let BuildInfo { build_user, build_date, compiler, .. } = build_info();
+    let platform = format!("{}/{}", std::env::consts::OS, std::env::consts::ARCH);
+    format!(
+        "tactus, version {VERSION} (branch: , revision: )\n  \
+         build user:       {build_user}\n  \
+         build date:       {build_date}\n  \
+         compiler:         {compiler}\n  \
+         platform:         {platform}\n  \
+         compatible with:  Tempo {COMPATIBLE_VERSION}\n"
+    )
+}
+
 /// Exports the version as a metric.
 pub(crate) fn register_build_info(registry: &Registry) {
     let build = registry.gauge_vec(

@@ -14,7 +14,9 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{Error, Process, Program, VERSION, listeners::Listeners, preflight, runtime_metrics};
+use crate::{
+    Error, Process, Program, VERSION, listeners::Listeners, operational, preflight, runtime_metrics,
+};
 
 /// How long the end of the process waits for threads that still do something, when all that must be done is.
 const LAST_WAIT: Duration = Duration::from_secs(5);
@@ -47,7 +49,7 @@ pub fn main(program: Program) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     if loaded.print_version {
-        println!("tactus, version {VERSION}");
+        print!("{}", operational::version_text());
         return ExitCode::SUCCESS;
     }
     if loaded.verify_only {

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt};
 use tactus_api::request::{TraceMode, TraceQuery};
-use tactus_api::trace::{CombineError, CombinedTrace, TraceCombiner, TraceFacts, WhenTooLarge};
+use tactus_api::trace::{
+    CombineError, CombinedTrace, SharedIds, TraceCombiner, TraceFacts, WhenTooLarge,
+};
 use tactus_api::{Encoding, Error, Result};
 use tactus_model::{SpanId, TenantId, TraceId};
 use tactus_proto::tactus::v1::{
@@ -190,7 +192,9 @@ impl Frontend {
         }
         let max_bytes = limits.max_bytes_per_trace;
         let bytes: usize = parts.traces.iter().map(Bytes::len).sum();
-        offload(bytes > INLINE_BYTES, move || combine(parts, max_bytes, when_too_large)).await?
+        let shared_ids = query.shared_ids;
+        let combined = move || combine(parts, max_bytes, when_too_large, shared_ids);
+        offload(bytes > INLINE_BYTES, combined).await?
     }
 
     async fn find_recent(&self, finds: &[FindTraceRequest], parts: &mut Parts) -> Result<()> {
@@ -331,7 +335,12 @@ fn refused_message(spans: u64) -> String {
     )
 }
 
-fn combine(parts: Parts, max_bytes: u64, when_too_large: WhenTooLarge) -> Result<FoundTrace> {
+fn combine(
+    parts: Parts,
+    max_bytes: u64,
+    when_too_large: WhenTooLarge,
+    shared_ids: SharedIds,
+) -> Result<FoundTrace> {
     // What ingesters kept of a trace that they cut has about the limit, not counting resources and framing: it is
     // to be seen, not refused or cut once more.
     let slack = if parts.refused_spans > 0 { max_bytes / 4 } else { 0 };
@@ -342,7 +351,7 @@ fn combine(parts: Parts, max_bytes: u64, when_too_large: WhenTooLarge) -> Result
             error => Error::Internal(error.to_string()),
         })?;
     }
-    let trace = combiner.finish();
+    let trace = combiner.finish_with(shared_ids);
     let mut messages = Vec::new();
     if trace.truncated {
         messages.push(format!(

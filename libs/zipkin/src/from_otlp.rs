@@ -1,6 +1,6 @@
 //! OTLP as spans of Zipkin's second model.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
 
 use base64::Engine;
@@ -44,7 +44,18 @@ pub fn spans_from_otlp(resource_spans: &[ResourceSpans]) -> Vec<v2::Span> {
             );
         }
     }
+    mark_shared(&mut spans);
     spans
+}
+
+/// Marks the servers' halves of calls whose other halves have the same ids.
+fn mark_shared(spans: &mut [v2::Span]) {
+    let of = |span: &v2::Span| (span.trace_id, span.id);
+    let clients = spans.iter().filter(|span| span.kind == Some(Kind::Client));
+    let clients: HashSet<_> = clients.map(of).collect();
+    for span in spans.iter_mut().filter(|span| span.kind == Some(Kind::Server)) {
+        span.shared = clients.contains(&of(span));
+    }
 }
 
 /// A value as the text of a tag.
@@ -148,6 +159,7 @@ fn span_of(span: &Span, mut tags: Tags, service: Bytes) -> v2::Span {
         remote_endpoint: endpoint(peer, keys::PEER_IP, keys::PEER_PORT),
         annotations: span.events.iter().map(annotation).collect(),
         tags: tags.into_iter().collect(),
+        ..v2::Span::default()
     }
 }
 

@@ -163,7 +163,7 @@ impl Visitor<'_> for MicrosVisitor {
 
 /// Where a service is.
 #[derive(serde::Deserialize, Default)]
-#[serde(rename_all = "camelCase", default)]
+#[serde(rename_all = "camelCase", default, expecting = "an endpoint")]
 pub(crate) struct JsonEndpoint<'a> {
     #[serde(borrow)]
     pub(crate) service_name: Text<'a>,

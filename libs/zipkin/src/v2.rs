@@ -24,6 +24,8 @@ pub struct Span {
     pub id: SpanId,
     /// Its side of a call or message.
     pub kind: Option<Kind>,
+    /// A server's half of a call that has the id of the client's half. What senders say of it is not kept.
+    pub shared: bool,
     /// What is done; empty: unknown.
     pub name: Bytes,
     /// Start in microseconds since 1970; `None` if the sender left it out and its format tells that from 0.

@@ -3,6 +3,7 @@
 use tactus_model::TraceId;
 
 use crate::query_string::parse_int;
+use crate::trace::SharedIds;
 use crate::{Error, QueryParams, Result};
 
 /// Where to look for a trace.
@@ -28,6 +29,8 @@ pub struct TraceQuery {
     pub start: i64,
     /// Blocks that start after are not read; unix seconds, 0 is unbounded.
     pub end: i64,
+    /// No parameter: what those who ask within the program want.
+    pub shared_ids: SharedIds,
 }
 
 impl TraceQuery {
@@ -54,7 +57,7 @@ impl TraceQuery {
                 "http parameter start must be before end. received start={start} end={end}"
             )));
         }
-        Ok(Self { mode, start, end })
+        Ok(Self { mode, start, end, ..Self::default() })
     }
 }
 

@@ -21,6 +21,16 @@ pub enum WhenTooLarge {
     Cut,
 }
 
+/// What happens to the two halves of a call that share one span id, as Zipkin's senders write them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SharedIds {
+    /// The server's half gets an id of its own, below the client's.
+    #[default]
+    Separated,
+    /// Both keep the id, as it is stored.
+    Kept,
+}
+
 /// Why parts do not combine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum CombineError {
@@ -126,12 +136,19 @@ impl TraceCombiner {
         Ok(())
     }
 
+    /// The trace with [`SharedIds::Separated`].
+    pub fn finish(self) -> CombinedTrace {
+        self.finish_with(SharedIds::Separated)
+    }
+
     /// The trace. More than one part: sorted by start, then span id; a single one keeps its order.
-    pub fn finish(mut self) -> CombinedTrace {
+    pub fn finish_with(mut self, shared_ids: SharedIds) -> CombinedTrace {
         if self.non_empty_parts > 1 {
             self.spans.sort_by_key(|span| (span.start, span.id));
         }
-        separate_shared_ids(&mut self.spans);
+        if shared_ids == SharedIds::Separated {
+            separate_shared_ids(&mut self.spans);
+        }
         let resources = grouped(self.spans, &self.resources.all, &self.scopes.all);
         CombinedTrace { resources, truncated: self.truncated }
     }

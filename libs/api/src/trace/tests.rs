@@ -213,7 +213,14 @@ fn shared_ids_of_client_and_server_are_separated() {
     );
     // The new id must be free, and a root half gets a parent.
     let backend = part("backend", vec![span(1, 0xb2, 1, 4), span(0xb2, 0, 2, 2)]);
-    assert_eq!(shape(&combine(&[web, backend]))[1].1, [(2, 0xb2), (1, 2)]);
+    assert_eq!(shape(&combine(&[web.clone(), backend.clone()]))[1].1, [(2, 0xb2), (1, 2)]);
+    // Who wants the spans as they are stored gets them.
+    let mut combiner = TraceCombiner::new(0, WhenTooLarge::Refuse);
+    for part in [web, backend] {
+        combiner.add(&part).unwrap();
+    }
+    let kept = combiner.finish_with(SharedIds::Kept);
+    assert_eq!(shape(&kept)[1].1, [(0xb2, 0), (1, 0xb2)]);
 }
 
 #[test]

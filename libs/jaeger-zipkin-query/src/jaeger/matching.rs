@@ -108,9 +108,29 @@ fn tag(key: &str, value: &str) -> Condition {
         }
         (key, value) => match key.strip_prefix("resource.") {
             Some(key) => Condition::Span(equals_text(&[Resource], key, value)),
-            None => Condition::Anywhere(equals_text(&ANYWHERE, key, value)),
+            None => {
+                let mut alternatives = vec![equals_text(&ANYWHERE, key, value)];
+                alternatives.extend(shown_as(key, value));
+                Condition::Anywhere(any(alternatives))
+            }
         },
     }
+}
+
+/// The part of a span, or of one of its events, that answers show as this tag although it is no attribute.
+fn shown_as(key: &str, value: &str) -> Option<String> {
+    let field = match (key, value) {
+        ("otel.status_code", "ERROR") => return Some("status = error".to_owned()),
+        ("otel.status_code", "OK") => return Some("status = ok".to_owned()),
+        // A span without a message or a scope shows no tag.
+        (_, "") => return None,
+        ("otel.status_description", _) => "statusMessage",
+        ("otel.scope.name", _) => "instrumentation:name",
+        ("otel.scope.version", _) => "instrumentation:version",
+        ("event", _) => "event:name",
+        _ => return None,
+    };
+    Some(format!("{field} = {}", quoted(value)))
 }
 
 /// Any of these conditions, of which there is one at least.

@@ -125,6 +125,20 @@ async fn trace_has_the_documented_json_for_every_form_of_its_id() {
 }
 
 #[tokio::test]
+async fn halves_of_a_zipkin_call_share_an_id_only_if_asked_for_raw() {
+    let api = api().await;
+    let half = |kind| Span { kind, ..check_span() };
+    recent_spans(&api, vec![half(3), half(2)]);
+    let ids = async |more: &str| {
+        let answer = api.get(&format!("/api/traces/{SPAN_TRACE}{more}")).await.json();
+        let spans = answer["data"][0]["spans"].as_array().unwrap().clone();
+        spans.iter().map(|span| span["spanID"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(ids("?raw=true").await, ["0000000000000003", "0000000000000003"]);
+    assert_eq!(ids("").await, ["0000000000000003", "0000000000000001"]);
+}
+
+#[tokio::test]
 async fn unknown_trace_and_bad_id_are_told_apart() {
     let api = api().await;
     let unknown = api.get("/api/traces/ff").await;

@@ -58,6 +58,24 @@ async fn trace_is_shown_as_it_was_sent() {
 }
 
 #[tokio::test]
+async fn halves_of_a_call_keep_the_id_that_they_share() {
+    let setup = Setup { blocks: &[], ..Setup::default() };
+    let api = api_with(setup, ZipkinApi::default()).await;
+    let sent = r#"[
+        {"timestamp":1,"duration":9,"traceId":"000000000000000a","id":"000000000000000b","kind":"CLIENT","localEndpoint":{"serviceName":"web"}},
+        {"timestamp":2,"duration":7,"traceId":"000000000000000a","id":"000000000000000b","kind":"SERVER","shared":true,"localEndpoint":{"serviceName":"db"}},
+        {"timestamp":3,"traceId":"000000000000000a","id":"000000000000000c","parentId":"000000000000000b","kind":"SERVER","localEndpoint":{"serviceName":"other"}}
+    ]"#;
+    let body = Bytes::from_static(sent.as_bytes());
+    let (_, request) = decode(Format::JsonV2, &body, &DecodeOptions::default()).unwrap();
+    *api.recent.trace.lock() = request;
+    let sent: Value = serde_json::from_str(sent).unwrap();
+    let mut shown = api.get("/api/v2/trace/a").await.json();
+    shown.as_array_mut().unwrap().sort_by_key(|span| span["timestamp"].as_u64());
+    assert_eq!(shown, sent);
+}
+
+#[tokio::test]
 async fn absent_and_impossible_traces_have_their_texts() {
     let api = api().await;
     let absent = api.get("/api/v2/trace/42").await;
@@ -140,6 +158,13 @@ async fn limits_of_a_search_hold() {
     let many = api.get("/api/v2/traceMany?traceIds=1,2,3,4,5,6").await;
     assert_eq!((many.status.as_u16(), many.text()), (400, "limit 6 exceeds max limit 5"));
     assert_eq!(api.get("/api/v2/traces?limit=0").await.status, 400);
+    let most = api.get("/api/v2/traces?limit=99999999999").await;
+    assert!(most.text().starts_with("limit should be"), "{}", most.text());
+    // A week in whole milliseconds is a week, although the last of them has nanoseconds.
+    let week = "/api/v2/traces?endTs=1700604800000&lookback=604800000&limit=5";
+    assert_eq!(api.get(week).await.status, 200);
+    let longer = api.get("/api/v2/traces?endTs=1700604800000&lookback=604801000&limit=5").await;
+    assert!(longer.text().starts_with("range specified"), "{}", longer.text());
 }
 
 #[tokio::test]

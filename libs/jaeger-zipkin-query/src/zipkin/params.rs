@@ -56,10 +56,12 @@ impl TracesQuery {
         {
             return invalid("maxDuration should be greater than minDuration");
         }
-        let limit = number(params, "limit")?.unwrap_or(DEFAULT_LIMIT.into());
-        if limit == 0 {
-            return invalid("limit should be greater than 0");
-        }
+        let limit = match number(params, "limit")?.map(u32::try_from) {
+            None => DEFAULT_LIMIT,
+            Some(Ok(0)) => return invalid("limit should be greater than 0"),
+            Some(Ok(limit)) => limit,
+            Some(Err(_)) => return invalid(&format!("limit should be {} at most", u32::MAX)),
+        };
         Ok(Self {
             conditions: TraceConditions {
                 service: name("serviceName"),
@@ -70,7 +72,7 @@ impl TracesQuery {
                 max_duration,
             },
             window: window(params, number(params, "endTs")?.unwrap_or(now / 1_000_000))?,
-            limit: u32::try_from(limit).unwrap_or(u32::MAX),
+            limit,
         })
     }
 }

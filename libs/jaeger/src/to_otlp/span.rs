@@ -29,7 +29,7 @@ pub(super) fn convert(span: JaegerSpan) -> Result<(Scope, Span), ModelError> {
     let scope = take_scope(&mut attributes);
     let kind = take(&mut attributes, b"span.kind").map_or(SpanKind::Unspecified, kind);
     let status = take_status(&mut attributes, kind);
-    let trace_state = take(&mut attributes, b"w3c.tracestate").map(text).unwrap_or_default();
+    let trace_state = take(&mut attributes, b"w3c.tracestate").map(shown).unwrap_or_default();
     let mut references = span.references;
     for reference in &mut references {
         reference.trace_id = self::trace_id(std::mem::take(&mut reference.trace_id))?;
@@ -64,11 +64,11 @@ pub(super) fn convert(span: JaegerSpan) -> Result<(Scope, Span), ModelError> {
     Ok((scope, span))
 }
 
-/// The version counts only with a name.
+/// The version counts only with a name. Whatever type a tag has that is taken, its value is kept, as text.
 fn take_scope(attributes: &mut Vec<KeyValue>) -> Scope {
     let Some(name) = take(attributes, b"otel.scope.name") else { return Scope::default() };
-    let version = take(attributes, b"otel.scope.version").map(text).unwrap_or_default();
-    Scope { name: text(name), version }
+    let version = take(attributes, b"otel.scope.version").map(shown).unwrap_or_default();
+    Scope { name: shown(name), version }
 }
 
 fn kind(value: Value) -> SpanKind {
@@ -149,7 +149,7 @@ fn take_status(attributes: &mut Vec<KeyValue>, kind: SpanKind) -> Option<Status>
     let status = if is_error {
         take(attributes, b"error");
         let message = match take(attributes, b"otel.status_description") {
-            Some(description) => text(description),
+            Some(description) => shown(description),
             None => http_message(attributes),
         };
         Status { code: StatusCode::Error.into(), message }
@@ -159,7 +159,7 @@ fn take_status(attributes: &mut Vec<KeyValue>, kind: SpanKind) -> Option<Status>
             code if code.eq_ignore_ascii_case(b"ERROR") => StatusCode::Error,
             _ => StatusCode::Unset,
         };
-        let message = take(attributes, b"otel.status_description").map(text).unwrap_or_default();
+        let message = take(attributes, b"otel.status_description").map(shown).unwrap_or_default();
         Status { code: code.into(), message }
     } else if is_http_error(attributes, kind) {
         Status { code: StatusCode::Error.into(), message: http_message(attributes) }
@@ -170,7 +170,7 @@ fn take_status(attributes: &mut Vec<KeyValue>, kind: SpanKind) -> Option<Status>
 }
 
 fn http_message(attributes: &[KeyValue]) -> Bytes {
-    find(attributes, b"http.status_message").cloned().map(text).unwrap_or_default()
+    find(attributes, b"http.status_message").cloned().map(shown).unwrap_or_default()
 }
 
 fn is_http_error(attributes: &[KeyValue], kind: SpanKind) -> bool {

@@ -131,6 +131,28 @@ fn message_of_an_error_may_be_that_of_the_http_call() {
 }
 
 #[test]
+fn tags_that_become_other_parts_keep_their_values_whatever_their_types() {
+    let span = with_tags(vec![
+        tag("otel.scope.name", Value::IntValue(7)),
+        tag("otel.scope.version", Value::DoubleValue(1.5)),
+        tag("otel.status_code", text("ERROR")),
+        tag("otel.status_description", Value::BoolValue(false)),
+        tag("w3c.tracestate", Value::IntValue(5)),
+    ]);
+    let mut request = to_otlp(Batch { spans: vec![span], process: None }).unwrap();
+    let scope_spans = request.resource_spans.remove(0).scope_spans.remove(0);
+    let scope = scope_spans.scope.unwrap();
+    assert_eq!((&scope.name[..], &scope.version[..]), (&b"7"[..], &b"1.5"[..]));
+    let span = &scope_spans.spans[0];
+    assert_eq!(span.status, status(2, "false"));
+    assert_eq!(&span.trace_state[..], b"5");
+    assert_eq!(span.attributes, []);
+    let tags =
+        vec![tag("error", Value::BoolValue(true)), tag("http.status_message", Value::IntValue(9))];
+    assert_eq!(convert(with_tags(tags)).status, status(2, "9"));
+}
+
+#[test]
 fn kind_is_read_in_lower_case_only_and_always_taken() {
     for (value, kind) in [
         (text("client"), 3),

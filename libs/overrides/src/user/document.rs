@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 use tactus_config::GoDuration;
 
-use super::duration;
+use super::{duration, place};
 
 /// Declares sections of the document: `key: Type` may be absent; `@part` sections are always
 /// written, if empty as `{}`.
@@ -23,7 +23,7 @@ macro_rules! document {
     )*) => { $(
         $(#[$attr])*
         #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-        #[serde(default)]
+        #[serde(default, expecting = "an object")]
         pub struct $name {
             $(
                 #[doc = $meaning]
@@ -121,7 +121,7 @@ document! {
 
 /// A label made of several attributes.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default, deny_unknown_fields, expecting = "an object")]
 pub struct UserDimensionMapping {
     /// The label.
     pub name: String,
@@ -134,7 +134,7 @@ pub struct UserDimensionMapping {
 
 /// Spans to use: matched by `include` and not by `exclude`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default, deny_unknown_fields, expecting = "an object")]
 pub struct UserFilterPolicy {
     /// All must match.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -149,7 +149,7 @@ pub struct UserFilterPolicy {
 
 /// Attributes to match.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default, deny_unknown_fields, expecting = "an object")]
 pub struct UserPolicyMatch {
     /// `strict` or `regex`.
     pub match_type: String,
@@ -160,7 +160,7 @@ pub struct UserPolicyMatch {
 
 /// One attribute to match.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default, deny_unknown_fields, expecting = "an object")]
 pub struct UserMatchAttribute {
     /// Name with its scope.
     pub key: String,
@@ -169,9 +169,9 @@ pub struct UserMatchAttribute {
 }
 
 impl UserLimits {
-    /// Reads a stored document: unknown keys are kept. Errors: not JSON, or values of other types.
+    /// Reads a stored document: unknown keys are kept. Errors: not JSON, or values of other types, by their paths.
     pub fn read(json: &[u8]) -> Result<Self, String> {
-        serde_json::from_slice(json).map_err(|error| error.to_string())
+        serde_json::from_slice(json).map_err(|error| place::describe(json, &error))
     }
 
     /// Reads a document of a client. Errors: as [`Self::read`], and unknown keys, by their paths.
@@ -228,10 +228,39 @@ mod tests {
     }
 
     #[test]
-    fn value_of_another_type_is_refused() {
-        let json = br#"{"metrics_generator":{"processor":{"service_graphs":{"histogram_buckets":[0.1,"invalid"]}}}}"#;
-        assert!(UserLimits::read(json).unwrap_err().contains("expected f64"));
-        assert!(UserLimits::read(b"[]").is_err());
+    fn value_of_another_type_is_refused_by_its_path() {
+        for (json, expected) in [
+            (
+                r#"{"metrics_generator":{"processor":{"service_graphs":{"histogram_buckets":[0.1,"invalid"]}}}}"#,
+                "metrics_generator.processor.service_graphs.histogram_buckets[1]: invalid type: string \"invalid\", expected f64",
+            ),
+            (
+                r#"{"forwarders":[],"metrics_generator":{"collection_interval":"15"}}"#,
+                "metrics_generator.collection_interval: time: missing unit in duration \"15\"",
+            ),
+            (
+                r#"{"metrics_generator":{"collection_interval":true}}"#,
+                "metrics_generator.collection_interval: invalid type: boolean `true`, expected a duration such as",
+            ),
+            (
+                r#"{"metrics_generator":{"native_histogram_max_bucket_number":-1}, "x": 1}"#,
+                "metrics_generator.native_histogram_max_bucket_number: invalid value: integer `-1`, expected u32",
+            ),
+            (
+                r#"{"metrics_generator":{"processor":{"span_metrics":{"filter_policies":[{"include":{"match_kind":"a"}}]}}}}"#,
+                "metrics_generator.processor.span_metrics.filter_policies[0].include.match_kind: unknown field `match_kind`",
+            ),
+            (
+                r#"{"cost_attribution":[]}"#,
+                "cost_attribution: invalid type: sequence, expected an object",
+            ),
+            ("[]", "invalid type: sequence, expected an object"),
+            ("null", "invalid type: null, expected an object"),
+            ("{\"forwarders\":[", "EOF while parsing a list at line 1 column 15"),
+        ] {
+            let error = UserLimits::read(json.as_bytes()).unwrap_err();
+            assert!(error.starts_with(expected), "{json}: {error}");
+        }
         assert!(UserLimits::read(b"{} x").is_err());
     }
 

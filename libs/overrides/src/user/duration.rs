@@ -1,14 +1,12 @@
 //! Durations in JSON: text in Go's grammar, or nanoseconds.
 
-use serde::{Deserialize, Deserializer, Serializer, de::Error};
+use std::fmt;
+
+use serde::{Deserializer, Serializer, de::Error, de::Visitor};
 use tactus_config::{GoDuration, parse_go};
 
-#[derive(Deserialize)]
-#[serde(untagged, expecting = "a duration such as \"30s\", or nanoseconds")]
-enum Spelled {
-    Text(String),
-    Nanoseconds(i64),
-}
+/// Reads the value itself rather than a copy, so that an error has the place of the value.
+struct DurationVisitor;
 
 pub(super) fn serialize<S: Serializer>(
     duration: &Option<GoDuration>,
@@ -23,9 +21,30 @@ pub(super) fn serialize<S: Serializer>(
 pub(super) fn deserialize<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<GoDuration>, D::Error> {
-    match Option::<Spelled>::deserialize(deserializer)? {
-        None => Ok(None),
-        Some(Spelled::Nanoseconds(nanos)) => Ok(Some(GoDuration(nanos))),
-        Some(Spelled::Text(text)) => parse_go(&text).map(Some).map_err(D::Error::custom),
+    deserializer.deserialize_any(DurationVisitor)
+}
+
+impl Visitor<'_> for DurationVisitor {
+    type Value = Option<GoDuration>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a duration such as \"30s\", or nanoseconds")
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
+        parse_go(text).map(Some).map_err(E::custom)
+    }
+
+    fn visit_i64<E: Error>(self, nanos: i64) -> Result<Self::Value, E> {
+        Ok(Some(GoDuration(nanos)))
+    }
+
+    fn visit_u64<E: Error>(self, nanos: u64) -> Result<Self::Value, E> {
+        let too_long = |_| E::custom(format!("{nanos} nanoseconds are too long a duration"));
+        i64::try_from(nanos).map(|nanos| Some(GoDuration(nanos))).map_err(too_long)
     }
 }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures_util::stream::{self, StreamExt as _};
 use prost::Message as _;
 use tactus_api::request::TraceQuery;
-use tactus_api::trace::WhenTooLarge;
+use tactus_api::trace::{SharedIds, WhenTooLarge};
 use tactus_api::{Error, Result};
 use tactus_config::sections::query_apis::TraceLookups;
 use tactus_model::{TenantId, TraceId};
@@ -32,11 +32,10 @@ pub(crate) struct Visited {
 }
 
 impl Frontend {
-    /// A trace with all its spans. Errors: [`Error::NotFound`] if nobody has it, [`Error::Internal`] if that cannot be
+    /// A trace with all its spans, and the ids that they were stored with. Errors: [`Error::NotFound`] if nobody has it, [`Error::Internal`] if that cannot be
     /// known because something could not be read.
     pub async fn whole_trace(&self, tenants: &[TenantId], id: TraceId) -> Result<WholeTrace> {
-        let query = TraceQuery::default();
-        let found = self.find_trace(tenants, id, query, WhenTooLarge::Cut).await?;
+        let found = self.find_trace(tenants, id, as_stored(), WhenTooLarge::Cut).await?;
         let message = found.facts.message.clone();
         match decode(&self.memory, id, found).await? {
             Some(trace) => Ok(trace),
@@ -45,7 +44,7 @@ impl Frontend {
         }
     }
 
-    /// These traces with all their spans. Counts as one query of the tenants.
+    /// These traces with all their spans, as of [`Self::whole_trace`]. Counts as one query of the tenants.
     pub async fn whole_traces(
         &self,
         tenants: &[TenantId],
@@ -61,7 +60,7 @@ impl Frontend {
             Ok(())
         };
         let made = (Large::Whole, |id, found| decode(&self.memory, id, found));
-        let wanted: Vec<_> = ids.iter().map(|&id| (id, TraceQuery::default())).collect();
+        let wanted: Vec<_> = ids.iter().map(|&id| (id, as_stored())).collect();
         let asked = Asked::new(format!("{} traces", ids.len()));
         let visited = self.each_trace(tenants, &wanted, settings, asked, made, take).await?;
         Ok(WholeTraces { partial: visited.partial, ..all })
@@ -142,6 +141,11 @@ impl Frontend {
         let read = found.facts.inspected_bytes;
         Ok(Fetched { made: make(id, found).await?, size, is_partial, read })
     }
+}
+
+/// All spans with the ids that they have.
+fn as_stored() -> TraceQuery {
+    TraceQuery { shared_ids: SharedIds::Kept, ..TraceQuery::default() }
 }
 
 /// Where the spans of a trace lie that a search has found.

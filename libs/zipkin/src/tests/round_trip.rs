@@ -55,6 +55,7 @@ prop_compose! {
                 .map(|(timestamp, value)| Annotation { timestamp, value: bytes(&value) })
                 .collect(),
             tags: tags.into_iter().map(|(key, value)| (bytes(&key), bytes(&value))).collect(),
+            ..Span::default()
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::json::{JsonEndpoint, Micros, Text, is_there, read_list, read_spans};
 use crate::{Error, SpanError};
 
 #[derive(Deserialize, Default)]
-#[serde(rename_all = "camelCase", default)]
+#[serde(rename_all = "camelCase", default, expecting = "a span")]
 struct JsonSpan<'a> {
     #[serde(borrow)]
     trace_id: Text<'a>,
@@ -38,7 +38,7 @@ struct JsonSpan<'a> {
 }
 
 #[derive(Deserialize, Default)]
-#[serde(default)]
+#[serde(default, expecting = "an annotation")]
 struct JsonAnnotation<'a> {
     timestamp: Micros,
     #[serde(borrow)]
@@ -47,7 +47,7 @@ struct JsonAnnotation<'a> {
 }
 
 #[derive(Deserialize, Default)]
-#[serde(default)]
+#[serde(default, expecting = "a binary annotation")]
 struct JsonBinaryAnnotation<'a> {
     #[serde(borrow)]
     key: Text<'a>,

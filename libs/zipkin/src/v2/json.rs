@@ -14,7 +14,7 @@ use crate::keyed::Keyed;
 use crate::{Error, SpanError, check_count};
 
 #[derive(Deserialize, Default)]
-#[serde(rename_all = "camelCase", default)]
+#[serde(rename_all = "camelCase", default, expecting = "a span")]
 struct JsonSpan<'a> {
     #[serde(borrow)]
     trace_id: Text<'a>,
@@ -35,7 +35,7 @@ struct JsonSpan<'a> {
 }
 
 #[derive(Deserialize, Default)]
-#[serde(default)]
+#[serde(default, expecting = "an annotation")]
 struct JsonAnnotation<'a> {
     timestamp: Micros,
     #[serde(borrow)]
@@ -92,6 +92,7 @@ impl JsonSpan<'_> {
             remote_endpoint: endpoint(self.remote_endpoint),
             annotations: annotations.collect(),
             tags: tags.collect::<Keyed<Bytes>>().into_entries(),
+            ..Span::default()
         })
     }
 }

@@ -42,6 +42,9 @@ impl Serialize for Span {
         if let Some(kind) = self.kind {
             map.serialize_entry("kind", kind.name())?;
         }
+        if self.shared {
+            map.serialize_entry("shared", &true)?;
+        }
         for (key, endpoint) in
             [("localEndpoint", &self.local_endpoint), ("remoteEndpoint", &self.remote_endpoint)]
         {

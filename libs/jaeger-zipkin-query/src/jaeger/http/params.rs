@@ -38,10 +38,19 @@ pub(super) fn integer(params: &QueryParams<'_>, name: &str) -> Result<Option<i64
 
 /// Nanoseconds of a parameter in milliseconds.
 pub(super) fn millis(params: &QueryParams<'_>, name: &str) -> Result<Option<u64>> {
+    nanos(params, name, 1_000_000)
+}
+
+/// Nanoseconds of a parameter in microseconds.
+pub(super) fn micros(params: &QueryParams<'_>, name: &str) -> Result<Option<u64>> {
+    nanos(params, name, 1_000)
+}
+
+fn nanos(params: &QueryParams<'_>, name: &str, unit: u64) -> Result<Option<u64>> {
     let value = integer(params, name).map_err(|error| unable_to_parse(name, error))?;
     match value.map(u64::try_from) {
         None => Ok(None),
-        Some(Ok(millis)) => Ok(Some(millis.saturating_mul(1_000_000))),
+        Some(Ok(count)) => Ok(Some(count.saturating_mul(unit))),
         Some(Err(_)) => Err(unable_to_parse(name, "must not be negative")),
     }
 }
@@ -137,15 +146,7 @@ pub(super) fn search(params: &QueryParams<'_>, now: u64) -> Result<Search> {
 }
 
 fn range(params: &QueryParams<'_>, now: u64) -> Result<TimeRange> {
-    let micros = |name| match integer(params, name) {
-        Ok(None) => Ok(None),
-        Ok(Some(micros)) => match u64::try_from(micros) {
-            Ok(micros) => Ok(Some(micros.saturating_mul(1_000))),
-            Err(_) => Err(unable_to_parse(name, "must not be negative")),
-        },
-        Err(error) => Err(unable_to_parse(name, error)),
-    };
-    let (start, end) = (micros("start")?, micros("end")?);
+    let (start, end) = (micros(params, "start")?, micros(params, "end")?);
     // What started in the last microsecond is inside.
     let end = end.map_or(now, |end| end.saturating_add(999));
     let length = params.get("lookback").and_then(lookback).unwrap_or(DEFAULT_LENGTH);
@@ -166,7 +167,10 @@ fn limit(params: &QueryParams<'_>) -> Result<u32> {
     match integer(params, "limit") {
         Ok(None | Some(0)) => Ok(DEFAULT_LIMIT),
         Ok(Some(limit)) if limit < 0 => Err(unable_to_parse("limit", "must not be negative")),
-        Ok(Some(limit)) => Ok(u32::try_from(limit).unwrap_or(u32::MAX)),
+        Ok(Some(limit)) => {
+            let too_large = |_| unable_to_parse("limit", format!("{limit} is out of range"));
+            u32::try_from(limit).map_err(too_large)
+        }
         Err(error) => Err(unable_to_parse("limit", error)),
     }
 }

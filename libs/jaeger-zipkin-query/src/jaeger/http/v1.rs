@@ -83,6 +83,9 @@ pub(super) async fn trace(Path(id): Path<String>, call: Call) -> Answered {
     let params = call.params();
     let id = parse_trace_id(&id)?;
     let raw = boolean(&params, "raw")?.unwrap_or(false);
+    for name in ["start", "end"] {
+        params::micros(&params, name)?;
+    }
     let trace = call.shared.trace(&call.tenants, id, raw).await?;
     let found = FoundTraces { traces: vec![trace], ..FoundTraces::default() };
     call::traces(&call, found).await

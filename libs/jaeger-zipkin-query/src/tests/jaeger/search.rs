@@ -42,6 +42,10 @@ async fn wrong_parameters_are_named() {
         ("service=svc&limit=-1", "unable to parse param 'limit': must not be negative"),
         ("service=svc&limit=10001", "limit 10001 exceeds max limit 10000"),
         (
+            "service=svc&limit=99999999999",
+            "unable to parse param 'limit': 99999999999 is out of range",
+        ),
+        (
             "service=svc&minDuration=x",
             "unable to parse param 'minDuration': time: invalid duration \"x\"",
         ),
@@ -65,6 +69,18 @@ async fn wrong_parameters_are_named() {
             "{tags}"
         );
     }
+    // A week in whole microseconds is a week, although the last of them has nanoseconds.
+    let week = "start=1700000000000000&end=1700604800000000";
+    assert_eq!(api.get(&format!("/api/traces?service=svc&{week}")).await.status, 200);
+    for (more, expected) in [
+        (
+            "start=x",
+            "unable to parse param 'start': strconv.ParseInt: parsing \"x\": invalid syntax",
+        ),
+        ("end=-1", "unable to parse param 'end': must not be negative"),
+    ] {
+        assert_eq!(message(&api.get(&format!("/api/traces/ff?{more}")).await, 400), expected);
+    }
     let long = api.get("/api/traces?service=svc&lookback=200h").await;
     assert!(message(&long, 400).starts_with("range specified by start and end exceeds 168h0m0s"));
 }
@@ -79,6 +95,11 @@ async fn conditions_become_one_query() {
     };
     let newest = |query: &str| Some(format!("{query} with (most_recent=true)"));
     let svc = "resource.service.name = `svc`";
+    let anywhere = |key: &str, value: &str| {
+        let scopes = ["span", "instrumentation", "resource", "event", "link"];
+        let alternatives = scopes.map(|scope| format!("{scope}.{key} = `{value}`"));
+        format!("({})", alternatives.join(" || "))
+    };
     for (params, expected) in [
         ("service=svc".to_owned(), format!("{{ {svc} }}")),
         ("service=svc&operation=GET%20/".to_owned(), format!("{{ {svc} && name = `GET /` }}")),
@@ -108,6 +129,31 @@ async fn conditions_become_one_query() {
                 || resource.a = `true` || resource.a = true || event.a = `true` || event.a = true || link.a = `true` || link.a = true) }}"
             ),
         ),
+        (
+            "service=svc&tag=otel.status_code:OK".to_owned(),
+            format!("{{ {svc} && ({} || status = ok) }}", anywhere("otel.status_code", "OK")),
+        ),
+        (
+            "service=svc&tag=otel.status_code:FINE".to_owned(),
+            format!("{{ {svc} && {} }}", anywhere("otel.status_code", "FINE")),
+        ),
+        (
+            "service=svc&tag=otel.status_description:no".to_owned(),
+            format!("{{ {svc} && ({} || statusMessage = `no`) }}", anywhere("otel.status_description", "no")),
+        ),
+        (
+            "service=svc&tag=otel.scope.name:lib".to_owned(),
+            format!("{{ {svc} && ({} || instrumentation:name = `lib`) }}", anywhere("otel.scope.name", "lib")),
+        ),
+        (
+            "service=svc&tag=otel.scope.version:v".to_owned(),
+            format!("{{ {svc} && ({} || instrumentation:version = `v`) }}", anywhere("otel.scope.version", "v")),
+        ),
+        (
+            "service=svc&tag=event:exception".to_owned(),
+            format!("{{ {svc} && ({} || event:name = `exception`) }}", anywhere("event", "exception")),
+        ),
+        ("service=svc&tag=event:".to_owned(), format!("{{ {svc} && {} }}", anywhere("event", ""))),
         (
             "service=a,b".to_owned(),
             "{ (resource.service.name = `a,b` || resource.service.name = `a` || resource.service.name = `b`) }".to_owned(),
@@ -178,6 +224,48 @@ async fn stored_spans_match_as_documented() {
         ] {
             assert_eq!(count(more).await, expected, "{more}");
         }
+    }
+}
+
+#[tokio::test]
+async fn every_span_is_found_by_the_tags_and_log_fields_that_it_shows() {
+    let api = api_with(Setup::default(), JaegerApis::default()).await;
+    let (service, _) = api.sample_trace().await;
+    let path = format!("/api/traces?service={}&limit=1000&{MICROS}", encoded(&service));
+    let all = api.get(&path).await.json();
+    let mut seen = std::collections::BTreeSet::new();
+    for trace in all["data"].as_array().unwrap() {
+        for span in trace["spans"].as_array().unwrap() {
+            let process = &trace["processes"][span["processID"].as_str().unwrap()];
+            let logs = span["logs"].as_array().unwrap().iter().map(|log| &log["fields"]);
+            let pairs = [&span["tags"], &process["tags"]].into_iter().chain(logs);
+            for pair in pairs.flat_map(|pairs| pairs.as_array().unwrap()) {
+                let key = pair["key"].as_str().unwrap();
+                let value =
+                    pair["value"].as_str().map_or_else(|| pair["value"].to_string(), str::to_owned);
+                // Arrays and objects are texts only here, and TraceQL knows nothing of the trace state.
+                if value.contains(['[', '{'])
+                    || key == "w3c.tracestate"
+                    || !seen.insert(key.to_owned())
+                {
+                    continue;
+                }
+                let name = process["serviceName"].as_str().unwrap();
+                let operation = span["operationName"].as_str().unwrap();
+                let path = format!(
+                    "/api/traces?service={}&operation={}&tag={}&limit=1000&{MICROS}",
+                    encoded(name),
+                    encoded(operation),
+                    encoded(&format!("{key}:{value}")),
+                );
+                let found = ids(&api.get(&path).await);
+                let id = trace["traceID"].as_str().unwrap();
+                assert!(found.iter().any(|found| found == id), "{key}={value} of {span}");
+            }
+        }
+    }
+    for shown in ["otel.scope.name", "otel.status_code", "event", "span.kind"] {
+        assert!(seen.contains(shown), "{shown} in {seen:?}");
     }
 }
 

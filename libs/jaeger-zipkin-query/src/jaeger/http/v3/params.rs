@@ -106,7 +106,9 @@ fn depth(params: &QueryParams<'_>) -> Result<u32> {
     match integer(params, name) {
         Ok(None | Some(0)) => Ok(DEFAULT_LIMIT),
         Ok(Some(depth)) if depth < 0 => Err(malformed(name, "must not be negative")),
-        Ok(Some(depth)) => Ok(u32::try_from(depth).unwrap_or(u32::MAX)),
+        Ok(Some(depth)) => {
+            u32::try_from(depth).map_err(|_| malformed(name, format!("{depth} is out of range")))
+        }
         Err(error) => Err(malformed(name, error)),
     }
 }
