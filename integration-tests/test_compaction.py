@@ -7,7 +7,6 @@ import time
 import pytest
 
 from harness import otlp
-from harness.clock import JumpingClock
 from harness.server import merge
 from harness.waiting import eventually
 from test_durability import Load, check_by_id, check_round
@@ -224,20 +223,6 @@ def test_policy_keeps_some_traces_longer_than_the_rest(servers):
     assert len(server.trace(keep)) == 3
     assert len(server.trace(failed[0].trace_id.hex())) == 3
     assert server.metric("tactus_compactor_expired_traces_total") >= 1
-
-
-def test_clock_that_jumps_ahead_of_the_store_lets_nothing_expire(servers, bucket, tmp_path):
-    clock = JumpingClock(tmp_path)
-    server = servers.start(env=clock.env, config=merge(merge(COMPACT, bucket.config()), {
-        "overrides": {"defaults": {"compaction": {"retention_policies": [
-            {"query": "{ status = error }", "retention": "2160h"}]}}}}))
-    trace_id = otlp.push_trace(server)
-    server.flush()
-    clock.jump(20 * 86400)
-    eventually(lambda: server.logs().count("ahead of object storage") >= 4, "some rounds")
-    assert len(server.trace(trace_id)) == 3
-    assert server.metric("tactus_compactor_expired_traces_total") == 0
-    assert server.metric("tempodb_retention_marked_for_deletion_total") == 0
 
 
 def test_policy_that_is_no_query_stops_the_start_and_is_named(servers):

@@ -8,6 +8,7 @@ mod record;
 
 use std::collections::{HashMap, HashSet};
 
+use tactus_storage::block_io::store_time;
 use tactus_storage::{Bucket, Timestamp, Uuid};
 use tactus_telemetry::error_text;
 use tokio_util::sync::CancellationToken;
@@ -24,7 +25,9 @@ impl Compactor {
     /// Makes a job. Errors: `Error::BadJob` naming the field, those of the bucket.
     pub async fn create_job(&self, tenant: &str, request: JobRequest) -> Result<JobRecord> {
         request.check()?;
-        let record = JobRecord::new(tenant, request, Timestamp::now());
+        // By the store's clock, as a job is watched by the earlier of that and ours: by ours alone one that was made while our
+        // clock was behind would be done before the last spans from before it are in blocks.
+        let record = JobRecord::new(tenant, request, store_time(&self.bucket).await?);
         save(&self.bucket, &record).await?;
         tracing::info!(tenant, job = %record.id, "job is accepted");
         Ok(record)

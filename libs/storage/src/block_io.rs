@@ -19,7 +19,9 @@ use crate::layout::{
 use crate::meta::BlockMeta;
 
 pub(crate) use orphans::remove_empty_directories;
-pub use orphans::{Leftovers, Orphan, clear_leftovers, clear_orphan, list_orphans, store_time};
+pub use orphans::{
+    Leftovers, Orphan, clear_leftovers, clear_orphan, has_clock, list_orphans, store_time,
+};
 
 /// Where the bytes of an object to write are.
 #[derive(Debug, Clone)]
