@@ -119,6 +119,9 @@ pub async fn read_compacted_meta(
     read_meta_file(bucket, tenant, block_id, COMPACTED_META).await
 }
 
+/// The largest meta of a block: those of ours have some kilobytes, and many are read at a time.
+const MAX_META_BYTES: u64 = 4 << 20;
+
 async fn read_meta_file(
     bucket: &Bucket,
     tenant: &str,
@@ -126,7 +129,7 @@ async fn read_meta_file(
     file: &str,
 ) -> Result<BlockMeta> {
     let key = block_key(tenant, block_id, file);
-    let bytes = bucket.get(&key).await?;
+    let bytes = bucket.get_at_most(&key, MAX_META_BYTES).await?;
     let meta = BlockMeta::from_json(&bytes).map_err(|error| error.with_key(&key))?;
     // A copied directory keeps the old names; every further read would go to another place.
     if meta.block_id != block_id || meta.tenant_id != tenant {
