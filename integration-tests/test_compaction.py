@@ -5,6 +5,7 @@ import shutil
 import time
 
 import pytest
+import requests
 
 from harness import otlp
 from harness.server import merge
@@ -318,6 +319,30 @@ JOBS = {"compactor": {"jobs": {"api_enabled": True, "watch_period": "1s"}}}
 
 def post_job(server, **request):
     return server.session.post(f"{server.url}/api/jobs", json=request, timeout=30)
+
+
+def test_tenant_has_as_many_open_jobs_as_configured(servers):
+    server = servers.start(config=merge(merge(COMPACT, {"multitenancy_enabled": True}), {
+        "compactor": {"jobs": {"api_enabled": True, "max_open_per_tenant": 3}}}))
+    url = server.url + "/api/jobs"
+
+    def post(tenant):
+        return requests.post(url, json={"deleteTraces": ["1"]}, headers={"X-Scope-OrgID": tenant}, timeout=30)
+
+    made = [post("a") for _ in range(3)]
+    assert [answer.status_code for answer in made] == [202] * 3
+    refused = post("a")
+    assert refused.status_code == 429 and "compactor.jobs.max_open_per_tenant" in refused.text, refused.text
+    assert post("b").status_code == 202
+    for tenant, status in (("b", 404), ("a", 200)):
+        job = made[1].json()["id"]
+        assert requests.delete(f"{url}/{job}", headers={"X-Scope-OrgID": tenant}, timeout=30).status_code == status
+    assert [post("a").status_code for _ in range(2)] == [202, 429]
+    listed = requests.get(url, headers={"X-Scope-OrgID": "a"}, timeout=30).json()["jobs"]
+    assert sorted(job["status"] == "cancelled" for job in listed) == [False, False, False, True]
+    created = [job["createdAt"] for job in listed]
+    assert created == sorted(created, reverse=True)
+    assert requests.get(url, headers={"X-Scope-OrgID": "c"}, timeout=30).json() == {"jobs": []}
 
 
 def test_deletion_job_takes_a_trace_out_of_all_blocks_and_leaves_a_record(servers):
