@@ -45,6 +45,11 @@ def test_list_survives_what_a_bucket_collects(servers):
     write_meta(merged, compactionLevel=1, tactus={"sources": [source.name]})
     for version in ["v2", "vParquet99"]:
         write_meta(directory(), format=version)
+    # As large as a disk, and no more than zeros.
+    huge = directory()
+    huge.mkdir()
+    with open(huge / "meta.json", "wb") as file:
+        file.truncate(1 << 40)
     for text in ["", "{", "[]", source.joinpath("meta.json").read_text()]:
         damaged = directory()
         damaged.mkdir()
@@ -68,7 +73,7 @@ def test_list_survives_what_a_bucket_collects(servers):
     assert samples[f'tempodb_blocklist_length{{tenant="{TENANT}"}}'] == 4
     skipped = {reason: samples[f'tactus_blocklist_skipped_blocks{{tenant="{TENANT}",reason="{reason}"}}']
                for reason in ["superseded", "unknown_version", "corrupt_meta"]}
-    assert skipped == {"superseded": 1, "unknown_version": 2, "corrupt_meta": 4}
+    assert skipped == {"superseded": 1, "unknown_version": 2, "corrupt_meta": 5}
     assert samples[f'tempodb_blocklist_poll_errors_total{{tenant="{TENANT}"}}'] == 0
     assert not [name for name in samples if '"overrides"' in name.partition("{")[2].replace('config="overrides"', "") or "snapshots" in name]
     index = json.loads(gzip.decompress((tenant / "index.json.gz").read_bytes()))

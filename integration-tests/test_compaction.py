@@ -5,9 +5,9 @@ import shutil
 import time
 
 import pytest
+import requests
 
 from harness import otlp
-from harness.clock import JumpingClock
 from harness.server import merge
 from harness.waiting import eventually
 from test_durability import Load, check_by_id, check_round
@@ -226,20 +226,6 @@ def test_policy_keeps_some_traces_longer_than_the_rest(servers):
     assert server.metric("tactus_compactor_expired_traces_total") >= 1
 
 
-def test_clock_that_jumps_ahead_of_the_store_lets_nothing_expire(servers, bucket, tmp_path):
-    clock = JumpingClock(tmp_path)
-    server = servers.start(env=clock.env, config=merge(merge(COMPACT, bucket.config()), {
-        "overrides": {"defaults": {"compaction": {"retention_policies": [
-            {"query": "{ status = error }", "retention": "2160h"}]}}}}))
-    trace_id = otlp.push_trace(server)
-    server.flush()
-    clock.jump(20 * 86400)
-    eventually(lambda: server.logs().count("ahead of object storage") >= 4, "some rounds")
-    assert len(server.trace(trace_id)) == 3
-    assert server.metric("tactus_compactor_expired_traces_total") == 0
-    assert server.metric("tempodb_retention_marked_for_deletion_total") == 0
-
-
 def test_policy_that_is_no_query_stops_the_start_and_is_named(servers):
     server = servers.new(config={"overrides": {"defaults": {"compaction": {"retention_policies": [
         {"query": "{ status = }", "retention": "1d"}]}}}})
@@ -333,6 +319,30 @@ JOBS = {"compactor": {"jobs": {"api_enabled": True, "watch_period": "1s"}}}
 
 def post_job(server, **request):
     return server.session.post(f"{server.url}/api/jobs", json=request, timeout=30)
+
+
+def test_tenant_has_as_many_open_jobs_as_configured(servers):
+    server = servers.start(config=merge(merge(COMPACT, {"multitenancy_enabled": True}), {
+        "compactor": {"jobs": {"api_enabled": True, "max_open_per_tenant": 3}}}))
+    url = server.url + "/api/jobs"
+
+    def post(tenant):
+        return requests.post(url, json={"deleteTraces": ["1"]}, headers={"X-Scope-OrgID": tenant}, timeout=30)
+
+    made = [post("a") for _ in range(3)]
+    assert [answer.status_code for answer in made] == [202] * 3
+    refused = post("a")
+    assert refused.status_code == 429 and "compactor.jobs.max_open_per_tenant" in refused.text, refused.text
+    assert post("b").status_code == 202
+    for tenant, status in (("b", 404), ("a", 200)):
+        job = made[1].json()["id"]
+        assert requests.delete(f"{url}/{job}", headers={"X-Scope-OrgID": tenant}, timeout=30).status_code == status
+    assert [post("a").status_code for _ in range(2)] == [202, 429]
+    listed = requests.get(url, headers={"X-Scope-OrgID": "a"}, timeout=30).json()["jobs"]
+    assert sorted(job["status"] == "cancelled" for job in listed) == [False, False, False, True]
+    created = [job["createdAt"] for job in listed]
+    assert created == sorted(created, reverse=True)
+    assert requests.get(url, headers={"X-Scope-OrgID": "c"}, timeout=30).json() == {"jobs": []}
 
 
 def test_deletion_job_takes_a_trace_out_of_all_blocks_and_leaves_a_record(servers):

@@ -1,4 +1,5 @@
 """Traces without a limit of their size: to read one takes no more than memory that is counted, whatever it has."""
+import concurrent.futures
 import pathlib
 
 import time
@@ -6,6 +7,7 @@ import time
 import pytest
 
 from harness import otlp
+from harness.cluster import Cluster
 from harness.servers import Servers
 from harness.waiting import eventually
 
@@ -91,3 +93,59 @@ def test_trace_beyond_the_memory_of_queries_is_refused_before_it_is_written_down
     assert len(server.trace(small.hex())) == SPANS
     used = [f'tactus_server_inflight_bytes{{of="{of}"}}' for of in ("queries", "requests")]
     eventually(lambda: all(server.metrics()[name] < 1 << 20 for name in used), "memory is given back", 30)
+
+
+@pytest.fixture(scope="module")
+def replicas(tmp_path_factory):
+    """A cluster in which every ingester has each trace, and keeps it."""
+    directory = tmp_path_factory.mktemp("replicas")
+    counts = {"ingester": 3, "distributor": 1, "query-frontend": 1, "querier": 1}
+    config = {
+        **NO_LIMIT,
+        "ingester": {"trace_idle_period": "1h", "trace_live_period": "1h", "max_block_duration": "1h"},
+    }
+    storage = {"storage": {"trace": {"backend": "local", "local": {"path": str(directory / "blocks")}}}}
+    with Cluster(directory, counts=counts, config=config, storage=storage) as cluster:
+        cluster.start()
+        yield cluster
+
+
+def push_to_replicas(cluster, trace_id, pushes, span_bytes):
+    """In another order to each ingester: pushes that come at the same time."""
+    node = cluster["distributor-0"]
+    attributes = {f"k{number}": TEXT for number in range(span_bytes // len(TEXT))}
+
+    def push(_):
+        answer = node.push(otlp.export(otlp.span(trace_id=trace_id, attributes=attributes)))
+        assert answer.status_code == 200, answer.text
+
+    with concurrent.futures.ThreadPoolExecutor(8) as clients:
+        list(clients.map(push, range(pushes)))
+
+
+def test_spans_that_replicas_have_in_common_come_once_from_the_querier(replicas):
+    """Three copies of seven megabytes do not fit into a message of sixteen."""
+    trace_id = b"\x31" * 16
+    push_to_replicas(replicas, trace_id, 70, 100_000)
+    answer = ask(replicas["query-frontend-0"], "/api/traces/", trace_id, ACCEPTED["json"])
+    assert answer.status_code == 200, answer.text[:300]
+    spans = [span for batch in answer.json()["batches"] for scope in batch["scopeSpans"] for span in scope["spans"]]
+    assert len(spans) == 70
+
+
+def test_answers_of_replicas_beyond_the_memory_of_queries_are_refused_by_the_querier(replicas):
+    """Of each of three ingesters one of fourteen megabytes, asked for by many at a time."""
+    trace_id = b"\x32" * 16
+    push_to_replicas(replicas, trace_id, 140, 100_000)
+    querier, frontend = replicas["querier-0"], replicas["query-frontend-0"]
+    pathlib.Path(f"/proc/{querier.pid}/clear_refs").write_text("5")
+    before = querier.resident_bytes()
+    with concurrent.futures.ThreadPoolExecutor(12) as clients:
+        answers = list(clients.map(lambda _: ask(frontend, "/api/traces/", trace_id, ACCEPTED["protobuf"]), range(24)))
+    grown = querier.peak_resident_bytes() - before
+    print(f"{grown >> 20} MiB, {sum(answer.status_code == 200 for answer in answers)} of {len(answers)} answered")
+    for answer in answers:
+        assert answer.status_code == 200 or answer.status_code == 503 and "server.max_inflight_bytes" in answer.text, answer.text[:300]
+    assert grown < 200 << 20, f"{grown >> 20} MiB"
+    used = 'tactus_server_inflight_bytes{of="requests"}'
+    eventually(lambda: querier.metrics()[used] < 1 << 20, "memory is given back", 30)

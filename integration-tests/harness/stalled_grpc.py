@@ -55,9 +55,11 @@ class StalledCalls:
         except (OSError, ValueError):
             pass
 
-    def _open(self, path):
+    def _open(self, path, **more):
         self.stream += 2
-        fields = {":method": "POST", ":scheme": "http", ":path": path, ":authority": "x", "content-type": "application/grpc", "te": "trailers"}
+        fields = {
+            ":method": "POST", ":scheme": "http", ":path": path, ":authority": "x", "content-type": "application/grpc",
+            "te": "trailers", **more}
         with self.changed:
             self.socket.sendall(frame(HEADERS, END_HEADERS, self.stream, b"".join(literal(*field) for field in fields.items())))
         return self.stream
@@ -68,6 +70,16 @@ class StalledCalls:
         stream = self._open(path)
         with self.changed:
             self.socket.sendall(frame(DATA, END_STREAM, stream, data))
+
+    def send(self, path, message, encoding):
+        """Calls with one whole message, compressed as named, and does not end the call. The call, or None if the server took no more."""
+        stream = self._open(path, **{"grpc-encoding": encoding})
+        data = b"\1" + len(message).to_bytes(4, "big") + message
+        return stream if all(self._send(stream, data[at:at + 16_000]) for at in range(0, len(data), 16_000)) else None
+
+    def end(self, stream):
+        with self.changed:
+            self.socket.sendall(frame(DATA, END_STREAM, stream, b""))
 
     def fill(self, path):
         """Sends empty messages on a call, and takes no answer, until the server takes no more for a moment; how many bytes."""

@@ -1,24 +1,37 @@
 //! What time it is, when data is deleted by it.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use parking_lot::Mutex;
+use tactus_clock::since_boot;
 use tactus_storage::Timestamp;
 
 /// Two clocks further apart than this are not trusted.
 const TOLERANCE: Duration = Duration::from_secs(15 * 60);
 
+/// Where there is no other clock to ask, one that was set ahead is doubted for so long: somebody should notice.
+const DOUBTED_FOR: Duration = Duration::from_secs(24 * 3600);
+
 /// The time by which data is old. A wall clock that jumps ahead must not delete what is young: while the wall clock has
-/// moved otherwise than the monotonic one, there is no time.
+/// moved otherwise than the one that no one sets, there is no time.
 #[derive(Debug)]
 pub(crate) struct Clock {
-    last: Mutex<(Timestamp, Instant)>,
+    last: Mutex<Last>,
     trusted: Mutex<Option<Timestamp>>,
+}
+
+#[derive(Debug)]
+struct Last {
+    wall: Timestamp,
+    passed: Duration,
+    /// By how many seconds the wall clock was set ahead in sum, and when last.
+    ahead: Option<(f64, Duration)>,
 }
 
 impl Clock {
     pub(crate) fn new() -> Self {
-        Self { last: Mutex::new((Timestamp::now(), Instant::now())), trusted: Mutex::default() }
+        let last = Last { wall: Timestamp::now(), passed: since_boot(), ahead: None };
+        Self { last: Mutex::new(last), trusted: Mutex::default() }
     }
 
     /// Notes a time that all clocks that were asked have passed.
@@ -33,16 +46,25 @@ impl Clock {
 
     /// Now; `None` if the wall clock jumped since the last call. After that the new time is believed if it stays.
     pub(crate) fn now(&self) -> Option<Timestamp> {
-        self.observe(Timestamp::now(), Instant::now())
+        self.observe(Timestamp::now(), since_boot())
     }
 
-    fn observe(&self, wall: Timestamp, monotonic: Instant) -> Option<Timestamp> {
+    /// True for a day after the wall clock was set ahead, unless it was set back again.
+    pub(crate) fn is_doubted(&self) -> bool {
+        let last = self.last.lock();
+        last.ahead.is_some_and(|(seconds, since)| {
+            seconds > 0.0 && last.passed.saturating_sub(since) < DOUBTED_FOR
+        })
+    }
+
+    fn observe(&self, wall: Timestamp, passed: Duration) -> Option<Timestamp> {
         let mut last = self.last.lock();
-        let passed = monotonic.duration_since(last.1);
-        let shown = wall.duration_since(last.0);
-        *last = (wall, monotonic);
-        let difference = shown.as_secs_f64() - passed.as_secs_f64();
+        let shown = wall.duration_since(last.wall);
+        let difference = shown.as_secs_f64() - passed.saturating_sub(last.passed).as_secs_f64();
+        (last.wall, last.passed) = (wall, passed);
         if difference.abs() > TOLERANCE.as_secs_f64() {
+            let ahead = last.ahead.map_or(0.0, |(seconds, _)| seconds) + difference;
+            last.ahead = (ahead.abs() > TOLERANCE.as_secs_f64()).then_some((ahead, passed));
             tracing::error!(
                 seconds = difference,
                 "the clock jumped: nothing is deleted by age in this round"
@@ -57,24 +79,43 @@ impl Clock {
 mod tests {
     use super::*;
 
+    const DAY: u64 = 86_400;
+
+    /// Shows the clock a time, in seconds after its beginning by the wall and by the other one; true if it is believed.
+    fn observer(clock: &Clock) -> impl Fn(u64, u64) -> bool {
+        let Last { wall, passed, .. } = *clock.last.lock();
+        move |wall_seconds, passed_seconds| {
+            let wall = wall + Duration::from_secs(wall_seconds);
+            clock.observe(wall, passed + Duration::from_secs(passed_seconds)).is_some()
+        }
+    }
+
     #[test]
     fn jump_stops_one_round_and_a_steady_clock_none() {
         let clock = Clock::new();
-        let (wall, monotonic) = *clock.last.lock();
-        let at = |wall_seconds: i64, monotonic_seconds: u64| {
-            clock.observe(
-                wall + seconds(wall_seconds),
-                monotonic + Duration::from_secs(monotonic_seconds),
-            )
-        };
-        assert!(at(300, 300).is_some());
-        assert!(at(86_400, 600).is_none(), "a day in five minutes");
-        assert!(at(86_700, 900).is_some(), "it stays: believed");
-        assert!(at(1000, 1200).is_none(), "and back");
-        assert!(at(1300, 1500).is_some());
+        let is_believed = observer(&clock);
+        assert!(is_believed(300, 300));
+        assert!(!is_believed(DAY, 600), "a day in five minutes");
+        assert!(is_believed(DAY + 300, 900), "it stays");
+        assert!(!is_believed(1000, 1200), "and back");
+        assert!(is_believed(1300, 1500));
     }
 
-    fn seconds(seconds: i64) -> Duration {
-        Duration::from_secs(u64::try_from(seconds).unwrap())
+    #[test]
+    fn clock_that_was_set_ahead_is_doubted_for_a_day_or_until_it_is_set_back() {
+        let clock = Clock::new();
+        let is_believed = observer(&clock);
+        is_believed(300, 300);
+        assert!(!clock.is_doubted());
+        is_believed(20 * DAY, 600);
+        assert!(clock.is_doubted());
+        assert!(is_believed(20 * DAY + 80_000, 80_600) && clock.is_doubted());
+        is_believed(81_000, 81_000);
+        assert!(!clock.is_doubted(), "as it would have been");
+        is_believed(20 * DAY, 82_000);
+        is_believed(21 * DAY + 1, 82_000 + DAY + 1);
+        assert!(!clock.is_doubted(), "it stayed");
+        is_believed(0, 83_000 + DAY);
+        assert!(!clock.is_doubted(), "what is set back deletes nothing early");
     }
 }

@@ -38,6 +38,8 @@ pub struct Compactor {
     pub(crate) metrics: Metrics,
     pub(crate) clock: Clock,
     pub(crate) jobs: Mutex<HashMap<Uuid, JobState>>,
+    /// Tenants that had as many jobs as they may, and when that was counted.
+    pub(crate) full_of_jobs: Mutex<HashMap<String, Instant>>,
     /// Held from reading a job's record to writing it.
     pub(crate) records: tokio::sync::Mutex<()>,
     /// Blocks that a rewrite of this process reads.
@@ -73,6 +75,7 @@ impl Compactor {
             metrics: Metrics::register(registry),
             clock: Clock::new(),
             jobs: Mutex::default(),
+            full_of_jobs: Mutex::default(),
             records: tokio::sync::Mutex::default(),
             busy: Mutex::default(),
             damaged: Mutex::default(),

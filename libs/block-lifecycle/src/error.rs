@@ -46,6 +46,12 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// A tenant with as many jobs that are not done as it may have.
+    #[error("{limit} jobs of the tenant are not done (limit: compactor.jobs.max_open_per_tenant)")]
+    TooManyJobs {
+        /// The limit.
+        limit: usize,
+    },
     /// No record of that id, of this tenant.
     #[error("job {0} does not exist")]
     NoSuchJob(Uuid),

@@ -3,13 +3,16 @@
 use std::sync::Arc;
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use bytes::Bytes;
+use futures_util::future;
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use serde::Serialize;
-use tactus_server::http::{error_line, text};
+use tactus_server::http::error_line;
 use tactus_server::tenancy::Tenancy;
 use tactus_storage::Uuid;
 use tactus_telemetry::error_text;
@@ -26,10 +29,8 @@ struct Jobs {
     tenancy: Tenancy,
 }
 
-#[derive(Serialize)]
-struct JobList {
-    jobs: Vec<JobRecord>,
-}
+/// The largest request for a job: of ten thousand traces it is a third of that.
+const MAX_REQUEST_BYTES: usize = 1 << 20;
 
 /// The routes. With the API disabled all of them answer 403 and say which setting turns it on.
 pub fn router(compactor: Arc<Compactor>, tenancy: Tenancy) -> Router {
@@ -50,6 +51,10 @@ async fn create(State(jobs): State<Jobs>, headers: HeaderMap, body: Bytes) -> Re
         Ok(tenant) => tenant,
         Err(error) => return error.into_response(),
     };
+    if body.len() > MAX_REQUEST_BYTES {
+        let text = format!("job: the request is larger than {MAX_REQUEST_BYTES} bytes");
+        return error_line(StatusCode::PAYLOAD_TOO_LARGE, &text);
+    }
     let request: JobRequest = match serde_json::from_slice(&body) {
         Ok(request) => request,
         Err(error) => return error_line(StatusCode::BAD_REQUEST, &format!("job: {error}")),
@@ -59,10 +64,10 @@ async fn create(State(jobs): State<Jobs>, headers: HeaderMap, body: Bytes) -> Re
 
 async fn list(State(jobs): State<Jobs>, headers: HeaderMap) -> Response {
     match jobs.tenancy.read_tenant(&headers) {
-        Ok(tenant) => {
-            let listed = jobs.compactor.list_jobs(tenant.as_str()).await;
-            answer(StatusCode::OK, listed.map(|jobs| JobList { jobs }))
-        }
+        Ok(tenant) => match jobs.compactor.list_jobs(tenant.as_str()).await {
+            Ok(ids) => json(StatusCode::OK, list_of(jobs.compactor, tenant.to_string(), ids)),
+            Err(error) => refused(&error),
+        },
         Err(error) => error.into_response(),
     }
 }
@@ -87,18 +92,51 @@ async fn cancel(State(jobs): State<Jobs>, Path(id): Path<String>, headers: Heade
     }
 }
 
+/// The jobs as `{"jobs": [...]}`, one in memory at a time.
+fn list_of(compactor: Arc<Compactor>, tenant: String, ids: Vec<Uuid>) -> Body {
+    let once =
+        |text: &'static str| stream::once(async move { Ok(Bytes::from_static(text.as_bytes())) });
+    let mut is_first = true;
+    let jobs = stream::iter(ids)
+        .then(move |id| {
+            let (compactor, tenant) = (Arc::clone(&compactor), tenant.clone());
+            async move { compactor.load_if_whole(&tenant, id).await }
+        })
+        .try_filter_map(move |record| {
+            let separator = if is_first || record.is_none() { "" } else { "," };
+            is_first &= record.is_none();
+            future::ready(record.map(|record| part(separator, &record)).transpose())
+        });
+    Body::from_stream(once("{\"jobs\":[").chain(jobs).chain(once("]}\n")))
+}
+
+fn part(separator: &str, record: &JobRecord) -> Result<Bytes> {
+    let mut bytes = separator.as_bytes().to_vec();
+    serde_json::to_writer(&mut bytes, record).map_err(|error| Error::BadRecord {
+        key: record.id.to_string(),
+        reason: error.to_string(),
+    })?;
+    Ok(bytes.into())
+}
+
 fn answer(status: StatusCode, result: Result<impl Serialize>) -> Response {
-    let refused = |status, error: &Error| error_line(status, &error_text(error));
     match result.map(|value| serde_json::to_string(&value)) {
-        Ok(Ok(json)) => {
-            let mut response = text(status, json + "\n");
-            let json = header::HeaderValue::from_static("application/json");
-            response.headers_mut().insert(header::CONTENT_TYPE, json);
-            response
-        }
+        Ok(Ok(text)) => json(status, (text + "\n").into()),
         Ok(Err(error)) => error_line(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
-        Err(error @ Error::BadJob { .. }) => refused(StatusCode::BAD_REQUEST, &error),
-        Err(error @ Error::NoSuchJob(_)) => refused(StatusCode::NOT_FOUND, &error),
-        Err(error) => refused(StatusCode::INTERNAL_SERVER_ERROR, &error),
+        Err(error) => refused(&error),
     }
+}
+
+fn json(status: StatusCode, body: Body) -> Response {
+    (status, [(header::CONTENT_TYPE, "application/json")], body).into_response()
+}
+
+fn refused(error: &Error) -> Response {
+    let status = match error {
+        Error::BadJob { .. } => StatusCode::BAD_REQUEST,
+        Error::NoSuchJob(_) => StatusCode::NOT_FOUND,
+        Error::TooManyJobs { .. } => StatusCode::TOO_MANY_REQUESTS,
+        _ => StatusCode::INTERNAL_SERVER_ERROR,
+    };
+    error_line(status, &error_text(error))
 }

@@ -6,8 +6,13 @@
 mod apply;
 mod record;
 
+use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
+use std::time::{Duration, Instant};
 
+use futures_util::future;
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
+use tactus_storage::block_io::store_time;
 use tactus_storage::{Bucket, Timestamp, Uuid};
 use tactus_telemetry::error_text;
 use tokio_util::sync::CancellationToken;
@@ -21,33 +26,88 @@ pub use record::{
 };
 
 impl Compactor {
-    /// Makes a job. Errors: `Error::BadJob` naming the field, those of the bucket.
+    /// Makes a job. Errors: `Error::BadJob` naming the field, `Error::TooManyJobs`, those of the bucket.
     pub async fn create_job(&self, tenant: &str, request: JobRequest) -> Result<JobRecord> {
         request.check()?;
-        let record = JobRecord::new(tenant, request, Timestamp::now());
+        self.check_open_jobs(tenant).await?;
+        // By the store's clock, as a job is watched by the earlier of that and ours: by ours alone one that was made while our
+        // clock was behind would be done before the last spans from before it are in blocks.
+        let record = JobRecord::new(tenant, request, store_time(&self.bucket).await?);
         save(&self.bucket, &record).await?;
         tracing::info!(tenant, job = %record.id, "job is accepted");
         Ok(record)
     }
 
-    /// The jobs of a tenant, newest first.
-    pub(crate) async fn list_jobs(&self, tenant: &str) -> Result<Vec<JobRecord>> {
-        let mut records = Vec::new();
-        for (owner, id) in list(&self.bucket).await? {
-            if owner != tenant {
-                continue;
-            }
-            match load(&self.bucket, tenant, id).await {
-                Ok(record) => records.extend(record),
-                // The others are of use without it.
-                Err(error @ Error::BadRecord { .. }) => {
-                    tracing::error!(tenant, error = error_text(&error), "a job is left out");
+    async fn check_open_jobs(&self, tenant: &str) -> Result<()> {
+        let limit = self.settings.max_open_jobs;
+        if limit == 0 {
+            return Ok(());
+        }
+        let was_full = self.full_of_jobs.lock().get(tenant).copied();
+        if was_full.is_some_and(|at| at.elapsed() < STAYS_FULL) {
+            return Err(Error::TooManyJobs { limit });
+        }
+        let mut ids = self.jobs_of(tenant).await?;
+        {
+            let known = self.jobs.lock();
+            ids.retain(|id| known.get(id).is_none_or(|state| !state.finished));
+        }
+        if ids.len() < limit {
+            return Ok(());
+        }
+        let mut loaded = stream::iter(ids)
+            .map(|id| async move { (id, self.load_if_whole(tenant, id).await) })
+            .buffer_unordered(RECORDS_AT_ONCE);
+        let mut open = 0;
+        while let Some((id, record)) = loaded.next().await {
+            match record? {
+                Some(record) if record.status.is_final() => {
+                    self.jobs.lock().entry(id).or_default().finished = true;
                 }
-                Err(error) => return Err(error),
+                Some(_) => open += 1,
+                None => {}
+            }
+            if open >= limit {
+                let mut full = self.full_of_jobs.lock();
+                full.retain(|_, at| at.elapsed() < STAYS_FULL);
+                full.insert(tenant.to_owned(), Instant::now());
+                return Err(Error::TooManyJobs { limit });
             }
         }
-        records.sort_by_key(|record| (std::cmp::Reverse(record.created_at), record.id));
-        Ok(records)
+        Ok(())
+    }
+
+    async fn jobs_of(&self, tenant: &str) -> Result<Vec<Uuid>> {
+        let all = list(&self.bucket).await?;
+        Ok(all.into_iter().filter(|(owner, _)| owner == tenant).map(|(_, id)| id).collect())
+    }
+
+    /// A job; `None` without one, or with one that cannot be read.
+    pub(crate) async fn load_if_whole(&self, tenant: &str, id: Uuid) -> Result<Option<JobRecord>> {
+        match load(&self.bucket, tenant, id).await {
+            // The others are of use without it.
+            Err(error @ Error::BadRecord { .. }) => {
+                tracing::error!(tenant, error = error_text(&error), "a job is left out");
+                Ok(None)
+            }
+            loaded => loaded,
+        }
+    }
+
+    /// The jobs of a tenant, newest first. Together the records may be larger than there is memory for.
+    pub(crate) async fn list_jobs(&self, tenant: &str) -> Result<Vec<Uuid>> {
+        let ids = self.jobs_of(tenant).await?;
+        let mut created: Vec<_> = stream::iter(ids)
+            .map(|id| async move {
+                let record = self.load_if_whole(tenant, id).await?;
+                Ok::<_, Error>(record.map(|record| (Reverse(record.created_at), id)))
+            })
+            .buffer_unordered(RECORDS_AT_ONCE)
+            .try_filter_map(future::ok)
+            .try_collect()
+            .await?;
+        created.sort_unstable();
+        Ok(created.into_iter().map(|(_, id)| id).collect())
     }
 
     /// One job. Errors: `Error::NoSuchJob`.
@@ -63,6 +123,7 @@ impl Compactor {
             record.status = JobStatus::Cancelled;
             record.updated_at = Timestamp::now();
             save(&self.bucket, &record).await?;
+            self.full_of_jobs.lock().remove(tenant);
         }
         Ok(record)
     }
@@ -77,7 +138,7 @@ impl Compactor {
             }
         };
         let mut open: HashMap<(String, &str), u64> = HashMap::new();
-        for (tenant, id) in listed {
+        for (tenant, id) in in_turn(listed) {
             let finished = self.jobs.lock().get(&id).is_some_and(|state| state.finished);
             if finished || !(self.owns)(&job_owner(id)) {
                 continue;
@@ -238,9 +299,30 @@ impl Compactor {
     }
 }
 
+/// Tenants take turns: one with many jobs does not hold up those of others.
+fn in_turn(listed: Vec<(String, Uuid)>) -> Vec<(String, Uuid)> {
+    let mut counts: HashMap<String, usize> = HashMap::new();
+    let mut turns: Vec<_> = listed
+        .into_iter()
+        .map(|(tenant, id)| {
+            let count = counts.entry(tenant.clone()).or_default();
+            *count += 1;
+            (*count, (tenant, id))
+        })
+        .collect();
+    turns.sort_by_key(|&(turn, _)| turn);
+    turns.into_iter().map(|(_, job)| job).collect()
+}
+
 fn job_owner(id: Uuid) -> String {
     format!("job-{id}")
 }
+
+/// For so long nobody counts again: to count very many is a lot of work.
+const STAYS_FULL: Duration = Duration::from_secs(30);
+
+/// Records of jobs that are read at a time.
+const RECORDS_AT_ONCE: usize = 8;
 
 /// Records are `tactus-job.<tenant>.<id>.json` on the bucket's first level, where no tenant is looked for.
 const PREFIX: &str = "tactus-job.";
@@ -263,12 +345,18 @@ pub(crate) async fn list(bucket: &Bucket) -> Result<Vec<(String, Uuid)>> {
     Ok(files.iter().filter_map(|file| parse_key(&file.key)).collect())
 }
 
+/// The largest record: one of every block of a large tenant that was written again.
+const MAX_RECORD_BYTES: u64 = 64 << 20;
+
 /// `None` if there is no such record.
 pub(crate) async fn load(bucket: &Bucket, tenant: &str, id: Uuid) -> Result<Option<JobRecord>> {
     let key = key(tenant, id);
-    let bytes = match bucket.get(&key).await {
+    let bytes = match bucket.get_at_most(&key, MAX_RECORD_BYTES).await {
         Ok(bytes) => bytes,
         Err(error) if error.is_not_found() => return Ok(None),
+        Err(error @ tactus_storage::Error::Corrupt { .. }) => {
+            return Err(Error::BadRecord { key, reason: error.to_string() });
+        }
         Err(error) => return Err(error.into()),
     };
     let record: JobRecord = serde_json::from_slice(&bytes)
@@ -290,6 +378,15 @@ pub(crate) async fn save(bucket: &Bucket, record: &JobRecord) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn tenants_take_turns() {
+        let job = |tenant: &str, id| (tenant.to_owned(), Uuid::from_u128(id));
+        let listed =
+            vec![job("a", 1), job("a", 2), job("a", 3), job("b", 4), job("c", 5), job("c", 6)];
+        let turns = in_turn(listed).into_iter().map(|(_, id)| id.as_u128());
+        assert_eq!(turns.collect::<Vec<_>>(), [1, 4, 5, 2, 6, 3]);
+    }
 
     #[test]
     fn key_tells_tenant_and_id() {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt};
-use tactus_storage::block_io::{clear_block, mark_compacted, read_meta, store_time};
+use tactus_storage::block_io::{clear_block, has_clock, mark_compacted, read_meta, store_time};
 use tactus_storage::blocklist::BlockChanges;
 use tactus_storage::{BlockMeta, CompactedBlockMeta, Timestamp, Uuid};
 use tactus_telemetry::error_text;
@@ -21,10 +21,16 @@ impl Compactor {
     pub(crate) async fn run_retention(&self) {
         let started = std::time::Instant::now();
         let Some(now) = self.time_to_delete_by().await else { return };
+        let expiry = if self.is_time_doubted() {
+            tracing::error!("the clock of this machine was set ahead: for a day nothing expires");
+            None
+        } else {
+            Some(now)
+        };
         let tenants = self.blocklist.tenants();
         stream::iter(&tenants)
             .for_each_concurrent(self.settings.retention_concurrency.max(1), |tenant| async {
-                self.retain_tenant(tenant, now).await;
+                self.retain_tenant(tenant, now, expiry).await;
             })
             .await;
         if self.settings.max_bucket_bytes > 0 && (self.owns)("retention-by-size") {
@@ -46,7 +52,9 @@ impl Compactor {
                     );
                 }
                 let now = ours.min(theirs);
-                self.clock.trust(now);
+                if !self.is_time_doubted() {
+                    self.clock.trust(now);
+                }
                 Some(now)
             }
             Err(error) => {
@@ -59,7 +67,13 @@ impl Compactor {
         }
     }
 
-    async fn retain_tenant(&self, tenant: &str, now: Timestamp) {
+    /// True where our clock was set ahead and the store has none of its own that would be the earlier one.
+    fn is_time_doubted(&self) -> bool {
+        !has_clock(&self.bucket) && self.clock.is_doubted()
+    }
+
+    /// `expiry`: the time by which data expires; `None`: nothing does.
+    async fn retain_tenant(&self, tenant: &str, now: Timestamp, expiry: Option<Timestamp>) {
         let limits = self.settings.limits.of(tenant);
         let blocks = self.blocklist.tenant(tenant);
         // A merge that was killed before it marked its inputs: their spans are all in another live block.
@@ -69,7 +83,9 @@ impl Compactor {
                 self.retire(tenant, meta, "replaced").await;
             }
         }
-        if let Some(limit) = longest_retention(&limits).and_then(|keep| before(now, keep)) {
+        if let Some(limit) =
+            expiry.zip(longest_retention(&limits)).and_then(|(now, keep)| before(now, keep))
+        {
             let expired = blocks.live().iter().filter(|meta| meta.end_time < limit);
             for meta in expired.filter(|meta| self.owns_block(meta)) {
                 self.retire(tenant, meta, "older than the retention").await;

@@ -34,6 +34,8 @@ pub struct Settings {
     pub job_watch_period: Duration,
     /// Jobs may be made over HTTP.
     pub jobs_api_enabled: bool,
+    /// Jobs of a tenant that are not done; 0 is no limit.
+    pub max_open_jobs: usize,
     /// Limits of each tenant.
     pub limits: TenantLimits,
 }

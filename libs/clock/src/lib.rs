@@ -63,7 +63,7 @@ pub fn instant_of(noted: SystemTime) -> Instant {
 }
 
 /// By a clock that no one sets, and that goes on while the machine sleeps.
-fn since_boot() -> Duration {
+pub fn since_boot() -> Duration {
     let time = clock_gettime(ClockId::Boottime);
     let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
     Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or(0))

@@ -31,7 +31,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic::service::RoutesBuilder;
 
-use crate::jaeger_grpc::{Answering, WriteSpans, query_services, storage_services};
+use crate::jaeger_grpc::{Answering, MessageLimits, WriteSpans, query_services, storage_services};
 use settings::GrpcPort;
 
 pub(crate) use settings::{Ports, ports};
@@ -117,7 +117,7 @@ pub(crate) async fn open(
     if let Some(GrpcPort { port, messages }) = jaeger_grpc {
         let services = query_services(served.answering.clone(), messages);
         let router = opening.grpc_router(&services, is_serving.clone(), QUERY_HEALTH);
-        opening.grpc(port, guard_grpc(router, STANDARD_GRPC, authenticator)).await?;
+        opening.grpc(port, guard_grpc(router, STANDARD_GRPC, authenticator), messages).await?;
     }
     for GrpcPort { port, messages } in storage {
         let services = storage_services(served.answering.clone(), served.write.clone(), messages);
@@ -127,7 +127,8 @@ pub(crate) async fn open(
             None => BearerToken::Tenant,
         };
         let guarded = guard_grpc(router, STORAGE_GRPC, authenticator);
-        opening.grpc(port, guarded.layer(from_fn_with_state(bearer, translate))).await?;
+        let translated = guarded.layer(from_fn_with_state(bearer, translate));
+        opening.grpc(port, translated, messages).await?;
     }
     if let Some(port) = zipkin {
         let router = guard(served.zipkin, Access::Read, authenticator).merge(served.zipkin_pages);
@@ -181,9 +182,15 @@ impl Opening<'_> {
         Ok(())
     }
 
-    async fn grpc(&mut self, port: Port, router: Router) -> Result<(), Error> {
+    async fn grpc(
+        &mut self,
+        port: Port,
+        router: Router,
+        messages: MessageLimits,
+    ) -> Result<(), Error> {
         let Some(socket) = port.bind().await? else { return Ok(()) };
-        let router = grpc::with_counted_bodies(router, self.memory.bodies(), LONG_CALLS);
+        let (memory, max_bytes) = (self.memory.bodies(), messages.received);
+        let router = grpc::with_counted_bodies(router, memory, LONG_CALLS, max_bytes);
         let bound = grpc::serve_quietly(socket, port.listener.clone(), router, self.stop.clone())?;
         port.note(bound.local_addr(), self.addresses);
         self.bound.push(bound);

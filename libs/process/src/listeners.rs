@@ -225,5 +225,7 @@ fn grpc_router(
     }
     let router = grpc::router(routes.routes(), metrics.clone());
     let guarded = guard_grpc(router, STANDARD_GRPC, process.authenticator());
-    grpc::with_counted_bodies(guarded, process.port_memory().bodies(), LONG_CALLS)
+    // Pushes of one process to another may be twice as large.
+    let max_bytes = process.config().server.grpc_server_max_recv_msg_size.saturating_mul(2);
+    grpc::with_counted_bodies(guarded, process.port_memory().bodies(), LONG_CALLS, max_bytes)
 }

@@ -5,6 +5,7 @@ use tactus_server::bodies::NoRoom;
 use tactus_telemetry::error_text;
 use tactus_traceql::eval::{EvaluateError, Unsupported};
 use tactus_traceql::metrics::MetricsError;
+use tactus_work::memory::TOO_MANY_BYTES;
 use tactus_work::{Over, TooManyBytes};
 use tonic::Status;
 
@@ -55,7 +56,7 @@ pub(crate) enum Error {
     #[error("{0}")]
     Limit(Over),
     /// There is no memory for the answer.
-    #[error("{0} (limit: server.max_inflight_bytes)")]
+    #[error("{TOO_MANY_BYTES}")]
     NoRoom(#[from] NoRoom),
     /// A fault of ours.
     #[error("job failed: {0}")]
@@ -68,9 +69,11 @@ impl From<Error> for Status {
         match error {
             Error::Gone(_) => Self::not_found(text),
             Error::Damaged(_) => Self::data_loss(text),
-            Error::Storage(_) | Error::NoRoom(_) => Self::unavailable(text),
+            Error::Storage(_) => Self::unavailable(text),
             Error::Invalid(_) | Error::Evaluate(_) => Self::invalid_argument(text),
             Error::Unsupported(_) => Self::unimplemented(text),
+            // Another attempt would take as much.
+            Error::NoRoom(_) => Self::resource_exhausted(TOO_MANY_BYTES),
             Error::Limit(_)
             | Error::TooLarge { .. }
             | Error::Series(MetricsError::TooLarge { .. }) => Self::resource_exhausted(text),
@@ -134,5 +137,17 @@ impl Error {
             tactus_storage::Error::Corrupt { .. } => Self::Damaged(error_text(error)),
             error => Self::Storage(error_text(error)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn query_without_memory_for_its_answer_is_not_tried_again() {
+        let status = Status::from(Error::from(NoRoom));
+        assert_eq!(tactus_api::Error::from(status), tactus_api::Error::TooManyBytes);
+        assert!(!tactus_api::Error::TooManyBytes.is_retryable());
     }
 }

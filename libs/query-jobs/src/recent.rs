@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use tactus_process::IngesterOf;
 use tactus_ring::{Instance, LookBack, Operation, ReadSet, Ring, RingView, Tolerance, token_for};
+use tactus_server::bodies::Bodies;
 use tactus_telemetry::metrics::{CounterVec, Kind, Registry};
 
 /// Settings of reads of recent data.
@@ -65,6 +66,8 @@ pub struct RecentParts {
     pub ingester_at: IngesterOf,
     /// Ingesters that take the writes of a tenant; 0 is all.
     pub shard_size_of: Arc<dyn Fn(&str) -> usize + Send + Sync>,
+    /// Memory of their answers, until one is made of them (`server.max_inflight_bytes`).
+    pub memory: Arc<Bodies>,
 }
 
 /// The recent data of all ingesters, as the service of one.

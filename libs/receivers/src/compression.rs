@@ -3,13 +3,12 @@
 //! Everything is decoded into one buffer that never outgrows the limit, whatever the body claims, and is counted before it
 //! grows. Bodies that end too early are errors.
 
-use std::io;
-use std::io::Read;
 use std::sync::LazyLock;
 
 use bytes::Bytes;
 use flate2::{Decompress, FlushDecompress, Status};
-use tactus_server::bodies::{Held, NoRoom};
+pub use tactus_server::bodies::DecompressError;
+use tactus_server::bodies::{Held, Plain, first_capacity};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// Start of the snappy framing format, by which framed bodies are told from raw blocks.
@@ -39,23 +38,6 @@ pub enum Encoding {
     SnappyFramed,
     /// lz4 frame.
     Lz4,
-}
-
-/// Why a body could not be decompressed.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum DecompressError {
-    /// The plain text is longer than the limit.
-    #[error("decompressed body is larger than the limit of {limit} bytes")]
-    TooLarge {
-        /// The limit in bytes.
-        limit: usize,
-    },
-    /// There is no memory for the plain text; the body may be sent again.
-    #[error(transparent)]
-    NoRoom(#[from] NoRoom),
-    /// Not in the format claimed, damaged, or cut off.
-    #[error("{0}")]
-    Corrupt(String),
 }
 
 impl Encoding {
@@ -130,131 +112,87 @@ pub fn decompress_now(
     limit: usize,
     room: impl FnMut(usize) -> bool,
 ) -> Result<Vec<u8>, DecompressError> {
-    let mut out = Plain { bytes: Vec::new(), limit, room };
-    out.reserve(first_capacity(body.len(), limit))?;
+    let mut out = Plain::new(body.len(), limit, room)?;
     match encoding {
-        Encoding::Gzip => out.read_all(flate2::bufread::MultiGzDecoder::new(body)),
-        Encoding::Zlib => out.inflate_zlib(body),
-        Encoding::Zstd => {
-            let mut decoder = zstd::stream::read::Decoder::with_buffer(body).map_err(corrupt)?;
-            decoder.window_log_max(zstd_window_log(limit)).map_err(corrupt)?;
-            out.read_all(decoder)
+        Encoding::Gzip => out.read_gzip(body),
+        Encoding::Zlib => inflate_zlib(&mut out, body),
+        Encoding::Zstd => out.read_zstd(body),
+        Encoding::Snappy if !body.starts_with(SNAPPY_STREAM_START) => unsnap_block(&mut out, body),
+        Encoding::Snappy | Encoding::SnappyFramed => unsnap_frames(&mut out, body),
+        Encoding::Lz4 => unlz4_frames(&mut out, body),
+    }?;
+    Ok(out.bytes)
+}
+
+type Result<T, E = DecompressError> = std::result::Result<T, E>;
+
+fn corrupt(text: &str) -> DecompressError {
+    DecompressError::Corrupt(text.to_owned())
+}
+
+/// By hand, because the reader of `flate2` takes a stream that is cut off for a complete one.
+fn inflate_zlib(out: &mut Plain<impl FnMut(usize) -> bool>, body: &[u8]) -> Result<()> {
+    let mut decompress = Decompress::new(true);
+    loop {
+        let consumed = decompress.total_in() as usize;
+        let before = out.bytes.len();
+        let status = decompress
+            .decompress_vec(&body[consumed..], &mut out.bytes, FlushDecompress::None)
+            .map_err(DecompressError::corrupt)?;
+        if out.bytes.len() > out.limit {
+            return Err(DecompressError::TooLarge { limit: out.limit });
         }
-        Encoding::Snappy if !body.starts_with(SNAPPY_STREAM_START) => out.unsnap_block(body),
-        Encoding::Snappy | Encoding::SnappyFramed => out.unsnap_frames(body),
-        Encoding::Lz4 => {
-            // The decoder takes a frame that is cut off between blocks for a complete one.
-            if !ends_with_a_frame(body) {
-                return Err(DecompressError::Corrupt("lz4: unexpected end of body".to_owned()));
-            }
-            out.read_all(lz4_flex::frame::FrameDecoder::new(body))
+        if status == Status::StreamEnd {
+            return Ok(());
+        }
+        if out.bytes.len() == out.bytes.capacity() {
+            out.grow()?;
+        } else if out.bytes.len() == before && decompress.total_in() as usize == consumed {
+            return Err(corrupt("zlib: unexpected end of body"));
         }
     }
 }
 
-/// Window of a frame that holds `limit` bytes in one segment. A larger one is not needed.
-fn zstd_window_log(limit: usize) -> u32 {
-    limit.max(8 << 20).next_power_of_two().ilog2().min(27)
+/// A raw block has no more than 64 bytes of text for each three of its own.
+const SNAPPY_GROWTH: usize = 22;
+
+fn unsnap_block(out: &mut Plain<impl FnMut(usize) -> bool>, body: &[u8]) -> Result<()> {
+    // The length is a mere claim of the body: check it before anything is allocated.
+    let length = snap::raw::decompress_len(body).map_err(DecompressError::corrupt)?;
+    if length > out.limit {
+        return Err(DecompressError::TooLarge { limit: out.limit });
+    }
+    // All of it would be filled with zeros first.
+    if length > body.len().saturating_mul(SNAPPY_GROWTH) {
+        return Err(corrupt("snappy: a block claims to hold more than it can"));
+    }
+    out.reserve(length)?;
+    out.bytes.resize(length, 0);
+    let written = snap::raw::Decoder::new().decompress(body, &mut out.bytes);
+    out.bytes.truncate(written.map_err(DecompressError::corrupt)?);
+    Ok(())
 }
 
-/// Room for the usual ratio of span data; more is found by doubling.
-fn first_capacity(compressed_bytes: usize, limit: usize) -> usize {
-    compressed_bytes.saturating_mul(6).clamp(1 << 10, limit.saturating_add(1).max(1 << 10))
+fn unsnap_frames(out: &mut Plain<impl FnMut(usize) -> bool>, body: &[u8]) -> Result<()> {
+    if !body.is_empty() && !body.starts_with(SNAPPY_STREAM_START) {
+        return Err(corrupt("snappy: stream identifier is missing"));
+    }
+    out.read(snap::read::FrameDecoder::new(body))
 }
 
-/// Plain text as it is found.
-struct Plain<R> {
-    bytes: Vec<u8>,
-    limit: usize,
-    room: R,
-}
+/// Frames of a body at most. The decoder fills up to 4 MiB with zeros for each.
+const MAX_LZ4_FRAMES: usize = 1024;
 
-impl<R: FnMut(usize) -> bool> Plain<R> {
-    /// Makes room for so many bytes in all.
-    fn reserve(&mut self, capacity: usize) -> Result<(), DecompressError> {
-        let more = capacity.saturating_sub(self.bytes.capacity());
-        if more > 0 {
-            if !(self.room)(more) {
-                return Err(NoRoom.into());
-            }
-            self.bytes.reserve_exact(capacity - self.bytes.len());
-        }
-        Ok(())
-    }
-
-    /// Doubles the room, to a byte more than the limit at most. Errors: the limit is exceeded.
-    fn grow(&mut self) -> Result<(), DecompressError> {
-        let length = self.bytes.len();
-        if length > self.limit {
-            return Err(DecompressError::TooLarge { limit: self.limit });
-        }
-        self.reserve(length.saturating_mul(2).min(self.limit.saturating_add(1)).max(length + 1))
-    }
-
-    /// What `decoder` reads to its end.
-    fn read_all(mut self, mut decoder: impl Read) -> Result<Vec<u8>, DecompressError> {
-        loop {
-            let free = self.bytes.capacity() - self.bytes.len();
-            let read = decoder.by_ref().take(free as u64).read_to_end(&mut self.bytes);
-            if read.map_err(corrupt)? < free {
-                break;
-            }
-            self.grow()?;
-        }
-        match self.bytes.len() {
-            length if length > self.limit => Err(DecompressError::TooLarge { limit: self.limit }),
-            _ => Ok(self.bytes),
+fn unlz4_frames(out: &mut Plain<impl FnMut(usize) -> bool>, body: &[u8]) -> Result<()> {
+    for frame in lz4_frames(body)? {
+        // One for all would keep the buffers of the largest, which it does not expect.
+        let mut decoder = lz4_flex::frame::FrameDecoder::new(frame);
+        // It says at the end of each empty block that there is no more.
+        while !decoder.get_ref().is_empty() {
+            out.read(&mut decoder)?;
         }
     }
-
-    /// By hand, because the reader of `flate2` takes a stream that is cut off for a complete one.
-    fn inflate_zlib(mut self, body: &[u8]) -> Result<Vec<u8>, DecompressError> {
-        let mut decompress = Decompress::new(true);
-        loop {
-            let consumed = decompress.total_in() as usize;
-            let before = self.bytes.len();
-            let status = decompress
-                .decompress_vec(&body[consumed..], &mut self.bytes, FlushDecompress::None)
-                .map_err(corrupt)?;
-            if self.bytes.len() > self.limit {
-                return Err(DecompressError::TooLarge { limit: self.limit });
-            }
-            if status == Status::StreamEnd {
-                return Ok(self.bytes);
-            }
-            if self.bytes.len() == self.bytes.capacity() {
-                self.grow()?;
-            } else if self.bytes.len() == before && decompress.total_in() as usize == consumed {
-                return Err(DecompressError::Corrupt("zlib: unexpected end of body".to_owned()));
-            }
-        }
-    }
-
-    fn unsnap_block(mut self, body: &[u8]) -> Result<Vec<u8>, DecompressError> {
-        // The length is a mere claim of the body: check it before anything is allocated.
-        let length = snap::raw::decompress_len(body).map_err(corrupt)?;
-        if length > self.limit {
-            return Err(DecompressError::TooLarge { limit: self.limit });
-        }
-        self.reserve(length)?;
-        self.bytes.resize(length, 0);
-        let written = snap::raw::Decoder::new().decompress(body, &mut self.bytes);
-        self.bytes.truncate(written.map_err(corrupt)?);
-        Ok(self.bytes)
-    }
-
-    fn unsnap_frames(self, body: &[u8]) -> Result<Vec<u8>, DecompressError> {
-        if !body.is_empty() && !body.starts_with(SNAPPY_STREAM_START) {
-            return Err(DecompressError::Corrupt(
-                "snappy: stream identifier is missing".to_owned(),
-            ));
-        }
-        self.read_all(snap::read::FrameDecoder::new(body))
-    }
-}
-
-fn corrupt(error: impl Into<io::Error>) -> DecompressError {
-    DecompressError::Corrupt(error.into().to_string())
+    Ok(())
 }
 
 /// First bytes of a frame.
@@ -269,15 +207,19 @@ const HAS_DICTIONARY: u8 = 1;
 /// Top bit of a block's length: the block is not compressed.
 const IS_PLAIN: u32 = 1 << 31;
 
-/// Whether `body` consists of whole frames, each with its end mark. Contents are not looked at.
-fn ends_with_a_frame(mut body: &[u8]) -> bool {
-    loop {
-        match skip_frame(body) {
-            Some([]) => return true,
-            Some(rest) => body = rest,
-            None => return false,
+/// The frames of `body`, whose contents are not looked at. Errors: one is cut off, which the decoder would take for complete
+/// where that is between blocks; there are too many.
+fn lz4_frames(mut body: &[u8]) -> Result<Vec<&[u8]>> {
+    let mut frames = Vec::new();
+    while !body.is_empty() || frames.is_empty() {
+        if frames.len() == MAX_LZ4_FRAMES {
+            return Err(corrupt("lz4: too many frames in a body"));
         }
+        let rest = skip_frame(body).ok_or_else(|| corrupt("lz4: unexpected end of body"))?;
+        frames.push(&body[..body.len() - rest.len()]);
+        body = rest;
     }
+    Ok(frames)
 }
 
 fn skip_frame(body: &[u8]) -> Option<&[u8]> {

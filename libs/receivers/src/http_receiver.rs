@@ -238,8 +238,10 @@ impl HttpPort {
 
     /// How the body is compressed. Errors: in a way that the port does not accept.
     pub(crate) fn encoding(&self, headers: &HeaderMap) -> Result<Option<Encoding>, Refusal> {
-        let value = headers.get(CONTENT_ENCODING).map_or(&b""[..], HeaderValue::as_bytes);
-        let name = String::from_utf8_lossy(value);
+        // Of several, in one line or more, the body would have to be decompressed as often.
+        let values = headers.get_all(CONTENT_ENCODING).iter().map(HeaderValue::as_bytes);
+        let value = values.collect::<Vec<_>>().join(&b", "[..]);
+        let name = String::from_utf8_lossy(&value);
         let name = name.trim();
         let name = if name.eq_ignore_ascii_case("identity") { "" } else { name };
         let allowed = self.settings.encodings.iter().any(|known| known.eq_ignore_ascii_case(name));

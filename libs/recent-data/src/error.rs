@@ -6,6 +6,7 @@ use std::{
 };
 
 use tactus_model::{AppendError, TOO_MANY_TENANTS};
+use tactus_telemetry::error_text;
 
 use crate::{disk::DiskHangs, segment::SegmentError};
 
@@ -88,7 +89,7 @@ pub enum PushError {
     #[error("ingester has no disk space: {0}")]
     DiskFull(String),
     /// The log cannot be written.
-    #[error("write-ahead log: {0}")]
+    #[error("write-ahead log: {}", error_text(.0))]
     Wal(tactus_wal::Error),
     /// The disk hangs, nothing was tried; worth another try when it answers.
     #[error("{0}; nothing of this push is stored")]

@@ -34,6 +34,8 @@ mod counted;
 mod data;
 mod held_answer;
 mod messages;
+mod plain;
+mod plain_messages;
 mod sending;
 mod unfinished_messages;
 
@@ -42,6 +44,8 @@ pub(crate) use answer::{count_answer, send_answer};
 use counted::CountedBody;
 pub use held_answer::{AnswerMemory, held_bytes};
 use messages::CountedMessages;
+pub use plain::{DecompressError, Plain, first_capacity};
+use plain_messages::{Encoding, Memory, PlainMessages};
 pub use sending::Outgoing;
 use unfinished_messages::UnfinishedMessages;
 
@@ -327,25 +331,37 @@ pub(crate) struct Counting {
     pub(crate) bodies: Arc<Bodies>,
     /// Calls that last: of these only messages that are not whole yet are counted.
     pub(crate) streams: &'static [&'static str],
+    /// The largest message that a service takes.
+    pub(crate) max_message_bytes: usize,
 }
 
-/// As [`count`], for calls of gRPC, and counts the large messages of their answers until they are sent. Without room the
-/// status is UNAVAILABLE.
+/// As [`count`], for calls of gRPC, and counts the large messages of their answers until they are sent. Compressed messages become plain
+/// ones, which count as well. Without room the status is UNAVAILABLE.
 pub(crate) async fn count_grpc(
-    State(Counting { bodies, streams }): State<Counting>,
+    State(Counting { bodies, streams, max_message_bytes }): State<Counting>,
     request: Request<Body>,
     next: Next,
 ) -> Response {
     let refuse = || no_room_status().into_http::<Body>();
     let Ok(held) = bodies.begin(request.headers()).await else { return refuse() };
+    let encoding = Encoding::of(request.headers());
+    let plain = |body, memory| match encoding {
+        None => body,
+        Some(encoding) => Body::new(PlainMessages::new(body, encoding, max_message_bytes, memory)),
+    };
     if streams.contains(&request.uri().path()) {
         held.arrived();
-        let request = request.map(|body| Body::new(UnfinishedMessages::new(body, bodies, held)));
+        let memory = Memory::Messages(Arc::clone(&bodies));
+        let request = request
+            .map(|body| plain(Body::new(UnfinishedMessages::new(body, bodies, held)), memory));
         return next.run(request).await;
     }
     let was_refused = Arc::new(AtomicBool::new(false));
     let of_body = (held.clone(), Arc::clone(&was_refused));
-    let request = request.map(|body| Body::new(CountedBody::new(body, of_body.0, of_body.1)));
+    let request = request.map(|body| {
+        let body = Body::new(CountedBody::new(body, of_body.0, of_body.1));
+        plain(body, Memory::Call(held.clone()))
+    });
     let response = next.run(request).await;
     if was_refused.load(Relaxed) {
         return refuse();

@@ -25,13 +25,15 @@ pub fn router(routes: Routes, metrics: RequestMetrics) -> Router {
 }
 
 /// Counts the messages of calls until their answers begin. `streams`: paths of calls that send for hours. Of these a message is
-/// counted until it is whole; from then on it is for the service to count.
+/// counted until it is whole; from then on it is for the service to count. `max_message_bytes`: the largest message, compressed
+/// or not, that a service takes.
 pub fn with_counted_bodies(
     router: Router,
     bodies: Arc<Bodies>,
     streams: &'static [&'static str],
+    max_message_bytes: usize,
 ) -> Router {
-    let counting = bodies::Counting { bodies, streams };
+    let counting = bodies::Counting { bodies, streams, max_message_bytes };
     router.layer(middleware::from_fn_with_state(counting, bodies::count_grpc))
 }
 

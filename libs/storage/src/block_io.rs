@@ -19,7 +19,9 @@ use crate::layout::{
 use crate::meta::BlockMeta;
 
 pub(crate) use orphans::remove_empty_directories;
-pub use orphans::{Leftovers, Orphan, clear_leftovers, clear_orphan, list_orphans, store_time};
+pub use orphans::{
+    Leftovers, Orphan, clear_leftovers, clear_orphan, has_clock, list_orphans, store_time,
+};
 
 /// Where the bytes of an object to write are.
 #[derive(Debug, Clone)]
@@ -117,6 +119,9 @@ pub async fn read_compacted_meta(
     read_meta_file(bucket, tenant, block_id, COMPACTED_META).await
 }
 
+/// The largest meta of a block: those of ours have some kilobytes, and many are read at a time.
+const MAX_META_BYTES: u64 = 4 << 20;
+
 async fn read_meta_file(
     bucket: &Bucket,
     tenant: &str,
@@ -124,7 +129,7 @@ async fn read_meta_file(
     file: &str,
 ) -> Result<BlockMeta> {
     let key = block_key(tenant, block_id, file);
-    let bytes = bucket.get(&key).await?;
+    let bytes = bucket.get_at_most(&key, MAX_META_BYTES).await?;
     let meta = BlockMeta::from_json(&bytes).map_err(|error| error.with_key(&key))?;
     // A copied directory keeps the old names; every further read would go to another place.
     if meta.block_id != block_id || meta.tenant_id != tenant {

@@ -161,17 +161,37 @@ impl Bucket {
 
     /// Reads a whole object.
     pub async fn get(&self, key: &str) -> Result<Bytes> {
+        self.get_at_most(key, u64::MAX).await
+    }
+
+    /// Reads a whole object of so many bytes at most. `Error::Corrupt` where it is larger: then nothing of it is kept in memory.
+    pub async fn get_at_most(&self, key: &str, max_bytes: u64) -> Result<Bytes> {
+        let too_large = move |key: &str| Error::Corrupt {
+            what: "object size",
+            key: key.into(),
+            offset: max_bytes,
+        };
         if let Some(path) = self.checked_local_path(key)? {
             let key = key.to_owned();
             return blocking(&key.clone(), move || {
                 let file = LocalFile::open(&path, &key)?;
-                file.read_range(0..file.size())
+                match file.size() {
+                    size if size > max_bytes => Err(too_large(&key)),
+                    size => file.read_range(0..size),
+                }
             })
             .await;
         }
         let path = self.object_path(key)?;
-        let read = || async { self.inner.store.get(&path).await?.bytes().await };
-        self.hedged(read).await.map_err(|error| failure::from_store(key, error))
+        let read = || async {
+            let object = self.inner.store.get(&path).await?;
+            if object.meta.size > max_bytes {
+                return Ok(None);
+            }
+            object.bytes().await.map(Some)
+        };
+        let bytes = self.hedged(read).await.map_err(|error| failure::from_store(key, error))?;
+        bytes.ok_or_else(|| too_large(key))
     }
 
     /// Reads exactly `range`, in bytes; `Error::Corrupt` when the object ends before it does.

@@ -76,6 +76,7 @@ pub fn settings(config: &Config, overrides: Arc<Overrides>) -> Result<Settings, 
         job_watch_period: config.compactor.jobs.watch_period.as_std(),
         // Authentication keeps it to administrators.
         jobs_api_enabled: config.compactor.jobs.api_enabled || config.auth.enabled,
+        max_open_jobs: config.compactor.jobs.max_open_per_tenant,
         limits,
     })
 }

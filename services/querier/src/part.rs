@@ -27,8 +27,9 @@ pub async fn jobs(
     let config = process.config();
     let store = process.store().await?;
     let caches = process.caches().await?;
+    let answer_memory = process.port_memory().bodies();
     let settings = Settings {
-        answer_memory: process.port_memory().bodies(),
+        answer_memory: Arc::clone(&answer_memory),
         query_memory: process.port_memory().queries(),
         ..from_config::settings(config, &caches)
     };
@@ -54,6 +55,7 @@ pub async fn jobs(
                 shard_size_of: Arc::new(move |tenant| {
                     overrides.of_name(tenant).ingestion.tenant_shard_size
                 }),
+                memory: answer_memory,
             };
             Arc::new(RecentData::new(parts, process.registry()))
         }

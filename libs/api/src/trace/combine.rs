@@ -141,6 +141,12 @@ impl TraceCombiner {
         self.finish_with(SharedIds::Separated)
     }
 
+    /// The spans as a part for another combiner: in the order in which they came, and with the ids that they came with.
+    pub fn finish_part(self) -> CombinedTrace {
+        let resources = grouped(self.spans, &self.resources.all, &self.scopes.all);
+        CombinedTrace { resources, truncated: self.truncated }
+    }
+
     /// The trace. More than one part: sorted by start, then span id; a single one keeps its order.
     pub fn finish_with(mut self, shared_ids: SharedIds) -> CombinedTrace {
         if self.non_empty_parts > 1 {

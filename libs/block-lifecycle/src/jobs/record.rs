@@ -15,6 +15,12 @@ use crate::error::{Error, Result};
 /// Most traces of one job: their ids are held in memory and looked up in every block.
 pub const MAX_TRACES: usize = 10_000;
 
+/// Attributes that a job redacts. Each of its queries is run on every block.
+const MAX_REDACTIONS: usize = 100;
+
+/// Bytes of a name or a text of a job.
+const MAX_TEXT_BYTES: usize = 4096;
+
 /// What this process knows of a job besides its record.
 #[derive(Debug, Default)]
 pub(crate) struct JobState {
@@ -191,6 +197,19 @@ impl JobRequest {
         }
         if self.delete_traces.len() > MAX_TRACES {
             return Err(bad("deleteTraces", format!("more than {MAX_TRACES} traces")));
+        }
+        if self.redact.len() > MAX_REDACTIONS {
+            return Err(bad("redact", format!("more than {MAX_REDACTIONS} attributes")));
+        }
+        let of_redactions = self.redact.iter().flat_map(|redaction| {
+            let replacement = redaction.replacement.as_deref().unwrap_or_default();
+            [("redact.attribute", &*redaction.attribute), ("redact.replacement", replacement)]
+        });
+        let of_job = [("requestedBy", &*self.requested_by), ("reason", &*self.reason)];
+        if let Some((field, _)) =
+            of_job.into_iter().chain(of_redactions).find(|(_, text)| text.len() > MAX_TEXT_BYTES)
+        {
+            return Err(bad(field, format!("longer than {MAX_TEXT_BYTES} bytes")));
         }
         self.changes().map(drop)
     }

@@ -21,6 +21,7 @@ section! {
     CompactorJobs {
         api_enabled: bool, "serve /api/jobs without authentication: whoever reaches the port can delete. With auth.enabled it is served to administrators in any case";
         watch_period: GoDuration = hours(2), "a job looks at new blocks for so long, since spans received before it may still come";
+        max_open_per_tenant: usize = 1_000, "jobs of a tenant that are not done; a further one gets 429; 0 is no limit";
     }
 
     /// Sizes, windows, retention.

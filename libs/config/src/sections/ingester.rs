@@ -35,7 +35,7 @@ section! {
     /// Spans shown while they are pushed, to live tails of all query-frontends.
     IngesterLiveTail {
         max_tails_per_tenant: usize = 10, "live tails of a tenant at a time";
-        max_tails: usize = 20, "live tails at a time";
+        max_tails: usize = 20, "live tails at a time; beyond it one of a tenant with several makes room for a tenant with fewer";
         max_buffer_bytes: usize = 4_194_304, "spans that wait for the filter of a live tail; it is told the number of those beyond";
     }
 }

@@ -6,9 +6,12 @@ use std::time::{Duration, Instant as StdInstant};
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use prost::Message;
 use tactus_proto::tactus::v1::ingester_server::Ingester;
 use tactus_ring::{Instance, ReadSet, Tolerance};
 use tactus_rpc::QueryContext;
+use tactus_server::bodies::{AnswerMemory, Bodies, NoRoom};
+use tactus_work::memory::TOO_MANY_BYTES;
 use tokio::time::{Instant, sleep_until, timeout};
 use tonic::{Code, Request, Response, Status};
 
@@ -36,10 +39,28 @@ pub(super) struct Answers<T> {
     pub(super) all: Vec<T>,
     /// More failed than may.
     pub(super) partial: bool,
+    /// What they take: to be kept until one is made of them.
+    pub(super) memory: Vec<AnswerMemory>,
 }
 
+/// An answer with what it takes.
+type Counted<T> = (T, AnswerMemory);
+
 /// The call of one ingester, with its place among those asked.
-type Running<T> = BoxFuture<'static, (usize, Result<T, Status>)>;
+type Running<T> = BoxFuture<'static, (usize, Result<Counted<T>, Status>)>;
+
+/// Takes memory for answers. Errors: there is none, even after a while; then the query ends.
+pub(super) async fn take(memory: &Arc<Bodies>, bytes: usize) -> Result<AnswerMemory, Status> {
+    let mut taken = AnswerMemory::of(memory);
+    add(&mut taken, bytes).await?;
+    Ok(taken)
+}
+
+/// Takes so much more. Errors: as of [`take`].
+pub(super) async fn add(taken: &mut AnswerMemory, bytes: usize) -> Result<(), Status> {
+    let added = taken.add(bytes as u64).await;
+    added.map_err(|NoRoom| Status::resource_exhausted(TOO_MANY_BYTES))
+}
 
 impl RecentData {
     /// Asks these ingesters. Those that are not needed for a complete answer are not waited for longer than the grace.
@@ -52,7 +73,7 @@ impl RecentData {
     ) -> Result<Answers<T>, Status>
     where
         R: Clone + Send + 'static,
-        T: Send + 'static,
+        T: Message + 'static,
     {
         let op = question.op;
         let answers = self.ask_some(set, question).await?;
@@ -71,7 +92,7 @@ impl RecentData {
     ) -> Result<Answers<T>, Status>
     where
         R: Clone + Send + 'static,
-        T: Send + 'static,
+        T: Message + 'static,
     {
         let settings = &self.parts.settings;
         let mut progress = set.progress();
@@ -118,13 +139,14 @@ impl RecentData {
             return Err(Status::unavailable(format!("no ingester answers: {}", status.message())));
         }
         answers.sort_unstable_by_key(|(at, _)| *at);
-        Ok(Answers { all: answers.into_iter().map(|(_, answer)| answer).collect(), partial })
+        let (all, memory) = answers.into_iter().map(|(_, counted)| counted).unzip();
+        Ok(Answers { all, partial, memory })
     }
 
     fn call<R, T>(&self, at: usize, instance: &Instance, question: &Question<R, T>) -> Running<T>
     where
         R: Clone + Send + 'static,
-        T: Send + 'static,
+        T: Message + 'static,
     {
         let left =
             question.context.deadline.map(|it| it.saturating_duration_since(StdInstant::now()));
@@ -133,10 +155,16 @@ impl RecentData {
         request.set_timeout(time);
         question.context.write(request.metadata_mut());
         let answer = (question.call)((self.parts.ingester_at)(instance), request);
+        let memory = Arc::clone(&self.parts.memory);
         Box::pin(async move {
             let late = |_| Status::deadline_exceeded(format!("no answer within {time:?}"));
             let result = timeout(time, answer).await.map_err(late).flatten();
-            (at, result.map(Response::into_inner))
+            let counted = async {
+                let answer = result?.into_inner();
+                let taken = take(&memory, answer.encoded_len()).await?;
+                Ok((answer, taken))
+            };
+            (at, counted.await)
         })
     }
 

@@ -1,20 +1,31 @@
 //! Answers of several ingesters as the answer of one.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use tactus_api::search::{ROOT_NOT_RECEIVED, SearchCombiner, add_metrics};
+use tactus_api::trace::{CombinedTrace, TraceCombiner, WhenTooLarge};
 use tactus_proto::tactus::v1::{
     FindTraceResponse, HoldingsResponse, MetricsResponse, SearchResponse, TagScope, TagValue,
     TagValuesRequest, TagValuesResponse, TagsResponse,
 };
 use tactus_proto::tempopb::SearchMetrics;
+use tactus_server::bodies::Bodies;
+use tonic::Status;
 
-use super::ask::Answers;
+use super::ask::{Answers, add, take};
 
-/// The parts of a trace. They are put behind each other, which makes one message of them; spans that are in several are
-/// left for whoever combines them with those of blocks.
-pub(super) fn traces(answers: Answers<FindTraceResponse>) -> FindTraceResponse {
+/// Parts of more bytes are put together away from the threads that serve connections.
+const INLINE_BYTES: usize = 256 << 10;
+
+/// The parts of a trace as one, with each span once: what replicas have in common would make the answer as many times as
+/// large. Spans that are in blocks as well are left for whoever combines it with those. Errors: there is no memory for it besides
+/// the parts.
+pub(super) async fn traces(
+    answers: Answers<FindTraceResponse>,
+    memory: &Arc<Bodies>,
+) -> Result<FindTraceResponse, Status> {
     let mut whole = FindTraceResponse { partial: answers.partial, ..FindTraceResponse::default() };
     let mut parts: Vec<Bytes> = Vec::new();
     let mut seen = HashSet::new();
@@ -32,13 +43,43 @@ pub(super) fn traces(answers: Answers<FindTraceResponse>) -> FindTraceResponse {
     whole.trace = match &parts[..] {
         [] => Bytes::new(),
         [part] => part.clone(),
-        parts => {
-            let mut trace = BytesMut::with_capacity(parts.iter().map(Bytes::len).sum());
-            parts.iter().for_each(|part| trace.extend_from_slice(part));
-            trace.freeze()
-        }
+        _ => put_together(parts, memory).await?,
     };
-    whole
+    drop(answers.memory);
+    Ok(whole)
+}
+
+/// Parts of a trace as one.
+async fn put_together(parts: Vec<Bytes>, memory: &Arc<Bodies>) -> Result<Bytes, Status> {
+    let bytes: usize = parts.iter().map(Bytes::len).sum();
+    let at_least = parts.iter().map(Bytes::len).max().unwrap_or(0);
+    let mut taken = take(memory, at_least).await?;
+    let (parts, combined) = work_on(bytes, move || {
+        let mut combiner = TraceCombiner::new(0, WhenTooLarge::Cut);
+        let are_whole = parts.iter().all(|part| combiner.add(part).is_ok());
+        (parts, are_whole.then(|| combiner.finish_part()))
+    })
+    .await?;
+    let bytes = combined.as_ref().map_or(bytes, CombinedTrace::bytes);
+    add(&mut taken, bytes.saturating_sub(at_least)).await?;
+    work_on(bytes, move || match combined {
+        Some(combined) => combined.to_protobuf_v1().into(),
+        // One that is damaged is for whoever combines them to tell. Behind each other they are one message.
+        None => parts.concat().into(),
+    })
+    .await
+}
+
+/// What `work` makes of so many bytes. Errors: it panicked.
+async fn work_on<T: Send + 'static>(
+    bytes: usize,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Status> {
+    if bytes <= INLINE_BYTES {
+        return Ok(work());
+    }
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|error| Status::internal(error.to_string()))
 }
 
 /// Traces found, each once, `limit` at most (0: all).

@@ -84,7 +84,8 @@ impl Ingester for RecentData {
             timeout: self.parts.settings.trace_timeout,
             ..self.question("traces", (context, request), call!(find_trace))
         };
-        Ok(Response::new(merge::traces(self.ask(&set, question).await?)))
+        let answers = self.ask(&set, question).await?;
+        Ok(Response::new(merge::traces(answers, &self.parts.memory).await?))
     }
 
     async fn search(

@@ -4,11 +4,14 @@ mod doubles;
 
 use std::collections::HashMap;
 
+use prost::Message as _;
+use tactus_proto::otlp::{ExportTraceServiceRequest, ResourceSpans, ScopeSpans, Span};
 use tactus_proto::tactus::v1::{
     FindTraceRequest, Holder, HoldingsRequest, MetricsRequest, PushRequest, SearchRequest, SoFar,
     TagValuesRequest, TagsRequest, ingester_server::Ingester,
 };
 use tactus_ring::RingSettings;
+use tactus_work::memory::{Budget, TOO_MANY_BYTES};
 use tokio::time::Instant;
 use tonic::{Code, Request, Status};
 
@@ -27,6 +30,15 @@ struct Cluster {
 
 /// Ingesters `a`, `b` … that behave so.
 fn cluster(factor: usize, behaviours: &[Behaviour], settings: RecentSettings) -> Cluster {
+    cluster_within(Bodies::unbounded(), factor, behaviours, settings)
+}
+
+fn cluster_within(
+    memory: Arc<Bodies>,
+    factor: usize,
+    behaviours: &[Behaviour],
+    settings: RecentSettings,
+) -> Cluster {
     let name = |at: usize| char::from(b'a' + at as u8).to_string();
     let mut doubles = HashMap::new();
     let mut instances = Vec::new();
@@ -46,6 +58,7 @@ fn cluster(factor: usize, behaviours: &[Behaviour], settings: RecentSettings) ->
         ring: Arc::clone(&ring),
         ingester_at: Arc::new(move |instance| Arc::clone(&by_id[&*instance.id]) as _),
         shard_size_of: Arc::new(|_| 0),
+        memory,
     };
     Cluster { recent: RecentData::new(parts, &registry), ring, doubles, registry }
 }
@@ -241,6 +254,7 @@ async fn tenant_of_a_shard_asks_only_its_ingesters() {
         ring: Arc::clone(&ring),
         ingester_at: Arc::clone(ingester_at),
         shard_size_of: Arc::new(|_| 3),
+        memory: Bodies::unbounded(),
     };
     let recent = RecentData::new(parts, &registry);
     let cluster = Cluster { recent, ring, doubles, registry };
@@ -390,4 +404,67 @@ async fn spans_and_bad_tenants_are_refused() {
     let status = cluster.recent.search(Request::new(search)).await.unwrap_err();
     assert_eq!(status.code(), Code::InvalidArgument);
     assert_eq!(cluster.asked(), "");
+}
+
+#[tokio::test(start_paused = true)]
+async fn answers_count_as_they_come_and_once_more_while_one_is_made_of_them() {
+    const BYTES: usize = 300_000;
+    for (room, replicas_differ, is_enough) in [
+        (7 * BYTES, true, true),
+        // For all three, but not for their sum besides.
+        (5 * BYTES, true, false),
+        (5 * BYTES, false, true),
+        // Not for all three.
+        (2 * BYTES, false, false),
+    ] {
+        let all = Budget::new(room as u64);
+        let bodies = Bodies::within(&all);
+        let cluster = cluster_within(bodies, 3, &[Answer; 3], RecentSettings::default());
+        for (name, double) in &cluster.doubles {
+            let text = if replicas_differ { name } else { "a" };
+            double.holds(text.repeat(BYTES));
+        }
+        let found = cluster.find().await;
+        assert_eq!(all.used(), 0, "all is given back");
+        match found {
+            Ok((trace, _)) => {
+                let parts = if replicas_differ { 3 } else { 1 };
+                assert!(is_enough && trace.len() >= parts * BYTES, "{room} {}", trace.len());
+            }
+            Err(status) => {
+                assert!(!is_enough, "{room} {status}");
+                let said = (status.code(), status.message());
+                assert_eq!(said, (Code::ResourceExhausted, TOO_MANY_BYTES));
+                assert!(!cluster.search().await.unwrap().1, "small ones pass");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn span_that_several_replicas_have_is_in_the_answer_once() {
+    let span = |id: u8| Span {
+        trace_id: vec![7; 16].into(),
+        span_id: vec![id; 8].into(),
+        // Takes more than is put together at once.
+        name: "n".repeat(100_000).into(),
+        ..Span::default()
+    };
+    let held = |ids: &[u8]| {
+        let scope =
+            ScopeSpans { spans: ids.iter().map(|&id| span(id)).collect(), ..Default::default() };
+        let resource = ResourceSpans { scope_spans: vec![scope], ..Default::default() };
+        ExportTraceServiceRequest { resource_spans: vec![resource] }.encode_to_vec()
+    };
+    let cluster = cluster(3, &[Answer; 3], RecentSettings::default());
+    for (name, ids) in [("a", &[1, 2][..]), ("b", &[2, 1, 3]), ("c", &[3, 2])] {
+        cluster.doubles[name].holds(held(ids));
+    }
+    let find =
+        FindTraceRequest { tenant: "t".into(), trace_id: vec![7; 16].into(), ..Default::default() };
+    let answer = cluster.recent.find_trace(Request::new(find)).await.unwrap().into_inner();
+    let found = ExportTraceServiceRequest::decode(answer.trace).unwrap();
+    let scopes = found.resource_spans.into_iter().flat_map(|resource| resource.scope_spans);
+    let ids: Vec<_> = scopes.flat_map(|scope| scope.spans).map(|span| span.span_id[0]).collect();
+    assert_eq!(ids, [1, 2, 3]);
 }

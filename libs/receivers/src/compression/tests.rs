@@ -1,6 +1,6 @@
 use ::http::HeaderMap;
 use proptest::prelude::*;
-use tactus_server::bodies::Bodies;
+use tactus_server::bodies::{Bodies, NoRoom};
 
 use super::*;
 use crate::testing::compress;
@@ -122,6 +122,47 @@ fn body_that_is_cut_off_is_corrupt() {
 fn gzip_of_two_members_is_read_to_the_end() {
     let body = [compress(Encoding::Gzip, b"one "), compress(Encoding::Gzip, b"two")].concat();
     assert_eq!(decompress_now(Encoding::Gzip, &body, LIMIT), Ok(b"one two".to_vec()));
+}
+
+#[test]
+fn lz4_of_several_frames_is_read_to_the_end() {
+    let frame = |plain: &[u8]| compress(Encoding::Lz4, plain);
+    let body = [frame(b"one "), frame(b""), frame(&[b'x'; 100_000]), frame(b" two")].concat();
+    let plain = [b"one ", &[b'x'; 100_000][..], b" two"].concat();
+    assert_eq!(decompress_now(Encoding::Lz4, &body, LIMIT), Ok(plain.clone()));
+    let limit = plain.len() - 1;
+    let too_large = Err(DecompressError::TooLarge { limit });
+    assert_eq!(decompress_now(Encoding::Lz4, &body, limit), too_large);
+}
+
+#[test]
+fn lz4_of_very_many_frames_is_refused_before_it_is_decoded() {
+    // Of independent blocks of 4 MiB, which are filled with zeros for each frame.
+    let mut settings = lz4_flex::frame::FrameInfo::new();
+    settings.block_size = lz4_flex::frame::BlockSize::Max4MB;
+    let mut encoder = lz4_flex::frame::FrameEncoder::with_frame_info(settings, Vec::new());
+    std::io::Write::write_all(&mut encoder, &[7; 100]).unwrap();
+    let body = encoder.finish().unwrap().repeat(100_000);
+    let began = std::time::Instant::now();
+    let text = decompress_now(Encoding::Lz4, &body, 1 << 30).unwrap_err().to_string();
+    assert!(text.contains("too many frames"), "{text}");
+    assert!(began.elapsed().as_secs() < 5);
+}
+
+#[test]
+fn raw_snappy_that_claims_more_than_it_can_hold_takes_no_memory() {
+    let zeros = vec![0; LIMIT];
+    let body = compress(Encoding::Snappy, &zeros);
+    assert_eq!(decompress_now(Encoding::Snappy, &body, LIMIT), Ok(zeros), "as dense as can be");
+    for length in [0, 100, body.len() / 2] {
+        let mut taken = 0;
+        let result = super::decompress_now(Encoding::Snappy, &body[..3 + length], LIMIT, |bytes| {
+            taken += bytes;
+            true
+        });
+        assert!(matches!(result, Err(DecompressError::Corrupt(_))), "{result:?}");
+        assert!(taken <= first_capacity(length + 3, LIMIT), "{taken}");
+    }
 }
 
 #[test]

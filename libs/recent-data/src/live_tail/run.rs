@@ -35,7 +35,7 @@ pub(super) async fn run(
     mut rate: SpanRate,
     responses: Responses,
 ) {
-    let closing = tail.tails.closing.clone();
+    let (closing, displaced) = (tail.tails.closing.clone(), tail.queue.displaced.clone());
     let work = async {
         let mut response = TailResponse::default();
         while responses.send(Ok(response)).await.is_ok() {
@@ -54,6 +54,10 @@ pub(super) async fn run(
     tokio::select! {
         () = work => {}
         () = responses.closed() => {}
+        () = displaced.cancelled() => {
+            let text = "the place of this live tail went to a tenant with fewer";
+            let _ = responses.try_send(Err(Status::resource_exhausted(text)));
+        }
         () = closing.cancelled() => {
             let _ = responses.try_send(Err(Status::unavailable("Ingester is shutting down")));
         }

@@ -42,6 +42,8 @@ pub(super) struct Queue {
     max_bytes: usize,
     /// Spans that were not offered for want of room, since this was last told.
     pub(super) skipped: AtomicU64,
+    /// Cancelled when a tenant with fewer tails got the place.
+    pub(super) displaced: CancellationToken,
 }
 
 impl Queue {
@@ -85,20 +87,25 @@ impl LiveTails {
         }
     }
 
-    /// Adds a tail. Errors: there are as many as there may be.
+    /// Adds a tail. Where there are as many as there may be, it gets the place of the newest one of the tenant that has most, so that a
+    /// few tenants do not keep all others from looking. Errors: the tenant has as many as it may, or no fewer than others.
     pub(super) fn open(self: &Arc<Self>, tenant: &TenantId) -> Result<Tail, Status> {
         let mut by_tenant = self.by_tenant.write();
         let of_tenant = by_tenant.get(tenant).map_or(0, Vec::len);
         let limits = &self.settings;
-        for (count, limit, whose) in [
-            (of_tenant, limits.max_tails_per_tenant, "of the tenant "),
-            (self.open.load(Ordering::Relaxed), limits.max_tails, ""),
-        ] {
-            if count >= limit {
-                return Err(Status::resource_exhausted(format!(
-                    "{count} live tails {whose}are open at an ingester, which is the limit"
-                )));
-            }
+        let refuse = |count, whose| {
+            Status::resource_exhausted(format!(
+                "{count} live tails {whose}are open at an ingester, which is the limit"
+            ))
+        };
+        if of_tenant >= limits.max_tails_per_tenant {
+            return Err(refuse(of_tenant, "of the tenant "));
+        }
+        let all: usize = by_tenant.values().map(Vec::len).sum();
+        if all >= limits.max_tails {
+            let most = by_tenant.values_mut().max_by_key(|queues| queues.len());
+            let newest = most.filter(|queues| queues.len() > of_tenant + 1).and_then(Vec::pop);
+            newest.ok_or_else(|| refuse(all, ""))?.displaced.cancel();
         }
         let (pushes, pushed) = mpsc::channel(MAX_WAITING_PUSHES);
         let queue = Arc::new(Queue {
@@ -106,6 +113,7 @@ impl LiveTails {
             bytes: AtomicUsize::new(0),
             max_bytes: limits.max_buffer_bytes,
             skipped: AtomicU64::new(0),
+            displaced: CancellationToken::new(),
         });
         by_tenant.entry(tenant.clone()).or_default().push(Arc::clone(&queue));
         let open = self.open.fetch_add(1, Ordering::Relaxed) + 1;

@@ -148,15 +148,24 @@ async fn tails_are_as_many_as_there_may_be() {
         Err(status) => status.code(),
     };
     let first = open(&ingester, "{ }", 1).await;
-    let _second = open(&ingester, "{ }", 1).await;
+    let mut second = open(&ingester, "{ }", 1).await;
     assert_eq!(code("t1").await, Code::ResourceExhausted);
-    let third = try_open(&ingester, "t2", "{ }", 1).await.unwrap();
-    assert_eq!(code("t3").await, Code::ResourceExhausted);
-    assert_eq!(ingester.metrics.tails.get(), 3.0);
-    drop((first, third));
-    while ingester.metrics.tails.get() > 1.0 {
-        tokio::time::sleep(Duration::from_millis(1)).await;
+    let _third = try_open(&ingester, "t2", "{ }", 1).await.unwrap();
+    let are_open = async |count: f64| {
+        while ingester.metrics.tails.get() != count {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    are_open(3.0).await;
+    // A tenant with two makes room for one with none, and nobody with one does.
+    let fourth = try_open(&ingester, "t3", "{ }", 1).await.unwrap();
+    assert_eq!(next(&mut second).await.unwrap_err().code(), Code::ResourceExhausted);
+    are_open(3.0).await;
+    for tenant in ["t1", "t4"] {
+        assert_eq!(code(tenant).await, Code::ResourceExhausted, "{tenant}");
     }
+    drop((first, fourth));
+    are_open(1.0).await;
     drop(open(&ingester, "{ }", 1).await);
     assert_eq!(code("t3").await, Code::Ok);
     for wrong in ["{", "{ } >> { }", "{ } | rate()"] {

@@ -19,7 +19,7 @@ use super::sending::{LONGEST_WAIT, SMALL};
 use super::{Bodies, Held, NoRoom, no_room_status};
 
 /// Bytes before each message: whether it is compressed, and its length.
-const PREFIX_BYTES: usize = 5;
+pub(super) const PREFIX_BYTES: usize = 5;
 
 /// A body of which messages take memory while more of them is to come. It breaks off where there is none, or where others
 /// need it and this one has cost most.

@@ -116,9 +116,14 @@ pub(crate) async fn remove_empty_directories(bucket: &Bucket, prefix: &str) -> R
     .await
 }
 
+/// True if the store has a clock of its own, which [`store_time`] tells.
+pub fn has_clock(bucket: &Bucket) -> bool {
+    bucket.local_path(CLOCK).is_none()
+}
+
 /// The store's time, from an object written for it ([`layout::CLOCK`]); our own for a local store.
 pub async fn store_time(bucket: &Bucket) -> Result<Timestamp> {
-    if bucket.local_path(CLOCK).is_some() {
+    if !has_clock(bucket) {
         return Ok(Timestamp::now());
     }
     bucket.put(CLOCK, Bytes::from_static(b"now")).await?;

@@ -29,6 +29,19 @@ async fn object_is_read_back_whole_and_in_ranges() {
 }
 
 #[tokio::test]
+async fn object_larger_than_is_asked_for_is_not_read() {
+    let (directory, bucket) = local();
+    bucket.put("x", Bytes::from_static(b"0123")).await.unwrap();
+    assert_eq!(bucket.get_at_most("x", 4).await.unwrap(), "0123");
+    let file = std::fs::File::create(directory.path().join("a/b/huge")).unwrap();
+    file.set_len(1 << 40).unwrap();
+    for (key, max_bytes) in [("x", 3), ("huge", 1 << 20)] {
+        let error = bucket.get_at_most(key, max_bytes).await.unwrap_err();
+        assert!(matches!(error, Error::Corrupt { what: "object size", .. }), "{error:?}");
+    }
+}
+
+#[tokio::test]
 async fn range_past_the_end_is_corrupt_and_missing_object_not_found() {
     let (_directory, bucket) = local();
     bucket.put("x", Bytes::from_static(b"0123")).await.unwrap();

@@ -168,6 +168,7 @@ fn settings() -> Settings {
         // Somebody else watches.
         job_watch_period: Duration::MAX / 4,
         jobs_api_enabled: false,
+        max_open_jobs: 0,
         limits: TenantLimits::new(|_| Limits { max_trace_bytes: 0, ..Limits::default() }),
     }
 }

@@ -4,6 +4,7 @@ use std::future::pending;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 use tactus_proto::tactus::v1::ingester_server::Ingester;
 use tactus_proto::tactus::v1::{
@@ -30,6 +31,8 @@ pub(super) struct Double {
     behaviour: Behaviour,
     is_replica: AtomicBool,
     has_spans: AtomicBool,
+    /// What it has of each trace, if that is not its text.
+    trace: Mutex<Option<Bytes>>,
     /// The holders of each search.
     pub(super) searches: Mutex<Vec<Vec<Holder>>>,
     calls: AtomicUsize,
@@ -46,8 +49,14 @@ impl Drop for Running<'_> {
 
 impl Double {
     pub(super) fn new(name: &str, behaviour: Behaviour) -> Self {
-        let (is_replica, has_spans, searches, calls, running) = Default::default();
-        Self { name: name.to_owned(), behaviour, is_replica, has_spans, searches, calls, running }
+        let (is_replica, has_spans, trace, searches, calls, running) = Default::default();
+        let name = name.to_owned();
+        Self { name, behaviour, is_replica, has_spans, trace, searches, calls, running }
+    }
+
+    /// Has this of each trace.
+    pub(super) fn holds(&self, trace: impl Into<Bytes>) {
+        *self.trace.lock() = Some(trace.into());
     }
 
     /// Has it answer what all others do.
@@ -100,7 +109,7 @@ impl Ingester for Double {
         &self,
         _: Request<FindTraceRequest>,
     ) -> Result<Response<FindTraceResponse>, Status> {
-        let trace = self.text().into_bytes().into();
+        let trace = self.trace.lock().clone().unwrap_or_else(|| self.text().into());
         self.answer(FindTraceResponse { trace, ..Default::default() }).await
     }
 

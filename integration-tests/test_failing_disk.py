@@ -1,0 +1,168 @@
+"""The disk of the ingester fails its syncs and writes, delays them by seconds, or becomes read-only: nothing acknowledged is lost."""
+import errno
+import threading
+import time
+
+import pytest
+import requests
+
+from harness import otlp
+from harness.disk_faults import SYNCS, WRITES, BreakingFileSystem, FaultyDisk
+from harness.tools import need
+from harness.waiting import eventually
+
+CUT_FAST = {"trace_idle_period": "100ms", "flush_check_period": "50ms", "max_block_duration": "1s", "complete_block_timeout": "100ms"}
+# Each sync of the slow disk takes twice as long as a push waits.
+TIMEOUT, SYNC_MILLIS = 0.5, 1_000
+
+
+@pytest.fixture
+def faulty_disk(tmp_path):
+    need("cc")
+    return FaultyDisk(tmp_path)
+
+
+@pytest.fixture
+def breaking_file_system(tmp_path):
+    with BreakingFileSystem(tmp_path) as disk:
+        if disk.refused:
+            pytest.skip(disk.refused)
+        yield disk
+
+
+def start_on(servers, disk, env=None, fsync_interval="100ms", **ingester):
+    return servers.start(env=env, config={
+        "ingester": {**CUT_FAST, "disk_timeout": f"{int(TIMEOUT * 1000)}ms", **ingester},
+        "storage": {"trace": {"wal": {"path": str(disk.path / "wal"), "fsync_interval": fsync_interval}}}})
+
+
+class Pushing(threading.Thread):
+    """Pushes traces one after the other; remembers which were acknowledged, what was said of others and how long each took."""
+
+    def __init__(self, server):
+        super().__init__(daemon=True)
+        self.server, self.over = server, threading.Event()
+        self.acknowledged, self.refused, self.slowest, self.began = [], [], 0.0, time.monotonic()
+
+    def run(self):
+        session = requests.Session()
+        while not self.over.is_set():
+            spans = otlp.trace(3)
+            began = time.monotonic()
+            answer = session.post(
+                self.server.otlp_url + "/v1/traces", data=otlp.export(*spans).SerializeToString(),
+                headers={"Content-Type": "application/x-protobuf"}, timeout=60)
+            self.slowest = max(self.slowest, time.monotonic() - began)
+            if answer.status_code == 200:
+                self.acknowledged.append(spans[0].trace_id.hex())
+            else:
+                self.refused.append((answer.status_code, answer.headers.get("Retry-After"), answer.text[:300]))
+            self.over.wait(0.02)
+
+    def __enter__(self):
+        self.start()
+        eventually(lambda: self.acknowledged, "a push is taken")
+        return self
+
+    def __exit__(self, *_):
+        self.over.set()
+        self.join(60)
+
+    def goes_on(self):
+        """Pushes are taken from now on."""
+        known = len(self.acknowledged)
+        eventually(lambda: len(self.acknowledged) >= known + 20, "pushes are taken again", 30)
+
+
+def has_all(server, acknowledged):
+    def missing():
+        found = server.search("{}", limit=len(acknowledged) + 5_000)
+        return [trace for trace in acknowledged if found.get(trace) != 3]
+
+    eventually(lambda: not missing(), "everything acknowledged is found", 30)
+
+
+def survives(server, pushing):
+    """What was acknowledged is found, also after a crash and after it is in blocks."""
+    has_all(server, pushing.acknowledged)
+    server.kill()
+    server.start()
+    has_all(server, pushing.acknowledged)
+    server.flush()
+    has_all(server, pushing.acknowledged)
+
+
+@pytest.mark.parametrize("fsync_interval", ["100ms", "0s"])
+def test_syncs_that_take_seconds_refuse_pushes_in_time_and_hold_up_nothing_else(servers, faulty_disk, fsync_interval):
+    server = start_on(servers, faulty_disk, faulty_disk.env, fsync_interval)
+    with Pushing(server) as pushing:
+        faulty_disk.set(SYNCS, millis=SYNC_MILLIS)
+        reasons, slowest = set(), 0.0
+        left = time.monotonic() + 8
+        while time.monotonic() < left:
+            began = time.monotonic()
+            ready = server.get("/ready", timeout=10)
+            if ready.status_code != 200:
+                reasons.add(ready.text)
+            assert server.get("/metrics", timeout=10).status_code == 200
+            assert len(server.trace(pushing.acknowledged[0])) == 3
+            slowest = max(slowest, time.monotonic() - began)
+            time.sleep(0.05)
+        print(f"{len(pushing.acknowledged)} taken, {len(pushing.refused)} refused, slowest push {pushing.slowest:.2f} s, others {slowest:.2f} s")
+        assert any("does not answer" in reason for reason in reasons), list(reasons)[:5]
+        assert {status for status, *_ in pushing.refused} == {503}, pushing.refused[:3]
+        assert all(after and str(faulty_disk.path) in text for _, after, text in pushing.refused), pushing.refused[:3]
+        assert pushing.slowest < TIMEOUT + 2.5 and slowest < 5, "a busy machine takes a while as well"
+        faulty_disk.mend()
+        eventually(lambda: server.get("/ready").status_code == 200, "it is ready again", 30)
+        pushing.goes_on()
+    survives(server, pushing)
+
+
+@pytest.mark.parametrize("fsync_interval", ["100ms", "0s"])
+@pytest.mark.parametrize("calls", [SYNCS, (*SYNCS, *WRITES)], ids=["syncs", "writes too"])
+def test_disk_that_fails_for_a_while_loses_nothing_that_was_acknowledged(servers, faulty_disk, calls, fsync_interval):
+    server = start_on(servers, faulty_disk, faulty_disk.env, fsync_interval)
+    with Pushing(server) as pushing:
+        faulty_disk.set(calls, error=errno.EIO)
+        eventually(lambda: server.metric("tactus_ingester_log_sync_failures_total") > 2, "syncs fail")
+        left = time.monotonic() + 4
+        while time.monotonic() < left:
+            assert server.get("/metrics", timeout=10).status_code == 200
+            assert server.get("/ready", timeout=10).status_code in (200, 503)
+            assert len(server.trace(pushing.acknowledged[0])) == 3
+            time.sleep(0.1)
+        assert {status for status, *_ in pushing.refused} <= {503}, pushing.refused[:3]
+        if fsync_interval == "0s":
+            # What is to be on the disk before it is acknowledged is not.
+            assert pushing.refused and "Input/output error" in pushing.refused[-1][2], pushing.refused[-3:]
+            ready = server.get("/ready")
+            assert ready.status_code == 503 and "Input/output error" in ready.text, ready.text
+        faulty_disk.mend()
+        pushing.goes_on()
+        eventually(lambda: server.get("/ready").status_code == 200, "it is ready again", 30)
+    survives(server, pushing)
+
+
+def test_file_system_that_becomes_read_only_refuses_pushes_and_keeps_what_was_acknowledged(servers, breaking_file_system):
+    disk = breaking_file_system
+    # What was not synced by then is lost with the file system's memory.
+    server = start_on(servers, disk, fsync_interval="0s")
+    with Pushing(server) as pushing:
+        eventually(lambda: len(pushing.acknowledged) > 50, "traces")
+        disk.break_down()
+        refused = len(pushing.refused)
+        eventually(lambda: len(pushing.refused) > refused + 20, "pushes are refused")
+        for status, after, text in pushing.refused:
+            assert status == 503 and after and "ead-only file system" in text, (status, after, text)
+        ready = server.get("/ready")
+        assert ready.status_code == 503 and "ead-only file system" in ready.text, ready.text
+        assert server.metrics() and len(server.trace(pushing.acknowledged[0])) == 3
+        has_all(server, pushing.acknowledged)
+    server.kill()
+    disk.mend()
+    server.start()
+    has_all(server, pushing.acknowledged)
+    assert len(server.trace(otlp.push_trace(server))) == 3
+    server.flush()
+    has_all(server, pushing.acknowledged)
