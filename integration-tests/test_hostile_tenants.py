@@ -231,8 +231,8 @@ def test_very_many_jobs(server):
 
     with bounded(server):
         made = at_once(post, 200, 8)
-        lengths = set(at_once(ask_for_list, 8, 8))
-        assert len(lengths) == 1 and lengths.pop() > 200 * 34 * 10_000
+        # Each is a little different: what has been done of the jobs changes meanwhile.
+        assert min(at_once(ask_for_list, 8, 8)) > 200 * 34 * 10_000
         for job in made:
             assert requests.delete(f"{url}/{job}", headers=HOSTILE, timeout=30).status_code == 200
 
