@@ -7,6 +7,7 @@ import grpc
 import pytest
 
 from harness import otlp
+from harness.clients import at_once
 from harness.clock import JumpingClock
 from harness.disk import Ballast, HangingDisk, push_until_refused
 from harness.tools import need
@@ -37,8 +38,7 @@ def test_hanging_log_disk_refuses_pushes_is_named_and_all_else_goes_on(servers, 
     before = otlp.push_trace(server)
     hanging_disk.hang()
     # Many times the threads that serve connections.
-    with ThreadPoolExecutor(32) as pool:
-        refused = list(pool.map(lambda _: server.push(otlp.export(*otlp.trace())), range(64)))
+    refused = at_once(lambda _: server.push(otlp.export(*otlp.trace())), 64, 32)
     for response in refused:
         assert response.status_code == 503, response.text
         assert "Retry-After" in response.headers

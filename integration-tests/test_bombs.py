@@ -1,7 +1,6 @@
 """Bodies and messages that become very large once they are decompressed, at every port that decompresses.
 
 As in test_memory.py an honest client sends meanwhile, and the process has a bound."""
-import concurrent.futures
 import contextlib
 import functools
 import gzip
@@ -17,6 +16,7 @@ import zstandard
 
 from harness import otlp
 from harness.bombs import bomb, raw_snappy
+from harness.clients import at_once
 from harness.protobuf import field
 from harness.stalled_grpc import StalledCalls
 from harness.streaming import StreamingClient
@@ -54,16 +54,11 @@ def post(server, receiver, body, encoding):  # noqa: F811
         headers={"Content-Type": media_type, "Content-Encoding": encoding}, timeout=60)
 
 
-def at_once(act, count=24, clients=12):
-    with concurrent.futures.ThreadPoolExecutor(clients) as pool:
-        return list(pool.map(lambda _: act(), range(count)))
-
-
 @pytest.mark.parametrize("receiver", HTTP)
 def test_bombs_over_http_are_refused(server, receiver):  # noqa: F811
     for encoding in ENCODINGS:
         body = bomb(encoding, 256 * MIB)
-        for answer in at_once(lambda body=body, encoding=encoding: post(server, receiver, body, encoding)):
+        for answer in at_once(lambda _, body=body, encoding=encoding: post(server, receiver, body, encoding), 24):
             # 500 is what Jaeger's collector answers.
             is_refused = answer.status_code in (400, 413, 503) or receiver == "jaeger" and "too large" in answer.text
             assert is_refused, (encoding, answer.status_code, answer.text[:200])

@@ -1,10 +1,8 @@
 """A tenant that misuses what tenants may do: lists of tenants, streams that it does not read, queries that it leaves, limits and jobs.
 
 As in test_memory.py the process has a bound, and an honest tenant pushes and searches meanwhile, loses nothing and waits for nothing."""
-import concurrent.futures
 import contextlib
 import json
-import pathlib
 import socket
 import time
 
@@ -12,6 +10,7 @@ import pytest
 import requests
 
 from harness import dialects, otlp
+from harness.clients import at_once
 from harness.honest import Honest
 from harness.live import LiveTail
 from harness.servers import Servers
@@ -38,7 +37,7 @@ def server(tmp_path_factory):
 @contextlib.contextmanager
 def bounded(server):
     """The peak of an attack by itself, and what an honest tenant noticed."""
-    pathlib.Path(f"/proc/{server.pid}/clear_refs").write_text("5")
+    server.forget_peak()
     with Honest(server, rate=500) as honest:
         yield
         searched = len(honest.seconds)
@@ -48,11 +47,6 @@ def bounded(server):
     print(f"peak {peak >> 20} MiB; {honest.figures()}")
     assert server.is_running() and peak < PEAK, f"{peak >> 20} MiB"
     assert sorted(honest.seconds)[len(honest.seconds) // 2] < SLOWEST_MEDIAN, honest.figures()
-
-
-def at_once(act, count, clients=12):
-    with concurrent.futures.ThreadPoolExecutor(clients) as pool:
-        return list(pool.map(act, range(count)))
 
 
 QUERIES = (

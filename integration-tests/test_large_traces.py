@@ -1,12 +1,11 @@
 """Traces without a limit of their size: to read one takes no more than memory that is counted, whatever it has."""
-import concurrent.futures
-import pathlib
 
 import time
 
 import pytest
 
 from harness import otlp
+from harness.clients import at_once
 from harness.cluster import Cluster
 from harness.servers import Servers
 from harness.waiting import eventually
@@ -80,7 +79,7 @@ def test_trace_beyond_the_memory_of_queries_is_refused_before_it_is_written_down
     push_trace(server, small, 1)
     if is_stored:
         server.flush()
-    pathlib.Path(f"/proc/{server.pid}/clear_refs").write_text("5")
+    server.forget_peak()
     before = server.resident_bytes()
     for path in ("/api/traces/", "/api/v2/traces/"):
         for accept in ACCEPTED.values():
@@ -119,8 +118,7 @@ def push_to_replicas(cluster, trace_id, pushes, span_bytes):
         answer = node.push(otlp.export(otlp.span(trace_id=trace_id, attributes=attributes)))
         assert answer.status_code == 200, answer.text
 
-    with concurrent.futures.ThreadPoolExecutor(8) as clients:
-        list(clients.map(push, range(pushes)))
+    at_once(push, pushes, 8)
 
 
 def test_spans_that_replicas_have_in_common_come_once_from_the_querier(replicas):
@@ -138,10 +136,9 @@ def test_answers_of_replicas_beyond_the_memory_of_queries_are_refused_by_the_que
     trace_id = b"\x32" * 16
     push_to_replicas(replicas, trace_id, 140, 100_000)
     querier, frontend = replicas["querier-0"], replicas["query-frontend-0"]
-    pathlib.Path(f"/proc/{querier.pid}/clear_refs").write_text("5")
+    querier.forget_peak()
     before = querier.resident_bytes()
-    with concurrent.futures.ThreadPoolExecutor(12) as clients:
-        answers = list(clients.map(lambda _: ask(frontend, "/api/traces/", trace_id, ACCEPTED["protobuf"]), range(24)))
+    answers = at_once(lambda _: ask(frontend, "/api/traces/", trace_id, ACCEPTED["protobuf"]), 24)
     grown = querier.peak_resident_bytes() - before
     print(f"{grown >> 20} MiB, {sum(answer.status_code == 200 for answer in answers)} of {len(answers)} answered")
     for answer in answers:

@@ -1,12 +1,10 @@
 """Memory under attack: whatever is sent, the peak stays below half a GiB, and what an honest client sends is kept.
 
 Each attack is a body of megabytes that is made of almost nothing, many that never end, or one that an error would repeat."""
-import concurrent.futures
 import contextlib
 import gzip
 import json
 import os
-import pathlib
 import socket
 import struct
 import threading
@@ -17,6 +15,7 @@ import pytest
 import requests
 
 from harness import jaeger, otlp
+from harness.clients import at_once
 from harness.ports import free_ports
 from harness.protobuf import field, fixed64_field
 from harness.servers import Servers
@@ -75,7 +74,7 @@ class Honest(threading.Thread):
 @pytest.fixture(autouse=True)
 def bounded(server):
     """The peak of each attack by itself; an honest client sends meanwhile and loses nothing."""
-    pathlib.Path(f"/proc/{server.pid}/clear_refs").write_text("5")
+    server.forget_peak()
     honest = Honest(server)
     honest.start()
     eventually(lambda: honest.traces, "the first trace", 30)
@@ -390,8 +389,7 @@ MANY_GROUPS = {
 def test_series_that_many_clients_ask_for(server, query):
     """What queries hold is bounded in sum: some get their answer, others are told to come again."""
     push_small_spans(server, 60_000, per_trace=4)
-    with concurrent.futures.ThreadPoolExecutor(8) as clients:
-        answers = list(clients.map(lambda _: many_series(server, query), range(16)))
+    answers = at_once(lambda _: many_series(server, query), 16, 8)
     statuses = [answer.status_code for answer in answers]
     print(f"{statuses.count(200)} of {len(statuses)} answered")
     assert set(statuses) <= {200, 422, 503}, statuses

@@ -134,6 +134,10 @@ class Tactus(Program):
     def peak_resident_bytes(self):
         return self._status("VmHWM")
 
+    def forget_peak(self):
+        """From now on the peak is that of what comes."""
+        pathlib.Path(f"/proc/{self.pid}/clear_refs").write_text("5")
+
     def get(self, path, accept="application/json", timeout=60, headers=None, **params):
         headers = {"Accept": accept, **(headers or {})}
         return self.session.get(self.url + path, params=params, headers=headers, timeout=timeout)
