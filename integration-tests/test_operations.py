@@ -100,6 +100,24 @@ def test_status_pages(tactus):
     assert tactus.get("/status/nonsense").status_code == 404
 
 
+def test_log_level_is_changed_while_the_process_runs(servers):
+    server = servers.start()
+
+    def level(**change):
+        ask = server.session.post if change else server.session.get
+        answer = ask(f"{server.url}/log_level", data=change, timeout=10)
+        return answer.status_code, answer.json()["message"]
+
+    assert level() == (200, "Current log level is info")
+    assert level(log_level="loud") == (400, 'unrecognized log level "loud": expecting debug, info, warn or error')
+    assert level(log_level="warn") == (200, "Log level set to warn")
+    silent = server.logs()
+    server.flush()
+    assert "level=info" not in server.logs()[len(silent):]
+    assert level(log_level="debug") == (200, "Log level set to debug") and level() == (200, "Current log level is debug")
+    assert 'msg="the log level is changed"' in server.logs()[len(silent):]
+
+
 def test_unknown_path_is_404_in_plain_text(tactus):
     response = tactus.get("/nowhere")
     assert (response.status_code, response.text) == (404, "404 page not found\n")

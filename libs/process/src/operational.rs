@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 
 use crate::{ReadyCheck, VERSION};
 use tactus_server::operational::{BuildInfo, ConfigView, Operational, ServiceState, ServiceStatus};
-use tactus_telemetry::metrics::Registry;
+use tactus_telemetry::{LogLevel, LoggingError, metrics::Registry, set_log_level};
 
 /// The API version that clients compare to switch features on.
 const COMPATIBLE_VERSION: &str = "2.10.8";
@@ -85,7 +85,6 @@ pub(crate) fn state(
         endpoints.iter().map(|path| ((*path).to_owned(), (*path).to_owned())).collect();
     let effective = tactus_config::to_yaml(config);
     let diff = tactus_config::to_yaml_diff(config);
-    let log_level = config.server.log_level.clone();
     let (stopping, services) = (states.clone(), states.clone());
     Operational {
         build: build_info(),
@@ -100,7 +99,12 @@ pub(crate) fn state(
             ConfigView::Defaults => tactus_config::defaults_yaml(),
         }),
         runtime_config: None,
-        log_level: Arc::new(move || log_level.clone()),
-        set_log_level: None,
+        log_level: Arc::new(|| tactus_telemetry::log_level().as_str().to_owned()),
+        set_log_level: Some(Arc::new(|text| {
+            let level: LogLevel = text.parse().map_err(|error: LoggingError| error.to_string())?;
+            set_log_level(level);
+            tracing::info!(level = level.as_str(), "the log level is changed");
+            Ok(())
+        })),
     }
 }

@@ -17,7 +17,10 @@ pub mod metrics;
 pub mod self_tracing;
 mod shown;
 
-pub use logging::{LogFormat, LogLevel, LoggingError, init_logging, init_logging_and_tracing};
+pub use logging::{
+    LogFormat, LogLevel, LoggingError, init_logging, init_logging_and_tracing, log_level,
+    set_log_level,
+};
 pub use shown::error_text;
 
 /// For the expansion of [`log_limited!`] only.

@@ -9,6 +9,7 @@ mod limit;
 
 use std::io::Write;
 use std::str::FromStr;
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use tracing::level_filters::LevelFilter;
 use tracing::subscriber::set_global_default;
@@ -36,16 +37,47 @@ pub enum LogFormat {
 
 /// The least severe level that is logged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u8)]
 pub enum LogLevel {
     /// Everything, once per request and more.
-    Debug,
+    Debug = 0,
     /// Changes of state.
     #[default]
-    Info,
+    Info = 1,
     /// Unexpected, but it goes on.
-    Warn,
+    Warn = 2,
     /// A human must act.
-    Error,
+    Error = 3,
+}
+
+impl LogLevel {
+    const ALL: [Self; 4] = [Self::Debug, Self::Info, Self::Warn, Self::Error];
+
+    /// The word of the configuration.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Debug => "debug",
+            Self::Info => "info",
+            Self::Warn => "warn",
+            Self::Error => "error",
+        }
+    }
+}
+
+/// The level in effect. There is one for the process, as there is one subscriber.
+static LEVEL: AtomicU8 = AtomicU8::new(LogLevel::Info as u8);
+
+/// The level at which this process logs now.
+pub fn log_level() -> LogLevel {
+    let level = usize::from(LEVEL.load(Ordering::Relaxed));
+    LogLevel::ALL.get(level).copied().unwrap_or_default()
+}
+
+/// Changes the level of this process until it ends.
+pub fn set_log_level(level: LogLevel) {
+    LEVEL.store(level as u8, Ordering::Relaxed);
+    // Each place that logs remembers whether anybody wants its lines.
+    tracing::callsite::rebuild_interest_cache();
 }
 
 /// Logging could not be set up.
@@ -53,7 +85,7 @@ pub enum LogLevel {
 #[non_exhaustive]
 pub enum LoggingError {
     /// The configured level is not one of debug, info, warn and error.
-    #[error("unrecognized log level \"{0}\"")]
+    #[error("unrecognized log level \"{0}\": expecting debug, info, warn or error")]
     UnknownLevel(String),
     /// The configured format is neither logfmt nor json.
     #[error("unrecognized log format \"{0}\"")]
@@ -119,13 +151,15 @@ pub fn init_logging_and_tracing(
     let write = |line: &str| {
         let _ = std::io::stderr().lock().write_all(line.as_bytes());
     };
-    let layer = LineLayer::new(format, write).with_filter(filter(level));
+    let layer = LineLayer::new(format, write).with_filter(filter(log_level));
     let subscriber = Registry::default().with(layer);
     let done = match tracing {
         Some(tracing) => set_global_default(subscriber.with(tracing.with_filter(traced()))),
         None => set_global_default(subscriber),
     };
-    done.map_err(|_| LoggingError::AlreadyInitialized)
+    done.map_err(|_| LoggingError::AlreadyInitialized)?;
+    set_log_level(level);
+    Ok(())
 }
 
 /// What self-tracing sees: our spans down to debug, and our warnings within them.
@@ -137,9 +171,9 @@ pub(crate) fn traced() -> FilterFn<impl Fn(&Metadata<'_>) -> bool> {
     filter_fn(enabled).with_max_level_hint(LevelFilter::DEBUG)
 }
 
-fn filter(level: LogLevel) -> FilterFn<impl Fn(&Metadata<'_>) -> bool> {
-    let level = LevelFilter::from(level);
+fn filter(level: impl Fn() -> LogLevel) -> FilterFn<impl Fn(&Metadata<'_>) -> bool> {
     let enabled = move |metadata: &Metadata<'_>| {
+        let level = LevelFilter::from(level());
         let limit = match (metadata.target().starts_with("tactus"), metadata.is_span()) {
             // A warning is worth its tenant and block, whose spans are of level info.
             (true, true) => level.max(LevelFilter::INFO),
@@ -148,7 +182,8 @@ fn filter(level: LogLevel) -> FilterFn<impl Fn(&Metadata<'_>) -> bool> {
         };
         *metadata.level() <= limit
     };
-    filter_fn(enabled).with_max_level_hint(level.max(LevelFilter::INFO))
+    // The most that may ever be asked for: the level can change while the process runs.
+    filter_fn(enabled).with_max_level_hint(LevelFilter::DEBUG)
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ fn lines(format: LogFormat, level: LogLevel, log: impl FnOnce()) -> Vec<String> 
     let lines = Arc::new(Mutex::new(Vec::new()));
     let sink = Arc::clone(&lines);
     let write = move |line: &str| sink.lock().unwrap().push(line.to_owned());
-    let layer = LineLayer::new(format, write).with_filter(filter(level));
+    let layer = LineLayer::new(format, write).with_filter(filter(move || level));
     tracing::subscriber::with_default(Registry::default().with(layer), log);
     let lines = lines.lock().unwrap();
     assert!(lines.iter().all(|line| line.ends_with('\n') && line.matches('\n').count() == 1));
@@ -130,7 +130,14 @@ fn levels_and_formats_parse_as_configured() {
     assert_eq!("warn".parse(), Ok(LogLevel::Warn));
     assert_eq!("json".parse(), Ok(LogFormat::Json));
     let error = "Info".parse::<LogLevel>().unwrap_err();
-    assert_eq!(error.to_string(), "unrecognized log level \"Info\"");
+    assert_eq!(
+        error.to_string(),
+        "unrecognized log level \"Info\": expecting debug, info, warn or error"
+    );
+    for level in LogLevel::ALL {
+        assert_eq!(level.as_str().parse(), Ok(level));
+        assert_eq!(LogLevel::ALL[usize::from(level as u8)], level);
+    }
     let error = "text".parse::<LogFormat>().unwrap_err();
     assert_eq!(error.to_string(), "unrecognized log format \"text\"");
     assert_eq!(LogFormat::default(), LogFormat::Logfmt);
@@ -160,4 +167,7 @@ fn second_initialization_is_refused() {
     init_logging(LogFormat::Logfmt, LogLevel::Error).unwrap();
     let second = init_logging(LogFormat::Json, LogLevel::Info);
     assert_eq!(second, Err(LoggingError::AlreadyInitialized));
+    assert_eq!(log_level(), LogLevel::Error);
+    set_log_level(LogLevel::Debug);
+    assert_eq!(log_level(), LogLevel::Debug);
 }
