@@ -65,6 +65,10 @@ impl Client {
             headers.append(name, value);
         }
         let url = server.url.trim_end_matches('/').to_owned();
+        if !reqwest::Url::parse(&url).is_ok_and(|url| matches!(url.scheme(), "http" | "https")) {
+            let text = format!("--url: {url:?} is not a URL: write http://127.0.0.1:3200");
+            return Err(Error::Usage(text));
+        }
         let client = reqwest::Client::builder()
             .default_headers(headers)
             .build()
