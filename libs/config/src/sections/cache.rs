@@ -32,13 +32,13 @@ section! {
         service: String, "service of the SRV lookup";
         timeout: GoDuration = millis(100), "time for a call";
         max_idle_conns: i64 = 16, "idle connections kept to a server";
-        update_interval: GoDuration = minutes(1), "look the servers up so often";
-        consistent_hash: bool, "keys stay when servers come and go; they always do, whatever is set";
+        update_interval: GoDuration = minutes(1), "interval at which the servers are looked up";
+        consistent_hash: bool, "keys stay when servers come and go, whatever this says";
         max_item_size: i64, "larger values are not stored, in bytes; 0 leaves it to the servers";
         ttl: GoDuration, "life of an entry; 0 is for ever";
         circuit_breaker_consecutive_failures: i64, "failures in a row after which a server is left alone; 0 takes 3, since a server that hangs would slow every query";
-        circuit_breaker_timeout: GoDuration, "leave it alone for so long; 0 takes 10s";
-        circuit_breaker_interval: GoDuration, "forget failures after so long; 0 takes 10s";
+        circuit_breaker_timeout: GoDuration, "how long it is left alone; 0 takes 10s";
+        circuit_breaker_interval: GoDuration, "age at which failures are forgotten; 0 takes 10s";
         tls_enabled: bool, "connect by TLS";
         @inline {
             tls: ClientTls, "certificates";
@@ -58,8 +58,8 @@ section! {
         expiration: GoDuration, "life of an entry; 0 takes ttl";
         ttl: GoDuration, "life of an entry; 0 is for ever";
         pool_size: i64, "connections, which calls share; 0 is the client's choice";
-        idle_timeout: GoDuration, "close idle connections after so long";
-        max_connection_age: GoDuration, "close old connections after so long";
+        idle_timeout: GoDuration, "a connection that is idle for longer is closed";
+        max_connection_age: GoDuration, "age at which connections are closed";
         tls_enabled: bool, "connect by TLS";
         tls_insecure_skip_verify: bool, "do not check the server's certificate";
     }

@@ -19,9 +19,9 @@ section! {
 
     /// Retry delays.
     Backoff {
-        min_period: GoDuration = millis(100), "first delay";
-        max_period: GoDuration = seconds(10), "longest delay";
-        max_retries: i64 = 10, "attempts; 0 is no limit";
+        min_period: GoDuration = millis(100), "no effect here";
+        max_period: GoDuration = seconds(10), "no effect here";
+        max_retries: i64 = 10, "no effect here";
     }
 
     /// Settings of a gRPC client.
@@ -29,16 +29,16 @@ section! {
         max_recv_msg_size: usize = 104_857_600, "largest message to receive, in bytes";
         max_send_msg_size: usize = 104_857_600, "largest message to send, in bytes";
         grpc_compression: String = text("snappy"), "gzip, zstd or empty; snappy is taken as empty";
-        rate_limit: f64, "calls a second; 0 is no limit";
-        rate_limit_burst: i64, "burst of the rate limit";
-        backoff_on_ratelimits: bool, "wait and retry when the limit is hit";
+        rate_limit: f64, "no effect here";
+        rate_limit_burst: i64, "no effect here";
+        backoff_on_ratelimits: bool, "no effect here";
         backoff_config: Backoff, "retry delays";
         initial_stream_window_size: UnitSize = default_window(), "first flow window of a stream";
         initial_connection_window_size: UnitSize = default_window(), "first flow window of a connection";
         tls_enabled: bool, "connect by TLS";
         connect_timeout: GoDuration = seconds(5), "time for one connection attempt";
-        connect_backoff_base_delay: GoDuration = seconds(1), "first delay between connection attempts";
-        connect_backoff_max_delay: GoDuration = seconds(5), "longest delay between connection attempts";
+        connect_backoff_base_delay: GoDuration = seconds(1), "no effect here";
+        connect_backoff_max_delay: GoDuration = seconds(5), "no effect here";
         cluster_validation: ClientClusterValidation, "label sent with every call";
         @inline {
             tls: ClientTls, "certificates";
@@ -52,11 +52,11 @@ section! {
 
     /// Health checks of pooled connections.
     Pool {
-        checkinterval: GoDuration = seconds(15), "time between sweeps for dead members";
-        healthcheckenabled: bool = true, "check members by a call";
-        healthchecktimeout: GoDuration = seconds(1), "time for the check";
-        healthcheckgraceperiod: GoDuration, "time a failing member is kept";
-        maxconcurrenthealthchecks: i64, "checks at a time; 0 is no limit";
+        checkinterval: GoDuration = seconds(15), "no effect here";
+        healthcheckenabled: bool = true, "no effect here";
+        healthchecktimeout: GoDuration = seconds(1), "no effect here";
+        healthcheckgraceperiod: GoDuration, "no effect here";
+        maxconcurrenthealthchecks: i64, "no effect here";
     }
 
     /// Connections to one kind of component.

@@ -20,25 +20,25 @@ section! {
     /// Deletion of traces, redaction of attributes.
     CompactorJobs {
         api_enabled: bool, "serve /api/jobs without authentication: whoever reaches the port can delete. With auth.enabled it is served to administrators in any case";
-        watch_period: GoDuration = hours(2), "a job looks at new blocks for so long, since spans received before it may still come";
+        watch_period: GoDuration = hours(2), "how long a job checks new blocks, since spans received before it may still arrive";
         max_open_per_tenant: usize = 1_000, "jobs of a tenant that are not done; a further one gets 429; 0 is no limit";
     }
 
     /// Sizes, windows, retention.
     Compaction {
         block_retention: GoDuration = hours(336), "delete spans older than this";
-        compacted_block_retention: GoDuration = hours(1), "keep a merged block for so long";
+        compacted_block_retention: GoDuration = hours(1), "how long a merged block is kept";
         compaction_window: GoDuration = hours(1), "merge blocks of the same window";
         max_block_bytes: u64 = 107_374_182_400, "largest block to write";
         max_compaction_objects: u64 = 6_000_000, "most traces of a block";
         retention_concurrency: usize = 10, "tenants at a time";
-        max_time_per_tenant: GoDuration = minutes(5), "then the next tenant gets its turn";
+        max_time_per_tenant: GoDuration = minutes(5), "time after which the next tenant gets its turn";
         compaction_cycle: GoDuration = seconds(30), "time between rounds";
-        min_input_blocks: usize = 2, "fewer blocks are not merged";
+        min_input_blocks: usize = 2, "fewest blocks of one merge";
         max_input_blocks: usize = 16, "most blocks of one merge";
         max_memory_bytes: u64 = 268_435_456, "memory for the spans of a merge; one trace is always held whole";
         max_bucket_bytes: u64, "past this size of all blocks the oldest are deleted; 0 is no limit";
-        orphan_age: GoDuration = hours(24), "delete what a killed writer left of a block after so long; 0 is never";
+        orphan_age: GoDuration = hours(24), "age at which the unfinished block of a killed writer is deleted; 0 is never";
         adopt_block_settings: bool, "write merged blocks with the configured version and dedicated columns, not those of the inputs";
         v2_in_buffer_bytes: u64 = 5_242_880, "no effect here";
         v2_out_buffer_bytes: u64 = 20_971_520, "no effect here";

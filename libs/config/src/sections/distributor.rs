@@ -25,7 +25,7 @@ section! {
         max_attribute_bytes: usize = 2_048, "longer keys and values are cut; 0 is no limit";
         max_inflight_bytes: u64, "memory of requests from their first byte, decompressed and decoded and with copies for replicas; beyond it they are refused with a retry hint; bodies as they come take half of it at most; some 15 times the largest body is the least that is of use; 0 takes a tenth of the memory, 256 MiB at most";
         max_tenants: usize = 10_000, "tenants that sent something in the last ten minutes; pushes of further ones are refused with a retry hint; 0 is no limit";
-        hedging_delay: GoDuration = GoDuration::millis(250), "spans of an ingester that has not answered for so long also go to the next one, where too few replicas have them; 0 waits for failures";
+        hedging_delay: GoDuration = GoDuration::millis(250), "if an ingester takes longer to answer and too few replicas have its spans, they also go to the next one; 0 waits for failures";
         artificial_delay: GoDuration, "the least time that an answer takes; a test aid";
         ingester_write_path_enabled: bool = true, "no effect here: spans always go to ingesters";
         kafka_write_path_enabled: bool, "no effect here: spans always go to ingesters";
@@ -34,15 +34,15 @@ section! {
 
     /// One log line a span.
     LogSpans {
-        enabled: bool, "write the log lines";
-        include_all_attributes: bool, "with all attributes";
-        filter_by_status_error: bool, "only spans with an error";
+        enabled: bool, "no effect here: spans are not logged";
+        include_all_attributes: bool, "no effect here: spans are not logged";
+        filter_by_status_error: bool, "no effect here: spans are not logged";
     }
 
     /// Counts of spans by name and service.
     MetricSpans {
-        enabled: bool, "count";
-        root_only: bool, "only root spans";
+        enabled: bool, "no effect here";
+        root_only: bool, "no effect here";
     }
 
     /// A further place to send spans to.
@@ -88,7 +88,7 @@ section! {
     UsageTracker {
         enabled: bool, "track";
         max_cardinality: u64 = 10_000, "series of one tenant";
-        stale_duration: GoDuration = minutes(15), "series unseen for so long go away";
+        stale_duration: GoDuration = minutes(15), "a series that does not change for this long ends";
     }
 }
 

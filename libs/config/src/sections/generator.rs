@@ -85,7 +85,7 @@ section! {
     DimensionMapping {
         name: String, "label";
         source_labels: Vec<String>, "attributes";
-        join: String, "put between their values";
+        join: String, "text between their values";
     }
 
     /// Spans to use: matched by `include` and not by `exclude`.
@@ -118,12 +118,12 @@ section! {
         block: Block, "blocks";
         search: BlockSearch, "reading of blocks";
         flush_check_period: GoDuration = seconds(10), "time between sweeps";
-        trace_idle_period: GoDuration = seconds(5), "a trace without spans for so long is written";
-        trace_live_period: GoDuration = seconds(30), "a trace is written after so long in any case";
+        trace_idle_period: GoDuration = seconds(5), "a trace that gets no spans for this long is written";
+        trace_live_period: GoDuration = seconds(30), "a trace is written at this age in any case";
         max_block_duration: GoDuration = minutes(1), "cut a block at this age";
         max_block_bytes: u64 = 500_000_000, "cut a block at this size";
         concurrency: i64 = 4, "blocks written at a time";
-        complete_block_timeout: GoDuration = hours(1), "keep a block for so long";
+        complete_block_timeout: GoDuration = hours(1), "how long a block is kept";
         max_live_traces: u64, "live traces; 0 is no limit";
         max_live_traces_bytes: u64 = 250_000_000, "bytes of live traces";
         filter_server_spans: bool = true, "keep only server spans";
@@ -134,8 +134,8 @@ section! {
 
     /// Active series.
     Registry {
-        collection_interval: GoDuration = seconds(15), "collect so often";
-        stale_duration: GoDuration = minutes(15), "series unseen for so long go away";
+        collection_interval: GoDuration = seconds(15), "interval of collections";
+        stale_duration: GoDuration = minutes(15), "a series that does not change for this long ends";
         staleness_markers: bool, "tell the receiver when a series ends";
         external_labels: BTreeMap<String, String>, "labels of every series";
         inject_tenant_id_as: String, "label that holds the tenant";

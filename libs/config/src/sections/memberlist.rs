@@ -19,7 +19,7 @@ section! {
         dead_node_reclaim_time: GoDuration, "no effect here";
         compression_enabled: bool, "no effect here";
         notify_interval: GoDuration, "no effect here";
-        advertise_addr: String, "address to advertise; empty searches the interfaces";
+        advertise_addr: String, "address to advertise; empty picks that of an interface";
         advertise_port: u16 = 7946, "port to advertise";
         cluster_label: String, "members with another label are kept out";
         cluster_label_verification_disabled: bool, "accept members without a label";
@@ -30,11 +30,11 @@ section! {
         abort_if_cluster_join_fails: bool, "stop when joining fails";
         abort_if_cluster_fast_join_fails: bool, "stop when the first attempt to join fails";
         abort_if_cluster_fast_join_fails_min_nodes: i64 = 1, "members the first attempt must reach";
-        rejoin_interval: GoDuration, "look the members to join up again, and tell those of us who do not know, so often; 0 takes pull_push_interval";
+        rejoin_interval: GoDuration, "interval at which the members to join are looked up again and contacted; 0 takes pull_push_interval";
         rejoin_seed_nodes: Vec<String>, "no effect here";
-        left_ingesters_timeout: GoDuration = minutes(5), "remember members that left for so long";
+        left_ingesters_timeout: GoDuration = minutes(5), "how long members that left are remembered";
         obsolete_entries_timeout: GoDuration = seconds(30), "no effect here";
-        leave_timeout: GoDuration = seconds(20), "time to say goodbye";
+        leave_timeout: GoDuration = seconds(20), "time to tell others at shutdown";
         broadcast_timeout_for_local_updates_on_shutdown: GoDuration = seconds(10), "no effect here";
         message_history_buffer_bytes: i64, "no effect here";
         received_messages_queue_size: i64 = 1_024, "no effect here";

@@ -15,7 +15,7 @@ section! {
     /// Amazon S3 or anything that speaks its protocol.
     S3 {
         bucket: String, "bucket";
-        prefix: String, "put in front of every key";
+        prefix: String, "prefix of every key";
         endpoint: String, "host[:port] without a scheme";
         region: String, "region; empty is derived from the endpoint";
         access_key: String, "access key; empty uses the credential chain";
@@ -27,7 +27,7 @@ section! {
         enable_dual_stack: bool, "use the IPv4 and IPv6 endpoint";
         signature_v2: bool, "no effect here";
         part_size: u64, "part of an upload, in bytes; 0 is the client's choice";
-        hedge_requests_at: GoDuration, "send a second read after so long; 0 is off";
+        hedge_requests_at: GoDuration, "delay after which a slow read is sent a second time; 0 is off";
         hedge_requests_up_to: u32 = 2, "reads of the same part at a time";
         tags: BTreeMap<String, String>, "tags of every object";
         metadata: BTreeMap<String, String>, "metadata of every object";
@@ -54,10 +54,10 @@ section! {
     /// Google Cloud Storage.
     Gcs {
         bucket_name: String, "bucket";
-        prefix: String, "put in front of every key";
+        prefix: String, "prefix of every key";
         chunk_buffer_size: u64 = 10_485_760, "part of an upload, in bytes";
         endpoint: String, "other endpoint than Google's";
-        hedge_requests_at: GoDuration, "send a second read after so long; 0 is off";
+        hedge_requests_at: GoDuration, "delay after which a slow read is sent a second time; 0 is off";
         hedge_requests_up_to: u32 = 2, "reads of the same part at a time";
         insecure: bool, "plain HTTP without credentials";
         object_cache_control: String, "cache header of every object";
@@ -74,11 +74,11 @@ section! {
         use_federated_token: bool, "take credentials from a federated token";
         user_assigned_id: String, "identity to use";
         container_name: String, "container";
-        prefix: String, "put in front of every key";
+        prefix: String, "prefix of every key";
         endpoint_suffix: String = text("blob.core.windows.net"), "end of the host name";
         max_buffers: u32 = 4, "parts uploaded at a time";
         buffer_size: u64 = 3_145_728, "part of an upload, in bytes";
-        hedge_requests_at: GoDuration, "send a second read after so long; 0 is off";
+        hedge_requests_at: GoDuration, "delay after which a slow read is sent a second time; 0 is off";
         hedge_requests_up_to: u32 = 2, "reads of the same part at a time";
     }
 }

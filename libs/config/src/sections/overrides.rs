@@ -16,7 +16,7 @@ section! {
     Overrides {
         defaults: Limits = Limits::built_in(), "limits of every tenant without an entry of its own";
         per_tenant_override_config: String, "file with limits of tenants; read again when it changes";
-        per_tenant_override_period: PromDuration = PromDuration::seconds(10), "look at that file so often";
+        per_tenant_override_period: PromDuration = PromDuration::seconds(10), "interval at which that file is checked for changes";
         user_configurable_overrides: UserOverrides, "limits that tenants set by the API";
         enable_legacy_overrides: bool, "no effect here: flat limits are always accepted";
     }
@@ -24,7 +24,7 @@ section! {
     /// Limits that tenants set by the API.
     UserOverrides {
         enabled: bool, "serve /api/overrides";
-        poll_interval: GoDuration = minutes(1), "read the stored limits so often";
+        poll_interval: GoDuration = minutes(1), "interval at which the stored limits are read";
         client: UserOverridesClient, "where they are stored";
         api: UserOverridesApi, "checks";
     }
@@ -84,8 +84,8 @@ section! {
         left_pad_trace_ids: bool, "fill short trace ids up with zeros";
         metrics_spanonly_fetch: Option<bool>, "no effect here";
         max_concurrent_queries: u64, "queries at a time; more get 429; 0 is no limit";
-        max_inspected_bytes: u64, "bytes that one query may read, beside the frontend's limit; a query beyond gets 422; 0 is no limit";
-        max_query_cpu_time: PromDuration, "processor time that one query may use in one process; 0 takes the frontend's";
+        max_inspected_bytes: u64, "bytes that one query may read, in addition to the frontend's limit; a query that exceeds it gets 422; 0 is no limit";
+        max_query_cpu_time: PromDuration, "CPU time of one query in one process; 0 takes the frontend's";
     }
 
     /// Retention.
@@ -110,7 +110,7 @@ section! {
         max_active_series: u64, "series; 0 is no limit";
         max_active_entities: u64, "label sets; 0 is no limit";
         max_cardinality_per_label: u64, "values of a label; 0 is no limit";
-        collection_interval: GoDuration, "collect so often; 0 takes the registry's";
+        collection_interval: GoDuration, "interval of collections; 0 takes the registry's";
         disable_collection: bool, "collect, but send nothing";
         generate_native_histograms: String, "classic, native or both";
         native_histogram_bucket_factor: f64, "growth of buckets, above 1; 0 takes the default's";
@@ -174,8 +174,8 @@ section! {
         max_block_duration: GoDuration, "cut a block at this age";
         max_block_bytes: u64, "cut a block at this size";
         flush_check_period: GoDuration, "time between sweeps";
-        trace_idle_period: GoDuration, "a trace without spans for so long is written";
-        complete_block_timeout: GoDuration, "keep a block for so long";
+        trace_idle_period: GoDuration, "a trace that gets no spans for this long is written";
+        complete_block_timeout: GoDuration, "how long a block is kept";
     }
 
     /// Hosts seen.

@@ -20,11 +20,11 @@ section! {
         metrics: QuerierMetrics, "metrics jobs";
         frontend_worker: FrontendWorker, "connection to query-frontends";
         shuffle_sharding_ingesters_enabled: bool, "ask only a tenant's ingesters";
-        shuffle_sharding_ingesters_lookback_period: GoDuration = hours(1), "for spans so old";
+        shuffle_sharding_ingesters_lookback_period: GoDuration = hours(1), "look-back period of shuffle sharding, during which moved ingesters are asked too";
         query_relevant_ingesters: bool, "trace by id asks only the trace's replicas";
-        secondary_ingester_ring: String, "key of a second ingester ring to ask";
-        extra_query_delay: GoDuration, "ask the ingesters that need not answer only after so long";
-        late_ingester_grace: GoDuration = millis(100), "once the answer is complete, wait for the other ingesters for so long";
+        secondary_ingester_ring: String, "no effect here";
+        extra_query_delay: GoDuration, "delay before the ingesters that need not answer are asked";
+        late_ingester_grace: GoDuration = millis(100), "how long to wait for the other ingesters once the answer is complete";
         strict_recent_reads: bool, "fail a query when too many ingesters do, instead of an answer that is marked as partial";
         partition_ring: QuerierPartitionRing, "no effect here";
         query_live_store: bool, "no effect here";
@@ -43,9 +43,9 @@ section! {
 
     /// A further source of traces.
     ExternalTraces {
-        enabled: bool, "ask it for every trace by id";
-        endpoint: String, "its base URL";
-        timeout: GoDuration = seconds(10), "time for one call";
+        enabled: bool, "no effect here";
+        endpoint: String, "no effect here";
+        timeout: GoDuration = seconds(10), "no effect here";
     }
 
     /// Metrics jobs.
@@ -57,7 +57,7 @@ section! {
     /// The connection to query-frontends.
     FrontendWorker {
         frontend_address: String, "host:port of the query-frontends; every address of the name is used";
-        dns_lookup_duration: GoDuration = seconds(10), "look the name up so often";
+        dns_lookup_duration: GoDuration = seconds(10), "interval at which the name is looked up";
         parallelism: usize = 2, "streams to each query-frontend";
         match_max_concurrent: bool = true, "derive the streams from max_concurrent_queries";
         id: String, "name of this querier; empty takes the host name";

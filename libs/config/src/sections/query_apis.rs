@@ -34,7 +34,7 @@ section! {
     /// The HTTP API of Jaeger's query service.
     JaegerQueryHttp {
         endpoint: Option<String>, "address to listen on; unset is port 16686 at server.http_listen_address, empty is off";
-        base_path: String = text("/"), "what stands before the paths of the API";
+        base_path: String = text("/"), "prefix of the paths of the API";
         tls: Option<ReceiverTls>, "TLS; off when absent";
     }
 

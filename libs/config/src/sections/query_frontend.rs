@@ -11,17 +11,17 @@ section! {
         max_outstanding_per_tenant: usize = 2_000, "jobs of a tenant that may wait, and queries that it may have in flight; while there are as many new queries get 429";
         max_batch_size: i64 = 7, "no effect here: a querier is sent each job by itself";
         max_retries: usize = 2, "attempts of a failed job";
-        response_consumers: usize = 10, "answers combined at a time";
-        log_query_request_headers: Vec<String>, "headers to log with a query";
+        response_consumers: usize = 10, "no effect here";
+        log_query_request_headers: Vec<String>, "no effect here";
         multi_tenant_queries_enabled: bool = true, "accept `a|b` as tenant";
         max_tenants_per_query: usize = 100, "tenants of such a list; 0 is no limit";
         max_query_expression_size_bytes: usize = 131_072, "longer TraceQL gets 400";
         api_timeout: GoDuration = minutes(5), "time for any query; 0 is no limit";
-        max_query_cpu_time: GoDuration = minutes(5), "processor time that one query may use in one process; a query beyond gets 422; 0 is no limit";
+        max_query_cpu_time: GoDuration = minutes(5), "CPU time of one query in one process; a query that exceeds it gets 422; 0 is no limit";
         url_deny_list: Vec<String>, "regular expressions; a URL that matches gets 400";
         allowed_headers: Vec<String>, "headers to hand on; empty is all";
-        query_end_cutoff: GoDuration, "queries end so long before now";
-        max_inspected_bytes: u64, "bytes that one query may read; a query beyond gets 422; 0 is no limit";
+        query_end_cutoff: GoDuration, "queries end this long before now";
+        max_inspected_bytes: u64, "bytes that one query may read; a query that exceeds it gets 422; 0 is no limit";
         result_cache_bytes: i64 = -1, "memory for answers of jobs on whole blocks; 0 keeps none, -1 takes a 64th of the memory there is, 256 MiB at most";
         rf1_after: String = text("0001-01-01T00:00:00Z"), "no effect here";
         mcp_server: McpServer, "tools for language models, at /api/mcp";
@@ -49,27 +49,27 @@ section! {
     /// Spans shown while they are pushed.
     FrontendLiveTail {
         max_tails_per_tenant: usize = 5, "live tails of a tenant at a time; a further one gets 429";
-        max_spans_per_second: u32 = 200, "spans that a live tail shows, also when it asks for more; it is told the number of the others";
-        max_buffered_spans: usize = 1_000, "spans that wait for a slow reader; of more, the oldest are left out and counted";
-        max_duration: GoDuration = hours(1), "a live tail ends after so long";
+        max_spans_per_second: u32 = 200, "spans a second that a live tail shows at most; the tail shows how many were dropped";
+        max_buffered_spans: usize = 1_000, "spans that wait for a slow reader; beyond it the oldest are dropped and counted";
+        max_duration: GoDuration = hours(1), "longest duration of a live tail";
     }
 
     /// The queries of the status page, at /ui/api/queries.
     QueryLog {
         slow_after: GoDuration = seconds(5), "a query that took longer is remembered";
-        max_slow_queries: usize = 200, "so many of them, the last ones; 0 remembers none";
+        max_slow_queries: usize = 200, "number of them that are remembered, the last ones; 0 remembers none";
     }
 
     /// Traces that pages have open: kept, so that details of their spans are not read from storage again.
     OpenTraces {
         max_bytes: u64 = 67_108_864, "memory for them; 0 keeps none";
-        keep_for: GoDuration = seconds(60), "each is read again after so long";
+        keep_for: GoDuration = seconds(60), "how long each is kept before it is read again";
     }
 
     /// Files with traces. None is stored: a page sends its file with each question about it.
     TraceFiles {
         max_bytes: usize = 16_777_216, "largest file, in bytes, decompressed";
-        max_spans: usize = 200_000, "spans of a file; of more it is refused";
+        max_spans: usize = 200_000, "most spans of a file; a larger one is refused";
         max_inflight_bytes: u64, "memory of files that are read at a time, each counted as eight times its bytes; a further one gets 429; 0 takes a tenth of the memory, 256 MiB at most";
     }
 
@@ -92,14 +92,14 @@ section! {
     FrontendSearch {
         concurrent_jobs: usize = 1_000, "jobs of one query at a time";
         target_bytes_per_job: u64 = 104_857_600, "size of one job";
-        default_result_limit: u32 = 20, "traces when the query sets no limit";
+        default_result_limit: u32 = 20, "limit of a query that sets none";
         max_result_limit: u32 = 262_144, "highest limit of a query; 0 is no limit";
         max_duration: GoDuration = hours(168), "longest time range; 0 is no limit";
-        query_backend_after: GoDuration = minutes(15), "the time up to now that a query asks for that names none; 0 is 15m";
+        query_backend_after: GoDuration = minutes(15), "length of the range, up to now, of a query without a range; 0 is 15m";
         query_ingesters_until: GoDuration = minutes(30), "ingesters are asked for spans of any age, whatever this says";
-        ingester_shards: usize = 3, "parts of the ingesters' time range";
-        most_recent_shards: i64 = 200, "parts of a search for the most recent traces";
-        default_spans_per_span_set: u32 = 3, "spans shown when the query says nothing";
+        ingester_shards: usize = 3, "no effect here";
+        most_recent_shards: i64 = 200, "no effect here: the newest blocks always come first";
+        default_spans_per_span_set: u32 = 3, "spans shown of each spanset unless the query says otherwise";
         max_spans_per_span_set: u32 = 100, "most spans a query can ask for; 0 is no limit";
         timeout: GoDuration, "time for one search; 0 is no limit";
         metadata_slo: Slo, "service level of tag queries";
@@ -110,15 +110,15 @@ section! {
 
     /// A service level: met when either is; both zero means always met.
     Slo {
-        duration_slo: GoDuration, "answered within";
-        throughput_bytes_slo: f64, "bytes inspected a second";
+        duration_slo: GoDuration, "a query within the service level is answered within this time";
+        throughput_bytes_slo: f64, "or inspects at least this many bytes a second";
     }
 
     /// Trace by id.
     FrontendTraceById {
         query_shards: i64 = 50, "parts of the block list, 2 to 100000";
         concurrent_shards: i64, "parts at a time; 0 is all";
-        external_enabled: bool, "ask the queriers' further source of traces";
+        external_enabled: bool, "no effect here: there is no further source of traces";
         @inline {
             slo: Slo, "service level";
         }
@@ -130,7 +130,7 @@ section! {
         target_bytes_per_job: u64 = 104_857_600, "size of one job";
         max_duration: GoDuration = hours(3), "longest time range; 0 is no limit";
         query_backend_after: GoDuration = minutes(30), "ingesters and blocks are asked for spans of any age, whatever this says";
-        interval: GoDuration = minutes(5), "a job has all the time of its part of a block, whatever this says";
+        interval: GoDuration = minutes(5), "a job covers the whole time of its part of a block, whatever this says";
         max_exemplars: u32 = 100, "exemplars of one answer";
         max_response_series: usize, "series of one answer; 0 is no limit";
         max_series_bytes: u64 = 134_217_728, "memory of the series of one query, in each job and where they are added; a query beyond gets 422; 0 is no limit";

@@ -209,7 +209,7 @@ section! {
         include: Vec<String>, "files to read: paths with *, ? and **";
         exclude: Vec<String>, "files not to read";
         start_at: String = text("end"), "where to begin in files that are there at the start: beginning or end";
-        poll_interval: GoDuration = super::millis(200), "look for new lines so often";
+        poll_interval: GoDuration = super::millis(200), "interval at which files are checked for new lines";
         replay_file: bool, "read all files again and again; a test aid";
         max_log_size: UnitSize = UnitSize::parse("1MiB").unwrap_or_default(), "longer lines are skipped";
         tenant: String, "tenant of all spans; must be set with multitenancy";
@@ -226,7 +226,7 @@ section! {
         read_buffer_size: i64, "no effect here";
         write_buffer_size: i64, "no effect here";
         keepalive: Option<GrpcKeepalive>, "connection ages and pings";
-        include_metadata: bool, "hand request metadata on";
+        include_metadata: bool, "no effect here";
         auth: Opaque, "no effect here";
         middlewares: Opaque, "no effect here";
     }
@@ -234,15 +234,15 @@ section! {
     /// Keepalive of a receiver's gRPC listener.
     GrpcKeepalive {
         server_parameters: Option<KeepaliveParameters>, "ages and pings";
-        enforcement_policy: Option<KeepalivePolicy>, "what clients may do";
+        enforcement_policy: Option<KeepalivePolicy>, "no effect here";
     }
 
     /// Ages and pings of connections; zero leaves a limit off.
     KeepaliveParameters {
-        max_connection_idle: GoDuration, "close a connection idle for so long";
-        max_connection_age: GoDuration, "ask clients to reconnect after so long";
+        max_connection_idle: GoDuration, "a connection that is idle for longer is closed";
+        max_connection_age: GoDuration, "age of a connection at which the client is asked to reconnect";
         max_connection_age_grace: GoDuration, "time for calls of an aged connection";
-        time: GoDuration, "ping a silent client after so long";
+        time: GoDuration, "silence after which a client is pinged";
         timeout: GoDuration, "close when the ping stays unanswered";
     }
 
@@ -259,7 +259,7 @@ section! {
         tls: Option<ReceiverTls>, "TLS; off when absent";
         cors: Option<Cors>, "browsers that may send";
         max_request_body_size: u64, "largest body, in bytes; 0 is 20 MiB";
-        include_metadata: bool, "hand request headers on";
+        include_metadata: bool, "no effect here";
         response_headers: BTreeMap<String, Secret>, "headers to add to answers";
         compression_algorithms: Vec<String>, "content encodings to accept; empty is all";
         max_connections: u32, "connections at a time, further ones wait; 0 is 10 000";
@@ -267,7 +267,7 @@ section! {
         read_header_timeout: GoDuration = minutes(1), "time to read the headers";
         write_timeout: GoDuration = seconds(30), "time to answer";
         idle_timeout: GoDuration = minutes(1), "time a kept-alive connection may idle";
-        keep_alives_enabled: bool = true, "keep connections open";
+        keep_alives_enabled: bool = true, "no effect here";
         auth: Opaque, "no effect here";
         middlewares: Opaque, "no effect here";
     }
@@ -288,13 +288,13 @@ section! {
         client_ca_file_reload: bool, "no effect here: changed files are always read again";
         cert_pem: Secret, "certificate chain, PEM text";
         key_pem: Secret, "private key, PEM text";
-        ca_pem: Secret, "authorities, PEM text";
-        include_system_ca_certs_pool: bool, "trust the system's authorities as well";
+        ca_pem: Secret, "no effect here";
+        include_system_ca_certs_pool: bool, "no effect here";
         min_version: String = text("1.2"), "lowest version, 1.0 to 1.3";
         max_version: String, "highest version; empty is the newest";
         cipher_suites: Vec<String>, "cipher suites by Go's names";
-        curve_preferences: Vec<String>, "curves by name";
-        reload_interval: GoDuration, "look for changed files so often; 0 is every 10 seconds";
+        curve_preferences: Vec<String>, "no effect here";
+        reload_interval: GoDuration, "interval at which files are checked for changes; 0 is 10 seconds";
     }
 
     /// Spans from Kafka.
@@ -357,7 +357,7 @@ section! {
     /// Broker metadata.
     KafkaReceiverMetadata {
         full: bool = true, "fetch all topics";
-        refresh_interval: GoDuration = minutes(10), "fetch again so often";
+        refresh_interval: GoDuration = minutes(10), "interval of fetches";
         retry: KafkaReceiverRetry, "attempts";
     }
 
@@ -370,7 +370,7 @@ section! {
     /// Commit of offsets.
     KafkaReceiverAutocommit {
         enable: bool = true, "commit by itself";
-        interval: GoDuration = seconds(1), "commit so often";
+        interval: GoDuration = seconds(1), "interval of commits";
     }
 
     /// Topics and encoding.

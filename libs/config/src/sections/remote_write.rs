@@ -91,7 +91,7 @@ section! {
     /// One change before sending.
     RelabelConfig {
         source_labels: Vec<String>, "labels to read";
-        separator: String = text(";"), "put between their values";
+        separator: String = text(";"), "text between their values";
         target_label: String, "label to write";
         regex: String = text("(.*)"), "must match the values";
         modulus: u64, "for hashmod";

@@ -17,23 +17,23 @@ section! {
 
     /// A consul store.
     Consul {
-        host: String = text("localhost:8500"), "address of the agent";
-        acl_token: Secret, "access token";
-        http_client_timeout: GoDuration = seconds(20), "time for a call";
-        consistent_reads: bool, "ask for consistent reads";
-        watch_rate_limit: f64 = 1.0, "watches a second";
-        watch_burst_size: i64 = 1, "burst of watches";
-        cas_retry_delay: GoDuration = seconds(1), "delay between compare-and-swap attempts";
+        host: String = text("localhost:8500"), "no effect here";
+        acl_token: Secret, "no effect here";
+        http_client_timeout: GoDuration = seconds(20), "no effect here";
+        consistent_reads: bool, "no effect here";
+        watch_rate_limit: f64 = 1.0, "no effect here";
+        watch_burst_size: i64 = 1, "no effect here";
+        cas_retry_delay: GoDuration = seconds(1), "no effect here";
     }
 
     /// An etcd store.
     Etcd {
-        endpoints: Vec<String>, "addresses of the servers";
-        dial_timeout: GoDuration = seconds(10), "time to connect";
-        max_retries: i64 = 10, "attempts of a failed call";
+        endpoints: Vec<String>, "no effect here";
+        dial_timeout: GoDuration = seconds(10), "no effect here";
+        max_retries: i64 = 10, "no effect here";
         tls_enabled: bool, "connect by TLS";
-        username: String, "user name";
-        password: Secret, "password";
+        username: String, "no effect here";
+        password: Secret, "no effect here";
         @inline {
             tls: ClientTls, "certificates";
         }
@@ -41,20 +41,20 @@ section! {
 
     /// Two stores, one of which mirrors the other.
     MultiStore {
-        primary: String, "store to read from";
-        secondary: String, "store to mirror to";
-        mirror_enabled: bool, "mirror writes";
-        mirror_timeout: GoDuration = seconds(2), "time for a mirrored write";
+        primary: String, "no effect here";
+        secondary: String, "no effect here";
+        mirror_enabled: bool, "no effect here";
+        mirror_timeout: GoDuration = seconds(2), "no effect here";
     }
 
     /// The ring of a component.
     Ring {
         kvstore: KvStore, "where the ring lives";
         heartbeat_period: GoDuration = seconds(5), "no effect here: memberlist.gossip_interval is the heartbeat";
-        heartbeat_timeout: GoDuration = minutes(1), "a member silent for so long is unhealthy";
+        heartbeat_timeout: GoDuration = minutes(1), "a member that is silent for longer is unhealthy";
         instance_id: String, "name of this member; empty takes the host name";
-        instance_interface_names: Vec<String> = list(&["eth0", "en0"]), "interfaces to take the address from";
-        instance_addr: String, "address to advertise; empty searches the interfaces";
+        instance_interface_names: Vec<String> = list(&["eth0", "en0"]), "no effect here: ingester.lifecycler.interface_names counts for every ring";
+        instance_addr: String, "address to advertise; empty picks that of an interface";
         instance_port: u16, "port to advertise; 0 takes the gRPC port";
         enable_inet6: bool, "an IPv6 address may be picked";
     }
@@ -83,9 +83,9 @@ section! {
         num_tokens: u32 = 128, "tokens of this member";
         heartbeat_period: GoDuration = seconds(5), "no effect here: memberlist.gossip_interval is the heartbeat";
         heartbeat_timeout: GoDuration = minutes(1), "this member's view of a silent member";
-        observe_period: GoDuration, "watch for token conflicts for so long";
+        observe_period: GoDuration, "how long to watch for token conflicts";
         join_after: GoDuration, "wait for a handover before joining";
-        min_ready_duration: GoDuration = seconds(15), "ready at the earliest after so long";
+        min_ready_duration: GoDuration = seconds(15), "earliest time after the start at which it is ready";
         interface_names: Vec<String> = list(&["eth0", "en0"]), "interfaces to take the address from";
         enable_inet6: bool, "an IPv6 address may be picked";
         final_sleep: GoDuration, "sleep at the end so that last metrics are scraped";
@@ -93,7 +93,7 @@ section! {
         availability_zone: String, "availability zone of this member";
         unregister_on_shutdown: bool = true, "leave the ring at shutdown";
         readiness_check_ring_health: bool = true, "ready only when the whole ring is healthy";
-        address: String, "address to advertise; empty searches the interfaces";
+        address: String, "address to advertise; empty picks that of an interface";
         port: u16, "port to advertise; 0 takes the gRPC port";
         id: String, "name of this member; empty takes the host name";
     }
@@ -101,18 +101,18 @@ section! {
     /// The ingester ring as its readers and writers see it.
     IngesterRing {
         kvstore: KvStore, "where the ring lives";
-        heartbeat_timeout: GoDuration = minutes(5), "a member silent for so long gets no writes";
+        heartbeat_timeout: GoDuration = minutes(5), "a member that is silent for longer gets no writes";
         replication_factor: usize = 1, "copies of each trace; the single process always uses 1";
         zone_awareness_enabled: bool, "put the copies in different zones";
         excluded_zones: Vec<String>, "zones to leave out";
-        auto_forget_unhealthy_periods: u32 = 10, "a member silent for so many heartbeat timeouts is forgotten; 0 is never";
+        auto_forget_unhealthy_periods: u32 = 10, "heartbeat timeouts of silence after which a member is forgotten; 0 is never";
     }
 
     /// The ring of partitions of the Kafka architecture.
     PartitionRing {
         kvstore: KvStore, "where the ring lives";
-        min_partition_owners_count: i64 = 1, "owners before a partition is active";
-        min_partition_owners_duration: GoDuration = seconds(10), "and for so long";
-        delete_inactive_partition_after: GoDuration = super::hours(13), "forget an inactive partition";
+        min_partition_owners_count: i64 = 1, "no effect here";
+        min_partition_owners_duration: GoDuration = seconds(10), "no effect here";
+        delete_inactive_partition_after: GoDuration = super::hours(13), "no effect here";
     }
 }

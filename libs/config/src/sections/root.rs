@@ -27,7 +27,7 @@ section! {
         auth_enabled: bool, "older name of multitenancy_enabled";
         http_api_prefix: String, "prefix of the query API's paths";
         stream_over_http_enabled: bool, "serve the streaming gRPC API on the HTTP port as well";
-        shutdown_delay: GoDuration, "stay up, but not ready, for so long at shutdown";
+        shutdown_delay: GoDuration, "how long the process stays up, but not ready, at shutdown";
         enable_go_runtime_metrics: bool, "no effect here";
         partition_ring_live_store: bool, "no effect here";
         span_profiling: bool, "no effect here";

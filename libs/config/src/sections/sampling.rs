@@ -61,8 +61,8 @@ section! {
     /// Strategies from a file.
     SamplingFile {
         path: String, "file of strategies in JSON, or its URL; empty gives every service the default probability";
-        reload_interval: GoDuration = seconds(10), "look for changes so often; 0 is never";
-        default_sampling_probability: f64 = 0.001, "of services about which the file says nothing usable";
+        reload_interval: GoDuration = seconds(10), "interval of checks for changes; 0 is never";
+        default_sampling_probability: f64 = 0.001, "probability for services that the file does not cover";
     }
 
     /// Strategies from what clients send.
@@ -70,15 +70,15 @@ section! {
         target_samples_per_second: f64 = 1.0, "sampled traces of each operation to aim at";
         delta_tolerance: f64 = 0.3, "a rate that is off by less than this share of the target changes nothing";
         calculation_interval: GoDuration = minutes(1), "time between calculations, and length of the intervals that are counted";
-        calculation_delay: GoDuration = minutes(2), "how far behind now the counted time ends, so that clients have taken the last change over";
+        calculation_delay: GoDuration = minutes(2), "delay between the end of the counted period and now, so that clients have adopted the last change";
         calculation_buckets: usize = 1, "intervals that enter a rate, the newest with the most weight";
         aggregation_buckets: usize = 10, "intervals that are kept; an operation not seen in any of them is forgotten";
-        initial_sampling_probability: f64 = 0.001, "of operations about which nothing is known";
-        min_sampling_probability: f64 = 0.00001, "no operation gets less";
+        initial_sampling_probability: f64 = 0.001, "probability for operations about which nothing is known";
+        min_sampling_probability: f64 = 0.00001, "lowest probability of an operation";
         min_samples_per_second: f64 = 1.0 / 60.0, "traces that each client samples of an operation whatever the probability";
         max_operations: usize = 50_000, "operations that are counted at a time";
         max_operations_per_tenant: usize = 5_000, "operations of a tenant that are counted at a time";
-        refresh_interval: GoDuration = seconds(20), "distributors that do not calculate read what the one that does has calculated so often";
+        refresh_interval: GoDuration = seconds(20), "interval at which the other distributors read the calculated probabilities";
         sampling_store: Opaque, "no effect here: counts are kept in the bucket of traces";
         leader_lease_refresh_interval: GoDuration = seconds(5), "no effect here: the ring of distributors says who calculates";
         follower_lease_refresh_interval: GoDuration = seconds(60), "no effect here: the ring of distributors says who calculates";

@@ -9,11 +9,11 @@ section! {
     Server {
         http_listen_address: String, "address of the HTTP listener; empty means every interface";
         http_listen_port: u16 = 3200, "port of the HTTP listener; 0 picks a free one";
-        http_listen_network: String = text("tcp"), "tcp, tcp4 or tcp6";
+        http_listen_network: String = text("tcp"), "no effect here: the address decides between IPv4 and IPv6";
         http_listen_conn_limit: i64, "most connections at a time on the HTTP port; 0 or less is no limit";
         grpc_listen_address: String, "address of the gRPC listener; empty means every interface";
         grpc_listen_port: u16 = 9095, "port of the gRPC listener; 0 picks a free one";
-        grpc_listen_network: String = text("tcp"), "tcp, tcp4 or tcp6";
+        grpc_listen_network: String = text("tcp"), "no effect here: the address decides between IPv4 and IPv6";
         internal_grpc_listen_address: String, "address of the gRPC listener for the services of the cluster, if it has a port of its own; empty means that of grpc_listen_address";
         internal_grpc_listen_port: u16, "port on which services of the cluster alone are answered, and which members are told; 0 is grpc_listen_port";
         grpc_listen_conn_limit: i64, "most connections at a time on the gRPC port; 0 or less is no limit";
@@ -21,7 +21,7 @@ section! {
         max_connection_bytes: u64 = 67_108_864, "memory of what the connections of all ports of the process hold besides requests and answers: heads of HTTP/1.1 that have not ended, and pieces of answers that are not sent; beyond it the connection is cut that has cost most; as much again is for what clients of HTTP/2 may send ahead, less of it for each the more there are; the port on which services of the cluster call each other has both to itself; 0 is no limit";
         proxy_protocol_enabled: bool, "expect the PROXY protocol, version 1 or 2, on both listeners";
         tls_cipher_suites: Vec<String>, "cipher suites of both listeners, by Go's names";
-        tls_reload_interval: GoDuration = seconds(10), "look for changed certificate files so often";
+        tls_reload_interval: GoDuration = seconds(10), "interval at which certificate files are checked for changes";
         tls_handshake_timeout: GoDuration = seconds(10), "time for the TLS handshake";
         tls_min_version: String, "lowest TLS version of both listeners, e.g. VersionTLS12";
         http_tls_config: ServerTls, "TLS of the HTTP listener";
@@ -31,15 +31,15 @@ section! {
         http_server_write_timeout: GoDuration = seconds(30), "time to answer; bounds every query";
         http_server_idle_timeout: GoDuration = seconds(120), "time a kept-alive connection may idle";
         http_server_max_header_bytes: usize = 131_072, "largest request head of both listeners, in bytes";
-        http_path_prefix: String, "prefix of /metrics and /debug only";
-        http_log_closed_connections_without_response_enabled: bool, "log connections closed early";
+        http_path_prefix: String, "no effect here";
+        http_log_closed_connections_without_response_enabled: bool, "no effect here";
         grpc_server_max_recv_msg_size: usize = 16_777_216, "largest gRPC message to receive, in bytes";
         grpc_server_max_send_msg_size: usize = 16_777_216, "largest gRPC message to send, in bytes";
         grpc_server_max_concurrent_streams: u32 = 100, "streams of one connection; 0 is no limit";
-        grpc_server_max_connection_idle: GoDuration = GoDuration::INFINITE, "close a connection idle for so long";
-        grpc_server_max_connection_age: GoDuration = GoDuration::INFINITE, "ask clients to reconnect after so long";
+        grpc_server_max_connection_idle: GoDuration = GoDuration::INFINITE, "a connection that is idle for longer is closed";
+        grpc_server_max_connection_age: GoDuration = GoDuration::INFINITE, "age of a connection at which the client is asked to reconnect";
         grpc_server_max_connection_age_grace: GoDuration = GoDuration::INFINITE, "time for calls of an aged connection";
-        grpc_server_keepalive_time: GoDuration = hours(2), "ping a silent client after so long";
+        grpc_server_keepalive_time: GoDuration = hours(2), "silence after which a client is pinged";
         grpc_server_keepalive_timeout: GoDuration = seconds(20), "close when the ping stays unanswered";
         grpc_server_min_time_between_pings: GoDuration = seconds(10), "no effect here";
         grpc_server_ping_without_stream_allowed: bool = true, "no effect here";
@@ -52,18 +52,18 @@ section! {
         graceful_shutdown_timeout: GoDuration = seconds(30), "time for open requests at shutdown";
         log_level: String = text("info"), "debug, info, warn or error";
         log_format: String = text("logfmt"), "logfmt or json";
-        log_source_ips_enabled: bool, "log where requests came from";
-        log_source_ips_full: bool, "log every address of the forwarding headers";
-        log_source_ips_header: String, "header to take the address from; needs the regex";
-        log_source_ips_regex: String, "finds the address in that header";
-        log_request_headers: bool, "log request headers";
-        log_request_at_info_level_enabled: bool, "log requests at info instead of debug";
-        log_request_exclude_headers_list: Vec<String>, "headers never to log";
+        log_source_ips_enabled: bool, "no effect here";
+        log_source_ips_full: bool, "no effect here";
+        log_source_ips_header: String, "no effect here";
+        log_source_ips_regex: String, "no effect here";
+        log_request_headers: bool, "no effect here";
+        log_request_at_info_level_enabled: bool, "no effect here";
+        log_request_exclude_headers_list: Vec<String>, "no effect here";
         trace_request_headers: bool, "no effect here";
         trace_request_exclude_headers_list: Vec<String>, "no effect here";
         create_new_traces: bool, "no effect here";
-        register_instrumentation: bool = true, "serve /metrics and /debug";
-        report_grpc_codes_in_instrumentation_label_enabled: bool, "gRPC code names in status_code labels";
+        register_instrumentation: bool = true, "no effect here: /metrics is always served";
+        report_grpc_codes_in_instrumentation_label_enabled: bool, "no effect here";
         cluster_validation: ClusterValidation, "refuse calls meant for another cluster";
     }
 
@@ -160,6 +160,6 @@ section! {
         internal_token_file: String, "file with the token that services of the cluster show each other; empty asks for a client certificate that grpc_tls_config verifies";
         allow_open_gossip: bool, "let everyone who reaches the gossip port take part in the cluster: gossip asks for no proof of internal_token_file, and needs no certificates";
         public_paths: Vec<String> = list(&["/ready"]), "HTTP paths that stay open to everyone; a final * matches any rest";
-        reload_interval: GoDuration = seconds(10), "look for changed files so often";
+        reload_interval: GoDuration = seconds(10), "interval at which files are checked for changes";
     }
 }

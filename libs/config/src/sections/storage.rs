@@ -23,7 +23,7 @@ section! {
         block: Block, "blocks that are written";
         search: BlockSearch, "reading of blocks";
         pool: WorkPool, "reads at a time";
-        blocklist_poll: GoDuration = minutes(5), "refresh the block list so often; 0 is 5m for readers and stops the compactor";
+        blocklist_poll: GoDuration = minutes(5), "interval at which the block list is refreshed; 0 is 5m for readers and stops the compactor";
         blocklist_poll_concurrency: usize = 50, "blocks polled at a time";
         blocklist_poll_tenant_concurrency: usize, "tenants polled at a time; 0 is 1";
         blocklist_poll_fallback: bool = true, "list the bucket when the tenant index is missing";
@@ -33,7 +33,7 @@ section! {
         blocklist_poll_tolerate_consecutive_errors: usize = 1, "failed polls in a row before giving up";
         blocklist_poll_tolerate_tenant_failures: usize = 1, "failed tenants of a poll";
         empty_tenant_deletion_enabled: bool, "delete tenants without blocks";
-        empty_tenant_deletion_age: GoDuration, "after so long; 0 is 12h";
+        empty_tenant_deletion_age: GoDuration, "age of an empty tenant at which it is deleted; 0 is 12h";
         cache: String, "memcached or redis; the cache section replaces it";
         memcached: Option<Memcached>, "memcached servers of that cache";
         redis: Option<Redis>, "redis servers of that cache";
@@ -76,8 +76,8 @@ section! {
 
     /// Reading of blocks.
     BlockSearch {
-        read_buffer_count: i64 = 32, "buffers of one reader";
-        read_buffer_size_bytes: i64 = 1_048_576, "size of a buffer";
+        read_buffer_count: i64 = 32, "no effect here";
+        read_buffer_size_bytes: i64 = 1_048_576, "no effect here";
         chunk_size_bytes: i64 = 1_000_000, "no effect here";
         prefetch_trace_count: i64 = 1_000, "no effect here";
         cache_control: BlockCacheControl, "what the old cache keeps";
@@ -92,8 +92,8 @@ section! {
 
     /// Reads at a time.
     WorkPool {
-        max_workers: usize = 400, "workers";
-        queue_depth: usize = 20_000, "jobs that wait";
+        max_workers: usize = 400, "no effect here";
+        queue_depth: usize = 20_000, "no effect here";
     }
 }
 

@@ -8,11 +8,11 @@ use crate::yaml::{Node, Value, parse};
 section! {
     /// Tail sampling. Off without policies.
     TailSampling {
-        decision_wait: GoDuration = seconds(30), "a trace is decided so long after its spans came";
-        num_traces: usize = 50_000, "undecided traces of a tenant and ingester; beyond, the oldest are decided early";
+        decision_wait: GoDuration = seconds(30), "time from the arrival of a trace's spans to its decision";
+        num_traces: usize = 50_000, "undecided traces of a tenant at an ingester; beyond it the oldest are decided early";
         expected_new_traces_per_sec: u64, "no effect here";
         decision_cache: DecisionCache, "decisions that late spans follow";
-        policies: Vec<Policy>, "what is kept; a trace that no policy samples is dropped; none keeps all";
+        policies: Vec<Policy>, "policies that say what is kept; a trace that no policy samples is dropped; without policies all is kept";
     }
 
     /// Decisions that late spans follow.
@@ -23,7 +23,7 @@ section! {
 
     /// One policy: a name, a type, and the key of that type.
     Policy {
-        name: String, "name, of which there is no other";
+        name: String, "unique name";
         kind as "type": String, "always_sample, traceql, latency, numeric_attribute, probabilistic, status_code, string_attribute, boolean_attribute, rate_limiting, bytes_limiting, span_count, trace_state, and, not, drop, composite";
         traceql: Option<TraceqlPolicy>, "traces that a query finds";
         latency: Option<LatencyPolicy>, "traces by their duration";
@@ -114,7 +114,7 @@ section! {
 
     /// Traces that all policies sample.
     AndPolicy {
-        and_sub_policy: SubPolicies, "the policies, in this order";
+        and_sub_policy: SubPolicies, "the policies in their order";
     }
 
     /// Traces that a policy does not sample.
@@ -124,13 +124,13 @@ section! {
 
     /// Traces to drop.
     DropPolicy {
-        drop_sub_policy: SubPolicies, "the policies, in this order";
+        drop_sub_policy: SubPolicies, "the policies in their order";
     }
 
     /// Policies that share a rate of spans.
     CompositePolicy {
         max_total_spans_per_second: u64, "spans a second, of an ingester";
-        policy_order: Vec<String>, "names of the policies; the first that samples a trace decides";
+        policy_order: Vec<String>, "names of the policies in order; the first that samples a trace decides";
         composite_sub_policy: SubPolicies, "the policies";
         rate_allocation: Vec<RateAllocation>, "share of each";
     }
