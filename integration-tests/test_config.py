@@ -5,7 +5,7 @@ import subprocess
 import pytest
 import yaml
 
-from harness.paths import tactus_binary
+from harness.paths import REPOSITORY, tactus_binary
 from harness.ports import free_ports
 from harness.server import merge
 
@@ -81,6 +81,65 @@ def test_all_problems_of_a_file_are_listed(tmp_path):
     done = verify(tmp_path, "one: 1\ntwo: 2\nserver: {three: 3}\n")
     for key, line in (("one", 1), ("two", 2), ("three", 3)):
         assert f"line {line}: field {key} not found" in done.stderr, done.stderr
+
+
+HINTS = {
+    "letters swapped": ("server: {http_listen_prot: 3200}", "field http_listen_prot not found in type server: did you mean http_listen_port?"),
+    "section": ("storge: {trace: {backend: local}}", "field storge not found in type config: did you mean storage?"),
+    "receiver": ("distributor: {receivers: {oltp: {protocols: {grpc: }}}}", "did you mean otlp?"),
+    "level left out": (
+        "distributor: {receivers: {otlp: {grpc: {endpoint: 'localhost:4317'}}}}", "type distributor.receivers.otlp: its only key is protocols"),
+    "key of another section": ("compaction: {block_retention: 48h}", "field compaction not found in type config: did you mean compactor?"),
+    "size with a unit": ("compactor: {compaction: {max_block_bytes: 10GB}}", "write a plain number of bytes, without a unit"),
+    "backend": ("storage: {trace: {backend: S3}}", "unknown backend S3: expecting local, s3, gcs or azure"),
+    "block version": (
+        "storage: {trace: {block: {version: vParquet3}}}",
+        "vParquet3 is not a valid block version for creating blocks: expecting vParquet4 or vParquet5"),
+    "log level": ("server: {log_level: trace}", 'unrecognized log level "trace": expecting debug, info, warn or error'),
+    "target": ("target: query", "unrecognised module name: query: expecting all, distributor, ingester, querier, query-frontend,"),
+    "endpoint": (
+        "distributor: {receivers: {otlp: {protocols: {grpc: {endpoint: '4317'}}}}}",
+        'distributor.receivers.otlp.protocols.grpc.endpoint: "4317" is not an address: write host:port, such as 0.0.0.0:4317'),
+    "processor": (
+        "metrics_generator: {storage: {path: ./g}}\noverrides: {defaults: {metrics_generator: {processors: [span_metrics]}}}",
+        'overrides.defaults.metrics_generator.processors: "span_metrics" is not a processor and is ignored: expecting service-graphs, span-metrics,'),
+    "variable": ("server: {http_listen_port: '${PORT}'}", "${PORT} stays as it is written (line 1): -config.expand-env expands variables"),
+    "variable in braces": ("storage: {trace: {s3: {access_key: ${S3_KEY}}}}", "${S3_KEY} stays as it is written (line 1)"),
+}
+
+
+@pytest.mark.parametrize("case", HINTS)
+def test_a_mistake_is_refused_with_what_was_probably_meant(tmp_path, case):
+    text, hint = HINTS[case]
+    done = verify(tmp_path, text)
+    assert done.returncode == 1 and hint in done.stderr, done.stderr
+
+
+ADVICE = {
+    "members without a ring in gossip": (
+        "memberlist: {join_members: ['tactus-1:7946']}", (), "ingester.lifecycler.ring.kvstore.store is memberlist"),
+    "processors without a directory": (
+        "overrides: {defaults: {metrics_generator: {processors: [span-metrics]}}}", (), "no metrics_generator.storage.path"),
+    "duration below zero": ("ingester: {trace_idle_period: -5s}", (), "ingester.trace_idle_period: a duration below zero counts as 0 (line 1)"),
+    "variable that stays": ("server: {http_listen_address: '${HOST_OF_NOBODY}'}", (), "-config.expand-env expands variables"),
+    "variable that is not set": (
+        "server: {http_listen_address: '${HOST_OF_NOBODY}'}", ("-config.expand-env",), "the environment has no HOST_OF_NOBODY"),
+    "argument that is no flag": ("", ("false", "-target=querier"), 'argument "false" is not a flag: it and the arguments after it are ignored'),
+}
+
+
+@pytest.mark.parametrize("case", ADVICE)
+def test_what_has_no_effect_is_told_and_passes(tmp_path, case):
+    text, arguments, advice = ADVICE[case]
+    done = verify(tmp_path, text, *arguments)
+    assert (done.returncode, done.stdout.strip()) == (0, "config ok"), done.stderr
+    assert advice in done.stderr, done.stderr
+
+
+def test_a_flag_that_nearly_exists_is_named():
+    done = run("-config.verfy")
+    assert done.returncode == 2
+    assert done.stderr.startswith("flag provided but not defined: -config.verfy (did you mean -config.verify?)"), done.stderr[:200]
 
 
 def test_unknown_storage_backend_is_refused_by_name(tmp_path):
@@ -254,6 +313,8 @@ REFUSED = {
     "version that is only read": ("storage: {trace: {block: {version: vParquet3}}}", "vParquet3"),
     "bucket without a name": ("storage: {trace: {backend: s3, s3: {endpoint: 'localhost:1'}}}", "bucket"),
     "target": ("target: block-builder", "block-builder"),
+    "address without a port": (
+        "query_frontend: {jaeger: {http: {endpoint: localhost}}}", 'query_frontend.jaeger.http.endpoint: "localhost" is not an address'),
 }
 
 
@@ -275,3 +336,32 @@ distributor: {{receivers: {{otlp: {{protocols: {{http: {{endpoint: '127.0.0.1:0'
     last = verified.stderr.splitlines()[-1]
     assert part in last, verified.stderr
     assert last in started.stderr, (last, started.stderr)
+
+
+# Sections of other architectures and of parts that are refused or reported as a whole.
+WHOLE = (
+    "live_store", "backend_", "block_builder", "ingest.", "ingester.partition_ring", "usage_report", "distributor.receivers.kafka", "distributor.receivers.opencensus",
+    "distributor.kafka_config", "metrics_generator.processor.local_blocks", "metrics_generator.traces_", "query_frontend.mcp_server",
+    "overrides.defaults.metrics_generator.processor.local_blocks", "memory.")
+
+
+def test_every_key_of_the_manual_is_read_or_marked_as_without_effect():
+    """A key that nothing reads and that is not marked would be accepted in silence: its user believes that it works."""
+    declarations = REPOSITORY / "libs" / "config" / "src" / "sections"
+    code = [
+        file.read_text() for folder in ("libs", "services") for file in (REPOSITORY / folder).glob("*/src/**/*.rs")
+        if not file.is_relative_to(REPOSITORY / "libs" / "config") and "tests" not in file.parts and file.name != "tests.rs"]
+    # What a section makes of its own keys, such as an address of two of them.
+    code += [text for file in declarations.glob("*.rs") for text in re.findall(r"^impl .*?^}$", file.read_text(), re.M | re.S)]
+    code += [(REPOSITORY / "libs" / "config" / "src" / name).read_text() for name in ("load.rs", "validate/caches.rs", "per_tenant.rs")]
+    words = {word for text in code for word in re.findall(r"\w+", text)} | {"type"}
+    rows = re.findall(r"^\| `([^`]+)` \| .*? \| .*? \| (.*) \|$", (REPOSITORY / "docs" / "configuration.md").read_text(), re.M)
+    assert len(rows) > 1000
+    unread = [
+        key for key, meaning in rows
+        if not meaning.startswith(("no effect here", "older name of")) and "whatever this says" not in meaning
+        # Of the stores of rings only those without settings can be chosen.
+        and not key.startswith(WHOLE) and ".kvstore.etcd." not in key
+        for names in [[name.removesuffix("[]") for name in key.split(".") if name != "<name>"]]
+        if not set(names[1:]) <= words]
+    assert not unread, unread

@@ -1,5 +1,6 @@
 """The start: without a configuration loopback only, data below the working directory, a banner; ports that others hold."""
 import contextlib
+import os
 import re
 import signal
 import socket
@@ -12,6 +13,7 @@ import yaml
 from harness.paths import tactus_binary
 from harness.ports import free_ports
 from harness.program import Program
+from harness.waiting import eventually
 
 OTLP_PORTS = (4317, 4318)  # no flags for these: they are fixed without a file
 
@@ -64,6 +66,29 @@ def test_start_without_a_file_binds_loopback_keeps_data_here_and_says_so(tmp_pat
             program.process.send_signal(signal.SIGTERM)
         code = program.process.wait(60)
     assert code == 0, program.logs()
+
+
+def test_a_terminal_that_is_gone_does_not_end_the_process(tmp_path):
+    require_free(OTLP_PORTS)
+    http_port, grpc_port = free_ports(2)
+    reader, writer = os.pipe()
+    process = subprocess.Popen(
+        [tactus_binary(), f"-server.http-listen-port={http_port}", f"-server.grpc-listen-port={grpc_port}"],
+        cwd=tmp_path, stdin=subprocess.DEVNULL, stdout=writer, stderr=writer)
+    os.close(writer)
+    os.close(reader)  # as `tactus | head` does once it has its lines
+    try:
+        def is_ready():
+            assert process.poll() is None, process.returncode
+            with contextlib.suppress(requests.ConnectionError):
+                return requests.get(f"http://127.0.0.1:{http_port}/ready", timeout=5).status_code == 200
+            return False
+
+        eventually(is_ready, "ready without a terminal")
+    finally:
+        process.send_signal(signal.SIGTERM)
+        code = process.wait(60)
+    assert code == 0
 
 
 def test_ports_are_free_again_after_stop(servers):

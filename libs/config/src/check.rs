@@ -2,6 +2,7 @@
 
 use crate::sections::object_store::{Azure, Gcs, LocalStore, S3};
 use crate::sections::root::Config;
+use crate::target::{services_of, single_binary};
 use crate::validate;
 
 /// A value that looks like a mistake.
@@ -120,6 +121,11 @@ pub(crate) fn suspects(config: &Config) -> Vec<Suspect> {
         Remedy::LeaveOut,
         "query_frontend.trace_by_id.concurrent_shards greater than query_shards is invalid. concurrent_shards will be set to query_shards",
     );
+    for name in &config.overrides.defaults.metrics_generator.processors {
+        let Some(text) = validate::unknown_processor(name) else { continue };
+        let key = "overrides.defaults.metrics_generator.processors";
+        check(true, &[key], Remedy::Decide, &format!("{key}: {text}"));
+    }
     let block = &trace.block;
     if let Err(text) = validate::dedicated_columns(&block.version, &block.parquet_dedicated_columns)
     {
@@ -130,6 +136,30 @@ pub(crate) fn suspects(config: &Config) -> Vec<Suspect> {
         check(true, &["overrides.defaults"], Remedy::Decide, &text);
     }
     found
+}
+
+/// What a newcomer may not know: settings that do nothing by themselves. `clustered`: the file asks for gossip.
+pub(crate) fn advice(config: &Config, clustered: bool) -> Vec<String> {
+    let mut advice = Vec::new();
+    let target = config.target.as_str();
+    let members = &config.memberlist.join_members;
+    if single_binary(target) && !clustered && !members.is_empty() {
+        advice.push(
+            "memberlist.join_members is set, but target all joins no cluster unless \
+             ingester.lifecycler.ring.kvstore.store is memberlist"
+                .to_owned(),
+        );
+    }
+    let generates = services_of(target).contains(&"metrics-generator");
+    let processors = &config.overrides.defaults.metrics_generator.processors;
+    if generates && config.metrics_generator.storage.path.is_empty() && !processors.is_empty() {
+        advice.push(
+            "no metrics_generator.storage.path configured, metrics generator will be disabled: \
+             overrides.defaults.metrics_generator.processors has no effect"
+                .to_owned(),
+        );
+    }
+    advice
 }
 
 /// The same as lines of the log. `flat_overrides` tells that the file used the older layout of limits.

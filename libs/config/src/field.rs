@@ -3,6 +3,7 @@
 //! Reading never stops at an error: problems are collected with their lines, so that one start
 //! shows all of them. A field that could not be read keeps its default.
 
+use crate::suggest::nearest;
 use crate::yaml::{Content, Key, Node, Resolved, Value, join, resolve};
 
 mod collections;
@@ -13,6 +14,9 @@ mod section;
 pub use opaque::{Opaque, Secret};
 pub use scalars::{MatchValue, UnitSize};
 pub(crate) use section::{Section, already_set, read_section, section};
+
+/// A section with no more keys than that has them listed where one is unknown.
+const FEW_KEYS: usize = 6;
 
 /// What stands in the place of a secret wherever a configuration is shown.
 const MASK: &str = "********";
@@ -61,6 +65,23 @@ pub(crate) struct Problem {
     /// Dotted path of the key that it is about.
     pub(crate) key: String,
     pub(crate) kind: ProblemKind,
+    /// What was probably meant; empty if nothing is known.
+    pub(crate) hint: String,
+}
+
+impl Problem {
+    pub(crate) fn new(line: usize, text: String, key: String, kind: ProblemKind) -> Self {
+        Self { line, text, key, kind, hint: String::new() }
+    }
+
+    /// The text for the operator.
+    pub(crate) fn full_text(&self) -> String {
+        if self.hint.is_empty() {
+            self.text.clone()
+        } else {
+            format!("{}: {}", self.text, self.hint)
+        }
+    }
 }
 
 /// What kind of thing is wrong.
@@ -95,6 +116,8 @@ pub(crate) struct Reader {
     pub(crate) path: String,
     pub(crate) problems: Vec<Problem>,
     pub(crate) unitless: Vec<Unitless>,
+    /// Keys of durations below zero, and their lines.
+    pub(crate) negative: Vec<(String, usize)>,
     /// Keys that were written with dashes, and their proper paths.
     pub(crate) dashed: Vec<(String, String)>,
 }
@@ -120,7 +143,7 @@ impl Reader {
         let place = if self.path.is_empty() { "the document" } else { &self.path };
         let text = format!("cannot unmarshal {found} into {kind} ({place}){cause}");
         let key = self.path.clone();
-        self.problems.push(Problem { line: node.line, text, key, kind: ProblemKind::Type });
+        self.problems.push(Problem::new(node.line, text, key, ProblemKind::Type));
     }
 
     /// Reads the value of `key` into `field`; null leaves the field alone.
@@ -159,21 +182,35 @@ impl Reader {
             .collect()
     }
 
-    /// Notes a key that the current section does not have.
-    pub(crate) fn unknown(&mut self, key: &Key) {
+    /// Notes a key that the current section does not have; `known` are the keys that it has.
+    pub(crate) fn unknown(&mut self, key: &Key, known: &[&str]) {
         let text = format!("field {} not found in type {}", key.text, self.type_name());
         self.problem(key, text, ProblemKind::Unknown);
+        let hint = match (nearest(&key.text, known.iter().copied()), known) {
+            (Some(near), _) => format!("did you mean {near}?"),
+            (None, [only]) => format!("its only key is {only}"),
+            (None, [_, .., last]) if known.len() <= FEW_KEYS => {
+                format!("its keys are {} and {last}", known[..known.len() - 1].join(", "))
+            }
+            (None, _) => String::new(),
+        };
+        if let Some(problem) = self.problems.last_mut() {
+            problem.hint = hint;
+        }
     }
 
     /// Notes what is wrong with a key of the current section.
     pub(crate) fn problem(&mut self, key: &Key, text: String, kind: ProblemKind) {
         let path = join(&self.path, &key.text);
-        self.problems.push(Problem { line: key.line, text, key: path, kind });
+        self.problems.push(Problem::new(key.line, text, path, kind));
     }
 
     /// All that is worth a warning, one line each.
     pub(crate) fn warnings(&self) -> impl Iterator<Item = String> {
-        self.unitless.iter().map(Unitless::warning)
+        let negative = |(key, line): &(String, usize)| {
+            format!("{key}: a duration below zero counts as 0 (line {line})")
+        };
+        self.unitless.iter().map(Unitless::warning).chain(self.negative.iter().map(negative))
     }
 
     /// Published examples spell the keys of these sections with dashes.
@@ -194,7 +231,7 @@ impl Reader {
         let mut problems = self.problems.clone();
         problems.sort();
         let lines: Vec<_> =
-            problems.iter().map(|p| format!("\n  line {}: {}", p.line, p.text)).collect();
+            problems.iter().map(|p| format!("\n  line {}: {}", p.line, p.full_text())).collect();
         Some(format!("yaml: unmarshal errors:{}", lines.concat()))
     }
 }

@@ -5,6 +5,7 @@ mod table;
 use crate::duration::parse_either;
 use crate::field::Reader;
 use crate::sections::root::Config;
+use crate::suggest::nearest;
 use crate::yaml::{Content, Key, Node, Value, parse_int};
 pub(crate) use table::{FLAGS, Flag, Kind, Target, find};
 
@@ -15,16 +16,25 @@ pub(crate) struct Given {
     pub(crate) value: String,
 }
 
-/// Reads arguments until the first that is no flag; the rest is ignored, as Go does.
+impl Given {
+    /// A flag with a value that is valid for it; `None`: there is no such flag.
+    pub(crate) fn new(name: &str, value: &str) -> Option<Self> {
+        Some(Self { flag: find(name)?, value: value.to_owned() })
+    }
+}
+
+/// Reads arguments until the first that is no flag; gives that and all after it as well, which Go ignores.
 ///
 /// Errors: the text that Go prints above the usage.
-pub(crate) fn parse(args: &[String]) -> Result<Vec<Given>, String> {
+pub(crate) fn parse(args: &[String]) -> Result<(Vec<Given>, &[String]), String> {
     let mut given = Vec::new();
     let mut rest = args.iter();
-    while let Some(argument) = rest.next() {
-        let Some((name, inline_value)) = split(argument)? else { break };
+    loop {
+        let left = rest.as_slice();
+        let Some(argument) = rest.next() else { break };
+        let Some((name, inline_value)) = split(argument)? else { return Ok((given, left)) };
         let Some(flag) = find(name) else {
-            return Err(format!("flag provided but not defined: -{name}"));
+            return Err(format!("flag provided but not defined: -{name}{}", hint(name)));
         };
         let value = match (inline_value, flag.kind) {
             (Some(value), _) => value.to_owned(),
@@ -47,8 +57,36 @@ pub(crate) fn parse(args: &[String]) -> Result<Vec<Given>, String> {
         check(flag, name, &value)?;
         given.push(Given { flag, value });
     }
-    Ok(given)
+    Ok((given, &[]))
 }
+
+/// What somebody who gave an unknown flag probably wants; begins with a blank.
+fn hint(name: &str) -> String {
+    let names = FLAGS.iter().filter(|flag| flag.kind != Kind::Unknown);
+    if let Some(near) = nearest(name, names.map(|flag| flag.name.as_str())) {
+        return format!(" (did you mean -{near}?)");
+    }
+    let of_jaeger = name.split_once('.').is_some_and(|(first, _)| JAEGER.contains(&first));
+    if of_jaeger { JAEGER_HINT.to_owned() } else { String::new() }
+}
+
+/// How flags of Jaeger's programs begin.
+const JAEGER: [&str; 12] = [
+    "agent",
+    "badger",
+    "cassandra",
+    "collector",
+    "es",
+    "grpc-storage",
+    "multi-tenancy",
+    "processor",
+    "query",
+    "reporter",
+    "sampling",
+    "span-storage",
+];
+const JAEGER_HINT: &str =
+    " (flags of Jaeger are not read: docs/migrating-from-jaeger.md has the key for each)";
 
 /// The last value of the three flags that decide how the file is read, wherever they stand.
 pub(crate) fn scan(args: &[String], wanted: &str) -> Option<String> {

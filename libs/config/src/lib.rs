@@ -4,7 +4,7 @@
 //! that a file that works elsewhere loads here. Which keys have no effect yet is one table
 //! (`unsupported`). The crate knows no component: it depends on nothing else of the workspace.
 //!
-//! The way of a start: scan the arguments for the file, expand and parse it into a tree, rewrite
+//! A start proceeds like this: scan the arguments for the file, expand and parse it into a tree, rewrite
 //! old spellings in the tree, read it over the defaults, apply the flags, note suspect values,
 //! adjust for the target, validate. Reading collects every problem with its line.
 
@@ -21,22 +21,24 @@ mod per_tenant;
 mod rewrite;
 pub mod sections;
 mod show;
+mod suggest;
 pub mod target;
 mod unsupported;
 mod validate;
+mod variables;
 mod yaml;
 
 pub use duration::{DurationError, GoDuration, PromDuration, parse_go, parse_prometheus};
 pub use expand::{ExpandError, expand};
 pub use field::{Opaque, Secret, UnitSize};
-pub use load::{Error, Loaded, from_yaml, load};
+pub use load::{Error, Loaded, from_yaml, load, load_as};
 pub use migrate::{
     Environment, Finding, MigrateError, Migration, Verdict, migrate_config, migrate_overrides,
 };
 pub use per_tenant::{PerTenantError, PerTenantFile, PerTenantOverrides, check_limits};
 pub use sections::root::Config;
 pub use show::{defaults_yaml, limits_yaml, manual, to_yaml, to_yaml_diff};
-pub use validate::{increasing_buckets, label_of_attribute};
+pub use validate::{PROCESSORS, increasing_buckets, label_of_attribute};
 pub use yaml::{
     Node as YamlNode, SyntaxError as YamlError, Value, emit as to_yaml_document,
     parse_alone as parse_yaml, read as read_yaml_document,

@@ -7,7 +7,8 @@ use crate::rewrite::Layout;
 use crate::sections::root::Config;
 use crate::yaml::{Content, Node};
 use crate::{
-    check, expand, flags, jaeger_environment, rewrite, target, unsupported, validate, yaml,
+    check, expand, flags, jaeger_environment, rewrite, target, unsupported, validate, variables,
+    yaml,
 };
 
 /// A configuration and what the process was asked to do with it.
@@ -47,17 +48,30 @@ impl Loaded {
 /// Precedence, weakest first: defaults, file, flags. Errors: `Error::Flag` for exit code 2, all
 /// others for 1; `Error::exit_code` tells.
 pub fn load(args: &[String], env: impl Fn(&str) -> Option<String>) -> Result<Loaded, Error> {
+    load_as(None, args, env)
+}
+
+/// As [`load`], for a program that is one service: its `target` is stronger than file and flags.
+///
+/// Errors: as for [`load`].
+pub fn load_as(
+    target: Option<&str>,
+    args: &[String],
+    env: impl Fn(&str) -> Option<String>,
+) -> Result<Loaded, Error> {
     let expand_env = flags::scan(args, "config.expand-env").is_some_and(|v| flags::is_true(&v));
     let file = flags::scan(args, "config.file").filter(|path| !path.is_empty());
     let given = flags::parse(args).map_err(flag_error);
-    if given.as_ref().is_ok_and(|given| on(given, "help") || on(given, "h")) {
+    if given.as_ref().is_ok_and(|(given, _)| on(given, "help") || on(given, "h")) {
         return Ok(unstarted(Some(flags::usage())));
     }
     let mut document = match &file {
         Some(path) => read_file(path, expand_env, &env)?,
         None => Document::default(),
     };
-    let given = given?;
+    let (mut given, left) = given?;
+    given.extend(target.and_then(|target| Given::new("target", target)));
+    document.warnings.extend(ignored_arguments(left));
     let configless = file.is_none() && !given.iter().any(decides_deployment);
     let config = &mut document.config;
     if configless {
@@ -81,6 +95,7 @@ pub fn load(args: &[String], env: impl Fn(&str) -> Option<String>) -> Result<Loa
     loaded.configless = configless;
     loaded.expand_env = expand_env;
     config.sampling.read_environment(&env).map_err(Error::Invalid)?;
+    document.warnings.extend(check::advice(config, document.clustered));
     loaded.warnings = check::findings(config, document.flat_overrides);
     loaded.suspect = loaded.warnings.len();
     loaded.warnings.append(&mut document.warnings);
@@ -120,11 +135,18 @@ fn read_file(
     let owned = || path.to_owned();
     let mut text =
         std::fs::read_to_string(path).map_err(|source| Error::Read { path: owned(), source })?;
+    let mut of_variables = variables::warnings(&text, expand_env, env);
     if expand_env {
         text =
             expand::expand(&text, env).map_err(|source| Error::Expand { path: owned(), source })?;
     }
-    parse(&text).map_err(|cause| Error::Parse { path: owned(), cause })
+    // A variable may be why the text is no YAML, or a value has another type.
+    let mut document = parse(&text).map_err(|cause| {
+        let cause = [&[cause][..], &of_variables].concat().join("\n  ");
+        Error::Parse { path: owned(), cause }
+    })?;
+    document.warnings.append(&mut of_variables);
+    Ok(document)
 }
 
 pub(crate) fn parse(text: &str) -> Result<Document, String> {
@@ -145,6 +167,7 @@ pub(crate) fn parse(text: &str) -> Result<Document, String> {
         document.config.read(&root, &mut reader);
     }
     document.warnings.extend(reader.warnings());
+    rewrite::name_other_places(&mut reader.problems);
     match reader.report() {
         Some(report) => Err(report),
         None => Ok(document),
@@ -168,6 +191,16 @@ fn decides_deployment(given: &Given) -> bool {
             .any(|section| path.starts_with(section)),
         Target::Process(..) | Target::Ignored => false,
     }
+}
+
+/// What follows the first argument that is no flag is ignored, as Go does; somebody may have meant it.
+fn ignored_arguments(left: &[String]) -> Option<String> {
+    let first = left.first()?;
+    let shown: String = first.chars().take(60).collect();
+    Some(match left.len() {
+        1 => format!("argument {shown:?} is not a flag and is ignored"),
+        _ => format!("argument {shown:?} is not a flag: it and the arguments after it are ignored"),
+    })
 }
 
 fn unstarted(print_help: Option<String>) -> Loaded {

@@ -254,6 +254,7 @@ fn read(root: &Node, target: Option<&str>) -> (Config, Reader) {
     if !root.is_null() {
         config.read(root, &mut reader);
         rewrite::name_right_places(&mut reader.problems);
+        rewrite::name_other_places(&mut reader.problems);
     }
     if let Some(target) = target {
         target.clone_into(&mut config.target);
@@ -268,7 +269,7 @@ fn of_reader(reader: &Reader) -> Vec<Note> {
             ProblemKind::Unknown => Verdict::Unknown,
             ProblemKind::Duplicate | ProblemKind::Type => Verdict::Refused,
         },
-        text: problem.text.clone(),
+        text: problem.full_text(),
         remedy: if problem.kind == ProblemKind::Duplicate {
             Remedy::Decide
         } else {

@@ -59,6 +59,11 @@ impl PerTenantOverrides {
             let entry = reading.root.get("overrides").and_then(|tenants| tenants.get(&tenant));
             let left_out = fall_back(&mut limits, entry, config);
             file.warnings.extend(left_out.iter().map(|left_out| left_out.warning(&tenant)));
+            let processors = &limits.metrics_generator.processors;
+            let unknown = processors.iter().filter_map(|name| validate::unknown_processor(name));
+            file.warnings.extend(unknown.map(|text| {
+                format!("overrides of tenant {tenant}: metrics_generator.processors: {text}")
+            }));
             file.overrides.tenants.insert(tenant, limits);
         }
         Ok(file)
@@ -109,7 +114,7 @@ pub(crate) fn read_scoped(root: &Node) -> Reading {
         for (key, value) in reader.entries(&root, already_set) {
             match key.text.as_str() {
                 "overrides" => reader.entry("overrides", value, &mut tenants),
-                _ => reader.unknown(key),
+                _ => reader.unknown(key, &["overrides"]),
             }
         }
     }

@@ -4,7 +4,7 @@ use crate::yaml::{Content, Key, Node};
 
 mod flat;
 
-pub(crate) use flat::{Layout, flat_to_scoped, name_right_places, rewrite_main};
+pub(crate) use flat::{Layout, flat_to_scoped, name_other_places, name_right_places, rewrite_main};
 
 /// A key of the file whose value is looked for elsewhere, or nowhere.
 #[derive(Debug, Clone, PartialEq)]

@@ -5,10 +5,14 @@ mod components;
 mod links;
 mod tenant;
 
-pub(crate) use tenant::{dedicated_columns, limits};
-pub use tenant::{increasing_buckets, label_of_attribute};
+pub use tenant::{PROCESSORS, increasing_buckets, label_of_attribute};
+pub(crate) use tenant::{dedicated_columns, limits, unknown_processor};
 
-use crate::{sections::root::Config, target::services_of};
+use crate::{
+    sections::root::Config,
+    suggest::any_of,
+    target::{SERVICES, services_of},
+};
 
 /// Targets of other architectures and of parts that are no process here, each with what does its job: to start and do
 /// nothing would lose data without a word.
@@ -70,7 +74,10 @@ fn target(target: &str) -> Result<(), String> {
     if let Some((_, instead)) = OTHER_TARGETS.iter().find(|(name, _)| *name == target) {
         return Err(format!("target {target} does not exist here: {instead}"));
     }
-    Err(format!("failed to init module services: unrecognised module name: {target}"))
+    let targets = any_of(&[&["all"][..], &SERVICES].concat());
+    Err(format!(
+        "failed to init module services: unrecognised module name: {target}: expecting {targets}"
+    ))
 }
 
 #[cfg(test)]

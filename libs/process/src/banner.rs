@@ -1,5 +1,17 @@
 //! What a person reads in the terminal.
 
+use std::io::{self, Write};
+
+/// Writes to the terminal. Whoever reads may be gone, as `head` is: that must not end the process with a panic.
+pub(crate) fn say(text: &str) {
+    let _ = io::stdout().lock().write_all(text.as_bytes());
+}
+
+/// Writes a line for the operator.
+pub(crate) fn tell(line: String) {
+    let _ = io::stderr().lock().write_all((line + "\n").as_bytes());
+}
+
 /// The addresses that a start without a configuration shows.
 pub(crate) struct Addresses {
     pub(crate) http: String,
@@ -12,9 +24,8 @@ pub(crate) struct Addresses {
 }
 
 /// Writes a short text with the addresses and a first request to the terminal.
-#[allow(clippy::print_stdout, reason = "for whoever started the program by hand")]
 pub(crate) fn show(addresses: &Addresses) {
-    println!("{}", text(addresses));
+    say(&(text(addresses) + "\n"));
 }
 
 fn text(addresses: &Addresses) -> String {

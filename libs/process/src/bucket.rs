@@ -40,7 +40,9 @@ fn of_backend(
         "s3" => Ok(BucketSettings::S3(Box::new(s3.clone()))),
         "gcs" => Ok(BucketSettings::Gcs(Box::new(gcs.clone()))),
         "azure" => Ok(BucketSettings::Azure(Box::new(azure.clone()))),
-        other => Err(Error(format!("{key}.backend: unknown backend {other}"))),
+        other => Err(Error(format!(
+            "{key}.backend: unknown backend {other}: expecting local, s3, gcs or azure"
+        ))),
     }
 }
 

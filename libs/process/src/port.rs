@@ -96,6 +96,22 @@ impl PlannedPort {
         port.is_set.then(|| Self::tcp(format!("{}.endpoint", port.key), &port.address))
     }
 
+    /// What is wrong with the text of the address; whether there is such a host, only a start can tell.
+    pub(crate) fn mistake(&self) -> Option<String> {
+        let address = &self.address;
+        let is_address = address.rsplit_once(':').is_some_and(|(host, port)| {
+            let is_host = match host.strip_prefix('[') {
+                Some(rest) => rest.ends_with(']'),
+                None => !host.contains([':', '/', ' ']),
+            };
+            is_host && port.parse::<u16>().is_ok()
+        });
+        let key = &self.key;
+        (!is_address).then(|| {
+            format!("{key}: {address:?} is not an address: write host:port, such as 0.0.0.0:4317 or [::1]:4317")
+        })
+    }
+
     /// Whether the port can be had now.
     pub(crate) async fn try_bind(&self) -> io::Result<()> {
         if !self.is_udp {
@@ -175,6 +191,25 @@ mod tests {
         let error = port().with_tls(Some(&tls), &[]).unwrap_err();
         let text = tactus_telemetry::error_text(&error);
         assert!(text.contains("a.b.tls"), "{text}");
+    }
+
+    #[test]
+    fn addresses_have_a_host_and_a_port() {
+        let mistake = |address: &str| PlannedPort::tcp("a.endpoint", address).mistake();
+        for address in
+            [":4317", "0.0.0.0:4317", "localhost:0", "[::1]:4317", "[::]:1", "host-1.x:65535"]
+        {
+            assert_eq!(mistake(address), None);
+        }
+        for address in
+            ["4317", "localhost", "http://localhost:4317", "::1:4317", ":65536", "a:b", ""]
+        {
+            let text = mistake(address).unwrap_or_default();
+            assert!(
+                text.starts_with(&format!("a.endpoint: {address:?} is not an address")),
+                "{text}"
+            );
+        }
     }
 
     #[tokio::test]

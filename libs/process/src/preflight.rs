@@ -16,6 +16,7 @@ pub(crate) async fn verify(loaded: &Loaded, program: Program) -> Result<(), Erro
     settings::grpc(config, Backlog::of_services())?;
     bucket_settings(config)?;
     caches::open(config, process.registry())?;
+    refuse_wrong_addresses(&planned_ports(config, program)?)?;
     let checked = (program.check)(&process).await;
     process.end().await;
     checked
@@ -39,15 +40,27 @@ fn bucket_settings(config: &Config) -> Result<(), Error> {
 
 /// Errors: ports that cannot be had, all of them in one text.
 pub(crate) async fn refuse_taken_ports(config: &Config, program: Program) -> Result<(), Error> {
-    let mut ports = own_ports(config);
-    ports.extend(cluster::ports(config)?);
-    ports.extend((program.ports)(config)?);
+    let ports = planned_ports(config, program)?;
+    refuse_wrong_addresses(&ports)?;
     let mut refused = Vec::new();
     for port in ports {
         if let Err(error) = port.try_bind().await {
             refused.push(format!("{}: {error}", port.key));
         }
     }
+    if refused.is_empty() { Ok(()) } else { Err(Error::Setup(refused.join("; "))) }
+}
+
+fn planned_ports(config: &Config, program: Program) -> Result<Vec<PlannedPort>, Error> {
+    let mut ports = own_ports(config);
+    ports.extend(cluster::ports(config)?);
+    ports.extend((program.ports)(config)?);
+    Ok(ports)
+}
+
+/// Errors: texts that are no addresses, all of them in one.
+fn refuse_wrong_addresses(ports: &[PlannedPort]) -> Result<(), Error> {
+    let refused: Vec<String> = ports.iter().filter_map(PlannedPort::mistake).collect();
     if refused.is_empty() { Ok(()) } else { Err(Error::Setup(refused.join("; "))) }
 }
 

@@ -1,5 +1,4 @@
 //! From the command line to the end of the process.
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "the command line is its interface")]
 
 use std::{process::ExitCode, time::Duration};
 
@@ -15,7 +14,10 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Error, Process, Program, VERSION, listeners::Listeners, operational, preflight, runtime_metrics,
+    Error, Process, Program, VERSION,
+    banner::{say, tell},
+    listeners::Listeners,
+    operational, preflight, runtime_metrics,
 };
 
 /// How long the end of the process waits for threads that still do something, when all that must be done is.
@@ -35,32 +37,32 @@ pub(crate) static MALLOC_CONF: &[u8] =
 pub fn main(program: Program) -> ExitCode {
     // What the wall clock says now is what later jumps are told by.
     tactus_clock::now();
-    let mut arguments: Vec<String> = std::env::args().skip(1).collect();
-    arguments.extend(program.target.map(|target| format!("-target={target}")));
-    let loaded = match tactus_config::load(&arguments, |name| std::env::var(name).ok()) {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let environment = |name: &str| std::env::var(name).ok();
+    let loaded = match tactus_config::load_as(program.target, &arguments, environment) {
         Ok(loaded) => loaded,
         Err(error) => {
-            eprintln!("{error}");
+            tell(format!("{error}"));
             return ExitCode::from(error.exit_code());
         }
     };
     if let Some(help) = &loaded.print_help {
-        print!("{help}");
+        say(help);
         return ExitCode::SUCCESS;
     }
     if loaded.print_version {
-        print!("{}", operational::version_text());
+        say(&operational::version_text());
         return ExitCode::SUCCESS;
     }
     if loaded.verify_only {
-        loaded.warnings.iter().for_each(|warning| eprintln!("{warning}"));
+        loaded.warnings.iter().cloned().for_each(tell);
         if let Err(error) = in_runtime(preflight::verify(&loaded, program)) {
-            eprintln!("tactus cannot start: {}", error_text(&error));
+            tell(format!("tactus cannot start: {}", error_text(&error)));
             return ExitCode::FAILURE;
         }
         let code = loaded.verify_exit_code();
         if code == 0 {
-            println!("config ok");
+            say("config ok\n");
         }
         return ExitCode::from(code);
     }
@@ -68,7 +70,7 @@ pub fn main(program: Program) -> ExitCode {
         return match in_runtime(probe(url)) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
-                eprintln!("tactus is not ready: {}", error_text(&error));
+                tell(format!("tactus is not ready: {}", error_text(&error)));
                 ExitCode::FAILURE
             }
         };
@@ -76,7 +78,7 @@ pub fn main(program: Program) -> ExitCode {
     match start(&loaded, program) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("tactus cannot start: {}", error_text(&error));
+            tell(format!("tactus cannot start: {}", error_text(&error)));
             ExitCode::FAILURE
         }
     }

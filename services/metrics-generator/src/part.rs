@@ -34,14 +34,10 @@ pub type Built = (Part, Arc<dyn MetricsGenerator>);
 pub async fn part(process: &Process) -> Result<Option<Built>, Error> {
     let config = process.config();
     if config.metrics_generator.storage.path.is_empty() {
-        let wanted = !process.overrides().defaults().metrics_generator.processors.is_empty();
-        let text =
-            "no metrics_generator.storage.path configured, metrics generator will be disabled";
-        if wanted {
-            tracing::warn!("{text}");
-        } else {
-            tracing::info!("{text}");
-        }
+        // The configuration warns where this is hardly meant.
+        tracing::info!(
+            "no metrics_generator.storage.path configured, metrics generator will be disabled"
+        );
         return Ok(None);
     }
     let generator = from_config::generator(process)?;

@@ -39,6 +39,17 @@ fn integer(node: &Node) -> Result<i128, &'static str> {
     }
 }
 
+/// A size as other programs take it: `10MB`, `512 KiB`.
+fn is_with_unit(node: &Node) -> bool {
+    let Content::Scalar(scalar) = &node.content else { return false };
+    let number = scalar.text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = scalar.text[number.len()..].to_ascii_lowercase();
+    let prefix = unit.strip_suffix('b').unwrap_or(&unit);
+    let prefix = prefix.strip_suffix('i').unwrap_or(prefix);
+    let is_unit = !unit.is_empty() && (prefix.is_empty() || ["k", "m", "g", "t"].contains(&prefix));
+    is_unit && number.trim_end().parse::<f64>().is_ok()
+}
+
 macro_rules! integer_fields {
     ($($ty:ty)*) => { $(
         impl Field for $ty {
@@ -48,6 +59,11 @@ macro_rules! integer_fields {
                         Ok(number) => *self = number,
                         Err(_) => reader.mismatch_because(node, "int", ": out of range"),
                     },
+                    Err("") if is_with_unit(node) => reader.mismatch_because(
+                        node,
+                        "int",
+                        ": write a plain number of bytes, without a unit",
+                    ),
                     Err(cause) => reader.mismatch_because(node, "int", cause),
                 }
             }
@@ -151,7 +167,12 @@ impl Field for GoDuration {
             return reader.mismatch(node, "duration");
         };
         match parse_either(&scalar.text) {
-            Ok(duration) => *self = duration,
+            Ok(duration) => {
+                *self = duration;
+                if duration < GoDuration::ZERO {
+                    reader.negative.push((reader.path.clone(), node.line));
+                }
+            }
             Err(error) => reader.mismatch_because(node, "duration", &format!(": {error}")),
         }
     }

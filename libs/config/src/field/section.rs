@@ -60,9 +60,22 @@ pub(crate) fn read_section<T: Section>(section: &mut T, node: &Node, reader: &mu
             let paths = (join(&reader.path, &key.text), join(&reader.path, &proper));
             reader.dashed.push(paths);
         } else {
-            reader.unknown(key);
+            reader.unknown(key, &keys_of(section).iter().map(String::as_str).collect::<Vec<_>>());
         }
     }
+}
+
+/// The keys that a section may have, in the order of the manual.
+fn keys_of<T: Section>(section: &T) -> Vec<String> {
+    let mut rows = Vec::new();
+    section.outline_entries("section", &mut rows);
+    let mut keys: Vec<String> = rows
+        .iter()
+        .filter_map(|row| row.path.strip_prefix("section.")?.split(['.', '[']).next())
+        .map(str::to_owned)
+        .collect();
+    keys.dedup();
+    keys
 }
 
 /// The problem of a section's key that stands twice.

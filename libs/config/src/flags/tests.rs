@@ -7,7 +7,7 @@ fn args(text: &str) -> Vec<String> {
 
 fn config(text: &str) -> Config {
     let mut config = Config::default();
-    for given in parse(&args(text)).unwrap() {
+    for given in parse(&args(text)).unwrap().0 {
         apply(&mut config, &given).unwrap();
     }
     config
@@ -46,7 +46,15 @@ fn parsing_stops_at_the_first_positional() {
 fn bad_flags_are_refused_with_the_text_of_go() {
     for (text, message) in [
         ("-nope", "flag provided but not defined: -nope"),
+        (
+            "-config.flie",
+            "flag provided but not defined: -config.flie (did you mean -config.file?)",
+        ),
         ("--nope=1", "flag provided but not defined: -nope"),
+        (
+            "--query.base-path=/jaeger",
+            "flag provided but not defined: -query.base-path (flags of Jaeger are not read: docs/migrating-from-jaeger.md has the key for each)",
+        ),
         ("-target", "flag needs an argument: -target"),
         ("-=x", "bad flag syntax: -=x"),
         ("---x", "bad flag syntax: ---x"),
@@ -59,8 +67,9 @@ fn bad_flags_are_refused_with_the_text_of_go() {
     ] {
         assert_eq!(parse(&args(text)).unwrap_err(), message, "{text}");
     }
-    let given = parse(&args("-server.http-listen-port=70000")).unwrap();
-    let error = apply(&mut Config::default(), &given[0]).unwrap_err();
+    let args = args("-server.http-listen-port=70000");
+    let given = parse(&args).unwrap();
+    let error = apply(&mut Config::default(), &given.0[0]).unwrap_err();
     assert_eq!(
         error,
         "invalid value \"70000\" for flag -server.http-listen-port: value out of range"

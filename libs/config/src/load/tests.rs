@@ -3,6 +3,8 @@ use crate::duration::GoDuration;
 use proptest::prelude::*;
 use std::io::Write;
 
+mod hints;
+
 /// A file that is gone with the value, and the arguments that name it.
 struct File(tempfile::NamedTempFile);
 

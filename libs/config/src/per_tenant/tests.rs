@@ -85,6 +85,17 @@ fn bad_files_are_refused_as_a_whole() {
 }
 
 #[test]
+fn processors_that_do_not_exist_warn() {
+    let text = "overrides: {a: {ingestion: {rate_limit_bytes: 1, burst_size_bytes: 1}, \
+                metrics_generator: {processors: [span_metrics, span-metrics]}}}";
+    let warnings = parse_file(text).unwrap().warnings;
+    let [warning] = &warnings[..] else { panic!("{warnings:?}") };
+    assert!(warning.starts_with(
+        "overrides of tenant a: metrics_generator.processors: \"span_metrics\" is not a processor"
+    ));
+}
+
+#[test]
 fn shard_size_below_the_replication_factor_is_refused() {
     let config = from_yaml("ingester: {lifecycler: {ring: {replication_factor: 3}}}").unwrap();
     let text = "overrides: {a: {ingestion: {tenant_shard_size: 2}}}";

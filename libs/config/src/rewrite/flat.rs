@@ -4,6 +4,7 @@
 use super::{Rewritten, keys, put};
 use crate::field::{Problem, ProblemKind, Reader, Section};
 use crate::sections::overrides::{Limits, Overrides};
+use crate::suggest::any_of;
 use crate::yaml::{Key, Node};
 
 /// Keys of the section that are the same in both layouts.
@@ -57,7 +58,7 @@ pub(crate) fn rewrite_main(
         "failed to unmarshal config: {scoped_error}; also failed in legacy format: {flat_error}"
     );
     let key = "overrides".to_owned();
-    problems.push(Problem { line: section.line, text, key, kind: ProblemKind::Type });
+    problems.push(Problem::new(section.line, text, key, ProblemKind::Type));
     if flat_reader.problems.len() < scoped.problems.len() {
         *section = flat;
         rewritten.append(&mut moved);
@@ -79,7 +80,36 @@ pub(crate) fn name_right_places(problems: &mut [Problem]) {
     for problem in problems.iter_mut().filter(|problem| problem.kind == ProblemKind::Unknown) {
         let place = problem.key.rsplit_once('.');
         if let Some(place) = place.and_then(|(section, key)| right_place(section, key)) {
-            problem.text.push_str(&format!(": did you mean {place}?"));
+            problem.hint = format!("did you mean {place}?");
+        }
+    }
+}
+
+/// Adds to problems with unknown keys of the main file the paths at which there are such keys.
+pub(crate) fn name_other_places(problems: &mut [Problem]) {
+    const MOST: usize = 3;
+    let unknown = |problem: &&mut Problem| problem.kind == ProblemKind::Unknown;
+    if !problems.iter().any(|problem| problem.kind == ProblemKind::Unknown) {
+        return;
+    }
+    let rows = crate::show::rows();
+    for problem in problems.iter_mut().filter(unknown).filter(|problem| problem.hint.is_empty()) {
+        let key = problem.key.rsplit('.').next().unwrap_or_default();
+        let mut places: Vec<&str> = rows
+            .iter()
+            .filter(|row| !row.meaning.starts_with("no effect") && !row.path.contains(['[', '<']))
+            // Sections of other architectures, and a second section of the same keys.
+            .filter(|row| {
+                !["backend_", "live_", "internal_"].iter().any(|of| row.path.starts_with(of))
+            })
+            .filter_map(|row| {
+                let at = format!(".{}.", row.path).find(&format!(".{key}."))?;
+                row.path.get(..at + key.len())
+            })
+            .collect();
+        places.dedup();
+        if (1..=MOST).contains(&places.len()) {
+            problem.hint = format!("did you mean {}?", any_of(&places));
         }
     }
 }

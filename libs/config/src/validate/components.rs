@@ -6,7 +6,21 @@ use crate::sections::object_store::S3;
 use crate::sections::receivers::{JaegerProtocols, OtlpProtocols, ReceiverUdp, Receivers};
 use crate::sections::root::Config;
 use crate::sections::server::ServerTls;
+use crate::suggest::any_of;
 use crate::unsupported::{BACKENDS, KNOWN_BLOCKS, WRITABLE_BLOCKS};
+
+/// Refuses a value that is none of `known`, and names these.
+fn expecting(
+    key: &str,
+    value: &str,
+    known: &[&str],
+    text: impl FnOnce() -> String,
+) -> Result<(), Invalid> {
+    if known.contains(&value) {
+        return Ok(());
+    }
+    Err(Invalid::new(key, format!("{}: expecting {}", text(), any_of(known))))
+}
 
 fn ensure(key: &str, condition: bool, text: &str) -> Result<(), Invalid> {
     if condition { Ok(()) } else { Err(Invalid::new(key, text)) }
@@ -15,36 +29,32 @@ fn ensure(key: &str, condition: bool, text: &str) -> Result<(), Invalid> {
 pub(super) fn server(config: &Config) -> Result<(), Invalid> {
     let server = &config.server;
     let level = &server.log_level;
-    if !matches!(level.as_str(), "debug" | "info" | "warn" | "error") {
-        return Err(Invalid::new("server.log_level", format!("unrecognized log level {level:?}")));
-    }
+    expecting("server.log_level", level, &["debug", "info", "warn", "error"], || {
+        format!("unrecognized log level {level:?}")
+    })?;
     let format = &server.log_format;
-    if !matches!(format.as_str(), "logfmt" | "json") {
-        return Err(Invalid::new(
-            "server.log_format",
-            format!("unrecognized log format {format:?}"),
-        ));
-    }
+    expecting("server.log_format", format, &["logfmt", "json"], || {
+        format!("unrecognized log format {format:?}")
+    })?;
     for (key, network) in [
         ("server.http_listen_network", &server.http_listen_network),
         ("server.grpc_listen_network", &server.grpc_listen_network),
     ] {
-        if !matches!(network.as_str(), "tcp" | "tcp4" | "tcp6") {
-            return Err(Invalid::new(key, format!("unknown listen network {network:?}")));
-        }
+        expecting(key, network, &["tcp", "tcp4", "tcp6"], || {
+            format!("unknown listen network {network:?}")
+        })?;
     }
     let version = &server.tls_min_version;
-    if !is_tls_version(version) {
-        let text = format!("TLS version {version:?} not recognized");
-        return Err(Invalid::new("server.tls_min_version", text));
+    if !version.is_empty() {
+        expecting("server.tls_min_version", version, &TLS_VERSIONS, || {
+            format!("TLS version {version:?} not recognized")
+        })?;
     }
     server_tls("server.http_tls_config", &server.http_tls_config)?;
     server_tls("server.grpc_tls_config", &server.grpc_tls_config)
 }
 
-fn is_tls_version(version: &str) -> bool {
-    matches!(version, "" | "VersionTLS10" | "VersionTLS11" | "VersionTLS12" | "VersionTLS13")
-}
+const TLS_VERSIONS: [&str; 4] = ["VersionTLS10", "VersionTLS11", "VersionTLS12", "VersionTLS13"];
 
 fn server_tls(key: &str, tls: &ServerTls) -> Result<(), Invalid> {
     let verifies = match tls.client_auth_type.as_str() {
@@ -56,7 +66,10 @@ fn server_tls(key: &str, tls: &ServerTls) -> Result<(), Invalid> {
         "VerifyClientCertIfGiven" | "RequireAndVerifyClientCert" => true,
         other => {
             let key = format!("{key}.client_auth_type");
-            return Err(Invalid::new(&key, format!("invalid ClientAuth: {other}")));
+            let text = format!(
+                "invalid ClientAuth: {other}: expecting NoClientCert, VerifyClientCertIfGiven or RequireAndVerifyClientCert"
+            );
+            return Err(Invalid::new(&key, text));
         }
     };
     let has_authorities = !tls.client_ca_file.is_empty() || !tls.client_ca.is_empty();
@@ -249,8 +262,10 @@ pub(super) fn storage(config: &Config) -> Result<(), Invalid> {
     let trace = &config.storage.trace;
     let backend = trace.backend.as_str();
     // An empty backend is an error only for components that need a store: theirs to report.
-    if !backend.is_empty() && !BACKENDS.contains(&backend) {
-        return Err(Invalid::new("storage.trace.backend", format!("unknown backend {backend}")));
+    if !backend.is_empty() {
+        expecting("storage.trace.backend", backend, BACKENDS, || {
+            format!("unknown backend {backend}")
+        })?;
     }
     ensure(
         "storage.trace.wal.path",
@@ -258,14 +273,11 @@ pub(super) fn storage(config: &Config) -> Result<(), Invalid> {
         "please provide a path for the WAL",
     )?;
     let block = &trace.block;
-    if !KNOWN_BLOCKS.contains(&block.version.as_str()) {
-        let text = format!("{} is not a valid block version", block.version);
-        return Err(Invalid::new("storage.trace.block.version", text));
-    }
-    if !WRITABLE_BLOCKS.contains(&block.version.as_str()) {
-        let text = format!("{} is not a valid block version for creating blocks", block.version);
-        return Err(Invalid::new("storage.trace.block.version", text));
-    }
+    let version = block.version.as_str();
+    expecting("storage.trace.block.version", version, WRITABLE_BLOCKS, || {
+        let known = if KNOWN_BLOCKS.contains(&version) { " for creating blocks" } else { "" };
+        format!("{version} is not a valid block version{known}")
+    })?;
     let rate = block.bloom_filter_false_positive;
     if !(rate > 0.0 && rate < 1.0) {
         let text = format!("invalid bloom filter fp rate {rate}");
@@ -308,7 +320,8 @@ fn s3(s3: &S3) -> Result<(), Invalid> {
         "unsupported S3 SSE type",
     )?;
     let tls = &s3.tls;
-    if !is_tls_version(&tls.tls_min_version) {
+    let version = tls.tls_min_version.as_str();
+    if !version.is_empty() && !TLS_VERSIONS.contains(&version) {
         let text = format!("unknown minimum TLS version: {:?}", tls.tls_min_version);
         return Err(Invalid::new("storage.trace.s3.tls_min_version", text));
     }

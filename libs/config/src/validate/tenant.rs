@@ -2,6 +2,7 @@
 
 use crate::sections::overrides::Limits;
 use crate::sections::storage::DedicatedColumn;
+use crate::suggest::any_of;
 use std::collections::BTreeMap;
 
 /// Checks the limits of one tenant.
@@ -65,6 +66,24 @@ fn dimensions(dimensions: &BTreeMap<String, String>) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// What a tenant may have made of its spans.
+pub const PROCESSORS: [&str; 7] = [
+    "service-graphs",
+    "span-metrics",
+    "local-blocks",
+    "span-metrics-count",
+    "span-metrics-latency",
+    "span-metrics-size",
+    "host-info",
+];
+
+/// What is to be said of a processor that does not exist.
+pub(crate) fn unknown_processor(name: &str) -> Option<String> {
+    (!PROCESSORS.contains(&name)).then(|| {
+        format!("{name:?} is not a processor and is ignored: expecting {}", any_of(&PROCESSORS))
+    })
 }
 
 /// The label of usage that an attribute gives by itself, its scope left out: every other character becomes `_`.

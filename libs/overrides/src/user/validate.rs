@@ -2,21 +2,11 @@
 
 use std::collections::HashMap;
 
-use tactus_config::GoDuration;
 use tactus_config::sections::overrides::Limits;
+use tactus_config::{GoDuration, PROCESSORS};
 
 use super::document::{UserLimits, UserSpanMetrics};
 use super::merge;
-
-const PROCESSORS: [&str; 7] = [
-    "service-graphs",
-    "span-metrics",
-    "local-blocks",
-    "span-metrics-count",
-    "span-metrics-latency",
-    "span-metrics-size",
-    "host-info",
-];
 
 const INTRINSICS: [&str; 5] =
     ["service", "span_name", "span_kind", "status_code", "status_message"];

@@ -1,0 +1,58 @@
+//! What a start tells besides its errors: what was probably meant, and what does nothing.
+
+use super::*;
+
+#[test]
+fn negative_duration_warns() {
+    let loaded = loaded("ingester: {trace_idle_period: -5s}", "");
+    assert_eq!(loaded.verify_exit_code(), 0);
+    assert_eq!(
+        loaded.warnings,
+        ["ingester.trace_idle_period: a duration below zero counts as 0 (line 1)"]
+    );
+}
+
+#[test]
+fn settings_that_do_nothing_by_themselves_warn() {
+    let members = "memberlist: {join_members: ['a:7946']}\n";
+    let gossip = "ingester: {lifecycler: {ring: {kvstore: {store: memberlist}}}}\n";
+    let generates = "overrides: {defaults: {metrics_generator: {processors: [span-metrics]}}}\n";
+    let path = "metrics_generator: {storage: {path: ./g}}\n";
+    let warnings = |text: &str, flags: &str| loaded(text, flags).warnings.len();
+    assert_eq!(warnings(members, ""), 1);
+    assert_eq!(warnings(&(members.to_owned() + gossip), ""), 0);
+    assert_eq!(warnings(members, "-target=querier"), 0);
+    assert_eq!(warnings(generates, ""), 1);
+    assert_eq!(warnings(generates, "-target=distributor"), 0);
+    assert_eq!(warnings(&(generates.to_owned() + path), ""), 0);
+}
+
+#[test]
+fn key_of_another_section_is_shown_its_place() {
+    for (text, hint) in [
+        (
+            "block_retention: 48h",
+            "compactor.compaction.block_retention or overrides.defaults.compaction.block_retention?",
+        ),
+        ("receivers: {otlp: }", "did you mean distributor.receivers?"),
+        (
+            "server: {max_traces_per_user: 5}",
+            "did you mean overrides.defaults.ingestion.max_traces_per_user?",
+        ),
+    ] {
+        let error = refused(text, "").to_string();
+        assert!(error.contains(hint), "{text}: {error}");
+    }
+    let error = refused("server: {endpoint: x}", "").to_string();
+    assert!(error.ends_with("field endpoint not found in type server"), "{error}");
+}
+
+#[test]
+fn program_of_one_service_is_that_whatever_the_arguments_say() {
+    for flags in ["", "-target=ingester", "x", "-config.verify false -target=all"] {
+        let args: Vec<String> = flags.split_whitespace().map(str::to_owned).collect();
+        let loaded = load_as(Some("query-frontend"), &args, |_| None).unwrap();
+        assert_eq!(loaded.config.target, "query-frontend", "{flags}");
+        assert!(!loaded.configless);
+    }
+}

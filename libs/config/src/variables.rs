@@ -1,0 +1,79 @@
+//! Variables of a file that do not become what their author expects.
+
+/// A `${NAME}` of the text outside of comments.
+struct Variable<'a> {
+    line: usize,
+    name: &'a str,
+}
+
+/// What is to be said of the variables in `text`, one line each, each name once: that they stay as they are written, or
+/// with `expand` that `env` does not have them.
+pub(crate) fn warnings(
+    text: &str,
+    expand: bool,
+    env: impl Fn(&str) -> Option<String>,
+) -> Vec<String> {
+    let mut named: Vec<&str> = Vec::new();
+    let mut found = Vec::new();
+    for Variable { line, name } in variables(text) {
+        if named.contains(&name) || (expand && env(name).is_some()) {
+            continue;
+        }
+        named.push(name);
+        found.push(if expand {
+            format!("the environment has no {name}: ${{{name}}} is empty (line {line})")
+        } else {
+            format!(
+                "${{{name}}} stays as it is written (line {line}): -config.expand-env expands variables"
+            )
+        });
+    }
+    found
+}
+
+/// Names that begin with a digit are groups of a regular expression; `$${` is a dollar sign.
+fn variables(text: &str) -> impl Iterator<Item = Variable<'_>> {
+    text.lines().enumerate().flat_map(|(index, line)| {
+        let line = line.split_once(" #").map_or(line, |(before, _)| before);
+        let line = if line.starts_with('#') { "" } else { line };
+        line.match_indices("${").filter_map(move |(at, _)| {
+            let (name, _) = line[at + 2..].split_once('}')?;
+            let is_name = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+                && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+            let is_escaped = line[..at].ends_with('$');
+            (is_name && !is_escaped).then_some(Variable { line: index + 1, name })
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = "\
+# ${COMMENT}
+a: ${KEY} # ${NOTE}
+b: ${KEY}${OTHER}
+c: ${KEY:-default} ${1} $HOME $${ESCAPED} ${}
+";
+
+    #[test]
+    fn variables_that_stay_are_named_once_with_their_line() {
+        assert_eq!(
+            warnings(TEXT, false, |_| None),
+            [
+                "${KEY} stays as it is written (line 2): -config.expand-env expands variables",
+                "${OTHER} stays as it is written (line 3): -config.expand-env expands variables",
+            ]
+        );
+    }
+
+    #[test]
+    fn variables_that_are_not_set_are_named() {
+        let env = |name: &str| (name == "KEY").then(String::new);
+        assert_eq!(
+            warnings(TEXT, true, env),
+            ["the environment has no OTHER: ${OTHER} is empty (line 3)"]
+        );
+    }
+}
