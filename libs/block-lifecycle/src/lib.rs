@@ -1,14 +1,14 @@
-//! What a compactor does: it decides which blocks become one, when data goes, and carries out jobs that take data out.
+//! The work of a compactor: it decides which blocks are merged and when data is deleted, and runs jobs that take data out.
 //!
 //! ```text
 //! block list -> select: same window, alike, smallest first -> merge (libs/compaction) -> new block -> inputs marked
-//!            -> retention: by age, by size, by class       -> marked -> deleted an hour later
+//!            -> retention: by age, by size, by policy      -> marked -> deleted an hour later
 //!            -> jobs: traces to delete, attributes to redact
 //! ```
 //!
-//! Nothing is lost and nothing answered twice, wherever a compactor is killed: a new block appears at once, by its
-//! meta, and names the blocks it replaces; readers leave those out from then on, and they are marked and deleted later.
-//! Two compactors that do the same write the same block. How blocks are merged is `libs/compaction`'s business.
+//! Wherever a compactor is killed, nothing is lost and nothing is answered twice. A new block appears at once, by its
+//! meta, and names the blocks it replaces. Readers leave those out from then on, and they are marked and deleted later.
+//! Two compactors that run the same merge write the same block. How blocks are merged is up to `libs/compaction`.
 #![warn(missing_docs)]
 
 mod classes;

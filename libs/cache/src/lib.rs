@@ -1,14 +1,14 @@
 //! Caches that several processes share: memcached and redis, by role.
 //!
 //! ```text
-//! get(keys) -> breaker, pool, timeout -> frames checked -> values; what fails is a miss
+//! get(keys) -> breaker, pool, timeout -> frames checked -> values; a failure is a miss
 //! put(key)  -> bounded queue -> writers                  ; what does not fit is dropped
 //! ```
 //!
-//! A cache may be slow, full, gone, hung, or hold what somebody else wrote: it costs time, and never changes an answer.
-//! So a value is stored in a frame that names its key and carries a checksum, reads are bounded in time, a server that
-//! does not answer is left alone for a while, and no caller ever sees an error. What is cached must be a function of
-//! its key alone: nothing is ever invalidated.
+//! A cache may be slow, full or down, may hang, or hold foreign data. That costs time, and never changes an answer.
+//! So a value is stored in a frame that names its key and carries a checksum, reads have a time limit, a server that
+//! does not answer is not asked for a while, and no caller ever sees an error. A cached value must be a function of
+//! its key alone, because nothing is ever invalidated.
 #![warn(missing_docs)]
 
 pub mod answer;

@@ -1,7 +1,7 @@
-//! What time it is, and how old something is, while the wall clock jumps.
+//! The time of day, and the age of things, while the wall clock jumps.
 //!
-//! Ages within a process are told by [`Instant`]. This is for what needs a time of day, such as the time of a sample or the range of a
-//! query, and for ages of what an earlier process or the file system noted.
+//! [`Instant`] measures ages within a process. This crate is for what needs a time of day, such as the time of a sample or the
+//! range of a query, and for the age of files that an earlier process left.
 #![warn(missing_docs)]
 
 mod steady;

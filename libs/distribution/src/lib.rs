@@ -1,8 +1,8 @@
-//! Spans on their way from the receivers to the ingesters: validated, limited, sent to each that is to have them, until
-//! enough of them have stored it. Copies go to forwarders and metrics generators.
+//! Spans on their way from the receivers to the ingesters: validated, limited, and sent to each replica until
+//! enough of them have stored the spans. Copies go to forwarders and metrics generators.
 //!
-//! It never decodes attributes, unless usage is told apart by them. A walk over the request finds its spans; the pushes
-//! that go on refer to the same bytes, each resource and scope once. One bad span costs itself, not its request.
+//! Attributes are decoded only if usage is counted by attribute. A walk over the request finds its spans; the pushes
+//! refer to slices of the same bytes, each resource and scope once. One bad span costs itself, not its request.
 //!
 //! ```text
 //! request -> budget of memory -> walk, by replica set -> rate -> usage -> one push an ingester -> quorum of each trace

@@ -1,11 +1,11 @@
-//! Drop rules: spans that are not stored, and attributes that are removed or hashed before they are.
+//! Drop rules: they drop spans, and remove or hash attributes, before anything is stored.
 //!
 //! ```text
 //! request -> spans as columns -> each rule's filter -> spans to drop, spans to change -> the request rewritten
 //! ```
 //!
-//! All rules look at the request as it came. What no rule touches is copied byte for byte; a request of which nothing is
-//! touched is passed on as it is. Who sends and stores it is not known here.
+//! All rules see the original request. Spans that no rule touches are copied byte for byte, and a request that no rule touches
+//! is passed on unchanged. This crate does not know who sends and stores the request.
 #![warn(missing_docs)]
 
 mod attributes;

@@ -1,9 +1,9 @@
-//! Files of the operator that are read again when they change.
+//! Files of the operator that are reloaded when they change.
 //!
-//! - [`Reloaded`]: a value made of local files, looked at when somebody asks for it.
-//! - [`WatchedFile`]: one file at a path or a URL, looked at by a task of whoever uses it.
+//! - [`Reloaded`]: a value made from local files, which are checked when somebody asks for it.
+//! - [`WatchedFile`]: one file at a path or a URL, checked by a task of its user.
 //!
-//! What is in the files is not known here.
+//! This crate does not know what the files contain.
 #![warn(missing_docs)]
 
 mod location;

@@ -1,7 +1,7 @@
-//! Limits of tenants: defaults, the operator's file, and what tenants set by the API.
+//! Limits of tenants: the defaults, the operator's file, and what tenants set by the API.
 //!
-//! [`Overrides::of`] answers with the limits in effect; it is made for hot paths. [`Overrides::watch`]
-//! keeps them fresh. [`http::router`] is the API for tenants, [`status::router`] shows what holds.
+//! [`Overrides::of`] returns the limits in effect; it is made for hot paths. [`Overrides::watch`]
+//! keeps them current. [`http::router`] is the API for tenants, [`status::router`] shows the limits in effect.
 //!
 //! Precedence, weakest first: `overrides.defaults`; the tenant's entry of the file, or its entry `*`,
 //! which *replaces* the defaults; what the tenant set by the API, key by key.

@@ -1,12 +1,12 @@
-//! What every service's process does alike: start, ports, the ring, readiness, stop.
+//! What the process of every service does alike: start, ports, the ring, readiness, stop.
 //!
 //! ```text
 //! main -> configuration -> Process (limits, cluster, bucket) -> parts are built -> ports listen -> parts start
-//!      -> signal -> not ready -> parts stop, the last one first -> ports close -> the cluster is told -> end
+//!      -> signal -> not ready -> parts stop, the last one first -> ports close -> leave the cluster -> end
 //! ```
 //!
-//! A part is a service put into a process: its routes, what keeps it from being ready, how it starts and stops. A
-//! process of one service has one part, a process of all services has them all; this lib knows none of them.
+//! A part is a service within a process: its routes, its readiness, how it starts and stops. A
+//! process of one service has one part, a process of all services has them all. This crate knows none of them.
 #![warn(missing_docs)]
 
 mod announce;

@@ -1,11 +1,11 @@
-//! Remote write: the collections of a tenant to receivers that speak Prometheus' protocol.
+//! Remote write: sends the collections of a tenant to receivers of Prometheus' protocol.
 //!
 //! ```text
 //! Collection --commit--> log of the tenant, on disk --each remote at its own pace--> relabel -> shards -> POST
 //! ```
 //!
 //! What is committed survives the death of the process and outages of receivers, within the bounds of the log; it is
-//! deleted when every remote has it. Samples of a series arrive in order. What spans are is not known here.
+//! deleted when every remote has it. Samples of a series arrive in order. This crate does not know spans.
 #![warn(missing_docs)]
 
 mod answer;

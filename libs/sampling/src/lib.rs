@@ -1,13 +1,13 @@
-//! Remote sampling: what clients are told to sample.
+//! Remote sampling: which traces clients are told to sample.
 //!
-//! [`Strategies`] answers for a service of a tenant, from one of
+//! [`Strategies`] answers for a service of a tenant, from one of these sources:
 //!
-//! - [`StrategyFile`]: a file or a URL, read again when it changes. A tenant may have a file of its own.
-//! - [`Adaptive`]: so that each operation sends about as many sampled traces a second as it should. Needs the bucket, where
-//!   the distributors put together what each of them counted.
-//! - nothing: the default probability.
+//! - [`StrategyFile`]: a file or a URL that is reloaded when it changes. A tenant may have a file of its own.
+//! - [`Adaptive`]: probabilities by which each operation sends about a target number of sampled traces per second. It needs the
+//!   bucket, where the distributors combine their counts.
+//! - none: the default probability.
 //!
-//! It knows no ports: requests and their tenants are the distributor's.
+//! This crate knows no ports. Requests and their tenants belong to the distributor.
 #![warn(missing_docs)]
 
 pub mod adaptive;

@@ -1,10 +1,10 @@
-//! Tail sampling: policies that decide over whole traces what is kept.
+//! Tail sampling: policies that decide on whole traces.
 //!
-//! [`Policies`] are compiled from the configuration once and judge batches of whole traces, column by column: a TraceQL
-//! policy runs once over all traces of a batch. What a policy remembers from batch to batch (the rates that it may let
-//! through) is a [`Decider`]'s; what was decided is remembered in a [`DecisionCache`], for spans that come late.
+//! [`Policies`] are compiled from the configuration once. They judge batches of whole traces, column by column: a TraceQL
+//! policy runs once over all traces of a batch. A [`Decider`] holds what a policy remembers from batch to batch, which is the
+//! rates that it may let through. A [`DecisionCache`] remembers decisions for spans that arrive late.
 //!
-//! This lib knows no clock, no storage and no place where traces wait: who calls it says how much time the traces of
+//! This crate knows no clock and no storage, and does not know where traces wait: its caller says how much time the traces of
 //! the next batches took to arrive.
 #![warn(missing_docs)]
 

@@ -1,10 +1,10 @@
-//! The pages of Tactus: built files of `web/`, embedded, and a router for them.
+//! The web UI: the built files of `web/`, embedded, and a router for them.
 //!
-//! The files are the same for everyone and need no authentication; what they show comes from the API. Without Node at
-//! build time one page is embedded, which says how to build the others.
+//! The files are the same for everyone and need no authentication; their data comes from the API. If Node is missing at
+//! build time, a single page is embedded that says how to build the others.
 //!
-//! All addresses within the pages are relative to a `<base>` that follows from how deep the path of a page is. So they
-//! work below any prefix, also one that a proxy takes away, and nothing has to know it.
+//! All addresses within the pages are relative to a `<base>` that follows from the depth of a page's path. So the pages
+//! work below any prefix, also one that a proxy removes, without configuration.
 #![warn(missing_docs)]
 
 mod files;

@@ -1,10 +1,10 @@
-//! How much a query may do, when it ends, and whose turn it is: asked by every loop that may take long.
+//! How much work a query may do, when it ends, and whose turn it is. Every loop that may take long asks here.
 //!
 //! ```text
-//! async:   Slots    a tenant's next query, once it and all tenants together have room
-//! threads: Gate     which of the queries that were let in work now, tenants in turn, a slice of time each
-//! loops:   tick     cheap; now and then a look at the query's Work: client gone, time over, processor time used up
-//! growth:  Held     what a query keeps of the data it meets, out of one budget of memory for all
+//! async:   Slots    admit a tenant's next query once the tenant and all tenants together have room
+//! threads: Gate     which of the admitted queries work now: tenants take turns, a slice of time each
+//! loops:   tick     cheap; now and then it checks the query's Work: client gone, deadline passed, CPU time used up
+//! growth:  Held     the memory that a query holds, out of one budget for all queries
 //! ```
 
 mod budgets;

@@ -1,8 +1,8 @@
-//! `tactusctl`: looks into a bucket, mends it, and asks a running server.
+//! `tactusctl`: inspects and repairs a bucket, and queries a running server.
 //!
-//! One subcommand, one file below `command`. A command reads what it needs, makes a value that can be written as JSON,
-//! and hands it to `output` together with the table that a human sees. Nothing is changed in a bucket unless the
-//! command's name or a flag says so, and data is never deleted by a repair.
+//! Each subcommand is one file below `command`. A command makes a value that can be written as JSON, and hands it to
+//! `output` together with the table that people see. A command changes a bucket only if its
+//! name or a flag says so, and a repair never deletes data.
 
 mod answers;
 mod arguments;
