@@ -4,6 +4,8 @@
 struct Variable<'a> {
     line: usize,
     name: &'a str,
+    /// With a default or an operation, it is something without a value, too.
+    is_plain: bool,
 }
 
 /// What is to be said of the variables in `text`, one line each, each name once: that they stay as they are written, or
@@ -15,8 +17,8 @@ pub(crate) fn warnings(
 ) -> Vec<String> {
     let mut named: Vec<&str> = Vec::new();
     let mut found = Vec::new();
-    for Variable { line, name } in variables(text) {
-        if named.contains(&name) || (expand && env(name).is_some()) {
+    for Variable { line, name, is_plain } in variables(text) {
+        if named.contains(&name) || (expand && (!is_plain || env(name).is_some())) {
             continue;
         }
         named.push(name);
@@ -37,11 +39,13 @@ fn variables(text: &str) -> impl Iterator<Item = Variable<'_>> {
         let line = line.split_once(" #").map_or(line, |(before, _)| before);
         let line = if line.starts_with('#') { "" } else { line };
         line.match_indices("${").filter_map(move |(at, _)| {
-            let (name, _) = line[at + 2..].split_once('}')?;
-            let is_name = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
-                && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+            let (inner, _) = line[at + 2..].split_once('}')?;
+            let end = inner.find(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+            let name = &inner[..end.unwrap_or(inner.len())];
+            let is_name = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
             let is_escaped = line[..at].ends_with('$');
-            (is_name && !is_escaped).then_some(Variable { line: index + 1, name })
+            let is_plain = name.len() == inner.len();
+            (is_name && !is_escaped).then_some(Variable { line: index + 1, name, is_plain })
         })
     })
 }
@@ -54,7 +58,7 @@ mod tests {
 # ${COMMENT}
 a: ${KEY} # ${NOTE}
 b: ${KEY}${OTHER}
-c: ${KEY:-default} ${1} $HOME $${ESCAPED} ${}
+c: ${KEY:-default} ${1} $HOME $${ESCAPED} ${} ${WITH:-default}
 ";
 
     #[test]
@@ -64,6 +68,7 @@ c: ${KEY:-default} ${1} $HOME $${ESCAPED} ${}
             [
                 "${KEY} stays as it is written (line 2): -config.expand-env expands variables",
                 "${OTHER} stays as it is written (line 3): -config.expand-env expands variables",
+                "${WITH} stays as it is written (line 4): -config.expand-env expands variables",
             ]
         );
     }
