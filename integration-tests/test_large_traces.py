@@ -28,6 +28,8 @@ def push_trace(server, trace_id, pushes):
 
 
 HEADS = 120_000
+# As small for these spans as by default for a million.
+SMALL_MESSAGES = {"grpc_server_max_recv_msg_size": 2 << 20, "grpc_server_max_send_msg_size": 2 << 20}
 HEADS_CONFIG = {
     "server": {"max_inflight_bytes": 240 * HEADS},
     "overrides": {"defaults": {"global": {"max_bytes_per_trace": 0}}},
@@ -41,23 +43,57 @@ def server_of_heads(tmp_path_factory):
     servers.close()
 
 
-def test_heads_of_a_large_trace_take_so_little_that_a_million_spans_fit_into_the_memory_of_queries(server_of_heads):
-    """Half of 256 MiB for a million spans: a little less for each is there here."""
-    trace_id, start, server = b"\x41" * 16, time.time_ns() - 10**10, server_of_heads
+def push_heads(server, trace_id):
+    start = time.time_ns() - 10**10
     for first in range(0, HEADS, 4_000):
         spans = [otlp.span(trace_id=trace_id, name=f"operation {n % 60}", start=start + n, duration=1_000, span_id=n.to_bytes(8, "big"),
-                           parent_span_id=max(1, n // 4).to_bytes(8, "big"), attributes={"number": n, "text": "x" * 100})
+                           parent_span_id=max(1, n // 4).to_bytes(8, "big") if n > 1 else b"", attributes={"number": n, "text": "x" * 100})
                  for n in range(first + 1, first + 4_001)]
         server.must_push(otlp.export(*spans, service=f"service-{first}"))
 
-    def skeleton(moment):
-        answer = server.get(f"/ui/api/traces/{trace_id.hex()}/skeleton")
-        assert answer.status_code == 200, (moment, answer.text[:300])
-        assert f'"spans":{HEADS},'.encode() in answer.content, moment
 
-    skeleton("live")
+# What is found of them, by what it takes: each span alone, and all of them together.
+FOUND = {
+    '{ name = "operation 7" && span.number > 60000 }': HEADS // 120,
+    '{ resource.service.name = "service-4000" }': 4_000,
+    "{ span.number = 5000 } >> { span.number > 0 }": 4 + 16,
+    '{ name = "operation 7" } | count() > 5000': 0,
+}
+
+
+def check_page_of_heads(server, trace_id, moment, queries=FOUND):
+    def get(path, **params):
+        answer = server.session.get(f"{server.url}/ui/api/traces/{trace_id.hex()}/{path}", params=params, timeout=60)
+        assert answer.status_code == 200, (moment, params, answer.text[:300])
+        return answer
+
+    assert f'"spans":{HEADS},'.encode() in get("skeleton").content, moment
+    for query, matched in queries.items():
+        found = get("find", q=query).json()
+        assert (found["spans"], found["matched"]) == (HEADS, matched), (moment, query)
+    span = get("spans", ids=(4_321).to_bytes(8, "big").hex()).json()["resourceSpans"][0]["scopeSpans"][0]["spans"]
+    assert len(span) == 1 and len(span[0]["attributes"]) == 2, (moment, span)
+
+
+def test_heads_of_a_large_trace_take_so_little_that_a_million_spans_fit_into_the_memory_of_queries(server_of_heads):
+    """Half of 256 MiB for a million spans: a little less for each is there here."""
+    trace_id, server = b"\x41" * 16, server_of_heads
+    push_heads(server, trace_id)
+    check_page_of_heads(server, trace_id, "live", {})
     server.flush()
-    skeleton("stored")
+    check_page_of_heads(server, trace_id, "stored", {})
+
+
+def test_columns_that_a_query_reads_of_a_large_trace_fit_into_the_memory_of_queries(servers):
+    """As much for each span as above, and besides what an ingester or a querier has of one place: of more spans not more."""
+    server = {**HEADS_CONFIG["server"], "max_inflight_bytes": 240 * HEADS + (24 << 20)}
+    trace_id, server = b"\x42" * 16, servers.start(config={**HEADS_CONFIG, "server": server})
+    push_heads(server, trace_id)
+    check_page_of_heads(server, trace_id, "live")
+    server.flush()
+    check_page_of_heads(server, trace_id, "stored")
+    used = 'tactus_server_inflight_bytes{of="queries"}'
+    eventually(lambda: server.metrics()[used] < 1 << 20, "memory is given back", 30)
 
 
 def ask(server, path, trace_id, accept):
@@ -129,6 +165,31 @@ def test_spans_that_replicas_have_in_common_come_once_from_the_querier(replicas)
     assert answer.status_code == 200, answer.text[:300]
     spans = [span for batch in answer.json()["batches"] for scope in batch["scopeSpans"] for span in scope["spans"]]
     assert len(spans) == 70
+
+
+@pytest.fixture(scope="module")
+def cluster_of_small_messages(tmp_path_factory):
+    """A tenth of the trace fits into a message between services."""
+    directory = tmp_path_factory.mktemp("messages")
+    counts = {"ingester": 3, "distributor": 1, "query-frontend": 1, "querier": 1}
+    config = {
+        **NO_LIMIT,
+        "server": SMALL_MESSAGES,
+        "ingester": {"trace_idle_period": "1h", "trace_live_period": "1h", "max_block_duration": "1h"},
+    }
+    storage = {"storage": {"trace": {"backend": "local", "local": {"path": str(directory / "blocks")}}}}
+    with Cluster(directory, counts=counts, config=config, storage=storage) as cluster:
+        cluster.start()
+        yield cluster
+
+
+def test_trace_that_fits_into_no_message_between_services_comes_in_slices(cluster_of_small_messages):
+    trace_id, cluster = b"\x51" * 16, cluster_of_small_messages
+    push_heads(cluster["distributor-0"], trace_id)
+    check_page_of_heads(cluster["query-frontend-0"], trace_id, "live")
+    for ingester in ("ingester-0", "ingester-1", "ingester-2"):
+        cluster[ingester].flush()
+    check_page_of_heads(cluster["query-frontend-0"], trace_id, "stored")
 
 
 def test_answers_of_replicas_beyond_the_memory_of_queries_are_refused_by_the_querier(replicas):

@@ -17,6 +17,7 @@ mod query_string;
 pub mod request;
 pub mod search;
 pub mod trace;
+pub mod trace_job;
 mod window;
 
 pub use error::{Error, Result};

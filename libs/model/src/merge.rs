@@ -8,7 +8,7 @@ mod gather;
 mod part;
 
 pub use gather::{MergeOutput, TraceMerger};
-pub use part::{TracePart, gather_part};
+pub use part::{ChosenSpans, SpanSlice, TracePart};
 
 /// The traces of several batches in ascending order of id.
 ///

@@ -2,8 +2,11 @@
 
 use std::collections::HashMap;
 
+use foldhash::fast::RandomState;
+
 use crate::{
-    AttributeList, SpanBatch, any_value,
+    AttributeList, AttributeSelection, Projection, SpanBatch, StringCode, any_value,
+    merge::TracePart,
     wire::{
         begin_message, end_message, put_bytes_field, put_fixed64_field, put_message_field,
         put_varint_field,
@@ -23,12 +26,40 @@ pub fn encode_traces_data_while(
     batch: &SpanBatch,
     mut goes_on: impl FnMut(usize) -> bool,
 ) -> Option<Vec<u8>> {
-    let mut groups: Vec<(u32, Vec<ScopeGroup>)> = Vec::new();
+    let mut out = Vec::new();
+    let writer = Writer::new(batch, None);
+    writer.write(&mut out, 0..batch.len(), |_, bytes| goes_on(bytes)).then_some(out)
+}
+
+/// Writes these rows of a batch behind what there is in `out`, of each what the part has: one TracesData message after another
+/// is a message with the lists of both. Goes on for as long as `goes_on` says so of the spans written here and of the bytes of
+/// `out`. False if it stopped; then `out` is no message.
+///
+/// Spans that are not whole lack the id of their trace, which is a quarter of their bytes.
+pub fn encode_part_while(
+    out: &mut Vec<u8>,
+    batch: &SpanBatch,
+    rows: &[u32],
+    part: &TracePart,
+    goes_on: impl FnMut(usize, usize) -> bool,
+) -> bool {
+    let rows = rows.iter().map(|&row| row as usize);
+    let mut writer = Writer::new(batch, part.besides.as_ref());
+    writer.has_counts = part.has_counts;
+    writer.write(out, rows, goes_on)
+}
+
+type ResourceGroup = (u32, Vec<ScopeGroup>);
+
+/// Rows by resource and scope, in order of first appearance.
+fn grouped(batch: &SpanBatch, rows: impl Iterator<Item = usize>) -> Vec<ResourceGroup> {
+    let mut groups: Vec<ResourceGroup> = Vec::new();
     let mut resource_places = HashMap::new();
     let mut scope_places = HashMap::new();
     let mut last = None;
-    for row in 0..batch.len() {
-        let owner = (batch.spans.resource[row], batch.spans.scope[row]);
+    let (resources, all_scopes) = (&*batch.spans.resource, &*batch.spans.scope);
+    for row in rows {
+        let owner = (resources[row], all_scopes[row]);
         // The spans of a push lie together.
         let (place, scope_place) = match last {
             Some((known, places)) if known == owner => places,
@@ -46,47 +77,109 @@ pub fn encode_traces_data_while(
             }
         };
         last = Some((owner, (place, scope_place)));
-        groups[place].1[scope_place].1.push(row);
+        groups[place].1[scope_place].1.push(row as u32);
     }
-    let mut writer = Writer { batch, pair: Vec::new(), value: Vec::new(), child: Vec::new() };
-    let (mut out, mut span) = (Vec::new(), Vec::new());
-    for (resource, scopes) in groups {
-        let resource_spans = begin_message(&mut out, 1);
-        writer.resource(&mut out, resource as usize);
-        for (scope, rows) in scopes {
-            let scope_spans = begin_message(&mut out, 2);
-            writer.scope(&mut out, scope as usize);
-            for row in rows {
-                span.clear();
-                writer.span(&mut span, row);
-                put_message_field(&mut out, 2, &span);
-                if !goes_on(out.len()) {
-                    return None;
-                }
-            }
-            end_message(&mut out, scope_spans);
-        }
-        end_message(&mut out, resource_spans);
-    }
-    Some(out)
+    groups
 }
 
 /// A scope and its span rows.
-type ScopeGroup = (u32, Vec<usize>);
+type ScopeGroup = (u32, Vec<u32>);
 
 /// Messages within a span are written into the same memory each time: a trace has millions of them.
 struct Writer<'a> {
     batch: &'a SpanBatch,
+    /// What is written of spans besides their heads; `None`: all.
+    besides: Option<&'a Projection>,
+    /// Events and links are written also where nothing of them is: for their number.
+    has_counts: bool,
+    of_spans: Keys<'a>,
+    of_events: Keys<'a>,
+    of_links: Keys<'a>,
     pair: Vec<u8>,
     value: Vec<u8>,
     child: Vec<u8>,
 }
 
-impl Writer<'_> {
+/// Which attributes of a list are written.
+enum Keys<'a> {
+    All,
+    None,
+    /// Those with one of these keys; and which codes stand for one, as far as that is known.
+    Some(&'a AttributeSelection, HashMap<StringCode, bool, RandomState>),
+}
+
+impl<'a> Keys<'a> {
+    fn of(selection: Option<&'a AttributeSelection>) -> Self {
+        match selection {
+            None | Some(AttributeSelection::All) => Self::All,
+            Some(AttributeSelection::None) => Self::None,
+            Some(some) => Self::Some(some, HashMap::default()),
+        }
+    }
+
+    fn wants(&mut self, batch: &SpanBatch, key: StringCode) -> bool {
+        match self {
+            Self::All => true,
+            Self::None => false,
+            Self::Some(wanted, known) => {
+                *known.entry(key).or_insert_with(|| wanted.wants(batch.strings.get(key)))
+            }
+        }
+    }
+}
+
+impl<'a> Writer<'a> {
+    fn new(batch: &'a SpanBatch, besides: Option<&'a Projection>) -> Self {
+        Self {
+            batch,
+            besides,
+            has_counts: true,
+            of_spans: Keys::of(besides.map(|it| &it.span_attributes)),
+            of_events: Keys::of(besides.map(|it| &it.event_attributes)),
+            of_links: Keys::of(besides.map(|it| &it.link_attributes)),
+            pair: Vec::new(),
+            value: Vec::new(),
+            child: Vec::new(),
+        }
+    }
+
+    fn writes(&self, wanted: impl FnOnce(&Projection) -> bool) -> bool {
+        self.besides.is_none_or(wanted)
+    }
+
+    fn write(
+        mut self,
+        out: &mut Vec<u8>,
+        rows: impl Iterator<Item = usize>,
+        mut goes_on: impl FnMut(usize, usize) -> bool,
+    ) -> bool {
+        let (mut span, mut written) = (Vec::new(), 0);
+        for (resource, scopes) in grouped(self.batch, rows) {
+            let resource_spans = begin_message(out, 1);
+            self.resource(out, resource as usize);
+            for (scope, rows) in scopes {
+                let scope_spans = begin_message(out, 2);
+                self.scope(out, scope as usize);
+                for row in rows {
+                    span.clear();
+                    self.span(&mut span, row as usize);
+                    put_message_field(out, 2, &span);
+                    written += 1;
+                    if !goes_on(written, out.len()) {
+                        return false;
+                    }
+                }
+                end_message(out, scope_spans);
+            }
+            end_message(out, resource_spans);
+        }
+        true
+    }
+
     fn resource(&mut self, out: &mut Vec<u8>, row: usize) {
         let table = &self.batch.resources;
         let mut message = Vec::new();
-        self.attributes(&mut message, 1, &table.attributes, row);
+        self.attributes(&mut message, 1, &table.attributes, row, &mut Keys::All);
         put_varint_field(&mut message, 2, dropped(&table.dropped_attributes, row));
         put_message_field(out, 1, &message);
     }
@@ -96,7 +189,7 @@ impl Writer<'_> {
         let mut message = Vec::new();
         put_bytes_field(&mut message, 1, self.text(&table.name, row));
         put_bytes_field(&mut message, 2, self.text(&table.version, row));
-        self.attributes(&mut message, 3, &table.attributes, row);
+        self.attributes(&mut message, 3, &table.attributes, row, &mut Keys::All);
         put_varint_field(&mut message, 4, dropped(&table.dropped_attributes, row));
         put_message_field(out, 1, &message);
     }
@@ -104,9 +197,13 @@ impl Writer<'_> {
     fn span(&mut self, out: &mut Vec<u8>, row: usize) {
         let batch = self.batch;
         let spans = &batch.spans;
-        put_message_field(out, 1, &batch.traces.ids[spans.trace[row] as usize].0);
+        if self.besides.is_none() {
+            put_message_field(out, 1, &batch.traces.ids[spans.trace[row] as usize].0);
+        }
         put_message_field(out, 2, &spans.span_id[row].0);
-        put_bytes_field(out, 3, self.text(&spans.trace_state, row));
+        if self.writes(|it| it.trace_state) {
+            put_bytes_field(out, 3, self.text(&spans.trace_state, row));
+        }
         if !spans.parent_span_id[row].is_zero() {
             put_message_field(out, 4, &spans.parent_span_id[row].0);
         }
@@ -114,42 +211,103 @@ impl Writer<'_> {
         put_varint_field(out, 6, u64::from(spans.kind[row]));
         put_fixed64_field(out, 7, spans.start[row]);
         put_fixed64_field(out, 8, spans.start[row].wrapping_add(spans.duration[row]));
-        self.attributes(out, 9, &batch.span_attributes, row);
-        put_varint_field(out, 10, dropped(&spans.dropped_attributes, row));
+        let mut keys = std::mem::replace(&mut self.of_spans, Keys::None);
+        self.attributes(out, 9, &batch.span_attributes, row, &mut keys);
+        self.of_spans = keys;
+        let writes_dropped = self.writes(|it| it.dropped_counts);
+        if writes_dropped {
+            put_varint_field(out, 10, dropped(&spans.dropped_attributes, row));
+        }
+        self.events(out, row, writes_dropped);
+        if writes_dropped {
+            put_varint_field(out, 12, dropped(&spans.dropped_events, row));
+        }
+        self.links(out, row, writes_dropped);
+        if writes_dropped {
+            put_varint_field(out, 14, dropped(&spans.dropped_links, row));
+        }
         let mut message = std::mem::take(&mut self.child);
-        for event in batch.events.range(row) {
-            message.clear();
-            // A batch without the contents of events still says how many there are.
-            put_fixed64_field(&mut message, 1, batch.events.time.get(event).copied().unwrap_or(0));
-            put_bytes_field(&mut message, 2, self.text(&batch.events.name, event));
-            self.attributes(&mut message, 3, &batch.events.attributes, event);
-            put_varint_field(&mut message, 4, dropped(&batch.events.dropped_attributes, event));
-            put_message_field(out, 11, &message);
-        }
-        put_varint_field(out, 12, dropped(&spans.dropped_events, row));
-        for link in batch.links.range(row) {
-            message.clear();
-            if let Some(trace_id) = batch.links.trace_id.get(link) {
-                put_message_field(&mut message, 1, &trace_id.0);
-            }
-            if let Some(span_id) = batch.links.span_id.get(link) {
-                put_message_field(&mut message, 2, &span_id.0);
-            }
-            put_bytes_field(&mut message, 3, self.text(&batch.links.trace_state, link));
-            self.attributes(&mut message, 4, &batch.links.attributes, link);
-            put_varint_field(&mut message, 5, dropped(&batch.links.dropped_attributes, link));
-            put_message_field(out, 13, &message);
-        }
-        put_varint_field(out, 14, dropped(&spans.dropped_links, row));
         message.clear();
-        put_bytes_field(&mut message, 2, self.text(&spans.status_message, row));
+        if self.writes(|it| it.status_message) {
+            put_bytes_field(&mut message, 2, self.text(&spans.status_message, row));
+        }
         put_varint_field(&mut message, 3, u64::from(spans.status[row]));
-        put_message_field(out, 15, &message);
+        // Whole spans have an empty one where it says nothing.
+        if self.besides.is_none() || !message.is_empty() {
+            put_message_field(out, 15, &message);
+        }
         self.child = message;
     }
 
-    fn attributes(&mut self, out: &mut Vec<u8>, field: u32, list: &AttributeList, owner: usize) {
+    fn events(&mut self, out: &mut Vec<u8>, row: usize, writes_dropped: bool) {
+        let (has_times, has_names) = (self.writes(|it| it.events), self.writes(|it| it.event_name));
+        if !(self.has_counts || has_times || has_names) && matches!(self.of_events, Keys::None) {
+            return;
+        }
+        let (batch, mut message) = (self.batch, std::mem::take(&mut self.child));
+        let mut keys = std::mem::replace(&mut self.of_events, Keys::None);
+        for event in batch.events.range(row) {
+            message.clear();
+            if has_times {
+                let time = batch.events.time.get(event).copied().unwrap_or(0);
+                put_fixed64_field(&mut message, 1, time);
+            }
+            if has_names {
+                put_bytes_field(&mut message, 2, self.text(&batch.events.name, event));
+            }
+            self.attributes(&mut message, 3, &batch.events.attributes, event, &mut keys);
+            if writes_dropped {
+                let dropped = dropped(&batch.events.dropped_attributes, event);
+                put_varint_field(&mut message, 4, dropped);
+            }
+            put_message_field(out, 11, &message);
+        }
+        (self.child, self.of_events) = (message, keys);
+    }
+
+    fn links(&mut self, out: &mut Vec<u8>, row: usize, writes_dropped: bool) {
+        let has_ids = self.writes(|it| it.links);
+        if !(self.has_counts || has_ids) && matches!(self.of_links, Keys::None) {
+            return;
+        }
+        let (batch, mut message) = (self.batch, std::mem::take(&mut self.child));
+        let mut keys = std::mem::replace(&mut self.of_links, Keys::None);
+        for link in batch.links.range(row) {
+            message.clear();
+            if has_ids {
+                if let Some(trace_id) = batch.links.trace_id.get(link) {
+                    put_message_field(&mut message, 1, &trace_id.0);
+                }
+                if let Some(span_id) = batch.links.span_id.get(link) {
+                    put_message_field(&mut message, 2, &span_id.0);
+                }
+                put_bytes_field(&mut message, 3, self.text(&batch.links.trace_state, link));
+            }
+            self.attributes(&mut message, 4, &batch.links.attributes, link, &mut keys);
+            if writes_dropped {
+                let dropped = dropped(&batch.links.dropped_attributes, link);
+                put_varint_field(&mut message, 5, dropped);
+            }
+            put_message_field(out, 13, &message);
+        }
+        (self.child, self.of_links) = (message, keys);
+    }
+
+    fn attributes(
+        &mut self,
+        out: &mut Vec<u8>,
+        field: u32,
+        list: &AttributeList,
+        owner: usize,
+        keys: &mut Keys<'_>,
+    ) {
+        if matches!(keys, Keys::None) {
+            return;
+        }
         for attribute in list.of(owner) {
+            if !keys.wants(self.batch, attribute.key) {
+                continue;
+            }
             self.pair.clear();
             self.value.clear();
             put_bytes_field(&mut self.pair, 1, self.batch.strings.get(attribute.key));

@@ -155,7 +155,7 @@ impl AttributeSelection {
 }
 
 impl Projection {
-    /// What [`crate::merge::TracePart::Heads`] has, and the names of services.
+    /// What each [`crate::merge::TracePart`] has of its spans, and the names of services.
     pub fn heads() -> Self {
         Self {
             span_id: true,

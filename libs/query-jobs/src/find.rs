@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt};
+use tactus_api::trace_job::TraceJob;
 use tactus_block::read::BlockReader;
-use tactus_model::merge::{TracePart, gather_part};
-use tactus_model::otlp::encode_traces_data_while;
-use tactus_model::{Projection, TraceId};
+use tactus_model::otlp::{encode_part_while, encode_traces_data_while};
+use tactus_model::{Projection, SpanBatch};
 use tactus_proto::tactus::v1::FindTraceInBlocksResponse;
 use tactus_rpc::QueryContext;
 use tactus_server::bodies::AnswerMemory;
@@ -27,19 +27,9 @@ const CONCURRENT_BLOCKS: usize = 32;
 struct Part {
     trace: Bytes,
     inspected_bytes: u64,
-    /// See `FindTraceRequest`.
+    /// See `FindTraceResponse`.
     is_part: bool,
-}
-
-/// What is asked of each block.
-#[derive(Clone)]
-pub(crate) struct Wanted {
-    /// The trace.
-    pub(crate) id: TraceId,
-    /// With more spans than these it is large; 0: no trace is.
-    pub(crate) large_spans: u64,
-    /// What is wanted of a large one.
-    pub(crate) part: Arc<TracePart>,
+    part_bytes: u64,
 }
 
 /// The spans of a trace in these blocks. Damaged blocks are counted, not failed for: the others' spans are worth
@@ -47,7 +37,7 @@ pub(crate) struct Wanted {
 pub(crate) async fn find_trace(
     inner: &Arc<Shared>,
     tenant: &str,
-    wanted: &Wanted,
+    wanted: &Arc<TraceJob>,
     block_ids: Vec<Uuid>,
     context: QueryContext,
 ) -> Result<FindTraceInBlocksResponse> {
@@ -61,6 +51,7 @@ pub(crate) async fn find_trace(
             Ok(part) => {
                 found.inspected_bytes += part.inspected_bytes;
                 found.is_part |= part.is_part;
+                found.part_bytes += part.part_bytes;
                 if !part.trace.is_empty() {
                     memory.add(part.trace.len() as u64).await?;
                     found.traces.push(part.trace);
@@ -70,13 +61,16 @@ pub(crate) async fn find_trace(
             Err(error) => return Err(error),
         }
     }
+    if found.part_bytes > wanted.max_part_bytes() {
+        (found.is_part, found.traces) = (true, Vec::new());
+    }
     Ok(found)
 }
 
 async fn find_in_block(
     inner: &Arc<Shared>,
     tenant: &str,
-    wanted: &Wanted,
+    wanted: &Arc<TraceJob>,
     block_id: Uuid,
     context: QueryContext,
 ) -> Result<Part> {
@@ -97,7 +91,7 @@ async fn find_in_block(
 async fn read_from_block(
     inner: &Arc<Shared>,
     tenant: &str,
-    wanted: &Wanted,
+    wanted: &Arc<TraceJob>,
     block_id: Uuid,
     context: QueryContext,
     bypasses_caches: bool,
@@ -115,45 +109,73 @@ async fn read_from_block(
         explain: false,
         bypasses_caches,
     };
-    let wanted = wanted.clone();
+    let wanted = Arc::clone(wanted);
     let read = move |job: &Job| {
         let block = shared.blocks.open(&meta, job)?;
-        let (trace, is_part) = read_trace(&block, &wanted, job)?;
-        let inspected_bytes = bloom_bytes + job.inspected_bytes();
-        Ok(Part { trace, inspected_bytes, is_part })
+        let part = read_trace(&block, &wanted, job)?;
+        Ok(Part { inspected_bytes: bloom_bytes + job.inspected_bytes(), ..part })
     };
     inner.pool.run(options, read).await
 }
 
-/// The spans of a trace as an OTLP message, empty if the block does not have it; and whether it is large.
-fn read_trace(block: &BlockReader, wanted: &Wanted, job: &Job) -> Result<(Bytes, bool)> {
-    let nothing = (Bytes::new(), false);
-    let Some(row_group) = block.find_row_group(wanted.id)? else { return Ok(nothing) };
+/// What a block has of a trace.
+fn read_trace(block: &BlockReader, wanted: &TraceJob, job: &Job) -> Result<Part> {
+    let Some(row_group) = block.find_row_group(wanted.id)? else { return Ok(Part::default()) };
     // Few pages of each column, but their dictionaries as a whole.
     job.hold_bytes(block.row_groups().get(row_group).map_or(0, |group| group.bytes))?;
     let block = row_group_at_once(block, row_group);
-    let Some(row) = block.find_row(row_group, wanted.id)? else { return Ok(nothing) };
+    let Some(row) = block.find_row(row_group, wanted.id)? else { return Ok(Part::default()) };
     job.check()?;
     let block = block.with_page_indexes(row_group)?;
-    let rows = row..row + 1;
-    let mut is_large = false;
-    if wanted.large_spans != 0 {
-        let spans = block.read_rows(row_group, rows.clone(), &Projection::default())?.len();
-        is_large = spans as u64 > wanted.large_spans;
+    let read = |columns: &Projection| block.read_rows(row_group, row..row + 1, columns);
+    let mut is_large = wanted.is_part();
+    if wanted.counts_spans() {
+        is_large = wanted.is_large(read(&Projection::default())?.len() as u64);
         job.check()?;
     }
-    let batch = match (is_large, &*wanted.part) {
-        (false, _) => block.read_rows(row_group, rows, &Projection::all())?,
-        (true, TracePart::Heads) => block.read_rows(row_group, rows, &Projection::heads())?,
-        (true, part) => {
-            let whole = block.read_rows(row_group, rows, &Projection::all())?;
-            gather_part(&[&whole], wanted.id, part)
-        }
-    };
+    if !is_large && let Some(trace) = encoded_whole(&read(&Projection::all())?, wanted.max_bytes)? {
+        let part_bytes = trace.len() as u64;
+        return Ok(Part { trace, part_bytes, ..Part::default() });
+    }
+    job.check()?;
+    let batch = read(&wanted.part.columns())?;
+    let (trace, part_bytes) = encoded_part(&batch, wanted)?;
+    Ok(Part { trace, part_bytes, is_part: true, inspected_bytes: 0 })
+}
+
+/// A trace as an OTLP message. `None` if it has more bytes than these.
+fn encoded_whole(batch: &SpanBatch, max_bytes: u64) -> Result<Option<Bytes>> {
     // Also of the memory of queries: those of many traces at once are not to take more than that.
     let own = batch.heap_bytes();
-    let mut held = Held::of(own);
-    let has_room = |bytes| held.grow_to(own + bytes) && !is_over();
-    let trace = encode_traces_data_while(&batch, has_room).ok_or(Error::Cancelled)?;
-    Ok((trace.into(), is_large))
+    let (mut held, mut is_too_large) = (Held::of(own), false);
+    let trace = encode_traces_data_while(batch, |bytes| {
+        is_too_large = bytes as u64 > max_bytes;
+        !is_too_large && held.grow_to(own + bytes) && !is_over()
+    });
+    match trace {
+        Some(trace) => Ok(Some(trace.into())),
+        None if is_too_large => Ok(None),
+        None => Err(Error::Cancelled),
+    }
+}
+
+/// The part that is wanted as an OTLP message, and its bytes; empty if they are too many.
+fn encoded_part(batch: &SpanBatch, wanted: &TraceJob) -> Result<(Bytes, u64)> {
+    let rows = wanted.part.rows(batch, wanted.id);
+    let own = batch.heap_bytes() + rows.len() * size_of::<u32>();
+    let (mut held, mut message) = (Held::of(own), Vec::new());
+    let mut written = 0;
+    let is_whole = encode_part_while(&mut message, batch, &rows, &wanted.part, |spans, bytes| {
+        written = spans;
+        bytes as u64 <= wanted.max_part_bytes() && held.grow_to(own + bytes) && !is_over()
+    });
+    let bytes = message.len() as u64;
+    match is_whole {
+        true => Ok((message.into(), bytes)),
+        false if bytes > wanted.max_part_bytes() => {
+            let all = bytes.saturating_mul(rows.len() as u64) / written.max(1) as u64;
+            Ok((Bytes::new(), all.max(bytes)))
+        }
+        false => Err(Error::Cancelled),
+    }
 }

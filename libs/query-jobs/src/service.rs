@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use tactus_api::trace_job::TraceJob;
 use tactus_cache::answer::AnswerScope;
-use tactus_model::merge::TracePart;
 use tactus_model::{TenantId, TraceId};
 use tactus_proto::tactus::v1::querier_server::Querier as Protocol;
 use tactus_proto::tactus::v1::{
@@ -134,11 +134,7 @@ impl Protocol for Querier {
         let tenant = check_tenant(&find.tenant)?;
         let ids: Vec<Uuid> =
             request.block_ids.iter().map(|id| parse_block_id(id)).collect::<Result<_, _>>()?;
-        let wanted = find::Wanted {
-            id: TraceId::from_slice(&find.trace_id),
-            large_spans: find.large_spans,
-            part: Arc::new(TracePart::of_ids(&find.span_ids)),
-        };
+        let wanted = Arc::new(TraceJob::compile(&find).map_err(Error::from)?);
         let found = find::find_trace(&self.inner, tenant, &wanted, ids, context).await?;
         self.count("traces", started, found.inspected_bytes);
         Ok(Response::new(found))

@@ -333,6 +333,7 @@ async fn of_a_large_trace_a_block_gives_the_part_that_is_asked_for() {
         trace_id: id.0.to_vec().into(),
         large_spans,
         span_ids,
+        ..FindTraceRequest::default()
     };
     let whole = sample.find_part(find(4, Bytes::new()), &[V4, V5]).await.unwrap();
     assert!(!whole.is_part, "four spans are not more than four");
@@ -356,6 +357,38 @@ async fn of_a_large_trace_a_block_gives_the_part_that_is_asked_for() {
     assert_eq!((found.is_part, spans_of(&found.traces)), (true, expected));
     let none = sample.find_part(find(3, Bytes::from_static(&[9; 8])), &[V4]).await.unwrap();
     assert!(none.is_part && none.traces.is_empty());
+}
+
+#[tokio::test]
+async fn part_of_too_many_bytes_comes_out_of_blocks_in_slices() {
+    let sample = Sample::new(&[V4, V5]).await;
+    let id = tactus_model::TraceId::from_hex("463ac35c9f6413ad").unwrap();
+    let find = |slices, slice, max_part_bytes| FindTraceRequest {
+        tenant: TENANT.into(),
+        trace_id: id.0.to_vec().into(),
+        large_spans: 3,
+        query: "{ span.customer != nil && status = error }".into(),
+        slices,
+        slice,
+        max_part_bytes,
+        ..FindTraceRequest::default()
+    };
+    let all = sample.find_part(find(0, 0, 0), &[V4, V5]).await.unwrap();
+    assert_eq!(all.part_bytes, all.traces.iter().map(|trace| trace.len() as u64).sum::<u64>());
+    // Each alone has fewer.
+    let refused = sample.find_part(find(0, 0, all.part_bytes - 1), &[V4, V5]).await.unwrap();
+    assert!(refused.is_part && refused.traces.is_empty());
+    assert!(refused.part_bytes >= all.part_bytes - 1, "{}", refused.part_bytes);
+    let mut found = Vec::new();
+    for slice in 0..3 {
+        let part = sample.find_part(find(3, slice, all.part_bytes - 1), &[V4, V5]).await.unwrap();
+        found.extend(spans_of(&part.traces));
+    }
+    let mut expected = spans_of(&all.traces);
+    let key = |span: &Span| (span.span_id.clone(), span.kind);
+    found.sort_by_key(key);
+    expected.sort_by_key(key);
+    assert_eq!(found, expected);
 }
 
 #[tokio::test]

@@ -59,6 +59,8 @@ pub struct Settings {
     pub open_traces: OpenTraces,
     /// Files with traces. `max_inflight_bytes` is what holds: 0 lets none in.
     pub trace_files: TraceFiles,
+    /// A part of a trace with more bytes comes in slices: no more than a message of another service has; 0 if there is no other.
+    pub max_part_bytes: u64,
     /// Links that pages show.
     pub links: Vec<Link>,
 }
@@ -156,6 +158,7 @@ impl Settings {
             query_log: frontend.query_log.clone(),
             open_traces: frontend.open_traces.clone(),
             trace_files: frontend.trace_files.clone(),
+            max_part_bytes: 8 << 20,
             links: frontend.links.clone(),
         }
     }

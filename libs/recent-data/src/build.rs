@@ -141,7 +141,7 @@ impl Ingester {
         let mut parts = Vec::with_capacity(segments.len());
         for segment in segments {
             let slice =
-                segment.open_batch().and_then(|batch| segment.slice(&batch, (first, last), false));
+                segment.open_batch().and_then(|batch| segment.slice(&batch, (first, last), None));
             let part = self.or_set_aside(tenant, segment, slice)?;
             if !part.is_empty() {
                 parts.push(part);

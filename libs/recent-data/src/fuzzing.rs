@@ -76,7 +76,7 @@ fn read(segment: &Segment) -> Result<(), SegmentError> {
     let ids = &batch.traces.ids;
     for (first, last) in [(ids.first(), ids.last()), (ids.get(1), ids.get(1))] {
         if let (Some(&first), Some(&last)) = (first, last) {
-            let _ = segment.slice(&batch, (first, last), false)?;
+            let _ = segment.slice(&batch, (first, last), None)?;
         }
     }
     Ok(())

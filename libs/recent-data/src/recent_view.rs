@@ -13,7 +13,7 @@ use foldhash::fast::RandomState;
 use parking_lot::Mutex;
 use tactus_model::{
     OriginSet, SpanBatch, TraceId,
-    merge::{TracePart, gather_part, gather_traces, merge},
+    merge::{gather_traces, merge},
     otlp::encode_traces_data_while,
 };
 use tactus_storage::{Uuid, meta::block_origin};
@@ -21,6 +21,8 @@ use tactus_traceql::eval::Bitmap;
 use tactus_work::{Held, is_over};
 
 use crate::{head::HeadSnapshot, origins::HeldOrigins, segment::OpenSegment};
+
+pub(crate) mod part;
 
 /// Up to so many traces are copied out of a segment one by one, without a look at the rest of it.
 pub(crate) const FEW_TRACES: usize = 16;
@@ -81,11 +83,16 @@ impl Gathered {
         Self { batch, held }
     }
 
-    /// The spans as an OTLP message, counted as it grows. Empty once there is no memory: the work is over.
-    pub(crate) fn encoded(&mut self) -> Vec<u8> {
-        let own = self.batch.heap_bytes();
-        let has_room = |bytes| self.held.grow_to(own + bytes) && !is_over();
-        encode_traces_data_while(&self.batch, has_room).unwrap_or_default()
+    /// The spans as an OTLP message, counted as it grows; empty once there is no memory: the work is over. `None` if it has
+    /// more bytes than that.
+    pub(crate) fn encoded(&mut self, max_bytes: u64) -> Option<Vec<u8>> {
+        let (own, mut is_too_large) = (self.batch.heap_bytes(), false);
+        let goes_on = |bytes: usize| {
+            is_too_large = bytes as u64 > max_bytes;
+            !is_too_large && self.held.grow_to(own + bytes) && !is_over()
+        };
+        let message = encode_traces_data_while(&self.batch, goes_on);
+        (!is_too_large).then(|| message.unwrap_or_default())
     }
 }
 
@@ -177,60 +184,6 @@ impl RecentView {
     pub(crate) fn gather(&self, wanted: &HashSet<TraceId>) -> Gathered {
         let (parts, held) = self.fragments(wanted);
         Gathered::of(&parts.iter().map(|(_, part)| part).collect::<Vec<_>>(), held)
-    }
-
-    /// How many spans of a trace there are; those that are in two places count in both.
-    pub(crate) fn spans_of(&self, id: TraceId) -> usize {
-        let live = self.live_batches().filter_map(|batch| {
-            let trace = batch.traces.ids.iter().position(|&other| other == id)? as u32;
-            Some(batch.spans.trace.iter().filter(|&&of| of == trace).count())
-        });
-        let in_segments = self.segments.iter().filter_map(|segment| {
-            let batch = segment.batch();
-            let trace = batch.traces.ids.binary_search(&id).ok()? as u32;
-            let of = &batch.spans.trace;
-            let first = of.partition_point(|&other| other < trace);
-            Some(of.partition_point(|&other| other <= trace) - first)
-        });
-        live.sum::<usize>() + in_segments.sum::<usize>()
-    }
-
-    /// A part of a trace as an OTLP message, and the bytes of columns that were read for it. Spans that lie in several places
-    /// come from each of them: whoever puts answers together keeps one.
-    ///
-    /// Memory: what one place has of the part, and the message, which is counted as it grows. Empty once there is none left:
-    /// the work is over.
-    pub(crate) fn encoded_part(&self, id: TraceId, part: &TracePart) -> (Vec<u8>, usize) {
-        let (mut message, mut inspected_bytes, mut held) = (Vec::new(), 0, Held::default());
-        let mut add = |place: &SpanBatch, place_bytes: usize| {
-            let batch = gather_part(&[place], id, part);
-            inspected_bytes += batch.heap_bytes();
-            let besides = place_bytes + batch.heap_bytes() + message.len();
-            let has_room = |bytes| held.grow_to(besides + bytes) && !is_over();
-            // One message after another of its kind is a message with the lists of both.
-            message.append(&mut encode_traces_data_while(&batch, has_room)?);
-            Some(())
-        };
-        let mut add_all = || {
-            for live in self.live_batches().filter(|batch| batch.traces.ids.contains(&id)) {
-                add(live, 0)?;
-            }
-            for segment in &self.segments {
-                let batch = segment.batch();
-                if batch.traces.ids.binary_search(&id).is_ok() {
-                    let slice = match part {
-                        TracePart::Heads => segment.heads(&batch, id),
-                        TracePart::Spans(_) => segment.slice(&batch, id, id),
-                    };
-                    add(&slice, slice.heap_bytes())?;
-                }
-            }
-            Some(())
-        };
-        match add_all() {
-            Some(()) => (message, inspected_bytes),
-            None => (Vec::new(), inspected_bytes),
-        }
     }
 
     /// The spans of these traces from each place, and the block that those of a segment become. Their memory is counted

@@ -26,7 +26,7 @@ use std::{
 };
 
 use tactus_clock::instant_of;
-use tactus_model::{CutTraces, OriginSet, SpanBatch, TraceId};
+use tactus_model::{CutTraces, OriginSet, Projection, SpanBatch, TraceId, merge::TracePart};
 use tactus_storage::Uuid;
 
 use crate::{layout, origins::HeldOrigins};
@@ -230,12 +230,12 @@ impl Segment {
     }
 
     /// A copy of the traces from `first` to `last`, with the strings of `batch`, which is this segment's. Reads little else,
-    /// and that without a check against damage. `heads_only`: leaves out what [`tactus_model::merge::TracePart::Heads`] has not.
+    /// and that without a check against damage. `besides`: what of spans besides their heads, see [`tactus_model::merge::TracePart`].
     pub(crate) fn slice(
         &self,
         batch: &OpenBatch,
         (first, last): (TraceId, TraceId),
-        heads_only: bool,
+        besides: Option<&Projection>,
     ) -> Result<SpanBatch, SegmentError> {
         let failures = self.failures();
         let ids = &batch.traces.ids;
@@ -246,7 +246,7 @@ impl Segment {
         let of_spans = &batch.spans.trace;
         let rows = of_spans.partition_point(|&trace| (trace as usize) < traces.start)
             ..of_spans.partition_point(|&trace| (trace as usize) < traces.end);
-        let slice = columns::slice(reader, batch, traces, rows, heads_only)?;
+        let slice = columns::slice(reader, batch, traces, rows, besides)?;
         match self.failure_since(failures) {
             Some(error) => Err(error),
             None => Ok(slice),
@@ -393,12 +393,17 @@ impl OpenSegment {
 
     /// A copy of the traces from `first` to `last`; where it cannot be read see [`Self::batch`].
     pub(crate) fn slice(&self, batch: &OpenBatch, first: TraceId, last: TraceId) -> SpanBatch {
-        self.unless_failed(self.segment.slice(batch, (first, last), false))
+        self.unless_failed(self.segment.slice(batch, (first, last), None))
     }
 
-    /// What [`tactus_model::merge::TracePart::Heads`] has of a trace; where it cannot be read see [`Self::batch`].
-    pub(crate) fn heads(&self, batch: &OpenBatch, trace: TraceId) -> SpanBatch {
-        self.unless_failed(self.segment.slice(batch, (trace, trace), true))
+    /// A copy of a trace with the columns of a part; where it cannot be read see [`Self::batch`].
+    pub(crate) fn columns_of(
+        &self,
+        batch: &OpenBatch,
+        trace: TraceId,
+        part: &TracePart,
+    ) -> SpanBatch {
+        self.unless_failed(self.segment.slice(batch, (trace, trace), part.besides.as_ref()))
     }
 
     fn unless_failed(&self, slice: Result<SpanBatch, SegmentError>) -> SpanBatch {

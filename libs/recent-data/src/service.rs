@@ -5,8 +5,9 @@ use std::{collections::HashSet, time::Instant};
 use tactus_api::{
     job::{JobError, MetricsJob, SearchJob, TagValuesJob, TagsJob},
     metrics, search,
+    trace_job::TraceJob,
 };
-use tactus_model::{SpanBatch, TenantId, TraceId, merge::TracePart, wire::MAX_DEPTH};
+use tactus_model::{SpanBatch, TenantId, wire::MAX_DEPTH};
 use tactus_proto::{
     tactus::v1::{
         FindTraceRequest, FindTraceResponse, Holder, HoldingsRequest, HoldingsResponse,
@@ -30,7 +31,7 @@ use crate::{
     head::Appended,
     ingester::Ingester,
     recent_metrics::{RecentError, stored::Stored},
-    recent_view::RecentView,
+    recent_view::{RecentView, part::EncodedPart},
     segment::SegmentError,
     share::{Share, kept::kept_traces, search::Turns},
     so_far::{Growing, by_scope},
@@ -58,26 +59,24 @@ impl Protocol for Ingester {
     ) -> Result<Response<FindTraceResponse>, Status> {
         let (context, find) = parts(request);
         let tenant = tenant_of(&find.tenant)?;
-        let id = TraceId::from_slice(&find.trace_id);
+        let job = TraceJob::compile(&find).map_err(|it| refused_job(&it))?;
         let state = self.tenant(&tenant);
         let answer = self.query_view(tenant, context, move |view| {
             // A trace may be in blocks and its refused spans known here alone.
-            let refused_spans = state.map_or(0, |state| state.refused_spans(id));
-            let is_part = find.large_spans != 0 && view.spans_of(id) as u64 > find.large_spans;
-            let (trace, inspected_bytes) = match is_part {
-                true => view.encoded_part(id, &TracePart::of_ids(&find.span_ids)),
-                false => {
-                    let mut batch = view.gather(&HashSet::from([id]));
-                    (batch.encoded(), batch.heap_bytes())
-                }
-            };
+            let refused_spans = state.map_or(0, |state| state.refused_spans(job.id));
+            let is_large =
+                job.is_part() || job.counts_spans() && job.is_large(view.spans_of(job.id) as u64);
+            let whole = if is_large { None } else { whole(&view, &job) };
+            let is_part = whole.is_none();
+            let found = whole.unwrap_or_else(|| view.encoded_part(&job));
             // Columns take something even where there is no span.
-            let inspected_bytes = if trace.is_empty() { 0 } else { inspected_bytes as u64 };
+            let is_empty = found.bytes == 0;
             FindTraceResponse {
-                trace: trace.into(),
-                inspected_bytes,
+                trace: found.message.into(),
+                inspected_bytes: if is_empty { 0 } else { found.inspected_bytes as u64 },
                 refused_spans,
                 is_part,
+                part_bytes: found.bytes,
                 ..FindTraceResponse::default()
             }
         });
@@ -337,6 +336,14 @@ fn explanation(parts: u32, spans: u64, matched: u64, started: Instant) -> JobExp
 
 fn tenant_of(text: &str) -> Result<TenantId, Status> {
     TenantId::parse(text).map_err(|error| Status::invalid_argument(error.to_string()))
+}
+
+/// A trace that is put together. `None` if it has more bytes than the job says.
+fn whole(view: &RecentView, job: &TraceJob) -> Option<EncodedPart> {
+    let mut batch = view.gather(&HashSet::from([job.id]));
+    let message = batch.encoded(job.max_bytes)?;
+    let (bytes, inspected_bytes) = (message.len() as u64, batch.heap_bytes());
+    Some(EncodedPart { message, bytes, inspected_bytes })
 }
 
 fn refused_job(error: &JobError) -> Status {

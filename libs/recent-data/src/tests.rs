@@ -462,7 +462,13 @@ async fn of_a_large_trace_the_part_is_given_that_is_asked_for() {
     ingester.push(&push_of("t1", &[span(1, 3, 1)]), &tenant()).unwrap();
     let find = async |large_spans, span_ids: Bytes| {
         let trace_id = trace_id(1).0.to_vec().into();
-        let find = FindTraceRequest { tenant: "t1".into(), trace_id, large_spans, span_ids };
+        let find = FindTraceRequest {
+            tenant: "t1".into(),
+            trace_id,
+            large_spans,
+            span_ids,
+            ..Default::default()
+        };
         let found = ingester.find_trace(tonic::Request::new(find)).await.unwrap().into_inner();
         let spans = TracesData::decode(found.trace).unwrap().resource_spans;
         let spans = spans.into_iter().flat_map(|resource| resource.scope_spans);
@@ -482,6 +488,47 @@ async fn of_a_large_trace_the_part_is_given_that_is_asked_for() {
     assert_eq!((is_part, attributes), (true, vec![2, 2]));
     assert_eq!(spans[0].span_id, heads[0].span_id);
     assert!(find(2, Bytes::from_static(&[7; 8])).await.1.is_empty());
+}
+
+#[tokio::test]
+async fn part_of_too_many_bytes_is_left_out_and_comes_in_slices() {
+    let bench = Bench::new();
+    let ingester = bench.open();
+    let spans: Vec<_> = (0..200).map(|id| span(1, id, 1)).collect();
+    ingester.push(&push_of("t1", &spans[..150]), &tenant()).unwrap();
+    ingester.seal().await.unwrap();
+    ingester.push(&push_of("t1", &spans[150..]), &tenant()).unwrap();
+    let find = async |request: FindTraceRequest| {
+        let trace_id = trace_id(1).0.to_vec().into();
+        let find = FindTraceRequest { tenant: "t1".into(), trace_id, ..request };
+        ingester.find_trace(tonic::Request::new(find)).await.unwrap().into_inner()
+    };
+    let count = |trace: Bytes| {
+        let spans = TracesData::decode(trace).unwrap().resource_spans;
+        let scopes = spans.into_iter().flat_map(|resource| resource.scope_spans);
+        scopes.map(|scope| scope.spans.len()).sum::<usize>()
+    };
+    for (large_spans, query) in [(0, ""), (100, ""), (100, "{ span.number = 1 }"), (1_000, "")] {
+        let request =
+            FindTraceRequest { large_spans, query: query.into(), ..FindTraceRequest::default() };
+        let whole = find(request.clone()).await;
+        assert_eq!(whole.part_bytes, whole.trace.len() as u64);
+        assert_eq!(whole.is_part, large_spans == 100);
+        // A trace that is not large by its spans is large by its bytes.
+        let slices = 7;
+        let request = FindTraceRequest { max_part_bytes: 4_000, ..request };
+        let (refused, mut found) = (find(request.clone()).await, 0);
+        let bytes = refused.part_bytes as f64 / whole.part_bytes as f64;
+        assert!(refused.trace.is_empty() && refused.is_part);
+        assert!((0.3..1.2).contains(&bytes), "about so many: {bytes}");
+        for slice in 0..slices {
+            let request = FindTraceRequest { slices, slice, max_part_bytes: 0, ..request.clone() };
+            let part = find(request).await;
+            assert!(part.is_part && part.part_bytes == part.trace.len() as u64);
+            found += count(part.trace);
+        }
+        assert_eq!(found, 200);
+    }
 }
 
 fn with_trace_limit(bench: &Bench, bytes: u64) -> Settings {

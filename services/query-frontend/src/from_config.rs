@@ -1,7 +1,7 @@
 //! The settings of a query-frontend, from the configuration.
 
 use tactus_cache::{Caches, Role};
-use tactus_config::Config;
+use tactus_config::{Config, target::is_all};
 use tactus_process::{Error, memory, settings::poll_interval};
 use tactus_query::{ResultSettings, Settings};
 
@@ -26,9 +26,20 @@ pub(crate) fn settings(config: &Config, caches: &Caches) -> Result<Settings, Err
     }
     settings.streaming.max_request_bytes = config.server.grpc_server_max_recv_msg_size;
     settings.streaming.max_message_bytes = config.server.grpc_server_max_send_msg_size;
+    settings.max_part_bytes = max_part_bytes(config);
     let of_files = &mut settings.trace_files.max_inflight_bytes;
     *of_files = memory::request_bytes(*of_files);
     Ok(settings)
+}
+
+/// Half of a message between services: an answer has more than the part. A process without others sends itself none.
+fn max_part_bytes(config: &Config) -> u64 {
+    let server = &config.server;
+    if is_all(&config.target) && config.memberlist.join_members.is_empty() {
+        return 0;
+    }
+    let bytes = server.grpc_server_max_recv_msg_size.min(server.grpc_server_max_send_msg_size);
+    (bytes as u64 / 2).max(1)
 }
 
 /// Kept answers of jobs.

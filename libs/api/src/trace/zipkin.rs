@@ -12,23 +12,56 @@ use super::span_entry::SpanEntry;
 const SERVER: u64 = 2;
 const CLIENT: u64 = 3;
 
+/// What tells the halves of a call apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CallHalf {
+    /// Its id, maybe that of the other half as well.
+    pub id: SpanId,
+    /// The id of its parent.
+    pub parent: SpanId,
+    /// OTLP's number of the kind.
+    pub kind: u64,
+}
+
+/// A span by its place in a trace, with other ids than it came with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NewIds {
+    /// Which span.
+    pub span: usize,
+    /// Its id.
+    pub id: SpanId,
+    /// That of its parent.
+    pub parent: SpanId,
+}
+
 /// Gives every server span that has the id of a client span an id of its own, below the client span; what hung below
 /// the shared id hangs below the server span then.
 pub(super) fn separate_shared_ids(spans: &mut [SpanEntry]) {
-    let clients: HashSet<SpanId, RandomState> =
-        spans.iter().filter(|span| span.kind == CLIENT).map(|span| span.id).collect();
-    let is_shared = |span: &SpanEntry| span.kind == SERVER && clients.contains(&span.id);
-    if !spans.iter().any(is_shared) {
-        return;
+    let half = |span: usize| {
+        let SpanEntry { id, parent, kind, .. } = spans[span];
+        CallHalf { id, parent, kind }
+    };
+    for NewIds { span, id, parent } in separated_ids(0..spans.len(), half) {
+        rewrite(&mut spans[span], id, parent);
     }
-    let mut used: HashSet<SpanId> = spans.iter().map(|span| span.id).collect();
-    let mut counter = 0u64;
-    let mut new_ids = HashMap::new();
-    let mut separated = HashSet::new();
-    for (row, span) in spans.iter_mut().enumerate() {
-        if !is_shared(span) {
-            continue;
-        }
+}
+
+/// The spans of a trace that get other ids, so that no server span shares one with a client span: as of a
+/// [`super::CombinedTrace`] with [`super::SharedIds::Separated`], if `spans` are in its order.
+pub fn separated_ids(
+    spans: impl Iterator<Item = usize> + Clone,
+    half_of: impl Fn(usize) -> CallHalf,
+) -> Vec<NewIds> {
+    let halves = || spans.clone().map(|span| (span, half_of(span)));
+    let clients: HashSet<SpanId, RandomState> =
+        halves().filter(|(_, half)| half.kind == CLIENT).map(|(_, half)| half.id).collect();
+    let is_shared = |half: &CallHalf| half.kind == SERVER && clients.contains(&half.id);
+    if !halves().any(|(_, half)| is_shared(&half)) {
+        return Vec::new();
+    }
+    let mut used: HashSet<SpanId> = halves().map(|(_, half)| half.id).collect();
+    let (mut counter, mut new_ids, mut found) = (0u64, HashMap::new(), Vec::new());
+    for (span, half) in halves().filter(|(_, half)| is_shared(half)) {
         let id = loop {
             counter += 1;
             let id = SpanId(counter.to_be_bytes());
@@ -36,17 +69,15 @@ pub(super) fn separate_shared_ids(spans: &mut [SpanEntry]) {
                 break id;
             }
         };
-        new_ids.insert(span.id, id);
-        separated.insert(row);
-        rewrite(span, id, span.id);
+        new_ids.insert(half.id, id);
+        found.push(NewIds { span, id, parent: half.id });
     }
-    for (row, span) in spans.iter_mut().enumerate() {
-        if let Some(&parent) = new_ids.get(&span.parent)
-            && !separated.contains(&row)
-        {
-            rewrite(span, span.id, parent);
+    for (span, half) in halves().filter(|(_, half)| !is_shared(half)) {
+        if let Some(&parent) = new_ids.get(&half.parent) {
+            found.push(NewIds { span, id: half.id, parent });
         }
     }
+    found
 }
 
 /// Replaces id and parent of a span, and keeps its other fields.

@@ -93,8 +93,6 @@ pub struct TraceMerger<'a> {
     inputs: &'a [&'a SpanBatch],
     columns: Vec<Columns<'a>>,
     to: MergeOutput,
-    /// See [`Self::leave_out_contents`].
-    heads_only: bool,
     /// Spans that may wait to be copied together after a trace ends.
     spans_at_a_time: usize,
     waiting_spans: usize,
@@ -111,12 +109,7 @@ impl<'a> TraceMerger<'a> {
             }
         }
         let columns = inputs.iter().map(|batch| Columns::of(batch)).collect();
-        Self { inputs, columns, to, heads_only: false, spans_at_a_time: 1, waiting_spans: 0 }
-    }
-
-    /// From now on only those columns of spans are copied that [`super::TracePart::Heads`] has.
-    pub(super) fn leave_out_contents(&mut self) {
-        self.heads_only = true;
+        Self { inputs, columns, to, spans_at_a_time: 1, waiting_spans: 0 }
     }
 
     /// From now on traces are copied some together, which is faster where their spans are scattered over the inputs. Then

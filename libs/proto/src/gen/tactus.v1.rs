@@ -90,9 +90,21 @@ pub struct FindTraceRequest {
     #[prost(uint64, tag = "3")]
     pub large_spans: u64,
     /// The part of a large trace: spans of these ids, of 8 bytes each, one after the other. If empty: all spans without
-    /// attributes, events and links as messages without fields.
+    /// attributes and the ids of their trace, events and links as messages without fields.
     #[prost(bytes = "bytes", tag = "4")]
     pub span_ids: ::prost::bytes::Bytes,
+    /// TraceQL: what it reads of spans comes with the part without attributes.
+    #[prost(string, tag = "5")]
+    pub query: ::prost::alloc::string::String,
+    /// Only the spans of a slice out of so many, by their ids: of a trace that is not large all that they have, if no trace is, and of
+    /// any other the part. 0: all spans.
+    #[prost(uint32, tag = "6")]
+    pub slices: u32,
+    #[prost(uint32, tag = "7")]
+    pub slice: u32,
+    /// A part of more bytes is left out, and a trace of more bytes is large. 0: no limit.
+    #[prost(uint64, tag = "8")]
+    pub max_part_bytes: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct FindTraceResponse {
@@ -110,6 +122,10 @@ pub struct FindTraceResponse {
     /// The trace is large.
     #[prost(bool, tag = "5")]
     pub is_part: bool,
+    /// About so many bytes has what was asked for, which is left out if they are too many. Answers of releases that know no slices
+    /// have 0.
+    #[prost(uint64, tag = "6")]
+    pub part_bytes: u64,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct SearchRequest {
@@ -1994,6 +2010,9 @@ pub struct FindTraceInBlocksResponse {
     /// The trace is large, see FindTraceRequest.
     #[prost(bool, tag = "4")]
     pub is_part: bool,
+    /// As of FindTraceResponse, of all blocks together.
+    #[prost(uint64, tag = "5")]
+    pub part_bytes: u64,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct SelectBlocksRequest {

@@ -20,10 +20,11 @@ use super::ask::{Answers, add, take};
 const INLINE_BYTES: usize = 256 << 10;
 
 /// The parts of a trace as one, with each span once: what replicas have in common would make the answer as many times as
-/// large. Spans that are in blocks as well are left for whoever combines it with those. Errors: there is no memory for it besides
-/// the parts.
+/// large. Spans that are in blocks as well are left for whoever combines it with those. If one of them, or all together, have more
+/// than `max_bytes`, that is the answer. Errors: there is no memory for it besides the parts.
 pub(super) async fn traces(
     answers: Answers<FindTraceResponse>,
+    max_bytes: u64,
     memory: &Arc<Bodies>,
 ) -> Result<FindTraceResponse, Status> {
     let mut whole = FindTraceResponse { partial: answers.partial, ..FindTraceResponse::default() };
@@ -33,6 +34,7 @@ pub(super) async fn traces(
         whole.inspected_bytes += answer.inspected_bytes;
         whole.partial |= answer.partial;
         whole.is_part |= answer.is_part;
+        whole.part_bytes = whole.part_bytes.max(answer.part_bytes);
         // Each was sent the same spans.
         whole.refused_spans = whole.refused_spans.max(answer.refused_spans);
         // Replicas often have the very same.
@@ -40,11 +42,17 @@ pub(super) async fn traces(
             parts.push(answer.trace);
         }
     }
-    whole.trace = match &parts[..] {
-        [] => Bytes::new(),
-        [part] => part.clone(),
-        _ => put_together(parts, memory).await?,
-    };
+    if whole.part_bytes <= max_bytes {
+        whole.trace = match &parts[..] {
+            [] => Bytes::new(),
+            [part] => part.clone(),
+            _ => put_together(parts, memory).await?,
+        };
+        whole.part_bytes = whole.part_bytes.max(whole.trace.len() as u64);
+    }
+    if whole.part_bytes > max_bytes {
+        (whole.is_part, whole.trace) = (true, Bytes::new());
+    }
     drop(answers.memory);
     Ok(whole)
 }

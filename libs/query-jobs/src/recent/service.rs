@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use tactus_api::trace_job::max_part_bytes;
 use tactus_model::TenantId;
 use tactus_proto::tactus::v1::ingester_server::Ingester;
 use tactus_proto::tactus::v1::{
@@ -80,12 +81,13 @@ impl Ingester for RecentData {
         let request = request.into_inner();
         check_tenant(&request.tenant)?;
         let set = self.read_set_of_trace(&request.tenant, &request.trace_id);
+        let max_bytes = max_part_bytes(&request);
         let question = Question {
             timeout: self.parts.settings.trace_timeout,
             ..self.question("traces", (context, request), call!(find_trace))
         };
         let answers = self.ask(&set, question).await?;
-        Ok(Response::new(merge::traces(answers, &self.parts.memory).await?))
+        Ok(Response::new(merge::traces(answers, max_bytes, &self.parts.memory).await?))
     }
 
     async fn search(

@@ -122,7 +122,7 @@ impl Ingester for RecentData {
             inspected_bytes: 1,
             partial,
             refused_spans: self.refused_spans.load(Ordering::Relaxed),
-            is_part: false,
+            ..FindTraceResponse::default()
         }))
     }
 

@@ -5,7 +5,8 @@ use std::{ops::Range, sync::Arc};
 use bytemuck::Pod;
 use parking_lot::Mutex;
 use tactus_model::{
-    AttributeList, Buffer, ColumnSource, CutTraces, Dictionary, OriginSet, SpanBatch, TraceId,
+    AttributeList, Buffer, ColumnSource, CutTraces, Dictionary, OriginSet, Projection, SpanBatch,
+    TraceId,
 };
 
 use super::{SegmentError, open::ColumnReader, stored::OpenPlace};
@@ -198,17 +199,18 @@ pub(super) fn check(batch: &SpanBatch) -> Result<(), &'static str> {
 }
 
 /// A copy of consecutive spans, `rows`, of consecutive traces. What is not copied is shared with the batch: strings,
-/// resources, scopes. Only what is copied is read, and it is not checked against damage. `heads_only`: of attributes, events and
-/// links nothing but how many of the latter two each span has.
+/// resources, scopes. Only what is copied is read, and it is not checked against damage. `besides`: what of the spans besides
+/// their heads, see [`tactus_model::merge::TracePart`].
 pub(super) fn slice(
     reader: &ColumnReader,
     batch: &SpanBatch,
     traces: Range<usize>,
     rows: Range<usize>,
-    heads_only: bool,
+    besides: Option<&Projection>,
 ) -> Result<SpanBatch, SegmentError> {
     let file = reader.open_file()?;
     let part = Part { reader, file: file.as_ref() };
+    let wants = |wanted: fn(&Projection) -> bool| besides.is_none_or(wanted);
     let mut slice = SpanBatch {
         strings: batch.strings.clone(),
         resources: batch.resources.clone(),
@@ -225,24 +227,23 @@ pub(super) fn slice(
         };
     }
     span_columns!(&mut slice, copy);
-    if heads_only {
-        slice.events.starts = part.starts(60, rows.clone())?.0;
-        slice.links.starts = part.starts(70, rows)?.0;
-        return Ok(slice);
-    }
     macro_rules! copy_sparse {
         ($number:expr, $column:expr) => {
-            $column = match reader.find($number) {
-                Some(_) => part.column($number, rows.clone())?,
-                None => vec![0; rows.len()].into(),
+            if wants(wanted_of($number)) {
+                $column = match reader.find($number) {
+                    Some(_) => part.column($number, rows.clone())?,
+                    None => vec![0; rows.len()].into(),
+                };
             }
         };
     }
     sparse_columns!(&mut slice, copy_sparse);
-    if reader.find(ORIGIN).is_some() {
+    if besides.is_none() && reader.find(ORIGIN).is_some() {
         slice.spans.origin = part.column(ORIGIN, rows.clone())?;
     }
-    slice.span_attributes = part.attributes(SPAN_ATTRIBUTES, rows.clone())?;
+    if wants(|it| !it.span_attributes.is_none()) {
+        slice.span_attributes = part.attributes(SPAN_ATTRIBUTES, rows.clone())?;
+    }
     let (starts, events) = part.starts(60, rows.clone())?;
     slice.events.starts = starts;
     macro_rules! copy_event {
@@ -250,8 +251,12 @@ pub(super) fn slice(
             $column = part.column($number, events.clone())?
         };
     }
-    event_columns!(&mut slice, copy_event);
-    slice.events.attributes = part.attributes(EVENT_ATTRIBUTES, events)?;
+    if wants(|it| it.events || it.event_name || it.dropped_counts) {
+        event_columns!(&mut slice, copy_event);
+    }
+    if wants(|it| !it.event_attributes.is_none()) {
+        slice.events.attributes = part.attributes(EVENT_ATTRIBUTES, events)?;
+    }
     let (starts, links) = part.starts(70, rows)?;
     slice.links.starts = starts;
     macro_rules! copy_link {
@@ -259,9 +264,22 @@ pub(super) fn slice(
             $column = part.column($number, links.clone())?
         };
     }
-    link_columns!(&mut slice, copy_link);
-    slice.links.attributes = part.attributes(LINK_ATTRIBUTES, links)?;
+    if wants(|it| it.links || it.dropped_counts) {
+        link_columns!(&mut slice, copy_link);
+    }
+    if wants(|it| !it.link_attributes.is_none()) {
+        slice.links.attributes = part.attributes(LINK_ATTRIBUTES, links)?;
+    }
     Ok(slice)
+}
+
+/// Who wants a span column that is zero in most segments.
+fn wanted_of(number: u32) -> fn(&Projection) -> bool {
+    match number {
+        50 => |it| it.status_message,
+        51 => |it| it.trace_state,
+        _ => |it| it.dropped_counts,
+    }
 }
 
 /// At least `count` zeros; one buffer serves all segments.

@@ -1,9 +1,9 @@
 use super::*;
 use crate::test_spans::batch_of_spans;
-use tactus_model::{CutTraces, OriginSet, TraceId};
+use tactus_model::{AttributeSelection, CutTraces, OriginSet, TraceId};
 use tactus_model::{
-    merge::{TracePart, gather_part, merge},
-    otlp::encode_traces_data,
+    merge::{SpanSlice, TracePart, merge},
+    otlp::encode_part_while,
 };
 
 const SOME_MEMORY: u64 = 1 << 20;
@@ -65,6 +65,12 @@ fn segment_reads_back_as_it_was_written() {
     assert_eq!(segment.traces(), batch.traces.ids.len());
 }
 
+fn encoded(batch: &SpanBatch, id: TraceId, part: &TracePart) -> Vec<u8> {
+    let mut message = Vec::new();
+    assert!(encode_part_while(&mut message, batch, &part.rows(batch, id), part, |_, _| true));
+    message
+}
+
 #[test]
 fn any_traces_of_a_segment_are_read_alone() {
     let folder = tempfile::tempdir().unwrap();
@@ -75,18 +81,22 @@ fn any_traces_of_a_segment_are_read_alone() {
         let whole = segment.open_batch().unwrap();
         let ids = &batch.traces.ids;
         for (first, last) in [(0, 0), (0, ids.len() - 1), (2, 5), (ids.len() - 1, ids.len() - 1)] {
-            let slice = segment.slice(&whole, (ids[first], ids[last]), false).unwrap();
+            let slice = segment.slice(&whole, (ids[first], ids[last]), None).unwrap();
             assert_eq!(slice, tactus_model::slice_traces(&batch, first..last + 1));
         }
         for &id in &ids[..3] {
-            let heads = segment.slice(&whole, (id, id), true).unwrap();
-            let expected = gather_part(&[&batch], id, &TracePart::Heads);
-            assert_eq!(
-                encode_traces_data(&gather_part(&[&heads], id, &TracePart::Heads)),
-                encode_traces_data(&expected)
-            );
+            let mut events = Projection { events: true, links: true, ..Projection::default() };
+            events.event_attributes = AttributeSelection::All;
+            let mut spans = Projection { dropped_counts: true, ..Projection::default() };
+            spans.span_attributes = AttributeSelection::All;
+            spans.status_message = true;
+            for besides in [Projection::default(), events, spans, Projection::all()] {
+                let columns = segment.slice(&whole, (id, id), Some(&besides)).unwrap();
+                let part = TracePart::read_by(besides, SpanSlice::WHOLE);
+                assert_eq!(encoded(&columns, id, &part), encoded(&batch, id, &part));
+            }
         }
-        let nothing = segment.slice(&whole, (TraceId([0; 16]), TraceId([0; 16])), false).unwrap();
+        let nothing = segment.slice(&whole, (TraceId([0; 16]), TraceId([0; 16])), None).unwrap();
         assert!(nothing.is_empty());
     }
 }

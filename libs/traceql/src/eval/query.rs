@@ -91,6 +91,14 @@ impl CompiledQuery {
         self.most_recent
     }
 
+    /// True if it judges each span by what that has itself, whatever else is in its trace, and not by ids: then spans that are
+    /// looked at some by some are found as those of the whole trace are.
+    pub fn judges_spans_alone(&self) -> bool {
+        let reads_ids = self.filter_columns.span_id || self.filter_columns.parent_span_id;
+        let is_filter = matches!(&self.stages[..], [Stage::Spanset(SpansetPlan::Filter(_))]);
+        is_filter && !self.reads_whole_trace && !reads_ids
+    }
+
     /// True if no batch can have a match, because the first filter is constant false.
     pub fn is_never(&self) -> bool {
         pipeline::stages_are_never(&self.stages)

@@ -46,14 +46,14 @@ impl TraceMerger<'_> {
         let (trace, first) = (traces.ids.len() as u32 - 1, spans.trace.len());
         spans.trace.make_mut().extend(std::iter::repeat_n(trace, rows.len()));
         let origins = self.columns[input].origin;
-        if !origins.is_empty() && !self.heads_only {
+        if !origins.is_empty() {
             for (row, &origin) in (first..).zip(&origins[rows.clone()]) {
                 raise_origin(spans, row, origin);
             }
         }
         for &(of_input, row, origin) in &self.to.higher_origins {
             let row = row as usize;
-            if of_input as usize == input && rows.contains(&row) && !self.heads_only {
+            if of_input as usize == input && rows.contains(&row) {
                 raise_origin(spans, first + row - rows.start, origin);
             }
         }
@@ -81,23 +81,18 @@ impl TraceMerger<'_> {
         extend(&mut spans.status, &runs, |input| columns[input].status);
         let of_events = |input: usize| columns[input].event_starts;
         let of_links = |input: usize| columns[input].link_starts;
-        if self.heads_only {
-            extend_ends(&mut events.starts, &runs, of_events, &mut entries);
-            extend_ends(&mut links.starts, &runs, of_links, &mut entries);
-        } else {
-            codes.extend(&mut spans.status_message, &runs, |input| columns[input].status_message);
-            codes.extend(&mut spans.trace_state, &runs, |input| columns[input].trace_state);
-            extend(&mut spans.dropped_attributes, &runs, |input| columns[input].dropped_attributes);
-            extend(&mut spans.dropped_events, &runs, |input| columns[input].dropped_events);
-            extend(&mut spans.dropped_links, &runs, |input| columns[input].dropped_links);
-            let attributes = |input: usize| columns[input].attributes;
-            copy_attributes(&runs, attributes, span_attributes, &mut codes, &mut entries);
-            let mut children = Vec::new();
-            extend_ends(&mut events.starts, &runs, of_events, &mut children);
-            append_events(&children, events, &mut codes, &mut entries);
-            extend_ends(&mut links.starts, &runs, of_links, &mut children);
-            append_links(&children, links, &mut codes, &mut entries);
-        }
+        codes.extend(&mut spans.status_message, &runs, |input| columns[input].status_message);
+        codes.extend(&mut spans.trace_state, &runs, |input| columns[input].trace_state);
+        extend(&mut spans.dropped_attributes, &runs, |input| columns[input].dropped_attributes);
+        extend(&mut spans.dropped_events, &runs, |input| columns[input].dropped_events);
+        extend(&mut spans.dropped_links, &runs, |input| columns[input].dropped_links);
+        let attributes = |input: usize| columns[input].attributes;
+        copy_attributes(&runs, attributes, span_attributes, &mut codes, &mut entries);
+        let mut children = Vec::new();
+        extend_ends(&mut events.starts, &runs, of_events, &mut children);
+        append_events(&children, events, &mut codes, &mut entries);
+        extend_ends(&mut links.starts, &runs, of_links, &mut children);
+        append_links(&children, links, &mut codes, &mut entries);
         runs.clear();
         entries.clear();
         (self.to.runs, self.to.entries) = (runs, entries);

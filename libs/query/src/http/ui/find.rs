@@ -6,16 +6,23 @@ use serde_json::{Value, json};
 use tactus_api::request::parse_traceql;
 use tactus_api::trace::CombinedTrace;
 use tactus_api::{Error, Result};
-use tactus_model::wire::put_message_field;
-use tactus_model::{BatchBuilder, BuilderLimits};
+use tactus_model::wire::{put_message_field, put_message_frame};
+use tactus_model::{BatchBuilder, SpanBatch, TraceId};
 use tactus_traceql::RootExpr;
 use tactus_traceql::eval::{CompiledQuery, Window};
 
 use super::skeleton::Skeleton;
 use crate::trace_by_id::malformed;
 
+mod large;
+
+pub(super) use large::{Found, find_in};
+
 /// Number of the spans in a ScopeSpans message.
 const SPANS: u32 = 2;
+
+/// Of the id of a trace as a field of a span.
+const TRACE_ID_BYTES: usize = 18;
 
 /// A text that is to find spans of a trace.
 pub(super) enum Finding {
@@ -48,51 +55,84 @@ fn compile(root: &RootExpr) -> Result<CompiledQuery> {
 }
 
 /// What the page gets: see [`super::traces::find`].
-pub(super) fn rows(trace: &CombinedTrace, query: &CompiledQuery) -> Result<Value> {
-    let matched = matched(trace, query)?;
+pub(super) fn rows(trace: &CombinedTrace, id: TraceId, query: &CompiledQuery) -> Result<Value> {
+    let matched = matched(trace, id, query)?;
     let skeleton = Skeleton::of(trace).map_err(malformed)?;
+    Ok(rows_of(skeleton.order(), &matched))
+}
+
+/// `order`: which span each row shows. `matched`: if the query matches it, by span.
+fn rows_of(order: &[u32], matched: &[bool]) -> Value {
     let mut bitmap = vec![0u8; matched.len().div_ceil(8)];
-    for (row, &span) in skeleton.order().iter().enumerate() {
+    for (row, &span) in order.iter().enumerate() {
         if matched[span as usize] {
             bitmap[row / 8] |= 1 << (row % 8);
         }
     }
-    Ok(json!({
+    json!({
         "spans": matched.len(),
         "matched": matched.iter().filter(|matched| **matched).count(),
         "rows": STANDARD.encode(bitmap),
-    }))
+    })
 }
 
 /// For each span, in the order of the trace, if the query matches it.
-fn matched(trace: &CombinedTrace, query: &CompiledQuery) -> Result<Vec<bool>> {
-    let mut builder = BatchBuilder::new(BuilderLimits::default());
-    // Spans with ids that TraceQL cannot have become no row.
-    let mut span_of_row = Vec::with_capacity(trace.spans());
-    let (mut spans, mut message) = (0, Vec::new());
-    for (resource, scope, messages) in trace.spans_by_scope() {
-        let resource = builder.resource(resource).map_err(malformed)?;
-        let scope = builder.scope(scope).map_err(malformed)?;
-        for span in messages {
-            message.clear();
-            put_message_field(&mut message, SPANS, span);
-            builder
-                .append_scope_spans(resource, scope, &message, |_, _| true)
-                .map_err(malformed)?;
-            if builder.len() > span_of_row.len() {
-                span_of_row.push(spans);
-            }
-            spans += 1;
-        }
-    }
+fn matched(trace: &CombinedTrace, id: TraceId, query: &CompiledQuery) -> Result<Vec<bool>> {
+    let mut rows = Rows::default();
+    rows.append(trace, id)?;
+    let (batch, span_of_row) = (rows.builder.finish(), rows.span_of_row);
+    matched_in(&batch, query, rows.spans, |row| span_of_row[row])
+}
+
+/// Errors: the query cannot be evaluated.
+fn matched_in(
+    batch: &SpanBatch,
+    query: &CompiledQuery,
+    spans: usize,
+    span_of_row: impl Fn(usize) -> usize,
+) -> Result<Vec<bool>> {
     let found = query
-        .find_matches(&builder.finish(), Window::default())
+        .find_matches(batch, Window::default())
         .map_err(|error| Error::Invalid(error.to_string()))?;
     let mut matched = vec![false; spans];
     for set in found.traces.iter().flat_map(|trace| &trace.span_sets) {
         for &row in &set.rows {
-            matched[span_of_row[row as usize]] = true;
+            matched[span_of_row(row as usize)] = true;
         }
     }
     Ok(matched)
+}
+
+/// Spans of a trace as rows of a batch.
+#[derive(Default)]
+struct Rows {
+    builder: BatchBuilder,
+    /// Spans so far. Those with ids that TraceQL cannot have become no row.
+    spans: usize,
+    span_of_row: Vec<usize>,
+    message: Vec<u8>,
+}
+
+impl Rows {
+    fn append(&mut self, trace: &CombinedTrace, id: TraceId) -> Result<()> {
+        for (resource, scope, messages) in trace.spans_by_scope() {
+            let resource = self.builder.resource(resource).map_err(malformed)?;
+            let scope = self.builder.scope(scope).map_err(malformed)?;
+            for span in messages {
+                self.message.clear();
+                // Spans of a part have no id of their trace.
+                put_message_frame(&mut self.message, SPANS, TRACE_ID_BYTES + span.len());
+                put_message_field(&mut self.message, 1, &id.0);
+                self.message.extend_from_slice(span);
+                self.builder
+                    .append_scope_spans(resource, scope, &self.message, |_, _| true)
+                    .map_err(malformed)?;
+                if self.builder.len() > self.span_of_row.len() {
+                    self.span_of_row.push(self.spans);
+                }
+                self.spans += 1;
+            }
+        }
+        Ok(())
+    }
 }

@@ -83,7 +83,9 @@ fn answer_to(question: &Question, file: &ReceivedFile, max_spans: usize) -> Resu
         }
         Part::Otlp => otlp_json(trace)?,
         Part::Jaeger => jaeger_json(id, trace, "")?,
-        Part::Find(Finding::Query(query)) => return Ok(Answer::json(&find::rows(trace, query)?)),
+        Part::Find(Finding::Query(query)) => {
+            return Ok(Answer::json(&find::rows(trace, id, query)?));
+        }
         Part::Find(Finding::Problem(text)) => return Ok(Answer::json(&find::problem(text))),
     };
     Ok(Answer::new(body, Encoding::Json, false))

@@ -14,8 +14,9 @@ use tactus_jaeger::json::{self, Envelope};
 use tactus_model::{SpanId, TraceId};
 use tactus_otlp_json::OtlpJson;
 use tactus_proto::opentelemetry::proto::trace::v1::TracesData;
+use tactus_traceql::eval::CompiledQuery;
 
-use super::find::{self, Finding};
+use super::find::{self, Finding, Found};
 use super::layout::SpanHead;
 use super::skeleton::Skeleton;
 use crate::current_query::joined;
@@ -43,7 +44,12 @@ impl OpenTraces {
     /// [`Error::Internal`] if that cannot be known.
     async fn read(&self, call: &Call, id: TraceId, large: Large) -> Result<Arc<FoundTrace>> {
         let (query, limits) = (TraceQuery::default(), (WhenTooLarge::Cut, large));
-        let mut found = call.frontend.find_part(&call.tenants, id, query, limits).await?;
+        let found = call.frontend.find_part(&call.tenants, id, query, limits).await?;
+        self.keep(call, id, found)
+    }
+
+    /// Keeps a trace that was found, unless it is a part. Errors: as of [`Self::read`].
+    fn keep(&self, call: &Call, id: TraceId, mut found: FoundTrace) -> Result<Arc<FoundTrace>> {
         if found.trace.is_empty() && !found.is_part {
             return Err(match found.facts.partial {
                 true => Error::Internal(found.facts.message),
@@ -65,13 +71,17 @@ impl OpenTraces {
         self.find_or_read(call, id, Large::Whole).await
     }
 
+    fn known(&self, call: &Call, id: TraceId) -> Option<Arc<FoundTrace>> {
+        self.0.get(&(joined(&call.tenants), id))
+    }
+
     async fn find_or_read(
         &self,
         call: &Call,
         id: TraceId,
         large: Large,
     ) -> Result<Arc<FoundTrace>> {
-        match self.0.get(&(joined(&call.tenants), id)) {
+        match self.known(call, id) {
             Some(found) => Ok(found),
             None => self.read(call, id, large).await,
         }
@@ -142,13 +152,24 @@ pub(super) async fn find(
     let limit = call.frontend.settings.max_query_expression_size_bytes;
     let finding =
         call.parse(move |params| Ok(Finding::of(params.get("q").unwrap_or_default(), limit)));
-    let query = match finding.await? {
-        Finding::Query(query) => query,
+    let query: Arc<CompiledQuery> = match finding.await? {
+        Finding::Query(query) => query.into(),
         Finding::Problem(text) => return Ok(Answer::json(&find::problem(&text))),
     };
-    let found = open.find(&call, id).await?;
+    let found = match open.known(&call, id) {
+        Some(found) => found,
+        None => {
+            let params = call.params();
+            let text = params.get("q").unwrap_or_default();
+            let (frontend, tenants) = (&call.frontend, &call.tenants);
+            match find::find_in(frontend, tenants, id, text, Arc::clone(&query)).await? {
+                Found::Trace(found) => open.keep(&call, id, found)?,
+                Found::Rows(value, _) => return Ok(Answer::json(&value)),
+            }
+        }
+    };
     let is_long = found.trace.takes_long();
-    let value = offload(is_long, move || find::rows(&found.trace, &query));
+    let value = offload(is_long, move || find::rows(&found.trace, id, &query));
     Ok(Answer::json(&value.await??))
 }
 

@@ -1,0 +1,116 @@
+//! Requests for a trace, as ingesters and queriers read them.
+
+use tactus_model::merge::{ChosenSpans, SpanSlice, TracePart};
+use tactus_model::{Projection, SpanId, TraceId};
+use tactus_proto::tactus::v1::FindTraceRequest;
+use tactus_traceql::eval::CompiledQuery;
+use tactus_traceql::parse_and_validate;
+
+use crate::job::JobError;
+
+/// What is asked of a place that may have spans of a trace.
+#[derive(Debug, Clone)]
+pub struct TraceJob {
+    /// The trace.
+    pub id: TraceId,
+    /// What is wanted of it if it is large.
+    pub part: TracePart,
+    /// More bytes are left out, and a trace of more is large.
+    pub max_bytes: u64,
+    large_spans: u64,
+}
+
+impl TraceJob {
+    /// Compiles a request. Errors: a query that is none, or a slice that there is not.
+    pub fn compile(request: &FindTraceRequest) -> Result<Self, JobError> {
+        let Some(slice) = SpanSlice::new(request.slice, request.slices) else {
+            let (number, of) = (request.slice, request.slices);
+            return Err(JobError::Invalid(format!("no slice {number} of {of}")));
+        };
+        let part = match &request.span_ids[..] {
+            [] if request.large_spans == 0 => TracePart::whole(ChosenSpans::Slice(slice)),
+            [] if request.query.is_empty() => TracePart::heads(slice),
+            [] => TracePart::read_by(columns_of(&request.query)?, slice),
+            ids => {
+                let ids = ids.chunks(8).map(SpanId::from_slice).collect();
+                TracePart::whole(ChosenSpans::Ids(ids))
+            }
+        };
+        Ok(Self {
+            id: TraceId::from_slice(&request.trace_id),
+            part,
+            max_bytes: if request.max_part_bytes == 0 { u64::MAX } else { request.max_part_bytes },
+            large_spans: request.large_spans,
+        })
+    }
+
+    /// True if the trace is given as a part whatever it has.
+    pub fn is_part(&self) -> bool {
+        let limit = self.large_spans == 0 && self.max_bytes != u64::MAX;
+        limit || matches!(self.part.spans, ChosenSpans::Slice(slice) if !slice.is_whole())
+    }
+
+    /// True if so many spans are a large trace, of which a part is given.
+    pub fn is_large(&self, spans: u64) -> bool {
+        self.is_part() || self.large_spans != 0 && spans > self.large_spans
+    }
+
+    /// True if [`Self::is_large`] depends on the number of spans.
+    pub fn counts_spans(&self) -> bool {
+        !self.is_part() && self.large_spans != 0
+    }
+
+    /// The most bytes of its part: spans that are chosen by their ids are few.
+    pub fn max_part_bytes(&self) -> u64 {
+        match self.part.spans {
+            ChosenSpans::Slice(_) => self.max_bytes,
+            ChosenSpans::Ids(_) => u64::MAX,
+        }
+    }
+}
+
+/// The most bytes of what is asked for, [`u64::MAX`] without a limit: spans that are chosen by their ids are few.
+pub fn max_part_bytes(request: &FindTraceRequest) -> u64 {
+    match request.max_part_bytes {
+        limit if limit != 0 && request.span_ids.is_empty() => limit,
+        _ => u64::MAX,
+    }
+}
+
+fn columns_of(query: &str) -> Result<Projection, JobError> {
+    let root = parse_and_validate(query)
+        .map_err(|error| JobError::Invalid(format!("invalid TraceQL query: {error}")))?;
+    Ok(CompiledQuery::compile(&root)?.filter_projection().clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn job(request: FindTraceRequest) -> TraceJob {
+        TraceJob::compile(&request).unwrap()
+    }
+
+    #[test]
+    fn trace_is_large_by_its_spans_or_in_slices() {
+        let request = FindTraceRequest { large_spans: 5, ..FindTraceRequest::default() };
+        let by_spans = job(request.clone());
+        assert!(by_spans.counts_spans() && !by_spans.is_large(5) && by_spans.is_large(6));
+        assert!(job(FindTraceRequest { slices: 2, slice: 1, ..request.clone() }).is_large(1));
+        assert!(!job(FindTraceRequest { max_part_bytes: 9, ..request }).is_large(5));
+        let whole = FindTraceRequest::default();
+        assert!(!job(whole.clone()).is_large(u64::MAX));
+        assert!(job(FindTraceRequest { max_part_bytes: 9, ..whole.clone() }).is_large(1));
+        assert!(TraceJob::compile(&FindTraceRequest { slices: 2, slice: 2, ..whole }).is_err());
+    }
+
+    #[test]
+    fn part_has_what_the_query_reads() {
+        let query = "{ span.a = 1 && status = error }".to_owned();
+        let request = FindTraceRequest { large_spans: 5, query, ..FindTraceRequest::default() };
+        let besides = job(request.clone()).part.besides.unwrap();
+        assert!(besides.span_attributes.wants(b"a") && !besides.span_attributes.wants(b"b"));
+        let query = "{ span.a = ".to_owned();
+        assert!(TraceJob::compile(&FindTraceRequest { query, ..request }).is_err());
+    }
+}

@@ -1,0 +1,243 @@
+//! A trace asked for slice by slice: what has more bytes than a message of another service may have comes in several.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use futures_util::stream::{self, StreamExt};
+use tactus_api::request::{TraceMode, TraceQuery};
+use tactus_api::trace::{SharedIds, WhenTooLarge};
+use tactus_api::{Error, Result};
+use tactus_model::merge::SpanSlice;
+use tactus_model::{TenantId, TraceId};
+use tactus_proto::tactus::v1::{
+    FindTraceInBlocksRequest, FindTraceInBlocksResponse, FindTraceRequest, FindTraceResponse,
+};
+use tonic::Request;
+
+use super::parts::{Parts, combine};
+use super::{FoundTrace, LARGE_SPANS, Large};
+use crate::blocks::select_from;
+use crate::frontend::Frontend;
+use crate::jobs::{Outcome, call};
+use crate::offload::offload;
+use crate::query_log::{note_answer, note_blocks, note_jobs};
+use crate::work::check_inspected;
+
+/// A slice is cut into so many at a time at most, and a trace into so many in all: then one span has more than a message.
+const MOST_CUTS: u64 = 64;
+const MOST_SLICES: u32 = 1 << 16;
+
+/// A trace of which slices are yet to be asked for.
+pub(crate) struct Slices<'f> {
+    frontend: &'f Frontend,
+    find: FindTraceRequest,
+    tenants: &'f [TenantId],
+    query: TraceQuery,
+    /// Bytes that the jobs may read, and what they read so far.
+    max_inspected_bytes: u64,
+    inspected_bytes: u64,
+    waiting: VecDeque<SpanSlice>,
+}
+
+impl<'f> Slices<'f> {
+    pub(super) fn new(
+        frontend: &'f Frontend,
+        tenants: &'f [TenantId],
+        id: TraceId,
+        query: TraceQuery,
+        large: Large,
+        max_part_bytes: u64,
+    ) -> Self {
+        let (large_spans, span_ids, text) = match large {
+            Large::Whole => (0, Bytes::new(), String::new()),
+            Large::Heads => (LARGE_SPANS, Bytes::new(), String::new()),
+            Large::HeadsOfAny => (1, Bytes::new(), String::new()),
+            Large::Spans(ids) => {
+                (LARGE_SPANS, ids.iter().flat_map(|id| id.0).collect(), String::new())
+            }
+            Large::ReadBy(text) => (LARGE_SPANS, Bytes::new(), text),
+        };
+        let find = FindTraceRequest {
+            trace_id: Bytes::copy_from_slice(&id.0),
+            large_spans,
+            span_ids,
+            query: text,
+            max_part_bytes,
+            ..FindTraceRequest::default()
+        };
+        Self {
+            frontend,
+            find,
+            tenants,
+            query,
+            max_inspected_bytes: frontend.limits_of(tenants).max_inspected_bytes,
+            inspected_bytes: 0,
+            waiting: VecDeque::from([SpanSlice::WHOLE]),
+        }
+    }
+
+    /// What there is of the next slice, and which that is; `None` after the last.
+    pub(super) async fn next(&mut self) -> Result<Option<(SpanSlice, Parts)>> {
+        while let Some(slice) = self.waiting.pop_front() {
+            let is_last_cut = slice.number_of().1 > MOST_SLICES;
+            let parts = self.ask(slice, is_last_cut).await?;
+            if parts.part_bytes <= self.max_part_bytes() || is_last_cut {
+                return Ok(Some((slice, parts)));
+            }
+            // A quarter more: slices are not all of one size.
+            let bytes = parts.part_bytes.saturating_add(parts.part_bytes / 4);
+            let cuts = bytes.div_ceil(self.max_part_bytes()).clamp(2, MOST_CUTS) as u32;
+            self.waiting.extend(slice.cut(cuts).into_iter().flatten());
+        }
+        Ok(None)
+    }
+
+    /// The spans of the next slice, each once, as they are stored; of a trace that is not large all, as they are shown.
+    pub(crate) async fn next_trace(&mut self) -> Result<Option<FoundTrace>> {
+        let Some((_, parts)) = self.next().await? else { return Ok(None) };
+        let shared_ids = if parts.is_part { SharedIds::Kept } else { self.query.shared_ids };
+        let max_bytes = self.frontend.limits_of(self.tenants).max_bytes_per_trace;
+        let combined = move || combine(parts, max_bytes, WhenTooLarge::Cut, shared_ids);
+        offload(true, combined).await?.map(Some)
+    }
+
+    /// The most bytes of an answer.
+    fn max_part_bytes(&self) -> u64 {
+        match self.find.max_part_bytes {
+            limit if limit != 0 && self.find.span_ids.is_empty() => limit,
+            _ => u64::MAX,
+        }
+    }
+
+    async fn ask(&mut self, slice: SpanSlice, of_any_size: bool) -> Result<Parts> {
+        let (number, of) = slice.number_of();
+        let find = |tenant: &TenantId| FindTraceRequest {
+            tenant: tenant.to_string(),
+            slices: if slice.is_whole() { 0 } else { of },
+            slice: number,
+            max_part_bytes: if of_any_size { 0 } else { self.find.max_part_bytes },
+            ..self.find.clone()
+        };
+        let finds: Vec<_> = self.tenants.iter().map(find).collect();
+        let mut parts = Parts::new(&self.frontend.memory);
+        if matches!(self.query.mode, TraceMode::All | TraceMode::Ingesters) {
+            self.find_recent(&finds, &mut parts).await?;
+        }
+        if matches!(self.query.mode, TraceMode::All | TraceMode::Blocks) {
+            self.find_in_blocks(&finds, &mut parts).await?;
+        }
+        if parts.is_of_old_release && (!slice.is_whole() || !self.find.query.is_empty()) {
+            let text = "a part of the trace is with a process of an older release";
+            return Err(Error::Internal(text.to_owned()));
+        }
+        Ok(parts)
+    }
+
+    fn inspected(&mut self, parts: &mut Parts, bytes: u64) {
+        parts.inspected_bytes += bytes;
+        self.inspected_bytes += bytes;
+    }
+
+    async fn find_recent(&mut self, finds: &[FindTraceRequest], parts: &mut Parts) -> Result<()> {
+        note_jobs(finds.len());
+        let outcomes = self.frontend.ask_ingesters(finds, |ingester, find| {
+            Box::pin(async move { Ok(ingester.find_trace(Request::new(find)).await?.into_inner()) })
+        });
+        for outcome in outcomes.await? {
+            match outcome {
+                Outcome::Answer(FindTraceResponse {
+                    trace,
+                    inspected_bytes,
+                    partial,
+                    refused_spans,
+                    is_part,
+                    part_bytes,
+                }) => {
+                    note_answer(inspected_bytes);
+                    parts.note_part(is_part, part_bytes, !trace.is_empty());
+                    parts.refused_spans = parts.refused_spans.max(refused_spans);
+                    self.inspected(parts, inspected_bytes);
+                    parts.recent_partial |= partial;
+                    parts.add(trace).await?;
+                }
+                Outcome::Damaged => {
+                    note_answer(0);
+                    parts.damaged_blocks += 1;
+                }
+            }
+            check_inspected(self.inspected_bytes, self.max_inspected_bytes)?;
+        }
+        Ok(())
+    }
+
+    /// Looks into the blocks that are in the list now, after the ingesters answered. All of them: spans of a trace
+    /// may lie in several.
+    async fn find_in_blocks(
+        &mut self,
+        finds: &[FindTraceRequest],
+        parts: &mut Parts,
+    ) -> Result<()> {
+        let frontend = self.frontend;
+        let settings = &frontend.settings.trace_by_id;
+        let window = (self.query.start, self.query.end);
+        let mut requests = Vec::new();
+        let mut looked_into = 0;
+        for find in finds {
+            let known = frontend.blocklist.tenant(&find.tenant);
+            let blocks = select_from(&known, window, frontend.settings.blocklist_poll);
+            let id = TraceId::from_slice(&find.trace_id);
+            for meta in blocks.iter().filter_map(|block| known.meta(block.block_id)) {
+                // Replicas were sent the same spans, and each wrote a block.
+                parts.refused_spans = parts.refused_spans.max(meta.cut_traces().spans(id));
+            }
+            looked_into += blocks.len();
+            let per_shard = blocks.len().div_ceil(settings.query_shards.max(2) as usize).max(1);
+            requests.extend(blocks.chunks(per_shard).map(|blocks| FindTraceInBlocksRequest {
+                find: Some(find.clone()),
+                block_ids: blocks.iter().map(|block| block.block_id.to_string()).collect(),
+            }));
+        }
+        note_blocks(looked_into);
+        note_jobs(requests.len());
+        let concurrency = match settings.concurrent_shards {
+            ..=0 => requests.len().max(1),
+            limit => limit as usize,
+        };
+        let run = |request: FindTraceInBlocksRequest| {
+            call(&frontend.querier, request, |querier, request| {
+                Box::pin(async move {
+                    let request = Request::new(request);
+                    Ok(querier.find_trace_in_blocks(request).await?.into_inner())
+                })
+            })
+        };
+        let jobs: Vec<_> = requests.into_iter().map(run).collect();
+        // In order, so that the same blocks give the same answer.
+        let mut answers = stream::iter(jobs).buffered(concurrency);
+        while let Some(outcome) = answers.next().await {
+            match outcome? {
+                Outcome::Answer(FindTraceInBlocksResponse {
+                    traces,
+                    inspected_bytes,
+                    damaged_blocks,
+                    is_part,
+                    part_bytes,
+                }) => {
+                    note_answer(inspected_bytes);
+                    parts.note_part(is_part, part_bytes, !traces.is_empty());
+                    for trace in traces {
+                        parts.add(trace).await?;
+                    }
+                    self.inspected(parts, inspected_bytes);
+                    parts.damaged_blocks += damaged_blocks;
+                }
+                Outcome::Damaged => {
+                    note_answer(0);
+                    parts.damaged_blocks += 1;
+                }
+            }
+            check_inspected(self.inspected_bytes, self.max_inspected_bytes)?;
+        }
+        Ok(())
+    }
+}
