@@ -1,5 +1,6 @@
 """Blocks are Parquet files: a reader that shares no code with ours finds in them what was pushed."""
 import duckdb
+import pytest
 
 from harness import otlp
 from harness.waiting import eventually
@@ -10,6 +11,8 @@ CONFIG = {
     "storage": {"trace": {"block": {"parquet_row_group_size_bytes": 40_000}}},
 }
 TRACES, SPANS = 48, 25
+# Of each service in a trace: so few that levels are packed in bits, or so many that they are runs.
+SPANS_OF_SERVICE = (2, 25)
 
 ALL_SPANS = """
     WITH resources AS (SELECT TraceID, unnest(rs) AS resource FROM '{file}'),
@@ -19,16 +22,20 @@ ALL_SPANS = """
 """
 
 
-def test_duckdb_reads_every_span_of_a_block(servers):
+@pytest.mark.parametrize("together", SPANS_OF_SERVICE)
+def test_duckdb_reads_every_span_of_a_block(servers, together):
     server = servers.start(config=CONFIG)
     pushed = set()
     for number in range(TRACES):
         spans = otlp.trace(SPANS, attributes={"padding": f"{number:060}"})
         for i, span in enumerate(spans):
             span.attributes.extend(otlp.key_values({"order.id": f"order-{number:03}-{i:03}"}))
-            pushed.add((span.trace_id.hex().upper(), span.span_id.hex().upper(), f"service-{number % 4}", span.name,
+            service = f"service-{number % 4}-{i // together}"
+            pushed.add((span.trace_id.hex().upper(), span.span_id.hex().upper(), service, span.name,
                         span.start_time_unix_nano, span.end_time_unix_nano - span.start_time_unix_nano))
-        server.must_push(otlp.export(*spans, service=f"service-{number % 4}"))
+        for part in range(0, SPANS, together):
+            service = f"service-{number % 4}-{part // together}"
+            server.must_push(otlp.export(*spans[part:part + together], service=service))
     server.flush()
     (file,) = eventually(lambda: list(server.blocks.glob("single-tenant/*/data.parquet")), "a block")
     database = duckdb.connect()

@@ -34,7 +34,16 @@ pub trait ColumnSource: fmt::Debug + Send + Sync {
     /// What cannot be read stays zero, which is a sound column of other values: the source remembers it, and whoever read
     /// asks the source before anything that was made of its columns is used.
     fn read(&self, column: u32, bytes: &mut [u8]);
+
+    /// As [`Self::read`], of some rows only, which ascend. False if it takes no less time to read all of the column: then
+    /// nothing is filled.
+    fn read_rows(&self, _column: u32, _rows: &[u32], _bytes: &mut [u8]) -> bool {
+        false
+    }
 }
+
+/// The values of some rows are read by themselves if there are at least so many times as many.
+const ROWS_PER_PICKED: usize = 16;
 
 /// A column that is read when somebody first looks at it, and then stays in memory.
 #[derive(Debug)]
@@ -118,6 +127,22 @@ impl<T: Pod> Buffer<T> {
         self
     }
 
+    /// The values of some rows, which ascend. A stored column that nobody has looked at yet need not be read for few of them.
+    pub fn pick(&self, rows: &[u32]) -> Vec<T> {
+        if let Self::Stored(column) = self
+            && column.values.get().is_none()
+            && rows.len() * ROWS_PER_PICKED <= column.len
+        {
+            let mut values = vec![T::zeroed(); rows.len()];
+            let bytes = bytemuck::cast_slice_mut(&mut values);
+            if column.source.read_rows(column.column, rows, bytes) {
+                return values;
+            }
+        }
+        let values = self.as_slice();
+        rows.iter().map(|&row| values[row as usize]).collect()
+    }
+
     /// Bytes of memory held; a stored or shared column holds none of its own.
     pub fn heap_bytes(&self) -> usize {
         match self {
@@ -184,5 +209,50 @@ impl<T: Pod> FromIterator<T> for Buffer<T> {
 impl<T: Pod + PartialEq> PartialEq for Buffer<T> {
     fn eq(&self, other: &Self) -> bool {
         self.as_slice() == other.as_slice()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each row has its number, as long as columns may be read whole.
+    #[derive(Debug)]
+    struct Numbers {
+        reads_rows: bool,
+        reads_all: bool,
+    }
+
+    impl ColumnSource for Numbers {
+        fn read(&self, _: u32, bytes: &mut [u8]) {
+            assert!(self.reads_all, "all of the column is read");
+            for (number, out) in bytes.as_chunks_mut::<4>().0.iter_mut().enumerate() {
+                *out = (number as u32).to_ne_bytes();
+            }
+        }
+
+        fn read_rows(&self, _: u32, rows: &[u32], bytes: &mut [u8]) -> bool {
+            if self.reads_rows {
+                bytes.copy_from_slice(bytemuck::cast_slice(rows));
+            }
+            self.reads_rows
+        }
+    }
+
+    fn numbers(reads_rows: bool, reads_all: bool) -> Buffer<u32> {
+        Buffer::stored(Arc::new(Numbers { reads_rows, reads_all }), 0, 1000)
+    }
+
+    #[test]
+    fn few_rows_of_a_stored_column_are_read_by_themselves_if_they_can_be() {
+        let rows = [3, 3, 500, 999];
+        assert_eq!(numbers(true, false).pick(&rows), rows);
+        assert_eq!(numbers(false, true).pick(&rows), rows);
+        let many: Vec<u32> = (0..500).map(|row| row * 2).collect();
+        assert_eq!(numbers(true, true).pick(&many), many);
+        let known = numbers(true, true);
+        assert_eq!(known.as_slice().len(), 1000);
+        assert_eq!(known.pick(&rows), rows);
+        assert_eq!(Buffer::from(vec![7u32, 8]).pick(&[1]), [8]);
     }
 }

@@ -59,6 +59,34 @@ pub(crate) fn unpack<T: Unpacked>(input: &[u8], width: u32, out: &mut [T]) -> De
     Ok(())
 }
 
+/// As [`unpack`], of numbers of two bits to a byte each: eight at a time.
+pub(crate) fn unpack_pairs_of_bits(input: &[u8], out: &mut [u8]) -> DecodeResult<()> {
+    if input.len() < packed_bytes(out.len(), 2) {
+        return Err(DecodeError("bit-packed numbers are cut off"));
+    }
+    let (words, rest) = out.as_chunks_mut::<8>();
+    let (groups, after) = input.as_chunks::<2>();
+    for (group, word) in groups.iter().zip(words.iter_mut()) {
+        *word = spread_pairs_of_bits(*group);
+    }
+    // Fewer than eight numbers are left: those of one more group, whose second byte may not be there.
+    let last = match groups.get(words.len()) {
+        Some(group) => *group,
+        None => [after.first().copied().unwrap_or(0), 0],
+    };
+    rest.copy_from_slice(&spread_pairs_of_bits(last)[..rest.len()]);
+    Ok(())
+}
+
+/// Each pair of bits in a byte of its own.
+#[inline(always)]
+fn spread_pairs_of_bits(group: [u8; 2]) -> [u8; 8] {
+    let bits = u64::from(u16::from_le_bytes(group));
+    let bytes = (bits | bits << 24) & 0x0000_00ff_0000_00ff;
+    let nibbles = (bytes | bytes << 12) & 0x000f_000f_000f_000f;
+    ((nibbles | nibbles << 6) & 0x0303_0303_0303_0303).to_le_bytes()
+}
+
 /// `input` holds at least the bytes of `out.len()` numbers.
 fn unpack_width<T: Unpacked, const WIDTH: usize>(input: &[u8], out: &mut [T]) {
     if WIDTH == 0 {
@@ -131,6 +159,17 @@ mod tests {
             if !packed.is_empty() {
                 prop_assert!(unpack(&packed[1..], width, &mut out).is_err());
             }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn pairs_of_bits_unpack_as_numbers_of_any_width_do(
+            bytes in proptest::collection::vec(any::<u8>(), 0..40), count in 0usize..170,
+        ) {
+            let (mut fast, mut general) = (vec![9u8; count], vec![9u8; count]);
+            prop_assert_eq!(unpack_pairs_of_bits(&bytes, &mut fast), unpack(&bytes, 2, &mut general));
+            prop_assert_eq!(fast, general);
         }
     }
 

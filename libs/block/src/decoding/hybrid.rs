@@ -1,6 +1,6 @@
 //! The RLE / bit-packing hybrid: levels, dictionary codes and booleans.
 
-use super::bits::{packed_bytes, unpack};
+use super::bits::{packed_bytes, unpack, unpack_pairs_of_bits};
 use super::{DecodeError, DecodeResult, split, varint};
 
 /// A stretch of values.
@@ -180,7 +180,10 @@ pub(crate) fn decode_levels<'b>(
             }
             Some(Run::Packed { bytes, count: packed }) => {
                 let levels = &mut buffer[filled..filled + packed];
-                unpack(bytes, width, levels)?;
+                match width {
+                    2 => unpack_pairs_of_bits(bytes, levels)?,
+                    _ => unpack(bytes, width, levels)?,
+                }
                 top = levels.iter().fold(top, |top, &level| top.max(level));
                 filled += packed;
             }

@@ -12,11 +12,36 @@ pub(crate) fn put_level_section(out: &mut Vec<u8>, levels: &[u8]) {
     out[start..start + 4].copy_from_slice(&length.to_le_bytes());
 }
 
+/// Appends a level section of a v1 data page whose highest level is `max`, 3 at most: bit-packed if that is shorter than
+/// runs.
+///
+/// Levels of one or two bits never shift within a byte, and reading them takes a fraction of the time of runs of one or two
+/// entries, as repetitions of short lists are.
+pub(crate) fn put_narrow_level_section(out: &mut Vec<u8>, levels: &[u8], max: u8) {
+    let bits = bit_width(u64::from(max));
+    let groups = levels.len().div_ceil(8);
+    let changes = levels.windows(2).filter(|pair| pair[0] != pair[1]).count();
+    if RUN_BYTES * (changes + 1) <= groups * usize::from(bits) {
+        return put_level_section(out, levels);
+    }
+    let start = out.len();
+    out.extend_from_slice(&[0; 4]);
+    put_varint(out, (groups as u64) << 1 | 1);
+    let end = out.len() + groups * usize::from(bits);
+    put_bits(out, levels.iter().map(|&level| u64::from(level)), bits);
+    out.resize(end, 0);
+    let length = (end - start - 4) as u32;
+    out[start..start + 4].copy_from_slice(&length.to_le_bytes());
+}
+
+/// Bytes of a short run of levels.
+const RUN_BYTES: usize = 2;
+
 /// Appends levels as runs, even of a single level.
 ///
 /// A short run costs two whole bytes. But pages are compressed, and byte-aligned runs repeat from trace to trace
-/// where bit-packed groups shift; the shortest runs win both on size and on time. A run's value takes one byte
-/// whatever the column's highest level, so columns of different depth can share these bytes.
+/// where bit-packed groups of three bits and more shift. A run's value takes one byte whatever the column's highest level,
+/// so columns of different depth can share these bytes.
 pub(crate) fn put_levels(out: &mut Vec<u8>, levels: &[u8]) {
     let Some(&first) = levels.first() else { return };
     let mut runs = Runs { out, pairs: [[0; 2]; 64], filled: 0 };

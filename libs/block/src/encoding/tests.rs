@@ -1,6 +1,10 @@
 use super::delta::{Integer, Packing, put_integers, put_lengths};
-use super::hybrid::{index_bytes, put_indices, put_level_section, put_levels, put_packed_indices};
+use super::hybrid::{
+    index_bytes, put_indices, put_level_section, put_levels, put_narrow_level_section,
+    put_packed_indices,
+};
 use super::plain::{put_all_false, put_booleans};
+use crate::decoding::hybrid::decode_levels;
 use proptest::prelude::*;
 
 /// The obvious decoder of whole-byte-wide hybrid runs.
@@ -90,6 +94,26 @@ proptest! {
         prop_assert_eq!(length, out.len() - 7);
         let expected: Vec<u32> = levels.iter().map(|&level| u32::from(level)).collect();
         prop_assert_eq!(decode_hybrid(&out[7..], 1, levels.len()), expected);
+    }
+
+    #[test]
+    fn narrow_levels_decode_to_themselves_and_are_no_longer_than_runs(
+        max in 1u8..4, runs in prop::collection::vec((0u8..4, 1usize..20), 1..60),
+    ) {
+        let levels: Vec<u8> = runs
+            .iter()
+            .flat_map(|&(level, count)| std::iter::repeat_n(level.min(max), count))
+            .collect();
+        let (mut narrow, mut as_runs) = (vec![1, 2, 3], vec![1, 2, 3]);
+        put_narrow_level_section(&mut narrow, &levels, max);
+        put_level_section(&mut as_runs, &levels);
+        prop_assert!(narrow.len() <= as_runs.len() + 2);
+        let length = u32::from_le_bytes(narrow[3..7].try_into().unwrap()) as usize;
+        prop_assert_eq!(length, narrow.len() - 7);
+        let mut buffer = Vec::new();
+        let found = decode_levels(&narrow[7..], max, levels.len(), &mut buffer).unwrap();
+        let found: Vec<u8> = (0..levels.len()).map(|entry| found.at(entry)).collect();
+        prop_assert_eq!(found, levels);
     }
 
     #[test]

@@ -83,6 +83,10 @@ impl ColumnSource for SpanLevels {
     fn read(&self, column: u32, bytes: &mut [u8]) {
         write_rows(&self.0, column as u8, bytes, |row| row);
     }
+
+    fn read_rows(&self, column: u32, rows: &[u32], bytes: &mut [u8]) -> bool {
+        write_some_rows(&self.0, column as u8, rows, bytes, |row| row)
+    }
 }
 
 /// Rows of spans in a table that has a row for each resource.
@@ -99,6 +103,12 @@ impl ColumnSource for InTable {
         write_rows(&self.levels.0, column as u8, bytes, |row| {
             table.get(row as usize).copied().unwrap_or(0)
         });
+    }
+
+    fn read_rows(&self, column: u32, rows: &[u32], bytes: &mut [u8]) -> bool {
+        let table = self.of_resource.as_slice();
+        let of = |row: u32| table.get(row as usize).copied().unwrap_or(0);
+        write_some_rows(&self.levels.0, column as u8, rows, bytes, of)
     }
 }
 
@@ -246,6 +256,25 @@ fn write_rows(rep: &[u8], level: u8, out: &mut [u8], of: impl Fn(u32) -> u32) ->
     rows
 }
 
+/// As [`write_rows`], for some of the entries, which ascend. False if they do not, or there are fewer entries.
+fn write_some_rows(
+    rep: &[u8],
+    level: u8,
+    entries: &[u32],
+    out: &mut [u8],
+    of: impl Fn(u32) -> u32,
+) -> bool {
+    let (mut rows, mut passed) = (0u32, 0);
+    for (&entry, out) in entries.iter().zip(out.as_chunks_mut::<4>().0) {
+        let end = entry as usize + 1;
+        let Some(between) = rep.get(passed..end) else { return false };
+        rows += count_below(between, level) as u32;
+        *out = of(rows.wrapping_sub(1)).to_ne_bytes();
+        passed = end;
+    }
+    true
+}
+
 /// Adds a page of a column with one value an item to the starts of each owner's items.
 ///
 /// `level` is the owners' repetition level; items repeat one level deeper. `items` counts on.
@@ -315,7 +344,7 @@ mod tests {
     proptest! {
         #[test]
         fn rows_made_late_are_those_made_at_once(
-            rep in proptest::collection::vec(0u8..4, 1..40), cut in 0usize..40,
+            rep in proptest::collection::vec(0u8..4, 1..90), cut in 0usize..90, step in 1usize..40,
         ) {
             let rep = [&[0][..], &rep].concat();
             let (one, other) = rep.split_at(cut.min(rep.len()));
@@ -334,6 +363,13 @@ mod tests {
             prop_assert_eq!(&late.resource, &at_once.resource);
             prop_assert_eq!(&late.scope, &at_once.scope);
             let table: Vec<u32> = (0..late.resources as u32).map(|row| row * 3 + 1).collect();
+            let some: Vec<u32> = (0..late.trace.len() as u32).step_by(step).collect();
+            let fresh = rows(true);
+            let found = [&fresh.trace, &fresh.resource, &fresh.scope].map(|it| it.pick(&some));
+            let of_all = [&at_once.trace, &at_once.resource, &at_once.scope].map(|it| it.pick(&some));
+            prop_assert_eq!(found, of_all);
+            let in_table = at_once.resources_in(table.clone()).pick(&some);
+            prop_assert_eq!(fresh.resources_in(table.clone()).pick(&some), in_table);
             prop_assert_eq!(late.resources_in(table.clone()), at_once.resources_in(table));
         }
     }

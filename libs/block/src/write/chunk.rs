@@ -121,6 +121,11 @@ impl ChunkWriter {
         self.statistics.order()
     }
 
+    /// The highest repetition level of this column.
+    pub(super) fn max_rep(&self) -> u8 {
+        self.column.max_rep_level() as u8
+    }
+
     /// The page of this column if all its values are null.
     pub(super) fn null_page_start(&self) -> PageStart {
         match self.encoding {

@@ -6,7 +6,7 @@ use tactus_model::StringCode;
 
 use super::chunk::{ChunkWriter, FinishedChunk, PageContent};
 use super::compress::Compressor;
-use super::levels::{Levels, PageStart};
+use super::levels::{Depth, Levels, PageStart};
 use super::statistics::{self, Bounds, BytesBounds};
 use super::strings::{ColumnDictionary, Strings};
 use crate::encoding::{delta, hybrid, plain};
@@ -275,7 +275,11 @@ impl LeafWriter<'_> {
             Shape::Optional(_) => PageStart::RepetitionLevels,
             Shape::Lists(_) => PageStart::Nothing,
         };
-        levels.prepare(kind, self.compressor)?;
+        let depth = match chunk.max_rep() == levels.max_rep {
+            true => Depth::OfGroup,
+            false => Depth::Deeper,
+        };
+        levels.prepare(kind, depth, self.compressor)?;
         let LeafScratch { own, def, .. } = &mut *self.scratch;
         let mut value = 0;
         for page in 0..levels.pages() {
@@ -309,7 +313,7 @@ impl LeafWriter<'_> {
             chunk.page(
                 self.compressor,
                 PageContent {
-                    start: levels.start(kind, page),
+                    start: levels.start(kind, depth, page),
                     own,
                     entries,
                     nulls: entries - count,

@@ -1,14 +1,18 @@
 //! Repetition and definition levels.
 //!
 //! All columns of one list share their repetition levels, and all required ones their definition levels too.
-//! They are worked out, encoded and compressed once per list and page, and copied into each column.
+//! They are worked out, encoded and compressed once per list and page (twice if some of the columns repeat deeper), and
+//! copied into each column.
 
 use super::compress::{Compressor, SharedBytes};
 use crate::encoding::{
     delta::put_lengths,
-    hybrid::{put_indices, put_level_section},
+    hybrid::{put_indices, put_level_section, put_narrow_level_section},
 };
 use crate::error::Result;
+
+/// Levels up to this one may be bit-packed: several of them fill a byte.
+const MAX_PACKED_LEVEL: u8 = 3;
 
 /// The levels of the entries of one repeated group, for all rows of a row group.
 ///
@@ -26,8 +30,17 @@ pub(super) struct Levels {
     pub(super) entries: Vec<usize>,
     /// First element of each page, and the end.
     pub(super) elements: Vec<usize>,
-    /// Ready starts of pages, by [`PageStart`]; one a page, made when first asked for.
-    starts: [Vec<SharedBytes>; 5],
+    /// Ready starts of pages, by [`Depth`] and [`PageStart`]; one a page, made when first asked for.
+    starts: [[Vec<SharedBytes>; 5]; 2],
+}
+
+/// How deep a column repeats.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Depth {
+    /// As deep as its group.
+    OfGroup,
+    /// Deeper: its levels take more bits, though none of them is above those of the group.
+    Deeper,
 }
 
 /// What a page starts with that other columns' pages start with, too.
@@ -59,7 +72,7 @@ impl Levels {
         self.def.clear();
         self.entries.clear();
         self.elements.clear();
-        self.starts.iter_mut().for_each(Vec::clear);
+        self.starts.iter_mut().flatten().for_each(Vec::clear);
     }
 
     /// Makes `self` the levels of a list within each element of `parent`. `counts` gives the length of the list
@@ -113,8 +126,13 @@ impl Levels {
     }
 
     /// Makes the first bytes of all pages of this kind, if they are not there.
-    pub(super) fn prepare(&mut self, kind: PageStart, compressor: &mut Compressor) -> Result<()> {
-        if !self.starts[kind as usize].is_empty() {
+    pub(super) fn prepare(
+        &mut self,
+        kind: PageStart,
+        depth: Depth,
+        compressor: &mut Compressor,
+    ) -> Result<()> {
+        if !self.starts[depth as usize][kind as usize].is_empty() {
             return Ok(());
         }
         let before = match kind {
@@ -123,7 +141,7 @@ impl Levels {
             PageStart::NullDictionary | PageStart::NullDelta => Some(PageStart::BothLevels),
         };
         if let Some(before) = before {
-            self.prepare(before, compressor)?;
+            self.prepare(before, depth, compressor)?;
         }
         let mut starts = Vec::with_capacity(self.pages());
         for page in 0..self.pages() {
@@ -131,7 +149,13 @@ impl Levels {
             let mut bytes = Vec::new();
             match kind {
                 PageStart::RepetitionLevels if self.max_rep > 0 => {
-                    put_level_section(&mut bytes, &self.rep[entries]);
+                    let rep = &self.rep[entries];
+                    match depth {
+                        Depth::OfGroup if self.max_rep <= MAX_PACKED_LEVEL => {
+                            put_narrow_level_section(&mut bytes, rep, self.max_rep);
+                        }
+                        _ => put_level_section(&mut bytes, rep),
+                    }
                 }
                 PageStart::BothLevels if self.max_def > 0 => {
                     put_level_section(&mut bytes, &self.def[entries]);
@@ -140,16 +164,16 @@ impl Levels {
                 PageStart::NullDelta => put_lengths(&mut bytes, &[]),
                 _ => {}
             }
-            let before = before.map(|before| &self.starts[before as usize][page]);
+            let before = before.map(|before| &self.starts[depth as usize][before as usize][page]);
             starts.push(compressor.share(before, bytes)?);
         }
-        self.starts[kind as usize] = starts;
+        self.starts[depth as usize][kind as usize] = starts;
         Ok(())
     }
 
     /// The first bytes of a page; [`Self::prepare`] made them.
-    pub(super) fn start(&self, kind: PageStart, page: usize) -> &SharedBytes {
-        &self.starts[kind as usize][page]
+    pub(super) fn start(&self, kind: PageStart, depth: Depth, page: usize) -> &SharedBytes {
+        &self.starts[depth as usize][kind as usize][page]
     }
 
     /// Spreads one value an element to one an entry; entries that are no element get `filler`.

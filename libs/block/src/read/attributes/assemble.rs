@@ -99,23 +99,26 @@ pub(super) fn assemble(generic: Generic, fixed: Vec<FixedValues>) -> AttributeLi
     if generic_keys.is_empty() && fixed.len() == 1 {
         return fixed.into_iter().next().map(|column| of_one(column, owners)).unwrap_or_default();
     }
-    let mut counts: Vec<u32> = generic_starts.windows(2).map(|pair| pair[1] - pair[0]).collect();
-    for column in &fixed {
-        for &owner in &column.owners {
-            counts[owner as usize] += 1;
+    // While entries are put in place, number `owner + 1` is where the next one of an owner goes; so in the end it is where
+    // those of the next owner start.
+    let mut starts = vec![0u32; owners + 2];
+    if !generic_keys.is_empty() {
+        for (count, pair) in starts[2..].iter_mut().zip(generic_starts.windows(2)) {
+            *count = pair[1] - pair[0];
         }
     }
-    let mut starts = Vec::with_capacity(owners + 1);
+    for &owner in fixed.iter().flat_map(|column| &column.owners) {
+        starts[owner as usize + 2] += 1;
+    }
     let mut end = 0u32;
-    starts.push(0);
-    starts.extend(counts.iter().map(|count| {
-        end += count;
-        end
-    }));
+    for start in &mut starts {
+        end += *start;
+        *start = end;
+    }
 
     let total = end as usize;
     let (mut keys, mut types, mut payloads) = (vec![0; total], vec![0; total], vec![0; total]);
-    let mut next = starts[..owners].to_vec();
+    let next = &mut starts[1..];
     if !generic_keys.is_empty() {
         for (owner, pair) in generic_starts.windows(2).enumerate() {
             let from = pair[0] as usize..pair[1] as usize;
@@ -134,6 +137,7 @@ pub(super) fn assemble(generic: Generic, fixed: Vec<FixedValues>) -> AttributeLi
             (keys[at], types[at], payloads[at]) = (column.key, value_type, payload);
         }
     }
+    starts.truncate(owners + 1);
     AttributeList {
         starts: starts.into(),
         keys: keys.into(),

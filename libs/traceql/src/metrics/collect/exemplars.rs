@@ -39,6 +39,14 @@ struct Part<K> {
     held: Vec<Held<K>>,
 }
 
+/// A span of a batch that its part may take.
+struct Candidate {
+    place: usize,
+    part: usize,
+    /// Spans of the part up to this one.
+    seen: u64,
+}
+
 #[derive(Debug)]
 struct Held<K> {
     trace: TraceId,
@@ -75,23 +83,32 @@ impl<K> Exemplars<K> {
     /// Chooses among the counted spans of a batch; [`Self::look_at`] must follow.
     pub(super) fn choose(&mut self, rows: &Rows, view: &BatchView<'_>) {
         let starts = view.batch.spans.start.as_slice();
-        // Mostly no span of a batch gets so far that its trace matters.
-        let trace_of = &view.batch.spans.trace;
         let last = self.parts.len() - 1;
-        // The trace that was refused last, which often has the next span, too.
-        let mut refused = u32::MAX;
         let stride = (rows.len() / OFFERED_PER_BATCH).max(1);
+        // Mostly few spans of a batch get so far that their traces matter.
+        let (mut candidates, mut candidate_rows) = (Vec::new(), Vec::new());
         for place in (self.random.below(stride)..rows.len()).step_by(stride) {
             let row = rows.at(place);
             let since = starts[row].saturating_sub(self.start).saturating_sub(1);
-            let part = &mut self.parts[(self.part_length.divide(since) as usize).min(last)];
+            let number = (self.part_length.divide(since) as usize).min(last);
+            let part = &mut self.parts[number];
             part.seen += 1;
-            if part.seen < part.next || trace_of[row] == refused {
+            if part.seen >= part.next {
+                candidates.push(Candidate { place, part: number, seen: part.seen });
+                candidate_rows.push(row as u32);
+            }
+        }
+        // The trace that was refused last, which often has the next span, too.
+        let mut refused = u32::MAX;
+        let traces = view.batch.spans.trace.pick(&candidate_rows);
+        for (Candidate { place, part, seen }, of_trace) in candidates.into_iter().zip(traces) {
+            let part = &mut self.parts[part];
+            if seen < part.next || of_trace == refused {
                 continue;
             }
-            let trace = view.batch.traces.ids[trace_of[row] as usize];
+            let trace = view.batch.traces.ids[of_trace as usize];
             if !self.traces.insert(trace) {
-                refused = trace_of[row];
+                refused = of_trace;
                 continue;
             }
             let held = Held { trace, choice: Choice::Place(place) };
@@ -103,7 +120,7 @@ impl<K> Exemplars<K> {
                 self.traces.remove(&old.trace);
             }
             if part.held.len() == self.capacity {
-                part.next = part.seen + self.random.skip(&mut part.level, self.capacity);
+                part.next = seen + self.random.skip(&mut part.level, self.capacity);
             }
         }
     }

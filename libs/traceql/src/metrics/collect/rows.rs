@@ -102,11 +102,7 @@ pub(super) struct Reach {
 impl Reach {
     /// `None` if no span starts in the grid.
     pub(super) fn of(grid: Grid, starts: &[u64]) -> Option<Self> {
-        let (mut low, mut high) = (u64::MAX, 0);
-        for &start in starts {
-            low = low.min(start);
-            high = high.max(start);
-        }
+        let (mut low, mut high) = bounds(starts);
         let is_whole = grid.interval_of(low).is_some() && grid.interval_of(high).is_some();
         low = low.max(grid.start().saturating_add(1));
         high = high.min(grid.end());
@@ -151,6 +147,20 @@ impl Reach {
             rows.write(starts, first, out, |start| divider.divide(start.wrapping_sub(edge)) as u32);
         }
     }
+}
+
+/// The least and the greatest of some numbers. Of four at a time, so that none waits for the one before.
+fn bounds(numbers: &[u64]) -> (u64, u64) {
+    let (fours, rest) = numbers.as_chunks::<4>();
+    let (mut low, mut high) = ([u64::MAX; 4], [0; 4]);
+    for four in fours {
+        for lane in 0..4 {
+            low[lane] = low[lane].min(four[lane]);
+            high[lane] = high[lane].max(four[lane]);
+        }
+    }
+    let low = low.iter().chain(rest).fold(u64::MAX, |low, &number| low.min(number));
+    (low, high.iter().chain(rest).fold(0, |high, &number| high.max(number)))
 }
 
 /// Divides by one number many times, by multiplication.
