@@ -28,6 +28,7 @@ def server(tmp_path_factory):
     yield dialects.start(servers, extra={
         "multitenancy_enabled": True,
         "compactor": {"jobs": {"api_enabled": True}},
+        "ingester": {"live_tail": {"gives_way_after": "1s"}},
         "overrides": {"user_configurable_overrides": {
             "enabled": True, "client": {"backend": "local", "local": {"path": str(directory / "stored")}}}},
     })
@@ -104,6 +105,21 @@ def test_live_tails_of_a_few_tenants_leave_room_for_others(server):
         push_spans(server, 10, {"X-Scope-OrgID": "honest"})
         eventually(lambda: len(tail.spans) == 10, "spans are shown")
         assert server.metric(tails) == 20
+    eventually(lambda: server.metric(tails) == 0, "tails end when their clients leave", 60)
+
+
+def test_live_tails_of_many_tenants_leave_room_for_another(server):
+    """Twenty tenants with one each have all that there may be; the oldest of them gives way, and is told."""
+    tails, headers = "tactus_ingester_live_tails", {"X-Scope-OrgID": "honest"}
+    with contextlib.ExitStack() as opened:
+        for number in range(20):
+            opened.enter_context(stalled(server.http_port, TAIL, f"one-{number}", "text/event-stream"))
+        eventually(lambda: server.metric(tails) == 20, "all tails are open")
+        time.sleep(1.1)
+        tail = opened.enter_context(LiveTail(server, headers=headers)).await_open()
+        push_spans(server, 10, headers)
+        eventually(lambda: len(tail.spans) == 10, "spans are shown")
+        eventually(lambda: server.metric(tails) == 20, "one gave way")
     eventually(lambda: server.metric(tails) == 0, "tails end when their clients leave", 60)
 
 

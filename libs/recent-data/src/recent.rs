@@ -14,7 +14,7 @@ use tactus_work::is_over;
 
 use crate::{
     ingester::Ingester,
-    recent_view::{FEW_TRACES, RecentView, Rounds, Scattered},
+    recent_view::{FEW_TRACES, Place, RecentView, Rounds, Scattered},
     segment::{OpenSegment, SegmentError},
 };
 
@@ -38,6 +38,16 @@ pub(crate) struct RecentMatches {
     pub(crate) left_out: u32,
     /// Segments and live batches that were left to another ingester.
     pub(crate) left_to_others: u32,
+    /// Segments without a trace within the window.
+    pub(crate) outside: u32,
+}
+
+impl RecentMatches {
+    fn inspect(&mut self, batch: &SpanBatch) {
+        self.inspected_bytes += inspected_bytes(batch);
+        self.inspected_spans += batch.len() as u64;
+        self.parts += 1;
+    }
 }
 
 /// What a search has found.
@@ -115,11 +125,7 @@ impl RecentView {
     ) -> Result<RecentMatches, EvaluateError> {
         let mut result = RecentMatches::default();
         let view = self;
-        view.for_each_batch(|_, batch| {
-            result.inspected_bytes += inspected_bytes(batch);
-            result.inspected_spans += batch.len() as u64;
-            result.parts += 1;
-        });
+        view.live_batches().for_each(|batch| result.inspect(batch));
         let mut found = Found::new(tell);
         let scattered = view.scattered();
         result.inspected_traces = scattered.count() as u32;
@@ -140,7 +146,16 @@ impl RecentView {
             if is_over() {
                 break;
             }
+            if !segment.touches(window) {
+                // Scattered traces may have a span here and others within the window.
+                match scattered.touches(Place::Segment(number)) {
+                    true => result.inspect(&segment.batch()),
+                    false => result.outside += 1,
+                }
+                continue;
+            }
             let batch = &segment.batch();
+            result.inspect(batch);
             let alone = scattered.alone_in(number, batch);
             result.inspected_traces +=
                 alone.as_ref().map_or(batch.traces.ids.len(), Bitmap::count) as u32;

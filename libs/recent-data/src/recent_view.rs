@@ -3,24 +3,22 @@
 //! The spans of a trace lie scattered: every push and every cut may hold some. A trace that lies in one segment alone is
 //! whole there, and its spans are distinct; most traces of a large backlog do. All others are put together first.
 
-use std::{
-    collections::{BTreeSet, HashMap, HashSet},
-    ops::Deref,
-    sync::Arc,
-};
+use std::{collections::HashSet, ops::Deref, sync::Arc};
 
-use foldhash::fast::RandomState;
-use parking_lot::Mutex;
 use tactus_model::{
     OriginSet, SpanBatch, TraceId,
     merge::{gather_traces, merge},
     otlp::encode_traces_data_while,
 };
 use tactus_storage::{Uuid, meta::block_origin};
-use tactus_traceql::eval::Bitmap;
 use tactus_work::{Held, is_over};
 
 use crate::{head::HeadSnapshot, origins::HeldOrigins, segment::OpenSegment};
+pub(crate) use scattered::Scattered;
+pub(crate) use torn::TornTraces;
+
+mod scattered;
+mod torn;
 
 pub(crate) mod part;
 
@@ -32,8 +30,6 @@ const SEARCHES_PER_SCAN: usize = 16;
 pub(crate) const ID_BYTES: usize = 48;
 /// Spans that are gathered at a time take about so many bytes, unless a single trace has more.
 const ROUND_BYTES: usize = 16 << 20;
-/// Traces in several blocks that are kept of a tenant from one query to the next: 2 MiB.
-const MAX_KEPT_TORN: usize = 65_536;
 
 /// Live spans, segments and released blocks at one moment.
 #[derive(Debug, Default)]
@@ -55,17 +51,6 @@ pub(crate) enum Place {
     Head,
     /// The number of the segment.
     Segment(usize),
-}
-
-/// The traces that do not lie in one segment alone, but for those that lie in one stored block alone.
-#[derive(Debug, Default)]
-pub(crate) struct Scattered {
-    traces: HashSet<TraceId>,
-    /// Which segments hold any of them.
-    segments: Vec<bool>,
-    /// Those that each stored segment holds.
-    stored: Vec<Vec<TraceId>>,
-    _held: Held,
 }
 
 /// Spans that were copied together, for as long as they are looked at.
@@ -222,85 +207,6 @@ impl RecentView {
         }
         (parts, held)
     }
-
-    /// Finds the traces that lie in several places, or are live.
-    pub(crate) fn scattered(&self) -> Scattered {
-        let ids = self.live_batches().map(|batch| batch.traces.ids.len()).sum::<usize>();
-        let held = Held::of(ids * ID_BYTES);
-        let live = self.live_batches().filter(|_| held.has_room());
-        let mut traces: HashSet<TraceId> =
-            live.flat_map(|batch| batch.traces.ids.iter().copied()).collect();
-        let mut seen: HashSet<TraceId> = HashSet::new();
-        if self.segments.len() + self.stored.len() > 1 {
-            for segment in &self.segments {
-                let batch = segment.batch();
-                let ids = batch.traces.ids.iter();
-                traces.extend(ids.copied().filter(|&id| !seen.insert(id)));
-            }
-        }
-        let stored = self.torn_from_blocks(&mut traces, &seen);
-        let holds = |segment: &OpenSegment| {
-            !traces.is_empty() && segment.batch().traces.ids.iter().any(|id| traces.contains(id))
-        };
-        let segments = self.segments.iter().map(holds).collect();
-        Scattered { segments, traces, stored, _held: held }
-    }
-
-    /// Of each stored segment the traces that are not only in its block: others are among `traces`, which are live or in
-    /// several places, or in some segment (`in_segments`), or in another stored block. Adds them to `traces`.
-    fn torn_from_blocks(
-        &self,
-        traces: &mut HashSet<TraceId>,
-        in_segments: &HashSet<TraceId>,
-    ) -> Vec<Vec<TraceId>> {
-        let torn = self.torn.of(&self.stored);
-        let stored = self.stored.iter().map(|segment| {
-            let mut found = Vec::new();
-            for others in [&*traces, in_segments, &torn] {
-                if !others.is_empty() {
-                    add_common(&mut found, others, &segment.batch().traces.ids);
-                }
-            }
-            found.sort_unstable();
-            found.dedup();
-            found
-        });
-        let stored: Vec<Vec<TraceId>> = stored.collect();
-        stored.iter().for_each(|found| traces.extend(found));
-        stored
-    }
-}
-
-/// The traces that lie in several of a tenant's stored blocks: the same for all queries that read the same blocks.
-#[derive(Debug, Default)]
-pub(crate) struct TornTraces(Mutex<(BTreeSet<Uuid>, Arc<HashSet<TraceId>>)>);
-
-impl TornTraces {
-    fn of(&self, stored: &[OpenSegment]) -> Arc<HashSet<TraceId>> {
-        let blocks: BTreeSet<Uuid> = stored.iter().filter_map(|it| it.block()).collect();
-        if blocks.len() < 2 {
-            return Arc::default();
-        }
-        let kept = self.0.lock().clone();
-        if kept.0 == blocks {
-            return kept.1;
-        }
-        let mut torn = HashSet::new();
-        let mut block_of: HashMap<TraceId, Option<Uuid>, RandomState> = HashMap::default();
-        for segment in stored {
-            let block = segment.block();
-            for &id in segment.batch().traces.ids.iter() {
-                if *block_of.entry(id).or_insert(block) != block {
-                    torn.insert(id);
-                }
-            }
-        }
-        let torn = Arc::new(torn);
-        if torn.len() <= MAX_KEPT_TORN && stored.iter().all(|segment| segment.failure().is_none()) {
-            *self.0.lock() = (blocks, Arc::clone(&torn));
-        }
-        torn
-    }
 }
 
 /// Adds those of `wanted` that are among sorted ids.
@@ -309,35 +215,5 @@ fn add_common(found: &mut Vec<TraceId>, wanted: &HashSet<TraceId>, ids: &[TraceI
         found.extend(wanted.iter().filter(|id| ids.binary_search(id).is_ok()));
     } else {
         found.extend(ids.iter().filter(|id| wanted.contains(id)));
-    }
-}
-
-impl Scattered {
-    pub(crate) fn count(&self) -> usize {
-        self.traces.len()
-    }
-
-    pub(crate) fn contains(&self, trace: TraceId) -> bool {
-        self.traces.contains(&trace)
-    }
-
-    /// Scattered traces of a stored segment.
-    pub(crate) fn of_stored(&self, number: usize) -> &[TraceId] {
-        self.stored.get(number).map_or(&[], Vec::as_slice)
-    }
-
-    /// True if a batch may hold a scattered trace.
-    pub(crate) fn touches(&self, place: Place) -> bool {
-        match place {
-            Place::Head => true,
-            Place::Segment(number) => self.segments.get(number).copied().unwrap_or(true),
-        }
-    }
-
-    /// The traces of a segment that lie nowhere else, as rows of its trace table; `None` if that is all.
-    pub(crate) fn alone_in(&self, number: usize, batch: &SpanBatch) -> Option<Bitmap> {
-        let ids = &batch.traces.ids;
-        self.touches(Place::Segment(number))
-            .then(|| Bitmap::from_fn(ids.len(), |trace| !self.contains(ids[trace])))
     }
 }

@@ -28,6 +28,8 @@ use std::{
 use tactus_clock::instant_of;
 use tactus_model::{CutTraces, OriginSet, Projection, SpanBatch, TraceId, merge::TracePart};
 use tactus_storage::Uuid;
+use tactus_traceql::eval::Window;
+use tactus_work::memory::Budget;
 
 use crate::{layout, origins::HeldOrigins};
 
@@ -103,6 +105,7 @@ pub(crate) struct Segment {
     /// The same by the clock that never jumps.
     since: Instant,
     starts: OnceLock<(u64, u64)>,
+    end: OnceLock<u64>,
     block: OnceLock<Uuid>,
     flushed: AtomicBool,
     released: AtomicBool,
@@ -192,6 +195,7 @@ impl Segment {
             written,
             since,
             starts: OnceLock::new(),
+            end: OnceLock::new(),
             block: OnceLock::new(),
             flushed: AtomicBool::new(false),
             released: AtomicBool::new(false),
@@ -267,6 +271,16 @@ impl Segment {
     /// Its file, and where in it the segment lies.
     pub(crate) fn place(&self) -> &Place {
         &self.place
+    }
+
+    /// Tells it from all other segments of this process.
+    pub(crate) fn number(&self) -> u64 {
+        self.slot.state().number()
+    }
+
+    /// Memory for what is kept of the traces that a tenant's segments have in common.
+    pub(crate) fn torn_memory(&self) -> &Arc<Budget> {
+        self.slot.state().cache().torn_memory()
     }
 
     /// True if its file is not shared with other segments.
@@ -429,6 +443,32 @@ impl OpenSegment {
         match self.failure() {
             None => *self.segment.starts.get_or_init(|| starts),
             Some(_) => starts,
+        }
+    }
+
+    /// True if some of its traces may have a moment in common with the window.
+    pub(crate) fn touches(&self, window: Window) -> bool {
+        if window.is_unbounded() {
+            return true;
+        }
+        let (first, last) = self.starts();
+        // Spans that all start at zero have no column of starts.
+        first > last || window.touches(first, self.end())
+    }
+
+    /// When the last of its spans ends, unix nanoseconds.
+    fn end(&self) -> u64 {
+        if let Some(known) = self.segment.end.get() {
+            return *known;
+        }
+        let batch = self.batch();
+        // A column of zeros is not there.
+        let duration = |row| batch.spans.duration.get(row).copied().unwrap_or(0);
+        let starts = batch.spans.start.iter().enumerate();
+        let end = starts.map(|(row, start)| start.wrapping_add(duration(row))).max().unwrap_or(0);
+        match self.failure() {
+            None => *self.segment.end.get_or_init(|| end),
+            Some(_) => end,
         }
     }
 }

@@ -41,6 +41,8 @@ use crate::{
 const IN_A_BLOCK: &str = "in a block of the query";
 /// Why nothing was searched but traces of which another ingester may not have all spans.
 const ELSEWHERE: &str = "at another ingester";
+/// Why a segment was not searched.
+const OUTSIDE: &str = "outside the time range";
 /// What is shown of the key of an attribute.
 const MOST_KEY_CHARACTERS: usize = 128;
 
@@ -124,8 +126,13 @@ impl Protocol for Ingester {
             true => {
                 let sets = found.traces.iter().flat_map(|trace| &trace.span_sets);
                 let matched = sets.map(|set| u64::from(set.matched)).sum();
-                let pruned = [(IN_A_BLOCK, found.left_out), (ELSEWHERE, found.left_to_others)];
-                let parts = found.parts + found.left_out + found.left_to_others;
+                let pruned = [
+                    (IN_A_BLOCK, found.left_out),
+                    (ELSEWHERE, found.left_to_others),
+                    (OUTSIDE, found.outside),
+                ];
+                let left_out: u32 = pruned.iter().map(|(_, parts)| parts).sum();
+                let parts = found.parts + left_out;
                 let explanation = explanation(parts, found.inspected_spans, matched, started);
                 let pruned = pruned.into_iter().filter(|(_, parts)| *parts > 0);
                 let pruned = pruned.map(|(why, parts)| Pruned { reason: why.to_owned(), parts });

@@ -21,6 +21,7 @@ mod clocks;
 mod live_tail;
 mod metrics;
 mod replicas;
+mod scattered;
 mod segments;
 mod so_far;
 mod stored;

@@ -36,6 +36,7 @@ section! {
     IngesterLiveTail {
         max_tails_per_tenant: usize = 10, "live tails of a tenant at a time";
         max_tails: usize = 20, "live tails at a time; beyond it one of a tenant with several makes room for a tenant with fewer";
+        gives_way_after: GoDuration = seconds(60), "beyond max_tails, the live tail that has been open longest makes room for a tenant that has none once it has been open for so long; 0 for never";
         max_buffer_bytes: usize = 4_194_304, "spans that wait for the filter of a live tail; further ones are skipped, and the tail shows how many";
     }
 }

@@ -24,6 +24,11 @@ const GATHER: Duration = Duration::from_millis(50);
 /// The reader hears something this often.
 const HEARTBEAT: Duration = Duration::from_secs(2);
 
+/// How long a slow reader may take to hear why its tail ends.
+const LAST_WAIT: Duration = Duration::from_secs(5);
+const DISPLACED: &str =
+    "the place of this live tail went to a tenant with fewer (limit: ingester.live_tail.max_tails)";
+
 type Responses = mpsc::Sender<Result<TailResponse, Status>>;
 
 /// Runs a tail until its reader leaves or the ingester stops. While the reader is slow, pushes wait in the queue, and are
@@ -51,16 +56,15 @@ pub(super) async fn run(
             response.skipped_spans += tail.queue.skipped.swap(0, Ordering::Relaxed);
         }
     };
-    tokio::select! {
-        () = work => {}
-        () = responses.closed() => {}
-        () = displaced.cancelled() => {
-            let text = "the place of this live tail went to a tenant with fewer";
-            let _ = responses.try_send(Err(Status::resource_exhausted(text)));
-        }
-        () = closing.cancelled() => {
-            let _ = responses.try_send(Err(Status::unavailable("Ingester is shutting down")));
-        }
+    let end = tokio::select! {
+        () = work => None,
+        () = responses.closed() => None,
+        () = displaced.cancelled() => Some(Status::resource_exhausted(DISPLACED)),
+        () = closing.cancelled() => Some(Status::unavailable("Ingester is shutting down")),
+    };
+    drop(tail);
+    if let Some(status) = end {
+        let _ = responses.send_timeout(Err(status), LAST_WAIT).await;
     }
 }
 

@@ -6,6 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
+    time::{Duration, Instant},
 };
 
 use parking_lot::RwLock;
@@ -27,7 +28,7 @@ const MAX_WAITING_PUSHES: usize = 4096;
 pub(crate) struct LiveTails {
     settings: IngesterLiveTail,
     open: AtomicUsize,
-    by_tenant: RwLock<HashMap<TenantId, Vec<Arc<Queue>>>>,
+    by_tenant: RwLock<ByTenant>,
     /// Cancelled when the ingester stops.
     pub(super) closing: CancellationToken,
     metrics: Metrics,
@@ -42,9 +43,12 @@ pub(super) struct Queue {
     max_bytes: usize,
     /// Spans that were not offered for want of room, since this was last told.
     pub(super) skipped: AtomicU64,
+    opened: Instant,
     /// Cancelled when a tenant with fewer tails got the place.
     pub(super) displaced: CancellationToken,
 }
+
+type ByTenant = HashMap<TenantId, Vec<Arc<Queue>>>;
 
 impl Queue {
     /// False if there is no room.
@@ -87,25 +91,28 @@ impl LiveTails {
         }
     }
 
-    /// Adds a tail. Where there are as many as there may be, it gets the place of the newest one of the tenant that has most, so that a
-    /// few tenants do not keep all others from looking. Errors: the tenant has as many as it may, or no fewer than others.
+    /// Adds a tail. Where there are as many as there may be, it gets the place of the newest one of the tenant that has most, or, of a
+    /// tenant that has none, that of the one which has been open longest: neither a few tenants nor many keep others from
+    /// looking. Errors: the tenant has as many as it may, or nobody has more or has looked for long.
     pub(super) fn open(self: &Arc<Self>, tenant: &TenantId) -> Result<Tail, Status> {
         let mut by_tenant = self.by_tenant.write();
         let of_tenant = by_tenant.get(tenant).map_or(0, Vec::len);
         let limits = &self.settings;
-        let refuse = |count, whose| {
+        let refuse = |count, whose, key| {
             Status::resource_exhausted(format!(
-                "{count} live tails {whose}are open at an ingester, which is the limit"
+                "{count} live tails {whose}are open at an ingester, which is the limit (ingester.live_tail.{key})"
             ))
         };
         if of_tenant >= limits.max_tails_per_tenant {
-            return Err(refuse(of_tenant, "of the tenant "));
+            return Err(refuse(of_tenant, "of the tenant ", "max_tails_per_tenant"));
         }
         let all: usize = by_tenant.values().map(Vec::len).sum();
         if all >= limits.max_tails {
-            let most = by_tenant.values_mut().max_by_key(|queues| queues.len());
-            let newest = most.filter(|queues| queues.len() > of_tenant + 1).and_then(Vec::pop);
-            newest.ok_or_else(|| refuse(all, ""))?.displaced.cancel();
+            let mut gives_way = take_newest_of_most(&mut by_tenant, of_tenant + 1);
+            if gives_way.is_none() && of_tenant == 0 {
+                gives_way = take_oldest(&mut by_tenant, limits.gives_way_after.as_std());
+            }
+            gives_way.ok_or_else(|| refuse(all, "", "max_tails"))?.displaced.cancel();
         }
         let (pushes, pushed) = mpsc::channel(MAX_WAITING_PUSHES);
         let queue = Arc::new(Queue {
@@ -113,6 +120,7 @@ impl LiveTails {
             bytes: AtomicUsize::new(0),
             max_bytes: limits.max_buffer_bytes,
             skipped: AtomicU64::new(0),
+            opened: Instant::now(),
             displaced: CancellationToken::new(),
         });
         by_tenant.entry(tenant.clone()).or_default().push(Arc::clone(&queue));
@@ -125,6 +133,20 @@ impl LiveTails {
     pub(crate) fn close(&self) {
         self.closing.cancel();
     }
+}
+
+/// The newest tail of the tenant that has most, if these are more than `count`.
+fn take_newest_of_most(by_tenant: &mut ByTenant, count: usize) -> Option<Arc<Queue>> {
+    let most = by_tenant.values_mut().max_by_key(|queues| queues.len());
+    most.filter(|queues| queues.len() > count).and_then(Vec::pop)
+}
+
+/// The tail that has been open longest, if that is for `age` at least; none for an age of zero.
+fn take_oldest(by_tenant: &mut ByTenant, age: Duration) -> Option<Arc<Queue>> {
+    let is_old = |queue: &Arc<Queue>| !age.is_zero() && queue.opened.elapsed() >= age;
+    // Each tenant's stand in the order in which they were opened.
+    let firsts = by_tenant.values_mut().filter(|queues| queues.first().is_some_and(is_old));
+    firsts.min_by_key(|queues| queues.first().map(|it| it.opened)).map(|queues| queues.remove(0))
 }
 
 /// An open tail; closed when dropped.

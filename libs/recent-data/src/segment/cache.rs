@@ -13,11 +13,15 @@ use std::{
 
 use lru::LruCache;
 use parking_lot::Mutex;
+use tactus_work::memory::Budget;
 
 use super::{SegmentError, open::OpenBatch};
 
 /// Columns that nobody looked at for so long are forgotten.
 const IDLE: Duration = Duration::from_secs(600);
+
+/// Memory for what segments of all tenants have in common.
+const TORN_BYTES: u64 = 64 << 20;
 
 /// The segments of an ingester: what of them is in memory, and how many there are. Clones are of the same.
 #[derive(Debug, Clone)]
@@ -33,6 +37,7 @@ struct Shared {
     file_bytes: AtomicU64,
     heap_bytes: AtomicUsize,
     column_bytes: AtomicU64,
+    torn_memory: Arc<Budget>,
 }
 
 #[derive(Debug)]
@@ -71,6 +76,7 @@ impl SegmentCache {
             file_bytes: AtomicU64::new(0),
             heap_bytes: AtomicUsize::new(0),
             column_bytes: AtomicU64::new(0),
+            torn_memory: Budget::new(TORN_BYTES),
         }))
     }
 
@@ -97,6 +103,11 @@ impl SegmentCache {
     /// Bytes of memory that they take besides their columns.
     pub(crate) fn heap_bytes(&self) -> usize {
         self.0.heap_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Memory for the traces that lie in several segments of a tenant.
+    pub(super) fn torn_memory(&self) -> &Arc<Budget> {
+        &self.0.torn_memory
     }
 
     /// Bytes of columns in memory.
@@ -210,6 +221,10 @@ impl Drop for Slot {
 }
 
 impl SlotState {
+    pub(super) fn number(&self) -> u64 {
+        self.number
+    }
+
     pub(super) fn cache(&self) -> &SegmentCache {
         &self.cache
     }

@@ -1,7 +1,7 @@
 //! Spans shown while they are pushed.
 
 use futures_util::StreamExt as _;
-use tactus_config::sections::ingester::IngesterLiveTail;
+use tactus_config::{GoDuration, sections::ingester::IngesterLiveTail};
 use tactus_proto::tactus::v1::{
     SpanRun, TailRequest, TailResponse, TailSpan, live_tail_server::LiveTail as Protocol,
 };
@@ -171,6 +171,45 @@ async fn tails_are_as_many_as_there_may_be() {
     for wrong in ["{", "{ } >> { }", "{ } | rate()"] {
         let status = try_open(&ingester, "t1", wrong, 1).await.err().unwrap();
         assert_eq!(status.code(), Code::InvalidArgument, "{wrong}");
+    }
+}
+
+#[tokio::test]
+async fn tenants_with_one_tail_each_leave_room_for_another_after_a_while() {
+    let settings = |bench: &Bench, millis| {
+        let settings = bench.settings();
+        let gives_way_after = GoDuration::millis(millis);
+        let live_tail = IngesterLiveTail { max_tails: 3, gives_way_after, ..settings.live_tail };
+        Settings { live_tail, ..settings }
+    };
+    for millis in [0, 3_600_000] {
+        let bench = Bench::new();
+        let ingester = bench.open_with(settings(&bench, millis)).unwrap();
+        let mut open = Vec::new();
+        for tenant in ["a", "b", "c"] {
+            open.push(try_open(&ingester, tenant, "{ }", 1).await.unwrap());
+        }
+        let refused = try_open(&ingester, "d", "{ }", 1).await.err().unwrap();
+        assert_eq!(refused.code(), Code::ResourceExhausted);
+        assert!(refused.message().contains("ingester.live_tail.max_tails)"), "{refused}");
+    }
+    let bench = Bench::new();
+    let ingester = bench.open_with(settings(&bench, 1)).unwrap();
+    let mut open = Vec::new();
+    for tenant in ["a", "b", "c", "d", "e"] {
+        open.push(try_open(&ingester, tenant, "{ }", 1).await.unwrap());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    // A tenant that has one does not get the place of another.
+    let refused = try_open(&ingester, "e", "{ }", 1).await.err().unwrap();
+    assert_eq!(refused.code(), Code::ResourceExhausted);
+    for (number, tail) in open.iter_mut().enumerate() {
+        let mut told = next(tail).await;
+        if told.is_ok() {
+            told = next(tail).await;
+        }
+        let is_displaced = told.is_err_and(|status| status.code() == Code::ResourceExhausted);
+        assert_eq!(is_displaced, number < 2, "the oldest gave way: {number}");
     }
 }
 
