@@ -1,51 +1,17 @@
 //! Takes apart the two halves of a call that share one span id, as Zipkin's senders write them.
 
-use std::collections::{HashMap, HashSet};
-
 use bytes::Bytes;
-use foldhash::fast::RandomState;
 use tactus_model::SpanId;
 use tactus_model::wire::{FieldValue, Reader, put_message_field, put_varint};
 
 use super::span_entry::SpanEntry;
 
-const SERVER: u64 = 2;
-const CLIENT: u64 = 3;
-
-/// Gives every server span that has the id of a client span an id of its own, below the client span; what hung below
-/// the shared id hangs below the server span then.
+/// As [`tactus_model::separate_shared_ids`].
 pub(super) fn separate_shared_ids(spans: &mut [SpanEntry]) {
-    let clients: HashSet<SpanId, RandomState> =
-        spans.iter().filter(|span| span.kind == CLIENT).map(|span| span.id).collect();
-    let is_shared = |span: &SpanEntry| span.kind == SERVER && clients.contains(&span.id);
-    if !spans.iter().any(is_shared) {
-        return;
-    }
-    let mut used: HashSet<SpanId> = spans.iter().map(|span| span.id).collect();
-    let mut counter = 0u64;
-    let mut new_ids = HashMap::new();
-    let mut separated = HashSet::new();
-    for (row, span) in spans.iter_mut().enumerate() {
-        if !is_shared(span) {
-            continue;
-        }
-        let id = loop {
-            counter += 1;
-            let id = SpanId(counter.to_be_bytes());
-            if used.insert(id) {
-                break id;
-            }
-        };
-        new_ids.insert(span.id, id);
-        separated.insert(row);
-        rewrite(span, id, span.id);
-    }
-    for (row, span) in spans.iter_mut().enumerate() {
-        if let Some(&parent) = new_ids.get(&span.parent)
-            && !separated.contains(&row)
-        {
-            rewrite(span, span.id, parent);
-        }
+    let known = spans.iter().map(|span| (span.id, span.parent, span.kind));
+    let changes = tactus_model::separate_shared_ids(known, |number| SpanId(number.to_be_bytes()));
+    for (place, (id, parent)) in changes {
+        rewrite(&mut spans[place], id, parent);
     }
 }
 
