@@ -15,7 +15,6 @@ use tactus_model::wire::{put_bytes_field, put_message_field, put_message_frame, 
 
 pub use combine::{CombineError, SharedIds, TraceCombiner, WhenTooLarge};
 pub use split::{SplitTraces, split_traces};
-pub use zipkin::{CallHalf, NewIds, separated_ids};
 
 /// A combined trace: its spans by resource and scope, in the order of an answer.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -13,7 +13,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use prost::Message as _;
 use tactus_proto::otlp::any_value::Value;
-use tactus_proto::otlp::span::SpanKind;
 use tactus_proto::otlp::{AnyValue, ArrayValue, KeyValue, ResourceSpans, Span};
 
 use crate::from_otlp::WARNINGS;
@@ -64,7 +63,7 @@ pub fn warn_on_root(trace: &mut [ResourceSpans], warnings: &[String]) {
     }
 }
 
-fn spans(trace: &[ResourceSpans]) -> impl Iterator<Item = &Span> {
+fn spans(trace: &[ResourceSpans]) -> impl Iterator<Item = &Span> + Clone {
     trace.iter().flat_map(|resource| &resource.scope_spans).flat_map(|scope| &scope.spans)
 }
 
@@ -99,42 +98,16 @@ fn remove_duplicates(trace: &mut [ResourceSpans]) {
     }
 }
 
-/// Gives every server span that has the id of a client span, as Zipkin's senders write them, an id of its own, below the client span; what hung below
-/// the shared id hangs below the server span then.
+/// As [`tactus_model::separate_shared_ids`].
 fn separate_shared_ids(trace: &mut [ResourceSpans]) {
-    let is = |span: &Span, kind: SpanKind| span.kind == i32::from(kind);
-    let clients: HashSet<Bytes> = spans(trace)
-        .filter(|span| is(span, SpanKind::Client))
-        .map(|span| span.span_id.clone())
-        .collect();
-    let is_shared = |span: &Span| is(span, SpanKind::Server) && clients.contains(&span.span_id);
-    if !spans(trace).any(is_shared) {
-        return;
-    }
-    let mut used: HashSet<Bytes> = spans(trace).map(|span| span.span_id.clone()).collect();
-    let mut counter = 0u64;
-    let mut new_ids: HashMap<Bytes, Bytes> = HashMap::new();
-    let mut separated = HashSet::new();
-    for (row, span) in spans_mut(trace).enumerate() {
-        if !is_shared(span) {
-            continue;
-        }
-        let id = loop {
-            counter += 1;
-            let id = Bytes::copy_from_slice(&counter.to_be_bytes());
-            if used.insert(id.clone()) {
-                break id;
-            }
-        };
-        new_ids.insert(span.span_id.clone(), id.clone());
-        separated.insert(row);
-        span.parent_span_id = std::mem::replace(&mut span.span_id, id);
-    }
-    for (row, span) in spans_mut(trace).enumerate() {
-        if let Some(parent) = new_ids.get(&span.parent_span_id)
-            && !separated.contains(&row)
-        {
-            span.parent_span_id = parent.clone();
+    let kind = |span: &Span| u64::try_from(span.kind).unwrap_or_default();
+    let known =
+        spans(trace).map(|span| (span.span_id.clone(), span.parent_span_id.clone(), kind(span)));
+    let new_id = |number: u64| Bytes::copy_from_slice(&number.to_be_bytes());
+    let mut changes = tactus_model::separate_shared_ids(known, new_id);
+    for (place, span) in spans_mut(trace).enumerate() {
+        if let Some(ids) = changes.remove(&place) {
+            (span.span_id, span.parent_span_id) = ids;
         }
     }
 }

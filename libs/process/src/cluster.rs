@@ -44,17 +44,18 @@ struct Inner {
     distributors: Place,
     compactors: Place,
     generators: Place,
-    /// Compactors share their work by their ring.
-    compactors_share: bool,
     runs_compactor: bool,
     call_timeout: Duration,
     background: CancellationToken,
 }
 
 /// A ring, and this process in it.
-struct Place {
+pub struct Place {
     ring: Arc<Ring>,
+    membership: Membership,
     settings: LifecyclerSettings,
+    /// False: the ring is nobody's, its instances work alone.
+    is_shared: bool,
     taken: Mutex<Option<Lifecycler>>,
     /// Asked for before the place was taken.
     read_only: Mutex<bool>,
@@ -64,6 +65,34 @@ struct Place {
 type Called<T> = Arc<dyn Fn(&Instance) -> Arc<T> + Send + Sync>;
 
 impl Place {
+    /// The ring.
+    pub fn ring(&self) -> Arc<Ring> {
+        Arc::clone(&self.ring)
+    }
+
+    /// Takes the place. What is sent here must find the port open.
+    pub async fn join(&self) {
+        if !self.is_shared {
+            return;
+        }
+        let lifecycler = self.membership.enter(&self.ring, self.settings.clone()).await;
+        lifecycler.set_read_only(*self.read_only.lock());
+        lifecycler.wait_active().await;
+        *self.taken.lock() = Some(lifecycler);
+    }
+
+    /// Whether the place is taken.
+    pub fn has_joined(&self) -> bool {
+        self.lifecycler().is_some()
+    }
+
+    /// Gives the place up, if it is taken.
+    pub async fn leave(&self) {
+        if let Some(lifecycler) = self.lifecycler() {
+            lifecycler.leave().await;
+        }
+    }
+
     /// How the services of the ring are called: the one in this process, if there is one, directly.
     fn called<T: ?Sized + Send + Sync + 'static>(
         &self,
@@ -79,19 +108,6 @@ impl Place {
 
     fn lifecycler(&self) -> Option<Lifecycler> {
         self.taken.lock().clone()
-    }
-
-    async fn take(&self, membership: &Membership) {
-        let lifecycler = membership.enter(&self.ring, self.settings.clone()).await;
-        lifecycler.set_read_only(*self.read_only.lock());
-        lifecycler.wait_active().await;
-        *self.taken.lock() = Some(lifecycler);
-    }
-
-    async fn give_up(&self) {
-        if let Some(lifecycler) = self.lifecycler() {
-            lifecycler.leave().await;
-        }
     }
 }
 
@@ -130,11 +146,18 @@ impl Cluster {
         }
         let membership = Membership::start(membership).await?;
         let mut places = Vec::with_capacity(4);
-        for (watched, settings) in [ingesters, distributors, compactors, generators] {
-            let ring = membership.watch(watched).await;
+        let plans = [
+            (ingesters, true),
+            (distributors, true),
+            (compactors, compactors_share),
+            (generators, true),
+        ];
+        for ((watched, settings), is_shared) in plans {
             places.push(Place {
-                ring,
+                ring: membership.watch(watched).await,
+                membership: membership.clone(),
                 settings,
+                is_shared,
                 taken: Mutex::default(),
                 read_only: Mutex::default(),
             });
@@ -149,7 +172,6 @@ impl Cluster {
             compactors: next(),
             generators: next(),
             membership,
-            compactors_share,
             runs_compactor,
             call_timeout: config.ingester_client.remote_timeout.as_std(),
             background,
@@ -167,8 +189,8 @@ impl Cluster {
     }
 
     /// The ingesters.
-    pub fn ingester_ring(&self) -> Arc<Ring> {
-        Arc::clone(&self.0.ingesters.ring)
+    pub fn ingesters(&self) -> &Place {
+        &self.0.ingesters
     }
 
     /// How the ingesters of the ring are called. `local`: the one in this process.
@@ -184,18 +206,8 @@ impl Cluster {
     }
 
     /// The distributors.
-    pub fn distributor_ring(&self) -> Arc<Ring> {
-        Arc::clone(&self.0.distributors.ring)
-    }
-
-    /// Takes a place among the distributors.
-    pub async fn join_distributors(&self) {
-        self.0.distributors.take(&self.0.membership).await;
-    }
-
-    /// Gives the place up.
-    pub async fn leave_distributors(&self) {
-        self.0.distributors.give_up().await;
+    pub fn distributors(&self) -> &Place {
+        &self.0.distributors
     }
 
     /// Addresses of the query-frontends in other processes, as they come and go.
@@ -227,29 +239,22 @@ impl Cluster {
 
     /// Which merges are this process's.
     pub fn compactor_owns(&self) -> Owns {
-        if !self.0.compactors_share {
+        let compactors = &self.0.compactors;
+        if !compactors.is_shared {
             return Arc::new(|_| true);
         }
-        let (ring, id) =
-            (Arc::clone(&self.0.compactors.ring), self.0.compactors.settings.id.clone());
+        let (ring, id) = (compactors.ring(), compactors.settings.id.clone());
         Arc::new(move |name| ring.view().owns(owns_hash(name), &id))
     }
 
-    /// Takes a place among the compactors, if they share their work.
-    pub async fn join_compactors(&self) {
-        if self.0.compactors_share {
-            self.0.compactors.take(&self.0.membership).await;
-        }
-    }
-
-    /// Gives the place up.
-    pub async fn leave_compactors(&self) {
-        self.0.compactors.give_up().await;
+    /// The compactors, if they share their work.
+    pub fn compactors(&self) -> &Place {
+        &self.0.compactors
     }
 
     /// The metrics generators.
-    pub fn generator_ring(&self) -> Arc<Ring> {
-        Arc::clone(&self.0.generators.ring)
+    pub fn generators(&self) -> &Place {
+        &self.0.generators
     }
 
     /// How the metrics generators of the ring are called. `local`: the one in this process.
@@ -260,26 +265,6 @@ impl Cluster {
     ) -> GeneratorOf {
         let channels = channels.clone();
         self.0.generators.called(local, move |address| metrics_generator_at(&channels, address))
-    }
-
-    /// Takes a place among the metrics generators.
-    pub async fn join_generators(&self) {
-        self.0.generators.take(&self.0.membership).await;
-    }
-
-    /// Whether the metrics generator has its place.
-    pub fn has_joined_generators(&self) -> bool {
-        self.0.generators.lifecycler().is_some()
-    }
-
-    /// Gives the place up.
-    pub async fn leave_generators(&self) {
-        self.0.generators.give_up().await;
-    }
-
-    /// Takes a place among the ingesters. What is sent here must find the port open.
-    pub async fn join_ingesters(&self) {
-        self.0.ingesters.take(&self.0.membership).await;
     }
 
     /// Why the ingester should not be counted on yet.
@@ -304,7 +289,7 @@ impl Cluster {
             Some(lifecycler) if for_good => {
                 lifecycler.unregister().await;
             }
-            _ => self.0.ingesters.give_up().await,
+            _ => self.0.ingesters.leave().await,
         }
     }
 
@@ -325,20 +310,20 @@ impl Cluster {
     /// Pages of the members and the rings: those that show, and those that change.
     pub(crate) fn pages(&self) -> (Router, Router) {
         let mut rings = self.rings();
-        if !self.0.compactors_share {
+        if !self.0.compactors.is_shared {
             // A ring that nobody enters.
-            rings.push(("compactor", Arc::clone(&self.0.compactors.ring)));
+            rings.push(("compactor", self.0.compactors.ring()));
         }
         pages::routers(self.0.membership.clone(), rings)
     }
 
     fn rings(&self) -> Vec<(&'static str, Arc<Ring>)> {
         let inner = &self.0;
-        let mut rings = vec![("ingester", Arc::clone(&inner.ingesters.ring))];
-        rings.push(("distributor", Arc::clone(&inner.distributors.ring)));
-        rings.push(("metrics-generator", Arc::clone(&inner.generators.ring)));
-        if inner.compactors_share {
-            rings.push(("compactor", Arc::clone(&inner.compactors.ring)));
+        let mut rings = vec![("ingester", inner.ingesters.ring())];
+        rings.push(("distributor", inner.distributors.ring()));
+        rings.push(("metrics-generator", inner.generators.ring()));
+        if inner.compactors.is_shared {
+            rings.push(("compactor", inner.compactors.ring()));
         }
         rings
     }

@@ -29,7 +29,7 @@ mod runtime_metrics;
 pub mod settings;
 
 pub use announce::Announcer;
-pub use cluster::{Cluster, GeneratorOf, IngesterOf, LiveTailOf};
+pub use cluster::{Cluster, GeneratorOf, IngesterOf, LiveTailOf, Place};
 pub use part::{AddGrpc, Part, ReadyCheck};
 pub use port::{PlannedPort, Port, ShownAddresses, address_of};
 pub use process::{Process, Store};

@@ -20,8 +20,6 @@ pub const EXTRAPOLATE: &str = "extrapolate";
 pub const ADJUSTED: &str = "adjusted";
 /// Metrics: bytes per job. Unsafe.
 pub const JOB_SIZE: &str = "job_size";
-/// Metrics: share of a block below which the trace-level time filter is used. Unsafe.
-pub const TIME_OVERLAP_CUTOFF: &str = "time_overlap_cutoff";
 /// Metrics: blocks in parallel per querier. Unsafe.
 pub const CONCURRENT_BLOCKS: &str = "concurrent_blocks";
 /// Metrics: buckets that a doubling of the value has, in histograms and quantiles. 1 to 4.

@@ -31,7 +31,7 @@ pub async fn part(process: &Process) -> Result<Part, Error> {
     let (ring, stopped) = (process.cluster().clone(), stop.clone());
     let (ended, end) = tokio::sync::oneshot::channel();
     part.start = Some(Box::pin(async move {
-        ring.join_compactors().await;
+        ring.compactors().join().await;
         tokio::spawn(async move {
             compactor.run(stopped).await;
             let _ = ended.send(());
@@ -42,7 +42,7 @@ pub async fn part(process: &Process) -> Result<Part, Error> {
     part.stop = Some(Box::pin(async move {
         stop.cancel();
         let _ = end.await;
-        ring.leave_compactors().await;
+        ring.compactors().leave().await;
     }));
     Ok(part)
 }

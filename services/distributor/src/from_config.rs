@@ -112,7 +112,7 @@ pub(crate) fn generators(
     let channels = generator_channels(process)?;
     let client = &process.config().metrics_generator_client;
     let parts = GeneratorParts {
-        ring: cluster.generator_ring(),
+        ring: cluster.generators().ring(),
         generator_of: cluster.generator_of(&channels, local),
         limits_of: process.overrides().limits_of(),
         remote_timeout: client.remote_timeout.non_zero().unwrap_or(settings.remote_timeout),

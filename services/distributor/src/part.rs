@@ -72,9 +72,9 @@ pub async fn part(
         settings: from_config::settings(&config),
         limits: Arc::new(move |tenant| from_config::limits(&overrides.of(tenant), &section)),
         usage_limits: Arc::new(move |tenant| from_config::usage_limits(&of_tenants.of(tenant))),
-        ingesters: cluster.ingester_ring(),
+        ingesters: cluster.ingesters().ring(),
         ingester_of: cluster.ingester_of(process.channels(), local.ingester),
-        distributors: Some(cluster.distributor_ring()),
+        distributors: Some(cluster.distributors().ring()),
     };
     let files = from_config::otlp_files(&config)?;
     let (rules, forwarders) = from_config::rules_and_forwarders(process)?;
@@ -109,7 +109,7 @@ pub async fn part(
     });
     let (closing, leaving) = (stop.clone(), cluster.clone());
     part.start = Some(Box::pin(async move {
-        cluster.join_distributors().await;
+        cluster.distributors().join().await;
         let mut receivers = open_receivers(
             &config,
             ReceiverAccess { tenancy: tenancy(&config, false), auth, bodies },
@@ -142,7 +142,7 @@ pub async fn part(
                 generators.stop().await;
             }
         });
-        leaving.leave_distributors().await;
+        leaving.distributors().leave().await;
     }));
     Ok((part, store))
 }

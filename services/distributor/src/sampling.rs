@@ -114,7 +114,7 @@ impl Sampling {
 
 /// The process that calculates is the first of the distributors.
 fn leads(process: &Process, instance: String) -> IsLeader {
-    let ring = process.cluster().distributor_ring();
+    let ring = process.cluster().distributors().ring();
     Arc::new(move || is_first(&ring.view(), &instance))
 }
 

@@ -53,7 +53,11 @@ pub async fn part(
         Settings {
             hold_flushed,
             query_memory: process.port_memory().queries(),
-            ..from_config::settings(config, process.overrides(), process.cluster().ingester_ring())?
+            ..from_config::settings(
+                config,
+                process.overrides(),
+                process.cluster().ingesters().ring(),
+            )?
         },
         process.bucket().await?,
         written,
@@ -112,7 +116,7 @@ pub async fn part(
     let run = tokio::spawn(Arc::clone(&ingester).run(stop.clone(), grace));
     let joining = cluster.clone();
     part.start = Some(Box::pin(async move {
-        joining.join_ingesters().await;
+        joining.ingesters().join().await;
         Ok(())
     }));
     part.stop = Some(Box::pin(async move {
@@ -139,7 +143,7 @@ pub async fn alone(process: &Process) -> Result<Vec<Part>, Error> {
 
 /// Errors: settings that cannot be.
 pub async fn check(process: &Process) -> Result<(), Error> {
-    let ring = process.cluster().ingester_ring();
+    let ring = process.cluster().ingesters().ring();
     from_config::settings(process.config(), process.overrides(), ring)?;
     Ok(())
 }

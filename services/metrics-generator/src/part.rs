@@ -62,14 +62,14 @@ pub async fn part(process: &Process) -> Result<Option<Built>, Error> {
     }));
     let cluster = process.cluster().clone();
     let (joining, readiness) = (cluster.clone(), cluster.clone());
-    part.ready = Some(Arc::new(move || match readiness.has_joined_generators() {
+    part.ready = Some(Arc::new(move || match readiness.generators().has_joined() {
         true => Ok(()),
         false => Err("metrics-generator check ready failed: not registered in the ring".to_owned()),
     }));
     let resuming = Arc::clone(&generator);
     part.start = Some(Box::pin(async move {
         resuming.resume().await;
-        joining.join_generators().await;
+        joining.generators().join().await;
         Ok(())
     }));
     // Sending what is left may take long: other parts stop meanwhile, and the process waits for it at its end.
@@ -86,7 +86,7 @@ pub async fn part(process: &Process) -> Result<Option<Built>, Error> {
     let sweeping = Arc::clone(&generator);
     process.spawn(async move { sweeping.sweep().await });
     part.stop = Some(Box::pin(async move {
-        cluster.leave_generators().await;
+        cluster.generators().leave().await;
         generator.stop().await;
         collected.cancel();
     }));

@@ -50,7 +50,7 @@ pub async fn jobs(
             let overrides = Arc::clone(process.overrides());
             let parts = RecentParts {
                 settings: from_config::recent(config),
-                ring: cluster.ingester_ring(),
+                ring: cluster.ingesters().ring(),
                 ingester_at: cluster.ingester_of(process.channels(), local),
                 shard_size_of: Arc::new(move |tenant| {
                     overrides.of_name(tenant).ingestion.tenant_shard_size

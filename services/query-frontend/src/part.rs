@@ -148,7 +148,7 @@ fn tail_sources(process: &Process, local: Option<Arc<DynLiveTail>>) -> TailSourc
         }
         local => {
             let (ring, of) =
-                (cluster.ingester_ring(), cluster.live_tail_of(process.channels(), local));
+                (cluster.ingesters().ring(), cluster.live_tail_of(process.channels(), local));
             Arc::new(move || {
                 let view = ring.view();
                 let alive = view.instances().iter().filter(|instance| instance.alive);

@@ -41,15 +41,30 @@ fn nanos(start: u32, end: u32) -> (u64, u64) {
     (u64::from(start) * SECOND, end)
 }
 
+/// What jobs for one request on one part of a block have alike: their answer, their kind, the operation that they are for,
+/// the field of the request, and the method that answers.
+macro_rules! asks {
+    ($answer:ident, $kind:literal, $op:ident, $request:ident, $method:ident) => {
+        type Answer = $answer;
+
+        const KIND: &'static str = $kind;
+        const OP: &'static str = $op;
+
+        fn part(&self) -> Option<(&str, &BlockPart)> {
+            Some((&self.$request.as_ref()?.tenant, self.part.as_ref()?))
+        }
+
+        fn run(
+            querier: Arc<dyn Querier>,
+            job: Self,
+        ) -> BoxFuture<'static, Result<Response<$answer>, Status>> {
+            Box::pin(async move { querier.$method(Request::new(job)).await })
+        }
+    };
+}
+
 impl BlockJob for SearchBlockRequest {
-    type Answer = SearchResponse;
-
-    const KIND: &'static str = "sj";
-    const OP: &'static str = SEARCH;
-
-    fn part(&self) -> Option<(&str, &BlockPart)> {
-        Some((&self.search.as_ref()?.tenant, self.part.as_ref()?))
-    }
+    asks!(SearchResponse, "sj", SEARCH, search, search_block);
 
     fn explains(&self) -> bool {
         self.search.as_ref().is_some_and(|search| search.explain)
@@ -76,24 +91,10 @@ impl BlockJob for SearchBlockRequest {
         answer.metrics = Some(SearchMetrics::default());
         answer.explanations = explanations;
     }
-
-    fn run(
-        querier: Arc<dyn Querier>,
-        job: Self,
-    ) -> BoxFuture<'static, Result<Response<SearchResponse>, Status>> {
-        Box::pin(async move { querier.search_block(Request::new(job)).await })
-    }
 }
 
 impl BlockJob for MetricsInBlockRequest {
-    type Answer = MetricsResponse;
-
-    const KIND: &'static str = "qr";
-    const OP: &'static str = METRICS;
-
-    fn part(&self) -> Option<(&str, &BlockPart)> {
-        Some((&self.metrics.as_ref()?.tenant, self.part.as_ref()?))
-    }
+    asks!(MetricsResponse, "qr", METRICS, metrics, metrics_in_block);
 
     fn explains(&self) -> bool {
         self.metrics.as_ref().is_some_and(|metrics| metrics.explain)
@@ -148,26 +149,13 @@ impl BlockJob for MetricsInBlockRequest {
         answer.metrics = Some(SearchMetrics::default());
         answer.explanations = explanations;
     }
-
-    fn run(
-        querier: Arc<dyn Querier>,
-        job: Self,
-    ) -> BoxFuture<'static, Result<Response<MetricsResponse>, Status>> {
-        Box::pin(async move { querier.metrics_in_block(Request::new(job)).await })
-    }
 }
 
 /// Jobs for names: tags, and the values of a tag.
 macro_rules! names_job {
     ($job:ident, $answer:ident, $kind:literal, $request:ident, $ask:ident) => {
         impl BlockJob for $job {
-            type Answer = $answer;
-            const KIND: &'static str = $kind;
-            const OP: &'static str = METADATA;
-
-            fn part(&self) -> Option<(&str, &BlockPart)> {
-                Some((&self.$request.as_ref()?.tenant, self.part.as_ref()?))
-            }
+            asks!($answer, $kind, METADATA, $request, $ask);
 
             fn explains(&self) -> bool {
                 false
@@ -187,13 +175,6 @@ macro_rules! names_job {
 
             fn restate(answer: &mut $answer, _explanations: Vec<JobExplanation>) {
                 answer.inspected_bytes = 0;
-            }
-
-            fn run(
-                querier: Arc<dyn Querier>,
-                job: Self,
-            ) -> BoxFuture<'static, Result<Response<$answer>, Status>> {
-                Box::pin(async move { querier.$ask(Request::new(job)).await })
             }
         }
     };

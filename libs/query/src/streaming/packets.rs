@@ -3,6 +3,8 @@
 //! What a receiver does with several messages of a stream it does with the packets of one: it puts lists together, and
 //! points of a series by their times. One trace or one text larger than the bound is a packet of its own.
 
+use std::iter;
+
 use prost::Message;
 use tactus_proto::tempopb::{
     Exemplar, PartialStatus, QueryInstantResponse, QueryRangeResponse, Sample, SearchResponse,
@@ -60,34 +62,28 @@ pub(super) fn range(answer: QueryRangeResponse, max_bytes: usize) -> Vec<QueryRa
     let room = room(max_bytes, &metrics, &message);
     let series = series.into_iter().flat_map(|series| cut_series(series, room)).collect();
     let lists = cut(series, room, Message::encoded_len);
-    let packet = |series| QueryRangeResponse {
-        series,
-        metrics,
-        status: PartialStatus::Complete.into(),
-        message: String::new(),
-    };
-    let mut packets: Vec<_> = lists.into_iter().map(packet).collect();
-    if let Some(last) = packets.last_mut() {
-        (last.status, last.message) = (status, message);
-    }
-    packets
+    let packet =
+        |(series, (status, message))| QueryRangeResponse { series, metrics, status, message };
+    with_status(lists, status, message).map(packet).collect()
 }
 
 /// Status and message are in the last packet only.
 pub(super) fn instant(answer: QueryInstantResponse, max_bytes: usize) -> Vec<QueryInstantResponse> {
     let QueryInstantResponse { series, metrics, status, message } = answer;
     let lists = cut(series, room(max_bytes, &metrics, &message), Message::encoded_len);
-    let packet = |series| QueryInstantResponse {
-        series,
-        metrics,
-        status: PartialStatus::Complete.into(),
-        message: String::new(),
-    };
-    let mut packets: Vec<_> = lists.into_iter().map(packet).collect();
-    if let Some(last) = packets.last_mut() {
-        (last.status, last.message) = (status, message);
-    }
-    packets
+    let packet =
+        |(series, (status, message))| QueryInstantResponse { series, metrics, status, message };
+    with_status(lists, status, message).map(packet).collect()
+}
+
+/// Each list with the status and the message of its packet.
+fn with_status<T>(
+    lists: Vec<T>,
+    status: i32,
+    message: String,
+) -> impl Iterator<Item = (T, (i32, String))> {
+    let before = iter::repeat_n((PartialStatus::Complete.into(), String::new()), lists.len() - 1);
+    lists.into_iter().zip(before.chain([(status, message)]))
 }
 
 /// A series as several of the same labels, if it is too large.

@@ -11,6 +11,7 @@ use super::matches::Matches;
 use super::pipeline::{SpansetPlan, Spansets, Stage};
 use super::plan::Plan;
 use super::query::CompiledQuery;
+use super::steps::for_each_filter;
 use super::view::BatchView;
 use super::{EvaluateError, Window};
 use crate::{RelationMode, SpansetOperator};
@@ -94,26 +95,6 @@ impl StagedSearch<'_> {
                 left.intersect(&bits);
                 self.known[*slot] = Some(bits);
             }
-        }
-    }
-}
-
-fn for_each_filter(stages: &[Stage], visit: &mut impl FnMut(&Plan)) {
-    fn of_spanset(spanset: &SpansetPlan, visit: &mut impl FnMut(&Plan)) {
-        match spanset {
-            SpansetPlan::Filter(plan) => visit(plan),
-            SpansetPlan::Pipeline(stages) => for_each_filter(stages, visit),
-            SpansetPlan::Binary { left, right, .. } => {
-                of_spanset(left, visit);
-                of_spanset(right, visit);
-            }
-        }
-    }
-    for stage in stages {
-        match stage {
-            Stage::Spanset(spanset) => of_spanset(spanset, visit),
-            Stage::OneResource(plans) => plans.iter().for_each(&mut *visit),
-            Stage::By { .. } | Stage::Coalesce | Stage::Scalar(_) => {}
         }
     }
 }

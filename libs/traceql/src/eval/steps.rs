@@ -131,25 +131,33 @@ fn mark_part(plan: &mut Plan, parts: &mut Vec<Projection>) {
     }
 }
 
-fn for_each_filter_mut(stages: &mut [Stage], visit: &mut impl FnMut(&mut Plan)) {
-    fn of_spanset(spanset: &mut SpansetPlan, visit: &mut impl FnMut(&mut Plan)) {
-        match spanset {
-            SpansetPlan::Filter(plan) => visit(plan),
-            SpansetPlan::Pipeline(stages) => for_each_filter_mut(stages, visit),
-            SpansetPlan::Binary { left, right, .. } => {
-                of_spanset(left, visit);
-                of_spanset(right, visit);
+/// A function that visits the filters of stages in order, as they are or to change them.
+macro_rules! for_each_filter {
+    ($name:ident, $iter:ident $(, $mut:ident)?) => {
+        pub(super) fn $name(stages: &$($mut)? [Stage], visit: &mut impl FnMut(&$($mut)? Plan)) {
+            fn of_spanset(spanset: &$($mut)? SpansetPlan, visit: &mut impl FnMut(&$($mut)? Plan)) {
+                match spanset {
+                    SpansetPlan::Filter(plan) => visit(plan),
+                    SpansetPlan::Pipeline(stages) => $name(stages, visit),
+                    SpansetPlan::Binary { left, right, .. } => {
+                        of_spanset(left, visit);
+                        of_spanset(right, visit);
+                    }
+                }
+            }
+            for stage in stages {
+                match stage {
+                    Stage::Spanset(spanset) => of_spanset(spanset, visit),
+                    Stage::OneResource(plans) => plans.$iter().for_each(&mut *visit),
+                    Stage::By { .. } | Stage::Coalesce | Stage::Scalar(_) => {}
+                }
             }
         }
-    }
-    for stage in stages {
-        match stage {
-            Stage::Spanset(spanset) => of_spanset(spanset, visit),
-            Stage::OneResource(plans) => plans.iter_mut().for_each(&mut *visit),
-            Stage::By { .. } | Stage::Coalesce | Stage::Scalar(_) => {}
-        }
-    }
+    };
 }
+
+for_each_filter!(for_each_filter, iter);
+for_each_filter!(for_each_filter_mut, iter_mut, mut);
 
 /// The columns of all that is no part of a filter.
 fn project_stages(stages: &[Stage], columns: &mut Projection) {

@@ -292,7 +292,7 @@ fn constant_false_pipelines_are_known() {
 
 #[test]
 fn hints_are_read_by_name_and_type() {
-    use crate::hints::{self, SampleHint};
+    use crate::hints::SampleHint;
     let hints = |text: &str| parse(&format!("{{}} | rate() with({text})")).expect("valid").hints;
     assert!(hints("most_recent=1, most_recent=true, most_recent=false").most_recent());
     assert_eq!(hints("exemplars=5").exemplars(), Some(5));
@@ -303,6 +303,6 @@ fn hints_are_read_by_name_and_type() {
     assert_eq!(hints("sample=0.1").sampling(), Some(SampleHint::Fixed(0.1)));
     assert_eq!(hints("sample=2").sampling(), None);
     assert_eq!(hints("trace_sample=0.5").sampling(), Some(SampleHint::Traces(0.5)));
-    assert_eq!(hints("time_overlap_cutoff=1").float(hints::TIME_OVERLAP_CUTOFF), Some(1.0));
+    assert_eq!(hints("time_overlap_cutoff=1").float("time_overlap_cutoff"), Some(1.0));
     assert_eq!(hints("job_size=10, sample=true").only_safe().entries.len(), 1);
 }

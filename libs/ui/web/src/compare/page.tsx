@@ -13,6 +13,7 @@ import { nameOf, serviceOf } from "../trace/model";
 import { type Path, pathsOf } from "../trace/paths";
 import { decode, extent, type Skeleton } from "../trace/skeleton";
 import { typical } from "../trace/typical";
+import { Wrong } from "../wrong";
 import { align, flatten, type Pair } from "./align";
 
 const SHOWN = 500;
@@ -73,11 +74,7 @@ export function ComparePage({ a, b }: { a: string; b: string }) {
   return (
     <main>
       <h1>{a === TYPICAL ? "Compare with typical traces" : "Compare two traces"}</h1>
-      {problem !== null && (
-        <p class="error" role="alert">
-          ✕ {problem}
-        </p>
-      )}
+      <Wrong text={problem} />
       {problem === null && !value && <p role="status">reading…</p>}
       {value && found && (
         <>

@@ -1,22 +1,21 @@
-import { useCallback, useEffect, useMemo, useRef, useState } from "preact/hooks";
+import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { config } from "../api";
-import { QueryField } from "../editor/field";
 import { duration, integer } from "../format";
 import { Heads } from "../heads";
 import { SpanHeatmap } from "../heatmap/spans";
-import { shortcuts } from "../keys";
 import { reading, useStreamed } from "../loaded";
 import { lookOf } from "../looks";
 import { type Series, series, stepFor } from "../metrics";
 import { type Range, tooLong } from "../range";
-import { fixed, RangeSelect, useRange } from "../range-select";
+import { fixed, useRange } from "../range-select";
 import { address, navigate, padded, params, setParams } from "../router";
 import { Scroll } from "../scroll";
 import { useCheck } from "../search/check";
 import { Cost } from "../search/cost";
-import { Problem } from "../search/problem";
+import { QueryBar } from "../search/query-bar";
 import { Label } from "../text";
 import { save } from "../trace/actions";
+import { Wrong } from "../wrong";
 import { hiddenOf, hiddenParams } from "./hidden";
 import { Plot } from "./plot";
 import { questionOf } from "./question";
@@ -60,11 +59,9 @@ export function ExplorePage() {
   const names = useMemo(() => table?.series.map(({ name }) => name) ?? [], [table]);
   const [out, only] = [params.value.get("hidden"), params.value.get("shown")];
   const hidden = useMemo(() => hiddenOf(names, out, only), [names, out, only]);
-  const focusField = useRef<() => void>(() => {});
   const canvas = useRef<HTMLCanvasElement | null>(null);
   useEffect(() => {
     document.title = "Explore – Tactus";
-    return shortcuts({ "/": () => focusField.current() });
   }, []);
   useEffect(() => setText(q), [q]);
   // The field says it already, and where.
@@ -75,9 +72,6 @@ export function ExplorePage() {
     const shown = question.isTime ? duration(value * 1e9) : plain(value);
     return question.isRough || question.isSampled ? `≈ ${shown}` : shown;
   };
-  const takeFocus = useCallback((focus: () => void) => {
-    focusField.current = focus;
-  }, []);
   const zoom = (range: Range) => setParams({ ...fixed(range), box: null }, false);
   const ready = (found: HTMLCanvasElement) => {
     canvas.current = found;
@@ -89,30 +83,16 @@ export function ExplorePage() {
   return (
     <main>
       <h1 class="hidden">Explore metrics</h1>
-      <form
-        class="query"
-        onSubmit={(event) => {
-          event.preventDefault();
-          run(text.trim());
-        }}
-      >
-        <QueryField
-          value={text}
-          set={setText}
-          range={range}
-          label="TraceQL metrics query"
-          placeholder="{ } | rate() by (resource.service.name)"
-          problem={problem}
-          focus={takeFocus}
-        />
-        <RangeSelect limit={limit} />
-        <button type="submit" class="primary">
-          Run
-        </button>
-      </form>
-      <div id="query-problem" class="problem" aria-live="polite">
-        {problem && <Problem problem={problem} />}
-      </div>
+      <QueryBar
+        value={text}
+        set={setText}
+        range={range}
+        label="TraceQL metrics query"
+        placeholder="{ } | rate() by (resource.service.name)"
+        problem={problem}
+        limit={limit}
+        run={() => run(text.trim())}
+      />
       <Cost cost={cost} />
       {q === "" && (
         <ul class="hint">
@@ -125,11 +105,7 @@ export function ExplorePage() {
           ))}
         </ul>
       )}
-      {said !== null && (
-        <p class="error" role="alert">
-          ✕ {said}
-        </p>
-      )}
+      <Wrong text={said} />
       {key !== null && wrong === null && loaded.problem === null && table === null && (
         <p role="status">{reading(loaded)}</p>
       )}

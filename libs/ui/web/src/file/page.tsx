@@ -12,6 +12,7 @@ import { modelOf } from "../trace/model";
 import { Opened } from "../trace/page";
 import { decode } from "../trace/skeleton";
 import { TraceState } from "../trace/state";
+import { Wrong } from "../wrong";
 import { type Contents, type FileEntry, FileTrace, notesOn, OpenedFile } from "./opened";
 
 /** Files are told apart by their numbers. */
@@ -102,11 +103,7 @@ function Chooser({ open, problem }: ChooserProps) {
           ! The file of this trace is open no more: nothing keeps it. Open it again to see the trace.
         </p>
       )}
-      {problem !== null && (
-        <p class="error" role="alert">
-          ✕ {problem}
-        </p>
-      )}
+      <Wrong text={problem} />
       <section class="drop" aria-label="File">
         <p>
           Drop a file with traces anywhere here, paste it, or{" "}
@@ -217,13 +214,7 @@ function Trace({ file, id, close }: { file: OpenedFile; id: string; close(): voi
   if (value) return <Opened id={id} state={value} source={source} actions={<Another close={close} />} />;
   return (
     <Frame file={file} close={close}>
-      {problem === null ? (
-        <p role="status">reading…</p>
-      ) : (
-        <p class="error" role="alert">
-          ✕ {problem}
-        </p>
-      )}
+      {problem === null ? <p role="status">reading…</p> : <Wrong text={problem} />}
     </Frame>
   );
 }

@@ -1,6 +1,5 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 import { reason } from "../api";
-import { QueryField } from "../editor/field";
 import { duration, integer, time } from "../format";
 import { Heads } from "../heads";
 import { shortcuts } from "../keys";
@@ -8,7 +7,7 @@ import { rangeOf } from "../range";
 import { address, padded, params, setParams } from "../router";
 import { Scroll } from "../scroll";
 import { useCheck } from "../search/check";
-import { Problem } from "../search/problem";
+import { QueryBar } from "../search/query-bar";
 import { Chip } from "../search/results";
 import { seen } from "../seen";
 import { Label, Text } from "../text";
@@ -28,7 +27,6 @@ export function LivePage() {
   const [isPaused, setPaused] = useState(false);
   const { feed, said, setFeed } = useFeed(q, run, isPaused);
   const { problem: wrongQuery } = useCheck(text, "search", RANGE);
-  const focusField = useRef<() => void>(() => {});
   const pause = () => {
     if (isPaused) setFeed(resume);
     setPaused(!isPaused);
@@ -37,42 +35,30 @@ export function LivePage() {
   toggle.current = pause;
   useEffect(() => {
     document.title = "Live tail – Tactus";
-    return shortcuts({ "/": () => focusField.current(), p: () => toggle.current() });
+    return shortcuts({ p: () => toggle.current() });
   }, []);
   useEffect(() => setText(q), [q]);
   return (
     <main>
       <h1 class="hidden">Live tail</h1>
-      <form
-        class="query"
-        onSubmit={(event) => {
-          event.preventDefault();
+      <QueryBar
+        value={text}
+        set={setText}
+        range={rangeOf(params.value)}
+        label="TraceQL filter of spans"
+        placeholder="{ status = error } | select(span.http.route)"
+        problem={wrongQuery}
+        run={() => {
           const query = text.trim() || "{ }";
           if (query === q) setRun(run + 1);
           else setParams({ q: query }, false);
         }}
-      >
-        <QueryField
-          value={text}
-          set={setText}
-          range={rangeOf(params.value)}
-          label="TraceQL filter of spans"
-          placeholder="{ status = error } | select(span.http.route)"
-          problem={wrongQuery}
-          focus={(focus) => {
-            focusField.current = focus;
-          }}
-        />
-        <button type="submit" class="primary">
-          Run
-        </button>
-        <button type="button" onClick={pause} aria-pressed={isPaused}>
-          {isPaused ? "Resume" : "Pause"}
-        </button>
-      </form>
-      <div id="query-problem" class="problem" aria-live="polite">
-        {wrongQuery && <Problem problem={wrongQuery} />}
-      </div>
+        after={
+          <button type="button" onClick={pause} aria-pressed={isPaused}>
+            {isPaused ? "Resume" : "Pause"}
+          </button>
+        }
+      />
       {said !== null && (
         <p class="error" role="alert">
           ✕ {said}{" "}

@@ -1,21 +1,20 @@
-import { useCallback, useEffect, useMemo, useRef, useState } from "preact/hooks";
+import { useEffect, useMemo, useState } from "preact/hooks";
 import { config } from "../api";
-import { QueryField } from "../editor/field";
 import { duration, integer, time } from "../format";
 import { Heads } from "../heads";
-import { shortcuts } from "../keys";
 import { useLoaded } from "../loaded";
 import { values } from "../metrics";
 import { type Range, seconds, tooLong } from "../range";
-import { RangeSelect, useRange } from "../range-select";
+import { useRange } from "../range-select";
 import { address, params, setParams } from "../router";
 import { Scroll } from "../scroll";
 import { useCheck } from "../search/check";
 import { quote } from "../search/form";
-import { Problem } from "../search/problem";
+import { QueryBar } from "../search/query-bar";
 import { Chip } from "../search/results";
 import { rate } from "../services/page";
 import { Label } from "../text";
+import { Wrong } from "../wrong";
 import { type Change, changeOf, changesOf, type Edge, edgesOf, failed, near, turnOf } from "./edges";
 import { Graph } from "./graph";
 import { type Drawn, layout } from "./layout";
@@ -97,34 +96,24 @@ export function MapPage() {
   );
   useEffect(() => {
     document.title = "Map – Tactus";
-    return shortcuts({ "/": () => focusField.current() });
-  }, []);
-  const focusField = useRef<() => void>(() => {});
-  const takeFocus = useCallback((focus: () => void) => {
-    focusField.current = focus;
   }, []);
   useEffect(() => setText(filter), [filter]);
   const said = wrong ?? problem;
   return (
     <main>
       <h1 class="hidden">Map of services</h1>
-      <form
-        class="query"
-        onSubmit={(event) => {
-          event.preventDefault();
+      <QueryBar
+        value={text}
+        set={setText}
+        range={range}
+        label="TraceQL filter of the calls"
+        problem={wrongQuery}
+        limit={limit}
+        run={() => {
           if (text.trim() === filter) again();
           else setParams({ q: text.trim() || null }, false);
         }}
       >
-        <QueryField
-          value={text}
-          set={setText}
-          range={range}
-          label="TraceQL filter of the calls"
-          problem={wrongQuery}
-          focus={takeFocus}
-        />
-        <RangeSelect limit={limit} />
         <label class="hidden" for="against">
           Compare with
         </label>
@@ -139,13 +128,7 @@ export function MapPage() {
             </option>
           ))}
         </select>
-        <button type="submit" class="primary">
-          Run
-        </button>
-      </form>
-      <div id="query-problem" class="problem" aria-live="polite">
-        {wrongQuery && <Problem problem={wrongQuery} />}
-      </div>
+      </QueryBar>
       {focus !== "" && (
         <p>
           Calls from and to <Label value={focus} />{" "}
@@ -168,11 +151,7 @@ export function MapPage() {
           </button>
         </p>
       )}
-      {said !== null && (
-        <p class="error" role="alert">
-          ✕ {said}
-        </p>
-      )}
+      <Wrong text={said} />
       {said === null && value === null && <p role="status">reading…</p>}
       {value?.changes.length === 0 && <p class="hint">No call between services was stored in this range.</p>}
       {value && value.hidden > 0 && (

@@ -7,6 +7,7 @@ import { fixed } from "../range-select";
 import { address } from "../router";
 import { Scroll } from "../scroll";
 import { Label } from "../text";
+import { Wrong } from "../wrong";
 
 interface Value {
   /** Null where the attribute is missing. */
@@ -55,13 +56,7 @@ export function Differences({ all, selection, range, where }: Props) {
     json<Found>(`differences?${query}`, signal),
   );
   const said = wrong ?? problem;
-  if (said !== null) {
-    return (
-      <p class="error" role="alert">
-        ✕ {said}
-      </p>
-    );
-  }
+  if (said !== null) return <Wrong text={said} />;
   if (value === null) return <p role="status">reading…</p>;
   const shown = distinct(value.attributes.filter(({ implied }) => !implied)).slice(0, ATTRIBUTES);
   return (

@@ -1,13 +1,12 @@
 import { useSignal } from "@preact/signals";
-import { useCallback, useEffect, useLayoutEffect, useMemo, useRef } from "preact/hooks";
+import { useEffect, useLayoutEffect, useMemo, useRef } from "preact/hooks";
 import { config, reason } from "../api";
-import { QueryField } from "../editor/field";
 import { bytes, integer } from "../format";
-import { shortcuts } from "../keys";
 import { type Range, rangeOf, tooLong } from "../range";
-import { fixed, RangeSelect, rangeParams } from "../range-select";
+import { fixed, rangeParams } from "../range-select";
 import { address, navigate, params, setParams } from "../router";
 import { Label } from "../text";
+import { Wrong } from "../wrong";
 import { baselineOf } from "./baseline";
 import { Charts } from "./charts";
 import { useCheck } from "./check";
@@ -16,8 +15,8 @@ import { Cost } from "./cost";
 import { Differences } from "./differences";
 import { QueryForm } from "./form-view";
 import { Plan } from "./plan";
-import { Problem } from "./problem";
 import { type Found, search, traceId } from "./query";
+import { QueryBar } from "./query-bar";
 import { Results } from "./results";
 import { isMetrics } from "./stage";
 
@@ -58,7 +57,6 @@ export function SearchPage() {
   const run = useSignal<Run | null>(null);
   const found = useSignal<Found | null>(null);
   const error = useSignal<string | null>(null);
-  const focusField = useRef<() => void>(() => {});
   // Of the address, what another search follows from.
   const asked = ["q", "range", "from", "to", "limit", "columns"]
     .map((name) => params.value.get(name))
@@ -69,7 +67,6 @@ export function SearchPage() {
 
   useEffect(() => {
     document.title = "Search – Tactus";
-    return shortcuts({ "/": () => focusField.current() });
   }, []);
 
   const running = useRef<AbortController | null>(null);
@@ -110,12 +107,8 @@ export function SearchPage() {
   const current = run.value;
   const typed = text.value;
   const range = useMemo(() => current?.range ?? rangeOf(params.value), [current, asked]);
-  const takeFocus = useCallback((focus: () => void) => {
-    focusField.current = focus;
-  }, []);
   const { problem, cost } = useCheck(typed, "search", range);
-  const submit = (event?: Event) => {
-    event?.preventDefault();
+  const submit = () => {
     const id = traceId(text.value);
     if (id) return navigate(address(`trace/${id.trace}`, { span: id.span }));
     const query = text.value.trim() || "{ }";
@@ -130,18 +123,17 @@ export function SearchPage() {
   return (
     <main>
       <h1 class="hidden">Search for traces</h1>
-      <form class="query" onSubmit={submit}>
-        <QueryField
-          value={typed}
-          set={(query) => (text.value = query)}
-          range={range}
-          label="TraceQL query or trace id"
-          placeholder='{ resource.service.name = "shop" && duration > 1s } or a trace id'
-          problem={problem}
-          recent={queries}
-          focus={takeFocus}
-        />
-        <RangeSelect limit={config.value?.limits.searchSeconds ?? 0} />
+      <QueryBar
+        value={typed}
+        set={(query) => (text.value = query)}
+        range={range}
+        label="TraceQL query or trace id"
+        placeholder='{ resource.service.name = "shop" && duration > 1s } or a trace id'
+        problem={problem}
+        recent={queries}
+        limit={config.value?.limits.searchSeconds ?? 0}
+        run={submit}
+      >
         <label class="hidden" for="limit">
           Traces at most
         </label>
@@ -171,13 +163,7 @@ export function SearchPage() {
           autocomplete="off"
           onChange={(event) => setParams({ columns: event.currentTarget.value.trim() || null }, false)}
         />
-        <button type="submit" class="primary">
-          Run
-        </button>
-      </form>
-      <div id="query-problem" class="problem" aria-live="polite">
-        {problem && <Problem problem={problem} />}
-      </div>
+      </QueryBar>
       <Cost cost={cost} />
       <QueryForm query={typed} range={range} write={(query) => (text.value = query)} />
       {current && isMetrics(current.q) && (
@@ -271,13 +257,7 @@ function Start({ recent }: { recent: string[] }) {
 }
 
 function Status({ found, error, limit }: { found: Found | null; error: string | null; limit: number }) {
-  if (error !== null) {
-    return (
-      <p class="error" role="alert">
-        ✕ {error}
-      </p>
-    );
-  }
+  if (error !== null) return <Wrong text={error} />;
   if (!found) return <p role="status">searching…</p>;
   const { traces, metrics, done } = found;
   const { totalJobs = 0, completedJobs = 0 } = metrics;

@@ -13,6 +13,7 @@ import { quote } from "../search/form";
 import { Chip } from "../search/results";
 import { ordered, SortHead, useOrder } from "../sorting";
 import { Label, Text } from "../text";
+import { Wrong } from "../wrong";
 import { BUCKETS, type Row, requestsTo, rows } from "./query";
 
 const SORTED = ["name", "rate", "errors", "p50", "p95", "p99", "total"] as const;
@@ -47,11 +48,7 @@ export function ServicesPage() {
         Requests: spans of kind server or consumer, and spans without a parent. Quantiles are estimates, less
         than a fifth off. <span role="status">{said === null && reading(streamed)}</span>
       </p>
-      {said !== null && (
-        <p class="error" role="alert">
-          ✕ {said}
-        </p>
-      )}
+      <Wrong text={said} />
       {done && value?.length === 0 && <p class="hint">No request was stored in this range.</p>}
       {value !== null && value.length > 0 && (
         <>

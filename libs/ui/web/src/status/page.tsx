@@ -4,6 +4,7 @@ import { bytes, counted, integer, time } from "../format";
 import { Heads } from "../heads";
 import { Scroll } from "../scroll";
 import { Text } from "../text";
+import { Wrong } from "../wrong";
 import { usePolled } from "./polled";
 import { Queries } from "./queries";
 
@@ -46,11 +47,7 @@ export function StatusPage() {
   return (
     <main>
       <h1>Status</h1>
-      {problem !== null && (
-        <p class="error" role="alert">
-          ✕ {problem}
-        </p>
-      )}
+      <Wrong text={problem} />
       {value === null && problem === null && <p role="status">reading…</p>}
       {value && <Summary status={value} />}
       {value && <Tenants tenants={value.tenants} />}

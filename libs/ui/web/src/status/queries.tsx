@@ -6,6 +6,7 @@ import { address, params, setParams } from "../router";
 import { Scroll } from "../scroll";
 import { type Stage, Stages } from "../stages";
 import { Label, Text } from "../text";
+import { Wrong } from "../wrong";
 import { usePolled } from "./polled";
 
 const EVERY = 2000;
@@ -51,11 +52,7 @@ export function Queries() {
     <>
       <section aria-labelledby="running">
         <h2 id="running">Running queries</h2>
-        {(problem ?? said) !== null && (
-          <p class="error" role="alert">
-            ✕ {problem ?? said ?? ""}
-          </p>
-        )}
+        <Wrong text={problem ?? said} />
         {value && value.running.length === 0 && <p class="muted">None at this query-frontend.</p>}
         {value && value.running.length > 0 && <Table queries={value.running} stop={stop} />}
         {value && value.runningCount > value.running.length && (

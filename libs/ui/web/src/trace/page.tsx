@@ -10,6 +10,7 @@ import { named } from "../names";
 import type { Range } from "../range";
 import { address, here, params } from "../router";
 import { Text } from "../text";
+import { Wrong } from "../wrong";
 import { copy } from "./actions";
 import type { Typical } from "./against";
 import { Actions } from "./buttons";
@@ -63,9 +64,7 @@ export function TracePage({ id }: { id: string }) {
     return (
       <main>
         <h1>Trace {id}</h1>
-        <p class="error" role="alert">
-          ✕ {problem.value}
-        </p>
+        <Wrong text={problem.value} />
         {isUnknown.value && (
           <p>
             It may not have arrived yet, have been left out by sampling, or be older than what is kept.

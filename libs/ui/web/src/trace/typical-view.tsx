@@ -6,6 +6,7 @@ import { address } from "../router";
 import { Scroll } from "../scroll";
 import { Chip } from "../search/results";
 import { Label } from "../text";
+import { Wrong } from "../wrong";
 import { type Against, against, type Typical } from "./against";
 import type { Times } from "./analysis";
 import type { Model } from "./model";
@@ -29,13 +30,7 @@ export function AgainstTypical({ model, times, state, isStored, usual: { value, 
     () => (value && value.traces > 0 ? against(pathsOf(trace, times.self), value) : []),
     [trace, times, value],
   );
-  if (problem !== null) {
-    return (
-      <p class="error" role="alert">
-        ✕ {problem}
-      </p>
-    );
-  }
+  if (problem !== null) return <Wrong text={problem} />;
   if (value === null) return <p role="status">reading…</p>;
   if (value.traces === 0) return <p class="hint">No other trace of this operation within an hour.</p>;
   const { p50, p95 } = value.duration;

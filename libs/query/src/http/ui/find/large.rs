@@ -7,9 +7,9 @@
 use std::sync::Arc;
 
 use serde_json::Value;
-use tactus_api::trace::{CallHalf, CombinedTrace, separated_ids};
+use tactus_api::trace::CombinedTrace;
 use tactus_api::{Error, Result};
-use tactus_model::{SpanBatch, SpanColumns, TenantId, TraceId};
+use tactus_model::{SpanBatch, SpanColumns, SpanId, TenantId, TraceId, separate_shared_ids};
 use tactus_traceql::eval::CompiledQuery;
 use tactus_work::Held;
 
@@ -159,13 +159,9 @@ impl SoFar {
 
 /// Gives halves of a call ids of their own, as the trace that is shown has them.
 fn separate_ids(heads: &mut [SpanHead]) {
-    let half = |span: usize| {
-        let SpanHead { id, parent, kind, .. } = heads[span];
-        CallHalf { id, parent, kind: kind.into() }
-    };
-    let new_ids = in_order(heads.len(), half, |span| heads[span].start);
-    for ids in new_ids {
-        (heads[ids.span].id, heads[ids.span].parent) = (ids.id, ids.parent);
+    let half = |span: usize| (heads[span].id, heads[span].parent, heads[span].kind.into());
+    for (span, (id, parent)) in new_ids(heads.len(), half, |span| heads[span].start) {
+        (heads[span].id, heads[span].parent) = (id, parent);
     }
 }
 
@@ -173,27 +169,28 @@ fn separate_ids(heads: &mut [SpanHead]) {
 fn separate_ids_of(batch: &mut SpanBatch) {
     let spans = &mut batch.spans;
     let (ids, parents, kinds) = (&*spans.span_id, &*spans.parent_span_id, &*spans.kind);
-    let half =
-        |row: usize| CallHalf { id: ids[row], parent: parents[row], kind: kinds[row].into() };
-    let new_ids = in_order(ids.len(), half, |row| spans.start[row]);
-    for new in new_ids {
-        spans.span_id.make_mut()[new.span] = new.id;
-        spans.parent_span_id.make_mut()[new.span] = new.parent;
+    let half = |row: usize| (ids[row], parents[row], kinds[row].into());
+    for (row, (id, parent)) in new_ids(ids.len(), half, |row| spans.start[row]) {
+        spans.span_id.make_mut()[row] = id;
+        spans.parent_span_id.make_mut()[row] = parent;
     }
 }
 
-/// New ids, numbered in the order of a trace that is put together. Few traces have any.
-fn in_order(
+/// New ids and parents of spans, numbered in the order of a trace that is put together. Few traces have any. `half_of`: id,
+/// parent and kind.
+fn new_ids(
     count: usize,
-    half_of: impl Fn(usize) -> CallHalf,
+    half_of: impl Fn(usize) -> (SpanId, SpanId, u64),
     start_of: impl Fn(usize) -> u64,
-) -> Vec<tactus_api::trace::NewIds> {
-    if separated_ids(0..count, &half_of).is_empty() {
+) -> Vec<(usize, (SpanId, SpanId))> {
+    let new_id = |number: u64| SpanId(number.to_be_bytes());
+    if separate_shared_ids((0..count).map(&half_of), new_id).is_empty() {
         return Vec::new();
     }
     let mut order: Vec<usize> = (0..count).collect();
-    order.sort_by_key(|&span| (start_of(span), half_of(span).id));
-    separated_ids(order.into_iter(), half_of)
+    order.sort_by_key(|&span| (start_of(span), half_of(span).0));
+    let changes = separate_shared_ids(order.iter().map(|&span| half_of(span)), new_id);
+    changes.into_iter().map(|(place, ids)| (order[place], ids)).collect()
 }
 
 #[cfg(test)]
@@ -204,7 +201,6 @@ mod tests {
     use prost::Message as _;
     use tactus_api::request::parse_traceql;
     use tactus_api::trace::{SharedIds, TraceCombiner, WhenTooLarge};
-    use tactus_model::SpanId;
     use tactus_model::merge::SpanSlice;
     use tactus_proto::opentelemetry::proto::common::v1::{AnyValue, KeyValue, any_value::Value};
     use tactus_proto::opentelemetry::proto::resource::v1::Resource;
