@@ -134,7 +134,7 @@ def test_event_streams_that_nobody_reads(server):
     push_spans(server, 10_000)
     targets = ["/ui/api/search?limit=5000&q=%7B%7D", "/ui/api/metrics/query_range?step=10s&q=%7B%7D%7Crate()by(.a)"]
     with bounded(server), contextlib.ExitStack() as opened:
-        for number in range(100):
+        for number in range(200):
             opened.enter_context(stalled(server.http_port, targets[number % 2], "hostile", "text/event-stream"))
         time.sleep(3)
 

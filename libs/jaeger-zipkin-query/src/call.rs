@@ -1,21 +1,40 @@
 //! A question over HTTP and its answer: the same for the versions of Jaeger's API and for Zipkin's.
 
 use std::marker::PhantomData;
+use std::sync::Arc;
 
 use ::http::header::{CACHE_CONTROL, CONTENT_TYPE, VARY};
 use ::http::request::Parts;
 use ::http::{HeaderName, HeaderValue, Uri};
+use axum::Router;
 use axum::body::Body;
-use axum::extract::FromRequestParts;
+use axum::extract::{FromRequestParts, Request, State};
+use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::ser::{PrettyFormatter, Serializer};
 use tactus_api::{Error, QueryParams, Result};
 use tactus_model::TenantId;
-use tactus_query::{Frontend, TraceMemory};
+use tactus_query::{Frontend, TraceMemory, as_part_of_query};
 
 /// Set on answers that lack something because it could not be read or did not fit.
 const PARTIAL: HeaderName = HeaderName::from_static("x-tactus-partial");
+
+/// Has what takes long of the answers of these routes done when it is the turn of the tenants.
+pub(crate) fn in_turns<S>(routes: Router<S>, frontend: &Arc<Frontend>) -> Router<S>
+where
+    S: Clone + Send + Sync + 'static,
+{
+    routes.route_layer(from_fn_with_state(Arc::clone(frontend), in_turn))
+}
+
+async fn in_turn(State(frontend): State<Arc<Frontend>>, request: Request, next: Next) -> Response {
+    match frontend.tenancy.read_tenants(request.headers()) {
+        Ok(tenants) => as_part_of_query(&tenants, next.run(request)).await,
+        // The handler says why, if it needs to know.
+        Err(_) => next.run(request).await,
+    }
+}
 
 /// A question: who asks, and for what. `S`: what handlers share. `R`: how the API says that it refuses.
 pub(crate) struct Call<S, R> {

@@ -26,7 +26,7 @@ use crate::call::{self, Answer};
 /// The routes of Zipkin's API, at the root and below `/zipkin`, where its UI looks for them. It has no fallback.
 pub fn zipkin_router(frontend: Arc<Frontend>, settings: ZipkinApi) -> Router {
     let services = Arc::new(AtomicUsize::new(0));
-    let shared = Shared { frontend, settings: Arc::new(settings), services };
+    let shared = Shared { frontend: Arc::clone(&frontend), settings: Arc::new(settings), services };
     let api = Router::new()
         .route("/api/v2/services", get(names::services))
         .route("/api/v2/spans", get(names::spans))
@@ -38,8 +38,8 @@ pub fn zipkin_router(frontend: Arc<Frontend>, settings: ZipkinApi) -> Router {
         .route("/api/v2/traceMany", get(traces::many))
         .route("/api/v2/dependencies", get(dependencies::dependencies))
         .route("/config.json", get(config))
-        .route("/health", get(health))
-        .with_state(shared);
+        .route("/health", get(health));
+    let api = call::in_turns(api, &frontend).with_state(shared);
     Router::new().nest("/zipkin", api.clone()).merge(api)
 }
 

@@ -53,8 +53,8 @@ pub(crate) async fn as_query<T>(
     QUERY.scope(CurrentQuery { deadline, context, tenants, work }, query).await
 }
 
-/// Runs what is done of a query of these tenants besides, such as writing its answer.
-pub(crate) async fn as_part_of_query<T>(tenants: &[TenantId], part: impl Future<Output = T>) -> T {
+/// Runs what is done of a query of these tenants besides, such as writing its answer: its long work takes their turns.
+pub async fn as_part_of_query<T>(tenants: &[TenantId], part: impl Future<Output = T>) -> T {
     as_query(tenants, Duration::ZERO, Duration::ZERO, None, part).await
 }
 

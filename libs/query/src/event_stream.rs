@@ -1,9 +1,8 @@
 //! Answers as server-sent events.
 
-use std::convert::Infallible;
-
 use ::http::HeaderValue;
 use ::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::BoxError;
 use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
@@ -16,6 +15,12 @@ const LEAST_BYTES: usize = 128;
 /// An event with a JSON text, which has no line breaks.
 pub(crate) fn event(name: &str, json: &[u8]) -> Vec<u8> {
     padded(&[b"event: ", name.as_bytes(), b"\ndata: ", json, b"\n\n"])
+}
+
+/// As [`event`], for a long text: its parts, of which none is a copy of the text.
+pub(crate) fn long_event(name: &str, json: Vec<u8>) -> [Bytes; 3] {
+    let head = format!("event: {name}\ndata: ");
+    [head.into(), json.into(), Bytes::from_static(b"\n\n")]
 }
 
 /// No event: the other side sees that we are there.
@@ -41,7 +46,9 @@ fn padded(parts: &[&[u8]]) -> Vec<u8> {
 
 /// The response whose body is these events.
 pub(crate) fn response(
-    events: impl Stream<Item = Result<impl Into<Bytes> + 'static, Infallible>> + Send + 'static,
+    events: impl Stream<Item = Result<impl Into<Bytes> + 'static, impl Into<BoxError> + 'static>>
+    + Send
+    + 'static,
 ) -> Response {
     let mut response = Response::new(Body::from_stream(events));
     let headers = response.headers_mut();

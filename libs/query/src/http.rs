@@ -127,7 +127,7 @@ async fn search(Extension(call): Asked) -> Answered<Response> {
         return Ok(call.events().search(query));
     }
     let found = call.frontend.search(&call.tenants, &query).await?;
-    let SearchAnswer { response, partial, explanation } = found;
+    let SearchAnswer { response, partial, explanation, memory: _held } = found;
     let is_long = response.traces.len() > INLINE_TRACES;
     let answer = offload(is_long, move || match explanation.as_deref() {
         // The message has no field for an explanation.

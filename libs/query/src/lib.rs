@@ -47,6 +47,7 @@ mod work;
 mod tests;
 
 pub use crate::http::{ClusterStatus, ENDPOINTS, router, ui_change_router, ui_router};
+pub use current_query::as_part_of_query;
 pub use frontend::{Frontend, Parts, QueuedParts};
 pub use live_tail::{LiveTails, TailSource, TailSources};
 pub use metrics_query::SeriesAnswer;

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use tactus_api::{Error, Result};
 use tactus_work::memory::Room;
-use tactus_work::{Held, Over, SlotLimits, Slots, Stop};
+use tactus_work::{Held, Over, Slot, SlotLimits, Slots, Stop, Work};
+use tokio::time::timeout;
 
 use crate::current_query::{current_tenants, current_work};
 
@@ -14,6 +15,9 @@ use crate::current_query::{current_tenants, current_work};
 const TENANTS_AT_WORK: usize = 64;
 /// Pieces of work of a tenant that wait; of queries it has fewer.
 const WAITING_PER_TENANT: usize = 10_000;
+
+/// Whether it has to end a query looks so often while it waits for its turn.
+const LOOK_IN_LINE_EVERY: Duration = Duration::from_millis(20);
 
 /// For memory that others give back in a moment is looked so often, for five seconds.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
@@ -39,7 +43,7 @@ pub async fn offload<T: Send + 'static>(
     let bounds = current_work().stopped_by(stop);
     let done = if is_long {
         let slot = match current_tenants() {
-            Some(tenants) => Some(SLOTS.enter(tenants).await.map_err(|_| Error::QueueFull)?),
+            Some(tenants) => Some(turn_of(tenants, &bounds).await?),
             None => None,
         };
         let task = tokio::task::spawn_blocking(move || {
@@ -52,6 +56,36 @@ pub async fn offload<T: Send + 'static>(
         bounds.run(work)
     };
     done.map_err(error_of)
+}
+
+/// Waits for a slot. Errors: too many wait, or the query has to end: what it holds others need.
+async fn turn_of(tenants: u64, bounds: &Work) -> Result<Slot> {
+    let mut slot = std::pin::pin!(SLOTS.enter(tenants));
+    loop {
+        match timeout(LOOK_IN_LINE_EVERY, slot.as_mut()).await {
+            Ok(slot) => return slot.map_err(|_| Error::QueueFull),
+            Err(_) => bounds.run(|| ()).map_err(error_of)?,
+        }
+    }
+}
+
+/// As [`offload`], of long work for which nobody waits: it begins when it is the turn of the tenants of this task. To be called
+/// within a runtime.
+pub(crate) fn offload_later(work: impl FnOnce() + Send + 'static) {
+    let tenants = current_tenants();
+    tokio::spawn(async move {
+        let slot = match tenants {
+            Some(tenants) => match SLOTS.enter(tenants).await {
+                Ok(slot) => Some(slot),
+                Err(_) => return,
+            },
+            None => None,
+        };
+        tokio::task::spawn_blocking(move || {
+            let _slot = slot;
+            work();
+        });
+    });
 }
 
 /// Takes memory for so many bytes of the query of this task in all, with what `held` has already.

@@ -5,6 +5,7 @@ mod state;
 
 use std::cmp::Reverse;
 use std::pin::pin;
+use std::sync::Arc;
 
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tactus_api::explain::{ExplainedWindow, Explanation, Plan};
@@ -40,7 +41,7 @@ const SEARCH_RECENT: Call<dyn Ingester, SearchRequest, JobAnswer> = |ingester, s
 };
 
 /// The answer to a search.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct SearchAnswer {
     /// The message for the client.
     pub response: SearchResponse,
@@ -48,6 +49,17 @@ pub struct SearchAnswer {
     pub partial: bool,
     /// How the query was run, if it asks.
     pub explanation: Option<Box<Explanation>>,
+    /// Memory of the message.
+    pub memory: Arc<Held>,
+}
+
+impl PartialEq for SearchAnswer {
+    /// Whatever memory they have.
+    fn eq(&self, other: &Self) -> bool {
+        self.response == other.response
+            && self.partial == other.partial
+            && self.explanation == other.explanation
+    }
 }
 
 struct Job {
@@ -286,7 +298,7 @@ impl Frontend {
     }
 
     fn finish_search(&self, state: State, query: &SearchQuery, window: &Window) -> SearchAnswer {
-        let State { combiner, work, .. } = state;
+        let State { combiner, work, held, .. } = state;
         let response = combiner.finish(work.metrics);
         let partial = work.partial;
         let explanation = query.explain.then(|| {
@@ -303,7 +315,7 @@ impl Frontend {
             ];
             work.explain(text, plan, window, limits)
         });
-        SearchAnswer { response, partial, explanation }
+        SearchAnswer { response, partial, explanation, memory: Arc::new(held) }
     }
 }
 

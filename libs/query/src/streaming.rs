@@ -16,6 +16,7 @@ mod pending;
 mod search;
 mod service;
 mod tags;
+mod weight;
 
 use std::sync::Arc;
 
@@ -28,6 +29,7 @@ pub(crate) use metrics::MetricsProgress;
 pub use outlet::{Answers, partial, status};
 pub(crate) use search::SearchProgress;
 pub use service::Streaming;
+pub(crate) use weight::TEXT_TIMES;
 
 /// The streaming service over this frontend, with the limits of its settings.
 pub fn streaming_service(frontend: Arc<Frontend>) -> StreamingQuerierServer<Streaming> {

@@ -46,7 +46,7 @@ pub use held_answer::{AnswerMemory, held_bytes};
 use messages::CountedMessages;
 pub use plain::{DecompressError, Plain, first_capacity};
 use plain_messages::{Encoding, Memory, PlainMessages};
-pub use sending::Outgoing;
+pub use sending::{Outgoing, next_piece};
 use unfinished_messages::UnfinishedMessages;
 
 /// How long a request waits for memory. What it has sent meanwhile waits with it, uncounted.

@@ -77,6 +77,21 @@ fn lenient_count(params: &QueryParams<'_>, name: &str) -> u32 {
     params.get(name).and_then(|text| text.parse().ok()).unwrap_or(0)
 }
 
+/// Over HTTP a name is no longer, as part of a URL.
+const MAX_TAG_NAME_BYTES: usize = 64 << 10;
+
+/// Errors: no name, or one that is too long for any.
+fn check_tag_name(name: &str) -> Result<()> {
+    if name.is_empty() {
+        return Err(Error::Invalid("please provide a non-empty tagName".to_owned()));
+    }
+    if name.len() > MAX_TAG_NAME_BYTES {
+        let text = format!("tagName is longer than {MAX_TAG_NAME_BYTES} bytes");
+        return Err(Error::Invalid(text));
+    }
+    Ok(())
+}
+
 /// What the values of a tag are taken from.
 #[derive(Debug, Clone, PartialEq)]
 pub enum RequestedTag {
@@ -90,9 +105,7 @@ pub enum RequestedTag {
 ///
 /// A name that is none is decoded a second time: clients encode it twice for proxies that decode once.
 pub fn parse_tag_v2(name: &str) -> Result<RequestedTag> {
-    if name.is_empty() {
-        return Err(Error::Invalid("please provide a non-empty tagName".to_owned()));
-    }
+    check_tag_name(name)?;
     let attribute = parse_attribute(name).or_else(|error| {
         let decoded = percent_decode_str(name).decode_utf8_lossy();
         if decoded == name { Err(error) } else { parse_attribute(&decoded).map_err(|_| error) }
@@ -110,9 +123,7 @@ pub fn parse_tag_v2(name: &str) -> Result<RequestedTag> {
 
 /// The tag that the path of the first API version names: an attribute of any scope, or an old name of a fixed field.
 pub fn parse_tag_v1(name: &str) -> Result<RequestedTag> {
-    if name.is_empty() {
-        return Err(Error::Invalid("please provide a non-empty tagName".to_owned()));
-    }
+    check_tag_name(name)?;
     let (attributes, fixed) = legacy_tag_attributes(name);
     if attributes.is_empty() {
         let value = |text: &str| TagValue { value_type: TagValueType::String, text: text.into() };
@@ -139,6 +150,18 @@ mod tests {
                 .to_string()
                 .starts_with("error parsing date range: could not parse 'start' parameter: ")
         );
+    }
+
+    #[test]
+    fn name_that_is_too_long_for_a_tag_is_refused() {
+        for (length, is_fine) in
+            [(0, false), (MAX_TAG_NAME_BYTES, true), (MAX_TAG_NAME_BYTES + 1, false)]
+        {
+            let name = "x".repeat(length);
+            assert_eq!(parse_tag_v1(&name).is_ok(), is_fine, "{length}");
+        }
+        let error = parse_tag_v2(&"x".repeat(MAX_TAG_NAME_BYTES + 1)).unwrap_err();
+        assert_eq!(error.to_string(), "tagName is longer than 65536 bytes");
     }
 
     #[test]

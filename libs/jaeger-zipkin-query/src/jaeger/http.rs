@@ -11,6 +11,7 @@ use axum::routing::{any, get, post};
 use tactus_server::http::{not_found, with_path_prefix};
 
 use super::JaegerQueries;
+use crate::call::in_turns;
 
 /// The routes of Jaeger's HTTP API below a path.
 ///
@@ -36,7 +37,7 @@ pub fn jaeger_router(queries: JaegerQueries, base_path: &str) -> Router {
         .route("/api/v3/operations", get(v3::operations))
         .route("/api/v3/dependencies", get(v3::dependencies))
         .route("/api", any(not_found))
-        .route("/api/{*path}", any(not_found))
-        .with_state(queries);
+        .route("/api/{*path}", any(not_found));
+    let routes = in_turns(routes, &queries.frontend).with_state(queries);
     with_path_prefix(base_path, routes)
 }

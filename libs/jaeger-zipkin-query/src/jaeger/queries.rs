@@ -9,7 +9,8 @@ use tactus_config::sections::query_apis::JaegerApis;
 use tactus_jaeger::adjust::{adjust, cut, too_large_warning};
 use tactus_model::{TenantId, TraceId};
 use tactus_query::{
-    FoundIds, Frontend, GraphWindow, TraceLookup, WholeTrace, WholeTraces, offload,
+    FoundIds, Frontend, GraphWindow, TraceLookup, WholeTrace, WholeTraces, as_part_of_query,
+    offload,
 };
 
 use super::matching;
@@ -48,7 +49,7 @@ impl JaegerQueries {
         let Some(lookup) = self.lookup(filter)? else { return Ok(FoundTraces::default()) };
         let lookup_settings = &self.settings.lookup;
         let found = self.frontend.find_whole_traces(tenants, &lookup, lookup_settings).await?;
-        self.prepare_all(found, filter.raw).await
+        as_part_of_query(tenants, self.prepare_all(found, filter.raw)).await
     }
 
     /// Finds the newest traces that match, and no spans of them. Errors: as of [`Self::find_traces`].
@@ -64,7 +65,7 @@ impl JaegerQueries {
     /// One trace. Errors: [`JaegerError::NotFound`].
     pub async fn trace(&self, tenants: &[TenantId], id: TraceId, raw: bool) -> Result<FoundTrace> {
         let found = self.frontend.whole_trace(tenants, id).await?;
-        self.prepare(found, raw).await
+        as_part_of_query(tenants, self.prepare(found, raw)).await
     }
 
     /// Several traces by their ids. Errors: more ids than a search may find.
@@ -76,7 +77,7 @@ impl JaegerQueries {
     ) -> Result<FoundTraces> {
         self.check_limit(u32::try_from(ids.len()).unwrap_or(u32::MAX))?;
         let found = self.frontend.whole_traces(tenants, ids, &self.settings.lookup).await?;
-        self.prepare_all(found, raw).await
+        as_part_of_query(tenants, self.prepare_all(found, raw)).await
     }
 
     /// Who calls whom, by caller, then called one. Services that call themselves are left out.

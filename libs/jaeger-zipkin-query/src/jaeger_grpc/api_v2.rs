@@ -27,8 +27,10 @@ impl QueryService for QueryV2 {
         let (tenants, request) = self.0.read(request)?;
         let id = trace_id(&request.trace_id)?;
         let found = self.0.queries.trace(&tenants, id, request.raw_traces).await?;
-        traces::model(self.0.memory(), traces::one(found), |spans| SpansResponseChunk { spans })
-            .await
+        traces::model(self.0.memory(), &tenants, traces::one(found), |spans| SpansResponseChunk {
+            spans,
+        })
+        .await
     }
 
     async fn archive_trace(
@@ -47,7 +49,7 @@ impl QueryService for QueryV2 {
         let (tenants, request) = self.0.read(request)?;
         let filter = filter(request.query)?;
         let found = self.0.queries.find_traces(&tenants, &filter).await?;
-        traces::model(self.0.memory(), found, |spans| SpansResponseChunk { spans }).await
+        traces::model(self.0.memory(), &tenants, found, |spans| SpansResponseChunk { spans }).await
     }
 
     async fn get_services(

@@ -31,7 +31,7 @@ impl QueryService for QueryV3 {
         }
         let id = parse_trace_id(&request.trace_id)?;
         let found = self.0.queries.trace(&tenants, id, request.raw_traces).await?;
-        traces::otlp(self.0.memory(), traces::one(found)).await
+        traces::otlp(self.0.memory(), &tenants, traces::one(found)).await
     }
 
     async fn find_traces(
@@ -41,7 +41,7 @@ impl QueryService for QueryV3 {
         let (tenants, request) = self.0.read(request)?;
         let filter = filter(request)?;
         let found = self.0.queries.find_traces(&tenants, &filter).await?;
-        traces::otlp(self.0.memory(), found).await
+        traces::otlp(self.0.memory(), &tenants, found).await
     }
 
     async fn get_services(

@@ -30,8 +30,10 @@ impl SpanReaderPlugin for StorageV1 {
         let (tenants, request) = self.0.read(request)?;
         let id = trace_id(&request.trace_id)?;
         let found = self.0.queries.trace(&tenants, id, true).await?;
-        traces::model(self.0.memory(), traces::one(found), |spans| SpansResponseChunk { spans })
-            .await
+        traces::model(self.0.memory(), &tenants, traces::one(found), |spans| SpansResponseChunk {
+            spans,
+        })
+        .await
     }
 
     async fn get_services(
@@ -62,7 +64,7 @@ impl SpanReaderPlugin for StorageV1 {
         let (tenants, request) = self.0.read(request)?;
         let filter = filter(request.query)?;
         let found = self.0.queries.find_traces(&tenants, &filter).await?;
-        traces::model(self.0.memory(), found, |spans| SpansResponseChunk { spans }).await
+        traces::model(self.0.memory(), &tenants, found, |spans| SpansResponseChunk { spans }).await
     }
 
     async fn find_trace_i_ds(

@@ -39,7 +39,7 @@ impl TraceReader for StorageV2 {
         let ids: Result<Vec<TraceId>, Status> =
             request.query.iter().map(|params| trace_id(&params.trace_id)).collect();
         let found = self.0.queries.traces(&tenants, &ids?, true).await?;
-        traces::otlp(self.0.memory(), found).await
+        traces::otlp(self.0.memory(), &tenants, found).await
     }
 
     async fn get_services(
@@ -68,7 +68,7 @@ impl TraceReader for StorageV2 {
         let (tenants, request) = self.0.read(request)?;
         let filter = filter(request.query)?;
         let found = self.0.queries.find_traces(&tenants, &filter).await?;
-        traces::otlp(self.0.memory(), found).await
+        traces::otlp(self.0.memory(), &tenants, found).await
     }
 
     async fn find_trace_i_ds(

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use tactus_model::{TenantId, TraceId};
 use tactus_proto::jaeger::{api_v3, storage::v2};
-use tactus_query::{error_status, offload};
+use tactus_query::{as_part_of_query, error_status, offload};
 use tonic::Status;
 
 use super::chunks;
@@ -25,7 +25,7 @@ pub(super) async fn find(
     let spans: usize = found.traces.iter().map(|trace| chunks::spans(&trace.data)).sum();
     let (traces, partial) = (found.traces, found.partial);
     let sum_up = move || traces.iter().map(TraceSummary::of).collect();
-    let summaries = offload(spans > INLINE_SPANS, sum_up).await;
+    let summaries = as_part_of_query(tenants, offload(spans > INLINE_SPANS, sum_up)).await;
     Ok((summaries.map_err(|error| error_status(&error))?, partial))
 }
 

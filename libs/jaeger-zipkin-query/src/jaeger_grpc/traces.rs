@@ -7,9 +7,10 @@ use prost::Message as _;
 use tactus_api::Error;
 use tactus_jaeger::adjust::warn_on_root;
 use tactus_jaeger::from_otlp;
+use tactus_model::TenantId;
 use tactus_proto::jaeger::api_v2;
 use tactus_proto::opentelemetry::proto::trace::v1::{Span, TracesData};
-use tactus_query::{TraceMemory, error_status, offload, partial_status};
+use tactus_query::{TraceMemory, as_part_of_query, error_status, offload, partial_status};
 use tactus_server::bodies::{Bodies, NoRoom, Outgoing};
 use tonic::{Response, Status};
 
@@ -19,13 +20,18 @@ use crate::jaeger::{FoundTrace, FoundTraces};
 use crate::long_work::takes_long;
 
 /// Traces as OTLP. `memory`: of answers until they are sent. Errors: there is none.
-pub(super) async fn otlp(memory: &Arc<Bodies>, found: FoundTraces) -> Answer<Messages<TracesData>> {
-    answer(memory, found, |trace| chunks::of_otlp(trace.data, MESSAGE_BYTES)).await
+pub(super) async fn otlp(
+    memory: &Arc<Bodies>,
+    tenants: &[TenantId],
+    found: FoundTraces,
+) -> Answer<Messages<TracesData>> {
+    answer(memory, tenants, found, |trace| chunks::of_otlp(trace.data, MESSAGE_BYTES)).await
 }
 
 /// Traces as spans of Jaeger's model, each with its process. Memory and errors as of [`otlp`].
 pub(super) async fn model<M: Send + 'static>(
     memory: &Arc<Bodies>,
+    tenants: &[TenantId],
     found: FoundTraces,
     message: impl Fn(Vec<api_v2::Span>) -> M + Copy + Send + Sync + 'static,
 ) -> Answer<Messages<M>> {
@@ -33,7 +39,7 @@ pub(super) async fn model<M: Send + 'static>(
         let spans = from_otlp::spans(&trace.data.resource_spans);
         chunks::in_groups(spans, MESSAGE_SPANS, message)
     };
-    answer(memory, found, convert).await
+    answer(memory, tenants, found, convert).await
 }
 
 /// The answer with one trace. Where there is something to be known of it, spans may be missing.
@@ -44,6 +50,7 @@ pub(super) fn one(trace: FoundTrace) -> FoundTraces {
 
 async fn answer<M: Send + 'static>(
     memory: &Arc<Bodies>,
+    tenants: &[TenantId],
     found: FoundTraces,
     convert: impl Fn(FoundTrace) -> Vec<M> + Copy + Send + Sync + 'static,
 ) -> Answer<Messages<M>> {
@@ -55,12 +62,13 @@ async fn answer<M: Send + 'static>(
     let waiting = waiting.map_err(|NoRoom| error_status(&Error::TooManyBytes))?;
     let sending =
         Sending { memory: Arc::clone(memory), waiting: Some(waiting), current: None, convert };
-    let messages = stream::unfold(sending, async |mut sending| {
-        let next = sending.next().await.transpose()?;
+    let sending = (sending, tenants.to_vec());
+    let messages = stream::unfold(sending, async |(mut sending, tenants)| {
+        let next = as_part_of_query(&tenants, sending.next()).await.transpose()?;
         if next.is_err() {
             (sending.waiting, sending.current) = (None, None);
         }
-        Some((next, sending))
+        Some((next, (sending, tenants)))
     });
     let end = partial.then(|| Err(partial_status()));
     Ok(Response::new(Box::pin(messages.chain(stream::iter(end)))))

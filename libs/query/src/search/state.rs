@@ -12,11 +12,8 @@ use super::Job;
 use super::selection::Selected;
 use crate::jobs::Outcome;
 use crate::offload::hold;
-use crate::streaming::SearchProgress;
+use crate::streaming::{SearchProgress, TEXT_TIMES};
 use crate::work::Work;
-
-/// A message with short texts takes about so many times the bytes that it has when it is sent.
-const MESSAGE_TIMES: usize = 4;
 
 pub(super) struct State {
     pub(super) combiner: SearchCombiner,
@@ -59,7 +56,7 @@ impl State {
 
     async fn hold(&mut self, traces: &[TraceSearchMetadata]) -> Result<()> {
         let bytes: usize = traces.iter().map(prost::Message::encoded_len).sum();
-        self.held_bytes += bytes * MESSAGE_TIMES;
+        self.held_bytes += bytes * TEXT_TIMES;
         hold(&mut self.held, self.held_bytes).await
     }
 

@@ -3,25 +3,27 @@
 //! A stream has events `difference` with what is new or changed, at the end `complete` with the whole answer, or
 //! `failed` with the reason. Each holds the JSON of an answer to the query.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::response::Response;
 use bytes::Bytes;
 use futures_util::stream::{StreamExt as _, unfold};
-use prost::Message;
 use tactus_api::json;
 use tactus_api::metrics::{instant_response, range_response};
 use tactus_api::request::{MetricsQuery, RequestedTag, SearchQuery, TagValuesQuery, TagsQuery};
 use tactus_api::{Error, Result};
 use tactus_model::TenantId;
-use tactus_server::bodies::{AnswerMemory, NoRoom, held_bytes};
+use tactus_server::bodies::{Bodies, NoRoom, Outgoing, next_piece};
 use tokio::sync::oneshot;
 use tonic::{Code, Status};
 
-use super::outlet::{Answers, Last, Outlet, start};
+use super::outlet::{Answers, Last, Outlet, start, status};
+use super::weight::Weight;
 use super::{MetricsProgress, SearchProgress, tags};
-use crate::event_stream::{self, event, keep_alive};
+use crate::current_query::as_part_of_query;
+use crate::event_stream::{self, event, keep_alive, long_event};
 use crate::frontend::Frontend;
 use crate::metrics_query::SeriesAnswer;
 use crate::offload::offload;
@@ -33,6 +35,8 @@ const SILENCE: Duration = Duration::from_secs(15);
 /// Answers with more points, or more traces, are encoded away from the threads that serve connections.
 const INLINE_POINTS: usize = 10_000;
 const INLINE_TRACES: usize = 200;
+/// And differences of more bytes.
+const SHORT_BYTES: usize = 64 << 10;
 
 /// A query of somebody, to be answered as events.
 pub(crate) struct EventCall {
@@ -58,7 +62,7 @@ impl EventCall {
         self.events(write, async move |call, outlet| {
             let progress = SearchProgress::new(outlet, call.packet_bytes());
             let found = call.frontend.search_with(&call.tenants, &query, Some(progress)).await?;
-            let (response, partial) = (found.response, found.partial);
+            let (response, partial, _held) = (found.response, found.partial, found.memory);
             let is_long = response.traces.len() > INLINE_TRACES;
             let json = offload(is_long, move || json::search_response(&response, None)).await?;
             Ok(Whole { json, partial })
@@ -66,7 +70,7 @@ impl EventCall {
     }
 
     /// Runs a query for tag names. Differences hold names that are new; `make` and `write` are the form of the answer.
-    pub(crate) fn tags<M: Message + 'static>(
+    pub(crate) fn tags<M: Weight + 'static>(
         self,
         query: TagsQuery,
         make: impl Fn(TagsAnswer) -> M + Copy + Send + Sync + 'static,
@@ -80,7 +84,7 @@ impl EventCall {
     }
 
     /// Runs a query for the values of a tag, as [`Self::tags`]. `typed`: see [`Frontend::tag_values`].
-    pub(crate) fn tag_values<M: Message + 'static>(
+    pub(crate) fn tag_values<M: Weight + 'static>(
         self,
         (tag, query): (RequestedTag, TagValuesQuery),
         typed: bool,
@@ -137,11 +141,11 @@ impl EventCall {
     /// The events of a query that `run` starts; `write` makes the JSON of a difference.
     fn events<M, F>(
         self,
-        write: impl Fn(&M) -> Vec<u8> + Send + 'static,
+        write: impl Fn(&M) -> Vec<u8> + Send + Sync + 'static,
         run: impl FnOnce(Self, Outlet<M>) -> F,
     ) -> Response
     where
-        M: Message + 'static,
+        M: Weight + 'static,
         F: Future<Output = Result<Whole>> + Send + 'static,
     {
         let every = self.frontend.settings.streaming.interval;
@@ -149,21 +153,24 @@ impl EventCall {
         let (whole, complete) = oneshot::channel();
         let tenants = self.tenants.clone();
         let answers = start(&tenants, every, &memory, |outlet| {
-            let mut held = AnswerMemory::of(&memory);
+            let memory = Arc::clone(&memory);
             let query = run(self, outlet);
             async move {
                 let Whole { json, partial } = query.await?;
-                held.add(json.len() as u64).await.map_err(|NoRoom| Error::TooManyBytes)?;
+                let (bytes, parts) = parts("complete", json);
+                let last = Outgoing::hold(&memory, bytes, parts).await;
                 // Fails if the client left.
-                let _ = whole.send((json, held));
+                let _ = whole.send(last.map_err(|NoRoom| Error::TooManyBytes)?);
                 Ok(Last { packets: Vec::new(), partial })
             }
         });
-        let events = unfold(Some((answers, complete, write)), async |left| {
-            let (answers, complete, write) = left?;
-            Some(next_event(answers, complete, write).await)
-        });
-        event_stream::response(events)
+        let complete = Some(complete);
+        let events =
+            Events { tenants, memory, answers, complete, write: Arc::new(write), sending: None };
+        event_stream::response(unfold(events, async |mut events| {
+            let next = events.next().await?;
+            Some((next, events))
+        }))
     }
 }
 
@@ -177,36 +184,98 @@ pub(crate) fn range_json(found: SeriesAnswer, compact: bool) -> Vec<u8> {
     }
 }
 
-type Event = std::result::Result<Bytes, std::convert::Infallible>;
+/// An event that waits for its reader, in small pieces. It is dropped when others need its memory.
+struct SentEvent {
+    parts: Outgoing<VecDeque<Bytes>>,
+    is_begun: bool,
+}
 
-/// The JSON of the whole answer, and the memory that it takes until it is sent.
-type Complete = (Vec<u8>, AnswerMemory);
+/// The parts of an event, and their bytes.
+fn parts(name: &str, mut json: Vec<u8>) -> (u64, VecDeque<Bytes>) {
+    let bytes = json.len() as u64;
+    if json.len() < SHORT_BYTES {
+        return (bytes, VecDeque::from([event(name, &json).into()]));
+    }
+    // What was reserved in vain is not counted.
+    json.shrink_to_fit();
+    (bytes, VecDeque::from(long_event(name, json)))
+}
 
-/// What is left of a stream: what comes, where the whole answer comes, and how differences are written.
-type Left<M, W> = Option<(Answers<M>, oneshot::Receiver<Complete>, W)>;
+fn next_of_parts(parts: &mut VecDeque<Bytes>) -> Option<Bytes> {
+    while parts.front().is_some_and(Bytes::is_empty) {
+        parts.pop_front();
+    }
+    parts.front_mut().map(next_piece)
+}
 
-async fn next_event<M: Message + 'static, W: Fn(&M) -> Vec<u8>>(
-    mut answers: Answers<M>,
-    complete: oneshot::Receiver<Complete>,
-    write: W,
-) -> (Event, Left<M, W>) {
-    let status = match tokio::time::timeout(SILENCE, answers.next()).await {
-        Err(_) => return (Ok(keep_alive().into()), Some((answers, complete, write))),
-        Ok(Some(Ok(difference))) => {
-            let event = event("difference", &write(&difference));
-            return (Ok(event.into()), Some((answers, complete, write)));
+/// The events of a stream.
+struct Events<M, W> {
+    tenants: Vec<TenantId>,
+    memory: Arc<Bodies>,
+    answers: Answers<M>,
+    /// Where the whole answer comes; `None` once there is no further event.
+    complete: Option<oneshot::Receiver<Outgoing<VecDeque<Bytes>>>>,
+    write: Arc<W>,
+    sending: Option<SentEvent>,
+}
+
+impl<M, W> Events<M, W>
+where
+    M: Weight + 'static,
+    W: Fn(&M) -> Vec<u8> + Send + Sync + 'static,
+{
+    /// What is to be sent next; `None` at the end. Errors: others needed the memory of an event of which a part was sent.
+    async fn next(&mut self) -> Option<std::result::Result<Bytes, NoRoom>> {
+        loop {
+            if let Some(sending) = &mut self.sending {
+                match sending.parts.with(next_of_parts) {
+                    Some(Some(piece)) => {
+                        sending.is_begun = true;
+                        return Some(Ok(piece));
+                    }
+                    Some(None) => self.sending = None,
+                    None => {
+                        let is_begun = sending.is_begun;
+                        (self.sending, self.complete) = (None, None);
+                        let last = failed(&status(&Error::TooManyBytes)).into();
+                        return Some(if is_begun { Err(NoRoom) } else { Ok(last) });
+                    }
+                }
+            }
+            let complete = self.complete.as_mut()?;
+            let status = match tokio::time::timeout(SILENCE, self.answers.next()).await {
+                Err(_) => return Some(Ok(keep_alive().into())),
+                Ok(Some(Ok(difference))) => {
+                    self.sending = self.difference(difference).await;
+                    continue;
+                }
+                Ok(Some(Err(status))) => Some(status),
+                Ok(None) => None,
+            };
+            // The stream of a partial answer ends with a status that says so, and is complete nevertheless.
+            let failure = status.filter(|status| status.code() != Code::Ok);
+            let last = (failure, complete.await);
+            self.complete = None;
+            match last {
+                (None, Ok(parts)) => self.sending = Some(SentEvent { parts, is_begun: false }),
+                (Some(status), _) => return Some(Ok(failed(&status).into())),
+                (None, Err(_)) => {
+                    let status = Status::internal("the query broke off");
+                    return Some(Ok(failed(&status).into()));
+                }
+            }
         }
-        Ok(Some(Err(status))) => Some(status),
-        Ok(None) => None,
-    };
-    // The stream of a partial answer ends with a status that says so, and is complete nevertheless.
-    let failure = status.filter(|status| status.code() != Code::Ok);
-    let last = match (failure, complete.await) {
-        (None, Ok((json, held))) => held_bytes(event("complete", &json), held),
-        (Some(status), _) => failed(&status).into(),
-        (None, Err(_)) => failed(&Status::internal("the query broke off")).into(),
-    };
-    (Ok(last), None)
+    }
+
+    /// An event with what is new. None if there is no memory for it: the complete answer has everything.
+    async fn difference(&self, message: M) -> Option<SentEvent> {
+        let is_long = message.heap_bytes() > SHORT_BYTES;
+        let write = Arc::clone(&self.write);
+        let made = offload(is_long, move || parts("difference", write(&message)));
+        let (bytes, parts) = as_part_of_query(&self.tenants, made).await.ok()?;
+        let parts = Outgoing::try_hold(&self.memory, bytes, parts).ok()?;
+        Some(SentEvent { parts, is_begun: false })
+    }
 }
 
 fn failed(status: &Status) -> Vec<u8> {

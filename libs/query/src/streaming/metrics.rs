@@ -11,6 +11,7 @@ use tactus_work::Held;
 use super::outlet::Outlet;
 use super::packets;
 use super::pending::Pending;
+use crate::offload::offload_later;
 
 /// What a streamed metrics query shows of itself.
 #[derive(Debug)]
@@ -75,7 +76,7 @@ impl MetricsProgress {
                     let (answer, _held) = snapshot().unzip();
                     send(within(complete(answer), &new, &grid));
                 };
-                drop(tokio::task::spawn_blocking(answer));
+                offload_later(answer);
             }
             Differences::Instant(outlet) => {
                 let Some(place) = outlet.place(false) else { return };
@@ -90,7 +91,7 @@ impl MetricsProgress {
                     let (answer, _held) = snapshot().unzip();
                     send(complete(answer));
                 };
-                drop(tokio::task::spawn_blocking(answer));
+                offload_later(answer);
             }
         }
     }

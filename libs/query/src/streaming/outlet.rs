@@ -6,7 +6,6 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::{FutureExt as _, Stream};
-use prost::Message;
 use tactus_api::{Error, Result};
 use tactus_model::TenantId;
 use tactus_server::bodies::{Bodies, NoRoom, Outgoing};
@@ -16,6 +15,7 @@ use tokio::time::Instant;
 use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::{Code, Status};
 
+use super::weight::Weight;
 use crate::current_query::as_part_of_query;
 
 /// Trailer of streams that lack something because it could not be read.
@@ -47,7 +47,7 @@ pub(crate) struct Place<M> {
     memory: Arc<Bodies>,
 }
 
-impl<M: Message + 'static> Place<M> {
+impl<M: Weight + 'static> Place<M> {
     /// Sends a difference. One for which there is no memory is left out: the complete answer has everything.
     pub(crate) fn send(self, packets: Vec<M>) {
         let bytes = bytes_of(&packets);
@@ -57,8 +57,8 @@ impl<M: Message + 'static> Place<M> {
     }
 }
 
-fn bytes_of(packets: &[impl Message]) -> u64 {
-    packets.iter().map(|packet| packet.encoded_len() as u64).sum()
+fn bytes_of(packets: &[impl Weight]) -> u64 {
+    packets.iter().map(|packet| packet.heap_bytes() as u64).sum()
 }
 
 impl<M> Outlet<M> {
@@ -92,7 +92,7 @@ pub(crate) fn start<M, F>(
     run: impl FnOnce(Outlet<M>) -> F,
 ) -> Answers<M>
 where
-    M: Message + 'static,
+    M: Weight + 'static,
     F: Future<Output = Result<Last<M>>> + Send + 'static,
 {
     // One, so that the complete answer comes after any difference that is still being made.

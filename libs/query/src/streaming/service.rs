@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use prost::Message;
 use tactus_api::metrics::{instant_response, range_response};
 use tactus_api::request::{
     MetricsQuery, RequestedTag, SearchQuery, TagValuesQuery, TagsQuery, instant_params,
@@ -19,6 +18,7 @@ use tactus_proto::tempopb::{
 use tonic::{Request, Response, Status};
 
 use super::outlet::{Answers, Last, Outlet, start, status};
+use super::weight::Weight;
 use super::{MetricsProgress, SearchProgress, packets, tags};
 use crate::frontend::Frontend;
 use crate::metrics_query::SeriesAnswer;
@@ -77,7 +77,7 @@ impl<R> Call<R> {
     /// Starts the stream of a query.
     fn stream<M, F>(self, run: impl FnOnce(Self, Outlet<M>) -> F) -> Streamed<M>
     where
-        M: Message + 'static,
+        M: Weight + 'static,
         F: Future<Output = Result<Last<M>>> + Send + 'static,
     {
         let every = self.frontend.settings.streaming.interval;
@@ -110,7 +110,7 @@ impl StreamingQuerier for Streaming {
             let bytes = call.packet_bytes();
             let progress = SearchProgress::new(outlet, bytes);
             let found = call.frontend.search_with(&call.tenants, &query, Some(progress)).await?;
-            let response = found.response;
+            let (response, _held) = (found.response, found.memory);
             let is_long = response.traces.len() > INLINE_TRACES;
             let packets = offload(is_long, move || packets::search(response, bytes)).await?;
             Ok(Last { packets, partial: found.partial })
@@ -217,7 +217,7 @@ impl StreamingQuerier for Streaming {
 }
 
 /// Streams tag names. `make` puts them into packets of so many bytes.
-fn stream_tags<M: Message + 'static>(
+fn stream_tags<M: Weight + 'static>(
     call: Call<SearchTagsRequest>,
     query: TagsQuery,
     make: impl Fn(TagsAnswer, usize) -> Vec<M> + Copy + Send + Sync + 'static,
@@ -231,7 +231,7 @@ fn stream_tags<M: Message + 'static>(
 }
 
 /// Streams tag values. `make` puts them into packets of so many bytes.
-fn stream_values<M: Message + 'static>(
+fn stream_values<M: Weight + 'static>(
     call: Call<SearchTagValuesRequest>,
     (tag, query): (RequestedTag, TagValuesQuery),
     typed: bool,
@@ -248,7 +248,7 @@ fn stream_values<M: Message + 'static>(
 }
 
 /// The complete answer to a metrics query.
-async fn last_series<R, M: Message + 'static>(
+async fn last_series<R, M: Weight + 'static>(
     call: Call<R>,
     query: MetricsQuery,
     progress: MetricsProgress,

@@ -2,14 +2,14 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use prost::Message;
 use tactus_traceql::eval::{TagCollector, TagScope, TagValue, ValueCollector};
 
 use super::outlet::Outlet;
+use super::weight::Weight;
 use crate::tags::{Observer, TagValuesAnswer, TagsAnswer};
 
 /// Sends names that were not sent before, as packets made by `make`.
-pub(super) fn tags<M: Message + 'static>(
+pub(super) fn tags<M: Weight + 'static>(
     mut outlet: Outlet<M>,
     make: impl Fn(TagsAnswer) -> Vec<M> + Send + 'static,
 ) -> Observer<TagCollector> {
@@ -30,7 +30,7 @@ pub(super) fn tags<M: Message + 'static>(
 }
 
 /// Sends values that were not sent before, as packets made by `make`.
-pub(super) fn values<M: Message + 'static>(
+pub(super) fn values<M: Weight + 'static>(
     mut outlet: Outlet<M>,
     make: impl Fn(TagValuesAnswer) -> Vec<M> + Send + 'static,
 ) -> Observer<ValueCollector> {

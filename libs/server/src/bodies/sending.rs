@@ -120,7 +120,7 @@ impl Held {
 }
 
 /// The next piece for the connection. A copy: a part of the bytes would keep all of them.
-pub(super) fn next_piece(bytes: &mut Bytes) -> Bytes {
+pub fn next_piece(bytes: &mut Bytes) -> Bytes {
     let piece = bytes.split_to(bytes.len().min(PIECE_BYTES));
     Bytes::copy_from_slice(&piece)
 }
