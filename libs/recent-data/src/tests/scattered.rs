@@ -82,8 +82,8 @@ async fn run(steps: Vec<Step>) {
                     .collect();
                 ingester.push(&push_of("t1", &spans), &tenant()).unwrap();
             }
-            Step::Seal => drop(ingester.seal().await.unwrap()),
-            Step::Flush => drop(ingester.flush_all().await.unwrap()),
+            Step::Seal => ingester.seal().await.unwrap(),
+            Step::Flush => ingester.flush_all().await.unwrap(),
             Step::Look(reads_blocks) => {
                 let blocks = bench.blocklist.tenant("t1");
                 let blocks = blocks.live().iter().map(|meta| meta.block_id);
