@@ -57,7 +57,8 @@ def families(tmp_path_factory):
     """What a server shows that took spans, answered queries and wrote a block: families by name."""
     directory = tmp_path_factory.mktemp("metrics")
     group = Servers(directory)
-    server = group.start(config=merge(generator(directory), {"storage": {"trace": {"blocklist_poll": "300ms"}}}))
+    server = group.start(config=merge(generator(directory), {
+        "storage": {"trace": {"blocklist_poll": "300ms"}}, "distributor": {"metric_received_spans": {"enabled": True}}}))
     for request in Shop(time.time_ns() - 10 * 10**9).requests:
         server.must_push(request)
     server.flush()

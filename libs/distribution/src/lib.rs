@@ -23,6 +23,7 @@ mod request;
 mod root_spans;
 mod routes;
 mod settings;
+mod span_log;
 mod tenants;
 mod usage;
 mod votes;
@@ -30,6 +31,7 @@ mod write;
 
 use std::sync::Arc;
 
+use tactus_config::sections;
 use tactus_drop_rules::RuleBook;
 use tactus_sampling::Adaptive;
 use tactus_server::bodies::Bodies;
@@ -43,6 +45,7 @@ use crate::{
     metrics::Metrics,
     peers::{CallSettings, Peers},
     routes::Routes,
+    span_log::SpanLog,
     tenants::Tenants,
 };
 
@@ -62,6 +65,7 @@ pub struct Distributor {
     tenants: Tenants,
     limiter: RateLimiter,
     usage: Option<Arc<UsageTracker>>,
+    span_log: Option<SpanLog>,
     rules: Option<RuleBook>,
     forwarders: Option<Forwarders>,
     generators: Option<Generators>,
@@ -88,6 +92,7 @@ impl Distributor {
             tenants: Tenants::new(settings.max_tenants),
             limiter: RateLimiter::default(),
             usage,
+            span_log: None,
             rules: None,
             forwarders: None,
             generators: None,
@@ -100,6 +105,16 @@ impl Distributor {
     /// The memory of requests as receivers take it, from the first byte of each.
     pub fn bodies(&self) -> Arc<Bodies> {
         Bodies::counting(&self.budget, self.metrics.overload_refusals.clone())
+    }
+
+    /// Logs and counts spans one by one, if the section asks for it.
+    #[must_use]
+    pub fn with_span_log(
+        self,
+        section: &sections::distributor::Distributor,
+        registry: &Registry,
+    ) -> Self {
+        Self { span_log: SpanLog::new(section, registry), ..self }
     }
 
     /// Drops spans and changes attributes by these rules.

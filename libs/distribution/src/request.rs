@@ -58,6 +58,9 @@ impl Distributor {
             let mut spans = 0;
             walk_export(&request, |_| spans += 1).map_err(malformed)?;
             self.metrics.discard_of_many("too_many_tenants", spans);
+            if let Some(log) = &self.span_log {
+                log.some_discarded(&tenant, "too_many_tenants", spans);
+            }
             let retry_after = self.retry_after(&limits);
             return Err(PushError::RateLimited { message: refused.to_string(), retry_after });
         }
@@ -74,7 +77,8 @@ impl Distributor {
         let started = Instant::now();
         let size = request.bytes.len() as u64;
         let rules = self.rules.as_ref().and_then(|book| Some((book, book.of(request.tenant)?)));
-        let columns = if rules.is_some() { size.saturating_mul(COLUMN_FACTOR) } else { 0 };
+        let reads_spans = rules.is_some() || self.span_log.is_some();
+        let columns = if reads_spans { size.saturating_mul(COLUMN_FACTOR) } else { 0 };
         let route = self.routes.of(request.tenant, request.limits.tenant_shard_size);
         let (calls, copies) = self.calls_and_copies(route.as_ref().ok());
         let wanted = size.saturating_mul(1 + copies).saturating_add(CALL_BYTES * (1 + calls));
@@ -84,13 +88,12 @@ impl Distributor {
             return Err(PushError::Unavailable { message, retry_after: BUSY_RETRY });
         };
         let is_checked = rules.is_some();
+        let columns = reservation.split(columns);
         let dropped = match rules {
-            Some((book, rules)) => {
-                let _columns = reservation.split(columns);
-                self.apply_rules(&mut request, book, rules).await?
-            }
+            Some((book, rules)) => self.apply_rules(&mut request, book, rules).await?,
             None => 0,
         };
+        let _columns = self.span_log.is_some().then_some(columns);
         let mut grouping = match &route {
             Ok(route) if route.placement.only_set().is_none() => {
                 Some(Grouping::new(&route.placement, route.tokens))
@@ -144,7 +147,7 @@ impl Distributor {
         let mut refused = 0;
         for refusal in refusals {
             let spans = refusal.spans.min(accepted - refused);
-            self.metrics.discard(request.tenant, &refusal.reason, spans);
+            self.discard_some(&request, &refusal.reason, spans, accepted);
             reasons.push(format!("{}: {spans} spans", refusal.message));
             refused += spans;
         }
@@ -183,7 +186,7 @@ impl Distributor {
         };
         let applied = applied.map_err(malformed)?;
         book.count(request.tenant, &rules, &applied);
-        self.metrics.discard(request.tenant, "drop_rule", applied.dropped);
+        self.discard_some(request, "drop_rule", applied.dropped, export.valid());
         request.bytes = applied.request;
         Ok(applied.dropped)
     }
@@ -206,7 +209,7 @@ impl Distributor {
         let (tenant, size) = (request.tenant, request.bytes.len() as u64);
         self.metrics.arrived(tenant, size);
         if let Err(limit) = self.limiter.take(tenant, size, self.rate(&request.limits)) {
-            self.metrics.discard(tenant, "rate_limited", export.received);
+            self.discard_some(request, "rate_limited", export.received, export.received);
             let message = limit.message(tenant, size);
             if limit.never_passes(size) {
                 return Err(PushError::TooLarge(message));
@@ -215,12 +218,25 @@ impl Distributor {
             return Err(PushError::RateLimited { message, retry_after });
         }
         self.metrics.received(tenant, export.received, size);
-        self.metrics.discard(tenant, "invalid_trace_id", export.bad_trace_ids);
-        self.metrics.discard(tenant, "invalid_span_id", export.bad_span_ids);
+        if let Some(log) = &self.span_log {
+            log.received(tenant, &request.bytes);
+        }
+        self.discard_some(request, "invalid_trace_id", export.bad_trace_ids, export.received);
+        self.discard_some(request, "invalid_span_id", export.bad_span_ids, export.received);
         if export.valid() == 0 {
             return Err(PushError::Invalid(export.first_problem.clone()));
         }
         Ok(())
+    }
+
+    /// Counts and logs `spans` of a request's `all` that are not stored.
+    fn discard_some(&self, request: &Arrived<'_>, reason: &str, spans: u64, all: u64) {
+        self.metrics.discard(request.tenant, reason, spans);
+        match &self.span_log {
+            Some(log) if spans == all => log.discarded(request.tenant, &request.bytes, reason),
+            Some(log) => log.some_discarded(request.tenant, reason, spans),
+            None => {}
+        }
     }
 
     fn rate(&self, limits: &Limits) -> Rate {
@@ -323,7 +339,7 @@ impl Distributor {
                 }
             }
         };
-        self.metrics.discard(request.tenant, reason, spans);
+        self.discard_some(request, reason, spans, spans);
         error
     }
 }

@@ -81,6 +81,7 @@ pub async fn part(
     let generators = from_config::generators(process, local.generator, &parts.settings)?;
     let sampling = Sampling::start(process).await?;
     let distributor = Distributor::new(parts, process.registry())
+        .with_span_log(&config.distributor, process.registry())
         .with_rules(rules)
         .with_forwarders(forwarders.clone())
         .with_generators(generators.clone())

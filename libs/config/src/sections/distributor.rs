@@ -14,9 +14,9 @@ section! {
         receivers: Receivers, "ports that spans come in by; with none named the target all starts OTLP, Jaeger and Zipkin, others OTLP/gRPC, Jaeger gRPC and Jaeger Thrift over HTTP";
         ring: Ring = Ring { heartbeat_timeout: minutes(5), ..Ring::default() }, "ring of distributors, for the global rate strategy";
         override_ring_key: String = text("distributor"), "key of the ring";
-        log_received_spans: LogSpans, "log each span that comes in";
-        log_discarded_spans: LogSpans, "log each span that is refused";
-        metric_received_spans: MetricSpans, "count spans by name and service";
+        log_received_spans: LogSpans, "log each span that comes in, to find out where spans go; not for every day";
+        log_discarded_spans: LogSpans, "log each span that is not stored, with the reason";
+        metric_received_spans: MetricSpans, "count spans by name and service, in tempo_distributor_debug_spans_received_total";
         forwarders: Vec<Forwarder>, "further places to send spans to; tenants choose them";
         drop_rules: Vec<DropRule>, "spans and attributes to take out of the requests of all tenants, before a tenant's own rules";
         usage: Usage, "usage by attribute";
@@ -34,15 +34,15 @@ section! {
 
     /// One log line a span.
     LogSpans {
-        enabled: bool, "no effect here: spans are not logged";
-        include_all_attributes: bool, "no effect here: spans are not logged";
-        filter_by_status_error: bool, "no effect here: spans are not logged";
+        enabled: bool, "on";
+        include_all_attributes: bool, "with service, name, kind, status, duration, and the attributes that are no arrays, maps or bytes";
+        filter_by_status_error: bool, "only spans with an error";
     }
 
     /// Counts of spans by name and service.
     MetricSpans {
-        enabled: bool, "no effect here";
-        root_only: bool, "no effect here";
+        enabled: bool, "on";
+        root_only: bool, "only spans without a parent";
     }
 
     /// A further place to send spans to.
