@@ -22,6 +22,9 @@ use crate::shared::Shared;
 /// Blocks whose bloom filters are asked at the same time.
 const CONCURRENT_BLOCKS: usize = 32;
 
+/// What a large trace takes as columns, in times the compressed bytes of its row group, about.
+const COLUMN_FACTOR: u64 = 4;
+
 /// What one block has of a trace.
 #[derive(Default)]
 struct Part {
@@ -122,7 +125,8 @@ async fn read_from_block(
 fn read_trace(block: &BlockReader, wanted: &TraceJob, job: &Job) -> Result<Part> {
     let Some(row_group) = block.find_row_group(wanted.id)? else { return Ok(Part::default()) };
     // Few pages of each column, but their dictionaries as a whole.
-    job.hold_bytes(block.row_groups().get(row_group).map_or(0, |group| group.bytes))?;
+    let group_bytes = block.row_groups().get(row_group).map_or(0, |group| group.bytes);
+    job.hold_bytes(group_bytes)?;
     let block = row_group_at_once(block, row_group);
     let Some(row) = block.find_row(row_group, wanted.id)? else { return Ok(Part::default()) };
     job.check()?;
@@ -137,7 +141,9 @@ fn read_trace(block: &BlockReader, wanted: &TraceJob, job: &Job) -> Result<Part>
         let part_bytes = trace.len() as u64;
         return Ok(Part { trace, part_bytes, ..Part::default() });
     }
-    job.check()?;
+    // Its columns are as the other jobs' memory of row groups, not of what queries hold: a few spans of a large trace, or a
+    // slice, cost no query all of it.
+    job.hold_large_bytes(group_bytes.saturating_mul(COLUMN_FACTOR))?;
     let batch = read(&wanted.part.columns())?;
     let (trace, part_bytes) = encoded_part(&batch, wanted)?;
     Ok(Part { trace, part_bytes, is_part: true, inspected_bytes: 0 })
@@ -162,7 +168,7 @@ fn encoded_whole(batch: &SpanBatch, max_bytes: u64) -> Result<Option<Bytes>> {
 /// The part that is wanted as an OTLP message, and its bytes; empty if they are too many.
 fn encoded_part(batch: &SpanBatch, wanted: &TraceJob) -> Result<(Bytes, u64)> {
     let rows = wanted.part.rows(batch, wanted.id);
-    let own = batch.heap_bytes() + rows.len() * size_of::<u32>();
+    let own = rows.len() * size_of::<u32>();
     let (mut held, mut message) = (Held::of(own), Vec::new());
     let mut written = 0;
     let is_whole = encode_part_while(&mut message, batch, &rows, &wanted.part, |spans, bytes| {

@@ -270,6 +270,11 @@ impl Job {
         self.hold_bytes(bytes.max(all))
     }
 
+    /// Like [`Self::hold_bytes`], as far as there can be so many: then all other jobs wait.
+    pub(crate) fn hold_large_bytes(&self, bytes: u64) -> Result<()> {
+        self.hold_bytes(bytes.min(self.shared.gate.max_bytes()))
+    }
+
     /// Gives back the memory that this thread held. What was in it must be gone.
     pub(crate) fn release_bytes(&self) {
         self.turn.borrow_mut().release_bytes();

@@ -1,8 +1,7 @@
 //! TraceQL inside a trace that is too large to be read whole: slice by slice, and of each span what the query reads.
 //!
 //! Memory, out of that of queries: a slice, and of each span its place in the trace; where spans are not judged alone also
-//! the columns of all, some 80 bytes a span and 13 for each attribute that the query reads. A querier in the same process takes
-//! some 70 a span besides while it reads a slice out of a block.
+//! the columns of all, some 80 bytes a span and 13 for each attribute that the query reads.
 
 use std::sync::Arc;
 
