@@ -141,8 +141,8 @@ fn read_trace(block: &BlockReader, wanted: &TraceJob, job: &Job) -> Result<Part>
         let part_bytes = trace.len() as u64;
         return Ok(Part { trace, part_bytes, ..Part::default() });
     }
-    // Its columns are as the other jobs' memory of row groups, not of what queries hold: a few spans of a large trace, or a
-    // slice, cost no query all of it.
+    // The columns count as the row groups that jobs decode, not as what queries hold: to read a few spans of a large trace,
+    // or a slice of it, would cost a query the memory of all its spans.
     job.hold_large_bytes(group_bytes.saturating_mul(COLUMN_FACTOR))?;
     let batch = read(&wanted.part.columns())?;
     let (trace, part_bytes) = encoded_part(&batch, wanted)?;

@@ -29,18 +29,13 @@ macro_rules! of_texts {
 }
 
 of_texts!(
+    QueryInstantResponse,
     SearchResponse,
     SearchTagsResponse,
     SearchTagsV2Response,
     SearchTagValuesResponse,
     SearchTagValuesV2Response
 );
-
-impl Weight for QueryInstantResponse {
-    fn heap_bytes(&self) -> usize {
-        self.encoded_len() * TEXT_TIMES
-    }
-}
 
 impl Weight for QueryRangeResponse {
     /// Points take no more than when they are sent.
