@@ -73,7 +73,7 @@ pub(crate) fn suspects(config: &Config) -> Vec<Suspect> {
         config.distributor.log_received_spans.enabled
             || config.distributor.log_discarded_spans.enabled,
         &["distributor.log_received_spans.enabled", "distributor.log_discarded_spans.enabled"],
-        Remedy::Decide,
+        Remedy::LeaveOut,
         "Span logging is enabled. This is for debugging only and not recommended for production deployments",
     );
     check(

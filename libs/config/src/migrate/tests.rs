@@ -105,22 +105,15 @@ fn unknown_limit_is_named_by_itself_in_either_layout() {
 }
 
 #[test]
-fn what_a_person_must_decide_stays_as_it_is() {
-    let found = of("distributor: {log_received_spans: {enabled: true}}\n");
-    assert!(document(&found).contains("log_received_spans"));
-    assert_eq!(found.left.len(), 1);
-    assert!(found.left[0].starts_with("Span logging is enabled"), "{:?}", found.left);
-}
-
-#[test]
 fn suspect_values_get_their_remedy() {
     let found = of("ingester: {complete_block_timeout: 1m}\n\
-         distributor: {receivers: {otlp: {protocols: {grpc: {endpoint: 'a:1'}}}}}\n\
+         distributor: {log_received_spans: {enabled: true}, receivers: {otlp: {protocols: {grpc: {endpoint: 'a:1'}}}}}\n\
          compactor: {compaction: {v2_in_buffer_bytes: 1, compaction_cycle: 30, compacted_block_retention: 1m}}\n\
          query_frontend: {trace_by_id: {concurrent_shards: 60}}\n\
          storage: {trace: {block: {version: vParquet2}, s3: {native_aws_auth_enabled: true}, blocklist_poll: 10m}}\n");
     for (key, expected) in [
         ("ingester.complete_block_timeout", Verdict::Changed),
+        ("distributor.log_received_spans.enabled", Verdict::Ignored),
         ("compactor.compaction.v2_in_buffer_bytes", Verdict::Ignored),
         ("compactor.compaction.compaction_cycle", Verdict::Changed),
         ("compactor.compaction.compacted_block_retention", Verdict::Changed),

@@ -129,7 +129,7 @@ section! {
         filter_server_spans: bool = true, "keep only server spans";
         flush_to_storage: bool, "upload the blocks";
         concurrent_blocks: i64 = 10, "blocks queried at a time";
-        time_overlap_cutoff: f64 = 0.2, "blocks within the range by this share skip time checks";
+        time_overlap_cutoff: f64 = 0.2, "no effect here: times are always checked";
     }
 
     /// Active series.

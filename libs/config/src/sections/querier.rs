@@ -51,7 +51,7 @@ section! {
     /// Metrics jobs.
     QuerierMetrics {
         concurrent_blocks: usize = 2, "blocks read at a time";
-        time_overlap_cutoff: f64 = 0.2, "blocks within the range by this share skip time checks";
+        time_overlap_cutoff: f64 = 0.2, "no effect here: times are always checked";
     }
 
     /// The connection to query-frontends.
