@@ -113,7 +113,7 @@ fn suspect_values_get_their_remedy() {
          storage: {trace: {block: {version: vParquet2}, s3: {native_aws_auth_enabled: true}, blocklist_poll: 10m}}\n");
     for (key, expected) in [
         ("ingester.complete_block_timeout", Verdict::Changed),
-        ("distributor.log_received_spans.enabled", Verdict::Ignored),
+        ("distributor.log_received_spans.enabled", Verdict::Changed),
         ("compactor.compaction.v2_in_buffer_bytes", Verdict::Ignored),
         ("compactor.compaction.compaction_cycle", Verdict::Changed),
         ("compactor.compaction.compacted_block_retention", Verdict::Changed),
