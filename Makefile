@@ -99,7 +99,7 @@ test-plan:
 
 .PHONY: test-unit
 test-unit: ui ## Run the unit, property and doc tests
-	PROPTEST_RNG_SEED=$(PROPTEST_RNG_SEED) $(CARGO) test --workspace --locked --no-fail-fast
+	CARGO=$(CARGO) PROPTEST_RNG_SEED=$(PROPTEST_RNG_SEED) scripts/test-unit.sh
 
 .PHONY: test-random
 test-random: ## Run the property tests with a seed that nobody has tried, ROUNDS times (5)

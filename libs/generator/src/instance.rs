@@ -59,6 +59,8 @@ struct Series {
     engine: engine::Tenant,
     /// `None` once the tenant was let go of, or the process ends.
     remote_write: Option<TenantRemoteWrite>,
+    /// Remote write leaves out samples up to this time, Unix milliseconds.
+    started_ms: i64,
     /// The limits that are in effect, or that were refused.
     limits: Arc<Limits>,
     retired: bool,
@@ -94,6 +96,7 @@ impl Instance {
         let series = Series {
             metrics: metrics.clone(),
             remote_write: Some(remote_write.map_err(|error| failed(Box::new(error)))?),
+            started_ms: now,
             engine: engine::Tenant::new(name, settings, &shared.engine_metrics, now)
                 .map_err(|reason| failed(reason.into()))?,
             limits,
@@ -290,7 +293,8 @@ impl Series {
             // Exemplars stay for those who scrape.
             return self.engine.show_demand();
         }
-        let now = now_ms();
+        // An instance may end in the millisecond in which it began.
+        let now = now_ms().max(self.started_ms + 1);
         let mut collection = remote_write.begin(now);
         self.engine.collect(now, &mut collection);
         match collection.commit() {
