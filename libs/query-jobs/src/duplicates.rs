@@ -5,7 +5,7 @@
 //! fewer spans of it, so that queries on whole traces find them where they are more nearly whole. Blocks do not change,
 //! so this is found once a pair of blocks and kept.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use moka::sync::Cache;
@@ -15,6 +15,7 @@ use tactus_storage::Uuid;
 use tactus_traceql::eval::Bitmap;
 
 use crate::error::{Error, Result};
+use crate::joined::{JoinedReads, Wanted};
 
 mod traces;
 
@@ -77,27 +78,35 @@ impl Duplicates {
         block: &BlockReader,
         check: impl Fn() -> Result<()>,
     ) -> Result<Arc<Vec<Traces>>> {
-        let read = |row_group| {
-            check()?;
-            Ok(Traces::of(&block.read_row_group(row_group, &Projection::default())?))
+        let ids = Projection::default();
+        let read_all = || {
+            let row_groups = 0..block.row_groups().len();
+            let reads = JoinedReads::small(block, row_groups.clone(), wanted(&ids, None));
+            reads.ahead()?;
+            let read = |row_group| {
+                check()?;
+                let traces = Traces::of(&reads.block.read_row_group(row_group, &ids)?);
+                reads.end(row_group);
+                Ok(traces)
+            };
+            row_groups.map(read).collect::<Result<_>>().map(Arc::new)
         };
-        let read_all = || (0..block.row_groups().len()).map(read).collect::<Result<_>>();
-        shared(self.traces.try_get_with(id, || read_all().map(Arc::new)))
+        shared(self.traces.try_get_with(id, read_all))
     }
 
     fn times(
         &self,
-        side: &Side<'_>,
+        id: Uuid,
+        reads: &JoinedReads,
         row_group: usize,
         check: impl Fn() -> Result<()>,
     ) -> Result<Arc<TraceTimes>> {
         let read = || {
             check()?;
-            let starts = Projection { start: true, ..Projection::default() };
-            let batch = side.block.read_row_group(row_group, &starts)?;
+            let batch = reads.block.read_row_group(row_group, &starts())?;
             Ok(Arc::new(TraceTimes::of(&batch)))
         };
-        shared(self.times.try_get_with((side.id, row_group), read))
+        shared(self.times.try_get_with((id, row_group), read))
     }
 
     fn shared_spans(
@@ -106,43 +115,92 @@ impl Duplicates {
         other: &Side<'_>,
         check: impl Fn() -> Result<()>,
     ) -> Result<DuplicateSpans> {
-        // The block leaves a trace of which both have as many spans to the other.
-        let yields = other.id > own.id;
+        let given = own.gives(other);
+        let (starts, identity) = (starts(), identity());
+        let reads = |block, row_groups: BTreeSet<usize>| {
+            JoinedReads::small(block, row_groups.into_iter(), wanted(&starts, Some(&identity)))
+        };
+        let own_reads = reads(own.block, given.iter().map(|part| part.row_group).collect());
+        let other_reads = reads(other.block, given.iter().map(|part| part.other_group).collect());
         let mut found = DuplicateSpans::new();
-        for (row_group, traces) in own.traces.iter().enumerate() {
+        for parts in given.chunk_by(|one, next| one.row_group == next.row_group) {
+            let row_group = parts[0].row_group;
             let mut own_spans: Option<(SpanBatch, Bitmap)> = None;
-            for (other_group, other_traces) in other.traces.iter().enumerate() {
-                let mut given = traces.given_to(other_traces, yields);
-                if given.is_empty() {
-                    continue;
+            for Given { other_group, traces, is_last, .. } in parts {
+                let times = self.times(own.id, &own_reads, row_group, &check)?;
+                let other_times = self.times(other.id, &other_reads, *other_group, &check)?;
+                let touch = |&&(row, other_row): &&(usize, usize)| {
+                    times.touch(row, &other_times, other_row)
+                };
+                let given: Vec<_> = traces.iter().filter(touch).copied().collect();
+                if let (Some(&(_, first)), Some(&(_, last))) = (given.first(), given.last()) {
+                    check()?;
+                    let rows = first as u64..last as u64 + 1;
+                    let batch = other_reads.block.read_rows(*other_group, rows, &identity)?;
+                    let (own_batch, shared) = match &mut own_spans {
+                        Some(spans) => spans,
+                        None => {
+                            check()?;
+                            let batch = own_reads.block.read_row_group(row_group, &identity)?;
+                            let none = Bitmap::none(batch.len());
+                            own_spans.insert((batch, none))
+                        }
+                    };
+                    let given = given.into_iter().map(|(row, other_row)| (row, other_row - first));
+                    mark_shared(own_batch, shared, &batch, given);
                 }
-                let times = self.times(own, row_group, &check)?;
-                let other_times = self.times(other, other_group, &check)?;
-                given.retain(|&(row, other_row)| times.touch(row, &other_times, other_row));
-                let (Some(&(_, first)), Some(&(_, last))) = (given.first(), given.last()) else {
-                    continue;
-                };
-                check()?;
-                let rows = first as u64..last as u64 + 1;
-                let batch = other.block.read_rows(other_group, rows, &identity())?;
-                let (own_batch, shared) = match &mut own_spans {
-                    Some(spans) => spans,
-                    None => {
-                        check()?;
-                        let batch = own.block.read_row_group(row_group, &identity())?;
-                        let none = Bitmap::none(batch.len());
-                        own_spans.insert((batch, none))
-                    }
-                };
-                let given = given.into_iter().map(|(row, other_row)| (row, other_row - first));
-                mark_shared(own_batch, shared, &batch, given);
+                if *is_last {
+                    other_reads.end(*other_group);
+                }
             }
+            own_reads.end(row_group);
             if let Some((_, shared)) = own_spans.filter(|(_, shared)| !shared.is_empty()) {
                 found.insert(row_group, shared);
             }
         }
         Ok(found)
     }
+}
+
+/// Traces that a row group of one block leaves to one of another.
+struct Given {
+    row_group: usize,
+    other_group: usize,
+    /// Their rows in both.
+    traces: Vec<(usize, usize)>,
+    /// No further row group leaves anything to that of the other block.
+    is_last: bool,
+}
+
+impl Side<'_> {
+    /// The traces that may have spans in both blocks and of which this one leaves those to the other, in the order of row
+    /// groups.
+    fn gives(&self, other: &Side<'_>) -> Vec<Given> {
+        // The block leaves a trace of which both have as many spans to the other.
+        let yields = other.id > self.id;
+        let mut given = Vec::new();
+        for (row_group, own) in self.traces.iter().enumerate() {
+            for (other_group, others) in other.traces.iter().enumerate() {
+                let traces = own.given_to(others, yields);
+                if !traces.is_empty() {
+                    given.push(Given { row_group, other_group, traces, is_last: false });
+                }
+            }
+        }
+        let mut seen = HashSet::new();
+        for part in given.iter_mut().rev() {
+            part.is_last = seen.insert(part.other_group);
+        }
+        given
+    }
+}
+
+fn wanted<'p>(first: &'p Projection, then: Option<&'p Projection>) -> Wanted<'p> {
+    Wanted { first, then, may_end: false }
+}
+
+fn starts() -> Projection {
+    Projection { start: true, ..Projection::default() }
 }
 
 /// What another thread may have found, or failed to.
@@ -222,6 +280,7 @@ mod tests {
     /// A source that remembers what was read of it.
     struct Recorded {
         inner: Arc<dyn ByteSource>,
+        is_remote: bool,
         read: Mutex<Vec<Range<u64>>>,
     }
 
@@ -238,11 +297,20 @@ mod tests {
         fn read_many(&self, ranges: &[Range<u64>]) -> tactus_block::Result<Vec<Bytes>> {
             ranges.iter().map(|range| self.read(range.clone())).collect()
         }
+
+        // A block in object storage keeps them with its footer.
+        fn read_offset_indexes(&self, ranges: &[Range<u64>]) -> tactus_block::Result<Vec<Bytes>> {
+            self.inner.read_many(ranges)
+        }
+
+        fn is_remote(&self) -> bool {
+            self.is_remote
+        }
     }
 
-    fn recorded(block: BlockReader) -> (BlockReader, Arc<Recorded>) {
+    fn recorded(block: BlockReader, is_remote: bool) -> (BlockReader, Arc<Recorded>) {
         let inner = Arc::clone(block.source());
-        let source = Arc::new(Recorded { inner, read: Mutex::default() });
+        let source = Arc::new(Recorded { inner, is_remote, read: Mutex::default() });
         (block.with_source(Arc::clone(&source) as _), source)
     }
 
@@ -306,11 +374,30 @@ mod tests {
         let batch = batch_of_spans(0..60, 7);
         let mut later = batch.clone();
         later.spans.start.make_mut().iter_mut().for_each(|start| *start += 3_600_000_000_000);
-        let (one, two) = (recorded(reader_of(&[batch])), recorded(reader_of(&[later])));
+        let (one, two) =
+            (recorded(reader_of(&[batch]), false), recorded(reader_of(&[later]), false));
         assert_eq!(left_out(&one.0, &two.0), (0, 0));
         assert!(!has_read_names(&one) && !has_read_names(&two));
         assert_eq!(left_out(&one.0, &one.0), (60, 0));
         assert!(has_read_names(&one));
+    }
+
+    #[test]
+    fn blocks_of_many_row_groups_are_asked_for_few_ranges_if_they_are_remote() {
+        let whole = batch_of_spans(0..700, 70);
+        let row_groups: Vec<_> =
+            (0..70).step_by(2).map(|trace| slice_traces(&whole, trace..trace + 2)).collect();
+        let of = |is_remote| {
+            let (one, two) = (reader_of(&row_groups), reader_of(&row_groups[5..30]));
+            let (one, two) = (recorded(one, is_remote), recorded(two, is_remote));
+            let left_out = left_out(&one.0, &two.0);
+            let read = [&one.1, &two.1].map(|source| source.read.lock().len());
+            (left_out, read)
+        };
+        let (near, far) = (of(false), of(true));
+        assert_eq!((near.0, far.0), ((500, 0), (500, 0)));
+        assert!(near.1.iter().all(|&read| read > 25), "{:?}", near.1);
+        assert!(far.1.iter().all(|&read| read <= 4), "{:?}", far.1);
     }
 
     #[test]

@@ -14,6 +14,7 @@ use tactus_block::STRIPE_BYTES;
 use tactus_block::read::{BlockReader, ByteSource};
 use tactus_model::Projection;
 
+use crate::error::Result;
 use crate::pool::pause_job;
 
 /// What is read in vain to save a request.
@@ -24,6 +25,12 @@ const FEW_REQUESTS: usize = 10;
 
 /// No more is read at once for several row groups: the same columns of two stripes.
 const MAX_BYTES: u64 = 3 * STRIPE_BYTES / 2;
+
+/// The same where nobody counts what is held.
+const FEW_BYTES: u64 = STRIPE_BYTES / 2;
+
+/// No more is asked for ahead.
+const MAX_AHEAD: u64 = 2 * STRIPE_BYTES;
 
 /// The block with all columns of a row group from one request, if that is not too long.
 pub(crate) fn row_group_at_once(block: &BlockReader, row_group: usize) -> BlockReader {
@@ -78,6 +85,24 @@ impl JoinedReads {
         row_groups: impl Iterator<Item = usize>,
         wanted: Wanted<'_>,
     ) -> Self {
+        Self::within(block, row_groups, wanted, MAX_BYTES)
+    }
+
+    /// The same with fewer bytes at once, which need not be counted.
+    pub(crate) fn small(
+        block: &BlockReader,
+        row_groups: impl Iterator<Item = usize>,
+        wanted: Wanted<'_>,
+    ) -> Self {
+        Self::within(block, row_groups, wanted, FEW_BYTES)
+    }
+
+    fn within(
+        block: &BlockReader,
+        row_groups: impl Iterator<Item = usize>,
+        wanted: Wanted<'_>,
+        most: u64,
+    ) -> Self {
         if !block.source().is_remote() {
             return Self::plain(block);
         }
@@ -96,13 +121,26 @@ impl JoinedReads {
         };
         let join = |projections: &[&Projection]| {
             let parts = parts(projections);
-            let [alone, rest] = parts.map(|part| join(part, MAX_GAP));
+            let [alone, rest] = parts.map(|part| join(part, MAX_GAP, most));
             let few = FEW_REQUESTS.saturating_sub(alone.len());
-            alone.into_iter().chain(join_closest(rest, few)).collect::<Vec<_>>()
+            alone.into_iter().chain(join_closest(rest, few, most)).collect::<Vec<_>>()
         };
         let first = join(&[wanted.first]);
         let all = wanted.then.map_or_else(Vec::new, |then| join(&[wanted.first, then]));
         with_windows(block, Windows { first, all })
+    }
+
+    /// Reads what comes first of these row groups with requests side by side, or the part of it that is not too long.
+    pub(crate) fn ahead(&self) -> Result<()> {
+        let Some(source) = &self.source else { return Ok(()) };
+        let mut bytes = 0;
+        let within = |window: &&Window| {
+            bytes += window.length();
+            bytes <= MAX_AHEAD
+        };
+        let count = source.windows[..source.firsts].iter().take_while(within).count();
+        source.cut(&[], &(0..count).collect::<Vec<_>>())?;
+        Ok(())
     }
 
     /// Says that a row group is not read any more.
@@ -191,8 +229,8 @@ impl Window {
     }
 }
 
-/// Joins ranges of row groups with no more than `gap` bytes between them; the ranges of the result ascend.
-fn join(mut ranges: Vec<(Range<u64>, usize)>, gap: u64) -> Vec<Window> {
+/// Joins ranges of row groups with no more than `gap` bytes between them to no more than `most`; the ranges of the result ascend.
+fn join(mut ranges: Vec<(Range<u64>, usize)>, gap: u64, most: u64) -> Vec<Window> {
     ranges.retain(|(range, _)| !range.is_empty());
     ranges.sort_unstable_by_key(|(range, _)| (range.start, range.end));
     let mut joined: Vec<(Range<u64>, Vec<usize>)> = Vec::new();
@@ -201,7 +239,7 @@ fn join(mut ranges: Vec<(Range<u64>, usize)>, gap: u64) -> Vec<Window> {
             Some((last, row_groups))
                 if range.end <= last.end
                     || (range.start <= last.end.saturating_add(gap)
-                        && range.end - last.start <= MAX_BYTES) =>
+                        && range.end - last.start <= most) =>
             {
                 last.end = last.end.max(range.end);
                 row_groups.push(row_group);
@@ -219,14 +257,14 @@ fn join(mut ranges: Vec<(Range<u64>, usize)>, gap: u64) -> Vec<Window> {
 
 /// Joins further neighbours, the closest first, until there are no more than `few`, none is close enough, or twice as much
 /// would be read.
-fn join_closest(mut windows: Vec<Window>, few: usize) -> Vec<Window> {
+fn join_closest(mut windows: Vec<Window>, few: usize, most: u64) -> Vec<Window> {
     let all = |windows: &[Window]| windows.iter().map(Window::length).sum::<u64>();
     let mut spare = all(&windows);
     while windows.len() > few {
         let gap = |pair: &[Window]| {
             let length = pair[1].range.end - pair[0].range.start;
             let gap = pair[1].range.start.saturating_sub(pair[0].range.end);
-            (length <= MAX_BYTES && gap <= 2 * MAX_GAP).then_some(gap)
+            (length <= most && gap <= 2 * MAX_GAP).then_some(gap)
         };
         let gaps = windows.windows(2).enumerate().filter_map(|(at, pair)| Some((gap(pair)?, at)));
         let Some((gap, at)) = gaps.min().filter(|(gap, _)| *gap <= spare) else { break };

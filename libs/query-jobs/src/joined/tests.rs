@@ -46,9 +46,9 @@ fn source(
     let file = BytesSource::new(FILE.clone());
     let inner =
         Arc::new(Counting { file, requests: AtomicUsize::new(0), bytes: AtomicU64::new(0) });
-    let mut windows = join(first.to_vec(), MAX_GAP);
+    let mut windows = join(first.to_vec(), MAX_GAP, MAX_BYTES);
     let firsts = windows.len();
-    windows.extend(join(first.iter().chain(then).cloned().collect(), MAX_GAP));
+    windows.extend(join(first.iter().chain(then).cloned().collect(), MAX_GAP, MAX_BYTES));
     let shared: Arc<dyn ByteSource> = Arc::clone(&inner) as _;
     (JoinedSource { inner: shared, windows, firsts, reads_all: AtomicBool::new(false) }, inner)
 }
@@ -69,7 +69,7 @@ proptest! {
 
     #[test]
     fn windows_cover_all_ranges_and_are_no_longer_than_they_may(ranges in ranges()) {
-        let windows = join(ranges.clone(), MAX_GAP);
+        let windows = join(ranges.clone(), MAX_GAP, MAX_BYTES);
         for (range, group) in ranges.iter().filter(|(range, _)| !range.is_empty()) {
             let holds = |window: &Window| window.covers(range) && window.row_groups.contains(group);
             prop_assert!(windows.iter().any(holds));
@@ -83,10 +83,10 @@ proptest! {
 
     #[test]
     fn closest_windows_are_joined_until_they_are_few(ranges in ranges(), few in 1..8usize) {
-        let before = join(ranges.clone(), MAX_GAP);
+        let before = join(ranges.clone(), MAX_GAP, MAX_BYTES);
         let bytes = |windows: &[Window]| windows.iter().map(Window::length).sum::<u64>();
         let (count, length) = (before.len(), bytes(&before));
-        let windows = join_closest(before, few);
+        let windows = join_closest(before, few, MAX_BYTES);
         prop_assert!(windows.len() <= count && windows.len() >= few.min(count));
         prop_assert!(bytes(&windows) <= 2 * length);
         for (range, group) in ranges.iter().filter(|(range, _)| !range.is_empty()) {
