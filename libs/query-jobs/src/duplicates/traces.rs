@@ -19,24 +19,32 @@ impl Traces {
         Self { ids, spans }
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.ids.len()
+    }
+
     pub(super) fn heap_bytes(&self) -> usize {
         self.ids.len() * (size_of::<u128>() + size_of::<u32>())
     }
 
-    /// The traces that the block of these leaves to another one: their rows in both. `yields`: also if both have as many
-    /// spans.
-    pub(super) fn given_to(&self, other: &Self, yields: bool) -> Vec<(usize, usize)> {
+    /// How many spans stand before a row.
+    pub(super) fn spans_before(&self, row: usize) -> usize {
+        self.spans[..row].iter().map(|&spans| spans as usize).sum()
+    }
+
+    /// The traces of which another row group has spans too.
+    pub(super) fn in_common(&self, other: &Self) -> Vec<Common> {
         let (Some(first), Some(other_first)) = (self.ids.first(), other.ids.first()) else {
             return Vec::new();
         };
         let mut row = self.ids.partition_point(|id| id < other_first);
         let mut other_row = other.ids.partition_point(|id| id < first);
-        let mut given = Vec::new();
+        let mut common = Vec::new();
         while let (Some(id), Some(other_id)) = (self.ids.get(row), other.ids.get(other_row)) {
             if id == other_id {
                 let (spans, other_spans) = (self.spans[row], other.spans[other_row]);
-                if spans > 0 && (other_spans > spans || (other_spans == spans && yields)) {
-                    given.push((row, other_row));
+                if spans > 0 && other_spans > 0 {
+                    common.push(Common { row, other_row, is_left: spans <= other_spans });
                 }
             }
             // Without a branch: which of two blocks has the next trace is anybody's guess.
@@ -44,8 +52,17 @@ impl Traces {
             row += usize::from(moves);
             other_row += usize::from(other_moves);
         }
-        given
+        common
     }
+}
+
+/// A trace of two row groups.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Common {
+    pub(super) row: usize,
+    pub(super) other_row: usize,
+    /// Spans in both are left to the other one: that has no fewer of the trace.
+    pub(super) is_left: bool,
 }
 
 /// From when to when the spans of each trace of a row group start, about: certainly not less.
@@ -128,19 +145,19 @@ mod tests {
 
     proptest! {
         #[test]
-        fn traces_are_given_to_the_block_with_more_spans(one in sorted(), other in sorted(), yields: bool) {
-            let given = Traces::of(&batch(&one)).given_to(&Traces::of(&batch(&other)), yields);
+        fn common_traces_are_left_to_the_block_with_more_spans(one in sorted(), other in sorted()) {
+            let common = Traces::of(&batch(&one)).in_common(&Traces::of(&batch(&other)));
             let mut expected = Vec::new();
             for (row, (id, starts)) in one.iter().enumerate() {
                 let found = other.iter().position(|(other_id, _)| other_id == id);
                 if let Some(other_row) = found {
                     let (spans, others) = (starts.len(), other[other_row].1.len());
-                    if spans > 0 && (others > spans || others == spans && yields) {
-                        expected.push((row, other_row));
+                    if spans > 0 && others > 0 {
+                        expected.push(Common { row, other_row, is_left: others >= spans });
                     }
                 }
             }
-            prop_assert_eq!(given, expected);
+            prop_assert_eq!(common, expected);
         }
 
         #[test]
