@@ -5,6 +5,7 @@
 
 mod apply;
 mod record;
+pub(crate) mod store;
 
 use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
@@ -13,7 +14,7 @@ use std::time::{Duration, Instant};
 use futures_util::future;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use tactus_storage::block_io::store_time;
-use tactus_storage::{Bucket, Timestamp, Uuid};
+use tactus_storage::{Timestamp, Uuid};
 use tactus_telemetry::error_text;
 use tokio_util::sync::CancellationToken;
 
@@ -24,6 +25,7 @@ pub(crate) use record::JobState;
 pub use record::{
     BlockChange, JobRecord, JobRequest, JobStatus, MAX_TRACES, RedactionKind, RedactionRequest,
 };
+use store::{list, load, save};
 
 impl Compactor {
     /// Makes a job. Errors: `Error::BadJob` naming the field, `Error::TooManyJobs`, those of the bucket.
@@ -324,57 +326,6 @@ const STAYS_FULL: Duration = Duration::from_secs(30);
 /// Records of jobs that are read at a time.
 const RECORDS_AT_ONCE: usize = 8;
 
-/// Records are `tactus-job.<tenant>.<id>.json` on the bucket's first level, where no tenant is looked for.
-const PREFIX: &str = "tactus-job.";
-
-const SUFFIX: &str = ".json";
-
-pub(crate) fn key(tenant: &str, id: Uuid) -> String {
-    format!("{PREFIX}{tenant}.{id}{SUFFIX}")
-}
-
-/// Tenant and id of a key; a tenant may hold dots.
-fn parse_key(key: &str) -> Option<(String, Uuid)> {
-    let name = key.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)?;
-    let (tenant, id) = name.rsplit_once('.')?;
-    Some((tenant.to_owned(), Uuid::try_parse(id).ok()?))
-}
-
-pub(crate) async fn list(bucket: &Bucket) -> Result<Vec<(String, Uuid)>> {
-    let files = bucket.list_files("").await?;
-    Ok(files.iter().filter_map(|file| parse_key(&file.key)).collect())
-}
-
-/// The largest record: one of every block of a large tenant that was written again.
-const MAX_RECORD_BYTES: u64 = 64 << 20;
-
-/// `None` if there is no such record.
-pub(crate) async fn load(bucket: &Bucket, tenant: &str, id: Uuid) -> Result<Option<JobRecord>> {
-    let key = key(tenant, id);
-    let bytes = match bucket.get_at_most(&key, MAX_RECORD_BYTES).await {
-        Ok(bytes) => bytes,
-        Err(error) if error.is_not_found() => return Ok(None),
-        Err(error @ tactus_storage::Error::Corrupt { .. }) => {
-            return Err(Error::BadRecord { key, reason: error.to_string() });
-        }
-        Err(error) => return Err(error.into()),
-    };
-    let record: JobRecord = serde_json::from_slice(&bytes)
-        .map_err(|error| Error::BadRecord { key: key.clone(), reason: error.to_string() })?;
-    if record.tenant != tenant || record.id != id {
-        let reason = "belongs to another job".to_owned();
-        return Err(Error::BadRecord { key, reason });
-    }
-    Ok(Some(record))
-}
-
-pub(crate) async fn save(bucket: &Bucket, record: &JobRecord) -> Result<()> {
-    let key = key(&record.tenant, record.id);
-    let bytes = serde_json::to_vec(record)
-        .map_err(|error| Error::BadRecord { key: key.clone(), reason: error.to_string() })?;
-    Ok(bucket.put(&key, bytes.into()).await?)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -386,18 +337,5 @@ mod tests {
             vec![job("a", 1), job("a", 2), job("a", 3), job("b", 4), job("c", 5), job("c", 6)];
         let turns = in_turn(listed).into_iter().map(|(_, id)| id.as_u128());
         assert_eq!(turns.collect::<Vec<_>>(), [1, 4, 5, 2, 6, 3]);
-    }
-
-    #[test]
-    fn key_tells_tenant_and_id() {
-        let id = Uuid::from_u128(7);
-        for tenant in ["single-tenant", "a.b", "(x)!*'"] {
-            assert_eq!(parse_key(&key(tenant, id)), Some((tenant.to_owned(), id)));
-        }
-        for other in
-            ["tempo_cluster_seed.json", "tactus-job.json", "tactus-job.t.x.json", "work.json"]
-        {
-            assert_eq!(parse_key(other), None);
-        }
     }
 }

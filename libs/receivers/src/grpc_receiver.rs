@@ -1,14 +1,13 @@
 //! What receivers on gRPC share: one unary call that takes spans, served by hand.
 //!
 //! The message is handed on as bytes, it lies in one buffer that is allocated once, and clients get
-//! the statuses that they know. Other calls go to the routes of [`GrpcReceiverSettings::others`], those of the standard
+//! the statuses that they know. Other calls go to the routes of [`PortSettings::others`], those of the standard
 //! health service are answered for everybody: probes show no credentials.
 
 use std::convert::Infallible;
 use std::error::Error as StdError;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
 use ::http::header::CONTENT_TYPE;
 use ::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
@@ -16,13 +15,12 @@ use axum::Router;
 use bytes::{BufMut, Bytes, BytesMut};
 use http_body_util::{BodyExt, Full};
 use hyper::service::service_fn;
-use tactus_server::auth::{Access, Authenticator, PUBLIC_GRPC};
-use tactus_server::bodies::{Bodies, Held};
+use tactus_server::auth::{Access, PUBLIC_GRPC};
+use tactus_server::bodies::Held;
 use tactus_server::health::health_service_of;
 use tactus_server::listener::{
     self, BoundListener, ConnectionInfo, Http2Settings, ListenerSettings, Protocols, ReceivedBody,
 };
-use tactus_server::tenancy::Tenancy;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic::Code;
@@ -32,6 +30,7 @@ use tower::ServiceExt;
 use crate::compression::{DecompressError, Encoding, decompress};
 use crate::http_receiver::{RequestBody, decode_within};
 use crate::metrics::{ReceiverMetrics, SpanCounters};
+use crate::port::PortSettings;
 use crate::refusal::Refusal;
 use crate::sink::{PushError, PushOutcome, TraceSink, push_traced};
 
@@ -45,48 +44,16 @@ const ACCEPTED_ENCODINGS: &str = "gzip,deflate,zstd,snappy,identity";
 /// Calls of one connection at a time, where no number is configured. A collector makes some ten.
 const DEFAULT_STREAMS: u32 = 1_000;
 
-/// How a gRPC port of a receiver behaves.
-#[derive(Debug, Clone)]
-pub struct GrpcReceiverSettings {
-    /// `host:port`; an empty host means all interfaces.
-    pub address: String,
-    /// Connections.
-    pub listener: ListenerSettings,
-    /// Tenant of a request.
-    pub tenancy: Tenancy,
-    /// Who may send; `None`: everyone.
-    pub auth: Option<Arc<Authenticator>>,
-    /// Largest message, in bytes; holds for the message as sent and for the decompressed one.
-    pub max_message_bytes: usize,
-    /// Longest time for reading a message.
-    pub read_timeout: Option<Duration>,
-    /// Memory of messages.
-    pub bodies: Arc<Bodies>,
-    /// Answers the calls that are not the receiver's own. It sees requests as they come: who may
-    /// ask is for it to check.
-    pub others: Option<Router>,
-}
-
-impl GrpcReceiverSettings {
-    /// The defaults of a port at `address`.
-    pub fn at(address: &str) -> Self {
-        let http2 = Http2Settings {
-            max_concurrent_streams: Some(DEFAULT_STREAMS),
-            stream_window: 512 << 10,
-            connection_window: 1 << 20,
-            ..Http2Settings::default()
-        };
-        Self {
-            address: address.to_owned(),
-            listener: ListenerSettings { http2, ..ListenerSettings::default() },
-            tenancy: Tenancy::single(),
-            auth: None,
-            max_message_bytes: 4 << 20,
-            read_timeout: Some(Duration::from_secs(60)),
-            bodies: Bodies::unbounded(),
-            others: None,
-        }
-    }
+/// The defaults of a gRPC port at `address`.
+pub fn grpc_port_at(address: &str) -> PortSettings {
+    let http2 = Http2Settings {
+        max_concurrent_streams: Some(DEFAULT_STREAMS),
+        stream_window: 512 << 10,
+        connection_window: 1 << 20,
+        ..Http2Settings::default()
+    };
+    let listener = ListenerSettings { http2, ..ListenerSettings::default() };
+    PortSettings { listener, ..PortSettings::at(address, 4 << 20) }
 }
 
 /// The call that takes spans.
@@ -115,7 +82,7 @@ pub(crate) trait SpanCall: Send + Sync + 'static {
 /// Errors: the address cannot be bound.
 pub(crate) async fn serve_grpc_receiver<C: SpanCall>(
     name: &'static str,
-    settings: GrpcReceiverSettings,
+    settings: PortSettings,
     sink: Arc<dyn TraceSink>,
     metrics: &ReceiverMetrics,
     shutdown: CancellationToken,
@@ -151,7 +118,7 @@ fn health_until(shutdown: CancellationToken, names: &'static [&'static str]) -> 
 }
 
 pub(crate) struct Receiver<C> {
-    settings: GrpcReceiverSettings,
+    settings: PortSettings,
     sink: Arc<dyn TraceSink>,
     counters: SpanCounters,
     call: std::marker::PhantomData<C>,
@@ -159,7 +126,7 @@ pub(crate) struct Receiver<C> {
 
 impl<C: SpanCall> Receiver<C> {
     pub(crate) fn new(
-        settings: GrpcReceiverSettings,
+        settings: PortSettings,
         sink: Arc<dyn TraceSink>,
         metrics: &ReceiverMetrics,
     ) -> Self {
@@ -215,7 +182,7 @@ impl<C: SpanCall> Receiver<C> {
         headers: &HeaderMap,
         body: B,
     ) -> Result<PushOutcome, Refusal> {
-        let limit = self.settings.max_message_bytes;
+        let limit = self.settings.max_body_bytes;
         let held = self.settings.bodies.begin(headers).await?;
         let message = read_message(body, limit, self.settings.read_timeout, &held).await?;
         let message = match (message.is_compressed, encoding) {

@@ -2,29 +2,27 @@
 //! the way from a request to its plain body.
 //!
 //! A protocol is an [`HttpProtocol`] and served by [`serve_http_receiver`]. Paths that are not its
-//! own go to the routes of [`HttpReceiverSettings::others`], if there are any.
+//! own go to the routes of [`PortSettings::others`], if there are any.
 
 use std::convert::Infallible;
 use std::error::Error as StdError;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
 use ::http::header::CONTENT_ENCODING;
 use ::http::request::Parts;
 use ::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
-use axum::Router;
 use bytes::Bytes;
 use http_body::Body;
 use http_body_util::{Either, Full};
 use hyper::service::service_fn;
 use tactus_model::TenantId;
-use tactus_server::auth::{Access, Authenticator, Refused};
-use tactus_server::bodies::{Bodies, Held, NoRoom};
+use tactus_server::auth::{Access, Refused};
+use tactus_server::bodies::{Held, NoRoom};
 use tactus_server::listener::{
     self, BoundListener, ConnectionInfo, Linger, ListenerSettings, ReceivedBody,
 };
-use tactus_server::tenancy::{Tenancy, TenancyError};
+use tactus_server::tenancy::TenancyError;
 use tokio_util::sync::CancellationToken;
 use tonic::Code;
 use tower::ServiceExt;
@@ -32,6 +30,7 @@ use tower::ServiceExt;
 use crate::body::{BodyError, read_body};
 use crate::compression::{DecompressError, Encoding, decompress, turn};
 use crate::cors::{Cors, CorsSettings};
+use crate::port::PortSettings;
 use crate::refusal::Refusal;
 
 /// Requests with larger bodies are decoded off the async threads.
@@ -40,29 +39,14 @@ pub(crate) const INLINE_DECODE_BYTES: usize = 16 << 10;
 /// How an HTTP port of a receiver behaves.
 #[derive(Debug, Clone)]
 pub struct HttpReceiverSettings {
-    /// `host:port`; an empty host means all interfaces.
-    pub address: String,
-    /// Connections.
-    pub listener: ListenerSettings,
-    /// Tenant of a request.
-    pub tenancy: Tenancy,
-    /// Who may send; `None`: everyone.
-    pub auth: Option<Arc<Authenticator>>,
-    /// Largest body, in bytes; holds for the body as sent and for the decompressed one.
-    pub max_body_bytes: usize,
+    /// The port itself.
+    pub port: PortSettings,
     /// Accepted values of `Content-Encoding`; the empty one stands for no compression.
     pub encodings: Vec<String>,
     /// Pages of other origins.
     pub cors: CorsSettings,
     /// Headers added to every response.
     pub response_headers: Vec<(HeaderName, HeaderValue)>,
-    /// Longest time for reading a body.
-    pub read_timeout: Option<Duration>,
-    /// Memory of bodies.
-    pub bodies: Arc<Bodies>,
-    /// Answers paths that are not the receiver's own. It sees requests as they come: who may ask is
-    /// for it to check.
-    pub others: Option<Router>,
 }
 
 impl HttpReceiverSettings {
@@ -70,17 +54,10 @@ impl HttpReceiverSettings {
     pub fn at(address: &str) -> Self {
         let encodings = ["", "gzip", "zstd", "zlib", "snappy", "x-snappy-framed", "deflate", "lz4"];
         Self {
-            address: address.to_owned(),
-            listener: ListenerSettings::default(),
-            tenancy: Tenancy::single(),
-            auth: None,
-            max_body_bytes: 20 << 20,
+            port: PortSettings::at(address, 20 << 20),
             encodings: encodings.map(str::to_owned).to_vec(),
             cors: CorsSettings::default(),
             response_headers: Vec::new(),
-            read_timeout: Some(Duration::from_secs(60)),
-            bodies: Bodies::unbounded(),
-            others: None,
         }
     }
 }
@@ -151,10 +128,10 @@ pub(crate) async fn serve_http_receiver<P: HttpProtocol>(
     protocol: P,
     shutdown: CancellationToken,
 ) -> io::Result<BoundListener> {
-    let socket = listener::bind(&settings.address).await?;
+    let socket = listener::bind(&settings.port.address).await?;
     tracing::info!(address = %socket.local_addr()?, "{name} receiver listens");
-    let linger = Linger::as_of_body(settings.max_body_bytes, settings.read_timeout);
-    let listener_settings = ListenerSettings { linger, ..settings.listener.clone() };
+    let linger = Linger::as_of_body(settings.port.max_body_bytes, settings.port.read_timeout);
+    let listener_settings = ListenerSettings { linger, ..settings.port.listener.clone() };
     let served = Arc::new((HttpPort::new(settings), protocol));
     let service = service_fn(move |request: Request<ReceivedBody>| {
         let served = Arc::clone(&served);
@@ -226,7 +203,7 @@ impl HttpPort {
         protocol: &P,
         request: Request<B>,
     ) -> Answer {
-        match &self.settings.others {
+        match &self.settings.port.others {
             Some(others) if !protocol.takes(request.method(), request.uri().path()) => {
                 let request = request.map(axum::body::Body::new);
                 let Ok(response) = others.clone().oneshot(request).await;
@@ -254,7 +231,7 @@ impl HttpPort {
 
     /// Checks that the caller may write; gives the request the caller's tenant if it names none.
     pub(crate) async fn authenticate(&self, head: &mut Parts) -> Result<(), Refused> {
-        let Some(auth) = &self.settings.auth else { return Ok(()) };
+        let Some(auth) = &self.settings.port.auth else { return Ok(()) };
         let connection = head.extensions.get::<ConnectionInfo>();
         auth.check(Access::Write, &mut head.headers, connection).await?;
         Ok(())
@@ -262,12 +239,12 @@ impl HttpPort {
 
     /// The tenant of a request; after [`authenticate`](Self::authenticate).
     pub(crate) fn tenant(&self, headers: &HeaderMap) -> Result<TenantId, TenancyError> {
-        self.settings.tenancy.write_tenant(headers)
+        self.settings.port.tenancy.write_tenant(headers)
     }
 
     /// The memory of a request, from its head on.
     pub(crate) async fn begin(&self, headers: &HeaderMap) -> Result<Held, NoRoom> {
-        self.settings.bodies.begin(headers).await
+        self.settings.port.bodies.begin(headers).await
     }
 
     /// Reads a body as sent.
@@ -276,7 +253,8 @@ impl HttpPort {
         body: B,
         held: &Held,
     ) -> Result<Bytes, BodyError> {
-        read_body(body, self.settings.max_body_bytes, self.settings.read_timeout, held).await
+        read_body(body, self.settings.port.max_body_bytes, self.settings.port.read_timeout, held)
+            .await
     }
 
     /// Makes a body plain.
@@ -287,7 +265,7 @@ impl HttpPort {
         held: &Held,
     ) -> Result<Bytes, UnreadableBody> {
         let Some(encoding) = encoding else { return Ok(body) };
-        decompress(encoding, body, self.settings.max_body_bytes, held).await.map_err(|error| {
+        decompress(encoding, body, self.settings.port.max_body_bytes, held).await.map_err(|error| {
             match error {
                 // Clients know one text for bodies that are too large, compressed or not.
                 DecompressError::TooLarge { .. } => BodyError::TooLarge.into(),

@@ -8,24 +8,19 @@ use tactus_jaeger::to_otlp::post_spans_to_otlp;
 use tactus_server::listener::BoundListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::grpc_receiver::{GrpcReceiverSettings, SpanCall, serve_grpc_receiver};
+use crate::grpc_receiver::{SpanCall, serve_grpc_receiver};
 use crate::metrics::ReceiverMetrics;
+use crate::port::PortSettings;
 use crate::sink::{PushOutcome, TraceSink};
 
 /// Path of the call.
 pub const POST_SPANS_PATH: &str = "/jaeger.api_v2.CollectorService/PostSpans";
 
-/// Defaults of the port.
-#[cfg(test)]
-fn default_settings() -> GrpcReceiverSettings {
-    GrpcReceiverSettings::at(":14250")
-}
-
 /// Binds the port and serves it until `shutdown`. Errors: the address cannot be bound.
 ///
-/// With [`GrpcReceiverSettings::others`] the port can carry the sampling service as well.
+/// With [`PortSettings::others`] the port can carry the sampling service as well.
 pub async fn serve_jaeger_grpc(
-    settings: GrpcReceiverSettings,
+    settings: PortSettings,
     sink: Arc<dyn TraceSink>,
     metrics: &ReceiverMetrics,
     shutdown: CancellationToken,

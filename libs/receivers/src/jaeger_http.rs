@@ -25,15 +25,9 @@ const TRANSPORT: &str = "collector_http";
 /// Media types of the bodies that are understood.
 const MEDIA_TYPES: [&str; 2] = ["application/x-thrift", "application/vnd.apache.thrift.binary"];
 
-/// Defaults of the port.
-#[cfg(test)]
-fn default_settings() -> HttpReceiverSettings {
-    HttpReceiverSettings::at(":14268")
-}
-
 /// Binds the port and serves it until `shutdown`. Errors: the address cannot be bound.
 ///
-/// With [`HttpReceiverSettings::others`] the port can carry the sampling endpoint as well.
+/// With [`PortSettings::others`](crate::PortSettings::others) the port can carry the sampling endpoint as well.
 pub async fn serve_jaeger_http(
     settings: HttpReceiverSettings,
     sink: Arc<dyn TraceSink>,

@@ -24,6 +24,7 @@ mod metrics;
 pub mod otlp_file;
 pub mod otlp_grpc;
 pub mod otlp_http;
+mod port;
 mod refusal;
 mod sink;
 #[cfg(test)]
@@ -31,4 +32,5 @@ mod testing;
 pub mod zipkin_http;
 
 pub use metrics::ReceiverMetrics;
+pub use port::PortSettings;
 pub use sink::{PushError, PushOutcome, TraceSink};

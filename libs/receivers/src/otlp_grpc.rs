@@ -9,24 +9,19 @@ use tactus_proto::otlp::{ExportTracePartialSuccess, ExportTraceServiceResponse};
 use tactus_server::listener::BoundListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::grpc_receiver::{GrpcReceiverSettings, SpanCall, serve_grpc_receiver};
+use crate::grpc_receiver::{SpanCall, serve_grpc_receiver};
 use crate::metrics::ReceiverMetrics;
 use crate::otlp_http::encode_success;
+use crate::port::PortSettings;
 use crate::refusal::Refusal;
 use crate::sink::{PushOutcome, TraceSink};
 
 /// Path of the export call.
 pub const EXPORT_PATH: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
 
-/// Defaults of the port.
-#[cfg(test)]
-fn default_settings() -> GrpcReceiverSettings {
-    GrpcReceiverSettings::at(":4317")
-}
-
 /// Binds the port and serves it until `shutdown`. Errors: the address cannot be bound.
 pub async fn serve_otlp_grpc(
-    settings: GrpcReceiverSettings,
+    settings: PortSettings,
     sink: Arc<dyn TraceSink>,
     metrics: &ReceiverMetrics,
     shutdown: CancellationToken,

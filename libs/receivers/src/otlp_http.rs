@@ -29,14 +29,14 @@ use crate::sink::{PushOutcome, TraceSink, push_traced};
 #[derive(Debug, Clone)]
 pub struct OtlpHttpSettings {
     /// The port.
-    pub port: HttpReceiverSettings,
+    pub http: HttpReceiverSettings,
     /// Path of exports.
     pub traces_path: String,
 }
 
 impl Default for OtlpHttpSettings {
     fn default() -> Self {
-        Self { port: HttpReceiverSettings::at(":4318"), traces_path: "/v1/traces".to_owned() }
+        Self { http: HttpReceiverSettings::at(":4318"), traces_path: "/v1/traces".to_owned() }
     }
 }
 
@@ -48,7 +48,7 @@ pub async fn serve_otlp_http(
     shutdown: CancellationToken,
 ) -> io::Result<BoundListener> {
     let receiver = Receiver::new(settings.traces_path, sink, metrics);
-    serve_http_receiver("OTLP HTTP", settings.port, receiver, shutdown).await
+    serve_http_receiver("OTLP HTTP", settings.http, receiver, shutdown).await
 }
 
 struct Receiver {

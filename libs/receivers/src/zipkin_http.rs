@@ -27,16 +27,16 @@ const PATHS_V2: [&str; 3] = ["/api/v2/spans", "/spans", "/"];
 /// How the port behaves.
 #[derive(Debug, Clone)]
 pub struct ZipkinHttpSettings {
-    /// The port. With [`HttpReceiverSettings::others`] it can carry the query API as well: what is no POST of spans
-    /// goes there.
-    pub port: HttpReceiverSettings,
+    /// The port. With [`PortSettings::others`](crate::PortSettings::others) it can carry the query API as well: what is
+    /// no POST of spans goes there.
+    pub http: HttpReceiverSettings,
     /// Tags that read as numbers or booleans become such attributes.
     pub parse_string_tags: bool,
 }
 
 impl Default for ZipkinHttpSettings {
     fn default() -> Self {
-        Self { port: HttpReceiverSettings::at(":9411"), parse_string_tags: false }
+        Self { http: HttpReceiverSettings::at(":9411"), parse_string_tags: false }
     }
 }
 
@@ -49,7 +49,7 @@ pub async fn serve_zipkin_http(
 ) -> io::Result<BoundListener> {
     let spans = ZipkinSpans { parse_string_tags: settings.parse_string_tags };
     let receiver = BatchReceiver::new(spans, sink, metrics);
-    serve_http_receiver("Zipkin HTTP", settings.port, receiver, shutdown).await
+    serve_http_receiver("Zipkin HTTP", settings.http, receiver, shutdown).await
 }
 
 /// Bodies that hold a list of spans.

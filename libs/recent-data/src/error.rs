@@ -7,6 +7,7 @@ use std::{
 
 use tactus_model::{AppendError, TOO_MANY_TENANTS};
 use tactus_telemetry::error_text;
+use tonic::Status;
 
 use crate::{disk::DiskHangs, segment::SegmentError};
 
@@ -117,6 +118,21 @@ impl PushError {
             Self::DiskHangs(_) | Self::TimedOut(_) => "disk_hangs",
             Self::Failed => "failed",
             Self::NotRunning(_) => "not_running",
+        }
+    }
+
+    /// What the caller is told.
+    pub(crate) fn status(&self) -> Status {
+        let text = self.to_string();
+        match self {
+            Self::Invalid(_) => Status::invalid_argument(text),
+            Self::Full { .. } | Self::TooManyTenants { .. } => Status::resource_exhausted(text),
+            Self::DiskFull(_) | Self::Wal(_) | Self::DiskHangs(_) | Self::NotRunning(_) => {
+                Status::unavailable(text)
+            }
+            // Whoever hears `unavailable` may take the spans elsewhere; these may be here already.
+            Self::TimedOut(_) => Status::deadline_exceeded(text),
+            Self::Failed => Status::internal(text),
         }
     }
 }

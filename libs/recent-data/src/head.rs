@@ -10,10 +10,9 @@ use std::{
 
 use parking_lot::{Mutex, MutexGuard};
 use tactus_model::{
-    AppendError, BatchBuilder, BuilderLimits, CutTraces, Mark, OriginSet, SpanBatch, TooDeepKey,
-    TraceId,
+    AppendError, BatchBuilder, BuilderLimits, CutTraces, Mark, OriginSet, SpanBatch, TraceId,
 };
-use tactus_proto::tactus::v1::{PushRequest, SpanRun};
+use tactus_proto::tactus::v1::PushRequest;
 
 use crate::{
     live_traces::{LiveTraces, Verdict},
@@ -21,8 +20,11 @@ use crate::{
     settings::Limits,
 };
 
+mod append;
 mod shard;
 
+use append::append_run;
+pub(crate) use append::{Appended, append_replayed};
 use shard::{Shard, State};
 
 /// Builders that pushes of one tenant spread over, so that they seldom wait for each other.
@@ -64,52 +66,6 @@ impl HeadSnapshot {
     /// The origins of all spans.
     pub(crate) fn origins(&self) -> HeldOrigins {
         HeldOrigins::of(self.batches.iter().map(|batch| &**batch), &self.incomplete)
-    }
-}
-
-/// Spans that a push left out.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Refused {
-    pub(crate) too_large: u64,
-    pub(crate) too_many_traces: u64,
-    pub(crate) too_deep: u64,
-    pub(crate) bad_ids: u64,
-}
-
-/// What an accepted push did.
-#[derive(Debug, Default)]
-pub(crate) struct Appended {
-    pub(crate) spans: u64,
-    pub(crate) refused: Refused,
-    /// Key of an attribute that was nested too deeply.
-    pub(crate) too_deep_key: Option<TooDeepKey>,
-    /// Positions of the refused spans in the push, ascending.
-    pub(crate) refused_spans: Vec<u32>,
-    pub(crate) truncated_attributes: u64,
-    /// Origins of which spans are stored, each once or more.
-    pub(crate) origins: Vec<u64>,
-    /// Origins of which spans were refused that other ingesters may have taken.
-    pub(crate) incomplete: Vec<u64>,
-    /// Traces that lost spans because they were too large.
-    pub(crate) cut_traces: CutTraces,
-    /// Some of them lost none before, since the last cut.
-    pub(crate) cuts_anew: bool,
-}
-
-impl Appended {
-    /// Gives the spans of a run their origin and notes what became of them. `first`, `refused`: spans and refused ones
-    /// before the run.
-    fn note_run(&mut self, builder: &mut BatchBuilder, origin: u64, first: usize, refused: usize) {
-        builder.set_origin(first, origin);
-        if origin == 0 {
-            return;
-        }
-        if builder.len() > first && self.origins.last() != Some(&origin) {
-            self.origins.push(origin);
-        }
-        if self.refused_spans.len() > refused && self.incomplete.last() != Some(&origin) {
-            self.incomplete.push(origin);
-        }
     }
 }
 
@@ -399,50 +355,4 @@ impl Head {
 
 fn builder_bytes(builder: &BatchBuilder) -> usize {
     size_of::<BatchBuilder>() + builder.heap_bytes()
-}
-
-/// Appends a push that was stored before, without the spans that were refused then and those of known origins; all of
-/// it or nothing.
-pub(crate) fn append_replayed(
-    builder: &mut BatchBuilder,
-    push: &PushRequest,
-    refused: &[u32],
-    is_known: impl Fn(u64) -> bool,
-) -> Result<Appended, AppendError> {
-    let mark = builder.mark();
-    let mut appended = Appended::default();
-    let mut position = 0;
-    for run in &push.runs {
-        let known = is_known(run.origin);
-        let (first, refused_before) = (builder.len(), appended.refused_spans.len());
-        let result = append_run(builder, push, run, |trace, _| {
-            position += 1;
-            let was_refused = refused.binary_search(&(position - 1)).is_ok();
-            if was_refused {
-                appended.refused_spans.push(position - 1);
-                // Or because there were too many traces; then the trace mostly has no spans at all.
-                if !known {
-                    appended.cut_traces.add(trace, 1);
-                }
-            }
-            !was_refused && !known
-        });
-        if let Err(error) = result {
-            builder.rollback(mark);
-            return Err(error);
-        }
-        appended.note_run(builder, run.origin, first, refused_before);
-    }
-    Ok(appended)
-}
-
-fn append_run(
-    builder: &mut BatchBuilder,
-    push: &PushRequest,
-    run: &SpanRun,
-    admit: impl FnMut(TraceId, usize) -> bool,
-) -> Result<u64, AppendError> {
-    let resource = push.resources.get(run.resource as usize).map_or(&b""[..], |bytes| bytes);
-    let scope = push.scopes.get(run.scope as usize).map_or(&b""[..], |bytes| bytes);
-    builder.append_run(resource, scope, &run.scope_spans, admit)
 }

@@ -1,5 +1,7 @@
 //! The ingester itself: state, push, start and stop.
 
+mod room;
+
 use std::{
     collections::HashMap,
     fs,
@@ -16,17 +18,17 @@ use tactus_model::TenantId;
 use tactus_proto::tactus::v1::PushRequest;
 use tactus_rpc::QueryContext;
 use tactus_storage::Bucket;
-use tactus_telemetry::metrics::{OVERFLOW, Registry};
+use tactus_telemetry::metrics::Registry;
 use tactus_wal::Wal;
 use tokio::sync::Notify;
 use tonic::Status;
 
 use crate::{
     begun_blocks::Flushes,
-    disk::{Disk, DiskHangs, Room},
+    disk::{Disk, DiskHangs},
     error::PushError,
     frame::FrameSlices,
-    generation::{Generation, RELEASED_MEMORY, RELEASED_MEMORY_FOR_ROOM, Sealing, Tenant},
+    generation::{Generation, RELEASED_MEMORY_FOR_ROOM, Sealing, Tenant},
     head::{Appended, Head, NEW_HEAD_BYTES},
     layout::Layout,
     live_tail::LiveTails,
@@ -40,10 +42,6 @@ use crate::{
     written::BlockWritten,
 };
 
-/// What is kept of a tenant besides its heads and segments, about: its state, its entries in maps, its series.
-const TENANT_BYTES: usize = size_of::<Tenant>() + 1_500;
-/// Live spans are measured for pushes that find no room so often at most.
-const MEASURE_AGAIN: Duration = Duration::from_millis(20);
 /// Idle tenants are looked for so often at most when there is no room for a new one.
 const LOOK_FOR_IDLE_AGAIN: Duration = Duration::from_secs(5);
 
@@ -273,52 +271,6 @@ impl Ingester {
         Ok(appended)
     }
 
-    fn check_room(&self, bytes: usize) -> Result<(), PushError> {
-        let limit_bytes = self.settings.max_live_bytes;
-        if self.live_bytes.load(Ordering::Relaxed) + bytes > limit_bytes {
-            self.wake.notify_one();
-            // The estimate may be old: measure before refusing, one thread at a time and not for each refused push, since
-            // all tenants are looked at.
-            let mut measured = self.measured.lock();
-            if measured.is_none_or(|at| at.elapsed() >= MEASURE_AGAIN) {
-                *measured = Some(Instant::now());
-                self.sum_live_bytes();
-            }
-            if self.live_bytes.load(Ordering::Relaxed) + bytes > limit_bytes {
-                return Err(PushError::Full { limit_bytes });
-            }
-        }
-        let directory_limit = self.settings.max_directory_bytes;
-        if directory_limit > 0 && self.directory_bytes() > directory_limit {
-            return Err(PushError::DiskFull(format!("{directory_limit} bytes are in use")));
-        }
-        if self.disk.note(self.room(bytes as u64)) {
-            self.has_room().map_err(PushError::DiskFull)?;
-        }
-        Ok(())
-    }
-
-    /// Errors: at the last look the disk had no room for pushes; what there is to say of that. Never waits for the disk.
-    pub fn has_room(&self) -> Result<(), String> {
-        self.disk.lack(self.live_bytes.load(Ordering::Relaxed) as u64).map_or(Ok(()), Err)
-    }
-
-    /// Room on the disk if so many bytes more are written, and what has to stay free to cut what is live and to decide
-    /// what waits. Asks the system.
-    pub(crate) fn room(&self, new_bytes: u64) -> Option<Room> {
-        let decided_at_a_time = match self.has_pending.load(Ordering::Relaxed) {
-            true => self.settings.generation_bytes,
-            false => 0,
-        };
-        let live = self.live_bytes.load(Ordering::Relaxed) + decided_at_a_time;
-        self.disk.room(new_bytes, live as u64)
-    }
-
-    /// Bytes in the directory, but for blocks on their way: these are not made here.
-    pub(crate) fn directory_bytes(&self) -> u64 {
-        self.wal.total_bytes() + self.segment_cache.file_bytes() + self.disk.other_bytes()
-    }
-
     fn new_head(&self, tenant: &TenantId) -> Arc<Head> {
         let limits = self.settings.limits.of(tenant);
         let tenant = self.tenant_or_insert(tenant);
@@ -366,80 +318,6 @@ impl Ingester {
             }
         }
         Ok(self.tenant_or_insert(tenant))
-    }
-
-    /// Sums up what live spans of all tenants take, and what is kept of tenants and segments besides.
-    fn sum_live_bytes(&self) -> usize {
-        let tenants = self.all_tenants();
-        let heads = tenants.iter().flat_map(|(_, tenant)| tenant.heads());
-        let spans: usize = heads.map(|head| head.heap_bytes()).sum();
-        let bytes = spans + tenants.len() * TENANT_BYTES + self.segment_cache.heap_bytes();
-        self.live_bytes.store(bytes, Ordering::Relaxed);
-        bytes
-    }
-
-    /// Measures the live spans of all tenants and notes the result.
-    pub(crate) fn measure_live_bytes(&self) -> usize {
-        self.metrics.show_replay_errors("");
-        let (mut traces_of_others, mut bytes_of_others, mut has_others) = (0.0, 0.0, false);
-        for (id, tenant) in self.all_tenants() {
-            let heads = tenant.heads();
-            let live_bytes: usize = heads.iter().map(|head| head.heap_bytes()).sum();
-            let live: usize = heads.iter().map(|head| head.live_traces()).sum();
-            let (live, live_bytes) = (live as f64, live_bytes as f64);
-            let gauges = &self.metrics;
-            match (
-                gauges.live_traces.try_with([id.as_str()]),
-                gauges.live_trace_bytes.try_with([id.as_str()]),
-            ) {
-                (Some(traces), Some(bytes)) => {
-                    traces.set(live);
-                    bytes.set(live_bytes);
-                }
-                _ => {
-                    has_others = true;
-                    traces_of_others += live;
-                    bytes_of_others += live_bytes;
-                }
-            }
-            self.metrics.show_replay_errors(id.as_str());
-        }
-        if has_others {
-            self.metrics.live_traces.with([OVERFLOW]).set(traces_of_others);
-            self.metrics.live_trace_bytes.with([OVERFLOW]).set(bytes_of_others);
-        }
-        let bytes = self.sum_live_bytes();
-        self.metrics.live_bytes.set(bytes as f64);
-        bytes
-    }
-
-    /// [`Self::update_gauges`] from a task: it may have to do with the disk.
-    pub(crate) async fn refresh_gauges(self: &Arc<Self>) {
-        let ingester = Arc::clone(self);
-        // Fails while the process ends.
-        let _ = tokio::task::spawn_blocking(move || ingester.update_gauges()).await;
-    }
-
-    pub(crate) fn update_gauges(&self) {
-        self.measure_live_bytes();
-        self.metrics.segments.set(self.segment_cache.segments() as f64);
-        self.metrics.segment_bytes.set(self.segment_cache.file_bytes() as f64);
-        self.metrics.wal_bytes.set(self.wal.total_bytes() as f64);
-        self.measure_disk();
-        self.forget_idle_tenants(RELEASED_MEMORY);
-    }
-
-    /// Looks at the disk, for gauges and limits.
-    pub(crate) fn measure_disk(&self) -> Option<Room> {
-        self.disk.look_for_others(&self.layout, self.has_pending.load(Ordering::Relaxed));
-        self.metrics.directory_bytes.set(self.directory_bytes() as f64);
-        let room = self.room(0);
-        self.disk.note(room);
-        if let Some(room) = room {
-            self.metrics.disk_free_bytes.set(room.free as f64);
-            self.metrics.disk_kept_bytes.set(room.kept as f64);
-        }
-        room
     }
 
     /// Forgets tenants of whom nothing is held, nor was within `memory`: there may be ever new ones.

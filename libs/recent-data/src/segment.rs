@@ -15,8 +15,7 @@
 
 use std::{
     fs::{self, File},
-    io::{self, BufWriter, Write},
-    ops::Deref,
+    io::{BufWriter, Write},
     path::{Path, PathBuf},
     sync::{
         Arc, OnceLock,
@@ -26,9 +25,8 @@ use std::{
 };
 
 use tactus_clock::instant_of;
-use tactus_model::{CutTraces, OriginSet, Projection, SpanBatch, TraceId, merge::TracePart};
+use tactus_model::{CutTraces, OriginSet, Projection, SpanBatch, TraceId};
 use tactus_storage::Uuid;
-use tactus_traceql::eval::Window;
 use tactus_work::memory::Budget;
 
 use crate::{layout, origins::HeldOrigins};
@@ -36,48 +34,25 @@ use crate::{layout, origins::HeldOrigins};
 mod cache;
 mod columns;
 pub(crate) mod cut;
+mod error;
 mod image;
 mod open;
+mod reading;
 mod stored;
 
 pub(crate) use cache::SegmentCache;
 use cache::Slot;
+pub use error::SegmentError;
+pub(crate) use error::is_error_of_disk;
 use image::Image;
 pub(crate) use image::with_checksums;
 use open::ColumnReader;
 pub(crate) use open::OpenBatch;
+pub(crate) use reading::OpenSegment;
 pub(crate) use stored::{Place, SegmentFile};
-
-/// What was tried when a segment could not be read.
-const READ: &str = "read";
-/// Errors of a disk, and of file systems that notice damage: EIO, ENODATA, EBADMSG, EILSEQ, EUCLEAN, EREMOTEIO.
-const ERRORS_OF_DISKS: [i32; 6] = [5, 61, 74, 84, 117, 121];
 
 /// Memory of a cut trace that is noted, about.
 const CUT_TRACE_BYTES: usize = 32;
-
-/// Why a segment cannot be written or read.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum SegmentError {
-    /// The file system refused.
-    #[error("{action} segment {}", path.display())]
-    Io {
-        /// What was tried.
-        action: &'static str,
-        /// The segment.
-        path: PathBuf,
-        /// Why.
-        source: Arc<io::Error>,
-    },
-    /// The segment is none, or not the one that was written.
-    #[error("segment {} is damaged: {what}", path.display())]
-    Corrupt {
-        /// The segment.
-        path: PathBuf,
-        /// What does not fit.
-        what: &'static str,
-    },
-}
 
 /// A segment that is about to be written.
 #[derive(Debug)]
@@ -111,13 +86,6 @@ pub(crate) struct Segment {
     released: AtomicBool,
     set_aside: AtomicBool,
     slot: Slot,
-}
-
-/// A segment that somebody reads. It stays readable as long as this lives, whatever becomes of it.
-#[derive(Debug, Clone)]
-pub(crate) struct OpenSegment {
-    segment: Arc<Segment>,
-    failures: u64,
 }
 
 impl NewSegment<'_> {
@@ -382,127 +350,6 @@ impl Drop for Segment {
             self.place.give_back();
         }
     }
-}
-
-impl OpenSegment {
-    pub(crate) fn new(segment: Arc<Segment>) -> Self {
-        let failures = segment.failures();
-        Self { segment, failures }
-    }
-
-    /// The segment.
-    pub(crate) fn segment(&self) -> &Arc<Segment> {
-        &self.segment
-    }
-
-    /// The spans, sorted by trace id. Take them anew for each look: what nobody holds may be forgotten.
-    ///
-    /// Where something cannot be read there are no spans, or wrong ones, and [`Self::failure`] says so.
-    pub(crate) fn batch(&self) -> Arc<OpenBatch> {
-        self.segment.batch().unwrap_or_else(|error| {
-            self.segment.slot.state().fail(error);
-            Arc::default()
-        })
-    }
-
-    /// A copy of the traces from `first` to `last`; where it cannot be read see [`Self::batch`].
-    pub(crate) fn slice(&self, batch: &OpenBatch, first: TraceId, last: TraceId) -> SpanBatch {
-        self.unless_failed(self.segment.slice(batch, (first, last), None))
-    }
-
-    /// A copy of a trace with the columns of a part; where it cannot be read see [`Self::batch`].
-    pub(crate) fn columns_of(
-        &self,
-        batch: &OpenBatch,
-        trace: TraceId,
-        part: &TracePart,
-    ) -> SpanBatch {
-        self.unless_failed(self.segment.slice(batch, (trace, trace), part.besides.as_ref()))
-    }
-
-    fn unless_failed(&self, slice: Result<SpanBatch, SegmentError>) -> SpanBatch {
-        slice.unwrap_or_else(|error| {
-            self.segment.slot.state().fail(error);
-            SpanBatch::default()
-        })
-    }
-
-    /// What could not be read of it.
-    pub(crate) fn failure(&self) -> Option<SegmentError> {
-        self.segment.failure_since(self.failures)
-    }
-
-    /// When the first and the last of its spans start, unix nanoseconds.
-    pub(crate) fn starts(&self) -> (u64, u64) {
-        if let Some(known) = self.segment.starts.get() {
-            return *known;
-        }
-        let batch = self.batch();
-        let starts = batch.spans.start.iter();
-        let starts = starts.fold((u64::MAX, 0), |(first, last), &it| (first.min(it), last.max(it)));
-        match self.failure() {
-            None => *self.segment.starts.get_or_init(|| starts),
-            Some(_) => starts,
-        }
-    }
-
-    /// True if some of its traces may have a moment in common with the window.
-    pub(crate) fn touches(&self, window: Window) -> bool {
-        if window.is_unbounded() {
-            return true;
-        }
-        let (first, last) = self.starts();
-        // Spans that all start at zero have no column of starts.
-        first > last || window.touches(first, self.end())
-    }
-
-    /// When the last of its spans ends, unix nanoseconds.
-    fn end(&self) -> u64 {
-        if let Some(known) = self.segment.end.get() {
-            return *known;
-        }
-        let batch = self.batch();
-        // A column of zeros is not there.
-        let duration = |row| batch.spans.duration.get(row).copied().unwrap_or(0);
-        let starts = batch.spans.start.iter().enumerate();
-        let end = starts.map(|(row, start)| start.wrapping_add(duration(row))).max().unwrap_or(0);
-        match self.failure() {
-            None => *self.segment.end.get_or_init(|| end),
-            Some(_) => end,
-        }
-    }
-}
-
-impl Deref for OpenSegment {
-    type Target = Segment;
-
-    fn deref(&self) -> &Segment {
-        &self.segment
-    }
-}
-
-impl SegmentError {
-    pub(crate) fn io(action: &'static str, path: &Path, source: io::Error) -> Self {
-        Self::Io { action, path: path.to_owned(), source: Arc::new(source) }
-    }
-
-    pub(crate) fn read(path: &Path, source: io::Error) -> Self {
-        Self::io(READ, path, source)
-    }
-
-    /// True if reading it again would not help: its content is not what was written, or the disk cannot read it.
-    pub(crate) fn is_damage(&self) -> bool {
-        match self {
-            Self::Corrupt { .. } => true,
-            Self::Io { action, source, .. } => *action == READ && is_error_of_disk(source),
-        }
-    }
-}
-
-/// True if a file cannot be read because of the disk, ends too early, or is not there any more.
-pub(crate) fn is_error_of_disk(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::NotFound)
-        || error.raw_os_error().is_some_and(|number| ERRORS_OF_DISKS.contains(&number))
 }
 
 #[cfg(test)]

@@ -27,7 +27,6 @@ use tactus_traceql::{
 use tonic::{Request, Response, Status};
 
 use crate::{
-    error::PushError,
     head::Appended,
     ingester::Ingester,
     recent_metrics::{RecentError, stored::Stored},
@@ -51,7 +50,7 @@ impl Protocol for Ingester {
     async fn push(&self, request: Request<PushRequest>) -> Result<Response<PushResponse>, Status> {
         let push = request.into_inner();
         let tenant = tenant_of(&push.tenant)?;
-        let appended = self.store(push, tenant).await.map_err(|error| status_of(&error))?;
+        let appended = self.store(push, tenant).await.map_err(|error| error.status())?;
         Ok(Response::new(PushResponse { refusals: refusals(&appended) }))
     }
 
@@ -357,23 +356,6 @@ fn refused_job(error: &JobError) -> Status {
     match error {
         JobError::Unsupported(_) => Status::unimplemented(error.to_string()),
         _ => Status::invalid_argument(error.to_string()),
-    }
-}
-
-fn status_of(error: &PushError) -> Status {
-    let text = error.to_string();
-    match error {
-        PushError::Invalid(_) => Status::invalid_argument(text),
-        PushError::Full { .. } | PushError::TooManyTenants { .. } => {
-            Status::resource_exhausted(text)
-        }
-        PushError::DiskFull(_)
-        | PushError::Wal(_)
-        | PushError::DiskHangs(_)
-        | PushError::NotRunning(_) => Status::unavailable(text),
-        // Whoever hears `unavailable` may take the spans elsewhere; these may be here already.
-        PushError::TimedOut(_) => Status::deadline_exceeded(text),
-        PushError::Failed => Status::internal(text),
     }
 }
 

@@ -6,8 +6,7 @@ use axum::Router;
 use tactus_config::{Config, sections::receivers::Receivers};
 use tactus_process::{Error, PlannedPort, ShownAddresses, settings::tenancy};
 use tactus_receivers::{
-    ReceiverMetrics, TraceSink,
-    grpc_receiver::GrpcReceiverSettings,
+    PortSettings, ReceiverMetrics, TraceSink,
     http_receiver::HttpReceiverSettings,
     jaeger_grpc::serve_jaeger_grpc,
     jaeger_http::serve_jaeger_http,
@@ -33,9 +32,9 @@ struct Receiver {
 }
 
 enum ReceiverPort {
-    OtlpGrpc(GrpcReceiverSettings),
+    OtlpGrpc(PortSettings),
     OtlpHttp(OtlpHttpSettings),
-    JaegerGrpc(GrpcReceiverSettings),
+    JaegerGrpc(PortSettings),
     JaegerHttp(HttpReceiverSettings),
     JaegerUdp(JaegerUdpSettings),
     Zipkin(ZipkinHttpSettings),
@@ -45,10 +44,10 @@ impl Receiver {
     fn planned(&self) -> PlannedPort {
         let (address, is_udp) = match &self.port {
             ReceiverPort::OtlpGrpc(port) | ReceiverPort::JaegerGrpc(port) => (&port.address, false),
-            ReceiverPort::OtlpHttp(settings) => (&settings.port.address, false),
-            ReceiverPort::JaegerHttp(port) => (&port.address, false),
+            ReceiverPort::OtlpHttp(settings) => (&settings.http.port.address, false),
+            ReceiverPort::JaegerHttp(http) => (&http.port.address, false),
             ReceiverPort::JaegerUdp(port) => (&port.address, true),
-            ReceiverPort::Zipkin(settings) => (&settings.port.address, false),
+            ReceiverPort::Zipkin(settings) => (&settings.http.port.address, false),
         };
         PlannedPort { key: self.key.clone(), address: address.clone(), is_udp }
     }
@@ -76,9 +75,9 @@ fn plan(config: &Config, access: &ReceiverAccess) -> Result<Vec<Receiver>, Error
         }
         if let Some(http) = &receiver.protocols.http {
             let key = protocol_key(name, "http");
-            let port = http_port(&key, &http.server, access)?;
             let traces_path = http.traces_url_path.clone();
-            add("OTLP HTTP", key, ReceiverPort::OtlpHttp(OtlpHttpSettings { port, traces_path }));
+            let http = http_port(&key, &http.server, access)?;
+            add("OTLP HTTP", key, ReceiverPort::OtlpHttp(OtlpHttpSettings { http, traces_path }));
         }
     }
     for (name, receiver) in &receivers.jaeger {
@@ -111,9 +110,9 @@ fn plan(config: &Config, access: &ReceiverAccess) -> Result<Vec<Receiver>, Error
     }
     for (name, receiver) in &receivers.zipkin {
         let key = zipkin_key(name, receiver);
-        let port = http_port(&key, receiver.listener(), access)?;
+        let http = http_port(&key, receiver.listener(), access)?;
         let parse_string_tags = receiver.parse_string_tags;
-        let settings = ZipkinHttpSettings { port, parse_string_tags };
+        let settings = ZipkinHttpSettings { http, parse_string_tags };
         add("Zipkin HTTP", key, ReceiverPort::Zipkin(settings));
     }
     Ok(planned)
@@ -155,9 +154,9 @@ pub(crate) async fn open_receivers(
                 port.others = Some(sampling.grpc_router());
                 serve_jaeger_grpc(port, sink, metrics, stop).await
             }
-            ReceiverPort::JaegerHttp(mut port) => {
-                port.others = Some(sampling.collector_router());
-                serve_jaeger_http(port, sink, metrics, stop).await
+            ReceiverPort::JaegerHttp(mut http) => {
+                http.port.others = Some(sampling.collector_router());
+                serve_jaeger_http(http, sink, metrics, stop).await
             }
             ReceiverPort::JaegerUdp(settings) => {
                 if settings.tenant.is_none() {
@@ -169,7 +168,7 @@ pub(crate) async fn open_receivers(
                 serve_jaeger_udp(settings, sink, metrics, stop).await
             }
             ReceiverPort::Zipkin(mut settings) => {
-                settings.port.others = zipkin_query.cloned();
+                settings.http.port.others = zipkin_query.cloned();
                 serve_zipkin_http(settings, sink, metrics, stop).await
             }
         };

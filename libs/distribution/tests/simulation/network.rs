@@ -1,81 +1,40 @@
 //! gRPC over the simulated network.
 
-use std::{
-    io,
-    net::{IpAddr, Ipv4Addr},
-    pin::Pin,
-    task::{Context, Poll},
-    time::Duration,
-};
+use std::{io, net::Ipv4Addr, time::Duration};
 
-use futures_util::stream;
-use hyper_util::rt::TokioIo;
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::conn::auto,
+    service::TowerToHyperService,
+};
 use tactus_proto::tactus::v1::{
     self as proto,
     ingester_client::IngesterClient,
     ingester_server::{Ingester, IngesterServer},
 };
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tonic::{
     Request, Response, Status,
-    transport::{Channel, Endpoint, Server, server::Connected},
+    transport::{Channel, Endpoint},
 };
 use tower::service_fn;
 use turmoil::net::{TcpListener, TcpStream};
 
 pub(crate) const PORT: u16 = 9095;
 
-/// A connection as a tonic server takes it.
-struct Connection(TcpStream);
-
-impl Connected for Connection {
-    type ConnectInfo = ();
-
-    fn connect_info(&self) {}
-}
-
-impl AsyncRead for Connection {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(context, buffer)
-    }
-}
-
-impl AsyncWrite for Connection {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(context, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(context)
-    }
-}
-
 /// Serves an ingester until its host crashes.
 pub(crate) async fn serve(ingester: impl Ingester) -> turmoil::Result {
-    let listener = TcpListener::bind((IpAddr::from(Ipv4Addr::UNSPECIFIED), PORT)).await?;
-    let incoming = stream::unfold(listener, |listener| async {
-        let accepted = listener.accept().await.map(|(stream, _)| Connection(stream));
-        Some((accepted, listener))
-    });
-    Server::builder()
-        .http2_keepalive_interval(Some(Duration::from_secs(1)))
-        .http2_keepalive_timeout(Some(Duration::from_secs(2)))
-        .add_service(IngesterServer::new(ingester))
-        .serve_with_incoming(incoming)
-        .await?;
-    Ok(())
+    let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, PORT)).await?;
+    let service = TowerToHyperService::new(IngesterServer::new(ingester));
+    let mut http = auto::Builder::new(TokioExecutor::new()).http2_only();
+    http.http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(Duration::from_secs(1))
+        .keep_alive_timeout(Duration::from_secs(2));
+    loop {
+        let (stream, _) = listener.accept().await?;
+        let connection = http.serve_connection(TokioIo::new(stream), service.clone());
+        tokio::spawn(connection.into_owned());
+    }
 }
 
 /// The ingester on a host.

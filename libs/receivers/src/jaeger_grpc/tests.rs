@@ -15,6 +15,7 @@ use tonic::transport::Channel;
 use tonic::{Code, Request, Response, Status};
 
 use super::*;
+use crate::grpc_receiver::grpc_port_at;
 use crate::sink::PushError;
 use crate::testing::{ONE_SPAN, Recorder, bytes, metrics};
 
@@ -24,8 +25,12 @@ fn one_span() -> PostSpansRequest {
     PostSpansRequest::decode(bytes(MESSAGE)).unwrap()
 }
 
-async fn port(settings: GrpcReceiverSettings, sink: Arc<Recorder>) -> Channel {
-    let settings = GrpcReceiverSettings { address: "127.0.0.1:0".to_owned(), ..settings };
+fn default_settings() -> PortSettings {
+    grpc_port_at(":14250")
+}
+
+async fn port(settings: PortSettings, sink: Arc<Recorder>) -> Channel {
+    let settings = PortSettings { address: "127.0.0.1:0".to_owned(), ..settings };
     let shutdown = CancellationToken::new();
     let listener = serve_jaeger_grpc(settings, sink, &metrics().1, shutdown).await.unwrap();
     let url = format!("http://{}", listener.local_addr());
@@ -51,8 +56,7 @@ async fn posted_spans_are_handed_on_as_otlp() {
 #[tokio::test]
 async fn request_without_spans_succeeds_without_the_sink() {
     let sink = Recorder::accepting();
-    let settings =
-        GrpcReceiverSettings { tenancy: Tenancy::by_header(false), ..default_settings() };
+    let settings = PortSettings { tenancy: Tenancy::by_header(false), ..default_settings() };
     let mut client = CollectorServiceClient::new(port(settings, sink.clone()).await);
     let mut request = one_span();
     request.batch.as_mut().unwrap().spans.clear();
@@ -74,8 +78,7 @@ async fn id_of_a_wrong_length_cannot_be_decoded() {
 
 #[tokio::test]
 async fn missing_tenant_and_sink_errors_have_their_codes() {
-    let settings =
-        GrpcReceiverSettings { tenancy: Tenancy::by_header(false), ..default_settings() };
+    let settings = PortSettings { tenancy: Tenancy::by_header(false), ..default_settings() };
     let sink = Recorder::new(Err(PushError::Invalid("why".to_owned())));
     let mut client = CollectorServiceClient::new(port(settings, sink).await);
     let status = client.post_spans(one_span()).await.unwrap_err();
@@ -101,7 +104,7 @@ impl SamplingManager for Never {
 #[tokio::test]
 async fn port_carries_other_services() {
     let others = Routes::new(SamplingManagerServer::new(Never)).into_axum_router();
-    let settings = GrpcReceiverSettings { others: Some(others), ..default_settings() };
+    let settings = PortSettings { others: Some(others), ..default_settings() };
     let sink = Recorder::accepting();
     let channel = port(settings, sink.clone()).await;
     let parameters = SamplingStrategyParameters { service_name: "svc".to_owned() };
@@ -115,7 +118,7 @@ async fn port_carries_other_services() {
 #[tokio::test]
 async fn health_is_told_beside_the_other_services() {
     let others = Routes::new(SamplingManagerServer::new(Never)).into_axum_router();
-    let settings = GrpcReceiverSettings { others: Some(others), ..default_settings() };
+    let settings = PortSettings { others: Some(others), ..default_settings() };
     let mut health = HealthClient::new(port(settings, Recorder::accepting()).await);
     for service in ["", "jaeger.api_v2.CollectorService"] {
         let request = HealthCheckRequest { service: service.to_owned() };

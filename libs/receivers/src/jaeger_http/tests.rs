@@ -22,6 +22,10 @@ struct Answer {
     body: String,
 }
 
+fn default_settings() -> HttpReceiverSettings {
+    HttpReceiverSettings::at(":14268")
+}
+
 async fn ask_with(
     settings: HttpReceiverSettings,
     sink: Arc<Recorder>,
@@ -86,8 +90,8 @@ async fn compressed_batch_is_taken() {
 
 #[tokio::test]
 async fn batch_without_spans_is_taken_whoever_asks() {
-    let settings =
-        HttpReceiverSettings { tenancy: Tenancy::by_header(false), ..default_settings() };
+    let mut settings = default_settings();
+    settings.port.tenancy = Tenancy::by_header(false);
     let sink = Recorder::accepting();
     let body = bytes("0c00010b000100000003737663000f00020c0000000000");
     assert_eq!(ask_with(settings, sink.clone(), post(&[THRIFT], body)).await.status, 202);
@@ -124,7 +128,8 @@ async fn what_is_no_batch_has_its_answer() {
 
 #[tokio::test]
 async fn body_that_cannot_be_read_is_told_so() {
-    let settings = HttpReceiverSettings { max_body_bytes: 100, ..default_settings() };
+    let mut settings = default_settings();
+    settings.port.max_body_bytes = 100;
     let answer = ask_with(settings, Recorder::accepting(), post(&[THRIFT], batch())).await;
     assert_eq!(answer.status, 500);
     assert_eq!(answer.body, "Unable to process request body: http: request body too large\n");
@@ -148,7 +153,8 @@ async fn other_paths_and_methods_are_refused() {
 #[tokio::test]
 async fn other_paths_go_to_the_other_routes() {
     let others = Router::new().route("/api/sampling", get(|| async { "strategy" }));
-    let settings = HttpReceiverSettings { others: Some(others), ..default_settings() };
+    let mut settings = default_settings();
+    settings.port.others = Some(others);
     for (path, status, body) in [("/api/sampling?service=a", 200, "strategy"), ("/x", 404, "")] {
         let request = Request::get(path).body(Full::default()).unwrap();
         let answer = ask_with(settings.clone(), Recorder::accepting(), request).await;
@@ -181,8 +187,8 @@ async fn sink_errors_have_their_statuses() {
 
 #[tokio::test]
 async fn tenant_is_taken_from_the_header_when_multitenancy_is_on() {
-    let settings =
-        HttpReceiverSettings { tenancy: Tenancy::by_header(false), ..default_settings() };
+    let mut settings = default_settings();
+    settings.port.tenancy = Tenancy::by_header(false);
     let sink = Recorder::accepting();
     let request = post(&[THRIFT, ("x-scope-orgid", "acme")], batch());
     assert_eq!(ask_with(settings.clone(), sink.clone(), request).await.status, 202);

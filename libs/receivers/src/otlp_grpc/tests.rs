@@ -17,7 +17,7 @@ use tonic::transport::Channel;
 
 use super::*;
 use crate::compression::Encoding;
-use crate::grpc_receiver::Receiver;
+use crate::grpc_receiver::{Receiver, grpc_port_at};
 use crate::sink::PushError;
 use crate::testing::{ONE_SPAN, Recorder, compress, metrics};
 
@@ -29,8 +29,12 @@ struct Port {
     listener: BoundListener,
 }
 
+fn default_settings() -> PortSettings {
+    grpc_port_at(":4317")
+}
+
 async fn port_with(tenancy: Tenancy, sink: Arc<Recorder>) -> Port {
-    let settings = GrpcReceiverSettings { tenancy, ..GrpcReceiverSettings::at("127.0.0.1:0") };
+    let settings = PortSettings { tenancy, ..grpc_port_at("127.0.0.1:0") };
     let shutdown = CancellationToken::new();
     let listener =
         serve_otlp_grpc(settings, sink.clone(), &metrics().1, shutdown.clone()).await.unwrap();
@@ -245,7 +249,7 @@ async fn other_paths_methods_and_content_types_are_refused() {
 }
 
 /// With one caller, who may write to one tenant.
-fn settings_for_writers(directory: &Path) -> GrpcReceiverSettings {
+fn settings_for_writers(directory: &Path) -> PortSettings {
     let file = directory.join("users.yaml");
     let token = hash_token("writer-token");
     let users =
@@ -253,7 +257,7 @@ fn settings_for_writers(directory: &Path) -> GrpcReceiverSettings {
     std::fs::write(&file, users).unwrap();
     let tenancy = Tenancy::by_header(false);
     let auth = Authenticator::load(AuthSettings::new(file, tenancy.clone())).unwrap();
-    GrpcReceiverSettings { tenancy, auth: Some(auth), ..GrpcReceiverSettings::at("127.0.0.1:0") }
+    PortSettings { tenancy, auth: Some(auth), ..grpc_port_at("127.0.0.1:0") }
 }
 
 #[tokio::test]

@@ -20,7 +20,7 @@ fn settings(tenancy: Tenancy) -> (tempfile::TempDir, OtlpHttpSettings) {
     );
     std::fs::write(&file, users).unwrap();
     let auth = Authenticator::load(AuthSettings::new(file, tenancy.clone())).unwrap();
-    let settings = changed(|port| (port.tenancy, port.auth) = (tenancy, Some(auth)));
+    let settings = changed(|http| (http.port.tenancy, http.port.auth) = (tenancy, Some(auth)));
     (directory, settings)
 }
 
@@ -56,7 +56,7 @@ async fn spans_are_taken_from_writers_for_their_tenants_only() {
 #[tokio::test]
 async fn preflight_of_a_browser_needs_no_credentials() {
     let (_directory, mut settings) = settings(Tenancy::single());
-    settings.port.cors.allowed_origins = vec!["*".to_owned()];
+    settings.http.cors.allowed_origins = vec!["*".to_owned()];
     let receiver = receiver(settings, Recorder::accepting());
     let preflight = Request::options("/v1/traces")
         .header("origin", "https://shop")

@@ -56,7 +56,7 @@ fn receiver_with(
     metrics: &ReceiverMetrics,
 ) -> Asked {
     let receiver = Receiver::new(settings.traces_path, sink, metrics);
-    Asked { port: HttpPort::new(settings.port), receiver }
+    Asked { port: HttpPort::new(settings.http), receiver }
 }
 
 pub(super) fn receiver(settings: OtlpHttpSettings, sink: Arc<Recorder>) -> Asked {
@@ -66,7 +66,7 @@ pub(super) fn receiver(settings: OtlpHttpSettings, sink: Arc<Recorder>) -> Asked
 /// Defaults but for what `change` changes.
 pub(super) fn changed(change: impl FnOnce(&mut HttpReceiverSettings)) -> OtlpHttpSettings {
     let mut settings = OtlpHttpSettings::default();
-    change(&mut settings.port);
+    change(&mut settings.http);
     settings
 }
 
@@ -182,7 +182,7 @@ async fn unknown_content_encoding_is_refused_before_the_path() {
 
 #[tokio::test]
 async fn content_encoding_that_is_not_configured_is_refused() {
-    let settings = changed(|port| port.encodings = vec![String::new()]);
+    let settings = changed(|http| http.encodings = vec![String::new()]);
     let receiver = receiver(settings, Recorder::accepting());
     let headers = [PROTOBUF, ("content-encoding", "gzip")];
     let answer = ask(&receiver, post(&headers, compress(Encoding::Gzip, ONE_SPAN))).await;
@@ -215,7 +215,7 @@ async fn wrong_path_method_and_media_type_have_their_texts() {
 
 #[tokio::test]
 async fn body_over_the_limit_is_refused_compressed_or_not() {
-    let settings = changed(|port| port.max_body_bytes = 1000);
+    let settings = changed(|http| http.port.max_body_bytes = 1000);
     let receiver = receiver(settings, Recorder::accepting());
     let plain = ask(&receiver, post(&[PROTOBUF], vec![0; 1001])).await;
     let bomb = compress(Encoding::Gzip, &vec![0; 100_000]);
@@ -278,7 +278,7 @@ async fn rejected_spans_are_told_as_partial_success() {
 
 #[tokio::test]
 async fn tenant_is_taken_from_the_header_when_multitenancy_is_on() {
-    let settings = changed(|port| port.tenancy = Tenancy::by_header(true));
+    let settings = changed(|http| http.port.tenancy = Tenancy::by_header(true));
     let sink = Recorder::accepting();
     let receiver = receiver(settings, sink.clone());
     let answer = ask(&receiver, post(&[PROTOBUF, ("X-Scope-OrgID", "acme")], ONE_SPAN)).await;
@@ -300,7 +300,7 @@ async fn tenant_is_taken_from_the_header_when_multitenancy_is_on() {
 async fn cors_answers_preflight_and_decorates_answers() {
     let cors =
         CorsSettings { allowed_origins: vec!["https://app".to_owned()], ..Default::default() };
-    let receiver = receiver(changed(|port| port.cors = cors), Recorder::accepting());
+    let receiver = receiver(changed(|http| http.cors = cors), Recorder::accepting());
     let mut request =
         post(&[("origin", "https://app"), ("access-control-request-method", "POST")], "");
     *request.method_mut() = Method::OPTIONS;
@@ -324,7 +324,7 @@ async fn options_without_cors_is_a_wrong_method() {
 #[tokio::test]
 async fn configured_headers_are_on_every_response() {
     let header = (HeaderName::from_static("x-test"), HeaderValue::from_static("1"));
-    let settings = changed(|port| port.response_headers = vec![header]);
+    let settings = changed(|http| http.response_headers = vec![header]);
     let receiver = receiver(settings, Recorder::accepting());
     for request in [post(&[PROTOBUF], ONE_SPAN), post(&[], ONE_SPAN)] {
         assert_eq!(ask(&receiver, request).await.header("x-test"), "1");
@@ -352,7 +352,7 @@ async fn spans_are_counted_as_accepted_or_refused() {
 #[tokio::test]
 async fn port_serves_and_drains() {
     let sink = Recorder::accepting();
-    let settings = changed(|port| port.address = "127.0.0.1:0".to_owned());
+    let settings = changed(|http| http.port.address = "127.0.0.1:0".to_owned());
     let shutdown = CancellationToken::new();
     let port =
         serve_otlp_http(settings, sink.clone(), &metrics().1, shutdown.clone()).await.unwrap();
@@ -377,9 +377,9 @@ async fn port_serves_and_drains() {
 #[tokio::test]
 async fn chunked_body_is_read_over_the_network() {
     let sink = Recorder::accepting();
-    let settings = changed(|port| {
-        port.address = "127.0.0.1:0".to_owned();
-        port.max_body_bytes = 1 << 20;
+    let settings = changed(|http| {
+        http.port.address = "127.0.0.1:0".to_owned();
+        http.port.max_body_bytes = 1 << 20;
     });
     let shutdown = CancellationToken::new();
     let port = serve_otlp_http(settings, sink.clone(), &metrics().1, shutdown).await.unwrap();

@@ -30,7 +30,7 @@ impl Asked {
     fn new(settings: ZipkinHttpSettings, sink: Arc<Recorder>) -> Self {
         let spans = ZipkinSpans { parse_string_tags: settings.parse_string_tags };
         let receiver = BatchReceiver::new(spans, sink.clone(), &metrics().1);
-        Self { port: HttpPort::new(settings.port), receiver, sink }
+        Self { port: HttpPort::new(settings.http), receiver, sink }
     }
 
     async fn send(&self, request: Request<Full<Bytes>>) -> (u16, String) {
@@ -103,9 +103,8 @@ async fn protobuf_span_is_pushed_as_otlp() {
 
 #[tokio::test]
 async fn nothing_is_success_whoever_asks() {
-    let port =
-        HttpReceiverSettings { tenancy: Tenancy::by_header(false), ..HttpReceiverSettings::at("") };
-    let settings = ZipkinHttpSettings { port, ..ZipkinHttpSettings::default() };
+    let mut settings = ZipkinHttpSettings::default();
+    settings.http.port.tenancy = Tenancy::by_header(false);
     let asked = Asked::new(settings, Recorder::accepting());
     for (path, body) in [(V2, ""), (V2, "[]"), (V2, " \n"), (V1, ""), (V1, "[]")] {
         assert_eq!(asked.send(post(path, &[], body)).await, (202, String::new()), "{path} {body}");
@@ -140,8 +139,8 @@ async fn damage_is_a_bad_request_in_plain_text() {
 
 #[tokio::test]
 async fn body_over_the_limit_is_too_large_compressed_or_not() {
-    let port = HttpReceiverSettings { max_body_bytes: 200, ..HttpReceiverSettings::at("") };
-    let settings = ZipkinHttpSettings { port, ..ZipkinHttpSettings::default() };
+    let mut settings = ZipkinHttpSettings::default();
+    settings.http.port.max_body_bytes = 200;
     let asked = Asked::new(settings, Recorder::accepting());
     let large = format!("[{}]", " ".repeat(1_000));
     let gzip = [("content-encoding", "gzip")];
@@ -211,8 +210,8 @@ async fn query_api_answers_what_is_no_post_of_spans() {
         .route(V2, get(async || "names"))
         .route("/api/v2/services", any(async || "services"))
         .fallback(async || (::http::StatusCode::NOT_FOUND, "other"));
-    let port = HttpReceiverSettings { others: Some(others), ..HttpReceiverSettings::at("") };
-    let settings = ZipkinHttpSettings { port, ..ZipkinHttpSettings::default() };
+    let mut settings = ZipkinHttpSettings::default();
+    settings.http.port.others = Some(others);
     let asked = Asked::new(settings, Recorder::accepting());
     assert_eq!(asked.send(get_of(V2)).await, (200, "names".to_owned()));
     assert_eq!(asked.send(get_of("/api/v2/services")).await, (200, "services".to_owned()));

@@ -1,15 +1,14 @@
 //! Which number each column of a segment has.
 
-use std::{ops::Range, sync::Arc};
+use std::sync::Arc;
 
 use bytemuck::Pod;
 use parking_lot::Mutex;
 use tactus_model::{
-    AttributeList, Buffer, ColumnSource, CutTraces, Dictionary, OriginSet, Projection, SpanBatch,
-    TraceId,
+    AttributeList, Buffer, ColumnSource, CutTraces, Dictionary, OriginSet, SpanBatch, TraceId,
 };
 
-use super::{SegmentError, open::ColumnReader, stored::OpenPlace};
+use super::{SegmentError, open::ColumnReader};
 use crate::origins::HeldOrigins;
 
 /// Two values: what the segment adds to its block's start and end time.
@@ -101,6 +100,10 @@ macro_rules! sparse_columns {
         $each!(54, batch.spans.dropped_links);
     }};
 }
+
+mod slice;
+
+pub(super) use slice::slice;
 
 /// The sections of a batch.
 pub(super) fn sections(batch: &SpanBatch) -> Vec<(u32, &[u8])> {
@@ -196,90 +199,6 @@ pub(super) fn check(batch: &SpanBatch) -> Result<(), &'static str> {
         return Err("spans out of order");
     }
     Ok(())
-}
-
-/// A copy of consecutive spans, `rows`, of consecutive traces. What is not copied is shared with the batch: strings,
-/// resources, scopes. Only what is copied is read, and it is not checked against damage. `besides`: what of the spans besides
-/// their heads, see [`tactus_model::merge::TracePart`].
-pub(super) fn slice(
-    reader: &ColumnReader,
-    batch: &SpanBatch,
-    traces: Range<usize>,
-    rows: Range<usize>,
-    besides: Option<&Projection>,
-) -> Result<SpanBatch, SegmentError> {
-    let file = reader.open_file()?;
-    let part = Part { reader, file: file.as_ref() };
-    let wants = |wanted: fn(&Projection) -> bool| besides.is_none_or(wanted);
-    let mut slice = SpanBatch {
-        strings: batch.strings.clone(),
-        resources: batch.resources.clone(),
-        scopes: batch.scopes.clone(),
-        ..SpanBatch::default()
-    };
-    slice.traces.ids = part.column(30, traces.clone())?;
-    let first = traces.start as u32;
-    let of_trace = part.reader.some_values::<u32>(part.file, 40, rows.clone())?;
-    slice.spans.trace = of_trace.into_iter().map(|trace| trace.wrapping_sub(first)).collect();
-    macro_rules! copy {
-        ($number:expr, $column:expr) => {
-            $column = part.column($number, rows.clone())?
-        };
-    }
-    span_columns!(&mut slice, copy);
-    macro_rules! copy_sparse {
-        ($number:expr, $column:expr) => {
-            if wants(wanted_of($number)) {
-                $column = match reader.find($number) {
-                    Some(_) => part.column($number, rows.clone())?,
-                    None => vec![0; rows.len()].into(),
-                };
-            }
-        };
-    }
-    sparse_columns!(&mut slice, copy_sparse);
-    if besides.is_none() && reader.find(ORIGIN).is_some() {
-        slice.spans.origin = part.column(ORIGIN, rows.clone())?;
-    }
-    if wants(|it| !it.span_attributes.is_none()) {
-        slice.span_attributes = part.attributes(SPAN_ATTRIBUTES, rows.clone())?;
-    }
-    let (starts, events) = part.starts(60, rows.clone())?;
-    slice.events.starts = starts;
-    macro_rules! copy_event {
-        ($number:expr, $column:expr) => {
-            $column = part.column($number, events.clone())?
-        };
-    }
-    if wants(|it| it.events || it.event_name || it.dropped_counts) {
-        event_columns!(&mut slice, copy_event);
-    }
-    if wants(|it| !it.event_attributes.is_none()) {
-        slice.events.attributes = part.attributes(EVENT_ATTRIBUTES, events)?;
-    }
-    let (starts, links) = part.starts(70, rows)?;
-    slice.links.starts = starts;
-    macro_rules! copy_link {
-        ($number:expr, $column:expr) => {
-            $column = part.column($number, links.clone())?
-        };
-    }
-    if wants(|it| it.links || it.dropped_counts) {
-        link_columns!(&mut slice, copy_link);
-    }
-    if wants(|it| !it.link_attributes.is_none()) {
-        slice.links.attributes = part.attributes(LINK_ATTRIBUTES, links)?;
-    }
-    Ok(slice)
-}
-
-/// Who wants a span column that is zero in most segments.
-fn wanted_of(number: u32) -> fn(&Projection) -> bool {
-    match number {
-        50 => |it| it.status_message,
-        51 => |it| it.trace_state,
-        _ => |it| it.dropped_counts,
-    }
 }
 
 /// At least `count` zeros; one buffer serves all segments.
@@ -388,46 +307,6 @@ impl Stored<'_> {
         let entries = list.keys.len();
         let same = list.types.len() == entries && list.payloads.len() == entries;
         if same && !list.starts.is_empty() { Ok(list) } else { Err("an attribute list's lengths") }
-    }
-}
-
-/// Parts of columns that are read now.
-struct Part<'a> {
-    reader: &'a ColumnReader,
-    file: Option<&'a OpenPlace>,
-}
-
-impl Part<'_> {
-    fn column<T: Pod>(&self, number: u32, range: Range<usize>) -> Result<Buffer<T>, SegmentError> {
-        Ok(self.reader.some_values(self.file, number, range)?.into())
-    }
-
-    /// The starts of some owners counted from the first of them, and the entries that they cover.
-    fn starts(
-        &self,
-        number: u32,
-        owners: Range<usize>,
-    ) -> Result<(Buffer<u32>, Range<usize>), SegmentError> {
-        let mut starts: Vec<u32> =
-            self.reader.some_values(self.file, number, owners.start..owners.end + 1)?;
-        let (Some(&first), Some(&last)) = (starts.first(), starts.last()) else {
-            return Err(self.reader.corrupt("an offset"));
-        };
-        if first > last || !starts.is_sorted() {
-            return Err(self.reader.corrupt("an offset"));
-        }
-        starts.iter_mut().for_each(|start| *start -= first);
-        Ok((starts.into(), first as usize..last as usize))
-    }
-
-    fn attributes(&self, base: u32, owners: Range<usize>) -> Result<AttributeList, SegmentError> {
-        let (starts, entries) = self.starts(base, owners)?;
-        Ok(AttributeList {
-            starts,
-            keys: self.column(base + 1, entries.clone())?,
-            types: self.column(base + 2, entries.clone())?,
-            payloads: self.column(base + 3, entries)?,
-        })
     }
 }
 

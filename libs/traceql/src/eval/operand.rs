@@ -1,10 +1,14 @@
 //! Attributes and intrinsics bound to the columns of one batch.
 
-use tactus_model::{AttributeList, Projection, StringCode};
+mod project;
+
+use tactus_model::{AttributeList, StringCode};
 
 use super::value::Value;
 use super::view::{BatchView, NO_ROW, column};
 use crate::{Attribute, AttributeScope, Intrinsic, Kind, Status};
+
+pub(crate) use project::project;
 
 /// The table whose rows carry an operand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,74 +69,6 @@ pub(crate) fn table_of(attribute: &Attribute) -> Table {
             _ => Table::Span,
         },
     }
-}
-
-/// Widens a projection by the columns that an attribute is read from.
-pub(crate) fn project(attribute: &Attribute, columns: &mut Projection) {
-    let intrinsic = match attribute {
-        Attribute::Named { scope, parent, name } => {
-            if *parent {
-                project_parents(columns);
-            }
-            let key = name.as_bytes();
-            match scope {
-                AttributeScope::Unscoped => {
-                    columns.span_attributes.add(key);
-                    columns.resource_attributes.add(key);
-                }
-                AttributeScope::Span => columns.span_attributes.add(key),
-                AttributeScope::Resource => columns.resource_attributes.add(key),
-                AttributeScope::Instrumentation => columns.scope_attributes.add(key),
-                AttributeScope::Event => {
-                    columns.events = true;
-                    columns.event_attributes.add(key);
-                }
-                AttributeScope::Link => {
-                    columns.links = true;
-                    columns.link_attributes.add(key);
-                }
-            }
-            return;
-        }
-        Attribute::Intrinsic(intrinsic) => intrinsic,
-    };
-    match intrinsic {
-        Intrinsic::Duration => columns.duration = true,
-        Intrinsic::Name => columns.name = true,
-        Intrinsic::Status => columns.status = true,
-        Intrinsic::StatusMessage => columns.status_message = true,
-        Intrinsic::Kind => columns.kind = true,
-        Intrinsic::Parent | Intrinsic::SpanChildCount => project_parents(columns),
-        Intrinsic::SpanId => columns.span_id = true,
-        Intrinsic::SpanParentId => columns.parent_span_id = true,
-        Intrinsic::NestedSetLeft => columns.nested_left = true,
-        Intrinsic::NestedSetRight => columns.nested_right = true,
-        Intrinsic::NestedSetParent => columns.nested_parent = true,
-        Intrinsic::TraceDuration => columns.trace_summary = true,
-        Intrinsic::TraceRootName | Intrinsic::TraceRootService => {
-            columns.trace_summary = true;
-            columns.trace_roots = true;
-        }
-        Intrinsic::TraceId => {}
-        Intrinsic::EventName => {
-            columns.events = true;
-            columns.event_name = true;
-        }
-        Intrinsic::EventTimeSinceStart => {
-            columns.events = true;
-            columns.start = true;
-        }
-        Intrinsic::LinkTraceId | Intrinsic::LinkSpanId => columns.links = true,
-        Intrinsic::InstrumentationName | Intrinsic::InstrumentationVersion => {
-            columns.scope_name = true;
-        }
-    }
-}
-
-fn project_parents(columns: &mut Projection) {
-    columns.span_id = true;
-    columns.parent_span_id = true;
-    columns.kind = true;
 }
 
 /// The values of one operand in its table.

@@ -11,8 +11,9 @@ use tactus_config::{
 use tactus_model::TenantId;
 use tactus_process::Error;
 use tactus_receivers::{
+    PortSettings,
     cors::CorsSettings,
-    grpc_receiver::GrpcReceiverSettings,
+    grpc_receiver::grpc_port_at,
     http_receiver::HttpReceiverSettings,
     jaeger_udp::{AgentPort, JaegerUdpSettings},
     otlp_file::{OtlpFileSettings, Pattern},
@@ -135,8 +136,8 @@ pub(crate) fn grpc_port(
     key: &str,
     server: &ReceiverGrpc,
     access: &ReceiverAccess,
-) -> Result<GrpcReceiverSettings, Error> {
-    let built_in = GrpcReceiverSettings::at(&server.endpoint);
+) -> Result<PortSettings, Error> {
+    let built_in = grpc_port_at(&server.endpoint);
     let mut listener = ListenerSettings {
         tls: tls(key, server.tls.as_ref(), &server.transport, &ALPN_GRPC)?,
         max_connections: connections(server.max_connections),
@@ -155,12 +156,12 @@ pub(crate) fn grpc_port(
         listener.http2.keepalive_timeout =
             positive(ages.timeout).unwrap_or(listener.http2.keepalive_timeout);
     }
-    let max_message_bytes = match server.max_recv_msg_size_mib {
-        0 => built_in.max_message_bytes,
+    let max_body_bytes = match server.max_recv_msg_size_mib {
+        0 => built_in.max_body_bytes,
         mebibytes => (mebibytes as usize).saturating_mul(1 << 20),
     };
     let ReceiverAccess { tenancy, auth, bodies } = access.clone();
-    Ok(GrpcReceiverSettings { listener, tenancy, auth, bodies, max_message_bytes, ..built_in })
+    Ok(PortSettings { listener, tenancy, auth, bodies, max_body_bytes, ..built_in })
 }
 
 /// An HTTP port of a receiver; `key` is where it stands in the configuration.
@@ -188,7 +189,7 @@ pub(crate) fn http_port(
         named => named.to_vec(),
     };
     let max_body_bytes = match server.max_request_body_size {
-        0 => built_in.max_body_bytes,
+        0 => built_in.port.max_body_bytes,
         bytes => bytes as usize,
     };
     let listener = ListenerSettings {
@@ -197,21 +198,20 @@ pub(crate) fn http_port(
         header_timeout: server.read_header_timeout.non_zero(),
         write_timeout: server.write_timeout.non_zero(),
         idle_timeout: server.idle_timeout.non_zero(),
-        ..built_in.listener.clone()
+        ..built_in.port.listener.clone()
     };
     let ReceiverAccess { tenancy, auth, bodies } = access.clone();
-    Ok(HttpReceiverSettings {
+    let read_timeout = server.read_timeout.non_zero().or(built_in.port.read_timeout);
+    let port = PortSettings {
         listener,
         tenancy,
         auth,
         bodies,
         max_body_bytes,
-        encodings,
-        cors,
-        response_headers,
-        read_timeout: server.read_timeout.non_zero().or(built_in.read_timeout),
-        ..built_in
-    })
+        read_timeout,
+        ..built_in.port
+    };
+    Ok(HttpReceiverSettings { port, encodings, cors, response_headers })
 }
 
 /// TLS of a receiver's port. Serving without the encryption that was asked for would be worse than not starting.

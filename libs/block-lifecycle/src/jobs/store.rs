@@ -1,0 +1,75 @@
+//! Where the records of jobs lie in the bucket.
+
+use tactus_storage::{Bucket, Uuid};
+
+use super::JobRecord;
+use crate::error::{Error, Result};
+
+/// Records are `tactus-job.<tenant>.<id>.json` on the bucket's first level, where no tenant is looked for.
+const PREFIX: &str = "tactus-job.";
+
+const SUFFIX: &str = ".json";
+
+pub(crate) fn key(tenant: &str, id: Uuid) -> String {
+    format!("{PREFIX}{tenant}.{id}{SUFFIX}")
+}
+
+/// Tenant and id of a key; a tenant may hold dots.
+fn parse_key(key: &str) -> Option<(String, Uuid)> {
+    let name = key.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)?;
+    let (tenant, id) = name.rsplit_once('.')?;
+    Some((tenant.to_owned(), Uuid::try_parse(id).ok()?))
+}
+
+pub(crate) async fn list(bucket: &Bucket) -> Result<Vec<(String, Uuid)>> {
+    let files = bucket.list_files("").await?;
+    Ok(files.iter().filter_map(|file| parse_key(&file.key)).collect())
+}
+
+/// The largest record: one of every block of a large tenant that was written again.
+const MAX_RECORD_BYTES: u64 = 64 << 20;
+
+/// `None` if there is no such record.
+pub(crate) async fn load(bucket: &Bucket, tenant: &str, id: Uuid) -> Result<Option<JobRecord>> {
+    let key = key(tenant, id);
+    let bytes = match bucket.get_at_most(&key, MAX_RECORD_BYTES).await {
+        Ok(bytes) => bytes,
+        Err(error) if error.is_not_found() => return Ok(None),
+        Err(error @ tactus_storage::Error::Corrupt { .. }) => {
+            return Err(Error::BadRecord { key, reason: error.to_string() });
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let record: JobRecord = serde_json::from_slice(&bytes)
+        .map_err(|error| Error::BadRecord { key: key.clone(), reason: error.to_string() })?;
+    if record.tenant != tenant || record.id != id {
+        let reason = "belongs to another job".to_owned();
+        return Err(Error::BadRecord { key, reason });
+    }
+    Ok(Some(record))
+}
+
+pub(crate) async fn save(bucket: &Bucket, record: &JobRecord) -> Result<()> {
+    let key = key(&record.tenant, record.id);
+    let bytes = serde_json::to_vec(record)
+        .map_err(|error| Error::BadRecord { key: key.clone(), reason: error.to_string() })?;
+    Ok(bucket.put(&key, bytes.into()).await?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn key_tells_tenant_and_id() {
+        let id = Uuid::from_u128(7);
+        for tenant in ["single-tenant", "a.b", "(x)!*'"] {
+            assert_eq!(parse_key(&key(tenant, id)), Some((tenant.to_owned(), id)));
+        }
+        for other in
+            ["tempo_cluster_seed.json", "tactus-job.json", "tactus-job.t.x.json", "work.json"]
+        {
+            assert_eq!(parse_key(other), None);
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! One block, from the note of its segments to its last object.
+
+use std::{
+    fs,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use tactus_model::TenantId;
+use tactus_storage::{BlockMeta, Uuid, block_io};
+use tactus_telemetry::error_text;
+use tokio::runtime::Handle;
+
+use crate::{
+    begun_blocks::PendingBlock, error::Error, ingester::Ingester, segment::Segment,
+    upload_time::UploadTime,
+};
+
+impl Ingester {
+    /// Notes on disk which segments become the block, so that a restart finishes the same block.
+    pub(super) fn begin_block(
+        &self,
+        id: &TenantId,
+        segments: Vec<Arc<Segment>>,
+    ) -> Result<PendingBlock, Error> {
+        let block_id = Uuid::new_v4();
+        let block = PendingBlock::new(block_id, segments, false);
+        let path = self.manifest_path(id, block_id);
+        match self.manifest_of(&block, None).write(&path) {
+            Ok(()) => {}
+            // The block is what makes room. Only should this process be killed between its last object and the deletion
+            // of its segments, a restart would write their spans once more; readers answer for them once.
+            Err(error) if error.is_full() => {
+                let _ = fs::remove_file(path.with_extension("partial"));
+                let error = error_text(&error);
+                tracing::warn!(error, tenant = %id, block = %block_id, "block begun without a note of it");
+            }
+            Err(error) => {
+                let _ = fs::remove_file(&path);
+                return Err(error);
+            }
+        }
+        Ok(block)
+    }
+
+    pub(crate) fn manifest_path(&self, tenant: &TenantId, block: Uuid) -> PathBuf {
+        self.layout.flushing().join(tenant.as_str()).join(format!("{block}.json"))
+    }
+
+    pub(super) async fn write_block(
+        self: &Arc<Self>,
+        tenant: &TenantId,
+        block: &mut PendingBlock,
+    ) -> Result<(), Error> {
+        if block.resumed {
+            match block_io::read_meta(&self.bucket, tenant.as_str(), block.id).await {
+                Ok(meta) => {
+                    self.written.tell(meta).await;
+                    return Ok(());
+                }
+                Err(error) if error.is_not_found() => {
+                    let compacted =
+                        block_io::read_compacted_meta(&self.bucket, tenant.as_str(), block.id);
+                    match compacted.await {
+                        // A compactor has put it into another block already.
+                        Ok(_) => return Ok(()),
+                        Err(error) if error.is_not_found() => block.resumed = false,
+                        Err(error) => return Err(error.into()),
+                    }
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        // What cannot be read by now is in no block.
+        block.segments.retain(|segment| !segment.is_set_aside());
+        if block.segments.is_empty() {
+            return Ok(());
+        }
+        let meta = self.store_block(tenant, block).await?;
+        // From here on queriers answer for these spans; the segments go next.
+        self.written.tell(meta.clone()).await;
+        self.metrics.blocks_flushed.inc();
+        self.metrics.flushed_bytes.inc_by(meta.size);
+        self.metrics.flush_size.observe(meta.size as f64);
+        tracing::info!(
+            %tenant, block = %block.id, traces = meta.total_objects, bytes = meta.size,
+            "block written to object storage"
+        );
+        Ok(())
+    }
+
+    /// Builds the block in object storage. A try that fails leaves what nobody reads, and the next one replaces it.
+    async fn store_block(
+        self: &Arc<Self>,
+        tenant: &TenantId,
+        block: &PendingBlock,
+    ) -> Result<BlockMeta, Error> {
+        let (ingester, tenant, id) = (Arc::clone(self), tenant.clone(), block.id);
+        let (segments, runtime) = (block.segments.clone(), Handle::current());
+        let (guard, time) = (SetOnDrop(Arc::default()), UploadTime::default());
+        let (is_abandoned, timed) = (Arc::clone(&guard.0), time.clone());
+        let mut build = tokio::task::spawn_blocking(move || {
+            ingester.build_block(&tenant, id, &segments, &runtime, &is_abandoned, &timed)
+        });
+        let limit = self.settings.flush_op_timeout;
+        let left = || limit.checked_sub(time.spent()).filter(|left| !left.is_zero());
+        let (meta, files) = loop {
+            let left = left().ok_or(Error::Timeout)?;
+            // What is left is less only by what the upload took meanwhile.
+            if let Ok(built) = tokio::time::timeout(left, &mut build).await {
+                break built??;
+            }
+        };
+        let write = block_io::write_block(&self.bucket, &meta, &files);
+        let written = tokio::time::timeout(left().unwrap_or_default(), write).await;
+        written.map_err(|_| Error::Timeout)??;
+        Ok(meta)
+    }
+}
+
+/// Tells the thread that builds a block when nobody waits for it any more.
+struct SetOnDrop(Arc<AtomicBool>);
+
+impl Drop for SetOnDrop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,60 @@
+//! Why a segment cannot be written or read, and whether it ever can.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+/// What was tried when a segment could not be read.
+const READ: &str = "read";
+
+/// Errors of a disk, and of file systems that notice damage: EIO, ENODATA, EBADMSG, EILSEQ, EUCLEAN, EREMOTEIO.
+const ERRORS_OF_DISKS: [i32; 6] = [5, 61, 74, 84, 117, 121];
+
+/// Why a segment cannot be written or read.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum SegmentError {
+    /// The file system refused.
+    #[error("{action} segment {}", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// The segment.
+        path: PathBuf,
+        /// Why.
+        source: Arc<io::Error>,
+    },
+    /// The segment is none, or not the one that was written.
+    #[error("segment {} is damaged: {what}", path.display())]
+    Corrupt {
+        /// The segment.
+        path: PathBuf,
+        /// What does not fit.
+        what: &'static str,
+    },
+}
+
+impl SegmentError {
+    pub(crate) fn io(action: &'static str, path: &Path, source: io::Error) -> Self {
+        Self::Io { action, path: path.to_owned(), source: Arc::new(source) }
+    }
+
+    pub(crate) fn read(path: &Path, source: io::Error) -> Self {
+        Self::io(READ, path, source)
+    }
+
+    /// True if reading it again would not help: its content is not what was written, or the disk cannot read it.
+    pub(crate) fn is_damage(&self) -> bool {
+        match self {
+            Self::Corrupt { .. } => true,
+            Self::Io { action, source, .. } => *action == READ && is_error_of_disk(source),
+        }
+    }
+}
+
+/// True if a file cannot be read because of the disk, ends too early, or is not there any more.
+pub(crate) fn is_error_of_disk(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::NotFound)
+        || error.raw_os_error().is_some_and(|number| ERRORS_OF_DISKS.contains(&number))
+}
