@@ -1,8 +1,13 @@
 """Traces without a limit of their size: to read one takes no more than memory that is counted, whatever it has."""
 
+import json
 import time
+from collections import Counter
 
 import pytest
+import requests
+
+from opentelemetry.proto.trace.v1.trace_pb2 import TracesData
 
 from harness import otlp
 from harness.clients import at_once
@@ -75,6 +80,51 @@ def check_page_of_heads(server, trace_id, moment, queries=FOUND):
     assert len(span) == 1 and len(span[0]["attributes"]) == 2, (moment, span)
 
 
+def open_answer(server, path, accept="application/json"):
+    answer = server.session.get(f"{server.url}{path}", headers={"Accept": accept}, timeout=120, stream=True)
+    assert answer.status_code == 200, answer.text[:300]
+    return answer
+
+
+def all_spans(resource_spans):
+    return [span for resource in resource_spans for scope in resource["scopeSpans"] for span in scope["spans"]]
+
+
+def services_of_heads():
+    return {f"service-{first}": 4_000 for first in range(0, HEADS, 4_000)}
+
+
+def check_otlp_file(server, trace_id, moment):
+    resource_spans = open_answer(server, f"/ui/api/traces/{trace_id.hex()}/spans").json()["resourceSpans"]
+    spans = all_spans(resource_spans)
+    numbers = {span["spanId"]: int(attribute["value"]["intValue"]) for span in spans
+               for attribute in span["attributes"] if attribute["key"] == "number"}
+    expected = {number.to_bytes(8, "big").hex(): number for number in range(1, HEADS + 1)}
+    assert (len(spans), numbers) == (HEADS, expected), moment
+    services = Counter(next(a["value"]["stringValue"] for a in resource["resource"]["attributes"] if a["key"] == "service.name")
+                       for resource in resource_spans for scope in resource["scopeSpans"] for _ in scope["spans"])
+    assert services == services_of_heads(), moment
+
+
+def check_jaeger_file(server, trace_id, moment):
+    [trace] = open_answer(server, f"/ui/api/traces/{trace_id.hex()}/jaeger").json()["data"]
+    assert len({span["spanID"] for span in trace["spans"]}) == len(trace["spans"]) == HEADS, moment
+    services = Counter(trace["processes"][span["processID"]]["serviceName"] for span in trace["spans"])
+    assert services == services_of_heads() and len(trace["processes"]) == len(services), moment
+
+
+def check_api_json(server, trace_id, moment):
+    for path, spans_of in (("/api/traces/", lambda body: body["batches"]), ("/api/v2/traces/", lambda body: body["trace"]["resourceSpans"])):
+        spans = all_spans(spans_of(open_answer(server, path + trace_id.hex()).json()))
+        assert len({span["spanId"] for span in spans}) == len(spans) == HEADS, (moment, path)
+
+
+def check_api_protobuf(server, trace_id, moment):
+    trace = TracesData.FromString(open_answer(server, f"/api/traces/{trace_id.hex()}", ACCEPTED["protobuf"]).content)
+    ids = [span.span_id for resource in trace.resource_spans for scope in resource.scope_spans for span in scope.spans]
+    assert len(set(ids)) == len(ids) == HEADS, moment
+
+
 def test_heads_of_a_large_trace_take_so_little_that_a_million_spans_fit_into_the_memory_of_queries(server_of_heads):
     """Half of 256 MiB for a million spans: a little less for each is there here."""
     trace_id, server = b"\x41" * 16, server_of_heads
@@ -96,6 +146,49 @@ def test_columns_that_a_query_reads_of_a_large_trace_fit_into_the_memory_of_quer
     eventually(lambda: server.metrics()[used] < 1 << 20, "memory is given back", 30)
 
 
+# A fifth of the trace at a time: more than that memory it is anyway.
+SMALL_MEMORY = 64 << 20
+
+
+def test_whole_of_a_large_trace_is_sent_slice_by_slice(servers):
+    config = {**HEADS_CONFIG, "server": {"max_inflight_bytes": SMALL_MEMORY}}
+    trace_id, server = b"\x43" * 16, servers.start(config=config)
+    push_heads(server, trace_id)
+    server.forget_peak()
+    before = server.resident_bytes()
+    for check in (check_otlp_file, check_jaeger_file, check_api_json, check_api_protobuf):
+        check(server, trace_id, "live")
+    grown = server.peak_resident_bytes() - before
+    print(f"{grown >> 20} MiB")
+    assert grown < 150 << 20, f"{grown >> 20} MiB"
+    server.flush()
+    check_otlp_file(server, trace_id, "stored")
+    check_api_protobuf(server, trace_id, "stored")
+    used = [f'tactus_server_inflight_bytes{{of="{of}"}}' for of in ("queries", "requests")]
+    eventually(lambda: all(server.metrics()[name] < 1 << 20 for name in used), "memory is given back", 30)
+
+
+@pytest.mark.parametrize("path", ["/api/traces/{}", "/ui/api/traces/{}/jaeger"])
+def test_whole_that_breaks_off_does_not_look_as_if_it_were_one(servers, path):
+    config = {**HEADS_CONFIG, "server": {"max_inflight_bytes": SMALL_MEMORY}}
+    trace_id, server = b"\x44" * 16, servers.start(config=config)
+    push_heads(server, trace_id)
+    answer = open_answer(server, path.format(trace_id.hex()))
+    content = answer.iter_content(1 << 16)
+    first = next(content)
+    [query] = server.get("/ui/api/queries").json()["running"]
+    assert query["query"] == trace_id.hex(), query
+    stopped = server.session.delete(f"{server.url}/ui/api/queries/{query['id']}", timeout=30)
+    assert stopped.status_code in (200, 204), stopped.text
+    with pytest.raises(requests.exceptions.ChunkedEncodingError):
+        for piece in content:
+            first += piece
+    with pytest.raises(json.JSONDecodeError):
+        json.loads(first)
+    used = [f'tactus_server_inflight_bytes{{of="{of}"}}' for of in ("queries", "requests")]
+    eventually(lambda: all(server.metrics()[name] < 1 << 20 for name in used), "memory is given back", 30)
+
+
 def ask(server, path, trace_id, accept):
     return server.session.get(f"{server.url}{path}{trace_id.hex()}", headers={"Accept": accept}, timeout=120)
 
@@ -108,7 +201,7 @@ def server(tmp_path_factory):
 
 
 @pytest.mark.parametrize("is_stored", [False, True], ids=["live", "stored"])
-def test_trace_beyond_the_memory_of_queries_is_refused_before_it_is_written_down(server, is_stored):
+def test_trace_beyond_the_memory_of_queries_is_sent_in_slices_or_refused_before_it_is_written_down(server, is_stored):
     """Of 200 MB, out of a few kilobytes of columns."""
     trace_id, small = (bytes([17 + is_stored]) * 16, bytes([27 + is_stored]) * 16)
     push_trace(server, trace_id, 20)
@@ -119,8 +212,12 @@ def test_trace_beyond_the_memory_of_queries_is_refused_before_it_is_written_down
     before = server.resident_bytes()
     for path in ("/api/traces/", "/api/v2/traces/"):
         for accept in ACCEPTED.values():
-            answer = ask(server, path, trace_id, accept)
-            assert answer.status_code == 503 and "server.max_inflight_bytes" in answer.text, answer.text[:300]
+            content = open_answer(server, f"{path}{trace_id.hex()}", accept).content
+            # The first field of a span is the id of its trace.
+            spans = content.count(b"\x0a\x10" + trace_id) + content.count(b'"spanId"')
+            assert spans == 20 * SPANS and len(content) > 200_000_000, (path, accept, spans, len(content))
+    llm = ask(server, "/api/v2/traces/", trace_id, "application/vnd.grafana.llm")
+    assert llm.status_code == 503 and "server.max_inflight_bytes" in llm.text, llm.text[:300]
     grown = server.peak_resident_bytes() - before
     print(f"{grown >> 20} MiB")
     assert grown < 150 << 20, f"{grown >> 20} MiB"
@@ -187,23 +284,36 @@ def test_trace_that_fits_into_no_message_between_services_comes_in_slices(cluste
     trace_id, cluster = b"\x51" * 16, cluster_of_small_messages
     push_heads(cluster["distributor-0"], trace_id)
     check_page_of_heads(cluster["query-frontend-0"], trace_id, "live")
+    check_otlp_file(cluster["query-frontend-0"], trace_id, "live")
     for ingester in ("ingester-0", "ingester-1", "ingester-2"):
         cluster[ingester].flush()
     check_page_of_heads(cluster["query-frontend-0"], trace_id, "stored")
+    check_api_protobuf(cluster["query-frontend-0"], trace_id, "stored")
 
 
-def test_answers_of_replicas_beyond_the_memory_of_queries_are_refused_by_the_querier(replicas):
-    """Of each of three ingesters one of fourteen megabytes, asked for by many at a time."""
-    trace_id = b"\x32" * 16
-    push_to_replicas(replicas, trace_id, 140, 100_000)
+def test_answers_of_replicas_beyond_the_memory_of_queries_are_refused_or_break_off(replicas):
+    """Of each of three ingesters one of fourteen megabytes, asked for by many at a time: those that read longest make room for others."""
+    trace_id, spans = b"\x32" * 16, 140
+    push_to_replicas(replicas, trace_id, spans, 100_000)
     querier, frontend = replicas["querier-0"], replicas["query-frontend-0"]
     querier.forget_peak()
     before = querier.resident_bytes()
-    answers = at_once(lambda _: ask(frontend, "/api/traces/", trace_id, ACCEPTED["protobuf"]), 24)
+
+    def outcome(_):
+        try:
+            answer = ask(frontend, "/api/traces/", trace_id, ACCEPTED["protobuf"])
+        except requests.exceptions.ChunkedEncodingError:
+            return "broke off"
+        if answer.status_code == 200:
+            assert answer.content.count(b"\x0a\x10" + trace_id) == spans, len(answer.content)
+            return "whole"
+        assert answer.status_code == 503 and "server.max_inflight_bytes" in answer.text, answer.text[:300]
+        return "refused"
+
+    outcomes = Counter(at_once(outcome, 24))
     grown = querier.peak_resident_bytes() - before
-    print(f"{grown >> 20} MiB, {sum(answer.status_code == 200 for answer in answers)} of {len(answers)} answered")
-    for answer in answers:
-        assert answer.status_code == 200 or answer.status_code == 503 and "server.max_inflight_bytes" in answer.text, answer.text[:300]
+    print(f"{grown >> 20} MiB, {outcomes}")
     assert grown < 200 << 20, f"{grown >> 20} MiB"
     used = 'tactus_server_inflight_bytes{of="requests"}'
     eventually(lambda: querier.metrics()[used] < 1 << 20, "memory is given back", 30)
+    assert outcome(None) == "whole"

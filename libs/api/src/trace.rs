@@ -6,6 +6,7 @@
 mod combine;
 mod json;
 mod llm;
+mod pieces;
 mod span_entry;
 mod split;
 mod zipkin;
@@ -14,6 +15,7 @@ use bytes::Bytes;
 use tactus_model::wire::{put_bytes_field, put_message_field, put_message_frame, put_varint_field};
 
 pub use combine::{CombineError, SharedIds, TraceCombiner, WhenTooLarge};
+pub use pieces::Pieces;
 pub use split::{SplitTraces, split_traces};
 
 /// A combined trace: its spans by resource and scope, in the order of an answer.
@@ -159,15 +161,29 @@ impl CombinedTrace {
 
     /// The body of the second API version. Trace and metrics are there even if empty: readers rely on it.
     pub fn to_protobuf_v2(&self, facts: &TraceFacts) -> Vec<u8> {
+        let mut out = self.to_protobuf_v2_part();
+        out.extend(facts.to_protobuf_end());
+        out
+    }
+
+    /// The trace in the body of the second API version. Several behind each other are read as one trace with the spans of all.
+    pub fn to_protobuf_v2_part(&self) -> Vec<u8> {
         let (lengths, total) = self.lengths();
-        let mut out = Vec::with_capacity(field_length(total) + facts.message.len() + 40);
+        let mut out = Vec::with_capacity(field_length(total) + 64);
         put_message_frame(&mut out, 1, total);
         self.put_resources(&mut out, &lengths);
-        let mut metrics = Vec::new();
-        put_varint_field(&mut metrics, 1, facts.inspected_bytes);
+        out
+    }
+}
+
+impl TraceFacts {
+    /// What follows the trace in the body of the second API version.
+    pub fn to_protobuf_end(&self) -> Vec<u8> {
+        let (mut out, mut metrics) = (Vec::new(), Vec::new());
+        put_varint_field(&mut metrics, 1, self.inspected_bytes);
         put_message_field(&mut out, 2, &metrics);
-        put_varint_field(&mut out, 3, u64::from(facts.partial));
-        put_bytes_field(&mut out, 4, facts.message.as_bytes());
+        put_varint_field(&mut out, 3, u64::from(self.partial));
+        put_bytes_field(&mut out, 4, self.message.as_bytes());
         out
     }
 }

@@ -8,6 +8,9 @@ use tactus_traceql::parse_and_validate;
 
 use crate::job::JobError;
 
+/// Each span of a trace that is given whole has as many bytes: two ids, two times, a name and what frames them.
+const LEAST_SPAN_BYTES: u64 = 50;
+
 /// What is asked of a place that may have spans of a trace.
 #[derive(Debug, Clone)]
 pub struct TraceJob {
@@ -46,18 +49,18 @@ impl TraceJob {
 
     /// True if the trace is given as a part whatever it has.
     pub fn is_part(&self) -> bool {
-        let limit = self.large_spans == 0 && self.max_bytes != u64::MAX;
-        limit || matches!(self.part.spans, ChosenSpans::Slice(slice) if !slice.is_whole())
+        matches!(self.part.spans, ChosenSpans::Slice(slice) if !slice.is_whole())
     }
 
-    /// True if so many spans are a large trace, of which a part is given.
+    /// True if so many spans are a large trace, of which a part is given: they are too many, or have too many bytes in any case.
     pub fn is_large(&self, spans: u64) -> bool {
-        self.is_part() || self.large_spans != 0 && spans > self.large_spans
+        let is_too_large = spans.saturating_mul(LEAST_SPAN_BYTES) > self.max_bytes;
+        self.is_part() || is_too_large || self.large_spans != 0 && spans > self.large_spans
     }
 
-    /// True if [`Self::is_large`] depends on the number of spans.
-    pub fn counts_spans(&self) -> bool {
-        !self.is_part() && self.large_spans != 0
+    /// True if [`Self::is_large`] depends on the number of spans, of which there are so many at most.
+    pub fn counts_spans(&self, most: u64) -> bool {
+        !self.is_part() && self.is_large(most)
     }
 
     /// The most bytes of its part: spans that are chosen by their ids are few.
@@ -95,12 +98,15 @@ mod tests {
     fn trace_is_large_by_its_spans_or_in_slices() {
         let request = FindTraceRequest { large_spans: 5, ..FindTraceRequest::default() };
         let by_spans = job(request.clone());
-        assert!(by_spans.counts_spans() && !by_spans.is_large(5) && by_spans.is_large(6));
-        assert!(job(FindTraceRequest { slices: 2, slice: 1, ..request.clone() }).is_large(1));
-        assert!(!job(FindTraceRequest { max_part_bytes: 9, ..request }).is_large(5));
+        assert!(by_spans.counts_spans(6) && !by_spans.is_large(5) && by_spans.is_large(6));
+        assert!(!by_spans.counts_spans(5));
+        let slice = job(FindTraceRequest { slices: 2, slice: 1, ..request.clone() });
+        assert!(slice.is_large(1) && slice.is_part() && !slice.counts_spans(1));
+        assert!(!job(FindTraceRequest { max_part_bytes: 250, ..request }).is_large(5));
         let whole = FindTraceRequest::default();
         assert!(!job(whole.clone()).is_large(u64::MAX));
-        assert!(job(FindTraceRequest { max_part_bytes: 9, ..whole.clone() }).is_large(1));
+        let limited = job(FindTraceRequest { max_part_bytes: 99, ..whole.clone() });
+        assert!(!limited.is_part() && !limited.is_large(1) && limited.is_large(2));
         assert!(TraceJob::compile(&FindTraceRequest { slices: 2, slice: 2, ..whole }).is_err());
     }
 

@@ -1,6 +1,7 @@
 //! The JSON of Jaeger's HTTP API, as its UI reads it.
 
 mod build;
+mod pieces;
 mod read;
 mod upload;
 
@@ -13,6 +14,7 @@ use tactus_proto::lossy;
 use crate::from_otlp::value_type;
 
 pub use build::{shown_trace_id, trace};
+pub use pieces::TraceWriter;
 pub use read::{FileError, read_jaeger_file};
 pub use upload::{UploadError, traces_of_upload};
 

@@ -133,7 +133,8 @@ fn read_trace(block: &BlockReader, wanted: &TraceJob, job: &Job) -> Result<Part>
     let block = block.with_page_indexes(row_group)?;
     let read = |columns: &Projection| block.read_rows(row_group, row..row + 1, columns);
     let mut is_large = wanted.is_part();
-    if wanted.counts_spans() {
+    // A span takes a byte at least.
+    if wanted.counts_spans(group_bytes) {
         is_large = wanted.is_large(read(&Projection::default())?.len() as u64);
         job.check()?;
     }

@@ -158,6 +158,32 @@ impl Frontend {
         result
     }
 
+    /// As [`Self::counted`], for a query whose answer is sent meanwhile: its client reads for as long as it likes, so the time that a
+    /// call may take is for each [`Self::step`] of the query.
+    pub(crate) async fn counted_while_sent(
+        &self,
+        tenants: &[TenantId],
+        op: &'static str,
+        asked: Asked,
+        query: impl Future<Output = Result<u64>>,
+    ) -> Result<()> {
+        let watch = self.metrics.watch(label_of(tenants), op);
+        let query = self.queries.run(tenants, op, asked, Box::pin(query));
+        let max_cpu_time = self.limits_of(tenants).max_cpu_time;
+        let memory = Some(&self.query_memory);
+        let result = as_query(tenants, Duration::ZERO, max_cpu_time, memory, query).await;
+        watch.done(result.as_ref().copied());
+        result.map(|_| ())
+    }
+
+    /// A part of a query that may take as long as a call.
+    pub(crate) async fn step<T>(&self, step: impl Future<Output = Result<T>>) -> Result<T> {
+        match self.settings.api_timeout {
+            Duration::ZERO => step.await,
+            limit => tokio::time::timeout(limit, step).await.unwrap_or(Err(Error::ApiTimeout)),
+        }
+    }
+
     /// Runs a query within the time that a call may take and the processor time that a query may take.
     pub(crate) async fn within_limits<T>(
         &self,

@@ -2,7 +2,9 @@
 
 mod call;
 mod metrics;
+mod sent_trace;
 mod tags;
+mod trace_forms;
 mod ui;
 
 use std::sync::Arc;
@@ -19,7 +21,10 @@ use tactus_api::{Encoding, Error, json};
 use crate::frontend::Frontend;
 use crate::offload::offload;
 use crate::search::SearchAnswer;
+use crate::trace_by_id::Limited;
 pub(crate) use call::{Answer, Answered, Asked, Call, begin_calls};
+use sent_trace::{Sent, send};
+use trace_forms::ApiForm;
 pub use ui::{ClusterStatus, ui_change_router, ui_router};
 
 /// Searches with more traces are encoded away from the threads that serve connections.
@@ -80,17 +85,26 @@ pub fn router(frontend: Arc<Frontend>) -> Router {
     begin_calls(routes, &frontend)
 }
 
-async fn trace_v1(Extension(call): Asked) -> Answered {
+async fn trace_v1(Extension(call): Asked) -> Answered<Response> {
     let id = trace_id_text(call.uri.path(), TRACES_V1).ok_or(Error::NotFound)?;
     let (id, query) = (parse_trace_id(&id)?, TraceQuery::parse(&call.params())?);
-    let found = call.frontend.find_trace(&call.tenants, id, query, WhenTooLarge::Refuse).await?;
+    let when_too_large = WhenTooLarge::Refuse;
+    let encoding = call.plain_encoding();
+    let found = call.frontend.find_limited(&call.tenants, id, query, when_too_large).await?;
+    let found = match found {
+        Limited::Whole(found) => found,
+        Limited::TooLarge(bytes) => {
+            let form = ApiForm::new(false, encoding).ok_or(Error::TooManyBytes)?;
+            let sent = Sent::Large { id, query, when_too_large, bytes };
+            return send(&call, sent, form, encoding.content_type()).await;
+        }
+    };
     let partial = found.facts.partial;
     if found.trace.is_empty() {
         // "Not found" would be a lie if nobody can know.
         let error = if partial { Error::Internal(found.facts.message) } else { Error::NotFound };
         return Err(error.into());
     }
-    let encoding = call.plain_encoding();
     let memory = &call.frontend.memory;
     let _held = found.memory.and_answer(memory, &found.trace, encoding).await?;
     let body = offload(found.trace.takes_long(), move || match encoding {
@@ -98,17 +112,26 @@ async fn trace_v1(Extension(call): Asked) -> Answered {
         _ => found.trace.to_json_v1(),
     });
     let body = body.await?.map_err(|error| Error::Internal(error.to_string()))?;
-    Ok(Answer::new(body, encoding, partial))
+    Ok(Answer::new(body, encoding, partial).into_response())
 }
 
-async fn trace_v2(method: Method, Extension(call): Asked) -> Answered {
+async fn trace_v2(method: Method, Extension(call): Asked) -> Answered<Response> {
     if method == Method::POST && call.uri.path() == "/api/v2/traces/diff" {
         return Err(Error::NotImplemented("traces diff not supported".to_owned()).into());
     }
     let id = trace_id_text(call.uri.path(), TRACES_V2).ok_or(Error::NotFound)?;
     let (id, query) = (parse_trace_id(&id)?, TraceQuery::parse(&call.params())?);
-    let found = call.frontend.find_trace(&call.tenants, id, query, WhenTooLarge::Cut).await?;
-    let (partial, encoding) = (found.facts.partial, call.encoding);
+    let (when_too_large, encoding) = (WhenTooLarge::Cut, call.encoding);
+    let found = call.frontend.find_limited(&call.tenants, id, query, when_too_large).await?;
+    let found = match found {
+        Limited::Whole(found) => found,
+        Limited::TooLarge(bytes) => {
+            let form = ApiForm::new(true, encoding).ok_or(Error::TooManyBytes)?;
+            let sent = Sent::Large { id, query, when_too_large, bytes };
+            return send(&call, sent, form, encoding.content_type()).await;
+        }
+    };
+    let partial = found.facts.partial;
     let memory = &call.frontend.memory;
     let _held = found.memory.and_answer(memory, &found.trace, encoding).await?;
     let body = offload(found.trace.takes_long(), move || match encoding {
@@ -117,7 +140,7 @@ async fn trace_v2(method: Method, Extension(call): Asked) -> Answered {
         Encoding::Llm => found.trace.to_llm_json(&found.facts),
     });
     let body = body.await?.map_err(|error| Error::Internal(error.to_string()))?;
-    Ok(Answer::new(body, encoding, partial))
+    Ok(Answer::new(body, encoding, partial).into_response())
 }
 
 async fn search(Extension(call): Asked) -> Answered<Response> {

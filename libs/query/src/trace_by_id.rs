@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tactus_api::request::TraceQuery;
 use tactus_api::trace::{CombinedTrace, TraceFacts, WhenTooLarge};
 use tactus_api::{Encoding, Error, Result};
+use tactus_model::merge::SpanSlice;
 use tactus_model::{SpanId, TenantId, TraceId};
 use tactus_server::bodies::{AnswerMemory, Bodies, NoRoom};
 
@@ -13,10 +14,12 @@ use crate::metrics::TRACES;
 use crate::offload::offload;
 use crate::query_log::Asked;
 
+mod limited;
 mod parts;
 mod slices;
 
-use parts::{Parts, combine};
+pub(crate) use limited::Limited;
+use parts::{Limit, Parts, combine};
 pub(crate) use slices::Slices;
 
 /// Parts of more bytes are combined away from the threads that serve connections.
@@ -158,14 +161,24 @@ impl Frontend {
             _ => self.settings.max_part_bytes,
         };
         let mut slices = Slices::new(self, tenants, id, query, large, max_part_bytes);
-        let mut all = Parts::new(&self.memory);
+        let mut all = Parts::new(&self.memory, SpanSlice::WHOLE);
         while let Some((_, parts)) = slices.next().await? {
             all = all.and(parts);
         }
+        self.combined(tenants, all, query, when_too_large).await
+    }
+
+    async fn combined(
+        &self,
+        tenants: &[TenantId],
+        all: Parts,
+        query: TraceQuery,
+        when_too_large: WhenTooLarge,
+    ) -> Result<FoundTrace> {
         let max_bytes = self.limits_of(tenants).max_bytes_per_trace;
+        let limit = Limit { max_bytes, before: 0, when_too_large };
         let is_long = all.bytes() > INLINE_BYTES;
-        let combined = move || combine(all, max_bytes, when_too_large, query.shared_ids);
-        offload(is_long, combined).await?
+        offload(is_long, move || combine(all, limit, query.shared_ids)).await?
     }
 
     /// A trace in slices, each with what this TraceQL query reads of its spans.
@@ -175,12 +188,17 @@ impl Frontend {
         id: TraceId,
         query: &str,
     ) -> Slices<'f> {
-        let max_bytes = match self.settings.max_part_bytes {
-            0 => LOCAL_SLICE_BYTES,
-            limit => limit.min(LOCAL_SLICE_BYTES),
-        };
+        let max_bytes = self.slice_bytes(LOCAL_SLICE_BYTES);
         let large = Large::ReadBy(query.to_owned());
         Slices::new(self, tenants, id, TraceQuery::default(), large, max_bytes)
+    }
+
+    /// The most bytes of a slice that is to have no more than these.
+    fn slice_bytes(&self, most: u64) -> u64 {
+        match self.settings.max_part_bytes {
+            0 => most,
+            limit => limit.min(most),
+        }
     }
 }
 

@@ -65,8 +65,8 @@ impl Protocol for Ingester {
         let answer = self.query_view(tenant, context, move |view| {
             // A trace may be in blocks and its refused spans known here alone.
             let refused_spans = state.map_or(0, |state| state.refused_spans(job.id));
-            let is_large =
-                job.is_part() || job.counts_spans() && job.is_large(view.spans_of(job.id) as u64);
+            let is_large = job.is_part()
+                || job.counts_spans(u64::MAX) && job.is_large(view.spans_of(job.id) as u64);
             let whole = if is_large { None } else { whole(&view, &job) };
             let is_part = whole.is_none();
             let found = whole.unwrap_or_else(|| view.encoded_part(&job));

@@ -132,6 +132,11 @@ impl Bodies {
         Self::within(&Budget::new(u64::MAX))
     }
 
+    /// The most bytes of all bodies together.
+    pub fn max_bytes(&self) -> u64 {
+        self.all.max_bytes()
+    }
+
     /// A request begins. Errors: its head is large, and there is no room.
     pub async fn begin(self: &Arc<Self>, headers: &HeaderMap) -> Result<Held, NoRoom> {
         self.begin_with(head_bytes(headers)).await

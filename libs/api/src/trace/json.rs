@@ -33,14 +33,16 @@ impl CombinedTrace {
         json.begin_object();
         json.key("trace");
         self.write_trace(&mut json, "resourceSpans")?;
-        json.key("metrics").begin_object();
-        json.wide_field("inspectedBytes", facts.inspected_bytes);
+        write_facts(&mut json, facts);
         json.end_object();
-        if facts.partial {
-            json.key("status").string(b"PARTIAL");
-        }
-        json.string_field("message", facts.message.as_bytes());
-        json.end_object();
+        Ok(json.finish())
+    }
+
+    /// The elements of the list of resources, without its brackets; for answers that are written a piece at a time. Errors: an
+    /// attribute that is no protobuf.
+    pub fn to_json_elements(&self) -> Result<Vec<u8>, WireError> {
+        let mut json = JsonWriter::with_capacity(self.span_bytes() * EXPANSION + 64);
+        self.write_resources(&mut json)?;
         Ok(json.finish())
     }
 
@@ -48,30 +50,55 @@ impl CombinedTrace {
         json.begin_object();
         if !self.is_empty() {
             json.key(key).begin_list();
-            for resource in &self.resources {
-                json.begin_object();
-                json.key("resource");
-                write_resource(json, &resource.resource)?;
-                json.key("scopeSpans").begin_list();
-                for scope in &resource.scopes {
-                    json.begin_object();
-                    json.key("scope");
-                    write_scope(json, &scope.scope)?;
-                    json.key("spans").begin_list();
-                    for span in &scope.spans {
-                        write_span(json, span)?;
-                    }
-                    json.end_list();
-                    json.end_object();
-                }
-                json.end_list();
-                json.end_object();
-            }
+            self.write_resources(json)?;
             json.end_list();
         }
         json.end_object();
         Ok(())
     }
+
+    fn write_resources(&self, json: &mut JsonWriter) -> Result<(), WireError> {
+        for resource in &self.resources {
+            json.begin_object();
+            json.key("resource");
+            write_resource(json, &resource.resource)?;
+            json.key("scopeSpans").begin_list();
+            for scope in &resource.scopes {
+                json.begin_object();
+                json.key("scope");
+                write_scope(json, &scope.scope)?;
+                json.key("spans").begin_list();
+                for span in &scope.spans {
+                    write_span(json, span)?;
+                }
+                json.end_list();
+                json.end_object();
+            }
+            json.end_list();
+            json.end_object();
+        }
+        Ok(())
+    }
+}
+
+impl TraceFacts {
+    /// What follows the trace in the body of the second API version, with the bracket that ends it.
+    pub fn to_json_end(&self) -> Vec<u8> {
+        let mut json = JsonWriter::with_capacity(128);
+        write_facts(&mut json, self);
+        json.end_object();
+        json.finish()
+    }
+}
+
+fn write_facts(json: &mut JsonWriter, facts: &TraceFacts) {
+    json.key("metrics").begin_object();
+    json.wide_field("inspectedBytes", facts.inspected_bytes);
+    json.end_object();
+    if facts.partial {
+        json.key("status").string(b"PARTIAL");
+    }
+    json.string_field("message", facts.message.as_bytes());
 }
 
 fn write_resource(json: &mut JsonWriter, message: &Bytes) -> Result<(), WireError> {

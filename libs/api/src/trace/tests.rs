@@ -312,3 +312,35 @@ fn filtered_trace_has_no_empty_groups() {
     assert_eq!(by_scope, [2, 1, 1]);
     assert!(trace.filtered(|_| false).is_empty());
 }
+
+#[test]
+fn answer_in_pieces_reads_as_the_whole() {
+    let spans = |ids: std::ops::Range<u8>| ids.map(|id| span(id, 0, 1, u64::from(id))).collect();
+    let trace = combine(&[part("a", spans(1..20)), part("b", spans(20..23))]);
+    let facts = TraceFacts { inspected_bytes: 7, partial: true, message: "cut".to_owned() };
+    let pieces = || trace.clone().into_pieces(100);
+    let names = |trace: &tempopb::Trace| {
+        let groups = trace.resource_spans.iter();
+        let spans = groups.flat_map(|group| {
+            let spans = group.scope_spans.iter().flat_map(|scope| &scope.spans);
+            spans.map(|span| (group.resource.clone(), span.clone()))
+        });
+        spans.collect::<Vec<_>>()
+    };
+    let v1: Vec<u8> = pieces().flat_map(|piece| piece.to_protobuf_v1()).collect();
+    let decoded = tempopb::Trace::decode(&v1[..]).unwrap();
+    let whole = tempopb::Trace::decode(&trace.to_protobuf_v1()[..]).unwrap();
+    assert!(decoded.resource_spans.len() > whole.resource_spans.len());
+    assert_eq!(names(&decoded), names(&whole));
+    let mut v2: Vec<u8> = pieces().flat_map(|piece| piece.to_protobuf_v2_part()).collect();
+    v2.extend(facts.to_protobuf_end());
+    let decoded = tempopb::TraceByIdResponse::decode(&v2[..]).unwrap();
+    let whole = tempopb::TraceByIdResponse::decode(&trace.to_protobuf_v2(&facts)[..]).unwrap();
+    assert_eq!((decoded.status, &decoded.message), (whole.status, &whole.message));
+    assert_eq!(names(&decoded.trace.unwrap()), names(&whole.trace.unwrap()));
+    let one = trace.clone().into_pieces(usize::MAX).next().unwrap();
+    let elements = String::from_utf8(one.to_json_elements().unwrap()).unwrap();
+    let end = String::from_utf8(facts.to_json_end()).unwrap();
+    let json = format!("{{\"trace\":{{\"resourceSpans\":[{elements}]}},{end}");
+    assert_eq!(json.as_bytes(), trace.to_json_v2(&facts).unwrap());
+}

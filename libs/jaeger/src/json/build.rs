@@ -14,34 +14,70 @@ use crate::from_otlp;
 
 /// The JSON of a trace, with warnings that are about all of it.
 pub fn trace(id: TraceId, resource_spans: &[ResourceSpans], warnings: Vec<String>) -> Trace {
-    let mut names: HashMap<Vec<u8>, String> = HashMap::new();
-    let mut processes = Vec::new();
-    let mut spans = Vec::new();
-    let (mut start, mut end) = (u64::MAX, 0u64);
-    for resource in resource_spans.iter().filter(|resource| has_spans(resource)) {
-        let process = from_otlp::process(resource.resource.as_ref());
-        let name = names.entry(process.encode_to_vec()).or_insert_with(|| {
-            let name = format!("p{}", processes.len() + 1);
-            processes.push((name.clone(), shown_process(&process)));
-            name
-        });
-        for scope in &resource.scope_spans {
-            for span in &scope.spans {
-                start = start.min(span.start_time_unix_nano);
-                end = end.max(span.end_time_unix_nano).max(span.start_time_unix_nano);
-                let span = from_otlp::span(scope.scope.as_ref(), span);
-                spans.push(shown_span(&span, name.clone()));
+    let mut built = TraceParts::default();
+    let spans = built.add(resource_spans);
+    Trace { spans, ..built.finish(id, warnings) }
+}
+
+/// What a trace has besides its spans, of which some come at a time.
+#[derive(Debug, Default)]
+pub(super) struct TraceParts {
+    /// By the process as a message.
+    names: HashMap<Vec<u8>, String>,
+    processes: Vec<(String, Process)>,
+    /// Of the spans so far, unix nanoseconds.
+    times: Option<(u64, u64)>,
+    /// Bytes of the processes as messages.
+    pub(super) process_bytes: usize,
+}
+
+impl TraceParts {
+    /// Further spans; those of the same process name it alike.
+    pub(super) fn add(&mut self, resource_spans: &[ResourceSpans]) -> Vec<Span> {
+        let mut spans = Vec::new();
+        for resource in resource_spans.iter().filter(|resource| has_spans(resource)) {
+            let process = from_otlp::process(resource.resource.as_ref());
+            let name = self.name_of(&process);
+            for scope in &resource.scope_spans {
+                for span in &scope.spans {
+                    self.add_times(span.start_time_unix_nano, span.end_time_unix_nano);
+                    let span = from_otlp::span(scope.scope.as_ref(), span);
+                    spans.push(shown_span(&span, name.clone()));
+                }
             }
         }
+        spans
     }
-    start = start.min(end);
-    Trace {
-        trace_id: shown_trace_id(id),
-        spans,
-        processes,
-        warnings: some(warnings),
-        start_time: start / 1_000,
-        duration: (end - start) / 1_000,
+
+    fn name_of(&mut self, process: &api_v2::Process) -> String {
+        let message = process.encode_to_vec();
+        if let Some(name) = self.names.get(&message) {
+            return name.clone();
+        }
+        let name = format!("p{}", self.processes.len() + 1);
+        self.processes.push((name.clone(), shown_process(process)));
+        self.process_bytes += message.len();
+        self.names.insert(message, name.clone());
+        name
+    }
+
+    fn add_times(&mut self, start: u64, end: u64) {
+        let end = end.max(start);
+        let (first, last) = self.times.unwrap_or((start, end));
+        self.times = Some((first.min(start), last.max(end)));
+    }
+
+    /// The trace without its spans.
+    pub(super) fn finish(self, id: TraceId, warnings: Vec<String>) -> Trace {
+        let (start, end) = self.times.unwrap_or_default();
+        Trace {
+            trace_id: shown_trace_id(id),
+            spans: Vec::new(),
+            processes: self.processes,
+            warnings: some(warnings),
+            start_time: start / 1_000,
+            duration: (end - start) / 1_000,
+        }
     }
 }
 

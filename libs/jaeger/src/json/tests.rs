@@ -153,3 +153,29 @@ fn trace_lasts_from_the_first_start_to_the_last_end() {
     let empty = trace(id(), &[], Vec::new());
     assert_eq!((empty.start_time, empty.duration), (0, 0));
 }
+
+#[test]
+fn trace_in_pieces_is_the_document_of_the_whole() {
+    let later = proto::Span { end_time_unix_nano: 1_700_000_000_009_000_000, ..check_span() };
+    let all = [
+        of("svc", vec![check_span(), later.clone()]),
+        of("other", vec![check_span()]),
+        of("svc", vec![check_span()]),
+        of("none", Vec::new()),
+    ];
+    for warnings in [vec![], vec!["cut".to_owned()]] {
+        let mut writer = TraceWriter::new(id());
+        let mut written = writer.begin().unwrap();
+        for piece in all.chunks(1) {
+            written.extend(writer.spans(piece).unwrap());
+        }
+        assert!(writer.heap_bytes() > 0);
+        written.extend(writer.end(warnings.clone()).unwrap());
+        let whole = Envelope::new([trace(id(), &all, warnings)], 0);
+        assert_eq!(written, serde_json::to_vec(&whole).unwrap());
+    }
+    let mut writer = TraceWriter::new(id());
+    let written = [writer.begin().unwrap(), writer.end(Vec::new()).unwrap()].concat();
+    let nothing = Envelope::new([trace(id(), &[], Vec::new())], 0);
+    assert_eq!(written, serde_json::to_vec(&nothing).unwrap());
+}

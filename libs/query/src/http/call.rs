@@ -21,7 +21,7 @@ use crate::frontend::Frontend;
 use crate::streaming::EventCall;
 
 /// Set on answers that lack something because it could not be read.
-const PARTIAL: HeaderName = HeaderName::from_static("x-tactus-partial");
+pub(super) const PARTIAL: HeaderName = HeaderName::from_static("x-tactus-partial");
 
 /// Asked for by clients that read an answer while it grows.
 const EVENT_STREAM: &str = "text/event-stream";

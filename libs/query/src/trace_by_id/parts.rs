@@ -5,12 +5,15 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tactus_api::trace::{CombineError, SharedIds, TraceCombiner, TraceFacts, WhenTooLarge};
 use tactus_api::{Error, Result};
+use tactus_model::merge::SpanSlice;
 use tactus_server::bodies::{AnswerMemory, Bodies, NoRoom};
 
 use super::{FoundTrace, TraceMemory};
 
 /// Everything that was found, not combined yet.
 pub(super) struct Parts {
+    /// Of which slice.
+    slice: SpanSlice,
     pub(super) traces: Vec<Bytes>,
     memory: Vec<AnswerMemory>,
     pub(super) inspected_bytes: u64,
@@ -27,8 +30,9 @@ pub(super) struct Parts {
 }
 
 impl Parts {
-    pub(super) fn new(memory: &Arc<Bodies>) -> Self {
+    pub(super) fn new(memory: &Arc<Bodies>, slice: SpanSlice) -> Self {
         Self {
+            slice,
             traces: Vec::new(),
             memory: vec![AnswerMemory::of(memory)],
             inspected_bytes: 0,
@@ -45,7 +49,8 @@ impl Parts {
     pub(super) fn note_part(&mut self, is_part: bool, part_bytes: u64, has_spans: bool) {
         self.is_part |= is_part;
         self.part_bytes = self.part_bytes.max(part_bytes);
-        self.is_of_old_release |= is_part && has_spans && part_bytes == 0;
+        let is_cut = is_part || !self.slice.is_whole();
+        self.is_of_old_release |= is_cut && has_spans && part_bytes == 0;
     }
 
     /// With what was found of another slice.
@@ -85,16 +90,32 @@ fn refused_message(spans: u64) -> String {
     )
 }
 
-pub(super) fn combine(
-    parts: Parts,
-    max_bytes: u64,
-    when_too_large: WhenTooLarge,
-    shared_ids: SharedIds,
-) -> Result<FoundTrace> {
-    // What ingesters kept of a trace that they cut has about the limit, not counting resources and framing: it is
-    // to be seen, not refused or cut once more.
-    let slack = if parts.refused_spans > 0 { max_bytes / 4 } else { 0 };
-    let mut combiner = TraceCombiner::new(max_bytes.saturating_add(slack), when_too_large);
+/// What a trace may have.
+#[derive(Clone, Copy)]
+pub(super) struct Limit {
+    /// 0: any size.
+    pub(super) max_bytes: u64,
+    /// Bytes of other slices of the trace, which count as well.
+    pub(super) before: u64,
+    pub(super) when_too_large: WhenTooLarge,
+}
+
+impl Limit {
+    /// The most bytes of what is left of a trace, of which so many spans were refused; 0: any size.
+    fn left(self, refused_spans: u64) -> u64 {
+        // What ingesters kept of a trace that they cut has about the limit, not counting resources and framing: it is
+        // to be seen, not refused or cut once more.
+        let slack = if refused_spans > 0 { self.max_bytes / 4 } else { 0 };
+        match self.max_bytes {
+            0 => 0,
+            limit => limit.saturating_add(slack).saturating_sub(self.before).max(1),
+        }
+    }
+}
+
+pub(super) fn combine(parts: Parts, limit: Limit, shared_ids: SharedIds) -> Result<FoundTrace> {
+    let Limit { max_bytes, when_too_large, .. } = limit;
+    let mut combiner = TraceCombiner::new(limit.left(parts.refused_spans), when_too_large);
     for part in &parts.traces {
         combiner.add(part).map_err(|error| match error {
             CombineError::TooLarge { .. } => Error::TraceTooLarge { max_bytes },
@@ -124,4 +145,18 @@ pub(super) fn combine(
     };
     let memory = TraceMemory { held: parts.memory.into_iter().map(Arc::new).collect() };
     Ok(FoundTrace { trace, facts, is_part: parts.is_part, memory })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limit_is_of_all_slices_together() {
+        let limit = Limit { max_bytes: 1_000, before: 700, when_too_large: WhenTooLarge::Cut };
+        assert_eq!((limit.left(0), limit.left(5)), (300, 550));
+        let full = Limit { before: 1_000, ..limit };
+        assert_eq!((full.left(0), full.left(5)), (1, 250), "0 would be any size");
+        assert_eq!(Limit { max_bytes: 0, ..limit }.left(5), 0);
+    }
 }

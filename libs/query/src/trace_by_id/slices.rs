@@ -14,7 +14,7 @@ use tactus_proto::tactus::v1::{
 };
 use tonic::Request;
 
-use super::parts::{Parts, combine};
+use super::parts::{Limit, Parts, combine};
 use super::{FoundTrace, LARGE_SPANS, Large};
 use crate::blocks::select_from;
 use crate::frontend::Frontend;
@@ -37,6 +37,8 @@ pub(crate) struct Slices<'f> {
     max_inspected_bytes: u64,
     inspected_bytes: u64,
     waiting: VecDeque<SpanSlice>,
+    /// Bytes of the spans that [`Self::next_trace`] gave so far.
+    given_bytes: u64,
 }
 
 impl<'f> Slices<'f> {
@@ -73,32 +75,58 @@ impl<'f> Slices<'f> {
             max_inspected_bytes: frontend.limits_of(tenants).max_inspected_bytes,
             inspected_bytes: 0,
             waiting: VecDeque::from([SpanSlice::WHOLE]),
+            given_bytes: 0,
         }
+    }
+
+    /// The same of a trace that is known to have about so many bytes: it is not asked for as a whole.
+    pub(super) fn of_bytes(mut self, bytes: u64) -> Self {
+        self.waiting.clear();
+        self.wait_for(SpanSlice::WHOLE, bytes);
+        self
     }
 
     /// What there is of the next slice, and which that is; `None` after the last.
     pub(super) async fn next(&mut self) -> Result<Option<(SpanSlice, Parts)>> {
+        self.next_below(u64::MAX).await
+    }
+
+    /// As [`Self::next`]. A slice that has more bytes than these is not cut: it comes without spans, and how many bytes it has.
+    pub(super) async fn next_below(&mut self, most: u64) -> Result<Option<(SpanSlice, Parts)>> {
         while let Some(slice) = self.waiting.pop_front() {
             let is_last_cut = slice.number_of().1 > MOST_SLICES;
             let parts = self.ask(slice, is_last_cut).await?;
-            if parts.part_bytes <= self.max_part_bytes() || is_last_cut {
+            let fits = parts.part_bytes <= self.max_part_bytes();
+            if fits || is_last_cut || parts.part_bytes > most {
                 return Ok(Some((slice, parts)));
             }
-            // A quarter more: slices are not all of one size.
-            let bytes = parts.part_bytes.saturating_add(parts.part_bytes / 4);
-            let cuts = bytes.div_ceil(self.max_part_bytes()).clamp(2, MOST_CUTS) as u32;
-            self.waiting.extend(slice.cut(cuts).into_iter().flatten());
+            self.wait_for(slice, parts.part_bytes);
         }
         Ok(None)
     }
 
-    /// The spans of the next slice, each once, as they are stored; of a trace that is not large all, as they are shown.
-    pub(crate) async fn next_trace(&mut self) -> Result<Option<FoundTrace>> {
-        let Some((_, parts)) = self.next().await? else { return Ok(None) };
-        let shared_ids = if parts.is_part { SharedIds::Kept } else { self.query.shared_ids };
+    /// Has a slice that is too large come in several.
+    fn wait_for(&mut self, slice: SpanSlice, bytes: u64) {
+        // A quarter more: slices are not all of one size.
+        let bytes = bytes.saturating_add(bytes / 4);
+        let cuts = bytes.div_ceil(self.max_part_bytes()).clamp(2, MOST_CUTS) as u32;
+        self.waiting.extend(slice.cut(cuts).into_iter().flatten());
+    }
+
+    /// The spans of the next slice, each once, as they are stored; of a trace that is not large all, as they are shown. What is
+    /// above the limit of the trace, with the slices before, is refused or left out.
+    pub(crate) async fn next_trace(
+        &mut self,
+        when_too_large: WhenTooLarge,
+    ) -> Result<Option<FoundTrace>> {
+        let Some((slice, parts)) = self.next().await? else { return Ok(None) };
+        let is_part = parts.is_part || !slice.is_whole();
+        let shared_ids = if is_part { SharedIds::Kept } else { self.query.shared_ids };
         let max_bytes = self.frontend.limits_of(self.tenants).max_bytes_per_trace;
-        let combined = move || combine(parts, max_bytes, WhenTooLarge::Cut, shared_ids);
-        offload(true, combined).await?.map(Some)
+        let limit = Limit { max_bytes, before: self.given_bytes, when_too_large };
+        let found = offload(true, move || combine(parts, limit, shared_ids)).await??;
+        self.given_bytes += found.trace.bytes() as u64;
+        Ok(Some(found))
     }
 
     /// The most bytes of an answer.
@@ -119,7 +147,7 @@ impl<'f> Slices<'f> {
             ..self.find.clone()
         };
         let finds: Vec<_> = self.tenants.iter().map(find).collect();
-        let mut parts = Parts::new(&self.frontend.memory);
+        let mut parts = Parts::new(&self.frontend.memory, slice);
         if matches!(self.query.mode, TraceMode::All | TraceMode::Ingesters) {
             self.find_recent(&finds, &mut parts).await?;
         }

@@ -1,11 +1,13 @@
 import { expect, test } from "vitest";
-import { align, flatten } from "../src/compare/align";
+import { align, compared, flatten } from "../src/compare/align";
 import { serverEvents } from "../src/events";
 import { bytes, duration, integer } from "../src/format";
 import { hash, look, monogram } from "../src/looks";
 import { cut, inSentence, named, visible } from "../src/names";
 import { rangeOf, seconds, tooLong } from "../src/range";
+import { flame } from "../src/trace/flame-boxes";
 import { pathsOf } from "../src/trace/paths";
+import { received } from "../src/trace/received";
 import { made } from "./trace";
 
 test("durations have three digits and their unit", () => {
@@ -77,6 +79,25 @@ test("events are read however they are cut", async () => {
   }
 });
 
+test("an answer is kept while it comes, and none if it breaks off", async () => {
+  const answer = (breaks: boolean) => {
+    let sent = 0;
+    const body = new ReadableStream<Uint8Array>({
+      pull(controller) {
+        sent += 1;
+        if (sent <= 3) controller.enqueue(new Uint8Array(5_000_000));
+        else if (breaks) controller.error(new TypeError("network error"));
+        else controller.close();
+      },
+    });
+    return new Response(body, { headers: { "Content-Type": "application/json" } });
+  };
+  const told: number[] = [];
+  const whole = await received(answer(false), (bytes) => told.push(bytes));
+  expect([whole.size, whole.type, told]).toEqual([15_000_000, "application/json", [10_000_000, 15_000_000]]);
+  await expect(received(answer(true), () => {})).rejects.toThrow("network error");
+});
+
 test("two traces are laid over each other by their calls", () => {
   const side = (calls: number, duration: number) => {
     const trace = made([
@@ -93,4 +114,18 @@ test("two traces are laid over each other by their calls", () => {
   ]);
   const only = flatten(align(side(0, 0), side(1, 5)), 1);
   expect([only.pairs.length, only.hidden]).toEqual([1, 1]);
+});
+
+test("calls that call each other as often as there are spans are compared and drawn", () => {
+  const count = 20_000;
+  const trace = made(
+    Array.from({ length: count }, (_, row) => ({ parent: row - 1, name: `${row}`, duration: 1 })),
+  );
+  const paths = pathsOf(trace, new Float64Array(count).fill(1));
+  const { pairs, hidden } = compared(paths, paths);
+  expect([pairs.length, pairs[499].depth, hidden]).toEqual([500, 500, count - 500]);
+  expect(Object.keys(pairs[0].a ?? {})).not.toContain("children");
+  const { boxes, depth, deeper } = flame(paths);
+  expect([boxes.length, depth, deeper]).toEqual([201, 201, 1]);
+  expect([boxes[0].call.longest, boxes[1].call.name, boxes[1].width]).toEqual([-1, "0", 1]);
 });

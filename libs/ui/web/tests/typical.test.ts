@@ -1,10 +1,10 @@
 import { expect, test } from "vitest";
 import { against, type Typical, typicalPaths } from "../src/trace/against";
-import { empty, type Path } from "../src/trace/paths";
+import { addBelow, empty, type Path } from "../src/trace/paths";
 
 function path(service: string, name: string, total: number, children: Path[] = []): Path {
   const made = { ...empty(service, name), calls: 1, total, weight: total };
-  for (const child of children) made.children.set(`${child.service}\u0000${child.name}`, child);
+  for (const child of children) addBelow(made, `${child.service}\u0000${child.name}`, child);
   return made;
 }
 

@@ -13,7 +13,9 @@ use tactus_model::TraceId;
 use super::find::{self, Finding};
 use super::layout::NO_PARENT;
 use super::skeleton::Skeleton;
-use super::traces::{encode, jaeger_json, otlp_json, skeleton_answer};
+use super::traces::{encode, skeleton_answer};
+use crate::http::sent_trace::written;
+use crate::http::trace_forms::{JaegerForm, OtlpForm};
 use crate::http::{Answer, Answered, Asked};
 use crate::offload::offload;
 use crate::trace_by_id::malformed;
@@ -77,12 +79,11 @@ fn answer_to(question: &Question, file: &ReceivedFile, max_spans: usize) -> Resu
     };
     let found = file.content.traces.iter().find(|(other, _)| *other == id);
     let (_, trace) = found.ok_or(Error::NotFound)?;
+    let facts = TraceFacts::default();
     let body = match part {
-        Part::Skeleton => {
-            return Ok(skeleton_answer(encode(id, trace, &TraceFacts::default())?, false));
-        }
-        Part::Otlp => otlp_json(trace)?,
-        Part::Jaeger => jaeger_json(id, trace, "")?,
+        Part::Skeleton => return Ok(skeleton_answer(encode(id, trace, &facts)?, false)),
+        Part::Otlp => written(&mut OtlpForm::default(), trace.clone(), &facts)?,
+        Part::Jaeger => written(&mut JaegerForm::new(id), trace.clone(), &facts)?,
         Part::Find(Finding::Query(query)) => {
             return Ok(Answer::json(&find::rows(trace, id, query)?));
         }

@@ -3,26 +3,25 @@
 use std::sync::Arc;
 
 use axum::extract::{Extension, Path, State};
+use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use moka::sync::Cache;
-use prost::Message as _;
 use tactus_api::request::{TraceQuery, parse_trace_id};
 use tactus_api::trace::{CombinedTrace, TraceFacts, WhenTooLarge};
 use tactus_api::{Encoding, Error, Result};
 use tactus_config::sections::query_frontend::OpenTraces as Settings;
-use tactus_jaeger::json::{self, Envelope};
 use tactus_model::{SpanId, TraceId};
-use tactus_otlp_json::OtlpJson;
-use tactus_proto::opentelemetry::proto::trace::v1::TracesData;
 use tactus_traceql::eval::CompiledQuery;
 
 use super::find::{self, Finding, Found};
 use super::layout::SpanHead;
 use super::skeleton::Skeleton;
 use crate::current_query::joined;
+use crate::http::sent_trace::{Sent, TraceForm, send, written};
+use crate::http::trace_forms::{JaegerForm, OtlpForm};
 use crate::http::{Answer, Answered, Asked, Call};
 use crate::offload::offload;
-use crate::trace_by_id::{FoundTrace, Large, TraceMemory, malformed};
+use crate::trace_by_id::{FoundTrace, Large, Limited, TraceMemory, malformed};
 
 /// Spans of one request for details.
 const MAX_IDS: usize = 200;
@@ -66,9 +65,29 @@ impl OpenTraces {
         Ok(found)
     }
 
-    /// A trace as it was a moment ago, or read anew; a large one as a whole.
-    async fn find(&self, call: &Call, id: TraceId) -> Result<Arc<FoundTrace>> {
-        self.find_or_read(call, id, Large::Whole).await
+    /// Answers with the whole trace, a long one a piece at a time.
+    async fn send(&self, call: &Call, id: TraceId, mut form: impl TraceForm) -> Answered<Response> {
+        let (query, when_too_large) = (TraceQuery::default(), WhenTooLarge::Cut);
+        let content_type = Encoding::Json.content_type();
+        let found = match self.known(call, id) {
+            Some(found) => found,
+            None => {
+                let frontend = &call.frontend;
+                match frontend.find_limited(&call.tenants, id, query, when_too_large).await? {
+                    Limited::Whole(found) => self.keep(call, id, found)?,
+                    Limited::TooLarge(bytes) => {
+                        let large = Sent::Large { id, query, when_too_large, bytes };
+                        return send(call, large, form, content_type).await;
+                    }
+                }
+            }
+        };
+        let (trace, facts) = (found.trace.clone(), found.facts.clone());
+        if trace.takes_long() {
+            return send(call, Sent::Known(trace, facts), form, content_type).await;
+        }
+        let body = written(&mut form, trace, &facts)?;
+        Ok(Answer::new(body, Encoding::Json, facts.partial).into_response())
     }
 
     fn known(&self, call: &Call, id: TraceId) -> Option<Arc<FoundTrace>> {
@@ -118,27 +137,22 @@ pub(super) async fn spans(
     State(open): State<OpenTraces>,
     Extension(call): Asked,
     Path(id): Path<String>,
-) -> Answered {
+) -> Answered<Response> {
     let id = parse_trace_id(&id)?;
-    let ids = call.params().get("ids").map(span_ids).transpose()?;
-    let large = ids.clone().map_or(Large::Whole, Large::Spans);
-    let mut found = open.find_or_read(&call, id, large).await?;
-    let wanted = ids.as_ref().map_or(0, Vec::len);
-    if found.is_part && found.trace.spans() < wanted {
+    let Some(ids) = call.params().get("ids").map(span_ids).transpose()? else {
+        return open.send(&call, id, OtlpForm::default()).await;
+    };
+    let mut found = open.find_or_read(&call, id, Large::Spans(ids.clone())).await?;
+    if found.is_part && found.trace.spans() < ids.len() {
         // Halves of a call that share an id are told apart in the whole trace alone.
-        found = open.find(&call, id).await?;
+        found = open.find_or_read(&call, id, Large::Whole).await?;
     }
     let partial = found.facts.partial;
-    let is_long = found.trace.takes_long();
-    let _held = match ids {
-        Some(_) => TraceMemory::default(),
-        None => messages_memory(&call, &found.trace).await?,
-    };
-    let body = offload(is_long, move || match ids {
-        Some(ids) => otlp_json(&found.trace.filtered(|span| has_id(span, &ids))),
-        None => otlp_json(&found.trace),
+    let body = offload(found.trace.takes_long(), move || {
+        let trace = found.trace.filtered(|span| has_id(span, &ids));
+        written(&mut OtlpForm::default(), trace, &found.facts)
     });
-    Ok(Answer::new(body.await??, Encoding::Json, partial))
+    Ok(Answer::new(body.await??, Encoding::Json, partial).into_response())
 }
 
 /// `{spans, matched, rows}` of a TraceQL query on this trace: `rows` is a bitmap over the rows of its skeleton, in base64. Of a
@@ -191,41 +205,7 @@ pub(super) async fn jaeger(
     State(open): State<OpenTraces>,
     Extension(call): Asked,
     Path(id): Path<String>,
-) -> Answered {
+) -> Answered<Response> {
     let id = parse_trace_id(&id)?;
-    let found = open.find(&call, id).await?;
-    let partial = found.facts.partial;
-    let is_long = found.trace.takes_long();
-    let _held = messages_memory(&call, &found.trace).await?;
-    let body = offload(is_long, move || jaeger_json(id, &found.trace, &found.facts.message));
-    Ok(Answer::new(body.await??, Encoding::Json, partial))
-}
-
-/// What it takes to write a trace as JSON by way of its messages.
-async fn messages_memory(call: &Call, trace: &CombinedTrace) -> Result<TraceMemory> {
-    let memory = &call.frontend.memory;
-    let copied = TraceMemory::default().and(memory, trace.bytes() as u64).await?;
-    copied.and_answer(memory, trace, Encoding::Json).await
-}
-
-fn traces_data(trace: &CombinedTrace) -> Result<TracesData> {
-    TracesData::decode(Bytes::from(trace.to_protobuf_v1())).map_err(malformed)
-}
-
-/// `warning`: what is to be known of the trace as a whole, if it is not empty.
-pub(super) fn jaeger_json(id: TraceId, trace: &CombinedTrace, warning: &str) -> Result<Vec<u8>> {
-    let data = traces_data(trace)?;
-    let warnings = Some(warning.to_owned()).filter(|warning| !warning.is_empty());
-    let trace = json::trace(id, &data.resource_spans, warnings.into_iter().collect());
-    serde_json::to_vec(&Envelope::new([trace], 0))
-        .map_err(|error| Error::Internal(error.to_string()))
-}
-
-pub(super) fn otlp_json(trace: &CombinedTrace) -> Result<Vec<u8>> {
-    let data = traces_data(trace)?;
-    let mut body = b"{\"resourceSpans\":".to_vec();
-    serde_json::to_writer(&mut body, &OtlpJson(&data.resource_spans))
-        .map_err(|error| Error::Internal(error.to_string()))?;
-    body.push(b'}');
-    Ok(body)
+    open.send(&call, id, JaegerForm::new(id)).await
 }

@@ -1,4 +1,4 @@
-import type { Path } from "../trace/paths";
+import { type Call, callOf, type Path } from "../trace/paths";
 
 /** The same call in two traces; what one of them does not have is null. */
 export interface Pair {
@@ -11,13 +11,25 @@ export interface Pair {
 }
 
 /** Lays the calls of two traces over each other, by service and name below the same callers. */
-export function align(a: Path | null, b: Path | null, depth = 0): Pair {
-  const keys = new Set([...(a?.children.keys() ?? []), ...(b?.children.keys() ?? [])]);
-  const children = [...keys].map((key) =>
-    align(a?.children.get(key) ?? null, b?.children.get(key) ?? null, depth + 1),
-  );
-  children.sort((x, y) => Math.abs(y.change) - Math.abs(x.change));
-  return { a, b, depth, change: (b?.weight ?? 0) - (a?.weight ?? 0), children };
+export function align(a: Path | null, b: Path | null): Pair {
+  const root = pairOf(a, b, 0);
+  const waiting = [root];
+  for (let pair = waiting.pop(); pair; pair = waiting.pop()) {
+    const { a, b, depth, children } = pair;
+    for (const [key, path] of a?.children ?? []) {
+      children.push(pairOf(path, b?.children.get(key) ?? null, depth + 1));
+    }
+    for (const [key, path] of b?.children ?? []) {
+      if (!a?.children.has(key)) children.push(pairOf(null, path, depth + 1));
+    }
+    children.sort((x, y) => Math.abs(y.change) - Math.abs(x.change));
+    for (const child of children) waiting.push(child);
+  }
+  return root;
+}
+
+function pairOf(a: Path | null, b: Path | null, depth: number): Pair {
+  return { a, b, depth, change: (b?.weight ?? 0) - (a?.weight ?? 0), children: [] };
 }
 
 /** Pairs below the root, callers before what they call, at most `limit`; and how many are left out. */
@@ -31,4 +43,33 @@ export function flatten(root: Pair, limit: number): { pairs: Pair[]; hidden: num
     for (let at = pair.children.length - 1; at >= 0; at -= 1) waiting.push(pair.children[at]);
   }
   return { pairs, hidden };
+}
+
+/** A call that is shown of both traces. */
+export interface ShownPair {
+  a: Call | null;
+  b: Call | null;
+  depth: number;
+  change: number;
+}
+
+/** What is shown of two traces. */
+export interface Comparison {
+  pairs: ShownPair[];
+  /** Calls that are left out. */
+  hidden: number;
+}
+
+/** Calls that are shown. */
+const SHOWN = 500;
+
+export function compared(a: Path, b: Path): Comparison {
+  const { pairs, hidden } = flatten(align(a, b), SHOWN);
+  const shown = pairs.map(({ a, b, depth, change }) => ({
+    a: a && callOf(a),
+    b: b && callOf(b),
+    depth,
+    change,
+  }));
+  return { pairs: shown, hidden };
 }

@@ -1,4 +1,4 @@
-import { useEffect, useMemo } from "preact/hooks";
+import { useEffect } from "preact/hooks";
 import { ApiError, request } from "../api";
 import { duration, integer } from "../format";
 import { Heads } from "../heads";
@@ -8,44 +8,51 @@ import { Scroll } from "../scroll";
 import { Chip } from "../search/results";
 import { Label } from "../text";
 import { typicalPaths } from "../trace/against";
-import { selfTimes } from "../trace/analysis";
+import { Background } from "../trace/compute";
 import { nameOf, serviceOf } from "../trace/model";
-import { type Path, pathsOf } from "../trace/paths";
+import type { Call, Path } from "../trace/paths";
 import { decode, extent, type Skeleton } from "../trace/skeleton";
 import { typical } from "../trace/typical";
 import { Wrong } from "../wrong";
-import { align, flatten, type Pair } from "./align";
-
-const SHOWN = 500;
+import type { Comparison, ShownPair } from "./align";
 
 interface Side {
   /** Null for what is typical. */
   id: string | null;
   title: string;
   count: string;
-  paths: Path;
   /** Nanoseconds. */
   extent: number;
 }
 
-async function load(id: string, signal: AbortSignal): Promise<{ trace: Skeleton; side: Side }> {
+interface Compared extends Comparison {
+  sides: [Side, Side];
+}
+
+async function load(
+  id: string,
+  signal: AbortSignal,
+): Promise<{ trace: Skeleton; side: Side; columns: ArrayBuffer }> {
   const path = `traces/${id}/skeleton`;
   const response = await request(path, "application/vnd.tactus.skeleton", signal).catch((error) => {
     const isUnknown = error instanceof ApiError && error.status === 404;
     throw isUnknown ? new ApiError(404, `Trace ${id} is not stored.`) : error;
   });
-  const trace = decode(await response.arrayBuffer());
+  const columns = await response.arrayBuffer();
+  const trace = decode(columns);
   const title = trace.count > 0 ? `${serviceOf(trace, 0)} ${nameOf(trace, 0)}` : id;
   const side = { id, title, count: `${integer(trace.count)} spans`, extent: extent(trace) };
-  return { trace, side: { ...side, paths: pathsOf(trace, selfTimes(trace)) } };
+  return { trace, side, columns };
 }
 
-async function loadBoth(a: string, b: string, signal: AbortSignal): Promise<[Side, Side]> {
+async function loadBoth(a: string, b: string, signal: AbortSignal): Promise<Compared> {
   if (a !== TYPICAL) {
-    const [one, other] = await Promise.all([load(a, signal), load(b, signal)]);
-    return [one.side, other.side];
+    // One after the other: the server holds a large trace while it writes its columns.
+    const one = await load(a, signal);
+    const other = await load(b, signal);
+    return { sides: [one.side, other.side], ...(await compare([one.columns, other.columns], signal)) };
   }
-  const { trace, side } = await load(b, signal);
+  const { trace, side, columns } = await load(b, signal);
   if (trace.count === 0) throw new ApiError(0, "A trace without spans cannot be compared.");
   const found = await typical(trace, signal);
   if (found.traces === 0) throw new ApiError(0, "There is no other trace of this operation within an hour.");
@@ -53,21 +60,27 @@ async function loadBoth(a: string, b: string, signal: AbortSignal): Promise<[Sid
     id: null,
     title: `Typical ${side.title}`,
     count: `the median of ${integer(found.traces)} traces`,
-    paths: typicalPaths(found),
     extent: found.duration.p50,
   };
-  return [usual, side];
+  return { sides: [usual, side], ...(await compare([typicalPaths(found), columns], signal)) };
+}
+
+/** Large traces have a million calls: another thread lays them over each other. */
+async function compare(sides: [ArrayBuffer | Path, ArrayBuffer], signal: AbortSignal): Promise<Comparison> {
+  const done = new AbortController();
+  const background = new Background(AbortSignal.any([signal, done.signal]));
+  try {
+    const columns = sides.filter((side) => side instanceof ArrayBuffer);
+    return await background.ask({ kind: "compare", sides }, columns);
+  } finally {
+    done.abort();
+  }
 }
 
 /** Two traces over each other: what takes longer, what only one of them does. */
 export function ComparePage({ a, b }: { a: string; b: string }) {
   const { value, problem } = useLoaded(`${a} ${b}`, (signal) => loadBoth(a, b, signal));
   const only = params.value.get("only") === "1";
-  const found = useMemo(() => {
-    if (!value) return null;
-    const { pairs, hidden } = flatten(align(value[0].paths, value[1].paths), SHOWN);
-    return { pairs, hidden };
-  }, [value]);
   useEffect(() => {
     document.title = "Compare – Tactus";
   }, []);
@@ -76,12 +89,12 @@ export function ComparePage({ a, b }: { a: string; b: string }) {
       <h1>{a === TYPICAL ? "Compare with typical traces" : "Compare two traces"}</h1>
       <Wrong text={problem} />
       {problem === null && !value && <p role="status">reading…</p>}
-      {value && found && (
+      {value && (
         <>
-          <Head letter="A" side={value[0]} />
-          <Head letter="B" side={value[1]} />
+          <Head letter="A" side={value.sides[0]} />
+          <Head letter="B" side={value.sides[1]} />
           <p>
-            B takes <strong>{signed(value[1].extent - value[0].extent)}</strong> ·{" "}
+            B takes <strong>{signed(value.sides[1].extent - value.sides[0].extent)}</strong> ·{" "}
             {a !== TYPICAL && (
               <>
                 <a href={address(`compare/${b}...${a}`)}>swap sides</a> ·{" "}
@@ -96,8 +109,8 @@ export function ComparePage({ a, b }: { a: string; b: string }) {
               only what one of them has
             </label>
           </p>
-          {found.hidden > 0 && <p class="strip">! {integer(found.hidden)} more calls are not shown.</p>}
-          <Table pairs={only ? found.pairs.filter(({ a, b }) => !a || !b) : found.pairs} />
+          {value.hidden > 0 && <p class="strip">! {integer(value.hidden)} more calls are not shown.</p>}
+          <Table pairs={only ? value.pairs.filter(({ a, b }) => !a || !b) : value.pairs} />
         </>
       )}
     </main>
@@ -124,7 +137,7 @@ function Head({ letter, side: { id, title, count, extent } }: { letter: string; 
   );
 }
 
-function Table({ pairs }: { pairs: Pair[] }) {
+function Table({ pairs }: { pairs: ShownPair[] }) {
   const most = Math.max(1, ...pairs.map(({ change }) => Math.abs(change)));
   if (pairs.length === 0) return <p class="hint">Both traces make the same calls.</p>;
   return (
@@ -133,7 +146,7 @@ function Table({ pairs }: { pairs: Pair[] }) {
         <Heads columns={["Call", { number: "A" }, { number: "B" }, { number: "B − A" }]} />
         <tbody>
           {pairs.map((pair, at) => {
-            const { service, name } = (pair.a ?? pair.b) as Path;
+            const { service, name } = (pair.a ?? pair.b) as Call;
             return (
               <tr key={at}>
                 <td style={{ paddingInlineStart: `${8 + Math.min(20, pair.depth - 1) * 14}px` }}>
@@ -156,7 +169,7 @@ function Table({ pairs }: { pairs: Pair[] }) {
   );
 }
 
-function Cell({ path }: { path: Path | null }) {
+function Cell({ path }: { path: Call | null }) {
   if (!path) return <td class="number muted">–</td>;
   return (
     <td class="number">

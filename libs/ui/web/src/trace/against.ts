@@ -1,4 +1,4 @@
-import { empty, type Path } from "./paths";
+import { addBelow, empty, type Path } from "./paths";
 
 /** A call as traces alike make it; times in nanoseconds, of the traces that have it. */
 export interface TypicalPath {
@@ -37,7 +37,7 @@ export function typicalPaths(found: Typical): Path {
     path.total = p50;
     path.self = selfP50;
     path.weight = selfP50;
-    above?.children.set(`${service}\u0000${name}`, path);
+    if (above) addBelow(above, `${service}\u0000${name}`, path);
   }
   // Callers come first.
   for (let at = made.length - 1; at >= 0; at -= 1) {
@@ -50,12 +50,12 @@ export function typicalPaths(found: Typical): Path {
 }
 
 /** A call of a trace beside what is usual for it. */
-export interface Against {
+export interface Against<P = Path> {
   service: string;
   name: string;
   depth: number;
   /** Null where the trace does not make the call. */
-  path: Path | null;
+  path: P | null;
   /** Null where no trace alike makes it. */
   usual: TypicalPath | null;
   /** Nanoseconds that the call takes more than in the middle of the traces alike. */

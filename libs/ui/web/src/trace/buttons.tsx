@@ -1,5 +1,6 @@
 import { useState } from "preact/hooks";
 import { reason } from "../api";
+import { bytes } from "../format";
 import { address, here, navigate } from "../router";
 import { copy, save } from "./actions";
 import type { Skeleton } from "./skeleton";
@@ -11,13 +12,15 @@ export function Actions({ id, trace, source }: { id: string; trace: Skeleton; so
   const [said, setSaid] = useState("");
   const keep = (form: Form, name: string) => {
     setSaid("reading…");
-    source.whole(form).then(
-      (whole) => {
-        save(whole, name);
-        setSaid("");
-      },
-      (error) => setSaid(reason(error) ?? ""),
-    );
+    source
+      .whole(form, (count) => setSaid(`reading… ${bytes(count)}`))
+      .then(
+        (whole) => {
+          save(whole, name);
+          setSaid("");
+        },
+        (error) => setSaid(reason(error) ?? ""),
+      );
   };
   const compare = () => {
     setSaid("searching…");

@@ -1,6 +1,4 @@
-import type { Typical } from "./against";
-import type { Answer, Computed, Question } from "./computed";
-import type { Finding } from "./finding";
+import type { Answers, Asked, Computed, Question, Said } from "./computed";
 import type { Model } from "./model";
 import type { Skeleton } from "./skeleton";
 import workerUrl from "./worker.ts?worker&url";
@@ -25,15 +23,54 @@ const rules: Policy = {
 };
 const policy = window.trustedTypes?.createPolicy("tactus", rules) ?? rules;
 
-/** Computes in the background what takes long for a large trace, for as long as that is open. */
-export class Computation {
+/** Computes in the background what takes long for large traces, until nobody wants it any more. */
+export class Background {
   private readonly worker = new Worker(policy.createScriptURL(workerUrl), { type: "module" });
+  private readonly waiting = new Map<
+    number,
+    { resolve: (answer: never) => void; reject: (why: unknown) => void }
+  >();
+  private asked = 0;
 
-  constructor(
-    { trace, shape }: Model,
-    private readonly signal: AbortSignal,
-  ) {
-    signal.addEventListener("abort", () => this.worker.terminate());
+  constructor(private readonly signal: AbortSignal) {
+    signal.addEventListener("abort", () => {
+      this.worker.terminate();
+      this.fail(signal.reason);
+    });
+    this.worker.onmessage = ({ data }: MessageEvent<Said>) => {
+      const waiting = this.waiting.get(data.number);
+      this.waiting.delete(data.number);
+      if ("problem" in data) waiting?.reject(new Error(data.problem));
+      else waiting?.resolve(data.answer as never);
+    };
+    this.worker.onerror = (event) => this.fail(new Error(event.message || "the worker failed"));
+  }
+
+  /** Asks; what is in `transfer` is given away. */
+  ask<Q extends Question>(question: Q, transfer: Transferable[] = []): Promise<Answers[Q["kind"]]> {
+    return new Promise((resolve, reject) => {
+      if (this.signal.aborted) return reject(this.signal.reason);
+      this.asked += 1;
+      const asked: Asked = { number: this.asked, question };
+      this.waiting.set(asked.number, { resolve, reject });
+      this.worker.postMessage(asked, transfer);
+    });
+  }
+
+  private fail(why: unknown) {
+    for (const { reject } of this.waiting.values()) reject(why);
+    this.waiting.clear();
+  }
+}
+
+/** What is computed of an open trace. */
+export class Computation {
+  private readonly background: Background;
+  /** What is in the trace. */
+  readonly found: Promise<Computed>;
+
+  constructor({ trace, shape }: Model, signal: AbortSignal) {
+    this.background = new Background(signal);
     // Copies: whole columns share one buffer, which stays here. What the worker does not read it is not given.
     const none = new Uint8Array(0);
     const copy: Skeleton = {
@@ -50,34 +87,13 @@ export class Computation {
       flags: trace.flags.slice(),
     };
     const columns = [copy.parent, copy.start, copy.duration, copy.name, copy.service, copy.flags];
-    const question: Question = { trace: copy, size: shape.size };
-    this.worker.postMessage(
-      question,
+    this.found = this.background.ask(
+      { kind: "found", trace: copy, size: shape.size },
       columns.map(({ buffer }) => buffer),
     );
   }
 
-  /** What is in the trace. To be asked for first, once. */
-  async found(): Promise<Computed> {
-    const answer = await this.answer();
-    if (!("found" in answer)) throw new Error("the worker answered something else");
-    return answer.found;
-  }
-
-  /** How the trace is beside those alike. */
-  async beside(typical: Typical): Promise<Finding | null> {
-    const question: Question = { typical };
-    this.worker.postMessage(question);
-    const answer = await this.answer();
-    if (!("beside" in answer)) throw new Error("the worker answered something else");
-    return answer.beside;
-  }
-
-  private answer(): Promise<Answer> {
-    return new Promise((resolve, reject) => {
-      this.worker.onmessage = ({ data }: MessageEvent<Answer>) => resolve(data);
-      this.worker.onerror = (event) => reject(new Error(event.message || "the worker failed"));
-      this.signal.addEventListener("abort", () => reject(this.signal.reason), { once: true });
-    });
+  ask<Q extends Question>(question: Q): Promise<Answers[Q["kind"]]> {
+    return this.background.ask(question);
   }
 }

@@ -1,54 +1,27 @@
-import { useMemo } from "preact/hooks";
+import { useRef } from "preact/hooks";
 import { counted, duration, integer } from "../format";
+import { useLoaded } from "../loaded";
 import { look, monogram } from "../looks";
 import { cut, named, visible } from "../names";
-import type { Times } from "./analysis";
-import type { Model } from "./model";
-import { type Path, pathOf, pathsOf } from "./paths";
+import { Wrong } from "../wrong";
+import type { Computation } from "./compute";
+import { DEEPEST } from "./flame-boxes";
 import type { TraceState } from "./state";
 
 const HEIGHT = 22;
-/** Boxes narrower than this share of the width are not drawn; what they take is told. */
-const NARROWEST = 0.001;
-const DEEPEST = 200;
 /** Boxes narrower than this share have no room for more than their colour. */
 const WITH_SWATCH = 0.02;
 
-interface Box {
-  path: Path;
-  depth: number;
-  left: number;
-  width: number;
-}
-
-/** Boxes of a tree, the widest first within their parent; a child is as wide as its share of own time. */
-export function boxes(root: Path): { all: Box[]; hidden: number; deeper: number } {
-  const all: Box[] = [];
-  let hidden = 0;
-  let deeper = 0;
-  const waiting: Box[] = [{ path: root, depth: 0, left: 0, width: 1 }];
-  for (let box = waiting.pop(); box; box = waiting.pop()) {
-    all.push(box);
-    let left = box.left;
-    for (const path of [...box.path.children.values()].sort((a, b) => b.weight - a.weight)) {
-      const width = root.weight > 0 ? path.weight / root.weight : 0;
-      if (width < NARROWEST) hidden += 1;
-      else if (box.depth >= DEEPEST) deeper += 1;
-      else waiting.push({ path, depth: box.depth + 1, left, width });
-      left += width;
-    }
-  }
-  return { all, hidden, deeper };
-}
-
 /** Where time goes: the same calls of the same callers in one box, as wide as their own time and that of all below. */
-export function Flame({ model, times, state }: { model: Model; times: Times; state: TraceState }) {
-  const { trace } = model;
-  const whole = useMemo(() => pathsOf(trace, times.self), [trace, times]);
+export function FlameGraph({ computation, state }: { computation: Computation; state: TraceState }) {
   const within = state.within.value;
-  const focus = useMemo(() => (within < 0 ? null : pathOf(whole, trace, within)), [whole, trace, within]);
-  const { all, hidden, deeper } = useMemo(() => boxes(focus ?? whole), [focus, whole]);
-  const depth = Math.max(...all.map((box) => box.depth)) + 1;
+  const { value, problem } = useLoaded(String(within), () => computation.ask({ kind: "flame", within }));
+  // What was shown stays until the next part is there.
+  const last = useRef(value);
+  if (value) last.current = value;
+  if (problem !== null) return <Wrong text={problem} />;
+  if (!last.current) return <p role="status">reading…</p>;
+  const { boxes, hidden, deeper, depth } = last.current;
   return (
     <div class="flame">
       <div class="tools">
@@ -57,15 +30,15 @@ export function Flame({ model, times, state }: { model: Model; times: Times; sta
           {hidden > 0 && ` ${counted(hidden, "call")} too narrow to be drawn.`}
           {deeper > 0 && ` What is below ${DEEPEST} calls is drawn when you choose one of them.`}
         </span>
-        {focus && (
+        {boxes[0].call.longest >= 0 && (
           <button type="button" onClick={() => (state.within.value = -1)}>
             Show the whole trace
           </button>
         )}
       </div>
       <div class="boxes" style={{ height: `${depth * HEIGHT}px` }}>
-        {all.map(({ path, depth, left, width }) => {
-          const isRoot = path === whole;
+        {boxes.map(({ call: path, depth, left, width }) => {
+          const isRoot = path.longest < 0;
           const label = isRoot ? "whole trace" : `${path.service} ${path.name}`;
           const times = isRoot ? "" : ` ×${integer(path.calls)}`;
           return (

@@ -21,7 +21,7 @@ import { DetailsView } from "./details-view";
 import { findSpans, isQuery } from "./find";
 import type { Finding } from "./finding";
 import { FindingLine } from "./finding-line";
-import { Flame } from "./flame";
+import { FlameGraph } from "./flame";
 import { Honesty } from "./honesty";
 import { TraceMap } from "./map";
 import { Minimap } from "./minimap";
@@ -131,7 +131,7 @@ function Shown({ id, state, source, actions, clocks }: OpenedProps & { clocks: M
   useEffect(() => {
     const stop = new AbortController();
     computation.current = new Computation(model, stop.signal);
-    computation.current.found().then(
+    computation.current.found.then(
       (result) => {
         found.value = result;
       },
@@ -148,7 +148,7 @@ function Shown({ id, state, source, actions, clocks }: OpenedProps & { clocks: M
   useEffect(() => {
     let isWanted = true;
     if (times && usual.value && computation.current) {
-      computation.current.beside(usual.value).then(
+      computation.current.ask({ kind: "beside", typical: usual.value }).then(
         (finding) => isWanted && setBeside(finding),
         // The page is left.
         () => {},
@@ -265,15 +265,17 @@ function Shown({ id, state, source, actions, clocks }: OpenedProps & { clocks: M
           {state.view.value === "waterfall" && (
             <Waterfall model={model} found={times} state={state} matches={matches} />
           )}
-          {state.view.value === "flame" && times && <Flame model={model} times={times} state={state} />}
+          {state.view.value === "flame" && times && computation.current && (
+            <FlameGraph computation={computation.current} state={state} />
+          )}
           {state.view.value === "map" && <TraceMap trace={trace} source={source} />}
           {state.view.value === "table" && times && (
             <OperationTable model={model} times={times} state={state} />
           )}
-          {state.view.value === "typical" && times && (
+          {state.view.value === "typical" && times && computation.current && (
             <AgainstTypical
               model={model}
-              times={times}
+              computation={computation.current}
               state={state}
               isStored={source.isStored}
               usual={usual}

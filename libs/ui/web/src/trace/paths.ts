@@ -12,7 +12,17 @@ export interface Path {
   weight: number;
   /** The row of the longest. */
   longest: number;
-  children: Map<string, Path>;
+  children: ReadonlyMap<string, Path>;
+}
+
+/** What one path is, without what is below it. */
+export type Call = Omit<Path, "children">;
+
+/** Below calls that call nothing. Large traces have a million of these. */
+const NONE: ReadonlyMap<string, Path> = new Map();
+
+export function callOf({ children: _, ...call }: Path): Call {
+  return call;
 }
 
 /** A path that nothing was added to. */
@@ -26,8 +36,14 @@ export function empty(service: string, name: string): Path {
     self: 0,
     weight: 0,
     longest: -1,
-    children: new Map(),
+    children: NONE,
   };
+}
+
+/** Puts a path below another. */
+export function addBelow(above: Path, key: string, path: Path) {
+  if (above.children === NONE) above.children = new Map();
+  (above.children as Map<string, Path>).set(key, path);
 }
 
 /** The calls of a trace as a tree in which the same call of the same caller is there once. The root stands for the trace. */
@@ -47,7 +63,7 @@ export function pathsOf(trace: Skeleton, self: Float64Array): Path {
     let path = above.children.get(key);
     if (!path) {
       path = empty(trace.services[trace.service[row]], trace.names[trace.name[row]]);
-      above.children.set(key, path);
+      addBelow(above, key, path);
     }
     paths[row] = path;
     add(path, trace, row, self[row]);

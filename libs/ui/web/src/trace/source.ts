@@ -1,6 +1,7 @@
-import { json, request } from "../api";
+import { ApiError, json, request } from "../api";
 import { address } from "../router";
 import { type Detail, detailsOf, type OtlpTrace } from "./details";
+import { received } from "./received";
 
 /** The rows that a TraceQL query finds: a bitmap in base64. */
 export interface FindAnswer {
@@ -23,8 +24,8 @@ export interface Source {
   /** All that is there of the spans of an id. */
   details(id: string, signal: AbortSignal): Promise<Detail[]>;
   find(query: string, signal: AbortSignal): Promise<FindAnswer>;
-  /** The whole trace: OTLP's JSON, or Jaeger's. */
-  whole(form: Form): Promise<Blob>;
+  /** The whole trace: OTLP's JSON, or Jaeger's. `tell` is told how many bytes have come. */
+  whole(form: Form, tell: (bytes: number) => void): Promise<Blob>;
   /** The address of a trace, with what it is to show. */
   address(traceId: string, values?: Record<string, string | null | undefined>): string;
 }
@@ -44,8 +45,14 @@ export class StoredTrace implements Source {
     return json<FindAnswer>(`traces/${this.id}/find?${new URLSearchParams({ q: query })}`, signal);
   }
 
-  async whole(form: Form): Promise<Blob> {
-    return (await request(`traces/${this.id}/${form}`, "application/json")).blob();
+  async whole(form: Form, tell: (bytes: number) => void): Promise<Blob> {
+    const response = await request(`traces/${this.id}/${form}`, "application/json");
+    return received(response, tell).catch(() => {
+      throw new ApiError(
+        0,
+        "The answer broke off: the server could not complete it, or the connection was lost.",
+      );
+    });
   }
 
   address(traceId: string, values?: Record<string, string | null | undefined>): string {

@@ -11,6 +11,9 @@ import type { TraceState } from "./state";
 
 const COLUMNS = ["operation", "calls", "errors", "total", "self", "longest"] as const;
 
+/** Rows that are shown: names with ids in them are as many as spans. */
+const SHOWN = 1_000;
+
 /** The operations of a trace with what they took. A row leads to its longest span. */
 export function OperationTable({ model, times, state }: { model: Model; times: Times; state: TraceState }) {
   const { trace } = model;
@@ -25,8 +28,10 @@ export function OperationTable({ model, times, state }: { model: Model; times: T
     1,
     operations.reduce((sum, { self }) => sum + self, 0),
   );
+  const hidden = Math.max(0, operations.length - SHOWN);
   return (
     <Scroll kind="sheet">
+      {hidden > 0 && <p class="strip">! {integer(hidden)} more operations are not shown.</p>}
       <table>
         <thead>
           <tr>
@@ -51,25 +56,27 @@ export function OperationTable({ model, times, state }: { model: Model; times: T
           </tr>
         </thead>
         <tbody>
-          {ordered(operations, value, order.ascending).map((path) => (
-            <tr key={`${path.service} ${path.name}`}>
-              <td>
-                <button type="button" class="link" onClick={() => state.select(path.longest)}>
-                  <Chip name={path.service} /> <Label value={path.name} />
-                </button>
-              </td>
-              <td class="number">{integer(path.calls)}</td>
-              <td class={path.errors > 0 ? "number error" : "number"}>
-                {path.errors > 0 ? `✕ ${integer(path.errors)}` : "0"}
-              </td>
-              <td class="number">{duration(path.total)}</td>
-              <td class="number">
-                {duration(path.self)} · {Math.round((path.self / total) * 100)} %
-                <meter min={0} max={total} value={path.self} aria-hidden="true" />
-              </td>
-              <td class="number">{duration(trace.duration[path.longest])}</td>
-            </tr>
-          ))}
+          {ordered(operations, value, order.ascending)
+            .slice(0, SHOWN)
+            .map((path) => (
+              <tr key={`${path.service} ${path.name}`}>
+                <td>
+                  <button type="button" class="link" onClick={() => state.select(path.longest)}>
+                    <Chip name={path.service} /> <Label value={path.name} />
+                  </button>
+                </td>
+                <td class="number">{integer(path.calls)}</td>
+                <td class={path.errors > 0 ? "number error" : "number"}>
+                  {path.errors > 0 ? `✕ ${integer(path.errors)}` : "0"}
+                </td>
+                <td class="number">{duration(path.total)}</td>
+                <td class="number">
+                  {duration(path.self)} · {Math.round((path.self / total) * 100)} %
+                  <meter min={0} max={total} value={path.self} aria-hidden="true" />
+                </td>
+                <td class="number">{duration(trace.duration[path.longest])}</td>
+              </tr>
+            ))}
         </tbody>
       </table>
     </Scroll>

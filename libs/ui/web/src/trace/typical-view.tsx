@@ -1,37 +1,35 @@
-import { useMemo } from "preact/hooks";
 import { bytes, duration, integer } from "../format";
 import { Heads } from "../heads";
-import type { Loaded } from "../loaded";
+import { type Loaded, useLoaded } from "../loaded";
 import { address } from "../router";
 import { Scroll } from "../scroll";
 import { Chip } from "../search/results";
 import { Label } from "../text";
 import { Wrong } from "../wrong";
-import { type Against, against, type Typical } from "./against";
-import type { Times } from "./analysis";
+import type { Against, Typical } from "./against";
+import type { Computation } from "./compute";
 import type { Model } from "./model";
-import { pathsOf } from "./paths";
+import type { Call } from "./paths";
 import type { TraceState } from "./state";
-
-const SHOWN = 200;
 
 interface Props {
   model: Model;
-  times: Times;
+  computation: Computation;
   state: TraceState;
   isStored: boolean;
   usual: Loaded<Typical>;
 }
 
 /** The calls of a trace beside those of the newest traces that began as it did. A row leads to its longest span. */
-export function AgainstTypical({ model, times, state, isStored, usual: { value, problem } }: Props) {
+export function AgainstTypical({ model, computation, state, isStored, usual }: Props) {
   const { trace, extent } = model;
-  const rows = useMemo(
-    () => (value && value.traces > 0 ? against(pathsOf(trace, times.self), value) : []),
-    [trace, times, value],
-  );
+  const { value } = usual;
+  const ask = async () => value && computation.ask({ kind: "against", typical: value });
+  const differing = useLoaded(value && value.traces > 0 ? trace.traceId : null, ask);
+  const problem = usual.problem ?? differing.problem;
   if (problem !== null) return <Wrong text={problem} />;
-  if (value === null) return <p role="status">reading…</p>;
+  if (value === null || (value.traces > 0 && !differing.value)) return <p role="status">reading…</p>;
+  const { rows, hidden } = differing.value ?? { rows: [], hidden: 0 };
   if (value.traces === 0) return <p class="hint">No other trace of this operation within an hour.</p>;
   const { p50, p95 } = value.duration;
   return (
@@ -54,17 +52,17 @@ export function AgainstTypical({ model, times, state, isStored, usual: { value, 
           ]}
         />
         <tbody>
-          {rows.slice(0, SHOWN).map((row, at) => (
+          {rows.map((row, at) => (
             <Row key={at} row={row} traces={value.traces} state={state} />
           ))}
         </tbody>
       </table>
-      {rows.length > SHOWN && <p class="strip">! {integer(rows.length - SHOWN)} more calls are not shown.</p>}
+      {hidden > 0 && <p class="strip">! {integer(hidden)} more calls are not shown.</p>}
     </Scroll>
   );
 }
 
-function Row({ row, traces, state }: { row: Against; traces: number; state: TraceState }) {
+function Row({ row, traces, state }: { row: Against<Call>; traces: number; state: TraceState }) {
   const { service, name, path, usual, more } = row;
   const label = (
     <>

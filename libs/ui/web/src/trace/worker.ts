@@ -1,18 +1,45 @@
+import { compared } from "../compare/align";
 import { selfTimes } from "./analysis";
-import { type Answer, beside, computed, type Question } from "./computed";
-import type { Skeleton } from "./skeleton";
+import { type Answers, type Asked, beside, computed, differing, type Question, type Said } from "./computed";
+import { flame } from "./flame-boxes";
+import { type Path, pathOf, pathsOf } from "./paths";
+import { decode, type Skeleton } from "./skeleton";
 
 let trace: Skeleton | null = null;
+let known: Path | null = null;
 
-addEventListener("message", ({ data }: MessageEvent<Question>) => {
-  if ("trace" in data) {
-    trace = data.trace;
-    const found = computed(trace, data.size);
-    const columns = [found.self, found.critical, found.retry, found.errors, found.waited];
-    postMessage({ found } satisfies Answer, { transfer: columns.map(({ buffer }) => buffer) });
-  } else if (trace) {
-    // The column of own times was given away.
-    const answer: Answer = { beside: beside(trace, selfTimes(trace), data.typical) };
-    postMessage(answer);
+addEventListener("message", ({ data: { number, question } }: MessageEvent<Asked>) => {
+  const say = (said: Said, transfer: Transferable[] = []) => postMessage(said, { transfer });
+  try {
+    const answer = answerTo(question);
+    // Columns are given away.
+    const found = question.kind === "found" ? (answer as Answers["found"]) : null;
+    const columns = found ? [found.self, found.critical, found.retry, found.errors, found.waited] : [];
+    say(
+      { number, answer },
+      columns.map(({ buffer }) => buffer),
+    );
+  } catch (error) {
+    say({ number, problem: String(error) });
   }
 });
+
+function answerTo(question: Question): Answers[keyof Answers] {
+  if (question.kind === "compare") {
+    const [a, b] = question.sides.map((side) => (side instanceof ArrayBuffer ? pathsIn(decode(side)) : side));
+    return compared(a, b);
+  }
+  if (question.kind === "found") {
+    trace = question.trace;
+    return computed(trace, question.size);
+  }
+  if (!trace) throw new Error("there is no trace yet");
+  known ??= pathsIn(trace);
+  if (question.kind === "beside") return beside(trace, known, question.typical);
+  if (question.kind === "against") return differing(known, question.typical);
+  return flame(question.within < 0 ? known : (pathOf(known, trace, question.within) ?? known));
+}
+
+function pathsIn(trace: Skeleton): Path {
+  return pathsOf(trace, selfTimes(trace));
+}

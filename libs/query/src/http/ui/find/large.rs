@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use serde_json::Value;
-use tactus_api::trace::CombinedTrace;
+use tactus_api::trace::{CombinedTrace, WhenTooLarge};
 use tactus_api::{Error, Result};
 use tactus_model::{SpanBatch, SpanColumns, SpanId, TenantId, TraceId, separate_shared_ids};
 use tactus_traceql::eval::CompiledQuery;
@@ -47,7 +47,7 @@ pub(in crate::http::ui) async fn find_in(
         let mut slices = frontend.slices_read_by(tenants, id, text);
         let mut so_far = SoFar::new(id, query);
         let mut inspected_bytes = 0;
-        while let Some(found) = slices.next_trace().await? {
+        while let Some(found) = slices.next_trace(WhenTooLarge::Cut).await? {
             if !found.is_part {
                 return Ok(Found::Trace(found));
             }
@@ -199,7 +199,7 @@ mod tests {
     use bytes::Bytes;
     use prost::Message as _;
     use tactus_api::request::parse_traceql;
-    use tactus_api::trace::{SharedIds, TraceCombiner, WhenTooLarge};
+    use tactus_api::trace::{SharedIds, TraceCombiner};
     use tactus_model::merge::SpanSlice;
     use tactus_proto::opentelemetry::proto::common::v1::{AnyValue, KeyValue, any_value::Value};
     use tactus_proto::opentelemetry::proto::resource::v1::Resource;

@@ -1,0 +1,120 @@
+//! A trace in pieces, so that an answer is written and sent before all of it is known.
+
+use bytes::Bytes;
+
+use super::{CombinedTrace, ResourceGroup, ScopeGroup};
+
+/// The spans of a trace in their order, some at a time, with their resources and scopes.
+#[derive(Debug)]
+pub struct Pieces {
+    resources: std::vec::IntoIter<ResourceGroup>,
+    /// What is left of the resource before.
+    resource: Bytes,
+    scopes: std::vec::IntoIter<ScopeGroup>,
+    /// What is left of its scope before.
+    scope: Bytes,
+    spans: std::vec::IntoIter<Bytes>,
+    piece_bytes: usize,
+}
+
+impl CombinedTrace {
+    /// The trace in pieces of about so many bytes of spans each, at least one span.
+    pub fn into_pieces(self, piece_bytes: usize) -> Pieces {
+        Pieces {
+            resources: self.resources.into_iter(),
+            resource: Bytes::new(),
+            scopes: Vec::new().into_iter(),
+            scope: Bytes::new(),
+            spans: Vec::new().into_iter(),
+            piece_bytes,
+        }
+    }
+}
+
+impl Pieces {
+    /// The next span; notes whose it is.
+    fn next_span(&mut self) -> Option<Bytes> {
+        loop {
+            if let Some(span) = self.spans.next() {
+                return Some(span);
+            }
+            if let Some(ScopeGroup { scope, spans }) = self.scopes.next() {
+                (self.scope, self.spans) = (scope, spans.into_iter());
+                continue;
+            }
+            let ResourceGroup { resource, scopes } = self.resources.next()?;
+            (self.resource, self.scopes) = (resource, scopes.into_iter());
+        }
+    }
+
+    /// How many scopes and resources are yet to come: the same number is the same scope.
+    fn place(&self) -> (usize, usize) {
+        (self.resources.len(), self.scopes.len())
+    }
+}
+
+impl Iterator for Pieces {
+    type Item = CombinedTrace;
+
+    fn next(&mut self) -> Option<CombinedTrace> {
+        let (mut resources, mut bytes) = (Vec::<ResourceGroup>::new(), 0);
+        let mut last = None;
+        while bytes < self.piece_bytes.max(1) {
+            let Some(span) = self.next_span() else { break };
+            bytes += span.len().max(1);
+            let place = self.place();
+            if last.is_none_or(|(resource, _)| resource != place.0) {
+                let resource = self.resource.clone();
+                resources.push(ResourceGroup { resource, scopes: Vec::new() });
+            }
+            let Some(group) = resources.last_mut() else { break };
+            if last != Some(place) {
+                group.scopes.push(ScopeGroup { scope: self.scope.clone(), spans: Vec::new() });
+            }
+            last = Some(place);
+            if let Some(scope) = group.scopes.last_mut() {
+                scope.spans.push(span);
+            }
+        }
+        (!resources.is_empty()).then_some(CombinedTrace { resources, truncated: false })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn trace() -> CombinedTrace {
+        let scope = |name: &'static str, spans: usize| ScopeGroup {
+            scope: name.into(),
+            spans: (0..spans).map(|number| Bytes::from(vec![number as u8; 10])).collect(),
+        };
+        let resources = vec![
+            ResourceGroup { resource: "a".into(), scopes: vec![scope("x", 3), scope("y", 4)] },
+            ResourceGroup { resource: "b".into(), scopes: vec![scope("x", 1)] },
+            ResourceGroup { resource: "b".into(), scopes: vec![scope("x", 5)] },
+        ];
+        CombinedTrace { resources, truncated: false }
+    }
+
+    fn flat(trace: &CombinedTrace) -> Vec<(Bytes, Bytes, Bytes)> {
+        let scopes = trace.spans_by_scope();
+        let spans = scopes.flat_map(|(resource, scope, spans)| {
+            spans.iter().map(|span| (resource.clone(), scope.clone(), span.clone()))
+        });
+        spans.collect()
+    }
+
+    #[test]
+    fn pieces_have_every_span_once_in_order_with_its_owners() {
+        for piece_bytes in [0, 1, 10, 25, 40, 1_000] {
+            let pieces: Vec<_> = trace().into_pieces(piece_bytes).collect();
+            let all: Vec<_> = pieces.iter().flat_map(flat).collect();
+            assert_eq!(all, flat(&trace()), "{piece_bytes}");
+            let most = piece_bytes.max(1).div_ceil(10);
+            assert!(pieces.iter().all(|piece| (1..=most).contains(&piece.spans())));
+        }
+        assert_eq!(trace().into_pieces(1_000).next(), Some(trace()));
+        assert!(CombinedTrace::default().into_pieces(10).next().is_none());
+    }
+}

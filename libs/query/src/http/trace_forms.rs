@@ -1,0 +1,126 @@
+//! The forms of a trace that is written a piece at a time.
+
+use bytes::Bytes;
+use prost::Message as _;
+use tactus_api::trace::{CombinedTrace, TraceFacts};
+use tactus_api::{Encoding, Error, Result};
+use tactus_jaeger::json::TraceWriter;
+use tactus_model::TraceId;
+use tactus_otlp_json::OtlpJson;
+use tactus_proto::opentelemetry::proto::trace::v1::TracesData;
+use tactus_work::Held;
+
+use super::sent_trace::TraceForm;
+use crate::trace_by_id::malformed;
+
+/// Of the query API.
+pub(super) struct ApiForm {
+    is_v2: bool,
+    encoding: Encoding,
+    has_spans: bool,
+}
+
+impl ApiForm {
+    /// `None`: a trace as language models read it is not written in pieces.
+    pub(super) fn new(is_v2: bool, encoding: Encoding) -> Option<Self> {
+        (encoding != Encoding::Llm).then_some(Self { is_v2, encoding, has_spans: false })
+    }
+}
+
+impl TraceForm for ApiForm {
+    fn begin(&mut self) -> Result<Vec<u8>> {
+        let json = if self.is_v2 { "{\"trace\":{\"resourceSpans\":[" } else { "{\"batches\":[" };
+        Ok(if self.encoding == Encoding::Json { json.into() } else { Vec::new() })
+    }
+
+    fn piece(&mut self, piece: &CombinedTrace) -> Result<Vec<u8>> {
+        if self.encoding != Encoding::Json {
+            let is_v2 = self.is_v2;
+            return Ok(if is_v2 { piece.to_protobuf_v2_part() } else { piece.to_protobuf_v1() });
+        }
+        let elements = piece.to_json_elements().map_err(malformed)?;
+        Ok(behind(&mut self.has_spans, elements))
+    }
+
+    fn end(&mut self, facts: &TraceFacts) -> Result<Vec<u8>> {
+        Ok(match (self.encoding, self.is_v2) {
+            (Encoding::Json, true) => [&b"]},"[..], &facts.to_json_end()].concat(),
+            (Encoding::Json, false) => b"]}".to_vec(),
+            (_, true) => facts.to_protobuf_end(),
+            (_, false) => Vec::new(),
+        })
+    }
+}
+
+/// OTLP's JSON.
+#[derive(Default)]
+pub(super) struct OtlpForm {
+    has_spans: bool,
+}
+
+impl TraceForm for OtlpForm {
+    fn begin(&mut self) -> Result<Vec<u8>> {
+        Ok(b"{\"resourceSpans\":[".to_vec())
+    }
+
+    fn piece(&mut self, piece: &CombinedTrace) -> Result<Vec<u8>> {
+        let mut list = serde_json::to_vec(&OtlpJson(&traces_data(piece)?.resource_spans))
+            .map_err(unwritten)?;
+        // Without its brackets.
+        list.pop();
+        list.drain(..1);
+        Ok(behind(&mut self.has_spans, list))
+    }
+
+    fn end(&mut self, _: &TraceFacts) -> Result<Vec<u8>> {
+        Ok(b"]}".to_vec())
+    }
+}
+
+/// Jaeger's JSON, which its UI opens. Memory: the processes, counted as what the query holds.
+pub(super) struct JaegerForm {
+    writer: TraceWriter,
+    held: Held,
+}
+
+impl JaegerForm {
+    pub(super) fn new(id: TraceId) -> Self {
+        Self { writer: TraceWriter::new(id), held: Held::default() }
+    }
+}
+
+impl TraceForm for JaegerForm {
+    fn begin(&mut self) -> Result<Vec<u8>> {
+        self.writer.begin().map_err(unwritten)
+    }
+
+    fn piece(&mut self, piece: &CombinedTrace) -> Result<Vec<u8>> {
+        let data = traces_data(piece)?;
+        let spans = self.writer.spans(&data.resource_spans).map_err(unwritten)?;
+        match self.held.grow_to(self.writer.heap_bytes()) {
+            true => Ok(spans),
+            false => Err(Error::TooManyBytes),
+        }
+    }
+
+    fn end(&mut self, facts: &TraceFacts) -> Result<Vec<u8>> {
+        let warnings = Some(facts.message.clone()).filter(|message| !message.is_empty());
+        self.writer.end(warnings.into_iter().collect()).map_err(unwritten)
+    }
+}
+
+/// What stands behind further elements of a list.
+fn behind(has_spans: &mut bool, mut elements: Vec<u8>) -> Vec<u8> {
+    if !elements.is_empty() && std::mem::replace(has_spans, true) {
+        elements.insert(0, b',');
+    }
+    elements
+}
+
+fn traces_data(trace: &CombinedTrace) -> Result<TracesData> {
+    TracesData::decode(Bytes::from(trace.to_protobuf_v1())).map_err(malformed)
+}
+
+fn unwritten(error: serde_json::Error) -> Error {
+    Error::Internal(error.to_string())
+}

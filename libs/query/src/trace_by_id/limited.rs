@@ -1,0 +1,82 @@
+//! A trace as a whole, if it is not larger than answers that are made in one piece.
+
+use tactus_api::request::TraceQuery;
+use tactus_api::trace::WhenTooLarge;
+use tactus_api::{Error, Result};
+use tactus_model::merge::SpanSlice;
+use tactus_model::{TenantId, TraceId};
+
+use super::parts::Parts;
+use super::{FoundTrace, LOCAL_SLICE_BYTES, Large, Slices};
+use crate::frontend::Frontend;
+use crate::metrics::TRACES;
+use crate::query_log::Asked;
+
+/// A trace that is given in one piece has no more than this part of the memory of requests and answers: it is there as its spans,
+/// as what is written, which has up to three times as many bytes, and others are to be answered as well.
+const MEMORY_SHARE: u64 = 8;
+
+/// What was found of a trace.
+#[derive(Debug)]
+pub(crate) enum Limited {
+    /// All of it.
+    Whole(FoundTrace),
+    /// It is too large. About so many bytes.
+    TooLarge(u64),
+}
+
+impl Frontend {
+    /// The most bytes of a trace that is given in one piece.
+    fn whole_bytes(&self) -> u64 {
+        (self.memory.max_bytes() / MEMORY_SHARE).max(1)
+    }
+
+    /// Finds a trace as [`Self::find_trace`] does, unless it is too large for that.
+    pub(crate) async fn find_limited(
+        &self,
+        tenants: &[TenantId],
+        id: TraceId,
+        query: TraceQuery,
+        when_too_large: WhenTooLarge,
+    ) -> Result<Limited> {
+        let inspected = |found: &Limited| match found {
+            Limited::Whole(found) => found.facts.inspected_bytes,
+            Limited::TooLarge(_) => 0,
+        };
+        let run = async {
+            let _admitted = self.admit(tenants)?;
+            let most = self.whole_bytes();
+            let of_slice = self.slice_bytes(most);
+            let mut slices = Slices::new(self, tenants, id, query, Large::Whole, of_slice);
+            let mut all = Parts::new(&self.memory, SpanSlice::WHOLE);
+            while let Some((_, parts)) = slices.next_below(most).await? {
+                if parts.part_bytes > most {
+                    return Ok(Limited::TooLarge(parts.part_bytes));
+                }
+                all = all.and(parts);
+                if all.bytes() as u64 > most {
+                    // It lies in several places, of which none has more.
+                    return Ok(Limited::TooLarge(all.bytes() as u64 * 2));
+                }
+            }
+            self.combined(tenants, all, query, when_too_large).await.map(Limited::Whole)
+        };
+        match self.counted(tenants, TRACES, Asked::new(id.to_hex()), run, inspected).await {
+            // Out of one place it came with more than queries may hold.
+            Err(Error::TooManyBytes) => Ok(Limited::TooLarge(self.whole_bytes())),
+            found => found,
+        }
+    }
+
+    /// A trace that is too large to be given in one piece, in slices; it has about so many bytes.
+    pub(crate) fn slices_of_large<'f>(
+        &'f self,
+        tenants: &'f [TenantId],
+        id: TraceId,
+        query: TraceQuery,
+        bytes: u64,
+    ) -> Slices<'f> {
+        let max_bytes = self.slice_bytes(self.whole_bytes().min(LOCAL_SLICE_BYTES));
+        Slices::new(self, tenants, id, query, Large::Whole, max_bytes).of_bytes(bytes)
+    }
+}
