@@ -54,7 +54,8 @@ impl Listeners {
     /// Takes the routes of the parts and opens the ports.
     pub(crate) async fn start(process: &Process, parts: &mut [Part]) -> Result<Self, Error> {
         let config = process.config();
-        let metrics = RequestMetrics::register(Registry::global());
+        let requests = RequestMetrics::register(Registry::global());
+        let metrics = requests.clone().with_log(settings::request_log("server", &config.server)?);
         let stop = CancellationToken::new();
         let (serving, is_serving) = watch::channel(true);
         let public: Vec<_> = parts.iter().flat_map(|part| part.public_grpc.clone()).collect();
@@ -119,6 +120,8 @@ impl Listeners {
             let server = &config.internal_server.server;
             let address = address_of(&server.http_listen_address, server.http_listen_port);
             let socket = listener::bind(&address).await?;
+            let log = settings::request_log("internal_server", server)?;
+            let metrics = requests.with_log(log);
             let settings = HttpSettings {
                 bodies: process.port_memory().bodies(),
                 ..settings::http("internal_server", server)?
