@@ -111,3 +111,19 @@ def test_tenant_that_is_empty_and_old_is_deleted_where_that_is_asked(servers):
     server.start()
     eventually(lambda: not (server.blocks / "gone").exists(), "the tenant is deleted")
     assert (other / "data.parquet").exists()
+
+
+def test_index_that_is_made_to_take_memory_takes_little(servers):
+    """Some kilobytes that say that there are two million blocks of nobody."""
+    server = servers.new(config={"compactor": {"compaction": {"block_retention": "876000h"}}})
+    tenant = server.blocks / TENANT
+    tenant.mkdir(parents=True)
+    # With so many the index is asked for what the metas say.
+    for _ in range(40):
+        write_meta(tenant / str(uuid.uuid4()), tenantID=TENANT)
+    text = b'{"created_at":"2026-01-01T00:00:00Z","meta":[' + b"{}," * 2_000_000 + b'{}],"compacted":null}'
+    (tenant / "index.json.gz").write_bytes(gzip.compress(text))
+    assert (tenant / "index.json.gz").stat().st_size < 30_000
+    server.start()
+    eventually(lambda: server.metrics().get('tempodb_blocklist_length{tenant="%s"}' % TENANT) == 40, "the blocks are listed")
+    assert server.peak_resident_bytes() < 300 << 20

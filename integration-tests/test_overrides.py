@@ -93,6 +93,18 @@ def test_file_is_read_again_and_a_broken_one_changes_nothing(servers, tmp_path):
     eventually(refused, "spans of a trace that is too large are refused")
 
 
+def test_entry_for_a_name_that_no_request_can_have_is_refused_by_its_name(servers, tmp_path):
+    limited = Limited(servers, tmp_path, "overrides: {a: {global: {max_bytes_per_trace: 100000}}}\n")
+    server = limited.server
+    limited.path.write_text("overrides: {a: {global: {max_bytes_per_trace: 2000}}, team/b: {}, team/c: {global: {max_bytes_per_trace: 1}}}\n")
+    eventually(lambda: server.metrics()[RELOADED] == 0, "the file is refused")
+    assert "max_bytes_per_trace: 100000\n" in limits_of(server, "a"), "the old limits stay"
+    assert "validating overrides for team/b failed: no request can name this tenant" in server.logs()
+    server.stop()
+    server.spawn().process.wait(30)
+    assert server.process.returncode == 1 and server.logs().count("validating overrides for team/b failed") == 2
+
+
 def test_start_fails_on_a_bad_file_and_names_it(servers, tmp_path):
     path = tmp_path / "limits.yaml"
     path.write_text("overrides: {a: {metrics_generator: {processor: {span_metrics: {histogram_buckets: [2, 1]}}}}}\n")

@@ -435,8 +435,8 @@ def test_dialects_speak_tls(tmp_path):
             assert answer.status_code in (200, 202), answer.text
             with pytest.raises(requests.exceptions.SSLError):
                 ask("https", other)
-            with pytest.raises(requests.ConnectionError):
-                ask("http", certificates.authority)
+            in_clear = ask("http", certificates.authority)
+            assert in_clear.status_code == 400 and in_clear.text.startswith("this port speaks TLS: ")
 
         def services(channel):
             call = channel.unary_unary("/jaeger.api_v2.QueryService/GetServices", lambda body: body, lambda body: body)
@@ -486,8 +486,9 @@ def test_sdk_sends_by_tls_with_a_token_and_spans_are_found(encrypted):
 
 def test_ports_in_tls_refuse_clear_text_and_strangers(encrypted, tmp_path):
     for port in (encrypted.http_port, encrypted.otlp_http_port):
-        with pytest.raises(requests.ConnectionError):
-            requests.get(f"http://127.0.0.1:{port}/ready", timeout=10)
+        # Told so, and nothing else, whatever is asked for.
+        refused = requests.get(f"http://127.0.0.1:{port}/ready", headers=bearer("operator"), timeout=10)
+        assert (refused.status_code, refused.text[:25]) == (400, "this port speaks TLS: con")
         other = tmp_path / "other"
         other.mkdir(exist_ok=True)
         with pytest.raises(requests.exceptions.SSLError):

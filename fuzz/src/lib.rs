@@ -74,6 +74,7 @@ pub const TARGETS: &[Target] = &[
     Target::new("otlp_json", targets::otlp::feed_json, targets::otlp::json_seeds),
     Target::new("decompression", targets::decompression::feed, targets::decompression::seeds),
     Target::new("tenant", targets::tenant::feed, targets::tenant::seeds),
+    Target::new("tenant_index", targets::tenant_index::feed, targets::tenant_index::seeds),
     Target::new("jaeger_thrift", targets::jaeger::feed_thrift, targets::jaeger::thrift_seeds),
     Target::new("jaeger_protobuf", targets::jaeger::feed_protobuf, targets::jaeger::protobuf_seeds),
     Target::new("zipkin", targets::zipkin::feed, targets::zipkin::seeds),

@@ -7,6 +7,7 @@ pub(crate) mod gossip;
 pub(crate) mod jaeger;
 pub(crate) mod otlp;
 pub(crate) mod tenant;
+pub(crate) mod tenant_index;
 pub(crate) mod traceql;
 pub(crate) mod zipkin;
 

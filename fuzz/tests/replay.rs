@@ -122,8 +122,8 @@ macro_rules! replays {
 }
 
 replays! {
-    otlp otlp_json decompression tenant jaeger_thrift jaeger_protobuf zipkin log segments block_file block_pages gossip
-    traceql
+    otlp otlp_json decompression tenant tenant_index jaeger_thrift jaeger_protobuf zipkin log segments block_file block_pages
+    gossip traceql
 }
 
 #[test]

@@ -8,7 +8,6 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use parquet::file::metadata::ParquetMetaData;
 use parquet::file::statistics::Statistics;
@@ -43,6 +42,7 @@ mod tests;
 mod values;
 
 pub use crate::attribute_owner::AttributeOwner;
+use cache::CachedBlock;
 pub use cache::ColumnCache;
 pub use info::ColumnInfo;
 pub use prune::{NumberColumn, StringColumn, StringPredicate};
@@ -98,14 +98,10 @@ pub(crate) struct File {
     metadata: Arc<ParquetMetaData>,
     columns: Arc<columns::Columns>,
     row_groups: Arc<[RowGroup]>,
-    cache: Option<Arc<ColumnCache>>,
+    cache: Option<Arc<CachedBlock>>,
     /// Those of a row group that is read more than once.
     page_indexes: Option<(usize, Arc<PageIndexes>)>,
-    /// Tells open files apart in the cache.
-    id: u64,
 }
-
-static NEXT_ID: AtomicU64 = AtomicU64::new(0);
 
 impl std::fmt::Debug for BlockReader {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -129,7 +125,8 @@ impl BlockReader {
 
     /// Like [`Self::open`]; keeps decoded columns of whole row groups in `cache`.
     ///
-    /// Columns are found again only by this reader and its clones: keep the reader as long as they shall serve.
+    /// Columns are found again only by this reader and its clones: keep the reader as long as they shall serve. They leave
+    /// the cache with the last of them.
     pub fn open_with_cache(
         source: Arc<dyn ByteSource>,
         facts: &BlockFacts,
@@ -163,7 +160,6 @@ impl BlockReader {
             .collect();
         let (size, version) = (facts.size, facts.version);
         let verify = true;
-        let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
         let file = File {
             source,
             size,
@@ -173,9 +169,8 @@ impl BlockReader {
             metadata: Arc::new(metadata),
             columns: Arc::new(columns),
             row_groups,
-            cache,
+            cache: cache.map(|cache| Arc::new(CachedBlock::new(cache))),
             page_indexes: None,
-            id,
         };
         Ok(Self { file: Arc::new(file) })
     }

@@ -8,6 +8,7 @@ use crate::sections::root::Config;
 use crate::validate;
 use crate::yaml::{Node, Value, parse};
 use std::collections::BTreeMap;
+use tactus_model::TenantId;
 
 /// The entry that stands for every tenant without one of its own.
 const EVERY_TENANT: &str = "*";
@@ -156,8 +157,14 @@ impl LeftOut {
     }
 }
 
-/// What makes no sense for one tenant.
+/// What makes no sense for one tenant, and names that are none.
 pub(crate) fn check(tenant: &str, limits: &Limits, config: &Config) -> Result<(), String> {
+    let failed = |cause| format!("validating overrides for {tenant} failed: {cause}");
+    if tenant != EVERY_TENANT {
+        // Its limits would never hold, and those of the tenant that is meant would be others.
+        TenantId::check(tenant)
+            .map_err(|error| failed(format!("no request can name this tenant: {error}")))?;
+    }
     let shard_size = limits.ingestion.tenant_shard_size;
     let copies = config.ingester.lifecycler.ring.replication_factor;
     let result = if shard_size > 0 && shard_size < copies {
@@ -169,7 +176,7 @@ pub(crate) fn check(tenant: &str, limits: &Limits, config: &Config) -> Result<()
         validate::dedicated_columns(&config.storage.trace.block.version, columns)
             .and_then(|()| validate::limits(limits))
     };
-    result.map_err(|cause| format!("validating overrides for {tenant} failed: {cause}"))
+    result.map_err(failed)
 }
 
 /// Fills in what is not 0 where a tenant's entry leaves it out.

@@ -12,7 +12,7 @@ use tactus_server::{
     cross_site::{Changes, refuse_cross_site},
     grpc, health,
     http::{self as http_server, HttpSettings, serve_http},
-    listener::{self, Backlog, BoundListener},
+    listener::{self, Advice, Backlog, BoundListener},
     observe::RequestMetrics,
     operational as server_operational,
 };
@@ -54,7 +54,8 @@ impl Listeners {
     /// Takes the routes of the parts and opens the ports.
     pub(crate) async fn start(process: &Process, parts: &mut [Part]) -> Result<Self, Error> {
         let config = process.config();
-        let metrics = RequestMetrics::register(Registry::global());
+        let requests = RequestMetrics::register(Registry::global());
+        let metrics = requests.clone().with_log(settings::request_log("server", &config.server)?);
         let stop = CancellationToken::new();
         let (serving, is_serving) = watch::channel(true);
         let public: Vec<_> = parts.iter().flat_map(|part| part.public_grpc.clone()).collect();
@@ -87,23 +88,24 @@ impl Listeners {
             listener::bind(&address_of(&server.grpc_listen_address, server.grpc_listen_port))
                 .await?;
         let (router, for_probes) = http_routers(process, parts);
+        let (http_address, grpc_address) = (http_socket.local_addr()?, grpc_socket.local_addr()?);
+        let mut http_settings = settings::http("server", server)?;
+        http_settings.bodies = process.port_memory().bodies();
+        http_settings.listener.advice = Advice::of("HTTP").with("gRPC", Some(grpc_address.port()));
         let main = serve_http(
             http_socket,
-            HttpSettings {
-                bodies: process.port_memory().bodies(),
-                ..settings::http("server", server)?
-            },
+            http_settings,
             router,
             on_http_port,
             metrics.clone(),
             stop.clone(),
         )?;
-        let http_address = main.local_addr();
         let backlog = match own_port {
             Some(_) => Backlog::of_process(),
             None => Backlog::of_services(),
         };
-        let grpc_settings = settings::grpc(config, backlog)?;
+        let mut grpc_settings = settings::grpc(config, backlog)?;
+        grpc_settings.advice = Advice::of("gRPC").with("HTTP", Some(http_address.port()));
         let grpc = grpc::serve_grpc(grpc_socket, grpc_settings, on_grpc_port, stop.clone())?;
         let mut bound = vec![main, grpc];
         if let Some((address, port)) = own_port {
@@ -118,6 +120,8 @@ impl Listeners {
             let server = &config.internal_server.server;
             let address = address_of(&server.http_listen_address, server.http_listen_port);
             let socket = listener::bind(&address).await?;
+            let log = settings::request_log("internal_server", server)?;
+            let metrics = requests.with_log(log);
             let settings = HttpSettings {
                 bodies: process.port_memory().bodies(),
                 ..settings::http("internal_server", server)?

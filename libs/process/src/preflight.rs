@@ -13,6 +13,10 @@ pub(crate) async fn verify(loaded: &Loaded, program: Program) -> Result<(), Erro
     let process = Process::quiet(loaded, program.check_limits).await?;
     let config = process.config();
     settings::http("server", &config.server)?;
+    settings::request_log("server", &config.server)?;
+    if config.internal_server.enable {
+        settings::request_log("internal_server", &config.internal_server.server)?;
+    }
     settings::grpc(config, Backlog::of_services())?;
     bucket_settings(config)?;
     caches::open(config, process.registry())?;

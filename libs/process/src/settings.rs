@@ -12,6 +12,7 @@ use tactus_server::{
     auth::{AuthSettings, Authenticator},
     http::HttpSettings,
     listener::{Backlog, Http2Settings, ListenerSettings},
+    request_log::{RequestLog, RequestLogSettings, SourceIps},
     tenancy::Tenancy,
 };
 use tactus_storage::{Bucket, PollerSettings};
@@ -78,6 +79,37 @@ pub(crate) fn http(section: &str, server: &Server) -> Result<HttpSettings, Error
         request_timeout: server.http_server_write_timeout.non_zero(),
         ..HttpSettings::default()
     })
+}
+
+/// What lines about requests at the ports of a section of the configuration have.
+///
+/// Errors: a name that no header can have, or an expression that is none.
+pub(crate) fn request_log(section: &str, server: &Server) -> Result<RequestLog, Error> {
+    let has_source_ips = server.log_source_ips_enabled;
+    Ok(RequestLog::new(RequestLogSettings {
+        at_info: server.log_request_at_info_level_enabled,
+        with_headers: server.log_request_headers,
+        excluded_headers: server.log_request_exclude_headers_list.clone(),
+        source_ips: has_source_ips.then(|| source_ips(section, server)).transpose()?,
+    }))
+}
+
+fn source_ips(section: &str, server: &Server) -> Result<SourceIps, Error> {
+    let (header, pattern) = (&server.log_source_ips_header, &server.log_source_ips_regex);
+    let full = server.log_source_ips_full;
+    if header.is_empty() && pattern.is_empty() {
+        return Ok(SourceIps { full, custom: None });
+    }
+    let invalid = |key: &str, why: String| Error::Setup(format!("{section}.{key}: {why}"));
+    if header.is_empty() || pattern.is_empty() {
+        let why = "goes together with log_source_ips_regex".to_owned();
+        return Err(invalid("log_source_ips_header", why));
+    }
+    let name = http::HeaderName::try_from(header)
+        .map_err(|error| invalid("log_source_ips_header", error.to_string()))?;
+    let pattern = regex::Regex::new(pattern)
+        .map_err(|error| invalid("log_source_ips_regex", error.to_string()))?;
+    Ok(SourceIps { full, custom: Some((name, pattern)) })
 }
 
 /// Largest frame that the services of a cluster send each other, in bytes: pushes are some hundred kilobytes.
@@ -252,6 +284,32 @@ mod tests {
         assert_eq!(check("querier")(&limits("x")), Ok(()));
         let refuses = check_of(Arc::default(), |_| Err("no".to_owned()));
         assert_eq!(refuses(&Limits::default()), Err("no".to_owned()));
+    }
+
+    #[test]
+    fn addresses_of_clients_need_a_header_with_its_pattern() {
+        let of = |header: &str, pattern: &str| {
+            let server = Server {
+                log_source_ips_enabled: true,
+                log_source_ips_header: header.to_owned(),
+                log_source_ips_regex: pattern.to_owned(),
+                ..Server::default()
+            };
+            request_log("server", &server).map(|_| ()).map_err(|error| error.to_string())
+        };
+        assert_eq!(of("", ""), Ok(()));
+        assert_eq!(of("X-Client", "ip=(.*)"), Ok(()));
+        for (header, pattern, key) in [
+            ("X-Client", "", "server.log_source_ips_header: "),
+            ("", "ip=(.*)", "server.log_source_ips_header: "),
+            ("X Client", "a", "server.log_source_ips_header: "),
+            ("X-Client", "(", "server.log_source_ips_regex: "),
+        ] {
+            let error = of(header, pattern).unwrap_err();
+            assert!(error.contains(key), "{error}");
+        }
+        let off = Server { log_source_ips_regex: "(".to_owned(), ..Server::default() };
+        assert!(request_log("server", &off).is_ok());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Open blocks: their metas, cached footers and bloom filters, and what becomes of blocks that cannot be read.
 
-use std::collections::HashSet;
-use std::sync::Arc;
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use moka::sync::Cache;
@@ -13,6 +13,7 @@ use tactus_block::summary::TailSource;
 use tactus_cache::{Caches, Key, Role};
 use tactus_model::TraceId;
 use tactus_storage::block_io::{read_compacted_meta, read_meta};
+use tactus_storage::blocklist::TenantBlocks;
 use tactus_storage::bloom::{BloomShard, shard_of};
 use tactus_storage::layout;
 use tactus_storage::{BlockMeta, BlockReader, Blocklist, Bucket, Timestamp, Uuid};
@@ -52,6 +53,8 @@ pub(crate) struct Blocks {
     /// Metas of blocks that are not in the list yet.
     unlisted: Cache<BlockKey, Arc<BlockMeta>>,
     readers: Cache<BlockKey, DataReader>,
+    /// The block list as it was when readers were last compared with it.
+    compared: Mutex<WeakSnapshot>,
     columns: Option<Arc<ColumnCache>>,
     blooms: Cache<(BlockKey, u32), CachedBloom>,
     summaries: Summaries,
@@ -63,6 +66,9 @@ pub(crate) struct Blocks {
     logged: Mutex<HashSet<Uuid>>,
     metrics: Arc<Metrics>,
 }
+
+/// Of [`Blocklist::snapshot`]. It keeps no blocks in memory.
+type WeakSnapshot = Weak<HashMap<String, Arc<TenantBlocks>>>;
 
 #[derive(Debug, Clone)]
 struct CachedBloom {
@@ -103,6 +109,7 @@ impl Blocks {
             blocklist,
             unlisted,
             readers,
+            compared: Mutex::default(),
             columns,
             blooms,
             summaries,
@@ -185,7 +192,28 @@ impl Blocks {
         }
     }
 
+    /// Lets go of readers of blocks that left the list since the last call, and with them of their columns: merged blocks are
+    /// asked for no more. A job that reads one goes on, and one that comes late opens it once more.
+    fn let_go(&self) {
+        let listed = self.blocklist.snapshot();
+        let now = Arc::downgrade(&listed);
+        let before = std::mem::replace(&mut *self.compared.lock(), now.clone());
+        if before.ptr_eq(&now) {
+            return;
+        }
+        for (key, _) in &self.readers {
+            let (tenant, block_id) = &*key;
+            let blocks = listed.get(tenant.as_ref());
+            let is_listed = blocks.is_some_and(|blocks| blocks.shared_meta(*block_id).is_some());
+            // Other processes know some blocks before the list has them.
+            if !is_listed && !self.unlisted.contains_key(&*key) {
+                self.readers.invalidate(&*key);
+            }
+        }
+    }
+
     fn open_once(&self, meta: &BlockMeta, key: &BlockKey, runtime: &Handle) -> Result<DataReader> {
+        self.let_go();
         let open = || {
             let facts = facts_of(meta).map_err(|error| Error::Damaged(error.to_string()))?;
             let stored = StoredSource::new(&self.bucket, meta, runtime)?;
@@ -354,3 +382,6 @@ impl Blocks {
 fn reader_weight(reader: &DataReader) -> u32 {
     u32::try_from(reader.heap_bytes().max(MIN_CACHED_BYTES)).unwrap_or(u32::MAX)
 }
+
+#[cfg(test)]
+mod tests;

@@ -27,9 +27,9 @@ mod explained;
 mod parallel;
 mod series;
 
-const TENANT: &str = "single-tenant";
-const V4: &str = "11111111-1111-4111-8111-111111111111";
-const V5: &str = "22222222-2222-4222-8222-222222222222";
+pub(crate) const TENANT: &str = "single-tenant";
+pub(crate) const V4: &str = "11111111-1111-4111-8111-111111111111";
+pub(crate) const V5: &str = "22222222-2222-4222-8222-222222222222";
 
 struct Sample {
     directory: tempfile::TempDir,
@@ -123,7 +123,7 @@ impl Sample {
     }
 }
 
-fn copy_block(block: &str, root: &Path) {
+pub(crate) fn copy_block(block: &str, root: &Path) {
     let version = if block == V4 { "vParquet4" } else { "vParquet5" };
     let samples = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
         .join("../../conformance/blocks")

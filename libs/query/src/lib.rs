@@ -28,6 +28,7 @@ mod metrics_query;
 mod names;
 mod offload;
 mod parsing;
+mod query_line;
 mod query_log;
 mod queue;
 mod results;

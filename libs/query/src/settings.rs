@@ -35,6 +35,8 @@ pub struct Settings {
     pub max_query_cpu_time: Duration,
     /// Requests whose path and query match one of these get 400.
     pub url_deny_list: Vec<Regex>,
+    /// Headers of requests that lines of the log about queries have; none: there are no such lines.
+    pub log_headers: Vec<String>,
     /// How often the block list is polled: blocks compacted in the last two polls are still read.
     pub blocklist_poll: Duration,
     /// Bytes that the jobs of a query may read, as they count them; a query beyond fails. 0 is no limit.
@@ -142,6 +144,7 @@ impl Settings {
             api_timeout: frontend.api_timeout.as_std(),
             max_query_cpu_time: frontend.max_query_cpu_time.as_std(),
             url_deny_list: Vec::new(),
+            log_headers: frontend.log_query_request_headers.clone(),
             blocklist_poll: Duration::from_secs(5 * 60),
             max_inspected_bytes: frontend.max_inspected_bytes,
             querier_parallelism: 20,

@@ -131,7 +131,8 @@ pub(crate) async fn serve_http_receiver<P: HttpProtocol>(
     let socket = listener::bind(&settings.port.address).await?;
     tracing::info!(address = %socket.local_addr()?, "{name} receiver listens");
     let linger = Linger::as_of_body(settings.port.max_body_bytes, settings.port.read_timeout);
-    let listener_settings = ListenerSettings { linger, ..settings.port.listener.clone() };
+    let listener_settings =
+        ListenerSettings { linger, has_grpc: false, ..settings.port.listener.clone() };
     let served = Arc::new((HttpPort::new(settings), protocol));
     let service = service_fn(move |request: Request<ReceivedBody>| {
         let served = Arc::clone(&served);

@@ -98,9 +98,10 @@ pub fn serve_quietly(
     metrics: RequestMetrics,
     shutdown: CancellationToken,
 ) -> io::Result<BoundListener> {
+    let has_grpc = grpc.is_some();
     let dispatch = Dispatch { http: with_middleware(router, &settings, metrics), grpc };
     let linger = Linger::as_of_body(settings.max_request_bytes, settings.body_timeout);
-    let connections = ListenerSettings { linger, ..settings.listener };
+    let connections = ListenerSettings { linger, has_grpc, ..settings.listener };
     listener::serve(socket, connections, dispatch, shutdown)
 }
 

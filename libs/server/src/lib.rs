@@ -6,6 +6,7 @@
 //! - [`cross_site`]: what pages of other sites have browsers send.
 //! - [`http`]: the main HTTP port: router, path cleaning, limits, request metrics, compression.
 //! - [`grpc`]: the gRPC port, and [`health`], the standard health service.
+//! - [`request_log`]: a line of the log for each request.
 //! - [`tenancy`]: tenant of a request from `X-Scope-OrgID`.
 //! - [`operational`]: `/ready`, `/metrics`, `/status/…`, `/api/echo`, `/api/status/buildinfo`.
 //!
@@ -23,6 +24,7 @@ pub mod http;
 pub mod listener;
 pub mod observe;
 pub mod operational;
+pub mod request_log;
 pub mod tenancy;
 #[cfg(test)]
 mod testing;

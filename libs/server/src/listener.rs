@@ -15,6 +15,7 @@ use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use ::http::{Request, Response};
+use bytes::Bytes;
 use hyper::service::Service;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tactus_tls::ServerTls;
@@ -31,10 +32,12 @@ mod lenient;
 mod linger;
 mod proxy;
 mod windows;
+mod wrong_protocol;
 
 pub use backlog::Backlog;
 use connection::Connections;
 pub use linger::{Linger, ReceivedBody};
+pub use wrong_protocol::Advice;
 
 /// Pause after a failed accept: out of file descriptors heals only when connections end.
 const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(200);
@@ -44,7 +47,7 @@ const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(200);
 pub enum Protocols {
     /// HTTP/1.1 only.
     Http1,
-    /// HTTP/2 with prior knowledge only (gRPC).
+    /// HTTP/2 only, of gRPC. Requests of HTTP/1.1 get 400 and the port's [`Advice`].
     Http2,
     /// Both, told apart by the first bytes of a connection.
     Both,
@@ -55,6 +58,10 @@ pub enum Protocols {
 pub struct ListenerSettings {
     /// HTTP versions of the port.
     pub protocols: Protocols,
+    /// Whether calls of gRPC are for the service: if not, they get UNIMPLEMENTED and the port's [`Advice`].
+    pub has_grpc: bool,
+    /// What clients are told that speak another protocol.
+    pub advice: Advice,
     /// TLS; `None`: in clear.
     pub tls: Option<Arc<ServerTls>>,
     /// Whether each connection starts with a PROXY header (version 1 or 2) of a load balancer.
@@ -114,6 +121,8 @@ impl Default for ListenerSettings {
     fn default() -> Self {
         Self {
             protocols: Protocols::Both,
+            has_grpc: true,
+            advice: Advice::default(),
             tls: None,
             proxy_protocol: false,
             handshake_timeout: Duration::from_secs(10),
@@ -236,14 +245,13 @@ where
         + Send
         + 'static,
     S::Future: Send + 'static,
-    B: http_body::Body + Send + 'static,
-    B::Data: Send,
+    B: http_body::Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn StdError + Send + Sync>>,
 {
     static FILES: Once = Once::new();
     FILES.call_once(raise_file_limit);
     let local_addr = listener.local_addr()?;
-    let task = tokio::spawn(accept_loop(listener, settings, service, shutdown));
+    let task = tokio::spawn(accept_loop(listener, local_addr, settings, service, shutdown));
     Ok(BoundListener { local_addr, task })
 }
 
@@ -262,6 +270,7 @@ fn raise_file_limit() {
 
 async fn accept_loop<S, B>(
     listener: TcpListener,
+    local_addr: SocketAddr,
     settings: ListenerSettings,
     service: S,
     shutdown: CancellationToken,
@@ -271,8 +280,7 @@ async fn accept_loop<S, B>(
         + Send
         + 'static,
     S::Future: Send + 'static,
-    B: http_body::Body + Send + 'static,
-    B::Data: Send,
+    B: http_body::Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn StdError + Send + Sync>>,
 {
     let permits = match settings.max_connections {
@@ -283,7 +291,8 @@ async fn accept_loop<S, B>(
     let open = TaskTracker::new();
     let cut = CancellationToken::new();
     let drain_timeout = settings.drain_timeout;
-    let connections = Arc::new(Connections::new(settings, shutdown.clone(), cut.clone()));
+    let connections = Connections::new(local_addr, settings, shutdown.clone(), cut.clone());
+    let connections = Arc::new(connections);
     loop {
         let accepted = tokio::select! {
             () = shutdown.cancelled() => break,

@@ -18,6 +18,7 @@ use tonic::Code;
 use tracing::field::Empty;
 use tracing::{Instrument, Span};
 
+use crate::request_log::{LoggedRequest, RequestLog};
 use crate::tenancy::TENANT_HEADER;
 
 /// Header or trailer with the result of a gRPC call.
@@ -46,6 +47,8 @@ pub struct RequestMetrics {
     inflight: GaugeVec<2>,
     /// What the templates of routes get before them.
     prefix: &'static str,
+    /// Where requests are listed, if they are.
+    log: Option<RequestLog>,
 }
 
 impl RequestMetrics {
@@ -64,7 +67,14 @@ impl RequestMetrics {
                 ["method", "route"],
             ),
             prefix: "",
+            log: None,
         }
+    }
+
+    /// The same metrics for a port whose requests have lines in a log. Calls that come as messages of a longer one have none.
+    #[must_use]
+    pub fn with_log(self, log: RequestLog) -> Self {
+        Self { log: Some(log), ..self }
     }
 
     /// Counts work that came by another way than a request of its own, under a route of HTTP.
@@ -133,7 +143,9 @@ pub(crate) async fn observe_http(
     let method = method_label(request.method());
     let span = http_span(&request, method);
     let inflight = metrics.inflight.with([method, &route]);
+    let logged = metrics.log.as_ref().and_then(|log| log.begin(&request));
     let mut flight = Flight::start(metrics, inflight, method, route, span.clone());
+    flight.logged = logged;
     let response = next.run(request).instrument(span).await;
     flight.outcome = Outcome::Http(response.status());
     if let Some(RouteLabel(label)) = response.extensions().get() {
@@ -157,7 +169,9 @@ pub(crate) async fn observe_grpc(
     let path = request.uri().path();
     let route = known_route(path).map_or_else(|| Cow::Owned(path.to_owned()), Cow::Borrowed);
     let span = grpc_span(&request);
+    let logged = metrics.log.as_ref().and_then(|log| log.begin(&request));
     let mut flight = Flight::start(metrics, inflight, GRPC_METHOD, route, span.clone());
+    flight.logged = logged;
     let response = next.run(request).instrument(span).await;
     flight.note_grpc_status(response.headers());
     flight.follow(response)
@@ -253,6 +267,7 @@ struct Flight {
     outcome: Outcome,
     started: Instant,
     span: Span,
+    logged: Option<LoggedRequest>,
 }
 
 impl Flight {
@@ -265,7 +280,8 @@ impl Flight {
     ) -> Self {
         inflight.inc();
         let started = Instant::now();
-        Self { metrics, inflight, method, route, outcome: Outcome::Open, started, span }
+        let outcome = Outcome::Open;
+        Self { metrics, inflight, method, route, outcome, started, span, logged: None }
     }
 
     /// Tells the span how the request ended.
@@ -296,6 +312,14 @@ impl Flight {
         response.map(|body| Body::new(ObservedBody { body, flight: self }))
     }
 
+    /// The status as the log shows it: a number of HTTP, or the name of a code of gRPC.
+    fn status_text(&self) -> Cow<'static, str> {
+        match self.outcome {
+            Outcome::Grpc(code) => format!("{code:?}").into(),
+            _ => self.labels().1,
+        }
+    }
+
     /// The labels `route` and `status_code`.
     fn labels(&self) -> (&str, Cow<'static, str>) {
         match self.outcome {
@@ -315,6 +339,9 @@ impl Drop for Flight {
     fn drop(&mut self) {
         self.inflight.dec();
         self.close_span();
+        if let Some(logged) = &self.logged {
+            logged.end(&self.status_text(), self.started.elapsed());
+        }
         let (route, status_code) = self.labels();
         let labels = [self.method, route, &status_code, "false"];
         let durations = self.metrics.durations.with(labels);

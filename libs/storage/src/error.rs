@@ -101,6 +101,11 @@ impl Error {
         matches!(self, Self::NotFound { .. })
     }
 
+    /// True for [`Error::Corrupt`].
+    pub fn is_corrupt(&self) -> bool {
+        matches!(self, Self::Corrupt { .. })
+    }
+
     /// Fills in the key of a [`Error::Corrupt`] that came from a parser.
     pub fn with_key(self, key: &str) -> Self {
         match self {

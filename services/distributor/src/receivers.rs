@@ -15,7 +15,10 @@ use tactus_receivers::{
     otlp_http::{OtlpHttpSettings, serve_otlp_http},
     zipkin_http::{ZipkinHttpSettings, serve_zipkin_http},
 };
-use tactus_server::{bodies::Bodies, listener::BoundListener};
+use tactus_server::{
+    bodies::Bodies,
+    listener::{Advice, BoundListener},
+};
 use tactus_telemetry::metrics::Registry;
 use tokio_util::sync::CancellationToken;
 
@@ -59,6 +62,11 @@ impl Receiver {
     }
 }
 
+/// The port of an endpoint, as of `0.0.0.0:4317`.
+fn port_of(endpoint: &str) -> Option<u16> {
+    endpoint.rsplit_once(':')?.1.parse().ok()
+}
+
 /// All receivers of the configuration. Errors: settings that cannot be.
 fn plan(config: &Config, access: &ReceiverAccess) -> Result<Vec<Receiver>, Error> {
     let receivers = &config.distributor.receivers;
@@ -68,29 +76,42 @@ fn plan(config: &Config, access: &ReceiverAccess) -> Result<Vec<Receiver>, Error
         planned.push(Receiver { name, key, port });
     };
     for (name, receiver) in &receivers.otlp {
-        if let Some(grpc) = &receiver.protocols.grpc {
+        let (grpc, http) = (&receiver.protocols.grpc, &receiver.protocols.http);
+        let grpc_at = grpc.as_ref().and_then(|grpc| port_of(&grpc.server.endpoint));
+        let http_at = http.as_ref().and_then(|http| port_of(&http.server.endpoint));
+        if let Some(grpc) = grpc {
             let key = protocol_key(name, "grpc");
-            let port = grpc_port(&key, &grpc.server, access)?;
+            let mut port = grpc_port(&key, &grpc.server, access)?;
+            port.listener.advice = Advice::of("OTLP over gRPC").with("OTLP over HTTP", http_at);
             add("OTLP gRPC", key, ReceiverPort::OtlpGrpc(port));
         }
-        if let Some(http) = &receiver.protocols.http {
+        if let Some(http) = http {
             let key = protocol_key(name, "http");
             let traces_path = http.traces_url_path.clone();
-            let http = http_port(&key, &http.server, access)?;
+            let mut http = http_port(&key, &http.server, access)?;
+            http.port.listener.advice =
+                Advice::of("OTLP over HTTP").with("OTLP over gRPC", grpc_at);
             add("OTLP HTTP", key, ReceiverPort::OtlpHttp(OtlpHttpSettings { http, traces_path }));
         }
     }
     for (name, receiver) in &receivers.jaeger {
         let protocols = &receiver.protocols;
-        if let Some(grpc) = &protocols.grpc {
+        let (grpc, http) = (&protocols.grpc, &protocols.thrift_http);
+        let grpc_at = grpc.as_ref().and_then(|grpc| port_of(&grpc.server.endpoint));
+        let http_at = http.as_ref().and_then(|http| port_of(&http.server.endpoint));
+        if let Some(grpc) = grpc {
             let key = protocol_key(name, "grpc");
-            let port = grpc_port(&key, &grpc.server, access)?;
+            let mut port = grpc_port(&key, &grpc.server, access)?;
+            port.listener.advice =
+                Advice::of("Jaeger's gRPC").with("Jaeger's Thrift over HTTP", http_at);
             add("Jaeger gRPC", key, ReceiverPort::JaegerGrpc(port));
         }
-        if let Some(http) = &protocols.thrift_http {
+        if let Some(http) = http {
             let key = protocol_key(name, "thrift_http");
-            let port = http_port(&key, &http.server, access)?;
-            add("Jaeger Thrift HTTP", key, ReceiverPort::JaegerHttp(port));
+            let mut http = http_port(&key, &http.server, access)?;
+            http.port.listener.advice =
+                Advice::of("Jaeger's Thrift over HTTP").with("Jaeger's gRPC", grpc_at);
+            add("Jaeger Thrift HTTP", key, ReceiverPort::JaegerHttp(http));
         }
         let compact = protocols.thrift_compact.as_ref();
         let binary = protocols.thrift_binary.as_ref();
@@ -110,7 +131,8 @@ fn plan(config: &Config, access: &ReceiverAccess) -> Result<Vec<Receiver>, Error
     }
     for (name, receiver) in &receivers.zipkin {
         let key = zipkin_key(name, receiver);
-        let http = http_port(&key, receiver.listener(), access)?;
+        let mut http = http_port(&key, receiver.listener(), access)?;
+        http.port.listener.advice = Advice::of("Zipkin over HTTP");
         let parse_string_tags = receiver.parse_string_tags;
         let settings = ZipkinHttpSettings { http, parse_string_tags };
         add("Zipkin HTTP", key, ReceiverPort::Zipkin(settings));

@@ -12,7 +12,7 @@ use tactus_storage::blocklist::BlockChanges;
 use tactus_storage::layout::{
     TENANT_INDEX_JSON, TENANT_INDEX_PROTO, check_tenant, tenant_index_key,
 };
-use tactus_storage::tenant_index::TenantIndex;
+use tactus_storage::tenant_index::{MAX_STORED_BYTES, TenantIndex};
 use tactus_storage::{
     BlockMeta, Blocklist, Bucket, BucketSettings, CompactedBlockMeta, Timestamp, Uuid,
 };
@@ -227,14 +227,16 @@ async fn read_index(bucket: &Bucket, tenant: &str) -> Result<Option<TenantIndex>
         (TENANT_INDEX_JSON, TenantIndex::from_json_gz),
     ];
     for (name, decode) in files {
-        match bucket.get(&tenant_index_key(tenant, name)).await {
+        let key = tenant_index_key(tenant, name);
+        match bucket.get_at_most(&key, MAX_STORED_BYTES).await {
             Ok(bytes) => {
                 let decoded = tokio::task::spawn_blocking(move || decode(&bytes));
                 if let Ok(index) = decoded.await.map_err(Error::thread)? {
                     return Ok(Some(index));
                 }
             }
-            Err(error) if error.is_not_found() => {}
+            // Larger than any index is damage as well.
+            Err(error) if error.is_not_found() || error.is_corrupt() => {}
             Err(error) => return Err(error.into()),
         }
     }

@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::cell::Cell;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use moka::sync::Cache;
 use tactus_model::{AttributeList, Buffer, Dictionary};
@@ -26,6 +26,42 @@ thread_local! {
 pub struct ColumnCache {
     columns: Cache<Key, Entry, foldhash::fast::RandomState>,
     hit_bytes: AtomicU64,
+}
+
+/// The number of an open block in a cache. When it is dropped, nobody will look for columns by it again.
+#[derive(Debug)]
+pub(crate) struct CachedBlock {
+    number: u64,
+    cache: Arc<ColumnCache>,
+    /// There may be columns of it.
+    has_columns: AtomicBool,
+}
+
+static NEXT_NUMBER: AtomicU64 = AtomicU64::new(0);
+
+impl CachedBlock {
+    pub(crate) fn new(cache: Arc<ColumnCache>) -> Self {
+        let number = NEXT_NUMBER.fetch_add(1, Ordering::Relaxed);
+        Self { number, cache, has_columns: AtomicBool::new(false) }
+    }
+
+    pub(crate) fn get(&self, row_group: usize, slot: &Slot) -> Option<Arc<dyn Any + Send + Sync>> {
+        self.cache.get(self.number, row_group, slot)
+    }
+
+    /// Keeps a column, perhaps; returns it in the form that its clones share.
+    pub(crate) fn insert<T: Column>(&self, row_group: usize, slot: Slot, column: T) -> T {
+        self.has_columns.store(true, Ordering::Relaxed);
+        self.cache.insert(self.number, row_group, slot, column)
+    }
+}
+
+impl Drop for CachedBlock {
+    fn drop(&mut self) {
+        if *self.has_columns.get_mut() {
+            self.cache.forget(self.number);
+        }
+    }
 }
 
 /// A column of a row group of an open block.
@@ -179,6 +215,7 @@ impl ColumnCache {
         let columns = Cache::builder()
             .max_capacity(max_bytes)
             .weigher(|_, entry: &Entry| entry.bytes)
+            .support_invalidation_closures()
             .build_with_hasher(foldhash::fast::RandomState::default());
         Self { columns, hit_bytes: AtomicU64::new(0) }
     }
@@ -203,26 +240,21 @@ impl ColumnCache {
         self.columns.invalidate_all();
     }
 
-    pub(crate) fn get(
-        &self,
-        block: u64,
-        row_group: usize,
-        slot: &Slot,
-    ) -> Option<Arc<dyn Any + Send + Sync>> {
+    /// Forgets the columns of an open block, whose number nobody has any more. They are found no more at once; their memory
+    /// is given back with the next reads and inserts.
+    fn forget(&self, block: u64) {
+        let of_block = move |key: &Key, _: &Entry| key.block == block;
+        self.columns.invalidate_entries_if(of_block).expect("the cache supports closures");
+    }
+
+    fn get(&self, block: u64, row_group: usize, slot: &Slot) -> Option<Arc<dyn Any + Send + Sync>> {
         let entry = self.columns.get(&Key { block, row_group, slot: slot.clone() })?;
         self.hit_bytes.fetch_add(u64::from(entry.bytes), Ordering::Relaxed);
         HIT_BYTES.set(HIT_BYTES.get() + u64::from(entry.bytes));
         Some(entry.column)
     }
 
-    /// Keeps a column, perhaps; returns it in the form that its clones share.
-    pub(crate) fn insert<T: Column>(
-        &self,
-        block: u64,
-        row_group: usize,
-        slot: Slot,
-        column: T,
-    ) -> T {
+    fn insert<T: Column>(&self, block: u64, row_group: usize, slot: Slot, column: T) -> T {
         let column = column.into_shared();
         let bytes = u32::try_from(column.total_bytes() + ENTRY_BYTES).unwrap_or(u32::MAX);
         let entry = Entry { column: Arc::new(column.clone()), bytes };
@@ -234,5 +266,35 @@ impl ColumnCache {
 impl std::fmt::Debug for ColumnCache {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("ColumnCache").field("held_bytes", &self.held_bytes()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_leave_with_the_last_reader_of_their_block() {
+        let cache = Arc::new(ColumnCache::new(1 << 20));
+        let held = || {
+            cache.columns.run_pending_tasks();
+            (cache.held_bytes(), cache.columns.entry_count())
+        };
+        let column = || Buffer::from(vec![7_u64; 100]);
+        let open = || Arc::new(CachedBlock::new(Arc::clone(&cache)));
+        let (gone, kept, unread) = (open(), open(), open());
+        for block in [&gone, &kept] {
+            for row_group in 0..3 {
+                block.insert(row_group, Slot::Spine, column());
+            }
+        }
+        let (bytes, count) = held();
+        assert!(bytes > 6 * 800 && count == 6, "{bytes} {count}");
+        let clone = Arc::clone(&gone);
+        drop(gone);
+        assert!(clone.get(2, &Slot::Spine).is_some());
+        drop((clone, unread));
+        assert_eq!(held(), (bytes / 2, 3));
+        assert!((0..3).all(|row_group| kept.get(row_group, &Slot::Spine).is_some()));
     }
 }

@@ -58,12 +58,12 @@ impl File {
         let Some(cache) = &self.cache else {
             return Ok(Arc::new(self.read_page_indexes(row_group)?));
         };
-        let found = cache.get(self.id, row_group, &Slot::PageIndexes);
+        let found = cache.get(row_group, &Slot::PageIndexes);
         if let Some(found) = found.and_then(|found| found.downcast::<Arc<PageIndexes>>().ok()) {
             return Ok((*found).clone());
         }
         let indexes = Arc::new(self.read_page_indexes(row_group)?);
-        Ok(cache.insert(self.id, row_group, Slot::PageIndexes, indexes))
+        Ok(cache.insert(row_group, Slot::PageIndexes, indexes))
     }
 
     fn read_page_indexes(&self, row_group: usize) -> Result<PageIndexes> {

@@ -16,7 +16,7 @@ use crate::decoding::{DecodeError, DecodeResult};
 use crate::{Error, Result};
 
 use super::File;
-use super::cache::{Column, ColumnCache, Slot};
+use super::cache::{CachedBlock, Column, Slot};
 use super::chunk::{Chunk, Needs, PageDecoder, PageLevels, Scratch, Window, read_pages};
 use super::columns::Leaf;
 use super::footer::{self, ChunkFacts};
@@ -267,7 +267,7 @@ impl<'f> Task<'f> {
     }
 
     /// The cache, if what is read may be kept: columns of a whole row group.
-    fn cache(&self) -> Option<&'f ColumnCache> {
+    fn cache(&self) -> Option<&'f CachedBlock> {
         self.file.cache.as_deref().filter(|_| self.rows.is_none())
     }
 
@@ -281,7 +281,7 @@ impl<'f> Task<'f> {
         if self.held.contains_key(slot) {
             return true;
         }
-        let found = self.cache().and_then(|cache| cache.get(self.file.id, self.row_group, slot));
+        let found = self.cache().and_then(|cache| cache.get(self.row_group, slot));
         let is_found = found.is_some();
         self.held.extend(found.map(|column| (slot.clone(), column)));
         is_found
@@ -301,7 +301,7 @@ impl<'f> Task<'f> {
     /// Offers a decoded column to the cache; returns it in the form to go on with.
     pub(crate) fn keep<T: Column>(&self, slot: Slot, column: T) -> T {
         match self.cache() {
-            Some(cache) => cache.insert(self.file.id, self.row_group, slot, column),
+            Some(cache) => cache.insert(self.row_group, slot, column),
             None => column,
         }
     }

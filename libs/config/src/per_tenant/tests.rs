@@ -52,6 +52,28 @@ fn flat_file_means_the_same_as_the_scoped_one() {
 }
 
 #[test]
+fn tenant_that_no_request_can_name_is_refused() {
+    for (tenant, reason) in [
+        ("a/b", "contains unsupported character '/'"),
+        ("team-a|team-b", "contains unsupported character '|'"),
+        ("\"team a\"", "contains unsupported character ' '"),
+        ("overrides", "cannot be stored"),
+        (".hidden", "cannot be stored"),
+        ("\"\"", "no org id"),
+    ] {
+        // In either layout.
+        for limits in ["{ingestion: {max_traces_per_user: 7}}", "{max_traces_per_user: 7}"] {
+            let error = parse_file(&format!("overrides: {{{tenant}: {limits}}}")).unwrap_err();
+            let named = format!("validating overrides for {} failed: ", tenant.trim_matches('"'));
+            assert!(error.starts_with(&named) && error.contains(reason), "{error}");
+        }
+    }
+    let long = "a".repeat(151);
+    assert!(parse_file(&format!("overrides: {{{long}: {{}}}}")).unwrap_err().contains("too long"));
+    assert!(parse_file("overrides: {\"*\": {}, a-b_c.d: {}, 12: {}, single-tenant: {}}").is_ok());
+}
+
+#[test]
 fn bad_files_are_refused_as_a_whole() {
     for (text, message) in [
         ("a: 1", "field a not found"),

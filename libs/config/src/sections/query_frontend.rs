@@ -12,14 +12,14 @@ section! {
         max_batch_size: i64 = 7, "no effect here: a querier is sent each job by itself";
         max_retries: usize = 2, "attempts of a failed job";
         response_consumers: usize = 10, "no effect here";
-        log_query_request_headers: Vec<String>, "no effect here";
+        log_query_request_headers: Vec<String>, "headers of requests that the log shows with each query, in a line of level info; empty: there are no such lines; never those whose names speak of secrets: Authorization, cookies, tokens, keys, passwords";
         multi_tenant_queries_enabled: bool = true, "accept `a|b` as tenant";
         max_tenants_per_query: usize = 100, "tenants of such a list; 0 is no limit";
         max_query_expression_size_bytes: usize = 131_072, "longer TraceQL gets 400";
         api_timeout: GoDuration = minutes(5), "time for any query; 0 is no limit";
         max_query_cpu_time: GoDuration = minutes(5), "CPU time of one query in one process; a query that exceeds it gets 422; 0 is no limit";
         url_deny_list: Vec<String>, "regular expressions; a URL that matches gets 400";
-        allowed_headers: Vec<String>, "headers to hand on; empty is all";
+        allowed_headers: Vec<String>, "no effect here: queriers are handed no headers";
         query_end_cutoff: GoDuration, "queries end this long before now";
         max_inspected_bytes: u64, "bytes that one query may read; a query that exceeds it gets 422; 0 is no limit";
         result_cache_bytes: i64 = -1, "memory for answers of jobs on whole blocks; 0 keeps none, -1 takes a 64th of the memory there is, 256 MiB at most";

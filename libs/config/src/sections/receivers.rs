@@ -283,12 +283,12 @@ section! {
     ReceiverTls {
         cert_file: String, "certificate chain, PEM file";
         key_file: String, "private key, PEM file";
-        ca_file: String, "authorities, PEM file";
+        ca_file: String, "no effect here: client_ca_file names the authorities of clients";
         client_ca_file: String, "authorities that sign client certificates, PEM file";
         client_ca_file_reload: bool, "no effect here: changed files are always read again";
         cert_pem: Secret, "certificate chain, PEM text";
         key_pem: Secret, "private key, PEM text";
-        ca_pem: Secret, "no effect here";
+        ca_pem: Secret, "no effect here: client_ca_file names the authorities of clients";
         include_system_ca_certs_pool: bool, "no effect here";
         min_version: String = text("1.2"), "lowest version, 1.0 to 1.3";
         max_version: String, "highest version; empty is the newest";

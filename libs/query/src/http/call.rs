@@ -18,6 +18,7 @@ use tactus_server::http::text;
 
 use crate::current_query::as_part_of_query;
 use crate::frontend::Frontend;
+use crate::query_line::QueryLine;
 use crate::streaming::EventCall;
 
 /// Set on answers that lack something because it could not be read.
@@ -71,12 +72,16 @@ pub(crate) struct Call {
     /// The client reads the answer while it grows.
     pub(super) wants_events: bool,
     pub(super) wants_compact_series: bool,
+    /// Ends with the query.
+    line: Option<Arc<QueryLine>>,
 }
 
 impl Call {
     fn new(frontend: Arc<Frontend>, tenants: Vec<TenantId>, uri: Uri, headers: &HeaderMap) -> Self {
         let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok());
         let accepted = || media_types(accept.unwrap_or_default());
+        let url = uri.path_and_query().map_or("", |url| url.as_str());
+        let line = QueryLine::begin(&frontend.settings.log_headers, &tenants, url, headers);
         Self {
             frontend,
             tenants,
@@ -85,6 +90,7 @@ impl Call {
             // Clients that speak other protocols name event streams beside JSON, which they get.
             wants_events: accepted().next() == Some(EVENT_STREAM),
             wants_compact_series: accepted().any(|media| media == SERIES),
+            line: line.map(Arc::new),
         }
     }
 
@@ -107,7 +113,7 @@ impl Call {
     }
 
     pub(super) fn events(self) -> EventCall {
-        EventCall { frontend: self.frontend, tenants: self.tenants }
+        EventCall { frontend: self.frontend, tenants: self.tenants, _line: self.line }
     }
 
     /// The encoding of an answer that has no form for language models.

@@ -27,6 +27,7 @@ use crate::event_stream::{self, event, keep_alive, long_event};
 use crate::frontend::Frontend;
 use crate::metrics_query::SeriesAnswer;
 use crate::offload::offload;
+use crate::query_line::QueryLine;
 use crate::tags::{TagValuesAnswer, TagsAnswer};
 
 /// A client that hears nothing for so long may think that we are gone.
@@ -42,6 +43,8 @@ const SHORT_BYTES: usize = 64 << 10;
 pub(crate) struct EventCall {
     pub(crate) frontend: Arc<Frontend>,
     pub(crate) tenants: Vec<TenantId>,
+    /// Ends with the query.
+    pub(crate) _line: Option<Arc<QueryLine>>,
 }
 
 /// The whole answer to a query.

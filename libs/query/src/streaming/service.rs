@@ -1,7 +1,8 @@
 //! The methods of the service.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use ::http::HeaderMap;
 use tactus_api::metrics::{instant_response, range_response};
 use tactus_api::request::{
     MetricsQuery, RequestedTag, SearchQuery, TagValuesQuery, TagsQuery, instant_params,
@@ -23,6 +24,7 @@ use super::{MetricsProgress, SearchProgress, packets, tags};
 use crate::frontend::Frontend;
 use crate::metrics_query::SeriesAnswer;
 use crate::offload::offload;
+use crate::query_line::QueryLine;
 use crate::tags::{TagValuesAnswer, TagsAnswer};
 
 /// Series with more points are put into messages away from the threads that serve connections.
@@ -40,6 +42,10 @@ pub struct Streaming {
 struct Call<R> {
     frontend: Arc<Frontend>,
     tenants: Vec<TenantId>,
+    /// Of the request, if the log wants them.
+    headers: HeaderMap,
+    /// Ends with the query.
+    line: OnceLock<Option<QueryLine>>,
     request: R,
 }
 
@@ -53,7 +59,13 @@ impl Streaming {
     fn call<R>(&self, request: Request<R>) -> std::result::Result<Call<R>, Status> {
         let tenants = self.frontend.tenancy.read_tenants(request.metadata().as_ref());
         let tenants = tenants.map_err(|error| error.grpc_status())?;
-        Ok(Call { frontend: Arc::clone(&self.frontend), tenants, request: request.into_inner() })
+        let frontend = Arc::clone(&self.frontend);
+        let (metadata, _, request) = request.into_parts();
+        let headers = match frontend.settings.log_headers.as_slice() {
+            [] => HeaderMap::new(),
+            _ => metadata.into_headers(),
+        };
+        Ok(Call { frontend, tenants, headers, line: OnceLock::new(), request })
     }
 }
 
@@ -66,7 +78,12 @@ impl<R> Call<R> {
         parse: impl FnOnce(&QueryParams<'_>) -> Result<Q> + Send + 'static,
     ) -> std::result::Result<Q, Status> {
         let params = params.and_then(|params| {
-            self.frontend.check_url(&format!("{path}?{params}"))?;
+            let url = format!("{path}?{params}");
+            self.frontend.check_url(&url)?;
+            self.line.get_or_init(|| {
+                let wanted = &self.frontend.settings.log_headers;
+                QueryLine::begin(wanted, &self.tenants, &url, &self.headers)
+            });
             Ok(params)
         });
         let params = params.map_err(|error| status(&error))?;

@@ -21,6 +21,7 @@ use super::ListenerSettings;
 use super::backlog::Share;
 use super::linger::{Linger, Lingering};
 use super::windows::Window;
+use super::wrong_protocol::begins_tls;
 
 pub(super) use requests::WatchedService;
 
@@ -38,6 +39,8 @@ const HTTP2_START: &[u8] = b"PRI";
 pub(super) struct Activity {
     began: Instant,
     is_http2: AtomicBool,
+    /// The first bytes were those of a TLS handshake.
+    is_tls: AtomicBool,
     /// Whether there was a request.
     is_used: AtomicBool,
     /// Requests between their head and the end of their response.
@@ -79,6 +82,7 @@ impl Activity {
             head_bytes: AtomicU64::new(0),
             began: Instant::now(),
             is_http2: AtomicBool::new(false),
+            is_tls: AtomicBool::new(false),
             is_used: AtomicBool::new(false),
             open: AtomicUsize::new(0),
             sending: AtomicUsize::new(0),
@@ -95,8 +99,9 @@ impl Activity {
     }
 
     fn read(&self, bytes: &[u8], is_first: bool) {
-        if is_first && bytes.starts_with(HTTP2_START) {
-            self.is_http2.store(true, Relaxed);
+        if is_first {
+            self.is_http2.store(bytes.starts_with(HTTP2_START), Relaxed);
+            self.is_tls.store(begins_tls(bytes), Relaxed);
         }
         let reads_head = !self.is_http2.load(Relaxed) && self.open.load(Relaxed) == 0;
         if !reads_head {
@@ -108,6 +113,11 @@ impl Activity {
         let count = bytes.len() as u64;
         self.head_bytes.fetch_add(count, Relaxed);
         self.share.add(count);
+    }
+
+    /// Whether the client sent a TLS handshake where HTTP was to come.
+    pub(super) fn began_with_tls(&self) -> bool {
+        self.is_tls.load(Relaxed)
     }
 
     /// Returns when the connection is to end for the sake of others.

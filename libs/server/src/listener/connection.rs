@@ -5,9 +5,11 @@ use std::error::Error as StdError;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ::http::{Request, Response};
+use bytes::Bytes;
 use hyper::service::Service;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -19,6 +21,7 @@ use super::activity::{Activity, Expired, WatchedService, WatchedStream};
 use super::lenient::LenientStream;
 use super::linger::ReceivedBody;
 use super::windows::Window;
+use super::wrong_protocol::{Advised, Mistake, Port, begins_in_clear};
 use super::{ConnectionInfo, Leaving, ListenerSettings, Protocols, proxy};
 
 /// Why a connection is cut for others.
@@ -32,6 +35,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection for S {}
 /// What all connections of a port share.
 pub(super) struct Connections {
     settings: ListenerSettings,
+    port: Arc<Port>,
     builder: auto::Builder<TokioExecutor>,
     shutdown: CancellationToken,
     /// Cancelled at the end of the drain timeout.
@@ -41,12 +45,14 @@ pub(super) struct Connections {
 
 impl Connections {
     pub(super) fn new(
+        address: SocketAddr,
         settings: ListenerSettings,
         shutdown: CancellationToken,
         cut: CancellationToken,
     ) -> Self {
         let builder = builder(&settings);
-        Self { settings, builder, shutdown, cut, random: RandomState::new() }
+        let port = Arc::new(Port::new(address, &settings));
+        Self { settings, port, builder, shutdown, cut, random: RandomState::new() }
     }
 
     pub(super) async fn serve<S, B>(&self, stream: TcpStream, client: SocketAddr, service: S)
@@ -55,15 +61,14 @@ impl Connections {
             + Send
             + 'static,
         S::Future: Send + 'static,
-        B: http_body::Body + Send + 'static,
-        B::Data: Send,
+        B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn StdError + Send + Sync>>,
     {
         let begun = tokio::select! {
             () = self.shutdown.cancelled() => return,
             begun = tokio::time::timeout(self.settings.handshake_timeout, self.begin(stream, client)) => begun,
         };
-        let (stream, info) = match begun {
+        let (stream, info, mistake) = match begun {
             Ok(Ok(begun)) => begun,
             Ok(Err(error)) => return tracing::debug!(%client, %error, "handshake failed"),
             Err(_) => return tracing::debug!(%client, "handshake took too long"),
@@ -85,6 +90,8 @@ impl Connections {
             shutdown: self.shutdown.clone(),
         };
         let leaving = Leaving::default();
+        let port = Arc::clone(&self.port);
+        let service = Advised { service, port, client: info.client, mistake };
         let service =
             WatchedService { service, activity: activity.clone(), info, leaving: leaving.clone() };
         let connection = builder.serve_connection(TokioIo::new(stream), service);
@@ -93,7 +100,12 @@ impl Connections {
         let mut expired = std::pin::pin!(expired);
         let age = self.settings.max_connection_age.map(|age| self.spread(age, client));
         let grace = tokio::select! {
-            result = connection.as_mut() => return log_end(result),
+            result = connection.as_mut() => {
+                if activity.began_with_tls() && !info.is_encrypted {
+                    self.port.log(info.client, Mistake::Tls);
+                }
+                return log_end(result);
+            }
             () = self.shutdown.cancelled() => None,
             () = sleep_or_forever(age) => self.settings.max_connection_age_grace,
             why = expired.as_mut() => match why {
@@ -128,21 +140,24 @@ impl Connections {
         &self,
         mut stream: TcpStream,
         mut client: SocketAddr,
-    ) -> io::Result<(Box<dyn Connection>, ConnectionInfo)> {
+    ) -> io::Result<(Box<dyn Connection>, ConnectionInfo, Option<Mistake>)> {
         if self.settings.proxy_protocol
             && let Some(address) = proxy::read_header(&mut stream).await?
         {
             client = address;
         }
+        let in_clear =
+            ConnectionInfo { client, is_encrypted: false, has_verified_certificate: false };
         let Some(tls) = &self.settings.tls else {
-            let info =
-                ConnectionInfo { client, is_encrypted: false, has_verified_certificate: false };
-            return Ok((self.lenient(stream), info));
+            return Ok((self.lenient(stream), in_clear, None));
         };
+        if begins_in_clear(&stream).await? {
+            return Ok((self.lenient(stream), in_clear, Some(Mistake::Clear)));
+        }
         let stream = tls.accept(stream).await?;
         let has_verified_certificate = tls.is_verified(&stream);
         let info = ConnectionInfo { client, is_encrypted: true, has_verified_certificate };
-        Ok((self.lenient(stream), info))
+        Ok((self.lenient(stream), info, None))
     }
 
     /// The stream, with URLs of HTTP/1.1 encoded where their clients forgot it.
@@ -195,7 +210,7 @@ fn builder(settings: &ListenerSettings) -> auto::Builder<TokioExecutor> {
         .max_local_error_reset_streams(http2.max_error_resets);
     match settings.protocols {
         Protocols::Http1 => builder.http1_only(),
-        Protocols::Http2 => builder.http2_only(),
-        Protocols::Both => builder,
+        // Those who speak HTTP/1.1 at a port for gRPC are told so in it.
+        Protocols::Http2 | Protocols::Both => builder,
     }
 }

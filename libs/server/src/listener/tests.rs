@@ -111,16 +111,6 @@ async fn connection_over_its_age_is_closed_and_its_request_finished() {
 }
 
 #[tokio::test]
-async fn port_of_one_protocol_refuses_the_other() {
-    let settings = ListenerSettings { protocols: Protocols::Http2, ..Default::default() };
-    let port = slow_port(settings).await;
-    let url = format!("http://{}/", port.listener.local_addr());
-    assert!(client().request(get(&url)).await.is_err());
-    port.finish.notify_one();
-    assert!(http2_client().request(get(&url)).await.is_ok());
-}
-
-#[tokio::test]
 async fn connections_over_the_limit_wait_for_a_place() {
     let port = slow_port(ListenerSettings { max_connections: 1, ..Default::default() }).await;
     let url = format!("http://{}/", port.listener.local_addr());

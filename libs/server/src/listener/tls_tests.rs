@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use http_body_util::Full;
 use hyper::client::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -14,7 +15,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_rustls::client::TlsStream;
 
 use super::*;
-use crate::testing::{get, read, socket};
+use crate::testing::{client, get, http2_client, read, socket};
 
 struct Authority {
     directory: TempDir,
@@ -161,12 +162,6 @@ async fn client_that_does_not_finish_the_handshake_is_cut() {
         stream.write_all(start).await.unwrap();
         assert_eq!(stream.read(&mut [0; 1]).await.unwrap_or(0), 0);
     }
-    // In clear on an encrypted port.
-    let mut stream = TcpStream::connect(port.local_addr()).await.unwrap();
-    stream.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
-    let mut answer = Vec::new();
-    let _ = stream.read_to_end(&mut answer).await;
-    assert!(!answer.starts_with(b"HTTP"));
 }
 
 #[tokio::test]
@@ -182,4 +177,38 @@ async fn handshake_in_progress_does_not_hold_up_shutdown() {
     tokio::task::yield_now().await;
     shutdown.cancel();
     tokio::time::timeout(Duration::from_secs(5), port.stopped()).await.unwrap();
+}
+
+#[tokio::test]
+async fn client_without_encryption_is_told_that_the_port_has_tls() {
+    let authority = Authority::new();
+    for protocols in [Protocols::Both, Protocols::Http2] {
+        let settings = ListenerSettings { protocols, ..authority.listener(ClientAuth::None) };
+        let port = port(settings).await;
+        let url = format!("http://{}/", port.local_addr());
+        let text = "this port speaks TLS: connect with https, or turn TLS on in the client\n";
+        for client in [client(), http2_client()] {
+            let (status, _, body) = read(client.request(get(&url)).await.unwrap()).await;
+            assert_eq!((status, body.as_str()), (400, text));
+        }
+        let call = Request::post(&url).header("content-type", "application/grpc");
+        let call = call.body(Full::default()).unwrap();
+        let (status, headers, _) = read(http2_client().request(call).await.unwrap()).await;
+        assert_eq!((status, headers["grpc-status"].to_str().unwrap()), (200, "14"));
+        // Those who encrypt are not in its way.
+        let answer = ask(&port, &authority.client("h2", false)).await.unwrap();
+        assert_eq!(answer, "HTTP/2.0 true false");
+    }
+}
+
+#[tokio::test]
+async fn bytes_of_neither_protocol_end_an_encrypted_connection() {
+    let authority = Authority::new();
+    let port = port(authority.listener(ClientAuth::None)).await;
+    let mut connection = TcpStream::connect(port.local_addr()).await.unwrap();
+    connection.write_all(&[0x80; 64]).await.unwrap();
+    let mut answer = Vec::new();
+    // An alert, or nothing.
+    let _reset = connection.read_to_end(&mut answer).await;
+    assert!(!answer.starts_with(b"HTTP"), "{answer:?}");
 }

@@ -108,7 +108,7 @@ impl Poller {
     ) {
         let Some(index_written) = listed.index_written else { return };
         let index = match self.load_json_index(tenant).await {
-            Ok(index) => index,
+            Ok((index, _)) => index,
             Err(error) => {
                 tracing::debug!(tenant, error = %Chain(&error), "all block metas are read, the index is not usable");
                 return;
@@ -119,10 +119,7 @@ impl Poller {
         };
         let old = listed.live_written.iter().filter(|(_, written)| *written < limit);
         let old: HashSet<Uuid> = old.map(|(id, _)| *id).collect();
-        let known = index
-            .live
-            .into_iter()
-            .filter(|meta| meta.tenant_id == tenant && old.contains(&meta.block_id));
+        let known = index.live.into_iter().filter(|meta| old.contains(&meta.block_id));
         read.extend(known.map(|meta| (meta.block_id, meta)));
     }
 

@@ -14,20 +14,17 @@ use crate::error::{Error, Result};
 use crate::layout::{
     COMPACTED_META, META, TENANT_INDEX_JSON, TENANT_INDEX_PROTO, block_key, tenant_index_key,
 };
-use crate::tenant_index::TenantIndex;
+use crate::meta::BlockMeta;
+use crate::tenant_index::{MAX_STORED_BYTES, TenantIndex};
 
 /// An index that claims to be newer than this is not believed to be fresh.
 const MAX_AHEAD: SignedDuration = SignedDuration::from_hours(1);
 
 impl Poller {
     pub(super) async fn read_index(&self, tenant: &Tenant) -> Result<TenantPoll> {
-        let mut index = self.load_index(&tenant.name).await?;
-        self.check_age(&tenant.name, &index)?;
-        let listed = index.live.len() + index.compacted.len();
         // A copied index must not show one tenant's blocks to another.
-        index.live.retain(|meta| meta.tenant_id == tenant.name);
-        index.compacted.retain(|block| block.meta.tenant_id == tenant.name);
-        let foreign = listed - index.live.len() - index.compacted.len();
+        let (mut index, foreign) = self.load_index(&tenant.name).await?;
+        self.check_age(&tenant.name, &index)?;
         if foreign > 0 {
             let tenant = &tenant.name;
             tracing::warn!(tenant, foreign, "tenant index names blocks of another tenant");
@@ -45,20 +42,23 @@ impl Poller {
         })
     }
 
-    /// Reads the index of a tenant, whatever its age.
-    async fn load_index(&self, tenant: &str) -> Result<TenantIndex> {
+    /// Reads the index of a tenant, whatever its age: its blocks, and how many of others stand in it.
+    async fn load_index(&self, tenant: &str) -> Result<(TenantIndex, usize)> {
         let proto = tenant_index_key(tenant, TENANT_INDEX_PROTO);
-        match self.bucket.get(&proto).await {
-            Ok(bytes) => decode(proto, move || TenantIndex::from_proto_zst(&bytes)).await,
-            Err(error) if error.is_not_found() => self.load_json_index(tenant).await,
-            Err(error) => Err(error),
-        }
+        let bytes = match self.bucket.get_at_most(&proto, MAX_STORED_BYTES).await {
+            Ok(bytes) => bytes,
+            Err(error) if error.is_not_found() => return self.load_json_index(tenant).await,
+            Err(error) => return Err(error),
+        };
+        let is_own = is_of(tenant);
+        decode(proto, move || TenantIndex::from_proto_zst_where(&bytes, is_own)).await
     }
 
-    pub(super) async fn load_json_index(&self, tenant: &str) -> Result<TenantIndex> {
+    pub(super) async fn load_json_index(&self, tenant: &str) -> Result<(TenantIndex, usize)> {
         let json = tenant_index_key(tenant, TENANT_INDEX_JSON);
-        let bytes = self.bucket.get(&json).await?;
-        decode(json, move || TenantIndex::from_json_gz(&bytes)).await
+        let bytes = self.bucket.get_at_most(&json, MAX_STORED_BYTES).await?;
+        let is_own = is_of(tenant);
+        decode(json, move || TenantIndex::from_json_gz_where(&bytes, is_own)).await
     }
 
     fn check_age(&self, tenant: &str, index: &TenantIndex) -> Result<()> {
@@ -167,10 +167,15 @@ impl Poller {
     }
 }
 
+fn is_of(tenant: &str) -> impl FnMut(&BlockMeta) -> bool + Send + 'static {
+    let tenant = tenant.to_owned();
+    move |meta| meta.tenant_id == tenant
+}
+
 async fn decode(
     key: String,
-    work: impl FnOnce() -> Result<TenantIndex> + Send + 'static,
-) -> Result<TenantIndex> {
+    work: impl FnOnce() -> Result<(TenantIndex, usize)> + Send + 'static,
+) -> Result<(TenantIndex, usize)> {
     match tokio::task::spawn_blocking(work).await {
         Ok(index) => index.map_err(|error| error.with_key(&key)),
         Err(error) => Err(Error::Unavailable { key, source: error.into() }),

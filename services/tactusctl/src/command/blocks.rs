@@ -73,5 +73,5 @@ fn text(blocks: &Blocks) -> String {
         .render();
     let live = blocks.blocks.iter().filter(|block| block.state == "live");
     let bytes = live.clone().map(|block| block.meta.size).sum();
-    format!("{lines}{} live blocks, {}\n", live.count(), format::bytes(bytes))
+    format!("{lines}{}, {}\n", format::counted(live.count(), "live block"), format::bytes(bytes))
 }

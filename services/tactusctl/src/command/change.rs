@@ -183,7 +183,7 @@ fn dry_run_text(blocks: &[Preview]) -> String {
         .render();
     let note =
         if blocks.is_empty() { "nothing to do" } else { "nothing is changed: add --yes to do it" };
-    format!("{lines}{} blocks would be written anew; {note}\n", blocks.len())
+    format!("{lines}{} would be written anew; {note}\n", format::counted(blocks.len(), "block"))
 }
 
 fn record_text(record: &JobRecord) -> String {
@@ -196,6 +196,7 @@ fn record_text(record: &JobRecord) -> String {
         .right("SPANS", |change| change.spans_deleted.to_string())
         .right("VALUES", |change| change.values_redacted.to_string())
         .render();
-    let (blocks, id, status) = (record.blocks.len(), record.id, record.status.name());
-    format!("{lines}{blocks} blocks written anew; job {id} is {status}\n")
+    let blocks = format::counted(record.blocks.len(), "block");
+    let (id, status) = (record.id, record.status.name());
+    format!("{lines}{blocks} written anew; job {id} is {status}\n")
 }

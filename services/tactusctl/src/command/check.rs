@@ -23,7 +23,7 @@ use crate::check::once::{Checked, round};
 use crate::check::page;
 use crate::check::server::Servers;
 use crate::error::{Error, Result};
-use crate::output::format::clean;
+use crate::output::format::{clean, counted};
 use crate::output::{Output, Table};
 use crate::progress;
 
@@ -112,8 +112,9 @@ fn text(round: &Round) -> String {
         .right("found after", |check| after(check.found_after_seconds).unwrap_or_default())
         .left("problem", |check| check.problem.as_deref().map(clean).unwrap_or_default())
         .render();
-    let (traces, checks, wrong) = (round.traces, round.checks.len(), round.wrong);
-    format!("{lines}\n{traces} traces, {checks} checks, {wrong} without the right answer\n")
+    let (traces, checks) = (counted(round.traces, "trace"), counted(round.checks.len(), "check"));
+    let wrong = round.wrong;
+    format!("{lines}\n{traces}, {checks}, {wrong} without the right answer\n")
 }
 
 async fn continuously(

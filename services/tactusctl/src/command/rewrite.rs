@@ -137,10 +137,10 @@ fn text(report: &Report) -> String {
     let Some(meta) = &report.block else { return "nothing was written\n".to_owned() };
     let Report { traces, spans, duplicate_spans, .. } = report;
     let mut text = format!(
-        "block {} ({}): {} traces, {} instead of {}\n",
+        "block {} ({}): {}, {} instead of {}\n",
         meta.block_id,
         meta.format,
-        meta.total_objects,
+        format::counted(meta.total_objects, "trace"),
         format::bytes(meta.size),
         format::bytes(report.bytes_before),
     );

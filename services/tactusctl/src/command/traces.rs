@@ -169,7 +169,8 @@ fn render(answer: &Search) -> String {
         .left("SERVICE", |trace| name(&trace.root_service_name))
         .left("ROOT", |trace| name(&trace.root_trace_name))
         .render();
-    let mut text = format!("{lines}{} traces\n", answer.traces.len());
+    let count = format::counted(answer.traces.len(), "trace");
+    let mut text = format!("{lines}{count}\n");
     if let Some(explanation) = &answer.explain {
         text.push_str(&format!("{explanation:#}\n"));
     }

@@ -50,6 +50,13 @@ pub(crate) fn time_of_nanos(nanos: u64) -> String {
     Timestamp::from_millisecond(millis).map_or_else(|_| nanos.to_string(), |time| time.to_string())
 }
 
+/// How many of what `noun` names one of: `1 trace`, `2 traces`.
+pub(crate) fn counted(count: impl TryInto<u64>, noun: &str) -> String {
+    let count = count.try_into().unwrap_or(u64::MAX);
+    let ending = if count == 1 { "" } else { "s" };
+    format!("{count} {noun}{ending}")
+}
+
 /// A share of a whole: `12.3 %`; nothing of nothing is 0.
 pub(crate) fn percent(part: u64, whole: u64) -> String {
     let share = if whole == 0 { 0.0 } else { part as f64 * 100.0 / whole as f64 };
@@ -104,6 +111,12 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn one_is_no_plural() {
+        let texts = [0_u64, 1, 2].map(|count| counted(count, "trace"));
+        assert_eq!(texts, ["0 traces", "1 trace", "2 traces"]);
+    }
 
     #[test]
     fn bytes_have_the_unit_that_fits() {

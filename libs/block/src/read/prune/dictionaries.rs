@@ -53,7 +53,7 @@ impl File {
         row_group: usize,
         leaf: Leaf,
     ) -> Option<Arc<ByteArrays>> {
-        let found = self.cache.as_ref()?.get(self.id, row_group, &Slot::Dictionary(leaf.index))?;
+        let found = self.cache.as_ref()?.get(row_group, &Slot::Dictionary(leaf.index))?;
         let found = found.downcast::<Arc<ByteArrays>>().ok()?;
         Some(Arc::clone(&found))
     }
@@ -87,7 +87,7 @@ impl File {
     ) -> Arc<ByteArrays> {
         let (slot, strings) = (Slot::Dictionary(leaf.index), Arc::new(strings));
         match &self.cache {
-            Some(cache) => cache.insert(self.id, row_group, slot, strings),
+            Some(cache) => cache.insert(row_group, slot, strings),
             None => strings,
         }
     }

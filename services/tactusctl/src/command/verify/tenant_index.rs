@@ -7,7 +7,7 @@ use jiff::SignedDuration;
 use tactus_storage::layout::{
     COMPACTED_META, META, TENANT_INDEX_JSON, TENANT_INDEX_PROTO, tenant_index_key,
 };
-use tactus_storage::tenant_index::TenantIndex;
+use tactus_storage::tenant_index::{MAX_STORED_BYTES, TenantIndex};
 use tactus_storage::{BlockMeta, Bucket, Timestamp, Uuid};
 
 use super::finding::{Check, Finding, Problem, Severity};
@@ -45,7 +45,8 @@ pub(super) async fn check(
             let problem = Problem::TenantIndex;
             findings.push(Finding { block: None, problem, severity, what, repair: None });
         };
-        let bytes = match bucket.get(&tenant_index_key(tenant, name)).await {
+        let key = tenant_index_key(tenant, name);
+        let bytes = match bucket.get_at_most(&key, MAX_STORED_BYTES).await {
             Ok(bytes) => bytes,
             Err(error) if error.is_not_found() => {
                 let metas = listed.blocks.values().filter_map(|block| block.files.get(META));
@@ -56,6 +57,10 @@ pub(super) async fn check(
                     let severity = if young { Severity::Note } else { Severity::Damage };
                     add(severity, "missing".to_owned());
                 }
+                continue;
+            }
+            Err(error) if error.is_corrupt() => {
+                add(Severity::Damage, error.to_string());
                 continue;
             }
             Err(error) => return Err(error.into()),

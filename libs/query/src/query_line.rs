@@ -1,0 +1,53 @@
+//! A line of the log for each query, with headers of its request that operators ask for.
+
+use std::fmt::Write as _;
+use std::time::Instant;
+
+use ::http::HeaderMap;
+use tactus_model::TenantId;
+use tactus_server::request_log::shown_headers;
+
+/// A query of which a line is written when it ends: when this is dropped.
+#[derive(Debug)]
+pub(crate) struct QueryLine {
+    tenants: String,
+    url: String,
+    headers: String,
+    began: Instant,
+}
+
+impl QueryLine {
+    /// `None` if no headers are wanted: then queries have no lines. `url`: path and query of the request, or of the same
+    /// query over HTTP.
+    pub(crate) fn begin(
+        wanted: &[String],
+        tenants: &[TenantId],
+        url: &str,
+        headers: &HeaderMap,
+    ) -> Option<Self> {
+        if wanted.is_empty() {
+            return None;
+        }
+        let is_wanted =
+            |name: &str| wanted.iter().any(|wanted| wanted.trim().eq_ignore_ascii_case(name));
+        let mut joined = String::new();
+        for tenant in tenants {
+            let separator = if joined.is_empty() { "" } else { "|" };
+            let _ = write!(joined, "{separator}{tenant}");
+        }
+        Some(Self {
+            tenants: joined,
+            url: url.to_owned(),
+            headers: shown_headers(headers, is_wanted),
+            began: Instant::now(),
+        })
+    }
+}
+
+impl Drop for QueryLine {
+    fn drop(&mut self) {
+        let (tenant, url, headers) = (&*self.tenants, &*self.url, &*self.headers);
+        let duration_seconds = self.began.elapsed().as_secs_f64();
+        tracing::info!(parent: None, tenant, url, duration_seconds, headers, "query");
+    }
+}

@@ -1,0 +1,126 @@
+//! What is kept of an index while it is decoded, and the bounds of it.
+
+use std::cell::Cell;
+use std::io::{self, Read};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::TenantIndex;
+use crate::error::{Error, Result};
+use crate::meta::{BlockMeta, CompactedBlockMeta, zero_time};
+
+/// What an index may have at most.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bounds {
+    /// Bytes of the decompressed index. More is taken for damage.
+    pub(super) decoded_bytes: u64,
+    /// Bytes of one block in it.
+    pub(super) entry_bytes: u64,
+    /// Blocks that are kept: each may take a few bytes in the index, and takes some hundred in memory all the same.
+    pub(super) blocks: usize,
+}
+
+impl Bounds {
+    /// About two million blocks. Most have less than a kilobyte; one that has cut traces names them.
+    pub(super) const USUAL: Self =
+        Self { decoded_bytes: 1 << 30, entry_bytes: 16 << 20, blocks: 2 << 20 };
+}
+
+/// Blocks as they are decoded.
+pub(super) struct Entries<K> {
+    keep: K,
+    pub(super) bounds: Bounds,
+    index: TenantIndex,
+    others: usize,
+}
+
+impl<K: FnMut(&BlockMeta) -> bool> Entries<K> {
+    pub(super) fn new(keep: K, bounds: Bounds) -> Self {
+        let index =
+            TenantIndex { created_at: zero_time(), live: Vec::new(), compacted: Vec::new() };
+        Self { keep, bounds, index, others: 0 }
+    }
+
+    /// The index, and how many blocks were left out of it.
+    pub(super) fn finish(self) -> (TenantIndex, usize) {
+        (self.index, self.others)
+    }
+
+    pub(super) fn created_at(&mut self, at: Timestamp) {
+        self.index.created_at = at;
+    }
+
+    pub(super) fn live(&mut self, meta: BlockMeta) -> Result<()> {
+        if self.takes(&meta)? {
+            self.index.live.push(Arc::new(meta));
+        }
+        Ok(())
+    }
+
+    pub(super) fn compacted(&mut self, block: CompactedBlockMeta) -> Result<()> {
+        if self.takes(&block.meta)? {
+            self.index.compacted.push(Arc::new(block));
+        }
+        Ok(())
+    }
+
+    fn takes(&mut self, meta: &BlockMeta) -> Result<bool> {
+        if !(self.keep)(meta) {
+            self.others += 1;
+            return Ok(false);
+        }
+        if self.index.live.len() + self.index.compacted.len() >= self.bounds.blocks {
+            return Err(Error::corrupt("block count of tenant index", 0));
+        }
+        Ok(true)
+    }
+}
+
+/// How much was decompressed.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Decoded {
+    all: Rc<Cell<u64>>,
+    /// Since the last block ended.
+    of_entry: Rc<Cell<u64>>,
+}
+
+impl Decoded {
+    /// What is read from now on is of another block.
+    pub(super) fn next_entry(&self) {
+        self.of_entry.set(0);
+    }
+
+    /// `Error::Corrupt` where the last bytes were read.
+    pub(super) fn corrupt(&self, what: &'static str) -> Error {
+        Error::corrupt(what, self.all.get())
+    }
+}
+
+/// Decompressed bytes up to the bounds; an error behind them.
+pub(super) struct Bounded<R> {
+    reader: R,
+    decoded: Decoded,
+    bounds: Bounds,
+}
+
+impl<R> Bounded<R> {
+    pub(super) fn new(reader: R, decoded: &Decoded, bounds: Bounds) -> Self {
+        Self { reader, decoded: decoded.clone(), bounds }
+    }
+}
+
+impl<R: Read> Read for Bounded<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.reader.read(buffer)?;
+        let Decoded { all, of_entry } = &self.decoded;
+        all.set(all.get() + count as u64);
+        of_entry.set(of_entry.get() + count as u64);
+        let Bounds { decoded_bytes, entry_bytes, .. } = self.bounds;
+        if all.get() > decoded_bytes || of_entry.get() > entry_bytes {
+            return Err(io::Error::other("too large"));
+        }
+        Ok(count)
+    }
+}
