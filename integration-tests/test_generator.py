@@ -299,6 +299,16 @@ def test_late_spans_are_left_out_and_counted(servers, tmp_path, receiver):
     assert server.metric("tempo_metrics_generator_spans_received_total") == 4
 
 
+def test_size_is_that_of_the_whole_span(servers, tmp_path, receiver):
+    """Also of what no block keeps, such as the flags that SDKs send."""
+    server = servers.start(config=generator(tmp_path, [receiver.write_url], processors=["span-metrics-size"]))
+    sent = otlp.span(name="flagged", flags=0x101, trace_state="a=b", attributes={"n": 1}, status=ERROR)
+    sent.links.add(trace_id=sent.trace_id, span_id=sent.span_id, flags=1)
+    server.must_push(otlp.export(sent))
+    eventually(
+        lambda: receiver.latest("traces_spanmetrics_size_total", span_name="flagged") == sent.ByteSize(), "the size of the span")
+
+
 def test_what_is_left_out_of_storage_counts_as_documented(servers, tmp_path, receiver):
     """Refused and dropped by a rule: no. Dropped by tail sampling: yes."""
     config = generator(tmp_path, [receiver.write_url], processors=["span-metrics-count"], limits={})

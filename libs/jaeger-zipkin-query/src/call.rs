@@ -71,8 +71,8 @@ where
         let frontend = shared.as_ref();
         let tenants = frontend.tenancy.read_tenants(&parts.headers);
         let tenants = tenants.map_err(IntoResponse::into_response)?;
-        let url = parts.uri.path_and_query().map_or("", |url| url.as_str());
-        frontend.check_url(url).map_err(|error| R::from(error).into_response())?;
+        let refused = frontend.check_request(&parts.uri, &parts.extensions);
+        refused.map_err(|error| R::from(error).into_response())?;
         Ok(Self { shared: shared.clone(), tenants, uri: parts.uri.clone(), refused: PhantomData })
     }
 }

@@ -161,6 +161,15 @@ impl<'a> FieldValue<'a> {
         }
     }
 
+    /// The number of a fixed32 field, if it is one.
+    #[inline]
+    pub fn fixed32_or_none(self) -> Option<u32> {
+        match self {
+            Self::Fixed32(number) => Some(number),
+            _ => None,
+        }
+    }
+
     fn mismatch(self, field: u32) -> WireError {
         let wire_type = match self {
             Self::Varint(_) => 0,

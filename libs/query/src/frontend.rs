@@ -4,6 +4,10 @@ use std::sync::Arc;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
+use ::http::uri::PathAndQuery;
+use ::http::{Extensions, Uri};
+use axum::extract::OriginalUri;
+use regex::Regex;
 use tactus_api::{Error, Result, WindowRules};
 use tactus_model::TenantId;
 use tactus_overrides::LimitsOf;
@@ -221,9 +225,23 @@ impl Frontend {
         Ok(all)
     }
 
+    /// Refuses a request whose path and query are denied by the settings, as the client wrote them or without the prefix
+    /// below which the routes are.
+    pub fn check_request(&self, uri: &Uri, extensions: &Extensions) -> Result<()> {
+        let text = |uri: &Uri| uri.path_and_query().map_or("", PathAndQuery::as_str).to_owned();
+        let original =
+            extensions.get::<OriginalUri>().map_or(uri, |OriginalUri(original)| original);
+        self.check_urls(&text(original), &text(uri))
+    }
+
     /// Refuses a path with its query if it is denied by the settings.
-    pub fn check_url(&self, url: &str) -> Result<()> {
-        if self.settings.url_deny_list.iter().any(|denied| denied.is_match(url)) {
+    pub(crate) fn check_url(&self, url: &str) -> Result<()> {
+        self.check_urls(url, url)
+    }
+
+    fn check_urls(&self, url: &str, without_prefix: &str) -> Result<()> {
+        let is_denied = |denied: &Regex| denied.is_match(url) || denied.is_match(without_prefix);
+        if self.settings.url_deny_list.iter().any(is_denied) {
             return Err(Error::Invalid(format!(
                 "Invalid request {url}. This query has been identified as one that destabilizes our system. Contact your system administrator for more information"
             )));

@@ -139,7 +139,7 @@ impl BatchBuilder {
     /// Reads a link that is not kept; gives the size of its field.
     pub(super) fn measure_link(&mut self, message: &[u8]) -> Result<usize, AppendError> {
         self.entries.spend()?;
-        let (mut state, mut dropped, mut size) = (0, 0, 18 + 10);
+        let (mut state, mut dropped, mut flags, mut size) = (0, 0, 0, 18 + 10);
         let mut reader = Reader::new(message);
         while let Some((field, value)) = reader.next_field()? {
             match field {
@@ -152,10 +152,12 @@ impl BatchBuilder {
                     size += self.reader.measure(value.bytes(4)?)?;
                 }
                 5 => dropped = value.varint(5)?,
+                6 => flags = value.fixed32_or_none().unwrap_or(0),
                 _ => {}
             }
         }
-        Ok(message_size(size + text_size(state) + number_size(dropped as u32)))
+        size += text_size(state) + number_size(dropped as u32) + if flags == 0 { 0 } else { 5 };
+        Ok(message_size(size))
     }
 }
 
@@ -230,6 +232,7 @@ pub(super) struct Scalars {
     pub(super) start: u64,
     pub(super) end: u64,
     pub(super) dropped: [u64; 3],
+    pub(super) flags: u32,
 }
 
 impl Scalars {
@@ -237,10 +240,13 @@ impl Scalars {
     pub(super) fn size(&self) -> usize {
         let [state, name, message] = self.texts.map(text_size);
         let status = message_size(message + number_size(self.status.into()));
+        let kind = number_size(self.kind.into());
         let dropped: usize = self.dropped.iter().map(|count| number_size(*count as u32)).sum();
         let parent = if self.has_parent { 10 } else { 0 };
         let times = fixed_size(self.start) + fixed_size(self.end);
-        18 + 10 + parent + state + name + status + number_size(self.kind.into()) + times + dropped
+        // Field 16 has a tag of two bytes.
+        let flags = if self.flags == 0 { 0 } else { 6 };
+        18 + 10 + parent + state + name + status + kind + times + dropped + flags
     }
 }
 
@@ -249,7 +255,7 @@ fn text_size(length: usize) -> usize {
     if length == 0 { 0 } else { message_size(length) }
 }
 
-/// A field with a length. All fields of these messages have a number below 16, so that the tag is one byte.
+/// A field with a length. All such fields have a number below 16, so that the tag is one byte.
 #[inline]
 fn message_size(length: usize) -> usize {
     1 + varint_size(length as u64) + length

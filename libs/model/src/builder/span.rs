@@ -30,7 +30,7 @@ impl BatchBuilder {
             (b"", b"", b"");
         let (mut kind, mut status, mut start, mut end) = (0u64, 0u64, 0u64, 0u64);
         let (mut dropped_attributes, mut dropped_events, mut dropped_links) = (0u64, 0u64, 0u64);
-        let mut measured = 0;
+        let (mut measured, mut flags) = (0, 0u32);
         let mut reader = Reader::new(message);
         while let Some((field, value)) = reader.next_field()? {
             match field {
@@ -64,6 +64,8 @@ impl BatchBuilder {
                 13 => self.append_link(value.bytes(13)?)?,
                 14 => dropped_links = value.varint(14)?,
                 15 => (status_message, status) = read_status(value.bytes(15)?)?,
+                // No column has them; they count in the size.
+                16 => flags = value.fixed32_or_none().unwrap_or(0),
                 _ => {}
             }
         }
@@ -91,6 +93,7 @@ impl BatchBuilder {
                 start,
                 end,
                 dropped: [dropped_attributes, dropped_events, dropped_links],
+                flags,
             };
             selecting.sizes.push((scalars.size() + measured) as u32);
         }

@@ -49,8 +49,7 @@ async fn begin(
         Ok(tenants) => tenants,
         Err(error) => return error.into_response(),
     };
-    let url = request.uri().path_and_query().map_or("", |url| url.as_str());
-    if let Err(error) = frontend.check_url(url) {
+    if let Err(error) = frontend.check_request(request.uri(), request.extensions()) {
         return Failure(error).into_response();
     }
     let call = Call::new(frontend, tenants.clone(), request.uri().clone(), request.headers());

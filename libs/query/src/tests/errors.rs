@@ -1,5 +1,7 @@
 //! Requests that are refused.
 
+use axum::Router;
+
 use super::*;
 
 async fn check(api: &Api, path: &str, status: u16, body: &str) {
@@ -121,6 +123,25 @@ async fn denied_urls_are_refused() {
     let answer = api.get("/api/search?q={status=error}").await;
     assert_eq!(answer.status, 400);
     assert!(answer.text().starts_with("Invalid request /api/search?q={status=error}. This query"));
+}
+
+#[tokio::test]
+async fn rule_for_urls_may_name_the_prefix_below_which_routes_are() {
+    let rules = ["^/tempo/api/search/tags", "^/api/traces"];
+    let url_deny_list = rules.map(|rule| regex::Regex::new(rule).unwrap()).to_vec();
+    let settings = Settings { url_deny_list, ..Settings::default() };
+    let mut api = Api::new(Setup { settings, blocks: &[], ..Setup::default() }).await;
+    api.router = Router::new().nest("/tempo", api.router);
+    for path in ["/tempo/api/search/tags", "/tempo/api/traces/1"] {
+        let answer = api.get(path).await;
+        let text = format!("Invalid request {path}. This query");
+        assert_eq!(
+            (answer.status.as_u16(), answer.text().starts_with(&text)),
+            (400, true),
+            "{path}"
+        );
+    }
+    assert_eq!(api.get("/tempo/api/v2/search/tags").await.status, 200);
 }
 
 #[tokio::test]

@@ -145,12 +145,17 @@ fn take_status(attributes: &mut Attributes) -> Status {
         }
         value => StatusCode::try_from(i32::try_from(whole_number(value)?).ok()?).ok(),
     };
-    let described = || DESCRIPTIONS.map(text).into_iter().find(|text| !text.is_empty());
-    let status = if let Some(code) = census().or_else(otel) {
-        Status { code: code.into(), message: described().unwrap_or_default() }
+    // That of the same convention, or else any: what describes a status is taken out.
+    let described_by = |key| {
+        let mut texts = [key].into_iter().chain(DESCRIPTIONS).map(text);
+        texts.find(|text| !text.is_empty()).unwrap_or_default()
+    };
+    let status = if let Some(code) = census() {
+        Status { code: code.into(), message: described_by(DESCRIPTIONS[0]) }
+    } else if let Some(code) = otel() {
+        Status { code: code.into(), message: described_by(keys::STATUS_DESCRIPTION) }
     } else if attributes.contains(keys::ERROR.as_bytes()) {
-        let message = described().unwrap_or_default();
-        Status { code: StatusCode::Error.into(), message }
+        Status { code: StatusCode::Error.into(), message: described_by(DESCRIPTIONS[0]) }
     } else {
         match number("http.status_code") {
             None | Some(100..400) => Status::default(),

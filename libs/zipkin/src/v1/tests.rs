@@ -125,6 +125,15 @@ fn status_follows_the_conventions_in_their_order() {
         ),
         of(2, "d", "")
     );
+    let both = format!(r#"{described},{{"key":"otel.status_description","value":"d"}}"#);
+    assert_eq!(
+        status(&format!(r#"{{"key":"otel.status_code","value":2}},{both}"#)),
+        of(2, "d", "")
+    );
+    assert_eq!(
+        status(&format!(r#"{{"key":"census.status_code","value":2}},{both}"#)),
+        of(2, "why", "")
+    );
     assert_eq!(status(r#"{"key":"otel.status_code","value":"OK"}"#), of(1, "", ""));
     assert_eq!(
         status(&format!(r#"{{"key":"error","value":false}},{described}"#)),

@@ -43,6 +43,25 @@ fn only_selected_attributes_are_kept_and_sizes_are_of_whole_spans() {
 }
 
 #[test]
+fn flags_count_in_the_size_if_they_are_not_zero() {
+    let mut link = Vec::new();
+    put_message_field(&mut link, 1, &[9; 16]);
+    put_message_field(&mut link, 2, &[9; 8]);
+    link.extend([6 << 3 | 5, 1, 1, 0, 0]);
+    let mut span = Vec::new();
+    put_message_field(&mut span, 1, &[1; 16]);
+    put_message_field(&mut span, 2, &[2; 8]);
+    put_message_field(&mut span, 13, &link);
+    put_message_field(&mut span, 15, b"");
+    span.extend([0x85, 0x01, 1, 3, 0, 0]);
+    let (one, _) = selected(BuilderLimits::default(), &[], std::slice::from_ref(&span));
+    assert_eq!(one.sizes, [span.len() as u32]);
+    let zero = [&span[..span.len() - 4], &[0; 4]].concat();
+    let (one, _) = selected(BuilderLimits::default(), &[], &[zero]);
+    assert_eq!(one.sizes, [span.len() as u32 - 6]);
+}
+
+#[test]
 fn span_that_is_nested_too_deeply_is_left_out_whether_it_is_selected_or_not() {
     let mut deep = Vec::new();
     any_value::encode(&mut deep, AnyValueRef::Int(1));
