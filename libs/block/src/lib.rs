@@ -19,5 +19,5 @@ pub use build::{BlockBuilder, BuilderSettings, BuiltBlock, ROW_GROUP_SPANS};
 pub use error::{Error, Result};
 pub use write::{
     BlockSummary, BlockWriter, Compression, RowGroupInfo, STRIPE_BYTES, WriterSettings,
-    estimated_bytes, estimated_bytes_of,
+    estimated_bytes,
 };

@@ -172,7 +172,7 @@ impl Schema {
     }
 
     /// Number of leaf columns.
-    pub fn leaf_count(&self) -> usize {
+    pub(crate) fn leaf_count(&self) -> usize {
         self.descriptor.num_columns()
     }
 

@@ -27,7 +27,7 @@ use std::ops::Range;
 use tactus_model::{SpanBatch, StringCode, TraceId};
 use tactus_storage::meta::{BlockVersion, DedicatedColumn};
 
-pub use estimate::{estimated_bytes, estimated_bytes_of};
+pub use estimate::estimated_bytes;
 pub use file::STRIPE_BYTES;
 
 use crate::error::Result;
@@ -230,7 +230,7 @@ impl<W: Write + Send> BlockWriter<W> {
     }
 
     /// Like [`Self::finish`]; also the object to be put beside the file.
-    pub fn finish_with_summary(self) -> Result<(W, BlockSummary, SummaryFile)> {
+    pub(crate) fn finish_with_summary(self) -> Result<(W, BlockSummary, SummaryFile)> {
         let (values, filter) = self.values.finish();
         let FileEnd { sink, size, footer_size, end } = self.file.finish()?;
         let tail = cut_tail(&end, size, first_offset_index(&end)?);

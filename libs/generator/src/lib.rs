@@ -14,8 +14,8 @@ mod error;
 mod generator;
 mod instance;
 mod metrics;
-pub mod page;
-pub mod registry;
+mod page;
+mod registry;
 mod service;
 mod shared;
 

@@ -10,7 +10,7 @@ use tactus_remote_write::series::{Exemplar, NativeHistogram, STALE, Series, Sink
 
 /// Takes one collection and becomes a page.
 #[derive(Debug, Default)]
-pub struct OpenMetrics {
+pub(crate) struct OpenMetrics {
     rows: Vec<Row>,
     /// Rows by reference of their series.
     known: HashMap<u64, usize>,
@@ -90,7 +90,7 @@ impl OpenMetrics {
     }
 
     /// The page, with families in the order of their names.
-    pub fn finish(self) -> String {
+    pub(crate) fn finish(self) -> String {
         let classic: std::collections::HashSet<String> =
             self.rows.iter().filter_map(Row::classic_base).map(str::to_owned).collect();
         let mut families: BTreeMap<(&str, &str), Vec<&Row>> = BTreeMap::new();

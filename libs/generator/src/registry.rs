@@ -29,19 +29,19 @@ use metric::{Metric, Series};
 use sets::Sets;
 use settings::{valid_trace_id_label, windows};
 
-pub use collect::Collected;
-pub use histograms::NativeSettings;
+pub(crate) use collect::Collected;
+pub(crate) use histograms::NativeSettings;
 use labels::free_name;
-pub(crate) use labels::{InvalidUtf8, Labels};
-pub use labels::{Label, cut, sanitized};
-pub(crate) use metric::MetricId;
-pub use metric::{Alias, Kind, MetricSpec, Processor};
+pub(crate) use labels::{InvalidUtf8, Label, Labels, cut, sanitized};
+pub(crate) use metric::{Alias, Kind, MetricId, MetricSpec, Processor};
 pub(crate) use observe::{Adjusted, Handle};
-pub use settings::{HistogramMode, Limiter, STALE_CHECK_MS, Settings, SpanNames, Statistics};
+pub(crate) use settings::{
+    HistogramMode, Limiter, STALE_CHECK_MS, Settings, SpanNames, Statistics,
+};
 
 /// The series of a tenant.
 #[derive(Debug)]
-pub struct Registry {
+pub(crate) struct Registry {
     settings: Settings,
     external: Vec<Label>,
     trace_id_label: String,
@@ -62,7 +62,7 @@ pub struct Registry {
 
 impl Registry {
     /// A registry without series; `now_ms` is unix time in milliseconds.
-    pub fn new(settings: Settings, now_ms: i64) -> Self {
+    pub(crate) fn new(settings: Settings, now_ms: i64) -> Self {
         let external: Vec<Label> = settings
             .external_labels
             .iter()
@@ -109,7 +109,7 @@ impl Registry {
     }
 
     /// Takes other settings. Only histograms whose form changes lose what they counted.
-    pub fn update(&mut self, settings: Settings, now_ms: i64) {
+    pub(crate) fn update(&mut self, settings: Settings, now_ms: i64) {
         self.epoch += 1;
         let native = settings.histograms != HistogramMode::Classic;
         let reshaped = settings.histograms != self.settings.histograms
@@ -136,23 +136,23 @@ impl Registry {
     }
 
     /// The settings in force.
-    pub fn settings(&self) -> &Settings {
+    pub(crate) fn settings(&self) -> &Settings {
         &self.settings
     }
 
     /// Totals and levels.
-    pub fn statistics(&self) -> &Statistics {
+    pub(crate) fn statistics(&self) -> &Statistics {
         &self.statistics
     }
 
     /// Series that there would be without limits, about.
-    pub fn series_demand(&self) -> u64 {
+    pub(crate) fn series_demand(&self) -> u64 {
         let demand = |metric: &Metric| metric.demand.estimate() * metric.series_a_set();
         self.metrics.iter().flatten().map(demand).sum()
     }
 
     /// Label sets that there would be without limits, about.
-    pub fn entity_demand(&self) -> u64 {
+    pub(crate) fn entity_demand(&self) -> u64 {
         self.sets.demand.estimate()
     }
 
@@ -235,7 +235,7 @@ impl Registry {
     }
 
     /// Removes series that were not updated for long, if the last time is [`STALE_CHECK_MS`] ago.
-    pub fn remove_stale(&mut self, now_ms: i64) {
+    pub(crate) fn remove_stale(&mut self, now_ms: i64) {
         if now_ms.saturating_sub(self.stale_checked_ms) < STALE_CHECK_MS {
             return;
         }

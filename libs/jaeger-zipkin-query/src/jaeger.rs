@@ -9,13 +9,11 @@ mod queries;
 mod summary;
 mod types;
 
-pub use http::jaeger_router;
-pub use performance::{Measure, PerformanceQuery, PerformanceSeries};
-pub use queries::JaegerQueries;
-pub use summary::{ServiceSummary, TraceSummary};
-pub use types::JaegerError;
-pub use types::parse_trace_id;
-pub use types::{
-    Dependency, FoundTrace, FoundTraces, Operation, OperationsQuery, TimeRange, TraceFilter,
+pub(crate) use http::jaeger_router;
+pub(crate) use performance::{Measure, PerformanceQuery, PerformanceSeries};
+pub(crate) use queries::JaegerQueries;
+pub(crate) use summary::{ServiceSummary, TraceSummary};
+pub(crate) use types::{
+    Dependency, FoundTrace, FoundTraces, JaegerError, Operation, OperationsQuery, TimeRange,
+    TraceFilter, kind_name, parse_kind, parse_trace_id,
 };
-pub(crate) use types::{kind_name, parse_kind};

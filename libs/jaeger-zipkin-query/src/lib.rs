@@ -4,12 +4,12 @@
 #![warn(missing_docs)]
 
 mod call;
-pub mod jaeger;
+mod jaeger;
 mod jaeger_grpc;
 mod listeners;
 mod long_work;
 pub mod part;
-pub mod zipkin;
+mod zipkin;
 
 #[cfg(test)]
 mod tests;

@@ -24,7 +24,7 @@ use tactus_server::http::text;
 use crate::call::{self, Answer};
 
 /// The routes of Zipkin's API, at the root and below `/zipkin`, where its UI looks for them. It has no fallback.
-pub fn zipkin_router(frontend: Arc<Frontend>, settings: ZipkinApi) -> Router {
+pub(crate) fn zipkin_router(frontend: Arc<Frontend>, settings: ZipkinApi) -> Router {
     let services = Arc::new(AtomicUsize::new(0));
     let shared = Shared { frontend: Arc::clone(&frontend), settings: Arc::new(settings), services };
     let api = Router::new()

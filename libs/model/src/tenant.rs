@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc};
 
 /// The longest tenant id, in bytes.
-pub const MAX_TENANT_BYTES: usize = 150;
+pub(crate) const MAX_TENANT_BYTES: usize = 150;
 
 /// What a refusal begins with that has its reason in the number of tenants, in an ingester's answer as well.
 pub const TOO_MANY_TENANTS: &str = "TOO_MANY_TENANTS";

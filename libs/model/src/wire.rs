@@ -261,14 +261,14 @@ pub fn put_message_frame(out: &mut Vec<u8>, field: u32, bytes: usize) {
 const OPEN_LENGTH_BYTES: usize = 5;
 
 /// Begins a length-delimited field whose length is not known yet; to be ended with [`end_message`], inner ones first.
-pub fn begin_message(out: &mut Vec<u8>, field: u32) -> MessageStart {
+pub(crate) fn begin_message(out: &mut Vec<u8>, field: u32) -> MessageStart {
     put_varint(out, u64::from(field) << 3 | 2);
     out.extend_from_slice(&[0; OPEN_LENGTH_BYTES]);
     MessageStart(out.len())
 }
 
 /// Ends a field: its bytes are all that was written since it began, less than 32 GiB.
-pub fn end_message(out: &mut [u8], MessageStart(start): MessageStart) {
+pub(crate) fn end_message(out: &mut [u8], MessageStart(start): MessageStart) {
     let mut length = out.len() - start;
     let (last, others) = (start - 1, start - OPEN_LENGTH_BYTES..start - 1);
     for byte in &mut out[others] {
@@ -281,7 +281,7 @@ pub fn end_message(out: &mut [u8], MessageStart(start): MessageStart) {
 /// Where the bytes of a field begin.
 #[derive(Debug)]
 #[must_use]
-pub struct MessageStart(usize);
+pub(crate) struct MessageStart(usize);
 
 #[cfg(test)]
 mod tests {

@@ -14,6 +14,7 @@
 mod kinds;
 mod local;
 mod metrics;
+mod route;
 mod state;
 mod stream;
 mod turns;
@@ -41,7 +42,8 @@ use tonic::Status;
 use tonic::codec::CompressionEncoding;
 
 use metrics::Metrics;
-use state::{NewJob, Route, State};
+use route::Route;
+use state::{NewJob, State};
 pub use stream::WorkerStreams;
 use turns::JobId;
 use weight::Scales;

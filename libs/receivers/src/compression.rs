@@ -42,7 +42,7 @@ pub enum Encoding {
 
 impl Encoding {
     /// The encoding of an HTTP `Content-Encoding`, whatever its case. `None`: unknown.
-    pub fn from_content_encoding(name: &str) -> Option<Self> {
+    pub(crate) fn from_content_encoding(name: &str) -> Option<Self> {
         let known = [
             ("gzip", Self::Gzip),
             ("zlib", Self::Zlib),

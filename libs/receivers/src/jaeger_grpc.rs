@@ -14,7 +14,7 @@ use crate::port::PortSettings;
 use crate::sink::{PushOutcome, TraceSink};
 
 /// Path of the call.
-pub const POST_SPANS_PATH: &str = "/jaeger.api_v2.CollectorService/PostSpans";
+pub(crate) const POST_SPANS_PATH: &str = "/jaeger.api_v2.CollectorService/PostSpans";
 
 /// Binds the port and serves it until `shutdown`. Errors: the address cannot be bound.
 ///

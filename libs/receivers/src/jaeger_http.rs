@@ -18,7 +18,7 @@ use crate::refusal::Refusal;
 use crate::sink::TraceSink;
 
 /// Path of batches.
-pub const TRACES_PATH: &str = "/api/traces";
+pub(crate) const TRACES_PATH: &str = "/api/traces";
 
 const TRANSPORT: &str = "collector_http";
 

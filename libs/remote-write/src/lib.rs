@@ -315,7 +315,8 @@ impl TenantRemoteWrite {
     }
 
     /// True if every remote has everything that was committed.
-    pub fn is_drained(&self) -> bool {
+    #[cfg(test)]
+    pub(crate) fn is_drained(&self) -> bool {
         self.tenant.queue.as_ref().is_none_or(|queue| queue.is_drained())
     }
 

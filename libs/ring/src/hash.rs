@@ -31,7 +31,7 @@ pub fn owns_hash(job: &str) -> u32 {
 }
 
 /// Seed of a tenant's shard, or of its shard in a zone: the first 8 bytes of an MD5, big-endian.
-pub fn shuffle_seed(tenant: &str, zone: Option<&str>) -> i64 {
+pub(crate) fn shuffle_seed(tenant: &str, zone: Option<&str>) -> i64 {
     let mut digest = Md5::new();
     digest.update(tenant.as_bytes());
     if let Some(zone) = zone {

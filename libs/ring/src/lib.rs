@@ -28,7 +28,7 @@ mod view;
 
 pub use address::detect_address;
 pub use error::{Error, Result, RingError};
-pub use hash::{TokenHasher, owns_hash, shuffle_seed, token_for};
+pub use hash::{TokenHasher, owns_hash, token_for};
 pub use instance::{Instance, Operation, State};
 pub use lifecycle::Lifecycler;
 pub use membership::{Confirmed, Member, Membership};
@@ -36,7 +36,7 @@ pub use ring::{Heard, Ring};
 pub use seeds::Seed;
 pub use settings::{
     Clock, GossipSettings, LifecyclerSettings, MembershipSettings, RingSettings, SelfDescription,
-    WatchSettings, system_clock,
+    WatchSettings,
 };
 pub use tokens::Tokens;
 #[doc(hidden)]

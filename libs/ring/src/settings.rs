@@ -30,7 +30,7 @@ pub struct SelfDescription {
 pub type Clock = Arc<dyn Fn() -> Duration + Send + Sync>;
 
 /// The system's clock: time since 1970.
-pub fn system_clock() -> Clock {
+pub(crate) fn system_clock() -> Clock {
     Arc::new(|| SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
 }
 

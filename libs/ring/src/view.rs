@@ -127,7 +127,7 @@ impl RingView {
     }
 
     /// Tokens in the ring, each counted once.
-    pub fn token_count(&self) -> usize {
+    pub(crate) fn token_count(&self) -> usize {
         self.tokens.len()
     }
 

@@ -18,7 +18,7 @@ use tonic::{
 };
 
 /// Metadata key of the secret that the services of a cluster show each other.
-pub const INTERNAL_TOKEN: &str = "x-tactus-internal-token";
+pub(crate) const INTERNAL_TOKEN: &str = "x-tactus-internal-token";
 
 /// Addresses that are kept without a look at which of them are used.
 pub(crate) const KEPT_ADDRESSES: usize = 256;

@@ -76,7 +76,7 @@ impl Ingesters {
 
 /// An ingester of another process.
 #[derive(Debug, Clone)]
-pub struct RemoteIngester {
+pub(crate) struct RemoteIngester {
     address: String,
     connection: Result<Connection, crate::Error>,
     pushes: Option<Arc<PushStream>>,

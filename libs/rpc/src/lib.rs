@@ -12,9 +12,9 @@ mod pushes;
 mod query;
 mod remote;
 
-pub use channels::{ChannelSettings, Channels, Compression, Connection, Error, INTERNAL_TOKEN};
+pub use channels::{ChannelSettings, Channels, Compression, Connection, Error};
 pub use frame::Shared;
-pub use ingester::{Ingesters, RemoteIngester};
+pub use ingester::Ingesters;
 pub use pushes::MAX_STREAMED_BYTES;
 pub use query::QueryContext;
 pub use remote::{live_tail_at, metrics_generator_at};

@@ -12,7 +12,7 @@ use crate::{Strategy, StrategySet};
 
 /// Why a file of strategies is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum DocumentError {
+pub(crate) enum DocumentError {
     /// It is not JSON.
     #[error("not JSON: {0}")]
     Json(String),
@@ -30,7 +30,7 @@ pub enum DocumentError {
 /// should know as well: entries that are skipped or taken for something else.
 ///
 /// Errors: no JSON, a value of the wrong type, a probability outside of 0 to 1.
-pub fn parse_document(
+pub(crate) fn parse_document(
     bytes: &[u8],
     default_probability: f64,
 ) -> Result<(StrategySet, Vec<String>), DocumentError> {

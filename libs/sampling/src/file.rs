@@ -48,7 +48,7 @@ impl StrategyFile {
     }
 
     /// Reads the file again, if it is another than the one read last. What cannot be read changes nothing.
-    pub async fn reload(&self) {
+    pub(crate) async fn reload(&self) {
         match self.content.read().await {
             Ok(changed) => {
                 self.metrics.last_reload_successful.set(1.0);

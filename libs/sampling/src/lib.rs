@@ -10,7 +10,7 @@
 //! This crate knows no ports. Requests and their tenants belong to the distributor.
 #![warn(missing_docs)]
 
-pub mod adaptive;
+mod adaptive;
 mod document;
 mod file;
 mod json;
@@ -19,7 +19,6 @@ mod strategies;
 mod strategy_set;
 
 pub use adaptive::{Adaptive, IsLeader, SampledSpan, SamplerKind};
-pub use document::{DocumentError, parse_document};
 pub use file::StrategyFile;
 pub use json::{EnumForm, to_json};
 pub use metrics::Metrics;

@@ -3,7 +3,7 @@
 use std::error::Error as StdError;
 
 /// The underlying error of a failure, for logs.
-pub type Source = Box<dyn StdError + Send + Sync + 'static>;
+pub(crate) type Source = Box<dyn StdError + Send + Sync + 'static>;
 
 /// `Result` with this crate's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;

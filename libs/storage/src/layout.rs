@@ -22,7 +22,7 @@ pub const TENANT_INDEX_PROTO: &str = "index.pb.zst";
 /// Tenant index, gzip of JSON.
 pub const TENANT_INDEX_JSON: &str = "index.json.gz";
 /// An object that is written to learn the store's time. Not a tenant: those are directories.
-pub const CLOCK: &str = "tactus-clock";
+pub(crate) const CLOCK: &str = "tactus-clock";
 /// Key of one file of a block.
 pub fn block_key(tenant: &str, block_id: Uuid, file: &str) -> String {
     format!("{tenant}/{block_id}/{file}")

@@ -8,13 +8,13 @@ pub mod block_io;
 pub mod blocklist;
 pub mod bloom;
 pub mod bucket;
-pub mod error;
+mod error;
 pub mod hash;
 pub mod index;
 pub mod layout;
 pub mod meta;
 pub mod poller;
-pub mod reader;
+mod reader;
 pub mod tenant_index;
 
 pub use blocklist::Blocklist;

@@ -108,7 +108,7 @@ pub struct BlockMeta {
     /// Traces in the block.
     pub total_objects: u64,
     /// Exact bytes of `data.parquet`; 0 means the block is never searched.
-    #[serde(skip_serializing_if = "json::is_default")]
+    #[serde(skip_serializing_if = "is_default")]
     pub size: u64,
     /// 0 for a fresh block, else one more than its highest input.
     pub compaction_level: u32,
@@ -129,7 +129,7 @@ pub struct BlockMeta {
     #[serde(skip_serializing_if = "json::is_empty", serialize_with = "json::columns")]
     pub dedicated_columns: Arc<[DedicatedColumn]>,
     /// 1 for blocks that exist once; 0 for blocks that replicated ingesters wrote.
-    #[serde(skip_serializing_if = "json::is_default")]
+    #[serde(skip_serializing_if = "is_default")]
     pub replication_factor: u32,
     /// What only this product knows of a block. Others ignore it, and lose it when they rewrite the block.
     #[serde(rename = "tactus", skip_serializing_if = "Option::is_none")]
@@ -249,13 +249,13 @@ impl BlockMeta {
 
     /// The protobuf message as the tenant index holds it.
     #[cfg(test)]
-    pub fn to_proto(&self) -> Vec<u8> {
+    pub(crate) fn to_proto(&self) -> Vec<u8> {
         prost::Message::encode_to_vec(&proto::BlockMeta::from(self))
     }
 
     /// Parses the protobuf message of either Tempo version.
     #[cfg(test)]
-    pub fn from_proto(bytes: &[u8]) -> Result<Self> {
+    pub(crate) fn from_proto(bytes: &[u8]) -> Result<Self> {
         let message: proto::BlockMeta = prost::Message::decode(bytes)
             .map_err(|_| Error::corrupt("protobuf of block meta", 0))?;
         message.try_into()
@@ -276,7 +276,7 @@ pub struct CompactedBlockMeta {
 impl CompactedBlockMeta {
     /// True while queries must still read the block, so that nothing disappears between two
     /// polls: for twice the poll interval.
-    pub fn is_still_queried(&self, now: Timestamp, poll_interval: Duration) -> bool {
+    pub(crate) fn is_still_queried(&self, now: Timestamp, poll_interval: Duration) -> bool {
         let grace = poll_interval.saturating_mul(2);
         jiff::SignedDuration::try_from(grace)
             .ok()
@@ -296,6 +296,11 @@ pub(crate) fn zero_time() -> Timestamp {
 
 pub(crate) fn floor_seconds(time: Timestamp) -> i64 {
     time.as_second() - i64::from(time.subsec_nanosecond() < 0)
+}
+
+/// Zero, or empty: what is not written.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 #[cfg(test)]

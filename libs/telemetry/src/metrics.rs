@@ -16,7 +16,7 @@ mod table;
 mod value;
 
 pub use encode::{Collected, Format};
-pub use family::{CounterVec, DEFAULT_MAX_SERIES, Family, GaugeVec, HistogramVec, OVERFLOW};
-pub use registry::{MAX_TENANT_SERIES_BYTES, Registry};
+pub use family::{CounterVec, Family, GaugeVec, HistogramVec, OVERFLOW};
+pub use registry::Registry;
 pub use table::Registered;
 pub use value::{Counter, DEFAULT_BUCKETS, Gauge, Histogram, Kind, Metric, exponential_buckets};

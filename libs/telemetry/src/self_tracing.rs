@@ -25,7 +25,7 @@ use crate::metrics::Registry;
 pub use context::{TRACEPARENT, TraceId, traceparent};
 pub use export::Exporter;
 pub use layer::TraceLayer;
-pub use sampler::{INGEST_SHARE, Sampler};
+pub use sampler::Sampler;
 pub use settings::{Protocol, Settings, SettingsError};
 
 /// The layer for [`init_logging_and_tracing`](crate::init_logging_and_tracing), and the exporter that must run beside.

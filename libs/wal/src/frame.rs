@@ -6,7 +6,7 @@ use crate::{Error, Position, Result};
 
 /// Longest payload of one frame in bytes. Replay allocates at most this much, whatever a damaged
 /// header claims.
-pub const MAX_PAYLOAD_BYTES: usize = 256 << 20;
+pub(crate) const MAX_PAYLOAD_BYTES: usize = 256 << 20;
 
 /// Bytes before a payload: length and CRC32C, both little endian.
 pub(crate) const HEADER_BYTES: usize = 8;

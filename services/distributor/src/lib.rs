@@ -7,4 +7,4 @@
 pub mod from_config;
 pub mod part;
 mod receivers;
-pub mod sampling;
+mod sampling;

@@ -18,8 +18,7 @@ use tactus_sampling::{
 use tactus_server::listener::BoundListener;
 use tokio_util::sync::CancellationToken;
 
-pub use answers::{Answers, collector_router, sampling_router};
-pub use ports::sampling_service;
+pub(crate) use answers::{Answers, collector_router, sampling_router};
 use ports::{Ports, open, service_router};
 
 /// The ports that are asked for. Errors: certificates.

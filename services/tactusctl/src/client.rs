@@ -2,12 +2,11 @@
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use tactus_server::tenancy::TENANT_HEADER;
 
 use crate::arguments::Server;
 use crate::error::{Error, Result};
 
-/// Header of the tenant.
-pub(crate) const ORG_ID: &str = "x-scope-orgid";
 /// Header of answers that lack what could not be read.
 const PARTIAL: &str = "x-tactus-partial";
 /// Bytes of an error's text that are shown.
@@ -58,7 +57,7 @@ impl Client {
         if let Some(tenant) = &server.org_id {
             let tenant = HeaderValue::from_str(tenant)
                 .map_err(|_| Error::Usage(format!("--org-id: {tenant:?} cannot be a tenant")))?;
-            headers.insert(ORG_ID, tenant);
+            headers.insert(TENANT_HEADER, tenant);
         }
         for header in &server.headers {
             let (name, value) = self::header(header)?;

@@ -22,14 +22,14 @@ use tactus_proto::tactus::v1::{
 };
 use tactus_query::{Frontend, Parts, Settings};
 use tactus_query_jobs::Querier;
-use tactus_server::tenancy::Tenancy;
+use tactus_server::tenancy::{TENANT_HEADER, Tenancy};
 use tactus_storage::Bucket;
 use tactus_telemetry::metrics::Registry;
 use tonic::{Request, Response, Status};
 use tower::ServiceExt as _;
 
 use crate::bucket::Blocks;
-use crate::client::{Answer, ORG_ID};
+use crate::client::Answer;
 use crate::error::{Error, Result};
 
 /// Nobody waits for others here: a query may take its time.
@@ -73,7 +73,7 @@ impl Engine {
     /// The answer to a request of the query API: a path with its parameters.
     pub(crate) async fn get(&self, path_and_query: &str) -> Result<Answer> {
         let request = HttpRequest::get(path_and_query)
-            .header(ORG_ID, &self.tenant)
+            .header(TENANT_HEADER, &self.tenant)
             .body(Body::empty())
             .map_err(|error| Error::Usage(error.to_string()))?;
         // The router itself cannot fail: its error type has no values.

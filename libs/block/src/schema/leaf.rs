@@ -87,7 +87,7 @@ pub struct DerivedLeaves {
 }
 
 /// The lengths of the intervals of `StartTimeRounded15`…, seconds.
-pub const ROUNDED_SECONDS: [u64; 4] = [15, 60, 300, 3600];
+pub(crate) const ROUNDED_SECONDS: [u64; 4] = [15, 60, 300, 3600];
 
 /// The leaves of a schema by path.
 pub(super) struct Paths {

@@ -19,7 +19,7 @@ pub fn estimated_bytes(batch: &SpanBatch) -> u64 {
 }
 
 /// Like [`estimated_bytes`] for some consecutive spans; they get their share of the strings by number.
-pub fn estimated_bytes_of(batch: &SpanBatch, spans: Range<usize>) -> u64 {
+pub(crate) fn estimated_bytes_of(batch: &SpanBatch, spans: Range<usize>) -> u64 {
     let all = batch.len();
     let spans = spans.start.min(all)..spans.end.min(all);
     let share = batch.strings.byte_len() as u128 * spans.len() as u128 / all.max(1) as u128;

@@ -4,15 +4,13 @@ use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes};
 use http::uri::PathAndQuery;
+use tactus_receivers::otlp_grpc::EXPORT_PATH;
 use tactus_rpc::{Channels, Error};
+use tactus_server::tenancy::TENANT_HEADER;
 use tonic::{
     Request, Status,
     codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
 };
-
-const EXPORT: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
-/// Names the tenant, as for our own receivers.
-const TENANT: &str = "x-scope-orgid";
 
 /// Sends to all endpoints of a forwarder.
 #[derive(Debug)]
@@ -62,9 +60,9 @@ impl Client {
         let mut request = Request::new(request.clone());
         if self.with_tenants {
             let tenant = tenant.parse().map_err(|_| Status::internal("tenant is no header"))?;
-            request.metadata_mut().insert(TENANT, tenant);
+            request.metadata_mut().insert(TENANT_HEADER, tenant);
         }
-        grpc.unary(request, PathAndQuery::from_static(EXPORT), Raw).await.map(drop)
+        grpc.unary(request, PathAndQuery::from_static(EXPORT_PATH), Raw).await.map(drop)
     }
 }
 

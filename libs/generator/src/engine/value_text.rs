@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::io::Write;
 
 use tactus_model::any_value::{AnyValueRef, DecodedValue, array_elements, decode, key_values};
+use tactus_proto::otlp::{span::SpanKind, status::StatusCode};
 
 /// Appends the text of a value. Bytes, and what has no value, have none.
 pub(crate) fn write_value(out: &mut Vec<u8>, value: AnyValueRef<'_>) {
@@ -66,27 +67,14 @@ fn write_double(out: &mut Vec<u8>, number: f64) {
 
 /// The kind of a span; a number that is none shows as it is.
 pub(crate) fn kind_text(kind: u8) -> Cow<'static, str> {
-    let known = match kind {
-        0 => "SPAN_KIND_UNSPECIFIED",
-        1 => "SPAN_KIND_INTERNAL",
-        2 => "SPAN_KIND_SERVER",
-        3 => "SPAN_KIND_CLIENT",
-        4 => "SPAN_KIND_PRODUCER",
-        5 => "SPAN_KIND_CONSUMER",
-        other => return other.to_string().into(),
-    };
-    known.into()
+    let known = SpanKind::try_from(i32::from(kind));
+    known.map_or_else(|_| kind.to_string().into(), |known| known.as_str_name().into())
 }
 
 /// The status of a span; a number that is none shows as it is.
 pub(crate) fn status_text(status: u8) -> Cow<'static, str> {
-    let known = match status {
-        0 => "STATUS_CODE_UNSET",
-        1 => "STATUS_CODE_OK",
-        2 => "STATUS_CODE_ERROR",
-        other => return other.to_string().into(),
-    };
-    known.into()
+    let known = StatusCode::try_from(i32::from(status));
+    known.map_or_else(|_| status.to_string().into(), |known| known.as_str_name().into())
 }
 
 /// Seconds between a start and an end, of a span's duration: 0 for one that ends before it starts.

@@ -15,7 +15,7 @@ use tactus_remote_write::series::{Exemplar, NativeHistogram, STALE, Series, Sink
 /// and staleness markers come again with the next one.
 #[derive(Debug, Clone, Copy)]
 #[must_use = "a collection that is not committed is repeated"]
-pub struct Collected {
+pub(crate) struct Collected {
     generation: u32,
     now_ms: i64,
 }
@@ -75,7 +75,7 @@ fn zero_ms(now_ms: i64) -> i64 {
 
 impl Registry {
     /// Hands each live series to a sink; `now_ms` is the time of all samples but the zeros of new series.
-    pub fn collect(&mut self, now_ms: i64, sink: &mut dyn Sink) -> Collected {
+    pub(crate) fn collect(&mut self, now_ms: i64, sink: &mut dyn Sink) -> Collected {
         let generation = self.generation;
         self.generation = self.generation.wrapping_add(1);
         let zero_ms = zero_ms(now_ms);
@@ -103,7 +103,7 @@ impl Registry {
     }
 
     /// Says that a collection arrived whole.
-    pub fn commit(&mut self, collected: Collected) {
+    pub(crate) fn commit(&mut self, collected: Collected) {
         let Collected { generation, now_ms } = collected;
         self.last_commit_ms = now_ms;
         for series in self.metrics.iter_mut().flatten().flat_map(|metric| &mut metric.series) {

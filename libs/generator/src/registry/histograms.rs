@@ -4,7 +4,7 @@ use tactus_remote_write::series::{BucketSpan, NativeHistogram};
 
 /// How native histograms are kept.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct NativeSettings {
+pub(crate) struct NativeSettings {
     /// Growth of buckets, above 1.
     pub bucket_factor: f64,
     /// Past so many populated buckets the resolution falls; 0 is no limit.

@@ -6,10 +6,10 @@ use foldhash::quality::FixedState;
 use std::hash::{BuildHasher, Hasher};
 
 /// A label: its name and its value.
-pub type Label = (Arc<str>, Arc<str>);
+pub(crate) type Label = (Arc<str>, Arc<str>);
 
 /// Label names that come from attributes: every character but `[a-zA-Z0-9_]` becomes one `_`.
-pub fn sanitized(name: &str) -> String {
+pub(crate) fn sanitized(name: &str) -> String {
     name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '_' { c } else { '_' }).collect()
 }
 
@@ -23,7 +23,7 @@ pub(crate) fn free_name(name: &str) -> Arc<str> {
 }
 
 /// The start of a text, at most `limit` bytes of it and whole characters only; 0 is no limit.
-pub fn cut(text: &str, limit: usize) -> &str {
+pub(crate) fn cut(text: &str, limit: usize) -> &str {
     if limit == 0 { text } else { &text[..text.floor_char_boundary(limit)] }
 }
 

@@ -17,7 +17,7 @@ static NEXT_REFERENCE: AtomicU64 = AtomicU64::new(1);
 
 /// Who a metric belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Processor {
+pub(crate) enum Processor {
     /// Calls, latencies and sizes of spans.
     SpanMetrics,
     /// Calls between services.
@@ -28,7 +28,7 @@ pub enum Processor {
 
 /// What a metric measures.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// What only grows.
     Counter,
     /// What is set.
@@ -39,7 +39,7 @@ pub enum Kind {
 
 /// Another name under which the series of a metric are sent too, with `service` called `service_name`.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Alias {
+pub(crate) struct Alias {
     /// Name of the metric.
     pub name: String,
     /// Values and bounds of a histogram are a thousand times those of the source. It has no native histogram then: its
@@ -49,7 +49,7 @@ pub struct Alias {
 
 /// A metric to keep.
 #[derive(Debug, Clone, PartialEq)]
-pub struct MetricSpec {
+pub(crate) struct MetricSpec {
     /// Whose it is.
     pub processor: Processor,
     /// Name without a suffix.

@@ -4,11 +4,11 @@ use super::histograms::NativeSettings;
 use super::labels::sanitized;
 
 /// Milliseconds between removals of stale series, and a period of the estimates.
-pub const STALE_CHECK_MS: i64 = 5 * 60_000;
+pub(crate) const STALE_CHECK_MS: i64 = 5 * 60_000;
 
 /// What histograms become.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum HistogramMode {
+pub(crate) enum HistogramMode {
     /// Series of `_bucket`, `_sum` and `_count`.
     #[default]
     Classic,
@@ -20,7 +20,7 @@ pub enum HistogramMode {
 
 /// What a limit counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Limiter {
+pub(crate) enum Limiter {
     /// Series.
     #[default]
     Series,
@@ -30,7 +30,7 @@ pub enum Limiter {
 
 /// What becomes of the variable parts of span names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum SpanNames {
+pub(crate) enum SpanNames {
     /// They stay.
     #[default]
     AsTheyAre,
@@ -42,7 +42,7 @@ pub enum SpanNames {
 
 /// How a registry works. [`Registry::update`] takes other settings at any time.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Settings {
+pub(crate) struct Settings {
     /// Labels of each series, which win over those of processors; the last of a name wins. Fixed by [`Registry::new`].
     pub external_labels: Vec<(String, String)>,
     /// A series that was not updated for so many milliseconds is removed.

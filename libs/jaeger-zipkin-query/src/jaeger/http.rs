@@ -16,7 +16,7 @@ use crate::call::in_turns;
 /// The routes of Jaeger's HTTP API below a path.
 ///
 /// A path below `api/` that does not exist is answered with 404; for any other the router has no fallback.
-pub fn jaeger_router(queries: JaegerQueries, base_path: &str) -> Router {
+pub(crate) fn jaeger_router(queries: JaegerQueries, base_path: &str) -> Router {
     let routes = Router::new()
         .route("/api/services", get(v1::services))
         .route("/api/services/{service}/operations", get(v1::operation_names))

@@ -19,7 +19,7 @@ const MOST_STEPS: u64 = 1_000_000;
 
 /// What to measure.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Measure {
+pub(crate) enum Measure {
     /// The duration that this part of the spans (0 to 1) does not exceed, in milliseconds. NaN without spans.
     Latencies {
         /// 0.95: the duration that 95 % do not exceed.
@@ -33,34 +33,34 @@ pub enum Measure {
 
 /// Which spans to measure, and when.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PerformanceQuery {
+pub(crate) struct PerformanceQuery {
     /// Their services, one at least.
-    pub services: Vec<String>,
+    pub(crate) services: Vec<String>,
     /// Their kinds; empty is any.
-    pub kinds: Vec<SpanKind>,
+    pub(crate) kinds: Vec<SpanKind>,
     /// Their tags; all must match.
-    pub tags: Vec<(String, String)>,
+    pub(crate) tags: Vec<(String, String)>,
     /// A series for each operation of a service, not one for the service.
-    pub by_operation: bool,
+    pub(crate) by_operation: bool,
     /// The last point, nanoseconds since 1970.
-    pub end: u64,
+    pub(crate) end: u64,
     /// From the first point to the last.
-    pub length: Duration,
+    pub(crate) length: Duration,
     /// From one point to the next.
-    pub step: Duration,
+    pub(crate) step: Duration,
     /// A point is made of the spans of so long a time before it. Rounded up to whole steps.
-    pub rate_per: Duration,
+    pub(crate) rate_per: Duration,
 }
 
 /// A measure of a service, or of an operation of it, over time.
 #[derive(Debug, Clone, PartialEq)]
-pub struct PerformanceSeries {
+pub(crate) struct PerformanceSeries {
     /// The service.
-    pub service: String,
+    pub(crate) service: String,
     /// The operation, if that was asked for.
-    pub operation: Option<String>,
+    pub(crate) operation: Option<String>,
     /// Milliseconds since 1970, ascending, and values.
-    pub points: Vec<(i64, f64)>,
+    pub(crate) points: Vec<(i64, f64)>,
 }
 
 /// Service, and operation if series are by it.
@@ -77,7 +77,7 @@ struct Steps {
 
 impl JaegerQueries {
     /// Measures spans. Errors: a step that is too small for the range, a range that is longer than a search may be.
-    pub async fn performance(
+    pub(crate) async fn performance(
         &self,
         tenants: &[TenantId],
         measure: Measure,

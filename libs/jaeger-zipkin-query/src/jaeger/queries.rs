@@ -21,7 +21,7 @@ use crate::long_work::takes_long;
 
 /// Answers Jaeger's queries.
 #[derive(Clone)]
-pub struct JaegerQueries {
+pub(crate) struct JaegerQueries {
     pub(super) frontend: Arc<Frontend>,
     settings: Arc<JaegerApis>,
 }
@@ -36,12 +36,12 @@ impl AsRef<Frontend> for JaegerQueries {
 
 impl JaegerQueries {
     /// Queries over this frontend.
-    pub fn new(frontend: Arc<Frontend>, settings: JaegerApis) -> Self {
+    pub(crate) fn new(frontend: Arc<Frontend>, settings: JaegerApis) -> Self {
         Self { frontend, settings: Arc::new(settings) }
     }
 
     /// Finds the newest traces that match. Errors: more traces asked for than allowed, a range that is too long.
-    pub async fn find_traces(
+    pub(crate) async fn find_traces(
         &self,
         tenants: &[TenantId],
         filter: &TraceFilter,
@@ -53,7 +53,7 @@ impl JaegerQueries {
     }
 
     /// Finds the newest traces that match, and no spans of them. Errors: as of [`Self::find_traces`].
-    pub async fn find_trace_ids(
+    pub(crate) async fn find_trace_ids(
         &self,
         tenants: &[TenantId],
         filter: &TraceFilter,
@@ -63,13 +63,18 @@ impl JaegerQueries {
     }
 
     /// One trace. Errors: [`JaegerError::NotFound`].
-    pub async fn trace(&self, tenants: &[TenantId], id: TraceId, raw: bool) -> Result<FoundTrace> {
+    pub(crate) async fn trace(
+        &self,
+        tenants: &[TenantId],
+        id: TraceId,
+        raw: bool,
+    ) -> Result<FoundTrace> {
         let found = self.frontend.whole_trace(tenants, id).await?;
         as_part_of_query(tenants, self.prepare(found, raw)).await
     }
 
     /// Several traces by their ids. Errors: more ids than a search may find.
-    pub async fn traces(
+    pub(crate) async fn traces(
         &self,
         tenants: &[TenantId],
         ids: &[TraceId],
@@ -81,7 +86,7 @@ impl JaegerQueries {
     }
 
     /// Who calls whom, by caller, then called one. Services that call themselves are left out.
-    pub async fn dependencies(
+    pub(crate) async fn dependencies(
         &self,
         tenants: &[TenantId],
         range: TimeRange,

@@ -12,41 +12,41 @@ use super::types::FoundTrace;
 
 /// A trace in a line.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TraceSummary {
+pub(crate) struct TraceSummary {
     /// The trace.
-    pub id: TraceId,
+    pub(crate) id: TraceId,
     /// Service of the root: of the spans without parent, the one that starts first. Empty if there is none.
-    pub root_service: String,
+    pub(crate) root_service: String,
     /// Name of the root; empty if there is none.
-    pub root_operation: String,
+    pub(crate) root_operation: String,
     /// Start of the first span, nanoseconds since 1970.
-    pub start: u64,
+    pub(crate) start: u64,
     /// End of the last span, nanoseconds since 1970.
-    pub end: u64,
+    pub(crate) end: u64,
     /// Spans.
-    pub spans: u32,
+    pub(crate) spans: u32,
     /// Spans that failed.
-    pub error_spans: u32,
+    pub(crate) error_spans: u32,
     /// Spans whose parent is not in the trace.
-    pub orphan_spans: u32,
+    pub(crate) orphan_spans: u32,
     /// By name.
-    pub services: Vec<ServiceSummary>,
+    pub(crate) services: Vec<ServiceSummary>,
 }
 
 /// What a service has of a trace.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ServiceSummary {
+pub(crate) struct ServiceSummary {
     /// The service.
-    pub name: String,
+    pub(crate) name: String,
     /// Spans.
-    pub spans: u32,
+    pub(crate) spans: u32,
     /// Spans that failed.
-    pub error_spans: u32,
+    pub(crate) error_spans: u32,
 }
 
 impl TraceSummary {
     /// The summary of a trace.
-    pub fn of(trace: &FoundTrace) -> Self {
+    pub(crate) fn of(trace: &FoundTrace) -> Self {
         let resources = &trace.data.resource_spans;
         let scopes = resources.iter().flat_map(|resource| &resource.scope_spans);
         let ids: HashSet<SpanId> = scopes

@@ -15,85 +15,85 @@ use tonic::Status;
 
 /// A range of time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TimeRange {
+pub(crate) struct TimeRange {
     /// First nanosecond since 1970.
-    pub start: u64,
+    pub(crate) start: u64,
     /// Last nanosecond since 1970.
-    pub end: u64,
+    pub(crate) end: u64,
 }
 
 /// Which traces to find: those of which one span satisfies all conditions.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TraceFilter {
+pub(crate) struct TraceFilter {
     /// Service of the span, or several joined by commas; empty is any.
-    pub service: String,
+    pub(crate) service: String,
     /// Name of the span; empty is any.
-    pub operation: String,
+    pub(crate) operation: String,
     /// Tags of the span; all must match.
-    pub tags: Vec<(String, String)>,
+    pub(crate) tags: Vec<(String, String)>,
     /// When the span starts.
-    pub range: TimeRange,
+    pub(crate) range: TimeRange,
     /// The span takes so long at least.
-    pub min_duration: Option<Duration>,
+    pub(crate) min_duration: Option<Duration>,
     /// The span takes so long at most.
-    pub max_duration: Option<Duration>,
+    pub(crate) max_duration: Option<Duration>,
     /// Traces at most, the newest ones.
-    pub limit: u32,
+    pub(crate) limit: u32,
     /// Traces are answered as they are stored, without what makes them easier to read.
-    pub raw: bool,
+    pub(crate) raw: bool,
 }
 
 /// Which operations to list.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OperationsQuery {
+pub(crate) struct OperationsQuery {
     /// The service.
-    pub service: String,
+    pub(crate) service: String,
     /// Spans of this kind only, by Jaeger's name of it; empty is any.
-    pub span_kind: String,
+    pub(crate) span_kind: String,
 }
 
 /// The name of spans.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Operation {
+pub(crate) struct Operation {
     /// The name.
-    pub name: String,
+    pub(crate) name: String,
     /// The kind of the spans.
-    pub kind: SpanKind,
+    pub(crate) kind: SpanKind,
 }
 
 /// Calls from one service to another.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Dependency {
+pub(crate) struct Dependency {
     /// The caller.
-    pub parent: String,
+    pub(crate) parent: String,
     /// The called one.
-    pub child: String,
+    pub(crate) child: String,
     /// How many.
-    pub call_count: u64,
+    pub(crate) call_count: u64,
 }
 
 /// Traces, adjusted unless they are asked for raw.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct FoundTraces {
+pub(crate) struct FoundTraces {
     /// In the order asked for, the newest first after a search.
-    pub traces: Vec<FoundTrace>,
+    pub(crate) traces: Vec<FoundTrace>,
     /// Ids that were asked for and that nobody has.
-    pub missing: Vec<TraceId>,
+    pub(crate) missing: Vec<TraceId>,
     /// Something could not be read, or did not fit into the answer: there may be more.
-    pub partial: bool,
+    pub(crate) partial: bool,
 }
 
 /// A trace with all its spans.
 #[derive(Debug, Clone, PartialEq)]
-pub struct FoundTrace {
+pub(crate) struct FoundTrace {
     /// The trace.
-    pub id: TraceId,
+    pub(crate) id: TraceId,
     /// Its spans by resource and scope.
-    pub data: TracesData,
+    pub(crate) data: TracesData,
     /// What is to be known of the trace as a whole, as that it is cut.
-    pub warnings: Vec<String>,
+    pub(crate) warnings: Vec<String>,
     /// What it takes.
-    pub memory: TraceMemory,
+    pub(crate) memory: TraceMemory,
 }
 
 /// All kinds, in the order in which operations are listed.
@@ -126,7 +126,7 @@ pub(crate) fn parse_kind(text: &str) -> Option<SpanKind> {
 /// A query that fails. `Display` is the message for the client.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum JaegerError {
+pub(crate) enum JaegerError {
     /// A parameter that the caller has to change.
     #[error("{}", cut_str(.0))]
     Invalid(String),
@@ -146,7 +146,7 @@ pub(super) type Result<T, E = JaegerError> = std::result::Result<T, E>;
 
 impl JaegerError {
     /// The HTTP status.
-    pub fn http_status(&self) -> StatusCode {
+    pub(crate) fn http_status(&self) -> StatusCode {
         match self {
             Self::Invalid(_) => StatusCode::BAD_REQUEST,
             Self::NotFound => StatusCode::NOT_FOUND,
@@ -188,7 +188,7 @@ const LENIENT: GeneralPurposeConfig =
 /// alphabet, padded or not.
 ///
 /// Errors: [`JaegerError::Invalid`] for anything else, and for the id that is all zero.
-pub fn parse_trace_id(text: &str) -> Result<TraceId> {
+pub(crate) fn parse_trace_id(text: &str) -> Result<TraceId> {
     let invalid = || JaegerError::Invalid(format!("cannot parse trace ID {text:?}"));
     let id = TraceId::from_hex(text).or_else(|| from_base64(text)).ok_or_else(invalid)?;
     if id.is_zero() { Err(invalid()) } else { Ok(id) }

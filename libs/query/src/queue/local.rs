@@ -12,7 +12,7 @@ use tonic::Status;
 use tracing::{Instrument, Span};
 
 use super::Shared;
-use super::state::WorkerId;
+use super::route::WorkerId;
 use super::turns::JobId;
 
 /// A job to be run in this process.

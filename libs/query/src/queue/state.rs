@@ -4,10 +4,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tactus_proto::tactus::v1::JobAnswer;
 use tactus_proto::tactus::v1::job::Request as JobRequest;
-use tactus_proto::tactus::v1::{JobAnswer, JobFailure, job_answer};
 use tactus_rpc::QueryContext;
-use tactus_rpc::jobs::JobServices;
 use tactus_server::bodies::AnswerMemory;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -16,22 +15,11 @@ use tracing::Span;
 
 use super::local::LocalJob;
 use super::metrics::Metrics;
-use super::stream::RemoteRoute;
+use super::route::{Route, WorkerId};
 use super::turns::{JobId, Turns};
 
 /// The answer to a job, and its memory until whoever waits for it has it; none if it did not leave this process.
 pub(super) type Answered = (JobAnswer, Option<AnswerMemory>);
-
-/// Number of a worker: a stream, or the one in this process.
-pub(super) type WorkerId = u64;
-
-/// How a worker is given jobs.
-pub(super) enum Route {
-    /// By calls.
-    Local(JobServices),
-    /// By messages.
-    Remote(RemoteRoute),
-}
 
 /// Everything behind the lock of a queue.
 pub(super) struct State {
@@ -376,22 +364,5 @@ fn is_retryable(status: &Status) -> bool {
         // The caller has to ask for something else first.
         Code::Aborted | Code::DataLoss => false,
         _ => tactus_api::Error::from(status.clone()).is_retryable(),
-    }
-}
-
-/// The failure that a worker reports, as a status.
-pub(super) fn result_of(answer: JobAnswer) -> Result<JobAnswer, Status> {
-    match answer.result {
-        Some(job_answer::Result::Failure(JobFailure { code, message })) => {
-            let code = match Code::from_i32(code) {
-                Code::Ok => Code::Internal,
-                code => code,
-            };
-            Err(Status::new(code, message))
-        }
-        Some(_) => Ok(answer),
-        None => Err(Status::unimplemented(
-            "a querier sent an answer of a kind that this query-frontend does not know",
-        )),
     }
 }

@@ -8,23 +8,19 @@ use futures_util::stream::{self, Stream, StreamExt as _};
 use prost::Message as _;
 use tactus_proto::tactus::v1::frontend_message::Message as ToWorker;
 use tactus_proto::tactus::v1::frontend_server::Frontend;
-use tactus_proto::tactus::v1::job::Request as JobRequest;
 use tactus_proto::tactus::v1::worker_message::Message as FromWorker;
 use tactus_proto::tactus::v1::{
-    CancelJob, FrontendHello, FrontendMessage, Job, Ping, WorkerHello, WorkerMessage,
+    FrontendHello, FrontendMessage, JobAnswer, JobFailure, Ping, WorkerHello, WorkerMessage,
+    job_answer,
 };
-use tactus_rpc::QueryContext;
 use tactus_server::bodies::{AnswerMemory, Bodies, NoRoom};
-use tactus_telemetry::self_tracing::traceparent;
 use tactus_work::memory::TOO_MANY_BYTES;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
-use tonic::{Request, Response, Status, Streaming};
-use tracing::Span;
+use tonic::{Code, Request, Response, Status, Streaming};
 
 use super::Shared;
-use super::state::{Route, WorkerId, result_of};
-use super::turns::JobId;
+use super::route::{RemoteRoute, Route, Sender, WorkerId, send};
 
 /// Version of the protocol.
 const VERSION: u32 = 1;
@@ -37,9 +33,6 @@ const SILENCE: Duration = Duration::from_secs(10);
 
 /// A querier that says it has more slots is not believed: each may hold an answer in memory.
 const MAX_SLOTS: usize = 10_000;
-
-/// Bytes of a message around a job or an answer.
-const ENVELOPE_BYTES: u64 = 64;
 
 /// The service that queriers call.
 #[derive(Clone)]
@@ -76,13 +69,6 @@ impl Frontend for WorkerStreams {
         });
         Ok(Response::new(Box::pin(messages)))
     }
-}
-
-type Sender = mpsc::UnboundedSender<Result<FrontendMessage, Status>>;
-
-fn send(sender: &Sender, message: ToWorker) {
-    // A stream that is gone is noticed where it is read.
-    let _ = sender.send(Ok(FrontendMessage { message: Some(message) }));
 }
 
 /// Serves one querier until it leaves, its stream breaks, or the queue stops.
@@ -188,45 +174,19 @@ fn slots(hello: &WorkerHello) -> usize {
     (hello.slots as usize).min(MAX_SLOTS)
 }
 
-/// Sends jobs over a stream.
-pub(super) struct RemoteRoute {
-    sender: Sender,
-    max_message_bytes: u64,
-}
-
-impl RemoteRoute {
-    /// Sends a job, which has this much time. Errors: it is too large.
-    pub(super) fn start(
-        &self,
-        id: JobId,
-        request: &JobRequest,
-        time: Option<Duration>,
-        context: QueryContext,
-        span: &Span,
-    ) -> Result<(), Status> {
-        // 0 would be no limit.
-        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX).max(1);
-        let job = Job {
-            id,
-            timeout_ms: time.map_or(0, millis),
-            traceparent: span.in_scope(traceparent).unwrap_or_default(),
-            query: context.query,
-            max_cpu_ms: u64::try_from(context.max_cpu_time.as_millis()).unwrap_or(u64::MAX),
-            request: Some(request.clone()),
-        };
-        let bytes = job.encoded_len() as u64 + ENVELOPE_BYTES;
-        if self.max_message_bytes > 0 && bytes > self.max_message_bytes {
-            // It would break the stream, and that of the next querier.
-            return Err(Status::resource_exhausted(format!(
-                "a job of the query takes {bytes} bytes, more than queriers receive (limit: querier.frontend_worker.grpc_client_config.max_recv_msg_size)"
-            )));
+/// The failure that a worker reports, as a status.
+fn result_of(answer: JobAnswer) -> Result<JobAnswer, Status> {
+    match answer.result {
+        Some(job_answer::Result::Failure(JobFailure { code, message })) => {
+            let code = match Code::from_i32(code) {
+                Code::Ok => Code::Internal,
+                code => code,
+            };
+            Err(Status::new(code, message))
         }
-        send(&self.sender, ToWorker::Job(job));
-        Ok(())
-    }
-
-    /// Tells the querier that nobody waits for the job any more.
-    pub(super) fn cancel(&self, id: JobId) {
-        send(&self.sender, ToWorker::Cancel(CancelJob { id }));
+        Some(_) => Ok(answer),
+        None => Err(Status::unimplemented(
+            "a querier sent an answer of a kind that this query-frontend does not know",
+        )),
     }
 }

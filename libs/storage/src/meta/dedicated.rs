@@ -7,7 +7,7 @@ use serde::de::{Deserializer, MapAccess};
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh64::Xxh64;
 
-use super::json::is_default;
+use super::is_default;
 use super::lenient::{LenientObject, take};
 use crate::error::{Error, Result};
 

@@ -10,7 +10,7 @@ use std::ops::Range;
 use tactus_model::{CutTraces, OriginSet, TraceId};
 use uuid::Uuid;
 
-use super::json::is_default;
+use super::is_default;
 
 /// What only this product writes into a block meta. All parts may be empty; unknown keys are ignored.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -38,11 +38,6 @@ pub(super) fn is_empty(columns: &Arc<[DedicatedColumn]>) -> bool {
     columns.is_empty()
 }
 
-/// Zero, or empty: what is not written.
-pub(super) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
-    *value == T::default()
-}
-
 impl LenientObject for BlockMeta {
     const NAME: &'static str = "a block meta";
 

@@ -13,7 +13,7 @@ use super::encode::Families;
 use super::{Counter, Gauge, Histogram, Kind, Metric};
 
 /// Series of one metric before further label values are counted as [`OVERFLOW`].
-pub const DEFAULT_MAX_SERIES: usize = 10_000;
+pub(crate) const DEFAULT_MAX_SERIES: usize = 10_000;
 
 /// Series of a tenant that nobody touched for so long are forgotten at the next scrape.
 pub(super) const FORGET_AFTER: Duration = Duration::from_secs(6 * 3600);

@@ -16,7 +16,7 @@ use super::{Counter, Gauge, Histogram, Metric, process};
 type Collector = Arc<dyn Fn(&mut Collected) + Send + Sync>;
 
 /// Bytes of the page that series of tenants may take, of all metrics together; the rest is counted as `overflow`.
-pub const MAX_TENANT_SERIES_BYTES: usize = 4 << 20;
+pub(crate) const MAX_TENANT_SERIES_BYTES: usize = 4 << 20;
 
 /// A set of metrics with distinct names.
 pub struct Registry {
@@ -124,7 +124,7 @@ impl Registry {
     }
 
     /// All metrics. In OpenMetrics counters whose name does not end in `_total` are shown as `unknown`.
-    pub fn encode_as(&self, format: Format) -> String {
+    pub(crate) fn encode_as(&self, format: Format) -> String {
         self.encode_after(self.started.elapsed(), format)
     }
 

@@ -3,7 +3,7 @@
 use super::context::SpanContext;
 
 /// Of so many requests with spans that nobody asked to trace, one is traced.
-pub const INGEST_SHARE: u64 = 1_000;
+pub(crate) const INGEST_SHARE: u64 = 1_000;
 
 /// Decides at the first span of a trace in this process; the spans below follow it.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -27,7 +27,7 @@ use tactus_server::{
 /// file, or the default ones. What is a tenant's own is for those who name it and, if there is authentication, may
 /// write to it.
 #[derive(Debug)]
-pub struct Answers {
+pub(crate) struct Answers {
     strategies: Arc<Strategies>,
     tenancy: Tenancy,
     auth: Option<Arc<Authenticator>>,
@@ -35,7 +35,7 @@ pub struct Answers {
 
 impl Answers {
     /// `auth`: `None` if everyone is who they say.
-    pub fn new(
+    pub(crate) fn new(
         strategies: Arc<Strategies>,
         tenancy: Tenancy,
         auth: Option<Arc<Authenticator>>,
@@ -88,7 +88,7 @@ type Connection = Option<Extension<ConnectionInfo>>;
 
 /// What is served where Jaeger's agent and its sampling extension were: `/sampling`, the older `/`, and
 /// `/baggageRestrictions`; also `/api/sampling`, as the collector had it.
-pub fn sampling_router(answers: Arc<Answers>) -> Router {
+pub(crate) fn sampling_router(answers: Arc<Answers>) -> Router {
     Router::new()
         .route("/", get(numbers))
         .route("/sampling", get(names))
@@ -98,7 +98,7 @@ pub fn sampling_router(answers: Arc<Answers>) -> Router {
 }
 
 /// What Jaeger's collector had on its HTTP port.
-pub fn collector_router(answers: Arc<Answers>) -> Router {
+pub(crate) fn collector_router(answers: Arc<Answers>) -> Router {
     Router::new().route("/api/sampling", get(names)).fallback(not_found).with_state(answers)
 }
 

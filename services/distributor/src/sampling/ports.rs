@@ -96,10 +96,10 @@ const MAX_REQUEST_BYTES: usize = 64 << 10;
 
 /// Answers over gRPC.
 #[derive(Debug)]
-pub struct Manager(Arc<Answers>);
+pub(crate) struct Manager(Arc<Answers>);
 
 /// `jaeger.api_v2.SamplingManager`.
-pub fn sampling_service(answers: Arc<Answers>) -> SamplingManagerServer<Manager> {
+pub(crate) fn sampling_service(answers: Arc<Answers>) -> SamplingManagerServer<Manager> {
     SamplingManagerServer::new(Manager(answers))
         .max_decoding_message_size(MAX_REQUEST_BYTES)
         .max_encoding_message_size(usize::MAX)

@@ -11,6 +11,7 @@ use prost::Message as _;
 use tactus_operator_files::Reloaded;
 use tactus_proto::otlp::trace_service_client::TraceServiceClient;
 use tactus_proto::otlp::{ExportTraceServiceRequest, ExportTraceServiceResponse};
+use tactus_server::tenancy::TENANT_HEADER;
 use tactus_telemetry::error_text;
 use tactus_tls::{ClientTls, ClientTlsSettings, Pem};
 use tonic::Code;
@@ -18,7 +19,7 @@ use tonic::metadata::MetadataMap;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::arguments::check::{Access, Check};
-use crate::client::{ORG_ID, header};
+use crate::client::header;
 use crate::error::{Error, Failure, Result};
 
 /// Bytes of an answer; a trace of ours has some ten thousand.
@@ -171,7 +172,7 @@ impl Credentials {
     fn headers(&self, tenant: Option<&HeaderValue>) -> HeaderMap {
         let mut headers = self.headers.clone();
         if let Some(tenant) = tenant {
-            headers.insert(HeaderName::from_static(ORG_ID), tenant.clone());
+            headers.insert(HeaderName::from_static(TENANT_HEADER), tenant.clone());
         }
         if let Some(value) = &self.authorization {
             headers.insert(http::header::AUTHORIZATION, value.get().as_ref().clone());

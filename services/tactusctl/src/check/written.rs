@@ -4,15 +4,6 @@
 //! traces of the server are enough to know all of them, and no disk is needed.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
-
-use http::HeaderValue;
-
-use super::compare;
-use super::content::Derivation;
-use super::queries::history_path;
-use super::server::QueryServer;
-use crate::error::Failure;
 
 /// Runs that are kept: each refused push divides one, and the oldest are forgotten.
 const MAX_RUNS: usize = 4096;
@@ -107,46 +98,6 @@ impl Written {
 
 /// Runs in a trace: at most some 1.3 kB, which limits of attributes allow.
 pub(crate) const RUNS_IN_A_TRACE: usize = 64;
-
-/// Begins of the ranges that are looked through one after the other, as time ago; the last is the retention.
-const RANGES: [Duration; 4] = [
-    Duration::from_secs(600),
-    Duration::from_secs(3600),
-    Duration::from_secs(6 * 3600),
-    Duration::from_secs(24 * 3600),
-];
-
-/// The slots that the server has acknowledged within `retention` before `now`, as its own newest traces tell.
-///
-/// Errors: a query failed. An answer without traces is an empty set.
-pub(crate) async fn read(
-    server: &QueryServer,
-    tenant: Option<&HeaderValue>,
-    derivation: &Derivation,
-    now: Duration,
-    retention: Duration,
-) -> Result<Written, Failure> {
-    let mut written = Written::default();
-    let mut end = now + Duration::from_secs(60);
-    let ranges = RANGES.into_iter().filter(|&range| range < retention).chain([retention]);
-    for ago in ranges {
-        let start = now.saturating_sub(ago);
-        let path = history_path(derivation.origin(), start, end);
-        let answer = server.get(&path, "application/json", tenant).await?;
-        let traces = compare::history(&answer.unwrap_or_default())
-            .map_err(|error| Failure::Failed(format!("the answer is not understood: {error}")))?;
-        for (slot, before) in traces {
-            written.merge(&before);
-            // The rest of a divided trace may never have been sent.
-            if !Derivation::is_divided(slot) {
-                written.insert(slot);
-            }
-        }
-        end = start;
-    }
-    written.forget_before(derivation.slot(now.saturating_sub(retention)));
-    Ok(written)
-}
 
 #[cfg(test)]
 mod tests {

@@ -139,3 +139,12 @@ fn text(report: &Report) -> String {
     let summary = format!("blocks: {blocks}  damage: {damage}  repaired: {repaired}\n");
     if any { lines + &summary } else { summary }
 }
+
+/// True for an error that says nothing about the block: the store cannot be reached, or refuses us.
+fn is_transient(error: &tactus_block::Error) -> bool {
+    let tactus_block::Error::Io(error) = error else { return false };
+    let stored = error.get_ref().and_then(|source| source.downcast_ref::<tactus_storage::Error>());
+    stored.is_some_and(|error| {
+        error.is_retryable() || matches!(error, tactus_storage::Error::Denied { .. })
+    })
+}

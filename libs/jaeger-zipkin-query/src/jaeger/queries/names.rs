@@ -15,7 +15,7 @@ use crate::jaeger::types::{KINDS, Operation, OperationsQuery, kind_name, parse_k
 
 impl JaegerQueries {
     /// Names of services, sorted.
-    pub async fn services(&self, tenants: &[TenantId]) -> Result<Vec<String>> {
+    pub(crate) async fn services(&self, tenants: &[TenantId]) -> Result<Vec<String>> {
         let attribute = Attribute::Named {
             scope: AttributeScope::Resource,
             parent: false,
@@ -26,7 +26,7 @@ impl JaegerQueries {
     }
 
     /// Operations of a service by name and kind, sorted.
-    pub async fn operations(
+    pub(crate) async fn operations(
         &self,
         tenants: &[TenantId],
         query: &OperationsQuery,
@@ -46,7 +46,7 @@ impl JaegerQueries {
     }
 
     /// Names of the operations of a service, each once, sorted.
-    pub async fn operation_names(
+    pub(crate) async fn operation_names(
         &self,
         tenants: &[TenantId],
         service: &str,

@@ -2,37 +2,14 @@
 
 use std::ops::Range;
 
-use super::{AttributeColumns, TraceMerger, UNMAPPED, output::InputMap};
+use super::{
+    AttributeColumns, TraceMerger, UNMAPPED,
+    output::{InputMap, Run},
+};
 use crate::{
     AttributeList, Buffer, DictionaryBuilder, EventTable, LinkTable, SpanBatch, SpanColumns,
     StringCode, ValueType,
 };
-
-/// Spans or list entries of one input that follow each other.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Run {
-    input: u32,
-    first: u32,
-    end: u32,
-}
-
-impl Run {
-    fn new(input: usize, rows: &Range<usize>) -> Self {
-        Self { input: input as u32, first: rows.start as u32, end: rows.end as u32 }
-    }
-
-    fn input(self) -> usize {
-        self.input as usize
-    }
-
-    fn rows(self) -> Range<usize> {
-        self.first as usize..self.end as usize
-    }
-
-    fn len(self) -> usize {
-        (self.end - self.first) as usize
-    }
-}
 
 fn total(runs: &[Run]) -> usize {
     runs.iter().map(|run| run.len()).sum()

@@ -1,11 +1,12 @@
 //! What a merge fills.
 
 use std::hash::BuildHasher;
+use std::ops::Range;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 
-use super::{UNMAPPED, copy::Run};
+use super::UNMAPPED;
 use crate::merge::MergeStats;
 use crate::{Dictionary, DictionaryBuilder, SpanBatch, SpanId};
 
@@ -29,6 +30,32 @@ pub struct MergeOutput {
     /// Room for where lists lie.
     pub(super) entries: Vec<Run>,
     pub(super) stats: MergeStats,
+}
+
+/// Spans or list entries of one input that follow each other.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Run {
+    pub(super) input: u32,
+    pub(super) first: u32,
+    pub(super) end: u32,
+}
+
+impl Run {
+    pub(super) fn new(input: usize, rows: &Range<usize>) -> Self {
+        Self { input: input as u32, first: rows.start as u32, end: rows.end as u32 }
+    }
+
+    pub(super) fn input(self) -> usize {
+        self.input as usize
+    }
+
+    pub(super) fn rows(self) -> Range<usize> {
+        self.first as usize..self.end as usize
+    }
+
+    pub(super) fn len(self) -> usize {
+        (self.end - self.first) as usize
+    }
 }
 
 /// From the numbers of one input to those of the output.

@@ -10,9 +10,10 @@ use tokio_util::task::TaskTracker;
 
 use super::{Backoff, Checker, LONGEST_BACKOFF, MAX_BEHIND, now};
 use crate::check::content::{CheckTrace, Derivation};
+use crate::check::history;
 use crate::check::metrics::Skipped;
 use crate::check::problem::Query;
-use crate::check::written::{self, RUNS_IN_A_TRACE, Written};
+use crate::check::written::{RUNS_IN_A_TRACE, Written};
 use crate::error::Failure;
 
 /// Between two looks of the probe; each is half as long again as the one before.
@@ -117,7 +118,7 @@ impl Checker {
     async fn read_history(&self, turn: u64) -> Result<(), Failure> {
         let server = self.settings.servers.query_at(turn);
         let retention = self.settings.retention;
-        let read = written::read(server, self.tenant.as_ref(), &self.derivation, now(), retention);
+        let read = history::read(server, self.tenant.as_ref(), &self.derivation, now(), retention);
         let known = read.await?;
         let mut written = self.written.lock();
         written.merge(&known);

@@ -14,6 +14,7 @@ use tokio::runtime::Handle;
 
 use super::deep::{self, Side};
 use super::finding::{Check, Finding, Problem};
+use super::is_transient;
 use super::tenant::ListedBlock;
 use crate::bucket;
 use crate::error::{Error, Result};
@@ -252,15 +253,6 @@ pub(super) fn open(
     let meta = BlockMeta { size: facts.size, ..meta.clone() };
     let source = StoredSource::new(bucket, &meta, &Handle::current())?;
     BlockReader::open(Arc::new(source), facts)
-}
-
-/// True for an error that says nothing about the block: the store cannot be reached, or refuses us.
-pub(super) fn is_transient(error: &tactus_block::Error) -> bool {
-    let tactus_block::Error::Io(error) = error else { return false };
-    let stored = error.get_ref().and_then(|source| source.downcast_ref::<tactus_storage::Error>());
-    stored.is_some_and(|error| {
-        error.is_retryable() || matches!(error, tactus_storage::Error::Denied { .. })
-    })
 }
 
 /// Takes a block out of every reader's sight by another version in its meta; all files stay, and age like others.

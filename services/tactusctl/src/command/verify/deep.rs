@@ -8,8 +8,8 @@ use tactus_storage::bloom::{BloomShard, shard_of};
 use tactus_storage::index::RowGroupIndex;
 use tactus_telemetry::error_text;
 
-use super::block::is_transient;
 use super::finding::{Finding, Problem};
+use super::is_transient;
 use super::tree::TreeCheck;
 use crate::output::format;
 

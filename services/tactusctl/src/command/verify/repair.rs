@@ -10,8 +10,9 @@ use tactus_storage::index::RowGroupIndex;
 use tactus_storage::layout::{DATA, INDEX, META, block_key, bloom_key};
 use tactus_storage::{BlockMeta, Bucket};
 
-use super::block::{SET_ASIDE, is_transient, open, set_aside};
+use super::block::{SET_ASIDE, open, set_aside};
 use super::finding::{Check, Finding, Problem, Severity};
+use super::is_transient;
 use super::salvage;
 use super::tenant::ListedTenant;
 use crate::bucket;

@@ -13,7 +13,8 @@ use tactus_storage::meta::Extension;
 use tactus_storage::{BlockMeta, Bucket, Uuid};
 use tempfile::NamedTempFile;
 
-use super::block::{is_transient, open, set_aside};
+use super::block::{open, set_aside};
+use super::is_transient;
 use crate::building;
 use crate::error::{Error, Result};
 
