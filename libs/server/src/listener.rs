@@ -30,6 +30,7 @@ mod connection;
 mod lenient;
 mod linger;
 mod proxy;
+mod watched;
 mod windows;
 
 pub use backlog::Backlog;
