@@ -21,7 +21,7 @@ pub mod trace_job;
 mod window;
 
 pub use error::{Error, Result};
-pub use logfmt::{LogfmtError, parse_logfmt};
+pub(crate) use logfmt::parse_logfmt;
 pub use query_string::QueryParams;
 pub use request::Encoding;
 pub use window::{RequestedRange, Window, WindowRules};

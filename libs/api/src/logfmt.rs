@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 /// Why a text is no list of pairs.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum LogfmtError {
+pub(crate) enum LogfmtError {
     /// A character or its absence.
     #[error("{problem} at pos {position}")]
     Syntax {
@@ -20,7 +20,7 @@ pub enum LogfmtError {
 
 /// Parses pairs separated by blanks. A key without `=` has an empty value; values with blanks, `=` or `"` stand in
 /// double quotes, where a backslash keeps the next character (`\n`, `\t` and `\r` mean what they mean).
-pub fn parse_logfmt(text: &str) -> Result<BTreeMap<String, String>, LogfmtError> {
+pub(crate) fn parse_logfmt(text: &str) -> Result<BTreeMap<String, String>, LogfmtError> {
     let mut pairs = BTreeMap::new();
     let mut cursor = Cursor { text, position: 0 };
     while cursor.skip_blanks() {

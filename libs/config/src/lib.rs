@@ -10,7 +10,7 @@
 
 mod check;
 mod differences;
-pub mod duration;
+mod duration;
 mod expand;
 mod field;
 mod flags;

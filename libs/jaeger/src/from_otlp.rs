@@ -19,10 +19,10 @@ use values::{bool_tag, string_tag, tag};
 pub(crate) use values::text_of;
 
 /// Name of a service that has none.
-pub const NO_SERVICE_NAME: &str = "OTLPResourceNoServiceName";
+pub(crate) const NO_SERVICE_NAME: &str = "OTLPResourceNoServiceName";
 
 /// Attribute of a span that holds its warnings, an array of strings.
-pub const WARNINGS: &str = "@jaeger@warnings";
+pub(crate) const WARNINGS: &str = "@jaeger@warnings";
 
 /// Attribute of a link that says what kind of reference it is.
 const REF_TYPE: &[u8] = b"opentracing.ref_type";

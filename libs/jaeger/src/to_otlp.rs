@@ -7,6 +7,7 @@ use tactus_model::wire::{Reader, WireError};
 use tactus_proto::jaeger::api_v2::{Batch, Process, Span as JaegerSpan};
 use tactus_proto::otlp::{KeyValue, Resource};
 
+use crate::from_otlp::NO_SERVICE_NAME;
 use crate::thrift::ThriftError;
 
 mod attributes;
@@ -17,9 +18,6 @@ pub(crate) use attributes::string;
 use attributes::{attributes, text_value};
 pub use span::whole_number;
 pub(crate) use writer::{OtlpWriter, process_key};
-
-/// The name that stands for no name when spans of no service are written in Jaeger's model.
-const NO_SERVICE_NAME: &[u8] = b"OTLPResourceNoServiceName";
 
 /// Why spans of Jaeger's model cannot be told in OTLP.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -117,7 +115,7 @@ pub fn encode_batch(batch: Batch) -> Result<Bytes, ModelError> {
 
 fn resource(process: Process) -> Resource {
     let name = process.service_name;
-    let named = !name.is_empty() && name[..] != *NO_SERVICE_NAME;
+    let named = !name.is_empty() && name[..] != *NO_SERVICE_NAME.as_bytes();
     let name = named.then(|| string(Bytes::from_static(b"service.name"), name));
     let mut attributes = attributes(name.into_iter().collect(), process.tags);
     rename(&mut attributes, b"hostname", b"host.name");

@@ -43,7 +43,7 @@ pub use role::Role;
 pub use secret::{hash_password, hash_token, new_token};
 
 /// Metadata key of the secret that the services of a cluster show each other.
-pub const INTERNAL_TOKEN_HEADER: &str = "x-tactus-internal-token";
+pub(crate) const INTERNAL_TOKEN_HEADER: &str = "x-tactus-internal-token";
 
 /// Longer header values are not looked at.
 const MAX_CREDENTIAL_BYTES: usize = 4096;
@@ -173,7 +173,7 @@ impl Authenticator {
     }
 
     /// Whether everyone may have this path of HTTP.
-    pub fn is_public(&self, path: &str) -> bool {
+    pub(crate) fn is_public(&self, path: &str) -> bool {
         self.public_paths.iter().any(|public| match public.strip_suffix('*') {
             Some(start) => path.starts_with(start),
             None => path == public,

@@ -32,13 +32,13 @@ use crate::bodies::{self, Bodies};
 use crate::compression;
 use crate::listener::{self, BoundListener, Linger, ListenerSettings, ReceivedBody};
 use crate::observe::{self, RequestMetrics};
-pub use crate::text_answer::{PLAIN_TEXT, error_line, not_found, text};
+pub use crate::text_answer::{error_line, not_found, text};
 
 /// Body of a request that took too long.
-pub const TIMEOUT_TEXT: &str = "unable to process request in the configured timeout";
+pub(crate) const TIMEOUT_TEXT: &str = "unable to process request in the configured timeout";
 
 /// Body of a request that is too large.
-pub const TOO_LARGE_TEXT: &str = "http: request body too large";
+pub(crate) const TOO_LARGE_TEXT: &str = "http: request body too large";
 
 /// How the main HTTP port behaves.
 #[derive(Debug, Clone)]

@@ -16,7 +16,7 @@
 
 pub mod auth;
 pub mod bodies;
-pub mod compression;
+mod compression;
 pub mod cross_site;
 pub mod grpc;
 pub mod health;

@@ -31,6 +31,7 @@ mod connection;
 mod lenient;
 mod linger;
 mod proxy;
+mod watched;
 mod windows;
 mod wrong_protocol;
 

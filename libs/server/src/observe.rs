@@ -101,14 +101,9 @@ impl RequestMetrics {
     }
 }
 
-/// A route label that a handler puts into the extensions of its response, for routes that the
-/// router's templates cannot express.
-#[derive(Debug, Clone, Copy)]
-pub struct RouteLabel(pub &'static str);
-
 /// Turns a route template into a label: runs of other characters than letters and digits become
 /// `_`; lower case. `/api/v2/search/tag/{tagName}/values` is `api_v2_search_tag_tagname_values`.
-pub fn route_label(template: &str) -> String {
+pub(crate) fn route_label(template: &str) -> String {
     let words =
         template.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
     let label = words.collect::<Vec<_>>().join("_").to_ascii_lowercase();
@@ -148,9 +143,6 @@ pub(crate) async fn observe_http(
     flight.logged = logged;
     let response = next.run(request).instrument(span).await;
     flight.outcome = Outcome::Http(response.status());
-    if let Some(RouteLabel(label)) = response.extensions().get() {
-        flight.route = Cow::Borrowed(label);
-    }
     flight.follow(response)
 }
 

@@ -7,7 +7,7 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use tactus_model::error_text::cut_str;
 
 /// Content type of every text answer.
-pub const PLAIN_TEXT: &str = "text/plain; charset=utf-8";
+pub(crate) const PLAIN_TEXT: &str = "text/plain; charset=utf-8";
 
 /// The answer to a path that does not exist.
 pub async fn not_found() -> Response {

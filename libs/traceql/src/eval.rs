@@ -31,6 +31,7 @@ mod steps;
 mod structural;
 mod tag_filter;
 mod tag_names;
+mod tag_value;
 mod tag_values;
 mod trace_facts;
 pub(crate) mod value;
@@ -50,8 +51,7 @@ pub use tag_filter::TagFilter;
 pub use tag_names::{
     INTRINSIC_TAGS, TagCollector, TagLimits, TagScope, collect_tags, listed_scopes, tags_projection,
 };
-pub use tag_values::TagValue;
-pub use tag_values::TagValueType;
+pub use tag_value::{TagValue, TagValueType};
 pub use tag_values::{
     ValueCollector, collect_tag_values, fixed_tag_values, legacy_tag_attributes,
     tag_values_projection,

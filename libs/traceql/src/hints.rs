@@ -5,27 +5,27 @@
 use crate::static_value::Static;
 
 /// Search: newest traces first. Boolean.
-pub const MOST_RECENT: &str = "most_recent";
+pub(crate) const MOST_RECENT: &str = "most_recent";
 /// Metrics: number of exemplars, or whether to return any.
-pub const EXEMPLARS: &str = "exemplars";
+pub(crate) const EXEMPLARS: &str = "exemplars";
 /// Metrics: true for adaptive sampling, or a fixed rate.
-pub const SAMPLE: &str = "sample";
+pub(crate) const SAMPLE: &str = "sample";
 /// Metrics: fixed rate of spans.
-pub const SPAN_SAMPLE: &str = "span_sample";
+pub(crate) const SPAN_SAMPLE: &str = "span_sample";
 /// Metrics: fixed rate of traces.
-pub const TRACE_SAMPLE: &str = "trace_sample";
+pub(crate) const TRACE_SAMPLE: &str = "trace_sample";
 /// Metrics: weight spans by the probability in their trace state. Boolean.
-pub const EXTRAPOLATE: &str = "extrapolate";
+pub(crate) const EXTRAPOLATE: &str = "extrapolate";
 /// Metrics: weight spans by the probability in their trace state, or else in an attribute. Boolean.
-pub const ADJUSTED: &str = "adjusted";
+pub(crate) const ADJUSTED: &str = "adjusted";
 /// Metrics: bytes per job. Unsafe.
 pub const JOB_SIZE: &str = "job_size";
 /// Metrics: blocks in parallel per querier. Unsafe.
 pub const CONCURRENT_BLOCKS: &str = "concurrent_blocks";
 /// Metrics: buckets that a doubling of the value has, in histograms and quantiles. 1 to 4.
-pub const BUCKETS: &str = "buckets";
+pub(crate) const BUCKETS: &str = "buckets";
 /// Search and metrics: say in the answer how the query was run. Boolean.
-pub const EXPLAIN: &str = "explain";
+pub(crate) const EXPLAIN: &str = "explain";
 
 const SAFE: [&str; 9] = [
     MOST_RECENT,

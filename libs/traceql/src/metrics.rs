@@ -20,11 +20,11 @@ mod lines;
 mod partial;
 mod second_stage;
 
-pub use answer::MetricsError;
-pub use answer::{AnswerOptions, Labels, MetricsAnswer, Series};
+pub use answer::{AnswerOptions, Labels, MetricsAnswer, MetricsError, Series};
 pub use buckets::bucket_quantile;
 pub use collect::MetricsCollector;
 pub use combine::MetricsCombiner;
-pub use compile::{CompiledMetrics, MetricsOptions, buckets_are_nanoseconds};
+pub(crate) use compile::buckets_are_nanoseconds;
+pub use compile::{CompiledMetrics, MetricsOptions};
 pub use grid::Grid;
 pub use partial::{ComparedSide, Exemplar, LabelValue, PartialSeries, Point, SeriesKey};

@@ -24,7 +24,7 @@ pub fn evaluate_binary(operator: BinaryOperator, left: &Static, right: &Static) 
 
 /// Whether `value` (a string or a string array) matches, or does not match if `negated`.
 /// Any other value: false.
-pub fn matches_regex(pattern: &CompiledRegex, negated: bool, value: &Static) -> bool {
+pub(crate) fn matches_regex(pattern: &CompiledRegex, negated: bool, value: &Static) -> bool {
     match value {
         Static::String(text) => pattern.is_match(text) != negated,
         Static::StringArray(texts) => texts.iter().any(|text| pattern.is_match(text)) != negated,

@@ -35,7 +35,7 @@ pub enum StaticType {
 
 impl StaticType {
     /// Int, float or duration.
-    pub fn is_numeric(self) -> bool {
+    pub(crate) fn is_numeric(self) -> bool {
         matches!(self, StaticType::Int | StaticType::Float | StaticType::Duration)
     }
 
@@ -84,12 +84,12 @@ impl StaticType {
     }
 
     /// Whether an operand of this type may stand beside `&&` and `||`.
-    pub fn admits_logic(self) -> bool {
+    pub(crate) fn admits_logic(self) -> bool {
         matches!(self, StaticType::Dynamic | StaticType::Bool | StaticType::BoolArray)
     }
 
     /// Whether the prefix operator or nil test may be applied.
-    pub fn admits_unary(self, operator: UnaryOperator) -> bool {
+    pub(crate) fn admits_unary(self, operator: UnaryOperator) -> bool {
         match operator {
             UnaryOperator::Negate => self.is_numeric() || self == StaticType::Dynamic,
             UnaryOperator::Not => matches!(self, StaticType::Bool | StaticType::Dynamic),

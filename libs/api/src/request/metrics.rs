@@ -176,7 +176,7 @@ fn check_intervals(start: u64, end: u64, step: u64, max: u64) -> Result<()> {
 }
 
 /// The step of a range without one: about 240 steps, of whole 5 s if possible, else of whole seconds. Nanoseconds.
-pub fn default_step(start: u64, end: u64) -> u64 {
+pub(crate) fn default_step(start: u64, end: u64) -> u64 {
     let step = end.saturating_sub(start) / 240;
     let fives = step - step % (5 * SECOND);
     if fives > 0 { fives } else { (step - step % SECOND).max(SECOND) }

@@ -107,7 +107,7 @@ pub struct Caller {
 
 impl Caller {
     /// Whether the caller is an administrator of every tenant. Errors: what is missing.
-    pub fn may_operate(&self) -> Result<(), Refused> {
+    pub(crate) fn may_operate(&self) -> Result<(), Refused> {
         if !self.roles.contains(&Role::Admin) {
             return Err(Refused::Role(Role::Admin));
         }

@@ -5,6 +5,7 @@ use tactus_telemetry::metrics::Registry;
 
 use super::*;
 use crate::testing::{ask, client, get as get_request, http2_client, read, socket};
+use crate::text_answer::PLAIN_TEXT;
 
 fn app() -> Router {
     Router::new()

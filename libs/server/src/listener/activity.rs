@@ -6,20 +6,16 @@
 mod requests;
 
 use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::task::{Context, Poll, ready};
+use std::task::Poll;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 use super::ListenerSettings;
 use super::backlog::Share;
-use super::linger::{Linger, Lingering};
 use super::windows::Window;
 use super::wrong_protocol::begins_tls;
 
@@ -98,7 +94,7 @@ impl Activity {
         self.began.elapsed().as_millis() as u64 + 1
     }
 
-    fn read(&self, bytes: &[u8], is_first: bool) {
+    pub(super) fn read(&self, bytes: &[u8], is_first: bool) {
         if is_first {
             self.is_http2.store(bytes.starts_with(HTTP2_START), Relaxed);
             self.is_tls.store(begins_tls(bytes), Relaxed);
@@ -144,7 +140,7 @@ impl Activity {
     }
 
     /// Whether more of the last request may come. Not so with HTTP/2, where one request does not end the connection.
-    fn may_receive_more(&self) -> bool {
+    pub(super) fn may_receive_more(&self) -> bool {
         self.is_unread.load(Relaxed) && !self.is_http2.load(Relaxed)
     }
 
@@ -213,94 +209,20 @@ impl Activity {
         let since = self.idle_since.load(Relaxed).max(self.wrote.load(Relaxed));
         Some((since, limit, Expired::Idle))
     }
-}
 
-/// A connection whose reads and writes are noted.
-pub(super) struct WatchedStream<S> {
-    pub(super) stream: S,
-    pub(super) activity: Arc<Activity>,
-    pub(super) has_read: bool,
-    pub(super) linger: Linger,
-    pub(super) lingering: Option<Lingering>,
-    /// Of the port: nobody waits for slow clients then.
-    pub(super) shutdown: CancellationToken,
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for WatchedStream<S> {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        let before = buffer.filled().len();
-        ready!(Pin::new(&mut this.stream).poll_read(cx, buffer))?;
-        let bytes = &buffer.filled()[before..];
-        if !bytes.is_empty() {
-            this.activity.read(bytes, !this.has_read);
-            this.has_read = true;
-        }
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl<S: Unpin> WatchedStream<S> {
-    fn note(&self, written: &Poll<io::Result<usize>>) {
-        let activity = &self.activity;
+    /// Notes what became of a write.
+    pub(super) fn note_write(&self, written: &Poll<io::Result<usize>>) {
         match written {
             Poll::Ready(Ok(count)) => {
-                activity.blocked_since.store(NONE, Relaxed);
+                self.blocked_since.store(NONE, Relaxed);
                 if *count >= PROGRESS_BYTES {
-                    activity.wrote.store(activity.now(), Relaxed);
+                    self.wrote.store(self.now(), Relaxed);
                 }
             }
-            Poll::Pending if activity.blocked_since.load(Relaxed) == NONE => {
-                activity.blocked_since.store(activity.now(), Relaxed);
+            Poll::Pending if self.blocked_since.load(Relaxed) == NONE => {
+                self.blocked_since.store(self.now(), Relaxed);
             }
             _ => {}
         }
-    }
-}
-
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for WatchedStream<S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
-        self.note(&written);
-        written
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        if this.lingering.is_none() {
-            ready!(Pin::new(&mut this.stream).poll_shutdown(cx))?;
-            if !this.activity.may_receive_more() {
-                return Poll::Ready(Ok(()));
-            }
-        }
-        let (linger, shutdown) = (this.linger, &this.shutdown);
-        let lingering = this.lingering.get_or_insert_with(|| Lingering::new(linger, shutdown));
-        lingering.poll(&mut this.stream, cx).map(Ok)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffers: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, buffers);
-        self.note(&written);
-        written
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
     }
 }

@@ -17,9 +17,10 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
-use super::activity::{Activity, Expired, WatchedService, WatchedStream};
+use super::activity::{Activity, Expired, WatchedService};
 use super::lenient::LenientStream;
 use super::linger::ReceivedBody;
+use super::watched::WatchedStream;
 use super::windows::Window;
 use super::wrong_protocol::{Advised, Mistake, Port, begins_in_clear};
 use super::{ConnectionInfo, Leaving, ListenerSettings, Protocols, proxy};

@@ -62,7 +62,7 @@ impl Attribute {
     }
 
     /// True for intrinsics of a link and attributes with scope `link`.
-    pub fn is_link(&self) -> bool {
+    pub(crate) fn is_link(&self) -> bool {
         match self {
             Attribute::Intrinsic(intrinsic) => {
                 matches!(intrinsic, Intrinsic::LinkTraceId | Intrinsic::LinkSpanId)
@@ -145,7 +145,7 @@ tactus_model::words! {
 
 impl Intrinsic {
     /// The type known before any span is seen.
-    pub fn static_type(self) -> StaticType {
+    pub(crate) fn static_type(self) -> StaticType {
         match self {
             Intrinsic::Duration | Intrinsic::TraceDuration | Intrinsic::EventTimeSinceStart => {
                 StaticType::Duration

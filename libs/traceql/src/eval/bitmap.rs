@@ -57,7 +57,7 @@ impl Bitmap {
     }
 
     /// As [`Self::gather`], for the rows of `mask` only; no other is in the result.
-    pub fn gather_among(&self, owners: &[u32], mask: &Self) -> Self {
+    pub(crate) fn gather_among(&self, owners: &[u32], mask: &Self) -> Self {
         let mut rows = mask.clone();
         if mask.is_sparse() || owners.len() != mask.len {
             rows.retain(|row| owners.get(row).is_some_and(|&owner| self.contains(owner as usize)));

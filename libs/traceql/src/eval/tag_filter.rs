@@ -5,7 +5,7 @@ use tactus_model::Projection;
 use super::bitmap::Bitmap;
 use super::operand::{Table, event_rows, link_rows, project, table_of};
 use super::plan::Plan;
-use super::tag_values::TagValue;
+use super::tag_value::TagValue;
 use super::view::BatchView;
 use crate::compiled_regex::Patterns;
 use crate::{Completion, FieldExpression, LogicalOperator};

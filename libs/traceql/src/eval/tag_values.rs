@@ -10,11 +10,10 @@ use super::operand::{Operand, Source, Table, project, table_of};
 use super::scan::for_each_first;
 use super::tag_filter::{TagFilter, rows_of_spans};
 use super::tag_names::{ENTRY_BYTES, TagLimits};
+use super::tag_value::{TagValue, TagValueType};
 use super::value::Value;
 use super::view::BatchView;
-use crate::{
-    Attribute, AttributeScope, Intrinsic, Kind, Static, Status, format_duration, format_float,
-};
+use crate::{Attribute, AttributeScope, Intrinsic, Kind, Status};
 
 /// Collects values, each once, until a limit stops it. The limit leaves no mark in the answer.
 #[derive(Debug, Default)]
@@ -277,58 +276,5 @@ fn add_column(
         if !add_value(value, collector) {
             return;
         }
-    }
-}
-
-tactus_model::words! {
-    /// The type of a tag value.
-    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-    pub enum TagValueType {
-        /// `bool`
-        Bool = "bool",
-        /// `duration`
-        Duration = "duration",
-        /// `float`
-        Float = "float",
-        /// `int`
-        Int = "int",
-        /// `keyword`: a status or a kind.
-        Keyword = "keyword",
-        /// `string`
-        String = "string",
-    }
-}
-
-/// A typed value. Orders by type name, then text, as answers do.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct TagValue {
-    /// Its type.
-    pub value_type: TagValueType,
-    /// Its text: strings raw, numbers canonical, durations as Go writes them.
-    pub text: String,
-}
-
-impl TagValue {
-    pub(super) fn new(value_type: TagValueType, text: impl Into<String>) -> Self {
-        Self { value_type, text: text.into() }
-    }
-
-    /// The offered form of a scalar; none for nil and arrays.
-    pub(super) fn of(value: Value<'_>) -> Option<Self> {
-        Some(match value {
-            Value::NoRow | Value::Nil | Value::Array(_) => return None,
-            Value::Bool(value) => Self::new(TagValueType::Bool, value.to_string()),
-            Value::Int(value) => Self::new(TagValueType::Int, value.to_string()),
-            Value::Float(value) => Self::new(TagValueType::Float, format_float(value)),
-            Value::Duration(value) => Self::new(TagValueType::Duration, format_duration(value)),
-            Value::String(text) => Self::new(TagValueType::String, String::from_utf8_lossy(text)),
-            Value::Status(status) => Self::new(TagValueType::Keyword, status.text()),
-            Value::Kind(kind) => Self::new(TagValueType::Keyword, kind.text()),
-        })
-    }
-
-    /// The offered form of a constant.
-    pub(super) fn of_static(constant: &Static) -> Option<Self> {
-        Self::of(Value::of_static(constant))
     }
 }

@@ -100,7 +100,7 @@ pub(super) enum Measure {
 }
 
 /// True if the buckets of a histogram or quantile are in nanoseconds, and their labels in seconds.
-pub fn buckets_are_nanoseconds(function: &MetricsFunction) -> bool {
+pub(crate) fn buckets_are_nanoseconds(function: &MetricsFunction) -> bool {
     function.attribute().is_some_and(is_duration)
 }
 

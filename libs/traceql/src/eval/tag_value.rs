@@ -1,0 +1,57 @@
+//! One value of an attribute, as it is offered for completion.
+
+use super::value::Value;
+use crate::{Static, format_duration, format_float};
+
+tactus_model::words! {
+    /// The type of a tag value.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+    pub enum TagValueType {
+        /// `bool`
+        Bool = "bool",
+        /// `duration`
+        Duration = "duration",
+        /// `float`
+        Float = "float",
+        /// `int`
+        Int = "int",
+        /// `keyword`: a status or a kind.
+        Keyword = "keyword",
+        /// `string`
+        String = "string",
+    }
+}
+
+/// A typed value. Orders by type name, then text, as answers do.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TagValue {
+    /// Its type.
+    pub value_type: TagValueType,
+    /// Its text: strings raw, numbers canonical, durations as Go writes them.
+    pub text: String,
+}
+
+impl TagValue {
+    pub(super) fn new(value_type: TagValueType, text: impl Into<String>) -> Self {
+        Self { value_type, text: text.into() }
+    }
+
+    /// The offered form of a scalar; none for nil and arrays.
+    pub(super) fn of(value: Value<'_>) -> Option<Self> {
+        Some(match value {
+            Value::NoRow | Value::Nil | Value::Array(_) => return None,
+            Value::Bool(value) => Self::new(TagValueType::Bool, value.to_string()),
+            Value::Int(value) => Self::new(TagValueType::Int, value.to_string()),
+            Value::Float(value) => Self::new(TagValueType::Float, format_float(value)),
+            Value::Duration(value) => Self::new(TagValueType::Duration, format_duration(value)),
+            Value::String(text) => Self::new(TagValueType::String, String::from_utf8_lossy(text)),
+            Value::Status(status) => Self::new(TagValueType::Keyword, status.text()),
+            Value::Kind(kind) => Self::new(TagValueType::Keyword, kind.text()),
+        })
+    }
+
+    /// The offered form of a constant.
+    pub(super) fn of_static(constant: &Static) -> Option<Self> {
+        Self::of(Value::of_static(constant))
+    }
+}
