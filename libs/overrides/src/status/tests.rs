@@ -53,8 +53,10 @@ async fn pages_name_tenants_and_where_their_limits_come_from() {
 
 #[tokio::test]
 async fn html_is_escaped() {
-    let (_directory, overrides) = overrides("overrides: {\"<b>\": {}}").await;
-    let text = get_page(&overrides, "/status/overrides", "text/html").await;
+    let file =
+        "overrides: {a: {metrics_generator: {processor: {span_metrics: {dimensions: [\"<b>\"]}}}}}";
+    let (_directory, overrides) = overrides(file).await;
+    let text = get_page(&overrides, "/status/overrides/a", "text/html").await;
     assert!(text.contains("&lt;b&gt;") && !text.contains("<b>"), "{text}");
     let text = get_page(&overrides, "/status/overrides/%3Cb%3E", "text/html").await;
     assert!(text.contains("&lt;b&gt;") && !text.contains("<b>"), "{text}");
