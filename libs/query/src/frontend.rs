@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
-use ::http::uri::PathAndQuery;
 use ::http::{Extensions, Uri};
 use axum::extract::OriginalUri;
 use regex::Regex;
@@ -14,6 +13,7 @@ use tactus_overrides::LimitsOf;
 use tactus_proto::tactus::v1::ingester_server::Ingester;
 use tactus_proto::tactus::v1::querier_server::Querier;
 use tactus_server::bodies::Bodies;
+use tactus_server::request_log::path_and_query;
 use tactus_server::tenancy::Tenancy;
 use tactus_storage::Blocklist;
 use tactus_telemetry::metrics::Registry;
@@ -228,19 +228,21 @@ impl Frontend {
     /// Refuses a request whose path and query are denied by the settings, as the client wrote them or without the prefix
     /// below which the routes are.
     pub fn check_request(&self, uri: &Uri, extensions: &Extensions) -> Result<()> {
-        let text = |uri: &Uri| uri.path_and_query().map_or("", PathAndQuery::as_str).to_owned();
+        let without_prefix = path_and_query(uri);
         let original =
-            extensions.get::<OriginalUri>().map_or(uri, |OriginalUri(original)| original);
-        self.check_urls(&text(original), &text(uri))
+            extensions.get().map_or(without_prefix, |OriginalUri(uri)| path_and_query(uri));
+        self.check_urls(original, Some(without_prefix).filter(|url| *url != original))
     }
 
     /// Refuses a path with its query if it is denied by the settings.
     pub(crate) fn check_url(&self, url: &str) -> Result<()> {
-        self.check_urls(url, url)
+        self.check_urls(url, None)
     }
 
-    fn check_urls(&self, url: &str, without_prefix: &str) -> Result<()> {
-        let is_denied = |denied: &Regex| denied.is_match(url) || denied.is_match(without_prefix);
+    fn check_urls(&self, url: &str, without_prefix: Option<&str>) -> Result<()> {
+        let is_denied = |denied: &Regex| {
+            denied.is_match(url) || without_prefix.is_some_and(|url| denied.is_match(url))
+        };
         if self.settings.url_deny_list.iter().any(is_denied) {
             return Err(Error::Invalid(format!(
                 "Invalid request {url}. This query has been identified as one that destabilizes our system. Contact your system administrator for more information"

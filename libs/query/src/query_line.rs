@@ -1,11 +1,12 @@
 //! A line of the log for each query, with headers of its request that operators ask for.
 
-use std::fmt::Write as _;
 use std::time::Instant;
 
 use ::http::HeaderMap;
 use tactus_model::TenantId;
 use tactus_server::request_log::shown_headers;
+
+use crate::current_query::joined;
 
 /// A query of which a line is written when it ends: when this is dropped.
 #[derive(Debug)]
@@ -30,13 +31,8 @@ impl QueryLine {
         }
         let is_wanted =
             |name: &str| wanted.iter().any(|wanted| wanted.trim().eq_ignore_ascii_case(name));
-        let mut joined = String::new();
-        for tenant in tenants {
-            let separator = if joined.is_empty() { "" } else { "|" };
-            let _ = write!(joined, "{separator}{tenant}");
-        }
         Some(Self {
-            tenants: joined,
+            tenants: joined(tenants),
             url: url.to_owned(),
             headers: shown_headers(headers, is_wanted),
             began: Instant::now(),

@@ -3,7 +3,6 @@
 mod headers;
 mod source_ips;
 
-use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -71,6 +70,11 @@ impl RequestLog {
     }
 }
 
+/// What a client asks for, as it stands in the first line of a request.
+pub fn path_and_query(uri: &Uri) -> &str {
+    uri.path_and_query().map_or("", |url| url.as_str())
+}
+
 fn text_of(headers: &HeaderMap, name: &str) -> Option<String> {
     Some(String::from_utf8_lossy(headers.get(name)?.as_bytes()).into_owned())
 }
@@ -78,14 +82,14 @@ fn text_of(headers: &HeaderMap, name: &str) -> Option<String> {
 impl LoggedRequest {
     /// It ended like this.
     pub(crate) fn end(&self, status: &str, duration: Duration) {
-        let url = self.uri.path_and_query().map_or(Cow::Borrowed(""), |url| url.as_str().into());
+        let url = path_and_query(&self.uri);
         // An option that is none leaves its field out.
         macro_rules! line {
             ($level:ident) => {
                 tracing::$level!(
                     parent: None,
                     method = self.method.as_str(),
-                    url = &*url,
+                    url,
                     status,
                     duration_seconds = duration.as_secs_f64(),
                     tenant = self.tenant.as_deref(),

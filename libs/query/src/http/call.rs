@@ -15,6 +15,7 @@ use tactus_api::request::MetricsLimits;
 use tactus_api::{Encoding, Error, QueryParams, Result};
 use tactus_model::TenantId;
 use tactus_server::http::text;
+use tactus_server::request_log::path_and_query;
 
 use crate::current_query::as_part_of_query;
 use crate::frontend::Frontend;
@@ -79,8 +80,8 @@ impl Call {
     fn new(frontend: Arc<Frontend>, tenants: Vec<TenantId>, uri: Uri, headers: &HeaderMap) -> Self {
         let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok());
         let accepted = || media_types(accept.unwrap_or_default());
-        let url = uri.path_and_query().map_or("", |url| url.as_str());
-        let line = QueryLine::begin(&frontend.settings.log_headers, &tenants, url, headers);
+        let wanted = &frontend.settings.log_headers;
+        let line = QueryLine::begin(wanted, &tenants, path_and_query(&uri), headers);
         Self {
             frontend,
             tenants,
