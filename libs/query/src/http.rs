@@ -7,6 +7,7 @@ mod tags;
 mod trace_forms;
 mod ui;
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use ::http::Method;
@@ -17,11 +18,12 @@ use axum::routing::any;
 use tactus_api::request::{SearchQuery, TraceQuery, parse_trace_id, trace_id_text};
 use tactus_api::trace::WhenTooLarge;
 use tactus_api::{Encoding, Error, json};
+use tactus_model::TraceId;
 
 use crate::frontend::Frontend;
 use crate::offload::offload;
 use crate::search::SearchAnswer;
-use crate::trace_by_id::Limited;
+use crate::trace_by_id::{FoundTrace, Limited};
 pub(crate) use call::{Answer, Answered, Asked, Call, begin_calls};
 use sent_trace::{Sent, send};
 use trace_forms::ApiForm;
@@ -88,16 +90,11 @@ pub fn router(frontend: Arc<Frontend>) -> Router {
 async fn trace_v1(Extension(call): Asked) -> Answered<Response> {
     let id = trace_id_text(call.uri.path(), TRACES_V1).ok_or(Error::NotFound)?;
     let (id, query) = (parse_trace_id(&id)?, TraceQuery::parse(&call.params())?);
-    let when_too_large = WhenTooLarge::Refuse;
     let encoding = call.plain_encoding();
-    let found = call.frontend.find_limited(&call.tenants, id, query, when_too_large).await?;
-    let found = match found {
-        Limited::Whole(found) => found,
-        Limited::TooLarge(bytes) => {
-            let form = ApiForm::new(false, encoding).ok_or(Error::TooManyBytes)?;
-            let sent = Sent::Large { id, query, when_too_large, bytes };
-            return send(&call, sent, form, encoding.content_type()).await;
-        }
+    let form = ApiForm::new(false, encoding);
+    let found = match find_or_send(&call, id, query, WhenTooLarge::Refuse, form).await? {
+        ControlFlow::Continue(found) => found,
+        ControlFlow::Break(sent) => return Ok(sent),
     };
     let partial = found.facts.partial;
     if found.trace.is_empty() {
@@ -121,15 +118,11 @@ async fn trace_v2(method: Method, Extension(call): Asked) -> Answered<Response> 
     }
     let id = trace_id_text(call.uri.path(), TRACES_V2).ok_or(Error::NotFound)?;
     let (id, query) = (parse_trace_id(&id)?, TraceQuery::parse(&call.params())?);
-    let (when_too_large, encoding) = (WhenTooLarge::Cut, call.encoding);
-    let found = call.frontend.find_limited(&call.tenants, id, query, when_too_large).await?;
-    let found = match found {
-        Limited::Whole(found) => found,
-        Limited::TooLarge(bytes) => {
-            let form = ApiForm::new(true, encoding).ok_or(Error::TooManyBytes)?;
-            let sent = Sent::Large { id, query, when_too_large, bytes };
-            return send(&call, sent, form, encoding.content_type()).await;
-        }
+    let encoding = call.encoding;
+    let form = ApiForm::new(true, encoding);
+    let found = match find_or_send(&call, id, query, WhenTooLarge::Cut, form).await? {
+        ControlFlow::Continue(found) => found,
+        ControlFlow::Break(sent) => return Ok(sent),
     };
     let partial = found.facts.partial;
     let memory = &call.frontend.memory;
@@ -141,6 +134,25 @@ async fn trace_v2(method: Method, Extension(call): Asked) -> Answered<Response> 
     });
     let body = body.await?.map_err(|error| Error::Internal(error.to_string()))?;
     Ok(Answer::new(body, encoding, partial).into_response())
+}
+
+/// A trace, or the answer with one that is too large to be written at once, in this form.
+async fn find_or_send(
+    call: &Call,
+    id: TraceId,
+    query: TraceQuery,
+    when_too_large: WhenTooLarge,
+    form: Option<ApiForm>,
+) -> Answered<ControlFlow<Response, FoundTrace>> {
+    match call.frontend.find_limited(&call.tenants, id, query, when_too_large).await? {
+        Limited::Whole(found) => Ok(ControlFlow::Continue(found)),
+        Limited::TooLarge(bytes) => {
+            let form = form.ok_or(Error::TooManyBytes)?;
+            let content_type = form.encoding().content_type();
+            let sent = Sent::Large { id, query, when_too_large, bytes };
+            send(call, sent, form, content_type).await.map(ControlFlow::Break)
+        }
+    }
 }
 
 async fn search(Extension(call): Asked) -> Answered<Response> {

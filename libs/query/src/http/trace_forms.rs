@@ -25,6 +25,10 @@ impl ApiForm {
     pub(super) fn new(is_v2: bool, encoding: Encoding) -> Option<Self> {
         (encoding != Encoding::Llm).then_some(Self { is_v2, encoding, has_spans: false })
     }
+
+    pub(super) fn encoding(&self) -> Encoding {
+        self.encoding
+    }
 }
 
 impl TraceForm for ApiForm {
