@@ -1,13 +1,12 @@
 //! What is kept of an index while it is decoded, and the bounds of it.
 
 use std::cell::Cell;
-use std::io::{self, Read};
-use std::rc::Rc;
+use std::io::{self, BufReader, Read};
 use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::TenantIndex;
+use super::{BUFFER_BYTES, TenantIndex};
 use crate::error::{Error, Result};
 use crate::meta::{BlockMeta, CompactedBlockMeta, zero_time};
 
@@ -79,11 +78,11 @@ impl<K: FnMut(&BlockMeta) -> bool> Entries<K> {
 }
 
 /// How much was decompressed.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub(super) struct Decoded {
-    all: Rc<Cell<u64>>,
+    all: Cell<u64>,
     /// Since the last block ended.
-    of_entry: Rc<Cell<u64>>,
+    of_entry: Cell<u64>,
 }
 
 impl Decoded {
@@ -99,22 +98,22 @@ impl Decoded {
 }
 
 /// Decompressed bytes up to the bounds; an error behind them.
-pub(super) struct Bounded<R> {
+pub(super) struct Bounded<'d, R> {
     reader: R,
-    decoded: Decoded,
+    decoded: &'d Decoded,
     bounds: Bounds,
 }
 
-impl<R> Bounded<R> {
-    pub(super) fn new(reader: R, decoded: &Decoded, bounds: Bounds) -> Self {
-        Self { reader, decoded: decoded.clone(), bounds }
+impl<'d, R: Read> Bounded<'d, R> {
+    pub(super) fn buffered(reader: R, decoded: &'d Decoded, bounds: Bounds) -> BufReader<Self> {
+        BufReader::with_capacity(BUFFER_BYTES, Self { reader, decoded, bounds })
     }
 }
 
-impl<R: Read> Read for Bounded<R> {
+impl<R: Read> Read for Bounded<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.reader.read(buffer)?;
-        let Decoded { all, of_entry } = &self.decoded;
+        let Decoded { all, of_entry } = self.decoded;
         all.set(all.get() + count as u64);
         of_entry.set(of_entry.get() + count as u64);
         let Bounds { decoded_bytes, entry_bytes, .. } = self.bounds;

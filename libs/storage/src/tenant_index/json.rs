@@ -1,14 +1,13 @@
 //! The index as JSON, parsed as it comes.
 
 use std::fmt;
-use std::io::{BufReader, Read};
+use std::io::Read;
 use std::marker::PhantomData;
 
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use super::BUFFER_BYTES;
 use super::entries::{Bounded, Decoded, Entries};
 use crate::error::Result;
 use crate::meta::{BlockMeta, CompactedBlockMeta};
@@ -19,8 +18,7 @@ pub(super) fn decode<K: FnMut(&BlockMeta) -> bool>(
     entries: &mut Entries<K>,
 ) -> Result<()> {
     let decoded = Decoded::default();
-    let reader =
-        BufReader::with_capacity(BUFFER_BYTES, Bounded::new(reader, &decoded, entries.bounds));
+    let reader = Bounded::buffered(reader, &decoded, entries.bounds);
     let mut json = serde_json::Deserializer::from_reader(reader);
     let index = Index { entries, decoded: &decoded };
     // To the end, where gzip has its checksum.

@@ -1,10 +1,9 @@
 //! The index as protobuf, field by field.
 
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, Read};
 
 use prost::Message;
 
-use super::BUFFER_BYTES;
 use super::entries::{Bounded, Decoded, Entries};
 use crate::error::Result;
 use crate::meta::{BlockMeta, proto};
@@ -33,8 +32,7 @@ pub(super) fn decode<K: FnMut(&BlockMeta) -> bool>(
     entries: &mut Entries<K>,
 ) -> Result<()> {
     let decoded = Decoded::default();
-    let reader =
-        BufReader::with_capacity(BUFFER_BYTES, Bounded::new(reader, &decoded, entries.bounds));
+    let reader = Bounded::buffered(reader, &decoded, entries.bounds);
     let unreadable = |_: io::Error| decoded.corrupt("zstd of tenant index");
     let malformed = || decoded.corrupt("protobuf of tenant index");
     let mut fields = Fields { reader, message: Vec::new() };
