@@ -138,48 +138,45 @@ impl Duplicates {
         let (mut found, mut other_found) = (DuplicateSpans::new(), DuplicateSpans::new());
         for parts in parts.chunk_by(|one, next| one.row_group == next.row_group) {
             let row_group = parts[0].row_group;
-            let mut own_spans: Option<(Spans, Bitmap)> = None;
-            for Part { other_group, traces, is_last, .. } in parts {
+            let touching = parts.iter().map(|part| {
                 let times = self.times(own.id, &own_reads, row_group, &check)?;
-                let other_times = self.times(other.id, &other_reads, *other_group, &check)?;
-                let touch =
-                    |common: &&Common| times.touch(common.row, &other_times, common.other_row);
-                let traces: Vec<_> = traces.iter().filter(touch).copied().collect();
-                if let (Some(first), Some(last)) = (traces.first(), traces.last()) {
+                let others = self.times(other.id, &other_reads, part.other_group, &check)?;
+                Ok(part.touching(&times, &others))
+            });
+            let touching = touching.collect::<Result<Vec<_>>>()?;
+            if touching.iter().any(|traces| !traces.is_empty()) {
+                check()?;
+                let batch = own_reads.block.read_row_group(row_group, &identity)?;
+                let mut shared = Bitmap::none(batch.len());
+                let spans = Spans::of(batch, 0);
+                for (part, traces) in parts.iter().zip(&touching) {
+                    let (Some(first), Some(last)) = (traces.first(), traces.last()) else {
+                        continue;
+                    };
                     check()?;
                     let rows = first.other_row as u64..last.other_row as u64 + 1;
-                    let batch = other_reads.block.read_rows(*other_group, rows, &identity)?;
+                    let batch = other_reads.block.read_rows(part.other_group, rows, &identity)?;
                     let others = Spans::of(batch, first.other_row);
-                    let (own_spans, shared) = match &mut own_spans {
-                        Some(spans) => spans,
-                        None => {
-                            check()?;
-                            let batch = own_reads.block.read_row_group(row_group, &identity)?;
-                            let none = Bitmap::none(batch.len());
-                            own_spans.insert((Spans::of(batch, 0), none))
-                        }
-                    };
                     let left = traces.iter().filter(|common| common.is_left);
                     let left = left.map(|common| (common.row, common.other_row));
-                    own_spans.each_also_in(&others, left, |span| shared.insert(span));
-                    let group = &other.traces[*other_group];
+                    spans.each_also_in(&others, left, |span| shared.insert(span));
+                    let group = &other.traces[part.other_group];
                     let before = group.spans_before(first.other_row);
                     let left = traces.iter().filter(|common| !common.is_left);
                     let left = left.map(|common| (common.other_row, common.row));
-                    others.each_also_in(own_spans, left, |span| {
+                    others.each_also_in(&spans, left, |span| {
                         let none = || Bitmap::none(group.spans_before(group.len()));
-                        let shared = other_found.entry(*other_group).or_insert_with(none);
+                        let shared = other_found.entry(part.other_group).or_insert_with(none);
                         shared.insert(before + span);
                     });
                 }
-                if *is_last {
-                    other_reads.end(*other_group);
+                if !shared.is_empty() {
+                    found.insert(row_group, shared);
                 }
             }
             own_reads.end(row_group);
-            if let Some((_, shared)) = own_spans.filter(|(_, shared)| !shared.is_empty()) {
-                found.insert(row_group, shared);
-            }
+            let last = parts.iter().filter(|part| part.is_last);
+            last.for_each(|part| other_reads.end(part.other_group));
         }
         Ok([found, other_found])
     }
@@ -192,6 +189,14 @@ struct Part {
     traces: Vec<Common>,
     /// No further part is of that row group of the other block.
     is_last: bool,
+}
+
+impl Part {
+    /// The traces of which spans of both may start at the same time.
+    fn touching(&self, times: &TraceTimes, others: &TraceTimes) -> Vec<Common> {
+        let touch = |common: &&Common| times.touch(common.row, others, common.other_row);
+        self.traces.iter().filter(touch).copied().collect()
+    }
 }
 
 impl Side<'_> {
