@@ -151,7 +151,7 @@ impl Gate {
     /// Lets those in line go first who are of other queries. The caller has a turn, and keeps its memory.
     pub fn give_way(self: &Arc<Self>, line: Line) {
         let mut state = self.state.lock();
-        if state.returning.is_empty() && !state.lines.has_other(line) {
+        if !state.is_wanted_by_others(line) {
             return;
         }
         let waiter = state.line_up(line, Waiter { holds: true, ..Waiter::default() });
@@ -216,6 +216,11 @@ impl State {
         self.returning.is_empty() && self.lines.is_empty()
     }
 
+    /// True if a thread waits that is not of this query, or that comes back from storage.
+    fn is_wanted_by_others(&self, line: Line) -> bool {
+        !self.returning.is_empty() || self.lines.has_other(line)
+    }
+
     fn line_up(&mut self, line: Line, waiter: Waiter) -> Arc<Waiter> {
         let waiter = Arc::new(waiter);
         self.lines.push(line, Arc::clone(&waiter));
@@ -238,8 +243,8 @@ impl Waiter {
 }
 
 impl Turn {
-    /// Lets those in line go first, then goes on with memory of `bytes` instead of what was held. What the old memory
-    /// held must be gone.
+    /// Lets those of other queries go first, then goes on with memory of `bytes` instead of what was held. What the old memory
+    /// held must be gone. Threads of the same query wait: to change places with them would only cost time.
     ///
     /// Errors: more bytes than there are in all.
     pub fn renew(&mut self, bytes: u64) -> Result<(), TooManyBytes> {
@@ -249,7 +254,7 @@ impl Turn {
         let mut state = self.gate.state.lock();
         state.held_bytes -= self.bytes;
         self.bytes = 0;
-        if state.nobody_waits() && self.gate.fits(state.held_bytes, bytes) {
+        if !state.is_wanted_by_others(self.line) && self.gate.fits(state.held_bytes, bytes) {
             state.held_bytes += bytes;
         } else {
             let waiter = state.line_up(self.line, Waiter { bytes, ..Waiter::default() });

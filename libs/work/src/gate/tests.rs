@@ -179,3 +179,29 @@ fn thread_at_work_lets_other_queries_go_first() {
     assert!(order.lock().contains(&20));
     assert!(is_idle(&gate));
 }
+
+#[test]
+fn thread_goes_on_before_others_of_its_query() {
+    let gate = gate(1, 10);
+    let mut turn = gate.enter(line(1, 1));
+    turn.renew(10).unwrap();
+    let order = Mutex::new(Vec::new());
+    thread::scope(|scope| {
+        let enter = |of: Line, place| {
+            let (gate, order) = (&gate, &order);
+            scope.spawn(move || {
+                let _turn = gate.enter(of);
+                order.lock().push(of.query);
+            });
+            wait_for_line(gate, place);
+        };
+        enter(line(1, 1), 1);
+        turn.renew(5).unwrap();
+        assert!(order.lock().is_empty());
+        enter(line(1, 2), 2);
+        turn.renew(5).unwrap();
+        assert!(order.lock().contains(&2));
+        drop(turn);
+    });
+    assert!(is_idle(&gate));
+}
