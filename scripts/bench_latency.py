@@ -17,8 +17,6 @@ from bench import CONFIG, NOTHING_KEPT, REPOSITORY, S3, Tactus, merge
 from harness.fault_proxy import FaultProxy
 from qbench import Bench
 
-NO_LIMITS = {"overrides": {"defaults": {"ingestion": {
-    "rate_limit_bytes": 1_000_000_000, "burst_size_bytes": 1_000_000_000, "max_traces_per_user": 0}}}}
 BLOCK_SECONDS, RATE = 4, 100_000
 
 
@@ -26,7 +24,7 @@ def write_blocks(folder, bucket, load, sender, blocks):
     """Sends without a pause, and flushes now and then: neighbouring blocks have a few traces in common. Returns the window, and
     ids of traces."""
     begun = int(time.time()) - 5
-    server = Tactus(folder, merge(merge(CONFIG, NO_LIMITS), bucket.config())).start()
+    server = Tactus(folder, merge(CONFIG, bucket.config())).start()
     arguments = [sender, load, f"127.0.0.1:{server.otlp_http_port}", 2, BLOCK_SECONDS * blocks, server.pid, RATE]
     sending = threading.Thread(target=bench.run, args=arguments, kwargs={"capture_output": True})
     sending.start()
