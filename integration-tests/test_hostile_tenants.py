@@ -164,15 +164,18 @@ def test_answers_in_other_formats_of_a_trace_of_a_hundred_thousand_spans(server)
         refused.add(server.push(otlp.export(*spans), headers=HOSTILE).status_code)
     assert refused == {200}
     name = trace_id.hex()
+    sliced = f"{server.url}/api/traces/{name}"
     asked = [
         f"http://127.0.0.1:{server.ports.query_http}/api/traces/{name}", f"http://127.0.0.1:{server.ports.zipkin}/api/v2/trace/{name}",
-        f"{server.url}/api/traces/{name}", f"http://127.0.0.1:{server.ports.query_http}/api/v3/traces/{name}"]
+        sliced, f"http://127.0.0.1:{server.ports.query_http}/api/v3/traces/{name}"]
 
     def ask(number):
+        url = asked[number % len(asked)]
         try:
-            return requests.get(asked[number % len(asked)], headers=HOSTILE, timeout=120)
+            return requests.get(url, headers=HOSTILE, timeout=120)
         except requests.exceptions.ChunkedEncodingError:
             # The answer had begun, and found no memory for its next slice: it breaks off.
+            assert url == sliced
             return None
 
     with bounded(server):
