@@ -12,7 +12,7 @@ use tactus_proto::tactus::v1::FindTraceInBlocksResponse;
 use tactus_rpc::QueryContext;
 use tactus_server::bodies::AnswerMemory;
 use tactus_storage::Uuid;
-use tactus_work::{Held, Line, is_over};
+use tactus_work::{Held, Line, UNITS_OF_WRITTEN_SPAN, tick};
 
 use crate::error::{Error, Result};
 use crate::joined::row_group_at_once;
@@ -157,7 +157,7 @@ fn encoded_whole(batch: &SpanBatch, max_bytes: u64) -> Result<Option<Bytes>> {
     let (mut held, mut is_too_large) = (Held::of(own), false);
     let trace = encode_traces_data_while(batch, |bytes| {
         is_too_large = bytes as u64 > max_bytes;
-        !is_too_large && held.grow_to(own + bytes) && !is_over()
+        !is_too_large && held.grow_to(own + bytes) && !tick(UNITS_OF_WRITTEN_SPAN)
     });
     match trace {
         Some(trace) => Ok(Some(trace.into())),
@@ -174,7 +174,9 @@ fn encoded_part(batch: &SpanBatch, wanted: &TraceJob) -> Result<(Bytes, u64)> {
     let mut written = 0;
     let is_whole = encode_part_while(&mut message, batch, &rows, &wanted.part, |spans, bytes| {
         written = spans;
-        bytes as u64 <= wanted.max_part_bytes() && held.grow_to(own + bytes) && !is_over()
+        bytes as u64 <= wanted.max_part_bytes()
+            && held.grow_to(own + bytes)
+            && !tick(UNITS_OF_WRITTEN_SPAN)
     });
     let bytes = message.len() as u64;
     match is_whole {

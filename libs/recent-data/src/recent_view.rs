@@ -11,7 +11,7 @@ use tactus_model::{
     otlp::encode_traces_data_while,
 };
 use tactus_storage::{Uuid, meta::block_origin};
-use tactus_work::{Held, is_over};
+use tactus_work::{Held, UNITS_OF_WRITTEN_SPAN, tick};
 
 use crate::{head::HeadSnapshot, origins::HeldOrigins, segment::OpenSegment};
 pub(crate) use scattered::Scattered;
@@ -74,7 +74,7 @@ impl Gathered {
         let (own, mut is_too_large) = (self.batch.heap_bytes(), false);
         let goes_on = |bytes: usize| {
             is_too_large = bytes as u64 > max_bytes;
-            !is_too_large && self.held.grow_to(own + bytes) && !is_over()
+            !is_too_large && self.held.grow_to(own + bytes) && !tick(UNITS_OF_WRITTEN_SPAN)
         };
         let message = encode_traces_data_while(&self.batch, goes_on);
         (!is_too_large).then(|| message.unwrap_or_default())

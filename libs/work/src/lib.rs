@@ -20,4 +20,4 @@ pub use gate::{Gate, Help, Line, TooManyBytes, Turn};
 pub use held::Held;
 pub use over::Over;
 pub use slots::{Full, Slot, SlotLimits, Slots};
-pub use work::{Stop, StopOnDrop, Work, end, is_over, tick};
+pub use work::{Stop, StopOnDrop, UNITS_OF_WRITTEN_SPAN, Work, end, is_over, tick};

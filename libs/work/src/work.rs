@@ -14,6 +14,8 @@ use crate::over::Over;
 
 /// Units of work between two looks: some ten to a hundred microseconds of short steps.
 const UNITS_PER_LOOK: u32 = 1 << 13;
+/// Units of a span that is written into a message, see [`tick`]: some hundred nanoseconds.
+pub const UNITS_OF_WRITTEN_SPAN: u32 = 100;
 /// Processor time after which a thread lets others go first.
 const SLICE: Duration = Duration::from_millis(10);
 
@@ -215,7 +217,7 @@ pub fn tick(units: u32) -> bool {
     })
 }
 
-/// True once the work of this thread is over; looks at once.
+/// True once the work of this thread is over; looks at once, which takes half a microsecond: not for each span.
 pub fn is_over() -> bool {
     look_at_current().is_some()
 }

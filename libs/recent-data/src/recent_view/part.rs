@@ -6,7 +6,7 @@ use tactus_model::{
     merge::{ChosenSpans, TracePart},
     otlp::encode_part_while,
 };
-use tactus_work::{Held, is_over};
+use tactus_work::{Held, UNITS_OF_WRITTEN_SPAN, tick};
 
 use super::RecentView;
 
@@ -100,7 +100,7 @@ impl PartWriter<'_> {
         let goes_on = |spans: usize, bytes: usize| {
             self.spans = before + spans;
             is_too_large = bytes as u64 > max_bytes;
-            !is_too_large && self.held.grow_to(besides + bytes) && !is_over()
+            !is_too_large && self.held.grow_to(besides + bytes) && !tick(UNITS_OF_WRITTEN_SPAN)
         };
         let message = &mut self.encoded.message;
         match encode_part_while(message, place, &rows, &self.job.part, goes_on) {
