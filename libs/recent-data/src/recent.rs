@@ -4,6 +4,7 @@
 //! in each batch, then gathers the candidates' spans from everywhere and is evaluated on whole traces. Segments whose block
 //! the query reads are looked at for traces alone of which there is more elsewhere.
 
+use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 
 use tactus_model::{SpanBatch, TenantId, TraceId, span_end};
@@ -40,6 +41,8 @@ pub(crate) struct RecentMatches {
     pub(crate) left_to_others: u32,
     /// Segments without a trace within the window.
     pub(crate) outside: u32,
+    /// Segments whose traces are all older than those that the answer has room for.
+    pub(crate) older: u32,
 }
 
 impl RecentMatches {
@@ -142,24 +145,35 @@ impl RecentView {
                 result.inspected_spans += batch.len() as u64;
             }
         }
-        for (number, segment) in view.segments.iter().enumerate() {
+        let latest = |number: &usize| view.segments[*number].starts().1;
+        let mut newest: Vec<usize> = (0..view.segments.len()).collect();
+        newest.sort_by_cached_key(|number| Reverse(latest(number)));
+        for number in newest {
             if is_over() {
                 break;
             }
-            if !segment.touches(window) {
+            let segment = &view.segments[number];
+            let kept = found.all.oldest_kept_start(options.limit);
+            // A trace starts no later than its last span.
+            let is_older = kept.is_some_and(|kept| latest(&number) < kept);
+            if is_older || !segment.touches(window) {
                 // Scattered traces may have a span here and others within the window.
+                let skipped = if is_older { &mut result.older } else { &mut result.outside };
                 match scattered.touches(Place::Segment(number)) {
                     true => result.inspect(&segment.batch()),
-                    false => result.outside += 1,
+                    false => *skipped += 1,
                 }
                 continue;
             }
+            let window = if segment.is_within(window) { Window::default() } else { window };
             let batch = &segment.batch();
             result.inspect(batch);
             let alone = scattered.alone_in(number, batch);
             result.inspected_traces +=
                 alone.as_ref().map_or(batch.traces.ids.len(), Bitmap::count) as u32;
-            let matches = query.find_newest_among(batch, window, options.limit, alone.as_ref())?;
+            let mut matches =
+                query.find_newest_among(batch, window, options.limit, alone.as_ref())?;
+            matches.traces.retain(|it| kept.is_none_or(|kept| it.start_unix_nanos >= kept));
             found.add(query.assemble(batch, &matches, &options));
         }
         let candidates = candidates(view, &scattered, query, window);
@@ -168,10 +182,7 @@ impl RecentView {
             // A trace starts no later than what is known of it, so the rest cannot be newer than this.
             let newest_left = round[0].1;
             if is_over()
-                || found
-                    .all
-                    .oldest_kept_start(options.limit)
-                    .is_some_and(|kept| kept >= newest_left)
+                || found.all.oldest_kept_start(options.limit).is_some_and(|kept| kept > newest_left)
             {
                 break;
             }
@@ -244,8 +255,7 @@ fn candidates(
 ) -> Vec<(TraceId, u64)> {
     let mut starts: HashMap<TraceId, u64> = HashMap::new();
     let mut add = |batch: &SpanBatch| {
-        let found = query.find_candidates(batch).into_iter();
-        for (id, start) in found.filter(|&(id, _)| scattered.contains(id)) {
+        for (id, start) in query.find_candidates(batch, |id| scattered.contains(id)) {
             let known = starts.entry(id).or_insert(start);
             *known = start.min(*known);
         }

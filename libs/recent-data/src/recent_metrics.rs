@@ -173,7 +173,7 @@ fn count_spans(
     stored: &Stored,
     collector: &mut MetricsCollector,
 ) -> Result<(), MetricsError> {
-    let mut seen: HashSet<SpanKey> = HashSet::new();
+    let mut seen = SeenSpans::default();
     let mut held = Held::default();
     let mut result = Ok(());
     view.for_each_batch(|place, batch| {
@@ -195,11 +195,13 @@ fn count_spans(
     result
 }
 
+type SeenSpans = HashSet<SpanKey, foldhash::fast::RandomState>;
+
 /// The spans that were not seen before; `None` if that is all. Only spans of scattered traces are looked up.
 fn first_occurrences(
     batch: &SpanBatch,
     is_scattered: impl Fn(TraceId) -> bool,
-    seen: &mut HashSet<SpanKey>,
+    seen: &mut SeenSpans,
 ) -> Option<Bitmap> {
     let is_scattered: Vec<bool> = batch.traces.ids.iter().copied().map(is_scattered).collect();
     if !is_scattered.contains(&true) {

@@ -80,7 +80,7 @@ pub(crate) struct Segment {
     /// The same by the clock that never jumps.
     since: Instant,
     starts: OnceLock<(u64, u64)>,
-    end: OnceLock<u64>,
+    ends: OnceLock<(u64, u64)>,
     block: OnceLock<Uuid>,
     flushed: AtomicBool,
     released: AtomicBool,
@@ -163,7 +163,7 @@ impl Segment {
             written,
             since,
             starts: OnceLock::new(),
-            end: OnceLock::new(),
+            ends: OnceLock::new(),
             block: OnceLock::new(),
             flushed: AtomicBool::new(false),
             released: AtomicBool::new(false),

@@ -42,6 +42,7 @@ const IN_A_BLOCK: &str = "in a block of the query";
 const ELSEWHERE: &str = "at another ingester";
 /// Why a segment was not searched.
 const OUTSIDE: &str = "outside the time range";
+const OLDER: &str = "older than the newest traces found";
 /// What is shown of the key of an attribute.
 const MOST_KEY_CHARACTERS: usize = 128;
 
@@ -129,6 +130,7 @@ impl Protocol for Ingester {
                     (IN_A_BLOCK, found.left_out),
                     (ELSEWHERE, found.left_to_others),
                     (OUTSIDE, found.outside),
+                    (OLDER, found.older),
                 ];
                 let left_out: u32 = pruned.iter().map(|(_, parts)| parts).sum();
                 let parts = found.parts + left_out;

@@ -20,6 +20,7 @@ mod blocks;
 mod clocks;
 mod live_tail;
 mod metrics;
+mod newest;
 mod replicas;
 mod scattered;
 mod segments;

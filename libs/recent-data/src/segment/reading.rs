@@ -83,22 +83,32 @@ impl OpenSegment {
         }
         let (first, last) = self.starts();
         // Spans that all start at zero have no column of starts.
-        first > last || window.touches(first, self.end())
+        first > last || window.touches(first, self.ends().1)
     }
 
-    /// When the last of its spans ends, unix nanoseconds.
-    fn end(&self) -> u64 {
-        if let Some(known) = self.segment.end.get() {
+    /// True if all of its traces are within the window for certain.
+    pub(crate) fn is_within(&self, window: Window) -> bool {
+        let (starts, ends) = (self.starts(), self.ends());
+        // A span may end before it starts, by the clock of its host.
+        let (first, last) = (starts.0.min(ends.0), starts.1.max(ends.1));
+        let Window { start_unix_nanos, end_unix_nanos } = window;
+        first > 0 && first >= start_unix_nanos && (end_unix_nanos == 0 || last <= end_unix_nanos)
+    }
+
+    /// When the first and the last of its spans end, unix nanoseconds.
+    fn ends(&self) -> (u64, u64) {
+        if let Some(known) = self.segment.ends.get() {
             return *known;
         }
         let batch = self.batch();
         // A column of zeros is not there.
         let duration = |row| batch.spans.duration.get(row).copied().unwrap_or(0);
         let starts = batch.spans.start.iter().enumerate();
-        let end = starts.map(|(row, start)| start.wrapping_add(duration(row))).max().unwrap_or(0);
+        let ends = starts.map(|(row, start)| start.wrapping_add(duration(row)));
+        let ends = ends.fold((u64::MAX, 0), |(first, last), it| (first.min(it), last.max(it)));
         match self.failure() {
-            None => *self.segment.end.get_or_init(|| end),
-            Some(_) => end,
+            None => *self.segment.ends.get_or_init(|| ends),
+            Some(_) => ends,
         }
     }
 }

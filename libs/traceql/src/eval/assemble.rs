@@ -1,8 +1,9 @@
 //! Turns matched rows into an answer.
 
-use std::collections::{BTreeMap, HashMap};
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 
-use tactus_model::SpanBatch;
+use tactus_model::{SpanBatch, StringCode};
 use tactus_work::tick;
 
 use super::matches::{
@@ -11,7 +12,7 @@ use super::matches::{
 use super::operand::span_duration;
 use super::query::CompiledQuery;
 use super::shown::BoundShown;
-use super::trace_facts::service_counts;
+use super::trace_facts::{service_counts, trace_roots, trace_times};
 use super::view::BatchView;
 
 /// How much of the matches an answer holds.
@@ -38,20 +39,23 @@ impl CompiledQuery {
         let shown: Vec<_> = self.shown.iter().map(|shown| shown.bind(&view)).collect();
         let limit = if options.limit == 0 { usize::MAX } else { options.limit };
         let matched = &matches.traces[..matches.traces.len().min(limit)];
+        let rows = rows_of(matched, batch);
+        let facts = Facts::of(batch, &rows);
         let stats = if self.legacy {
             vec![BTreeMap::new(); matched.len()]
         } else {
-            service_stats(matched, batch)
+            service_stats(matched, batch, &rows)
         };
-        let assemble =
-            |(matched, stats)| self.assemble_trace(matched, stats, options, &shown, &view);
+        let assemble = |(matched, stats)| {
+            self.assemble_trace(matched, (stats, &facts), options, &shown, &view)
+        };
         matched.iter().zip(stats).map(assemble).collect()
     }
 
     fn assemble_trace(
         &self,
         matched: &MatchedTrace,
-        service_stats: BTreeMap<String, ServiceStats>,
+        (service_stats, facts): (BTreeMap<String, ServiceStats>, &Facts<'_>),
         options: &SearchOptions,
         shown: &[BoundShown<'_>],
         view: &BatchView<'_>,
@@ -60,14 +64,13 @@ impl CompiledQuery {
         let text = |codes: &[u32]| {
             view.batch.strings.display(codes.get(trace).copied().unwrap_or(0)).into_owned()
         };
-        let (root_service, root_name) = view.trace_roots();
-        let end = view.trace_times().1.get(trace).copied().unwrap_or(matched.start_unix_nanos);
+        let end = facts.end.get(trace).copied().unwrap_or(matched.start_unix_nanos);
         let duration = end.wrapping_sub(matched.start_unix_nanos);
         let span_sets = if self.legacy { &[] } else { matched.span_sets.as_slice() };
         TraceMatch {
             trace_id: matched.trace_id,
-            root_service_name: text(root_service),
-            root_trace_name: text(root_name),
+            root_service_name: text(&facts.root_service),
+            root_trace_name: text(&facts.root_name),
             start_unix_nanos: matched.start_unix_nanos,
             duration_nanos: span_duration(duration) as u64,
             service_stats,
@@ -79,10 +82,49 @@ impl CompiledQuery {
     }
 }
 
-/// The service counts of each matched trace, stored or computed.
+/// What answers tell of traces, by their rows: of the matched ones, or of all.
+struct Facts<'b> {
+    end: Cow<'b, [u64]>,
+    root_service: Cow<'b, [StringCode]>,
+    root_name: Cow<'b, [StringCode]>,
+}
+
+impl<'b> Facts<'b> {
+    /// `rows`: the spans of the matched traces.
+    fn of(batch: &'b SpanBatch, rows: &[u32]) -> Self {
+        if let Some(summaries) = &batch.traces.summaries {
+            return Self {
+                end: Cow::Borrowed(&summaries.end),
+                root_service: Cow::Borrowed(&summaries.root_service),
+                root_name: Cow::Borrowed(&summaries.root_name),
+            };
+        }
+        let rows = || rows.iter().map(|&row| row as usize);
+        let (root_service, root_name) = trace_roots(batch, rows());
+        Self {
+            end: trace_times(batch, rows()).1.into(),
+            root_service: root_service.into(),
+            root_name: root_name.into(),
+        }
+    }
+}
+
+/// The spans of the matched traces, where no summaries tell what is asked of them.
+fn rows_of(matched: &[MatchedTrace], batch: &SpanBatch) -> Vec<u32> {
+    if batch.traces.summaries.is_some() {
+        return Vec::new();
+    }
+    let mut is_matched = vec![false; batch.traces.ids.len()];
+    matched.iter().for_each(|matched| is_matched[matched.trace as usize] = true);
+    let rows = (0..).zip(batch.spans.trace.iter());
+    rows.filter(|(_, trace)| is_matched[**trace as usize]).map(|(row, _)| row).collect()
+}
+
+/// The service counts of each matched trace, stored or computed from its spans.
 fn service_stats(
     matched: &[MatchedTrace],
     batch: &SpanBatch,
+    rows: &[u32],
 ) -> Vec<BTreeMap<String, ServiceStats>> {
     let mut stats = vec![BTreeMap::<String, ServiceStats>::new(); matched.len()];
     let mut add = |slot: usize, service, spans, errors| {
@@ -92,10 +134,13 @@ fn service_stats(
         known.errors += errors;
     };
     let Some(summaries) = &batch.traces.summaries else {
-        let slots: HashMap<u32, usize> =
-            matched.iter().enumerate().map(|(slot, matched)| (matched.trace, slot)).collect();
-        let slot_of = |trace| slots.get(&trace).copied();
-        for (slot, counts) in service_counts(batch, matched.len(), slot_of).iter().enumerate() {
+        let mut slots = vec![0; batch.traces.ids.len()];
+        for (slot, matched) in matched.iter().enumerate() {
+            slots[matched.trace as usize] = slot;
+        }
+        let rows = rows.iter().map(|&row| row as usize);
+        let counts = service_counts(batch, rows, matched.len(), |trace| slots[trace]);
+        for (slot, counts) in counts.iter().enumerate() {
             counts.iter().for_each(|it| add(slot, it.service, it.spans, it.errors));
         }
         return stats;

@@ -301,8 +301,12 @@ fn project_spanset(spanset: &SpansetExpression, columns: &mut Projection) {
 
 impl CompiledQuery {
     /// The traces of `batch` that may match once all their spans are together, with the earliest start that the
-    /// batch knows of each. A trace that is named by none of its batches cannot match.
-    pub fn find_candidates(&self, batch: &SpanBatch) -> Vec<(TraceId, u64)> {
+    /// batch knows of each. A trace that is named by none of its batches cannot match. `wants`: only of these.
+    pub fn find_candidates(
+        &self,
+        batch: &SpanBatch,
+        wants: impl Fn(TraceId) -> bool,
+    ) -> Vec<(TraceId, u64)> {
         if batch.is_empty() || self.is_never() {
             return Vec::new();
         }
@@ -312,7 +316,14 @@ impl CompiledQuery {
             _ => Bitmap::all(view.spans()),
         };
         let mut named = Bitmap::none(view.traces());
-        spans.rows().for_each(|row| named.insert(batch.spans.trace[row] as usize));
+        let trace_of = batch.spans.trace.as_slice();
+        spans.rows().for_each(|row| named.insert(trace_of[row] as usize));
+        let mut named = Bitmap::from_fn(view.traces(), |trace| {
+            named.contains(trace) && wants(batch.traces.ids[trace])
+        });
+        if named.is_empty() {
+            return Vec::new();
+        }
         let starts = view.trace_times().0;
         let start = |trace: usize| starts.get(trace).copied().unwrap_or(0);
         named.rows().map(|trace| (batch.traces.ids[trace], start(trace))).collect()

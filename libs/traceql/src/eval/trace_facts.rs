@@ -15,9 +15,9 @@ const STATUS_ERROR: u8 = 2;
 /// Needs all columns of spans and links and the resources' `service.name`; a column that was not read counts as
 /// empty.
 pub fn trace_facts(batch: &SpanBatch) -> TraceSummaries {
-    let (start, end) = trace_times(batch);
-    let (root_service, root_name) = trace_roots(batch);
-    let counts = service_counts(batch, batch.traces.ids.len(), |trace| Some(trace as usize));
+    let (start, end) = trace_times(batch, 0..batch.spans.start.len());
+    let (root_service, root_name) = trace_roots(batch, 0..batch.spans.parent_span_id.len());
+    let counts = service_counts(batch, 0..batch.len(), batch.traces.ids.len(), |trace| trace);
     let mut starts = vec![0u32];
     for counts in &counts {
         starts.push(starts[starts.len() - 1] + counts.len() as u32);
@@ -35,13 +35,19 @@ pub fn trace_facts(batch: &SpanBatch) -> TraceSummaries {
     }
 }
 
-/// Start and end of each trace.
-pub(crate) fn trace_times(batch: &SpanBatch) -> (Vec<u64>, Vec<u64>) {
+/// Start and end of each trace of these spans.
+pub(crate) fn trace_times(
+    batch: &SpanBatch,
+    rows: impl Iterator<Item = usize>,
+) -> (Vec<u64>, Vec<u64>) {
     let traces = batch.traces.ids.len();
     let (mut starts, mut ends) = (vec![0u64; traces], vec![0u64; traces]);
     let spans = &batch.spans;
     let (trace_of, durations) = (spans.trace.as_slice(), spans.duration.as_slice());
-    for (row, (&trace, &span_start)) in trace_of.iter().zip(spans.start.iter()).enumerate() {
+    let start_of = spans.start.as_slice();
+    for row in rows {
+        let Some(&span_start) = start_of.get(row) else { continue };
+        let trace = trace_of[row];
         let span_end = span_start.wrapping_add(durations.get(row).copied().unwrap_or(0));
         let (start, end) = (&mut starts[trace as usize], &mut ends[trace as usize]);
         if *start == 0 || (span_start != 0 && span_start < *start) {
@@ -52,15 +58,20 @@ pub(crate) fn trace_times(batch: &SpanBatch) -> (Vec<u64>, Vec<u64>) {
     (starts, ends)
 }
 
-/// Service and name of each trace's root.
-pub(crate) fn trace_roots(batch: &SpanBatch) -> (Vec<StringCode>, Vec<StringCode>) {
+/// Service and name of the root of each trace of these spans.
+pub(crate) fn trace_roots(
+    batch: &SpanBatch,
+    rows: impl Iterator<Item = usize>,
+) -> (Vec<StringCode>, Vec<StringCode>) {
     let traces = batch.traces.ids.len();
     let (mut root_service, mut root_name) = (vec![0; traces], vec![0; traces]);
     let mut roots: Vec<Option<usize>> = vec![None; traces];
     let services = resource_services(batch);
     let reference_type = find_string(&batch.strings, b"opentracing.ref_type");
     let child_of = reference_type.and_then(|_| find_string(&batch.strings, b"child_of"));
-    for (row, parent) in batch.spans.parent_span_id.iter().enumerate() {
+    let parents = batch.spans.parent_span_id.as_slice();
+    for row in rows {
+        let Some(parent) = parents.get(row) else { continue };
         if !parent.is_zero() || is_child_by_link(batch, row, reference_type, child_of) {
             continue;
         }
@@ -111,17 +122,19 @@ pub(crate) struct ServiceCount {
     pub(crate) errors: u32,
 }
 
-/// The services of those traces for which `slot_of` gives a place in the result, in order of first appearance.
+/// The services of these spans by trace, in order of first appearance. `slot_of`: the place of a trace in the result.
 pub(crate) fn service_counts(
     batch: &SpanBatch,
+    rows: impl Iterator<Item = usize>,
     slots: usize,
-    slot_of: impl Fn(u32) -> Option<usize>,
+    slot_of: impl Fn(usize) -> usize,
 ) -> Vec<Vec<ServiceCount>> {
     let services = resource_services(batch);
     let mut counts: Vec<Vec<ServiceCount>> = vec![Vec::new(); slots];
-    for (row, &trace) in batch.spans.trace.iter().enumerate() {
-        let Some(slot) = slot_of(trace) else { continue };
-        let resource = batch.spans.resource[row] as usize;
+    let (trace_of, resource_of) = (batch.spans.trace.as_slice(), batch.spans.resource.as_slice());
+    for row in rows {
+        let slot = slot_of(trace_of[row] as usize);
+        let resource = resource_of[row] as usize;
         let service = services.get(resource).copied().unwrap_or(0);
         let error = u32::from(batch.spans.status.get(row) == Some(&STATUS_ERROR));
         // Few services a trace: searched from the end, where the last span's service stands.

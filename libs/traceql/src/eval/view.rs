@@ -149,7 +149,9 @@ impl<'a> BatchView<'a> {
         if let Some(summaries) = &self.batch.traces.summaries {
             return (&summaries.start, &summaries.end);
         }
-        let (start, end) = self.trace_times.get_or_init(|| trace_times(self.batch));
+        let (start, end) = self
+            .trace_times
+            .get_or_init(|| trace_times(self.batch, 0..self.batch.spans.start.len()));
         (start, end)
     }
 
@@ -158,7 +160,9 @@ impl<'a> BatchView<'a> {
         if let Some(summaries) = &self.batch.traces.summaries {
             return (&summaries.root_service, &summaries.root_name);
         }
-        let (service, name) = self.trace_roots.get_or_init(|| trace_roots(self.batch));
+        let (service, name) = self
+            .trace_roots
+            .get_or_init(|| trace_roots(self.batch, 0..self.batch.spans.parent_span_id.len()));
         (service, name)
     }
 
