@@ -76,21 +76,24 @@ fn add_miniblock<T: Number>(
     out: &mut Vec<T>,
 ) -> DecodeResult<u64> {
     if width == 0 {
-        out.extend((0..count).map(|_| {
-            sum = sum.wrapping_add(smallest);
-            T::from_sum(sum)
-        }));
-        return Ok(sum);
+        let sum_at = |place: u64| sum.wrapping_add(smallest.wrapping_mul(place));
+        out.extend((1..=count as u64).map(|place| T::from_sum(sum_at(place))));
+        return Ok(sum_at(count as u64));
     }
     for from in (0..count).step_by(64) {
         let packed = packed.get(from / 8 * width as usize..);
         let packed = packed.ok_or(DecodeError("deltas are cut off"))?;
         let deltas = &mut deltas[..(count - from).min(64)];
         unpack(packed, width, deltas)?;
-        out.extend(deltas.iter().map(|delta| {
-            sum = sum.wrapping_add(smallest.wrapping_add(*delta));
-            T::from_sum(sum)
-        }));
+        // Summed in place and in a variable of its own: in the closure of the next line the sum would go through memory
+        // for each value.
+        let mut running = sum;
+        for delta in deltas.iter_mut() {
+            running = running.wrapping_add(smallest.wrapping_add(*delta));
+            *delta = running;
+        }
+        sum = running;
+        out.extend(deltas.iter().map(|&sum| T::from_sum(sum)));
     }
     Ok(sum)
 }
