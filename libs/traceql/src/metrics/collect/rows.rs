@@ -17,8 +17,11 @@ impl Rows {
         if count == bitmap.len() {
             return Rows::All(count);
         }
-        let mut rows = Vec::with_capacity(count);
-        rows.extend(bitmap.rows().map(|row| row as u32));
+        let (mut rows, mut end) = (vec![0; count], 0);
+        bitmap.rows().for_each(|row| {
+            rows[end] = row as u32;
+            end += 1;
+        });
         Rows::Some(rows)
     }
 
