@@ -318,7 +318,7 @@ impl CompiledQuery {
         let mut named = Bitmap::none(view.traces());
         let trace_of = batch.spans.trace.as_slice();
         spans.rows().for_each(|row| named.insert(trace_of[row] as usize));
-        let mut named = Bitmap::from_fn(view.traces(), |trace| {
+        let named = Bitmap::from_fn(view.traces(), |trace| {
             named.contains(trace) && wants(batch.traces.ids[trace])
         });
         if named.is_empty() {
