@@ -29,6 +29,10 @@ def any_value(value):
         out = AnyValue()
         out.array_value.values.extend(any_value(item) for item in value)
         return out
+    if isinstance(value, dict):
+        out = AnyValue()
+        out.kvlist_value.values.extend(key_values(value))
+        return out
     return AnyValue(string_value=value)
 
 

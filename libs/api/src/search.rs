@@ -235,8 +235,10 @@ fn merge(known: &mut TraceSearchMetadata, other: TraceSearchMetadata) {
 /// of them; else the larger set, as what the lists leave out cannot be told apart.
 fn unite(known: &mut SpanSet, other: SpanSet) {
     let lists_all = |set: &SpanSet| u32::try_from(set.spans.len()) == Ok(set.matched);
-    // Aggregates that differ were computed on what each source has: the larger one is nearer to the truth.
-    if lists_all(known) && lists_all(&other) && known.attributes == other.attributes {
+    // A count of what each source has is none of what both have, even if it is the same: the larger set is nearer to the truth.
+    let tells_of_all =
+        known.attributes == other.attributes && known.attributes.iter().all(holds_for_more);
+    if lists_all(known) && lists_all(&other) && tells_of_all {
         for span in other.spans {
             if !known.spans.iter().any(|shown| is_same(shown, &span)) {
                 known.spans.push(span);
@@ -246,6 +248,11 @@ fn unite(known: &mut SpanSet, other: SpanSet) {
     } else if other.matched > known.matched {
         *known = other;
     }
+}
+
+/// True of what is the same of two sets and of both together: values to group by, and extremes.
+fn holds_for_more(attribute: &KeyValue) -> bool {
+    ["by(", "min(", "max("].iter().any(|start| attribute.key.starts_with(start.as_bytes()))
 }
 
 /// True if two sources show the same span, as far as an answer tells what a [`tactus_model::SpanIdentity`] is of: the kind

@@ -114,6 +114,33 @@ fn spans_of_all_sources_are_shown_where_each_lists_all_that_matched() {
 }
 
 #[test]
+fn aggregates_of_the_shown_spans_are_those_of_one_source() {
+    let part = |ids: &[&str], name: &str| SpanSet {
+        matched: ids.len() as u32,
+        spans: ids.iter().map(|id| Span { span_id: (*id).into(), ..Span::default() }).collect(),
+        attributes: vec![string_attribute("by(kind)", "server"), string_attribute(name, "2")],
+    };
+    for (name, matched) in [
+        ("count()", 2),
+        ("sum(span.x)", 2),
+        ("avg(duration)", 2),
+        ("min(span.x)", 3),
+        ("max(duration)", 3),
+    ] {
+        let mut combiner = SearchCombiner::new(20);
+        for ids in [["1", "2"], ["2", "3"]] {
+            combiner.add(vec![TraceSearchMetadata {
+                span_sets: vec![part(&ids, name)],
+                ..trace("a", 1)
+            }]);
+        }
+        let answer = combiner.finish(SearchMetrics::default());
+        let [set] = &answer.traces[0].span_sets[..] else { panic!("{answer:?}") };
+        assert_eq!((set.matched, set.spans.len() as u32), (matched, matched), "{name}");
+    }
+}
+
+#[test]
 fn old_traces_are_dropped_when_there_are_far_too_many() {
     let mut combiner = SearchCombiner::new(2);
     combiner.add((1..2_000).map(|start| trace(&start.to_string(), start)).collect());

@@ -78,6 +78,8 @@ impl Registry {
     pub(crate) fn collect(&mut self, now_ms: i64, sink: &mut dyn Sink) -> Collected {
         let generation = self.generation;
         self.generation = self.generation.wrapping_add(1);
+        let native = &self.settings.native;
+        self.metrics.iter_mut().flatten().for_each(|metric| metric.reset_due(native, now_ms));
         let zero_ms = zero_ms(now_ms);
         let mut emitter = Emitter { sink, now_ms, trace_id_label: &self.trace_id_label };
         for metric in self.metrics.iter().flatten() {

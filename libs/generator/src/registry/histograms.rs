@@ -87,20 +87,29 @@ impl Native {
         }
     }
 
+    /// True if it was emptied before.
     pub(crate) fn observe(
         &mut self,
         value: f64,
         weight: f64,
         settings: &NativeSettings,
         now_ms: i64,
-    ) {
-        if self.reset_at_ms.is_some_and(|at| at <= now_ms) {
+    ) -> bool {
+        let emptied = self.reset_if_due(settings, now_ms);
+        self.add(value, weight);
+        if settings.max_buckets == 0 || self.buckets.len() <= settings.max_buckets as usize {
+            return emptied;
+        }
+        self.limit(value, weight, settings, now_ms) || emptied
+    }
+
+    /// Empties it if that is due because there were too many buckets; true if so.
+    pub(crate) fn reset_if_due(&mut self, settings: &NativeSettings, now_ms: i64) -> bool {
+        let is_due = self.reset_at_ms.is_some_and(|at| at <= now_ms);
+        if is_due {
             *self = Self::new(settings, now_ms);
         }
-        self.add(value, weight);
-        if settings.max_buckets > 0 && self.buckets.len() > settings.max_buckets as usize {
-            self.limit(value, weight, settings, now_ms);
-        }
+        is_due
     }
 
     fn add(&mut self, value: f64, weight: f64) {
@@ -117,15 +126,17 @@ impl Native {
         }
     }
 
-    fn limit(&mut self, value: f64, weight: f64, settings: &NativeSettings, now_ms: i64) {
+    /// True if it holds nothing but this observation now.
+    fn limit(&mut self, value: f64, weight: f64, settings: &NativeSettings, now_ms: i64) -> bool {
         let may_reset_at = self.last_reset_ms.saturating_add(settings.min_reset_ms);
         if self.reset_at_ms.is_none() && may_reset_at <= now_ms {
             *self = Self::new(settings, now_ms);
             self.add(value, weight);
-            return;
+            return true;
         }
         self.reset_at_ms.get_or_insert(may_reset_at);
         self.halve_resolution();
+        false
     }
 
     /// Merges neighbours; one step an observation.
@@ -198,6 +209,11 @@ pub(crate) fn slot_of(bounds: &[f64], value: f64) -> usize {
 impl Classic {
     pub(crate) fn new(bounds: &[f64]) -> Self {
         Self { sum: 0.0, counts: vec![0.0; bounds.len() + 1].into() }
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.sum = 0.0;
+        self.counts.fill(0.0);
     }
 
     #[inline]

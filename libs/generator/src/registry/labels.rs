@@ -66,11 +66,16 @@ impl Labels {
 
     /// Sets a label. The last of the same name stays; an empty value changes nothing.
     pub(crate) fn set(&mut self, name: &Arc<str>, value: &str) {
+        self.set_whole(name, cut(value, self.max_value_bytes));
+    }
+
+    /// As [`Self::set`], of a value of any length: one that tells tenants or generators apart must not be cut.
+    pub(crate) fn set_whole(&mut self, name: &Arc<str>, value: &str) {
         if value.is_empty() || name.is_empty() {
             return;
         }
         let start = self.text.len();
-        self.text.push_str(cut(value, self.max_value_bytes));
+        self.text.push_str(value);
         let end = self.text.len();
         match self.entries.iter_mut().find(|entry| entry.name == *name) {
             Some(entry) => (entry.start, entry.end) = (start, end),
@@ -181,6 +186,8 @@ mod tests {
         );
         assert!(labels.equals(&labels.to_set()));
         assert_eq!(labels.set_bytes(&a, b"\xff"), Err(InvalidUtf8));
+        labels.set_whole(&b, "whole");
+        assert_eq!(labels.get("b"), Some("whole"));
     }
 
     #[test]

@@ -219,6 +219,22 @@ impl Metric {
         slot
     }
 
+    /// Empties histograms whose time has come, in both forms.
+    pub(super) fn reset_due(&mut self, native: &NativeSettings, now_ms: i64) {
+        if self.mode == HistogramMode::Classic || !self.is_histogram() {
+            return;
+        }
+        for series in self.series.iter_mut().flatten() {
+            if let Value::Histogram(histogram) = &mut series.value
+                && let Some(own) = &mut histogram.native
+                && own.reset_if_due(native, now_ms)
+                && let Some(classic) = &mut histogram.classic
+            {
+                classic.clear();
+            }
+        }
+    }
+
     /// Takes out the series that are gone; [`Self::forget`] ends each.
     pub(super) fn take_if(&mut self, gone: impl Fn(&Series) -> bool) -> Vec<(u32, Series)> {
         let slots = self.series.iter_mut().enumerate();
@@ -265,11 +281,14 @@ impl Metric {
         let Kind::Histogram(bounds) = &self.spec.kind else { return };
         let bucket = slot_of(bounds, seen.value);
         let Some(Value::Histogram(histogram)) = self.at(slot, now_ms) else { return };
+        if let Some(own) = &mut histogram.native
+            && own.observe(seen.value, weight, native, now_ms)
+            && let Some(classic) = &mut histogram.classic
+        {
+            classic.clear();
+        }
         if let Some(classic) = &mut histogram.classic {
             classic.observe(bucket, seen.value, weight);
-        }
-        if let Some(own) = &mut histogram.native {
-            own.observe(seen.value, weight, native, now_ms);
         }
         if let Some(exemplar) = histogram.exemplars.get_mut(bucket)
             && !seen.trace.is_zero()

@@ -75,7 +75,7 @@ impl Registry {
 
     /// Finds or keeps a label set. [`Self::release`] ends its use.
     pub(crate) fn intern(&mut self, labels: &mut Labels) -> Set {
-        self.external.iter().for_each(|(name, value)| labels.set(name, value));
+        self.external.iter().for_each(|(name, value)| labels.set_whole(name, value));
         labels.sort();
         let hash = labels.hash();
         self.sets.demand.insert(hash);

@@ -73,6 +73,47 @@ fn external_labels_win_and_the_last_of_a_name_counts() {
 }
 
 #[test]
+fn labels_of_every_series_are_not_cut() {
+    let external_labels = vec![("tenant".to_owned(), "team-a".to_owned())];
+    let settings = Settings { external_labels, max_label_value_bytes: 4, ..Settings::default() };
+    let mut registry = Registry::new(settings, START_MS);
+    let metric = registry.metric(spec("m", Kind::Counter));
+    count(&mut registry, metric, "long value", START_MS);
+    let names: Vec<String> = collect(&mut registry, START_MS).into_keys().collect();
+    assert_eq!(names, ["m l=long,tenant=team-a None"]);
+}
+
+#[test]
+fn buckets_start_anew_with_the_native_histogram_beside_them() {
+    let native = NativeSettings { bucket_factor: 2.0, max_buckets: 2, min_reset_ms: 1000 };
+    let settings = Settings { histograms: HistogramMode::Both, native, ..Settings::default() };
+    let mut registry = Registry::new(settings, START_MS);
+    let metric = registry.metric(spec("m", Kind::Histogram([1.0].into())));
+    let observe = |registry: &mut Registry, values: &[f64], now_ms: i64| {
+        let set = set_of(registry, "a");
+        let handle = registry.handle(metric, set, now_ms);
+        registry.release(set);
+        for value in values {
+            registry.observe(metric, handle, (*value, 1.0), TraceId([1; 16]), now_ms);
+        }
+    };
+    let counts = |registry: &mut Registry, now_ms: i64| {
+        let seen = collect(registry, now_ms);
+        let of = |part: &str| seen[&format!("m_{part}")].0;
+        [of("count l=a None"), of("sum l=a None"), of("bucket l=a Some(\"1\")")]
+    };
+    observe(&mut registry, &[0.5, 2.0, 8.0], START_MS);
+    assert_eq!(counts(&mut registry, START_MS + 999), [3.0, 10.5, 1.0]);
+    assert_eq!(counts(&mut registry, START_MS + 1000), [0.0; 3], "when it was due");
+    observe(&mut registry, &[0.5, 2.0, 8.0], START_MS + 2000);
+    assert_eq!(
+        counts(&mut registry, START_MS + 2000),
+        [1.0, 8.0, 0.0],
+        "old enough to reset at once"
+    );
+}
+
+#[test]
 fn label_sets_are_shared_by_metrics_under_the_entity_limit() {
     let settings = Settings { limiter: Limiter::Entity, limit: 1, ..Settings::default() };
     let mut registry = Registry::new(settings, START_MS);
