@@ -448,12 +448,7 @@ def wire_checks(scenario, seen):
     known = observations(scenario)
     flat = [(k, e) for k, v in exemplars.items() for e in v]
     check("exemplar timestamps are collections", [f"{dict(k[1])['__name__']} {e}" for k, e in flat if e[0] not in ticks[k[0]]])
-
-    def seconds(labels, value):
-        return round(value / 1000 if "_milliseconds" in dict(labels)["__name__"] else value, 9)
-
-    check("exemplars are of pushed spans", [
-        f"{dict(k[1])['__name__']} {e}" for k, e in flat if len(e[1]) != 1 or (e[1][0][1], seconds(k[1], e[2])) not in known])
+    check("exemplars are of pushed spans", [f"{dict(k[1])['__name__']} {e}" for k, e in flat if len(e[1]) != 1 or (e[1][0][1], round(e[2], 9)) not in known])
     again = collections.Counter((k, tuple(e[1]), e[2]) for k, e in flat)
     check("each exemplar once", [f"{n} times {dict(k[0][1])['__name__']} {k[1:]}" for k, n in again.items() if n > 1])
     for n in scenario.get("collection_counts", []):

@@ -85,8 +85,8 @@ impl Tenant {
         &self.settings
     }
 
-    /// Takes other settings. Series go on counting where they were, but for histograms whose buckets are others now;
-    /// those of a removed processor end. Calls of which one side waits go on waiting.
+    /// Takes other settings. A processor with other settings begins anew: its series end, and those that come again
+    /// count from 0. Series of a removed processor end. Calls of which one side waits go on waiting.
     ///
     /// Errors: a filter policy that is none, which [`Settings::resolve`] would have refused; what was in force is no
     /// more.
@@ -96,6 +96,16 @@ impl Tenant {
         }
         if settings.service_graphs.is_none() {
             self.end_service_graphs();
+        }
+        let before = &self.settings;
+        for (owner, is_same) in [
+            (Owner::SpanMetrics, before.span_metrics == settings.span_metrics),
+            (Owner::ServiceGraphs, before.service_graphs == settings.service_graphs),
+            (Owner::HostInfo, before.host_info == settings.host_info),
+        ] {
+            if !is_same {
+                self.registry.remove_metrics(owner, &[]);
+            }
         }
         self.settings = settings;
         self.registry.update(self.settings.registry.clone(), now_ms);

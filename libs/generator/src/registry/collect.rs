@@ -197,7 +197,7 @@ impl Emitter<'_> {
                 let bucket = part.series(number, &shown.bucket, Some(le));
                 self.float(&bucket, zero_ms, cumulated);
                 if let Some(seen) = histogram.exemplars.get(slot) {
-                    self.exemplar(&bucket, seen, shown.scale);
+                    self.exemplar(&bucket, seen);
                 }
                 number += 1;
             }
@@ -208,20 +208,21 @@ impl Emitter<'_> {
                 self.sink.histogram(&series, at, &native.empty());
             }
             self.sink.histogram(&series, self.now_ms, &native.shown());
-            histogram.exemplars.iter().for_each(|seen| self.exemplar(&series, seen, shown.scale));
+            histogram.exemplars.iter().for_each(|seen| self.exemplar(&series, seen));
             number += 1;
         }
         number
     }
 
-    fn exemplar(&mut self, series: &Series<'_>, seen: &Seen, scale: f64) {
+    /// The same under all names: its value is in seconds.
+    fn exemplar(&mut self, series: &Series<'_>, seen: &Seen) {
         if seen.trace.is_zero() {
             return;
         }
         let exemplar = Exemplar {
             label: self.trace_id_label,
             trace_id: &seen.trace.to_hex_trimmed(),
-            value: seen.value * scale,
+            value: seen.value,
             timestamp_ms: self.now_ms,
         };
         self.sink.exemplar(series, &exemplar);

@@ -80,8 +80,10 @@ impl BatchBuilder {
         if !admit(trace_id, message.len()) {
             return Ok(Outcome::Refused);
         }
-        // Enum values beyond the known ones are legal protobuf; they mean "unspecified" and "unset".
-        let kind = if kind <= 5 { kind as u8 } else { 0 };
+        // Enum values beyond the known ones are legal protobuf; they mean "unspecified" and "unset". Generated metrics name the
+        // number of such a kind.
+        let known = if self.selecting.is_some() { u64::from(u8::MAX) } else { 5 };
+        let kind = if kind <= known { kind as u8 } else { 0 };
         let status = if status <= 2 { status as u8 } else { 0 };
         let parent = SpanId::from_slice(parent);
         if let Some(selecting) = &mut self.selecting {
