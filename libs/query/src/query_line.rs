@@ -1,4 +1,4 @@
-//! A line of the log for each query, with headers of its request that operators ask for.
+//! The log line of a query, with the request headers that operators chose.
 
 use std::fmt::Write as _;
 use std::time::Instant;
@@ -7,7 +7,7 @@ use ::http::HeaderMap;
 use tactus_model::TenantId;
 use tactus_server::request_log::shown_headers;
 
-/// A query of which a line is written when it ends: when this is dropped.
+/// The log line of a query. It is written when this is dropped.
 #[derive(Debug)]
 pub(crate) struct QueryLine {
     tenants: String,
