@@ -7,7 +7,7 @@ use ::http::HeaderMap;
 use tactus_model::TenantId;
 use tactus_server::request_log::shown_headers;
 
-/// The log line of a query. It is written when this is dropped.
+/// A query of which a line is written when it ends: when this is dropped.
 #[derive(Debug)]
 pub(crate) struct QueryLine {
     tenants: String,

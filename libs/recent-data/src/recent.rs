@@ -148,7 +148,7 @@ impl RecentView {
                 break;
             }
             if !segment.touches(window) {
-                // A scattered trace may have one span here and other spans within the window.
+                // Scattered traces may have a span here and others within the window.
                 match scattered.touches(Place::Segment(number)) {
                     true => result.inspect(&segment.batch()),
                     false => result.outside += 1,

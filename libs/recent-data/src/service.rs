@@ -42,7 +42,7 @@ const IN_A_BLOCK: &str = "in a block of the query";
 const ELSEWHERE: &str = "at another ingester";
 /// Why a segment was not searched.
 const OUTSIDE: &str = "outside the time range";
-/// Characters of an attribute key that a message shows.
+/// What is shown of the key of an attribute.
 const MOST_KEY_CHARACTERS: usize = 128;
 
 #[tonic::async_trait]

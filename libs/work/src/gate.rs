@@ -232,8 +232,8 @@ impl Waiter {
 }
 
 impl Turn {
-    /// Lets waiting threads go first, then goes on with memory of `bytes` in place of the old one, whose contents must
-    /// be gone.
+    /// Lets those in line go first, then goes on with memory of `bytes` instead of what was held. What the old memory
+    /// held must be gone.
     ///
     /// Errors: more bytes than the total.
     pub fn renew(&mut self, bytes: u64) -> Result<(), TooManyBytes> {

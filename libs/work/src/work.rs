@@ -14,7 +14,7 @@ use crate::over::Over;
 
 /// Units of work between two checks: some ten to a hundred microseconds of short steps.
 const UNITS_PER_LOOK: u32 = 1 << 13;
-/// After this much processor time, a thread lets others go first.
+/// Processor time after which a thread lets others go first.
 const SLICE: Duration = Duration::from_millis(10);
 
 thread_local! {
@@ -214,7 +214,7 @@ pub fn tick(units: u32) -> bool {
     })
 }
 
-/// True once the work of this thread is over. Checks at once.
+/// True once the work of this thread is over; looks at once.
 pub fn is_over() -> bool {
     look_at_current().is_some()
 }

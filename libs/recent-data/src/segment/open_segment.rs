@@ -82,17 +82,17 @@ impl OpenSegment {
             return true;
         }
         let (first, last) = self.starts();
-        // A column of zeros is not stored: these spans all start at zero.
+        // Spans that all start at zero have no column of starts.
         first > last || window.touches(first, self.end())
     }
 
-    /// Time at which the last of its spans ends, in unix nanoseconds.
+    /// When the last of its spans ends, unix nanoseconds.
     fn end(&self) -> u64 {
         if let Some(known) = self.segment.end.get() {
             return *known;
         }
         let batch = self.batch();
-        // A column of zeros is not stored.
+        // A column of zeros is not there.
         let duration = |row| batch.spans.duration.get(row).copied().unwrap_or(0);
         let starts = batch.spans.start.iter().enumerate();
         let end = starts.map(|(row, start)| start.wrapping_add(duration(row))).max().unwrap_or(0);
