@@ -68,7 +68,7 @@ pub(crate) fn select_uncounted(
     in_window(metas.into_values(), window)
 }
 
-/// How many merges back the sources of a block are followed. Sources are deleted an hour after they were merged.
+/// How many merges back a block's sources are looked at: they are deleted an hour after it.
 const MAX_MERGES: usize = 4;
 
 fn add_uncounted<'a>(
