@@ -10,7 +10,7 @@ from harness.paths import REPOSITORY
 
 # Lower layers first; a lib may depend on earlier ones only.
 LIBS = [
-    "proto", "model", "clock", "work", "config", "telemetry", "operator-files", "tls", "rpc", "ring", "cache", "storage", "sampling", "traceql", "tail-sampling", "block",
+    "proto", "model", "clock", "work", "config", "telemetry", "operator-files", "tls", "ring", "rpc", "cache", "storage", "sampling", "traceql", "tail-sampling", "block",
     "compaction", "wal", "server", "block-lifecycle", "overrides", "drop-rules", "remote-write", "generator", "otlp-json", "jaeger", "zipkin", "receivers", "api",
     "recent-data", "process", "distribution", "query-jobs", "ui", "query", "jaeger-zipkin-query",
 ]
@@ -57,6 +57,11 @@ def test_lib_depends_on_earlier_libs_only(packages):
         if needed_folder != "libs" or LIBS.index(needed) >= LIBS.index(name)
     ]
     assert not wrong, wrong
+
+
+def test_map_lists_libs_in_the_same_order():
+    text = (REPOSITORY / "docs/ARCHITECTURE.md").read_text()
+    assert re.findall(r"^\| `libs/([\w-]+)` \|", text, re.M) == LIBS
 
 
 def test_services_never_depend_on_each_other(packages):

@@ -1,4 +1,4 @@
-//! Why a query is not answered, and which status says so.
+//! The errors of queries, and their HTTP and gRPC status.
 
 use http::StatusCode;
 use tactus_model::error_text::cut_str;

@@ -1,4 +1,4 @@
-//! How a query is run, for people: its plan from the syntax tree, and what its jobs did.
+//! Explains to people how a query ran: its plan, from the syntax tree, and the work of its jobs.
 
 use std::collections::BTreeMap;
 

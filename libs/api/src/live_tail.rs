@@ -1,4 +1,4 @@
-//! What a live tail may ask, and how many spans it is shown.
+//! The parameters of a live tail: its filter, and how many spans it shows.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! What time it is, when data is deleted by it.
+//! The time by which data is deleted.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use tactus_storage::Timestamp;
 /// Two clocks further apart than this are not trusted.
 const TOLERANCE: Duration = Duration::from_secs(15 * 60);
 
-/// Where there is no other clock to ask, one that was set ahead is doubted for so long: somebody should notice.
+/// Where there is no other clock to ask, one that was set ahead is doubted for this long: somebody should notice.
 const DOUBTED_FOR: Duration = Duration::from_secs(24 * 3600);
 
 /// The time by which data is old. A wall clock that jumps ahead must not delete what is young: while the wall clock has

@@ -1,4 +1,4 @@
-//! The compactor's state and its loops.
+//! The state of a compactor: what it works on, and which blocks it leaves alone for now.
 
 use std::collections::HashMap;
 use std::collections::HashSet;
@@ -6,22 +6,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use tactus_storage::block_io::{clear_leftovers, clear_orphan, list_orphans, list_tenants};
 use tactus_storage::poller::Owns;
 use tactus_storage::{Blocklist, Bucket, Uuid};
-use tactus_telemetry::error_text;
 use tactus_telemetry::metrics::Registry;
-use tokio::time::sleep;
-use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
-use crate::error::Result;
-use crate::jobs::JobState;
 use crate::metrics::Metrics;
 use crate::settings::Settings;
-
-/// Pause between two looks for what killed writers left.
-const ORPHAN_INTERVAL: Duration = Duration::from_secs(3600);
 
 /// A block that could not be read is tried again after two cycles, then four and so on, up to this time.
 const MAX_PAUSE: Duration = Duration::from_secs(3600);
@@ -29,7 +20,7 @@ const MAX_PAUSE: Duration = Duration::from_secs(3600);
 /// Blocks that are remembered as damaged.
 const MAX_DAMAGED: usize = 10_000;
 
-/// Merges blocks, deletes what is old, carries out jobs. Does nothing by itself: call [`Compactor::run`].
+/// Merges blocks, deletes old ones and runs jobs. Nothing happens until [`Compactor::run`] is called.
 pub struct Compactor {
     pub(crate) settings: Settings,
     pub(crate) bucket: Bucket,
@@ -45,6 +36,17 @@ pub struct Compactor {
     /// Blocks that a rewrite of this process reads.
     busy: Mutex<HashSet<Uuid>>,
     damaged: Mutex<HashMap<Uuid, Damaged>>,
+}
+
+/// Progress of a job that only this process knows; the rest is in the record of the job.
+#[derive(Debug, Default)]
+pub(crate) struct JobState {
+    /// Blocks that hold nothing of what the job takes out.
+    pub(crate) checked: HashSet<Uuid>,
+    /// A pass over all blocks was completed after the job's watch period. Later blocks need not be checked.
+    pub(crate) is_through: bool,
+    /// The job is done, or was cancelled.
+    pub(crate) finished: bool,
 }
 
 /// A block that could not be read.
@@ -80,86 +82,6 @@ impl Compactor {
             busy: Mutex::default(),
             damaged: Mutex::default(),
         })
-    }
-
-    /// Works until `stop`. A merge that runs then is broken off; nothing of it is visible.
-    pub async fn run(self: Arc<Self>, stop: CancellationToken) {
-        // Policies and jobs go by the time of the last run of retention: there shall be one from the start.
-        tokio::select! {
-            _ = self.time_to_delete_by() => {}
-            () = stop.cancelled() => return,
-        }
-        tokio::join!(self.run_rounds(&stop), self.run_retentions(&stop), self.run_orphans(&stop));
-    }
-
-    /// Each cycle the next tenant's merges, then all tenants' jobs.
-    async fn run_rounds(&self, stop: &CancellationToken) {
-        let mut last = String::new();
-        while stop.run_until_cancelled(sleep(self.settings.cycle)).await.is_some() {
-            self.run_jobs(stop).await;
-            let tenants = self.blocklist.tenants();
-            let next = tenants.iter().find(|tenant| **tenant > last).or_else(|| tenants.first());
-            let Some(tenant) = next else { continue };
-            self.compact_tenant(tenant, stop).await;
-            last.clone_from(tenant);
-        }
-    }
-
-    async fn run_retentions(&self, stop: &CancellationToken) {
-        while stop.run_until_cancelled(sleep(self.settings.retention_interval)).await.is_some() {
-            tokio::select! {
-                () = self.run_retention() => {}
-                () = stop.cancelled() => return,
-            }
-        }
-    }
-
-    async fn run_orphans(&self, stop: &CancellationToken) {
-        let Some(age) = self.settings.orphan_age else { return };
-        let mut interval = ORPHAN_INTERVAL.min(age);
-        // The first look is soon: a process that is restarted often must get to it, too.
-        interval = interval.min(self.settings.retention_interval);
-        while stop.run_until_cancelled(sleep(interval)).await.is_some() {
-            tokio::select! {
-                () = self.clear_orphans(age) => {}
-                () = stop.cancelled() => return,
-            }
-            interval = ORPHAN_INTERVAL.min(age);
-        }
-    }
-
-    /// Deletes what writers left that were killed before they wrote a meta.
-    pub(crate) async fn clear_orphans(&self, age: Duration) {
-        let tenants = match list_tenants(&self.bucket).await {
-            Ok(tenants) => tenants,
-            Err(error) => {
-                let error = error_text(&error);
-                tracing::error!(error, "cannot look for unfinished blocks");
-                return;
-            }
-        };
-        for tenant in tenants {
-            if !(self.owns)(&format!("orphans-{tenant}")) {
-                continue;
-            }
-            if let Err(error) = self.clear_orphans_of(&tenant, age).await {
-                let error = error_text(&error);
-                tracing::error!(tenant, error, "cannot delete unfinished blocks");
-            }
-        }
-    }
-
-    async fn clear_orphans_of(&self, tenant: &str, age: Duration) -> Result<()> {
-        for orphan in list_orphans(&self.bucket, tenant, age).await? {
-            if !self.is_busy(orphan.block_id) && clear_orphan(&self.bucket, tenant, &orphan).await?
-            {
-                self.metrics.orphans_deleted.inc();
-                let (block, bytes) = (orphan.block_id, orphan.bytes);
-                tracing::info!(tenant, %block, bytes, "deleted a block that was never finished");
-            }
-        }
-        clear_leftovers(&self.bucket, tenant, age).await?;
-        Ok(())
     }
 
     /// Reserves blocks for a rewrite; `None` if one of them is in another one.
@@ -203,14 +125,14 @@ impl Compactor {
         of_tenant().filter(|(_, entry)| entry.until > now).map(|(&block, _)| block).collect()
     }
 
-    /// A rewrite could read these.
+    /// Notes that a rewrite could read these blocks.
     pub(crate) fn set_sound(&self, blocks: &[Uuid]) {
         let mut damaged = self.damaged.lock();
         blocks.iter().for_each(|block| drop(damaged.remove(block)));
     }
 }
 
-/// Blocks in a rewrite, until it is dropped.
+/// Blocks that a rewrite reads. They are free again when this is dropped.
 pub(crate) struct Reserved<'a> {
     compactor: &'a Compactor,
     blocks: Vec<Uuid>,

@@ -1,4 +1,4 @@
-//! What can go wrong in the compactor.
+//! The errors of the compactor.
 
 use tactus_storage::Uuid;
 

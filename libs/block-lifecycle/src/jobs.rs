@@ -18,10 +18,9 @@ use tactus_storage::{Timestamp, Uuid};
 use tactus_telemetry::error_text;
 use tokio_util::sync::CancellationToken;
 
-use crate::compactor::Compactor;
+use crate::compactor::{Compactor, JobState};
 use crate::error::{Error, Result};
 
-pub(crate) use record::JobState;
 pub use record::{
     BlockChange, JobRecord, JobRequest, JobStatus, MAX_TRACES, RedactionKind, RedactionRequest,
 };
@@ -320,7 +319,7 @@ fn job_owner(id: Uuid) -> String {
     format!("job-{id}")
 }
 
-/// For so long nobody counts again: to count very many is a lot of work.
+/// For this long nobody counts again: to count very many is a lot of work.
 const STAYS_FULL: Duration = Duration::from_secs(30);
 
 /// Records of jobs that are read at a time.

@@ -20,6 +20,7 @@ pub mod jobs;
 mod merge;
 mod metrics;
 mod retention;
+mod rounds;
 mod selection;
 mod settings;
 

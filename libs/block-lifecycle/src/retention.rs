@@ -1,4 +1,4 @@
-//! What goes, and when: blocks by age and by the size of all, and what replaced blocks left behind.
+//! Retention: deletes blocks by age and by total size, and the remains of blocks that were merged.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,8 +1,4 @@
-//! Which blocks become one: those that end in the same window of time, the smallest first.
-//!
-//! Blocks of the last 24 hours are merged level by level, so that a block is not written again for each small one that
-//! comes; older ones whatever their level. The window at the border is left alone, so that two compactors with clocks a
-//! little apart never take it for different things.
+//! Selects the blocks to merge: those that end in the same window of time, the smallest first.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! What an operator can set.
+//! The settings of the compactor.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,13 +12,13 @@ use tactus_storage::meta::DedicatedColumn;
 pub struct Settings {
     /// Pause between two rounds; a round is one tenant's.
     pub cycle: Duration,
-    /// A tenant's round ends after so long; its next jobs wait for its next turn.
+    /// A tenant's round ends after this time; its next jobs wait for its next turn.
     pub max_time_per_tenant: Duration,
     /// Pause between two runs of retention.
     pub retention_interval: Duration,
     /// Which blocks become one.
     pub selection: SelectionSettings,
-    /// Blocks are deleted so long after another one replaced them.
+    /// Blocks are deleted this long after another one replaced them.
     pub compacted_block_retention: Duration,
     /// Tenants whose retention runs at the same time.
     pub retention_concurrency: usize,
@@ -30,7 +30,7 @@ pub struct Settings {
     pub adopt_block_settings: bool,
     /// How blocks are written, and the memory for it.
     pub rewrite: RewriteSettings,
-    /// A deletion job looks at new blocks for so long, since spans received before it may still come.
+    /// A deletion job looks at new blocks for this long, since spans received before it may still come.
     pub job_watch_period: Duration,
     /// Jobs may be made over HTTP.
     pub jobs_api_enabled: bool,

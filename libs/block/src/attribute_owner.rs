@@ -1,6 +1,6 @@
-//! Who has attributes.
+//! The kinds of things that have attributes.
 
-/// Kinds of owners of attributes.
+/// A thing that has attributes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[expect(missing_docs, reason = "the names say it")]
 pub enum AttributeOwner {

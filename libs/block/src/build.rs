@@ -1,4 +1,4 @@
-//! A whole block: `data.parquet` with what lies beside it.
+//! Builds a whole block: `data.parquet` and the files beside it.
 
 use std::io::Write;
 
@@ -12,15 +12,15 @@ use crate::error::Result;
 use crate::summary::SummaryFile;
 use crate::write::{BlockSummary, BlockWriter, RowGroupInfo, WriterSettings};
 
-/// Spans of a row group at most, if no single trace has more: what memory and queries were measured with.
+/// Most spans of a row group, unless a single trace has more. Memory and query times were measured with this size.
 pub const ROW_GROUP_SPANS: usize = 64_000;
 
-/// How blocks are built.
+/// The settings for building blocks.
 #[derive(Clone, PartialEq, Debug)]
 pub struct BuilderSettings {
-    /// The data file.
+    /// Settings of the data file.
     pub writer: WriterSettings,
-    /// Wrong answers of the bloom filters, between 0 and 1.
+    /// False positive rate of the bloom filters, between 0 and 1.
     pub bloom_false_positive: f64,
     /// Size of one bloom filter in bytes.
     pub bloom_shard_bytes: u32,
@@ -35,12 +35,12 @@ pub struct BlockBuilder<W: Write + Send> {
     settings: WriterSettings,
 }
 
-/// A block whose data is in the sink.
+/// A block whose data was written to the sink.
 #[derive(Debug)]
 pub struct BuiltBlock<W> {
     /// The sink, flushed.
     pub sink: W,
-    /// What the data file holds.
+    /// Numbers about the data file.
     pub summary: BlockSummary,
     /// `bloom-0`, `bloom-1`, …
     pub blooms: Vec<Bytes>,

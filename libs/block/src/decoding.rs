@@ -14,7 +14,7 @@ pub(crate) mod page;
 pub(crate) mod plain;
 pub(crate) mod thrift;
 
-/// What is wrong with a page; the caller adds where.
+/// What is wrong with a page. The caller adds the place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct DecodeError(pub(crate) &'static str);
 

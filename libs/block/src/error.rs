@@ -1,9 +1,9 @@
-//! What can go wrong with a block.
+//! The errors of reading and writing blocks.
 
 /// Result with this lib's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Why a block could not be written or read.
+/// An error of writing or reading a block.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -21,19 +21,19 @@ pub enum Error {
     /// A batch that lacks a column or refers outside its own tables.
     #[error("the batch is incomplete: {0}")]
     IncompleteBatch(&'static str),
-    /// More than a page or a column chunk can hold.
+    /// More data than a page or a column chunk can hold.
     #[error("{0} is too large for a row group")]
     TooLarge(&'static str),
-    /// Bytes that are not what the format says.
+    /// Bytes that do not follow the format.
     #[error("corrupt block: {what}")]
     Corrupt {
         /// The part that is wrong.
         what: String,
     },
-    /// A block version that is only read.
+    /// A block version that can be read but not written.
     #[error("blocks of version {0} are not written")]
     NotWritten(&'static str),
-    /// Settings of the bloom filters that make no sense.
+    /// Invalid settings of the bloom filters.
     #[error(transparent)]
     Bloom(#[from] tactus_storage::Error),
     /// The Parquet library failed: an I/O error of the sink or source, or a malformed file.

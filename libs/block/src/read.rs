@@ -49,7 +49,7 @@ pub use prune::{NumberColumn, StringColumn, StringPredicate};
 pub use source::{ByteSource, BytesSource, FileSource, coalesce};
 pub use stored::{StoredSource, facts_of, open_stored};
 
-/// What a block's meta says about its `data.parquet`.
+/// The facts in a block's meta about its `data.parquet`.
 #[derive(Debug, Clone)]
 pub struct BlockFacts {
     /// Exact length in bytes.
@@ -93,13 +93,13 @@ pub(crate) struct File {
     size: u64,
     footer_bytes: usize,
     version: BlockVersion,
-    /// Always, but in tests of what damage does behind the checksums.
+    /// Verify checksums. Off only in tests that damage what is behind them.
     verify: bool,
     metadata: Arc<ParquetMetaData>,
     columns: Arc<columns::Columns>,
     row_groups: Arc<[RowGroup]>,
     cache: Option<Arc<CachedBlock>>,
-    /// Those of a row group that is read more than once.
+    /// The page indexes of a row group that is read more than once.
     page_indexes: Option<(usize, Arc<PageIndexes>)>,
 }
 
@@ -146,7 +146,7 @@ impl BlockReader {
                 let ids = group.columns().get(columns.trace_id.index);
                 let ids = ids.and_then(|chunk| chunk.statistics());
                 let ids = ids.filter(|bounds| !bounds.is_min_max_deprecated());
-                // Ids are never longer than 16 bytes, so bounds of this length are not truncated.
+                // Ids are 16 bytes, so bounds of this length are not truncated.
                 let id = |bytes: Option<&[u8]>| Some(TraceId(bytes?.try_into().ok()?));
                 RowGroup {
                     traces: u64::try_from(group.num_rows()).unwrap_or(0),
@@ -207,7 +207,7 @@ impl BlockReader {
         Ok(Self { file: Arc::new(File { page_indexes, ..(*self.file).clone() }) })
     }
 
-    /// Where the bytes come from.
+    /// The source of the bytes.
     pub fn source(&self) -> &Arc<dyn ByteSource> {
         &self.file.source
     }
@@ -229,7 +229,7 @@ impl BlockReader {
         &self.file.row_groups
     }
 
-    /// Bytes of memory held, about: the weight of this reader in a cache.
+    /// Approximate memory of this reader: its weight in a cache.
     pub fn heap_bytes(&self) -> usize {
         self.file.metadata.memory_size() + self.file.footer_bytes + self.file.source.held_bytes()
     }
@@ -306,7 +306,7 @@ impl BlockReader {
         if let Ok(row) = ids.binary_search(&id) {
             return Ok(Some(row as u64));
         }
-        // Foreign files need not keep the order inside a row group.
+        // Files of other writers need not keep the order inside a row group.
         Ok(ids.iter().position(|found| *found == id).map(|row| row as u64))
     }
 

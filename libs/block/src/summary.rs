@@ -1,9 +1,10 @@
-//! The summary of a block: what most questions ask of it first, in one object beside `data.parquet`.
+//! The summary of a block: one object beside `data.parquet`, with the parts of a block that most queries need first.
 //!
-//! It has parts, one after the other, so that neighbours are read with one request: the *tail*, a copy of the end of the
-//! data file (offset indexes and footer); the *values*, which attributes there are and the values of those that have
-//! few; and the *filter*, which strings the others may have. All of it could be found in `data.parquet` as well, with requests in proportion to row groups and columns: a block
-//! without a summary, or with a damaged one, answers the same. A block's meta says how long the parts are.
+//! The parts are stored one after the other, so that neighbours can be read with one request. The *tail* is a copy of
+//! the end of the data file (offset indexes and footer). The *values* are the attributes of the block, and the values
+//! of those that have few. The *filter* says which strings the other attributes may have. All of this is in
+//! `data.parquet` as well, but would take requests in proportion to row groups and columns. So a block without a
+//! summary, or with a damaged one, gives the same answers. The block's meta says how long the parts are.
 
 use bytes::Bytes;
 use tactus_model::wire::put_varint;
@@ -33,7 +34,7 @@ const LEVEL: i32 = 3;
 pub struct SummaryFile {
     /// The object.
     pub bytes: Bytes,
-    /// What lies where in it, for the meta.
+    /// The lengths of the parts, for the meta.
     pub parts: SummaryParts,
 }
 

@@ -1,7 +1,4 @@
-//! What a querier says about the answer of a job on a block, so that it can be kept.
-//!
-//! It goes with the answer as metadata of the response, and is missing if the answer must not be kept: because the block
-//! was gone, or because the answer also depends on something else.
+//! The scope of a job's answer, which says for which other requests it can be cached.
 
 use std::fmt;
 use std::str::FromStr;

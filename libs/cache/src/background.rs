@@ -1,4 +1,4 @@
-//! Writes behind the caller's back.
+//! Writes to caches in the background.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -37,7 +37,7 @@ struct State {
 }
 
 impl Background {
-    /// Starts so many writers on `runtime`; at most `buffer` writes wait.
+    /// Starts this many writers on `runtime`; at most `buffer` writes wait.
     pub(crate) fn start(
         writers: usize,
         buffer: usize,

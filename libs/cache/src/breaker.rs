@@ -1,4 +1,4 @@
-//! Leaves a server alone that does not answer.
+//! A circuit breaker: a server that does not answer is not asked for a while.
 
 use std::time::{Duration, Instant};
 
@@ -10,9 +10,9 @@ use tactus_config::sections::cache::Memcached;
 /// There is always a breaker: without one every read of every query would wait for the timeout of a server that hangs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct BreakerSettings {
-    /// So many failures one after the other.
+    /// This many failures one after the other.
     pub(crate) consecutive_failures: u32,
-    /// Stay away for so long; then one call tries.
+    /// Stay away for this long; then one call tries.
     pub(crate) timeout: Duration,
     /// Failures that lie further apart are not one after the other.
     pub(crate) interval: Duration,

@@ -1,4 +1,4 @@
-//! Which cache is for what, and what there is to be cached.
+//! The configured caches, and the role of each.
 
 use std::fmt;
 use std::sync::Arc;
@@ -78,7 +78,7 @@ impl Caches {
     }
 }
 
-/// Says at start that a cache is not there, which costs time and nothing else.
+/// Warns at start that a cache does not answer. This costs only time.
 async fn warn_if_away(store: Arc<dyn Store>, name: String, servers: String) {
     const PATIENCE: Duration = Duration::from_secs(10);
     match tokio::time::timeout(PATIENCE, store.check()).await {
@@ -99,7 +99,7 @@ async fn warn_if_away(store: Arc<dyn Store>, name: String, servers: String) {
 }
 
 tactus_model::words! {
-    /// What a cache holds; the names are those of the configuration, of keys and of metrics.
+    /// The content of a cache. The names are used in the configuration, in keys and in metrics.
     #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
     pub enum Role: name {
         /// Bloom filters of blocks.

@@ -1,10 +1,5 @@
-//! The names of values, and the form in which a value is stored, so that what is read is what was written under that key, or nothing.
-//!
-//! ```text
-//! magic 4 | CRC32C of all that follows 4 | hash of the full key 16 | length of the value 8 | value
-//! ```
-//!
-//! Numbers are little-endian.
+//! The keys of values, and the frame around a stored value. A read returns exactly the value that was written under its
+//! key, or nothing.
 
 use std::fmt::{self, Write as _};
 
@@ -48,8 +43,7 @@ pub(crate) fn framed_bytes(value: usize) -> usize {
     HEADER_BYTES + value
 }
 
-/// What every key starts with: a Tempo that shares the servers never meets ours. The number is that of the format of
-/// values.
+/// The prefix of every key, which a Tempo on the same servers never uses. The number is that of the format of values.
 const PREFIX: &str = "tactus:1:";
 
 /// Keys up to this length are sent as they are. Memcached takes 250 bytes.

@@ -1,4 +1,4 @@
-//! What caches count.
+//! Metrics of caches.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What a kind of server can do, and what can go wrong. Callers of a cache see only [`Error::Invalid`], at start.
+//! The operations of a cache server, and their errors. Callers of a cache see only [`Error::Invalid`], at start.
 
 use std::fmt::Debug;
 use std::io;
@@ -33,7 +33,7 @@ pub(crate) fn positive(number: i64) -> usize {
     usize::try_from(number).unwrap_or(0)
 }
 
-/// What was found.
+/// The values found.
 #[derive(Debug, Default)]
 pub(crate) struct Fetched {
     /// As many as there were keys; `None` for one that is not there or could not be asked for.
@@ -43,7 +43,7 @@ pub(crate) struct Fetched {
 }
 
 impl Fetched {
-    /// Nothing, of so many keys.
+    /// Nothing, of this many keys.
     pub(crate) fn nothing(keys: usize, error: Error) -> Self {
         Self { values: vec![None; keys], error: Some(error) }
     }

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 /// Steps that are followed at once, as those of a clock that is kept right.
 const STEP: Duration = Duration::from_secs(60);
-/// A wall clock that was set is believed after so long.
+/// A wall clock that was set is believed after this time.
 const BELIEVED_AFTER: Duration = Duration::from_secs(600);
 
 /// The wall clock as far as it is believed.

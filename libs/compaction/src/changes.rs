@@ -1,4 +1,4 @@
-//! What a rewrite changes besides putting traces together.
+//! The changes that a rewrite makes besides merging traces.
 
 pub(crate) mod redact;
 

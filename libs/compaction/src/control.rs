@@ -1,4 +1,4 @@
-//! How a caller watches and stops a merge, and what a rewrite did.
+//! Lets a caller watch and stop a merge, and returns what a rewrite did.
 
 /// The merge shall end without a result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -1,4 +1,4 @@
-//! Why blocks could not be rewritten, by what the caller can do about it.
+//! The errors of a rewrite, by what the caller can do about them.
 
 use tactus_storage::Uuid;
 

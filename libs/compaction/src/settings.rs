@@ -1,4 +1,4 @@
-//! How blocks are rewritten.
+//! The settings of a rewrite.
 
 use tactus_block::{BuilderSettings, ROW_GROUP_SPANS};
 

@@ -1,7 +1,4 @@
-//! What becomes of each key of a file that was made for Tempo, and the file as it is written for Tactus.
-//!
-//! Nothing is known here about keys: the tables of old keys (`rewrite`), of keys without effect (`unsupported` and the
-//! manual), of suspect values (`check`), of rules (`validate`) and of what is different (`differences`) say everything.
+//! Converts a configuration file of Tempo to one of Tactus, and reports what each key means here.
 
 use crate::check::Remedy;
 use crate::expand::{ExpandError, Held};

@@ -1,4 +1,4 @@
-//! What a word that nobody knows was probably meant to be.
+//! Suggests the key that a misspelt one was probably meant to be.
 
 /// Longer words are not looked at: no key is as long.
 const LONGEST: usize = 80;

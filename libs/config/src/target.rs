@@ -1,4 +1,4 @@
-//! What a process runs as, and what that, the host and the lack of a file change in a configuration.
+//! The target of a process. It sets some defaults, as do the host and a missing configuration file.
 
 use crate::sections::receivers::{
     JaegerGrpc, JaegerReceiver, JaegerThriftBinary, JaegerThriftCompact, JaegerThriftCompactLegacy,

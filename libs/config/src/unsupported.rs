@@ -1,4 +1,4 @@
-//! Which keys have no effect in this release. A release that adds a part removes its line here.
+//! Keys that have no effect in this release. A release that adds a part removes its line here.
 
 use crate::field::Field;
 use crate::sections::root::Config;

@@ -1,4 +1,4 @@
-//! Variables of a file that do not become what their author expects.
+//! Warns of variables in a file that will not be replaced as the author expects.
 
 /// A `${NAME}` of the text outside of comments.
 struct Variable<'a> {

@@ -48,7 +48,7 @@ impl fmt::Debug for Forwarders {
 impl Forwarders {
     /// Starts the forwarders of a configuration. `with_tenants`: endpoints are told the tenant.
     ///
-    /// Errors: a filter or address that cannot be, certificates; in words for the operator.
+    /// Errors: an invalid filter or address, certificates; in words for the operator.
     pub fn start(
         sections: &[ForwarderSection],
         limits_of: LimitsOf,
@@ -96,7 +96,7 @@ impl Forwarders {
     }
 }
 
-/// The spans to leave out.
+/// The filters of spans that are left out.
 fn filters(key: &str, section: &ForwarderSection) -> Result<Vec<SpanFilter>, String> {
     let conditions = &section.filter.traces;
     if let Some(condition) = conditions.spanevent.first() {
@@ -137,7 +137,7 @@ fn client(key: &str, section: &ForwarderSection, with_tenants: bool) -> Result<C
         .map_err(|error| format!("{key}.endpoints: {error}"))
 }
 
-/// What to write in place of a condition that is no TraceQL filter; `None` for what may be one.
+/// What to write instead of a condition that is not a TraceQL filter; `None` if it may be one.
 fn advice(condition: &str) -> Option<String> {
     let condition = condition.trim();
     if condition.starts_with('{') {
@@ -151,7 +151,7 @@ fn advice(condition: &str) -> Option<String> {
     Some(format!("{condition:?} is no TraceQL filter (OTTL is not known here): {example}"))
 }
 
-/// The simplest of OTTL said in TraceQL.
+/// A simple OTTL condition in TraceQL.
 fn in_traceql(condition: &str) -> String {
     let mut text = condition.to_owned();
     for (from, to) in [

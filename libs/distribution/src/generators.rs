@@ -21,8 +21,8 @@ use parking_lot::Mutex;
 use tactus_config::sections::overrides::GeneratorForwarder;
 use tactus_model::TenantId;
 use tactus_overrides::LimitsOf;
-use tactus_process::GeneratorOf;
 use tactus_ring::Ring;
+use tactus_rpc::GeneratorOf;
 use tactus_telemetry::metrics::{Counter, CounterVec, Gauge, Registry};
 use tactus_work::memory::Budget;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -33,9 +33,9 @@ use send::Sender;
 
 /// How long queued requests may take when the process stops.
 const STOP_GRACE: Duration = Duration::from_secs(20);
-/// Settings of queues are looked at again, and idle queues dropped, after so long.
+/// Settings of queues are looked at again, and idle queues dropped, after this time.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
-/// A queue that nothing came into for so long is dropped.
+/// A queue that nothing came into for this long is dropped.
 const IDLE: Duration = Duration::from_secs(600);
 /// Tenants that have a queue.
 const MAX_QUEUES: usize = 10_000;
@@ -45,11 +45,11 @@ const WORKERS: usize = 2;
 /// Most workers of a tenant, whatever its limits say.
 const MAX_WORKERS: usize = 256;
 
-/// What the way to the generators is made of.
+/// The parts of [`Generators`].
 pub struct GeneratorParts {
     /// The ring of generators.
     pub ring: Arc<Ring>,
-    /// Reaches them.
+    /// The connections to the generators.
     pub generator_of: GeneratorOf,
     /// Limits of tenants: processors, the size of the shard, the queue.
     pub limits_of: LimitsOf,
@@ -59,7 +59,7 @@ pub struct GeneratorParts {
     pub max_bytes: u64,
 }
 
-/// The way to the generators. Clones are of the same.
+/// Sends spans to the metrics generators. Clones share the queues.
 #[derive(Clone)]
 pub struct Generators(Arc<Inner>);
 
@@ -86,7 +86,7 @@ impl fmt::Debug for Generators {
 }
 
 impl Generators {
-    /// A way without queues yet.
+    /// Starts without queues.
     pub fn new(parts: GeneratorParts, registry: &Registry) -> Self {
         let metrics = Metrics::register(registry);
         let sender = Sender::new(&parts, metrics.clone());
@@ -121,12 +121,12 @@ impl Generators {
     /// Queues a stored request if its tenant has processors. `counts`: false if the client asked for no series.
     pub(crate) fn offer(&self, tenant: &TenantId, export: CheckedExport, counts: bool) {
         let limits = (self.0.limits_of)(tenant);
-        // Ingesters answer in the place of local blocks.
+        // Ingesters answer the queries that Tempo's local blocks answer.
         if limits.metrics_generator.processors.iter().all(|name| name == "local-blocks") {
             return;
         }
         self.0.metrics.offered(tenant);
-        // Slices of the request pin all of it.
+        // Slices of the request keep all of it in memory.
         let Some(held) = self.0.budget.reserve(export.request().len() as u64) else {
             return self.0.metrics.refused(tenant);
         };
@@ -211,7 +211,7 @@ tactus_telemetry::metrics! {
     }
 }
 
-/// What is counted for one tenant.
+/// The metrics of one tenant.
 #[derive(Clone)]
 struct TenantMetrics {
     /// Requests that wait.
@@ -248,7 +248,7 @@ impl Metrics {
     /// Counts a push to a generator.
     fn pushed(&self, address: &str, is_ok: bool) {
         self.pushes.with([address]).inc();
-        // There at 0 before the first, so that a rate sees it.
+        // The counter starts at 0, so that a rate includes the first failure.
         self.push_failures.with([address]).inc_by(u64::from(!is_ok));
     }
 

@@ -1,7 +1,7 @@
-//! The spans of one export by the replicas they go to, and the pushes made of them.
+//! Groups the spans of one export by replica set, and makes the pushes for them.
 //!
-//! Spans that lie together and go to the same replicas are one slice of the request. Where that leaves many small slices
-//! the spans of a run are copied together: a run costs more than a copy of some hundred bytes, at every replica.
+//! Neighbouring spans with the same replicas are one slice of the request. If that would give many small slices, the
+//! spans of a run are copied together: at every replica, a run costs more than copying some hundred bytes.
 
 use std::ops::Range;
 

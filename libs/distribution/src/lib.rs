@@ -52,7 +52,7 @@ use crate::{
 pub use settings::{Limits, LimitsOf, Parts, Settings, UsageLimitsOf};
 pub use usage::{UsageLimits, UsageSettings, UsageTracker};
 
-/// A suspect ingester may hold one part in so many of the bytes in flight.
+/// A suspect ingester may hold one part in this many of the bytes in flight.
 const SUSPECT_SHARE: u64 = 4;
 
 /// A distributor in front of the ingesters of a ring.

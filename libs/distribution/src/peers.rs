@@ -1,4 +1,4 @@
-//! What is known of each ingester: calls in flight, and whether it may be relied on.
+//! Tracks each ingester: its calls in flight, and whether it can be relied on.
 
 use std::{
     collections::HashMap,
@@ -10,21 +10,21 @@ use std::{
 };
 
 use parking_lot::RwLock;
-use tactus_process::IngesterOf;
 use tactus_proto::tactus::v1::{PushRequest, PushResponse, ingester_server::Ingester};
 use tactus_ring::Instance;
+use tactus_rpc::IngesterOf;
 use tactus_telemetry::{log_limited, metrics::Counter};
 use tokio::time::timeout;
 use tonic::{Code, Request, Status};
 
 use crate::metrics::Metrics;
 
-/// So many failed or late calls one after the other make an ingester suspect.
+/// After this many failed or late calls in a row, an ingester is suspect.
 const SUSPECT_AFTER: u32 = 3;
 /// Calls that a suspect ingester may have in flight.
 const MAX_SUSPECT_CALLS: u64 = 256;
 
-/// How calls are made.
+/// The settings of calls.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct CallSettings {
     /// The time a call may take.
@@ -69,7 +69,7 @@ impl Peers {
         Self { settings, ingester_of, by_address: RwLock::default() }
     }
 
-    /// What is known of an instance's ingester.
+    /// The peer of an instance.
     pub(crate) fn of(&self, instance: &Instance, metrics: &Metrics) -> Arc<Peer> {
         if let Some(peer) = self.by_address.read().get(&instance.address) {
             return Arc::clone(peer);
@@ -106,7 +106,7 @@ impl Peers {
         metrics.ingester_clients.set(by_address.len() as f64);
     }
 
-    /// How many are known.
+    /// Number of ingesters.
     pub(crate) fn len(&self) -> usize {
         self.by_address.read().len()
     }
@@ -136,7 +136,7 @@ impl Peers {
         held: impl Send + 'static,
     ) -> impl Future<Output = Result<PushResponse, Status>> + Send + 'static {
         let settings = self.settings;
-        // One call always may: it tells when the ingester is well again.
+        // One call is always allowed: it shows when the ingester is well again.
         let (calls, held_bytes) =
             (peer.calls.load(Ordering::Relaxed), peer.bytes.load(Ordering::Relaxed));
         let is_full = calls >= MAX_SUSPECT_CALLS || held_bytes + bytes > settings.max_suspect_bytes;
@@ -172,7 +172,7 @@ async fn call(
             (timeout(rest, call).await.unwrap_or_else(|_| Err(overdue())), false)
         }
     };
-    // Whoever sends what is no OTLP must not make an ingester suspect.
+    // A client that sends invalid OTLP must not make an ingester suspect.
     match &result {
         Err(status) if status.code() != Code::InvalidArgument => {
             in_flight.count_in_row(&in_flight.peer.failed_in_row);
@@ -188,7 +188,7 @@ fn overdue() -> Status {
 }
 
 impl Peer {
-    /// Whether its calls failed or were late several times in a row.
+    /// True if its calls failed or were late several times in a row.
     pub(crate) fn is_suspect(&self) -> bool {
         self.failed_in_row.load(Ordering::Relaxed) >= SUSPECT_AFTER
             || self.late_in_row.load(Ordering::Relaxed) >= SUSPECT_AFTER

@@ -1,4 +1,5 @@
-//! Where traces lie on the ring: their tokens, and which replicas hold which tokens, worked out once a view of the ring.
+//! The placement of traces on the ring: their tokens, and the replicas of each token, computed once for each view of
+//! the ring.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -27,7 +28,7 @@ pub(crate) struct Replicas {
     pub(crate) next: Vec<u32>,
     /// A stand-in must be in the zone of the one it stands in for.
     pub(crate) zone_aware: bool,
-    /// Why spans cannot go there.
+    /// The reason why spans cannot be written there.
     pub(crate) error: Option<RingError>,
 }
 
@@ -112,7 +113,7 @@ impl Placement {
         &self.instances
     }
 
-    /// Whether spans have copies, so that readers must tell copies apart.
+    /// True if spans have copies, so that readers must recognise copies.
     pub(crate) fn has_replicas(&self) -> bool {
         self.replication_factor > 1
     }

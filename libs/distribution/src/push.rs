@@ -1,4 +1,4 @@
-//! From an export request to a push for an ingester.
+//! Turns an export request into a push for an ingester.
 
 use bytes::Bytes;
 use tactus_model::{

@@ -1,5 +1,5 @@
-//! The way of each tenant's traces: its placement, and the streams of its origins, which are the names of what is sent to the
-//! same replicas at once (`SpanRun.origin`).
+//! The route of each tenant's traces: its placement, and the origins of what is sent to the same replicas together
+//! (`SpanRun.origin`).
 
 use std::{
     collections::HashMap,
@@ -16,12 +16,12 @@ use tactus_ring::{Ring, RingError, RingView, TokenHasher};
 
 use crate::placement::{Choice, Placement};
 
-/// Tenants whose way is kept.
+/// Tenants whose route is kept.
 const MAX_TENANTS: usize = 10_000;
 /// Streams that are kept, of all tenants together; one tenant alone may have more.
 const MAX_STREAMS: usize = 200_000;
 
-/// The ways of tenants that sent something lately.
+/// The routes of tenants that sent something a short time ago.
 pub(crate) struct Routes {
     ring: Arc<Ring>,
     choice: Choice,
@@ -32,7 +32,7 @@ pub(crate) struct Routes {
     started: Instant,
 }
 
-/// The way of one tenant's traces, for one view of the ring.
+/// The route of one tenant's traces, for one view of the ring.
 pub(crate) struct Route {
     view: Arc<RingView>,
     shard_size: usize,
@@ -58,7 +58,7 @@ impl Routes {
         }
     }
 
-    /// The way as of now. `shard_size` is the number of the tenant's ingesters; 0: all.
+    /// The route at this moment. `shard_size` is the number of the tenant's ingesters; 0: all.
     pub(crate) fn of(&self, tenant: &TenantId, shard_size: usize) -> Result<Arc<Route>, RingError> {
         let view = self.ring.view();
         let now = self.started.elapsed().as_secs();

@@ -1,10 +1,10 @@
-//! What a distributor is made of.
+//! The settings of a distributor.
 
 use std::{sync::Arc, time::Duration};
 
 use tactus_model::TenantId;
-use tactus_process::IngesterOf;
 use tactus_ring::Ring;
+use tactus_rpc::IngesterOf;
 
 use crate::usage::{UsageLimits, UsageSettings};
 
@@ -21,7 +21,7 @@ pub struct Settings {
     pub retry_after: Duration,
     /// The time a push to an ingester may take.
     pub remote_timeout: Duration,
-    /// Spans of a replica that has not answered for so long, and without which too few have them, are also sent to the next
+    /// Spans of a replica that has not answered for this long, and without which too few have them, are also sent to the next
     /// ingester on the ring; zero: only those of replicas that failed.
     pub hedging_delay: Duration,
     /// Bytes of requests in flight, copies for replicas included; past it requests are refused.
@@ -89,7 +89,7 @@ impl Default for Limits {
     }
 }
 
-/// What a distributor is made of.
+/// The settings of a distributor.
 #[derive(Clone)]
 pub struct Parts {
     /// What an operator can set.

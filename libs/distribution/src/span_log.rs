@@ -1,6 +1,6 @@
-//! Spans that are logged and counted one by one, for those who look for where spans go.
+//! Logs and counts single spans, for people who trace where spans get lost.
 //!
-//! Off unless it is asked for: every span is read a second time, and a busy distributor writes more to its log than to its
+//! Off by default: every span is read a second time, and a busy distributor would write more to its log than to its
 //! ingesters.
 
 use std::borrow::Cow;
@@ -14,7 +14,7 @@ use tactus_telemetry::metrics::{CounterVec, Registry};
 
 /// Longer keys and values are cut in the log.
 const MAX_VALUE_BYTES: usize = 256;
-/// No further attribute is written to a line that has so many bytes of them.
+/// No further attribute is written to a line that has this many bytes of them.
 const MAX_LINE_BYTES: usize = 4096;
 const KINDS: [&str; 6] = ["unspecified", "internal", "server", "client", "producer", "consumer"];
 const STATES: [&str; 3] = ["unset", "ok", "error"];

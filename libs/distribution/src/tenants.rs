@@ -1,7 +1,7 @@
-//! The tenants that a distributor serves at a time: as many as it may, whoever comes.
+//! Limits the number of tenants that a distributor serves at a time.
 //!
-//! Anybody can invent tenants, and each costs memory in every service behind. Those that sent something lately are served;
-//! a further one is refused, and nothing is kept of it.
+//! Anybody can invent tenants, and each costs memory in every service behind. Tenants that sent something a short time
+//! ago are served. Beyond the limit, a further one is refused, and nothing is kept of it.
 
 use std::{
     collections::HashMap,
@@ -12,9 +12,9 @@ use std::{
 use parking_lot::RwLock;
 use tactus_model::TenantId;
 
-/// A tenant that sent nothing for so long makes room for others.
+/// A tenant that sent nothing for this long makes room for others.
 const IDLE: Duration = Duration::from_secs(600);
-/// Idle tenants are looked for so often at most.
+/// Idle tenants are looked for this often at most.
 const LOOK_AGAIN: Duration = Duration::from_secs(10);
 
 /// Tenants that sent something lately.

@@ -1,4 +1,4 @@
-//! Bytes received by attribute: who causes which cost.
+//! Usage tracking: counts received bytes by attribute, to show who causes which cost.
 
 mod attributes;
 
@@ -32,7 +32,7 @@ const KEPT_TENANTS: usize = 1_000;
 pub struct UsageSettings {
     /// Series of a tenant that sets no number itself.
     pub max_series: u64,
-    /// A series without a span for so long is dropped.
+    /// A series without a span for this long is dropped.
     pub stale_after: Duration,
 }
 

@@ -1,7 +1,7 @@
-//! Counts the replies to one export: which replica sets have stored their spans, and what becomes of refused ones.
+//! Counts the replies to one export: which replica sets have stored their spans, and which spans were refused.
 //!
-//! Each replica of a set is a seat. A seat is filled by the replica's reply, or by that of an instance that stands in for
-//! it; a set has stored its spans when as many seats are filled as the ring asks for. Nothing here waits or sends.
+//! Each replica of a set is a seat. A seat is filled by the reply of the replica, or of an instance that stands in for
+//! it. A set has stored its spans when as many seats are filled as the ring asks for. Nothing here waits or sends.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! Which rules a tenant has, compiled once for as long as they stay the same.
+//! The rules of each tenant, compiled once and kept until they change.
 
 use std::sync::Arc;
 
@@ -32,7 +32,7 @@ fn compile_all(everyone: &[DropRule], own: &[DropRule]) -> Result<RuleSet, Strin
 impl RuleBook {
     /// A book of the rules of everyone and those in the limits of tenants.
     ///
-    /// Errors: a rule of everyone that cannot be, in words for the operator.
+    /// Errors: an invalid rule of the configuration, in words for the operator.
     pub fn new(
         everyone: Vec<DropRule>,
         limits_of: LimitsOf,
@@ -57,7 +57,7 @@ impl RuleBook {
         })
     }
 
-    /// Errors: a rule that cannot be, in words for the operator.
+    /// Errors: an invalid rule, in words for the operator.
     pub fn check(rules: &[DropRule]) -> Result<(), String> {
         RuleSet::compile(rules).map(drop)
     }

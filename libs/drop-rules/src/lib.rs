@@ -76,7 +76,7 @@ pub enum RequestError {
 }
 
 impl RuleSet {
-    /// Compiles rules. Errors: the first that cannot be, by its place, name and key, in words for the operator.
+    /// Compiles rules. Errors: the first invalid rule, by its place, name and key, in words for the operator.
     pub(crate) fn compile(rules: &[DropRule]) -> Result<Self, String> {
         let mut compiled: Vec<Rule> = Vec::with_capacity(rules.len());
         for (index, rule) in rules.iter().enumerate() {

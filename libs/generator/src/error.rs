@@ -1,4 +1,4 @@
-//! Why a push was not counted.
+//! The reasons why a push was not counted.
 
 use tactus_model::AppendError;
 use tonic::Code;

@@ -80,7 +80,7 @@ tactus_telemetry::debug_of!(Series { retired });
 impl Instance {
     /// Opens the tenant's queue and sends what is in it. Blocks for files; to be called within a runtime.
     ///
-    /// Errors: limits that cannot be; a queue that another process has.
+    /// Errors: invalid limits; a queue that another process uses.
     pub(crate) fn start(shared: &Shared, tenant: TenantId) -> Result<Self, Error> {
         let limits = shared.limits(&tenant);
         let (name, now) = (tenant.as_str(), now_ms());

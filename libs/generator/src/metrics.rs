@@ -1,4 +1,4 @@
-//! What the generator counts of itself, under Tempo's names. The engine and remote write count the rest.
+//! Metrics of the generator itself, under Tempo's names. The engine and remote write have their own.
 
 use tactus_telemetry::metrics::{Counter, CounterVec, Gauge};
 

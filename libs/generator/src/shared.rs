@@ -1,4 +1,4 @@
-//! What all tenants of a generator share.
+//! The state that all tenants of a generator share.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Which traces take long to be worked on, so that it is done away from the threads that serve connections.
+//! Decides which traces take long to convert, so that this is done on threads of its own.
 
 use prost::Message as _;
 use tactus_proto::otlp::ResourceSpans;

@@ -1,4 +1,4 @@
-//! What the tests of the formats share: one span in every form.
+//! Shared by the tests of the formats: one span in every form.
 
 use bytes::Bytes;
 use prost::Message;

@@ -42,7 +42,7 @@ pub trait ColumnSource: fmt::Debug + Send + Sync {
     }
 }
 
-/// The values of some rows are read by themselves if there are at least so many times as many.
+/// The values of some rows are read by themselves if there are at least this many times as many.
 const ROWS_PER_PICKED: usize = 16;
 
 /// A column that is read when somebody first looks at it, and then stays in memory.

@@ -12,7 +12,7 @@ use crate::TraceId;
 pub struct CutTraces(BTreeMap<TraceId, u64>);
 
 impl CutTraces {
-    /// Traces that are noted; a block's list of so many has about 200 KB as JSON.
+    /// Traces that are noted; a block's list of this many has about 200 KB as JSON.
     pub const MAX: usize = 4096;
 
     /// No trace.
@@ -43,7 +43,7 @@ impl CutTraces {
         }
     }
 
-    /// So many spans of the trace were refused at least; 0 if it is not known to lack any.
+    /// This many spans of the trace were refused at least; 0 if it is not known to lack any.
     pub fn spans(&self, trace: TraceId) -> u64 {
         self.0.get(&trace).copied().unwrap_or(0)
     }

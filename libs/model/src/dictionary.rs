@@ -158,7 +158,7 @@ impl DictionaryBuilder {
         if self.dictionary.lookup(guess) == Some(string) { guess } else { self.intern(string) }
     }
 
-    /// Makes room for this many more strings, which have so many bytes together.
+    /// Makes room for this many more strings, which have this many bytes together.
     pub(crate) fn reserve(&mut self, strings: usize, bytes: usize) {
         let (dictionary, hasher) = (&mut self.dictionary, &self.hasher);
         dictionary.bytes.make_mut().reserve_exact(bytes);

@@ -109,9 +109,9 @@ fn hex_to_bytes<const N: usize>(text: &str) -> Option<[u8; N]> {
 /// Why a span cannot be stored under its ids. Displayed as clients are told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum IdProblem {
-    /// The trace id has so many bits; one of zeros has none.
+    /// The trace id has this many bits; one of zeros has none.
     TraceId(usize),
-    /// The span id has so many bits; one of zeros has none.
+    /// The span id has this many bits; one of zeros has none.
     SpanId(usize),
 }
 

@@ -34,7 +34,7 @@ struct TraceRows {
     order: Option<Vec<u32>>,
 }
 
-/// What a merge left out.
+/// Numbers of what a merge left out.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct MergeStats {
     /// Spans that stood in more than one place, or were sent twice.

@@ -100,7 +100,7 @@ impl OriginSet {
         }
     }
 
-    /// What this set has and the other has not.
+    /// The origins of this set that the other set does not have.
     pub fn without(&self, other: &Self) -> Self {
         let mut left = Vec::with_capacity(self.ranges.len());
         let mut others = other.ranges.iter().peekable();
@@ -125,7 +125,7 @@ impl OriginSet {
         Self { ranges: left }
     }
 
-    /// What both sets have.
+    /// The origins that both sets have.
     pub fn intersection(&self, other: &Self) -> Self {
         self.without(&self.without(other))
     }

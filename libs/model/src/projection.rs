@@ -1,8 +1,8 @@
-//! Which columns a reader wants.
+//! The columns that a reader wants.
 
 use std::collections::BTreeSet;
 
-/// Which attributes of one scope (span, resource, …) to read.
+/// The attributes of one scope (span, resource, …) to read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum AttributeSelection {
     /// None.

@@ -1,8 +1,4 @@
-//! What makes two spans the same span.
-//!
-//! Replicas, clients that send again, and blocks that are not merged yet hold a span more than once. Everywhere it is the
-//! same span if trace id, span id, kind, start and name are equal, and another one if any of them differs: what merges,
-//! counts and combines answers goes by this rule, so that a span which is kept is a span which is counted.
+//! The identity of a span: two spans with the same one are copies.
 
 use xxhash_rust::xxh64::xxh64;
 

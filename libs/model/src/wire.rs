@@ -257,7 +257,7 @@ pub fn put_message_frame(out: &mut Vec<u8>, field: u32, bytes: usize) {
     put_varint(out, bytes as u64);
 }
 
-/// The length of a message that is being written: as a varint of always so many bytes, which is longer than it need be.
+/// The length of a message that is being written: as a varint of always this many bytes, which is longer than it need be.
 const OPEN_LENGTH_BYTES: usize = 5;
 
 /// Begins a length-delimited field whose length is not known yet; to be ended with [`end_message`], inner ones first.

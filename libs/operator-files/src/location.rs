@@ -1,4 +1,4 @@
-//! Where a file is: a path, or a URL.
+//! The location of a file: a path or a URL.
 
 use std::fs::File;
 use std::io::Read;

@@ -21,7 +21,7 @@ pub struct OfLimits<T>(Mutex<Made<T>>);
 struct Made<T> {
     /// By the address of the limits, which are kept with the thing so that no other ones can have it.
     by_address: HashMap<usize, (Arc<Limits>, T)>,
-    /// Those of limits that nobody else has are let go of when there are so many.
+    /// Those of limits that nobody else has are released when there are this many.
     look_at: usize,
 }
 

@@ -1,4 +1,4 @@
-//! What a person reads in the terminal.
+//! The start banner for people at a terminal.
 
 use std::io::{self, Write};
 

@@ -1,4 +1,4 @@
-//! What the configuration says about the blocks that are written.
+//! The settings for writing blocks, from the configuration.
 
 use tactus_config::sections::storage::{DedicatedColumn, TraceStorage};
 use tactus_storage::meta::{self, BlockVersion, ColumnOption, ColumnScope};

@@ -7,12 +7,12 @@ use tactus_config::sections::overrides::{Overrides, UserOverridesClient};
 use tactus_config::sections::storage::TraceStorage;
 use tactus_storage::BucketSettings;
 
-/// A setting that cannot be; the text names it.
+/// An invalid setting; the text names it.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct Error(String);
 
-/// The bucket of traces. Errors: a backend that there is not, or a value that cannot be.
+/// The bucket of traces. Errors: an unknown backend, or an invalid value.
 pub fn bucket(trace: &TraceStorage) -> Result<BucketSettings, Error> {
     let TraceStorage { backend, local, s3, gcs, azure, .. } = trace;
     of_backend("storage.trace", backend, local, s3, gcs, azure)

@@ -17,22 +17,15 @@ use tactus_proto::{
 use tactus_ring::{
     Instance, Lifecycler, LifecyclerSettings, Member, Membership, Ring, Secret, owns_hash,
 };
-use tactus_rpc::{Channels, Ingesters, live_tail_at, metrics_generator_at};
+use tactus_rpc::{
+    Channels, GeneratorOf, IngesterOf, Ingesters, LiveTailOf, live_tail_at, metrics_generator_at,
+};
 use tactus_storage::poller::Owns;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::{Error, PlannedPort};
 use settings::Plan;
-
-/// The services of instances of the ingester ring.
-pub type IngesterOf = Arc<dyn Fn(&Instance) -> Arc<dyn Ingester> + Send + Sync>;
-
-/// The live tails of instances of the ingester ring.
-pub type LiveTailOf = Arc<dyn Fn(&Instance) -> Arc<DynLiveTail> + Send + Sync>;
-
-/// The services of instances of the ring of metrics generators.
-pub type GeneratorOf = Arc<dyn Fn(&Instance) -> Arc<dyn MetricsGenerator> + Send + Sync>;
 
 /// The processes that this one works with. Clones are of the same.
 #[derive(Clone)]
@@ -111,7 +104,7 @@ impl Place {
     }
 }
 
-/// The ports of the gossip. Errors: settings that cannot be.
+/// The ports of the gossip. Errors: invalid settings.
 pub(crate) fn ports(config: &Config) -> Result<Vec<PlannedPort>, Error> {
     let gossip = settings::plan(config)?.membership.gossip;
     let port = |address: &SocketAddr| PlannedPort::tcp("memberlist.bind_port", address.to_string());

@@ -1,12 +1,4 @@
-//! What the process of every service does alike: start, ports, the ring, readiness, stop.
-//!
-//! ```text
-//! main -> configuration -> Process (limits, cluster, bucket) -> parts are built -> ports listen -> parts start
-//!      -> signal -> not ready -> parts stop, the last one first -> ports close -> leave the cluster -> end
-//! ```
-//!
-//! A part is a service within a process: its routes, its readiness, how it starts and stops. A
-//! process of one service has one part, a process of all services has them all. This crate knows none of them.
+//! The parts that the processes of all services share: start, ports, the ring, readiness, stop.
 #![warn(missing_docs)]
 
 mod announce;
@@ -29,7 +21,7 @@ mod runtime_metrics;
 pub mod settings;
 
 pub use announce::Announcer;
-pub use cluster::{Cluster, GeneratorOf, IngesterOf, LiveTailOf, Place};
+pub use cluster::{Cluster, Place};
 pub use part::{AddGrpc, Part, ReadyCheck};
 pub use port::{PlannedPort, Port, ShownAddresses, address_of};
 pub use process::{Process, Store};

@@ -1,4 +1,4 @@
-//! How much memory this process may use.
+//! The memory limit of this process.
 
 use std::fs;
 use std::path::Path;
@@ -9,7 +9,7 @@ use tactus_server::bodies::Bodies;
 use tactus_telemetry::metrics::{Kind, Registry};
 use tactus_work::memory::{Budget, QueryMemory};
 
-/// The share of memory that a cache takes by itself: one part in so many.
+/// The share of memory that a cache takes by itself: one part in this many.
 const CACHE_SHARE: u64 = 16;
 /// No cache takes more by itself.
 const MAX_CACHE_BYTES: u64 = 1 << 30;
@@ -51,7 +51,7 @@ pub struct PortMemory {
 }
 
 impl PortMemory {
-    /// At most so many bytes for all ports.
+    /// At most this many bytes for all ports.
     pub fn new(max_bytes: u64) -> Self {
         // Answers that nobody reads are to leave queries some.
         let own = max_bytes / 8;

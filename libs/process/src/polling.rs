@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::settings;
 
-/// Tenant indexes are written at each poll of those who write them: one that is older than so many intervals is forgotten.
+/// Tenant indexes are written at each poll of those who write them: one that is older than this many intervals is forgotten.
 const INTERVALS_WITHOUT_INDEX: u32 = 3;
 /// Not sooner than this, however short the interval: a compactor may be away for a restart.
 const SHORTEST_WITHOUT_INDEX: Duration = Duration::from_secs(15 * 60);

@@ -1,4 +1,4 @@
-//! What can be said of a start before anything is opened: `-config.verify`, and ports that others have.
+//! Checks before a start: `-config.verify`, and ports that other programs use.
 
 use tactus_config::{Config, Loaded, target::services_of};
 use tactus_server::listener::Backlog;

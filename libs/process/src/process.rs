@@ -1,4 +1,4 @@
-//! What the parts of a process share.
+//! The state that the parts of a process share.
 
 use std::{net::SocketAddr, sync::Arc};
 

@@ -1,4 +1,4 @@
-//! What the process is made of, under the names that dashboards of programs in Go draw.
+//! Metrics of the process, under the names that dashboards for Go programs use.
 
 use tactus_telemetry::metrics::{Kind, Registry};
 use tikv_jemalloc_ctl::{epoch, stats};

@@ -141,7 +141,7 @@ pub fn http_listener(server: &Server) -> ListenerSettings {
     }
 }
 
-/// The connections of a gRPC port, each with so many calls at a time; 0: any number.
+/// The connections of a gRPC port, each with this many calls at a time; 0: any number.
 pub fn grpc_listener(server: &Server, max_concurrent_streams: u32) -> ListenerSettings {
     ListenerSettings {
         max_connections: server.grpc_listen_conn_limit.max(0) as usize,

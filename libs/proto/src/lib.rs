@@ -37,6 +37,9 @@ pub mod otlp {
     };
 }
 
+/// The header in which the services of a cluster show each other their secret.
+pub const INTERNAL_TOKEN_HEADER: &str = "x-tactus-internal-token";
+
 /// The live tail of an ingester, wherever it runs.
 pub type DynLiveTail = dyn tactus::v1::live_tail_server::LiveTail<
         TailStream = tonic::codegen::BoxStream<tactus::v1::TailResponse>,

@@ -1,4 +1,4 @@
-//! Which block and which of its row groups a job is about, and what they take.
+//! The block and the row groups that a job reads, and an estimate of their memory.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -17,12 +17,12 @@ pub(crate) fn key_of(meta: &BlockMeta) -> BlockKey {
     (meta.tenant_id.as_str().into(), meta.block_id)
 }
 
-/// The row groups of a part, as many as the file has.
+/// The row groups of a part that the file really has.
 pub(crate) fn row_groups(block: &DataReader, part: &BlockPart) -> Range<usize> {
     row_groups_of(block.row_groups().len(), part)
 }
 
-/// The row groups of a part, of so many.
+/// The row groups of a part of a block with `all` row groups.
 pub(crate) fn row_groups_of(all: usize, part: &BlockPart) -> Range<usize> {
     let first = (part.first_row_group as usize).min(all);
     let end = match part.row_groups {

@@ -1,4 +1,4 @@
-//! Open blocks: their metas, cached footers and bloom filters, and what becomes of blocks that cannot be read.
+//! Open blocks: their metas, cached footers and bloom filters, and the handling of blocks that cannot be read.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Weak};
@@ -122,12 +122,12 @@ impl Blocks {
         }
     }
 
-    /// What is known of traces in blocks: hashes of their spans.
+    /// Cached hashes of the spans that a block has of a trace.
     pub(crate) fn stored_spans(&self) -> &Cache<(Uuid, TraceId), Arc<[u64]>> {
         &self.stored_spans
     }
 
-    /// True if what is read of blocks may come from a cache on the network.
+    /// True if parts of blocks may come from a cache on the network.
     pub(crate) fn has_shared_caches(&self) -> bool {
         [Role::ParquetFooter, Role::ParquetOffsetIndex, Role::ParquetPage]
             .into_iter()
@@ -184,7 +184,7 @@ impl Blocks {
             if let Some(reader) = self.readers.get(&key) {
                 return Ok(reader);
             }
-            // Another job may open it just now, and that one be cancelled.
+            // Another job may be opening it right now, and that job may be cancelled.
             match job.shared().pause(|| self.open_once(meta, &key, &job.shared().runtime)) {
                 Err(Error::Cancelled) => {}
                 result => return result,
@@ -192,8 +192,8 @@ impl Blocks {
         }
     }
 
-    /// Lets go of readers of blocks that left the list since the last call, and with them of their columns: merged blocks are
-    /// asked for no more. A job that reads one goes on, and one that comes late opens it once more.
+    /// Drops the readers, and with them the cached columns, of blocks that left the list since the last call: a merged
+    /// block is not asked for again. A job that is reading one goes on; one that comes late opens it again.
     fn let_go(&self) {
         let listed = self.blocklist.snapshot();
         let now = Arc::downgrade(&listed);
@@ -205,7 +205,7 @@ impl Blocks {
             let (tenant, block_id) = &*key;
             let blocks = listed.get(tenant.as_ref());
             let is_listed = blocks.is_some_and(|blocks| blocks.shared_meta(*block_id).is_some());
-            // Other processes know some blocks before the list has them.
+            // Other processes may know a block before the list has it.
             if !is_listed && !self.unlisted.contains_key(&*key) {
                 self.readers.invalidate(&*key);
             }
@@ -238,7 +238,7 @@ impl Blocks {
         self.readers.try_get_with(key.clone(), open).map_err(|error: Arc<Error>| (*error).clone())
     }
 
-    /// What summaries of blocks tell.
+    /// The summaries of blocks.
     pub(crate) fn summaries(&self) -> &Summaries {
         &self.summaries
     }
@@ -258,7 +258,7 @@ impl Blocks {
             let found = match self.shared_with(meta, block, other_id, job) {
                 Ok(found) => found,
                 Err(Error::Gone(_) | Error::Damaged(_)) => {
-                    // It may be readable the next time.
+                    // It may be readable next time, so the answer must not be cached.
                     job.depends_on_more();
                     continue;
                 }
@@ -288,7 +288,7 @@ impl Blocks {
         let (this, other) = ((meta.block_id, block), (other_id, &other));
         loop {
             job.check()?;
-            // Another job may look for them just now, and that one be cancelled.
+            // Another job may be looking for them right now, and that job may be cancelled.
             match shared.pause(|| self.duplicates.find(this, other, || job.check())) {
                 Err(Error::Cancelled) => {}
                 result => return result,
@@ -296,7 +296,7 @@ impl Blocks {
         }
     }
 
-    /// False if the block certainly does not hold the trace. Also the bytes read to know.
+    /// False if the block certainly does not hold the trace. Also returns the bytes read.
     pub(crate) async fn may_contain(&self, meta: &BlockMeta, id: TraceId) -> Result<(bool, u64)> {
         let shards = meta.bloom_shard_count();
         let key = (key_of(meta), shard_of(&id.0, shards));
@@ -310,7 +310,7 @@ impl Blocks {
         Ok((found, read))
     }
 
-    /// A bloom filter from a shared cache, else from the bucket. Also its bytes.
+    /// Reads a bloom filter from a shared cache, or else from the bucket. Also returns the bytes read.
     async fn read_bloom(&self, meta: &BlockMeta, shard: u32) -> Result<(BloomShard, u64)> {
         let file = layout::bloom_name(shard);
         let cache = self.caches.of(Role::Bloom).filter(|_| self.is_admitted(meta));
@@ -346,8 +346,8 @@ impl Blocks {
         self.bloom_admission.admits(meta.compaction_level, age)
     }
 
-    /// What to do about a block that a job could not read: `Ok` if it was deleted meanwhile, so that there is
-    /// nothing to read. Damage is logged once a block.
+    /// Decides what an error of reading a block means. `Ok` if the block was deleted meanwhile, so that there is
+    /// nothing to read. Damage is logged once for each block.
     pub(crate) async fn explain(&self, tenant: &str, block_id: Uuid, error: Error) -> Result<()> {
         let error = match error {
             Error::Gone(key) if self.was_deleted(tenant, block_id).await? => {
@@ -369,7 +369,7 @@ impl Blocks {
         Err(error)
     }
 
-    /// True if the block is not live any more by a look into the bucket, which is ahead of the list until the next poll.
+    /// True if the block is not live any more. This asks the bucket, which is newer than the list until the next poll.
     async fn was_deleted(&self, tenant: &str, block_id: Uuid) -> Result<bool> {
         match read_meta(&self.bucket, tenant, block_id).await {
             Ok(_) => Ok(false),

@@ -1,9 +1,9 @@
-//! Spans that stand in two blocks.
+//! Finds spans that are in two blocks.
 //!
-//! Replicas, and clients that send again, leave the same span in several blocks until compaction joins them. A query that
-//! counts spans must count it once: of two blocks one leaves out what the other has, trace by trace the one that has
-//! fewer spans of it, so that queries on whole traces find them where they are more nearly whole. Blocks do not change,
-//! so this is found once a pair of blocks and kept.
+//! Replicas, and clients that send again, leave the same span in several blocks until compaction merges them. A query
+//! that counts spans must count it once. So for each trace in two blocks, the block with fewer of its spans leaves the
+//! common ones to the other; queries on whole traces then find the trace where it is more complete. Blocks do not
+//! change, so the result for a pair of blocks is cached.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -26,13 +26,13 @@ use traces::{Common, TraceTimes, Traces};
 /// The spans that a block leaves to another one to count, by row group.
 pub(crate) type DuplicateSpans = HashMap<usize, Bitmap>;
 
-/// What each of two blocks leaves to the other, the one with the lower id first.
+/// The spans that each of two blocks leaves to the other, the block with the lower id first.
 type Pair = [Arc<DuplicateSpans>; 2];
 
-/// What is known of pairs of blocks.
+/// The cached results for pairs of blocks.
 #[derive(Debug)]
 pub(crate) struct Duplicates {
-    /// The lower id first.
+    /// Keyed by the two block ids, the lower one first.
     pairs: Cache<(Uuid, Uuid), Pair>,
     /// The traces of each block, by row group: every pair of it asks for them.
     traces: Cache<Uuid, Arc<Vec<Traces>>>,
@@ -227,7 +227,7 @@ fn starts() -> Projection {
     Projection { start: true, ..Projection::default() }
 }
 
-/// What another thread may have found, or failed to.
+/// Converts a result that another thread may have produced.
 fn shared<T>(found: std::result::Result<T, Arc<Error>>) -> Result<T> {
     found.map_err(|error| (*error).clone())
 }

@@ -1,4 +1,4 @@
-//! What a job did, for a query that asks.
+//! Records what a job did, for queries with `explain=true`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,18 +11,18 @@ tactus_model::words! {
     /// A step of a job.
     #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
     pub(crate) enum Phase: name {
-        /// Finding out which row groups need not be read.
+        /// Deciding which row groups need not be read.
         Prune = "prune",
-        /// Reading what the filters ask for.
+        /// Reading the columns of the filters.
         Filter = "filter",
         /// Filtering and counting.
         Evaluate = "evaluate",
-        /// Reading what the answer shows, and making it.
+        /// Reading the columns that the answer shows, and writing the answer.
         Results = "results",
     }
 }
 
-/// Collects what the threads of a job did.
+/// Collects the records of a job's threads.
 #[derive(Debug, Default)]
 pub(crate) struct Recorder {
     facts: Mutex<Facts>,
@@ -50,12 +50,12 @@ impl Recorder {
         result
     }
 
-    /// A part that was looked at.
+    /// Notes a row group that was looked at.
     pub(crate) fn part(&self) {
         self.facts.lock().parts += 1;
     }
 
-    /// A part that cannot have a match.
+    /// Notes a row group that cannot match, with the reason.
     pub(crate) fn pruned(&self, reason: String) {
         *self.facts.lock().pruned.entry(reason).or_default() += 1;
     }
@@ -81,7 +81,7 @@ impl Recorder {
         facts.matched_spans += matched;
     }
 
-    /// What is known so far.
+    /// The explanation from the records so far.
     pub(crate) fn explanation(
         &self,
         source: String,

@@ -17,7 +17,7 @@ use tactus_work::{Held, Line, UNITS_OF_WRITTEN_SPAN, tick};
 use crate::error::{Error, Result};
 use crate::joined::row_group_at_once;
 use crate::pool::{Job, JobOptions};
-use crate::shared::Shared;
+use crate::querier_state::QuerierState;
 
 /// Blocks whose bloom filters are asked at the same time.
 const CONCURRENT_BLOCKS: usize = 32;
@@ -38,7 +38,7 @@ struct Part {
 /// The spans of a trace in these blocks. Damaged blocks are counted, not failed for: the others' spans are worth
 /// having.
 pub(crate) async fn find_trace(
-    inner: &Arc<Shared>,
+    inner: &Arc<QuerierState>,
     tenant: &str,
     wanted: &Arc<TraceJob>,
     block_ids: Vec<Uuid>,
@@ -71,7 +71,7 @@ pub(crate) async fn find_trace(
 }
 
 async fn find_in_block(
-    inner: &Arc<Shared>,
+    inner: &Arc<QuerierState>,
     tenant: &str,
     wanted: &Arc<TraceJob>,
     block_id: Uuid,
@@ -92,7 +92,7 @@ async fn find_in_block(
 }
 
 async fn read_from_block(
-    inner: &Arc<Shared>,
+    inner: &Arc<QuerierState>,
     tenant: &str,
     wanted: &Arc<TraceJob>,
     block_id: Uuid,

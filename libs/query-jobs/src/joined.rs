@@ -1,8 +1,8 @@
-//! Parts of a remote block that are read with one request, when the first of their bytes is asked for.
+//! Joins reads of a remote block into few requests. A joined part is read when the first of its bytes is needed.
 //!
-//! A request takes some tens of milliseconds whatever it brings, in which a megabyte or two would arrive, and is paid for. So
-//! what a job may read of several row groups is joined where it lies close together, as the columns of many queries do in
-//! neighbouring row groups.
+//! A request to object storage costs money, and takes some tens of milliseconds however little it reads; a megabyte or
+//! two would arrive in that time. So the parts of several row groups that a job may read are joined where they lie
+//! close together, as the columns of many queries do in neighbouring row groups.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -17,19 +17,19 @@ use tactus_model::Projection;
 use crate::error::Result;
 use crate::pool::pause_job;
 
-/// What is read in vain to save a request.
+/// Up to this many unneeded bytes are read to save a request.
 const MAX_GAP: u64 = 2 << 20;
 
 /// A job that would need more requests than these accepts longer gaps, the shortest of them first.
 const FEW_REQUESTS: usize = 10;
 
-/// No more is read at once for several row groups: the same columns of two stripes.
+/// Most bytes of one read for several row groups: the same columns of two stripes.
 const MAX_BYTES: u64 = 3 * STRIPE_BYTES / 2;
 
-/// The same where nobody counts what is held.
+/// The same where the memory is not counted.
 const FEW_BYTES: u64 = STRIPE_BYTES / 2;
 
-/// No more is asked for ahead.
+/// Most bytes that are read ahead.
 const MAX_AHEAD: u64 = 2 * STRIPE_BYTES;
 
 /// The block with all columns of a row group from one request, if that is not too long.
@@ -37,12 +37,12 @@ pub(crate) fn row_group_at_once(block: &BlockReader, row_group: usize) -> BlockR
     JoinedReads::at_once(block, row_group..row_group + 1, STRIPE_BYTES).block
 }
 
-/// What a job reads of each row group.
+/// The columns that a job reads of each row group.
 #[derive(Clone, Copy)]
 pub(crate) struct Wanted<'p> {
-    /// Columns that every row group is asked for.
+    /// Columns that are read of every row group.
     pub(crate) first: &'p Projection,
-    /// Further ones, of row groups with matches.
+    /// Columns that are also read of row groups with matches.
     pub(crate) then: Option<&'p Projection>,
     /// The first row group may be all that is read.
     pub(crate) may_end: bool,
@@ -130,7 +130,7 @@ impl JoinedReads {
         with_windows(block, Windows { first, all })
     }
 
-    /// Reads what comes first of these row groups with requests side by side, or the part of it that is not too long.
+    /// Reads the first columns of these row groups with parallel requests, up to a limit of bytes.
     pub(crate) fn ahead(&self) -> Result<()> {
         let Some(source) = &self.source else { return Ok(()) };
         let mut bytes = 0;
@@ -143,14 +143,14 @@ impl JoinedReads {
         Ok(())
     }
 
-    /// Says that a row group is not read any more.
+    /// Notes that a row group will not be read any more.
     pub(crate) fn end(&self, row_group: usize) {
         if let Some(source) = &self.source {
             source.windows.iter().for_each(|window| window.end(row_group));
         }
     }
 
-    /// Bytes that are held for a row group besides what is made of them: its share.
+    /// Raw bytes that are held on behalf of a row group: its share of the joined reads.
     pub(crate) fn bytes_for(&self, row_group: usize) -> u64 {
         let windows = self.source.iter().flat_map(|source| &source.windows);
         let of_it = windows.filter(|window| window.row_groups.contains(&row_group));
@@ -199,7 +199,7 @@ impl Window {
         range.start >= self.range.start && range.end <= self.range.end
     }
 
-    /// Other threads of the job may wait for the same bytes.
+    /// Other threads of the job may be waiting for the same bytes.
     fn lock(&self) -> MutexGuard<'_, Option<Bytes>> {
         match self.bytes.try_lock() {
             Some(bytes) => bytes,
@@ -207,7 +207,7 @@ impl Window {
         }
     }
 
-    /// True if the bytes are there. Those that are being read are not.
+    /// True if the bytes have arrived. False while they are being read.
     fn is_read(&self) -> bool {
         self.bytes.try_lock().is_some_and(|bytes| bytes.is_some())
     }
@@ -285,7 +285,7 @@ struct JoinedSource {
     /// Those of the columns that come first, then those of all.
     windows: Vec<Window>,
     firsts: usize,
-    /// All columns were wanted before, so they will be again.
+    /// All columns were needed before, so they will be needed again.
     reads_all: AtomicBool,
 }
 
@@ -306,7 +306,7 @@ impl JoinedSource {
             }
             return in_first.or(in_all);
         };
-        // What costs next to nothing more is read with it.
+        // A range that costs hardly anything more is read with it.
         let is_close = self.windows[other].length() <= self.windows[one].length() + MAX_GAP;
         let takes_all = is_close || self.reads_all.load(Ordering::Relaxed);
         Some(if takes_all { other } else { one })
@@ -317,7 +317,7 @@ impl JoinedSource {
         let mut wanted = windows.to_vec();
         wanted.sort_unstable();
         wanted.dedup();
-        // Always in this order, so that threads do not wait for each other.
+        // Windows are always locked in this order, which rules out a deadlock.
         let mut held: Vec<_> =
             wanted.iter().map(|&window| (window, self.windows[window].lock())).collect();
         let missing: Vec<_> = held.iter_mut().filter(|(_, bytes)| bytes.is_none()).collect();

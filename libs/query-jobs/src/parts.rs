@@ -1,4 +1,4 @@
-//! The parts of a job on several threads, their results in order.
+//! Runs the parts of a job on several threads, and returns their results in order.
 
 use std::collections::VecDeque;
 use std::ops::{ControlFlow, Range};
@@ -9,7 +9,7 @@ use parking_lot::{Condvar, Mutex};
 use tactus_work::{Help, Stop, Turn};
 
 use crate::error::{Error, Result};
-use crate::pool::{Job, Shared};
+use crate::pool::{Job, SharedJob};
 
 /// Threads of a job that waits for storage: most of the time they need no processor.
 const THREADS_WHEN_WAITING: usize = 8;
@@ -17,7 +17,7 @@ const THREADS_WHEN_WAITING: usize = 8;
 /// Parts begun before the result of an earlier one is taken, for each thread: results take memory.
 const PARTS_AHEAD: usize = 4;
 
-/// When further threads join in.
+/// When further threads start to help.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Start {
     /// At once.
@@ -60,7 +60,7 @@ pub(crate) fn for_each_part<T: Send + 'static>(
     }
 }
 
-/// Tells the helpers that nobody wants their results.
+/// Stops the helpers when this is dropped.
 struct StopOnDrop<'a>(&'a Stop);
 
 impl Drop for StopOnDrop<'_> {
@@ -72,7 +72,7 @@ impl Drop for StopOnDrop<'_> {
 type RunPart<T> = dyn Fn(usize, &Job) -> Result<T> + Send + Sync;
 
 struct Parts<T> {
-    job: Arc<Shared>,
+    job: Arc<SharedJob>,
     run: Box<RunPart<T>>,
     progress: Mutex<Progress<T>>,
     /// A helper ended a part.
@@ -112,12 +112,12 @@ impl<T: Send + 'static> Parts<T> {
         if self.job.has_waited() { threads.max(THREADS_WHEN_WAITING) } else { threads }
     }
 
-    /// Sees to it that there are as many helpers as have something to do.
+    /// Starts as many helpers as there is work for.
     fn ask_for_help(&self) {
         let threads = self.threads();
         let wanted = {
             let mut progress = self.progress.lock();
-            // One part is for the job's own thread.
+            // The job's own thread takes one part.
             let most = (threads - 1).min(progress.waiting.len().saturating_sub(1));
             let wanted = most.saturating_sub(progress.helpers);
             progress.helpers += wanted;
@@ -141,7 +141,7 @@ impl<T: Send + 'static> Parts<T> {
     }
 
     fn run(&self, part: usize, job: &Job) -> Result<T> {
-        // A turn for each part, so that the threads of other queries get theirs.
+        // Each part waits for its turn, so that the threads of other queries get theirs.
         job.hold_bytes(0)?;
         let result = (self.run)(part, job);
         job.release_bytes();
@@ -165,7 +165,7 @@ impl<T: Send + 'static> Parts<T> {
         }
     }
 
-    /// Waits for the next result, with the place of this thread lent to others. False if no part is left.
+    /// Waits for the next result, and lends the place of this thread to others meanwhile. False if no part is left.
     fn wait(&self, job: &Job) -> bool {
         job.shared().pause(|| {
             let mut progress = self.progress.lock();

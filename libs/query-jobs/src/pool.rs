@@ -16,7 +16,9 @@ use tokio_util::task::TaskTracker;
 use crate::error::{Error, Result};
 
 use job::is_paused;
-pub(crate) use job::{Job, Shared, bypasses_caches, pause_job, read_for_job, shared_cache_bytes};
+pub(crate) use job::{
+    Job, SharedJob, bypasses_caches, pause_job, read_for_job, shared_cache_bytes,
+};
 
 /// Jobs of a tenant that wait for a slot; query-frontends have fewer.
 const WAITING_PER_TENANT: usize = 10_000;
@@ -31,7 +33,7 @@ pub(crate) struct Pool {
     waiting: Gauge,
 }
 
-/// The threads at work. Clones are of the same.
+/// The running threads. Clones share them.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Threads {
     running: TaskTracker,
@@ -49,18 +51,18 @@ impl Threads {
     }
 }
 
-/// How a job runs.
+/// The options of a job.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct JobOptions {
     /// Time that it may take once it has a slot.
     pub(crate) timeout: Duration,
     /// The same for all jobs of a query.
     pub(crate) line: Line,
-    /// The query, for what it may take.
+    /// The query, with its limits.
     pub(crate) context: QueryContext,
     /// Record what is done.
     pub(crate) explain: bool,
-    /// Read from storage what a shared cache may have.
+    /// Read from storage even what a shared cache may have.
     pub(crate) bypasses_caches: bool,
 }
 
@@ -98,7 +100,7 @@ impl Pool {
         }
     }
 
-    /// Takes the memory of what jobs find out of this budget.
+    /// Limits the memory that jobs hold to this budget.
     #[must_use]
     pub(crate) fn holding(self, memory: Arc<QueryMemory>) -> Self {
         Self { memory, ..self }
@@ -141,14 +143,14 @@ impl Pool {
             .stopped_by(cancelled.clone())
             .stopped_by(self.threads.ending.clone())
             .giving_way(move || {
-                // A thread that waits for storage has no place to give.
+                // A thread that waits for storage has no place to return.
                 if !is_paused() {
                     gate.give_way(line);
                 }
             });
-        let shared = Arc::new(Shared::new(self, &options, work, cancelled));
+        let shared = Arc::new(SharedJob::new(self, &options, work, cancelled));
         let task = self.threads.start(&Handle::current(), move || {
-            // The slot is taken until the thread is free, not until the caller lost interest.
+            // The slot is kept until the thread is free, even if the caller has gone.
             let _slot = slot;
             let turn = shared.gate.enter(shared.line);
             drop(waiting);

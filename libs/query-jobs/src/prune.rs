@@ -1,7 +1,7 @@
-//! Row groups that a query cannot match, known before their values are read.
+//! Finds row groups that cannot match a query, before their values are read.
 //!
-//! A condition on a string is asked of the column's dictionary, one on a number of the column's bounds. What
-//! cannot be told is taken as a match: pruning may only save work.
+//! A condition on a string is checked against the column's dictionary, one on a number against the column's bounds. If
+//! that does not decide, the row group may match: pruning only saves work, and never changes an answer.
 
 use tactus_block::read::{
     AttributeOwner, BlockReader, NumberColumn, StringColumn, StringPredicate,
@@ -21,7 +21,7 @@ pub(crate) use told::ToldRowGroups;
 /// What some span of a row group must satisfy for the query to match there.
 #[derive(Debug)]
 pub(crate) enum Pruner {
-    /// Cannot be told.
+    /// Not decidable without reading values.
     Unknown,
     /// All of these.
     All(Vec<Pruner>),
@@ -65,12 +65,12 @@ impl StringPredicate for StringTest {
 }
 
 impl Pruner {
-    /// What the search pipeline of a query needs.
+    /// The conditions that the search pipeline of a query implies.
     pub(crate) fn of(root: &RootExpr) -> Self {
         Self::of_pipeline(root.search_pipeline())
     }
 
-    /// What the functions of a metrics query need: some span that one of them counts.
+    /// The conditions that the functions of a metrics query imply: a span that one of them counts.
     pub(crate) fn of_metrics(root: &RootExpr) -> Self {
         let mut leaves = Vec::new();
         if let Some(metrics) = root.metrics() {
@@ -79,7 +79,7 @@ impl Pruner {
         if leaves.is_empty() { Self::Unknown } else { Self::any(leaves) }
     }
 
-    /// What the filter of a request for tag values needs.
+    /// The conditions that the filter of a tag values request implies.
     pub(crate) fn of_completion(completion: &Completion) -> Self {
         let Completion::Groups(groups) = completion else { return Self::Unknown };
         let groups = groups.iter().filter(|group| group.pinned.is_none());
@@ -164,7 +164,7 @@ impl Pruner {
         }
     }
 
-    /// Without a value no comparison holds.
+    /// Without a value, no comparison is true.
     fn of_presence(attribute: &Attribute) -> Self {
         let Attribute::Named { scope, parent: _, name } = attribute else { return Self::Unknown };
         let owners = match scope {
@@ -196,7 +196,7 @@ impl Pruner {
             (Intrinsic::Duration, Static::Duration(nanos)) => {
                 (NumberColumn::SpanDuration, u64::try_from(*nanos))
             }
-            // Any number that OTLP does not know reads as these two, too.
+            // Numbers that OTLP does not define are also read as these two.
             (_, Static::Status(Status::Unset) | Static::Kind(Kind::Unspecified)) => {
                 return Self::Unknown;
             }
@@ -225,7 +225,7 @@ impl Pruner {
         if parts.is_empty() { Self::Unknown } else { Self::All(parts) }
     }
 
-    /// What any of some conditions needs.
+    /// At least one of these conditions.
     pub(crate) fn any(parts: impl IntoIterator<Item = Self>) -> Self {
         let parts: Vec<_> = parts.into_iter().collect();
         if parts.iter().any(|part| matches!(part, Self::Unknown)) {
@@ -317,7 +317,7 @@ impl Pruner {
         }
     }
 
-    /// What tells that the condition is not met.
+    /// Names the evidence that the condition is not met.
     pub(crate) fn evidence(&self) -> String {
         match self {
             Self::Unknown => "nothing".to_owned(),
@@ -366,7 +366,7 @@ pub(crate) fn string_columns(attribute: &Attribute) -> Vec<StringColumn> {
     }
 }
 
-/// As OTLP and blocks number it.
+/// The number of a status in OTLP and in blocks.
 fn stored_status(status: Status) -> u64 {
     match status {
         Status::Unset => 0,
@@ -375,7 +375,7 @@ fn stored_status(status: Status) -> u64 {
     }
 }
 
-/// As OTLP and blocks number it.
+/// The number of a status in OTLP and in blocks.
 fn stored_kind(kind: Kind) -> u64 {
     match kind {
         Kind::Unspecified => 0,

@@ -1,8 +1,8 @@
-//! Recent data: what the ingesters of a tenant hold, asked all at a time and put together.
+//! Recent data: asks all ingesters of a tenant at the same time, and combines their answers.
 //!
-//! A span that was acknowledged is on a majority of its replicas, so a few ingesters may fail without a gap in the answer.
-//! More failures leave gaps; then the answer is of the rest and says that it is partial. Nobody waits long for an ingester
-//! that is not needed, nor fails because of one that is gone.
+//! An acknowledged span is stored by a majority of its replicas, so the answer is complete even if a few ingesters
+//! fail. If more fail, the answer is made of the rest and marked partial. Nobody waits long for an ingester that is not
+//! needed, and one that is gone makes no query fail.
 
 mod ask;
 mod merge;
@@ -15,8 +15,8 @@ mod tests;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tactus_process::IngesterOf;
 use tactus_ring::{Instance, LookBack, Operation, ReadSet, Ring, RingView, Tolerance, token_for};
+use tactus_rpc::IngesterOf;
 use tactus_server::bodies::Bodies;
 use tactus_telemetry::metrics::{CounterVec, Kind, Registry};
 
@@ -27,12 +27,12 @@ pub struct RecentSettings {
     pub search_timeout: Duration,
     /// Time for the call of a trace by id (`querier.trace_by_id.query_timeout`).
     pub trace_timeout: Duration,
-    /// As many ingesters as need not answer are asked only after so long, or when another one fails
+    /// As many ingesters as need not answer are asked only after this time, or when another one fails
     /// (`querier.extra_query_delay`).
     pub extra_query_delay: Duration,
     /// Once the answer is complete, the other ingesters are waited for this long (`querier.late_ingester_grace`).
     pub late_grace: Duration,
-    /// Ask only a tenant's shard, and what may have been in it so long ago; `None` asks all ingesters
+    /// Ask only a tenant's shard, and what may have been in it this long ago; `None` asks all ingesters
     /// (`querier.shuffle_sharding_ingesters_enabled` and `…_lookback_period`).
     pub shard_look_back: Option<Duration>,
     /// A trace by id asks only the trace's replicas, unless an ingester joined within this time
@@ -56,13 +56,13 @@ impl Default for RecentSettings {
     }
 }
 
-/// What [`RecentData`] is made of.
+/// The parts of [`RecentData`].
 pub struct RecentParts {
     /// Settings.
     pub settings: RecentSettings,
     /// The ingesters.
     pub ring: Arc<Ring>,
-    /// How they are called.
+    /// The connections to the ingesters.
     pub ingester_at: IngesterOf,
     /// Ingesters that take the writes of a tenant; 0 is all.
     pub shard_size_of: Arc<dyn Fn(&str) -> usize + Send + Sync>,
@@ -127,7 +127,7 @@ impl RecentData {
     fn replicas_of_trace(&self, tenant: &str, id: &[u8], look_back: Duration) -> Option<ReadSet> {
         let view = self.parts.ring.view();
         if view.replication_factor() == 2 {
-            // Either of them may have spans that the other has not.
+            // Each of them may have spans that the other lacks.
             return None;
         }
         let since = unix_seconds_before(look_back);
@@ -146,8 +146,8 @@ impl RecentData {
     }
 }
 
-/// The read set of a view. Of two replicas one is enough for a write, so that without either of them a span may be missing:
-/// then none may fail.
+/// All ingesters of a view. With two replicas, a write succeeds at one of them, so a span may be missing without
+/// either: then none may fail.
 fn all_that_hold_a_span(view: &RingView) -> ReadSet {
     let mut set = view.read_set();
     if view.replication_factor() == 2 {
@@ -160,7 +160,7 @@ fn all_that_hold_a_span(view: &RingView) -> ReadSet {
     set
 }
 
-/// The time so long ago, in Unix seconds.
+/// The time this long ago, in Unix seconds.
 fn unix_seconds_before(time: Duration) -> i64 {
     i64::try_from(tactus_clock::since_epoch().saturating_sub(time).as_secs()).unwrap_or(i64::MAX)
 }

@@ -29,13 +29,13 @@ use crate::prune::{Pruner, ToldRowGroups};
 pub(crate) struct BlockSearch {
     search: SearchJob,
     pruner: Pruner,
-    /// What the block's summary tells.
+    /// What the block's summary says about the query.
     told: ToldRowGroups,
     /// Traces that start before cannot get into the answer: unix nanoseconds, 0 as long as none is known. Only grows.
     oldest_start: AtomicU64,
 }
 
-/// What was found in a row group.
+/// The matches in a row group.
 #[derive(Default)]
 struct Found {
     traces: Vec<TraceMatch>,
@@ -220,7 +220,7 @@ impl BlockSearch {
         drop(filtered);
         let projection = self.search.query.result_projection();
         let traces = block.row_groups().get(row_group).map_or(0, |group| group.traces);
-        // Reading a part means looking for its pages in every column, which only a small part repays.
+        // Reading some rows means locating their pages in every column, which pays off only for a small part.
         let batch = if u64::from(last - first + 1) * 4 > traces {
             block.read_row_group(row_group, projection)?
         } else {

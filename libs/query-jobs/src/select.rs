@@ -1,4 +1,4 @@
-//! Which of many blocks a search has to look at, by their summaries alone.
+//! Decides which of many blocks a search has to read, by their summaries alone.
 
 use std::sync::Arc;
 
@@ -10,14 +10,15 @@ use crate::blocks::Blocks;
 use crate::error::{Error, Result};
 use crate::pool::{Job, JobOptions};
 use crate::prune::{Pruner, ToldRowGroups};
-use crate::shared::Shared;
+use crate::querier_state::QuerierState;
 
 /// Blocks whose summaries are read from object storage at the same time.
 const CONCURRENT_BLOCKS: usize = 32;
 
-/// Those of the blocks that may match. One whose meta or summary cannot be read may: the job that reads it says why not.
+/// The blocks that may match. A block whose meta or summary cannot be read may match; the job that reads the block
+/// reports why.
 pub(crate) async fn select_blocks(
-    inner: &Arc<Shared>,
+    inner: &Arc<QuerierState>,
     tenant: &str,
     pruner: Pruner,
     block_ids: Vec<Uuid>,

@@ -27,12 +27,12 @@ use crate::prune::{Pruner, ToldRowGroups};
 pub(crate) struct BlockSeries {
     metrics: MetricsJob,
     pruner: Pruner,
-    /// What the block's summary tells.
+    /// What the block's summary says about the query.
     told: ToldRowGroups,
     max_series_bytes: usize,
     /// Blocks whose spans are counted by other jobs.
     counted_blocks: Vec<Uuid>,
-    /// One for each thread that counts, or has counted.
+    /// One collector for each thread that has counted.
     collectors: Mutex<Vec<MetricsCollector>>,
 }
 

@@ -26,18 +26,18 @@ use crate::find;
 use crate::metrics::Metrics;
 use crate::pool::{Job, JobOptions, Pool};
 use crate::prune::Pruner;
+use crate::querier_state::QuerierState;
 use crate::search::{self, BlockSearch};
 use crate::select::select_blocks;
 use crate::series::{self, BlockSeries};
 use crate::settings::Settings;
-use crate::shared::Shared;
 use crate::stored_spans::spans_in_blocks;
 use crate::tags::{BlockTagValues, BlockTags};
 
 /// A querier. Cheap to clone; clones share threads and caches.
 #[derive(Debug, Clone)]
 pub struct Querier {
-    inner: Arc<Shared>,
+    inner: Arc<QuerierState>,
 }
 
 impl Querier {
@@ -62,7 +62,7 @@ impl Querier {
         .holding(Arc::clone(&settings.query_memory))
         .counting(metrics.waiting.clone());
         Metrics::show_slots(registry, settings.max_concurrent_jobs);
-        Self { inner: Arc::new(Shared { settings, pool, blocks, metrics }) }
+        Self { inner: Arc::new(QuerierState { settings, pool, blocks, metrics }) }
     }
 
     /// Takes no more jobs, and returns when no thread works on one any more: to be waited for before the runtime ends.

@@ -77,7 +77,7 @@ pub struct BloomAdmission {
 }
 
 impl BloomAdmission {
-    /// True for a block of this compaction level that ended so long ago.
+    /// True for a block of this compaction level that ended this long ago.
     pub(crate) fn admits(&self, level: u32, age: Duration) -> bool {
         (self.max_level == 0 || level <= self.max_level)
             && (self.max_age.is_zero() || age <= self.max_age)

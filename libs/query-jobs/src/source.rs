@@ -1,4 +1,4 @@
-//! The bytes of a block for a job: counted, from a shared cache if there is one, and not read any more once the job is
+//! Reads the bytes of a block for a job: counts them, uses a shared cache if there is one, and stops when the job is
 //! cancelled.
 
 use std::ops::Range;
@@ -24,7 +24,7 @@ pub(crate) struct JobSource {
     runtime: Handle,
 }
 
-/// A block as keys name it. A block is never written again; its size guards against one that was.
+/// The name of a block in cache keys. Blocks are never overwritten; the size guards against one that was.
 struct CachedBlock {
     tenant: String,
     id: String,
@@ -118,7 +118,7 @@ impl CachedBlock {
     }
 }
 
-/// What the cache has of ranges, in their order. Calls are neither too large nor too many.
+/// The ranges that the cache has, in order. Calls are neither too large nor too many.
 async fn ask(cache: &Cache, keys: &[Key], ranges: &[Range<u64>]) -> Vec<Option<Bytes>> {
     let mut calls = Vec::new();
     let (mut first, mut bytes) = (0, 0u64);

@@ -1,8 +1,8 @@
-//! Which spans of some traces blocks hold.
+//! Looks up which spans of some traces are in blocks.
 //!
-//! A client may send spans again that are in a block already: an ingester has them then, and does not know. A metrics query
-//! has the few traces looked up that recent data and blocks may have in common. Blocks do not change, so what one has of a
-//! trace, mostly nothing, is kept.
+//! A client may send spans again that are in a block already. An ingester then stores them without knowing. A metrics
+//! query looks up the few traces that recent data and blocks may have in common. Blocks do not change, so the result
+//! for a trace, usually empty, is cached.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,11 +20,11 @@ use crate::block_part::needed_bytes;
 use crate::duplicates::identity;
 use crate::error::{Error, Result};
 use crate::pool::{Job, JobOptions};
-use crate::shared::Shared;
+use crate::querier_state::QuerierState;
 
-/// Blocks that are looked into at the same time.
+/// Blocks that are searched at the same time.
 const CONCURRENT_BLOCKS: usize = 4;
-/// Of more traces of a row group all identities are read.
+/// If a row group has more of the traces than this, the identities of all its spans are read.
 const FEW_TRACES: usize = 16;
 /// Spans of an answer; it takes 8 bytes for each. Of what is beyond nothing is said.
 const MAX_SPANS: usize = 400_000;
@@ -34,7 +34,7 @@ type Spans = Arc<[u64]>;
 
 /// The spans that these blocks have of the traces. A block that is gone or damaged has none: none of it is counted.
 pub(crate) async fn spans_in_blocks(
-    shared: &Arc<Shared>,
+    shared: &Arc<QuerierState>,
     tenant: &str,
     block_ids: Vec<Uuid>,
     traces: Vec<TraceId>,
@@ -64,7 +64,7 @@ pub(crate) async fn spans_in_blocks(
 
 /// The traces that a block has, with their spans.
 async fn in_block(
-    shared: &Arc<Shared>,
+    shared: &Arc<QuerierState>,
     tenant: &str,
     block_id: Uuid,
     traces: Arc<Vec<TraceId>>,
@@ -80,7 +80,7 @@ async fn in_block(
 }
 
 async fn read_block(
-    shared: &Arc<Shared>,
+    shared: &Arc<QuerierState>,
     tenant: &str,
     block_id: Uuid,
     traces: &[TraceId],
@@ -118,7 +118,7 @@ async fn read_block(
     Ok(found)
 }
 
-/// What a block has of each trace, in order of row groups.
+/// The spans of each trace, in order of row groups.
 fn read_traces(
     block: &BlockReader,
     traces: Vec<TraceId>,

@@ -1,4 +1,4 @@
-//! Parts of the summaries of blocks: each read with one request, and left out where they cannot be read.
+//! Reads block summaries: each part with one request. A part that cannot be read is treated as absent.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -17,22 +17,22 @@ use crate::block_part::{BlockKey, key_of};
 use crate::error::{Error, Result};
 use crate::pool::{Job, bypasses_caches, read_for_job, shared_cache_bytes};
 
-/// What an entry takes besides what it holds.
+/// Memory of a cache entry besides its content.
 const ENTRY_BYTES: usize = 256;
 
-/// A filter up to this size is read with the values before it: in object storage a request takes longer than so many bytes.
+/// A filter up to this size is read with the values before it: in object storage a request takes longer than this many bytes.
 const JOINED_FILTER_BYTES: u64 = 1 << 20;
 
 /// Memory for parts that many are read of at a time, of all queries together.
 const READ_MANY_BYTES: u32 = 64 << 20;
 
-/// A part and what is decoded of it, in times its bytes.
+/// Memory of a part with its decoded form, as a multiple of its bytes.
 const DECODED_TIMES: u64 = 4;
 
-/// Whether values leave a question open that the filter may answer.
+/// Whether the values leave something open that the filter may decide.
 pub(crate) type NeedsFilter<'a> = &'a (dyn Fn(&BlockValues) -> bool + Sync);
 
-/// Reads summaries, and keeps what they tell of values.
+/// Reads summaries, and caches what they say of values.
 #[derive(Debug)]
 pub(crate) struct Summaries {
     bucket: Bucket,
@@ -117,7 +117,7 @@ impl Summaries {
     ) -> Result<(Bytes, Option<SemaphorePermit<'_>>)> {
         let bytes = (range.end - range.start).saturating_mul(DECODED_TIMES);
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX).min(READ_MANY_BYTES);
-        // It is never closed.
+        // The semaphore is never closed.
         let room = self.room.acquire_many(bytes).await.ok();
         Ok((self.fetch(meta, range).await?, room))
     }
@@ -132,7 +132,7 @@ impl Summaries {
         let is_joined = needs_filter.is_some()
             && (1..=JOINED_FILTER_BYTES).contains(&parts.filter)
             && !self.is_local()
-            // It may have the values alone.
+            // The cache may have the values alone.
             && self.caches.of(Role::ParquetFooter).is_none()
             && !self.filters.contains_key(key);
         let end = if is_joined { parts.filter_range() } else { parts.values_range() }.end;
@@ -222,7 +222,7 @@ impl Summaries {
     }
 }
 
-/// A cache of so many bytes.
+/// A cache of this many bytes.
 fn kept<T: Send + Sync + 'static>(
     max_bytes: u64,
     heap_bytes: fn(&T) -> usize,
@@ -238,7 +238,7 @@ fn from_store(error: tactus_storage::Error) -> tactus_block::Error {
     tactus_block::Error::Io(std::io::Error::other(error))
 }
 
-/// What a part tells; `None` if it is damaged.
+/// Decodes a part; `None` if it is damaged.
 fn decode<T>(
     meta: &BlockMeta,
     part: &[u8],
@@ -248,7 +248,7 @@ fn decode<T>(
     usable(meta, decoded.map_err(Error::from)).ok().flatten()
 }
 
-/// What a cache has, or else what `read` makes.
+/// The entry of a cache, or else what `read` makes.
 fn get_or_read<T: Clone + Send + Sync + 'static>(
     cache: &Cache<BlockKey, T>,
     key: &BlockKey,
@@ -269,7 +269,7 @@ fn get_or_read<T: Clone + Send + Sync + 'static>(
     }
 }
 
-/// A part that is gone or damaged is none: the block tells the same, if it is still there.
+/// A missing or damaged part counts as absent: the block itself gives the same answers, if it still exists.
 fn usable<T>(meta: &BlockMeta, part: Result<Option<T>>) -> Result<Option<T>> {
     match part {
         Err(error @ (Error::Gone(_) | Error::Damaged(_))) => {

@@ -1,11 +1,12 @@
-//! Takes jobs from query-frontends: a stream to each, over which jobs come and answers go.
+//! The worker of a querier: takes jobs from query-frontends. Each frontend has a stream, over which jobs come and
+//! answers go.
 //!
 //! ```text
 //! addresses of frontends -> a stream to each, with its share of the slots -> jobs -> querier, recent data
 //! ```
 //!
-//! A stream that breaks drops its jobs, which the frontend gives to another querier, and is opened again. A querier that
-//! stops tells the frontends first, and answers what it runs.
+//! If a stream breaks, its jobs are dropped, the frontend gives them to another querier, and the stream is opened
+//! again. A querier that stops tells the frontends first, and finishes its running jobs.
 
 mod dial;
 mod jobs;
@@ -37,7 +38,7 @@ pub use dial::{Outbound, addresses_of, dial_by, keep_resolving};
 pub type Dial =
     Arc<dyn Fn(String, Outbound) -> BoxFuture<'static, Result<Inbound, Status>> + Send + Sync>;
 
-/// What a frontend sends.
+/// The messages of a frontend.
 pub type Inbound = BoxStream<'static, Result<FrontendMessage, Status>>;
 
 /// Settings of a worker.
@@ -51,7 +52,7 @@ pub struct WorkerSettings {
     pub max_receive_bytes: usize,
     /// Largest message that is sent, in bytes (`grpc_client_config.max_send_msg_size`). A job with a larger answer fails.
     pub max_send_bytes: usize,
-    /// When the querier stops, its jobs may take so long.
+    /// When the querier stops, its jobs may take this long.
     pub grace: Duration,
 }
 
@@ -65,7 +66,7 @@ pub enum Slots {
 }
 
 impl Slots {
-    /// The slots for the frontend at this place of so many.
+    /// The slots for the frontend at this place of this many.
     fn of(self, place: usize, frontends: usize) -> usize {
         match self {
             Self::Each(slots) => slots.max(1),
@@ -87,7 +88,7 @@ pub struct Worker {
 struct Shared {
     settings: WorkerSettings,
     services: JobServices,
-    /// Of answers until they are sent.
+    /// Memory of answers until they are sent.
     memory: Arc<Bodies>,
     dial: Dial,
     executed: Counter,
@@ -136,7 +137,7 @@ impl Worker {
                 () = stop.cancelled() => {}
             }
         }
-        // Their tokens are cancelled with them.
+        // Streams watch these tokens, so that each announces that it leaves.
         frontends.values().for_each(|frontend| frontend.leave.cancel());
         while streams.join_next().await.is_some() {}
     }
@@ -170,7 +171,7 @@ impl Worker {
     }
 }
 
-/// Each address once, so that every querier counts them alike.
+/// The addresses in order, each once, so that every querier numbers them alike.
 fn addresses_in_order(addresses: &[String]) -> Vec<String> {
     let mut addresses = addresses.to_vec();
     addresses.sort_unstable();

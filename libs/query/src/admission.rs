@@ -1,17 +1,17 @@
-//! How many queries a tenant may have in flight.
+//! Limits how many queries a tenant may have in flight.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-/// Counts queries in flight by name: of a tenant, or of several joined by `|`.
+/// Counts queries in flight by name: that of a tenant, or those of several joined by `|`.
 #[derive(Debug, Default)]
 pub(crate) struct Admission {
     in_flight: Arc<Mutex<HashMap<String, usize>>>,
 }
 
-/// A query in flight; leaves when dropped.
+/// A query in flight. It is counted until this is dropped.
 #[derive(Debug)]
 pub(crate) struct Admitted {
     in_flight: Arc<Mutex<HashMap<String, usize>>>,
@@ -19,12 +19,12 @@ pub(crate) struct Admitted {
 }
 
 impl Admission {
-    /// Queries of the name that are in flight.
+    /// Number of queries in flight under this name.
     pub(crate) fn in_flight(&self, name: &str) -> usize {
         self.in_flight.lock().get(name).copied().unwrap_or(0)
     }
 
-    /// Lets a query in if fewer than `limit` of the name are in flight.
+    /// Admits a query if fewer than `limit` of the name are in flight.
     pub(crate) fn admit(&self, name: &str, limit: usize) -> Option<Admitted> {
         let mut in_flight = self.in_flight.lock();
         let count = in_flight.get(name).copied().unwrap_or(0);

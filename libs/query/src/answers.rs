@@ -1,4 +1,4 @@
-//! The messages that clients get for tags and values, alike over HTTP and in streams.
+//! The messages that clients get for tag names and values, the same over HTTP and in streams.
 
 use tactus_proto::tempopb::{
     SearchTagValuesResponse, SearchTagValuesV2Response, SearchTagsResponse, SearchTagsV2Response,
@@ -9,7 +9,7 @@ use tactus_traceql::eval::{self, TagScope};
 use crate::tags::{TagValuesAnswer, TagsAnswer};
 
 impl TagsAnswer {
-    /// The message of the first API version: names of all scopes. Intrinsics are in it only if `scope` asks for them.
+    /// The message of API version 1: the names of all scopes. Intrinsics are included only if `scope` asks for them.
     pub(crate) fn into_v1(self, scope: Option<TagScope>) -> SearchTagsResponse {
         let asked = scope == Some(TagScope::Intrinsic);
         let is_shown = |scope: TagScope| asked || scope != TagScope::Intrinsic;
@@ -20,7 +20,7 @@ impl TagsAnswer {
         SearchTagsResponse { tag_names, metrics: Some(self.metrics) }
     }
 
-    /// The message of the second API version: names by scope.
+    /// The message of API version 2: names grouped by scope.
     pub(crate) fn into_v2(self) -> SearchTagsV2Response {
         let scope = |(scope, tags): (TagScope, _)| SearchTagsV2Scope {
             name: scope.text().to_owned(),
@@ -34,13 +34,13 @@ impl TagsAnswer {
 }
 
 impl TagValuesAnswer {
-    /// The message of the first API version: texts.
+    /// The message of API version 1: values as text.
     pub(crate) fn into_v1(self) -> SearchTagValuesResponse {
         let tag_values = self.values.into_iter().map(|value| value.text).collect();
         SearchTagValuesResponse { tag_values, metrics: Some(self.metrics) }
     }
 
-    /// The message of the second API version: texts with their types.
+    /// The message of API version 2: values with their types.
     pub(crate) fn into_v2(self) -> SearchTagValuesV2Response {
         let value = |value: eval::TagValue| TagValue {
             r#type: value.value_type.text().to_owned(),

@@ -1,4 +1,4 @@
-//! Which blocks a query reads, and in which parts.
+//! Chooses the blocks that a query reads, and splits them into parts.
 
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
@@ -12,13 +12,13 @@ mod known;
 
 pub(crate) use known::KnownBlocks;
 
-/// A block of a query, as far as the frontend needs to know it.
+/// What the frontend needs to know of a block that a query reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct QueryBlock {
     pub(crate) block_id: Uuid,
     /// Compressed bytes.
     pub(crate) size: u64,
-    /// Row groups, as the meta has them.
+    /// Number of row groups in the block's meta.
     pub(crate) row_groups: u32,
     /// Whole seconds since 1970, rounded down.
     pub(crate) start_seconds: i64,
@@ -29,7 +29,7 @@ pub(crate) struct QueryBlock {
 /// The blocks of a tenant that may have spans within `window` (unix seconds, inclusive; 0 is unbounded), the newest
 /// first.
 ///
-/// Block times are rounded to the outside: a span at the very edge must not be lost.
+/// The times of a block are rounded outwards, so that no span at the edge is missed.
 pub(crate) fn select(
     blocklist: &Blocklist,
     tenant: &str,
@@ -39,7 +39,7 @@ pub(crate) fn select(
     select_from(&blocklist.tenant(tenant), window, blocklist_poll)
 }
 
-/// As [`select`], from a list that was taken before.
+/// As [`select`], from a block list that was taken before.
 pub(crate) fn select_from(
     blocks: &TenantBlocks,
     window: (i64, i64),
@@ -49,8 +49,8 @@ pub(crate) fn select_from(
     in_window(blocks.queryable(now, blocklist_poll), window)
 }
 
-/// As [`select_from`], without the spans of blocks that an ingester counted itself. Of a block that was made of such a
-/// one the other sources are read, if all of them are still known.
+/// As [`select_from`], but without blocks whose spans an ingester counted itself. If such a block was merged into
+/// another one, the other sources of the merged block are read instead, provided that all of them are still known.
 pub(crate) fn select_uncounted(
     blocks: &TenantBlocks,
     counted: &HashSet<Uuid>,
@@ -92,8 +92,8 @@ fn add_uncounted<'a>(
     }
 }
 
-/// The blocks that these were made of, as [`select_uncounted`] may choose them instead; a block itself of which not all
-/// sources are known.
+/// The blocks that these were made of, among which [`select_uncounted`] may choose; or the block itself if some of its
+/// sources are unknown.
 pub(crate) fn select_sources(
     blocks: &TenantBlocks,
     selected: impl IntoIterator<Item = Uuid>,
@@ -122,7 +122,7 @@ fn add_sources<'a>(
     }
 }
 
-/// Adds the id of a block and of all that it was made of, as far as that is known.
+/// Adds the id of a block, and the ids of all known blocks that it was made of.
 pub(crate) fn add_with_sources(blocks: &TenantBlocks, id: Uuid, ids: &mut HashSet<Uuid>) {
     add_source_ids(blocks, id, ids, MAX_MERGES);
 }
@@ -150,7 +150,7 @@ fn holds_counted(
         })
 }
 
-/// Those of `ids` that `before` does not know in any form and `now` does, whether merged away meanwhile or not.
+/// The blocks among `ids` that `now` knows and `before` does not, even if they were merged meanwhile.
 pub(crate) fn select_new(
     ids: impl IntoIterator<Item = Uuid>,
     before: &TenantBlocks,
@@ -193,24 +193,24 @@ pub(crate) fn count(blocklist: &Blocklist, tenant: &str, blocklist_poll: Duratio
 }
 
 impl QueryBlock {
-    /// True if it may have spans within `window`: see [`select`].
+    /// True if the block may have spans within `window`: see [`select`].
     pub(crate) fn is_within(&self, window: (i64, i64)) -> bool {
         (window.1 == 0 || self.start_seconds <= window.1) && self.end_seconds >= window.0
     }
 
-    /// Parts of about `target_bytes`, whole row groups each, in file order. The last one is open: it has whatever the
-    /// file has beyond the number in the meta.
+    /// Splits the block into parts of about `target_bytes`, in file order. A part has whole row groups. The last part
+    /// is open-ended: it includes row groups that the file has and the meta does not count.
     pub(crate) fn parts(&self, target_bytes: u64) -> Vec<BlockPart> {
         self.parts_of(|_| target_bytes)
     }
 
-    /// As [`Self::parts`], but first an eighth of `target_bytes`, then a quarter, then a half: somebody waits for the first
-    /// thing that is found.
+    /// As [`Self::parts`], but the first parts are an eighth, a quarter and a half of `target_bytes`, because somebody
+    /// is waiting for a first result.
     pub(crate) fn parts_that_grow(&self, target_bytes: u64) -> Vec<BlockPart> {
         self.parts_of(|number| target_bytes >> 3usize.saturating_sub(number))
     }
 
-    /// Parts of about so many bytes, by their number.
+    /// Splits the block into parts; `bytes_of` gives the size of each by its number.
     fn parts_of(&self, bytes_of: impl Fn(usize) -> u64) -> Vec<BlockPart> {
         let row_group_bytes = (self.size / u64::from(self.row_groups.max(1))).max(1);
         let mut parts = Vec::new();
@@ -311,7 +311,7 @@ mod tests {
         };
         assert_eq!(sources(&everything), ids(&[&one, &two, &three]));
         assert_eq!(sources(&[&two, &pair, &three, &all]), ids(&[&pair, &three]));
-        // Without all sources the block itself must do: rather twice than not at all.
+        // Not all sources are known, so the block itself is read: better to count a span twice than not at all.
         assert_eq!(read(&[&two, &pair, &three, &all], &two), ids(&[&pair, &three]));
     }
 

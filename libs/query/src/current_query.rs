@@ -1,4 +1,4 @@
-//! The query that a task works for: when it ends, what it may use, whose it is.
+//! The query that a task works for: its deadline, its limits and its tenants.
 
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::sync::Arc;
@@ -15,27 +15,27 @@ tokio::task_local! {
     static QUERY: CurrentQuery;
 }
 
-/// What holds for all jobs of a query.
+/// What is the same for all jobs of a query.
 pub(crate) struct CurrentQuery {
-    /// When nobody waits for it any more.
+    /// The time after which nobody waits for it any more.
     deadline: Option<Instant>,
-    /// What is told of it with each job, but for the deadline.
+    /// What each job is told of the query, besides the deadline.
     context: QueryContext,
     /// The same for all queries of the same tenants: see [`Line`].
     tenants: u64,
-    /// With the memory that it may hold.
+    /// The limits of the query, including its memory.
     work: Work,
 }
 
 impl CurrentQuery {
-    /// Of the query of this task, if it is one's, when nobody waits for it any more, and what is told of it besides.
+    /// Deadline and context of the query that this task works for; `None` outside of a query.
     pub(crate) fn get() -> Option<(Option<Instant>, QueryContext)> {
         QUERY.try_with(|query| (query.deadline, query.context)).ok()
     }
 }
 
-/// Runs a query of these tenants whose jobs need not be done after `time`, and may use so much of the processors of each
-/// process; zero is no limit. It is not ended then. `memory`: of what this process holds for queries, if they are bounded by it.
+/// Runs a query of these tenants. Its jobs need not be done after `time`, but the query itself is not ended then. In
+/// each process it may use the given processor time; zero is no limit. `memory` bounds what this process holds for it.
 pub(crate) async fn as_query<T>(
     tenants: &[TenantId],
     time: Duration,
@@ -43,7 +43,7 @@ pub(crate) async fn as_query<T>(
     memory: Option<&Arc<QueryMemory>>,
     query: impl Future<Output = T>,
 ) -> T {
-    // Different for each.
+    // The number is different for each query.
     let number = RandomState::new().build_hasher().finish().max(1);
     let context = QueryContext { query: number, deadline: None, max_cpu_time };
     let deadline = Instant::now().checked_add(time).filter(|_| !time.is_zero());
@@ -53,17 +53,18 @@ pub(crate) async fn as_query<T>(
     QUERY.scope(CurrentQuery { deadline, context, tenants, work }, query).await
 }
 
-/// Runs what is done of a query of these tenants besides, such as writing its answer: its long work takes their turns.
+/// Runs further work on behalf of a query of these tenants, such as writing its answer: its long work waits for their
+/// turns.
 pub async fn as_part_of_query<T>(tenants: &[TenantId], part: impl Future<Output = T>) -> T {
     as_query(tenants, Duration::ZERO, Duration::ZERO, None, part).await
 }
 
-/// Whose query this task is of, if that is known.
+/// The tenants that this task works for, if known.
 pub(crate) fn current_tenants() -> Option<u64> {
     QUERY.try_with(|query| query.tenants).ok()
 }
 
-/// Work for the query of this task on a thread of this process; outside of one nothing bounds it.
+/// Limits for work on a thread of this process on behalf of the current query. Outside of a query there are none.
 pub(crate) fn current_work() -> Work {
     let bound = |query: &CurrentQuery| {
         let deadline = query.deadline.map(Instant::into_std);
@@ -72,7 +73,7 @@ pub(crate) fn current_work() -> Work {
     QUERY.try_with(bound).unwrap_or_default()
 }
 
-/// The tenants as one name.
+/// The names of the tenants, joined.
 pub(crate) fn joined(tenants: &[TenantId]) -> String {
     tenants.iter().map(TenantId::as_str).collect::<Vec<_>>().join("|")
 }

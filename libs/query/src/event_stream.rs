@@ -8,27 +8,27 @@ use axum::response::Response;
 use bytes::Bytes;
 use futures_util::Stream;
 
-/// What is sent at a time at least: a response without this much now and then looks like one that nobody reads, and the
-/// server ends it.
+/// Least number of bytes that are sent at a time. The server ends a response that its client seems not to read, and one
+/// with smaller messages would look like that.
 const LEAST_BYTES: usize = 128;
 
-/// An event with a JSON text, which has no line breaks.
+/// An event whose data is a JSON text without line breaks.
 pub(crate) fn event(name: &str, json: &[u8]) -> Vec<u8> {
     padded(&[b"event: ", name.as_bytes(), b"\ndata: ", json, b"\n\n"])
 }
 
-/// As [`event`], for a long text: its parts, of which none is a copy of the text.
+/// As [`event`], for a long text: returns parts, to avoid copying it.
 pub(crate) fn long_event(name: &str, json: Vec<u8>) -> [Bytes; 3] {
     let head = format!("event: {name}\ndata: ");
     [head.into(), json.into(), Bytes::from_static(b"\n\n")]
 }
 
-/// No event: the other side sees that we are there.
+/// A comment without an event, which shows the client that the server is there.
 pub(crate) fn keep_alive() -> Vec<u8> {
     padded(&[b"\n"])
 }
 
-/// Puts a comment in front of what is short.
+/// Puts a comment in front of a short message.
 fn padded(parts: &[&[u8]]) -> Vec<u8> {
     let length: usize = parts.iter().map(|part| part.len()).sum();
     let missing = LEAST_BYTES.saturating_sub(length);
@@ -44,7 +44,7 @@ fn padded(parts: &[&[u8]]) -> Vec<u8> {
     out
 }
 
-/// The response whose body is these events.
+/// The response whose body is made of these events.
 pub(crate) fn response(
     events: impl Stream<Item = Result<impl Into<Bytes> + 'static, impl Into<BoxError> + 'static>>
     + Send

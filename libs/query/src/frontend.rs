@@ -1,4 +1,4 @@
-//! The frontend itself, and what all its queries share.
+//! The query-frontend, and the state that all its queries share.
 
 use std::sync::Arc;
 use std::thread::available_parallelism;
@@ -28,35 +28,35 @@ use crate::queue::JobQueue;
 use crate::results::Results;
 use crate::settings::{QueryLimits, Settings, count};
 
-/// Queries of a tenant that wait to be parsed.
+/// Queries of a tenant that may wait to be parsed.
 const PARSED_LATER_PER_TENANT: usize = 1_000;
 
-/// What a query asks for that names no time, if the configuration does not say.
+/// The time range of a query that names none, unless the configuration sets one.
 const DEFAULT_WINDOW: Duration = Duration::from_secs(15 * 60);
 
-/// What a frontend is made of whose queriers come to a queue.
+/// The parts of a frontend whose queriers take jobs from a queue.
 pub struct QueuedParts {
     /// Settings.
     pub settings: Settings,
-    /// How the tenants of a request are found.
+    /// How the tenants of a request are determined.
     pub tenancy: Tenancy,
     /// Limits by tenant.
     pub limits: LimitsOf,
     /// Runs all jobs, on recent data and on blocks.
     pub queue: JobQueue,
-    /// Which blocks there are.
+    /// The list of blocks.
     pub blocklist: Arc<Blocklist>,
-    /// Memory of answers before they are sent, and of what they are made of.
+    /// Memory of answers until they are sent, and of their parts.
     pub memory: Arc<Bodies>,
-    /// Memory of what queries hold until they are answered.
+    /// Memory that queries hold until they are answered.
     pub query_memory: Arc<QueryMemory>,
 }
 
-/// What a frontend is made of that does everything in its own process.
+/// The parts of a frontend that runs all jobs in its own process.
 pub struct Parts {
     /// Settings.
     pub settings: Settings,
-    /// How the tenants of a request are found.
+    /// How the tenants of a request are determined.
     pub tenancy: Tenancy,
     /// Limits by tenant.
     pub limits: LimitsOf,
@@ -64,7 +64,7 @@ pub struct Parts {
     pub ingester: Arc<dyn Ingester>,
     /// Blocks.
     pub querier: Arc<dyn Querier>,
-    /// Which blocks there are.
+    /// The list of blocks.
     pub blocklist: Arc<Blocklist>,
 }
 
@@ -72,7 +72,7 @@ pub struct Parts {
 pub struct Frontend {
     /// Settings.
     pub settings: Settings,
-    /// How the tenants of a request are found.
+    /// How the tenants of a request are determined.
     pub tenancy: Tenancy,
     limits: LimitsOf,
     pub(crate) ingester: Arc<dyn Ingester>,
@@ -81,17 +81,17 @@ pub struct Frontend {
     pub(crate) metrics: Metrics,
     pub(crate) results: Arc<Results>,
     pub(crate) queries: QueryLog,
-    /// Memory of files that are read.
+    /// Memory of uploaded files that are being read.
     pub(crate) file_budget: Arc<Budget>,
-    /// Memory of answers before they are sent, and of what they are made of.
+    /// Memory of answers until they are sent, and of their parts.
     pub memory: Arc<Bodies>,
-    /// Memory of what queries hold until they are answered.
+    /// Memory that queries hold until they are answered.
     query_memory: Arc<QueryMemory>,
     queue: JobQueue,
     admission: Admission,
-    /// Queries of each tenant, alone or with others.
+    /// Counts the queries of each tenant, alone or together with other tenants.
     running: Admission,
-    /// Threads that parse queries.
+    /// Limits the threads that parse queries.
     pub(crate) parsing: Slots,
 }
 
@@ -137,7 +137,7 @@ impl Frontend {
         QueryLimits::strictest(limits, &self.settings)
     }
 
-    /// The longest range of a search of these tenants.
+    /// The longest time range of a search of these tenants.
     pub fn longest_search(&self, tenants: &[TenantId]) -> Option<Duration> {
         Some(self.limits_of(tenants).max_search_duration).filter(|longest| !longest.is_zero())
     }
@@ -155,7 +155,7 @@ impl Frontend {
         inspected: impl Fn(&T) -> u64,
     ) -> Result<T> {
         let watch = self.metrics.watch(label_of(tenants), op);
-        // In one place: each of the calls around it would hold it twice.
+        // The future is boxed once here; each of the calls below would otherwise hold a copy of it.
         let query = self.queries.run(tenants, op, asked, Box::pin(query));
         let result = self.within_limits(tenants, query).await;
         watch.done(result.as_ref().map(inspected));
@@ -180,7 +180,7 @@ impl Frontend {
         result.map(|_| ())
     }
 
-    /// A part of a query that may take as long as a call.
+    /// Runs a part of a query within the time that a call may take.
     pub(crate) async fn step<T>(&self, step: impl Future<Output = Result<T>>) -> Result<T> {
         match self.settings.api_timeout {
             Duration::ZERO => step.await,
@@ -188,7 +188,7 @@ impl Frontend {
         }
     }
 
-    /// Runs a query within the time that a call may take and the processor time that a query may take.
+    /// Runs a query within the time that a call may take, and the processor time that a query may use.
     pub(crate) async fn within_limits<T>(
         &self,
         tenants: &[TenantId],
@@ -204,8 +204,8 @@ impl Frontend {
         tokio::time::timeout(time_limit, query).await.unwrap_or(Err(Error::ApiTimeout))
     }
 
-    /// Lets a query of these tenants in, or refuses it with [`Error::QueueFull`] or [`Error::TooManyQueries`]. It
-    /// leaves when what is returned is dropped.
+    /// Admits a query of these tenants, or refuses it with [`Error::QueueFull`] or [`Error::TooManyQueries`]. It counts
+    /// as running until the returned value is dropped.
     pub(crate) fn admit(&self, tenants: &[TenantId]) -> Result<Vec<Admitted>> {
         let name = joined(tenants);
         let is_full = tenants.iter().any(|tenant| self.queue.refuses(tenant.as_str()));
@@ -225,8 +225,8 @@ impl Frontend {
         Ok(all)
     }
 
-    /// Refuses a request whose path and query are denied by the settings, as the client wrote them or without the prefix
-    /// below which the routes are.
+    /// Refuses a request whose path and query are on the deny list, as the client wrote them or without the path prefix
+    /// of the routes.
     pub fn check_request(&self, uri: &Uri, extensions: &Extensions) -> Result<()> {
         let without_prefix = path_and_query(uri);
         let original =
@@ -234,7 +234,7 @@ impl Frontend {
         self.check_urls(original, Some(without_prefix).filter(|url| *url != original))
     }
 
-    /// Refuses a path with its query if it is denied by the settings.
+    /// Refuses a path with its query if it is on the deny list.
     pub(crate) fn check_url(&self, url: &str) -> Result<()> {
         self.check_urls(url, None)
     }
@@ -251,7 +251,7 @@ impl Frontend {
         Ok(())
     }
 
-    /// The queue of jobs and who works at it, as the JSON that is shown.
+    /// The queue of jobs and its workers, as JSON for the status page.
     pub(crate) fn queue_status(&self) -> serde_json::Value {
         serde_json::json!({
             "workers": self.queue.workers(),
@@ -260,8 +260,8 @@ impl Frontend {
         })
     }
 
-    /// Jobs of one query in flight, if its kind may have so many: twice as many as run at a time, so that the next query
-    /// does not wait behind all jobs of a long one.
+    /// How many jobs of one query may be in flight, given a limit for its kind: at most twice as many as run at a time,
+    /// so that the next query does not wait behind all jobs of a long one.
     pub(crate) fn jobs_in_flight(&self, concurrent_jobs: usize) -> usize {
         let parallelism = match self.queue.slots() {
             0 => self.settings.querier_parallelism,
@@ -270,12 +270,12 @@ impl Frontend {
         concurrent_jobs.min(parallelism.saturating_mul(2)).max(1)
     }
 
-    /// How ranges are completed now.
+    /// How missing ends of a time range are filled in at this moment.
     pub(crate) fn window_rules(&self) -> WindowRules {
         WindowRules {
             now: tactus_clock::unix_nanos(),
             default_length: match self.settings.search.query_backend_after.as_std() {
-                // Zero says of Tempo's ingesters that they need not be asked. As a length it would find nothing.
+                // For Tempo, zero means that ingesters need not be asked. Taken as a length, it would find nothing.
                 Duration::ZERO => DEFAULT_WINDOW,
                 length => length,
             },
@@ -284,7 +284,7 @@ impl Frontend {
     }
 }
 
-/// Threads that parse: one of a tenant, of several as many as there are processors.
+/// One parsing thread for a tenant, and in total as many as there are processors.
 fn parsing_slots() -> Slots {
     Slots::new(SlotLimits {
         per_tenant: 1,
@@ -293,10 +293,11 @@ fn parsing_slots() -> Slots {
     })
 }
 
-/// The label of a query over several tenants: no tenant can be called that, and lists are as many as anyone likes.
+/// The metric label of a query over several tenants. No tenant can have this name; joined names would be an unbounded
+/// number of labels.
 const SEVERAL_TENANTS: &str = "several tenants";
 
-/// The tenant of a query as a label of metrics.
+/// The tenant of a query as a metric label.
 fn label_of(tenants: &[TenantId]) -> &str {
     match tenants {
         [tenant] => tenant.as_str(),

@@ -29,7 +29,7 @@ use sent_trace::{Sent, send};
 use trace_forms::ApiForm;
 pub use ui::{ClusterStatus, ui_change_router, ui_router};
 
-/// Searches with more traces are encoded away from the threads that serve connections.
+/// A search answer with more traces is encoded on a thread of its own, not on one that serves connections.
 const INLINE_TRACES: usize = 200;
 
 const TRACES_V1: &str = "/api/traces/";
@@ -68,16 +68,16 @@ pub const ENDPOINTS: &[&str] = &[
     "/ui/api/traces/{id}/jaeger",
 ];
 
-/// The routes of the query API, any method. Put a path prefix around it if there is one; it has no fallback.
+/// The routes of the query API, for any method. The caller adds the path prefix, if any, and the fallback.
 pub fn router(frontend: Arc<Frontend>) -> Router {
     let routes = Router::new()
-        // The templates name the route in metrics, as dashboards know them.
+        // Metrics use these templates as route names, which existing dashboards expect.
         .route("/api/traces/{traceID}", any(trace_v1))
         .route("/api/v2/traces/{traceID}", any(trace_v2))
         .route("/api/search", any(search))
         .route("/api/search/tags", any(tags::tags_v1))
         .route("/api/v2/search/tags", any(tags::tags_v2))
-        // The name may hold slashes, so the handlers take it from the raw path.
+        // The name may contain slashes, so the handlers take it from the raw path.
         .route("/api/search/tag/{*name}", any(tags::tag_values_v1))
         .route("/api/v2/search/tag/{*name}", any(tags::tag_values_v2))
         .route("/api/metrics/query_range", any(metrics::range))
@@ -98,7 +98,7 @@ async fn trace_v1(Extension(call): Asked) -> Answered<Response> {
     };
     let partial = found.facts.partial;
     if found.trace.is_empty() {
-        // "Not found" would be a lie if nobody can know.
+        // "Not found" would be wrong if some data could not be read.
         let error = if partial { Error::Internal(found.facts.message) } else { Error::NotFound };
         return Err(error.into());
     }

@@ -13,21 +13,21 @@ use tonic::{Code, Status};
 use crate::frontend::Frontend;
 use crate::results::BlockJob;
 
-/// How a job ended, if the query can go on.
+/// The outcome of a job after which the query can go on.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Outcome<T> {
     Answer(T),
-    /// Its block is damaged: there is no answer, and there will be none.
+    /// The block is damaged, so there is no answer and will not be one.
     Damaged,
 }
 
-/// A job on its way.
+/// A running job.
 pub(crate) type Running<T> = BoxFuture<'static, Result<Outcome<T>>>;
 
 /// Calls a method of a service with a request.
 pub(crate) type Call<S, R, T> = fn(Arc<S>, R) -> BoxFuture<'static, Result<T, Status>>;
 
-/// Makes a call. The queue behind it makes as many attempts as there may be.
+/// Makes a call. Retries are up to the queue behind it.
 pub(crate) fn call<S, R, T>(service: &Arc<S>, request: R, call: Call<S, R, T>) -> Running<T>
 where
     S: Send + Sync + ?Sized + 'static,
@@ -45,7 +45,7 @@ where
 }
 
 impl Frontend {
-    /// Answers a job by what is kept, or has a querier run it.
+    /// Answers a job from the cache of answers, or has a querier run it.
     pub(crate) fn run_on_block<J: BlockJob>(&self, job: J) -> Running<J::Answer> {
         let (results, querier) = (Arc::clone(&self.results), Arc::clone(&self.querier));
         Box::pin(async move {
@@ -62,7 +62,8 @@ impl Frontend {
         })
     }
 
-    /// Asks the ingesters: the same call for each request, all at a time. Answers are in the order of the requests.
+    /// Makes the same call to the ingesters for each request, all at the same time. Answers are in the order of the
+    /// requests.
     pub(crate) async fn ask_ingesters<R, T>(
         &self,
         requests: &[R],
@@ -77,7 +78,7 @@ impl Frontend {
     }
 }
 
-/// Jobs of a query: some run, others wait for their turn.
+/// The jobs of a query, running and waiting.
 pub(crate) struct Jobs<J, T, R> {
     waiting: VecDeque<J>,
     running: FuturesUnordered<Running<T>>,
@@ -86,23 +87,24 @@ pub(crate) struct Jobs<J, T, R> {
 }
 
 impl<J, T, R: Fn(J) -> Running<T>> Jobs<J, T, R> {
-    /// No jobs yet, of which `in_flight` run at a time.
+    /// An empty list of jobs, of which `in_flight` may run at a time.
     pub(crate) fn new(in_flight: usize, run: R) -> Self {
         let running = FuturesUnordered::new();
         Self { waiting: VecDeque::new(), running, in_flight: in_flight.max(1), run }
     }
 
-    /// Adds jobs behind those that wait.
+    /// Adds jobs behind the waiting ones.
     pub(crate) fn add(&mut self, jobs: Vec<J>) {
         self.waiting.extend(jobs);
     }
 
-    /// Puts the jobs that wait into the order of a key; equal ones stay in theirs.
+    /// Sorts the waiting jobs by a key. The sort is stable.
     pub(crate) fn sort_by_key<K: Ord>(&mut self, key: impl FnMut(&J) -> K) {
         self.waiting.make_contiguous().sort_by_key(key);
     }
 
-    /// Starts jobs in their order while there is room for them. The first that is not wanted, and all after it, wait on.
+    /// Starts jobs in order while there are free places. The first job that `wants` rejects, and all jobs after it, go
+    /// on waiting.
     pub(crate) fn start(&mut self, wants: impl Fn(&J) -> bool) {
         while self.running.len() < self.in_flight
             && self.waiting.front().is_some_and(&wants)
@@ -112,18 +114,18 @@ impl<J, T, R: Fn(J) -> Running<T>> Jobs<J, T, R> {
         }
     }
 
-    /// Takes out all jobs; those that run are cancelled.
+    /// Removes all jobs and cancels those that run.
     pub(crate) fn cancel(&mut self) {
         self.waiting.clear();
         self.running.clear();
     }
 
-    /// How the job ended that ends first; `None` if none runs. Dropped, it loses nothing.
+    /// Waits for the next job to end; `None` if none runs. Cancel safe.
     pub(crate) async fn next(&mut self) -> Option<Result<Outcome<T>>> {
         self.running.next().await
     }
 
-    /// Jobs that run, or will as far as things stand.
+    /// Number of jobs that run, or that `wants` would start.
     pub(crate) fn left(&self, wants: impl Fn(&J) -> bool) -> usize {
         let waiting = if self.waiting.front().is_some_and(wants) { self.waiting.len() } else { 0 };
         self.running.len() + waiting
@@ -135,9 +137,9 @@ impl<J, T, R: Fn(J) -> Running<T>> Jobs<J, T, R> {
     }
 }
 
-/// Runs jobs in their order, at most `in_flight` at a time, and hands each answer to `state` as it comes.
+/// Runs jobs in order, at most `in_flight` at a time, and passes each answer to `state` as it comes.
 ///
-/// `take` may break off: jobs still running are cancelled then. Ends at the first error, of a job or of `take`.
+/// `take` may stop early; running jobs are then cancelled. Ends at the first error, of a job or of `take`.
 pub(crate) async fn run_jobs<J, T, S>(
     jobs: Vec<J>,
     in_flight: usize,

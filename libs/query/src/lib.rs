@@ -28,6 +28,7 @@ mod metrics_query;
 mod names;
 mod offload;
 mod parsing;
+mod progress;
 mod query_line;
 mod query_log;
 mod queue;
@@ -53,13 +54,12 @@ pub use frontend::{Frontend, Parts, QueuedParts};
 pub use live_tail::{LiveTails, TailSource, TailSources};
 pub use metrics_query::SeriesAnswer;
 pub use offload::offload;
+pub use progress::outlet::{Answers, partial as partial_status, status as error_status};
 pub use queue::{JobQueue, WorkerStreams};
 pub use search::SearchAnswer;
 pub use service_graph::{ConnectionType, Edge, GraphWindow, Latency, ServiceGraph};
 pub use settings::{QueueSettings, ResultSettings, Settings, StreamingSettings};
-pub use streaming::{
-    Answers, Streaming, partial as partial_status, status as error_status, streaming_service,
-};
+pub use streaming::{Streaming, streaming_service};
 pub use tags::{TagValuesAnswer, TagsAnswer};
 pub use tail_sampling::{PoliciesOf, policies_of, router as tail_sampling_router};
 pub use trace_by_id::{FoundTrace, Large, TraceMemory};

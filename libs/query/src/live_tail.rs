@@ -29,27 +29,27 @@ use crate::tags::refused;
 use merge::Merge;
 pub(crate) use merge::Update;
 
-/// The reader is told of news this often at most.
+/// Shortest time between two updates to the reader.
 const UPDATE_EVERY: Duration = Duration::from_millis(200);
-/// And that there are none this often at least.
+/// If there are no news, the reader is told so after this time.
 const SILENCE: Duration = Duration::from_secs(5);
-/// Ingesters that are not read from are asked again this often.
+/// Ingesters without a stream are asked again at this interval.
 const ASK_EVERY: Duration = Duration::from_secs(1);
-/// An ingester that says nothing for so long is gone; it says something every 2 seconds.
+/// An ingester that sends nothing for this long is gone. A running one sends something every 2 seconds.
 const GONE_AFTER: Duration = Duration::from_secs(10);
 
-/// An ingester whose spans are shown.
+/// An ingester whose spans the tail shows.
 #[derive(Clone)]
 pub struct TailSource {
     /// Its name in the ring.
     pub id: String,
-    /// How it is asked.
+    /// Its service.
     pub service: Arc<DynLiveTail>,
 }
 
 tactus_telemetry::debug_of!(TailSource { id });
 
-/// The ingesters there are now.
+/// Returns the ingesters that exist now.
 pub type TailSources = Arc<dyn Fn() -> Vec<TailSource> + Send + Sync>;
 
 /// The live tails of a query-frontend.
@@ -57,7 +57,7 @@ pub type TailSources = Arc<dyn Fn() -> Vec<TailSource> + Send + Sync>;
 pub struct LiveTails {
     settings: FrontendLiveTail,
     sources: TailSources,
-    /// Ingesters that have each span.
+    /// The number of ingesters that store each span.
     copies: u64,
     open: Arc<Admission>,
     /// Cancelled when the process stops.
@@ -66,22 +66,22 @@ pub struct LiveTails {
 
 tactus_telemetry::debug_of!(LiveTails { settings });
 
-/// What a reader is told.
+/// A message to the reader.
 #[derive(Debug)]
 pub(crate) enum News {
     Update(Update),
-    /// It took as long as a tail may take, or the process stops.
+    /// The tail has ended, because it reached its time limit or the process stops.
     Ended(&'static str),
     Failed(Status),
 }
 
-/// What a tail asks for, in its canonical text. Errors: a query that is no filter of single spans.
+/// The canonical text of a tail's filter. Errors: the query is not a filter on single spans.
 pub(crate) fn filter(query: &str) -> Result<String> {
     Ok(parse_filter(query).map_err(refused)?.to_string())
 }
 
 impl LiveTails {
-    /// Tails of these ingesters, of which `copies` have each span. `stop` ends all of them.
+    /// Live tails of these ingesters, of which `copies` store each span. `stop` ends all tails.
     pub fn new(
         settings: FrontendLiveTail,
         sources: TailSources,
@@ -92,14 +92,15 @@ impl LiveTails {
         Self { settings, sources, copies, open: Arc::default(), stop }
     }
 
-    /// Tails of these tenants that are open here.
+    /// Number of open tails of these tenants.
     pub(crate) fn open_tails(&self, tenants: &[TenantId]) -> usize {
         tenants.iter().map(|tenant| self.open.in_flight(tenant.as_str())).sum()
     }
 
-    /// Starts a tail, which ends when what is returned is dropped. `rate`: spans shown a second, if fewer than may be.
+    /// Starts a tail, which ends when the returned value is dropped. `rate`: spans shown a second, if fewer than the
+    /// limit. `query`: from [`filter`].
     ///
-    /// `query`: of [`filter`]. Errors: a tenant with as many tails as it may have.
+    /// Errors: a tenant has as many tails as it may.
     pub(crate) fn start(
         &self,
         tenants: &[TenantId],
@@ -142,14 +143,14 @@ impl LiveTails {
     }
 }
 
-/// A tenant at an ingester.
+/// An ingester and a tenant.
 type Place = (usize, String);
 
-/// What came from a place; `Err`: nothing more will.
+/// A message from a place. After `Err`, nothing more comes.
 type Came = (Place, Result<TailResponse, Status>);
 
 struct Tail {
-    /// One a tenant.
+    /// One request for each tenant.
     requests: Vec<TailRequest>,
     sources: TailSources,
     streams: SelectAll<BoxStream<'static, Came>>,
@@ -159,7 +160,7 @@ struct Tail {
 }
 
 impl Tail {
-    /// Runs until it cannot go on; returns why.
+    /// Runs until the tail ends; returns the last message to the reader.
     async fn run(mut self, news: &mpsc::Sender<News>) -> News {
         let mut ask = interval(ASK_EVERY);
         ask.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -188,7 +189,7 @@ impl Tail {
         }
     }
 
-    /// Asks the ingesters that are not followed.
+    /// Opens streams to the ingesters that have none.
     fn follow_all(&mut self) {
         let sources = (self.sources)();
         self.merge.expect(sources.len() * self.requests.len());
@@ -203,7 +204,7 @@ impl Tail {
     }
 }
 
-/// A place for an update, not before `at`.
+/// Waits until an update can be sent, but at least until `at`.
 async fn room<'n>(
     news: &'n mpsc::Sender<News>,
     at: Instant,
@@ -212,12 +213,12 @@ async fn room<'n>(
     news.reserve().await
 }
 
-/// True for a failure that all ingesters would share, or that would come again.
+/// True for an error that all ingesters would return, or that would occur again.
 fn is_final(status: &Status) -> bool {
     matches!(status.code(), Code::InvalidArgument | Code::ResourceExhausted)
 }
 
-/// What an ingester tells, and at the end why no more comes.
+/// The messages of an ingester, and at the end the reason why no more come.
 fn follow(
     place: Place,
     service: Arc<DynLiveTail>,
@@ -238,7 +239,7 @@ fn follow(
 
 type Responses = tonic::codegen::BoxStream<TailResponse>;
 
-/// The next message of a stream, and what is left of it: nothing after an error.
+/// The next message of a stream, and the rest of the stream. After an error there is no rest.
 async fn next_response(
     stream: Option<Responses>,
 ) -> Option<(Result<TailResponse, Status>, Option<Responses>)> {

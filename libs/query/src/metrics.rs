@@ -1,4 +1,4 @@
-//! What the frontend counts: the service levels that dashboards show.
+//! Metrics of the frontend: the service levels that dashboards show.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ use tactus_telemetry::metrics::{CounterVec, HistogramVec, Registry, exponential_
 
 use crate::Settings;
 
-/// Kinds of queries, as the label `op` names them.
+/// The kinds of queries: values of the label `op`.
 pub(crate) const TRACES: &str = "traces";
 pub(crate) const SEARCH: &str = "search";
 pub(crate) const METRICS: &str = "metrics";
@@ -32,7 +32,7 @@ tactus_telemetry::metrics! {
 #[derive(Debug)]
 pub(crate) struct Metrics {
     counted: Counted,
-    /// By the name of the kind.
+    /// The service levels, by kind of query.
     levels: [(&'static str, Slo); 4],
 }
 
@@ -54,7 +54,7 @@ impl Metrics {
         level.is_none_or(|(_, slo)| is_met(slo, time, bytes_per_second))
     }
 
-    /// Starts counting a query. It counts as canceled unless [`Watch::done`] is called.
+    /// Starts to count a query. It counts as canceled unless [`Watch::done`] is called.
     pub(crate) fn watch<'m>(&'m self, tenant: &'m str, op: &'static str) -> Watch<'m> {
         Watch { metrics: self, tenant, op, started: Instant::now(), done: false }
     }
@@ -70,7 +70,8 @@ pub(crate) struct Watch<'m> {
 }
 
 impl Watch<'_> {
-    /// Counts the end of the query, and the bytes that it read. An error that is no fault of ours is within the level.
+    /// Counts the end of the query and the bytes that it read. An error that is not a fault of ours is within the
+    /// service level.
     pub(crate) fn done(mut self, inspected_bytes: Result<u64, &Error>) {
         self.done = true;
         let time = self.started.elapsed();

@@ -34,8 +34,8 @@ use crate::blocks::{QueryBlock, select_from, select_new, select_uncounted};
 use crate::frontend::Frontend;
 use crate::jobs::{Outcome, run_jobs};
 use crate::metrics::METRICS;
+use crate::progress::MetricsProgress;
 use crate::query_log::Asked;
-use crate::streaming::MetricsProgress;
 use crate::work::{Cost, Work};
 use plan::Job;
 use sum::Sum;
@@ -45,32 +45,32 @@ use sum::Sum;
 pub struct SeriesAnswer {
     /// The series.
     pub answer: MetricsAnswer,
-    /// Their intervals.
+    /// The intervals of the series.
     pub grid: Grid,
-    /// What goes with them.
+    /// The work that was done, and messages for the client.
     pub facts: MetricsFacts,
-    /// Something could not be read: values may be too small.
+    /// Something could not be read, so values may be too small.
     pub partial: bool,
-    /// How the query was run, if it asks.
+    /// How the query ran, if the client asked.
     pub explanation: Option<Box<Explanation>>,
     /// Memory of the series.
     pub memory: Arc<Held>,
 }
 
-/// What the ingesters of a tenant say about its blocks.
+/// What the ingesters of a tenant reported about its blocks.
 #[derive(Debug, Default)]
 struct RecentBlocks {
-    /// They counted the spans of these.
+    /// Blocks whose spans they counted.
     counted: HashSet<Uuid>,
-    /// They did not count the spans of these, which they had until a while ago.
+    /// Blocks whose spans they released a short time ago and did not count.
     released: HashSet<Uuid>,
 }
 
-/// A query on its way.
+/// The state of a running query.
 struct State {
     sum: Sum,
     work: Work,
-    /// Told of this state, if the answer is a stream.
+    /// Shows this state to the client of a stream.
     progress: Option<(MetricsProgress, Grid)>,
 }
 
@@ -84,7 +84,7 @@ impl Frontend {
         self.query_metrics_with(tenants, query, None).await
     }
 
-    /// Answers a metrics query that is neither counted nor listed: the status page asks it, nobody else.
+    /// Answers a metrics query that is neither counted nor listed. Only the status page uses this.
     pub(crate) async fn query_metrics_unlisted(
         &self,
         tenants: &[TenantId],
@@ -93,7 +93,7 @@ impl Frontend {
         self.run_metrics(tenants, query, None).await
     }
 
-    /// Answers a metrics query, and shows on the way what is counted.
+    /// Answers a metrics query, and shows intermediate results.
     pub(crate) async fn query_metrics_with(
         &self,
         tenants: &[TenantId],
@@ -109,7 +109,7 @@ impl Frontend {
         self.counted(tenants, METRICS, asked, run, inspected).await
     }
 
-    /// Jobs do not know which setting they were sent as the limit of their series; a client shall be told.
+    /// Names the setting behind the limit of series in an error. Jobs do not know which one it was.
     fn name_limit(&self, error: Error) -> Error {
         let limit_bytes = self.max_series_bytes();
         let too_large = MetricsError::TooLarge { limit_bytes };
@@ -169,7 +169,7 @@ impl Frontend {
         Ok(self.series_answer(answer, state.work, query, grid, compiled.reads_whole_trace()))
     }
 
-    /// What a query may read. Errors: it would be refused.
+    /// What a query may read at most. Errors: the query would be refused.
     pub(crate) fn metrics_cost(&self, tenants: &[TenantId], query: &MetricsQuery) -> Result<Cost> {
         let grid = self.grid(query)?;
         let bytes = self.settings.metrics.target_bytes_per_job;
@@ -177,7 +177,7 @@ impl Frontend {
         Ok(self.cost(tenants, plan::window_seconds(&grid), bytes))
     }
 
-    /// The intervals of a query. Errors: none of them is old enough to be answered.
+    /// The intervals of a query. Errors: none of them ended long enough ago to be answered.
     fn grid(&self, query: &MetricsQuery) -> Result<Grid> {
         let cutoff = self.settings.query_end_cutoff;
         let last = (!cutoff.is_zero()).then(|| {
@@ -203,7 +203,7 @@ impl Frontend {
             start_nanos: grid.start(),
             step_nanos: grid.step(),
             intervals: u32::try_from(grid.intervals()).unwrap_or(u32::MAX),
-            // All of them: they are spread over the whole range, so that recent data gets its part by its time.
+            // All exemplars are asked for: they are spread over the whole range, so recent data gets its share by time.
             exemplars: query.exemplars,
             max_series_bytes: self.settings.metrics.max_series_bytes,
             explain: query.explain,
@@ -211,7 +211,7 @@ impl Frontend {
         }
     }
 
-    /// Counts recent data that nobody else has; returns the blocks to read, for each request.
+    /// Counts recent data of which there is only one copy. Returns the blocks to read for each request.
     async fn count_unreplicated(
         &self,
         requests: &[MetricsRequest],
@@ -236,7 +236,7 @@ impl Frontend {
             let mut uncounted = self.uncounted_blocks(&known, request, window, &recent);
             request.stored_traces =
                 self.spans_sent_again(&request.tenant, &outcome, &uncounted, grid).await?;
-            // Whatever they share is known now.
+            // The spans that they share with blocks are known by now.
             request.block_times.clear();
             if !request.stored_traces.is_empty()
                 && let Some(again) =
@@ -301,7 +301,7 @@ impl Frontend {
             let read = plan::add_jobs(&mut jobs, request, blocks, grid, job_bytes, have_copies);
             state.work.plan_blocks(&read);
         }
-        // Stable: the parts of a block stay in order. With one tenant the jobs are almost sorted already.
+        // The sort is stable: the parts of a block stay in order. With one tenant, the jobs are almost sorted already.
         jobs.sort_by_key(|job| std::cmp::Reverse(job.block_end_seconds));
         state.work.plan_jobs(jobs.len());
         let pending = state.progress.as_ref().map(|(progress, _)| progress.pending.clone());
@@ -328,7 +328,7 @@ impl Frontend {
         run_jobs(jobs, in_flight, state, run, take).await
     }
 
-    /// Takes note of a job whose series are added already.
+    /// Notes the work of a job whose series were added before.
     fn take_work(
         &self,
         state: &mut State,

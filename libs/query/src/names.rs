@@ -1,4 +1,4 @@
-//! Names that the interfaces of Jaeger and Zipkin offer to choose from: the values that a tag has.
+//! The values of a tag, as lists to choose from in the query APIs of Jaeger and Zipkin.
 
 use std::collections::BTreeSet;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Work on threads that may block.
+//! Runs long work on threads that may block.
 
 use std::sync::LazyLock;
 use std::thread::available_parallelism;
@@ -11,15 +11,15 @@ use tokio::time::timeout;
 
 use crate::current_query::{current_tenants, current_work};
 
-/// Tenants that can have as many pieces of work at a time as there are processors.
+/// This many tenants can each use as many threads as there are processors.
 const TENANTS_AT_WORK: usize = 64;
-/// Pieces of work of a tenant that wait; of queries it has fewer.
+/// Pieces of work of a tenant that may wait. Its queries are fewer.
 const WAITING_PER_TENANT: usize = 10_000;
 
-/// Whether it has to end a query looks so often while it waits for its turn.
+/// While it waits for its turn, a query checks at this interval whether it has to end.
 const LOOK_IN_LINE_EVERY: Duration = Duration::from_millis(20);
 
-/// For memory that others give back in a moment is looked so often, for five seconds.
+/// While it waits for memory that others will give back soon, a query looks at this interval, for five seconds.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 const MOST_LOOKS: u32 = 1_000;
 
@@ -47,7 +47,7 @@ pub async fn offload<T: Send + 'static>(
             None => None,
         };
         let task = tokio::task::spawn_blocking(move || {
-            // Taken until the thread is free, not until the caller lost interest.
+            // The slot is kept until the thread is free, even if the caller has gone.
             let _slot = slot;
             bounds.run(work)
         });
@@ -58,7 +58,7 @@ pub async fn offload<T: Send + 'static>(
     done.map_err(error_of)
 }
 
-/// Waits for a slot. Errors: too many wait, or the query has to end: what it holds others need.
+/// Waits for a slot. Errors: too many wait, or the query has to end because others need its memory.
 async fn turn_of(tenants: u64, bounds: &Work) -> Result<Slot> {
     let mut slot = std::pin::pin!(SLOTS.enter(tenants));
     loop {
@@ -88,7 +88,7 @@ pub(crate) fn offload_later(work: impl FnOnce() + Send + 'static) {
     });
 }
 
-/// Takes memory for so many bytes of the query of this task in all, with what `held` has already.
+/// Takes memory for this many bytes of the query of this task in all, with what `held` has already.
 ///
 /// Errors: [`Error::TooManyBytes`]; the query is over.
 pub(crate) async fn hold(held: &mut Held, bytes: usize) -> Result<()> {

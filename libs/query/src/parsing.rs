@@ -10,10 +10,10 @@ use crate::current_query::joined;
 use crate::frontend::Frontend;
 use crate::offload::offload;
 
-/// A query of so many bytes is parsed in some ten microseconds, if it has no regular expression.
+/// A query of this size is parsed in some ten microseconds, unless it has a regular expression.
 const SHORT_BYTES: usize = 1 << 10;
 
-/// True if it takes no time to say what a query means. Patterns are compiled when it is checked.
+/// True if a query is parsed in no time. Regular expressions are compiled when a query is checked.
 pub(crate) fn is_short(query: &str) -> bool {
     query.len() <= SHORT_BYTES && !query.contains('~')
 }
@@ -44,13 +44,13 @@ impl Frontend {
         self.within_limits(tenants, parsed).await
     }
 
-    /// A query in TraceQL, parsed as by [`Self::parse`].
+    /// Parses a TraceQL query as [`Self::parse`] does.
     pub async fn parse_traceql(&self, tenants: &[TenantId], query: &str) -> Result<RootExpr> {
         let (text, max_bytes) = (query.to_owned(), self.settings.max_query_expression_size_bytes);
         self.parse(tenants, query, move || parse_traceql(&text, max_bytes)).await
     }
 
-    /// As [`Self::parse`], of the parameters of a URL: what stands behind its `?`.
+    /// As [`Self::parse`], for the parameters of a URL: the text after its `?`.
     pub(crate) async fn parse_params<T: Send + 'static>(
         &self,
         tenants: &[TenantId],
@@ -66,7 +66,7 @@ impl Frontend {
     }
 }
 
-/// Stands for a query that is not short.
+/// A text that [`is_short`] takes for a long query.
 pub(crate) const LONG: &str = "~";
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! A line of the log for each query, with headers of its request that operators ask for.
+//! The log line of a query, with the request headers that operators chose.
 
 use std::time::Instant;
 

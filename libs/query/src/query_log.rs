@@ -1,4 +1,5 @@
-//! Queries that run, and the last ones that took long: for people who want to know what keeps a system busy, and to stop it.
+//! Lists running queries and the last slow ones, for people who want to know what keeps a system busy, and lets them
+//! stop a query.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 /// Bytes kept of the text of a query.
 const MAX_TEXT_BYTES: usize = 16 << 10;
 
-/// What is asked.
+/// A query as people are shown it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Asked {
     /// TraceQL, or what there is instead: tags, the id of a trace.
@@ -36,7 +37,7 @@ impl Asked {
     }
 }
 
-/// How far a query is.
+/// The progress of a query.
 #[derive(Debug, Default)]
 pub(crate) struct Progress {
     jobs: AtomicU32,
@@ -45,7 +46,7 @@ pub(crate) struct Progress {
     inspected_bytes: AtomicU64,
 }
 
-/// [`Progress`] at a moment.
+/// [`Progress`] at one moment.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Done {
     pub(crate) jobs: u32,
@@ -59,7 +60,7 @@ pub(crate) struct Done {
 pub(crate) struct KnownQuery {
     pub(crate) id: String,
     pub(crate) tenants: Vec<TenantId>,
-    /// As the label `op` of metrics.
+    /// The kind of query, as in the metric label `op`.
     pub(crate) kind: &'static str,
     pub(crate) asked: Asked,
     /// Unix nanoseconds.
@@ -84,7 +85,7 @@ impl KnownQuery {
         }
     }
 
-    /// True if someone who asks for these tenants may know of it.
+    /// True if a request of these tenants may see the query.
     fn is_of(&self, tenants: &[TenantId]) -> bool {
         self.tenants.iter().all(|tenant| tenants.contains(tenant))
     }
@@ -95,7 +96,7 @@ impl KnownQuery {
 pub(crate) struct SlowQuery {
     pub(crate) query: Arc<KnownQuery>,
     pub(crate) took: Duration,
-    /// Why it ended without an answer.
+    /// The error, if it ended without an answer.
     pub(crate) failure: Option<String>,
 }
 
@@ -129,17 +130,17 @@ pub(crate) fn note_answer(inspected_bytes: u64) {
     });
 }
 
-/// Notes that the query looks into so many blocks. It may look into the same for each trace, so the most count.
+/// Notes that the query looks into this many blocks. It may look into the same for each trace, so the most count.
 pub(crate) fn note_blocks(blocks: usize) {
     let blocks = u32::try_from(blocks).unwrap_or(u32::MAX);
     let _ = CURRENT.try_with(|query| query.progress.blocks.fetch_max(blocks, Relaxed));
 }
 
-/// The log.
+/// Running queries, and the last slow ones.
 #[derive(Debug, Default)]
 pub(crate) struct QueryLog {
     settings: Settings,
-    /// By id. As many as are let in at a time.
+    /// By id. Admission limits their number.
     running: Mutex<BTreeMap<String, Arc<KnownQuery>>>,
     slow: Mutex<VecDeque<SlowQuery>>,
 }
@@ -210,7 +211,7 @@ impl QueryLog {
     }
 }
 
-/// A query in the list; when dropped it ended, however.
+/// A query in the list. It has ended, in whatever way, when this is dropped.
 struct Listed<'q> {
     log: &'q QueryLog,
     query: &'q Arc<KnownQuery>,

@@ -51,10 +51,10 @@ use weight::Scales;
 use crate::current_query::CurrentQuery;
 use crate::settings::QueueSettings;
 
-/// How long a job waits for the first querier to come.
+/// How long a job waits while there is no querier.
 const LONELY: Duration = Duration::from_secs(30);
 
-/// Name of the worker in this process, which no querier of another can have.
+/// Name of the worker in this process. No querier of another process can have it.
 const LOCAL: &str = "";
 
 /// A queue of jobs. Cheap to clone; clones are the same queue.
@@ -68,14 +68,14 @@ struct Shared {
     scales: Scales,
     metrics: Arc<Metrics>,
     max_outstanding_per_tenant: usize,
-    /// No more work: streams end.
+    /// Cancelled when the queue stops; then all streams end.
     closing: CancellationToken,
 }
 
 tactus_telemetry::debug_of!(it: JobQueue { slots = it.slots() });
 
 impl Shared {
-    /// Changes the state, and starts what is to be started then.
+    /// Changes the state, then starts the local jobs that the change allows.
     fn change<T>(self: &Arc<Self>, change: impl FnOnce(&mut State) -> T) -> T {
         let (result, launches) = {
             let mut state = self.state.lock();
@@ -104,8 +104,8 @@ impl JobQueue {
         Self { shared }
     }
 
-    /// Has the services of this process run up to `slots` jobs at a time, without serialising them. They run on the
-    /// runtime of the caller of each job.
+    /// Runs up to `slots` jobs at a time by direct calls of services in this process. They run on the runtime of the
+    /// job's caller.
     pub fn add_local_worker(
         &self,
         querier: Arc<dyn Querier>,
@@ -180,9 +180,10 @@ impl JobQueue {
         self.shared.metrics.discarded.with([tenant]).inc();
     }
 
-    /// Has a worker run a job. Dropping the future takes it out of the queue, or cancels it.
+    /// Runs a job on a worker. If the future is dropped, the job is removed from the queue, or cancelled.
     ///
-    /// Errors: those of the last worker that tried; [`tonic::Code::Unavailable`] if there is no worker for long.
+    /// Errors: those of the last worker that tried it; [`tonic::Code::Unavailable`] if there is no worker for a long
+    /// time.
     async fn run(&self, request: JobRequest) -> Result<JobAnswer, Status> {
         let shared = &self.shared;
         let (reply, mut answer) = oneshot::channel();
@@ -207,12 +208,12 @@ impl JobQueue {
         if result.is_err() {
             span.record("otel.status_code", "ERROR");
         }
-        // From here on whoever asked counts what it makes of it.
+        // From here on, the caller counts the memory of what it makes of the answer.
         result.map(|(answer, _)| answer)
     }
 }
 
-/// A job in the queue; takes it out when dropped.
+/// A job in the queue. It is removed when this is dropped.
 struct Ticket<'q> {
     shared: &'q Arc<Shared>,
     job: JobId,

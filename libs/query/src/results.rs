@@ -1,9 +1,9 @@
-//! Answers of jobs that are kept.
+//! The cache of job answers.
 //!
-//! A block never changes, so neither does what a job finds in it. The querier says which answers are of that kind, and
-//! for which other time ranges they hold ([`AnswerScope`]). An answer is kept under everything else that the job was
-//! asked: by default in memory, and in the cache of role `frontend-search` if there is one. What the answer says of the
-//! work behind it is not kept: a kept answer costs none.
+//! A block never changes, so neither does what a job finds in it. The querier reports which answers depend on nothing
+//! else, and for which other time ranges they hold ([`AnswerScope`]). The key of an answer is everything else in the
+//! job's request. Answers are kept in memory and, if configured, in the cache of role `frontend-search`. The work
+//! behind an answer is not stored: a cached answer costs none.
 
 mod jobs;
 mod store;
@@ -22,35 +22,35 @@ use tonic::{Response, Status};
 use crate::settings::ResultSettings;
 use store::{Entry, Place, Store};
 
-/// A job on part of a block.
+/// A job on part of a block, whose answer may be cached.
 pub(crate) trait BlockJob: Message + Clone + 'static {
-    /// What it is answered.
+    /// Its answer.
     type Answer: Message + Clone + Default + 'static;
 
-    /// Tells kinds of jobs apart in keys; changes with the meaning of a request or the form of an answer.
+    /// The kind of job in keys. It changes when the meaning of a request or the form of an answer changes.
     const KIND: &'static str;
     /// The kind in metrics.
     const OP: &'static str;
 
-    /// Whose block it is, and which part. `None` for a job that is not whole.
+    /// The tenant and the part of the block. `None` if the request is incomplete.
     fn part(&self) -> Option<(&str, &BlockPart)>;
 
-    /// True if it is to say what was done.
+    /// True if the answer must explain what was done.
     fn explains(&self) -> bool;
 
-    /// The request without what its answer does not depend on.
+    /// The request without the fields that do not affect the answer.
     fn essence(&self) -> Self;
 
-    /// The request's time range, both ends inclusive unix nanoseconds, and the request without it. `base`: see
-    /// [`Self::rebase`]. `None` if the answer belongs to its range alone.
+    /// Splits the request into its time range, with both ends inclusive in unix nanoseconds, and the rest. `base`: see
+    /// [`Self::rebase`]. `None` if the answer holds for this range only.
     fn any_time(&self) -> Option<Ranged<Self>>;
 
-    /// Changes an answer that was made for a range with this base into that of the request. False if that cannot be.
+    /// Converts an answer made for a range with this base into one for the request. False if that is impossible.
     fn rebase(&self, _answer: &mut Self::Answer, _base: u64) -> bool {
         true
     }
 
-    /// Takes out of an answer what it says of the work behind it, and puts in what is to be said of a kept one.
+    /// Replaces what an answer says of the work behind it by these explanations.
     fn restate(answer: &mut Self::Answer, explanations: Vec<JobExplanation>);
 
     /// Asks a querier.
@@ -60,7 +60,7 @@ pub(crate) trait BlockJob: Message + Clone + 'static {
     ) -> BoxFuture<'static, Result<Response<Self::Answer>, Status>>;
 }
 
-/// A request taken apart.
+/// A request, split into time range and rest.
 pub(crate) struct Ranged<J> {
     rest: J,
     start: u64,
@@ -68,7 +68,7 @@ pub(crate) struct Ranged<J> {
     base: u64,
 }
 
-/// The kept answers of a frontend.
+/// The cached answers of a frontend.
 pub(crate) struct Results {
     store: Store,
     requests: CounterVec<2>,
@@ -93,7 +93,7 @@ impl Results {
         Self { store, requests }
     }
 
-    /// The kept answer to a job.
+    /// The cached answer to a job, if there is one.
     pub(crate) async fn find<J: BlockJob>(&self, job: &J) -> Option<J::Answer> {
         if self.store.is_off() {
             return None;
@@ -118,13 +118,13 @@ impl Results {
         found
     }
 
-    /// Keeps the answer to a job, if that may be.
+    /// Caches the answer to a job, if the querier allows it.
     pub(crate) fn keep<J: BlockJob>(&self, job: &J, response: &Response<J::Answer>) {
         let scope = response.metadata().get(ANSWER_SCOPE);
         let scope = scope.and_then(|scope| scope.to_str().ok()?.parse::<AnswerScope>().ok());
         let Some(scope) = scope.filter(|_| !self.store.is_off()) else { return };
         let places = places(job);
-        // Where as many requests as possible find it.
+        // The place where most requests will find it.
         let place = places.iter().find(|(_, ranged)| match ranged {
             Some(ranged) => scope.times.hold(ranged.start, ranged.end),
             None => true,
@@ -139,7 +139,7 @@ impl Results {
     }
 }
 
-/// Where the answer to a job may be: for any of several time ranges, or for that of the request.
+/// The places where the answer to a job may be: one for several time ranges, and one for exactly that of the request.
 fn places<J: BlockJob>(job: &J) -> Vec<(Place, Option<Ranged<J>>)> {
     let Some((tenant, part)) = job.part() else { return Vec::new() };
     let place = |form: &str, request: &J| {
@@ -151,7 +151,7 @@ fn places<J: BlockJob>(job: &J) -> Vec<(Place, Option<Ranged<J>>)> {
     ranged.into_iter().chain([exact]).collect()
 }
 
-/// What is said of a kept answer.
+/// The explanation of a cached answer.
 fn explanations<J: BlockJob>(job: &J, scope: &AnswerScope) -> Vec<JobExplanation> {
     let Some((_, part)) = job.part().filter(|_| job.explains()) else { return Vec::new() };
     let reason = "answer was kept".to_owned();

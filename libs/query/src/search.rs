@@ -28,14 +28,14 @@ use crate::blocks::{KnownBlocks, QueryBlock};
 use crate::frontend::Frontend;
 use crate::jobs::{Call, Jobs, Running, call};
 use crate::metrics::SEARCH;
+use crate::progress::SearchProgress;
 use crate::query_log::Asked;
 use crate::so_far::{HEAD_START, Looks, TELL_EVERY};
-use crate::streaming::SearchProgress;
 use crate::work::{Cost, Work};
 use selection::Selection;
 use state::State;
 
-/// How ingesters are asked.
+/// The search call of an ingester.
 const SEARCH_RECENT: Call<dyn Ingester, SearchRequest, JobAnswer> = |ingester, search| {
     Box::pin(async move { Ok(ingester.search(Request::new(search)).await?.into_inner()) })
 };
@@ -45,16 +45,16 @@ const SEARCH_RECENT: Call<dyn Ingester, SearchRequest, JobAnswer> = |ingester, s
 pub struct SearchAnswer {
     /// The message for the client.
     pub response: SearchResponse,
-    /// Something could not be read: there may be more traces.
+    /// Something could not be read, so traces may be missing.
     pub partial: bool,
-    /// How the query was run, if it asks.
+    /// How the query ran, if the client asked.
     pub explanation: Option<Box<Explanation>>,
     /// Memory of the message.
     pub memory: Arc<Held>,
 }
 
 impl PartialEq for SearchAnswer {
-    /// Whatever memory they have.
+    /// Answers are equal whatever memory they take.
     fn eq(&self, other: &Self) -> bool {
         self.response == other.response
             && self.partial == other.partial
@@ -66,7 +66,7 @@ struct Job {
     search: SearchRequest,
     part: BlockPart,
     block_id: Uuid,
-    /// Nothing in the block starts later; unix nanoseconds.
+    /// No span of the block starts later; unix nanoseconds.
     block_end: u64,
 }
 
@@ -76,7 +76,7 @@ impl Frontend {
         self.search_with(tenants, query, None).await
     }
 
-    /// Answers a search, and shows on the way what is found.
+    /// Answers a search, and shows intermediate results.
     pub(crate) async fn search_with(
         &self,
         tenants: &[TenantId],
@@ -94,7 +94,7 @@ impl Frontend {
         self.counted(tenants, SEARCH, asked, run, inspected).await
     }
 
-    /// What a search may read. Errors: it would be refused.
+    /// What a search may read at most. Errors: the search would be refused.
     pub(crate) fn search_cost(&self, tenants: &[TenantId], query: &SearchQuery) -> Result<Cost> {
         let window = query.range.window(&self.window_rules())?;
         window.check_length(self.limits_of(tenants).max_search_duration)?;
@@ -233,7 +233,7 @@ impl Frontend {
                 jobs.add(selection.take(new));
                 jobs.sort_by_key(|job| Reverse(job.block_end));
             }
-            // What ingesters have is in the answer, however many traces blocks have.
+            // The traces of ingesters are part of the answer, however many blocks have.
             if flow.is_break() {
                 jobs.cancel();
                 selection.cancel();
@@ -258,7 +258,7 @@ impl Frontend {
         searches.iter().zip(known).map(ask).collect()
     }
 
-    /// Asks ingesters what they have found, if it `is_shown`.
+    /// Asks ingesters what they have found so far, if it `is_shown`.
     fn looks(&self, searches: &[SearchRequest], is_shown: bool) -> Looks<SearchRequest, JobAnswer> {
         let so_far = SoFar::Asked.into();
         let look = |search: &SearchRequest| SearchRequest { so_far, ..search.clone() };
@@ -319,7 +319,7 @@ impl Frontend {
     }
 }
 
-/// The search as people are shown it.
+/// The search in the form that people are shown.
 fn asked(query: &SearchQuery) -> Asked {
     match &query.kind {
         SearchKind::TraceQl { text, .. } => Asked::new(text.clone()),
@@ -327,7 +327,7 @@ fn asked(query: &SearchQuery) -> Asked {
     }
 }
 
-/// The conditions of a search without TraceQL, in its words.
+/// The conditions of a search by tags, in the words of the client.
 fn conditions(tags: &TagConditions) -> Vec<String> {
     let mut texts: Vec<_> =
         tags.tags.iter().map(|(name, value)| format!(".{name} = {value:?}")).collect();

@@ -1,8 +1,8 @@
-//! The service graph: who calls whom, how often, how slowly, and how often in vain.
+//! The service graph: which service calls which, how often, how fast, and with how many errors.
 //!
-//! It is the TraceQL function `service_graph()` over the window as one interval, so that what makes metrics right holds for
-//! it: every span counts once, jobs, limits and caches are those of metrics queries. Jaeger's and Zipkin's dependencies and
-//! `GET /api/service-graph` are made of it.
+//! It is the TraceQL function `service_graph()` with the window as its only interval. So everything that holds for
+//! metrics queries holds here: each span counts once, and jobs, limits and caches are the same. Jaeger's and Zipkin's
+//! dependencies and `GET /api/service-graph` are made of it.
 
 mod edges;
 mod nodes;
@@ -32,7 +32,7 @@ pub struct GraphWindow {
 pub struct ServiceGraph {
     /// By client, server and connection type; each combination once.
     pub edges: Vec<Edge>,
-    /// Something could not be read: edges may be missing and counts too small.
+    /// Something could not be read, so edges may be missing and counts too small.
     pub partial: bool,
 }
 
@@ -45,13 +45,13 @@ pub struct Edge {
     pub server: String,
     /// What is known of the connection.
     pub connection_type: ConnectionType,
-    /// How many; a whole number unless counts are adjusted for sampling.
+    /// Number of calls: a whole number unless counts are adjusted for sampling.
     pub calls: f64,
-    /// How many of them failed on either side.
+    /// Number of calls that failed on either side.
     pub errors: f64,
-    /// As the client saw them; `None` if it was not measured.
+    /// Latency seen by the client; `None` if it was not measured.
     pub client_latency: Option<Latency>,
-    /// As the server saw them; `None` if it was not measured.
+    /// Latency seen by the server; `None` if it was not measured.
     pub server_latency: Option<Latency>,
 }
 
@@ -66,7 +66,7 @@ pub struct Latency {
     pub p99: f64,
 }
 
-/// What is known of a connection.
+/// The type of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ConnectionType {
     /// Both sides have spans.

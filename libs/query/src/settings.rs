@@ -16,10 +16,10 @@ use tactus_config::sections::query_frontend::{
 /// Settings of a query-frontend: the configuration's section `query_frontend`, and what follows from others.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Attempts of a failed job in total; 0 counts as 1.
+    /// Most attempts to run a job; 0 counts as 1.
     pub max_retries: usize,
-    /// Queries of a tenant in flight, and jobs of it that wait, beyond which a new query gets 429. Queries that run may
-    /// have more jobs than this wait.
+    /// Limit on a tenant's running queries, and on its waiting jobs. Beyond it, a new query gets 429. Running queries
+    /// may have more jobs than this waiting.
     pub max_outstanding_per_tenant: usize,
     /// Weights of jobs in the queue.
     pub weights: Weights,
@@ -27,25 +27,26 @@ pub struct Settings {
     pub max_query_expression_size_bytes: usize,
     /// Alternatives of a tag filter at most.
     pub max_condition_groups_per_tag_query: usize,
-    /// Queries end so long before now.
+    /// Queries end this long before now, because newer data may be incomplete.
     pub query_end_cutoff: Duration,
-    /// Time for any call; zero is no limit.
+    /// Time limit of any call; zero is none.
     pub api_timeout: Duration,
     /// Processor time that a query may use in one process; zero is no limit (`query_frontend.max_query_cpu_time`).
     pub max_query_cpu_time: Duration,
     /// Requests whose path and query match one of these get 400.
     pub url_deny_list: Vec<Regex>,
-    /// Headers of requests that lines of the log about queries have; none: there are no such lines.
+    /// Request headers that the log line of a query shows. Without headers, there are no such lines.
     pub log_headers: Vec<String>,
-    /// How often the block list is polled: blocks compacted in the last two polls are still read.
+    /// Interval at which the block list is polled. Blocks that were compacted during the last two intervals are still
+    /// read.
     pub blocklist_poll: Duration,
-    /// Bytes that the jobs of a query may read, as they count them; a query beyond fails. 0 is no limit.
+    /// Limit on the bytes that the jobs of a query read; beyond it, the query fails. 0 is no limit.
     pub max_inspected_bytes: u64,
     /// Jobs that a querier in this process runs at a time.
     pub querier_parallelism: usize,
-    /// Several ingesters have each span: metrics count it by its origin, at one of them or in a block.
+    /// Each span is stored by several ingesters. Metrics then count it by its origin, at one ingester or in a block.
     pub replicated: bool,
-    /// Answers that are kept.
+    /// The cache of job answers.
     pub results: ResultSettings,
     /// Search, and what it shares with tags and values.
     pub search: FrontendSearch,
@@ -55,22 +56,23 @@ pub struct Settings {
     pub metrics: FrontendMetrics,
     /// Streamed answers.
     pub streaming: StreamingSettings,
-    /// The queries that people are shown.
+    /// The lists of running and slow queries.
     pub query_log: QueryLog,
-    /// Traces that pages have open.
+    /// The cache of traces that pages have open.
     pub open_traces: OpenTraces,
-    /// Files with traces. `max_inflight_bytes` is what holds: 0 lets none in.
+    /// Uploaded trace files. The limit in effect is `max_inflight_bytes`; 0 refuses all files.
     pub trace_files: TraceFiles,
-    /// A part of a trace with more bytes comes in slices: no more than a message of another service has; 0 if there is no other.
+    /// A part of a trace that is larger comes in slices, no larger than a message of another service may be. 0 if there
+    /// is no other service.
     pub max_part_bytes: u64,
     /// Links that pages show.
     pub links: Vec<Link>,
 }
 
-/// Settings of kept answers.
+/// Settings of the cache of job answers.
 #[derive(Debug, Clone)]
 pub struct ResultSettings {
-    /// Memory for them; 0 keeps none there (`query_frontend.result_cache_bytes`).
+    /// Memory for answers; 0 keeps none in memory (`query_frontend.result_cache_bytes`).
     pub max_bytes: u64,
     /// The cache of role `frontend-search`.
     pub shared: Option<Cache>,
@@ -85,7 +87,7 @@ impl Default for ResultSettings {
 /// Settings of a queue.
 #[derive(Debug, Clone)]
 pub struct QueueSettings {
-    /// Attempts of a failed job in total; 0 counts as 1 (`query_frontend.max_retries`).
+    /// Most attempts to run a job; 0 counts as 1 (`query_frontend.max_retries`).
     pub max_attempts: usize,
     /// Jobs of a tenant that may wait before its new queries get 429 (`query_frontend.max_outstanding_per_tenant`).
     pub max_outstanding_per_tenant: usize,
@@ -102,7 +104,7 @@ impl Default for QueueSettings {
 /// Settings of streamed answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StreamingSettings {
-    /// Time between two messages of a stream at least; the last comes at once.
+    /// Shortest time between two messages of a stream. The last message is sent at once.
     pub interval: Duration,
     /// Bytes of a message, unless a single trace is larger; 0 is no limit.
     pub max_packet_bytes: usize,
@@ -132,7 +134,8 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// What the section says. Expressions in it are left out, and so is what other sections say.
+    /// Settings from the section of the configuration, without its regular expressions and without what other sections
+    /// set.
     pub fn new(frontend: &QueryFrontend) -> Self {
         Self {
             max_retries: frontend.max_retries,
@@ -187,7 +190,7 @@ impl Settings {
         }
     }
 
-    /// Settings of the queue of a frontend with these.
+    /// The settings of this frontend's queue.
     pub fn queue(&self) -> QueueSettings {
         QueueSettings {
             max_attempts: self.max_retries,
@@ -197,7 +200,7 @@ impl Settings {
     }
 }
 
-/// What holds for one query, over one tenant or several; 0 is no limit.
+/// The limits of one query, over one tenant or several; 0 is no limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct QueryLimits {
     pub(crate) max_bytes_per_trace: u64,
@@ -206,7 +209,7 @@ pub(crate) struct QueryLimits {
     pub(crate) max_metrics_duration: Duration,
     pub(crate) unsafe_query_hints: bool,
     pub(crate) max_blocks_per_tag_values_query: usize,
-    /// Here 0 is none.
+    /// Here, 0 means that none are allowed.
     pub(crate) max_condition_groups_per_tag_query: usize,
     pub(crate) left_pad_trace_ids: bool,
     pub(crate) max_inspected_bytes: u64,
@@ -214,7 +217,7 @@ pub(crate) struct QueryLimits {
 }
 
 impl QueryLimits {
-    /// The strictest of each, where the settings hold for a tenant without a limit of its own.
+    /// The strictest of each limit. For a tenant without a limit of its own, that of the settings counts.
     pub(crate) fn strictest(
         limits: impl Iterator<Item = Arc<Limits>>,
         settings: &Settings,
@@ -260,7 +263,7 @@ impl QueryLimits {
             max_condition_groups_per_tag_query: self
                 .max_condition_groups_per_tag_query
                 .min(other.max_condition_groups_per_tag_query),
-            // One form of ids in one answer.
+            // All ids of one answer have the same form.
             left_pad_trace_ids: self.left_pad_trace_ids || other.left_pad_trace_ids,
             max_inspected_bytes: lower(self.max_inspected_bytes, other.max_inspected_bytes),
             max_cpu_time: lower(self.max_cpu_time, other.max_cpu_time),
@@ -268,7 +271,7 @@ impl QueryLimits {
     }
 }
 
-/// A number of things in memory; what is beyond it is all of them.
+/// A limit as a number of things in memory. What does not fit into the type is no limit.
 pub(crate) fn count(limit: u64) -> usize {
     usize::try_from(limit).unwrap_or(usize::MAX)
 }

@@ -1,4 +1,4 @@
-//! What ingesters have found of a query, for a stream that shows it while their answers are awaited.
+//! Asks ingesters what they have found so far, for a stream that shows it before they answer.
 
 use std::future::pending;
 use std::pin::Pin;
@@ -11,19 +11,19 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use crate::jobs::{Call, Outcome, Running, call};
 
-/// Recent data that is found so soon is waited for: mostly it is all that is wanted, and no block need be read.
+/// Ingesters get this much time before blocks are read: usually recent data is enough.
 pub(crate) const HEAD_START: Duration = Duration::from_millis(100);
 
-/// Time without an answer after which a stream shows what it held back.
+/// After this time without an answer, a stream shows what it had held back.
 pub(crate) const TELL_EVERY: Duration = Duration::from_millis(50);
 
-/// Time from one look to the next.
+/// Time between two questions.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
-/// Looks at what ingesters have found, one after the other.
+/// Asks ingesters again and again what they have found.
 pub(crate) struct Looks<R, T> {
     ingester: Arc<dyn Ingester>,
-    /// They ask for what was found so far.
+    /// The requests for what was found so far.
     requests: Vec<R>,
     method: Call<dyn Ingester, R, T>,
     running: FuturesUnordered<Running<T>>,
@@ -35,7 +35,7 @@ where
     R: Clone + Send + 'static,
     T: Send + 'static,
 {
-    /// Without requests there are no looks.
+    /// Without requests, nothing is asked.
     pub(crate) fn new(
         ingester: &Arc<dyn Ingester>,
         requests: Vec<R>,
@@ -45,7 +45,8 @@ where
         Self { ingester, requests, method, running, next: Box::pin(sleep(HEAD_START)) }
     }
 
-    /// What a look found; waits for it. Dropped, it loses nothing. A look that fails is the last: the answer will say why.
+    /// Waits for the next answer. Cancel safe. If a question fails, no more are asked: the final answer will contain
+    /// the error.
     pub(crate) async fn next(&mut self) -> T {
         loop {
             match self.running.next().await {

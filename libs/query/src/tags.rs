@@ -27,22 +27,22 @@ use collect::{Calls, State};
 /// Tag names.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TagsAnswer {
-    /// The scopes that have tags, in the order of an answer, each with its tags sorted.
+    /// The scopes with tags, in the order of an answer, each with its tags sorted.
     pub scopes: Vec<(TagScope, Vec<String>)>,
     /// The work that was done.
     pub metrics: MetadataMetrics,
-    /// Something could not be read: there may be more tags.
+    /// Something could not be read, so tags may be missing.
     pub partial: bool,
 }
 
 /// Tag values.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TagValuesAnswer {
-    /// By type, then text.
+    /// The values, ordered by type, then by text.
     pub values: Vec<TagValue>,
     /// The work that was done.
     pub metrics: MetadataMetrics,
-    /// Something could not be read: there may be more values.
+    /// Something could not be read, so values may be missing.
     pub partial: bool,
 }
 
@@ -52,7 +52,7 @@ impl Frontend {
         self.tags_with(tenants, query, None).await
     }
 
-    /// Answers a query for tag names, and shows on the way what is found.
+    /// Answers a query for tag names, and shows intermediate results.
     pub(crate) async fn tags_with(
         &self,
         tenants: &[TenantId],
@@ -76,7 +76,7 @@ impl Frontend {
         self.tag_values_with(tenants, tag, query, typed, None).await
     }
 
-    /// Answers a query for tag values, and shows on the way what is found.
+    /// Answers a query for tag values, and shows intermediate results.
     pub(crate) async fn tag_values_with(
         &self,
         tenants: &[TenantId],
@@ -140,7 +140,7 @@ impl Frontend {
         })
     }
 
-    /// Compiles a filter of tags, of no more bytes than any other query.
+    /// Compiles the filter of a tag query. It may be as long as any other query.
     async fn compile_tags<T: Send + 'static>(
         &self,
         tenants: &[TenantId],
@@ -222,7 +222,7 @@ impl Frontend {
         let compile = move || TagValuesJob::compile(&first, groups).map_err(refused);
         let mut job = self.compile_tags(tenants, &query.query, compile).await?;
         if job.reads_nothing() {
-            // The filter says what the value is.
+            // The filter determines the value.
             job.visit(&SpanBatch::default());
             add_values(&mut state.collector, job.finish(0));
         } else {

@@ -1,4 +1,4 @@
-//! `POST /api/tail-sampling/dry-run`: what policies of tail sampling would keep of the traces that are stored.
+//! `POST /api/tail-sampling/dry-run`: which stored traces would be kept by tail sampling policies.
 
 mod dry_run;
 
@@ -26,10 +26,10 @@ use dry_run::{Found, Tally};
 const DEFAULT_TRACES: u32 = 1_000;
 const MOST_TRACES: u32 = 10_000;
 
-/// The policies that a tenant has now.
+/// Returns the policies of a tenant at this moment.
 pub type PoliciesOf = Arc<dyn Fn(&TenantId) -> Vec<Policy> + Send + Sync>;
 
-/// What the configuration and the limits of tenants say.
+/// The policies from the configuration and the limits of tenants.
 pub fn policies_of(config: &Config, overrides: Arc<Overrides>) -> PoliciesOf {
     let of_all = config.tail_sampling.policies.clone();
     Arc::new(move |tenant| match &overrides.of(tenant).tail_sampling.0 {
@@ -39,7 +39,7 @@ pub fn policies_of(config: &Config, overrides: Arc<Overrides>) -> PoliciesOf {
 }
 
 /// The route. A body in YAML or JSON says which `policies` to try; without one it is what the tenant has now.
-/// `start` and `end` as for metrics queries, `limit` the newest so many traces.
+/// `start` and `end` as for metrics queries, `limit`: the number of traces, the newest ones.
 pub fn router(frontend: Arc<Frontend>, present: PoliciesOf) -> Router {
     let route = Router::new().route("/api/tail-sampling/dry-run", post(dry_run));
     begin_calls(route.with_state(present), &frontend)
@@ -63,7 +63,7 @@ async fn dry_run(
             limit.ok_or_else(|| Error::Invalid(format!("limit must be from 1 to {MOST_TRACES}")))?
         }
     };
-    // Policies have queries and patterns, which may take long to compile.
+    // Policies contain queries and regular expressions, which may take long to compile.
     let of = tenants.clone();
     let compile = move || {
         let configured = policies(&of, &body, &present)?;
@@ -77,7 +77,7 @@ async fn dry_run(
     Ok(Answer::json(&report(&configured, &policies, &lookup, &found)))
 }
 
-/// Those of the body, or those that the tenant has.
+/// The policies of the body, or else those of the tenants.
 fn policies(tenants: &[TenantId], body: &[u8], present: &PoliciesOf) -> Result<Vec<Policy>> {
     let text =
         std::str::from_utf8(body).map_err(|_| Error::Invalid("body: not UTF-8".to_owned()))?;
@@ -127,7 +127,7 @@ fn report(
     })
 }
 
-/// Traces, spans and bytes, and which share of all they are.
+/// Numbers of traces, spans and bytes, and their share of the total.
 fn shown(tally: Tally, of: Tally) -> Value {
     let share = |part: u64, all: u64| if all == 0 { 0.0 } else { part as f64 / all as f64 };
     json!({

@@ -1,4 +1,4 @@
-//! Files with traces that are sent to be looked at, and stored nowhere.
+//! Trace files that users upload to look at. They are not stored.
 
 mod formats;
 
@@ -16,15 +16,15 @@ use crate::offload::offload;
 
 pub(crate) use formats::{TraceFile, decode};
 
-/// A file takes about so many times its bytes while it is decoded into messages.
+/// Memory of a decoded file, as a multiple of its size.
 const DECODED_TIMES: u64 = 8;
 
-/// A client that sends more slowly than this would hold memory that others wait for.
+/// A slower upload is refused, because it would hold memory that others wait for.
 const READ_TIME: Duration = Duration::from_secs(60);
 
 const GZIP: &[u8] = &[0x1f, 0x8b];
 
-/// A file as it was sent, decompressed. What it takes of the memory for files is given back when it is dropped.
+/// An uploaded file, decompressed. Its share of the memory for files is given back when this is dropped.
 #[derive(Debug)]
 pub struct ReceivedFile {
     /// The file.
@@ -60,7 +60,7 @@ impl Frontend {
             let memory = decoded(&sent)?;
             return Ok(ReceivedFile { bytes: sent, _memory: memory });
         }
-        // Nobody can tell before how large it becomes.
+        // Its decompressed size is not known in advance.
         let memory = hold(limit as u64)?;
         let plain = offload(true, move || {
             let mut plain = Vec::new();

@@ -1,4 +1,4 @@
-//! Whole traces that a TraceQL search finds: what Jaeger's and Zipkin's query APIs answer with.
+//! Finds whole traces by TraceQL, for the query APIs of Jaeger and Zipkin.
 
 mod attributes;
 mod fetch;
@@ -15,18 +15,18 @@ use crate::trace_by_id::TraceMemory;
 
 pub use attributes::{attribute, equals_text, quoted};
 
-/// Spans that a search shows of each trace, to tell whether one that matches starts within the window.
+/// Number of spans that a search shows of each trace, to decide whether a matching one starts within the window.
 const SHOWN_SPANS: u32 = 20;
 
-/// How many times more traces are asked for when too few of those that were found start within the window.
+/// If too few of the traces found start within the window, this many times more are asked for.
 const WIDENING: u32 = 8;
 
 /// Which traces to find: those with a span that matches and starts within the window.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TraceLookup {
-    /// A TraceQL query. Whatever goes into it comes through [`quoted`], [`attribute`] or [`equals_text`].
+    /// A TraceQL query. All outside text in it must pass through [`quoted`], [`attribute`] or [`equals_text`].
     pub query: String,
-    /// Traces at most, the newest ones.
+    /// Most traces to return; the newest are preferred.
     pub limit: u32,
     /// First nanosecond since 1970.
     pub start: u64,
@@ -50,9 +50,9 @@ pub struct FoundId {
 pub struct FoundIds {
     /// The newest first.
     pub traces: Vec<FoundId>,
-    /// Something could not be read: there may be more.
+    /// Something could not be read, so traces may be missing.
     pub partial: bool,
-    /// What was inspected to find them.
+    /// Bytes that were inspected to find them.
     pub inspected_bytes: u64,
 }
 
@@ -67,7 +67,7 @@ pub struct WholeTrace {
     pub truncated: bool,
     /// Why spans may be missing; empty if none are.
     pub message: String,
-    /// What it takes.
+    /// The memory it takes.
     pub memory: TraceMemory,
 }
 
@@ -78,12 +78,12 @@ pub struct WholeTraces {
     pub traces: Vec<WholeTrace>,
     /// Ids that were asked for and that nobody has.
     pub missing: Vec<TraceId>,
-    /// Something could not be read, or did not fit into the answer: there may be more.
+    /// Something could not be read, or did not fit into the answer, so traces may be missing.
     pub partial: bool,
 }
 
 impl Frontend {
-    /// Finds the newest traces that match. Errors: a query that is none, or a window that is too long.
+    /// Finds the newest traces that match. Errors: the query is invalid, or the window is too long.
     pub async fn find_trace_ids(
         &self,
         tenants: &[TenantId],
@@ -98,7 +98,7 @@ impl Frontend {
             kind: SearchKind::TraceQl { text, root: Box::new(root) },
             limit: lookup.limit,
             spans_per_span_set: SHOWN_SPANS,
-            // Zero would stand for no start.
+            // Zero would mean that there is no start.
             range: RequestedRange { start: lookup.start.max(1), end: lookup.end, since: None },
             explain: false,
         };
@@ -118,7 +118,7 @@ impl Frontend {
                 let partial = found.partial || !has_all;
                 return Ok(FoundIds { traces, partial, inspected_bytes });
             }
-            // The newest of these seconds lie outside of the window.
+            // The newest traces in these seconds are outside the window.
             query.limit = query.limit.saturating_mul(WIDENING).min(most);
         }
     }
@@ -138,8 +138,8 @@ impl Frontend {
     }
 }
 
-/// Whether a span that matches starts within the window: a search looks at whole seconds and whole traces. True for a
-/// trace of which too few matches are shown to tell.
+/// True if a matching span starts within the window: a search works on whole seconds and whole traces. Also true if too
+/// few matching spans are shown to decide.
 fn starts_within(trace: &TraceSearchMetadata, lookup: &TraceLookup) -> bool {
     let window = lookup.start..=lookup.end;
     let sets = || trace.span_set.iter().chain(&trace.span_sets);

@@ -1,4 +1,4 @@
-//! What the jobs of a query did.
+//! Counts the work of a query's jobs.
 
 use tactus_api::explain::{ExplainedWindow, Explanation, Plan};
 use tactus_api::search::add_metrics;
@@ -20,29 +20,29 @@ pub(crate) struct Work {
     /// Jobs on blocks that a streamed query will probably have: its blocks are chosen when recent data has been
     /// looked at, and until then it shall not look as if it were done.
     expected_jobs: u32,
-    /// Bytes that may be inspected; 0 is no limit.
+    /// Limit on the bytes inspected; 0 is none.
     max_inspected_bytes: u64,
     explanations: Vec<JobExplanation>,
     skipped_blocks: Vec<(&'static str, u32)>,
 }
 
 impl Work {
-    /// No work yet. It may inspect so many bytes; 0 is no limit.
+    /// No work yet. `max_inspected_bytes`: limit on the bytes inspected; 0 is none.
     pub(crate) fn within(max_inspected_bytes: u64) -> Self {
         Self { max_inspected_bytes, ..Self::default() }
     }
 
-    /// Refuses to go on with a query that inspected too much.
+    /// Errors: the query has inspected too many bytes.
     pub(crate) fn check(&self) -> Result<()> {
         check_inspected(self.metrics.inspected_bytes, self.max_inspected_bytes)
     }
 
-    /// Bytes that may be inspected; 0 is no limit.
+    /// Limit on the bytes inspected; 0 is none.
     pub(crate) fn max_inspected_bytes(&self) -> u64 {
         self.max_inspected_bytes
     }
 
-    /// Takes note of jobs on blocks that there will probably be.
+    /// Notes the number of jobs on blocks that are expected.
     pub(crate) fn expect_jobs(&mut self, jobs: u32) {
         self.expected_jobs = jobs;
     }
@@ -54,7 +54,7 @@ impl Work {
         note_work(&self.metrics);
     }
 
-    /// The work as a message on the way to the answer shows it.
+    /// The work so far, for a message before the final answer.
     pub(crate) fn so_far(&self) -> SearchMetrics {
         let total_jobs = self.metrics.total_jobs + self.expected_jobs;
         SearchMetrics { total_jobs, ..self.metrics }
@@ -100,7 +100,7 @@ impl Work {
         note_work(&self.metrics);
     }
 
-    /// What is shown of the query and this work.
+    /// The explanation of the query with this work.
     pub(crate) fn explain(
         self,
         query: String,
@@ -121,7 +121,7 @@ impl Work {
     }
 }
 
-/// Refuses a query that inspected more bytes than it may; a limit of 0 is none.
+/// Errors: a query inspected more bytes than its limit; 0 is no limit.
 pub(crate) fn check_inspected(bytes: u64, limit: u64) -> Result<()> {
     if limit == 0 || bytes <= limit {
         return Ok(());
@@ -131,7 +131,7 @@ pub(crate) fn check_inspected(bytes: u64, limit: u64) -> Result<()> {
     )))
 }
 
-/// Work as queries for tags and values show it.
+/// The work in the form that tag queries return.
 pub(crate) fn metadata(metrics: &SearchMetrics) -> MetadataMetrics {
     MetadataMetrics {
         inspected_bytes: metrics.inspected_bytes,
@@ -142,7 +142,7 @@ pub(crate) fn metadata(metrics: &SearchMetrics) -> MetadataMetrics {
     }
 }
 
-/// What of stored blocks a query may read at most.
+/// An upper bound on the blocks that a query reads.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Cost {
     pub(crate) blocks: usize,
@@ -155,7 +155,7 @@ pub(crate) struct Cost {
 }
 
 impl Frontend {
-    /// What a query of these tenants within `window` (unix seconds) may read, if each job takes so many bytes.
+    /// What a query of these tenants within `window` (unix seconds) may read, if each job takes this many bytes.
     pub(crate) fn cost(&self, tenants: &[TenantId], window: (i64, i64), job_bytes: u64) -> Cost {
         let mut cost = Cost::default();
         let poll = self.settings.blocklist_poll;
@@ -173,7 +173,7 @@ impl Frontend {
         cost
     }
 
-    /// Jobs on the blocks of these tenants that may have spans within `window` (unix seconds), if each takes so many
+    /// Jobs on the blocks of these tenants that may have spans within `window` (unix seconds), if each takes this many
     /// bytes.
     pub(crate) fn jobs_on_blocks(
         &self,

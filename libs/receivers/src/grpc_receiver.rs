@@ -1,8 +1,4 @@
-//! What receivers on gRPC share: one unary call that takes spans, served by hand.
-//!
-//! The message is handed on as bytes, it lies in one buffer that is allocated once, and clients get
-//! the statuses that they know. Other calls go to the routes of [`PortSettings::others`], those of the standard
-//! health service are answered for everybody: probes show no credentials.
+//! The parts that all gRPC receivers share: one unary call that takes spans, served without generated code.
 
 use std::convert::Infallible;
 use std::error::Error as StdError;

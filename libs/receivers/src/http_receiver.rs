@@ -66,7 +66,7 @@ impl HttpReceiverSettings {
 /// grow.
 const DECODED_TIMES: usize = 3;
 
-/// Decodes a plain body of so many bytes: a small one at once, a larger one off the async threads, with memory from
+/// Decodes a plain body of this many bytes: a small one at once, a larger one off the async threads, with memory from
 /// `held`. Errors: there is no memory, or those of `decode`.
 pub(crate) async fn decode_within<T: Send + 'static>(
     held: &Held,

@@ -183,7 +183,7 @@ impl Receiver {
     }
 }
 
-/// Lines are handed over when they come to so many bytes.
+/// Lines are handed over when they come to this many bytes.
 const CHUNK_BYTES: usize = 4 << 20;
 
 /// Names a file, whatever its path: device and inode.

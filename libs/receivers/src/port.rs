@@ -1,4 +1,4 @@
-//! What every port of a receiver is told, whatever its protocol.
+//! The settings of a receiver's port, whatever its protocol.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Where received spans go.
+//! The sink for received spans.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Blocks that were begun: on their way to object storage, or there and still served.
+//! Blocks in progress: those being uploaded to object storage, and uploaded ones whose segments still answer queries.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -17,10 +17,11 @@ use tokio::sync::Semaphore;
 
 use crate::{error::Error, layout::sync_directory, segment::Segment};
 
-/// Segments of all tenants from which all become blocks: each takes some memory.
+/// When all tenants together have this many segments, all of them are made into blocks, because each segment takes
+/// memory.
 pub(crate) const MAX_SEGMENTS: usize = 50_000;
 
-/// Blocks on their way; one a tenant at a time.
+/// Blocks that are being uploaded, at most one of each tenant at a time.
 #[derive(Debug)]
 pub(crate) struct Flushes {
     pub(crate) slots: Semaphore,
@@ -28,30 +29,30 @@ pub(crate) struct Flushes {
     pub(crate) held: Held,
 }
 
-/// The blocks of a tenant.
+/// The blocks of one tenant.
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
-    /// Blocks that were begun, the oldest first. More than one only after a restart.
+    /// Blocks in progress, the oldest first. There is more than one only after a restart.
     pub(crate) blocks: VecDeque<PendingBlock>,
     pub(crate) failures: u32,
     pub(crate) not_before: Option<Instant>,
 }
 
-/// A block that was begun and must be finished under the same id.
+/// A block in progress. It must be finished under the same id.
 #[derive(Debug)]
 pub(crate) struct PendingBlock {
     pub(crate) id: Uuid,
     pub(crate) segments: Vec<Arc<Segment>>,
-    /// Begun by an earlier process, which may have finished it.
+    /// An earlier process began this block, and may have finished it.
     pub(crate) resumed: bool,
 }
 
-/// Content of `flushing/<tenant>/<block id>.json`.
+/// The content of `flushing/<tenant>/<block id>.json`.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Manifest {
     /// Paths below `segments/`.
     pub(crate) segments: Vec<PathBuf>,
-    /// When the block was in object storage, in unix seconds.
+    /// When the upload of the block was complete, in unix seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) flushed: Option<u64>,
 }
@@ -81,7 +82,7 @@ impl Flushes {
         Arc::clone(self.pending.lock().entry(tenant.clone()).or_default())
     }
 
-    /// Forgets a tenant without blocks on their way.
+    /// Forgets a tenant that has no block in progress.
     pub(crate) fn forget(&self, tenant: &TenantId) {
         let mut pending = self.pending.lock();
         let is_idle = |queue: &Arc<tokio::sync::Mutex<Queue>>| {
@@ -93,7 +94,7 @@ impl Flushes {
         }
     }
 
-    /// Takes up a block that an earlier process began.
+    /// Continues a block that an earlier process began.
     pub(crate) fn resume(&self, tenant: &TenantId, id: Uuid, segments: Vec<Arc<Segment>>) {
         let block = PendingBlock::new(id, segments, true);
         let queue = self.queue(tenant);
@@ -102,7 +103,7 @@ impl Flushes {
 }
 
 impl Manifest {
-    /// Writes it so that it is whole or not there, also after a crash of the machine.
+    /// Writes the manifest. After a crash, even of the machine, the file is either complete or absent.
     pub(crate) fn write(&self, path: &Path) -> Result<(), Error> {
         let bytes = serde_json::to_vec(self).expect("paths of our own are UTF-8");
         let directory = path.parent().unwrap_or(path);
@@ -119,11 +120,11 @@ impl Manifest {
     }
 }
 
-/// Blocks that are in object storage and whose segments are served, the oldest first.
+/// Blocks in object storage whose segments still answer queries, the oldest first.
 #[derive(Debug, Default)]
 pub(crate) struct Held(Mutex<VecDeque<HeldBlock>>);
 
-/// One of them.
+/// A block in object storage whose segments still answer queries.
 #[derive(Debug)]
 pub(crate) struct HeldBlock {
     pub(crate) tenant: TenantId,
@@ -132,7 +133,7 @@ pub(crate) struct HeldBlock {
 }
 
 impl Held {
-    /// Keeps the segments of a block that was in object storage at this time.
+    /// Keeps the segments of a block whose upload was complete at this time.
     pub(crate) fn add(&self, tenant: TenantId, flushed: Instant, block: PendingBlock) {
         block.segments.iter().for_each(|segment| segment.set_flushed());
         let mut held = self.0.lock();

@@ -1,15 +1,15 @@
-//! The time range that spans give to their block.
+//! Works out the time range of a block from the times of its spans.
 
 use tactus_model::span_end;
 
-/// How wrong our clock may be for blocks to be found by the times of their spans: a week.
+/// If our clock is wrong by less than this, the times of spans are trusted over it, so that queries find the block.
 const MAX_CLOCK_ERROR: u64 = 7 * 86_400 * 1_000_000_000;
 
-/// When spans arrived, and how far from then their own times are believed; all in unix nanoseconds.
+/// When spans arrived, and how far their own times may differ from that to be trusted. All in unix nanoseconds.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Arrival {
     pub(crate) now: u64,
-    /// 0: always believed.
+    /// The largest difference that is trusted. 0 means that any is.
     pub(crate) slack: u64,
 }
 
@@ -46,7 +46,7 @@ pub(crate) fn block_times(
     (earliest.min(latest), latest)
 }
 
-/// The median of these times, if more than half of them are not in this range.
+/// The median of these times, if more than half of them are outside this range.
 fn time_of_most(times: &[u64], (low, high): (u64, u64)) -> Option<u64> {
     let outside = times.iter().filter(|&&time| time < low || time > high).count();
     if outside <= times.len() / 2 {

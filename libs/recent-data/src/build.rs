@@ -1,4 +1,4 @@
-//! Builds a block of segments. Its data goes straight to object storage: a full disk needs no room to get some.
+//! Builds a block from segments. The data goes straight to object storage, so that a full disk can be emptied.
 
 use std::sync::{
     Arc,
@@ -117,7 +117,7 @@ impl Ingester {
             let batch = self.or_set_aside(tenant, segment, segment.open_batch())?;
             spans += batch.len() as u64;
             bytes += estimated_bytes(&batch);
-            // Opened again: the estimate has read other columns.
+            // The segment is opened again because the estimate has read other columns.
             let batch = self.or_set_aside(tenant, segment, segment.open_batch())?;
             batch.traces.ids.as_slice();
             batch.spans.trace.as_slice();
@@ -150,7 +150,8 @@ impl Ingester {
         Ok(parts)
     }
 
-    /// Passes a result on. A segment that cannot be read is set aside: the next try makes a block of the others.
+    /// Returns the result. If it says that a segment cannot be read, the segment is set aside, and the next attempt
+    /// makes a block of the others.
     fn or_set_aside<T>(
         &self,
         tenant: &TenantId,
@@ -166,7 +167,7 @@ impl Ingester {
     }
 }
 
-/// What went wrong with a block: mostly it is what object storage said.
+/// Converts an error of writing a block. Most of these come from object storage.
 fn from_block(key: &str, error: tactus_block::Error) -> Error {
     match error {
         tactus_block::Error::Io(error) => tactus_storage::Error::from_write(key, error).into(),

@@ -1,4 +1,4 @@
-//! Deletes what a block that is in object storage leaves behind.
+//! Deletes the local files of a block once it is in object storage.
 
 use std::{
     fs, io,
@@ -19,8 +19,8 @@ use crate::{
 };
 
 impl Ingester {
-    /// Deletes what a finished block leaves behind. Failures leave garbage, never lose spans: the manifest goes
-    /// last, and a restart finds the block in the bucket.
+    /// Deletes the local files of a finished block. If that fails, files are left over but no spans are lost: the
+    /// manifest goes last, and a restart finds the block in the bucket.
     pub(crate) fn clear_block(&self, tenant: &TenantId, block: &PendingBlock) {
         let log_gone = block
             .segments
@@ -28,7 +28,7 @@ impl Ingester {
             .filter_map(|segment| part_range(segment.path()))
             .all(|parts| self.release_log(parts));
         if !log_gone {
-            // The log still holds these spans; without their segments a restart would take them for new.
+            // The log still holds these spans. Without their segments, a restart would take them for new ones.
             return;
         }
         let mut cleared = block.segments.iter().all(|segment| self.clear_pending(segment));
@@ -50,7 +50,7 @@ impl Ingester {
         self.metrics.blocks_cleared.inc();
     }
 
-    /// Notes what became of segments; see [`crate::notes::Notes::add`].
+    /// Records in the notes what happened to segments; see [`crate::notes::Notes::add`].
     pub(crate) fn note(&self, segments: &[Arc<Segment>], fate: Fate) -> Result<(), Error> {
         let root = self.layout.segments();
         let keys: Vec<_> = segments.iter().map(|it| segment_key(&root, it.path())).collect();
@@ -58,7 +58,8 @@ impl Ingester {
         noted.map_err(Error::io("write", &Layout::notes(&self.settings.directory)))
     }
 
-    /// Deletes what a decision left behind: without its segment it would be taken for undecided. False if that fails.
+    /// Deletes the pending segment after a decision; otherwise a restart would take it for undecided. False if that
+    /// fails.
     fn clear_pending(&self, segment: &Segment) -> bool {
         if !segment.has_own_file() || !self.has_pending.load(Ordering::Relaxed) {
             return true;

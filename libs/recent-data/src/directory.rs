@@ -1,4 +1,4 @@
-//! The directory of a cut: its segments, wherever in it they lie.
+//! The directory of a cut, and the segments in it, whether they have files of their own or share one.
 
 use std::{collections::HashMap, path::Path, sync::Arc};
 
@@ -12,7 +12,7 @@ use crate::{
     },
 };
 
-/// The segments of a directory that was just written, by tenant, in order of their numbers.
+/// Opens the segments of a directory that was just written: by tenant, in order of their numbers.
 ///
 /// Errors: something cannot be read, or is not what was written.
 pub(crate) fn open_new(
@@ -25,7 +25,7 @@ pub(crate) fn open_new(
         return Err(damage);
     }
     let count = found.sections.len();
-    let file = SegmentFile::new(&path, count, cache)
+    let file = SegmentFile::new(&path, count, cache.file_counter())
         .map_err(|source| SegmentError::read(&path, source))?;
     let mut segments: HashMap<_, Vec<_>> = HashMap::with_capacity(count);
     for section in found.sections {
@@ -40,7 +40,7 @@ pub(crate) fn open_new(
     Ok(segments)
 }
 
-/// What a section is called in its directory, and where it lies.
+/// The name of a section in its directory, and its place in the file.
 pub(crate) fn locate(section: &Section, file: &Arc<SegmentFile>) -> (String, Place) {
     let name = segment_file_name(&section.tenant, section.number, section.is_pending);
     (name, Place { file: Arc::clone(file), offset: section.offset, bytes: section.bytes })

@@ -15,47 +15,47 @@ use tactus_telemetry::{error_text, log_limited};
 
 use crate::layout::Layout;
 
-/// The system is asked for the free room so often at most; between, what is written is taken off.
+/// Shortest time between two questions to the system for free space. In between, the bytes written are subtracted.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
-/// Files that are neither log nor segments are looked for so often at most.
+/// Shortest time between two searches for files that are neither log nor segments.
 const LOOK_FOR_OTHERS_AGAIN: Duration = Duration::from_secs(5);
-/// For so long after a push failed the ingester is not ready: the next one is to tell whether it still fails.
+/// After a failed push, the ingester is not ready for this long. Then the next push shows whether the failure persists.
 const FAILURE_LASTS: Duration = Duration::from_secs(10);
-/// Share of a disk that stays free at most, as a divisor: a small disk is not for keeping free.
+/// At most a tenth of a disk is kept free. This limits the reserve on small disks.
 const MOST_KEPT_FREE: u64 = 10;
 
-/// Files that can still be made, below which the disk is full: a cut takes a few of each tenant it cuts.
+/// With fewer free inodes than this, the disk counts as full: a cut makes a few files for each tenant.
 const FILES_KEPT_FREE: u64 = 1_000;
 
-/// What is known of the disk.
+/// The state of the disk.
 #[derive(Debug)]
 pub(crate) struct Disk {
     directory: PathBuf,
-    /// Bytes that stay free besides those that cutting takes; 0: as full as it gets.
+    /// Bytes kept free in addition to those that a cut needs. 0 allows the disk to fill up completely.
     min_free: u64,
     space: Mutex<Option<Space>>,
-    /// Bytes that were written since the last look.
+    /// Bytes written since the system was last asked.
     written: AtomicU64,
     /// Bytes of files that are neither log nor segments.
     others: AtomicU64,
-    /// The room at the last look, if that was too little.
+    /// The free space when the system was last asked, if it was too little.
     lack: Mutex<Option<Room>>,
     looked_for_others: Mutex<Option<Instant>>,
-    /// When and why the log last failed to take a push, unless it took one since.
+    /// When and why the log last refused a push. `None` once it has accepted another one.
     failure: Mutex<Option<(Instant, String)>>,
 }
 
-/// The room at one moment, in bytes.
+/// The space of the disk at one moment, in bytes.
 #[derive(Debug, Clone, Copy)]
 struct Space {
     looked: Instant,
     free: u64,
     total: u64,
-    /// Files that can still be made are too few.
+    /// The file system has too few free inodes.
     lacks_files: bool,
 }
 
-/// How much is free, and how much has to stay, in bytes. Without files to make nothing is free.
+/// Free bytes, and bytes that must stay free. Without free inodes, nothing is free.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Room {
     pub(crate) free: u64,
@@ -76,7 +76,7 @@ impl Disk {
         }
     }
 
-    /// Notes whether the log took a push.
+    /// Notes whether the log accepted a push.
     pub(crate) fn note_log<T>(&self, result: &Result<T, tactus_wal::Error>) {
         let mut failure = self.failure.lock();
         match result {
@@ -89,7 +89,7 @@ impl Disk {
         }
     }
 
-    /// Errors: the log failed to take a push a moment ago, and none since; why.
+    /// Errors: the log refused a push a moment ago, and has accepted none since. The text is the reason.
     pub(crate) fn log_takes_pushes(&self) -> Result<(), String> {
         match &*self.failure.lock() {
             Some((at, why)) if at.elapsed() < FAILURE_LASTS => Err(why.clone()),
@@ -101,7 +101,7 @@ impl Disk {
         &self.directory
     }
 
-    /// The room now, of which so many bytes are about to be written; `live_bytes` are to be cut. `None`: there is no
+    /// The room now, of which this many bytes are about to be written; `live_bytes` are to be cut. `None`: there is no
     /// limit, or the system does not tell. Asks the system, so not for threads that serve connections.
     pub(crate) fn room(&self, new_bytes: u64, live_bytes: u64) -> Option<Room> {
         if self.min_free == 0 {
@@ -120,15 +120,15 @@ impl Disk {
         Some(Room { free, kept: kept.max(1) })
     }
 
-    /// Notes whether there is too little room; true if so.
+    /// Notes whether there is too little space, and returns true if so.
     pub(crate) fn note(&self, room: Option<Room>) -> bool {
         let lack = room.filter(|room| room.is_full());
         *self.lack.lock() = lack;
         lack.is_some()
     }
 
-    /// What is to be said of the disk, if there was too little room at the last look; `live_bytes` are to be cut. Does not
-    /// wait for the system.
+    /// The message for people if there was too little space when the system was last asked; `live_bytes` are waiting to
+    /// be cut. Does not ask the system.
     pub(crate) fn lack(&self, live_bytes: u64) -> Option<String> {
         let Room { free, kept } = (*self.lack.lock())?;
         let directory = self.directory.display();
@@ -144,7 +144,7 @@ impl Disk {
                 looked: Instant::now(),
                 free: found.f_bavail.saturating_mul(found.f_frsize),
                 total: found.f_blocks.saturating_mul(found.f_frsize),
-                // Some file systems do not count them.
+                // Some file systems do not count inodes.
                 lacks_files: found.f_favail < FILES_KEPT_FREE.min(found.f_files / MOST_KEPT_FREE),
             }),
             Err(error) => {
@@ -155,7 +155,7 @@ impl Disk {
         }
     }
 
-    /// Looks for files that are neither log nor segments; with `unfinished`, among the segments too.
+    /// Searches for files that are neither log nor segments; with `unfinished`, in the directories of segments as well.
     pub(crate) fn look_for_others(&self, layout: &Layout, unfinished: bool) {
         let mut looked = self.looked_for_others.lock();
         if looked.is_some_and(|at| at.elapsed() < LOOK_FOR_OTHERS_AGAIN) {
@@ -165,7 +165,7 @@ impl Disk {
         self.others.store(layout.other_bytes(unfinished), Ordering::Relaxed);
     }
 
-    /// Bytes of files that are neither log nor segments, at the last look.
+    /// Bytes of files that are neither log nor segments, found by the last search.
     pub(crate) fn other_bytes(&self) -> u64 {
         self.others.load(Ordering::Relaxed)
     }
@@ -185,11 +185,11 @@ impl Room {
 /// A disk that does not answer.
 #[derive(Debug, Clone)]
 pub struct DiskHangs {
-    /// Where the log is.
+    /// The directory of the log.
     pub(crate) directory: PathBuf,
-    /// What it was asked for, and how long ago; `None`: a push took too long for another reason.
+    /// The operation that is waiting, and for how long. `None` if a push took too long for another reason.
     pub(crate) wait: Option<tactus_wal::Wait>,
-    /// After how long it is taken to hang.
+    /// After how long the disk is considered hanging.
     pub(crate) timeout: Duration,
 }
 

@@ -11,30 +11,30 @@ use tonic::Status;
 
 use crate::{disk::DiskHangs, segment::SegmentError};
 
-/// Why an ingester cannot start or do its background work.
+/// An error at the start of an ingester or in its background work.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The write-ahead log, above all: another process has the directory.
+    /// The write-ahead log failed. The usual reason is that another process has the directory.
     #[error(transparent)]
     Wal(#[from] tactus_wal::Error),
-    /// A segment.
+    /// A segment cannot be read or written.
     #[error(transparent)]
     Segment(#[from] SegmentError),
-    /// Object storage.
+    /// Object storage failed.
     #[error(transparent)]
     Storage(#[from] tactus_storage::Error),
-    /// Writing a block.
+    /// A block cannot be written.
     #[error("build block")]
     Block(#[from] tactus_block::Error),
-    /// The ingester's directory.
+    /// An operation in the ingester's directory failed.
     #[error("{action} {}", path.display())]
     Io {
-        /// What was tried.
+        /// The operation.
         action: &'static str,
-        /// Where.
+        /// The path.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         source: io::Error,
     },
     /// A flush took longer than `flush_op_timeout`.
@@ -64,20 +64,20 @@ impl Error {
     }
 }
 
-/// Why a whole push is refused; nothing of it is stored.
+/// The reason why a push is refused as a whole. None of its spans are stored.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PushError {
-    /// The spans are no OTLP; sending them again does not help.
+    /// The spans are not valid OTLP. Sending them again does not help.
     #[error(transparent)]
     Invalid(#[from] AppendError),
-    /// Too much is in memory; worth another try in a moment.
+    /// The limit of live bytes is reached. The push may succeed in a moment.
     #[error("ingester is at its memory limit of {limit_bytes} bytes of live spans")]
     Full {
         /// The limit.
         limit_bytes: usize,
     },
-    /// Spans of so many tenants are held that none of another one are taken; worth another try when some were flushed.
+    /// The limit of tenants is reached, and this tenant is new. The push may succeed once spans have been flushed.
     #[error(
         "{TOO_MANY_TENANTS}: an ingester holds spans of {limit} other tenants, the limit ingester.max_tenants; nothing of \
          this tenant is stored"
@@ -86,16 +86,16 @@ pub enum PushError {
         /// The limit.
         limit: usize,
     },
-    /// The disk is full or the directory is at its limit; worth another try later.
+    /// The disk is full, or the directory has reached its limit. The push may succeed later.
     #[error("ingester has no disk space: {0}")]
     DiskFull(String),
     /// The log cannot be written.
     #[error("write-ahead log: {}", error_text(.0))]
     Wal(tactus_wal::Error),
-    /// The disk hangs, nothing was tried; worth another try when it answers.
+    /// The disk hangs, so the push was not attempted. It may succeed when the disk answers again.
     #[error("{0}; nothing of this push is stored")]
     DiskHangs(DiskHangs),
-    /// The disk hung meanwhile: the spans may be stored or not. Sent again they are stored once.
+    /// The disk hung during the push, so its spans may be stored or not. If they are sent again, they are stored once.
     #[error("{0}")]
     TimedOut(DiskHangs),
     /// The thread of the push panicked: a bug.
@@ -121,7 +121,7 @@ impl PushError {
         }
     }
 
-    /// What the caller is told.
+    /// The status for the caller.
     pub(crate) fn status(&self) -> Status {
         let text = self.to_string();
         match self {
@@ -130,7 +130,7 @@ impl PushError {
             Self::DiskFull(_) | Self::Wal(_) | Self::DiskHangs(_) | Self::NotRunning(_) => {
                 Status::unavailable(text)
             }
-            // Whoever hears `unavailable` may take the spans elsewhere; these may be here already.
+            // A caller that gets `unavailable` may send the spans elsewhere, although they may be stored here already.
             Self::TimedOut(_) => Status::deadline_exceeded(text),
             Self::Failed => Status::internal(text),
         }

@@ -1,4 +1,4 @@
-//! Makes blocks of segments and brings them to object storage.
+//! Makes segments into blocks and uploads them to object storage.
 
 mod block;
 
@@ -18,13 +18,24 @@ use crate::{
     tail_sampling::Due,
 };
 
-/// Segments of one tenant from which they become a block, whatever their size, and most that become one: both a block's
-/// making and a query look at all of them.
+/// With this many segments of one tenant, they are made into a block whatever its size. A block is made of no more,
+/// because making it and querying it both read all of them.
 const MAX_SEGMENTS_PER_TENANT: usize = 1_000;
-/// Part of the limit of live spans that segments may take before all become blocks.
+/// Segments may take this fraction of the limit of live spans, as a divisor, before all of them are made into blocks.
 const SEGMENTS_SHARE: usize = 4;
-/// Tenants whose blocks are begun at a time, for each block that is built at a time: a beginning takes a note on disk.
+/// Blocks begun at a time for each block that is built at a time: to begin one, a note is written to disk.
 const BEGUN_PER_SLOT: usize = 4;
+
+/// Which segments of a tenant are flushed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Flush {
+    /// As many as make blocks that are due by size or age.
+    Due,
+    /// All.
+    All,
+    /// All, even during the pause after a failure.
+    AllAtOnce,
+}
 
 /// A block in the queue of `tempo_ingester_flush_queue_length`, until it is dropped.
 struct Queued<'a>(&'a Gauge);
@@ -54,7 +65,7 @@ impl Ingester {
             |task: &Option<JoinHandle<()>>| task.as_ref().is_none_or(|it| it.is_finished());
         while !cancel.is_cancelled() {
             let is_cutting = cut_task.is_some();
-            // A cut that is under way is what pushes wake this loop for.
+            // Pushes wake this loop when a cut is needed; one may already be running.
             tokio::select! {
                 () = cancel.cancelled() => break,
                 () = self.wake.notified(), if !is_cutting => {}
@@ -69,7 +80,7 @@ impl Ingester {
             if self.has_pending.load(Ordering::Acquire) && is_free(&decide_task) {
                 let ingester = Arc::clone(&self);
                 decide_task = Some(tokio::spawn(async move {
-                    // Logged where it happens; tried again at the next look.
+                    // Errors are logged where they happen, and the next round tries again.
                     let _ = ingester.decide(Due::Waited).await;
                 }));
             }
@@ -99,7 +110,7 @@ impl Ingester {
     fn is_cut_due(&self) -> bool {
         // It is locked while generations are exchanged, which waits for pushes, and those for the disk.
         let is_due = self.current.try_read().is_some_and(|current| current.is_due(&self.settings));
-        // What the log holds of a part whose sync failed nobody knows: it may be kept in memory alone.
+        // After a failed sync, nobody knows what the log holds on disk: it may be in memory only.
         let failed_syncs = self.wal.stats().sync_errors;
         is_due
             || self.has_waiting_cuts.load(Ordering::Acquire)
@@ -110,11 +121,11 @@ impl Ingester {
     async fn cut(self: &Arc<Self>, pause: Duration) {
         let Err(error) = self.seal().await else { return };
         tracing::error!(error = error_text(&error), "cannot cut live spans to segments");
-        // Segments whose block is in object storage are the ones that the disk can do without.
+        // The disk can do without the segments whose block is in object storage.
         if let Err(error) = self.release_held(true).await {
             tracing::error!(error = error_text(&error), "cannot make room on the disk");
         }
-        // A full disk does not get better by trying at the rate of the pushes.
+        // On a full disk it does not help to try as often as pushes arrive.
         tokio::time::sleep(pause).await;
     }
 
@@ -123,7 +134,7 @@ impl Ingester {
         let ingester = Arc::clone(self);
         let room = tokio::task::spawn_blocking(move || ingester.measure_disk()).await;
         let Ok(Some(room)) = room else { return false };
-        // What does not help is not worth many small blocks: others may have filled the disk.
+        // Many small blocks are not worth it if they do not help: other files may have filled the disk.
         room.is_full() || (room.is_low() && self.segment_cache.file_bytes() >= room.kept / 4)
     }
 
@@ -133,7 +144,7 @@ impl Ingester {
     pub async fn flush_all(self: &Arc<Self>) -> Result<(), Error> {
         let ingester = Arc::clone(self);
         let flush = tokio::spawn(async move {
-            // What could not be cut stays in the log; the rest need not wait for it.
+            // Spans that could not be cut stay in the log. The other ones need not wait for them.
             let sealed = ingester.seal().await;
             let decided = ingester.decide(Due::All).await;
             let flushed = ingester.flush_due(true).await.map_or(Ok(()), Err);
@@ -148,7 +159,7 @@ impl Ingester {
         let flush = tokio::spawn(async move {
             let sealed = ingester.seal().await;
             let decided = ingester.decide_tenant(&tenant, Due::All).await;
-            let flushed = ingester.flush_tenant(&tenant, true, true).await;
+            let flushed = ingester.flush_tenant(&tenant, Flush::AllAtOnce).await;
             ingester.refresh_gauges().await;
             sealed.and(decided).and(flushed)
         });
@@ -160,16 +171,21 @@ impl Ingester {
         self.tenant(tenant).is_some()
     }
 
-    /// Flushes the tenants that are due, or all; the first error, the others are logged.
+    /// Flushes the tenants that are due, or all. Returns the first error; the others are logged.
     async fn flush_due(self: &Arc<Self>, all: bool) -> Option<Error> {
         let mut tasks = tokio::task::JoinSet::new();
         let too_many = self.segment_cache.segments() > MAX_SEGMENTS
             || self.segment_cache.heap_bytes() > self.settings.max_live_bytes / SEGMENTS_SHARE
             || self.is_disk_low().await;
+        let flush = match (all, too_many) {
+            (true, _) => Flush::AllAtOnce,
+            (false, true) => Flush::All,
+            (false, false) => Flush::Due,
+        };
         let tenants = self.all_tenants().into_iter();
         let mut waiting: Vec<_> =
             tenants.map(|(id, tenant)| (tenant.unflushed_segments(), id)).collect();
-        // Those whose spans wait the longest are the first to make room.
+        // The tenants whose spans have waited the longest make room first.
         let oldest = |segments: &[Arc<Segment>]| segments.first().map(|it| it.path().to_owned());
         waiting.sort_by_cached_key(|(segments, _)| oldest(segments));
         let most_begun = self.settings.concurrent_flushes.max(1) * BEGUN_PER_SLOT;
@@ -189,7 +205,7 @@ impl Ingester {
                     note_flushed(tasks.join_next().await, &mut first_error);
                 }
                 let ingester = Arc::clone(self);
-                tasks.spawn(async move { ingester.flush_tenant(&id, all || too_many, all).await });
+                tasks.spawn(async move { ingester.flush_tenant(&id, flush).await });
             }
         }
         while !tasks.is_empty() {
@@ -210,24 +226,19 @@ impl Ingester {
             || segments.iter().map(age).max() >= Some(self.settings.max_block_duration)
     }
 
-    /// Writes the tenant's blocks that were begun, then blocks of the segments it has now: all of them, or as long as
-    /// enough is there. `at_once`: whatever pause a failure asks for.
-    async fn flush_tenant(
-        self: &Arc<Self>,
-        id: &TenantId,
-        all: bool,
-        at_once: bool,
-    ) -> Result<(), Error> {
+    /// Writes the tenant's blocks in progress, then blocks of its segments as `flush` says.
+    async fn flush_tenant(self: &Arc<Self>, id: &TenantId, flush: Flush) -> Result<(), Error> {
         let queue = self.flushes.queue(id);
         let mut queue = queue.lock().await;
-        if !at_once && queue.not_before.is_some_and(|time| time > Instant::now()) {
+        let is_pausing = queue.not_before.is_some_and(|time| time > Instant::now());
+        if is_pausing && flush != Flush::AllAtOnce {
             return Ok(());
         }
         let tenant = self.tenant_or_insert(id);
         let mut rest = tenant.unflushed_segments();
         loop {
             if queue.blocks.is_empty() {
-                if rest.is_empty() || !(all || self.is_block_due(&rest)) {
+                if rest.is_empty() || (flush == Flush::Due && !self.is_block_due(&rest)) {
                     return Ok(());
                 }
                 let later = rest.split_off(self.segments_of_a_block(&rest));
@@ -279,16 +290,16 @@ impl Ingester {
     }
 }
 
-/// Waits for the end of a task and forgets it.
+/// Waits until a task has ended, and forgets it.
 async fn ended(task: &mut Option<JoinHandle<()>>) {
     if let Some(running) = task {
-        // It panicked: that was logged, and the next one tries again.
+        // A panic is logged elsewhere, and the next task tries again.
         let _ = running.await;
     }
     *task = None;
 }
 
-/// Notes how the flush of a tenant ended.
+/// Records how the flush of a tenant ended.
 fn note_flushed(
     result: Option<Result<Result<(), Error>, tokio::task::JoinError>>,
     first_error: &mut Option<Error>,

@@ -1,4 +1,5 @@
-//! What the fuzz targets feed: bytes of an ingester's log, without the log, and files of segments. Not an interface.
+//! Entry points for fuzz targets: payloads of an ingester's log without the log, and files of segments. This is not an
+//! interface.
 
 use std::path::Path;
 
@@ -16,7 +17,7 @@ use crate::{
     },
 };
 
-/// Memory for columns of segments, as little as there may be.
+/// As little memory for columns as possible.
 const COLUMN_BYTES: u64 = 1 << 20;
 
 /// The payload of a frame of the log that holds a push.
@@ -49,7 +50,7 @@ pub fn write_cut(path: &Path, tenants: &[TenantId], batch: &SpanBatch) -> Result
 pub fn open_cut(path: &Path) -> Result<usize, SegmentError> {
     let cache = SegmentCache::new(2, COLUMN_BYTES);
     let found = read_sections(path)?;
-    let file = SegmentFile::new(path, found.sections.len(), &cache);
+    let file = SegmentFile::new(path, found.sections.len(), cache.file_counter());
     let file = file.map_err(|source| SegmentError::read(path, source))?;
     let open = found.sections.iter().map(|section| {
         let place = Place {

@@ -14,20 +14,20 @@ use tactus_model::{CutTraces, TenantId, TraceId};
 use tactus_storage::Uuid;
 
 use crate::{
+    decisions::Deciding,
     head::Head,
     layout::PartRange,
     origins::{HeldOrigins, KnownOrigins},
     recent_view::{RecentView, TornTraces},
     segment::{OpenSegment, Segment},
     settings::Settings,
-    tail_sampling::Deciding,
 };
 
-/// How long a released block is remembered: longer than any block list takes to show it.
+/// A released block is remembered for this long, so that every block list shows it by then.
 pub(crate) const RELEASED_MEMORY: Duration = Duration::from_secs(3600);
-/// The same where there is no room for another tenant: longer than a query, and than a distributor tries.
+/// The same if there is no room for another tenant: longer than a query runs, and than a distributor retries.
 pub(crate) const RELEASED_MEMORY_FOR_ROOM: Duration = Duration::from_secs(300);
-/// Released blocks that are remembered, of one tenant.
+/// Released blocks that are remembered of one tenant.
 const MAX_RELEASED: usize = 1_000;
 
 /// Live spans of all tenants since the last cut.
@@ -41,7 +41,8 @@ pub(crate) struct Generation {
     last_push: AtomicU64,
     /// Unix nanoseconds of the last push, or of the start.
     last_push_time: AtomicU64,
-    /// Read back from the log: when its spans arrived is known to a block's duration only.
+    /// The spans were read back from the log. The time of their arrival is known only to within the duration of a
+    /// block.
     pub(crate) replayed: bool,
     first_push: AtomicU64,
     heads: RwLock<HashMap<TenantId, Arc<Head>>>,
@@ -62,7 +63,7 @@ impl Generation {
         }
     }
 
-    /// Cuts it so long after its first push at the latest.
+    /// Has the generation cut at most `period` after its first push.
     pub(crate) fn cut_within(&self, period: Duration) {
         self.cut_after.fetch_min(period.as_millis() as u64, Ordering::Relaxed);
     }
@@ -119,13 +120,13 @@ impl Generation {
             || (since(first) >= settings.trace_idle_period && self.nears_limit_of_traces())
     }
 
-    /// True if a tenant has half as many live traces as it may have: a cut makes room before any is refused.
+    /// True if a tenant has half of the live traces that it may have. A cut then makes room before any are refused.
     fn nears_limit_of_traces(&self) -> bool {
         self.heads.read().values().any(|head| head.nears_limit_of_traces())
     }
 }
 
-/// Cuts in progress; behind a lock, so that one runs at a time.
+/// Cuts in progress. A lock around this lets one cut run at a time.
 #[derive(Debug, Default)]
 pub(crate) struct Sealing {
     /// Number of the last log part of the last generation that was cut.
@@ -153,7 +154,7 @@ fn unix_nanos_now() -> u64 {
     now.as_nanos() as u64
 }
 
-/// What an ingester holds of one tenant, as queries see it.
+/// The spans of one tenant, as queries see them.
 #[derive(Debug, Default)]
 pub(crate) struct TenantView {
     /// Live spans: the current generation's and those being written to segments.
@@ -164,16 +165,16 @@ pub(crate) struct TenantView {
     released: VecDeque<(Instant, Uuid)>,
 }
 
-/// A tenant's view behind its lock; taken for moments only.
+/// A tenant and its view. The lock of the view is held for moments only.
 #[derive(Debug, Default)]
 pub(crate) struct Tenant {
     view: RwLock<TenantView>,
     large_traces: Mutex<LargeTraces>,
-    /// Of heads that left no segment: the next segment takes them along.
+    /// Cut traces of heads that left no segment. The next segment stores them.
     cut_traces: Mutex<CutTraces>,
-    /// What need not be stored again.
+    /// Origins whose spans need not be stored again.
     pub(crate) origins: KnownOrigins,
-    /// Held while traces are decided, one round at a time.
+    /// Locked while tail sampling decides traces, so that one round runs at a time.
     pub(crate) deciding: Mutex<Option<Box<Deciding>>>,
     torn: Arc<TornTraces>,
 }
@@ -200,7 +201,7 @@ impl Tenant {
         view.segments.iter().filter(|segment| segment.is_pending()).cloned().collect()
     }
 
-    /// Puts what was decided to stay of a segment in its place.
+    /// Replaces a pending segment by the segment of the traces that tail sampling keeps.
     pub(crate) fn replace_segment(&self, pending: &Arc<Segment>, decided: Option<Arc<Segment>>) {
         if decided.is_none() {
             self.origins.let_go(pending.origins().all());
@@ -236,7 +237,7 @@ impl Tenant {
         bytes
     }
 
-    /// Puts segments in the place of the head they were made of.
+    /// Replaces a head by the segments that were made of it.
     pub(crate) fn replace_head(&self, head: &Arc<Head>, segments: Vec<Arc<Segment>>) {
         let seen = head.large_traces();
         if !seen.is_empty() {
@@ -244,7 +245,7 @@ impl Tenant {
             large.bytes.extend(seen);
             large.noted = Some(Instant::now());
         }
-        // Before the head goes: nobody is to see the trace without its mark.
+        // This comes before the head is removed, so that nobody sees the trace without its mark.
         let mut carried = self.cut_traces.lock();
         if segments.is_empty() {
             carried.add_all(&head.cut_traces());
@@ -267,7 +268,7 @@ impl Tenant {
         self.cut_traces.lock().add_all(cut);
     }
 
-    /// So many spans of a trace were refused, at least, because it was too large.
+    /// How many spans of a trace were refused at least, because the trace was too large.
     pub(crate) fn refused_spans(&self, trace: TraceId) -> u64 {
         let carried = self.cut_traces.lock();
         let view = self.view.read();
@@ -281,7 +282,7 @@ impl Tenant {
         self.view.write().segments.push(segment);
     }
 
-    /// True if nothing is held of the tenant, nor was within `memory`.
+    /// True if nothing is stored of the tenant, and nothing was within `memory`.
     pub(crate) fn is_idle(&self, memory: Duration) -> bool {
         let view = self.view.read();
         let is_old = |(released, _): &(Instant, Uuid)| released.elapsed() > memory;
@@ -294,7 +295,7 @@ impl Tenant {
             && !decided_lately
     }
 
-    /// Takes a segment out that cannot be read; false if it is not there any more.
+    /// Removes a segment that cannot be read. False if it was removed before.
     pub(crate) fn remove_segment(&self, gone: &Arc<Segment>) -> bool {
         let mut view = self.view.write();
         let before = view.segments.len();
@@ -310,12 +311,12 @@ impl Tenant {
             (view.heads.clone(), view.segments.clone(), released)
         };
         let segments = segments.into_iter().map(OpenSegment::new).collect();
-        // What is cut meanwhile is in these heads still.
+        // Spans that are cut meanwhile are still in these heads.
         let live = heads.iter().map(|head| head.snapshot()).collect();
         RecentView { live, segments, stored: Vec::new(), torn: Arc::clone(&self.torn), released }
     }
 
-    /// Removes segments that a block in the block list took the place of.
+    /// Removes the segments that were replaced by a block in the block list.
     pub(crate) fn release_segments(&self, block: Uuid, gone: &[Arc<Segment>]) {
         let mut origins = HeldOrigins::default();
         gone.iter().for_each(|segment| origins.unite(segment.origins()));

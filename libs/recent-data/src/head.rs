@@ -324,7 +324,7 @@ impl Head {
         self.cut_traces.lock().clone()
     }
 
-    /// So many spans of a trace were refused because it was too large.
+    /// This many spans of a trace were refused because it was too large.
     pub(crate) fn refused_spans(&self, trace: TraceId) -> u64 {
         self.cut_traces.lock().spans(trace)
     }

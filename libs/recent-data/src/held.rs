@@ -1,7 +1,7 @@
-//! Segments whose block is in object storage, and which are still served.
+//! Segments that still answer queries although their block is in object storage.
 //!
-//! In a cluster the queriers learn of a new block later than the ingester: until they have, the ingester answers for its
-//! spans (`complete_block_timeout`). When room is needed they go earlier, the oldest first.
+//! In a cluster, queriers learn of a new block later than the ingester. Until then (`complete_block_timeout`) the
+//! ingester answers for its spans. If room is needed, these segments go earlier, the oldest first.
 
 use std::{
     sync::Arc,
@@ -16,11 +16,11 @@ use crate::{
     ingester::Ingester,
 };
 
-/// Share of the directory's limit from which room is made, as numerator and denominator.
+/// From this share of the directory's limit on, room is made. Numerator and denominator.
 const FULL: (u64, u64) = (4, 5);
 
 impl Ingester {
-    /// What happens to the segments of a block that is in object storage.
+    /// Handles the segments of a block that is now in object storage.
     pub(crate) async fn finish_block(
         self: &Arc<Self>,
         tenant: &TenantId,
@@ -32,7 +32,7 @@ impl Ingester {
         let (ingester, id, now) = (Arc::clone(self), tenant.clone(), Instant::now());
         let note = move || {
             let path = ingester.manifest_path(&id, block.id);
-            // Without the note a restart finds the block in the bucket, and holds its segments anew.
+            // Without the note, a restart finds the block in the bucket and keeps its segments once more.
             if let Err(error) = ingester.manifest_of(&block, Some(SystemTime::now())).write(&path) {
                 tracing::warn!(%error, "cannot note that a block is in object storage");
             }
@@ -41,7 +41,7 @@ impl Ingester {
         Ok(tokio::task::spawn_blocking(note).await?)
     }
 
-    /// Lets segments go that were served long enough, or while there is no room.
+    /// Releases segments that have been kept long enough. While there is no room, the oldest of the others go as well.
     pub(crate) async fn release_held(self: &Arc<Self>, no_room: bool) -> Result<(), Error> {
         self.segment_cache.forget_idle();
         loop {
@@ -65,7 +65,7 @@ impl Ingester {
         Ok(tokio::task::spawn_blocking(move || ingester.clear_block(&tenant, &block)).await?)
     }
 
-    /// What is noted of a block: its segments, and when it was in object storage.
+    /// The manifest of a block: its segments, and when it was in object storage.
     pub(crate) fn manifest_of(
         &self,
         block: &PendingBlock,

@@ -1,4 +1,4 @@
-//! The ingester itself: state, push, start and stop.
+//! The ingester: its state, pushes, start and stop.
 
 mod room;
 
@@ -31,9 +31,9 @@ use crate::{
     generation::{Generation, RELEASED_MEMORY_FOR_ROOM, Sealing, Tenant},
     head::{Appended, Head, NEW_HEAD_BYTES},
     layout::Layout,
-    live_tail::LiveTails,
     metrics::Metrics,
     notes::Notes,
+    open_tails::LiveTails,
     pushes::Pushes,
     queries::Queries,
     segment::SegmentCache,
@@ -42,10 +42,10 @@ use crate::{
     written::BlockWritten,
 };
 
-/// Idle tenants are looked for so often at most when there is no room for a new one.
+/// Idle tenants are looked for this often at most when there is no room for a new one.
 const LOOK_FOR_IDLE_AGAIN: Duration = Duration::from_secs(5);
 
-/// An ingester. One a process and directory.
+/// An ingester. There is one for each process and directory.
 #[derive(Debug)]
 pub struct Ingester {
     pub(crate) settings: Settings,
@@ -59,14 +59,14 @@ pub struct Ingester {
     pub(crate) tenants: RwLock<HashMap<TenantId, Arc<Tenant>>>,
     pub(crate) sealing: Arc<tokio::sync::Mutex<Sealing>>,
     pub(crate) flushes: Flushes,
-    /// Wakes the background loop before its next look.
+    /// Wakes the background loop early.
     pub(crate) wake: Notify,
     /// Bytes of live spans: measured now and then, plus what was pushed since.
     live_bytes: AtomicUsize,
     stopping: AtomicBool,
-    /// How many failed syncs of the log there were when all that was live then had been cut.
+    /// Number of failed syncs of the log when all spans that were live then had been cut.
     pub(crate) cut_after_failed_syncs: AtomicU64,
-    /// A generation could not be written yet.
+    /// A generation could not be written and waits.
     pub(crate) has_waiting_cuts: AtomicBool,
     /// Some tenant may have segments whose traces are not decided.
     pub(crate) has_pending: AtomicBool,
@@ -146,7 +146,7 @@ impl Ingester {
     ) -> Result<Appended, PushError> {
         let result = self.store_in_time(push, tenant).await;
         if let Err(error @ (PushError::DiskHangs(_) | PushError::TimedOut(_))) = &result {
-            // All others were counted where they were refused.
+            // The other reasons were counted where the push was refused.
             self.metrics.refused_pushes.with([error.reason()]).inc();
         }
         result
@@ -164,7 +164,7 @@ impl Ingester {
         self.pushes.run(move || ingester.push(&push, &tenant), || self.disk_hangs()).await
     }
 
-    /// Where log and segments are.
+    /// The directory of log and segments.
     pub fn directory(&self) -> &Path {
         &self.settings.directory
     }
@@ -309,7 +309,7 @@ impl Ingester {
             if looked.is_none_or(|at| at.elapsed() >= LOOK_FOR_IDLE_AGAIN) {
                 *looked = Some(Instant::now());
                 self.forget_idle_tenants(RELEASED_MEMORY_FOR_ROOM);
-                // Blocks make room.
+                // Making blocks makes room.
                 self.wake.notify_one();
             }
             drop(looked);
@@ -320,7 +320,8 @@ impl Ingester {
         Ok(self.tenant_or_insert(tenant))
     }
 
-    /// Forgets tenants of whom nothing is held, nor was within `memory`: there may be ever new ones.
+    /// Forgets tenants of which nothing is stored, and nothing was within `memory`. Otherwise their number would grow
+    /// without end.
     fn forget_idle_tenants(&self, memory: Duration) {
         let mut gone = Vec::new();
         self.tenants.write().retain(|id, tenant| {
@@ -339,7 +340,7 @@ impl Ingester {
             self.metrics.live_traces.remove([id.as_str()]);
             self.metrics.live_trace_bytes.remove([id.as_str()]);
             self.metrics.tail_sampling.forget(&id);
-            // Fails while something is in it.
+            // This fails while the directory is not empty.
             let _ = fs::remove_dir(self.layout.flushing().join(id.as_str()));
         }
     }
@@ -349,12 +350,12 @@ impl Ingester {
         self.itself.upgrade().ok_or_else(|| Status::unavailable("Ingester is shutting down"))
     }
 
-    /// For tasks that must not keep it alive.
+    /// A weak reference, for tasks that must not keep the ingester alive.
     pub(crate) fn weak(&self) -> Weak<Self> {
         Weak::clone(&self.itself)
     }
 
-    /// Refuses pushes from now on; who looked at them is told so.
+    /// Refuses pushes from now on, and ends live tails.
     pub(crate) fn stop_pushes(&self) {
         self.stopping.store(true, Ordering::Release);
         self.live_tails.close();

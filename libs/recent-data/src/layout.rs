@@ -26,12 +26,12 @@ use tactus_model::TenantId;
 pub(crate) const CUT_FILE: &str = "cut.seg";
 /// Ending of a segment.
 const SEGMENT: &str = "seg";
-/// Ending of a segment of which tail sampling did not decide yet.
+/// Ending of a segment that tail sampling has not decided yet.
 const PENDING: &str = "pending";
-/// Ending of a segment that is written in the place of a pending one.
+/// Ending of the file that will replace a pending segment, while it is being written.
 const DECIDING: &str = "deciding";
 
-/// The parts of the log whose spans a directory of segments holds.
+/// The range of log parts whose spans a directory of segments holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct PartRange {
     pub(crate) first: u64,
@@ -113,14 +113,14 @@ impl Layout {
         besides + log + writing
     }
 
-    /// Moves a file that cannot be read out of the way, keeping it for a human.
+    /// Moves an unreadable file into the quarantine, so that people can examine it.
     pub(crate) fn quarantine(&self, path: &Path) -> io::Result<PathBuf> {
         let target = self.quarantined(path)?;
         fs::rename(path, &target)?;
         Ok(target)
     }
 
-    /// Where something that cannot be read goes.
+    /// The path in the quarantine for an unreadable file.
     pub(crate) fn quarantined(&self, path: &Path) -> io::Result<PathBuf> {
         let directory = self.root.join("quarantine");
         fs::create_dir_all(&directory)?;
@@ -151,7 +151,7 @@ pub(crate) fn segment_file_name(tenant: &str, number: u32, is_pending: bool) -> 
     format!("{tenant}.{number}.{}", if is_pending { PENDING } else { SEGMENT })
 }
 
-/// The same without what is decided.
+/// The key of a segment: its path below `segments`, the same before and after tail sampling.
 pub(crate) fn segment_key(segments: &Path, segment: &Path) -> String {
     let relative = segment.strip_prefix(segments).unwrap_or(segment);
     relative.with_extension("").to_string_lossy().into_owned()
@@ -167,12 +167,12 @@ pub(crate) fn is_deciding(path: &Path) -> bool {
     path.extension().is_some_and(|ending| ending == DECIDING)
 }
 
-/// What is written in the place of a pending segment, while it is written and when it is whole.
+/// The paths of the file that replaces a pending segment: while it is written, and when it is complete.
 pub(crate) fn decided_paths(pending: &Path) -> (PathBuf, PathBuf) {
     (pending.with_extension(DECIDING), pending.with_extension(SEGMENT))
 }
 
-/// Where a segment lay before its traces were decided, if they were.
+/// The path of a decided segment before it was decided.
 pub(crate) fn pending_path(segment: &Path) -> PathBuf {
     segment.with_extension(PENDING)
 }
@@ -188,7 +188,7 @@ pub(crate) fn parse_segment_file_name(name: &str) -> Option<TenantId> {
     TenantId::parse(tenant).ok()
 }
 
-/// True for a name as that of a segment, whosever it is.
+/// True if a name has the ending of a segment, of whatever tenant.
 pub(crate) fn has_segment_ending(name: &str) -> bool {
     let numbered = |ending| {
         let stem = name.strip_suffix(ending)?.strip_suffix('.')?;
@@ -202,12 +202,12 @@ pub(crate) fn sync_directory(path: &Path) -> io::Result<()> {
     fs::File::open(path)?.sync_all()
 }
 
-/// Bytes of the files below a directory whose path `is_counted`; what cannot be read counts nothing.
+/// Bytes of the files below a directory for whose path `is_counted` returns true. Unreadable entries count nothing.
 fn bytes_below(directory: &Path, is_counted: &dyn Fn(&Path) -> bool) -> u64 {
     let Ok(entries) = fs::read_dir(directory) else { return 0 };
     let bytes = entries.flatten().map(|entry| {
         let path = entry.path();
-        // Of the entry itself, should it be a link.
+        // This is the size of the entry itself if it is a link.
         match entry.metadata() {
             Ok(found) if found.is_dir() => bytes_below(&path, is_counted),
             Ok(found) if is_counted(&path) => found.len(),

@@ -1,4 +1,5 @@
-//! Spans that are not yet in blocks: durable once they are acknowledged, queryable at once, made into blocks.
+//! Spans that are not yet in blocks. They are durable once they are acknowledged, can be queried at once, and are made
+//! into blocks.
 //!
 //! ```text
 //! push -> write-ahead log (one write) -> ack
@@ -8,14 +9,15 @@
 //!         cut by size or age -> merge of the segments -> block -> object storage
 //! ```
 //!
-//! Cuts are for all tenants at once ([`generation`]): a generation's spans are in segments, or its log parts are
-//! still there. A segment is served until the block that holds its spans is in the block list.
+//! All tenants are cut at the same time ([`generation`]): the spans of a generation are in segments, or its log parts
+//! are still there. A segment answers queries until the block with its spans is in the block list.
 #![warn(missing_docs)]
 
 mod begun_blocks;
 mod block_times;
 mod build;
 mod clear;
+mod decisions;
 mod directory;
 mod disk;
 mod error;
@@ -33,6 +35,7 @@ mod live_traces;
 mod metrics;
 mod notes;
 mod open;
+mod open_tails;
 mod origins;
 mod push_stream;
 mod pushes;

@@ -1,12 +1,10 @@
-//! Live tails: those who look at spans as they are pushed.
+//! Live tails: streams of spans as they are pushed.
 //!
-//! A push that was stored is offered to the tails of its tenant: a clone of its slices, put into a bounded queue that it
-//! never waits for. What a queue has no room for is counted. While nobody looks a push reads one number for it. A task of
-//! each tail converts what came, filters it, and sends what matched.
+//! A stored push is offered to the tails of its tenant: clones of its slices go into a bounded queue, and the push
+//! never waits. Spans that do not fit are counted. Without a tail, a push only reads one number. Each tail has a task
+//! that converts and filters the spans, and sends those that match.
 
-mod pushed;
 mod run;
-mod tails;
 
 use std::{sync::Arc, time::Instant};
 
@@ -17,9 +15,7 @@ use tactus_rpc::QueryContext;
 use tokio::sync::mpsc;
 use tonic::{Request, Response, Status, codegen::BoxStream};
 
-use crate::ingester::Ingester;
-use pushed::Filter;
-pub(crate) use tails::LiveTails;
+use crate::{ingester::Ingester, open_tails::pushed::Filter};
 
 #[tonic::async_trait]
 impl Protocol for Ingester {
@@ -34,7 +30,7 @@ impl Protocol for Ingester {
         let invalid = |error: &dyn std::fmt::Display| Status::invalid_argument(error.to_string());
         let tenant = TenantId::parse(&request.tenant).map_err(|error| invalid(&error))?;
         let filter = request.query;
-        // Patterns take long to compile.
+        // Regular expressions may take long to compile.
         let query = self.query(tenant.as_str(), context, move |_| compile_filter(&filter));
         let query = query.await?.map_err(|error| invalid(&error))?;
         let max_attribute_bytes = self.settings.limits.of(&tenant).max_attribute_bytes;

@@ -14,10 +14,10 @@ use crate::settings::Limits;
 /// Parts by trace id, so that concurrent pushes seldom meet.
 const PARTS: usize = 16;
 
-/// Memory of a trace in a map, about: maps are half empty when they have grown.
+/// Approximate memory of a trace in a map: a map that has just grown is half empty.
 const TRACE_BYTES: usize = 2 * size_of::<(TraceId, u64)>();
 
-/// Fraction of the byte limit from which a trace is remembered over a cut, as a divisor.
+/// A trace with this fraction of the byte limit, as a divisor, is remembered beyond a cut.
 const LARGE: u64 = 8;
 
 /// Traces of one generation of a tenant.
@@ -30,7 +30,7 @@ pub(crate) struct LiveTraces {
     inherited: HashMap<TraceId, u64>,
 }
 
-/// What becomes of a span.
+/// Whether a span is accepted, and if not, why.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
     Admitted,
@@ -67,7 +67,7 @@ impl LiveTraces {
         Verdict::Admitted
     }
 
-    /// Takes back what was admitted for a push that failed.
+    /// Takes back the spans of a push that failed.
     pub(crate) fn undo(&self, admitted: &[(TraceId, u64)]) {
         for &(id, bytes) in admitted {
             if let Some(known) = self.part(id).lock().get_mut(&id) {
@@ -96,7 +96,7 @@ impl LiveTraces {
         large
     }
 
-    /// Bytes of memory that it holds.
+    /// Bytes of memory that the counts take.
     pub(crate) fn heap_bytes(&self) -> usize {
         let parts = PARTS * size_of::<Mutex<HashMap<TraceId, u64, RandomState>>>();
         parts + (self.len() + self.inherited.len()) * TRACE_BYTES

@@ -4,7 +4,9 @@ use tactus_telemetry::metrics::{
     Counter, CounterVec, Gauge, GaugeVec, Histogram, exponential_buckets,
 };
 
-use crate::tail_sampling::TailSamplingMetrics;
+mod tail_sampling;
+
+pub(crate) use tail_sampling::TailSamplingMetrics;
 
 tactus_telemetry::metrics! {
     /// Handles of all metrics; cheap to clone.
@@ -61,7 +63,7 @@ tactus_telemetry::metrics! {
 }
 
 impl Metrics {
-    /// Shows the errors of a tenant, none so far: whoever watches their growth can tell those of the next start from it.
+    /// Shows a tenant with zero replay errors, so that a monitor can see the count grow at the next start.
     pub(crate) fn show_replay_errors(&self, tenant: &str) {
         self.replay_errors.with([tenant]);
     }

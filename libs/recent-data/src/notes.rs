@@ -1,9 +1,9 @@
-//! What became of segments whose file is still there, because others need it or a query reads it.
+//! Notes on segments that are no longer needed but whose file still exists.
 //!
-//! Of the segments in the file of a cut one after the other becomes part of a block or is dropped: that is noted, and a
-//! start leaves them out. One file has the notes of all: frames of { crc: u32, bytes: u16, fate: u8, 0: u8, name }, appended.
-//! What follows a damaged frame is not believed; then segments come back that a block has as well, which costs a second
-//! copy of their spans and loses none.
+//! One file holds the segments of all tenants of a cut. They go into blocks, or are dropped, one after the other. The
+//! notes say which ones have gone, and a start leaves these out. All notes are in one file: frames of { crc: u32,
+//! bytes: u16, fate: u8, 0: u8, name }, appended. Everything after a damaged frame is ignored; some segments that are
+//! also in a block then come back, which costs a second copy of their spans and loses none.
 
 use std::{
     collections::HashMap,
@@ -17,19 +17,19 @@ use parking_lot::Mutex;
 use crate::layout::sync_directory;
 
 const HEAD_BYTES: usize = 8;
-/// From this size on notes about files that are gone are dropped.
+/// From this size on, notes about deleted files are dropped.
 const COMPACT_FROM: u64 = 1 << 20;
 
-/// What became of a segment.
+/// What happened to a segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fate {
-    /// It is not needed any more: its spans are in a block, were dropped, or cannot be read.
+    /// The segment is not needed: its spans are in a block, were dropped, or cannot be read.
     Gone,
-    /// Tail sampling keeps it as it is.
+    /// Tail sampling kept the segment unchanged.
     Kept,
 }
 
-/// The file with the notes.
+/// The file of notes.
 #[derive(Debug)]
 pub(crate) struct Notes {
     path: PathBuf,
@@ -41,7 +41,7 @@ pub(crate) struct Notes {
 
 #[derive(Debug)]
 struct Inner {
-    /// Opened at the first note, so that a start on a full disk needs none.
+    /// Opened when the first note is written, because a start on a full disk must not need to create it.
     file: Option<File>,
     bytes: u64,
     compact_at: u64,
@@ -54,7 +54,7 @@ impl Notes {
         Self { path, segments, sync, inner: Mutex::new(inner) }
     }
 
-    /// What is noted, by the key of the segment ([`crate::layout::segment_key`]).
+    /// All notes, by the key of the segment ([`crate::layout::segment_key`]).
     ///
     /// Errors: the file cannot be read.
     pub(crate) fn read(&self) -> io::Result<HashMap<String, Fate>> {
@@ -85,7 +85,7 @@ impl Notes {
             self.open(&mut inner)?;
         }
         if inner.bytes >= inner.compact_at {
-            // It grows on if that fails.
+            // If that fails, the file goes on growing.
             let compacted = self.compact(&mut inner);
             if let Err(error) = compacted {
                 tracing::warn!(path = %self.path.display(), %error, "cannot compact notes about segments");
@@ -97,7 +97,7 @@ impl Notes {
         let written = file.write_all(&frames);
         let written = written.and_then(|()| if self.sync { file.sync_data() } else { Ok(()) });
         if written.is_err() {
-            // Half a frame would hide those behind it.
+            // An incomplete frame would hide the frames after it.
             let _ = file.set_len(bytes);
             return written;
         }
@@ -105,7 +105,7 @@ impl Notes {
         Ok(())
     }
 
-    /// Opens the file to append to what is sound of it.
+    /// Opens the file, to append after its last sound frame.
     fn open(&self, inner: &mut Inner) -> io::Result<()> {
         let mut file = File::options().read(true).append(true).create(true).open(&self.path)?;
         let mut bytes = Vec::new();
@@ -120,7 +120,7 @@ impl Notes {
         Ok(())
     }
 
-    /// Writes the file anew, without what is said about cuts that are gone.
+    /// Writes the file again without notes about cuts that are gone.
     fn compact(&self, inner: &mut Inner) -> io::Result<()> {
         let bytes = fs::read(&self.path)?;
         let mut cuts: HashMap<&str, bool> = HashMap::new();
@@ -167,7 +167,7 @@ fn put_frame(frames: &mut Vec<u8>, key: &str, fate: Fate) {
     frames[start..start + 4].copy_from_slice(&crc.to_le_bytes());
 }
 
-/// The sound frames from the beginning: key, fate, and bytes of the frame.
+/// The sound frames at the beginning: key, fate, and bytes of the frame.
 fn frames(mut bytes: &[u8]) -> impl Iterator<Item = (&str, Fate, usize)> {
     std::iter::from_fn(move || {
         let (key, fate, length) = frame(bytes)?;

@@ -1,4 +1,4 @@
-//! Start of an ingester: its directory is opened, and what lies there read back.
+//! Starts an ingester: opens its directory and reads back the spans in it.
 
 use std::{fs, path::Path, sync::Arc, time::Duration};
 
@@ -18,7 +18,7 @@ use crate::{
 impl Ingester {
     /// Opens the directory, reads back what an earlier process left, and is ready for pushes.
     ///
-    /// `written` is told of each block that came into object storage, before its spans are let go of here.
+    /// `written` is told of each block that came into object storage, before its spans are released here.
     ///
     /// Errors if another process has the directory or it cannot be written. Damaged files are set aside and
     /// reported, they never keep the ingester from starting.
@@ -60,7 +60,7 @@ impl Ingester {
     }
 }
 
-/// A number above that of every log part that a segment directory remembers.
+/// The first log part number that no segment directory uses.
 fn first_free_part(root: &Path) -> u64 {
     let Ok(entries) = fs::read_dir(root.join("segments")) else { return 1 };
     let ranges = entries.filter_map(|entry| parse_part_range(entry.ok()?.file_name().to_str()?));

@@ -1,7 +1,7 @@
-//! Which origins a tenant has here.
+//! The origins of a tenant that are stored here.
 //!
-//! A distributor sends the same spans to several ingesters, and to one of them again if it does not hear of it. Their
-//! origin tells: what an ingester has, or had not long ago, it does not store again.
+//! A distributor sends the same spans to several ingesters, and again to one that has not answered. The origin
+//! identifies them, so an ingester does not store again what it has, or had a short time ago.
 
 use std::{
     collections::VecDeque,
@@ -12,26 +12,26 @@ use parking_lot::{Condvar, Mutex};
 use tactus_model::{OriginCollector, OriginSet, SpanBatch};
 use tactus_proto::tactus::v1::PushRequest;
 
-/// How long origins are remembered whose spans were let go of: longer than any distributor tries again.
+/// Origins are remembered for this long after their spans were released: longer than any distributor retries.
 const GONE_MEMORY: Duration = Duration::from_secs(3600);
-/// Ranges that are kept, of a tenant; beyond, the oldest of those let go of are forgotten.
+/// Ranges of origins that are kept for a tenant. Beyond it, the ranges that were released first are forgotten.
 const MAX_RANGES: usize = 200_000;
 
-/// Origins of a place.
+/// The origins of the spans in a segment or a head.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct HeldOrigins {
-    /// All spans of these are there.
+    /// Origins whose spans are all stored.
     pub(crate) complete: OriginSet,
-    /// Some spans of these were refused.
+    /// Origins with refused spans.
     pub(crate) incomplete: OriginSet,
-    /// Of the complete ones, those of which tail sampling dropped traces.
+    /// Complete origins of which tail sampling dropped traces.
     pub(crate) thinned: OriginSet,
     /// There are spans without an origin.
     pub(crate) has_none: bool,
 }
 
 impl HeldOrigins {
-    /// What the spans of some batches show. `incomplete`: these and others were refused in part.
+    /// The origins of the spans of some batches. `incomplete`: origins with refused spans, which may include others.
     pub(crate) fn of<'a>(
         batches: impl IntoIterator<Item = &'a SpanBatch>,
         incomplete: &OriginSet,
@@ -57,13 +57,13 @@ impl HeldOrigins {
         self.has_none |= other.has_none;
     }
 
-    /// Bytes of memory that they hold.
+    /// Bytes of memory of all sets.
     pub(crate) fn heap_bytes(&self) -> usize {
         let sets = [&self.complete, &self.incomplete, &self.thinned];
         sets.iter().map(|set| size_of_val(set.ranges())).sum()
     }
 
-    /// Both kinds.
+    /// All origins, complete or not.
     pub(crate) fn all(&self) -> OriginSet {
         let mut all = self.complete.clone();
         all.unite(&self.incomplete);
@@ -82,7 +82,7 @@ pub(crate) fn collect(collector: &mut OriginCollector, batch: &SpanBatch) {
     }
 }
 
-/// The origins that a tenant has or had not long ago.
+/// The origins that are stored for a tenant, or were a short time ago.
 #[derive(Debug, Default)]
 pub(crate) struct KnownOrigins {
     state: Mutex<State>,
@@ -93,13 +93,13 @@ pub(crate) struct KnownOrigins {
 #[derive(Debug, Default)]
 struct State {
     known: OriginSet,
-    /// Being stored now.
+    /// Origins that are being stored now.
     under_way: Vec<u64>,
-    /// Those of the known ones whose spans were let go of, and when; the oldest first.
+    /// Known origins whose spans were released, and when; the oldest first.
     gone: VecDeque<(Instant, OriginSet)>,
 }
 
-/// The new origins of a push; nobody else stores them meanwhile.
+/// The new origins of a push. Nobody else stores them while this exists.
 #[derive(Debug)]
 pub(crate) struct Claim<'a> {
     of: &'a KnownOrigins,
@@ -109,7 +109,7 @@ pub(crate) struct Claim<'a> {
 }
 
 impl KnownOrigins {
-    /// Takes up the origins of a push; `None` if it has none. Waits while another push stores one of them.
+    /// Claims the origins of a push; `None` if it has none. Waits while another push stores one of them.
     pub(crate) fn claim(&self, push: &PushRequest) -> Option<Claim<'_>> {
         if push.runs.iter().all(|run| run.origin == 0) {
             return None;
@@ -133,14 +133,14 @@ impl KnownOrigins {
         origin != 0 && self.state.lock().known.contains(origin)
     }
 
-    /// Notes what an earlier process left.
+    /// Adds the origins that an earlier process stored.
     pub(crate) fn add(&self, origins: &OriginSet) {
         if !origins.is_empty() {
             self.state.lock().known.unite(origins);
         }
     }
 
-    /// Notes that spans were let go of. They stay known for a while.
+    /// Notes that the spans of these origins were released. The origins stay known for a while.
     pub(crate) fn let_go(&self, origins: OriginSet) {
         let mut state = self.state.lock();
         let is_old = |gone: &(Instant, OriginSet)| gone.0.elapsed() > GONE_MEMORY;
@@ -155,7 +155,7 @@ impl KnownOrigins {
 }
 
 impl Claim<'_> {
-    /// The push without what is known already; `None` if all of it is new.
+    /// The part of the push that is not stored yet; `None` if all of it is new.
     pub(crate) fn new_part(&self, push: &PushRequest) -> Option<PushRequest> {
         if !self.has_known {
             return None;
@@ -219,7 +219,7 @@ mod tests {
         let first = known.claim(&push(&[7])).unwrap();
         let found = std::thread::scope(|scope| {
             let second = scope.spawn(|| new_part(&known, &[6, 7]));
-            // Not stored: the second one has to.
+            // The first push did not store the span, so the second one has to.
             drop(first);
             second.join().unwrap()
         });

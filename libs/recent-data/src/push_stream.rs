@@ -1,8 +1,9 @@
-//! Pushes that come as frames of one call.
+//! Pushes that arrive as frames of one long-lived call.
 //!
-//! Each frame is a push of its own: it takes memory, waits for its turn, is stored, counted and answered as if it had come in a
-//! call of its own. Frames are read while there is memory for them and fewer than so many are in work. When the connection is to end, what was read is
-//! answered and nothing more is read; the other side is told which frame was the last.
+//! Each frame is a push of its own: it takes memory, waits for its turn, is stored, counted and answered like a push
+//! with a call of its own. Frames are read while there is memory for them and fewer than `max_pushes` are being stored.
+//! When the connection is about to end, the frames that were read are answered, no more are read, and the other side is
+//! told which frame was the last.
 
 use std::{
     collections::VecDeque,
@@ -42,7 +43,7 @@ struct Shared {
     ingester: Arc<Ingester>,
     bodies: Arc<Bodies>,
     metrics: RequestMetrics,
-    /// Pushes of one call that may be in work.
+    /// Pushes of one call that may be stored at the same time.
     max_pushes: usize,
 }
 
@@ -83,7 +84,7 @@ impl Protocol for PushStreams {
     }
 }
 
-/// A frame, and its memory if there is any.
+/// A frame, and the memory it takes, unless there was none.
 type Arrived = (PushFrame, Result<Held, Status>);
 
 /// The answers to the frames of a call.
@@ -97,12 +98,12 @@ struct Answers {
     /// That frame while it waits for memory.
     arriving: Option<BoxFuture<'static, Arrived>>,
     pushes: FuturesUnordered<BoxFuture<'static, PushAnswer>>,
-    /// To be sent before answers that come.
+    /// Answers to send before those of pushes that are still running.
     ready: VecDeque<Result<PushAnswer, Status>>,
 }
 
 impl Answers {
-    /// Begins the pushes of the frames that are there.
+    /// Starts the pushes of the frames that have arrived.
     fn read(&mut self, cx: &mut Context<'_>) {
         if self.frames.is_some() && self.leaving.poll_unpin(cx).is_ready() {
             self.frames = None;
@@ -138,7 +139,7 @@ impl Answers {
         }
     }
 
-    /// Whether answers are to come.
+    /// True if there are answers to come.
     fn is_working(&self) -> bool {
         self.arriving.is_some() || !self.pushes.is_empty()
     }
@@ -150,7 +151,7 @@ impl Stream for Answers {
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = &mut *self;
         loop {
-            // What was read is answered, whatever became of the frames behind it.
+            // Frames that were read are answered, whatever happens to the frames after them.
             if let Poll::Ready(Some(answer)) = this.pushes.poll_next_unpin(cx) {
                 return Poll::Ready(Some(Ok(answer)));
             }

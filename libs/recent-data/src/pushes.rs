@@ -1,8 +1,8 @@
-//! Pushes on threads that may wait for the disk.
+//! Runs pushes on threads that may wait for the disk.
 //!
-//! A push converts its spans and writes them to the log, and a disk may take as long as it likes for that. The threads
-//! that serve connections do not wait for it: so many threads do as pushes may be at it at a time, and whoever pushes
-//! waits for a bounded time. Once a disk hangs, pushes are refused until it answers.
+//! A push converts its spans and writes them to the log, which may take as long as the disk likes. The threads that
+//! serve connections must not wait for that. So a limited number of pushes run on threads of their own, and callers
+//! wait for a bounded time. While the disk hangs, pushes are refused.
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,7 +10,7 @@ use tokio::{sync::Semaphore, time::timeout};
 
 use crate::{disk::DiskHangs, error::PushError, head::Appended};
 
-/// Room for pushes.
+/// The limit on pushes that run at the same time.
 #[derive(Debug)]
 pub(crate) struct Pushes {
     threads: Arc<Semaphore>,
@@ -23,7 +23,7 @@ impl Pushes {
         Self { threads: Arc::new(Semaphore::new(most)), timeout }
     }
 
-    /// Longest time that a push waits.
+    /// Longest time that a push may take.
     pub(crate) fn timeout(&self) -> Duration {
         self.timeout
     }
@@ -37,10 +37,10 @@ impl Pushes {
         hangs: impl Fn() -> DiskHangs,
     ) -> Result<Appended, PushError> {
         let enter = timeout(self.timeout, Arc::clone(&self.threads).acquire_owned()).await;
-        // It is never closed.
+        // The semaphore is never closed.
         let Ok(Ok(permit)) = enter else { return Err(PushError::DiskHangs(hangs())) };
         let task = tokio::task::spawn_blocking(move || {
-            // Taken until the thread is free, not until nobody waits for the push.
+            // The permit is kept until the thread is free, even if nobody waits for the push any more.
             let _permit = permit;
             push()
         });

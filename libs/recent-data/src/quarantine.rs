@@ -1,4 +1,4 @@
-//! Sets aside what cannot be read, at the start and later.
+//! Moves unreadable segments into the quarantine, at the start and later.
 
 use std::{
     fs::{self, File},
@@ -17,12 +17,12 @@ use crate::{
     segment::{Place, Segment, SegmentError},
 };
 
-/// What is copied at a time. A piece that cannot be read is left empty.
+/// Size of the pieces in which a file is copied. An unreadable piece is left empty.
 const PIECE: usize = 4096;
 
 impl Ingester {
-    /// Takes a segment that cannot be read out of all that is served and flushed. A query that needed it has failed; the
-    /// next ones do without.
+    /// Removes an unreadable segment from queries and flushes. The query that needed it has failed; later ones do
+    /// without it.
     pub(crate) fn set_aside(
         &self,
         tenant: &TenantId,
@@ -32,7 +32,7 @@ impl Ingester {
         if !segment.mark_set_aside() {
             return;
         }
-        // Otherwise a block took its place meanwhile, or what was decided of it.
+        // Otherwise it was replaced meanwhile by a block, or by what tail sampling decided.
         if !self.tenant(tenant).is_some_and(|state| state.remove_segment(segment)) {
             return;
         }
@@ -42,14 +42,14 @@ impl Ingester {
             tracing::error!(error = error_text(&error), "cannot note that a segment is set aside");
         }
         match segment.has_own_file() {
-            // Fails while other files are in it.
+            // This fails while other files are in the directory.
             true => drop(segment.path().parent().map(fs::remove_dir)),
             false => segment.release(),
         }
         self.count_damaged(tenant.as_str(), error, kept);
     }
 
-    /// Puts a copy of a segment into the quarantine, or its file. Returns where it is.
+    /// Puts a segment into the quarantine: its file, or a copy if it shares the file with others. Returns the path.
     pub(crate) fn keep_for_a_human(
         &self,
         path: &Path,
@@ -64,7 +64,7 @@ impl Ingester {
         Ok(target)
     }
 
-    /// Says that a segment is lost, in the log and to those who watch.
+    /// Logs and counts that a segment is lost.
     pub(crate) fn count_damaged(
         &self,
         tenant: &str,
@@ -82,7 +82,7 @@ impl Ingester {
         );
     }
 
-    /// Moves the directory of a cut out of the way.
+    /// Moves the directory of a cut into the quarantine.
     pub(crate) fn quarantine_directory(&self, directory: &Path, error: &SegmentError) {
         let kept = self.layout.quarantine(directory);
         let kept = kept.map_or_else(|error| error.to_string(), |path| path.display().to_string());

@@ -1,4 +1,4 @@
-//! Queries at work: how many of a tenant and of all, on which threads, and until when.
+//! Runs queries: how many of one tenant and of all, on which threads, and until when.
 
 use std::{sync::Arc, thread::available_parallelism};
 
@@ -7,12 +7,12 @@ use tactus_telemetry::metrics::{Kind, Registry};
 use tactus_work::{Gate, Line, Over, SlotLimits, Slots, Stop, memory::QueryMemory};
 use tonic::Status;
 
-/// Tenants that can have as many queries at work as each may. Most of their threads wait for their turn.
+/// This many tenants can have their full number of queries running. Most of these threads wait for their turn.
 const TENANTS_AT_WORK: usize = 8;
-/// Queries of a tenant that wait; query-frontends have fewer.
+/// Waiting queries of a tenant. Query-frontends allow fewer.
 const WAITING_PER_TENANT: usize = 10_000;
 
-/// Room for queries, and turns of those that have it.
+/// The limits on queries, and the turns of those that run.
 pub(crate) struct Queries {
     slots: Slots,
     gate: Arc<Gate>,
@@ -22,7 +22,8 @@ pub(crate) struct Queries {
 tactus_telemetry::debug_of!(it: Queries { running = it.slots.running() });
 
 impl Queries {
-    /// For so many queries of a tenant at a time, on as many threads as there are processors. `memory`: of what they hold.
+    /// Allows `per_tenant` queries of a tenant at a time, on as many threads as there are processors. `memory` bounds
+    /// what they hold.
     pub(crate) fn new(per_tenant: usize, memory: Arc<QueryMemory>, registry: &Registry) -> Self {
         let slots = Slots::new(SlotLimits {
             per_tenant,
@@ -39,9 +40,9 @@ impl Queries {
         Self { slots, gate: Arc::new(Gate::new(threads, u64::MAX)), memory }
     }
 
-    /// Runs a query away from the threads that serve connections, when it is its turn and until nobody waits for it.
+    /// Runs a query on a thread of its own when it is its turn, until nobody waits for it.
     ///
-    /// Errors: nobody waits, its time is over, or it takes more than it may.
+    /// Errors: the caller is gone, the query ran out of time, or it exceeded a limit.
     pub(crate) async fn run<R: Send + 'static>(
         &self,
         tenant: &str,
@@ -60,7 +61,7 @@ impl Queries {
         let slot = self.slots.enter(line.tenant).await;
         let slot = slot.map_err(|full| Status::unavailable(full.to_string()))?;
         let task = tokio::task::spawn_blocking(move || {
-            // Taken until the thread is free, not until the caller lost interest.
+            // The slot is kept until the thread is free, even if the caller has gone.
             let _slot = slot;
             let _turn = gate.enter(line);
             work.run(run)

@@ -1,8 +1,8 @@
-//! Queries over what no block holds yet: live spans and segments.
+//! Queries over live spans and segments, which no block holds yet.
 //!
-//! A query runs on each segment as it is, for the traces that lie there alone. Of the others it first finds candidates
-//! in each batch, then gathers the candidates' spans from everywhere and is evaluated on whole traces. Segments whose block
-//! the query reads are looked at for traces alone of which there is more elsewhere.
+//! Most traces lie in one segment, and the query runs on each segment as it is for those. For the other traces, it
+//! first finds candidates in each batch, then gathers their spans from everywhere and evaluates whole traces. Segments
+//! whose block the query reads are used only for traces that continue elsewhere.
 
 use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
@@ -25,19 +25,19 @@ const CANDIDATES_PER_ROUND: usize = 512;
 /// Nanoseconds. Spans of one trace further apart than a day are not looked for beyond the window.
 const LONGEST_TRACE: u64 = 86_400_000_000_000;
 
-/// A search's result and the work it took.
+/// The result of a search, and the work it took.
 #[derive(Debug, Default)]
 pub(crate) struct RecentMatches {
     pub(crate) traces: Vec<TraceMatch>,
     pub(crate) inspected_bytes: u64,
-    /// Each once, however many parts it lies in.
+    /// Each trace counts once, in however many parts it lies.
     pub(crate) inspected_traces: u32,
     pub(crate) inspected_spans: u64,
     /// Segments and live batches.
     pub(crate) parts: u32,
-    /// Segments that were left out since the query reads their block.
+    /// Segments that were skipped because the query reads their block.
     pub(crate) left_out: u32,
-    /// Segments and live batches that were left to another ingester.
+    /// Segments and live batches that another ingester evaluates.
     pub(crate) left_to_others: u32,
     /// Segments without a trace within the window.
     pub(crate) outside: u32,
@@ -72,20 +72,21 @@ impl<'t> Found<'t> {
     }
 }
 
-/// Bytes that a look at a batch counts for: an estimate, since what is read of it depends on the query.
+/// Bytes that count as inspected for a batch. This is an estimate, because the columns that are read depend on the
+/// query.
 pub(crate) fn inspected_bytes(batch: &SpanBatch) -> u64 {
     batch.len() as u64 * 200
 }
 
 impl Ingester {
-    /// What is held of a tenant now.
+    /// The spans of a tenant at this moment.
     pub(crate) fn recent_view(&self, tenant: &TenantId) -> RecentView {
         self.tenant(tenant).map(|it| it.recent_view()).unwrap_or_default()
     }
 
-    /// Evaluates what is held of a tenant now.
+    /// Evaluates the spans of a tenant at this moment.
     ///
-    /// Errors: a segment cannot be read. Then it is set aside.
+    /// Errors: a segment cannot be read. The segment is then set aside.
     pub(crate) fn read_recent<R>(
         &self,
         tenant: &TenantId,
@@ -100,7 +101,7 @@ impl Ingester {
         }
     }
 
-    /// The first error that readers of these segments met. Segments that are damaged are set aside.
+    /// The first error that readers of these segments got. Damaged segments are set aside.
     pub(crate) fn unreadable(
         &self,
         tenant: &TenantId,
@@ -179,7 +180,7 @@ impl RecentView {
         let candidates = candidates(view, &scattered, query, window);
         let mut rounds = Rounds::of(&candidates, CANDIDATES_PER_ROUND);
         while let Some(round) = rounds.next() {
-            // A trace starts no later than what is known of it, so the rest cannot be newer than this.
+            // A trace starts no later than is known so far, so the remaining traces cannot be newer than this.
             let newest_left = round[0].1;
             if is_over()
                 || found.all.oldest_kept_start(options.limit).is_some_and(|kept| kept > newest_left)
@@ -196,7 +197,7 @@ impl RecentView {
         Ok(result)
     }
 
-    /// Those of these traces that match, as [`Self::search_recent`]. Nothing else is looked at.
+    /// Finds which of these traces match, as [`Self::search_recent`] does. Other traces are not evaluated.
     pub(crate) fn search_traces(
         &self,
         traces: &HashSet<TraceId>,
@@ -228,7 +229,7 @@ impl RecentView {
         Ok(result)
     }
 
-    /// Shows batches with a span in the window to a collector of tags or values until it has enough.
+    /// Passes batches with a span in the window to a collector of tags or values, until it has enough.
     pub(crate) fn collect_recent(
         &self,
         window: Window,
@@ -286,7 +287,7 @@ fn candidates(
     newest
 }
 
-/// True if some span of the batch has a moment in common with the window.
+/// True if some span of the batch overlaps the window.
 fn touches(batch: &SpanBatch, window: Window) -> bool {
     let times = batch.spans.start.iter().zip(batch.spans.duration.iter());
     window.is_unbounded()

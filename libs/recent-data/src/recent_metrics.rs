@@ -1,4 +1,4 @@
-//! Metrics over what no block holds yet: every span once, wherever and however often it lies.
+//! Metrics over live spans and segments: each span counts once, wherever and however often it is stored.
 
 use std::collections::HashSet;
 
@@ -49,7 +49,7 @@ pub(crate) struct RecentSeries {
 #[derive(Debug)]
 pub(crate) enum RecentError {
     Query(MetricsError),
-    /// Spans that were to be counted here are in a block by now.
+    /// Spans that had to be counted here were released, because they are in a block now.
     LetGo,
 }
 
@@ -74,7 +74,7 @@ impl RecentView {
             return Err(RecentError::LetGo);
         }
         let mut collector = MetricsCollector::new(&job.query);
-        // Mostly so where blocks have everything that is still held.
+        // This is usual when blocks have everything that is still held.
         let has_none = share.is_some_and(|share| {
             view.live_batches().all(SpanBatch::is_empty)
                 && view.segments.iter().all(|segment| share.skips(segment))
@@ -107,7 +107,7 @@ impl RecentView {
         result.held = collector.take_held();
         result.series = collector.finish(&job.query);
         if share.is_some() {
-            // Blocks and recent data are told apart by the origins of their spans.
+            // Origins distinguish the spans of blocks from recent data.
             return Ok(result);
         }
         let counted: HashSet<_> = view.segments.iter().filter_map(|it| it.block()).collect();
@@ -180,7 +180,7 @@ fn count_spans(
         if result.is_err() || is_over() {
             return;
         }
-        // A table that is full becomes one of twice the size.
+        // A full table is replaced by one of twice the size.
         if !held.grow_to((seen.len() + batch.len()) * 2 * ID_BYTES) {
             return;
         }

@@ -1,7 +1,8 @@
-//! What an ingester holds of a tenant at one moment.
+//! The spans of a tenant at one moment.
 //!
-//! The spans of a trace lie scattered: every push and every cut may hold some. A trace that lies in one segment alone is
-//! whole there, and its spans are distinct; most traces of a large backlog do. All others are put together first.
+//! The spans of a trace are scattered: every push and every cut may have some. A trace that lies in only one segment is
+//! complete there, and its spans are distinct. Most traces of a large backlog are like this. All others are gathered
+//! first.
 
 use std::{collections::HashSet, ops::Deref, sync::Arc};
 
@@ -22,13 +23,13 @@ mod torn;
 
 pub(crate) mod part;
 
-/// Up to so many traces are copied out of a segment one by one, without a look at the rest of it.
+/// Up to this many traces are copied out of a segment one by one, without a look at the rest of it.
 pub(crate) const FEW_TRACES: usize = 16;
-/// So many ids of a segment are looked at in the time of one search among them.
+/// This many ids of a segment are looked at in the time of one search among them.
 const SEARCHES_PER_SCAN: usize = 16;
 /// Bytes of a set or a map for an entry with an id of a trace or of a span.
 pub(crate) const ID_BYTES: usize = 48;
-/// Spans that are gathered at a time take about so many bytes, unless a single trace has more.
+/// Spans that are gathered at a time take about this many bytes, unless a single trace has more.
 const ROUND_BYTES: usize = 16 << 20;
 
 /// Live spans, segments and released blocks at one moment.
@@ -44,7 +45,7 @@ pub(crate) struct RecentView {
     pub(crate) released: Vec<Uuid>,
 }
 
-/// Where a batch lies.
+/// The place of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Place {
     /// Live.

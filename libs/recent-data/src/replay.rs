@@ -1,4 +1,4 @@
-//! Start: finds segments and reads back the write-ahead log.
+//! Finds segments and reads back the write-ahead log at the start.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -95,7 +95,7 @@ fn list_sorted(directory: &Path) -> Result<Vec<PathBuf>, Error> {
     Ok(paths)
 }
 
-/// Says that a leftover could not be deleted. It is in nobody's way.
+/// Logs that a leftover could not be deleted. It does no harm.
 fn delete(path: &Path, result: io::Result<()>) {
     if let Err(error) = result {
         tracing::warn!(path = %path.display(), %error, "cannot delete a leftover");
@@ -155,7 +155,7 @@ impl Directory<'_> {
             let (name, place) = locate(&section, &file);
             let path = self.path.join(name);
             match self.fate(&path) {
-                // What was decided of it is beside it.
+                // The result of its decision is beside it.
                 _ if section.is_pending && decided_paths(&path).1.exists() => gone.push(place),
                 Some(Fate::Gone) => gone.push(place),
                 Some(Fate::Kept) => self.open_segment(&decided_paths(&path).1, place)?,
@@ -169,19 +169,23 @@ impl Directory<'_> {
 
     fn read_cut(&self, path: &Path) -> Result<(Sections, Arc<SegmentFile>), SegmentError> {
         let found = read_sections(path)?;
-        let file = SegmentFile::new(path, found.sections.len(), &self.ingester.segment_cache);
+        let file = SegmentFile::new(
+            path,
+            found.sections.len(),
+            self.ingester.segment_cache.file_counter(),
+        );
         Ok((found, file.map_err(|source| SegmentError::read(path, source))?))
     }
 
     /// Opens a segment that is a file of its own.
     fn open_file(&self, path: &Path) -> Result<(), Error> {
         let is_decided = is_pending(path) && decided_paths(path).1.exists();
-        // What was decided is written before the pending segment goes.
+        // The result is written before the pending segment is deleted.
         if is_decided || self.fate(path) == Some(Fate::Gone) {
             delete(path, fs::remove_file(path));
             return Ok(());
         }
-        match SegmentFile::new(path, 1, &self.ingester.segment_cache) {
+        match SegmentFile::new(path, 1, self.ingester.segment_cache.file_counter()) {
             Ok(file) => self.open_segment(path, file.whole()),
             Err(source) => Err(SegmentError::read(path, source).into()),
         }
@@ -196,7 +200,7 @@ impl Directory<'_> {
         let ingester = self.ingester;
         let name = path.file_name().and_then(|name| name.to_str());
         let Some(tenant) = name.and_then(parse_segment_file_name) else {
-            // An earlier release took spans of tenants that no bucket stores.
+            // An earlier release accepted tenants whose names no bucket can store.
             let kept = self.set_aside(path, &place);
             ingester.metrics.replay_errors.with([""]).inc();
             log_limited!(error, ?kept, "segment of a tenant whose name cannot be stored set aside");
@@ -213,7 +217,7 @@ impl Directory<'_> {
                 let kept = self.set_aside(path, &place);
                 ingester.count_damaged(tenant.as_str(), &error, kept);
             }
-            // The segment may be sound: set aside, its spans would be missing from then on.
+            // The segment may be sound. Set aside, its spans would be missing from then on.
             Err(error) => return Err(error.into()),
         }
         Ok(())

@@ -35,7 +35,7 @@ impl Ingester {
         let mut sealing = Arc::clone(&self.sealing).lock_owned().await;
         let failed_syncs = self.wal.stats().sync_errors;
         let ingester = Arc::clone(self);
-        // It waits for pushes, and those for the disk.
+        // This waits for pushes, which may wait for the disk.
         let exchange = move || {
             if let Some(waiting) = ingester.exchange_generation(&mut sealing) {
                 sealing.waiting.push(waiting);
@@ -69,7 +69,7 @@ impl Ingester {
         drop(current);
         let first = sealing.sealed_through + 1;
         if last < first {
-            // Every span was refused: nothing to keep.
+            // All spans were refused, so there is nothing to keep.
             for (tenant, head) in generation.heads() {
                 self.tenant_or_insert(&tenant).replace_head(&head, Vec::new());
             }
@@ -210,7 +210,7 @@ impl Ingester {
         let is_in_range = |part: &PartInfo| range.contains(part.id.number());
         for part in self.wal.parts().iter().filter(|part| is_in_range(part) && !part.in_use) {
             match self.wal.release(part.id) {
-                // Another thread was faster.
+                // Another thread has deleted the part.
                 Ok(()) | Err(tactus_wal::Error::UnknownPart { .. }) => {}
                 Err(error) => {
                     let part = part.id;

@@ -32,26 +32,25 @@ use tactus_work::memory::Budget;
 use crate::{layout, origins::HeldOrigins};
 
 mod cache;
+mod column_reader;
 mod columns;
 pub(crate) mod cut;
 mod error;
+mod file;
 mod image;
-mod open;
-mod reading;
-mod stored;
+mod open_segment;
 
-pub(crate) use cache::SegmentCache;
 use cache::Slot;
+pub(crate) use cache::{OpenBatch, SegmentCache};
+use column_reader::ColumnReader;
 pub use error::SegmentError;
 pub(crate) use error::is_error_of_disk;
+pub(crate) use file::{Place, SegmentFile};
 use image::Image;
 pub(crate) use image::with_checksums;
-use open::ColumnReader;
-pub(crate) use open::OpenBatch;
-pub(crate) use reading::OpenSegment;
-pub(crate) use stored::{Place, SegmentFile};
+pub(crate) use open_segment::OpenSegment;
 
-/// Memory of a cut trace that is noted, about.
+/// Approximate memory of the note of a cut trace.
 const CUT_TRACE_BYTES: usize = 32;
 
 /// A segment that is about to be written.
@@ -61,7 +60,7 @@ pub(crate) struct NewSegment<'a> {
     pub(crate) batch: &'a SpanBatch,
     /// What the batch adds to the time range of its block, in unix nanoseconds.
     pub(crate) block_times: (u64, u64),
-    /// Those of its spans and of the copies that were left out.
+    /// The origins of its spans, and of copies that were left out.
     pub(crate) origins: &'a HeldOrigins,
     /// Traces of which spans were refused.
     pub(crate) cut: &'a CutTraces,
@@ -77,7 +76,7 @@ pub(crate) struct Segment {
     origins: HeldOrigins,
     cut_traces: CutTraces,
     written: SystemTime,
-    /// The same by the clock that never jumps.
+    /// The same time by the clock that never jumps.
     since: Instant,
     starts: OnceLock<(u64, u64)>,
     ends: OnceLock<(u64, u64)>,
@@ -129,8 +128,8 @@ impl Segment {
         cache: &SegmentCache,
     ) -> Result<Self, SegmentError> {
         let state = cache.state();
-        let reader = ColumnReader::open(path.to_owned(), place.clone(), Arc::clone(&state))?;
-        let reader = Arc::new(reader);
+        let keeper = Arc::clone(&state);
+        let reader = Arc::new(ColumnReader::open(path.to_owned(), place.clone(), keeper)?);
         if verify {
             reader.check()?;
         }
@@ -178,7 +177,7 @@ impl Segment {
         verify: bool,
         cache: &SegmentCache,
     ) -> Result<Self, SegmentError> {
-        let file = SegmentFile::new(path, 1, cache);
+        let file = SegmentFile::new(path, 1, cache.file_counter());
         let file = file.map_err(|source| SegmentError::read(path, source))?;
         Self::open(path, file.whole(), verify, cache)
     }
@@ -195,7 +194,7 @@ impl Segment {
         OpenBatch::new(Arc::new(reader))
     }
 
-    /// Reads the segment through and checks it.
+    /// Reads all of the segment and checks it.
     pub(crate) fn check(&self) -> Result<(), SegmentError> {
         let state = Arc::clone(self.slot.state());
         ColumnReader::open(self.path.clone(), self.place.clone(), state)?.check()
@@ -225,12 +224,12 @@ impl Segment {
         }
     }
 
-    /// How often something of it could not be read. What was made of columns meanwhile is void if there is a new one.
+    /// How often something could not be read. If this changes, everything made from its columns in between is void.
     pub(crate) fn failures(&self) -> u64 {
         self.slot.state().failures()
     }
 
-    /// What could not be read since there were so many failures.
+    /// The read error that has occurred since there were this many failures.
     pub(crate) fn failure_since(&self, failures: u64) -> Option<SegmentError> {
         let state = self.slot.state();
         if state.failures() == failures { None } else { state.last_failure() }
@@ -241,7 +240,7 @@ impl Segment {
         &self.place
     }
 
-    /// Tells it from all other segments of this process.
+    /// The number of the segment, unique in this process.
     pub(crate) fn number(&self) -> u64 {
         self.slot.state().number()
     }
@@ -256,14 +255,14 @@ impl Segment {
         self.place.has_own_file()
     }
 
-    /// Its file need not be kept for it.
+    /// Notes that its file need not be kept for it.
     pub(crate) fn release(&self) {
         if !self.released.swap(true, Ordering::AcqRel) {
             self.place.file.release_one();
         }
     }
 
-    /// Marks it as one that cannot be read; true the first time.
+    /// Marks it as unreadable. True the first time.
     pub(crate) fn mark_set_aside(&self) -> bool {
         !self.set_aside.swap(true, Ordering::AcqRel)
     }
@@ -293,7 +292,7 @@ impl Segment {
         self.place.bytes
     }
 
-    /// What it is called: the directory of its cut, its tenant and its number.
+    /// Its name: the directory of its cut, its tenant and its number.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
@@ -303,12 +302,12 @@ impl Segment {
         layout::is_pending(&self.path)
     }
 
-    /// The block that it becomes part of, once that is decided.
+    /// The block that it will be part of, once that is decided.
     pub(crate) fn block(&self) -> Option<Uuid> {
         self.block.get().copied()
     }
 
-    /// Notes the block; for good.
+    /// Sets the block. It does not change any more.
     pub(crate) fn set_block(&self, block: Uuid) {
         let _ = self.block.set(block);
     }

@@ -38,7 +38,7 @@ use crate::{
 
 /// Why a segment was not searched.
 const IN_A_BLOCK: &str = "in a block of the query";
-/// Why nothing was searched but traces of which another ingester may not have all spans.
+/// Why only traces were searched of which another ingester may lack spans.
 const ELSEWHERE: &str = "at another ingester";
 /// Why a segment was not searched.
 const OUTSIDE: &str = "outside the time range";
@@ -64,7 +64,7 @@ impl Protocol for Ingester {
         let job = TraceJob::compile(&find).map_err(|it| refused_job(&it))?;
         let state = self.tenant(&tenant);
         let answer = self.query_view(tenant, context, move |view| {
-            // A trace may be in blocks and its refused spans known here alone.
+            // A trace may be in blocks, and its refused spans known only here.
             let refused_spans = state.map_or(0, |state| state.refused_spans(job.id));
             let is_large = job.is_part()
                 || job.counts_spans(u64::MAX) && job.is_large(view.spans_of(job.id) as u64);
@@ -304,18 +304,18 @@ impl Ingester {
     }
 }
 
-/// A request, and of which query it is.
+/// Splits a request into the context of its query and the message.
 fn parts<T>(request: Request<T>) -> (QueryContext, T) {
     (QueryContext::of(request.metadata()), request.into_inner())
 }
 
-/// Spans that are on disk and cannot be read: an answer without them would look whole.
+/// The status when spans on disk cannot be read: an answer without them would look complete.
 fn unreadable(error: &SegmentError) -> Status {
     log_limited!(error, error = error_text(error), "cannot read a segment");
     Status::unavailable(error_text(error))
 }
 
-/// Others left spans to this ingester that it has no more: it is to be asked anew.
+/// The status when other ingesters left spans to this one that it has released: it has to be asked again.
 fn let_go() -> Status {
     Status::aborted("spans were let go of meanwhile")
 }
@@ -329,7 +329,7 @@ fn stored_blocks(ids: &[u8]) -> Result<HashSet<Uuid>, Status> {
     }
 }
 
-/// How recent data was read. Storage is not: it lies in memory, or in maps of files.
+/// Explains how recent data was read. Object storage is not involved.
 fn explanation(parts: u32, spans: u64, matched: u64, started: Instant) -> JobExplanation {
     let nanos = u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
     JobExplanation {
@@ -346,7 +346,7 @@ fn tenant_of(text: &str) -> Result<TenantId, Status> {
     TenantId::parse(text).map_err(|error| Status::invalid_argument(error.to_string()))
 }
 
-/// A trace that is put together. `None` if it has more bytes than the job says.
+/// Puts a trace together. `None` if it has more bytes than the job allows.
 fn whole(view: &RecentView, job: &TraceJob) -> Option<EncodedPart> {
     let mut batch = view.gather(&HashSet::from([job.id]));
     let message = batch.encoded(job.max_bytes)?;
@@ -361,7 +361,7 @@ fn refused_job(error: &JobError) -> Status {
     }
 }
 
-/// What the client is told about spans that were left out; the first words are those of Tempo's log lines.
+/// The messages to the client about spans that were left out. They begin like Tempo's log lines.
 fn refusals(appended: &Appended) -> Vec<Refusal> {
     let refused = &appended.refused;
     let key = appended.too_deep_key.as_deref().unwrap_or_default();

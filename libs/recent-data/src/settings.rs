@@ -1,4 +1,4 @@
-//! What an operator can set.
+//! The settings of an ingester.
 
 use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
@@ -13,12 +13,12 @@ use tactus_work::memory::QueryMemory;
 /// Settings of an ingester. Times and sizes as in Tempo's `ingester` and `storage.trace` sections.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// What this ingester is called in the ring. Where spans are replicated no two may have the same.
+    /// The name of this ingester in the ring. Where spans are replicated, it must be unique.
     pub ingester_id: String,
     /// Directory of the write-ahead log, segments and blocks in the making. One process at a time.
     pub directory: PathBuf,
-    /// What a crash of the machine may lose: `None` all that is not yet a segment, zero nothing, else the spans of
-    /// this long. A crash of the process loses nothing acknowledged, whatever is set.
+    /// What a crash of the machine may lose: with `None` all spans that are not in a segment yet, with zero nothing,
+    /// otherwise the spans of this duration. A crash of the process loses nothing that was acknowledged.
     pub fsync_interval: Option<Duration>,
     /// A batch of arriving spans is closed at this many spans; then queries read it without a lock.
     pub chunk_spans: usize,
@@ -26,11 +26,11 @@ pub struct Settings {
     pub generation_bytes: usize,
     /// Pushes are refused while live spans, and what is kept of each tenant and segment, hold more than this many bytes.
     pub max_live_bytes: usize,
-    /// Pushes of a tenant of whom nothing is held are refused while there are so many others; 0: no limit.
+    /// With this many tenants that have spans here, pushes of further tenants are refused; 0: no limit.
     pub max_tenants: usize,
-    /// Segments that keep columns in memory while no query reads them.
+    /// Number of segments that keep columns in memory while no query reads them.
     pub max_mapped_segments: usize,
-    /// Bytes of these columns, and from which on a query that reads others makes room for them.
+    /// Limit on the bytes of these columns. Beyond it, a query that reads others makes room for them.
     pub max_segment_column_bytes: u64,
     /// Pushes are refused while the directory holds more than this many bytes; 0: no limit.
     pub max_directory_bytes: u64,
@@ -41,13 +41,13 @@ pub struct Settings {
     pub disk_timeout: Duration,
     /// Pushes that are converted and written to the log at the same time, each on a thread.
     pub max_push_threads: usize,
-    /// How the files of the log are made.
+    /// Creates the files of the log.
     pub log_files: Arc<dyn Files>,
     /// Live spans are cut to segments once nothing arrived for this long.
     pub trace_idle_period: Duration,
     /// Live spans are cut to segments at this age.
     pub trace_live_period: Duration,
-    /// How often ages are looked at.
+    /// How often ages are checked.
     pub flush_check_period: Duration,
     /// Segments become a block at this age of the oldest.
     pub max_block_duration: Duration,
@@ -68,8 +68,8 @@ pub struct Settings {
     pub max_condition_groups: usize,
     /// Limit of one upload.
     pub flush_op_timeout: Duration,
-    /// Spans are served for so long after their block is in object storage: until those who read blocks know of it.
-    /// Zero where they share this process's block list.
+    /// After a block is in object storage, its spans are served for this long, until the readers of blocks know it.
+    /// Zero if they share this process's block list.
     pub hold_flushed: Duration,
     /// First pause after a failed flush; doubles up to `max_retry_pause`.
     pub retry_pause: Duration,
@@ -89,7 +89,7 @@ pub struct Settings {
     pub value_filters: OfTenant<bool>,
     /// Limits. Those of a tenant are asked for at its first push after each cut.
     pub limits: OfTenant<Limits>,
-    /// Which whole traces are kept; `None`: all, as they come. The same settings must be the same allocation.
+    /// Tail sampling; `None` keeps all traces. The same settings must be the same allocation.
     pub tail_sampling: OfTenant<Option<Arc<TailSampling>>>,
     /// Live tails.
     pub live_tail: IngesterLiveTail,
@@ -99,7 +99,7 @@ pub struct Settings {
 pub struct OfTenant<T>(Arc<dyn Fn(&TenantId) -> T + Send + Sync>);
 
 impl<T> OfTenant<T> {
-    /// From a function, which must not block.
+    /// Calls a function, which must not block.
     pub fn new(find: impl Fn(&TenantId) -> T + Send + Sync + 'static) -> Self {
         Self(Arc::new(find))
     }
@@ -135,7 +135,7 @@ impl<T> fmt::Debug for OfTenant<T> {
 pub struct TailSampling {
     /// What is kept. Not empty.
     pub policies: Arc<Policies>,
-    /// Traces are decided so long after their spans came.
+    /// Traces are decided this long after their spans came.
     pub decision_wait: Duration,
     /// Traces that wait; of more, the oldest are decided early.
     pub num_traces: usize,
@@ -146,7 +146,8 @@ pub struct TailSampling {
 }
 
 impl TailSampling {
-    /// Spans are cut to segments so often: what is cut together is decided together, when the last of it has waited.
+    /// How often spans are cut to segments. Spans that were cut together are decided together, when the last of them
+    /// has waited long enough.
     pub(crate) fn cut_period(&self) -> Duration {
         (self.decision_wait / 4).max(Duration::from_secs(1))
     }
@@ -169,7 +170,7 @@ impl Settings {
         Self { directory, ..Self::of(&Ingester::default(), &TraceStorage::default()) }
     }
 
-    /// What the sections `ingester` and `storage.trace` say of all tenants.
+    /// The settings of all tenants from the sections `ingester` and `storage.trace`.
     pub fn of(ingester: &Ingester, trace: &TraceStorage) -> Self {
         let (fsync, max_live_bytes) = (trace.wal.fsync_interval, ingester.max_live_bytes as usize);
         Self {

@@ -1,9 +1,10 @@
-//! Which replicated spans this ingester counts.
+//! Decides which replicated spans this ingester counts.
 //!
-//! Several ingesters and blocks have the same spans, and a metrics query asks all of them. It says what each of them has,
-//! and every one works out alone whose turn a span is: what a block of the query has is counted there; of the ingesters
-//! that have all spans of an origin the first counts them. Who is first is another one from stream to stream. Where all
-//! dropped traces of an origin and did not drop the same, each trace that is left is counted by the first that has it.
+//! Several ingesters and blocks have the same spans, and a metrics query asks all of them. The request lists what each
+//! of them has, and every ingester decides alone whose turn a span is. A span that a block of the query has is counted
+//! there. Otherwise, of the ingesters that have all spans of an origin, the first one counts them; which ingester is
+//! first differs from stream to stream. If all of them dropped traces of an origin and did not drop the same ones, each
+//! remaining trace is counted by the first ingester that has it.
 
 use tactus_model::{OriginSet, SpanBatch, TraceId, fnv1a_64, mix_64, origin_stream};
 use tactus_proto::tactus::v1::{Holder, MetricsRequest};
@@ -23,7 +24,7 @@ pub(crate) mod search;
 /// Streams are drawn at random, so that a range seldom reaches from one into the next.
 const MAX_STREAMS_OF_RANGE: u64 = 16;
 
-/// What this ingester has to count of a query.
+/// What this ingester has to count for a query.
 #[derive(Debug, Default)]
 pub(crate) struct Share {
     mine: OriginSet,
@@ -32,10 +33,10 @@ pub(crate) struct Share {
     /// Of these, origins that the blocks have without some traces: what an ingester kept counts, too, unless its own block
     /// is read.
     thinned_in_blocks: OriginSet,
-    /// What the request says that this ingester dropped traces of.
+    /// Origins of which this ingester dropped traces, according to the request.
     told_thinned: OriginSet,
     differing: Differing,
-    /// What any ingester that was asked has.
+    /// The origins that any of the asked ingesters has.
     held: OriginSet,
 }
 
@@ -47,7 +48,7 @@ pub(crate) enum Part {
     Some(Bitmap),
 }
 
-/// A request that says something impossible.
+/// A request that contradicts itself.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct MalformedHolders;
 

@@ -1,7 +1,7 @@
-//! What queries have found so far, for streams that show it before a query is done.
+//! The matches of running queries so far, for streams that show them before a query is done.
 //!
-//! A query whose request says so has a board while it runs. Other requests of the same query take from it what is new. What
-//! is put on a board in all is bounded: of what is found beyond that nothing is told before the end.
+//! A query has a board while it runs, if its request says so. Further requests of the same query take new entries from
+//! it. The entries on a board are bounded: anything found beyond that is shown only at the end.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -18,18 +18,18 @@ use tactus_proto::{
     tempopb::TraceSearchMetadata,
 };
 
-/// Bytes that are put on a board in all.
+/// Most bytes of the entries on a board.
 const MAX_BYTES: usize = 1 << 20;
-/// What an entry takes besides its text.
+/// Memory of an entry besides its text.
 const ENTRY_BYTES: usize = 96;
-/// A set that grows is looked at so often at most.
+/// Shortest time between two looks at a growing set.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
-/// The boards of the queries that run.
+/// The boards of running queries.
 #[derive(Debug, Default)]
 pub(crate) struct FoundSoFar {
     pub(crate) traces: Boards<TraceSearchMetadata>,
-    /// Each with one name.
+    /// Each entry has one name.
     pub(crate) tags: Boards<TagScope>,
     pub(crate) values: Boards<TagValue>,
 }
@@ -51,7 +51,7 @@ struct Board<T> {
     bytes: usize,
 }
 
-/// The board of a query that runs; gone when this is dropped.
+/// The board of a running query. It is removed when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Kept<T> {
     boards: Boards<T>,
@@ -98,7 +98,7 @@ impl<T: Message> Boards<T> {
 }
 
 impl<T: Message> Kept<T> {
-    /// Puts something on the board. False if nothing more has room there.
+    /// Puts an entry on the board. False if there is no room for more.
     pub(crate) fn add(&self, entry: impl FnOnce() -> T) -> bool {
         let mut board = self.board.lock();
         if board.bytes >= MAX_BYTES || (self.most > 0 && board.count >= self.most) {

@@ -1,12 +1,13 @@
-//! Tail sampling: which whole traces stay, decided when their spans had time to arrive.
+//! Tail sampling: decides which whole traces are kept, once their spans have had time to arrive.
 //!
-//! The spans of a tenant with policies are logged and queryable as all others. A cut writes them to *pending* segments,
-//! of which no block is made. Once the newest span of one has waited, its traces are judged, with their spans from all
-//! other pending segments and heads; a segment of the traces that stay takes its place. Decisions are remembered: what
-//! comes later of a trace, and what of it lies in segments that are decided later, follows.
+//! The spans of a tenant with policies are logged, and found by queries, like all others. A cut writes them to
+//! *pending* segments, of which no block is made. When the newest span of a pending segment has waited long enough, its
+//! traces are judged, together with their spans in all other pending segments and heads. Then a segment of the kept
+//! traces takes its place. Decisions are remembered. They apply to spans of the trace that arrive later, and to those
+//! in segments that are decided later.
 //!
-//! At every instant a span is in the log or a pending segment or was decided. Killed anywhere, the pending segment is
-//! there, or what was decided of it, or both: then the latter counts.
+//! At every instant a span is in the log, is in a pending segment, or was decided. After a kill at any point there is
+//! the pending segment, or the result of its decision, or both; then the result counts.
 
 use std::{
     cmp::Reverse,
@@ -25,6 +26,7 @@ use tactus_telemetry::{error_text, log_limited};
 
 use crate::{
     begun_blocks::MAX_SEGMENTS,
+    decisions::Deciding,
     error::Error,
     ingester::Ingester,
     recent_view::RecentView,
@@ -32,16 +34,11 @@ use crate::{
     settings::TailSampling,
 };
 
-mod deciding;
-mod metrics;
 mod rewrite;
-
-pub(crate) use deciding::Deciding;
-pub(crate) use metrics::TailSamplingMetrics;
 
 /// Spans of due segments that are judged at a time, whole traces.
 const WINDOW_SPANS: usize = 32_768;
-/// Undecided segments of a tenant from which the oldest are decided early: a decision reads all of them.
+/// With more undecided segments of a tenant, the oldest are decided early, because a decision reads all of them.
 const MAX_PENDING_SEGMENTS: usize = 1_000;
 /// The same for all tenants together.
 const MAX_PENDING_SEGMENTS_OF_ALL: usize = MAX_SEGMENTS / 2;
@@ -49,9 +46,9 @@ const MAX_PENDING_SEGMENTS_OF_ALL: usize = MAX_SEGMENTS / 2;
 /// Which traces are decided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Due {
-    /// Those whose spans had their time, and the oldest of too many.
+    /// Traces whose spans have waited long enough, and the oldest ones if too many wait.
     Waited,
-    /// All that are cut, on what is there.
+    /// All traces that were cut, with the spans that are there now.
     All,
 }
 
@@ -141,12 +138,12 @@ impl Ingester {
             let started = Instant::now();
             let decided = self.judge(id, state, &view, &pending, due);
             if let Some(error) = self.unreadable(id, &view.segments) {
-                // What was decided without it is decided anew.
+                // Decisions that were made without it are made again.
                 return Err(error.into());
             }
             self.metrics.tail_sampling.round(started.elapsed());
             self.metrics.tail_sampling.dropped_too_early(id, overflow.traces);
-            // One that cannot be written is tried again; others may make room on the disk.
+            // A segment that cannot be written is tried again. Others may make room on the disk.
             let settled = due.iter().map(|it| self.settle(id, &tenant, it, &decided));
             result = settled.fold(Ok(()), Result::and);
             self.unreadable(id, due);

@@ -1,6 +1,6 @@
-//! How long object storage was waited for while a block is built into it.
+//! Measures how long a block waits for object storage while it is being built.
 //!
-//! Building takes the time that it takes. What has a limit is the upload, as if it came after.
+//! Only the upload has a time limit, as if it came after building.
 
 use std::{
     io::{self, Write},
@@ -10,12 +10,12 @@ use std::{
 
 use parking_lot::Mutex;
 
-/// Time spent on an upload, and since when it is waited for now. Clones are of the same.
+/// The time spent on an upload, and since when it is waiting now. Clones share it.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct UploadTime(Arc<Mutex<(Duration, Option<Instant>)>>);
 
 impl UploadTime {
-    /// Does something that is part of the upload. For one thread at a time.
+    /// Runs a part of the upload. For one thread at a time.
     pub(crate) fn measure<R>(&self, upload: impl FnOnce() -> R) -> R {
         self.0.lock().1 = Some(Instant::now());
         let result = upload();
@@ -25,7 +25,7 @@ impl UploadTime {
         result
     }
 
-    /// So far.
+    /// The time spent so far.
     pub(crate) fn spent(&self) -> Duration {
         let (spent, began) = *self.0.lock();
         spent + began.map_or(Duration::ZERO, |began| began.elapsed())

@@ -1,21 +1,21 @@
-//! Who is told of blocks.
+//! Announces new blocks.
 
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use tactus_storage::{BlockMeta, Blocklist};
 
-/// Tells others of a block that came into object storage.
+/// Announces a block that was uploaded to object storage.
 #[derive(Clone)]
 pub struct BlockWritten(Arc<dyn Fn(BlockMeta) -> BoxFuture<'static, ()> + Send + Sync>);
 
 impl BlockWritten {
-    /// Calls `tell`, and waits for it: a bounded time.
+    /// Calls `tell`, which must take a bounded time, and waits for it.
     pub fn new(tell: impl Fn(BlockMeta) -> BoxFuture<'static, ()> + Send + Sync + 'static) -> Self {
         Self(Arc::new(tell))
     }
 
-    /// Puts the block on a list of this process.
+    /// Adds the block to a block list of this process.
     pub fn listed(blocklist: Arc<Blocklist>) -> Self {
         Self::new(move |meta| {
             blocklist.add_block(meta);

@@ -1,4 +1,4 @@
-//! What a receiver's answer means.
+//! Interprets the answer of a remote write receiver.
 
 use std::time::Duration;
 

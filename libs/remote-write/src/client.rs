@@ -68,7 +68,7 @@ pub(crate) enum SendError {
     Connection(String),
 }
 
-/// A token is replaced so long before it ends.
+/// A token is replaced this long before it ends.
 const TOKEN_MARGIN: Duration = Duration::from_secs(10);
 
 /// Largest answer of a server of tokens, and largest file with a secret, in bytes.

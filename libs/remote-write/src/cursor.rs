@@ -1,4 +1,4 @@
-//! How far a remote has come in the queue, in a small file beside the log.
+//! The position of a remote in the queue, in a small file beside the log.
 
 use std::io;
 use std::path::{Path, PathBuf};

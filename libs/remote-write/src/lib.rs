@@ -52,7 +52,7 @@ use tenant::{Common, Tenant};
 /// Parts of a log: smaller ones would hold little but definitions of series.
 const MIN_PART_BYTES: u64 = 64 << 10;
 
-/// A tenant that ends is waited for so long; its senders have been told to.
+/// A tenant that ends is waited for this long; its senders have been told to.
 const ENDING: Duration = Duration::from_secs(5);
 
 /// Remote write cannot begin.

@@ -1,4 +1,4 @@
-//! What remote write tells about itself, under the names of Prometheus.
+//! Metrics of remote write, under Prometheus' names.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -25,7 +25,7 @@ pub(crate) struct Window {
 /// How much to read at once.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Bound {
-    /// So many items, and the exemplars of the last one.
+    /// This many items, and the exemplars of the last one.
     Items(usize),
     /// Up to where a window ended that an earlier process was sending.
     Place(Place),

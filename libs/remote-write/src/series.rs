@@ -1,4 +1,4 @@
-//! What a collection of a tenant's registry hands on.
+//! The series that one collection of a tenant's registry produces.
 
 /// Value of a staleness marker: the series ends here. Compared by bits, since it is a NaN.
 pub const STALE: f64 = f64::from_bits(0x7ff0_0000_0000_0002);

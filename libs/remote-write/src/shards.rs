@@ -1,4 +1,4 @@
-//! How many requests are sent at once.
+//! Decides how many requests are sent at the same time.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! What can go wrong.
+//! The errors of the ring.
 
 /// An error of membership.
 #[derive(Debug, thiserror::Error)]

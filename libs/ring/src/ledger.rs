@@ -1,8 +1,4 @@
-//! What this member knows of the others: their news, and when it last heard of them.
-//!
-//! Ages are measured by when a change of a heartbeat was seen here; clocks of others play no part.
-//! A member seen for the first time has never been heard: its heartbeat may be an old one that
-//! others still pass on. It then has a short time to show a second one.
+//! What this member knows of the others: their news, and when each was last heard of.
 
 mod node;
 #[cfg(test)]
@@ -36,10 +32,10 @@ pub(crate) struct Observed {
 /// How old silence may be.
 #[derive(Clone, Copy)]
 pub(crate) struct Patience {
-    /// A member silent for so long is suspect: tombstones for it hold, and a member never heard of
+    /// A member silent for this long is suspect: tombstones for it hold, and a member never heard of
     /// counts as dead.
     pub(crate) suspect_after: Duration,
-    /// Tombstones are remembered for so long at least.
+    /// Tombstones are remembered for this long at least.
     pub(crate) remember: Duration,
 }
 

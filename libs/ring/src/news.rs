@@ -1,7 +1,4 @@
-//! What members tell each other: the keys and values of the gossip.
-//!
-//! Values are JSON; fields that a member does not know are ignored, so that versions may differ by
-//! a release. A value that cannot be read is as good as absent.
+//! The news that members exchange: the keys and values of the gossip.
 
 use std::collections::BTreeMap;
 

@@ -45,10 +45,10 @@ pub struct MembershipSettings {
     pub description: SelfDescription,
     /// Gossip; `None` is a process alone, without a port.
     pub gossip: Option<GossipSettings>,
-    /// A member silent for so long is suspect: it is no longer listed among the members, and may
+    /// A member silent for this long is suspect: it is no longer listed among the members, and may
     /// be forgotten by hand. About 10 gossip intervals.
     pub suspect_after: Duration,
-    /// Forgotten instances are remembered for so long at least.
+    /// Forgotten instances are remembered for this long at least.
     pub remember_forgotten: Duration,
     /// Where the metrics go.
     pub registry: Option<&'static Registry>,
@@ -85,19 +85,19 @@ pub struct GossipSettings {
     pub join: Vec<Seed>,
     /// Time between rounds.
     pub interval: Duration,
-    /// Seeds are resolved, and those not in the cluster told of it, so often.
+    /// Seeds are resolved, and those not in the cluster told of it, this often.
     pub rejoin_interval: Duration,
     /// Longest wait at start for the news of others; a process that cannot join goes on alone.
     pub join_wait: Duration,
     /// First and longest delay between attempts to join while alone.
     pub join_backoff: (Duration, Duration),
-    /// Fail at start unless so many others were reached within `join_wait`.
+    /// Fail at start unless this many others were reached within `join_wait`.
     pub abort_unless_reached: Option<usize>,
-    /// Fail when so many attempts to join found nobody.
+    /// Fail when this many attempts to join found nobody.
     pub abort_after_attempts: Option<u32>,
     /// Longest wait for others to see a goodbye.
     pub leave_timeout: Duration,
-    /// A member that died is remembered for so long; newcomers are told for half of it.
+    /// A member that died is remembered for this long; newcomers are told for half of it.
     pub dead_member_retention: Duration,
     /// Limits and security of the connections.
     pub transport: TransportSettings,
@@ -160,11 +160,11 @@ pub struct WatchSettings {
     pub ring: RingSettings,
     /// Name of the ring in gossip, e.g. `collectors/ring`.
     pub key: String,
-    /// An instance silent for so long is unhealthy; 0 never expires.
+    /// An instance silent for this long is unhealthy; 0 never expires.
     pub heartbeat_timeout: Duration,
-    /// An instance silent for so long is forgotten; `None` is never.
+    /// An instance silent for this long is forgotten; `None` is never.
     pub forget_after: Option<Duration>,
-    /// Forget nothing while more than so many are unhealthy at once; `None` is no such limit.
+    /// Forget nothing while more than this many are unhealthy at once; `None` is no such limit.
     pub forget_at_most: Option<usize>,
 }
 
@@ -199,9 +199,9 @@ pub struct LifecyclerSettings {
     pub tokens_file: Option<PathBuf>,
     /// Wait before tokens are drawn.
     pub join_after: Duration,
-    /// Stay in state joining for so long.
+    /// Stay in state joining for this long.
     pub observe_period: Duration,
-    /// Ready at the earliest so long after everything else is.
+    /// Ready at the earliest this long after everything else is.
     pub min_ready_duration: Duration,
     /// Ready only once all instances of the ring are active and healthy.
     pub check_ring_health: bool,

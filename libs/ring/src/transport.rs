@@ -47,7 +47,7 @@ pub struct TransportSettings {
     pub stream_timeout: Duration,
     /// Time to write a message and to hear that it arrived.
     pub write_timeout: Duration,
-    /// A connection without messages for so long is closed.
+    /// A connection without messages for this long is closed.
     pub idle_timeout: Duration,
     /// Most connections, in each direction.
     pub max_connections: usize,

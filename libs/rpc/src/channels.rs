@@ -1,4 +1,4 @@
-//! Connections by address.
+//! Connections to other services, by address.
 
 use std::{
     collections::HashMap,
@@ -7,6 +7,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
+use tactus_proto::INTERNAL_TOKEN_HEADER;
 use tactus_telemetry::self_tracing::{TRACEPARENT, traceparent};
 use tactus_tls::{ClientTls, connect::connector};
 use tonic::{
@@ -17,16 +18,13 @@ use tonic::{
     transport::{Channel, Endpoint},
 };
 
-/// Metadata key of the secret that the services of a cluster show each other.
-pub(crate) const INTERNAL_TOKEN: &str = "x-tactus-internal-token";
-
-/// Addresses that are kept without a look at which of them are used.
+/// Up to this many addresses are kept without checking which are in use.
 pub(crate) const KEPT_ADDRESSES: usize = 256;
 
 /// How messages are compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Compression {
-    /// As they are.
+    /// No compression.
     None,
     /// gzip.
     Gzip,
@@ -34,12 +32,12 @@ pub enum Compression {
     Zstd,
 }
 
-/// How the services of a cluster are called.
+/// The settings for calls between the services of a cluster.
 #[derive(Clone)]
 pub struct ChannelSettings {
     /// Time for one attempt to connect.
     pub connect_timeout: Duration,
-    /// A ping is sent after so long without a word, and the connection given up when it stays unanswered.
+    /// A ping is sent after this time without traffic. If it stays unanswered, the connection is closed.
     pub keepalive_interval: Duration,
     /// How long a ping may stay unanswered.
     pub keepalive_timeout: Duration,
@@ -47,13 +45,13 @@ pub struct ChannelSettings {
     pub max_receive_bytes: usize,
     /// Largest message to send, in bytes.
     pub max_send_bytes: usize,
-    /// Of what is sent, and of what may come back.
+    /// Compression of requests, and accepted compression of answers.
     pub compression: Compression,
     /// TLS; `None` is plain text.
     pub tls: Option<Arc<ClientTls>>,
-    /// Shown with each call, if the cluster asks for one. Gives the secret of the moment.
+    /// Returns the secret that goes with each call, if the cluster uses one.
     pub internal_token: Option<Arc<dyn Fn() -> String + Send + Sync>>,
-    /// An address that is not used for so long is forgotten once there are many.
+    /// Once there are many addresses, one that was not used for this long is forgotten.
     pub idle: Duration,
 }
 
@@ -75,7 +73,7 @@ impl Default for ChannelSettings {
     }
 }
 
-/// Why there can be no connection.
+/// Why a connection is impossible.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -102,17 +100,17 @@ struct Shared {
 tactus_telemetry::debug_of!(it: Channels { settings = it.0.settings });
 
 impl Channels {
-    /// No connection yet.
+    /// No connections yet.
     pub fn new(settings: ChannelSettings) -> Self {
         Self(Arc::new(Shared { settings: Arc::new(settings), by_address: Mutex::default() }))
     }
 
-    /// An address that is not used for so long is forgotten once there are many.
+    /// Once there are many addresses, one that was not used for this long is forgotten.
     pub(crate) fn idle(&self) -> Duration {
         self.0.settings.idle
     }
 
-    /// The connection to `host:port`, which need not be up. Errors: no address.
+    /// The connection to `host:port`, which need not be up. Errors: not an address.
     pub fn at(&self, address: &str) -> Result<Connection, Error> {
         let settings = Arc::clone(&self.0.settings);
         let mut by_address = self.0.by_address.lock();
@@ -130,7 +128,7 @@ impl Channels {
 }
 
 fn connect(address: &str, settings: &ChannelSettings) -> Result<Channel, Error> {
-    // TLS is the connector's affair: the scheme is the same in either case.
+    // The connector handles TLS, so the scheme is the same with and without it.
     let endpoint = Endpoint::from_shared(format!("http://{address}"))
         .map_err(|_| Error::Address(address.to_owned()))?
         .connect_timeout(settings.connect_timeout)
@@ -138,13 +136,14 @@ fn connect(address: &str, settings: &ChannelSettings) -> Result<Channel, Error> 
         .http2_keep_alive_interval(settings.keepalive_interval)
         .keep_alive_timeout(settings.keepalive_timeout)
         .keep_alive_while_idle(true)
-        // A push is many megabytes at times: the default of 64 KiB would wait for the other side over and over.
+        // A push may have many megabytes. With the default window of 64 KiB it would wait for the other side again and
+        // again.
         .initial_stream_window_size(4 << 20)
         .initial_connection_window_size(16 << 20);
     Ok(endpoint.connect_with_connector_lazy(connector(settings.tls.clone())))
 }
 
-/// A connection with what goes with each call on it.
+/// A connection, and the headers and limits of calls on it.
 #[derive(Debug, Clone)]
 pub struct Connection {
     channel: Channel,
@@ -177,7 +176,7 @@ impl Connection {
     }
 }
 
-/// A client of a service on a connection, with the limits, the compression and the headers of that.
+/// A client of a service on a connection, with its limits, compression and headers.
 #[macro_export]
 macro_rules! client_of {
     ($client:ident, $connection:expr) => {{
@@ -192,14 +191,14 @@ macro_rules! client_of {
     }};
 }
 
-/// Adds what every call carries.
+/// Adds the headers that every call has.
 impl Interceptor for Connection {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
         if let Some(token) = &self.settings.internal_token {
             let token: MetadataValue<Ascii> = token().parse().map_err(|_| {
                 Status::internal("the internal token has a character that no header may have")
             })?;
-            request.metadata_mut().insert(INTERNAL_TOKEN, token);
+            request.metadata_mut().insert(INTERNAL_TOKEN_HEADER, token);
         }
         if let Some(Ok(traceparent)) = traceparent().map(|text| text.parse()) {
             request.metadata_mut().insert(TRACEPARENT, traceparent);

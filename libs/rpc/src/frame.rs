@@ -1,8 +1,8 @@
-//! Large requests, encoded once, however many services they go to.
+//! Large requests that are encoded once, however many services they go to.
 //!
-//! A client of gRPC encodes each message anew for each call, into a buffer that grows by copying itself. Of spans, which
-//! go to every replica, that is most of what sending them costs. Here a message is encoded by the first call that needs it,
-//! into a buffer of the right size, and the connections send slices of that.
+//! A gRPC client encodes each message again for each call, into a buffer that copies itself as it grows. For spans,
+//! which go to every replica, that is most of the cost of sending them. Here the first call that needs the message
+//! encodes it into a buffer of the right size, and all connections send slices of that.
 
 use std::{
     sync::{Arc, OnceLock},
@@ -17,25 +17,25 @@ use tonic::{Request, Status, body::Body, codegen::Service};
 /// Bytes before a message: whether it is compressed, and its length.
 const PREFIX_BYTES: usize = 5;
 
-/// A message that goes to one or several services.
+/// A message that goes to one or more services.
 #[derive(Debug)]
 pub struct Shared<M> {
     message: M,
     frame: SharedFrame,
 }
 
-/// The frame of a message once a call has made it; travels as an extension of each request.
+/// The frame of a message, made by the first call. It travels as an extension of each request.
 #[derive(Debug, Clone, Default)]
 struct SharedFrame(Arc<OnceLock<Bytes>>);
 
 impl<M: Message + Clone> Shared<M> {
-    /// A message of which nothing is encoded yet.
+    /// A message that is not encoded yet.
     pub fn new(message: M) -> Self {
         Self { message, frame: SharedFrame::default() }
     }
 
-    /// A request with the message. What it costs to encode it is paid once by all of them, and not at all by services of
-    /// the same process.
+    /// A request with this message. All requests together encode it once, and requests to services of the same process
+    /// not at all.
     pub fn request(&self) -> Request<M> {
         let mut request = Request::new(self.message.clone());
         request.extensions_mut().insert(self.frame.clone());
@@ -43,7 +43,7 @@ impl<M: Message + Clone> Shared<M> {
     }
 }
 
-/// Takes the message out of a request as a frame of gRPC.
+/// Takes the message of a request, as a gRPC frame.
 ///
 /// Errors: it is longer than `max_bytes`, or than a frame can be.
 pub(crate) fn take_frame<M: Message + Default>(
@@ -76,7 +76,7 @@ fn frame(message: &impl Message, length: usize) -> Bytes {
     frame.into()
 }
 
-/// A connection whose next request has this frame as its body, whatever its client would send.
+/// A connection that sends this frame as the body of its next request, in place of the client's.
 #[derive(Debug, Clone)]
 pub(crate) struct Framed<C> {
     pub(crate) connection: C,
@@ -93,7 +93,7 @@ impl<C: Service<http::Request<Body>>> Service<http::Request<Body>> for Framed<C>
     }
 
     fn call(&mut self, request: http::Request<Body>) -> C::Future {
-        // Clients encode as their body is read: of the one that is dropped here nothing was.
+        // A client encodes while its body is read, so nothing was encoded of the body that is dropped here.
         let body = Body::new(Full::new(self.frame.clone()));
         self.connection.call(request.map(|_| body))
     }

@@ -1,4 +1,4 @@
-//! Ingesters, wherever they run.
+//! Clients of ingesters in other processes.
 
 use std::{
     collections::HashMap,
@@ -36,7 +36,7 @@ pub struct Ingesters {
     known: Arc<Mutex<HashMap<String, Known>>>,
 }
 
-/// An ingester, and when it was last asked for.
+/// An ingester, and when it was last used.
 struct Known {
     ingester: Arc<RemoteIngester>,
     used: Instant,
@@ -45,12 +45,12 @@ struct Known {
 tactus_telemetry::debug_of!(Ingesters { channels });
 
 impl Ingesters {
-    /// Ingesters that are reached by these channels. `call_timeout`: for calls whose request has no shorter one.
+    /// Ingesters over these channels. `call_timeout` holds for requests without a shorter timeout of their own.
     pub fn new(channels: Channels, call_timeout: Duration) -> Self {
         Self { channels, call_timeout, known: Arc::default() }
     }
 
-    /// The ingester at `host:port`. An address that is none gives errors when it is called.
+    /// The ingester at `host:port`. With an invalid address, calls return errors.
     pub fn at(&self, address: &str) -> Arc<dyn Ingester> {
         let mut known = self.known.lock();
         if let Some(known) = known.get_mut(address) {
@@ -83,7 +83,7 @@ pub(crate) struct RemoteIngester {
     call_timeout: Duration,
 }
 
-/// Passes a call on: the deadline of the request, or else that of all calls.
+/// Forwards a call, with the deadline of the request or else the general one.
 macro_rules! forward {
     ($self:ident, $request:ident, $method:ident) => {
         forward!($self, $request, $method, client_of!(IngesterClient, $self.connection()?))
@@ -108,14 +108,14 @@ impl RemoteIngester {
         self.connection.as_ref().map_err(Status::from)
     }
 
-    /// Pushes in the call that lasts. `None`: it has to have a call of its own.
+    /// Pushes on the long-lived call. `None`: this push needs a call of its own.
     async fn push_in_stream(
         &self,
         request: &Request<PushRequest>,
         push: Bytes,
     ) -> Option<Result<Response<PushResponse>, Status>> {
         let stream = self.pushes.as_ref().filter(|_| push.len() <= MAX_STREAMED_BYTES)?;
-        // What else a request has belongs to a call of its own.
+        // A request with other metadata needs a call of its own.
         if !request.metadata().is_empty() {
             return None;
         }

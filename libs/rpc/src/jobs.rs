@@ -1,4 +1,4 @@
-//! Jobs: the calls of a querier and of an ingester that a query-frontend puts into its queue, as messages.
+//! Jobs: calls of queriers and ingesters, as messages that a query-frontend puts into its queue.
 
 use std::sync::Arc;
 
@@ -11,10 +11,10 @@ use tonic::{Request, Response, Status};
 
 use crate::query::QueryContext;
 
-/// The name of the metadata by which a querier says of which other requests an answer is the answer.
+/// The metadata key under which a querier reports the scope of an answer, for caches.
 pub const ANSWER_SCOPE: &str = "tactus-answer-scope";
 
-/// What runs jobs.
+/// The services that run jobs.
 #[derive(Clone)]
 pub struct JobServices {
     /// On blocks.
@@ -27,13 +27,13 @@ tactus_telemetry::debug_of!(JobServices);
 
 /// A request that can be a job.
 pub trait JobKind {
-    /// What it is answered.
+    /// Its answer.
     type Answer;
 
     /// The request as a job.
     fn job(self) -> JobRequest;
 
-    /// `None` for the answer to something else.
+    /// `None` for the answer to another kind of job.
     fn answer(result: JobResult) -> Option<Self::Answer>;
 }
 
@@ -87,7 +87,7 @@ macro_rules! jobs {
             }
         }
 
-        /// What a job is, for people.
+        /// The name of a job, for people.
         pub fn name(request: &JobRequest) -> &'static str {
             match request {
                 $($(JobRequest::$kind(_) => stringify!($method),)*)*

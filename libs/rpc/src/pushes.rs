@@ -1,8 +1,9 @@
-//! Pushes to one ingester on a call that lasts.
+//! Pushes to one ingester on a long-lived call.
 //!
-//! A call of its own costs a push more than its bytes do: a request, a task and headers at either end. So pushes are frames of
-//! one call to each ingester, which is opened when there is something to push and again when it ended. What a call of its own
-//! would come to, an answer comes to here; when the call breaks, so does each push that was sent and not answered.
+//! A call of its own costs a push more than its bytes do: a request, a task and headers on both sides. So pushes are
+//! frames of one call to each ingester. The call is opened when there is something to push, and again after it has
+//! ended. A push gets the same answer as with a call of its own. If the call breaks, every push that was sent and not
+//! answered fails.
 
 use std::{
     sync::Arc,
@@ -22,13 +23,13 @@ mod call;
 
 use call::{Call, FrameBody, Outcome};
 
-/// Larger pushes have calls of their own: nothing is to wait behind them, and what a server refuses to read for its
-/// length ends the call.
+/// Larger pushes have calls of their own. Nothing should wait behind them, and a frame that a server refuses for its
+/// length ends the whole call.
 pub const MAX_STREAMED_BYTES: usize = 1 << 20;
 
-/// An ingester that does not know streams is asked again after this: it may be another one by then.
+/// An ingester without support for streams is asked again after this time, because it may have been replaced.
 const UNARY_FOR: Duration = Duration::from_secs(60);
-/// Calls that a push is put into, if those before ended without having read it.
+/// A push is tried on this many calls, if the earlier ones ended without reading it.
 const MAX_CALLS: usize = 3;
 
 /// The pushes to one ingester.
@@ -42,22 +43,22 @@ pub(crate) struct PushStream {
 enum State {
     #[default]
     Closed,
-    /// Or ended meanwhile.
+    /// The call, which may have ended meanwhile.
     Open(Arc<Call>),
-    /// The ingester does not know streams, as was found then.
+    /// The ingester does not support streams; found out at this time.
     Unary(Instant),
 }
 
-/// What became of a push.
+/// The outcome of a push.
 pub(crate) enum Pushed {
-    /// As of a call of its own.
+    /// The answer, as with a call of its own.
     Answered(Result<PushResponse, Status>),
-    /// Nothing: the ingester takes pushes in calls of their own only.
+    /// Not pushed: the ingester takes pushes in calls of their own only.
     NoStreams,
 }
 
 impl PushStream {
-    /// No call yet.
+    /// A stream without a call yet.
     pub(crate) fn new(connection: Connection) -> Arc<Self> {
         Arc::new(Self { connection, state: Mutex::default() })
     }
@@ -75,7 +76,7 @@ impl PushStream {
         Pushed::Answered(Err(Status::unavailable("the ingester reads no pushes at the moment")))
     }
 
-    /// The open call; `None` if the ingester has none.
+    /// The open call; `None` if the ingester does not support one.
     fn call(self: &Arc<Self>) -> Option<Arc<Call>> {
         let mut state = self.state.lock();
         match &*state {
@@ -96,7 +97,7 @@ impl PushStream {
             of_task.end(|is_sent| match &ended {
                 Err(_) if is_unknown => Outcome::NoStreams,
                 Err(status) if is_sent => Outcome::Answered(Err(status.clone())),
-                // It may be stored.
+                // The push may have been stored.
                 Ok(()) if is_sent => {
                     Outcome::Answered(Err(Status::unknown("the ingester ended the call")))
                 }
@@ -115,7 +116,7 @@ impl Drop for PushStream {
     }
 }
 
-/// Makes a call and hands its answers out until it ends.
+/// Makes a call, and distributes its answers until it ends.
 async fn run(connection: Connection, call: &Arc<Call>) -> Result<(), Status> {
     let framed = Streamed { connection: connection.channel(), call: Arc::clone(call) };
     let mut client = PushesClient::with_interceptor(framed, connection.clone())
@@ -123,7 +124,7 @@ async fn run(connection: Connection, call: &Arc<Call>) -> Result<(), Status> {
     match client.stream(tokio_stream::empty()).await {
         Ok(answers) => read(answers.into_inner(), call).await,
         Err(status) => {
-            // Like calls of their own, they fail with the connection.
+            // As with calls of their own, pushes fail with the connection.
             if status.code() != Code::Unimplemented {
                 call.end(|_| Outcome::Answered(Err(status.clone())));
             }

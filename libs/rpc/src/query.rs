@@ -1,4 +1,4 @@
-//! What a query may take, beside each of its requests: in metadata, so that it travels in a process and between two.
+//! The limits of a query. They travel in the metadata of each request, within a process and between two.
 
 use std::time::{Duration, Instant};
 
@@ -20,7 +20,7 @@ pub struct QueryContext {
 }
 
 impl QueryContext {
-    /// What a request says; nothing if it says nothing that can be read.
+    /// The context in the metadata of a request; empty if there is none that can be read.
     pub fn of(metadata: &MetadataMap) -> Self {
         let text = metadata.get(NAME).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let mut fields = text.split(';').map(|field| u64::from_str_radix(field, 16).unwrap_or(0));
@@ -30,11 +30,11 @@ impl QueryContext {
         Self { query, deadline: deadline.flatten(), max_cpu_time: Duration::from_millis(cpu) }
     }
 
-    /// Says it beside a request.
+    /// Writes the context into the metadata of a request.
     pub fn write(&self, metadata: &mut MetadataMap) {
         let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         let left = self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-        // 0 would be no deadline.
+        // 0 would mean that there is no deadline.
         let left = left.map_or(0, |left| millis(left).max(1));
         let text = format!("{:x};{:x};{left:x}", self.query, millis(self.max_cpu_time));
         if let Ok(value) = MetadataValue::try_from(text) {
@@ -42,12 +42,12 @@ impl QueryContext {
         }
     }
 
-    /// Work for the query on a thread of this process.
+    /// The limits for work on behalf of the query, on a thread of this process.
     pub fn work(&self) -> Work {
         self.bound(Work::default())
     }
 
-    /// Work that what is said of the query bounds, too.
+    /// Adds the limits of the query to those of `work`.
     pub fn bound(&self, work: Work) -> Work {
         let budget = Budgets::of_process().of(self.query, self.max_cpu_time);
         work.until(self.deadline).within(budget)

@@ -1,4 +1,4 @@
-//! Metrics generators and live tails of other processes.
+//! Clients of metrics generators and live tails in other processes.
 
 use std::sync::Arc;
 

@@ -16,7 +16,7 @@ pub(crate) enum DocumentError {
     /// It is not JSON.
     #[error("not JSON: {0}")]
     Json(String),
-    /// A value that cannot be.
+    /// An invalid value.
     #[error("{field}: {reason}")]
     Field {
         /// As `service_strategies[1].param`.

@@ -14,9 +14,9 @@ use tokio_util::sync::CancellationToken;
 use crate::document::parse_document;
 use crate::{Error, Metrics, StrategySet};
 
-/// A tenant's file that nobody asked for this long is let go of; whoever asks next has it read again.
+/// A tenant's file that nobody asked for this long is released; whoever asks next has it read again.
 const KEEP_UNUSED: Duration = Duration::from_secs(15 * 60);
-/// A tenant's file that could not be read is tried again after so long.
+/// A tenant's file that could not be read is tried again after this time.
 const RETRY_AFTER: Duration = Duration::from_secs(10);
 
 /// A file that must be readable at the start.
@@ -74,7 +74,7 @@ impl StrategyFile {
 }
 
 /// Files of tenants, read when they are first asked for. How many there are is up to the operator's limits of tenants;
-/// those that are not used any more are let go of.
+/// those that are not used any more are released.
 #[derive(Debug)]
 pub(crate) struct TenantFiles {
     settings: SamplingFile,

@@ -1,4 +1,4 @@
-//! What sampling shows of itself.
+//! Metrics of sampling.
 
 use tactus_telemetry::metrics::{Counter, CounterVec, Gauge, Registry};
 

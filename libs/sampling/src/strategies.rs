@@ -1,4 +1,4 @@
-//! What is answered to whom.
+//! The sampling strategies of services and operations.
 
 use std::sync::Arc;
 

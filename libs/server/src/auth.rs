@@ -20,6 +20,7 @@ use ::http::{HeaderMap, HeaderValue};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use tactus_operator_files::Reloaded;
+use tactus_proto::INTERNAL_TOKEN_HEADER;
 use tokio::sync::Semaphore;
 
 use crate::listener::ConnectionInfo;
@@ -42,9 +43,6 @@ pub use refused::Refused;
 pub use role::Role;
 pub use secret::{hash_password, hash_token, new_token};
 
-/// Metadata key of the secret that the services of a cluster show each other.
-pub(crate) const INTERNAL_TOKEN_HEADER: &str = "x-tactus-internal-token";
-
 /// Longer header values are not looked at.
 const MAX_CREDENTIAL_BYTES: usize = 4096;
 
@@ -54,26 +52,26 @@ const MAX_WAITING_CHECKS: usize = 64;
 /// Longest wait for the turn.
 const CHECK_WAIT: Duration = Duration::from_secs(5);
 
-/// What a route asks of its callers.
+/// What a route requires of its callers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
     /// Nothing.
     Public,
-    /// To be someone, whoever: no tenant is involved.
+    /// Any known caller. No tenant is involved.
     Known,
-    /// To read the tenants of the request.
+    /// A caller that may read the tenants of the request.
     Read,
-    /// To write to the tenant of the request.
+    /// A caller that may write to the tenant of the request.
     Write,
-    /// To change what belongs to the tenant of the request: limits, deletion.
+    /// A caller that may change what belongs to the tenant of the request: limits, deletion.
     Administer,
-    /// To operate the process, so to be an administrator of every tenant.
+    /// A caller that may operate the process: an administrator of every tenant.
     Operate,
-    /// To be a service of the same cluster.
+    /// A service of the same cluster.
     Internal,
 }
 
-/// Where authentication gets what it knows.
+/// The settings of authentication.
 #[derive(Debug, Clone)]
 pub struct AuthSettings {
     /// The file of callers.
@@ -82,7 +80,7 @@ pub struct AuthSettings {
     pub internal_token_file: Option<PathBuf>,
     /// Paths of HTTP that are open to everyone, as `/ready`; a final `*` matches any rest.
     pub public_paths: Vec<String>,
-    /// How old the knowledge about the files may get.
+    /// Interval at which the files are checked for changes.
     pub reload_interval: Duration,
     /// Tenants of requests. Lists of tenants are understood whatever it says: all must be allowed.
     pub tenancy: Tenancy,
@@ -116,7 +114,7 @@ pub struct Authenticator {
     metrics: AuthMetrics,
 }
 
-/// What a request shows.
+/// The credentials in a request.
 enum Credentials<'a> {
     Basic { name: String, password: String, header: &'a [u8] },
     Bearer(&'a str),

@@ -49,10 +49,10 @@ use plain_messages::{Encoding, Memory, PlainMessages};
 pub use sending::{Outgoing, next_piece};
 use unfinished_messages::UnfinishedMessages;
 
-/// How long a request waits for memory. What it has sent meanwhile waits with it, uncounted.
+/// How long a request waits for memory. Data that it has already sent waits with it and is not counted.
 const LONGEST_WAIT: Duration = Duration::from_millis(500);
 
-/// What a body costs at once, as if it were so old.
+/// The age that a new body counts with from the start.
 const LEAST_AGE: Duration = Duration::from_millis(50);
 
 /// Answers and heads are in memory while they wait for it: no more of them than this part of the budget, others are refused at once.
@@ -61,10 +61,10 @@ const WAITING_SHARE: u64 = 16;
 /// Smaller heads of requests are not counted.
 const SMALL_HEAD: usize = 4 << 10;
 
-/// What a header line takes besides its bytes: with HTTP/2 it may come as a single one.
+/// Memory of a header line besides its bytes: with HTTP/2, such a line may be a single byte.
 const HEADER_LINE_BYTES: usize = 100;
 
-/// What bounds the memory of the ports whose middleware this is.
+/// The setting that limits the memory of ports with this middleware.
 const LIMIT: &str = "server.max_inflight_bytes";
 
 /// There is no memory for a request: its sender may try again.
@@ -93,7 +93,7 @@ struct Unfinished {
     cut: CancellationToken,
 }
 
-/// What a request holds of the memory; given back with the last clone.
+/// The memory that a request holds. It is given back with the last clone.
 #[derive(Debug, Clone)]
 pub struct Held(Arc<Holding>);
 
@@ -104,7 +104,7 @@ struct Holding {
     unfinished: Arc<Unfinished>,
     /// As it came.
     sent: Mutex<Reservation>,
-    /// What is made of it.
+    /// The memory of what is made from the body.
     made: Mutex<Reservation>,
 }
 
@@ -142,7 +142,7 @@ impl Bodies {
         self.begin_with(head_bytes(headers)).await
     }
 
-    /// A request begins whose head takes so many bytes. Errors: as of [`Self::begin`].
+    /// A request begins whose head takes this many bytes. Errors: as of [`Self::begin`].
     async fn begin_with(self: &Arc<Self>, head: usize) -> Result<Held, NoRoom> {
         let held = self.nothing();
         if head > SMALL_HEAD {
@@ -242,7 +242,7 @@ impl Held {
         self.0.made.lock().grow(bytes as u64)
     }
 
-    /// What is made of the body takes only so many bytes from now on.
+    /// What is made of the body takes only this many bytes from now on.
     pub fn keep_of_work(&self, bytes: usize) {
         self.0.made.lock().shrink_to(bytes as u64);
         self.0.bodies.freed.notify_waiters();
@@ -330,7 +330,7 @@ pub(crate) async fn count(
     if was_refused.load(Relaxed) { busy() } else { response }
 }
 
-/// How calls of gRPC are counted.
+/// How the memory of gRPC calls is counted.
 #[derive(Clone)]
 pub(crate) struct Counting {
     pub(crate) bodies: Arc<Bodies>,
@@ -374,7 +374,7 @@ pub(crate) async fn count_grpc(
     response.map(|body| Body::new(CountedMessages::new(body, bodies)))
 }
 
-/// What clients are told.
+/// The error for clients.
 fn no_room_text() -> String {
     format!("{NoRoom} (limit: {LIMIT})")
 }

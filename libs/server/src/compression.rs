@@ -17,7 +17,7 @@ const MIN_BYTES: u64 = 1024;
 /// Larger bodies are compressed off the async threads: about half a millisecond of work.
 const INLINE_BYTES: usize = 64 << 10;
 
-/// Larger bodies are compressed while they are sent, so many bytes of them at a time: the client has something to do
+/// Larger bodies are compressed while they are sent, this many bytes of them at a time: the client has something to do
 /// meanwhile, and no time limit for the beginning of a response counts the work.
 const PIECE_BYTES: usize = 1 << 20;
 
@@ -141,7 +141,7 @@ impl Compressor {
         }
     }
 
-    /// What has been made of all that was written, so that it can be read.
+    /// Takes the output for all that was written so far.
     fn take(&mut self) -> io::Result<Vec<u8>> {
         match self {
             Self::Gzip(encoder) => {

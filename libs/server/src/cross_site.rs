@@ -13,12 +13,13 @@ use axum::response::Response;
 
 use crate::text_answer::text;
 
-/// Where a browser says that a request comes from; only to HTTPS and to the machine that it runs on.
+/// The header in which a browser says where a request comes from. Browsers send it only over HTTPS, and to their own
+/// machine.
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 /// The host that a proxy was asked for.
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
-/// What requests to some routes do.
+/// What requests to some routes change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Changes {
     /// Each of them changes something, by GET too.

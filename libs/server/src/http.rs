@@ -40,7 +40,7 @@ pub(crate) const TIMEOUT_TEXT: &str = "unable to process request in the configur
 /// Body of a request that is too large.
 pub(crate) const TOO_LARGE_TEXT: &str = "http: request body too large";
 
-/// How the main HTTP port behaves.
+/// The settings of the main HTTP port.
 #[derive(Debug, Clone)]
 pub struct HttpSettings {
     /// Connections.

@@ -43,7 +43,7 @@ pub use wrong_protocol::Advice;
 /// Pause after a failed accept: out of file descriptors heals only when connections end.
 const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(200);
 
-/// Which HTTP versions a port speaks.
+/// The HTTP versions of a port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Protocols {
     /// HTTP/1.1 only.
@@ -54,14 +54,14 @@ pub enum Protocols {
     Both,
 }
 
-/// How a port treats its connections.
+/// The settings of a port for its connections.
 #[derive(Debug, Clone)]
 pub struct ListenerSettings {
     /// HTTP versions of the port.
     pub protocols: Protocols,
     /// Whether calls of gRPC are for the service: if not, they get UNIMPLEMENTED and the port's [`Advice`].
     pub has_grpc: bool,
-    /// What clients are told that speak another protocol.
+    /// The advice for clients that speak another protocol.
     pub advice: Advice,
     /// TLS; `None`: in clear.
     pub tls: Option<Arc<ServerTls>>,
@@ -71,7 +71,7 @@ pub struct ListenerSettings {
     pub handshake_timeout: Duration,
     /// Most connections at once; further ones wait in the accept queue. 0: unlimited.
     pub max_connections: usize,
-    /// How long requests in flight may take after shutdown began.
+    /// After a shutdown began, requests in flight may take this long.
     pub drain_timeout: Duration,
     /// Longest time for the first bytes of a connection, and for each request head of HTTP/1.1.
     pub header_timeout: Option<Duration>,
@@ -88,7 +88,7 @@ pub struct ListenerSettings {
     pub max_head_bytes: usize,
     /// Most header lines of a request (HTTP/1.1; HTTP/2 has only the bound in bytes).
     pub max_headers: usize,
-    /// What is read of a request of HTTP/1.1 after its answer.
+    /// How much is read of a request of HTTP/1.1 after its answer.
     pub linger: Linger,
     /// Bound of what connections hold besides requests, and of what clients of HTTP/2 may send ahead; of several ports together.
     pub backlog: Arc<Backlog>,
@@ -103,7 +103,7 @@ pub struct Http2Settings {
     pub max_concurrent_streams: Option<u32>,
     /// Interval of pings to an idle client; `None`: no pings.
     pub keepalive_interval: Option<Duration>,
-    /// How long a ping may stay unanswered before the connection is cut.
+    /// If a ping stays unanswered for this long, the connection is closed.
     pub keepalive_timeout: Duration,
     /// Bytes a client may send ahead on one request; less where there are many connections.
     pub stream_window: u32,
@@ -158,7 +158,7 @@ impl Default for Http2Settings {
     }
 }
 
-/// What is known of the connection of a request; in the extensions of every request.
+/// Information on the connection of a request, in the extensions of every request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ConnectionInfo {
     /// The client's address: the one of the PROXY header if there is one.

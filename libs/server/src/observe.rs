@@ -45,9 +45,9 @@ const BUCKETS: [f64; 14] =
 pub struct RequestMetrics {
     durations: HistogramVec<4>,
     inflight: GaugeVec<2>,
-    /// What the templates of routes get before them.
+    /// The prefix of route templates.
     prefix: &'static str,
-    /// Where requests are listed, if they are.
+    /// The log of requests, if it is on.
     log: Option<RequestLog>,
 }
 
@@ -202,7 +202,7 @@ fn call_span(path: &str, traceparent: Option<&str>, tenant: Option<&str>) -> Spa
     request_span!(
         method,
         traceparent,
-        // Whoever pushes has decided already.
+        // The sender of a push has decided whether it is traced.
         ingest = method.ends_with("/Push") || method.ends_with("/Export"),
         "rpc.system" = "grpc",
         tenant = tenant,
@@ -232,7 +232,7 @@ fn method_label(method: &Method) -> &'static str {
 pub struct Call(Flight);
 
 impl Call {
-    /// What it does belongs to this span.
+    /// The span of this request. Work on its behalf belongs to it.
     pub fn span(&self) -> Span {
         self.0.span.clone()
     }
@@ -382,7 +382,7 @@ mod tests {
     fn methods_of_ours_have_routes_that_dashboards_select() {
         assert_eq!(known_route("/tactus.v1.Ingester/Push"), Some("/tempopb.Pusher/PushBytesV2"));
         assert_eq!(known_route("/tempopb.StreamingQuerier/Search"), None);
-        // What is renamed is a method that exists.
+        // Renamed methods must exist.
         let methods = include_str!("../../../proto/tactus/v1/ingester.proto");
         for method in ["Push", "FindTrace", "Search", "Tags", "TagValues", "Metrics"] {
             assert!(methods.contains(&format!("rpc {method}(")), "{method}");

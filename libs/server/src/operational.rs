@@ -63,12 +63,12 @@ pub struct ServiceStatus {
     pub failure: Option<String>,
 }
 
-/// Which form of the configuration `/status/config` and `/status/runtime_config` show.
+/// The form in which `/status/config` and `/status/runtime_config` show the configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ConfigView {
     /// Everything in effect.
     Effective,
-    /// What differs from the defaults.
+    /// Only what differs from the defaults.
     Diff,
     /// The defaults.
     Defaults,

@@ -14,7 +14,7 @@ pub use source_ips::SourceIps;
 
 use crate::tenancy::TENANT_HEADER;
 
-/// What lines about requests have.
+/// The settings of the request log.
 #[derive(Debug, Clone, Default)]
 pub struct RequestLogSettings {
     /// Lines are written at level info.
@@ -43,7 +43,7 @@ pub(crate) struct LoggedRequest {
 }
 
 impl RequestLog {
-    /// With these settings.
+    /// A request log with these settings.
     pub fn new(settings: RequestLogSettings) -> Self {
         Self(Arc::new(settings))
     }

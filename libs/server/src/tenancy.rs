@@ -73,7 +73,7 @@ impl IntoResponse for TenancyError {
     }
 }
 
-/// How tenants are found; one value for the whole process.
+/// Finds the tenants of requests. There is one for the whole process.
 #[derive(Debug, Clone)]
 pub struct Tenancy {
     /// The tenant of everything, when multitenancy is off.
@@ -94,7 +94,7 @@ impl Tenancy {
         Self { fixed: None, lists_allowed, max_listed: 0 }
     }
 
-    /// As `self`, and a list has so many different tenants at most; 0: no limit.
+    /// As `self`, and a list has this many different tenants at most; 0: no limit.
     #[must_use]
     pub fn with_max_listed(self, max_listed: usize) -> Self {
         Self { max_listed, ..self }

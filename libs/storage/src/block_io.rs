@@ -1,4 +1,4 @@
-//! Whole blocks: write one so that it appears at once, mark it compacted, clear it away, list.
+//! Operations on whole blocks: write one so that it appears at once, mark it compacted, delete it, list.
 
 mod orphans;
 
@@ -23,15 +23,14 @@ pub use orphans::{
     Leftovers, Orphan, clear_leftovers, clear_orphan, has_clock, list_orphans, store_time,
 };
 
-/// Where the bytes of an object to write are.
+/// The source of an object's bytes.
 #[derive(Debug, Clone)]
 pub enum ObjectSource {
     /// A complete file on the local disk, which nobody writes to any more.
     File(PathBuf),
     /// In memory.
     Bytes(Bytes),
-    /// In its place already, of so many bytes, as [`ObjectWriter`](crate::bucket::ObjectWriter)
-    /// leaves it.
+    /// Written already, with this many bytes, as [`ObjectWriter`](crate::bucket::ObjectWriter) leaves it.
     Written(u64),
 }
 
@@ -83,7 +82,7 @@ pub async fn write_block(bucket: &Bucket, meta: &BlockMeta, files: &BlockFiles) 
         put(bucket, &key(SUMMARY), summary).await?;
     }
     bucket.put(&key(META), meta.to_json().into()).await?;
-    // Whoever took the data for left behind may have deleted it meanwhile.
+    // Another process may have taken the data for an orphan and deleted it meanwhile.
     let stored = bucket.head(&key(DATA)).await.map(|object| object.size);
     match stored {
         Ok(size) if size == meta.size => Ok(()),
@@ -176,7 +175,7 @@ pub async fn clear_block(bucket: &Bucket, tenant: &str, block_id: Uuid) -> Resul
     bucket.remove_local_directory(&prefix).await
 }
 
-/// What a listing of one tenant shows.
+/// The result of listing one tenant.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ListedBlocks {
     /// Blocks with a `meta.json`, sorted.

@@ -1,4 +1,4 @@
-//! What blocks there are, as this process knows: the last poll plus what it did itself since.
+//! The block list of this process: the blocks of the last poll, and the changes made here since then.
 
 mod covered;
 mod names;
@@ -50,7 +50,7 @@ struct Pending {
     next: u64,
 }
 
-/// What a poll starts from.
+/// The state at the start of a poll.
 #[derive(Debug)]
 pub(crate) struct PollStart {
     /// The list when it started.

@@ -164,7 +164,7 @@ impl Bucket {
         self.get_at_most(key, u64::MAX).await
     }
 
-    /// Reads a whole object of so many bytes at most. `Error::Corrupt` where it is larger: then nothing of it is kept in memory.
+    /// Reads a whole object of this many bytes at most. `Error::Corrupt` where it is larger: then nothing of it is kept in memory.
     pub async fn get_at_most(&self, key: &str, max_bytes: u64) -> Result<Bytes> {
         let too_large = move |key: &str| Error::Corrupt {
             what: "object size",

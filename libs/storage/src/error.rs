@@ -1,4 +1,4 @@
-//! What can go wrong with stored objects, by what the caller can do about it.
+//! The errors of stored objects, by what the caller can do about them.
 
 use std::error::Error as StdError;
 
@@ -24,7 +24,7 @@ pub enum Error {
     Unavailable {
         /// The key inside the bucket.
         key: String,
-        /// What the store or the network said.
+        /// The error of the store or the network.
         #[source]
         source: Source,
     },
@@ -33,7 +33,7 @@ pub enum Error {
     Denied {
         /// The key inside the bucket.
         key: String,
-        /// What the store said.
+        /// The error of the store.
         #[source]
         source: Source,
     },
@@ -42,7 +42,7 @@ pub enum Error {
     Full {
         /// The key inside the bucket.
         key: String,
-        /// What the store said.
+        /// The error of the store.
         #[source]
         source: Source,
     },
@@ -61,7 +61,7 @@ pub enum Error {
         sentence: String,
         /// True when it may pass by itself.
         passing: bool,
-        /// What the store, the network or the disk said.
+        /// The error of the store, the network or the disk.
         #[source]
         source: Source,
     },
@@ -70,7 +70,7 @@ pub enum Error {
     Unsupported {
         /// The key inside the bucket.
         key: String,
-        /// What the store said.
+        /// The error of the store.
         #[source]
         source: Source,
     },

@@ -13,7 +13,7 @@ pub const META: &str = "meta.json";
 pub const COMPACTED_META: &str = "meta.compacted.json";
 /// Largest trace id of every row group.
 pub const INDEX: &str = "index";
-/// What most questions ask of a block first; only this product writes and reads it.
+/// The parts of a block that most queries need first. Only this product writes and reads this file.
 pub const SUMMARY: &str = "tactus-summary";
 /// Marker: leave this block out of compaction.
 pub const NO_COMPACT: &str = "nocompact.flg";

@@ -1,10 +1,10 @@
-//! Learns what blocks there are: lists the bucket, or reads the index that another process wrote.
+//! Polls the bucket for blocks: lists it, or reads the index that another process wrote.
 //!
-//! Whatever goes wrong with a tenant, its previous list stays. A meta that cannot be parsed hides
-//! only its own block, is counted and logged.
+//! If something goes wrong with a tenant, its previous list stays. A meta that cannot be parsed hides only its own
+//! block, is counted and logged.
 //!
-//! Listings and indexes may be late, reads are not: where one contradicts what this process knows of
-//! a block, the block's meta is asked for.
+//! Listings and indexes may be late, reads are not. If a listing contradicts what this process knows of a block, the
+//! block's meta is read.
 
 mod build;
 mod index;
@@ -29,7 +29,7 @@ use memory::Memory;
 
 pub use report::{PollReport, TenantReport};
 
-/// How to poll; the defaults are the configuration's.
+/// The settings of a poller. The defaults are those of the configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PollerSettings {
     /// Metas read side by side within a tenant.
@@ -73,7 +73,7 @@ impl Default for PollerSettings {
     }
 }
 
-/// Says if this process owns a string, `build-tenant-index-<i>-<tenant>` here.
+/// Returns whether this process owns a string, here `build-tenant-index-<i>-<tenant>`.
 pub type Owns = Arc<dyn Fn(&str) -> bool + Send + Sync>;
 
 /// Keeps a [`Blocklist`] up to date. Does nothing by itself: call [`Poller::poll_once`].
@@ -95,7 +95,7 @@ struct Tenant {
     name: String,
     /// Its blocks as they were known, with what this process did.
     previous: Arc<TenantBlocks>,
-    /// What this process did and no poll has seen.
+    /// Changes of this process that no poll has seen.
     own: BlockChanges,
     /// No poll has been there before.
     is_new: bool,
@@ -104,7 +104,7 @@ struct Tenant {
 #[derive(Default)]
 struct TenantPoll {
     blocks: TenantBlocks,
-    /// What this process did and the poll did not see; `blocks` has it.
+    /// Changes of this process that the poll did not see. They are part of `blocks`.
     unseen: BlockChanges,
     index_created_at: Option<Timestamp>,
     metas_read: usize,
@@ -233,7 +233,7 @@ impl Poller {
                 *index_errors += 1;
                 let (name, cause) = (&tenant.name, Chain(&error));
                 if error.is_not_found() {
-                    // Nobody has written one yet; the metric tells those who expect one.
+                    // No index has been written yet. The metric shows this to people who expect one.
                     tracing::debug!(tenant = name, error = %cause, "no tenant index, listing blocks");
                 } else {
                     tracing::warn!(tenant = name, error = %cause, "tenant index is not usable, listing blocks");

@@ -1,4 +1,4 @@
-//! The bytes of one block, for whoever parses them.
+//! Reads the files of one block.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -41,7 +41,7 @@ pub(crate) struct Policy {
 impl Policies {
     /// Compiles policies.
     ///
-    /// Errors: the first thing that cannot be; the text names the policy and the field.
+    /// Errors: the first invalid field; the text names the policy and the field.
     pub fn compile(configured: &[Configured]) -> Result<Self, PolicyError> {
         let mut compiled = Self::default();
         let mut names = HashSet::new();

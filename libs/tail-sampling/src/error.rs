@@ -1,4 +1,4 @@
-//! What can be wrong with policies.
+//! The errors of tail sampling policies.
 
 /// Why policies cannot be. The text names the policy and the field; policies within others are named by the way to them.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -1,4 +1,4 @@
-//! What policies ask of traces as a whole.
+//! The facts about whole traces that policies use.
 
 use tactus_model::wire::varint_size;
 use tactus_model::{AttributeList, SpanBatch, StringCode, ValueType, span_end};
@@ -110,7 +110,7 @@ impl Sizes<'_> {
     }
 }
 
-/// A field of so many bytes, with its number and length.
+/// A field of this many bytes, with its number and length.
 fn field(bytes: u64) -> u64 {
     1 + varint_size(bytes) as u64 + bytes
 }

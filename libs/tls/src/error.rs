@@ -1,4 +1,4 @@
-//! What can be wrong with TLS settings.
+//! The errors of TLS settings.
 
 /// A setting that cannot be used. The text names the key, and the file if there is one; it never
 /// holds what a file or a key contains.

@@ -30,7 +30,7 @@ struct Held {
     _lock: File,
 }
 
-/// What a directory holds at start.
+/// The content of the directory at start.
 #[derive(Debug, Default)]
 pub(crate) struct Listing {
     /// Parts in order, with their sizes in bytes.

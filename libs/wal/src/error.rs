@@ -1,4 +1,4 @@
-//! What can go wrong with the log, by what the caller does about it.
+//! The errors of the log, by what the caller does about them.
 
 use std::io;
 use std::path::PathBuf;

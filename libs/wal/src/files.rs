@@ -20,7 +20,7 @@ pub trait LogFile: fmt::Debug + Send + Sync {
     /// Writes from `offset` on; returns how many bytes were taken.
     fn write_at(&self, slices: &[IoSlice<'_>], offset: u64) -> io::Result<usize>;
 
-    /// Cuts the file to so many bytes.
+    /// Cuts the file to this many bytes.
     fn set_len(&self, bytes: u64) -> io::Result<()>;
 
     /// Makes what was written survive a crash of the machine.

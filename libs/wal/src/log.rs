@@ -109,7 +109,7 @@ impl Wal {
     }
 
     /// Reads the log from `from`, where a frame begins, or from the first part after it. Parts that an earlier process
-    /// left are read too: [`Replay::adopt`] lets go of them.
+    /// left are read too: [`Replay::adopt`] releases them.
     pub fn tail(&self, from: Position) -> Tail {
         Tail::new(Arc::clone(&self.shared), from)
     }

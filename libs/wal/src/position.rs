@@ -1,4 +1,4 @@
-//! Where a frame lies.
+//! The position of a frame.
 
 use std::fmt;
 
@@ -25,7 +25,7 @@ impl fmt::Display for PartId {
     }
 }
 
-/// Where a frame begins.
+/// The position at which a frame begins.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Position {
     /// Part of the frame.

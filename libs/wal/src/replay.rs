@@ -11,7 +11,7 @@ use crate::frame::{Frame, HEADER_BYTES, Header};
 use crate::shared::Shared;
 use crate::{MAX_PAYLOAD_BYTES, PartId, Position};
 
-/// What a replay found so far.
+/// The findings of a replay so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ReplayReport {
     /// Parts read, to their end or to their first bad frame.
@@ -69,7 +69,7 @@ impl Replay {
         Self { shared, waiting: parts, current: None, report }
     }
 
-    /// What was found so far; complete once the iterator has ended.
+    /// The findings so far; complete once the iterator has ended.
     pub fn report(&self) -> &ReplayReport {
         &self.report
     }
@@ -189,7 +189,7 @@ impl<R: Read> Reader<R> {
     }
 }
 
-/// What the fuzz targets feed. Not an interface.
+/// Entry points for fuzz targets. Not an interface.
 #[doc(hidden)]
 pub mod fuzzing {
     use super::*;

@@ -75,7 +75,7 @@ pub struct Stats {
     pub sync_errors: u64,
 }
 
-/// What the log, its replay and its sync thread have in common.
+/// The state that the log, its replay and its sync thread share.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) directory: Directory,
@@ -180,7 +180,7 @@ impl Shared {
         self.wake.notify_all();
     }
 
-    /// Appends a frame of so many bytes, or counts an error.
+    /// Appends a frame of this many bytes, or counts an error.
     pub(crate) fn append(&self, frame: &mut [IoSlice<'_>], bytes: u64) -> Result<Position> {
         self.write(frame, bytes).inspect_err(|_| {
             self.append_errors.fetch_add(1, Ordering::Relaxed);
@@ -231,7 +231,7 @@ impl Shared {
                 state.next_id += 1;
                 match PartFile::create(&*self.files, &self.directory, id) {
                     Ok(file) => break file,
-                    // Somebody put a file here while we run: it will be replayed, not overwritten.
+                    // Another program put a file here while we run. It will be replayed, not overwritten.
                     Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                     Err(error) if error.kind() == io::ErrorKind::NotFound && self.restores() => {
                         state.next_id = id.0;

@@ -1,4 +1,4 @@
-//! Processor time of queries, counted over all their tasks of this process.
+//! The processor time of queries, added up over all their tasks in this process.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 
 use crate::over::Over;
 
-/// Processor time that a query may use in this process, and what it used.
+/// The processor time of a query in this process: its limit, and what was used.
 #[derive(Debug)]
 pub struct Budget {
     limit: Duration,
@@ -17,7 +17,7 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// What was used so far.
+    /// The time used so far.
     pub fn used(&self) -> Duration {
         Duration::from_nanos(self.used_nanos.load(Ordering::Relaxed))
     }
@@ -32,10 +32,10 @@ impl Budget {
     }
 }
 
-/// Budgets that are remembered. Of a query whose tasks come one after the other, somebody must.
+/// Number of budgets that are remembered. They must be, because the tasks of a query may come one after the other.
 const MOST_BUDGETS: usize = 4096;
 
-/// The budgets of the queries that had a task here, the last ones.
+/// The budgets of the queries that last had a task here.
 #[derive(Debug, Default)]
 pub struct Budgets {
     state: Mutex<State>,
@@ -49,7 +49,7 @@ struct State {
 }
 
 impl Budgets {
-    /// Those of this process.
+    /// The budgets of this process.
     pub fn of_process() -> &'static Self {
         static BUDGETS: LazyLock<Budgets> = LazyLock::new(Budgets::default);
         &BUDGETS

@@ -1,10 +1,4 @@
-//! Which threads may work, and on how much memory: the processors and bytes that all jobs share.
-//!
-//! Threads that want to work wait in line by tenant, and there by query. Tenants take turns, and so do the queries of
-//! each: neither a tenant of many queries nor a query of many jobs holds up one of few. A thread that worked for a while
-//! lets those in line go first. Who waits for a turn holds no memory but what it worked on, and those who hold some
-//! always get on. A thread that waits for storage lends its place to another. Places that nobody waits for go to
-//! helpers: further threads of jobs that run already.
+//! Limits the threads and the memory that all jobs together use.
 
 mod lines;
 
@@ -17,7 +11,7 @@ use parking_lot::{Condvar, Mutex};
 
 use lines::Lines;
 
-/// Where a thread stands in line.
+/// The place of a thread in the queue.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct Line {
     /// The same for all queries of a tenant.
@@ -27,24 +21,24 @@ pub struct Line {
 }
 
 impl Line {
-    /// The line of a tenant's query, which these texts tell from others.
+    /// The line of a tenant's query. `query`: texts that identify it.
     pub fn of(tenant: &str, query: &[&str]) -> Self {
         let state = FixedState::default();
         Self { tenant: state.hash_one(tenant), query: state.hash_one(query) }
     }
 }
 
-/// More memory than there is in all.
+/// The request exceeds the total memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{needed} bytes of memory at once are more than {limit}")]
 pub struct TooManyBytes {
-    /// What was asked for.
+    /// The bytes that were requested.
     pub needed: u64,
-    /// What there is.
+    /// The total.
     pub limit: u64,
 }
 
-/// Places for threads, and memory.
+/// Places for threads, and their memory.
 #[derive(Debug)]
 pub struct Gate {
     threads: usize,
@@ -56,7 +50,7 @@ pub struct Gate {
 struct State {
     free_threads: usize,
     held_bytes: u64,
-    /// Threads that come back from waiting for storage: they hold memory already.
+    /// Threads that come back after waiting for storage. They hold memory already.
     returning: VecDeque<Arc<Waiter>>,
     lines: Lines,
     helpers: VecDeque<Weak<dyn Help>>,
@@ -74,19 +68,19 @@ impl std::fmt::Debug for State {
 #[derive(Default)]
 struct Waiter {
     bytes: u64,
-    /// Holds memory from before, so that others may wait for it to get on.
+    /// The thread holds memory that others may be waiting for.
     holds: bool,
     admitted: Mutex<bool>,
     wake: Condvar,
 }
 
-/// Work that another thread can take part in.
+/// Work in which further threads can take part.
 pub trait Help: Send + Sync {
     /// Starts a thread that helps, and keeps the turn while it works.
     fn start(self: Arc<Self>, turn: Turn);
 }
 
-/// The right to work; given back when it is dropped.
+/// The right to work. It is given back when this is dropped.
 #[derive(Debug)]
 pub struct Turn {
     gate: Arc<Gate>,
@@ -95,7 +89,7 @@ pub struct Turn {
 }
 
 impl Gate {
-    /// For this many threads that work at a time (one at least), and bytes that they hold together.
+    /// A gate for this many working threads, at least one, that hold at most `max_bytes` together.
     pub fn new(threads: usize, max_bytes: u64) -> Self {
         let threads = threads.max(1);
         let state = State { free_threads: threads, ..State::default() };
@@ -126,14 +120,14 @@ impl Gate {
         Turn { gate: Arc::clone(self), line, bytes: 0 }
     }
 
-    /// Has the work done by one more thread once there is a place that nobody waits for.
+    /// Starts one more thread for the work once there is a place that nobody waits for.
     pub fn ask_for_help(self: &Arc<Self>, help: Weak<dyn Help>) {
         let mut state = self.state.lock();
         state.helpers.push_back(help);
         self.admit(state);
     }
 
-    /// Runs what only waits, without a place for its thread meanwhile. The caller has a turn.
+    /// Runs `wait`, which only waits, while the place of the thread is lent to others. The caller has a turn.
     pub fn pause<T>(self: &Arc<Self>, wait: impl FnOnce() -> T) -> T {
         struct Return<'g>(&'g Arc<Gate>);
         impl Drop for Return<'_> {
@@ -148,7 +142,7 @@ impl Gate {
         wait()
     }
 
-    /// Lets those in line go first who are of other queries. The caller has a turn, and keeps its memory.
+    /// Lets waiting threads of other queries go first. The caller has a turn, and keeps its memory.
     pub fn give_way(self: &Arc<Self>, line: Line) {
         let mut state = self.state.lock();
         if !state.is_wanted_by_others(line) {
@@ -172,7 +166,7 @@ impl Gate {
         waiter.wait();
     }
 
-    /// Hands out what is free. Helpers start without the lock.
+    /// Hands out free places. Helpers are started without the lock.
     fn admit(self: &Arc<Self>, mut state: parking_lot::MutexGuard<'_, State>) {
         let mut helpers = Vec::new();
         while state.free_threads > 0 {
@@ -183,7 +177,7 @@ impl Gate {
                 let next = if self.fits(state.held_bytes, next.bytes) {
                     state.lines.take_next()
                 } else {
-                    // It waits for memory, which comes back only from those who go on.
+                    // The first thread waits for memory, which is given back only if others go on.
                     state.lines.take_first_that_holds()
                 };
                 let Some(waiter) = next else { break };
@@ -246,7 +240,7 @@ impl Turn {
     /// Lets those of other queries go first, then goes on with memory of `bytes` instead of what was held. What the old memory
     /// held must be gone. Threads of the same query wait: to change places with them would only cost time.
     ///
-    /// Errors: more bytes than there are in all.
+    /// Errors: more bytes than the total.
     pub fn renew(&mut self, bytes: u64) -> Result<(), TooManyBytes> {
         if bytes > self.gate.max_bytes {
             return Err(TooManyBytes { needed: bytes, limit: self.gate.max_bytes });
@@ -275,7 +269,7 @@ impl Turn {
         }
     }
 
-    /// Puts the thread in the line of its query.
+    /// Moves the thread to the line of its query.
     #[must_use]
     pub fn in_line(mut self, line: Line) -> Self {
         self.line = line;

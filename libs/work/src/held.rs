@@ -1,4 +1,4 @@
-//! What a query holds of something that grows with the data it meets.
+//! Memory that a query holds and that grows with the data it reads.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -7,22 +7,23 @@ use crate::memory::{QueryShare, Reservation, Room};
 use crate::over::Over;
 use crate::work::{end, give_way, is_over, memory};
 
-/// Bytes that are reserved ahead, so that a loop that adds little by little seldom looks.
+/// Bytes that are reserved in advance, so that a loop that adds little by little seldom has to ask.
 const AHEAD: u64 = 64 << 10;
 
 /// How long a query waits for others to end.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
-/// Memory of one growing thing of a query, out of that of all queries; given back when it is dropped.
+/// Counts the memory of one growing structure of a query, within the memory for all queries. It is given back when this
+/// is dropped.
 ///
-/// Where there is none left the youngest query of the tenant that holds most ends: what its works make then is not wanted, see [`crate::tick`]. A thread
-/// without work, or whose work has no such memory, is not bounded.
+/// If there is no memory left, the youngest query of the tenant that holds the most is ended, and its results are
+/// discarded; see [`crate::tick`]. A thread without work, or whose work has no memory limit, is not bounded.
 #[derive(Debug, Default)]
 pub struct Held {
-    /// Up to so many bytes nobody needs to be asked.
+    /// Up to this many bytes, nobody needs to be asked.
     enough: u64,
     is_refused: bool,
-    /// And of which query.
+    /// The reservation, and the query that it belongs to.
     reservation: Option<(Reservation, Arc<QueryShare>)>,
 }
 
@@ -34,14 +35,14 @@ impl Held {
         held
     }
 
-    /// It takes so many bytes now, or will in a moment. False once there are none left: the work is over, and the thing
-    /// must not grow.
+    /// Notes that the structure takes `bytes` now, or soon will. False if there is no memory left: then the work is
+    /// over, and the structure must not grow.
     #[inline]
     pub fn grow_to(&mut self, bytes: usize) -> bool {
         bytes as u64 <= self.enough || self.reserve(bytes as u64)
     }
 
-    /// Gives back what is more than `bytes`.
+    /// Gives back the memory beyond `bytes`.
     pub fn shrink_to(&mut self, bytes: usize) {
         let bytes = bytes as u64;
         if let Some((reservation, _)) = &mut self.reservation
@@ -52,7 +53,7 @@ impl Held {
         }
     }
 
-    /// False if there was no memory once.
+    /// False if memory was refused once.
     #[inline]
     pub fn has_room(&self) -> bool {
         !self.is_refused
@@ -139,7 +140,7 @@ mod tests {
         assert_eq!(again.run(|| Held::of(OWN + 800_000).has_room()), Ok(true));
     }
 
-    /// How a query ends that comes to hold so many bytes, little by little, and the most that was ever used.
+    /// Grows step by step, and returns how the query ends and the largest size that was in use.
     fn grow(memory: &Arc<QueryMemory>, bytes: usize, most: &AtomicU64) -> Result<(), Over> {
         Work::default().holding(memory, TENANT, 0).run(|| {
             let mut held = Held::default();

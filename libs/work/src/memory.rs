@@ -1,7 +1,7 @@
-//! Memory of requests in flight, bounded, and of what queries hold while they work.
+//! Bounds the memory of requests in flight, and of what queries hold while they run.
 //!
-//! A request is counted from its first byte until the last call that refers to it has ended, also if that call went on
-//! in the background; so a slow client and a slow ingester show here and nowhere else.
+//! A request is counted from its first byte until the last call that refers to it has ended, even if that call
+//! continues in the background. So slow clients and slow ingesters show up here, and nowhere else.
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,10 +16,10 @@ pub(crate) use queries::QueryShare;
 pub(crate) use queries::SMALL_QUERY_BYTES;
 pub use queries::{QueryMemory, Room};
 
-/// What is said where there is no memory left; names the setting.
+/// The error when there is no memory left. It names the setting.
 pub const TOO_MANY_BYTES: &str = "too many bytes are in flight (limit: server.max_inflight_bytes)";
 
-/// Called with what is taken, and as a negative number with what is given back.
+/// Called with the bytes that are taken, and with a negative number when they are given back.
 type Show = Box<dyn Fn(f64) + Send + Sync>;
 
 /// Bytes that may be in flight.
@@ -40,16 +40,16 @@ impl fmt::Debug for Budget {
     }
 }
 
-/// Another budget, from which a part takes what is more than it has to itself.
+/// Another budget, which also counts the bytes beyond a part's own share.
 #[derive(Debug)]
 struct Outer {
     budget: Arc<Budget>,
     own: u64,
-    /// Held while both change, so that what is taken there follows from what is used here.
+    /// Locked while both change, so that they stay consistent.
     changing: Mutex<()>,
 }
 
-/// Part of a budget; given back when it is dropped.
+/// Reserved bytes of a budget. They are given back when this is dropped.
 #[derive(Debug)]
 pub struct Reservation {
     budget: Arc<Budget>,
@@ -57,36 +57,36 @@ pub struct Reservation {
 }
 
 impl Budget {
-    /// A budget of so many bytes.
+    /// A budget of `max_bytes`.
     pub fn new(max_bytes: u64) -> Arc<Self> {
         Arc::new(Self { max_bytes, used: AtomicU64::new(0), outer: None, show: None })
     }
 
-    /// A budget of so many bytes that tells `show` what is taken, and as a negative number what is given back.
+    /// A budget of `max_bytes`. `show` is told what is taken, and as a negative number what is given back.
     pub fn shown(max_bytes: u64, show: impl Fn(f64) + Send + Sync + 'static) -> Arc<Self> {
         let show: Show = Box::new(show);
         Arc::new(Self { max_bytes, used: AtomicU64::new(0), outer: None, show: Some(show) })
     }
 
-    /// A part of another budget: what is reserved counts in both.
+    /// A budget within another one: reservations count in both.
     pub fn within(outer: &Arc<Self>, max_bytes: u64) -> Arc<Self> {
         Self::share(outer, max_bytes, 0)
     }
 
-    /// A part of another budget that has `own` bytes to itself, whatever others take; more than that counts in both.
+    /// A budget within another one that has `own` bytes to itself. Reservations beyond these count in both.
     pub fn share(outer: &Arc<Self>, max_bytes: u64, own: u64) -> Arc<Self> {
         let budget = Arc::clone(outer);
         let outer = Some(Outer { budget, own, changing: Mutex::new(()) });
         Arc::new(Self { max_bytes, used: AtomicU64::new(0), outer, show: None })
     }
 
-    /// Takes `bytes`, or nothing if that would be over the limit. What is larger than the limit passes alone: it could
-    /// never be sent otherwise.
+    /// Takes `bytes`, or nothing if that would exceed the limit. A request larger than the limit is admitted alone,
+    /// because otherwise it could never be sent.
     pub fn reserve(self: &Arc<Self>, bytes: u64) -> Option<Reservation> {
         self.take(bytes, Some(0)).then(|| Reservation { budget: Arc::clone(self), bytes })
     }
 
-    /// A reservation of nothing, which may grow.
+    /// An empty reservation, which may grow.
     pub fn nothing(self: &Arc<Self>) -> Reservation {
         Reservation { budget: Arc::clone(self), bytes: 0 }
     }
@@ -101,7 +101,8 @@ impl Budget {
         self.max_bytes
     }
 
-    /// Takes `bytes` for somebody who has `own` already and may take more than the limit alone; `None`: nobody may.
+    /// Takes `bytes` for a reservation that has `own` already and may exceed the limit if it is alone. `None`: it may
+    /// not.
     fn take(&self, bytes: u64, own: Option<u64>) -> bool {
         let take = |used: u64| {
             let sum = used.saturating_add(bytes);
@@ -136,13 +137,13 @@ impl Budget {
 }
 
 impl Outer {
-    /// Takes what counts here of `bytes` more than `used`.
+    /// Takes the part of `bytes` beyond `used` that counts here.
     fn take(&self, used: u64, bytes: u64, own: Option<u64>) -> bool {
         let bytes = self.between(used, used.saturating_add(bytes));
         bytes == 0 || self.budget.take(bytes, own.map(|own| self.of(own)))
     }
 
-    /// What of so many bytes counts in the outer budget.
+    /// How many of these bytes count in the outer budget.
     fn of(&self, used: u64) -> u64 {
         used.saturating_sub(self.own)
     }
@@ -158,7 +159,7 @@ impl Reservation {
         self.bytes
     }
 
-    /// Takes more, or nothing if that would be over the limit; as of [`Budget::reserve`].
+    /// Takes more, or nothing if that would exceed the limit; see [`Budget::reserve`].
     #[must_use]
     pub fn grow(&mut self, bytes: u64) -> bool {
         let has_room = self.budget.take(bytes, Some(self.bytes));
@@ -168,7 +169,7 @@ impl Reservation {
         has_room
     }
 
-    /// As [`Self::grow`], but never over the limit, not even alone.
+    /// As [`Self::grow`], but never beyond the limit, not even alone.
     #[must_use]
     pub(crate) fn grow_within(&mut self, bytes: u64) -> bool {
         let has_room = self.budget.take(bytes, None);

@@ -1,38 +1,38 @@
-//! Why work ends before it is done.
+//! The reasons why work ends early.
 
 use std::time::Duration;
 
 use crate::memory::TOO_MANY_BYTES;
 
-/// Why a query does not go on.
+/// Why a query ended early.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Over {
     /// Nobody waits for the answer.
     #[error("context canceled")]
     Cancelled,
-    /// Its time is over.
+    /// Its deadline has passed.
     #[error("context deadline exceeded")]
     Deadline,
-    /// It used up what it may use of the processors.
+    /// It used up its processor time.
     #[error(
         "the query needs more than {limit:?} of processor time in one process (limit: max_query_cpu_time of query_frontend or of the tenant); ask for a shorter range or a simpler query"
     )]
     CpuTime {
-        /// What it may use.
+        /// The limit.
         limit: Duration,
     },
-    /// A regular expression on a long text.
+    /// A regular expression takes too many steps on a long text.
     #[error(
         "a regular expression of the query needs more than {limit} steps for a text of {bytes} bytes (limit: size of its program times length of the text); ask with a shorter expression"
     )]
     RegexSteps {
-        /// Of the text.
+        /// The length of the text.
         bytes: usize,
         /// Most steps.
         limit: u64,
     },
-    /// There is no memory left for what it has to hold; the same query may succeed later.
+    /// There is no memory left for what it has to hold. The same query may succeed later.
     #[error("{TOO_MANY_BYTES}")]
     Memory,
 }

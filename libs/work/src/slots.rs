@@ -1,4 +1,4 @@
-//! Which queries are let in: so many of a tenant, so many of all, tenants in turn.
+//! Admits queries: up to a number of each tenant and a number in total, with tenants in turn.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -9,29 +9,30 @@ use tokio::sync::oneshot;
 /// Bounds of [`Slots`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SlotLimits {
-    /// Of a tenant at a time; one at least.
+    /// Running queries of a tenant; at least one.
     pub per_tenant: usize,
-    /// Of all tenants at a time; as many as of one at least. More than that leaves room for the first query of another.
+    /// Running queries of all tenants; at least as many as of one. A larger number leaves room for the first query of
+    /// another tenant.
     pub total: usize,
-    /// Of a tenant in line; further ones are refused.
+    /// Waiting queries of a tenant. Further ones are refused.
     pub waiting_per_tenant: usize,
 }
 
-/// Not let in.
+/// Why a query was not admitted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Full {
-    /// Too many of the tenant wait.
+    /// Too many queries of the tenant are waiting.
     #[error("{limit} queries of the tenant wait already")]
     Tenant {
-        /// How many may.
+        /// The limit.
         limit: usize,
     },
-    /// Nobody is let in any more.
+    /// Nobody is admitted any more.
     #[error("no further queries are run")]
     Closed,
 }
 
-/// Room for queries. Cheap to clone; clones are the same.
+/// Slots for running queries. Cheap to clone; clones share the slots.
 #[derive(Debug, Clone)]
 pub struct Slots {
     shared: Arc<Shared>,
@@ -49,12 +50,12 @@ type Line = VecDeque<oneshot::Sender<Slot>>;
 struct State {
     running: HashMap<u64, usize>,
     total: usize,
-    /// Tenants that wait, the next first; none is empty.
+    /// Waiting tenants, the next one first. None has an empty line.
     lines: VecDeque<(u64, Line)>,
     closed: bool,
 }
 
-/// Room for one query; given back when it is dropped.
+/// A slot for one query. It is given back when this is dropped.
 #[derive(Debug)]
 pub struct Slot {
     shared: Arc<Shared>,
@@ -62,16 +63,16 @@ pub struct Slot {
 }
 
 impl Slots {
-    /// All free.
+    /// Slots that are all free.
     pub fn new(limits: SlotLimits) -> Self {
         let per_tenant = limits.per_tenant.max(1);
         let limits = SlotLimits { per_tenant, total: limits.total.max(per_tenant), ..limits };
         Self { shared: Arc::new(Shared { limits, state: Mutex::default() }) }
     }
 
-    /// Waits for a slot. Who drops the future leaves the line. `tenant`: as in [`Line`](crate::Line).
+    /// Waits for a slot. To drop the future is to leave the line. `tenant`: as in [`Line`](crate::Line).
     ///
-    /// Errors: too many of the tenant wait, or nobody is let in any more.
+    /// Errors: too many queries of the tenant wait, or nobody is admitted any more.
     pub async fn enter(&self, tenant: u64) -> Result<Slot, Full> {
         let (sender, receiver) = oneshot::channel();
         self.shared.line_up(tenant, sender)?;
@@ -79,12 +80,12 @@ impl Slots {
         receiver.await.map_err(|_| Full::Closed)
     }
 
-    /// Queries that were let in and did not end.
+    /// Number of queries that are running.
     pub fn running(&self) -> usize {
         self.shared.state.lock().total
     }
 
-    /// Lets nobody in any more, and sends those in line away.
+    /// Admits nobody any more, and refuses those that wait.
     pub fn close(&self) {
         let mut state = self.shared.state.lock();
         state.closed = true;
@@ -113,7 +114,7 @@ impl Shared {
         Ok(())
     }
 
-    /// Hands out what is free, without the lock: a slot whose taker is gone comes back.
+    /// Hands out free slots, without the lock: a slot whose taker has gone comes back.
     fn admit(self: &Arc<Self>) {
         while let Some((sender, slot)) = self.next() {
             drop(sender.send(slot));
@@ -125,7 +126,7 @@ impl Shared {
         if state.total >= self.limits.total {
             return None;
         }
-        // Else a slot for each of them would come back, one within the other.
+        // Otherwise a slot for each of them would come back, nested in each other.
         state.lines.retain_mut(|(_, line)| {
             while line.front().is_some_and(oneshot::Sender::is_closed) {
                 line.pop_front();

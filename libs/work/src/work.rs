@@ -1,4 +1,4 @@
-//! A query at work on threads of this process, and what its loops ask.
+//! The limits of a running query on the threads of this process, and the check that its loops make.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -12,7 +12,7 @@ use crate::budgets::Budget;
 use crate::memory::{QueryMemory, QueryShare};
 use crate::over::Over;
 
-/// Units of work between two looks: some ten to a hundred microseconds of short steps.
+/// Units of work between two checks: some ten to a hundred microseconds of short steps.
 const UNITS_PER_LOOK: u32 = 1 << 13;
 /// Units of a span that is written into a message, see [`tick`]: some hundred nanoseconds.
 pub const UNITS_OF_WRITTEN_SPAN: u32 = 100;
@@ -20,32 +20,32 @@ pub const UNITS_OF_WRITTEN_SPAN: u32 = 100;
 const SLICE: Duration = Duration::from_millis(10);
 
 thread_local! {
-    /// Units that are left until the next look; 0 once the work is over.
+    /// Units left until the next check; 0 once the work is over.
     static LEFT: Cell<u32> = const { Cell::new(u32::MAX) };
     static CURRENT: RefCell<Option<Current>> = const { RefCell::new(None) };
 }
 
-/// Seen by all threads of a query.
+/// A stop signal that all threads of a query see.
 #[derive(Debug, Clone, Default)]
 pub struct Stop(Arc<AtomicBool>);
 
-/// Held by who waits for a query: stops it when dropped.
+/// Held by the caller that waits for a query. Stops the query when dropped.
 #[derive(Debug)]
 pub struct StopOnDrop(Stop);
 
 impl Stop {
-    /// A stop and its guard.
+    /// A stop signal, and the guard that sends it.
     pub fn new() -> (Self, StopOnDrop) {
         let stop = Self::default();
         (stop.clone(), StopOnDrop(stop))
     }
 
-    /// Nobody waits any more.
+    /// Notes that nobody waits any more.
     pub fn stop(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
 
-    /// True once nobody waits for the answer; what is answered then is not read.
+    /// True once nobody waits for the answer. Nobody reads it then.
     pub fn is_stopped(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
@@ -57,14 +57,14 @@ impl Drop for StopOnDrop {
     }
 }
 
-/// What bounds a query. Clones are of the same.
+/// The limits of a query. Clones share them.
 #[derive(Clone, Default)]
 pub struct Work {
     stops: Vec<Stop>,
     deadline: Option<Instant>,
     budget: Option<Arc<Budget>>,
     memory: Option<Arc<QueryShare>>,
-    /// Called now and then by a thread that worked for a while: others may go first.
+    /// Called at times by a thread that has worked for a while, so that others can go first.
     give_way: Option<Arc<dyn Fn() + Send + Sync>>,
 }
 
@@ -79,57 +79,56 @@ impl fmt::Debug for Work {
     }
 }
 
-/// The work of a thread.
+/// The work that a thread is doing.
 struct Current {
     work: Work,
     over: Option<Over>,
-    /// Processor time of the thread that is counted already.
+    /// Processor time of the thread that has been counted.
     counted: Duration,
     slice_began: Duration,
 }
 
 impl Work {
-    /// Ends when this is stopped, too.
+    /// Also ends when this signal is sent.
     #[must_use]
     pub fn stopped_by(mut self, stop: Stop) -> Self {
         self.stops.push(stop);
         self
     }
 
-    /// Ends at this time, too.
+    /// Also ends at this time.
     #[must_use]
     pub fn until(mut self, deadline: Option<Instant>) -> Self {
         self.deadline = [self.deadline, deadline].into_iter().flatten().min();
         self
     }
 
-    /// Counts its processor time here, and ends when that is used up.
+    /// Counts its processor time in this budget, and ends when that is used up.
     #[must_use]
     pub fn within(mut self, budget: Option<Arc<Budget>>) -> Self {
         self.budget = budget;
         self
     }
 
-    /// Takes memory for what grows with its data, see [`crate::Held`], out of that of all queries, but for a small
-    /// part that each has to itself. `tenant`: as in [`crate::Line`]. `query`: its number, the same in all its works; 0 if it is
-    /// not known.
+    /// Counts growing structures, see [`crate::Held`], in the memory of all queries; a small part is free for each
+    /// query. `tenant`: as in [`crate::Line`]. `query`: its number, the same in all its work; 0 if unknown.
     #[must_use]
     pub fn holding(mut self, memory: &Arc<QueryMemory>, tenant: u64, query: u64) -> Self {
         self.memory = Some(memory.of(tenant, query));
         self
     }
 
-    /// Lets others go first, now and then, by calling this.
+    /// Calls this at times, to let others go first.
     #[must_use]
     pub fn giving_way(mut self, give_way: impl Fn() + Send + Sync + 'static) -> Self {
         self.give_way = Some(Arc::new(give_way));
         self
     }
 
-    /// Runs something as this work: its loops end early once the work is over. What they make then is not whole, so it
-    /// is not returned.
+    /// Runs `run` as this work: its loops end early once the work is over. What they return then is incomplete and is
+    /// discarded.
     ///
-    /// Errors: why it was over.
+    /// Errors: the reason why the work was over.
     pub fn run<T>(&self, run: impl FnOnce() -> T) -> Result<T, Over> {
         let now = thread_cpu_time();
         let current = Current { work: self.clone(), over: None, counted: now, slice_began: now };
@@ -162,7 +161,7 @@ impl Work {
 }
 
 impl Current {
-    /// Adds what the thread used of its processor since the last time.
+    /// Adds the processor time that the thread has used since the last call.
     fn count(&mut self) {
         let now = thread_cpu_time();
         if let Some(budget) = &self.work.budget {
@@ -181,7 +180,7 @@ impl Current {
             && let Some(give_way) = &self.work.give_way
         {
             give_way();
-            // Waiting takes no processor time, but the answer may be unwanted by now.
+            // Waiting takes no processor time, but the query may have ended meanwhile.
             self.slice_began = self.counted;
             self.over = self.work.state();
         }
@@ -189,7 +188,7 @@ impl Current {
     }
 }
 
-/// What the thread worked on before.
+/// What the thread was working on before.
 struct Outer(Option<Current>, u32);
 
 impl Drop for Outer {
@@ -203,9 +202,9 @@ impl Drop for Outer {
     }
 }
 
-/// Tells the work of this thread that a loop took so many short steps: about a nanosecond to ten each. True once the
-/// work is over: what is computed is not wanted, and the loop may end or skip what takes long. A thread without work
-/// goes on for ever.
+/// Counts short steps of a loop, of about one to ten nanoseconds each, for the work of this thread. True once the work
+/// is over: the result will be discarded, so the loop may end, or skip what takes long. Without work, a thread goes on
+/// for ever.
 #[inline]
 pub fn tick(units: u32) -> bool {
     LEFT.with(|left| match left.get().checked_sub(units) {
@@ -227,7 +226,7 @@ pub(crate) fn memory() -> Option<Arc<QueryShare>> {
     CURRENT.with_borrow(|current| current.as_ref()?.work.memory.clone())
 }
 
-/// Lets others go first, and returns soon if there are none.
+/// Lets others go first. Returns at once if nobody waits.
 pub(crate) fn give_way() {
     let give_way = CURRENT.with_borrow(|current| current.as_ref()?.work.give_way.clone());
     if let Some(give_way) = give_way {
@@ -236,7 +235,7 @@ pub(crate) fn give_way() {
     std::thread::sleep(Duration::from_millis(1));
 }
 
-/// Ends the work of this thread for a reason that its loops find.
+/// Ends the work of this thread for a reason that a loop found.
 pub fn end(why: Over) {
     CURRENT.with_borrow_mut(|current| {
         if let Some(current) = current {
@@ -272,7 +271,7 @@ mod tests {
     use crate::budgets::Budgets;
     use std::sync::atomic::AtomicUsize;
 
-    /// Steps until the work is over; far too many if it never is.
+    /// Number of steps until the work is over; far too many if it never is.
     fn spin() -> u64 {
         (0..2_000_000_000).find(|_| tick(1)).unwrap_or(u64::MAX)
     }

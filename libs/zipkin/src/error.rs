@@ -1,4 +1,4 @@
-//! Why a request cannot be taken.
+//! The reasons for refusing a request.
 
 use tactus_jaeger::thrift::ThriftError;
 use tactus_model::wire::WireError;

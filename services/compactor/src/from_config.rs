@@ -25,7 +25,7 @@ pub(crate) fn is_enabled(config: &Config) -> bool {
     !config.compactor.disabled && !config.storage.trace.blocklist_poll.is_zero()
 }
 
-/// The settings of the compactor. Errors: dedicated columns that cannot be.
+/// The settings of the compactor. Errors: invalid dedicated columns.
 pub fn settings(config: &Config, overrides: Arc<Overrides>) -> Result<Settings, Error> {
     let (compaction, trace) = (&config.compactor.compaction, &config.storage.trace);
     let version = block_version(trace)?;

@@ -1,6 +1,7 @@
 //! The compactor, as a process or as part of one.
 //!
-//! It reads the configuration and wires: `tactus_block_lifecycle` merges blocks, deletes old ones and carries out jobs.
+//! It reads the configuration and wires the parts together: `tactus_block_lifecycle` merges blocks, deletes old ones
+//! and runs jobs.
 #![warn(missing_docs)]
 
 pub mod from_config;

@@ -9,7 +9,7 @@ use crate::from_config;
 
 /// Merges and deletes blocks in the background, unless the configuration leaves that to others.
 ///
-/// Errors: settings that cannot be; object storage that refuses us.
+/// Errors: invalid settings; object storage that refuses us.
 pub async fn part(process: &Process) -> Result<Part, Error> {
     let config = process.config();
     let store = process.store().await?;
@@ -54,7 +54,7 @@ pub async fn alone(process: &Process) -> Result<Vec<Part>, Error> {
     Ok(vec![part(process).await?])
 }
 
-/// Errors: settings that cannot be.
+/// Errors: invalid settings.
 pub async fn check(process: &Process) -> Result<(), Error> {
     from_config::settings(process.config(), Arc::clone(process.overrides())).map(drop)
 }

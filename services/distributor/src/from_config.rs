@@ -80,7 +80,7 @@ pub(crate) fn usage_limits(limits: &overrides::Limits) -> UsageLimits {
 
 /// What is taken out of requests, and where they are sent on to.
 ///
-/// Errors: a rule of `distributor.drop_rules`, or a forwarder, that cannot be.
+/// Errors: an invalid rule of `distributor.drop_rules`, or an invalid forwarder.
 pub(crate) fn rules_and_forwarders(process: &Process) -> Result<(RuleBook, Forwarders), Error> {
     let (config, registry) = (process.config(), process.registry());
     let limits_of = process.overrides().limits_of();
@@ -93,7 +93,7 @@ pub(crate) fn rules_and_forwarders(process: &Process) -> Result<(RuleBook, Forwa
     Ok((rules, forwarders))
 }
 
-/// Requests for metrics generators may hold one part in so many of the bytes in flight.
+/// Requests for metrics generators may hold one part in this many of the bytes in flight.
 const GENERATORS_SHARE: u64 = 4;
 
 /// The way to the metrics generators; `None` for a process without others and without a generator. `local`: the one in

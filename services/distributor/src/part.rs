@@ -57,7 +57,7 @@ impl std::fmt::Debug for Local {
 
 /// A distributor whose receivers open their ports when the part starts, and a way in for others in the process.
 ///
-/// Errors: settings that cannot be.
+/// Errors: invalid settings.
 pub async fn part(
     process: &Process,
     local: Local,
@@ -148,7 +148,7 @@ pub async fn part(
     Ok((part, store))
 }
 
-/// Errors: settings that cannot be.
+/// Errors: invalid settings.
 pub async fn check(process: &Process) -> Result<(), Error> {
     let config = process.config();
     from_config::otlp_files(config)?;
@@ -158,7 +158,7 @@ pub async fn check(process: &Process) -> Result<(), Error> {
     ports(config).map(drop)
 }
 
-/// The ports of receivers and of remote sampling that are asked for. Errors: settings that cannot be.
+/// The ports of receivers and of remote sampling that are asked for. Errors: invalid settings.
 pub fn ports(config: &Config) -> Result<Vec<PlannedPort>, Error> {
     let mut ports = receivers::ports(config)?;
     ports.extend(sampling::ports(config)?);

@@ -1,4 +1,4 @@
-//! The ports that spans come in by.
+//! The ports on which spans are received.
 
 use std::{io, sync::Arc};
 
@@ -27,7 +27,7 @@ use crate::{
     sampling::Sampling,
 };
 
-/// A receiver, with its name for people and where its address stands in the configuration.
+/// A receiver, with its name for people and the key of its address in the configuration.
 struct Receiver {
     name: &'static str,
     key: String,
@@ -55,19 +55,20 @@ impl Receiver {
         PlannedPort { key: self.key.clone(), address: address.clone(), is_udp }
     }
 
-    /// A process does without it where its port is another's and nobody named the receivers.
+    /// True if the process may start without this receiver: another program has the port, and the configuration names
+    /// no receivers.
     fn is_dispensable(&self, receivers: &Receivers) -> bool {
         let is_otlp = matches!(self.port, ReceiverPort::OtlpGrpc(_) | ReceiverPort::OtlpHttp(_));
         receivers.by_default && !is_otlp
     }
 }
 
-/// The port of an endpoint, as of `0.0.0.0:4317`.
+/// The port of an endpoint such as `0.0.0.0:4317`.
 fn port_of(endpoint: &str) -> Option<u16> {
     endpoint.rsplit_once(':')?.1.parse().ok()
 }
 
-/// All receivers of the configuration. Errors: settings that cannot be.
+/// All receivers of the configuration. Errors: invalid settings.
 fn plan(config: &Config, access: &ReceiverAccess) -> Result<Vec<Receiver>, Error> {
     let receivers = &config.distributor.receivers;
     let mut planned = Vec::new();
@@ -140,7 +141,7 @@ fn plan(config: &Config, access: &ReceiverAccess) -> Result<Vec<Receiver>, Error
     Ok(planned)
 }
 
-/// The ports of the receivers that a process cannot do without. Errors: settings that cannot be.
+/// The ports of the receivers that a process cannot do without. Errors: invalid settings.
 pub(crate) fn ports(config: &Config) -> Result<Vec<PlannedPort>, Error> {
     let access =
         ReceiverAccess { tenancy: tenancy(config, false), auth: None, bodies: Bodies::unbounded() };
@@ -151,7 +152,7 @@ pub(crate) fn ports(config: &Config) -> Result<Vec<PlannedPort>, Error> {
 
 /// Opens all receivers of the configuration. `zipkin_query`: what the ports of Zipkin receivers answer besides.
 ///
-/// Errors: settings that cannot be, and ports that cannot be bound, but for those of Jaeger and
+/// Errors: invalid settings, and ports that cannot be bound, but for those of Jaeger and
 /// Zipkin that nobody asked for: they may be taken by another program that serves them.
 pub(crate) async fn open_receivers(
     config: &Config,
@@ -171,7 +172,7 @@ pub(crate) async fn open_receivers(
         let bound = match port {
             ReceiverPort::OtlpGrpc(port) => serve_otlp_grpc(port, sink, metrics, stop).await,
             ReceiverPort::OtlpHttp(port) => serve_otlp_http(port, sink, metrics, stop).await,
-            // Old clients ask on Jaeger's ports what to sample.
+            // Older clients ask for sampling strategies on Jaeger's ports.
             ReceiverPort::JaegerGrpc(mut port) => {
                 port.others = Some(sampling.grpc_router());
                 serve_jaeger_grpc(port, sink, metrics, stop).await

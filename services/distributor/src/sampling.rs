@@ -1,6 +1,6 @@
-//! Remote sampling: what clients are told to sample.
+//! Remote sampling: tells clients what to sample.
 //!
-//! Clients ask on ports of their own (HTTP 5778, gRPC 5779) and on those of Jaeger's receivers, where older ones do.
+//! Clients ask on ports of their own (HTTP 5778, gRPC 5779), and older ones on those of Jaeger's receivers.
 
 mod answers;
 mod ports;
@@ -86,7 +86,7 @@ impl Sampling {
         Ports::of(config).map(drop)
     }
 
-    /// What counts spans; `None` if nobody wants to know.
+    /// Counts spans for adaptive sampling; `None` if that is off.
     pub(crate) fn counter(&self) -> Option<Arc<Adaptive>> {
         self.adaptive.clone()
     }
@@ -111,7 +111,7 @@ impl Sampling {
     }
 }
 
-/// The process that calculates is the first of the distributors.
+/// Only the first of the distributors calculates.
 fn leads(process: &Process, instance: String) -> IsLeader {
     let ring = process.cluster().distributors().ring();
     Arc::new(move || is_first(&ring.view(), &instance))

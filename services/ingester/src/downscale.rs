@@ -1,7 +1,7 @@
-//! Getting ready for the end of this ingester: `/ingester/prepare-downscale`.
+//! Prepares this ingester to be removed: `/ingester/prepare-downscale`.
 //!
-//! Prepared, it takes no more writes, and its stop brings everything to object storage and gives its place in the ring
-//! up, however long that takes. A file in its directory remembers it over restarts.
+//! A prepared ingester takes no more writes. When it stops, it uploads everything to object storage and gives up its
+//! place in the ring, however long that takes. A file in its directory remembers this over restarts.
 
 use std::{
     fs, io,
@@ -25,20 +25,20 @@ use tactus_server::http::{error_line, text};
 /// Name of the file below the ingester's directory.
 const MARKER: &str = "prepare-downscale";
 
-/// Whether the ingester is prepared. Clones are of the same.
+/// Whether the ingester is prepared. Clones share the state.
 #[derive(Debug, Clone)]
 pub(crate) struct Downscale(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
     marker: PathBuf,
-    /// Whether the marker is there: whoever asks does not wait for the disk.
+    /// A copy of whether the marker exists, so that nobody has to wait for the disk.
     is_prepared: AtomicBool,
     cluster: Cluster,
 }
 
 impl Downscale {
-    /// As an earlier process left it.
+    /// Starts in the state that an earlier process left.
     pub(crate) fn new(directory: &std::path::Path, cluster: Cluster) -> Self {
         let marker = directory.join(MARKER);
         let is_prepared = AtomicBool::new(marker.exists());
@@ -70,7 +70,7 @@ impl Downscale {
         Ok(())
     }
 
-    /// GET tells, POST prepares, DELETE takes it back.
+    /// GET returns the state, POST prepares, DELETE cancels.
     pub(crate) fn router(&self) -> Router {
         Router::new()
             .route("/ingester/prepare-downscale", get(show).post(prepare).delete(take_back))

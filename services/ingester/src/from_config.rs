@@ -19,7 +19,7 @@ pub use tail_sampling::check_limits;
 
 /// The settings of the ingester, one of those in `ring`.
 ///
-/// Errors: a block version, a dedicated column or a policy of tail sampling that cannot be.
+/// Errors: an invalid block version, dedicated column or tail sampling policy.
 pub fn settings(
     config: &Config,
     overrides: &Arc<Overrides>,

@@ -1,6 +1,7 @@
 //! The ingester, as a process or as part of one.
 //!
-//! It reads the configuration and wires: `tactus_recent_data` keeps spans, answers for them and makes blocks of them.
+//! It reads the configuration and wires the parts together: `tactus_recent_data` stores spans, answers queries for them
+//! and makes blocks.
 #![warn(missing_docs)]
 
 mod downscale;

@@ -27,14 +27,14 @@ use tonic::codec::CompressionEncoding;
 
 use crate::{downscale::Downscale, from_config};
 
-/// How long SIGTERM waits for blocks to reach object storage. What does not make it stays on local disk.
+/// After SIGTERM, blocks may be uploaded for this long. The rest stays on local disk.
 const FLUSH_GRACE: Duration = Duration::from_secs(25);
 
 /// Opens the ingester's directory and reads back what is in it. The ingester is for those in the same process.
 ///
 /// `written` is told of each block that came into object storage.
 ///
-/// Errors: settings that cannot be; a directory that another process has.
+/// Errors: invalid settings; a directory that another process has.
 pub async fn part(
     process: &Process,
     written: BlockWritten,
@@ -44,7 +44,7 @@ pub async fn part(
         part: "ingester",
         source: Box::new(source),
     };
-    // A process alone shares its block list.
+    // A single process shares its block list.
     let hold_flushed = match process.cluster().is_alone() {
         true => Duration::ZERO,
         false => config.ingester.complete_block_timeout.as_std(),
@@ -120,7 +120,7 @@ pub async fn part(
         Ok(())
     }));
     part.stop = Some(Box::pin(async move {
-        // First the others learn that nothing more is to be sent here; what is here can still be asked for.
+        // First the other processes learn that they must send nothing more here. Queries are still answered.
         cluster.stop_writes_to_ingester().await;
         stop.cancel();
         if run.await.is_err() {
@@ -141,7 +141,7 @@ pub async fn alone(process: &Process) -> Result<Vec<Part>, Error> {
     Ok(vec![ingester])
 }
 
-/// Errors: settings that cannot be.
+/// Errors: invalid settings.
 pub async fn check(process: &Process) -> Result<(), Error> {
     let ring = process.cluster().ingesters().ring();
     from_config::settings(process.config(), process.overrides(), ring)?;

@@ -12,7 +12,7 @@ use tactus_process::{Error, Process, memory};
 /// Pushes that are being counted may hold one part in so many of the bytes that requests may.
 const SHARE_OF_REQUESTS: u64 = 4;
 
-/// Errors: settings that cannot be; certificates that cannot be read.
+/// Errors: invalid settings; certificates that cannot be read.
 pub(crate) fn generator(process: &Process) -> Result<Arc<Generator>, Error> {
     let config = process.config();
     let max_bytes = memory::request_bytes(config.distributor.max_inflight_bytes);
@@ -26,7 +26,7 @@ pub(crate) fn generator(process: &Process) -> Result<Arc<Generator>, Error> {
     .map_err(|source| Error::Part { part: "metrics-generator", source: Box::new(source) })
 }
 
-/// Errors: settings that cannot be; certificates that cannot be read.
+/// Errors: invalid settings; certificates that cannot be read.
 pub(crate) fn check(config: &Config) -> Result<(), Error> {
     // With all processors on, whatever any tenant could turn on is checked.
     let mut everything = config.overrides.defaults.metrics_generator.clone();
@@ -39,7 +39,7 @@ pub(crate) fn check(config: &Config) -> Result<(), Error> {
 
 /// What the configuration itself cannot know of limits: filters, dimensions and buckets of processors.
 ///
-/// Errors: the first that cannot be.
+/// Errors: the first invalid limit.
 pub fn check_limits(limits: &Limits) -> Result<(), String> {
     let mut limits = limits.metrics_generator.clone();
     limits.processors = ["span-metrics", "service-graphs", "host-info"].map(Into::into).into();

@@ -1,6 +1,7 @@
-//! The metrics generator: series of Prometheus from spans, as a process or as part of one.
+//! The metrics generator: Prometheus series from spans, as a process or as part of one.
 //!
-//! It reads the configuration and wires: `tactus_generator` counts spans, `tactus_remote_write` sends what it counted.
+//! It reads the configuration and wires the parts together: `tactus_generator` counts spans, and `tactus_remote_write`
+//! sends the series.
 #![warn(missing_docs)]
 
 pub mod from_config;

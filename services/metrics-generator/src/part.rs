@@ -30,7 +30,7 @@ pub type Built = (Part, Arc<dyn MetricsGenerator>);
 
 /// A generator; `None` if `metrics_generator.storage.path` is empty.
 ///
-/// Errors: settings that cannot be; a directory that cannot be used.
+/// Errors: invalid settings; a directory that cannot be used.
 pub async fn part(process: &Process) -> Result<Option<Built>, Error> {
     let config = process.config();
     if config.metrics_generator.storage.path.is_empty() {
@@ -103,7 +103,7 @@ pub async fn alone(process: &Process) -> Result<Vec<Part>, Error> {
     Ok(vec![part])
 }
 
-/// Errors: settings that cannot be; certificates that cannot be read.
+/// Errors: invalid settings; certificates that cannot be read.
 pub fn check(process: &Process) -> Result<(), Error> {
     let config = process.config();
     if config.metrics_generator.storage.path.is_empty() {

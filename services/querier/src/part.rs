@@ -14,12 +14,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::from_config;
 
-/// When the process ends, reads of jobs that nobody waits for may take so long.
+/// When the process ends, reads that nobody waits for may take this long to finish.
 const END_GRACE: Duration = Duration::from_secs(10);
 
 /// What a querier of this process does for others in it: jobs on blocks, and on recent data.
 ///
-/// `local`: the ingester in the same process. Errors: settings that cannot be; object storage that refuses us.
+/// `local`: the ingester in the same process. Errors: invalid settings; object storage that refuses us.
 pub async fn jobs(
     process: &Process,
     local: Option<Arc<dyn ingester_server::Ingester>>,
@@ -44,7 +44,7 @@ pub async fn jobs(
     let querier: Arc<dyn querier_server::Querier> = Arc::new(querier);
     let cluster = process.cluster();
     let recent: Arc<dyn ingester_server::Ingester> = match local {
-        // Nobody to ask but ourselves.
+        // There are no other processes to ask.
         Some(local) if cluster.is_alone() => local,
         local => {
             let overrides = Arc::clone(process.overrides());

@@ -23,10 +23,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::from_config;
 
-/// When the process stops, queries that run may take so long.
+/// When the process stops, running queries may take this long.
 const STOP_GRACE: Duration = Duration::from_secs(30);
 
-/// The services in the same process that queries ask.
+/// The services in the same process that queries call.
 pub struct Local {
     /// Recent data.
     pub recent: Arc<dyn ingester_server::Ingester>,
@@ -45,7 +45,7 @@ impl std::fmt::Debug for Local {
 /// A query-frontend whose jobs are run by queriers that come to it, and by `local`. `write`: where the spans go that a
 /// Jaeger in front stores here, if this process can store any.
 ///
-/// Errors: settings that cannot be; object storage that refuses us.
+/// Errors: invalid settings; object storage that refuses us.
 pub async fn part(
     process: &Process,
     local: Option<Local>,
@@ -110,7 +110,7 @@ pub async fn part(
     let closed = jaeger_and_zipkin::add_to(&mut part, process, frontend, pages, write, ready)?;
     part.endpoints.push("/api/overrides");
     part.stop = Some(Box::pin(async move {
-        // Ports close when what they answer has ended.
+        // A port closes when its last answer has ended.
         tails_end.cancel();
         closed.await;
         queue.stop(STOP_GRACE).await;
@@ -118,7 +118,7 @@ pub async fn part(
     Ok(part)
 }
 
-/// The pages, which are for everyone, and their API, which is behind authentication.
+/// The pages, which need no credentials, and their API, which does.
 fn pages(frontend: &Arc<Frontend>, tails: LiveTails, process: &Process) -> Router {
     let cluster = process.cluster().clone();
     let api = ui_router(Arc::clone(frontend), tails, Arc::new(move || cluster.status_json()));
@@ -130,7 +130,7 @@ fn pages(frontend: &Arc<Frontend>, tails: LiveTails, process: &Process) -> Route
         response.headers_mut().remove(WWW_AUTHENTICATE);
         response
     }));
-    // Files of the program take no memory of their own.
+    // These files are part of the program and take no memory of their own.
     let files = tactus_ui::router().layer(map_response(async |mut response: Response| {
         response.extensions_mut().insert(NoMemory);
         response
@@ -163,7 +163,7 @@ fn tail_sources(process: &Process, local: Option<Arc<DynLiveTail>>) -> TailSourc
     }
 }
 
-/// Errors: settings that cannot be.
+/// Errors: invalid settings.
 pub async fn check(process: &Process) -> Result<(), Error> {
     let caches = process.caches().await?;
     from_config::settings(process.config(), &caches)?;

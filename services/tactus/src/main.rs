@@ -1,6 +1,6 @@
 //! The `tactus` binary: any service, or all of them in one process.
 //!
-//! It puts services together through the traits of the protocol and holds no logic of its own.
+//! It connects the services through the traits of the protocol and has no logic of its own.
 
 use std::{process::ExitCode, sync::Arc};
 
@@ -79,8 +79,8 @@ fn build(process: &Process) -> BoxFuture<'_, Result<Vec<Part>, Error>> {
     })
 }
 
-/// Every service; they call each other without a network between them. In a cluster of such processes each also works
-/// for the others.
+/// Every service. They call each other directly, without a network. In a cluster of such processes, each also works for
+/// the others.
 async fn all(process: &Process) -> Result<Vec<Part>, Error> {
     let store = process.store().await?;
     let announcer = process.announcer();
@@ -105,7 +105,7 @@ async fn all(process: &Process) -> Result<Vec<Part>, Error> {
         tactus_query_frontend::part::part(process, Some(to_queries), Some(store_spans)).await?;
     zipkin_query.get_or_init(|| frontend.zipkin.clone());
     let compactor = tactus_compactor::part::part(process).await?;
-    // Stopped from the last to the first: what comes in must still find an ingester, and queries an answer.
+    // Parts are stopped from the last to the first: what comes in must still find an ingester, and queries an answer.
     let querier = tactus_querier::part::part(process, jobs)?;
     let mut parts = vec![frontend, querier, compactor, ingester];
     parts.extend(generator);

@@ -1,4 +1,4 @@
-//! How blocks are written here.
+//! The settings with which tactusctl writes blocks.
 
 use tactus_block::{BuilderSettings, WriterSettings};
 use tactus_storage::meta::{BlockVersion, DedicatedColumn, filter_for_vparquet4};

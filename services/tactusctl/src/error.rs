@@ -1,4 +1,4 @@
-//! Why a command fails.
+//! The errors of commands.
 
 use std::io;
 

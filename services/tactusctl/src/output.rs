@@ -1,4 +1,4 @@
-//! What the user sees: a table, or one JSON document.
+//! The output for users: a table, or one JSON document.
 
 pub(crate) mod format;
 

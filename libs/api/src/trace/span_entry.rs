@@ -1,4 +1,4 @@
-//! What combining traces needs to know of a span.
+//! The fields of a span that combining traces needs.
 
 use std::hash::BuildHasher as _;
 

@@ -1,4 +1,4 @@
-//! What a job is asked to do, and what it did: JSON for clients, and for the bucket.
+//! The record of a job: what it must do, and what it did. JSON for clients and in the bucket.
 
 use std::collections::HashSet;
 
@@ -20,17 +20,6 @@ const MAX_REDACTIONS: usize = 100;
 
 /// Bytes of a name or a text of a job.
 const MAX_TEXT_BYTES: usize = 4096;
-
-/// What this process knows of a job besides its record.
-#[derive(Debug, Default)]
-pub(crate) struct JobState {
-    /// Blocks that have nothing of it any more.
-    pub(super) checked: HashSet<Uuid>,
-    /// A whole pass after the time to watch: later blocks are none of its business.
-    pub(super) is_through: bool,
-    /// Nothing is left to do.
-    pub(super) finished: bool,
-}
 
 /// What shall be taken out.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

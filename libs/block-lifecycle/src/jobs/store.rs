@@ -1,4 +1,4 @@
-//! Where the records of jobs lie in the bucket.
+//! Stores the records of jobs in the bucket.
 
 use tactus_storage::{Bucket, Uuid};
 

@@ -1,4 +1,4 @@
-//! From column chunks to a [`SpanBatch`].
+//! Turns column chunks into a [`SpanBatch`].
 
 use std::ops::Range;
 

@@ -1,4 +1,4 @@
-//! Decoded columns that stay in memory from one read to the next.
+//! A cache of decoded columns.
 
 use std::any::Any;
 use std::cell::Cell;
@@ -10,11 +10,11 @@ use tactus_model::{AttributeList, Buffer, Dictionary};
 
 use crate::attribute_owner::AttributeOwner;
 
-/// What an entry takes besides its column.
+/// Memory of an entry besides its column.
 const ENTRY_BYTES: usize = 256;
 
 thread_local! {
-    /// A read happens on one thread, and caches are shared: so the bytes are counted by thread.
+    /// A read happens on one thread, while caches are shared, so the bytes are counted for each thread.
     static HIT_BYTES: Cell<u64> = const { Cell::new(0) };
 }
 
@@ -33,7 +33,7 @@ pub struct ColumnCache {
 pub(crate) struct CachedBlock {
     number: u64,
     cache: Arc<ColumnCache>,
-    /// There may be columns of it.
+    /// The cache may have columns of this block.
     has_columns: AtomicBool,
 }
 
@@ -49,7 +49,7 @@ impl CachedBlock {
         self.cache.get(self.number, row_group, slot)
     }
 
-    /// Keeps a column, perhaps; returns it in the form that its clones share.
+    /// Offers a column to the cache. Returns it in the form whose clones share memory.
     pub(crate) fn insert<T: Column>(&self, row_group: usize, slot: Slot, column: T) -> T {
         self.has_columns.store(true, Ordering::Relaxed);
         self.cache.insert(self.number, row_group, slot, column)
@@ -198,7 +198,7 @@ where
     }
 }
 
-/// What is cached as it is.
+/// A value that is cached as it is.
 pub(crate) trait HeldBytes {
     /// Bytes of memory held.
     fn held_bytes(&self) -> usize;
@@ -235,7 +235,7 @@ impl ColumnCache {
         self.columns.weighted_size()
     }
 
-    /// Forgets all columns.
+    /// Drops all columns.
     pub fn clear(&self) {
         self.columns.invalidate_all();
     }

@@ -24,7 +24,7 @@ const PLAIN_GROWTH: usize = 1024;
 /// Pages up to this size are read whatever the footer says.
 const MIN_PAGE_LIMIT: usize = 1 << 20;
 
-/// What is in memory of a column chunk: all of it, or the pages of some rows.
+/// The bytes of a column chunk in memory: all of it, or the pages of some rows.
 #[derive(Debug, Clone)]
 pub(crate) struct Chunk {
     pub(crate) leaf: Leaf,
@@ -51,7 +51,7 @@ impl Chunk {
     }
 }
 
-/// As above, for a page of a chunk with so many uncompressed bytes.
+/// As above, for a page of a chunk with this many uncompressed bytes.
 pub(crate) fn page_limit(chunk: usize, stored: usize) -> usize {
     chunk.max(stored.saturating_mul(PLAIN_GROWTH)).max(MIN_PAGE_LIMIT)
 }
@@ -67,17 +67,17 @@ pub(crate) struct Window {
 }
 
 thread_local! {
-    /// Buffers that are not in use: they are large, and the next read needs them again.
+    /// Buffers that are kept for the next read, because they are large.
     static SPARE: Cell<Option<Box<Scratch>>> = const { Cell::new(None) };
 }
 
 /// Larger buffers are not kept for the next read.
 const MAX_SPARE_BYTES: usize = 4 << 20;
 
-/// Nor levels that were met: those of some columns of a row group.
+/// More levels of a row group are not kept either.
 const MAX_SPARE_LEVELS: usize = 1 << 20;
 
-/// Buffers that serve one page after the other.
+/// Buffers that are reused from page to page.
 #[derive(Default)]
 pub(crate) struct Scratch {
     body: Decompressor,
@@ -87,12 +87,12 @@ pub(crate) struct Scratch {
 }
 
 impl Scratch {
-    /// Those that the last read of this thread left, or new ones.
+    /// The buffers that the last read of this thread left, or new ones.
     pub(crate) fn reuse() -> Box<Self> {
         SPARE.take().unwrap_or_default()
     }
 
-    /// Leaves them to the next read of this thread, which may be one of the same pages.
+    /// Leaves the buffers to the next read of this thread, which may be of the same pages.
     pub(crate) fn spare(mut self: Box<Self>) {
         if self.levels.known_bytes() > MAX_SPARE_LEVELS {
             self.levels.clear();
@@ -109,7 +109,7 @@ impl Scratch {
     }
 }
 
-/// Which levels a reader looks at. The others cost nothing where the page says its null count.
+/// The levels that a reader needs. The others cost nothing if the page states its number of nulls.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Needs {
     pub(crate) rep: bool,
@@ -216,7 +216,7 @@ pub(crate) fn read_pages<D: PageDecoder>(
                 None => 0..page.levels.entries,
                 Some(window) => {
                     let wanted = rows_to_entries(&page.levels, &window.rows, &mut next_row);
-                    // Else the rows would be others than those of the same number in other columns.
+                    // Otherwise rows of the same number would not match between columns.
                     if end_rows.next().is_some_and(|end| *end != next_row) {
                         return Err(DecodeError("a page has other rows than its index says"));
                     }

@@ -1,8 +1,8 @@
-//! Which leaf column of a file holds what: found by path, checked for type and levels.
+//! The leaf columns of a file: found by path, and checked for type and levels.
 //!
-//! One table serves all versions. Paths are compared without their `list.element` parts, after which
-//! vParquet4 and vParquet5 differ only in the service statistics and in which columns exist. vParquet3 has
-//! other values of attributes, absolute times of events, and links in messages.
+//! One table serves all versions. Paths are compared without their `list.element` parts, after which vParquet4 and
+//! vParquet5 differ only in the service statistics and in which columns exist. vParquet3 has other values of
+//! attributes, absolute times of events, and links in messages.
 
 use parquet::basic::Type as PhysicalType;
 use parquet::schema::types::SchemaDescriptor;
@@ -67,7 +67,7 @@ pub(crate) struct ListColumns {
     pub(crate) within: Option<Leaf>,
 }
 
-/// Where the links of spans are.
+/// The columns of links.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum LinkColumns {
     /// A column for each field.

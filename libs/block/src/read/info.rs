@@ -1,4 +1,4 @@
-//! What the footer says about a block's columns, for people who look into a block.
+//! Describes the columns of a block from its footer, for people who inspect blocks.
 
 use parquet::file::metadata::RowGroupMetaData;
 use parquet::schema::printer::print_schema;

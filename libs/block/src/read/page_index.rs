@@ -1,4 +1,4 @@
-//! Where the pages of a row group's columns lie.
+//! The places of the pages of a row group's columns.
 
 use std::ops::Range;
 use std::sync::Arc;

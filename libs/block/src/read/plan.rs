@@ -1,4 +1,4 @@
-//! Which columns a projection asks for.
+//! Plans which columns are read for a projection.
 
 use tactus_model::{AttributeSelection, Projection};
 
@@ -7,7 +7,7 @@ use super::cache::Slot;
 use super::columns::{Columns, Leaf, LinkColumns, ListColumns};
 use crate::attribute_owner::AttributeOwner;
 
-/// What a projection asks for, in columns.
+/// The columns that a projection asks for.
 pub(crate) struct Plan<'p> {
     /// The wanted attribute lists.
     pub(crate) lists: Vec<ListPlan<'p>>,
@@ -42,112 +42,142 @@ impl ListPlan<'_> {
 }
 
 impl<'p> Plan<'p> {
-    /// Which columns are read.
+    /// The plan for a projection.
     pub(crate) fn new(columns: &'p Columns, projection: &'p Projection) -> Self {
-        let lists = [
-            (
-                AttributeOwner::Resource,
-                &columns.resource_attributes,
-                &projection.resource_attributes,
-            ),
-            (AttributeOwner::Scope, &columns.scope_attributes, &projection.scope_attributes),
-            (AttributeOwner::Span, &columns.span_attributes, &projection.span_attributes),
-            (AttributeOwner::Event, &columns.event_attributes, &projection.event_attributes),
-            (AttributeOwner::Link, &columns.link_attributes, &projection.link_attributes),
-        ];
-        let links = projection.links || !projection.link_attributes.is_none();
-        // Attributes in messages are read with their owners.
-        let lists = lists
-            .into_iter()
-            .filter(|(_, columns, selection)| !selection.is_none() && columns.within.is_none());
-        let lists: Vec<_> = lists
-            .map(|(owner, columns, selection)| {
-                let slot = match selection {
-                    // The counts are of resources as they are stored, which picked ones are not.
-                    _ if owner == AttributeOwner::Resource && projection.dropped_counts => None,
-                    AttributeSelection::Keys(keys) => Some(Slot::attributes(owner, keys.iter())),
-                    _ => None,
-                };
-                ListPlan { owner, columns, selection, slot }
-            })
-            .collect();
+        let lists = attribute_lists(columns, projection);
         let has = |owner| lists.iter().any(|list| list.owner == owner);
         let events = projection.events || projection.event_name || has(AttributeOwner::Event);
+        let links = projection.links || !projection.link_attributes.is_none();
+        let services = projection.trace_summary && projection.service_stats;
 
         let mut leaves = vec![columns.trace_id];
-        let dropped = projection.dropped_counts;
-        let services = projection.trace_summary && projection.service_stats;
-        let [link_trace_id, link_span_id, link_trace_state, link_dropped, link_messages] =
-            match columns.links {
-                LinkColumns::Fields { trace_id, span_id, trace_state, dropped } => {
-                    [Some(trace_id), Some(span_id), Some(trace_state), dropped, None]
-                }
-                LinkColumns::Messages(messages) => [None, None, None, None, Some(messages)],
-            };
-        let groups: [(bool, &[Option<Leaf>]); 24] = [
-            (projection.trace_summary, &[Some(columns.trace_start), Some(columns.trace_end)]),
-            (
-                projection.trace_summary && projection.trace_roots,
-                &[Some(columns.root_service), Some(columns.root_name)],
-            ),
-            (
-                services && columns.service_stats.is_none(),
-                &[Some(columns.service_name), Some(columns.status)],
-            ),
-            (
-                services,
-                &[
-                    columns.service_stats.map(|stats| stats.service),
-                    columns.service_stats.map(|stats| stats.spans),
-                    columns.service_stats.map(|stats| stats.errors),
-                ],
-            ),
-            (projection.span_id, &[Some(columns.span_id)]),
-            (projection.parent_span_id, &[Some(columns.parent_span_id)]),
-            (columns.needs_start(projection), &[Some(columns.start)]),
-            (projection.duration, &[Some(columns.duration)]),
-            (projection.name, &[Some(columns.name)]),
-            (projection.kind, &[Some(columns.kind)]),
-            (projection.status, &[Some(columns.status)]),
-            (projection.status_message, &[Some(columns.status_message)]),
-            (projection.trace_state, &[Some(columns.trace_state)]),
-            (projection.nested_left, &[Some(columns.nested_left)]),
-            (projection.nested_right, &[Some(columns.nested_right)]),
-            (projection.nested_parent, &[Some(columns.nested_parent)]),
-            (projection.scope_name, &[Some(columns.scope_name), Some(columns.scope_version)]),
-            (
-                dropped,
-                &[
-                    columns.resource_dropped,
-                    columns.scope_dropped,
-                    columns.dropped_attributes,
-                    columns.dropped_events,
-                    columns.dropped_links,
-                ],
-            ),
-            (projection.events, &[Some(columns.event_time)]),
-            (projection.event_name, &[Some(columns.event_name)]),
-            (events && dropped, &[columns.event_dropped]),
-            (projection.links, &[link_trace_id, link_span_id, link_trace_state]),
-            (links && dropped, &[link_dropped]),
-            (links, &[link_messages]),
-        ];
-        for (wanted, group) in groups {
-            if wanted {
-                leaves.extend(group.iter().flatten());
-            }
-        }
+        leaves.extend(leaves_of_traces(columns, projection, services));
+        leaves.extend(leaves_of_spans(columns, projection));
+        leaves.extend(leaves_of_events(columns, projection, events));
+        leaves.extend(leaves_of_links(columns, projection, links));
         let columns_of = |leaf: Leaf| (Slot::Column(leaf.index), leaf);
         let mut slots: Vec<_> = leaves.into_iter().map(columns_of).collect();
+        let link_trace_id = match columns.links {
+            LinkColumns::Fields { trace_id, .. } => Some(trace_id),
+            LinkColumns::Messages(_) => None,
+        };
         let starts = [
             (services, columns.service_stats.map(|stats| stats.service)),
             (events, Some(columns.event_time)),
             (links, link_trace_id),
         ];
-        let starts = starts.into_iter().filter(|(wanted, _)| *wanted);
-        slots.extend(
-            starts.filter_map(|(_, leaf)| leaf).map(|leaf| (Slot::Starts(leaf.index), leaf)),
-        );
+        slots.extend(wanted(starts).map(|leaf| (Slot::Starts(leaf.index), leaf)));
         Self { lists, events, links, columns: slots }
     }
+}
+
+/// The attribute lists that are wanted. Attributes in messages are left out, because they are read with their owners.
+fn attribute_lists<'p>(columns: &'p Columns, projection: &'p Projection) -> Vec<ListPlan<'p>> {
+    let lists = [
+        (AttributeOwner::Resource, &columns.resource_attributes, &projection.resource_attributes),
+        (AttributeOwner::Scope, &columns.scope_attributes, &projection.scope_attributes),
+        (AttributeOwner::Span, &columns.span_attributes, &projection.span_attributes),
+        (AttributeOwner::Event, &columns.event_attributes, &projection.event_attributes),
+        (AttributeOwner::Link, &columns.link_attributes, &projection.link_attributes),
+    ];
+    lists
+        .into_iter()
+        .filter(|(_, columns, selection)| !selection.is_none() && columns.within.is_none())
+        .map(|(owner, columns, selection)| {
+            let slot = match selection {
+                // Dropped attributes are counted for resources as they are stored. Picked ones are not.
+                _ if owner == AttributeOwner::Resource && projection.dropped_counts => None,
+                AttributeSelection::Keys(keys) => Some(Slot::attributes(owner, keys.iter())),
+                _ => None,
+            };
+            ListPlan { owner, columns, selection, slot }
+        })
+        .collect()
+}
+
+/// The leaves that the file has, of those whose flag is set.
+fn wanted(leaves: impl IntoIterator<Item = (bool, Option<Leaf>)>) -> impl Iterator<Item = Leaf> {
+    leaves.into_iter().filter(|(is_wanted, _)| *is_wanted).filter_map(|(_, leaf)| leaf)
+}
+
+/// The columns with values for each trace. `services`: with the service statistics.
+fn leaves_of_traces(
+    columns: &Columns,
+    projection: &Projection,
+    services: bool,
+) -> impl Iterator<Item = Leaf> {
+    let summary = projection.trace_summary;
+    let roots = summary && projection.trace_roots;
+    // A file without statistics has them computed from its spans.
+    let computed = services && columns.service_stats.is_none();
+    wanted([
+        (summary, Some(columns.trace_start)),
+        (summary, Some(columns.trace_end)),
+        (roots, Some(columns.root_service)),
+        (roots, Some(columns.root_name)),
+        (computed, Some(columns.service_name)),
+        (computed, Some(columns.status)),
+        (services, columns.service_stats.map(|stats| stats.service)),
+        (services, columns.service_stats.map(|stats| stats.spans)),
+        (services, columns.service_stats.map(|stats| stats.errors)),
+    ])
+}
+
+/// The columns with a value for each span, scope or resource.
+fn leaves_of_spans(columns: &Columns, projection: &Projection) -> impl Iterator<Item = Leaf> {
+    let dropped = projection.dropped_counts;
+    wanted([
+        (projection.span_id, Some(columns.span_id)),
+        (projection.parent_span_id, Some(columns.parent_span_id)),
+        (columns.needs_start(projection), Some(columns.start)),
+        (projection.duration, Some(columns.duration)),
+        (projection.name, Some(columns.name)),
+        (projection.kind, Some(columns.kind)),
+        (projection.status, Some(columns.status)),
+        (projection.status_message, Some(columns.status_message)),
+        (projection.trace_state, Some(columns.trace_state)),
+        (projection.nested_left, Some(columns.nested_left)),
+        (projection.nested_right, Some(columns.nested_right)),
+        (projection.nested_parent, Some(columns.nested_parent)),
+        (projection.scope_name, Some(columns.scope_name)),
+        (projection.scope_name, Some(columns.scope_version)),
+        (dropped, columns.resource_dropped),
+        (dropped, columns.scope_dropped),
+        (dropped, columns.dropped_attributes),
+        (dropped, columns.dropped_events),
+        (dropped, columns.dropped_links),
+    ])
+}
+
+/// The columns of events. `events`: something of events is wanted.
+fn leaves_of_events(
+    columns: &Columns,
+    projection: &Projection,
+    events: bool,
+) -> impl Iterator<Item = Leaf> {
+    wanted([
+        (projection.events, Some(columns.event_time)),
+        (projection.event_name, Some(columns.event_name)),
+        (events && projection.dropped_counts, columns.event_dropped),
+    ])
+}
+
+/// The columns of links. `links`: something of links is wanted.
+fn leaves_of_links(
+    columns: &Columns,
+    projection: &Projection,
+    links: bool,
+) -> impl Iterator<Item = Leaf> {
+    let leaves = match columns.links {
+        LinkColumns::Fields { trace_id, span_id, trace_state, dropped } => [
+            (projection.links, Some(trace_id)),
+            (projection.links, Some(span_id)),
+            (projection.links, Some(trace_state)),
+            (links && projection.dropped_counts, dropped),
+        ],
+        LinkColumns::Messages(messages) => {
+            [(links, Some(messages)), (false, None), (false, None), (false, None)]
+        }
+    };
+    wanted(leaves)
 }

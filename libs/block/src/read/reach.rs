@@ -1,4 +1,4 @@
-//! Where the columns of a projection lie, for those who read more than one row group.
+//! The byte ranges of the columns of a projection, for callers that read several row groups.
 
 use std::ops::Range;
 

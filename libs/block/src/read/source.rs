@@ -1,4 +1,4 @@
-//! Where a reader takes its bytes from.
+//! The sources of a block's bytes.
 
 use std::fs::File;
 use std::ops::Range;

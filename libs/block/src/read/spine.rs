@@ -46,7 +46,7 @@ const RESOURCE: u8 = 2;
 const SCOPE: u8 = 3;
 
 impl SpanRows {
-    /// Rows that nobody is to look at, of so many spans.
+    /// Rows that nobody is to look at, of this many spans.
     pub(crate) fn unread(traces: usize, spans: usize) -> Self {
         let rows = || Buffer::stored(Arc::new(Unread) as Arc<dyn ColumnSource>, 0, spans);
         let (trace, resource, scope) = (rows(), rows(), rows());

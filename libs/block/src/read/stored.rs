@@ -98,7 +98,7 @@ pub fn open_stored(bucket: &Bucket, meta: &BlockMeta, runtime: &Handle) -> Resul
     BlockReader::open(Arc::new(source), &facts_of(meta).map_err(from_storage)?)
 }
 
-/// Reads without clearing the memory first, which takes as long as copying the bytes.
+/// Reads into memory that was not cleared first: to clear it would take as long as copying the bytes.
 fn read_local(file: &LocalFile, range: Range<u64>) -> Result<Bytes> {
     let mut bytes = Vec::new();
     if range.start <= range.end && range.end <= file.size() {
@@ -117,7 +117,7 @@ fn read_local(file: &LocalFile, range: Range<u64>) -> Result<Bytes> {
             return Ok(bytes.into());
         }
     }
-    // Says what is wrong.
+    // This call reports what is wrong.
     file.read_range(range).map_err(from_storage)
 }
 

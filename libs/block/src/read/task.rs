@@ -1,4 +1,4 @@
-//! One read of one row group: what has been fetched, and the batch's strings.
+//! One read of one row group: the bytes fetched so far, and the strings of the batch.
 
 use std::any::Any;
 use std::ops::Range;
@@ -33,7 +33,7 @@ pub(crate) struct Task<'f> {
     rows: Option<Range<u64>>,
     chunks: HashMap<usize, Chunk, RandomState>,
     scratch: Option<Box<Scratch>>,
-    /// What was found in the cache, or decoded before its turn.
+    /// Columns that were found in the cache, or decoded early.
     held: HashMap<Slot, Held, RandomState>,
     pub(crate) pool: StringPool,
 }
@@ -252,7 +252,7 @@ impl<'f> Task<'f> {
     ) -> Result<()> {
         let Self { chunks, scratch, pool, .. } = self;
         let Some(chunk) = chunks.get_mut(&leaf.index) else {
-            // Nothing was fetched because there is nothing.
+            // Nothing was fetched because the column has no values.
             if self.is_all_null(leaf) {
                 return Ok(());
             }

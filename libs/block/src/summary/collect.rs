@@ -1,4 +1,4 @@
-//! Attributes and values of a block while it is written.
+//! Collects the attributes and values of a block while it is written.
 
 use foldhash::fast::RandomState;
 use hashbrown::{HashMap, HashSet};
@@ -8,13 +8,13 @@ use super::filter::{BlockFilter, RowGroupFilter, key_hash};
 use super::values::{Listed, ListedAttributes, ListedValue, SET_BITS, ValueOwner};
 use crate::attribute_owner::AttributeOwner;
 
-/// An attribute with more values than these has many: nobody picks one of them from a list.
+/// An attribute with more values has too many to choose from in a list.
 const MAX_VALUES: usize = 1_000;
 /// Bytes of the values of one attribute.
 const MAX_VALUE_BYTES: usize = 64 << 10;
 /// Bytes of all names and values.
 const MAX_BYTES: usize = 2 << 20;
-/// What a name or a value counts besides its text.
+/// Bytes that a name or a value counts in addition to its text.
 const ENTRY_BYTES: usize = 32;
 
 /// Collects what [`super::BlockValues`] tells, within bounds.
@@ -47,7 +47,7 @@ struct Found {
     key: StringCode,
     /// What `Finder::seen_by` holds of it.
     mark: u32,
-    /// Whoever had it last: nobody has it twice.
+    /// The last owner that had it, to notice an owner that has it twice.
     last_owner: usize,
     last: (u8, u64),
     values: HashSet<(u8, u64), RandomState>,
@@ -66,7 +66,7 @@ impl ValueCollector {
         Self { row_groups: 0, width: 1, is_complete: true, bytes: 0, attributes, filter }
     }
 
-    /// Adds a row group, of which all columns are there, that takes so many bytes in the file.
+    /// Adds a row group, of which all columns are there, that takes this many bytes in the file.
     pub(crate) fn add(&mut self, batch: &SpanBatch, file_bytes: u64) {
         let mut filtered = Vec::new();
         if self.row_groups == self.width.saturating_mul(SET_BITS) {
@@ -294,7 +294,7 @@ impl Finder {
                 }
                 let found = &mut self.found[self.by_key[key as usize] as usize - 1];
                 found.is_odd |= !is_scalar(types[entry]);
-                // Which of two values counts depends on who looks.
+                // Readers disagree about which of two values counts.
                 found.is_listed &= !found.is_odd && found.last_owner != owner;
                 found.last_owner = owner;
                 let value = (types[entry], payloads[entry]);

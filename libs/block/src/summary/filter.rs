@@ -1,4 +1,4 @@
-//! Which strings attributes of many values may have, by row group.
+//! The filter part of a summary: which strings the attributes with many values may have, by row group.
 
 use foldhash::fast::RandomState;
 use hashbrown::HashSet;
@@ -9,13 +9,13 @@ use xorf::{BinaryFuse8, BinaryFuse16, Filter as _};
 use super::{Cursor, ValueOwner, corrupt};
 use crate::Result;
 
-/// Of the bytes of a row group, its filter takes one in so many at most: 3 %.
+/// Of the bytes of a row group, its filter takes one in this many at most: 3 %.
 const BYTES_A_FILTER_BYTE: u64 = 34;
 
 /// Bits of an entry, about, for fingerprints of 8 and of 16 bits in filters of some size.
 const ENTRY_BITS: [u64; 2] = [10, 20];
 
-/// Longer than any that is written.
+/// More than any writer makes.
 const MAX_SEGMENTS: u32 = 1 << 28;
 
 /// The strings of some attributes of a row group, as hashes; never wrong about one that is there.
@@ -43,14 +43,14 @@ pub struct BlockFilter {
     row_groups: Vec<RowGroupFilter>,
 }
 
-/// Stands for an attribute.
+/// The hash of an attribute.
 pub(crate) fn key_hash(owner: ValueOwner, name: &[u8]) -> u64 {
     let mut key = vec![owner.code()];
     key.extend_from_slice(name);
     murmur3_x64_128(&key).0
 }
 
-/// Stands for a string of an attribute.
+/// The hash of a string of an attribute.
 pub(crate) fn entry_hash(key: u64, text: &[u8]) -> u64 {
     let (low, high) = murmur3_x64_128(text);
     low ^ high.rotate_left(32).wrapping_add(key)
@@ -160,7 +160,7 @@ impl RowGroupFilter {
         };
         let (segment_length, segment_count_length) = (number(input)?, number(input)?);
         let count = number(input)?;
-        // Else a look into it would be one beyond its end.
+        // Otherwise a look-up would read beyond the end.
         let is_sound = segment_length.is_power_of_two()
             && segment_count_length > 0
             && segment_count_length % segment_length == 0

@@ -1,4 +1,4 @@
-//! Which attributes a block has, and the values of those that have few.
+//! The values part of a summary: the attributes of a block, and the values of those that have few.
 
 use std::ops::Range;
 
@@ -51,7 +51,7 @@ pub enum ListedValue<T> {
     Bool(bool),
 }
 
-/// What is known of an attribute, to be written.
+/// An attribute, to be written.
 #[derive(Debug)]
 pub(super) struct Listed {
     pub(super) owner: ValueOwner,
@@ -65,7 +65,7 @@ pub(super) struct Listed {
     pub(super) values: Vec<(ListedValue<Box<[u8]>>, u64)>,
 }
 
-/// What is known of all attributes, to be written.
+/// All attributes, to be written.
 #[derive(Debug)]
 pub(crate) struct ListedAttributes {
     pub(super) row_groups: u32,

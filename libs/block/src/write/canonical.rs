@@ -1,7 +1,7 @@
-//! Equal resources and equal scopes.
+//! Finds equal resources and equal scopes.
 //!
-//! Two resources are equal if their columns and their remaining attributes, sorted by key, are; how many
-//! attributes were dropped does not matter. Blocks hold each resource of a trace once.
+//! Two resources are equal if their columns and their remaining attributes, sorted by key, are equal; the number of
+//! dropped attributes does not matter. A block holds each resource of a trace once.
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;

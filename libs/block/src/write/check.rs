@@ -1,4 +1,4 @@
-//! What a batch must be like to be written.
+//! Checks a batch before it is written.
 
 use tactus_model::{SpanBatch, TraceId};
 

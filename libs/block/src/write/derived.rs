@@ -1,4 +1,4 @@
-//! Numbers that vParquet5 stores of each span so that queries need not work them out.
+//! Numbers that vParquet5 stores for each span, so that queries need not compute them.
 
 use crate::schema::leaf::ROUNDED_SECONDS;
 

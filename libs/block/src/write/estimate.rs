@@ -1,4 +1,4 @@
-//! How large spans become in a row group.
+//! Estimates the size of spans in a row group.
 
 use std::ops::Range;
 

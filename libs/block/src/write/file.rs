@@ -62,7 +62,7 @@ pub(super) struct FileEnd<W> {
 }
 
 impl<W: Write> DataFile<W> {
-    /// Starts a file with stripes of at most so many bytes. Errors: the sink's.
+    /// Starts a file with stripes of at most this many bytes. Errors: the sink's.
     pub(super) fn start(mut sink: W, schema: &Schema, stripe_bytes: u64) -> Result<Self> {
         sink.write_all(&MAGIC)?;
         Ok(Self {
@@ -197,7 +197,7 @@ impl Write for After<'_> {
     }
 }
 
-/// Has so many bytes counted. Long writes are not copied on their way.
+/// Has this many bytes counted. Long writes are not copied on their way.
 fn pass_over(out: &mut impl Write, mut bytes: u64) -> io::Result<()> {
     const ZEROS: &[u8] = &[0; 1 << 16];
     while bytes > 0 {

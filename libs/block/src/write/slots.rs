@@ -1,4 +1,4 @@
-//! Which attributes have a column of their own.
+//! Finds the attributes that have a column of their own.
 
 use std::ops::Range;
 

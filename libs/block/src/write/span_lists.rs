@@ -1,4 +1,4 @@
-//! What hangs on spans besides attributes: events, links, and attributes with a column of their own.
+//! Events and links of spans, and span attributes with a column of their own.
 
 use super::leaves::{LeafWriter, Shape};
 use super::row_group::{Columns, Scratch, gather};

@@ -1,4 +1,4 @@
-//! Where servers are, and how that is written.
+//! The addresses of memcached servers.
 
 use std::io;
 

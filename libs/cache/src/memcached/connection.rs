@@ -1,4 +1,4 @@
-//! A connection to a server. After an error it is of no use any more.
+//! A connection to a server. After an error it must not be used again.
 
 use std::collections::HashMap;
 use std::io;

@@ -35,7 +35,7 @@ pub(super) enum Item {
     End,
 }
 
-/// Takes the next part of an answer out of `buffer`. `Err(n)` within: so many bytes more are needed at least.
+/// Takes the next part of an answer out of `buffer`. `Err(n)` within: this many bytes more are needed at least.
 pub(super) fn next_item(buffer: &mut BytesMut) -> Result<Result<Item, usize>> {
     let Some(line) = line_of(buffer)? else { return Ok(Err(1)) };
     let text = std::str::from_utf8(line).map_err(|_| unexpected(line))?;

@@ -1,4 +1,4 @@
-//! What can be done to a variable's value: case, trim, replace, with shell patterns.
+//! Operations on the value of a variable: case, trim, replace, with shell patterns.
 
 #[derive(Clone, Copy)]
 pub(super) enum Case {

@@ -1,4 +1,4 @@
-//! What clients of other components share: TLS, gRPC settings, connection pools, backoff.
+//! Settings that clients of other components share: TLS, gRPC, connection pools, backoff.
 
 use super::{millis, seconds, text};
 use crate::duration::GoDuration;

@@ -1,4 +1,4 @@
-//! Which caches there are, by the section of today and the keys of earlier releases.
+//! The configured caches, from today's section and from the keys of earlier releases.
 
 use crate::sections::cache::{BackgroundCache, Cache};
 use crate::sections::root::Config;

@@ -1,4 +1,4 @@
-//! What waits for one forwarder, and the task that sends it.
+//! The queue of one forwarder, and the task that sends it.
 
 use std::sync::{
     Arc,

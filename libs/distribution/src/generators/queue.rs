@@ -1,4 +1,4 @@
-//! What waits of one tenant, and the tasks that send it.
+//! The queue of one tenant for the metrics generators, and the tasks that send it.
 
 use std::{
     collections::VecDeque,

@@ -1,4 +1,4 @@
-//! The attributes that usage is told apart by.
+//! The attributes by which usage is broken down.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! What is kept for each tuple of text numbers, so that no label set is built for a span that is like one before.
+//! Caches a value for each combination of label texts, so that no label set is built for a span like one before.
 
 use std::hash::{BuildHasher, Hasher};
 

@@ -1,4 +1,4 @@
-//! What the engine counts of itself, under Tempo's names.
+//! Metrics of the engine itself, under Tempo's names.
 
 use std::collections::HashMap;
 

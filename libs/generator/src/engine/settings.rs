@@ -1,4 +1,4 @@
-//! What a tenant's generator does: the configuration with the tenant's limits over it.
+//! The settings of a tenant's generator: the configuration, overridden by the tenant's limits.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! How a registry works, and what it counts of itself.
+//! The settings of a registry, and its own metrics.
 
 use super::histograms::NativeSettings;
 use super::labels::sanitized;

@@ -1,6 +1,4 @@
-//! How services perform over time: what the Monitor tab of Jaeger's UI draws.
-//!
-//! Spans are counted by steps with a TraceQL metrics query; a point is made of the steps of the window that ends at it.
+//! The performance of services over time, as the Monitor tab of Jaeger's UI shows it.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

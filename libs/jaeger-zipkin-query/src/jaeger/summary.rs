@@ -1,4 +1,4 @@
-//! What there is to tell of a trace in a line.
+//! The summary of a trace in one line.
 
 use std::collections::{BTreeMap, HashSet};
 

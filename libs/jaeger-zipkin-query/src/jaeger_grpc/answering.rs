@@ -1,4 +1,4 @@
-//! What the services answer from, and in what form.
+//! What the gRPC services share: where their answers come from, and in which format.
 
 use std::pin::Pin;
 use std::sync::Arc;

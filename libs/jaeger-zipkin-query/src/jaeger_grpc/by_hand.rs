@@ -48,7 +48,7 @@ pub(super) trait Methods: 'static {
 }
 
 impl<M> ByHand<M> {
-    /// A service over these writers, with messages of so many bytes at most.
+    /// A service over these writers, with messages of this many bytes at most.
     pub(super) fn new((writers, max_message_bytes): (&Arc<Writers>, usize)) -> Self {
         Self { call: Call(Arc::clone(writers)), max_message_bytes, methods: PhantomData }
     }

@@ -99,7 +99,7 @@ mod tests {
 
     use super::*;
 
-    /// A trace of resources of scopes of so many spans, whose names count from 0.
+    /// A trace of resources of scopes of this many spans, whose names count from 0.
     fn trace(resources: &[Vec<usize>]) -> TracesData {
         let mut number = 0;
         let mut resource_spans = Vec::new();

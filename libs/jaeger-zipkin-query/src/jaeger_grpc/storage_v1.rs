@@ -1,4 +1,4 @@
-//! What a Jaeger of the first generation reads from its storage.
+//! Storage API v1, which Jaeger 1 uses to read from its storage.
 
 use bytes::Bytes;
 use tactus_proto::jaeger::storage::v1::{

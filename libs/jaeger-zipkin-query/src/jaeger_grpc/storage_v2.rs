@@ -1,4 +1,4 @@
-//! What a Jaeger of the second generation reads from its storage: traces are OTLP.
+//! Storage API v2, which Jaeger 2 uses to read from its storage. Traces are OTLP.
 
 use bytes::Bytes;
 use tactus_model::TraceId;

@@ -12,7 +12,7 @@ pub(super) fn unix_nanos(time: Option<&Timestamp>) -> Option<u64> {
     Some(seconds.saturating_mul(1_000_000_000).saturating_add(nanos))
 }
 
-/// The time of so many nanoseconds since 1970.
+/// The time of this many nanoseconds since 1970.
 pub(super) fn timestamp(unix_nanos: u64) -> Timestamp {
     // Both fit: the seconds of a u64 of nanoseconds are below 2^35.
     let seconds = (unix_nanos / 1_000_000_000) as i64;

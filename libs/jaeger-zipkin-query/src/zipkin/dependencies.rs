@@ -1,4 +1,4 @@
-//! Who calls whom.
+//! Zipkin's dependencies: which service calls which.
 
 use std::collections::BTreeMap;
 

@@ -98,7 +98,7 @@ fn tag_or_event(key: &str) -> String {
     format!("({})", alternatives.join(" || "))
 }
 
-/// Nanoseconds that are shown as so many microseconds at least: durations are rounded, but never to 0.
+/// Nanoseconds that are shown as this many microseconds at least: durations are rounded, but never to 0.
 fn shortest(micros: u64) -> i64 {
     match micros {
         0 => 0,
@@ -107,7 +107,7 @@ fn shortest(micros: u64) -> i64 {
     }
 }
 
-/// Nanoseconds that are shown as more than so many microseconds.
+/// Nanoseconds that are shown as more than this many microseconds.
 fn beyond(micros: u64) -> i64 {
     match micros {
         0 => 1,

@@ -20,7 +20,7 @@ pub enum FileError {
     /// No JSON, or JSON of another shape. The text ends with line and column.
     #[error("{0}")]
     Json(String),
-    /// A value that cannot be.
+    /// An invalid value.
     #[error("{place}: {reason}")]
     Value {
         /// Such as `data[0].spans[2].spanID`.

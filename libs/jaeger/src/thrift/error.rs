@@ -1,4 +1,4 @@
-//! What can be wrong with Thrift bytes.
+//! The errors of Thrift bytes.
 
 use super::Kind;
 

@@ -38,7 +38,7 @@ impl SelectedKeys {
         self.keys.is_empty()
     }
 
-    /// Whether a key of so many bytes may be among them.
+    /// Whether a key of this many bytes may be among them.
     #[inline]
     pub fn may_have_length(&self, bytes: usize) -> bool {
         self.lengths & length_bit(bytes) != 0
@@ -85,7 +85,7 @@ impl BatchBuilder {
         Self { selecting, ..Self::new(limits) }
     }
 
-    /// Makes room for the rows of so many spans.
+    /// Makes room for the rows of this many spans.
     pub fn reserve_spans(&mut self, count: usize) {
         let spans = &mut self.batch.spans;
         let codes = [&mut spans.name, &mut spans.status_message, &mut spans.trace_state];

@@ -186,7 +186,7 @@ impl<'a> TraceMerger<'a> {
 
     /// Ends a trace: its spans are in the output, each once, the first that was added; nothing if it has none.
     ///
-    /// `max_bytes`: fragments of different inputs together may have about so many bytes as OTLP. If they have more
+    /// `max_bytes`: fragments of different inputs together may have about this many bytes as OTLP. If they have more
     /// the largest fragment is kept whole, then spans of the others in the order of adding as long as they fit. One
     /// fragment alone may be of any size. Returns how many were left out.
     pub fn finish_trace(&mut self, max_bytes: u64) -> u64 {

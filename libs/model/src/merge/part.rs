@@ -16,7 +16,7 @@ impl SpanSlice {
     /// All spans.
     pub const WHOLE: Self = Self { number: 0, of: 1 };
 
-    /// A slice out of so many by its number from zero. `None`: there is no such slice.
+    /// A slice out of this many by its number from zero. `None`: there is no such slice.
     pub fn new(number: u32, of: u32) -> Option<Self> {
         match of {
             0 => (number == 0).then_some(Self::WHOLE),
@@ -34,7 +34,7 @@ impl SpanSlice {
         self.of == 1
     }
 
-    /// This slice in so many smaller ones. `None` if there would be more than numbers for them.
+    /// This slice in this many smaller ones. `None` if there would be more than numbers for them.
     pub fn cut(self, into: u32) -> Option<impl Iterator<Item = Self>> {
         let of = self.of.checked_mul(into)?;
         Some((0..into).map(move |part| Self { number: self.number + part * self.of, of }))

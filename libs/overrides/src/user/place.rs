@@ -1,4 +1,4 @@
-//! Which field of a JSON text an error is about.
+//! Finds the field of a JSON text that an error is about.
 
 /// A step from a value to one within it.
 enum Step {

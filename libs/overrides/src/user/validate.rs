@@ -1,4 +1,4 @@
-//! What a tenant may set.
+//! Checks the limits that a tenant sets through the API.
 
 use std::collections::HashMap;
 

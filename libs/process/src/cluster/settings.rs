@@ -1,4 +1,4 @@
-//! From the configuration to membership and rings.
+//! The settings of membership and rings, from the configuration.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -9,7 +9,10 @@ use std::{
 
 use tactus_config::{
     Config, GoDuration,
-    sections::{memberlist::Memberlist, ring::KvStore},
+    sections::{
+        memberlist::Memberlist,
+        ring::{KvStore, Ring},
+    },
     target::services_of,
 };
 use tactus_ring::{
@@ -21,15 +24,15 @@ use tactus_tls::{ClientAuth, ClientTls, Pem, ServerTls, ServerTlsSettings};
 
 use crate::{Error, VERSION};
 
-/// Members that are silent for so many rounds are suspect.
+/// Members that are silent for this many rounds are suspect.
 const SUSPECT_ROUNDS: u32 = 10;
-/// Stale members of other rings than that of ingesters are forgotten after so many heartbeat timeouts: they hold nothing.
+/// Stale members of rings other than that of ingesters are forgotten after this many heartbeat timeouts: they hold no spans.
 const FORGET_PERIODS: u32 = 2;
 
 /// How a ring is watched, and how this process takes part in it.
 pub(super) type RingPlan = (WatchSettings, LifecyclerSettings);
 
-/// What this process takes part in.
+/// The membership and the rings that this process takes part in.
 pub(super) struct Plan {
     pub(super) membership: MembershipSettings,
     pub(super) ingesters: RingPlan,
@@ -39,111 +42,132 @@ pub(super) struct Plan {
     pub(super) compactors_share: bool,
 }
 
-/// Errors: a store that there is not; settings that contradict each other; no address that others could reach.
+/// Plans the rings and the membership of this process.
+///
+/// Errors: an unknown store; settings that contradict each other; no address that others could reach.
 pub(super) fn plan(config: &Config) -> Result<Plan, Error> {
     let gossips = gossips(config)?;
     if gossips {
         refuse_open_gossip(config)?;
     }
-    let server = &config.server;
-    let ip = own_ip(config, gossips)?;
-    let at = |configured: &str, port: u16| {
-        let host = if configured.is_empty() { ip.to_string() } else { configured.to_owned() };
-        let port = if port == 0 { server.cluster_port() } else { port };
-        if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+    let own = OwnAddress { ip: own_ip(config, gossips)?, port: config.server.cluster_port() };
+    let (distributor, compactor) = (&config.distributor, &config.compactor);
+    let generator = &config.metrics_generator;
+    let generators = {
+        let (key, ring) = (&generator.override_ring_key, &generator.ring.ring);
+        let (watch, place) = helper_ring("metrics-generator", key, ring, 256, own);
+        let zone = generator.ring.instance_zone.clone();
+        (watch, LifecyclerSettings { zone, ..place })
     };
-    let lifecycler = &config.ingester.lifecycler;
-    let zone = lifecycler.availability_zone.clone();
+    let distributor_key = &distributor.override_ring_key;
+    let (compactor_key, compactor_ring) = (&compactor.override_ring_key, &compactor.ring.ring);
+    Ok(Plan {
+        membership: membership(config, own.ip, gossips)?,
+        ingesters: ingester_ring(config, own, gossips),
+        distributors: helper_ring("distributor", distributor_key, &distributor.ring, 1, own),
+        compactors: helper_ring("compactor", compactor_key, compactor_ring, 512, own),
+        generators,
+        compactors_share: compactor_ring.kvstore.store == "memberlist" && gossips,
+    })
+}
+
+/// The address at which the other processes of the cluster reach this one.
+#[derive(Clone, Copy)]
+struct OwnAddress {
+    ip: IpAddr,
+    port: u16,
+}
+
+impl OwnAddress {
+    /// `host:port`, where an empty host or port 0 of the configuration stands for our own.
+    fn or_configured(self, host: &str, port: u16) -> String {
+        let host = if host.is_empty() { self.ip.to_string() } else { host.to_owned() };
+        let port = if port == 0 { self.port } else { port };
+        if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+    }
+}
+
+fn membership(config: &Config, ip: IpAddr, gossips: bool) -> Result<MembershipSettings, Error> {
+    let (server, memberlist) = (&config.server, &config.memberlist);
     let description = SelfDescription {
         targets: services_of(&config.target).into_iter().map(str::to_owned).collect(),
         http_address: SocketAddr::new(ip, server.http_listen_port).to_string(),
         grpc_address: SocketAddr::new(ip, server.cluster_port()).to_string(),
-        zone: zone.clone(),
+        zone: config.ingester.lifecycler.availability_zone.clone(),
         version: VERSION.to_owned(),
     };
-    let memberlist = &config.memberlist;
     let name = match memberlist.node_name.as_str() {
-        "" => &lifecycler.id,
+        "" => &config.ingester.lifecycler.id,
         name => name,
     };
     let interval = memberlist.gossip_interval.as_std().max(Duration::from_millis(10));
-    let membership = MembershipSettings {
+    Ok(MembershipSettings {
         random_name: memberlist.randomize_node_name && gossips,
         gossip: gossips.then(|| gossip(memberlist, ip, interval)).transpose()?,
         suspect_after: interval * SUSPECT_ROUNDS,
         remember_forgotten: memberlist.left_ingesters_timeout.as_std(),
         registry: Some(Registry::global()),
         ..MembershipSettings::alone(name, description)
-    };
+    })
+}
+
+/// The ring of ingesters, whose members hold spans.
+fn ingester_ring(config: &Config, own: OwnAddress, gossips: bool) -> RingPlan {
+    let lifecycler = &config.ingester.lifecycler;
     let ring = &lifecycler.ring;
     let timeout = ring.heartbeat_timeout.as_std();
     let replication_factor = if gossips { ring.replication_factor.max(1) } else { 1 };
-    let ingesters = (
-        WatchSettings {
-            ring: RingSettings {
-                name: "ingester".to_owned(),
-                replication_factor,
-                zone_awareness: ring.zone_awareness_enabled,
-                excluded_zones: ring.excluded_zones.clone(),
-            },
-            key: format!("{}{}", ring.kvstore.prefix, config.ingester.override_ring_key),
-            heartbeat_timeout: timeout,
-            forget_after: (ring.auto_forget_unhealthy_periods > 0)
-                .then(|| timeout * ring.auto_forget_unhealthy_periods),
-            // More at once is a partition, or ours is the process that hears nothing. Without copies none is forgotten but
-            // by hand: what it holds is nowhere else, and answers without it must say so.
-            forget_at_most: Some(replication_factor / 2),
+    let watch = WatchSettings {
+        ring: RingSettings {
+            name: "ingester".to_owned(),
+            replication_factor,
+            zone_awareness: ring.zone_awareness_enabled,
+            excluded_zones: ring.excluded_zones.clone(),
         },
-        LifecyclerSettings {
-            zone,
-            num_tokens: lifecycler.num_tokens,
-            tokens_file: (!lifecycler.tokens_file_path.is_empty())
-                .then(|| PathBuf::from(&lifecycler.tokens_file_path)),
-            join_after: lifecycler.join_after.as_std(),
-            observe_period: lifecycler.observe_period.as_std(),
-            min_ready_duration: lifecycler.min_ready_duration.as_std(),
-            check_ring_health: lifecycler.readiness_check_ring_health,
-            heartbeat_timeout: timeout,
-            unregister: lifecycler.unregister_on_shutdown,
-            final_sleep: lifecycler.final_sleep.as_std(),
-            ..LifecyclerSettings::new(&lifecycler.id, &at(&lifecycler.address, lifecycler.port))
-        },
-    );
-    let helper = |name: &str, key: &str, ring: &tactus_config::sections::ring::Ring, tokens| {
-        let timeout = ring.heartbeat_timeout.as_std();
-        let watch = WatchSettings {
-            key: format!("{}{key}", ring.kvstore.prefix),
-            heartbeat_timeout: timeout,
-            forget_after: Some(timeout * FORGET_PERIODS),
-            ..WatchSettings::new(RingSettings::new(name))
-        };
-        let address = at(&ring.instance_addr, ring.instance_port);
-        let place = LifecyclerSettings {
-            num_tokens: tokens,
-            check_ring_health: false,
-            min_ready_duration: Duration::ZERO,
-            heartbeat_timeout: timeout,
-            ..LifecyclerSettings::new(&ring.instance_id, &address)
-        };
-        (watch, place)
+        key: format!("{}{}", ring.kvstore.prefix, config.ingester.override_ring_key),
+        heartbeat_timeout: timeout,
+        forget_after: (ring.auto_forget_unhealthy_periods > 0)
+            .then(|| timeout * ring.auto_forget_unhealthy_periods),
+        // If more disappear at once, the network is partitioned, or this process hears nothing. Without copies, an ingester is
+        // forgotten only by hand: its spans are nowhere else, and answers without it must say so.
+        forget_at_most: Some(replication_factor / 2),
     };
-    let (distributor, compactor) = (&config.distributor, &config.compactor);
-    let generator = &config.metrics_generator;
-    let generators = {
-        let (watch, place) =
-            helper("metrics-generator", &generator.override_ring_key, &generator.ring.ring, 256);
-        let zone = generator.ring.instance_zone.clone();
-        (watch, LifecyclerSettings { zone, ..place })
+    let address = own.or_configured(&lifecycler.address, lifecycler.port);
+    let place = LifecyclerSettings {
+        zone: lifecycler.availability_zone.clone(),
+        num_tokens: lifecycler.num_tokens,
+        tokens_file: (!lifecycler.tokens_file_path.is_empty())
+            .then(|| PathBuf::from(&lifecycler.tokens_file_path)),
+        join_after: lifecycler.join_after.as_std(),
+        observe_period: lifecycler.observe_period.as_std(),
+        min_ready_duration: lifecycler.min_ready_duration.as_std(),
+        check_ring_health: lifecycler.readiness_check_ring_health,
+        heartbeat_timeout: timeout,
+        unregister: lifecycler.unregister_on_shutdown,
+        final_sleep: lifecycler.final_sleep.as_std(),
+        ..LifecyclerSettings::new(&lifecycler.id, &address)
     };
-    let share = compactor.ring.ring.kvstore.store == "memberlist";
-    Ok(Plan {
-        membership,
-        ingesters,
-        distributors: helper("distributor", &distributor.override_ring_key, &distributor.ring, 1),
-        compactors: helper("compactor", &compactor.override_ring_key, &compactor.ring.ring, 512),
-        generators,
-        compactors_share: share && gossips,
-    })
+    (watch, place)
+}
+
+/// The ring of a service whose members hold no spans.
+fn helper_ring(name: &str, key: &str, ring: &Ring, num_tokens: u32, own: OwnAddress) -> RingPlan {
+    let timeout = ring.heartbeat_timeout.as_std();
+    let watch = WatchSettings {
+        key: format!("{}{key}", ring.kvstore.prefix),
+        heartbeat_timeout: timeout,
+        forget_after: Some(timeout * FORGET_PERIODS),
+        ..WatchSettings::new(RingSettings::new(name))
+    };
+    let address = own.or_configured(&ring.instance_addr, ring.instance_port);
+    let place = LifecyclerSettings {
+        num_tokens,
+        check_ring_health: false,
+        min_ready_duration: Duration::ZERO,
+        heartbeat_timeout: timeout,
+        ..LifecyclerSettings::new(&ring.instance_id, &address)
+    };
+    (watch, place)
 }
 
 /// True if there may be other processes.

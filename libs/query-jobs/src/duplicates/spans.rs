@@ -1,10 +1,10 @@
-//! What tells spans apart, and which spans of one row group another has too.
+//! The identities of spans, and the search for spans that two row groups have in common.
 
 use std::ops::Range;
 
 use tactus_model::SpanBatch;
 
-/// What tells spans of a row group apart, or of some of its rows.
+/// The identities of the spans of a row group, or of some of its rows.
 pub(super) struct Spans {
     batch: SpanBatch,
     /// The row of the first trace.

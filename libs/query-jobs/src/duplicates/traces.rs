@@ -1,13 +1,13 @@
-//! What is kept of the traces of a row group, to find the spans that two blocks have in common.
+//! A compact index of the traces of a row group, used to find the spans that two blocks have in common.
 
 use tactus_model::SpanBatch;
 
 /// The traces of a row group, ascending by id.
 #[derive(Debug, Default)]
 pub(super) struct Traces {
-    /// As numbers, which are in the order of their bytes.
+    /// Ids as numbers, whose order is that of their bytes.
     ids: Vec<u128>,
-    /// How many spans there are of each.
+    /// Number of spans of each trace.
     spans: Vec<u32>,
 }
 
@@ -47,7 +47,7 @@ impl Traces {
                     common.push(Common { row, other_row, is_left: spans <= other_spans });
                 }
             }
-            // Without a branch: which of two blocks has the next trace is anybody's guess.
+            // Without a branch, because the processor cannot predict which block has the next trace.
             let (moves, other_moves) = (id <= other_id, other_id <= id);
             row += usize::from(moves);
             other_row += usize::from(other_moves);
@@ -65,12 +65,12 @@ pub(super) struct Common {
     pub(super) is_left: bool,
 }
 
-/// From when to when the spans of each trace of a row group start, about: certainly not less.
+/// The approximate time range in which the spans of each trace start. It is never smaller than the exact range.
 #[derive(Debug, Default)]
 pub(super) struct TraceTimes {
     /// Unix nanoseconds.
     base: u64,
-    /// Times are counted from `base` in so many bits of nanoseconds.
+    /// Times are differences from `base`, shifted right by this many bits.
     shift: u32,
     /// First and last start; nothing that starts is at or after the first of a trace without spans.
     bounds: Vec<(u32, u32)>,

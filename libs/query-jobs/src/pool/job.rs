@@ -16,25 +16,25 @@ use crate::explain::{Phase, Recorder};
 
 thread_local! {
     /// The job of this thread, for the byte sources: open blocks are shared between jobs.
-    static CURRENT: RefCell<Option<Arc<Shared>>> = const { RefCell::new(None) };
+    static CURRENT: RefCell<Option<Arc<SharedJob>>> = const { RefCell::new(None) };
     /// The thread has lent its place.
     static PAUSED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// What a running job knows of its surroundings, on one of its threads.
+/// One thread's view of a running job.
 #[derive(Debug)]
 pub(crate) struct Job {
-    shared: Arc<Shared>,
+    shared: Arc<SharedJob>,
     turn: RefCell<Turn>,
-    /// What this thread has found in caches, as far as it is counted.
+    /// Bytes that this thread found in caches and that are counted already.
     counted_hits: Cell<u64>,
-    /// Nobody wants the part that this thread works on.
+    /// Stops the part that this thread runs.
     stopped: Stop,
 }
 
-/// What all threads of a job share.
+/// The state that all threads of a job share.
 #[derive(Debug)]
-pub(crate) struct Shared {
+pub(crate) struct SharedJob {
     /// For I/O: jobs may block on it.
     pub(crate) runtime: Handle,
     pub(crate) gate: Arc<Gate>,
@@ -46,7 +46,7 @@ pub(crate) struct Shared {
     cached_bytes: AtomicU64,
     shared_cache_bytes: AtomicU64,
     bypasses_caches: bool,
-    /// The answer depends on more than the block.
+    /// The answer depends on more than the block, so it must not be cached.
     depends: AtomicBool,
     waited: AtomicBool,
     recorder: Option<Recorder>,
@@ -54,7 +54,7 @@ pub(crate) struct Shared {
 
 impl Job {
     /// A job on the thread that calls this. `stopped` is true once the thread shall not go on.
-    pub(crate) fn new(shared: Arc<Shared>, turn: Turn, stopped: Stop) -> Self {
+    pub(crate) fn new(shared: Arc<SharedJob>, turn: Turn, stopped: Stop) -> Self {
         let counted_hits = Cell::new(ColumnCache::hit_bytes_of_this_thread());
         Self { shared, turn: RefCell::new(turn), counted_hits, stopped }
     }
@@ -106,7 +106,7 @@ impl Job {
         self.hold_bytes(bytes.max(all))
     }
 
-    /// Like [`Self::hold_bytes`], as far as there can be so many: then all other jobs wait.
+    /// Like [`Self::hold_bytes`], as far as there can be this many: then all other jobs wait.
     pub(crate) fn hold_large_bytes(&self, bytes: u64) -> Result<()> {
         self.hold_bytes(bytes.min(self.shared.gate.max_bytes()))
     }
@@ -132,7 +132,7 @@ impl Job {
     }
 
     /// What all threads of the job share.
-    pub(crate) fn shared(&self) -> &Arc<Shared> {
+    pub(crate) fn shared(&self) -> &Arc<SharedJob> {
         &self.shared
     }
 
@@ -171,7 +171,7 @@ impl Job {
     }
 }
 
-impl Shared {
+impl SharedJob {
     /// Of a job that begins, on the runtime of the caller.
     pub(super) fn new(pool: &Pool, options: &JobOptions, work: Work, cancelled: Stop) -> Self {
         Self {

@@ -1,4 +1,4 @@
-//! What the summary of a block tells of a query, before the block is opened.
+//! Decides by the summary of a block what a query may find there, before the block is opened.
 
 use std::ops::Range;
 
@@ -13,18 +13,18 @@ use crate::error::Result;
 use crate::pool::Job;
 use crate::summaries::NeedsFilter;
 
-/// What is known of a row group.
+/// What the summary says of a row group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Told {
     /// It cannot match.
     No,
-    /// It may, and its dictionaries know no better.
+    /// It may match, and its dictionaries would say no more.
     Maybe,
-    /// Its dictionaries may know.
+    /// Undecided: its dictionaries may say more.
     Unknown,
 }
 
-/// What is known of the row groups of a block.
+/// What the summary says of the row groups of a block.
 #[derive(Debug, Default)]
 pub(crate) struct ToldRowGroups {
     /// Empty if nothing is known.
@@ -143,7 +143,7 @@ impl Pruner {
         }
     }
 
-    /// What the values of a block and its filter tell of each row group.
+    /// What the values of a block and its filter say of each row group.
     pub(super) fn told(&self, values: &BlockValues, filter: Option<&BlockFilter>) -> Vec<Told> {
         let count = values.row_groups();
         let join = |parts: &[Self], first: Told, last: Told| {
@@ -163,7 +163,7 @@ impl Pruner {
         match self {
             Self::Unknown | Self::Number { .. } => vec![Told::Maybe; count],
             Self::All(parts) => join(parts, Told::No, Told::Maybe),
-            // One that may match is enough.
+            // One condition that may match is enough.
             Self::Any(parts) => join(parts, Told::Maybe, Told::No),
             Self::Present { owners, key, .. } => {
                 let owners = owners.iter().map(|&owner| ValueOwner::Attribute(owner));
@@ -191,7 +191,7 @@ impl Pruner {
     }
 }
 
-/// What several places tell together, one of which has to hold a value.
+/// Combines the results of several places, one of which must hold a value.
 fn any_of(count: usize, places: impl Iterator<Item = Vec<Option<bool>>>) -> Vec<Told> {
     let mut all = vec![Told::No; count];
     for place in places {

@@ -1,4 +1,4 @@
-//! One call of several ingesters.
+//! Makes the same call to several ingesters.
 
 use std::future::pending;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use super::RecentData;
 pub(super) type Call<R, T> =
     fn(Arc<dyn Ingester>, Request<R>) -> BoxFuture<'static, Result<Response<T>, Status>>;
 
-/// What is asked.
+/// The request.
 pub(super) struct Question<R, T> {
     /// The kind of query, for metrics.
     pub(super) op: &'static str,
@@ -37,9 +37,9 @@ pub(super) struct Question<R, T> {
 #[derive(Debug)]
 pub(super) struct Answers<T> {
     pub(super) all: Vec<T>,
-    /// More failed than may.
+    /// More ingesters failed than the replication makes up for.
     pub(super) partial: bool,
-    /// What they take: to be kept until one is made of them.
+    /// The memory of the answers, to be kept until one answer is made of them.
     pub(super) memory: Vec<AnswerMemory>,
 }
 
@@ -56,7 +56,7 @@ pub(super) async fn take(memory: &Arc<Bodies>, bytes: usize) -> Result<AnswerMem
     Ok(taken)
 }
 
-/// Takes so much more. Errors: as of [`take`].
+/// Takes more memory. Errors: as of [`take`].
 pub(super) async fn add(taken: &mut AnswerMemory, bytes: usize) -> Result<(), Status> {
     let added = taken.add(bytes as u64).await;
     added.map_err(|NoRoom| Status::resource_exhausted(TOO_MANY_BYTES))
@@ -84,7 +84,7 @@ impl RecentData {
         Ok(answers)
     }
 
-    /// As [`Self::ask`], for a step of a query after which there is another way: gaps are for the caller to see.
+    /// As [`Self::ask`], but gaps are reported to the caller, for a step of a query that can be done another way.
     pub(super) async fn ask_some<R, T>(
         &self,
         set: &ReadSet,
@@ -175,12 +175,12 @@ impl RecentData {
     }
 }
 
-/// Those at the end that are asked later, because the others may be enough.
+/// The ingesters at the end of the set that are asked later, because the others may be enough.
 fn late_starters(set: &ReadSet, delay: Duration) -> std::ops::Range<usize> {
     let count = set.instances.len();
     let later = match set.tolerance {
         Tolerance::Instances(errors) if !delay.is_zero() => errors,
-        // Which zone may be left out is not known before.
+        // Which zone is not needed is not known in advance.
         _ => 0,
     };
     count.saturating_sub(later)..count

@@ -1,4 +1,4 @@
-//! Answers of several ingesters as the answer of one.
+//! Merges the answers of several ingesters into the answer of one.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
@@ -35,7 +35,7 @@ pub(super) async fn traces(
         whole.partial |= answer.partial;
         whole.is_part |= answer.is_part;
         whole.part_bytes = whole.part_bytes.max(answer.part_bytes);
-        // Each was sent the same spans.
+        // All of them were sent the same spans.
         whole.refused_spans = whole.refused_spans.max(answer.refused_spans);
         // Replicas often have the very same.
         if !answer.trace.is_empty() && seen.insert(answer.trace.clone()) {
@@ -78,7 +78,7 @@ async fn put_together(parts: Vec<Bytes>, memory: &Arc<Bodies>) -> Result<Bytes, 
     .await
 }
 
-/// What `work` makes of so many bytes. Errors: it panicked.
+/// What `work` makes of this many bytes. Errors: it panicked.
 async fn work_on<T: Send + 'static>(
     bytes: usize,
     work: impl FnOnce() -> T + Send + 'static,
@@ -106,7 +106,7 @@ pub(super) fn searches(answers: Answers<SearchResponse>, limit: u32) -> SearchRe
     let combined = combiner.finish(metrics);
     (whole.traces, whole.metrics) = (combined.traces, combined.metrics);
     for trace in &mut whole.traces {
-        // What the combiner adds for clients: the root may be in a block.
+        // This text is added for clients by the combiner; the root may be in a block.
         if trace.root_service_name == ROOT_NOT_RECEIVED {
             trace.root_service_name.clear();
         }
@@ -115,7 +115,7 @@ pub(super) fn searches(answers: Answers<SearchResponse>, limit: u32) -> SearchRe
     whole
 }
 
-/// Names of all, up to so many bytes (0: any number).
+/// Names of all, up to this many bytes (0: any number).
 pub(super) fn tags(answers: Answers<TagsResponse>, max_bytes: u64) -> TagsResponse {
     let mut whole = TagsResponse { partial: answers.partial, ..TagsResponse::default() };
     let mut scopes: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
@@ -192,7 +192,7 @@ pub(super) fn metrics(answers: Answers<MetricsResponse>) -> MetricsResponse {
     whole
 }
 
-/// What every ingester answers for.
+/// The holdings of all ingesters.
 pub(super) fn holdings(answers: Answers<HoldingsResponse>) -> HoldingsResponse {
     let mut whole = HoldingsResponse { partial: answers.partial, ..HoldingsResponse::default() };
     for answer in answers.all {
@@ -202,7 +202,7 @@ pub(super) fn holdings(answers: Answers<HoldingsResponse>) -> HoldingsResponse {
     whole
 }
 
-/// Room for so many bytes and entries; 0 is no limit.
+/// Room for this many bytes and entries; 0 is no limit.
 struct Room {
     bytes: u64,
     entries: u64,
@@ -215,7 +215,7 @@ impl Room {
         Self { bytes: limit(max_bytes), entries: limit(max_entries.into()), is_full: false }
     }
 
-    /// Takes an entry in if there is room.
+    /// Accepts an entry if there is room.
     fn takes(&mut self, bytes: usize) -> bool {
         let bytes = bytes as u64;
         if self.is_full || bytes > self.bytes || self.entries == 0 {

@@ -1,8 +1,8 @@
-//! Searches in which a trace is looked at by one ingester, not by each that has it.
+//! Searches in which each trace is evaluated by one ingester, instead of by all that have it.
 //!
-//! All ingesters say first what they have whole (origins: see libs/model). Then they are asked with that, in an order of the
-//! query's own; each leaves out the traces of which one before it has every span. Where that is not possible, since one of
-//! them is slow, fails or has let go of something meanwhile, all are asked to look at everything.
+//! First all ingesters report what they have completely (origins: see libs/model). Then each is sent this list, in an
+//! order that depends on the query, and leaves out the traces of which an earlier ingester in the order has every span.
+//! If one of them is slow, fails or released something meanwhile, all are asked to evaluate everything.
 
 use std::{
     collections::HashMap,
@@ -22,26 +22,26 @@ use tonic::{Code, Status};
 
 use super::{RecentData, ask::Answers, service::call};
 
-/// Ingesters know what they have at once: who does not say so in this time is not waited for.
+/// Ingesters can report what they have at once. One that takes longer than this is not waited for.
 const HOLDINGS_TIMEOUT: Duration = Duration::from_secs(1);
-/// How long it is good for further searches. What came since then is looked at by each ingester that has it.
+/// A report is used for further searches for this long. Newer spans are evaluated by each ingester that has them.
 const KEPT_FOR: Duration = Duration::from_secs(2);
-/// Tenants of which it is kept.
+/// Tenants whose reports are cached.
 const MAX_KEPT: usize = 1_000;
 
-/// What ingesters said a moment ago that they have, by tenant.
+/// The latest reports of ingesters, by tenant.
 #[derive(Default)]
 pub(super) struct KeptHoldings(Mutex<HashMap<String, Kept>>);
 
-/// When they were asked, and what they said.
+/// When the ingesters were asked, and their reports.
 type Kept = (Instant, Arc<Vec<Holder>>);
 
 impl KeptHoldings {
-    /// What each ingester of a read set said, if all did.
+    /// The report of each ingester of a read set, if all of them are there.
     fn of(&self, tenant: &str, set: &ReadSet) -> Option<Arc<Vec<Holder>>> {
         let kept =
             self.0.lock().get(tenant).filter(|kept| is_new(kept)).map(|kept| Arc::clone(&kept.1));
-        // One that came since may have what nobody else has.
+        // An ingester that joined since may have spans that no other has.
         kept.filter(|holders| is_of(holders, set))
     }
 
@@ -71,7 +71,7 @@ fn is_of(holders: &[Holder], set: &ReadSet) -> bool {
 }
 
 impl RecentData {
-    /// Answers in which each trace was looked at once; `None` if all have to look at everything.
+    /// Answers in which each trace was evaluated once; `None` if all ingesters have to evaluate everything.
     ///
     /// Errors: those of the query itself.
     pub(super) async fn search_once(
@@ -104,7 +104,7 @@ impl RecentData {
         Ok(None)
     }
 
-    /// What each ingester has whole, and of which no traces were dropped; `None` if too few say it.
+    /// The complete origins of each ingester of which no trace was dropped; `None` if too few ingesters answer.
     async fn whole_of(
         &self,
         set: &ReadSet,
@@ -119,7 +119,7 @@ impl RecentData {
         let request = HoldingsRequest { tenant: tenant.to_owned() };
         let mut question = self.question("search", (context, request), call!(holdings));
         question.timeout = question.timeout.min(HOLDINGS_TIMEOUT);
-        // Whoever is asked to look at everything says what is wrong.
+        // If this fails, the full search reports the error.
         let held = self.ask_some(set, question).await.ok().filter(|held| !held.partial)?;
         let holders = held.all.into_iter().flat_map(|answer| answer.holders).map(whole);
         let holders = Arc::new(holders.collect::<Vec<_>>());

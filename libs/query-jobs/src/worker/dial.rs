@@ -1,4 +1,4 @@
-//! The way to the query-frontends: where they are, the streams to them by gRPC, and what these carry.
+//! Connects to query-frontends: finds their addresses, opens gRPC streams, and queues the messages for them.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -31,7 +31,7 @@ async fn open(connection: Connection, messages: Outbound) -> Result<Inbound, Sta
     Ok(client.process(messages).await?.into_inner().boxed())
 }
 
-/// A message, and its memory if it takes some.
+/// A message, and its memory if it is counted.
 pub(super) type Counted = (WorkerMessage, Option<AnswerMemory>);
 
 /// The messages to a frontend. The memory of each is given back when the next one is asked for: a connection asks when it has
@@ -43,7 +43,8 @@ pub struct Outbound {
 }
 
 impl Outbound {
-    /// Bounded by what is in it: an answer for each slot, and an answer to each ping that came.
+    /// The channel has no bound of its own. It holds at most one answer for each slot, and one for each ping that has
+    /// come.
     pub(super) fn new() -> (mpsc::UnboundedSender<Counted>, Self) {
         let (sender, messages) = mpsc::unbounded_channel();
         (sender, Self { messages, on_its_way: None })
@@ -76,7 +77,7 @@ pub async fn addresses_of(names: &str) -> std::io::Result<Vec<String>> {
     Ok(addresses)
 }
 
-/// Looks a name up so often, until `stop`, and publishes its addresses. While it has none the last ones hold.
+/// Looks a name up this often, until `stop`, and publishes its addresses. While it has none the last ones hold.
 pub async fn keep_resolving(
     name: String,
     every: Duration,

@@ -66,7 +66,7 @@ pub(super) fn status(answer: &JobAnswer) -> StatusCode {
         Code::InvalidArgument | Code::OutOfRange => StatusCode::BAD_REQUEST,
         Code::NotFound => StatusCode::NOT_FOUND,
         Code::ResourceExhausted => StatusCode::UNPROCESSABLE_ENTITY,
-        // nginx's number for a client that left, as on the ports.
+        // nginx's status for a client that left, which the ports use as well.
         Code::Cancelled => StatusCode::from_u16(499).unwrap_or(StatusCode::REQUEST_TIMEOUT),
         _ => StatusCode::INTERNAL_SERVER_ERROR,
     }

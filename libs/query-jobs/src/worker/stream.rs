@@ -31,7 +31,7 @@ const VERSION: u32 = 1;
 const MIN_BACKOFF: Duration = Duration::from_millis(50);
 const MAX_BACKOFF: Duration = Duration::from_secs(1);
 
-/// A frontend that is silent for so long is gone. It sends a ping every 2 seconds.
+/// A frontend that is silent for this long is gone. It sends a ping every 2 seconds.
 const SILENCE: Duration = Duration::from_secs(10);
 
 /// Bytes of a message around an answer.
@@ -40,9 +40,9 @@ const ENVELOPE_BYTES: usize = 64;
 /// How a stream ended.
 #[derive(Debug, PartialEq, Eq)]
 enum End {
-    /// It is to be opened again. `true` if anything came over it.
+    /// The stream broke and must be opened again. `true` if a message had come over it.
     Broken(bool),
-    /// We left.
+    /// This worker left.
     Left,
 }
 
@@ -94,12 +94,12 @@ async fn converse(
 /// An answer, and its memory until it is sent.
 type Answered = (JobAnswer, Option<AnswerMemory>);
 
-/// A stream that is open. Dropping it drops its jobs.
+/// An open stream. Dropping it drops its jobs.
 struct Conversation<'s> {
     shared: &'s Arc<Shared>,
     sender: mpsc::UnboundedSender<Counted>,
     tasks: JoinSet<Answered>,
-    /// Job and what cancels it, by task.
+    /// The job and its cancellation, by task.
     running: HashMap<task::Id, (u64, Option<oneshot::Sender<()>>)>,
     max_answer_bytes: usize,
 }
@@ -116,7 +116,7 @@ impl<'s> Conversation<'s> {
     }
 
     fn send_counted(&self, message: ToFrontend, memory: Option<AnswerMemory>) {
-        // A stream that is gone is noticed where it is read.
+        // If the stream has broken, the reading side notices.
         let _ = self.sender.send((WorkerMessage { message: Some(message) }, memory));
     }
 
@@ -191,7 +191,7 @@ impl<'s> Conversation<'s> {
                 }
             }
             Some(FromFrontend::Ping(_)) => self.send(ToFrontend::Pong(Pong {})),
-            // Of a newer version.
+            // A message of a newer version.
             None => {}
         }
     }

@@ -1,8 +1,8 @@
 //! The blocks that a query reads, as far as they are known before the ingesters are asked.
 //!
-//! For a while an ingester goes on answering for spans that are in a block: not every block list shows it yet. Told that this
-//! query reads the block, it leaves them out. The block list is looked at once more when the ingesters have answered: what
-//! one of them let go of meanwhile is in a block by then.
+//! An ingester goes on answering for spans that are in a block, because not every block list shows the block yet. If
+//! the request names the block, the ingester leaves these spans out. After the ingesters have answered, the block list
+//! is read again: by then, spans that an ingester released meanwhile are in a listed block.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -14,21 +14,22 @@ use tactus_storage::blocklist::TenantBlocks;
 use super::{QueryBlock, add_with_sources, select_from};
 use crate::frontend::Frontend;
 
-/// Blocks that ingesters are told of, the newest. They hold those of some minutes; of more they answer themselves.
+/// Ingesters are told of at most this many blocks, the newest. They hold the spans of some minutes; for blocks beyond
+/// the limit they answer themselves.
 const MAX_TOLD: usize = 2_048;
 
 /// The blocks of a tenant for a query, before its ingesters are asked.
 pub(crate) struct KnownBlocks {
     tenant: String,
     window: (i64, i64),
-    /// Blocks that are read at most, the newest; 0: all.
+    /// The query reads at most this many blocks, the newest. 0: all.
     most: usize,
     listed: Arc<TenantBlocks>,
-    /// What the query would read now, the newest first.
+    /// The blocks that the query would read now, the newest first.
     selected: Vec<QueryBlock>,
-    /// So many of them ingesters are told of.
+    /// Ingesters are told of this many of them.
     told: usize,
-    /// Those, and what they were made of.
+    /// The ids of those blocks, and of the blocks they were made of.
     ids: Vec<Uuid>,
 }
 
@@ -47,8 +48,9 @@ impl Frontend {
         KnownBlocks { tenant: tenant.to_owned(), window, most, listed, selected, told, ids }
     }
 
-    /// The blocks to read once the ingesters answered: those of the list as it is now, and all that they were told of.
-    /// `reads_known`: without those that were known, which a query reads already that did not wait for the ingesters.
+    /// The blocks to read after the ingesters have answered: those in the list now, and those that ingesters were told
+    /// of. `reads_known`: without the blocks that were known before, for a query that reads these without waiting for
+    /// the ingesters.
     pub(crate) fn blocks_left(&self, known: &KnownBlocks, reads_known: bool) -> Vec<QueryBlock> {
         let mut blocks = self.blocks_to_read(known);
         if reads_known {
@@ -65,7 +67,7 @@ impl Frontend {
         }
         let now = select_from(&listed, known.window, self.settings.blocklist_poll);
         let mut blocks = newest(now, known.most);
-        // One that was merged meanwhile can still be read. Its spans count once, as those of any two blocks.
+        // A block that was merged meanwhile can still be read. Its spans count once, like those of any two blocks.
         let ids: HashSet<_> = blocks.iter().map(|block| block.block_id).collect();
         let told = known.selected.iter().take(known.told);
         blocks.extend(told.filter(|block| !ids.contains(&block.block_id)));
@@ -79,7 +81,7 @@ impl KnownBlocks {
         &self.selected
     }
 
-    /// The blocks whose spans ingesters need not look at, as requests have them.
+    /// The ids of blocks whose spans ingesters leave out, in the form of requests.
     pub(crate) fn ids(&self) -> Bytes {
         self.ids.iter().flat_map(|id| *id.as_bytes()).collect()
     }
@@ -92,14 +94,14 @@ fn newest(mut blocks: Vec<QueryBlock>, most: usize) -> Vec<QueryBlock> {
     blocks
 }
 
-/// How many of these, which are the newest first, ingesters are told of, and the ids of all blocks in them that an ingester
-/// may have made.
+/// How many of these blocks ingesters are told of, and the ids of all blocks in them that an ingester may have made.
+/// `selected` is ordered by age, the newest first.
 fn told(listed: &TenantBlocks, selected: &[QueryBlock]) -> (usize, Vec<Uuid>) {
     let mut ids = Vec::new();
     for (number, block) in selected.iter().enumerate() {
         let mut held = HashSet::new();
         add_with_sources(listed, block.block_id, &mut held);
-        // Ingesters do not merge.
+        // Ingesters make only blocks of level 0.
         held.retain(|&id| listed.meta(id).is_none_or(|meta| meta.compaction_level == 0));
         if ids.len() + held.len() > MAX_TOLD {
             return (number, ids);

@@ -1,4 +1,4 @@
-//! What all handlers of the query API begin and end with: tenants, the form of the answer, errors.
+//! What all handlers of the query API share: tenants, the format of the answer, errors.
 
 use std::sync::Arc;
 
@@ -22,18 +22,18 @@ use crate::frontend::Frontend;
 use crate::query_line::QueryLine;
 use crate::streaming::EventCall;
 
-/// Set on answers that lack something because it could not be read.
+/// This header marks answers that are incomplete because something could not be read.
 pub(super) const PARTIAL: HeaderName = HeaderName::from_static("x-tactus-partial");
 
-/// Asked for by clients that read an answer while it grows.
+/// The media type for clients that read an answer while it grows.
 const EVENT_STREAM: &str = "text/event-stream";
 
-/// Asked for by clients that want series as [`tactus_api::json::compact_series`] writes them.
+/// The media type for series as [`tactus_api::json::compact_series`] writes them.
 pub(crate) const SERIES: &str = "application/vnd.tactus.series+json";
 
-/// Has each request to these routes begin: its handler, which takes an [`Asked`], runs as part of a query of the tenants.
+/// Prepares each request to these routes. Its handler takes an [`Asked`], and runs as part of a query of the tenants.
 ///
-/// A request without proper tenants or with a URL that is denied never comes to a handler.
+/// A request without valid tenants, or with a URL on the deny list, does not reach a handler.
 pub(crate) fn begin_calls<S>(routes: Router<S>, frontend: &Arc<Frontend>) -> Router<S>
 where
     S: Clone + Send + Sync + 'static,
@@ -58,21 +58,21 @@ async fn begin(
     as_part_of_query(&tenants, next.run(request)).await
 }
 
-/// The call that a handler is to answer.
+/// The call that a handler answers.
 pub(crate) type Asked = Extension<Call>;
 
-/// A request of known tenants.
+/// A request whose tenants are known.
 #[derive(Clone)]
 pub(crate) struct Call {
     pub(crate) frontend: Arc<Frontend>,
     pub(crate) tenants: Vec<TenantId>,
     pub(crate) uri: Uri,
-    /// In which form the client wants a message.
+    /// The encoding that the client wants.
     pub(super) encoding: Encoding,
     /// The client reads the answer while it grows.
     pub(super) wants_events: bool,
     pub(super) wants_compact_series: bool,
-    /// Ends with the query.
+    /// The line in the log, which is written when the query ends.
     line: Option<Arc<QueryLine>>,
 }
 
@@ -87,7 +87,7 @@ impl Call {
             tenants,
             uri,
             encoding: Encoding::negotiate(accept),
-            // Clients that speak other protocols name event streams beside JSON, which they get.
+            // Clients of other protocols list event streams beside JSON. They get JSON.
             wants_events: accepted().next() == Some(EVENT_STREAM),
             wants_compact_series: accepted().any(|media| media == SERIES),
             line: line.map(Arc::new),
@@ -116,12 +116,12 @@ impl Call {
         EventCall { frontend: self.frontend, tenants: self.tenants, _line: self.line }
     }
 
-    /// The encoding of an answer that has no form for language models.
+    /// The encoding of an answer that is not available for language models.
     pub(super) fn plain_encoding(&self) -> Encoding {
         if self.encoding == Encoding::Llm { Encoding::Json } else { self.encoding }
     }
 
-    /// A message in that encoding; `write` makes its JSON.
+    /// A message in the encoding of the call; `write` makes its JSON.
     pub(super) fn message<M: Message>(
         &self,
         partial: bool,
@@ -142,7 +142,7 @@ fn media_types(accept: &str) -> impl Iterator<Item = &str> {
     accept.split(',').filter_map(|range| range.split(';').next()).map(str::trim)
 }
 
-/// What a handler ends with.
+/// The result of a handler.
 pub(crate) type Answered<T = Answer> = std::result::Result<T, Failure>;
 
 /// An answer that is ready to be sent.
@@ -158,7 +158,7 @@ impl Answer {
         Self::of_type(encoding.content_type(), body, partial)
     }
 
-    /// As [`Self::new`], of another type than a message has.
+    /// As [`Self::new`], with a media type of its own.
     pub(super) fn of_type(content_type: &'static str, body: Vec<u8>, partial: bool) -> Self {
         Self { body, content_type, partial }
     }
@@ -184,7 +184,7 @@ impl IntoResponse for Answer {
     }
 }
 
-/// An error as a client gets it.
+/// An error in the form that clients get.
 pub(crate) struct Failure(Error);
 
 impl From<Error> for Failure {

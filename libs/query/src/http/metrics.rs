@@ -13,10 +13,10 @@ use crate::offload::offload;
 use crate::service_graph::{GraphWindow, response_json};
 use crate::streaming::range_json;
 
-/// Answers with more points are encoded away from the threads that serve connections.
+/// An answer with more points is encoded on a thread of its own, not on one that serves connections.
 const INLINE_POINTS: usize = 10_000;
 
-/// Graphs with more edges are encoded away from the threads that serve connections.
+/// A graph with more edges is encoded on a thread of its own, not on one that serves connections.
 const INLINE_EDGES: usize = 1_000;
 
 /// `/api/metrics/query_range`.

@@ -1,7 +1,7 @@
-//! A trace that is written and sent a piece at a time: of a large one no more is in memory than a slice.
+//! Sends a trace piece by piece, so that of a large trace only one slice is in memory.
 //!
-//! The first slice is read before the answer begins, so that what fails until then has a status. What fails later ends the
-//! connection: a client sees that the answer is not whole.
+//! The first slice is read before the response begins, so errors up to then have a status. A later error ends the
+//! connection, which shows the client that the answer is incomplete.
 
 use std::sync::Arc;
 
@@ -27,22 +27,22 @@ use crate::offload::offload;
 use crate::query_log::Asked;
 use crate::trace_by_id::FoundTrace;
 
-/// Bytes of the spans that are written at a time: some milliseconds of work.
+/// Size of the pieces in which spans are written. One takes some milliseconds of work.
 const PIECE_BYTES: usize = 512 << 10;
 
-/// How a trace is written of which a piece comes after the other.
+/// The format of a trace that is written piece by piece.
 pub(super) trait TraceForm: Send + 'static {
-    /// What stands before the spans.
+    /// The text before the spans.
     fn begin(&mut self) -> Result<Vec<u8>>;
 
-    /// Further spans.
+    /// The next spans.
     fn piece(&mut self, piece: &CombinedTrace) -> Result<Vec<u8>>;
 
-    /// What stands behind all of them.
+    /// The text after all spans.
     fn end(&mut self, facts: &TraceFacts) -> Result<Vec<u8>>;
 }
 
-/// A trace in one piece.
+/// Writes a trace in one piece.
 pub(super) fn written(
     form: &mut impl TraceForm,
     trace: CombinedTrace,
@@ -56,11 +56,11 @@ pub(super) fn written(
     Ok(out)
 }
 
-/// What is sent.
+/// The trace to send.
 pub(super) enum Sent {
-    /// A trace that is known.
+    /// A trace that is in memory.
     Known(CombinedTrace, TraceFacts),
-    /// One that is too large to be read at once; it has about so many bytes.
+    /// A trace of about `bytes` bytes, which is too large to be read at once.
     Large { id: TraceId, query: TraceQuery, when_too_large: WhenTooLarge, bytes: u64 },
 }
 
@@ -78,7 +78,7 @@ pub(super) async fn send(
     let task = AbortOnDropHandle::new(tokio::spawn(sender.run(tenants, sent, head)));
     let partial = match is_partial.await {
         Ok(partial) => partial,
-        // It ended before.
+        // The task ended before.
         Err(_) => return Err(ended(task.await).err().unwrap_or(Error::NotFound).into()),
     };
     let sending = Sending { piece: None, receiver, task: Some(task) };
@@ -97,11 +97,12 @@ fn ended(ended: Ended) -> Result<()> {
     ended.unwrap_or_else(|error| Err(Error::Internal(error.to_string())))
 }
 
-/// The body: pieces that wait for their reader, counted, and dropped when others need their memory.
+/// The body of the response. Its pieces are counted while they wait to be read, and are dropped when others need their
+/// memory.
 struct Sending {
     piece: Option<Outgoing<Bytes>>,
     receiver: mpsc::Receiver<Outgoing<Bytes>>,
-    /// `None` once the body ended.
+    /// `None` once the body has ended.
     task: Option<AbortOnDropHandle<Result<()>>>,
 }
 
@@ -196,12 +197,12 @@ impl<F: TraceForm> Sender<F> {
                 let _ = head.send(facts.partial);
                 self.send(begin).await?;
             } else if of_slice.partial && !facts.partial && !is_cut {
-                // The answer does not say so, and is not to look as if it were whole.
+                // The answer would not say that it is incomplete, so it must not look complete.
                 return Err(Error::Internal(of_slice.message));
             } else if is_cut {
                 (facts.partial, facts.message) = (true, of_slice.message);
             }
-            // From now on it is memory of an answer on its way.
+            // From now on it counts as memory of an answer that is being sent.
             drop(memory);
             self = self.send_trace(trace).await?;
             if is_cut {

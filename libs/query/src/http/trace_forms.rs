@@ -1,4 +1,4 @@
-//! The forms of a trace that is written a piece at a time.
+//! The formats of a trace that is written piece by piece.
 
 use bytes::Bytes;
 use prost::Message as _;
@@ -13,7 +13,7 @@ use tactus_work::Held;
 use super::sent_trace::TraceForm;
 use crate::trace_by_id::malformed;
 
-/// Of the query API.
+/// The format of the query API.
 pub(super) struct ApiForm {
     is_v2: bool,
     encoding: Encoding,
@@ -21,7 +21,7 @@ pub(super) struct ApiForm {
 }
 
 impl ApiForm {
-    /// `None`: a trace as language models read it is not written in pieces.
+    /// `None` for the format for language models, which is not written in pieces.
     pub(super) fn new(is_v2: bool, encoding: Encoding) -> Option<Self> {
         (encoding != Encoding::Llm).then_some(Self { is_v2, encoding, has_spans: false })
     }
@@ -113,7 +113,7 @@ impl TraceForm for JaegerForm {
     }
 }
 
-/// What stands behind further elements of a list.
+/// The text before further elements of a list: a comma, unless they are the first.
 fn behind(has_spans: &mut bool, mut elements: Vec<u8>) -> Vec<u8> {
     if !elements.is_empty() && std::mem::replace(has_spans, true) {
         elements.insert(0, b',');

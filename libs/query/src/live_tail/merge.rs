@@ -1,4 +1,4 @@
-//! What ingesters tell, put together.
+//! Merges the spans that ingesters send for a live tail.
 
 use std::collections::{HashSet, VecDeque};
 use std::time::{Duration, Instant};
@@ -8,36 +8,36 @@ use tactus_proto::tactus::v1::{TailResponse, TailSpan};
 
 use super::Place;
 
-/// Replicas of a span come within so long of each other.
+/// Replicas of a span arrive within this time of each other.
 const REPLICA_DELAY: Duration = Duration::from_secs(30);
-/// Origins remembered of that time.
+/// Number of origins that are remembered for that time.
 const MAX_ORIGINS: usize = 100_000;
 
-/// How much there was since the tail began.
+/// Numbers since the tail began.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Counts {
     /// Spans that match.
     pub(crate) matched: u64,
-    /// Of them, those that were told to the reader.
+    /// Matching spans that were sent to the reader.
     pub(crate) shown: u64,
-    /// Of them, those that were not: too many a second, or the reader was too slow.
+    /// Matching spans that were not sent, because there were too many a second or the reader was too slow.
     pub(crate) dropped: u64,
-    /// Spans that no ingester had time to look at; at most.
+    /// Upper bound on the spans that no ingester had time to evaluate.
     pub(crate) skipped: u64,
-    /// Streams of ingesters that are read, and those that should be.
+    /// Streams that are open, and streams that should be.
     pub(crate) followed: usize,
     pub(crate) expected: usize,
 }
 
-/// What a reader is told at a time.
+/// One message to the reader.
 #[derive(Debug)]
 pub(crate) struct Update {
-    /// In the order in which they came.
+    /// In order of arrival.
     pub(crate) spans: Vec<TailSpan>,
     pub(crate) counts: Counts,
 }
 
-/// Spans on their way to the reader.
+/// The spans that wait for the reader, and the counts.
 pub(super) struct Merge {
     rate: SpanRate,
     max_waiting: usize,
@@ -54,7 +54,7 @@ pub(super) struct Merge {
 }
 
 impl Merge {
-    /// `copies`: ingesters that have each span.
+    /// `copies`: number of ingesters that store each span.
     pub(super) fn new(spans_per_second: u32, max_waiting: usize, copies: u64) -> Self {
         Self {
             rate: SpanRate::new(spans_per_second, Instant::now()),
@@ -71,17 +71,17 @@ impl Merge {
         }
     }
 
-    /// So many streams should be read.
+    /// Sets the number of streams that should be open.
     pub(super) fn expect(&mut self, streams: usize) {
         self.expected = streams;
     }
 
-    /// The stream of a place ended.
+    /// Notes that the stream of a place ended.
     pub(super) fn lost(&mut self, place: &Place) {
         self.followed.remove(place);
     }
 
-    /// Adds what a place tells. Of replicas the first counts.
+    /// Adds a message of a place. The first of several replicas counts.
     pub(super) fn add(&mut self, place: &Place, response: TailResponse) {
         if !self.followed.contains(place) {
             self.followed.insert(place.clone());
@@ -112,15 +112,15 @@ impl Merge {
         }
     }
 
-    /// True if the reader does not know all.
+    /// True if there is something that the reader has not been told.
     pub(super) fn has_news(&self) -> bool {
-        // Until the first ingester answered there is nothing to say.
+        // Until the first ingester has answered, there is nothing to say.
         !self.waiting.is_empty()
             || (!self.followed.is_empty() || self.told.is_some())
                 && self.told != Some(self.counts(self.shown))
     }
 
-    /// All that waits.
+    /// Takes all that waits for the reader.
     pub(super) fn take_update(&mut self) -> Update {
         let spans: Vec<_> = std::mem::take(&mut self.waiting).into();
         self.shown += spans.len() as u64;
@@ -130,7 +130,7 @@ impl Merge {
     }
 }
 
-/// Origins that were seen in the last while.
+/// Origins that were seen a short time ago.
 struct Origins {
     young: HashSet<u64>,
     old: HashSet<u64>,

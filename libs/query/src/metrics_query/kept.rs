@@ -1,6 +1,7 @@
-//! What ingesters kept of the pushes that tail sampling dropped traces of.
+//! Compares which traces ingesters kept after tail sampling dropped some.
 //!
-//! Mostly they decided the same: then any of them counts for all, and what they kept need not be told to the others.
+//! Usually all of them decided the same. Then any of them counts for all, and they need not be told what the others
+//! kept.
 
 use std::collections::{HashMap, HashSet};
 
@@ -30,7 +31,7 @@ fn differing(holders: &[Holder]) -> HashSet<u64> {
     origins.into_iter().filter(is_differing).collect()
 }
 
-/// What one ingester says.
+/// What one ingester reported.
 struct Kept<'h> {
     whole: OriginSet,
     thinned: OriginSet,
@@ -39,7 +40,7 @@ struct Kept<'h> {
 
 impl<'h> Kept<'h> {
     fn of(holder: &'h Holder) -> Self {
-        // Bounds that are none: the ingester refuses them.
+        // Invalid bounds count as none here; the ingester refuses them.
         let set = |bounds: &[u64]| OriginSet::from_bounds(bounds).unwrap_or_default();
         let thinned = set(&holder.thinned);
         let traces = holder.kept.iter().map(|kept| (kept.origin, kept.traces.as_slice())).collect();

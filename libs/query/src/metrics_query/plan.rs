@@ -1,4 +1,4 @@
-//! Which jobs a metrics query becomes.
+//! Splits a metrics query into jobs.
 
 use tactus_proto::tactus::v1::{MetricsInBlockRequest, MetricsRequest};
 use tactus_storage::Uuid;
@@ -17,10 +17,10 @@ pub(super) struct Job {
     pub(super) block_end_seconds: i64,
 }
 
-/// The time of a grid in whole unix seconds, rounded to the outside.
+/// The time range of a grid in whole unix seconds, rounded outwards.
 pub(super) fn window_seconds(grid: &Grid) -> (i64, i64) {
     let seconds = |seconds: u64| i64::try_from(seconds).unwrap_or(i64::MAX);
-    // 0 would be no bound.
+    // 0 would mean unbounded.
     (seconds(grid.start() / SECOND), seconds(grid.end().div_ceil(SECOND).max(1)))
 }
 
@@ -73,7 +73,7 @@ fn overlap(one: &QueryBlock, other: &QueryBlock) -> bool {
     one.start_seconds <= other.end_seconds && other.start_seconds <= one.end_seconds
 }
 
-/// From when to when spans of a block start and end, unix nanoseconds, rounded to the outside.
+/// The time range of the spans of a block in unix nanoseconds, rounded outwards.
 pub(super) fn times_of(block: &QueryBlock) -> (u64, u64) {
     (nanos(block.start_seconds), nanos(block.end_seconds.saturating_add(1)))
 }
@@ -87,7 +87,7 @@ fn intervals_of(block: &QueryBlock, grid: &Grid) -> (u64, u64) {
     (first, last_interval(block.end_seconds, grid))
 }
 
-/// The interval after the last that a span of a block with this end may be in.
+/// The interval after the last one that can contain a span of a block with this end.
 pub(super) fn last_interval(end_seconds: i64, grid: &Grid) -> u64 {
     let end = nanos(end_seconds.saturating_add(1));
     let last = end.saturating_sub(grid.start()).div_ceil(grid.step());
@@ -107,13 +107,13 @@ fn exemplars(wanted: u32, share: f64) -> u32 {
     (own as u32).clamp(1, wanted)
 }
 
-/// Compressed bytes of a job: the hint's, or else the setting.
+/// Compressed bytes of a job: from the query's hint, or else from the settings.
 pub(super) fn job_bytes(hints: &Hints, setting: u64) -> u64 {
     let hinted = hints.int(JOB_SIZE).and_then(|bytes| u64::try_from(bytes).ok());
     hinted.filter(|bytes| *bytes > 0).unwrap_or(setting)
 }
 
-/// Jobs of the query at a time, if a hint says.
+/// How many jobs of the query run at a time, if a hint says so.
 pub(super) fn concurrent_blocks(hints: &Hints) -> Option<usize> {
     let hinted = hints.int(CONCURRENT_BLOCKS)?;
     (1..=99).contains(&hinted).then_some(hinted as usize)

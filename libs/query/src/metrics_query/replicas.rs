@@ -1,8 +1,9 @@
-//! Counting recent data that several ingesters and blocks have copies of.
+//! Counts recent data of which ingesters and blocks have several copies.
 //!
-//! First the ingesters say which origins they have, then the block list is taken: what an ingester has let go of before is
-//! in it. Each ingester is told what all others and the blocks have, and counts the rest. One that gave spans up meanwhile
-//! which it would have to count says so, and all are asked anew.
+//! First the ingesters report which origins they have. Then the block list is taken, so that it has every block whose
+//! spans an ingester had released by then. Each ingester is told what the others and the blocks have, and counts the
+//! rest. If an ingester released spans meanwhile that it would have to count, it says so, and all ingesters are asked
+//! again.
 
 use std::collections::HashSet;
 
@@ -22,16 +23,16 @@ use crate::blocks::{QueryBlock, add_with_sources, select_from};
 use crate::frontend::Frontend;
 use crate::jobs::Outcome;
 
-/// How often ingesters are asked. Spans are served for minutes after they came into a block, so that once is enough unless
-/// the query itself takes as long.
+/// How often ingesters are asked at most. They keep spans for minutes after these are in a block, so once is enough
+/// unless the query takes as long.
 const MAX_ROUNDS: usize = 3;
 
-/// What is asked of the ingesters of a tenant, and the blocks that go with it.
+/// The request to the ingesters of a tenant, and the blocks that go with it.
 struct Round {
-    /// Without holders nothing is to be asked.
+    /// Without holders, no ingester is asked.
     request: MetricsRequest,
     blocks: Vec<QueryBlock>,
-    /// Spans that an ingester refused may be missing.
+    /// Spans may be missing because an ingester refused them.
     partial: bool,
 }
 
@@ -94,7 +95,7 @@ impl Frontend {
         Ok(blocks)
     }
 
-    /// Has ingesters count what they hold; `None` where they are to be asked for it anew.
+    /// Asks ingesters to count what they hold. `None`: they have to be asked again.
     async fn ask_holders(
         &self,
         requests: &[MetricsRequest],
@@ -163,7 +164,7 @@ impl Frontend {
     }
 }
 
-/// An answer that counts; `None` if the ingesters are to be asked anew.
+/// The answer of an ingester; `None` if all have to be asked again.
 fn taken(outcome: Outcome<Option<MetricsResponse>>) -> Option<Outcome<MetricsResponse>> {
     match outcome {
         Outcome::Answer(answer) => answer.map(Outcome::Answer),
@@ -180,7 +181,7 @@ pub(super) fn have_copies(listed: &TenantBlocks, one: Uuid, other: Uuid) -> bool
         .any(|ours| ours.intersects(theirs) || ours.intersects(theirs_incomplete))
 }
 
-/// What ingesters have, all together. Bounds that are none count as nothing: the ingester refuses them.
+/// The origins of all ingesters together. Invalid bounds count as nothing; the ingester refuses them.
 fn all_of<'h>(holders: impl Iterator<Item = &'h Vec<u64>>) -> OriginSet {
     let mut ranges = Vec::new();
     for bounds in holders {

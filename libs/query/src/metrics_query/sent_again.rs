@@ -20,7 +20,7 @@ use crate::blocks::{QueryBlock, select_sources};
 use crate::frontend::Frontend;
 use crate::jobs::{Outcome, call, run_jobs};
 
-/// Blocks that are looked into, the newest: only spans that came in late, or from a wrong clock, may be in so many.
+/// Blocks that are looked into, the newest: only spans that came in late, or from a wrong clock, may be in this many.
 const MAX_BLOCKS: usize = 1_024;
 /// Blocks of one job.
 const BLOCKS_PER_JOB: usize = 32;

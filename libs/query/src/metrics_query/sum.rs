@@ -112,7 +112,7 @@ mod tests {
         Outcome::Answer(MetricsResponse { series, ..MetricsResponse::default() })
     }
 
-    /// The series of a query for which so many answers are added.
+    /// The series of a query for which this many answers are added.
     async fn run(memory: &Arc<QueryMemory>, answers: i64) -> Result<usize> {
         let root = tactus_traceql::parse("{ } | rate() by (span.n)").unwrap();
         let query = async {

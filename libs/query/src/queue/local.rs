@@ -1,4 +1,4 @@
-//! The worker in this process: jobs are calls, nothing is serialised.
+//! The worker in this process: a job is a direct call, and nothing is serialised.
 
 use std::sync::{Arc, Weak};
 
@@ -67,7 +67,7 @@ impl Drop for Running {
     fn drop(&mut self) {
         let Some(queue) = self.queue.upgrade() else { return };
         let panicked = || Err(Status::internal("job panicked"));
-        // Else the runtime stops, and no other job can be started.
+        // Otherwise the runtime is stopping, and no other job can be started.
         let result = self.result.take().or_else(|| std::thread::panicking().then(panicked));
         if let Some(result) = result {
             let result = result.map(|answer| (answer, None));

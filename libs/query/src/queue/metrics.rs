@@ -1,4 +1,4 @@
-//! What the queue counts, under the names that dashboards know.
+//! Metrics of the queue, under the names that dashboards expect.
 
 use std::sync::Weak;
 
@@ -8,7 +8,7 @@ use tactus_telemetry::metrics::{
 
 use super::Shared;
 
-/// Tenants whose queues are shown; those of others are shown together.
+/// Tenants with a series of their own. The other tenants share one.
 const MAX_SHOWN: usize = 1_000;
 
 tactus_telemetry::metrics! {

@@ -1,4 +1,4 @@
-//! How a worker is given jobs.
+//! How a worker is given jobs: by calls in this process, or by messages to a querier of another one.
 
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use tactus_rpc::QueryContext;
 use tactus_rpc::jobs::JobServices;
 use tactus_telemetry::self_tracing::traceparent;
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
 use tonic::Status;
 use tracing::Span;
 
@@ -21,13 +22,17 @@ const ENVELOPE_BYTES: u64 = 64;
 /// Number of a worker: a stream, or the one in this process.
 pub(super) type WorkerId = u64;
 
-/// To a querier.
-pub(super) type Sender = mpsc::UnboundedSender<Result<FrontendMessage, Status>>;
+/// The messages that wait until a querier reads them.
+pub(super) type Sender = mpsc::Sender<Result<FrontendMessage, Status>>;
 
-/// Sends a message to a querier.
-pub(super) fn send(sender: &Sender, message: ToWorker) {
-    // A stream that is gone is noticed where it is read.
-    let _ = sender.send(Ok(FrontendMessage { message: Some(message) }));
+/// Queues a message for a querier. It never waits, because the queue of jobs is locked meanwhile.
+///
+/// Errors: the querier does not read its messages, or its stream has ended.
+pub(super) fn send(sender: &Sender, message: ToWorker) -> Result<(), Status> {
+    sender.try_send(Ok(FrontendMessage { message: Some(message) })).map_err(|error| match error {
+        TrySendError::Full(_) => Status::unavailable("a querier does not read its messages"),
+        TrySendError::Closed(_) => Status::unavailable("the stream of a querier has ended"),
+    })
 }
 
 /// How a worker is given jobs.
@@ -45,7 +50,9 @@ pub(super) struct RemoteRoute {
 }
 
 impl RemoteRoute {
-    /// Sends a job, which has this much time. Errors: it is too large.
+    /// Sends a job that must be answered within `time`.
+    ///
+    /// Errors: the job is larger than the querier accepts, or it cannot be sent.
     pub(super) fn start(
         &self,
         id: JobId,
@@ -71,12 +78,12 @@ impl RemoteRoute {
                 "a job of the query takes {bytes} bytes, more than queriers receive (limit: querier.frontend_worker.grpc_client_config.max_recv_msg_size)"
             )));
         }
-        send(&self.sender, ToWorker::Job(job));
-        Ok(())
+        send(&self.sender, ToWorker::Job(job))
     }
 
     /// Tells the querier that nobody waits for the job any more.
     pub(super) fn cancel(&self, id: JobId) {
-        send(&self.sender, ToWorker::Cancel(CancelJob { id }));
+        // If this fails, the stream ends soon, and the querier drops its jobs.
+        let _ = send(&self.sender, ToWorker::Cancel(CancelJob { id }));
     }
 }

@@ -1,4 +1,4 @@
-//! The jobs and workers of a queue: what is where, and what goes where next.
+//! The jobs and workers of a queue, and the choice which job runs where.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -18,22 +18,23 @@ use super::metrics::Metrics;
 use super::route::{Route, WorkerId};
 use super::turns::{JobId, Turns};
 
-/// The answer to a job, and its memory until whoever waits for it has it; none if it did not leave this process.
+/// The answer to a job, and its memory until the caller has it. There is no memory to count if the answer never left
+/// this process.
 pub(super) type Answered = (JobAnswer, Option<AnswerMemory>);
 
-/// Everything behind the lock of a queue.
+/// The state of a queue, which its lock protects.
 pub(super) struct State {
     jobs: HashMap<JobId, Job>,
     turns: Turns,
     workers: BTreeMap<WorkerId, Worker>,
-    /// The last job or worker.
+    /// Number of the last job or worker.
     last_id: u64,
-    /// Since when no worker takes jobs.
+    /// Since when there has been no worker.
     lonely_since: Option<Instant>,
     max_attempts: u32,
     retry_weight: u64,
     metrics: Arc<Metrics>,
-    /// Jobs to be started by whoever holds the lock, when it is released.
+    /// Jobs that whoever holds the lock starts after releasing it.
     launches: Vec<LocalJob>,
 }
 
@@ -45,7 +46,7 @@ struct Job {
     deadline: Option<Instant>,
     context: QueryContext,
     attempts: u32,
-    /// Names of the workers that it failed on.
+    /// Names of the workers on which it failed.
     failed_on: Vec<Arc<str>>,
     runs_on: Option<WorkerId>,
     reply: oneshot::Sender<Result<Answered, Status>>,
@@ -54,9 +55,9 @@ struct Job {
 }
 
 struct Worker {
-    /// The same for all streams of a querier.
+    /// The querier's name, the same for all of its streams.
     name: Arc<str>,
-    /// Jobs of one tenant at a time.
+    /// The number of jobs that run at a time.
     slots: usize,
     leaving: bool,
     running: HashMap<JobId, Running>,
@@ -71,7 +72,7 @@ struct Running {
 }
 
 impl Worker {
-    /// Some places are left for other tenants than the one with the most jobs, whose jobs may take long.
+    /// The tenant with the most jobs leaves some places to others, because its jobs may take long.
     fn has_room(&self) -> bool {
         !self.leaving && self.running.len() < self.slots.saturating_add(self.slots / 2)
     }
@@ -108,7 +109,7 @@ pub(super) struct NewJob {
     pub(super) request: JobRequest,
     pub(super) weight: u64,
     pub(super) deadline: Option<Instant>,
-    /// The query, but for its deadline.
+    /// What is known of the query, except its deadline.
     pub(super) context: QueryContext,
     pub(super) reply: oneshot::Sender<Result<Answered, Status>>,
     /// For self-tracing.
@@ -160,7 +161,7 @@ impl State {
         self.lonely_since.map(|since| since.elapsed())
     }
 
-    /// True if a job would run at once, so that nothing depends on its weight.
+    /// True if a job would run at once, so that its weight does not matter.
     pub(super) fn is_idle(&self) -> bool {
         self.turns.waiting() == 0 && self.workers.values().any(Worker::has_room)
     }
@@ -189,7 +190,7 @@ impl State {
         id
     }
 
-    /// Forgets a job that nobody waits for any more. If it runs, its slot is taken until the worker says otherwise.
+    /// Removes a job that nobody waits for any more. If it runs, its slot stays taken until the worker reports its end.
     pub(super) fn abandon(&mut self, id: JobId) {
         let Some(job) = self.jobs.remove(&id) else { return };
         self.turns.remove(&job.tenant, id);
@@ -201,7 +202,7 @@ impl State {
         }
     }
 
-    /// A new worker.
+    /// Adds a worker.
     pub(super) fn connect(&mut self, name: &str, slots: usize, route: Route) -> WorkerId {
         self.last_id += 1;
         let (running, running_of) = (HashMap::new(), HashMap::new());
@@ -222,23 +223,23 @@ impl State {
         }
     }
 
-    /// The worker takes no more jobs. True if it has none.
+    /// Notes that the worker takes no more jobs. True if it runs none now.
     pub(super) fn leave(&mut self, worker: WorkerId) -> bool {
         let Some(found) = self.workers.get_mut(&worker) else { return true };
         found.leaving = true;
         let is_free = found.running.is_empty();
         self.note_loneliness();
-        // A job that failed elsewhere may have waited for this one.
+        // A job that failed elsewhere may have been waiting for this worker.
         self.dispatch();
         is_free
     }
 
-    /// True if a worker that leaves runs no job any more.
+    /// True if a leaving worker has finished all its jobs.
     pub(super) fn has_left(&self, worker: WorkerId) -> bool {
         self.workers.get(&worker).is_none_or(|worker| worker.leaving && worker.running.is_empty())
     }
 
-    /// The worker is gone; its jobs go back into the queue.
+    /// Removes a worker. Its jobs go back into the queue.
     pub(super) fn disconnect(&mut self, worker: WorkerId) {
         let Some(gone) = self.workers.remove(&worker) else { return };
         self.note_loneliness();
@@ -251,7 +252,7 @@ impl State {
         self.dispatch();
     }
 
-    /// A worker has run a job.
+    /// Notes the result of a worker for a job.
     pub(super) fn finish(&mut self, worker: WorkerId, id: JobId, result: Result<Answered, Status>) {
         let Some(found) = self.workers.get_mut(&worker) else { return };
         if !found.end(id) {
@@ -262,7 +263,7 @@ impl State {
         self.dispatch();
     }
 
-    /// Answers a job, or has it run again.
+    /// Answers a job, or queues it for another attempt.
     fn settle(&mut self, id: JobId, worker: &Arc<str>, result: Result<Answered, Status>) {
         let Some(job) = self.jobs.get_mut(&id) else { return };
         job.runs_on = None;
@@ -279,7 +280,7 @@ impl State {
         }
         if let Some(job) = self.jobs.remove(&id) {
             self.metrics.retries.observe(f64::from(job.attempts.saturating_sub(1)));
-            // Nobody may wait any more.
+            // The caller may have gone.
             let _ = job.reply.send(result);
         }
     }
@@ -307,7 +308,7 @@ impl State {
                     && !(has_other && job.failed_on.contains(&worker.name))
             };
             let free = workers.iter().filter(|(_, worker)| fits(worker));
-            // The one with the fewest jobs; of several the one that was there first.
+            // The worker with the fewest jobs; of several, the one that came first.
             let (worker, _) = free.min_by_key(|(_, worker)| worker.running.len())?;
             Some((*worker, job.weight))
         })
@@ -359,9 +360,9 @@ impl State {
 /// True if another attempt may succeed.
 fn is_retryable(status: &Status) -> bool {
     match status.code() {
-        // Of a worker that stops: a job that we cancel ourselves is not in the queue any more.
+        // The worker is stopping. A job that we cancelled is not in the queue any more.
         Code::Cancelled => true,
-        // The caller has to ask for something else first.
+        // The caller has to change its request first.
         Code::Aborted | Code::DataLoss => false,
         _ => tactus_api::Error::from(status.clone()).is_retryable(),
     }

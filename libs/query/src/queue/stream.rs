@@ -28,11 +28,15 @@ const VERSION: u32 = 1;
 /// How often a querier is sent a sign of life.
 const PING_EVERY: Duration = Duration::from_secs(2);
 
-/// A querier that is silent for so long is gone.
+/// A querier that is silent for this long is gone.
 const SILENCE: Duration = Duration::from_secs(10);
 
 /// A querier that says it has more slots is not believed: each may hold an answer in memory.
 const MAX_SLOTS: usize = 10_000;
+
+/// Messages that may wait for a querier: a job and its cancellation for each slot, a hello, and the pings of the time after
+/// which a silent querier is gone. A querier that leaves more unread is disconnected.
+pub(super) const MAX_UNREAD: usize = 2 * MAX_SLOTS + 8;
 
 /// The service that queriers call.
 #[derive(Clone)]
@@ -57,11 +61,10 @@ impl Frontend for WorkerStreams {
         let Some(queue) = self.queue.upgrade().filter(|queue| !queue.closing.is_cancelled()) else {
             return Err(Status::unavailable("this query-frontend stops"));
         };
-        // Bounded by what is in it: for each slot a job and its cancellation, and pings while they are read.
-        let (sender, receiver) = mpsc::unbounded_channel();
+        let (sender, receiver) = mpsc::channel(MAX_UNREAD);
         let hello =
             FrontendHello { version: VERSION, max_message_bytes: self.max_message_bytes as u64 };
-        send(&sender, ToWorker::Hello(hello));
+        send(&sender, ToWorker::Hello(hello))?;
         let memory = Arc::clone(&self.memory);
         tokio::spawn(attend(queue, request.into_inner(), sender, memory));
         let messages = stream::unfold(receiver, async |mut receiver| {
@@ -80,7 +83,7 @@ pub(super) async fn attend(
 ) {
     let first = timeout(SILENCE, messages.next()).await;
     let Ok(Some(Ok(WorkerMessage { message: Some(FromWorker::Hello(hello)) }))) = first else {
-        let _ = sender.send(Err(Status::invalid_argument("the first message is not a hello")));
+        let _ = sender.try_send(Err(Status::invalid_argument("the first message is not a hello")));
         return;
     };
     let name = hello.querier_id.clone();
@@ -90,7 +93,7 @@ pub(super) async fn attend(
     tracing::info!(querier = name, why, "querier disconnected");
 }
 
-/// Why it ended.
+/// Passes messages on until the conversation ends. Returns the reason, for the log.
 async fn converse(
     queue: &Shared,
     worker: &Connected,
@@ -110,7 +113,9 @@ async fn converse(
                 if heard_at.elapsed() > SILENCE {
                     return "it is silent";
                 }
-                send(sender, ToWorker::Ping(Ping {}));
+                if send(sender, ToWorker::Ping(Ping {})).is_err() {
+                    return "it does not read its messages";
+                }
             }
             message = messages.next() => {
                 let Some(Ok(message)) = message else { return "its stream ended" };

@@ -18,14 +18,14 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tonic::{Code, Request};
 
-use super::stream::attend;
+use super::stream::{MAX_UNREAD, attend};
 use super::*;
 use crate::current_query::as_query;
 
 /// A querier at the other end of a stream.
 struct FakeQuerier {
     messages: mpsc::UnboundedSender<Result<WorkerMessage, Status>>,
-    jobs: mpsc::UnboundedReceiver<Result<tactus_proto::tactus::v1::FrontendMessage, Status>>,
+    jobs: mpsc::Receiver<Result<tactus_proto::tactus::v1::FrontendMessage, Status>>,
     task: JoinHandle<()>,
 }
 
@@ -36,7 +36,7 @@ impl FakeQuerier {
 
     fn within(queue: &JobQueue, name: &str, slots: u32, memory: Arc<Bodies>) -> Self {
         let (messages, inbound) = mpsc::unbounded_channel();
-        let (outbound, jobs) = mpsc::unbounded_channel();
+        let (outbound, jobs) = mpsc::channel(MAX_UNREAD);
         let inbound = stream::unfold(inbound, async |mut inbound| {
             inbound.recv().await.map(|message| (message, inbound))
         });
@@ -443,7 +443,7 @@ async fn job_larger_than_queriers_take_fails_and_breaks_no_stream() {
 async fn stream_that_does_not_start_with_a_hello_is_refused() {
     let queue = queue();
     let (messages, inbound) = mpsc::unbounded_channel();
-    let (outbound, mut jobs) = mpsc::unbounded_channel();
+    let (outbound, mut jobs) = mpsc::channel(MAX_UNREAD);
     let inbound = stream::unfold(inbound, async |mut inbound| {
         inbound.recv().await.map(|message| (message, inbound))
     });
@@ -451,6 +451,32 @@ async fn stream_that_does_not_start_with_a_hello_is_refused() {
     messages.send(Ok(leaving)).unwrap();
     attend(Arc::clone(&queue.shared), Box::pin(inbound), outbound, Bodies::unbounded()).await;
     assert_eq!(jobs.recv().await.unwrap().unwrap_err().code(), Code::InvalidArgument);
+}
+
+/// A querier could answer jobs that it has not read, by guessing their numbers, and ask for ever more.
+#[tokio::test(start_paused = true)]
+async fn querier_that_does_not_read_gets_no_more_jobs_and_is_disconnected() {
+    let queue = queue();
+    let (messages, inbound) = mpsc::unbounded_channel();
+    let (outbound, mut unread) = mpsc::channel(1);
+    let inbound = stream::unfold(inbound, async |mut inbound| {
+        inbound.recv().await.map(|message| (message, inbound))
+    });
+    let say = |message| messages.send(Ok(WorkerMessage { message: Some(message) })).unwrap();
+    say(hello("deaf", 10));
+    let shared = Arc::clone(&queue.shared);
+    let deaf = tokio::spawn(attend(shared, Box::pin(inbound), outbound, Bodies::unbounded()));
+    settle().await;
+    assert_eq!(queue.workers(), 1);
+    let waiting = ask(&queue, "a").await;
+    let status = ask(&queue, "a").await.await.unwrap().unwrap_err();
+    assert_eq!(status.message(), "a querier does not read its messages");
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    deaf.await.unwrap();
+    assert_eq!(queue.workers(), 0);
+    assert!(unread.recv().await.is_some());
+    assert!(unread.recv().await.is_none(), "more than one message was queued");
+    waiting.abort();
 }
 
 #[tokio::test]

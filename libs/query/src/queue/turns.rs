@@ -17,24 +17,24 @@ const MAX_IDLE: usize = 1_000;
 /// Queries of a tenant without jobs that wait whose turns are remembered.
 const MAX_IDLE_QUERIES: usize = 16;
 
-/// The jobs that wait.
+/// The waiting jobs.
 #[derive(Debug, Default)]
 pub(super) struct Turns {
     tenants: HashMap<Arc<str>, Tenant>,
     /// Tenants with jobs, by their turn.
     order: BTreeSet<(u64, Arc<str>)>,
-    /// The turn of whoever was served last.
+    /// The turn of the tenant that was served last.
     now: u64,
     waiting: usize,
 }
 
 #[derive(Debug, Default)]
 struct Tenant {
-    /// Jobs that failed on some worker. They go first.
+    /// Jobs that failed on a worker. They go first.
     again: BTreeSet<JobId>,
-    /// The others, by their turn among the tenant's.
+    /// The other jobs, by their turn among the tenant's.
     new: BTreeSet<(u64, JobId)>,
-    /// Turn and query of those.
+    /// Turn and query of each of them.
     places: HashMap<JobId, (u64, u64)>,
     queries: HashMap<u64, Query>,
     /// The turn of the job that was taken last.
@@ -54,7 +54,7 @@ impl Tenant {
         self.again.len() + self.new.len()
     }
 
-    /// False if it waits already.
+    /// False if the job is waiting already.
     fn push(&mut self, query: u64, job: JobId) -> bool {
         if self.places.contains_key(&job) {
             return false;
@@ -67,7 +67,7 @@ impl Tenant {
         self.new.insert((turn, job))
     }
 
-    /// False if it does not wait.
+    /// False if the job is not waiting.
     fn remove(&mut self, job: JobId) -> bool {
         let Some((turn, query)) = self.places.remove(&job) else { return self.again.remove(&job) };
         self.new.remove(&(turn, job));
@@ -123,7 +123,7 @@ impl Turns {
         self.waiting += usize::from(add(tenant));
     }
 
-    /// Takes a job out that nobody waits for any more.
+    /// Removes a job that nobody waits for any more.
     pub(super) fn remove(&mut self, name: &Arc<str>, job: JobId) {
         let Some(tenant) = self.tenants.get_mut(name) else { return };
         if tenant.remove(job) {

@@ -1,4 +1,4 @@
-//! What a job weighs against the other jobs of all tenants.
+//! The weight of a job in the fair queue.
 
 use moka::sync::Cache;
 use tactus_config::sections::query_frontend::Weights;
@@ -11,7 +11,7 @@ use tactus_traceql::ast::{
 /// Weight of a trace by id.
 const TRACE: u64 = 2;
 
-/// Queries whose weight is remembered: all jobs of a query ask for it.
+/// Number of queries whose weight is remembered, because all jobs of a query ask for it.
 const REMEMBERED: u64 = 1_000;
 
 /// Longer queries are not remembered, and have the weight of a heavy one.
@@ -62,7 +62,7 @@ impl Scales {
     }
 }
 
-/// What is in a query.
+/// The parts of a query that determine its weight.
 #[derive(Debug, Default)]
 struct Contents {
     conditions: i64,

@@ -1,4 +1,4 @@
-//! Where answers are kept: in memory, and below that in a cache that several processes share.
+//! Stores cached answers: in memory, and below that in a cache that several processes share.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -9,23 +9,23 @@ use tactus_cache::answer::AnswerScope;
 use tactus_cache::{Cache, Key, Role};
 use tactus_proto::tactus::v1::BlockPart;
 
-/// What an entry takes besides its bytes.
+/// Memory of an entry besides its bytes.
 const ENTRY_BYTES: usize = 256;
 
-/// Another release may answer otherwise, if only because it has fewer faults.
+/// Part of each key: another release may answer differently, for example because a bug was fixed.
 const RELEASE: &str = env!("CARGO_PKG_VERSION");
 
-/// The name of an answer: all that it depends on.
+/// The key of an answer: everything that it depends on.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Place {
-    /// What stands in the key of a shared cache. The request follows as a hash.
+    /// The beginning of the key in a shared cache. A hash of the request follows.
     prefix: String,
-    /// The request as a message. The whole of it is compared.
+    /// The encoded request. It is compared as a whole.
     request: Arc<[u8]>,
 }
 
 impl Place {
-    /// Of an answer to a request of some kind about part of a tenant's block.
+    /// The key for a request of some kind about part of a tenant's block.
     pub(crate) fn new(kind: &str, tenant: &str, part: &BlockPart, request: Vec<u8>) -> Self {
         let BlockPart { block_id, first_row_group, row_groups } = part;
         let prefix =
@@ -34,7 +34,7 @@ impl Place {
     }
 
     fn key(&self) -> Key {
-        // The key is hashed as it is too long, and the request with it.
+        // A long key is hashed as a whole, including the request.
         let mut request = String::with_capacity(2 * self.request.len());
         self.request.iter().for_each(|byte| {
             // Writing to a string does not fail.
@@ -48,18 +48,18 @@ impl Place {
     }
 }
 
-/// A kept answer.
+/// A cached answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Entry {
     pub(crate) scope: AnswerScope,
-    /// The start of the request's time range, if it matters.
+    /// The start of the request's time range, if the answer depends on it.
     pub(crate) base: u64,
     /// The answer as a message.
     pub(crate) answer: Bytes,
 }
 
 impl Entry {
-    /// The entry with its place, which tells on reading whose it is.
+    /// Encodes the entry together with its key, which is compared on reading.
     fn encode(&self, place: &Place) -> Vec<u8> {
         let scope = self.scope.to_string();
         let mut out = Vec::with_capacity(place.bytes() + scope.len() + self.answer.len() + 32);
@@ -72,7 +72,7 @@ impl Entry {
         out
     }
 
-    /// The entry, if it is that of the place.
+    /// Decodes an entry, if it belongs to this key.
     fn decode(mut bytes: Bytes, place: &Place) -> Option<Self> {
         let mut part = || {
             let length = usize::try_from(bytes.try_get_u64_le().ok()?).ok()?;
@@ -90,14 +90,14 @@ impl Entry {
 
 type Memory = MemoryCache<Place, Entry>;
 
-/// Keeps entries.
+/// The entries, in memory and in a shared cache.
 pub(crate) struct Store {
     memory: Option<Memory>,
     shared: Option<Cache>,
 }
 
 impl Store {
-    /// `max_bytes` in memory; 0 keeps none there.
+    /// `max_bytes`: memory for entries; 0 keeps none in memory.
     pub(crate) fn new(max_bytes: u64, shared: Option<Cache>) -> Self {
         let weigh = |place: &Place, entry: &Entry| {
             let bytes = place.bytes() + entry.answer.len() + ENTRY_BYTES;
@@ -112,12 +112,12 @@ impl Store {
         self.memory.is_none() && self.shared.is_none()
     }
 
-    /// What is in memory, to be measured.
+    /// The entries in memory, for metrics.
     pub(crate) fn memory(&self) -> Option<Memory> {
         self.memory.clone()
     }
 
-    /// What `usable` makes of the first entry that it wants, of those at these places.
+    /// Looks these keys up, and returns what `usable` makes of the first entry that it accepts.
     pub(crate) async fn find<T>(
         &self,
         places: &[Place],
@@ -153,7 +153,7 @@ impl Store {
 
     fn remember(&self, place: &Place, entry: &Entry) {
         if let Some(memory) = &self.memory {
-            // A part of what came over the network would hold all of it.
+            // The answer is copied, because a slice would keep the whole received buffer in memory.
             let answer = BytesMut::from(&entry.answer[..]).freeze();
             memory.insert(place.clone(), Entry { answer, ..entry.clone() });
         }
@@ -202,7 +202,7 @@ mod tests {
                 prop_assert_eq!(Entry::decode(bytes.clone(), &there), None);
                 prop_assert!(here.key() != there.key() && here.key().sent() != there.key().sent());
             }
-            // The end is the answer's: the frame of a shared cache sees to its length.
+            // A cut here shortens the answer; the frame of a shared cache checks its length.
             Entry::decode(bytes.slice(..cut.index(bytes.len())), &here);
         }
     }

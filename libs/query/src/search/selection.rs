@@ -1,5 +1,5 @@
-//! Leaves blocks out of a search of many, by their summaries: a block that cannot have a match costs a share of one job
-//! then, not a job of its own.
+//! Skips blocks of a large search by their summaries. A block that cannot match then costs a small share of one job,
+//! instead of a job of its own.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashSet, VecDeque};
@@ -13,7 +13,7 @@ use tonic::Request;
 
 use super::Job;
 
-/// The newest blocks of a search are read at once, at least so many, and as many as there are jobs at a time: what many blocks have is
+/// The newest blocks of a search are read at once, at least this many, and as many as there are jobs at a time: what many blocks have is
 /// found in these, and no summary of the others is needed.
 const READ_AT_ONCE: usize = 32;
 
@@ -21,34 +21,34 @@ const READ_AT_ONCE: usize = 32;
 /// waits for object storage takes about as long for one as for all of them.
 const TOGETHER: [usize; 2] = [64, 512];
 
-/// Questions that are asked at a time.
+/// Number of questions that run at the same time.
 const QUESTIONS: usize = 4;
 
-/// Blocks of a search that have not been asked about yet.
+/// The blocks of a search whose summaries have not been read yet.
 pub(super) struct Selection {
     querier: Arc<dyn Querier>,
-    /// False for a search whose answer says what was done in each block.
+    /// False for a search that must explain what was done in each block.
     is_on: bool,
     read_at_once: usize,
-    /// By tenant, the newest first; jobs on the same block are neighbours.
+    /// Waiting jobs by tenant, the newest first. Jobs on the same block are neighbours.
     waiting: BTreeMap<String, VecDeque<Job>>,
     running: FuturesUnordered<BoxFuture<'static, Selected>>,
     together: usize,
 }
 
-/// The answer about some blocks.
+/// The answer for some blocks.
 pub(super) struct Selected {
-    /// To be run.
+    /// Jobs to run.
     pub(super) jobs: Vec<Job>,
-    /// On blocks that cannot have a match.
+    /// Jobs on blocks that cannot match.
     pub(super) needless: Vec<Job>,
     pub(super) inspected_bytes: u64,
-    /// Summaries tell nothing of what is looked for.
+    /// Summaries do not know what the query looks for.
     pub(super) is_futile: bool,
 }
 
 impl Selection {
-    /// For a search that runs `in_flight` jobs at a time.
+    /// A selection for a search that runs `in_flight` jobs at a time.
     pub(super) fn new(querier: &Arc<dyn Querier>, in_flight: usize, is_on: bool) -> Self {
         Self {
             querier: Arc::clone(querier),
@@ -60,7 +60,7 @@ impl Selection {
         }
     }
 
-    /// Of these jobs, the newest first, returns those that are run at once. The others wait.
+    /// Takes these jobs, ordered from the newest block on. Returns those to run at once, and keeps the others waiting.
     pub(super) fn take(&mut self, mut jobs: Vec<Job>) -> Vec<Job> {
         if self.is_on {
             let first = jobs_of_blocks(jobs.iter(), self.read_at_once);
@@ -90,30 +90,30 @@ impl Selection {
         }
     }
 
-    /// Takes out all jobs that wait, and asks no more.
+    /// Removes and returns all waiting jobs, and asks no more questions.
     pub(super) fn give_up(&mut self) -> Vec<Job> {
         self.is_on = false;
         std::mem::take(&mut self.waiting).into_values().flatten().collect()
     }
 
-    /// The next answer; `None` if nothing is asked. Dropped, it loses nothing.
+    /// Waits for the next answer; `None` if no question is open. Cancel safe.
     pub(super) async fn next(&mut self) -> Option<Selected> {
         self.running.next().await
     }
 
-    /// True if nothing is asked.
+    /// True if no question is open.
     pub(super) fn is_idle(&self) -> bool {
         self.running.is_empty()
     }
 
-    /// Asks no more.
+    /// Cancels all questions.
     pub(super) fn cancel(&mut self) {
         self.waiting.clear();
         self.running.clear();
     }
 }
 
-/// How many jobs, from the first on, are of the first so many blocks.
+/// How many jobs belong to the first `blocks` blocks.
 fn jobs_of_blocks<'a>(jobs: impl Iterator<Item = &'a Job>, blocks: usize) -> usize {
     let (mut seen, mut last, mut count) = (0, None, 0);
     for job in jobs {
@@ -128,7 +128,7 @@ fn jobs_of_blocks<'a>(jobs: impl Iterator<Item = &'a Job>, blocks: usize) -> usi
     count
 }
 
-/// Asks about the blocks of these jobs. Without an answer each of them may have a match.
+/// Asks which blocks of these jobs may match. If there is no answer, all of them may.
 async fn ask(querier: Arc<dyn Querier>, jobs: Vec<Job>) -> Selected {
     let mut block_ids: Vec<_> = jobs.iter().map(|job| job.block_id).collect();
     block_ids.dedup();
@@ -139,7 +139,7 @@ async fn ask(querier: Arc<dyn Querier>, jobs: Vec<Job>) -> Selected {
     let answer = match querier.select_blocks(Request::new(request)).await {
         Ok(answer) => answer.into_inner(),
         Err(error) => {
-            // Of a release before this question there was one, for example.
+            // A querier of an older release does not know this question.
             tracing::debug!(%error, blocks = block_ids.len(), "blocks are searched unasked");
             return Selected { jobs, needless: Vec::new(), inspected_bytes: 0, is_futile: true };
         }

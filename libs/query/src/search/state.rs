@@ -1,4 +1,4 @@
-//! What a search has found so far.
+//! The state of a running search.
 
 use std::ops::ControlFlow;
 
@@ -12,22 +12,22 @@ use super::Job;
 use super::selection::Selected;
 use crate::jobs::Outcome;
 use crate::offload::hold;
-use crate::streaming::{SearchProgress, TEXT_TIMES};
+use crate::progress::{SearchProgress, TEXT_TIMES};
 use crate::work::Work;
 
 pub(super) struct State {
     pub(super) combiner: SearchCombiner,
-    /// Memory of what is found, and its bytes.
+    /// Memory of the traces found.
     pub(super) held: Held,
     pub(super) held_bytes: usize,
     pub(super) work: Work,
     pub(super) most_recent: bool,
-    /// Told of this state, if the answer is a stream.
+    /// Shows this state to the client of a stream.
     pub(super) progress: Option<SearchProgress>,
 }
 
 impl State {
-    /// False if the answer cannot change by the block of this job.
+    /// False if the block of this job cannot change the answer.
     pub(super) fn wants(&self, job: &Job) -> bool {
         if !self.most_recent {
             return !self.combiner.is_full();
@@ -35,12 +35,12 @@ impl State {
         self.combiner.oldest_kept_start().is_none_or(|oldest| oldest <= job.block_end)
     }
 
-    /// True for a stream that shows traces however many newer ones may be found.
+    /// True for a stream that shows every trace as soon as it is found, even if newer ones may follow.
     pub(super) fn shows_as_found(&self) -> bool {
         self.progress.is_some() && !self.most_recent
     }
 
-    /// Shows traces that ingesters will answer with.
+    /// Shows traces that ingesters have found so far.
     pub(super) async fn show(&mut self, traces: Vec<TraceSearchMetadata>) -> Result<()> {
         if traces.is_empty() {
             return Ok(());
@@ -66,7 +66,7 @@ impl State {
         }
     }
 
-    /// Counts the jobs on blocks that cannot have a match as done.
+    /// Counts jobs on blocks that cannot match as done.
     pub(super) fn leave_out(&mut self, selected: &Selected) -> Result<()> {
         self.work.leave_out(selected.needless.len(), selected.inspected_bytes);
         if let Some(progress) = &mut self.progress {

@@ -19,18 +19,18 @@ use tactus_server::bodies::{Bodies, NoRoom, Outgoing, next_piece};
 use tokio::sync::oneshot;
 use tonic::{Code, Status};
 
-use super::outlet::{Answers, Last, Outlet, start, status};
-use super::weight::Weight;
-use super::{MetricsProgress, SearchProgress, tags};
+use super::tags;
 use crate::current_query::as_part_of_query;
 use crate::event_stream::{self, event, keep_alive, long_event};
 use crate::frontend::Frontend;
 use crate::metrics_query::SeriesAnswer;
 use crate::offload::offload;
+use crate::progress::outlet::{Answers, Last, Outlet, start, status};
+use crate::progress::{MetricsProgress, SearchProgress, Weight};
 use crate::query_line::QueryLine;
 use crate::tags::{TagValuesAnswer, TagsAnswer};
 
-/// A client that hears nothing for so long may think that we are gone.
+/// A client that hears nothing for this long may think that we are gone.
 const SILENCE: Duration = Duration::from_secs(15);
 
 /// Answers with more points, or more traces, are encoded away from the threads that serve connections.

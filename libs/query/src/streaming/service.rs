@@ -18,12 +18,12 @@ use tactus_proto::tempopb::{
 };
 use tonic::{Request, Response, Status};
 
-use super::outlet::{Answers, Last, Outlet, start, status};
-use super::weight::Weight;
-use super::{MetricsProgress, SearchProgress, packets, tags};
+use super::tags;
 use crate::frontend::Frontend;
 use crate::metrics_query::SeriesAnswer;
 use crate::offload::offload;
+use crate::progress::outlet::{Answers, Last, Outlet, start, status};
+use crate::progress::{MetricsProgress, SearchProgress, Weight, packets};
 use crate::query_line::QueryLine;
 use crate::tags::{TagValuesAnswer, TagsAnswer};
 
@@ -233,7 +233,7 @@ impl StreamingQuerier for Streaming {
     }
 }
 
-/// Streams tag names. `make` puts them into packets of so many bytes.
+/// Streams tag names. `make` puts them into packets of this many bytes.
 fn stream_tags<M: Weight + 'static>(
     call: Call<SearchTagsRequest>,
     query: TagsQuery,
@@ -247,7 +247,7 @@ fn stream_tags<M: Weight + 'static>(
     })
 }
 
-/// Streams tag values. `make` puts them into packets of so many bytes.
+/// Streams tag values. `make` puts them into packets of this many bytes.
 fn stream_values<M: Weight + 'static>(
     call: Call<SearchTagValuesRequest>,
     (tag, query): (RequestedTag, TagValuesQuery),

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashSet};
 
 use tactus_traceql::eval::{TagCollector, TagScope, TagValue, ValueCollector};
 
-use super::outlet::Outlet;
-use super::weight::Weight;
+use crate::progress::Weight;
+use crate::progress::outlet::Outlet;
 use crate::tags::{Observer, TagValuesAnswer, TagsAnswer};
 
 /// Sends names that were not sent before, as packets made by `make`.

@@ -20,7 +20,7 @@ use crate::offload::offload;
 use crate::query_log::Asked;
 use crate::trace_by_id::{FoundTrace, Large, malformed};
 
-/// Blocks are looked into that have spans so many seconds before or after those of a trace which the search has seen.
+/// Blocks are looked into that have spans this many seconds before or after those of a trace which the search has seen.
 const AROUND_SECONDS: i64 = 600;
 
 /// What came of traces that were shown one after the other.

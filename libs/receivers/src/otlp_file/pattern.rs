@@ -17,7 +17,7 @@ pub struct Pattern {
     parts: Vec<String>,
 }
 
-/// A pattern that cannot be.
+/// An invalid pattern.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{text:?}: {reason}")]
 pub struct InvalidPattern {

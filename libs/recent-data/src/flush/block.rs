@@ -1,4 +1,4 @@
-//! One block, from the note of its segments to its last object.
+//! One block, from the manifest of its segments to its last object.
 
 use std::{
     fs,
@@ -65,7 +65,7 @@ impl Ingester {
                     let compacted =
                         block_io::read_compacted_meta(&self.bucket, tenant.as_str(), block.id);
                     match compacted.await {
-                        // A compactor has put it into another block already.
+                        // A compactor has already merged it into another block.
                         Ok(_) => return Ok(()),
                         Err(error) if error.is_not_found() => block.resumed = false,
                         Err(error) => return Err(error.into()),
@@ -74,7 +74,7 @@ impl Ingester {
                 Err(error) => return Err(error.into()),
             }
         }
-        // What cannot be read by now is in no block.
+        // Segments that cannot be read are in no block.
         block.segments.retain(|segment| !segment.is_set_aside());
         if block.segments.is_empty() {
             return Ok(());
@@ -109,7 +109,7 @@ impl Ingester {
         let left = || limit.checked_sub(time.spent()).filter(|left| !left.is_zero());
         let (meta, files) = loop {
             let left = left().ok_or(Error::Timeout)?;
-            // What is left is less only by what the upload took meanwhile.
+            // Only the time spent on the upload is subtracted.
             if let Ok(built) = tokio::time::timeout(left, &mut build).await {
                 break built??;
             }

@@ -1,9 +1,9 @@
-//! What becomes of the spans of a push.
+//! Appends the spans of a push, and keeps account of those that are refused.
 
 use tactus_model::{AppendError, BatchBuilder, CutTraces, TooDeepKey, TraceId};
 use tactus_proto::tactus::v1::{PushRequest, SpanRun};
 
-/// Spans that a push left out.
+/// Spans of a push that were refused.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Refused {
     pub(crate) too_large: u64,
@@ -12,7 +12,7 @@ pub(crate) struct Refused {
     pub(crate) bad_ids: u64,
 }
 
-/// What an accepted push did.
+/// The outcome of an accepted push.
 #[derive(Debug, Default)]
 pub(crate) struct Appended {
     pub(crate) spans: u64,
@@ -22,13 +22,13 @@ pub(crate) struct Appended {
     /// Positions of the refused spans in the push, ascending.
     pub(crate) refused_spans: Vec<u32>,
     pub(crate) truncated_attributes: u64,
-    /// Origins of which spans are stored, each once or more.
+    /// Origins with stored spans. An origin may appear more than once.
     pub(crate) origins: Vec<u64>,
-    /// Origins of which spans were refused that other ingesters may have taken.
+    /// Origins with refused spans that other ingesters may have stored.
     pub(crate) incomplete: Vec<u64>,
     /// Traces that lost spans because they were too large.
     pub(crate) cut_traces: CutTraces,
-    /// Some of them lost none before, since the last cut.
+    /// Some of these traces had lost no span since the last cut.
     pub(crate) cuts_anew: bool,
 }
 

@@ -1,14 +1,15 @@
-//! A batch that grows, and the push in it that is being made durable.
+//! A batch that is being appended to, and the push in it that is being made durable.
 //!
-//! A disk may take its time, or hang. While it does, the batch is not locked: readers see what was there before the
-//! push, and only other pushes to this batch wait.
+//! The disk may be slow, or hang. Meanwhile the batch is not locked: readers see its state before the push, and only
+//! other pushes to this batch wait.
 
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use tactus_model::{BatchBuilder, Mark};
 
-/// How long a reader waits for the end of a commit before it copies what would not have to be copied after it.
+/// A reader waits this long for a commit to end. If it has not ended by then, the reader copies spans that it would
+/// otherwise have shared.
 const READER_PATIENCE: Duration = Duration::from_millis(2);
 
 #[derive(Debug, Default)]
@@ -20,25 +21,25 @@ pub(super) struct Shard {
 
 #[derive(Debug, Default)]
 pub(super) struct State {
-    /// Made when pushes meet: most tenants need one.
+    /// Made when pushes arrive at the same time. Most tenants need only one.
     pub(super) builder: Option<Box<BatchBuilder>>,
     /// Where the spans begin that are not durable yet.
     pub(super) committing: Option<Mark>,
 }
 
-/// Spans of a builder that are not durable yet. Dropped, they are taken back.
+/// Spans of a builder that are not durable yet. Dropping this removes them.
 pub(super) struct Uncommitted<'a> {
     shard: &'a Shard,
     ended: bool,
 }
 
 impl Shard {
-    /// For a push, if no other one is at it.
+    /// Locks the shard for a push, unless another push is using it.
     pub(super) fn try_enter(&self) -> Option<MutexGuard<'_, State>> {
         self.state.try_lock().filter(|state| state.committing.is_none())
     }
 
-    /// For a push, after all that came before.
+    /// Locks the shard for a push, after all pushes that came before it.
     pub(super) fn enter(&self) -> MutexGuard<'_, State> {
         let mut state = self.state.lock();
         while state.committing.is_some() {
@@ -79,7 +80,7 @@ impl Shard {
 }
 
 impl<'a> Uncommitted<'a> {
-    /// Shows the spans, or takes them back.
+    /// Makes the spans visible if they are durable, and removes them if not.
     pub(super) fn end(mut self, is_durable: bool) -> MutexGuard<'a, State> {
         self.ended = true;
         self.shard.end_commit(is_durable)

@@ -1,4 +1,4 @@
-//! What an ingester holds in memory and on disk, and whether there is room for more.
+//! How much memory and disk space an ingester uses, and whether there is room for more.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -14,9 +14,9 @@ use crate::{
     generation::{RELEASED_MEMORY, Tenant},
 };
 
-/// What is kept of a tenant besides its heads and segments, about: its state, its entries in maps, its series.
+/// Approximate memory of a tenant besides its heads and segments: its state, its entries in maps, its metrics.
 const TENANT_BYTES: usize = size_of::<Tenant>() + 1_500;
-/// Live spans are measured for pushes that find no room so often at most.
+/// If pushes find no room, live spans are measured at most this often.
 const MEASURE_AGAIN: Duration = Duration::from_millis(20);
 
 impl Ingester {
@@ -24,8 +24,8 @@ impl Ingester {
         let limit_bytes = self.settings.max_live_bytes;
         if self.live_bytes.load(Ordering::Relaxed) + bytes > limit_bytes {
             self.wake.notify_one();
-            // The estimate may be old: measure before refusing, one thread at a time and not for each refused push, since
-            // all tenants are looked at.
+            // The estimate may be old, so measure before refusing. One thread measures at a time, and not for each
+            // refused push, because all tenants are visited.
             let mut measured = self.measured.lock();
             if measured.is_none_or(|at| at.elapsed() >= MEASURE_AGAIN) {
                 *measured = Some(Instant::now());
@@ -45,13 +45,13 @@ impl Ingester {
         Ok(())
     }
 
-    /// Errors: at the last look the disk had no room for pushes; what there is to say of that. Never waits for the disk.
+    /// Errors: the disk had no room for pushes when it was last checked; the text for people. Never waits for the disk.
     pub fn has_room(&self) -> Result<(), String> {
         self.disk.lack(self.live_bytes.load(Ordering::Relaxed) as u64).map_or(Ok(()), Err)
     }
 
-    /// Room on the disk if so many bytes more are written, and what has to stay free to cut what is live and to decide
-    /// what waits. Asks the system.
+    /// The space on the disk if `new_bytes` more are written, and the space that must stay free to cut live spans and
+    /// to decide pending segments. Asks the system.
     pub(crate) fn room(&self, new_bytes: u64) -> Option<Room> {
         let decided_at_a_time = match self.has_pending.load(Ordering::Relaxed) {
             true => self.settings.generation_bytes,
@@ -61,12 +61,12 @@ impl Ingester {
         self.disk.room(new_bytes, live as u64)
     }
 
-    /// Bytes in the directory, but for blocks on their way: these are not made here.
+    /// Bytes in the directory. Blocks in progress take none there.
     pub(crate) fn directory_bytes(&self) -> u64 {
         self.wal.total_bytes() + self.segment_cache.file_bytes() + self.disk.other_bytes()
     }
 
-    /// Sums up what live spans of all tenants take, and what is kept of tenants and segments besides.
+    /// The memory of live spans of all tenants, and of tenants and segments besides.
     fn sum_live_bytes(&self) -> usize {
         let tenants = self.all_tenants();
         let heads = tenants.iter().flat_map(|(_, tenant)| tenant.heads());
@@ -127,7 +127,7 @@ impl Ingester {
         self.forget_idle_tenants(RELEASED_MEMORY);
     }
 
-    /// Looks at the disk, for gauges and limits.
+    /// Asks for the state of the disk, for gauges and limits.
     pub(crate) fn measure_disk(&self) -> Option<Room> {
         self.disk.look_for_others(&self.layout, self.has_pending.load(Ordering::Relaxed));
         self.metrics.directory_bytes.set(self.directory_bytes() as f64);

@@ -1,4 +1,4 @@
-//! The task of a tail.
+//! The task that serves one live tail.
 
 use std::{
     ops::ControlFlow,
@@ -12,19 +12,21 @@ use tactus_rpc::QueryContext;
 use tokio::{sync::mpsc, time};
 use tonic::Status;
 
-use super::{
-    pushed::{Filter, Pushed},
-    tails::Tail,
+use crate::{
+    ingester::Ingester,
+    open_tails::{
+        Tail,
+        pushed::{Filter, Pushed},
+    },
 };
-use crate::ingester::Ingester;
 
-/// After the first push further ones are waited for so long, to be looked at together.
+/// After a push, further pushes are awaited for this long, so that they are evaluated together.
 const GATHER: Duration = Duration::from_millis(50);
 
-/// The reader hears something this often.
+/// The reader gets a message at least this often.
 const HEARTBEAT: Duration = Duration::from_secs(2);
 
-/// How long a slow reader may take to hear why its tail ends.
+/// How long a slow reader may take to read why its tail ended.
 const LAST_WAIT: Duration = Duration::from_secs(5);
 const DISPLACED: &str =
     "the place of this live tail went to a tenant with fewer (limit: ingester.live_tail.max_tails)";
@@ -81,7 +83,7 @@ async fn gather(tail: &mut Tail) -> Vec<Arc<Pushed>> {
     pushes
 }
 
-/// Looks at pushes as one of the queries that the ingester runs at a time.
+/// Evaluates pushes, as one of the queries that the ingester runs at the same time.
 async fn look_at(
     ingester: &Weak<Ingester>,
     filter: &Arc<Filter>,

@@ -1,7 +1,7 @@
-//! Counting where other ingesters and blocks have copies of the spans.
+//! Counts spans of which other ingesters and blocks have copies.
 //!
-//! Which spans are counted here is known by their origins. A client that sends again gives a span another origin: copies
-//! of it in several places are held against each other. (Of copies that one cut joined the highest origin is left.)
+//! Origins decide which spans are counted here. If a client sends a span again, the copy has another origin, so copies
+//! in several places are compared. (Of copies that one cut merged, the highest origin is left.)
 
 use std::collections::{HashMap, HashSet};
 
@@ -20,7 +20,7 @@ use crate::{
     share::{Part, Share, none_origin},
 };
 
-/// Counts the share of what is held.
+/// Counts this ingester's share of the spans.
 pub(super) fn count(
     job: &MetricsJob,
     view: &RecentView,
@@ -154,7 +154,7 @@ impl Counting<'_> {
                     return true;
                 }
                 let (key, weight) = (batch.span_key(row), self.share.weight(origins.of_row(row)));
-                // Taken out, so that a copy with the same origin does not count again.
+                // The entry is removed, so that a copy with the same origin does not count again.
                 winners.get(&key).copied() == weight && winners.remove(&key).is_some()
             });
             result = self.stored.observe(collector, &self.job.query, batch, Some(&rows));

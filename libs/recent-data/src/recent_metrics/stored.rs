@@ -1,9 +1,9 @@
-//! Spans that are held here and stand in a block, too, because a client sent them again.
+//! Finds spans that are held here and are also in a block, because a client sent them again.
 //!
-//! The query says which times its blocks have. What is counted here and starts in such a time may be in one of them: the
-//! answer names these spans. They are few, since blocks end where recent data begins, and blocks that were made of what is
-//! still held do not matter. If blocks do have some of them the query is asked once more, with these, which are not counted
-//! then.
+//! The query names the times of its blocks. A span that is counted here and starts in such a time may be in one of the
+//! blocks, so the answer names it. These spans are few, because blocks end where recent data begins, and blocks that
+//! were made of what is still held do not matter. If blocks do have some of them, the query is asked again with these,
+//! and they are not counted.
 
 use std::collections::{HashMap, HashSet};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -23,15 +23,15 @@ use crate::{
     share::{Part, Share},
 };
 
-/// Traces that are named in an answer, and spans of them. What is beyond is not looked up in blocks.
+/// Traces that an answer names, and their spans. Beyond these limits, spans are not looked up in blocks.
 const MAX_SHARED_TRACES: usize = 20_000;
 const MAX_SHARED_SPANS: usize = 200_000;
 
-/// A request that says something impossible.
+/// A request that contradicts itself.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct MalformedStored;
 
-/// What a query says about its blocks.
+/// The blocks of a query.
 #[derive(Debug, Default)]
 pub(crate) struct Stored {
     /// First and last nanosecond of each time, and the block if it is of one that an ingester made.
@@ -42,7 +42,7 @@ pub(crate) struct Stored {
     slack: u64,
 }
 
-/// Counted spans that blocks may have as well.
+/// Counted spans that may be in blocks as well.
 #[derive(Debug, Default)]
 pub(crate) struct SharedTraces {
     hashes: HashMap<TraceId, HashSet<u64>>,
@@ -51,7 +51,7 @@ pub(crate) struct SharedTraces {
     pub(crate) starts: (u64, u64),
 }
 
-/// The times that spans are held against.
+/// The times with which spans are compared.
 #[derive(Debug)]
 struct Times {
     /// First and last nanosecond, both inclusive, ascending and apart.

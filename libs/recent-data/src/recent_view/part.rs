@@ -1,4 +1,4 @@
-//! Parts of a trace that is too large to be put together whole.
+//! Reads parts of a trace that is too large to be read as a whole.
 
 use tactus_api::trace_job::TraceJob;
 use tactus_model::{
@@ -15,13 +15,13 @@ use super::RecentView;
 pub(crate) struct EncodedPart {
     /// Empty if it has more bytes than it may, or if there is no memory: then the work is over.
     pub(crate) message: Vec<u8>,
-    /// Bytes that it has, about so many if they are too many.
+    /// Bytes that it has, about this many if they are too many.
     pub(crate) bytes: u64,
     /// Bytes of columns that were read for it.
     pub(crate) inspected_bytes: usize,
 }
 
-/// Why a part is not written to its end.
+/// Why writing a part stopped early.
 enum Stopped {
     TooLarge,
     Over,

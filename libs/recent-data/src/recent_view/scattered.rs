@@ -1,4 +1,4 @@
-//! The traces that a query has to put together, since they lie in several places.
+//! Finds the traces that lie in several places, so that a query has to gather them.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -15,7 +15,7 @@ use crate::segment::OpenSegment;
 
 type Ids = HashSet<TraceId, RandomState>;
 
-/// Bits of a filter for each id: one of so many others looks as if it were among them.
+/// Bits of a filter for each id: one of 16 other ids looks as if it were in the set.
 const BITS_PER_ID: usize = 16;
 
 /// The traces that do not lie in one segment alone, but for those that lie in one stored block alone.
@@ -24,12 +24,12 @@ pub(crate) struct Scattered {
     traces: Ids,
     /// Which segments hold any of them.
     segments: Vec<bool>,
-    /// Those that each stored segment holds.
+    /// The scattered traces of each stored segment.
     stored: Vec<Vec<TraceId>>,
     _held: Held,
 }
 
-/// Where in a view a segment stands.
+/// The place of a segment in a view.
 #[derive(Debug, Clone, Copy)]
 enum Stand {
     Segment(usize),

@@ -1,7 +1,7 @@
-//! The traces that lie in several segments of a tenant.
+//! Finds the traces that lie in several segments of a tenant.
 //!
-//! To find them among the ids of all segments takes as long as the tenant has traces. So they are kept until there are other
-//! segments, and then only new segments are held against the others.
+//! To compare the ids of all segments takes time in proportion to the tenant's traces. So the result is kept, and only
+//! new segments are compared with the others.
 
 use std::sync::Arc;
 
@@ -11,13 +11,13 @@ use tactus_work::{Held, is_over, memory::Reservation};
 
 use crate::segment::OpenSegment;
 
-/// Of more new segments all ids are gone through.
+/// With more new segments than this, all ids are compared again.
 const FEW_SEGMENTS: usize = 8;
-/// What is kept of a tenant at most.
+/// Most memory of the result for one tenant.
 const MAX_KEPT_BYTES: usize = 16 << 20;
-/// Ids that are sorted at a time take about so many bytes.
+/// Ids are sorted in rounds of about this many bytes.
 const ROUND_BYTES: usize = 8 << 20;
-/// Ids are searched for in a list that is so many times longer.
+/// Ids are searched for in a list that is this many times longer.
 const SEARCHES_PER_SCAN: usize = 16;
 
 /// A trace, and the number of a segment that holds it.
@@ -51,7 +51,7 @@ impl TornTraces {
             return Default::default();
         };
         let numbers: Vec<u64> = present.iter().map(|(number, _)| *number).collect();
-        // Not locked while segments are read: a thread that waits would keep its turn.
+        // Not locked while segments are read: a waiting thread would keep its turn.
         let known = self.0.lock().clone();
         if *known.segments == numbers {
             return (known.torn, Held::default());
@@ -69,7 +69,7 @@ impl TornTraces {
             && !is_over()
             && present.iter().all(|(_, segment)| segment.failure().is_none());
         if is_whole && bytes <= MAX_KEPT_BYTES {
-            // What was known before gives back its memory first.
+            // The old result gives back its memory first.
             *self.0.lock() = Known::default();
             if let Some(memory) = first.torn_memory().reserve(bytes as u64) {
                 *self.0.lock() = Known {
@@ -95,7 +95,7 @@ impl Known {
         let of_present = self.torn.iter().filter(|(_, number)| is_present(*number));
         let mut torn: Vec<Torn> = of_present.copied().collect();
         for (number, segment) in new() {
-            // Of two new ones that of the higher number.
+            // Of two new segments, the one with the higher number is compared.
             let others = present.iter().filter(|(other, _)| other < number || is_known(*other));
             for (other, of_other) in others {
                 let (one, two) = (segment.batch(), of_other.batch());
@@ -141,7 +141,7 @@ fn among(present: &[Numbered<'_>], held: &mut Held) -> Vec<Torn> {
     torn
 }
 
-/// Ids between which about so many lie as are sorted at a time; `None`, the last one, for no bound.
+/// Ids between which about this many lie as are sorted at a time; `None`, the last one, for no bound.
 fn bounds(present: &[Numbered<'_>]) -> Vec<Option<TraceId>> {
     let all: usize = present.iter().map(|(_, segment)| segment.traces()).sum();
     let rounds = (all * size_of::<Torn>()).div_ceil(ROUND_BYTES).max(1);
@@ -170,7 +170,7 @@ fn each_common(one: &[TraceId], two: &[TraceId], mut show: impl FnMut(TraceId)) 
         if left == right {
             show(*left);
         }
-        // Without a jump that the processor would have to guess.
+        // Without a branch that the processor would mispredict.
         at += usize::from(left <= right);
         of_many += usize::from(right <= left);
     }

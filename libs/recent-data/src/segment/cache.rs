@@ -1,9 +1,10 @@
-//! Which segments have columns in memory.
+//! The cache of segment columns.
 //!
-//! A column is read when somebody looks at it. Of segments that nobody looks at any more the last ones keep theirs, within a
-//! number of segments and of bytes.
+//! A column is read when a query first uses it. The segments that were used last keep their columns in memory, up to a
+//! number of segments and a number of bytes.
 
 use std::{
+    ops::Deref,
     sync::{
         Arc, Weak,
         atomic::{AtomicU64, AtomicUsize, Ordering},
@@ -13,17 +14,30 @@ use std::{
 
 use lru::LruCache;
 use parking_lot::Mutex;
+use tactus_model::SpanBatch;
 use tactus_work::memory::Budget;
 
-use super::{SegmentError, open::OpenBatch};
+use super::{
+    SegmentError,
+    column_reader::{ColumnKeeper, ColumnReader},
+    columns,
+    file::FileBytes,
+};
 
-/// Columns that nobody looked at for so long are forgotten.
+/// Columns that were not used for this long are dropped.
 const IDLE: Duration = Duration::from_secs(600);
 
-/// Memory for what segments of all tenants have in common.
+/// Memory for the lists of traces that lie in several segments, of all tenants together.
 const TORN_BYTES: u64 = 64 << 20;
 
-/// The segments of an ingester: what of them is in memory, and how many there are. Clones are of the same.
+/// The spans of a segment. A column is read when it is first used.
+#[derive(Debug, Default)]
+pub(crate) struct OpenBatch {
+    batch: SpanBatch,
+    reader: Option<Arc<ColumnReader>>,
+}
+
+/// The cache of an ingester's segments, which also counts them. Clones share one cache.
 #[derive(Debug, Clone)]
 pub(crate) struct SegmentCache(Arc<Shared>);
 
@@ -34,7 +48,7 @@ struct Shared {
     kept: Mutex<LruCache<u64, Kept>>,
     last_number: AtomicU64,
     segments: AtomicUsize,
-    file_bytes: AtomicU64,
+    file_bytes: FileBytes,
     heap_bytes: AtomicUsize,
     column_bytes: AtomicU64,
     torn_memory: Arc<Budget>,
@@ -46,26 +60,50 @@ struct Kept {
     used: Instant,
 }
 
-/// A segment's place among all; counts it while it lives.
+/// The entry of one segment in the cache. The segment is counted until this is dropped.
 #[derive(Debug)]
 pub(super) struct Slot {
     state: Arc<SlotState>,
     heap_bytes: usize,
 }
 
-/// What the readers of a segment share.
+/// The state that all readers of a segment share.
 #[derive(Debug)]
 pub(super) struct SlotState {
     cache: SegmentCache,
     number: u64,
-    /// What somebody holds: others get the same.
+    /// The batch that a reader holds. Further readers get the same one.
     held: Mutex<Weak<OpenBatch>>,
     failures: AtomicU64,
     last_failure: Mutex<Option<SegmentError>>,
 }
 
+impl OpenBatch {
+    pub(super) fn new(reader: Arc<ColumnReader>) -> Result<Self, SegmentError> {
+        let batch = columns::batch(&reader).map_err(|what| reader.corrupt(what))?;
+        Ok(Self { batch, reader: Some(reader) })
+    }
+
+    pub(super) fn reader(&self) -> Option<&Arc<ColumnReader>> {
+        self.reader.as_ref()
+    }
+
+    /// Bytes of columns in memory.
+    fn column_bytes(&self) -> u64 {
+        self.reader.as_ref().map_or(0, |reader| reader.column_bytes())
+    }
+}
+
+impl Deref for OpenBatch {
+    type Target = SpanBatch;
+
+    fn deref(&self) -> &SpanBatch {
+        &self.batch
+    }
+}
+
 impl SegmentCache {
-    /// `max_kept` segments keep columns of `max_bytes` together while nobody uses them.
+    /// Up to `max_kept` unused segments keep their columns, of `max_bytes` in total.
     pub(crate) fn new(max_kept: usize, max_bytes: u64) -> Self {
         Self(Arc::new(Shared {
             max_kept,
@@ -73,7 +111,7 @@ impl SegmentCache {
             kept: Mutex::new(LruCache::unbounded()),
             last_number: AtomicU64::new(0),
             segments: AtomicUsize::new(0),
-            file_bytes: AtomicU64::new(0),
+            file_bytes: FileBytes::default(),
             heap_bytes: AtomicUsize::new(0),
             column_bytes: AtomicU64::new(0),
             torn_memory: Budget::new(TORN_BYTES),
@@ -90,22 +128,27 @@ impl SegmentCache {
         })
     }
 
-    /// Segments there are.
+    /// Number of segments that exist.
     pub(crate) fn segments(&self) -> usize {
         self.0.segments.load(Ordering::Relaxed)
     }
 
-    /// Bytes of their files.
+    /// Bytes of the files of all segments.
     pub(crate) fn file_bytes(&self) -> u64 {
-        self.0.file_bytes.load(Ordering::Relaxed)
+        self.0.file_bytes.get()
     }
 
-    /// Bytes of memory that they take besides their columns.
+    /// The counter behind [`Self::file_bytes`].
+    pub(crate) fn file_counter(&self) -> &FileBytes {
+        &self.0.file_bytes
+    }
+
+    /// Bytes of memory that all segments take, without their columns.
     pub(crate) fn heap_bytes(&self) -> usize {
         self.0.heap_bytes.load(Ordering::Relaxed)
     }
 
-    /// Memory for the traces that lie in several segments of a tenant.
+    /// Memory for the lists of traces that lie in several segments of a tenant.
     pub(super) fn torn_memory(&self) -> &Arc<Budget> {
         &self.0.torn_memory
     }
@@ -115,39 +158,19 @@ impl SegmentCache {
         self.0.column_bytes.load(Ordering::Relaxed)
     }
 
-    /// Forgets the columns that nobody looked at for long.
+    /// Drops columns that were not used for a long time.
     pub(crate) fn forget_idle(&self) {
         let is_idle = |kept: &Kept| kept.used.elapsed() > IDLE;
         self.evict(|cache| cache.peek_lru().is_some_and(|(_, kept)| is_idle(kept)));
     }
 
-    /// Segments that keep columns.
+    /// Number of segments that keep columns.
     #[cfg(test)]
     pub(crate) fn kept(&self) -> usize {
         self.0.kept.lock().len()
     }
 
-    pub(super) fn add_file_bytes(&self, bytes: u64) {
-        self.0.file_bytes.fetch_add(bytes, Ordering::Relaxed);
-    }
-
-    pub(super) fn remove_file_bytes(&self, bytes: u64) {
-        self.0.file_bytes.fetch_sub(bytes, Ordering::Relaxed);
-    }
-
-    /// Notes columns that were read, and makes room for them.
-    pub(super) fn add_column_bytes(&self, bytes: u64) {
-        let all = self.0.column_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        if all > self.0.max_bytes {
-            self.shrink();
-        }
-    }
-
-    pub(super) fn remove_column_bytes(&self, bytes: u64) {
-        self.0.column_bytes.fetch_sub(bytes, Ordering::Relaxed);
-    }
-
-    /// Columns that a query is looking at count, and go when it has done.
+    /// Makes room. Columns in use count as well, and are freed when their query ends.
     fn shrink(&self) {
         let mut left = self.column_bytes();
         self.evict(|cache| {
@@ -158,9 +181,9 @@ impl SegmentCache {
         });
     }
 
-    /// Forgets the oldest as long as that is wanted.
+    /// Drops the segments that were used the longest ago, while `is_wanted` says so.
     fn evict(&self, mut is_wanted: impl FnMut(&LruCache<u64, Kept>) -> bool) {
-        // Freed when the lock is free again.
+        // Their memory is freed after the lock is released.
         let mut evicted = Vec::new();
         let mut kept = self.0.kept.lock();
         while !kept.is_empty() && is_wanted(&kept) {
@@ -182,7 +205,7 @@ impl Slot {
         &self.state
     }
 
-    /// The batch that is in memory; opened now if there is none.
+    /// The batch in memory. If there is none, `open` makes it.
     pub(super) fn batch(
         &self,
         open: impl FnOnce() -> Result<OpenBatch, SegmentError>,
@@ -202,7 +225,7 @@ impl Slot {
             }
         };
         let kept = Kept { batch: Arc::clone(&batch), used: Instant::now() };
-        // The old one, if another thread was faster, is the same.
+        // If another thread was faster, it put the same batch there.
         let replaced = shared.kept.lock().put(self.state.number, kept);
         drop(held);
         drop(replaced);
@@ -229,15 +252,7 @@ impl SlotState {
         &self.cache
     }
 
-    /// Notes that something could not be read. Nobody gets what is in memory any more; who has it asks for
-    /// [`Self::failures`] when he has done.
-    pub(super) fn fail(&self, error: SegmentError) {
-        self.forget();
-        *self.last_failure.lock() = Some(error);
-        self.failures.fetch_add(1, Ordering::AcqRel);
-    }
-
-    /// How often something could not be read.
+    /// How often a column could not be read.
     pub(super) fn failures(&self) -> u64 {
         self.failures.load(Ordering::Acquire)
     }
@@ -250,5 +265,26 @@ impl SlotState {
         *self.held.lock() = Weak::new();
         let forgotten = self.cache.0.kept.lock().pop(&self.number);
         drop(forgotten);
+    }
+}
+
+impl ColumnKeeper for SlotState {
+    fn add_bytes(&self, bytes: u64) {
+        let shared = &self.cache.0;
+        let all = shared.column_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        if all > shared.max_bytes {
+            self.cache.shrink();
+        }
+    }
+
+    fn remove_bytes(&self, bytes: u64) {
+        self.cache.0.column_bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// New readers do not get what is in memory now. Those that hold it check [`Self::failures`] when they are done.
+    fn fail(&self, error: SegmentError) {
+        self.forget();
+        *self.last_failure.lock() = Some(error);
+        self.failures.fetch_add(1, Ordering::AcqRel);
     }
 }

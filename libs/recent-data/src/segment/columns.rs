@@ -1,4 +1,4 @@
-//! Which number each column of a segment has.
+//! The columns of a segment: their numbers in the file, and the batch of spans that they make up.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use tactus_model::{
     AttributeList, Buffer, ColumnSource, CutTraces, Dictionary, OriginSet, SpanBatch, TraceId,
 };
 
-use super::{SegmentError, open::ColumnReader};
+use super::{SegmentError, column_reader::ColumnReader};
 use crate::origins::HeldOrigins;
 
 /// Two values: what the segment adds to its block's start and end time.

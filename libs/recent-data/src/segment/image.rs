@@ -94,7 +94,7 @@ pub(crate) fn with_checksums(image: &mut [u8]) {
 }
 
 impl Table {
-    /// The table at the beginning of an image of so many bytes, or what is wrong with it. `head`: the first
+    /// The table at the beginning of an image of this many bytes, or what is wrong with it. `head`: the first
     /// [`MAX_TABLE_BYTES`] of the image, all of it if it is shorter.
     pub(super) fn parse(head: &[u8], image_bytes: u64) -> Result<Self, &'static str> {
         let header = head.get(..HEADER_BYTES).ok_or("header is cut off")?;

@@ -1,8 +1,8 @@
-//! What tail sampling left of the origins that it dropped traces of.
+//! The traces that tail sampling kept of origins from which it dropped others.
 //!
-//! Ingesters decide alone: about a trace whose error came just as its time was up, or that one of them had not seen all
-//! spans of, they may decide differently. So that what any of them kept is counted, each says which traces of such an
-//! origin it kept, and the first of those that have a trace counts it.
+//! Ingesters decide alone, and may decide differently: about a trace whose error arrived just at the end of its waiting
+//! time, or of which one ingester lacks spans. So that the traces that any of them kept are counted, each ingester
+//! names those that it kept of such an origin, and the first one that has a trace counts it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -55,7 +55,7 @@ pub(super) struct Differing {
 }
 
 impl Differing {
-    /// As the ingester `own_id` sees it. `ahead`: whether another one is asked before it for a stream.
+    /// The view of the ingester `own_id`. `ahead`: whether another ingester comes before it for a stream.
     pub(super) fn of(holders: &[Holder], own_id: &str) -> Self {
         let mut differing = Self::default();
         let named = holders.iter().flat_map(|holder| &holder.kept);

@@ -1,13 +1,13 @@
-//! Which traces of a search this ingester looks at.
+//! Decides which traces of a search this ingester evaluates.
 //!
-//! Several ingesters have the same spans, and a search asks all of them. It says what each of them has, in an order that is
-//! the same for all. An ingester leaves out a trace if one that stands before it has every span of the trace that is here:
-//! that one looks at the trace, with these spans and maybe more, or leaves it for the same reason to one before itself. What
-//! a replica missed, whether it was down or is behind, is not in what it has, so that nothing is hidden by it.
+//! Several ingesters have the same spans, and a search asks all of them. The request lists what each of them has, in
+//! the same order for all. An ingester leaves out a trace if an earlier one in this order has every span of the trace
+//! that is here: the earlier one evaluates the trace, with these spans and perhaps more, or leaves it out for the same
+//! reason. Spans that a replica missed, because it was down or is behind, are not in its list, so nothing is hidden.
 //!
-//! Traces are told apart by the origins of their spans. Where another ingester has most of what is here, as in a ring of as
-//! many as there are replicas, whole segments are left out without a look into them. Where replicas lie scattered over a
-//! larger ring nothing is: to look at the origin of each span would cost more than to evaluate the query.
+//! Traces are distinguished by the origins of their spans. If another ingester has most of the spans here, as in a ring
+//! with as many members as replicas, whole segments are left out without reading them. If replicas are scattered over a
+//! larger ring, nothing is left out: checking the origin of each span would cost more than evaluating the query.
 
 use std::{borrow::Cow, collections::HashSet};
 
@@ -17,15 +17,15 @@ use tactus_proto::tactus::v1::Holder;
 use super::MalformedHolders;
 use crate::{origins::HeldOrigins, recent_view::RecentView, segment::OpenSegment};
 
-/// Traces that are looked at one by one; if there are more, everything is looked at.
+/// Up to this many traces are checked one by one. If there are more, everything is evaluated.
 const MAX_TRACES: usize = 16_384;
 
-/// Turns of a search.
+/// The turns of the ingesters in a search.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Turns {
-    /// What the request says that this ingester has.
+    /// What this ingester has, according to the request.
     own: OriginSet,
-    /// What those have that stand before it.
+    /// What the ingesters before it have.
     before: Vec<OriginSet>,
 }
 

@@ -1,4 +1,4 @@
-//! What was decided of a segment takes its place.
+//! Replaces pending segments by the result of their decision.
 
 use std::{fs, path::Path, sync::Arc};
 
@@ -55,7 +55,7 @@ impl Ingester {
         Ok(())
     }
 
-    /// Takes a segment as it is.
+    /// Keeps a segment unchanged.
     pub(super) fn keep_all(
         &self,
         id: &TenantId,
@@ -98,8 +98,8 @@ impl Ingester {
         if !decided.exists() {
             let times = times_within(kept, pending.block_times());
             let sync = self.settings.fsync_interval.is_some();
-            // Whoever asks which origins are here is to hear the same as before: nothing is missing, the rest of them
-            // was not to stay. Other ingesters may have kept it.
+            // The origins stay the same, because nothing is missing: the other spans were dropped on purpose. Other
+            // ingesters may have kept them.
             let mut origins = pending.origins().clone();
             origins.thinned.unite(&thinned(open, kept));
             let mut cut = pending.cut_traces().clone();

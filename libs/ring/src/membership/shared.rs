@@ -1,4 +1,4 @@
-//! What the tasks of a membership share.
+//! The state that the tasks of a membership share.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -2,7 +2,7 @@
 //!
 //! Whoever connects sends magic, version, purpose, its cluster label and the address that it
 //! listens on (each text a length byte and UTF-8); the other side answers magic, version and a
-//! status byte. Only then do messages follow: a length (u32, big-endian) and so many bytes each, to
+//! status byte. Only then do messages follow: a length (u32, big-endian) and this many bytes each, to
 //! which the other side answers a receipt byte. In a cluster with a secret both are of version 2,
 //! and prove that they know it before the first message: see [`super::proof`].
 

@@ -101,7 +101,7 @@ fn next_block<'b>(rest: &mut &'b [u8]) -> Option<Option<(u8, &'b [u8])>> {
     Some(Some((block, slice(rest, usize::from(length))?)))
 }
 
-/// The steps of a delta of so many bytes.
+/// The steps of a delta of this many bytes.
 fn decompressed(mut rest: &[u8], bytes: usize) -> Option<Vec<u8>> {
     let mut steps = Vec::with_capacity(bytes);
     let mut decompressor = Decompressor::new().ok()?;

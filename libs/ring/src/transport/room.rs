@@ -1,7 +1,4 @@
-//! How much a member keeps of what others say.
-//!
-//! Each message of the gossip names all members, and chitchat has no bound on them: it fails once their names and versions
-//! fill a message of 64 KiB. So members and news are let in only as long as there is room.
+//! Limits how much a member stores of what others send.
 
 use std::collections::HashSet;
 
@@ -36,7 +33,7 @@ struct Recent {
 }
 
 impl Room {
-    /// These members are there, by ids as they are written, and what they say has so many bytes.
+    /// These members are there, by ids as they are written, and what they say has this many bytes.
     pub(crate) fn count(&self, members: HashSet<Box<[u8]>>, news_bytes: usize) {
         let mut filled = self.0.lock();
         filled.counted = members;

@@ -9,9 +9,9 @@ use crate::instance::{Instance, Operation, State};
 /// How many of the instances asked may fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tolerance {
-    /// So many instances.
+    /// This many instances.
     Instances(usize),
-    /// So many zones; one failed instance counts as its whole zone.
+    /// This many zones; one failed instance counts as its whole zone.
     Zones(usize),
 }
 

@@ -32,7 +32,7 @@ const MAX_FILE_BYTES: u64 = 4 << 20;
 /// Shorter secrets between services could be guessed.
 const MIN_TOKEN_BYTES: usize = 16;
 
-/// How long a checked password is remembered. A changed file forgets them all.
+/// A checked password is remembered for this long, or until the file changes.
 const REMEMBERED: Duration = Duration::from_secs(300);
 
 /// Checked passwords remembered at a time.
@@ -59,7 +59,7 @@ pub enum AuthError {
         key: &'static str,
         /// The file.
         path: String,
-        /// Where and what.
+        /// The place and the problem.
         reason: String,
     },
     /// The system gives no randomness.
@@ -94,14 +94,14 @@ impl Tenants {
     }
 }
 
-/// Someone whose credentials were right. Clone: cheap.
+/// A caller whose credentials were right. Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {
     /// Name in the file.
     pub name: Arc<str>,
-    /// What it may have.
+    /// The tenants that it may access.
     pub tenants: Tenants,
-    /// What it may do.
+    /// Its roles.
     pub roles: BTreeSet<Role>,
 }
 
@@ -264,7 +264,7 @@ impl Users {
     }
 }
 
-/// What is wrong with a user, and on which line.
+/// The problem with a user, and the line in the file.
 struct Wrong {
     line: usize,
     reason: String,

@@ -1,4 +1,4 @@
-//! Why a request is turned away, as clients see it.
+//! The reasons for refusing a request, as clients see them.
 
 use std::time::Duration;
 

@@ -1,7 +1,7 @@
-//! What callers may do.
+//! The roles of callers.
 
 tactus_model::words! {
-    /// What a caller may do for its tenants.
+    /// A permission of a caller for its tenants.
     #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
     pub enum Role: name {
         /// Query.

@@ -8,7 +8,7 @@ use axum::body::Body;
 use bytes::Bytes;
 use http_body::{Body as _, Frame};
 
-/// What a body has next.
+/// The next part of a body.
 pub(super) enum Part {
     /// A part of its data.
     Data(Bytes),

@@ -1,4 +1,4 @@
-//! What services hold of an answer before it is sent.
+//! The memory of an answer before it is sent.
 
 use std::sync::Arc;
 
@@ -28,7 +28,7 @@ impl AnswerMemory {
         self.bytes
     }
 
-    /// Adds so many bytes; up to 64 KiB in all are not counted. Errors: there is no memory, even after five seconds.
+    /// Adds this many bytes; up to 64 KiB in all are not counted. Errors: there is no memory, even after five seconds.
     pub async fn add(&mut self, bytes: u64) -> Result<(), NoRoom> {
         let sum = self.bytes.saturating_add(bytes);
         if sum >= SMALL {

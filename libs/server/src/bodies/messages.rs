@@ -45,7 +45,7 @@ impl CountedMessages {
     /// Ends the call.
     fn refuse(&mut self) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         self.state = State::Ended;
-        // What was to follow is not needed any more.
+        // The rest is not needed any more.
         self.body = Body::empty();
         let (status, mut trailers) = (no_room_status(), HeaderMap::new());
         Poll::Ready(Some(match status.add_header(&mut trailers) {

@@ -1,4 +1,4 @@
-//! What is made of something compressed, within a limit and with memory that is counted before it is taken.
+//! Decompresses bodies within a limit. Memory is counted before it is used.
 
 use std::io::{self, BufRead, Read};
 
@@ -22,7 +22,7 @@ pub enum DecompressError {
 }
 
 impl DecompressError {
-    /// What a decoder said.
+    /// An error of the decoder.
     pub fn corrupt(error: impl Into<io::Error>) -> Self {
         Self::Corrupt(error.into().to_string())
     }
@@ -31,7 +31,7 @@ impl DecompressError {
 /// Plain text as it is found.
 #[derive(Debug)]
 pub struct Plain<R> {
-    /// What was found.
+    /// The decompressed bytes.
     pub bytes: Vec<u8>,
     /// The most bytes.
     pub limit: usize,
@@ -53,7 +53,7 @@ impl<R: FnMut(usize) -> bool> Plain<R> {
         Ok(plain)
     }
 
-    /// Makes room for so many bytes in all. Errors: there is no memory.
+    /// Makes room for this many bytes in all. Errors: there is no memory.
     pub fn reserve(&mut self, capacity: usize) -> Result<(), DecompressError> {
         let more = capacity.saturating_sub(self.bytes.capacity());
         if more > 0 {

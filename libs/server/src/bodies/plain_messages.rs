@@ -25,7 +25,7 @@ use super::{Bodies, Held, no_room_status};
 /// Larger messages are decompressed off the async threads.
 const INLINE_BYTES: usize = 4 << 10;
 
-/// How the messages of a call are compressed that say so.
+/// The compression of messages whose flag says that they are compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Encoding {
     Gzip,
@@ -33,7 +33,7 @@ pub(super) enum Encoding {
 }
 
 impl Encoding {
-    /// That of a call; `None`: in no way, or one that is for the service to refuse.
+    /// The compression of a call; `None` if there is none, or one that the service has to refuse.
     pub(super) fn of(headers: &HeaderMap) -> Option<Self> {
         match headers.get("grpc-encoding")?.as_bytes() {
             b"gzip" => Some(Self::Gzip),
@@ -43,7 +43,7 @@ impl Encoding {
     }
 }
 
-/// Where the memory of plain messages comes from.
+/// The source of memory for decompressed messages.
 #[derive(Debug, Clone)]
 pub(super) enum Memory {
     /// All of them belong to a call.
@@ -57,22 +57,22 @@ pub(super) enum Memory {
 pub(super) struct PlainMessages {
     body: Body,
     encoding: Encoding,
-    /// Of a message, as it came and plain.
+    /// Limit on a message, both as received and decompressed.
     max_bytes: usize,
     memory: Memory,
-    /// What came and was not looked at.
+    /// Received bytes that have not been processed.
     rest: Bytes,
     place: Place,
-    /// Of the message that was passed on.
+    /// Memory of the message that was passed on.
     held: Option<Held>,
 }
 
 enum Place {
     /// Within the bytes before a message.
     Prefix(BytesMut),
-    /// Within a message that is passed on as it is, so many bytes before its end.
+    /// Within a message that is passed on as it is, this many bytes before its end.
     Passing(usize),
-    /// Within a compressed one that has so many bytes.
+    /// Within a compressed one that has this many bytes.
     Gathering(BytesMut, usize),
     Working(BoxFuture<'static, Result<(Bytes, Held), Status>>),
     Ended,
@@ -94,7 +94,7 @@ impl PlainMessages {
                 prefix.extend_from_slice(&self.rest.split_to(part));
                 let &[flag, a, b, c, d] = prefix.first_chunk()?;
                 let bytes = u32::from_be_bytes([a, b, c, d]) as usize;
-                // What is too large is for the service to refuse.
+                // The service refuses messages that are too large.
                 if flag == 1 && bytes <= self.max_bytes {
                     self.place = Place::Gathering(BytesMut::new(), bytes);
                     self.work_if_whole();
@@ -154,7 +154,7 @@ impl http_body::Body for PlainMessages {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Next> {
         let this = self.get_mut();
-        // Whoever asks for more has made of the last message what there is to make of it.
+        // A reader that asks for more has finished with the last message.
         this.held = None;
         loop {
             match &mut this.place {
@@ -195,7 +195,7 @@ impl http_body::Body for PlainMessages {
     }
 
     fn size_hint(&self) -> SizeHint {
-        // Nobody knows what becomes of the rest.
+        // The size of the rest is unknown.
         SizeHint::default()
     }
 }
@@ -217,7 +217,7 @@ async fn make_plain(
     max_bytes: usize,
     held: Held,
 ) -> Result<(Bytes, Held), Status> {
-    // What is needed at first may be waited for; what is found to be missing then, not.
+    // The first allocation may wait for memory. Later ones must not.
     let first = first_capacity(message.len(), max_bytes);
     held.take_for_work(COPIES * first).await.map_err(|_| no_room_status())?;
     let (of_work, is_small) = (held.clone(), message.len() <= INLINE_BYTES);

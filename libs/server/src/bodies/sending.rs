@@ -1,4 +1,4 @@
-//! What is counted and on its way, until somebody else needs its memory.
+//! Counts the memory of answers that are being sent. They are dropped when others need it.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -10,17 +10,17 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{Bodies, Held, NoRoom};
 
-/// How long an answer waits for memory, until others are sent or cut off.
+/// How long an answer waits for memory, while others are sent or cut off.
 pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
 /// Smaller answers are not counted.
 pub(super) const SMALL: u64 = 64 << 10;
 
-/// What the connection gets at a time: it may keep that for as long as nobody reads.
+/// Size of the pieces for the connection, which keeps a piece for as long as nobody reads.
 const PIECE_BYTES: usize = 64 << 10;
 
-/// Something that is dropped when its memory is needed. A connection that cannot send does not ask for more, so a task
-/// watches instead.
+/// A value that is dropped when its memory is needed. A connection that cannot send does not ask for more data, so a
+/// task watches instead.
 #[derive(Debug)]
 pub(super) struct UntilCutOff<T> {
     rest: Arc<Mutex<Option<T>>>,
@@ -28,7 +28,7 @@ pub(super) struct UntilCutOff<T> {
 }
 
 impl<T: Send + 'static> UntilCutOff<T> {
-    /// From now on `held` may be cut off, and `rest` with it. `rest` owns what of it there is to own.
+    /// From now on, `held` may be cut off, and `rest`, which owns the data, with it.
     pub(super) fn new(rest: T, held: &Held) -> Self {
         let done = CancellationToken::new();
         let rest = Arc::new(Mutex::new(Some(rest)));
@@ -48,7 +48,7 @@ impl<T: Send + 'static> UntilCutOff<T> {
         Self { rest: Arc::new(Mutex::new(Some(rest))), _done: None }
     }
 
-    /// What `look` makes of it; `None` once it is cut off.
+    /// The result of `look`; `None` once the value is cut off.
     pub(super) fn with<R>(&self, look: impl FnOnce(&mut T) -> R) -> Option<R> {
         self.rest.lock().as_mut().map(look)
     }
@@ -68,7 +68,7 @@ impl<T> Drop for UntilCutOff<T> {
 pub struct Outgoing<T>(UntilCutOff<(T, Option<Held>)>);
 
 impl<T: Send + 'static> Outgoing<T> {
-    /// Takes so many bytes of memory for `rest`. Errors: there are none, even after five seconds.
+    /// Takes this many bytes of memory for `rest`. Errors: there are none, even after five seconds.
     pub async fn hold(bodies: &Arc<Bodies>, bytes: u64, rest: T) -> Result<Self, NoRoom> {
         if bytes < SMALL {
             return Ok(Self(UntilCutOff::uncounted((rest, None))));
@@ -95,14 +95,14 @@ impl<T: Send + 'static> Outgoing<T> {
         Self(UntilCutOff::new((rest, Some(held)), &watched))
     }
 
-    /// What `look` makes of it; `None` once it is dropped.
+    /// The result of `look`; `None` once the value is dropped.
     pub fn with<R>(&self, look: impl FnOnce(&mut T) -> R) -> Option<R> {
         self.0.with(|(rest, _)| look(rest))
     }
 }
 
 impl Bodies {
-    /// Memory for an answer of so many bytes. Errors: there is none.
+    /// Memory for an answer of this many bytes. Errors: there is none.
     pub(super) async fn hold_answer(self: &Arc<Self>, bytes: u64) -> Result<Held, NoRoom> {
         let held = self.nothing();
         held.take_for_answer(bytes).await?;

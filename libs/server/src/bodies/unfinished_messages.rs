@@ -27,9 +27,9 @@ pub(super) struct UnfinishedMessages {
     body: Body,
     bodies: Arc<Bodies>,
     place: Place,
-    /// Of the head of the call.
+    /// Memory of the head of the call.
     _head: Held,
-    /// Of the message of which more is to come, if it is large.
+    /// Memory of the message that is still arriving, if it is large.
     held: Option<Unfinished>,
     waiting: Option<(BoxFuture<'static, Result<(), NoRoom>>, Bytes)>,
 }
@@ -40,7 +40,7 @@ struct Unfinished {
     cut_off: BoxFuture<'static, ()>,
 }
 
-/// Where in a message a body is.
+/// The position of a body within a message.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Place {
     prefix: [u8; PREFIX_BYTES],

@@ -17,7 +17,7 @@ use tower::{Service as _, service_fn};
 
 use super::clean_path;
 
-/// What a path cannot hold as it is.
+/// Characters that a path cannot contain as they are.
 const ENCODED: &AsciiSet = &CONTROLS
     .add(b' ')
     .add(b'"')
@@ -55,7 +55,7 @@ async fn answer(mut routes: Router, mut request: Request<Body>) -> Result<Respon
             }
         } else if let Some(uri) = with_path(request.uri(), &path_and_query) {
             *request.uri_mut() = uri;
-            // Who may ask depends on the path, which is the decoded one now.
+            // Permissions depend on the path, which is the decoded one from here on.
             request.extensions_mut().remove::<OriginalUri>();
         }
     }
@@ -86,7 +86,7 @@ mod tests {
             ("/api%2Fsearch", Some("/api/search")),
             ("/%61pi/tag/a%20b", Some("/api/tag/a%20b")),
             ("/api/a%20b", None),
-            // What stays encoded would be something else if it were decoded twice.
+            // A remaining escape would change its meaning if it were decoded again.
             ("/api/%2525", None),
             ("/api/%3Fq%23", None),
             ("/api/%E2%82%AC", None),

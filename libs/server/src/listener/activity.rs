@@ -1,7 +1,4 @@
-//! What a connection is doing, so that those that do nothing can be ended.
-//!
-//! hyper has no idle timeout for HTTP/2 and none for responses that nobody reads, so requests and
-//! bytes are watched from both sides of it.
+//! Tracks what a connection is doing, so that idle ones can be closed.
 
 mod requests;
 
@@ -51,13 +48,13 @@ pub(super) struct Activity {
     wrote: AtomicU64,
     /// Since when the other side takes no more bytes.
     blocked_since: AtomicU64,
-    /// Of the last request not everything was read.
+    /// The last request was not read to its end.
     is_unread: AtomicBool,
     /// HTTP/1.1: bytes of the head that is being read.
     head_bytes: AtomicU64,
-    /// What the connection holds.
+    /// The memory of the connection.
     share: Arc<Share>,
-    /// What the client may send ahead; `None` once it is known to speak HTTP/1.
+    /// The flow control window; `None` once the connection is known to be HTTP/1.
     window: Mutex<Option<Window>>,
 }
 
@@ -134,7 +131,7 @@ impl Activity {
         self.window.lock().take();
     }
 
-    /// Nobody reads the rest of the body of a request.
+    /// Notes that nobody will read the rest of a request's body.
     pub(super) fn left_unread(&self) {
         self.is_unread.store(true, Relaxed);
     }
@@ -169,7 +166,7 @@ impl Activity {
             {
                 return reason;
             }
-            // Whatever begins from now on cannot end before this: no wake-up is missed.
+            // Anything that begins from now on cannot end before this, so no wake-up is missed.
             let later = now.checked_add(shortest);
             match deadline.into_iter().chain(later).min() {
                 Some(at) => tokio::time::sleep_until(at).await,

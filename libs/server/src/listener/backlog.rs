@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// What all connections of a process may hold, unless the configuration says otherwise.
+/// Default limit for all connections of a process.
 const DEFAULT_MAX_BYTES: u64 = 64 << 20;
 
 /// Connections that hold less are left alone.
@@ -24,18 +24,18 @@ const SMALL: u64 = 8 << 10;
 /// Longer pieces are no memory of their own, but parts of a file in the program.
 const MAX_PIECE_BYTES: usize = 64 << 10;
 
-/// What a connection costs at once, as if it had not got on for so long.
+/// The time without progress that a new connection counts with from the start.
 const LEAST_TIME: Duration = Duration::from_millis(50);
 
-/// Of connections that share a bound.
+/// The memory of connections that share a limit.
 #[derive(Debug)]
 pub struct Backlog {
     pub(super) max_bytes: AtomicU64,
     used: AtomicU64,
-    /// What clients of HTTP/2 may send ahead: see [`Window`](super::windows::Window).
+    /// Bytes that clients of HTTP/2 may send in advance: see [`Window`](super::windows::Window).
     pub(super) windows: AtomicU64,
     next: AtomicU64,
-    /// Those that hold more than a little, by number.
+    /// Connections that hold more than a little, by number.
     large: Mutex<HashMap<u64, Arc<Holding>>>,
 }
 
@@ -47,7 +47,7 @@ struct Holding {
     cut: CancellationToken,
 }
 
-/// That of one connection.
+/// The memory of one connection.
 #[derive(Debug)]
 pub(super) struct Share {
     backlog: Arc<Backlog>,
@@ -80,7 +80,7 @@ impl Backlog {
         Arc::clone(&BACKLOG)
     }
 
-    /// From now on connections may hold so many bytes.
+    /// Sets the limit for all connections.
     pub fn set_max_bytes(&self, max_bytes: u64) {
         self.max_bytes.store(max_bytes, Relaxed);
     }
@@ -165,7 +165,7 @@ impl Drop for Share {
     }
 }
 
-/// A piece of an answer that counts until the connection lets go of it.
+/// A piece of an answer that counts until the connection releases it.
 pub(super) struct Piece<D> {
     data: D,
     bytes: u64,

@@ -33,7 +33,7 @@ trait Connection: AsyncRead + AsyncWrite + Unpin + Send {}
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection for S {}
 
-/// What all connections of a port share.
+/// The state that all connections of a port share.
 pub(super) struct Connections {
     settings: ListenerSettings,
     port: Arc<Port>,
@@ -211,7 +211,7 @@ fn builder(settings: &ListenerSettings) -> auto::Builder<TokioExecutor> {
         .max_local_error_reset_streams(http2.max_error_resets);
     match settings.protocols {
         Protocols::Http1 => builder.http1_only(),
-        // Those who speak HTTP/1.1 at a port for gRPC are told so in it.
+        // A client that speaks HTTP/1.1 on a gRPC port gets an answer in HTTP/1.1.
         Protocols::Http2 | Protocols::Both => builder,
     }
 }

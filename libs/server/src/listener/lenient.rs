@@ -22,7 +22,7 @@ const NAME_BYTES: usize = 18;
 /// First word of a connection of HTTP/2.
 const HTTP2: &[u8] = b"PRI ";
 
-/// Where in a connection the next byte stands.
+/// The position of the next byte in a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Place {
     /// In the method.

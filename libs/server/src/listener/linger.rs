@@ -18,18 +18,18 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::activity::Activity;
 
-/// A client that sends nothing for so long has its answer.
+/// A client that sends nothing for this long has its answer.
 const LONGEST_SILENCE: Duration = Duration::from_secs(5);
 
-/// What is read at a time.
+/// Bytes that are read at a time.
 const CHUNK_BYTES: usize = 8 << 10;
 
-/// How much of a request that is answered already is read, so that its answer arrives.
+/// How much is read of a request that has been answered, so that the answer arrives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Linger {
     /// Bytes at most.
     pub max_bytes: u64,
-    /// For so long at most, and no longer than 5 s without a byte.
+    /// The longest time, and never more than 5 s without a byte.
     pub max_time: Duration,
 }
 

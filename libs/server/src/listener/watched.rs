@@ -18,7 +18,7 @@ pub(super) struct WatchedStream<S> {
     pub(super) has_read: bool,
     pub(super) linger: Linger,
     pub(super) lingering: Option<Lingering>,
-    /// Of the port: nobody waits for slow clients then.
+    /// The shutdown of the port. From then on, nobody waits for slow clients.
     pub(super) shutdown: CancellationToken,
 }
 

@@ -1,8 +1,4 @@
-//! What clients of HTTP/2 may send ahead, before anybody reads it.
-//!
-//! A window is a promise: a client may fill it at once, and where a request is not read for a while, because its client takes
-//! no answers or memory is short, what was sent stays in memory. hyper does not tell how much that is, so it is the promises
-//! that are bounded. Each connection gets a part of what is left: few have wide windows, thousands have small ones.
+//! The flow control windows of HTTP/2: how much clients may send before anybody reads it.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -12,7 +8,7 @@ use super::{Backlog, Http2Settings};
 /// The window that every connection has to begin with (RFC 9113, section 6.9.2).
 const SMALLEST: u32 = 65_535;
 
-/// A connection gets one part in so many of what is left.
+/// A connection gets one part in this many of what is left.
 const SHARE: u64 = 16;
 
 /// Requests of a connection that are not read fill its window only together, so that others of it get on. Not where the window
@@ -27,7 +23,7 @@ pub(super) struct Window {
 }
 
 impl Window {
-    /// Of a new connection: `wanted` bytes, or less where other connections have theirs.
+    /// Takes the window of a new connection: `wanted` bytes, or less if other connections have most of the memory.
     pub(super) fn take(backlog: &Arc<Backlog>, wanted: u32) -> Self {
         let max_bytes = backlog.max_bytes.load(Relaxed);
         let granted = |taken| {
@@ -39,12 +35,12 @@ impl Window {
         Self { backlog: Arc::clone(backlog), bytes: granted(before) }
     }
 
-    /// For all requests of the connection together.
+    /// The window of all requests of the connection together.
     pub(super) fn bytes(&self) -> u32 {
         self.bytes
     }
 
-    /// For one request.
+    /// The window of one request.
     pub(super) fn stream_bytes(&self, settings: &Http2Settings) -> u32 {
         if self.bytes >= settings.connection_window {
             return settings.stream_window;

@@ -25,12 +25,12 @@ use tokio::net::TcpStream;
 use super::linger::ReceivedBody;
 use super::{ListenerSettings, Protocols};
 
-/// What a port speaks, in words for those who expected something else.
+/// The protocols of a port, in words for clients that expected another one.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Advice {
-    /// What it speaks, as `OTLP over gRPC`; empty: gRPC or HTTP.
+    /// The protocol of the port, such as `OTLP over gRPC`; empty: gRPC or HTTP.
     pub speaks: Cow<'static, str>,
-    /// Where else to go, as `OTLP over HTTP is on port 4318`; empty: nowhere.
+    /// Another port, such as `OTLP over HTTP is on port 4318`; empty: none.
     pub instead: String,
 }
 
@@ -50,7 +50,7 @@ impl Advice {
     }
 }
 
-/// How a client missed its port.
+/// The way in which a client used the wrong port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Mistake {
     /// HTTP/1.1, or another content, at a port for gRPC.
@@ -74,7 +74,7 @@ impl Mistake {
     }
 }
 
-/// What the port says of itself.
+/// What the port says about itself.
 #[derive(Debug)]
 pub(super) struct Port {
     address: SocketAddr,
@@ -142,7 +142,7 @@ impl Port {
         }
         let mut response = Response::new(Full::from(text + "\n"));
         *response.status_mut() = match (mistake, request.version()) {
-            // What gRPC says of contents that are not its own.
+            // The status that gRPC defines for other content types.
             (Mistake::NoGrpc, Version::HTTP_2) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             _ => StatusCode::BAD_REQUEST,
         };
@@ -155,7 +155,7 @@ impl Port {
     }
 }
 
-/// What follows `application/grpc` in the content type of a request.
+/// The part of a request's content type after `application/grpc`.
 fn after_grpc<B>(request: &Request<B>) -> Option<&[u8]> {
     request.headers().get(CONTENT_TYPE)?.as_bytes().strip_prefix(b"application/grpc")
 }

@@ -3,8 +3,8 @@
 use ::http::{HeaderMap, HeaderValue};
 use serde_json::{Map, Value};
 
-/// What is in the names of headers that carry secrets: `authorization` and `proxy-authorization`, `cookie`, our own token
-/// between services, and what gateways and clouds call theirs.
+/// Parts of the names of headers with secrets: `authorization` and `proxy-authorization`, `cookie`, our own token
+/// between services, and the headers of gateways and clouds.
 const SECRET: [&str; 12] = [
     "authorization",
     "cookie",
@@ -50,7 +50,7 @@ mod tests {
             "authorization",
             "proxy-authorization",
             "cookie",
-            crate::auth::INTERNAL_TOKEN_HEADER,
+            tactus_proto::INTERNAL_TOKEN_HEADER,
             "x-api-key",
             "x-amz-security-token",
             "x-goog-iap-jwt-assertion",

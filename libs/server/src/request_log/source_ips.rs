@@ -11,7 +11,7 @@ use crate::listener::ConnectionInfo;
 const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// How addresses of clients are found.
+/// Finds the addresses of clients.
 #[derive(Debug, Clone, Default)]
 pub struct SourceIps {
     /// All that a header tells, instead of the first.
@@ -21,7 +21,7 @@ pub struct SourceIps {
 }
 
 impl SourceIps {
-    /// What headers tell, and the address of the connection if it is another: `203.0.113.7, 10.0.0.1`.
+    /// The addresses in the headers, and that of the connection if it differs: `203.0.113.7, 10.0.0.1`.
     pub(super) fn of<B>(&self, request: &Request<B>) -> Option<String> {
         let told = self.told(request.headers());
         let connection = request.extensions().get::<ConnectionInfo>();

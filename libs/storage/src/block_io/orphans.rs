@@ -1,4 +1,4 @@
-//! What interrupted writers leave: blocks without a meta, and files that were never renamed.
+//! Finds what interrupted writers left: blocks without a meta, and files that were never renamed.
 
 use std::collections::HashMap;
 use std::path::Path;

@@ -1,12 +1,4 @@
-//! Which blocks need not be read because others hold all their spans.
-//!
-//! A block names its sources, the blocks that it was made of. A process that was killed after it
-//! wrote the block and before it marked the sources leaves both; two that did the same work leave
-//! two blocks with the same sources.
-//!
-//! Invariant: whatever the metas say, each covered block is reached from a block that is read, along
-//! names that the blocks in between gave. So none disappears without one that claims to hold it: not
-//! for a block that names itself, and of blocks that name each other one stays.
+//! Finds blocks that need not be read because others hold all their spans.
 
 use std::collections::HashMap;
 

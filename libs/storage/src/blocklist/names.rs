@@ -1,4 +1,4 @@
-//! Who names whom as a source: so that a change need not look at all blocks again.
+//! An index of the blocks that name each block as a source, so that a change need not scan all blocks.
 
 use std::sync::Arc;
 

@@ -72,7 +72,7 @@ impl Client<'_> {
     }
 }
 
-/// So many repetitions after the first attempt, with pauses from `first` up to `longest`.
+/// This many repetitions after the first attempt, with pauses from `first` up to `longest`.
 pub(super) fn retry(max_retries: u32, first: GoDuration, longest: GoDuration) -> RetryConfig {
     RetryConfig {
         backoff: BackoffConfig {

@@ -1,4 +1,4 @@
-//! Where S3 keys come from: the settings, the environment, files of other tools, or the cloud.
+//! Finds S3 credentials: in the settings, the environment, files of other tools, or the cloud.
 
 use std::fs;
 use std::path::{Path, PathBuf};

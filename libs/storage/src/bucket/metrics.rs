@@ -1,4 +1,4 @@
-//! What is counted about requests to a remote store.
+//! Metrics of requests to a remote store.
 
 use std::sync::LazyLock;
 use std::time::Duration;

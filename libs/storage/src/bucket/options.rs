@@ -1,4 +1,4 @@
-//! How objects are read and written, the same for every store.
+//! Options for reading and writing objects, the same for every store.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -17,7 +17,7 @@ const UPLOAD_CONCURRENCY: usize = 3;
 
 /// Parts of one object that a writer aims at; S3 and Google take 10000.
 const MAX_PARTS: u64 = 9000;
-/// Past [`MAX_PARTS`] the part size doubles after each so many parts.
+/// Past [`MAX_PARTS`] the part size doubles after each this many parts.
 const PARTS_UNTIL_DOUBLED: u64 = 250;
 
 /// Sizes and bounds of transfers.

@@ -1,4 +1,4 @@
-//! Where the bucket is and how to talk to it.
+//! The settings of a bucket: where it is, and how to reach it.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! What a message about a bucket has to name: the store, the bucket, who signs.
+//! The name of a bucket in messages: the store, the bucket, and who signs the requests.
 
 use object_store::aws::AwsCredentialProvider;
 use object_store::azure::AzureCredentialProvider;

@@ -1,6 +1,5 @@
-//! What only this product writes into a block meta: key `tactus` in JSON, field 1000 in protobuf (the same JSON).
-//!
-//! Readers elsewhere skip keys and fields that they do not know.
+//! The fields that only this product writes into a block meta: key `tactus` in JSON, field 1000 in protobuf (the same
+//! JSON).
 
 use serde::de::{Deserializer, Error as _};
 use serde::{Deserialize, Serialize, Serializer};

@@ -1,4 +1,4 @@
-//! What a poller remembers besides the list.
+//! What a poller remembers between polls, besides the block list.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;

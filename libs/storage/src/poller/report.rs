@@ -1,4 +1,4 @@
-//! What a poll saw and did.
+//! The report of a poll.
 
 use jiff::Timestamp;
 

@@ -1,7 +1,4 @@
-//! What a scrape gets: the library's text, in two formats.
-//!
-//! The library writes OpenMetrics and its rules of names. The classic format is the same text with names as they are and
-//! with bounds of buckets spelled as exporters in Go do (`le="1"`, not `le="1.0"`), since they are labels that queries select.
+//! Writes the metrics page: the library's text, in two formats.
 
 use std::collections::HashSet;
 use std::fmt::{self, Write};

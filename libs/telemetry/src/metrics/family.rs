@@ -15,7 +15,7 @@ use super::{Counter, Gauge, Histogram, Kind, Metric};
 /// Series of one metric before further label values are counted as [`OVERFLOW`].
 pub(crate) const DEFAULT_MAX_SERIES: usize = 10_000;
 
-/// Series of a tenant that nobody touched for so long are forgotten at the next scrape.
+/// Series of a tenant that nobody touched for this long are forgotten at the next scrape.
 pub(super) const FORGET_AFTER: Duration = Duration::from_secs(6 * 3600);
 /// The same while the page has little room.
 pub(super) const FORGET_AFTER_FOR_ROOM: Duration = Duration::from_secs(15 * 60);
@@ -268,7 +268,7 @@ impl<M: Metric, const N: usize> Series<M, N> {
         self.metric.clone()
     }
 
-    /// Looks whether the series was used since the last look. True once it was idle for so long.
+    /// Looks whether the series was used since the last look. True once it was idle for this long.
     fn is_due(&self, now: Duration, after: Duration) -> bool {
         let now = now.as_secs() + 1;
         if self.touched.swap(false, Ordering::Relaxed) || self.metric.is_held() {
@@ -350,7 +350,7 @@ impl PageBudget {
         used.saturating_add(bytes) <= self.max.load(Ordering::Relaxed)
     }
 
-    /// Takes so many bytes, or none.
+    /// Takes this many bytes, or none.
     pub(super) fn reserve(&self, bytes: usize) -> bool {
         let max = self.max.load(Ordering::Relaxed);
         let fits = |used: usize| used.checked_add(bytes).filter(|&sum| sum <= max);

@@ -1,4 +1,4 @@
-//! Where metrics are registered and read.
+//! The registry of metrics.
 
 use std::any::Any;
 use std::collections::BTreeMap;

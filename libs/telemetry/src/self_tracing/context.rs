@@ -1,4 +1,4 @@
-//! Which trace the running code belongs to.
+//! The trace that the running code belongs to.
 
 use std::cell::RefCell;
 use std::fmt::{self, Write};

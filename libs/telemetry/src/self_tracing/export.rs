@@ -23,7 +23,7 @@ use crate::metrics::{Counter, Registry};
 const TRIES: u32 = 3;
 /// Pause before the second try; the next is longer.
 const PAUSE: Duration = Duration::from_secs(1);
-/// What is left at the end may take so long.
+/// What is left at the end may take this long.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// Sends what the layer records until it is told to stop.

@@ -1,4 +1,4 @@
-//! Which traces are recorded.
+//! Decides which of our own traces are recorded.
 
 use super::context::SpanContext;
 

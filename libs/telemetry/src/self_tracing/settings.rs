@@ -43,13 +43,13 @@ pub struct Settings {
     pub queue_spans: usize,
     /// Most spans of one request.
     pub batch_spans: usize,
-    /// A batch that is not full is sent after so long.
+    /// A batch that is not full is sent after this time.
     pub delay: Duration,
 }
 
 crate::debug_of!(Settings { protocol });
 
-/// A variable that cannot be; the text names it.
+/// An invalid variable; the text names it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct SettingsError(String);

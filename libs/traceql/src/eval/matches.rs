@@ -1,4 +1,4 @@
-//! What a query finds: rows of a batch, and the answer made of them.
+//! The matches of a query: rows of a batch, and the answer made of them.
 
 use std::collections::BTreeMap;
 

@@ -1,7 +1,4 @@
-//! Which attributes of a span an answer shows.
-//!
-//! An attribute that the query uses as a value is shown on every span that has it. One that is only compared with
-//! constants is shown where one of these comparisons is true, wherever in the query it stands.
+//! Chooses the span attributes that an answer shows.
 
 use std::collections::HashMap;
 

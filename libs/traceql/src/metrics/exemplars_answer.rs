@@ -1,4 +1,4 @@
-//! Which exemplars are shown.
+//! Chooses the exemplars of an answer.
 
 use std::collections::HashMap;
 

@@ -1,4 +1,4 @@
-//! What the series of `service_graph()` are told apart by.
+//! The labels that distinguish the series of `service_graph()`.
 
 use tactus_model::Projection;
 

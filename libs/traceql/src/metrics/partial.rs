@@ -1,4 +1,4 @@
-//! What a job knows of a query's series: parts that are added to those of other jobs.
+//! Partial series: what one job contributes to a query's series, to be added to the parts of other jobs.
 
 use std::hash::{Hash, Hasher};
 

@@ -1,4 +1,4 @@
-//! Which writes and syncs the disk has not answered yet.
+//! The writes and syncs that the disk has not answered yet.
 
 use std::time::{Duration, Instant};
 

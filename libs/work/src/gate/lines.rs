@@ -1,11 +1,11 @@
-//! Who is next: tenants in turn, of each its queries in turn.
+//! Chooses who is next: tenants in turn, and the queries of each tenant in turn.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::{Line, Waiter};
 
-/// The threads that wait, of tenants, of queries; the next first, none is empty.
+/// The waiting threads by tenant and query, the next one first. No entry is empty.
 #[derive(Default)]
 pub(super) struct Lines(VecDeque<(u64, VecDeque<OfQuery>)>);
 
@@ -34,12 +34,12 @@ impl Lines {
         queries.front()?.1.front().map(|waiter| &**waiter)
     }
 
-    /// Takes the next one; its query is the last of its tenant then, and its tenant the last of all.
+    /// Takes the next thread. Then its query is the last of its tenant, and its tenant is the last of all.
     pub(super) fn take_next(&mut self) -> Option<Arc<Waiter>> {
         self.take(0, 0, 0)
     }
 
-    /// Takes the first one that holds memory.
+    /// Takes the first thread that holds memory.
     pub(super) fn take_first_that_holds(&mut self) -> Option<Arc<Waiter>> {
         let places = self.0.iter().enumerate().flat_map(|(tenant, (_, queries))| {
             let of_query = move |(query, (_, waiters)): (usize, &OfQuery)| {

@@ -1,4 +1,4 @@
-//! The queries that hold memory: the youngest of the tenant that holds most makes room for others.
+//! The memory of queries. If it runs out, the youngest query of the tenant that holds the most is ended.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -9,10 +9,10 @@ use parking_lot::Mutex;
 
 use super::Budget;
 
-/// What a query may hold however much others hold: an ordinary one needs no more.
+/// Every query may hold this much, whatever others hold. Most queries need no more.
 pub(crate) const SMALL_QUERY_BYTES: u64 = 512 << 10;
 
-/// Memory of all queries of a process for what grows with the data that they meet.
+/// The memory of all queries of a process for structures that grow with the data they read.
 pub struct QueryMemory {
     all: Arc<Budget>,
     next_age: AtomicU64,
@@ -26,31 +26,31 @@ impl fmt::Debug for QueryMemory {
     }
 }
 
-/// That of one query, in all its works of this process.
+/// The memory of one query, in all its work in this process.
 #[derive(Debug)]
 pub(crate) struct QueryShare {
     pub(crate) budget: Arc<Budget>,
     memory: Arc<QueryMemory>,
     tenant: u64,
     query: u64,
-    /// Smaller of older queries.
+    /// Older queries have smaller numbers.
     age: u64,
     has_to_end: AtomicBool,
 }
 
-/// Whether a query may have more memory.
+/// The answer to a query that asks for more memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Room {
-    /// It has it.
+    /// Granted.
     Enough,
-    /// In a moment: another query ends.
+    /// Memory will be free soon: another query is being ended.
     Soon,
-    /// It has to end.
+    /// The query itself has to end.
     None,
 }
 
 impl QueryMemory {
-    /// Out of this budget, which others may use as well.
+    /// Takes the memory from this budget, which others may use as well.
     pub fn within(all: &Arc<Budget>) -> Arc<Self> {
         Arc::new(Self {
             all: Arc::clone(all),
@@ -59,7 +59,7 @@ impl QueryMemory {
         })
     }
 
-    /// Without a bound.
+    /// Memory without a bound.
     pub fn unbounded() -> Arc<Self> {
         Self::within(&Budget::new(u64::MAX))
     }
@@ -69,8 +69,8 @@ impl QueryMemory {
         self.all.used()
     }
 
-    /// That of a query, the same for all its works. `tenant`: the same number for all queries of a tenant. `query`: 0 for a
-    /// work that stands alone.
+    /// The share of a query, the same for all its work. `tenant`: the same number for all queries of a tenant. `query`:
+    /// 0 for work that stands alone.
     pub(crate) fn of(self: &Arc<Self>, tenant: u64, query: u64) -> Arc<QueryShare> {
         let mut known = self.known.lock();
         if query != 0
@@ -95,13 +95,13 @@ impl QueryMemory {
 }
 
 impl QueryShare {
-    /// True once the query has to make room.
+    /// True once the query has to end to make room.
     pub(crate) fn has_to_end(&self) -> bool {
         self.has_to_end.load(Relaxed)
     }
 
-    /// What there is to do where there is no memory left: of the tenant whose queries hold most the youngest that holds some
-    /// has to end.
+    /// Decides which query ends when there is no memory left: the youngest one that holds some, of the tenant whose
+    /// queries hold the most.
     pub(crate) fn make_room(&self) -> Room {
         let shares: Vec<_> = self.memory.known.lock().values().filter_map(Weak::upgrade).collect();
         let mut held_by = HashMap::new();
@@ -130,7 +130,7 @@ impl QueryShare {
 impl Drop for QueryShare {
     fn drop(&mut self) {
         let mut known = self.memory.known.lock();
-        // The query may have come again meanwhile.
+        // The query may have started again meanwhile.
         if known.get(&self.query).is_some_and(|share| share.strong_count() == 0) {
             known.remove(&self.query);
         }

@@ -25,7 +25,7 @@ use tactus_tls::{ALPN_GRPC, ALPN_HTTP, ServerTls};
 
 /// Receivers that read files.
 ///
-/// Errors: no pattern, or one that cannot be; a tenant that is not named though there are several.
+/// Errors: no pattern, or an invalid one; no tenant although there are several.
 pub(crate) fn otlp_files(config: &Config) -> Result<Vec<OtlpFileSettings>, Error> {
     let receivers = &config.distributor.receivers.otlpjsonfile;
     let made = receivers.iter().map(|(name, receiver)| {

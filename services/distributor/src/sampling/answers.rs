@@ -1,4 +1,4 @@
-//! Who asks, and what they are told; sampling over HTTP.
+//! Answers clients that ask for sampling strategies, and serves these over HTTP.
 
 use std::sync::Arc;
 
@@ -43,7 +43,7 @@ impl Answers {
         Self { strategies, tenancy, auth }
     }
 
-    /// The strategy of a service, for a request with these headers. Errors: a tenant that cannot be.
+    /// The strategy of a service, for a request with these headers. Errors: an invalid tenant.
     pub(crate) async fn strategy(
         &self,
         headers: &HeaderMap,

@@ -18,7 +18,7 @@ pub fn check_limits(limits: &Limits) -> Result<(), String> {
     limits.tail_sampling.0.as_ref().map_or(Ok(()), |section| compile(section).map(drop))
 }
 
-/// The tail sampling of each tenant: its own, or that of all. Errors: policies of all that cannot be.
+/// The tail sampling of each tenant: its own, or that of all. Errors: invalid policies of all tenants.
 pub(super) fn of_tenants(
     config: &Config,
     overrides: Arc<Overrides>,

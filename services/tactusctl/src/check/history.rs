@@ -1,4 +1,4 @@
-//! What a server tells of the traces that it has acknowledged.
+//! Finds the time slots that a server has acknowledged, from its own newest traces.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What the checker counts.
+//! Metrics of the checker.
 
 use std::time::Duration;
 

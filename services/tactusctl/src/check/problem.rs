@@ -1,4 +1,4 @@
-//! What a trace is asked for, and what can be wrong with an answer.
+//! The queries for a trace, and the problems that an answer can have.
 
 use std::fmt;
 

@@ -1,7 +1,4 @@
-//! Which traces a server has acknowledged, those of earlier processes included.
-//!
-//! Each trace names the runs of slots that were acknowledged before it, so that the newest
-//! traces of the server are enough to know all of them, and no disk is needed.
+//! The traces that a server has acknowledged, including those of earlier processes.
 
 use std::collections::BTreeMap;
 

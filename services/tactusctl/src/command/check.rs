@@ -33,7 +33,7 @@ const SHORTEST_INTERVAL: Duration = Duration::from_millis(10);
 const LONGEST_INTERVAL: Duration = Duration::from_secs(24 * 3600);
 /// A hundred years, as durations of the command line are limited to, would be no limit of the traces that are known.
 const LONGEST_RETENTION: Duration = Duration::from_secs(400 * 24 * 3600);
-/// Requests in flight at SIGTERM may take so long.
+/// Requests in flight at SIGTERM may take this long.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// What one round found.

@@ -22,7 +22,7 @@ use crate::{Outcome, arguments, bucket, progress};
 use finding::{Finding, Severity};
 use tenant::ListedTenant;
 
-/// Without reading data, so many times more blocks are checked at a time: they wait for the store.
+/// Without reading data, this many times more blocks are checked at a time: they wait for the store.
 const SHALLOW_FACTOR: usize = 8;
 
 /// What was checked, and what is wrong.

@@ -1,4 +1,4 @@
-//! Which attribute, or which owner, each value of a column belongs to.
+//! Finds the attribute, or the owner, that each value of a column belongs to.
 
 use crate::decoding::hybrid::Levels;
 use crate::decoding::{DecodeError, DecodeResult};

@@ -1,7 +1,7 @@
-//! Equal resources, put together.
+//! Merges equal resources.
 //!
-//! A block stores the resource of every trace anew. With a few keys wanted, most are equal: what is asked of a resource
-//! is then asked some dozen times a row group, and not once a trace.
+//! A block stores the resource of every trace again. If only a few keys are read, most resources are equal; a condition
+//! on resources is then evaluated some dozen times in a row group, instead of once for each trace.
 
 use std::hash::{BuildHasher, Hasher};
 

@@ -1,4 +1,4 @@
-//! Attribute lists of which only some keys are wanted, and whose strings the batch starts with.
+//! Reads attribute lists of which only some keys are wanted. Their strings start the dictionary of the batch.
 
 use tactus_model::{Attribute, AttributeList, Dictionary, Projection, ValueType};
 

@@ -1,4 +1,4 @@
-//! Calls of which one side was seen, and sides that policies left out.
+//! Calls that wait for their other side, and sides that policies excluded.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::BuildHasher;

@@ -1,4 +1,4 @@
-//! What is looked for in a span, and what it tells of a call as one of its sides.
+//! One side of a call, as a span describes it.
 
 use super::super::interner::{EMPTY, TextId};
 use super::super::policies::Policies;

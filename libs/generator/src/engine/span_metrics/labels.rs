@@ -1,4 +1,4 @@
-//! Which texts make the labels of a span, and how.
+//! The labels of a span's series.
 
 use std::sync::Arc;
 

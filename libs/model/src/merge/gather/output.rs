@@ -1,4 +1,4 @@
-//! What a merge fills.
+//! The output of a merge.
 
 use std::hash::BuildHasher;
 use std::ops::Range;
@@ -86,7 +86,7 @@ impl MergeOutput {
         }
     }
 
-    /// What is there so far; its dictionary is [`Self::strings`].
+    /// The spans so far. Their dictionary is [`Self::strings`].
     pub fn batch(&self) -> &SpanBatch {
         &self.out
     }

@@ -6,7 +6,7 @@ use bytemuck::Pod;
 use tactus_model::{AttributeList, Buffer, Projection, SpanBatch};
 
 use super::{EVENT_ATTRIBUTES, LINK_ATTRIBUTES, ORIGIN, SPAN_ATTRIBUTES};
-use crate::segment::{SegmentError, open::ColumnReader, stored::OpenPlace};
+use crate::segment::{SegmentError, column_reader::ColumnReader, file::OpenPlace};
 
 /// A copy of consecutive spans, `rows`, of consecutive traces. What is not copied is shared with the batch: strings,
 /// resources, scopes. Only what is copied is read, and it is not checked against damage. `besides`: what of the spans besides

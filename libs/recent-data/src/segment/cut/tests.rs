@@ -37,7 +37,7 @@ fn write(path: &Path, cut: &Cut) {
 fn read(path: &Path) -> (Cut, bool) {
     let Ok(found) = read_sections(path) else { return (Cut::new(), true) };
     let cache = SegmentCache::new(10, 1 << 20);
-    let file = SegmentFile::new(path, found.sections.len(), &cache).unwrap();
+    let file = SegmentFile::new(path, found.sections.len(), cache.file_counter()).unwrap();
     let (mut cut, mut is_damaged) = (Cut::new(), found.damage.is_some());
     for Section { tenant, number, is_pending, offset, bytes } in found.sections {
         let place = Place { file: Arc::clone(&file), offset, bytes };

@@ -1,4 +1,4 @@
-//! What a test says of the strings of a batch, each asked once.
+//! Evaluates a condition on strings, once for each string of a batch.
 
 use std::cell::RefCell;
 

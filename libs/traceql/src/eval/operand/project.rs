@@ -1,4 +1,4 @@
-//! Which columns an operand is read from.
+//! The columns from which an operand is read.
 
 use tactus_model::Projection;
 

@@ -1,4 +1,4 @@
-//! Which rows of a batch are counted, and in which intervals.
+//! Finds the rows of a batch to count, and the interval of each.
 
 use crate::eval::Bitmap;
 use crate::metrics::Grid;

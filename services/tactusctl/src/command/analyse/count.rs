@@ -1,4 +1,4 @@
-//! What each attribute takes.
+//! Counts the bytes of each attribute.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 

@@ -1,4 +1,4 @@
-//! Which attributes should have a column of their own.
+//! Recommends attributes for columns of their own.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

@@ -1,4 +1,4 @@
-//! What a job would do to each block: done as it would be, and thrown away.
+//! Previews a job: does it to each block, and throws the result away.
 
 use std::io;
 use std::sync::Arc;

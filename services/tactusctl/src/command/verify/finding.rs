@@ -1,4 +1,4 @@
-//! What can be wrong with a block, and what was found.
+//! The problems that a block can have.
 
 use std::sync::Arc;
 

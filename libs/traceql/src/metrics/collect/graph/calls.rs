@@ -1,9 +1,4 @@
-//! Which spans of a trace are two sides of a call.
-//!
-//! - A server or consumer span below a client or producer span, or with the same id (Zipkin's shared spans), is a call.
-//! - Any other span below one of another service is a call, too, whatever the kinds say.
-//! - A consumer span is called by each producer span of its trace that it links to.
-//! - A client or producer span that nothing of the above answers stands alone, and so does a root server span.
+//! Finds pairs of spans that are the two sides of a call.
 
 use tactus_model::{LinkTable, SpanId, TraceId};
 

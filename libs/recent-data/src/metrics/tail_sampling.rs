@@ -44,7 +44,7 @@ tactus_telemetry::metrics! {
 
 impl TailSamplingMetrics {
     /// Counts what policies say of the traces of a batch.
-    pub(super) fn decided(
+    pub(crate) fn decided(
         &self,
         tenant: &TenantId,
         policies: &Policies,
@@ -83,29 +83,29 @@ impl TailSamplingMetrics {
     }
 
     /// Notes a round.
-    pub(super) fn round(&self, elapsed: Duration) {
+    pub(crate) fn round(&self, elapsed: Duration) {
         self.round_latency.observe(elapsed.as_secs_f64() * 1e3);
     }
 
-    /// Counts a trace with spans that follow a decision of so many seconds ago.
-    pub(super) fn late(&self, tenant: &TenantId, sampled: bool, age_seconds: u64) {
+    /// Counts a trace with spans that follow a decision of this many seconds ago.
+    pub(crate) fn late(&self, tenant: &TenantId, sampled: bool, age_seconds: u64) {
         let label = if sampled { "true" } else { "false" };
         self.late_spans.with([tenant.as_str(), label]).inc();
         self.late_age.with([tenant.as_str()]).observe(age_seconds as f64);
     }
 
-    pub(super) fn dropped_too_early(&self, tenant: &TenantId, traces: usize) {
+    pub(crate) fn dropped_too_early(&self, tenant: &TenantId, traces: usize) {
         if traces > 0 {
             self.dropped_too_early.with([tenant.as_str()]).inc_by(traces as u64);
         }
     }
 
-    pub(super) fn undecided(&self, tenant: &TenantId, traces: usize) {
+    pub(crate) fn undecided(&self, tenant: &TenantId, traces: usize) {
         self.undecided.with([tenant.as_str()]).set(traces as f64);
     }
 
     /// Counts spans that do not stay.
-    pub(super) fn discarded(&self, tenant: &TenantId, spans: u64) {
+    pub(crate) fn discarded(&self, tenant: &TenantId, spans: u64) {
         self.discarded_spans.with([REASON, tenant.as_str()]).inc_by(spans);
     }
 

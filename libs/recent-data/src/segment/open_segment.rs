@@ -1,13 +1,13 @@
-//! A segment in the hands of a reader.
+//! A segment that a query reads.
 
 use std::{ops::Deref, sync::Arc};
 
 use tactus_model::{SpanBatch, TraceId, merge::TracePart};
 use tactus_traceql::eval::Window;
 
-use super::{OpenBatch, Segment, SegmentError};
+use super::{OpenBatch, Segment, SegmentError, column_reader::ColumnKeeper as _};
 
-/// A segment that somebody reads. It stays readable as long as this lives, whatever becomes of it.
+/// A segment that is being read. It stays readable as long as this lives, even if it is released meanwhile.
 #[derive(Debug, Clone)]
 pub(crate) struct OpenSegment {
     segment: Arc<Segment>,
@@ -25,9 +25,9 @@ impl OpenSegment {
         &self.segment
     }
 
-    /// The spans, sorted by trace id. Take them anew for each look: what nobody holds may be forgotten.
+    /// The spans, sorted by trace id. Ask for them again before each use, so that unused columns can be dropped.
     ///
-    /// Where something cannot be read there are no spans, or wrong ones, and [`Self::failure`] says so.
+    /// If something cannot be read, there are no spans, or wrong ones, and [`Self::failure`] returns the error.
     pub(crate) fn batch(&self) -> Arc<OpenBatch> {
         self.segment.batch().unwrap_or_else(|error| {
             self.segment.slot.state().fail(error);
@@ -35,12 +35,12 @@ impl OpenSegment {
         })
     }
 
-    /// A copy of the traces from `first` to `last`; where it cannot be read see [`Self::batch`].
+    /// A copy of the traces from `first` to `last`. Read errors are reported as by [`Self::batch`].
     pub(crate) fn slice(&self, batch: &OpenBatch, first: TraceId, last: TraceId) -> SpanBatch {
         self.unless_failed(self.segment.slice(batch, (first, last), None))
     }
 
-    /// A copy of a trace with the columns of a part; where it cannot be read see [`Self::batch`].
+    /// A copy of a trace with the columns of a part. Read errors are reported as by [`Self::batch`].
     pub(crate) fn columns_of(
         &self,
         batch: &OpenBatch,
@@ -57,12 +57,12 @@ impl OpenSegment {
         })
     }
 
-    /// What could not be read of it.
+    /// The error, if something could not be read since this was opened.
     pub(crate) fn failure(&self) -> Option<SegmentError> {
         self.segment.failure_since(self.failures)
     }
 
-    /// When the first and the last of its spans start, unix nanoseconds.
+    /// Start of the first and of the last span, in unix nanoseconds.
     pub(crate) fn starts(&self) -> (u64, u64) {
         if let Some(known) = self.segment.starts.get() {
             return *known;
@@ -76,7 +76,7 @@ impl OpenSegment {
         }
     }
 
-    /// True if some of its traces may have a moment in common with the window.
+    /// True if some of its traces may overlap the window.
     pub(crate) fn touches(&self, window: Window) -> bool {
         if window.is_unbounded() {
             return true;

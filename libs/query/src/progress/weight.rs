@@ -14,7 +14,7 @@ const SERIES_BYTES: usize = 100;
 
 /// A message that counts as what it takes in memory.
 pub(crate) trait Weight: Message {
-    /// About so many bytes.
+    /// About this many bytes.
     fn heap_bytes(&self) -> usize;
 }
 

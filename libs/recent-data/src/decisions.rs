@@ -1,4 +1,4 @@
-//! What is remembered of a tenant's decisions, and how the next ones are made.
+//! The decisions that are remembered for a tenant, and the settings for the next ones.
 
 use std::{collections::HashSet, sync::Arc, time::Instant};
 
@@ -6,21 +6,21 @@ use tactus_tail_sampling::{Decider, Decision, DecisionCache};
 
 use crate::{recent_view::RecentView, segment::OpenSegment, settings::TailSampling};
 
-/// What is remembered of a tenant's decisions.
+/// The remembered decisions of a tenant.
 #[derive(Debug)]
 pub(crate) struct Deciding {
-    pub(super) settings: Arc<TailSampling>,
-    pub(super) decider: Decider,
-    pub(super) cache: DecisionCache,
+    pub(crate) settings: Arc<TailSampling>,
+    pub(crate) decider: Decider,
+    pub(crate) cache: DecisionCache,
     /// When the newest segment was cut of which traces were decided.
-    pub(super) through: Option<Instant>,
+    pub(crate) through: Option<Instant>,
     /// The last time that something was decided.
     pub(crate) decided: Instant,
 }
 
 impl Deciding {
     /// Of a tenant whose traces that are on disk are kept.
-    pub(super) fn new(settings: &Arc<TailSampling>, view: &RecentView) -> Self {
+    pub(crate) fn new(settings: &Arc<TailSampling>, view: &RecentView) -> Self {
         let (sampled, dropped) = cache_sizes(settings);
         let mut cache = DecisionCache::new(sampled, dropped);
         let made_at = tactus_clock::since_epoch().as_secs();
@@ -39,7 +39,7 @@ impl Deciding {
     }
 
     /// Takes over settings that changed.
-    pub(super) fn follow(&mut self, settings: &Arc<TailSampling>) {
+    pub(crate) fn follow(&mut self, settings: &Arc<TailSampling>) {
         if Arc::ptr_eq(settings, &self.settings) {
             return;
         }
@@ -51,7 +51,7 @@ impl Deciding {
 
     /// Tells the rates how long the traces of these segments took to arrive: since the last ones, but no longer than what
     /// is cut together can take.
-    pub(super) fn advance(&mut self, due: &[OpenSegment]) {
+    pub(crate) fn advance(&mut self, due: &[OpenSegment]) {
         let Some(newest) = due.iter().map(|segment| segment.since()).max() else { return };
         let cuts: HashSet<_> = due.iter().map(|segment| segment.path().parent()).collect();
         let longest = self.settings.cut_period() * cuts.len() as u32;

@@ -14,25 +14,28 @@ use std::{
 use parking_lot::Mutex;
 use rustix::fs::FallocateFlags;
 
-use super::cache::SegmentCache;
 use crate::layout::CUT_FILE;
 
-/// From this size on the place of a released segment is given back before its file can be deleted.
+/// The disk space of a released segment of at least this size is freed before its whole file can be deleted.
 const WORTH_A_HOLE: u64 = 64 << 10;
+
+/// How many bytes the files of all segments take. Clones share the number.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct FileBytes(Arc<AtomicU64>);
 
 /// A file with one or more segments.
 ///
-/// Segments are released one by one. Once all are, the file is deleted when the last of them is dropped: queries that
-/// still look at them read on.
+/// Segments are released one by one. Once all are released, the file is deleted when the last user drops it, so queries that
+/// still read it can finish.
 #[derive(Debug)]
 pub(crate) struct SegmentFile {
     path: Mutex<PathBuf>,
     /// Size on disk, without holes.
     bytes: AtomicU64,
     unreleased: AtomicUsize,
-    /// Where it goes instead of being deleted.
+    /// The file is moved here instead of being deleted.
     keep_as: OnceLock<PathBuf>,
-    cache: SegmentCache,
+    total: FileBytes,
 }
 
 /// A segment's place in a file.
@@ -43,29 +46,43 @@ pub(crate) struct Place {
     pub(crate) bytes: u64,
 }
 
-/// A file that is open, and where in it the segment begins.
+/// An open file, and the position in it at which the segment begins.
 pub(super) struct OpenPlace {
     file: File,
     offset: u64,
 }
 
+impl FileBytes {
+    pub(super) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn add(&self, bytes: u64) {
+        self.0.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    fn subtract(&self, bytes: u64) {
+        self.0.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
 impl SegmentFile {
-    /// The file of so many segments that are needed.
+    /// A file that holds `segments` segments which are still needed. Its size is counted in `total`.
     ///
-    /// Errors: its size cannot be asked for.
-    pub(crate) fn new(path: &Path, segments: usize, cache: &SegmentCache) -> io::Result<Arc<Self>> {
+    /// Errors: the size of the file cannot be read.
+    pub(crate) fn new(path: &Path, segments: usize, total: &FileBytes) -> io::Result<Arc<Self>> {
         let bytes = fs::metadata(path)?.len();
-        cache.add_file_bytes(bytes);
+        total.add(bytes);
         Ok(Arc::new(Self {
             path: Mutex::new(path.to_owned()),
             bytes: AtomicU64::new(bytes),
             unreleased: AtomicUsize::new(segments),
             keep_as: OnceLock::new(),
-            cache: cache.clone(),
+            total: total.clone(),
         }))
     }
 
-    /// All of the file as one segment.
+    /// The place of a segment that fills the whole file.
     pub(crate) fn whole(self: &Arc<Self>) -> Place {
         let bytes = self.bytes.load(Ordering::Relaxed);
         Place { file: Arc::clone(self), offset: 0, bytes }
@@ -75,7 +92,7 @@ impl SegmentFile {
         self.path.lock().clone()
     }
 
-    /// Gives the file another name; those who read it go on.
+    /// Renames the file. Readers are not disturbed.
     pub(crate) fn rename(&self, to: &Path) -> io::Result<()> {
         let mut path = self.path.lock();
         fs::rename(&*path, to)?;
@@ -83,12 +100,12 @@ impl SegmentFile {
         Ok(())
     }
 
-    /// One of its segments is not needed any more.
+    /// Notes that one of its segments is not needed any more.
     pub(crate) fn release_one(&self) {
         self.unreleased.fetch_sub(1, Ordering::AcqRel);
     }
 
-    /// Keeps the file, under another name, when it is not needed any more.
+    /// Has the file moved to `path`, instead of deleted, once it is not needed any more.
     pub(crate) fn keep_as(&self, path: PathBuf) {
         let _ = self.keep_as.set(path);
     }
@@ -97,28 +114,28 @@ impl SegmentFile {
         File::open(&*self.path.lock())
     }
 
-    /// Gives the place of a segment back that nobody reads any more. File systems that cannot do that keep it until the
-    /// whole file goes.
+    /// Frees the disk space of a segment that nobody reads any more. On a file system without holes in files, the space
+    /// stays taken until the whole file is deleted.
     fn punch(&self, offset: u64, bytes: u64) {
         let punched = File::options().write(true).open(&*self.path.lock()).and_then(|file| {
             let written = file.metadata()?.modified()?;
             let mode = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
             rustix::fs::fallocate(&file, mode, offset, bytes)?;
-            // The age of the other segments.
+            // The other segments get their age from this time.
             file.set_modified(written)
         });
         if punched.is_ok() {
             let before = self.bytes.load(Ordering::Relaxed);
             let freed = bytes.min(before);
             self.bytes.fetch_sub(freed, Ordering::Relaxed);
-            self.cache.remove_file_bytes(freed);
+            self.total.subtract(freed);
         }
     }
 }
 
 impl Drop for SegmentFile {
     fn drop(&mut self) {
-        self.cache.remove_file_bytes(*self.bytes.get_mut());
+        self.total.subtract(*self.bytes.get_mut());
         if *self.unreleased.get_mut() > 0 {
             return;
         }
@@ -150,7 +167,7 @@ impl Place {
         Ok(OpenPlace { file: self.file.open()?, offset: self.offset })
     }
 
-    /// Gives back what a released segment takes in a file that others need.
+    /// Frees the disk space of a released segment in a file whose other segments are still needed.
     pub(crate) fn give_back(&self) {
         if self.bytes >= WORTH_A_HOLE && self.file.unreleased.load(Ordering::Acquire) > 0 {
             self.file.punch(self.offset, self.bytes);

@@ -1,4 +1,4 @@
-//! The tails that are open, and where pushes wait for them.
+//! The open live tails, and the queue of pushes for each.
 
 use std::{
     collections::HashMap,
@@ -17,8 +17,11 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
-use super::pushed::Pushed;
 use crate::{head::Appended, metrics::Metrics};
+
+pub(crate) mod pushed;
+
+use pushed::Pushed;
 
 /// Pushes that wait for a tail; their bytes are bounded by the settings.
 const MAX_WAITING_PUSHES: usize = 4096;
@@ -30,22 +33,22 @@ pub(crate) struct LiveTails {
     open: AtomicUsize,
     by_tenant: RwLock<ByTenant>,
     /// Cancelled when the ingester stops.
-    pub(super) closing: CancellationToken,
+    pub(crate) closing: CancellationToken,
     metrics: Metrics,
 }
 
-/// Where pushes wait for a tail.
+/// The pushes that wait for a tail.
 #[derive(Debug)]
-pub(super) struct Queue {
+pub(crate) struct Queue {
     pushes: mpsc::Sender<Arc<Pushed>>,
-    /// Bytes of pushes that wait or are looked at.
+    /// Bytes of pushes that wait or are being evaluated.
     bytes: AtomicUsize,
     max_bytes: usize,
-    /// Spans that were not offered for want of room, since this was last told.
-    pub(super) skipped: AtomicU64,
+    /// Spans that found no room, since the reader was last told.
+    pub(crate) skipped: AtomicU64,
     opened: Instant,
-    /// Cancelled when a tenant with fewer tails got the place.
-    pub(super) displaced: CancellationToken,
+    /// Cancelled when a tenant with fewer tails took the place.
+    pub(crate) displaced: CancellationToken,
 }
 
 type ByTenant = HashMap<TenantId, Vec<Arc<Queue>>>;
@@ -54,7 +57,7 @@ impl Queue {
     /// False if there is no room.
     fn offer(&self, pushed: &Arc<Pushed>) -> bool {
         let before = self.bytes.fetch_add(pushed.bytes, Ordering::Relaxed);
-        // A push alone is taken however large it is: else it would never be shown.
+        // A single push is accepted whatever its size, because otherwise it would never be shown.
         let fits = before == 0 || before.saturating_add(pushed.bytes) <= self.max_bytes;
         if fits && self.pushes.try_send(Arc::clone(pushed)).is_ok() {
             return true;
@@ -76,7 +79,7 @@ impl LiveTails {
         })
     }
 
-    /// Offers what was stored of a push to the tails of its tenant. Never waits for them.
+    /// Offers the stored part of a push to the tails of its tenant. Never waits for them.
     pub(crate) fn show(&self, tenant: &TenantId, push: &PushRequest, appended: &Appended) {
         if self.open.load(Ordering::Relaxed) == 0 || appended.spans == 0 {
             return;
@@ -94,7 +97,7 @@ impl LiveTails {
     /// Adds a tail. Where there are as many as there may be, it gets the place of the newest one of the tenant that has most, or, of a
     /// tenant that has none, that of the one which has been open longest: neither a few tenants nor many keep others from
     /// looking. Errors: the tenant has as many as it may, or nobody has more or has looked for long.
-    pub(super) fn open(self: &Arc<Self>, tenant: &TenantId) -> Result<Tail, Status> {
+    pub(crate) fn open(self: &Arc<Self>, tenant: &TenantId) -> Result<Tail, Status> {
         let mut by_tenant = self.by_tenant.write();
         let of_tenant = by_tenant.get(tenant).map_or(0, Vec::len);
         let limits = &self.settings;
@@ -151,16 +154,16 @@ fn take_oldest(by_tenant: &mut ByTenant, age: Duration) -> Option<Arc<Queue>> {
 
 /// An open tail; closed when dropped.
 #[derive(Debug)]
-pub(super) struct Tail {
-    pub(super) tails: Arc<LiveTails>,
+pub(crate) struct Tail {
+    pub(crate) tails: Arc<LiveTails>,
     tenant: TenantId,
-    pub(super) queue: Arc<Queue>,
-    pub(super) pushed: mpsc::Receiver<Arc<Pushed>>,
+    pub(crate) queue: Arc<Queue>,
+    pub(crate) pushed: mpsc::Receiver<Arc<Pushed>>,
 }
 
 impl Tail {
-    /// Makes room: these pushes were looked at.
-    pub(super) fn done(&self, pushes: &[Arc<Pushed>]) {
+    /// Makes room: these pushes were evaluated.
+    pub(crate) fn done(&self, pushes: &[Arc<Pushed>]) {
         let bytes = pushes.iter().map(|pushed| pushed.bytes).sum();
         self.queue.bytes.fetch_sub(bytes, Ordering::Relaxed);
     }

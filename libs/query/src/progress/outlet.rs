@@ -83,8 +83,8 @@ pub(crate) struct Last<M> {
     pub(crate) partial: bool,
 }
 
-/// Starts a query whose answers are a stream, within `memory` until they are sent. Differences are sent `every` so often at
-/// most.
+/// Starts a query whose answers are a stream, within `memory` until they are sent. A difference is sent at most once
+/// `every` interval.
 pub(crate) fn start<M, F>(
     tenants: &[TenantId],
     every: Duration,
@@ -222,7 +222,7 @@ mod tests {
         assert!(due(100, false).await);
     }
 
-    /// A stream of two messages of so many bytes.
+    /// A stream of two messages of this many bytes.
     fn answers(memory: &Arc<Bodies>, bytes: usize) -> Answers<Vec<u8>> {
         let last = Last { packets: vec![vec![7_u8; bytes]; 2], partial: false };
         start(&[], Duration::from_secs(1), memory, |_| async { Ok(last) })

@@ -35,7 +35,7 @@ enum Differences {
 }
 
 impl MetricsProgress {
-    pub(super) fn of_range(
+    pub(crate) fn of_range(
         root: &RootExpr,
         outlet: Outlet<QueryRangeResponse>,
         packet_bytes: usize,
@@ -43,7 +43,7 @@ impl MetricsProgress {
         Self::new(root, Differences::Range { outlet, sent: u64::MAX }, packet_bytes)
     }
 
-    pub(super) fn of_instant(
+    pub(crate) fn of_instant(
         root: &RootExpr,
         outlet: Outlet<QueryInstantResponse>,
         packet_bytes: usize,

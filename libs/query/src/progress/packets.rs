@@ -15,19 +15,19 @@ use tactus_proto::tempopb::{
 /// Bytes that an element of a list takes beside its own: the number of its field and its length.
 const FRAME_BYTES: usize = 6;
 
-pub(super) fn search(answer: SearchResponse, max_bytes: usize) -> Vec<SearchResponse> {
+pub(crate) fn search(answer: SearchResponse, max_bytes: usize) -> Vec<SearchResponse> {
     let SearchResponse { traces, metrics } = answer;
     let lists = cut(traces, room(max_bytes, &metrics, ""), Message::encoded_len);
     lists.into_iter().map(|traces| SearchResponse { traces, metrics }).collect()
 }
 
-pub(super) fn tags_v1(answer: SearchTagsResponse, max_bytes: usize) -> Vec<SearchTagsResponse> {
+pub(crate) fn tags_v1(answer: SearchTagsResponse, max_bytes: usize) -> Vec<SearchTagsResponse> {
     let SearchTagsResponse { tag_names, metrics } = answer;
     let lists = cut(tag_names, room(max_bytes, &metrics, ""), String::len);
     lists.into_iter().map(|tag_names| SearchTagsResponse { tag_names, metrics }).collect()
 }
 
-pub(super) fn tags_v2(answer: SearchTagsV2Response, max_bytes: usize) -> Vec<SearchTagsV2Response> {
+pub(crate) fn tags_v2(answer: SearchTagsV2Response, max_bytes: usize) -> Vec<SearchTagsV2Response> {
     let SearchTagsV2Response { scopes, metrics } = answer;
     let room = room(max_bytes, &metrics, "");
     let scopes = scopes.into_iter().flat_map(|SearchTagsV2Scope { name, tags }| {
@@ -38,7 +38,7 @@ pub(super) fn tags_v2(answer: SearchTagsV2Response, max_bytes: usize) -> Vec<Sea
     lists.into_iter().map(|scopes| SearchTagsV2Response { scopes, metrics }).collect()
 }
 
-pub(super) fn values_v1(
+pub(crate) fn values_v1(
     answer: SearchTagValuesResponse,
     max_bytes: usize,
 ) -> Vec<SearchTagValuesResponse> {
@@ -47,7 +47,7 @@ pub(super) fn values_v1(
     lists.into_iter().map(|tag_values| SearchTagValuesResponse { tag_values, metrics }).collect()
 }
 
-pub(super) fn values_v2(
+pub(crate) fn values_v2(
     answer: SearchTagValuesV2Response,
     max_bytes: usize,
 ) -> Vec<SearchTagValuesV2Response> {
@@ -57,7 +57,7 @@ pub(super) fn values_v2(
 }
 
 /// Status and message are in the last packet only.
-pub(super) fn range(answer: QueryRangeResponse, max_bytes: usize) -> Vec<QueryRangeResponse> {
+pub(crate) fn range(answer: QueryRangeResponse, max_bytes: usize) -> Vec<QueryRangeResponse> {
     let QueryRangeResponse { series, metrics, status, message } = answer;
     let room = room(max_bytes, &metrics, &message);
     let series = series.into_iter().flat_map(|series| cut_series(series, room)).collect();
@@ -68,7 +68,7 @@ pub(super) fn range(answer: QueryRangeResponse, max_bytes: usize) -> Vec<QueryRa
 }
 
 /// Status and message are in the last packet only.
-pub(super) fn instant(answer: QueryInstantResponse, max_bytes: usize) -> Vec<QueryInstantResponse> {
+pub(crate) fn instant(answer: QueryInstantResponse, max_bytes: usize) -> Vec<QueryInstantResponse> {
     let QueryInstantResponse { series, metrics, status, message } = answer;
     let lists = cut(series, room(max_bytes, &metrics, &message), Message::encoded_len);
     let packet =

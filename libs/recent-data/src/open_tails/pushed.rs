@@ -1,4 +1,4 @@
-//! A push as tails see it, and what a filter finds in some.
+//! Pushes as live tails see them, and the filter on their spans.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -11,24 +11,24 @@ use tactus_traceql::eval::{CompiledQuery, MatchedSpanSet, Matches, SearchOptions
 
 use crate::head::{Appended, append_replayed};
 
-/// Bytes shown of a text.
+/// Longer texts are cut.
 const MAX_TEXT_BYTES: usize = 2048;
-/// Attributes shown of a span.
+/// Most attributes of a span that are shown.
 const MAX_ATTRIBUTES: usize = 64;
 
 /// A push that was stored: slices of the buffer that it came in.
 #[derive(Debug)]
-pub(super) struct Pushed {
+pub(crate) struct Pushed {
     push: PushRequest,
     /// Positions of the spans that were not stored, ascending.
     refused: Vec<u32>,
     /// Stored spans.
-    pub(super) spans: u64,
-    pub(super) bytes: usize,
+    pub(crate) spans: u64,
+    pub(crate) bytes: usize,
 }
 
 impl Pushed {
-    pub(super) fn new(push: &PushRequest, appended: &Appended) -> Self {
+    pub(crate) fn new(push: &PushRequest, appended: &Appended) -> Self {
         let owners = push.resources.iter().chain(&push.scopes).map(Bytes::len);
         let spans = push.runs.iter().map(|run| run.scope_spans.len());
         Self {
@@ -40,19 +40,19 @@ impl Pushed {
     }
 }
 
-/// Which spans a tail shows.
+/// The filter of a tail.
 #[derive(Debug)]
-pub(super) struct Filter {
-    pub(super) tenant: TenantId,
+pub(crate) struct Filter {
+    pub(crate) tenant: TenantId,
     /// Judges each span by itself.
-    pub(super) query: CompiledQuery,
-    /// Those of the tenant's stored spans.
-    pub(super) limits: BuilderLimits,
+    pub(crate) query: CompiledQuery,
+    /// The limits of the tenant's stored spans.
+    pub(crate) limits: BuilderLimits,
 }
 
 impl Filter {
-    /// What matches of these pushes, and `may_show` of the spans: the first ones.
-    pub(super) fn look_at(&self, pushes: &[Arc<Pushed>], may_show: usize) -> TailResponse {
+    /// The spans of these pushes that match, and at most `may_show` of them in full: the first ones.
+    pub(crate) fn look_at(&self, pushes: &[Arc<Pushed>], may_show: usize) -> TailResponse {
         let mut look = Look { filter: self, may_show, response: TailResponse::default() };
         let mut builder = BatchBuilder::new(self.limits);
         for pushed in pushes {
@@ -66,7 +66,7 @@ impl Filter {
                 appended = append(&mut builder);
             }
             if appended.is_err() {
-                // It was stored, so it is well formed and fits: a bug, which must not be hidden.
+                // The push was stored, so it is well formed and fits. Otherwise this is a bug that must not be hidden.
                 look.response.skipped_spans += pushed.spans;
             }
         }
@@ -75,7 +75,7 @@ impl Filter {
     }
 }
 
-/// One look at some pushes.
+/// One evaluation of some pushes.
 struct Look<'f> {
     filter: &'f Filter,
     may_show: usize,

@@ -1,7 +1,8 @@
-//! A segment that somebody looks at.
+//! Reads the columns of a segment from its file, and checks them.
 
 use std::{
-    ops::{Deref, Range},
+    fmt::Debug,
+    ops::Range,
     path::PathBuf,
     sync::{
         Arc,
@@ -10,62 +11,41 @@ use std::{
 };
 
 use bytemuck::Pod;
-use tactus_model::{ColumnSource, SpanBatch};
+use tactus_model::ColumnSource;
 
 use super::{
     SegmentError,
-    cache::SlotState,
-    columns,
+    file::{OpenPlace, Place},
     image::{Column, MAX_TABLE_BYTES, Table},
-    stored::{OpenPlace, Place},
 };
 
-/// Images up to this size are read as a whole.
+/// Segments up to this size are read as a whole.
 const SMALL: u64 = 32 << 10;
-/// Bytes that are read at a time to check a column.
+/// Size of the pieces in which a column is read to check it.
 const CHECKED_AT_A_TIME: usize = 256 << 10;
 
-/// The spans of a segment, of which columns are read when somebody looks at them.
-#[derive(Debug, Default)]
-pub(crate) struct OpenBatch {
-    batch: SpanBatch,
-    reader: Option<Arc<ColumnReader>>,
+/// Keeps account of the columns of a segment that are in memory. The cache of segments does this.
+pub(super) trait ColumnKeeper: Debug + Send + Sync {
+    /// Notes that columns of this many bytes were read, and makes room for them.
+    fn add_bytes(&self, bytes: u64);
+
+    /// Notes that columns of this many bytes were dropped.
+    fn remove_bytes(&self, bytes: u64);
+
+    /// Notes that a column could not be read.
+    fn fail(&self, error: SegmentError);
 }
 
-/// Reads the columns of a segment.
+/// Reads the columns of one segment.
 #[derive(Debug)]
 pub(super) struct ColumnReader {
     path: PathBuf,
     place: Place,
     table: Table,
-    /// All of a small image.
+    /// All bytes of a small segment.
     whole: Option<Vec<u8>>,
-    state: Arc<SlotState>,
+    keeper: Arc<dyn ColumnKeeper>,
     column_bytes: AtomicU64,
-}
-
-impl OpenBatch {
-    pub(super) fn new(reader: Arc<ColumnReader>) -> Result<Self, SegmentError> {
-        let batch = columns::batch(&reader).map_err(|what| reader.corrupt(what))?;
-        Ok(Self { batch, reader: Some(reader) })
-    }
-
-    pub(super) fn reader(&self) -> Option<&Arc<ColumnReader>> {
-        self.reader.as_ref()
-    }
-
-    /// Bytes of columns in memory.
-    pub(super) fn column_bytes(&self) -> u64 {
-        self.reader.as_ref().map_or(0, |reader| reader.column_bytes.load(Ordering::Relaxed))
-    }
-}
-
-impl Deref for OpenBatch {
-    type Target = SpanBatch;
-
-    fn deref(&self) -> &SpanBatch {
-        &self.batch
-    }
 }
 
 impl ColumnReader {
@@ -73,7 +53,7 @@ impl ColumnReader {
     pub(super) fn open(
         path: PathBuf,
         place: Place,
-        state: Arc<SlotState>,
+        keeper: Arc<dyn ColumnKeeper>,
     ) -> Result<Self, SegmentError> {
         let is_small = place.bytes <= SMALL;
         let bytes = if is_small { place.bytes } else { MAX_TABLE_BYTES as u64 };
@@ -84,9 +64,14 @@ impl ColumnReader {
             .map_err(|what| SegmentError::Corrupt { path: path.clone(), what })?;
         let whole = is_small.then_some(head);
         let kept = whole.as_ref().map_or(0, Vec::len) as u64;
-        state.cache().add_column_bytes(kept);
+        keeper.add_bytes(kept);
         let column_bytes = AtomicU64::new(kept);
-        Ok(Self { path, place, table, whole, state, column_bytes })
+        Ok(Self { path, place, table, whole, keeper, column_bytes })
+    }
+
+    /// Bytes of this segment's columns in memory.
+    pub(super) fn column_bytes(&self) -> u64 {
+        self.column_bytes.load(Ordering::Relaxed)
     }
 
     pub(super) fn corrupt(&self, what: &'static str) -> SegmentError {
@@ -101,7 +86,7 @@ impl ColumnReader {
         self.table.may_lack_columns
     }
 
-    /// All values of a column, none if it is not there.
+    /// All values of a column. A column that was left out has none.
     pub(super) fn values<T: Pod>(&self, number: u32) -> Result<Vec<T>, SegmentError> {
         let Some(column) = self.find(number) else { return Ok(Vec::new()) };
         let mut values = vec![T::zeroed(); column.bytes / size_of::<T>()];
@@ -113,7 +98,7 @@ impl ColumnReader {
         Ok(values)
     }
 
-    /// Some values of a column, which is not checked.
+    /// Some values of a column. Its checksum is not verified.
     pub(super) fn some_values<T: Pod>(
         &self,
         file: Option<&OpenPlace>,
@@ -135,13 +120,13 @@ impl ColumnReader {
         Ok(values)
     }
 
-    /// Opens the file, for several reads; none for what is in memory.
+    /// Opens the file for several reads. `None` if the whole segment is in memory.
     pub(super) fn open_file(&self) -> Result<Option<OpenPlace>, SegmentError> {
         let file = self.whole.is_none().then(|| self.place.open()).transpose();
         file.map_err(|source| SegmentError::read(&self.path, source))
     }
 
-    /// Reads all columns through and checks them; keeps none.
+    /// Reads all columns and verifies their checksums. Keeps none of them in memory.
     pub(super) fn check(&self) -> Result<(), SegmentError> {
         let file = self.open_file()?;
         let longest = self.table.columns.iter().map(|column| column.bytes).max().unwrap_or(0);
@@ -202,14 +187,14 @@ impl ColumnSource for ColumnReader {
             .and_then(|column| self.read_checked(column, bytes));
         if let Err(error) = read {
             bytes.fill(0);
-            self.state.fail(error);
+            self.keeper.fail(error);
         }
-        self.state.cache().add_column_bytes(kept);
+        self.keeper.add_bytes(kept);
     }
 }
 
 impl Drop for ColumnReader {
     fn drop(&mut self) {
-        self.state.cache().remove_column_bytes(*self.column_bytes.get_mut());
+        self.keeper.remove_bytes(*self.column_bytes.get_mut());
     }
 }

@@ -1,4 +1,4 @@
-//! What all jobs of a querier share.
+//! The state that all jobs of a querier share.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use crate::pool::Pool;
 use crate::settings::Settings;
 
 #[derive(Debug)]
-pub(crate) struct Shared {
+pub(crate) struct QuerierState {
     pub(crate) settings: Settings,
     pub(crate) pool: Pool,
     pub(crate) blocks: Blocks,

@@ -20,7 +20,7 @@ pub(crate) struct SearchProgress {
 }
 
 impl SearchProgress {
-    pub(super) fn new(outlet: Outlet<SearchResponse>, packet_bytes: usize) -> Self {
+    pub(crate) fn new(outlet: Outlet<SearchResponse>, packet_bytes: usize) -> Self {
         let pending = Pending::new();
         Self { outlet, packet_bytes, pending, has_news: false, is_awaited: true }
     }
