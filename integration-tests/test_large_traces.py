@@ -146,6 +146,11 @@ def test_columns_that_a_query_reads_of_a_large_trace_fit_into_the_memory_of_quer
     eventually(lambda: server.metrics()[used] < 1 << 20, "memory is given back", 30)
 
 
+def queries_for_traces(server):
+    metrics = server.metrics().items()
+    return sum(count for name, count in metrics if name.startswith("tempo_query_frontend_queries_total{") and 'op="traces"' in name)
+
+
 # A fifth of the trace at a time: more than that memory it is anyway.
 SMALL_MEMORY = 64 << 20
 
@@ -155,10 +160,13 @@ def test_whole_of_a_large_trace_is_sent_slice_by_slice(servers):
     trace_id, server = b"\x43" * 16, servers.start(config=config)
     push_heads(server, trace_id)
     server.forget_peak()
-    before = server.resident_bytes()
-    for check in (check_otlp_file, check_jaeger_file, check_api_json, check_api_protobuf):
+    before, counted = server.resident_bytes(), queries_for_traces(server)
+    checks = (check_otlp_file, check_jaeger_file, check_api_json, check_api_protobuf)
+    for check in checks:
         check(server, trace_id, "live")
     grown = server.peak_resident_bytes() - before
+    # Both versions of the API are asked for JSON.
+    assert queries_for_traces(server) - counted == len(checks) + 1, "each is one query"
     print(f"{grown >> 20} MiB")
     assert grown < 150 << 20, f"{grown >> 20} MiB"
     server.flush()
@@ -291,8 +299,8 @@ def test_trace_that_fits_into_no_message_between_services_comes_in_slices(cluste
     check_api_protobuf(cluster["query-frontend-0"], trace_id, "stored")
 
 
-def test_answers_of_replicas_beyond_the_memory_of_queries_are_refused_or_break_off(replicas):
-    """Of each of three ingesters one of fourteen megabytes, asked for by many at a time: those that read longest make room for others."""
+def test_answers_of_replicas_beyond_the_memory_of_queries_wait_or_are_refused(replicas):
+    """Of each of three ingesters one of fourteen megabytes, asked for by many at a time: one that has begun waits for the others."""
     trace_id, spans = b"\x32" * 16, 140
     push_to_replicas(replicas, trace_id, spans, 100_000)
     querier, frontend = replicas["querier-0"], replicas["query-frontend-0"]
@@ -314,6 +322,7 @@ def test_answers_of_replicas_beyond_the_memory_of_queries_are_refused_or_break_o
     grown = querier.peak_resident_bytes() - before
     print(f"{grown >> 20} MiB, {outcomes}")
     assert grown < 200 << 20, f"{grown >> 20} MiB"
+    assert outcomes["broke off"] == 0 and outcomes["whole"] >= 12, outcomes
     used = 'tactus_server_inflight_bytes{of="requests"}'
     eventually(lambda: querier.metrics()[used] < 1 << 20, "memory is given back", 30)
     assert outcome(None) == "whole"

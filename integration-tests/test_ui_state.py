@@ -2,6 +2,7 @@
 import os
 import time
 import urllib.parse
+from datetime import datetime, timedelta, timezone
 
 import pytest
 
@@ -166,6 +167,36 @@ def test_range_goes_along_to_other_pages_where_they_can_show_it(visit, orders):
     assert page.locator("#range").input_value() == "1h"
     assert page.locator("#range option", has_text="last 24h").is_disabled()
     visit.check()
+
+
+@pytest.mark.parametrize("path", [EVERYTHING, "ui/services", "ui/map", "ui/explore?q=%7B%20%7D%20%7C%20rate()"])
+def test_times_of_a_range_are_chosen_by_keyboard_in_the_zone_of_the_reader(browser, server, orders, path):
+    made = Visit(browser, server.url, timezone_id="Asia/Kolkata", **appearance("light narrow"))
+    page = settled(made.open(path))
+    page.select_option("#range", "fixed")
+    page.wait_for_url("**from=**")
+    began = int(parameters(page)["from"])
+    assert int(parameters(page)["to"]) - began == 3_600
+    first, last = page.get_by_label("From", exact=True), page.get_by_label("To", exact=True)
+    shown = datetime.fromtimestamp(began, timezone(timedelta(hours=5, minutes=30)))
+    assert first.input_value() == shown.strftime("%Y-%m-%dT%H:%M:%S")
+    page.get_by_text("UTC+5:30").wait_for()
+    first.fill((shown + timedelta(minutes=30)).strftime("%Y-%m-%dT%H:%M:%S"))
+    first.press("Enter")
+    page.wait_for_url(f"**from={began + 1_800}&**")
+    last.fill(shown.strftime("%Y-%m-%dT%H:%M:%S"))
+    last.press("Enter")
+    page.get_by_text("it ends before it begins").wait_for()
+    assert int(parameters(page)["to"]) == began + 3_600, "what is no range is not asked for"
+    assert made.axe() == []
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    page.go_back()
+    page.wait_for_function("began => document.querySelector('[aria-label=From]').value.endsWith(began)", arg=shown.strftime("%H:%M:%S"))
+    page.select_option("#range", "15m")
+    page.wait_for_url("**range=15m**")
+    assert first.count() == 0 and "from" not in parameters(page)
+    made.check()
+    made.close()
 
 
 @pytest.mark.parametrize("path", ["search", "map", "explore", "live"])

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use parquet::file::metadata::ParquetMetaData;
 use parquet::file::statistics::Statistics;
-use tactus_model::{Projection, SpanBatch, TraceId};
+use tactus_model::{Projection, SpanBatch, SpanId, TraceId};
 use tactus_storage::meta::{BlockVersion, DedicatedColumn};
 
 use crate::Result;
@@ -319,6 +319,18 @@ impl BlockReader {
         projection: &Projection,
     ) -> Result<SpanBatch> {
         batch::read_batch(&self.file, row_group, Some(rows), projection)
+    }
+
+    /// As [`Self::read_rows`], of the spans whose ids are chosen: memory is in proportion to these, and to the largest column of the
+    /// rows. Service statistics may count these spans only. Errors: as [`Self::read_row_group`].
+    pub fn read_chosen_spans(
+        &self,
+        row_group: usize,
+        rows: Range<u64>,
+        projection: &Projection,
+        is_chosen: &dyn Fn(SpanId) -> bool,
+    ) -> Result<SpanBatch> {
+        batch::read_chosen(&self.file, row_group, rows, projection, is_chosen)
     }
 
     /// False if no string of a column in the row group meets the predicate.

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use futures_util::stream::{self, StreamExt};
 use tactus_api::trace_job::TraceJob;
 use tactus_block::read::BlockReader;
+use tactus_model::merge::ChosenSpans;
 use tactus_model::otlp::{encode_part_while, encode_traces_data_while};
 use tactus_model::{Projection, SpanBatch};
 use tactus_proto::tactus::v1::FindTraceInBlocksResponse;
@@ -145,7 +146,13 @@ fn read_trace(block: &BlockReader, wanted: &TraceJob, job: &Job) -> Result<Part>
     // The columns count as the row groups that jobs decode, not as what queries hold: to read a few spans of a large trace,
     // or a slice of it, would cost a query the memory of all its spans.
     job.hold_large_bytes(group_bytes.saturating_mul(COLUMN_FACTOR))?;
-    let batch = read(&wanted.part.columns())?;
+    let batch = match &wanted.part.spans {
+        ChosenSpans::Slice(slice) if slice.is_whole() => read(&wanted.part.columns())?,
+        spans => {
+            let (rows, columns) = (row..row + 1, wanted.part.columns());
+            block.read_chosen_spans(row_group, rows, &columns, &|id| spans.has(id))?
+        }
+    };
     let (trace, part_bytes) = encoded_part(&batch, wanted)?;
     Ok(Part { trace, part_bytes, is_part: true, inspected_bytes: 0 })
 }

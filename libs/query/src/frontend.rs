@@ -19,6 +19,7 @@ use tactus_storage::Blocklist;
 use tactus_telemetry::metrics::Registry;
 use tactus_work::memory::{Budget, QueryMemory};
 use tactus_work::{SlotLimits, Slots};
+use tokio::sync::Semaphore;
 
 use crate::admission::{Admission, Admitted};
 use crate::current_query::{as_query, joined};
@@ -30,6 +31,10 @@ use crate::settings::{QueryLimits, Settings, count};
 
 /// Queries of a tenant that may wait to be parsed.
 const PARSED_LATER_PER_TENANT: usize = 1_000;
+
+/// Slices of large traces that are read at a time. Each is an eighth of the memory, and a querier that puts replicas together has
+/// five times that until it is sent: two at a time would wait for each other.
+const SLICES_AT_A_TIME: usize = 1;
 
 /// The time range of a query that names none, unless the configuration sets one.
 const DEFAULT_WINDOW: Duration = Duration::from_secs(15 * 60);
@@ -93,6 +98,8 @@ pub struct Frontend {
     running: Admission,
     /// Limits the threads that parse queries.
     pub(crate) parsing: Slots,
+    /// Slices of large traces that are read at a time.
+    slices: Semaphore,
 }
 
 tactus_telemetry::debug_of!(Frontend { settings });
@@ -115,6 +122,7 @@ impl Frontend {
             admission: Admission::default(),
             running: Admission::default(),
             parsing: parsing_slots(),
+            slices: Semaphore::new(SLICES_AT_A_TIME),
             metrics: Metrics::new(registry, &parts.settings),
             file_budget: Budget::new(parts.settings.trace_files.max_inflight_bytes),
             queries: QueryLog::new(parts.settings.query_log.clone()),
@@ -154,11 +162,27 @@ impl Frontend {
         query: impl Future<Output = Result<T>>,
         inspected: impl Fn(&T) -> u64,
     ) -> Result<T> {
+        self.counted_if(tenants, op, asked, query, |found| Some(inspected(found))).await
+    }
+
+    /// As [`Self::counted`]; an answer for which `inspected` has nothing is not counted.
+    pub(crate) async fn counted_if<T>(
+        &self,
+        tenants: &[TenantId],
+        op: &'static str,
+        asked: Asked,
+        query: impl Future<Output = Result<T>>,
+        inspected: impl Fn(&T) -> Option<u64>,
+    ) -> Result<T> {
         let watch = self.metrics.watch(label_of(tenants), op);
         // The future is boxed once here; each of the calls below would otherwise hold a copy of it.
         let query = self.queries.run(tenants, op, asked, Box::pin(query));
         let result = self.within_limits(tenants, query).await;
-        watch.done(result.as_ref().map(inspected));
+        match result.as_ref().map(inspected) {
+            Ok(None) => watch.leave_out(),
+            Ok(Some(bytes)) => watch.done(Ok(bytes)),
+            Err(error) => watch.done(Err(error)),
+        }
         result
     }
 
@@ -178,6 +202,19 @@ impl Frontend {
         let result = as_query(tenants, Duration::ZERO, max_cpu_time, memory, query).await;
         watch.done(result.as_ref().copied());
         result.map(|_| ())
+    }
+
+    /// A slice of a large trace that is on its way, read when there is room: it waits behind others, and is a query of its own to those
+    /// who count what queries hold, so that one that found no memory does not end the rest.
+    pub(crate) async fn slice<T>(
+        &self,
+        tenants: &[TenantId],
+        slice: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
+        let _turn = self.slices.acquire().await;
+        let (time, max_cpu_time) =
+            (self.settings.api_timeout, self.limits_of(tenants).max_cpu_time);
+        as_query(tenants, time, max_cpu_time, Some(&self.query_memory), slice).await
     }
 
     /// Runs a part of a query within the time that a call may take.

@@ -48,6 +48,11 @@ pub struct TraceMemory {
 }
 
 impl TraceMemory {
+    /// Bytes that are counted.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.held.iter().map(|held| held.bytes()).sum()
+    }
+
     /// With so many bytes more. A trace that is larger than the limit passes alone. Errors: [`Error::TooManyBytes`].
     pub(crate) async fn and(mut self, memory: &Arc<Bodies>, bytes: u64) -> Result<Self> {
         if let Some(own) = self.held.last_mut().and_then(Arc::get_mut) {

@@ -52,6 +52,12 @@ use unfinished_messages::UnfinishedMessages;
 /// How long a request waits for memory. Data that it has already sent waits with it and is not counted.
 const LONGEST_WAIT: Duration = Duration::from_millis(500);
 
+/// An answer of which nothing was read for this time stands still.
+const STANDSTILL: Duration = Duration::from_secs(2);
+
+/// How often a waiting answer looks for others that stand still.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+
 /// The age that a new body counts with from the start.
 const LEAST_AGE: Duration = Duration::from_millis(50);
 
@@ -91,6 +97,17 @@ struct Unfinished {
     since: Instant,
     bytes: AtomicU64,
     cut: CancellationToken,
+    /// Of an answer: when something of it was taken last.
+    moved: Mutex<Option<Instant>>,
+}
+
+/// For whom others are cut off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asker {
+    /// A request, which cannot wait for long: any that is unfinished.
+    Request,
+    /// An answer: requests, and answers that stand still. For others it waits.
+    Answer,
 }
 
 /// The memory that a request holds. It is given back with the last clone.
@@ -148,7 +165,8 @@ impl Bodies {
         if head > SMALL_HEAD {
             held.unfinished();
             let try_take = || held.try_take(head as u64);
-            held.wait_with(head as u64, LONGEST_WAIT, try_take).await?;
+            let asker = (Asker::Request, LONGEST_WAIT);
+            held.wait_with(head as u64, asker, try_take).await?;
         }
         Ok(held)
     }
@@ -169,6 +187,7 @@ impl Bodies {
             since: Instant::now(),
             bytes: AtomicU64::new(0),
             cut: CancellationToken::new(),
+            moved: Mutex::default(),
         };
         Held(Arc::new(Holding {
             bodies: Arc::clone(self),
@@ -179,14 +198,15 @@ impl Bodies {
         }))
     }
 
-    /// Cuts off the most expensive unfinished body, unless that is `asker` or one is on its way out already.
-    fn cut_off_another(&self, asker: u64) {
+    /// Cuts off the most expensive unfinished body, unless that is number `asker` or one is on its way out already.
+    fn cut_off_another(&self, asker: u64, kind: Asker) {
         let unfinished = self.unfinished.lock();
         if unfinished.values().any(|body| body.cut.is_cancelled()) {
             return;
         }
         let now = Instant::now();
         let taking = unfinished.iter().filter(|(_, body)| body.bytes.load(Relaxed) > 0);
+        let taking = taking.filter(|(_, body)| kind == Asker::Request || body.stands_still(now));
         if let Some((number, body)) = taking.max_by_key(|(_, body)| body.cost(now))
             && *number != asker
         {
@@ -199,6 +219,17 @@ impl Unfinished {
     fn cost(&self, now: Instant) -> u128 {
         let age = now.saturating_duration_since(self.since).max(LEAST_AGE);
         u128::from(self.bytes.load(Relaxed)) * age.as_millis()
+    }
+
+    /// Somebody takes something of an answer.
+    fn moves(&self) {
+        *self.moved.lock() = Some(Instant::now());
+    }
+
+    /// False for an answer that somebody reads.
+    fn stands_still(&self, now: Instant) -> bool {
+        let moved = *self.moved.lock();
+        moved.is_none_or(|moved| now.saturating_duration_since(moved) >= STANDSTILL)
     }
 }
 
@@ -221,7 +252,7 @@ impl Held {
 
     /// Takes memory for the body as it comes. Errors: there is none, even after a moment, or the body was cut off.
     pub async fn take(&self, bytes: usize) -> Result<(), NoRoom> {
-        self.wait(LONGEST_WAIT, || self.try_take(bytes as u64)).await
+        self.wait((Asker::Request, LONGEST_WAIT), || self.try_take(bytes as u64)).await
     }
 
     fn try_take(&self, bytes: u64) -> bool {
@@ -234,7 +265,7 @@ impl Held {
 
     /// Takes memory for what is made of the body. Errors: as of [`Self::take`].
     pub async fn take_for_work(&self, bytes: usize) -> Result<(), NoRoom> {
-        self.wait(LONGEST_WAIT, || self.try_take_for_work(bytes)).await
+        self.wait((Asker::Request, LONGEST_WAIT), || self.try_take_for_work(bytes)).await
     }
 
     /// As [`Self::take_for_work`], at once or not at all.
@@ -253,7 +284,7 @@ impl Held {
     async fn wait_with(
         &self,
         bytes: u64,
-        longest: Duration,
+        asker: (Asker, Duration),
         try_take: impl Fn() -> bool,
     ) -> Result<(), NoRoom> {
         if try_take() {
@@ -261,14 +292,19 @@ impl Held {
         }
         let bodies = &self.0.bodies;
         let Some(_waiting) = bodies.waiting.reserve(bytes) else {
-            bodies.cut_off_another(self.0.number);
+            bodies.cut_off_another(self.0.number, asker.0);
             bodies.refusals.inc();
             return Err(NoRoom);
         };
-        self.wait(longest, try_take).await
+        self.wait(asker, try_take).await
     }
 
-    async fn wait(&self, longest: Duration, try_take: impl Fn() -> bool) -> Result<(), NoRoom> {
+    /// `kind`, `longest`: for whom, and how long.
+    async fn wait(
+        &self,
+        (kind, longest): (Asker, Duration),
+        try_take: impl Fn() -> bool,
+    ) -> Result<(), NoRoom> {
         if try_take() {
             return Ok(());
         }
@@ -279,10 +315,11 @@ impl Held {
             if try_take() {
                 return Ok(());
             }
-            self.0.bodies.cut_off_another(self.0.number);
+            self.0.bodies.cut_off_another(self.0.number, kind);
+            let look_again = deadline.min(Instant::now() + LOOK_EVERY);
             let has_time = tokio::select! {
                 () = self.cut_off() => false,
-                waited = timeout_at(deadline, freed) => waited.is_ok(),
+                waited = timeout_at(look_again, freed) => waited.is_ok() || look_again < deadline,
             };
             if !has_time {
                 self.0.bodies.refusals.inc();

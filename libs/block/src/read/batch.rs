@@ -20,6 +20,7 @@ use super::task::Task;
 use super::values::LevelsOnly;
 use crate::attribute_owner::AttributeOwner;
 
+mod chosen;
 mod distinct;
 mod links;
 mod lists;
@@ -29,6 +30,9 @@ mod tables;
 use lists::{adopt_strings, pick_attributes, scan_list};
 use tables::{read_resources_and_scopes, read_tables};
 
+/// Whether a span is wanted.
+pub(crate) type IsChosen<'a> = &'a dyn Fn(SpanId) -> bool;
+
 /// Reads the projected columns of a row group, or of some of its rows.
 pub(crate) fn read_batch(
     file: &File,
@@ -36,7 +40,19 @@ pub(crate) fn read_batch(
     rows: Option<Range<u64>>,
     projection: &Projection,
 ) -> Result<SpanBatch> {
-    read(Task::new(file, row_group, rows), &file.columns, projection, true)
+    read(Task::new(file, row_group, rows), &file.columns, (projection, None), true)
+}
+
+/// As [`read_batch`], of spans with chosen ids. Counts of a trace may be of these spans, too.
+pub(crate) fn read_chosen(
+    file: &File,
+    row_group: usize,
+    rows: Range<u64>,
+    projection: &Projection,
+    is_chosen: IsChosen<'_>,
+) -> Result<SpanBatch> {
+    let task = Task::new(file, row_group, Some(rows));
+    read(task, &file.columns, (projection, Some(is_chosen)), true)
 }
 
 /// As [`read_batch`], of a whole row group, for those who do not look at the rows of trace, resource and scope of spans.
@@ -46,7 +62,7 @@ pub(crate) fn read_spans_alone(
     projection: &Projection,
 ) -> Result<SpanBatch> {
     let is_flat = is_of_spans(projection);
-    read(Task::new(file, row_group, None), &file.columns, projection, !is_flat)
+    read(Task::new(file, row_group, None), &file.columns, (projection, None), !is_flat)
 }
 
 /// True if only columns of spans are wanted, of which the starts tell how many spans there are.
@@ -73,7 +89,7 @@ fn is_of_spans(projection: &Projection) -> bool {
 fn read(
     mut task: Task<'_>,
     columns: &Columns,
-    projection: &Projection,
+    (projection, is_chosen): (&Projection, Option<IsChosen<'_>>),
     wants_rows: bool,
 ) -> Result<SpanBatch> {
     let plan = Plan::new(columns, projection);
@@ -88,6 +104,9 @@ fn read(
         false => SpanRows::unread(ids.len(), count_starts(&mut task, columns)?),
     };
     task.expect(columns.trace_id, rows.traces, ids.len())?;
+    if let Some(is_chosen) = is_chosen {
+        rows = chosen::choose_spans(&mut task, columns, rows, is_chosen)?;
+    }
     let mut counts = Counts {
         traces: rows.traces,
         resources: rows.resources,

@@ -8,15 +8,18 @@ use bytes::Bytes;
 
 use crate::decoding::byte_arrays::ByteArrays;
 use crate::decoding::codec::{Codec, Decompressor};
-use crate::decoding::hybrid::{Levels, count_equal, decode_levels};
+use crate::decoding::hybrid::{Levels, decode_levels};
 use crate::decoding::page::{Encoding, PageHeader, PageKind, read_page_header};
 use crate::decoding::{DecodeError, DecodeResult, split};
 
 use super::columns::Leaf;
 use super::levels::{KnownLevels, Wanted};
+use chosen::Sieve;
+pub(crate) use chosen::retain_from;
+use rows::rows_to_entries;
 
-/// Entries that are passed over at a time on the way to a row.
-const ROW_SEARCH_STEP: usize = 255;
+mod chosen;
+mod rows;
 
 /// How much real pages grow when they are decompressed, at most: writers that do not announce it may.
 const PLAIN_GROWTH: usize = 1024;
@@ -41,6 +44,8 @@ pub(crate) struct Chunk {
     pub(crate) dictionary: Option<Arc<ByteArrays>>,
     /// Only these rows are wanted.
     pub(crate) window: Option<Window>,
+    /// Of a column of spans, or of something that spans have: which spans of the rows are wanted, a byte each, 1 for those that are.
+    pub(crate) chosen: Option<Arc<[u8]>>,
 }
 
 impl Chunk {
@@ -153,6 +158,9 @@ pub(crate) trait PageDecoder {
 
     /// Takes a data page; its values replace those of the page before.
     fn page(&mut self, values: PageValues<'_>) -> DecodeResult<()>;
+
+    /// Leaves out the values of the page that have no 1 here, where each of them has a byte.
+    fn retain(&mut self, kept: &[u8]);
 }
 
 /// Decodes every page of the chunk and calls `on_page` with the wanted entries of each.
@@ -166,7 +174,9 @@ pub(crate) fn read_pages<D: PageDecoder>(
     mut on_page: impl FnMut(PageLevels<'_>, &mut D) -> DecodeResult<()>,
 ) -> DecodeResult<()> {
     let windowed = chunk.window.is_some();
-    let needs = Needs { rep: needs.rep || windowed, def: needs.def || windowed };
+    let mut sieve = chunk.chosen.as_deref().map(Sieve::new);
+    let is_cut = windowed || sieve.is_some();
+    let needs = Needs { rep: needs.rep || is_cut, def: needs.def || is_cut };
     let mut next_row = chunk.window.as_ref().map_or(0, |window| window.first_row);
     let mut end_rows = chunk.window.iter().flat_map(|window| &window.end_rows);
     let mut seen = 0usize;
@@ -247,11 +257,24 @@ pub(crate) fn read_pages<D: PageDecoder>(
                 let (encoding, body, total) = (page.encoding, page.body, page.values);
                 decoder.page(PageValues { encoding, body, skip, count, total })?;
             }
-            on_page(kept, decoder)?;
+            let Some(sieve) = &mut sieve else {
+                on_page(kept, decoder)?;
+                continue;
+            };
+            let (kept, values) = sieve.page(kept, max_def)?;
+            if D::VALUES {
+                decoder.retain(values);
+            }
+            if kept.entries > 0 {
+                on_page(kept, decoder)?;
+            }
         }
     }
     if !windowed && seen != chunk.entries {
         return Err(DecodeError("the pages hold fewer entries than the chunk declares"));
+    }
+    if let Some(sieve) = sieve {
+        sieve.finish()?;
     }
     Ok(())
 }
@@ -344,53 +367,6 @@ fn read_levels<'p>(
         }
         PageKind::Dictionary { .. } | PageKind::Other => Ok(None),
     }
-}
-
-/// The entries of a page that belong to `rows`; moves `next_row` on by the rows that start in the page.
-fn rows_to_entries(levels: &PageLevels<'_>, rows: &Range<u64>, next_row: &mut u64) -> Range<usize> {
-    let first = *next_row;
-    let wanted = |row: u64| row.saturating_sub(first) as usize;
-    let repetitions = match levels.rep {
-        // Every entry is a row.
-        Levels::Constant(0) => {
-            *next_row += levels.entries as u64;
-            let start = wanted(rows.start).min(levels.entries);
-            return start..wanted(rows.end).clamp(start, levels.entries);
-        }
-        // The page continues the row before; no row starts in it.
-        Levels::Constant(_) => {
-            let continues = first > rows.start && first <= rows.end;
-            return if continues { 0..levels.entries } else { 0..0 };
-        }
-        Levels::Each(levels) => levels,
-    };
-    let (mut start, mut end) = (None, None);
-    if first > rows.start && first <= rows.end {
-        start = Some(0);
-    }
-    for (number, part) in repetitions.chunks(ROW_SEARCH_STEP).enumerate() {
-        let starts = count_equal(part, 0) as u64;
-        let rows_here = *next_row..*next_row + starts;
-        if !rows_here.contains(&rows.start) && !rows_here.contains(&rows.end) {
-            *next_row += starts;
-            continue;
-        }
-        for (entry, &level) in part.iter().enumerate() {
-            if level == 0 {
-                let entry = number * ROW_SEARCH_STEP + entry;
-                if *next_row == rows.start {
-                    start = Some(entry);
-                }
-                if *next_row == rows.end {
-                    end = Some(entry);
-                }
-                *next_row += 1;
-            }
-        }
-    }
-    let start = start.unwrap_or(levels.entries);
-    let end = end.unwrap_or(levels.entries);
-    if *next_row <= rows.start { 0..0 } else { start..end.max(start) }
 }
 
 #[cfg(test)]

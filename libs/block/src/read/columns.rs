@@ -4,6 +4,8 @@
 //! vParquet5 differ only in the service statistics and in which columns exist. vParquet3 has other values of
 //! attributes, absolute times of events, and links in messages.
 
+use std::ops::Range;
+
 use parquet::basic::Type as PhysicalType;
 use parquet::schema::types::SchemaDescriptor;
 use tactus_model::Projection;
@@ -96,6 +98,8 @@ pub(crate) struct ServiceStatsColumns {
 /// Every column that is read. The optional ones are missing in pre-release files.
 #[derive(Debug, Clone)]
 pub(crate) struct Columns {
+    /// Positions of the columns of spans and of what spans have.
+    pub(crate) below_spans: Range<usize>,
     pub(crate) trace_id: Leaf,
     pub(crate) trace_start: Leaf,
     pub(crate) trace_end: Leaf,
@@ -187,6 +191,7 @@ impl Columns {
             false => Vec::new(),
         };
         Ok(Self {
+            below_spans: paths.below(SPAN),
             trace_id: paths.required("TraceID", BYTE_ARRAY, 0)?,
             trace_start: paths.required("StartTimeUnixNano", INT64, 0)?,
             trace_end: paths.required("EndTimeUnixNano", INT64, 0)?,

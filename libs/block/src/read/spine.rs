@@ -37,7 +37,7 @@ pub(crate) struct SpanRows {
     pub(crate) resource: Buffer<u32>,
     pub(crate) scope: Buffer<u32>,
     /// What the rows are made of, if they are not made yet.
-    levels: Option<Arc<SpanLevels>>,
+    pub(super) levels: Option<Arc<SpanLevels>>,
 }
 
 /// Repetitions below these start a row of the table.

@@ -31,6 +31,8 @@ pub(crate) struct Task<'f> {
     file: &'f File,
     row_group: usize,
     rows: Option<Range<u64>>,
+    /// Which spans are wanted of them, if not all: a byte each.
+    chosen: Option<Arc<[u8]>>,
     chunks: HashMap<usize, Chunk, RandomState>,
     scratch: Option<Box<Scratch>>,
     /// Columns that were found in the cache, or decoded early.
@@ -44,7 +46,12 @@ impl<'f> Task<'f> {
     /// A task that has fetched nothing yet. `rows`: only these; `None` for all.
     pub(crate) fn new(file: &'f File, row_group: usize, rows: Option<Range<u64>>) -> Self {
         let (chunks, held, pool) = Default::default();
-        Self { file, row_group, rows, chunks, scratch: None, held, pool }
+        Self { file, row_group, rows, chosen: None, chunks, scratch: None, held, pool }
+    }
+
+    /// From now on only these spans of the rows are read, of all columns that are theirs: a byte each, 1 for those that are wanted.
+    pub(crate) fn choose(&mut self, chosen: Arc<[u8]>) {
+        self.chosen = Some(chosen);
     }
 
     /// The version of the block.
@@ -159,6 +166,7 @@ impl<'f> Task<'f> {
             pieces: Vec::new(),
             dictionary: None,
             window: None,
+            chosen: None,
         }
     }
 
@@ -250,7 +258,7 @@ impl<'f> Task<'f> {
         decoder: &mut D,
         mut on_page: impl FnMut(PageLevels<'_>, &mut D, &mut StringPool) -> DecodeResult<()>,
     ) -> Result<()> {
-        let Self { chunks, scratch, pool, .. } = self;
+        let Self { file, chosen, chunks, scratch, pool, .. } = self;
         let Some(chunk) = chunks.get_mut(&leaf.index) else {
             // Nothing was fetched because the column has no values.
             if self.is_all_null(leaf) {
@@ -258,6 +266,9 @@ impl<'f> Task<'f> {
             }
             return Err(self.corrupt(leaf, DecodeError("the column was not fetched")));
         };
+        if file.columns.below_spans.contains(&leaf.index) {
+            chunk.chosen.clone_from(chosen);
+        }
         let scratch = scratch.get_or_insert_with(Scratch::reuse);
         let on_page = |page: PageLevels<'_>, decoder: &mut D| on_page(page, decoder, pool);
         let read = read_pages(chunk, needs, scratch, decoder, on_page);

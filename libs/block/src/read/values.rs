@@ -8,7 +8,7 @@ use crate::decoding::page::Encoding;
 use crate::decoding::plain::Number;
 use crate::decoding::{DecodeError, DecodeResult, hybrid, plain};
 
-use super::chunk::{PageDecoder, PageValues};
+use super::chunk::{PageDecoder, PageValues, retain_from};
 use super::strings::StringPool;
 
 const ENCODING: DecodeError = DecodeError("a page has an encoding that its type does not allow");
@@ -28,6 +28,8 @@ impl PageDecoder for LevelsOnly {
     fn page(&mut self, _: PageValues<'_>) -> DecodeResult<()> {
         Ok(())
     }
+
+    fn retain(&mut self, _: &[u8]) {}
 }
 
 /// INT64, signed or not, and DOUBLE, as bits.
@@ -81,6 +83,11 @@ impl<T: Number> PageDecoder for Numbers<T> {
             _ => Err(ENCODING),
         }
     }
+
+    fn retain(&mut self, kept: &[u8]) {
+        let start = self.values.len().saturating_sub(kept.len());
+        retain_from(&mut self.values, start, kept);
+    }
 }
 
 /// INT64 of numbers that are small by nature, as bytes; others become 0.
@@ -126,6 +133,11 @@ impl PageDecoder for SmallWords {
         self.values.extend(self.codes.iter().map(|&code| dictionary[code as usize]));
         Ok(())
     }
+
+    fn retain(&mut self, kept: &[u8]) {
+        let start = self.values.len().saturating_sub(kept.len());
+        retain_from(&mut self.values, start, kept);
+    }
 }
 
 /// Cuts the values from `start` on, a whole page, to the wanted ones.
@@ -161,6 +173,10 @@ impl PageDecoder for Flags {
             }
             _ => Err(ENCODING),
         }
+    }
+
+    fn retain(&mut self, kept: &[u8]) {
+        retain_from(&mut self.values, 0, kept);
     }
 }
 
@@ -212,6 +228,10 @@ impl PageDecoder for Strings {
         }
         self.local.extend(0..self.page.len() as u32);
         Ok(())
+    }
+
+    fn retain(&mut self, kept: &[u8]) {
+        retain_from(&mut self.local, 0, kept);
     }
 }
 
@@ -268,8 +288,8 @@ impl Strings {
         }
         // Equal neighbours are common where there is no dictionary: mostly empty strings.
         let (mut previous, mut code) = (&b""[..], 0);
-        for i in 0..self.page.len() {
-            let string = self.page.get(i);
+        for &local in &self.local {
+            let string = self.page.get(local as usize);
             if string != previous {
                 (previous, code) = (string, pool.intern(string)?);
             }
@@ -286,6 +306,7 @@ impl Strings {
         out: &mut Vec<T>,
     ) {
         if self.is_plain
+            && self.local.len() == self.page.len()
             && let Some(ids) = self.page.fixed::<WIDTH>()
         {
             out.extend(ids.iter().map(|id| wrap(*id)));

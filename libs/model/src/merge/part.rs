@@ -59,6 +59,16 @@ pub enum ChosenSpans {
     Ids(HashSet<SpanId>),
 }
 
+impl ChosenSpans {
+    /// Whether a span is among them.
+    pub fn has(&self, id: SpanId) -> bool {
+        match self {
+            Self::Slice(slice) => slice.has(id),
+            Self::Ids(chosen) => chosen.contains(&id),
+        }
+    }
+}
+
 /// Which part of a trace.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TracePart {
@@ -99,10 +109,7 @@ impl TracePart {
     /// Rows of a trace in a batch that belong to it.
     pub fn rows(&self, batch: &SpanBatch, id: TraceId) -> Vec<u32> {
         let ids = &*batch.spans.span_id;
-        let is_chosen = |row: usize| match &self.spans {
-            ChosenSpans::Slice(slice) => slice.has(ids[row]),
-            ChosenSpans::Ids(chosen) => chosen.contains(&ids[row]),
-        };
+        let is_chosen = |row: usize| self.spans.has(ids[row]);
         let Some(trace) = batch.traces.ids.iter().position(|&other| other == id) else {
             return Vec::new();
         };

@@ -1,9 +1,12 @@
 //! Sends a trace piece by piece, so that of a large trace only one slice is in memory.
 //!
 //! The first slice is read before the response begins, so errors up to then have a status. A later error ends the
-//! connection, which shows the client that the answer is incomplete.
+//! connection, which shows the client that the answer is incomplete. An answer that has begun waits while there is no memory. It holds
+//! only what its reader has yet to take meanwhile, and takes all that it needs to send a slice together with the slice, so no two
+//! answers wait for each other.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use ::http::HeaderValue;
 use ::http::header::CONTENT_TYPE;
@@ -16,8 +19,10 @@ use tactus_api::request::TraceQuery;
 use tactus_api::trace::{CombinedTrace, TraceFacts, WhenTooLarge};
 use tactus_api::{Error, Result};
 use tactus_model::{TenantId, TraceId};
-use tactus_server::bodies::{NoRoom, Outgoing, next_piece};
+use tactus_server::bodies::{AnswerMemory, Bodies, NoRoom, Outgoing, next_piece};
+use tactus_work::memory::TOO_MANY_BYTES;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::call::{Answered, Call, PARTIAL};
@@ -25,13 +30,25 @@ use crate::frontend::Frontend;
 use crate::metrics::TRACES;
 use crate::offload::offload;
 use crate::query_log::Asked;
-use crate::trace_by_id::FoundTrace;
+use crate::trace_by_id::{FoundTrace, Slices, TraceMemory};
 
 /// Size of the pieces in which spans are written. One takes some milliseconds of work.
-const PIECE_BYTES: usize = 512 << 10;
+const PIECE_BYTES: usize = 256 << 10;
+
+/// Written pieces of an answer that wait: one for the connection, the next behind it, and one that is being made.
+const WAITING_PIECES: u64 = 3;
+/// A written piece has at most this many times the bytes of its spans; a larger one waits for memory of its own.
+const WRITTEN_EXPANSION: u64 = 4;
+const WRITTEN_BYTES: u64 = PIECE_BYTES as u64 * WRITTEN_EXPANSION;
+
+/// The first pause of an answer that has begun and waits for memory. Each further pause is longer, up to the second value.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// An answer that has not begun is refused after this time.
+const LONGEST_WAIT_TO_BEGIN: Duration = Duration::from_secs(30);
 
 /// The format of a trace that is written piece by piece.
-pub(super) trait TraceForm: Send + 'static {
+pub(super) trait TraceForm: Send + Sync + 'static {
     /// The text before the spans.
     fn begin(&mut self) -> Result<Vec<u8>>;
 
@@ -91,6 +108,9 @@ pub(super) async fn send(
     Ok(response)
 }
 
+/// What is written, and the memory for it if it is not its own.
+type Written = (Bytes, Option<Arc<AnswerMemory>>);
+
 type Ended = std::result::Result<Result<()>, tokio::task::JoinError>;
 
 fn ended(ended: Ended) -> Result<()> {
@@ -100,8 +120,8 @@ fn ended(ended: Ended) -> Result<()> {
 /// The body of the response. Its pieces are counted while they wait to be read, and are dropped when others need their
 /// memory.
 struct Sending {
-    piece: Option<Outgoing<Bytes>>,
-    receiver: mpsc::Receiver<Outgoing<Bytes>>,
+    piece: Option<Outgoing<Written>>,
+    receiver: mpsc::Receiver<Outgoing<Written>>,
     /// `None` once the body has ended.
     task: Option<AbortOnDropHandle<Result<()>>>,
 }
@@ -110,7 +130,7 @@ impl Sending {
     async fn next(&mut self) -> Option<std::result::Result<Bytes, BoxError>> {
         loop {
             if let Some(piece) = &self.piece {
-                match piece.with(next_piece) {
+                match piece.with(|(bytes, _)| next_piece(bytes)) {
                     Some(bytes) if bytes.is_empty() => self.piece = None,
                     Some(bytes) => return Some(Ok(bytes)),
                     None => {
@@ -137,7 +157,7 @@ impl Sending {
 struct Sender<F> {
     frontend: Arc<Frontend>,
     form: F,
-    pieces: mpsc::Sender<Outgoing<Bytes>>,
+    pieces: mpsc::Sender<Outgoing<Written>>,
 }
 
 impl<F: TraceForm> Sender<F> {
@@ -168,12 +188,14 @@ impl<F: TraceForm> Sender<F> {
         facts: TraceFacts,
         head: oneshot::Sender<bool>,
     ) -> Result<()> {
+        let room = self.room().await?;
+        let held = TraceMemory::default().and(&self.frontend.memory, trace.bytes() as u64).await?;
         let begin = self.form.begin()?;
         let _ = head.send(facts.partial);
-        self.send(begin).await?;
-        let mut sender = self.send_trace(trace).await?;
+        self.send(begin, None).await?;
+        let mut sender = self.send_trace(trace, held, room).await?;
         let end = sender.form.end(&facts)?;
-        sender.send(end).await
+        sender.send(end, None).await
     }
 
     /// Sends a trace slice by slice. Returns the bytes that were read for it.
@@ -187,7 +209,9 @@ impl<F: TraceForm> Sender<F> {
         let _admitted = frontend.admit(tenants)?;
         let mut slices = frontend.slices_of_large(tenants, id, query, bytes);
         let (mut head, mut facts) = (Some(head), TraceFacts::default());
-        while let Some(found) = frontend.step(slices.next_trace(when_too_large)).await? {
+        loop {
+            let next = self.next_slice(tenants, &mut slices, when_too_large, head.is_none());
+            let (Some(found), room) = frontend.step(next).await? else { break };
             let FoundTrace { trace, facts: of_slice, memory, .. } = found;
             facts.inspected_bytes += of_slice.inspected_bytes;
             let is_cut = trace.truncated;
@@ -195,16 +219,14 @@ impl<F: TraceForm> Sender<F> {
                 let begin = self.form.begin()?;
                 (facts.partial, facts.message) = (of_slice.partial, of_slice.message);
                 let _ = head.send(facts.partial);
-                self.send(begin).await?;
+                self.send(begin, None).await?;
             } else if of_slice.partial && !facts.partial && !is_cut {
                 // The answer would not say that it is incomplete, so it must not look complete.
                 return Err(Error::Internal(of_slice.message));
             } else if is_cut {
                 (facts.partial, facts.message) = (true, of_slice.message);
             }
-            // From now on it counts as memory of an answer that is being sent.
-            drop(memory);
-            self = self.send_trace(trace).await?;
+            self = self.send_trace(trace, memory, room).await?;
             if is_cut {
                 break;
             }
@@ -213,19 +235,53 @@ impl<F: TraceForm> Sender<F> {
             return Err(Error::NotFound);
         }
         let end = self.form.end(&facts)?;
-        self.send(end).await?;
+        self.send(end, None).await?;
         Ok(facts.inspected_bytes)
     }
 
-    async fn send_trace(mut self, trace: CombinedTrace) -> Result<Self> {
-        let bytes = trace.bytes() as u64;
-        let pieces = trace.into_pieces(PIECE_BYTES);
-        let mut pieces =
-            Outgoing::hold(&self.frontend.memory, bytes, pieces).await.map_err(no_room)?;
+    /// The next slice, with memory for what is written of it. It waits for memory for both: `has_begun`, as long as a step may take.
+    async fn next_slice(
+        &self,
+        tenants: &[TenantId],
+        slices: &mut Slices<'_>,
+        when_too_large: WhenTooLarge,
+        has_begun: bool,
+    ) -> Result<(Option<FoundTrace>, AnswerMemory)> {
+        let (began, mut pause) = (Instant::now(), FIRST_PAUSE);
+        loop {
+            let next = async {
+                let room = self.room().await?;
+                Ok((slices.next_trace(when_too_large).await?, room))
+            };
+            match self.frontend.slice(tenants, next).await {
+                Err(error) if has_begun || began.elapsed() < LONGEST_WAIT_TO_BEGIN => {
+                    wait_for_room(error, &mut pause).await?;
+                }
+                result => return result,
+            }
+        }
+    }
+
+    /// Memory for what is written of a trace and not sent yet. Errors: [`Error::TooManyBytes`].
+    async fn room(&self) -> Result<AnswerMemory> {
+        let mut room = AnswerMemory::of(&self.frontend.memory);
+        room.add(WAITING_PIECES * WRITTEN_BYTES).await.map_err(no_room)?;
+        Ok(room)
+    }
+
+    async fn send_trace(
+        mut self,
+        trace: CombinedTrace,
+        held: TraceMemory,
+        room: AnswerMemory,
+    ) -> Result<Self> {
+        let room = Arc::new(room);
+        let (bytes, pieces) = (held.bytes(), trace.into_pieces(PIECE_BYTES));
+        let mut pieces = Outgoing::owning(&self.frontend.memory, bytes, (pieces, held));
         loop {
             let mut form = self.form;
             let write = offload(true, move || {
-                let piece = pieces.with(Iterator::next);
+                let piece = pieces.with(|(pieces, _)| pieces.next());
                 let written = match &piece {
                     None => Err(Error::TooManyBytes),
                     Some(None) => Ok(None),
@@ -237,17 +293,51 @@ impl<F: TraceForm> Sender<F> {
             (self.form, pieces) = (form, left);
             match written? {
                 None => return Ok(self),
-                Some(written) => self.send(written).await?,
+                Some(written) => self.send(written, Some(&room)).await?,
             }
         }
     }
 
-    /// Errors: [`Error::TooManyBytes`], and [`Error::Cancelled`] if the client left.
-    async fn send(&mut self, mut bytes: Vec<u8>) -> Result<()> {
+    /// `room`: memory that there is for it. Errors: [`Error::TooManyBytes`], and [`Error::Cancelled`] if the client left.
+    async fn send(&self, mut bytes: Vec<u8>, room: Option<&Arc<AnswerMemory>>) -> Result<()> {
         bytes.shrink_to_fit();
         let (length, bytes) = (bytes.len() as u64, Bytes::from(bytes));
-        let piece = Outgoing::hold(&self.frontend.memory, length, bytes).await.map_err(no_room)?;
+        let memory = &self.frontend.memory;
+        let piece = match room.filter(|_| length <= WRITTEN_BYTES) {
+            Some(room) => Outgoing::owning(memory, length, (bytes, Some(Arc::clone(room)))),
+            None => self.frontend.step(hold(memory, length, bytes)).await?,
+        };
         self.pieces.send(piece).await.map_err(|_| Error::Cancelled)
+    }
+}
+
+/// Memory for a piece of an answer that has begun: it waits until there is some.
+async fn hold(memory: &Arc<Bodies>, length: u64, bytes: Bytes) -> Result<Outgoing<Written>> {
+    let mut pause = FIRST_PAUSE;
+    loop {
+        match Outgoing::hold(memory, length, (bytes.clone(), None)).await {
+            Ok(piece) => return Ok(piece),
+            Err(NoRoom) => wait_for_room(Error::TooManyBytes, &mut pause).await?,
+        }
+    }
+}
+
+/// Waits where there was no memory, each time longer. Errors: the error, if it says something else.
+async fn wait_for_room(error: Error, pause: &mut Duration) -> Result<()> {
+    if !is_no_room(&error) {
+        return Err(error);
+    }
+    tokio::time::sleep(*pause).await;
+    *pause = (*pause * 2).min(LONGEST_PAUSE);
+    Ok(())
+}
+
+/// True if another service, or this one, had no memory.
+fn is_no_room(error: &Error) -> bool {
+    match error {
+        Error::TooManyBytes => true,
+        Error::Unavailable(text) => text.contains(TOO_MANY_BYTES),
+        _ => false,
     }
 }
 

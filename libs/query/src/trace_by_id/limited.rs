@@ -39,33 +39,44 @@ impl Frontend {
         query: TraceQuery,
         when_too_large: WhenTooLarge,
     ) -> Result<Limited> {
-        let inspected = |found: &Limited| match found {
-            Limited::Whole(found) => found.facts.inspected_bytes,
-            Limited::TooLarge(_) => 0,
-        };
         let run = async {
             let _admitted = self.admit(tenants)?;
-            let most = self.whole_bytes();
-            let of_slice = self.slice_bytes(most);
-            let mut slices = Slices::new(self, tenants, id, query, Large::Whole, of_slice);
-            let mut all = Parts::new(&self.memory, SpanSlice::WHOLE);
-            while let Some((_, parts)) = slices.next_below(most).await? {
-                if parts.part_bytes > most {
-                    return Ok(Limited::TooLarge(parts.part_bytes));
-                }
-                all = all.and(parts);
-                if all.bytes() as u64 > most {
-                    // It lies in several places, of which none has more.
-                    return Ok(Limited::TooLarge(all.bytes() as u64 * 2));
-                }
+            match self.find_whole(tenants, id, query, when_too_large).await {
+                // Out of one place it came with more than queries may hold.
+                Err(Error::TooManyBytes) => Ok(Limited::TooLarge(self.whole_bytes())),
+                found => found,
             }
-            self.combined(tenants, all, query, when_too_large).await.map(Limited::Whole)
         };
-        match self.counted(tenants, TRACES, Asked::new(id.to_hex()), run, inspected).await {
-            // Out of one place it came with more than queries may hold.
-            Err(Error::TooManyBytes) => Ok(Limited::TooLarge(self.whole_bytes())),
-            found => found,
+        // One that is too large is asked for again, and counts then.
+        let inspected = |found: &Limited| match found {
+            Limited::Whole(found) => Some(found.facts.inspected_bytes),
+            Limited::TooLarge(_) => None,
+        };
+        self.counted_if(tenants, TRACES, Asked::new(id.to_hex()), run, inspected).await
+    }
+
+    async fn find_whole(
+        &self,
+        tenants: &[TenantId],
+        id: TraceId,
+        query: TraceQuery,
+        when_too_large: WhenTooLarge,
+    ) -> Result<Limited> {
+        let most = self.whole_bytes();
+        let of_slice = self.slice_bytes(most);
+        let mut slices = Slices::new(self, tenants, id, query, Large::Whole, of_slice);
+        let mut all = Parts::new(&self.memory, SpanSlice::WHOLE);
+        while let Some((_, parts)) = slices.next_below(most).await? {
+            if parts.part_bytes > most {
+                return Ok(Limited::TooLarge(parts.part_bytes));
+            }
+            all = all.and(parts);
+            if all.bytes() as u64 > most {
+                // It lies in several places, of which none has more.
+                return Ok(Limited::TooLarge(all.bytes() as u64 * 2));
+            }
         }
+        self.combined(tenants, all, query, when_too_large).await.map(Limited::Whole)
     }
 
     /// A trace that is too large to be given in one piece, in slices; it has about so many bytes.

@@ -93,9 +93,11 @@ impl<'f> Slices<'f> {
 
     /// As [`Self::next`]. A slice that has more bytes than these is not cut: it comes without spans, and how many bytes it has.
     pub(super) async fn next_below(&mut self, most: u64) -> Result<Option<(SpanSlice, Parts)>> {
-        while let Some(slice) = self.waiting.pop_front() {
+        while let Some(&slice) = self.waiting.front() {
             let is_last_cut = slice.number_of().1 > MOST_SLICES;
+            // One that could not be had comes again.
             let parts = self.ask(slice, is_last_cut).await?;
+            self.waiting.pop_front();
             let fits = parts.part_bytes <= self.max_part_bytes();
             if fits || is_last_cut || parts.part_bytes > most {
                 return Ok(Some((slice, parts)));
@@ -114,7 +116,8 @@ impl<'f> Slices<'f> {
     }
 
     /// The spans of the next slice, each once, as they are stored; of a trace that is not large all, as they are shown. What is
-    /// above the limit of the trace, with the slices before, is refused or left out.
+    /// above the limit of the trace, with the slices before, is refused or left out. A slice that could not be had is the next one
+    /// again.
     pub(crate) async fn next_trace(
         &mut self,
         when_too_large: WhenTooLarge,
@@ -124,9 +127,12 @@ impl<'f> Slices<'f> {
         let shared_ids = if is_part { SharedIds::Kept } else { self.query.shared_ids };
         let max_bytes = self.frontend.limits_of(self.tenants).max_bytes_per_trace;
         let limit = Limit { max_bytes, before: self.given_bytes, when_too_large };
-        let found = offload(true, move || combine(parts, limit, shared_ids)).await??;
-        self.given_bytes += found.trace.bytes() as u64;
-        Ok(Some(found))
+        let found = offload(true, move || combine(parts, limit, shared_ids)).await.flatten();
+        match &found {
+            Ok(found) => self.given_bytes += found.trace.bytes() as u64,
+            Err(_) => self.waiting.push_front(slice),
+        }
+        found.map(Some)
     }
 
     /// The most bytes of an answer.

@@ -112,6 +112,8 @@ impl http_body::Body for Sending {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use tactus_work::memory::Budget;
 
@@ -150,5 +152,29 @@ mod tests {
         assert_eq!((all.used(), first.len()), (900_000, 64 << 10));
         assert!(next(&mut stuck).await.unwrap().is_err());
         assert!(next(&mut other).await.unwrap().is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn answer_that_is_read_is_waited_for_by_answers_but_not_by_requests() {
+        let all = Budget::new(1_000_000);
+        let bodies = Bodies::within(&all);
+        let mut read = answer(&bodies, 800_000).await.unwrap();
+        let waiting = {
+            let bodies = Arc::clone(&bodies);
+            // Few bytes, which may wait.
+            tokio::spawn(async move { bodies.hold_answer(60_000).await })
+        };
+        let of_all = all.reserve(190_000).unwrap();
+        while let Some(piece) = next(&mut read).await {
+            assert!(piece.is_ok(), "somebody reads it");
+            tokio::time::sleep(Duration::from_millis(300)).await;
+        }
+        assert!(waiting.await.unwrap().is_ok());
+        drop(of_all);
+        let mut read = answer(&bodies, 800_000).await.unwrap();
+        let _ = next(&mut read).await.unwrap().unwrap();
+        let request = bodies.nothing();
+        assert_eq!(request.take_for_work(900_000).await, Ok(()));
+        assert!(next(&mut read).await.unwrap().is_err());
     }
 }

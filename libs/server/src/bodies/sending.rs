@@ -8,7 +8,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::{Bodies, Held, NoRoom};
+use super::{Asker, Bodies, Held, NoRoom, Unfinished};
 
 /// How long an answer waits for memory, while others are sent or cut off.
 pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(5);
@@ -24,7 +24,8 @@ const PIECE_BYTES: usize = 64 << 10;
 #[derive(Debug)]
 pub(super) struct UntilCutOff<T> {
     rest: Arc<Mutex<Option<T>>>,
-    _done: Option<DropGuard>,
+    /// `None`: it is not counted, and never cut off.
+    watched: Option<(Arc<Unfinished>, DropGuard)>,
 }
 
 impl<T: Send + 'static> UntilCutOff<T> {
@@ -32,6 +33,8 @@ impl<T: Send + 'static> UntilCutOff<T> {
     pub(super) fn new(rest: T, held: &Held) -> Self {
         let done = CancellationToken::new();
         let rest = Arc::new(Mutex::new(Some(rest)));
+        let unfinished = Arc::clone(&held.0.unfinished);
+        unfinished.moves();
         held.unfinished();
         let (of_task, ended) = (Arc::clone(&rest), done.clone());
         let cut = held.0.unfinished.cut.clone();
@@ -41,15 +44,18 @@ impl<T: Send + 'static> UntilCutOff<T> {
                 () = cut.cancelled() => drop(of_task.lock().take()),
             }
         });
-        Self { rest, _done: Some(done.drop_guard()) }
+        Self { rest, watched: Some((unfinished, done.drop_guard())) }
     }
 
     fn uncounted(rest: T) -> Self {
-        Self { rest: Arc::new(Mutex::new(Some(rest))), _done: None }
+        Self { rest: Arc::new(Mutex::new(Some(rest))), watched: None }
     }
 
     /// The result of `look`; `None` once the value is cut off.
     pub(super) fn with<R>(&self, look: impl FnOnce(&mut T) -> R) -> Option<R> {
+        if let Some((unfinished, _)) = &self.watched {
+            unfinished.moves();
+        }
         self.rest.lock().as_mut().map(look)
     }
 }
@@ -90,6 +96,13 @@ impl<T: Send + 'static> Outgoing<T> {
         Ok(Self::of(rest, held))
     }
 
+    /// Of what owns memory of so many bytes, which it gives back when it is dropped. To be called within a runtime.
+    pub fn owning(bodies: &Arc<Bodies>, bytes: u64, rest: T) -> Self {
+        let held = bodies.nothing();
+        held.0.unfinished.bytes.store(bytes, Relaxed);
+        Self::of(rest, held)
+    }
+
     fn of(rest: T, held: Held) -> Self {
         let watched = held.clone();
         Self(UntilCutOff::new((rest, Some(held)), &watched))
@@ -115,7 +128,8 @@ impl Held {
     /// Takes memory for an answer that is made already, or a part of one. Errors: there is none, even after five seconds, or so much
     /// waits already that this has to go at once.
     pub(super) async fn take_for_answer(&self, bytes: u64) -> Result<(), NoRoom> {
-        self.wait_with(bytes, LONGEST_WAIT, || self.0.made.lock().grow(bytes)).await
+        let asker = (Asker::Answer, LONGEST_WAIT);
+        self.wait_with(bytes, asker, || self.0.made.lock().grow(bytes)).await
     }
 }
 

@@ -16,7 +16,7 @@ use http_body::{Frame, SizeHint};
 
 use super::data::{Part, poll_part};
 use super::sending::{LONGEST_WAIT, SMALL};
-use super::{Bodies, Held, NoRoom, no_room_status};
+use super::{Asker, Bodies, Held, NoRoom, no_room_status};
 
 /// Bytes before each message: whether it is compressed, and its length.
 pub(super) const PREFIX_BYTES: usize = 5;
@@ -104,7 +104,10 @@ impl UnfinishedMessages {
             return None;
         }
         let held = unfinished.held.clone();
-        Some(async move { held.wait(LONGEST_WAIT, || held.try_take(more)).await }.boxed())
+        Some(
+            async move { held.wait((Asker::Request, LONGEST_WAIT), || held.try_take(more)).await }
+                .boxed(),
+        )
     }
 
     /// Ends the body, and gives back what it took.

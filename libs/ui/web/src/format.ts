@@ -1,21 +1,23 @@
-/** A duration of nanoseconds with three digits: `1.84 s`, `250 ms`. */
+/** A duration of nanoseconds with three digits: `1.84 s`, `250 ms`; above a minute in units: `2 m 5 s`, `6 d 3 h`. */
 export function duration(nanos: number): string {
   const size = Math.abs(nanos);
   if (size === 0) return "0";
-  if (size < 1e3) return `${Math.round(nanos)} ns`;
-  if (size < 1e6) return `${digits(nanos / 1e3)} µs`;
-  if (size < 1e9) return `${digits(nanos / 1e6)} ms`;
-  if (size < 60e9) return `${digits(nanos / 1e9)} s`;
+  // What three digits make a thousand of has the next unit.
+  if (size < 999.5) return `${Math.round(nanos)} ns`;
+  if (size < 999.5e3) return `${digits(nanos / 1e3)} µs`;
+  if (size < 999.5e6) return `${digits(nanos / 1e6)} ms`;
+  if (size < 59.95e9) return `${digits(nanos / 1e9)} s`;
   const seconds = Math.round(size / 1e9);
-  const parts = [Math.floor(seconds / 3600), Math.floor(seconds / 60) % 60, seconds % 60];
-  const units = ["h", "m", "s"];
+  const hours = Math.floor(seconds / 3600);
+  const parts = [Math.floor(hours / 24), hours % 24, Math.floor(seconds / 60) % 60, seconds % 60];
+  const units = ["d", "h", "m", "s"];
   const shown = parts.map((part, at) => (part > 0 ? `${part} ${units[at]}` : "")).filter(Boolean);
   return (nanos < 0 ? "-" : "") + shown.join(" ");
 }
 
 function digits(value: number): string {
   const size = Math.abs(value);
-  return value.toFixed(size < 10 ? 2 : size < 100 ? 1 : 0);
+  return value.toFixed(size < 9.995 ? 2 : size < 99.95 ? 1 : 0);
 }
 
 /** A number of bytes: `3.1 GB`. */

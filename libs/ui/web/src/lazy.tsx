@@ -36,7 +36,7 @@ export function lazy<Props extends object>(
       <main>
         {problem ? (
           <p class="error" role="alert">
-            ✕ This page cannot be loaded. The server may have been replaced by another version:{" "}
+            ✕ This page cannot be loaded. The server does not answer, or was replaced by another version:{" "}
             <button type="button" class="link" onClick={() => location.reload()}>
               load again
             </button>

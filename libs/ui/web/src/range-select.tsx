@@ -1,10 +1,22 @@
-import { useMemo, useState } from "preact/hooks";
-import { DEFAULT_RANGE, fixedRange, RANGES, type Range, rangeOf, seconds } from "./range";
+import { useEffect, useMemo, useState } from "preact/hooks";
+import {
+  DEFAULT_RANGE,
+  fieldOf,
+  fixedRange,
+  RANGES,
+  type Range,
+  rangeOf,
+  rangeOfFields,
+  seconds,
+  zone,
+} from "./range";
 import { params, setParams } from "./router";
 
 /** Chooses the time range of the address. `limit`: the longest that can be asked for, in seconds, 0 is none. */
 export function RangeSelect({ limit }: { limit: number }) {
-  const isFixed = fixedRange(params.value) !== null;
+  const [from, to] = [params.value.get("from"), params.value.get("to")];
+  const given = useMemo(() => fixedRange(params.value), [from, to]);
+  const isFixed = given !== null;
   const isWrong = !isFixed && (params.value.has("from") || params.value.has("to"));
   const asked = params.value.get("range") ?? DEFAULT_RANGE;
   // A link may ask for one that is not among them.
@@ -17,9 +29,13 @@ export function RangeSelect({ limit }: { limit: number }) {
       <select
         id="range"
         value={isFixed ? "fixed" : range}
-        onChange={(event) => setParams({ range: event.currentTarget.value, from: null, to: null }, false)}
+        onChange={({ currentTarget: { value } }) =>
+          setParams(
+            value === "fixed" ? fixed(rangeOf(params.value)) : { range: value, from: null, to: null },
+            false,
+          )
+        }
       >
-        {isFixed && <option value="fixed">chosen range</option>}
         {[...new Set([...RANGES, range])].map((range) => {
           const isTooLong = limit > 0 && (seconds(range) ?? 0) > limit;
           return (
@@ -33,9 +49,54 @@ export function RangeSelect({ limit }: { limit: number }) {
             </option>
           );
         })}
+        <option value="fixed">from – to</option>
       </select>
+      {given && <Times {...given} />}
       {isWrong && <span class="error">✕ the address has no valid range</span>}
     </>
+  );
+}
+
+/** Begin and end of a range, to be seen and changed. Each change counts when its field is left, or with Enter. */
+function Times({ from, to }: Range) {
+  const [first, setFirst] = useState(() => fieldOf(from));
+  const [last, setLast] = useState(() => fieldOf(to));
+  const [problem, setProblem] = useState<string | null>(null);
+  useEffect(() => {
+    setFirst(fieldOf(from));
+    setLast(fieldOf(to));
+    setProblem(null);
+  }, [from, to]);
+  const ask = () => {
+    const asked = rangeOfFields(first, last);
+    setProblem(typeof asked === "string" ? asked : null);
+    if (typeof asked === "string" || (asked.from === from && asked.to === to)) return;
+    setParams(fixed(asked), false);
+  };
+  const field = (label: string, value: string, set: (value: string) => void) => (
+    <input
+      type="datetime-local"
+      step={1}
+      aria-label={label}
+      aria-invalid={problem !== null}
+      value={value}
+      onInput={(event) => set(event.currentTarget.value)}
+      onBlur={ask}
+      onKeyDown={(event) => event.key === "Enter" && ask()}
+    />
+  );
+  return (
+    <span class="times">
+      {field("From", first, setFirst)}
+      {" – "}
+      {field("To", last, setLast)} <span class="muted nowrap">{zone(from)}</span>
+      {problem !== null && (
+        <span class="error" role="alert">
+          {" "}
+          ✕ {problem}
+        </span>
+      )}
+    </span>
   );
 }
 

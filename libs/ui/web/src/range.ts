@@ -43,3 +43,29 @@ export function tooLong(range: Range, limit: number, what: string): string | nul
   const shown = hours >= 48 ? `${Math.floor(hours / 24)} days` : `${hours} ${hours === 1 ? "hour" : "hours"}`;
   return `${what} can cover ${shown} at most on this server`;
 }
+
+/** Unix seconds as a field for local times has them: `2026-03-01T10:00:00`. */
+export function fieldOf(seconds: number): string {
+  const date = new Date(seconds * 1000);
+  const two = (part: number, width = 2) => String(part).padStart(width, "0");
+  const day = `${two(date.getFullYear(), 4)}-${two(date.getMonth() + 1)}-${two(date.getDate())}`;
+  return `${day}T${two(date.getHours())}:${two(date.getMinutes())}:${two(date.getSeconds())}`;
+}
+
+/** What two fields for local times ask for, or why that is no range. */
+export function rangeOfFields(from: string, to: string): Range | string {
+  const [first, last] = [from, to].map((text) => Math.floor(Date.parse(text) / 1000));
+  if (Number.isNaN(first) || Number.isNaN(last)) return "a time is missing";
+  const isTime = (seconds: number) => seconds > 0 && seconds <= LAST;
+  if (!isTime(first) || !isTime(last)) return "no such time is stored";
+  return first < last ? { from: first, to: last } : "it ends before it begins";
+}
+
+/** How far local time is from universal time at a moment: `UTC+5:30`. */
+export function zone(seconds: number): string {
+  const minutes = -new Date(seconds * 1000).getTimezoneOffset();
+  if (minutes === 0) return "UTC";
+  const size = Math.abs(minutes);
+  const rest = size % 60 === 0 ? "" : `:${String(size % 60).padStart(2, "0")}`;
+  return `UTC${minutes < 0 ? "−" : "+"}${Math.floor(size / 60)}${rest}`;
+}

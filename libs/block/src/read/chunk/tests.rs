@@ -44,6 +44,7 @@ fn read(codec: Codec, words: usize, declared: usize) -> DecodeResult<usize> {
         pieces: vec![page(codec, words).into()],
         dictionary: None,
         window: None,
+        chosen: None,
     };
     let mut decoder = Words::collecting(0);
     read_pages(&chunk, Needs::default(), &mut Scratch::default(), &mut decoder, |_, _| Ok(()))?;

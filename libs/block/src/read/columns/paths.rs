@@ -1,6 +1,7 @@
 //! Finding leaf columns by path.
 
 use std::collections::{BTreeSet, HashMap};
+use std::ops::Range;
 
 use parquet::basic::Type as PhysicalType;
 use parquet::schema::types::SchemaDescriptor;
@@ -47,6 +48,15 @@ impl<'s> Paths<'s> {
             return Err(Error::Corrupt { what });
         }
         Ok(Some(Leaf { index, max_rep, max_def }))
+    }
+
+    /// Positions of all leaves below a group, which lie together.
+    pub(super) fn below(&self, group: &str) -> Range<usize> {
+        let is_below = |path: &str| path.strip_prefix(group).is_some_and(|it| it.starts_with('.'));
+        let found = self.by_path.iter().filter(|(path, _)| is_below(path)).map(|(_, &index)| index);
+        let (first, end) = found
+            .fold((usize::MAX, 0), |(first, end), index| (first.min(index), end.max(index + 1)));
+        first.min(end)..end
     }
 
     /// The leaf of a column that every block has, with as many definition as repetition levels.

@@ -5,6 +5,9 @@ use super::pruning::check_pruning;
 use super::*;
 use crate::{BlockWriter, Compression, WriterSettings};
 use proptest::prelude::*;
+use std::collections::HashSet;
+use tactus_model::AttributeSelection;
+use tactus_model::merge::SpanSlice;
 use tactus_storage::meta::{ColumnOption, ColumnScope};
 
 fn dedicated_columns(version: BlockVersion) -> Vec<DedicatedColumn> {
@@ -119,6 +122,68 @@ pub(super) fn spans_of(batch: &SpanBatch, trace: usize) -> Vec<String> {
     out
 }
 
+/// Spans that are chosen by their ids are what they are among all, in one row and in several.
+pub(super) fn check_chosen_spans(reader: &BlockReader, group: usize) {
+    let traces = reader.row_groups()[group].traces;
+    for rows in [0..1, 0..traces, traces / 3..traces / 2 + 1] {
+        let all = reader.read_rows(group, rows.clone(), &Projection::all()).unwrap();
+        for of in [1, 2, 5] {
+            let slice = SpanSlice::new(of / 2, of).unwrap();
+            let is_chosen = |id| slice.has(id);
+            let columns = Projection::all();
+            let found = reader.read_chosen_spans(group, rows.clone(), &columns, &is_chosen);
+            let found = found.unwrap();
+            let count = all.spans.span_id.iter().filter(|id| slice.has(**id)).count();
+            assert_eq!(found.len(), count);
+            for trace in 0..all.traces.ids.len() {
+                let ids = all.spans.span_id.iter().filter(|id| slice.has(**id));
+                let ids: HashSet<_> = ids.map(|id| format!("{id:?}")).collect();
+                let mut expected = spans_of(&all, trace);
+                expected.retain(|span| span.split(' ').next().is_some_and(|id| ids.contains(id)));
+                assert_eq!(spans_of(&found, trace), expected);
+            }
+            // Columns that need not be asked for to know the spans.
+            let keys = |keys: &[&str]| {
+                AttributeSelection::Keys(keys.iter().map(|key| key.as_bytes().to_vec()).collect())
+            };
+            let few = Projection {
+                status: true,
+                event_name: true,
+                resource_attributes: keys(&["ip"]),
+                span_attributes: keys(&["customer", "n"]),
+                ..Projection::default()
+            };
+            let some = reader.read_chosen_spans(group, rows.clone(), &few, &is_chosen).unwrap();
+            let text = |batch: &SpanBatch, codes: &[u32]| -> Vec<String> {
+                codes.iter().map(|&code| batch.strings.display(code).into_owned()).collect()
+            };
+            assert_eq!(some.spans.status, found.spans.status);
+            assert_eq!(some.events.starts, found.events.starts);
+            assert_eq!(text(&some, &some.events.name), text(&found, &found.events.name));
+            for span in 0..count {
+                let picked = |batch: &SpanBatch,
+                              list: &AttributeList,
+                              owner,
+                              keys: &[&str]|
+                 -> Vec<String> {
+                    let mut all = sorted(batch, list, owner);
+                    all.retain(|text| keys.contains(&text.split('=').next().unwrap()));
+                    all
+                };
+                let of_span = |batch: &SpanBatch| {
+                    picked(batch, &batch.span_attributes, span, &["customer", "n"])
+                };
+                assert_eq!(of_span(&some), of_span(&found));
+                let ip = |batch: &SpanBatch| {
+                    let owner = batch.spans.resource[span] as usize;
+                    picked(batch, &batch.resources.attributes, owner, &["ip"])
+                };
+                assert_eq!(ip(&some), ip(&found));
+            }
+        }
+    }
+}
+
 fn check(
     version: BlockVersion,
     batches: &[SpanBatch],
@@ -140,6 +205,7 @@ fn check(
             let alone = reader.read_trace(id).unwrap().unwrap();
             assert_eq!(spans_of(&alone, 0), spans_of(expected, trace));
         }
+        check_chosen_spans(&reader, group);
         check_pruning(&reader, group, &found);
     }
 }

@@ -2,7 +2,7 @@
 
 use super::generated::{Shape, batch};
 use super::pruning::check_pruning;
-use super::round_trip::spans_of;
+use super::round_trip::{check_chosen_spans, spans_of};
 use super::vparquet3::{self, Settings};
 use super::*;
 use proptest::prelude::*;
@@ -94,6 +94,7 @@ proptest! {
                 prop_assert_eq!(spans_of(&alone, 0), spans_of(expected, trace));
             }
             check_pruning(&reader, group, &found);
+            check_chosen_spans(&reader, group);
         }
     }
 }

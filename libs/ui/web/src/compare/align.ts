@@ -5,7 +5,7 @@ export interface Pair {
   a: Path | null;
   b: Path | null;
   depth: number;
-  /** Own time and that of all below it, of B less that of A, in nanoseconds. */
+  /** Time of these calls, of B less that of A, in nanoseconds. */
   change: number;
   children: Pair[];
 }
@@ -29,7 +29,7 @@ export function align(a: Path | null, b: Path | null): Pair {
 }
 
 function pairOf(a: Path | null, b: Path | null, depth: number): Pair {
-  return { a, b, depth, change: (b?.weight ?? 0) - (a?.weight ?? 0), children: [] };
+  return { a, b, depth, change: (b?.total ?? 0) - (a?.total ?? 0), children: [] };
 }
 
 /** Pairs below the root, callers before what they call, at most `limit`; and how many are left out. */

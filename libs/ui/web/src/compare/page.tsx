@@ -175,7 +175,7 @@ function Cell({ path }: { path: Call | null }) {
     <td class="number">
       {path.calls > 1 && <span class="muted">×{integer(path.calls)} </span>}
       {path.errors > 0 && <span class="error">✕{integer(path.errors)} </span>}
-      {duration(path.weight)}
+      {duration(path.total)}
     </td>
   );
 }
