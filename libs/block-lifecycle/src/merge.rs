@@ -149,7 +149,7 @@ impl Compactor {
         }
         let target = OutputBlock {
             id: output,
-            level: Some(if purpose == Purpose::Merge { level + 1 } else { level }),
+            level: Some(if purpose == Purpose::Merge { level.saturating_add(1) } else { level }),
             retention: match &purpose {
                 Purpose::Merge => {
                     now.and_then(|now| marker_due(&limits, last_end, now)).unwrap_or_default()
@@ -265,7 +265,7 @@ impl Compactor {
         if *purpose != Purpose::Merge {
             return;
         }
-        let level = (level + 1).to_string();
+        let level = level.saturating_add(1).to_string();
         metrics.blocks.with([&level]).inc_by(inputs.len() as u64);
         metrics.objects_written.with([&level]).inc_by(stats.traces_written);
         metrics.objects_combined.with([&level]).inc_by(stats.traces_combined);

@@ -15,6 +15,8 @@ pub use opaque::{Opaque, Secret};
 pub use scalars::{MatchValue, UnitSize};
 pub(crate) use section::{Section, already_set, read_section, section};
 
+/// Unknown keys after so many problems are told without a guess, which takes time.
+const MOST_HINTS: usize = 100;
 /// A section with no more keys than that has them listed where one is unknown.
 const FEW_KEYS: usize = 6;
 
@@ -186,6 +188,9 @@ impl Reader {
     pub(crate) fn unknown(&mut self, key: &Key, known: &[&str]) {
         let text = format!("field {} not found in type {}", key.text, self.type_name());
         self.problem(key, text, ProblemKind::Unknown);
+        if self.problems.len() > MOST_HINTS {
+            return;
+        }
         let hint = match (nearest(&key.text, known.iter().copied()), known) {
             (Some(near), _) => format!("did you mean {near}?"),
             (None, [only]) => format!("its only key is {only}"),

@@ -5,6 +5,7 @@
 
 use std::{fs, sync::Arc};
 
+use tactus_generator::SeriesMemory;
 use tactus_generator::engine::{EngineMetrics, Settings, Tenant};
 use tactus_model::any_value::{AnyValueRef, encode};
 use tactus_model::wire::{put_bytes_field, put_fixed64_field, put_message_field, put_varint_field};
@@ -95,7 +96,7 @@ fn tenant(processors: &str) -> Tenant {
     let limits = &config.overrides.defaults.metrics_generator;
     let settings = Settings::resolve(&config.metrics_generator, limits, "t").expect("settings");
     let metrics = EngineMetrics::register(&Registry::new());
-    Tenant::new("t", settings, &metrics, NOW_MS).expect("tenant")
+    Tenant::new("t", settings, &metrics, &SeriesMemory::new(0), NOW_MS).expect("tenant")
 }
 
 #[derive(Debug, Default)]

@@ -26,6 +26,7 @@ use self::own_metrics::TenantMetrics;
 use self::service_graphs::ServiceGraphs;
 use self::span_metrics::SpanMetrics;
 use self::view::{Names, View, ViewScratch};
+use crate::memory::{SeriesMemory, Share};
 use crate::registry::{Collected, Processor as Owner, Registry, Statistics};
 use tactus_remote_write::series::Sink;
 
@@ -38,6 +39,15 @@ const SPARE_TEXTS: usize = 16 * 1024;
 
 /// Bytes of texts kept besides a kilobyte for each label set.
 const SPARE_TEXT_BYTES: usize = 16 << 20;
+
+/// As [`SPARE_TEXT_BYTES`], while there is no memory for more series.
+const SCARCE_TEXT_BYTES: usize = 64 << 10;
+
+/// What is kept of a text besides its bytes.
+const TEXT_BYTES: usize = 48;
+
+/// What a tenant takes without any series: estimates of how many there would be, of each metric and period, and its task.
+pub(crate) const TENANT_BYTES: u64 = 64 << 10;
 
 /// The processors of a tenant and their series.
 #[derive(Debug)]
@@ -52,20 +62,24 @@ pub struct Tenant {
     host_info: Option<HostInfo>,
     collected: Option<Collected>,
     metrics: TenantMetrics,
+    /// Of all but the series.
+    memory: Share,
 }
 
 impl Tenant {
-    /// A tenant without series.
+    /// A tenant without series. `memory`: what the series of all tenants may take.
     ///
     /// Errors: a filter policy that is none, which [`Settings::resolve`] would have refused.
     pub fn new(
         tenant: &str,
         settings: Settings,
         metrics: &EngineMetrics,
+        memory: &Arc<SeriesMemory>,
         now_ms: i64,
     ) -> Result<Self, String> {
         let mut new = Self {
-            registry: Registry::new(settings.registry.clone(), now_ms),
+            registry: Registry::new(settings.registry.clone(), memory, now_ms),
+            memory: Share::of(memory),
             names: Names::default(),
             texts: Interner::default(),
             scratch: ViewScratch::default(),
@@ -77,6 +91,7 @@ impl Tenant {
             settings,
         };
         new.make_processors()?;
+        new.note_memory();
         Ok(new)
     }
 
@@ -188,15 +203,24 @@ impl Tenant {
             processor.push(&view, registry, now_ms);
             self.metrics.count_hosts(processor.take_invalid_utf8());
         }
+        self.note_memory();
         self.metrics.count_series(&self.registry);
+    }
+
+    /// Tells what is kept besides series.
+    fn note_memory(&mut self) {
+        let texts = self.texts.bytes() + self.texts.len() * TEXT_BYTES;
+        let waiting = self.service_graphs.as_ref().map_or(0, ServiceGraphs::bytes);
+        self.memory.set(TENANT_BYTES + (texts + waiting) as u64);
     }
 
     /// Forgets texts that only handles know, if there are many.
     fn bound_texts(&mut self) {
         let sets =
             usize::try_from(self.registry.statistics().active_entities).unwrap_or(usize::MAX);
+        let spare = if self.memory.has_room(1) { SPARE_TEXT_BYTES } else { SCARCE_TEXT_BYTES };
         let many = self.texts.len() > SPARE_TEXTS.saturating_add(sets.saturating_mul(4))
-            || self.texts.bytes() > SPARE_TEXT_BYTES.saturating_add(sets.saturating_mul(1024));
+            || self.texts.bytes() > spare.saturating_add(sets.saturating_mul(1024));
         if many {
             self.forget_texts();
         }
@@ -227,6 +251,7 @@ impl Tenant {
         if self.registry.epoch() != epoch {
             self.forget_texts();
         }
+        self.note_memory();
         self.metrics.count_series(&self.registry);
     }
 

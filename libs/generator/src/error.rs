@@ -24,6 +24,16 @@ pub enum Error {
     /// More tenants at once than there may be.
     #[error("the metrics generator has {0} tenants and takes no more")]
     TooManyTenants(usize),
+    /// There is no memory for another tenant.
+    #[error(
+        "the series of other tenants take all memory of the metrics generator (limit: metrics_generator.registry.max_bytes)"
+    )]
+    NoMemory,
+    /// The series do not fit a page, or other pages are being made.
+    #[error(
+        "the series are too many for a page, or other pages are being made (limit: metrics_generator.registry.max_bytes)"
+    )]
+    PageTooLarge,
     /// The tenant cannot have a generator.
     #[error("cannot start the metrics generator of tenant {tenant}")]
     Tenant {
@@ -44,7 +54,9 @@ impl Error {
         match self {
             Self::Malformed(_) => Code::InvalidArgument,
             Self::Stopping => Code::Unavailable,
-            Self::TooManyTenants(_) | Self::Overloaded => Code::ResourceExhausted,
+            Self::TooManyTenants(_) | Self::Overloaded | Self::NoMemory | Self::PageTooLarge => {
+                Code::ResourceExhausted
+            }
             Self::Tenant { .. } | Self::BackOff => Code::FailedPrecondition,
             Self::Internal(_) => Code::Internal,
         }

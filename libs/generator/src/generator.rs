@@ -18,6 +18,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     convert::bytes_of,
+    engine::TENANT_BYTES,
     error::Error,
     instance::{Instance, Pushed, now_ms},
     page::OpenMetrics,
@@ -126,6 +127,9 @@ impl Generator {
         }
         if self.instances.read().len() >= MAX_TENANTS {
             return Err(Error::TooManyTenants(MAX_TENANTS));
+        }
+        if !self.shared.memory.has_room(TENANT_BYTES) {
+            return Err(Error::NoMemory);
         }
         failed.retain(|_, since| since.elapsed() < BACK_OFF);
         if failed.contains_key(tenant) {

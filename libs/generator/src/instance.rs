@@ -25,6 +25,7 @@ use crate::{
     convert::{bytes_of, convert},
     engine,
     error::Error,
+    memory::Share,
     metrics::TenantMetrics,
     page::OpenMetrics,
     shared::Shared,
@@ -97,8 +98,14 @@ impl Instance {
             metrics: metrics.clone(),
             remote_write: Some(remote_write.map_err(|error| failed(Box::new(error)))?),
             started_ms: now,
-            engine: engine::Tenant::new(name, settings, &shared.engine_metrics, now)
-                .map_err(|reason| failed(reason.into()))?,
+            engine: engine::Tenant::new(
+                name,
+                settings,
+                &shared.engine_metrics,
+                &shared.memory,
+                now,
+            )
+            .map_err(|reason| failed(reason.into()))?,
             limits,
             retired: false,
         };
@@ -214,13 +221,14 @@ impl Instance {
     /// All series as they are, in OpenMetrics.
     pub(crate) async fn page(&self, shared: &Shared) -> Result<String, Error> {
         let mut series = self.lock().await;
+        let memory = Share::of(&shared.page_memory);
         let show = move || {
-            let mut page = OpenMetrics::default();
+            let mut page = OpenMetrics::within(memory);
             series.engine.collect(now_ms(), &mut page);
             drop(series);
-            page.finish()
+            (!page.is_too_large()).then(|| page.finish())
         };
-        Ok(shared.pool.run(show).await?)
+        shared.pool.run(show).await?.ok_or(Error::PageTooLarge)
     }
 
     /// Lets the tenant go if it has no series and pushed nothing for so long. True if it is gone.

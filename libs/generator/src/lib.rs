@@ -13,6 +13,7 @@ pub mod engine;
 mod error;
 mod generator;
 mod instance;
+mod memory;
 mod metrics;
 mod page;
 mod registry;
@@ -21,5 +22,6 @@ mod shared;
 
 pub use error::Error;
 pub use generator::Generator;
+pub use memory::SeriesMemory;
 pub use service::Service;
 pub use shared::Panicked;

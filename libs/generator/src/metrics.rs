@@ -19,6 +19,9 @@ tactus_telemetry::metrics! {
         /// Pushes refused because too many bytes of others were being counted.
         pub(crate) overloads: Counter = "tactus_metrics_generator_overload_refusals_total",
             "Pushes refused because too many bytes of others were being counted.";
+        /// What series take.
+        pub(crate) series_bytes: Gauge = "tactus_metrics_generator_series_bytes",
+            "Estimated memory of the series of all tenants.";
         /// Tenants that have an instance.
         pub(crate) tenants: Gauge = "tactus_metrics_generator_tenants", "Tenants that series are kept for.";
     }

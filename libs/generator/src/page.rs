@@ -8,12 +8,23 @@ use std::fmt::Write as _;
 
 use tactus_remote_write::series::{Exemplar, NativeHistogram, STALE, Series, Sink};
 
+use crate::memory::Share;
+
+/// What is kept of a row besides its texts.
+const ROW_BYTES: usize = size_of::<Row>() + 32;
+
+/// What an exemplar and the value of a row take, in the row and in the text.
+const MAX_EXEMPLAR_BYTES: usize = 160;
+
 /// Takes one collection and becomes a page.
 #[derive(Debug, Default)]
 pub(crate) struct OpenMetrics {
     rows: Vec<Row>,
     /// Rows by reference of their series.
     known: HashMap<u64, usize>,
+    /// Memory of the rows and of the text that they become; `None` is no limit.
+    memory: Option<Share>,
+    is_too_large: bool,
 }
 
 #[derive(Debug)]
@@ -60,7 +71,20 @@ impl Sink for OpenMetrics {
 }
 
 impl OpenMetrics {
+    /// A page that takes no more memory than there is.
+    pub(crate) fn within(memory: Share) -> Self {
+        Self { memory: Some(memory), ..Self::default() }
+    }
+
+    /// True if there was no memory for all series. Others than the first are left out.
+    pub(crate) fn is_too_large(&self) -> bool {
+        self.is_too_large
+    }
+
     fn set(&mut self, series: &Series<'_>, value: Value) {
+        if self.is_too_large {
+            return;
+        }
         if let Some(row) = self.known.get(&series.reference).and_then(|at| self.rows.get_mut(*at)) {
             row.value = value;
             return;
@@ -80,13 +104,20 @@ impl OpenMetrics {
             label(&mut labels, &name, value);
             names.push(name);
         }
-        self.rows.push(Row {
+        let row = Row {
             name: metric_name(series.name),
             le: series.le.map(str::to_owned),
             labels,
             value,
             exemplar: String::new(),
-        });
+        };
+        // Rows are there until all of the text is.
+        let texts = row.name.len() + row.labels.capacity() + row.le.as_ref().map_or(0, String::len);
+        let bytes = (ROW_BYTES + 2 * texts + MAX_EXEMPLAR_BYTES) as u64;
+        self.is_too_large = self.memory.as_mut().is_some_and(|memory| !memory.grow(bytes));
+        if !self.is_too_large {
+            self.rows.push(row);
+        }
     }
 
     /// The page, with families in the order of their names.
@@ -290,6 +321,23 @@ mod tests {
         page.float(&series(2, "latency_bucket", Some("+Inf")), 1, 3.0);
         let both = "# TYPE latency histogram\nlatency_bucket{le=\"+Inf\"} 3\n# EOF\n";
         assert_eq!(page.finish(), both);
+    }
+
+    #[test]
+    fn page_without_memory_for_all_of_it_is_too_large() {
+        let memory = crate::memory::SeriesMemory::new(100_000);
+        let show = |count: u64| {
+            let mut page = OpenMetrics::within(Share::of(&memory));
+            for reference in 0..count {
+                page.float(&Series { reference, labels: &[], name: "up", le: None }, 1, 1.0);
+            }
+            (page.is_too_large(), memory.used())
+        };
+        let (is_too_large, used) = show(100);
+        assert!(!is_too_large && used > 100 * ROW_BYTES as u64);
+        let (is_too_large, used) = show(1_000);
+        assert!(is_too_large && used <= 100_000);
+        assert_eq!(memory.used(), 0);
     }
 
     #[test]

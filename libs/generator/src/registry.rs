@@ -1,8 +1,8 @@
 //! The series of a tenant.
 //!
 //! A processor writes a label set, interns it, and asks for a handle of each metric; a handle is good until
-//! [`Registry::remove_stale`] or a change of settings. What is above a limit goes to one series a metric that has the label
-//! `metric_overflow`. The registry reads no clock.
+//! [`Registry::remove_stale`] or a change of settings. What is above a limit, or beyond the memory of all tenants, goes to one
+//! series a metric that has the label `metric_overflow`. The registry reads no clock.
 
 mod cardinality;
 mod collect;
@@ -22,6 +22,7 @@ use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 
+use crate::memory::{SeriesMemory, Share};
 use cardinality::LabelLimits;
 use collect::Ended;
 use drain::Drain;
@@ -58,11 +59,14 @@ pub(crate) struct Registry {
     ended: HashMap<u64, Ended, RandomState>,
     stale_checked_ms: i64,
     epoch: u64,
+    memory: Share,
+    /// Estimated memory of the series, without their label sets.
+    series_bytes: u64,
 }
 
 impl Registry {
     /// A registry without series; `now_ms` is unix time in milliseconds.
-    pub(crate) fn new(settings: Settings, now_ms: i64) -> Self {
+    pub(crate) fn new(settings: Settings, memory: &Arc<SeriesMemory>, now_ms: i64) -> Self {
         let external: Vec<Label> = settings
             .external_labels
             .iter()
@@ -91,7 +95,19 @@ impl Registry {
             ended: HashMap::default(),
             stale_checked_ms: now_ms,
             epoch: 0,
+            memory: Share::of(memory),
+            series_bytes: 0,
         }
+    }
+
+    /// True if there is no memory for more series, of whatever tenant.
+    pub(crate) fn is_memory_full(&self) -> bool {
+        !self.memory.has_room(1)
+    }
+
+    /// Tells what series and label sets take now.
+    fn note_memory(&mut self) {
+        self.memory.set(self.sets.bytes + self.series_bytes);
     }
 
     /// Handles that were got before this number changed are good no more.
@@ -255,8 +271,9 @@ impl Registry {
     fn drop_series(&mut self, id: MetricId, gone: impl Fn(&Series) -> bool) {
         let Some(metric) = &mut self.metrics[id.0] else { return };
         self.epoch += 1;
-        let needed = metric.series_a_set();
+        let (needed, bytes) = (metric.series_a_set(), metric.bytes_a_set());
         for (slot, series) in metric.take_if(gone) {
+            self.series_bytes -= bytes;
             let set = self.sets.get(series.set);
             if series.collected {
                 let key = Ended::key(&metric.spec.name, set.hash);
@@ -274,6 +291,7 @@ impl Registry {
                 self.statistics.entities_removed += 1;
             }
         }
+        self.note_memory();
     }
 
     /// Name of a label, cut to the limit and none that every series has.

@@ -14,6 +14,7 @@ use tactus_telemetry::metrics::Registry;
 use tokio::sync::Semaphore;
 
 use crate::engine;
+use crate::memory::SeriesMemory;
 use crate::metrics::Metrics;
 
 /// The least time between two collections, whatever is configured.
@@ -27,6 +28,10 @@ pub(crate) struct Shared {
     pub(crate) metrics: Metrics,
     pub(crate) engine_metrics: engine::EngineMetrics,
     pub(crate) remote_write: Arc<RemoteWrite>,
+    /// Of the series of all tenants.
+    pub(crate) memory: Arc<SeriesMemory>,
+    /// Of pages that are made of them.
+    pub(crate) page_memory: Arc<SeriesMemory>,
 }
 
 tactus_telemetry::debug_of!(Shared { pool });
@@ -40,10 +45,14 @@ impl Shared {
         overrides: Arc<Overrides>,
         registry: &Registry,
     ) -> Result<Self, tactus_remote_write::Error> {
+        let max_bytes = config.metrics_generator.registry.max_bytes;
+        let metrics = Metrics::register(registry);
         Ok(Self {
+            memory: SeriesMemory::shown(max_bytes, metrics.series_bytes.clone()),
+            page_memory: SeriesMemory::new(max_bytes),
             remote_write: RemoteWrite::open(&config.metrics_generator.storage, registry)?,
             pool: Pool::new(available_parallelism().map_or(1, usize::from)),
-            metrics: Metrics::register(registry),
+            metrics,
             engine_metrics: engine::EngineMetrics::register(registry),
             overrides,
             config,

@@ -13,6 +13,7 @@ use std::io::Read;
 use serde_json::{Map, Value};
 use tactus_config::sections::overrides::Limits;
 use tactus_config::{Config, PerTenantOverrides};
+use tactus_generator::SeriesMemory;
 use tactus_generator::engine::{EngineMetrics, Settings, Tenant};
 use tactus_telemetry::metrics::Registry;
 
@@ -101,7 +102,14 @@ fn run(scenario: &Value) -> (BTreeMap<String, Value>, Vec<Observed>) {
     };
     let label = scenario["tenant_label"].as_str();
     for name in &tenants {
-        let tenant = Tenant::new(name, run.settings(name), &metrics, BEGIN_MS - 60_000).unwrap();
+        let tenant = Tenant::new(
+            name,
+            run.settings(name),
+            &metrics,
+            &SeriesMemory::new(0),
+            BEGIN_MS - 60_000,
+        )
+        .unwrap();
         run.tenants.insert(name.clone(), (tenant, Observed::new(label)));
     }
     let mut now_ms = BEGIN_MS;

@@ -18,7 +18,7 @@ use tactus_telemetry::error_text;
 
 use crate::overrides::Overrides;
 use crate::snapshot::Stored;
-use crate::user::store::{Store, StoreError};
+use crate::user::store::{MAX_DOCUMENT_BYTES, Store, StoreError};
 use crate::user::{UserLimits, conflicts, merge, validate};
 
 /// Tries of a patch that others overtake.
@@ -40,6 +40,10 @@ enum Refusal {
     Tenancy(#[from] TenancyError),
     #[error("{0}")]
     Bad(String),
+    #[error(
+        "tenants have set as much as they may (limit: overrides.user_configurable_overrides.max_bytes)"
+    )]
+    Full,
     #[error("must specify If-Match header")]
     NoVersion,
     #[error("overrides have been modified during request processing, try again")]
@@ -54,7 +58,8 @@ impl IntoResponse for Refusal {
         let status = match self {
             Self::Tenancy(error) => return error.into_response(),
             Self::Store(StoreError::NotFound) => return StatusCode::NOT_FOUND.into_response(),
-            Self::Bad(_) => StatusCode::BAD_REQUEST,
+            Self::Bad(_) | Self::Store(StoreError::TooLarge) => StatusCode::BAD_REQUEST,
+            Self::Full => StatusCode::TOO_MANY_REQUESTS,
             Self::NoVersion => StatusCode::PRECONDITION_REQUIRED,
             Self::Store(StoreError::Version) => StatusCode::PRECONDITION_FAILED,
             Self::Overtaken => StatusCode::INTERNAL_SERVER_ERROR,
@@ -120,8 +125,10 @@ async fn replace(
 ) -> Result<Response, Refusal> {
     let (tenant, store) = api.find(&headers)?;
     let expected = expected_version(&headers)?;
+    check_size(&body)?;
     let limits = UserLimits::read_strict(&body).map_err(Refusal::Bad)?;
     api.check(&tenant, &limits, query.as_deref())?;
+    api.check_room(&tenant, &limits)?;
     let stored = store.write(tenant.as_str(), limits, expected.as_deref()).await?;
     let answer = [(ETAG, header(&stored.version))].into_response();
     api.changed(&tenant, store, Some(stored));
@@ -135,6 +142,7 @@ async fn patch(
     body: Bytes,
 ) -> Result<Response, Refusal> {
     let (tenant, store) = api.find(&headers)?;
+    check_size(&body)?;
     let change: Value =
         serde_json::from_slice(&body).map_err(|error| Refusal::Bad(error.to_string()))?;
     for _ in 0..PATCH_TRIES {
@@ -146,6 +154,7 @@ async fn patch(
         let limits = before.as_ref().map(|stored| stored.limits.clone()).unwrap_or_default();
         let limits = patched(&limits, &change)?;
         api.check(&tenant, &limits, query.as_deref())?;
+        api.check_room(&tenant, &limits)?;
         let expected = before.as_ref().map(|stored| stored.version.as_str());
         match store.write(tenant.as_str(), limits, expected).await {
             Ok(stored) => {
@@ -210,6 +219,23 @@ impl Api {
         Ok(())
     }
 
+    /// Refuses limits for which there is no room besides those of other tenants.
+    fn check_room(&self, tenant: &TenantId, limits: &UserLimits) -> Result<(), Refusal> {
+        let config = &self.overrides.settings.config;
+        let max_bytes = config.overrides.user_configurable_overrides.max_bytes;
+        let snapshot = self.overrides.snapshot();
+        let others = snapshot.user.iter().filter(|(name, _)| **name != tenant.as_str());
+        let others = others.map(|(_, stored)| stored.cost()).fold(0, u64::saturating_add);
+        let bytes = limits.to_json().len() as u64;
+        let own = Stored { limits: UserLimits::default(), version: String::new(), bytes }.cost();
+        let before = snapshot.user.get(tenant.as_str()).map_or(0, Stored::cost);
+        // Who has something may make it smaller at any time.
+        match max_bytes == 0 || own <= before || others.saturating_add(own) <= max_bytes {
+            true => Ok(()),
+            false => Err(Refusal::Full),
+        }
+    }
+
     /// Puts a change into effect in this process; the others find it when they look.
     fn changed(&self, tenant: &TenantId, store: &Store, stored: Option<Stored>) {
         self.overrides.change_user(|user| {
@@ -220,6 +246,14 @@ impl Api {
             };
         });
         tracing::info!(%tenant, "limits were changed by the API");
+    }
+}
+
+/// Before it is parsed: what is made of a body of brackets takes a hundred times as much.
+fn check_size(body: &[u8]) -> Result<(), Refusal> {
+    match body.len() <= MAX_DOCUMENT_BYTES {
+        true => Ok(()),
+        false => Err(StoreError::TooLarge.into()),
     }
 }
 

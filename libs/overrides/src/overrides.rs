@@ -230,7 +230,8 @@ impl Overrides {
         let Some(store) = &self.store else { return };
         let started = Instant::now();
         let before = self.snapshot();
-        if let Some(stored) = store.read_all(&before.user, &self.metrics).await {
+        let max_bytes = self.settings.config.overrides.user_configurable_overrides.max_bytes;
+        if let Some(stored) = store.read_all(&before.user, max_bytes, &self.metrics).await {
             self.take_over(store, started, stored);
         }
     }

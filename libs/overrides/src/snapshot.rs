@@ -14,6 +14,18 @@ pub(crate) struct Stored {
     pub(crate) limits: UserLimits,
     /// The version of the object in the bucket.
     pub(crate) version: String,
+    /// Of the document.
+    pub(crate) bytes: u64,
+}
+
+/// What is kept of a tenant besides its document, about.
+const TENANT_BYTES: u64 = 4 << 10;
+
+impl Stored {
+    /// What it counts of all that tenants may set.
+    pub(crate) fn cost(&self) -> u64 {
+        self.bytes.saturating_add(TENANT_BYTES)
+    }
 }
 
 /// The layers, and what they come to.

@@ -329,7 +329,7 @@ impl Blocks {
             return Ok((filter, length));
         }
         let reader = BlockReader::new(self.bucket.clone(), meta);
-        let bytes = reader.read(&file).await?;
+        let bytes = reader.read_bloom(&file).await?;
         let length = bytes.len() as u64;
         let filter = BloomShard::decode(bytes.clone())
             .map_err(|error| error.with_key(&reader.key(&file)))?;

@@ -68,6 +68,10 @@ pub(crate) fn select_uncounted(
     in_window(metas.into_values(), window)
 }
 
+/// Parts of a block at most. A meta that claims billions of row groups must not become as many jobs; a block that has more
+/// parts than these is read in larger ones.
+const MAX_PARTS: u32 = 1_024;
+
 /// How many merges back a block's sources are looked at: they are deleted an hour after it.
 const MAX_MERGES: usize = 4;
 
@@ -213,11 +217,12 @@ impl QueryBlock {
     /// Splits the block into parts; `bytes_of` gives the size of each by its number.
     fn parts_of(&self, bytes_of: impl Fn(usize) -> u64) -> Vec<BlockPart> {
         let row_group_bytes = (self.size / u64::from(self.row_groups.max(1))).max(1);
+        let smallest = u64::from(self.row_groups.div_ceil(MAX_PARTS).max(1));
         let mut parts = Vec::new();
         let mut first = 0u32;
         loop {
             let bytes = bytes_of(parts.len());
-            let step = u32::try_from((bytes / row_group_bytes).max(1)).unwrap_or(u32::MAX);
+            let step = u32::try_from((bytes / row_group_bytes).max(smallest)).unwrap_or(u32::MAX);
             let next = first.saturating_add(step);
             let is_whole = first == 0 && self.size < bytes;
             let is_last = is_whole || next >= self.row_groups;
@@ -332,6 +337,10 @@ mod tests {
         assert_eq!(parts(100, 10, 40), [(0, 4), (4, 4), (8, 0)]);
         assert_eq!(parts(100, 10, 1), (0..9).map(|i| (i, 1)).chain([(9, 0)]).collect::<Vec<_>>());
         assert_eq!(parts(100, 8, 48), [(0, 4), (4, 0)]);
+        // As many as a meta claims that lies.
+        let many = parts(u64::MAX, u32::MAX, 1);
+        assert_eq!((many.len(), many.last()), (1024, Some(&(1023 << 22, 0))));
+        assert!(many.iter().take(1023).all(|(_, row_groups)| *row_groups == 1 << 22));
         assert_eq!(parts(5, 10, 1), (0..9).map(|i| (i, 1)).chain([(9, 0)]).collect::<Vec<_>>());
         let growing = |size, row_groups, target| {
             let parts = block(size, row_groups).parts_that_grow(target).into_iter();

@@ -25,6 +25,8 @@ use dry_run::{Found, Tally};
 
 const DEFAULT_TRACES: u32 = 1_000;
 const MOST_TRACES: u32 = 10_000;
+/// Bytes of a body: what is made of it takes many times as much.
+const MOST_BODY_BYTES: usize = 256 << 10;
 
 /// Returns the policies of a tenant at this moment.
 pub type PoliciesOf = Arc<dyn Fn(&TenantId) -> Vec<Policy> + Send + Sync>;
@@ -52,6 +54,10 @@ async fn dry_run(
 ) -> Answered {
     let Call { frontend, tenants, .. } = &call;
     let params = call.params();
+    if body.len() > MOST_BODY_BYTES {
+        let text = format!("body: larger than {MOST_BODY_BYTES} bytes");
+        return Err(Error::Invalid(text).into());
+    }
     let (start, end) = metrics_range(&params, tactus_clock::unix_nanos())?;
     if end < start {
         return Err(Error::Invalid("end must not be before start".to_owned()).into());

@@ -63,7 +63,9 @@ impl Work {
     /// Counts blocks that will be read.
     pub(crate) fn plan_blocks(&mut self, blocks: &[QueryBlock]) {
         self.metrics.total_blocks += blocks.len() as u32;
-        self.metrics.total_block_bytes += blocks.iter().map(|block| block.size).sum::<u64>();
+        let sizes = blocks.iter().map(|block| block.size);
+        self.metrics.total_block_bytes =
+            sizes.fold(self.metrics.total_block_bytes, u64::saturating_add);
         note_work(&self.metrics);
     }
 

@@ -156,7 +156,7 @@ async fn move_meta(bucket: &Bucket, live: &str, compacted: &str) -> Result<()> {
     if bucket.rename_local_as_new(live, compacted).await? {
         return Ok(());
     }
-    let bytes = bucket.get(live).await?;
+    let bytes = bucket.get_at_most(live, MAX_META_BYTES).await?;
     bucket.put(compacted, bytes).await?;
     bucket.delete(live).await
 }

@@ -12,6 +12,10 @@ use crate::hash::murmur3_x64_128;
 const LEGACY_SHARDS: u32 = 10;
 const MAX_SHARDS: u64 = 1000;
 const HEADER_BYTES: usize = 24;
+/// Bytes of a file.
+pub(crate) const MAX_FILE_BYTES: u64 = MAX_SHARD_BYTES + HEADER_BYTES as u64;
+/// Bytes of a shard, 80 times the usual. Each is read whole, many at a time.
+pub const MAX_SHARD_BYTES: u64 = 8 << 20;
 /// No sane filter has more; a damaged header must not cost a query minutes.
 const MAX_HASHES: u64 = 1000;
 
@@ -64,8 +68,9 @@ impl BlockBloom {
             let reason = format!("{false_positive_rate} is not between 0 and 1");
             return Err(Error::invalid("bloom filter false positive rate", reason));
         }
-        if shard_size_bytes == 0 {
-            return Err(Error::invalid("bloom filter shard size", "must be positive"));
+        if shard_size_bytes == 0 || u64::from(shard_size_bytes) > MAX_SHARD_BYTES {
+            let reason = format!("must be from 1 to {MAX_SHARD_BYTES}");
+            return Err(Error::invalid("bloom filter shard size", reason));
         }
         let estimate = BloomEstimate::new(traces, false_positive_rate);
         let bits = u64::from(shard_size_bytes) * 8;

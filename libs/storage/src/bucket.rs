@@ -166,17 +166,12 @@ impl Bucket {
 
     /// Reads a whole object of this many bytes at most. `Error::Corrupt` where it is larger: then nothing of it is kept in memory.
     pub async fn get_at_most(&self, key: &str, max_bytes: u64) -> Result<Bytes> {
-        let too_large = move |key: &str| Error::Corrupt {
-            what: "object size",
-            key: key.into(),
-            offset: max_bytes,
-        };
         if let Some(path) = self.checked_local_path(key)? {
             let key = key.to_owned();
             return blocking(&key.clone(), move || {
                 let file = LocalFile::open(&path, &key)?;
                 match file.size() {
-                    size if size > max_bytes => Err(too_large(&key)),
+                    size if size > max_bytes => Err(too_large(&key, max_bytes)),
                     size => file.read_range(0..size),
                 }
             })
@@ -191,7 +186,7 @@ impl Bucket {
             object.bytes().await.map(Some)
         };
         let bytes = self.hedged(read).await.map_err(|error| failure::from_store(key, error))?;
-        bytes.ok_or_else(|| too_large(key))
+        bytes.ok_or_else(|| too_large(key, max_bytes))
     }
 
     /// Reads exactly `range`, in bytes; `Error::Corrupt` when the object ends before it does.
@@ -298,6 +293,11 @@ impl Bucket {
             None => read().await,
         }
     }
+}
+
+/// An object has more bytes than there may be of it.
+fn too_large(key: &str, max_bytes: u64) -> Error {
+    Error::Corrupt { what: "object size", key: key.into(), offset: max_bytes }
 }
 
 fn check_length(key: &str, range: &Range<u64>, bytes: &Bytes) -> Result<()> {

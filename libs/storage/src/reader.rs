@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 use uuid::Uuid;
 
-use crate::bloom::{BloomShard, shard_of};
+use crate::bloom::{self, BloomShard, shard_of};
 use crate::bucket::{Bucket, LocalFile, blocking};
 use crate::error::Result;
 use crate::layout::{self, DATA};
@@ -72,9 +72,9 @@ impl BlockReader {
         self.reads.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A whole file.
-    pub async fn read(&self, file: &str) -> Result<Bytes> {
-        let bytes = self.bucket.get(&self.key(file)).await?;
+    /// A bloom filter as it is stored; `Error::Corrupt` when it is larger than any that is written.
+    pub async fn read_bloom(&self, file: &str) -> Result<Bytes> {
+        let bytes = self.bucket.get_at_most(&self.key(file), bloom::MAX_FILE_BYTES).await?;
         self.count(bytes.len() as u64);
         Ok(bytes)
     }
@@ -112,7 +112,7 @@ impl BlockReader {
     /// The bloom filter that knows about `id`; `shards` as in the meta.
     pub async fn bloom_of(&self, id: &[u8; 16], shards: u32) -> Result<BloomShard> {
         let file = layout::bloom_name(shard_of(id, shards));
-        let bytes = self.read(&file).await?;
+        let bytes = self.read_bloom(&file).await?;
         BloomShard::decode(bytes).map_err(|error| error.with_key(&self.key(&file)))
     }
 }

@@ -2,8 +2,12 @@
 
 use tactus_model::{Attribute, AttributeList, SpanBatch, StringCode, ValueType};
 use tactus_traceql::eval::Bitmap;
+use tactus_work::tick;
 
 use crate::condition::{AttributeCondition, AttributeTest};
+
+/// What it takes to look at the attributes of a span.
+const STEPS_A_SPAN: u32 = 16;
 
 /// The traces of which a span, or the resource of a span, has the attribute.
 pub(crate) fn traces_with(condition: &AttributeCondition, batch: &SpanBatch) -> Bitmap {
@@ -14,6 +18,9 @@ pub(crate) fn traces_with(condition: &AttributeCondition, batch: &SpanBatch) -> 
     let resources: Vec<bool> =
         (0..batch.resources.len()).map(|resource| values.any(list, resource, key)).collect();
     for (row, &resource) in batch.spans.resource.iter().enumerate() {
+        if tick(STEPS_A_SPAN) {
+            break;
+        }
         if resources.get(resource as usize) == Some(&true)
             || values.any(&batch.span_attributes, row, key)
         {
@@ -99,9 +106,15 @@ impl Values<'_> {
         let Some(known) = self.known.get_mut(code as usize) else { return false };
         *known.get_or_insert_with(|| {
             let text = self.batch.strings.get(code);
+            let steps = u32::try_from(text.len()).unwrap_or(u32::MAX).saturating_add(STEPS_A_SPAN);
             match self.test {
-                AttributeTest::Equals(values) => values.iter().any(|value| value == text),
-                AttributeTest::Matches(patterns) => patterns.iter().any(|it| it.is_match(text)),
+                AttributeTest::Equals(values) => {
+                    let all = u32::try_from(values.len()).unwrap_or(u32::MAX);
+                    tick(all) || values.iter().any(|value| value == text)
+                }
+                AttributeTest::Matches(patterns) => {
+                    patterns.iter().any(|it| tick(steps) || it.is_match(text))
+                }
                 _ => false,
             }
         })

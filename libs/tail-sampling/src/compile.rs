@@ -1,10 +1,12 @@
 //! From the configuration to conditions.
 
+use std::cell::Cell;
 use std::collections::HashSet;
 
 use regex::bytes::RegexBuilder;
 use tactus_config::sections::tail_sampling::{CompositePolicy, Policy as Configured, SubPolicies};
-use tactus_traceql::{eval::CompiledQuery, parse_and_validate};
+use tactus_traceql::{eval::CompiledQuery, parse_and_validate_after};
+use tactus_work::is_over;
 
 use crate::{
     budget::Rate,
@@ -16,8 +18,12 @@ use crate::{
 const DEFAULT_SALT: &str = "default-hash-seed";
 /// Policies within policies; deeper ones are refused.
 const MAX_DEPTH: usize = 8;
-/// Memory of a compiled expression.
-const MAX_REGEX_BYTES: usize = 1 << 20;
+/// Policies, with those within others.
+const MAX_POLICIES: usize = 1000;
+/// Memory of a compiled expression: the least of these that is enough counts, for how much it takes is not told.
+const REGEX_BYTES: [usize; 4] = [1 << 13, 1 << 16, 1 << 18, 1 << 20];
+/// Memory of the compiled expressions of attributes, of all policies together.
+const MAX_REGEXES_BYTES: usize = 1 << 24;
 
 /// Policies, ready to judge. Immutable; those who judge by them share them.
 #[derive(Debug, Default)]
@@ -45,6 +51,7 @@ impl Policies {
     pub fn compile(configured: &[Configured]) -> Result<Self, PolicyError> {
         let mut compiled = Self::default();
         let mut names = HashSet::new();
+        let taken = Taken::default();
         for policy in configured {
             if policy.name.is_empty() {
                 return Err(PolicyError::NoName);
@@ -52,7 +59,7 @@ impl Policies {
             if !names.insert(policy.name.as_str()) {
                 return Err(PolicyError::DuplicateName(policy.name.clone()));
             }
-            let scope = Scope { path: policy.name.clone(), depth: 0 };
+            let scope = Scope { path: policy.name.clone(), depth: 0, taken: &taken };
             let mut rates = std::mem::take(&mut compiled.rates);
             let condition = scope.condition(policy, &mut rates)?;
             compiled.rates = rates;
@@ -87,13 +94,24 @@ impl Policies {
     }
 }
 
-/// Where in the configuration a policy stands.
-struct Scope {
-    path: String,
-    depth: usize,
+/// What all policies take together.
+#[derive(Debug, Default)]
+struct Taken {
+    policies: Cell<usize>,
+    /// Bytes of the compiled patterns of queries.
+    programs: Cell<usize>,
+    /// Bytes of the compiled expressions of attributes.
+    regexes: Cell<usize>,
 }
 
-impl Scope {
+/// Where in the configuration a policy stands.
+struct Scope<'t> {
+    path: String,
+    depth: usize,
+    taken: &'t Taken,
+}
+
+impl Scope<'_> {
     fn invalid(&self, field: &str, reason: impl Into<String>) -> PolicyError {
         PolicyError::Invalid {
             policy: self.path.clone(),
@@ -108,6 +126,11 @@ impl Scope {
     }
 
     fn condition(&self, it: &Configured, rates: &mut Vec<Rate>) -> Result<Condition, PolicyError> {
+        self.taken.policies.set(self.taken.policies.get() + 1);
+        if self.taken.policies.get() > MAX_POLICIES {
+            let reason = format!("is one too many, there may be {MAX_POLICIES} policies");
+            return Err(self.invalid("name", reason));
+        }
         Ok(match it.kind.as_str() {
             "always_sample" => Condition::Always,
             "traceql" => self.traceql(&self.set("traceql", &it.traceql)?.query)?,
@@ -228,7 +251,10 @@ impl Scope {
 
     fn traceql(&self, query: &str) -> Result<Condition, PolicyError> {
         let invalid = |reason: String| self.invalid("traceql.query", reason);
-        let root = parse_and_validate(query).map_err(|error| invalid(error.to_string()))?;
+        let mut programs = self.taken.programs.get();
+        let root = parse_and_validate_after(query, &mut programs);
+        self.taken.programs.set(programs);
+        let root = root.map_err(|error| invalid(error.to_string()))?;
         if root.metrics().is_some() {
             return Err(invalid("a metrics query selects no traces".to_owned()));
         }
@@ -281,8 +307,30 @@ impl Scope {
     }
 
     fn regex(&self, field: &str, pattern: &str) -> Result<regex::bytes::Regex, PolicyError> {
-        let built = RegexBuilder::new(pattern).size_limit(MAX_REGEX_BYTES).build();
-        built.map_err(|error| self.invalid(field, format!("invalid regex {pattern:?}: {error}")))
+        let invalid =
+            |reason: String| self.invalid(field, format!("invalid regex {pattern:?}: {reason}"));
+        for bytes in REGEX_BYTES {
+            // Each takes time to compile.
+            if is_over() {
+                return Err(invalid("nobody waits for it any more".to_owned()));
+            }
+            match RegexBuilder::new(pattern).size_limit(bytes).build() {
+                Ok(regex) => {
+                    let all = self.taken.regexes.get() + bytes;
+                    self.taken.regexes.set(all);
+                    return match all <= MAX_REGEXES_BYTES {
+                        true => Ok(regex),
+                        false => Err(invalid(format!(
+                            "those of all policies need more than {MAX_REGEXES_BYTES} bytes when they are compiled"
+                        ))),
+                    };
+                }
+                Err(regex::Error::CompiledTooBig(_)) => {}
+                Err(error) => return Err(invalid(error.to_string())),
+            }
+        }
+        let most = REGEX_BYTES[REGEX_BYTES.len() - 1];
+        Err(invalid(format!("it needs more than {most} bytes when it is compiled")))
     }
 
     fn rate(
@@ -325,7 +373,8 @@ impl Scope {
             return Err(self.invalid(field, "policies are nested too deep"));
         }
         let name = if sub.name.is_empty() { place.to_string() } else { sub.name.clone() };
-        let scope = Scope { path: format!("{}/{name}", self.path), depth: self.depth + 1 };
+        let path = format!("{}/{name}", self.path);
+        let scope = Scope { path, depth: self.depth + 1, taken: self.taken };
         scope.condition(sub, rates)
     }
 

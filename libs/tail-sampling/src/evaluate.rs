@@ -4,7 +4,7 @@ use std::{cell::OnceCell, ops::Range, time::Duration};
 
 use tactus_model::{SpanBatch, slice_traces};
 use tactus_traceql::eval::{Bitmap, CompiledQuery, Window};
-use tactus_work::{Budgets, Work};
+use tactus_work::{Budgets, Work, is_over};
 
 use crate::{
     attributes::{traces_with, traces_with_state, traces_with_status},
@@ -56,7 +56,8 @@ impl<'b> View<'b> {
         candidates: &Bitmap,
     ) -> Verdict {
         let mut failed = Bitmap::none(self.traces());
-        if candidates.count() == 0 {
+        // Each looks at all spans, and there may be many.
+        if candidates.count() == 0 || is_over() {
             return Verdict { sampled: failed.clone(), failed };
         }
         let mut sampled = match condition {

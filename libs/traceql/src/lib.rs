@@ -45,6 +45,7 @@ pub use parser::{MAX_DEPTH, parse, parse_attribute};
 pub use static_type::StaticType;
 pub use static_value::{Kind, Static, Status, Text};
 pub use validate::validate;
+use validate::validate_after;
 
 /// Parses and validates a query.
 ///
@@ -53,5 +54,13 @@ pub use validate::validate;
 pub fn parse_and_validate(query: &str) -> Result<RootExpr> {
     let root = parse(query)?;
     validate(&root).map_err(|error| error.in_query(query))?;
+    Ok(root)
+}
+
+/// As [`parse_and_validate`], for one of several queries that are kept together: `programs` are the bytes of the compiled
+/// patterns of those before it, to which its own are added. All of them may have as many as those of a single query.
+pub fn parse_and_validate_after(query: &str, programs: &mut usize) -> Result<RootExpr> {
+    let root = parse(query)?;
+    validate_after(&root, programs).map_err(|error| error.in_query(query))?;
     Ok(root)
 }

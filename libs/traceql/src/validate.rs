@@ -24,11 +24,19 @@ type Result<T = ()> = std::result::Result<T, ValidateError>;
 ///
 /// Errors: the first rule that the query breaks.
 pub fn validate(root: &RootExpr) -> Result {
-    let checker = Checker::default();
-    match &root.query {
+    validate_after(root, &mut 0)
+}
+
+/// As [`validate`], where `programs` are the bytes of the compiled patterns of earlier queries, to which those of this one
+/// are added.
+pub(crate) fn validate_after(root: &RootExpr, programs: &mut usize) -> Result {
+    let checker = Checker { programs: Cell::new(*programs), ..Checker::default() };
+    let checked = match &root.query {
         Query::Search(search) => checker.pipeline(search),
         Query::Metrics(expression) => checker.metrics(expression, false),
-    }
+    };
+    *programs = checker.programs.get();
+    checked
 }
 
 /// Stages of all pipelines of a query. A stage is run on whole row groups, so their number bounds how long a query

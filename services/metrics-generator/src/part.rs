@@ -142,6 +142,12 @@ async fn generated(State(page): State<Page>, headers: HeaderMap) -> Response {
     };
     match page.generator.page(&tenant).await {
         Ok(text) => ([(CONTENT_TYPE, OPENMETRICS)], text).into_response(),
-        Err(error) => error_line(StatusCode::INTERNAL_SERVER_ERROR, &error_text(&error)),
+        Err(error) => {
+            let status = match error {
+                tactus_generator::Error::PageTooLarge => StatusCode::SERVICE_UNAVAILABLE,
+                _ => StatusCode::INTERNAL_SERVER_ERROR,
+            };
+            error_line(status, &error_text(&error))
+        }
     }
 }

@@ -27,6 +27,12 @@ const TAIL_BYTES: u64 = 8;
 /// Read at once when the meta does not say how long the footer is.
 const FOOTER_GUESS_BYTES: u64 = 64 * 1024;
 
+/// Longer footers are taken for damage: blocks of hundreds of gigabytes have less.
+const MAX_FOOTER_BYTES: u64 = 128 << 20;
+
+/// Longer footers are read once the file says so itself, not because the meta does.
+const MAX_TRUSTED_BYTES: u64 = 8 << 20;
+
 /// More entries than a chunk of this product or of Tempo ever has, and few enough for 32-bit counts.
 const MAX_ENTRIES: u64 = 1 << 27;
 
@@ -67,7 +73,7 @@ pub(crate) fn read_footer(
     }
     let guess = match footer_bytes {
         0 => FOOTER_GUESS_BYTES,
-        known => u64::from(known) + TAIL_BYTES,
+        known => u64::from(known).min(MAX_TRUSTED_BYTES) + TAIL_BYTES,
     };
     let mut bytes = source.read_footer(size.saturating_sub(guess)..size)?;
     let Some((tail, magic)) = bytes.split_last_chunk::<8>().and_then(|(_, tail)| {
@@ -81,6 +87,9 @@ pub(crate) fn read_footer(
     let length = u64::from(tail);
     if length + TAIL_BYTES > size {
         return Err(Error::Corrupt { what: "the footer is longer than the file".to_owned() });
+    }
+    if length > MAX_FOOTER_BYTES {
+        return Err(Error::Corrupt { what: format!("the footer claims {length} bytes") });
     }
     if length + TAIL_BYTES > bytes.len() as u64 {
         bytes = source.read_footer(size - length - TAIL_BYTES..size)?;

@@ -51,6 +51,8 @@ impl<T: Section> Section for Box<T> {
 
 /// Reads all entries of `node` into `section`, noting unknown and repeated keys.
 pub(crate) fn read_section<T: Section>(section: &mut T, node: &Node, reader: &mut Reader) {
+    // Made for the first key that is unknown: there may be very many.
+    let mut keys = None;
     for (key, value) in reader.entries(node, already_set) {
         if section.read_entry(&key.text, value, reader) {
             continue;
@@ -60,7 +62,8 @@ pub(crate) fn read_section<T: Section>(section: &mut T, node: &Node, reader: &mu
             let paths = (join(&reader.path, &key.text), join(&reader.path, &proper));
             reader.dashed.push(paths);
         } else {
-            reader.unknown(key, &keys_of(section).iter().map(String::as_str).collect::<Vec<_>>());
+            let keys = keys.get_or_insert_with(|| keys_of(section));
+            reader.unknown(key, &keys.iter().map(String::as_str).collect::<Vec<_>>());
         }
     }
 }

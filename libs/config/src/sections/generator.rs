@@ -141,6 +141,7 @@ section! {
         inject_tenant_id_as: String, "label that holds the tenant";
         max_label_name_length: i64 = 1_024, "longer names are cut";
         max_label_value_length: i64 = 2_048, "longer values are cut";
+        max_bytes: u64 = 100_663_296, "memory of the series of all tenants, about; beyond it new combinations of labels count under metric_overflow; pages of series that are scraped may take as much; 0 is no limit";
     }
 
     /// Where metrics go.

@@ -25,6 +25,7 @@ section! {
     UserOverrides {
         enabled: bool, "serve /api/overrides";
         poll_interval: GoDuration = minutes(1), "interval at which the stored limits are read";
+        max_bytes: u64 = 33_554_432, "JSON of the limits of all tenants, each counted with 4 KiB besides; beyond it no tenant can set more than it has, and what is stored beyond it has no effect; a single tenant's may have 256 KiB; 0 is no limit";
         client: UserOverridesClient, "where they are stored";
         api: UserOverridesApi, "checks";
     }

@@ -56,7 +56,7 @@ section! {
     Block {
         version: String = text("vParquet4"), "vParquet4 or vParquet5";
         bloom_filter_false_positive: f64 = 0.01, "wrong answers of the bloom filter, between 0 and 1";
-        bloom_filter_shard_size_bytes: u64 = 102_400, "size of one bloom filter";
+        bloom_filter_shard_size_bytes: u64 = 102_400, "size of one bloom filter, 8 MiB at most";
         parquet_row_group_size_bytes: u64 = 100_000_000, "a row group is closed at about this size before compression, and at 64 000 spans at the latest";
         parquet_dedicated_columns: Vec<DedicatedColumn> = default_dedicated_columns(), "attributes with a column of their own";
         v2_index_downsample_bytes: u64 = 1_048_576, "no effect here";

@@ -214,6 +214,15 @@ policies:
 ";
 
     #[test]
+    fn very_many_unknown_keys_are_told_in_no_time() {
+        let keys: String = (0..20_000).map(|key| format!("{key}: 1\n")).collect();
+        let started = std::time::Instant::now();
+        let text = TailSampling::parse(&keys).unwrap_err();
+        assert_eq!(text.lines().count(), 20_001);
+        assert!(started.elapsed() < std::time::Duration::from_secs(5), "{:?}", started.elapsed());
+    }
+
+    #[test]
     fn policies_nest() {
         let section = TailSampling::parse(YAML).unwrap();
         assert_eq!(section.decision_wait, seconds(10));

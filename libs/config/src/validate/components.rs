@@ -22,6 +22,9 @@ fn expecting(
     Err(Invalid::new(key, format!("{}: expecting {}", text(), any_of(known))))
 }
 
+/// Larger bloom filters are not read.
+const MAX_BLOOM_SHARD_BYTES: u64 = 8 << 20;
+
 fn ensure(key: &str, condition: bool, text: &str) -> Result<(), Invalid> {
     if condition { Ok(()) } else { Err(Invalid::new(key, text)) }
 }
@@ -287,6 +290,11 @@ pub(super) fn storage(config: &Config) -> Result<(), Invalid> {
         "storage.trace.block.bloom_filter_shard_size_bytes",
         block.bloom_filter_shard_size_bytes > 0,
         "positive value required for bloom-filter shard size",
+    )?;
+    ensure(
+        "storage.trace.block.bloom_filter_shard_size_bytes",
+        block.bloom_filter_shard_size_bytes <= MAX_BLOOM_SHARD_BYTES,
+        "bloom-filter shards are read whole, many at a time, and may have 8 MiB at most",
     )?;
     ensure(
         "storage.trace.block.parquet_row_group_size_bytes",

@@ -3,12 +3,14 @@
 use super::{Content, Key, Node, Scalar, SyntaxError};
 use saphyr_parser::{Event, Parser, ScalarStyle, Tag};
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// Reading is recursive, so a hostile file must not choose the depth.
 const MAX_DEPTH: usize = 100;
 /// Nodes after aliases are expanded: stops the "billion laughs".
 const MAX_NODES: usize = 500_000;
+/// Bytes of what is copied for anchors and aliases: an alias of a long text is a single node.
+const MAX_COPIED_BYTES: usize = 32 << 20;
 
 /// The first document of `text`; an empty text is an empty mapping.
 ///
@@ -54,17 +56,37 @@ fn read(text: &str, alone: bool) -> Result<Node, SyntaxError> {
 #[derive(Default)]
 struct Composer {
     open: Vec<Open>,
-    anchors: HashMap<usize, (Node, usize)>,
-    nodes: usize,
+    anchors: HashMap<usize, (Node, Size)>,
+    size: Size,
+    copied: usize,
     root: Option<Node>,
+}
+
+/// How large a part of a document is, its aliases expanded.
+#[derive(Clone, Copy, Default)]
+struct Size {
+    nodes: usize,
+    /// Of texts.
+    bytes: usize,
+}
+
+impl Size {
+    fn since(self, before: Self) -> Self {
+        Self { nodes: self.nodes - before.nodes, bytes: self.bytes - before.bytes }
+    }
+
+    /// Estimated memory.
+    fn memory(self) -> usize {
+        self.bytes.saturating_add(self.nodes.saturating_mul(size_of::<(Key, Node)>()))
+    }
 }
 
 /// A collection whose end has not come yet.
 struct Open {
     line: usize,
     anchor: usize,
-    /// Node count before it started: tells its size when it ends.
-    nodes_before: usize,
+    /// What there was before it started: tells its size when it ends.
+    before: Size,
     items: Items,
 }
 
@@ -81,8 +103,9 @@ impl Composer {
                 // `!!int "5"` asks for the plain reading of a quoted text.
                 let plain = plain || ["int", "float", "bool"].iter().any(|name| tagged(&tag, name));
                 let scalar = Scalar { text: text.into_owned(), plain, written: None };
-                self.count(1, line)?;
-                self.finish(Node { line, content: Content::Scalar(scalar) }, anchor, 1)
+                let size = Size { nodes: 1, bytes: scalar.text.len() };
+                self.count(size, line)?;
+                self.finish(Node { line, content: Content::Scalar(scalar) }, anchor, size)
             }
             Event::SequenceStart(anchor, _) => self.start(line, anchor, Items::List(Vec::new())),
             Event::MappingStart(anchor, _) => {
@@ -90,11 +113,15 @@ impl Composer {
             }
             Event::SequenceEnd | Event::MappingEnd => self.end(line),
             Event::Alias(anchor) => {
-                let Some((node, size)) = self.anchors.get(&anchor).cloned() else {
+                let Some(size) = self.anchors.get(&anchor).map(|(_, size)| *size) else {
                     return Err(SyntaxError::new(line, "anchor value contains itself"));
                 };
                 self.count(size, line)?;
-                self.finish(node, 0, size)
+                self.count_copy(size, line)?;
+                match self.anchors.get(&anchor).map(|(node, _)| node.clone()) {
+                    Some(node) => self.finish(node, 0, size),
+                    None => Ok(()),
+                }
             }
             _ => Ok(()),
         }
@@ -104,9 +131,9 @@ impl Composer {
         if self.open.len() >= MAX_DEPTH {
             return Err(SyntaxError::new(line, "document is nested too deeply"));
         }
-        let nodes_before = self.nodes;
-        self.count(1, line)?;
-        self.open.push(Open { line, anchor, nodes_before, items });
+        let before = self.size;
+        self.count(Size { nodes: 1, bytes: 0 }, line)?;
+        self.open.push(Open { line, anchor, before, items });
         Ok(())
     }
 
@@ -120,12 +147,13 @@ impl Composer {
         if self.open.is_empty() && depth(&content) > MAX_DEPTH {
             return Err(SyntaxError::new(line, "document is nested too deeply"));
         }
-        let size = self.nodes - open.nodes_before;
+        let size = self.size.since(open.before);
         self.finish(Node { line: open.line, content }, open.anchor, size)
     }
 
-    fn finish(&mut self, node: Node, anchor: usize, size: usize) -> Result<(), SyntaxError> {
+    fn finish(&mut self, node: Node, anchor: usize, size: Size) -> Result<(), SyntaxError> {
         if anchor > 0 {
+            self.count_copy(size, node.line)?;
             self.anchors.insert(anchor, (node.clone(), size));
         }
         match self.open.last_mut().map(|open| &mut open.items) {
@@ -144,14 +172,26 @@ impl Composer {
         Ok(())
     }
 
-    fn count(&mut self, nodes: usize, line: usize) -> Result<(), SyntaxError> {
-        self.nodes = self.nodes.saturating_add(nodes);
-        if self.nodes > MAX_NODES {
-            return Err(SyntaxError::new(line, "document contains excessive aliasing"));
+    fn count(&mut self, size: Size, line: usize) -> Result<(), SyntaxError> {
+        self.size.nodes = self.size.nodes.saturating_add(size.nodes);
+        self.size.bytes = self.size.bytes.saturating_add(size.bytes);
+        if self.size.nodes > MAX_NODES {
+            return Err(SyntaxError::new(line, EXCESSIVE));
+        }
+        Ok(())
+    }
+
+    /// A part is about to be copied.
+    fn count_copy(&mut self, size: Size, line: usize) -> Result<(), SyntaxError> {
+        self.copied = self.copied.saturating_add(size.memory());
+        if self.copied > MAX_COPIED_BYTES {
+            return Err(SyntaxError::new(line, EXCESSIVE));
         }
         Ok(())
     }
 }
+
+const EXCESSIVE: &str = "document contains excessive aliasing";
 
 fn tagged(tag: &Option<Cow<'_, Tag>>, name: &str) -> bool {
     tag.as_ref().is_some_and(|tag| tag.is_yaml_core_schema() && tag.suffix == name)
@@ -164,6 +204,7 @@ fn merge(entries: Vec<(Key, Node)>) -> Result<Vec<(Key, Node)>, SyntaxError> {
     }
     let (sources, mut own): (Vec<_>, Vec<_>) =
         entries.into_iter().partition(|(key, _)| key.text == "<<");
+    let mut known: HashSet<String> = own.iter().map(|(key, _)| key.text.clone()).collect();
     for (key, source) in sources {
         let maps = match source.content {
             Content::List(maps) => maps,
@@ -175,7 +216,7 @@ fn merge(entries: Vec<(Key, Node)>) -> Result<Vec<(Key, Node)>, SyntaxError> {
                 return Err(SyntaxError::new(key.line, cause));
             };
             for (inherited_key, node) in inherited {
-                if !own.iter().any(|(known, _)| known.text == inherited_key.text) {
+                if known.insert(inherited_key.text.clone()) {
                     own.push((Key { merged: true, ..inherited_key }, node));
                 }
             }

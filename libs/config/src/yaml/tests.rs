@@ -94,11 +94,30 @@ fn hostile_documents_are_refused() {
     assert!(parse(&bomb).unwrap_err().cause.contains("aliasing"));
     assert!(parse(&"[".repeat(100_000)).is_err());
     assert!(parse(&"{a: ".repeat(5_000)).is_err());
+    // A long text is a single node, and a part within anchors is kept by each of them.
+    let text = "x".repeat(100_000);
+    let aliases = "*a, ".repeat(10_000);
+    assert!(
+        parse(&format!("a: &a {text}\nb: [{aliases}]")).unwrap_err().cause.contains("aliasing")
+    );
+    let anchors: String = (0..90).map(|level| format!("&a{level} [")).collect();
+    let nested = format!("{anchors}{}{}", "0,".repeat(100_000), "]".repeat(90));
+    assert!(parse(&nested).unwrap_err().cause.contains("aliasing"));
     let mut deep = "a0: &a0 [x]\n".to_owned();
     for level in 1..300 {
         deep.push_str(&format!("a{level}: &a{level} [*a{}]\n", level - 1));
     }
     assert!(parse(&deep).unwrap_err().cause.contains("deeply"));
+}
+
+#[test]
+fn very_many_keys_are_merged_in_no_time() {
+    let keys: String = (0..100_000).map(|key| format!("k{key}: 1, ")).collect();
+    let started = std::time::Instant::now();
+    let root = node(&format!("<<: {{{keys}}}\nk7: 2\n"));
+    assert_eq!(root.entries().unwrap().len(), 100_000);
+    assert_eq!(root.get("k7").unwrap().text(), Some("2"));
+    assert!(started.elapsed() < std::time::Duration::from_secs(10), "{:?}", started.elapsed());
 }
 
 #[test]

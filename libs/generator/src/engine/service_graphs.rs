@@ -177,12 +177,12 @@ impl ServiceGraphs {
         if edge.is_complete() {
             self.counted.edges += 1;
             self.record(&edge, view.interner, registry, now_ms);
-        } else if self.waiting.len() >= self.max_items() {
+        } else if self.waiting.len() >= self.max_items() || registry.is_memory_full() {
             self.counted.dropped_spans += 1;
             log_limited!(
                 warn,
                 max_items = self.max_items(),
-                "skipped processing of spans: too many calls wait for their other side"
+                "skipped processing of spans: too many calls wait for their other side, or series take all memory"
             );
         } else {
             self.counted.edges += 1;
@@ -250,6 +250,11 @@ impl ServiceGraphs {
             }
             self.record(&edge, texts, registry, now_ms);
         }
+    }
+
+    /// Estimated memory of the calls of which one side waits.
+    pub(crate) fn bytes(&self) -> usize {
+        self.waiting.bytes(self.recorder.dimensions())
     }
 
     /// Calls of which one side waits.

@@ -12,6 +12,12 @@ use super::histograms::{Classic, Native, NativeSettings, slot_of};
 use super::hyperloglog::Window;
 use super::labels::{bound_text, thousandfold};
 
+/// What is kept of a series by its label set.
+const INDEX_BYTES: usize = 24;
+
+/// Buckets that a native histogram has, about; how many is left to what is observed.
+const NATIVE_BUCKETS: usize = 32;
+
 /// References of series; never given twice.
 static NEXT_REFERENCE: AtomicU64 = AtomicU64::new(1);
 
@@ -163,6 +169,18 @@ impl Metric {
         for series in self.series.iter_mut().flatten() {
             series.reference = NEXT_REFERENCE.fetch_add(self.series_a_set, Ordering::Relaxed);
         }
+    }
+
+    /// Estimated memory of the series of a label set.
+    pub(super) fn bytes_a_set(&self) -> u64 {
+        let own = size_of::<Option<Series>>() + INDEX_BYTES;
+        let Kind::Histogram(bounds) = &self.spec.kind else { return own as u64 };
+        let bucket = size_of::<f64>() + size_of::<Seen>();
+        let native = match self.mode {
+            HistogramMode::Classic => 0,
+            _ => NATIVE_BUCKETS * size_of::<(i32, f64)>(),
+        };
+        (own + size_of::<Histogram>() + (bounds.len() + 1) * bucket + native) as u64
     }
 
     /// Label sets that have a series.

@@ -83,6 +83,7 @@ impl Registry {
             return Set { hash, id: Some(id) };
         }
         let id = self.has_room(1, true).then(|| self.sets.insert(hash, labels));
+        self.note_memory();
         Set { hash, id }
     }
 
@@ -92,10 +93,14 @@ impl Registry {
             && id != self.overflow_set
         {
             self.sets.drop_unused(id);
+            self.note_memory();
         }
     }
 
     fn has_room(&self, needed: u64, new_entity: bool) -> bool {
+        if self.is_memory_full() {
+            return false;
+        }
         let Settings { limiter, limit, .. } = self.settings;
         match limiter {
             _ if limit == 0 => true,
@@ -135,8 +140,10 @@ impl Registry {
                 self.sets.rename(set);
             }
             let last_sent_ms = ended.map_or(i64::MIN, |ended| ended.last_ms);
+            self.series_bytes += metric.bytes_a_set();
             metric.create(set, self.generation, last_sent_ms, &self.settings.native, now_ms)
         });
+        self.note_memory();
         Handle { slot, refused: accepted.is_none() }
     }
 

@@ -17,8 +17,20 @@ pub(super) struct LabelSet {
     pub(super) uses: u32,
 }
 
+/// What is kept of a set besides its texts, with the handles by which processors find it.
+const SET_BYTES: usize = size_of::<LabelSet>() + 256;
+/// A label, the head of its value, and the label once more under another name.
+const LABEL_BYTES: usize = 2 * size_of::<Label>() + 16;
+
+fn bytes_of(labels: &[Label]) -> u64 {
+    let bytes = |(_, value): &Label| LABEL_BYTES + value.len();
+    (SET_BYTES + labels.iter().map(bytes).sum::<usize>()) as u64
+}
+
 #[derive(Debug)]
 pub(super) struct Sets {
+    /// Estimated memory of all sets.
+    pub(super) bytes: u64,
     sets: Vec<LabelSet>,
     free: Vec<u32>,
     index: HashTable<u32>,
@@ -28,7 +40,13 @@ pub(super) struct Sets {
 impl Default for Sets {
     fn default() -> Self {
         // As long as the window of a default staleness; an estimate needs no more care.
-        Self { sets: Vec::new(), free: Vec::new(), index: HashTable::new(), demand: Window::new(4) }
+        Self {
+            bytes: 0,
+            sets: Vec::new(),
+            free: Vec::new(),
+            index: HashTable::new(),
+            demand: Window::new(4),
+        }
     }
 }
 
@@ -47,6 +65,7 @@ impl Sets {
 
     pub(super) fn insert(&mut self, hash: u64, labels: &Labels) -> u32 {
         let set = LabelSet { hash, labels: labels.to_set(), renamed: None, uses: 0 };
+        self.bytes += bytes_of(&set.labels);
         let id = match self.free.pop() {
             Some(id) => {
                 self.sets[id as usize] = set;
@@ -84,6 +103,7 @@ impl Sets {
         }
         if let Ok(entry) = self.index.find_entry(set.hash, |other| *other == id) {
             entry.remove();
+            self.bytes -= bytes_of(&set.labels);
             set.labels = Box::default();
             set.renamed = None;
             self.free.push(id);

@@ -11,6 +11,10 @@ use tactus_remote_write::series::{Exemplar, NativeHistogram, Sink};
 
 const START_MS: i64 = 1_767_268_803_200;
 
+fn registry_of(settings: Settings) -> Registry {
+    Registry::new(settings, &SeriesMemory::new(0), START_MS)
+}
+
 fn spec(name: &str, kind: Kind) -> MetricSpec {
     let processor = Processor::SpanMetrics;
     MetricSpec { processor, name: name.to_owned(), kind, aliases: Vec::new() }
@@ -65,7 +69,7 @@ fn external_labels_win_and_the_last_of_a_name_counts() {
     let pairs = [("l", "x"), ("a", "1"), ("l", "y")];
     let external_labels = pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
     let settings = Settings { external_labels, ..Settings::default() };
-    let mut registry = Registry::new(settings, START_MS);
+    let mut registry = registry_of(settings);
     let metric = registry.metric(spec("m", Kind::Counter));
     count(&mut registry, metric, "own", START_MS);
     let names: Vec<String> = collect(&mut registry, START_MS).into_keys().collect();
@@ -116,7 +120,7 @@ fn buckets_start_anew_with_the_native_histogram_beside_them() {
 #[test]
 fn label_sets_are_shared_by_metrics_under_the_entity_limit() {
     let settings = Settings { limiter: Limiter::Entity, limit: 1, ..Settings::default() };
-    let mut registry = Registry::new(settings, START_MS);
+    let mut registry = registry_of(settings);
     let first = registry.metric(spec("first", Kind::Counter));
     let second = registry.metric(spec("second", Kind::Histogram([1.0].into())));
     count(&mut registry, first, "a", START_MS);
@@ -132,9 +136,50 @@ fn label_sets_are_shared_by_metrics_under_the_entity_limit() {
 }
 
 #[test]
+fn label_sets_beyond_the_memory_of_all_tenants_overflow_until_series_end() {
+    let memory = SeriesMemory::new(100_000);
+    let mut registries = [(); 2].map(|()| Registry::new(Settings::default(), &memory, START_MS));
+    let metrics = registries.each_mut().map(|registry| {
+        let latency = registry.metric(spec("h", Kind::Histogram([1.0].into())));
+        (registry.metric(spec("m", Kind::Counter)), latency)
+    });
+    for number in 0..1000 {
+        for (registry, (calls, latency)) in registries.iter_mut().zip(metrics) {
+            let (name, at_ms) = (format!("{number:100}"), START_MS + number);
+            count(registry, calls, &name, at_ms);
+            let set = set_of(registry, &name);
+            let handle = registry.handle(latency, set, at_ms);
+            registry.release(set);
+            registry.observe(latency, handle, (0.5, 1.0), TraceId([1; 16]), at_ms);
+        }
+    }
+    // No set goes far beyond, and the two of overflow are always there.
+    assert!((90_000..110_000).contains(&memory.used()), "{}", memory.used());
+    let [one, other] = &mut registries;
+    for registry in [&*one, &*other] {
+        let statistics = registry.statistics();
+        assert!((20..150).contains(&statistics.active_entities), "{statistics:?}");
+        assert!(statistics.series_limited > 1000, "{statistics:?}");
+    }
+    let seen = collect(one, START_MS);
+    let counted: f64 =
+        seen.iter().filter(|(name, _)| name.starts_with("m ")).map(|(_, seen)| seen.0).sum();
+    assert_eq!(counted, 1000.0, "what overflows counts all the same");
+    // Those that end make room.
+    let used = memory.used();
+    one.remove_stale(START_MS + 3_600_000);
+    assert!(memory.used() < used * 2 / 3, "{} of {used}", memory.used());
+    let entities = other.statistics().active_entities;
+    count(other, metrics[1].0, "late", START_MS + 3_600_000);
+    assert_eq!(other.statistics().active_entities, entities + 1);
+    drop(registries);
+    assert_eq!(memory.used(), 0);
+}
+
+#[test]
 fn demand_goes_beyond_the_limit() {
     let settings = Settings { limit: 10, ..Settings::default() };
-    let mut registry = Registry::new(settings, START_MS);
+    let mut registry = registry_of(settings);
     let metric = registry.metric(spec("m", Kind::Counter));
     (0..1000).for_each(|number| count(&mut registry, metric, &number.to_string(), START_MS));
     assert_eq!(registry.statistics().active_series, 10);
@@ -144,7 +189,7 @@ fn demand_goes_beyond_the_limit() {
 
 #[test]
 fn aliases_come_and_go_without_a_change_of_what_was_counted() {
-    let mut registry = Registry::new(Settings { limit: 4, ..Settings::default() }, START_MS);
+    let mut registry = registry_of(Settings { limit: 4, ..Settings::default() });
     let metric = registry.metric(spec("m", Kind::Counter));
     for value in ["a", "b", "c", "d", "e"] {
         count(&mut registry, metric, value, START_MS);
@@ -164,7 +209,7 @@ fn aliases_come_and_go_without_a_change_of_what_was_counted() {
 
 #[test]
 fn form_of_histograms_changes_with_the_settings_and_counters_stay() {
-    let mut registry = Registry::new(Settings::default(), START_MS);
+    let mut registry = registry_of(Settings::default());
     let counter = registry.metric(spec("c", Kind::Counter));
     let histogram = registry.metric(spec("h", Kind::Histogram([1.0].into())));
     count(&mut registry, counter, "a", START_MS);
@@ -193,7 +238,7 @@ proptest! {
     ) {
         let limiter = if entity { Limiter::Entity } else { Limiter::Series };
         let settings = Settings { limit, limiter, ..Settings::default() };
-        let mut registry = Registry::new(settings, START_MS);
+        let mut registry = registry_of(settings);
         let metrics = ["m", "n"].map(|name| registry.metric(spec(name, Kind::Counter)));
         // When each was updated last, by metric and label, and all that was counted since it began.
         let mut model: HashMap<(usize, u8), (i64, f64)> = HashMap::new();

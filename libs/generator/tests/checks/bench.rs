@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tactus_config::Config;
+use tactus_generator::SeriesMemory;
 use tactus_generator::engine::{EngineMetrics, Settings, Tenant};
 use tactus_telemetry::metrics::Registry;
 
@@ -51,7 +52,9 @@ impl Bench {
         let own = Registry::new();
         let metrics = EngineMetrics::register(&own);
         let settings = settings(yaml).unwrap();
-        let tenant = Tenant::new("single-tenant", settings, &metrics, PUSH_MS - 1000).unwrap();
+        let tenant =
+            Tenant::new("single-tenant", settings, &metrics, &SeriesMemory::new(0), PUSH_MS - 1000)
+                .unwrap();
         Self { tenant, own }
     }
 

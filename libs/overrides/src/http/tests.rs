@@ -45,10 +45,21 @@ impl Rig {
     }
 
     async fn ask(&self, method: &str, query: &str, version: Option<&str>, body: &str) -> Answer {
+        self.ask_as("a", method, query, version, body).await
+    }
+
+    async fn ask_as(
+        &self,
+        tenant: &str,
+        method: &str,
+        query: &str,
+        version: Option<&str>,
+        body: &str,
+    ) -> Answer {
         let mut request = ::http::Request::builder()
             .method(method)
             .uri(format!("/api/overrides{query}"))
-            .header("X-Scope-OrgID", "a");
+            .header("X-Scope-OrgID", tenant);
         if let Some(version) = version {
             request = request.header(IF_MATCH, version);
         }
@@ -133,6 +144,63 @@ async fn bad_requests_are_told_why() {
         assert_eq!(answer.status, 400, "{body}: {}", answer.text);
         assert!(answer.text.contains(reason), "{}", answer.text);
     }
+}
+
+#[tokio::test]
+async fn document_that_is_too_large_is_refused_before_it_is_parsed() {
+    let rig = Rig::new("", "").await;
+    let body = format!("{{\"nope\":[{}]}}", "[0],".repeat(100_000));
+    for method in ["POST", "PATCH"] {
+        let answer = rig.ask(method, "", Some("0"), &body).await;
+        assert_eq!(answer.status, 400);
+        assert_eq!(answer.text, "overrides of more than 262144 bytes\n");
+    }
+    let names = |count: u32| (0..count).map(|name| format!("\"{name:0100}\"")).collect::<Vec<_>>();
+    let dimensions = |count| {
+        let names = names(count).join(",");
+        format!(
+            r#"{{"metrics_generator":{{"processor":{{"span_metrics":{{"dimensions":[{names}]}}}}}}}}"#
+        )
+    };
+    assert_eq!(rig.ask("PATCH", "", None, &dimensions(2000)).await.status, 200);
+    // What is there and what is added are too large together.
+    let excluded = names(2000).join(",");
+    let more = format!(
+        r#"{{"metrics_generator":{{"processor":{{"span_metrics":{{"target_info_excluded_dimensions":[{excluded}]}}}}}}}}"#
+    );
+    let answer = rig.ask("PATCH", "", None, &more).await;
+    assert_eq!(
+        (answer.status, answer.text.as_str()),
+        (400, "overrides of more than 262144 bytes\n")
+    );
+}
+
+#[tokio::test]
+async fn all_tenants_together_set_no_more_than_there_is_room_for() {
+    let yaml = "overrides: {user_configurable_overrides: {max_bytes: 45000}}";
+    let rig = Rig::new(yaml, "").await;
+    let mut versions = Vec::new();
+    for number in 0..10 {
+        let answer = rig.ask_as(&format!("t{number}"), "POST", "", Some("0"), "{}").await;
+        assert_eq!(answer.status, 200, "{number}: {}", answer.text);
+        versions.push(answer.version);
+    }
+    let full = "tenants have set as much as they may (limit: overrides.user_configurable_overrides.max_bytes)\n";
+    let answer = rig.ask("POST", "", Some("0"), "{}").await;
+    assert_eq!((answer.status, answer.text.as_str()), (429, full));
+    let large =
+        format!(r#"{{"metrics_generator":{{"trace_id_label_name":"{}"}}}}"#, "x".repeat(4000));
+    assert_eq!(rig.ask_as("t0", "PATCH", "", None, &large).await.status, 429);
+    assert_eq!(rig.ask_as("t0", "PATCH", "", None, "{}").await.status, 200, "it has that already");
+    // What is in the bucket all the same has no effect beyond it.
+    let store = rig.overrides.store.as_ref().unwrap();
+    for number in 10..20 {
+        store.write(&format!("t{number}"), UserLimits::default(), None).await.unwrap();
+    }
+    let found = store.read_all(&Default::default(), 45_000, &rig.overrides.metrics).await.unwrap();
+    assert_eq!(found.len(), 10);
+    assert_eq!(rig.ask_as("t1", "DELETE", "", Some(&versions[1]), "").await.status, 200);
+    assert_eq!(rig.ask("POST", "", Some("0"), "{}").await.status, 200);
 }
 
 #[tokio::test]

@@ -169,7 +169,7 @@ async fn change_during_a_round_of_reading_is_not_undone() {
     let (overrides, _) = load(settings).await;
     let store = overrides.store.as_ref().unwrap();
     let started = Instant::now();
-    let seen = store.read_all(&BTreeMap::new(), &overrides.metrics).await.unwrap();
+    let seen = store.read_all(&BTreeMap::new(), 0, &overrides.metrics).await.unwrap();
     let user = crate::UserLimits { forwarders: Some(vec!["f".into()]), ..Default::default() };
     let stored = store.write("a", user, None).await.unwrap();
     overrides.change_user(|user| {
@@ -178,7 +178,7 @@ async fn change_during_a_round_of_reading_is_not_undone() {
     });
     overrides.take_over(store, started, seen);
     assert_eq!(overrides.of(&tenant("a")).forwarders, ["f"]);
-    let seen = store.read_all(&BTreeMap::new(), &overrides.metrics).await.unwrap();
+    let seen = store.read_all(&BTreeMap::new(), 0, &overrides.metrics).await.unwrap();
     overrides.take_over(store, Instant::now(), seen);
     assert_eq!(overrides.of(&tenant("a")).forwarders, ["f"]);
 }

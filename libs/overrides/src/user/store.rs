@@ -15,6 +15,8 @@ use crate::user::UserLimits;
 
 /// The directory of all documents.
 const DIRECTORY: &str = "overrides";
+/// A larger document is none: what is made of it takes many times as much.
+pub(crate) const MAX_DOCUMENT_BYTES: usize = 256 << 10;
 /// Documents that are read at the same time.
 const CONCURRENCY: usize = 16;
 /// A round of reading that takes longer than this may undo a change for one more round.
@@ -36,6 +38,9 @@ pub(crate) enum StoreError {
     /// There is no document.
     #[error("no overrides are set")]
     NotFound,
+    /// The document is larger than one may be.
+    #[error("overrides of more than {MAX_DOCUMENT_BYTES} bytes")]
+    TooLarge,
     /// What is stored is no document.
     #[error("stored overrides are damaged: {0}")]
     Damaged(String),
@@ -50,10 +55,11 @@ impl Store {
     }
 
     /// Reads all documents. One that cannot be read stays as in `before`; `None` if they cannot
-    /// even be listed.
+    /// even be listed. Those that are one too many for `max_bytes` (0: no limit) are left out.
     pub(crate) async fn read_all(
         &self,
         before: &BTreeMap<String, Stored>,
+        max_bytes: u64,
         metrics: &Metrics,
     ) -> Option<BTreeMap<String, Stored>> {
         metrics.user_list.inc();
@@ -74,6 +80,7 @@ impl Store {
             })
             .buffer_unordered(CONCURRENCY);
         let (mut found, mut failures) = (BTreeMap::new(), 0);
+        let (mut bytes, mut left_out) = (0u64, 0u64);
         while let Some((result, tenant)) = read.next().await {
             let stored = match result {
                 Ok(stored) => Some(stored),
@@ -90,7 +97,22 @@ impl Store {
                     before.get(&tenant).cloned()
                 }
             };
-            found.extend(stored.map(|stored| (tenant, stored)));
+            let Some(stored) = stored else { continue };
+            let sum = bytes.saturating_add(stored.cost());
+            if max_bytes > 0 && sum > max_bytes {
+                left_out += 1;
+                continue;
+            }
+            bytes = sum;
+            found.insert(tenant, stored);
+        }
+        if left_out > 0 {
+            failures += 1;
+            tracing::error!(
+                tenants = left_out,
+                max_bytes,
+                "limits set by tenants are left out, there are too many (limit: overrides.user_configurable_overrides.max_bytes)"
+            );
         }
         if failures > 0 {
             metrics.user_reload_failed.inc();
@@ -100,13 +122,14 @@ impl Store {
 
     /// Reads the document of a tenant. Errors: as [`StoreError`] says, but `Version`.
     pub(crate) async fn read(&self, tenant: &str) -> Result<Stored, StoreError> {
-        let (bytes, version) = match self.bucket.get_with_version(&key(tenant)).await {
+        let max_bytes = MAX_DOCUMENT_BYTES as u64;
+        let (bytes, version) = match self.bucket.get_with_version(&key(tenant), max_bytes).await {
             Ok(found) => found,
             Err(error) if error.is_not_found() => return Err(StoreError::NotFound),
             Err(error) => return Err(error.into()),
         };
         let limits = UserLimits::read(&bytes).map_err(StoreError::Damaged)?;
-        Ok(Stored { limits, version })
+        Ok(Stored { limits, version, bytes: bytes.len() as u64 })
     }
 
     /// Writes the document in the place of the version `expected`, or a new one if that is `None`.
@@ -117,9 +140,13 @@ impl Store {
         expected: Option<&str>,
     ) -> Result<Stored, StoreError> {
         let bytes = Bytes::from(limits.to_json());
+        let length = bytes.len();
+        if length > MAX_DOCUMENT_BYTES {
+            return Err(StoreError::TooLarge);
+        }
         let written = self.bucket.put_if_version(&key(tenant), bytes, expected).await?;
         let version = written.ok_or(StoreError::Version)?;
-        Ok(Stored { limits, version })
+        Ok(Stored { limits, version, bytes: length as u64 })
     }
 
     /// Deletes the document if it is of this version.

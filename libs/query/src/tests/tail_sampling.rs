@@ -72,6 +72,7 @@ async fn wrong_requests_are_told_what_is_wrong() {
         ),
         (RANGE, "{\"policies\":[{\"nam\":\"x\"}]}", "body: yaml: unmarshal errors"),
         (RANGE, "policy: 1", "field policy not found in type tail_sampling"),
+        (RANGE, &" ".repeat(300_000), "body: larger than 262144 bytes"),
     ] {
         let answer = dry_run(params, body).await;
         assert_eq!(answer.status, 400, "{params} {body}");

@@ -137,7 +137,7 @@ impl Store {
         let parsed = if object.bytes > MAX_OBJECT_BYTES {
             Err(format!("{} bytes", object.bytes))
         } else {
-            match self.bucket.get(&object.key).await {
+            match self.bucket.get_at_most(&object.key, MAX_OBJECT_BYTES).await {
                 Ok(bytes) => parse_counts(&bytes),
                 Err(error) if error.is_not_found() => return Ok(None),
                 Err(error) => return Err(error.into()),
@@ -152,11 +152,12 @@ impl Store {
 
     /// The last calculation and its version; `None` if there is none, or none that can be understood.
     pub(super) async fn round(&self) -> Result<Option<(Round, String)>, Error> {
-        let (bytes, version) = match self.bucket.get_with_version(PROBABILITIES).await {
-            Ok(found) => found,
-            Err(error) if error.is_not_found() => return Ok(None),
-            Err(error) => return Err(error.into()),
-        };
+        let (bytes, version) =
+            match self.bucket.get_with_version(PROBABILITIES, MAX_OBJECT_BYTES).await {
+                Ok(found) => found,
+                Err(error) if error.is_not_found() => return Ok(None),
+                Err(error) => return Err(error.into()),
+            };
         let parsed = tokio::task::spawn_blocking(move || parse_round(&bytes)).await;
         let parsed = parsed.unwrap_or_else(|error| Err(error.to_string()));
         let parsed = parsed.map_err(|reason| self.damaged(PROBABILITIES, &reason));

@@ -9,22 +9,30 @@ use super::{Bucket, failure};
 use crate::error::{Error, Result};
 use crate::hash::murmur3_x64_128;
 
+/// The largest document whose version is asked for.
+const MAX_BYTES: u64 = 256 << 20;
+
 /// Writers of a local store in this process; there is no other way to make compare and write one
 /// step on every file system.
 static LOCAL_WRITERS: Mutex<()> = Mutex::const_new(());
 
 impl Bucket {
-    /// Reads a whole object and its version: a text that differs after each change of the bytes
-    /// (the entity tag, Google's generation, in a local store a hash).
-    pub async fn get_with_version(&self, key: &str) -> Result<(Bytes, String)> {
+    /// Reads a whole object of so many bytes at most, and its version: a text that differs after each
+    /// change of the bytes (the entity tag, Google's generation, in a local store a hash).
+    ///
+    /// Errors: `Error::Corrupt` where it is larger, as of [`Bucket::get_at_most`].
+    pub async fn get_with_version(&self, key: &str, max_bytes: u64) -> Result<(Bytes, String)> {
         if self.checked_local_path(key)?.is_some() {
-            let bytes = self.get(key).await?;
+            let bytes = self.get_at_most(key, max_bytes).await?;
             let version = local_version(&bytes);
             return Ok((bytes, version));
         }
         let path = self.object_path(key)?;
         let failed = |error| failure::from_store(key, error);
         let found = self.inner.store.get(&path).await.map_err(failed)?;
+        if found.meta.size > max_bytes {
+            return Err(super::too_large(key, max_bytes));
+        }
         let version = self.version(found.meta.e_tag.clone(), found.meta.version.clone(), key)?;
         Ok((found.bytes().await.map_err(failed)?, version))
     }
@@ -90,7 +98,7 @@ impl Bucket {
     }
 
     async fn version_now(&self, key: &str) -> Result<Option<String>> {
-        match self.get_with_version(key).await {
+        match self.get_with_version(key, MAX_BYTES).await {
             Ok((_, version)) => Ok(Some(version)),
             Err(Error::NotFound { .. }) => Ok(None),
             Err(error) => Err(error),
@@ -136,14 +144,16 @@ mod tests {
     async fn walk_through(bucket: Bucket) {
         let key = "overrides/a/overrides.json";
         let one = Bytes::from_static(b"1");
-        assert!(bucket.get_with_version(key).await.unwrap_err().is_not_found());
+        assert!(bucket.get_with_version(key, 1).await.unwrap_err().is_not_found());
         assert_eq!(bucket.put_if_version(key, one.clone(), Some("7")).await.unwrap(), None);
         let first = bucket.put_if_version(key, one.clone(), None).await.unwrap().unwrap();
         assert_eq!(bucket.put_if_version(key, one.clone(), None).await.unwrap(), None);
-        assert_eq!(bucket.get_with_version(key).await.unwrap(), (one, first.clone()));
+        assert_eq!(bucket.get_with_version(key, 1).await.unwrap(), (one, first.clone()));
         let two = Bytes::from_static(b"2");
         let second = bucket.put_if_version(key, two.clone(), Some(&first)).await.unwrap().unwrap();
         assert_ne!(first, second);
+        let too_large = bucket.get_with_version(key, 0).await;
+        assert!(matches!(too_large, Err(Error::Corrupt { what: "object size", .. })));
         assert_eq!(bucket.put_if_version(key, two, Some(&first)).await.unwrap(), None);
         assert!(!bucket.delete_if_version(key, &first).await.unwrap());
         assert!(bucket.delete_if_version(key, &second).await.unwrap());

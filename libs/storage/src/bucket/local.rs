@@ -3,7 +3,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Write};
 use std::ops::Range;
-use std::os::unix::fs::{DirBuilderExt, FileExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -29,15 +29,17 @@ pub struct LocalFile {
 impl LocalFile {
     pub(super) fn open(path: &Path, key: &str) -> Result<Self> {
         let open = || {
-            let file = File::open(path)?;
+            // A pipe would wait for somebody to write to it; reads of files are as without it.
+            let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+            let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
             let metadata = file.metadata()?;
-            if metadata.is_dir() {
-                return Err(io::ErrorKind::IsADirectory.into());
-            }
-            Ok((file, metadata.len()))
+            Ok((file, metadata))
         };
-        let (file, size) = open().map_err(|error| failure::from_io(key, error))?;
-        Ok(Self { file, key: key.into(), size })
+        let (file, metadata) = open().map_err(|error| failure::from_io(key, error))?;
+        if !metadata.is_file() {
+            return Err(Error::Corrupt { what: "type of file", key: key.into(), offset: 0 });
+        }
+        Ok(Self { file, key: key.into(), size: metadata.len() })
     }
 
     /// Length in bytes when it was opened.

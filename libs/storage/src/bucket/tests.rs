@@ -130,7 +130,8 @@ async fn local_file_is_read_without_async() {
     assert_eq!(file.read_range(4..6).unwrap(), "45");
     assert!(file.read_range(4..11).is_err());
     assert!(bucket.open_local_file("t/y").unwrap().unwrap_err().is_not_found());
-    assert!(matches!(bucket.open_local_file("t").unwrap(), Err(Error::Invalid { .. })));
+    let directory = bucket.open_local_file("t").unwrap();
+    assert!(matches!(directory, Err(Error::Corrupt { what: "type of file", .. })));
 }
 
 fn s3(change: impl FnOnce(&mut S3)) -> Result<Bucket> {

@@ -273,6 +273,33 @@ fn impossible_policies_are_named() {
 }
 
 #[test]
+fn what_policies_take_together_is_bounded() {
+    let list = |count: usize, policy: &dyn Fn(usize) -> String| {
+        let policies: String =
+            (0..count).map(|it| format!("- {{name: p{it}, {}}}\n", policy(it))).collect();
+        format!("policies:\n{policies}")
+    };
+    let always = list(1001, &|_| "type: always_sample".to_owned());
+    assert_eq!(
+        refused(&always),
+        "policy \"p1000\": name: is one too many, there may be 1000 policies"
+    );
+    let pattern = |values: &str| {
+        format!(
+            "type: string_attribute, string_attribute: {{key: a, enabled_regex_matching: true, values: [{values}]}}"
+        )
+    };
+    let large = list(40, &|it| pattern(&format!("'\\pL{{15}}{it}'")));
+    assert!(refused(&large).contains("those of all policies need more than 16777216 bytes"));
+    let query = list(40, &|it| {
+        format!("type: traceql, traceql: {{query: '{{ .a =~ `\\pL{{40}}{it}` }}'}}")
+    });
+    assert!(refused(&query).contains("may have 16777216 bytes together"), "{}", refused(&query));
+    let words: Vec<String> = (0..900).map(|it| format!("'^/health/{it}$'")).collect();
+    policies(&format!("policies: [{{name: words, {}}}]", pattern(&words.join(", "))));
+}
+
+#[test]
 fn bytes_of_a_trace_are_about_those_of_its_message() {
     let attributes = vec![
         (

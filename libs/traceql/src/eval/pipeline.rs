@@ -247,7 +247,8 @@ fn evaluate_pipeline(
         group_of: Cow::Borrowed(&input.group_of),
         count: input.count,
         groups: None,
-        held: None,
+        held: Vec::new(),
+        attribute_bytes: 0,
     };
     let output = run(stages, nested, view)?;
     let mut first = vec![None; input.count];

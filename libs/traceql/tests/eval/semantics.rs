@@ -7,6 +7,8 @@ use tactus_traceql::eval::{
     Window, collect_tag_values, collect_tags, fixed_tag_values, listed_scopes, trace_facts,
 };
 use tactus_traceql::{Attribute, completion, parse_and_validate, parse_attribute};
+use tactus_work::memory::{Budget, QueryMemory};
+use tactus_work::{Over, Work};
 
 use super::batches::{Attributes, Event, Group, Link, Span, Stored, live_batch, stored_batch};
 
@@ -442,4 +444,23 @@ fn deep_and_long_filters_do_not_overflow_the_stack() {
     assert_eq!(search(&format!("{{ {} || .n = 5 }}", long.join(" || ")), &batch).len(), 1);
     let sum: Vec<_> = (0..300).map(|_| "span.n").collect();
     assert_eq!(search(&format!("{{ {} = 1500 }}", sum.join(" + ")), &batch).len(), 1);
+}
+
+#[test]
+fn attributes_that_stages_make_count_as_memory_of_the_query() {
+    let spans = (1..=2000).map(|trace| span(trace, trace as u64, 0)).collect();
+    let batch = live_batch(&[service("shop", spans)]);
+    let memory = QueryMemory::within(&Budget::new(8 << 20));
+    let run = |stages: &str| {
+        let root = parse_and_validate(&format!("{{}} {stages}")).unwrap();
+        let query = CompiledQuery::compile(&root).unwrap();
+        let work = Work::default().holding(&memory, 7, 1);
+        work.run(|| query.find_matches(&batch, Window::default()).unwrap().traces.len())
+    };
+    assert_eq!(run("| by(name) | count() > 0"), Ok(2000));
+    let long = "x".repeat(6000);
+    for stages in ["| by(name)".repeat(60), "| count() > 0".repeat(60), format!("| by(.{long})")] {
+        assert_eq!(run(&stages), Err(Over::Memory), "{}", &stages[..20]);
+    }
+    assert_eq!(memory.used(), 0);
 }

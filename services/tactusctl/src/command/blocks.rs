@@ -72,6 +72,6 @@ fn text(blocks: &Blocks) -> String {
         .left("TO", |block| format::time(block.meta.end_time))
         .render();
     let live = blocks.blocks.iter().filter(|block| block.state == "live");
-    let bytes = live.clone().map(|block| block.meta.size).sum();
+    let bytes = live.clone().map(|block| block.meta.size).fold(0, u64::saturating_add);
     format!("{lines}{}, {}\n", format::counted(live.count(), "live block"), format::bytes(bytes))
 }

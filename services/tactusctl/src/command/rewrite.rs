@@ -61,7 +61,7 @@ pub(super) async fn run(
         level: (inputs.len() == 1).then_some(first.compaction_level),
         retention,
     };
-    let bytes = inputs.iter().map(|meta| meta.size).sum();
+    let bytes = inputs.iter().map(|meta| meta.size).fold(0, u64::saturating_add);
     let bar = progress::bytes("writing the block", bytes);
     let done = rewrite_blocks(
         bucket,

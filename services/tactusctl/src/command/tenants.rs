@@ -37,8 +37,8 @@ pub(super) async fn run(bucket: &Bucket, output: &Output) -> Result<()> {
         tenants.push(Tenant {
             tenant,
             blocks: live.len(),
-            bytes: live.iter().map(|meta| meta.size).sum(),
-            traces: live.iter().map(|meta| meta.total_objects).sum(),
+            bytes: live.iter().map(|meta| meta.size).fold(0, u64::saturating_add),
+            traces: live.iter().map(|meta| meta.total_objects).fold(0, u64::saturating_add),
             compacted_blocks: blocks.compacted.len(),
             unreadable_blocks: blocks.unreadable.len(),
             start: live.iter().map(|meta| meta.start_time).min().map(format::time),

@@ -103,6 +103,11 @@ impl EdgeStore {
         self.index.len()
     }
 
+    /// Estimated memory, if an edge has so many dimensions.
+    pub(super) fn bytes(&self, dimensions: usize) -> usize {
+        self.len() * (size_of::<Slot>() + 16 + dimensions * size_of::<TextId>())
+    }
+
     /// The edge of a key.
     pub(super) fn find(&mut self, key: &EdgeKey) -> Option<(u32, &mut Edge)> {
         let (slots, hash) = (&mut self.slots, self.hasher.hash_one(key));

@@ -48,8 +48,8 @@ async fn tenant_json(frontend: &Frontend, tenant: &TenantId) -> Value {
     json!({
         "tenant": tenant.as_str(),
         "blocks": live.len(),
-        "bytes": live.iter().map(|meta| meta.size).sum::<u64>(),
-        "traces": live.iter().map(|meta| meta.total_objects).sum::<u64>(),
+        "bytes": live.iter().map(|meta| meta.size).fold(0, u64::saturating_add),
+        "traces": live.iter().map(|meta| meta.total_objects).fold(0, u64::saturating_add),
         "oldest": oldest.unwrap_or_default(),
         "newest": newest.unwrap_or_default(),
         "compactedBlocks": listed.compacted().len(),

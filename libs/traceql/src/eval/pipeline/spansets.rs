@@ -17,8 +17,10 @@ use crate::eval::program::{BoundProgram, Program};
 use crate::eval::value::Value;
 use crate::eval::view::BatchView;
 
-/// Bytes of a group: its attributes, its entry among those that are known, and what an answer shows of it.
+/// Bytes of a group: its entry among those that are known, and what an answer shows of it, without attributes.
 const GROUP_BYTES: usize = 512;
+/// Bytes of an attribute of a group, in the group, in one that is made of it, and in an answer, beside its name there.
+const ATTRIBUTE_BYTES: usize = 192;
 /// Bytes of a value by which spans are grouped, beside its text.
 const VALUE_BYTES: usize = 112;
 
@@ -32,8 +34,10 @@ pub(crate) struct Spansets<'v> {
     pub(crate) count: usize,
     /// Facts of each group; `None` while every group is a trace without attributes.
     pub(crate) groups: Option<Vec<Group<'v>>>,
-    /// Memory of groups that a stage made.
-    pub(crate) held: Option<Arc<Held>>,
+    /// Memory of groups and attributes that stages made.
+    pub(crate) held: Vec<Arc<Held>>,
+    /// Bytes of the attributes of each group.
+    pub(crate) attribute_bytes: usize,
 }
 
 /// One spanset.
@@ -53,7 +57,8 @@ impl<'v> Spansets<'v> {
             group_of: Cow::Borrowed(&view.batch.spans.trace),
             count: view.traces(),
             groups: None,
-            held: None,
+            held: Vec::new(),
+            attribute_bytes: 0,
         }
     }
 
@@ -107,7 +112,7 @@ impl<'v> Spansets<'v> {
             kept.unite_range(&self.spans, range(starts, group));
         }
         let group_of = Cow::Borrowed(&*self.group_of);
-        Some(Spansets { spans: kept, group_of, count: self.count, groups: None, held: None })
+        Some(Spansets { spans: kept, group_of, ..self.without_groups() })
     }
 
     /// Only those groups that have one of these spans.
@@ -115,7 +120,19 @@ impl<'v> Spansets<'v> {
         let mut kept = self.spans.clone();
         kept.intersect(&self.groups_with(spans, view).gather(&self.group_of));
         let group_of = Cow::Borrowed(&*self.group_of);
-        Spansets { spans: kept, group_of, count: self.count, groups: None, held: None }
+        Spansets { spans: kept, group_of, ..self.without_groups() }
+    }
+
+    /// As many, of which nothing is known.
+    fn without_groups(&self) -> Spansets<'static> {
+        Spansets {
+            spans: Bitmap::none(0),
+            group_of: Cow::Borrowed(&[]),
+            count: self.count,
+            groups: None,
+            held: Vec::new(),
+            attribute_bytes: 0,
+        }
     }
 
     fn groups_mut(&mut self) -> &mut Vec<Group<'v>> {
@@ -145,13 +162,15 @@ impl<'v> Spansets<'v> {
         let mut last = ((u32::MAX, u32::MAX), 0);
         let mut is_over = false;
         let mut held = Held::default();
+        self.attribute_bytes += ATTRIBUTE_BYTES + name.len();
+        let group_bytes = GROUP_BYTES + self.attribute_bytes;
         for row in self.spans.rows() {
             if tick(2) {
                 is_over = true;
                 break;
             }
             let key = (self.group_of[row], values.number(row, view));
-            held.grow_to(groups.len() * GROUP_BYTES + values.bytes);
+            held.grow_to(groups.len() * group_bytes + values.bytes);
             if key != last.0 {
                 let number = *known.entry(key).or_insert_with(|| {
                     let mut group = match &old {
@@ -177,12 +196,13 @@ impl<'v> Spansets<'v> {
         self.count = groups.len();
         self.groups = Some(groups);
         self.group_of = Cow::Owned(group_of);
-        self.held = Some(Arc::new(held));
+        self.held = vec![Arc::new(held)];
     }
 
     pub(super) fn coalesce(&mut self) {
         let Some(groups) = self.groups.take() else { return };
-        self.held = None;
+        self.held.clear();
+        self.attribute_bytes = 0;
         let mut group_of = self.group_of.to_vec();
         for row in self.spans.rows() {
             group_of[row] = groups[group_of[row] as usize].origin;
@@ -200,6 +220,8 @@ impl<'v> Spansets<'v> {
         let columns: Vec<Vec<Value<'static>>> = plan.aggregates.iter().map(result).collect();
         let mut kept = Bitmap::none(self.count);
         let (mut results, mut stack) = (Vec::new(), Vec::new());
+        let bytes: usize = plan.aggregates.iter().map(|it| ATTRIBUTE_BYTES + it.name.len()).sum();
+        let (mut held, mut held_bytes) = (Held::default(), 0);
         for (place, &group) in groups.iter().enumerate() {
             results.clear();
             results.extend(columns.iter().map(|column| column[place]));
@@ -207,6 +229,11 @@ impl<'v> Spansets<'v> {
                 continue;
             }
             kept.insert(group);
+            held_bytes += bytes;
+            if !held.grow_to(held_bytes) {
+                // Nobody wants the answer any more.
+                break;
+            }
             // Each stage adds what it computed; an aggregate that a comparison names twice is one.
             let attributes = &mut self.groups_mut()[group].attributes;
             let before = attributes.len();
@@ -217,6 +244,8 @@ impl<'v> Spansets<'v> {
                 }
             }
         }
+        self.attribute_bytes += bytes;
+        self.held.push(Arc::new(held));
         if kept.count() < groups.len() {
             let mut spans = std::mem::take(&mut self.spans);
             self.keep_groups(&mut spans, &kept, view);

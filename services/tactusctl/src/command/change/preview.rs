@@ -34,7 +34,10 @@ pub(super) async fn of(
     blocks: &[Arc<BlockMeta>],
     request: &JobRequest,
 ) -> Result<Vec<Preview>> {
-    let bar = progress::bytes("reading blocks", blocks.iter().map(|meta| meta.size).sum());
+    let bar = progress::bytes(
+        "reading blocks",
+        blocks.iter().map(|meta| meta.size).fold(0, u64::saturating_add),
+    );
     let mut affected = Vec::new();
     for meta in blocks {
         if meta.version().is_ok() && meta.size > 0 {
