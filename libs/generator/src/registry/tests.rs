@@ -80,7 +80,7 @@ fn external_labels_win_and_the_last_of_a_name_counts() {
 fn labels_of_every_series_are_not_cut() {
     let external_labels = vec![("tenant".to_owned(), "team-a".to_owned())];
     let settings = Settings { external_labels, max_label_value_bytes: 4, ..Settings::default() };
-    let mut registry = Registry::new(settings, START_MS);
+    let mut registry = registry_of(settings);
     let metric = registry.metric(spec("m", Kind::Counter));
     count(&mut registry, metric, "long value", START_MS);
     let names: Vec<String> = collect(&mut registry, START_MS).into_keys().collect();
@@ -91,7 +91,7 @@ fn labels_of_every_series_are_not_cut() {
 fn buckets_start_anew_with_the_native_histogram_beside_them() {
     let native = NativeSettings { bucket_factor: 2.0, max_buckets: 2, min_reset_ms: 1000 };
     let settings = Settings { histograms: HistogramMode::Both, native, ..Settings::default() };
-    let mut registry = Registry::new(settings, START_MS);
+    let mut registry = registry_of(settings);
     let metric = registry.metric(spec("m", Kind::Histogram([1.0].into())));
     let observe = |registry: &mut Registry, values: &[f64], now_ms: i64| {
         let set = set_of(registry, "a");
