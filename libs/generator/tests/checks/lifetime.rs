@@ -134,14 +134,27 @@ fn stale_series_end_without_a_marker_and_begin_again_at_zero() {
 }
 
 #[test]
-fn change_of_options_resets_no_counter_and_a_removed_processor_ends() {
+fn changed_processor_begins_anew_and_a_removed_one_ends() {
     let both = json!(["span-metrics", "service-graphs"]);
     let mut bench = Bench::with(json!({ "processors": both }), json!({}));
     let resources = services(&["a", "b"]);
     let spans = json!([span("a", "x", 3, "a1", ""), span("b", "x", 2, "b1", "a1")]);
     bench.push(&resources, &spans, PUSH_MS);
+    let labels = "{__metrics_gen_instance=gen-0,service=a,span_kind=SPAN_KIND_CLIENT,span_name=x";
+    let last = |kept: &Kept, start: &str| {
+        kept.samples.iter().find(|(name, _)| name.starts_with(start)).unwrap().1.last().unwrap().1
+    };
+    let of_tenant = settings(&yaml(
+        &json!({"processors": both, "max_active_series": 1000, "trace_id_label_name": "trace_id"}),
+        &json!({}),
+    ));
+    bench.tenant.set(of_tenant.unwrap(), PUSH_MS + 50).unwrap();
+    bench.push(&resources, &spans, PUSH_MS + 60);
     let half = json!([with(span("a", "half", 3, "a7", ""), json!({"attributes": {"zone": "z"}}))]);
-    bench.push(&resources, &half, PUSH_MS);
+    bench.push(&resources, &half, PUSH_MS + 60);
+    let kept = bench.collect(COLLECT_MS);
+    let calls = format!("traces_spanmetrics_calls_total{labels}");
+    assert_eq!(last(&kept, &calls), 2.0, "no processor has other settings");
     let changed = settings(&yaml(
         &json!({"processors": both, "max_active_series": 1000, "trace_id_label_name": "trace_id",
                 "processor": {"service_graphs": {"dimensions": ["zone"], "enable_virtual_node_label": true},
@@ -151,27 +164,25 @@ fn change_of_options_resets_no_counter_and_a_removed_processor_ends() {
     bench.tenant.set(changed.unwrap(), PUSH_MS + 100).unwrap();
     bench.push(&resources, &spans, PUSH_MS + 200);
     bench.push(&resources, &json!([span("b", "half", 2, "b7", "a7")]), PUSH_MS + 200);
-    let kept = bench.collect(COLLECT_MS);
-    let value = |start: &str| {
-        kept.samples.iter().find(|(name, _)| name.starts_with(start)).unwrap().1.last().unwrap().1
-    };
-    let labels = "{__metrics_gen_instance=gen-0,service=a,span_kind=SPAN_KIND_CLIENT,span_name=x";
-    assert_eq!(value(&format!("traces_spanmetrics_calls_total{labels}")), 2.0);
-    assert_eq!(value(&format!("traces_spanmetrics_latency_count{labels}")), 2.0);
+    let kept = bench.collect(COLLECT_MS + 15_000);
+    assert_eq!(last(&kept, &calls), 1.0);
+    assert_eq!(last(&kept, &format!("traces_spanmetrics_latency_count{labels}")), 1.0);
     assert_eq!(
-        value(
+        last(
+            &kept,
             "traces_span_metrics_duration_seconds_count{__metrics_gen_instance=gen-0,service_name=a,span_kind=SPAN_KIND_CLIENT,span_name=x"
         ),
-        2.0
+        1.0
     );
     let edge = "traces_service_graph_request_total{__metrics_gen_instance=gen-0,client=a,server=b}";
-    assert_eq!(value(edge), 3.0, "the call that waited was found by its other side");
+    assert_eq!(last(&kept, edge), 2.0, "the call that waited was found by its other side");
     let alone =
         settings(&yaml(&json!({"processors": ["span-metrics-count"]}), &json!({}))).unwrap();
     bench.tenant.set(alone, PUSH_MS + 300).unwrap();
-    let kept = bench.collect(COLLECT_MS + 15_000);
+    bench.push(&resources, &spans, PUSH_MS + 400);
+    let kept = bench.collect(COLLECT_MS + 30_000);
     assert!(kept.samples.keys().all(|name| name.starts_with("traces_spanmetrics_calls_total")));
-    assert_eq!((kept.len(), bench.tenant.series()), (4, 4));
+    assert_eq!((kept.len(), bench.tenant.series()), (2, 2));
     assert_eq!(
         bench.own("active_processors{tenant=\"single-tenant\",processor=\"service-graphs\"}"),
         0.0
