@@ -72,7 +72,7 @@ def test_bucket_and_disks_grow_with_spans_and_time():
     small, large = rows(), rows(retention_days=28, outage_hours=2)
     assert large[1] == 2 * small[1]
     assert large[0]["ingester"][3] > 1.5 * small[0]["ingester"][3]
-    assert small[1] == pytest.approx(100_000 * 86_400 * 14 * 56.9)
+    assert small[1] == pytest.approx(100_000 * 86_400 * 14 * 54.0)
 
 
 def test_requests_grow_with_spans_and_copies():
