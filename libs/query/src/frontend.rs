@@ -32,8 +32,8 @@ use crate::settings::{QueryLimits, Settings, count};
 /// Queries of a tenant that may wait to be parsed.
 const PARSED_LATER_PER_TENANT: usize = 1_000;
 
-/// Slices of large traces that are read at a time. Each is an eighth of the memory, and a querier that puts replicas together has
-/// five times that until it is sent: two at a time would wait for each other.
+/// Slices of large traces that are read at a time. Each is a sixteenth of the memory, and a querier that puts replicas together
+/// has five times that until it is sent: two at a time would wait for each other.
 const SLICES_AT_A_TIME: usize = 1;
 
 /// The time range of a query that names none, unless the configuration sets one.

@@ -13,8 +13,9 @@ use crate::metrics::TRACES;
 use crate::query_log::Asked;
 
 /// A trace that is given in one piece has no more than this part of the memory of requests and answers: it is there as its spans,
-/// as what is written, which has up to three times as many bytes, and others are to be answered as well.
-const MEMORY_SHARE: u64 = 8;
+/// as what is written, which has up to three times as many bytes, and others are to be answered as well. A querier that puts three
+/// replicas together holds four times as much, besides the answer that it sends, of the seven sixteenths that a port may take.
+const MEMORY_SHARE: u64 = 16;
 
 /// What was found of a trace.
 #[derive(Debug)]
