@@ -101,16 +101,13 @@ impl Tenant {
     }
 
     /// Takes other settings. A processor with other settings begins anew: its series end, and those that come again
-    /// count from 0. Series of a removed processor end. Calls of which one side waits go on waiting.
+    /// count from 0. Series of a removed processor end. Calls of which one side waits go on waiting, and count when they end.
     ///
     /// Errors: a filter policy that is none, which [`Settings::resolve`] would have refused; what was in force is no
     /// more.
     pub fn set(&mut self, settings: Settings, now_ms: i64) -> Result<(), String> {
         if settings == self.settings {
             return Ok(());
-        }
-        if settings.service_graphs.is_none() {
-            self.end_service_graphs();
         }
         let before = &self.settings;
         for (owner, is_same) in [
@@ -130,12 +127,6 @@ impl Tenant {
         Ok(())
     }
 
-    fn end_service_graphs(&mut self) {
-        if let Some(mut ended) = self.service_graphs.take() {
-            self.metrics.count_edges(ended.take_counted());
-        }
-    }
-
     fn make_processors(&mut self) -> Result<(), String> {
         let (registry, mut names) = (&mut self.registry, Names::default());
         if let Some(mut before) = self.span_metrics.take() {
@@ -147,14 +138,15 @@ impl Tenant {
             }
             None => registry.remove_metrics(Owner::SpanMetrics, &[]),
         }
-        match &self.settings.service_graphs {
-            Some(settings) => {
-                let before = self.service_graphs.take();
-                self.service_graphs =
-                    Some(ServiceGraphs::new(settings, registry, &mut names, before)?);
+        let before = self.service_graphs.take();
+        self.service_graphs = match (&self.settings.service_graphs, before) {
+            (Some(settings), before) => {
+                Some(ServiceGraphs::new(settings, registry, &mut names, before)?)
             }
-            None => registry.remove_metrics(Owner::ServiceGraphs, &[]),
-        }
+            // It was removed: it takes no spans, and looks for no attributes.
+            (None, Some(before)) => Some(before.ending(registry)?),
+            (None, None) => None,
+        };
         self.host_info = None;
         match &self.settings.host_info {
             Some(settings) => {
@@ -163,7 +155,18 @@ impl Tenant {
             None => registry.remove_metrics(Owner::HostInfo, &[]),
         }
         self.names = names;
+        self.end_service_graphs();
         Ok(())
+    }
+
+    /// Forgets the processor if it was removed and no call waits any more.
+    fn end_service_graphs(&mut self) {
+        let is_over = |processor: &mut ServiceGraphs| processor.waiting() == 0;
+        if self.settings.service_graphs.is_none()
+            && let Some(mut ended) = self.service_graphs.take_if(is_over)
+        {
+            self.metrics.count_edges(ended.take_counted());
+        }
     }
 
     /// Attributes of spans that the processors look for; another one after each change of settings.
@@ -177,7 +180,7 @@ impl Tenant {
         if skip {
             let active = [
                 self.span_metrics.is_some(),
-                self.service_graphs.is_some(),
+                self.settings.service_graphs.is_some(),
                 self.host_info.is_some(),
             ];
             let active = active.into_iter().filter(|active| *active).count();
@@ -195,7 +198,9 @@ impl Tenant {
             processor.push(&mut view, registry, now_ms);
             self.metrics.count_spans(processor.take_discarded());
         }
-        if let Some(processor) = &mut self.service_graphs {
+        if let Some(processor) = &mut self.service_graphs
+            && self.settings.service_graphs.is_some()
+        {
             processor.push(&mut view, registry, now_ms);
             self.metrics.count_edges(processor.take_counted());
         }
@@ -246,6 +251,7 @@ impl Tenant {
             processor.expire(&mut self.texts, &mut self.registry, now_ms);
             self.metrics.count_edges(processor.take_counted());
         }
+        self.end_service_graphs();
         let epoch = self.registry.epoch();
         self.registry.remove_stale(now_ms);
         if self.registry.epoch() != epoch {

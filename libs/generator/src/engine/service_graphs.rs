@@ -96,6 +96,14 @@ impl ServiceGraphs {
         })
     }
 
+    /// The same with metrics of its own again, for the calls that wait.
+    ///
+    /// Errors: as of [`Self::new`].
+    pub(crate) fn ending(self, registry: &mut Registry) -> Result<Self, String> {
+        let settings = self.settings.clone();
+        Self::new(&settings, registry, &mut Names::default(), Some(self))
+    }
+
     /// Takes the spans of a batch.
     pub(crate) fn push(&mut self, view: &mut View<'_>, registry: &mut Registry, now_ms: i64) {
         let batch = view.batch;

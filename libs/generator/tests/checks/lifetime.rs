@@ -190,6 +190,38 @@ fn changed_processor_begins_anew_and_a_removed_one_ends() {
 }
 
 #[test]
+fn calls_that_wait_when_their_processor_is_removed_still_count() {
+    let resources = services(&["a", "b"]);
+    let pair = |id: &str| json!([span("a", "x", 3, id, ""), span("b", "x", 2, "b1", id)]);
+    let root = |id: &str| json!([span("b", "root", 2, id, "")]);
+    let limits = |processors: Value| settings(&yaml(&processors, &json!({}))).unwrap();
+    let both = json!({"processors": ["span-metrics", "service-graphs"]});
+    let edges = |kept: &Kept| -> Vec<(String, f64)> {
+        let of_edges = |name: &&String| name.starts_with("traces_service_graph_request_total");
+        let names: Vec<_> = kept.samples.keys().filter(of_edges).collect();
+        let last = |name: &String| kept.samples[name].last().unwrap().1;
+        names.iter().map(|&name| (name.clone(), last(name))).collect()
+    };
+    let mut bench = Bench::with(both.clone(), json!({}));
+    bench.push(&resources, &pair("a1"), PUSH_MS);
+    bench.push(&resources, &root("b2"), PUSH_MS);
+    bench.tenant.set(limits(json!({"processors": ["span-metrics"]})), PUSH_MS + 1_000).unwrap();
+    bench.push(&resources, &root("b3"), PUSH_MS + 2_000);
+    bench.push(&resources, &pair("a4"), PUSH_MS + 2_000);
+    assert_eq!(edges(&bench.collect(COLLECT_MS - 15_000)), []);
+    bench.tenant.expire(PUSH_MS + 11_000);
+    bench.tenant.expire(PUSH_MS + 30_000);
+    let kept = edges(&bench.collect(COLLECT_MS + 15_000));
+    assert!(kept.len() == 1 && kept[0].0.contains("client=user") && kept[0].1 == 1.0, "{kept:?}");
+    // Other settings leave it; the processor itself begins anew.
+    let other = json!({"processors": ["span-metrics"], "max_active_series": 1_000});
+    bench.tenant.set(limits(other), PUSH_MS + 40_000).unwrap();
+    assert_eq!(edges(&bench.collect(COLLECT_MS + 30_000)).len(), 1);
+    bench.tenant.set(limits(both), PUSH_MS + 50_000).unwrap();
+    assert_eq!(edges(&bench.collect(COLLECT_MS + 45_000)), []);
+}
+
+#[test]
 fn calls_that_wait_expire_when_the_clock_goes_back() {
     let hour = 3_600_000;
     let mut bench = Bench::with(
