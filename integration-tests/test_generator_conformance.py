@@ -9,7 +9,7 @@ from harness.tools import need
 # Every processor, histogram form and limit. They wait most of the time, so that all run at once.
 SCENARIOS = [
     "worked-example", "dimensions", "target-info", "service-graphs", "service-graphs-dimensions", "native", "both", "host-info",
-    "limit-series", "sub-processors", "tenants", "retries", "shutdown", "aliases",
+    "limit-series", "sub-processors", "tenants", "retries", "shutdown", "aliases", "overrides-change",
 ]
 
 

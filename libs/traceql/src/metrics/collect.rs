@@ -81,8 +81,8 @@ impl MetricsCollector {
                 series: SeriesTable::default(),
                 exemplars: Exemplars::new(leaf.exemplars, query.grid),
             },
-            Function::Compare { .. } => Counts::Compared {
-                comparison: Comparison::default(),
+            Function::Compare { top_n, .. } => Counts::Compared {
+                comparison: Comparison::new(*top_n),
                 exemplars: Exemplars::new(leaf.exemplars, query.grid),
             },
             Function::Graph { .. } => Counts::Graph(GraphCounts::default()),
@@ -340,7 +340,7 @@ impl Counts {
                     })
                     .collect()
             }
-            (Counts::Compared { comparison, exemplars }, Function::Compare { top_n, .. }) => {
+            (Counts::Compared { comparison, exemplars }, Function::Compare { .. }) => {
                 let mut of_total: HashMap<_, Vec<Exemplar>> = HashMap::new();
                 for ((side, attributes), exemplar) in
                     exemplars.into_iter().flat_map(Exemplars::finish)
@@ -349,7 +349,7 @@ impl Counts {
                         of_total.entry((attribute, side)).or_default().push(exemplar.clone());
                     }
                 }
-                comparison.finish(number, *top_n, scale, of_total)
+                comparison.finish(number, scale, of_total)
             }
             (Counts::Graph(counts), Function::Graph { .. }) => counts.finish(number, scale),
             _ => Vec::new(),

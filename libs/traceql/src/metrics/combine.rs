@@ -63,7 +63,8 @@ impl MetricsCombiner {
                 continue;
             }
             name_missing_alike(&mut part.key);
-            let bytes = self.bytes.saturating_add(leaf.growth(&part.key, &self.grid));
+            let growth = leaf.growth(&part.key, &self.grid);
+            let bytes = self.bytes.saturating_add(growth);
             let limit_bytes = self.options.max_bytes;
             if limit_bytes > 0 && bytes > limit_bytes {
                 return Err(MetricsError::TooLarge { limit_bytes });
@@ -71,8 +72,9 @@ impl MetricsCombiner {
             if tick(part.points.len() as u32 + 1) || !self.held.grow_to(bytes) {
                 break;
             }
-            self.bytes = bytes;
-            leaf.add(part, &self.grid);
+            let before = leaf.bytes();
+            leaf.add(part, growth, &self.grid);
+            self.bytes = self.bytes - before + leaf.bytes();
         }
         Ok(())
     }

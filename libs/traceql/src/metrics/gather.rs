@@ -1,5 +1,6 @@
 //! Adding up the partial series of one function.
 
+use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 
 use super::buckets::Buckets;
@@ -9,6 +10,12 @@ use crate::{GraphMeasure, MetricsFunction, MetricsQuery, MetricsStage};
 
 /// Estimated bytes of a row beside its values and the text of its key.
 const ROW_BYTES: usize = 256;
+
+/// What the rows of a comparison may take. Past it rare values are forgotten, as jobs forget them.
+const COMPARED_BYTES: usize = 32 << 20;
+/// Values of each attribute and side that are kept then, if there is room, and in any case as many times those that are shown.
+const COMPARED_VALUES: usize = 1000;
+const COMPARED_PER_SHOWN: usize = 10;
 
 /// How two values of an interval become one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +35,10 @@ enum Keys {
         labels: usize,
         has_buckets: bool,
     },
-    Compared,
+    /// So many values of each attribute and side are kept in any case.
+    Compared {
+        least_values: usize,
+    },
     Graph(GraphMeasure),
 }
 
@@ -55,13 +65,21 @@ pub(super) struct Gathered {
     pub(super) rows: HashMap<SeriesKey, Row>,
     groups: HashSet<Vec<LabelValue>>,
     exemplars: ExemplarChoice,
+    /// Of the rows, as [`Self::growth`] told.
+    bytes: usize,
+    /// Past so many bytes rare values of a comparison are forgotten.
+    most_bytes: usize,
 }
 
 impl Gathered {
     pub(super) fn new(query: &MetricsQuery, exemplars: usize, buckets: Buckets) -> Self {
         let (mut has_buckets, mut derived_series) = (false, 0);
         let (fold, keys) = match &query.stage {
-            MetricsStage::Compare(_) => (Fold::Count, Keys::Compared),
+            MetricsStage::Compare(compare) => {
+                let shown = usize::try_from(compare.top_n).unwrap_or(0);
+                let least_values = shown.saturating_mul(COMPARED_PER_SHOWN);
+                (Fold::Count, Keys::Compared { least_values })
+            }
             MetricsStage::ServiceGraph(measure) => {
                 derived_series = measure.quantiles().len();
                 (Fold::Count, Keys::Graph(measure.clone()))
@@ -86,7 +104,7 @@ impl Gathered {
                 (fold, Keys::Groups { labels, has_buckets })
             }
         };
-        let repeats = matches!(keys, Keys::Compared);
+        let repeats = matches!(keys, Keys::Compared { .. });
         Self {
             fold,
             keys,
@@ -95,6 +113,8 @@ impl Gathered {
             rows: HashMap::new(),
             groups: HashSet::new(),
             exemplars: ExemplarChoice::new(exemplars, repeats),
+            bytes: 0,
+            most_bytes: COMPARED_BYTES,
         }
     }
 
@@ -116,7 +136,7 @@ impl Gathered {
                     && bucket.is_some() == *has_buckets
                     && bucket.is_none_or(|bucket| bucket <= self.buckets.last())
             }
-            (Keys::Compared, SeriesKey::Compared { .. }) => true,
+            (Keys::Compared { .. }, SeriesKey::Compared { .. }) => true,
             _ => false,
         }
     }
@@ -146,8 +166,14 @@ impl Gathered {
         }
     }
 
-    /// Adds a part whose key is admitted.
-    pub(super) fn add(&mut self, part: PartialSeries, grid: &Grid) {
+    /// Bytes of its series.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Adds a part whose key is admitted, and needs so many bytes as [`Self::growth`] told.
+    pub(super) fn add(&mut self, part: PartialSeries, growth: usize, grid: &Grid) {
+        self.bytes = self.bytes.saturating_add(growth);
         if self.derived_series > 0
             && let SeriesKey::Group { values, .. } = &part.key
             && !self.groups.contains(values)
@@ -160,7 +186,58 @@ impl Gathered {
             row.add(fold, point);
         }
         self.exemplars.extend(&mut row.exemplars, part.exemplars, grid);
+        if self.bytes > self.most_bytes
+            && let Keys::Compared { least_values } = self.keys
+        {
+            self.forget_rare_values(least_values, grid);
+        }
     }
+
+    /// Leaves the most frequent values of each attribute and side, and all totals.
+    fn forget_rare_values(&mut self, least_values: usize, grid: &Grid) {
+        let rows = std::mem::take(&mut self.rows);
+        let mut by_attribute: HashMap<_, Vec<(SeriesKey, Row)>> = HashMap::new();
+        for (key, row) in rows {
+            match &key {
+                SeriesKey::Compared { side, attribute, value: Some(_) } => {
+                    let of_attribute = (*side, attribute.clone());
+                    by_attribute.entry(of_attribute).or_default().push((key, row));
+                }
+                _ => drop(self.rows.insert(key, row)),
+            }
+        }
+        let known = by_attribute.values().map(Vec::len);
+        let room = known.clone().sum::<usize>() * (COMPARED_BYTES / 2) / self.bytes.max(1);
+        let most = (room / known.len().max(1)).min(COMPARED_VALUES).max(least_values);
+        for mut values in by_attribute.into_values() {
+            if values.len() > most {
+                values.sort_by_cached_key(|(key, row)| {
+                    by_frequency(row.values.iter().sum(), value_of(key))
+                });
+                values.truncate(most);
+            }
+            self.rows.extend(values);
+        }
+        let rows = std::mem::take(&mut self.rows);
+        self.bytes = rows.keys().map(|key| self.growth(key, grid)).sum();
+        self.rows = rows;
+        // Not again at once where more has to stay.
+        self.most_bytes = COMPARED_BYTES.max(self.bytes * 2);
+    }
+}
+
+fn value_of(key: &SeriesKey) -> Option<&LabelValue> {
+    match key {
+        SeriesKey::Compared { value, .. } => value.as_ref(),
+        SeriesKey::Group { .. } => None,
+    }
+}
+
+/// The key that orders values of an attribute, the most frequent first, equally frequent ones by their text.
+pub(super) fn by_frequency(sum: f64, value: Option<&LabelValue>) -> impl Ord + use<> {
+    let text = value.map(|value| (value.text().into_owned(), value.type_rank()));
+    // Sums are counts; not negative, so their bits are in order.
+    (Reverse(sum.max(0.0).to_bits()), text)
 }
 
 impl Row {

@@ -1,10 +1,9 @@
 //! From the added up parts of a function to its series.
 
-use std::cmp::Reverse;
 use std::collections::HashMap;
 
 use super::answer::Labels;
-use super::gather::{Gathered, Row, distinct};
+use super::gather::{Gathered, Row, by_frequency, distinct};
 use super::graph::{CLIENT_LABEL, CONNECTION_LABEL, PART_LABEL, SERVER_LABEL, VIRTUAL_LABEL};
 use super::lines::{Line, group_labels, histogram_lines, quantile_lines};
 use super::{ComparedSide, Grid, LabelValue, SeriesKey, buckets_are_nanoseconds};
@@ -92,10 +91,7 @@ fn compare_lines(compare: &Compare, rows: HashMap<SeriesKey, Row>) -> Vec<Line> 
         if of_attribute.len() > limit {
             of_attribute.sort_by_cached_key(|(sum, line)| {
                 // The label after the side's is the attribute's.
-                let value = line.labels.last().map(|(_, value)| value);
-                let text = value.map(|value| (value.text().into_owned(), value.type_rank()));
-                // Sums are counts; not negative, so their bits are in order.
-                (Reverse(sum.max(0.0).to_bits()), text)
+                by_frequency(*sum, line.labels.last().map(|(_, value)| value))
             });
             of_attribute.truncate(limit);
         }

@@ -1,6 +1,7 @@
 //! `compare`: how often each value of each attribute occurs in two sets of spans.
 
 mod counter;
+mod values;
 
 use std::collections::HashMap;
 
@@ -9,58 +10,50 @@ use tactus_model::{AttributeList, StringCode};
 use tactus_work::{Held, tick};
 
 use self::counter::Counter;
-use super::cells::{Cell, Joining};
-use super::labels::{Labels, label};
+use self::values::ValueCounts;
+use super::cells::Cell;
+use super::labels::label;
 use super::rows::{Reach, Rows};
-use super::series::Points;
 use crate::eval::operand::{kind_of, status_of};
 use crate::eval::value::Value;
 use crate::eval::view::{BatchView, column};
-use crate::metrics::{ComparedSide, Exemplar, LabelValue, PartialSeries, SeriesKey};
+use crate::metrics::{Exemplar, LabelValue, PartialSeries};
 use crate::{Attribute, AttributeScope, Intrinsic};
 
-/// Values of an attribute that are told apart. Past it the rare ones are forgotten, which makes the counts of what
+/// What the counts of all attributes may take, in each collector of a job. Past it rare values are forgotten, which makes the counts of what
 /// comes back later too low; totals stay right.
-const MOST_VALUES: usize = 1 << 16;
-/// Values that are left when rare ones are forgotten.
-const KEPT_VALUES: usize = 1 << 13;
+const ALL_BYTES: usize = 4 << 20;
+/// However little each attribute has of that, it has this.
+const LEAST_BYTES: usize = 32 << 10;
 /// A job sends this many times as many values of each attribute and side as the answer shows, at least
 /// [`SENT_VALUES`], so that adding the jobs up can still change their order.
 const SENT_PER_SHOWN: usize = 10;
 const SENT_VALUES: usize = 1000;
-/// Bytes of an attribute besides its values, and of the counts of a value.
-const ATTRIBUTE_BYTES: usize = 512;
-const POINT_BYTES: usize = 36;
 /// In the end counts are there once more, as the message that is sent.
 const SENT_TWICE: usize = 2;
 
-/// Bytes of an attribute of a span while a batch is counted, and of a key with its value.
+/// Attributes of spans that are counted at a time, and bytes of one meanwhile and of a key with its value.
+const ENTRIES_AT_A_TIME: usize = 1 << 16;
 const ENTRY_BYTES: usize = 24;
 const PAIR_BYTES: usize = 128;
-
-const SIDES: [ComparedSide; 2] = [ComparedSide::Baseline, ComparedSide::Selection];
 
 /// The number of an attribute of a comparison.
 pub(super) type AttributeNumber = u32;
 
 /// The counts of a comparison over all batches.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Comparison {
     index: HashMap<Attribute, AttributeNumber, RandomState>,
-    counts: Vec<AttributeCounts>,
+    counts: Vec<ValueCounts>,
+    /// Values of an attribute that are kept in any case.
+    least_values: usize,
     /// Of counts; labels have their own.
     bytes: usize,
+    /// Of both.
+    all_bytes: usize,
+    /// Past so many bytes of both rare values are forgotten.
+    most_bytes: usize,
     held: Held,
-}
-
-#[derive(Debug)]
-struct AttributeCounts {
-    name: Box<str>,
-    labels: Labels,
-    /// By number of the label and side.
-    values: Vec<[Points; 2]>,
-    totals: [Points; 2],
-    bytes: usize,
 }
 
 /// Spans of a batch, and where each is counted.
@@ -88,6 +81,19 @@ impl ComparedRows<'_> {
 }
 
 impl Comparison {
+    /// Without counts. `top_n`: how many values of an attribute the answer shows.
+    pub(super) fn new(top_n: usize) -> Self {
+        Self {
+            index: HashMap::default(),
+            counts: Vec::new(),
+            least_values: top_n.saturating_mul(SENT_PER_SHOWN),
+            bytes: 0,
+            all_bytes: 0,
+            most_bytes: ALL_BYTES,
+            held: Held::default(),
+        }
+    }
+
     /// Counts the attributes of spans.
     pub(super) fn observe(&mut self, compared: &ComparedRows<'_>, view: &BatchView<'_>) {
         let batch = view.batch;
@@ -105,10 +111,10 @@ impl Comparison {
         });
         for intrinsic in INTRINSICS {
             let Some(codes) = intrinsic_codes(intrinsic, rows, view) else { continue };
-            let attribute = Attribute::Intrinsic(intrinsic);
+            let attribute = self.attribute_number(&Attribute::Intrinsic(intrinsic));
             counter.count(&codes, |code, counts| {
                 if let Some(value) = intrinsic_value(intrinsic, code, view) {
-                    self.add(&attribute, label(value), counts);
+                    self.add(attribute, label(value), counts);
                 }
             });
         }
@@ -121,16 +127,11 @@ impl Comparison {
         counter: &Counter<'_>,
         view: &BatchView<'_>,
     ) {
-        let (list, strings) = (&view.batch.span_attributes, &view.batch.strings);
-        let mut known: HashMap<(StringCode, u8, u64), u32, RandomState> = HashMap::default();
-        // Key and value of each number in `known`.
-        let mut pairs: Vec<(StringCode, Value<'_>)> = Vec::new();
+        let list = &view.batch.span_attributes;
         // By key: the last span that has it, plus 1; for keys that a span has twice.
-        let mut last_owner: Vec<u32> = vec![0; strings.len()];
-        let (mut numbers, mut places, mut weights) = (Vec::new(), Vec::new(), Vec::new());
-        let mut held = Held::default();
+        let mut last_owner: Vec<u32> = vec![0; view.batch.strings.len()];
+        let mut entries = Entries::default();
         for place in 0..rows.len() {
-            held.grow_to(numbers.len() * ENTRY_BYTES + pairs.len() * PAIR_BYTES);
             let row = rows.at(place);
             if tick(1 + list.range(row).len() as u32 * 2) {
                 return;
@@ -141,26 +142,34 @@ impl Comparison {
                 {
                     continue;
                 }
-                let pair = (attribute.key, attribute.value_type as u8, attribute.payload);
-                let number = *known.entry(pair).or_insert_with(|| {
-                    pairs.push((attribute.key, Value::of_attribute(attribute, strings)));
-                    pairs.len() as u32 - 1
-                });
-                numbers.push(number);
-                places.push(counter.places[place]);
-                weights.extend(counter.weights.map(|weights| weights[place]));
+                entries.push(attribute, place, counter, view);
+            }
+            if entries.numbers.len() >= ENTRIES_AT_A_TIME {
+                self.count_entries(&mut entries, counter, view);
             }
         }
-        let mut attributes: HashMap<StringCode, Attribute, RandomState> = HashMap::default();
+        self.count_entries(&mut entries, counter, view);
+    }
+
+    /// Counts what was gathered, and leaves nothing of it.
+    fn count_entries<'v>(
+        &mut self,
+        entries: &mut Entries<'v>,
+        counter: &Counter<'_>,
+        view: &BatchView<'v>,
+    ) {
+        let Entries { pairs, numbers, places, weights, attributes, .. } = entries;
         let weights = counter.weights.map(|_| weights.as_slice());
-        Counter { places: &places, weights, ..*counter }.count(&numbers, |number, counts| {
+        Counter { places, weights, ..*counter }.count(numbers, |number, counts| {
             let (key, value) = pairs[number as usize];
             if value.exists() && !tick(20) {
-                let attribute =
-                    attributes.entry(key).or_insert_with(|| named(AttributeScope::Span, key, view));
+                let attribute = *attributes.entry(key).or_insert_with(|| {
+                    self.attribute_number(&named(AttributeScope::Span, key, view))
+                });
                 self.add(attribute, label(value), counts);
             }
         });
+        entries.clear();
     }
 
     /// Counts the attributes of one owner, each once.
@@ -175,38 +184,48 @@ impl Comparison {
         for_each_once(list, owner, |key, entry| {
             let value = Value::of_attribute(list.at(entry), &view.batch.strings);
             if value.exists() {
-                self.add(&named(scope, key, view), label(value), counts);
+                let attribute = self.attribute_number(&named(scope, key, view));
+                self.add(attribute, label(value), counts);
             }
         });
     }
 
-    fn add(&mut self, attribute: &Attribute, value: LabelValue, counts: &[Vec<(u32, Cell)>; 2]) {
+    fn add(
+        &mut self,
+        attribute: AttributeNumber,
+        value: LabelValue,
+        counts: &[Vec<(u32, Cell)>; 2],
+    ) {
         if !self.held.has_room() {
             return;
         }
-        let number = self.attribute_number(attribute);
-        let known = &mut self.counts[number as usize];
-        let before = known.bytes;
-        let place = known.labels.number(value) as usize;
-        if place >= known.values.len() {
-            known.values.resize_with(place + 1, Default::default);
-            known.bytes += 2 * size_of::<Points>();
+        let known = &mut self.counts[attribute as usize];
+        let (before, all_before) = (known.bytes(), known.all_bytes());
+        known.add(value, counts);
+        self.bytes = self.bytes - before + known.bytes();
+        self.all_bytes = self.all_bytes - all_before + known.all_bytes();
+        if self.all_bytes > self.most_bytes {
+            self.forget_rare_values();
         }
-        for (side, points) in counts.iter().enumerate() {
-            let new = known.values[place][side].join(Joining::Count, points)
-                + known.totals[side].join(Joining::Count, points);
-            known.bytes += new * POINT_BYTES;
-        }
-        if known.values.len() > MOST_VALUES {
-            known.forget_rare_values();
-        }
-        self.bytes = self.bytes - before + known.bytes;
         self.held.grow_to(self.bytes * SENT_TWICE);
+    }
+
+    /// Leaves half of what there may be, to each attribute that needs much the same.
+    fn forget_rare_values(&mut self) {
+        let large = self.counts.iter().filter(|counts| counts.all_bytes() > LEAST_BYTES).count();
+        let most = (ALL_BYTES / 2 / large.max(1)).max(LEAST_BYTES);
+        for counts in self.counts.iter_mut().filter(|counts| counts.all_bytes() > most) {
+            counts.forget_rare_values(most, self.least_values);
+        }
+        self.bytes = self.counts.iter().map(ValueCounts::bytes).sum();
+        self.all_bytes = self.counts.iter().map(ValueCounts::all_bytes).sum();
+        // Not again at once where more has to stay.
+        self.most_bytes = ALL_BYTES.max(self.all_bytes * 2);
     }
 
     /// Its memory, which counts until this is dropped.
     pub(super) fn take_held(&mut self) -> Vec<Held> {
-        let labels = self.counts.iter_mut().map(|counts| counts.labels.take_held());
+        let labels = self.counts.iter_mut().map(ValueCounts::take_held);
         labels.chain([std::mem::take(&mut self.held)]).collect()
     }
 
@@ -215,14 +234,10 @@ impl Comparison {
             return number;
         }
         let number = self.counts.len() as AttributeNumber;
-        self.counts.push(AttributeCounts {
-            name: attribute.to_string().into(),
-            labels: Labels::default(),
-            values: Vec::new(),
-            totals: Default::default(),
-            bytes: ATTRIBUTE_BYTES,
-        });
-        self.bytes += ATTRIBUTE_BYTES;
+        let counts = ValueCounts::new(attribute.to_string().into());
+        self.bytes += counts.bytes();
+        self.all_bytes += counts.all_bytes();
+        self.counts.push(counts);
         self.index.insert(attribute.clone(), number);
         number
     }
@@ -260,7 +275,7 @@ impl Comparison {
     }
 
     pub(super) fn heap_bytes(&self) -> usize {
-        self.counts.iter().map(|counts| counts.bytes + counts.labels.heap_bytes()).sum()
+        self.all_bytes
     }
 
     /// The series; totals with the exemplars of their attribute and side. `scale`: how many spans each counted one
@@ -268,61 +283,65 @@ impl Comparison {
     pub(super) fn finish(
         self,
         leaf: u32,
-        top_n: usize,
         scale: f64,
         mut exemplars: HashMap<(AttributeNumber, bool), Vec<Exemplar>>,
     ) -> Vec<PartialSeries> {
-        let most = top_n.saturating_mul(SENT_PER_SHOWN).max(SENT_VALUES);
+        let most = self.least_values.max(SENT_VALUES);
         let mut finished = Vec::new();
-        for (number, mut counts) in self.counts.into_iter().enumerate() {
-            for (index, side) in SIDES.into_iter().enumerate() {
-                let mut push = |value, points: &mut Points, exemplars| {
-                    let points = std::mem::take(points).finish(Joining::Count, scale, 1.0);
-                    if !points.is_empty() {
-                        let attribute = counts.name.clone();
-                        let key = SeriesKey::Compared { side, attribute, value };
-                        finished.push(PartialSeries { leaf, key, points, exemplars });
-                    }
-                };
-                let of_total =
-                    exemplars.remove(&(number as AttributeNumber, index == 1)).unwrap_or_default();
-                push(None, &mut counts.totals[index], of_total);
-                let total = |place: &usize| counts.values[*place][index].total();
-                let mut order: Vec<usize> = (0..counts.values.len()).collect();
-                order.retain(|place| total(place) > 0.0);
-                if order.len() > most {
-                    order.sort_by(|one, other| total(other).total_cmp(&total(one)));
-                    order.truncate(most);
-                }
-                for place in order {
-                    let value = Some(counts.labels.value(place as u32).clone());
-                    push(value, &mut counts.values[place][index], Vec::new());
-                }
-            }
+        for (number, counts) in self.counts.into_iter().enumerate() {
+            let mut of_total = |is_selected: bool| {
+                exemplars.remove(&(number as AttributeNumber, is_selected)).unwrap_or_default()
+            };
+            let of_totals = [of_total(false), of_total(true)];
+            counts.finish(leaf, most, scale, of_totals, &mut finished);
         }
         finished
     }
 }
 
-impl AttributeCounts {
-    fn forget_rare_values(&mut self) {
-        let mut order: Vec<usize> = (0..self.values.len()).collect();
-        let total = |place: usize| self.values[place][0].total() + self.values[place][1].total();
-        order.sort_by(|&one, &other| total(other).total_cmp(&total(one)));
-        order.truncate(KEPT_VALUES);
-        let mut values = Vec::with_capacity(order.len());
-        let mut labels = Labels::default();
-        self.bytes = ATTRIBUTE_BYTES;
-        for place in order {
-            labels.number(self.labels.value(place as u32).clone());
-            let points = std::mem::take(&mut self.values[place]);
-            let count: usize = points.iter().map(Points::len).sum();
-            self.bytes += 2 * size_of::<Points>() + count * POINT_BYTES;
-            values.push(points);
-        }
-        self.bytes += self.totals.iter().map(Points::len).sum::<usize>() * POINT_BYTES;
-        self.values = values;
-        self.labels = labels;
+/// Attributes of some spans of a batch, each with a number of its key and value.
+#[derive(Default)]
+struct Entries<'v> {
+    known: HashMap<(StringCode, u8, u64), u32, RandomState>,
+    /// Key and value of each number.
+    pairs: Vec<(StringCode, Value<'v>)>,
+    numbers: Vec<u32>,
+    /// Side and interval of each.
+    places: Vec<u32>,
+    weights: Vec<f64>,
+    /// Of keys in the batch.
+    attributes: HashMap<StringCode, AttributeNumber, RandomState>,
+    held: Held,
+}
+
+impl<'v> Entries<'v> {
+    /// An attribute of the span at this place of the rows that are counted.
+    fn push(
+        &mut self,
+        attribute: tactus_model::Attribute,
+        place: usize,
+        counter: &Counter<'_>,
+        view: &BatchView<'v>,
+    ) {
+        let pair = (attribute.key, attribute.value_type as u8, attribute.payload);
+        let number = *self.known.entry(pair).or_insert_with(|| {
+            let value = Value::of_attribute(attribute, &view.batch.strings);
+            self.pairs.push((attribute.key, value));
+            self.pairs.len() as u32 - 1
+        });
+        self.numbers.push(number);
+        self.places.push(counter.places[place]);
+        self.weights.extend(counter.weights.map(|weights| weights[place]));
+        self.held.grow_to(self.numbers.len() * ENTRY_BYTES + self.pairs.len() * PAIR_BYTES);
+    }
+
+    /// Keeps only what was made of keys.
+    fn clear(&mut self) {
+        self.known.clear();
+        self.pairs.clear();
+        self.numbers.clear();
+        self.places.clear();
+        self.weights.clear();
     }
 }
 

@@ -88,6 +88,11 @@ impl Labels {
         number
     }
 
+    /// True if a value has a number.
+    pub(super) fn has(&self, value: &LabelValue) -> bool {
+        self.index.contains_key(value)
+    }
+
     /// The value of a number.
     pub(super) fn value(&self, number: u32) -> &LabelValue {
         &self.values[number as usize]

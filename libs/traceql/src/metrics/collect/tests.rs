@@ -385,6 +385,28 @@ fn comparison_forgets_rare_values_and_keeps_totals() {
 }
 
 #[test]
+fn comparison_keeps_what_is_frequent_among_few_selected_spans() {
+    // Of 100 000 spans every third value is the only one of its kind, others come five times; of those selected ten come twice.
+    let value = |n: i64| if n % 3 == 0 { n } else { -(n % 20_000) };
+    let others = (1..100_000i64).map(|n| Span { n: Some(value(n)), ..span((n % 50) as u8, 4) });
+    let failed = |n: i64| Span { n: Some(1_000_000 + n / 2), ..span(7, 5) };
+    let mut spans: Vec<Span> = others.collect();
+    (0..20).for_each(|n| spans.insert(n as usize * 5_000, failed(n)));
+    let query = compile("{ } | compare({ status = error })", grid(), 0);
+    let batches: Vec<_> = spans.chunks(20_000).map(batch).collect();
+    let mut collector = MetricsCollector::new(&query);
+    for batch in &batches {
+        collector.observe(&query, batch, None).unwrap();
+    }
+    assert!(collector.heap_bytes() < 5 << 20, "{}", collector.heap_bytes());
+    let found = points(&collector.finish(&query));
+    assert_eq!(found["Selection span.n total"][0].1, 20.0);
+    for n in 0..10 {
+        assert_eq!(found[&format!("Selection span.n {}", 1_000_000 + n)][0].1, 2.0);
+    }
+}
+
+#[test]
 fn grid_with_more_intervals_than_can_be_told_apart_is_refused() {
     let query = compile("{ } | rate()", Grid::from_parts(0, 1, usize::MAX), 0);
     let mut collector = MetricsCollector::new(&query);

@@ -414,6 +414,25 @@ fn series_past_the_memory_limit_fail_the_query() {
 }
 
 #[test]
+fn rare_values_of_a_comparison_are_forgotten_before_they_take_all_memory() {
+    let root = parse_and_validate("{} | compare({ status = error }, 3)").expect("valid");
+    let options = AnswerOptions { max_bytes: 64 << 20, ..AnswerOptions::default() };
+    let mut combiner = MetricsCombiner::new(&root, grid(), options);
+    for job in 0..1_000 {
+        let of_job = |n| compared(ComparedSide::Baseline, "span.x", Some(LabelValue::Int(n)), 1.0);
+        let frequent = (0..4).map(of_job);
+        let rare = (0..400).map(|n| of_job(1_000 * (job + 1) + n));
+        let total = compared(ComparedSide::Baseline, "span.x", None, 404.0);
+        assert_eq!(combiner.add(frequent.chain(rare).chain([total])), Ok(()));
+    }
+    assert!(combiner.heap_bytes() < 33 << 20);
+    let found = combiner.finish().unwrap().series;
+    let value = |n: i64| format!("__meta_type=baseline span.x={n}: 0:1000 1:0 2:0 3:0");
+    let total = "__meta_type=baseline_total span.x=nil: 0:404000 1:0 2:0 3:0".to_owned();
+    assert_eq!(shown(&found), [value(0), value(1), value(2), total]);
+}
+
+#[test]
 fn parts_that_the_query_cannot_have_are_ignored() {
     let parts = vec![
         of_leaf(1, group(&[], &[(0, 1.0)])),

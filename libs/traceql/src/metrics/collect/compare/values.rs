@@ -1,0 +1,161 @@
+//! How often each value of an attribute occurs, on both sides.
+
+use std::cmp::Ordering;
+
+use tactus_work::Held;
+
+use crate::metrics::collect::cells::{Cell, Joining};
+use crate::metrics::collect::labels::Labels;
+use crate::metrics::collect::series::Points;
+use crate::metrics::{ComparedSide, Exemplar, LabelValue, PartialSeries, SeriesKey};
+
+/// Bytes of an attribute besides its values, and of the count of a value in an interval.
+const ATTRIBUTE_BYTES: usize = 512;
+const POINT_BYTES: usize = 36;
+
+/// Of so many spans one does not count.
+const MANY_SPANS: f64 = 10_000.0;
+
+const SIDES: [ComparedSide; 2] = [ComparedSide::Baseline, ComparedSide::Selection];
+
+/// The counts of an attribute.
+#[derive(Debug)]
+pub(super) struct ValueCounts {
+    name: Box<str>,
+    labels: Labels,
+    /// By number of the label and side.
+    values: Vec<[Points; 2]>,
+    totals: [Points; 2],
+    /// Of all intervals.
+    sums: [f64; 2],
+    /// Of counts; labels have their own.
+    bytes: usize,
+    /// Rare values were forgotten: a new one that comes with one span among many is not kept.
+    has_rare_values: bool,
+}
+
+impl ValueCounts {
+    /// Without counts.
+    pub(super) fn new(name: Box<str>) -> Self {
+        Self {
+            name,
+            labels: Labels::default(),
+            values: Vec::new(),
+            totals: Default::default(),
+            sums: [0.0; 2],
+            bytes: ATTRIBUTE_BYTES,
+            has_rare_values: false,
+        }
+    }
+
+    /// Bytes of the counts.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Bytes of the counts and of the values themselves.
+    pub(super) fn all_bytes(&self) -> usize {
+        self.bytes + self.labels.heap_bytes()
+    }
+
+    /// The memory of the values, which counts until this is dropped.
+    pub(super) fn take_held(&mut self) -> Held {
+        self.labels.take_held()
+    }
+
+    /// Counts spans with this value.
+    pub(super) fn add(&mut self, value: LabelValue, counts: &[Vec<(u32, Cell)>; 2]) {
+        for (side, counts) in counts.iter().enumerate() {
+            self.bytes += self.totals[side].join(Joining::Count, counts) * POINT_BYTES;
+            self.sums[side] += counts.iter().map(|(_, cell)| cell.value).sum::<f64>();
+        }
+        if self.has_rare_values && self.is_one_of_many(counts) && !self.labels.has(&value) {
+            return;
+        }
+        let place = self.labels.number(value) as usize;
+        if place >= self.values.len() {
+            self.values.resize_with(place + 1, Default::default);
+            self.bytes += size_of::<[Points; 2]>();
+        }
+        let points = self.values[place].iter_mut().zip(counts);
+        let new: usize = points.map(|(points, counts)| points.join(Joining::Count, counts)).sum();
+        self.bytes += new * POINT_BYTES;
+    }
+
+    /// True for the count of a single span of a side with so many that this is next to nothing.
+    fn is_one_of_many(&self, counts: &[Vec<(u32, Cell)>; 2]) -> bool {
+        let mut cells = (0..).zip(counts).flat_map(|(side, counts): (usize, _)| {
+            counts.iter().map(move |(_, cell)| (side, cell.value))
+        });
+        let is_nothing = |(side, value): (usize, f64)| value <= 1.0 && self.sums[side] > MANY_SPANS;
+        cells.next().is_none_or(is_nothing) && cells.next().is_none()
+    }
+
+    /// Keeps the most frequent values that take so many bytes together, and so many in any case.
+    pub(super) fn forget_rare_values(&mut self, most_bytes: usize, least_values: usize) {
+        // Of a side with few spans a value that is rare in all may be the most frequent.
+        let share = |[one, other]: &[Points; 2]| {
+            (one.total() / self.sums[0].max(1.0)).max(other.total() / self.sums[1].max(1.0))
+        };
+        let shares: Vec<f64> = self.values.iter().map(share).collect();
+        let mut order: Vec<usize> = (0..shares.len()).collect();
+        order.sort_by(|&one, &other| shares[other].total_cmp(&shares[one]));
+        let mut kept = Self::new(std::mem::take(&mut self.name));
+        (kept.totals, kept.sums) = (std::mem::take(&mut self.totals), self.sums);
+        kept.bytes += kept.totals.iter().map(Points::len).sum::<usize>() * POINT_BYTES;
+        for place in order {
+            if kept.values.len() >= least_values && kept.all_bytes() >= most_bytes {
+                break;
+            }
+            kept.labels.number(self.labels.value(place as u32).clone());
+            let points = std::mem::take(&mut self.values[place]);
+            let count: usize = points.iter().map(Points::len).sum();
+            kept.bytes += size_of::<[Points; 2]>() + count * POINT_BYTES;
+            kept.values.push(points);
+        }
+        kept.has_rare_values = true;
+        *self = kept;
+    }
+
+    /// The series: of each side the total, with exemplars, and up to `most` values. `scale`: how many spans each counted
+    /// one stands for.
+    pub(super) fn finish(
+        mut self,
+        leaf: u32,
+        most: usize,
+        scale: f64,
+        of_totals: [Vec<Exemplar>; 2],
+        finished: &mut Vec<PartialSeries>,
+    ) {
+        for ((index, side), of_total) in SIDES.into_iter().enumerate().zip(of_totals) {
+            let mut push = |value, points: &mut Points, exemplars| {
+                let points = std::mem::take(points).finish(Joining::Count, scale, 1.0);
+                if !points.is_empty() {
+                    let key = SeriesKey::Compared { side, attribute: self.name.clone(), value };
+                    finished.push(PartialSeries { leaf, key, points, exemplars });
+                }
+            };
+            push(None, &mut self.totals[index], of_total);
+            let totals: Vec<f64> = self.values.iter().map(|sides| sides[index].total()).collect();
+            let mut order: Vec<usize> = (0..totals.len()).collect();
+            order.retain(|&place| totals[place] > 0.0);
+            if order.len() > most {
+                let value = |place: usize| self.labels.value(place as u32);
+                order.sort_by(|&one, &other| {
+                    let by_total = totals[other].total_cmp(&totals[one]);
+                    by_total.then_with(|| by_text(value(one), value(other)))
+                });
+                order.truncate(most);
+            }
+            for place in order {
+                let value = Some(self.labels.value(place as u32).clone());
+                push(value, &mut self.values[place][index], Vec::new());
+            }
+        }
+    }
+}
+
+/// As the answer orders values that are equally frequent.
+fn by_text(one: &LabelValue, other: &LabelValue) -> Ordering {
+    one.text().cmp(&other.text()).then_with(|| one.type_rank().cmp(&other.type_rank()))
+}
