@@ -1,6 +1,8 @@
 """Traces without a limit of their size: to read one takes no more than memory that is counted, whatever it has."""
 
+import contextlib
 import json
+import socket
 import time
 from collections import Counter
 
@@ -25,11 +27,11 @@ SPANS, ATTRIBUTES, TEXT = 100, 50, "x" * 2000
 ACCEPTED = {"protobuf": "application/protobuf", "json": "application/json"}
 
 
-def push_trace(server, trace_id, pushes):
-    """Ten megabytes a push."""
+def push_trace(server, trace_id, pushes, spans=SPANS):
+    """Ten megabytes a push, of a hundred spans."""
     attributes = {f"k{number}": TEXT for number in range(ATTRIBUTES)}
     for _ in range(pushes):
-        server.must_push(otlp.export(*(otlp.span(trace_id=trace_id, attributes=attributes) for _ in range(SPANS))))
+        server.must_push(otlp.export(*(otlp.span(trace_id=trace_id, attributes=attributes) for _ in range(spans))))
 
 
 HEADS = 120_000
@@ -224,8 +226,10 @@ def test_trace_beyond_the_memory_of_queries_is_sent_in_slices_or_refused_before_
             # The first field of a span is the id of its trace.
             spans = content.count(b"\x0a\x10" + trace_id) + content.count(b'"spanId"')
             assert spans == 20 * SPANS and len(content) > 200_000_000, (path, accept, spans, len(content))
+    counted = server.metric("tempo_query_frontend_queries_total")
     llm = ask(server, "/api/v2/traces/", trace_id, "application/vnd.grafana.llm")
     assert llm.status_code == 503 and "server.max_inflight_bytes" in llm.text, llm.text[:300]
+    assert server.metric("tempo_query_frontend_queries_total") == counted + 1
     grown = server.peak_resident_bytes() - before
     print(f"{grown >> 20} MiB")
     assert grown < 150 << 20, f"{grown >> 20} MiB"
@@ -233,6 +237,25 @@ def test_trace_beyond_the_memory_of_queries_is_sent_in_slices_or_refused_before_
     assert len(server.trace(small.hex())) == SPANS
     used = [f'tactus_server_inflight_bytes{{of="{of}"}}' for of in ("queries", "requests")]
     eventually(lambda: all(server.metrics()[name] < 1 << 20 for name in used), "memory is given back", 30)
+
+
+def test_clients_that_do_not_read_a_large_trace_make_room_for_others(server):
+    """Each of thirty has begun a slice, of which only twelve have memory at a time."""
+    trace_id, other = b"\x13" * 16, b"\x14" * 16
+    push_trace(server, trace_id, 4)
+    push_trace(server, other, 1, spans=15)
+    with contextlib.ExitStack() as opened:
+        for _ in range(30):
+            connection = opened.enter_context(contextlib.closing(socket.socket()))
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            connection.connect(("127.0.0.1", server.http_port))
+            connection.sendall(f"GET /api/traces/{trace_id.hex()} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        used = 'tactus_server_inflight_bytes{of="requests"}'
+        eventually(lambda: server.metrics()[used] > 20 << 20, "memory is short", 20)
+        for _ in range(5):
+            answer = ask(server, "/api/traces/", other, ACCEPTED["protobuf"])
+            assert answer.status_code == 200 and len(answer.content) > 1_500_000, answer.text[:300]
+    eventually(lambda: server.metrics()[used] < 1 << 20, "memory is given back", 30)
 
 
 @pytest.fixture(scope="module")

@@ -144,7 +144,9 @@ async fn find_or_send(
     when_too_large: WhenTooLarge,
     form: Option<ApiForm>,
 ) -> Answered<ControlFlow<Response, FoundTrace>> {
-    match call.frontend.find_limited(&call.tenants, id, query, when_too_large).await? {
+    let (frontend, tenants) = (&call.frontend, &call.tenants);
+    let found = frontend.find_limited(tenants, id, query, when_too_large, form.is_some()).await?;
+    match found {
         Limited::Whole(found) => Ok(ControlFlow::Continue(found)),
         Limited::TooLarge(bytes) => {
             let form = form.ok_or(Error::TooManyBytes)?;

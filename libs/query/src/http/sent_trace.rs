@@ -5,6 +5,7 @@
 //! only what its reader has yet to take meanwhile, and takes all that it needs to send a slice together with the slice, so no two
 //! answers wait for each other.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -98,7 +99,7 @@ pub(super) async fn send(
         // The task ended before.
         Err(_) => return Err(ended(task.await).err().unwrap_or(Error::NotFound).into()),
     };
-    let sending = Sending { piece: None, receiver, task: Some(task) };
+    let sending = Sending { written: None, receiver, task: Some(task) };
     let body = unfold(sending, async |mut sending| Some((sending.next().await?, sending)));
     let mut response = Response::new(Body::from_stream(body));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
@@ -108,8 +109,34 @@ pub(super) async fn send(
     Ok(response)
 }
 
-/// What is written, and the memory for it if it is not its own.
-type Written = (Bytes, Option<Arc<AnswerMemory>>);
+/// What is written of a slice and not sent yet, with its memory. All of it goes when others need the memory.
+struct Unsent {
+    pieces: VecDeque<Bytes>,
+    _memory: Option<AnswerMemory>,
+}
+
+type Written = Arc<Outgoing<Unsent>>;
+
+impl Unsent {
+    fn within(memory: AnswerMemory) -> Self {
+        Self { pieces: VecDeque::new(), _memory: Some(memory) }
+    }
+
+    /// Without memory of its own.
+    fn of(piece: Bytes) -> Self {
+        Self { pieces: VecDeque::from([piece]), _memory: None }
+    }
+
+    /// The next bytes for the connection.
+    fn next(&mut self) -> Option<Bytes> {
+        let first = self.pieces.front_mut()?;
+        let piece = next_piece(first);
+        if first.is_empty() {
+            self.pieces.pop_front();
+        }
+        Some(piece)
+    }
+}
 
 type Ended = std::result::Result<Result<()>, tokio::task::JoinError>;
 
@@ -120,8 +147,9 @@ fn ended(ended: Ended) -> Result<()> {
 /// The body of the response. Its pieces are counted while they wait to be read, and are dropped when others need their
 /// memory.
 struct Sending {
-    piece: Option<Outgoing<Written>>,
-    receiver: mpsc::Receiver<Outgoing<Written>>,
+    written: Option<Written>,
+    /// Each once for every piece.
+    receiver: mpsc::Receiver<Written>,
     /// `None` once the body has ended.
     task: Option<AbortOnDropHandle<Result<()>>>,
 }
@@ -129,20 +157,20 @@ struct Sending {
 impl Sending {
     async fn next(&mut self) -> Option<std::result::Result<Bytes, BoxError>> {
         loop {
-            if let Some(piece) = &self.piece {
-                match piece.with(|(bytes, _)| next_piece(bytes)) {
-                    Some(bytes) if bytes.is_empty() => self.piece = None,
-                    Some(bytes) => return Some(Ok(bytes)),
+            if let Some(written) = &self.written {
+                match written.with(Unsent::next) {
+                    Some(None) => self.written = None,
+                    Some(Some(bytes)) => return Some(Ok(bytes)),
                     None => {
-                        (self.piece, self.task) = (None, None);
+                        (self.written, self.task) = (None, None);
                         return Some(Err(NoRoom.into()));
                     }
                 }
             }
             if self.task.is_some()
-                && let Some(piece) = self.receiver.recv().await
+                && let Some(written) = self.receiver.recv().await
             {
-                self.piece = Some(piece);
+                self.written = Some(written);
                 continue;
             }
             let result = ended(self.task.take()?.await);
@@ -157,7 +185,7 @@ impl Sending {
 struct Sender<F> {
     frontend: Arc<Frontend>,
     form: F,
-    pieces: mpsc::Sender<Outgoing<Written>>,
+    pieces: mpsc::Sender<Written>,
 }
 
 impl<F: TraceForm> Sender<F> {
@@ -275,9 +303,11 @@ impl<F: TraceForm> Sender<F> {
         held: TraceMemory,
         room: AnswerMemory,
     ) -> Result<Self> {
-        let room = Arc::new(room);
         let (bytes, pieces) = (held.bytes(), trace.into_pieces(PIECE_BYTES));
-        let mut pieces = Outgoing::owning(&self.frontend.memory, bytes, (pieces, held));
+        let memory = &self.frontend.memory;
+        let room = Outgoing::owning(memory, WAITING_PIECES * WRITTEN_BYTES, Unsent::within(room));
+        let room = Arc::new(room);
+        let mut pieces = Outgoing::owning(memory, bytes, (pieces, held));
         loop {
             let mut form = self.form;
             let write = offload(true, move || {
@@ -298,24 +328,33 @@ impl<F: TraceForm> Sender<F> {
         }
     }
 
-    /// `room`: memory that there is for it. Errors: [`Error::TooManyBytes`], and [`Error::Cancelled`] if the client left.
-    async fn send(&self, mut bytes: Vec<u8>, room: Option<&Arc<AnswerMemory>>) -> Result<()> {
+    /// `room`: memory that there is for it. Errors: [`Error::TooManyBytes`], also if others needed that memory before it was sent, and
+    /// [`Error::Cancelled`] if the client left.
+    async fn send(&self, mut bytes: Vec<u8>, room: Option<&Written>) -> Result<()> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
         bytes.shrink_to_fit();
         let (length, bytes) = (bytes.len() as u64, Bytes::from(bytes));
-        let memory = &self.frontend.memory;
-        let piece = match room.filter(|_| length <= WRITTEN_BYTES) {
-            Some(room) => Outgoing::owning(memory, length, (bytes, Some(Arc::clone(room)))),
-            None => self.frontend.step(hold(memory, length, bytes)).await?,
+        let written = match room.filter(|_| length <= WRITTEN_BYTES) {
+            Some(room) => {
+                let added = room.with(|unsent| unsent.pieces.push_back(bytes));
+                added.ok_or(Error::TooManyBytes).map(|()| Arc::clone(room))?
+            }
+            None => Arc::new(self.frontend.step(hold(&self.frontend.memory, length, bytes)).await?),
         };
-        self.pieces.send(piece).await.map_err(|_| Error::Cancelled)
+        tokio::select! {
+            sent = self.pieces.send(Arc::clone(&written)) => sent.map_err(|_| Error::Cancelled),
+            () = written.cut_off() => Err(Error::TooManyBytes),
+        }
     }
 }
 
 /// Memory for a piece of an answer that has begun: it waits until there is some.
-async fn hold(memory: &Arc<Bodies>, length: u64, bytes: Bytes) -> Result<Outgoing<Written>> {
+async fn hold(memory: &Arc<Bodies>, length: u64, bytes: Bytes) -> Result<Outgoing<Unsent>> {
     let mut pause = FIRST_PAUSE;
     loop {
-        match Outgoing::hold(memory, length, (bytes.clone(), None)).await {
+        match Outgoing::hold(memory, length, Unsent::of(bytes.clone())).await {
             Ok(piece) => return Ok(piece),
             Err(NoRoom) => wait_for_room(Error::TooManyBytes, &mut pause).await?,
         }

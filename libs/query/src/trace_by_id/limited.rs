@@ -32,19 +32,24 @@ impl Frontend {
         (self.memory.max_bytes() / MEMORY_SHARE).max(1)
     }
 
-    /// Finds a trace as [`Self::find_trace`] does, unless it is too large for that.
+    /// Finds a trace as [`Self::find_trace`] does, unless it is too large for that: then the query ends with that error, or if
+    /// `comes_in_slices`, another follows.
     pub(crate) async fn find_limited(
         &self,
         tenants: &[TenantId],
         id: TraceId,
         query: TraceQuery,
         when_too_large: WhenTooLarge,
+        comes_in_slices: bool,
     ) -> Result<Limited> {
         let run = async {
             let _admitted = self.admit(tenants)?;
             match self.find_whole(tenants, id, query, when_too_large).await {
+                Ok(Limited::TooLarge(_)) if !comes_in_slices => Err(Error::TooManyBytes),
                 // Out of one place it came with more than queries may hold.
-                Err(Error::TooManyBytes) => Ok(Limited::TooLarge(self.whole_bytes())),
+                Err(Error::TooManyBytes) if comes_in_slices => {
+                    Ok(Limited::TooLarge(self.whole_bytes()))
+                }
                 found => found,
             }
         };

@@ -47,6 +47,14 @@ impl<T: Send + 'static> UntilCutOff<T> {
         Self { rest, watched: Some((unfinished, done.drop_guard())) }
     }
 
+    /// Returns when the value is cut off.
+    async fn cut_off(&self) {
+        match &self.watched {
+            Some((unfinished, _)) => unfinished.cut.cancelled().await,
+            None => std::future::pending().await,
+        }
+    }
+
     fn uncounted(rest: T) -> Self {
         Self { rest: Arc::new(Mutex::new(Some(rest))), watched: None }
     }
@@ -106,6 +114,11 @@ impl<T: Send + 'static> Outgoing<T> {
     fn of(rest: T, held: Held) -> Self {
         let watched = held.clone();
         Self(UntilCutOff::new((rest, Some(held)), &watched))
+    }
+
+    /// Returns when the value is dropped for others.
+    pub async fn cut_off(&self) {
+        self.0.cut_off().await;
     }
 
     /// The result of `look`; `None` once the value is dropped.

@@ -4,7 +4,8 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use http_body_util::Full;
+use http_body::Frame;
+use http_body_util::{Full, StreamBody};
 use hyper::service::service_fn;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -121,6 +122,23 @@ async fn client_that_does_not_read_its_response_is_cut() {
     tokio::time::sleep(SHORT * 10).await;
     while let Ok(1..) = stream.read(&mut buffer).await.inspect(|count| received += count) {}
     assert!(received < 64 << 20, "{received}");
+}
+
+#[tokio::test]
+async fn response_that_the_server_goes_on_with_later_is_not_cut() {
+    let settings = ListenerSettings { write_timeout: Some(SHORT), ..patient() };
+    let service = service_fn(|_: Request<ReceivedBody>| async {
+        let parts = futures_util::stream::unfold(0, async |part| {
+            tokio::time::sleep(SHORT * part * 3).await;
+            (part < 3).then(|| (Ok::<_, Infallible>(Frame::data(Bytes::from("x"))), part + 1))
+        });
+        Ok::<_, Infallible>(Response::new(StreamBody::new(parts)))
+    });
+    let port = serve(socket().await, settings, service, CancellationToken::new()).unwrap();
+    let mut stream = connect(&port).await;
+    stream.write_all(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
+    let answer = until_closed(&mut stream).await;
+    assert!(answer.ends_with(b"\r\n0\r\n\r\n"), "{}", answer.escape_ascii());
 }
 
 /// A bound that is full with what one connection holds, and a port within it.

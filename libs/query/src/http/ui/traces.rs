@@ -73,7 +73,7 @@ impl OpenTraces {
             Some(found) => found,
             None => {
                 let frontend = &call.frontend;
-                match frontend.find_limited(&call.tenants, id, query, when_too_large).await? {
+                match frontend.find_limited(&call.tenants, id, query, when_too_large, true).await? {
                     Limited::Whole(found) => self.keep(call, id, found)?,
                     Limited::TooLarge(bytes) => {
                         let large = Sent::Large { id, query, when_too_large, bytes };

@@ -57,18 +57,24 @@ impl OpenRequest {
         Self { activity: activity.clone(), sends: false }
     }
 
+    /// From now on there is something to write.
     fn sends(&mut self) {
         self.sends = true;
         self.activity.wrote.store(self.activity.now(), Relaxed);
         self.activity.sending.fetch_add(1, Relaxed);
     }
+
+    /// What comes next of the response is not there yet.
+    fn waits(&mut self) {
+        if std::mem::take(&mut self.sends) {
+            self.activity.sending.fetch_sub(1, Relaxed);
+        }
+    }
 }
 
 impl Drop for OpenRequest {
     fn drop(&mut self) {
-        if self.sends {
-            self.activity.sending.fetch_sub(1, Relaxed);
-        }
+        self.waits();
         self.activity.request_ended();
     }
 }
@@ -89,8 +95,9 @@ where
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let response = ready!(self.future.as_mut().poll(cx))?;
         let mut open = self.open.take();
+        let is_timed = !is_grpc(&response);
         if let Some(open) = &mut open
-            && !is_grpc(&response)
+            && is_timed
         {
             open.sends();
         }
@@ -98,7 +105,8 @@ where
         Poll::Ready(Ok(response.map(|body| WatchedBody {
             body: Box::pin(body),
             share,
-            _open: open,
+            open,
+            is_timed,
         })))
     }
 }
@@ -112,7 +120,9 @@ fn is_grpc<B>(response: &Response<B>) -> bool {
 pub(in crate::listener) struct WatchedBody<B> {
     body: Pin<Box<B>>,
     share: Arc<Share>,
-    _open: Option<OpenRequest>,
+    open: Option<OpenRequest>,
+    /// Its client has to read what there is.
+    is_timed: bool,
 }
 
 impl<B: Body> Body for WatchedBody<B> {
@@ -123,7 +133,16 @@ impl<B: Body> Body for WatchedBody<B> {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Piece<B::Data>>, B::Error>>> {
-        let frame = ready!(self.body.as_mut().poll_frame(cx));
+        let polled = self.body.as_mut().poll_frame(cx);
+        let is_timed = self.is_timed;
+        if let Some(open) = self.open.as_mut().filter(|_| is_timed) {
+            match &polled {
+                Poll::Pending => open.waits(),
+                Poll::Ready(_) if !open.sends => open.sends(),
+                Poll::Ready(_) => {}
+            }
+        }
+        let frame = ready!(polled);
         let counted = |frame: Frame<B::Data>| frame.map_data(|data| Piece::new(data, &self.share));
         Poll::Ready(frame.map(|frame| frame.map(counted)))
     }
