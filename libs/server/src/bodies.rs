@@ -62,7 +62,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 const LEAST_AGE: Duration = Duration::from_millis(50);
 
 /// Answers and heads are in memory while they wait for it: no more of them than this part of the budget, others are refused at once.
-const WAITING_SHARE: u64 = 16;
+/// A slice of a large trace takes half of that.
+const WAITING_SHARE: u64 = 8;
 
 /// Smaller heads of requests are not counted.
 const SMALL_HEAD: usize = 4 << 10;

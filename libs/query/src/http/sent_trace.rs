@@ -292,9 +292,9 @@ impl<F: TraceForm> Sender<F> {
 
     /// Memory for what is written of a trace and not sent yet. Errors: [`Error::TooManyBytes`].
     async fn room(&self) -> Result<AnswerMemory> {
-        let mut room = AnswerMemory::of(&self.frontend.memory);
-        room.add(WAITING_PIECES * WRITTEN_BYTES).await.map_err(no_room)?;
-        Ok(room)
+        AnswerMemory::ahead(&self.frontend.memory, WAITING_PIECES * WRITTEN_BYTES)
+            .await
+            .map_err(no_room)
     }
 
     async fn send_trace(

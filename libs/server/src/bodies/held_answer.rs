@@ -23,6 +23,13 @@ impl AnswerMemory {
         Self { bodies: Arc::clone(bodies), held: None, bytes: 0, counted: 0 }
     }
 
+    /// Memory of so many bytes for what is not made yet. Errors: there is none, even after five seconds.
+    pub async fn ahead(bodies: &Arc<Bodies>, bytes: u64) -> Result<Self, NoRoom> {
+        let held = bodies.nothing();
+        held.take_ahead(bytes).await?;
+        Ok(Self { bodies: Arc::clone(bodies), held: Some(held), bytes, counted: bytes })
+    }
+
     /// Bytes so far.
     pub fn bytes(&self) -> u64 {
         self.bytes
@@ -62,6 +69,25 @@ impl<H> AsRef<[u8]> for HeldBytes<H> {
 mod tests {
     use super::*;
     use tactus_work::memory::Budget;
+
+    #[tokio::test(start_paused = true)]
+    async fn memory_that_is_taken_ahead_keeps_no_place_of_answers_that_wait() {
+        let all = Budget::new(1_600_000);
+        let bodies = Bodies::within(&all);
+        let held = AnswerMemory::ahead(&bodies, 1_500_000).await.unwrap();
+        let ahead = {
+            let bodies = Arc::clone(&bodies);
+            tokio::spawn(async move { AnswerMemory::ahead(&bodies, 1_000_000).await })
+        };
+        tokio::task::yield_now().await;
+        let waiting = tokio::spawn(async move { AnswerMemory::of(&bodies).add(99_000).await });
+        tokio::task::yield_now().await;
+        let all_of_it = all.reserve(100_000).unwrap();
+        tokio::task::yield_now().await;
+        drop((held, all_of_it));
+        assert_eq!((waiting.await.unwrap(), ahead.await.unwrap().is_ok()), (Ok(()), true));
+        assert_eq!(all.used(), 0);
+    }
 
     #[tokio::test(start_paused = true)]
     async fn answer_is_counted_as_it_grows_unless_it_is_small() {

@@ -144,6 +144,11 @@ impl Held {
         let asker = (Asker::Answer, LONGEST_WAIT);
         self.wait_with(bytes, asker, || self.0.made.lock().grow(bytes)).await
     }
+
+    /// As [`Self::take_for_answer`], of which nothing is made yet: any number of them wait.
+    pub(super) async fn take_ahead(&self, bytes: u64) -> Result<(), NoRoom> {
+        self.wait((Asker::Answer, LONGEST_WAIT), || self.0.made.lock().grow(bytes)).await
+    }
 }
 
 /// The next piece for the connection. A copy: a part of the bytes would keep all of them.
