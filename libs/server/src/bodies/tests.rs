@@ -119,7 +119,7 @@ async fn few_answers_wait_for_memory_and_others_are_refused_at_once() {
     let bodies = Bodies::within(&Budget::new(1_600_000));
     let held = bodies.hold_answer(1_600_000).await.unwrap();
     let waiting = Arc::clone(&bodies);
-    let waiting = tokio::spawn(async move { waiting.hold_answer(90_000).await });
+    let waiting = tokio::spawn(async move { waiting.hold_answer(150_000).await });
     tokio::time::sleep(Duration::from_secs(1)).await;
     let began = Instant::now();
     assert_eq!(bodies.hold_answer(90_000).await.unwrap_err(), NoRoom);
@@ -135,10 +135,10 @@ async fn heads_are_in_memory_while_they_wait_so_few_of_them_may() {
     let full = bodies.begin_with(800_000).await.unwrap();
     full.arrived();
     let (first, second) = (Arc::clone(&bodies), Arc::clone(&bodies));
-    let waiting = tokio::spawn(async move { first.begin_with(90_000).await.map(drop) });
+    let waiting = tokio::spawn(async move { first.begin_with(150_000).await.map(drop) });
     tokio::task::yield_now().await;
     let began = Instant::now();
-    assert_eq!(second.begin_with(20_000).await.map(drop), Err(NoRoom));
+    assert_eq!(second.begin_with(60_000).await.map(drop), Err(NoRoom));
     assert_eq!(began.elapsed(), Duration::ZERO, "refused at once");
     drop(full);
     assert_eq!(waiting.await.unwrap(), Ok(()));
