@@ -44,6 +44,11 @@ def test_names_that_are_all_different(server):
             assert answer.status_code in (200, 503), answer.text[:300]
     assert server.metric("tempo_metrics_generator_registry_series_limited_total") > 0
     assert server.metric("tactus_metrics_generator_series_bytes") <= 104 << 20
+    # A tenant that comes now has series of its own.
+    late = {"X-Scope-OrgID": "late"}
+    push(server, late, *(otlp.span(name=f"mine-{number}") for number in range(20)))
+    page = lambda: requests.get(server.url + "/metrics/generated", headers=late, timeout=60).text
+    eventually(lambda: all(f'span_name="mine-{number}"' in page() for number in range(20)), "the series of another tenant", 60)
 
 
 def test_calls_of_which_one_side_comes(server):

@@ -5,6 +5,10 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use tactus_telemetry::metrics::Gauge;
 
+/// A holder grows only while it has at most this many times what is left: one alone leaves a fifth, and many that take what they get still
+/// leave some for the next.
+const TIMES_WHAT_IS_LEFT: u64 = 4;
+
 /// What many holders take together.
 #[derive(Debug)]
 pub struct SeriesMemory {
@@ -48,9 +52,12 @@ impl Share {
         Self { memory: Arc::clone(memory), bytes: 0 }
     }
 
-    /// True if there is room for so many bytes more.
+    /// True if there is room for so many bytes more, and others have room besides.
     pub(crate) fn has_room(&self, bytes: u64) -> bool {
-        self.memory.has_room(bytes)
+        let max_bytes = self.memory.max_bytes;
+        let left = max_bytes.saturating_sub(self.memory.used());
+        let is_fair = self.bytes <= left.saturating_mul(TIMES_WHAT_IS_LEFT);
+        self.memory.has_room(bytes) && (is_fair || max_bytes == 0)
     }
 
     /// From now on it is so many bytes, also if there is no room for them: whoever can do without asks before.
@@ -103,5 +110,23 @@ mod tests {
         drop((one, other));
         assert_eq!(memory.used(), 0);
         assert!(SeriesMemory::new(0).has_room(u64::MAX));
+    }
+
+    #[test]
+    fn holder_that_takes_all_it_gets_leaves_room_for_others() {
+        let memory = SeriesMemory::new(1_000);
+        let greedy = || {
+            let mut share = Share::of(&memory);
+            while share.grow(1) {}
+            share
+        };
+        let first = greedy();
+        assert!((790..=810).contains(&first.bytes), "{}", first.bytes);
+        let others: Vec<u64> = std::iter::repeat_with(greedy).take(2).map(|it| it.bytes).collect();
+        assert!(others.iter().all(|&bytes| bytes > 150), "{others:?}");
+        let kept: Vec<Share> = std::iter::repeat_with(greedy).take(2).collect();
+        assert!(kept[0].bytes > 150 && kept[1].bytes > 25, "{kept:?}");
+        let mut unlimited = Share::of(&SeriesMemory::new(0));
+        assert!(unlimited.grow(1 << 40) && unlimited.grow(1));
     }
 }

@@ -153,8 +153,8 @@ fn label_sets_beyond_the_memory_of_all_tenants_overflow_until_series_end() {
             registry.observe(latency, handle, (0.5, 1.0), TraceId([1; 16]), at_ms);
         }
     }
-    // No set goes far beyond, and the two of overflow are always there.
-    assert!((90_000..110_000).contains(&memory.used()), "{}", memory.used());
+    // No set goes far beyond, and the two of overflow are always there. A ninth is left for another.
+    assert!((80_000..110_000).contains(&memory.used()), "{}", memory.used());
     let [one, other] = &mut registries;
     for registry in [&*one, &*other] {
         let statistics = registry.statistics();
