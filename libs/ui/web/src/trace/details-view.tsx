@@ -11,8 +11,8 @@ import { Wrong } from "../wrong";
 import { type Detail, type Details, type KeyValue, valueText } from "./details";
 import { LinkedText } from "./linked";
 import { type LinkValues, linksAt, type Place } from "./links";
-import { type Found, type Model, nameOf, serviceOf } from "./model";
-import { isError, kind, type Skeleton, spanId } from "./skeleton";
+import type { Found, Model } from "./model";
+import { isError, kind, nameOf, type Skeleton, serviceOf, spanId } from "./skeleton";
 import type { Source } from "./source";
 import type { TraceState } from "./state";
 
