@@ -188,14 +188,14 @@ pub(crate) fn read_pages<D: PageDecoder>(
     let is_cut = windowed || sieve.is_some();
     let needs = Needs { rep: needs.rep || is_cut, def: needs.def || is_cut };
     let max_def = chunk.leaf.max_def;
-    let mut window = chunk.window.as_ref().map(WindowPages::new);
-    let mut seen = 0usize;
+    let window = chunk.window.as_ref().map(WindowPages::new);
+    let mut pages = Pages { chunk, needs, window, seen: 0 };
     if let Some(dictionary) = &chunk.dictionary {
         decoder.share_dictionary(Arc::clone(dictionary));
     }
     for piece in &chunk.pieces {
         let mut input = &piece[..];
-        while !input.is_empty() && seen < chunk.entries {
+        while !input.is_empty() && pages.seen < chunk.entries {
             let (header, stored) = next_page(chunk, &mut input)?;
             if let PageKind::Dictionary { entries, encoding } = header.kind {
                 if D::VALUES && chunk.dictionary.is_none() {
@@ -204,32 +204,8 @@ pub(crate) fn read_pages<D: PageDecoder>(
                 }
                 continue;
             }
-            let Some(page) = read_levels(
-                chunk,
-                needs,
-                header,
-                stored,
-                D::VALUES,
-                scratch,
-                chunk.entries - seen,
-            )?
-            else {
-                continue;
-            };
-            seen += page.levels.entries;
-            let wanted = match &mut window {
-                None => 0..page.levels.entries,
-                Some(window) => {
-                    let wanted = window.wanted_entries(&page.levels)?;
-                    if window.is_past_end() {
-                        seen = chunk.entries;
-                    }
-                    wanted
-                }
-            };
-            if wanted.is_empty() {
-                continue;
-            }
+            let page = pages.wanted_of(header, stored, D::VALUES, scratch)?;
+            let Some((page, wanted)) = page else { continue };
             let kept = page.levels.slice(wanted.clone());
             if D::VALUES {
                 decoder.page(match windowed {
@@ -250,7 +226,7 @@ pub(crate) fn read_pages<D: PageDecoder>(
             }
         }
     }
-    if !windowed && seen != chunk.entries {
+    if !windowed && pages.seen != chunk.entries {
         return Err(DecodeError("the pages hold fewer entries than the chunk declares"));
     }
     if let Some(sieve) = sieve {
@@ -271,6 +247,44 @@ fn next_page<'p>(chunk: &Chunk, input: &mut &'p [u8]) -> DecodeResult<(PageHeade
         return Err(DecodeError("a page is larger than its chunk declares"));
     }
     Ok((header, stored))
+}
+
+/// How far the pages of a chunk are read.
+struct Pages<'c> {
+    chunk: &'c Chunk,
+    needs: Needs,
+    window: Option<WindowPages<'c>>,
+    /// Entries of the data pages so far; all of the chunk as soon as no later page is wanted.
+    seen: usize,
+}
+
+impl Pages<'_> {
+    /// The next data page and its wanted entries. `None`: it is no data page, or no entry is wanted.
+    #[inline]
+    fn wanted_of<'p>(
+        &mut self,
+        header: PageHeader,
+        stored: &'p [u8],
+        wants_values: bool,
+        scratch: &'p mut Scratch,
+    ) -> DecodeResult<Option<(DataPage<'p>, Range<usize>)>> {
+        let (chunk, needs) = (self.chunk, self.needs);
+        let left = chunk.entries - self.seen;
+        let page = read_levels(chunk, needs, header, stored, wants_values, scratch, left)?;
+        let Some(page) = page else { return Ok(None) };
+        self.seen += page.levels.entries;
+        let wanted = match &mut self.window {
+            None => 0..page.levels.entries,
+            Some(window) => {
+                let wanted = window.wanted_entries(&page.levels)?;
+                if window.is_past_end() {
+                    self.seen = chunk.entries;
+                }
+                wanted
+            }
+        };
+        Ok((!wanted.is_empty()).then_some((page, wanted)))
+    }
 }
 
 /// A data page with its levels decoded.
