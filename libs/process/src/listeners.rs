@@ -164,12 +164,12 @@ async fn serve_probes(
     Ok(serve_http(socket, settings, router, None, metrics, stop)?)
 }
 
-/// Says whom the ports trust.
+/// Logs how callers and other services prove who they are.
 fn log_trust(config: &Config) {
     let server = &config.server;
-    let users = if config.auth.enabled { "auth.users_file" } else { "nobody asks" };
+    let users = if config.auth.enabled { "auth.users_file" } else { "not authenticated" };
     let services = match (config.auth.enabled, config.auth.internal_token_file.is_empty()) {
-        (false, _) => "nobody asks",
+        (false, _) => "not authenticated",
         (true, false) => "auth.internal_token_file",
         (true, true) => "client certificates",
     };
@@ -179,7 +179,7 @@ fn log_trust(config: &Config) {
         services_apart = server.internal_grpc().is_some(),
         http_tls = server.http_tls_config.enabled(),
         grpc_tls = server.grpc_tls_config.enabled(),
-        "what the ports take as proof of who calls"
+        "how the ports authenticate callers and other services"
     );
 }
 
