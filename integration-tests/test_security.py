@@ -708,7 +708,7 @@ def test_stranger_does_not_get_into_the_ring(tmp_path, bucket):
         assert distributor.ring() == ingester.ring() == own
         for name in strangers:
             assert not own.keys() & cluster[name].ring().keys(), name
-        assert "gossip trusts who proves to know auth.internal_token_file" in ingester.logs()
+        assert "gossip trusts members that prove to know auth.internal_token_file" in ingester.logs()
         assert INTERNAL_TOKEN not in ingester.logs()
 
 

@@ -155,10 +155,7 @@ impl Compactor {
                     now.and_then(|now| marker_due(&limits, last_end, now)).unwrap_or_default()
                 }
                 Purpose::Expire(marker) => marker.clone(),
-                Purpose::Job(_) => first
-                    .extension
-                    .as_ref()
-                    .map_or_else(String::new, |extension| extension.retention.clone()),
+                Purpose::Job(_) => retention_of(first),
             },
         };
         let control = Control::watch(self.owns.clone(), owner, stop);
@@ -174,9 +171,17 @@ impl Compactor {
         .await?;
         drop(control);
         self.set_sound(&ids);
+        self.replace(tenant, &inputs, rewritten.meta.as_ref()).await;
+        self.count(tenant, &inputs, level, &purpose, &rewritten.stats);
+        log_rewritten(tenant, &purpose, inputs.len(), &rewritten);
+        Ok(rewritten)
+    }
+
+    /// Marks the inputs compacted, and has the block list show the new block instead.
+    async fn replace(&self, tenant: &str, inputs: &[Arc<BlockMeta>], output: Option<&BlockMeta>) {
         let mut changes = BlockChanges::default();
-        changes.add.extend(rewritten.meta.iter().cloned().map(Arc::new));
-        for meta in &inputs {
+        changes.add.extend(output.cloned().map(Arc::new));
+        for meta in inputs {
             if let Err(error) = self.mark_in_bucket(tenant, meta, &mut changes).await {
                 // Readers know from the new block; retention marks it later.
                 let error = error_text(&error);
@@ -184,18 +189,6 @@ impl Compactor {
             }
         }
         self.blocklist.change(tenant, changes);
-        self.count(tenant, &inputs, level, &purpose, &rewritten.stats);
-        tracing::info!(
-            tenant,
-            purpose = purpose.name(),
-            inputs = inputs.len(),
-            block = rewritten.meta.as_ref().map(|meta| meta.block_id.to_string()),
-            traces = rewritten.stats.traces_written,
-            spans = rewritten.stats.spans_written,
-            bytes = rewritten.stats.bytes_written,
-            "blocks are rewritten"
-        );
-        Ok(rewritten)
     }
 
     /// The blocks keep version and columns, unless the configuration's are to be adopted.
@@ -280,6 +273,24 @@ impl Compactor {
             tracing::warn!(tenant, traces, spans, "spans of traces over the limit were left out");
         }
     }
+}
+
+fn log_rewritten(tenant: &str, purpose: &Purpose, inputs: usize, rewritten: &Rewritten) {
+    tracing::info!(
+        tenant,
+        purpose = purpose.name(),
+        inputs,
+        block = rewritten.meta.as_ref().map(|meta| meta.block_id.to_string()),
+        traces = rewritten.stats.traces_written,
+        spans = rewritten.stats.spans_written,
+        bytes = rewritten.stats.bytes_written,
+        "blocks are rewritten"
+    );
+}
+
+/// The marker of retention that a block has.
+fn retention_of(block: &BlockMeta) -> String {
+    block.extension.as_ref().map_or_else(String::new, |extension| extension.retention.clone())
 }
 
 /// The time by which policies judge: compactors that do the same at about the same time shall do it for the same time.

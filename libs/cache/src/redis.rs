@@ -133,72 +133,21 @@ fn is_refusal(error: &RedisError) -> bool {
 }
 
 fn source(settings: &Section) -> Result<Source> {
-    let invalid = |text: &str| Error::Invalid(format!("redis: {text}"));
     let endpoints = settings.endpoint.split(',').map(str::trim).filter(|text| !text.is_empty());
-    let address = |endpoint: &str| -> Result<ConnectionAddr> {
-        let parsed = endpoint.rsplit_once(':').and_then(|(host, port)| {
-            let host = host.trim_start_matches('[').trim_end_matches(']');
-            let port = port.parse::<u16>().ok().filter(|port| *port > 0)?;
-            (!host.is_empty()).then(|| (host.to_owned(), port))
-        });
-        let (host, port) =
-            parsed.ok_or_else(|| invalid(&format!("{endpoint:?} is not host:port")))?;
-        let mut address = if settings.tls_enabled {
-            let insecure = settings.tls_insecure_skip_verify;
-            ConnectionAddr::TcpTls { host, port, insecure, tls_params: None }
-        } else {
-            ConnectionAddr::Tcp(host, port)
-        };
-        if settings.tls_enabled && settings.tls_insecure_skip_verify {
-            address.set_danger_accept_invalid_hostnames(true);
-        }
-        Ok(address)
-    };
-    let addresses: Vec<_> = endpoints.map(address).collect::<Result<_>>()?;
+    let addresses: Vec<_> =
+        endpoints.map(|endpoint| address(settings, endpoint)).collect::<Result<_>>()?;
     if addresses.is_empty() {
         return Err(invalid("no endpoint is set"));
     }
-    let (password, sentinel_password) =
-        (settings.password.reveal(), settings.sentinel_password.reveal());
-    let timeout = call_timeout(settings.timeout);
-    let tls_mode = || match settings.tls_insecure_skip_verify {
-        true => TlsMode::Insecure,
-        false => TlsMode::Secure,
-    };
     if !settings.master_name.is_empty() {
-        let master = SentinelServerType::Master;
-        let mut builder = SentinelClientBuilder::new(addresses, &settings.master_name, master)?
-            .set_client_to_redis_db(settings.db);
-        if settings.tls_enabled {
-            builder = builder
-                .set_client_to_redis_tls_mode(tls_mode())
-                .set_client_to_sentinel_tls_mode(tls_mode());
-        }
-        if !settings.username.is_empty() {
-            builder = builder.set_client_to_redis_username(&settings.username);
-        }
-        if !password.is_empty() {
-            builder = builder.set_client_to_redis_password(password);
-        }
-        if !settings.sentinel_username.is_empty() {
-            builder = builder.set_client_to_sentinel_username(&settings.sentinel_username);
-        }
-        if !sentinel_password.is_empty() {
-            builder = builder.set_client_to_sentinel_password(sentinel_password);
-        }
-        return Ok(Source::Sentinels(Box::new(tokio::sync::Mutex::new(builder.build()?))));
+        return sentinels(settings, addresses);
     }
-    let mut user = RedisConnectionInfo::default().set_db(settings.db);
-    if !settings.username.is_empty() {
-        user = user.set_username(&settings.username);
-    }
-    if !password.is_empty() {
-        user = user.set_password(password);
-    }
+    let user = user(settings);
     let info = |address: ConnectionAddr| -> Result<_> {
         Ok(address.into_connection_info()?.set_redis_settings(user.clone()))
     };
     let mut infos: Vec<_> = addresses.into_iter().map(info).collect::<Result<_>>()?;
+    let timeout = call_timeout(settings.timeout);
     if infos.len() > 1 {
         let mut builder = ClusterClientBuilder::new(infos)
             .connection_timeout(timeout)
@@ -206,7 +155,7 @@ fn source(settings: &Section) -> Result<Source> {
             // What fails is a miss: there is no time for a second try.
             .retries(0);
         if settings.tls_enabled {
-            builder = builder.tls(tls_mode());
+            builder = builder.tls(tls_mode(settings));
             builder = builder.danger_accept_invalid_hostnames(settings.tls_insecure_skip_verify);
         }
         return Ok(Source::Cluster(builder.build()?));
@@ -215,6 +164,76 @@ fn source(settings: &Section) -> Result<Source> {
         .set_connection_timeout(Some(timeout))
         .set_response_timeout(Some(timeout));
     Ok(Source::Single(Client::open(infos.remove(0))?, config))
+}
+
+/// The server of an endpoint, `host:port`. Errors: it is something else.
+fn address(settings: &Section, endpoint: &str) -> Result<ConnectionAddr> {
+    let parsed = endpoint.rsplit_once(':').and_then(|(host, port)| {
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let port = port.parse::<u16>().ok().filter(|port| *port > 0)?;
+        (!host.is_empty()).then(|| (host.to_owned(), port))
+    });
+    let (host, port) = parsed.ok_or_else(|| invalid(&format!("{endpoint:?} is not host:port")))?;
+    if !settings.tls_enabled {
+        return Ok(ConnectionAddr::Tcp(host, port));
+    }
+    let insecure = settings.tls_insecure_skip_verify;
+    let mut address = ConnectionAddr::TcpTls { host, port, insecure, tls_params: None };
+    if insecure {
+        address.set_danger_accept_invalid_hostnames(true);
+    }
+    Ok(address)
+}
+
+/// The sentinels at these addresses, which know where the master is.
+fn sentinels(settings: &Section, addresses: Vec<ConnectionAddr>) -> Result<Source> {
+    let (password, sentinel_password) =
+        (settings.password.reveal(), settings.sentinel_password.reveal());
+    let master = SentinelServerType::Master;
+    let mut builder = SentinelClientBuilder::new(addresses, &settings.master_name, master)?
+        .set_client_to_redis_db(settings.db);
+    if settings.tls_enabled {
+        builder = builder
+            .set_client_to_redis_tls_mode(tls_mode(settings))
+            .set_client_to_sentinel_tls_mode(tls_mode(settings));
+    }
+    if !settings.username.is_empty() {
+        builder = builder.set_client_to_redis_username(&settings.username);
+    }
+    if !password.is_empty() {
+        builder = builder.set_client_to_redis_password(password);
+    }
+    if !settings.sentinel_username.is_empty() {
+        builder = builder.set_client_to_sentinel_username(&settings.sentinel_username);
+    }
+    if !sentinel_password.is_empty() {
+        builder = builder.set_client_to_sentinel_password(sentinel_password);
+    }
+    Ok(Source::Sentinels(Box::new(tokio::sync::Mutex::new(builder.build()?))))
+}
+
+/// Database, user and password of each connection.
+fn user(settings: &Section) -> RedisConnectionInfo {
+    let password = settings.password.reveal();
+    let mut user = RedisConnectionInfo::default().set_db(settings.db);
+    if !settings.username.is_empty() {
+        user = user.set_username(&settings.username);
+    }
+    if !password.is_empty() {
+        user = user.set_password(password);
+    }
+    user
+}
+
+fn tls_mode(settings: &Section) -> TlsMode {
+    match settings.tls_insecure_skip_verify {
+        true => TlsMode::Insecure,
+        false => TlsMode::Secure,
+    }
+}
+
+fn invalid(text: &str) -> Error {
+    Error::Invalid(format!("redis: {text}"))
 }
 
 /// Makes sure that the client finds an implementation of cryptography.

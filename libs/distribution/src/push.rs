@@ -8,6 +8,8 @@ use tactus_model::{
 };
 use tactus_proto::tactus::v1::{PushRequest, SpanRun};
 
+use crate::{group::Grouping, metrics::TraceCount, root_spans::RootSpans, routes::Route};
+
 /// An export request whose spans were counted and checked, and nothing copied or sliced yet.
 #[derive(Debug)]
 pub(crate) struct CheckedExport {
@@ -101,4 +103,34 @@ fn valid_spans(scope_spans: &[u8]) -> Result<Bytes, WireError> {
         }
     }
     Ok(out.into())
+}
+
+/// What one walk over the valid spans of a request collects.
+pub(crate) struct SeenSpans<'a> {
+    pub(crate) traces: TraceCount,
+    /// If there are several replica sets.
+    pub(crate) grouping: Option<Grouping<'a>>,
+    /// If root spans are counted for adaptive sampling.
+    pub(crate) roots: Option<RootSpans<'a>>,
+}
+
+impl<'a> SeenSpans<'a> {
+    pub(crate) fn new(route: Option<&'a Route>, counts_roots: bool) -> Self {
+        let route = route.filter(|route| route.placement.only_set().is_none());
+        Self {
+            traces: TraceCount::new(),
+            grouping: route.map(|route| Grouping::new(&route.placement, route.tokens)),
+            roots: counts_roots.then(RootSpans::default),
+        }
+    }
+
+    pub(crate) fn add(&mut self, span: &SpanView<'a>) {
+        self.traces.add(span.trace_id);
+        if let Some(grouping) = &mut self.grouping {
+            grouping.add(span);
+        }
+        if let Some(roots) = &mut self.roots {
+            roots.see(span);
+        }
+    }
 }

@@ -20,9 +20,7 @@ use crate::{
     Distributor, Limits,
     group::{Export, Grouping},
     limit::Rate,
-    metrics::TraceCount,
-    push::CheckedExport,
-    root_spans::RootSpans,
+    push::{CheckedExport, SeenSpans},
     routes::Route,
     write::{CALL_BYTES, Writer},
 };
@@ -75,43 +73,20 @@ impl Distributor {
 
     async fn take(&self, mut request: Arrived<'_>) -> Result<PushOutcome, PushError> {
         let started = Instant::now();
-        let size = request.bytes.len() as u64;
         let rules = self.rules.as_ref().and_then(|book| Some((book, book.of(request.tenant)?)));
         let reads_spans = rules.is_some() || self.span_log.is_some();
-        let columns = if reads_spans { size.saturating_mul(COLUMN_FACTOR) } else { 0 };
         let route = self.routes.of(request.tenant, request.limits.tenant_shard_size);
-        let (calls, copies) = self.calls_and_copies(route.as_ref().ok());
-        let wanted = size.saturating_mul(1 + copies).saturating_add(CALL_BYTES * (1 + calls));
-        let Some(mut reservation) = self.budget.reserve(wanted.saturating_add(columns)) else {
-            self.metrics.overload_refusals.inc();
-            let message = format!("{NoRoom} (limit: distributor.max_inflight_bytes)");
-            return Err(PushError::Unavailable { message, retry_after: BUSY_RETRY });
-        };
+        let (reservation, columns) = self.reserve(&request, route.as_ref().ok(), reads_spans)?;
         let is_checked = rules.is_some();
-        let columns = reservation.split(columns);
         let dropped = match rules {
             Some((book, rules)) => self.apply_rules(&mut request, book, rules).await?,
             None => 0,
         };
         let _columns = self.span_log.is_some().then_some(columns);
-        let mut grouping = match &route {
-            Ok(route) if route.placement.only_set().is_none() => {
-                Some(Grouping::new(&route.placement, route.tokens))
-            }
-            _ => None,
-        };
-        let mut traces = TraceCount::new();
-        let mut roots = self.adaptive.as_ref().map(|_| RootSpans::default());
-        let export = CheckedExport::read(&request.bytes, |span| {
-            traces.add(span.trace_id);
-            if let Some(grouping) = &mut grouping {
-                grouping.add(span);
-            }
-            if let Some(roots) = &mut roots {
-                roots.see(span);
-            }
-        })
-        .map_err(malformed)?;
+        let mut seen = SeenSpans::new(route.as_deref().ok(), self.adaptive.is_some());
+        let export =
+            CheckedExport::read(&request.bytes, |span| seen.add(span)).map_err(malformed)?;
+        let SeenSpans { traces, grouping, roots } = seen;
         if export.received == 0 {
             return Ok(PushOutcome { accepted_spans: dropped, ..PushOutcome::default() });
         }
@@ -138,19 +113,8 @@ impl Distributor {
         };
         let refusals = refusals.map_err(|failure| self.failed(&request, accepted, failure))?;
         self.metrics.pushed(traces.estimate(), started.elapsed());
-        if let Some(forwarders) = &self.forwarders {
-            forwarders.offer(request.tenant, &request.bytes, invalid > 0);
-        }
-        if let Some(generators) = &self.generators {
-            generators.offer(request.tenant, export, request.counts);
-        }
-        let mut refused = 0;
-        for refusal in refusals {
-            let spans = refusal.spans.min(accepted - refused);
-            self.discard_some(&request, &refusal.reason, spans, accepted);
-            reasons.push(format!("{}: {spans} spans", refusal.message));
-            refused += spans;
-        }
+        self.offer_copies(&request, export, invalid > 0);
+        let refused = self.count_refused(&request, refusals, accepted, &mut reasons);
         if let (Some(adaptive), Some(sampled)) = (&self.adaptive, sampled)
             && !sampled.is_empty()
             && refused < accepted
@@ -162,6 +126,55 @@ impl Distributor {
             rejected_spans: invalid + refused,
             message: reasons.join("; "),
         })
+    }
+
+    /// Memory for a request until it is answered: that of its bytes and copies, and that of its spans as columns if
+    /// `reads_spans`. Errors: there is none left.
+    fn reserve(
+        &self,
+        request: &Arrived<'_>,
+        route: Option<&Arc<Route>>,
+        reads_spans: bool,
+    ) -> Result<(Reservation, Reservation), PushError> {
+        let size = request.bytes.len() as u64;
+        let columns = if reads_spans { size.saturating_mul(COLUMN_FACTOR) } else { 0 };
+        let (calls, copies) = self.calls_and_copies(route);
+        let wanted = size.saturating_mul(1 + copies).saturating_add(CALL_BYTES * (1 + calls));
+        let Some(mut reservation) = self.budget.reserve(wanted.saturating_add(columns)) else {
+            self.metrics.overload_refusals.inc();
+            let message = format!("{NoRoom} (limit: distributor.max_inflight_bytes)");
+            return Err(PushError::Unavailable { message, retry_after: BUSY_RETRY });
+        };
+        let columns = reservation.split(columns);
+        Ok((reservation, columns))
+    }
+
+    /// Copies of a stored request go to forwarders and to metrics generators; nobody waits for that.
+    fn offer_copies(&self, request: &Arrived<'_>, export: CheckedExport, has_invalid: bool) {
+        if let Some(forwarders) = &self.forwarders {
+            forwarders.offer(request.tenant, &request.bytes, has_invalid);
+        }
+        if let Some(generators) = &self.generators {
+            generators.offer(request.tenant, export, request.counts);
+        }
+    }
+
+    /// Counts the spans that ingesters refused of those that were accepted here, and adds why to `reasons`.
+    fn count_refused(
+        &self,
+        request: &Arrived<'_>,
+        refusals: Vec<Refusal>,
+        accepted: u64,
+        reasons: &mut Vec<String>,
+    ) -> u64 {
+        let mut refused = 0;
+        for refusal in refusals {
+            let spans = refusal.spans.min(accepted - refused);
+            self.discard_some(request, &refusal.reason, spans, accepted);
+            reasons.push(format!("{}: {spans} spans", refusal.message));
+            refused += spans;
+        }
+        refused
     }
 
     /// Checks a request and puts what the rules leave of it in its place; returns the spans that they dropped.

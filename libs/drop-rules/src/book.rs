@@ -76,7 +76,7 @@ impl RuleBook {
                     tracing::error!(
                         tenant = tenant.as_str(),
                         reason,
-                        "a tenant's drop rules cannot be"
+                        "a tenant's drop rules are invalid, only those of all tenants apply"
                     );
                     self.compiled_everyone.clone()
                 }

@@ -197,7 +197,7 @@ impl Instance {
             series.engine.expire(now_ms());
         };
         if shared.pool.run(work).await.is_err() {
-            tracing::error!(tenant = self.tenant.as_str(), "edges could not be looked through");
+            tracing::error!(tenant = self.tenant.as_str(), "waiting calls could not be examined");
         }
     }
 

@@ -10,7 +10,7 @@
 mod answering;
 mod api_v2;
 mod api_v3;
-mod by_hand;
+mod bounded_services;
 mod chunks;
 mod query;
 mod storage_v1;
@@ -39,7 +39,7 @@ use tactus_proto::jaeger::storage::v2::{
 };
 use tonic::codec::CompressionEncoding::{Gzip, Zstd};
 
-use by_hand::{ArchiveWriter, ByHand, Export, SpanWriter, StreamingSpanWriter};
+use bounded_services::{ArchiveWriter, BoundedService, Export, SpanWriter, StreamingSpanWriter};
 use storage_v1::StorageV1;
 use storage_v2::StorageV2;
 use writers::Writers;
@@ -109,21 +109,21 @@ pub(crate) fn storage_services(
     Arc::new(move |routes| {
         let capabilities = PluginCapabilitiesServer::from_arc(Arc::clone(&writers));
         let dependencies = DependenciesReaderPluginServer::from_arc(Arc::clone(&v1));
-        let by_hand = (&writers, limits.received);
+        let writes = (&writers, limits.received);
         routes
             .add_service(limited!(SpanReaderPluginServer::from_arc(Arc::clone(&v1)), questions))
             .add_service(limited!(dependencies, questions))
             .add_service(limited!(capabilities, questions))
-            .add_service(ByHand::<SpanWriter>::new(by_hand))
-            .add_service(ByHand::<StreamingSpanWriter>::new(by_hand))
+            .add_service(BoundedService::<SpanWriter>::new(writes))
+            .add_service(BoundedService::<StreamingSpanWriter>::new(writes))
             .add_service(limited!(
                 ArchiveSpanReaderPluginServer::from_arc(Arc::clone(&v1)),
                 questions
             ))
-            .add_service(ByHand::<ArchiveWriter>::new(by_hand))
+            .add_service(BoundedService::<ArchiveWriter>::new(writes))
             .add_service(limited!(TraceReaderServer::from_arc(Arc::clone(&v2)), questions))
             .add_service(limited!(DependencyReaderServer::from_arc(Arc::clone(&v2)), questions))
             .add_service(limited!(CapabilitiesServer::from_arc(Arc::clone(&v2)), questions))
-            .add_service(ByHand::<Export>::new(by_hand));
+            .add_service(BoundedService::<Export>::new(writes));
     })
 }

@@ -212,9 +212,6 @@ impl Overrides {
         for (tenant, limits) in file.overrides.entries() {
             (self.settings.check)(limits)
                 .map_err(|reason| format!("validating overrides for {tenant} failed: {reason}"))?;
-            if let Err(error) = TenantId::check(tenant) {
-                tracing::warn!(tenant, %error, "overrides of a tenant that nobody can be");
-            }
         }
         for warning in &file.warnings {
             tracing::warn!("{warning}");

@@ -59,15 +59,7 @@ impl Listeners {
         let stop = CancellationToken::new();
         let (serving, is_serving) = watch::channel(true);
         let public: Vec<_> = parts.iter().flat_map(|part| part.public_grpc.clone()).collect();
-        let mut internal: Vec<_> = parts.iter().flat_map(|part| part.grpc.clone()).collect();
-        if let Some(blocklist) = process.listed() {
-            let listener = BlockListenerServer::new(Listener(blocklist))
-                .accept_compressed(CompressionEncoding::Gzip)
-                .accept_compressed(CompressionEncoding::Zstd);
-            internal.push(Arc::new(move |routes| {
-                routes.add_service(listener.clone());
-            }));
-        }
+        let internal = internal_services(process, parts);
         let health = health::health_service(is_serving);
         let own_port = config.server.internal_grpc();
         let on_grpc_port = match own_port {
@@ -117,16 +109,7 @@ impl Listeners {
         }
         log_trust(config);
         if config.internal_server.enable {
-            let server = &config.internal_server.server;
-            let address = address_of(&server.http_listen_address, server.http_listen_port);
-            let socket = listener::bind(&address).await?;
-            let log = settings::request_log("internal_server", server)?;
-            let metrics = requests.with_log(log);
-            let settings = HttpSettings {
-                bodies: process.port_memory().bodies(),
-                ..settings::http("internal_server", server)?
-            };
-            bound.push(serve_http(socket, settings, for_probes, None, metrics, stop.clone())?);
+            bound.push(serve_probes(process, for_probes, requests, stop.clone()).await?);
         }
         Ok(Self { http_address, bound, serving, stop })
     }
@@ -149,12 +132,44 @@ impl Listeners {
     }
 }
 
-/// Says whom the ports trust.
+/// The gRPC services that other processes call.
+fn internal_services(process: &Process, parts: &[Part]) -> Vec<AddGrpc> {
+    let mut services: Vec<AddGrpc> = parts.iter().flat_map(|part| part.grpc.clone()).collect();
+    if let Some(blocklist) = process.listed() {
+        let listener = BlockListenerServer::new(Listener(blocklist))
+            .accept_compressed(CompressionEncoding::Gzip)
+            .accept_compressed(CompressionEncoding::Zstd);
+        services.push(Arc::new(move |routes| {
+            routes.add_service(listener.clone());
+        }));
+    }
+    services
+}
+
+/// Opens the port for probes, `internal_server` of the configuration.
+async fn serve_probes(
+    process: &Process,
+    router: Router,
+    requests: RequestMetrics,
+    stop: CancellationToken,
+) -> Result<BoundListener, Error> {
+    let server = &process.config().internal_server.server;
+    let address = address_of(&server.http_listen_address, server.http_listen_port);
+    let socket = listener::bind(&address).await?;
+    let metrics = requests.with_log(settings::request_log("internal_server", server)?);
+    let settings = HttpSettings {
+        bodies: process.port_memory().bodies(),
+        ..settings::http("internal_server", server)?
+    };
+    Ok(serve_http(socket, settings, router, None, metrics, stop)?)
+}
+
+/// Logs how callers and other services prove who they are.
 fn log_trust(config: &Config) {
     let server = &config.server;
-    let users = if config.auth.enabled { "auth.users_file" } else { "nobody asks" };
+    let users = if config.auth.enabled { "auth.users_file" } else { "not authenticated" };
     let services = match (config.auth.enabled, config.auth.internal_token_file.is_empty()) {
-        (false, _) => "nobody asks",
+        (false, _) => "not authenticated",
         (true, false) => "auth.internal_token_file",
         (true, true) => "client certificates",
     };
@@ -164,7 +179,7 @@ fn log_trust(config: &Config) {
         services_apart = server.internal_grpc().is_some(),
         http_tls = server.http_tls_config.enabled(),
         grpc_tls = server.grpc_tls_config.enabled(),
-        "what the ports take as proof of who calls"
+        "how the ports authenticate callers and other services"
     );
 }
 

@@ -97,14 +97,21 @@ impl BlockSeries {
             inspected_traces += traces;
             Ok(ControlFlow::Continue(()))
         })?;
-        let mut collectors = std::mem::take(&mut *this.collectors.lock());
+        let mut answer = this.answer(inspected_traces, job);
+        answer.explanations = job.explanations(meta);
+        Ok((answer, scope))
+    }
+
+    /// The series of all collectors, with what was counted on the way.
+    fn answer(&self, inspected_traces: usize, job: &Job) -> MetricsResponse {
+        let mut collectors = std::mem::take(&mut *self.collectors.lock());
         let _held: Vec<_> = collectors.iter_mut().map(MetricsCollector::take_held).collect();
         let (mut inspected_spans, mut matched_spans) = (0, 0);
         let mut series = Vec::new();
         for collector in collectors {
             inspected_spans += collector.inspected_spans();
             matched_spans += collector.matched_spans();
-            series.extend(collector.finish(&this.metrics.query).into_iter().map(to_message));
+            series.extend(collector.finish(&self.metrics.query).into_iter().map(to_message));
         }
         let mut answer = response(inspected_traces, job.inspected_bytes());
         answer.series = series;
@@ -114,8 +121,7 @@ impl BlockSeries {
         if let Some(recorder) = job.recorder() {
             recorder.spans(inspected_spans, matched_spans);
         }
-        answer.explanations = job.explanations(meta);
-        Ok((answer, scope))
+        answer
     }
 
     /// Counts the spans of a row group. Returns the number of its traces, 0 if it was not read.

@@ -203,10 +203,8 @@ impl Frontend {
         };
         let _admitted = self.admit(tenants)?;
         let mut names = attributes.iter().map(ToString::to_string);
-        let first = names.next().unwrap_or_default();
         let template = TagValuesRequest {
-            tenant: String::new(),
-            tag: first,
+            tag: names.next().unwrap_or_default(),
             start: window.start_seconds(),
             end: window.end_seconds(),
             query: query.query.clone(),
@@ -214,6 +212,7 @@ impl Frontend {
             max_values: query.limit,
             more_tags: names.collect(),
             texts_only: !typed,
+            // The tenant is set in each copy.
             ..TagValuesRequest::default()
         };
         let mut state = State::new(collector, &limits, observer);

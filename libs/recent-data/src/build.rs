@@ -50,16 +50,7 @@ impl Ingester {
         let sink = Timed { inner: sink, time: time.clone() };
         let not_stored = |error| from_block(&key, error);
         let (plan, row_group_spans) = self.plan(tenant, segments)?;
-        let settings = BuilderSettings {
-            writer: WriterSettings {
-                version: self.settings.block_version,
-                dedicated_columns: self.settings.dedicated_columns.of(tenant),
-                value_filter: self.settings.value_filters.of(tenant),
-                ..WriterSettings::default()
-            },
-            bloom_false_positive: self.settings.bloom_false_positive,
-            bloom_shard_bytes: self.settings.bloom_shard_bytes,
-        };
+        let settings = self.builder_settings(tenant);
         let traces = plan.trace_count() as u64;
         let mut builder = BlockBuilder::new(sink, &settings, traces).map_err(not_stored)?;
         for range in plan.cut(row_group_spans) {
@@ -80,19 +71,7 @@ impl Ingester {
             times.fold((u64::MAX, 0), |all, one| (all.0.min(one.0), all.1.max(one.1)));
         meta.set_time_range_unix_nanos(start, end);
         built.describe(&mut meta);
-        let mut origins = HeldOrigins::default();
-        segments.iter().for_each(|segment| origins.unite(segment.origins()));
-        if !origins.all().is_empty() {
-            let extension = meta.extension.get_or_insert_default();
-            extension.origins = origins.complete;
-            extension.incomplete_origins = origins.incomplete;
-            extension.thinned_origins = origins.thinned;
-        }
-        let mut cut = CutTraces::new();
-        segments.iter().for_each(|segment| cut.add_all(segment.cut_traces()));
-        if !cut.is_empty() {
-            meta.extension.get_or_insert_default().cut_traces = cut;
-        }
+        note_origins_and_cuts(&mut meta, segments);
         let bytes = time.measure(|| ObjectWriter::finish(built.sink.inner))?;
         let files = BlockFiles {
             data: ObjectSource::Written(bytes),
@@ -102,6 +81,19 @@ impl Ingester {
             no_compact: false,
         };
         Ok((meta, files))
+    }
+
+    fn builder_settings(&self, tenant: &TenantId) -> BuilderSettings {
+        BuilderSettings {
+            writer: WriterSettings {
+                version: self.settings.block_version,
+                dedicated_columns: self.settings.dedicated_columns.of(tenant),
+                value_filter: self.settings.value_filters.of(tenant),
+                ..WriterSettings::default()
+            },
+            bloom_false_positive: self.settings.bloom_false_positive,
+            bloom_shard_bytes: self.settings.bloom_shard_bytes,
+        }
     }
 
     /// In which order the traces are written, and how many spans make a row group. Of each segment only the traces of its
@@ -164,6 +156,23 @@ impl Ingester {
             self.set_aside(tenant, segment, error);
         }
         Ok(result?)
+    }
+}
+
+/// Notes in the meta of a block which origins its segments have, and which traces were cut.
+fn note_origins_and_cuts(meta: &mut BlockMeta, segments: &[Arc<Segment>]) {
+    let mut origins = HeldOrigins::default();
+    segments.iter().for_each(|segment| origins.unite(segment.origins()));
+    if !origins.all().is_empty() {
+        let extension = meta.extension.get_or_insert_default();
+        extension.origins = origins.complete;
+        extension.incomplete_origins = origins.incomplete;
+        extension.thinned_origins = origins.thinned;
+    }
+    let mut cut = CutTraces::new();
+    segments.iter().for_each(|segment| cut.add_all(segment.cut_traces()));
+    if !cut.is_empty() {
+        meta.extension.get_or_insert_default().cut_traces = cut;
     }
 }
 

@@ -146,14 +146,30 @@ impl RecentView {
                 result.inspected_spans += batch.len() as u64;
             }
         }
-        let latest = |number: &usize| view.segments[*number].starts().1;
-        let mut newest: Vec<usize> = (0..view.segments.len()).collect();
+        let bounds = (window, options);
+        view.search_segments(query, bounds, &scattered, &mut found, &mut result)?;
+        view.search_scattered(query, bounds, &scattered, &mut found)?;
+        result.traces = found.all.finish(options.limit);
+        Ok(result)
+    }
+
+    /// Searches the segments, the newest first. Of each it evaluates the traces that lie there alone.
+    fn search_segments(
+        &self,
+        query: &CompiledQuery,
+        (window, options): (Window, SearchOptions),
+        scattered: &Scattered,
+        found: &mut Found<'_>,
+        result: &mut RecentMatches,
+    ) -> Result<(), EvaluateError> {
+        let latest = |number: &usize| self.segments[*number].starts().1;
+        let mut newest: Vec<usize> = (0..self.segments.len()).collect();
         newest.sort_by_cached_key(|number| Reverse(latest(number)));
         for number in newest {
             if is_over() {
                 break;
             }
-            let segment = &view.segments[number];
+            let segment = &self.segments[number];
             let kept = found.all.oldest_kept_start(options.limit);
             // A trace starts no later than its last span.
             let is_older = kept.is_some_and(|kept| latest(&number) < kept);
@@ -177,7 +193,18 @@ impl RecentView {
             matches.traces.retain(|it| kept.is_none_or(|kept| it.start_unix_nanos >= kept));
             found.add(query.assemble(batch, &matches, &options));
         }
-        let candidates = candidates(view, &scattered, query, window);
+        Ok(())
+    }
+
+    /// Searches the traces that lie in several places: it gathers those that may match, and evaluates them as a whole.
+    fn search_scattered(
+        &self,
+        query: &CompiledQuery,
+        (window, options): (Window, SearchOptions),
+        scattered: &Scattered,
+        found: &mut Found<'_>,
+    ) -> Result<(), EvaluateError> {
+        let candidates = candidates(self, scattered, query, window);
         let mut rounds = Rounds::of(&candidates, CANDIDATES_PER_ROUND);
         while let Some(round) = rounds.next() {
             // A trace starts no later than is known so far, so the remaining traces cannot be newer than this.
@@ -188,13 +215,12 @@ impl RecentView {
                 break;
             }
             let wanted = round.iter().map(|(id, _)| *id).collect();
-            let batch = view.gather(&wanted);
+            let batch = self.gather(&wanted);
             rounds.took(&batch);
             let matches = query.find_matches(&batch, window)?;
             found.add(query.assemble(&batch, &matches, &options));
         }
-        result.traces = found.all.finish(options.limit);
-        Ok(result)
+        Ok(())
     }
 
     /// Finds which of these traces match, as [`Self::search_recent`] does. Other traces are not evaluated.

@@ -29,6 +29,7 @@ use tonic::{Request, Response, Status};
 use crate::{
     head::Appended,
     ingester::Ingester,
+    recent::RecentMatches,
     recent_metrics::{RecentError, stored::Stored},
     recent_view::{RecentView, part::EncodedPart},
     segment::SegmentError,
@@ -122,25 +123,7 @@ impl Protocol for Ingester {
                 found.map_err(|error| Status::invalid_argument(error.to_string()))
             })
             .await??;
-        let explanations = match explain {
-            true => {
-                let sets = found.traces.iter().flat_map(|trace| &trace.span_sets);
-                let matched = sets.map(|set| u64::from(set.matched)).sum();
-                let pruned = [
-                    (IN_A_BLOCK, found.left_out),
-                    (ELSEWHERE, found.left_to_others),
-                    (OUTSIDE, found.outside),
-                    (OLDER, found.older),
-                ];
-                let left_out: u32 = pruned.iter().map(|(_, parts)| parts).sum();
-                let parts = found.parts + left_out;
-                let explanation = explanation(parts, found.inspected_spans, matched, started);
-                let pruned = pruned.into_iter().filter(|(_, parts)| *parts > 0);
-                let pruned = pruned.map(|(why, parts)| Pruned { reason: why.to_owned(), parts });
-                vec![JobExplanation { pruned: pruned.collect(), ..explanation }]
-            }
-            false => Vec::new(),
-        };
+        let explanations = explain.then(|| explain_search(&found, started)).into_iter().collect();
         let metrics = SearchMetrics {
             inspected_traces: found.inspected_traces,
             inspected_bytes: found.inspected_bytes,
@@ -330,6 +313,24 @@ fn stored_blocks(ids: &[u8]) -> Result<HashSet<Uuid>, Status> {
 }
 
 /// Explains how recent data was read. Object storage is not involved.
+/// How a search ran that found this.
+fn explain_search(found: &RecentMatches, started: Instant) -> JobExplanation {
+    let sets = found.traces.iter().flat_map(|trace| &trace.span_sets);
+    let matched = sets.map(|set| u64::from(set.matched)).sum();
+    let pruned = [
+        (IN_A_BLOCK, found.left_out),
+        (ELSEWHERE, found.left_to_others),
+        (OUTSIDE, found.outside),
+        (OLDER, found.older),
+    ];
+    let left_out: u32 = pruned.iter().map(|(_, parts)| parts).sum();
+    let parts = found.parts + left_out;
+    let explanation = explanation(parts, found.inspected_spans, matched, started);
+    let pruned = pruned.into_iter().filter(|(_, parts)| *parts > 0);
+    let pruned = pruned.map(|(why, parts)| Pruned { reason: why.to_owned(), parts });
+    JobExplanation { pruned: pruned.collect(), ..explanation }
+}
+
 fn explanation(parts: u32, spans: u64, matched: u64, started: Instant) -> JobExplanation {
     let nanos = u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
     JobExplanation {

@@ -65,6 +65,21 @@ pub(crate) struct Options {
     pub(crate) lookup: Option<(String, String)>,
 }
 
+impl Options {
+    /// Whether requests go through a proxy. Errors: settings of proxies that exclude each other.
+    fn has_proxy(&self) -> Result<bool, ClientError> {
+        if !self.proxy_url.is_empty() && self.proxy_from_environment {
+            let text = "if proxy_from_environment is configured, proxy_url must not be configured";
+            return Err(ClientError::Setting(text.to_owned()));
+        }
+        if self.proxy_from_environment && !self.no_proxy.is_empty() {
+            let text = "if proxy_from_environment is configured, no_proxy must not be configured";
+            return Err(ClientError::Setting(text.to_owned()));
+        }
+        Ok(!self.proxy_url.is_empty() || self.proxy_from_environment)
+    }
+}
+
 impl Connections {
     /// `key`, `section`: of the address and of TLS in the configuration.
     pub(crate) fn new(
@@ -86,15 +101,7 @@ impl Connections {
             _ => return Err(invalid("must begin with http:// or https://")),
         };
         let host = parsed.host_str().ok_or_else(|| invalid("has no host"))?.to_owned();
-        let proxied = !options.proxy_url.is_empty() || options.proxy_from_environment;
-        if !options.proxy_url.is_empty() && options.proxy_from_environment {
-            let text = "if proxy_from_environment is configured, proxy_url must not be configured";
-            return Err(ClientError::Setting(text.to_owned()));
-        }
-        if options.proxy_from_environment && !options.no_proxy.is_empty() {
-            let text = "if proxy_from_environment is configured, no_proxy must not be configured";
-            return Err(ClientError::Setting(text.to_owned()));
-        }
+        let proxied = options.has_proxy()?;
         let mut host_header = None;
         if secure && !tls.server_name.is_empty() && tls.server_name != host {
             if proxied {

@@ -98,43 +98,7 @@ impl Rule {
             "uppercase" => Action::Uppercase,
             _ => return Err(RelabelError::UnknownAction(config.action.clone())),
         };
-        let wrong = |text: String| Err(RelabelError::Setting(text));
-        let name = config.action.to_lowercase();
-        if action == Action::HashMod && config.modulus == 0 {
-            return wrong("relabel configuration for hashmod requires non-zero modulus".to_owned());
-        }
-        let needs_target = matches!(
-            action,
-            Action::Replace
-                | Action::HashMod
-                | Action::Lowercase
-                | Action::Uppercase
-                | Action::KeepEqual
-                | Action::DropEqual
-        );
-        if needs_target && config.target_label.is_empty() {
-            return wrong(format!(
-                "relabel configuration for {name} action requires 'target_label' value"
-            ));
-        }
-        let defaults = RelabelConfig::default();
-        let only_regex = config.source_labels.is_empty()
-            && config.target_label.is_empty()
-            && config.modulus == 0
-            && config.separator == defaults.separator
-            && config.replacement == defaults.replacement;
-        if matches!(action, Action::LabelDrop | Action::LabelKeep) && !only_regex {
-            return wrong(format!("{name} action requires only 'regex', and no other fields"));
-        }
-        let only_labels = config.regex == defaults.regex
-            && config.modulus == 0
-            && config.separator == defaults.separator
-            && config.replacement == defaults.replacement;
-        if matches!(action, Action::KeepEqual | Action::DropEqual) && !only_labels {
-            return wrong(format!(
-                "{name} action requires only 'source_labels' and `target_label`, and no other fields"
-            ));
-        }
+        check_fields(action, config)?;
         let regex = Regex::new(&format!("^(?s:{})$", config.regex))
             .map_err(|source| RelabelError::Regex { regex: config.regex.clone(), source })?;
         Ok(Self {
@@ -199,6 +163,48 @@ impl Rule {
         }
         true
     }
+}
+
+/// Errors: an action lacks a field that it needs, or has one that it does not use.
+fn check_fields(action: Action, config: &RelabelConfig) -> Result<(), RelabelError> {
+    let wrong = |text: String| Err(RelabelError::Setting(text));
+    let name = config.action.to_lowercase();
+    if action == Action::HashMod && config.modulus == 0 {
+        return wrong("relabel configuration for hashmod requires non-zero modulus".to_owned());
+    }
+    let needs_target = matches!(
+        action,
+        Action::Replace
+            | Action::HashMod
+            | Action::Lowercase
+            | Action::Uppercase
+            | Action::KeepEqual
+            | Action::DropEqual
+    );
+    if needs_target && config.target_label.is_empty() {
+        return wrong(format!(
+            "relabel configuration for {name} action requires 'target_label' value"
+        ));
+    }
+    let defaults = RelabelConfig::default();
+    let only_regex = config.source_labels.is_empty()
+        && config.target_label.is_empty()
+        && config.modulus == 0
+        && config.separator == defaults.separator
+        && config.replacement == defaults.replacement;
+    if matches!(action, Action::LabelDrop | Action::LabelKeep) && !only_regex {
+        return wrong(format!("{name} action requires only 'regex', and no other fields"));
+    }
+    let only_labels = config.regex == defaults.regex
+        && config.modulus == 0
+        && config.separator == defaults.separator
+        && config.replacement == defaults.replacement;
+    if matches!(action, Action::KeepEqual | Action::DropEqual) && !only_labels {
+        return wrong(format!(
+            "{name} action requires only 'source_labels' and `target_label`, and no other fields"
+        ));
+    }
+    Ok(())
 }
 
 fn get<'a>(labels: &'a Labels, name: &str) -> &'a str {

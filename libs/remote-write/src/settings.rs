@@ -172,50 +172,8 @@ pub(super) fn check_header(name: &str) -> Result<(), Reason> {
 fn check_authentication(config: &Config) -> Result<(), Reason> {
     let bearer = !config.bearer_token.is_empty() || !config.bearer_token_file.is_empty();
     let authorization = config.authorization.is_some() || bearer;
-    if !config.bearer_token.is_empty() && !config.bearer_token_file.is_empty() {
-        let text = "at most one of bearer_token & bearer_token_file must be configured";
+    if let Some(text) = authentication_mistake(config, bearer) {
         return Err(Reason::Authentication(text.to_owned()));
-    }
-    if bearer && config.authorization.is_some() {
-        let text = "authorization is not compatible with bearer_token & bearer_token_file";
-        return Err(Reason::Authentication(text.to_owned()));
-    }
-    if let Some(basic) = &config.basic_auth {
-        let both = |text: bool, file: &str| text && !file.is_empty();
-        if both(!basic.username.is_empty(), &basic.username_file) {
-            let text = "at most one of basic_auth username, username_file & username_ref must be configured";
-            return Err(Reason::Authentication(text.to_owned()));
-        }
-        if both(!basic.password.is_empty(), &basic.password_file) {
-            let text = "at most one of basic_auth password, password_file & password_ref must be configured";
-            return Err(Reason::Authentication(text.to_owned()));
-        }
-    }
-    if let Some(authorization) = &config.authorization {
-        if !authorization.credentials.is_empty() && !authorization.credentials_file.is_empty() {
-            let text =
-                "at most one of authorization credentials & credentials_file must be configured";
-            return Err(Reason::Authentication(text.to_owned()));
-        }
-        if authorization.type_.eq_ignore_ascii_case("basic") {
-            let text = "authorization type cannot be set to \"basic\", use \"basic_auth\" instead";
-            return Err(Reason::Authentication(text.to_owned()));
-        }
-    }
-    if let Some(oauth2) = &config.oauth2 {
-        let missing = match () {
-            () if oauth2.client_id.is_empty() => Some("oauth2 client_id must be configured"),
-            () if oauth2.token_url.is_empty() => Some("oauth2 token_url must be configured"),
-            () if !oauth2.client_secret.is_empty() && !oauth2.client_secret_file.is_empty() => {
-                Some(
-                    "at most one of oauth2 client_secret, client_secret_file & client_secret_ref must be configured",
-                )
-            }
-            () => None,
-        };
-        if let Some(text) = missing {
-            return Err(Reason::Authentication(text.to_owned()));
-        }
     }
     let ours = [config.basic_auth.is_some(), authorization, config.oauth2.is_some()];
     if ours.into_iter().filter(|is_set| *is_set).count() > 1 {
@@ -242,6 +200,50 @@ fn check_authentication(config: &Config) -> Result<(), Reason> {
              Currently configured: [{}]",
             configured.join(" ")
         ))),
+    }
+}
+
+/// What is wrong within one kind of authentication. `bearer`: a token is set, or its file.
+fn authentication_mistake(config: &Config, bearer: bool) -> Option<&'static str> {
+    let both = |text: bool, file: &str| text && !file.is_empty();
+    if both(!config.bearer_token.is_empty(), &config.bearer_token_file) {
+        return Some("at most one of bearer_token & bearer_token_file must be configured");
+    }
+    if bearer && config.authorization.is_some() {
+        return Some("authorization is not compatible with bearer_token & bearer_token_file");
+    }
+    if let Some(basic) = &config.basic_auth {
+        if both(!basic.username.is_empty(), &basic.username_file) {
+            return Some(
+                "at most one of basic_auth username, username_file & username_ref must be configured",
+            );
+        }
+        if both(!basic.password.is_empty(), &basic.password_file) {
+            return Some(
+                "at most one of basic_auth password, password_file & password_ref must be configured",
+            );
+        }
+    }
+    if let Some(authorization) = &config.authorization {
+        if both(!authorization.credentials.is_empty(), &authorization.credentials_file) {
+            return Some(
+                "at most one of authorization credentials & credentials_file must be configured",
+            );
+        }
+        if authorization.type_.eq_ignore_ascii_case("basic") {
+            return Some(
+                "authorization type cannot be set to \"basic\", use \"basic_auth\" instead",
+            );
+        }
+    }
+    let oauth2 = config.oauth2.as_ref()?;
+    match () {
+        () if oauth2.client_id.is_empty() => Some("oauth2 client_id must be configured"),
+        () if oauth2.token_url.is_empty() => Some("oauth2 token_url must be configured"),
+        () if both(!oauth2.client_secret.is_empty(), &oauth2.client_secret_file) => Some(
+            "at most one of oauth2 client_secret, client_secret_file & client_secret_ref must be configured",
+        ),
+        () => None,
     }
 }
 

@@ -1,29 +1,22 @@
 //! From the configuration to conditions.
 
+mod single;
+
 use std::cell::Cell;
 use std::collections::HashSet;
 
-use regex::bytes::RegexBuilder;
 use tactus_config::sections::tail_sampling::{CompositePolicy, Policy as Configured, SubPolicies};
-use tactus_traceql::{eval::CompiledQuery, parse_and_validate_after};
-use tactus_work::is_over;
 
 use crate::{
     budget::Rate,
-    condition::{AttributeCondition, AttributeTest, Condition, Share, Unit},
+    condition::{Condition, Unit},
     error::PolicyError,
 };
 
-/// Salt of shares where none is set: that of collectors.
-const DEFAULT_SALT: &str = "default-hash-seed";
 /// Policies within policies; deeper ones are refused.
 const MAX_DEPTH: usize = 8;
 /// Policies, with those within others.
 const MAX_POLICIES: usize = 1000;
-/// Memory of a compiled expression: the least of these that is enough counts, for how much it takes is not told.
-const REGEX_BYTES: [usize; 4] = [1 << 13, 1 << 16, 1 << 18, 1 << 20];
-/// Memory of the compiled expressions of attributes, of all policies together.
-const MAX_REGEXES_BYTES: usize = 1 << 24;
 
 /// Policies, ready to judge. Immutable; those who judge by them share them.
 #[derive(Debug, Default)]
@@ -126,69 +119,23 @@ impl Scope<'_> {
     }
 
     fn condition(&self, it: &Configured, rates: &mut Vec<Rate>) -> Result<Condition, PolicyError> {
-        self.taken.policies.set(self.taken.policies.get() + 1);
-        if self.taken.policies.get() > MAX_POLICIES {
-            let reason = format!("is one too many, there may be {MAX_POLICIES} policies");
-            return Err(self.invalid("name", reason));
-        }
+        self.count_policy()?;
         Ok(match it.kind.as_str() {
             "always_sample" => Condition::Always,
             "traceql" => self.traceql(&self.set("traceql", &it.traceql)?.query)?,
-            "latency" => {
-                let latency = self.set("latency", &it.latency)?;
-                let (threshold, upper) = (latency.threshold_ms, latency.upper_threshold_ms);
-                if upper != 0 && upper <= threshold {
-                    let reason = "must be greater than threshold_ms";
-                    return Err(self.invalid("latency.upper_threshold_ms", reason));
-                }
-                Condition::Latency { threshold, upper }
-            }
+            "latency" => self.latency(self.set("latency", &it.latency)?)?,
             "numeric_attribute" => {
-                let numeric = self.set("numeric_attribute", &it.numeric_attribute)?;
-                let (least, most) = (numeric.min_value, numeric.max_value);
-                if least.is_none() && most.is_none() {
-                    let reason = "one of min_value and max_value must be set";
-                    return Err(self.invalid("numeric_attribute", reason));
-                }
-                let (least, most) = (least.unwrap_or(i64::MIN), most.unwrap_or(i64::MAX));
-                if least > most {
-                    let reason = "must not be less than min_value";
-                    return Err(self.invalid("numeric_attribute.max_value", reason));
-                }
-                let test = AttributeTest::Int { least, most };
-                self.attribute("numeric_attribute", &numeric.key, test, numeric.invert_match)?
+                self.numeric_attribute(self.set("numeric_attribute", &it.numeric_attribute)?)?
             }
-            "probabilistic" => {
-                let share = self.set("probabilistic", &it.probabilistic)?;
-                if !(0.0..=100.0).contains(&share.sampling_percentage) {
-                    let reason = "must be from 0 to 100";
-                    return Err(self.invalid("probabilistic.sampling_percentage", reason));
-                }
-                let salt = match share.hash_salt.as_str() {
-                    "" => DEFAULT_SALT,
-                    salt => salt,
-                };
-                Condition::Probabilistic(Share::new(share.sampling_percentage, salt))
-            }
+            "probabilistic" => self.probabilistic(self.set("probabilistic", &it.probabilistic)?)?,
             "status_code" => {
                 self.status(&self.set("status_code", &it.status_code)?.status_codes)?
             }
             "string_attribute" => {
-                let text = self.set("string_attribute", &it.string_attribute)?;
-                let field = "string_attribute.values";
-                let values = self.some(field, &text.values)?;
-                let test = match text.enabled_regex_matching {
-                    false => AttributeTest::Equals(bytes(values)),
-                    true => AttributeTest::Matches(
-                        values.iter().map(|it| self.regex(field, it)).collect::<Result<_, _>>()?,
-                    ),
-                };
-                self.attribute("string_attribute", &text.key, test, text.invert_match)?
+                self.string_attribute(self.set("string_attribute", &it.string_attribute)?)?
             }
             "boolean_attribute" => {
-                let flag = self.set("boolean_attribute", &it.boolean_attribute)?;
-                let test = AttributeTest::Bool(flag.value);
-                self.attribute("boolean_attribute", &flag.key, test, flag.invert_match)?
+                self.boolean_attribute(self.set("boolean_attribute", &it.boolean_attribute)?)?
             }
             "rate_limiting" => {
                 let rate = self.set("rate_limiting", &it.rate_limiting)?;
@@ -200,21 +147,8 @@ impl Scope<'_> {
                 let field = "bytes_limiting.bytes_per_second";
                 self.rate(field, Unit::Bytes, (rate.bytes_per_second, rate.burst_capacity), rates)?
             }
-            "span_count" => {
-                let count = self.set("span_count", &it.span_count)?;
-                let (least, most) = (count.min_spans, count.max_spans);
-                if most != 0 && most < least {
-                    let reason = "must not be less than min_spans";
-                    return Err(self.invalid("span_count.max_spans", reason));
-                }
-                Condition::SpanCount { least, most }
-            }
-            "trace_state" => {
-                let state = self.set("trace_state", &it.trace_state)?;
-                let values = bytes(self.some("trace_state.values", &state.values)?);
-                let key = self.key("trace_state.key", &state.key)?;
-                Condition::TraceState { key, values }
-            }
+            "span_count" => self.span_count(self.set("span_count", &it.span_count)?)?,
+            "trace_state" => self.trace_state(self.set("trace_state", &it.trace_state)?)?,
             "and" => {
                 let subs = &self.set("and", &it.and)?.and_sub_policy;
                 Condition::And(self.all_of("and.and_sub_policy", subs, rates)?)
@@ -249,88 +183,14 @@ impl Scope<'_> {
         })
     }
 
-    fn traceql(&self, query: &str) -> Result<Condition, PolicyError> {
-        let invalid = |reason: String| self.invalid("traceql.query", reason);
-        let mut programs = self.taken.programs.get();
-        let root = parse_and_validate_after(query, &mut programs);
-        self.taken.programs.set(programs);
-        let root = root.map_err(|error| invalid(error.to_string()))?;
-        if root.metrics().is_some() {
-            return Err(invalid("a metrics query selects no traces".to_owned()));
+    /// Errors: there are too many policies.
+    fn count_policy(&self) -> Result<(), PolicyError> {
+        self.taken.policies.set(self.taken.policies.get() + 1);
+        if self.taken.policies.get() > MAX_POLICIES {
+            let reason = format!("is one too many, there may be {MAX_POLICIES} policies");
+            return Err(self.invalid("name", reason));
         }
-        let query = CompiledQuery::compile(&root).map_err(|error| invalid(error.to_string()))?;
-        Ok(Condition::Traceql(Box::new(query)))
-    }
-
-    fn status(&self, names: &[String]) -> Result<Condition, PolicyError> {
-        let field = "status_code.status_codes";
-        let mut statuses = [false; 3];
-        for name in self.some(field, names)? {
-            let code = match name.as_str() {
-                "UNSET" => 0,
-                "OK" => 1,
-                "ERROR" => 2,
-                _ => {
-                    let reason =
-                        format!("unknown status code {name:?}, supported: OK, ERROR, UNSET");
-                    return Err(self.invalid(field, reason));
-                }
-            };
-            statuses[code] = true;
-        }
-        Ok(Condition::Status(statuses))
-    }
-
-    fn attribute(
-        &self,
-        kind: &str,
-        key: &str,
-        test: AttributeTest,
-        inverted: bool,
-    ) -> Result<Condition, PolicyError> {
-        let key = self.key(&format!("{kind}.key"), key)?;
-        Ok(Condition::Attribute(AttributeCondition { key, test, inverted }))
-    }
-
-    fn key(&self, field: &str, key: &str) -> Result<Vec<u8>, PolicyError> {
-        match key {
-            "" => Err(self.invalid(field, "is not set")),
-            key => Ok(key.as_bytes().to_vec()),
-        }
-    }
-
-    fn some<'c>(&self, field: &str, values: &'c [String]) -> Result<&'c [String], PolicyError> {
-        if values.is_empty() {
-            return Err(self.invalid(field, "is not set"));
-        }
-        Ok(values)
-    }
-
-    fn regex(&self, field: &str, pattern: &str) -> Result<regex::bytes::Regex, PolicyError> {
-        let invalid =
-            |reason: String| self.invalid(field, format!("invalid regex {pattern:?}: {reason}"));
-        for bytes in REGEX_BYTES {
-            // Each takes time to compile.
-            if is_over() {
-                return Err(invalid("nobody waits for it any more".to_owned()));
-            }
-            match RegexBuilder::new(pattern).size_limit(bytes).build() {
-                Ok(regex) => {
-                    let all = self.taken.regexes.get() + bytes;
-                    self.taken.regexes.set(all);
-                    return match all <= MAX_REGEXES_BYTES {
-                        true => Ok(regex),
-                        false => Err(invalid(format!(
-                            "those of all policies need more than {MAX_REGEXES_BYTES} bytes when they are compiled"
-                        ))),
-                    };
-                }
-                Err(regex::Error::CompiledTooBig(_)) => {}
-                Err(error) => return Err(invalid(error.to_string())),
-            }
-        }
-        let most = REGEX_BYTES[REGEX_BYTES.len() - 1];
-        Err(invalid(format!("it needs more than {most} bytes when it is compiled")))
+        Ok(())
     }
 
     fn rate(
@@ -432,8 +292,4 @@ impl Scope<'_> {
         }
         Ok(Condition::Composite(ordered))
     }
-}
-
-fn bytes(texts: &[String]) -> Vec<Vec<u8>> {
-    texts.iter().map(|text| text.as_bytes().to_vec()).collect()
 }

@@ -93,15 +93,7 @@ impl<'b> View<'b> {
                 };
                 take(budgets.get_mut(budget), sizes, candidates)
             }
-            Condition::And(all) => {
-                let mut left = candidates.clone();
-                for condition in all {
-                    let verdict = self.judge(condition, budgets, &left);
-                    left = verdict.sampled;
-                    failed.unite(&verdict.failed);
-                }
-                left
-            }
+            Condition::And(all) => self.sampled_by_all(all, budgets, candidates, &mut failed),
             Condition::Not(inner) => {
                 let verdict = self.judge(inner, budgets, candidates);
                 let mut found = verdict.sampled;
@@ -110,22 +102,47 @@ impl<'b> View<'b> {
                 failed = verdict.failed;
                 found
             }
-            Condition::Composite(parts) => {
-                let (mut found, mut left) = (Bitmap::none(self.traces()), candidates.clone());
-                for (condition, budget) in parts {
-                    let verdict = self.judge(condition, budgets, &left);
-                    left.subtract(&verdict.sampled);
-                    failed.unite(&verdict.failed);
-                    let within = take(budgets.get_mut(*budget), self.spans(), &verdict.sampled);
-                    found.unite(&within);
-                }
-                // Another of them may have sampled it.
-                failed.subtract(&found);
-                found
-            }
+            Condition::Composite(parts) => self.composite(parts, budgets, candidates, &mut failed),
         };
         sampled.intersect(candidates);
         Verdict { sampled, failed }
+    }
+
+    fn sampled_by_all(
+        &self,
+        conditions: &[Condition],
+        budgets: &mut [Budget],
+        candidates: &Bitmap,
+        failed: &mut Bitmap,
+    ) -> Bitmap {
+        let mut left = candidates.clone();
+        for condition in conditions {
+            let verdict = self.judge(condition, budgets, &left);
+            left = verdict.sampled;
+            failed.unite(&verdict.failed);
+        }
+        left
+    }
+
+    /// Each part judges what those before it did not sample, and keeps what its share of the rate allows.
+    fn composite(
+        &self,
+        parts: &[(Condition, usize)],
+        budgets: &mut [Budget],
+        candidates: &Bitmap,
+        failed: &mut Bitmap,
+    ) -> Bitmap {
+        let (mut found, mut left) = (Bitmap::none(self.traces()), candidates.clone());
+        for (condition, budget) in parts {
+            let verdict = self.judge(condition, budgets, &left);
+            left.subtract(&verdict.sampled);
+            failed.unite(&verdict.failed);
+            let within = take(budgets.get_mut(*budget), self.spans(), &verdict.sampled);
+            found.unite(&within);
+        }
+        // Another of them may have sampled it.
+        failed.subtract(&found);
+        found
     }
 
     fn find(&self, query: &CompiledQuery, candidates: &Bitmap, failed: &mut Bitmap) -> Bitmap {

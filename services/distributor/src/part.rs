@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::HeaderMap;
 use tactus_config::Config;
-use tactus_distribution::{Distributor, Parts};
+use tactus_distribution::{Distributor, Parts, UsageTracker};
 use tactus_model::TenantId;
 use tactus_process::{Error, Part, PlannedPort, Process, settings::tenancy};
 use tactus_proto::{
@@ -65,17 +65,7 @@ pub async fn part(
 ) -> Result<(Part, StoreSpans), Error> {
     let config = Arc::clone(process.config());
     let cluster = process.cluster().clone();
-    let (overrides, of_tenants) =
-        (Arc::clone(process.overrides()), Arc::clone(process.overrides()));
-    let section = config.distributor.clone();
-    let parts = Parts {
-        settings: from_config::settings(&config),
-        limits: Arc::new(move |tenant| from_config::limits(&overrides.of(tenant), &section)),
-        usage_limits: Arc::new(move |tenant| from_config::usage_limits(&of_tenants.of(tenant))),
-        ingesters: cluster.ingesters().ring(),
-        ingester_of: cluster.ingester_of(process.channels(), local.ingester),
-        distributors: Some(cluster.distributors().ring()),
-    };
+    let parts = parts(process, local.ingester);
     let files = from_config::otlp_files(&config)?;
     let (rules, forwarders) = from_config::rules_and_forwarders(process)?;
     let generators = from_config::generators(process, local.generator, &parts.settings)?;
@@ -88,26 +78,15 @@ pub async fn part(
         .with_adaptive_sampling(sampling.counter());
     let distributor = Arc::new(distributor);
     let bodies = distributor.bodies();
-    let usage = distributor.usage();
-    let sink: Arc<dyn TraceSink> = distributor;
     let mut part = Part::new("distributor");
-    if let Some(usage) = usage {
-        part.endpoints.push("/usage_metrics");
-        let registry = Arc::new(Registry::new());
-        registry.register_collector(move |page| usage.collect(page));
-        let page = get(move |headers: HeaderMap| async move {
-            metrics_page(&headers, |accept| registry.page(accept))
-        });
-        part.status = Router::new().route("/usage_metrics", page);
+    if let Some(usage) = distributor.usage() {
+        add_usage_page(&mut part, usage);
     }
+    let sink: Arc<dyn TraceSink> = distributor;
     let (stop, addresses) = (CancellationToken::new(), process.addresses());
     let auth = process.authenticator().cloned();
     let (bound, opened) = oneshot::channel();
-    let (file_sink, others) = (Arc::clone(&sink), Arc::clone(&sink));
-    let store: StoreSpans = Arc::new(move |tenant, request| {
-        let sink = Arc::clone(&others);
-        Box::pin(async move { export(sink.as_ref(), tenant, request).await })
-    });
+    let (file_sink, store) = (Arc::clone(&sink), store_spans(&sink));
     let (closing, leaving) = (stop.clone(), cluster.clone());
     part.start = Some(Box::pin(async move {
         cluster.distributors().join().await;
@@ -146,6 +125,41 @@ pub async fn part(
         leaving.distributors().leave().await;
     }));
     Ok((part, store))
+}
+
+/// What the distributor works with: limits by tenant, and the ring of ingesters.
+fn parts(process: &Process, local_ingester: Option<Arc<dyn Ingester>>) -> Parts {
+    let (config, cluster) = (process.config(), process.cluster());
+    let (overrides, of_tenants) =
+        (Arc::clone(process.overrides()), Arc::clone(process.overrides()));
+    let section = config.distributor.clone();
+    Parts {
+        settings: from_config::settings(config),
+        limits: Arc::new(move |tenant| from_config::limits(&overrides.of(tenant), &section)),
+        usage_limits: Arc::new(move |tenant| from_config::usage_limits(&of_tenants.of(tenant))),
+        ingesters: cluster.ingesters().ring(),
+        ingester_of: cluster.ingester_of(process.channels(), local_ingester),
+        distributors: Some(cluster.distributors().ring()),
+    }
+}
+
+/// Adds the page of cost attribution, which has metrics of its own.
+fn add_usage_page(part: &mut Part, usage: Arc<UsageTracker>) {
+    part.endpoints.push("/usage_metrics");
+    let registry = Arc::new(Registry::new());
+    registry.register_collector(move |page| usage.collect(page));
+    let page = get(move |headers: HeaderMap| async move {
+        metrics_page(&headers, |accept| registry.page(accept))
+    });
+    part.status = Router::new().route("/usage_metrics", page);
+}
+
+fn store_spans(sink: &Arc<dyn TraceSink>) -> StoreSpans {
+    let sink = Arc::clone(sink);
+    Arc::new(move |tenant, request| {
+        let sink = Arc::clone(&sink);
+        Box::pin(async move { export(sink.as_ref(), tenant, request).await })
+    })
 }
 
 /// Errors: invalid settings.

@@ -3,7 +3,10 @@
 use std::{io, sync::Arc};
 
 use axum::Router;
-use tactus_config::{Config, sections::receivers::Receivers};
+use tactus_config::{
+    Config,
+    sections::receivers::{JaegerReceiver, OtlpReceiver, Receivers, ZipkinReceiver},
+};
 use tactus_process::{Error, PlannedPort, ShownAddresses, settings::tenancy};
 use tactus_receivers::{
     PortSettings, ReceiverMetrics, TraceSink,
@@ -44,6 +47,11 @@ enum ReceiverPort {
 }
 
 impl Receiver {
+    /// `key`: of the protocol in the configuration.
+    fn new(name: &'static str, key: String, port: ReceiverPort) -> Self {
+        Self { name, key: format!("{key}.endpoint"), port }
+    }
+
     fn planned(&self) -> PlannedPort {
         let (address, is_udp) = match &self.port {
             ReceiverPort::OtlpGrpc(port) | ReceiverPort::JaegerGrpc(port) => (&port.address, false),
@@ -72,73 +80,98 @@ fn port_of(endpoint: &str) -> Option<u16> {
 fn plan(config: &Config, access: &ReceiverAccess) -> Result<Vec<Receiver>, Error> {
     let receivers = &config.distributor.receivers;
     let mut planned = Vec::new();
-    let mut add = |name, key: String, port| {
-        let key = format!("{key}.endpoint");
-        planned.push(Receiver { name, key, port });
-    };
     for (name, receiver) in &receivers.otlp {
-        let (grpc, http) = (&receiver.protocols.grpc, &receiver.protocols.http);
-        let grpc_at = grpc.as_ref().and_then(|grpc| port_of(&grpc.server.endpoint));
-        let http_at = http.as_ref().and_then(|http| port_of(&http.server.endpoint));
-        if let Some(grpc) = grpc {
-            let key = protocol_key(name, "grpc");
-            let mut port = grpc_port(&key, &grpc.server, access)?;
-            port.listener.advice = Advice::of("OTLP over gRPC").with("OTLP over HTTP", http_at);
-            add("OTLP gRPC", key, ReceiverPort::OtlpGrpc(port));
-        }
-        if let Some(http) = http {
-            let key = protocol_key(name, "http");
-            let traces_path = http.traces_url_path.clone();
-            let mut http = http_port(&key, &http.server, access)?;
-            http.port.listener.advice =
-                Advice::of("OTLP over HTTP").with("OTLP over gRPC", grpc_at);
-            add("OTLP HTTP", key, ReceiverPort::OtlpHttp(OtlpHttpSettings { http, traces_path }));
-        }
+        planned.extend(otlp(name, receiver, access)?);
     }
     for (name, receiver) in &receivers.jaeger {
-        let protocols = &receiver.protocols;
-        let (grpc, http) = (&protocols.grpc, &protocols.thrift_http);
-        let grpc_at = grpc.as_ref().and_then(|grpc| port_of(&grpc.server.endpoint));
-        let http_at = http.as_ref().and_then(|http| port_of(&http.server.endpoint));
-        if let Some(grpc) = grpc {
-            let key = protocol_key(name, "grpc");
-            let mut port = grpc_port(&key, &grpc.server, access)?;
-            port.listener.advice =
-                Advice::of("Jaeger's gRPC").with("Jaeger's Thrift over HTTP", http_at);
-            add("Jaeger gRPC", key, ReceiverPort::JaegerGrpc(port));
-        }
-        if let Some(http) = http {
-            let key = protocol_key(name, "thrift_http");
-            let mut http = http_port(&key, &http.server, access)?;
-            http.port.listener.advice =
-                Advice::of("Jaeger's Thrift over HTTP").with("Jaeger's gRPC", grpc_at);
-            add("Jaeger Thrift HTTP", key, ReceiverPort::JaegerHttp(http));
-        }
-        let compact = protocols.thrift_compact.as_ref();
-        let binary = protocols.thrift_binary.as_ref();
-        let legacy = protocols.thrift_compact_legacy.as_ref();
-        let udp = [
-            compact.map(|port| (AgentPort::Compact, "thrift_compact", &port.endpoint, &port.udp)),
-            binary.map(|port| (AgentPort::Binary, "thrift_binary", &port.endpoint, &port.udp)),
-            legacy.map(|port| {
-                (AgentPort::Zipkin, "thrift_compact_legacy", &port.endpoint, &port.udp)
-            }),
-        ];
-        for (port, protocol, endpoint, udp) in udp.into_iter().flatten() {
-            let key = protocol_key(name, protocol);
-            let settings = jaeger_udp(&key, endpoint, port, udp, access)?;
-            add(settings.port.name(), key, ReceiverPort::JaegerUdp(settings));
-        }
+        planned.extend(jaeger(name, receiver, access)?);
     }
     for (name, receiver) in &receivers.zipkin {
-        let key = zipkin_key(name, receiver);
-        let mut http = http_port(&key, receiver.listener(), access)?;
-        http.port.listener.advice = Advice::of("Zipkin over HTTP");
-        let parse_string_tags = receiver.parse_string_tags;
-        let settings = ZipkinHttpSettings { http, parse_string_tags };
-        add("Zipkin HTTP", key, ReceiverPort::Zipkin(settings));
+        planned.push(zipkin(name, receiver, access)?);
     }
     Ok(planned)
+}
+
+fn otlp(
+    name: &str,
+    receiver: &OtlpReceiver,
+    access: &ReceiverAccess,
+) -> Result<Vec<Receiver>, Error> {
+    let mut planned = Vec::new();
+    let (grpc, http) = (&receiver.protocols.grpc, &receiver.protocols.http);
+    let grpc_at = grpc.as_ref().and_then(|grpc| port_of(&grpc.server.endpoint));
+    let http_at = http.as_ref().and_then(|http| port_of(&http.server.endpoint));
+    if let Some(grpc) = grpc {
+        let key = protocol_key(name, "grpc");
+        let mut port = grpc_port(&key, &grpc.server, access)?;
+        port.listener.advice = Advice::of("OTLP over gRPC").with("OTLP over HTTP", http_at);
+        planned.push(Receiver::new("OTLP gRPC", key, ReceiverPort::OtlpGrpc(port)));
+    }
+    if let Some(http) = http {
+        let key = protocol_key(name, "http");
+        let traces_path = http.traces_url_path.clone();
+        let mut http = http_port(&key, &http.server, access)?;
+        http.port.listener.advice = Advice::of("OTLP over HTTP").with("OTLP over gRPC", grpc_at);
+        planned.push(Receiver::new(
+            "OTLP HTTP",
+            key,
+            ReceiverPort::OtlpHttp(OtlpHttpSettings { http, traces_path }),
+        ));
+    }
+    Ok(planned)
+}
+
+fn jaeger(
+    name: &str,
+    receiver: &JaegerReceiver,
+    access: &ReceiverAccess,
+) -> Result<Vec<Receiver>, Error> {
+    let mut planned = Vec::new();
+    let protocols = &receiver.protocols;
+    let (grpc, http) = (&protocols.grpc, &protocols.thrift_http);
+    let grpc_at = grpc.as_ref().and_then(|grpc| port_of(&grpc.server.endpoint));
+    let http_at = http.as_ref().and_then(|http| port_of(&http.server.endpoint));
+    if let Some(grpc) = grpc {
+        let key = protocol_key(name, "grpc");
+        let mut port = grpc_port(&key, &grpc.server, access)?;
+        port.listener.advice =
+            Advice::of("Jaeger's gRPC").with("Jaeger's Thrift over HTTP", http_at);
+        planned.push(Receiver::new("Jaeger gRPC", key, ReceiverPort::JaegerGrpc(port)));
+    }
+    if let Some(http) = http {
+        let key = protocol_key(name, "thrift_http");
+        let mut http = http_port(&key, &http.server, access)?;
+        http.port.listener.advice =
+            Advice::of("Jaeger's Thrift over HTTP").with("Jaeger's gRPC", grpc_at);
+        planned.push(Receiver::new("Jaeger Thrift HTTP", key, ReceiverPort::JaegerHttp(http)));
+    }
+    let compact = protocols.thrift_compact.as_ref();
+    let binary = protocols.thrift_binary.as_ref();
+    let legacy = protocols.thrift_compact_legacy.as_ref();
+    let udp = [
+        compact.map(|port| (AgentPort::Compact, "thrift_compact", &port.endpoint, &port.udp)),
+        binary.map(|port| (AgentPort::Binary, "thrift_binary", &port.endpoint, &port.udp)),
+        legacy.map(|port| (AgentPort::Zipkin, "thrift_compact_legacy", &port.endpoint, &port.udp)),
+    ];
+    for (port, protocol, endpoint, udp) in udp.into_iter().flatten() {
+        let key = protocol_key(name, protocol);
+        let settings = jaeger_udp(&key, endpoint, port, udp, access)?;
+        planned.push(Receiver::new(settings.port.name(), key, ReceiverPort::JaegerUdp(settings)));
+    }
+    Ok(planned)
+}
+
+fn zipkin(
+    name: &str,
+    receiver: &ZipkinReceiver,
+    access: &ReceiverAccess,
+) -> Result<Receiver, Error> {
+    let key = zipkin_key(name, receiver);
+    let mut http = http_port(&key, receiver.listener(), access)?;
+    http.port.listener.advice = Advice::of("Zipkin over HTTP");
+    let parse_string_tags = receiver.parse_string_tags;
+    let settings = ZipkinHttpSettings { http, parse_string_tags };
+    Ok(Receiver::new("Zipkin HTTP", key, ReceiverPort::Zipkin(settings)))
 }
 
 /// The ports of the receivers that a process cannot do without. Errors: invalid settings.

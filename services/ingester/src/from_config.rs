@@ -54,7 +54,7 @@ fn columns(
             Some(Ok(columns)) => columns,
             Some(Err(error)) => {
                 let error = error_text(&error);
-                tracing::error!(%tenant, error, "the tenant's dedicated columns cannot be, those of all are used");
+                tracing::error!(%tenant, error, "a tenant's dedicated columns are invalid, those of all tenants are used");
                 of_all.clone()
             }
             None => of_all.clone(),

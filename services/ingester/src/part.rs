@@ -10,7 +10,7 @@ use axum::{
 };
 use http::StatusCode;
 use tactus_model::TenantId;
-use tactus_process::{Error, Part, Process};
+use tactus_process::{AddGrpc, Error, Part, Process, ReadyCheck};
 use tactus_proto::tactus::v1::{
     ingester_server::IngesterServer, live_tail_server::LiveTailServer, pushes_server::PushesServer,
 };
@@ -40,70 +40,14 @@ pub async fn part(
     written: BlockWritten,
 ) -> Result<(Part, Arc<Ingester>), Error> {
     let config = process.config();
-    let failed = |source: tactus_recent_data::Error| Error::Part {
-        part: "ingester",
-        source: Box::new(source),
-    };
-    // A single process shares its block list.
-    let hold_flushed = match process.cluster().is_alone() {
-        true => Duration::ZERO,
-        false => config.ingester.complete_block_timeout.as_std(),
-    };
-    let ingester = Ingester::open(
-        Settings {
-            hold_flushed,
-            query_memory: process.port_memory().queries(),
-            ..from_config::settings(
-                config,
-                process.overrides(),
-                process.cluster().ingesters().ring(),
-            )?
-        },
-        process.bucket().await?,
-        written,
-        process.registry(),
-    )
-    .map_err(failed)?;
+    let ingester = open(process, written).await?;
     let mut part = Part::new("ingester");
     part.endpoints = vec!["/flush", "/shutdown", "/ingester/prepare-downscale"];
     let flush = Router::new().route("/flush", any(flush)).with_state(Arc::clone(&ingester));
     part.admin = refuse_cross_site(flush, Changes::Always);
-    // A push is an export request, which has that limit, and what it takes to name replicas in it.
-    let max_bytes = config.server.grpc_server_max_recv_msg_size.saturating_mul(2);
-    let server = IngesterServer::from_arc(Arc::clone(&ingester))
-        .max_decoding_message_size(max_bytes)
-        .max_encoding_message_size(usize::MAX)
-        .accept_compressed(CompressionEncoding::Gzip)
-        .accept_compressed(CompressionEncoding::Zstd)
-        .send_compressed(CompressionEncoding::Zstd);
-    let tail_server = LiveTailServer::from_arc(Arc::clone(&ingester))
-        .accept_compressed(CompressionEncoding::Gzip)
-        .accept_compressed(CompressionEncoding::Zstd)
-        .send_compressed(CompressionEncoding::Zstd);
-    let streams = PushStreams::new(
-        Arc::clone(&ingester),
-        process.port_memory().bodies(),
-        RequestMetrics::register(Registry::global()),
-        config.server.grpc_server_max_concurrent_streams,
-    );
-    // A frame is a push and what names it.
-    let push_server = PushesServer::new(streams).max_decoding_message_size(2 * MAX_STREAMED_BYTES);
-    part.grpc.push(Arc::new(move |routes| {
-        routes
-            .add_service(server.clone())
-            .add_service(tail_server.clone())
-            .add_service(push_server.clone());
-    }));
+    part.grpc.push(grpc_services(process, &ingester));
+    part.ready = Some(ready_check(process, &ingester));
     let cluster = process.cluster().clone();
-    let readiness = cluster.clone();
-    let disk_of = Arc::clone(&ingester);
-    part.ready = Some(Arc::new(move || {
-        let ready = readiness.ingester_ready();
-        let ready = ready.and_then(|()| disk_of.disk_answers().map_err(|hangs| hangs.to_string()));
-        let ready = ready.and_then(|()| disk_of.has_room());
-        let ready = ready.and_then(|()| disk_of.log_takes_pushes());
-        ready.map_err(|reason| format!("Ingester not ready: {reason}"))
-    }));
     let stop = CancellationToken::new();
     let downscale = Downscale::new(ingester.directory(), cluster.clone());
     part.admin = part.admin.merge(downscale.router());
@@ -129,6 +73,67 @@ pub async fn part(
         cluster.leave_ingesters(leaving.is_prepared()).await;
     }));
     Ok((part, ingester))
+}
+
+async fn open(process: &Process, written: BlockWritten) -> Result<Arc<Ingester>, Error> {
+    let config = process.config();
+    let ring = process.cluster().ingesters().ring();
+    // A single process shares its block list.
+    let hold_flushed = match process.cluster().is_alone() {
+        true => Duration::ZERO,
+        false => config.ingester.complete_block_timeout.as_std(),
+    };
+    let settings = Settings {
+        hold_flushed,
+        query_memory: process.port_memory().queries(),
+        ..from_config::settings(config, process.overrides(), ring)?
+    };
+    let bucket = process.bucket().await?;
+    Ingester::open(settings, bucket, written, process.registry())
+        .map_err(|source| Error::Part { part: "ingester", source: Box::new(source) })
+}
+
+/// What other processes call: pushes, queries, live tails.
+fn grpc_services(process: &Process, ingester: &Arc<Ingester>) -> AddGrpc {
+    let config = process.config();
+    // A push is an export request, which has that limit, and what it takes to name replicas in it.
+    let max_bytes = config.server.grpc_server_max_recv_msg_size.saturating_mul(2);
+    let server = IngesterServer::from_arc(Arc::clone(ingester))
+        .max_decoding_message_size(max_bytes)
+        .max_encoding_message_size(usize::MAX)
+        .accept_compressed(CompressionEncoding::Gzip)
+        .accept_compressed(CompressionEncoding::Zstd)
+        .send_compressed(CompressionEncoding::Zstd);
+    let tail_server = LiveTailServer::from_arc(Arc::clone(ingester))
+        .accept_compressed(CompressionEncoding::Gzip)
+        .accept_compressed(CompressionEncoding::Zstd)
+        .send_compressed(CompressionEncoding::Zstd);
+    let streams = PushStreams::new(
+        Arc::clone(ingester),
+        process.port_memory().bodies(),
+        RequestMetrics::register(Registry::global()),
+        config.server.grpc_server_max_concurrent_streams,
+    );
+    // A frame is a push and what names it.
+    let push_server = PushesServer::new(streams).max_decoding_message_size(2 * MAX_STREAMED_BYTES);
+    Arc::new(move |routes| {
+        routes
+            .add_service(server.clone())
+            .add_service(tail_server.clone())
+            .add_service(push_server.clone());
+    })
+}
+
+/// Ready: a member of the ring, with a disk that answers and has room, and a log that takes pushes.
+fn ready_check(process: &Process, ingester: &Arc<Ingester>) -> ReadyCheck {
+    let (cluster, ingester) = (process.cluster().clone(), Arc::clone(ingester));
+    Arc::new(move || {
+        let ready = cluster.ingester_ready();
+        let ready = ready.and_then(|()| ingester.disk_answers().map_err(|hangs| hangs.to_string()));
+        let ready = ready.and_then(|()| ingester.has_room());
+        let ready = ready.and_then(|()| ingester.log_takes_pushes());
+        ready.map_err(|reason| format!("Ingester not ready: {reason}"))
+    })
 }
 
 /// A process of one ingester. It keeps no block list: those that do are told of blocks.

@@ -75,14 +75,7 @@ pub async fn part(
         process.registry(),
     );
     let mut part = Part::new("query-frontend");
-    part.endpoints = ENDPOINTS.to_vec();
-    let overrides = || (Arc::clone(process.overrides()), tenancy(config, false));
-    let (limits, of) = overrides();
-    part.read = router(Arc::clone(&frontend)).merge(read_router(limits, of));
-    let policies = policies_of(config, Arc::clone(process.overrides()));
-    part.read = part.read.merge(tail_sampling_router(Arc::clone(&frontend), policies));
-    let (limits, of) = overrides();
-    part.change = change_router(limits, of);
+    add_routes(&mut part, process, &frontend);
     let streaming = streaming_service(Arc::clone(&frontend));
     part.public_grpc.push(Arc::new(move |routes| {
         routes.add_service(streaming.clone());
@@ -116,6 +109,20 @@ pub async fn part(
         queue.stop(STOP_GRACE).await;
     }));
     Ok(part)
+}
+
+/// Adds the query API, the API of limits and the dry run of tail sampling.
+fn add_routes(part: &mut Part, process: &Process, frontend: &Arc<Frontend>) {
+    let config = process.config();
+    let overrides = || (Arc::clone(process.overrides()), tenancy(config, false));
+    part.endpoints = ENDPOINTS.to_vec();
+    let (limits, of) = overrides();
+    let policies = policies_of(config, Arc::clone(process.overrides()));
+    part.read = router(Arc::clone(frontend))
+        .merge(read_router(limits, of))
+        .merge(tail_sampling_router(Arc::clone(frontend), policies));
+    let (limits, of) = overrides();
+    part.change = change_router(limits, of);
 }
 
 /// The pages, which need no credentials, and their API, which does.

@@ -10,7 +10,7 @@ use tactus_model::{
 use crate::Result;
 
 use super::File;
-use super::attributes::{key_leaf, read_list};
+use super::attributes::key_leaf;
 use super::cache::Slot;
 use super::chunk::Needs;
 use super::columns::{Columns, Leaf, LinkColumns};
@@ -27,7 +27,7 @@ mod lists;
 mod services;
 mod tables;
 
-use lists::{adopt_strings, pick_attributes, scan_list};
+use lists::{adopt_strings, pick_attributes, read_attributes};
 use tables::{read_resources_and_scopes, read_tables};
 
 /// Whether a span is wanted.
@@ -142,23 +142,7 @@ fn read(
     batch.spans = read_spans(&mut task, columns, projection, rows)?;
     read_resources_and_scopes(&mut task, columns, projection, &counts, &mut batch)?;
     read_tables(&mut task, columns, projection, &plan, &counts, &mut batch)?;
-    for (list, picked) in plan.lists.iter().zip(picked) {
-        let attributes = match picked {
-            Some(picked) => picked,
-            None => {
-                let scan = scan_list(&mut task, list, &counts)?;
-                let owners = counts.owners(list.owner);
-                read_list(&mut task, list.columns, list.selection, scan, owners)?
-            }
-        };
-        match list.owner {
-            AttributeOwner::Resource => batch.resources.attributes = attributes,
-            AttributeOwner::Scope => batch.scopes.attributes = attributes,
-            AttributeOwner::Span => batch.span_attributes = attributes,
-            AttributeOwner::Event => batch.events.attributes = attributes,
-            AttributeOwner::Link => batch.links.attributes = attributes,
-        }
-    }
+    read_attributes(&mut task, &plan, &counts, picked, &mut batch)?;
     if !projection.start {
         batch.spans.start = Buffer::new();
     }

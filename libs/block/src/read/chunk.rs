@@ -16,7 +16,7 @@ use super::columns::Leaf;
 use super::levels::{KnownLevels, Wanted};
 use chosen::Sieve;
 pub(crate) use chosen::retain_from;
-use rows::rows_to_entries;
+use rows::WindowPages;
 
 mod chosen;
 mod rows;
@@ -132,6 +132,16 @@ pub(crate) struct PageLevels<'p> {
     pub(crate) def: Levels<'p>,
 }
 
+impl PageLevels<'_> {
+    fn slice(&self, entries: Range<usize>) -> Self {
+        Self {
+            entries: entries.len(),
+            rep: self.rep.slice(entries.clone()),
+            def: self.def.slice(entries),
+        }
+    }
+}
+
 /// The value section of a page.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct PageValues<'p> {
@@ -177,85 +187,31 @@ pub(crate) fn read_pages<D: PageDecoder>(
     let mut sieve = chunk.chosen.as_deref().map(Sieve::new);
     let is_cut = windowed || sieve.is_some();
     let needs = Needs { rep: needs.rep || is_cut, def: needs.def || is_cut };
-    let mut next_row = chunk.window.as_ref().map_or(0, |window| window.first_row);
-    let mut end_rows = chunk.window.iter().flat_map(|window| &window.end_rows);
-    let mut seen = 0usize;
+    let max_def = chunk.leaf.max_def;
+    let window = chunk.window.as_ref().map(WindowPages::new);
+    let mut pages = Pages { chunk, needs, window, seen: 0 };
     if let Some(dictionary) = &chunk.dictionary {
         decoder.share_dictionary(Arc::clone(dictionary));
     }
     for piece in &chunk.pieces {
         let mut input = &piece[..];
-        while !input.is_empty() && seen < chunk.entries {
-            let (header, rest) = read_page_header(input)?;
-            let (stored, rest) = split(rest, header.compressed, "a page is cut off")?;
-            input = rest;
-            if chunk.verify && header.crc != 0 && crc32fast::hash(stored) != header.crc {
-                return Err(DecodeError("a page does not match its checksum"));
-            }
-            if header.uncompressed > chunk.page_limit(header.compressed) {
-                return Err(DecodeError("a page is larger than its chunk declares"));
-            }
+        while !input.is_empty() && pages.seen < chunk.entries {
+            let (header, stored) = next_page(chunk, &mut input)?;
             if let PageKind::Dictionary { entries, encoding } = header.kind {
                 if D::VALUES && chunk.dictionary.is_none() {
-                    read_dictionary(
-                        chunk.codec,
-                        &header,
-                        stored,
-                        encoding,
-                        entries,
-                        scratch,
-                        decoder,
-                    )?;
+                    let body = dictionary_body(chunk.codec, &header, stored, encoding, scratch)?;
+                    decoder.dictionary(body, entries)?;
                 }
                 continue;
             }
-            let Some(page) = read_levels(
-                chunk,
-                needs,
-                header,
-                stored,
-                D::VALUES,
-                scratch,
-                chunk.entries - seen,
-            )?
-            else {
-                continue;
-            };
-            seen += page.levels.entries;
-            let wanted = match &chunk.window {
-                None => 0..page.levels.entries,
-                Some(window) => {
-                    let wanted = rows_to_entries(&page.levels, &window.rows, &mut next_row);
-                    // Otherwise rows of the same number would not match between columns.
-                    if end_rows.next().is_some_and(|end| *end != next_row) {
-                        return Err(DecodeError("a page has other rows than its index says"));
-                    }
-                    if next_row > window.rows.end {
-                        seen = chunk.entries;
-                    }
-                    wanted
-                }
-            };
-            if wanted.is_empty() {
-                continue;
-            }
-            let max_def = chunk.leaf.max_def;
-            let levels = page.levels;
-            let kept = PageLevels {
-                entries: wanted.len(),
-                rep: levels.rep.slice(wanted.clone()),
-                def: levels.def.slice(wanted.clone()),
-            };
+            let page = pages.wanted_of(header, stored, D::VALUES, scratch)?;
+            let Some((page, wanted)) = page else { continue };
+            let kept = page.levels.slice(wanted.clone());
             if D::VALUES {
-                let (skip, count) = match windowed {
-                    false => (0, page.values),
-                    true => (
-                        levels.def.slice(0..wanted.start).count_of(max_def, wanted.start),
-                        kept.def.count_of(max_def, kept.entries),
-                    ),
-                };
-                let (encoding, body, total) = (page.encoding, page.body, page.values);
-                decoder.page(PageValues { encoding, body, skip, count, total })?;
+                decoder.page(match windowed {
+                    false => page.all_values(),
+                    true => page.values_of(wanted.start, &kept, max_def),
+                })?;
             }
             let Some(sieve) = &mut sieve else {
                 on_page(kept, decoder)?;
@@ -270,13 +226,65 @@ pub(crate) fn read_pages<D: PageDecoder>(
             }
         }
     }
-    if !windowed && seen != chunk.entries {
+    if !windowed && pages.seen != chunk.entries {
         return Err(DecodeError("the pages hold fewer entries than the chunk declares"));
     }
     if let Some(sieve) = sieve {
         sieve.finish()?;
     }
     Ok(())
+}
+
+/// The next page of a piece: its header, and its bytes as they are stored. Moves `input` behind them.
+fn next_page<'p>(chunk: &Chunk, input: &mut &'p [u8]) -> DecodeResult<(PageHeader, &'p [u8])> {
+    let (header, rest) = read_page_header(input)?;
+    let (stored, rest) = split(rest, header.compressed, "a page is cut off")?;
+    *input = rest;
+    if chunk.verify && header.crc != 0 && crc32fast::hash(stored) != header.crc {
+        return Err(DecodeError("a page does not match its checksum"));
+    }
+    if header.uncompressed > chunk.page_limit(header.compressed) {
+        return Err(DecodeError("a page is larger than its chunk declares"));
+    }
+    Ok((header, stored))
+}
+
+/// How far the pages of a chunk are read.
+struct Pages<'c> {
+    chunk: &'c Chunk,
+    needs: Needs,
+    window: Option<WindowPages<'c>>,
+    /// Entries of the data pages so far; all of the chunk as soon as no later page is wanted.
+    seen: usize,
+}
+
+impl Pages<'_> {
+    /// The next data page and its wanted entries. `None`: it is no data page, or no entry is wanted.
+    #[inline]
+    fn wanted_of<'p>(
+        &mut self,
+        header: PageHeader,
+        stored: &'p [u8],
+        wants_values: bool,
+        scratch: &'p mut Scratch,
+    ) -> DecodeResult<Option<(DataPage<'p>, Range<usize>)>> {
+        let (chunk, needs) = (self.chunk, self.needs);
+        let left = chunk.entries - self.seen;
+        let page = read_levels(chunk, needs, header, stored, wants_values, scratch, left)?;
+        let Some(page) = page else { return Ok(None) };
+        self.seen += page.levels.entries;
+        let wanted = match &mut self.window {
+            None => 0..page.levels.entries,
+            Some(window) => {
+                let wanted = window.wanted_entries(&page.levels)?;
+                if window.is_past_end() {
+                    self.seen = chunk.entries;
+                }
+                wanted
+            }
+        };
+        Ok((!wanted.is_empty()).then_some((page, wanted)))
+    }
 }
 
 /// A data page with its levels decoded.
@@ -287,23 +295,37 @@ struct DataPage<'p> {
     body: &'p [u8],
 }
 
-fn read_dictionary<D: PageDecoder>(
+impl<'p> DataPage<'p> {
+    fn all_values(&self) -> PageValues<'p> {
+        let (encoding, body, total) = (self.encoding, self.body, self.values);
+        PageValues { encoding, body, skip: 0, count: total, total }
+    }
+
+    /// The values of the entries `kept`, of which the first is `start`.
+    fn values_of(&self, start: usize, kept: &PageLevels<'_>, max_def: u8) -> PageValues<'p> {
+        PageValues {
+            skip: self.levels.def.slice(0..start).count_of(max_def, start),
+            count: kept.def.count_of(max_def, kept.entries),
+            ..self.all_values()
+        }
+    }
+}
+
+/// The PLAIN values of a dictionary page.
+fn dictionary_body<'p>(
     codec: Codec,
     header: &PageHeader,
-    stored: &[u8],
+    stored: &'p [u8],
     encoding: Encoding,
-    entries: usize,
-    scratch: &mut Scratch,
-    decoder: &mut D,
-) -> DecodeResult<()> {
+    scratch: &'p mut Scratch,
+) -> DecodeResult<&'p [u8]> {
     if encoding != Encoding::Plain {
         return Err(DecodeError("a dictionary page is not PLAIN"));
     }
-    let body = match codec {
-        Codec::Uncompressed => stored,
-        codec => scratch.body.decompress(codec, stored, header.uncompressed)?,
-    };
-    decoder.dictionary(body, entries)
+    match codec {
+        Codec::Uncompressed => Ok(stored),
+        codec => scratch.body.decompress(codec, stored, header.uncompressed),
+    }
 }
 
 /// Decodes the levels that are needed, or that tell the number of values. `None` for a page to skip.

@@ -63,34 +63,9 @@ impl SlotScratch {
         owners.align(flags, 0);
         codes.clear();
         integers.clear();
-        let mut put = |value: SlotValue| match (column.column_type, value.is_array) {
-            (ColumnType::String, false) => {
-                codes.push(value.payload as StringCode);
-                1
-            }
-            (ColumnType::Int, false) => {
-                integers.push(value.payload as i64);
-                1
-            }
-            (ColumnType::String, true) => {
-                let before = codes.len();
-                let message = strings.get(value.payload as StringCode).to_vec();
-                for element in elements(&message) {
-                    if let DecodedValue::String(text) = element {
-                        codes.push(strings.intern(text));
-                    }
-                }
-                codes.len() - before
-            }
-            (ColumnType::Int, true) => {
-                let before = integers.len();
-                for element in elements(strings.get(value.payload as StringCode)) {
-                    if let DecodedValue::Int(number) = element {
-                        integers.push(number);
-                    }
-                }
-                integers.len() - before
-            }
+        let mut put = |value: SlotValue| match column.column_type {
+            ColumnType::String => put_strings(value, strings, codes),
+            ColumnType::Int => put_integers(value, strings, integers),
         };
         let shape = if has_arrays {
             lists.set(owners, flags, |_, _| values.next().map_or(0, &mut put));
@@ -111,4 +86,37 @@ impl SlotScratch {
             }
         }
     }
+}
+
+/// Appends a text, or the texts of an array; returns how many.
+#[inline]
+fn put_strings(value: SlotValue, strings: &mut Strings<'_>, codes: &mut Vec<StringCode>) -> usize {
+    if !value.is_array {
+        codes.push(value.payload as StringCode);
+        return 1;
+    }
+    let before = codes.len();
+    let message = strings.get(value.payload as StringCode).to_vec();
+    for element in elements(&message) {
+        if let DecodedValue::String(text) = element {
+            codes.push(strings.intern(text));
+        }
+    }
+    codes.len() - before
+}
+
+/// Appends a number, or the numbers of an array; returns how many.
+#[inline]
+fn put_integers(value: SlotValue, strings: &Strings<'_>, integers: &mut Vec<i64>) -> usize {
+    if !value.is_array {
+        integers.push(value.payload as i64);
+        return 1;
+    }
+    let before = integers.len();
+    for element in elements(strings.get(value.payload as StringCode)) {
+        if let DecodedValue::Int(number) = element {
+            integers.push(number);
+        }
+    }
+    integers.len() - before
 }

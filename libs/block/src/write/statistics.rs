@@ -218,12 +218,17 @@ impl ChunkStatistics {
         if let Some(index) = &mut self.index {
             index.set_boundary_order(order);
         }
+        let statistics = self.statistics();
+        Ok((statistics, self.index.map(ColumnIndexBuilder::build).transpose()?))
+    }
+
+    fn statistics(&self) -> Statistics {
         let nulls = Some(self.nulls);
         let low = self.bounds.as_ref().map(|(low, _)| self.cut_low(low));
         let high = self.bounds.as_ref().map(|(_, high)| self.cut_high(high));
         let low_number = low.as_ref().map(|(bytes, _)| number(bytes));
         let high_number = high.as_ref().map(|(bytes, _)| number(bytes));
-        let statistics = match self.physical {
+        match self.physical {
             Type::BOOLEAN => Statistics::boolean(
                 low_number.map(|bits| bits != 0),
                 high_number.map(|bits| bits != 0),
@@ -267,8 +272,7 @@ impl ChunkStatistics {
                         .with_max_is_exact(high_exact),
                 )
             }
-        };
-        Ok((statistics, self.index.map(ColumnIndexBuilder::build).transpose()?))
+        }
     }
 
     /// A lower bound of at most [`MAX_BYTES`] bytes, and whether it is the value itself.

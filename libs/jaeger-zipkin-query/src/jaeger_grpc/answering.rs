@@ -9,12 +9,15 @@ use futures_util::{Stream, stream};
 use tactus_model::{TenantId, TraceId};
 use tactus_proto::otlp::ExportTraceServiceResponse;
 use tactus_proto::otlp::span::SpanKind;
-use tactus_query::{Frontend, partial_status};
-use tactus_server::bodies::Bodies;
+use tactus_query::{FoundIds, Frontend, partial_status};
 use tactus_server::tenancy::Tenancy;
 use tonic::{Request, Response, Status};
 
-use crate::jaeger::{JaegerQueries, Operation, OperationsQuery, kind_name};
+use super::traces::{self, TracesToSend};
+use crate::jaeger::{
+    Dependency, FoundTraces, JaegerQueries, Operation, OperationsQuery, TimeRange, TraceFilter,
+    kind_name,
+};
 
 /// Stores the spans of an OTLP `ExportTraceServiceRequest`, which is handed on as bytes, not decoded yet. Returns when
 /// they are as safe as those of any receiver. Errors: as clients of OTLP see them.
@@ -52,26 +55,87 @@ impl Answering {
         Ok((tenants, request.into_inner()))
     }
 
-    /// Memory of answers until they are sent.
-    pub(super) fn memory(&self) -> &Arc<Bodies> {
-        &AsRef::<Frontend>::as_ref(&self.queries).memory
+    /// The trace that a request asks for: `asked` reads its id, and whether it is wanted as it is stored.
+    pub(super) async fn trace<R>(
+        &self,
+        request: Request<R>,
+        asked: impl FnOnce(R) -> Result<(TraceId, bool), Status>,
+    ) -> Result<TracesToSend, Status> {
+        let (tenants, request) = self.read(request)?;
+        let (id, raw) = asked(request)?;
+        let trace = self.queries.trace(&tenants, id, raw).await?;
+        Ok(self.to_send(tenants, traces::one(trace)))
+    }
+
+    /// The traces of the ids that `asked` reads from a request, as they are stored.
+    pub(super) async fn traces<R>(
+        &self,
+        request: Request<R>,
+        asked: impl FnOnce(R) -> Result<Vec<TraceId>, Status>,
+    ) -> Result<TracesToSend, Status> {
+        let (tenants, request) = self.read(request)?;
+        let found = self.queries.traces(&tenants, &asked(request)?, true).await?;
+        Ok(self.to_send(tenants, found))
+    }
+
+    /// The traces that match the filter of a request.
+    pub(super) async fn find_traces<R>(
+        &self,
+        request: Request<R>,
+        filter: impl FnOnce(R) -> Result<TraceFilter, Status>,
+    ) -> Result<TracesToSend, Status> {
+        let (tenants, request) = self.read(request)?;
+        let found = self.queries.find_traces(&tenants, &filter(request)?).await?;
+        Ok(self.to_send(tenants, found))
+    }
+
+    /// The ids of the traces that match the filter of a request.
+    pub(super) async fn find_trace_ids<R>(
+        &self,
+        request: Request<R>,
+        filter: impl FnOnce(R) -> Result<TraceFilter, Status>,
+    ) -> Result<FoundIds, Status> {
+        let (tenants, request) = self.read(request)?;
+        Ok(self.queries.find_trace_ids(&tenants, &filter(request)?).await?)
+    }
+
+    /// The names of all services.
+    pub(super) async fn services<R>(&self, request: Request<R>) -> Result<Vec<String>, Status> {
+        let (tenants, _) = self.read(request)?;
+        Ok(self.queries.services(&tenants).await?)
     }
 
     /// Operations of a service, each as a message of its name and its kind, which is empty if it is unspecified.
-    pub(super) async fn operations<O>(
+    pub(super) async fn operations<R, O>(
         &self,
-        tenants: &[TenantId],
-        service: String,
-        span_kind: String,
+        request: Request<R>,
+        query: impl FnOnce(R) -> OperationsQuery,
         shown: impl Fn(String, String) -> O,
     ) -> Result<Vec<O>, Status> {
-        let query = OperationsQuery { service, span_kind };
-        let found = self.queries.operations(tenants, &query).await?;
+        let (tenants, request) = self.read(request)?;
+        let found = self.queries.operations(&tenants, &query(request)).await?;
         let shown = |Operation { name, kind }| match kind {
             SpanKind::Unspecified => shown(name, String::new()),
             kind => shown(name, kind_name(kind).to_owned()),
         };
         Ok(found.into_iter().map(shown).collect())
+    }
+
+    /// Who calls whom in the range of a request, each as a message.
+    pub(super) async fn dependencies<R, D>(
+        &self,
+        request: Request<R>,
+        range: impl FnOnce(R) -> Result<TimeRange, Status>,
+        shown: impl Fn(Dependency) -> D,
+    ) -> Result<Vec<D>, Status> {
+        let (tenants, request) = self.read(request)?;
+        let found = self.queries.dependencies(&tenants, range(request)?).await?;
+        Ok(found.into_iter().map(shown).collect())
+    }
+
+    fn to_send(&self, tenants: Vec<TenantId>, found: FoundTraces) -> TracesToSend {
+        let memory = Arc::clone(&AsRef::<Frontend>::as_ref(&self.queries).memory);
+        TracesToSend { memory, tenants, found }
     }
 }
 

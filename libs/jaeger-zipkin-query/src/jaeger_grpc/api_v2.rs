@@ -11,8 +11,7 @@ use tonic::{Request, Response, Status};
 
 use super::answering::{Answer, Answering, Messages, NO_ARCHIVE, trace_id};
 use super::query::{parameters, range, required};
-use super::traces;
-use crate::jaeger::{Dependency, TraceFilter};
+use crate::jaeger::{Dependency, OperationsQuery, TraceFilter};
 
 /// The service.
 #[derive(Debug)]
@@ -24,13 +23,10 @@ impl QueryService for QueryV2 {
     type FindTracesStream = Messages<SpansResponseChunk>;
 
     async fn get_trace(&self, request: Request<GetTraceRequest>) -> Answer<Self::GetTraceStream> {
-        let (tenants, request) = self.0.read(request)?;
-        let id = trace_id(&request.trace_id)?;
-        let found = self.0.queries.trace(&tenants, id, request.raw_traces).await?;
-        traces::model(self.0.memory(), &tenants, traces::one(found), |spans| SpansResponseChunk {
-            spans,
-        })
-        .await
+        let asked =
+            |request: GetTraceRequest| Ok((trace_id(&request.trace_id)?, request.raw_traces));
+        let found = self.0.trace(request, asked).await?;
+        found.model_messages(|spans| SpansResponseChunk { spans }).await
     }
 
     async fn archive_trace(
@@ -46,18 +42,15 @@ impl QueryService for QueryV2 {
         &self,
         request: Request<FindTracesRequest>,
     ) -> Answer<Self::FindTracesStream> {
-        let (tenants, request) = self.0.read(request)?;
-        let filter = filter(request.query)?;
-        let found = self.0.queries.find_traces(&tenants, &filter).await?;
-        traces::model(self.0.memory(), &tenants, found, |spans| SpansResponseChunk { spans }).await
+        let found = self.0.find_traces(request, |request| filter(request.query)).await?;
+        found.model_messages(|spans| SpansResponseChunk { spans }).await
     }
 
     async fn get_services(
         &self,
         request: Request<GetServicesRequest>,
     ) -> Answer<GetServicesResponse> {
-        let (tenants, _) = self.0.read(request)?;
-        let services = self.0.queries.services(&tenants).await?;
+        let services = self.0.services(request).await?;
         Ok(Response::new(GetServicesResponse { services }))
     }
 
@@ -65,9 +58,10 @@ impl QueryService for QueryV2 {
         &self,
         request: Request<GetOperationsRequest>,
     ) -> Answer<GetOperationsResponse> {
-        let (tenants, GetOperationsRequest { service, span_kind }) = self.0.read(request)?;
+        let query =
+            |GetOperationsRequest { service, span_kind }| OperationsQuery { service, span_kind };
         let shown = |name, span_kind| Operation { name, span_kind };
-        let operations = self.0.operations(&tenants, service, span_kind, shown).await?;
+        let operations = self.0.operations(request, query, shown).await?;
         let mut operation_names: Vec<_> = operations.iter().map(|o| o.name.clone()).collect();
         operation_names.dedup();
         Ok(Response::new(GetOperationsResponse { operation_names, operations }))
@@ -77,11 +71,11 @@ impl QueryService for QueryV2 {
         &self,
         request: Request<GetDependenciesRequest>,
     ) -> Answer<GetDependenciesResponse> {
-        let (tenants, request) = self.0.read(request)?;
-        let missing = |_| "StartTime and EndTime must be initialized.".to_owned();
-        let range = range(request.start_time.as_ref(), request.end_time.as_ref(), missing)?;
-        let found = self.0.queries.dependencies(&tenants, range).await?;
-        let dependencies = found.into_iter().map(link).collect();
+        let missing = |_: &str| "StartTime and EndTime must be initialized.".to_owned();
+        let range = |request: GetDependenciesRequest| {
+            range(request.start_time.as_ref(), request.end_time.as_ref(), missing)
+        };
+        let dependencies = self.0.dependencies(request, range, link).await?;
         Ok(Response::new(GetDependenciesResponse { dependencies }))
     }
 }

@@ -97,6 +97,11 @@ pub(super) fn no_filter(filter: &[u8]) -> Result<(), Status> {
     ))
 }
 
+/// What is said of a time that is missing.
+pub(super) fn is_required(name: &str) -> String {
+    format!("{name} is required")
+}
+
 /// A range that must be given as a whole. `missing`: what is said otherwise.
 pub(super) fn range(
     start: Option<&Timestamp>,

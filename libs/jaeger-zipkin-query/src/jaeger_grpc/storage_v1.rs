@@ -13,9 +13,8 @@ use tonic::{Request, Response, Status};
 
 use super::answering::{Answer, Answering, Messages, NO_ARCHIVE, trace_id};
 use super::api_v2::link;
-use super::query::{parameters, range, required};
-use super::traces;
-use crate::jaeger::TraceFilter;
+use super::query::{is_required, parameters, range, required};
+use crate::jaeger::{OperationsQuery, TraceFilter};
 
 /// The reading services.
 #[derive(Debug)]
@@ -27,21 +26,16 @@ impl SpanReaderPlugin for StorageV1 {
     type FindTracesStream = Messages<SpansResponseChunk>;
 
     async fn get_trace(&self, request: Request<GetTraceRequest>) -> Answer<Self::GetTraceStream> {
-        let (tenants, request) = self.0.read(request)?;
-        let id = trace_id(&request.trace_id)?;
-        let found = self.0.queries.trace(&tenants, id, true).await?;
-        traces::model(self.0.memory(), &tenants, traces::one(found), |spans| SpansResponseChunk {
-            spans,
-        })
-        .await
+        let asked = |request: GetTraceRequest| Ok((trace_id(&request.trace_id)?, true));
+        let found = self.0.trace(request, asked).await?;
+        found.model_messages(|spans| SpansResponseChunk { spans }).await
     }
 
     async fn get_services(
         &self,
         request: Request<GetServicesRequest>,
     ) -> Answer<GetServicesResponse> {
-        let (tenants, _) = self.0.read(request)?;
-        let services = self.0.queries.services(&tenants).await?;
+        let services = self.0.services(request).await?;
         Ok(Response::new(GetServicesResponse { services }))
     }
 
@@ -49,9 +43,10 @@ impl SpanReaderPlugin for StorageV1 {
         &self,
         request: Request<GetOperationsRequest>,
     ) -> Answer<GetOperationsResponse> {
-        let (tenants, GetOperationsRequest { service, span_kind }) = self.0.read(request)?;
+        let query =
+            |GetOperationsRequest { service, span_kind }| OperationsQuery { service, span_kind };
         let shown = |name, span_kind| Operation { name, span_kind };
-        let operations = self.0.operations(&tenants, service, span_kind, shown).await?;
+        let operations = self.0.operations(request, query, shown).await?;
         let mut operation_names: Vec<_> = operations.iter().map(|o| o.name.clone()).collect();
         operation_names.dedup();
         Ok(Response::new(GetOperationsResponse { operation_names, operations }))
@@ -61,19 +56,15 @@ impl SpanReaderPlugin for StorageV1 {
         &self,
         request: Request<FindTracesRequest>,
     ) -> Answer<Self::FindTracesStream> {
-        let (tenants, request) = self.0.read(request)?;
-        let filter = filter(request.query)?;
-        let found = self.0.queries.find_traces(&tenants, &filter).await?;
-        traces::model(self.0.memory(), &tenants, found, |spans| SpansResponseChunk { spans }).await
+        let found = self.0.find_traces(request, |request| filter(request.query)).await?;
+        found.model_messages(|spans| SpansResponseChunk { spans }).await
     }
 
     async fn find_trace_i_ds(
         &self,
         request: Request<FindTraceIDsRequest>,
     ) -> Answer<FindTraceIDsResponse> {
-        let (tenants, request) = self.0.read(request)?;
-        let filter = filter(request.query)?;
-        let found = self.0.queries.find_trace_ids(&tenants, &filter).await?;
+        let found = self.0.find_trace_ids(request, |request| filter(request.query)).await?;
         let ids = found.traces.iter().map(|trace| Bytes::copy_from_slice(&trace.id.0));
         Ok(Response::new(FindTraceIDsResponse { trace_ids: ids.collect() }))
     }
@@ -85,11 +76,10 @@ impl DependenciesReaderPlugin for StorageV1 {
         &self,
         request: Request<GetDependenciesRequest>,
     ) -> Answer<GetDependenciesResponse> {
-        let (tenants, request) = self.0.read(request)?;
-        let missing = |name| format!("{name} is required");
-        let range = range(request.start_time.as_ref(), request.end_time.as_ref(), missing)?;
-        let found = self.0.queries.dependencies(&tenants, range).await?;
-        let dependencies = found.into_iter().map(link).collect();
+        let range = |request: GetDependenciesRequest| {
+            range(request.start_time.as_ref(), request.end_time.as_ref(), is_required)
+        };
+        let dependencies = self.0.dependencies(request, range, link).await?;
         Ok(Response::new(GetDependenciesResponse { dependencies }))
     }
 }

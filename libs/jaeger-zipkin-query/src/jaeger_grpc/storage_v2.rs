@@ -1,7 +1,6 @@
 //! Storage API v2, which Jaeger 2 uses to read from its storage. Traces are OTLP.
 
 use bytes::Bytes;
-use tactus_model::TraceId;
 use tactus_proto::jaeger::storage::v2::any_value::Value;
 use tactus_proto::jaeger::storage::v2::{
     Dependency, FindTraceIDsRequest, FindTraceIDsResponse, FindTraceSummariesResponse,
@@ -14,11 +13,11 @@ use tactus_proto::jaeger::storage::v2::{
 use tactus_proto::opentelemetry::proto::trace::v1::TracesData;
 use tonic::{Request, Response, Status};
 
-use super::answering::{Answer, Answering, Messages, messages, trace_id};
-use super::query::{no_filter, parameters, range, required};
+use super::answering::{Answer, Answering, Messages, trace_id};
+use super::query::{is_required, no_filter, parameters, range, required};
+use super::summaries;
 use super::times::timestamp;
-use super::{summaries, traces};
-use crate::jaeger::TraceFilter;
+use crate::jaeger::{OperationsQuery, TraceFilter};
 
 /// The reading services.
 #[derive(Debug)]
@@ -35,19 +34,17 @@ impl TraceReader for StorageV2 {
         &self,
         request: Request<GetTracesRequest>,
     ) -> Answer<Self::GetTracesStream> {
-        let (tenants, request) = self.0.read(request)?;
-        let ids: Result<Vec<TraceId>, Status> =
-            request.query.iter().map(|params| trace_id(&params.trace_id)).collect();
-        let found = self.0.queries.traces(&tenants, &ids?, true).await?;
-        traces::otlp(self.0.memory(), &tenants, found).await
+        let ids = |request: GetTracesRequest| {
+            request.query.iter().map(|params| trace_id(&params.trace_id)).collect()
+        };
+        self.0.traces(request, ids).await?.otlp_messages().await
     }
 
     async fn get_services(
         &self,
         request: Request<GetServicesRequest>,
     ) -> Answer<GetServicesResponse> {
-        let (tenants, _) = self.0.read(request)?;
-        let services = self.0.queries.services(&tenants).await?;
+        let services = self.0.services(request).await?;
         Ok(Response::new(GetServicesResponse { services }))
     }
 
@@ -55,9 +52,10 @@ impl TraceReader for StorageV2 {
         &self,
         request: Request<GetOperationsRequest>,
     ) -> Answer<GetOperationsResponse> {
-        let (tenants, GetOperationsRequest { service, span_kind }) = self.0.read(request)?;
+        let query =
+            |GetOperationsRequest { service, span_kind }| OperationsQuery { service, span_kind };
         let shown = |name, span_kind| Operation { name, span_kind };
-        let operations = self.0.operations(&tenants, service, span_kind, shown).await?;
+        let operations = self.0.operations(request, query, shown).await?;
         Ok(Response::new(GetOperationsResponse { operations }))
     }
 
@@ -65,19 +63,14 @@ impl TraceReader for StorageV2 {
         &self,
         request: Request<FindTracesRequest>,
     ) -> Answer<Self::FindTracesStream> {
-        let (tenants, request) = self.0.read(request)?;
-        let filter = filter(request.query)?;
-        let found = self.0.queries.find_traces(&tenants, &filter).await?;
-        traces::otlp(self.0.memory(), &tenants, found).await
+        self.0.find_traces(request, |request| filter(request.query)).await?.otlp_messages().await
     }
 
     async fn find_trace_i_ds(
         &self,
         request: Request<FindTraceIDsRequest>,
     ) -> Answer<FindTraceIDsResponse> {
-        let (tenants, request) = self.0.read(request)?;
-        let filter = filter(request.query)?;
-        let found = self.0.queries.find_trace_ids(&tenants, &filter).await?;
+        let found = self.0.find_trace_ids(request, |request| filter(request.query)).await?;
         let ids = found.traces.iter().map(|trace| FoundTraceId {
             trace_id: Bytes::copy_from_slice(&trace.id.0),
             start: Some(timestamp(trace.start)),
@@ -90,12 +83,9 @@ impl TraceReader for StorageV2 {
         &self,
         request: Request<FindTracesRequest>,
     ) -> Answer<Self::FindTraceSummariesStream> {
-        let (tenants, request) = self.0.read(request)?;
-        let filter = filter(request.query)?;
-        let (summaries, partial) = summaries::find(&self.0.queries, &tenants, &filter).await?;
+        let filter = |request: FindTracesRequest| filter(request.query);
         let message = |summaries| FindTraceSummariesResponse { summaries };
-        let summaries = summaries.into_iter().map(summaries::storage).collect();
-        messages(summaries::messages_of(summaries, message), partial)
+        summaries::find(&self.0, request, filter, summaries::storage, message).await
     }
 }
 
@@ -105,17 +95,16 @@ impl DependencyReader for StorageV2 {
         &self,
         request: Request<GetDependenciesRequest>,
     ) -> Answer<GetDependenciesResponse> {
-        let (tenants, request) = self.0.read(request)?;
-        let missing = |name| format!("{name} is required");
-        let range = range(request.start_time.as_ref(), request.end_time.as_ref(), missing)?;
-        let found = self.0.queries.dependencies(&tenants, range).await?;
-        let dependencies = found.into_iter().map(|dependency| Dependency {
+        let range = |request: GetDependenciesRequest| {
+            range(request.start_time.as_ref(), request.end_time.as_ref(), is_required)
+        };
+        let dependencies = self.0.dependencies(request, range, |dependency| Dependency {
             parent: dependency.parent,
             child: dependency.child,
             call_count: dependency.call_count,
             source: String::new(),
         });
-        Ok(Response::new(GetDependenciesResponse { dependencies: dependencies.collect() }))
+        Ok(Response::new(GetDependenciesResponse { dependencies: dependencies.await? }))
     }
 }
 

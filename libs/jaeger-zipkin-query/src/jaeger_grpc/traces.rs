@@ -19,59 +19,59 @@ use super::chunks::{self, MESSAGE_BYTES, MESSAGE_SPANS};
 use crate::jaeger::{FoundTrace, FoundTraces};
 use crate::long_work::takes_long;
 
-/// Traces as OTLP. `memory`: of answers until they are sent. Errors: there is none.
-pub(super) async fn otlp(
-    memory: &Arc<Bodies>,
-    tenants: &[TenantId],
-    found: FoundTraces,
-) -> Answer<Messages<TracesData>> {
-    answer(memory, tenants, found, |trace| chunks::of_otlp(trace.data, MESSAGE_BYTES)).await
+/// The traces of an answer, before they are messages.
+pub(super) struct TracesToSend {
+    /// Memory of answers until they are sent.
+    pub(super) memory: Arc<Bodies>,
+    pub(super) tenants: Vec<TenantId>,
+    pub(super) found: FoundTraces,
 }
 
-/// Traces as spans of Jaeger's model, each with its process. Memory and errors as of [`otlp`].
-pub(super) async fn model<M: Send + 'static>(
-    memory: &Arc<Bodies>,
-    tenants: &[TenantId],
-    found: FoundTraces,
-    message: impl Fn(Vec<api_v2::Span>) -> M + Copy + Send + Sync + 'static,
-) -> Answer<Messages<M>> {
-    let convert = move |trace: FoundTrace| {
-        let spans = from_otlp::spans(&trace.data.resource_spans);
-        chunks::in_groups(spans, MESSAGE_SPANS, message)
-    };
-    answer(memory, tenants, found, convert).await
+impl TracesToSend {
+    /// Messages of OTLP. Errors: there is no memory.
+    pub(super) async fn otlp_messages(self) -> Answer<Messages<TracesData>> {
+        self.stream(|trace| chunks::of_otlp(trace.data, MESSAGE_BYTES)).await
+    }
+
+    /// Messages of spans of Jaeger's model, each with its process. Errors: there is no memory.
+    pub(super) async fn model_messages<M: Send + 'static>(
+        self,
+        message: impl Fn(Vec<api_v2::Span>) -> M + Copy + Send + Sync + 'static,
+    ) -> Answer<Messages<M>> {
+        let convert = move |trace: FoundTrace| {
+            let spans = from_otlp::spans(&trace.data.resource_spans);
+            chunks::in_groups(spans, MESSAGE_SPANS, message)
+        };
+        self.stream(convert).await
+    }
+
+    async fn stream<M: Send + 'static>(
+        self,
+        convert: impl Fn(FoundTrace) -> Vec<M> + Copy + Send + Sync + 'static,
+    ) -> Answer<Messages<M>> {
+        let Self { memory, tenants, found: FoundTraces { mut traces, partial, .. } } = self;
+        let bytes = traces.iter().map(bytes_of).sum();
+        // From now on the answer as a whole is counted, and dropped if nobody reads it and others need its memory.
+        traces.iter_mut().for_each(|trace| trace.memory = TraceMemory::default());
+        let waiting = Outgoing::hold(&memory, bytes, traces.into_iter()).await;
+        let waiting = waiting.map_err(|NoRoom| error_status(&Error::TooManyBytes))?;
+        let sending = Sending { memory, waiting: Some(waiting), current: None, convert };
+        let messages = stream::unfold((sending, tenants), async |(mut sending, tenants)| {
+            let next = as_part_of_query(&tenants, sending.next()).await.transpose()?;
+            if next.is_err() {
+                (sending.waiting, sending.current) = (None, None);
+            }
+            Some((next, (sending, tenants)))
+        });
+        let end = partial.then(|| Err(partial_status()));
+        Ok(Response::new(Box::pin(messages.chain(stream::iter(end)))))
+    }
 }
 
 /// The answer with one trace. Where there is something to be known of it, spans may be missing.
 pub(super) fn one(trace: FoundTrace) -> FoundTraces {
     let partial = !trace.warnings.is_empty();
     FoundTraces { traces: vec![trace], missing: Vec::new(), partial }
-}
-
-async fn answer<M: Send + 'static>(
-    memory: &Arc<Bodies>,
-    tenants: &[TenantId],
-    found: FoundTraces,
-    convert: impl Fn(FoundTrace) -> Vec<M> + Copy + Send + Sync + 'static,
-) -> Answer<Messages<M>> {
-    let FoundTraces { mut traces, partial, .. } = found;
-    let bytes = traces.iter().map(bytes_of).sum();
-    // From now on the answer as a whole is counted, and dropped if nobody reads it and others need its memory.
-    traces.iter_mut().for_each(|trace| trace.memory = TraceMemory::default());
-    let waiting = Outgoing::hold(memory, bytes, traces.into_iter()).await;
-    let waiting = waiting.map_err(|NoRoom| error_status(&Error::TooManyBytes))?;
-    let sending =
-        Sending { memory: Arc::clone(memory), waiting: Some(waiting), current: None, convert };
-    let sending = (sending, tenants.to_vec());
-    let messages = stream::unfold(sending, async |(mut sending, tenants)| {
-        let next = as_part_of_query(&tenants, sending.next()).await.transpose()?;
-        if next.is_err() {
-            (sending.waiting, sending.current) = (None, None);
-        }
-        Some((next, (sending, tenants)))
-    });
-    let end = partial.then(|| Err(partial_status()));
-    Ok(Response::new(Box::pin(messages.chain(stream::iter(end)))))
 }
 
 /// Memory that a trace takes, about.

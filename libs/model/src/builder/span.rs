@@ -16,6 +16,27 @@ pub(super) enum Outcome {
     BadIds,
 }
 
+/// The fields of a span's message that have columns of their own. Ids are as they came.
+#[derive(Default)]
+struct SpanFields<'m> {
+    trace_id: &'m [u8],
+    span_id: &'m [u8],
+    parent: &'m [u8],
+    name: &'m [u8],
+    trace_state: &'m [u8],
+    status_message: &'m [u8],
+    kind: u64,
+    status: u64,
+    start: u64,
+    end: u64,
+    dropped_attributes: u64,
+    dropped_events: u64,
+    dropped_links: u64,
+    flags: u32,
+    /// Bytes of what is measured instead of appended.
+    measured: usize,
+}
+
 impl BatchBuilder {
     /// Appends one span. If it did not become a row, what it left in the lists is the caller's to drop.
     pub(super) fn append_span(
@@ -25,52 +46,10 @@ impl BatchBuilder {
         message: &[u8],
         admit: &mut impl FnMut(TraceId, usize) -> bool,
     ) -> Result<Outcome, AppendError> {
-        let (mut trace_id, mut span_id, mut parent): (&[u8], &[u8], &[u8]) = (b"", b"", b"");
-        let (mut name, mut trace_state, mut status_message): (&[u8], &[u8], &[u8]) =
-            (b"", b"", b"");
-        let (mut kind, mut status, mut start, mut end) = (0u64, 0u64, 0u64, 0u64);
-        let (mut dropped_attributes, mut dropped_events, mut dropped_links) = (0u64, 0u64, 0u64);
-        let (mut measured, mut flags) = (0, 0u32);
-        let mut reader = Reader::new(message);
-        while let Some((field, value)) = reader.next_field()? {
-            match field {
-                1 => trace_id = value.bytes(1)?,
-                2 => span_id = value.bytes(2)?,
-                3 => trace_state = value.bytes(3)?,
-                4 => parent = value.bytes(4)?,
-                5 => name = value.bytes(5)?,
-                6 => kind = value.varint(6)?,
-                7 => start = value.fixed64(7)?,
-                8 => end = value.fixed64(8)?,
-                9 => {
-                    self.entries.spend_attribute()?;
-                    let (message, list) = (value.bytes(9)?, &mut self.batch.span_attributes);
-                    match &self.selecting {
-                        None => self.reader.append(message, list)?,
-                        Some(at) => {
-                            measured += self.reader.append_selected(message, list, &at.keys)?
-                        }
-                    }
-                }
-                10 => dropped_attributes = value.varint(10)?,
-                11 if self.selecting.is_some() => {
-                    measured += self.measure_event(value.bytes(11)?)?
-                }
-                11 => self.append_event(value.bytes(11)?)?,
-                12 => dropped_events = value.varint(12)?,
-                13 if self.selecting.is_some() => {
-                    measured += self.measure_link(value.bytes(13)?)?
-                }
-                13 => self.append_link(value.bytes(13)?)?,
-                14 => dropped_links = value.varint(14)?,
-                15 => (status_message, status) = read_status(value.bytes(15)?)?,
-                // No column has them; they count in the size.
-                16 => flags = value.fixed32_or_none().unwrap_or(0),
-                _ => {}
-            }
-        }
+        let span = self.read_span(message)?;
         // The receiver's walk looks at the first ids only, and what counts is the last.
-        let (Ok(trace_id), Ok(span_id)) = (trace_id.try_into(), span_id.try_into()) else {
+        let (Ok(trace_id), Ok(span_id)) = (span.trace_id.try_into(), span.span_id.try_into())
+        else {
             return Ok(Outcome::BadIds);
         };
         let (trace_id, span_id) = (TraceId(trace_id), SpanId(span_id));
@@ -83,46 +62,91 @@ impl BatchBuilder {
         // Enum values beyond the known ones are legal protobuf; they mean "unspecified" and "unset". Generated metrics name the
         // number of such a kind.
         let known = if self.selecting.is_some() { u64::from(u8::MAX) } else { 5 };
-        let kind = if kind <= known { kind as u8 } else { 0 };
-        let status = if status <= 2 { status as u8 } else { 0 };
-        let parent = SpanId::from_slice(parent);
+        let kind = if span.kind <= known { span.kind as u8 } else { 0 };
+        let status = if span.status <= 2 { span.status as u8 } else { 0 };
+        let parent = SpanId::from_slice(span.parent);
         if let Some(selecting) = &mut self.selecting {
             let scalars = Scalars {
                 has_parent: !parent.is_zero(),
-                texts: [trace_state.len(), name.len(), status_message.len()],
+                texts: [span.trace_state.len(), span.name.len(), span.status_message.len()],
                 kind,
                 status,
-                start,
-                end,
-                dropped: [dropped_attributes, dropped_events, dropped_links],
-                flags,
+                start: span.start,
+                end: span.end,
+                dropped: [span.dropped_attributes, span.dropped_events, span.dropped_links],
+                flags: span.flags,
             };
-            selecting.sizes.push((scalars.size() + measured) as u32);
+            selecting.sizes.push((scalars.size() + span.measured) as u32);
         }
         let trace = self.trace_row(trace_id);
-        let name = self.reader.strings.intern(name);
-        let status_message = self.reader.strings.intern(status_message);
-        let trace_state = self.reader.strings.intern(trace_state);
+        let name = self.reader.strings.intern(span.name);
+        let status_message = self.reader.strings.intern(span.status_message);
+        let trace_state = self.reader.strings.intern(span.trace_state);
         let spans = &mut self.batch.spans;
         spans.trace.push(trace);
         spans.resource.push(resource);
         spans.scope.push(scope);
         spans.span_id.push(span_id);
         spans.parent_span_id.push(parent);
-        spans.start.push(start);
-        spans.duration.push(end.wrapping_sub(start));
+        spans.start.push(span.start);
+        spans.duration.push(span.end.wrapping_sub(span.start));
         spans.name.push(name);
         spans.kind.push(kind);
         spans.status.push(status);
         spans.status_message.push(status_message);
         spans.trace_state.push(trace_state);
-        spans.dropped_attributes.push(dropped_attributes as u32);
-        spans.dropped_events.push(dropped_events as u32);
-        spans.dropped_links.push(dropped_links as u32);
+        spans.dropped_attributes.push(span.dropped_attributes as u32);
+        spans.dropped_events.push(span.dropped_events as u32);
+        spans.dropped_links.push(span.dropped_links as u32);
         self.batch.span_attributes.end_owner();
         self.batch.events.starts.push(self.batch.events.time.len() as u32);
         self.batch.links.starts.push(self.batch.links.trace_id.len() as u32);
         Ok(Outcome::Appended)
+    }
+
+    /// Reads the fields of a span. Its attributes, events and links are appended, or measured, on the way.
+    #[inline]
+    fn read_span<'m>(&mut self, message: &'m [u8]) -> Result<SpanFields<'m>, AppendError> {
+        let mut span = SpanFields::default();
+        let mut reader = Reader::new(message);
+        while let Some((field, value)) = reader.next_field()? {
+            match field {
+                1 => span.trace_id = value.bytes(1)?,
+                2 => span.span_id = value.bytes(2)?,
+                3 => span.trace_state = value.bytes(3)?,
+                4 => span.parent = value.bytes(4)?,
+                5 => span.name = value.bytes(5)?,
+                6 => span.kind = value.varint(6)?,
+                7 => span.start = value.fixed64(7)?,
+                8 => span.end = value.fixed64(8)?,
+                9 => {
+                    self.entries.spend_attribute()?;
+                    let (message, list) = (value.bytes(9)?, &mut self.batch.span_attributes);
+                    match &self.selecting {
+                        None => self.reader.append(message, list)?,
+                        Some(at) => {
+                            span.measured += self.reader.append_selected(message, list, &at.keys)?
+                        }
+                    }
+                }
+                10 => span.dropped_attributes = value.varint(10)?,
+                11 if self.selecting.is_some() => {
+                    span.measured += self.measure_event(value.bytes(11)?)?
+                }
+                11 => self.append_event(value.bytes(11)?)?,
+                12 => span.dropped_events = value.varint(12)?,
+                13 if self.selecting.is_some() => {
+                    span.measured += self.measure_link(value.bytes(13)?)?
+                }
+                13 => self.append_link(value.bytes(13)?)?,
+                14 => span.dropped_links = value.varint(14)?,
+                15 => (span.status_message, span.status) = read_status(value.bytes(15)?)?,
+                // No column has them; they count in the size.
+                16 => span.flags = value.fixed32_or_none().unwrap_or(0),
+                _ => {}
+            }
+        }
+        Ok(span)
     }
 
     fn append_event(&mut self, message: &[u8]) -> Result<(), AppendError> {

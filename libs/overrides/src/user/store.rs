@@ -63,16 +63,7 @@ impl Store {
         metrics: &Metrics,
     ) -> Option<BTreeMap<String, Stored>> {
         metrics.user_list.inc();
-        let tenants = match self.bucket.list_directories(DIRECTORY).await {
-            Ok(tenants) => tenants,
-            Err(error) if error.is_not_found() => Vec::new(),
-            Err(error) => {
-                metrics.user_reload_failed.inc();
-                let error = error_text(&error);
-                tracing::error!(error, "limits set by tenants cannot be listed, the old ones stay");
-                return None;
-            }
-        };
+        let tenants = self.tenants(metrics).await?;
         let mut read = stream::iter(tenants)
             .map(|tenant| async move {
                 metrics.user_fetch.with([&tenant]).inc();
@@ -118,6 +109,20 @@ impl Store {
             metrics.user_reload_failed.inc();
         }
         Some(found)
+    }
+
+    /// The tenants that have a document. `None`: they cannot be listed, which is logged.
+    async fn tenants(&self, metrics: &Metrics) -> Option<Vec<String>> {
+        match self.bucket.list_directories(DIRECTORY).await {
+            Ok(tenants) => Some(tenants),
+            Err(error) if error.is_not_found() => Some(Vec::new()),
+            Err(error) => {
+                metrics.user_reload_failed.inc();
+                let error = error_text(&error);
+                tracing::error!(error, "limits set by tenants cannot be listed, the old ones stay");
+                None
+            }
+        }
     }
 
     /// Reads the document of a tenant. Errors: as [`StoreError`] says, but `Version`.

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use tactus_config::sections::overrides::Limits;
 use tactus_config::{GoDuration, PROCESSORS};
 
-use super::document::{UserLimits, UserSpanMetrics};
+use super::document::{UserGenerator, UserLimits, UserSpanMetrics};
 use super::merge;
 
 const INTRINSICS: [&str; 5] =
@@ -60,6 +60,13 @@ pub(crate) fn validate(user: &UserLimits, forwarders: &[&str]) -> Result<(), Str
             "metrics_generator.native_histogram_bucket_factor must be greater than 1".to_owned()
         );
     }
+    processors(generator)?;
+    // Histograms, buckets and cost attribution: rules that the file has as well.
+    tactus_config::check_limits(&merge(&Limits::default(), user)).map_err(|error| error.to_string())
+}
+
+/// The rules of the processors' own settings.
+fn processors(generator: &UserGenerator) -> Result<(), String> {
     let spans = &generator.processor.span_metrics;
     for name in spans.intrinsic_dimensions.iter().flat_map(|map| map.keys()) {
         if !INTRINSICS.contains(&name.as_str()) {
@@ -79,8 +86,7 @@ pub(crate) fn validate(user: &UserLimits, forwarders: &[&str]) -> Result<(), Str
     {
         return Err("metric_name is invalid".to_owned());
     }
-    // Histograms, buckets and cost attribution: rules that the file has as well.
-    tactus_config::check_limits(&merge(&Limits::default(), user)).map_err(|error| error.to_string())
+    Ok(())
 }
 
 /// Each label of span metrics must come from one place.

@@ -215,10 +215,10 @@ pub(super) fn log_trust(transport: &TransportSettings) {
     match (&transport.secret, certificates) {
         (Some(_), _) => tracing::info!(
             tls = certificates,
-            "gossip trusts who proves to know auth.internal_token_file"
+            "gossip trusts members that prove to know auth.internal_token_file"
         ),
         (None, true) => tracing::info!(
-            "gossip trusts who speaks TLS, and shows a certificate of memberlist.tls_ca_path if that is set"
+            "gossip trusts members that use TLS, with a certificate of memberlist.tls_ca_path if that is set"
         ),
         (None, false) => tracing::info!("gossip trusts everyone who reaches its port"),
     }

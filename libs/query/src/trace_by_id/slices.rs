@@ -212,28 +212,9 @@ impl<'f> Slices<'f> {
         parts: &mut Parts,
     ) -> Result<()> {
         let frontend = self.frontend;
-        let settings = &frontend.settings.trace_by_id;
-        let window = (self.query.start, self.query.end);
-        let mut requests = Vec::new();
-        let mut looked_into = 0;
-        for find in finds {
-            let known = frontend.blocklist.tenant(&find.tenant);
-            let blocks = select_from(&known, window, frontend.settings.blocklist_poll);
-            let id = TraceId::from_slice(&find.trace_id);
-            for meta in blocks.iter().filter_map(|block| known.meta(block.block_id)) {
-                // Replicas were sent the same spans, and each wrote a block.
-                parts.refused_spans = parts.refused_spans.max(meta.cut_traces().spans(id));
-            }
-            looked_into += blocks.len();
-            let per_shard = blocks.len().div_ceil(settings.query_shards.max(2) as usize).max(1);
-            requests.extend(blocks.chunks(per_shard).map(|blocks| FindTraceInBlocksRequest {
-                find: Some(find.clone()),
-                block_ids: blocks.iter().map(|block| block.block_id.to_string()).collect(),
-            }));
-        }
-        note_blocks(looked_into);
+        let requests = self.block_requests(finds, parts);
         note_jobs(requests.len());
-        let concurrency = match settings.concurrent_shards {
+        let concurrency = match frontend.settings.trace_by_id.concurrent_shards {
             ..=0 => requests.len().max(1),
             limit => limit as usize,
         };
@@ -273,5 +254,35 @@ impl<'f> Slices<'f> {
             check_inspected(self.inspected_bytes, self.max_inspected_bytes)?;
         }
         Ok(())
+    }
+
+    /// The jobs on the blocks that may have spans of the traces. Notes in `parts` the spans that blocks lack.
+    fn block_requests(
+        &self,
+        finds: &[FindTraceRequest],
+        parts: &mut Parts,
+    ) -> Vec<FindTraceInBlocksRequest> {
+        let frontend = self.frontend;
+        let settings = &frontend.settings.trace_by_id;
+        let window = (self.query.start, self.query.end);
+        let mut requests = Vec::new();
+        let mut looked_into = 0;
+        for find in finds {
+            let known = frontend.blocklist.tenant(&find.tenant);
+            let blocks = select_from(&known, window, frontend.settings.blocklist_poll);
+            let id = TraceId::from_slice(&find.trace_id);
+            for meta in blocks.iter().filter_map(|block| known.meta(block.block_id)) {
+                // Replicas were sent the same spans, and each wrote a block.
+                parts.refused_spans = parts.refused_spans.max(meta.cut_traces().spans(id));
+            }
+            looked_into += blocks.len();
+            let per_shard = blocks.len().div_ceil(settings.query_shards.max(2) as usize).max(1);
+            requests.extend(blocks.chunks(per_shard).map(|blocks| FindTraceInBlocksRequest {
+                find: Some(find.clone()),
+                block_ids: blocks.iter().map(|block| block.block_id.to_string()).collect(),
+            }));
+        }
+        note_blocks(looked_into);
+        requests
     }
 }

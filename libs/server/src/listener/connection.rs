@@ -118,6 +118,17 @@ impl Connections {
         };
         leaving.0.cancel();
         connection.as_mut().graceful_shutdown();
+        self.drain(connection, &activity, grace, client).await;
+    }
+
+    /// Serves the requests that a connection still has, of which the client knows that it closes.
+    async fn drain(
+        &self,
+        connection: impl Future<Output = Result<(), Box<dyn StdError + Send + Sync>>>,
+        activity: &Activity,
+        grace: Option<Duration>,
+        client: SocketAddr,
+    ) {
         // A fresh watch: the first one may have ended with the connection idle.
         let expired = activity.expired(&self.settings);
         tokio::select! {

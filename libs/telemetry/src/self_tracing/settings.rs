@@ -78,22 +78,19 @@ impl Settings {
         if disabled || (exporter.is_none() && endpoint.is_none()) {
             return Ok(None);
         }
+        let invalid = |text: String| Err(SettingsError(text));
         match exporter.as_deref() {
             None | Some("otlp") => {}
             Some("none") => return Ok(None),
             Some(other) => {
-                return Err(SettingsError(format!(
-                    "OTEL_TRACES_EXPORTER: unknown exporter {other}"
-                )));
+                return invalid(format!("OTEL_TRACES_EXPORTER: unknown exporter {other}"));
             }
         }
         let protocol = match otlp("PROTOCOL").as_deref() {
             None | Some("http/protobuf") => Protocol::Http,
             Some("grpc") => Protocol::Grpc,
             Some(other) => {
-                return Err(SettingsError(format!(
-                    "OTEL_EXPORTER_OTLP_PROTOCOL: unknown protocol {other}"
-                )));
+                return invalid(format!("OTEL_EXPORTER_OTLP_PROTOCOL: unknown protocol {other}"));
             }
         };
         let sampler = match env("OTEL_TRACES_SAMPLER") {
@@ -102,12 +99,6 @@ impl Settings {
                 let argument = env("OTEL_TRACES_SAMPLER_ARG").unwrap_or_default();
                 Sampler::parse(&name, &argument).map_err(SettingsError)?
             }
-        };
-        let number = |name: &str, value: Option<String>, default: u64| match value {
-            None => Ok(default),
-            Some(text) => text
-                .parse::<u64>()
-                .map_err(|_| SettingsError(format!("{name}: {text} is not a number"))),
         };
         let millis =
             |name: &str, value, default| number(name, value, default).map(Duration::from_millis);
@@ -133,6 +124,12 @@ impl Settings {
             delay: millis(delay, env(delay), 5_000)?,
         }))
     }
+}
+
+/// A whole number. Errors: something else, with the name of the variable.
+fn number(name: &str, value: Option<String>, default: u64) -> Result<u64, SettingsError> {
+    let Some(text) = value else { return Ok(default) };
+    text.parse().map_err(|_| SettingsError(format!("{name}: {text} is not a number")))
 }
 
 fn url(protocol: Protocol, of_traces: Option<String>, endpoint: Option<String>) -> String {

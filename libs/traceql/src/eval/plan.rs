@@ -102,19 +102,7 @@ impl Plan {
                 bits
             }
             Plan::Some { table, plan } => children::some_row(plan, *table, view, mask),
-            Plan::Program { program, wanted } => {
-                let bound = program.bind(view);
-                let mut bits = Bitmap::none(view.spans());
-                for span in mask.rows() {
-                    if tick(1) {
-                        break;
-                    }
-                    if bound.holds_for_some_rows(span, *wanted) {
-                        bits.insert(span);
-                    }
-                }
-                bits
-            }
+            Plan::Program { program, wanted } => run_program(program, *wanted, view, mask),
             Plan::Step { slot, plan } => match view.known(*slot) {
                 Some(bits) => bits.clone(),
                 None => plan.evaluate(view, mask),
@@ -173,6 +161,21 @@ impl Plan {
             Plan::Program { .. } => 2,
         }
     }
+}
+
+/// Runs a program on each span of `mask`.
+fn run_program(program: &Program, wanted: bool, view: &BatchView<'_>, mask: &Bitmap) -> Bitmap {
+    let bound = program.bind(view);
+    let mut bits = Bitmap::none(view.spans());
+    for span in mask.rows() {
+        if tick(1) {
+            break;
+        }
+        if bound.holds_for_some_rows(span, wanted) {
+            bits.insert(span);
+        }
+    }
+    bits
 }
 
 /// Of work, for a pass over all spans.

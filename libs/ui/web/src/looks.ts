@@ -34,7 +34,7 @@ export function look(service: string): string {
 }
 
 /** The first colour of the look, for canvases. */
-export const COLOURS = [
+const COLOURS = [
   ["#a37d63", "#ddb499"],
   ["#879f18", "#cbe66d"],
   ["#659da4", "#a9e4ea"],

@@ -69,7 +69,7 @@ export function writeSoon(whose: object, write: () => void) {
 }
 
 /** Writes at once what waits: somebody leaves, or wants the address. */
-export function flush() {
+function flush() {
   clearTimeout(timer);
   const all = [...waiting.values()];
   waiting.clear();

@@ -33,50 +33,7 @@ pub(crate) fn add_v2(
     span: v2::Span,
     options: &DecodeOptions,
 ) -> Result<(), SpanError> {
-    let mut tags = TakenTags::default();
-    let mut sent_status = None;
-    let (mut is_error, has_kind) = (false, span.kind.is_some());
-    for (key, value) in span.tags {
-        match &*key {
-            b"otlp.service.name.source" => tags.service_key = Some(value),
-            b"otel.library.name" => tags.scope.0 = value,
-            b"otel.library.version" => tags.scope.1 = value,
-            b"w3c.tracestate" => tags.trace_state = value,
-            b"span.kind" if !has_kind => {
-                if *value == *b"internal" {
-                    tags.kind = SpanKind::Internal;
-                }
-            }
-            b"otel.status_code" => sent_status = Some(status_code(&value)),
-            b"error" if *value == *b"true" => is_error = true,
-            key if super::keys::is_dropped(key) => {}
-            _ if is_resource_key(&key) => tags.resource.set(key, value),
-            _ => match link_number(&key) {
-                Some(number) => tags.links.push((number, value)),
-                None => {
-                    is_error |= *key == *keys::ERROR.as_bytes();
-                    let value = tag_value(value, options.parse_string_tags);
-                    // The tags of a span have each key once.
-                    tags.attributes.push(key, Some(value));
-                }
-            },
-        }
-    }
-    if let Some(code) = sent_status {
-        tags.status.code = code.into();
-        tags.status.message = take_text(&mut tags.attributes, keys::STATUS_DESCRIPTION);
-    }
-    if is_error {
-        tags.status.code = StatusCode::Error.into();
-    }
-    if let Some(kind) = span.kind {
-        tags.kind = match kind {
-            Kind::Client => SpanKind::Client,
-            Kind::Server => SpanKind::Server,
-            Kind::Producer => SpanKind::Producer,
-            Kind::Consumer => SpanKind::Consumer,
-        };
-    }
+    let mut tags = take_tags(span.tags, span.kind, options);
     let links = take_links(std::mem::take(&mut tags.links), &mut tags.attributes)?;
     let attributes = &mut tags.attributes;
     add_endpoint(attributes, &span.local_endpoint, keys::HOST_IP, keys::HOST_PORT);
@@ -108,6 +65,55 @@ pub(crate) fn add_v2(
     };
     groups.add(resource, tags.scope, &otlp);
     Ok(())
+}
+
+/// Sorts the tags of a span by what they become. `kind`: of the span, which wins over a tag.
+fn take_tags(sent: Vec<(Bytes, Bytes)>, kind: Option<Kind>, options: &DecodeOptions) -> TakenTags {
+    let mut tags = TakenTags::default();
+    let mut sent_status = None;
+    let mut is_error = false;
+    for (key, value) in sent {
+        match &*key {
+            b"otlp.service.name.source" => tags.service_key = Some(value),
+            b"otel.library.name" => tags.scope.0 = value,
+            b"otel.library.version" => tags.scope.1 = value,
+            b"w3c.tracestate" => tags.trace_state = value,
+            b"span.kind" if kind.is_none() => {
+                if *value == *b"internal" {
+                    tags.kind = SpanKind::Internal;
+                }
+            }
+            b"otel.status_code" => sent_status = Some(status_code(&value)),
+            b"error" if *value == *b"true" => is_error = true,
+            key if super::keys::is_dropped(key) => {}
+            _ if is_resource_key(&key) => tags.resource.set(key, value),
+            _ => match link_number(&key) {
+                Some(number) => tags.links.push((number, value)),
+                None => {
+                    is_error |= *key == *keys::ERROR.as_bytes();
+                    let value = tag_value(value, options.parse_string_tags);
+                    // The tags of a span have each key once.
+                    tags.attributes.push(key, Some(value));
+                }
+            },
+        }
+    }
+    if let Some(code) = sent_status {
+        tags.status.code = code.into();
+        tags.status.message = take_text(&mut tags.attributes, keys::STATUS_DESCRIPTION);
+    }
+    if is_error {
+        tags.status.code = StatusCode::Error.into();
+    }
+    if let Some(kind) = kind {
+        tags.kind = match kind {
+            Kind::Client => SpanKind::Client,
+            Kind::Server => SpanKind::Server,
+            Kind::Producer => SpanKind::Producer,
+            Kind::Consumer => SpanKind::Consumer,
+        };
+    }
+    tags
 }
 
 /// The ids of trace, span and, if there is one, parent, in one buffer.

@@ -39,7 +39,10 @@ fn of_limits(
     let Some(section) = &limits.tail_sampling.0 else { return of_all.cloned() };
     compiled.get_or_make(limits, || {
         compile(section).unwrap_or_else(|reason| {
-            tracing::error!(reason, "policies of a tenant cannot be, all its traces are kept");
+            tracing::error!(
+                reason,
+                "a tenant's policies of tail sampling are invalid, all its traces are kept"
+            );
             None
         })
     })

@@ -1,6 +1,6 @@
 //! Reads attribute lists of which only some keys are wanted. Their strings start the dictionary of the batch.
 
-use tactus_model::{Attribute, AttributeList, Dictionary, Projection, ValueType};
+use tactus_model::{Attribute, AttributeList, Dictionary, Projection, SpanBatch, ValueType};
 
 use crate::Result;
 use crate::attribute_owner::AttributeOwner;
@@ -83,6 +83,34 @@ pub(super) fn pick_attributes(
     Ok(picked)
 }
 
+/// Reads the attribute lists of which all keys are wanted, and puts them and the picked ones into the batch.
+pub(super) fn read_attributes(
+    task: &mut Task<'_>,
+    plan: &Plan<'_>,
+    counts: &Counts,
+    picked: Vec<Option<AttributeList>>,
+    batch: &mut SpanBatch,
+) -> Result<()> {
+    for (list, picked) in plan.lists.iter().zip(picked) {
+        let attributes = match picked {
+            Some(picked) => picked,
+            None => {
+                let scan = scan_list(task, list, counts)?;
+                let owners = counts.owners(list.owner);
+                read_list(task, list.columns, list.selection, scan, owners)?
+            }
+        };
+        match list.owner {
+            AttributeOwner::Resource => batch.resources.attributes = attributes,
+            AttributeOwner::Scope => batch.scopes.attributes = attributes,
+            AttributeOwner::Span => batch.span_attributes = attributes,
+            AttributeOwner::Event => batch.events.attributes = attributes,
+            AttributeOwner::Link => batch.links.attributes = attributes,
+        }
+    }
+    Ok(())
+}
+
 /// The distinct owners of a list of which nothing but one column of strings is wanted, and which of them each owner is; `None`
 /// if that is not so.
 fn distinct_of_one(
@@ -110,11 +138,7 @@ fn distinct_of_one(
     Ok(found.map(in_list))
 }
 
-pub(super) fn scan_list(
-    task: &mut Task<'_>,
-    list: &ListPlan<'_>,
-    counts: &Counts,
-) -> Result<KeyScan> {
+fn scan_list(task: &mut Task<'_>, list: &ListPlan<'_>, counts: &Counts) -> Result<KeyScan> {
     let owners = counts.owners(list.owner);
     match key_leaf(list.columns, list.selection) {
         Some(leaf) => scan_keys(task, leaf, list.columns.level, list.selection, owners),

@@ -3,18 +3,45 @@
 use std::ops::Range;
 
 use crate::decoding::hybrid::{Levels, count_equal};
+use crate::decoding::{DecodeError, DecodeResult};
 
-use super::PageLevels;
+use super::{PageLevels, Window};
 
 /// Entries that are passed over at a time on the way to a row.
 const ROW_SEARCH_STEP: usize = 255;
 
+/// The pages of a window, in their order.
+pub(super) struct WindowPages<'c> {
+    rows: &'c Range<u64>,
+    /// The row in which the next page starts, or that it continues.
+    next_row: u64,
+    end_rows: std::slice::Iter<'c, u64>,
+}
+
+impl<'c> WindowPages<'c> {
+    pub(super) fn new(window: &'c Window) -> Self {
+        let Window { rows, first_row, end_rows } = window;
+        Self { rows, next_row: *first_row, end_rows: end_rows.iter() }
+    }
+
+    /// The entries of the next page that belong to the rows of the window. Errors: it ends in another row than its index says.
+    pub(super) fn wanted_entries(&mut self, page: &PageLevels<'_>) -> DecodeResult<Range<usize>> {
+        let wanted = rows_to_entries(page, self.rows, &mut self.next_row);
+        // Otherwise rows of the same number would not match between columns.
+        if self.end_rows.next().is_some_and(|end| *end != self.next_row) {
+            return Err(DecodeError("a page has other rows than its index says"));
+        }
+        Ok(wanted)
+    }
+
+    /// True if no later page has entries of the window.
+    pub(super) fn is_past_end(&self) -> bool {
+        self.next_row > self.rows.end
+    }
+}
+
 /// The entries of a page that belong to `rows`; moves `next_row` on by the rows that start in the page.
-pub(super) fn rows_to_entries(
-    levels: &PageLevels<'_>,
-    rows: &Range<u64>,
-    next_row: &mut u64,
-) -> Range<usize> {
+fn rows_to_entries(levels: &PageLevels<'_>, rows: &Range<u64>, next_row: &mut u64) -> Range<usize> {
     let first = *next_row;
     let wanted = |row: u64| row.saturating_sub(first) as usize;
     let repetitions = match levels.rep {

@@ -2,7 +2,7 @@
 
 use tactus_work::tick;
 
-use super::Plan;
+use super::{Plan, Program};
 use crate::eval::bitmap::Bitmap;
 use crate::eval::operand::{Pick, Place, Table, event_rows, link_rows, table_of};
 use crate::eval::view::BatchView;
@@ -72,33 +72,42 @@ fn child_bits(plan: &Plan, table: Table, view: &BatchView<'_>, mask: &Bitmap) ->
             bits.bare.invert();
             bits
         }
-        Plan::Program { program, wanted } => {
-            let bound = program.bind(view);
-            let mut bits =
-                Bits { rows: Bitmap::none(child_rows(table, view)), bare: Bitmap::none(spans) };
-            for span in mask.rows() {
-                if tick(1) {
-                    break;
-                }
-                let place = |row| match table {
-                    Table::Event => Place { span, event: row, link: Pick::Absent },
-                    _ => Place { span, event: Pick::Absent, link: row },
-                };
-                for row in child_range(table, span, view) {
-                    if bound.value(place(Pick::Row(row))).is_bool(*wanted) {
-                        bits.rows.insert(row);
-                    }
-                }
-                if bound.value(place(Pick::Absent)).is_bool(*wanted) {
-                    bits.bare.insert(span);
-                }
-            }
-            bits
-        }
+        Plan::Program { program, wanted } => run_program(program, *wanted, table, view, mask),
         Plan::Constant(_) | Plan::Condition { .. } | Plan::Some { .. } | Plan::Step { .. } => {
             of_spans(plan.evaluate(view, mask), table, view)
         }
     }
+}
+
+/// Runs a program on each row of the spans of `mask`, and on each span as one without rows.
+fn run_program(
+    program: &Program,
+    wanted: bool,
+    table: Table,
+    view: &BatchView<'_>,
+    mask: &Bitmap,
+) -> Bits {
+    let bound = program.bind(view);
+    let mut bits =
+        Bits { rows: Bitmap::none(child_rows(table, view)), bare: Bitmap::none(view.spans()) };
+    for span in mask.rows() {
+        if tick(1) {
+            break;
+        }
+        let place = |row| match table {
+            Table::Event => Place { span, event: row, link: Pick::Absent },
+            _ => Place { span, event: Pick::Absent, link: row },
+        };
+        for row in child_range(table, span, view) {
+            if bound.value(place(Pick::Row(row))).is_bool(wanted) {
+                bits.rows.insert(row);
+            }
+        }
+        if bound.value(place(Pick::Absent)).is_bool(wanted) {
+            bits.bare.insert(span);
+        }
+    }
+    bits
 }
 
 /// A result about spans, seen from their events or links.

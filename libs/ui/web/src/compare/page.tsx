@@ -1,5 +1,6 @@
 import { useEffect } from "preact/hooks";
 import { ApiError, request } from "../api";
+import { ErrorMessage } from "../error-message";
 import { duration, integer } from "../format";
 import { Heads } from "../heads";
 import { useLoaded } from "../loaded";
@@ -9,11 +10,9 @@ import { Chip } from "../search/results";
 import { Label } from "../text";
 import { typicalPaths } from "../trace/against";
 import { Background } from "../trace/compute";
-import { nameOf, serviceOf } from "../trace/model";
 import type { Call, Path } from "../trace/paths";
-import { decode, extent, type Skeleton } from "../trace/skeleton";
+import { decode, extent, nameOf, type Skeleton, serviceOf } from "../trace/skeleton";
 import { typical } from "../trace/typical";
-import { Wrong } from "../wrong";
 import type { Comparison, ShownPair } from "./align";
 
 interface Side {
@@ -87,7 +86,7 @@ export function ComparePage({ a, b }: { a: string; b: string }) {
   return (
     <main>
       <h1>{a === TYPICAL ? "Compare with typical traces" : "Compare two traces"}</h1>
-      <Wrong text={problem} />
+      <ErrorMessage text={problem} />
       {problem === null && !value && <p role="status">reading…</p>}
       {value && (
         <>

@@ -1,5 +1,6 @@
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { config } from "../api";
+import { ErrorMessage } from "../error-message";
 import { duration, integer } from "../format";
 import { Heads } from "../heads";
 import { SpanHeatmap } from "../heatmap/spans";
@@ -15,7 +16,6 @@ import { Cost } from "../search/cost";
 import { QueryBar } from "../search/query-bar";
 import { Label } from "../text";
 import { save } from "../trace/actions";
-import { Wrong } from "../wrong";
 import { hiddenOf, hiddenParams } from "./hidden";
 import { Plot } from "./plot";
 import { questionOf } from "./question";
@@ -105,7 +105,7 @@ export function ExplorePage() {
           ))}
         </ul>
       )}
-      <Wrong text={said} />
+      <ErrorMessage text={said} />
       {key !== null && wrong === null && loaded.problem === null && table === null && (
         <p role="status">{reading(loaded)}</p>
       )}

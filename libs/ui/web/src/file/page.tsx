@@ -1,6 +1,7 @@
 import type { ComponentChildren } from "preact";
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { config, reason } from "../api";
+import { ErrorMessage } from "../error-message";
 import { bytes, duration, integer, time } from "../format";
 import { Heads } from "../heads";
 import { useLoaded } from "../loaded";
@@ -12,7 +13,6 @@ import { modelOf } from "../trace/model";
 import { Opened } from "../trace/page";
 import { decode } from "../trace/skeleton";
 import { TraceState } from "../trace/state";
-import { Wrong } from "../wrong";
 import { type Contents, type FileEntry, FileTrace, notesOn, OpenedFile } from "./opened";
 
 /** Files are told apart by their numbers. */
@@ -103,7 +103,7 @@ function Chooser({ open, problem }: ChooserProps) {
           ! The file of this trace is open no more: nothing keeps it. Open it again to see the trace.
         </p>
       )}
-      <Wrong text={problem} />
+      <ErrorMessage text={problem} />
       <section class="drop" aria-label="File">
         <p>
           Drop a file with traces anywhere here, paste it, or{" "}
@@ -214,7 +214,7 @@ function Trace({ file, id, close }: { file: OpenedFile; id: string; close(): voi
   if (value) return <Opened id={id} state={value} source={source} actions={<Another close={close} />} />;
   return (
     <Frame file={file} close={close}>
-      {problem === null ? <p role="status">reading…</p> : <Wrong text={problem} />}
+      {problem === null ? <p role="status">reading…</p> : <ErrorMessage text={problem} />}
     </Frame>
   );
 }

@@ -36,7 +36,7 @@ export function columnsOf(range: Range, step: number): Columns {
 }
 
 /** The column of a sample, whose time is where its step ends; -1 outside of the range. */
-export function columnOf({ from, step, count }: Columns, millis: number): number {
+function columnOf({ from, step, count }: Columns, millis: number): number {
   const column = Math.round((millis / 1000 - from) / step) - 1;
   return column < count ? column : -1;
 }

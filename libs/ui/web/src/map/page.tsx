@@ -1,5 +1,6 @@
 import { useEffect, useMemo, useState } from "preact/hooks";
 import { config } from "../api";
+import { ErrorMessage } from "../error-message";
 import { duration, integer, time } from "../format";
 import { Heads } from "../heads";
 import { useLoaded } from "../loaded";
@@ -14,7 +15,6 @@ import { QueryBar } from "../search/query-bar";
 import { Chip } from "../search/results";
 import { rate } from "../services/page";
 import { Label } from "../text";
-import { Wrong } from "../wrong";
 import { type Change, changeOf, changesOf, type Edge, edgesOf, failed, near, turnOf } from "./edges";
 import { Graph } from "./graph";
 import { type Drawn, layout } from "./layout";
@@ -151,7 +151,7 @@ export function MapPage() {
           </button>
         </p>
       )}
-      <Wrong text={said} />
+      <ErrorMessage text={said} />
       {said === null && value === null && <p role="status">reading…</p>}
       {value?.changes.length === 0 && <p class="hint">No call between services was stored in this range.</p>}
       {value && value.hidden > 0 && (

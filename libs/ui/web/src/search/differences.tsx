@@ -1,4 +1,5 @@
 import { config, json } from "../api";
+import { ErrorMessage } from "../error-message";
 import { integer } from "../format";
 import { Heads } from "../heads";
 import { useLoaded } from "../loaded";
@@ -7,7 +8,6 @@ import { fixed } from "../range-select";
 import { address } from "../router";
 import { Scroll } from "../scroll";
 import { Label } from "../text";
-import { Wrong } from "../wrong";
 
 interface Value {
   /** Null where the attribute is missing. */
@@ -56,7 +56,7 @@ export function Differences({ all, selection, range, where }: Props) {
     json<Found>(`differences?${query}`, signal),
   );
   const said = wrong ?? problem;
-  if (said !== null) return <Wrong text={said} />;
+  if (said !== null) return <ErrorMessage text={said} />;
   if (value === null) return <p role="status">reading…</p>;
   const shown = distinct(value.attributes.filter(({ implied }) => !implied)).slice(0, ATTRIBUTES);
   return (

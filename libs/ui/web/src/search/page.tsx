@@ -1,12 +1,12 @@
 import { useSignal } from "@preact/signals";
 import { useEffect, useLayoutEffect, useMemo, useRef } from "preact/hooks";
 import { config, reason } from "../api";
+import { ErrorMessage } from "../error-message";
 import { bytes, integer } from "../format";
 import { type Range, rangeOf, tooLong } from "../range";
 import { fixed, rangeParams } from "../range-select";
 import { address, navigate, params, setParams } from "../router";
 import { Label } from "../text";
-import { Wrong } from "../wrong";
 import { baselineOf } from "./baseline";
 import { Charts } from "./charts";
 import { useCheck } from "./check";
@@ -257,7 +257,7 @@ function Start({ recent }: { recent: string[] }) {
 }
 
 function Status({ found, error, limit }: { found: Found | null; error: string | null; limit: number }) {
-  if (error !== null) return <Wrong text={error} />;
+  if (error !== null) return <ErrorMessage text={error} />;
   if (!found) return <p role="status">searching…</p>;
   const { traces, metrics, done } = found;
   const { totalJobs = 0, completedJobs = 0 } = metrics;

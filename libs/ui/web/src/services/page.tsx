@@ -1,5 +1,6 @@
 import { useEffect } from "preact/hooks";
 import { config } from "../api";
+import { ErrorMessage } from "../error-message";
 import { duration } from "../format";
 import { SpanHeatmap } from "../heatmap/spans";
 import { reading, useStreamed } from "../loaded";
@@ -13,7 +14,6 @@ import { quote } from "../search/form";
 import { Chip } from "../search/results";
 import { ordered, SortHead, useOrder } from "../sorting";
 import { Label, Text } from "../text";
-import { Wrong } from "../wrong";
 import { BUCKETS, type Row, requestsTo, rows } from "./query";
 
 const SORTED = ["name", "rate", "errors", "p50", "p95", "p99", "total"] as const;
@@ -48,7 +48,7 @@ export function ServicesPage() {
         Requests: spans of kind server or consumer, and spans without a parent. Quantiles are estimates, less
         than a fifth off. <span role="status">{said === null && reading(streamed)}</span>
       </p>
-      <Wrong text={said} />
+      <ErrorMessage text={said} />
       {done && value?.length === 0 && <p class="hint">No request was stored in this range.</p>}
       {value !== null && value.length > 0 && (
         <>

@@ -1,10 +1,10 @@
 import { useEffect } from "preact/hooks";
 import { json } from "../api";
+import { ErrorMessage } from "../error-message";
 import { bytes, counted, integer, time } from "../format";
 import { Heads } from "../heads";
 import { Scroll } from "../scroll";
 import { Text } from "../text";
-import { Wrong } from "../wrong";
 import { usePolled } from "./polled";
 import { Queries } from "./queries";
 
@@ -47,7 +47,7 @@ export function StatusPage() {
   return (
     <main>
       <h1>Status</h1>
-      <Wrong text={problem} />
+      <ErrorMessage text={problem} />
       {value === null && problem === null && <p role="status">reading…</p>}
       {value && <Summary status={value} />}
       {value && <Tenants tenants={value.tenants} />}

@@ -1,12 +1,12 @@
 import { useState } from "preact/hooks";
 import { json, reason, request } from "../api";
+import { ErrorMessage } from "../error-message";
 import { bytes, duration, integer, time } from "../format";
 import { Heads } from "../heads";
 import { address, params, setParams } from "../router";
 import { Scroll } from "../scroll";
 import { type Stage, Stages } from "../stages";
 import { Label, Text } from "../text";
-import { Wrong } from "../wrong";
 import { usePolled } from "./polled";
 
 const EVERY = 2000;
@@ -52,7 +52,7 @@ export function Queries() {
     <>
       <section aria-labelledby="running">
         <h2 id="running">Running queries</h2>
-        <Wrong text={problem ?? said} />
+        <ErrorMessage text={problem ?? said} />
         {value && value.running.length === 0 && <p class="muted">None at this query-frontend.</p>}
         {value && value.running.length > 0 && <Table queries={value.running} stop={stop} />}
         {value && value.runningCount > value.running.length && (

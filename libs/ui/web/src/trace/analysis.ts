@@ -61,7 +61,7 @@ export function selfTimes({ parent, start, duration }: Tree): Float64Array {
  * From the end of the longest root backwards: of each span the child that ended last, then the one that ended last before
  * that one started. What runs before or after its parent counts for the time of that.
  */
-export function criticalPath({ parent, start, duration }: Tree, { size }: Shape): Float64Array {
+function criticalPath({ parent, start, duration }: Tree, { size }: Shape): Float64Array {
   const critical = new Float64Array(parent.length);
   let root = -1;
   for (let row = 0; row < parent.length; row += size[row]) {

@@ -1,5 +1,4 @@
-import { serviceOf } from "./model";
-import type { Skeleton } from "./skeleton";
+import { type Skeleton, serviceOf } from "./skeleton";
 
 /** What the address says of times that are not as they were sent. */
 export const CORRECTED = "corrected";

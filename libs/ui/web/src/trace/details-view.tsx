@@ -1,18 +1,18 @@
 import { useSignal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 import { config, reason } from "../api";
+import { ErrorMessage } from "../error-message";
 import { counted, duration, time } from "../format";
 import { named } from "../names";
 import { address } from "../router";
 import { quote } from "../search/form";
 import { Chip } from "../search/results";
 import { Label, Text } from "../text";
-import { Wrong } from "../wrong";
 import { type Detail, type Details, type KeyValue, valueText } from "./details";
 import { LinkedText } from "./linked";
 import { type LinkValues, linksAt, type Place } from "./links";
-import { type Found, type Model, nameOf, serviceOf } from "./model";
-import { isError, kind, type Skeleton, spanId } from "./skeleton";
+import type { Found, Model } from "./model";
+import { isError, kind, nameOf, type Skeleton, serviceOf, spanId } from "./skeleton";
 import type { Source } from "./source";
 import type { TraceState } from "./state";
 
@@ -114,7 +114,7 @@ export function DetailsView({ model, found, state, details, source }: Props) {
           </>
         )}
       </dl>
-      <Wrong text={problem.value} />
+      <ErrorMessage text={problem.value} />
       {all === null && problem.value === null && <p role="status">reading attributes…</p>}
       {all?.length === 0 && <p class="warning">This span is no longer stored.</p>}
       {all && all.length > 1 && <p class="warning">{all.length} spans have this id; all are shown.</p>}

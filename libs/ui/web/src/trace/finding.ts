@@ -1,6 +1,5 @@
 import { inSentence } from "../names";
-import { nameOf, serviceOf } from "./model";
-import type { Skeleton } from "./skeleton";
+import { nameOf, type Skeleton, serviceOf } from "./skeleton";
 
 /** A sentence about a trace, and the span that it is about. */
 export interface Finding {

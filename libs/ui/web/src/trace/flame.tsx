@@ -1,9 +1,9 @@
 import { useRef } from "preact/hooks";
+import { ErrorMessage } from "../error-message";
 import { counted, duration, integer } from "../format";
 import { useLoaded } from "../loaded";
 import { look, monogram } from "../looks";
 import { cut, named, visible } from "../names";
-import { Wrong } from "../wrong";
 import type { Computation } from "./compute";
 import { DEEPEST } from "./flame-boxes";
 import type { TraceState } from "./state";
@@ -19,7 +19,7 @@ export function FlameGraph({ computation, state }: { computation: Computation; s
   // What was shown stays until the next part is there.
   const last = useRef(value);
   if (value) last.current = value;
-  if (problem !== null) return <Wrong text={problem} />;
+  if (problem !== null) return <ErrorMessage text={problem} />;
   if (!last.current) return <p role="status">reading…</p>;
   const { boxes, hidden, deeper, depth } = last.current;
   return (

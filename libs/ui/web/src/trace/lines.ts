@@ -1,9 +1,9 @@
 import { duration, integer } from "../format";
 import { look, monogram } from "../looks";
 import { named, visible } from "../names";
-import { type Found, type Model, nameOf, serviceOf } from "./model";
+import type { Found, Model } from "./model";
 import type { Folds, Run } from "./rows";
-import { isError } from "./skeleton";
+import { isError, nameOf, serviceOf } from "./skeleton";
 import type { Span } from "./state";
 
 const INDENT = 12;

@@ -59,7 +59,7 @@ export function Minimap({ model, state }: { model: Model; state: TraceState }) {
 }
 
 /** One pass over all spans, however many share a line: where bars begin and end is added up, then summed along the line. */
-export function paint(pixels: Uint8ClampedArray, { trace, extent }: Model, width: number, dark: boolean) {
+function paint(pixels: Uint8ClampedArray, { trace, extent }: Model, width: number, dark: boolean) {
   const stride = width + 1;
   const bars = new Int32Array(LINES * stride);
   const errors = new Int32Array(LINES * stride);

@@ -1,7 +1,7 @@
 import { type Shape, shape } from "./analysis";
 import type { Computed } from "./computed";
 import { Runs } from "./rows";
-import { extent, isError, type Skeleton } from "./skeleton";
+import { extent, isError, type Skeleton, serviceOf } from "./skeleton";
 
 /** A trace as its page works with it. */
 export interface Model {
@@ -46,11 +46,3 @@ export function modelOf(trace: Skeleton): Model {
 
 /** What the worker found; null until then. */
 export type Found = Computed | null;
-
-export function nameOf(trace: Skeleton, row: number): string {
-  return trace.names[trace.name[row]];
-}
-
-export function serviceOf(trace: Skeleton, row: number): string {
-  return trace.services[trace.service[row]];
-}

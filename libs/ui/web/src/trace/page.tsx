@@ -3,6 +3,7 @@ import type { ComponentChildren } from "preact";
 import { useCallback, useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import { ApiError, reason } from "../api";
 import { QueryField } from "../editor/field";
+import { ErrorMessage } from "../error-message";
 import { counted, duration, integer, time } from "../format";
 import { shortcuts } from "../keys";
 import { type Loaded, useLoaded } from "../loaded";
@@ -10,10 +11,10 @@ import { named } from "../names";
 import type { Range } from "../range";
 import { address, here, params } from "../router";
 import { Text } from "../text";
-import { Wrong } from "../wrong";
 import { copy } from "./actions";
 import type { Typical } from "./against";
 import { Actions } from "./buttons";
+import { Caveats } from "./caveats";
 import { CORRECTED, corrected, type Moved } from "./clocks";
 import { Computation } from "./compute";
 import { Details } from "./details";
@@ -22,13 +23,12 @@ import { findSpans, isQuery } from "./find";
 import type { Finding } from "./finding";
 import { FindingLine } from "./finding-line";
 import { FlameGraph } from "./flame";
-import { Honesty } from "./honesty";
 import { TraceMap } from "./map";
 import { Minimap } from "./minimap";
-import { type Found, type Model, modelOf, nameOf, serviceOf } from "./model";
+import { type Found, type Model, modelOf } from "./model";
 import { spansOf } from "./opening";
 import { find as findText, NO_ROWS, step } from "./rows";
-import { decode, extent, type Skeleton } from "./skeleton";
+import { decode, extent, nameOf, type Skeleton, serviceOf } from "./skeleton";
 import { type Source, StoredTrace } from "./source";
 import { TraceState, VIEWS, type View } from "./state";
 import { OperationTable } from "./table";
@@ -64,7 +64,7 @@ export function TracePage({ id }: { id: string }) {
     return (
       <main>
         <h1>Trace {id}</h1>
-        <Wrong text={problem.value} />
+        <ErrorMessage text={problem.value} />
         {isUnknown.value && (
           <p>
             It may not have arrived yet, have been left out by sampling, or be older than what is kept.
@@ -209,7 +209,7 @@ function Shown({ id, state, source, actions, clocks }: OpenedProps & { clocks: M
           ))}
         </ul>
       )}
-      <Honesty model={model} notes={source.notes} clocks={clocks} />
+      <Caveats model={model} notes={source.notes} clocks={clocks} />
       <div class="tools">
         <QueryField
           id="find"

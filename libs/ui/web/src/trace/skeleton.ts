@@ -68,6 +68,14 @@ export function decode(buffer: ArrayBuffer): Skeleton {
   };
 }
 
+export function nameOf(trace: Skeleton, row: number): string {
+  return trace.names[trace.name[row]];
+}
+
+export function serviceOf(trace: Skeleton, row: number): string {
+  return trace.services[trace.service[row]];
+}
+
 /** Hexadecimal digits of the id of a row. */
 export function spanId(trace: Skeleton, row: number): string {
   let text = "";

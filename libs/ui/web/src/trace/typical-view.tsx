@@ -1,3 +1,4 @@
+import { ErrorMessage } from "../error-message";
 import { bytes, duration, integer } from "../format";
 import { Heads } from "../heads";
 import { type Loaded, useLoaded } from "../loaded";
@@ -5,7 +6,6 @@ import { address } from "../router";
 import { Scroll } from "../scroll";
 import { Chip } from "../search/results";
 import { Label } from "../text";
-import { Wrong } from "../wrong";
 import type { Against, Typical } from "./against";
 import type { Computation } from "./compute";
 import type { Model } from "./model";
@@ -27,7 +27,7 @@ export function AgainstTypical({ model, computation, state, isStored, usual }: P
   const ask = async () => value && computation.ask({ kind: "against", typical: value });
   const differing = useLoaded(value && value.traces > 0 ? trace.traceId : null, ask);
   const problem = usual.problem ?? differing.problem;
-  if (problem !== null) return <Wrong text={problem} />;
+  if (problem !== null) return <ErrorMessage text={problem} />;
   if (value === null || (value.traces > 0 && !differing.value)) return <p role="status">reading…</p>;
   const { rows, hidden } = differing.value ?? { rows: [], hidden: 0 };
   if (value.traces === 0) return <p class="hint">No other trace of this operation within an hour.</p>;

@@ -3,8 +3,7 @@ import { padded } from "../router";
 import { quote } from "../search/form";
 import type { SearchTrace } from "../search/query";
 import type { Typical } from "./against";
-import { nameOf, serviceOf } from "./model";
-import type { Skeleton } from "./skeleton";
+import { nameOf, type Skeleton, serviceOf } from "./skeleton";
 
 /** Traces alike that are looked at, and how far from this one in seconds. */
 const ALIKE = 50;

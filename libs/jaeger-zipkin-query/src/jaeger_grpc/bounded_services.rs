@@ -25,7 +25,7 @@ use super::answering::{Answer, NO_ARCHIVE};
 use super::writers::Writers;
 
 /// A service of which `M` knows the methods.
-pub(super) struct ByHand<M> {
+pub(super) struct BoundedService<M> {
     call: Call,
     max_message_bytes: usize,
     methods: PhantomData<fn() -> M>,
@@ -47,24 +47,24 @@ pub(super) trait Methods: 'static {
     ) -> Option<Answered>;
 }
 
-impl<M> ByHand<M> {
+impl<M> BoundedService<M> {
     /// A service over these writers, with messages of this many bytes at most.
     pub(super) fn new((writers, max_message_bytes): (&Arc<Writers>, usize)) -> Self {
         Self { call: Call(Arc::clone(writers)), max_message_bytes, methods: PhantomData }
     }
 }
 
-impl<M> Clone for ByHand<M> {
+impl<M> Clone for BoundedService<M> {
     fn clone(&self) -> Self {
         Self::new((&self.call.0, self.max_message_bytes))
     }
 }
 
-impl<M: Methods> NamedService for ByHand<M> {
+impl<M: Methods> NamedService for BoundedService<M> {
     const NAME: &'static str = M::SERVICE;
 }
 
-impl<M: Methods> Service<http::Request<Body>> for ByHand<M> {
+impl<M: Methods> Service<http::Request<Body>> for BoundedService<M> {
     type Response = http::Response<Body>;
     type Error = Infallible;
     type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;

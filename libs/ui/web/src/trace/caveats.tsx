@@ -8,7 +8,7 @@ import type { Model } from "./model";
 const NAMED = 3;
 
 /** What is not as it should be: said before anybody draws conclusions. */
-export function Honesty({ model: { trace, early }, notes, clocks }: HonestyProps) {
+export function Caveats({ model: { trace, early }, notes, clocks }: CaveatsProps) {
   const all = [...notes];
   const isMoved = clocks !== null && clocks.spans > 0;
   const canMove = useMemo(() => !isMoved && early.spans > 0 && canCorrect(trace), [isMoved, early, trace]);
@@ -46,7 +46,7 @@ export function Honesty({ model: { trace, early }, notes, clocks }: HonestyProps
   );
 }
 
-interface HonestyProps {
+interface CaveatsProps {
   model: Model;
   notes: string[];
   clocks: Moved | null;

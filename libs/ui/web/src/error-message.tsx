@@ -1,5 +1,5 @@
 /** What went wrong, if anything did; it is said aloud. */
-export function Wrong({ text }: { text: string | null }) {
+export function ErrorMessage({ text }: { text: string | null }) {
   if (text === null) return null;
   return (
     <p class="error" role="alert">
