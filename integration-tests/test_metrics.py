@@ -128,6 +128,8 @@ ERRORS = [
     ("query_range", {"q": "{ } | rate()", "start": 1700000000, "end": 1700000360, "step": "35ms"},
      "step of 35ms is too small, minimum step for given range is 36ms"),
     ("query_range", {"q": "{ } | rate()", "start": 20, "end": 10}, "end must be greater than start"),
+    ("query_range", {"q": "{ } | rate()", "start": 0, "end": 360}, "start required"),
+    ("query", {"q": "{ } | rate()", "start": 1700000000, "end": 0}, "end required"),
     ("query_range", {"q": "{ } | rate()", "start": 1700000000, "end": 1700100000},
      "metrics query time range exceeds the maximum allowed duration of 3h0m0s"),
     ("query", {"q": "{ } | rate("}, "compiling query: parse error"),

@@ -235,6 +235,8 @@ def test_values_v1_filtered_and_refused(shop):
 @pytest.mark.parametrize(("params", "text"), [
     ({"q": "{"}, "invalid TraceQL query: parse error at line 1, col "),
     ({"q": '{ span.a > true }'}, "invalid TraceQL query: "),
+    ({"q": '{ name =~ "a)|(b" }'}, "invalid TraceQL query: parse error at line 1, col 11: invalid regex: `a)|(b`"),
+    ({"q": '{ name =~ "a**" }'}, "invalid TraceQL query: parse error at line 1, col 11: invalid regex: `a**`"),
     ({"q": "{}", "limit": 0}, "invalid limit: must be a positive number"),
     ({"q": "{}", "limit": 262145}, "limit 262145 exceeds max limit 262144"),
     ({"q": "{}", "spss": 101}, "spans per span set exceeds 100. received 101"),

@@ -245,9 +245,15 @@ fn unite(known: &mut SpanSet, other: SpanSet) {
                 known.matched += 1;
             }
         }
+        known.spans.sort_by(|one, other| shown_at(one).cmp(&shown_at(other)));
     } else if other.matched > known.matched {
         *known = other;
     }
+}
+
+/// The place of a span in a set, as sources list them.
+fn shown_at(span: &Span) -> (u64, &str) {
+    (span.start_time_unix_nano, &span.span_id)
 }
 
 /// True of what is the same of two sets and of both together: values to group by, and extremes.

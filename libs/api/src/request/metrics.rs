@@ -98,6 +98,7 @@ impl MetricsQuery {
         if root.metrics().is_none() {
             return Err(invalid("not a metrics query"));
         }
+        require_times(params)?;
         let limit = limits.max_duration;
         if !limit.is_zero() && u128::from(end - start) > limit.as_nanos() {
             let limit = GoDuration::from(limit);
@@ -142,6 +143,15 @@ pub fn metrics_range(params: &QueryParams<'_>, now: u64) -> Result<(u64, u64)> {
     let end = if range.end == 0 { now } else { range.end };
     let start = if range.start == 0 { end.min(now).saturating_sub(length) } else { range.start };
     Ok((start, end))
+}
+
+/// Refuses a start or end at the beginning of Unix time, as a message without them is refused: it would count as not given.
+fn require_times(params: &QueryParams<'_>) -> Result<()> {
+    let is_zero = |name: &&str| params.get(name).and_then(super::parse_time) == Some(0);
+    match ["start", "end"].into_iter().find(is_zero) {
+        None => Ok(()),
+        Some(name) => Err(invalid(format!("{name} required"))),
+    }
 }
 
 fn parse_step(text: &str) -> Result<u64> {
@@ -309,6 +319,26 @@ mod tests {
             "metrics query time range exceeds the maximum allowed duration of 3h0m0s"
         );
         assert!(parse("q={}|rate()&start=1&end=10801").is_ok());
+    }
+
+    #[test]
+    fn times_of_zero_are_refused_and_not_taken_as_missing() {
+        for (range, expected) in [
+            ("start=0&end=0", "start required"),
+            ("start=0&end=360", "start required"),
+            ("start=0.000&end=360", "start required"),
+            ("start=1970-01-01T00:00:00Z", "start required"),
+            ("start=5&end=0", "end required"),
+            ("start=0&end=1700000000&since=1h", "start required"),
+        ] {
+            let query = format!("q={{}}|rate()&{range}");
+            assert_eq!(error(&query), expected, "{range}");
+            let params = QueryParams::parse(&query);
+            let instant = MetricsQuery::parse_instant(&params, &LIMITS, NOW).unwrap_err();
+            assert_eq!(instant.to_string(), expected, "{range}");
+        }
+        assert!(parse("q={}|rate()&start=&end=").is_ok(), "an empty parameter is a missing one");
+        assert_eq!(error("q={}|rate(&start=0").get(..11), Some("parse error"));
     }
 
     #[test]

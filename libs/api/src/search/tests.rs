@@ -114,6 +114,32 @@ fn spans_of_all_sources_are_shown_where_each_lists_all_that_matched() {
 }
 
 #[test]
+fn spans_of_several_sources_are_listed_by_start() {
+    let span = |span_id: &str, start_time_unix_nano| Span {
+        span_id: span_id.to_owned(),
+        start_time_unix_nano,
+        ..Span::default()
+    };
+    let ids_of = |shown, sources: [Vec<Span>; 2]| -> Vec<String> {
+        let mut combiner = SearchCombiner::new(20).shows_spans(shown);
+        for spans in sources {
+            let matched = spans.len() as u32;
+            let span_sets = vec![SpanSet { spans, matched, ..SpanSet::default() }];
+            combiner.add(vec![TraceSearchMetadata { span_sets, ..trace("a", 1) }]);
+        }
+        let mut answer = combiner.finish(SearchMetrics::default());
+        let set = answer.traces.remove(0).span_sets.remove(0);
+        assert_eq!(set.matched, 4);
+        set.spans.into_iter().map(|span| span.span_id).collect()
+    };
+    let later = vec![span("c", 7), span("a", 9)];
+    let earlier = vec![span("d", 1), span("b", 7)];
+    assert_eq!(ids_of(0, [later.clone(), earlier.clone()]), ["d", "b", "c", "a"]);
+    assert_eq!(ids_of(2, [later.clone(), earlier.clone()]), ["d", "b"], "the first are shown");
+    assert_eq!(ids_of(0, [earlier, later]), ["d", "b", "c", "a"]);
+}
+
+#[test]
 fn aggregates_of_the_shown_spans_are_those_of_one_source() {
     let part = |ids: &[&str], name: &str| SpanSet {
         matched: ids.len() as u32,

@@ -58,6 +58,41 @@ fn what_only_the_crate_gives_a_meaning_is_literal() {
 }
 
 #[test]
+fn repetition_of_a_repetition_is_refused_as_re2_does() {
+    for pattern in ["a**", "a*+", "a++", "a?*", "a+??", "a{2}{3}", "a{2}*", "(a)*{2,}", "[a]?+"] {
+        assert!(CompiledRegex::new(pattern.as_bytes()).is_err(), "{pattern}");
+    }
+    for (pattern, value) in [
+        ("a*?b+?c??d{2}?", "aabbdd"),
+        ("(?:a*)*(b+)?", "aab"),
+        ("a*\\*", "aa*"),
+        ("a*{,2}", "aa{,2}"),
+        ("a+{01}", "aa{01}"),
+        ("a{", "a{"),
+        ("[*+?]*", "?*+"),
+    ] {
+        assert!(matches(pattern, value), "{pattern}");
+    }
+}
+
+#[test]
+fn pattern_that_closes_a_group_it_did_not_open_is_refused() {
+    for pattern in ["a)|(b", "a)(b", ")", "(a))", "(?i)a)|(?:b", r"\(a)|(b"] {
+        assert!(CompiledRegex::new(pattern.as_bytes()).is_err(), "{pattern}");
+    }
+    assert!(matches(r"(a)|((?i:b))[)(]\)\Q)\E?", "B()"), "only parentheses of groups count");
+}
+
+#[test]
+fn named_classes_are_those_of_re2() {
+    for pattern in ["[[:foo:]]", "[[:^foo:]]", "[[:Alpha:]]", "[[::]]", "[a[:x]y:]"] {
+        assert!(CompiledRegex::new(pattern.as_bytes()).is_err(), "{pattern}");
+    }
+    assert!(matches("[[:^alpha:][:xdigit:]]+", "1f-") && !matches("[[:word:]]", "-"));
+    assert!(matches("[[:]+", "[:") && matches("[[.a.]", "."), "brackets without a name");
+}
+
+#[test]
 fn foreign_syntax_is_refused() {
     for pattern in [
         "[",

@@ -9,17 +9,45 @@ type Result<T, E = &'static str> = std::result::Result<T, E>;
 /// RE2 refuses larger repetition counts.
 const MAX_REPEAT: u32 = 1000;
 
+/// Classes that have a name within brackets.
+const NAMED_CLASSES: [&str; 14] = [
+    "alnum", "alpha", "ascii", "blank", "cntrl", "digit", "graph", "lower", "print", "punct",
+    "space", "upper", "word", "xdigit",
+];
+
 /// Translates a pattern. Errors: constructs that only the crate knows.
 pub(super) fn from_re2(pattern: &str) -> Result<String> {
     let mut translated = String::with_capacity(pattern.len() + 16);
     let mut rest = pattern;
+    let mut after_repetition = false;
+    let mut open_groups = 0_usize;
     while let Some(c) = rest.chars().next() {
+        if let Some(length) = repetition(rest)? {
+            if after_repetition {
+                return Err("invalid nested repetition operator");
+            }
+            let (operator, after) = rest.split_at(length);
+            translated.push_str(operator);
+            after_repetition = true;
+            rest = after;
+            continue;
+        }
+        after_repetition = false;
         let consumed = match c {
             '\\' => escape(rest, &mut translated)?,
             '[' => bracket(rest, &mut translated)?,
-            '{' => repetition(rest, &mut translated)?,
-            '(' => group(rest, &mut translated)?,
+            '{' => {
+                translated.push_str("\\{");
+                1
+            }
+            '(' => {
+                open_groups += 1;
+                group(rest, &mut translated)?
+            }
+            // Callers put the pattern into a group of their own, which it must not close.
+            ')' if open_groups == 0 => return Err("unexpected )"),
             c => {
+                open_groups -= usize::from(c == ')');
                 translated.push(c);
                 c.len_utf8()
             }
@@ -138,35 +166,48 @@ fn literal_escape(rest: &str) -> Result<(char, usize)> {
     Ok((simple, 2))
 }
 
-/// `{` is a repetition only as `{n}`, `{n,}` or `{n,m}`. Returns the length consumed.
-fn repetition(rest: &str, translated: &mut String) -> Result<usize> {
-    let counts = rest[1..].split_once('}').and_then(|(inner, _)| {
-        let (low, high) = inner.split_once(',').unwrap_or((inner, inner));
-        let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-        (digits(low) && (high.is_empty() || digits(high))).then_some((inner, low, high))
-    });
-    let Some((inner, low, high)) = counts else {
-        translated.push_str("\\{");
-        return Ok(1);
+/// The length of the repetition at the start of `rest`: `*`, `+`, `?`, `{n}`, `{n,}` or `{n,m}`, and the `?` that makes it
+/// lazy; `None` if there is none. Other braces are literal.
+fn repetition(rest: &str) -> Result<Option<usize>> {
+    let length = match rest.chars().next() {
+        Some('*' | '+' | '?') => 1,
+        Some('{') => match counts(&rest[1..])? {
+            Some(inner) => inner.len() + 2,
+            None => return Ok(None),
+        },
+        _ => return Ok(None),
     };
+    Ok(Some(length + usize::from(rest[length..].starts_with('?'))))
+}
+
+/// `n`, `n,` or `n,m` up to the closing brace, if that is what stands there.
+fn counts(text: &str) -> Result<Option<&str>> {
+    let Some((inner, _)) = text.split_once('}') else { return Ok(None) };
+    let (low, high) = inner.split_once(',').unwrap_or((inner, inner));
+    let is_number = |text: &str| {
+        let has_leading_zero = text.len() > 1 && text.starts_with('0');
+        !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) && !has_leading_zero
+    };
+    if !is_number(low) || !high.is_empty() && !is_number(high) {
+        return Ok(None);
+    }
     let too_large =
         |text: &str| !text.is_empty() && text.parse::<u32>().map_or(true, |n| n > MAX_REPEAT);
     if too_large(low) || too_large(high) {
         return Err("invalid repeat count");
     }
-    translated.push('{');
-    translated.push_str(inner);
-    translated.push('}');
-    Ok(inner.len() + 2)
+    Ok(Some(inner))
 }
 
-/// `(` with its flags. Returns the length consumed.
+/// `(` or `(?`, with a look at the flags behind it. Returns the length consumed.
 fn group(rest: &str, translated: &mut String) -> Result<usize> {
     if let Some(inside) = rest.strip_prefix("(?") {
         let flags = inside.split([')', ':', '<', 'P']).next().unwrap_or(inside);
         if flags.contains(|c| !"imsU-".contains(c)) {
             return Err("invalid or unsupported Perl syntax");
         }
+        translated.push_str("(?");
+        return Ok(2);
     }
     translated.push('(');
     Ok(1)
@@ -189,8 +230,12 @@ fn bracket(rest: &str, translated: &mut String) -> Result<usize> {
                 translated.push(']');
                 return Ok(index + 1);
             }
-            '[' if text.starts_with("[:") && text.contains(":]") => {
-                let length = text.find(":]").ok_or(UNCLOSED)? + 2;
+            '[' if text.starts_with("[:") && text[2..].contains(":]") => {
+                let (name, _) = text[2..].split_once(":]").ok_or(UNCLOSED)?;
+                if !NAMED_CLASSES.contains(&name.strip_prefix('^').unwrap_or(name)) {
+                    return Err("invalid character class range");
+                }
+                let length = name.len() + 4;
                 translated.push_str(&text[..length]);
                 index += length;
             }
