@@ -1,6 +1,6 @@
 //! Chooses the blocks that a query reads, and splits them into parts.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
 use tactus_proto::tactus::v1::BlockPart;
@@ -61,11 +61,17 @@ pub(crate) fn select_uncounted(
     if counted.is_empty() {
         return selected;
     }
-    let mut metas = BTreeMap::new();
+    let mut uncounted = Uncounted {
+        blocks,
+        counted,
+        metas: BTreeMap::new(),
+        added: HashSet::new(),
+        holds_counted: HashMap::new(),
+    };
     for meta in selected.iter().filter_map(|block| blocks.meta(block.block_id)) {
-        add_uncounted(blocks, meta, counted, &mut metas, MAX_MERGES);
+        uncounted.add(meta, MAX_MERGES);
     }
-    in_window(metas.into_values(), window)
+    in_window(uncounted.metas.into_values(), window)
 }
 
 /// Parts of a block at most. A meta that claims billions of row groups must not become as many jobs; a block that has more
@@ -75,24 +81,49 @@ const MAX_PARTS: u32 = 1_024;
 /// How many merges back a block's sources are looked at: they are deleted an hour after it.
 const MAX_MERGES: usize = 4;
 
-fn add_uncounted<'a>(
+/// Chooses the blocks of which an ingester counted no spans.
+///
+/// Metas may name the same sources again and again: what was found of a block, and a number of merges, is found once.
+struct Uncounted<'a> {
     blocks: &'a TenantBlocks,
-    meta: &'a BlockMeta,
-    counted: &HashSet<Uuid>,
-    metas: &mut BTreeMap<Uuid, &'a BlockMeta>,
-    merges: usize,
-) {
-    if counted.contains(&meta.block_id) {
-        return;
-    }
-    let sources: Option<Vec<_>> = meta.sources().iter().map(|&id| blocks.meta(id)).collect();
-    match sources.filter(|_| merges > 0 && holds_counted(blocks, meta, counted, merges)) {
-        Some(sources) => {
-            for source in sources {
-                add_uncounted(blocks, source, counted, metas, merges - 1);
-            }
+    counted: &'a HashSet<Uuid>,
+    metas: BTreeMap<Uuid, &'a BlockMeta>,
+    added: HashSet<(Uuid, usize)>,
+    holds_counted: HashMap<(Uuid, usize), bool>,
+}
+
+impl<'a> Uncounted<'a> {
+    fn add(&mut self, meta: &'a BlockMeta, merges: usize) {
+        if self.counted.contains(&meta.block_id) || !self.added.insert((meta.block_id, merges)) {
+            return;
         }
-        None => drop(metas.insert(meta.block_id, meta)),
+        let known = |&id: &Uuid| self.blocks.meta(id);
+        let sources: Option<Vec<_>> = meta.sources().iter().map(known).collect();
+        match sources.filter(|_| merges > 0 && self.holds_counted(meta, merges)) {
+            Some(sources) => {
+                for source in sources {
+                    self.add(source, merges - 1);
+                }
+            }
+            None => drop(self.metas.insert(meta.block_id, meta)),
+        }
+    }
+
+    fn holds_counted(&mut self, meta: &BlockMeta, merges: usize) -> bool {
+        if merges == 0 {
+            return false;
+        }
+        let key = (meta.block_id, merges);
+        if let Some(&known) = self.holds_counted.get(&key) {
+            return known;
+        }
+        let holds = meta.sources().iter().any(|&id| {
+            self.counted.contains(&id)
+                || (self.blocks.meta(id))
+                    .is_some_and(|source| self.holds_counted(source, merges - 1))
+        });
+        self.holds_counted.insert(key, holds);
+        holds
     }
 }
 
@@ -102,9 +133,9 @@ pub(crate) fn select_sources(
     blocks: &TenantBlocks,
     selected: impl IntoIterator<Item = Uuid>,
 ) -> Vec<(&BlockMeta, QueryBlock)> {
-    let mut metas = BTreeMap::new();
+    let (mut metas, mut added) = (BTreeMap::new(), HashSet::new());
     for meta in selected.into_iter().filter_map(|id| blocks.meta(id)) {
-        add_sources(blocks, meta, &mut metas, MAX_MERGES);
+        add_sources(blocks, meta, &mut metas, &mut added, MAX_MERGES);
     }
     metas.into_values().map(|meta| (meta, query_block(meta))).collect()
 }
@@ -113,13 +144,18 @@ fn add_sources<'a>(
     blocks: &'a TenantBlocks,
     meta: &'a BlockMeta,
     metas: &mut BTreeMap<Uuid, &'a BlockMeta>,
+    added: &mut HashSet<(Uuid, usize)>,
     merges: usize,
 ) {
+    // Metas may name the same sources again and again.
+    if !added.insert((meta.block_id, merges)) {
+        return;
+    }
     let sources: Option<Vec<_>> = meta.sources().iter().map(|&id| blocks.meta(id)).collect();
     match sources.filter(|sources| merges > 0 && !sources.is_empty()) {
         Some(sources) => {
             for source in sources {
-                add_sources(blocks, source, metas, merges - 1);
+                add_sources(blocks, source, metas, added, merges - 1);
             }
         }
         None => drop(metas.insert(meta.block_id, meta)),
@@ -137,21 +173,6 @@ fn add_source_ids(blocks: &TenantBlocks, id: Uuid, ids: &mut HashSet<Uuid>, merg
     }
     let sources = blocks.meta(id).map_or(&[][..], BlockMeta::sources);
     sources.iter().for_each(|&source| add_source_ids(blocks, source, ids, merges - 1));
-}
-
-fn holds_counted(
-    blocks: &TenantBlocks,
-    meta: &BlockMeta,
-    counted: &HashSet<Uuid>,
-    merges: usize,
-) -> bool {
-    merges > 0
-        && meta.sources().iter().any(|&id| {
-            counted.contains(&id)
-                || blocks
-                    .meta(id)
-                    .is_some_and(|source| holds_counted(blocks, source, counted, merges - 1))
-        })
 }
 
 /// The blocks among `ids` that `now` knows and `before` does not, even if they were merged meanwhile.
@@ -318,6 +339,31 @@ mod tests {
         assert_eq!(sources(&[&two, &pair, &three, &all]), ids(&[&pair, &three]));
         // Not all sources are known, so the block itself is read: better to count a span twice than not at all.
         assert_eq!(read(&[&two, &pair, &three, &all], &two), ids(&[&pair, &three]));
+    }
+
+    #[test]
+    fn metas_that_name_the_same_sources_again_and_again_take_no_longer() {
+        // Each of a generation is made of all of the one before: 300 ways of 300 ways of 300 ways.
+        let mut all: Vec<BlockMeta> = Vec::new();
+        let mut last: Vec<BlockMeta> = (0..300).map(|_| meta(1, 2_000_000_000)).collect();
+        for level in 1..=MAX_MERGES {
+            let sources: Vec<_> = last.iter().collect();
+            let count = if level == MAX_MERGES { 1 } else { 300 };
+            let next: Vec<_> = (0..count).map(|_| merged(&sources)).collect();
+            all.append(&mut std::mem::replace(&mut last, next));
+        }
+        let top = last[0].block_id;
+        all.append(&mut last);
+        let blocks = TenantBlocks::new(all.into_iter().map(Arc::new).collect(), Vec::new());
+        let began = std::time::Instant::now();
+        assert_eq!(select_sources(&blocks, [top]).len(), 300);
+        let counted = HashSet::from([Uuid::new_v4()]);
+        let read = select_uncounted(&blocks, &counted, (0, 0), Duration::ZERO);
+        assert_eq!(read.iter().map(|block| block.block_id).collect::<Vec<_>>(), [top]);
+        let mut ids = HashSet::new();
+        add_with_sources(&blocks, top, &mut ids);
+        assert_eq!(ids.len(), 1 + 300 * MAX_MERGES);
+        assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
     }
 
     #[test]
