@@ -8,6 +8,7 @@ import zlib
 
 import grpc
 import pytest
+import requests
 import zstandard
 
 from harness import otlp
@@ -130,3 +131,20 @@ def test_long_questions_about_many_blocks(servers):
 
     with bounded(started):
         at_once(ask_once, 12, 6)
+
+
+def test_metas_of_very_many_row_groups(server):  # noqa: F811
+    """Of 1 500 blocks, which would be a million jobs of each query."""
+    with bounded(server):
+        made = [make(server, totalRecords=2**32 - 1, size=2**40) for _ in range(1_500)]
+        looked_at(server, made)
+        now = int(time.time())
+        window = {"start": now - 3600, "end": now + 60}
+        paths = ("/api/search?q=%7B.a%3D1%7D", "/api/metrics/query_range?q=%7B.a%3D1%7D%7Crate()&step=1h", "/api/v2/search/tag/span.a/values")
+
+        def ask_once(number):
+            path = paths[number % len(paths)]
+            with contextlib.suppress(requests.exceptions.Timeout):
+                requests.get(server.url + path, params=window, headers=HOSTILE, timeout=10)
+
+        at_once(ask_once, 12, 12)

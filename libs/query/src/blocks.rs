@@ -24,6 +24,8 @@ pub(crate) struct QueryBlock {
     pub(crate) start_seconds: i64,
     /// Whole seconds since 1970, rounded up.
     pub(crate) end_seconds: i64,
+    /// Parts that it is read in at most.
+    pub(crate) max_parts: u32,
 }
 
 /// The blocks of a tenant that may have spans within `window` (unix seconds, inclusive; 0 is unbounded), the newest
@@ -76,7 +78,9 @@ pub(crate) fn select_uncounted(
 
 /// Parts of a block at most. A meta that claims billions of row groups must not become as many jobs; a block that has more
 /// parts than these is read in larger ones.
-const MAX_PARTS: u32 = 1_024;
+pub(crate) const MAX_PARTS: u32 = 1_024;
+/// Parts of all blocks of a query, about: each is a job that waits in memory.
+const MAX_ALL_PARTS: usize = 1 << 17;
 
 /// How many merges back a block's sources are looked at: they are deleted an hour after it.
 const MAX_MERGES: usize = 4;
@@ -198,6 +202,9 @@ fn in_window<'a>(
     selected.sort_unstable_by(|one, other| {
         other.end_seconds.cmp(&one.end_seconds).then(one.block_id.cmp(&other.block_id))
     });
+    let fair = u32::try_from(MAX_ALL_PARTS / selected.len().max(1)).unwrap_or(MAX_PARTS);
+    let max_parts = fair.clamp(1, MAX_PARTS);
+    selected.iter_mut().for_each(|block| block.max_parts = max_parts);
     selected
 }
 
@@ -209,6 +216,7 @@ fn query_block(meta: &BlockMeta) -> QueryBlock {
         row_groups: meta.total_records,
         start_seconds: meta.start_unix_seconds(),
         end_seconds: meta.end_unix_seconds() + i64::from(fraction),
+        max_parts: MAX_PARTS,
     }
 }
 
@@ -238,7 +246,7 @@ impl QueryBlock {
     /// Splits the block into parts; `bytes_of` gives the size of each by its number.
     fn parts_of(&self, bytes_of: impl Fn(usize) -> u64) -> Vec<BlockPart> {
         let row_group_bytes = (self.size / u64::from(self.row_groups.max(1))).max(1);
-        let smallest = u64::from(self.row_groups.div_ceil(MAX_PARTS).max(1));
+        let smallest = u64::from(self.row_groups.div_ceil(self.max_parts.max(1)).max(1));
         let mut parts = Vec::new();
         let mut first = 0u32;
         loop {
@@ -367,6 +375,23 @@ mod tests {
     }
 
     #[test]
+    fn blocks_of_very_many_row_groups_have_fewer_parts_the_more_blocks_there_are() {
+        let large = || {
+            let mut large = meta(1_000_000_000, 2_000_000_000);
+            (large.size, large.total_records) = (1 << 40, u32::MAX);
+            Arc::new(large)
+        };
+        let parts = |count: usize| -> usize {
+            let blocks = TenantBlocks::new((0..count).map(|_| large()).collect(), Vec::new());
+            let selected = select_from(&blocks, (0, 0), Duration::ZERO);
+            assert_eq!(selected.len(), count);
+            selected.iter().map(|block| block.parts(1 << 20).len()).sum()
+        };
+        assert_eq!(parts(3), 3 * MAX_PARTS as usize);
+        assert!((MAX_ALL_PARTS / 2..=MAX_ALL_PARTS).contains(&parts(5_000)));
+    }
+
+    #[test]
     fn parts_cover_every_row_group_once() {
         let block = |size, row_groups| QueryBlock {
             block_id: Uuid::nil(),
@@ -374,6 +399,7 @@ mod tests {
             row_groups,
             start_seconds: 0,
             end_seconds: 0,
+            max_parts: MAX_PARTS,
         };
         let parts = |size, row_groups, target| {
             let parts = block(size, row_groups).parts(target).into_iter();

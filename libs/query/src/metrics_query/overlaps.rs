@@ -133,7 +133,7 @@ mod tests {
 
     fn block(number: usize, (start_seconds, end_seconds): (i64, i64)) -> QueryBlock {
         let block_id = Uuid::from_u128(number as u128);
-        QueryBlock { block_id, size: 100, row_groups: 1, start_seconds, end_seconds }
+        QueryBlock { block_id, size: 100, row_groups: 1, start_seconds, end_seconds, max_parts: 1 }
     }
 
     /// Of blocks at these times.

@@ -151,7 +151,14 @@ mod tests {
     use super::*;
 
     fn block(start_seconds: i64, end_seconds: i64) -> QueryBlock {
-        QueryBlock { block_id: Uuid::nil(), size: 100, row_groups: 4, start_seconds, end_seconds }
+        QueryBlock {
+            block_id: Uuid::nil(),
+            size: 100,
+            row_groups: 4,
+            start_seconds,
+            end_seconds,
+            max_parts: 1_024,
+        }
     }
 
     /// The exemplars that each job of a block is asked for.
