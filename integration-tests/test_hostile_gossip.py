@@ -129,8 +129,8 @@ def test_member_that_tells_of_thousands(servers, members, claims, tombstones):
     ring = {"kvstore": {"store": "memberlist"}}
     server = servers.start(config={
         "multitenancy_enabled": True,
-        "memberlist": {"bind_addr": ["127.0.0.1"], "bind_port": port, "advertise_addr": "127.0.0.1", "gossip_interval": "200ms"},
-        "ingester": {"lifecycler": {"ring": {**ring, "replication_factor": 1}, "address": "127.0.0.1"}},
+        "memberlist": {"bind_addr": ["127.0.0.1"], "bind_port": port, "advertise_addr": "127.0.0.1", "gossip_interval": "200ms", "leave_timeout": "1s"},
+        "ingester": {"lifecycler": {"ring": {**ring, "replication_factor": 1}, "address": "127.0.0.1", "min_ready_duration": "0s"}},
         "distributor": {"ring": ring},
     })
     with Honest(server, 500) as honest:
