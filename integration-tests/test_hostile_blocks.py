@@ -17,16 +17,14 @@ from test_hostile_tenants import HOSTILE, bounded
 LATEST = "9999-12-31T23:59:59.999999999Z"
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
+def start(servers, compaction_cycle="1s"):
     """With a good block of the hostile tenant, which others are made of."""
-    servers = Servers(tmp_path_factory.mktemp("blocks"))
     started = servers.start(config={
         "multitenancy_enabled": True,
         "ingester": {"complete_block_timeout": "100ms", "flush_check_period": "50ms"},
         "overrides": {"defaults": {"global": {"max_bytes_per_trace": 0}}},
         "query_frontend": {"search": {"max_duration": "0s"}, "metrics": {"max_duration": "0s"}},
-        "compactor": {"compaction": {"compaction_cycle": "1s", "compaction_window": "1h"}},
+        "compactor": {"compaction": {"compaction_cycle": compaction_cycle, "compaction_window": "1h"}},
     })
     spans = [otlp.span(name="good", attributes={"number": number}) for number in range(2000)]
     answer = started.push(otlp.export(*spans), headers=HOSTILE)
@@ -38,7 +36,13 @@ def server(tmp_path_factory):
     shutil.move(next(directory.glob("*/meta.json")).parent, started.good)
     shutil.rmtree(directory)
     started.spans = spans
-    yield started
+    return started
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    servers = Servers(tmp_path_factory.mktemp("blocks"))
+    yield start(servers)
     servers.close()
 
 
@@ -154,6 +158,7 @@ def ask(server):
     for window in ranges:
         questions += [(path, {**window, **params}) for path, params in (
             ("/api/search", {"q": "{ span.number > 3 }", "explain": "true"}), ("/api/search", {"tags": "number=3"}),
+            ("/api/search", {"q": '{ span.text = "x" }'}),
             ("/api/v2/search/tags", {}), ("/api/v2/search/tag/span.number/values", {}),
             ("/api/metrics/query_range", {"q": "{ } | rate()", "exemplars": 10, "step": "1h"}),
             ("/api/metrics/query", {"q": "{ } | count_over_time()"}))]

@@ -29,6 +29,28 @@ const HEAD_BYTES: usize = 8;
 /// Level of compression. Parts are small, and read far more often than written.
 const LEVEL: i32 = 3;
 
+/// More row groups than blocks have: a block with more is read without its summary.
+const MAX_ROW_GROUPS: u32 = 1 << 17;
+/// Bytes of a tail, as of the footer in it; also of a filter.
+const MAX_PART_BYTES: u64 = 128 << 20;
+/// Of the data of a block, a filter takes one byte in 34, and a little for each row group.
+const DATA_BYTES_A_FILTER_BYTE: u64 = 16;
+/// What parts of small blocks take besides.
+const MORE_BYTES: u64 = 64 << 10;
+
+/// The parts of a summary that may be read; `None` if one of them is longer than what is written for a block of `data_bytes`.
+///
+/// Who writes the bucket may claim any lengths, and have files as long.
+pub fn readable_parts(parts: SummaryParts, data_bytes: u64) -> Option<SummaryParts> {
+    // What does not compress becomes somewhat longer.
+    let packed = |bytes: u64| bytes.saturating_add(bytes / 64).saturating_add(MORE_BYTES);
+    let max_filter = (data_bytes / DATA_BYTES_A_FILTER_BYTE).saturating_add(MORE_BYTES);
+    let is_readable = parts.tail <= packed(data_bytes.min(MAX_PART_BYTES))
+        && parts.values <= packed(values::MAX_BYTES as u64)
+        && parts.filter <= max_filter.min(MAX_PART_BYTES);
+    is_readable.then_some(parts)
+}
+
 /// A finished summary.
 #[derive(Debug, Clone)]
 pub struct SummaryFile {

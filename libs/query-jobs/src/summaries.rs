@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use moka::sync::Cache;
-use tactus_block::summary::{BlockFilter, BlockValues, Tail};
+use tactus_block::summary::{BlockFilter, BlockValues, Tail, readable_parts};
 use tactus_cache::{Caches, Key, Role};
 use tactus_storage::layout::SUMMARY;
 use tactus_storage::meta::SummaryParts;
@@ -62,7 +62,7 @@ impl Summaries {
         job: &Job,
         needs_filter: Option<NeedsFilter<'_>>,
     ) -> Result<Option<Arc<BlockValues>>> {
-        let Some(parts) = meta.summary().filter(|parts| parts.values > 0) else { return Ok(None) };
+        let Some(parts) = parts_of(meta).filter(|parts| parts.values > 0) else { return Ok(None) };
         let key = key_of(meta);
         let read = || {
             let range = self.range_of_values(&parts, &key, needs_filter);
@@ -80,7 +80,7 @@ impl Summaries {
         meta: &BlockMeta,
         needs_filter: Option<NeedsFilter<'_>>,
     ) -> Result<(Option<Arc<BlockValues>>, Option<Arc<BlockFilter>>, u64)> {
-        let Some(parts) = meta.summary().filter(|parts| parts.values > 0) else {
+        let Some(parts) = parts_of(meta).filter(|parts| parts.values > 0) else {
             return Ok((None, None, 0));
         };
         let (key, mut bytes) = (key_of(meta), 0);
@@ -163,7 +163,7 @@ impl Summaries {
 
     /// Which strings attributes of many values may have, if the summary of the block tells. May block.
     pub(crate) fn filter(&self, meta: &BlockMeta, job: &Job) -> Result<Option<Arc<BlockFilter>>> {
-        let Some(parts) = meta.summary().filter(|parts| parts.filter > 0) else { return Ok(None) };
+        let Some(parts) = parts_of(meta).filter(|parts| parts.filter > 0) else { return Ok(None) };
         let read = || {
             let part = self.read(meta, parts.filter_range(), &job.shared().runtime)?;
             Ok(part.and_then(|part| decode(meta, &part, BlockFilter::decode)))
@@ -173,9 +173,15 @@ impl Summaries {
 
     /// The end of a block's data file from its summary, if it has one. May block.
     pub(crate) fn tail(&self, meta: &BlockMeta, runtime: &Handle) -> Result<Option<Tail>> {
-        let Some(parts) = meta.summary().filter(|parts| parts.tail > 0) else { return Ok(None) };
+        let Some(parts) = parts_of(meta).filter(|parts| parts.tail > 0) else { return Ok(None) };
         let part = self.read(meta, parts.tail_range(), runtime)?;
-        usable(meta, part.as_deref().map(Tail::decode).transpose().map_err(Error::from))
+        usable(
+            meta,
+            part.as_deref()
+                .map(|part| Tail::decode(part, meta.size))
+                .transpose()
+                .map_err(Error::from),
+        )
     }
 
     /// A part; `None` if it is gone. May block.
@@ -220,6 +226,11 @@ impl Summaries {
         cache.put(&key, &bytes);
         Ok(bytes)
     }
+}
+
+/// The parts of a block's summary, if they are no longer than they may be.
+fn parts_of(meta: &BlockMeta) -> Option<SummaryParts> {
+    readable_parts(meta.summary()?, meta.size)
 }
 
 /// A cache of this many bytes.

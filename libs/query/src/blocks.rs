@@ -1,6 +1,6 @@
 //! Chooses the blocks that a query reads, and splits them into parts.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
 use tactus_proto::tactus::v1::BlockPart;
@@ -24,6 +24,8 @@ pub(crate) struct QueryBlock {
     pub(crate) start_seconds: i64,
     /// Whole seconds since 1970, rounded up.
     pub(crate) end_seconds: i64,
+    /// Parts that it is read in at most.
+    pub(crate) max_parts: u32,
 }
 
 /// The blocks of a tenant that may have spans within `window` (unix seconds, inclusive; 0 is unbounded), the newest
@@ -61,38 +63,71 @@ pub(crate) fn select_uncounted(
     if counted.is_empty() {
         return selected;
     }
-    let mut metas = BTreeMap::new();
+    let mut uncounted = Uncounted {
+        blocks,
+        counted,
+        metas: BTreeMap::new(),
+        added: HashSet::new(),
+        holds_counted: HashMap::new(),
+    };
     for meta in selected.iter().filter_map(|block| blocks.meta(block.block_id)) {
-        add_uncounted(blocks, meta, counted, &mut metas, MAX_MERGES);
+        uncounted.add(meta, MAX_MERGES);
     }
-    in_window(metas.into_values(), window)
+    in_window(uncounted.metas.into_values(), window)
 }
 
 /// Parts of a block at most. A meta that claims billions of row groups must not become as many jobs; a block that has more
 /// parts than these is read in larger ones.
-const MAX_PARTS: u32 = 1_024;
+pub(crate) const MAX_PARTS: u32 = 1_024;
+/// Parts of all blocks of a query, about: each is a job that waits in memory.
+const MAX_ALL_PARTS: usize = 1 << 17;
 
 /// How many merges back a block's sources are looked at: they are deleted an hour after it.
 const MAX_MERGES: usize = 4;
 
-fn add_uncounted<'a>(
+/// Chooses the blocks of which an ingester counted no spans.
+///
+/// Metas may name the same sources again and again: what was found of a block, and a number of merges, is found once.
+struct Uncounted<'a> {
     blocks: &'a TenantBlocks,
-    meta: &'a BlockMeta,
-    counted: &HashSet<Uuid>,
-    metas: &mut BTreeMap<Uuid, &'a BlockMeta>,
-    merges: usize,
-) {
-    if counted.contains(&meta.block_id) {
-        return;
-    }
-    let sources: Option<Vec<_>> = meta.sources().iter().map(|&id| blocks.meta(id)).collect();
-    match sources.filter(|_| merges > 0 && holds_counted(blocks, meta, counted, merges)) {
-        Some(sources) => {
-            for source in sources {
-                add_uncounted(blocks, source, counted, metas, merges - 1);
-            }
+    counted: &'a HashSet<Uuid>,
+    metas: BTreeMap<Uuid, &'a BlockMeta>,
+    added: HashSet<(Uuid, usize)>,
+    holds_counted: HashMap<(Uuid, usize), bool>,
+}
+
+impl<'a> Uncounted<'a> {
+    fn add(&mut self, meta: &'a BlockMeta, merges: usize) {
+        if self.counted.contains(&meta.block_id) || !self.added.insert((meta.block_id, merges)) {
+            return;
         }
-        None => drop(metas.insert(meta.block_id, meta)),
+        let known = |&id: &Uuid| self.blocks.meta(id);
+        let sources: Option<Vec<_>> = meta.sources().iter().map(known).collect();
+        match sources.filter(|_| merges > 0 && self.holds_counted(meta, merges)) {
+            Some(sources) => {
+                for source in sources {
+                    self.add(source, merges - 1);
+                }
+            }
+            None => drop(self.metas.insert(meta.block_id, meta)),
+        }
+    }
+
+    fn holds_counted(&mut self, meta: &BlockMeta, merges: usize) -> bool {
+        if merges == 0 {
+            return false;
+        }
+        let key = (meta.block_id, merges);
+        if let Some(&known) = self.holds_counted.get(&key) {
+            return known;
+        }
+        let holds = meta.sources().iter().any(|&id| {
+            self.counted.contains(&id)
+                || (self.blocks.meta(id))
+                    .is_some_and(|source| self.holds_counted(source, merges - 1))
+        });
+        self.holds_counted.insert(key, holds);
+        holds
     }
 }
 
@@ -102,9 +137,9 @@ pub(crate) fn select_sources(
     blocks: &TenantBlocks,
     selected: impl IntoIterator<Item = Uuid>,
 ) -> Vec<(&BlockMeta, QueryBlock)> {
-    let mut metas = BTreeMap::new();
+    let (mut metas, mut added) = (BTreeMap::new(), HashSet::new());
     for meta in selected.into_iter().filter_map(|id| blocks.meta(id)) {
-        add_sources(blocks, meta, &mut metas, MAX_MERGES);
+        add_sources(blocks, meta, &mut metas, &mut added, MAX_MERGES);
     }
     metas.into_values().map(|meta| (meta, query_block(meta))).collect()
 }
@@ -113,13 +148,18 @@ fn add_sources<'a>(
     blocks: &'a TenantBlocks,
     meta: &'a BlockMeta,
     metas: &mut BTreeMap<Uuid, &'a BlockMeta>,
+    added: &mut HashSet<(Uuid, usize)>,
     merges: usize,
 ) {
+    // Metas may name the same sources again and again.
+    if !added.insert((meta.block_id, merges)) {
+        return;
+    }
     let sources: Option<Vec<_>> = meta.sources().iter().map(|&id| blocks.meta(id)).collect();
     match sources.filter(|sources| merges > 0 && !sources.is_empty()) {
         Some(sources) => {
             for source in sources {
-                add_sources(blocks, source, metas, merges - 1);
+                add_sources(blocks, source, metas, added, merges - 1);
             }
         }
         None => drop(metas.insert(meta.block_id, meta)),
@@ -137,21 +177,6 @@ fn add_source_ids(blocks: &TenantBlocks, id: Uuid, ids: &mut HashSet<Uuid>, merg
     }
     let sources = blocks.meta(id).map_or(&[][..], BlockMeta::sources);
     sources.iter().for_each(|&source| add_source_ids(blocks, source, ids, merges - 1));
-}
-
-fn holds_counted(
-    blocks: &TenantBlocks,
-    meta: &BlockMeta,
-    counted: &HashSet<Uuid>,
-    merges: usize,
-) -> bool {
-    merges > 0
-        && meta.sources().iter().any(|&id| {
-            counted.contains(&id)
-                || blocks
-                    .meta(id)
-                    .is_some_and(|source| holds_counted(blocks, source, counted, merges - 1))
-        })
 }
 
 /// The blocks among `ids` that `now` knows and `before` does not, even if they were merged meanwhile.
@@ -177,6 +202,9 @@ fn in_window<'a>(
     selected.sort_unstable_by(|one, other| {
         other.end_seconds.cmp(&one.end_seconds).then(one.block_id.cmp(&other.block_id))
     });
+    let fair = u32::try_from(MAX_ALL_PARTS / selected.len().max(1)).unwrap_or(MAX_PARTS);
+    let max_parts = fair.clamp(1, MAX_PARTS);
+    selected.iter_mut().for_each(|block| block.max_parts = max_parts);
     selected
 }
 
@@ -188,6 +216,7 @@ fn query_block(meta: &BlockMeta) -> QueryBlock {
         row_groups: meta.total_records,
         start_seconds: meta.start_unix_seconds(),
         end_seconds: meta.end_unix_seconds() + i64::from(fraction),
+        max_parts: MAX_PARTS,
     }
 }
 
@@ -217,7 +246,7 @@ impl QueryBlock {
     /// Splits the block into parts; `bytes_of` gives the size of each by its number.
     fn parts_of(&self, bytes_of: impl Fn(usize) -> u64) -> Vec<BlockPart> {
         let row_group_bytes = (self.size / u64::from(self.row_groups.max(1))).max(1);
-        let smallest = u64::from(self.row_groups.div_ceil(MAX_PARTS).max(1));
+        let smallest = u64::from(self.row_groups.div_ceil(self.max_parts.max(1)).max(1));
         let mut parts = Vec::new();
         let mut first = 0u32;
         loop {
@@ -321,6 +350,48 @@ mod tests {
     }
 
     #[test]
+    fn metas_that_name_the_same_sources_again_and_again_take_no_longer() {
+        // Each of a generation is made of all of the one before: 300 ways of 300 ways of 300 ways.
+        let mut all: Vec<BlockMeta> = Vec::new();
+        let mut last: Vec<BlockMeta> = (0..300).map(|_| meta(1, 2_000_000_000)).collect();
+        for level in 1..=MAX_MERGES {
+            let sources: Vec<_> = last.iter().collect();
+            let count = if level == MAX_MERGES { 1 } else { 300 };
+            let next: Vec<_> = (0..count).map(|_| merged(&sources)).collect();
+            all.append(&mut std::mem::replace(&mut last, next));
+        }
+        let top = last[0].block_id;
+        all.append(&mut last);
+        let blocks = TenantBlocks::new(all.into_iter().map(Arc::new).collect(), Vec::new());
+        let began = std::time::Instant::now();
+        assert_eq!(select_sources(&blocks, [top]).len(), 300);
+        let counted = HashSet::from([Uuid::new_v4()]);
+        let read = select_uncounted(&blocks, &counted, (0, 0), Duration::ZERO);
+        assert_eq!(read.iter().map(|block| block.block_id).collect::<Vec<_>>(), [top]);
+        let mut ids = HashSet::new();
+        add_with_sources(&blocks, top, &mut ids);
+        assert_eq!(ids.len(), 1 + 300 * MAX_MERGES);
+        assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    }
+
+    #[test]
+    fn blocks_of_very_many_row_groups_have_fewer_parts_the_more_blocks_there_are() {
+        let large = || {
+            let mut large = meta(1_000_000_000, 2_000_000_000);
+            (large.size, large.total_records) = (1 << 40, u32::MAX);
+            Arc::new(large)
+        };
+        let parts = |count: usize| -> usize {
+            let blocks = TenantBlocks::new((0..count).map(|_| large()).collect(), Vec::new());
+            let selected = select_from(&blocks, (0, 0), Duration::ZERO);
+            assert_eq!(selected.len(), count);
+            selected.iter().map(|block| block.parts(1 << 20).len()).sum()
+        };
+        assert_eq!(parts(3), 3 * MAX_PARTS as usize);
+        assert!((MAX_ALL_PARTS / 2..=MAX_ALL_PARTS).contains(&parts(5_000)));
+    }
+
+    #[test]
     fn parts_cover_every_row_group_once() {
         let block = |size, row_groups| QueryBlock {
             block_id: Uuid::nil(),
@@ -328,6 +399,7 @@ mod tests {
             row_groups,
             start_seconds: 0,
             end_seconds: 0,
+            max_parts: MAX_PARTS,
         };
         let parts = |size, row_groups, target| {
             let parts = block(size, row_groups).parts(target).into_iter();

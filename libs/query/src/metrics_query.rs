@@ -5,6 +5,7 @@
 //! spans that an ingester counted, unless it names the block as one whose spans it had given up before.
 
 mod kept;
+mod overlaps;
 mod plan;
 mod replicas;
 mod sent_again;
@@ -297,8 +298,8 @@ impl Frontend {
         let mut jobs = Vec::new();
         for (request, blocks) in requests.iter().zip(blocks) {
             let listed = self.blocklist.tenant(&request.tenant);
-            let have_copies = |one, other| replicas::have_copies(&listed, one, other);
-            let read = plan::add_jobs(&mut jobs, request, blocks, grid, job_bytes, have_copies);
+            let origins_of = |id, out: &mut _| replicas::add_origins(&listed, id, out);
+            let read = plan::add_jobs(&mut jobs, request, blocks, grid, job_bytes, origins_of);
             state.work.plan_blocks(&read);
         }
         // The sort is stable: the parts of a block stay in order. With one tenant, the jobs are almost sorted already.
@@ -312,7 +313,7 @@ impl Frontend {
         let sum = state.sum.clone();
         let run = |job: Job| {
             let last = plan::last_interval(job.block_end_seconds, grid);
-            let call = self.run_on_block(job.request);
+            let call = self.run_on_block(job.into_request());
             let sum = sum.clone();
             let running = async move { sum.add(call.await?).await }.boxed();
             match &pending {

@@ -63,7 +63,8 @@ impl PartialEq for SearchAnswer {
 }
 
 struct Job {
-    search: SearchRequest,
+    /// Waiting jobs may be very many, and the text of a query long.
+    search: Arc<SearchRequest>,
     part: BlockPart,
     block_id: Uuid,
     /// No span of the block starts later; unix nanoseconds.
@@ -168,7 +169,7 @@ impl Frontend {
         let is_stream = state.progress.is_some();
         let pending = state.progress.as_ref().map(|progress| progress.pending.clone());
         let run = |Job { search, part, block_end, .. }| {
-            let (search, part) = (Some(search), Some(part));
+            let (search, part) = (Some(SearchRequest::clone(&search)), Some(part));
             let running = self.run_on_block(SearchBlockRequest { search, part });
             match &pending {
                 Some(pending) => pending.track(block_end, running),
@@ -279,11 +280,12 @@ impl Frontend {
         let mut jobs = Vec::new();
         for (search, blocks) in searches.iter().zip(blocks) {
             work.plan_blocks(&blocks);
+            let search = Arc::new(search.clone());
             for (number, block) in blocks.into_iter().enumerate() {
                 let block_end = u64::try_from(block.end_seconds).unwrap_or(0);
                 let block_end = block_end.saturating_mul(1_000_000_000);
                 let block_id = block.block_id;
-                let job = |part| Job { search: search.clone(), part, block_id, block_end };
+                let job = |part| Job { search: Arc::clone(&search), part, block_id, block_end };
                 let parts = match is_awaited && number == 0 {
                     true => block.parts_that_grow(bytes),
                     false => block.parts(bytes),

@@ -4,7 +4,8 @@ mod node;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::btree_map::Entry as Slot;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +20,11 @@ pub(crate) use node::Node;
 
 /// Tokens of all members together: those that 16 MiB hold.
 const MAX_TOKENS: usize = 4 << 20;
+
+/// Tombstones that are remembered, far more than instances of a cluster that die within minutes.
+pub(crate) const MAX_FORGOTTEN: usize = 10_000;
+/// Tombstones that a member says itself: each member repeats those that nobody else says any more.
+pub(crate) const MAX_OWN_TOMBSTONES: usize = 1_000;
 
 /// A member as the gossip shows it at one moment.
 pub(crate) struct Observed {
@@ -50,13 +56,6 @@ pub(crate) struct Entry<'ledger> {
 struct Forgotten {
     incarnation: u64,
     since: Instant,
-}
-
-impl Forgotten {
-    /// Whether it makes a claim void that somebody still passes on.
-    fn voids(&self, ring: &str, id: &str, claim: &Claim) -> bool {
-        claim.ring == ring && claim.id == id && claim.incarnation <= self.incarnation
-    }
 }
 
 pub(crate) struct Ledger {
@@ -132,25 +131,48 @@ impl Ledger {
     }
 
     fn take_tombstones(&mut self, now: Instant) {
+        let mut left_out = 0;
         for tombstone in self.nodes.values().flat_map(|node| &node.news.tombstones) {
             let Tombstone { ring, id, incarnation } = tombstone.clone();
-            let forgotten = self.forgotten.entry((ring, id));
-            let forgotten = forgotten.or_insert(Forgotten { incarnation, since: now });
-            forgotten.incarnation = forgotten.incarnation.max(incarnation);
+            let is_full = self.forgotten.len() >= MAX_FORGOTTEN;
+            match self.forgotten.entry((ring, id)) {
+                Slot::Occupied(mut known) => {
+                    let known = known.get_mut();
+                    known.incarnation = known.incarnation.max(incarnation);
+                }
+                Slot::Vacant(_) if is_full => left_out += 1,
+                Slot::Vacant(free) => drop(free.insert(Forgotten { incarnation, since: now })),
+            }
         }
-        let claims = || self.nodes.values().flat_map(|node| &node.news.claims);
+        if left_out > 0 {
+            tactus_telemetry::log_limited!(
+                warn,
+                limit = MAX_FORGOTTEN,
+                left_out,
+                "members say that too many instances are forgotten: further ones stay in their rings"
+            );
+        }
         let remember = self.patience.remember;
-        let kept: HashSet<(String, String)> = self
-            .forgotten
-            .iter()
-            .filter(|((ring, id), forgotten)| {
-                // As long as anybody passes on the void claim, a newcomer must be told.
-                now - forgotten.since < remember
-                    || claims().any(|claim| forgotten.voids(ring, id, claim))
+        let is_old = |forgotten: &Forgotten| now - forgotten.since >= remember;
+        if !self.forgotten.values().any(is_old) {
+            return;
+        }
+        // As long as anybody passes on the void claim, a newcomer must be told.
+        let void: HashSet<(String, String)> = self.void_claims().map(owned).collect();
+        self.forgotten.retain(|key, forgotten| !is_old(forgotten) || void.contains(key));
+    }
+
+    /// Claims that somebody still passes on though they were forgotten, by ring and id.
+    fn void_claims(&self) -> impl Iterator<Item = (&str, &str)> {
+        let claims = self.nodes.values().flat_map(|node| &node.news.claims);
+        let claims = claims.filter(|_| !self.forgotten.is_empty());
+        claims
+            .filter(|claim| {
+                let key = (claim.ring.clone(), claim.id.clone());
+                let forgotten = self.forgotten.get(&key);
+                forgotten.is_some_and(|forgotten| claim.incarnation <= forgotten.incarnation)
             })
-            .map(|(key, _)| key.clone())
-            .collect();
-        self.forgotten.retain(|key, _| kept.contains(key));
+            .map(|claim| (&*claim.ring, &*claim.id))
     }
 
     /// Remembers a tombstone of our own.
@@ -159,6 +181,11 @@ impl Ledger {
         let incarnation = tombstone.incarnation;
         let forgotten = self.forgotten.entry(key).or_insert(Forgotten { incarnation, since: now });
         forgotten.incarnation = forgotten.incarnation.max(incarnation);
+    }
+
+    /// How many more instances may be forgotten by themselves.
+    pub(crate) fn room_to_forget(&self) -> usize {
+        MAX_FORGOTTEN.saturating_sub(self.forgotten.len())
     }
 
     /// Whether the tombstone is still remembered.
@@ -175,18 +202,13 @@ impl Ledger {
             .flat_map(|node| &node.news.tombstones)
             .map(|tombstone| (&*tombstone.ring, &*tombstone.id))
             .collect();
-        let unsaid = self.forgotten.iter().filter(|((ring, id), forgotten)| {
-            let mut claims = self.nodes.values().flat_map(|node| &node.news.claims);
-            !said.contains(&(&**ring, &**id))
-                && claims.any(|claim| forgotten.voids(ring, id, claim))
-        });
-        unsaid
-            .map(|((ring, id), forgotten)| Tombstone {
-                ring: ring.clone(),
-                id: id.clone(),
-                incarnation: forgotten.incarnation,
-            })
-            .collect()
+        let unsaid: BTreeSet<_> = self.void_claims().filter(|key| !said.contains(key)).collect();
+        let tombstone = |key| {
+            let (ring, id) = owned(key);
+            let incarnation = self.forgotten.get(&(ring.clone(), id.clone()))?.incarnation;
+            Some(Tombstone { ring, id, incarnation })
+        };
+        unsaid.into_iter().take(MAX_OWN_TOMBSTONES).filter_map(tombstone).collect()
     }
 
     /// For how long nothing was heard of a member.
@@ -312,6 +334,10 @@ impl Ledger {
         let entry = entries.get(id).filter(|entry| !entry.node.own)?;
         Some(entry.claim.clone())
     }
+}
+
+fn owned((ring, id): (&str, &str)) -> (String, String) {
+    (ring.to_owned(), id.to_owned())
 }
 
 impl Entry<'_> {

@@ -149,7 +149,7 @@ impl<'b> View<'b> {
         let mut found = Bitmap::none(self.traces());
         let among = (candidates.count() < self.traces()).then_some(candidates);
         let budget = Budgets::of_process().of(0, MAX_CPU_TIME);
-        let evaluated = Work::default().within(budget).run(|| {
+        let evaluated = Work::of_thread().within(budget).run(|| {
             match query.find_newest_among(self.batch, Window::default(), 0, among) {
                 Ok(matches) => {
                     matches.traces.iter().for_each(|it| found.insert(it.trace as usize));
@@ -159,7 +159,9 @@ impl<'b> View<'b> {
             }
         });
         if evaluated.is_err() {
-            // It took too long; what was found so far is not whole.
+            // It took too long; what was found so far is not whole. If all of this thread's work is over, that is noted here: else
+            // it would end as if the policy alone had failed.
+            is_over();
             failed.unite(candidates);
             return Bitmap::none(self.traces());
         }

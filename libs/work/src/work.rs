@@ -62,7 +62,7 @@ impl Drop for StopOnDrop {
 pub struct Work {
     stops: Vec<Stop>,
     deadline: Option<Instant>,
-    budget: Option<Arc<Budget>>,
+    budgets: Vec<Arc<Budget>>,
     memory: Option<Arc<QueryShare>>,
     /// Called at times by a thread that has worked for a while, so that others can go first.
     give_way: Option<Arc<dyn Fn() + Send + Sync>>,
@@ -73,7 +73,7 @@ impl fmt::Debug for Work {
         f.debug_struct("Work")
             .field("stops", &self.stops)
             .field("deadline", &self.deadline)
-            .field("budget", &self.budget)
+            .field("budgets", &self.budgets)
             .field("memory", &self.memory)
             .finish_non_exhaustive()
     }
@@ -89,6 +89,13 @@ struct Current {
 }
 
 impl Work {
+    /// The limits of the work of this thread, none if it has no work. For a part of it that has limits of its own besides.
+    pub fn of_thread() -> Self {
+        CURRENT
+            .with_borrow(|current| current.as_ref().map(|current| current.work.clone()))
+            .unwrap_or_default()
+    }
+
     /// Also ends when this signal is sent.
     #[must_use]
     pub fn stopped_by(mut self, stop: Stop) -> Self {
@@ -103,10 +110,10 @@ impl Work {
         self
     }
 
-    /// Counts its processor time in this budget, and ends when that is used up.
+    /// Also counts its processor time in this budget, and ends when that is used up.
     #[must_use]
     pub fn within(mut self, budget: Option<Arc<Budget>>) -> Self {
-        self.budget = budget;
+        self.budgets.extend(budget);
         self
     }
 
@@ -156,7 +163,7 @@ impl Work {
         if self.memory.as_ref().is_some_and(|memory| memory.has_to_end()) {
             return Some(Over::Memory);
         }
-        self.budget.as_ref().and_then(|budget| budget.over())
+        self.budgets.iter().find_map(|budget| budget.over())
     }
 }
 
@@ -164,7 +171,7 @@ impl Current {
     /// Adds the processor time that the thread has used since the last call.
     fn count(&mut self) {
         let now = thread_cpu_time();
-        if let Some(budget) = &self.work.budget {
+        for budget in &self.work.budgets {
             budget.add(now.saturating_sub(self.counted));
         }
         self.counted = now;
@@ -335,6 +342,32 @@ mod tests {
             is_over()
         });
         assert_eq!(result, Ok(false));
+    }
+
+    #[test]
+    fn part_of_the_work_of_a_thread_ends_by_its_own_limits_and_with_the_whole() {
+        let (soon, late) = (Duration::from_millis(20), Duration::from_secs(60));
+        let budgets = Budgets::default();
+        let whole = Work::default().within(budgets.of(1, late));
+        let result = whole.run(|| {
+            let part = Work::of_thread().within(budgets.of(0, soon));
+            assert_eq!(part.run(spin), Err(Over::CpuTime { limit: soon }));
+            is_over()
+        });
+        assert_eq!(result, Ok(false), "only the part is over");
+        assert!(budgets.of(1, late).unwrap().used() > soon, "its time counts for the whole");
+
+        let (stop, guard) = Stop::new();
+        let result = Work::default().stopped_by(stop).run(|| {
+            let part = Work::of_thread().within(budgets.of(0, late));
+            let ended = part.run(|| {
+                drop(guard);
+                spin()
+            });
+            assert_eq!(ended, Err(Over::Cancelled));
+        });
+        assert_eq!(result, Err(Over::Cancelled));
+        assert!(Work::of_thread().budgets.is_empty());
     }
 
     #[test]

@@ -13,9 +13,9 @@ const MAX_VALUES: usize = 1_000;
 /// Bytes of the values of one attribute.
 const MAX_VALUE_BYTES: usize = 64 << 10;
 /// Bytes of all names and values.
-const MAX_BYTES: usize = 2 << 20;
+pub(super) const MAX_BYTES: usize = 2 << 20;
 /// Bytes that a name or a value counts in addition to its text.
-const ENTRY_BYTES: usize = 32;
+pub(super) const ENTRY_BYTES: usize = 32;
 
 /// Collects what [`super::BlockValues`] tells, within bounds.
 ///

@@ -6,7 +6,7 @@ use tactus_model::{Dictionary, StringCode, wire::put_varint};
 use tactus_storage::hash::murmur3_x64_128;
 use xorf::{BinaryFuse8, BinaryFuse16, Filter as _};
 
-use super::{Cursor, ValueOwner, corrupt};
+use super::{Cursor, MAX_ROW_GROUPS, ValueOwner, corrupt};
 use crate::Result;
 
 /// Of the bytes of a row group, its filter takes one in this many at most: 3 %.
@@ -239,7 +239,11 @@ impl BlockFilter {
         }
         let mut input = Cursor { rest: body };
         let mut filter = Self::default();
-        for _ in 0..input.varint()? {
+        let row_groups = input.varint()?;
+        if row_groups > MAX_ROW_GROUPS.into() {
+            return Err(corrupt("has too many row groups"));
+        }
+        for _ in 0..row_groups {
             filter.push(RowGroupFilter::decode(&mut input)?);
         }
         Ok(filter)

@@ -6,12 +6,14 @@ use std::sync::Arc;
 use bytes::Bytes;
 use parking_lot::Mutex;
 
-use super::{corrupt, unpack};
+use super::{MAX_PART_BYTES, corrupt, unpack};
 use crate::read::ByteSource;
 use crate::{Error, Result};
 
-/// Longer ends are not kept: those of files of some terabytes.
-const MAX_BYTES: usize = 1 << 30;
+/// How many times as long as its packed form an end may be, which is little but numbers that grow, and what a short one may have
+/// besides.
+const MAX_GROWTH: usize = 256;
+const FREE_BYTES: usize = 64 << 10;
 
 /// Footer length and magic, after the footer.
 const END_BYTES: usize = 8;
@@ -25,9 +27,12 @@ pub struct Tail {
 }
 
 impl Tail {
-    /// Decodes the part of a summary. Errors: `Error::Corrupt`.
-    pub fn decode(part: &[u8]) -> Result<Self> {
-        let bytes = Bytes::from(unpack(part, MAX_BYTES)?);
+    /// Decodes the part of a summary of a block of `data_bytes`. Errors: `Error::Corrupt`, also for one that is longer than the
+    /// data or any footer.
+    pub fn decode(part: &[u8], data_bytes: u64) -> Result<Self> {
+        let limit = data_bytes.min(MAX_PART_BYTES) as usize;
+        let limit = limit.min(part.len().saturating_mul(MAX_GROWTH) + FREE_BYTES);
+        let bytes = Bytes::from(unpack(part, limit)?);
         let footer = bytes
             .len()
             .checked_sub(END_BYTES)

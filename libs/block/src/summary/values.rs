@@ -4,12 +4,14 @@ use std::ops::Range;
 
 use tactus_model::wire::put_varint;
 
-use super::{Cursor, corrupt, put_bytes, unpack};
+use super::{Cursor, MAX_ROW_GROUPS, collect, corrupt, put_bytes, unpack};
 use crate::Result;
 use crate::attribute_owner::AttributeOwner;
 
-/// Longer parts are not read: writers stay far below.
-const MAX_BYTES: usize = 64 << 20;
+/// Longer parts are not read: twice what is written.
+pub(super) const MAX_BYTES: usize = 2 * collect::MAX_BYTES;
+/// Of twice as many attributes as are written.
+const MAX_ATTRIBUTES: usize = MAX_BYTES / collect::ENTRY_BYTES;
 
 /// Bits of a set of row groups.
 pub(super) const SET_BITS: u32 = u64::BITS;
@@ -201,9 +203,15 @@ impl BlockValues {
             u32::try_from(input.varint()?).map_err(|_| corrupt("has a number that is too large"))
         };
         let (row_groups, width) = (number(&mut input)?, number(&mut input)?);
+        if row_groups > MAX_ROW_GROUPS {
+            return Err(corrupt("has too many row groups"));
+        }
         let is_complete = input.byte()? != 0;
         let mut attributes = Vec::new();
         for _ in 0..input.varint()? {
+            if attributes.len() == MAX_ATTRIBUTES {
+                return Err(corrupt("has too many attributes"));
+            }
             let owner = *ValueOwner::ALL
                 .get(usize::from(input.byte()?))
                 .ok_or_else(|| corrupt("has an unknown owner"))?;

@@ -39,7 +39,7 @@ pub(super) struct QueueSettings {
 pub(super) struct Queue {
     name: String,
     room: Arc<Semaphore>,
-    jobs: mpsc::UnboundedSender<Job>,
+    jobs: mpsc::Sender<Job>,
     metrics: QueueMetrics,
     task: Mutex<Option<JoinHandle<()>>>,
 }
@@ -70,7 +70,8 @@ impl Queue {
         stop: CancellationToken,
     ) -> Self {
         let units = (settings.max_bytes / UNIT_BYTES as u64).clamp(1, u64::from(u32::MAX >> 3));
-        let (sender, jobs) = mpsc::unbounded_channel();
+        // Each job takes a unit of the room at least, so one that has room has a place.
+        let (sender, jobs) = mpsc::channel(units as usize);
         let (name, metrics_of_task) = (settings.name.clone(), metrics.clone());
         let is_failing = AtomicBool::new(false);
         let sender_task =
@@ -94,7 +95,7 @@ impl Queue {
             length.inc();
             let waiting = Waiting(length);
             let (tenant, request) = (tenant.clone(), request.clone());
-            if self.jobs.send(Job { tenant, request, has_bad_ids, waiting, room }).is_ok() {
+            if self.jobs.try_send(Job { tenant, request, has_bad_ids, waiting, room }).is_ok() {
                 return;
             }
         }
@@ -122,7 +123,7 @@ struct Sender {
 }
 
 impl Sender {
-    async fn run(self: Arc<Self>, mut jobs: mpsc::UnboundedReceiver<Job>, stop: CancellationToken) {
+    async fn run(self: Arc<Self>, mut jobs: mpsc::Receiver<Job>, stop: CancellationToken) {
         let mut sending = JoinSet::new();
         loop {
             let has_worker = sending.len() < self.settings.workers;

@@ -12,7 +12,7 @@ use tactus_proto::tactus::v1::frontend_client::FrontendClient;
 use tactus_rpc::{Channels, Connection, client_of};
 use tactus_server::bodies::AnswerMemory;
 use tokio::net::lookup_host;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
@@ -31,21 +31,28 @@ async fn open(connection: Connection, messages: Outbound) -> Result<Inbound, Sta
     Ok(client.process(messages).await?.into_inner().boxed())
 }
 
-/// A message, and its memory if it is counted.
-pub(super) type Counted = (WorkerMessage, Option<AnswerMemory>);
+/// A message to a frontend, with what is given back when it is sent.
+#[derive(Debug)]
+pub(super) struct Outgoing {
+    pub(super) message: WorkerMessage,
+    /// Its memory, if it is counted.
+    pub(super) memory: Option<AnswerMemory>,
+    /// Of the message that it answers: without a place, no further message is read.
+    pub(super) place: Option<OwnedSemaphorePermit>,
+}
 
-/// The messages to a frontend. The memory of each is given back when the next one is asked for: a connection asks when it has
+/// The messages to a frontend. What a message took is given back when the next one is asked for: a connection asks when it has
 /// sent the one before.
 #[derive(Debug)]
 pub struct Outbound {
-    messages: mpsc::UnboundedReceiver<Counted>,
-    on_its_way: Option<AnswerMemory>,
+    messages: mpsc::UnboundedReceiver<Outgoing>,
+    on_its_way: Option<(Option<AnswerMemory>, Option<OwnedSemaphorePermit>)>,
 }
 
 impl Outbound {
-    /// The channel has no bound of its own. It holds at most one answer for each slot, and one for each ping that has
-    /// come.
-    pub(super) fn new() -> (mpsc::UnboundedSender<Counted>, Self) {
+    /// The channel has no bound of its own: what it holds are answers to messages that had a place, and what this querier says
+    /// when its slots change or it leaves.
+    pub(super) fn new() -> (mpsc::UnboundedSender<Outgoing>, Self) {
         let (sender, messages) = mpsc::unbounded_channel();
         (sender, Self { messages, on_its_way: None })
     }
@@ -57,8 +64,8 @@ impl Stream for Outbound {
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<WorkerMessage>> {
         self.on_its_way = None;
         let next = ready!(self.messages.poll_recv(cx));
-        Poll::Ready(next.map(|(message, memory)| {
-            self.on_its_way = memory;
+        Poll::Ready(next.map(|Outgoing { message, memory, place }| {
+            self.on_its_way = Some((memory, place));
             message
         }))
     }

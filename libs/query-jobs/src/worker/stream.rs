@@ -14,13 +14,13 @@ use tactus_proto::tactus::v1::{
 };
 use tactus_server::bodies::{AnswerMemory, Bodies, NoRoom};
 use tactus_work::memory::TOO_MANY_BYTES;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::task::{self, JoinError, JoinSet};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
-use super::dial::{Counted, Outbound};
+use super::dial::{Outbound, Outgoing};
 use super::jobs::{answer, failure, route, status};
 use super::{Inbound, Shared};
 
@@ -33,6 +33,12 @@ const MAX_BACKOFF: Duration = Duration::from_secs(1);
 
 /// A frontend that is silent for this long is gone. It sends a ping every 2 seconds.
 const SILENCE: Duration = Duration::from_secs(10);
+
+/// Messages of a frontend that wait for their answers to be sent, besides two for each slot: a frontend that gives more and
+/// takes no answers is not read any more, until it counts as silent.
+const MORE_PLACES: usize = 64;
+/// More slots have no more places.
+const MAX_SLOTS: usize = 1 << 20;
 
 /// Bytes of a message around an answer.
 const ENVELOPE_BYTES: usize = 64;
@@ -74,7 +80,7 @@ async fn converse(
     leave: &CancellationToken,
 ) -> End {
     let (sender, outbound) = Outbound::new();
-    let conversation = Conversation::new(shared, sender);
+    let mut conversation = Conversation::new(shared, sender);
     conversation.say_hello(*slots.borrow_and_update());
     let opening = (shared.dial)(address.to_owned(), outbound);
     let opened = tokio::select! {
@@ -91,13 +97,16 @@ async fn converse(
     }
 }
 
-/// An answer, and its memory until it is sent.
-type Answered = (JobAnswer, Option<AnswerMemory>);
+/// An answer, and what it takes until it is sent.
+type Answered = (JobAnswer, Option<AnswerMemory>, OwnedSemaphorePermit);
 
 /// An open stream. Dropping it drops its jobs.
 struct Conversation<'s> {
     shared: &'s Arc<Shared>,
-    sender: mpsc::UnboundedSender<Counted>,
+    sender: mpsc::UnboundedSender<Outgoing>,
+    places: Arc<Semaphore>,
+    /// The most slots that the frontend was told of.
+    most_slots: usize,
     tasks: JoinSet<Answered>,
     /// The job and its cancellation, by task.
     running: HashMap<task::Id, (u64, Option<oneshot::Sender<()>>)>,
@@ -105,22 +114,32 @@ struct Conversation<'s> {
 }
 
 impl<'s> Conversation<'s> {
-    fn new(shared: &'s Arc<Shared>, sender: mpsc::UnboundedSender<Counted>) -> Self {
+    fn new(shared: &'s Arc<Shared>, sender: mpsc::UnboundedSender<Outgoing>) -> Self {
         let max_answer_bytes = shared.settings.max_send_bytes.saturating_sub(ENVELOPE_BYTES);
         let (tasks, running) = (JoinSet::new(), HashMap::new());
-        Self { shared, sender, tasks, running, max_answer_bytes }
+        let places = Arc::new(Semaphore::new(MORE_PLACES));
+        Self { shared, sender, places, most_slots: 0, tasks, running, max_answer_bytes }
     }
 
     fn send(&self, message: ToFrontend) {
-        self.send_counted(message, None);
+        self.send_in(message, None, None);
     }
 
-    fn send_counted(&self, message: ToFrontend, memory: Option<AnswerMemory>) {
+    fn send_in(
+        &self,
+        message: ToFrontend,
+        memory: Option<AnswerMemory>,
+        place: Option<OwnedSemaphorePermit>,
+    ) {
+        let message = WorkerMessage { message: Some(message) };
         // If the stream has broken, the reading side notices.
-        let _ = self.sender.send((WorkerMessage { message: Some(message) }, memory));
+        let _ = self.sender.send(Outgoing { message, memory, place });
     }
 
-    fn say_hello(&self, slots: usize) {
+    fn say_hello(&mut self, slots: usize) {
+        let placed = slots.min(MAX_SLOTS);
+        self.places.add_permits(2 * placed.saturating_sub(self.most_slots));
+        self.most_slots = self.most_slots.max(placed);
         let settings = &self.shared.settings;
         self.send(ToFrontend::Hello(WorkerHello {
             querier_id: settings.id.clone(),
@@ -142,10 +161,10 @@ impl<'s> Conversation<'s> {
         let mut leave_until = None;
         loop {
             tokio::select! {
-                message = inbound.next() => match message {
+                (message, place) = next(&mut inbound, &self.places) => match message {
                     Some(Ok(message)) => {
                         (heard, heard_at) = (true, Instant::now());
-                        self.take(message, address);
+                        self.take(message, place, address);
                     }
                     _ if leave_until.is_some() => return End::Left,
                     Some(Err(status)) => {
@@ -173,9 +192,9 @@ impl<'s> Conversation<'s> {
         }
     }
 
-    fn take(&mut self, message: FrontendMessage, address: &str) {
+    fn take(&mut self, message: FrontendMessage, place: OwnedSemaphorePermit, address: &str) {
         match message.message {
-            Some(FromFrontend::Job(job)) => self.start(job),
+            Some(FromFrontend::Job(job)) => self.start(job, place),
             Some(FromFrontend::Cancel(cancel)) => {
                 let found = self.running.values_mut().find(|(job, _)| *job == cancel.id);
                 if let Some((_, sender)) = found {
@@ -190,13 +209,15 @@ impl<'s> Conversation<'s> {
                     self.max_answer_bytes = self.max_answer_bytes.min(theirs);
                 }
             }
-            Some(FromFrontend::Ping(_)) => self.send(ToFrontend::Pong(Pong {})),
+            Some(FromFrontend::Ping(_)) => {
+                self.send_in(ToFrontend::Pong(Pong {}), None, Some(place));
+            }
             // A message of a newer version.
             None => {}
         }
     }
 
-    fn start(&mut self, job: Job) {
+    fn start(&mut self, job: Job, place: OwnedSemaphorePermit) {
         let id = job.id;
         let (cancel, cancelled) = oneshot::channel();
         let (route, begun) = (route(&job), Instant::now());
@@ -206,7 +227,7 @@ impl<'s> Conversation<'s> {
         let task = self.tasks.spawn(async move {
             let (answer, memory) = counted(answer.await, &memory).await;
             requests.record(route, status(&answer), begun.elapsed());
-            (answer, memory)
+            (answer, memory, place)
         });
         self.running.insert(task.id(), (id, Some(cancel)));
     }
@@ -218,14 +239,28 @@ impl<'s> Conversation<'s> {
         };
         let Some((job, _)) = self.running.remove(&task) else { return };
         self.shared.executed.inc();
-        let panicked = || (failure(job, &Status::internal("job panicked")), None);
-        let (answer, memory) = answer.unwrap_or_else(panicked);
-        self.send_counted(ToFrontend::Answer(answer), memory);
+        let (answer, memory, place) = match answer {
+            Some((answer, memory, place)) => (answer, memory, Some(place)),
+            None => (failure(job, &Status::internal("job panicked")), None, None),
+        };
+        self.send_in(ToFrontend::Answer(answer), memory, place);
     }
 }
 
+/// The next message, as soon as there is a place for it. Cancel safe.
+async fn next(
+    inbound: &mut Inbound,
+    places: &Arc<Semaphore>,
+) -> (Option<Result<FrontendMessage, Status>>, OwnedSemaphorePermit) {
+    let Ok(place) = Arc::clone(places).acquire_owned().await else {
+        // It is never closed.
+        return pending().await;
+    };
+    (inbound.next().await, place)
+}
+
 /// An answer with memory for its way to the frontend; a failure if there is none.
-async fn counted(answer: JobAnswer, memory: &Arc<Bodies>) -> Answered {
+async fn counted(answer: JobAnswer, memory: &Arc<Bodies>) -> (JobAnswer, Option<AnswerMemory>) {
     let mut taken = AnswerMemory::of(memory);
     match taken.add(answer.encoded_len() as u64).await {
         Ok(()) => (answer, Some(taken)),

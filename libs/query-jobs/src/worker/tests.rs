@@ -277,6 +277,37 @@ async fn silent_frontend_is_given_up() {
     setup.opened("one").await;
 }
 
+/// Messages that a frontend may send ahead of what it reads, to a worker of 20 slots.
+const AHEAD: usize = 2 * 20 + 64;
+
+#[tokio::test(start_paused = true)]
+async fn frontend_that_reads_nothing_is_not_read_for_ever() {
+    let setup = Setup::new(&["one"]);
+    let say: [fn(&FakeFrontend, u64); 2] =
+        [|one, _| one.say(ToWorker::Ping(Ping {})), |one, id| one.give(id, find())];
+    for say in say {
+        let mut deaf = setup.opened("one").await;
+        deaf.hello().await;
+        let started = Instant::now();
+        (0..10_000).for_each(|id| say(&deaf, id));
+        let next = setup.opened("one").await;
+        assert_eq!(started.elapsed().as_secs(), 10);
+        setup.opened.lock().entry("one".to_owned()).or_default().push(next);
+        let mut waited = 0;
+        while deaf.next().await.is_some() {
+            waited += 1;
+        }
+        assert_eq!(waited, AHEAD);
+    }
+    // One that reads gets all of its answers.
+    let mut one = setup.opened("one").await;
+    one.hello().await;
+    (0..1_000).for_each(|id| one.give(id, find()));
+    for _ in 0..1_000 {
+        one.answer().await;
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn frontends_come_and_go() {
     let setup = Setup::new(&["two", "one", "no", "one"]);

@@ -1,20 +1,56 @@
 //! Splits a metrics query into jobs.
 
-use tactus_proto::tactus::v1::{MetricsInBlockRequest, MetricsRequest};
+use std::sync::Arc;
+
+use tactus_proto::tactus::v1::{BlockPart, MetricsInBlockRequest, MetricsRequest};
 use tactus_storage::Uuid;
 use tactus_traceql::Hints;
 use tactus_traceql::hints::{CONCURRENT_BLOCKS, JOB_SIZE};
 use tactus_traceql::metrics::Grid;
 
+use super::overlaps::{MAX_NAMED, Origins, Overlaps};
 use crate::blocks::QueryBlock;
 
 const SECOND: u64 = 1_000_000_000;
 
-/// Part of a block to count.
+/// What the jobs of a tenant have in common.
+#[derive(Debug)]
+struct Common {
+    request: MetricsRequest,
+    overlaps: Overlaps,
+}
+
+/// Part of a block to count. Waiting jobs may be very many, so they share what is large.
 #[derive(Debug)]
 pub(super) struct Job {
-    pub(super) request: MetricsInBlockRequest,
+    common: Arc<Common>,
+    /// Place of the block.
+    block: usize,
+    exemplars: u32,
+    part: BlockPart,
     pub(super) block_end_seconds: i64,
+}
+
+impl Job {
+    /// What a querier is asked.
+    pub(super) fn into_request(self) -> MetricsInBlockRequest {
+        let Self { common, block, exemplars, part, .. } = self;
+        let (others, has_more) = common.overlaps.others(block);
+        if has_more {
+            tactus_telemetry::log_limited!(
+                warn,
+                tenant = common.request.tenant,
+                block = part.block_id,
+                limit = MAX_NAMED,
+                "too many blocks of one time: spans that are in several of them may count twice until they are merged"
+            );
+        }
+        MetricsInBlockRequest {
+            counted_block_ids: others.map(|id| id.to_string()).collect(),
+            metrics: Some(MetricsRequest { exemplars, ..common.request.clone() }),
+            part: Some(part),
+        }
+    }
 }
 
 /// The time range of a grid in whole unix seconds, rounded outwards.
@@ -28,35 +64,30 @@ pub(super) fn window_seconds(grid: &Grid) -> (i64, i64) {
 ///
 /// A job asks for all intervals: spans that came in late, or from a wrong clock, do not stretch the times of their block,
 /// and the row groups' own bounds leave out what is not wanted. A span may stand in two blocks: each job names the others
-/// that may have it, and the querier knows which of them counts it. `have_copies`: two blocks certainly have spans in common,
-/// whatever their times say: those of a block that a process with a wrong clock wrote are moved towards its now.
+/// that may have it, and the querier knows which of them counts it. `origins_of`: of the pushes that a block has spans of. Two
+/// blocks with a common one certainly have spans in common, whatever their times say: those of a block that a process with a
+/// wrong clock wrote are moved towards its now.
 pub(super) fn add_jobs(
     jobs: &mut Vec<Job>,
     request: &MetricsRequest,
     blocks: &[QueryBlock],
     grid: &Grid,
     job_bytes: u64,
-    have_copies: impl Fn(Uuid, Uuid) -> bool,
+    origins_of: impl FnMut(Uuid, &mut Vec<Origins>),
 ) -> Vec<QueryBlock> {
     let read: Vec<QueryBlock> = blocks.iter().filter(|it| is_read(it, grid)).copied().collect();
-    for block in &read {
+    let overlaps = Overlaps::new(read.clone(), origins_of);
+    let common = Arc::new(Common { request: request.clone(), overlaps });
+    for (place, block) in read.iter().enumerate() {
         let (first, last) = intervals_of(block, grid);
-        let is_other = |other: &&QueryBlock| other.block_id != block.block_id;
-        let others = read
-            .iter()
-            .filter(is_other)
-            .filter(|other| overlap(other, block) || have_copies(other.block_id, block.block_id));
-        let others: Vec<_> = others.map(|other| other.block_id.to_string()).collect();
         let parts = block.parts(job_bytes);
         let share = (last - first) as f64 / grid.intervals() as f64 / parts.len() as f64;
-        let request =
-            MetricsRequest { exemplars: exemplars(request.exemplars, share), ..request.clone() };
+        let exemplars = exemplars(request.exemplars, share);
         jobs.extend(parts.into_iter().map(|part| Job {
-            request: MetricsInBlockRequest {
-                metrics: Some(request.clone()),
-                part: Some(part),
-                counted_block_ids: others.clone(),
-            },
+            common: Arc::clone(&common),
+            block: place,
+            exemplars,
+            part,
             block_end_seconds: block.end_seconds,
         }));
     }
@@ -67,10 +98,6 @@ pub(super) fn add_jobs(
 pub(super) fn is_read(block: &QueryBlock, grid: &Grid) -> bool {
     let (first, last) = intervals_of(block, grid);
     first < last
-}
-
-fn overlap(one: &QueryBlock, other: &QueryBlock) -> bool {
-    one.start_seconds <= other.end_seconds && other.start_seconds <= one.end_seconds
 }
 
 /// The time range of the spans of a block in unix nanoseconds, rounded outwards.
@@ -124,16 +151,24 @@ mod tests {
     use super::*;
 
     fn block(start_seconds: i64, end_seconds: i64) -> QueryBlock {
-        QueryBlock { block_id: Uuid::nil(), size: 100, row_groups: 4, start_seconds, end_seconds }
+        QueryBlock {
+            block_id: Uuid::nil(),
+            size: 100,
+            row_groups: 4,
+            start_seconds,
+            end_seconds,
+            max_parts: 1_024,
+        }
     }
 
     /// The exemplars that each job of a block is asked for.
     fn jobs(block: &QueryBlock, grid: &Grid, job_bytes: u64) -> Vec<u32> {
         let request = MetricsRequest { exemplars: 50, intervals: 7, ..MetricsRequest::default() };
         let mut jobs = Vec::new();
-        let read = add_jobs(&mut jobs, &request, &[*block], grid, job_bytes, |_, _| false);
+        let read = add_jobs(&mut jobs, &request, &[*block], grid, job_bytes, |_, _| {});
         assert_eq!(read.is_empty(), jobs.is_empty());
-        let job = |Job { request, .. }: Job| {
+        let job = |job: Job| {
+            let request = job.into_request();
             assert_eq!(request.counted_block_ids, [""; 0]);
             let request = request.metrics.unwrap();
             assert_eq!(request.intervals, 7, "all of the query");
@@ -184,13 +219,17 @@ mod tests {
             .collect();
         let mut jobs = Vec::new();
         let request = MetricsRequest::default();
-        let copies = |one: Uuid, other: Uuid| one.as_u128() + other.as_u128() == 4;
-        let read = add_jobs(&mut jobs, &request, &blocks, &grid, 50, copies);
+        let origins = |id: Uuid, out: &mut Vec<_>| {
+            if id.as_u128() % 2 == 1 {
+                out.push((7, 9));
+            }
+        };
+        let read = add_jobs(&mut jobs, &request, &blocks, &grid, 50, origins);
         assert_eq!(read, blocks[..4]);
         let number = |id: &String| Uuid::parse_str(id).unwrap().as_u128();
         let named: Vec<Vec<_>> = jobs
-            .iter()
-            .map(|job| job.request.counted_block_ids.iter().map(number).collect())
+            .into_iter()
+            .map(|job| job.into_request().counted_block_ids.iter().map(number).collect())
             .collect();
         assert_eq!(
             named,
@@ -205,6 +244,23 @@ mod tests {
                 vec![1, 2, 3]
             ]
         );
+    }
+
+    #[test]
+    fn ten_thousand_blocks_of_one_time_are_planned_in_a_moment() {
+        let grid = Grid::instant(0, 1_000 * SECOND);
+        let blocks: Vec<_> = (1..=10_000)
+            .map(|number| QueryBlock { block_id: Uuid::from_u128(number), ..block(500, 600) })
+            .collect();
+        let request = MetricsRequest { query: "x".repeat(100_000), ..MetricsRequest::default() };
+        let mut jobs = Vec::new();
+        let began = std::time::Instant::now();
+        let origins = |_: Uuid, out: &mut Vec<_>| out.push((7, 9));
+        add_jobs(&mut jobs, &request, &blocks, &grid, 50, origins);
+        assert_eq!(jobs.len(), 20_000);
+        assert!(began.elapsed().as_secs() < 5, "{:?}", began.elapsed());
+        let named = jobs.pop().unwrap().into_request().counted_block_ids;
+        assert_eq!(named.len(), MAX_NAMED);
     }
 
     #[test]

@@ -18,6 +18,7 @@ use tactus_storage::meta::block_origin;
 use tactus_traceql::metrics::Grid;
 use tonic::{Code, Request};
 
+use super::overlaps::Origins;
 use super::{State, kept, plan, sent_again};
 use crate::blocks::{QueryBlock, add_with_sources, select_from};
 use crate::frontend::Frontend;
@@ -172,13 +173,13 @@ fn taken(outcome: Outcome<Option<MetricsResponse>>) -> Option<Outcome<MetricsRes
     }
 }
 
-/// True if both blocks have spans of one origin, so that they have copies of the same spans.
-pub(super) fn have_copies(listed: &TenantBlocks, one: Uuid, other: Uuid) -> bool {
-    let (Some(one), Some(other)) = (listed.meta(one), listed.meta(other)) else { return false };
-    let ((complete, incomplete), (theirs, theirs_incomplete)) = (one.origins(), other.origins());
-    [complete, incomplete]
-        .into_iter()
-        .any(|ours| ours.intersects(theirs) || ours.intersects(theirs_incomplete))
+/// Adds the origins of which a block has spans. Blocks that have spans of one origin have copies of the same spans.
+pub(super) fn add_origins(listed: &TenantBlocks, block: Uuid, out: &mut Vec<Origins>) {
+    if let Some(meta) = listed.meta(block) {
+        let (complete, incomplete) = meta.origins();
+        out.extend_from_slice(complete.ranges());
+        out.extend_from_slice(incomplete.ranges());
+    }
 }
 
 /// The origins of all ingesters together. Invalid bounds count as nothing; the ingester refuses them.

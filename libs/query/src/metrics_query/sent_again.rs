@@ -168,7 +168,14 @@ mod tests {
     const SECOND: u64 = 1_000_000_000;
 
     fn block(start_seconds: i64, end_seconds: i64) -> QueryBlock {
-        QueryBlock { block_id: Uuid::nil(), size: 1, row_groups: 1, start_seconds, end_seconds }
+        QueryBlock {
+            block_id: Uuid::nil(),
+            size: 1,
+            row_groups: 1,
+            start_seconds,
+            end_seconds,
+            max_parts: 1,
+        }
     }
 
     fn seconds(times: &[BlockTime]) -> Vec<(u64, u64)> {

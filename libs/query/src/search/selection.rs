@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
-use tactus_proto::tactus::v1::SelectBlocksRequest;
 use tactus_proto::tactus::v1::querier_server::Querier;
+use tactus_proto::tactus::v1::{SearchRequest, SelectBlocksRequest};
 use tonic::Request;
 
 use super::Job;
@@ -133,7 +133,7 @@ async fn ask(querier: Arc<dyn Querier>, jobs: Vec<Job>) -> Selected {
     let mut block_ids: Vec<_> = jobs.iter().map(|job| job.block_id).collect();
     block_ids.dedup();
     let request = SelectBlocksRequest {
-        search: jobs.first().map(|job| job.search.clone()),
+        search: jobs.first().map(|job| SearchRequest::clone(&job.search)),
         block_ids: block_ids.iter().flat_map(|id| *id.as_bytes()).collect(),
     };
     let answer = match querier.select_blocks(Request::new(request)).await {

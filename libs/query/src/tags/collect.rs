@@ -1,6 +1,7 @@
 //! How tags and values are collected: from ingesters and blocks, and shown on the way.
 
 use std::pin::pin;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
@@ -158,7 +159,7 @@ impl Frontend {
         let looks = requests.iter().filter(|_| is_stream);
         let looks = looks.map(|request| (calls.told)(request, Bytes::new(), SoFar::Asked));
         let mut looks = Looks::new(&self.ingester, looks.collect(), calls.recent);
-        let run = |(request, part)| (calls.in_block)(self, request, part);
+        let run = |(request, part): (Arc<R>, _)| (calls.in_block)(self, R::clone(&request), part);
         let mut jobs = Jobs::new(self.jobs_in_flight(self.settings.search.concurrent_jobs), run);
         let mut head_start = pin!(sleep(HEAD_START));
         let (mut reads_known, mut has_room) = (false, true);
@@ -195,20 +196,21 @@ impl Frontend {
         Ok(())
     }
 
-    /// One job for each part of a block of each request.
+    /// One job for each part of a block of each request. There may be very many, and the text of a query be long.
     fn block_jobs<R: Clone>(
         &self,
         requests: &[R],
         blocks: impl Iterator<Item = Vec<QueryBlock>>,
         work: &mut Work,
-    ) -> Vec<(R, BlockPart)> {
+    ) -> Vec<(Arc<R>, BlockPart)> {
         let bytes = self.settings.search.target_bytes_per_job;
         let mut jobs = Vec::new();
         for (request, blocks) in requests.iter().zip(blocks) {
             work.plan_blocks(&blocks);
+            let request = Arc::new(request.clone());
             for block in blocks {
                 let parts = block.parts(bytes).into_iter();
-                jobs.extend(parts.map(|part| (request.clone(), part)));
+                jobs.extend(parts.map(|part| (Arc::clone(&request), part)));
             }
         }
         work.plan_jobs(jobs.len());

@@ -144,6 +144,30 @@ fn tombstone_is_repeated_while_the_void_claim_is_passed_on() {
 }
 
 #[test]
+fn very_many_tombstones_and_claims_are_looked_at_in_a_moment_and_few_are_repeated() {
+    let mut fixture = Fixture::new();
+    let of = |numbers: std::ops::Range<usize>| numbers.map(|number| format!("i{number}"));
+    let claims: Vec<_> = of(0..30_000).map(|id| claim(&id, 3, State::Left)).collect();
+    let tombstones: Vec<_> =
+        of(0..30_000).map(|id| Tombstone { ring: RING.to_owned(), id, incarnation: 5 }).collect();
+    let observed = |name: &str, news| Observed { id: id(name, 1), heartbeat: 1, version: 1, news };
+    let says = |tombstones| Some(News { tombstones, ..News::default() });
+    let claimed = || observed("a", Some(News { claims: claims.clone(), ..News::default() }));
+    let began = std::time::Instant::now();
+    fixture.observe(0..1, &|_| vec![claimed(), observed("liar", says(tombstones.clone()))]);
+    assert!(fixture.ledger.unsaid_tombstones().is_empty());
+    assert_eq!(fixture.ledger.room_to_forget(), 0);
+    // What was said stays known while the claims are there, but not for ever.
+    fixture.observe(1..3, &|_| vec![observed("a", None), observed("liar", says(Vec::new()))]);
+    assert_eq!(fixture.ledger.unsaid_tombstones().len(), MAX_OWN_TOMBSTONES);
+    fixture.observe(400..402, &|_| vec![observed("a", None)]);
+    assert_eq!(fixture.ledger.room_to_forget(), 0);
+    assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
+    fixture.observe(402..403, &|_| Vec::new());
+    assert_eq!(fixture.ledger.room_to_forget(), MAX_FORGOTTEN);
+}
+
+#[test]
 fn nothing_expires_while_too_many_are_unhealthy() {
     let mut fixture = Fixture::new();
     let both = |second: u64| {

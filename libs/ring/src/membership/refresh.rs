@@ -9,11 +9,16 @@ use tokio::time::Instant;
 
 use super::shared::{Member, Shared, Watched};
 use crate::instance::State;
-use crate::ledger::{Ledger, Observed};
+use crate::ledger::{Ledger, MAX_OWN_TOMBSTONES, Observed};
 use crate::news::{MAX_INCARNATION, News};
 
 /// Shortest pause between two refreshes, so that a burst of news costs one.
 const BURST: Duration = Duration::from_millis(5);
+/// After a refresh that took long, the pause is this many times as long: members that say very much, again and again, take a
+/// share of a processor only.
+const PAUSE_TIMES: u32 = 8;
+/// Views are not older than this for that reason.
+const MAX_PAUSE: Duration = Duration::from_secs(2);
 
 /// What a value takes besides its texts.
 const VALUE_BYTES: usize = 100;
@@ -21,14 +26,17 @@ const VALUE_BYTES: usize = 100;
 /// Refreshes when something changed, and once an interval because silence is no event.
 pub(super) async fn run(shared: Arc<Shared>, interval: Duration) {
     let mut rivals = RivalLog::default();
+    let mut pause = BURST;
     loop {
         tokio::select! {
             () = shared.stop.cancelled() => break,
-            () = shared.record.dirty.notified() => tokio::time::sleep(BURST).await,
-            () = tokio::time::sleep(interval) => {}
+            () = shared.record.dirty.notified() => tokio::time::sleep(pause).await,
+            () = tokio::time::sleep(interval.max(pause)) => {}
         }
+        let began = Instant::now();
         shared.refresh().await;
         rivals.look(&shared);
+        pause = BURST.max(began.elapsed() * PAUSE_TIMES).min(MAX_PAUSE);
     }
     if let Some(gossip) = &shared.gossip {
         // An error says that it has stopped by itself.
@@ -139,7 +147,8 @@ impl Shared {
     fn bury(&self, ledger: &mut Ledger, rings: &[Watched], now: Instant) -> bool {
         let mut fresh = Vec::new();
         for Watched { settings, .. } in rings {
-            for tombstone in ledger.expired(settings, now) {
+            let room = ledger.room_to_forget();
+            for tombstone in ledger.expired(settings, now).into_iter().take(room) {
                 tracing::info!(
                     ring = settings.ring.name,
                     instance = tombstone.id,
@@ -156,6 +165,9 @@ impl Shared {
         let mut changed = own.tombstones.len() != before;
         for tombstone in fresh {
             let key = tombstone.key();
+            if own.tombstones.len() >= MAX_OWN_TOMBSTONES && !own.tombstones.contains_key(&key) {
+                continue;
+            }
             changed |= own.tombstones.insert(key, tombstone.clone()) != Some(tombstone);
         }
         changed

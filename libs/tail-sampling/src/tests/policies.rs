@@ -1,5 +1,9 @@
 //! Each type of policy.
 
+use std::time::Instant;
+
+use tactus_work::{Over, Stop, Work};
+
 use super::*;
 
 #[test]
@@ -336,4 +340,39 @@ fn policies_of_the_documentation_compile() {
         let policies = Policies::compile(&config.tail_sampling.policies).unwrap();
         assert!(policies.names().count() >= 4);
     }
+}
+
+#[test]
+fn evaluation_ends_when_nobody_waits_for_it_any_more() {
+    // Each text takes a step for nearly each of the states of the pattern and each byte.
+    let yaml = "
+policies:
+  - {name: slow, type: traceql, traceql: {query: '{ .a =~ \"(?:[ab]*a[ab]{700})[cd]+\" }'}}
+";
+    let texts: Vec<Vec<u8>> = (0..3_000_u64)
+        .map(|number| {
+            let mut state = number + 1;
+            let mut letter = || {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                if state >> 63 == 0 { b'a' } else { b'b' }
+            };
+            (0..2_000).map(|_| letter()).collect()
+        })
+        .collect();
+    let slow = batch((0..).zip(&texts).map(|(trace, text)| Span {
+        attributes: vec![("a", AnyValueRef::String(text))],
+        ..of(trace)
+    }));
+    let mut decider = decider(yaml);
+    let (stop, guard) = Stop::new();
+    let began = Instant::now();
+    let client = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(200));
+        drop(guard);
+    });
+    let decided = Work::default().stopped_by(stop).run(|| decider.decide(&slow));
+    assert_eq!(decided.map(drop), Err(Over::Cancelled));
+    // By its own limit the policy would end after ten seconds of processor time.
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    client.join().unwrap();
 }

@@ -4,11 +4,14 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tactus_model::Projection;
+use tactus_model::wire::put_varint;
+use tactus_storage::meta::SummaryParts;
 
 use super::generated::{Shape, batch};
 use super::*;
 use crate::summary::{
     BlockFilter, BlockValues, ListedValue, SummaryFile, Tail, TailSource, ValueOwner,
+    readable_parts,
 };
 use crate::{BlockWriter, WriterSettings};
 
@@ -292,7 +295,7 @@ fn tail_saves_all_reads_of_the_end() {
     let (data, facts, file) = write(&batches(5, 3, 20));
     let inner = BytesSource::new(data.clone());
     let counting = Arc::new(Counting { inner, ends: 0.into(), pages: 0.into() });
-    let tail = Tail::decode(&part(&file, file.parts.tail_range())).unwrap();
+    let tail = Tail::decode(&part(&file, file.parts.tail_range()), data.len() as u64).unwrap();
     let source: Arc<dyn ByteSource> = Arc::clone(&counting) as _;
     let source = TailSource::new(source, &tail).unwrap();
     let reader = BlockReader::open(Arc::new(source), &facts).unwrap();
@@ -318,16 +321,17 @@ fn same_batches_have_the_same_summary() {
 
 #[test]
 fn damage_of_a_summary_is_an_error() {
-    let (_, _, file) = write(&batches(9, 2, 10));
+    let (data, _, file) = write(&batches(9, 2, 10));
+    let size = data.len() as u64;
     for range in [file.parts.tail_range(), file.parts.values_range()] {
         let whole = part(&file, range);
         for at in 0..whole.len() {
             let mut damaged = whole.to_vec();
             damaged[at] ^= 0x20;
             let is_refused =
-                Tail::decode(&damaged).is_err() && BlockValues::decode(&damaged).is_err();
+                Tail::decode(&damaged, size).is_err() && BlockValues::decode(&damaged).is_err();
             assert!(is_refused, "byte {at}");
-            assert!(Tail::decode(&whole[..at]).is_err());
+            assert!(Tail::decode(&whole[..at], size).is_err());
             assert!(BlockValues::decode(&whole[..at]).is_err());
         }
     }
@@ -349,4 +353,62 @@ fn rows_that_no_span_has_are_not_in_the_summary() {
     one.resources.dropped_attributes.push(0);
     let values = values_of(&write(&[one]).2);
     assert!(values.names(AttributeOwner::Resource).unwrap().all(|name| name != b"gone"));
+}
+
+/// A part whose content has these first bytes and zeros behind them.
+fn packed(start: &[u8], length: usize) -> Vec<u8> {
+    let mut raw = start.to_vec();
+    raw.resize(length, 0);
+    let compressed = zstd::bulk::compress(&raw, 3).unwrap();
+    let head = [(length as u32).to_le_bytes(), crc32fast::hash(&compressed).to_le_bytes()];
+    [head.concat(), compressed].concat()
+}
+
+#[test]
+fn parts_that_claim_more_than_a_block_has_are_refused() {
+    let data_bytes = 50_000;
+    assert!(Tail::decode(&packed(&[], 40_000), data_bytes).is_ok());
+    assert!(Tail::decode(&packed(&[], 60_000), data_bytes).is_err(), "longer than the data");
+    assert!(Tail::decode(&packed(&[], 100 << 20), u64::MAX).is_err(), "of some kilobytes");
+    // Row groups, their number for each bit, whether it is complete, attributes: each is five zeros.
+    let values = |row_groups: u64, attributes: u64| {
+        let mut start = Vec::new();
+        put_varint(&mut start, row_groups);
+        start.extend([1, 1]);
+        put_varint(&mut start, attributes);
+        packed(&start, start.len() + 5 * attributes as usize)
+    };
+    assert_eq!(BlockValues::decode(&values(3, 60_000)).unwrap().row_groups(), 3);
+    assert!(BlockValues::decode(&values(3, 300_000)).is_err());
+    assert!(BlockValues::decode(&values(u32::MAX.into(), 1)).is_err());
+    assert!(BlockValues::decode(&packed(&[1, 1, 1, 0], 60 << 20)).is_err());
+    let filter = |row_groups: u64| {
+        let mut body = Vec::new();
+        put_varint(&mut body, row_groups);
+        body.resize(body.len() + 2 * row_groups as usize, 0);
+        [&crc32fast::hash(&body).to_le_bytes()[..], &body].concat()
+    };
+    assert!(BlockFilter::decode(&filter(1_000)).is_ok());
+    assert!(BlockFilter::decode(&filter(1_000_000)).is_err());
+}
+
+#[test]
+fn parts_longer_than_those_of_any_block_are_not_read() {
+    let (data, _, file) = write(&batches(5, 3, 2_000));
+    let bytes = data.len() as u64;
+    assert_eq!(readable_parts(file.parts, bytes), Some(file.parts));
+    let none = SummaryParts::default();
+    for parts in [
+        SummaryParts { tail: 1 << 20, ..none },
+        SummaryParts { values: 5 << 20, ..none },
+        SummaryParts { filter: 1 << 20, ..none },
+    ] {
+        assert_eq!(readable_parts(parts, 600_000), None);
+    }
+    let large = SummaryParts { tail: 100 << 20, values: 2 << 20, filter: 100 << 20 };
+    assert_eq!(readable_parts(large, 5 << 30), Some(large));
+    for parts in [SummaryParts { tail: 1 << 30, ..none }, SummaryParts { filter: 1 << 30, ..none }]
+    {
+        assert_eq!(readable_parts(parts, u64::MAX), None);
+    }
 }
