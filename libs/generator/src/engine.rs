@@ -130,6 +130,7 @@ impl Tenant {
         self.registry.update(self.settings.registry.clone(), now_ms);
         self.metrics.set(&self.settings);
         self.make_processors()?;
+        self.note_memory();
         self.metrics.count_series(&self.registry);
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::bench::{Bench, COLLECT_MS, PUSH_MS, services, span, yaml};
+use crate::bench::{Bench, COLLECT_MS, PUSH_MS, services, settings, span, yaml};
 
 #[test]
 fn texts_do_not_go_far_beyond_full_memory() {
@@ -36,4 +36,19 @@ fn names_within_memory(length: usize, overflowing: usize) {
     let calls = kept.samples.iter().filter(|it| it.0.starts_with("traces_spanmetrics_calls_total"));
     let counted: f64 = calls.map(|(_, samples)| samples.last().unwrap().1).sum();
     assert_eq!(counted, 17_000.0);
+}
+
+#[test]
+fn waiting_calls_count_as_the_settings_in_force_have_them() {
+    let limits = json!({"processors": ["service-graphs"]});
+    let mut bench = Bench::within(0, &yaml(&limits, &json!({})));
+    let calls: Vec<Value> =
+        (10..90).map(|number| span("a", "x", 3, &number.to_string(), "")).collect();
+    bench.push(&services(&["a"]), &json!(calls), PUSH_MS);
+    let dimensions: Vec<String> = (0..20).map(|number| format!("dimension-{number}")).collect();
+    let more = json!({"service_graphs": {"dimensions": dimensions}});
+    bench.tenant.set(settings(&yaml(&limits, &more)).unwrap(), PUSH_MS).unwrap();
+    let changed = bench.memory.used();
+    bench.tenant.expire(PUSH_MS);
+    assert_eq!(changed, bench.memory.used());
 }
