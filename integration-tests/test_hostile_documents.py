@@ -2,11 +2,13 @@
 
 As in test_hostile_tenants.py, whose server and honest tenant these are."""
 import json
+import random
 import time
 
 import pytest
 import requests
 
+from harness import otlp
 from harness.clients import at_once
 from test_hostile_tenants import HOSTILE, bounded, push_spans, server  # noqa: F401
 
@@ -49,6 +51,29 @@ def test_policies_to_try(server, body):  # noqa: F811
         answers = at_once(ask, 8, 4)
         assert all(status in (200, 400, 413, 422, 503) for status, _ in answers), answers
         assert time.monotonic() - began < 40, answers
+
+
+def random_texts(number):
+    return f"[ab]*a[ab]{{{14 + number % 3}}}[c-z]{number}?"
+
+
+# With each letter a text makes a state of them that was not there before.
+DETERMINED = {
+    "of attributes": policies(1, lambda number: "type: string_attribute, string_attribute: {key: k, enabled_regex_matching: true, values: ["
+                              + ", ".join(f"'{random_texts(number)}'" for number in range(400)) + "]}"),
+    "of queries": policies(400, lambda number: f"type: traceql, traceql: {{query: '{{ span.k =~ `{random_texts(number)}` }}'}}"),
+}
+
+
+@pytest.mark.parametrize("body", DETERMINED.values(), ids=DETERMINED)
+def test_patterns_that_grow_with_texts(server, body):  # noqa: F811
+    draw = random.Random(1)
+    texts = ("".join(draw.choices("ab", k=2000)) for _ in range(10))
+    answer = server.push(otlp.export(*(otlp.span(attributes={"k": text}) for text in texts)), headers=HOSTILE)
+    assert answer.status_code == 200, answer.text
+    with bounded(server):
+        answer = requests.post(server.url + "/api/tail-sampling/dry-run", data=body, headers=HOSTILE, timeout=300)
+        assert answer.status_code == 200, answer.text
 
 
 def brackets(size):

@@ -5,6 +5,7 @@ mod components;
 mod links;
 mod tenant;
 
+pub use components::MAX_BLOOM_SHARD_BYTES;
 pub use tenant::{PROCESSORS, increasing_buckets, label_of_attribute};
 pub(crate) use tenant::{dedicated_columns, limits, unknown_processor};
 

@@ -40,8 +40,11 @@ const SPARE_TEXTS: usize = 16 * 1024;
 /// Bytes of texts kept besides a kilobyte for each label set.
 const SPARE_TEXT_BYTES: usize = 16 << 20;
 
-/// As [`SPARE_TEXT_BYTES`], while there is no memory for more series.
+/// While there is no memory for more series, bytes of texts kept besides those that label sets need.
 const SCARCE_TEXT_BYTES: usize = 64 << 10;
+
+/// Few label sets need more texts that no other set has.
+const TEXTS_PER_SET: usize = 2;
 
 /// What is kept of a text besides its bytes.
 const TEXT_BYTES: usize = 48;
@@ -64,6 +67,9 @@ pub struct Tenant {
     metrics: TenantMetrics,
     /// Of all but the series.
     memory: Share,
+    /// Most bytes that texts had while there was memory for more series, up to those that the label sets there are need. They
+    /// stay counted when texts are forgotten: those that are needed come again, and series must not have taken their room.
+    text_room: usize,
 }
 
 impl Tenant {
@@ -80,6 +86,7 @@ impl Tenant {
         let mut new = Self {
             registry: Registry::new(settings.registry.clone(), memory, now_ms),
             memory: Share::of(memory),
+            text_room: 0,
             names: Names::default(),
             texts: Interner::default(),
             scratch: ViewScratch::default(),
@@ -123,6 +130,7 @@ impl Tenant {
         self.registry.update(self.settings.registry.clone(), now_ms);
         self.metrics.set(&self.settings);
         self.make_processors()?;
+        self.note_memory();
         self.metrics.count_series(&self.registry);
         Ok(())
     }
@@ -190,7 +198,6 @@ impl Tenant {
         if spans.batch.is_empty() {
             return;
         }
-        self.bound_texts();
         let registry = &mut self.registry;
         registry.refresh(now_ms);
         let mut view = View::new(spans, &self.names, &mut self.texts, &mut self.scratch);
@@ -208,26 +215,45 @@ impl Tenant {
             processor.push(&view, registry, now_ms);
             self.metrics.count_hosts(processor.take_invalid_utf8());
         }
-        self.note_memory();
+        self.bound_texts();
         self.metrics.count_series(&self.registry);
     }
 
     /// Tells what is kept besides series.
     fn note_memory(&mut self) {
-        let texts = self.texts.bytes() + self.texts.len() * TEXT_BYTES;
+        let statistics = self.registry.statistics();
+        let sets = usize::try_from(statistics.active_entities).unwrap_or(usize::MAX);
+        let values = usize::try_from(self.registry.value_bytes()).unwrap_or(usize::MAX);
+        let needed = values.saturating_add(sets.saturating_mul(TEXTS_PER_SET * TEXT_BYTES));
+        self.text_room = self.text_room.min(needed);
+        let texts = self.text_bytes().max(self.text_room);
         let waiting = self.service_graphs.as_ref().map_or(0, ServiceGraphs::bytes);
         self.memory.set(TENANT_BYTES + (texts + waiting) as u64);
     }
 
-    /// Forgets texts that only handles know, if there are many.
+    /// Estimated memory of the texts.
+    fn text_bytes(&self) -> usize {
+        self.texts.bytes() + self.texts.len() * TEXT_BYTES
+    }
+
+    /// Forgets texts that only handles know, if there are many, and tells what is kept besides series.
     fn bound_texts(&mut self) {
         let sets =
             usize::try_from(self.registry.statistics().active_entities).unwrap_or(usize::MAX);
-        let spare = if self.memory.has_room(1) { SPARE_TEXT_BYTES } else { SCARCE_TEXT_BYTES };
-        let many = self.texts.len() > SPARE_TEXTS.saturating_add(sets.saturating_mul(4))
-            || self.texts.bytes() > spare.saturating_add(sets.saturating_mul(1024));
-        if many {
+        self.note_memory();
+        let are_many = match self.memory.has_room(1) {
+            true => {
+                self.text_room = self.text_room.max(self.text_bytes());
+                self.texts.len() > SPARE_TEXTS.saturating_add(sets.saturating_mul(4))
+                    || self.texts.bytes()
+                        > SPARE_TEXT_BYTES.saturating_add(sets.saturating_mul(1024))
+            }
+            // What overflows has texts, too, and nobody asks for room for them.
+            false => self.text_bytes() > self.text_room.saturating_add(SCARCE_TEXT_BYTES),
+        };
+        if are_many {
             self.forget_texts();
+            self.note_memory();
         }
     }
 

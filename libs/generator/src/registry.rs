@@ -105,6 +105,11 @@ impl Registry {
         !self.memory.has_room(1)
     }
 
+    /// Bytes of the values of all labels.
+    pub(crate) fn value_bytes(&self) -> u64 {
+        self.sets.value_bytes
+    }
+
     /// Tells what series and label sets take now.
     fn note_memory(&mut self) {
         self.memory.set(self.sets.bytes + self.series_bytes);

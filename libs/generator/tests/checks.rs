@@ -9,5 +9,7 @@ mod content;
 mod kept;
 #[path = "checks/lifetime.rs"]
 mod lifetime;
+#[path = "checks/memory.rs"]
+mod memory;
 #[path = "scenarios/spans.rs"]
 mod spans;

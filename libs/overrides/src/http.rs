@@ -128,6 +128,7 @@ async fn replace(
     check_size(&body)?;
     let limits = UserLimits::read_strict(&body).map_err(Refusal::Bad)?;
     api.check(&tenant, &limits, query.as_deref())?;
+    let _turn = store.turn().await;
     api.check_room(&tenant, &limits)?;
     let stored = store.write(tenant.as_str(), limits, expected.as_deref()).await?;
     let answer = [(ETAG, header(&stored.version))].into_response();
@@ -154,6 +155,7 @@ async fn patch(
         let limits = before.as_ref().map(|stored| stored.limits.clone()).unwrap_or_default();
         let limits = patched(&limits, &change)?;
         api.check(&tenant, &limits, query.as_deref())?;
+        let _turn = store.turn().await;
         api.check_room(&tenant, &limits)?;
         let expected = before.as_ref().map(|stored| stored.version.as_str());
         match store.write(tenant.as_str(), limits, expected).await {
@@ -173,6 +175,7 @@ async fn delete(State(api): State<Api>, headers: HeaderMap) -> Result<Response, 
     let (tenant, store) = api.find(&headers)?;
     // Version "0" stands for no document, so there is nothing to delete.
     let expected = expected_version(&headers)?.unwrap_or_default();
+    let _turn = store.turn().await;
     store.delete(tenant.as_str(), &expected).await?;
     api.changed(&tenant, store, None);
     Ok(StatusCode::OK.into_response())
@@ -219,7 +222,8 @@ impl Api {
         Ok(())
     }
 
-    /// Refuses limits for which there is no room besides those of other tenants.
+    /// Refuses limits for which there is no room besides those of other tenants. To be asked in the turn in which they are
+    /// written.
     fn check_room(&self, tenant: &TenantId, limits: &UserLimits) -> Result<(), Refusal> {
         let config = &self.overrides.settings.config;
         let max_bytes = config.overrides.user_configurable_overrides.max_bytes;

@@ -3,6 +3,7 @@
 //! File: big-endian u64 `m` (bits), `k` (hashes), `m` again, then `ceil(m / 64)` big-endian words.
 
 use bytes::Bytes;
+use tactus_config::MAX_BLOOM_SHARD_BYTES;
 use tactus_model::{FNV_32_BASIS, fnv1_32};
 
 use crate::error::{Error, Result};
@@ -13,9 +14,7 @@ const LEGACY_SHARDS: u32 = 10;
 const MAX_SHARDS: u64 = 1000;
 const HEADER_BYTES: usize = 24;
 /// Bytes of a file.
-pub(crate) const MAX_FILE_BYTES: u64 = MAX_SHARD_BYTES + HEADER_BYTES as u64;
-/// Bytes of a shard, 80 times the usual. Each is read whole, many at a time.
-pub const MAX_SHARD_BYTES: u64 = 8 << 20;
+pub(crate) const MAX_FILE_BYTES: u64 = MAX_BLOOM_SHARD_BYTES + HEADER_BYTES as u64;
 /// No sane filter has more; a damaged header must not cost a query minutes.
 const MAX_HASHES: u64 = 1000;
 
@@ -68,8 +67,8 @@ impl BlockBloom {
             let reason = format!("{false_positive_rate} is not between 0 and 1");
             return Err(Error::invalid("bloom filter false positive rate", reason));
         }
-        if shard_size_bytes == 0 || u64::from(shard_size_bytes) > MAX_SHARD_BYTES {
-            let reason = format!("must be from 1 to {MAX_SHARD_BYTES}");
+        if shard_size_bytes == 0 || u64::from(shard_size_bytes) > MAX_BLOOM_SHARD_BYTES {
+            let reason = format!("must be from 1 to {MAX_BLOOM_SHARD_BYTES}");
             return Err(Error::invalid("bloom filter shard size", reason));
         }
         let estimate = BloomEstimate::new(traces, false_positive_rate);

@@ -106,14 +106,13 @@ impl Values<'_> {
         let Some(known) = self.known.get_mut(code as usize) else { return false };
         *known.get_or_insert_with(|| {
             let text = self.batch.strings.get(code);
-            let steps = u32::try_from(text.len()).unwrap_or(u32::MAX).saturating_add(STEPS_A_SPAN);
             match self.test {
                 AttributeTest::Equals(values) => {
                     let all = u32::try_from(values.len()).unwrap_or(u32::MAX);
                     tick(all) || values.iter().any(|value| value == text)
                 }
                 AttributeTest::Matches(patterns) => {
-                    patterns.iter().any(|it| tick(steps) || it.is_match(text))
+                    patterns.iter().any(|it| tick(STEPS_A_SPAN) || it.is_match(text))
                 }
                 _ => false,
             }

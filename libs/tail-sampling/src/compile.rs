@@ -6,6 +6,7 @@ use std::cell::Cell;
 use std::collections::HashSet;
 
 use tactus_config::sections::tail_sampling::{CompositePolicy, Policy as Configured, SubPolicies};
+use tactus_traceql::Patterns;
 
 use crate::{
     budget::Rate,
@@ -95,6 +96,8 @@ struct Taken {
     programs: Cell<usize>,
     /// Bytes of the compiled expressions of attributes.
     regexes: Cell<usize>,
+    /// What is determined of all patterns while traces are judged.
+    patterns: Patterns,
 }
 
 /// Where in the configuration a policy stands.

@@ -1,8 +1,7 @@
 //! Compiled policies.
 
-use regex::bytes::Regex;
 use tactus_model::{TraceId, fnv1a_64};
-use tactus_traceql::eval::CompiledQuery;
+use tactus_traceql::{UnanchoredRegex, eval::CompiledQuery};
 
 /// What a policy asks of a trace.
 #[derive(Debug)]
@@ -70,7 +69,7 @@ pub(crate) enum AttributeTest {
     Int { least: i64, most: i64 },
     Bool(bool),
     Equals(Vec<Vec<u8>>),
-    Matches(Vec<Regex>),
+    Matches(Vec<UnanchoredRegex>),
 }
 
 /// A share of all traces, drawn by their ids.

@@ -10,11 +10,13 @@ mod program;
 #[cfg(test)]
 mod tests;
 mod translate;
+mod unanchored;
 
 use std::sync::{Arc, OnceLock};
 
 use self::bounded::{Automaton, Room};
 use self::program::Program;
+pub use self::unanchored::UnanchoredRegex;
 
 /// Bound on a compiled program; repetition bombs fail against it quickly.
 const MAX_PROGRAM_BYTES: usize = 1 << 20;
@@ -55,9 +57,10 @@ pub enum InvalidRegex {
     Over,
 }
 
-/// The patterns of a query: they share memory.
-#[derive(Debug, Default)]
-pub(crate) struct Patterns {
+/// The patterns of a query, or of several that are kept together: they share memory for what is determined of them while
+/// texts are matched. Clones are of the same.
+#[derive(Clone, Debug, Default)]
+pub struct Patterns {
     room: Room,
 }
 

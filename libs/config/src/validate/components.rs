@@ -22,8 +22,8 @@ fn expecting(
     Err(Invalid::new(key, format!("{}: expecting {}", text(), any_of(known))))
 }
 
-/// Larger bloom filters are not read.
-const MAX_BLOOM_SHARD_BYTES: u64 = 8 << 20;
+/// Bytes of a bloom filter, 80 times the usual. Each is read whole, many at a time; larger ones are not read.
+pub const MAX_BLOOM_SHARD_BYTES: u64 = 8 << 20;
 
 fn ensure(key: &str, condition: bool, text: &str) -> Result<(), Invalid> {
     if condition { Ok(()) } else { Err(Invalid::new(key, text)) }

@@ -22,15 +22,20 @@ const SET_BYTES: usize = size_of::<LabelSet>() + 256;
 /// A label, the head of its value, and the label once more under another name.
 const LABEL_BYTES: usize = 2 * size_of::<Label>() + 16;
 
+fn value_bytes_of(labels: &[Label]) -> u64 {
+    labels.iter().map(|(_, value)| value.len() as u64).sum()
+}
+
 fn bytes_of(labels: &[Label]) -> u64 {
-    let bytes = |(_, value): &Label| LABEL_BYTES + value.len();
-    (SET_BYTES + labels.iter().map(bytes).sum::<usize>()) as u64
+    (SET_BYTES + labels.len() * LABEL_BYTES) as u64 + value_bytes_of(labels)
 }
 
 #[derive(Debug)]
 pub(super) struct Sets {
     /// Estimated memory of all sets.
     pub(super) bytes: u64,
+    /// Of the values of their labels.
+    pub(super) value_bytes: u64,
     sets: Vec<LabelSet>,
     free: Vec<u32>,
     index: HashTable<u32>,
@@ -42,6 +47,7 @@ impl Default for Sets {
         // As long as the window of a default staleness; an estimate needs no more care.
         Self {
             bytes: 0,
+            value_bytes: 0,
             sets: Vec::new(),
             free: Vec::new(),
             index: HashTable::new(),
@@ -66,6 +72,7 @@ impl Sets {
     pub(super) fn insert(&mut self, hash: u64, labels: &Labels) -> u32 {
         let set = LabelSet { hash, labels: labels.to_set(), renamed: None, uses: 0 };
         self.bytes += bytes_of(&set.labels);
+        self.value_bytes += value_bytes_of(&set.labels);
         let id = match self.free.pop() {
             Some(id) => {
                 self.sets[id as usize] = set;
@@ -104,6 +111,7 @@ impl Sets {
         if let Ok(entry) = self.index.find_entry(set.hash, |other| *other == id) {
             entry.remove();
             self.bytes -= bytes_of(&set.labels);
+            self.value_bytes -= value_bytes_of(&set.labels);
             set.labels = Box::default();
             set.renamed = None;
             self.free.push(id);

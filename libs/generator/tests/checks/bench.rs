@@ -1,5 +1,6 @@
 //! A tenant of the engine with a clock of our own, and spans for it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -23,6 +24,7 @@ const TRACE: &str = "0102030405060708090a0b0c0d0e0f10";
 /// A tenant that is configured in YAML, and what it counts of itself.
 pub(crate) struct Bench {
     pub(crate) tenant: Tenant,
+    pub(crate) memory: Arc<SeriesMemory>,
     own: Registry,
 }
 
@@ -49,13 +51,18 @@ pub(crate) fn yaml(limits: &Value, processor: &Value) -> String {
 
 impl Bench {
     pub(crate) fn new(yaml: &str) -> Self {
+        Self::within(0, yaml)
+    }
+
+    /// With memory for series of so many bytes; 0 is no limit.
+    pub(crate) fn within(max_bytes: u64, yaml: &str) -> Self {
+        let memory = SeriesMemory::new(max_bytes);
         let own = Registry::new();
         let metrics = EngineMetrics::register(&own);
         let settings = settings(yaml).unwrap();
         let tenant =
-            Tenant::new("single-tenant", settings, &metrics, &SeriesMemory::new(0), PUSH_MS - 1000)
-                .unwrap();
-        Self { tenant, own }
+            Tenant::new("single-tenant", settings, &metrics, &memory, PUSH_MS - 1000).unwrap();
+        Self { tenant, memory, own }
     }
 
     pub(crate) fn with(limits: Value, processor: Value) -> Self {

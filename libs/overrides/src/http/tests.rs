@@ -204,6 +204,47 @@ async fn all_tenants_together_set_no_more_than_there_is_room_for() {
 }
 
 #[tokio::test]
+async fn requests_at_the_same_time_share_the_room_there_is() {
+    let yaml = "overrides: {user_configurable_overrides: {max_bytes: 45000}}";
+    let rig = Rig::new(yaml, "").await;
+    let posts = (0..40).map(|number| {
+        let (rig, tenant) = (&rig, format!("t{number:02}"));
+        let method = if number % 2 == 0 { "POST" } else { "PATCH" };
+        async move { (rig.ask_as(&tenant, method, "", Some("0"), "{}").await.status, tenant) }
+    });
+    let answers = futures_util::future::join_all(posts).await;
+    let count = |status| answers.iter().filter(|answer| answer.0 == status).count();
+    assert_eq!((count(200), count(429)), (10, 30));
+    // Whoever was told that limits are set has them after each round of reading.
+    let set: Vec<&str> = answers.iter().filter(|it| it.0 == 200).map(|it| &*it.1).collect();
+    let store = rig.overrides.store.as_ref().unwrap();
+    let found = store.read_all(&Default::default(), 45_000, &rig.overrides.metrics).await.unwrap();
+    assert_eq!(found.keys().map(String::as_str).collect::<Vec<_>>(), set);
+}
+
+#[tokio::test]
+async fn each_round_of_reading_leaves_out_the_same_tenants() {
+    let rig = Rig::new("", "").await;
+    let store = rig.overrides.store.as_ref().unwrap();
+    let names = |prefix: &str| (0..20).map(|it| format!("{prefix}{it:02}")).collect::<Vec<_>>();
+    for tenant in names("t") {
+        store.write(&tenant, UserLimits::default(), None).await.unwrap();
+    }
+    let read =
+        async |before: &_| store.read_all(before, 45_000, &rig.overrides.metrics).await.unwrap();
+    let first = read(&Default::default()).await;
+    assert!(first.keys().eq(&names("t")[..10]), "{:?}", first.keys());
+    for _ in 0..10 {
+        assert_eq!(read(&Default::default()).await, first);
+    }
+    // Those whose names come first do not take the place of those who have limits.
+    for tenant in names("a") {
+        store.write(&tenant, UserLimits::default(), None).await.unwrap();
+    }
+    assert_eq!(read(&first).await, first);
+}
+
+#[tokio::test]
 async fn patch_changes_what_it_names() {
     let rig = Rig::new(FORWARDERS, "").await;
     let answer =

@@ -8,6 +8,7 @@ use futures_util::stream::{self, StreamExt};
 use parking_lot::Mutex;
 use tactus_storage::Bucket;
 use tactus_telemetry::error_text;
+use tokio::sync::MutexGuard;
 
 use crate::metrics::Metrics;
 use crate::snapshot::Stored;
@@ -27,6 +28,7 @@ pub(crate) struct Store {
     bucket: Bucket,
     /// When this process last wrote the document of a tenant.
     written: Mutex<HashMap<String, Instant>>,
+    turn: tokio::sync::Mutex<()>,
 }
 
 /// Why a document was not written.
@@ -51,11 +53,12 @@ pub(crate) enum StoreError {
 
 impl Store {
     pub(crate) fn new(bucket: Bucket) -> Self {
-        Self { bucket, written: Mutex::default() }
+        Self { bucket, written: Mutex::default(), turn: tokio::sync::Mutex::default() }
     }
 
     /// Reads all documents. One that cannot be read stays as in `before`; `None` if they cannot
-    /// even be listed. Those that are one too many for `max_bytes` (0: no limit) are left out.
+    /// even be listed. Those that are one too many for `max_bytes` (0: no limit) are left out: first of the tenants that
+    /// are not in `before`, the last ones by name.
     pub(crate) async fn read_all(
         &self,
         before: &BTreeMap<String, Stored>,
@@ -63,13 +66,18 @@ impl Store {
         metrics: &Metrics,
     ) -> Option<BTreeMap<String, Stored>> {
         metrics.user_list.inc();
-        let tenants = self.tenants(metrics).await?;
+        let mut tenants = self.tenants(metrics).await?;
+        tenants.sort_unstable_by(|a, b| {
+            let is_new = |tenant: &String| !before.contains_key(tenant);
+            is_new(a).cmp(&is_new(b)).then_with(|| a.cmp(b))
+        });
+        // In this order, so that each process and each round leaves out the same.
         let mut read = stream::iter(tenants)
             .map(|tenant| async move {
                 metrics.user_fetch.with([&tenant]).inc();
                 (self.read(&tenant).await, tenant)
             })
-            .buffer_unordered(CONCURRENCY);
+            .buffered(CONCURRENCY);
         let (mut found, mut failures) = (BTreeMap::new(), 0);
         let (mut bytes, mut left_out) = (0u64, 0u64);
         while let Some((result, tenant)) = read.next().await {
@@ -135,6 +143,12 @@ impl Store {
         };
         let limits = UserLimits::read(&bytes).map_err(StoreError::Damaged)?;
         Ok(Stored { limits, version, bytes: bytes.len() as u64 })
+    }
+
+    /// Waits until no other change by this process is under way; the next one waits until this is dropped. What there is
+    /// room for is known only then.
+    pub(crate) async fn turn(&self) -> MutexGuard<'_, ()> {
+        self.turn.lock().await
     }
 
     /// Writes the document in the place of the version `expected`, or a new one if that is `None`.

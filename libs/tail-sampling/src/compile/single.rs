@@ -1,12 +1,12 @@
 //! Conditions that look at one thing of a trace.
 
-use regex::bytes::RegexBuilder;
 use tactus_config::sections::tail_sampling::{
     BooleanAttributePolicy, LatencyPolicy, NumericAttributePolicy, ProbabilisticPolicy,
     SpanCountPolicy, StringAttributePolicy, TraceStatePolicy,
 };
-use tactus_traceql::{eval::CompiledQuery, parse_and_validate_after};
-use tactus_work::is_over;
+use tactus_traceql::{
+    InvalidRegex, UnanchoredRegex, eval::CompiledQuery, parse_and_validate_after,
+};
 
 use super::Scope;
 use crate::{
@@ -16,8 +16,10 @@ use crate::{
 
 /// Salt of shares where none is set: that of collectors.
 const DEFAULT_SALT: &str = "default-hash-seed";
-/// Memory of a compiled expression: the least of these that is enough counts, for how much it takes is not told.
-const REGEX_BYTES: [usize; 4] = [1 << 13, 1 << 16, 1 << 18, 1 << 20];
+/// Memory of a compiled expression.
+const MAX_REGEX_BYTES: usize = 1 << 20;
+/// A smaller one counts as much, for what is kept besides its program.
+const LEAST_REGEX_BYTES: usize = 1 << 13;
 /// Memory of the compiled expressions of attributes, of all policies together.
 const MAX_REGEXES_BYTES: usize = 1 << 24;
 
@@ -111,7 +113,8 @@ impl Scope<'_> {
         if root.metrics().is_some() {
             return Err(invalid("a metrics query selects no traces".to_owned()));
         }
-        let query = CompiledQuery::compile(&root).map_err(|error| invalid(error.to_string()))?;
+        let query = CompiledQuery::compile_with(&root, &self.taken.patterns)
+            .map_err(|error| invalid(error.to_string()))?;
         Ok(Condition::Traceql(Box::new(query)))
     }
 
@@ -163,31 +166,29 @@ impl Scope<'_> {
         Ok(values)
     }
 
-    fn regex(&self, field: &str, pattern: &str) -> Result<regex::bytes::Regex, PolicyError> {
+    fn regex(&self, field: &str, pattern: &str) -> Result<UnanchoredRegex, PolicyError> {
         let invalid =
             |reason: String| self.invalid(field, format!("invalid regex {pattern:?}: {reason}"));
-        for bytes in REGEX_BYTES {
-            // Each takes time to compile.
-            if is_over() {
-                return Err(invalid("nobody waits for it any more".to_owned()));
-            }
-            match RegexBuilder::new(pattern).size_limit(bytes).build() {
-                Ok(regex) => {
-                    let all = self.taken.regexes.get() + bytes;
-                    self.taken.regexes.set(all);
-                    return match all <= MAX_REGEXES_BYTES {
-                        true => Ok(regex),
-                        false => Err(invalid(format!(
-                            "those of all policies need more than {MAX_REGEXES_BYTES} bytes when they are compiled"
-                        ))),
-                    };
+        let regex = self.taken.patterns.compile_unanchored(pattern, MAX_REGEX_BYTES);
+        let regex = regex.map_err(|error| {
+            invalid(match error {
+                InvalidRegex::Syntax(reason) => reason,
+                InvalidRegex::TooLarge { limit } => {
+                    format!("it needs more than {limit} bytes when it is compiled")
                 }
-                Err(regex::Error::CompiledTooBig(_)) => {}
-                Err(error) => return Err(invalid(error.to_string())),
-            }
+                InvalidRegex::Classes => "its character classes have too many members".to_owned(),
+                InvalidRegex::Over => "nobody waits for it any more".to_owned(),
+                other => other.to_string(),
+            })
+        })?;
+        let all = self.taken.regexes.get() + regex.bytes().max(LEAST_REGEX_BYTES);
+        self.taken.regexes.set(all);
+        match all <= MAX_REGEXES_BYTES {
+            true => Ok(regex),
+            false => Err(invalid(format!(
+                "those of all policies need more than {MAX_REGEXES_BYTES} bytes when they are compiled"
+            ))),
         }
-        let most = REGEX_BYTES[REGEX_BYTES.len() - 1];
-        Err(invalid(format!("it needs more than {most} bytes when it is compiled")))
     }
 }
 

@@ -293,7 +293,7 @@ fn what_policies_take_together_is_bounded() {
             "type: string_attribute, string_attribute: {{key: a, enabled_regex_matching: true, values: [{values}]}}"
         )
     };
-    let large = list(40, &|it| pattern(&format!("'\\pL{{15}}{it}'")));
+    let large = list(100, &|it| pattern(&format!("'\\pL{{15}}{it}'")));
     assert!(refused(&large).contains("those of all policies need more than 16777216 bytes"));
     let query = list(40, &|it| {
         format!("type: traceql, traceql: {{query: '{{ .a =~ `\\pL{{40}}{it}` }}'}}")

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use regex_automata::hybrid::dfa::{Cache, DFA};
-use regex_automata::nfa::thompson::NFA;
+use regex_automata::nfa::thompson::{NFA, pikevm::PikeVM};
 use regex_automata::util::pool::Pool;
 use regex_automata::{Anchored, Input};
 use tactus_work::{Over, end, tick};
@@ -22,7 +22,7 @@ const STEPS_PER_UNIT: u64 = 64;
 const BYTES_PER_UNIT: u64 = 8;
 /// Bytes of determined states that are kept of a pattern and thread.
 const CACHE_BYTES: usize = 1 << 21;
-/// And of all patterns of a query, or of whatever else has patterns in common.
+/// And of all patterns of a query, or of all that are kept together.
 const ROOM_BYTES: usize = 1 << 25;
 
 /// Memory for what was determined of patterns that belong together. Clones are of the same.
@@ -31,7 +31,7 @@ pub(super) struct Room(Arc<AtomicUsize>);
 
 type Caches = Pool<Determined, Box<dyn Fn() -> Determined + Send + Sync>>;
 
-/// A program that is anchored at both ends, as automaton.
+/// A program as automaton.
 #[derive(Debug)]
 pub(super) struct Automaton {
     dfa: Arc<DFA>,
@@ -73,7 +73,10 @@ impl Drop for Determined {
 impl Automaton {
     /// `None` if the program asks for what an automaton cannot do, which no pattern of ours does.
     pub(super) fn new(program: &NFA, room: &Room) -> Option<Self> {
-        let config = DFA::config().cache_capacity(CACHE_BYTES).skip_cache_capacity_check(true);
+        let config = DFA::config()
+            .cache_capacity(CACHE_BYTES)
+            .skip_cache_capacity_check(true)
+            .unicode_word_boundary(true);
         let dfa = DFA::builder().configure(config).build_from_nfa(program.clone()).ok()?;
         let room = room.clone();
         let none = move || Determined { cache: None, bytes: 0, room: room.clone() };
@@ -81,31 +84,39 @@ impl Automaton {
         Some(Self { dfa: Arc::new(dfa), states, caches: Pool::new(Box::new(none) as Box<_>) })
     }
 
-    /// Whether the whole value matches; false if the work of this thread is over, which a value of too many steps ends.
+    /// Whether the whole value matches a program that is anchored at both ends; false if the work of this thread is over,
+    /// which a value of too many steps ends.
     pub(super) fn is_match(&self, value: &[u8]) -> bool {
-        let bytes = value.len() as u64;
-        let steps = self.states.saturating_mul(bytes + 1);
-        if steps > MAX_STEPS {
-            end(Over::RegexSteps { bytes: value.len(), limit: MAX_STEPS });
+        if are_too_many(self.states, value) {
             return false;
         }
+        self.run(&Input::new(value).anchored(Anchored::Yes), value).unwrap_or(false)
+    }
+
+    /// Whether a part of the value matches; false if the work of this thread is over. `None` if the automaton cannot tell:
+    /// the program asks for words of Unicode, and the value is not ASCII.
+    pub(super) fn is_match_within(&self, value: &[u8]) -> Option<bool> {
+        self.run(&Input::new(value).earliest(true), value)
+    }
+
+    fn run(&self, input: &Input<'_>, value: &[u8]) -> Option<bool> {
+        let (bytes, steps) = (value.len() as u64, steps_of(self.states, value));
         let is_short = steps <= FEW_STEPS;
         let units = 1 + bytes / BYTES_PER_UNIT + steps / (STEPS_PER_UNIT * 8);
         if tick(if is_short { units as u32 } else { 1 }) {
-            return false;
+            return Some(false);
         }
         let determined = &mut *self.caches.get();
         let cache = determined.cache.get_or_insert_with(|| self.dfa.create_cache());
-        let input = Input::new(value).anchored(Anchored::Yes);
         let found = match is_short {
-            true => self.dfa.try_search_fwd(cache, &input).is_ok_and(|found| found.is_some()),
-            false => self.walk(cache, &input, value).unwrap_or(false),
+            true => self.dfa.try_search_fwd(cache, input).ok().map(|found| found.is_some()),
+            false => self.walk(cache, input, value),
         };
         determined.count();
         found
     }
 
-    /// `None` if the automaton cannot go on, which it always can as it is configured.
+    /// `None` if the automaton cannot go on, as [`Self::is_match_within`] says.
     fn walk(&self, cache: &mut Cache, input: &Input<'_>, value: &[u8]) -> Option<bool> {
         let mut state = self.dfa.start_state_forward(cache, input).ok()?;
         // A new state takes as many steps as the program has states.
@@ -115,8 +126,18 @@ impl Automaton {
             let before = cache.memory_usage();
             for &byte in bytes {
                 state = self.dfa.next_state(cache, state, byte).ok()?;
-                if state.is_tagged() && (state.is_dead() || state.is_quit()) {
+                if !state.is_tagged() {
+                    continue;
+                }
+                // Of the byte before: only a program that is not anchored has them here.
+                if state.is_match() {
+                    return Some(true);
+                }
+                if state.is_dead() {
                     return Some(false);
+                }
+                if state.is_quit() {
+                    return None;
                 }
             }
             let is_new = cleared != cache.clear_count() || before != cache.memory_usage();
@@ -128,8 +149,33 @@ impl Automaton {
                 return Some(false);
             }
         }
-        Some(self.dfa.next_eoi_state(cache, state).ok()?.is_match())
+        let last = self.dfa.next_eoi_state(cache, state).ok()?;
+        if last.is_quit() { None } else { Some(last.is_match()) }
     }
+}
+
+/// Whether a part of the value matches, told without determining anything: for what an automaton cannot tell. False if the
+/// work of this thread is over, which a value of too many steps ends.
+pub(super) fn simulate(program: &NFA, value: &[u8]) -> bool {
+    let states = program.states().len() as u64;
+    let units = steps_of(states, value) / STEPS_PER_UNIT;
+    if are_too_many(states, value) || tick(u32::try_from(units).unwrap_or(u32::MAX)) {
+        return false;
+    }
+    PikeVM::new_from_nfa(program.clone()).is_ok_and(|it| it.is_match(&mut it.create_cache(), value))
+}
+
+fn steps_of(states: u64, value: &[u8]) -> u64 {
+    states.saturating_mul(value.len() as u64 + 1)
+}
+
+/// Ends the work of this thread if so.
+fn are_too_many(states: u64, value: &[u8]) -> bool {
+    let are_too_many = steps_of(states, value) > MAX_STEPS;
+    if are_too_many {
+        end(Over::RegexSteps { bytes: value.len(), limit: MAX_STEPS });
+    }
+    are_too_many
 }
 
 #[cfg(test)]

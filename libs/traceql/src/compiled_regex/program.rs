@@ -6,7 +6,7 @@ use memchr::memmem::Finder;
 use moka::sync::Cache;
 use regex_automata::nfa::thompson::{self, NFA, WhichCaptures};
 use regex_syntax::ast::{self, Ast};
-use regex_syntax::hir::translate::TranslatorBuilder;
+use regex_syntax::hir::{Hir, translate::TranslatorBuilder};
 use tactus_work::tick;
 
 use super::InvalidRegex;
@@ -63,32 +63,15 @@ impl Program {
             let literal = Some(pattern.as_bytes().into());
             return Ok(Self { states: None, literal, part: finder(pattern) });
         }
-        let bytes = u32::try_from(pattern.len()).unwrap_or(u32::MAX);
-        if tick(bytes.saturating_add(UNITS_OF_COMPILING)) {
+        if is_over(pattern) {
             return Err(InvalidRegex::Over);
         }
         let translated = translate::from_re2(pattern).map_err(invalid)?;
-        let anchored = format!("^(?s:{translated})$");
-        let syntax = |error: &dyn std::fmt::Display| invalid(&error.to_string());
-        let tree: Ast = ast::parse::Parser::new().parse(&anchored).map_err(|it| syntax(&it))?;
-        if limits::are_too_large(&tree) {
-            return Err(InvalidRegex::Classes);
-        }
-        let mut translator = TranslatorBuilder::new().utf8(false).build();
-        let parsed = translator.translate(&anchored, &tree).map_err(|it| syntax(&it))?;
+        let parsed = parse(&format!("^(?s:{translated})$"))?;
         if let Some(repeats) = limits::too_many(&parsed) {
             return Err(InvalidRegex::Repeats(repeats));
         }
-        let config = thompson::Config::new()
-            .utf8(false)
-            .which_captures(WhichCaptures::None)
-            .nfa_size_limit(Some(size_limit));
-        let states = thompson::Compiler::new().configure(config).build_from_hir(&parsed);
-        let states = states.map_err(|error| match error.size_limit() {
-            Some(limit) => InvalidRegex::TooLarge { limit },
-            None => syntax(&error),
-        })?;
-        tick(u32::try_from(states.states().len()).unwrap_or(u32::MAX));
+        let states = states(&parsed, size_limit)?;
         Ok(Self { states: Some(states), literal: None, part: finder(pattern) })
     }
 
@@ -97,6 +80,47 @@ impl Program {
         let literal = self.literal.as_ref().map_or(0, |literal| literal.len());
         FIXED_BYTES + literal + self.states.as_ref().map_or(0, NFA::memory_usage)
     }
+}
+
+/// The states of a pattern in the syntax of the library, which is not anchored.
+///
+/// Errors: not its syntax, states of more bytes, or the work of this thread is over.
+pub(super) fn unanchored(pattern: &str, size_limit: usize) -> Result<NFA, InvalidRegex> {
+    match is_over(pattern) {
+        true => Err(InvalidRegex::Over),
+        false => states(&parse(pattern)?, size_limit),
+    }
+}
+
+fn is_over(pattern: &str) -> bool {
+    let bytes = u32::try_from(pattern.len()).unwrap_or(u32::MAX);
+    tick(bytes.saturating_add(UNITS_OF_COMPILING))
+}
+
+fn parse(pattern: &str) -> Result<Hir, InvalidRegex> {
+    let tree: Ast = ast::parse::Parser::new().parse(pattern).map_err(syntax)?;
+    if limits::are_too_large(&tree) {
+        return Err(InvalidRegex::Classes);
+    }
+    TranslatorBuilder::new().utf8(false).build().translate(pattern, &tree).map_err(syntax)
+}
+
+fn states(parsed: &Hir, size_limit: usize) -> Result<NFA, InvalidRegex> {
+    let config = thompson::Config::new()
+        .utf8(false)
+        .which_captures(WhichCaptures::None)
+        .nfa_size_limit(Some(size_limit));
+    let states = thompson::Compiler::new().configure(config).build_from_hir(parsed);
+    let states = states.map_err(|error| match error.size_limit() {
+        Some(limit) => InvalidRegex::TooLarge { limit },
+        None => syntax(error),
+    })?;
+    tick(u32::try_from(states.states().len()).unwrap_or(u32::MAX));
+    Ok(states)
+}
+
+fn syntax(error: impl std::fmt::Display) -> InvalidRegex {
+    InvalidRegex::Syntax(error.to_string())
 }
 
 fn is_literal(pattern: &str) -> bool {

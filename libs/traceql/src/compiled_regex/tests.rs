@@ -233,6 +233,51 @@ fn what_is_determined_of_many_patterns_fits_into_their_room() {
 }
 
 #[test]
+fn unanchored_patterns_have_the_room_of_the_others() {
+    let patterns = Patterns::default();
+    let text = random_text(20_000);
+    let mut kept = Vec::new();
+    for number in 0..80 {
+        let pattern = format!("[ab]*a[ab]{{{}}}[c-z]", 14 + number % 3);
+        let regex = patterns.clone().compile_unanchored(&pattern, 1 << 20).expect("valid");
+        assert!(!text.chunks(2_000).any(|text| regex.is_match(text)));
+        assert!(regex.is_match(format!("{}c", "a".repeat(20)).as_bytes()));
+        kept.push(regex);
+    }
+    let held = patterns.room.held();
+    assert!(held > 1 << 24 && held <= 1 << 25, "{held}");
+    drop(kept);
+    assert_eq!(patterns.room.held(), 0);
+}
+
+#[test]
+fn unanchored_patterns_are_refused_by_syntax_and_size() {
+    let compile =
+        |pattern: &str| Patterns::default().compile_unanchored(pattern, 1 << 16).map(drop);
+    let unclosed = "a(".to_owned();
+    let library = regex::bytes::Regex::new(&unclosed).expect_err("unclosed").to_string();
+    assert_eq!(compile(&unclosed), Err(InvalidRegex::Syntax(library)));
+    assert_eq!(compile("\\pL{100}"), Err(InvalidRegex::TooLarge { limit: 1 << 16 }));
+    assert_eq!(compile(&"[\\pL\\pN]".repeat(1_000)), Err(InvalidRegex::Classes));
+}
+
+#[test]
+fn words_of_unicode_are_found_in_long_values_that_are_not_ascii() {
+    let regex = Patterns::default().compile_unanchored(r"\bpaid\b", 1 << 20).expect("valid");
+    for size in [1, 100_000] {
+        let long = "é ".repeat(size);
+        assert!(regex.is_match(format!("{long}paid").as_bytes()));
+        assert!(!regex.is_match(format!("{long}épaid").as_bytes()));
+    }
+    // Without an automaton this would take too many steps.
+    let regex = Patterns::default().compile_unanchored(r"\bpaid\b|x{900}", 1 << 20);
+    let regex = regex.expect("valid");
+    let long = format!("{} é", "ab ".repeat(200_000));
+    let result = Work::default().run(|| regex.is_match(long.as_bytes()));
+    assert_eq!(result, Err(Over::RegexSteps { bytes: long.len(), limit: MAX_STEPS }));
+}
+
+#[test]
 fn compiling_is_part_of_the_query() {
     let limit = Duration::from_millis(20);
     let budget = Budgets::default().of(0, limit);
@@ -267,5 +312,27 @@ proptest! {
         let expected = library_says(&pattern, text.as_bytes());
         prop_assert_eq!(fast.is_match(text.as_bytes()), expected);
         prop_assert_eq!(slow.is_match(text.as_bytes()), expected);
+    }
+
+    #[test]
+    fn unanchored_patterns_match_as_the_library_does(
+        pattern in prop::collection::vec(prop::sample::select(&[
+            "a", "b", "[ab]", ".", "é", r"\b", r"\B", r"(?-u:\b)", "^", "$", "(?m:^)", "(?m:$)", r"\w", r"(?-u:\xff)", "(?i:A)", "(a|b)", "b*", "a{2,3}?", "|",
+        ]), 0..6),
+        text in prop::collection::vec(prop::sample::select(vec![
+            &b"a"[..], b"b", b"A", b" ", b"\n", b"_", "é".as_bytes(), b"\xff", b"\xc3",
+        ]), 0..12),
+        times in prop::sample::select(&[1usize, 1, 3_000]),
+    ) {
+        let pattern = pattern.concat();
+        let Ok(library) = regex::bytes::Regex::new(&pattern) else { return Ok(()) };
+        let regex = Patterns::default().compile_unanchored(&pattern, 1 << 20).expect("valid");
+        let mut values = vec![text.concat()];
+        // Long ones are looked at in pieces.
+        values.push([vec![b'x'; 20 * times], text.concat(), vec![b'x'; times]].concat());
+        values.push([b"x ".repeat(20 * times), text.concat()].concat());
+        for value in values {
+            prop_assert_eq!(regex.is_match(&value), library.is_match(&value), "{} {:?}", pattern, text);
+        }
     }
 }

@@ -38,10 +38,17 @@ impl CompiledQuery {
     ///
     /// Errors: [`Unsupported`] names what the evaluator does not know.
     pub fn compile(root: &RootExpr) -> Result<Self, Unsupported> {
+        Self::compile_with(root, &Patterns::default())
+    }
+
+    /// As [`Self::compile`], for one of several queries that are kept together: its patterns share memory with those of
+    /// the others.
+    ///
+    /// Errors: as [`Self::compile`].
+    pub fn compile_with(root: &RootExpr, patterns: &Patterns) -> Result<Self, Unsupported> {
         let pipeline = root.search_pipeline();
-        let patterns = Patterns::default();
-        let stages = pipeline::compile(pipeline, &patterns)?;
-        let mut query = Self::of_stages(stages, Shown::of_pipeline(pipeline, &patterns));
+        let stages = pipeline::compile(pipeline, patterns)?;
+        let mut query = Self::of_stages(stages, Shown::of_pipeline(pipeline, patterns));
         query.most_recent = root.hints.most_recent();
         query.reads_whole_trace = match pipeline.stages.first() {
             Some(PipelineStage::Spanset(spanset)) => reads_whole_trace(spanset),

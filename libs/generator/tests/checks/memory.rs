@@ -1,0 +1,54 @@
+//! What a tenant counts in the memory of the series of all tenants.
+
+use serde_json::{Value, json};
+
+use crate::bench::{Bench, COLLECT_MS, PUSH_MS, services, settings, span, yaml};
+
+#[test]
+fn texts_do_not_go_far_beyond_full_memory() {
+    for (length, overflowing) in [(10, 2_000), (1_000, 1_000)] {
+        names_within_memory(length, overflowing);
+    }
+}
+
+fn names_within_memory(length: usize, overflowing: usize) {
+    let max_bytes = 4 << 20;
+    let limits = json!({"processors": ["span-metrics-count"]});
+    let mut bench = Bench::within(max_bytes, &yaml(&limits, &json!({})));
+    let push = |bench: &mut Bench, numbers: std::ops::Range<usize>, length: usize| {
+        let named = |number| span("a", &format!("{number:0length$}"), 2, "a1", "");
+        let spans: Vec<Value> = numbers.map(named).collect();
+        bench.push(&services(&["a"]), &json!(spans), PUSH_MS);
+        assert!(bench.memory.used() < max_bytes * 11 / 10, "{} {length}", bench.memory.used());
+    };
+    for first in (0..12_000).step_by(100) {
+        push(&mut bench, first..first + 100, length);
+    }
+    let entities = bench.tenant.statistics().active_entities;
+    assert!((1_000..12_000).contains(&entities), "{entities}");
+    assert!(bench.memory.used() >= max_bytes - 4_000);
+    for first in (0..5_000).step_by(50) {
+        push(&mut bench, first..first + 50, overflowing);
+    }
+    // Texts that were forgotten made no room for more: they are needed again.
+    assert_eq!(bench.tenant.statistics().active_entities, entities);
+    let kept = bench.collect(COLLECT_MS);
+    let calls = kept.samples.iter().filter(|it| it.0.starts_with("traces_spanmetrics_calls_total"));
+    let counted: f64 = calls.map(|(_, samples)| samples.last().unwrap().1).sum();
+    assert_eq!(counted, 17_000.0);
+}
+
+#[test]
+fn waiting_calls_count_as_the_settings_in_force_have_them() {
+    let limits = json!({"processors": ["service-graphs"]});
+    let mut bench = Bench::within(0, &yaml(&limits, &json!({})));
+    let calls: Vec<Value> =
+        (10..90).map(|number| span("a", "x", 3, &number.to_string(), "")).collect();
+    bench.push(&services(&["a"]), &json!(calls), PUSH_MS);
+    let dimensions: Vec<String> = (0..20).map(|number| format!("dimension-{number}")).collect();
+    let more = json!({"service_graphs": {"dimensions": dimensions}});
+    bench.tenant.set(settings(&yaml(&limits, &more)).unwrap(), PUSH_MS).unwrap();
+    let changed = bench.memory.used();
+    bench.tenant.expire(PUSH_MS);
+    assert_eq!(changed, bench.memory.used());
+}
