@@ -241,15 +241,15 @@ impl Tenant {
         let sets =
             usize::try_from(self.registry.statistics().active_entities).unwrap_or(usize::MAX);
         self.note_memory();
-        let are_many = match self.memory.has_room(1) {
-            true => {
+        let are_many = match self.registry.is_memory_full() {
+            false => {
                 self.text_room = self.text_room.max(self.text_bytes());
                 self.texts.len() > SPARE_TEXTS.saturating_add(sets.saturating_mul(4))
                     || self.texts.bytes()
                         > SPARE_TEXT_BYTES.saturating_add(sets.saturating_mul(1024))
             }
             // What overflows has texts, too, and nobody asks for room for them.
-            false => self.text_bytes() > self.text_room.saturating_add(SCARCE_TEXT_BYTES),
+            true => self.text_bytes() > self.text_room.saturating_add(SCARCE_TEXT_BYTES),
         };
         if are_many {
             self.forget_texts();

@@ -19,14 +19,16 @@ fn names_within_memory(length: usize, overflowing: usize) {
         let named = |number| span("a", &format!("{number:0length$}"), 2, "a1", "");
         let spans: Vec<Value> = numbers.map(named).collect();
         bench.push(&services(&["a"]), &json!(spans), PUSH_MS);
-        assert!(bench.memory.used() < max_bytes * 11 / 10, "{} {length}", bench.memory.used());
+        assert!(bench.memory.used() < max_bytes * 9 / 10, "{} {length}", bench.memory.used());
     };
+    // It leaves about a fifth for others.
     for first in (0..12_000).step_by(100) {
         push(&mut bench, first..first + 100, length);
     }
     let entities = bench.tenant.statistics().active_entities;
     assert!((1_000..12_000).contains(&entities), "{entities}");
-    assert!(bench.memory.used() >= max_bytes - 4_000);
+    assert!(bench.tenant.statistics().series_limited > 0);
+    assert!(bench.memory.used() > max_bytes * 3 / 4);
     for first in (0..5_000).step_by(50) {
         push(&mut bench, first..first + 50, overflowing);
     }
