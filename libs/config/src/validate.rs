@@ -54,6 +54,7 @@ pub(crate) fn invalid(config: &Config) -> Vec<Invalid> {
     let results = [
         target(&config.target).map_err(|text| Invalid::new("target", text)),
         components::server(config),
+        components::clients(config),
         components::receivers(&config.distributor.receivers),
         components::forwarders(&config.distributor.forwarders),
         components::frontend(config),

@@ -57,6 +57,28 @@ pub(super) fn server(config: &Config) -> Result<(), Invalid> {
     server_tls("server.grpc_tls_config", &server.grpc_tls_config)
 }
 
+/// What calls to other services may be compressed by.
+const COMPRESSIONS: [&str; 3] = ["gzip", "snappy", "zstd"];
+
+pub(super) fn clients(config: &Config) -> Result<(), Invalid> {
+    let worker = &config.querier.frontend_worker.grpc_client_config;
+    for (section, client) in [
+        ("ingester_client", &config.ingester_client.grpc_client_config),
+        ("metrics_generator_client", &config.metrics_generator_client.grpc_client_config),
+        ("querier.frontend_worker", worker),
+    ] {
+        let compression = &client.grpc_compression;
+        if compression.is_empty() {
+            continue;
+        }
+        let key = format!("{section}.grpc_client_config.grpc_compression");
+        expecting(&key, compression, &COMPRESSIONS, || {
+            format!("unsupported compression type: {compression:?}")
+        })?;
+    }
+    Ok(())
+}
+
 const TLS_VERSIONS: [&str; 4] = ["VersionTLS10", "VersionTLS11", "VersionTLS12", "VersionTLS13"];
 
 fn server_tls(key: &str, tls: &ServerTls) -> Result<(), Invalid> {

@@ -24,6 +24,14 @@ fn rules_of_components_have_their_texts() {
         ("server: {tls_min_version: VersionTLS9}", "TLS version \"VersionTLS9\" not recognized"),
         ("server: {http_tls_config: {client_auth_type: X}}", "invalid ClientAuth: X"),
         (
+            "ingester_client: {grpc_client_config: {grpc_compression: lz4}}",
+            "unsupported compression type: \"lz4\"",
+        ),
+        (
+            "querier: {frontend_worker: {grpc_client_config: {grpc_compression: x}}}",
+            "unsupported compression type: \"x\"",
+        ),
+        (
             "server: {http_tls_config: {cert_file: c, key_file: k, client_ca_file: a}}",
             "client CA's have been configured without a Client Auth Policy",
         ),
