@@ -159,9 +159,7 @@ impl<'b> View<'b> {
             }
         });
         if evaluated.is_err() {
-            // It took too long; what was found so far is not whole. If all of this thread's work is over, that is noted here: else
-            // it would end as if the policy alone had failed.
-            is_over();
+            // It took too long; what was found so far is incomplete.
             failed.unite(candidates);
             return Bitmap::none(self.traces());
         }

@@ -133,10 +133,19 @@ impl Work {
     }
 
     /// Runs `run` as this work: its loops end early once the work is over. What they return then is incomplete and is
-    /// discarded.
+    /// discarded. If that ends work of which this was a part, see [`Self::of_thread`], the whole is over, too.
     ///
     /// Errors: the reason why the work was over.
     pub fn run<T>(&self, run: impl FnOnce() -> T) -> Result<T, Over> {
+        let result = self.run_alone(run);
+        if result.is_err() {
+            // Nothing else may look at the whole before it returns.
+            look_at_current();
+        }
+        result
+    }
+
+    fn run_alone<T>(&self, run: impl FnOnce() -> T) -> Result<T, Over> {
         let now = thread_cpu_time();
         let current = Current { work: self.clone(), over: None, counted: now, slice_began: now };
         let outer = Outer(CURRENT.replace(Some(current)), LEFT.replace(0));
