@@ -13,11 +13,22 @@ const HEIGHT = 32;
 /** Pixels that a letter on an edge takes, about. */
 export const LETTER = 6.2;
 
+/** A map that is taller begins at its top, where one sees without scrolling who calls; a lower one is balanced. */
+const TALL = 800;
+
 /** `letters`: how long what stands on an edge is. Layers from left to right. Equal edges give an equal picture: they are put in order first. */
 export async function layout(edges: Edge[], letters = 14): Promise<Drawn> {
-  const { Graph, layout } = await import("@dagrejs/dagre");
+  const dagre = await import("@dagrejs/dagre");
+  const balanced = arrange(dagre, edges, letters);
+  return balanced.height <= TALL ? balanced : arrange(dagre, edges, letters, "UL");
+}
+
+type Dagre = typeof import("@dagrejs/dagre");
+
+function arrange({ Graph, layout }: Dagre, edges: Edge[], letters: number, align?: "UL"): Drawn {
   const graph = new Graph({ multigraph: true });
-  graph.setGraph({ rankdir: "LR", nodesep: 24, ranksep: 110, edgesep: 18, marginx: MARGIN, marginy: MARGIN });
+  const spaces = { nodesep: 24, ranksep: 110, edgesep: 18, marginx: MARGIN, marginy: MARGIN };
+  graph.setGraph({ rankdir: "LR", ...spaces, ...(align && { align }) });
   graph.setDefaultEdgeLabel(() => ({}));
   const names = [...new Set(edges.flatMap(({ client, server }) => [client, server]))].sort();
   for (const name of names) {
