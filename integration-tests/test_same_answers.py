@@ -150,6 +150,23 @@ def test_empty_service_name_stays_empty_and_is_not_missing(servers):
         assert series == {(("resource.service.name", ""),): 1, (("resource.service.name", "nil"),): 1}, place
 
 
+def test_kinds_and_states_that_otlp_does_not_know_are_kept_and_queried_as_none(servers):
+    server = servers.start(config=REST)
+    unknown = otlp.span(name="unknown", kind=9, status={"code": 7})
+    none = otlp.span(unknown.trace_id, name="none", kind=0)
+    server.must_push(otlp.export(unknown, none))
+    found = unknown.trace_id.hex()
+    for place in in_all_places(server, unknown.trace_id):
+        shown = {span["name"]: span for _, span in server.trace(found)}
+        assert (shown["unknown"]["kind"], shown["unknown"]["status"]) == (9, {"code": 7}), place
+        assert "kind" not in shown["none"], place
+        spans = '{ name = "unknown" || name = "none" }'
+        assert server.search('{ kind = unspecified && name = "unknown" }') == {found: 1}, place
+        assert server.search('{ status = unset && name = "unknown" }') == {found: 1}, place
+        series = count(server, spans + " | count_over_time() by (kind, status)")
+        assert series == {(("kind", "unspecified"), ("status", "unset")): 2}, place
+
+
 def test_of_several_values_of_a_key_the_first_counts_everywhere_and_none_is_lost(servers):
     server = servers.start(config=REST)
     span = otlp.span(name="repeated", attributes={"http.url": "first", "http.method": "first", "http.status_code": 1})

@@ -102,9 +102,9 @@ pub struct SpanColumns {
     pub duration: Buffer<u64>,
     /// Name.
     pub name: Buffer<StringCode>,
-    /// OTLP kind: 0 unspecified, 1 internal, 2 server, 3 client, 4 producer, 5 consumer.
+    /// OTLP kind: 0 unspecified, 1 internal, 2 server, 3 client, 4 producer, 5 consumer; others are read as 0.
     pub kind: Buffer<u8>,
-    /// OTLP status code: 0 unset, 1 ok, 2 error.
+    /// OTLP status code: 0 unset, 1 ok, 2 error; others are read as 0.
     pub status: Buffer<u8>,
     /// Status message.
     pub status_message: Buffer<StringCode>,

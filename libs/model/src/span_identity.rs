@@ -14,7 +14,7 @@ pub struct SpanIdentity<N> {
     pub start: u64,
     /// Span id; client and server of a call may share it.
     pub id: SpanId,
-    /// OTLP kind; a number that OTLP does not know is 0.
+    /// OTLP kind; a number above 255 is 0.
     pub kind: u8,
     /// Name.
     pub name: N,

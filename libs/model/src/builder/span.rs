@@ -59,11 +59,10 @@ impl BatchBuilder {
         if !admit(trace_id, message.len()) {
             return Ok(Outcome::Refused);
         }
-        // Enum values beyond the known ones are legal protobuf; they mean "unspecified" and "unset". Generated metrics name the
-        // number of such a kind.
-        let known = if self.selecting.is_some() { u64::from(u8::MAX) } else { 5 };
-        let kind = if span.kind <= known { span.kind as u8 } else { 0 };
-        let status = if span.status <= 2 { span.status as u8 } else { 0 };
+        // Numbers that OTLP does not define are legal protobuf and are returned as they came, as far as a column holds
+        // them. Queries read them as unspecified and unset.
+        let kind = u8::try_from(span.kind).unwrap_or(0);
+        let status = u8::try_from(span.status).unwrap_or(0);
         let parent = SpanId::from_slice(span.parent);
         if let Some(selecting) = &mut self.selecting {
             let scalars = Scalars {

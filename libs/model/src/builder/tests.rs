@@ -108,6 +108,23 @@ fn builder_that_goes_on_makes_the_same_of_the_same_spans() {
 }
 
 #[test]
+fn numbers_of_kinds_and_states_are_kept_as_far_as_a_column_holds_them() {
+    let span_of = |kind: u64, code: u64| {
+        let mut out = span(1, 1, 0, "odd", b"");
+        put_varint_field(&mut out, 6, kind);
+        let mut status = Vec::new();
+        put_varint_field(&mut status, 3, code);
+        put_message_field(&mut out, 15, &status);
+        out
+    };
+    let batch = batch_of(&[span_of(9, 7), span_of(255, 255), span_of(256, u64::MAX)]);
+    assert_eq!(
+        (&batch.spans.kind[..], &batch.spans.status[..]),
+        (&[9, 255, 0][..], &[7, 255, 0][..])
+    );
+}
+
+#[test]
 fn span_becomes_a_row_with_its_attributes_events_and_links() {
     let batch = batch_of(&[span(1, 2, 3, "get", b"hello")]);
     let spans = &batch.spans;

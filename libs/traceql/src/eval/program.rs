@@ -19,8 +19,8 @@ use crate::{
 
 /// Patterns taken from attributes that are kept compiled; past it the cache starts over.
 const MAX_CACHED_PATTERNS: usize = 1000;
-/// And bytes of their programs.
-const MAX_CACHED_BYTES: usize = 1 << 24;
+/// And bytes of their programs, on each thread.
+const MAX_CACHED_BYTES: usize = 1 << 22;
 /// Texts of which it is kept whether they match; past it they are asked about again.
 const MAX_KNOWN_MATCHES: usize = 1 << 16;
 
@@ -30,6 +30,8 @@ pub(crate) struct Program {
     instructions: Vec<Instruction>,
     constants: Vec<Static>,
     patterns: Vec<Option<CompiledRegex>>,
+    /// All patterns of the query; those that are values belong to them, too.
+    all_patterns: Patterns,
     /// The attributes that occur, each once.
     pub(crate) attributes: Vec<Attribute>,
 }
@@ -107,6 +109,7 @@ impl Program {
             instructions: Vec::new(),
             constants: Vec::new(),
             patterns: Vec::new(),
+            all_patterns: patterns.clone(),
             attributes: Vec::new(),
         };
         program.push(expression, patterns, &mut HashMap::new());
@@ -190,7 +193,7 @@ impl Program {
             view,
             operands: self.attributes.iter().map(bind).collect(),
             stack: RefCell::new(Vec::new()),
-            known: RefCell::default(),
+            known: RefCell::new(Known::of(self)),
         }
     }
 
@@ -198,7 +201,7 @@ impl Program {
     pub(crate) fn constant(&self) -> Option<Value<'_>> {
         let mut stack = Vec::new();
         let none = |_| Value::Nil;
-        self.attributes.is_empty().then(|| self.run(&mut stack, none, &mut Known::default()))
+        self.attributes.is_empty().then(|| self.run(&mut stack, none, &mut Known::of(self)))
     }
 
     fn run<'v>(
@@ -282,7 +285,6 @@ fn match_pattern<'v>(
 }
 
 /// Patterns that are values, compiled.
-#[derive(Default)]
 struct KnownPatterns {
     compiled: HashMap<Vec<u8>, Option<CompiledRegex>>,
     bytes: usize,
@@ -333,7 +335,6 @@ pub(crate) struct BoundProgram<'v> {
 }
 
 /// What was found out about the texts of a batch.
-#[derive(Default)]
 struct Known {
     patterns: KnownPatterns,
     /// Whether a text, known by where it lies, matches a pattern of the program.
@@ -341,6 +342,12 @@ struct Known {
 }
 
 impl Known {
+    fn of(program: &Program) -> Self {
+        let patterns = program.all_patterns.clone();
+        let patterns = KnownPatterns { compiled: HashMap::new(), bytes: 0, patterns };
+        Self { patterns, matches: HashMap::default() }
+    }
+
     /// Asks about each text once. Texts lie where they are as long as this lives.
     fn is_match(&mut self, pattern: usize, text: &[u8], ask: impl FnOnce() -> bool) -> bool {
         if self.matches.len() >= MAX_KNOWN_MATCHES {

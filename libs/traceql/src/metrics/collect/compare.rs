@@ -376,13 +376,17 @@ const INTRINSICS: [Intrinsic; 8] = [
 fn intrinsic_codes(intrinsic: Intrinsic, rows: &Rows, view: &BatchView<'_>) -> Option<Vec<u32>> {
     let (batch, spans) = (view.batch, &view.batch.spans);
     let codes = |codes| column(codes, view.spans()).map(|codes| rows.gather(codes, |code| code));
-    let bytes = |bytes| column(bytes, view.spans()).map(|bytes| rows.gather(bytes, u32::from));
+    // Numbers that OTLP does not define are read as 0.
+    let bytes = |bytes, most| {
+        column(bytes, view.spans())
+            .map(|bytes| rows.gather(bytes, |byte| if byte > most { 0 } else { u32::from(byte) }))
+    };
     let through = |owners: &[u32], codes: &[u32]| {
         Some(rows.gather(owners, |owner| codes.get(owner as usize).copied().unwrap_or(0)))
     };
     match intrinsic {
-        Intrinsic::Status => bytes(&spans.status),
-        Intrinsic::Kind => bytes(&spans.kind),
+        Intrinsic::Status => bytes(&spans.status, 2),
+        Intrinsic::Kind => bytes(&spans.kind, 5),
         Intrinsic::Name => codes(&spans.name),
         Intrinsic::StatusMessage => codes(&spans.status_message),
         Intrinsic::TraceRootService => through(&spans.trace, view.trace_roots().0),
