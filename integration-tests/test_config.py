@@ -152,10 +152,12 @@ def test_unknown_storage_backend_is_refused_by_name(tmp_path):
 def test_verify_of_a_file_that_names_no_store_exits_zero(tmp_path, text):
     done = verify(tmp_path, text)
     assert (done.returncode, done.stderr, done.stdout.strip()) == (0, "", "config ok")
-    (http, grpc) = free_ports(2)
+    (http, grpc, zipkin) = free_ports(3)
+    # Without the ports that receivers have by default, which may be taken here.
+    file = tmp_path / "free-ports.yaml"
+    file.write_text(text + f"distributor: {{receivers: {{zipkin: {{endpoint: 127.0.0.1:{zipkin}}}}}}}\n")
     started = run(
-        f"-config.file={tmp_path / 'tactus.yaml'}", f"-server.http-listen-port={http}", f"-server.grpc-listen-port={grpc}",
-        cwd=tmp_path)
+        f"-config.file={file}", f"-server.http-listen-port={http}", f"-server.grpc-listen-port={grpc}", cwd=tmp_path)
     assert started.returncode == 1 and "storage.trace.backend" in started.stderr
 
 
