@@ -81,25 +81,41 @@ impl Held {
         if bytes <= self.enough { Room::Enough } else { self.try_reserve(bytes) }
     }
 
+    /// As [`Self::grow_to`] for what the query can do without: if no memory is left, no query ends, and this holds what
+    /// it held.
+    pub fn grow_if_free(&mut self, bytes: usize) -> bool {
+        let bytes = bytes as u64;
+        bytes <= self.enough || (!self.is_refused && self.take(bytes))
+    }
+
     fn try_reserve(&mut self, bytes: u64) -> Room {
         if self.is_refused {
             return Room::None;
         }
+        match (self.take(bytes), &self.reservation) {
+            (false, Some((_, share))) => share.make_room(),
+            _ => Room::Enough,
+        }
+    }
+
+    /// True if there was memory, or none is counted.
+    fn take(&mut self, bytes: u64) -> bool {
         if self.reservation.is_none() {
             self.reservation = memory().map(|share| (share.budget.nothing(), share));
         }
-        let Some((reservation, share)) = &mut self.reservation else {
+        let Some((reservation, _)) = &mut self.reservation else {
             self.enough = bytes.saturating_add(AHEAD);
-            return Room::Enough;
+            return true;
         };
         let has_room = |reservation: &mut Reservation, bytes: u64| {
             reservation.grow_within(bytes.saturating_sub(reservation.bytes()))
         };
-        if has_room(reservation, bytes.saturating_add(AHEAD)) || has_room(reservation, bytes) {
+        let is_granted =
+            has_room(reservation, bytes.saturating_add(AHEAD)) || has_room(reservation, bytes);
+        if is_granted {
             self.enough = reservation.bytes();
-            return Room::Enough;
         }
-        share.make_room()
+        is_granted
     }
 }
 
@@ -118,6 +134,27 @@ mod tests {
         let all = Budget::new(bytes);
         let memory = QueryMemory::within(&all);
         (all, memory)
+    }
+
+    #[test]
+    fn what_a_query_can_do_without_ends_no_query() {
+        let (all, memory) = memory_of(1_000_000);
+        let [one, other] = [1, 2].map(|query| Work::default().holding(&memory, TENANT, query));
+        let result = one.run(|| {
+            let needed = Held::of(OWN + 800_000);
+            let inner = other.run(|| {
+                let mut spare = Held::default();
+                assert!(spare.grow_if_free(OWN) && !spare.grow_if_free(OWN + 300_000));
+                assert!(spare.has_room() && spare.grow_if_free(OWN + 100_000));
+                spare.shrink_to(0);
+                assert!(all.used() < 900_000);
+                is_over()
+            });
+            assert_eq!(inner, Ok(false));
+            needed.has_room() && !is_over()
+        });
+        assert_eq!(result, Ok(true));
+        assert!(Held::default().grow_if_free(1 << 40), "a thread without work is not bounded");
     }
 
     #[test]

@@ -10,7 +10,7 @@ use regex_automata::hybrid::dfa::{Cache, DFA};
 use regex_automata::nfa::thompson::{NFA, pikevm::PikeVM};
 use regex_automata::util::pool::Pool;
 use regex_automata::{Anchored, Input};
-use tactus_work::{Over, end, tick};
+use tactus_work::{Held, Over, end, tick};
 
 /// Most steps for one text: states of the program times bytes.
 pub(super) const MAX_STEPS: u64 = 1 << 28;
@@ -39,11 +39,12 @@ pub(super) struct Automaton {
     caches: Caches,
 }
 
-/// What a thread determined of an automaton so far, counted in the room.
+/// What a thread determined of an automaton so far, counted in the room and in the memory of the query.
 #[derive(Debug)]
 struct Determined {
     cache: Option<Cache>,
     bytes: usize,
+    held: Held,
     room: Room,
 }
 
@@ -57,8 +58,9 @@ impl Determined {
         let held = &self.room.0;
         let others = held.fetch_sub(self.bytes, Ordering::Relaxed).saturating_sub(self.bytes);
         self.bytes = bytes;
-        if others.saturating_add(bytes) > ROOM_BYTES {
+        if others.saturating_add(bytes) > ROOM_BYTES || !self.held.grow_if_free(bytes) {
             (self.cache, self.bytes) = (None, 0);
+            self.held.shrink_to(0);
         }
         held.fetch_add(self.bytes, Ordering::Relaxed);
     }
@@ -79,7 +81,8 @@ impl Automaton {
             .unicode_word_boundary(true);
         let dfa = DFA::builder().configure(config).build_from_nfa(program.clone()).ok()?;
         let room = room.clone();
-        let none = move || Determined { cache: None, bytes: 0, room: room.clone() };
+        let none =
+            move || Determined { cache: None, bytes: 0, held: Held::default(), room: room.clone() };
         let states = program.states().len() as u64;
         Some(Self { dfa: Arc::new(dfa), states, caches: Pool::new(Box::new(none) as Box<_>) })
     }

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use proptest::prelude::*;
-use tactus_work::{Budgets, Over, Work};
+use tactus_work::{Budgets, Over, Work, memory};
 
 use super::bounded::MAX_STEPS;
 use super::{CompiledRegex, InvalidRegex, Patterns, check, translate};
@@ -230,6 +230,31 @@ fn what_is_determined_of_many_patterns_fits_into_their_room() {
     assert!(held > 1 << 20 && held <= 1 << 25, "{held}");
     drop(kept);
     assert_eq!(patterns.room.held(), 0);
+}
+
+#[test]
+fn what_is_determined_counts_in_the_memory_of_the_query_and_is_given_up_where_none_is_left() {
+    let text = random_text(40_000);
+    let found_within = |bytes: u64| {
+        let all = memory::Budget::new(bytes);
+        let work = Work::default().holding(&memory::QueryMemory::within(&all), 7, 1);
+        work.run(|| {
+            let patterns = Patterns::default();
+            let mut kept = Vec::new();
+            for number in 0..20 {
+                let pattern = format!("(?:[ab]*a[ab]{{{}}})c", 20 + number);
+                let regex = patterns.compile(pattern.as_bytes()).expect("valid");
+                assert!(!text.chunks(2_000).any(|text| regex.is_match(text)));
+                assert!(regex.is_match(format!("{}c", "a".repeat(60)).as_bytes()));
+                kept.push(regex);
+            }
+            (all.used(), patterns.room.held())
+        })
+    };
+    let (used, held) = found_within(1 << 25).expect("enough memory");
+    assert!(used > 1 << 20 && used as usize + (1 << 20) > held, "{used} {held}");
+    let (used, held) = found_within(1 << 16).expect("a query needs none of it");
+    assert!(used <= 1 << 16 && held < 1 << 20, "{used} {held}");
 }
 
 #[test]

@@ -2,12 +2,14 @@
 //!
 //! The slow way that handles everything; [`super::plan`] keeps it away from what columns can answer.
 
+mod known;
+
 use std::cell::RefCell;
 use std::collections::HashMap;
 
-use foldhash::fast::RandomState;
 use tactus_work::tick;
 
+use self::known::Known;
 use super::operand::{Operand, Pick, Place, Table};
 use super::value::{Value, calculate, compare, match_regex};
 use super::view::BatchView;
@@ -16,13 +18,6 @@ use crate::{
     ArithmeticOperator, Attribute, BinaryOperator, ComparisonOperator, CompiledRegex,
     FieldExpression, Intrinsic, LogicalOperator, Static, UnaryOperator,
 };
-
-/// Patterns taken from attributes that are kept compiled; past it the cache starts over.
-const MAX_CACHED_PATTERNS: usize = 1000;
-/// And bytes of their programs, on each thread.
-const MAX_CACHED_BYTES: usize = 1 << 22;
-/// Texts of which it is kept whether they match; past it they are asked about again.
-const MAX_KNOWN_MATCHES: usize = 1 << 16;
 
 /// An expression in postfix order.
 #[derive(Debug)]
@@ -193,7 +188,7 @@ impl Program {
             view,
             operands: self.attributes.iter().map(bind).collect(),
             stack: RefCell::new(Vec::new()),
-            known: RefCell::new(Known::of(self)),
+            known: RefCell::new(Known::of(&self.all_patterns)),
         }
     }
 
@@ -201,7 +196,9 @@ impl Program {
     pub(crate) fn constant(&self) -> Option<Value<'_>> {
         let mut stack = Vec::new();
         let none = |_| Value::Nil;
-        self.attributes.is_empty().then(|| self.run(&mut stack, none, &mut Known::of(self)))
+        self.attributes
+            .is_empty()
+            .then(|| self.run(&mut stack, none, &mut Known::of(&self.all_patterns)))
     }
 
     fn run<'v>(
@@ -238,7 +235,7 @@ impl Program {
                 },
                 Instruction::RegexOfValue { negated } => {
                     let pattern = pop(stack);
-                    match_pattern(pop(stack), pattern, negated, &mut known.patterns)
+                    match_pattern(pop(stack), pattern, negated, known)
                 }
                 Instruction::Logical(operator, count) => {
                     let mut operands = stack.drain(stack.len().saturating_sub(count)..);
@@ -271,7 +268,7 @@ fn match_pattern<'v>(
     value: Value<'v>,
     pattern: Value<'v>,
     negated: bool,
-    known: &mut KnownPatterns,
+    known: &mut Known,
 ) -> Value<'v> {
     let pattern = match pattern {
         Value::NoRow => return Value::Nil,
@@ -281,32 +278,6 @@ fn match_pattern<'v>(
     match known.regex(pattern) {
         Some(regex) => match_regex(value, negated, |text| regex.is_match(text)),
         None => no_match(value),
-    }
-}
-
-/// Patterns that are values, compiled.
-struct KnownPatterns {
-    compiled: HashMap<Vec<u8>, Option<CompiledRegex>>,
-    bytes: usize,
-    patterns: Patterns,
-}
-
-impl KnownPatterns {
-    /// `None` if it does not compile.
-    fn regex(&mut self, pattern: &[u8]) -> Option<&CompiledRegex> {
-        if !self.compiled.contains_key(pattern) {
-            let compiled = self.patterns.compile_value(pattern).ok();
-            let bytes = compiled.as_ref().map_or(0, |(_, bytes)| *bytes) + pattern.len();
-            if self.compiled.len() >= MAX_CACHED_PATTERNS
-                || self.bytes.saturating_add(bytes) > MAX_CACHED_BYTES
-            {
-                self.compiled.clear();
-                self.bytes = 0;
-            }
-            self.bytes += bytes;
-            self.compiled.insert(pattern.to_vec(), compiled.map(|(regex, _)| regex));
-        }
-        self.compiled.get(pattern)?.as_ref()
     }
 }
 
@@ -332,30 +303,6 @@ pub(crate) struct BoundProgram<'v> {
     operands: Vec<Operand<'v>>,
     stack: RefCell<Vec<Value<'v>>>,
     known: RefCell<Known>,
-}
-
-/// What was found out about the texts of a batch.
-struct Known {
-    patterns: KnownPatterns,
-    /// Whether a text, known by where it lies, matches a pattern of the program.
-    matches: HashMap<(usize, usize, usize), bool, RandomState>,
-}
-
-impl Known {
-    fn of(program: &Program) -> Self {
-        let patterns = program.all_patterns.clone();
-        let patterns = KnownPatterns { compiled: HashMap::new(), bytes: 0, patterns };
-        Self { patterns, matches: HashMap::default() }
-    }
-
-    /// Asks about each text once. Texts lie where they are as long as this lives.
-    fn is_match(&mut self, pattern: usize, text: &[u8], ask: impl FnOnce() -> bool) -> bool {
-        if self.matches.len() >= MAX_KNOWN_MATCHES {
-            self.matches.clear();
-        }
-        let place = (pattern, text.as_ptr().addr(), text.len());
-        *self.matches.entry(place).or_insert_with(ask)
-    }
 }
 
 impl<'v> BoundProgram<'v> {
