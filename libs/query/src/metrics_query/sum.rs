@@ -5,7 +5,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tactus_api::metrics::from_message;
 use tactus_api::{Error, Result};
-use tactus_proto::tactus::v1::MetricsResponse;
+use tactus_proto::tactus::v1::{MetricsResponse, MetricsSeries};
 use tactus_traceql::metrics::{MetricsAnswer, MetricsCombiner};
 use tactus_work::{Held, Work};
 
@@ -47,10 +47,8 @@ impl Sum {
         let Outcome::Answer(mut answer) = outcome else { return Ok(outcome) };
         let series = std::mem::take(&mut answer.series);
         let points: usize = series.iter().map(|series| series.intervals.len()).sum();
-        let labels: usize = series.iter().map(|series| series.labels.len()).sum();
         let mut held = Held::default();
-        hold(&mut held, series.len() * SERIES_BYTES + labels * LABEL_BYTES + points * POINT_BYTES)
-            .await?;
+        hold(&mut held, series_bytes(&series)).await?;
         let add = move || -> Result<()> {
             let _held = held;
             let mut combiner = self.combiner.lock();
@@ -82,6 +80,13 @@ impl Sum {
         let Some(combiner) = self.combiner.lock().take() else { return Ok(Default::default()) };
         offload(combiner.heap_bytes() > INLINE_BYTES, move || finish(combiner)).await?
     }
+}
+
+/// About what series take as messages, and beside them.
+pub(crate) fn series_bytes(series: &[MetricsSeries]) -> usize {
+    let points: usize = series.iter().map(|series| series.intervals.len()).sum();
+    let labels: usize = series.iter().map(|series| series.labels.len()).sum();
+    series.len() * SERIES_BYTES + labels * LABEL_BYTES + points * POINT_BYTES
 }
 
 fn finish(combiner: MetricsCombiner) -> Result<(MetricsAnswer, Held)> {
