@@ -160,8 +160,8 @@ async fn search(Extension(call): Asked) -> Answered<Response> {
     if call.wants_events {
         return Ok(call.events().search(query));
     }
-    let mut found = call.frontend.search(&call.tenants, &query).await?;
-    found.hold_written(call.encoding).await?;
+    let found = call.frontend.search(&call.tenants, &query).await?;
+    let _written = found.memory_of_written(&call.frontend.memory, call.encoding).await?;
     let is_long = found.is_long();
     let SearchAnswer { response, partial, explanation, memory: _held } = found;
     let answer = offload(is_long, move || match explanation.as_deref() {

@@ -14,8 +14,8 @@ use tactus_server::bodies::{AnswerMemory, NoRoom};
 use tonic::{Code, Status};
 
 use crate::frontend::Frontend;
-use crate::metrics_query::series_bytes;
 use crate::results::{BlockJob, Results};
+use crate::series_bytes::series_bytes;
 
 /// The outcome of a job after which the query can go on.
 #[derive(Debug, PartialEq, Eq)]

@@ -40,7 +40,6 @@ use crate::query_log::Asked;
 use crate::work::{Cost, Work};
 use plan::Job;
 use sum::Sum;
-pub(crate) use sum::series_bytes;
 
 /// The answer to a metrics query.
 #[derive(Debug, Clone)]

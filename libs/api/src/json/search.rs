@@ -8,7 +8,7 @@ use super::JsonWriter;
 use crate::explain::Explanation;
 
 /// A search response as JSON takes about so many times the bytes of its message, seldom more.
-pub const EXPANSION: usize = 4;
+pub const EXPANSION: usize = 3;
 
 /// Writes a search response. The list of traces is there even if empty; `explanation` becomes one more field at the
 /// end.

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tactus_api::metrics::from_message;
 use tactus_api::{Error, Result};
-use tactus_proto::tactus::v1::{MetricsResponse, MetricsSeries};
+use tactus_proto::tactus::v1::MetricsResponse;
 use tactus_traceql::metrics::{MetricsAnswer, MetricsCombiner};
 use tactus_work::{Held, Work};
 
 use crate::current_query::current_work;
 use crate::jobs::Outcome;
 use crate::offload::{hold, offload};
+use crate::series_bytes::series_bytes;
 
 /// Answers with more points are added away from the threads that serve connections.
 const INLINE_POINTS: usize = 10_000;
@@ -19,11 +20,6 @@ const INLINE_POINTS: usize = 10_000;
 const INLINE_BYTES: usize = 256 << 10;
 /// Series that take more bytes are not copied for an answer on the way.
 const SNAPSHOT_BYTES: usize = 32 << 20;
-
-/// Bytes of a series on its way, and of a label and a point of it, as a message and beside it.
-const SERIES_BYTES: usize = 256;
-const LABEL_BYTES: usize = 64;
-const POINT_BYTES: usize = 24;
 
 /// Where the jobs of a query add their series.
 #[derive(Clone)]
@@ -80,13 +76,6 @@ impl Sum {
         let Some(combiner) = self.combiner.lock().take() else { return Ok(Default::default()) };
         offload(combiner.heap_bytes() > INLINE_BYTES, move || finish(combiner)).await?
     }
-}
-
-/// About what series take as messages, and beside them.
-pub(crate) fn series_bytes(series: &[MetricsSeries]) -> usize {
-    let points: usize = series.iter().map(|series| series.intervals.len()).sum();
-    let labels: usize = series.iter().map(|series| series.labels.len()).sum();
-    series.len() * SERIES_BYTES + labels * LABEL_BYTES + points * POINT_BYTES
 }
 
 fn finish(combiner: MetricsCombiner) -> Result<(MetricsAnswer, Held)> {

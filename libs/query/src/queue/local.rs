@@ -19,8 +19,8 @@ use super::Shared;
 use super::route::WorkerId;
 use super::state::Answered;
 use super::turns::JobId;
-use crate::metrics_query::series_bytes;
 use crate::progress::TEXT_TIMES;
+use crate::series_bytes::series_bytes;
 
 /// A job to be run in this process.
 pub(super) struct LocalJob {

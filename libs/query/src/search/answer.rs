@@ -5,12 +5,10 @@ use std::sync::Arc;
 use prost::Message as _;
 use tactus_api::explain::Explanation;
 use tactus_api::json::SEARCH_EXPANSION;
-use tactus_api::{Encoding, Result};
+use tactus_api::{Encoding, Error, Result};
 use tactus_proto::tempopb::{SearchResponse, TraceSearchMetadata};
+use tactus_server::bodies::{AnswerMemory, Bodies, NoRoom};
 use tactus_work::Held;
-
-use crate::offload::hold;
-use crate::progress::Weight as _;
 
 /// Traces with more sets and spans are worked on away from the threads that serve connections.
 const INLINE_LINES: usize = 1_000;
@@ -34,12 +32,17 @@ impl SearchAnswer {
         is_long(&self.response.traces)
     }
 
-    /// Takes memory for what is sent, before that is written. Errors: there is none.
-    pub(crate) async fn hold_written(&mut self, encoding: Encoding) -> Result<()> {
-        let Some(held) = Arc::get_mut(&mut self.memory) else { return Ok(()) };
+    /// Memory for what is sent, before that is written. Errors: there is none.
+    pub(crate) async fn memory_of_written(
+        &self,
+        memory: &Arc<Bodies>,
+        encoding: Encoding,
+    ) -> Result<AnswerMemory> {
         let expansion = if encoding == Encoding::Protobuf { 1 } else { SEARCH_EXPANSION };
-        let written_bytes = self.response.encoded_len() * expansion;
-        hold(held, self.response.heap_bytes() + written_bytes).await
+        let mut taken = AnswerMemory::of(memory);
+        let bytes = (self.response.encoded_len() * expansion) as u64;
+        taken.add(bytes).await.map_err(|NoRoom| Error::TooManyBytes)?;
+        Ok(taken)
     }
 }
 

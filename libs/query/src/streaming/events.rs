@@ -64,8 +64,9 @@ impl EventCall {
         self.events(write, async move |call, outlet| {
             let progress = SearchProgress::new(outlet, call.packet_bytes());
             let search = call.frontend.search_with(&call.tenants, &query, Some(progress));
-            let mut found = search.await?;
-            found.hold_written(Encoding::Json).await?;
+            let found = search.await?;
+            let memory = &call.frontend.memory;
+            let _written = found.memory_of_written(memory, Encoding::Json).await?;
             let is_long = found.is_long();
             let (response, partial, _held) = (found.response, found.partial, found.memory);
             let json = offload(is_long, move || json::search_response(&response, None)).await?;
