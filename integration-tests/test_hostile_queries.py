@@ -1,5 +1,6 @@
 """Queries that take long: they hold up nobody else's pushes and searches, and end when nobody waits for them."""
 import json
+import os
 import random
 import threading
 import time
@@ -283,6 +284,19 @@ def test_search_of_another_tenant_takes_less_than_a_second_while_any_attack_runs
     push_deep_trace(server, 50_000)
     honest = attack_one(server, names, SECONDS_OF_AN_ATTACK, rate=5000, threads_each=4 if len(names) == 1 else 1)
     assert honest.p99 <= 1.0, honest.figures()
+
+
+def test_groups_of_each_span_of_a_trace_in_two_blocks_are_merged_at_once(servers):
+    server = start(servers)
+    trace_id = os.urandom(16)
+    for _ in range(2):
+        push(server, HOSTILE, *(otlp.span(trace_id) for _ in range(20_000)))
+        server.flush()
+    began = time.monotonic()
+    response = search(server, HOSTILE, "{ } | by(span:id)")
+    assert response.status_code == 200, response.text[:300]
+    assert [len(trace["spanSets"]) for trace in response.json()["traces"]] == [40_000]
+    assert time.monotonic() - began < 8
 
 
 @pytest.mark.parametrize("limit, status, text", [

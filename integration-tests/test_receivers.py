@@ -161,7 +161,9 @@ def test_zipkin_refuses_what_it_cannot_read(tactus, path, body, media_type):
 def test_zipkin_takes_nothing_gladly(tactus):
     for body in (b"", b"[]"):
         assert post(tactus.ports.zipkin, "/api/v2/spans", body, "application/json").status_code == 202
-    assert requests.put(f"http://127.0.0.1:{tactus.ports.zipkin}/api/v2/spans", data=b"[]", timeout=10).status_code == 405
+    for version, method in (("v2", "PUT"), ("v1", "PUT"), ("v1", "GET")):
+        url = f"http://127.0.0.1:{tactus.ports.zipkin}/api/{version}/spans"
+        assert requests.request(method, url, data=b"[]", timeout=10).status_code == 405, (version, method)
 
 
 # What a browser, a compressing client and a client without measure meet, on every HTTP port of a receiver alike.

@@ -11,7 +11,7 @@ mod tags;
 mod values;
 
 pub use metrics::{instant_response, range_response};
-pub use search::search_response;
+pub use search::{EXPANSION as SEARCH_EXPANSION, search_response};
 pub use series::compact_series;
 pub use tags::{tag_values_llm, tag_values_v1, tag_values_v2, tags_v1, tags_v2};
 pub(crate) use values::{write_attributes, write_flat_attributes};

@@ -1,8 +1,10 @@
 //! Search answers: combining partial ones, and the message that clients get.
 
 use std::cmp::Ordering;
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 
+use prost::Message as _;
 use tactus_proto::otlp::{AnyValue, ArrayValue, KeyValue, any_value::Value};
 use tactus_proto::tempopb::{
     SearchMetrics, SearchResponse, ServiceStats, Span, SpanSet, TraceSearchMetadata,
@@ -16,7 +18,7 @@ pub const ROOT_NOT_RECEIVED: &str = "<root span not yet received>";
 const SLACK: usize = 8;
 
 /// Combines the answers of ingesters and blocks to one search.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct SearchCombiner {
     limit: usize,
     traces: HashMap<String, TraceSearchMetadata>,
@@ -222,11 +224,22 @@ fn merge(known: &mut TraceSearchMetadata, other: TraceSearchMetadata) {
         known.span_count = known.span_count.max(stats.span_count);
         known.error_count = known.error_count.max(stats.error_count);
     }
-    for set in other.span_sets {
-        let identity = identity(&set);
-        match known.span_sets.iter_mut().find(|known| self::identity(known) == identity) {
-            Some(known) => unite(known, set),
-            None => known.span_sets.push(set),
+    merge_sets(&mut known.span_sets, other.span_sets);
+}
+
+/// Merges the span sets of a trace. There may be as many as spans, so they are found by what makes them the same.
+fn merge_sets(known: &mut Vec<SpanSet>, others: Vec<SpanSet>) {
+    let mut places: HashMap<Vec<u8>, usize> = HashMap::new();
+    for (place, set) in known.iter().enumerate() {
+        places.entry(identity(set)).or_insert(place);
+    }
+    for set in others {
+        match places.entry(identity(&set)) {
+            Entry::Occupied(place) => unite(&mut known[*place.get()], set),
+            Entry::Vacant(place) => {
+                place.insert(known.len());
+                known.push(set);
+            }
         }
     }
 }
@@ -269,9 +282,10 @@ fn is_same(one: &Span, other: &Span) -> bool {
         && one.name == other.name
 }
 
-/// What makes two span sets of a trace the same set: the values it is grouped by.
-fn identity(set: &SpanSet) -> Vec<&KeyValue> {
-    set.attributes.iter().filter(|attribute| attribute.key.starts_with(b"by")).collect()
+/// What makes two span sets of a trace the same set: the values it is grouped by, as they are sent.
+fn identity(set: &SpanSet) -> Vec<u8> {
+    let groups = set.attributes.iter().filter(|attribute| attribute.key.starts_with(b"by"));
+    groups.flat_map(|group| group.encode_length_delimited_to_vec()).collect()
 }
 
 /// The message of a match, as ingesters and queriers answer.

@@ -204,7 +204,7 @@ impl Api {
         let alone = merge(&Limits::default(), limits);
         (self.overrides.settings.check)(&alone).map_err(Refusal::Bad)?;
         let skip = match parameter(query, "skip-conflicting-overrides-check").as_deref() {
-            None | Some("") => false,
+            None => false,
             Some(text) => boolean(text).ok_or_else(|| {
                 let key = "skip-conflicting-overrides-check";
                 Refusal::Bad(format!("could not parse {key}, must be a boolean value"))
@@ -316,7 +316,9 @@ fn header(version: &str) -> HeaderValue {
 
 fn parameter(query: Option<&str>, name: &str) -> Option<String> {
     let mut pairs = form_urlencoded::parse(query.unwrap_or_default().as_bytes());
-    pairs.find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
+    // An empty value is none, as in queries.
+    let (_, value) = pairs.find(|(key, _)| key == name).filter(|(_, value)| !value.is_empty())?;
+    Some(value.into_owned())
 }
 
 /// The spellings that Go's parser of booleans takes.

@@ -109,8 +109,9 @@ impl Frontend {
     pub fn new(parts: Parts, registry: &Registry) -> Arc<Self> {
         let Parts { settings, tenancy, limits, ingester, querier, blocklist } = parts;
         let queue = JobQueue::new(settings.queue(), registry);
-        queue.add_local_worker(querier, ingester, settings.querier_parallelism);
         let (memory, query_memory) = (Bodies::unbounded(), QueryMemory::unbounded());
+        let slots = settings.querier_parallelism;
+        queue.add_local_worker(querier, ingester, slots, Arc::clone(&memory));
         let parts =
             QueuedParts { settings, tenancy, limits, queue, blocklist, memory, query_memory };
         Self::over_queue(parts, registry)

@@ -29,9 +29,6 @@ use sent_trace::{Sent, send};
 use trace_forms::ApiForm;
 pub use ui::{ClusterStatus, ui_change_router, ui_router};
 
-/// A search answer with more traces is encoded on a thread of its own, not on one that serves connections.
-const INLINE_TRACES: usize = 200;
-
 const TRACES_V1: &str = "/api/traces/";
 const TRACES_V2: &str = "/api/v2/traces/";
 
@@ -164,8 +161,9 @@ async fn search(Extension(call): Asked) -> Answered<Response> {
         return Ok(call.events().search(query));
     }
     let found = call.frontend.search(&call.tenants, &query).await?;
+    let _written = found.memory_of_written(&call.frontend.memory, call.encoding).await?;
+    let is_long = found.is_long();
     let SearchAnswer { response, partial, explanation, memory: _held } = found;
-    let is_long = response.traces.len() > INLINE_TRACES;
     let answer = offload(is_long, move || match explanation.as_deref() {
         // The message has no field for an explanation.
         Some(text) => {

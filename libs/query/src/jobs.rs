@@ -8,10 +8,14 @@ use futures_util::future::{BoxFuture, try_join_all};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tactus_api::{Error, Result};
 use tactus_proto::tactus::v1::ingester_server::Ingester;
+use tactus_proto::tactus::v1::querier_server::Querier;
+use tactus_proto::tactus::v1::{MetricsInBlockRequest, MetricsResponse};
+use tactus_server::bodies::{AnswerMemory, NoRoom};
 use tonic::{Code, Status};
 
 use crate::frontend::Frontend;
-use crate::results::BlockJob;
+use crate::results::{BlockJob, Results};
+use crate::series_bytes::series_bytes;
 
 /// The outcome of a job after which the query can go on.
 #[derive(Debug, PartialEq, Eq)]
@@ -44,6 +48,25 @@ where
     })
 }
 
+/// An outcome, and the memory of an answer until that of what is made of it is counted.
+pub(crate) type Counted<T> = (Outcome<T>, Option<Arc<AnswerMemory>>);
+
+/// Has a querier run a job.
+async fn run<J: BlockJob>(
+    results: &Results,
+    querier: &Arc<dyn Querier>,
+    job: J,
+) -> Result<Counted<J::Answer>> {
+    Ok(match call(querier, job.clone(), J::run).await? {
+        Outcome::Damaged => (Outcome::Damaged, None),
+        Outcome::Answer(mut response) => {
+            results.keep(&job, &response);
+            let memory = response.extensions_mut().remove::<Arc<AnswerMemory>>();
+            (Outcome::Answer(response.into_inner()), memory)
+        }
+    })
+}
+
 impl Frontend {
     /// Answers a job from the cache of answers, or has a querier run it.
     pub(crate) fn run_on_block<J: BlockJob>(&self, job: J) -> Running<J::Answer> {
@@ -52,13 +75,26 @@ impl Frontend {
             if let Some(answer) = results.find(&job).await {
                 return Ok(Outcome::Answer(answer));
             }
-            Ok(match call(&querier, job.clone(), J::run).await? {
-                Outcome::Damaged => Outcome::Damaged,
-                Outcome::Answer(response) => {
-                    results.keep(&job, &response);
-                    Outcome::Answer(response.into_inner())
-                }
-            })
+            Ok(run(&results, &querier, job).await?.0)
+        })
+    }
+
+    /// As [`Self::run_on_block`], with the memory of the answer. For those that take answers as they come, and count what they
+    /// make of them only then: many may wait for that.
+    pub(crate) fn run_counted(
+        &self,
+        job: MetricsInBlockRequest,
+    ) -> BoxFuture<'static, Result<Counted<MetricsResponse>>> {
+        let (results, querier) = (Arc::clone(&self.results), Arc::clone(&self.querier));
+        let memory = Arc::clone(&self.memory);
+        Box::pin(async move {
+            let Some(answer) = results.find(&job).await else {
+                return run(&results, &querier, job).await;
+            };
+            let mut taken = AnswerMemory::of(&memory);
+            let bytes = series_bytes(&answer.series) as u64;
+            taken.add(bytes).await.map_err(|NoRoom| Error::TooManyBytes)?;
+            Ok((Outcome::Answer(answer), Some(Arc::new(taken))))
         })
     }
 

@@ -34,6 +34,7 @@ mod query_log;
 mod queue;
 mod results;
 mod search;
+mod series_bytes;
 mod service_graph;
 mod settings;
 mod so_far;

@@ -313,9 +313,13 @@ impl Frontend {
         let sum = state.sum.clone();
         let run = |job: Job| {
             let last = plan::last_interval(job.block_end_seconds, grid);
-            let call = self.run_on_block(job.into_request());
+            let call = self.run_counted(job.into_request());
             let sum = sum.clone();
-            let running = async move { sum.add(call.await?).await }.boxed();
+            let running = async move {
+                let (outcome, _memory) = call.await?;
+                sum.add(outcome).await
+            }
+            .boxed();
             match &pending {
                 Some(pending) => pending.track(last, running),
                 None => running,

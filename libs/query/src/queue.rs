@@ -27,7 +27,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tactus_proto::tactus::v1::JobAnswer;
 use tactus_proto::tactus::v1::frontend_server::FrontendServer;
 use tactus_proto::tactus::v1::ingester_server::Ingester;
 use tactus_proto::tactus::v1::job::Request as JobRequest;
@@ -43,7 +42,7 @@ use tonic::codec::CompressionEncoding;
 
 use metrics::Metrics;
 use route::Route;
-use state::{NewJob, State};
+use state::{Answered, NewJob, State};
 pub use stream::WorkerStreams;
 use turns::JobId;
 use weight::Scales;
@@ -105,14 +104,15 @@ impl JobQueue {
     }
 
     /// Runs up to `slots` jobs at a time by direct calls of services in this process. They run on the runtime of the
-    /// job's caller.
+    /// job's caller. `memory`: of answers, until whoever asked has them.
     pub fn add_local_worker(
         &self,
         querier: Arc<dyn Querier>,
         ingester: Arc<dyn Ingester>,
         slots: usize,
+        memory: Arc<Bodies>,
     ) {
-        let route = Route::Local(JobServices { querier, ingester });
+        let route = Route::Local(JobServices { querier, ingester }, memory);
         self.shared.change(|state| state.connect(LOCAL, slots.max(1), route));
     }
 
@@ -184,7 +184,7 @@ impl JobQueue {
     ///
     /// Errors: those of the last worker that tried it; [`tonic::Code::Unavailable`] if there is no worker for a long
     /// time.
-    async fn run(&self, request: JobRequest) -> Result<JobAnswer, Status> {
+    async fn run(&self, request: JobRequest) -> Result<Answered, Status> {
         let shared = &self.shared;
         let (reply, mut answer) = oneshot::channel();
         let tenant = jobs::tenant(&request).into();
@@ -208,8 +208,7 @@ impl JobQueue {
         if result.is_err() {
             span.record("otel.status_code", "ERROR");
         }
-        // From here on, the caller counts the memory of what it makes of the answer.
-        result.map(|(answer, _)| answer)
+        result
     }
 }
 

@@ -22,6 +22,10 @@ use tonic::{Response, Status};
 use crate::settings::ResultSettings;
 use store::{Entry, Place, Store};
 
+/// Larger answers are not cached. Unlike one from a querier, an answer out of the cache takes several times its bytes
+/// before anybody counts it.
+const MAX_ANSWER_BYTES: usize = 1 << 20;
+
 /// A job on part of a block, whose answer may be cached.
 pub(crate) trait BlockJob: Message + Clone + 'static {
     /// Its answer.
@@ -130,6 +134,9 @@ impl Results {
             None => true,
         });
         let Some((place, ranged)) = place else { return };
+        if response.get_ref().encoded_len() > MAX_ANSWER_BYTES {
+            return;
+        }
         let mut answer = response.get_ref().clone();
         J::restate(&mut answer, Vec::new());
         let base = ranged.as_ref().map_or(0, |ranged| ranged.base);

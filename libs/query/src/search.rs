@@ -1,5 +1,6 @@
 //! Search over recent data and blocks.
 
+mod answer;
 mod selection;
 mod state;
 
@@ -8,7 +9,7 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
-use tactus_api::explain::{ExplainedWindow, Explanation, Plan};
+use tactus_api::explain::{ExplainedWindow, Plan};
 use tactus_api::request::{SearchKind, SearchQuery, TagConditions};
 use tactus_api::search::SearchCombiner;
 use tactus_api::{Error, Result, Window};
@@ -17,7 +18,6 @@ use tactus_proto::tactus::v1::ingester_server::Ingester;
 use tactus_proto::tactus::v1::{
     BlockPart, SearchBlockRequest, SearchRequest, SearchResponse as JobAnswer, SoFar,
 };
-use tactus_proto::tempopb::SearchResponse;
 use tactus_storage::Uuid;
 use tactus_traceql::eval::CompiledQuery;
 use tactus_work::Held;
@@ -32,6 +32,7 @@ use crate::progress::SearchProgress;
 use crate::query_log::Asked;
 use crate::so_far::{HEAD_START, Looks, TELL_EVERY};
 use crate::work::{Cost, Work};
+pub use answer::SearchAnswer;
 use selection::Selection;
 use state::State;
 
@@ -39,28 +40,6 @@ use state::State;
 const SEARCH_RECENT: Call<dyn Ingester, SearchRequest, JobAnswer> = |ingester, search| {
     Box::pin(async move { Ok(ingester.search(Request::new(search)).await?.into_inner()) })
 };
-
-/// The answer to a search.
-#[derive(Debug, Clone)]
-pub struct SearchAnswer {
-    /// The message for the client.
-    pub response: SearchResponse,
-    /// Something could not be read, so traces may be missing.
-    pub partial: bool,
-    /// How the query ran, if the client asked.
-    pub explanation: Option<Box<Explanation>>,
-    /// Memory of the message.
-    pub memory: Arc<Held>,
-}
-
-impl PartialEq for SearchAnswer {
-    /// Answers are equal whatever memory they take.
-    fn eq(&self, other: &Self) -> bool {
-        self.response == other.response
-            && self.partial == other.partial
-            && self.explanation == other.explanation
-    }
-}
 
 struct Job {
     /// Waiting jobs may be very many, and the text of a query long.

@@ -15,8 +15,13 @@ use tactus_traceql::ast::Query;
 use tactus_traceql::{GraphMeasure, MetricsExpression, MetricsStage, RootExpr, ast};
 
 use crate::frontend::Frontend;
+use crate::metrics_query::SeriesAnswer;
+use crate::offload::offload;
 
 pub(crate) use response::response_json;
+
+/// Of more series a graph is made away from the threads that serve connections.
+const INLINE_SERIES: usize = 1_000;
 
 /// A range of time, in unix nanoseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -128,8 +133,11 @@ impl Frontend {
         let text = filter.map(str::to_owned);
         let parse = move || query(window, text.as_deref(), max_bytes);
         let query = self.parse(tenants, filter.unwrap_or_default(), parse).await?;
-        let found = self.query_metrics(tenants, &query).await?;
-        Ok(ServiceGraph { edges: edges::edges(found.answer), partial: found.partial })
+        let SeriesAnswer { answer, partial, memory: _held, .. } =
+            self.query_metrics(tenants, &query).await?;
+        let is_long = answer.series.len() > INLINE_SERIES;
+        let edges = offload(is_long, move || edges::edges(answer)).await?;
+        Ok(ServiceGraph { edges, partial })
     }
 }
 

@@ -67,9 +67,13 @@ impl BatchFormat for ZipkinSpans {
         version_of(path).is_some()
     }
 
-    /// `GET /api/v2/spans` asks for names.
+    /// `GET /api/v2/spans` asks for names; version 1 has nothing to ask for.
     fn takes(&self, method: &Method, path: &str) -> bool {
-        method == Method::POST && self.has_path(path)
+        match version_of(path) {
+            Some(Version::V1) => true,
+            Some(Version::V2) => method == Method::POST,
+            None => false,
+        }
     }
 
     fn kind(&self, path: &str, headers: &HeaderMap) -> Result<Self::Kind, Refusal> {

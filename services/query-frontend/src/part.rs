@@ -56,11 +56,12 @@ pub async fn part(
     let caches = process.caches().await?;
     let settings = from_config::settings(config, &caches)?;
     let queue = JobQueue::new(settings.queue(), process.registry());
+    let memory = process.port_memory().bodies();
     let live_tail = local.map(|Local { recent, querier, live_tail }| {
-        queue.add_local_worker(querier, recent, settings.querier_parallelism);
+        let slots = settings.querier_parallelism;
+        queue.add_local_worker(querier, recent, slots, Arc::clone(&memory));
         live_tail
     });
-    let memory = process.port_memory().bodies();
     let frontend = Frontend::over_queue(
         QueuedParts {
             settings,

@@ -1,15 +1,19 @@
 //! The search response as JSON.
 
+use prost::Message as _;
 use tactus_proto::otlp::{AnyValue, KeyValue, any_value::Value};
 use tactus_proto::tempopb::{SearchMetrics, SearchResponse, Span, SpanSet, TraceSearchMetadata};
 
 use super::JsonWriter;
 use crate::explain::Explanation;
 
+/// A search response as JSON takes about so many times the bytes of its message, seldom more.
+pub const EXPANSION: usize = 3;
+
 /// Writes a search response. The list of traces is there even if empty; `explanation` becomes one more field at the
 /// end.
 pub fn search_response(response: &SearchResponse, explanation: Option<&Explanation>) -> Vec<u8> {
-    let mut json = JsonWriter::with_capacity(response.traces.len() * 512 + 256);
+    let mut json = JsonWriter::with_capacity(response.encoded_len() * EXPANSION + 256);
     json.begin_object();
     json.key("traces").list(&response.traces, write_trace);
     if let Some(metrics) = &response.metrics {

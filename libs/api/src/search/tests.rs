@@ -114,6 +114,24 @@ fn spans_of_all_sources_are_shown_where_each_lists_all_that_matched() {
 }
 
 #[test]
+fn parts_with_a_set_for_each_span_are_merged_at_once() {
+    let part = |matched: u32, groups: std::ops::Range<u32>| {
+        let mut part = trace("a", 1);
+        part.span_sets = groups.map(|group| set(matched, Some(&group.to_string()), "1")).collect();
+        part
+    };
+    let began = std::time::Instant::now();
+    let mut combiner = SearchCombiner::new(20);
+    combiner.add(vec![part(1, 0..30_000)]);
+    combiner.add(vec![part(2, 20_000..50_000)]);
+    let sets = combiner.finish(SearchMetrics::default()).traces.remove(0).span_sets;
+    assert!(began.elapsed().as_secs() < 10, "{:?}", began.elapsed());
+    let expected =
+        |group: u32| set(if group < 20_000 { 1 } else { 2 }, Some(&group.to_string()), "1");
+    assert!(sets.into_iter().eq((0..50_000).map(expected)));
+}
+
+#[test]
 fn spans_of_several_sources_are_listed_by_start() {
     let span = |span_id: &str, start_time_unix_nano| Span {
         span_id: span_id.to_owned(),

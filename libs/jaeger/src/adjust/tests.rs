@@ -197,6 +197,21 @@ fn what_sent_a_span_belongs_to_its_resource() {
 }
 
 #[test]
+fn very_many_attributes_of_what_sent_spans_are_moved_at_once() {
+    let began = std::time::Instant::now();
+    let sdk = |number: u32| {
+        attribute(format!("telemetry.sdk.{number}").as_bytes(), string(&number.to_string()))
+    };
+    let attributes = |own: u32| (own * 50_000..(own + 2) * 50_000).map(sdk).collect();
+    let with = |own: u8| Span { attributes: attributes(own.into()), ..span(own, 0, 1, 2) };
+    let trace = adjusted(vec![service(vec![with(1), with(2)])]);
+    assert!(began.elapsed().as_secs() < 20, "{:?}", began.elapsed());
+    let resource = trace[0].resource.as_ref().unwrap().attributes.iter();
+    let moved = resource.filter(|attribute| attribute.key.starts_with(b"telemetry.sdk."));
+    assert_eq!(moved.count(), 150_000);
+}
+
+#[test]
 fn links_to_nowhere_are_removed() {
     let mut one = span(1, 0, 1, 2);
     let link = |trace_id| Link { trace_id, span_id: id(1), ..Link::default() };

@@ -1,7 +1,10 @@
 //! Order, addresses, what belongs to the resource, and links to nowhere.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::net::Ipv4Addr;
 
+use bytes::Bytes;
 use tactus_proto::otlp::any_value::Value;
 use tactus_proto::otlp::{AnyValue, KeyValue, Resource, ResourceSpans, Span};
 
@@ -16,9 +19,10 @@ const OF_RESOURCE: [&[u8]; 2] = [b"telemetry.sdk.", b"telemetry.distro."];
 /// Tidies up a resource and its spans.
 pub(super) fn resource(spans: &mut ResourceSpans) {
     let resource = spans.resource.get_or_insert_default();
+    let mut places = HashMap::new();
     for scope in &mut spans.scope_spans {
         for span in &mut scope.spans {
-            move_to(resource, span);
+            move_to(resource, &mut places, span);
             self::span(span);
         }
         if let Some(scope) = &mut scope.scope {
@@ -45,17 +49,24 @@ fn span(span: &mut Span) {
     }
 }
 
-/// Moves what says who sent a span to its resource, unless that says otherwise.
-fn move_to(resource: &mut Resource, span: &mut Span) {
+/// Moves what says who sent a span to its resource, unless that says otherwise. `places`: where the resource has which key,
+/// once a span has needed it.
+fn move_to(resource: &mut Resource, places: &mut HashMap<Bytes, usize>, span: &mut Span) {
+    let known = &mut resource.attributes;
     span.attributes.retain(|attribute| {
         if !OF_RESOURCE.iter().any(|prefix| attribute.key.starts_with(prefix)) {
             return true;
         }
-        let mut known = resource.attributes.iter();
-        match known.find(|known| known.key == attribute.key) {
-            Some(known) => known.value != attribute.value,
-            None => {
-                resource.attributes.push(attribute.clone());
+        if places.is_empty() {
+            for (place, known) in known.iter().enumerate() {
+                places.entry(known.key.clone()).or_insert(place);
+            }
+        }
+        match places.entry(attribute.key.clone()) {
+            Entry::Occupied(place) => known[*place.get()].value != attribute.value,
+            Entry::Vacant(place) => {
+                place.insert(known.len());
+                known.push(attribute.clone());
                 false
             }
         }

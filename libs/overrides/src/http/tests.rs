@@ -268,6 +268,7 @@ async fn merged_scope_shows_the_file_below() {
     let merged = rig.ask("GET", "?scope=merged", None, "").await.text;
     assert!(merged.contains("\"processors\":[\"span-metrics\",\"service-graphs\"]"), "{merged}");
     let own = rig.ask("GET", "?scope=api", None, "").await.text;
+    assert_eq!(rig.ask("GET", "?scope=&scope=x", None, "").await.text, own);
     assert!(own.contains("\"processors\":[\"service-graphs\"]"), "{own}");
 }
 

@@ -12,6 +12,7 @@ use tactus_work::{Held, Work};
 use crate::current_query::current_work;
 use crate::jobs::Outcome;
 use crate::offload::{hold, offload};
+use crate::series_bytes::series_bytes;
 
 /// Answers with more points are added away from the threads that serve connections.
 const INLINE_POINTS: usize = 10_000;
@@ -19,11 +20,6 @@ const INLINE_POINTS: usize = 10_000;
 const INLINE_BYTES: usize = 256 << 10;
 /// Series that take more bytes are not copied for an answer on the way.
 const SNAPSHOT_BYTES: usize = 32 << 20;
-
-/// Bytes of a series on its way, and of a label and a point of it, as a message and beside it.
-const SERIES_BYTES: usize = 256;
-const LABEL_BYTES: usize = 64;
-const POINT_BYTES: usize = 24;
 
 /// Where the jobs of a query add their series.
 #[derive(Clone)]
@@ -47,10 +43,8 @@ impl Sum {
         let Outcome::Answer(mut answer) = outcome else { return Ok(outcome) };
         let series = std::mem::take(&mut answer.series);
         let points: usize = series.iter().map(|series| series.intervals.len()).sum();
-        let labels: usize = series.iter().map(|series| series.labels.len()).sum();
         let mut held = Held::default();
-        hold(&mut held, series.len() * SERIES_BYTES + labels * LABEL_BYTES + points * POINT_BYTES)
-            .await?;
+        hold(&mut held, series_bytes(&series)).await?;
         let add = move || -> Result<()> {
             let _held = held;
             let mut combiner = self.combiner.lock();

@@ -1,5 +1,7 @@
 //! The queue as the two services whose calls are jobs.
 
+use std::sync::Arc;
+
 use tactus_proto::tactus::v1::ingester_server::Ingester;
 use tactus_proto::tactus::v1::querier_server::Querier;
 use tactus_proto::tactus::v1::{self as messages, JobAnswer};
@@ -10,10 +12,15 @@ use super::JobQueue;
 
 impl JobQueue {
     async fn call<K: JobKind>(&self, request: Request<K>) -> Result<Response<K::Answer>, Status> {
-        let JobAnswer { scope, result, .. } = self.run(request.into_inner().job()).await?;
+        let (answer, memory) = self.run(request.into_inner().job()).await?;
+        let JobAnswer { scope, result, .. } = answer;
         let answer = result.and_then(K::answer);
         let answer = answer.ok_or_else(|| Status::internal("a querier answered another job"))?;
         let mut response = Response::new(answer);
+        // Whoever does not keep it counts the memory of what it makes of the answer.
+        if let Some(memory) = memory {
+            response.extensions_mut().insert(Arc::new(memory));
+        }
         if !scope.is_empty()
             && let Ok(scope) = scope.parse()
         {

@@ -1,5 +1,6 @@
 //! How a worker is given jobs: by calls in this process, or by messages to a querier of another one.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use prost::Message as _;
@@ -8,6 +9,7 @@ use tactus_proto::tactus::v1::job::Request as JobRequest;
 use tactus_proto::tactus::v1::{CancelJob, FrontendMessage, Job};
 use tactus_rpc::QueryContext;
 use tactus_rpc::jobs::JobServices;
+use tactus_server::bodies::Bodies;
 use tactus_telemetry::self_tracing::traceparent;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
@@ -37,8 +39,8 @@ pub(super) fn send(sender: &Sender, message: ToWorker) -> Result<(), Status> {
 
 /// How a worker is given jobs.
 pub(super) enum Route {
-    /// By calls.
-    Local(JobServices),
+    /// By calls; with memory for their answers until whoever asked has them.
+    Local(JobServices, Arc<Bodies>),
     /// By messages.
     Remote(RemoteRoute),
 }

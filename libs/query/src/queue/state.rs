@@ -18,8 +18,7 @@ use super::metrics::Metrics;
 use super::route::{Route, WorkerId};
 use super::turns::{JobId, Turns};
 
-/// The answer to a job, and its memory until the caller has it. There is no memory to count if the answer never left
-/// this process.
+/// The answer to a job, and its memory until the caller has it.
 pub(super) type Answered = (JobAnswer, Option<AnswerMemory>);
 
 /// The state of a queue, which its lock protects.
@@ -197,7 +196,7 @@ impl State {
         let worker = job.runs_on.and_then(|worker| self.workers.get_mut(&worker));
         let Some(worker) = worker else { return };
         match &worker.route {
-            Route::Local(_) => worker.cancel(id),
+            Route::Local(..) => worker.cancel(id),
             Route::Remote(route) => route.cancel(id),
         }
     }
@@ -332,14 +331,16 @@ impl State {
                     }
                 }
             }
-            Route::Local(services) => {
+            Route::Local(services, memory) => {
                 let (cancel, cancelled) = oneshot::channel();
-                let (services, request) = (services.clone(), Arc::clone(&job.request));
+                let (services, memory) = (services.clone(), Arc::clone(memory));
+                let request = Arc::clone(&job.request);
                 let span = job.span.clone();
                 let deadline = time.and_then(|time| std::time::Instant::now().checked_add(time));
                 let context = QueryContext { deadline, ..job.context };
+                let worker = worker_id;
                 let job =
-                    LocalJob { worker: worker_id, id, services, request, context, cancelled, span };
+                    LocalJob { worker, id, services, memory, request, context, cancelled, span };
                 self.launches.push(job);
                 Some(cancel)
             }

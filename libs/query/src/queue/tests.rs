@@ -8,8 +8,8 @@ use tactus_proto::tactus::v1::frontend_message::Message as ToWorker;
 use tactus_proto::tactus::v1::job_answer::Result as JobResult;
 use tactus_proto::tactus::v1::worker_message::Message as FromWorker;
 use tactus_proto::tactus::v1::{
-    Job, JobExplanation, JobFailure, SearchRequest, SearchResponse, WorkerHello, WorkerLeaving,
-    WorkerMessage,
+    Job, JobAnswer, JobExplanation, JobFailure, SearchRequest, SearchResponse, WorkerHello,
+    WorkerLeaving, WorkerMessage,
 };
 use tactus_server::bodies::AnswerMemory;
 use tactus_work::memory::{Budget, TOO_MANY_BYTES};

@@ -5,6 +5,7 @@ use tactus_proto::tactus::v1::{
     MetricsInBlockRequest, MetricsRequest, MetricsResponse, MetricsSeries, SearchBlockRequest,
     SearchRequest, TagValuesInBlockRequest, TagValuesRequest, TagsInBlockRequest, TagsRequest,
 };
+use tactus_proto::tempopb::TraceSearchMetadata;
 
 use super::*;
 
@@ -255,6 +256,18 @@ async fn answer_is_kept_for_the_ranges_that_it_holds_for() {
             let found = results.find(&search_of(start, end)).await;
             assert!(found.is_none(), "{scope:?} {start} {end}");
         }
+    }
+}
+
+#[tokio::test]
+async fn large_answer_is_not_kept() {
+    for (bytes, is_kept) in [(MAX_ANSWER_BYTES / 2, true), (MAX_ANSWER_BYTES, false)] {
+        let results = results();
+        let mut large = answer(Some("1 any"));
+        let trace_id = "a".repeat(bytes);
+        large.get_mut().traces = vec![TraceSearchMetadata { trace_id, ..Default::default() }];
+        results.keep(&search_of(1, 2), &large);
+        assert_eq!(results.find(&search_of(1, 2)).await.is_some(), is_kept, "{bytes}");
     }
 }
 

@@ -9,9 +9,10 @@ use tactus_proto::tempopb::TraceSearchMetadata;
 use tactus_work::Held;
 
 use super::Job;
+use super::answer::is_long;
 use super::selection::Selected;
 use crate::jobs::Outcome;
-use crate::offload::hold;
+use crate::offload::{hold, offload};
 use crate::progress::{SearchProgress, TEXT_TIMES};
 use crate::work::Work;
 
@@ -60,6 +61,17 @@ impl State {
         hold(&mut self.held, self.held_bytes).await
     }
 
+    async fn add(&mut self, traces: Vec<TraceSearchMetadata>) -> Result<()> {
+        let is_long = is_long(&traces);
+        let mut combiner = std::mem::take(&mut self.combiner);
+        let added = offload(is_long, move || {
+            combiner.add(traces);
+            combiner
+        });
+        self.combiner = added.await?;
+        Ok(())
+    }
+
     pub(super) fn tell(&mut self) {
         if let Some(progress) = &mut self.progress {
             progress.tell(&mut self.combiner, self.work.so_far(), self.most_recent);
@@ -83,7 +95,7 @@ impl State {
                 self.work.add(answer.metrics.as_ref(), answer.explanations);
                 self.work.partial |= answer.partial;
                 self.hold(&answer.traces).await?;
-                self.combiner.add(answer.traces);
+                self.add(answer.traces).await?;
             }
         }
         if let Some(progress) = &mut self.progress {

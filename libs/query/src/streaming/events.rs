@@ -13,7 +13,7 @@ use futures_util::stream::{StreamExt as _, unfold};
 use tactus_api::json;
 use tactus_api::metrics::{instant_response, range_response};
 use tactus_api::request::{MetricsQuery, RequestedTag, SearchQuery, TagValuesQuery, TagsQuery};
-use tactus_api::{Error, Result};
+use tactus_api::{Encoding, Error, Result};
 use tactus_model::TenantId;
 use tactus_server::bodies::{Bodies, NoRoom, Outgoing, next_piece};
 use tokio::sync::oneshot;
@@ -33,9 +33,8 @@ use crate::tags::{TagValuesAnswer, TagsAnswer};
 /// A client that hears nothing for this long may think that we are gone.
 const SILENCE: Duration = Duration::from_secs(15);
 
-/// Answers with more points, or more traces, are encoded away from the threads that serve connections.
+/// Answers with more points are encoded away from the threads that serve connections.
 const INLINE_POINTS: usize = 10_000;
-const INLINE_TRACES: usize = 200;
 /// And differences of more bytes.
 const SHORT_BYTES: usize = 64 << 10;
 
@@ -64,9 +63,12 @@ impl EventCall {
         let write = |answer: &_| json::search_response(answer, None);
         self.events(write, async move |call, outlet| {
             let progress = SearchProgress::new(outlet, call.packet_bytes());
-            let found = call.frontend.search_with(&call.tenants, &query, Some(progress)).await?;
+            let search = call.frontend.search_with(&call.tenants, &query, Some(progress));
+            let found = search.await?;
+            let memory = &call.frontend.memory;
+            let _written = found.memory_of_written(memory, Encoding::Json).await?;
+            let is_long = found.is_long();
             let (response, partial, _held) = (found.response, found.partial, found.memory);
-            let is_long = response.traces.len() > INLINE_TRACES;
             let json = offload(is_long, move || json::search_response(&response, None)).await?;
             Ok(Whole { json, partial })
         })

@@ -29,8 +29,6 @@ use crate::tags::{TagValuesAnswer, TagsAnswer};
 
 /// Series with more points are put into messages away from the threads that serve connections.
 const INLINE_POINTS: usize = 10_000;
-/// And more traces.
-const INLINE_TRACES: usize = 200;
 
 /// `tempopb.StreamingQuerier` over a frontend.
 #[derive(Debug)]
@@ -127,8 +125,8 @@ impl StreamingQuerier for Streaming {
             let bytes = call.packet_bytes();
             let progress = SearchProgress::new(outlet, bytes);
             let found = call.frontend.search_with(&call.tenants, &query, Some(progress)).await?;
+            let is_long = found.is_long();
             let (response, _held) = (found.response, found.memory);
-            let is_long = response.traces.len() > INLINE_TRACES;
             let packets = offload(is_long, move || packets::search(response, bytes)).await?;
             Ok(Last { packets, partial: found.partial })
         })

@@ -1,5 +1,7 @@
 //! Facts about whole traces, computed from their spans.
 
+use std::collections::HashMap;
+
 use tactus_model::{SpanBatch, StringCode, TraceSummaries};
 
 use super::scan::find_string;
@@ -115,7 +117,7 @@ fn is_child_by_link(
 }
 
 /// Spans of one service in a trace.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ServiceCount {
     pub(crate) service: StringCode,
     pub(crate) spans: u32,
@@ -130,22 +132,75 @@ pub(crate) fn service_counts(
     slot_of: impl Fn(usize) -> usize,
 ) -> Vec<Vec<ServiceCount>> {
     let services = resource_services(batch);
-    let mut counts: Vec<Vec<ServiceCount>> = vec![Vec::new(); slots];
+    let mut counter = ServiceCounter { counts: vec![Vec::new(); slots], many: HashMap::new() };
     let (trace_of, resource_of) = (batch.spans.trace.as_slice(), batch.spans.resource.as_slice());
     for row in rows {
-        let slot = slot_of(trace_of[row] as usize);
         let resource = resource_of[row] as usize;
         let service = services.get(resource).copied().unwrap_or(0);
-        let error = u32::from(batch.spans.status.get(row) == Some(&STATUS_ERROR));
-        // Few services a trace: searched from the end, where the last span's service stands.
-        let counts = &mut counts[slot];
-        match counts.iter_mut().rev().find(|count| count.service == service) {
-            Some(count) => {
-                count.spans += 1;
-                count.errors += error;
-            }
-            None => counts.push(ServiceCount { service, spans: 1, errors: error }),
-        }
+        let is_error = batch.spans.status.get(row) == Some(&STATUS_ERROR);
+        counter.add(slot_of(trace_of[row] as usize), service, is_error);
     }
-    counts
+    counter.counts
+}
+
+/// Up to so many services a trace, that of a span is looked for one by one.
+const FEW: usize = 32;
+
+struct ServiceCounter {
+    counts: Vec<Vec<ServiceCount>>,
+    /// The places in traces with more services.
+    many: HashMap<(usize, StringCode), usize>,
+}
+
+impl ServiceCounter {
+    fn add(&mut self, slot: usize, service: StringCode, is_error: bool) {
+        let counts = &mut self.counts[slot];
+        let known = match counts.len() <= FEW {
+            // From the end, where the last span's service stands.
+            true => counts.iter().rposition(|count| count.service == service),
+            false => self.many.get(&(slot, service)).copied(),
+        };
+        let errors = u32::from(is_error);
+        if let Some(place) = known {
+            counts[place].spans += 1;
+            counts[place].errors += errors;
+            return;
+        }
+        if counts.len() == FEW {
+            let places = counts.iter().enumerate();
+            self.many.extend(places.map(|(place, count)| ((slot, count.service), place)));
+        }
+        if counts.len() >= FEW {
+            self.many.insert((slot, service), counts.len());
+        }
+        counts.push(ServiceCount { service, spans: 1, errors });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn services_of_a_trace_are_counted_however_many_there_are() {
+        const SERVICES: u32 = 100_000;
+        let began = std::time::Instant::now();
+        let mut counter = ServiceCounter { counts: vec![Vec::new(); 2], many: HashMap::new() };
+        for round in 0..3 {
+            for service in 0..SERVICES {
+                counter.add(0, service, round == 1);
+                counter.add(1, service % 40, service % 2 == 0);
+            }
+        }
+        assert!(began.elapsed().as_secs() < 20, "{:?}", began.elapsed());
+        let expected = |service| ServiceCount { service, spans: 3, errors: 1 };
+        assert!(counter.counts[0].iter().copied().eq((0..SERVICES).map(expected)));
+        let spans = 3 * SERVICES / 40;
+        let expected = |service| ServiceCount {
+            service,
+            spans,
+            errors: if service % 2 == 0 { spans } else { 0 },
+        };
+        assert!(counter.counts[1].iter().copied().eq((0..40).map(expected)));
+    }
 }

@@ -51,6 +51,11 @@ impl Ingester for Obedient {
             "hang" => pending().await,
             "panic" => panic!("as asked"),
             "fail" => Err(Status::unavailable("as asked")),
+            "large" => {
+                let source = "x".repeat(150_000);
+                let explanations = vec![JobExplanation { source, ..JobExplanation::default() }];
+                Ok(Response::new(SearchResponse { explanations, ..SearchResponse::default() }))
+            }
             _ => Ok(Response::new(SearchResponse::default())),
         }
     }
@@ -83,7 +88,8 @@ impl Ingester for Obedient {
 
 fn local(slots: usize) -> (JobQueue, Arc<Obedient>) {
     let (queue, ingester) = (queue(), Arc::new(Obedient::default()));
-    queue.add_local_worker(Arc::new(BlockData::default()), Arc::clone(&ingester) as _, slots);
+    let (querier, memory) = (Arc::new(BlockData::default()), Bodies::unbounded());
+    queue.add_local_worker(querier, Arc::clone(&ingester) as _, slots, memory);
     (queue, ingester)
 }
 
@@ -120,6 +126,30 @@ async fn failed_job_is_tried_again_in_the_only_process_there_is() {
     let status = ask_for(&queue, search("a", "fail")).await.await.unwrap().unwrap_err();
     assert_eq!(status.code(), Code::Unavailable);
     assert_eq!(ingester.started.load(Ordering::Relaxed), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn answer_of_this_process_takes_memory_as_one_of_another() {
+    let all = Budget::new(1_000_000);
+    let bodies = Bodies::within(&all);
+    let queue = queue();
+    let (querier, ingester) = (Arc::new(BlockData::default()), Arc::new(Obedient::default()));
+    queue.add_local_worker(querier, ingester, 2, Arc::clone(&bodies));
+    let call = Ingester::search(&queue, Request::new(search("a", "large")));
+    let mut call = std::pin::pin!(call);
+    assert!(call.as_mut().now_or_never().is_none());
+    settle().await;
+    let taken = all.used();
+    assert!((600_000..601_000).contains(&taken), "as objects it takes more than sent: {taken}");
+    let answer = call.await.unwrap();
+    assert_eq!(all.used(), taken, "for those that count what they make of it");
+    assert_eq!(answer.into_inner().explanations[0].source.len(), 150_000);
+    assert_eq!(all.used(), 0);
+
+    let mut held = AnswerMemory::of(&bodies);
+    held.add(600_000).await.unwrap();
+    let error = ask_for(&queue, search("a", "large")).await.await.unwrap().unwrap_err();
+    assert_eq!((error.code(), error.message()), (Code::ResourceExhausted, TOO_MANY_BYTES));
 }
 
 #[tokio::test]
