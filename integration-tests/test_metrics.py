@@ -92,6 +92,19 @@ def test_compare_splits_the_spans(shop):
     assert totals["name"] == 2 and totals["span.user"] == 1 and "span.nope" not in totals
 
 
+def test_compare_has_memory_for_very_many_attributes(servers):
+    server = servers.start()
+    for _ in range(4):
+        attributes = {f"key-{number}": "value " * 300 for number in range(2_300)}
+        server.must_push(otlp.export(otlp.span(attributes=attributes), otlp.span(status={"code": 2})))
+    window = {"start": int(time.time()) - 600, "end": int(time.time()) + 60}
+    for place in ("live", "block"):
+        found = instant(server, "{ } | compare({ status = error })", window)
+        keys = {key for labels, _ in found for key in labels if key.startswith("span.key-")}
+        assert len(keys) == 2_300, place
+        server.flush()
+
+
 def test_exemplars_are_spans_that_were_counted(shop):
     server, data = shop
     body = range_of(server, "{ status = error } | max_over_time(duration)", data.window, step="10s", exemplars=5)

@@ -3,6 +3,7 @@
 use std::cmp::Ordering;
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
+use std::sync::OnceLock;
 
 use prost::Message as _;
 use tactus_proto::otlp::{AnyValue, ArrayValue, KeyValue, any_value::Value};
@@ -28,6 +29,8 @@ pub struct SearchCombiner {
     /// Ids of traces that are new or changed since [`Self::take_changes`]; `None` if nobody will ask.
     changed: Option<HashSet<String>>,
     previews: Previews,
+    /// See [`Self::oldest_kept_start`]; it is asked for each job, and found once for each answer.
+    oldest_kept_start: OnceLock<u64>,
 }
 
 /// Traces that are shown before the answer that they are in.
@@ -42,8 +45,7 @@ impl SearchCombiner {
     /// For the `limit` newest of the traces that are added; 0: all.
     pub fn new(limit: u32) -> Self {
         let limit = limit as usize;
-        let (traces, previews) = (HashMap::new(), Previews::default());
-        Self { limit, traces, pads_ids: false, spans: 0, changed: None, previews }
+        Self { limit, ..Self::default() }
     }
 
     /// Shows trace ids with 32 digits, and not without their leading zeros.
@@ -83,15 +85,17 @@ impl SearchCombiner {
         if !self.is_full() {
             return None;
         }
-        let mut starts: Vec<u64> =
-            self.traces.values().map(|trace| trace.start_time_unix_nano).collect();
-        let (_, oldest, _) =
-            starts.select_nth_unstable_by(self.limit - 1, |one, other| other.cmp(one));
-        Some(*oldest)
+        let find = || {
+            let starts = self.traces.values().map(|trace| trace.start_time_unix_nano);
+            let mut starts: Vec<u64> = starts.collect();
+            *starts.select_nth_unstable_by(self.limit - 1, |one, other| other.cmp(one)).1
+        };
+        Some(*self.oldest_kept_start.get_or_init(find))
     }
 
     /// Adds traces of one answer.
     pub fn add(&mut self, traces: Vec<TraceSearchMetadata>) {
+        self.oldest_kept_start.take();
         for trace in traces {
             let Some(changed) = &mut self.changed else {
                 add_to(&mut self.traces, trace);

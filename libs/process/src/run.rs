@@ -31,7 +31,7 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 #[allow(unsafe_code, reason = "the allocator's own way of configuration at link time")]
 #[unsafe(export_name = "_rjem_malloc_conf")]
 pub(crate) static MALLOC_CONF: &[u8] =
-    b"background_thread:true,dirty_decay_ms:1000,muzzy_decay_ms:0\0";
+    b"background_thread:true,dirty_decay_ms:1000,muzzy_decay_ms:0,narenas_ratio:1\0";
 
 /// Runs a process until it is told to stop.
 pub fn main(program: Program) -> ExitCode {

@@ -7,7 +7,8 @@ use crate::memory::{QueryShare, Reservation, Room};
 use crate::over::Over;
 use crate::work::{end, give_way, is_over, memory};
 
-/// Bytes that are reserved in advance, so that a loop that adds little by little seldom has to ask.
+/// Bytes that are reserved in advance, so that a loop that adds little by little seldom has to ask; at most as many as are
+/// held, because a query may have thousands of small structures.
 const AHEAD: u64 = 64 << 10;
 
 /// How long a query waits for others to end.
@@ -110,8 +111,8 @@ impl Held {
         let has_room = |reservation: &mut Reservation, bytes: u64| {
             reservation.grow_within(bytes.saturating_sub(reservation.bytes()))
         };
-        let is_granted =
-            has_room(reservation, bytes.saturating_add(AHEAD)) || has_room(reservation, bytes);
+        let ahead = bytes.saturating_add(bytes.min(AHEAD));
+        let is_granted = has_room(reservation, ahead) || has_room(reservation, bytes);
         if is_granted {
             self.enough = reservation.bytes();
         }
@@ -134,6 +135,17 @@ mod tests {
         let all = Budget::new(bytes);
         let memory = QueryMemory::within(&all);
         (all, memory)
+    }
+
+    #[test]
+    fn thousands_of_small_structures_take_about_what_they_hold() {
+        let (all, memory) = memory_of(64 << 20);
+        let result = Work::default().holding(&memory, TENANT, 1).run(|| {
+            let held: Vec<_> = (0..5_000).map(|_| Held::of(4_000)).collect();
+            (all.used(), held.iter().all(Held::has_room))
+        });
+        let (used, has_room) = result.unwrap();
+        assert!(has_room && (19_000_000..41_000_000).contains(&used), "{used}");
     }
 
     #[test]

@@ -26,6 +26,7 @@ fn newest_traces_come_first_and_ties_by_id() {
     let mut combiner = SearchCombiner::new(3);
     combiner.add(vec![trace("a", 5), trace("10", 7), trace("b", 7)]);
     assert!(combiner.is_full());
+    assert_eq!(combiner.oldest_kept_start(), Some(5));
     combiner.add(vec![trace("d", 6)]);
     assert_eq!(combiner.oldest_kept_start(), Some(6));
     let answer = combiner.finish(SearchMetrics::default());
