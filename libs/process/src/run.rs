@@ -26,7 +26,8 @@ const LAST_WAIT: Duration = Duration::from_secs(5);
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-/// Freed pages go back to the system within a second: memory that a burst of spans needed is not kept for the next.
+/// Freed pages go back to the system within a second: memory that a burst of spans needed is not kept for the next. Each
+/// arena keeps such pages, so there is one a processor.
 // SAFETY: the allocator reads this symbol as a pointer to a C string, once, before main; a slice begins with its pointer.
 #[allow(unsafe_code, reason = "the allocator's own way of configuration at link time")]
 #[unsafe(export_name = "_rjem_malloc_conf")]
