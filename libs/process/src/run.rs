@@ -27,7 +27,7 @@ const LAST_WAIT: Duration = Duration::from_secs(5);
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// Freed pages go back to the system within a second: memory that a burst of spans needed is not kept for the next. Each
-/// arena keeps such pages, so there is one a processor.
+/// arena keeps such pages, so there is one a processor. Ingest has one more, with a longer time (`libs/allocator`).
 // SAFETY: the allocator reads this symbol as a pointer to a C string, once, before main; a slice begins with its pointer.
 #[allow(unsafe_code, reason = "the allocator's own way of configuration at link time")]
 #[unsafe(export_name = "_rjem_malloc_conf")]
@@ -118,6 +118,9 @@ fn start(loaded: &Loaded, program: Program) -> Result<(), Error> {
     format
         .and_then(|format| tactus_telemetry::init_logging_and_tracing(format, level?, layer))
         .map_err(|error| Error::Setup(error.to_string()))?;
+    if let Err(error) = tactus_allocator::set_up() {
+        tracing::warn!(%error, "ingest shares the memory of queries");
+    }
     if let Err(error) = tracing {
         tracing::warn!(error = error_text(&error), "self-tracing is off");
     }

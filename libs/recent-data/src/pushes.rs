@@ -6,6 +6,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use tactus_allocator::for_ingest;
 use tokio::{sync::Semaphore, time::timeout};
 
 use crate::{disk::DiskHangs, error::PushError, head::Appended};
@@ -42,7 +43,7 @@ impl Pushes {
         let task = tokio::task::spawn_blocking(move || {
             // The permit is kept until the thread is free, even if nobody waits for the push any more.
             let _permit = permit;
-            push()
+            for_ingest(push)
         });
         match timeout(self.timeout, task).await {
             Ok(Ok(result)) => result,

@@ -6,6 +6,7 @@ use std::{
     sync::{Arc, atomic::Ordering},
 };
 
+use tactus_allocator::for_ingest;
 use tactus_model::{CutTraces, SpanBatch, TenantId, merge::merge};
 use tactus_wal::PartInfo;
 
@@ -46,8 +47,8 @@ impl Ingester {
         self.has_waiting_cuts.store(!sealing.waiting.is_empty(), Ordering::Release);
         while let Some(Waiting { generation, parts }) = sealing.waiting.first() {
             let (ingester, generation, parts) = (Arc::clone(self), Arc::clone(generation), *parts);
-            tokio::task::spawn_blocking(move || ingester.write_generation(&generation, parts))
-                .await??;
+            let write = move || for_ingest(|| ingester.write_generation(&generation, parts));
+            tokio::task::spawn_blocking(write).await??;
             sealing.waiting.remove(0);
         }
         self.has_waiting_cuts.store(false, Ordering::Release);

@@ -9,6 +9,7 @@ use std::{
     },
 };
 
+use tactus_allocator::for_ingest;
 use tactus_model::TenantId;
 use tactus_storage::{BlockMeta, Uuid, block_io};
 use tactus_telemetry::error_text;
@@ -103,7 +104,8 @@ impl Ingester {
         let (guard, time) = (SetOnDrop(Arc::default()), UploadTime::default());
         let (is_abandoned, timed) = (Arc::clone(&guard.0), time.clone());
         let mut build = tokio::task::spawn_blocking(move || {
-            ingester.build_block(&tenant, id, &segments, &runtime, &is_abandoned, &timed)
+            let (segments, abandoned) = (&segments, &*is_abandoned);
+            for_ingest(|| ingester.build_block(&tenant, id, segments, &runtime, abandoned, &timed))
         });
         let limit = self.settings.flush_op_timeout;
         let left = || limit.checked_sub(time.spent()).filter(|left| !left.is_zero());
