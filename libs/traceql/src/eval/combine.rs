@@ -108,10 +108,10 @@ fn merge_sets(known: &mut Vec<SpanSet>, others: Vec<SpanSet>) {
     }
 }
 
-/// The `by()` attributes of a spanset.
+/// The `by()` attributes of a spanset. Types belong to them: the int 200 and the string are two groups.
 fn groups(set: &SpanSet) -> String {
     let by = set.attributes.iter().filter(|(key, _)| key.starts_with("by"));
-    by.map(|(key, value)| format!("{key}{value}")).collect()
+    by.map(|(key, value)| format!("{key}{value:?}")).collect()
 }
 
 #[cfg(test)]
@@ -164,6 +164,21 @@ mod tests {
         );
         let matched: Vec<_> = merged[0].span_sets.iter().map(|set| set.matched).collect();
         assert_eq!(matched, [2, 1]);
+    }
+
+    #[test]
+    fn spansets_of_values_of_different_types_are_both_kept() {
+        let both = |int_matched, string_matched| {
+            let mut found = found(1, 1, int_matched, "200");
+            found.span_sets[0].attributes[0].1 = AttributeValue::Int(200);
+            let text = AttributeValue::String("200".to_owned());
+            let attributes = vec![("by(kind)".to_owned(), text)];
+            found.span_sets.push(SpanSet { matched: string_matched, attributes, spans: vec![] });
+            found
+        };
+        let merged = combine_trace_matches(vec![both(2, 1), both(2, 3)], 0);
+        let matched: Vec<_> = merged[0].span_sets.iter().map(|set| set.matched).collect();
+        assert_eq!(matched, [2, 3]);
     }
 
     #[test]

@@ -66,6 +66,25 @@ impl<'a> Value<'a> {
         }
     }
 
+    /// The value that names a group of `by`, of those that answers do not tell apart: the element of an array of
+    /// one, and 0 of -0.
+    pub(crate) fn of_group(self) -> Self {
+        let value = match self {
+            Value::Array(array) => {
+                let mut elements = array.elements();
+                match (elements.next(), elements.next()) {
+                    (Some(only), None) => only,
+                    _ => self,
+                }
+            }
+            _ => self,
+        };
+        match value {
+            Value::Float(number) => Value::Float(number + 0.0),
+            _ => value,
+        }
+    }
+
     /// True for the boolean `flag` only.
     #[inline]
     pub(crate) fn is_bool(self, flag: bool) -> bool {

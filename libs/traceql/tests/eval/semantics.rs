@@ -393,6 +393,35 @@ fn durations_combine_as_durations_between_aggregates() {
 }
 
 #[test]
+fn array_of_one_is_in_the_group_of_its_element() {
+    let tagged = |id, tags| Span { attributes: attributes(&[("tags", tags)]), ..span(1, id, 0) };
+    let spans = vec![
+        tagged(1, text("a")),
+        tagged(2, Stored::Array(vec![text("a")])),
+        tagged(3, Stored::Array(vec![text("a"), text("a")])),
+        tagged(4, Stored::Array(vec![])),
+    ];
+    let batch = live_batch(&[service("s", spans)]);
+    for batch in [&batch, &stored_batch(&batch)] {
+        let sets = search("{} | by(span.tags)", batch).remove(0).span_sets;
+        let matched: Vec<_> = sets.iter().map(|set| set.matched).collect();
+        assert_eq!(matched, [2, 1, 1]);
+    }
+}
+
+#[test]
+fn zero_and_minus_zero_are_one_group() {
+    let sized = |id, size| Span {
+        attributes: attributes(&[("size", Stored::Float(size))]),
+        ..span(1, id, 0)
+    };
+    let batch = live_batch(&[service("s", vec![sized(1, -0.0), sized(2, 0.0)])]);
+    let sets = search("{} | by(span.size)", &batch).remove(0).span_sets;
+    assert_eq!(sets.len(), 1);
+    assert_eq!(sets[0].attributes[0].1.to_string(), "0.0");
+}
+
+#[test]
 fn each_stage_shows_what_it_computed_in_order() {
     let timed = |id, parent, duration, name: &str| Span {
         duration,

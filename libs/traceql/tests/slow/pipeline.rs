@@ -132,9 +132,14 @@ impl World<'_> {
     fn split(&self, expression: &FieldExpression, set: &Spanset) -> Vec<Spanset> {
         let mut groups: Vec<(String, Spanset)> = Vec::new();
         for &row in &set.rows {
-            let value = self.value(expression, row);
+            let value = match self.value(expression, row) {
+                Value::NoRow => Value::Nil,
+                Value::Many(elements) if elements.len() == 1 => Value::One(elements[0].clone()),
+                Value::One(Static::Float(number)) => Value::One(Static::Float(number + 0.0)), // of -0, 0
+                other => other,
+            };
             // The debug text tells types apart.
-            let key = format!("{:?}", if value == Value::NoRow { &Value::Nil } else { &value });
+            let key = format!("{value:?}");
             if let Some((_, group)) = groups.iter_mut().find(|(known, _)| *known == key) {
                 group.rows.push(row);
                 continue;

@@ -357,7 +357,7 @@ impl<'v> DistinctValues<'v> {
     }
 
     fn computed(&mut self, row: usize) -> u32 {
-        let value = self.program.value(Place::of_span(row));
+        let value = self.program.value(Place::of_span(row)).of_group();
         self.key.clear();
         push_key(&mut self.key, value);
         if let Some(&number) = self.numbers.get(self.key.as_slice()) {
