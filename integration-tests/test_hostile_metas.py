@@ -93,6 +93,41 @@ def test_metas_that_name_the_same_sources_again_and_again(server):  # noqa: F811
         ask(server)
 
 
+def sources_of(number, count):
+    name = str(uuid.uuid4())[8:]
+    return {"sources": [f"{number << 20 | source:08x}{name}" for source in range(count)]}
+
+
+def test_metas_that_name_very_many_sources(server):  # noqa: F811
+    """Those of ours name some ten. More than 4096 are not believed."""
+    with bounded(server):
+        made = [make(server, tactus=sources_of(number, 100_000)) for number in range(100)]
+        looked_at(server, made)
+        length = 'tempodb_blocklist_length{tenant="hostile"}'
+        eventually(lambda: server.metric(length) == 100, "all are listed", 60)
+        assert server.metric('tactus_blocklist_skipped_blocks{tenant="hostile",reason="no_room"}') == 0
+        ask(server)
+
+
+def test_metas_that_find_no_room_in_the_list(servers):
+    """What they take is bounded in all. Others have room, and who asks for the rest is told that it is not there."""
+    started = servers.start(config={"multitenancy_enabled": True, "storage": {"trace": {"blocklist_max_bytes": 8 << 20}}})
+    times = {"startTime": "2026-01-01T00:00:00Z", "endTime": "2026-01-01T01:00:00Z"}
+    for number in range(60):
+        block_id = str(uuid.uuid4())
+        meta = {"format": "vParquet4", "blockID": block_id, "tenantID": "hostile", **times, "tactus": sources_of(number, 4_000)}
+        (started.blocks / "hostile" / block_id).mkdir(parents=True)
+        (started.blocks / "hostile" / block_id / "meta.json").write_text(json.dumps(meta))
+    with bounded(started):
+        skipped = 'tactus_blocklist_skipped_blocks{tenant="hostile",reason="no_room"}'
+        eventually(lambda: started.metrics().get(skipped, 0) > 30, "some are left out", 60)
+        answer = started.get("/api/v2/traces/" + "12" * 16, headers=HOSTILE)
+        assert answer.headers["x-tactus-partial"] == "true"
+        assert "storage.trace.blocklist_max_bytes" in answer.json()["message"]
+        assert "storage.trace.blocklist_max_bytes" in started.logs()
+    assert started.metric('tactus_blocklist_skipped_blocks{tenant="honest",reason="no_room"}') == 0
+
+
 def test_long_questions_about_many_blocks(servers):
     """Each of thousands of jobs is of the same query of 100 kB, which is kept once."""
     started = servers.start(config={

@@ -22,7 +22,8 @@ use tokio_util::sync::CancellationToken;
 use tonic::{codec::CompressionEncoding, service::RoutesBuilder};
 
 use crate::{
-    Error, Part, Process, address_of, announce::Listener, operational, part::AddGrpc, settings,
+    Error, Part, Process, Store, address_of, announce::Listener, memory::block_list_bytes,
+    operational, part::AddGrpc, settings,
 };
 
 /// Routes that every process has.
@@ -132,11 +133,16 @@ impl Listeners {
     }
 }
 
+/// Announced blocks take no more of the memory of the block list than one part in this many.
+const ANNOUNCED_SHARE: u64 = 8;
+
 /// The gRPC services that other processes call.
 fn internal_services(process: &Process, parts: &[Part]) -> Vec<AddGrpc> {
     let mut services: Vec<AddGrpc> = parts.iter().flat_map(|part| part.grpc.clone()).collect();
-    if let Some(blocklist) = process.listed() {
-        let listener = BlockListenerServer::new(Listener(blocklist))
+    if let Some(Store { blocklist, bucket }) = process.opened_store() {
+        let setting = process.config().storage.trace.blocklist_max_bytes;
+        let max_bytes = block_list_bytes(setting) / ANNOUNCED_SHARE;
+        let listener = BlockListenerServer::new(Listener { blocklist, bucket, max_bytes })
             .accept_compressed(CompressionEncoding::Gzip)
             .accept_compressed(CompressionEncoding::Zstd);
         services.push(Arc::new(move |routes| {

@@ -18,6 +18,9 @@ const UNKNOWN_MEMORY_CACHE_BYTES: u64 = 128 << 20;
 /// Requests in flight take no more by themselves, and so much if the system does not tell.
 const MAX_REQUEST_BYTES: u64 = 256 << 20;
 
+/// The block list takes no more by itself: some hundred thousand blocks.
+const MAX_BLOCK_LIST_BYTES: u64 = 256 << 20;
+
 /// What a cache of this setting may hold: that, or if it is negative a share of the memory there is.
 pub fn cache_bytes(setting: i64) -> u64 {
     u64::try_from(setting).unwrap_or_else(|_| share_of(available()))
@@ -32,6 +35,12 @@ pub fn result_bytes(setting: i64) -> u64 {
 /// most.
 pub fn request_bytes(setting: u64) -> u64 {
     if setting == 0 { tenth_of(available()) } else { setting }
+}
+
+/// What the block list may hold: the setting, or if it is 0 a quarter of the memory there is, 256 MiB at most.
+pub(crate) fn block_list_bytes(setting: u64) -> u64 {
+    let quarter = available().map_or(MAX_BLOCK_LIST_BYTES, |bytes| bytes / 4);
+    if setting == 0 { quarter.min(MAX_BLOCK_LIST_BYTES) } else { setting }
 }
 
 /// Ports that have some memory to themselves: together half of what all may take.

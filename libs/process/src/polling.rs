@@ -68,8 +68,16 @@ async fn poll(poller: &Poller, blocklist: &Blocklist, metrics: &Metrics) -> Opti
                     abandoned = report.abandoned,
                     metas_corrupt = report.metas_corrupt,
                     metas_missing = report.metas_missing,
+                    left_out = report.left_out,
                     index_write_failures = report.index_write_failures,
                     "block list is incomplete"
+                );
+            }
+            if report.left_out > 0 {
+                tracing::error!(
+                    blocks = report.left_out,
+                    "block list has no room for all blocks, queries answer without these and say that they are partial: \
+                     raise storage.trace.blocklist_max_bytes"
                 );
             }
             Some(report)
@@ -171,6 +179,7 @@ impl Metrics {
             let superseded = blocks.superseded().len();
             self.length.with([tenant]).set((blocks.live().len() + superseded) as f64);
             self.skipped.with([tenant, "superseded"]).set(superseded as f64);
+            self.skipped.with([tenant, "no_room"]).set(blocks.left_out() as f64);
             let unknown = self.skipped.with([tenant, "unknown_version"]);
             unknown.set(blocks.unreadable().count() as f64);
             let live = blocks.live().iter().chain(blocks.superseded()).map(AsRef::as_ref);
@@ -247,6 +256,7 @@ mod tests {
             index_created_at: seconds.map(|seconds| now - Duration::from_secs(seconds)),
             index_errors: 0,
             metas_corrupt: 0,
+            left_out: 0,
             failed: false,
         };
         let by_tenant = vec![
@@ -291,6 +301,7 @@ mod tests {
             r#"tempodb_backend_bytes_total{tenant="t",status="compacted"} 4"#,
             r#"tactus_blocklist_skipped_blocks{tenant="t",reason="unknown_version"} 1"#,
             r#"tactus_blocklist_skipped_blocks{tenant="t",reason="corrupt_meta"} 0"#,
+            r#"tactus_blocklist_skipped_blocks{tenant="t",reason="no_room"} 0"#,
             "tempodb_blocklist_poll_duration_seconds_count 1",
         ] {
             assert!(text.contains(line), "{line}\n{text}");

@@ -225,9 +225,9 @@ impl Process {
         self.caches.get_or_try_init(open).await.cloned()
     }
 
-    /// The block list, if the process keeps one.
-    pub(crate) fn listed(&self) -> Option<Arc<Blocklist>> {
-        self.store.get().map(|store| Arc::clone(&store.blocklist))
+    /// The bucket and its block list, if the process keeps one.
+    pub(crate) fn opened_store(&self) -> Option<Store> {
+        self.store.get().cloned()
     }
 
     /// Tells the other members of new blocks.

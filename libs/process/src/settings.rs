@@ -20,6 +20,7 @@ use tactus_storage::{Bucket, PollerSettings};
 use tactus_rpc::{ChannelSettings, Compression};
 use tactus_tls::ServerTls;
 
+use crate::memory::block_list_bytes;
 use crate::{Error, bucket};
 
 /// Refuses limits of a tenant for a reason that the configuration itself cannot know, in words for the operator.
@@ -45,6 +46,7 @@ pub(crate) fn poller(trace: &TraceStorage) -> PollerSettings {
         empty_tenant_deletion: trace
             .empty_tenant_deletion_enabled
             .then(|| trace.empty_tenant_deletion_age.non_zero().unwrap_or(EMPTY_TENANT_AGE)),
+        max_bytes: block_list_bytes(trace.blocklist_max_bytes),
     }
 }
 

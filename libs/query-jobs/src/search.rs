@@ -179,9 +179,9 @@ impl BlockSearch {
     fn is_in_window(&self, block: &BlockReader, row_group: usize) -> bool {
         let starts = block.row_group_bounds(row_group, NumberColumn::TraceStart);
         let ends = block.row_group_bounds(row_group, NumberColumn::TraceEnd);
-        starts
-            .zip(ends)
-            .is_none_or(|((first, _), (_, last))| self.search.window.touches(first, last))
+        starts.zip(ends).is_none_or(|((first, start), (_, end))| {
+            self.search.window.touches(first, end.max(start))
+        })
     }
 
     /// True if the row group cannot have a trace of the answer.

@@ -28,6 +28,7 @@ use crate::query_log::{Asked, QueryLog};
 use crate::queue::JobQueue;
 use crate::results::Results;
 use crate::settings::{QueryLimits, Settings, count};
+use crate::work::Work;
 
 /// Queries of a tenant that may wait to be parsed.
 const PARSED_LATER_PER_TENANT: usize = 1_000;
@@ -144,6 +145,20 @@ impl Frontend {
     pub(crate) fn limits_of(&self, tenants: &[TenantId]) -> QueryLimits {
         let limits = tenants.iter().map(|tenant| (self.limits)(tenant));
         QueryLimits::strictest(limits, &self.settings)
+    }
+
+    /// No work yet, of a query over these tenants. Its answer is partial from the start if the block list has no room for all
+    /// their blocks.
+    pub(crate) fn new_work(&self, tenants: &[TenantId]) -> Work {
+        let mut work = Work::within(self.limits_of(tenants).max_inspected_bytes);
+        work.partial = self.left_out_blocks(tenants) > 0;
+        work
+    }
+
+    /// Blocks of these tenants that the block list has no room for.
+    pub(crate) fn left_out_blocks(&self, tenants: &[TenantId]) -> usize {
+        let blocks = tenants.iter().map(|tenant| self.blocklist.tenant(tenant.as_str()));
+        blocks.map(|blocks| blocks.left_out()).fold(0, usize::saturating_add)
     }
 
     /// The longest time range of a search of these tenants.

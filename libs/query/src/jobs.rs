@@ -10,12 +10,11 @@ use tactus_api::{Error, Result};
 use tactus_proto::tactus::v1::ingester_server::Ingester;
 use tactus_proto::tactus::v1::querier_server::Querier;
 use tactus_proto::tactus::v1::{MetricsInBlockRequest, MetricsResponse};
-use tactus_server::bodies::{AnswerMemory, NoRoom};
+use tactus_server::bodies::{AnswerMemory, Bodies};
 use tonic::{Code, Status};
 
 use crate::frontend::Frontend;
 use crate::results::{BlockJob, Results};
-use crate::series_bytes::series_bytes;
 
 /// The outcome of a job after which the query can go on.
 #[derive(Debug, PartialEq, Eq)]
@@ -51,6 +50,19 @@ where
 /// An outcome, and the memory of an answer until that of what is made of it is counted.
 pub(crate) type Counted<T> = (Outcome<T>, Option<Arc<AnswerMemory>>);
 
+/// Answers a job from the cache of answers, or has a querier run it.
+async fn find_or_run<J: BlockJob>(
+    results: &Results,
+    memory: &Arc<Bodies>,
+    querier: &Arc<dyn Querier>,
+    job: J,
+) -> Result<Counted<J::Answer>> {
+    match results.find(&job, memory).await? {
+        Some((answer, taken)) => Ok((Outcome::Answer(answer), Some(Arc::new(taken)))),
+        None => run(results, querier, job).await,
+    }
+}
+
 /// Has a querier run a job.
 async fn run<J: BlockJob>(
     results: &Results,
@@ -69,14 +81,12 @@ async fn run<J: BlockJob>(
 
 impl Frontend {
     /// Answers a job from the cache of answers, or has a querier run it.
+    ///
+    /// Whoever takes the answer counts what is made of it, at once.
     pub(crate) fn run_on_block<J: BlockJob>(&self, job: J) -> Running<J::Answer> {
         let (results, querier) = (Arc::clone(&self.results), Arc::clone(&self.querier));
-        Box::pin(async move {
-            if let Some(answer) = results.find(&job).await {
-                return Ok(Outcome::Answer(answer));
-            }
-            Ok(run(&results, &querier, job).await?.0)
-        })
+        let memory = Arc::clone(&self.memory);
+        Box::pin(async move { Ok(find_or_run(&results, &memory, &querier, job).await?.0) })
     }
 
     /// As [`Self::run_on_block`], with the memory of the answer. For those that take answers as they come, and count what they
@@ -87,15 +97,7 @@ impl Frontend {
     ) -> BoxFuture<'static, Result<Counted<MetricsResponse>>> {
         let (results, querier) = (Arc::clone(&self.results), Arc::clone(&self.querier));
         let memory = Arc::clone(&self.memory);
-        Box::pin(async move {
-            let Some(answer) = results.find(&job).await else {
-                return run(&results, &querier, job).await;
-            };
-            let mut taken = AnswerMemory::of(&memory);
-            let bytes = series_bytes(&answer.series) as u64;
-            taken.add(bytes).await.map_err(|NoRoom| Error::TooManyBytes)?;
-            Ok((Outcome::Answer(answer), Some(Arc::new(taken))))
-        })
+        Box::pin(async move { find_or_run(&results, &memory, &querier, job).await })
     }
 
     /// Makes the same call to the ingesters for each request, all at the same time. Answers are in the order of the

@@ -141,7 +141,7 @@ impl Frontend {
             max_bytes: self.max_series_bytes(),
         };
         let sum = Sum::new(MetricsCombiner::new(&query.root, grid, options));
-        let work = Work::within(self.limits_of(tenants).max_inspected_bytes);
+        let work = self.new_work(tenants);
         let mut state = State { sum, work, progress: progress.map(|progress| (progress, grid)) };
         let mut answer = Default::default();
         if !compiled.is_never() {

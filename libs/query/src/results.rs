@@ -12,19 +12,26 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use prost::Message;
+use tactus_api::{Error, Result};
 use tactus_cache::answer::{AnswerScope, Times};
 use tactus_proto::tactus::v1::querier_server::Querier;
 use tactus_proto::tactus::v1::{BlockPart, JobExplanation, Pruned};
 use tactus_rpc::jobs::ANSWER_SCOPE;
+use tactus_server::bodies::{AnswerMemory, Bodies, NoRoom};
 use tactus_telemetry::metrics::{CounterVec, Kind, Registry};
 use tonic::{Response, Status};
 
 use crate::settings::ResultSettings;
 use store::{Entry, Place, Store};
 
-/// Larger answers are not cached. Unlike one from a querier, an answer out of the cache takes several times its bytes
-/// before anybody counts it.
-const MAX_ANSWER_BYTES: usize = 1 << 20;
+/// Larger answers are not cached: one must not put all others out, and has to find memory when it is read.
+const MAX_ANSWER_BYTES: usize = 8 << 20;
+
+/// An answer as a message takes so many times the bytes that are cached, about: short strings take most.
+const MESSAGE_TIMES: u64 = 8;
+
+/// An answer out of the cache, and its memory.
+pub(crate) type Found<T> = (T, AnswerMemory);
 
 /// A job on part of a block, whose answer may be cached.
 pub(crate) trait BlockJob: Message + Clone + 'static {
@@ -97,29 +104,34 @@ impl Results {
         Self { store, requests }
     }
 
-    /// The cached answer to a job, if there is one.
-    pub(crate) async fn find<J: BlockJob>(&self, job: &J) -> Option<J::Answer> {
+    /// The cached answer to a job, if there is one. Its memory is taken before it is decoded. Errors:
+    /// [`Error::TooManyBytes`].
+    pub(crate) async fn find<J: BlockJob>(
+        &self,
+        job: &J,
+        memory: &Arc<Bodies>,
+    ) -> Result<Option<Found<J::Answer>>> {
         if self.store.is_off() {
-            return None;
+            return Ok(None);
         }
-        let places = places(job);
-        let usable = |place: usize, entry: &Entry| {
-            let (_, ranged) = places.get(place)?;
-            let mut answer = J::Answer::decode(entry.answer.clone()).ok()?;
-            if let Some(ranged) = ranged {
-                let holds = entry.scope.times.hold(ranged.start, ranged.end);
-                if !holds || !job.rebase(&mut answer, entry.base) {
-                    return None;
-                }
-            }
-            J::restate(&mut answer, explanations(job, &entry.scope));
-            Some(answer)
-        };
-        let keys: Vec<_> = places.iter().map(|(place, _)| place.clone()).collect();
-        let found = self.store.find(&keys, usable).await;
+        let (keys, ranges): (Vec<_>, Vec<_>) = places(job).into_iter().unzip();
+        let (mut found, mut next) = (None, 0);
+        while found.is_none() && next < keys.len() {
+            let holds = |place: usize, entry: &Entry| match &ranges[next + place] {
+                Some(ranged) => entry.scope.times.hold(ranged.start, ranged.end),
+                None => true,
+            };
+            let Some((place, entry)) = self.store.find(&keys[next..], holds).await else { break };
+            let mut taken = AnswerMemory::of(memory);
+            let bytes = MESSAGE_TIMES * entry.answer.len() as u64;
+            taken.add(bytes).await.map_err(|NoRoom| Error::TooManyBytes)?;
+            let is_ranged = ranges[next + place].is_some();
+            found = decoded(job, &entry, is_ranged).map(|answer| (answer, taken));
+            next += place + 1;
+        }
         let result = if found.is_some() { "hit" } else { "miss" };
         self.requests.with([J::OP, result]).inc();
-        found
+        Ok(found)
     }
 
     /// Caches the answer to a job, if the querier allows it.
@@ -144,6 +156,16 @@ impl Results {
         let scope = AnswerScope { times, ..scope };
         self.store.keep(place, &Entry { scope, base, answer: answer.encode_to_vec().into() });
     }
+}
+
+/// A cached answer as one to this job. `None`: it cannot be made one.
+fn decoded<J: BlockJob>(job: &J, entry: &Entry, is_ranged: bool) -> Option<J::Answer> {
+    let mut answer = J::Answer::decode(entry.answer.clone()).ok()?;
+    if is_ranged && !job.rebase(&mut answer, entry.base) {
+        return None;
+    }
+    J::restate(&mut answer, explanations(job, &entry.scope));
+    Some(answer)
 }
 
 /// The places where the answer to a job may be: one for several time ranges, and one for exactly that of the request.

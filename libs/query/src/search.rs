@@ -100,7 +100,7 @@ impl Frontend {
             combiner: if progress.is_some() { combiner.watches_changes() } else { combiner },
             held: Held::default(),
             held_bytes: 0,
-            work: Work::within(limits.max_inspected_bytes),
+            work: self.new_work(tenants),
             most_recent: false,
             progress,
         };

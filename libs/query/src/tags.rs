@@ -118,7 +118,7 @@ impl Frontend {
                 max_stale: query.max_stale as usize,
             })
         };
-        let mut state = State::new(collector, &limits, observer);
+        let mut state = State::new(collector, self.new_work(tenants), observer);
         // Refuses what the services would refuse.
         let groups = limits.max_condition_groups_per_tag_query;
         let template = requests[0].clone();
@@ -215,7 +215,7 @@ impl Frontend {
             // The tenant is set in each copy.
             ..TagValuesRequest::default()
         };
-        let mut state = State::new(collector, &limits, observer);
+        let mut state = State::new(collector, self.new_work(tenants), observer);
         let groups = limits.max_condition_groups_per_tag_query;
         let first = template.clone();
         let compile = move || TagValuesJob::compile(&first, groups).map_err(refused);

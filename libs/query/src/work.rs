@@ -15,7 +15,7 @@ use crate::query_log::note_work;
 #[derive(Debug, Default)]
 pub(crate) struct Work {
     pub(crate) metrics: SearchMetrics,
-    /// Something could not be read: a block is damaged, or too few ingesters answered.
+    /// Something could not be read: a block is damaged or has no room in the block list, or too few ingesters answered.
     pub(crate) partial: bool,
     /// Jobs on blocks that a streamed query will probably have: its blocks are chosen when recent data has been
     /// looked at, and until then it shall not look as if it were done.

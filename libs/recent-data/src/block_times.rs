@@ -5,6 +5,9 @@ use tactus_model::span_end;
 /// If our clock is wrong by less than this, the times of spans are trusted over it, so that queries find the block.
 const MAX_CLOCK_ERROR: u64 = 7 * 86_400 * 1_000_000_000;
 
+/// The year 2024, in unix nanoseconds. A clock that says less was never set since the machine started.
+const EARLIEST_NOW: u64 = 1_704_067_200 * 1_000_000_000;
+
 /// When spans arrived, and how far their own times may differ from that to be trusted. All in unix nanoseconds.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Arrival {
@@ -17,12 +20,14 @@ pub(crate) struct Arrival {
 /// time of arrival, so that a wrong clock does not spread a block's range over years.
 ///
 /// If most spans are that far away, and less than [`MAX_CLOCK_ERROR`], it may be our clock that is wrong: then they are believed,
-/// and the range covers them and their arrival, by which blocks expire.
+/// and the range covers them and their arrival, by which blocks expire. If our clock was never set, spans are believed in any
+/// case: a block of 1970 would expire at once when it is.
 pub(crate) fn block_times(
     starts: &[u64],
     durations: &[u64],
     Arrival { now, slack }: Arrival,
 ) -> (u64, u64) {
+    let slack = if now < EARLIEST_NOW { 0 } else { slack };
     let (mut earliest, mut latest) = (u64::MAX, 0);
     let around = |time: u64| (time.saturating_sub(slack), time.saturating_add(slack));
     let (mut low, mut high) = around(now);
@@ -89,6 +94,14 @@ mod tests {
     fn spans_of_years_ago_do_not_spread_a_range() {
         assert_eq!(times(&[5, NOW - 8 * DAY, NOW + 8 * DAY, NOW - 9 * DAY]), (NOW, NOW));
         assert_eq!(times(&[0; 9]), (NOW, NOW));
+    }
+
+    #[test]
+    fn by_a_clock_that_was_never_set_nothing_is_dated() {
+        for now in [0, 17 * SECOND, 10_000 * DAY] {
+            let arrival = Arrival { now, ..ARRIVAL };
+            assert_eq!(block_times(&[NOW; 3], &[SECOND; 3], arrival), (NOW, NOW + SECOND));
+        }
     }
 
     #[test]

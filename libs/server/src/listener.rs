@@ -11,16 +11,14 @@ use std::convert::Infallible;
 use std::error::Error as StdError;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Once};
+use std::sync::Arc;
 use std::time::Duration;
 
 use ::http::{Request, Response};
 use bytes::Bytes;
 use hyper::service::Service;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tactus_tls::ServerTls;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -30,6 +28,7 @@ mod backlog;
 mod connection;
 mod lenient;
 mod linger;
+mod places;
 mod proxy;
 mod watched;
 mod windows;
@@ -38,6 +37,7 @@ mod wrong_protocol;
 pub use backlog::Backlog;
 use connection::Connections;
 pub use linger::{Linger, ReceivedBody};
+use places::{Place, Places};
 pub use wrong_protocol::Advice;
 
 /// Pause after a failed accept: out of file descriptors heals only when connections end.
@@ -249,24 +249,9 @@ where
     B: http_body::Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn StdError + Send + Sync>>,
 {
-    static FILES: Once = Once::new();
-    FILES.call_once(raise_file_limit);
     let local_addr = listener.local_addr()?;
     let task = tokio::spawn(accept_loop(listener, local_addr, settings, service, shutdown));
     Ok(BoundListener { local_addr, task })
-}
-
-/// Lets the process open as many files as it may: each connection is one, and the usual limit is
-/// 1024, which only a process that asks gets past.
-fn raise_file_limit() {
-    let limit = getrlimit(Resource::Nofile);
-    if limit.current == limit.maximum {
-        return;
-    }
-    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
-    if let Err(error) = setrlimit(Resource::Nofile, raised) {
-        tracing::warn!(%error, "the limit of open files cannot be raised");
-    }
 }
 
 async fn accept_loop<S, B>(
@@ -284,11 +269,7 @@ async fn accept_loop<S, B>(
     B: http_body::Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn StdError + Send + Sync>>,
 {
-    let permits = match settings.max_connections {
-        0 => Semaphore::MAX_PERMITS,
-        limit => limit.min(Semaphore::MAX_PERMITS),
-    };
-    let permits = Arc::new(Semaphore::new(permits));
+    let places = Places::new(settings.max_connections);
     let open = TaskTracker::new();
     let cut = CancellationToken::new();
     let drain_timeout = settings.drain_timeout;
@@ -297,9 +278,9 @@ async fn accept_loop<S, B>(
     loop {
         let accepted = tokio::select! {
             () = shutdown.cancelled() => break,
-            accepted = accept(&listener, &permits) => accepted,
+            accepted = accept(&listener, &places) => accepted,
         };
-        let (stream, client, permit) = match accepted {
+        let (stream, client, place) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!(%error, "accept failed");
@@ -310,7 +291,7 @@ async fn accept_loop<S, B>(
         let (connections, service) = (connections.clone(), service.clone());
         open.spawn(async move {
             connections.serve(stream, client, service).await;
-            drop(permit);
+            drop(place);
         });
     }
     // Refuses new connections at once, instead of leaving them in the accept queue.
@@ -325,15 +306,15 @@ async fn accept_loop<S, B>(
 
 async fn accept(
     listener: &TcpListener,
-    permits: &Arc<Semaphore>,
-) -> io::Result<(TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit)> {
-    let permit = permits.clone().acquire_owned().await.map_err(io::Error::other)?;
+    places: &Places,
+) -> io::Result<(TcpStream, SocketAddr, Place)> {
+    let place = places.free().await?;
     let (stream, client) = listener.accept().await?;
     // A client that is gone already is no failure of the port.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "a connection ended before it was accepted");
     }
-    Ok((stream, client, permit))
+    Ok((stream, client, place))
 }
 
 #[cfg(test)]

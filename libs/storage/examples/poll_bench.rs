@@ -138,6 +138,7 @@ fn measure_list(list: &Blocklist, blocks: u64, columns: &[DedicatedColumn]) {
         created_at: Timestamp::now(),
         live: tenant.live().to_vec(),
         compacted: Vec::new(),
+        left_out: 0,
     };
     let clock = Clock::start();
     let proto = index.to_proto_zst();

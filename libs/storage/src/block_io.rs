@@ -8,6 +8,8 @@ use std::path::PathBuf;
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use jiff::Timestamp;
+use tactus_model::OriginSet;
+use tokio::sync::Mutex;
 use uuid::Uuid;
 
 use crate::bucket::Bucket;
@@ -81,7 +83,7 @@ pub async fn write_block(bucket: &Bucket, meta: &BlockMeta, files: &BlockFiles) 
     if let Some(summary) = &files.summary {
         put(bucket, &key(SUMMARY), summary).await?;
     }
-    bucket.put(&key(META), meta.to_json().into()).await?;
+    bucket.put(&key(META), meta_that_fits(meta).into()).await?;
     // Another process may have taken the data for an orphan and deleted it meanwhile.
     let stored = bucket.head(&key(DATA)).await.map(|object| object.size);
     match stored {
@@ -92,6 +94,24 @@ pub async fn write_block(bucket: &Bucket, meta: &BlockMeta, files: &BlockFiles) 
             Err(Error::Unavailable { key: key(DATA), source })
         }
     }
+}
+
+/// The bytes of `meta.json`. If they are more than can be read again, it is written without the pushes of the block: spans
+/// that are elsewhere too are found by their ids then, which takes longer.
+fn meta_that_fits(meta: &BlockMeta) -> Vec<u8> {
+    let json = meta.to_json();
+    if json.len() as u64 <= MAX_META_BYTES {
+        return json;
+    }
+    let (tenant, block_id, bytes) = (&meta.tenant_id, meta.block_id, json.len());
+    tracing::warn!(tenant, %block_id, bytes, "block was made of too many pushes, its meta does not name them");
+    let mut meta = meta.clone();
+    if let Some(extension) = &mut meta.extension {
+        extension.origins = OriginSet::new();
+        extension.incomplete_origins = OriginSet::new();
+        extension.thinned_origins = OriginSet::new();
+    }
+    meta.to_json()
 }
 
 async fn put(bucket: &Bucket, key: &str, source: &ObjectSource) -> Result<u64> {
@@ -118,8 +138,14 @@ pub async fn read_compacted_meta(
     read_meta_file(bucket, tenant, block_id, COMPACTED_META).await
 }
 
-/// The largest meta of a block: those of ours have some kilobytes, and many are read at a time.
+/// The largest meta of a block. Most of ours have some kilobytes; one of very many pushes names them.
 const MAX_META_BYTES: u64 = 4 << 20;
+
+/// Metas up to this size are read many at a time.
+const USUAL_META_BYTES: u64 = 64 << 10;
+
+/// A larger one is read and parsed by itself: it takes several times its size until that is done.
+static LARGE_META: Mutex<()> = Mutex::const_new(());
 
 async fn read_meta_file(
     bucket: &Bucket,
@@ -128,8 +154,15 @@ async fn read_meta_file(
     file: &str,
 ) -> Result<BlockMeta> {
     let key = block_key(tenant, block_id, file);
-    let bytes = bucket.get_at_most(&key, MAX_META_BYTES).await?;
-    let meta = BlockMeta::from_json(&bytes).map_err(|error| error.with_key(&key))?;
+    let parse = |bytes: &[u8]| BlockMeta::from_json(bytes).map_err(|error| error.with_key(&key));
+    let meta = match bucket.get_at_most(&key, USUAL_META_BYTES).await {
+        Ok(bytes) => parse(&bytes)?,
+        Err(error) if error.is_corrupt() => {
+            let _alone = LARGE_META.lock().await;
+            parse(&bucket.get_at_most(&key, MAX_META_BYTES).await?)?
+        }
+        Err(error) => return Err(error),
+    };
     // A copied directory keeps the old names; every further read would go to another place.
     if meta.block_id != block_id || meta.tenant_id != tenant {
         return Err(Error::corrupt("owner of block meta", 0).with_key(&key));

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use parking_lot::{Mutex, RwLock};
 use uuid::Uuid;
 
+use crate::error::{Error, Result};
 use crate::meta::{BlockMeta, CompactedBlockMeta};
 
 pub use tenant_blocks::TenantBlocks;
@@ -90,9 +91,30 @@ impl Blocklist {
         self.change(&tenant, BlockChanges { add: vec![Arc::new(meta)], ..BlockChanges::default() });
     }
 
+    /// Makes a block visible that another process says it has written, until a poll looks for it. A block that is known stays
+    /// as it is known. Errors: the changes that no poll has seen would take more memory than `max_bytes`.
+    pub fn add_announced(&self, meta: BlockMeta, max_bytes: u64) -> Result<()> {
+        let mut pending = self.pending.lock();
+        if self.tenant(&meta.tenant_id).meta(meta.block_id).is_some() {
+            return Ok(());
+        }
+        let unseen = pending.changes.iter().flat_map(|(_, _, changes)| &changes.add);
+        let bytes = unseen.map(|meta| meta.memory_bytes()).fold(0, u64::saturating_add);
+        if bytes.saturating_add(meta.memory_bytes()) > max_bytes {
+            return Err(Error::invalid("announcement", "there are too many that no poll has seen"));
+        }
+        let tenant = meta.tenant_id.clone();
+        let changes = BlockChanges { add: vec![Arc::new(meta)], ..BlockChanges::default() };
+        self.apply_change(&mut pending, &tenant, changes);
+        Ok(())
+    }
+
     /// Applies changes at once, and on top of polls until one has seen them.
     pub fn change(&self, tenant: &str, changes: BlockChanges) {
-        let mut pending = self.pending.lock();
+        self.apply_change(&mut self.pending.lock(), tenant, changes);
+    }
+
+    fn apply_change(&self, pending: &mut Pending, tenant: &str, changes: BlockChanges) {
         let mut tenants = self.snapshot().as_ref().clone();
         apply(&mut tenants, tenant, &changes);
         let number = pending.next;

@@ -3,6 +3,7 @@
 //! Written in the shape of Tempo 2.10, which 3.0 reads too. Read leniently: keys in any case,
 //! unknown keys, nulls, times with any offset.
 
+mod bounded;
 mod dedicated;
 mod extension;
 pub(crate) mod json;
@@ -26,10 +27,13 @@ pub use dedicated::{
     ColumnOption, ColumnScope, ColumnType, DedicatedColumn, columns_hash, default_columns,
     filter_for_vparquet4, validate_columns,
 };
-pub use extension::{Extension, SummaryParts, block_origin};
+pub use extension::{Extension, MAX_SOURCES, SummaryParts, block_origin};
 
 /// Seconds of `0001-01-01T00:00:00Z`, the time of a meta that has none.
 const ZERO_TIME_SECONDS: i64 = -62_135_596_800;
+
+/// Memory of a meta without what has no fixed size, in the lists that it is in.
+const META_BYTES: usize = size_of::<BlockMeta>() + 256;
 
 tactus_model::words! {
     /// The block versions this product knows.
@@ -211,6 +215,17 @@ impl BlockMeta {
         self.extension.as_ref()?.summary
     }
 
+    /// Memory of the meta in a block list, in bytes, about. A list of columns that others have too counts nothing.
+    pub fn memory_bytes(&self) -> u64 {
+        let columns: usize = match Arc::strong_count(&self.dedicated_columns) {
+            1 => self.dedicated_columns.iter().map(DedicatedColumn::memory_bytes).sum(),
+            _ => 0,
+        };
+        let texts = self.format.len() + self.tenant_id.len() + self.data_encoding.len();
+        let extension = self.extension.as_ref().map_or(0, |extension| extension.memory_bytes());
+        (META_BYTES + texts + columns + extension) as u64
+    }
+
     /// Bloom files of the block: a meta without a count means 10.
     pub fn bloom_shard_count(&self) -> u32 {
         if self.bloom_shards == 0 { 10 } else { self.bloom_shards }
@@ -299,7 +314,7 @@ pub(crate) fn floor_seconds(time: Timestamp) -> i64 {
 }
 
 /// Zero, or empty: what is not written.
-fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+pub(crate) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
 

@@ -11,6 +11,7 @@ mod index;
 mod memory;
 mod metas;
 mod report;
+mod room;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -26,6 +27,7 @@ use crate::bucket::Bucket;
 use crate::error::{Error, Result};
 
 use memory::Memory;
+use room::{Room, Share};
 
 pub use report::{PollReport, TenantReport};
 
@@ -54,6 +56,8 @@ pub struct PollerSettings {
     /// Delete all objects of a tenant that has neither blocks nor an index, once the newest of them is
     /// as old; `None` means never. Only the builder of the tenant's index does.
     pub empty_tenant_deletion: Option<Duration>,
+    /// Memory of the list in bytes, about; 0 is no limit. Blocks that find no room are left out.
+    pub max_bytes: u64,
 }
 
 impl Default for PollerSettings {
@@ -69,6 +73,7 @@ impl Default for PollerSettings {
             tolerate_tenant_failures: 1,
             jitter: Duration::ZERO,
             empty_tenant_deletion: None,
+            max_bytes: 0,
         }
     }
 }
@@ -99,6 +104,15 @@ struct Tenant {
     own: BlockChanges,
     /// No poll has been there before.
     is_new: bool,
+    /// What its new blocks may take.
+    room: Arc<Room>,
+    previous_bytes: u64,
+}
+
+impl Tenant {
+    fn share(&self) -> Share {
+        self.room.share(self.previous_bytes)
+    }
 }
 
 #[derive(Default)]
@@ -110,6 +124,7 @@ struct TenantPoll {
     metas_read: usize,
     metas_corrupt: usize,
     metas_missing: usize,
+    left_out: usize,
     index_write_failures: usize,
     is_deleted: bool,
 }
@@ -150,28 +165,37 @@ impl Poller {
         // Starts from the old lists, so that a tenant that is not reached keeps its own.
         let mut after = start.before.as_ref().clone();
         let mut unseen = start.own.clone();
+        let known_bytes = start.before.values().map(|blocks| blocks.memory_bytes()).sum::<u64>();
+        let room = Room::new(self.settings.max_bytes, known_bytes + self.memory.read_bytes());
         let tenants = tenants.into_iter().map(|name| {
             let known = start.before.get(&name).cloned();
             let own = start.own.get(&name).cloned().unwrap_or_default();
-            Tenant { is_new: known.is_none(), previous: known.unwrap_or_default(), own, name }
+            let is_new = known.is_none();
+            let (previous, room) = (known.unwrap_or_default(), Arc::clone(&room));
+            Tenant { previous_bytes: previous.memory_bytes(), is_new, previous, own, name, room }
         });
         let tenants: Vec<Tenant> = tenants.collect();
         let concurrency = self.settings.tenant_concurrency.max(1);
         let mut polls = stream::iter(tenants)
-            .map(|tenant| async move { (self.poll_with_retries(&tenant).await, tenant.name) })
+            .map(|tenant| async move {
+                let result = self.poll_with_retries(&tenant).await;
+                (result, tenant.name, tenant.previous_bytes)
+            })
             .buffer_unordered(concurrency);
-        while let Some(((result, index_errors), tenant)) = polls.next().await {
+        while let Some(((result, index_errors), tenant, previous_bytes)) = polls.next().await {
             let mut seen = TenantReport {
                 is_builder: self.is_builder(&tenant),
                 tenant: tenant.clone(),
                 index_created_at: None,
                 index_errors,
                 metas_corrupt: result.as_ref().map_or(0, |poll| poll.metas_corrupt),
+                left_out: result.as_ref().map_or(0, |poll| poll.left_out),
                 failed: result.is_err(),
             };
             match result {
                 Ok(poll) => {
                     report.add(&tenant, &poll);
+                    room.replace(previous_bytes, poll.blocks.memory_bytes());
                     seen.failed = poll.metas_missing > 0;
                     seen.index_created_at = poll.index_created_at;
                     seen.index_errors += poll.index_write_failures;

@@ -19,12 +19,13 @@ use serde::Serialize;
 
 use crate::error::{Error, Result};
 use crate::meta::json::time;
-use crate::meta::{BlockMeta, CompactedBlockMeta, proto};
+use crate::meta::{BlockMeta, CompactedBlockMeta, is_default, proto};
 
 mod entries;
 mod json;
 mod protobuf;
 
+pub use entries::Choose;
 use entries::{Bounds, Entries};
 
 /// Bytes of an index as it is stored, several times what two million blocks take. A larger object is none.
@@ -42,6 +43,8 @@ pub struct TenantIndex {
     pub live: Vec<Arc<BlockMeta>>,
     /// Blocks that were compacted away but still exist.
     pub compacted: Vec<Arc<CompactedBlockMeta>>,
+    /// Blocks that whoever wrote the index had no room for.
+    pub left_out: u64,
 }
 
 #[derive(Serialize)]
@@ -50,9 +53,16 @@ struct JsonOut<'a> {
     created_at: Timestamp,
     meta: Option<Vec<&'a BlockMeta>>,
     compacted: Option<Vec<&'a CompactedBlockMeta>>,
+    #[serde(rename = "tactusLeftOut", skip_serializing_if = "is_default")]
+    left_out: u64,
 }
 
 impl TenantIndex {
+    /// An index without blocks.
+    pub fn empty(created_at: Timestamp) -> Self {
+        Self { created_at, live: Vec::new(), compacted: Vec::new(), left_out: 0 }
+    }
+
     /// The bytes of `index.json.gz`. CPU: large indexes take a second; call off the async runtime.
     pub fn to_json_gz(&self) -> Vec<u8> {
         let some = |empty: bool| (!empty).then_some(());
@@ -62,6 +72,7 @@ impl TenantIndex {
                 .map(|()| self.live.iter().map(AsRef::as_ref).collect()),
             compacted: some(self.compacted.is_empty())
                 .map(|()| self.compacted.iter().map(AsRef::as_ref).collect()),
+            left_out: self.left_out,
         };
         let write = || {
             let gzip = GzBuilder::new().filename("index.json");
@@ -77,15 +88,12 @@ impl TenantIndex {
 
     /// Parses `index.json.gz`; `Error::Corrupt` without a key otherwise.
     pub fn from_json_gz(bytes: &[u8]) -> Result<Self> {
-        Ok(Self::from_json_gz_where(bytes, |_| true)?.0)
+        Ok(Self::from_json_gz_where(bytes, |_: &BlockMeta| true)?.0)
     }
 
     /// Of the blocks in `index.json.gz` those that `keep` says, and how many others there are. What is not kept takes no
     /// memory. Errors as [`TenantIndex::from_json_gz`].
-    pub fn from_json_gz_where(
-        bytes: &[u8],
-        keep: impl FnMut(&BlockMeta) -> bool,
-    ) -> Result<(Self, usize)> {
+    pub fn from_json_gz_where(bytes: &[u8], keep: impl Choose) -> Result<(Self, usize)> {
         let mut entries = Entries::new(keep, Bounds::USUAL);
         json::decode(MultiGzDecoder::new(bytes), &mut entries)?;
         Ok(entries.finish())
@@ -94,7 +102,7 @@ impl TenantIndex {
     /// The bytes of `index.pb.zst`. CPU as [`TenantIndex::to_json_gz`].
     pub fn to_proto_zst(&self) -> Vec<u8> {
         let created_at = Some(self.created_at.into());
-        let head = protobuf::Head { created_at };
+        let head = protobuf::Head { created_at, left_out: self.left_out };
         let write = || {
             let mut zstd = zstd::Encoder::new(Vec::new(), zstd::DEFAULT_COMPRESSION_LEVEL)?;
             // So that a flipped bit is noticed. The JSON form has one anyway.
@@ -116,15 +124,12 @@ impl TenantIndex {
 
     /// Parses `index.pb.zst` of either Tempo version; `Error::Corrupt` without a key otherwise.
     pub fn from_proto_zst(bytes: &[u8]) -> Result<Self> {
-        Ok(Self::from_proto_zst_where(bytes, |_| true)?.0)
+        Ok(Self::from_proto_zst_where(bytes, |_: &BlockMeta| true)?.0)
     }
 
     /// Of the blocks in `index.pb.zst` those that `keep` says, and how many others there are. What is not kept takes no
     /// memory. Errors as [`TenantIndex::from_proto_zst`].
-    pub fn from_proto_zst_where(
-        bytes: &[u8],
-        keep: impl FnMut(&BlockMeta) -> bool,
-    ) -> Result<(Self, usize)> {
+    pub fn from_proto_zst_where(bytes: &[u8], keep: impl Choose) -> Result<(Self, usize)> {
         let mut entries = Entries::new(keep, Bounds::USUAL);
         let decoder = zstd::Decoder::with_buffer(bytes);
         let decoder = decoder.map_err(|_| Error::corrupt("zstd of tenant index", 0))?;

@@ -101,8 +101,13 @@ impl Window {
     }
 
     /// True if a trace with this start and end has a moment in common with the window.
+    ///
+    /// A start of 0 is unknown: such a trace has a moment in common with any window, so that searches find it where it
+    /// arrived. A trace that ends before it starts, as one that was sent without an end, ends where it starts.
     pub fn touches(self, start_unix_nanos: u64, end_unix_nanos: u64) -> bool {
-        (self.end_unix_nanos == 0 || start_unix_nanos <= self.end_unix_nanos)
-            && end_unix_nanos >= self.start_unix_nanos
+        let ends_at = end_unix_nanos.max(start_unix_nanos);
+        start_unix_nanos == 0
+            || (self.end_unix_nanos == 0 || start_unix_nanos <= self.end_unix_nanos)
+                && ends_at >= self.start_unix_nanos
     }
 }

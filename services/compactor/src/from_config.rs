@@ -17,7 +17,7 @@ use tactus_process::{
     blocks::{block_version, dedicated_columns},
     settings::poll_interval,
 };
-use tactus_storage::meta::{BlockVersion, DedicatedColumn};
+use tactus_storage::meta::{BlockVersion, DedicatedColumn, MAX_SOURCES};
 use tactus_telemetry::error_text;
 
 /// True if this process compacts and deletes. A poll interval of 0 means "no" to those who wrote the file for Tempo.
@@ -59,7 +59,7 @@ pub fn settings(config: &Config, overrides: Arc<Overrides>) -> Result<Settings, 
         selection: SelectionSettings {
             window: compaction.compaction_window.as_std(),
             min_inputs: compaction.min_input_blocks.max(2),
-            max_inputs: compaction.max_input_blocks.max(2),
+            max_inputs: compaction.max_input_blocks.clamp(2, MAX_SOURCES),
             max_objects: compaction.max_compaction_objects,
             max_bytes: compaction.max_block_bytes,
         },

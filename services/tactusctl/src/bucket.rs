@@ -244,5 +244,5 @@ async fn read_index(bucket: &Bucket, tenant: &str) -> Result<Option<TenantIndex>
 }
 
 fn empty_index() -> TenantIndex {
-    TenantIndex { created_at: Timestamp::UNIX_EPOCH, live: Vec::new(), compacted: Vec::new() }
+    TenantIndex::empty(Timestamp::UNIX_EPOCH)
 }

@@ -62,7 +62,7 @@ impl TraceColumns {
         let spans = &batch.spans;
         let (starts, durations) = (spans.start.as_slice(), spans.duration.as_slice());
         let (parents, statuses) = (spans.parent_span_id.as_slice(), spans.status.as_slice());
-        let (mut start, mut end) = (u64::MAX, 0u64);
+        let (mut start, mut end) = (None, 0u64);
         let (mut root_service, mut root_name) = (0, 0);
         // Of several the last one in the order of identities, so that neither the way of a span nor a merge matters.
         let mut root = None;
@@ -75,7 +75,7 @@ impl TraceColumns {
                 let row = row as usize;
                 let span_start = starts[row];
                 if span_start != 0 {
-                    start = start.min(span_start);
+                    start = Some(start.map_or(span_start, |start: u64| start.min(span_start)));
                 }
                 end = end.max(span_start.wrapping_add(durations[row]));
                 errors += u32::from(statuses[row] == STATUS_ERROR);
@@ -89,7 +89,7 @@ impl TraceColumns {
             }
             self.services.push((service, resource.spans, errors));
         }
-        let start = if start == u64::MAX { 0 } else { start };
+        let start = start.unwrap_or(0);
         self.start.push(start as i64);
         self.end.push(end as i64);
         self.duration.push(end.wrapping_sub(start) as i64);

@@ -10,13 +10,13 @@ section! {
         http_listen_address: String, "address of the HTTP listener; empty means every interface";
         http_listen_port: u16 = 3200, "port of the HTTP listener; 0 picks a free one";
         http_listen_network: String = text("tcp"), "no effect here: the address decides between IPv4 and IPv6";
-        http_listen_conn_limit: i64, "most connections at a time on the HTTP port; 0 or less is no limit";
+        http_listen_conn_limit: i64, "most connections at a time on the HTTP port; no port has more than three eighths of the files that the process may open, and 0 or less is that";
         grpc_listen_address: String, "address of the gRPC listener; empty means every interface";
         grpc_listen_port: u16 = 9095, "port of the gRPC listener; 0 picks a free one";
         grpc_listen_network: String = text("tcp"), "no effect here: the address decides between IPv4 and IPv6";
         internal_grpc_listen_address: String, "address of the gRPC listener for the services of the cluster, if it has a port of its own; empty means that of grpc_listen_address";
         internal_grpc_listen_port: u16, "port on which services of the cluster alone are answered, and which members are told; 0 is grpc_listen_port";
-        grpc_listen_conn_limit: i64, "most connections at a time on the gRPC port; 0 or less is no limit";
+        grpc_listen_conn_limit: i64, "most connections at a time on the gRPC port; no port has more than three eighths of the files that the process may open, and 0 or less is that";
         max_inflight_bytes: u64, "memory of requests, from their first byte, and of answers, until they are sent, at all ports but those of receivers, and of what queries hold of the data they meet; each port has a sixteenth to itself, queries take half of it at most; beyond it they get 503; 0 takes a tenth of the memory, 256 MiB at most";
         max_connection_bytes: u64 = 67_108_864, "memory of what the connections of all ports of the process hold besides requests and answers: heads of HTTP/1.1 that have not ended, and pieces of answers that are not sent; beyond it the connection is cut that has cost most; as much again is for what clients of HTTP/2 may send ahead, less of it for each the more there are; the port on which services of the cluster call each other has both to itself; 0 is no limit";
         proxy_protocol_enabled: bool, "expect the PROXY protocol, version 1 or 2, on both listeners";

@@ -32,6 +32,7 @@ section! {
         blocklist_poll_jitter_ms: u64, "random delay before a block is polled, in milliseconds";
         blocklist_poll_tolerate_consecutive_errors: usize = 1, "failed polls in a row before giving up";
         blocklist_poll_tolerate_tenant_failures: usize = 1, "failed tenants of a poll";
+        blocklist_max_bytes: u64, "memory of the block list, about; blocks that find no room are left out, and queries say that they are partial; 0 takes a quarter of the memory, 256 MiB at most";
         empty_tenant_deletion_enabled: bool, "delete tenants without blocks";
         empty_tenant_deletion_age: GoDuration, "age of an empty tenant at which it is deleted; 0 is 12h";
         cache: String, "memcached or redis; the cache section replaces it";

@@ -176,7 +176,7 @@ impl Composer {
         self.size.nodes = self.size.nodes.saturating_add(size.nodes);
         self.size.bytes = self.size.bytes.saturating_add(size.bytes);
         if self.size.nodes > MAX_NODES {
-            return Err(SyntaxError::new(line, EXCESSIVE));
+            return Err(excessive(line, &format!("{MAX_NODES} nodes, with copies")));
         }
         Ok(())
     }
@@ -185,13 +185,17 @@ impl Composer {
     fn count_copy(&mut self, size: Size, line: usize) -> Result<(), SyntaxError> {
         self.copied = self.copied.saturating_add(size.memory());
         if self.copied > MAX_COPIED_BYTES {
-            return Err(SyntaxError::new(line, EXCESSIVE));
+            return Err(excessive(line, &format!("{} MiB of copies", MAX_COPIED_BYTES >> 20)));
         }
         Ok(())
     }
 }
 
-const EXCESSIVE: &str = "document contains excessive aliasing";
+/// Aliases make a document larger than any that is of use.
+fn excessive(line: usize, limit: &str) -> SyntaxError {
+    let cause = format!("document contains excessive aliasing (limit: {limit})");
+    SyntaxError::new(line, &cause)
+}
 
 fn tagged(tag: &Option<Cow<'_, Tag>>, name: &str) -> bool {
     tag.as_ref().is_some_and(|tag| tag.is_yaml_core_schema() && tag.suffix == name)

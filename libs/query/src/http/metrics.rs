@@ -2,9 +2,10 @@
 
 use axum::extract::Extension;
 use axum::response::{IntoResponse as _, Response};
+use http::StatusCode;
 use tactus_api::metrics::instant_response;
 use tactus_api::request::{MetricsLimits, MetricsQuery, metrics_range};
-use tactus_api::{Encoding, Error, QueryParams, Result, json};
+use tactus_api::{Encoding, QueryParams, Result, json};
 use tactus_clock::unix_nanos;
 
 use super::call::{Answer, Answered, Asked, Call, SERIES};
@@ -29,9 +30,9 @@ pub(super) async fn instant(Extension(call): Asked) -> Answered<Response> {
     series(call, MetricsQuery::parse_instant).await
 }
 
-/// `/api/metrics/summary`.
-pub(super) async fn summary() -> Answered {
-    Err(Error::NotImplemented("metrics summary not supported".to_owned()).into())
+/// `/api/metrics/summary`, which Tempo 3 has no more: as an unknown path, but with a text that tells why.
+pub(super) async fn summary() -> (StatusCode, &'static str) {
+    (StatusCode::NOT_FOUND, "metrics summary not supported")
 }
 
 async fn series(

@@ -117,18 +117,17 @@ impl Store {
         self.memory.clone()
     }
 
-    /// Looks these keys up, and returns what `usable` makes of the first entry that it accepts.
-    pub(crate) async fn find<T>(
+    /// Looks these keys up, and returns the first entry that `is_usable` accepts, with the number of its key.
+    pub(crate) async fn find(
         &self,
         places: &[Place],
-        usable: impl Fn(usize, &Entry) -> Option<T>,
-    ) -> Option<T> {
+        is_usable: impl Fn(usize, &Entry) -> bool,
+    ) -> Option<(usize, Entry)> {
         if let Some(memory) = &self.memory {
-            for (number, place) in places.iter().enumerate() {
-                let found = memory.get(place).and_then(|entry| usable(number, &entry));
-                if found.is_some() {
-                    return found;
-                }
+            let known = places.iter().map(|place| memory.get(place)).enumerate();
+            let mut known = known.filter_map(|(number, entry)| Some((number, entry?)));
+            if let Some(found) = known.find(|(number, entry)| is_usable(*number, entry)) {
+                return Some(found);
             }
         }
         let shared = self.shared.as_ref()?;
@@ -136,9 +135,9 @@ impl Store {
         let found = shared.get_many(&keys).await;
         for (number, (place, bytes)) in places.iter().zip(found).enumerate() {
             let Some(entry) = bytes.and_then(|bytes| Entry::decode(bytes, place)) else { continue };
-            if let Some(found) = usable(number, &entry) {
+            if is_usable(number, &entry) {
                 self.remember(place, &entry);
-                return Some(found);
+                return Some((number, entry));
             }
         }
         None

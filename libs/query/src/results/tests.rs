@@ -6,6 +6,7 @@ use tactus_proto::tactus::v1::{
     SearchRequest, TagValuesInBlockRequest, TagValuesRequest, TagsInBlockRequest, TagsRequest,
 };
 use tactus_proto::tempopb::TraceSearchMetadata;
+use tactus_work::memory::Budget;
 
 use super::*;
 
@@ -214,6 +215,11 @@ fn results() -> Results {
     Results::new(&ResultSettings::default(), &Registry::new())
 }
 
+/// Memory for any answer.
+fn room() -> Arc<Bodies> {
+    Bodies::within(&Budget::new(1 << 30))
+}
+
 fn search_of(start: u32, end: u32) -> SearchBlockRequest {
     let search =
         SearchRequest { tenant: "t".into(), query: "{}".into(), start, end, ..Default::default() };
@@ -249,11 +255,11 @@ async fn answer_is_kept_for_the_ranges_that_it_holds_for() {
         let results = results();
         results.keep(&search_of(kept_for.0, kept_for.1), &answer(scope));
         for (start, end) in found {
-            let found = results.find(&search_of(start, end)).await;
+            let found = results.find(&search_of(start, end), &room()).await.unwrap();
             assert!(found.is_some(), "{scope:?} {start} {end}");
         }
         for (start, end) in missed {
-            let found = results.find(&search_of(start, end)).await;
+            let found = results.find(&search_of(start, end), &room()).await.unwrap();
             assert!(found.is_none(), "{scope:?} {start} {end}");
         }
     }
@@ -267,8 +273,27 @@ async fn large_answer_is_not_kept() {
         let trace_id = "a".repeat(bytes);
         large.get_mut().traces = vec![TraceSearchMetadata { trace_id, ..Default::default() }];
         results.keep(&search_of(1, 2), &large);
-        assert_eq!(results.find(&search_of(1, 2)).await.is_some(), is_kept, "{bytes}");
+        let found = results.find(&search_of(1, 2), &room()).await.unwrap();
+        assert_eq!(found.is_some(), is_kept, "{bytes}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn answer_finds_memory_before_it_is_decoded() {
+    let results = results();
+    let mut large = answer(Some("1 any"));
+    let trace_id = "a".repeat(1_000_000);
+    large.get_mut().traces = vec![TraceSearchMetadata { trace_id, ..Default::default() }];
+    results.keep(&search_of(1, 2), &large);
+    let all = Budget::new(10_000_000);
+    let bodies = Bodies::within(&all);
+    let found = results.find(&search_of(1, 2), &bodies).await.unwrap().unwrap();
+    assert!((8_000_000..8_100_000).contains(&all.used()), "{}", all.used());
+    let refused = results.find(&search_of(1, 2), &bodies).await;
+    assert_eq!(refused.err(), Some(Error::TooManyBytes));
+    drop(found);
+    assert!(results.find(&search_of(1, 2), &bodies).await.unwrap().is_some());
+    assert_eq!(all.used(), 0);
 }
 
 #[tokio::test]
@@ -279,10 +304,10 @@ async fn shared_cache_serves_another_process_and_memory_its_own() {
     let (one, other) = (with(0, Some(shared.clone())), with(1 << 20, Some(shared)));
     let job = search_of(10, 40);
     one.keep(&job, &answer(Some("1 any")));
-    while one.find(&job).await.is_none() {
+    while one.find(&job, &room()).await.unwrap().is_none() {
         tokio::task::yield_now().await;
     }
-    assert!(other.find(&job).await.is_some());
+    assert!(other.find(&job, &room()).await.unwrap().is_some());
     assert!(other.store.memory().unwrap().contains_key(&places_of(&job).0.unwrap()));
-    assert!(with(0, None).find(&job).await.is_none());
+    assert!(with(0, None).find(&job, &room()).await.unwrap().is_none());
 }

@@ -74,12 +74,11 @@ struct Stream<C> {
 impl<C> State<C> {
     pub(super) fn new(
         collector: impl Fn() -> C,
-        limits: &QueryLimits,
+        work: Work,
         observer: Option<Observer<C>>,
     ) -> Self {
         let stream =
             observer.map(|observer| Stream { observer, so_far: collector(), has_news: false });
-        let work = Work::within(limits.max_inspected_bytes);
         Self { collector: collector(), work, stream }
     }
 

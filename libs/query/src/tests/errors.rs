@@ -78,9 +78,9 @@ async fn bad_parameters_have_the_documented_texts() {
 }
 
 #[tokio::test]
-async fn what_is_not_built_answers_501_by_name() {
+async fn what_is_not_built_is_told_by_name() {
     let api = Api::new(Setup { blocks: &[], ..Setup::default() }).await;
-    check(&api, "/api/metrics/summary", 501, "metrics summary not supported").await;
+    check(&api, "/api/metrics/summary", 404, "metrics summary not supported").await;
     let diff = Request::post("/api/v2/traces/diff").body(Body::empty()).unwrap();
     assert_eq!(api.request(diff).await.status, 501);
 }

@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 
 use super::metrics::{response, series};
 use super::*;
+use tactus_storage::{Bucket, BucketSettings, Poller, PollerSettings};
 
 /// Each kind of query over the time of the sample blocks.
 const PATHS: [&str; 8] = [
@@ -81,4 +82,22 @@ async fn trace_that_was_cut_when_it_came_says_so() {
     assert!(is_partial(&api.get(&format!("/api/traces/{id}")).await));
     // Nothing of it is stored: there is nothing that could be cut.
     assert_eq!(api.get("/api/traces/42").await.status, 404);
+}
+
+#[tokio::test]
+async fn block_without_room_in_the_list_makes_every_answer_partial() {
+    let api = Api::new(Setup { blocks: &[V4], ..Setup::default() }).await;
+    copy_block(V5, api.directory.path());
+    let path = api.directory.path().to_owned();
+    let bucket = Bucket::open(&BucketSettings::Local { path }).unwrap();
+    let known = api.blocklist.tenant(TENANT).live().iter().map(|meta| meta.memory_bytes()).sum();
+    for (max_bytes, partial) in [(known, true), (10 * known, false)] {
+        let settings = PollerSettings { max_bytes, ..PollerSettings::default() };
+        let list = Arc::clone(&api.blocklist);
+        Poller::reader(bucket.clone(), list, settings).poll_once().await.unwrap();
+        for path in PATHS {
+            let answer = api.get(&format!("{path}&{RANGE}")).await;
+            assert_eq!(is_partial(&answer), partial, "{path}");
+        }
+    }
 }

@@ -18,6 +18,8 @@ pub(super) struct Parts {
     memory: Vec<AnswerMemory>,
     pub(super) inspected_bytes: u64,
     pub(super) damaged_blocks: u32,
+    /// Blocks that the block list has no room for.
+    pub(super) left_out_blocks: usize,
     /// Too few ingesters answered.
     pub(super) recent_partial: bool,
     pub(super) is_part: bool,
@@ -37,6 +39,7 @@ impl Parts {
             memory: vec![AnswerMemory::of(memory)],
             inspected_bytes: 0,
             damaged_blocks: 0,
+            left_out_blocks: 0,
             recent_partial: false,
             is_part: false,
             part_bytes: 0,
@@ -60,6 +63,7 @@ impl Parts {
         // Each slice is read out of the same places.
         self.inspected_bytes += other.inspected_bytes;
         self.damaged_blocks = self.damaged_blocks.max(other.damaged_blocks);
+        self.left_out_blocks = self.left_out_blocks.max(other.left_out_blocks);
         self.recent_partial |= other.recent_partial;
         self.is_part |= other.is_part;
         self.is_of_old_release |= other.is_of_old_release;
@@ -134,6 +138,12 @@ pub(super) fn combine(parts: Parts, limit: Limit, shared_ids: SharedIds) -> Resu
     }
     if parts.damaged_blocks > 0 {
         messages.push(format!("{} damaged blocks could not be read", parts.damaged_blocks));
+    }
+    if parts.left_out_blocks > 0 {
+        messages.push(format!(
+            "{} blocks are not known for lack of memory (limit: storage.trace.blocklist_max_bytes)",
+            parts.left_out_blocks
+        ));
     }
     if parts.recent_partial {
         messages.push("too few ingesters answered, recent spans may be missing".to_owned());

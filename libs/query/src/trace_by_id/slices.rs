@@ -158,6 +158,7 @@ impl<'f> Slices<'f> {
             self.find_recent(&finds, &mut parts).await?;
         }
         if matches!(self.query.mode, TraceMode::All | TraceMode::Blocks) {
+            parts.left_out_blocks = self.frontend.left_out_blocks(self.tenants);
             self.find_in_blocks(&finds, &mut parts).await?;
         }
         if parts.is_of_old_release && (!slice.is_whole() || !self.find.query.is_empty()) {

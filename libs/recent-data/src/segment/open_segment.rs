@@ -83,7 +83,7 @@ impl OpenSegment {
         }
         let (first, last) = self.starts();
         // Spans that all start at zero have no column of starts.
-        first > last || window.touches(first, self.ends().1)
+        first > last || window.touches(first, self.ends().1.max(last))
     }
 
     /// True if all of its traces are within the window for certain.

@@ -178,3 +178,22 @@ fn ranges_of_a_listing_hold_every_key_once() {
         }
     }
 }
+
+#[tokio::test]
+async fn meta_of_very_many_pushes_can_be_read_again() {
+    let (_directory, bucket) = local();
+    let (mut meta, files) = block();
+    let extension = |pushes: u64| {
+        let ranges = (0..pushes).map(|number| (u64::MAX - 4 * number - 1, u64::MAX - 4 * number));
+        let sources = vec![Uuid::new_v4()];
+        let origins = OriginSet::from_ranges(ranges.collect());
+        Box::new(crate::meta::Extension { sources, origins, ..crate::meta::Extension::default() })
+    };
+    for (pushes, are_named) in [(20_000, true), (200_000, false)] {
+        meta.extension = Some(extension(pushes));
+        write_block(&bucket, &meta, &files).await.unwrap();
+        let read = read_meta(&bucket, TENANT, meta.block_id).await.unwrap();
+        assert_eq!(read.sources(), meta.sources());
+        assert_eq!(read.origins().0.ranges().len(), if are_named { 20_000 } else { 0 });
+    }
+}

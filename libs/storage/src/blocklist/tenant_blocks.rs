@@ -26,6 +26,8 @@ pub struct TenantBlocks {
     /// Places of the compacted blocks whose spans are not known to be elsewhere.
     uncovered: Vec<u32>,
     no_compact: Arc<HashSet<Uuid>>,
+    /// Blocks that there was no room for.
+    left_out: usize,
     /// Some live block is of a version that this release cannot read.
     has_unreadable: bool,
     names: Arc<Names>,
@@ -120,7 +122,26 @@ impl TenantBlocks {
 
     /// True without any block.
     pub fn is_empty(&self) -> bool {
-        self.live.is_empty() && self.superseded.is_empty() && self.compacted.is_empty()
+        self.live.is_empty()
+            && self.superseded.is_empty()
+            && self.compacted.is_empty()
+            && self.left_out == 0
+    }
+
+    /// Blocks of the bucket that the list had no room for: queries answer without them.
+    pub fn left_out(&self) -> usize {
+        self.left_out
+    }
+
+    /// The list, of which so many blocks were left out.
+    pub(crate) fn without(self, left_out: usize) -> Self {
+        Self { left_out, ..self }
+    }
+
+    /// Memory of the list, in bytes, about.
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        let live = self.all_live().map(|meta| meta.memory_bytes());
+        live.chain(self.compacted.iter().map(|block| block.meta.memory_bytes())).sum()
     }
 
     /// The metas of the blocks to query now, each id once: the live ones, and those compacted so
@@ -183,7 +204,13 @@ impl TenantBlocks {
         self.live.iter().chain(self.superseded())
     }
 
-    fn any_live(&self, block_id: Uuid) -> Option<&Arc<BlockMeta>> {
+    /// The meta of a compacted block.
+    pub(crate) fn compacted_block(&self, block_id: Uuid) -> Option<&Arc<CompactedBlockMeta>> {
+        find(&self.compacted, block_id)
+    }
+
+    /// The meta of a block that has a `meta.json`.
+    pub(crate) fn any_live(&self, block_id: Uuid) -> Option<&Arc<BlockMeta>> {
         let superseded = || find(&self.superseded, block_id).map(|block| &block.meta);
         find(&self.live, block_id).or_else(superseded)
     }
@@ -215,6 +242,7 @@ impl TenantBlocks {
             live: edited(&self.live, gone.iter().copied(), superseded.chain(added).cloned()),
             compacted: edited(&self.compacted, cleared.iter().copied(), marked.cloned()),
             no_compact: Arc::clone(&self.no_compact),
+            left_out: self.left_out,
             has_unreadable,
             names: Arc::clone(&self.names),
             linked,

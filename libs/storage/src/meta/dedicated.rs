@@ -79,6 +79,13 @@ pub struct DedicatedColumn {
 }
 
 impl DedicatedColumn {
+    /// Memory of the column in a list, in bytes.
+    pub(super) fn memory_bytes(&self) -> usize {
+        size_of::<Self>() + self.name.len() + self.options.len()
+    }
+}
+
+impl DedicatedColumn {
     /// A string column without options.
     pub fn string(scope: ColumnScope, name: &str) -> Self {
         Self { scope, name: name.into(), column_type: ColumnType::String, options: Vec::new() }

@@ -77,12 +77,38 @@ impl SummaryParts {
     }
 }
 
+/// Sources of a block at most. A merge has some ten inputs; each source takes memory several times, in the block list and
+/// where it is compared with those of others.
+pub const MAX_SOURCES: usize = 4096;
+
 impl Extension {
+    /// What was read, if it is of use: it has content, and no more sources than blocks have.
+    pub(super) fn usable(self) -> Option<Box<Self>> {
+        let is_usable = !self.is_empty() && self.sources.len() <= MAX_SOURCES;
+        is_usable.then(|| Box::new(self))
+    }
+
+    /// Memory of what it has on the heap, in bytes, about.
+    pub(super) fn memory_bytes(&self) -> usize {
+        let origins = [&self.origins, &self.incomplete_origins, &self.thinned_origins];
+        let ranges: usize = origins.iter().map(|origins| origins.ranges().len()).sum();
+        size_of::<Self>()
+            + self.sources.len() * SOURCE_BYTES
+            + self.retention.len()
+            + ranges * size_of::<(u64, u64)>()
+            + self.cut_traces.iter().count() * CUT_TRACE_BYTES
+    }
+
     /// True without any content.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 }
+
+/// Memory of a source: in the meta, in the index of sources, and while blocks that have it are compared.
+const SOURCE_BYTES: usize = 80;
+/// Memory of a cut trace in its map.
+const CUT_TRACE_BYTES: usize = 40;
 
 /// Stands for the spans of a block that have no origin of their own: a number that no push has.
 pub fn block_origin(block: Uuid) -> u64 {
@@ -136,6 +162,17 @@ mod tests {
         assert_eq!(json, r#"{"origins":["5","7a000001-7a0000ff"],"incompleteOrigins":["9"]}"#);
         assert_eq!(serde_json::from_str::<Extension>(&json).unwrap(), extension);
         assert_eq!(serde_json::to_string(&Extension::default()).unwrap(), "{}");
+    }
+
+    #[test]
+    fn more_sources_than_blocks_have_are_not_believed() {
+        let of = |count: usize| {
+            let sources = (0..count).map(|number| Uuid::from_u128(number as u128)).collect();
+            Extension { sources, ..Extension::default() }
+        };
+        assert!(of(0).usable().is_none());
+        assert_eq!(of(MAX_SOURCES).usable().unwrap().sources.len(), MAX_SOURCES);
+        assert!(of(MAX_SOURCES + 1).usable().is_none());
     }
 
     #[test]

@@ -7,6 +7,7 @@ use serde::de::{self, Deserializer, MapAccess};
 use serde::{Deserialize, Serializer};
 use uuid::Uuid;
 
+use super::bounded::BoundedValue;
 use super::lenient::{LenientObject, take, take_time};
 use super::{
     BlockMeta, CompactedBlockMeta, DedicatedColumn, Extension, PageEncoding, shared, zero_time,
@@ -74,7 +75,7 @@ impl LenientObject for BlockMeta {
             "footersize" => take(&mut self.footer_size, map)?,
             "dedicatedcolumns" => {
                 if let Some(columns) = map.next_value::<Option<Vec<DedicatedColumn>>>()? {
-                    self.dedicated_columns = shared::columns(columns);
+                    self.dedicated_columns = shared::columns(columns).map_err(de::Error::custom)?;
                 }
             }
             "replicationfactor" => take(&mut self.replication_factor, map)?,
@@ -90,9 +91,9 @@ fn take_extension<'de, A: MapAccess<'de>>(
     meta: &mut BlockMeta,
     map: &mut A,
 ) -> Result<(), A::Error> {
-    let value = map.next_value::<serde_json::Value>()?;
-    let extension: Option<Extension> = serde_json::from_value(value).ok();
-    meta.extension = extension.filter(|extension| !extension.is_empty()).map(Box::new);
+    let value = map.next_value_seed(BoundedValue::new())?;
+    let extension = value.and_then(|value| serde_json::from_value(value).ok());
+    meta.extension = extension.and_then(Extension::usable);
     Ok(())
 }
 

@@ -154,8 +154,7 @@ impl TryFrom<BlockMeta> for super::BlockMeta {
             extension: meta
                 .extension
                 .and_then(|json| serde_json::from_slice::<Extension>(&json).ok())
-                .filter(|extension| !extension.is_empty())
-                .map(Box::new),
+                .and_then(Extension::usable),
         })
     }
 }

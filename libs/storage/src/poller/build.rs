@@ -7,8 +7,9 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
+use super::index::choice;
 use super::metas::Wanted;
-use super::{Chain, Poller, Tenant, TenantPoll};
+use super::{Chain, Poller, Share, Tenant, TenantPoll};
 use crate::block_io::{self, ListedBlocks};
 use crate::blocklist::TenantBlocks;
 use crate::error::{Error, Result};
@@ -49,15 +50,16 @@ impl Poller {
             compacted: previous.compacted().iter().map(|b| (b.meta.block_id, b)).collect(),
             read: self.memory.take_read(name),
         };
+        let share = Arc::new(tenant.share());
         if tenant.is_new && listed.live.len() >= MIN_RECALLED {
-            self.recall(name, &listed, &mut known.read).await;
+            self.recall(tenant, &share, &listed, &mut known.read).await;
         }
         let mut live = Vec::with_capacity(listed.live.len());
         let mut compacted = Vec::with_capacity(listed.compacted.len());
         let mut wanted = listed.unknown(&known, &mut live, &mut compacted);
         wanted.extend(listed.vanished(previous).map(Wanted::Live));
 
-        let mut metas = self.read_metas(name, wanted).await;
+        let mut metas = self.read_metas(name, wanted, &share).await;
         let metas_missing = metas.failures.len();
         if let Some(error) = metas.failures.pop() {
             // A list to keep is better than one that lacks the successor of a block.
@@ -73,9 +75,15 @@ impl Poller {
         compacted.append(&mut metas.compacted);
 
         let no_compact = Arc::new(std::mem::take(&mut listed.no_compact));
-        let index = TenantIndex { created_at, live, compacted };
-        let mut poll =
-            TenantPoll { metas_read, metas_corrupt, metas_missing, ..TenantPoll::default() };
+        let left_out = metas.left_out;
+        let index = TenantIndex { created_at, live, compacted, left_out: left_out as u64 };
+        let mut poll = TenantPoll {
+            metas_read,
+            metas_corrupt,
+            metas_missing,
+            left_out,
+            ..TenantPoll::default()
+        };
         let is_empty = index.live.is_empty() && index.compacted.is_empty();
         let index = match (write_index && metas_missing == 0, is_empty && listed.is_empty()) {
             (true, false) => {
@@ -102,14 +110,17 @@ impl Poller {
     /// were written well before it. Without an index that is usable nothing is known.
     async fn recall(
         &self,
-        tenant: &str,
+        tenant: &Tenant,
+        share: &Arc<Share>,
         listed: &ListedBlocks,
         read: &mut HashMap<Uuid, Arc<BlockMeta>>,
     ) {
         let Some(index_written) = listed.index_written else { return };
-        let index = match self.load_json_index(tenant).await {
-            Ok((index, _)) => index,
+        let (choice, _) = choice(tenant, share);
+        let index = match self.load_json_index(&tenant.name, choice).await {
+            Ok(index) => index,
             Err(error) => {
+                let tenant = &tenant.name;
                 tracing::debug!(tenant, error = %Chain(&error), "all block metas are read, the index is not usable");
                 return;
             }

@@ -2,19 +2,20 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
 use super::metas::{Found, Wanted};
-use super::{Poller, Tenant, TenantPoll};
+use super::room::{Choice, Refused};
+use super::{Poller, Share, Tenant, TenantPoll};
 use crate::blocklist::{BlockChanges, TenantBlocks};
 use crate::error::{Error, Result};
 use crate::layout::{
     COMPACTED_META, META, TENANT_INDEX_JSON, TENANT_INDEX_PROTO, block_key, tenant_index_key,
 };
-use crate::meta::BlockMeta;
 use crate::tenant_index::{MAX_STORED_BYTES, TenantIndex};
 
 /// An index that claims to be newer than this is not believed to be fresh.
@@ -22,18 +23,24 @@ const MAX_AHEAD: SignedDuration = SignedDuration::from_hours(1);
 
 impl Poller {
     pub(super) async fn read_index(&self, tenant: &Tenant) -> Result<TenantPoll> {
+        let share = Arc::new(tenant.share());
         // A copied index must not show one tenant's blocks to another.
-        let (mut index, foreign) = self.load_index(&tenant.name).await?;
+        let (choice, refused) = choice(tenant, &share);
+        let mut index = self.load_index(&tenant.name, choice).await?;
         self.check_age(&tenant.name, &index)?;
+        let foreign = refused.foreign.load(Relaxed);
         if foreign > 0 {
             let tenant = &tenant.name;
             tracing::warn!(tenant, foreign, "tenant index names blocks of another tenant");
         }
+        let elsewhere = usize::try_from(index.left_out).unwrap_or(usize::MAX);
+        index.left_out = refused.no_room.load(Relaxed).saturating_add(elsewhere) as u64;
         let unseen = self.add_own(tenant, &mut index).await?;
         let created_at = index.created_at;
         let blocks = self.arrange(&tenant.name, index, Arc::default()).await?;
         let index_created_at = Some(created_at);
         Ok(TenantPoll {
+            left_out: blocks.left_out(),
             blocks,
             unseen,
             index_created_at,
@@ -42,23 +49,35 @@ impl Poller {
         })
     }
 
-    /// Reads the index of a tenant, whatever its age: its blocks, and how many of others stand in it.
-    async fn load_index(&self, tenant: &str) -> Result<(TenantIndex, usize)> {
+    /// Reads the index of a tenant, whatever its age: those of its blocks that are chosen.
+    async fn load_index(&self, tenant: &str, choice: Choice) -> Result<TenantIndex> {
         let proto = tenant_index_key(tenant, TENANT_INDEX_PROTO);
-        let bytes = match self.bucket.get_at_most(&proto, MAX_STORED_BYTES).await {
+        let bytes = match self.bucket.get_at_most(&proto, self.max_index_bytes()).await {
             Ok(bytes) => bytes,
-            Err(error) if error.is_not_found() => return self.load_json_index(tenant).await,
+            Err(error) if error.is_not_found() => {
+                return self.load_json_index(tenant, choice).await;
+            }
             Err(error) => return Err(error),
         };
-        let is_own = is_of(tenant);
-        decode(proto, move || TenantIndex::from_proto_zst_where(&bytes, is_own)).await
+        decode(proto, move || TenantIndex::from_proto_zst_where(&bytes, choice)).await
     }
 
-    pub(super) async fn load_json_index(&self, tenant: &str) -> Result<(TenantIndex, usize)> {
+    pub(super) async fn load_json_index(
+        &self,
+        tenant: &str,
+        choice: Choice,
+    ) -> Result<TenantIndex> {
         let json = tenant_index_key(tenant, TENANT_INDEX_JSON);
-        let bytes = self.bucket.get_at_most(&json, MAX_STORED_BYTES).await?;
-        let is_own = is_of(tenant);
-        decode(json, move || TenantIndex::from_json_gz_where(&bytes, is_own)).await
+        let bytes = self.bucket.get_at_most(&json, self.max_index_bytes()).await?;
+        decode(json, move || TenantIndex::from_json_gz_where(&bytes, choice)).await
+    }
+
+    /// The largest index, as it is stored. It takes less than half of what its blocks take in memory.
+    fn max_index_bytes(&self) -> u64 {
+        match self.settings.max_bytes {
+            0 => MAX_STORED_BYTES,
+            bytes => MAX_STORED_BYTES.min(bytes / 2),
+        }
     }
 
     fn check_age(&self, tenant: &str, index: &TenantIndex) -> Result<()> {
@@ -101,7 +120,7 @@ impl Poller {
                     unseen.add.push(meta);
                 }
                 Found::Compacted(found) => index.compacted.push(found),
-                Found::Gone | Found::Corrupt => {}
+                Found::Gone | Found::Corrupt | Found::NoRoom => {}
             }
         }
         drop(reads);
@@ -147,8 +166,10 @@ impl Poller {
         index: TenantIndex,
         no_compact: Arc<HashSet<Uuid>>,
     ) -> Result<TenantBlocks> {
-        let arrange =
-            move || TenantBlocks::with_no_compact(index.live, index.compacted, no_compact);
+        let left_out = usize::try_from(index.left_out).unwrap_or(usize::MAX);
+        let arrange = move || {
+            TenantBlocks::with_no_compact(index.live, index.compacted, no_compact).without(left_out)
+        };
         let arranged = tokio::task::spawn_blocking(arrange).await;
         let blocks = arranged
             .map_err(|error| Error::Unavailable { key: tenant.into(), source: error.into() })?;
@@ -167,17 +188,24 @@ impl Poller {
     }
 }
 
-fn is_of(tenant: &str) -> impl FnMut(&BlockMeta) -> bool + Send + 'static {
-    let tenant = tenant.to_owned();
-    move |meta| meta.tenant_id == tenant
+/// What is taken of an index of the tenant, and where is counted what is not.
+pub(super) fn choice(tenant: &Tenant, share: &Arc<Share>) -> (Choice, Arc<Refused>) {
+    let refused = Arc::<Refused>::default();
+    let choice = Choice {
+        tenant: tenant.name.clone(),
+        known: Arc::clone(&tenant.previous),
+        share: Arc::clone(share),
+        refused: Arc::clone(&refused),
+    };
+    (choice, refused)
 }
 
 async fn decode(
     key: String,
     work: impl FnOnce() -> Result<(TenantIndex, usize)> + Send + 'static,
-) -> Result<(TenantIndex, usize)> {
+) -> Result<TenantIndex> {
     match tokio::task::spawn_blocking(work).await {
-        Ok(index) => index.map_err(|error| error.with_key(&key)),
+        Ok(index) => index.map(|(index, _)| index).map_err(|error| error.with_key(&key)),
         Err(error) => Err(Error::Unavailable { key, source: error.into() }),
     }
 }

@@ -31,6 +31,12 @@ impl Memory {
         }
     }
 
+    /// Memory of what is kept, in bytes, about.
+    pub(super) fn read_bytes(&self) -> u64 {
+        let read = self.read.lock();
+        read.values().flat_map(HashMap::values).map(|meta| meta.memory_bytes()).sum()
+    }
+
     /// Forgets what was read of tenants that are gone.
     pub(super) fn forget_other_tenants(&self, tenants: &[String]) {
         self.read.lock().retain(|tenant, _| tenants.contains(tenant));

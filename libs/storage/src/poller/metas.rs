@@ -7,7 +7,7 @@ use futures_util::stream::{self, StreamExt};
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::{Chain, Poller};
+use super::{Chain, Poller, Share};
 use crate::block_io;
 use crate::error::{Error, Result};
 use crate::meta::{BlockMeta, CompactedBlockMeta};
@@ -27,6 +27,19 @@ pub(super) enum Found {
     Compacted(Arc<CompactedBlockMeta>),
     Gone,
     Corrupt,
+    NoRoom,
+}
+
+impl Found {
+    /// The same, if there is room for it.
+    fn within(self, share: &Share) -> Self {
+        let bytes = match &self {
+            Self::Live(meta) => meta.memory_bytes(),
+            Self::Compacted(block) => block.meta.memory_bytes(),
+            Self::Gone | Self::Corrupt | Self::NoRoom => return self,
+        };
+        if share.take(bytes) { self } else { Self::NoRoom }
+    }
 }
 
 /// What was read of the metas that were wanted.
@@ -36,27 +49,39 @@ pub(super) struct Metas {
     pub(super) compacted: Vec<Arc<CompactedBlockMeta>>,
     pub(super) read: usize,
     pub(super) corrupt: usize,
+    /// Blocks without room in the list.
+    pub(super) left_out: usize,
     pub(super) failures: Vec<Error>,
     /// False when so many failed that the rest was not tried.
     pub(super) is_complete: bool,
 }
 
 impl Poller {
-    pub(super) async fn read_metas(&self, tenant: &str, wanted: Vec<Wanted>) -> Metas {
+    /// Reads metas as long as there is room for them.
+    pub(super) async fn read_metas(
+        &self,
+        tenant: &str,
+        wanted: Vec<Wanted>,
+        share: &Share,
+    ) -> Metas {
         let mut metas = Metas { is_complete: true, ..Metas::default() };
         let mut reads = stream::iter(wanted)
             .map(|wanted| async {
+                if !share.has_room() {
+                    return Ok(Found::NoRoom);
+                }
                 self.pause().await;
-                self.find(tenant, wanted).await
+                Ok(self.find(tenant, wanted).await?.within(share))
             })
             .buffer_unordered(self.settings.meta_concurrency.max(1));
         while let Some(found) = reads.next().await {
-            metas.read += 1;
+            metas.read += usize::from(!matches!(found, Ok(Found::NoRoom)));
             match found {
                 Ok(Found::Live(meta)) => metas.live.push(meta),
                 Ok(Found::Compacted(block)) => metas.compacted.push(block),
                 Ok(Found::Gone) => {}
                 Ok(Found::Corrupt) => metas.corrupt += 1,
+                Ok(Found::NoRoom) => metas.left_out += 1,
                 Err(error) => metas.failures.push(error),
             }
             if metas.failures.len() >= MAX_FAILURES {

@@ -20,6 +20,8 @@ pub struct PollReport {
     /// Metas that could not be read, in tenants that had no list to keep: these blocks are not seen
     /// before the next poll.
     pub metas_missing: usize,
+    /// Blocks that the list has no room for, here or where the index was written: these are not seen.
+    pub left_out: usize,
     /// Index files that could not be written or deleted.
     pub index_write_failures: usize,
     /// Tenants whose list was kept because polling them failed, sorted.
@@ -45,6 +47,8 @@ pub struct TenantReport {
     pub index_errors: usize,
     /// Metas that could not be parsed, or belong to another block or tenant.
     pub metas_corrupt: usize,
+    /// Blocks that the list has no room for.
+    pub left_out: usize,
     /// Polling failed: the list was kept, or is incomplete.
     pub failed: bool,
 }
@@ -56,6 +60,7 @@ impl PollReport {
         self.metas_read += poll.metas_read;
         self.metas_corrupt += poll.metas_corrupt;
         self.metas_missing += poll.metas_missing;
+        self.left_out += poll.left_out;
         self.index_write_failures += poll.index_write_failures;
         if poll.is_deleted {
             self.deleted_tenants.push(tenant.to_owned());
@@ -64,6 +69,9 @@ impl PollReport {
 
     /// True when a list is not what the bucket has.
     pub fn is_incomplete(&self) -> bool {
-        self.metas_corrupt > 0 || self.metas_missing > 0 || !self.failed_tenants.is_empty()
+        self.metas_corrupt > 0
+            || self.metas_missing > 0
+            || self.left_out > 0
+            || !self.failed_tenants.is_empty()
     }
 }

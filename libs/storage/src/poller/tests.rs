@@ -1,6 +1,7 @@
 mod damage;
 mod faults;
 mod faulty_store;
+mod room;
 mod tenants;
 
 use bytes::Bytes;

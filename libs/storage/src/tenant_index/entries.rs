@@ -22,9 +22,29 @@ pub(super) struct Bounds {
 }
 
 impl Bounds {
-    /// About two million blocks. Most have less than a kilobyte; one that has cut traces names them.
+    /// About two million blocks. Most have less than a kilobyte; one that has cut traces names them. None has more than its
+    /// `meta.json` may have.
     pub(super) const USUAL: Self =
-        Self { decoded_bytes: 1 << 30, entry_bytes: 16 << 20, blocks: 2 << 20 };
+        Self { decoded_bytes: 1 << 30, entry_bytes: 5 << 20, blocks: 2 << 20 };
+}
+
+/// What is kept of the blocks of an index.
+pub trait Choose {
+    /// The meta as it is kept; `None` if it is not.
+    fn live(&mut self, meta: BlockMeta) -> Option<Arc<BlockMeta>>;
+
+    /// As [`Choose::live`], of a compacted block.
+    fn compacted(&mut self, block: CompactedBlockMeta) -> Option<Arc<CompactedBlockMeta>>;
+}
+
+impl<F: FnMut(&BlockMeta) -> bool> Choose for F {
+    fn live(&mut self, meta: BlockMeta) -> Option<Arc<BlockMeta>> {
+        self(&meta).then(|| Arc::new(meta))
+    }
+
+    fn compacted(&mut self, block: CompactedBlockMeta) -> Option<Arc<CompactedBlockMeta>> {
+        self(&block.meta).then(|| Arc::new(block))
+    }
 }
 
 /// Blocks as they are decoded.
@@ -35,10 +55,9 @@ pub(super) struct Entries<K> {
     others: usize,
 }
 
-impl<K: FnMut(&BlockMeta) -> bool> Entries<K> {
+impl<K: Choose> Entries<K> {
     pub(super) fn new(keep: K, bounds: Bounds) -> Self {
-        let index =
-            TenantIndex { created_at: zero_time(), live: Vec::new(), compacted: Vec::new() };
+        let index = TenantIndex::empty(zero_time());
         Self { keep, bounds, index, others: 0 }
     }
 
@@ -51,29 +70,31 @@ impl<K: FnMut(&BlockMeta) -> bool> Entries<K> {
         self.index.created_at = at;
     }
 
+    pub(super) fn left_out(&mut self, blocks: u64) {
+        self.index.left_out = blocks;
+    }
+
     pub(super) fn live(&mut self, meta: BlockMeta) -> Result<()> {
-        if self.takes(&meta)? {
-            self.index.live.push(Arc::new(meta));
+        match self.keep.live(meta) {
+            Some(meta) => self.index.live.push(meta),
+            None => self.others += 1,
         }
-        Ok(())
+        self.check()
     }
 
     pub(super) fn compacted(&mut self, block: CompactedBlockMeta) -> Result<()> {
-        if self.takes(&block.meta)? {
-            self.index.compacted.push(Arc::new(block));
+        match self.keep.compacted(block) {
+            Some(block) => self.index.compacted.push(block),
+            None => self.others += 1,
         }
-        Ok(())
+        self.check()
     }
 
-    fn takes(&mut self, meta: &BlockMeta) -> Result<bool> {
-        if !(self.keep)(meta) {
-            self.others += 1;
-            return Ok(false);
-        }
-        if self.index.live.len() + self.index.compacted.len() >= self.bounds.blocks {
+    fn check(&self) -> Result<()> {
+        if self.index.live.len() + self.index.compacted.len() > self.bounds.blocks {
             return Err(Error::corrupt("block count of tenant index", 0));
         }
-        Ok(true)
+        Ok(())
     }
 }
 

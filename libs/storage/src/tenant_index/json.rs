@@ -8,15 +8,12 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use super::entries::{Bounded, Decoded, Entries};
+use super::entries::{Bounded, Choose, Decoded, Entries};
 use crate::error::Result;
 use crate::meta::{BlockMeta, CompactedBlockMeta};
 
 /// Feeds `entries` with a decompressed index. `Error::Corrupt` with the byte behind the damage, about.
-pub(super) fn decode<K: FnMut(&BlockMeta) -> bool>(
-    reader: impl Read,
-    entries: &mut Entries<K>,
-) -> Result<()> {
+pub(super) fn decode<K: Choose>(reader: impl Read, entries: &mut Entries<K>) -> Result<()> {
     let decoded = Decoded::default();
     let reader = Bounded::buffered(reader, &decoded, entries.bounds);
     let mut json = serde_json::Deserializer::from_reader(reader);
@@ -34,7 +31,7 @@ struct Index<'a, K> {
     decoded: &'a Decoded,
 }
 
-impl<'de, K: FnMut(&BlockMeta) -> bool> DeserializeSeed<'de> for Index<'_, K> {
+impl<'de, K: Choose> DeserializeSeed<'de> for Index<'_, K> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
@@ -42,7 +39,7 @@ impl<'de, K: FnMut(&BlockMeta) -> bool> DeserializeSeed<'de> for Index<'_, K> {
     }
 }
 
-impl<'de, K: FnMut(&BlockMeta) -> bool> Visitor<'de> for Index<'_, K> {
+impl<'de, K: Choose> Visitor<'de> for Index<'_, K> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -67,6 +64,9 @@ impl<'de, K: FnMut(&BlockMeta) -> bool> Visitor<'de> for Index<'_, K> {
                 "compacted" => {
                     let take = |block: CompactedBlockMeta| entries.compacted(block);
                     map.next_value_seed(Blocks::new(decoded, take))?;
+                }
+                "tactusleftout" => {
+                    entries.left_out(map.next_value::<Option<u64>>()?.unwrap_or_default());
                 }
                 _ => drop(map.next_value::<IgnoredAny>()?),
             }

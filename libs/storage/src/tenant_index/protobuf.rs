@@ -4,21 +4,24 @@ use std::io::{self, BufRead, Read};
 
 use prost::Message;
 
-use super::entries::{Bounded, Decoded, Entries};
+use super::entries::{Bounded, Choose, Decoded, Entries};
 use crate::error::Result;
-use crate::meta::{BlockMeta, proto};
+use crate::meta::proto;
 
 /// What stands before the blocks.
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct Head {
     #[prost(message, optional, tag = "1")]
     pub(super) created_at: Option<proto::Time>,
+    #[prost(uint64, tag = "1000")]
+    pub(super) left_out: u64,
 }
 
 /// Fields of the index.
 const CREATED_AT: u64 = 1;
 const LIVE: u64 = 2;
 const COMPACTED: u64 = 3;
+const LEFT_OUT: u64 = 1000;
 
 /// Forms of values.
 const VARINT: u64 = 0;
@@ -27,10 +30,7 @@ const BYTES: u64 = 2;
 const FIXED_32: u64 = 5;
 
 /// Feeds `entries` with a decompressed index. `Error::Corrupt` with the byte behind the damage, about.
-pub(super) fn decode<K: FnMut(&BlockMeta) -> bool>(
-    reader: impl Read,
-    entries: &mut Entries<K>,
-) -> Result<()> {
+pub(super) fn decode<K: Choose>(reader: impl Read, entries: &mut Entries<K>) -> Result<()> {
     let decoded = Decoded::default();
     let reader = Bounded::buffered(reader, &decoded, entries.bounds);
     let unreadable = |_: io::Error| decoded.corrupt("zstd of tenant index");
@@ -48,6 +48,9 @@ pub(super) fn decode<K: FnMut(&BlockMeta) -> bool>(
                 let message = fields.message(length).map_err(unreadable)?.ok_or_else(malformed)?;
                 take(field, message, entries)?.ok_or_else(malformed)?;
             }
+            (LEFT_OUT, VARINT) => {
+                entries.left_out(fields.varint().map_err(unreadable)?.ok_or_else(malformed)?);
+            }
             (0 | CREATED_AT..=COMPACTED, _) => return Err(malformed()),
             (_, form) => {
                 let is_skipped = fields.skip(form).map_err(unreadable)?;
@@ -59,11 +62,7 @@ pub(super) fn decode<K: FnMut(&BlockMeta) -> bool>(
 }
 
 /// A field that is known; `None` if it is not what it should be.
-fn take<K: FnMut(&BlockMeta) -> bool>(
-    field: u64,
-    message: &[u8],
-    entries: &mut Entries<K>,
-) -> Result<Option<()>> {
+fn take<K: Choose>(field: u64, message: &[u8], entries: &mut Entries<K>) -> Result<Option<()>> {
     match field {
         CREATED_AT => {
             let Ok(at) = proto::Time::decode(message) else { return Ok(None) };

@@ -39,7 +39,9 @@ impl World<'_> {
         for trace in self.traces() {
             let (start, end) = self.times(trace);
             let bound = |nanos| if nanos == 0 { u64::MAX } else { nanos };
-            if start > bound(window.end_unix_nanos) || end < window.start_unix_nanos {
+            let is_outside =
+                start > bound(window.end_unix_nanos) || end.max(start) < window.start_unix_nanos;
+            if start != 0 && is_outside {
                 continue;
             }
             let sets = self.run(pipeline, trace)?;

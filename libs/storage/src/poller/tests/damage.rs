@@ -91,7 +91,7 @@ async fn index_from_the_past_or_the_future_is_stale_where_that_is_asked() {
     };
     for (hours, is_used) in [(-1, false), (0, true), (2, false)] {
         let created_at = Timestamp::now() + SignedDuration::from_hours(hours);
-        let index = TenantIndex { created_at, live: Vec::new(), compacted: Vec::new() };
+        let index = TenantIndex::empty(created_at);
         store.put("t/index.pb.zst", index.to_proto_zst()).await;
         let report = store.reader(settings.clone()).poll_once().await.unwrap();
         assert_eq!(report.failed_tenants.is_empty(), is_used, "{hours}");

@@ -1,0 +1,116 @@
+//! How many connections a port takes at a time, and all ports of the process.
+//!
+//! Each connection is an open file. A process that has no more of them cannot write its log either, so connections leave
+//! some, and no port takes all that the others may have.
+
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, LazyLock};
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+static PROCESS: LazyLock<Process> = LazyLock::new(|| Process::of_files(raised_file_limit()));
+
+/// Places of all ports.
+#[derive(Debug)]
+pub(super) struct Process {
+    all: Arc<Semaphore>,
+    /// That one port may take.
+    of_a_port: usize,
+}
+
+impl Process {
+    /// Three quarters of the files that may be open, and of those half for a port.
+    fn of_files(files: u64) -> Self {
+        let files = usize::try_from(files).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
+        let all = (files / 4 * 3).max(2);
+        Self { all: Arc::new(Semaphore::new(all)), of_a_port: all / 2 }
+    }
+}
+
+/// Lets the process open as many files as it may: the usual limit is 1024, which only a process that asks gets past.
+fn raised_file_limit() -> u64 {
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum {
+        let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+        if let Err(error) = setrlimit(Resource::Nofile, raised) {
+            tracing::warn!(%error, "the limit of open files cannot be raised");
+        }
+    }
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
+/// The places of a port.
+#[derive(Debug)]
+pub(super) struct Places {
+    port: Arc<Semaphore>,
+    process: Arc<Semaphore>,
+    is_told: AtomicBool,
+}
+
+/// The place of one connection, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Place {
+    _port: OwnedSemaphorePermit,
+    _process: OwnedSemaphorePermit,
+}
+
+impl Places {
+    /// `most`: of this port; 0 is as many as a port may have.
+    pub(super) fn new(most: usize) -> Self {
+        Self::within(&PROCESS, most)
+    }
+
+    fn within(process: &Process, most: usize) -> Self {
+        let most = if most == 0 { process.of_a_port } else { most.min(process.of_a_port) };
+        Self {
+            port: Arc::new(Semaphore::new(most)),
+            process: Arc::clone(&process.all),
+            is_told: AtomicBool::new(false),
+        }
+    }
+
+    /// Waits for a place.
+    pub(super) async fn free(&self) -> io::Result<Place> {
+        if self.port.available_permits() > 0 && self.process.available_permits() > 0 {
+            self.is_told.store(false, Relaxed);
+        } else if !self.is_told.swap(true, Relaxed) {
+            tracing::warn!("as many connections as this port takes are open, others wait");
+        }
+        let port = Arc::clone(&self.port).acquire_owned().await.map_err(io::Error::other)?;
+        let process = Arc::clone(&self.process).acquire_owned().await.map_err(io::Error::other)?;
+        Ok(Place { _port: port, _process: process })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::FutureExt as _;
+
+    #[tokio::test]
+    async fn connections_leave_files_for_others_and_a_port_leaves_some_to_the_next() {
+        let process = Process::of_files(40);
+        let taken = |places: &Places| -> Vec<Place> {
+            std::iter::from_fn(|| places.free().now_or_never()?.ok()).collect()
+        };
+        let (one, two, three) = (
+            Places::within(&process, 0),
+            Places::within(&process, 4),
+            Places::within(&process, 1_000),
+        );
+        let of_one = taken(&one);
+        let of_two = taken(&two);
+        let of_three = taken(&three);
+        assert_eq!((of_one.len(), of_two.len(), of_three.len()), (15, 4, 11));
+        drop(of_two);
+        assert_eq!(taken(&three).len(), 4);
+    }
+
+    #[test]
+    fn all_that_the_system_allows_may_be_open() {
+        assert_eq!(raised_file_limit(), getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX));
+        assert_eq!(Process::of_files(u64::MAX).of_a_port, Semaphore::MAX_PERMITS / 4 * 3 / 2);
+    }
+}
