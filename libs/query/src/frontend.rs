@@ -28,7 +28,6 @@ use crate::query_log::{Asked, QueryLog};
 use crate::queue::JobQueue;
 use crate::results::Results;
 use crate::settings::{QueryLimits, Settings, count};
-use crate::work::Work;
 
 /// Queries of a tenant that may wait to be parsed.
 const PARSED_LATER_PER_TENANT: usize = 1_000;
@@ -145,14 +144,6 @@ impl Frontend {
     pub(crate) fn limits_of(&self, tenants: &[TenantId]) -> QueryLimits {
         let limits = tenants.iter().map(|tenant| (self.limits)(tenant));
         QueryLimits::strictest(limits, &self.settings)
-    }
-
-    /// No work yet, of a query over these tenants. Its answer is partial from the start if the block list has no room for all
-    /// their blocks.
-    pub(crate) fn new_work(&self, tenants: &[TenantId]) -> Work {
-        let mut work = Work::within(self.limits_of(tenants).max_inspected_bytes);
-        work.partial = self.left_out_blocks(tenants) > 0;
-        work
     }
 
     /// Blocks of these tenants that the block list has no room for.

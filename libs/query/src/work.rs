@@ -157,6 +157,14 @@ pub(crate) struct Cost {
 }
 
 impl Frontend {
+    /// No work yet, of a query over these tenants. Its answer is partial from the start if the block list has no room for all
+    /// their blocks.
+    pub(crate) fn new_work(&self, tenants: &[TenantId]) -> Work {
+        let mut work = Work::within(self.limits_of(tenants).max_inspected_bytes);
+        work.partial = self.left_out_blocks(tenants) > 0;
+        work
+    }
+
     /// What a query of these tenants within `window` (unix seconds) may read, if each job takes this many bytes.
     pub(crate) fn cost(&self, tenants: &[TenantId], window: (i64, i64), job_bytes: u64) -> Cost {
         let mut cost = Cost::default();
