@@ -1,0 +1,84 @@
+//! A bound for the pages that were freed and not given back yet.
+
+use std::{thread, time::Duration};
+
+use tikv_jemalloc_ctl::{Access, AsName, Mib, Result, epoch};
+
+/// Arenas give back what they freed if it is more than this, in bytes: a steady push of some 100 000 spans a second frees less.
+const KEPT_BYTES: usize = 64 << 20;
+
+/// They are looked at so often.
+const LOOK: Duration = Duration::from_millis(100);
+
+struct Freed {
+    page_bytes: usize,
+    arenas: u32,
+    dirty: Mib<[usize; 4]>,
+    decay: Mib<[usize; 3]>,
+}
+
+/// Starts a thread that looks as long as the process lives; once, as two would take each other's times of decay for set.
+pub(crate) fn keep_few() -> Result<()> {
+    let mut freed = Freed::open()?;
+    let look = move || loop {
+        thread::sleep(LOOK);
+        // What fails now is tried again.
+        let _ = freed.give_back_beyond(KEPT_BYTES);
+    };
+    // Without the thread pages go back by time alone.
+    let _ = thread::Builder::new().name("freed-memory".to_owned()).spawn(look);
+    Ok(())
+}
+
+impl Freed {
+    fn open() -> Result<Self> {
+        Ok(Self {
+            page_bytes: b"arenas.page\0".as_slice().name().read()?,
+            arenas: b"arenas.narenas\0".as_slice().name().read()?,
+            dirty: b"stats.arenas.0.pdirty\0".as_slice().name().mib()?,
+            decay: b"arena.0.dirty_decay_ms\0".as_slice().name().mib()?,
+        })
+    }
+
+    /// Freed bytes of each arena.
+    fn by_arena(&mut self) -> Result<Vec<usize>> {
+        epoch::advance()?;
+        let of_arena = |arena| {
+            self.dirty[2] = arena;
+            // An arena that was never used has nothing to tell.
+            self.dirty.read().unwrap_or(0) * self.page_bytes
+        };
+        Ok((0..self.arenas as usize).map(of_arena).collect())
+    }
+
+    fn give_back_beyond(&mut self, kept_bytes: usize) -> Result<()> {
+        let arenas = self.by_arena()?;
+        if arenas.iter().sum::<usize>() <= kept_bytes {
+            return Ok(());
+        }
+        let share = kept_bytes / arenas.len();
+        for (arena, _) in arenas.iter().enumerate().filter(|(_, bytes)| **bytes > share) {
+            self.decay[1] = arena;
+            // With no time left they go at once.
+            let time: isize = self.decay.update(0)?;
+            self.decay.write(time)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A burst that ingest has freed goes long before its time.
+    pub(crate) fn burst_goes_back() {
+        let mut freed = Freed::open().unwrap();
+        let mut bytes = || freed.by_arena().unwrap().iter().sum::<usize>();
+        drop(crate::for_ingest(|| vec![1_u8; 4 * KEPT_BYTES]));
+        assert!(bytes() > 2 * KEPT_BYTES, "{}", bytes());
+        freed.give_back_beyond(KEPT_BYTES).unwrap();
+        let left = freed.by_arena().unwrap();
+        assert!(left.iter().sum::<usize>() <= KEPT_BYTES, "{left:?}");
+    }
+}
