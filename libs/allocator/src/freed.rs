@@ -8,7 +8,7 @@ use tikv_jemalloc_ctl::{Access, AsName, Mib, Result, epoch};
 const KEPT_BYTES: usize = 64 << 20;
 
 /// They are looked at so often.
-const LOOK: Duration = Duration::from_millis(100);
+const LOOK: Duration = Duration::from_millis(250);
 
 struct Freed {
     page_bytes: usize,
