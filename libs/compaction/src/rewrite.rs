@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use ring::digest::{Context, SHA256};
 use tactus_model::OriginSet;
-use tactus_storage::block_io::read_meta;
+use tactus_storage::block_io::{confirm_block, missing_file, read_meta};
 use tactus_storage::layout::{COMPACTED_META, DATA, INDEX, META, SUMMARY, block_key, bloom_key};
 use tactus_storage::meta::{Extension, time_from_unix_nanos};
 use tactus_storage::{BlockMeta, Bucket, Uuid};
@@ -127,6 +127,7 @@ where
     bucket.put(&block_key(&tenant, output.id, SUMMARY), summary).await?;
     before_commit().await.map_err(Error::Refused)?;
     bucket.put(&block_key(&tenant, output.id, META), meta.to_json().into()).await?;
+    confirm_block(bucket, &meta).await?;
     Ok(Rewritten { meta: Some(meta), stats })
 }
 
@@ -157,7 +158,13 @@ fn check_inputs(sorted: &[Arc<BlockMeta>], output: &OutputBlock) -> Result<()> {
 /// The block if somebody has made it already: `Some(None)` if it is not live any more.
 async fn find_made(bucket: &Bucket, tenant: &str, id: Uuid) -> Result<Option<Option<BlockMeta>>> {
     match read_meta(bucket, tenant, id).await {
-        Ok(meta) => return Ok(Some(Some(meta))),
+        // One that the bucket does not have as a whole is made again, before its sources go.
+        Ok(meta) => {
+            let missing = missing_file(bucket, &meta).await?;
+            return Ok(missing.is_none().then_some(Some(meta)));
+        }
+        // A meta that is none is written again; only this job has a block of this id.
+        Err(error) if error.is_corrupt() => return Ok(None),
         Err(error) if error.is_not_found() => {}
         Err(error) => return Err(error.into()),
     }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use parking_lot::Mutex;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::{NoProxy, Proxy, Url, redirect};
@@ -174,7 +174,7 @@ impl Connections {
         let mut builder = reqwest::Client::builder()
             .timeout(options.timeout)
             .redirect(match options.follow_redirects {
-                true => redirect::Policy::limited(MAX_REDIRECTS),
+                true => redirect::Policy::custom(redirected),
                 false => redirect::Policy::none(),
             })
             .dns_resolver(Lookup {
@@ -219,6 +219,20 @@ fn load(
         Ok(tls) => Ok(Some(tls)),
         Err(error) if secure => Err(error),
         Err(_) => Ok(None),
+    }
+}
+
+/// Follows to where the same request is wanted. After any other redirect a page would be asked for, without what was to
+/// be sent, and its answer would look as if that had arrived.
+fn redirected(attempt: redirect::Attempt<'_>) -> redirect::Action {
+    match attempt.status() {
+        StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT => {
+            match attempt.previous().len() > MAX_REDIRECTS {
+                true => attempt.error("too many redirects"),
+                false => attempt.follow(),
+            }
+        }
+        _ => attempt.stop(),
     }
 }
 

@@ -15,7 +15,7 @@ use uuid::Uuid;
 use crate::bucket::Bucket;
 use crate::error::{Error, Result};
 use crate::layout::{
-    self, COMPACTED_META, DATA, INDEX, META, NO_COMPACT, SUMMARY, block_key, bloom_key,
+    self, COMPACTED_META, DATA, INDEX, META, NO_COMPACT, SUMMARY, block_key, bloom_key, bloom_name,
     parse_block_id,
 };
 use crate::meta::BlockMeta;
@@ -24,6 +24,9 @@ pub(crate) use orphans::remove_empty_directories;
 pub use orphans::{
     Leftovers, Orphan, clear_leftovers, clear_orphan, has_clock, list_orphans, store_time,
 };
+
+/// Files of a block that are looked for side by side.
+const CONFIRM_CONCURRENCY: usize = 8;
 
 /// The source of an object's bytes.
 #[derive(Debug, Clone)]
@@ -84,15 +87,59 @@ pub async fn write_block(bucket: &Bucket, meta: &BlockMeta, files: &BlockFiles) 
         put(bucket, &key(SUMMARY), summary).await?;
     }
     bucket.put(&key(META), meta_that_fits(meta).into()).await?;
-    // Another process may have taken the data for an orphan and deleted it meanwhile.
-    let stored = bucket.head(&key(DATA)).await.map(|object| object.size);
-    match stored {
-        Ok(size) if size == meta.size => Ok(()),
-        Err(error) if !error.is_not_found() => Err(error),
-        _ => {
-            let source = "the data is not what was written".into();
-            Err(Error::Unavailable { key: key(DATA), source })
+    confirm_block(bucket, meta).await
+}
+
+/// Looks whether the bucket has a block that was just written: its sources may go only then. Stores have said yes to a
+/// write and had nothing afterwards, and another process may have taken the data for an orphan and deleted it meanwhile.
+///
+/// Errors: `Error::Unavailable` if a file is missing, if the data has another length or if `meta.json` is not the
+/// block's; else those of the bucket.
+pub async fn confirm_block(bucket: &Bucket, meta: &BlockMeta) -> Result<()> {
+    match missing_file(bucket, meta).await? {
+        None => Ok(()),
+        Some(file) => {
+            let key = block_key(&meta.tenant_id, meta.block_id, &file);
+            let source = "it was written, and the bucket does not have it as it was written".into();
+            Err(Error::Unavailable { key, source })
         }
+    }
+}
+
+/// A file of the block that the bucket does not have, or has otherwise than it was written; the first one found.
+pub async fn missing_file(bucket: &Bucket, meta: &BlockMeta) -> Result<Option<String>> {
+    let (tenant, id) = (meta.tenant_id.as_str(), meta.block_id);
+    let blooms = (0..meta.bloom_shards).map(bloom_name);
+    let summary = meta.summary().map(|_| SUMMARY.to_owned());
+    let files = [DATA.to_owned()].into_iter().chain(summary).chain(blooms);
+    let mut looks = stream::iter(files)
+        .map(|file| async move {
+            let is_stored = match bucket.head(&block_key(tenant, id, &file)).await {
+                Ok(object) => file != DATA || object.size == meta.size,
+                Err(error) if error.is_not_found() => false,
+                Err(error) => return Err(error),
+            };
+            Ok((!is_stored).then_some(file))
+        })
+        .buffered(CONFIRM_CONCURRENCY);
+    while let Some(missing) = looks.try_next().await? {
+        if missing.is_some() {
+            return Ok(missing);
+        }
+    }
+    match read_meta(bucket, tenant, id).await {
+        Ok(stored) if stored.size == meta.size => Ok(None),
+        // A compactor may have merged it already.
+        Err(error) if error.is_not_found() => {
+            let compacted = bucket.head(&block_key(tenant, id, COMPACTED_META)).await;
+            match compacted {
+                Ok(_) => Ok(None),
+                Err(error) if error.is_not_found() => Ok(Some(META.to_owned())),
+                Err(error) => Err(error),
+            }
+        }
+        Ok(_) | Err(Error::Corrupt { .. } | Error::Invalid { .. }) => Ok(Some(META.to_owned())),
+        Err(error) => Err(error),
     }
 }
 
@@ -228,6 +275,9 @@ pub struct ListedBlocks {
     pub newest: Option<Timestamp>,
 }
 
+/// Blocks of a tenant that a listing may name: many more than one process can keep in its list.
+const MAX_LISTED_BLOCKS: usize = 3 << 20;
+
 /// All tenants of the bucket, sorted; names that are not tenants are left out.
 pub async fn list_tenants(bucket: &Bucket) -> Result<Vec<String>> {
     let mut names = bucket.list_directories("").await?;
@@ -281,6 +331,7 @@ async fn list_range(
     ranges: u64,
 ) -> Result<ListedBlocks> {
     let (start, end) = range_bounds(tenant, range, ranges);
+    let most = MAX_LISTED_BLOCKS / ranges as usize;
     let mut objects = bucket.list_stream(tenant, start.as_deref())?;
     let mut listed = ListedBlocks::default();
     while let Some(object) = objects.try_next().await? {
@@ -296,6 +347,10 @@ async fn list_range(
         }
         let Some((directory, file)) = rest.split_once('/') else { continue };
         let Some(id) = parse_block_id(directory) else { continue };
+        if listed.live.len() + listed.compacted.len() >= most {
+            let source = format!("more than {MAX_LISTED_BLOCKS} blocks are listed").into();
+            return Err(Error::Unavailable { key: tenant.to_owned(), source });
+        }
         match file {
             META => {
                 listed.live.push(id);

@@ -3,6 +3,7 @@
 //! Keys are `/`-joined names without a leading slash; a configured prefix is added and taken away
 //! here. A write is all or nothing: readers see the old object or the new one.
 
+mod answers;
 mod azure;
 mod check;
 mod client;
@@ -17,6 +18,7 @@ mod list;
 mod local;
 mod metrics;
 mod options;
+mod pages;
 mod ranges;
 mod s3;
 mod settings;
@@ -33,9 +35,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::stream::{StreamExt, TryStreamExt};
 use jiff::Timestamp;
+use object_store::list::PaginatedListStore;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path as ObjectPath;
-use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
+use object_store::{GetOptions, ObjectMeta, ObjectStore, ObjectStoreExt};
 
 use crate::error::{Error, Result};
 use crate::layout::join_prefix;
@@ -65,6 +68,8 @@ impl fmt::Debug for Bucket {
 
 struct Inner {
     store: Arc<dyn ObjectStore>,
+    /// The same store, for listings page by page.
+    pages: Option<Arc<dyn PaginatedListStore>>,
     prefix: String,
     /// Root of a local store.
     root: Option<PathBuf>,
@@ -74,9 +79,16 @@ struct Inner {
 }
 
 impl Inner {
-    fn remote(store: impl ObjectStore, target: Target, prefix: &str) -> Self {
+    fn remote(store: impl ObjectStore + PaginatedListStore, target: Target, prefix: &str) -> Self {
+        let store = Arc::new(store);
+        let pages: Arc<dyn PaginatedListStore> = Arc::clone(&store) as _;
+        Self { pages: Some(pages), ..Self::on(store, target, prefix) }
+    }
+
+    fn on(store: Arc<dyn ObjectStore>, target: Target, prefix: &str) -> Self {
         Self {
-            store: Arc::new(store),
+            store,
+            pages: None,
             prefix: prefix.trim_matches('/').to_owned(),
             root: None,
             transfer: Transfer::default(),
@@ -136,7 +148,7 @@ impl Bucket {
     /// A bucket on any store, for tests of what a store may do.
     #[cfg(test)]
     pub(crate) fn on(store: impl ObjectStore) -> Self {
-        Self { inner: Arc::new(Inner::remote(store, target::Target::local("test"), "")) }
+        Self { inner: Arc::new(Inner::on(Arc::new(store), Target::local("test"), "")) }
     }
 
     fn open_local(path: &Path) -> Result<Inner> {
@@ -144,7 +156,7 @@ impl Bucket {
         let root = local::open_root(path).map_err(|error| diagnosis::local_root(&name, error))?;
         let store = LocalFileSystem::new_with_prefix(&root)
             .map_err(|error| failure::from_store(&name, error))?;
-        Ok(Inner { root: Some(root), ..Inner::remote(store, Target::local(&name), "") })
+        Ok(Inner { root: Some(root), ..Inner::on(Arc::new(store), Target::local(&name), "") })
     }
 
     /// The file of `key` in a local store; `None` in any other. The file need not exist.
@@ -178,13 +190,8 @@ impl Bucket {
             .await;
         }
         let path = self.object_path(key)?;
-        let read = || async {
-            let object = self.inner.store.get(&path).await?;
-            if object.meta.size > max_bytes {
-                return Ok(None);
-            }
-            object.bytes().await.map(Some)
-        };
+        let read =
+            || async { answers::object(self.inner.store.get(&path).await?, max_bytes).await };
         let bytes = self.hedged(read).await.map_err(|error| failure::from_store(key, error))?;
         bytes.ok_or_else(|| too_large(key, max_bytes))
     }
@@ -200,8 +207,13 @@ impl Bucket {
                 .await;
         }
         let path = self.object_path(key)?;
-        let read = || self.inner.store.get_range(&path, range.clone());
+        let read = || async {
+            let options = GetOptions::new().with_range(Some(range.clone()));
+            let found = self.inner.store.get_opts(&path, options).await?;
+            answers::object(found, range.end - range.start).await
+        };
         let bytes = self.hedged(read).await.map_err(|error| failure::from_store(key, error))?;
+        let bytes = bytes.ok_or_else(|| too_large(key, range.end))?;
         check_length(key, &range, &bytes)?;
         Ok(bytes)
     }

@@ -272,3 +272,34 @@ async fn receiver_is_checked_by_its_authority_and_name() {
     process.remote.flush(Duration::ZERO).await;
     assert_eq!(receiver.samples("calls_0_total").len(), 1);
 }
+
+/// A server at `/write` that sends elsewhere with such a status, and answers yes there to whatever comes.
+async fn redirecting(status: u16) -> String {
+    let elsewhere = [("location", "/elsewhere")];
+    let status = axum::http::StatusCode::from_u16(status).unwrap();
+    let router = Router::new()
+        .route("/write", post(move || async move { (status, elsewhere) }))
+        .route("/elsewhere", axum::routing::any(|| async { "yes" }));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/write", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    url
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn redirect_that_drops_the_samples_is_a_refusal_and_one_that_keeps_them_is_followed() {
+    for (status, failed) in [(301, 1), (302, 1), (303, 1), (307, 0), (308, 0)] {
+        let url = redirecting(status).await;
+        let receiver = Receiver::start().await;
+        let change = |config: &mut Config| config.url = url;
+        let process = Process::start(tempfile::tempdir().unwrap(), quick(change, &receiver));
+        process.collect(1_000, 1);
+        process.flush().await;
+        let text = process.registry.encode();
+        let line = text
+            .lines()
+            .find(|line| line.starts_with("prometheus_remote_storage_samples_failed_total{"));
+        let count = line.and_then(|line| line.rsplit(' ').next()).map(str::to_owned);
+        assert_eq!(count.as_deref(), Some(&*failed.to_string()), "{status}");
+    }
+}

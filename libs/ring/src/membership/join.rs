@@ -96,10 +96,21 @@ async fn tell_seeds(shared: &Shared) -> Vec<SocketAddr> {
         heard.map(|node| node.id.gossip_advertise_addr).collect()
     });
     let unknown = resolved.into_iter().filter(|seed| !members.contains(seed));
-    let seeds: Vec<SocketAddr> =
-        unknown.filter(|seed| *seed != gossip.wire.advertised).take(MAX_SEEDS_AT_ONCE).collect();
+    let seeds = unknown.filter(|seed| *seed != gossip.wire.advertised).collect();
+    let seeds = some_of(seeds, super::random());
     for seed in &seeds {
         let _ = gossip.handle.gossip(*seed);
+    }
+    seeds
+}
+
+/// As many as are told at once, from another place on each time: where a name has hundreds of addresses, those where
+/// nobody is any more must not keep us from the others for ever.
+fn some_of(mut seeds: Vec<SocketAddr>, random: u64) -> Vec<SocketAddr> {
+    if seeds.len() > MAX_SEEDS_AT_ONCE {
+        let first = random % seeds.len() as u64;
+        seeds.rotate_left(first as usize);
+        seeds.truncate(MAX_SEEDS_AT_ONCE);
     }
     seeds
 }
@@ -107,4 +118,22 @@ async fn tell_seeds(shared: &Shared) -> Vec<SocketAddr> {
 /// Other members that are there.
 fn others(shared: &Shared) -> usize {
     shared.members.borrow().iter().filter(|member| !member.is_self).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_of_very_many_seeds_has_its_turn() {
+        let seeds: Vec<SocketAddr> = (0..500).map(|port| ([10, 0, 0, 1], port).into()).collect();
+        let mut told = HashSet::new();
+        for random in 0..500 {
+            let some = some_of(seeds.clone(), random);
+            assert_eq!(some.len(), MAX_SEEDS_AT_ONCE);
+            told.extend(some);
+        }
+        assert_eq!(told.len(), seeds.len());
+        assert_eq!(some_of(seeds[..64].to_vec(), 7), seeds[..64]);
+    }
 }

@@ -58,7 +58,7 @@ pub async fn list_orphans(
         let Some(id) = parse_block_id(directory) else { continue };
         let directory = directories.entry(id).or_default();
         directory.has_meta |= file == META || file == COMPACTED_META;
-        directory.bytes += object.size;
+        directory.bytes = directory.bytes.saturating_add(object.size);
         directory.newest = directory.newest.max(Some(object.last_modified));
     }
     let orphans = directories.into_iter().filter(|(_, directory)| !directory.has_meta);
@@ -82,6 +82,18 @@ pub async fn list_orphans(
     Ok(orphans)
 }
 
+/// True if reading finds the block, whatever a listing says.
+async fn has_meta(bucket: &Bucket, tenant: &str, block_id: Uuid) -> Result<bool> {
+    for file in [META, COMPACTED_META] {
+        match bucket.head(&layout::block_key(tenant, block_id, file)).await {
+            Ok(_) => return Ok(true),
+            Err(error) if error.is_not_found() => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(false)
+}
+
 /// Deletes the objects of an orphan, if it still is one: false, and nothing is deleted, if anything
 /// was written there since it was found.
 pub async fn clear_orphan(bucket: &Bucket, tenant: &str, orphan: &Orphan) -> Result<bool> {
@@ -93,7 +105,7 @@ pub async fn clear_orphan(bucket: &Bucket, tenant: &str, orphan: &Orphan) -> Res
     };
     let has_changed =
         objects.iter().any(|object| is_meta(&object.key) || object.last_modified > orphan.newest);
-    if has_changed {
+    if has_changed || has_meta(bucket, tenant, orphan.block_id).await? {
         return Ok(false);
     }
     bucket.delete_all(objects.into_iter().map(|object| object.key).collect()).await?;

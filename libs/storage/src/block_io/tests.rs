@@ -197,3 +197,26 @@ async fn meta_of_very_many_pushes_can_be_read_again() {
         assert_eq!(read.origins().0.ranges().len(), if are_named { 20_000 } else { 0 });
     }
 }
+
+#[tokio::test]
+async fn block_is_confirmed_if_its_files_are_there_and_named_if_one_is_not() {
+    let (_directory, bucket) = local();
+    let (mut meta, files) = block();
+    let summary = Some(crate::meta::SummaryParts::default());
+    let extension = crate::meta::Extension { summary, ..Default::default() };
+    meta.extension = Some(Box::new(extension));
+    for file in [DATA, SUMMARY, "bloom-0", "bloom-1", META] {
+        write_block(&bucket, &meta, &files).await.unwrap();
+        assert_eq!(missing_file(&bucket, &meta).await.unwrap(), None);
+        let key = block_key(TENANT, meta.block_id, file);
+        bucket.delete(&key).await.unwrap();
+        assert_eq!(missing_file(&bucket, &meta).await.unwrap().as_deref(), Some(file));
+        bucket.put(&key, Bytes::from_static(b"{}  not it")).await.unwrap();
+        let differs = [DATA, META].contains(&file);
+        assert_eq!(missing_file(&bucket, &meta).await.unwrap().is_some(), differs, "{file}");
+        assert_eq!(confirm_block(&bucket, &meta).await.is_err(), differs);
+    }
+    write_block(&bucket, &meta, &files).await.unwrap();
+    mark_compacted(&bucket, TENANT, meta.block_id).await.unwrap();
+    confirm_block(&bucket, &meta).await.unwrap();
+}

@@ -5,7 +5,7 @@ use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutPayload};
 use uuid::Uuid;
 
 use super::diagnosis::{self, Step};
-use super::{Bucket, Provider};
+use super::{Bucket, Provider, answers};
 use crate::error::{Error, Result};
 
 /// Begins the names of objects that only try whether writing works. They lie on the first level,
@@ -63,8 +63,9 @@ impl Bucket {
         let options = self.inner.write_options.put(PutMode::Overwrite);
         let payload = PutPayload::from_static(CONTENT);
         self.try_step(Step::Write, store.put_opts(&path, payload, options)).await?;
-        let read = async { store.get(&path).await?.bytes().await };
-        let bytes = self.try_step(Step::Read, read).await?;
+        let longest = CONTENT.len() as u64;
+        let read = async { answers::object(store.get(&path).await?, longest).await };
+        let bytes = self.try_step(Step::Read, read).await?.unwrap_or_default();
         if bytes != CONTENT {
             let sentence =
                 format!("{} gives back other bytes than were written", self.inner.target.address);

@@ -16,6 +16,7 @@ use tactus_config::GoDuration;
 use tactus_config::sections::client::ClientTls;
 use tactus_config::sections::object_store::S3;
 
+use super::answers::{self, Asked};
 use super::kms::EncryptionContext;
 use super::metrics;
 use crate::error::{Error, Result};
@@ -195,9 +196,10 @@ impl HttpService for Counted {
             done.map_err(|source| HttpError::new_boxed(HttpErrorKind::Unknown, source))?;
         }
         let (method, started) = (request.method().clone(), Instant::now());
+        let asked = Asked::of(method.as_str(), request.uri().query().unwrap_or_default());
         let answer = self.client.execute(request).await;
         let status = answer.as_ref().ok().map(|answer| answer.status().as_u16());
         metrics::request(method.as_str(), status, started.elapsed());
-        answer
+        answers::bounded(asked, answer?).await
     }
 }

@@ -5,7 +5,7 @@ use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutPayload, UpdateVersi
 use tokio::sync::Mutex;
 
 use super::target::Kind;
-use super::{Bucket, failure};
+use super::{Bucket, answers, failure};
 use crate::error::{Error, Result};
 use crate::hash::murmur3_x64_128;
 
@@ -30,11 +30,9 @@ impl Bucket {
         let path = self.object_path(key)?;
         let failed = |error| failure::from_store(key, error);
         let found = self.inner.store.get(&path).await.map_err(failed)?;
-        if found.meta.size > max_bytes {
-            return Err(super::too_large(key, max_bytes));
-        }
         let version = self.version(found.meta.e_tag.clone(), found.meta.version.clone(), key)?;
-        Ok((found.bytes().await.map_err(failed)?, version))
+        let bytes = answers::object(found, max_bytes).await.map_err(failed)?;
+        Ok((bytes.ok_or_else(|| super::too_large(key, max_bytes))?, version))
     }
 
     /// Writes an object in the place of the version `expected`, or a new one if that is `None`.

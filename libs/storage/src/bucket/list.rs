@@ -3,7 +3,7 @@
 use futures_util::stream::{BoxStream, StreamExt, TryStreamExt};
 use object_store::path::Path as ObjectPath;
 
-use super::{Bucket, ObjectInfo, failure};
+use super::{Bucket, ObjectInfo, pages};
 use crate::error::{Error, Result};
 use crate::layout::join_prefix;
 
@@ -25,16 +25,16 @@ impl Bucket {
             Some(after) => store.list_with_offset(directory.as_ref(), &self.object_path(after)?),
             None => store.list(directory.as_ref()),
         };
-        let (bucket, prefix) = (self.clone(), directory_name(prefix));
+        let bucket = self.clone();
         let after = after.map(str::to_owned);
-        Ok(listed
-            .map(move |meta| {
-                let meta = meta.map_err(|error| failure::from_store(&prefix, error))?;
-                bucket.object_info(&meta)
-            })
-            // Some stores that speak S3 do not know the offset.
+        let within = directory_start(prefix);
+        Ok(pages::guarded(directory_name(prefix), listed)
+            .map(move |meta| bucket.object_info(&meta?))
+            // Some stores that speak S3 do not know the offset. One that does not know prefixes must not have a bucket
+            // deleted because a block is.
             .try_filter(move |object| {
-                std::future::ready(after.as_ref().is_none_or(|after| object.key > *after))
+                let is_behind = after.as_ref().is_none_or(|after| object.key > *after);
+                std::future::ready(is_behind && object.key.starts_with(&within))
             })
             .boxed())
     }
@@ -51,9 +51,12 @@ impl Bucket {
                 _ => Error::Unavailable { key: prefix.clone(), source: error.into() },
             })?;
         }
-        let listed = self.inner.store.list_with_delimiter(directory.as_ref()).await;
-        let listed = listed.map_err(|error| failure::from_store(&prefix, error))?;
-        let name = |path: ObjectPath| path.filename().map(str::to_owned);
+        let listed = self.entries(&prefix, directory.as_ref()).await?;
+        let name = |path: ObjectPath| {
+            let name = path.filename()?;
+            let parent = path.as_ref().strip_suffix(name)?.trim_end_matches('/');
+            (parent == directory.as_ref().map_or("", AsRef::as_ref)).then(|| name.to_owned())
+        };
         let mut names: Vec<_> = listed.common_prefixes.into_iter().filter_map(name).collect();
         names.sort_unstable();
         Ok(names)
@@ -63,10 +66,13 @@ impl Bucket {
     pub async fn list_files(&self, prefix: &str) -> Result<Vec<ObjectInfo>> {
         let directory = self.directory_path(prefix)?;
         let prefix = directory_name(prefix);
-        let listed = self.inner.store.list_with_delimiter(directory.as_ref()).await;
-        let listed = listed.map_err(|error| failure::from_store(&prefix, error))?;
+        let listed = self.entries(&prefix, directory.as_ref()).await?;
         let objects = listed.objects.iter().map(|object| self.object_info(object));
         let mut objects = objects.collect::<Result<Vec<_>>>()?;
+        let within = directory_start(&prefix);
+        objects.retain(|object| {
+            object.key.strip_prefix(&within).is_some_and(|name| !name.contains('/'))
+        });
         objects.sort_unstable_by(|a, b| a.key.cmp(&b.key));
         Ok(objects)
     }
@@ -76,6 +82,14 @@ impl Bucket {
         let path = ObjectPath::parse(&prefix)
             .map_err(|error| Error::invalid("key", format!("{prefix:?}: {error}")))?;
         Ok((!path.is_root()).then_some(path))
+    }
+}
+
+/// What the keys of objects in a directory begin with.
+fn directory_start(prefix: &str) -> String {
+    match prefix.trim_end_matches('/') {
+        "" => String::new(),
+        prefix => format!("{prefix}/"),
     }
 }
 

@@ -139,7 +139,7 @@ fn remote(concurrency: usize) -> (Bucket, Arc<Seen>) {
     let store = Store { inner: InMemory::new(), seen: Arc::clone(&seen) };
     let transfer =
         Transfer { part_bytes: PART, upload_concurrency: concurrency, ..Transfer::default() };
-    let inner = Inner { transfer, ..Inner::remote(store, Target::local("in memory"), "p") };
+    let inner = Inner { transfer, ..Inner::on(Arc::new(store), Target::local("in memory"), "p") };
     (Bucket { inner: Arc::new(inner) }, seen)
 }
 

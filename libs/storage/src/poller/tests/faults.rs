@@ -262,3 +262,20 @@ async fn store_that_fails_every_read_is_given_up_soon() {
     assert!(store.reads() < 200);
     assert!(!bucket.has("t/index.pb.zst").await);
 }
+
+#[tokio::test]
+async fn orphan_that_only_a_listing_takes_for_one_stays() {
+    let (store, bucket) = FaultyStore::new();
+    let id = bucket.add("t").await;
+    let data = block_key("t", id, crate::layout::DATA);
+    let meta = bucket.bucket.get(&block_key("t", id, META)).await.unwrap();
+    bucket.bucket.delete(&block_key("t", id, META)).await.unwrap();
+    bucket.bucket.put(&data, "data".into()).await.unwrap();
+    store.freeze_listing();
+    bucket.bucket.put(&block_key("t", id, META), meta).await.unwrap();
+    let orphan = block_io::Orphan { block_id: id, bytes: 4, newest: Timestamp::MAX };
+    assert!(!block_io::clear_orphan(&bucket.bucket, "t", &orphan).await.unwrap());
+    assert!(bucket.bucket.head(&data).await.is_ok());
+    bucket.bucket.delete(&block_key("t", id, META)).await.unwrap();
+    assert!(block_io::clear_orphan(&bucket.bucket, "t", &orphan).await.unwrap());
+}
