@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use parquet::file::metadata::ColumnChunkMetaData;
-use parquet::file::page_index::index_reader::decode_offset_index;
 
+use crate::decoding::thrift::{Value, read_struct, struct_list};
+use crate::decoding::{DecodeError, DecodeResult};
 use crate::{Error, Result};
 
 use super::File;
@@ -75,17 +76,12 @@ impl File {
         let mut indexes = PageIndexes { pages: Vec::new(), starts: vec![0] };
         for (chunk, bytes) in group.columns().iter().zip(parts) {
             if !bytes.is_empty() {
-                let index = decode_offset_index(&bytes).map_err(|_| Error::Corrupt {
+                add_pages(&bytes, &mut indexes.pages).map_err(|_| Error::Corrupt {
                     what: format!(
                         "an offset index is malformed (column {}, row group {row_group})",
                         chunk.column_path()
                     ),
                 })?;
-                indexes.pages.extend(index.page_locations().iter().map(|page| Page {
-                    offset: page.offset,
-                    length: page.compressed_page_size,
-                    first_row: page.first_row_index,
-                }));
             }
             indexes.starts.push(indexes.pages.len());
         }
@@ -111,6 +107,34 @@ impl File {
         }
         Ok(ranges.iter().map(part).collect())
     }
+}
+
+/// Appends the pages of an offset index.
+fn add_pages(index: &[u8], pages: &mut Vec<Page>) -> DecodeResult<()> {
+    let mut found = false;
+    read_struct(index, 0, |field, value| {
+        let (1, Value::List(list)) = (field, value) else { return Ok(None) };
+        found = true;
+        let (count, mut rest) = struct_list(list)?;
+        for _ in 0..count {
+            let (mut offset, mut length, mut first_row) = (None, None, None);
+            rest = read_struct(rest, 1, |field, value| {
+                match (field, value) {
+                    (1, Value::Number(number)) => offset = Some(number),
+                    (2, Value::Number(number)) => length = i32::try_from(number).ok(),
+                    (3, Value::Number(number)) => first_row = Some(number),
+                    _ => {}
+                }
+                Ok(None)
+            })?;
+            let (Some(offset), Some(length), Some(first_row)) = (offset, length, first_row) else {
+                return Err(DecodeError("a page of an offset index lacks a field"));
+            };
+            pages.push(Page { offset, length, first_row });
+        }
+        Ok(Some(rest))
+    })?;
+    if found { Ok(()) } else { Err(DecodeError("an offset index has no pages")) }
 }
 
 /// Where the offset index of a column is; empty if it has none.
