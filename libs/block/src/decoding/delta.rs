@@ -183,6 +183,28 @@ mod tests {
             decode_delta(&encoded, values.len(), &mut out).unwrap();
             prop_assert_eq!(out, narrow);
             prop_assert!(decode_delta::<u64>(&encoded, values.len() + 1, &mut Vec::new()).is_err());
+
+            let small: Vec<u8> = values.iter().map(|value| u8::try_from(*value).unwrap_or(0)).collect();
+            let mut out = Vec::<u8>::new();
+            decode_delta(&encoded, values.len(), &mut out).unwrap();
+            prop_assert_eq!(out, small);
+        }
+
+        #[test]
+        fn first_integers_are_those_of_all(
+            values in proptest::collection::vec(any::<u64>(), 0..300), wanted in 0usize..310, padded in any::<bool>(),
+        ) {
+            let mut encoded = encode(&values, padded);
+            let mut out = vec![9u64];
+            decode_first(&encoded, values.len(), wanted, &mut out).unwrap();
+            let wanted = wanted.min(values.len());
+            prop_assert_eq!(&out[1..], &values[..wanted]);
+            prop_assert!(decode_first::<u64>(&encoded, values.len() + 1, wanted, &mut Vec::new()).is_err());
+            // What follows the block of the last one may be anything.
+            if wanted > 0 && wanted + 128 < values.len() {
+                encoded.truncate(encoded.len() - 1);
+                prop_assert!(decode_first::<u64>(&encoded, values.len(), wanted, &mut Vec::new()).is_ok());
+            }
         }
 
         #[test]

@@ -194,3 +194,39 @@ pub(crate) fn page_ranges(
     let all_inside = found.dictionary.iter().chain(&found.data).all(inside);
     all_inside.then_some(found)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn pages(index: &[u8]) -> DecodeResult<Vec<(i64, i32, i64)>> {
+        let mut pages = Vec::new();
+        add_pages(index, &mut pages)?;
+        Ok(pages.iter().map(|page| (page.offset, page.length, page.first_row)).collect())
+    }
+
+    /// Two pages, and lists besides, as other writers have them.
+    const INDEX: [u8; 20] = [
+        0x19, 0x2c, 0x16, 8, 0x15, 20, 0x16, 0, 0, 0x16, 28, 0x15, 40, 0x16, 6, 0, 0x19, 0x16, 2, 0,
+    ];
+
+    #[test]
+    fn offset_index_tells_where_pages_are() {
+        assert_eq!(pages(&INDEX), Ok(vec![(4, 10, 0), (14, 20, 3)]));
+        for end in 0..INDEX.len() {
+            assert!(pages(&INDEX[..end]).is_err(), "{end}");
+        }
+        assert!(pages(&[0]).is_err(), "no pages");
+        assert!(pages(&[0x19, 0x1c, 0x16, 8, 0x15, 20, 0, 0]).is_err(), "no row");
+        assert!(pages(&[0x19, 0xfc, 0xff, 0xff, 0xff, 0xff, 7]).is_err(), "more than there are");
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..80)) {
+            let _ = pages(&bytes);
+            let _ = pages(&[&INDEX[..2], &bytes].concat());
+        }
+    }
+}
