@@ -16,6 +16,17 @@ pub(crate) fn decode_delta<'a, T: Number>(
     count: usize,
     out: &mut Vec<T>,
 ) -> DecodeResult<&'a [u8]> {
+    decode_first(input, count, count, out)
+}
+
+/// As [`decode_delta`], of the first `wanted` integers only; of what comes after their last block nothing is looked at. Returns
+/// the bytes after that block.
+pub(crate) fn decode_first<'a, T: Number>(
+    input: &'a [u8],
+    count: usize,
+    wanted: usize,
+    out: &mut Vec<T>,
+) -> DecodeResult<&'a [u8]> {
     if count == 0 && input.is_empty() {
         return Ok(input);
     }
@@ -26,7 +37,8 @@ pub(crate) fn decode_delta<'a, T: Number>(
     if total != count as u64 {
         return Err(DecodeError("delta-coded integers are not as many as the page declares"));
     }
-    if count == 0 {
+    let wanted = wanted.min(count);
+    if wanted == 0 {
         return Ok(rest);
     }
     let shape = "delta-coded integers come in blocks of an impossible shape";
@@ -38,11 +50,11 @@ pub(crate) fn decode_delta<'a, T: Number>(
         return Err(DecodeError(shape));
     }
 
-    out.reserve(count);
+    out.reserve(wanted);
     let mut sum = first as u64;
     out.push(T::from_sum(sum));
-    let mut pending = count - 1;
-    let mut deltas = [0u64; 64];
+    let mut pending = wanted - 1;
+    let mut scratch = Scratch { deltas: [0; 64], numbers: [T::default(); 64] };
     while pending > 0 {
         let (smallest, after) = zigzag(rest)?;
         let (widths, after) = split(after, miniblocks as usize, "delta bit widths are cut off")?;
@@ -55,7 +67,7 @@ pub(crate) fn decode_delta<'a, T: Number>(
             let width = u32::from(width);
             // The last miniblock is padded, but not by every writer.
             let whole = packed_bytes(values_each, width);
-            sum = add_miniblock(rest, width, smallest as u64, sum, now, &mut deltas, out)?;
+            sum = add_miniblock(rest, width, smallest as u64, sum, now, &mut scratch, out)?;
             rest = &rest[whole.min(rest.len())..];
             pending -= now;
         }
@@ -63,8 +75,13 @@ pub(crate) fn decode_delta<'a, T: Number>(
     Ok(rest)
 }
 
-/// Appends `count` running sums of the deltas at the start of `packed`; returns the last one. `deltas` is scratch
-/// space.
+/// Deltas of up to 64 integers, and the integers.
+struct Scratch<T> {
+    deltas: [u64; 64],
+    numbers: [T; 64],
+}
+
+/// Appends `count` running sums of the deltas at the start of `packed`; returns the last one.
 #[inline]
 fn add_miniblock<T: Number>(
     packed: &[u8],
@@ -72,7 +89,7 @@ fn add_miniblock<T: Number>(
     smallest: u64,
     mut sum: u64,
     count: usize,
-    deltas: &mut [u64; 64],
+    scratch: &mut Scratch<T>,
     out: &mut Vec<T>,
 ) -> DecodeResult<u64> {
     if width == 0 {
@@ -83,17 +100,15 @@ fn add_miniblock<T: Number>(
     for from in (0..count).step_by(64) {
         let packed = packed.get(from / 8 * width as usize..);
         let packed = packed.ok_or(DecodeError("deltas are cut off"))?;
-        let deltas = &mut deltas[..(count - from).min(64)];
+        let length = (count - from).min(64);
+        let (deltas, numbers) = (&mut scratch.deltas[..length], &mut scratch.numbers[..length]);
         unpack(packed, width, deltas)?;
-        // Summed in place and in a variable of its own: in the closure of the next line the sum would go through memory
-        // for each value.
-        let mut running = sum;
-        for delta in deltas.iter_mut() {
-            running = running.wrapping_add(smallest.wrapping_add(*delta));
-            *delta = running;
+        for (number, delta) in numbers.iter_mut().zip(deltas) {
+            sum = sum.wrapping_add(smallest.wrapping_add(*delta));
+            *number = T::from_sum(sum);
         }
-        sum = running;
-        out.extend(deltas.iter().map(|&sum| T::from_sum(sum)));
+        // Copied as a whole, which a loop that appends each is not.
+        out.extend_from_slice(numbers);
     }
     Ok(sum)
 }
@@ -168,6 +183,28 @@ mod tests {
             decode_delta(&encoded, values.len(), &mut out).unwrap();
             prop_assert_eq!(out, narrow);
             prop_assert!(decode_delta::<u64>(&encoded, values.len() + 1, &mut Vec::new()).is_err());
+
+            let small: Vec<u8> = values.iter().map(|value| u8::try_from(*value).unwrap_or(0)).collect();
+            let mut out = Vec::<u8>::new();
+            decode_delta(&encoded, values.len(), &mut out).unwrap();
+            prop_assert_eq!(out, small);
+        }
+
+        #[test]
+        fn first_integers_are_those_of_all(
+            values in proptest::collection::vec(any::<u64>(), 0..300), wanted in 0usize..310, padded in any::<bool>(),
+        ) {
+            let mut encoded = encode(&values, padded);
+            let mut out = vec![9u64];
+            decode_first(&encoded, values.len(), wanted, &mut out).unwrap();
+            let wanted = wanted.min(values.len());
+            prop_assert_eq!(&out[1..], &values[..wanted]);
+            prop_assert!(decode_first::<u64>(&encoded, values.len() + 1, wanted, &mut Vec::new()).is_err());
+            // What follows the block of the last one may be anything.
+            if wanted > 0 && wanted + 128 < values.len() {
+                encoded.truncate(encoded.len() - 1);
+                prop_assert!(decode_first::<u64>(&encoded, values.len(), wanted, &mut Vec::new()).is_ok());
+            }
         }
 
         #[test]

@@ -13,6 +13,11 @@ pub(crate) struct Frame<'a> {
     pub(crate) raw: Option<&'a [u8]>,
 }
 
+/// Bytes of the first frame of a stream, and what it decompresses to; `None` if it does not say.
+pub(crate) fn first(stream: &[u8]) -> Option<(usize, usize)> {
+    read_frame(stream).map(|frame| (frame.bytes.len(), frame.content))
+}
+
 /// The last frame of a stream and the bytes before it, if every frame declares its size.
 pub(crate) fn split_last(stream: &[u8]) -> Option<(&[u8], Frame<'_>)> {
     let mut rest = stream;

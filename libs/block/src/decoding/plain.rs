@@ -5,7 +5,7 @@ use super::{DecodeError, DecodeResult};
 
 /// Numbers of a fixed width. Deltas add up to them; sums wrap.
 pub(crate) trait Number: Copy + Default {
-    /// Keeps the low bits of a 64-bit sum.
+    /// What the type keeps of a 64-bit sum: its low bits.
     fn from_sum(sum: u64) -> Self;
 
     /// Appends `count` numbers after skipping `skip`.
@@ -33,6 +33,21 @@ macro_rules! numbers {
 numbers! {
     u64: "8-byte values are cut off";
     i32: "4-byte values are cut off";
+}
+
+/// INT64 of numbers that are small by nature. Those that do not fit become 0.
+impl Number for u8 {
+    #[inline(always)]
+    fn from_sum(sum: u64) -> Self {
+        if sum > u64::from(Self::MAX) { 0 } else { sum as Self }
+    }
+
+    fn decode(body: &[u8], skip: usize, count: usize, out: &mut Vec<Self>) -> DecodeResult<()> {
+        let numbers = body.as_chunks().0.get(skip..skip + count);
+        let numbers = numbers.ok_or(DecodeError("8-byte values are cut off"))?;
+        out.extend(numbers.iter().map(|bytes| Self::from_sum(u64::from_le_bytes(*bytes))));
+        Ok(())
+    }
 }
 
 /// Appends `count` booleans (0 or 1), stored as bits, after skipping `skip`.

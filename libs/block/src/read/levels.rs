@@ -4,9 +4,11 @@
 //! zstd frames of their own, as ours does, copies these frames into every column with the same levels: equal
 //! bytes are equal levels, so they are decompressed and decoded for the first column that comes with them.
 
+use std::sync::Arc;
+
 use crate::decoding::codec::{Codec, Decompressor};
-use crate::decoding::frames::{Frame, split_last};
-use crate::decoding::hybrid::{Levels, decode_levels};
+use crate::decoding::frames::{self, Frame, split_last};
+use crate::decoding::hybrid::{Levels, decode_levels, level_width};
 use crate::decoding::{DecodeError, DecodeResult, split, split_u32};
 
 use super::columns::Leaf;
@@ -39,12 +41,14 @@ struct Known {
     max_rep: u8,
     max_def: u8,
     entries: usize,
-    /// Bytes that the frames decompress to.
+    /// What the frames decompress to. Empty if `rep` is all of it, and of another column.
     content: Vec<u8>,
+    /// Bytes that the frames decompress to.
+    size: usize,
     /// Bytes of the definition levels at the end of the content; `None` if those are not in the frames.
     def_bytes: Option<usize>,
     /// Decoded when first asked for.
-    rep: Option<Decoded>,
+    rep: Option<Arc<Decoded>>,
     def: Option<(Decoded, usize)>,
 }
 
@@ -139,7 +143,7 @@ impl KnownLevels {
                 return self.read_whole(leaf, codec, stored, size, wanted, decompressor);
             };
             let known = &mut self.known[at];
-            if known.content.len().checked_add(own.content) != Some(size) {
+            if known.size.checked_add(own.content) != Some(size) {
                 return Err(WRONG_SIZE);
             }
             return known.sections(leaf, own, wanted, &mut self.def, decompressor);
@@ -214,6 +218,9 @@ impl KnownLevels {
         if let Some(found) = self.known.iter().position(is_it) {
             return Ok(Some(found));
         }
+        if let Some(known) = self.with_rep_of_another(leaf, (frames, limit), entries) {
+            return Ok(Some(self.add(known)));
+        }
         let mut size = 0usize;
         let mut rest = frames;
         while let Some((before, last)) = split_last(rest) {
@@ -236,27 +243,68 @@ impl KnownLevels {
                 _ => return Ok(None),
             },
         };
-        if self.known_bytes() > MAX_KNOWN_BYTES {
-            self.clear();
-        }
         let known = Known {
             frames: frames.into(),
             max_rep: leaf.max_rep,
             max_def: leaf.max_def,
             entries,
             content: content.to_vec(),
+            size,
             def_bytes,
             rep: None,
             def: None,
         };
+        Ok(Some(self.add(known)))
+    }
+
+    /// Notes levels; their position.
+    fn add(&mut self, known: Known) -> usize {
+        if self.known_bytes() > MAX_KNOWN_BYTES {
+            self.clear();
+        }
         if self.known.len() < MAX_KNOWN {
             self.known.push(known);
-            return Ok(Some(self.known.len() - 1));
+            return self.known.len() - 1;
         }
         let at = self.oldest;
         self.oldest = (at + 1) % MAX_KNOWN;
         self.known[at] = known;
-        Ok(Some(at))
+        at
+    }
+
+    /// Repetition levels alone, if they are those of a column with definition levels behind them: so are those of attributes, whose
+    /// keys all are defined, and whose values are not.
+    fn with_rep_of_another(
+        &self,
+        leaf: Leaf,
+        (frames, limit): (&[u8], usize),
+        entries: usize,
+    ) -> Option<Known> {
+        let (length, size) = frames::first(frames)?;
+        // Equal bytes are equal levels only if levels take as many bits, and only those up to one's own maximum are valid.
+        let has_it = |known: &&Known| {
+            known.entries == entries
+                && known.max_rep > 0
+                && known.max_rep <= leaf.max_rep
+                && level_width(known.max_rep) == level_width(leaf.max_rep)
+                && known.def_bytes.and_then(|def| known.size.checked_sub(def + 4)) == Some(size)
+                && known.frames.starts_with(frames)
+        };
+        if length != frames.len() || size > limit {
+            return None;
+        }
+        let rep = self.known.iter().find(has_it)?.rep.clone()?;
+        Some(Known {
+            frames: frames.into(),
+            max_rep: leaf.max_rep,
+            max_def: leaf.max_def,
+            entries,
+            content: Vec::new(),
+            size,
+            def_bytes: None,
+            rep: Some(rep),
+            def: None,
+        })
     }
 }
 
@@ -267,7 +315,7 @@ impl Known {
             _ => 0,
         };
         let def = self.def.as_ref().map(|(levels, _)| levels);
-        self.frames.len() + self.content.len() + decoded(self.rep.as_ref()) + decoded(def)
+        self.frames.len() + self.content.len() + decoded(self.rep.as_deref()) + decoded(def)
     }
 
     fn sections<'p>(
@@ -281,7 +329,7 @@ impl Known {
         if wanted.rep && self.rep.is_none() {
             let (levels, _) = section(&self.content, self.max_rep)?;
             let levels = decode_levels(levels, self.max_rep, self.entries, def_buffer)?;
-            self.rep = Some(Decoded::of(levels));
+            self.rep = Some(Arc::new(Decoded::of(levels)));
         }
         if let Some(bytes) = self.def_bytes
             && self.def.is_none()

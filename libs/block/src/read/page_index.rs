@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use parquet::file::metadata::ColumnChunkMetaData;
-use parquet::file::page_index::index_reader::decode_offset_index;
 
+use crate::decoding::thrift::{Value, read_struct, struct_list};
+use crate::decoding::{DecodeError, DecodeResult};
 use crate::{Error, Result};
 
 use super::File;
@@ -75,17 +76,12 @@ impl File {
         let mut indexes = PageIndexes { pages: Vec::new(), starts: vec![0] };
         for (chunk, bytes) in group.columns().iter().zip(parts) {
             if !bytes.is_empty() {
-                let index = decode_offset_index(&bytes).map_err(|_| Error::Corrupt {
+                add_pages(&bytes, &mut indexes.pages).map_err(|_| Error::Corrupt {
                     what: format!(
                         "an offset index is malformed (column {}, row group {row_group})",
                         chunk.column_path()
                     ),
                 })?;
-                indexes.pages.extend(index.page_locations().iter().map(|page| Page {
-                    offset: page.offset,
-                    length: page.compressed_page_size,
-                    first_row: page.first_row_index,
-                }));
             }
             indexes.starts.push(indexes.pages.len());
         }
@@ -111,6 +107,34 @@ impl File {
         }
         Ok(ranges.iter().map(part).collect())
     }
+}
+
+/// Appends the pages of an offset index.
+fn add_pages(index: &[u8], pages: &mut Vec<Page>) -> DecodeResult<()> {
+    let mut found = false;
+    read_struct(index, 0, |field, value| {
+        let (1, Value::List(list)) = (field, value) else { return Ok(None) };
+        found = true;
+        let (count, mut rest) = struct_list(list)?;
+        for _ in 0..count {
+            let (mut offset, mut length, mut first_row) = (None, None, None);
+            rest = read_struct(rest, 1, |field, value| {
+                match (field, value) {
+                    (1, Value::Number(number)) => offset = Some(number),
+                    (2, Value::Number(number)) => length = i32::try_from(number).ok(),
+                    (3, Value::Number(number)) => first_row = Some(number),
+                    _ => {}
+                }
+                Ok(None)
+            })?;
+            let (Some(offset), Some(length), Some(first_row)) = (offset, length, first_row) else {
+                return Err(DecodeError("a page of an offset index lacks a field"));
+            };
+            pages.push(Page { offset, length, first_row });
+        }
+        Ok(Some(rest))
+    })?;
+    if found { Ok(()) } else { Err(DecodeError("an offset index has no pages")) }
 }
 
 /// Where the offset index of a column is; empty if it has none.
@@ -169,4 +193,40 @@ pub(crate) fn page_ranges(
     let inside = |range: &Range<u64>| range.start >= chunk.start && range.end <= chunk.end;
     let all_inside = found.dictionary.iter().chain(&found.data).all(inside);
     all_inside.then_some(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn pages(index: &[u8]) -> DecodeResult<Vec<(i64, i32, i64)>> {
+        let mut pages = Vec::new();
+        add_pages(index, &mut pages)?;
+        Ok(pages.iter().map(|page| (page.offset, page.length, page.first_row)).collect())
+    }
+
+    /// Two pages, and lists besides, as other writers have them.
+    const INDEX: [u8; 20] = [
+        0x19, 0x2c, 0x16, 8, 0x15, 20, 0x16, 0, 0, 0x16, 28, 0x15, 40, 0x16, 6, 0, 0x19, 0x16, 2, 0,
+    ];
+
+    #[test]
+    fn offset_index_tells_where_pages_are() {
+        assert_eq!(pages(&INDEX), Ok(vec![(4, 10, 0), (14, 20, 3)]));
+        for end in 0..INDEX.len() {
+            assert!(pages(&INDEX[..end]).is_err(), "{end}");
+        }
+        assert!(pages(&[0]).is_err(), "no pages");
+        assert!(pages(&[0x19, 0x1c, 0x16, 8, 0x15, 20, 0, 0]).is_err(), "no row");
+        assert!(pages(&[0x19, 0xfc, 0xff, 0xff, 0xff, 0xff, 7]).is_err(), "more than there are");
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..80)) {
+            let _ = pages(&bytes);
+            let _ = pages(&[&INDEX[..2], &bytes].concat());
+        }
+    }
 }

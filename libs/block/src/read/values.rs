@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::decoding::byte_arrays::ByteArrays;
-use crate::decoding::delta::decode_delta;
+use crate::decoding::delta::decode_first;
 use crate::decoding::page::Encoding;
 use crate::decoding::plain::Number;
 use crate::decoding::{DecodeError, DecodeResult, hybrid, plain};
@@ -36,6 +36,8 @@ impl PageDecoder for LevelsOnly {
 pub(crate) type Words = Numbers<u64>;
 /// INT32.
 pub(crate) type Ints = Numbers<i32>;
+/// INT64 of numbers that are small by nature, as bytes; others become 0.
+pub(crate) type SmallWords = Numbers<u8>;
 
 /// Numbers of one width.
 #[derive(Debug, Default)]
@@ -68,7 +70,8 @@ impl<T: Number> PageDecoder for Numbers<T> {
             Encoding::Plain => T::decode(page.body, page.skip, page.count, &mut self.values),
             Encoding::DeltaBinaryPacked => {
                 let start = self.values.len();
-                decode_delta(page.body, page.total, &mut self.values)?;
+                let wanted = page.skip + page.count;
+                decode_first(page.body, page.total, wanted, &mut self.values)?;
                 keep(&mut self.values, start, page);
                 Ok(())
             }
@@ -82,56 +85,6 @@ impl<T: Number> PageDecoder for Numbers<T> {
             }
             _ => Err(ENCODING),
         }
-    }
-
-    fn retain(&mut self, kept: &[u8]) {
-        let start = self.values.len().saturating_sub(kept.len());
-        retain_from(&mut self.values, start, kept);
-    }
-}
-
-/// INT64 of numbers that are small by nature, as bytes; others become 0.
-#[derive(Debug, Default)]
-pub(crate) struct SmallWords {
-    /// Of all pages so far.
-    pub(crate) values: Vec<u8>,
-    /// Of pages without codes.
-    words: Words,
-    dictionary: Vec<u8>,
-    codes: Vec<u32>,
-}
-
-impl SmallWords {
-    /// A decoder with room for some values.
-    pub(crate) fn with_capacity(capacity: usize) -> Self {
-        Self { values: Vec::with_capacity(capacity), ..Self::default() }
-    }
-}
-
-fn small(word: u64) -> u8 {
-    u8::try_from(word).unwrap_or(0)
-}
-
-impl PageDecoder for SmallWords {
-    fn dictionary(&mut self, body: &[u8], entries: usize) -> DecodeResult<()> {
-        self.words.dictionary(body, entries)?;
-        self.dictionary.clear();
-        self.dictionary.extend(self.words.dictionary.iter().map(|&word| small(word)));
-        Ok(())
-    }
-
-    fn page(&mut self, page: PageValues<'_>) -> DecodeResult<()> {
-        if page.encoding != Encoding::Dictionary {
-            self.words.page(page)?;
-            self.values.extend(self.words.values.iter().map(|&word| small(word)));
-            return Ok(());
-        }
-        self.codes.clear();
-        let limit = self.dictionary.len();
-        hybrid::decode_codes(page.body, page.skip, page.count, limit, &mut self.codes)?;
-        let dictionary = self.dictionary.as_slice();
-        self.values.extend(self.codes.iter().map(|&code| dictionary[code as usize]));
-        Ok(())
     }
 
     fn retain(&mut self, kept: &[u8]) {
@@ -188,6 +141,8 @@ pub(crate) struct Strings {
     dictionary: Arc<ByteArrays>,
     /// Batch code of each dictionary entry; [`UNSEEN`] until it is first used.
     resolved: Vec<u32>,
+    /// Entries of the dictionary that have none.
+    unresolved: usize,
     page: ByteArrays,
     /// The current page has no codes.
     is_plain: bool,
@@ -207,6 +162,7 @@ impl PageDecoder for Strings {
     fn share_dictionary(&mut self, dictionary: Arc<ByteArrays>) {
         self.resolved.clear();
         self.resolved.resize(dictionary.len(), UNSEEN);
+        self.unresolved = dictionary.len();
         self.dictionary = dictionary;
     }
 
@@ -265,6 +221,7 @@ impl Strings {
         }
         let code = pool.intern(self.dictionary.get(local as usize))?;
         self.resolved[local as usize] = code;
+        self.unresolved -= 1;
         Ok(code)
     }
 
@@ -277,9 +234,14 @@ impl Strings {
         out.reserve(self.local.len());
         if !self.is_plain {
             for number in 0..self.local.len() {
+                // From then on no page has a new one.
+                if self.unresolved == 0 {
+                    break;
+                }
                 let local = self.local[number] as usize;
                 if self.resolved[local] == UNSEEN {
                     self.resolved[local] = pool.intern(self.dictionary.get(local))?;
+                    self.unresolved -= 1;
                 }
             }
             let resolved = self.resolved.as_slice();

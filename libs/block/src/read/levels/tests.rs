@@ -113,3 +113,27 @@ fn pages_of_which_all_is_defined_are_read_without_their_repetition() {
         assert_eq!((found.2, known.known.len()), (values, 1), "{runs:?}");
     }
 }
+
+#[test]
+fn repetition_of_a_column_that_is_all_there_serves_others() {
+    let rep = levels(&[2, 0, 2, 4, 2, 0, 2, 4]);
+    let (keys, values) = (levels(&[8, 4]), [levels(&[4, 5, 4, 4]), b"ab".to_vec()].concat());
+    let key_page = [frame(&rep), frame(&keys), frame(b"1234")].concat();
+    let value_page = [frame(&rep), frame(&values)].concat();
+    let (key, value) =
+        (Leaf { max_rep: 4, max_def: 4, ..LEAF }, Leaf { max_rep: 5, max_def: 5, ..LEAF });
+    let size = rep.len() + values.len();
+    let mut known = KnownLevels::default();
+    read(&mut known, key, key_page, rep.len() + keys.len() + 4).unwrap();
+    let found = read(&mut known, value, value_page.clone(), size).unwrap();
+    assert_eq!(found, (vec![0, 4, 0, 4], 2, b"ab".to_vec()));
+    assert!(known.known[1].content.is_empty(), "nothing was decompressed again");
+    assert!(read(&mut known, value, value_page.clone(), size + 1).is_err());
+
+    // Levels of two bits are other levels, and some are above a maximum.
+    let narrow = Leaf { max_rep: 3, ..value };
+    let mut alone = KnownLevels::default();
+    let expected = read(&mut alone, narrow, value_page.clone(), size);
+    assert!(expected.is_err());
+    assert_eq!(read(&mut known, narrow, value_page, size), expected);
+}

@@ -52,7 +52,7 @@ impl Task<'_> {
             return Ok(vec![u8::try_from(value).unwrap_or(0); expected].into());
         }
         self.buffer(leaf, expected, |task| {
-            let mut words = SmallWords::with_capacity(expected);
+            let mut words = SmallWords::collecting(expected);
             task.pages(leaf, Needs::default(), &mut words, |_, _, _| Ok(()))?;
             Ok(words.values)
         })
