@@ -16,6 +16,9 @@ pub use series::compact_series;
 pub use tags::{tag_values_llm, tag_values_v1, tag_values_v2, tags_v1, tags_v2};
 pub(crate) use values::{write_attributes, write_flat_attributes};
 
+use std::fmt::{Arguments, Display};
+use std::io::Write;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
@@ -115,6 +118,18 @@ impl JsonWriter {
         self.raw(if value { "true" } else { "false" });
     }
 
+    /// An integer as a number. Where the protobuf rules want a string, see [`Self::wide`].
+    pub(crate) fn integer(&mut self, value: impl Display) {
+        self.separate();
+        self.print(format_args!("{value}"));
+    }
+
+    /// Prints without a copy in between.
+    fn print(&mut self, text: Arguments<'_>) {
+        // Memory takes everything.
+        let _ = self.out.write_fmt(text);
+    }
+
     /// A number, or anything else that needs no escapes.
     pub(crate) fn raw(&mut self, text: &str) {
         self.separate();
@@ -122,15 +137,21 @@ impl JsonWriter {
     }
 
     /// A 64-bit integer: a string.
-    pub(crate) fn wide(&mut self, value: impl std::fmt::Display) {
+    pub(crate) fn wide(&mut self, value: impl Display) {
         self.separate();
-        self.out.extend_from_slice(format!("\"{value}\"").as_bytes());
+        self.print(format_args!("\"{value}\""));
     }
 
-    /// A double, or a string if JSON has no number for it.
+    /// A double as Go prints it, or a string if JSON has no number for it: shortest digits, an exponent below 1e-6 and from
+    /// 1e21.
     pub(crate) fn double(&mut self, value: f64) {
-        if value.is_finite() {
-            self.raw(&format_double(value));
+        let size = value.abs();
+        if size == 0.0 || (1e-6..1e21).contains(&size) {
+            self.separate();
+            self.print(format_args!("{value}"));
+        } else if value.is_finite() {
+            let text = format!("{value:e}");
+            self.raw(&if text.contains("e-") { text } else { text.replace('e', "e+") });
         } else {
             self.raw(if value.is_nan() {
                 "\"NaN\""
@@ -178,23 +199,13 @@ impl JsonWriter {
     /// A 32-bit field; nothing if zero.
     pub(crate) fn number_field(&mut self, key: &str, value: u32) {
         if value != 0 {
-            self.key(key).raw(&value.to_string());
+            self.key(key).integer(value);
         }
     }
 }
 
 fn write_text(json: &mut JsonWriter, text: &impl AsRef<[u8]>) {
     json.string(text.as_ref());
-}
-
-/// As Go prints it: shortest digits, an exponent below 1e-6 and from 1e21.
-fn format_double(value: f64) -> String {
-    let size = value.abs();
-    if size == 0.0 || (1e-6..1e21).contains(&size) {
-        return value.to_string();
-    }
-    let text = format!("{value:e}");
-    if text.contains("e-") { text } else { text.replace('e', "e+") }
 }
 
 fn escape(out: &mut Vec<u8>, text: &str) {

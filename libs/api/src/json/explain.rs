@@ -104,11 +104,11 @@ fn write_counts<'c>(
 ) {
     json.key(name).begin_object();
     for (reason, count) in counts {
-        json.data_key(reason.as_bytes()).raw(&count.to_string());
+        json.data_key(reason.as_bytes()).integer(count);
     }
     json.end_object();
 }
 
 fn number(json: &mut JsonWriter, name: &str, value: u64) {
-    json.key(name).raw(&value.to_string());
+    json.key(name).integer(value);
 }

@@ -28,7 +28,7 @@ pub fn compact_series(
     let samples: usize = series.iter().map(|series| series.samples.len()).sum();
     let mut json = JsonWriter::with_capacity(series.len() * 128 + samples * 12 + 256);
     json.begin_object();
-    json.key("start").raw(&start.to_string());
+    json.key("start").integer(start);
     json.key("step").double(step_millis);
     json.key("series").begin_list();
     for series in series {
@@ -70,7 +70,7 @@ fn write_exemplar(json: &mut JsonWriter, exemplar: &Exemplar) {
         label.map(text_of).unwrap_or_default()
     };
     json.begin_list();
-    json.raw(&exemplar.timestamp_ms.to_string());
+    json.integer(exemplar.timestamp_ms);
     json.double(exemplar.value);
     json.string(&id(TRACE_ID));
     json.string(&id(SPAN_ID));

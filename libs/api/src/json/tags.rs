@@ -71,7 +71,7 @@ pub fn tag_values_llm(response: &SearchTagValuesV2Response) -> Vec<u8> {
             ("totalBlockBytes", metrics.total_block_bytes),
         ] {
             if value != 0 {
-                json.key(key).raw(&value.to_string());
+                json.key(key).integer(value);
             }
         }
     }

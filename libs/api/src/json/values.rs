@@ -140,7 +140,7 @@ fn write_plain(
         DecodedValue::Unset => json.raw("null"),
         DecodedValue::String(text) => json.string(text),
         DecodedValue::Bool(value) => json.bool(value),
-        DecodedValue::Int(value) => json.raw(&value.to_string()),
+        DecodedValue::Int(value) => json.integer(value),
         DecodedValue::Double(value) => json.double(value),
         DecodedValue::Bytes(bytes) => json.string(bytes_to_hex(bytes).as_bytes()),
         DecodedValue::Array(elements) => {

@@ -95,6 +95,7 @@ impl Points {
         let Some(&(first, _)) = added.first() else { return 0 };
         let before = self.intervals.len();
         if self.intervals.last().is_none_or(|&last| last < first) {
+            self.reserve(joining, added.len());
             added.iter().for_each(|&(interval, cell)| self.push(joining, interval, cell));
             return added.len();
         }
@@ -111,6 +112,7 @@ impl Points {
             return 0;
         }
         let old = std::mem::take(self);
+        self.reserve(joining, before + added.len());
         let mut place = 0;
         for &(interval, cell) in added {
             while old.intervals.get(place).is_some_and(|&known| known < interval) {
@@ -152,6 +154,18 @@ impl Points {
         }
         if let Some(weight) = self.weights.get_mut(place) {
             *weight = cell.weight;
+        }
+    }
+
+    /// Makes room for points. Most series get theirs from one batch after another, all at once each time.
+    fn reserve(&mut self, joining: Joining, points: usize) {
+        self.intervals.reserve(points);
+        self.values.reserve(points);
+        if matches!(joining, Joining::Sum | Joining::Mean) {
+            self.rests.reserve(points);
+        }
+        if joining == Joining::Mean {
+            self.weights.reserve(points);
         }
     }
 
