@@ -17,6 +17,21 @@ const ORPHAN_INTERVAL: Duration = Duration::from_secs(3600);
 impl Compactor {
     /// Runs until `stop` is cancelled. A merge that is under way then is abandoned, and nobody sees anything of it.
     pub async fn run(self: Arc<Self>, stop: CancellationToken) {
+        // A panic, such as one of the store's client, must not end it for good.
+        while let Err(error) = tokio::spawn(Arc::clone(&self).run_rounds_of_all(stop.clone())).await
+        {
+            if !error.is_panic() {
+                return;
+            }
+            self.metrics.errors.inc();
+            tracing::error!("the compactor panicked and begins anew");
+            if stop.run_until_cancelled(sleep(self.settings.cycle)).await.is_none() {
+                return;
+            }
+        }
+    }
+
+    async fn run_rounds_of_all(self: Arc<Self>, stop: CancellationToken) {
         // Policies and jobs use the time that the last run of retention found. This makes one available from the start.
         tokio::select! {
             _ = self.time_to_delete_by() => {}
@@ -93,5 +108,67 @@ impl Compactor {
         }
         clear_leftovers(&self.bucket, tenant, age).await?;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use tactus_compaction::RewriteSettings;
+    use tactus_storage::meta::BlockVersion;
+    use tactus_storage::{BlockMeta, Blocklist, Bucket, BucketSettings, Uuid};
+    use tactus_telemetry::metrics::Registry;
+
+    use super::*;
+    use crate::settings::{Limits, SelectionSettings, Settings, TenantLimits};
+
+    #[tokio::test]
+    async fn round_that_panics_is_not_the_last() {
+        let path = std::env::temp_dir().join(format!("tactus-rounds-{}", Uuid::new_v4()));
+        let bucket = Bucket::open(&BucketSettings::Local { path: path.clone() }).unwrap();
+        let blocklist = Arc::new(Blocklist::new());
+        let meta = BlockMeta::new(BlockVersion::VParquet4, "t", Uuid::new_v4());
+        let add = vec![Arc::new(meta)];
+        blocklist
+            .change("t", tactus_storage::blocklist::BlockChanges { add, ..Default::default() });
+        let rounds = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&rounds);
+        let limits = TenantLimits::new(move |_| {
+            assert_ne!(counted.fetch_add(1, Ordering::Relaxed), 0, "the first round");
+            Limits::default()
+        });
+        let soon = Duration::from_millis(1);
+        let settings = Settings {
+            cycle: soon,
+            max_time_per_tenant: soon,
+            retention_interval: Duration::from_secs(3600),
+            selection: SelectionSettings::default(),
+            compacted_block_retention: soon,
+            retention_concurrency: 1,
+            max_bucket_bytes: 0,
+            orphan_age: None,
+            adopt_block_settings: false,
+            rewrite: RewriteSettings::new(tactus_block::BuilderSettings {
+                writer: tactus_block::WriterSettings::default(),
+                bloom_false_positive: 0.01,
+                bloom_shard_bytes: 1 << 10,
+            }),
+            job_watch_period: soon,
+            jobs_api_enabled: false,
+            max_open_jobs: 1,
+            limits,
+        };
+        let registry = Registry::new();
+        let compactor = Compactor::new(settings, bucket, blocklist, Arc::new(|_| true), &registry);
+        let stop = CancellationToken::new();
+        let run = tokio::spawn(compactor.run(stop.clone()));
+        while rounds.load(Ordering::Relaxed) < 2 {
+            sleep(soon).await;
+        }
+        stop.cancel();
+        run.await.unwrap();
+        assert!(registry.encode().contains("tempodb_compaction_errors_total 1"));
+        std::fs::remove_dir_all(path).unwrap();
     }
 }

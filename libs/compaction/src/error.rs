@@ -33,6 +33,16 @@ pub enum Error {
         /// Its position.
         input: usize,
     },
+    /// A trace of an input of [`crate::merge_blocks`] takes more memory than a merge has.
+    #[error("input {input}: a trace of {spans} spans takes {mib} MiB of memory")]
+    TooLarge {
+        /// Its position.
+        input: usize,
+        /// Of the trace.
+        spans: u64,
+        /// What the trace and those beside it take.
+        mib: u64,
+    },
     /// An input block cannot be opened, read or used; others are not to blame. Ask [`Error::is_retryable`] and
     /// [`Error::is_not_found`] before it is held for damaged.
     #[error("block {block}")]
@@ -67,6 +77,16 @@ pub enum BlockProblem {
     /// It does not hold each trace once, in order of id.
     #[error("its traces are not in order of id")]
     Unordered,
+    /// One of its traces takes more memory than a merge has.
+    #[error(
+        "a trace of {spans} spans takes {mib} MiB of memory, more than a merge of several blocks has: raise compactor.compaction.max_memory_bytes"
+    )]
+    TooLarge {
+        /// Of the trace.
+        spans: u64,
+        /// What the trace and those beside it take.
+        mib: u64,
+    },
     /// It has another number of row groups than its meta says.
     #[error("it has {found} row groups, its meta says {expected}")]
     RowGroupCount {

@@ -111,6 +111,7 @@ impl<'a, W: Write + Send> Merge<'a, W> {
             let share = self.budget.share(i, &self.inputs);
             self.pending.forget_input(i);
             self.inputs[i].read_window(share, &mut self.stats)?;
+            self.check_giants()?;
             let done = self.inputs.iter().map(Input::done_bytes).fold(0, u64::saturating_add);
             self.control.progress(done, self.total_bytes);
             self.note_memory();
@@ -122,6 +123,19 @@ impl<'a, W: Write + Send> Merge<'a, W> {
             return Err(Error::Invalid("a trace is too large to be merged".to_owned()));
         }
         Ok(())
+    }
+
+    /// Traces are not divided. Where those of several inputs take too much memory together, the input with the largest one is
+    /// to blame: without it the others can be merged.
+    fn check_giants(&self) -> Result<()> {
+        let held: u64 = self.inputs.iter().map(Input::heap_bytes).sum();
+        if self.inputs.len() < 2 || held <= self.budget.most_windows {
+            return Ok(());
+        }
+        match self.inputs.iter().max_by_key(|input| input.heap_bytes()).and_then(Input::giant) {
+            Some(giant) => Err(giant),
+            None => Ok(()),
+        }
     }
 
     fn note_memory(&mut self) {
@@ -232,6 +246,8 @@ struct Budget {
     row_group: RowGroupLimits,
     /// For the windows of all inputs.
     windows: u64,
+    /// What they may take where single traces are larger than windows.
+    most_windows: u64,
     /// No window is planned smaller.
     least_window: u64,
     /// Bytes of each input before compression.
@@ -261,6 +277,8 @@ impl RowGroupLimits {
 
 /// Each window costs some reads, however small it is.
 const LEAST_WINDOW_BYTES: u64 = 64 << 10;
+/// Traces that take less together are merged, however little memory is configured.
+const LEAST_GIANTS_BYTES: u64 = 64 << 20;
 
 impl Budget {
     fn new(settings: &RewriteSettings, inputs: &[BlockReader]) -> Self {
@@ -280,6 +298,7 @@ impl Budget {
                 bytes: settings.row_group_bytes.min(quarter),
             },
             windows: settings.memory_bytes / 2,
+            most_windows: settings.memory_bytes.saturating_mul(2).max(LEAST_GIANTS_BYTES),
             least_window: LEAST_WINDOW_BYTES.min(settings.memory_bytes / 16),
             sizes: inputs.iter().map(size).collect(),
         }

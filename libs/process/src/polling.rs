@@ -1,10 +1,12 @@
 //! Keeps the block list up to date, and tells of it in metrics.
 
 use std::{
+    panic::AssertUnwindSafe,
     sync::Arc,
     time::{Duration, Instant},
 };
 
+use futures_util::FutureExt as _;
 use tactus_config::sections::storage::TraceStorage;
 use tactus_storage::{
     BlockMeta, Blocklist, Bucket, Poller, Timestamp,
@@ -57,8 +59,14 @@ async fn poll(poller: &Poller, blocklist: &Blocklist, metrics: &Metrics) -> Opti
     // What an alert watches the growth of is there before it grows.
     let failed_polls = metrics.errors.with([""]);
     let started = Instant::now();
-    let result = poller.poll_once().await;
+    // A panic, such as one of the store's client, must not end the polling for good.
+    let result = AssertUnwindSafe(poller.poll_once()).catch_unwind().await;
     metrics.duration.observe_duration(started.elapsed());
+    let Ok(result) = result else {
+        failed_polls.inc();
+        tracing::error!("a poll of the block list panicked, the next one is made all the same");
+        return None;
+    };
     match result {
         Ok(report) => {
             metrics.set(&report, &blocklist.snapshot());
@@ -311,5 +319,26 @@ mod tests {
             poll(&poller, &list, &metrics).await;
         }
         assert!(!registry.encode().contains(r#"tempodb_blocklist_length{tenant="t"}"#));
+    }
+
+    #[tokio::test]
+    async fn poll_that_panics_is_counted_and_not_the_last() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("bucket");
+        let bucket = Bucket::open(&BucketSettings::Local { path }).unwrap();
+        write(&bucket, BlockVersion::VParquet4, None).await;
+        let list = Arc::new(Blocklist::new());
+        let asked = std::sync::atomic::AtomicBool::new(false);
+        let owns: Owns =
+            Arc::new(move |_| match asked.swap(true, std::sync::atomic::Ordering::Relaxed) {
+                false => panic!("once"),
+                true => true,
+            });
+        let poller = Poller::new(bucket, Arc::clone(&list), PollerSettings::default(), owns);
+        let registry = Registry::new();
+        let metrics = Metrics::register(&registry);
+        assert!(poll(&poller, &list, &metrics).await.is_none());
+        assert!(registry.encode().contains("tempodb_blocklist_poll_errors_total{tenant=\"\"} 1"));
+        assert!(poll(&poller, &list, &metrics).await.is_some());
     }
 }

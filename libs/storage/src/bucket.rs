@@ -12,6 +12,7 @@ mod credentials;
 mod diagnosis;
 mod failure;
 mod gcs;
+mod givers;
 mod hedge;
 mod kms;
 mod list;

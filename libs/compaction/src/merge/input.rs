@@ -78,6 +78,18 @@ impl<'r> Input<'r> {
         self.window.as_ref().map_or(0, |window| window.batch.strings.parts().0.len() as u64)
     }
 
+    /// The error over the window, if it is large for a single trace.
+    pub(super) fn giant(&self) -> Option<Error> {
+        let window = self.window.as_ref()?;
+        let spans = window.offsets.windows(2).map(|pair| pair[1] - pair[0]).max()?;
+        let is_most = u64::from(spans) * 2 >= window.batch.len() as u64;
+        is_most.then(|| Error::TooLarge {
+            input: self.number,
+            spans: spans.into(),
+            mib: window.heap_bytes >> 20,
+        })
+    }
+
     /// Compressed bytes of the row groups that were read, with the share of one that is being read.
     pub(super) fn done_bytes(&self) -> u64 {
         let part = self.reader.row_groups().get(self.group).map_or(0, |group| {

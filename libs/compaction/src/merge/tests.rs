@@ -349,3 +349,28 @@ fn large_trace_over_small_memory_passes() {
     assert_eq!((merged.stats.duplicate_spans, merged.stats.row_groups_written), (1_000, 2));
     assert_eq!(sorted(spans_of(merged, &settings)), sorted(spans));
 }
+
+#[test]
+fn giant_traces_of_several_blocks_are_not_held_together() {
+    let builder = builder_settings(BlockVersion::VParquet4, false);
+    let block = |number: u64| {
+        let span = |id: u64| Span {
+            trace: [number as u8; 16],
+            id: number << 8 | id,
+            name: format!("{id}{}", "x".repeat(1 << 20)),
+            ..Span::default()
+        };
+        TestBlock::new(&(0..14).map(span).collect::<Vec<_>>(), &builder, 1).reader().unwrap()
+    };
+    let mut settings = settings(builder.clone());
+    settings.memory_bytes = 8 << 20;
+    let blocks: Vec<_> = (1..=4).map(block).collect();
+    let merge = |blocks: &[BlockReader]| {
+        merge_blocks(blocks, std::io::sink(), &settings, &Changes::default(), &Unattended)
+    };
+    let error = merge(&blocks).unwrap_err();
+    assert!(matches!(error, Error::TooLarge { spans: 14, mib: 14.., .. }), "{error}");
+    // By itself, and with another, each can be rewritten.
+    assert_eq!(merge(&blocks[..1]).unwrap().stats.spans_written, 14);
+    assert_eq!(merge(&blocks[..2]).unwrap().stats.spans_written, 28);
+}

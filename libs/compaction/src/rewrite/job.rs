@@ -122,6 +122,7 @@ impl Job {
     fn name_block(&self, error: Error) -> Error {
         let (input, source) = match error {
             Error::Input { input, source } => (input, BlockProblem::Data(source)),
+            Error::TooLarge { input, spans, mib } => (input, BlockProblem::TooLarge { spans, mib }),
             Error::Unordered { input } => (input, BlockProblem::Unordered),
             other => return other,
         };

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tactus_drop_rules::{SpanFilter, without};
 use tactus_model::TenantId;
-use tactus_telemetry::metrics::Gauge;
+use tactus_telemetry::{log_limited, metrics::Gauge};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, mpsc},
     task::{JoinHandle, JoinSet},
@@ -118,7 +118,7 @@ struct Sender {
     settings: QueueSettings,
     client: Client,
     metrics: QueueMetrics,
-    /// The last request was not taken: one log line, not one for each.
+    /// The last request was not taken: one log line, not one for each. An endpoint that takes every other is logged now and then.
     is_failing: AtomicBool,
 }
 
@@ -159,14 +159,14 @@ impl Sender {
         match self.client.export(tenant.as_str(), &request).await {
             Ok(()) => {
                 if self.is_failing.swap(false, Ordering::Relaxed) {
-                    tracing::info!(forwarder, "forwarding works again");
+                    log_limited!(info, forwarder, "forwarding works again");
                 }
             }
             Err(status) => {
                 failed.inc();
                 if !self.is_failing.swap(true, Ordering::Relaxed) {
                     let (code, error) = (status.code(), status.message());
-                    tracing::warn!(forwarder, ?code, error, "spans are not forwarded");
+                    log_limited!(warn, forwarder, ?code, error, "spans are not forwarded");
                 }
             }
         }

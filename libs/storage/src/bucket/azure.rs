@@ -36,7 +36,7 @@ pub(super) fn build(settings: &Azure) -> Result<(MicrosoftAzure, Target)> {
         .with_endpoint(url.clone())
         .with_client_options(client.options()?)
         .with_retry(client.retry.clone())
-        .with_http_connector(Connector::default());
+        .with_http_connector(Connector::new(&url));
     let (builder, name) = sign_in(builder, settings, environment)?;
     let store = builder
         .build()

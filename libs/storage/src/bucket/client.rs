@@ -17,6 +17,7 @@ use tactus_config::sections::client::ClientTls;
 use tactus_config::sections::object_store::S3;
 
 use super::answers::{self, Asked};
+use super::givers::Givers;
 use super::kms::EncryptionContext;
 use super::metrics;
 use crate::error::{Error, Result};
@@ -98,9 +99,11 @@ fn certificates(path: &Path) -> Result<Vec<Certificate>> {
     Ok(certificates)
 }
 
-/// Makes clients that count their requests.
-#[derive(Debug, Default)]
+/// Makes clients that count their requests, for the store and for the servers that give credentials for it.
+#[derive(Debug)]
 pub(super) struct Connector {
+    /// Scheme and host.
+    store: String,
     own: Option<OwnTls>,
     encryption: Option<Arc<EncryptionContext>>,
 }
@@ -115,9 +118,18 @@ struct OwnTls {
 }
 
 impl Connector {
+    /// `store`: scheme and host.
+    pub(super) fn new(store: &str) -> Self {
+        Self { store: store.to_owned(), own: None, encryption: None }
+    }
+
     /// Reads the client certificate, if there is one.
-    pub(super) fn of_s3(settings: &S3, encryption: Option<Arc<EncryptionContext>>) -> Result<Self> {
-        Ok(Self { own: OwnTls::read(&settings.tls)?, encryption })
+    pub(super) fn of_s3(
+        store: &str,
+        settings: &S3,
+        encryption: Option<Arc<EncryptionContext>>,
+    ) -> Result<Self> {
+        Ok(Self { own: OwnTls::read(&settings.tls)?, encryption, ..Self::new(store) })
     }
 }
 
@@ -130,7 +142,8 @@ impl HttpConnector for Connector {
                     object_store::Error::Generic { store: "HTTP client", source }
                 })?),
             };
-        Ok(HttpClient::new(Counted { client, encryption: self.encryption.clone() }))
+        let givers = Givers::besides(&self.store);
+        Ok(HttpClient::new(Counted { client, givers, encryption: self.encryption.clone() }))
     }
 }
 
@@ -185,12 +198,16 @@ impl OwnTls {
 #[derive(Debug)]
 struct Counted {
     client: HttpClient,
+    givers: Givers,
     encryption: Option<Arc<EncryptionContext>>,
 }
 
 #[async_trait::async_trait]
 impl HttpService for Counted {
     async fn call(&self, mut request: HttpRequest) -> Result<HttpResponse, HttpError> {
+        if let Some(server) = self.givers.asked_by(&request) {
+            return self.givers.ask(server, &self.client, request).await;
+        }
         if let Some(encryption) = &self.encryption {
             let done = encryption.apply(&mut request).await;
             done.map_err(|source| HttpError::new_boxed(HttpErrorKind::Unknown, source))?;

@@ -6,6 +6,7 @@ use std::io;
 use object_store::client::{HttpError, HttpErrorKind};
 
 use super::failure::{causes, status_of};
+use super::givers::GiverError;
 use super::target::{Kind, Target};
 use crate::error::Error;
 
@@ -30,6 +31,8 @@ struct Facts {
     /// Everything that was said, in lower case.
     text: String,
     network: Option<Network>,
+    /// Not the store said it, but who gives credentials for it.
+    is_of_giver: bool,
 }
 
 enum Network {
@@ -43,6 +46,7 @@ enum Network {
 /// The error of a remote store, as a sentence.
 pub(super) fn remote(target: &Target, step: Step, error: object_store::Error) -> Error {
     let facts = Facts::of(&error);
+    let step = if facts.is_of_giver { Step::Credentials } else { step };
     let (sentence, passing) = sentence(target, step, &facts);
     Error::Unusable { sentence, passing, source: error.into() }
 }
@@ -80,12 +84,14 @@ pub(super) fn local(target: &Target, step: Step, error: Error) -> Error {
 impl Facts {
     fn of(error: &(dyn StdError + 'static)) -> Self {
         let said: Vec<String> = causes(error).map(ToString::to_string).collect();
+        let giver = causes(error).find_map(|cause| cause.downcast_ref::<GiverError>());
         let status = said.iter().find_map(|text| status_of(text)).unwrap_or(0);
+        let status = giver.map_or(status, GiverError::status);
         let named = |tag| said.iter().find_map(|text| word_in(tag, text)).unwrap_or_default();
         let (code, region) = (named("Code"), named("Region"));
         let text = said.join("\n").to_lowercase();
         let network = if status == 0 { network(error, &text) } else { None };
-        Self { status, code, region, text, network }
+        Self { status, code, region, text, network, is_of_giver: giver.is_some() }
     }
 
     fn is(&self, codes: &[&str]) -> bool {

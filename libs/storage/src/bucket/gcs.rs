@@ -38,7 +38,7 @@ pub(super) fn build(settings: &Gcs) -> Result<(GoogleCloudStorage, Target)> {
         .with_base_url(&endpoint.url)
         .with_client_options(client.options()?)
         .with_retry(client.retry.clone())
-        .with_http_connector(Connector::default());
+        .with_http_connector(Connector::new(&endpoint.url));
     let file = process_environment("GOOGLE_APPLICATION_CREDENTIALS");
     let name = signer(endpoint.anonymous, file.as_deref(), &process_environment);
     if endpoint.anonymous {

@@ -42,7 +42,7 @@ pub(super) fn build(settings: &S3) -> Result<(AmazonS3, Target)> {
         .with_allow_http(endpoint.insecure)
         .with_client_options(client.options()?)
         .with_retry(client.retry.clone())
-        .with_http_connector(Connector::of_s3(settings, context.clone())?);
+        .with_http_connector(Connector::of_s3(&endpoint.url, settings, context.clone())?);
     let signer = found.name();
     let configured = found.is_configured();
     builder = match found {

@@ -1,0 +1,277 @@
+//! Bounds what the servers that give credentials may answer with: a cloud's metadata and token services.
+//!
+//! The store's client takes their errors for those of the store, where a 404 means that an object is not there, reads
+//! their answers whatever their length, and panics over values that no header can have.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures_util::stream::StreamExt;
+use object_store::client::{
+    HttpClient, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpResponseBody,
+};
+use parking_lot::Mutex;
+use reqwest::Url;
+use serde_json::Value;
+
+/// Longer than any answer with credentials.
+const MAX_BYTES: usize = 64 << 10;
+/// How much of a refusal is shown.
+const MAX_SHOWN: usize = 300;
+/// Time for one answer. Every request to the store waits for it when the credentials have expired.
+const ANSWER_TIME: Duration = Duration::from_secs(5);
+/// A server that was silent is not asked again for so long: those who wait would wait one after the other.
+const PAUSE: Duration = Duration::from_secs(5);
+/// Seconds, or a time in seconds, that the client can add to its clock.
+const LATEST: u64 = 1 << 50;
+
+/// What a server that gives credentials did instead.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum GiverError {
+    #[error("the server of credentials {server} does not answer in time")]
+    Silent { server: String },
+    #[error("the server of credentials {server} answers with status {status}: {text}")]
+    Status { server: String, status: u16, text: String },
+    #[error("the server of credentials {server} answers with more than {MAX_BYTES} bytes")]
+    TooLong { server: String },
+    #[error("the server of credentials {server} answers with what are no credentials")]
+    Odd { server: String },
+}
+
+impl GiverError {
+    /// 0 when there was no refusal.
+    pub(super) fn status(&self) -> u16 {
+        match self {
+            Self::Status { status, .. } => *status,
+            _ => 0,
+        }
+    }
+
+    fn into_http(self) -> HttpError {
+        let kind = match self.status() {
+            // Asked again, like a store.
+            408 | 429 | 500..=599 => HttpErrorKind::Interrupted,
+            _ => HttpErrorKind::Unknown,
+        };
+        HttpError::new(kind, self)
+    }
+}
+
+/// The servers that are not the store.
+#[derive(Debug)]
+pub(super) struct Givers {
+    /// Host and port of the store.
+    store: Option<(String, u16)>,
+    /// When a server was silent. There are as many servers as the environment names.
+    silent: Mutex<HashMap<String, Instant>>,
+}
+
+impl Givers {
+    /// `store`: scheme and host of the store.
+    pub(super) fn besides(store: &str) -> Self {
+        let url = Url::parse(store).ok();
+        let place = |url: Url| Some((url.host_str()?.to_owned(), url.port_or_known_default()?));
+        Self { store: url.and_then(place), silent: Mutex::default() }
+    }
+
+    /// The server that a request goes to, if it is not the store.
+    pub(super) fn asked_by(&self, request: &HttpRequest) -> Option<String> {
+        let uri = request.uri();
+        let host = uri.host().unwrap_or_default().to_ascii_lowercase();
+        let known = if uri.scheme_str() == Some("https") { 443 } else { 80 };
+        let port = uri.port_u16().unwrap_or(known);
+        // A store may give credentials, too.
+        let is_sts = uri.query().is_some_and(|query| query.contains("Action=AssumeRole"));
+        let is_store =
+            self.store.as_ref().is_some_and(|store| (&store.0, store.1) == (&host, port));
+        (!is_store || is_sts).then(|| format!("{host}:{port}"))
+    }
+
+    /// The answer, if the client can read credentials, or a step on the way to them, in it.
+    pub(super) async fn ask(
+        &self,
+        server: String,
+        client: &HttpClient,
+        request: HttpRequest,
+    ) -> Result<HttpResponse, HttpError> {
+        let was_silent = self.silent.lock().get(&server).is_some_and(|at| at.elapsed() < PAUSE);
+        if was_silent {
+            return Err(GiverError::Silent { server }.into_http());
+        }
+        let form = Form::of(request.uri().path());
+        let answer = async {
+            let (parts, body) = client.execute(request).await?.into_parts();
+            let start = start_of(body).await?;
+            Ok::<_, HttpError>((parts, start))
+        };
+        let (parts, bytes) = match tokio::time::timeout(ANSWER_TIME, answer).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(error)) if error.kind() != HttpErrorKind::Timeout => return Err(error),
+            _ => {
+                self.silent.lock().insert(server.clone(), Instant::now());
+                return Err(GiverError::Silent { server }.into_http());
+            }
+        };
+        let status = parts.status;
+        if !status.is_success() {
+            let text = shown(&bytes);
+            return Err(GiverError::Status { server, status: status.as_u16(), text }.into_http());
+        }
+        if bytes.len() > MAX_BYTES {
+            return Err(GiverError::TooLong { server }.into_http());
+        }
+        match form.checked(&bytes) {
+            Some(bytes) => Ok(HttpResponse::from_parts(parts, bytes.into())),
+            None => Err(GiverError::Odd { server }.into_http()),
+        }
+    }
+}
+
+/// Up to one byte more than an answer may have.
+async fn start_of(body: HttpResponseBody) -> Result<Vec<u8>, HttpError> {
+    let mut start = Vec::new();
+    let mut stream = body.bytes_stream();
+    while let Some(bytes) = stream.next().await.transpose()? {
+        let room = MAX_BYTES + 1 - start.len();
+        start.extend_from_slice(&bytes[..bytes.len().min(room)]);
+        if start.len() > MAX_BYTES {
+            break;
+        }
+    }
+    Ok(start)
+}
+
+fn shown(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(&bytes[..bytes.len().min(MAX_SHOWN)]);
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+/// What an answer is read as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// One word: the token of a session with the EC2 instance's metadata, the name of its role.
+    Word,
+    /// JSON or XML.
+    Document,
+}
+
+impl Form {
+    fn of(path: &str) -> Self {
+        let is_word =
+            path.ends_with("/latest/api/token") || path.ends_with("/security-credentials/");
+        if is_word { Self::Word } else { Self::Document }
+    }
+
+    /// What the client may read; `None` where it would panic.
+    fn checked(self, bytes: &[u8]) -> Option<Bytes> {
+        let text = std::str::from_utf8(bytes).ok()?.trim();
+        let is_good = match self {
+            // The client makes a path of it.
+            Self::Word => is_name(text),
+            Self::Document if text.starts_with('<') => is_plain_xml(text),
+            Self::Document => is_plain_json(&serde_json::from_str(text).ok()?),
+        };
+        is_good.then(|| Bytes::copy_from_slice(text.as_bytes()))
+    }
+}
+
+fn is_name(text: &str) -> bool {
+    let is_part = |c: char| c.is_ascii_alphanumeric() || "+=,.@_-/:~".contains(c);
+    !text.is_empty() && text.chars().all(is_part)
+}
+
+/// True for what can be in a header.
+fn is_visible(text: &str) -> bool {
+    text.bytes().all(|byte| matches!(byte, b' '..=b'~'))
+}
+
+/// True if the text of every element can be in a header.
+fn is_plain_xml(text: &str) -> bool {
+    text.split('<').skip(1).all(|tag| {
+        let Some((tag, after)) = tag.split_once('>') else { return false };
+        // Entities and marked sections may hide what the text is.
+        !tag.starts_with("![")
+            && (after.trim().is_empty() || is_visible(after) && !after.contains("&#"))
+    })
+}
+
+fn is_plain_json(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(_) => true,
+        Value::Number(number) => number.as_f64().is_some_and(|number| number < LATEST as f64),
+        Value::String(text) => is_visible(text),
+        Value::Array(values) => values.iter().all(is_plain_json),
+        Value::Object(fields) => fields.iter().all(|(name, value)| {
+            let time = value.as_str().filter(|_| name.starts_with("expires"));
+            let is_late =
+                time.is_some_and(|time| time.parse().is_ok_and(|time: u64| time >= LATEST));
+            is_plain_json(value) && !is_late
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use object_store::client::HttpRequestBody;
+
+    use super::*;
+
+    fn asked(store: &str, url: &str) -> Option<String> {
+        let mut request = HttpRequest::new(HttpRequestBody::empty());
+        *request.uri_mut() = url.parse().unwrap();
+        Givers::besides(store).asked_by(&request)
+    }
+
+    #[test]
+    fn requests_to_the_store_and_to_others_are_told_apart() {
+        for (store, url) in [
+            ("http://minio:9000", "http://minio:9000/traces/x"),
+            ("https://MinIO:443", "https://minio/traces/x"),
+            ("http://127.0.0.1:1/acme", "http://127.0.0.1:1/acme/traces/x?Action=y"),
+            ("http://[::1]:1", "http://[::1]:1/x"),
+        ] {
+            assert_eq!(asked(store, url), None, "{url}");
+        }
+        let sts = "https://minio/?Action=AssumeRoleWithWebIdentity&RoleArn=x";
+        assert_eq!(asked("https://minio", sts).unwrap(), "minio:443");
+        let instance = "http://169.254.169.254/latest/api/token";
+        assert_eq!(asked("https://minio", instance).unwrap(), "169.254.169.254:80");
+        assert_eq!(asked("http://minio:9000", "http://minio:9001/x").unwrap(), "minio:9001");
+    }
+
+    fn is_taken(path: &str, text: &str) -> bool {
+        Form::of(path).checked(text.as_bytes()).is_some()
+    }
+
+    #[test]
+    fn what_no_header_or_path_can_have_is_not_taken() {
+        let role = "/latest/meta-data/iam/security-credentials/";
+        assert!(is_taken(role, "team+a=b,c.d@e_f-g\n"));
+        for text in ["", "a b", "a\nb", "<html>", "{}", "é", "a?b", "a#b"] {
+            assert!(!is_taken(role, text), "{text:?}");
+        }
+        for text in [
+            r#"{"Token": "a b", "Expiration": "2026-01-01T00:00:00Z", "n": [null, true]}"#,
+            r#"{"access_token": "t", "expires_in": 3600, "expires_on": "1800000000"}"#,
+            "<?xml version=\"1.0\"?>\n<R>\n <Token>a&amp;b</Token>\n</R>\n",
+        ] {
+            assert!(is_taken("/x", text), "{text:?}");
+        }
+        for text in [
+            "",
+            "x",
+            r#"{"Token": "a\nb"}"#,
+            r#"{"Token": ["é"]}"#,
+            r#"{"expires_in": 18446744073709551615}"#,
+            r#"{"expires_in": 1e300}"#,
+            r#"{"expires_on": "18446744073709551615"}"#,
+            "<Token>a&#10;b</Token>",
+            "<Token>a\nb</Token>",
+            "<Token><![CDATA[a\nb]]></Token>",
+            "<Token",
+        ] {
+            assert!(!is_taken("/x", text), "{text:?}");
+        }
+    }
+}
