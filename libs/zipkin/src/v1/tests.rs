@@ -68,9 +68,12 @@ fn address_of_the_other_side_is_the_peer() {
         assert_eq!(attributes(&span.attributes), pairs(&peer), "{core} {address}");
         assert_eq!(resource, pairs(&[("service.name", text("shop"))]));
     }
-    for (core, address, value) in
-        [("cs", "ca", "true"), ("sr", "sa", "true"), ("cs", "sa", "false"), ("cs", "sa", r#""true""#)]
-    {
+    for (core, address, value) in [
+        ("cs", "ca", "true"),
+        ("sr", "sa", "true"),
+        ("cs", "sa", "false"),
+        ("cs", "sa", r#""true""#),
+    ] {
         let (_, span) = span(core, address, value);
         let found = attributes(&span.attributes);
         assert_eq!((found.len(), &*found[1].0), (2, address), "{core} {value}");

@@ -69,7 +69,8 @@ async fn latencies_are_milliseconds() {
         bucket: Some(bucket),
         ..series(&["svc"], points)
     };
-    *api.recent.series.lock() = response(vec![bucket(4 * 27, &[(3, 9.0)]), bucket(4 * 23, &[(3, 1.0)])]);
+    *api.recent.series.lock() =
+        response(vec![bucket(4 * 27, &[(3, 9.0)]), bucket(4 * 23, &[(3, 1.0)])]);
     // In the gap between the two buckets there is none.
     let within = 134.217728 * (-8.0 / 9.0 / 4.0f64).exp2();
     for (quantile, expected) in [("0.1", 8.388608), ("0.2", within), ("1", 134.217728)] {
