@@ -213,6 +213,19 @@ def test_service_performance(trip):
     get(server, "/api/metrics/latencies", 400, **common)
 
 
+def test_latencies_are_those_of_spans(servers):
+    """Also where no span is half as long as another."""
+    server = dialects.start(servers)
+    for duration in (1, 2000, 2000):
+        start = time.time_ns() - (30_000 + duration) * MS
+        server.must_push(otlp.export(otlp.span(start=start, duration=duration * MS, kind=otlp.Span.SPAN_KIND_SERVER), service="two"))
+    for quantile, expected in ((0.3, 1), (0.5, 2000), (0.9, 2000)):
+        params = {"service": "two", "quantile": quantile, "endTs": int(time.time() * 1000), "lookback": 60_000, "step": 60_000, "ratePer": 600_000}
+        (series,) = get(server, "/api/metrics/latencies", **params).json()["metrics"]
+        found = series["metricPoints"][-1]["gaugeValue"]["doubleValue"]
+        assert expected / 1.2 < found < expected * 1.2, (quantile, found)
+
+
 def test_the_main_port_has_them_too(trip):
     server, trip = trip
     assert server.get("/jaeger/api/services").json()["data"] == ["bank", "mail", "shop"]

@@ -50,5 +50,15 @@ pub fn lossy(text: &[u8]) -> Cow<'_, str> {
     String::from_utf8_lossy(text)
 }
 
+/// Replaces surrogates, which an escape of JSON such as `\ud83d` leaves in a text that was cut within a character, by U+FFFD.
+pub fn replace_surrogates(mut text: &mut [u8]) {
+    let is_surrogate = |bytes: &[u8]| matches!(bytes, [0xED, 0xA0..=0xBF, 0x80..=0xBF]);
+    while let Some(at) = text.windows(3).position(is_surrogate) {
+        let (surrogate, rest) = text[at..].split_at_mut(3);
+        surrogate.copy_from_slice("\u{FFFD}".as_bytes());
+        text = rest;
+    }
+}
+
 #[cfg(test)]
 mod tests;

@@ -58,3 +58,18 @@ fn export_response_with_empty_partial_success_is_two_bytes() {
     let response = ExportTraceServiceResponse { partial_success: Some(Default::default()) };
     assert_eq!(response.encode_to_vec(), [0x0a, 0x00]);
 }
+
+#[test]
+fn surrogates_are_replaced_and_nothing_else_is() {
+    for (text, expected) in [
+        (&b"\xED\xA0\xBD"[..], "\u{FFFD}".as_bytes()),
+        (b"a\xED\xBF\xBF\xED\xA0\x80b", "a\u{FFFD}\u{FFFD}b".as_bytes()),
+        ("퟿ é 😀".as_bytes(), "퟿ é 😀".as_bytes()),
+        (b"\xED\xA0", b"\xED\xA0"),
+        (b"\xFF\xED\x9F\xBF", b"\xFF\xED\x9F\xBF"),
+    ] {
+        let mut text = text.to_vec();
+        crate::replace_surrogates(&mut text);
+        assert_eq!(text, expected);
+    }
+}

@@ -21,7 +21,7 @@ mod partial;
 mod second_stage;
 
 pub use answer::{AnswerOptions, Labels, MetricsAnswer, MetricsError, Series};
-pub use buckets::bucket_quantile;
+pub use buckets::quantile_within_bucket;
 pub use collect::MetricsCollector;
 pub use combine::MetricsCombiner;
 pub(crate) use compile::buckets_are_nanoseconds;

@@ -9,6 +9,7 @@ use serde::de::{
     Deserialize, Deserializer, Error as _, IgnoredAny, SeqAccess, Unexpected, Visitor,
 };
 use tactus_model::error_text;
+use tactus_proto::replace_surrogates;
 
 use crate::{Error, check_count};
 
@@ -117,8 +118,11 @@ impl<'de> Visitor<'de> for TextVisitor {
         Ok(Cow::Borrowed(text))
     }
 
+    /// Of a text with escapes.
     fn visit_bytes<E>(self, text: &[u8]) -> Result<Self::Value, E> {
-        Ok(Cow::Owned(text.to_vec()))
+        let mut text = text.to_vec();
+        replace_surrogates(&mut text);
+        Ok(Cow::Owned(text))
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tactus_api::request::MetricsQuery;
 use tactus_model::TenantId;
 use tactus_proto::opentelemetry::proto::trace::v1::span::SpanKind;
-use tactus_traceql::metrics::{Grid, LabelValue, Series, bucket_quantile};
+use tactus_traceql::metrics::{Grid, LabelValue, Series, quantile_within_bucket};
 
 use super::matching;
 use super::queries::JaegerQueries;
@@ -14,6 +14,9 @@ use super::types::{JaegerError, Result, kind_name};
 
 /// Steps of a query where no limit is set.
 const MOST_STEPS: u64 = 1_000_000;
+
+/// Buckets of durations for each doubling, the most there can be: latencies are right to a fifth.
+const BUCKETS: u8 = 4;
 
 /// What to measure.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -87,7 +90,9 @@ impl JaegerQueries {
             false => "resource.service.name",
         };
         let stage = match measure {
-            Measure::Latencies { .. } => format!("histogram_over_time(duration) by ({groups})"),
+            Measure::Latencies { .. } => {
+                format!("histogram_over_time(duration) by ({groups}) with(buckets={BUCKETS})")
+            }
             Measure::Calls => format!("count_over_time() by ({groups})"),
             Measure::Errors => format!("count_over_time() by ({groups}, status)"),
         };
@@ -211,7 +216,7 @@ fn latencies(series: Vec<Series>, steps: &Steps, quantile: f64) -> Vec<Performan
             if occupied.is_empty() {
                 return f64::NAN;
             }
-            bucket_quantile(&occupied, quantile) * 1_000.0
+            quantile_within_bucket(&occupied, quantile, BUCKETS) * 1_000.0
         };
         steps.series(key, (0..steps.grid.intervals()).map(millis))
     });

@@ -115,6 +115,13 @@ fn broken_utf8_in_a_string_is_carried() {
 }
 
 #[test]
+fn half_of_a_surrogate_pair_is_one_replacement_character() {
+    let name = |json: &str| span(&format!(r#""name":"{json}""#)).unwrap().name;
+    assert_eq!(name(r"cut \ud83d"), "cut \u{FFFD}");
+    assert_eq!(name(r"\ude00\ud83d\ude00\ud83d\n"), "\u{FFFD}😀\u{FFFD}\n");
+}
+
+#[test]
 fn ids_are_hex_of_the_right_length_or_empty() {
     assert!(span(r#""traceId":"""#).unwrap().trace_id.is_empty());
     assert!(span(r#""traceId":null"#).unwrap().trace_id.is_empty());

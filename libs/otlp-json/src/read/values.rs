@@ -7,6 +7,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use serde::de::{Deserializer, Error, Unexpected, Visitor};
+use tactus_proto::replace_surrogates;
 
 use super::fields::{Field, Room};
 
@@ -38,8 +39,15 @@ impl<'de> Visitor<'de> for TextVisitor {
         json.deserialize_bytes(self)
     }
 
-    fn visit_bytes<E: Error>(self, text: &[u8]) -> Result<Bytes, E> {
+    fn visit_borrowed_bytes<E: Error>(self, text: &'de [u8]) -> Result<Bytes, E> {
         Ok(Bytes::copy_from_slice(text))
+    }
+
+    /// Of a text with escapes.
+    fn visit_bytes<E: Error>(self, text: &[u8]) -> Result<Bytes, E> {
+        let mut text = text.to_vec();
+        replace_surrogates(&mut text);
+        Ok(text.into())
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use tactus_traceql::metrics::{LabelValue, MetricsAnswer, Series, bucket_quantile};
+use tactus_traceql::metrics::{LabelValue, MetricsAnswer, Series, quantile_within_bucket};
 
 use super::{ConnectionType, Edge, Latency};
 
@@ -71,10 +71,24 @@ fn connection_type(series: &Series) -> ConnectionType {
 fn latency(mut buckets: Buckets) -> Option<Latency> {
     buckets.retain(|(_, count)| *count > 0.0);
     buckets.sort_by(|(one, _), (other, _)| one.total_cmp(other));
-    let quantile = |q| bucket_quantile(&buckets, q);
+    let quantile = |q| quantile_within_bucket(&buckets, q, 1);
     (!buckets.is_empty()).then(|| Latency {
         p50: quantile(0.5),
         p90: quantile(0.9),
         p99: quantile(0.99),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn latency_lies_in_the_bucket_of_its_call() {
+        let found = latency(vec![(2.0, 2.0), (0.002, 1.0), (0.5, 0.0)]).unwrap();
+        for quantile in [found.p50, found.p90, found.p99] {
+            assert!((1.0..=2.0).contains(&quantile), "{quantile}");
+        }
+        assert!(latency(vec![(0.5, 0.0)]).is_none());
+    }
 }

@@ -53,19 +53,20 @@ impl Buckets {
         if self.per_doubling == 1 {
             return bucket_quantile(occupied, q);
         }
-        narrow_bucket_quantile(occupied, q, 1.0 / f64::from(self.per_doubling))
+        quantile_within_bucket(occupied, q, self.per_doubling)
     }
 }
 
 /// The quantile `q` (0 to 1) of `buckets`: upper bound and count of each that has any, ascending. Between two bounds
-/// it grows exponentially; 0 without values.
-pub fn bucket_quantile(buckets: &[(f64, f64)], q: f64) -> f64 {
+/// it grows exponentially; 0 without values. After empty buckets it can lie far below the values.
+fn bucket_quantile(buckets: &[(f64, f64)], q: f64) -> f64 {
     quantile_between(buckets, q, |high, previous| previous.map_or(high - 1.0, f64::log2))
 }
 
-/// As [`bucket_quantile`], but each bucket has its own lower bound, so many doublings below the upper one.
-fn narrow_bucket_quantile(buckets: &[(f64, f64)], q: f64, doublings: f64) -> f64 {
-    quantile_between(buckets, q, |high, _| high - doublings)
+/// The quantile `q` (0 to 1) of `buckets`: upper bound and count of each that has any, ascending. It lies in the bucket of
+/// the value, of which there are so many per doubling; 0 without values.
+pub fn quantile_within_bucket(buckets: &[(f64, f64)], q: f64, per_doubling: u8) -> f64 {
+    quantile_between(buckets, q, |high, _| high - 1.0 / f64::from(per_doubling))
 }
 
 /// `low`: the logarithm of a bucket's lower bound, from that of the upper one and from the upper bound of the bucket
@@ -141,7 +142,7 @@ mod tests {
 
 #[cfg(test)]
 mod quantile_tests {
-    use super::bucket_quantile as quantile;
+    use super::{bucket_quantile as quantile, quantile_within_bucket};
 
     fn buckets(counts: &[(u8, f64)]) -> Vec<(f64, f64)> {
         counts.iter().map(|&(power, count)| (f64::from(power).exp2() / 1e9, count)).collect()
@@ -154,6 +155,15 @@ mod quantile_tests {
         assert!((quantile(&durations, 0.5) - 0.047_453_132_812_125_78).abs() < 1e-15);
         assert_eq!(quantile(&durations, 1.0), 2.147_483_648);
         assert_eq!(quantile(&durations, 0.0), 0.008_388_608);
+    }
+
+    #[test]
+    fn quantile_within_a_bucket_does_not_reach_into_the_gap_below() {
+        for (per_doubling, low) in [(1, 512.0), (4, 860.0)] {
+            let found = quantile_within_bucket(&[(1.0, 2.0), (1024.0, 4.0)], 0.5, per_doubling);
+            assert!((low..1024.0).contains(&found), "{found}");
+        }
+        assert!(quantile(&[(1.0, 2.0), (1024.0, 4.0)], 0.5) < 10.0);
     }
 
     #[test]

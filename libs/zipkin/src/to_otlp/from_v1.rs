@@ -10,17 +10,18 @@ use tactus_proto::otlp::{Span, Status};
 use super::text::{status_code, tag_value};
 use super::{Attributes, Groups, ResourceKey, ScopeKey, key_values, keys, nanos};
 use crate::DecodeOptions;
-use crate::v1::{self, Annotation, Endpoint};
+use crate::v1::{self, Annotation, BinaryAnnotation, Endpoint};
 
 const UNKNOWN_SERVICE: &str = "unknown-service";
 /// The binary annotation that names the component of a span without a service.
 const LOCAL_COMPONENT: &[u8] = b"lc";
 
 /// Adds the span to the groups.
-pub(crate) fn add_v1(groups: &mut Groups, span: v1::Span, options: &DecodeOptions) {
+pub(crate) fn add_v1(groups: &mut Groups, mut span: v1::Span, options: &DecodeOptions) {
+    let kind = span.annotations.iter().find_map(core_kind).unwrap_or_default();
+    let peer = take_peer(&mut span.binary_annotations, kind);
     let resource = resource_of(&span);
     let (start, end, is_absent) = times(&span, options);
-    let kind = span.annotations.iter().find_map(core_kind).unwrap_or_default();
     let mut attributes = Attributes::default();
     for property in span.binary_annotations {
         let key = match &*property.key {
@@ -34,6 +35,9 @@ pub(crate) fn add_v1(groups: &mut Groups, span: v1::Span, options: &DecodeOption
         attributes.set(key, value);
     }
     let status = take_status(&mut attributes);
+    if let Some(peer) = peer {
+        add_peer(&mut attributes, *peer);
+    }
     if is_absent {
         let key = Bytes::from_static(keys::ABSENT_START.as_bytes());
         attributes.set(key, Some(Value::BoolValue(true)));
@@ -72,6 +76,36 @@ fn core_kind(annotation: &Annotation) -> Option<SpanKind> {
         b"ms" => Some(SpanKind::Producer),
         b"mr" => Some(SpanKind::Consumer),
         _ => None,
+    }
+}
+
+/// The other side of the call, which is the endpoint of an address annotation: those have no value but `true`.
+fn take_peer(properties: &mut Vec<BinaryAnnotation>, kind: SpanKind) -> Option<Box<Endpoint>> {
+    let keys: &[&[u8]] = match kind {
+        SpanKind::Client => &[b"sa"],
+        SpanKind::Server => &[b"ca"],
+        SpanKind::Producer | SpanKind::Consumer => &[b"ma"],
+        SpanKind::Internal | SpanKind::Unspecified => &[b"sa", b"ca", b"ma"],
+    };
+    let at = properties.iter().position(|property| {
+        keys.contains(&&*property.key)
+            && property.value == Some(Value::BoolValue(true))
+            && property.endpoint.as_deref().is_some_and(|endpoint| *endpoint != Endpoint::default())
+    })?;
+    properties.remove(at).endpoint
+}
+
+/// As for the remote endpoint of the second model.
+fn add_peer(attributes: &mut Attributes, peer: Endpoint) {
+    let ip = if peer.ipv4.is_empty() { peer.ipv6 } else { peer.ipv4 };
+    for (key, text) in [(keys::PEER_SERVICE, peer.service_name), (keys::PEER_IP, ip)] {
+        if !text.is_empty() {
+            attributes.set(Bytes::from_static(key.as_bytes()), Some(Value::StringValue(text)));
+        }
+    }
+    if peer.port != 0 {
+        let key = Bytes::from_static(keys::PEER_PORT.as_bytes());
+        attributes.set(key, Some(Value::IntValue(peer.port.into())));
     }
 }
 

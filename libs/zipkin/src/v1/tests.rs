@@ -44,6 +44,43 @@ fn first_core_annotation_says_the_kind() {
 }
 
 #[test]
+fn address_of_the_other_side_is_the_peer() {
+    let span = |core: &str, address: &str, value: &str| {
+        one(
+            Format::JsonV1,
+            json(&format!(
+                r#","timestamp":1,"annotations":[{{"timestamp":1,"value":"{core}"}}],"binaryAnnotations":[
+                {{"key":"a","value":"b","endpoint":{{"serviceName":"shop"}}}},
+                {{"key":"{address}","value":{value},"endpoint":{{"serviceName":"db","ipv4":"10.0.0.1","port":5432}}}}]"#
+            )),
+        )
+    };
+    let peer = [
+        ("a", text("b")),
+        ("peer.service", text("db")),
+        ("net.peer.ip", text("10.0.0.1")),
+        ("net.peer.port", Value::IntValue(5432)),
+    ];
+    for (core, address) in
+        [("cs", "sa"), ("sr", "ca"), ("ms", "ma"), ("mr", "ma"), ("x", "sa"), ("x", "ca")]
+    {
+        let (resource, span) = span(core, address, "true");
+        assert_eq!(attributes(&span.attributes), pairs(&peer), "{core} {address}");
+        assert_eq!(resource, pairs(&[("service.name", text("shop"))]));
+    }
+    for (core, address, value) in [
+        ("cs", "ca", "true"),
+        ("sr", "sa", "true"),
+        ("cs", "sa", "false"),
+        ("cs", "sa", r#""true""#),
+    ] {
+        let (_, span) = span(core, address, value);
+        let found = attributes(&span.attributes);
+        assert_eq!((found.len(), &*found[1].0), (2, address), "{core} {value}");
+    }
+}
+
+#[test]
 fn times_are_given_or_those_of_annotations_or_now() {
     let options = DecodeOptions { now_unix_nanos: 77, ..DecodeOptions::default() };
     let times = |members: &str| {

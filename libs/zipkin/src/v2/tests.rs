@@ -106,6 +106,14 @@ fn text_of_invalid_utf8_is_carried() {
 }
 
 #[test]
+fn half_of_a_surrogate_pair_is_one_replacement_character() {
+    let (_, span) =
+        one(Format::JsonV2, json(r#","name":"a\ud83d","tags":{"\ude00":"\ud83d\ude00\ud83d"}"#));
+    assert_eq!(span.name, "a\u{FFFD}");
+    assert_eq!(attributes(&span.attributes), pairs(&[("\u{FFFD}", text("😀\u{FFFD}"))]));
+}
+
+#[test]
 fn protobuf_ids_have_their_lengths() {
     let span = |fields: &str| {
         let mut body = vec![0x0a, (fields.len() / 2) as u8];

@@ -69,8 +69,11 @@ async fn latencies_are_milliseconds() {
         bucket: Some(bucket),
         ..series(&["svc"], points)
     };
-    *api.recent.series.lock() = response(vec![bucket(27, &[(3, 9.0)]), bucket(23, &[(3, 1.0)])]);
-    for (quantile, expected) in [("0.1", 8.388608), ("1", 134.217728)] {
+    *api.recent.series.lock() =
+        response(vec![bucket(4 * 27, &[(3, 9.0)]), bucket(4 * 23, &[(3, 1.0)])]);
+    // In the gap between the two buckets there is none.
+    let within = 134.217728 * (-8.0 / 9.0 / 4.0f64).exp2();
+    for (quantile, expected) in [("0.1", 8.388608), ("0.2", within), ("1", 134.217728)] {
         let path = format!("/api/metrics/latencies?quantile={quantile}&{STEPS}");
         let answer = api.get(&path).await;
         let found = values(&answer);
@@ -82,7 +85,8 @@ async fn latencies_are_milliseconds() {
         assert!(help.ends_with("0th quantile latency, grouped by service"), "{help}");
     }
     let query = api.recent.metrics_requests.lock().pop().unwrap().query;
-    assert!(query.ends_with("| histogram_over_time(duration) by (resource.service.name)"));
+    let stage = "| histogram_over_time(duration) by (resource.service.name) with(buckets=4)";
+    assert!(query.ends_with(stage), "{query}");
 }
 
 #[tokio::test]
