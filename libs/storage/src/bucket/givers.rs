@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::stream::StreamExt;
+use http::Uri;
 use object_store::client::{
     HttpClient, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpResponseBody,
 };
 use parking_lot::Mutex;
-use reqwest::Url;
 use serde_json::Value;
 
 /// Longer than any answer with credentials.
@@ -70,22 +70,17 @@ pub(super) struct Givers {
 impl Givers {
     /// `store`: scheme and host of the store.
     pub(super) fn besides(store: &str) -> Self {
-        let url = Url::parse(store).ok();
-        let place = |url: Url| Some((url.host_str()?.to_owned(), url.port_or_known_default()?));
-        Self { store: url.and_then(place), silent: Mutex::default() }
+        Self { store: store.parse().ok().as_ref().map(place), silent: Mutex::default() }
     }
 
     /// The server that a request goes to, if it is not the store.
     pub(super) fn asked_by(&self, request: &HttpRequest) -> Option<String> {
         let uri = request.uri();
-        let host = uri.host().unwrap_or_default().to_ascii_lowercase();
-        let known = if uri.scheme_str() == Some("https") { 443 } else { 80 };
-        let port = uri.port_u16().unwrap_or(known);
+        let asked = place(uri);
         // A store may give credentials, too.
         let is_sts = uri.query().is_some_and(|query| query.contains("Action=AssumeRole"));
-        let is_store =
-            self.store.as_ref().is_some_and(|store| (&store.0, store.1) == (&host, port));
-        (!is_store || is_sts).then(|| format!("{host}:{port}"))
+        let is_store = self.store.as_ref().is_none_or(|store| *store == asked);
+        (!is_store || is_sts).then(|| format!("{}:{}", asked.0, asked.1))
     }
 
     /// The answer, if the client can read credentials, or a step on the way to them, in it.
@@ -126,6 +121,13 @@ impl Givers {
             None => Err(GiverError::Odd { server }.into_http()),
         }
     }
+}
+
+/// Host and port, as they are written: an address can be written in several ways.
+fn place(uri: &Uri) -> (String, u16) {
+    let known = if uri.scheme_str() == Some("https") { 443 } else { 80 };
+    let host = uri.host().unwrap_or_default().to_ascii_lowercase();
+    (host, uri.port_u16().unwrap_or(known))
 }
 
 /// Up to one byte more than an answer may have.
@@ -230,6 +232,8 @@ mod tests {
             ("https://MinIO:443", "https://minio/traces/x"),
             ("http://127.0.0.1:1/acme", "http://127.0.0.1:1/acme/traces/x?Action=y"),
             ("http://[::1]:1", "http://[::1]:1/x"),
+            ("http://127.1:1", "http://127.1:1/x"),
+            ("http://[0::1]", "http://[0::1]:80/x"),
         ] {
             assert_eq!(asked(store, url), None, "{url}");
         }
