@@ -10,7 +10,7 @@ import requests
 from harness import otlp
 from harness.hostile_s3 import XMLNS, HostileS3
 from harness.server import merge
-from harness.store_tests import FAST, forget_local_data
+from harness.store_tests import FAST, stored
 from harness.waiting import eventually
 
 MIB = 1 << 20
@@ -116,14 +116,7 @@ FAULTS = {
 def test_credentials_that_are_none_cost_nothing_but_time(servers, store, giver, token_file, tmp_path, source, fault):
     config = merge(FAST, store.config(access_key="", secret_key=""))
     env = {"HOME": str(tmp_path), **s3_sources(giver, token_file)[source]}
-    server = servers.start(config=config, env=env)
-    pushed = dict.fromkeys((otlp.push_trace(server) for _ in range(5)), 3)
-    server.flush()
-    eventually(store.blocks, "a block")
-    server.stop()
-    forget_local_data(server)
-    server.start()
-    eventually(lambda: server.search("{}") == pushed, "all traces from the bucket")
+    server, pushed = stored(servers, store, config, traces=5, env=env)
     server.forget_peak()
     giver.fault = FAULTS[fault]
     added = otlp.push_trace(server)

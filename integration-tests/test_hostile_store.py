@@ -11,7 +11,7 @@ import requests
 from harness import otlp
 from harness.hostile_s3 import XMLNS, HostileS3
 from harness.server import merge
-from harness.store_tests import FAST, forget_local_data
+from harness.store_tests import FAST, forget_local_data, stored
 from harness.waiting import eventually
 from test_compaction import COMPACT, REST, counted, push_blocks
 
@@ -31,19 +31,6 @@ def store():
 
 def config(store, *more):
     return functools.reduce(merge, more, merge(FAST, store.config()))
-
-
-def stored(servers, store, traces=10):
-    """A server without local data, whose traces are in the bucket, and what they hold."""
-    server = servers.start(config=config(store))
-    pushed = dict.fromkeys((otlp.push_trace(server) for _ in range(traces)), 3)
-    server.flush()
-    eventually(store.blocks, "a block")
-    server.stop()
-    forget_local_data(server)
-    server.start()
-    eventually(lambda: server.search("{}") == pushed, "all traces from the bucket")
-    return server, pushed
 
 
 def asked_range(request):
@@ -104,7 +91,7 @@ ENDLESS = {
 
 @pytest.mark.parametrize("fault", ENDLESS)
 def test_answers_without_end_cost_no_memory(servers, store, fault):
-    server, pushed = stored(servers, store)
+    server, pushed = stored(servers, store, config(store))
     server.forget_peak()
     store.fault = ENDLESS[fault]
     for path in ("/api/search?q=%7B%20name%20%3D~%20%22chi.*%22%20%7D", f"/api/traces/{next(iter(pushed))}"):
@@ -123,7 +110,7 @@ def test_answers_without_end_cost_no_memory(servers, store, fault):
 
 
 def test_keys_that_no_path_can_have_hide_nothing(servers, store):
-    server, pushed = stored(servers, store)
+    server, pushed = stored(servers, store, config(store))
     server.stop()
     # A folder as consoles make it, and what other programs or people leave behind.
     for key in ("single-tenant/", "single-tenant//x", "single-tenant/../x", "single-tenant/./x", "../x", "./x", "//x",
@@ -159,7 +146,7 @@ LISTINGS = {"repeats": repeated, "empty pages": empty_pages}
 
 @pytest.mark.parametrize("fault", LISTINGS)
 def test_listing_without_end_is_given_up(servers, store, fault):
-    server, pushed = stored(servers, store)
+    server, pushed = stored(servers, store, config(store))
     server.forget_peak()
     store.fault = when(is_listing, LISTINGS[fault])
     eventually(lambda: "the listing has no end" in server.logs(), "the listing is given up", 60)

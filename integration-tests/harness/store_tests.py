@@ -21,6 +21,19 @@ def forget_local_data(server):
     shutil.rmtree(server.blocks, ignore_errors=True)
 
 
+def stored(servers, store, config, traces=10, env=None):
+    """A server without local data, whose traces are in the bucket, and how many spans a search finds of each."""
+    server = servers.start(config=config, env=env)
+    pushed = dict.fromkeys((otlp.push_trace(server) for _ in range(traces)), 3)
+    server.flush()
+    eventually(store.blocks, "a block")
+    server.stop()
+    forget_local_data(server)
+    server.start()
+    eventually(lambda: server.search("{}") == pushed, "all traces from the bucket")
+    return server, pushed
+
+
 def refused(servers, config, env=None):
     """Starts a server that must not start, and returns what it said."""
     server = servers.new("refused", config=config, env=env).spawn()

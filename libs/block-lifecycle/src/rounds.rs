@@ -1,8 +1,10 @@
 //! When a compactor does what: rounds of merges and jobs, retention, and the search for unfinished blocks.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use tactus_storage::block_io::{clear_leftovers, clear_orphan, list_orphans, list_tenants};
 use tactus_telemetry::error_text;
 use tokio::time::sleep;
@@ -18,11 +20,7 @@ impl Compactor {
     /// Runs until `stop` is cancelled. A merge that is under way then is abandoned, and nobody sees anything of it.
     pub async fn run(self: Arc<Self>, stop: CancellationToken) {
         // A panic, such as one of the store's client, must not end it for good.
-        while let Err(error) = tokio::spawn(Arc::clone(&self).run_rounds_of_all(stop.clone())).await
-        {
-            if !error.is_panic() {
-                return;
-            }
+        while AssertUnwindSafe(self.run_all(&stop)).catch_unwind().await.is_err() {
             self.metrics.errors.inc();
             tracing::error!("the compactor panicked and begins anew");
             if stop.run_until_cancelled(sleep(self.settings.cycle)).await.is_none() {
@@ -31,13 +29,13 @@ impl Compactor {
         }
     }
 
-    async fn run_rounds_of_all(self: Arc<Self>, stop: CancellationToken) {
+    async fn run_all(&self, stop: &CancellationToken) {
         // Policies and jobs use the time that the last run of retention found. This makes one available from the start.
         tokio::select! {
             _ = self.time_to_delete_by() => {}
             () = stop.cancelled() => return,
         }
-        tokio::join!(self.run_rounds(&stop), self.run_retentions(&stop), self.run_orphans(&stop));
+        tokio::join!(self.run_rounds(stop), self.run_retentions(stop), self.run_orphans(stop));
     }
 
     /// In each cycle, runs the jobs of all tenants and the merges of the next tenant.

@@ -32,6 +32,32 @@ pub struct DecodeOptions {
 /// A resource: text attributes, sorted by key, each once.
 type ResourceKey = Vec<(Bytes, Bytes)>;
 
+fn key(key: &'static str) -> Bytes {
+    Bytes::from_static(key.as_bytes())
+}
+
+/// Adds what is known of the other side of a call. `service` and `ip` may be empty, `port` 0.
+fn add_peer(attributes: &mut Attributes, service: Bytes, ip: Bytes, port: u16) {
+    if !service.is_empty() {
+        attributes.set(key(keys::PEER_SERVICE), Some(Value::StringValue(service)));
+    }
+    add_address(attributes, (keys::PEER_IP, ip), (keys::PEER_PORT, port));
+}
+
+/// Adds what is known of an address: keys and values.
+fn add_address(
+    attributes: &mut Attributes,
+    (ip_key, ip): (&'static str, Bytes),
+    (port_key, port): (&'static str, u16),
+) {
+    if !ip.is_empty() {
+        attributes.set(key(ip_key), Some(Value::StringValue(ip)));
+    }
+    if port != 0 {
+        attributes.set(key(port_key), Some(Value::IntValue(port.into())));
+    }
+}
+
 /// Name and version of a scope.
 type ScopeKey = (Bytes, Bytes);
 

@@ -58,34 +58,36 @@ pub(super) async fn bounded(asked: Asked, answer: HttpResponse) -> Result<HttpRe
 /// The start of an answer that reports an error. One that breaks off says no less.
 async fn start_of(body: HttpResponseBody) -> Bytes {
     let mut start = Vec::new();
-    let mut stream = body.bytes_stream();
-    let read = async {
-        while let Some(Ok(bytes)) = stream.next().await {
-            let room = MAX_ERROR_BYTES - start.len();
-            start.extend_from_slice(&bytes[..bytes.len().min(room)]);
-            if start.len() == MAX_ERROR_BYTES {
-                break;
-            }
-        }
-    };
     // What came until then is enough.
-    let _ = tokio::time::timeout(ERROR_TIME, read).await;
+    let _ = tokio::time::timeout(ERROR_TIME, read_first(body, MAX_ERROR_BYTES, &mut start)).await;
     // The client refuses an answer that is no text.
     String::from_utf8_lossy(&start).into_owned().into()
 }
 
 async fn whole(body: HttpResponseBody) -> Result<Bytes, HttpError> {
     let mut bytes = Vec::new();
-    let mut stream = body.bytes_stream();
-    while let Some(chunk) = stream.next().await {
-        let chunk = chunk?;
-        if bytes.len() + chunk.len() > MAX_ANSWER_BYTES {
-            let reason = format!("the answer has more than {MAX_ANSWER_BYTES} bytes");
-            return Err(HttpError::new_boxed(HttpErrorKind::Decode, reason.into()));
-        }
-        bytes.extend_from_slice(&chunk);
+    read_first(body, MAX_ANSWER_BYTES + 1, &mut bytes).await?;
+    if bytes.len() > MAX_ANSWER_BYTES {
+        let reason = format!("the answer has more than {MAX_ANSWER_BYTES} bytes");
+        return Err(HttpError::new_boxed(HttpErrorKind::Decode, reason.into()));
     }
     Ok(bytes.into())
+}
+
+/// Reads so many bytes at most. Those before an error stay in `out`.
+pub(super) async fn read_first(
+    body: HttpResponseBody,
+    max_bytes: usize,
+    out: &mut Vec<u8>,
+) -> Result<(), HttpError> {
+    let mut stream = body.bytes_stream();
+    while out.len() < max_bytes
+        && let Some(bytes) = stream.next().await.transpose()?
+    {
+        let room = max_bytes - out.len();
+        out.extend_from_slice(&bytes[..bytes.len().min(room)]);
+    }
+    Ok(())
 }
 
 /// The bytes of an object or of a range of it; `None` if they are more than `max_bytes`, which a store may send

@@ -7,13 +7,12 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use futures_util::stream::StreamExt;
 use http::Uri;
-use object_store::client::{
-    HttpClient, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpResponseBody,
-};
+use object_store::client::{HttpClient, HttpError, HttpErrorKind, HttpRequest, HttpResponse};
 use parking_lot::Mutex;
 use serde_json::Value;
+
+use super::answers::read_first;
 
 /// Longer than any answer with credentials.
 const MAX_BYTES: usize = 64 << 10;
@@ -97,7 +96,8 @@ impl Givers {
         let form = Form::of(request.uri().path());
         let answer = async {
             let (parts, body) = client.execute(request).await?.into_parts();
-            let start = start_of(body).await?;
+            let mut start = Vec::new();
+            read_first(body, MAX_BYTES + 1, &mut start).await?;
             Ok::<_, HttpError>((parts, start))
         };
         let (parts, bytes) = match tokio::time::timeout(ANSWER_TIME, answer).await {
@@ -128,20 +128,6 @@ fn place(uri: &Uri) -> (String, u16) {
     let known = if uri.scheme_str() == Some("https") { 443 } else { 80 };
     let host = uri.host().unwrap_or_default().to_ascii_lowercase();
     (host, uri.port_u16().unwrap_or(known))
-}
-
-/// Up to one byte more than an answer may have.
-async fn start_of(body: HttpResponseBody) -> Result<Vec<u8>, HttpError> {
-    let mut start = Vec::new();
-    let mut stream = body.bytes_stream();
-    while let Some(bytes) = stream.next().await.transpose()? {
-        let room = MAX_BYTES + 1 - start.len();
-        start.extend_from_slice(&bytes[..bytes.len().min(room)]);
-        if start.len() > MAX_BYTES {
-            break;
-        }
-    }
-    Ok(start)
 }
 
 fn shown(bytes: &[u8]) -> String {

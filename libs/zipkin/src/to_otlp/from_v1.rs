@@ -8,7 +8,7 @@ use tactus_proto::otlp::status::StatusCode;
 use tactus_proto::otlp::{Span, Status};
 
 use super::text::{status_code, tag_value};
-use super::{Attributes, Groups, ResourceKey, ScopeKey, key_values, keys, nanos};
+use super::{Attributes, Groups, ResourceKey, ScopeKey, add_peer, key, key_values, keys, nanos};
 use crate::DecodeOptions;
 use crate::v1::{self, Annotation, BinaryAnnotation, Endpoint};
 
@@ -36,11 +36,11 @@ pub(crate) fn add_v1(groups: &mut Groups, mut span: v1::Span, options: &DecodeOp
     }
     let status = take_status(&mut attributes);
     if let Some(peer) = peer {
-        add_peer(&mut attributes, *peer);
+        let ip = if peer.ipv4.is_empty() { peer.ipv6 } else { peer.ipv4 };
+        add_peer(&mut attributes, peer.service_name, ip, peer.port);
     }
     if is_absent {
-        let key = Bytes::from_static(keys::ABSENT_START.as_bytes());
-        attributes.set(key, Some(Value::BoolValue(true)));
+        attributes.set(key(keys::ABSENT_START), Some(Value::BoolValue(true)));
     }
     let events = span.annotations.into_iter();
     let events =
@@ -95,20 +95,6 @@ fn take_peer(properties: &mut Vec<BinaryAnnotation>, kind: SpanKind) -> Option<B
     properties.remove(at).endpoint
 }
 
-/// As for the remote endpoint of the second model.
-fn add_peer(attributes: &mut Attributes, peer: Endpoint) {
-    let ip = if peer.ipv4.is_empty() { peer.ipv6 } else { peer.ipv4 };
-    for (key, text) in [(keys::PEER_SERVICE, peer.service_name), (keys::PEER_IP, ip)] {
-        if !text.is_empty() {
-            attributes.set(Bytes::from_static(key.as_bytes()), Some(Value::StringValue(text)));
-        }
-    }
-    if peer.port != 0 {
-        let key = Bytes::from_static(keys::PEER_PORT.as_bytes());
-        attributes.set(key, Some(Value::IntValue(peer.port.into())));
-    }
-}
-
 /// Start and end in unix nanoseconds, and whether nothing in the span tells them.
 fn times(span: &v1::Span, options: &DecodeOptions) -> (u64, u64, bool) {
     if span.timestamp != 0 {
@@ -138,8 +124,8 @@ fn resource_of(span: &v1::Span) -> ResourceKey {
             _ => None,
         });
         let name = component.filter(|name| !name.is_empty()).cloned();
-        let name = name.unwrap_or_else(|| Bytes::from_static(UNKNOWN_SERVICE.as_bytes()));
-        return vec![(Bytes::from_static(keys::SERVICE_NAME.as_bytes()), name)];
+        let name = name.unwrap_or_else(|| key(UNKNOWN_SERVICE));
+        return vec![(key(keys::SERVICE_NAME), name)];
     };
     let port = match endpoint.port {
         0 => Bytes::new(),
@@ -152,7 +138,7 @@ fn resource_of(span: &v1::Span) -> ResourceKey {
         ("port", port),
     ];
     let known = parts.into_iter().filter(|(_, text)| !text.is_empty());
-    known.map(|(key, text)| (Bytes::from_static(key.as_bytes()), text)).collect()
+    known.map(|(name, text)| (key(name), text)).collect()
 }
 
 const CENSUS_CODE: &str = "census.status_code";

@@ -8,7 +8,10 @@ use tactus_proto::otlp::status::StatusCode;
 use tactus_proto::otlp::{Span, Status};
 
 use super::text::{event, link_number, status_code, tag_value, take_links};
-use super::{Attributes, Groups, ResourceKey, ScopeKey, is_resource_key, key_values, keys, nanos};
+use super::{
+    Attributes, Groups, ResourceKey, ScopeKey, add_address, add_peer, is_resource_key, key,
+    key_values, keys, nanos,
+};
 use crate::keyed::Keyed;
 use crate::v2::{self, Endpoint, Kind};
 use crate::{DecodeOptions, SpanError};
@@ -36,12 +39,10 @@ pub(crate) fn add_v2(
     let mut tags = take_tags(span.tags, span.kind, options);
     let links = take_links(std::mem::take(&mut tags.links), &mut tags.attributes)?;
     let attributes = &mut tags.attributes;
-    add_endpoint(attributes, &span.local_endpoint, keys::HOST_IP, keys::HOST_PORT);
-    if !span.remote_endpoint.service_name.is_empty() {
-        let service = span.remote_endpoint.service_name.clone();
-        attributes.set(key(keys::PEER_SERVICE), Some(Value::StringValue(service)));
-    }
-    add_endpoint(attributes, &span.remote_endpoint, keys::PEER_IP, keys::PEER_PORT);
+    let (local, remote) = (&span.local_endpoint, span.remote_endpoint);
+    add_address(attributes, (keys::HOST_IP, ip_text(local)), (keys::HOST_PORT, local.port));
+    let ip = ip_text(&remote);
+    add_peer(attributes, remote.service_name, ip, remote.port);
     if span.timestamp.is_none() {
         attributes.set(key(keys::ABSENT_START), Some(Value::BoolValue(true)));
     }
@@ -133,18 +134,8 @@ fn resource_of(local: &Endpoint, service_key: Option<Bytes>, tags: Keyed<Bytes>)
     resource.into_entries()
 }
 
-fn add_endpoint(
-    attributes: &mut Attributes,
-    endpoint: &Endpoint,
-    ip_key: &'static str,
-    port_key: &'static str,
-) {
-    if let Some(ip) = endpoint.ip() {
-        attributes.set(key(ip_key), Some(Value::StringValue(ip.to_string().into())));
-    }
-    if endpoint.port != 0 {
-        attributes.set(key(port_key), Some(Value::IntValue(endpoint.port.into())));
-    }
+fn ip_text(endpoint: &Endpoint) -> Bytes {
+    endpoint.ip().map_or_else(Bytes::new, |ip| ip.to_string().into())
 }
 
 /// Takes an attribute out that is text; it was a tag.
@@ -158,8 +149,4 @@ fn take_text(attributes: &mut Attributes, key: &'static str) -> Bytes {
     };
     attributes.remove_all(|known| known == key.as_bytes());
     text
-}
-
-fn key(key: &'static str) -> Bytes {
-    Bytes::from_static(key.as_bytes())
 }
