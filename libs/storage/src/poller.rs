@@ -14,17 +14,17 @@ mod report;
 mod room;
 
 use std::collections::BTreeSet;
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt};
 use jiff::Timestamp;
+use tactus_telemetry::error_text;
 
 use crate::block_io;
 use crate::blocklist::{BlockChanges, Blocklist, TenantBlocks};
 use crate::bucket::Bucket;
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 use memory::Memory;
 use room::{Room, Share};
@@ -207,7 +207,11 @@ impl Poller {
                     }
                 }
                 Err(error) => {
-                    tracing::error!(tenant, error = %Chain(&error), "polling the tenant failed, its block list is kept");
+                    tracing::error!(
+                        tenant,
+                        error = error_text(&error),
+                        "polling the tenant failed, its block list is kept"
+                    );
                     report.failed_tenants.push(tenant);
                 }
             }
@@ -235,7 +239,11 @@ impl Poller {
                 Err(error) if attempts_left > 0 => {
                     attempts_left -= 1;
                     let tenant = &tenant.name;
-                    tracing::warn!(tenant, error = %Chain(&error), "polling the tenant failed, trying again");
+                    tracing::warn!(
+                        tenant,
+                        error = error_text(&error),
+                        "polling the tenant failed, trying again"
+                    );
                 }
                 result => return (result, index_errors),
             }
@@ -255,12 +263,20 @@ impl Poller {
             Ok(poll) => Ok(poll),
             Err(error) if self.settings.fallback => {
                 *index_errors += 1;
-                let (name, cause) = (&tenant.name, Chain(&error));
+                let (name, cause) = (&tenant.name, error_text(&error));
                 if error.is_not_found() {
                     // No index has been written yet. The metric shows this to people who expect one.
-                    tracing::debug!(tenant = name, error = %cause, "no tenant index, listing blocks");
+                    tracing::debug!(
+                        tenant = name,
+                        error = cause,
+                        "no tenant index, listing blocks"
+                    );
                 } else {
-                    tracing::warn!(tenant = name, error = %cause, "tenant index is not usable, listing blocks");
+                    tracing::warn!(
+                        tenant = name,
+                        error = cause,
+                        "tenant index is not usable, listing blocks"
+                    );
                 }
                 // The index may be usable again in the next poll, and be older than what was done.
                 let unseen = tenant.own.clone();
@@ -277,21 +293,6 @@ impl Poller {
     fn is_builder(&self, tenant: &str) -> bool {
         (0..self.settings.index_builders.max(1))
             .any(|number| (self.owns)(&format!("build-tenant-index-{number}-{tenant}")))
-    }
-}
-
-/// An error with its causes, for a log line.
-struct Chain<'a>(&'a Error);
-
-impl fmt::Display for Chain<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0)?;
-        let mut cause = std::error::Error::source(self.0);
-        while let Some(error) = cause {
-            write!(f, ": {error}")?;
-            cause = error.source();
-        }
-        Ok(())
     }
 }
 

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use tactus_telemetry::error_text;
 use uuid::Uuid;
 
 use super::index::choice;
 use super::metas::Wanted;
-use super::{Chain, Poller, Share, Tenant, TenantPoll};
+use super::{Poller, Share, Tenant, TenantPoll};
 use crate::block_io::{self, ListedBlocks};
 use crate::blocklist::TenantBlocks;
 use crate::error::{Error, Result};
@@ -68,7 +69,12 @@ impl Poller {
                 self.memory.keep_read(name, with_read(known.read, &metas.live));
                 return Err(error);
             }
-            tracing::error!(tenant = name, metas_missing, error = %Chain(&error), "some block metas cannot be read, queries answer without these blocks");
+            tracing::error!(
+                tenant = name,
+                metas_missing,
+                error = error_text(&error),
+                "some block metas cannot be read, queries answer without these blocks"
+            );
         }
         let (metas_read, metas_corrupt) = (metas.read, metas.corrupt);
         live.append(&mut metas.live);
@@ -121,7 +127,11 @@ impl Poller {
             Ok(index) => index,
             Err(error) => {
                 let tenant = &tenant.name;
-                tracing::debug!(tenant, error = %Chain(&error), "all block metas are read, the index is not usable");
+                tracing::debug!(
+                    tenant,
+                    error = error_text(&error),
+                    "all block metas are read, the index is not usable"
+                );
                 return;
             }
         };
@@ -213,7 +223,11 @@ fn count_failure(tenant: &str, result: Result<()>) -> usize {
     match result {
         Ok(()) => 0,
         Err(error) => {
-            tracing::error!(tenant, error = %Chain(&error), "tenant index could not be updated");
+            tracing::error!(
+                tenant,
+                error = error_text(&error),
+                "tenant index could not be updated"
+            );
             1
         }
     }

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt};
 use jiff::Timestamp;
+use tactus_telemetry::error_text;
 use uuid::Uuid;
 
-use super::{Chain, Poller, Share};
+use super::{Poller, Share};
 use crate::block_io;
 use crate::error::{Error, Result};
 use crate::meta::{BlockMeta, CompactedBlockMeta};
@@ -110,7 +111,11 @@ impl Poller {
         match found {
             Err(error @ (Error::Corrupt { .. } | Error::Invalid { .. })) => {
                 if self.memory.is_news(error.to_string()) {
-                    tracing::warn!(tenant, error = %Chain(&error), "block is left out, its meta is not usable");
+                    tracing::warn!(
+                        tenant,
+                        error = error_text(&error),
+                        "block is left out, its meta is not usable"
+                    );
                 }
                 Ok(Found::Corrupt)
             }
