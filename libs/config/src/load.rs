@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// A configuration and what the process was asked to do with it.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Loaded {
     /// The configuration in effect: file, then flags, then what the target forces.
     pub config: Config,
@@ -63,7 +63,7 @@ pub fn load_as(
     let file = flags::scan(args, "config.file").filter(|path| !path.is_empty());
     let given = flags::parse(args).map_err(flag_error);
     if given.as_ref().is_ok_and(|(given, _)| on(given, "help") || on(given, "h")) {
-        return Ok(unstarted(Some(flags::usage())));
+        return Ok(Loaded { print_help: Some(flags::usage()), ..Loaded::default() });
     }
     let mut document = match &file {
         Some(path) => read_file(path, expand_env, &env)?,
@@ -80,7 +80,7 @@ pub fn load_as(
     for flag in &given {
         flags::apply(config, flag).map_err(flag_error)?;
     }
-    let mut loaded = unstarted(None);
+    let mut loaded = Loaded::default();
     loaded.print_version = on(&given, "version");
     loaded.health_probe = on(&given, "health").then(|| {
         let url = last(&given, "health.url").map(str::to_owned);
@@ -201,20 +201,6 @@ fn ignored_arguments(left: &[String]) -> Option<String> {
         1 => format!("argument {shown:?} is not a flag and is ignored"),
         _ => format!("argument {shown:?} is not a flag: it and the arguments after it are ignored"),
     })
-}
-
-fn unstarted(print_help: Option<String>) -> Loaded {
-    Loaded {
-        config: Config::default(),
-        verify_only: false,
-        print_version: false,
-        print_help,
-        health_probe: None,
-        configless: false,
-        expand_env: false,
-        warnings: Vec::new(),
-        suspect: 0,
-    }
 }
 
 fn flag_error(text: String) -> Error {

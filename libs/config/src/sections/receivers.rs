@@ -21,8 +21,8 @@ pub struct Receivers {
     pub zipkin: BTreeMap<String, ZipkinReceiver>,
     /// Files of OTLP in JSON.
     pub otlpjsonfile: BTreeMap<String, OtlpJsonFileReceiver>,
-    /// Kafka topics.
-    pub kafka: BTreeMap<String, KafkaReceiver>,
+    /// Kafka topics: refused, whatever is said of them.
+    pub kafka: BTreeMap<String, Opaque>,
     /// Accepted for old files, never started.
     pub opencensus: BTreeMap<String, Opaque>,
     /// The file names no receiver, so that these are the usual ones.
@@ -88,7 +88,7 @@ impl Section for Receivers {
         JaegerReceiver::default().outline(&at("jaeger"), "", rows);
         ZipkinReceiver::default().outline(&at("zipkin"), "", rows);
         OtlpJsonFileReceiver::default().outline(&at("otlpjsonfile"), "", rows);
-        KafkaReceiver::default().outline(&at("kafka"), "", rows);
+        Opaque::default().outline(&at("kafka"), "refused: nothing is read from Kafka", rows);
     }
 }
 
@@ -295,103 +295,6 @@ section! {
         cipher_suites: Vec<String>, "cipher suites by Go's names";
         curve_preferences: Vec<String>, "no effect here";
         reload_interval: GoDuration, "interval at which files are checked for changes; 0 is 10 seconds";
-    }
-
-    /// Spans from Kafka.
-    KafkaReceiver {
-        brokers: Vec<String> = super::list(&["localhost:9092"]), "brokers to start from";
-        resolve_canonical_bootstrap_servers_only: bool, "look brokers up by their canonical name";
-        protocol_version: String = text("2.1.0"), "Kafka's version";
-        client_id: String = text("otel-collector"), "name of this client";
-        group_id: String = text("otel-collector"), "consumer group";
-        session_timeout: GoDuration = seconds(10), "the group drops a silent member";
-        heartbeat_interval: GoDuration = seconds(3), "time between heartbeats";
-        initial_offset: String = text("latest"), "latest or earliest";
-        auth: KafkaReceiverAuth, "credentials";
-        tls: Opaque, "TLS to the brokers";
-        metadata: KafkaReceiverMetadata, "broker metadata";
-        autocommit: KafkaReceiverAutocommit, "commit of offsets";
-        min_fetch_size: i64 = 1, "least bytes of a fetch";
-        max_fetch_size: i64, "most bytes of a fetch; 0 is no limit";
-        max_fetch_wait: GoDuration = super::millis(250), "longest wait of a fetch";
-        max_partition_fetch_size: i64 = 1_048_576, "most bytes of a partition's fetch";
-        rack_id: String, "rack of this consumer";
-        use_leader_epoch: bool = true, "check the leader's epoch";
-        conn_idle_timeout: GoDuration = minutes(9), "close idle connections";
-        group_rebalance_strategy: String, "range, roundrobin, sticky or cooperative-sticky";
-        group_instance_id: String, "static group membership";
-        topic: String = text("otlp_spans"), "topic to read";
-        encoding: String = text("otlp_proto"), "otlp_proto, jaeger_proto, jaeger_json, zipkin_proto, zipkin_json or zipkin_thrift";
-        traces: KafkaReceiverTraces, "topics and encoding, newer form";
-        metrics: Opaque, "no effect here";
-        logs: Opaque, "no effect here";
-        message_marking: KafkaReceiverMarking, "when a message counts as read";
-        header_extraction: KafkaReceiverHeaders, "message headers to keep";
-        error_backoff: Opaque, "delays after errors";
-        telemetry: Opaque, "no effect here";
-    }
-
-    /// Credentials for Kafka.
-    KafkaReceiverAuth {
-        plain_text: KafkaPlainText, "user name and password";
-        sasl: KafkaSasl, "SASL";
-        kerberos: Opaque, "Kerberos";
-        tls: Opaque, "TLS";
-    }
-
-    /// User name and password.
-    KafkaPlainText {
-        username: String, "user name";
-        password: Secret, "password";
-    }
-
-    /// SASL credentials.
-    KafkaSasl {
-        username: String, "user name";
-        password: Secret, "password";
-        mechanism: String, "PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or AWS_MSK_IAM";
-        version: i64, "protocol version, 0 or 1";
-        aws_msk: Opaque, "AWS MSK";
-    }
-
-    /// Broker metadata.
-    KafkaReceiverMetadata {
-        full: bool = true, "fetch all topics";
-        refresh_interval: GoDuration = minutes(10), "interval of fetches";
-        retry: KafkaReceiverRetry, "attempts";
-    }
-
-    /// Attempts to fetch metadata.
-    KafkaReceiverRetry {
-        max: i64 = 3, "attempts";
-        backoff: GoDuration = super::millis(250), "delay between attempts";
-    }
-
-    /// Commit of offsets.
-    KafkaReceiverAutocommit {
-        enable: bool = true, "commit by itself";
-        interval: GoDuration = seconds(1), "interval of commits";
-    }
-
-    /// Topics and encoding.
-    KafkaReceiverTraces {
-        topic: String, "topic to read";
-        topics: Vec<String>, "topics to read";
-        encoding: String, "encoding of the messages";
-        exclude_topics: Vec<String>, "topics not to read";
-    }
-
-    /// When a message counts as read.
-    KafkaReceiverMarking {
-        after: bool, "after it was handled";
-        on_error: bool, "even when that failed";
-        on_permanent_error: bool, "even when that failed for good";
-    }
-
-    /// Message headers to keep.
-    KafkaReceiverHeaders {
-        extract_headers: bool, "keep headers as resource attributes";
-        headers: Vec<String>, "which ones";
     }
 }
 
