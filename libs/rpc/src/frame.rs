@@ -76,14 +76,30 @@ fn frame(message: &impl Message, length: usize) -> Bytes {
     frame.into()
 }
 
-/// A connection that sends this frame as the body of its next request, in place of the client's.
-#[derive(Debug, Clone)]
-pub(crate) struct Framed<C> {
-    pub(crate) connection: C,
-    pub(crate) frame: Bytes,
+/// A connection whose requests have another body than their client's.
+///
+/// A client encodes while its body is read, so nothing was encoded of the body that is dropped here.
+pub(crate) struct WithBody<C, B> {
+    connection: C,
+    body: B,
 }
 
-impl<C: Service<http::Request<Body>>> Service<http::Request<Body>> for Framed<C> {
+impl<C, B: Fn() -> Body> WithBody<C, B> {
+    pub(crate) fn new(connection: C, body: B) -> Self {
+        Self { connection, body }
+    }
+}
+
+/// A connection that sends this frame in place of the client's.
+pub(crate) fn framed<C>(connection: C, frame: Bytes) -> WithBody<C, impl Fn() -> Body> {
+    WithBody::new(connection, move || Body::new(Full::new(frame.clone())))
+}
+
+impl<C, B> Service<http::Request<Body>> for WithBody<C, B>
+where
+    C: Service<http::Request<Body>>,
+    B: Fn() -> Body,
+{
     type Response = C::Response;
     type Error = C::Error;
     type Future = C::Future;
@@ -93,8 +109,7 @@ impl<C: Service<http::Request<Body>>> Service<http::Request<Body>> for Framed<C>
     }
 
     fn call(&mut self, request: http::Request<Body>) -> C::Future {
-        // A client encodes while its body is read, so nothing was encoded of the body that is dropped here.
-        let body = Body::new(Full::new(self.frame.clone()));
+        let body = (self.body)();
         self.connection.call(request.map(|_| body))
     }
 }
@@ -190,7 +205,7 @@ mod tests {
         let runtime = Builder::new_current_thread().build().unwrap();
         let (request, frame) = take_frame(Shared::new(push()).request(), usize::MAX).unwrap();
         let recorder = Recorder::default();
-        let connection = Framed { connection: recorder.clone(), frame: frame.clone() };
+        let connection = framed(recorder.clone(), frame.clone());
         let response = runtime.block_on(IngesterClient::new(connection).push(request)).unwrap();
         assert_eq!(response.into_inner(), PushResponse::default());
         let sent = recorder.0.lock().take().unwrap();

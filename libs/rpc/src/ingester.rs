@@ -24,7 +24,7 @@ use crate::{
     channels::KEPT_ADDRESSES,
     channels::{Channels, Connection},
     client_of,
-    frame::{Framed, message_of, take_frame},
+    frame::{framed, message_of, take_frame},
     pushes::{MAX_STREAMED_BYTES, PushStream, Pushed},
 };
 
@@ -146,7 +146,7 @@ impl RemoteIngester {
         if let Some(result) = self.push_in_stream(&request, message_of(&frame)).await {
             return result;
         }
-        let framed = Framed { connection: connection.channel(), frame };
+        let framed = framed(connection.channel(), frame);
         let client = IngesterClient::with_interceptor(framed, connection.clone())
             .max_decoding_message_size(connection.max_receive_bytes())
             .max_encoding_message_size(connection.max_send_bytes());

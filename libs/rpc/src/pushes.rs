@@ -7,7 +7,6 @@
 
 use std::{
     sync::Arc,
-    task::{Context, Poll},
     time::{Duration, Instant},
 };
 
@@ -15,9 +14,9 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tactus_proto::tactus::v1::{PushAnswer, PushResponse, pushes_client::PushesClient};
 use tactus_telemetry::self_tracing::traceparent;
-use tonic::{Code, Status, Streaming, body::Body, codegen::Service, codegen::tokio_stream};
+use tonic::{Code, Status, Streaming, body::Body, codegen::tokio_stream};
 
-use crate::channels::Connection;
+use crate::{channels::Connection, frame::WithBody};
 
 mod call;
 
@@ -118,7 +117,8 @@ impl Drop for PushStream {
 
 /// Makes a call, and distributes its answers until it ends.
 async fn run(connection: Connection, call: &Arc<Call>) -> Result<(), Status> {
-    let framed = Streamed { connection: connection.channel(), call: Arc::clone(call) };
+    let of_call = Arc::clone(call);
+    let framed = WithBody::new(connection.channel(), move || Body::new(FrameBody::of(&of_call)));
     let mut client = PushesClient::with_interceptor(framed, connection.clone())
         .max_decoding_message_size(connection.max_receive_bytes());
     match client.stream(tokio_stream::empty()).await {
@@ -138,26 +138,4 @@ async fn read(mut answers: Streaming<PushAnswer>, call: &Call) -> Result<(), Sta
         call.answered(answer);
     }
     Ok(())
-}
-
-/// A connection whose next request has the frames of a call as its body, whatever its client would send.
-#[derive(Debug, Clone)]
-struct Streamed<C> {
-    connection: C,
-    call: Arc<Call>,
-}
-
-impl<C: Service<http::Request<Body>>> Service<http::Request<Body>> for Streamed<C> {
-    type Response = C::Response;
-    type Error = C::Error;
-    type Future = C::Future;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), C::Error>> {
-        self.connection.poll_ready(cx)
-    }
-
-    fn call(&mut self, request: http::Request<Body>) -> C::Future {
-        let body = Body::new(FrameBody::of(&self.call));
-        self.connection.call(request.map(|_| body))
-    }
 }
