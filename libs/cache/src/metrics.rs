@@ -13,6 +13,19 @@ pub(crate) enum Kind {
     Redis,
 }
 
+tactus_telemetry::metrics! {
+    struct Families {
+        servers: GaugeVec<1> = "tempo_memcache_client_servers", "Memcached servers found, by roles.", ["name"];
+        skipped: CounterVec<1> = "tempo_memcache_client_set_skip_total",
+            "Values not stored because they are too large, by roles.", ["name"];
+        queued: GaugeVec<1> = "tempo_cache_background_queue_length", "Writes that wait, by roles.", ["name"];
+        dropped: CounterVec<1> = "tempo_cache_dropped_background_writes_total",
+            "Writes left out because too many waited, by roles.", ["name"];
+        invalid: CounterVec<1> = "tactus_cache_invalid_values_total",
+            "Values found in a cache that are damaged or not ours, by roles.", ["name"];
+    }
+}
+
 /// The metrics of one cache.
 #[derive(Debug)]
 pub(crate) struct Metrics {
@@ -41,61 +54,29 @@ pub(crate) enum Method {
 impl Metrics {
     /// `name`: the roles, joined by `|`.
     pub(crate) fn new(registry: &Registry, kind: Kind, name: &str) -> Self {
-        let buckets = exponential_buckets(0.000_016, 4.0, 8);
-        let labels = ["method", "status_code", "name"];
-        let (seconds, methods) = match kind {
+        let (family, help, methods) = match kind {
             Kind::Memcached => (
-                registry.histogram_vec(
-                    "tempo_memcache_request_duration_seconds",
-                    "Time of a call to memcached, by method, outcome (200, 404 for a miss, 500) and roles.",
-                    labels,
-                    &buckets,
-                ),
+                "tempo_memcache_request_duration_seconds",
+                "Time of a call to memcached, by method, outcome (200, 404 for a miss, 500) and roles.",
                 ["Memcache.Get", "Memcache.GetMulti", "Memcache.Put"],
             ),
             Kind::Redis => (
-                registry.histogram_vec(
-                    "tempo_rediscache_request_duration_seconds",
-                    "Time of a call to redis, by method, outcome (200, 404 for a miss, 500) and roles.",
-                    labels,
-                    &buckets,
-                ),
+                "tempo_rediscache_request_duration_seconds",
+                "Time of a call to redis, by method, outcome (200, 404 for a miss, 500) and roles.",
                 ["RedisCache.Get", "RedisCache.GetMulti", "RedisCache.Put"],
             ),
         };
-        let counter = |family: CounterVec<1>| family.with([name]);
-        let servers = registry.gauge_vec(
-            "tempo_memcache_client_servers",
-            "Memcached servers found, by roles.",
-            ["name"],
-        );
-        let skipped = registry.counter_vec(
-            "tempo_memcache_client_set_skip_total",
-            "Values not stored because they are too large, by roles.",
-            ["name"],
-        );
+        let labels = ["method", "status_code", "name"];
+        let buckets = exponential_buckets(0.000_016, 4.0, 8);
+        let families = Families::register(registry);
         Self {
             methods,
-            seconds,
-            skipped: counter(skipped),
-            queued: registry
-                .gauge_vec(
-                    "tempo_cache_background_queue_length",
-                    "Writes that wait, by roles.",
-                    ["name"],
-                )
-                .with([name]),
-            dropped: counter(registry.counter_vec(
-                "tempo_cache_dropped_background_writes_total",
-                "Writes left out because too many waited, by roles.",
-                ["name"],
-            )),
-            invalid: counter(registry.counter_vec(
-                "tactus_cache_invalid_values_total",
-                "Values found in a cache that are damaged or not ours, by roles.",
-                ["name"],
-            )),
-            servers,
+            seconds: registry.histogram_vec(family, help, labels, &buckets),
+            skipped: families.skipped.with([name]),
+            queued: families.queued.with([name]),
+            dropped: families.dropped.with([name]),
+            invalid: families.invalid.with([name]),
+            servers: families.servers,
             name: name.to_owned(),
         }
     }
