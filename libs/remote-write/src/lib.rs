@@ -47,7 +47,7 @@ pub use settings::{Reason, SettingsError};
 use metrics::Families;
 use queue::Limits;
 use settings::Remote;
-use tenant::{Common, Tenant};
+use tenant::Tenant;
 
 /// Parts of a log: smaller ones would hold little but definitions of series.
 const MIN_PART_BYTES: u64 = 64 << 10;
@@ -188,26 +188,13 @@ impl RemoteWrite {
             None => {
                 let all = tenant::all_headers(&self.remotes, id, headers, self.add_org_id);
                 let headers = all.map_err(OpenError::Headers)?;
-                let dir = self.dir(id);
-                let tenant = Tenant::open(&self.common(), id, &dir, headers, started_ms)?;
-                let tenant = Arc::new(tenant);
+                let tenant = Arc::new(Tenant::open(self, id, headers, started_ms)?);
                 let entry = Entry { tenant: Arc::clone(&tenant), open: true };
                 tenants.insert(id.clone(), entry);
                 tenant
             }
         };
         Ok(TenantRemoteWrite { remote: Arc::clone(self), tenant })
-    }
-
-    fn common(&self) -> Common<'_> {
-        Common {
-            remotes: &self.remotes,
-            families: &self.families,
-            limits: self.limits,
-            add_org_id: self.add_org_id,
-            runtime: &self.runtime,
-            stop: &self.stop,
-        }
     }
 
     fn dir(&self, id: &TenantId) -> PathBuf {

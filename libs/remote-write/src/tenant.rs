@@ -1,7 +1,6 @@
 //! Remote write of one tenant.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -13,10 +12,11 @@ use tokio::runtime;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::RemoteWrite;
 use super::collection::{Collection, Writer};
 use super::connections::{InvalidHeader, header};
-use super::metrics::{Families, TenantMetrics};
-use super::queue::{Limits, Queue};
+use super::metrics::TenantMetrics;
+use super::queue::Queue;
 use super::sender::{Sender, TenantHeaders};
 use super::settings::{self, Reason, Remote};
 
@@ -37,45 +37,34 @@ pub(super) struct Tenant {
     pub(super) senders: TaskTracker,
 }
 
-/// What all tenants share.
-pub(super) struct Common<'a> {
-    pub(super) remotes: &'a [Arc<Remote>],
-    pub(super) families: &'a Arc<Families>,
-    pub(super) limits: Limits,
-    pub(super) add_org_id: bool,
-    pub(super) runtime: &'a runtime::Handle,
-    pub(super) stop: &'a CancellationToken,
-}
-
 impl Tenant {
-    /// Opens the queue in `dir` and begins to send what is in it.
+    /// Opens the queue and begins to send what is in it.
     pub(super) fn open(
-        common: &Common<'_>,
+        all: &RemoteWrite,
         id: &TenantId,
-        dir: &Path,
         headers: Vec<Arc<HeaderMap>>,
         started_ms: i64,
     ) -> Result<Self, tactus_wal::Error> {
-        let queue = match common.remotes {
+        let queue = match &all.remotes[..] {
             [] => None,
             remotes => {
                 let keys: Vec<_> = remotes.iter().map(|remote| remote.key.clone()).collect();
-                Some(Arc::new(Queue::open(dir, common.limits, &keys)?))
+                Some(Arc::new(Queue::open(&all.dir(id), all.limits, &keys)?))
             }
         };
         let tenant = Self {
             id: id.clone(),
-            remotes: common.remotes.to_vec(),
-            add_org_id: common.add_org_id,
+            remotes: all.remotes.clone(),
+            add_org_id: all.add_org_id,
             writer: Mutex::new(Writer::new(started_ms)),
             queue,
-            metrics: Arc::new(TenantMetrics::new(common.families, id.as_str(), common.remotes)),
+            metrics: Arc::new(TenantMetrics::new(&all.families, id.as_str(), &all.remotes)),
             headers: headers.into_iter().map(|headers| Arc::new(RwLock::new(headers))).collect(),
-            stop: common.stop.child_token(),
+            stop: all.stop.child_token(),
             senders: TaskTracker::new(),
         };
         if let Some(queue) = &tenant.queue {
-            tenant.start(queue, common.runtime);
+            tenant.start(queue, &all.runtime);
         }
         // Also without senders: who waits for their end waits for this.
         tenant.senders.close();
