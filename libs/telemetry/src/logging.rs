@@ -99,13 +99,8 @@ impl FromStr for LogLevel {
     type Err = LoggingError;
 
     fn from_str(text: &str) -> Result<Self, LoggingError> {
-        match text {
-            "debug" => Ok(Self::Debug),
-            "info" => Ok(Self::Info),
-            "warn" => Ok(Self::Warn),
-            "error" => Ok(Self::Error),
-            other => Err(LoggingError::UnknownLevel(other.to_owned())),
-        }
+        let found = Self::ALL.into_iter().find(|level| level.as_str() == text);
+        found.ok_or_else(|| LoggingError::UnknownLevel(text.to_owned()))
     }
 }
 
