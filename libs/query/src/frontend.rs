@@ -80,8 +80,6 @@ pub struct Frontend {
     /// How the tenants of a request are determined.
     pub tenancy: Tenancy,
     limits: LimitsOf,
-    pub(crate) ingester: Arc<dyn Ingester>,
-    pub(crate) querier: Arc<dyn Querier>,
     pub(crate) blocklist: Arc<Blocklist>,
     pub(crate) metrics: Metrics,
     pub(crate) results: Arc<Results>,
@@ -92,7 +90,7 @@ pub struct Frontend {
     pub memory: Arc<Bodies>,
     /// Memory that queries hold until they are answered.
     query_memory: Arc<QueryMemory>,
-    queue: JobQueue,
+    pub(crate) queue: JobQueue,
     admission: Admission,
     /// Counts the queries of each tenant, alone or together with other tenants.
     running: Admission,
@@ -131,8 +129,6 @@ impl Frontend {
             settings: parts.settings,
             tenancy: parts.tenancy,
             limits: parts.limits,
-            ingester: Arc::new(parts.queue.clone()),
-            querier: Arc::new(parts.queue.clone()),
             queue: parts.queue,
             blocklist: parts.blocklist,
             memory: parts.memory,

@@ -29,7 +29,6 @@ use tactus_traceql::metrics::{
     MetricsOptions,
 };
 use tactus_work::Held;
-use tonic::Request;
 
 use crate::blocks::{QueryBlock, select_from, select_new, select_uncounted};
 use crate::frontend::Frontend;
@@ -229,7 +228,7 @@ impl Frontend {
             request.block_times = sent_again::times_of_sources(&listed, &selected, grid);
             known.push(listed);
         }
-        let outcomes = self.ask_for_metrics(&requests).await?;
+        let outcomes = self.ask_all(&requests).await?;
         let mut blocks = Vec::with_capacity(requests.len());
         let mut counted = 0;
         for ((request, known), mut outcome) in requests.iter_mut().zip(known).zip(outcomes) {
@@ -240,8 +239,7 @@ impl Frontend {
             // The spans that they share with blocks are known by now.
             request.block_times.clear();
             if !request.stored_traces.is_empty()
-                && let Some(again) =
-                    self.ask_for_metrics(std::slice::from_ref(request)).await?.pop()
+                && let Some(again) = self.ask_all(std::slice::from_ref(request)).await?.pop()
             {
                 outcome = again;
                 recent = RecentBlocks::of(&outcome)?;
@@ -254,16 +252,6 @@ impl Frontend {
         }
         state.work.skip_blocks("counted by an ingester", counted);
         Ok(blocks)
-    }
-
-    async fn ask_for_metrics(
-        &self,
-        requests: &[MetricsRequest],
-    ) -> Result<Vec<Outcome<MetricsResponse>>> {
-        self.ask_ingesters(requests, |ingester, request| {
-            Box::pin(async move { Ok(ingester.metrics(Request::new(request)).await?.into_inner()) })
-        })
-        .await
     }
 
     /// The blocks to read of a request. `known`: the list of blocks before the ingesters were asked.

@@ -14,7 +14,6 @@ use tactus_proto::tempopb::MetadataMetrics;
 use tactus_traceql::eval::{
     INTRINSIC_TAGS, TagCollector, TagLimits, TagScope, TagValue, TagValueType, ValueCollector,
 };
-use tonic::Request;
 
 use crate::frontend::Frontend;
 use crate::metrics::METADATA;
@@ -157,17 +156,12 @@ impl Frontend {
         bounds: (&Window, &QueryLimits),
         state: &mut State<TagCollector>,
     ) -> Result<()> {
-        let calls = Calls::<TagsRequest, TagsResponse> {
+        let calls = Calls::<TagsRequest> {
             tenant: |request| &request.tenant,
             told: |request, stored_block_ids, so_far| TagsRequest {
                 stored_block_ids,
                 so_far: so_far.into(),
                 ..request.clone()
-            },
-            recent: |ingester, request| {
-                Box::pin(
-                    async move { Ok(ingester.tags(Request::new(request)).await?.into_inner()) },
-                )
             },
             in_block: |frontend, tags, part| {
                 frontend.run_on_block(TagsInBlockRequest { tags: Some(tags), part: Some(part) })
@@ -218,6 +212,7 @@ impl Frontend {
         let mut state = State::new(collector, self.new_work(tenants), observer);
         let groups = limits.max_condition_groups_per_tag_query;
         let first = template.clone();
+            work_of: |answer| (answer.inspected_bytes, answer.partial),
         let compile = move || TagValuesJob::compile(&first, groups).map_err(refused);
         let mut job = self.compile_tags(tenants, &query.query, compile).await?;
         if job.reads_nothing() {
@@ -245,17 +240,12 @@ impl Frontend {
         bounds: (&Window, &QueryLimits),
         state: &mut State<ValueCollector>,
     ) -> Result<()> {
-        let calls = Calls::<TagValuesRequest, TagValuesResponse> {
+        let calls = Calls::<TagValuesRequest> {
             tenant: |request| &request.tenant,
             told: |request, stored_block_ids, so_far| TagValuesRequest {
                 stored_block_ids,
                 so_far: so_far.into(),
                 ..request.clone()
-            },
-            recent: |ingester, request| {
-                Box::pin(async move {
-                    Ok(ingester.tag_values(Request::new(request)).await?.into_inner())
-                })
             },
             in_block: |frontend, values, part| {
                 let (values, part) = (Some(values), Some(part));
@@ -307,6 +297,7 @@ fn value_type(text: &str) -> Option<TagValueType> {
     [Bool, Duration, Float, Int, Keyword, String].into_iter().find(|known| known.text() == text)
 }
 
+            work_of: |answer| (answer.inspected_bytes, answer.partial),
 /// The attributes of a tag.
 fn names_of(tag: &RequestedTag) -> String {
     match tag {
