@@ -7,6 +7,7 @@ use std::time::Duration;
 use ::http::{Extensions, Uri};
 use axum::extract::OriginalUri;
 use regex::Regex;
+use tactus_api::request::MetricsLimits;
 use tactus_api::{Error, Result, WindowRules};
 use tactus_model::TenantId;
 use tactus_overrides::LimitsOf;
@@ -140,6 +141,11 @@ impl Frontend {
     pub(crate) fn limits_of(&self, tenants: &[TenantId]) -> QueryLimits {
         let limits = tenants.iter().map(|tenant| (self.limits)(tenant));
         QueryLimits::strictest(limits, &self.settings)
+    }
+
+    /// The limits of a metrics query over these tenants.
+    pub(crate) fn metrics_limits(&self, tenants: &[TenantId]) -> MetricsLimits {
+        self.settings.metrics_limits(&self.limits_of(tenants))
     }
 
     /// Blocks of these tenants that the block list has no room for.

@@ -40,6 +40,9 @@ use crate::work::{Cost, Work};
 use plan::Job;
 use sum::Sum;
 
+/// Series with more points are long.
+const INLINE_POINTS: usize = 10_000;
+
 /// The answer to a metrics query.
 #[derive(Debug, Clone)]
 pub struct SeriesAnswer {
@@ -55,6 +58,14 @@ pub struct SeriesAnswer {
     pub explanation: Option<Box<Explanation>>,
     /// Memory of the series.
     pub memory: Arc<Held>,
+}
+
+impl SeriesAnswer {
+    /// True if it must not be written by a thread that serves connections.
+    pub(crate) fn is_long(&self) -> bool {
+        let points: usize = self.answer.series.iter().map(|series| series.points.len()).sum();
+        points > INLINE_POINTS
+    }
 }
 
 /// What the ingesters of a tenant reported about its blocks.

@@ -33,9 +33,7 @@ use crate::tags::{TagValuesAnswer, TagsAnswer};
 /// A client that hears nothing for this long may think that we are gone.
 const SILENCE: Duration = Duration::from_secs(15);
 
-/// Answers with more points are encoded away from the threads that serve connections.
-const INLINE_POINTS: usize = 10_000;
-/// And differences of more bytes.
+/// Longer differences are encoded away from the threads that serve connections.
 const SHORT_BYTES: usize = 64 << 10;
 
 /// A query of somebody, to be answered as events.
@@ -139,8 +137,7 @@ impl EventCall {
     ) -> Result<Whole> {
         let found = self.frontend.query_metrics_with(&self.tenants, query, Some(progress)).await?;
         let partial = found.partial;
-        let points: usize = found.answer.series.iter().map(|series| series.points.len()).sum();
-        Ok(Whole { json: offload(points > INLINE_POINTS, move || write(found)).await?, partial })
+        Ok(Whole { json: offload(found.is_long(), move || write(found)).await?, partial })
     }
 
     /// The events of a query that `run` starts; `write` makes the JSON of a difference.

@@ -27,9 +27,6 @@ use crate::progress::{MetricsProgress, SearchProgress, Weight, packets};
 use crate::query_line::QueryLine;
 use crate::tags::{TagValuesAnswer, TagsAnswer};
 
-/// Series with more points are put into messages away from the threads that serve connections.
-const INLINE_POINTS: usize = 10_000;
-
 /// `tempopb.StreamingQuerier` over a frontend.
 #[derive(Debug)]
 pub struct Streaming {
@@ -186,8 +183,7 @@ impl StreamingQuerier for Streaming {
         request: Request<QueryRangeRequest>,
     ) -> Streamed<QueryRangeResponse> {
         let call = self.call(request)?;
-        let limits = call.frontend.limits_of(&call.tenants);
-        let limits = call.frontend.settings.metrics_limits(&limits);
+        let limits = call.frontend.metrics_limits(&call.tenants);
         let query =
             call.parse("/api/metrics/query_range", range_params(&call.request), move |params| {
                 MetricsQuery::parse_range(params, &limits, tactus_clock::unix_nanos())
@@ -213,8 +209,7 @@ impl StreamingQuerier for Streaming {
         request: Request<QueryInstantRequest>,
     ) -> Streamed<QueryInstantResponse> {
         let call = self.call(request)?;
-        let limits = call.frontend.limits_of(&call.tenants);
-        let limits = call.frontend.settings.metrics_limits(&limits);
+        let limits = call.frontend.metrics_limits(&call.tenants);
         let params = Ok(instant_params(&call.request));
         let query = call.parse("/api/metrics/query", params, move |params| {
             MetricsQuery::parse_instant(params, &limits, tactus_clock::unix_nanos())
@@ -271,7 +266,6 @@ async fn last_series<R, M: Weight + 'static>(
 ) -> Result<Last<M>> {
     let found = call.frontend.query_metrics_with(&call.tenants, &query, Some(progress)).await?;
     let partial = found.partial;
-    let points: usize = found.answer.series.iter().map(|series| series.points.len()).sum();
-    let packets = offload(points > INLINE_POINTS, move || make(found)).await?;
+    let packets = offload(found.is_long(), move || make(found)).await?;
     Ok(Last { packets, partial })
 }
