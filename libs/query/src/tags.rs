@@ -10,7 +10,10 @@ use tactus_proto::tactus::v1::{
     TagValuesInBlockRequest, TagValuesRequest, TagValuesResponse, TagsInBlockRequest, TagsRequest,
     TagsResponse,
 };
-use tactus_proto::tempopb::MetadataMetrics;
+use tactus_proto::tempopb::{
+    self, MetadataMetrics, SearchTagValuesResponse, SearchTagValuesV2Response, SearchTagsResponse,
+    SearchTagsV2Response, SearchTagsV2Scope,
+};
 use tactus_traceql::eval::{
     INTRINSIC_TAGS, TagCollector, TagLimits, TagScope, TagValue, TagValueType, ValueCollector,
 };
@@ -43,6 +46,49 @@ pub struct TagValuesAnswer {
     pub metrics: MetadataMetrics,
     /// Something could not be read, so values may be missing.
     pub partial: bool,
+}
+
+impl TagsAnswer {
+    /// The message of API version 1: the names of all scopes. Intrinsics are included only if `scope` asks for them.
+    pub(crate) fn into_v1(self, scope: Option<TagScope>) -> SearchTagsResponse {
+        let asked = scope == Some(TagScope::Intrinsic);
+        let is_shown = |scope: TagScope| asked || scope != TagScope::Intrinsic;
+        let scopes = self.scopes.into_iter().filter(|(scope, _)| is_shown(*scope));
+        let mut tag_names: Vec<String> = scopes.flat_map(|(_, tags)| tags).collect();
+        tag_names.sort_unstable();
+        tag_names.dedup();
+        SearchTagsResponse { tag_names, metrics: Some(self.metrics) }
+    }
+
+    /// The message of API version 2: names grouped by scope.
+    pub(crate) fn into_v2(self) -> SearchTagsV2Response {
+        let scope = |(scope, tags): (TagScope, _)| SearchTagsV2Scope {
+            name: scope.text().to_owned(),
+            tags,
+        };
+        SearchTagsV2Response {
+            scopes: self.scopes.into_iter().map(scope).collect(),
+            metrics: Some(self.metrics),
+        }
+    }
+}
+
+impl TagValuesAnswer {
+    /// The message of API version 1: values as text.
+    pub(crate) fn into_v1(self) -> SearchTagValuesResponse {
+        let tag_values = self.values.into_iter().map(|value| value.text).collect();
+        SearchTagValuesResponse { tag_values, metrics: Some(self.metrics) }
+    }
+
+    /// The message of API version 2: values with their types.
+    pub(crate) fn into_v2(self) -> SearchTagValuesV2Response {
+        let value = |value: TagValue| tempopb::TagValue {
+            r#type: value.value_type.text().to_owned(),
+            value: value.text,
+        };
+        let tag_values = self.values.into_iter().map(value).collect();
+        SearchTagValuesV2Response { tag_values, metrics: Some(self.metrics) }
+    }
 }
 
 impl Frontend {
@@ -166,6 +212,7 @@ impl Frontend {
             in_block: |frontend, tags, part| {
                 frontend.run_on_block(TagsInBlockRequest { tags: Some(tags), part: Some(part) })
             },
+            work_of: |answer| (answer.inspected_bytes, answer.partial),
         };
         self.collect(requests, bounds, state, calls, add_tags).await
     }
@@ -212,7 +259,6 @@ impl Frontend {
         let mut state = State::new(collector, self.new_work(tenants), observer);
         let groups = limits.max_condition_groups_per_tag_query;
         let first = template.clone();
-            work_of: |answer| (answer.inspected_bytes, answer.partial),
         let compile = move || TagValuesJob::compile(&first, groups).map_err(refused);
         let mut job = self.compile_tags(tenants, &query.query, compile).await?;
         if job.reads_nothing() {
@@ -251,6 +297,7 @@ impl Frontend {
                 let (values, part) = (Some(values), Some(part));
                 frontend.run_on_block(TagValuesInBlockRequest { values, part })
             },
+            work_of: |answer| (answer.inspected_bytes, answer.partial),
         };
         self.collect(requests, bounds, state, calls, add_values).await
     }
@@ -297,7 +344,6 @@ fn value_type(text: &str) -> Option<TagValueType> {
     [Bool, Duration, Float, Int, Keyword, String].into_iter().find(|known| known.text() == text)
 }
 
-            work_of: |answer| (answer.inspected_bytes, answer.partial),
 /// The attributes of a tag.
 fn names_of(tag: &RequestedTag) -> String {
     match tag {

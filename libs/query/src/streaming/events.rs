@@ -19,7 +19,7 @@ use tactus_server::bodies::{Bodies, NoRoom, Outgoing, next_piece};
 use tokio::sync::oneshot;
 use tonic::{Code, Status};
 
-use super::tags;
+use super::{names_shown, values_shown};
 use crate::current_query::as_part_of_query;
 use crate::event_stream::{self, event, keep_alive, long_event};
 use crate::frontend::Frontend;
@@ -80,7 +80,7 @@ impl EventCall {
         write: impl Fn(&M) -> Vec<u8> + Copy + Send + Sync + 'static,
     ) -> Response {
         self.events(write, async move |call, outlet| {
-            let observer = tags::tags(outlet, move |found| vec![make(found)]);
+            let observer = names_shown(outlet, move |found| vec![make(found)]);
             let found = call.frontend.tags_with(&call.tenants, &query, Some(observer)).await?;
             Ok(Whole { partial: found.partial, json: write(&make(found)) })
         })
@@ -95,7 +95,7 @@ impl EventCall {
         write: impl Fn(&M) -> Vec<u8> + Copy + Send + Sync + 'static,
     ) -> Response {
         self.events(write, async move |call, outlet| {
-            let observer = tags::values(outlet, move |found| vec![make(found)]);
+            let observer = values_shown(outlet, move |found| vec![make(found)]);
             let values =
                 call.frontend.tag_values_with(&call.tenants, &tag, &query, typed, Some(observer));
             let found = values.await?;

@@ -18,7 +18,7 @@ use tactus_proto::tempopb::{
 };
 use tonic::{Request, Response, Status};
 
-use super::tags;
+use super::{names_shown, values_shown};
 use crate::frontend::Frontend;
 use crate::metrics_query::SeriesAnswer;
 use crate::offload::offload;
@@ -234,7 +234,7 @@ fn stream_tags<M: Weight + 'static>(
 ) -> Streamed<M> {
     call.stream(async move |call, outlet| {
         let bytes = call.packet_bytes();
-        let observer = tags::tags(outlet, move |found| make(found, bytes));
+        let observer = names_shown(outlet, move |found| make(found, bytes));
         let found = call.frontend.tags_with(&call.tenants, &query, Some(observer)).await?;
         Ok(Last { partial: found.partial, packets: make(found, bytes) })
     })
@@ -249,7 +249,7 @@ fn stream_values<M: Weight + 'static>(
 ) -> Streamed<M> {
     call.stream(async move |call, outlet| {
         let bytes = call.packet_bytes();
-        let observer = tags::values(outlet, move |found| make(found, bytes));
+        let observer = values_shown(outlet, move |found| make(found, bytes));
         let values =
             call.frontend.tag_values_with(&call.tenants, &tag, &query, typed, Some(observer));
         let found = values.await?;
