@@ -136,6 +136,15 @@ impl TagsJob {
         self.collector.names().map(message)
     }
 
+    /// The answer of these jobs for the same request, of which this one has found nothing yet.
+    pub fn finish_with(mut self, others: Vec<Self>, inspected_bytes: u64) -> TagsResponse {
+        let truncated = others.iter().any(|other| other.collector.is_full());
+        let mut names = others.iter().flat_map(|other| other.collector.names());
+        names.all(|(scope, name)| self.collector.add(scope, name));
+        let answer = self.finish(inspected_bytes);
+        TagsResponse { truncated: truncated || answer.truncated, ..answer }
+    }
+
     /// The answer.
     pub fn finish(self, inspected_bytes: u64) -> TagsResponse {
         let truncated = self.collector.is_full();
@@ -173,20 +182,16 @@ impl TagValuesJob {
             }
             attributes.push((attribute, filter));
         }
-        Ok(Self { attributes, projection, collector: Self::collector(request) })
-    }
-
-    /// An empty collector for the answer to a request.
-    pub fn collector(request: &TagValuesRequest) -> ValueCollector {
         let limits = TagLimits {
             max_bytes: request.max_bytes as usize,
             max_count: request.max_values as usize,
             max_stale: 0,
         };
-        match request.texts_only {
+        let collector = match request.texts_only {
             true => ValueCollector::of_texts(limits),
             false => ValueCollector::new(limits),
-        }
+        };
+        Ok(Self { attributes, projection, collector })
     }
 
     /// The columns that [`Self::visit`] reads.
@@ -229,6 +234,15 @@ impl TagValuesJob {
     /// The values so far.
     pub fn so_far(&self) -> impl Iterator<Item = TagValueMessage> {
         self.collector.values().cloned().map(value_message)
+    }
+
+    /// The answer of these jobs for the same request, of which this one has found nothing yet.
+    pub fn finish_with(mut self, others: Vec<Self>, inspected_bytes: u64) -> TagValuesResponse {
+        let truncated = others.iter().any(|other| other.collector.is_full());
+        let mut values = others.into_iter().flat_map(|other| other.collector.finish());
+        values.all(|value| self.collector.add(value));
+        let answer = self.finish(inspected_bytes);
+        TagValuesResponse { truncated: truncated || answer.truncated, ..answer }
     }
 
     /// The answer.

@@ -179,17 +179,11 @@ impl Blocks {
     /// Opens the data of a block, or takes it from the cache. May block.
     pub(crate) fn open(&self, meta: &BlockMeta, job: &Job) -> Result<DataReader> {
         let key = key_of(meta);
-        loop {
-            job.check()?;
-            if let Some(reader) = self.readers.get(&key) {
-                return Ok(reader);
-            }
-            // Another job may be opening it right now, and that job may be cancelled.
-            match job.shared().pause(|| self.open_once(meta, &key, &job.shared().runtime)) {
-                Err(Error::Cancelled) => {}
-                result => return result,
-            }
+        job.check()?;
+        if let Some(reader) = self.readers.get(&key) {
+            return Ok(reader);
         }
+        job.wait_for_shared(|| self.open_once(meta, &key, &job.shared().runtime))
     }
 
     /// Drops the readers, and with them the cached columns, of blocks that left the list since the last call: a merged
@@ -286,14 +280,7 @@ impl Blocks {
         let other_meta = shared.pause(|| shared.runtime.block_on(read_meta))?;
         let other = self.open(&other_meta, job)?;
         let (this, other) = ((meta.block_id, block), (other_id, &other));
-        loop {
-            job.check()?;
-            // Another job may be looking for them right now, and that job may be cancelled.
-            match shared.pause(|| self.duplicates.find(this, other, || job.check())) {
-                Err(Error::Cancelled) => {}
-                result => return result,
-            }
-        }
+        job.wait_for_shared(|| self.duplicates.find(this, other, || job.check()))
     }
 
     /// False if the block certainly does not hold the trace. Also returns the bytes read.

@@ -13,12 +13,12 @@ use tactus_proto::tactus::v1::FindTraceInBlocksResponse;
 use tactus_rpc::QueryContext;
 use tactus_server::bodies::AnswerMemory;
 use tactus_storage::Uuid;
-use tactus_work::{Held, Line, UNITS_OF_WRITTEN_SPAN, tick};
+use tactus_work::{Held, UNITS_OF_WRITTEN_SPAN, tick};
 
 use crate::error::{Error, Result};
 use crate::joined::row_group_at_once;
 use crate::pool::{Job, JobOptions};
-use crate::querier_state::QuerierState;
+use crate::service::QuerierState;
 
 /// Blocks whose bloom filters are asked at the same time.
 const CONCURRENT_BLOCKS: usize = 32;
@@ -105,14 +105,10 @@ async fn read_from_block(
     if !may_contain {
         return Ok(Part { inspected_bytes: bloom_bytes, ..Part::default() });
     }
-    let (timeout, shared) = (inner.settings.trace_timeout, Arc::clone(inner));
-    let options = JobOptions {
-        timeout,
-        line: Line::of(tenant, &["trace"]),
-        context,
-        explain: false,
-        bypasses_caches,
-    };
+    let shared = Arc::clone(inner);
+    let timeout = inner.settings.trace_timeout;
+    let options = inner.options(tenant, &["trace"], context);
+    let options = JobOptions { timeout, bypasses_caches, ..options };
     let wanted = Arc::clone(wanted);
     let read = move |job: &Job| {
         let block = shared.blocks.open(&meta, job)?;

@@ -22,7 +22,6 @@ mod metrics;
 mod parts;
 mod pool;
 mod prune;
-mod querier_state;
 mod recent;
 mod search;
 mod select;

@@ -136,9 +136,7 @@ impl BlockSearch {
     fn search_row_group(&self, reads: &JoinedReads, row_group: usize, job: &Job) -> Result<Found> {
         let SearchJob { query, window, options, .. } = &self.search;
         let block = &reads.block;
-        if let Some(recorder) = job.recorder() {
-            recorder.part();
-        }
+        job.record(|recorder| recorder.part());
         if job.timed(Phase::Prune, || self.is_pruned(block, row_group, job))? {
             return Ok(Found::default());
         }
@@ -150,17 +148,13 @@ impl BlockSearch {
             job.check()?;
             let columns = steps.projection();
             let batch = job.timed(Phase::Filter, || block.read_row_group(row_group, columns))?;
-            if let Some(recorder) = job.recorder() {
-                recorder.filter_read(columns, &batch);
-            }
+            job.record(|recorder| recorder.filter_read(columns, &batch));
             job.check()?;
             if let Some(matches) = job.timed(Phase::Evaluate, || steps.advance(&batch))? {
                 break (batch, matches);
             }
         };
-        if let Some(recorder) = job.recorder() {
-            recorder.spans(batch.len() as u64, matches.spans() as u64);
-        }
+        job.record(|recorder| recorder.spans(batch.len() as u64, matches.spans() as u64));
         let oldest_start = self.oldest_start.load(Ordering::Relaxed);
         matches.traces.retain(|trace| trace.start_unix_nanos >= oldest_start);
         let inspected_traces = batch.traces.ids.len();
@@ -232,9 +226,7 @@ impl BlockSearch {
             }
             block.read_rows(row_group, u64::from(first)..u64::from(last) + 1, projection)?
         };
-        if let Some(recorder) = job.recorder() {
-            recorder.results_read(projection, &batch);
-        }
+        job.record(|recorder| recorder.results_read(projection, &batch));
         Ok((batch, matches))
     }
 }

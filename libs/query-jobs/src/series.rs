@@ -118,9 +118,7 @@ impl BlockSeries {
         if let Some(metrics) = &mut answer.metrics {
             metrics.inspected_spans = inspected_spans;
         }
-        if let Some(recorder) = job.recorder() {
-            recorder.spans(inspected_spans, matched_spans);
-        }
+        job.record(|recorder| recorder.spans(inspected_spans, matched_spans));
         answer
     }
 
@@ -133,9 +131,7 @@ impl BlockSeries {
         job: &Job,
     ) -> Result<usize> {
         let block = &reads.block;
-        if let Some(recorder) = job.recorder() {
-            recorder.part();
-        }
+        job.record(|recorder| recorder.part());
         if job.timed(Phase::Prune, || self.is_pruned(block, row_group, job))? {
             return Ok(0);
         }
@@ -146,9 +142,7 @@ impl BlockSeries {
             true => block.read_spans(row_group, columns),
             false => block.read_row_group(row_group, columns),
         })?;
-        if let Some(recorder) = job.recorder() {
-            recorder.filter_read(columns, &batch);
-        }
+        job.record(|recorder| recorder.filter_read(columns, &batch));
         job.check()?;
         let known = self.collectors.lock().pop();
         let mut collector = known.unwrap_or_else(|| MetricsCollector::new(query));

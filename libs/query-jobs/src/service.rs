@@ -26,7 +26,6 @@ use crate::find;
 use crate::metrics::Metrics;
 use crate::pool::{Job, JobOptions, Pool};
 use crate::prune::Pruner;
-use crate::querier_state::QuerierState;
 use crate::search::{self, BlockSearch};
 use crate::select::select_blocks;
 use crate::series::{self, BlockSeries};
@@ -38,6 +37,28 @@ use crate::tags::{BlockTagValues, BlockTags};
 #[derive(Debug, Clone)]
 pub struct Querier {
     inner: Arc<QuerierState>,
+}
+
+/// The state that all jobs of a querier share.
+#[derive(Debug)]
+pub(crate) struct QuerierState {
+    pub(crate) settings: Settings,
+    pub(crate) pool: Pool,
+    pub(crate) blocks: Blocks,
+    pub(crate) metrics: Arc<Metrics>,
+}
+
+impl QuerierState {
+    /// How a job runs that belongs to the query with these texts.
+    pub(crate) fn options(
+        &self,
+        tenant: &str,
+        texts: &[&str],
+        context: QueryContext,
+    ) -> JobOptions {
+        let (timeout, line) = (self.settings.search_timeout, Line::of(tenant, texts));
+        JobOptions { timeout, line, context, explain: false, bypasses_caches: false }
+    }
 }
 
 impl Querier {
@@ -102,18 +123,6 @@ impl Querier {
         }
     }
 
-    /// How a job runs that belongs to the query with these texts.
-    fn options(
-        &self,
-        tenant: &str,
-        texts: &[&str],
-        context: QueryContext,
-        explain: bool,
-    ) -> JobOptions {
-        let (timeout, line) = (self.inner.settings.search_timeout, Line::of(tenant, texts));
-        JobOptions { timeout, line, context, explain, bypasses_caches: false }
-    }
-
     fn count(&self, op: &str, started: Instant, inspected_bytes: u64) {
         let metrics = &self.inner.metrics;
         metrics.jobs.with([op]).inc();
@@ -155,7 +164,7 @@ impl Protocol for Querier {
         let ids = ids.iter().map(|&id| Uuid::from_bytes(id)).collect();
         let root = tactus_traceql::parse_and_validate(&search.query)
             .map_err(|error| Status::invalid_argument(error.to_string()))?;
-        let options = self.options(tenant, &["search", &search.query], context, false);
+        let options = self.inner.options(tenant, &["search", &search.query], context);
         let selected = select_blocks(&self.inner, tenant, Pruner::of(&root), ids, options).await?;
         self.count("search", started, selected.inspected_bytes);
         Ok(Response::new(selected))
@@ -170,7 +179,8 @@ impl Protocol for Querier {
         let search = request.search.ok_or_else(|| missing("search"))?;
         let (block_id, part) = block_of(request.part)?;
         let tenant = check_tenant(&search.tenant)?.to_owned();
-        let options = self.options(&tenant, &["search", &search.query], context, search.explain);
+        let options = self.inner.options(&tenant, &["search", &search.query], context);
+        let options = JobOptions { explain: search.explain, ..options };
         let job = move |blocks: &Blocks, meta: &BlockMeta, job: &Job| {
             BlockSearch::compile(&search, &meta.dedicated_columns)?.run(blocks, meta, &part, job)
         };
@@ -192,7 +202,8 @@ impl Protocol for Querier {
         let metrics = request.metrics.ok_or_else(|| missing("metrics"))?;
         let (block_id, part) = block_of(request.part)?;
         let tenant = check_tenant(&metrics.tenant)?.to_owned();
-        let options = self.options(&tenant, &["metrics", &metrics.query], context, metrics.explain);
+        let options = self.inner.options(&tenant, &["metrics", &metrics.query], context);
+        let options = JobOptions { explain: metrics.explain, ..options };
         let counted = request.counted_block_ids.iter().map(|id| parse_block_id(id));
         let counted = counted.collect::<Result<Vec<_>>>()?;
         let max_bytes = self.inner.settings.max_job_memory_bytes;
@@ -237,7 +248,8 @@ impl Protocol for Querier {
         let tags = request.tags.ok_or_else(|| missing("tags"))?;
         let (block_id, part) = block_of(request.part)?;
         let tenant = check_tenant(&tags.tenant)?.to_owned();
-        let options = self.options(&tenant, &["tags", &tags.scope, &tags.query], context, false);
+        let texts = ["tags", &tags.scope, &tags.query];
+        let options = self.inner.options(&tenant, &texts, context);
         let groups = self.inner.settings.max_condition_groups;
         let job = move |blocks: &Blocks, meta: &BlockMeta, job: &Job| {
             BlockTags::compile(tags.clone(), groups)?.run(blocks, meta, &part, job)
@@ -256,8 +268,8 @@ impl Protocol for Querier {
         let values = request.values.ok_or_else(|| missing("values"))?;
         let (block_id, part) = block_of(request.part)?;
         let tenant = check_tenant(&values.tenant)?.to_owned();
-        let options =
-            self.options(&tenant, &["values", &values.tag, &values.query], context, false);
+        let texts = ["values", &values.tag, &values.query];
+        let options = self.inner.options(&tenant, &texts, context);
         let groups = self.inner.settings.max_condition_groups;
         let job = move |blocks: &Blocks, meta: &BlockMeta, job: &Job| {
             BlockTagValues::compile(values.clone(), groups)?.run(blocks, meta, &part, job)
@@ -287,7 +299,8 @@ fn missing(field: &str) -> Status {
     Status::invalid_argument(format!("job without {field}"))
 }
 
-fn check_tenant(tenant: &str) -> Result<&str, Status> {
+/// Refuses a request of a name that is no tenant.
+pub(crate) fn check_tenant(tenant: &str) -> Result<&str, Status> {
     // The tenant is part of object keys.
     match TenantId::parse(tenant) {
         Ok(_) => Ok(tenant),

@@ -14,13 +14,12 @@ use tactus_model::{SpanBatch, TraceId, span_hash};
 use tactus_proto::tactus::v1::{SpansInBlocksResponse, TraceSpans};
 use tactus_rpc::QueryContext;
 use tactus_storage::Uuid;
-use tactus_work::Line;
 
 use crate::block_part::needed_bytes;
 use crate::duplicates::identity;
 use crate::error::{Error, Result};
-use crate::pool::{Job, JobOptions};
-use crate::querier_state::QuerierState;
+use crate::pool::Job;
+use crate::service::QuerierState;
 
 /// Blocks that are searched at the same time.
 const CONCURRENT_BLOCKS: usize = 4;
@@ -97,13 +96,7 @@ async fn read_block(
         }
     }
     if !unknown.is_empty() {
-        let options = JobOptions {
-            timeout: shared.settings.search_timeout,
-            line: Line::of(tenant, &["spans"]),
-            context,
-            explain: false,
-            bypasses_caches: false,
-        };
+        let options = shared.options(tenant, &["spans"], context);
         let inner = Arc::clone(shared);
         let read = move |job: &Job| {
             let block = inner.blocks.open(&meta, job)?;

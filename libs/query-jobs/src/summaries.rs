@@ -266,18 +266,14 @@ fn get_or_read<T: Clone + Send + Sync + 'static>(
     job: &Job,
     read: impl Fn() -> Result<T>,
 ) -> Result<T> {
-    loop {
-        job.check()?;
-        if let Some(found) = cache.get(key) {
-            return Ok(found);
-        }
-        // Another job may read it just now, and that one be cancelled.
-        let found = job.shared().pause(|| cache.try_get_with(key.clone(), &read));
-        match found.map_err(|error: Arc<Error>| (*error).clone()) {
-            Err(Error::Cancelled) => {}
-            result => return result,
-        }
+    job.check()?;
+    if let Some(found) = cache.get(key) {
+        return Ok(found);
     }
+    job.wait_for_shared(|| {
+        let found = cache.try_get_with(key.clone(), &read);
+        found.map_err(|error: Arc<Error>| (*error).clone())
+    })
 }
 
 /// A missing or damaged part counts as absent: the block itself gives the same answers, if it still exists.

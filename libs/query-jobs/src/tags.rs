@@ -10,13 +10,10 @@ use tactus_block::summary::{BlockValues, ListedValue};
 use tactus_cache::answer::AnswerScope;
 use tactus_model::{Projection, SpanBatch};
 use tactus_proto::tactus::v1::{
-    BlockPart, TagScope as TagScopeMessage, TagValue as TagValueMessage, TagValuesRequest,
-    TagValuesResponse, TagsRequest, TagsResponse,
+    BlockPart, TagValuesRequest, TagValuesResponse, TagsRequest, TagsResponse,
 };
 use tactus_storage::BlockMeta;
-use tactus_traceql::eval::{
-    TagCollector, TagLimits, TagScope, TagValue, TagValueType, ValueCollector,
-};
+use tactus_traceql::eval::{TagScope, TagValueType};
 use tactus_traceql::{
     Attribute, AttributeScope, Intrinsic, completion, format_float, parse_attribute,
 };
@@ -39,14 +36,11 @@ struct Collectors<J> {
 /// A request for tag names, ready to run on a block.
 pub(crate) struct BlockTags {
     collectors: Collectors<TagsJob>,
-    limits: TagLimits,
 }
 
 /// A request for tag values, ready to run on a block.
 pub(crate) struct BlockTagValues {
     collectors: Collectors<TagValuesJob>,
-    /// What the collectors found goes here.
-    all: ValueCollector,
     pruner: Pruner,
 }
 
@@ -96,9 +90,8 @@ impl<J: Send + 'static> Collectors<J> {
 impl BlockTags {
     /// Compiles the request. `max_condition_groups`: more alternatives in the filter are refused.
     pub(crate) fn compile(request: TagsRequest, max_condition_groups: usize) -> Result<Self> {
-        let limits = TagLimits { max_bytes: request.max_bytes as usize, ..TagLimits::default() };
         let compile = move || Ok(TagsJob::compile(&request, max_condition_groups)?);
-        Ok(Self { collectors: Collectors::new(compile)?, limits })
+        Ok(Self { collectors: Collectors::new(compile)? })
     }
 
     /// Collects tag names from part of a block. May block.
@@ -143,18 +136,18 @@ impl BlockTags {
             }
             Ok(tags.visit(&read_row_group(reads, row_group, &projection, job)?))
         };
+        let all = (self.collectors.compile)()?;
         let collected = self.collectors.collect(reads, row_groups, job, visit)?;
-        Ok((merge_tags(collected, self.limits, job.inspected_bytes()), scope))
+        Ok((all.finish_with(collected, job.inspected_bytes()), scope))
     }
 }
 
 impl BlockTagValues {
     /// Compiles the request. `max_condition_groups`: more alternatives in the filter are refused.
     pub(crate) fn compile(request: TagValuesRequest, max_condition_groups: usize) -> Result<Self> {
-        let all = TagValuesJob::collector(&request);
         let pruner = filter_pruner(&request, max_condition_groups);
         let compile = move || Ok(TagValuesJob::compile(&request, max_condition_groups)?);
-        Ok(Self { collectors: Collectors::new(compile)?, all, pruner })
+        Ok(Self { collectors: Collectors::new(compile)?, pruner })
     }
 
     /// Collects tag values from part of a block. May block.
@@ -205,8 +198,9 @@ impl BlockTagValues {
                 }
                 Ok(values.visit(&read_row_group(reads, row_group, &projection, job)?))
             };
+        let all = (self.collectors.compile)()?;
         let collected = self.collectors.collect(reads, row_groups, job, visit)?;
-        Ok((merge_values(collected, self.all, job.inspected_bytes()), scope))
+        Ok((all.finish_with(collected, job.inspected_bytes()), scope))
     }
 }
 
@@ -234,50 +228,6 @@ fn filter_pruner(request: &TagValuesRequest, max_condition_groups: usize) -> Pru
         pruners.push(Pruner::of_completion(&completion));
     }
     Pruner::any(pruners)
-}
-
-fn merge_tags(collected: Vec<TagsJob>, limits: TagLimits, inspected_bytes: u64) -> TagsResponse {
-    let mut all = TagCollector::new(limits);
-    let mut truncated = false;
-    for part in collected.into_iter().map(|tags| tags.finish(0)) {
-        truncated |= part.truncated;
-        for found in part.scopes {
-            if let Some(scope) = TagScope::from_text(&found.name) {
-                found.tags.iter().all(|tag| all.add(scope, tag));
-            }
-        }
-    }
-    truncated |= all.is_full();
-    let message =
-        |(scope, tags): (TagScope, _)| TagScopeMessage { name: scope.text().into(), tags };
-    let scopes = all.finish().into_iter().map(message).collect();
-    TagsResponse { scopes, truncated, inspected_bytes, partial: false }
-}
-
-fn merge_values(
-    collected: Vec<TagValuesJob>,
-    mut all: ValueCollector,
-    inspected_bytes: u64,
-) -> TagValuesResponse {
-    let mut truncated = false;
-    for part in collected.into_iter().map(|values| values.finish(0)) {
-        truncated |= part.truncated;
-        part.values.into_iter().filter_map(value_of).all(|value| all.add(value));
-    }
-    truncated |= all.is_full();
-    let message = |value: TagValue| TagValueMessage {
-        r#type: value.value_type.text().to_owned(),
-        value: value.text,
-    };
-    let values = all.finish().into_iter().map(message).collect();
-    TagValuesResponse { values, truncated, inspected_bytes, partial: false }
-}
-
-fn value_of(message: TagValueMessage) -> Option<TagValue> {
-    use TagValueType::{Bool, Duration, Float, Int, Keyword, String};
-    let types = [Bool, Duration, Float, Int, Keyword, String];
-    let value_type = types.into_iter().find(|known| known.text() == message.r#type)?;
-    Some(TagValue { value_type, text: message.value })
 }
 
 /// Adds all names that a block has in these scopes; false if its summary does not know them, and nothing is added.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use ::http::{Extensions, Uri};
 use axum::extract::OriginalUri;
 use regex::Regex;
+use tactus_api::request::MetricsLimits;
 use tactus_api::{Error, Result, WindowRules};
 use tactus_model::TenantId;
 use tactus_overrides::LimitsOf;
@@ -80,8 +81,6 @@ pub struct Frontend {
     /// How the tenants of a request are determined.
     pub tenancy: Tenancy,
     limits: LimitsOf,
-    pub(crate) ingester: Arc<dyn Ingester>,
-    pub(crate) querier: Arc<dyn Querier>,
     pub(crate) blocklist: Arc<Blocklist>,
     pub(crate) metrics: Metrics,
     pub(crate) results: Arc<Results>,
@@ -92,7 +91,7 @@ pub struct Frontend {
     pub memory: Arc<Bodies>,
     /// Memory that queries hold until they are answered.
     query_memory: Arc<QueryMemory>,
-    queue: JobQueue,
+    pub(crate) queue: JobQueue,
     admission: Admission,
     /// Counts the queries of each tenant, alone or together with other tenants.
     running: Admission,
@@ -131,8 +130,6 @@ impl Frontend {
             settings: parts.settings,
             tenancy: parts.tenancy,
             limits: parts.limits,
-            ingester: Arc::new(parts.queue.clone()),
-            querier: Arc::new(parts.queue.clone()),
             queue: parts.queue,
             blocklist: parts.blocklist,
             memory: parts.memory,
@@ -144,6 +141,11 @@ impl Frontend {
     pub(crate) fn limits_of(&self, tenants: &[TenantId]) -> QueryLimits {
         let limits = tenants.iter().map(|tenant| (self.limits)(tenant));
         QueryLimits::strictest(limits, &self.settings)
+    }
+
+    /// The limits of a metrics query over these tenants.
+    pub(crate) fn metrics_limits(&self, tenants: &[TenantId]) -> MetricsLimits {
+        self.settings.metrics_limits(&self.limits_of(tenants))
     }
 
     /// Blocks of these tenants that the block list has no room for.

@@ -4,17 +4,16 @@ use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use futures_util::future::{BoxFuture, try_join_all};
+use futures_util::future::{BoxFuture, FutureExt as _, TryFutureExt as _, try_join_all};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tactus_api::{Error, Result};
-use tactus_proto::tactus::v1::ingester_server::Ingester;
-use tactus_proto::tactus::v1::querier_server::Querier;
-use tactus_proto::tactus::v1::{MetricsInBlockRequest, MetricsResponse};
-use tactus_server::bodies::{AnswerMemory, Bodies};
-use tonic::{Code, Status};
+use tactus_rpc::jobs::JobKind;
+use tactus_server::bodies::AnswerMemory;
+use tonic::{Code, Response, Status};
 
 use crate::frontend::Frontend;
-use crate::results::{BlockJob, Results};
+use crate::queue::JobQueue;
+use crate::results::BlockJob;
 
 /// The outcome of a job after which the query can go on.
 #[derive(Debug, PartialEq, Eq)]
@@ -27,92 +26,63 @@ pub(crate) enum Outcome<T> {
 /// A running job.
 pub(crate) type Running<T> = BoxFuture<'static, Result<Outcome<T>>>;
 
-/// Calls a method of a service with a request.
-pub(crate) type Call<S, R, T> = fn(Arc<S>, R) -> BoxFuture<'static, Result<T, Status>>;
+/// What an answer, or an error, means for the query.
+pub(crate) fn outcome<T>(answer: Result<Response<T>, Status>) -> Result<Outcome<T>> {
+    match answer {
+        Ok(answer) => Ok(Outcome::Answer(answer.into_inner())),
+        Err(status) if status.code() == Code::DataLoss => Ok(Outcome::Damaged),
+        Err(status) => Err(Error::from(status)),
+    }
+}
 
-/// Makes a call. Retries are up to the queue behind it.
-pub(crate) fn call<S, R, T>(service: &Arc<S>, request: R, call: Call<S, R, T>) -> Running<T>
+/// Has a job run. Retries are up to the queue.
+pub(crate) fn ask<J>(queue: &JobQueue, job: J) -> Running<J::Answer>
 where
-    S: Send + Sync + ?Sized + 'static,
-    R: Send + 'static,
-    T: Send + 'static,
+    J: JobKind<Answer: Send> + Send + 'static,
 {
-    let answer = call(Arc::clone(service), request);
-    Box::pin(async move {
-        match answer.await {
-            Ok(answer) => Ok(Outcome::Answer(answer)),
-            Err(status) if status.code() == Code::DataLoss => Ok(Outcome::Damaged),
-            Err(status) => Err(Error::from(status)),
-        }
-    })
+    let queue = queue.clone();
+    Box::pin(async move { outcome(queue.ask(job).await) })
 }
 
 /// An outcome, and the memory of an answer until that of what is made of it is counted.
 pub(crate) type Counted<T> = (Outcome<T>, Option<Arc<AnswerMemory>>);
-
-/// Answers a job from the cache of answers, or has a querier run it.
-async fn find_or_run<J: BlockJob>(
-    results: &Results,
-    memory: &Arc<Bodies>,
-    querier: &Arc<dyn Querier>,
-    job: J,
-) -> Result<Counted<J::Answer>> {
-    match results.find(&job, memory).await? {
-        Some((answer, taken)) => Ok((Outcome::Answer(answer), Some(Arc::new(taken)))),
-        None => run(results, querier, job).await,
-    }
-}
-
-/// Has a querier run a job.
-async fn run<J: BlockJob>(
-    results: &Results,
-    querier: &Arc<dyn Querier>,
-    job: J,
-) -> Result<Counted<J::Answer>> {
-    Ok(match call(querier, job.clone(), J::run).await? {
-        Outcome::Damaged => (Outcome::Damaged, None),
-        Outcome::Answer(mut response) => {
-            results.keep(&job, &response);
-            let memory = response.extensions_mut().remove::<Arc<AnswerMemory>>();
-            (Outcome::Answer(response.into_inner()), memory)
-        }
-    })
-}
 
 impl Frontend {
     /// Answers a job from the cache of answers, or has a querier run it.
     ///
     /// Whoever takes the answer counts what is made of it, at once.
     pub(crate) fn run_on_block<J: BlockJob>(&self, job: J) -> Running<J::Answer> {
-        let (results, querier) = (Arc::clone(&self.results), Arc::clone(&self.querier));
-        let memory = Arc::clone(&self.memory);
-        Box::pin(async move { Ok(find_or_run(&results, &memory, &querier, job).await?.0) })
+        self.run_counted(job).map_ok(|(outcome, _memory)| outcome).boxed()
     }
 
     /// As [`Self::run_on_block`], with the memory of the answer. For those that take answers as they come, and count what they
     /// make of them only then: many may wait for that.
-    pub(crate) fn run_counted(
+    pub(crate) fn run_counted<J: BlockJob>(
         &self,
-        job: MetricsInBlockRequest,
-    ) -> BoxFuture<'static, Result<Counted<MetricsResponse>>> {
-        let (results, querier) = (Arc::clone(&self.results), Arc::clone(&self.querier));
+        job: J,
+    ) -> BoxFuture<'static, Result<Counted<J::Answer>>> {
+        let (results, queue) = (Arc::clone(&self.results), self.queue.clone());
         let memory = Arc::clone(&self.memory);
-        Box::pin(async move { find_or_run(&results, &memory, &querier, job).await })
+        Box::pin(async move {
+            if let Some((answer, taken)) = results.find(&job, &memory).await? {
+                return Ok((Outcome::Answer(answer), Some(Arc::new(taken))));
+            }
+            let mut answer = queue.ask(job.clone()).await;
+            let mut taken = None;
+            if let Ok(answer) = &mut answer {
+                results.keep(&job, answer);
+                taken = answer.extensions_mut().remove::<Arc<AnswerMemory>>();
+            }
+            Ok((outcome(answer)?, taken))
+        })
     }
 
-    /// Makes the same call to the ingesters for each request, all at the same time. Answers are in the order of the
-    /// requests.
-    pub(crate) async fn ask_ingesters<R, T>(
-        &self,
-        requests: &[R],
-        method: Call<dyn Ingester, R, T>,
-    ) -> Result<Vec<Outcome<T>>>
+    /// Has all these jobs run at the same time. Answers are in the order of the jobs.
+    pub(crate) async fn ask_all<J>(&self, jobs: &[J]) -> Result<Vec<Outcome<J::Answer>>>
     where
-        R: Clone + Send + Sync + 'static,
-        T: Send + 'static,
+        J: JobKind<Answer: Send> + Clone + Send + 'static,
     {
-        try_join_all(requests.iter().map(|request| call(&self.ingester, request.clone(), method)))
-            .await
+        try_join_all(jobs.iter().map(|job| ask(&self.queue, job.clone()))).await
     }
 }
 

@@ -15,7 +15,6 @@
 extern crate self as tactus_query;
 
 mod admission;
-mod answers;
 mod blocks;
 mod current_query;
 mod event_stream;
@@ -34,7 +33,6 @@ mod query_log;
 mod queue;
 mod results;
 mod search;
-mod series_bytes;
 mod service_graph;
 mod settings;
 mod so_far;

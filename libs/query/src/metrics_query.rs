@@ -29,7 +29,6 @@ use tactus_traceql::metrics::{
     MetricsOptions,
 };
 use tactus_work::Held;
-use tonic::Request;
 
 use crate::blocks::{QueryBlock, select_from, select_new, select_uncounted};
 use crate::frontend::Frontend;
@@ -40,6 +39,9 @@ use crate::query_log::Asked;
 use crate::work::{Cost, Work};
 use plan::Job;
 use sum::Sum;
+
+/// Series with more points are long.
+const INLINE_POINTS: usize = 10_000;
 
 /// The answer to a metrics query.
 #[derive(Debug, Clone)]
@@ -56,6 +58,14 @@ pub struct SeriesAnswer {
     pub explanation: Option<Box<Explanation>>,
     /// Memory of the series.
     pub memory: Arc<Held>,
+}
+
+impl SeriesAnswer {
+    /// True if it must not be written by a thread that serves connections.
+    pub(crate) fn is_long(&self) -> bool {
+        let points: usize = self.answer.series.iter().map(|series| series.points.len()).sum();
+        points > INLINE_POINTS
+    }
 }
 
 /// What the ingesters of a tenant reported about its blocks.
@@ -229,7 +239,7 @@ impl Frontend {
             request.block_times = sent_again::times_of_sources(&listed, &selected, grid);
             known.push(listed);
         }
-        let outcomes = self.ask_for_metrics(&requests).await?;
+        let outcomes = self.ask_all(&requests).await?;
         let mut blocks = Vec::with_capacity(requests.len());
         let mut counted = 0;
         for ((request, known), mut outcome) in requests.iter_mut().zip(known).zip(outcomes) {
@@ -240,8 +250,7 @@ impl Frontend {
             // The spans that they share with blocks are known by now.
             request.block_times.clear();
             if !request.stored_traces.is_empty()
-                && let Some(again) =
-                    self.ask_for_metrics(std::slice::from_ref(request)).await?.pop()
+                && let Some(again) = self.ask_all(std::slice::from_ref(request)).await?.pop()
             {
                 outcome = again;
                 recent = RecentBlocks::of(&outcome)?;
@@ -254,16 +263,6 @@ impl Frontend {
         }
         state.work.skip_blocks("counted by an ingester", counted);
         Ok(blocks)
-    }
-
-    async fn ask_for_metrics(
-        &self,
-        requests: &[MetricsRequest],
-    ) -> Result<Vec<Outcome<MetricsResponse>>> {
-        self.ask_ingesters(requests, |ingester, request| {
-            Box::pin(async move { Ok(ingester.metrics(Request::new(request)).await?.into_inner()) })
-        })
-        .await
     }
 
     /// The blocks to read of a request. `known`: the list of blocks before the ingesters were asked.

@@ -9,7 +9,6 @@ use tactus_api::{RequestedRange, Result};
 use tactus_model::TenantId;
 use tactus_proto::tactus::v1::TagValuesRequest;
 use tactus_traceql::Attribute;
-use tonic::Request;
 
 use crate::frontend::Frontend;
 use crate::jobs::Outcome;
@@ -59,13 +58,8 @@ impl Frontend {
                 ..TagValuesRequest::default()
             })
             .collect();
-        let outcomes = self.ask_ingesters(&requests, |ingester, request| {
-            Box::pin(
-                async move { Ok(ingester.tag_values(Request::new(request)).await?.into_inner()) },
-            )
-        });
         let mut values = BTreeSet::new();
-        for outcome in outcomes.await? {
+        for outcome in self.ask_all(&requests).await? {
             if let Outcome::Answer(answer) = outcome {
                 values.extend(answer.values.into_iter().map(|value| value.value));
             }

@@ -3,7 +3,6 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -38,17 +37,8 @@ impl Asked {
 }
 
 /// The progress of a query.
-#[derive(Debug, Default)]
-pub(crate) struct Progress {
-    jobs: AtomicU32,
-    done_jobs: AtomicU32,
-    blocks: AtomicU32,
-    inspected_bytes: AtomicU64,
-}
-
-/// [`Progress`] at one moment.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Done {
+pub(crate) struct Progress {
     pub(crate) jobs: u32,
     pub(crate) done_jobs: u32,
     pub(crate) blocks: u32,
@@ -66,7 +56,7 @@ pub(crate) struct KnownQuery {
     /// Unix nanoseconds.
     pub(crate) started: u64,
     began: Instant,
-    progress: Progress,
+    progress: Mutex<Progress>,
     stop: CancellationToken,
 }
 
@@ -75,14 +65,8 @@ impl KnownQuery {
         self.began.elapsed()
     }
 
-    pub(crate) fn done(&self) -> Done {
-        let progress = &self.progress;
-        Done {
-            jobs: progress.jobs.load(Relaxed),
-            done_jobs: progress.done_jobs.load(Relaxed),
-            blocks: progress.blocks.load(Relaxed),
-            inspected_bytes: progress.inspected_bytes.load(Relaxed),
-        }
+    pub(crate) fn progress(&self) -> Progress {
+        *self.progress.lock()
     }
 
     /// True if a request of these tenants may see the query.
@@ -105,35 +89,40 @@ tokio::task_local! {
     static CURRENT: Arc<KnownQuery>;
 }
 
+fn note(change: impl FnOnce(&mut Progress)) {
+    let _ = CURRENT.try_with(|query| change(&mut query.progress.lock()));
+}
+
 /// Notes the work of the query that this task runs.
 pub(crate) fn note_work(work: &SearchMetrics) {
-    let _ = CURRENT.try_with(|query| {
-        let progress = &query.progress;
-        progress.jobs.store(work.total_jobs, Relaxed);
-        progress.done_jobs.store(work.completed_jobs, Relaxed);
-        progress.blocks.store(work.total_blocks, Relaxed);
-        progress.inspected_bytes.store(work.inspected_bytes, Relaxed);
+    note(|progress| {
+        *progress = Progress {
+            jobs: work.total_jobs,
+            done_jobs: work.completed_jobs,
+            blocks: work.total_blocks,
+            inspected_bytes: work.inspected_bytes,
+        };
     });
 }
 
 /// Notes further jobs of the query that this task runs, which is not one search but finds traces, several at a time.
 pub(crate) fn note_jobs(jobs: usize) {
     let jobs = u32::try_from(jobs).unwrap_or(u32::MAX);
-    let _ = CURRENT.try_with(|query| query.progress.jobs.fetch_add(jobs, Relaxed));
+    note(|progress| progress.jobs = progress.jobs.saturating_add(jobs));
 }
 
 /// Notes that one of these jobs was answered.
 pub(crate) fn note_answer(inspected_bytes: u64) {
-    let _ = CURRENT.try_with(|query| {
-        query.progress.done_jobs.fetch_add(1, Relaxed);
-        query.progress.inspected_bytes.fetch_add(inspected_bytes, Relaxed);
+    note(|progress| {
+        progress.done_jobs = progress.done_jobs.saturating_add(1);
+        progress.inspected_bytes = progress.inspected_bytes.saturating_add(inspected_bytes);
     });
 }
 
 /// Notes that the query looks into this many blocks. It may look into the same for each trace, so the most count.
 pub(crate) fn note_blocks(blocks: usize) {
     let blocks = u32::try_from(blocks).unwrap_or(u32::MAX);
-    let _ = CURRENT.try_with(|query| query.progress.blocks.fetch_max(blocks, Relaxed));
+    note(|progress| progress.blocks = progress.blocks.max(blocks));
 }
 
 /// Running queries, and the last slow ones.
@@ -172,7 +161,7 @@ impl QueryLog {
             asked,
             started: tactus_clock::unix_nanos(),
             began: Instant::now(),
-            progress: Progress::default(),
+            progress: Mutex::default(),
             stop: CancellationToken::new(),
         });
         self.running.lock().insert(known.id.clone(), Arc::clone(&known));
@@ -268,7 +257,7 @@ mod tests {
             assert!(log.running(&b).is_empty());
             let running = log.running(&a).pop().unwrap();
             assert_eq!((running.kind, running.asked.text.as_str()), ("search", "{ }"));
-            assert_eq!((running.done().jobs, running.done().done_jobs), (7, 3));
+            assert_eq!((running.progress().jobs, running.progress().done_jobs), (7, 3));
             assert!(!log.stop(&running.id, &b) && !log.stop("other", &a));
             assert!(log.stop(&running.id, &a));
         };
@@ -291,8 +280,8 @@ mod tests {
             Ok(())
         };
         log.run(&a, "traces", Asked::new("2 traces"), query).await.unwrap();
-        let done = log.slow(&a)[0].query.done();
-        let expected = Done { jobs: 4, done_jobs: 2, blocks: 3, inspected_bytes: 15 };
+        let done = log.slow(&a)[0].query.progress();
+        let expected = Progress { jobs: 4, done_jobs: 2, blocks: 3, inspected_bytes: 15 };
         assert_eq!(done, expected);
         // Outside of a query nobody asks.
         note_jobs(1);

@@ -1,17 +1,16 @@
 //! The queue between queries and queriers.
 //!
 //! ```text
-//! call of a service -> job -> FIFO of its query -> queries, tenants in turn -> worker with room -> answer
+//! request -> job -> FIFO of its query -> queries, tenants in turn -> worker with room -> answer
 //! ```
 //!
-//! To queries the queue is the two services that they call. Behind it work queriers: the one in this process, and any
-//! that opens a stream to it. A job fails only if it cannot succeed, or `max_attempts` workers failed at it; one whose
-//! worker goes away is run by another. A job whose caller is gone leaves the queue, and is cancelled if it runs.
+//! Behind it work queriers: the one in this process, and any that opens a stream to it. A job fails only if it cannot
+//! succeed, or `max_attempts` workers failed at it; one whose worker goes away is run by another. A job whose caller is
+//! gone leaves the queue, and is cancelled if it runs.
 //!
 //! Memory: a job waits in the queue instead of in its query, so there are as many as queries have in flight. New queries
 //! are refused while too many jobs of their tenant wait.
 
-mod kinds;
 mod local;
 mod metrics;
 mod route;
@@ -27,18 +26,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use tactus_proto::tactus::v1::JobAnswer;
 use tactus_proto::tactus::v1::frontend_server::FrontendServer;
 use tactus_proto::tactus::v1::ingester_server::Ingester;
 use tactus_proto::tactus::v1::job::Request as JobRequest;
 use tactus_proto::tactus::v1::querier_server::Querier;
-use tactus_rpc::jobs::{self, JobServices};
+use tactus_rpc::jobs::{self, ANSWER_SCOPE, JobKind, JobServices};
 use tactus_server::bodies::Bodies;
 use tactus_telemetry::metrics::Registry;
 use tactus_telemetry::work_span;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
-use tonic::Status;
 use tonic::codec::CompressionEncoding;
+use tonic::{Response, Status};
 
 use metrics::Metrics;
 use route::Route;
@@ -180,10 +180,27 @@ impl JobQueue {
         self.shared.metrics.discarded.with([tenant]).inc();
     }
 
-    /// Runs a job on a worker. If the future is dropped, the job is removed from the queue, or cancelled.
+    /// Has a worker answer a request. If the future is dropped, the job is removed from the queue, or cancelled.
     ///
     /// Errors: those of the last worker that tried it; [`tonic::Code::Unavailable`] if there is no worker for a long
     /// time.
+    pub async fn ask<K: JobKind>(&self, request: K) -> Result<Response<K::Answer>, Status> {
+        let (JobAnswer { scope, result, .. }, memory) = self.run(request.job()).await?;
+        let answer = result.and_then(K::answer);
+        let answer = answer.ok_or_else(|| Status::internal("a querier answered another job"))?;
+        let mut response = Response::new(answer);
+        // Whoever does not keep it counts the memory of what it makes of the answer.
+        if let Some(memory) = memory {
+            response.extensions_mut().insert(Arc::new(memory));
+        }
+        if !scope.is_empty()
+            && let Ok(scope) = scope.parse()
+        {
+            response.metadata_mut().insert(ANSWER_SCOPE, scope);
+        }
+        Ok(response)
+    }
+
     async fn run(&self, request: JobRequest) -> Result<Answered, Status> {
         let shared = &self.shared;
         let (reply, mut answer) = oneshot::channel();

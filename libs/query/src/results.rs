@@ -10,16 +10,14 @@ mod store;
 
 use std::sync::Arc;
 
-use futures_util::future::BoxFuture;
 use prost::Message;
 use tactus_api::{Error, Result};
 use tactus_cache::answer::{AnswerScope, Times};
-use tactus_proto::tactus::v1::querier_server::Querier;
 use tactus_proto::tactus::v1::{BlockPart, JobExplanation, Pruned};
-use tactus_rpc::jobs::ANSWER_SCOPE;
+use tactus_rpc::jobs::{ANSWER_SCOPE, JobKind};
 use tactus_server::bodies::{AnswerMemory, Bodies, NoRoom};
 use tactus_telemetry::metrics::{CounterVec, Kind, Registry};
-use tonic::{Response, Status};
+use tonic::Response;
 
 use crate::settings::ResultSettings;
 use store::{Entry, Place, Store};
@@ -34,10 +32,9 @@ const MESSAGE_TIMES: u64 = 8;
 pub(crate) type Found<T> = (T, AnswerMemory);
 
 /// A job on part of a block, whose answer may be cached.
-pub(crate) trait BlockJob: Message + Clone + 'static {
-    /// Its answer.
-    type Answer: Message + Clone + Default + 'static;
-
+pub(crate) trait BlockJob:
+    JobKind<Answer: Message + Clone + Default + 'static> + Message + Clone + 'static
+{
     /// The kind of job in keys. It changes when the meaning of a request or the form of an answer changes.
     const KIND: &'static str;
     /// The kind in metrics.
@@ -63,12 +60,6 @@ pub(crate) trait BlockJob: Message + Clone + 'static {
 
     /// Replaces what an answer says of the work behind it by these explanations.
     fn restate(answer: &mut Self::Answer, explanations: Vec<JobExplanation>);
-
-    /// Asks a querier.
-    fn run(
-        querier: Arc<dyn Querier>,
-        job: Self,
-    ) -> BoxFuture<'static, Result<Response<Self::Answer>, Status>>;
 }
 
 /// A request, split into time range and rest.

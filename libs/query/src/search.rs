@@ -14,7 +14,6 @@ use tactus_api::request::{SearchKind, SearchQuery, TagConditions};
 use tactus_api::search::SearchCombiner;
 use tactus_api::{Error, Result, Window};
 use tactus_model::TenantId;
-use tactus_proto::tactus::v1::ingester_server::Ingester;
 use tactus_proto::tactus::v1::{
     BlockPart, SearchBlockRequest, SearchRequest, SearchResponse as JobAnswer, SoFar,
 };
@@ -22,11 +21,10 @@ use tactus_storage::Uuid;
 use tactus_traceql::eval::CompiledQuery;
 use tactus_work::Held;
 use tokio::time::sleep;
-use tonic::Request;
 
 use crate::blocks::{KnownBlocks, QueryBlock};
 use crate::frontend::Frontend;
-use crate::jobs::{Call, Jobs, Running, call};
+use crate::jobs::{Jobs, Running, ask};
 use crate::metrics::SEARCH;
 use crate::progress::SearchProgress;
 use crate::query_log::Asked;
@@ -35,11 +33,6 @@ use crate::work::{Cost, Work};
 pub use answer::SearchAnswer;
 use selection::Selection;
 use state::State;
-
-/// The search call of an ingester.
-const SEARCH_RECENT: Call<dyn Ingester, SearchRequest, JobAnswer> = |ingester, search| {
-    Box::pin(async move { Ok(ingester.search(Request::new(search)).await?.into_inner()) })
-};
 
 struct Job {
     /// Waiting jobs may be very many, and the text of a query long.
@@ -123,7 +116,7 @@ impl Frontend {
             searches.iter().map(|search| self.known_blocks(&search.tenant, seconds, 0)).collect();
         let is_selective = matches!(query.kind, SearchKind::TraceQl { .. }) && !query.explain;
         let in_flight = self.jobs_in_flight(self.settings.search.concurrent_jobs);
-        let selection = Selection::new(&self.querier, in_flight, is_selective);
+        let selection = Selection::new(&self.queue, in_flight, is_selective);
         self.search_all(&searches, &known, selection, &mut state).await?;
         if query.explain {
             let read = state.work.metrics.total_blocks as usize;
@@ -229,21 +222,21 @@ impl Frontend {
         is_shown: bool,
     ) -> FuturesUnordered<Running<JobAnswer>> {
         let so_far = if is_shown { SoFar::Kept } else { SoFar::NotKept };
-        let ask = |(search, known): (&SearchRequest, &KnownBlocks)| {
+        let start = |(search, known): (&SearchRequest, &KnownBlocks)| {
             let stored_block_ids = known.ids();
             let search =
                 SearchRequest { stored_block_ids, so_far: so_far.into(), ..search.clone() };
-            call(&self.ingester, search, SEARCH_RECENT)
+            ask(&self.queue, search)
         };
-        searches.iter().zip(known).map(ask).collect()
+        searches.iter().zip(known).map(start).collect()
     }
 
     /// Asks ingesters what they have found so far, if it `is_shown`.
-    fn looks(&self, searches: &[SearchRequest], is_shown: bool) -> Looks<SearchRequest, JobAnswer> {
+    fn looks(&self, searches: &[SearchRequest], is_shown: bool) -> Looks<SearchRequest> {
         let so_far = SoFar::Asked.into();
         let look = |search: &SearchRequest| SearchRequest { so_far, ..search.clone() };
         let searches = searches.iter().filter(|_| is_shown).map(look).collect();
-        Looks::new(&self.ingester, searches, SEARCH_RECENT)
+        Looks::new(&self.queue, searches)
     }
 
     /// The jobs on these blocks of each search, the newest first. `is_awaited`: nothing was found yet and somebody waits for

@@ -5,7 +5,6 @@
 //! dependencies and `GET /api/service-graph` are made of it.
 
 mod edges;
-mod nodes;
 mod response;
 
 use tactus_api::request::{MetricsQuery, parse_traceql};
@@ -61,7 +60,7 @@ pub struct Edge {
 }
 
 /// Quantiles of durations, in seconds.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
 pub struct Latency {
     /// Half of the calls took at most as long.
     pub p50: f64,

@@ -2,14 +2,14 @@
 
 use std::future::pending;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
-use tactus_proto::tactus::v1::ingester_server::Ingester;
+use tactus_rpc::jobs::JobKind;
 use tokio::time::{Instant, Sleep, sleep};
 
-use crate::jobs::{Call, Outcome, Running, call};
+use crate::jobs::{Outcome, Running, ask};
+use crate::queue::JobQueue;
 
 /// Ingesters get this much time before blocks are read: usually recent data is enough.
 pub(crate) const HEAD_START: Duration = Duration::from_millis(100);
@@ -21,33 +21,24 @@ pub(crate) const TELL_EVERY: Duration = Duration::from_millis(50);
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 /// Asks ingesters again and again what they have found.
-pub(crate) struct Looks<R, T> {
-    ingester: Arc<dyn Ingester>,
+pub(crate) struct Looks<R: JobKind> {
+    queue: JobQueue,
     /// The requests for what was found so far.
     requests: Vec<R>,
-    method: Call<dyn Ingester, R, T>,
-    running: FuturesUnordered<Running<T>>,
+    running: FuturesUnordered<Running<R::Answer>>,
     next: Pin<Box<Sleep>>,
 }
 
-impl<R, T> Looks<R, T>
-where
-    R: Clone + Send + 'static,
-    T: Send + 'static,
-{
+impl<R: JobKind<Answer: Send> + Clone + Send + 'static> Looks<R> {
     /// Without requests, nothing is asked.
-    pub(crate) fn new(
-        ingester: &Arc<dyn Ingester>,
-        requests: Vec<R>,
-        method: Call<dyn Ingester, R, T>,
-    ) -> Self {
-        let (ingester, running) = (Arc::clone(ingester), FuturesUnordered::new());
-        Self { ingester, requests, method, running, next: Box::pin(sleep(HEAD_START)) }
+    pub(crate) fn new(queue: &JobQueue, requests: Vec<R>) -> Self {
+        let (queue, running) = (queue.clone(), FuturesUnordered::new());
+        Self { queue, requests, running, next: Box::pin(sleep(HEAD_START)) }
     }
 
     /// Waits for the next answer. Cancel safe. If a question fails, no more are asked: the final answer will contain
     /// the error.
-    pub(crate) async fn next(&mut self) -> T {
+    pub(crate) async fn next(&mut self) -> R::Answer {
         loop {
             match self.running.next().await {
                 Some(Ok(Outcome::Answer(found))) => return found,
@@ -58,8 +49,7 @@ where
                     self.next.as_mut().await;
                     self.next.as_mut().reset(Instant::now() + LOOK_EVERY);
                     let requests = self.requests.iter().cloned();
-                    let calls = requests.map(|request| call(&self.ingester, request, self.method));
-                    self.running.extend(calls);
+                    self.running.extend(requests.map(|request| ask(&self.queue, request)));
                 }
             }
         }

@@ -10,11 +10,13 @@ use tactus_proto::tactus::v1::{
     TagValuesInBlockRequest, TagValuesRequest, TagValuesResponse, TagsInBlockRequest, TagsRequest,
     TagsResponse,
 };
-use tactus_proto::tempopb::MetadataMetrics;
+use tactus_proto::tempopb::{
+    self, MetadataMetrics, SearchTagValuesResponse, SearchTagValuesV2Response, SearchTagsResponse,
+    SearchTagsV2Response, SearchTagsV2Scope,
+};
 use tactus_traceql::eval::{
     INTRINSIC_TAGS, TagCollector, TagLimits, TagScope, TagValue, TagValueType, ValueCollector,
 };
-use tonic::Request;
 
 use crate::frontend::Frontend;
 use crate::metrics::METADATA;
@@ -44,6 +46,49 @@ pub struct TagValuesAnswer {
     pub metrics: MetadataMetrics,
     /// Something could not be read, so values may be missing.
     pub partial: bool,
+}
+
+impl TagsAnswer {
+    /// The message of API version 1: the names of all scopes. Intrinsics are included only if `scope` asks for them.
+    pub(crate) fn into_v1(self, scope: Option<TagScope>) -> SearchTagsResponse {
+        let asked = scope == Some(TagScope::Intrinsic);
+        let is_shown = |scope: TagScope| asked || scope != TagScope::Intrinsic;
+        let scopes = self.scopes.into_iter().filter(|(scope, _)| is_shown(*scope));
+        let mut tag_names: Vec<String> = scopes.flat_map(|(_, tags)| tags).collect();
+        tag_names.sort_unstable();
+        tag_names.dedup();
+        SearchTagsResponse { tag_names, metrics: Some(self.metrics) }
+    }
+
+    /// The message of API version 2: names grouped by scope.
+    pub(crate) fn into_v2(self) -> SearchTagsV2Response {
+        let scope = |(scope, tags): (TagScope, _)| SearchTagsV2Scope {
+            name: scope.text().to_owned(),
+            tags,
+        };
+        SearchTagsV2Response {
+            scopes: self.scopes.into_iter().map(scope).collect(),
+            metrics: Some(self.metrics),
+        }
+    }
+}
+
+impl TagValuesAnswer {
+    /// The message of API version 1: values as text.
+    pub(crate) fn into_v1(self) -> SearchTagValuesResponse {
+        let tag_values = self.values.into_iter().map(|value| value.text).collect();
+        SearchTagValuesResponse { tag_values, metrics: Some(self.metrics) }
+    }
+
+    /// The message of API version 2: values with their types.
+    pub(crate) fn into_v2(self) -> SearchTagValuesV2Response {
+        let value = |value: TagValue| tempopb::TagValue {
+            r#type: value.value_type.text().to_owned(),
+            value: value.text,
+        };
+        let tag_values = self.values.into_iter().map(value).collect();
+        SearchTagValuesV2Response { tag_values, metrics: Some(self.metrics) }
+    }
 }
 
 impl Frontend {
@@ -157,21 +202,17 @@ impl Frontend {
         bounds: (&Window, &QueryLimits),
         state: &mut State<TagCollector>,
     ) -> Result<()> {
-        let calls = Calls::<TagsRequest, TagsResponse> {
+        let calls = Calls::<TagsRequest> {
             tenant: |request| &request.tenant,
             told: |request, stored_block_ids, so_far| TagsRequest {
                 stored_block_ids,
                 so_far: so_far.into(),
                 ..request.clone()
             },
-            recent: |ingester, request| {
-                Box::pin(
-                    async move { Ok(ingester.tags(Request::new(request)).await?.into_inner()) },
-                )
-            },
             in_block: |frontend, tags, part| {
                 frontend.run_on_block(TagsInBlockRequest { tags: Some(tags), part: Some(part) })
             },
+            work_of: |answer| (answer.inspected_bytes, answer.partial),
         };
         self.collect(requests, bounds, state, calls, add_tags).await
     }
@@ -245,22 +286,18 @@ impl Frontend {
         bounds: (&Window, &QueryLimits),
         state: &mut State<ValueCollector>,
     ) -> Result<()> {
-        let calls = Calls::<TagValuesRequest, TagValuesResponse> {
+        let calls = Calls::<TagValuesRequest> {
             tenant: |request| &request.tenant,
             told: |request, stored_block_ids, so_far| TagValuesRequest {
                 stored_block_ids,
                 so_far: so_far.into(),
                 ..request.clone()
             },
-            recent: |ingester, request| {
-                Box::pin(async move {
-                    Ok(ingester.tag_values(Request::new(request)).await?.into_inner())
-                })
-            },
             in_block: |frontend, values, part| {
                 let (values, part) = (Some(values), Some(part));
                 frontend.run_on_block(TagValuesInBlockRequest { values, part })
             },
+            work_of: |answer| (answer.inspected_bytes, answer.partial),
         };
         self.collect(requests, bounds, state, calls, add_values).await
     }

@@ -19,7 +19,6 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tactus_proto::tactus::v1::FindTraceRequest;
-use tactus_proto::tactus::v1::ingester_server::Ingester;
 use tactus_query::{JobQueue, QueueSettings};
 use tactus_query_jobs::{Slots, Worker, WorkerSettings};
 use tactus_rpc::jobs::JobServices;
@@ -28,7 +27,7 @@ use tactus_telemetry::metrics::Registry;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
-use tonic::{Request, Status};
+use tonic::Status;
 use turmoil::Sim;
 
 use services::{Random, Services};
@@ -226,7 +225,7 @@ async fn find(tenant: &str, queue: &JobQueue, id: Vec<u8>, world: &World) -> Res
         trace_id: id.clone().into(),
         ..Default::default()
     };
-    let answer = queue.find_trace(Request::new(request)).await?.into_inner();
+    let answer = queue.ask(request).await?.into_inner();
     if answer.trace != services::answer_to(&id) {
         world.wrong.lock().unwrap().push(format!("another answer to {id:?}"));
     }
@@ -242,7 +241,7 @@ async fn use_every_slot(queue: &JobQueue, world: &World) {
             trace_id: services::SLOW.to_vec().into(),
             ..Default::default()
         };
-        queue.find_trace(Request::new(request))
+        queue.ask(request)
     });
     let all = futures_util::future::join_all(calls);
     match timeout(services::SLOW_TIME + Duration::from_secs(1), all).await {

@@ -136,9 +136,22 @@ impl Job {
         &self.shared
     }
 
-    /// Where to record what is done, if that is wanted.
-    pub(crate) fn recorder(&self) -> Option<&Recorder> {
-        self.shared.recorder.as_ref()
+    /// Waits for a result that several jobs have use of: one of them makes it. If that one is cancelled, another one does.
+    pub(crate) fn wait_for_shared<T>(&self, mut make: impl FnMut() -> Result<T>) -> Result<T> {
+        loop {
+            self.check()?;
+            match self.shared.pause(&mut make) {
+                Err(Error::Cancelled) => {}
+                result => return result,
+            }
+        }
+    }
+
+    /// Records what is done, if that is wanted.
+    pub(crate) fn record(&self, note: impl FnOnce(&Recorder)) {
+        if let Some(recorder) = &self.shared.recorder {
+            note(recorder);
+        }
     }
 
     /// What was done on a block, if that is wanted.
@@ -152,19 +165,17 @@ impl Job {
             explanation.shared_cache_bytes = self.shared.shared_cache_bytes.load(Ordering::Relaxed);
             explanation
         };
-        self.recorder().map(explain).into_iter().collect()
+        self.shared.recorder.as_ref().map(explain).into_iter().collect()
     }
 
     /// Records that a part was not read.
     pub(crate) fn pruned(&self, reason: impl FnOnce() -> String) {
-        if let Some(recorder) = self.recorder() {
-            recorder.pruned(reason());
-        }
+        self.record(|recorder| recorder.pruned(reason()));
     }
 
     /// Runs a step, and adds its time to the explanation.
     pub(crate) fn timed<T>(&self, phase: Phase, step: impl FnOnce() -> T) -> T {
-        match self.recorder() {
+        match &self.shared.recorder {
             None => step(),
             Some(recorder) => recorder.timed(phase, step),
         }

@@ -116,12 +116,12 @@ impl Pruner {
         if !told.are_pruned(row_groups.clone()) {
             return None;
         }
-        if let Some(recorder) = job.recorder() {
+        job.record(|recorder| {
             for _ in row_groups.clone() {
                 recorder.part();
                 recorder.pruned(self.evidence());
             }
-        }
+        });
         Some(row_groups)
     }
 

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use tactus_api::trace_job::max_part_bytes;
-use tactus_model::TenantId;
 use tactus_proto::tactus::v1::ingester_server::Ingester;
 use tactus_proto::tactus::v1::{
     FindTraceRequest, FindTraceResponse, Holder, HoldingsRequest, HoldingsResponse, MetricsRequest,
@@ -16,6 +15,7 @@ use tonic::{Code, Request, Response, Status};
 
 use super::ask::{Call, Question};
 use super::{RecentData, merge};
+use crate::service::check_tenant;
 
 /// A method of an ingester as a function.
 macro_rules! call {
@@ -60,11 +60,11 @@ fn gone(text: &str) -> Status {
     Status::aborted(format!("{text}; ask for holdings again"))
 }
 
-fn check_tenant(tenant: &str) -> Result<(), Status> {
-    match TenantId::parse(tenant) {
-        Ok(_) => Ok(()),
-        Err(error) => Err(Status::invalid_argument(error.to_string())),
-    }
+/// A request of a tenant, and of which query it is.
+fn parts<R>(request: Request<R>, tenant: impl Fn(&R) -> &str) -> Result<(QueryContext, R), Status> {
+    let (context, request) = (QueryContext::of(request.metadata()), request.into_inner());
+    check_tenant(tenant(&request))?;
+    Ok((context, request))
 }
 
 #[tonic::async_trait]
@@ -77,9 +77,7 @@ impl Ingester for RecentData {
         &self,
         request: Request<FindTraceRequest>,
     ) -> Result<Response<FindTraceResponse>, Status> {
-        let context = QueryContext::of(request.metadata());
-        let request = request.into_inner();
-        check_tenant(&request.tenant)?;
+        let (context, request) = parts(request, |request| &request.tenant)?;
         let set = self.read_set_of_trace(&request.tenant, &request.trace_id);
         let max_bytes = max_part_bytes(&request);
         let question = Question {
@@ -94,9 +92,7 @@ impl Ingester for RecentData {
         &self,
         request: Request<SearchRequest>,
     ) -> Result<Response<SearchResponse>, Status> {
-        let context = QueryContext::of(request.metadata());
-        let request = request.into_inner();
-        check_tenant(&request.tenant)?;
+        let (context, request) = parts(request, |request| &request.tenant)?;
         let (set, limit) = (self.read_set(&request.tenant), request.limit);
         if request.so_far() != SoFar::Asked
             && let Some(answers) = self.search_once(&set, context, &request).await?
@@ -108,9 +104,7 @@ impl Ingester for RecentData {
     }
 
     async fn tags(&self, request: Request<TagsRequest>) -> Result<Response<TagsResponse>, Status> {
-        let context = QueryContext::of(request.metadata());
-        let request = request.into_inner();
-        check_tenant(&request.tenant)?;
+        let (context, request) = parts(request, |request| &request.tenant)?;
         let (set, max_bytes) = (self.read_set(&request.tenant), request.max_bytes);
         let question = self.question("metadata", (context, request), call!(tags));
         Ok(Response::new(merge::tags(self.ask(&set, question).await?, max_bytes)))
@@ -120,9 +114,7 @@ impl Ingester for RecentData {
         &self,
         request: Request<TagValuesRequest>,
     ) -> Result<Response<TagValuesResponse>, Status> {
-        let context = QueryContext::of(request.metadata());
-        let request = request.into_inner();
-        check_tenant(&request.tenant)?;
+        let (context, request) = parts(request, |request| &request.tenant)?;
         let set = self.read_set(&request.tenant);
         let question = self.question("metadata", (context, request.clone()), call!(tag_values));
         Ok(Response::new(merge::tag_values(self.ask(&set, question).await?, &request)))
@@ -134,9 +126,7 @@ impl Ingester for RecentData {
         &self,
         request: Request<MetricsRequest>,
     ) -> Result<Response<MetricsResponse>, Status> {
-        let context = QueryContext::of(request.metadata());
-        let request = request.into_inner();
-        check_tenant(&request.tenant)?;
+        let (context, request) = parts(request, |request| &request.tenant)?;
         if request.holders.is_empty() {
             let set = self.read_set(&request.tenant);
             let question = self.question("metrics", (context, request), call!(metrics));
@@ -156,9 +146,7 @@ impl Ingester for RecentData {
         &self,
         request: Request<HoldingsRequest>,
     ) -> Result<Response<HoldingsResponse>, Status> {
-        let context = QueryContext::of(request.metadata());
-        let request = request.into_inner();
-        check_tenant(&request.tenant)?;
+        let (context, request) = parts(request, |request| &request.tenant)?;
         let set = self.read_set(&request.tenant);
         let question = self.question("metrics", (context, request), call!(holdings));
         Ok(Response::new(merge::holdings(self.ask(&set, question).await?)))

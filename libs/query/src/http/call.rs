@@ -11,7 +11,6 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::Router;
 use prost::Message;
 use serde_json::Value;
-use tactus_api::request::MetricsLimits;
 use tactus_api::{Encoding, Error, QueryParams, Result};
 use tactus_model::TenantId;
 use tactus_server::http::text;
@@ -105,11 +104,6 @@ impl Call {
     ) -> Result<T> {
         let params = self.uri.query().unwrap_or_default();
         self.frontend.parse_params(&self.tenants, params, parse).await
-    }
-
-    /// Limits of a metrics query of these tenants.
-    pub(super) fn metrics_limits(&self) -> MetricsLimits {
-        self.frontend.settings.metrics_limits(&self.frontend.limits_of(&self.tenants))
     }
 
     pub(super) fn events(self) -> EventCall {

@@ -14,9 +14,6 @@ use crate::offload::offload;
 use crate::service_graph::{GraphWindow, response_json};
 use crate::streaming::range_json;
 
-/// An answer with more points is encoded on a thread of its own, not on one that serves connections.
-const INLINE_POINTS: usize = 10_000;
-
 /// A graph with more edges is encoded on a thread of its own, not on one that serves connections.
 const INLINE_EDGES: usize = 1_000;
 
@@ -39,17 +36,15 @@ async fn series(
     call: Call,
     parse: fn(&QueryParams<'_>, &MetricsLimits, u64) -> Result<MetricsQuery>,
 ) -> Answered<Response> {
-    let (limits, now) = (call.metrics_limits(), unix_nanos());
+    let (limits, now) = (call.frontend.metrics_limits(&call.tenants), unix_nanos());
     let query = call.parse(move |params| parse(params, &limits, now)).await?;
     let compact = call.wants_compact_series && !query.is_instant;
     if call.wants_events {
         return Ok(call.events().metrics(query, compact));
     }
     let found = call.frontend.query_metrics(&call.tenants, &query).await?;
-    let partial = found.partial;
-    let points: usize = found.answer.series.iter().map(|series| series.points.len()).sum();
-    let is_instant = query.is_instant;
-    let body = offload(points > INLINE_POINTS, move || {
+    let (partial, is_instant) = (found.partial, query.is_instant);
+    let body = offload(found.is_long(), move || {
         if is_instant {
             let SeriesAnswer { answer, facts, explanation, .. } = found;
             json::instant_response(&instant_response(answer, facts), explanation.as_deref())

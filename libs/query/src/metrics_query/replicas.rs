@@ -7,6 +7,7 @@
 
 use std::collections::HashSet;
 
+use futures_util::future::try_join_all;
 use tactus_api::Result;
 use tactus_model::OriginSet;
 use tactus_proto::tactus::v1::{
@@ -16,13 +17,13 @@ use tactus_storage::Uuid;
 use tactus_storage::blocklist::TenantBlocks;
 use tactus_storage::meta::block_origin;
 use tactus_traceql::metrics::Grid;
-use tonic::{Code, Request};
+use tonic::Code;
 
 use super::overlaps::Origins;
 use super::{State, kept, plan, sent_again};
 use crate::blocks::{QueryBlock, add_with_sources, select_from};
 use crate::frontend::Frontend;
-use crate::jobs::Outcome;
+use crate::jobs::{Outcome, outcome};
 
 /// How often ingesters are asked at most. They keep spans for minutes after these are in a block, so once is enough
 /// unless the query takes as long.
@@ -101,16 +102,16 @@ impl Frontend {
         &self,
         requests: &[MetricsRequest],
     ) -> Result<Vec<Option<Outcome<MetricsResponse>>>> {
-        let answers = self.ask_ingesters(requests, |ingester, request| {
-            Box::pin(async move {
-                match ingester.metrics(Request::new(request)).await {
-                    Ok(answer) => Ok(Some(answer.into_inner())),
+        let ask = |request: &MetricsRequest| {
+            let (queue, request) = (self.queue.clone(), request.clone());
+            async move {
+                match queue.ask(request).await {
                     Err(status) if status.code() == Code::Aborted => Ok(None),
-                    Err(status) => Err(status),
+                    answer => outcome(answer).map(Some),
                 }
-            })
-        });
-        Ok(answers.await?.into_iter().map(taken).collect())
+            }
+        };
+        try_join_all(requests.iter().map(ask)).await
     }
 
     async fn ask_holdings(
@@ -120,12 +121,7 @@ impl Frontend {
     ) -> Result<Vec<Outcome<HoldingsResponse>>> {
         let tenant = |&number: &usize| HoldingsRequest { tenant: requests[number].tenant.clone() };
         let asked: Vec<_> = waiting.iter().map(tenant).collect();
-        self.ask_ingesters(&asked, |ingester, request| {
-            Box::pin(
-                async move { Ok(ingester.holdings(Request::new(request)).await?.into_inner()) },
-            )
-        })
-        .await
+        self.ask_all(&asked).await
     }
 
     fn plan_round(
@@ -162,14 +158,6 @@ impl Frontend {
             ..request.clone()
         };
         Round { request, blocks, partial }
-    }
-}
-
-/// The answer of an ingester; `None` if all have to be asked again.
-fn taken(outcome: Outcome<Option<MetricsResponse>>) -> Option<Outcome<MetricsResponse>> {
-    match outcome {
-        Outcome::Answer(answer) => answer.map(Outcome::Answer),
-        Outcome::Damaged => Some(Outcome::Damaged),
     }
 }
 

@@ -7,18 +7,19 @@ use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 
 use bytes::Bytes;
+use futures_util::future::FutureExt as _;
 use tactus_api::Result;
 use tactus_proto::tactus::v1::{
     BlockTime, MetricsResponse, SpansInBlocksRequest, SpansInBlocksResponse, TraceSpans,
 };
 use tactus_storage::blocklist::TenantBlocks;
 use tactus_traceql::metrics::Grid;
-use tonic::{Code, Request};
+use tonic::Code;
 
 use super::plan;
 use crate::blocks::{QueryBlock, select_sources};
 use crate::frontend::Frontend;
-use crate::jobs::{Outcome, call, run_jobs};
+use crate::jobs::{Outcome, outcome, run_jobs};
 
 /// Blocks that are looked into, the newest: only spans that came in late, or from a wrong clock, may be in this many.
 const MAX_BLOCKS: usize = 1_024;
@@ -96,19 +97,18 @@ impl Frontend {
             block_ids: blocks.iter().map(|block| block.block_id.to_string()).collect(),
             trace_ids: trace_ids.clone(),
         };
-        let run = |job| {
-            call(&self.querier, job, |querier, job| {
-                Box::pin(async move {
-                    match querier.spans_in_blocks(Request::new(job)).await {
-                        Ok(found) => Ok(found.into_inner()),
-                        // A querier of an older release: copies count twice, as they did.
-                        Err(status) if status.code() == Code::Unimplemented => {
-                            Ok(SpansInBlocksResponse::default())
-                        }
-                        Err(status) => Err(status),
+        let run = |job: SpansInBlocksRequest| {
+            let queue = self.queue.clone();
+            let run = async move {
+                match queue.ask(job).await {
+                    // A querier of an older release: copies count twice, as they did.
+                    Err(status) if status.code() == Code::Unimplemented => {
+                        Ok(Outcome::Answer(SpansInBlocksResponse::default()))
                     }
-                })
-            })
+                    answer => outcome(answer),
+                }
+            };
+            run.boxed()
         };
         let take = |again: &mut SentAgain, outcome| {
             if let Outcome::Answer(found) = outcome {

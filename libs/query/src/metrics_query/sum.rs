@@ -12,7 +12,7 @@ use tactus_work::{Held, Work};
 use crate::current_query::current_work;
 use crate::jobs::Outcome;
 use crate::offload::{hold, offload};
-use crate::series_bytes::series_bytes;
+use crate::progress::series_bytes;
 
 /// Answers with more points are added away from the threads that serve connections.
 const INLINE_POINTS: usize = 10_000;

@@ -1,6 +1,7 @@
 //! What messages take in memory while they wait for their reader.
 
 use prost::Message;
+use tactus_proto::tactus::v1::MetricsSeries;
 use tactus_proto::tempopb::{
     QueryInstantResponse, QueryRangeResponse, Sample, SearchResponse, SearchTagValuesResponse,
     SearchTagValuesV2Response, SearchTagsResponse, SearchTagsV2Response,
@@ -11,6 +12,18 @@ pub(crate) const TEXT_TIMES: usize = 4;
 
 /// What a series takes besides its labels and points.
 const SERIES_BYTES: usize = 100;
+
+/// Bytes of a series on its way, and of a label and a point of it, as a message and beside it.
+const JOB_SERIES_BYTES: usize = 256;
+const JOB_LABEL_BYTES: usize = 64;
+const JOB_POINT_BYTES: usize = 24;
+
+/// About what series take as messages, and beside them.
+pub(crate) fn series_bytes(series: &[MetricsSeries]) -> usize {
+    let points: usize = series.iter().map(|series| series.intervals.len()).sum();
+    let labels: usize = series.iter().map(|series| series.labels.len()).sum();
+    series.len() * JOB_SERIES_BYTES + labels * JOB_LABEL_BYTES + points * JOB_POINT_BYTES
+}
 
 /// A message that counts as what it takes in memory.
 pub(crate) trait Weight: Message {

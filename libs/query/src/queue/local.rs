@@ -19,8 +19,7 @@ use super::Shared;
 use super::route::WorkerId;
 use super::state::Answered;
 use super::turns::JobId;
-use crate::progress::TEXT_TIMES;
-use crate::series_bytes::series_bytes;
+use crate::progress::{TEXT_TIMES, series_bytes};
 
 /// A job to be run in this process.
 pub(super) struct LocalJob {

@@ -125,9 +125,7 @@ async fn ask_for(
     search: SearchRequest,
 ) -> JoinHandle<Result<SearchResponse, Status>> {
     let queue = queue.clone();
-    let call = tokio::spawn(async move {
-        Ok(Ingester::search(&queue, Request::new(search)).await?.into_inner())
-    });
+    let call = tokio::spawn(async move { Ok(queue.ask(search).await?.into_inner()) });
     settle().await;
     call
 }
@@ -167,7 +165,7 @@ async fn answer_takes_memory_until_whoever_asked_has_it_and_fails_where_there_is
     let queue = queue();
     let mut one = FakeQuerier::within(&queue, "one", 2, Arc::clone(&bodies));
     settle().await;
-    let call = Ingester::search(&queue, Request::new(search("a", "{}")));
+    let call = queue.ask(search("a", "{}"));
     let mut call = std::pin::pin!(call);
     assert!(call.as_mut().now_or_never().is_none());
     let job = one.job().await;
@@ -297,7 +295,7 @@ async fn small_query_does_not_wait_behind_a_large_one_of_another_tenant() {
     }
     let shared = queue.clone();
     let many = tokio::spawn(async move {
-        let call = |_| Ingester::search(&shared, Request::new(search("large", "{}")));
+        let call = |_| shared.ask(search("large", "{}"));
         futures_util::future::join_all((0..10_000).map(call)).await.len()
     });
     let running = [one.job().await, one.job().await];
@@ -414,7 +412,7 @@ async fn querier_is_told_how_much_time_there_is() {
     for (limit, expected) in [(0, 0), (5, 5_000)] {
         let queue = queue.clone();
         let query = as_query(&[], Duration::from_secs(limit), Duration::ZERO, None, async move {
-            Ingester::search(&queue, Request::new(search("a", "{}"))).await.map(drop)
+            queue.ask(search("a", "{}")).await.map(drop)
         });
         let query = tokio::spawn(query);
         let job = one.job().await;

@@ -3,16 +3,11 @@
 //! A request is kept whole but for what is taken out here by name, so that a new parameter tells answers apart without
 //! anybody having to think of it.
 
-use std::sync::Arc;
-
-use futures_util::future::BoxFuture;
-use tactus_proto::tactus::v1::querier_server::Querier;
 use tactus_proto::tactus::v1::{
     BlockPart, JobExplanation, MetricsInBlockRequest, MetricsResponse, SearchBlockRequest,
     SearchResponse, TagValuesInBlockRequest, TagValuesResponse, TagsInBlockRequest, TagsResponse,
 };
 use tactus_proto::tempopb::SearchMetrics;
-use tonic::{Request, Response, Status};
 
 use super::{BlockJob, Ranged};
 use crate::metrics::{METADATA, METRICS, SEARCH};
@@ -41,30 +36,21 @@ fn nanos(start: u32, end: u32) -> (u64, u64) {
     (u64::from(start) * SECOND, end)
 }
 
-/// What jobs for one request on one part of a block have alike: their answer, their kind, the operation that they are for,
-/// the field of the request, and the method that answers.
+/// What jobs for one request on one part of a block have alike: their kind, the operation that they are for, and the
+/// field of the request.
 macro_rules! asks {
-    ($answer:ident, $kind:literal, $op:ident, $request:ident, $method:ident) => {
-        type Answer = $answer;
-
+    ($kind:literal, $op:ident, $request:ident) => {
         const KIND: &'static str = $kind;
         const OP: &'static str = $op;
 
         fn part(&self) -> Option<(&str, &BlockPart)> {
             Some((&self.$request.as_ref()?.tenant, self.part.as_ref()?))
         }
-
-        fn run(
-            querier: Arc<dyn Querier>,
-            job: Self,
-        ) -> BoxFuture<'static, Result<Response<$answer>, Status>> {
-            Box::pin(async move { querier.$method(Request::new(job)).await })
-        }
     };
 }
 
 impl BlockJob for SearchBlockRequest {
-    asks!(SearchResponse, "sj", SEARCH, search, search_block);
+    asks!("sj", SEARCH, search);
 
     fn explains(&self) -> bool {
         self.search.as_ref().is_some_and(|search| search.explain)
@@ -94,7 +80,7 @@ impl BlockJob for SearchBlockRequest {
 }
 
 impl BlockJob for MetricsInBlockRequest {
-    asks!(MetricsResponse, "qr", METRICS, metrics, metrics_in_block);
+    asks!("qr", METRICS, metrics);
 
     fn explains(&self) -> bool {
         self.metrics.as_ref().is_some_and(|metrics| metrics.explain)
@@ -153,9 +139,9 @@ impl BlockJob for MetricsInBlockRequest {
 
 /// Jobs for names: tags, and the values of a tag.
 macro_rules! names_job {
-    ($job:ident, $answer:ident, $kind:literal, $request:ident, $ask:ident) => {
+    ($job:ident, $answer:ident, $kind:literal, $request:ident) => {
         impl BlockJob for $job {
-            asks!($answer, $kind, METADATA, $request, $ask);
+            asks!($kind, METADATA, $request);
 
             fn explains(&self) -> bool {
                 false
@@ -180,5 +166,5 @@ macro_rules! names_job {
     };
 }
 
-names_job!(TagsInBlockRequest, TagsResponse, "st", tags, tags_in_block);
-names_job!(TagValuesInBlockRequest, TagValuesResponse, "stv", values, tag_values_in_block);
+names_job!(TagsInBlockRequest, TagsResponse, "st", tags);
+names_job!(TagValuesInBlockRequest, TagValuesResponse, "stv", values);

@@ -3,15 +3,13 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashSet, VecDeque};
-use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
-use tactus_proto::tactus::v1::querier_server::Querier;
 use tactus_proto::tactus::v1::{SearchRequest, SelectBlocksRequest};
-use tonic::Request;
 
 use super::Job;
+use crate::queue::JobQueue;
 
 /// The newest blocks of a search are read at once, at least this many, and as many as there are jobs at a time: what many blocks have is
 /// found in these, and no summary of the others is needed.
@@ -26,7 +24,7 @@ const QUESTIONS: usize = 4;
 
 /// The blocks of a search whose summaries have not been read yet.
 pub(super) struct Selection {
-    querier: Arc<dyn Querier>,
+    queue: JobQueue,
     /// False for a search that must explain what was done in each block.
     is_on: bool,
     read_at_once: usize,
@@ -49,9 +47,9 @@ pub(super) struct Selected {
 
 impl Selection {
     /// A selection for a search that runs `in_flight` jobs at a time.
-    pub(super) fn new(querier: &Arc<dyn Querier>, in_flight: usize, is_on: bool) -> Self {
+    pub(super) fn new(queue: &JobQueue, in_flight: usize, is_on: bool) -> Self {
         Self {
-            querier: Arc::clone(querier),
+            queue: queue.clone(),
             is_on,
             read_at_once: READ_AT_ONCE.max(in_flight),
             waiting: BTreeMap::new(),
@@ -85,7 +83,7 @@ impl Selection {
         {
             let count = jobs_of_blocks(jobs.iter(), self.together);
             let jobs: Vec<_> = jobs.drain(..count).collect();
-            self.running.push(Box::pin(ask(Arc::clone(&self.querier), jobs)));
+            self.running.push(Box::pin(ask(self.queue.clone(), jobs)));
             self.together = (2 * self.together).min(TOGETHER[1]);
         }
     }
@@ -129,14 +127,14 @@ fn jobs_of_blocks<'a>(jobs: impl Iterator<Item = &'a Job>, blocks: usize) -> usi
 }
 
 /// Asks which blocks of these jobs may match. If there is no answer, all of them may.
-async fn ask(querier: Arc<dyn Querier>, jobs: Vec<Job>) -> Selected {
+async fn ask(queue: JobQueue, jobs: Vec<Job>) -> Selected {
     let mut block_ids: Vec<_> = jobs.iter().map(|job| job.block_id).collect();
     block_ids.dedup();
     let request = SelectBlocksRequest {
         search: jobs.first().map(|job| SearchRequest::clone(&job.search)),
         block_ids: block_ids.iter().flat_map(|id| *id.as_bytes()).collect(),
     };
-    let answer = match querier.select_blocks(Request::new(request)).await {
+    let answer = match queue.ask(request).await {
         Ok(answer) => answer.into_inner(),
         Err(error) => {
             // A querier of an older release does not know this question.

@@ -1,28 +1,48 @@
 //! The answer of `GET /api/service-graph`.
 
-use serde::Serialize;
+use std::collections::BTreeMap;
+
+use serde::{Serialize, Serializer};
 use tactus_api::{Error, Result};
 
-use super::nodes::{Calls, Node, nodes};
-use super::{Edge, GraphWindow, Latency, ServiceGraph};
+use super::{ConnectionType, Edge, GraphWindow, Latency, ServiceGraph};
 
 const SECOND: f64 = 1e9;
 
 #[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
 struct Response<'g> {
-    nodes: Vec<NodeJson<'g>>,
+    nodes: Vec<Node<'g>>,
     edges: Vec<EdgeJson<'g>>,
     partial: bool,
 }
 
+/// A service, or what stands for one.
 #[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct NodeJson<'g> {
+struct Node<'g> {
     service: &'g str,
-    r#type: &'static str,
-    incoming: RatesJson,
-    outgoing: RatesJson,
+    #[serde(rename = "type", serialize_with = "type_text")]
+    node_type: NodeType,
+    /// Calls of this service.
+    incoming: Rates,
+    /// Calls by it.
+    outgoing: Rates,
+}
+
+tactus_model::words! {
+    /// What is known of a node; where edges disagree, the later one.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+    enum NodeType {
+        /// Known by what others say of it only.
+        Virtual = "virtual",
+        /// Likewise, and a database.
+        Database = "database",
+        /// Has spans of its own.
+        Service = "service",
+    }
+}
+
+fn type_text<S: Serializer>(node_type: &NodeType, out: S) -> std::result::Result<S::Ok, S::Error> {
+    out.serialize_str(node_type.text())
 }
 
 #[derive(Serialize)]
@@ -32,14 +52,15 @@ struct EdgeJson<'g> {
     server: &'g str,
     connection_type: &'static str,
     #[serde(flatten)]
-    rates: RatesJson,
-    client_latency: Option<LatencyJson>,
-    server_latency: Option<LatencyJson>,
+    rates: Rates,
+    client_latency: Option<Latency>,
+    server_latency: Option<Latency>,
 }
 
-#[derive(Serialize)]
+/// How many calls, and how many of them failed.
+#[derive(Clone, Copy, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct RatesJson {
+struct Rates {
     calls: f64,
     errors: f64,
     /// Per second.
@@ -48,12 +69,14 @@ struct RatesJson {
     error_rate: f64,
 }
 
-/// Seconds.
-#[derive(Serialize)]
-struct LatencyJson {
-    p50: f64,
-    p90: f64,
-    p99: f64,
+impl Rates {
+    /// Adds the calls of an edge, made within so many seconds.
+    fn add(&mut self, edge: &Edge, seconds: f64) {
+        self.calls += edge.calls;
+        self.errors += edge.errors;
+        self.request_rate = self.calls / seconds;
+        self.error_rate = if self.calls > 0.0 { self.errors / self.calls } else { 0.0 };
+    }
 }
 
 /// Writes the graph of a window, as nodes and edges.
@@ -61,38 +84,51 @@ struct LatencyJson {
 pub(crate) fn response_json(graph: &ServiceGraph, window: GraphWindow) -> Result<Vec<u8>> {
     let nanos = window.end_unix_nanos.saturating_sub(window.start_unix_nanos);
     let seconds = nanos as f64 / SECOND;
-    let rates = |calls: Calls| RatesJson {
-        calls: calls.calls,
-        errors: calls.errors,
-        request_rate: calls.calls / seconds,
-        error_rate: if calls.calls > 0.0 { calls.errors / calls.calls } else { 0.0 },
-    };
-    let node = |(service, node): (_, Node)| NodeJson {
-        service,
-        r#type: node.node_type.text(),
-        incoming: rates(node.incoming),
-        outgoing: rates(node.outgoing),
-    };
-    let edges = graph
-        .edges
-        .iter()
-        .map(|edge| edge_json(edge, rates(Calls { calls: edge.calls, errors: edge.errors })));
+    let edges = graph.edges.iter().map(|edge| {
+        let mut rates = Rates::default();
+        rates.add(edge, seconds);
+        EdgeJson {
+            client: &edge.client,
+            server: &edge.server,
+            connection_type: edge.connection_type.text(),
+            rates,
+            client_latency: edge.client_latency,
+            server_latency: edge.server_latency,
+        }
+    });
     let response = Response {
-        nodes: nodes(&graph.edges).into_iter().map(node).collect(),
+        nodes: nodes(&graph.edges, seconds).into_values().collect(),
         edges: edges.collect(),
         partial: graph.partial,
     };
     serde_json::to_vec(&response).map_err(|error| Error::Internal(error.to_string()))
 }
 
-fn edge_json(edge: &Edge, rates: RatesJson) -> EdgeJson<'_> {
-    let latency = |Latency { p50, p90, p99 }| LatencyJson { p50, p90, p99 };
-    EdgeJson {
-        client: &edge.client,
-        server: &edge.server,
-        connection_type: edge.connection_type.text(),
-        rates,
-        client_latency: edge.client_latency.map(latency),
-        server_latency: edge.server_latency.map(latency),
+/// The nodes between edges, by name.
+fn nodes(edges: &[Edge], seconds: f64) -> BTreeMap<&str, Node<'_>> {
+    let mut nodes = BTreeMap::new();
+    for edge in edges {
+        let (client_type, server_type) = match edge.connection_type {
+            ConnectionType::Direct | ConnectionType::MessagingSystem => {
+                (NodeType::Service, NodeType::Service)
+            }
+            ConnectionType::Database => (NodeType::Service, NodeType::Database),
+            ConnectionType::VirtualClient => (NodeType::Virtual, NodeType::Service),
+            ConnectionType::VirtualServer => (NodeType::Service, NodeType::Virtual),
+        };
+        node(&mut nodes, &edge.client, client_type).outgoing.add(edge, seconds);
+        node(&mut nodes, &edge.server, server_type).incoming.add(edge, seconds);
     }
+    nodes
+}
+
+fn node<'n, 'e>(
+    nodes: &'n mut BTreeMap<&'e str, Node<'e>>,
+    service: &'e str,
+    node_type: NodeType,
+) -> &'n mut Node<'e> {
+    let (incoming, outgoing) = Default::default();
+    let node = nodes.entry(service).or_insert(Node { service, node_type, incoming, outgoing });
+    node.node_type = node.node_type.max(node_type);
+    node
 }

@@ -19,7 +19,7 @@ use tactus_server::bodies::{Bodies, NoRoom, Outgoing, next_piece};
 use tokio::sync::oneshot;
 use tonic::{Code, Status};
 
-use super::tags;
+use super::{names_shown, values_shown};
 use crate::current_query::as_part_of_query;
 use crate::event_stream::{self, event, keep_alive, long_event};
 use crate::frontend::Frontend;
@@ -33,9 +33,7 @@ use crate::tags::{TagValuesAnswer, TagsAnswer};
 /// A client that hears nothing for this long may think that we are gone.
 const SILENCE: Duration = Duration::from_secs(15);
 
-/// Answers with more points are encoded away from the threads that serve connections.
-const INLINE_POINTS: usize = 10_000;
-/// And differences of more bytes.
+/// Longer differences are encoded away from the threads that serve connections.
 const SHORT_BYTES: usize = 64 << 10;
 
 /// A query of somebody, to be answered as events.
@@ -82,7 +80,7 @@ impl EventCall {
         write: impl Fn(&M) -> Vec<u8> + Copy + Send + Sync + 'static,
     ) -> Response {
         self.events(write, async move |call, outlet| {
-            let observer = tags::tags(outlet, move |found| vec![make(found)]);
+            let observer = names_shown(outlet, move |found| vec![make(found)]);
             let found = call.frontend.tags_with(&call.tenants, &query, Some(observer)).await?;
             Ok(Whole { partial: found.partial, json: write(&make(found)) })
         })
@@ -97,7 +95,7 @@ impl EventCall {
         write: impl Fn(&M) -> Vec<u8> + Copy + Send + Sync + 'static,
     ) -> Response {
         self.events(write, async move |call, outlet| {
-            let observer = tags::values(outlet, move |found| vec![make(found)]);
+            let observer = values_shown(outlet, move |found| vec![make(found)]);
             let values =
                 call.frontend.tag_values_with(&call.tenants, &tag, &query, typed, Some(observer));
             let found = values.await?;
@@ -139,8 +137,7 @@ impl EventCall {
     ) -> Result<Whole> {
         let found = self.frontend.query_metrics_with(&self.tenants, query, Some(progress)).await?;
         let partial = found.partial;
-        let points: usize = found.answer.series.iter().map(|series| series.points.len()).sum();
-        Ok(Whole { json: offload(points > INLINE_POINTS, move || write(found)).await?, partial })
+        Ok(Whole { json: offload(found.is_long(), move || write(found)).await?, partial })
     }
 
     /// The events of a query that `run` starts; `write` makes the JSON of a difference.

@@ -18,7 +18,7 @@ use tactus_proto::tempopb::{
 };
 use tonic::{Request, Response, Status};
 
-use super::tags;
+use super::{names_shown, values_shown};
 use crate::frontend::Frontend;
 use crate::metrics_query::SeriesAnswer;
 use crate::offload::offload;
@@ -26,9 +26,6 @@ use crate::progress::outlet::{Answers, Last, Outlet, start, status};
 use crate::progress::{MetricsProgress, SearchProgress, Weight, packets};
 use crate::query_line::QueryLine;
 use crate::tags::{TagValuesAnswer, TagsAnswer};
-
-/// Series with more points are put into messages away from the threads that serve connections.
-const INLINE_POINTS: usize = 10_000;
 
 /// `tempopb.StreamingQuerier` over a frontend.
 #[derive(Debug)]
@@ -186,8 +183,7 @@ impl StreamingQuerier for Streaming {
         request: Request<QueryRangeRequest>,
     ) -> Streamed<QueryRangeResponse> {
         let call = self.call(request)?;
-        let limits = call.frontend.limits_of(&call.tenants);
-        let limits = call.frontend.settings.metrics_limits(&limits);
+        let limits = call.frontend.metrics_limits(&call.tenants);
         let query =
             call.parse("/api/metrics/query_range", range_params(&call.request), move |params| {
                 MetricsQuery::parse_range(params, &limits, tactus_clock::unix_nanos())
@@ -213,8 +209,7 @@ impl StreamingQuerier for Streaming {
         request: Request<QueryInstantRequest>,
     ) -> Streamed<QueryInstantResponse> {
         let call = self.call(request)?;
-        let limits = call.frontend.limits_of(&call.tenants);
-        let limits = call.frontend.settings.metrics_limits(&limits);
+        let limits = call.frontend.metrics_limits(&call.tenants);
         let params = Ok(instant_params(&call.request));
         let query = call.parse("/api/metrics/query", params, move |params| {
             MetricsQuery::parse_instant(params, &limits, tactus_clock::unix_nanos())
@@ -239,7 +234,7 @@ fn stream_tags<M: Weight + 'static>(
 ) -> Streamed<M> {
     call.stream(async move |call, outlet| {
         let bytes = call.packet_bytes();
-        let observer = tags::tags(outlet, move |found| make(found, bytes));
+        let observer = names_shown(outlet, move |found| make(found, bytes));
         let found = call.frontend.tags_with(&call.tenants, &query, Some(observer)).await?;
         Ok(Last { partial: found.partial, packets: make(found, bytes) })
     })
@@ -254,7 +249,7 @@ fn stream_values<M: Weight + 'static>(
 ) -> Streamed<M> {
     call.stream(async move |call, outlet| {
         let bytes = call.packet_bytes();
-        let observer = tags::values(outlet, move |found| make(found, bytes));
+        let observer = values_shown(outlet, move |found| make(found, bytes));
         let values =
             call.frontend.tag_values_with(&call.tenants, &tag, &query, typed, Some(observer));
         let found = values.await?;
@@ -271,7 +266,6 @@ async fn last_series<R, M: Weight + 'static>(
 ) -> Result<Last<M>> {
     let found = call.frontend.query_metrics_with(&call.tenants, &query, Some(progress)).await?;
     let partial = found.partial;
-    let points: usize = found.answer.series.iter().map(|series| series.points.len()).sum();
-    let packets = offload(points > INLINE_POINTS, move || make(found)).await?;
+    let packets = offload(found.is_long(), move || make(found)).await?;
     Ok(Last { packets, partial })
 }

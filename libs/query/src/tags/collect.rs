@@ -6,55 +6,30 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tactus_api::{Result, Window};
-use tactus_proto::tactus::v1::ingester_server::Ingester;
-use tactus_proto::tactus::v1::{BlockPart, SoFar, TagValuesResponse, TagsResponse};
+use tactus_proto::tactus::v1::{BlockPart, SoFar};
 use tactus_proto::tempopb::MetadataMetrics;
+use tactus_rpc::jobs::JobKind;
 use tokio::time::sleep;
 
 use crate::blocks::{KnownBlocks, QueryBlock};
 use crate::frontend::Frontend;
-use crate::jobs::{Call, Jobs, Outcome, Running, call};
+use crate::jobs::{Jobs, Outcome, Running, ask};
 use crate::settings::QueryLimits;
 use crate::so_far::{HEAD_START, Looks, TELL_EVERY};
 use crate::work::{Work, metadata};
 
 /// How the services are asked for one kind of answer.
-pub(super) struct Calls<R, T> {
+pub(super) struct Calls<R: JobKind> {
     pub(super) tenant: fn(&R) -> &str,
     /// The request for an ingester, which is told of these blocks.
     pub(super) told: fn(&R, Bytes, SoFar) -> R,
-    pub(super) recent: Call<dyn Ingester, R, T>,
-    pub(super) in_block: fn(&Frontend, R, BlockPart) -> Running<T>,
+    pub(super) in_block: fn(&Frontend, R, BlockPart) -> Running<R::Answer>,
+    /// The bytes read for an answer, and whether something is missing in it.
+    pub(super) work_of: fn(&R::Answer) -> (u64, bool),
 }
 
 /// Told of what was collected, whenever that may be more. Returns whether it was shown: if not, it is told again.
 pub(crate) type Observer<C> = Box<dyn FnMut([&C; 2], MetadataMetrics) -> bool + Send>;
-
-/// An answer of an ingester or of a block.
-pub(super) trait Answer: Send + 'static {
-    fn inspected_bytes(&self) -> u64;
-    fn partial(&self) -> bool;
-}
-
-impl Answer for TagsResponse {
-    fn inspected_bytes(&self) -> u64 {
-        self.inspected_bytes
-    }
-
-    fn partial(&self) -> bool {
-        self.partial
-    }
-}
-
-impl Answer for TagValuesResponse {
-    fn inspected_bytes(&self) -> u64 {
-        self.inspected_bytes
-    }
-
-    fn partial(&self) -> bool {
-        self.partial
-    }
-}
 
 /// What is found so far.
 pub(super) struct State<C> {
@@ -87,17 +62,19 @@ impl<C> State<C> {
     }
 
     /// Takes an answer. False once a limit is reached.
-    fn take<T: Answer>(
+    fn take<T>(
         &mut self,
         outcome: Outcome<T>,
+        work_of: fn(&T) -> (u64, bool),
         add: impl Fn(&mut C, T) -> bool,
     ) -> Result<bool> {
         let mut has_room = true;
         match outcome {
             Outcome::Answer(answer) => {
                 self.work.add(None, Vec::new());
-                self.work.metrics.inspected_bytes += answer.inspected_bytes();
-                self.work.partial |= answer.partial();
+                let (inspected_bytes, is_partial) = work_of(&answer);
+                self.work.metrics.inspected_bytes += inspected_bytes;
+                self.work.partial |= is_partial;
                 has_room = add(&mut self.collector, answer);
             }
             Outcome::Damaged => self.work.partial = true,
@@ -131,17 +108,16 @@ impl Frontend {
     ///
     /// Blocks are read when the ingesters have answered, for recent data alone may fill the answer. A stream waits for
     /// them a moment only, and shows meanwhile what they find.
-    pub(super) async fn collect<R, T, C>(
+    pub(super) async fn collect<R, C>(
         &self,
         requests: &[R],
         (window, limits): (&Window, &QueryLimits),
         state: &mut State<C>,
-        calls: Calls<R, T>,
-        add: impl Fn(&mut C, T) -> bool,
+        calls: Calls<R>,
+        add: impl Fn(&mut C, R::Answer) -> bool,
     ) -> Result<()>
     where
-        R: Clone + Send + Sync + 'static,
-        T: Answer,
+        R: JobKind<Answer: Send> + Clone + Send + Sync + 'static,
     {
         let is_stream = state.is_stream();
         let seconds = (window.start_seconds().into(), window.end_seconds().into());
@@ -152,12 +128,12 @@ impl Frontend {
         state.work.metrics.total_jobs += requests.len() as u32;
         let so_far = if is_stream { SoFar::Kept } else { SoFar::NotKept };
         let ask = |(request, known): (&R, &KnownBlocks)| {
-            call(&self.ingester, (calls.told)(request, known.ids(), so_far), calls.recent)
+            ask(&self.queue, (calls.told)(request, known.ids(), so_far))
         };
         let mut recent: FuturesUnordered<_> = requests.iter().zip(&known).map(ask).collect();
         let looks = requests.iter().filter(|_| is_stream);
         let looks = looks.map(|request| (calls.told)(request, Bytes::new(), SoFar::Asked));
-        let mut looks = Looks::new(&self.ingester, looks.collect(), calls.recent);
+        let mut looks = Looks::new(&self.queue, looks.collect());
         let run = |(request, part): (Arc<R>, _)| (calls.in_block)(self, R::clone(&request), part);
         let mut jobs = Jobs::new(self.jobs_in_flight(self.settings.search.concurrent_jobs), run);
         let mut head_start = pin!(sleep(HEAD_START));
@@ -185,7 +161,7 @@ impl Frontend {
                 }
                 else => break,
             };
-            has_room = state.take(outcome, &add)?;
+            has_room = state.take(outcome, calls.work_of, &add)?;
             // Also of an answer that is full: totals do not depend on where it was.
             if is_recent_left && (recent.is_empty() || (!has_room && !reads_known)) {
                 let blocks = known.iter().map(|known| self.blocks_left(known, reads_known));

@@ -12,13 +12,12 @@ use tactus_model::{TenantId, TraceId};
 use tactus_proto::tactus::v1::{
     FindTraceInBlocksRequest, FindTraceInBlocksResponse, FindTraceRequest, FindTraceResponse,
 };
-use tonic::Request;
 
 use super::parts::{Limit, Parts, combine};
 use super::{FoundTrace, LARGE_SPANS, Large};
 use crate::blocks::select_from;
 use crate::frontend::Frontend;
-use crate::jobs::{Outcome, call};
+use crate::jobs::{Outcome, ask};
 use crate::offload::offload;
 use crate::query_log::{note_answer, note_blocks, note_jobs};
 use crate::work::check_inspected;
@@ -175,10 +174,7 @@ impl<'f> Slices<'f> {
 
     async fn find_recent(&mut self, finds: &[FindTraceRequest], parts: &mut Parts) -> Result<()> {
         note_jobs(finds.len());
-        let outcomes = self.frontend.ask_ingesters(finds, |ingester, find| {
-            Box::pin(async move { Ok(ingester.find_trace(Request::new(find)).await?.into_inner()) })
-        });
-        for outcome in outcomes.await? {
+        for outcome in self.frontend.ask_all(finds).await? {
             match outcome {
                 Outcome::Answer(FindTraceResponse {
                     trace,
@@ -219,15 +215,8 @@ impl<'f> Slices<'f> {
             ..=0 => requests.len().max(1),
             limit => limit as usize,
         };
-        let run = |request: FindTraceInBlocksRequest| {
-            call(&frontend.querier, request, |querier, request| {
-                Box::pin(async move {
-                    let request = Request::new(request);
-                    Ok(querier.find_trace_in_blocks(request).await?.into_inner())
-                })
-            })
-        };
-        let jobs: Vec<_> = requests.into_iter().map(run).collect();
+        let jobs: Vec<_> =
+            requests.into_iter().map(|request| ask(&frontend.queue, request)).collect();
         // In order, so that the same blocks give the same answer.
         let mut answers = stream::iter(jobs).buffered(concurrency);
         while let Some(outcome) = answers.next().await {

@@ -73,7 +73,7 @@ fn cost(
     root: &RootExpr,
 ) -> Option<Cost> {
     if root.metrics().is_some() {
-        let limits = frontend.settings.metrics_limits(&frontend.limits_of(tenants));
+        let limits = frontend.metrics_limits(tenants);
         let query = MetricsQuery::parse_range(params, &limits, tactus_clock::unix_nanos()).ok()?;
         return frontend.metrics_cost(tenants, &query).ok();
     }

@@ -32,7 +32,7 @@ const INLINE_SERIES: usize = 500;
 /// `?q={ … }&selection={ … }`, with `start` and `end` as of a metrics query: of the spans of `q`, those that are also in
 /// `selection` against the others.
 pub(super) async fn differences(Extension(call): Asked) -> Answered {
-    let limits = call.metrics_limits();
+    let limits = call.frontend.metrics_limits(&call.tenants);
     let parsed = call.parse(move |params| comparison(params, &limits));
     let (query, selection) = parsed.await?;
     let found = call.frontend.query_metrics(&call.tenants, &query).await?;

@@ -48,7 +48,7 @@ pub(super) async fn stop(Extension(call): Asked, Path(id): Path<String>) -> Answ
 
 /// `ended`: the failure of a query that ended, if it has one.
 fn query_json(query: &KnownQuery, took: Duration, ended: Option<Option<String>>) -> Value {
-    let done = query.done();
+    let done = query.progress();
     let asked = &query.asked;
     let (start, end) = asked.range.unwrap_or_default();
     let mut value = json!({

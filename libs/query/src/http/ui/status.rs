@@ -63,10 +63,10 @@ async fn spans_per_second(frontend: &Frontend, tenant: &TenantId) -> Result<f64>
     let now = tactus_clock::unix_nanos();
     let start = now.saturating_sub(INGEST_SECONDS * SECOND);
     let text = format!("q={{}}|count_over_time()&start={start}&end={now}");
-    let limits = frontend.limits_of(std::slice::from_ref(tenant));
-    let limits = frontend.settings.metrics_limits(&limits);
+    let tenants = std::slice::from_ref(tenant);
+    let limits = frontend.metrics_limits(tenants);
     let query = MetricsQuery::parse_instant(&QueryParams::parse(&text), &limits, now)?;
-    let counting = frontend.query_metrics_unlisted(std::slice::from_ref(tenant), &query);
+    let counting = frontend.query_metrics_unlisted(tenants, &query);
     let found = tokio::time::timeout(INGEST_TIMEOUT, counting);
     let found = found.await.unwrap_or(Err(Error::DeadlineExceeded))?;
     let points = found.answer.series.iter().flat_map(|series| &series.points);

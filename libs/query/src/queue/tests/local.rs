@@ -135,7 +135,7 @@ async fn answer_of_this_process_takes_memory_as_one_of_another() {
     let queue = queue();
     let (querier, ingester) = (Arc::new(BlockData::default()), Arc::new(Obedient::default()));
     queue.add_local_worker(querier, ingester, 2, Arc::clone(&bodies));
-    let call = Ingester::search(&queue, Request::new(search("a", "large")));
+    let call = queue.ask(search("a", "large"));
     let mut call = std::pin::pin!(call);
     assert!(call.as_mut().now_or_never().is_none());
     settle().await;
@@ -155,7 +155,7 @@ async fn answer_of_this_process_takes_memory_as_one_of_another() {
 #[tokio::test]
 async fn job_ends_though_nobody_polls_who_waits_for_it() {
     let (queue, ingester) = local(1);
-    let mut unpolled = Box::pin(Ingester::search(&queue, Request::new(search("a", ""))));
+    let mut unpolled = Box::pin(queue.ask(search("a", "")));
     assert!((&mut unpolled).now_or_never().is_none());
     ask_for(&queue, search("b", "")).await.await.unwrap().unwrap();
     assert_eq!(ingester.started.load(Ordering::Relaxed), 2);
@@ -185,7 +185,7 @@ async fn queue_costs_some_microseconds() {
         let started = std::time::Instant::now();
         for _ in 0..20_000 {
             let find = FindTraceRequest { tenant: "a".to_owned(), ..Default::default() };
-            Ingester::find_trace(&queue, Request::new(find)).await.unwrap();
+            queue.ask(find).await.unwrap();
         }
         let queued = started.elapsed() / 20_000;
         let started = std::time::Instant::now();
