@@ -14,11 +14,11 @@ use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::settings::Settings;
 
-/// A block that could not be read is tried again after two cycles, then four and so on, up to this time.
+/// A block that was left out is tried again after two cycles, then four and so on, up to this time.
 const MAX_PAUSE: Duration = Duration::from_secs(3600);
 
-/// Blocks that are remembered as damaged.
-const MAX_DAMAGED: usize = 10_000;
+/// Blocks that are remembered as left out.
+const MAX_LEFT_OUT: usize = 10_000;
 
 /// Merges blocks, deletes old ones and runs jobs. Nothing happens until [`Compactor::run`] is called.
 pub struct Compactor {
@@ -35,7 +35,7 @@ pub struct Compactor {
     pub(crate) records: tokio::sync::Mutex<()>,
     /// Blocks that a rewrite of this process reads.
     busy: Mutex<HashSet<Uuid>>,
-    damaged: Mutex<HashMap<Uuid, Damaged>>,
+    left_out: Mutex<HashMap<Uuid, LeftOut>>,
 }
 
 /// Progress of a job that only this process knows; the rest is in the record of the job.
@@ -49,9 +49,21 @@ pub(crate) struct JobState {
     pub(crate) finished: bool,
 }
 
-/// A block that could not be read.
-struct Damaged {
+/// Why a block is left out of rewrites for a while.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reason {
+    /// It cannot be read.
+    Damaged,
+    /// One of its traces takes more memory than a merge has.
+    TooLarge,
+    /// Another writer wants it left alone, or a merge failed and no block is to blame.
+    Other,
+}
+
+/// A block that could not be rewritten.
+struct LeftOut {
     tenant: String,
+    reason: Reason,
     failures: u32,
     /// When it is tried again.
     until: Instant,
@@ -80,7 +92,7 @@ impl Compactor {
             full_of_jobs: Mutex::default(),
             records: tokio::sync::Mutex::default(),
             busy: Mutex::default(),
-            damaged: Mutex::default(),
+            left_out: Mutex::default(),
         })
     }
 
@@ -101,34 +113,38 @@ impl Compactor {
 
     /// Leaves a block out of rewrites for a while, the longer the oftener it failed: what looks like damage may have
     /// been the network.
-    pub(crate) fn set_damaged(&self, tenant: &str, block: Uuid) {
-        let mut damaged = self.damaged.lock();
-        if damaged.len() >= MAX_DAMAGED && !damaged.contains_key(&block) {
+    pub(crate) fn leave_out(&self, tenant: &str, block: Uuid, reason: Reason) {
+        let mut left_out = self.left_out.lock();
+        if left_out.len() >= MAX_LEFT_OUT && !left_out.contains_key(&block) {
             return;
         }
         let now = Instant::now();
-        let entry = damaged.entry(block).or_insert_with(|| {
+        let entry = left_out.entry(block).or_insert_with(|| {
             let tenant = tenant.to_owned();
-            Damaged { tenant, failures: 0, until: now }
+            LeftOut { tenant, reason, failures: 0, until: now }
         });
+        entry.reason = reason;
         entry.failures = (entry.failures + 1).min(16);
         entry.until = now + MAX_PAUSE.min(self.settings.cycle * (1 << entry.failures));
     }
 
-    /// Damaged blocks of a tenant that are left out now. `is_known` tells which blocks still exist.
-    pub(crate) fn damaged(&self, tenant: &str, is_known: impl Fn(Uuid) -> bool) -> HashSet<Uuid> {
-        let mut damaged = self.damaged.lock();
-        damaged.retain(|&block, entry| entry.tenant != tenant || is_known(block));
-        let of_tenant = || damaged.iter().filter(|(_, entry)| entry.tenant == tenant);
-        self.metrics.damaged_blocks.with([tenant]).set(of_tenant().count() as f64);
+    /// Blocks of a tenant that are left out now. `is_known` tells which blocks still exist.
+    pub(crate) fn left_out(&self, tenant: &str, is_known: impl Fn(Uuid) -> bool) -> HashSet<Uuid> {
+        let mut left_out = self.left_out.lock();
+        left_out.retain(|&block, entry| entry.tenant != tenant || is_known(block));
+        let of_tenant = || left_out.iter().filter(|(_, entry)| entry.tenant == tenant);
+        let number =
+            |reason| of_tenant().filter(|(_, entry)| entry.reason == reason).count() as f64;
+        self.metrics.damaged_blocks.with([tenant]).set(number(Reason::Damaged));
+        self.metrics.too_large_blocks.with([tenant]).set(number(Reason::TooLarge));
         let now = Instant::now();
         of_tenant().filter(|(_, entry)| entry.until > now).map(|(&block, _)| block).collect()
     }
 
-    /// Notes that a rewrite could read these blocks.
+    /// Notes that these blocks could be rewritten.
     pub(crate) fn set_sound(&self, blocks: &[Uuid]) {
-        let mut damaged = self.damaged.lock();
-        blocks.iter().for_each(|block| drop(damaged.remove(block)));
+        let mut left_out = self.left_out.lock();
+        blocks.iter().for_each(|block| drop(left_out.remove(block)));
     }
 }
 

@@ -1,6 +1,9 @@
 //! The errors of the compactor.
 
+use tactus_compaction::BlockProblem;
 use tactus_storage::Uuid;
+
+use crate::compactor::Reason;
 
 /// Result with this crate's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -85,11 +88,17 @@ impl Error {
         matches!(self, Self::InputGone(_) | Self::Rewrite(tactus_compaction::Error::Refused(_)))
     }
 
-    /// The block that is damaged, if that is the reason.
-    pub(crate) fn damaged_block(&self) -> Option<Uuid> {
+    /// The block that is to blame, if one is, and for what.
+    pub(crate) fn blamed_block(&self) -> Option<(Uuid, Reason)> {
         match self {
-            Self::Unreadable { block, .. } => Some(*block),
-            Self::Rewrite(error) if !error.is_retryable() => error.block(),
+            Self::Unreadable { block, .. } => Some((*block, Reason::Damaged)),
+            Self::Rewrite(tactus_compaction::Error::Block {
+                block,
+                source: BlockProblem::TooLarge { .. },
+            }) => Some((*block, Reason::TooLarge)),
+            Self::Rewrite(error) if !error.is_retryable() => {
+                error.block().map(|block| (block, Reason::Damaged))
+            }
             _ => None,
         }
     }

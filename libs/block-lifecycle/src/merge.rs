@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use crate::classes::{classes_of, marker_due, marker_missing};
-use crate::compactor::Compactor;
+use crate::compactor::{Compactor, Reason};
 use crate::error::{Error, Result};
 use crate::selection::{Selected, select, written_version};
 use crate::settings::Limits;
@@ -62,7 +62,9 @@ impl Compactor {
                 Err(error) if self.failed(tenant, &error) => {}
                 Err(error) if error.may_pass() => return,
                 // Nobody to blame, and it would fail again: it must not hold up all other merges.
-                Err(_) => inputs.iter().for_each(|&block| self.set_damaged(tenant, block)),
+                Err(_) => {
+                    inputs.iter().for_each(|&block| self.leave_out(tenant, block, Reason::Other));
+                }
             }
             if stop.is_cancelled() || started.elapsed() > self.settings.max_time_per_tenant {
                 return;
@@ -73,10 +75,10 @@ impl Compactor {
     /// All rewrites that are due, whoever does them.
     fn due(&self, tenant: &str, limits: &Limits, now: Timestamp) -> Vec<Rewrite> {
         let known = self.blocklist.tenant(tenant);
-        let damaged = self.damaged(tenant, |block| known.has_live(block));
+        let left_out = self.left_out(tenant, |block| known.has_live(block));
         let is_free = |meta: &&Arc<BlockMeta>| {
             let id = meta.block_id;
-            !damaged.contains(&id) && !known.is_no_compact(id) && !self.is_busy(id)
+            !left_out.contains(&id) && !known.is_no_compact(id) && !self.is_busy(id)
         };
         let blocks: Vec<_> = known.live().iter().filter(is_free).cloned().collect();
         let mut due = Vec::new();
@@ -209,7 +211,7 @@ impl Compactor {
     async fn check_may_compact(&self, tenant: &str, block: Uuid) -> Result<()> {
         match self.bucket.head(&block_key(tenant, block, NO_COMPACT)).await {
             Ok(_) => {
-                self.set_damaged(tenant, block);
+                self.leave_out(tenant, block, Reason::Other);
                 Err(Error::Flagged(block))
             }
             Err(error) if error.is_not_found() => Ok(()),
@@ -236,12 +238,16 @@ impl Compactor {
         }
         self.metrics.errors.inc();
         let text = error_text(error);
-        let Some(block) = error.damaged_block() else {
+        let Some((block, reason)) = error.blamed_block() else {
             tracing::error!(tenant, error = text, "merging blocks failed, it is tried again");
             return false;
         };
-        self.set_damaged(tenant, block);
-        tracing::error!(tenant, %block, error = text, "the block cannot be read and is left out of merges");
+        self.leave_out(tenant, block, reason);
+        if reason == Reason::TooLarge {
+            tracing::warn!(tenant, %block, error = text, "the block has a trace too large to be merged and is left as it is");
+        } else {
+            tracing::error!(tenant, %block, error = text, "the block cannot be read and is left out of merges");
+        }
         true
     }
 

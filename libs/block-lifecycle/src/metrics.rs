@@ -31,6 +31,8 @@ tactus_telemetry::metrics! {
             "Blocks that a killed writer never finished, deleted.";
         pub(crate) damaged_blocks: GaugeVec<1> = "tactus_compactor_damaged_blocks",
             "Blocks left out of merges because they cannot be read.", ["tenant"];
+        pub(crate) too_large_blocks: GaugeVec<1> = "tactus_compactor_too_large_blocks",
+            "Blocks left out of merges because a trace of theirs takes more memory than a merge has.", ["tenant"];
         pub(crate) jobs: GaugeVec<2> = "tactus_compactor_jobs", "Deletion and redaction jobs, by status.", ["tenant", "status"];
         pub(crate) job_changes: CounterVec<2> = "tactus_compactor_job_changes_total",
             "Traces deleted and attribute values redacted by jobs.", ["tenant", "kind"];

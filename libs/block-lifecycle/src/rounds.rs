@@ -111,32 +111,29 @@ impl Compactor {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    use tactus_compaction::RewriteSettings;
+    use tactus_compaction::{BlockProblem, RewriteSettings};
     use tactus_storage::meta::BlockVersion;
     use tactus_storage::{BlockMeta, Blocklist, Bucket, BucketSettings, Uuid};
     use tactus_telemetry::metrics::Registry;
 
     use super::*;
+    use crate::compactor::Reason;
     use crate::settings::{Limits, SelectionSettings, Settings, TenantLimits};
 
-    #[tokio::test]
-    async fn round_that_panics_is_not_the_last() {
-        let path = std::env::temp_dir().join(format!("tactus-rounds-{}", Uuid::new_v4()));
-        let bucket = Bucket::open(&BucketSettings::Local { path: path.clone() }).unwrap();
+    const SOON: Duration = Duration::from_millis(1);
+
+    /// A compactor of a block list with one block.
+    fn compactor(path: &Path, limits: TenantLimits, registry: &Registry) -> Arc<Compactor> {
+        let bucket = Bucket::open(&BucketSettings::Local { path: path.to_owned() }).unwrap();
         let blocklist = Arc::new(Blocklist::new());
         let meta = BlockMeta::new(BlockVersion::VParquet4, "t", Uuid::new_v4());
         let add = vec![Arc::new(meta)];
         blocklist
             .change("t", tactus_storage::blocklist::BlockChanges { add, ..Default::default() });
-        let rounds = Arc::new(AtomicUsize::new(0));
-        let counted = Arc::clone(&rounds);
-        let limits = TenantLimits::new(move |_| {
-            assert_ne!(counted.fetch_add(1, Ordering::Relaxed), 0, "the first round");
-            Limits::default()
-        });
-        let soon = Duration::from_millis(1);
+        let soon = SOON;
         let settings = Settings {
             cycle: soon,
             max_time_per_tenant: soon,
@@ -157,16 +154,57 @@ mod tests {
             max_open_jobs: 1,
             limits,
         };
+        Compactor::new(settings, bucket, blocklist, Arc::new(|_| true), registry)
+    }
+
+    #[tokio::test]
+    async fn round_that_panics_is_not_the_last() {
+        let path = std::env::temp_dir().join(format!("tactus-rounds-{}", Uuid::new_v4()));
+        let rounds = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&rounds);
+        let limits = TenantLimits::new(move |_| {
+            assert_ne!(counted.fetch_add(1, Ordering::Relaxed), 0, "the first round");
+            Limits::default()
+        });
         let registry = Registry::new();
-        let compactor = Compactor::new(settings, bucket, blocklist, Arc::new(|_| true), &registry);
+        let compactor = compactor(&path, limits, &registry);
         let stop = CancellationToken::new();
         let run = tokio::spawn(compactor.run(stop.clone()));
         while rounds.load(Ordering::Relaxed) < 2 {
-            sleep(soon).await;
+            sleep(SOON).await;
         }
         stop.cancel();
         run.await.unwrap();
         assert!(registry.encode().contains("tempodb_compaction_errors_total 1"));
+        std::fs::remove_dir_all(path).unwrap();
+    }
+
+    #[tokio::test]
+    async fn blocks_that_are_damaged_and_that_are_too_large_are_told_apart() {
+        let path = std::env::temp_dir().join(format!("tactus-reasons-{}", Uuid::new_v4()));
+        let registry = Registry::new();
+        let limits = TenantLimits::new(|_| Limits::default());
+        let compactor = compactor(&path, limits, &registry);
+        let blocks = [1, 2, 3, 4].map(Uuid::from_u128);
+        let failed = |block, source| {
+            let error = tactus_compaction::Error::Block { block, source };
+            assert!(compactor.failed("t", &error.into()));
+        };
+        failed(blocks[0], BlockProblem::Unordered);
+        failed(blocks[1], BlockProblem::TooLarge { spans: 2, mib: 3 });
+        failed(blocks[2], BlockProblem::TooLarge { spans: 2, mib: 3 });
+        compactor.leave_out("t", blocks[3], Reason::Other);
+        compactor.leave_out("u", Uuid::from_u128(5), Reason::Damaged);
+        assert_eq!(compactor.left_out("t", |_| true), blocks.into());
+        let shows = |line: &str| registry.encode().lines().any(|it| it == line);
+        assert!(shows("tactus_compactor_damaged_blocks{tenant=\"t\"} 1"));
+        assert!(shows("tactus_compactor_too_large_blocks{tenant=\"t\"} 2"));
+        // One that was found damaged once, and too large the next time.
+        failed(blocks[0], BlockProblem::TooLarge { spans: 2, mib: 3 });
+        compactor.set_sound(&blocks[1..2]);
+        compactor.left_out("t", |_| true);
+        assert!(shows("tactus_compactor_damaged_blocks{tenant=\"t\"} 0"));
+        assert!(shows("tactus_compactor_too_large_blocks{tenant=\"t\"} 2"));
         std::fs::remove_dir_all(path).unwrap();
     }
 }

@@ -22,7 +22,7 @@ pub use changes::{
 };
 pub use control::RewriteStats;
 pub use control::{Cancelled, Control, Unattended};
-pub use error::{BoxError, Error, Result};
+pub use error::{BlockProblem, BoxError, Error, Result};
 pub use merge::{Merged, merge_blocks};
 pub use rewrite::{OutputBlock, Rewritten, fingerprint, output_id, rewrite_blocks};
 pub use settings::RewriteSettings;
