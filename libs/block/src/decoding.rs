@@ -12,6 +12,7 @@ pub(crate) mod frames;
 pub(crate) mod hybrid;
 pub(crate) mod page;
 pub(crate) mod plain;
+pub(crate) mod small_deltas;
 pub(crate) mod thrift;
 
 /// What is wrong with a page. The caller adds the place.

@@ -157,12 +157,7 @@ impl Blocks {
     /// The meta of a block, from the block list or, for one that another process knows first, from the bucket. A block that
     /// became part of another one is read as long as it is there: whoever asks for it does not know the other yet.
     pub(crate) async fn meta(&self, tenant: &str, block_id: Uuid) -> Result<Arc<BlockMeta>> {
-        let known = self.blocklist.tenant(tenant);
-        if let Some(meta) = known.shared_meta(block_id) {
-            return Ok(meta);
-        }
-        let key = (tenant.into(), block_id);
-        if let Some(meta) = self.unlisted.get(&key) {
+        if let Some(meta) = self.known_meta(tenant, block_id) {
             return Ok(meta);
         }
         let meta = match read_meta(&self.bucket, tenant, block_id).await {
@@ -172,8 +167,14 @@ impl Blocks {
             read => read?,
         };
         let meta = Arc::new(meta);
-        self.unlisted.insert(key, Arc::clone(&meta));
+        self.unlisted.insert((tenant.into(), block_id), Arc::clone(&meta));
         Ok(meta)
+    }
+
+    /// The meta of a block for which nothing has to be read.
+    fn known_meta(&self, tenant: &str, block_id: Uuid) -> Option<Arc<BlockMeta>> {
+        let listed = self.blocklist.tenant(tenant).shared_meta(block_id);
+        listed.or_else(|| self.unlisted.get(&(tenant.into(), block_id)))
     }
 
     /// Opens the data of a block, or takes it from the cache. May block.
@@ -276,9 +277,19 @@ impl Blocks {
         job: &Job,
     ) -> Result<Arc<DuplicateSpans>> {
         let shared = job.shared();
-        let read_meta = self.meta(&meta.tenant_id, other_id);
-        let other_meta = shared.pause(|| shared.runtime.block_on(read_meta))?;
+        let other_meta = match self.known_meta(&meta.tenant_id, other_id) {
+            Some(meta) => meta,
+            None => {
+                let read_meta = self.meta(&meta.tenant_id, other_id);
+                shared.pause(|| shared.runtime.block_on(read_meta))?
+            }
+        };
         let other = self.open(&other_meta, job)?;
+        // A job asks for each of its neighbours. To lend the place of its thread each time would have the threads of the query
+        // change places instead of counting.
+        if let Some(known) = self.duplicates.known(meta.block_id, other_id) {
+            return Ok(known);
+        }
         let (this, other) = ((meta.block_id, block), (other_id, &other));
         job.wait_for_shared(|| self.duplicates.find(this, other, || job.check()))
     }

@@ -60,6 +60,12 @@ impl Duplicates {
         Self { pairs: pairs.build(), traces: traces.build(), times: times.build() }
     }
 
+    /// What [`Self::find`] found of two blocks, if that is still known.
+    pub(crate) fn known(&self, id: Uuid, other_id: Uuid) -> Option<Arc<DuplicateSpans>> {
+        let [of_lower, of_upper] = self.pairs.get(&(id.min(other_id), id.max(other_id)))?;
+        Some(if id <= other_id { of_lower } else { of_upper })
+    }
+
     /// The spans of the first block that also stand in the second, and are counted there. May block; `check` may break
     /// off.
     pub(crate) fn find(

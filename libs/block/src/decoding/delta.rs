@@ -102,6 +102,11 @@ fn add_miniblock<T: Number>(
         let packed = packed.ok_or(DecodeError("deltas are cut off"))?;
         let length = (count - from).min(64);
         let (deltas, numbers) = (&mut scratch.deltas[..length], &mut scratch.numbers[..length]);
+        if let Some(last) = T::add_up_small(packed, width, smallest, sum, numbers) {
+            sum = last;
+            out.extend_from_slice(numbers);
+            continue;
+        }
         unpack(packed, width, deltas)?;
         for (number, delta) in numbers.iter_mut().zip(deltas) {
             sum = sum.wrapping_add(smallest.wrapping_add(*delta));

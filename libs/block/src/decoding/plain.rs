@@ -1,12 +1,24 @@
 //! PLAIN values of fixed width.
 
 use super::bits::{packed_bytes, unpack};
-use super::{DecodeError, DecodeResult};
+use super::{DecodeError, DecodeResult, small_deltas};
 
 /// Numbers of a fixed width. Deltas add up to them; sums wrap.
 pub(crate) trait Number: Copy + Default {
     /// What the type keeps of a 64-bit sum: its low bits.
     fn from_sum(sum: u64) -> Self;
+
+    /// Fills `out` with sums of deltas as [`small_deltas::add_up`] does; `None` also if the type is too wide for that.
+    #[inline(always)]
+    fn add_up_small(
+        _: &[u8],
+        _width: u32,
+        _smallest: u64,
+        _sum: u64,
+        _out: &mut [Self],
+    ) -> Option<u64> {
+        None
+    }
 
     /// Appends `count` numbers after skipping `skip`.
     fn decode(body: &[u8], skip: usize, count: usize, out: &mut Vec<Self>) -> DecodeResult<()>;
@@ -40,6 +52,17 @@ impl Number for u8 {
     #[inline(always)]
     fn from_sum(sum: u64) -> Self {
         if sum > u64::from(Self::MAX) { 0 } else { sum as Self }
+    }
+
+    #[inline(always)]
+    fn add_up_small(
+        packed: &[u8],
+        width: u32,
+        smallest: u64,
+        sum: u64,
+        out: &mut [Self],
+    ) -> Option<u64> {
+        small_deltas::add_up(packed, width, smallest, sum, out)
     }
 
     fn decode(body: &[u8], skip: usize, count: usize, out: &mut Vec<Self>) -> DecodeResult<()> {

@@ -92,7 +92,15 @@ fn duplicates_are_found_once_a_pair() {
     let two = reader_of(&[batch_of_spans(40..60, 7)]);
     let (one_id, two_id) = (Uuid::new_v4(), Uuid::new_v4());
     let duplicates = Duplicates::new(1 << 20);
+    assert!(
+        duplicates.known(one_id, two_id).is_none() && duplicates.known(two_id, one_id).is_none()
+    );
     let found = duplicates.find((two_id, &two), (one_id, &one), || Ok(())).unwrap();
+    assert!(Arc::ptr_eq(&duplicates.known(two_id, one_id).unwrap(), &found));
+    assert!(
+        duplicates.known(one_id, two_id).unwrap().is_empty(),
+        "that is what the other one leaves"
+    );
     let batch = two.read_row_group(0, &identity()).unwrap();
     for row in found[&0].rows() {
         assert!((40..60).contains(&batch.spans.span_id[row].0[7]));
