@@ -1,4 +1,5 @@
 """Free loopback ports."""
+import collections
 import os
 import random
 import socket
@@ -9,11 +10,13 @@ RANGE = range(20_000, 32_000)
 # Several processes run tests at once: each takes ports that are its own.
 _WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 _OWN = RANGE[_WORKER :: int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))]
-_given = set()
+# Given last: their servers may not have bound them yet, or be about to start again. Later they are given once more: the more
+# processes share the range, the sooner a long run has had all of one's own.
+_given = collections.deque(maxlen=len(_OWN) // 2)
 
 
 def free_ports(count, kind=socket.SOCK_STREAM):
-    """Distinct free TCP (or UDP: socket.SOCK_DGRAM) ports that this process has not handed out yet."""
+    """Distinct free TCP (or UDP: socket.SOCK_DGRAM) ports that this process has not handed out lately."""
     ports = []
     while len(ports) < count:
         port = random.choice(_OWN)
@@ -26,6 +29,6 @@ def free_ports(count, kind=socket.SOCK_STREAM):
                 probe.bind(("127.0.0.1", port))
             except OSError:
                 continue
-        _given.add(port)
+        _given.append(port)
         ports.append(port)
     return ports

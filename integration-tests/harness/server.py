@@ -168,7 +168,8 @@ class Tactus(Program):
         assert response.content in (b"\x0a\x00", b""), response.content
 
     def flush(self):
-        assert self.get("/flush").status_code == 204
+        answer = self.get("/flush")
+        assert answer.status_code == 204, (answer.status_code, answer.text)
 
     # --- answers -------------------------------------------------------------------------------------------------
 
