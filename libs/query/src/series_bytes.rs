@@ -1,4 +1,4 @@
-//! What the series of a job take in memory.
+//! Estimates the memory that the series of a job take.
 
 use tactus_proto::tactus::v1::MetricsSeries;
 

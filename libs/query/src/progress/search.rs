@@ -1,4 +1,4 @@
-//! Differences of a search.
+//! Intermediate results of a search.
 
 use tactus_api::search::SearchCombiner;
 use tactus_proto::tempopb::{SearchMetrics, SearchResponse};
@@ -30,9 +30,9 @@ impl SearchProgress {
         self.has_news = true;
     }
 
-    /// Sends the traces that are new or changed, if there is news and it is time.
+    /// Sends the traces that are new or changed, if there are any and it is time.
     ///
-    /// Of a search for the most recent traces only those that no job can find newer ones than.
+    /// For a search for the most recent traces, sends only those that no remaining job can precede with newer ones.
     pub(crate) fn tell(
         &mut self,
         combiner: &mut SearchCombiner,

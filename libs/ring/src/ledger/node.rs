@@ -1,4 +1,4 @@
-//! One start of a member, and what it says.
+//! What one start of a member has announced.
 
 use std::sync::Arc;
 

@@ -1,6 +1,7 @@
-//! Bounds what a store may answer with, before its client reads it.
+//! Limits the size of a store's answers before its client reads them.
 //!
-//! The client collects answers other than objects as a whole, and gives up a listing for one key that it does not like.
+//! The client collects answers other than objects as a whole, and aborts a whole listing because of a single key that
+//! it does not accept.
 
 use std::borrow::Cow;
 use std::time::Duration;
