@@ -1,6 +1,6 @@
 //! One tenant: its series, and the task that collects them.
 //!
-//! Pushes of a tenant are read side by side and counted one after the other. A collection holds them up for as long as it
+//! Pushes of a tenant are read in parallel and counted one after the other. A collection delays them for as long as it
 //! takes to write all series into the page cache.
 
 use std::{

@@ -1,4 +1,4 @@
-//! From the command line to the end of the process.
+//! Runs a process, from the command line to its end.
 
 use std::{process::ExitCode, time::Duration};
 

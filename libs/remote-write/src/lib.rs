@@ -1,10 +1,10 @@
-//! Remote write: sends the collections of a tenant to receivers of Prometheus' protocol.
+//! Remote write: sends the collections of a tenant to receivers that speak Prometheus' protocol.
 //!
 //! ```text
 //! Collection --commit--> log of the tenant, on disk --each remote at its own pace--> relabel -> shards -> POST
 //! ```
 //!
-//! What is committed survives the death of the process and outages of receivers, within the bounds of the log; it is
+//! What is committed survives the end of the process and outages of receivers, within the limits of the log. It is
 //! deleted when every remote has it. Samples of a series arrive in order. This crate does not know spans.
 #![warn(missing_docs)]
 
