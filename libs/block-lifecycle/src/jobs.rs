@@ -88,7 +88,11 @@ impl Compactor {
         match load(&self.bucket, tenant, id).await {
             // The others are of use without it.
             Err(error @ Error::BadRecord { .. }) => {
-                tracing::error!(tenant, error = error_text(&error), "a job is left out");
+                tracing::error!(
+                    tenant,
+                    error = error_text(&error),
+                    "the record of a job cannot be read, the job is not listed"
+                );
                 Ok(None)
             }
             loaded => loaded,
@@ -148,7 +152,7 @@ impl Compactor {
                 Ok(status) => *open.entry((tenant, status)).or_default() += 1,
                 Err(error) => {
                     let error = error_text(&error);
-                    tracing::error!(tenant, job = %id, error, "the job goes on in the next round");
+                    tracing::error!(tenant, job = %id, error, "a pass of the job failed, it continues in the next round");
                 }
             }
             if stop.is_cancelled() {

@@ -125,7 +125,7 @@ impl Compactor {
         match self.mark(tenant, meta).await {
             Ok(()) => {
                 self.metrics.retention_marked.inc();
-                tracing::info!(tenant, block = %meta.block_id, reason, "block is out of use");
+                tracing::info!(tenant, block = %meta.block_id, reason, "block is marked compacted: it is not read any more, and deleted later");
             }
             Err(error) => {
                 self.metrics.retention_errors.inc();

@@ -40,6 +40,6 @@ pub enum Error {
     #[error("parquet")]
     Parquet(#[from] parquet::errors::ParquetError),
     /// Compression or the sink failed.
-    #[error("input or output")]
+    #[error("I/O")]
     Io(#[from] std::io::Error),
 }

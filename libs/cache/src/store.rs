@@ -69,7 +69,7 @@ pub enum Error {
     #[error("unexpected answer: {0}")]
     Protocol(String),
     /// The server does not store a value of this size, or not now.
-    #[error("value is not kept: {0}")]
+    #[error("the server did not store the value: {0}")]
     Refused(String),
     /// The connection.
     #[error("connection")]

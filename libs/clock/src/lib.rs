@@ -24,10 +24,16 @@ pub fn now() -> SystemTime {
     match jump {
         None => {}
         Some(Jump::Seen(seconds)) => {
-            tracing::error!(seconds, "the wall clock jumped: it counts if it stays");
+            tracing::error!(
+                seconds,
+                "the wall clock jumped: the new time is ignored unless it lasts"
+            );
         }
         Some(Jump::Believed(seconds)) => {
-            tracing::warn!(seconds, "the wall clock jumped and stayed: it counts from now on");
+            tracing::warn!(
+                seconds,
+                "the wall clock jumped and did not go back: the new time is used from now on"
+            );
         }
     }
     time

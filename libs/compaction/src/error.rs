@@ -16,7 +16,7 @@ pub enum Error {
     #[error("cancelled")]
     Cancelled,
     /// The check before the commit refused.
-    #[error("the result is not wanted any more")]
+    #[error("the result is no longer needed")]
     Refused(#[source] BoxError),
     /// An input of [`crate::merge_blocks`] cannot be read.
     #[error("input {input}")]

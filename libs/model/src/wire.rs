@@ -26,7 +26,7 @@ pub enum WireError {
     #[error("values are nested too deeply")]
     Depth,
     /// There are so many almost empty messages that they would take many times their bytes in memory.
-    #[error("more messages than their bytes can fill")]
+    #[error("too many almost empty messages for the size of the request")]
     Hollow,
 }
 

@@ -34,7 +34,7 @@ impl Ingester {
         let mut cleared = block.segments.iter().all(|segment| self.clear_pending(segment));
         let noted = if cleared { self.note(&block.segments, Fate::Gone) } else { Ok(()) };
         if let Err(error) = &noted {
-            tracing::error!(block = %block.id, error = error_text(error), "cannot note that segments are in a block");
+            tracing::error!(block = %block.id, error = error_text(error), "cannot record that segments are in a block");
         }
         cleared &= noted.is_ok();
         for segment in &block.segments {

@@ -150,7 +150,7 @@ impl Disk {
             }),
             Err(error) => {
                 let directory = self.directory.display();
-                log_limited!(warn, %directory, %error, "cannot ask for the free room of the disk");
+                log_limited!(warn, %directory, %error, "cannot find out how much space is free on the disk");
                 None
             }
         }

@@ -123,7 +123,7 @@ impl Ingester {
         tracing::error!(error = error_text(&error), "cannot cut live spans to segments");
         // Segments whose block is in object storage are not needed on disk.
         if let Err(error) = self.release_held(true).await {
-            tracing::error!(error = error_text(&error), "cannot make room on the disk");
+            tracing::error!(error = error_text(&error), "cannot free space on the disk");
         }
         // If the disk is full, trying again for each push does not help.
         tokio::time::sleep(pause).await;
@@ -194,7 +194,7 @@ impl Ingester {
         if let Err(error) = self.release_held(too_many).await {
             tracing::error!(
                 error = error_text(&error),
-                "cannot let go of spans that are in blocks"
+                "cannot release segments whose block is in object storage"
             );
         }
         for (segments, id) in waiting {

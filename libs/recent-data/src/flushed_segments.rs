@@ -34,7 +34,7 @@ impl Ingester {
             let path = ingester.manifest_path(&id, block.id);
             // Without the note, a restart finds the block in the bucket and keeps its segments once more.
             if let Err(error) = ingester.manifest_of(&block, Some(SystemTime::now())).write(&path) {
-                tracing::warn!(%error, "cannot note that a block is in object storage");
+                tracing::warn!(%error, "cannot record that a block is in object storage");
             }
             ingester.flushes.held.add(id, now, block);
         };

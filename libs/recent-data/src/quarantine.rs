@@ -39,7 +39,10 @@ impl Ingester {
         let kept = self.keep_for_a_human(segment.path(), segment.place(), segment.has_own_file());
         let noted = self.note(std::slice::from_ref(segment), Fate::Gone);
         if let Err(error) = noted {
-            tracing::error!(error = error_text(&error), "cannot note that a segment is set aside");
+            tracing::error!(
+                error = error_text(&error),
+                "cannot record that a segment is in quarantine"
+            );
         }
         match segment.has_own_file() {
             // This fails if other files are in the directory.

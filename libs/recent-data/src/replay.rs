@@ -44,7 +44,7 @@ pub(crate) fn restore(ingester: &Arc<Ingester>, log: Replay) -> Result<(), Error
     if let Err(error) = resume_blocks(ingester) {
         tracing::error!(
             error = error_text(&error),
-            "cannot read which blocks were begun: spans of some may become part of another one"
+            "cannot read which blocks were in progress: their spans may be written to other blocks as well"
         );
     }
     replay_log(ingester, log, &covered)
@@ -56,7 +56,7 @@ fn find_segments(ingester: &Ingester) -> Result<Vec<PartRange>, Error> {
     let notes = ingester.notes.read().unwrap_or_else(|error| {
         tracing::error!(
             %error,
-            "cannot read the notes about segments: spans that are in blocks may become part of another one"
+            "cannot read segments.notes: spans that are in blocks may be written to other blocks as well"
         );
         HashMap::new()
     });
@@ -143,7 +143,7 @@ impl Directory<'_> {
             tracing::error!(
                 error = error_text(damage),
                 found = found.sections.len(),
-                "damaged file of segments: those that are found are served"
+                "file of segments is damaged: only the segments that could be found are served"
             );
             // Others may be in it.
             if let Ok(kept) = ingester.layout.quarantined(path) {
@@ -204,7 +204,11 @@ impl Directory<'_> {
             // An earlier release accepted tenant names that buckets cannot store.
             let kept = self.set_aside(path, &place);
             ingester.metrics.replay_errors.with([""]).inc();
-            log_limited!(error, ?kept, "segment of a tenant whose name cannot be stored set aside");
+            log_limited!(
+                error,
+                ?kept,
+                "segment moved to quarantine: object storage cannot store the name of its tenant"
+            );
             return Ok(());
         };
         match Segment::open(path, place.clone(), true, &ingester.segment_cache) {
@@ -231,7 +235,7 @@ impl Directory<'_> {
         if !has_own_file {
             let key = segment_key(&ingester.layout.segments(), path);
             if let Err(error) = ingester.notes.add([key.as_str()], Fate::Gone) {
-                tracing::warn!(%error, "cannot note that a segment is set aside: the next start finds it again");
+                tracing::warn!(%error, "cannot record that a segment is in quarantine: the next start finds it again");
             }
             place.file.release_one();
         }
@@ -323,7 +327,7 @@ fn replay_log(ingester: &Ingester, mut log: Replay, covered: &[PartRange]) -> Re
             ingester.metrics.replay_errors.with([""]).inc();
             log_limited!(
                 error, part = %frame.position.part,
-                "frame of the log holds no push, or that of a tenant whose name cannot be stored: skipped"
+                "skipped a frame of the write-ahead log: it holds no push, or the name of its tenant is invalid"
             );
         }
     }

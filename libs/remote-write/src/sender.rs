@@ -81,7 +81,7 @@ impl Sender {
                 (reader, window, filled)
             });
             let Ok((back, window, filled)) = read.await else {
-                tracing::error!(tenant = %self.tenant, remote_name = self.remote.name, "remote write ended: a defect");
+                tracing::error!(tenant = %self.tenant, remote_name = self.remote.name, "remote write ended unexpectedly: this is a bug");
                 return;
             };
             reader = back;

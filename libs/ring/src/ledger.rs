@@ -149,7 +149,7 @@ impl Ledger {
                 warn,
                 limit = MAX_FORGOTTEN,
                 left_out,
-                "members say that too many instances are forgotten: further ones stay in their rings"
+                "too many instances were forgotten: further ones stay in their rings"
             );
         }
         let remember = self.patience.remember;

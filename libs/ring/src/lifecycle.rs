@@ -268,7 +268,7 @@ impl Inner {
         };
         if let Err(error) = tokens.save(path) {
             let source = std::error::Error::source(&error).map(ToString::to_string);
-            tracing::error!(%error, source, "tokens are not kept over a restart");
+            tracing::error!(%error, source, "cannot save the tokens file: after a restart this instance may get other tokens");
         }
     }
 

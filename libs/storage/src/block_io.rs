@@ -152,7 +152,7 @@ fn meta_that_fits(meta: &BlockMeta) -> Vec<u8> {
         return json;
     }
     let (tenant, block_id, bytes) = (&meta.tenant_id, meta.block_id, json.len());
-    tracing::warn!(tenant, %block_id, bytes, "block was made of too many pushes, its meta does not name them");
+    tracing::warn!(tenant, %block_id, bytes, "block has spans of too many pushes: its meta is written without the list of pushes");
     let mut meta = meta.clone();
     if let Some(extension) = &mut meta.extension {
         extension.origins = OriginSet::new();

@@ -91,7 +91,7 @@ impl ProtocolPolicy {
                 Some(suite) if is_tls13(suite) || chosen.contains(suite) => {}
                 Some(suite) => chosen.push(*suite),
                 None if LEGACY_SUITES.contains(&name.as_str()) => {
-                    tracing::warn!(section, suite = %name, "cipher suite is too weak and left out");
+                    tracing::warn!(section, suite = %name, "cipher suite is ignored, because it is too weak");
                 }
                 None => {
                     let text = match side {

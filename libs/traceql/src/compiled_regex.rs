@@ -48,13 +48,13 @@ pub enum InvalidRegex {
         limit: usize,
     },
     /// It repeats something this often, counting nested repetitions.
-    #[error("invalid regex: it repeats something {0} times, by counts within counts (limit: {max})", max = limits::MAX_REPEATS)]
+    #[error("invalid regex: its nested repetitions repeat something {0} times (limit: {max})", max = limits::MAX_REPEATS)]
     Repeats(u64),
     /// Character classes of too many members.
     #[error("invalid regex: its character classes have too many members")]
     Classes,
     /// Nobody waits for it any more.
-    #[error("the query is over")]
+    #[error("the query has ended")]
     Over,
 }
 

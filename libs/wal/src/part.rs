@@ -68,7 +68,7 @@ impl PartFile {
                 let tail_is_clean = match self.file.set_len(start) {
                     Ok(()) => true,
                     Err(error) => {
-                        tracing::error!(part = %self.id, %error, "cannot cut WAL part back after a failed write");
+                        tracing::error!(part = %self.id, %error, "cannot truncate WAL part after a failed write");
                         false
                     }
                 };

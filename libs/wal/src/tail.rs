@@ -60,7 +60,7 @@ impl Tail {
                 }
                 Ok(Err(reason)) => {
                     let Position { part, offset } = self.next;
-                    tracing::warn!(%part, offset, reason, "WAL part damaged, rest of it passed over");
+                    tracing::warn!(%part, offset, reason, "WAL part damaged, rest of it skipped");
                     *damaged += 1;
                     self.enter(PartId(part.0 + 1));
                 }

@@ -30,7 +30,7 @@ impl Line {
 
 /// The request exceeds the total memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("{needed} bytes of memory at once are more than {limit}")]
+#[error("{needed} bytes of memory are needed at once (limit: {limit})")]
 pub struct TooManyBytes {
     /// The bytes that were requested.
     pub needed: u64,

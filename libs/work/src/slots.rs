@@ -22,13 +22,13 @@ pub struct SlotLimits {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Full {
     /// Too many queries of the tenant are waiting.
-    #[error("{limit} queries of the tenant wait already")]
+    #[error("too many queries of the tenant are waiting (limit: {limit})")]
     Tenant {
         /// The limit.
         limit: usize,
     },
     /// Nobody is admitted any more.
-    #[error("no further queries are run")]
+    #[error("no more queries are accepted")]
     Closed,
 }
 

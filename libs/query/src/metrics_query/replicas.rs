@@ -90,7 +90,7 @@ impl Frontend {
             }
         }
         tracing::warn!(
-            "ingesters let go of spans while they were asked for them, recent data is left out"
+            "ingesters released spans each time a metrics query asked for them: the answer lacks recent data"
         );
         state.work.partial = true;
         Ok(blocks)

@@ -38,7 +38,7 @@ impl Ingester {
             Err(error) if error.is_full() => {
                 let _ = fs::remove_file(path.with_extension("partial"));
                 let error = error_text(&error);
-                tracing::warn!(error, tenant = %id, block = %block_id, "block begun without a note of it");
+                tracing::warn!(error, tenant = %id, block = %block_id, "cannot write the manifest of a block, the block is made without it");
             }
             Err(error) => {
                 let _ = fs::remove_file(&path);

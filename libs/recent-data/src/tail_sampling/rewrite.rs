@@ -148,7 +148,11 @@ impl Ingester {
         if let Err(error) = self.note(std::slice::from_ref(pending), Fate::Gone) {
             // If the segment is found again after a restart, it is decided again. Meanwhile a full disk gets its space
             // back.
-            log_limited!(error, error = error_text(&error), "cannot note that traces were dropped");
+            log_limited!(
+                error,
+                error = error_text(&error),
+                "cannot record that tail sampling dropped traces"
+            );
         }
         tenant.replace_segment(pending, None);
         pending.release();

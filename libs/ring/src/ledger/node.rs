@@ -48,7 +48,7 @@ impl Node {
                 warn,
                 member,
                 claims,
-                "claims of too many tokens are left out"
+                "a member announces too many tokens, some of its claims are ignored"
             );
         }
         self.news = news;

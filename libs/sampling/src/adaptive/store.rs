@@ -183,7 +183,7 @@ impl Store {
 
     fn damaged(&self, key: &str, reason: &str) {
         self.metrics.damaged_objects.inc();
-        tracing::warn!(key, reason, "an object of adaptive sampling is left out");
+        tracing::warn!(key, reason, "an object of adaptive sampling cannot be used and is ignored");
     }
 }
 

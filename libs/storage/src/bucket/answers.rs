@@ -170,7 +170,7 @@ fn unreadable_entries<'a>(
             let name = unescaped(name);
             if ObjectPath::parse(&*name).is_err() {
                 let shown: String = name.chars().take(200).collect();
-                log_limited!(warn, key = shown, "object is left out, no path can be called so");
+                log_limited!(warn, key = shown, "ignored an object whose key is not a valid path");
                 return Some(start..stop);
             }
         }

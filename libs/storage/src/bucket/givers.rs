@@ -29,13 +29,13 @@ const LATEST: u64 = 1 << 50;
 /// Why a credential server gave no usable answer.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum GiverError {
-    #[error("the server of credentials {server} does not answer in time")]
+    #[error("the credential server {server} does not answer in time")]
     Silent { server: String },
-    #[error("the server of credentials {server} answers with status {status}: {text}")]
+    #[error("the credential server {server} answers with status {status}: {text}")]
     Status { server: String, status: u16, text: String },
-    #[error("the server of credentials {server} answers with more than {MAX_BYTES} bytes")]
+    #[error("the credential server {server} answers with more than {MAX_BYTES} bytes")]
     TooLong { server: String },
-    #[error("the server of credentials {server} answers with what are no credentials")]
+    #[error("the credential server {server} does not answer with credentials")]
     Odd { server: String },
 }
 

@@ -110,7 +110,7 @@ impl Poller {
         match found {
             Err(error @ (Error::Corrupt { .. } | Error::Invalid { .. })) => {
                 if self.memory.is_news(error.to_string()) {
-                    tracing::warn!(tenant, error = %Chain(&error), "block is left out, its meta is not usable");
+                    tracing::warn!(tenant, error = %Chain(&error), "block is ignored, because its meta cannot be used");
                 }
                 Ok(Found::Corrupt)
             }
