@@ -8,7 +8,7 @@
 //! ```text
 //! request -> budget of memory -> walk, by replica set -> rate -> usage -> one push an ingester -> quorum of each trace
 //!                          `-> rate -> drop rules, of tenants that have any            `-> forwarders, copies of what was stored
-//!                                                                                      `-> metrics generators, of tenants with processors
+//!                                                                                     `-> metrics generators, of tenants with processors
 //! ```
 #![warn(missing_docs)]
 
