@@ -1,13 +1,14 @@
-//! A bound for the pages that were freed and not given back yet.
+//! Limits how many freed pages the allocator keeps instead of giving them back to the system.
 
 use std::{thread, time::Duration};
 
 use tikv_jemalloc_ctl::{Access, AsName, Mib, Result, epoch};
 
-/// Arenas give back what they freed if it is more than this, in bytes: a steady push of some 100 000 spans a second frees less.
+/// If the arenas together keep more freed bytes than this, they give them back. A steady load of some 100 000 spans a
+/// second frees less.
 const KEPT_BYTES: usize = 64 << 20;
 
-/// They are looked at so often.
+/// How often the arenas are checked.
 const LOOK: Duration = Duration::from_millis(250);
 
 struct Freed {
@@ -17,15 +18,16 @@ struct Freed {
     decay: Mib<[usize; 3]>,
 }
 
-/// Starts a thread that looks as long as the process lives; once, as two would take each other's times of decay for set.
+/// Starts a thread that checks for as long as the process lives. Call it once: a second thread would mistake the decay
+/// times that the first one sets for the configured ones.
 pub(crate) fn keep_few() -> Result<()> {
     let mut freed = Freed::open()?;
     let look = move || loop {
         thread::sleep(LOOK);
-        // What fails now is tried again.
+        // A failure is not reported, because the next check tries again.
         let _ = freed.give_back_beyond(KEPT_BYTES);
     };
-    // Without the thread pages go back by time alone.
+    // If the thread cannot start, the time limit alone gives pages back.
     let _ = thread::Builder::new().name("freed-memory".to_owned()).spawn(look);
     Ok(())
 }
@@ -45,7 +47,7 @@ impl Freed {
         epoch::advance()?;
         let of_arena = |arena| {
             self.dirty[2] = arena;
-            // An arena that was never used has nothing to tell.
+            // An arena that was never used cannot be read.
             self.dirty.read().unwrap_or(0) * self.page_bytes
         };
         Ok((0..self.arenas as usize).map(of_arena).collect())
@@ -59,7 +61,7 @@ impl Freed {
         let share = kept_bytes / arenas.len();
         for (arena, _) in arenas.iter().enumerate().filter(|(_, bytes)| **bytes > share) {
             self.decay[1] = arena;
-            // With no time left they go at once.
+            // A decay time of zero gives all freed pages back at once.
             let time: isize = self.decay.update(0)?;
             self.decay.write(time)?;
         }

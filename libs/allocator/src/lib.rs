@@ -1,12 +1,12 @@
-//! Which arena of the allocator ingest takes its memory from.
+//! Gives ingest an allocator arena of its own.
 //!
-//! An arena gives freed pages back to the system after a while. For most memory that is a second, so that what a burst of
-//! queries needed is not kept for the next one. Ingest needs the same memory again every few seconds: each cut builds columns
-//! of the size of the last one. If their pages went back meanwhile, the system would clear every one of them again. So ingest
-//! has an arena of its own, which keeps freed pages longer.
+//! An arena gives freed pages back to the system after a while. For most memory that is a second, so that the process
+//! does not keep what a burst of queries needed. But ingest needs the same memory again every few seconds, because each
+//! cut builds columns as large as those of the last one. If their pages had gone back meanwhile, the system would have
+//! to clear every one of them again. So ingest has its own arena, which keeps freed pages longer.
 //!
-//! Time alone is no bound: what a burst frees within a second may be as much as all that is in use. So all arenas together
-//! keep at most so many freed bytes, looked at a few times a second.
+//! A time limit alone is not enough, because a burst may free within a second as much as is in use. So there is also a
+//! limit on the freed bytes that all arenas together keep, checked a few times a second.
 
 mod freed;
 
@@ -14,7 +14,7 @@ use std::sync::OnceLock;
 
 use tikv_jemalloc_ctl::{Access, AsName, Mib, Result};
 
-/// Time for which freed pages of ingest are kept, in milliseconds: several cuts at 10 000 spans a second and more.
+/// How long the arena of ingest keeps freed pages, in milliseconds: several cuts at 10 000 spans a second or more.
 const INGEST_DECAY_MS: usize = 10_000;
 
 struct Ingest {
@@ -25,8 +25,8 @@ struct Ingest {
 
 static INGEST: OnceLock<Ingest> = OnceLock::new();
 
-/// Makes the arena of ingest and bounds what was freed; once, by a process whose allocator is jemalloc. Without it
-/// [`for_ingest`] changes nothing.
+/// Creates the arena of ingest and limits freed memory. Call it once, in a process whose allocator is jemalloc. Without
+/// this call [`for_ingest`] changes nothing.
 pub fn set_up() -> Result<()> {
     make_arena()?;
     freed::keep_few()
@@ -42,7 +42,7 @@ fn make_arena() -> Result<()> {
     Ok(())
 }
 
-/// Does some work of ingest on the calling thread. What it allocates may be freed anywhere.
+/// Runs some work of ingest with its arena. Other threads may free the memory.
 pub fn for_ingest<T>(work: impl FnOnce() -> T) -> T {
     let Some(ingest) = INGEST.get() else { return work() };
     let before: Result<u32> = ingest.thread_arena.update(ingest.arena);
@@ -50,7 +50,7 @@ pub fn for_ingest<T>(work: impl FnOnce() -> T) -> T {
     work()
 }
 
-/// Returns the thread to its arena, also if the work panics.
+/// Switches the thread back to its own arena, even if the work panics.
 struct Back {
     ingest: &'static Ingest,
     arena: u32,
@@ -58,7 +58,8 @@ struct Back {
 
 impl Drop for Back {
     fn drop(&mut self) {
-        // The thread's own arena exists; should this fail, the thread stays with ingest.
+        // This cannot fail while the thread's own arena exists. If it did, the thread would stay with the arena of
+        // ingest.
         let _ = self.ingest.thread_arena.write(self.arena);
     }
 }

@@ -1,4 +1,4 @@
-//! Explains to people how a query ran: its plan, from the syntax tree, and the work of its jobs.
+//! Explains how a query ran, for people: its plan, from the syntax tree, and the work of its jobs.
 
 use std::collections::BTreeMap;
 

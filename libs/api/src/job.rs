@@ -1,6 +1,6 @@
-//! Requests of the protocol between services, compiled for any number of batches.
+//! Compiles requests between services, which can then be run on any number of batches.
 //!
-//! Ingesters run them on recent data, queriers on row groups; what a request means is decided here, once.
+//! Ingesters run them on recent data, queriers on row groups. What a request means is decided here, in one place.
 
 use tactus_model::{Projection, SpanBatch};
 use tactus_proto::tactus::v1::{

@@ -1,7 +1,7 @@
-//! JSON by the protobuf-JSON rules, written straight into a buffer.
+//! Writes JSON by the protobuf-JSON rules, directly into a buffer.
 //!
-//! Fields stand in the order of their messages without blanks; zero scalars, absent messages and absent lists are
-//! left out; 64-bit integers are strings; bytes are base64; `<`, `>`, `&` and the line separators are escaped.
+//! Fields are in the order of their messages, without blanks. Zero scalars, absent messages and absent lists are left
+//! out. 64-bit integers are strings; bytes are base64; `<`, `>`, `&` and the line separators are escaped.
 
 mod explain;
 mod metrics;

@@ -1,9 +1,13 @@
 //! The public query API as a client sees it: parameters in, JSON or protobuf out, errors as texts.
 //!
-//! [`request`] parses and checks parameters, [`job`] compiles requests between services, [`trace`] and [`search`] combine
-//! partial answers, [`live_tail`] has what both ends of one go by, [`metrics`] has the messages of series, [`explain`] tells how a query was run, [`json`] writes the
-//! messages of `tempopb` by the protobuf-JSON rules that clients rely on: names and their order, numbers of 64 bits
-//! as strings, zero values left out. Nothing here does I/O or knows where an answer comes from.
+//! - [`request`] parses and checks parameters, and [`job`] compiles requests between services.
+//! - [`trace`] and [`search`] combine partial answers; [`metrics`] has the messages of series.
+//! - [`live_tail`] has the parameters of a live tail, for both ends.
+//! - [`explain`] explains how a query was run.
+//! - [`json`] writes the messages of `tempopb` by the protobuf-JSON rules that clients rely on: names and their order,
+//!   64-bit numbers as strings, zero values left out.
+//!
+//! Nothing here does I/O, or knows where an answer comes from.
 #![warn(missing_docs)]
 
 mod error;

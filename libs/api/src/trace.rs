@@ -1,7 +1,7 @@
-//! One trace out of the partial answers of ingesters and blocks.
+//! Combines the partial answers of ingesters and blocks to one trace.
 //!
-//! Spans stay the protobuf bytes they came as: combining reads ids, kind, start and name, and both encodings are
-//! written from the bytes. Nothing is decoded into a tree.
+//! Spans stay the protobuf bytes that were received: combining reads only ids, kind, start and name, and both encodings
+//! are written from the bytes. Nothing is decoded into a tree.
 
 mod combine;
 mod json;

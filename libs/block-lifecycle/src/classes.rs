@@ -1,7 +1,7 @@
-//! Retention by class: traces that a query selects live for another time than the rest.
+//! Retention by class: traces that a query selects are kept for a different time than the rest.
 //!
-//! A block is written again once for each age at which something in it expires; the marker in its meta tells which
-//! ages are done.
+//! A block is rewritten once for each age at which something in it expires. A marker in its meta says which ages are
+//! done.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ pub(crate) fn marker_due(limits: &Limits, end: Timestamp, now: Timestamp) -> Opt
     Some(format!("{:08x}:{}", policies_hash(limits), due.as_secs()))
 }
 
-/// As [`marker_due`], for a block of whose traces nobody took those out yet.
+/// As [`marker_due`], but `None` if the block was already rewritten for these ages.
 pub(crate) fn marker_missing(limits: &Limits, meta: &BlockMeta, now: Timestamp) -> Option<String> {
     let done = meta.extension.as_ref().map_or("", |extension| extension.retention.as_str());
     marker_due(limits, meta.end_time, now).filter(|marker| marker != done)
@@ -35,7 +35,7 @@ pub(crate) fn marker_missing(limits: &Limits, meta: &BlockMeta, now: Timestamp) 
 
 /// The classes that a rewrite applies; `None` without policies.
 ///
-/// Errors: a query that cannot be compiled. The configuration is checked at start, so that is a file that changed.
+/// Errors: a query cannot be compiled. The configuration is checked at start, so this happens only if a file changed.
 pub(crate) fn classes_of(
     limits: &Limits,
     now: Timestamp,

@@ -6,14 +6,15 @@ use parking_lot::Mutex;
 use tactus_clock::since_boot;
 use tactus_storage::Timestamp;
 
-/// Two clocks further apart than this are not trusted.
+/// If two clocks are further apart than this, neither is trusted.
 const TOLERANCE: Duration = Duration::from_secs(15 * 60);
 
-/// Where there is no other clock to ask, one that was set ahead is doubted for this long: somebody should notice.
+/// If there is no other clock to ask, a clock that was set ahead is distrusted for this long, so that somebody can
+/// notice.
 const DOUBTED_FOR: Duration = Duration::from_secs(24 * 3600);
 
-/// The time by which data is old. A wall clock that jumps ahead must not delete what is young: while the wall clock has
-/// moved otherwise than the one that no one sets, there is no time.
+/// The time by which data is old. A wall clock that jumps ahead must not delete young data, so there is no time while
+/// the wall clock and a clock that nobody can set have moved differently.
 #[derive(Debug)]
 pub(crate) struct Clock {
     last: Mutex<Last>,
@@ -24,7 +25,7 @@ pub(crate) struct Clock {
 struct Last {
     wall: Timestamp,
     passed: Duration,
-    /// By how many seconds the wall clock was set ahead in sum, and when last.
+    /// By how many seconds the wall clock was set ahead in total, and when it last was.
     ahead: Option<(f64, Duration)>,
 }
 
@@ -34,17 +35,18 @@ impl Clock {
         Self { last: Mutex::new(last), trusted: Mutex::default() }
     }
 
-    /// Notes a time that all clocks that were asked have passed.
+    /// Records a time that all clocks that were asked have passed.
     pub(crate) fn trust(&self, time: Timestamp) {
         *self.trusted.lock() = Some(time);
     }
 
-    /// The time that was noted last: somewhat old, so that nothing is taken for older than it is. `None` before any.
+    /// The recorded time. It is slightly old, so that nothing appears older than it is. `None` if no time was recorded.
     pub(crate) fn trusted(&self) -> Option<Timestamp> {
         *self.trusted.lock()
     }
 
-    /// Now; `None` if the wall clock jumped since the last call. After that the new time is believed if it stays.
+    /// Now; `None` if the wall clock has jumped since the last call. If it does not jump again, the new time is
+    /// believed after that.
     pub(crate) fn now(&self) -> Option<Timestamp> {
         self.observe(Timestamp::now(), since_boot())
     }
@@ -81,7 +83,8 @@ mod tests {
 
     const DAY: u64 = 86_400;
 
-    /// Shows the clock a time, in seconds after its beginning by the wall and by the other one; true if it is believed.
+    /// Passes two times to the clock, in seconds since its start by the wall clock and by the other one. True if the
+    /// time is believed.
     fn observer(clock: &Clock) -> impl Fn(u64, u64) -> bool {
         let Last { wall, passed, .. } = *clock.last.lock();
         move |wall_seconds, passed_seconds| {

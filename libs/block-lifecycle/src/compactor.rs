@@ -29,7 +29,7 @@ pub struct Compactor {
     pub(crate) metrics: Metrics,
     pub(crate) clock: Clock,
     pub(crate) jobs: Mutex<HashMap<Uuid, JobState>>,
-    /// Tenants that had as many jobs as they may, and when that was counted.
+    /// Tenants that had as many jobs as they may have, and when that was counted.
     pub(crate) full_of_jobs: Mutex<HashMap<String, Instant>>,
     /// Held from reading a job's record to writing it.
     pub(crate) records: tokio::sync::Mutex<()>,
@@ -41,9 +41,9 @@ pub struct Compactor {
 /// Progress of a job that only this process knows; the rest is in the record of the job.
 #[derive(Debug, Default)]
 pub(crate) struct JobState {
-    /// Blocks that hold nothing of what the job takes out.
+    /// Blocks that contain nothing that the job removes.
     pub(crate) checked: HashSet<Uuid>,
-    /// A pass over all blocks was completed after the job's watch period. Later blocks need not be checked.
+    /// True if all blocks were checked after the job's watch period. Later blocks need not be checked.
     pub(crate) is_through: bool,
     /// The job is done, or was cancelled.
     pub(crate) finished: bool,
@@ -72,8 +72,8 @@ struct LeftOut {
 tactus_telemetry::debug_of!(Compactor { settings });
 
 impl Compactor {
-    /// A compactor on a bucket whose blocks `blocklist` knows. `owns` says which strings are this process's: what is
-    /// hashed is described where it is asked.
+    /// A compactor for a bucket whose blocks are in `blocklist`. `owns` returns whether this process is responsible for
+    /// a string; callers describe what the string is.
     pub fn new(
         settings: Settings,
         bucket: Bucket,
@@ -96,7 +96,7 @@ impl Compactor {
         })
     }
 
-    /// Reserves blocks for a rewrite; `None` if one of them is in another one.
+    /// Reserves blocks for a rewrite; `None` if one of them is already reserved.
     pub(crate) fn reserve(&self, blocks: Vec<Uuid>) -> Option<Reserved<'_>> {
         let mut busy = self.busy.lock();
         if blocks.iter().any(|block| busy.contains(block)) {
@@ -111,7 +111,7 @@ impl Compactor {
         self.busy.lock().contains(&block)
     }
 
-    /// Leaves a block out of rewrites for a while, the longer the oftener it failed: what looks like damage may have
+    /// Excludes a block from rewrites for a while, longer each time it fails, because what looks like damage may have
     /// been the network.
     pub(crate) fn leave_out(&self, tenant: &str, block: Uuid, reason: Reason) {
         let mut left_out = self.left_out.lock();

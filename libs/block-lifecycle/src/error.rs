@@ -8,7 +8,7 @@ use crate::compactor::Reason;
 /// Result with this crate's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Why something was not done. All of it is tried again in a later round.
+/// Why something was not done. It is always tried again in a later round.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -49,7 +49,7 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
-    /// A tenant with as many jobs that are not done as it may have.
+    /// A tenant has as many unfinished jobs as it may have.
     #[error("{limit} jobs of the tenant are not done (limit: compactor.jobs.max_open_per_tenant)")]
     TooManyJobs {
         /// The limit.

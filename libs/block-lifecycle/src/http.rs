@@ -29,7 +29,7 @@ struct Jobs {
     tenancy: Tenancy,
 }
 
-/// The largest request for a job: of ten thousand traces it is a third of that.
+/// The largest request for a job. One with ten thousand traces takes a third of that.
 const MAX_REQUEST_BYTES: usize = 1 << 20;
 
 /// The routes. With the API disabled all of them answer 403 and say which setting turns it on.

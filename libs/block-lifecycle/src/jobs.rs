@@ -1,7 +1,7 @@
-//! Jobs that take data out of a tenant's blocks: deletion of traces, redaction of attributes.
+//! Jobs that remove data from a tenant's blocks: deletion of traces, redaction of attributes.
 //!
-//! A job is an object of its own in the bucket. It is the work list of the compactors and, when it is done, the record
-//! of who asked for what and which blocks were written again for it.
+//! A job is an object in the bucket. It tells the compactors what to do and, when it is done, records who asked for
+//! what and which blocks were rewritten.
 
 mod apply;
 mod record;
@@ -27,12 +27,12 @@ pub use record::{
 use store::{list, load, save};
 
 impl Compactor {
-    /// Makes a job. Errors: `Error::BadJob` naming the field, `Error::TooManyJobs`, those of the bucket.
+    /// Creates a job. Errors: `Error::BadJob` with the name of the field, `Error::TooManyJobs`, those of the bucket.
     pub async fn create_job(&self, tenant: &str, request: JobRequest) -> Result<JobRecord> {
         request.check()?;
         self.check_open_jobs(tenant).await?;
-        // By the store's clock, as a job is watched by the earlier of that and ours: by ours alone one that was made while our
-        // clock was behind would be done before the last spans from before it are in blocks.
+        // Uses the store's clock, because the watch period ends by the earlier of that and ours. With our clock alone,
+        // a job that was created while our clock was behind would be done before the last earlier spans are in blocks.
         let record = JobRecord::new(tenant, request, store_time(&self.bucket).await?);
         save(&self.bucket, &record).await?;
         tracing::info!(tenant, job = %record.id, "job is accepted");
@@ -83,19 +83,23 @@ impl Compactor {
         Ok(all.into_iter().filter(|(owner, _)| owner == tenant).map(|(_, id)| id).collect())
     }
 
-    /// A job; `None` without one, or with one that cannot be read.
+    /// A job; `None` if there is none, or if it cannot be read.
     pub(crate) async fn load_if_whole(&self, tenant: &str, id: Uuid) -> Result<Option<JobRecord>> {
         match load(&self.bucket, tenant, id).await {
             // The others are of use without it.
             Err(error @ Error::BadRecord { .. }) => {
-                tracing::error!(tenant, error = error_text(&error), "a job is left out");
+                tracing::error!(
+                    tenant,
+                    error = error_text(&error),
+                    "the record of a job cannot be read, the job is not listed"
+                );
                 Ok(None)
             }
             loaded => loaded,
         }
     }
 
-    /// The jobs of a tenant, newest first. Together the records may be larger than there is memory for.
+    /// The ids of a tenant's jobs, newest first. All records together may be larger than memory.
     pub(crate) async fn list_jobs(&self, tenant: &str) -> Result<Vec<Uuid>> {
         let ids = self.jobs_of(tenant).await?;
         let mut created: Vec<_> = stream::iter(ids)
@@ -116,7 +120,7 @@ impl Compactor {
         load(&self.bucket, tenant, id).await?.ok_or(Error::NoSuchJob(id))
     }
 
-    /// Ends a job that is not done; what it did stays done.
+    /// Cancels an unfinished job. What it has done stays done.
     pub(crate) async fn cancel_job(&self, tenant: &str, id: Uuid) -> Result<JobRecord> {
         let _records = self.records.lock().await;
         let mut record = self.job(tenant, id).await?;
@@ -129,7 +133,7 @@ impl Compactor {
         Ok(record)
     }
 
-    /// One pass over all jobs that are not done and belong to this process.
+    /// One pass over all unfinished jobs for which this process is responsible.
     pub async fn run_jobs(&self, stop: &CancellationToken) {
         let listed = match list(&self.bucket).await {
             Ok(listed) => listed,
@@ -148,7 +152,7 @@ impl Compactor {
                 Ok(status) => *open.entry((tenant, status)).or_default() += 1,
                 Err(error) => {
                     let error = error_text(&error);
-                    tracing::error!(tenant, job = %id, error, "the job goes on in the next round");
+                    tracing::error!(tenant, job = %id, error, "a pass of the job failed, it continues in the next round");
                 }
             }
             if stop.is_cancelled() {
@@ -195,7 +199,7 @@ impl Compactor {
         Ok(record.status.name())
     }
 
-    /// Looks at the blocks that this job has not seen. True if all of them are free of what it takes out; ends early if
+    /// Checks the blocks that this job has not seen. True if none of them has anything that it removes. Ends early if
     /// somebody cancels the job.
     async fn run_pass(&self, record: &mut JobRecord, stop: &CancellationToken) -> Result<bool> {
         let tenant = record.tenant.clone();
@@ -203,7 +207,8 @@ impl Compactor {
         let replaced: HashSet<Uuid> = record.blocks.iter().map(|change| change.block).collect();
         let written: HashSet<Uuid> =
             record.blocks.iter().filter_map(|change| change.replaced_by).collect();
-        // A query may match once spans of a trace stand together: then a merged block is looked at whatever its inputs.
+        // A query may match only after the spans of a trace are together. So a merged block is checked even if its
+        // inputs were.
         let has_query = record.request.redact.iter().any(|redaction| redaction.query.is_some());
         let mut complete = true;
         for meta in known.live() {
@@ -211,11 +216,11 @@ impl Compactor {
             {
                 let mut jobs = self.jobs.lock();
                 let checked = &mut jobs.entry(record.id).or_default().checked;
-                // What it wrote before a restart it need not write again.
+                // It need not rewrite again what it wrote before a restart.
                 if checked.contains(&block) || written.contains(&block) {
                     continue;
                 }
-                // Of inputs that were looked at and left as they were, or written by this job.
+                // True if the input was checked and left as it was, or was written by this job.
                 let is_free = |source: &Uuid| {
                     !replaced.contains(source)
                         && (written.contains(source) || checked.contains(source))
@@ -235,7 +240,7 @@ impl Compactor {
                 Ok(Some(change)) => {
                     self.count_change(record, &change);
                     record.note(change);
-                    // Each rewrite is on record before the next one starts.
+                    // Each rewrite is recorded before the next one starts.
                     record.status = JobStatus::Running;
                     self.save_job(record).await?;
                     if record.status.is_final() {
@@ -259,7 +264,7 @@ impl Compactor {
         Ok(complete)
     }
 
-    /// True once no new block can bring what was received before the job.
+    /// True once no new block can contain spans that were received before the job.
     fn is_watched(&self, record: &JobRecord) -> bool {
         let cleared =
             self.settings.compacted_block_retention + self.settings.retention_interval * 2;
@@ -268,7 +273,7 @@ impl Compactor {
         end.is_some_and(|end| record.created_at < end)
     }
 
-    /// A job is done when it has watched for long enough and all replaced blocks are deleted.
+    /// A job is done when its watch period is over and all replaced blocks are deleted.
     fn status_after(&self, record: &JobRecord, complete: bool, is_watched: bool) -> JobStatus {
         if !complete {
             return JobStatus::Running;
@@ -281,7 +286,7 @@ impl Compactor {
 
     async fn save_job(&self, record: &mut JobRecord) -> Result<()> {
         let _records = self.records.lock().await;
-        // Somebody may have cancelled it meanwhile: that stays.
+        // If somebody has cancelled it meanwhile, it stays cancelled.
         if let Some(stored) = load(&self.bucket, &record.tenant, record.id).await?
             && stored.status == JobStatus::Cancelled
         {
@@ -300,7 +305,7 @@ impl Compactor {
     }
 }
 
-/// Tenants take turns: one with many jobs does not hold up those of others.
+/// Takes jobs of all tenants in turn, so that a tenant with many jobs does not delay those of others.
 fn in_turn(listed: Vec<(String, Uuid)>) -> Vec<(String, Uuid)> {
     let mut counts: HashMap<String, usize> = HashMap::new();
     let mut turns: Vec<_> = listed
@@ -319,7 +324,7 @@ fn job_owner(id: Uuid) -> String {
     format!("job-{id}")
 }
 
-/// For this long nobody counts again: to count very many is a lot of work.
+/// The result of a count is used for this long, because counting very many jobs is expensive.
 const STAYS_FULL: Duration = Duration::from_secs(30);
 
 /// Records of jobs that are read at a time.

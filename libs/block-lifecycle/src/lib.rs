@@ -1,4 +1,4 @@
-//! The work of a compactor: it decides which blocks are merged and when data is deleted, and runs jobs that take data out.
+//! The work of a compactor: decides which blocks are merged and when data is deleted, and runs jobs that remove data.
 //!
 //! ```text
 //! block list -> select: same window, alike, smallest first -> merge (libs/compaction) -> new block -> inputs marked
@@ -6,9 +6,10 @@
 //!            -> jobs: traces to delete, attributes to redact
 //! ```
 //!
-//! Wherever a compactor is killed, nothing is lost and nothing is answered twice. A new block appears at once, by its
-//! meta, and names the blocks it replaces. Readers leave those out from then on, and they are marked and deleted later.
-//! Two compactors that run the same merge write the same block. How blocks are merged is up to `libs/compaction`.
+//! If a compactor is killed at any point, nothing is lost and no query counts anything twice. A new block appears all
+//! at once, with its meta, which names the blocks that it replaces. From then on readers ignore those, and they are
+//! marked and deleted later. Two compactors that run the same merge write the same block. How blocks are merged is the
+//! task of `libs/compaction`.
 #![warn(missing_docs)]
 
 mod classes;

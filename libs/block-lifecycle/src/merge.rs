@@ -1,4 +1,5 @@
-//! One tenant's round: the merges that are due, then the blocks of which a retention policy takes something.
+//! A round for one tenant: merges that are due, then rewrites of blocks from which a retention policy removes
+//! something.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,11 +26,11 @@ use crate::error::{Error, Result};
 use crate::selection::{Selected, select, written_version};
 use crate::settings::Limits;
 
-/// What a rewrite is for; part of the id of its output, so that doing it twice writes the same block.
+/// The purpose of a rewrite. It is part of the id of the new block, so that doing it twice writes the same block.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Purpose {
     Merge,
-    /// Traces that a policy lets expire are taken out: the marker for the meta.
+    /// Removes traces that a policy lets expire. The marker for the meta.
     Expire(String),
     /// A job.
     Job(Uuid),
@@ -45,7 +46,7 @@ pub(crate) struct Rewrite {
 }
 
 impl Compactor {
-    /// Merges what is due of a tenant, for as long as a tenant's turn may last.
+    /// Runs the merges of a tenant that are due, for as long as a tenant's turn may last.
     pub(crate) async fn compact_tenant(&self, tenant: &str, stop: &CancellationToken) {
         let started = Instant::now();
         loop {
@@ -113,10 +114,10 @@ impl Compactor {
         due
     }
 
-    /// Writes blocks again as one, and takes the inputs out of use once that is in the bucket.
+    /// Rewrites blocks as one, and marks the inputs once the new block is in the bucket.
     ///
-    /// Killed before the new meta is written: nothing happened. Killed after: the new block names its inputs as
-    /// sources, so that readers leave them out, and retention marks them.
+    /// If the process is killed before the new meta is written, nothing has changed. If it is killed afterwards, the
+    /// new block names its inputs as sources, so that readers ignore them and retention marks them.
     pub(crate) async fn rewrite(
         &self,
         tenant: &str,
@@ -140,7 +141,7 @@ impl Compactor {
         }
         let level = inputs.iter().map(|meta| meta.compaction_level).max().unwrap_or(0);
         let settings = self.settings_for(first, &limits);
-        // The id tells all that makes the content another: else two compactors could mix their files.
+        // The id depends on everything that changes the content. Otherwise two compactors could mix their files.
         let done_how = format!("{} {}", purpose.name(), fingerprint(&settings, &changes));
         let output = output_id(&ids, &done_how);
         let Some(_reserved) = self.reserve(ids.iter().copied().chain([output]).collect()) else {
@@ -179,13 +180,13 @@ impl Compactor {
         Ok(rewritten)
     }
 
-    /// Marks the inputs compacted, and has the block list show the new block instead.
+    /// Marks the inputs compacted, and shows the new block in the block list instead.
     async fn replace(&self, tenant: &str, inputs: &[Arc<BlockMeta>], output: Option<&BlockMeta>) {
         let mut changes = BlockChanges::default();
         changes.add.extend(output.cloned().map(Arc::new));
         for meta in inputs {
             if let Err(error) = self.mark_in_bucket(tenant, meta, &mut changes).await {
-                // Readers know from the new block; retention marks it later.
+                // Readers ignore the input because of the new block. Retention will mark it later.
                 let error = error_text(&error);
                 tracing::warn!(tenant, block = %meta.block_id, error, "cannot mark a merged block yet");
             }
@@ -193,7 +194,7 @@ impl Compactor {
         self.blocklist.change(tenant, changes);
     }
 
-    /// The blocks keep version and columns, unless the configuration's are to be adopted.
+    /// Blocks keep their version and columns, unless those of the configuration are to be adopted.
     fn settings_for(&self, first: &BlockMeta, limits: &Limits) -> RewriteSettings {
         let mut settings = self.settings.rewrite.clone();
         settings.max_trace_bytes = limits.max_trace_bytes;
@@ -207,7 +208,7 @@ impl Compactor {
         settings
     }
 
-    /// The flag of another writer that wants a block left alone.
+    /// Checks for the flag of another writer that wants a block left alone.
     async fn check_may_compact(&self, tenant: &str, block: Uuid) -> Result<()> {
         match self.bucket.head(&block_key(tenant, block, NO_COMPACT)).await {
             Ok(_) => {
@@ -219,7 +220,7 @@ impl Compactor {
         }
     }
 
-    /// Another compactor that believed to own the job may have been faster.
+    /// Another compactor that also considered itself responsible may have been faster.
     async fn check_inputs(&self, tenant: &str, blocks: &[Uuid]) -> Result<(), BoxError> {
         for &block in blocks {
             read_meta(&self.bucket, tenant, block).await?;
@@ -227,7 +228,7 @@ impl Compactor {
         Ok(())
     }
 
-    /// Counts and logs a failure. True if it was a single block's, which is left out from now on.
+    /// Counts and logs a failure. True if a single block is at fault, which is excluded from now on.
     pub(crate) fn failed(&self, tenant: &str, error: &Error) -> bool {
         if error.is_lost_race() {
             tracing::debug!(tenant, error = error_text(error), "somebody else was faster");
@@ -299,7 +300,8 @@ fn retention_of(block: &BlockMeta) -> String {
     block.extension.as_ref().map_or_else(String::new, |extension| extension.retention.clone())
 }
 
-/// The time by which policies judge: compactors that do the same at about the same time shall do it for the same time.
+/// The time that policies use. Rounded, so that compactors that do the same rewrite at about the same time do it for
+/// the same time.
 fn full_hour(now: Timestamp) -> Timestamp {
     Timestamp::from_second(now.as_second().div_euclid(3600) * 3600).unwrap_or(now)
 }
@@ -317,7 +319,7 @@ impl Purpose {
 /// How often ownership is looked at.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// Breaks off a rewrite when the process stops, or when another compactor became its owner. Watches while it lives.
+/// Cancels a rewrite when the process stops, or when another compactor becomes responsible. Checks as long as it lives.
 #[derive(Debug)]
 struct Control {
     flag: Arc<Flag>,

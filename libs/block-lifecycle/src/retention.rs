@@ -1,4 +1,4 @@
-//! Retention: deletes blocks by age and by total size, and the remains of blocks that were merged.
+//! Retention: deletes blocks by age and by total size, and blocks that were merged into others.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,11 +13,12 @@ use crate::compactor::Compactor;
 use crate::error::Result;
 use crate::settings::Limits;
 
-/// Clocks further apart are worth a line in the log.
+/// A larger difference between clocks is logged.
 const MAX_CLOCK_DIFFERENCE_SECONDS: i64 = 900;
 
 impl Compactor {
-    /// One run over all tenants. Blocks that cannot be marked or deleted are counted, logged and tried in the next run.
+    /// One run over all tenants. Blocks that cannot be marked or deleted are counted, logged and tried again in the
+    /// next run.
     pub(crate) async fn run_retention(&self) {
         let started = std::time::Instant::now();
         let Some(now) = self.time_to_delete_by().await else { return };
@@ -39,7 +40,7 @@ impl Compactor {
         self.metrics.retention_duration.observe_duration(started.elapsed());
     }
 
-    /// The earlier of our clock and the store's; `None` when ours just jumped or the store does not answer.
+    /// The earlier of our clock and the store's; `None` if ours has just jumped or the store does not answer.
     pub(crate) async fn time_to_delete_by(&self) -> Option<Timestamp> {
         let ours = self.clock.now()?;
         match store_time(&self.bucket).await {
@@ -67,16 +68,16 @@ impl Compactor {
         }
     }
 
-    /// True where our clock was set ahead and the store has none of its own that would be the earlier one.
+    /// True if our clock was set ahead, and the store has no clock of its own that would be earlier.
     fn is_time_doubted(&self) -> bool {
         !has_clock(&self.bucket) && self.clock.is_doubted()
     }
 
-    /// `expiry`: the time by which data expires; `None`: nothing does.
+    /// `expiry`: data that is older expires; `None`: nothing does.
     async fn retain_tenant(&self, tenant: &str, now: Timestamp, expiry: Option<Timestamp>) {
         let limits = self.settings.limits.of(tenant);
         let blocks = self.blocklist.tenant(tenant);
-        // A merge that was killed before it marked its inputs: their spans are all in another live block.
+        // These are inputs of a merge that was killed before it marked them. All their spans are in another live block.
         for meta in blocks.superseded().filter(|meta| self.owns_block(meta)) {
             let by = blocks.superseded_by(meta.block_id);
             if self.is_there(tenant, by).await {
@@ -100,7 +101,7 @@ impl Compactor {
         self.clear_compacted(tenant, now).await;
     }
 
-    /// True if the block is in the bucket: the list may be older, and its source be the last copy.
+    /// True if the block is in the bucket. The list may be outdated, and the source may be the last copy.
     async fn is_there(&self, tenant: &str, block: Option<Uuid>) -> bool {
         match block {
             Some(block) => read_meta(&self.bucket, tenant, block).await.is_ok(),
@@ -116,7 +117,7 @@ impl Compactor {
         }
     }
 
-    /// Takes a block out of the live ones; nothing while a merge reads it, which retires it itself.
+    /// Marks a block compacted, unless a merge is reading it, which will mark it itself.
     async fn retire(&self, tenant: &str, meta: &Arc<BlockMeta>, reason: &'static str) {
         if self.is_busy(meta.block_id) {
             return;
@@ -124,7 +125,7 @@ impl Compactor {
         match self.mark(tenant, meta).await {
             Ok(()) => {
                 self.metrics.retention_marked.inc();
-                tracing::info!(tenant, block = %meta.block_id, reason, "block is out of use");
+                tracing::info!(tenant, block = %meta.block_id, reason, "block is marked compacted: it is not read any more, and deleted later");
             }
             Err(error) => {
                 self.metrics.retention_errors.inc();
@@ -134,7 +135,8 @@ impl Compactor {
         }
     }
 
-    /// Marks a block compacted, in the bucket and in the list. One that somebody else deleted leaves the list as well.
+    /// Marks a block compacted, in the bucket and in the list. A block that somebody else deleted leaves the list as
+    /// well.
     pub(crate) async fn mark(&self, tenant: &str, meta: &Arc<BlockMeta>) -> Result<()> {
         let mut changes = BlockChanges::default();
         self.mark_in_bucket(tenant, meta, &mut changes).await?;
@@ -142,8 +144,8 @@ impl Compactor {
         Ok(())
     }
 
-    /// The part of [`Self::mark`] in the bucket; what follows for the list is added to `changes`, of which one is
-    /// cheaper than many.
+    /// The part of [`Self::mark`] in the bucket. The changes to the list are added to `changes`, because applying them
+    /// together is cheaper.
     pub(crate) async fn mark_in_bucket(
         &self,
         tenant: &str,
@@ -194,7 +196,7 @@ impl Compactor {
     }
 }
 
-/// The time at which no span of a block is kept any more; `None`: some are kept for ever.
+/// The time after which no span of a block is kept; `None` if some are kept for ever.
 fn longest_retention(limits: &Limits) -> Option<Duration> {
     let all = || limits.policies.iter().map(|policy| policy.retention).chain([limits.retention]);
     if all().any(|keep| keep.is_zero()) { None } else { all().max() }
@@ -205,7 +207,7 @@ fn before(now: Timestamp, keep: Duration) -> Option<Timestamp> {
     now.checked_sub(keep).ok()
 }
 
-/// The oldest blocks without which the others fit into `max_bytes`.
+/// The oldest blocks that must go so that the others fit into `max_bytes`.
 fn oldest_beyond(
     blocks: impl Iterator<Item = Arc<BlockMeta>>,
     max_bytes: u64,

@@ -1,4 +1,4 @@
-//! When a compactor does what: rounds of merges and jobs, retention, and the search for unfinished blocks.
+//! The schedule of a compactor: rounds of merges and jobs, retention, and the search for unfinished blocks.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -17,9 +17,9 @@ use crate::error::Result;
 const ORPHAN_INTERVAL: Duration = Duration::from_secs(3600);
 
 impl Compactor {
-    /// Runs until `stop` is cancelled. A merge that is under way then is abandoned, and nobody sees anything of it.
+    /// Runs until `stop` is cancelled. A merge that is in progress then is abandoned, and leaves nothing visible.
     pub async fn run(self: Arc<Self>, stop: CancellationToken) {
-        // A panic, such as one of the store's client, must not end it for good.
+        // A panic, for example of the store's client, must not end the compactor.
         while AssertUnwindSafe(self.run_all(&stop)).catch_unwind().await.is_err() {
             self.metrics.errors.inc();
             tracing::error!("the compactor panicked and begins anew");
@@ -30,7 +30,7 @@ impl Compactor {
     }
 
     async fn run_all(&self, stop: &CancellationToken) {
-        // Policies and jobs use the time that the last run of retention found. This makes one available from the start.
+        // Policies and jobs use the time that the last run of retention determined, so it runs once at the start.
         tokio::select! {
             _ = self.time_to_delete_by() => {}
             () = stop.cancelled() => return,
@@ -63,7 +63,7 @@ impl Compactor {
     async fn run_orphans(&self, stop: &CancellationToken) {
         let Some(age) = self.settings.orphan_age else { return };
         let mut interval = ORPHAN_INTERVAL.min(age);
-        // The first look comes early, so that a process which is restarted often gets to it as well.
+        // The first search comes early, so that a process that is restarted often does it as well.
         interval = interval.min(self.settings.retention_interval);
         while stop.run_until_cancelled(sleep(interval)).await.is_some() {
             tokio::select! {

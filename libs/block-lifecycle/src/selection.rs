@@ -1,4 +1,4 @@
-//! Selects the blocks to merge: those that end in the same window of time, the smallest first.
+//! Selects the blocks to merge: those that end in the same time window, the smallest first.
 
 use std::sync::Arc;
 
@@ -26,9 +26,10 @@ struct Entry<'a> {
     columns_hash: u64,
 }
 
-/// All merges that are due, the most urgent first. A block is in one at most.
+/// All merges that are due, the most urgent first. A block is in at most one of them.
 ///
-/// `adopt`: blocks of different versions and columns may be merged, since the output takes neither from them.
+/// `adopt`: blocks with different versions and columns may be merged, because the output does not use those of the
+/// inputs.
 pub(crate) fn select(
     tenant: &str,
     blocks: &[Arc<BlockMeta>],
@@ -47,7 +48,7 @@ pub(crate) fn select(
             entry(tenant, meta, window, now_window - window, window.cmp(&border), adopt)
         })
         .collect();
-    // A block id settles what else would be left to the order of the list.
+    // The block id decides between entries that would otherwise depend on the order of the list.
     entries.sort_by(|a, b| {
         (&a.group, &a.order, a.meta.block_id).cmp(&(&b.group, &b.order, b.meta.block_id))
     });
@@ -82,7 +83,7 @@ fn entry<'a>(
     let (group, order, owner) = match side {
         std::cmp::Ordering::Equal => return None,
         std::cmp::Ordering::Greater => (
-            // Ten digits, so that level 10 does not come before level 2.
+            // Ten digits, so that level 10 does not sort before level 2.
             format!("A-{level:010}-{age:016X}-{factor}"),
             objects,
             format!("{tenant}-{level}-{window}-{factor}"),
@@ -96,7 +97,7 @@ fn entry<'a>(
     Some(Entry { meta, group, order, owner, columns_hash })
 }
 
-/// How many entries from the first on may become one block.
+/// How many entries, from the first one on, may become one block.
 fn run_length(
     first: &Entry<'_>,
     entries: &[Entry<'_>],
@@ -119,7 +120,7 @@ fn run_length(
     entries.iter().take(settings.max_inputs.max(2)).take_while(fits).count()
 }
 
-/// The version in which blocks of this one are written again: vParquet3 is only read.
+/// The version in which blocks of this version are rewritten. vParquet3 is only read.
 pub(crate) fn written_version(meta: &BlockMeta) -> BlockVersion {
     match meta.version() {
         Ok(BlockVersion::VParquet5) => BlockVersion::VParquet5,

@@ -10,9 +10,9 @@ use tactus_storage::meta::DedicatedColumn;
 /// Settings of a compactor. Times and sizes as in Tempo's `compactor` section.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Pause between two rounds; a round is one tenant's.
+    /// Pause between two rounds. A round handles one tenant.
     pub cycle: Duration,
-    /// A tenant's round ends after this time; its next jobs wait for its next turn.
+    /// A tenant's round ends after this time. Its remaining merges wait for its next turn.
     pub max_time_per_tenant: Duration,
     /// Pause between two runs of retention.
     pub retention_interval: Duration,
@@ -22,7 +22,7 @@ pub struct Settings {
     pub compacted_block_retention: Duration,
     /// Tenants whose retention runs at the same time.
     pub retention_concurrency: usize,
-    /// Live bytes of all tenants; past it the oldest blocks go. 0: no limit.
+    /// Live bytes of all tenants. Beyond that, the oldest blocks are deleted. 0: no limit.
     pub max_bucket_bytes: u64,
     /// Objects of a block without a meta are deleted at this age; `None`: never.
     pub orphan_age: Option<Duration>,
@@ -30,7 +30,8 @@ pub struct Settings {
     pub adopt_block_settings: bool,
     /// How blocks are written, and the memory for it.
     pub rewrite: RewriteSettings,
-    /// A deletion job looks at new blocks for this long, since spans received before it may still come.
+    /// How long a deletion job checks new blocks, because spans that were received before it may still appear in
+    /// blocks.
     pub job_watch_period: Duration,
     /// Jobs may be made over HTTP.
     pub jobs_api_enabled: bool,
@@ -43,7 +44,7 @@ pub struct Settings {
 /// Which blocks become one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SelectionSettings {
-    /// Blocks that end in the same window of this length are merged; a tenant may have another.
+    /// Blocks that end in the same window of this length are merged. A tenant may have a different length.
     pub window: Duration,
     /// Fewer blocks than this are left alone; at least 2.
     pub min_inputs: usize,
@@ -60,17 +61,17 @@ pub struct SelectionSettings {
 pub struct Limits {
     /// Do not merge this tenant's blocks.
     pub compaction_disabled: bool,
-    /// The tenant's window; `None` takes the compactor's.
+    /// The tenant's window; `None`: that of the compactor.
     pub window: Option<Duration>,
     /// Spans are deleted at this age; zero: never.
     pub retention: Duration,
-    /// Traces that are kept for another time than `retention`: the first query that a trace matches decides.
+    /// Traces that are kept for a different time than `retention`: the first query that matches a trace decides.
     pub policies: Vec<RetentionPolicy>,
-    /// Live bytes of the tenant; past it its oldest blocks go. 0: no limit.
+    /// Live bytes of the tenant. Beyond that, its oldest blocks are deleted. 0: no limit.
     pub max_bytes: u64,
     /// A merge does not let a trace grow beyond this many bytes; 0: no limit.
     pub max_trace_bytes: u64,
-    /// The columns of merged blocks where those of the settings are adopted; `None` takes the settings' own.
+    /// The columns of merged blocks if those of the configuration are adopted; `None`: those of the settings.
     pub dedicated_columns: Option<Vec<DedicatedColumn>>,
     /// Merged blocks have filters of values.
     pub value_filter: bool,
@@ -85,7 +86,7 @@ pub struct RetentionPolicy {
     pub retention: Duration,
 }
 
-/// Finds the limits of a tenant; asked anew for each decision.
+/// Returns the limits of a tenant; called for each decision.
 #[derive(Clone)]
 pub struct TenantLimits(Arc<dyn Fn(&str) -> Limits + Send + Sync>);
 

@@ -52,9 +52,9 @@ pub struct BuiltBlock<W> {
 }
 
 impl<W: Write + Send> BlockBuilder<W> {
-    /// Starts a block; `traces` is how many are expected, from which the bloom filters get their size.
+    /// Starts a block. `traces` is the expected number of traces, which determines the size of the bloom filters.
     ///
-    /// Errors: settings that make no sense, or the sink's.
+    /// Errors: invalid settings, or the sink's.
     pub fn new(sink: W, settings: &BuilderSettings, traces: u64) -> Result<Self> {
         let bloom = BlockBloom::new(
             settings.bloom_false_positive,
@@ -88,8 +88,8 @@ impl<W: Write + Send> BlockBuilder<W> {
 }
 
 impl<W> BuiltBlock<W> {
-    /// Sets in `meta` what describes the files: format, columns, sizes and counts. Times, level and owner are the
-    /// caller's.
+    /// Sets the fields of `meta` that describe the files: format, columns, sizes and counts. The caller sets times,
+    /// level and tenant.
     pub fn describe(&self, meta: &mut BlockMeta) {
         meta.format = self.settings.version.as_str().to_owned();
         meta.dedicated_columns = self.settings.dedicated_columns.clone().into();

@@ -1,8 +1,7 @@
 //! Decoders of Parquet pages: headers, compression, levels and values.
 //!
-//! Everything works on whole pages and slices, and every length that the bytes declare is checked
-//! before it is used. Nothing here knows columns, files or batches; the caller says how many values
-//! a page may hold, and no decoder allocates for more.
+//! They work on whole pages and slices, and check every declared length before using it. Nothing here knows columns,
+//! files or batches: the caller says how many values a page may hold, and no decoder allocates for more.
 
 pub(crate) mod bits;
 pub(crate) mod byte_arrays;
@@ -15,7 +14,7 @@ pub(crate) mod plain;
 pub(crate) mod small_deltas;
 pub(crate) mod thrift;
 
-/// What is wrong with a page. The caller adds the place.
+/// What is wrong with a page. The caller adds where it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct DecodeError(pub(crate) &'static str);
 

@@ -1,4 +1,4 @@
-//! Parquet encodings, from slices to bytes: whole pages at a time, no state between pages.
+//! Parquet encodings, from slices to bytes: a whole page at a time, without state between pages.
 
 pub(crate) mod delta;
 pub(crate) mod hybrid;

@@ -7,10 +7,10 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A batch whose traces do not ascend, or whose spans are not in order of trace.
+    /// The traces of a batch are not in ascending order, or its spans are not in order of trace.
     #[error("the batch is not sorted by trace id")]
     Unsorted,
-    /// A trace id that is not above the last one of the row group before.
+    /// A trace id is not above the last one of the previous row group.
     #[error("trace {first} does not come after {previous}")]
     NotAscending {
         /// Last id written, hexadecimal.
@@ -18,7 +18,7 @@ pub enum Error {
         /// First id of the refused batch, hexadecimal.
         first: String,
     },
-    /// A batch that lacks a column or refers outside its own tables.
+    /// A batch lacks a column, or refers to rows that it does not have.
     #[error("the batch is incomplete: {0}")]
     IncompleteBatch(&'static str),
     /// More data than a page or a column chunk can hold.
@@ -40,6 +40,6 @@ pub enum Error {
     #[error("parquet")]
     Parquet(#[from] parquet::errors::ParquetError),
     /// Compression or the sink failed.
-    #[error("input or output")]
+    #[error("I/O")]
     Io(#[from] std::io::Error),
 }

@@ -1,8 +1,9 @@
-//! Blocks: `data.parquet` in the vParquet4 and vParquet5 formats, from and to [`tactus_model::SpanBatch`].
+//! Blocks: reads and writes `data.parquet` in the vParquet4 and vParquet5 formats as [`tactus_model::SpanBatch`]; also
+//! reads vParquet3.
 //!
-//! Pages are encoded and decoded here, straight from and to dictionary codes, each with a checksum in its header;
-//! footer and page index are the Parquet library's. What lies beside `data.parquet` in a block is the storage lib's
-//! business.
+//! This crate encodes and decodes pages itself, straight from and to dictionary codes, each with a checksum in its
+//! header. The Parquet library handles the footer and the page index. The other files of a block belong to
+//! `tactus_storage`.
 #![warn(missing_docs)]
 
 mod attribute_owner;

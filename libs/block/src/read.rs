@@ -1,10 +1,10 @@
-//! Reading blocks: footer, row groups with a projection, single traces, and pruning.
+//! Reads blocks: footer, row groups with a projection, single traces, and pruning.
 //!
-//! [`BlockReader::open`] reads the footer once; afterwards every call reads the pages it needs from the
-//! [`ByteSource`] and decodes them into the codes of one dictionary per batch, strings being touched once
-//! a dictionary entry. Blocks come from outside: whatever the bytes say, the answer is a batch or an error,
-//! and memory stays in proportion to the size of the row group. A reader keeps no data but the footer, except in the
-//! [`ColumnCache`] that it is given; it knows no queries and none of the other files of a block.
+//! [`BlockReader::open`] reads the footer once. After that, every call reads the pages it needs from the
+//! [`ByteSource`], and decodes them into the codes of one dictionary for the batch, touching a string only once for
+//! each dictionary entry. Blocks come from outside: whatever the bytes are, the result is a batch or an error, and
+//! memory stays in proportion to the size of the row group. A reader keeps nothing but the footer, except in the
+//! [`ColumnCache`] that it is given. It knows no queries, and no other file of a block.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -49,7 +49,7 @@ pub use prune::{NumberColumn, StringColumn, StringPredicate};
 pub use source::{ByteSource, BytesSource, FileSource, coalesce};
 pub use stored::{StoredSource, facts_of, open_stored};
 
-/// The facts in a block's meta about its `data.parquet`.
+/// What a block's meta says about its `data.parquet`.
 #[derive(Debug, Clone)]
 pub struct BlockFacts {
     /// Exact length in bytes.
@@ -69,10 +69,10 @@ pub struct RowGroup {
     pub traces: u64,
     /// Compressed bytes of all its columns.
     pub bytes: u64,
-    /// Bytes of all its pages before compression, dictionaries and page headers included.
+    /// Bytes of all its pages before compression, including dictionaries and page headers.
     pub uncompressed_bytes: u64,
-    /// Entries of all its columns but those without a value. Each takes some bytes of memory when it is read, however few
-    /// it takes in the file.
+    /// Entries of all its columns that have values. Each takes some bytes of memory when it is read, however few it
+    /// takes in the file.
     pub values: u64,
     /// Smallest trace id, if the statistics have it.
     pub min_id: Option<TraceId>,
@@ -93,7 +93,7 @@ pub(crate) struct File {
     size: u64,
     footer_bytes: usize,
     version: BlockVersion,
-    /// Verify checksums. Off only in tests that damage what is behind them.
+    /// Verify checksums. Off only in tests that damage the data inside.
     verify: bool,
     metadata: Arc<ParquetMetaData>,
     columns: Arc<columns::Columns>,
@@ -117,16 +117,16 @@ impl std::fmt::Debug for BlockReader {
 impl BlockReader {
     /// Reads the footer and finds the columns.
     ///
-    /// Errors: `Error::Corrupt` or `Error::Parquet` if the file is not a block of this version, or a
-    /// vParquet5 file with other dedicated columns than the facts have; what the source returns.
+    /// Errors: `Error::Corrupt` or `Error::Parquet` if the file is not a block of this version, or if the dedicated
+    /// columns of a vParquet5 file differ from those in `facts`; and errors of the source.
     pub fn open(source: Arc<dyn ByteSource>, facts: &BlockFacts) -> Result<Self> {
         Self::open_with_cache(source, facts, None)
     }
 
-    /// Like [`Self::open`]; keeps decoded columns of whole row groups in `cache`.
+    /// As [`Self::open`], and keeps decoded columns of whole row groups in `cache`.
     ///
-    /// Columns are found again only by this reader and its clones: keep the reader as long as they shall serve. They leave
-    /// the cache with the last of them.
+    /// Only this reader and its clones can find these columns, so keep the reader as long as they are needed. They
+    /// leave the cache with the last clone.
     pub fn open_with_cache(
         source: Arc<dyn ByteSource>,
         facts: &BlockFacts,
@@ -146,7 +146,7 @@ impl BlockReader {
                 let ids = group.columns().get(columns.trace_id.index);
                 let ids = ids.and_then(|chunk| chunk.statistics());
                 let ids = ids.filter(|bounds| !bounds.is_min_max_deprecated());
-                // Ids are 16 bytes, so bounds of this length are not truncated.
+                // Ids have 16 bytes, so bounds of this length are not truncated.
                 let id = |bytes: Option<&[u8]>| Some(TraceId(bytes?.try_into().ok()?));
                 RowGroup {
                     traces: u64::try_from(group.num_rows()).unwrap_or(0),
@@ -175,7 +175,7 @@ impl BlockReader {
         Ok(Self { file: Arc::new(file) })
     }
 
-    /// The same block, whose pages are read whatever their checksums are: for tests of what damage does behind them.
+    /// The same block, without verifying the checksums of pages; for tests of damage.
     #[doc(hidden)]
     #[must_use]
     pub fn without_checksums(mut self) -> Self {
@@ -185,7 +185,7 @@ impl BlockReader {
         self
     }
 
-    /// Where the pages of each column of a row group lie in the file: for tests that damage them.
+    /// Where the pages of each column of a row group are in the file; for tests that damage them.
     #[doc(hidden)]
     pub fn column_ranges(&self, row_group: usize) -> Vec<Range<u64>> {
         let group = self.file.metadata.row_groups().get(row_group);
@@ -194,14 +194,14 @@ impl BlockReader {
         columns.map(|chunk| range(chunk.byte_range())).collect()
     }
 
-    /// The same block with its bytes from another source, which has the same. What is cached serves both.
+    /// The same block with a different source of the same bytes. Both readers share the cached columns.
     #[must_use]
     pub fn with_source(&self, source: Arc<dyn ByteSource>) -> Self {
         Self { file: Arc::new(File { source, ..(*self.file).clone() }) }
     }
 
-    /// The same block, which keeps in mind where the pages of a row group lie: for those who read rows of it more than once.
-    /// Errors: as [`Self::read_row_group`].
+    /// The same block, which remembers where the pages of a row group are, for callers that read rows of it more than
+    /// once. Errors: as [`Self::read_row_group`].
     pub fn with_page_indexes(&self, row_group: usize) -> Result<Self> {
         let page_indexes = Some((row_group, self.file.page_indexes(row_group)?));
         Ok(Self { file: Arc::new(File { page_indexes, ..(*self.file).clone() }) })
@@ -212,7 +212,7 @@ impl BlockReader {
         &self.file.source
     }
 
-    /// The smallest range of the file with all pages of some row groups; empty for none.
+    /// The smallest range of the file that contains all pages of some row groups; empty for none.
     pub fn bytes_of(&self, row_groups: Range<usize>) -> Range<u64> {
         let groups = self.file.metadata.row_groups().get(row_groups).unwrap_or_default();
         let chunks = groups.iter().flat_map(|group| group.columns());
@@ -229,23 +229,22 @@ impl BlockReader {
         &self.file.row_groups
     }
 
-    /// Approximate memory of this reader: its weight in a cache.
+    /// Approximate memory of this reader, which is its weight in a cache.
     pub fn heap_bytes(&self) -> usize {
         self.file.metadata.memory_size() + self.file.footer_bytes + self.file.source.held_bytes()
     }
 
-    /// Length of the footer in bytes, as a meta's `footerSize`.
+    /// Length of the footer in bytes, for the `footerSize` of a meta.
     pub fn footer_bytes(&self) -> usize {
         self.file.footer_bytes
     }
 
-    /// The only row group that can hold a trace; `None` if the id is outside every row group.
+    /// The only row group that can hold a trace; `None` if the id is outside of every row group.
     ///
-    /// Uses the footer's statistics, else reads first ids.
-    /// Errors: corrupt pages, what the source returns.
+    /// Uses the footer's statistics, or else reads the first ids. Errors: corrupt pages, and errors of the source.
     pub fn find_row_group(&self, id: TraceId) -> Result<Option<usize>> {
         let groups = &self.file.row_groups;
-        // The last row group whose smallest id is not above the wanted one.
+        // Finds the last row group whose smallest id is at most the wanted one.
         let (mut low, mut high) = (0, groups.len());
         while low < high {
             let middle = low + (high - low) / 2;
@@ -268,27 +267,26 @@ impl BlockReader {
         Ok(task.trace_ids(self.file.columns.trace_id)?.first().copied())
     }
 
-    /// Reads the projected columns of a row group; the other columns of the batch stay empty.
+    /// Reads the projected columns of a row group. The other columns of the batch stay empty.
     ///
-    /// The batch has a resource and a scope for each entry of the file, equal ones not merged. Asking for
-    /// names or attributes of events or links also reads which span owns them. Errors: corrupt pages, what
-    /// the source returns, a row group that does not exist.
+    /// The batch has a resource and a scope for each entry of the file; equal ones are not merged. If names or
+    /// attributes of events or links are wanted, this also reads which span owns them. Errors: corrupt pages, errors of
+    /// the source, a row group that does not exist.
     pub fn read_row_group(&self, row_group: usize, projection: &Projection) -> Result<SpanBatch> {
         batch::read_batch(&self.file, row_group, None, projection)
     }
 
-    /// As [`Self::read_row_group`], for those who never look at the rows of trace, resource and scope of spans, which
-    /// need not be decoded then: their number is right, the rows are not.
+    /// As [`Self::read_row_group`], for callers that do not use the rows of trace, resource and scope of spans. These
+    /// columns then have the right length, but may have wrong values, because they are not decoded.
     ///
-    /// Where other columns are wanted than those of spans with their starts, the rows are right, too.
+    /// They are right unless only columns of spans, including their start times, are wanted.
     pub fn read_spans(&self, row_group: usize, projection: &Projection) -> Result<SpanBatch> {
         batch::read_spans_alone(&self.file, row_group, projection)
     }
 
     /// Reads all columns of one trace; `None` if the block does not have it.
     ///
-    /// Reads the ids of one row group, then only the pages that hold the trace. Errors: as
-    /// [`Self::read_row_group`].
+    /// Reads the ids of one row group, then only the pages that hold the trace. Errors: as [`Self::read_row_group`].
     pub fn read_trace(&self, id: TraceId) -> Result<Option<SpanBatch>> {
         let Some(row_group) = self.find_row_group(id)? else { return Ok(None) };
         let Some(row) = self.find_row(row_group, id)? else { return Ok(None) };
@@ -306,12 +304,12 @@ impl BlockReader {
         if let Ok(row) = ids.binary_search(&id) {
             return Ok(Some(row as u64));
         }
-        // Files of other writers need not keep the order inside a row group.
+        // Other writers need not keep the order inside a row group.
         Ok(ids.iter().position(|found| *found == id).map(|row| row as u64))
     }
 
-    /// Reads the projected columns of some rows (traces) of a row group, from the pages that hold them.
-    /// Rows beyond the end are left out. Errors: as [`Self::read_row_group`].
+    /// Reads the projected columns of some rows (traces) of a row group, from the pages that hold them. Rows beyond the
+    /// end are ignored. Errors: as [`Self::read_row_group`].
     pub fn read_rows(
         &self,
         row_group: usize,
@@ -321,8 +319,8 @@ impl BlockReader {
         batch::read_batch(&self.file, row_group, Some(rows), projection)
     }
 
-    /// As [`Self::read_rows`], of the spans whose ids are chosen: memory is in proportion to these, and to the largest column of the
-    /// rows. Service statistics may count these spans only. Errors: as [`Self::read_row_group`].
+    /// As [`Self::read_rows`], for spans with chosen ids. Memory is in proportion to these spans, and to the largest
+    /// column of the rows. Service statistics may count only these spans. Errors: as [`Self::read_row_group`].
     pub fn read_chosen_spans(
         &self,
         row_group: usize,
@@ -333,10 +331,10 @@ impl BlockReader {
         batch::read_chosen(&self.file, row_group, rows, projection, is_chosen)
     }
 
-    /// False if no string of a column in the row group meets the predicate.
+    /// False if no string of a column in the row group satisfies the predicate.
     ///
-    /// Asks the column's dictionary, each string once; true also if there is no dictionary that tells all
-    /// values. For an attribute: its own column, else its key among the keys and any string among the
+    /// Checks each string of the column's dictionary once; also returns true if no dictionary has all values. For an
+    /// attribute, this checks its own column; or else whether its key is among the keys, and any string among the
     /// values of all attributes of that owner. Errors: as [`Self::read_row_group`].
     pub fn row_group_may_contain_string(
         &self,
@@ -347,10 +345,9 @@ impl BlockReader {
         self.file.may_contain_string(row_group, column, predicate)
     }
 
-    /// Shows the keys of attributes in the row group, from dictionaries; a key may come twice.
+    /// Calls `visit` with the keys of attributes in the row group, from dictionaries. A key may come twice.
     ///
-    /// Returns false if the keys have no dictionary that tells all of them: read them then. Errors: as
-    /// [`Self::read_row_group`].
+    /// Returns false if no dictionary has all keys, so that they must be read. Errors: as [`Self::read_row_group`].
     pub fn visit_attribute_keys(
         &self,
         row_group: usize,
@@ -360,10 +357,10 @@ impl BlockReader {
         self.file.visit_attribute_keys(row_group, owner, visit)
     }
 
-    /// Shows the distinct strings of a column in the row group, from its dictionary.
+    /// Calls `visit` with the distinct strings of a column in the row group, from its dictionary.
     ///
-    /// Returns false if that does not tell all of them: the column has no dictionary, or the attribute also
-    /// occurs among the generic ones, whose values share one dictionary. Read the column then. Errors: as
+    /// Returns false if that does not cover all of them, because the column has no dictionary or the attribute also
+    /// occurs among the generic ones, whose values share one dictionary. Then the column must be read. Errors: as
     /// [`Self::read_row_group`].
     pub fn visit_strings(
         &self,
@@ -374,8 +371,8 @@ impl BlockReader {
         self.file.visit_strings(row_group, column, visit)
     }
 
-    /// Smallest and largest value of a column in the row group, if the statistics have them. Signed values
-    /// come as bits.
+    /// The smallest and largest value of a column in the row group, if the statistics have them. Signed values are
+    /// returned as their bits.
     pub fn row_group_bounds(&self, row_group: usize, column: NumberColumn) -> Option<(u64, u64)> {
         self.file.bounds(row_group, column)
     }

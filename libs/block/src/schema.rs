@@ -1,7 +1,7 @@
-//! The schemas that blocks are written with: message type, a name for every leaf column, how each is stored.
+//! The schemas of blocks that are written: the message type, a name for every leaf column, and how each is stored.
 //!
-//! Tempo maps leaf columns by position, so order, nesting, repetition and physical types are a fixed contract.
-//! That of vParquet4 is constant, and dedicated columns only change what `String01`… mean; vParquet5 has a column
+//! Tempo finds leaf columns by position, so order, nesting, repetition and physical types are a fixed contract. The
+//! schema of vParquet4 is constant, and dedicated columns only determine what `String01`… mean. vParquet5 has a column
 //! for each of them.
 
 pub mod leaf;
@@ -17,13 +17,13 @@ use tactus_storage::meta::{BlockVersion, ColumnScope, ColumnType, DedicatedColum
 use crate::error::{Error, Result};
 use leaf::Leaves;
 
-/// Dedicated string columns of a scope in vParquet4, in use or not.
+/// Dedicated string columns of a scope in vParquet4, used or not.
 const SLOTS_OF_V4: usize = 10;
 
-/// How the values of a leaf column are encoded, dictionary page aside.
+/// How the values of a leaf column are encoded, apart from the dictionary page.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum LeafEncoding {
-    /// A PLAIN dictionary page, and RLE_DICTIONARY data pages throughout.
+    /// A PLAIN dictionary page, and RLE_DICTIONARY in all data pages.
     Dictionary,
     /// DELTA_LENGTH_BYTE_ARRAY.
     DeltaLength,
@@ -38,17 +38,17 @@ pub enum LeafEncoding {
 pub enum LeafCompression {
     /// As the settings say.
     AsSet,
-    /// As the settings say, but with Zstandard the values stay as they are: they hardly shrink once they take no
-    /// more bits than they need, and almost every query reads some of them.
+    /// As the settings say, except that with Zstandard the values stay uncompressed: they already take as few bits as
+    /// possible, so they hardly shrink, and almost every query reads some of them.
     OnlyLevels,
-    /// Zstandard, whatever the settings say; and no bounds in statistics: long or unique strings.
+    /// Zstandard, whatever the settings say, and no bounds in statistics; for long or unique strings.
     Blob,
 }
 
 /// How a leaf column is stored.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct LeafStorage {
-    /// Encoding of its values. Never a dictionary for INT32 columns, which Tempo misreads, nor for `TraceID`.
+    /// The encoding of its values. Never a dictionary for INT32 columns, which Tempo misreads, or for `TraceID`.
     pub encoding: LeafEncoding,
     /// Compression of its pages.
     pub compression: LeafCompression,
@@ -61,19 +61,19 @@ pub struct AttributeColumn {
     pub leaf: usize,
     /// The attribute; `None` for a column that stays empty.
     pub name: Option<String>,
-    /// The values that go there; others stay generic attributes.
+    /// Values of this type are stored here; others stay generic attributes.
     pub column_type: ColumnType,
-    /// It takes arrays of such values as well, of two elements or more: a shorter one could not be told from a
-    /// single value, or from nothing.
+    /// True if the column also stores arrays of such values, with at least two elements: a shorter array would look
+    /// like a single value or like no value.
     pub takes_arrays: bool,
-    /// An empty string in it means that there is no value, so that an attribute which is one stays generic: the required
-    /// column of `service.name`.
+    /// True if an empty string means that there is no value. An attribute that is an empty string then stays generic.
+    /// This is the case for the required column of `service.name`.
     pub omits_empty: bool,
     /// It is stored as [`LeafCompression::Blob`].
     pub is_blob: bool,
 }
 
-/// Number of dedicated columns of one scope that the schema has.
+/// How many dedicated columns of one scope the schema has.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 struct Slots {
     strings: usize,
@@ -97,7 +97,7 @@ pub struct Schema {
     storage: Vec<LeafStorage>,
 }
 
-/// Resource attributes that have a column of their own in vParquet3 and 4 whatever is configured, all optional strings.
+/// Resource attributes that always have a column of their own in vParquet3 and 4, all optional strings.
 pub(crate) const RESOURCE_STATICS: [(&str, &str); 8] = [
     ("cluster", "Cluster"),
     ("namespace", "Namespace"),
@@ -109,7 +109,7 @@ pub(crate) const RESOURCE_STATICS: [(&str, &str); 8] = [
     ("k8s.container.name", "K8sContainerName"),
 ];
 
-/// Span attributes that have a column of their own in vParquet4 whatever is configured.
+/// Span attributes that always have a column of their own in vParquet4.
 const SPAN_STATICS: [(&str, &str, ColumnType); 3] = [
     ("http.method", "HttpMethod", ColumnType::String),
     ("http.url", "HttpUrl", ColumnType::String),
@@ -127,10 +127,10 @@ fn parse(text: &str) -> SchemaDescPtr {
 }
 
 impl Schema {
-    /// The schema of a version that is written. `dedicated` is the list as `meta.json` has it; columns beyond the
-    /// slots that the version has are left out.
+    /// The schema of a version. `dedicated` is the list from `meta.json`; columns beyond the slots of the version are
+    /// ignored.
     ///
-    /// Errors: `NotWritten` for other versions.
+    /// Errors: `NotWritten` for versions that are only read.
     pub fn new(version: BlockVersion, dedicated: &[DedicatedColumn]) -> Result<Self> {
         let is_v5 = match version {
             BlockVersion::VParquet3 => return Err(Error::NotWritten(version.as_str())),
@@ -292,7 +292,7 @@ fn attribute_columns(
             let path = format!("{parent}.DedicatedAttributes.{prefix}{slot:02}");
             let Some(leaf) = paths.find(&path) else { break };
             let dedicated = named.next();
-            // A column whose attribute has a column already stays empty, but keeps its place.
+            // If the attribute already has another column, this one stays empty but keeps its position.
             let is_new =
                 |name: &&str| columns.iter().all(|known| known.name.as_deref() != Some(name));
             let name = dedicated.map(|column| column.name.as_str()).filter(is_new);

@@ -1,10 +1,10 @@
-//! The summary of a block: one object beside `data.parquet`, with the parts of a block that most queries need first.
+//! The summary of a block: an object beside `data.parquet` with what most queries need first.
 //!
-//! The parts are stored one after the other, so that neighbours can be read with one request. The *tail* is a copy of
+//! Its parts are stored one after the other, so that neighbours can be read with one request. The *tail* is a copy of
 //! the end of the data file (offset indexes and footer). The *values* are the attributes of the block, and the values
 //! of those that have few. The *filter* says which strings the other attributes may have. All of this is in
-//! `data.parquet` as well, but would take requests in proportion to row groups and columns. So a block without a
-//! summary, or with a damaged one, gives the same answers. The block's meta says how long the parts are.
+//! `data.parquet` as well, but reading it there would take requests in proportion to row groups and columns. So a block
+//! whose summary is missing or damaged gives the same answers. The block's meta says how long the parts are.
 
 use bytes::Bytes;
 use tactus_model::wire::put_varint;
@@ -26,23 +26,25 @@ pub use values::{BlockValues, ListedValue, ValueOwner};
 /// Length and checksum before the compressed bytes of a part.
 const HEAD_BYTES: usize = 8;
 
-/// Level of compression. Parts are small, and read far more often than written.
+/// Compression level. Parts are small, and are read far more often than written.
 const LEVEL: i32 = 3;
 
-/// More row groups than blocks have: a block with more is read without its summary.
+/// More row groups than blocks have. A block with more is read without its summary.
 const MAX_ROW_GROUPS: u32 = 1 << 17;
-/// Bytes of a tail, as of the footer in it; also of a filter.
+/// Most bytes of a tail, which includes the footer, and of a filter.
 const MAX_PART_BYTES: u64 = 128 << 20;
-/// Of the data of a block, a filter takes one byte in 34, and a little for each row group.
+/// Divisor: a filter longer than this fraction of the block's data is not read. Written ones take one byte in 34, and a
+/// little for each row group.
 const DATA_BYTES_A_FILTER_BYTE: u64 = 16;
 /// What parts of small blocks take besides.
 const MORE_BYTES: u64 = 64 << 10;
 
-/// The parts of a summary that may be read; `None` if one of them is longer than what is written for a block of `data_bytes`.
+/// The parts of a summary if they may be read; `None` if one is longer than any that is written for a block with
+/// `data_bytes`.
 ///
-/// Who writes the bucket may claim any lengths, and have files as long.
+/// Whoever can write to the bucket may claim any length, and may store objects that long.
 pub fn readable_parts(parts: SummaryParts, data_bytes: u64) -> Option<SummaryParts> {
-    // What does not compress becomes somewhat longer.
+    // Data that does not compress becomes slightly longer.
     let packed = |bytes: u64| bytes.saturating_add(bytes / 64).saturating_add(MORE_BYTES);
     let max_filter = (data_bytes / DATA_BYTES_A_FILTER_BYTE).saturating_add(MORE_BYTES);
     let is_readable = parts.tail <= packed(data_bytes.min(MAX_PART_BYTES))
@@ -61,7 +63,7 @@ pub struct SummaryFile {
 }
 
 impl SummaryFile {
-    /// Puts the parts together. Errors: the compression library's.
+    /// Puts the parts together. Errors: those of the compression library.
     pub(crate) fn new(tail: &[u8], values: &[u8], filter: Vec<u8>) -> Result<Self> {
         let (tail, values) = (pack(tail)?, pack(values)?);
         let parts = SummaryParts {
@@ -84,7 +86,7 @@ fn pack(raw: &[u8]) -> Result<Vec<u8>> {
     Ok(out)
 }
 
-/// The content of a stored part. Errors: `Error::Corrupt`, also for one that claims to be longer than `limit`.
+/// The content of a stored part. Errors: `Error::Corrupt`, also for a part that claims to be longer than `limit`.
 fn unpack(part: &[u8], limit: usize) -> Result<Vec<u8>> {
     let (Some(head), Some(compressed)) = (part.first_chunk::<HEAD_BYTES>(), part.get(HEAD_BYTES..))
     else {

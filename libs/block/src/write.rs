@@ -1,4 +1,4 @@
-//! Writes `data.parquet`: sorted batches in, row groups out.
+//! Writes `data.parquet`: takes sorted batches, and writes row groups.
 
 mod attributes;
 mod canonical;
@@ -41,7 +41,7 @@ use leaves::LeafWriter;
 use row_group::{Scratch, Source, write_columns};
 use slots::{BatchSlots, SlotNames};
 
-/// How pages are compressed. [`crate::schema::LeafCompression`] has the exceptions.
+/// How pages are compressed. [`crate::schema::LeafCompression`] lists the exceptions.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Compression {
     /// Not at all.
@@ -57,17 +57,18 @@ pub enum Compression {
 pub struct WriterSettings {
     /// The format: vParquet4 or vParquet5.
     pub version: BlockVersion,
-    /// Attributes with a column of their own, as `meta.json` lists them: already filtered for vParquet4.
+    /// Attributes with a column of their own, as `meta.json` lists them; already filtered for vParquet4.
     pub dedicated_columns: Vec<DedicatedColumn>,
     /// Compression of pages.
     pub compression: Compression,
-    /// Uncompressed bytes that the largest page of a range of rows should have. All columns are cut into pages
-    /// at the same rows; a trace is never divided.
+    /// Target size in uncompressed bytes of the largest page of a range of rows. All columns are divided into pages at
+    /// the same rows, and a trace is never divided.
     pub page_bytes: usize,
-    /// Compressed bytes of the row groups that are put together in a stripe, at most unless it is one: the columns of
-    /// neighbouring row groups are read with one request, and so are all columns of one.
+    /// Most compressed bytes of row groups that are combined in a stripe, unless it is a single one. A column of
+    /// neighbouring row groups can be read with one request, and so can all columns of a row group.
     pub stripe_bytes: u64,
-    /// Put a filter of the strings of attributes of many values into the summary, of 3 % of the file at most.
+    /// True to write a filter for the strings of attributes with many values into the summary, of at most 3 % of the
+    /// file.
     pub value_filter: bool,
 }
 
@@ -127,8 +128,9 @@ pub struct BlockSummary {
 
 /// Writes one `data.parquet` in the vParquet4 or vParquet5 format, a row group at a time.
 ///
-/// Memory: about 15 bytes a span attribute of the largest row group, a stripe of row groups that are not written
-/// yet, or one that is larger, and some kilobytes a row group for the footer. After an error the file is unusable.
+/// Memory: about 15 bytes for each span attribute of the largest row group; a stripe of row groups that are not written
+/// yet, or a single larger one; and some kilobytes for each row group in the footer. After an error the file is
+/// unusable.
 pub struct BlockWriter<W: Write + Send> {
     file: DataFile<W>,
     schema: Schema,
@@ -143,7 +145,7 @@ pub struct BlockWriter<W: Write + Send> {
 }
 
 impl<W: Write + Send> BlockWriter<W> {
-    /// Starts a file. Errors: a version that is not written, a zstd level that does not exist, or the sink's.
+    /// Starts a file. Errors: the version cannot be written, the zstd level does not exist, or those of the sink.
     pub fn new(sink: W, settings: WriterSettings) -> Result<Self> {
         let schema = Schema::new(settings.version, &settings.dedicated_columns)?;
         let compressor = Compressor::new(settings.compression)?;
@@ -162,12 +164,12 @@ impl<W: Write + Send> BlockWriter<W> {
         })
     }
 
-    /// Writes a sorted batch without duplicate spans as one row group. Nested-set numbers, service statistics
-    /// and trace columns are computed here; those of the batch are ignored.
+    /// Writes a sorted batch without duplicate spans as one row group. Computes nested-set numbers, service statistics
+    /// and trace columns, and ignores those of the batch.
     ///
-    /// Errors: `Unsorted` and `NotAscending` if the file would not be in order of trace id, `IncompleteBatch`
-    /// for a batch without a trace, with columns left out by a projection or with rows that do not exist;
-    /// nothing is written then. `Io` and `Parquet` if the sink fails.
+    /// Errors: `Unsorted` and `NotAscending` if the file would not be in order of trace id; `IncompleteBatch` for a
+    /// batch without a trace, with columns left out by a projection, or with rows that do not exist. Then nothing is
+    /// written. `Io` and `Parquet` if the sink fails.
     pub fn write_row_group(&mut self, batch: &SpanBatch) -> Result<RowGroupInfo> {
         let (first_id, last_id) = check::batch(batch, self.summary.last_ids.last().copied())?;
         let resource_keys = self.resource_slots.of_batch(&batch.strings);
@@ -245,12 +247,12 @@ impl<W: Write + Send> BlockWriter<W> {
     }
 }
 
-/// The least number that is not 0; 0 if there is none.
+/// The smallest number other than 0; 0 if there is none.
 fn earliest(starts: impl Iterator<Item = u64>) -> u64 {
     starts.filter(|&start| start != 0).min().unwrap_or(0)
 }
 
-/// Bytes of the strings that go to blob columns of spans, before each span; and the end. Empty without such columns.
+/// For each span, the bytes of strings in blob columns of the spans before it; and the total. Empty without such columns.
 fn blob_ends(batch: &SpanBatch, columns: &[AttributeColumn], slots: &BatchSlots<'_>) -> Vec<u64> {
     if columns.iter().all(|column| !column.is_blob) {
         return Vec::new();

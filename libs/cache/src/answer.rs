@@ -1,9 +1,9 @@
-//! The scope of a job's answer, which says for which other requests it can be cached.
+//! The scope of a job's answer, which says for which other requests it may be cached.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// Of which requests this is the answer, besides the one that was made.
+/// The requests to which this is the answer, in addition to the one that was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AnswerScope {
     /// Row groups that the job had to do with.
@@ -19,13 +19,13 @@ pub enum Times {
     Asked,
     /// Every one: the job does not look at it.
     Any,
-    /// Those that start at or before the first time and end at or after the second, in unix nanoseconds. The first may
+    /// Ranges that start at or before the first time and end at or after the second, in unix nanoseconds. The first may
     /// be later than the second.
     Around(u64, u64),
 }
 
 impl Times {
-    /// True if the answer is that of a range with these ends, both inclusive.
+    /// True if the answer holds for a range with these ends, both inclusive.
     pub fn hold(self, start: u64, end: u64) -> bool {
         match self {
             Self::Asked => false,

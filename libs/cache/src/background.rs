@@ -22,7 +22,7 @@ pub(crate) struct Write {
     pub(crate) value: Bytes,
 }
 
-/// A bounded queue with writers behind it. They end when it is dropped and all writes are done.
+/// A bounded queue and its writers. The writers end when this is dropped and all writes are done.
 #[derive(Debug)]
 pub(crate) struct Background {
     queue: mpsc::Sender<Write>,

@@ -7,19 +7,19 @@ use tactus_config::sections::cache::Memcached;
 
 /// When a server is left alone, and for how long.
 ///
-/// There is always a breaker: without one every read of every query would wait for the timeout of a server that hangs.
+/// There is always a breaker: without one, every read of every query would wait for the timeout if a server hangs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct BreakerSettings {
     /// This many failures one after the other.
     pub(crate) consecutive_failures: u32,
     /// Stay away for this long; then one call tries.
     pub(crate) timeout: Duration,
-    /// Failures that lie further apart are not one after the other.
+    /// Failures that are further apart do not count as consecutive.
     pub(crate) interval: Duration,
 }
 
 impl BreakerSettings {
-    /// What is set in the section of memcached; zero takes the default.
+    /// The settings in the section of memcached; the defaults where they are zero.
     pub(crate) fn of(section: &Memcached) -> Self {
         let built_in = Self::default();
         Self {
@@ -64,8 +64,8 @@ impl Breaker {
         Self { settings, state: Mutex::default() }
     }
 
-    /// False if the server is not to be asked now. After a pause one caller gets through, and the next one only after
-    /// that had an answer or the time of another pause went by.
+    /// False if the server is not to be asked now. After a pause, one caller gets through. The next one gets through
+    /// only after that call was answered, or after another pause.
     pub(crate) fn allows(&self, now: Instant) -> bool {
         let mut state = self.state.lock();
         match state.closed_until {
@@ -78,7 +78,7 @@ impl Breaker {
         }
     }
 
-    /// Takes note of a call that was answered. True if the server was left alone before.
+    /// Records that a call was answered. True if the server was left alone before.
     pub(crate) fn succeeded(&self) -> bool {
         let mut state = self.state.lock();
         let was_closed = state.closed_until.is_some();
@@ -86,7 +86,7 @@ impl Breaker {
         was_closed
     }
 
-    /// Takes note of a call that was not answered. True if the server is left alone from now on.
+    /// Records that a call was not answered. True if the server is left alone from now on.
     pub(crate) fn failed(&self, now: Instant) -> bool {
         let mut state = self.state.lock();
         let is_old = |since: Instant| now.saturating_duration_since(since) > self.settings.interval;

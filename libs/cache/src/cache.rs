@@ -1,4 +1,4 @@
-//! One cache, as its users see it.
+//! One cache, with the interface that its users see.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -17,7 +17,7 @@ use crate::store::{Error, Store, positive};
 /// Keys that are asked for in one call.
 const MAX_KEYS: usize = 100;
 
-/// A cache on servers. Cheap to clone. What goes wrong is counted, and looks like a miss.
+/// A cache on servers. Cheap to clone. Errors are counted, and look like a miss.
 #[derive(Clone)]
 pub struct Cache {
     inner: Arc<Inner>,
@@ -54,7 +54,7 @@ impl Cache {
         Self::new(store, &BackgroundCache::default(), metrics, 0, runtime)
     }
 
-    /// The value of a key. Takes about as long as the timeout that was set, at most.
+    /// The value of a key. Takes about as long as the configured timeout at most.
     pub async fn get(&self, key: &Key) -> Option<Bytes> {
         self.get_many(std::slice::from_ref(key)).await.pop().flatten()
     }
@@ -99,7 +99,7 @@ impl Cache {
         keys.iter().zip(values).map(check).collect()
     }
 
-    /// Stores a value, later; may leave it out. It must be a function of the key alone.
+    /// Stores a value later, or not at all. The value must depend on the key alone.
     pub fn put(&self, key: &Key, value: &[u8]) {
         let inner = &*self.inner;
         let bytes = frame::framed_bytes(value.len());

@@ -1,4 +1,4 @@
-//! The configured caches, and the role of each.
+//! The configured caches and their roles.
 
 use std::fmt;
 use std::sync::Arc;
@@ -23,10 +23,10 @@ pub struct Caches {
 }
 
 impl Caches {
-    /// Sets the caches up, each with how it is written to; of two that claim a role the first has it. Nothing is waited
-    /// for: servers that cannot be reached are logged.
+    /// Sets up the caches with their writers. If two claim a role, the first one has it. Does not wait for servers:
+    /// those that cannot be reached are logged.
     ///
-    /// Errors: a setting that cannot work.
+    /// Errors: an invalid setting.
     pub fn open(
         caches: &[(section::Cache, BackgroundCache)],
         registry: &Registry,
@@ -78,7 +78,7 @@ impl Caches {
     }
 }
 
-/// Warns at start that a cache does not answer. This costs only time.
+/// Logs a warning at start if a cache does not answer, which only makes queries slower.
 async fn warn_if_away(store: Arc<dyn Store>, name: String, servers: String) {
     const PATIENCE: Duration = Duration::from_secs(10);
     match tokio::time::timeout(PATIENCE, store.check()).await {
@@ -99,7 +99,7 @@ async fn warn_if_away(store: Arc<dyn Store>, name: String, servers: String) {
 }
 
 tactus_model::words! {
-    /// The content of a cache. The names are used in the configuration, in keys and in metrics.
+    /// What a cache is for. The names are used in the configuration, in keys and in metrics.
     #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
     pub enum Role: name {
         /// Bloom filters of blocks.

@@ -25,7 +25,7 @@ pub(crate) fn wrap(key: &Key, value: &[u8]) -> Bytes {
     frame.into()
 }
 
-/// The value of a frame; `None` if it is not whole, or not that of the key.
+/// The value in a frame; `None` if the frame is incomplete or belongs to another key.
 pub(crate) fn unwrap(key: &Key, frame: &Bytes) -> Option<Bytes> {
     let header: &[u8; HEADER_BYTES] = frame.first_chunk()?;
     let (high, low) = key.hash();
@@ -51,8 +51,8 @@ const MAX_PLAIN_BYTES: usize = 200;
 
 /// The name of a value: parts joined by colons.
 ///
-/// The parts tell values apart: whatever a value depends on must be in one of them, and no part may be empty or hold a
-/// colon unless it is the last.
+/// The parts must contain everything that the value depends on. No part may be empty or contain a colon, except the
+/// last one.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Key {
     full: String,
@@ -76,8 +76,8 @@ impl Key {
         Self { full, sent }
     }
 
-    /// The key as servers know it: printable, without spaces, at most 200 bytes. Keys that are not so are hashed; the
-    /// frame of a value tells by the full key whose it is.
+    /// The key as it is sent to servers: printable, without spaces, at most 200 bytes. Other keys are hashed; the full
+    /// key in the frame shows whose value it is.
     pub fn sent(&self) -> &str {
         self.sent.as_deref().unwrap_or(&self.full)
     }
@@ -94,7 +94,7 @@ impl fmt::Display for Key {
     }
 }
 
-/// Two hashes that have nothing to do with each other.
+/// Two independent hashes.
 fn hash(bytes: &[u8]) -> (u64, u64) {
     (xxh64(bytes, 0), xxh64(bytes, 0x9e37_79b9_7f4a_7c15))
 }

@@ -1,4 +1,4 @@
-//! A client of memcached servers: values are spread over them by their keys.
+//! A client of memcached servers. The key of a value determines its server.
 
 mod address;
 mod connection;
@@ -46,7 +46,7 @@ struct Inner {
 }
 
 impl Memcached {
-    /// A client. Errors: no address, or one that is none; certificates.
+    /// A client. Errors: no address, or an invalid one; certificates.
     pub(crate) fn new(settings: &Section, metrics: Arc<Metrics>) -> Result<Self> {
         let addresses = addresses(settings)?;
         if addresses.is_empty() {
@@ -75,7 +75,7 @@ impl Memcached {
     async fn servers(&self) -> Arc<Vec<Arc<Server>>> {
         let start = || async {
             let first = self.inner.update();
-            // A name server that hangs shall not keep a query longer than a cache may.
+            // A name server that hangs must not delay a query longer than a cache may.
             let patience = self.inner.connector.timeout();
             let _ = tokio::time::timeout(patience, first).await;
             tokio::spawn(keep_up_to_date(Arc::downgrade(&self.inner)));
@@ -85,7 +85,7 @@ impl Memcached {
     }
 }
 
-/// Those that are listed, or else those of a service. Errors: one that is none.
+/// The listed addresses, or else those of a service. Errors: an invalid address.
 fn addresses(settings: &Section) -> Result<Vec<ServerAddress>> {
     let listed = settings.addresses.iter().flat_map(|address| address.split(','));
     let listed = listed.filter(|address| !address.trim().is_empty());
@@ -96,7 +96,7 @@ fn addresses(settings: &Section) -> Result<Vec<ServerAddress>> {
     Ok(listed)
 }
 
-/// Looks the addresses up again and again, at once if the first look found none.
+/// Looks the addresses up again and again; immediately if the first look-up found none.
 async fn keep_up_to_date(inner: std::sync::Weak<Inner>) {
     loop {
         let Some(client) = inner.upgrade() else { return };
@@ -113,7 +113,7 @@ async fn keep_up_to_date(inner: std::sync::Weak<Inner>) {
 const RETRY: Duration = Duration::from_secs(5);
 
 impl Inner {
-    /// Looks all addresses up. Servers that were known stay if a name server does not answer.
+    /// Looks up all addresses. Known servers stay if a name server does not answer.
     async fn update(&self) {
         let mut names = Vec::new();
         let mut is_complete = true;
@@ -167,7 +167,7 @@ impl Store for Memcached {
                         fetched.values[place] = value;
                     }
                 }
-                // A server that was asked tells more than one that was left alone.
+                // The error of a server that was asked says more than that one was left alone.
                 Err(Error::Unavailable) if fetched.error.is_some() => {}
                 Err(error) => fetched.error = Some(error),
             }
@@ -192,20 +192,20 @@ impl Store for Memcached {
     }
 }
 
-/// When an entry ends, as the protocol says it: seconds from now, or the time if that is more than 30 days ahead.
+/// The expiry of an entry in the form of the protocol: seconds from now, or a time if that is more than 30 days ahead.
 fn expiry(ttl: Duration, unix_seconds: u64) -> u64 {
     const MAX_RELATIVE_SECONDS: u64 = 30 * 24 * 3600;
     let seconds = ttl.as_secs() + u64::from(ttl.subsec_nanos() > 0);
     if seconds > MAX_RELATIVE_SECONDS { unix_seconds.saturating_add(seconds) } else { seconds }
 }
 
-/// Sorts names as people do: `cache-2` before `cache-10`, so that a further replica takes the last place and most keys
-/// stay where they are.
+/// Sorts names with numbers by value, `cache-2` before `cache-10`, so that an additional replica comes last and most
+/// keys stay on their servers.
 fn sort(names: &mut [String]) {
     names.sort_by(|one, other| natural(one.as_bytes(), other.as_bytes()));
 }
 
-/// Numbers by their value, everything else by its bytes.
+/// Compares numbers by their value, and everything else by its bytes.
 fn natural(mut one: &[u8], mut other: &[u8]) -> Ordering {
     let (first, second) = (one, other);
     loop {
@@ -243,7 +243,7 @@ fn by_value(one: &[u8], other: &[u8]) -> Ordering {
     one.len().cmp(&other.len()).then_with(|| one.cmp(&other))
 }
 
-/// The number of the server, of so many, that has a key. With one server more only the keys move that it gets.
+/// The index of the server for a key, out of `servers`. If a server is added, only the keys move that it gets.
 fn server_of(key: &str, servers: usize) -> usize {
     jump(xxh64(key.as_bytes(), 0), servers)
 }

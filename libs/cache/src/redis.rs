@@ -23,7 +23,7 @@ mod slots;
 
 use slots::Slots;
 
-/// Connections when the setting leaves the number to us. Calls share them, so that few are enough.
+/// The number of connections if the setting does not say. Calls share them, so a few are enough.
 const DEFAULT_CONNECTIONS: usize = 4;
 /// More would not help.
 const MAX_CONNECTIONS: usize = 64;
@@ -54,7 +54,7 @@ pub(crate) struct Redis {
 tactus_telemetry::debug_of!(Redis { timeout });
 
 impl Redis {
-    /// A client. Errors: no endpoint, or one that is none.
+    /// A client. Errors: no endpoint, or an invalid one.
     pub(crate) fn new(settings: &Section) -> Result<Self> {
         if settings.tls_enabled {
             install_provider();
@@ -97,7 +97,7 @@ impl Redis {
                     tracing::info!("redis answers again");
                 }
             }
-            // The server is there and says no, as one without memory does.
+            // The server answers but refuses, for example because it has no memory left.
             Err(Error::Redis(error)) if is_refusal(error) => {
                 let text = error.to_string();
                 let _ = self.breaker.succeeded();
@@ -127,7 +127,7 @@ impl Redis {
     }
 }
 
-/// True for an error that a server sent because it does not want a value, not because of the connection.
+/// True if the server refused the value, so that the connection itself works.
 fn is_refusal(error: &RedisError) -> bool {
     error.code().is_some_and(|code| matches!(code, "OOM" | "READONLY" | "MISCONF"))
 }
@@ -152,7 +152,7 @@ fn source(settings: &Section) -> Result<Source> {
         let mut builder = ClusterClientBuilder::new(infos)
             .connection_timeout(timeout)
             .response_timeout(timeout)
-            // What fails is a miss: there is no time for a second try.
+            // A failure is a miss. There is no time for a second attempt.
             .retries(0);
         if settings.tls_enabled {
             builder = builder.tls(tls_mode(settings));
@@ -236,7 +236,7 @@ fn invalid(text: &str) -> Error {
     Error::Invalid(format!("redis: {text}"))
 }
 
-/// Makes sure that the client finds an implementation of cryptography.
+/// Installs a TLS implementation for the client, if the process has none.
 fn install_provider() {
     if CryptoProvider::get_default().is_none() {
         // Another thread may be faster, with the same.

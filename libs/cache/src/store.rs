@@ -8,27 +8,26 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tactus_config::GoDuration;
 
-/// Servers of one kind. Each call ends within about the timeout that the implementation was given, whatever the
-/// servers do.
+/// A kind of cache server. Each call ends within about the configured timeout, whatever the servers do.
 #[async_trait]
 pub(crate) trait Store: Debug + Send + Sync {
     /// The values of these keys, in their order.
     async fn get(&self, keys: &[&str]) -> Fetched;
 
-    /// Stores a value. Errors: [`Error::Refused`] for one that the servers do not want, which says nothing of their
-    /// health.
+    /// Stores a value. Errors: [`Error::Refused`] if the servers do not accept it, which does not mean that they are
+    /// unhealthy.
     async fn set(&self, key: &str, value: Bytes) -> Result<()>;
 
-    /// Asks all servers whether they are there. Errors: the first of those that are not.
+    /// Checks that all servers answer. Errors: that of the first server that does not.
     async fn check(&self) -> Result<()>;
 }
 
-/// A call without a limit would let a server that hangs stop queries.
+/// Without a limit, a server that hangs would stop queries.
 pub(crate) fn call_timeout(setting: GoDuration) -> Duration {
     setting.non_zero().unwrap_or(Duration::from_millis(100))
 }
 
-/// A number of the configuration that cannot be negative.
+/// A number of the configuration that must not be negative.
 pub(crate) fn positive(number: i64) -> usize {
     usize::try_from(number).unwrap_or(0)
 }
@@ -36,7 +35,7 @@ pub(crate) fn positive(number: i64) -> usize {
 /// The values found.
 #[derive(Debug, Default)]
 pub(crate) struct Fetched {
-    /// As many as there were keys; `None` for one that is not there or could not be asked for.
+    /// One for each key; `None` for a value that does not exist or could not be read.
     pub(crate) values: Vec<Option<Bytes>>,
     /// Some keys could not be asked for.
     pub(crate) error: Option<Error>,
@@ -52,24 +51,25 @@ impl Fetched {
 /// Result with this crate's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Why a cache cannot be set up, or a call did not work out.
+/// Why a cache cannot be set up, or why a call failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// A setting that cannot work.
     #[error("{0}")]
     Invalid(String),
-    /// There is no server to ask now: none has an address, or all that failed are left alone for a while.
+    /// There is no server to ask now: there are no addresses, or all servers have failed and are left alone for a
+    /// while.
     #[error("no server is available")]
     Unavailable,
     /// No answer in time.
     #[error("no answer in time")]
     TimedOut,
-    /// The server says something else than its protocol allows.
+    /// The server sent something that its protocol does not allow.
     #[error("unexpected answer: {0}")]
     Protocol(String),
-    /// The server keeps no value of this size, or none now.
-    #[error("value is not kept: {0}")]
+    /// The server does not store a value of this size, or not now.
+    #[error("the server did not store the value: {0}")]
     Refused(String),
     /// The connection.
     #[error("connection")]

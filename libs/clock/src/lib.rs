@@ -1,7 +1,7 @@
-//! The time of day, and the age of things, while the wall clock jumps.
+//! The time of day, and the age of things, even if the wall clock jumps.
 //!
-//! [`Instant`] measures ages within a process. This crate is for what needs a time of day, such as the time of a sample or the
-//! range of a query, and for the age of files that an earlier process left.
+//! [`Instant`] measures ages within a process. This crate is for code that needs a time of day, such as the time of a
+//! sample or the range of a query, and for the age of files that an earlier process left.
 #![warn(missing_docs)]
 
 mod steady;
@@ -15,8 +15,8 @@ use steady::{Jump, Steady};
 
 static STEADY: Mutex<Option<Steady>> = Mutex::new(None);
 
-/// The time of day. It goes on as before while the wall clock is more than a minute away from where it was, and follows it once
-/// that has lasted for ten minutes.
+/// The time of day. If the wall clock jumps by more than a minute, this ignores the jump at first, and follows it after
+/// ten minutes.
 pub fn now() -> SystemTime {
     let (wall, passed) = (SystemTime::now(), since_boot());
     let (time, jump) =
@@ -24,10 +24,16 @@ pub fn now() -> SystemTime {
     match jump {
         None => {}
         Some(Jump::Seen(seconds)) => {
-            tracing::error!(seconds, "the wall clock jumped: it counts if it stays");
+            tracing::error!(
+                seconds,
+                "the wall clock jumped: the new time is ignored unless it lasts"
+            );
         }
         Some(Jump::Believed(seconds)) => {
-            tracing::warn!(seconds, "the wall clock jumped and stayed: it counts from now on");
+            tracing::warn!(
+                seconds,
+                "the wall clock jumped and did not go back: the new time is used from now on"
+            );
         }
     }
     time
@@ -48,21 +54,21 @@ pub fn unix_nanos() -> u64 {
     u64::try_from(since_epoch().as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// How old at least a file is that was written at this time by the wall clock, whenever that jumped.
+/// The minimum age of a file with this modification time, whatever jumps the wall clock has made since.
 pub fn age_of(written: SystemTime) -> Duration {
     let ages =
         [SystemTime::now(), now()].map(|now| now.duration_since(written).unwrap_or_default());
     ages[0].min(ages[1])
 }
 
-/// When something happened that the wall clock noted. What it noted for the future happened before it was set back: that
-/// ages from now on.
+/// The moment for a time that was recorded with the wall clock. A time in the future was recorded before the clock was
+/// set back, so its age counts from now.
 pub fn instant_of(noted: SystemTime) -> Instant {
     let now = Instant::now();
     now.checked_sub(age_of(noted)).unwrap_or(now)
 }
 
-/// By a clock that no one sets, and that goes on while the machine sleeps.
+/// From a clock that nobody can set, and that continues while the machine sleeps.
 pub fn since_boot() -> Duration {
     let time = clock_gettime(ClockId::Boottime);
     let seconds = u64::try_from(time.tv_sec).unwrap_or(0);

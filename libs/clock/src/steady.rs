@@ -2,21 +2,21 @@
 
 use std::time::{Duration, SystemTime};
 
-/// Steps that are followed at once, as those of a clock that is kept right.
+/// Smaller steps of the wall clock are followed at once, such as those of time synchronisation.
 const STEP: Duration = Duration::from_secs(60);
-/// A wall clock that was set is believed after this time.
+/// After a larger step, the wall clock is believed after this time.
 const BELIEVED_AFTER: Duration = Duration::from_secs(600);
 
-/// The wall clock as far as it is believed.
+/// Decides which wall clock time to believe.
 #[derive(Debug)]
 pub(crate) struct Steady {
-    /// A time that was believed, and when that was.
+    /// A wall clock time that was believed, and the reading of the steady clock then.
     base: (SystemTime, Duration),
-    /// How many seconds the wall clock is ahead, and since when it is.
+    /// How many seconds the wall clock is ahead of what is believed, and since when.
     ahead: Option<(f64, Duration)>,
 }
 
-/// What the wall clock did, in seconds ahead of the time before.
+/// What the wall clock did, in seconds ahead of the believed time.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Jump {
     Seen(f64),
@@ -28,7 +28,7 @@ impl Steady {
         Self { base: (wall, passed), ahead: None }
     }
 
-    /// The time. `passed`: what a clock says that no one sets; `Jump`: worth telling, once.
+    /// The time of day to use. `passed`: the reading of a clock that nobody can set. The `Jump` is to be logged, once.
     pub(crate) fn observe(
         &mut self,
         wall: SystemTime,

@@ -1,4 +1,4 @@
-//! The changes that a rewrite makes besides merging traces.
+//! What a rewrite changes besides merging traces.
 
 pub(crate) mod redact;
 
@@ -19,17 +19,17 @@ pub struct Changes {
     pub retention: Option<RetentionClasses>,
     /// Leave out these traces.
     pub remove: RemoveTraces,
-    /// Replace or remove attribute values; done in order, after traces are complete.
+    /// Replaces or removes attribute values, in this order, after traces are complete.
     pub redact: Vec<Redaction>,
 }
 
 /// The traces to delete.
 pub type RemoveTraces = HashSet<TraceId>;
 
-/// How long traces are kept, by what they hold.
+/// How long traces are kept, by their content.
 ///
-/// The first class whose query matches a trace decides, else `keep`. A trace is out of date if its end plus the time
-/// it is kept lies before `now`. A trace is judged by the spans that the rewritten blocks have of it.
+/// The first class whose query matches a trace decides; otherwise `keep`. A trace has expired if its end plus the time
+/// that it is kept is before `now`. A trace is judged by those of its spans that are in the rewritten blocks.
 #[derive(Debug)]
 pub struct RetentionClasses {
     /// Classes, the most important first.
@@ -38,14 +38,15 @@ pub struct RetentionClasses {
     pub keep: Option<Duration>,
     /// Unix nanoseconds.
     pub now: u64,
-    /// Times of the blocks, start and end, unix nanoseconds. A trace that ends outside counts as ending there: block
-    /// times are near the time of arrival, and a sender with a wrong clock must not lose its spans at once.
+    /// The time range of the blocks, start and end, unix nanoseconds. A trace that ends outside of it counts as ending
+    /// at its bound: block times are close to the time of arrival, and a sender with a wrong clock must not lose its
+    /// spans at once.
     pub within: (u64, u64),
 }
 
 /// Traces that are kept alike.
 pub struct RetentionClass {
-    /// Its name or query as text: tells it from others in [`crate::fingerprint`].
+    /// Its name or query as text, which distinguishes it in [`crate::fingerprint`].
     pub name: String,
     /// A trace belongs to the class if the query has a match in it.
     pub query: CompiledQuery,
@@ -64,7 +65,7 @@ impl fmt::Debug for RetentionClass {
 
 /// Attribute values to remove or replace.
 pub struct Redaction {
-    /// Its name or rule as text: tells it from others in [`crate::fingerprint`].
+    /// Its name or rule as text, which distinguishes it in [`crate::fingerprint`].
     pub name: String,
     /// Whose attributes.
     pub scope: RedactionScope,
@@ -72,9 +73,9 @@ pub struct Redaction {
     pub key: Vec<u8>,
     /// What becomes of the value, whatever its type.
     pub action: RedactionAction,
-    /// Only on spans that match, with their resource, scope, events and links; `None` for all spans.
+    /// Applies only to spans that match, with their resource, scope, events and links; `None`: to all spans.
     pub filter: Option<CompiledQuery>,
-    /// Only on spans that start in it; `None` for all times.
+    /// Applies only to spans that start in this range; `None`: to all times.
     pub range: Option<TimeRange>,
 }
 
@@ -90,7 +91,7 @@ impl fmt::Debug for Redaction {
     }
 }
 
-/// The owners of attributes that a [`Redaction`] looks at.
+/// The owners of attributes that a [`Redaction`] applies to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RedactionScope {
@@ -116,8 +117,8 @@ pub enum RedactionAction {
     Remove,
     /// Sets the value to this string.
     Replace(String),
-    /// Sets the value to `sha256:` and the SHA-256 of its text in hexadecimal: equal values stay equal. A value of that
-    /// form stays as it is, so that doing it twice changes nothing.
+    /// Replaces the value by `sha256:` and the SHA-256 of its text in hexadecimal, so that equal values stay equal. A
+    /// value of that form is not changed, so that doing it twice changes nothing.
     Hash,
 }
 
@@ -142,7 +143,7 @@ impl Changes {
     }
 }
 
-/// Rows of the traces that are out of date, ascending.
+/// The rows of expired traces, ascending.
 ///
 /// Errors: `Invalid` if a query cannot be evaluated on this data.
 pub(crate) fn expired_traces(classes: &RetentionClasses, batch: &SpanBatch) -> Result<Vec<u32>> {

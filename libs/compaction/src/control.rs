@@ -1,16 +1,16 @@
-//! Lets a caller watch and stop a merge, and returns what a rewrite did.
+//! Lets a caller watch and stop a merge, and reports what a rewrite did.
 
 /// The merge shall end without a result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("cancelled")]
 pub struct Cancelled;
 
-/// Called by a merge while it runs, on its thread: be quick, do not block.
+/// A merge calls these while it runs, on its own thread. Be quick and do not block.
 pub trait Control: Send + Sync {
-    /// Asked before every window of rows is read and every row group is written. `Err` ends the merge.
+    /// Called before reading each window of rows and before writing each row group. `Err` ends the merge.
     fn check(&self) -> Result<(), Cancelled>;
 
-    /// Told after every window: compressed bytes of the inputs that are done, and of all.
+    /// Called after each window with the compressed bytes of the inputs that are done, and of all inputs.
     fn progress(&self, done_bytes: u64, total_bytes: u64) {
         let _ = (done_bytes, total_bytes);
     }
@@ -31,7 +31,7 @@ impl Control for Unattended {
 pub struct RewriteStats {
     /// Input blocks.
     pub blocks_read: u64,
-    /// Traces of all inputs; one that is in several counts several times.
+    /// Traces of all inputs. A trace that is in several inputs counts several times.
     pub traces_read: u64,
     /// Spans of all inputs.
     pub spans_read: u64,
@@ -57,12 +57,12 @@ pub struct RewriteStats {
     pub traces_removed: u64,
     /// Spans of these.
     pub spans_removed: u64,
-    /// Attribute values removed or replaced; that of a shared resource or scope counts once.
+    /// Attribute values removed or replaced. A value of a shared resource or scope counts once.
     pub values_redacted: u64,
     /// Compressed bytes of the inputs' columns.
     pub bytes_read: u64,
     /// Bytes of the output's `data.parquet`.
     pub bytes_written: u64,
-    /// Most bytes of spans that were held at a time, decoded: windows of the inputs and the output's row group.
+    /// The most bytes of decoded spans in memory at a time: windows of the inputs, and the output's row group.
     pub peak_bytes: u64,
 }

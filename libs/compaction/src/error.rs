@@ -1,4 +1,4 @@
-//! The errors of a rewrite, by what the caller can do about them.
+//! The errors of a rewrite. Variants differ where callers act differently.
 
 use tactus_storage::Uuid;
 
@@ -8,7 +8,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// An error of the caller's own.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// A failed merge or rewrite. Nothing of it is visible to readers.
+/// A failed merge or rewrite. Readers see nothing of it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -16,7 +16,7 @@ pub enum Error {
     #[error("cancelled")]
     Cancelled,
     /// The check before the commit refused.
-    #[error("the result is not wanted any more")]
+    #[error("the result is no longer needed")]
     Refused(#[source] BoxError),
     /// An input of [`crate::merge_blocks`] cannot be read.
     #[error("input {input}")]
@@ -27,13 +27,13 @@ pub enum Error {
         #[source]
         source: tactus_block::Error,
     },
-    /// An input of [`crate::merge_blocks`] does not hold each trace once, in order of id.
+    /// An input of [`crate::merge_blocks`] does not have each trace once, in order of id.
     #[error("input {input} is not in order of trace id")]
     Unordered {
         /// Its position.
         input: usize,
     },
-    /// A trace of an input of [`crate::merge_blocks`] takes more memory than a merge has.
+    /// A trace of an input of [`crate::merge_blocks`] takes more memory than a merge may use.
     #[error("input {input}: a trace of {spans} spans takes {mib} MiB of memory")]
     TooLarge {
         /// Its position.
@@ -43,8 +43,8 @@ pub enum Error {
         /// What the trace and those beside it take.
         mib: u64,
     },
-    /// An input block cannot be opened, read or used; others are not to blame. Ask [`Error::is_retryable`] and
-    /// [`Error::is_not_found`] before it is held for damaged.
+    /// A single input block cannot be opened, read or used. Check [`Error::is_retryable`] and [`Error::is_not_found`]
+    /// before treating it as damaged.
     #[error("block {block}")]
     Block {
         /// The block.
@@ -53,13 +53,13 @@ pub enum Error {
         #[source]
         source: BlockProblem,
     },
-    /// The output cannot be made: bad settings, or its sink failed.
+    /// The output cannot be written: bad settings, or its sink failed.
     #[error("the output block")]
     Output(#[source] tactus_block::Error),
     /// The bucket refused an object of the output.
     #[error("storing the output block")]
     Store(#[from] tactus_storage::Error),
-    /// Blocks that must not be put together, or a retention class that cannot be evaluated.
+    /// Blocks that must not be combined, or a retention class that cannot be evaluated.
     #[error("{0}")]
     Invalid(String),
     /// The thread that merges was lost.
@@ -74,10 +74,10 @@ pub enum BlockProblem {
     /// Its data cannot be read.
     #[error(transparent)]
     Data(tactus_block::Error),
-    /// It does not hold each trace once, in order of id.
+    /// It does not have each trace once, in order of id.
     #[error("its traces are not in order of id")]
     Unordered,
-    /// One of its traces takes more memory than a merge has.
+    /// One of its traces takes more memory than a merge may use.
     #[error(
         "a trace of {spans} spans takes {mib} MiB of memory, more than a merge of several blocks has: raise compactor.compaction.max_memory_bytes"
     )]
@@ -87,7 +87,7 @@ pub enum BlockProblem {
         /// What the trace and those beside it take.
         mib: u64,
     },
-    /// It has another number of row groups than its meta says.
+    /// Its number of row groups differs from its meta.
     #[error("it has {found} row groups, its meta says {expected}")]
     RowGroupCount {
         /// In its footer.
@@ -106,7 +106,7 @@ impl Error {
         }
     }
 
-    /// True if the same call may succeed later without anybody changing anything.
+    /// True if the same call may succeed later without any change.
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Cancelled | Self::Lost(_) => true,
@@ -114,7 +114,7 @@ impl Error {
         }
     }
 
-    /// True if an object is not there, such as the data of an input that somebody else has just cleared away.
+    /// True if an object does not exist, for example the data of an input that somebody else has just deleted.
     pub fn is_not_found(&self) -> bool {
         self.storage().is_some_and(tactus_storage::Error::is_not_found)
     }
@@ -126,7 +126,7 @@ impl Error {
             if let Some(found) = error.downcast_ref() {
                 return Some(found);
             }
-            // The source of an I/O error is that of the error within it, which is skipped.
+            // The source of an I/O error is that of its inner error, so the inner error itself is skipped.
             let within = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
             next = match within {
                 Some(within) => Some(within),

@@ -1,10 +1,11 @@
-//! Merges and rewrites blocks: the part of compaction that is about data.
+//! Merges and rewrites blocks: the part of compaction that works on data.
 //!
-//! Any number of blocks become one: every trace once, its spans each once, in order of trace id, in row groups of a
-//! chosen size. On the way traces can be taken out (by id, or by age and a TraceQL query) and attribute values removed
-//! or replaced. [`merge_blocks`] does it on open blocks; [`rewrite_blocks`] does it in a bucket, where the result
-//! appears at once or not at all. Memory is bounded by a budget, whatever the size of the blocks; only a single trace
-//! is always held whole. Which blocks, when, and what becomes of the inputs is not known here.
+//! Any number of blocks become one: every trace once, each of its spans once, in order of trace id, in row groups of a
+//! chosen size. On the way, traces can be removed (by id, or by age and a TraceQL query), and attribute values can be
+//! removed or replaced. [`merge_blocks`] works on open blocks. [`rewrite_blocks`] works in a bucket, where the result
+//! appears all at once or not at all. Memory is bounded by a budget, whatever the size of the blocks; only a single
+//! trace is always in memory as a whole. This crate does not decide which blocks are merged and when, and what happens
+//! to the inputs.
 #![warn(missing_docs)]
 
 mod changes;

@@ -1,9 +1,9 @@
-//! Several blocks into one, trace by trace.
+//! Merges several blocks into one, trace by trace.
 //!
-//! Every input is read in windows: consecutive rows of a row group, decoded. The smallest trace id among the heads of
-//! all windows is next; its fragments go into the output's batch, which becomes a row group when it is large enough.
-//! A window that is used up gives way to the input's next one, the others stay. So each span is decoded once and
-//! copied once, and what is held at a time is a window an input and one row group.
+//! Every input is read in windows, which are consecutive decoded rows of a row group. The smallest trace id at the
+//! heads of all windows is next. Its fragments go into the output's batch, which becomes a row group when it is large
+//! enough. When a window is used up, the input's next one replaces it, while the others stay. So each span is decoded
+//! once and copied once, and memory holds one window of each input and one row group.
 
 mod input;
 mod output;
@@ -24,7 +24,7 @@ use output::Output;
 /// What [`merge_blocks`] made.
 #[derive(Debug)]
 pub struct Merged<W> {
-    /// The block, complete in its sink; `None` if nothing is left, the sink is untouched then.
+    /// The block, completely written to its sink. `None` if nothing is left; then nothing was written.
     pub block: Option<BuiltBlock<W>>,
     /// Earliest start and latest end of the spans written, unix nanoseconds; `None` if nothing is left.
     pub range: Option<(u64, u64)>,
@@ -34,13 +34,12 @@ pub struct Merged<W> {
     pub stats: RewriteStats,
 }
 
-/// Merges blocks into one. Runs on a thread that may block.
+/// Merges blocks into one. Run it on a thread that may block.
 ///
-/// The same inputs in the same order, settings and changes give the same bytes. A span that is there twice (same
-/// trace, span id, kind, start and name) is kept once, that of the first input.
-/// Memory: `settings.memory_bytes`, see there. Errors: `Input` and `Unordered` name the input that is to blame,
-/// `Output` for the sink and bad settings, `Cancelled`, `Invalid` for a retention class or redaction whose query
-/// cannot be evaluated.
+/// The same inputs in the same order, settings and changes give the same bytes. If a span occurs twice (same trace,
+/// span id, kind, start and name), that of the first input is kept. Memory: see `settings.memory_bytes`. Errors:
+/// `Input` and `Unordered` name the input at fault, `Output` for the sink and bad settings, `Cancelled`, `Invalid` for
+/// a retention class or redaction whose query cannot be evaluated.
 pub fn merge_blocks<W: Write + Send>(
     inputs: &[BlockReader],
     sink: W,
@@ -90,7 +89,7 @@ impl<'a, W: Write + Send> Merge<'a, W> {
         }
     }
 
-    /// Fills windows, moves traces until one of them is used up or a row group is full. False at the end.
+    /// Fills windows, then moves traces until a window is used up or a row group is full. False at the end.
     fn step(&mut self) -> Result<bool> {
         self.fill_windows()?;
         if self.inputs.iter().all(Input::is_at_end) {
@@ -116,7 +115,7 @@ impl<'a, W: Write + Send> Merge<'a, W> {
             self.control.progress(done, self.total_bytes);
             self.note_memory();
         }
-        // What a dictionary can address; beyond it strings would be lost.
+        // More than this a dictionary cannot address, so strings would be lost.
         let strings = self.inputs.iter().map(Input::string_bytes).sum::<u64>()
             + self.pending.strings().parts().0.len() as u64;
         if strings > u64::from(u32::MAX) {
@@ -125,8 +124,8 @@ impl<'a, W: Write + Send> Merge<'a, W> {
         Ok(())
     }
 
-    /// Traces are not divided. Where those of several inputs take too much memory together, the input with the largest one is
-    /// to blame: without it the others can be merged.
+    /// Traces are not divided. If traces of several inputs together take too much memory, the input with the largest
+    /// one is at fault: without it, the others can be merged.
     fn check_giants(&self) -> Result<()> {
         let held: u64 = self.inputs.iter().map(Input::heap_bytes).sum();
         if self.inputs.len() < 2 || held <= self.budget.most_windows {
@@ -144,7 +143,8 @@ impl<'a, W: Write + Send> Merge<'a, W> {
         self.stats.peak_bytes = self.stats.peak_bytes.max(bytes);
     }
 
-    /// Moves traces from the windows into the output until a window ends, or until the row group is full: true then.
+    /// Moves traces from the windows into the output until a window is used up, or until the row group is full, in
+    /// which case it returns true.
     fn move_traces(&mut self) -> bool {
         let empty = SpanBatch::default();
         let (batches, mut heads): (Vec<&SpanBatch>, Vec<Head<'_>>) =
@@ -241,12 +241,12 @@ impl Head<'_> {
 
 /// Shares of the memory of a merge.
 struct Budget {
-    /// Limit of a trace that is combined; `u64::MAX` for none.
+    /// Size limit of a combined trace; `u64::MAX` for none.
     max_trace_bytes: u64,
     row_group: RowGroupLimits,
     /// For the windows of all inputs.
     windows: u64,
-    /// What they may take where single traces are larger than windows.
+    /// The most memory of windows if single traces are larger than a window.
     most_windows: u64,
     /// No window is planned smaller.
     least_window: u64,
@@ -258,12 +258,12 @@ struct Budget {
 #[derive(Clone, Copy)]
 struct RowGroupLimits {
     spans: usize,
-    /// Before compression, not more than memory allows.
+    /// Bytes before compression, limited by the memory.
     bytes: u64,
 }
 
 impl RowGroupLimits {
-    /// True if a trace with some spans must go into the next row group. Depends on the traces alone and not on
+    /// True if a trace with some spans must go into the next row group. This depends only on the traces and not on
     /// windows, so that the same blocks always become the same block.
     fn is_full(self, output: &MergeOutput, spans: usize) -> bool {
         let held = output.batch().len();
@@ -275,9 +275,9 @@ impl RowGroupLimits {
     }
 }
 
-/// Each window costs some reads, however small it is.
+/// No window is smaller, because each costs some reads however small it is.
 const LEAST_WINDOW_BYTES: u64 = 64 << 10;
-/// Traces that take less together are merged, however little memory is configured.
+/// Traces that together take less than this are merged, however little memory is configured.
 const LEAST_GIANTS_BYTES: u64 = 64 << 20;
 
 impl Budget {
@@ -286,7 +286,7 @@ impl Budget {
             let sizes = reader.row_groups().iter().map(|group| group.uncompressed_bytes);
             sizes.fold(0, u64::saturating_add)
         };
-        // A quarter for the row group that grows, a quarter for what writing it takes.
+        // A quarter for the growing row group, a quarter for writing it.
         let quarter = (settings.memory_bytes / 4).max(1);
         Self {
             max_trace_bytes: match settings.max_trace_bytes {
@@ -304,8 +304,8 @@ impl Budget {
         }
     }
 
-    /// Bytes that the next window of an input may take: in proportion to the size of the input among those that are
-    /// still read, so that all windows end at about the same trace.
+    /// Bytes for the next window of an input, in proportion to the size of the input among those that are still read,
+    /// so that all windows end at about the same trace.
     fn share(&self, input: usize, inputs: &[Input<'_>]) -> u64 {
         let active = inputs.iter().zip(&self.sizes).filter(|(input, _)| !input.is_at_end());
         let (count, total) = active.fold((0u64, 0u64), |(count, total), (_, &size)| {
@@ -313,7 +313,7 @@ impl Budget {
         });
         let part =
             u128::from(self.windows) * u128::from(self.sizes[input]) / u128::from(total.max(1));
-        // A small input among large ones must still be read in more than crumbs.
+        // A small input among large ones must not be read in tiny pieces.
         (part as u64).max(self.windows / (4 * count.max(1))).max(self.least_window)
     }
 }

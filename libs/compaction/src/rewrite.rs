@@ -1,4 +1,4 @@
-//! Blocks of a bucket into a new one there.
+//! Rewrites blocks of a bucket into a new block of the bucket.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ mod tests;
 
 use job::{Files, Job, Stored};
 
-/// Blocks whose spans are older than this do not name origins any more: no ingester has the spans.
+/// A block whose spans are older than this does not record origins, because no ingester has the spans any more.
 const ORIGINS_KEPT_SECONDS: i64 = 24 * 3600;
 
 /// The block to make.
@@ -35,17 +35,17 @@ pub struct OutputBlock {
 /// A finished rewrite.
 #[derive(Debug, Clone)]
 pub struct Rewritten {
-    /// The new block, live in the bucket; `None` if nothing was left, or if it was made before and has been merged
-    /// further since.
+    /// The new block, live in the bucket. `None` if nothing was left, or if it had been written before and has been
+    /// merged further since.
     pub meta: Option<BlockMeta>,
-    /// What was done; all zero if the block had been made before.
+    /// What was done; all zero if the block had been written before.
     pub stats: RewriteStats,
 }
 
-/// The id of the block that a rewrite of these blocks makes, in any order of theirs.
+/// The id of the block that a rewrite of these blocks writes. The order of the blocks does not matter.
 ///
-/// Whoever does the same job, once more or at the same time, writes the same objects. So `purpose` must tell apart
-/// all that makes the content another: use [`fingerprint`].
+/// Whoever does the same job, again or at the same time, writes the same objects. So `purpose` must distinguish
+/// everything that changes the content: use [`fingerprint`].
 pub fn output_id(sources: &[Uuid], purpose: &str) -> Uuid {
     let mut sources = sources.to_vec();
     sources.sort_unstable();
@@ -57,7 +57,7 @@ pub fn output_id(sources: &[Uuid], purpose: &str) -> Uuid {
     uuid::Builder::from_random_bytes(bytes).into_uuid()
 }
 
-/// Tells settings and changes apart that give other bytes; also those of another version of this software.
+/// A text that distinguishes settings and changes with different output, and different versions of this software.
 pub fn fingerprint(settings: &RewriteSettings, changes: &Changes) -> String {
     let mut removed: Vec<_> = changes.remove.iter().collect();
     removed.sort_unstable();
@@ -71,15 +71,16 @@ pub fn fingerprint(settings: &RewriteSettings, changes: &Changes) -> String {
     tactus_model::bytes_to_hex(&digest.as_ref()[..16])
 }
 
-/// Merges blocks of a bucket into a new one there, and changes what `changes` says.
+/// Merges blocks of a bucket into a new block of the bucket, and applies `changes`.
 ///
-/// `meta.json` is written last: until then nobody sees the block, and after an error or a cancellation nobody ever
-/// will; what was written of it stays, for another compactor may be writing the same block. `before_commit` is asked
-/// right before; the caller looks whether it still owns the job and the inputs are still live. If somebody has made
-/// the block already, it is not made again. The inputs are left as they are; where the new block is live, readers
-/// leave them out by its `sources`.
-/// Errors: `Block` names the input that is to blame. `Invalid` for no input, one given twice, or inputs of different
-/// tenants or replication factors. Dropping the future ends the merge.
+/// `meta.json` is written last. Until then nobody sees the block, and after an error or a cancellation nobody ever
+/// will; objects that were written stay, because another compactor may be writing the same block. `before_commit` is
+/// called right before; the caller checks there that it is still responsible for the job, and that the inputs are still
+/// live. If somebody has written the block already, it is not written again. The inputs are not changed; once the new
+/// block is live, readers ignore them because of its `sources`.
+///
+/// Errors: `Block` names the input at fault. `Invalid` for no input, a duplicate one, or inputs of different tenants or
+/// replication factors. Dropping the future ends the merge.
 pub async fn rewrite_blocks<F, Fut>(
     bucket: &Bucket,
     inputs: &[Arc<BlockMeta>],
@@ -94,7 +95,7 @@ where
     Fut: Future<Output = Result<(), BoxError>>,
 {
     let mut inputs = inputs.to_vec();
-    // Spans that are there twice are taken from the first input: everybody must see the same one first.
+    // Of duplicate spans, that of the first input is kept. So all compactors must have the same first input.
     inputs.sort_by_key(|meta| meta.block_id);
     check_inputs(&inputs, &output)?;
     let tenant = inputs[0].tenant_id.clone();
@@ -155,20 +156,20 @@ fn check_inputs(sorted: &[Arc<BlockMeta>], output: &OutputBlock) -> Result<()> {
     Ok(())
 }
 
-/// The block if somebody has made it already: `Some(None)` if it is not live any more.
+/// The block, if somebody has written it already; `Some(None)` if it is not live any more.
 async fn find_made(bucket: &Bucket, tenant: &str, id: Uuid) -> Result<Option<Option<BlockMeta>>> {
     match read_meta(bucket, tenant, id).await {
-        // One that the bucket does not have as a whole is made again, before its sources go.
+        // If the bucket does not have all of it, it is written again, before its sources are deleted.
         Ok(meta) => {
             let missing = missing_file(bucket, &meta).await?;
             return Ok(missing.is_none().then_some(Some(meta)));
         }
-        // A meta that is none is written again; only this job has a block of this id.
+        // An invalid meta is overwritten, because only this job has a block with this id.
         Err(error) if error.is_corrupt() => return Ok(None),
         Err(error) if error.is_not_found() => {}
         Err(error) => return Err(error.into()),
     }
-    // Made, merged further and marked: it must not come to life again.
+    // It was written, merged further and marked, so it must not become live again.
     match bucket.head(&block_key(tenant, id, COMPACTED_META)).await {
         Ok(_) => Ok(Some(None)),
         Err(error) if error.is_not_found() => Ok(None),
@@ -176,7 +177,7 @@ async fn find_made(bucket: &Bucket, tenant: &str, id: Uuid) -> Result<Option<Opt
     }
 }
 
-/// The meta of the new block, but for what describes its files.
+/// The meta of the new block, without the fields that describe its files.
 fn describe(inputs: &[Arc<BlockMeta>], output: &OutputBlock) -> BlockMeta {
     let first = &inputs[0];
     let mut meta = BlockMeta {
@@ -208,7 +209,7 @@ fn describe(inputs: &[Arc<BlockMeta>], output: &OutputBlock) -> BlockMeta {
             extension.thinned_origins.unite(input.thinned_origins());
             whole.unite(&complete.without(input.thinned_origins()));
         }
-        // Of what one ingester left out another one has all.
+        // Another ingester has everything of what one ingester left out.
         extension.thinned_origins = extension.thinned_origins.without(&whole);
         // One ingester refused what another one has.
         extension.incomplete_origins = extension.incomplete_origins.without(&extension.origins);
@@ -217,7 +218,8 @@ fn describe(inputs: &[Arc<BlockMeta>], output: &OutputBlock) -> BlockMeta {
     meta
 }
 
-/// Narrows the times to what was written, within those of the inputs: spans of strange times do not count there.
+/// Reduces the time range to what was written, within that of the inputs, because spans with wrong times do not count
+/// in it.
 fn tighten(meta: &mut BlockMeta, start: u64, end: u64) {
     let start = time_from_unix_nanos(start).max(meta.start_time);
     let end = time_from_unix_nanos(end).min(meta.end_time);

@@ -7,15 +7,15 @@ use tactus_block::{BuilderSettings, ROW_GROUP_SPANS};
 pub struct RewriteSettings {
     /// The output: version, dedicated columns, compression, bloom filters. Inputs may differ in all of them.
     pub builder: BuilderSettings,
-    /// Bytes before compression that a row group should have. A trace is never divided.
+    /// Target size of a row group in bytes before compression. A trace is never divided.
     pub row_group_bytes: u64,
     /// Most spans of a row group, if no single trace has more.
     pub row_group_spans: usize,
-    /// Memory for decoded spans of all inputs and the output; windows become as small as it takes. What a single
-    /// trace needs comes on top, and so do the footers of the inputs and the bloom filters of the output.
+    /// Memory for decoded spans of all inputs and the output. Windows become as small as necessary. What a single trace
+    /// needs is added to that, and so are the footers of the inputs and the bloom filters of the output.
     pub memory_bytes: u64,
-    /// Bytes to which a trace may grow by combining; 0 for no limit. One that is larger in an input already is kept
-    /// as it is there.
+    /// Most bytes of a trace that is combined; 0 for no limit. A trace that is larger in one input already is kept as
+    /// it is there.
     pub max_trace_bytes: u64,
 }
 

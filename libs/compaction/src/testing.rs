@@ -1,4 +1,4 @@
-//! Spans as plain values, random blocks of them, and back: what the tests compare with.
+//! Spans as plain values, and random blocks of them, for comparison in tests.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Combinations that are legal but look like a mistake: one warning each, and a failed `-config.verify`.
+//! Warns of combinations that are legal but look like a mistake. Each makes `-config.verify` fail.
 
 use crate::sections::object_store::{Azure, Gcs, LocalStore, S3};
 use crate::sections::root::Config;

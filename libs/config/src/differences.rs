@@ -1,4 +1,4 @@
-//! Keys whose meaning or default is another than in Tempo 2.10, and what to do about each.
+//! Keys whose meaning or default differs from Tempo 2.10, and what to do about each.
 
 use crate::check::Remedy;
 use crate::sections::overrides::Limits;

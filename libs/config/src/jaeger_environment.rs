@@ -1,4 +1,4 @@
-//! Variables that deployments of Jaeger set, where the file does not speak of the same.
+//! Environment variables that deployments of Jaeger set. They apply where the file says nothing about the same setting.
 
 use crate::sections::receivers::{Receivers, ZipkinReceiver};
 

@@ -1,12 +1,12 @@
-//! The configuration: YAML file, environment, flags; typed, with defaults.
+//! The configuration: YAML file, environment and flags, typed and with defaults.
 //!
-//! Every key of every section has a field, whether or not the part that it belongs to exists, so
-//! that a file that works elsewhere loads here. Which keys have no effect yet is one table
-//! (`unsupported`). The crate knows no component: it depends on nothing else of the workspace.
+//! Every key of every section has a field, even if its component does not exist here, so that a file that works for
+//! Tempo loads here. The table `unsupported` lists the keys that have no effect yet. This crate knows no component, and
+//! depends on nothing else in the workspace.
 //!
-//! A start proceeds like this: scan the arguments for the file, expand and parse it into a tree, rewrite
-//! old spellings in the tree, read it over the defaults, apply the flags, note suspect values,
-//! adjust for the target, validate. Reading collects every problem with its line.
+//! Loading takes these steps: scan the arguments for the file, expand and parse it into a tree, convert old spellings
+//! in the tree, read it over the defaults, apply the flags, note suspicious values, adjust for the target, validate.
+//! Reading collects every problem with its line.
 
 mod check;
 mod differences;

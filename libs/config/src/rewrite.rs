@@ -1,4 +1,5 @@
-//! Changes to the tree before it is read: old keys, stand-ins, flat limits; and the old cache, where a file is written anew.
+//! Changes the tree before it is read: old keys, keys that stand in for others, flat limits; and the old cache section,
+//! if a file is written again.
 
 use crate::yaml::{Content, Key, Node};
 

@@ -1,11 +1,11 @@
-//! Forwarders: copies of the spans that were stored, sent on by OTLP.
+//! Forwarders: send copies of stored spans on to OTLP endpoints.
 //!
 //! ```text
-//! request stored -> queue of each of the tenant's forwarders, bounded in bytes -> spans left out -> each endpoint, once
+//! request stored -> queue of each of the tenant's forwarders, bounded in bytes -> filter -> each endpoint, once
 //! ```
 //!
-//! Best effort: what finds the queue full, or what an endpoint does not take, is counted and gone. A push never waits for
-//! it.
+//! Best effort: what finds the queue full, or what an endpoint refuses, is counted and dropped. A push never waits for
+//! this.
 
 mod client;
 mod queue;
@@ -26,10 +26,10 @@ use crate::metrics::QueueMetrics;
 use client::Client;
 use queue::{Queue, QueueSettings};
 
-/// How long queued requests may take when the process stops.
+/// How long queued requests may take to send when the process stops.
 const STOP_GRACE: Duration = Duration::from_secs(5);
 
-/// The forwarders of a process, and which tenants have which. Clones are of the same.
+/// The forwarders of a process, and which tenants use which. Clones share them.
 #[derive(Clone)]
 pub struct Forwarders(Arc<Inner>);
 
@@ -46,9 +46,9 @@ impl fmt::Debug for Forwarders {
 }
 
 impl Forwarders {
-    /// Starts the forwarders of a configuration. `with_tenants`: endpoints are told the tenant.
+    /// Starts the configured forwarders. `with_tenants`: requests carry the tenant's id.
     ///
-    /// Errors: an invalid filter or address, certificates; in words for the operator.
+    /// Errors: an invalid filter or address, or certificates; worded for the operator.
     pub fn start(
         sections: &[ForwarderSection],
         limits_of: LimitsOf,
@@ -72,7 +72,8 @@ impl Forwarders {
         Ok(Self(Arc::new(Inner { limits_of, by_name, stop })))
     }
 
-    /// Queues a request for the forwarders of its tenant. `has_bad_ids`: some of its spans were not stored for their ids.
+    /// Queues a request for the forwarders of its tenant. `has_bad_ids`: some of its spans were not stored because of
+    /// their ids.
     pub(crate) fn offer(&self, tenant: &TenantId, request: &Bytes, has_bad_ids: bool) {
         if self.0.by_name.is_empty() {
             return;
@@ -84,7 +85,7 @@ impl Forwarders {
         }
     }
 
-    /// Takes nothing more, and returns when what waits is sent, or took too long.
+    /// Takes no more requests. Returns when the waiting ones are sent, or took too long.
     pub async fn stop(&self) {
         self.0.stop.cancel();
         let deadline = tokio::time::Instant::now() + STOP_GRACE;
@@ -137,7 +138,7 @@ fn client(key: &str, section: &ForwarderSection, with_tenants: bool) -> Result<C
         .map_err(|error| format!("{key}.endpoints: {error}"))
 }
 
-/// What to write instead of a condition that is not a TraceQL filter; `None` if it may be one.
+/// For a condition that is not a TraceQL filter, what to write instead; `None` if it may be a filter.
 fn advice(condition: &str) -> Option<String> {
     let condition = condition.trim();
     if condition.starts_with('{') {

@@ -1,11 +1,11 @@
-//! Spans for the metrics generators: queued once they are stored, and sent by trace.
+//! Sends spans to the metrics generators: queued after they are stored, then divided by trace.
 //!
 //! ```text
-//! request stored -> queue of the tenant, bounded in requests, all together in bytes -> by the ring of generators -> each its part
+//! request stored -> queue of the tenant, bounded in requests; all queues together in bytes -> ring of generators -> each its part
 //! ```
 //!
-//! Best effort, like Tempo: what finds its queue full, or what a generator does not take, is counted and gone. A push
-//! never waits for it. Tenants without processors have no queue.
+//! Best effort, like Tempo: what finds its queue full, or what a generator refuses, is counted and dropped. A push
+//! never waits for this. Tenants without processors have no queue.
 
 mod queue;
 mod send;
@@ -31,18 +31,18 @@ use crate::{metrics::QueueMetrics, push::CheckedExport};
 use queue::{Job, Queue, QueueSettings};
 use send::Sender;
 
-/// How long queued requests may take when the process stops.
+/// How long queued requests may take to send when the process stops.
 const STOP_GRACE: Duration = Duration::from_secs(20);
-/// Settings of queues are looked at again, and idle queues dropped, after this time.
+/// How often the settings of queues are read again, and idle queues dropped.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
-/// A queue that nothing came into for this long is dropped.
+/// A queue that was empty for this long is dropped.
 const IDLE: Duration = Duration::from_secs(600);
 /// Tenants that have a queue.
 const MAX_QUEUES: usize = 10_000;
-/// Requests that wait, and workers, where the tenant's limits say 0.
+/// Length of the queue, and number of workers, if the tenant's limits say 0.
 const QUEUE_SIZE: usize = 100;
 const WORKERS: usize = 2;
-/// Most workers of a tenant, whatever its limits say.
+/// Most workers of a tenant, whatever its limits are.
 const MAX_WORKERS: usize = 256;
 
 /// The parts of [`Generators`].
@@ -55,7 +55,7 @@ pub struct GeneratorParts {
     pub limits_of: LimitsOf,
     /// The time a push to a generator may take.
     pub remote_timeout: Duration,
-    /// Bytes of requests that wait or are on their way, of all tenants together.
+    /// Bytes of requests that wait or are being sent, of all tenants together.
     pub max_bytes: u64,
 }
 
@@ -73,7 +73,7 @@ struct Inner {
     stop: CancellationToken,
 }
 
-/// The queue of a tenant, and when its settings are to be looked at again.
+/// The queue of a tenant, and when to read its settings again.
 struct Known {
     queue: Queue,
     looked: Instant,
@@ -118,15 +118,15 @@ impl Generators {
         }
     }
 
-    /// Queues a stored request if its tenant has processors. `counts`: false if the client asked for no series.
+    /// Queues a stored request if its tenant has processors. `counts`: false if the client asked not to be counted.
     pub(crate) fn offer(&self, tenant: &TenantId, export: CheckedExport, counts: bool) {
         let limits = (self.0.limits_of)(tenant);
-        // Ingesters answer the queries that Tempo's local blocks answer.
+        // Ingesters answer the queries for which Tempo needs the local-blocks processor.
         if limits.metrics_generator.processors.iter().all(|name| name == "local-blocks") {
             return;
         }
         self.0.metrics.offered(tenant);
-        // Slices of the request keep all of it in memory.
+        // Slices of the request keep the whole request in memory.
         let Some(held) = self.0.budget.reserve(export.request().len() as u64) else {
             return self.0.metrics.refused(tenant);
         };
@@ -136,7 +136,7 @@ impl Generators {
         }
     }
 
-    /// Takes nothing more, and returns when what waits is sent, or took too long.
+    /// Takes no more requests. Returns when the waiting ones are sent, or took too long.
     pub async fn stop(&self) {
         self.0.stop.cancel();
         self.0.tasks.close();
@@ -148,7 +148,8 @@ impl Generators {
 }
 
 impl Inner {
-    /// Shows the tenant's queue, made or replaced if it must be, to `offer`. False as well if there can be none.
+    /// Calls `offer` with the tenant's queue, which is created or replaced if needed. False if `offer` returns false,
+    /// or if there can be no queue.
     fn queue(
         &self,
         tenant: &TenantId,
@@ -171,7 +172,7 @@ impl Inner {
                 if now.duration_since(known.looked) >= LOOK_AGAIN {
                     known.looked = now;
                     if known.queue.settings() != settings(forwarder) {
-                        // The workers of the old one send what waits there, and end.
+                        // The workers of the old queue send what is left in it, and end.
                         known.queue = start();
                     }
                 }
@@ -216,7 +217,7 @@ tactus_telemetry::metrics! {
 struct TenantMetrics {
     /// Requests that wait.
     length: Gauge,
-    /// Requests of which all generators took their part.
+    /// Requests of which every generator took its part.
     sent: Counter,
     /// Requests of which one did not.
     failed: Counter,
@@ -248,7 +249,7 @@ impl Metrics {
     /// Counts a push to a generator.
     fn pushed(&self, address: &str, is_ok: bool) {
         self.pushes.with([address]).inc();
-        // The counter starts at 0, so that a rate includes the first failure.
+        // Starts the counter at 0, so that a rate includes the first failure.
         self.push_failures.with([address]).inc_by(u64::from(!is_ok));
     }
 

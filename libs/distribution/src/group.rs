@@ -1,7 +1,8 @@
-//! Groups the spans of one export by replica set, and makes the pushes for them.
+//! Groups the spans of one export by replica set, and builds the pushes.
 //!
 //! Neighbouring spans with the same replicas are one slice of the request. If that would give many small slices, the
-//! spans of a run are copied together: at every replica, a run costs more than copying some hundred bytes.
+//! spans of a run are copied into one buffer instead, because every replica spends more on a run than a copy of some
+//! hundred bytes costs.
 
 use std::ops::Range;
 
@@ -12,10 +13,10 @@ use tactus_ring::TokenHasher;
 
 use crate::placement::Placement;
 
-/// Slices of a run that are smaller than this on average are copied together.
+/// If the slices of a run are smaller than this on average, its spans are copied.
 const COPY_BELOW_BYTES: usize = 2048;
 
-/// Spans that lie together in the request and go to the same replicas.
+/// Consecutive spans of the request that go to the same replicas.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Piece {
     /// Index into the runs of the walk.
@@ -38,10 +39,10 @@ struct Gathered {
 pub(crate) struct Grouping<'a> {
     placement: &'a Placement,
     tokens: TokenHasher,
-    /// By set: 1 + its index in `gathered`; 0 if it has no spans yet.
+    /// For each set, its index in `gathered` plus 1; 0 if it has no spans yet.
     index_of_set: Vec<u32>,
     gathered: Vec<Gathered>,
-    /// Spans of a trace often follow each other: the trace seen last and its index in `gathered`.
+    /// The trace of the last span and its index in `gathered`, because spans of a trace are often neighbours.
     last: Option<(&'a [u8], usize)>,
 }
 
@@ -116,7 +117,7 @@ impl<'a> Grouping<'a> {
         self.gathered.iter().map(|gathered| gathered.set)
     }
 
-    /// Slices the request, or copies from it. `origin_of` gives the origin of a set's spans.
+    /// Slices the request, or copies from it. `origin_of` returns the origin for a set's spans.
     pub(crate) fn finish(
         self,
         tenant: &str,
@@ -156,7 +157,7 @@ impl Export {
         }
     }
 
-    /// One push of the groups at these indices: each of their resources and scopes once.
+    /// One push with the groups at these indices. Each resource and scope is in it once.
     pub(crate) fn push_of(&self, groups: impl Iterator<Item = usize> + Clone) -> PushRequest {
         let mut resources = Selected::new(&self.resources);
         let mut scopes = Selected::new(&self.scopes);
@@ -183,7 +184,7 @@ impl Group {
     }
 }
 
-/// Messages of the export that a push needs, numbered anew.
+/// The resource and scope messages that a push needs, with new numbers.
 struct Selected<'a> {
     all: &'a [Bytes],
     /// By index: 1 + the new index; 0 if not chosen.

@@ -1,8 +1,9 @@
-//! Spans on their way from the receivers to the ingesters: validated, limited, and sent to each replica until
-//! enough of them have stored the spans. Copies go to forwarders and metrics generators.
+//! Brings spans from the receivers to the ingesters: validates them, applies limits, and sends them to each replica
+//! until enough replicas have stored them. Copies go to forwarders and metrics generators.
 //!
-//! Attributes are decoded only if usage is counted by attribute. A walk over the request finds its spans; the pushes
-//! refer to slices of the same bytes, each resource and scope once. One bad span costs itself, not its request.
+//! Attributes are decoded only if usage is counted by attribute. A walk over the request finds its spans, and the
+//! pushes refer to slices of the same bytes, with each resource and scope once. An invalid span is dropped without the
+//! rest of its request.
 //!
 //! ```text
 //! request -> budget of memory -> walk, by replica set -> rate -> usage -> one push an ingester -> quorum of each trace
@@ -52,7 +53,7 @@ use crate::{
 pub use settings::{Limits, LimitsOf, Parts, Settings, UsageLimitsOf};
 pub use usage::{UsageLimits, UsageSettings, UsageTracker};
 
-/// A suspect ingester may hold one part in this many of the bytes in flight.
+/// Divisor: a suspect ingester may have this fraction of the allowed bytes in flight.
 const SUSPECT_SHARE: u64 = 4;
 
 /// A distributor in front of the ingesters of a ring.
@@ -102,12 +103,12 @@ impl Distributor {
         }
     }
 
-    /// The memory of requests as receivers take it, from the first byte of each.
+    /// The memory that receivers use for requests, counted from the first byte of each.
     pub fn bodies(&self) -> Arc<Bodies> {
         Bodies::counting(&self.budget, self.metrics.overload_refusals.clone())
     }
 
-    /// Logs and counts spans one by one, if the section asks for it.
+    /// Logs and counts single spans, if the configuration asks for it.
     #[must_use]
     pub fn with_span_log(
         self,

@@ -5,13 +5,13 @@ use std::{collections::HashMap, time::Instant};
 use parking_lot::Mutex;
 use tactus_model::TenantId;
 
-/// Buckets that are kept without a look at which of them are full again.
+/// Up to this many buckets are kept without checking which of them are full again.
 const KEPT_BUCKETS: usize = 10_000;
 
 /// What a tenant may send through this distributor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Rate {
-    /// This distributor's share. 0: no limit, unless `burst_bytes` is 0 as well, which refuses everything.
+    /// The share of this distributor. 0: no limit, unless `burst_bytes` is 0 as well, which refuses everything.
     pub(crate) bytes_per_second: u64,
     pub(crate) burst_bytes: u64,
     /// The share of all members of the distributors' ring together; 0 if each distributor limits by itself.
@@ -24,8 +24,8 @@ impl Rate {
         Self { bytes_per_second, burst_bytes, global_bytes_per_second: 0 }
     }
 
-    /// The healthy ones of `members` distributors share the limit. The burst is not divided: a client's connection ends
-    /// at one of them.
+    /// Divides a limit among the healthy ones of `members` distributors. The burst is not divided, because a client's
+    /// connection ends at one of them.
     pub(crate) fn global(
         bytes_per_second: u64,
         burst_bytes: u64,
@@ -51,8 +51,8 @@ pub(crate) struct RateLimiter {
 #[derive(Debug, Default)]
 struct Buckets {
     by_tenant: HashMap<TenantId, Bucket>,
-    /// Buckets to look through when the next tenant comes. Twice as many as the last look left, so that a look costs
-    /// each new tenant little.
+    /// When there are this many buckets, full ones are dropped. It is then set to twice the number that is left, so
+    /// that new tenants rarely wait for this.
     prune_at: usize,
 }
 
@@ -60,7 +60,7 @@ struct Buckets {
 struct Bucket {
     tokens: f64,
     filled: Instant,
-    /// As of the last request: limits may change at any time.
+    /// The limit at the last request. It may change at any time.
     rate: Rate,
 }
 
@@ -74,7 +74,7 @@ impl Bucket {
 }
 
 impl Buckets {
-    /// Drops buckets that are full, as a new one would be, once there are many.
+    /// If there are many buckets, drops those that are full, because a new bucket would be full, too.
     fn prune(&mut self, now: Instant) {
         if self.by_tenant.len() < self.prune_at.max(KEPT_BUCKETS) {
             return;
@@ -93,7 +93,7 @@ impl Buckets {
 pub(crate) struct Exceeded(Rate);
 
 impl RateLimiter {
-    /// Takes the bytes of one request out of the tenant's bucket, or nothing.
+    /// Takes the bytes of a request out of the tenant's bucket, all or none.
     pub(crate) fn take(&self, tenant: &TenantId, bytes: u64, rate: Rate) -> Result<(), Exceeded> {
         self.take_at(tenant, bytes, rate, Instant::now())
     }
@@ -131,7 +131,7 @@ impl Exceeded {
         bytes > self.0.burst_bytes
     }
 
-    /// What the client reads; log-based alerts of operators match on its beginning.
+    /// What the client reads. Operators have alerts on logs that match its beginning.
     pub(crate) fn message(self, tenant: &TenantId, bytes: u64) -> String {
         let Rate { bytes_per_second: rate, burst_bytes: burst, global_bytes_per_second } = self.0;
         let limits = format!(

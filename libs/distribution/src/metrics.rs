@@ -1,5 +1,4 @@
-//! Metrics of the distributor, under Tempo's names; also those of the queues of copies, for forwarders and for metrics
-//! generators.
+//! Metrics of the distributor, under Tempo's names, and of the queues for forwarders and metrics generators.
 
 use std::time::Duration;
 
@@ -9,8 +8,8 @@ use tactus_telemetry::metrics::{
 };
 
 tactus_telemetry::metrics! {
-    /// Everything that is counted. Series of tenants are looked up each time: the registry forgets those of idle tenants
-    /// that nobody keeps a handle of.
+    /// All metrics. Series of tenants are looked up each time, because the registry drops those of idle tenants only if
+    /// nobody keeps a handle of them.
     #[derive(Debug)]
     pub(crate) struct Metrics {
         spans_received: CounterVec<1> = "tempo_distributor_spans_received_total", "Spans received per tenant.", ["tenant"];
@@ -57,7 +56,7 @@ impl Metrics {
         }
     }
 
-    /// Counts spans that are not stored, of tenants of which nothing is kept.
+    /// Counts spans that are not stored, for tenants that are not tracked because there are too many.
     pub(crate) fn discard_of_many(&self, reason: &str, spans: u64) {
         self.discarded_spans.with([reason, OVERFLOW]).inc_by(spans);
     }
@@ -80,8 +79,8 @@ impl Metrics {
 }
 
 tactus_telemetry::metrics! {
-    /// The counts of all queues. Failures begin at 0 with what may fail: of a counter that begins with the first one, a rate does not
-    /// see it.
+    /// The counters of all queues. A counter of failures exists as soon as something can fail: if it began with the
+    /// first failure, a rate would not include it.
     #[derive(Clone)]
     pub(crate) struct QueueMetrics {
         length: GaugeVec<2> = "tempo_distributor_queue_length", "Requests that wait for a forwarder.", ["name", "tenant"];
@@ -119,11 +118,11 @@ impl QueueMetrics {
     }
 }
 
-/// Bits of the table. A batch of a thousand traces is counted within some percent.
+/// Bits of the table. The estimate for a batch of a thousand traces is right within some percent.
 const BITS: usize = 4096;
 
-/// Counts distinct trace ids by the share of a table of bits that they leave empty: a few nanoseconds a span and no
-/// allocation, for a histogram whose buckets double.
+/// Estimates the number of distinct trace ids from how many bits of a table stay empty. That takes a few nanoseconds a
+/// span and no allocation, and is exact enough for a histogram whose buckets double.
 pub(crate) struct TraceCount {
     table: [u64; BITS / 64],
 }

@@ -1,4 +1,4 @@
-//! Tracks each ingester: its calls in flight, and whether it can be relied on.
+//! Tracks each ingester: its calls in flight, and whether it is reliable.
 
 use std::{
     collections::HashMap,
@@ -19,7 +19,7 @@ use tonic::{Code, Request, Status};
 
 use crate::metrics::Metrics;
 
-/// After this many failed or late calls in a row, an ingester is suspect.
+/// An ingester is suspect after this many failed or late calls in a row.
 const SUSPECT_AFTER: u32 = 3;
 /// Calls that a suspect ingester may have in flight.
 const MAX_SUSPECT_CALLS: u64 = 256;
@@ -93,7 +93,7 @@ impl Peers {
         peer
     }
 
-    /// Forgets ingesters that are not among `instances`.
+    /// Forgets ingesters that are not in `instances`.
     pub(crate) fn retain(&self, instances: &[Arc<Instance>], metrics: &Metrics) {
         let mut by_address = self.by_address.write();
         by_address.retain(|address, _| {
@@ -126,7 +126,7 @@ impl Peers {
         result.map(tonic::Response::into_inner)
     }
 
-    /// A push, which begins when it is polled and is to be polled to its end. What `held` counts is given back then.
+    /// Starts a push. Poll the future to its end; memory that `held` counts is given back then.
     pub(crate) fn start(
         &self,
         peer: Arc<Peer>,
@@ -136,7 +136,7 @@ impl Peers {
         held: impl Send + 'static,
     ) -> impl Future<Output = Result<PushResponse, Status>> + Send + 'static {
         let settings = self.settings;
-        // One call is always allowed: it shows when the ingester is well again.
+        // One call is always allowed, because it shows when the ingester works again.
         let (calls, held_bytes) =
             (peer.calls.load(Ordering::Relaxed), peer.bytes.load(Ordering::Relaxed));
         let is_full = calls >= MAX_SUSPECT_CALLS || held_bytes + bytes > settings.max_suspect_bytes;
@@ -218,8 +218,8 @@ impl InFlight {
         Self { peer, bytes, answered }
     }
 
-    /// Counts the call, unless another one was answered in time since it began: what hung before an ingester came back
-    /// tells nothing of it.
+    /// Counts the failed or late call, unless another call was answered in time since it began: a call that hung before
+    /// an ingester came back says nothing about the ingester now.
     fn count_in_row(&self, in_row: &AtomicU32) {
         if self.peer.answered.load(Ordering::Relaxed) == self.answered {
             in_row.fetch_add(1, Ordering::Relaxed);

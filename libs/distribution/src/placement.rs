@@ -1,4 +1,4 @@
-//! The placement of traces on the ring: their tokens, and the replicas of each token, computed once for each view of
+//! Places traces on the ring: the token of each trace, and the replicas of each token, computed once for each view of
 //! the ring.
 
 use std::{collections::HashMap, sync::Arc};
@@ -8,12 +8,12 @@ use tactus_ring::{Instance, Operation, RingError, RingView};
 /// The replica sets of a view, by token.
 pub(crate) struct Placement {
     instances: Vec<Arc<Instance>>,
-    /// Ascending; the keys from the bound before it up to this one, exclusive, belong to the set at the same place of
-    /// `set_at`. Keys from the last bound on belong to the first set.
+    /// Ascending bounds of key ranges. Keys from the previous bound up to this one, exclusive, belong to the set at the
+    /// same index of `set_at`. Keys from the last bound on belong to the first set.
     bounds: Vec<u32>,
     set_at: Vec<u32>,
     sets: Vec<Replicas>,
-    /// Copies of each span as the ring is set up, at least 1.
+    /// How many copies of each span the ring asks for, at least 1.
     replication_factor: usize,
 }
 
@@ -24,9 +24,9 @@ pub(crate) struct Replicas {
     pub(crate) instances: Vec<u32>,
     /// How many of them must store a span.
     pub(crate) min_success: usize,
-    /// Instances that may stand in for one of them, the next on the ring first.
+    /// Instances that may replace one of them, the next on the ring first.
     pub(crate) next: Vec<u32>,
-    /// A stand-in must be in the zone of the one it stands in for.
+    /// A replacement must be in the zone of the instance it replaces.
     pub(crate) zone_aware: bool,
     /// The reason why spans cannot be written there.
     pub(crate) error: Option<RingError>,
@@ -35,9 +35,9 @@ pub(crate) struct Replicas {
 /// How a placement chooses instances.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Choice {
-    /// Reach for a further instance where one is not active.
+    /// If an instance is not active, use the next one as well.
     pub(crate) extend: bool,
-    /// A stand-in must be in the zone of the one it stands in for.
+    /// A replacement must be in the zone of the instance it replaces.
     pub(crate) zone_aware: bool,
 }
 
@@ -94,7 +94,7 @@ impl Placement {
         &self.sets
     }
 
-    /// The set that all traces go to, if there is but one.
+    /// The replica set, if all traces have the same one.
     pub(crate) fn only_set(&self) -> Option<usize> {
         (self.sets.len() == 1).then_some(0)
     }
@@ -113,17 +113,17 @@ impl Placement {
         &self.instances
     }
 
-    /// True if spans have copies, so that readers must recognise copies.
+    /// True if spans have copies, which readers must then recognise.
     pub(crate) fn has_replicas(&self) -> bool {
         self.replication_factor > 1
     }
 
-    /// Copies of each span as the ring is set up, at least 1.
+    /// How many copies of each span the ring asks for, at least 1.
     pub(crate) fn replication_factor(&self) -> usize {
         self.replication_factor
     }
 
-    /// A name of a set that holds over changes of the ring.
+    /// A name for a set that stays the same when the ring changes.
     pub(crate) fn name_of(&self, set: usize) -> String {
         let ids = self.sets[set].instances.iter().map(|index| &*self.instance(*index).id);
         ids.collect::<Vec<_>>().join("\n")
@@ -143,8 +143,8 @@ impl std::fmt::Debug for Placement {
     }
 }
 
-/// Healthy instances after a place on the ring that are not in the set, each once. As many as the set has, or if zones
-/// count two of each zone.
+/// Healthy instances after a position on the ring that are not in the set, each once. As many as the set has, or with
+/// zones two of each zone.
 fn followers(
     view: &RingView,
     choice: Choice,

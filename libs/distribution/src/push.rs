@@ -10,22 +10,22 @@ use tactus_proto::tactus::v1::{PushRequest, SpanRun};
 
 use crate::{group::Grouping, metrics::TraceCount, root_spans::RootSpans, routes::Route};
 
-/// An export request whose spans were counted and checked, and nothing copied or sliced yet.
+/// An export request whose spans are counted and checked, but not copied or sliced yet.
 #[derive(Debug)]
 pub(crate) struct CheckedExport {
     request: Bytes,
     pub(crate) walk: ExportWalk,
-    /// Numbers of the runs that hold a bad span, ascending.
+    /// Indices of the runs with an invalid span, ascending.
     bad_runs: Vec<usize>,
     pub(crate) received: u64,
     pub(crate) bad_trace_ids: u64,
     pub(crate) bad_span_ids: u64,
-    /// What the client is told about the first bad span.
+    /// What to tell the client about the first invalid span.
     pub(crate) first_problem: String,
 }
 
 impl CheckedExport {
-    /// Walks an ExportTraceServiceRequest and shows each valid span to `on_valid`.
+    /// Walks an ExportTraceServiceRequest, and calls `on_valid` for each valid span.
     pub(crate) fn read<'a>(
         request: &'a Bytes,
         mut on_valid: impl FnMut(&SpanView<'a>),
@@ -64,7 +64,7 @@ impl CheckedExport {
         self.received - self.bad_trace_ids - self.bad_span_ids
     }
 
-    /// The push of the valid spans. It refers to the request's bytes; only runs with a bad span are copied.
+    /// The push of the valid spans. It refers to the request's bytes; only runs with an invalid span are copied.
     pub(crate) fn push_for(&self, tenant: &TenantId) -> Result<PushRequest, WireError> {
         let slice = |range: &std::ops::Range<usize>| self.request.slice(range.clone());
         let mut runs = Vec::with_capacity(self.walk.runs.len());
@@ -88,7 +88,7 @@ impl CheckedExport {
     }
 }
 
-/// A copy of the ScopeSpans fields with its valid spans only.
+/// A copy of the ScopeSpans fields with the valid spans only.
 fn valid_spans(scope_spans: &[u8]) -> Result<Bytes, WireError> {
     let mut out = Vec::with_capacity(scope_spans.len());
     let mut reader = Reader::new(scope_spans);
@@ -110,7 +110,7 @@ pub(crate) struct SeenSpans<'a> {
     pub(crate) traces: TraceCount,
     /// If there are several replica sets.
     pub(crate) grouping: Option<Grouping<'a>>,
-    /// If root spans are counted for adaptive sampling.
+    /// Set if root spans are counted for adaptive sampling.
     pub(crate) roots: Option<RootSpans<'a>>,
 }
 

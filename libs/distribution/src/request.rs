@@ -1,4 +1,4 @@
-//! One request on its way through the distributor, from the receiver to the answer.
+//! Handles one request, from the receiver to the answer.
 
 use std::{
     sync::Arc,
@@ -25,13 +25,13 @@ use crate::{
     write::{CALL_BYTES, Writer},
 };
 
-/// What a client is told to wait when too much is in flight, or too few ingesters answered.
+/// How long a client is told to wait if too much is in flight, or too few ingesters answered.
 const BUSY_RETRY: Duration = Duration::from_secs(1);
-/// What the spans of a request take as columns, in times its bytes, about.
+/// Estimate: spans in columns take this many times the bytes of their request.
 const COLUMN_FACTOR: u64 = 4;
-/// Rules on larger requests take a thread of their own.
+/// Drop rules for larger requests run on a blocking thread.
 pub(crate) const SMALL_REQUEST_BYTES: usize = 32 << 10;
-/// Ingesters known beyond those of the ring before the ones that left are forgotten.
+/// When more ingesters are known than the ring has plus this many, those that left are forgotten.
 const SPARE_PEERS: usize = 16;
 
 /// A request on its way.
@@ -128,8 +128,8 @@ impl Distributor {
         })
     }
 
-    /// Memory for a request until it is answered: that of its bytes and copies, and that of its spans as columns if
-    /// `reads_spans`. Errors: there is none left.
+    /// Reserves memory for a request until it is answered: for its bytes and copies and, if `reads_spans`, for its
+    /// spans as columns. Errors: not enough memory is left.
     fn reserve(
         &self,
         request: &Arrived<'_>,
@@ -149,7 +149,7 @@ impl Distributor {
         Ok((reservation, columns))
     }
 
-    /// Copies of a stored request go to forwarders and to metrics generators; nobody waits for that.
+    /// Offers copies of a stored request to forwarders and metrics generators, without waiting.
     fn offer_copies(&self, request: &Arrived<'_>, export: CheckedExport, has_invalid: bool) {
         if let Some(forwarders) = &self.forwarders {
             forwarders.offer(request.tenant, &request.bytes, has_invalid);
@@ -159,7 +159,7 @@ impl Distributor {
         }
     }
 
-    /// Counts the spans that ingesters refused of those that were accepted here, and adds why to `reasons`.
+    /// Counts spans that were valid here but that ingesters refused, and adds the reasons to `reasons`.
     fn count_refused(
         &self,
         request: &Arrived<'_>,
@@ -177,7 +177,7 @@ impl Distributor {
         refused
     }
 
-    /// Checks a request and puts what the rules leave of it in its place; returns the spans that they dropped.
+    /// Checks a request, and replaces it by what the rules leave of it. Returns the spans that they dropped.
     async fn apply_rules(
         &self,
         request: &mut Arrived<'_>,
@@ -204,12 +204,12 @@ impl Distributor {
         Ok(applied.dropped)
     }
 
-    /// Calls for a request in which all goes well, and how often they have its spans encoded.
+    /// How many calls a request needs if all goes well, and how often its spans are encoded for them.
     fn calls_and_copies(&self, route: Option<&Arc<Route>>) -> (u64, u64) {
         let Some(placement) = route.map(|route| &route.placement) else { return (0, 0) };
         let replicas = placement.replication_factor() as u64;
         match (placement.has_replicas(), placement.only_set()) {
-            // The same push goes to all: it is encoded once.
+            // All replicas get the same push, so it is encoded once.
             (true, Some(_)) if !self.parts.settings.compresses_pushes => (replicas, 1),
             (true, _) => (replicas, replicas),
             (false, Some(_)) => (0, 0),
@@ -242,7 +242,7 @@ impl Distributor {
         Ok(())
     }
 
-    /// Counts and logs `spans` of a request's `all` that are not stored.
+    /// Counts and logs that `spans` of `all` spans of a request are not stored.
     fn discard_some(&self, request: &Arrived<'_>, reason: &str, spans: u64, all: u64) {
         self.metrics.discard(request.tenant, reason, spans);
         match &self.span_log {
@@ -275,7 +275,7 @@ impl Distributor {
         }
     }
 
-    /// Sends the valid spans; the refused ones when each trace has its quorum.
+    /// Sends the valid spans. Returns the refused ones once each trace has its quorum.
     async fn write(
         &self,
         request: &Arrived<'_>,
@@ -327,7 +327,7 @@ impl Distributor {
         writer.write(&export, reservation, size).await.map_err(Failure::Status)
     }
 
-    /// What the client is told when its spans were not stored.
+    /// What to tell the client when its spans were not stored.
     fn failed(&self, request: &Arrived<'_>, spans: u64, failure: Failure) -> PushError {
         let unavailable = |message| PushError::Unavailable { message, retry_after: BUSY_RETRY };
         let (reason, error) = match failure {

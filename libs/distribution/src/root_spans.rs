@@ -1,4 +1,4 @@
-//! Root spans that say how they were sampled, found in the bytes of a request.
+//! Finds root spans that say how they were sampled in the bytes of a request.
 
 use tactus_model::{
     any_value::{self, DecodedValue, decode_key_value},
@@ -13,8 +13,8 @@ const SPAN_NAME: u32 = 5;
 const SPAN_ATTRIBUTES: u32 = 9;
 const RESOURCE_ATTRIBUTES: u32 = 1;
 
-/// Collects root spans during the walk over a request. Spans with a parent, which are most, cost a look at their first
-/// fields.
+/// Collects root spans while a request is walked. Of spans with a parent, which are most, only the first fields are
+/// read.
 #[derive(Debug, Default)]
 pub(crate) struct RootSpans<'a> {
     found: Vec<RootSpan<'a>>,
@@ -30,7 +30,7 @@ struct RootSpan<'a> {
 }
 
 impl<'a> RootSpans<'a> {
-    /// Takes a span in, if it is one. What is malformed is not: whoever reads all of it says so.
+    /// Collects a span if it is a root. Malformed spans are ignored, because whoever decodes them reports the error.
     #[inline]
     pub(crate) fn see(&mut self, span: &SpanView<'a>) {
         if let Ok(Some(root)) = read_root(span) {
@@ -38,7 +38,7 @@ impl<'a> RootSpans<'a> {
         }
     }
 
-    /// The spans with their services; those of resources without a name are left out.
+    /// The root spans with their services. Spans of resources without a service name are left out.
     pub(crate) fn of_services(&self, request: &'a [u8], walk: &ExportWalk) -> Vec<SampledSpan<'a>> {
         let mut spans = Vec::with_capacity(self.found.len());
         let mut last: Option<(u32, Option<&'a str>)> = None;
@@ -62,7 +62,7 @@ impl<'a> RootSpans<'a> {
     }
 }
 
-/// `None` for a span with a parent, and one that does not say how it was sampled.
+/// `None` if the span has a parent, or does not say how it was sampled.
 fn read_root<'a>(span: &SpanView<'a>) -> Result<Option<RootSpan<'a>>, WireError> {
     let (mut operation, mut kind, mut param) = ("", None, None);
     let mut reader = Reader::new(span.message);

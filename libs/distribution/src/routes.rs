@@ -1,5 +1,5 @@
-//! The route of each tenant's traces: its placement, and the origins of what is sent to the same replicas together
-//! (`SpanRun.origin`).
+//! The route of each tenant's traces: their placement, and the origins (`SpanRun.origin`) of spans that are sent to the
+//! same replicas together.
 
 use std::{
     collections::HashMap,
@@ -18,21 +18,21 @@ use crate::placement::{Choice, Placement};
 
 /// Tenants whose route is kept.
 const MAX_TENANTS: usize = 10_000;
-/// Streams that are kept, of all tenants together; one tenant alone may have more.
+/// Streams that are kept for all tenants together. A single tenant may have more.
 const MAX_STREAMS: usize = 200_000;
 
-/// The routes of tenants that sent something a short time ago.
+/// The routes of tenants that sent something recently.
 pub(crate) struct Routes {
     ring: Arc<Ring>,
     choice: Choice,
     by_tenant: RwLock<HashMap<TenantId, Arc<Route>>>,
-    /// The placement that tenants without a shard of their own share, and the view it is of.
+    /// The placement of all tenants that use the whole ring, with the view of the ring it was made for.
     whole: Mutex<Option<(Arc<RingView>, Arc<Placement>)>>,
     streams: Arc<AtomicUsize>,
     started: Instant,
 }
 
-/// The route of one tenant's traces, for one view of the ring.
+/// The route of a tenant's traces for one view of the ring.
 pub(crate) struct Route {
     view: Arc<RingView>,
     shard_size: usize,
@@ -58,7 +58,7 @@ impl Routes {
         }
     }
 
-    /// The route at this moment. `shard_size` is the number of the tenant's ingesters; 0: all.
+    /// The current route. `shard_size` is the number of ingesters that the tenant uses; 0: all.
     pub(crate) fn of(&self, tenant: &TenantId, shard_size: usize) -> Result<Arc<Route>, RingError> {
         let view = self.ring.view();
         let now = self.started.elapsed().as_secs();
@@ -113,7 +113,7 @@ impl Routes {
 }
 
 impl Route {
-    /// The origin of what is sent to a set now; 0 where spans have no copies.
+    /// The origin of spans that are sent to a set now; 0 if spans have no copies.
     pub(crate) fn next_origin(&self, set: usize) -> u64 {
         if !self.placement.has_replicas() {
             return 0;
@@ -123,7 +123,7 @@ impl Route {
     }
 }
 
-/// Places for streams, filled with those of the same sets before.
+/// One slot for each set's stream. Streams of sets that existed before are kept.
 fn streams_like(known: Option<&Route>, placement: &Placement) -> Box<[OnceLock<Arc<Stream>>]> {
     let mut by_name = HashMap::new();
     for (set, stream) in known.iter().flat_map(|route| route.streams.iter().enumerate()) {
@@ -138,7 +138,7 @@ fn streams_like(known: Option<&Route>, placement: &Placement) -> Box<[OnceLock<A
     (0..placement.sets().len()).map(take).collect()
 }
 
-/// Drops the tenants that were used the longest ago.
+/// Drops the half of the tenants that were not used for the longest time.
 fn forget_half(by_tenant: &mut HashMap<TenantId, Arc<Route>>) {
     let mut used: Vec<u64> =
         by_tenant.values().map(|route| route.used.load(Ordering::Relaxed)).collect();
@@ -148,7 +148,7 @@ fn forget_half(by_tenant: &mut HashMap<TenantId, Arc<Route>>) {
         return;
     }
     let (_, &mut limit, _) = used.select_nth_unstable(half);
-    // Of tenants used in the same second some may go and some stay.
+    // Of tenants that were last used in the same second, some are dropped and some stay.
     let mut to_drop = half;
     by_tenant.retain(|_, route| {
         let drops = to_drop > 0 && route.used.load(Ordering::Relaxed) <= limit;
@@ -162,7 +162,7 @@ tactus_telemetry::debug_of!(it: Routes { view = it.ring.view() });
 /// Bits of the number within a stream.
 const NUMBER_BITS: u32 = 24;
 
-/// Gives the origins of one tenant and one replica set.
+/// Hands out the origins for one tenant and one replica set.
 #[derive(Debug)]
 pub(crate) struct Stream {
     /// The origin given last; 0 before the first.
@@ -172,13 +172,13 @@ pub(crate) struct Stream {
 }
 
 impl Stream {
-    /// A stream that is counted in `count` for as long as it is kept.
+    /// A stream that counts in `count` as long as it exists.
     pub(crate) fn counted(count: &Arc<AtomicUsize>) -> Arc<Self> {
         count.fetch_add(1, Ordering::Relaxed);
         Arc::new(Self { last: Mutex::default(), count: Arc::clone(count) })
     }
 
-    /// An origin that nobody else has. After 2^24 - 1 of them a new stream begins.
+    /// A unique origin. After 2^24 - 1 of them a new stream begins.
     pub(crate) fn next(&self) -> u64 {
         let mut last = self.last.lock();
         let numbers = (1 << NUMBER_BITS) - 1;
@@ -196,7 +196,7 @@ impl Drop for Stream {
     }
 }
 
-/// 40 random bits above the number 0; never all zero.
+/// 40 random bits, not all zero, above a sequence number of 0.
 fn new_stream() -> u64 {
     let random = (uuid::Uuid::new_v4().as_u128() >> 88) as u64;
     random.max(1) << NUMBER_BITS

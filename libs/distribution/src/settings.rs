@@ -8,36 +8,36 @@ use tactus_rpc::IngesterOf;
 
 use crate::usage::{UsageLimits, UsageSettings};
 
-/// The limits of a tenant as of now. Called once a request, so it must be cheap.
+/// The current limits of a tenant. Called once for each request, so it must be cheap.
 pub type LimitsOf = Arc<dyn Fn(&TenantId) -> Limits + Send + Sync>;
 
-/// By what a tenant's usage is told apart. Called once a request if usage is tracked.
+/// The attributes by which a tenant's usage is counted. Called once for each request if usage is tracked.
 pub type UsageLimitsOf = Arc<dyn Fn(&TenantId) -> UsageLimits + Send + Sync>;
 
 /// What an operator can set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Settings {
-    /// What a refused client is told to wait; zero: no hint, and OTLP clients drop the spans.
+    /// How long a refused client is told to wait. Zero: no hint, and then OTLP clients drop the spans.
     pub retry_after: Duration,
     /// The time a push to an ingester may take.
     pub remote_timeout: Duration,
-    /// Spans of a replica that has not answered for this long, and without which too few have them, are also sent to the next
-    /// ingester on the ring; zero: only those of replicas that failed.
+    /// If a replica has not answered after this time, and too few others have stored its spans, they are also sent to
+    /// the next ingester on the ring. Zero: only if a replica failed.
     pub hedging_delay: Duration,
-    /// Bytes of requests in flight, copies for replicas included; past it requests are refused.
+    /// Bytes of requests in flight, including the copies for replicas. Beyond that, requests are refused.
     pub max_inflight_bytes: u64,
-    /// Pushes are compressed, each by itself; else replicas that get the same one share its bytes.
+    /// True if each push is compressed for itself. Otherwise replicas with the same push share its bytes.
     pub compresses_pushes: bool,
     /// Tenants that are served at a time; 0: no limit.
     pub max_tenants: usize,
-    /// Write to the next ingester when one is not active.
+    /// Write to the next ingester if one is not active.
     pub extend_writes: bool,
     /// Whether bytes are counted by attribute.
     pub usage: Option<UsageSettings>,
 }
 
 impl Settings {
-    /// After so long another ingester is asked in the place of one that has not answered.
+    /// After this time another ingester is asked instead of one that has not answered.
     pub(crate) fn late_after(&self) -> Duration {
         if self.hedging_delay.is_zero() { self.remote_timeout } else { self.hedging_delay }
     }
@@ -61,7 +61,7 @@ impl Default for Settings {
 /// The limits of a tenant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Bytes a second that the tenant may send; 0: no limit, unless `burst_size_bytes` is 0 as well, which refuses
+    /// Bytes a second that the tenant may send. 0: no limit, unless `burst_size_bytes` is 0 as well, which refuses
     /// everything.
     pub rate_limit_bytes: u64,
     /// Bytes that the tenant may send at once.
@@ -98,11 +98,11 @@ pub struct Parts {
     pub limits: LimitsOf,
     /// Not called unless usage is tracked.
     pub usage_limits: UsageLimitsOf,
-    /// The ring of ingesters; its settings say how many copies of each span there are.
+    /// The ring of ingesters. Its settings determine how many copies of each span there are.
     pub ingesters: Arc<Ring>,
     /// Reaches the ingesters.
     pub ingester_of: IngesterOf,
-    /// The ring of distributors, by which a global rate is divided.
+    /// The ring of distributors, which share a global rate limit.
     pub distributors: Option<Arc<Ring>>,
 }
 

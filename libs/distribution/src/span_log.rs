@@ -1,6 +1,6 @@
-//! Logs and counts single spans, for people who trace where spans get lost.
+//! Logs and counts single spans, to find out where spans get lost.
 //!
-//! Off by default: every span is read a second time, and a busy distributor would write more to its log than to its
+//! Off by default: it reads every span a second time, and a busy distributor would write more into its log than to its
 //! ingesters.
 
 use std::borrow::Cow;
@@ -14,7 +14,7 @@ use tactus_telemetry::metrics::{CounterVec, Registry};
 
 /// Longer keys and values are cut in the log.
 const MAX_VALUE_BYTES: usize = 256;
-/// No further attribute is written to a line that has this many bytes of them.
+/// A log line with this many bytes of attributes gets no more of them.
 const MAX_LINE_BYTES: usize = 4096;
 const KINDS: [&str; 6] = ["unspecified", "internal", "server", "client", "producer", "consumer"];
 const STATES: [&str; 3] = ["unset", "ok", "error"];
@@ -49,7 +49,7 @@ impl SpanLog {
         Some(Self { received, discarded, counts, counts_roots_only: counted.root_only })
     }
 
-    /// Notes the spans of a request that passed the rate limit.
+    /// Logs the spans of a request that passed the rate limit.
     pub(crate) fn received(&self, tenant: &TenantId, request: &[u8]) {
         let log = &self.received;
         if !log.enabled && self.counts.is_none() {
@@ -64,7 +64,7 @@ impl SpanLog {
         }
     }
 
-    /// Notes that none of a request's valid spans is stored.
+    /// Logs that none of a request's valid spans is stored.
     pub(crate) fn discarded(&self, tenant: &TenantId, request: &[u8], reason: &str) {
         let log = &self.discarded;
         if !log.enabled {
@@ -74,7 +74,7 @@ impl SpanLog {
         write_lines(log, tenant, &batch, "discarded", Some(reason));
     }
 
-    /// Notes that some spans of a request are not stored, of which it is known only how many.
+    /// Counts spans of a request that are not stored, if only their number is known.
     pub(crate) fn some_discarded(&self, tenant: &TenantId, reason: &str, spans: u64) {
         if self.discarded.enabled && spans > 0 {
             tracing::info!(tenant = tenant.as_str(), reason, spans, "discarded");
@@ -106,7 +106,7 @@ fn spans_of(request: &[u8]) -> Result<SpanBatch, AppendError> {
     Ok(builder.finish())
 }
 
-/// The name of each resource's service, empty if it has none.
+/// The service name of each resource; empty if it has none.
 fn services(batch: &SpanBatch) -> Vec<Cow<'_, str>> {
     let key = batch.strings.find(b"service.name");
     let name = |resource| batch.strings.display(batch.service_name(resource, key));
@@ -118,7 +118,7 @@ fn name_of(batch: &SpanBatch, row: usize) -> Cow<'_, str> {
     String::from_utf8_lossy(&name[..name.len().min(MAX_VALUE_BYTES)])
 }
 
-/// A line for each span, with more than its ids if all attributes are wanted.
+/// Writes a line for each span; with more than its ids if all attributes are wanted.
 fn write_lines(
     log: &LogSpans,
     tenant: &TenantId,

@@ -1,7 +1,7 @@
-//! Limits the number of tenants that a distributor serves at a time.
+//! Limits how many tenants a distributor serves at a time.
 //!
-//! Anybody can invent tenants, and each costs memory in every service behind. Tenants that sent something a short time
-//! ago are served. Beyond the limit, a further one is refused, and nothing is kept of it.
+//! Any client can invent tenants, and each costs memory in every service. Tenants that sent something recently are
+//! served. A further tenant beyond the limit is refused, and nothing is remembered about it.
 
 use std::{
     collections::HashMap,
@@ -12,7 +12,7 @@ use std::{
 use parking_lot::RwLock;
 use tactus_model::TenantId;
 
-/// A tenant that sent nothing for this long makes room for others.
+/// A tenant that sent nothing for this long no longer counts.
 const IDLE: Duration = Duration::from_secs(600);
 /// Idle tenants are looked for this often at most.
 const LOOK_AGAIN: Duration = Duration::from_secs(10);

@@ -1,4 +1,4 @@
-//! Usage tracking: counts received bytes by attribute, to show who causes which cost.
+//! Usage tracking: counts received bytes by attribute, to show what causes which cost.
 
 mod attributes;
 
@@ -19,12 +19,12 @@ use tactus_telemetry::metrics::{Collected, CounterVec, Kind, Registry};
 use attributes::{Dimensions, Values};
 
 const METRIC: &str = "tempo_usage_tracker_bytes_received_total";
-/// The value of a dimension that a span has no attribute for.
+/// The label value if a span lacks the attribute.
 const MISSING: &str = "__missing__";
-/// The value of every dimension past the limit of series.
+/// The label value of every dimension once the limit of series is reached.
 const OVERFLOW: &str = "__overflow__";
 
-/// Tenants that are kept without a look at which of them are stale.
+/// Up to this many tenants are kept without checking which are stale.
 const KEPT_TENANTS: usize = 1_000;
 
 /// How usage is tracked.
@@ -47,8 +47,8 @@ impl Default for UsageSettings {
 pub struct UsageLimits {
     /// Series; 0 takes the tracker's number.
     pub max_series: u64,
-    /// Attribute to label. An attribute may begin with `resource.` or `span.`, else both are looked at, the span first.
-    /// An empty label is made of the attribute's name.
+    /// From attribute to label. An attribute may begin with `resource.` or `span.`; otherwise both are read, the span
+    /// first. An empty label is derived from the attribute's name.
     pub dimensions: BTreeMap<String, String>,
 }
 
@@ -63,7 +63,7 @@ pub struct UsageTracker {
 #[derive(Debug, Default)]
 struct Tenants {
     by_id: HashMap<TenantId, TenantUsage>,
-    /// Tenants at which stale ones are looked for. Twice as many as the last look left.
+    /// When there are this many tenants, stale ones are dropped. It is then set to twice the number that is left.
     prune_at: usize,
 }
 
@@ -96,7 +96,8 @@ impl UsageTracker {
         }
     }
 
-    /// Counts the bytes of a request. Those of a resource, its scopes and the framing count evenly for its spans.
+    /// Counts the bytes of a request. Bytes of a resource, its scopes and the framing are divided evenly among its
+    /// spans.
     pub(crate) fn observe(
         &self,
         tenant: &TenantId,
@@ -141,7 +142,7 @@ impl UsageTracker {
         tenants.by_id.insert(tenant.clone(), usage);
     }
 
-    /// Writes all series to a page, which has nothing else. Drops those that are stale.
+    /// Writes all series to a page of their own. Drops stale ones.
     pub fn collect(&self, page: &mut Collected) {
         self.collect_at(page, Instant::now());
     }
@@ -205,7 +206,7 @@ impl TenantUsage {
     }
 }
 
-/// The bytes of a request by the values of its spans' dimensions.
+/// The bytes of a request for each combination of its spans' values.
 fn bytes_by_values(
     request: &Bytes,
     walk: &ExportWalk,
@@ -233,7 +234,7 @@ fn bytes_by_values(
             }
         }
     }
-    // What is not in a span is shared out evenly; what does not divide goes to the first.
+    // Bytes outside of spans are divided evenly. The remainder counts for the first span.
     let rest = (request.len() as u64).saturating_sub(span_bytes);
     let each = rest.checked_div(spans).unwrap_or(0);
     let mut left = rest - each * spans;

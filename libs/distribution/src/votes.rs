@@ -10,10 +10,10 @@ use tonic::{Code, Status};
 
 use crate::placement::{Placement, Replicas};
 
-/// Instances that may stand in for one replica, one after the other.
+/// How many instances may stand in for one replica, one after the other.
 const MAX_STAND_INS: usize = 2;
 
-/// Everything that was sent of one export, and the replies so far.
+/// Everything that was sent for one export, and the replies so far.
 pub(crate) struct Votes<'a> {
     placement: &'a Placement,
     groups: Vec<GroupVotes>,
@@ -25,7 +25,7 @@ struct GroupVotes {
     set: usize,
     spans: u64,
     seats: Vec<Seat>,
-    /// Instances of `Replicas::next` that stand in already.
+    /// Instances of `Replicas::next` that already stand in for others.
     used: Vec<u32>,
 }
 
@@ -55,7 +55,7 @@ pub(crate) struct Send {
 }
 
 impl<'a> Votes<'a> {
-    /// `groups` are set and number of spans. Nothing is sent yet.
+    /// `groups`: each the index of a set and the number of its spans. Nothing is sent yet.
     pub(crate) fn new(
         placement: &'a Placement,
         groups: impl Iterator<Item = (usize, u64)>,
@@ -75,7 +75,7 @@ impl<'a> Votes<'a> {
         Self { placement, groups: groups.map(group).collect(), calls: Vec::new() }
     }
 
-    /// One push for each instance that is a replica of any group.
+    /// The first pushes: one for each instance that is a replica of any group.
     pub(crate) fn first_sends(&mut self) -> Vec<Send> {
         let mut wanted = Vec::new();
         for (number, group) in self.groups.iter().enumerate() {
@@ -86,8 +86,8 @@ impl<'a> Votes<'a> {
         self.send(wanted)
     }
 
-    /// Pushes to stand-ins for seats that `is_hopeless` says not to wait for, in groups that would otherwise have too
-    /// few seats. Empty if there is nothing to do or nobody left.
+    /// Pushes to stand-ins, for groups that would otherwise have too few filled seats. `is_hopeless` says which seats
+    /// not to wait for. Empty if nothing needs to be done, or no instance is left.
     pub(crate) fn stand_ins(
         &mut self,
         is_hopeless: impl Fn(u32) -> bool,
@@ -99,7 +99,7 @@ impl<'a> Votes<'a> {
             let is_lost = |seat: &Seat| {
                 seat.filled_by.is_none() && (seat.waiting == 0 || is_hopeless(seat.instance))
             };
-            // A seat that has a stand-in already counts as one to wait for.
+            // A seat that already has a stand-in is still worth waiting for.
             let waits = |seat: &Seat| !is_lost(seat) || seat.stand_ins > 0 && seat.waiting > 0;
             let hopeful = group.seats.iter().filter(|seat| waits(seat)).count();
             let mut missing = replicas.min_success.saturating_sub(hopeful);
@@ -130,7 +130,7 @@ impl<'a> Votes<'a> {
         self.send(wanted)
     }
 
-    /// One call for each instance: (instance, group, seat).
+    /// One push for each instance, from (instance, group, seat).
     fn send(&mut self, mut wanted: Vec<(u32, usize, usize)>) -> Vec<Send> {
         wanted.sort_unstable();
         let mut sends = Vec::new();
@@ -159,12 +159,12 @@ impl<'a> Votes<'a> {
         self.calls[call].reply = Some(reply);
     }
 
-    /// Every set has stored its spans, or refused some.
+    /// True if every set has stored its spans, or refused some.
     pub(crate) fn is_quorum(&self) -> bool {
         self.groups.iter().all(|group| group.filled() >= self.replicas(group).min_success)
     }
 
-    /// More replies would not change what is told to the client.
+    /// True if more replies would not change the answer to the client.
     pub(crate) fn is_settled(&self) -> bool {
         self.groups.iter().all(|group| {
             let shares = self.refused_shares(group);
@@ -177,7 +177,7 @@ impl<'a> Votes<'a> {
         })
     }
 
-    /// A group that cannot be stored any more, if there is one: what its calls said.
+    /// The error of a group that can no longer be stored, if there is one.
     pub(crate) fn failure(&self) -> Option<Status> {
         let is_lost = |group: &&GroupVotes| {
             let open = |seat: &&Seat| seat.filled_by.is_some() || seat.waiting > 0;
@@ -200,7 +200,7 @@ impl<'a> Votes<'a> {
         &self.placement.sets()[group.set]
     }
 
-    /// Of each filled seat the share of its call's spans that were refused, and the call; ascending.
+    /// For each filled seat, the share of its call's spans that were refused, and the call; ascending.
     fn refused_shares(&self, group: &GroupVotes) -> Vec<(f64, usize)> {
         let share = |seat: &Seat| {
             let call = seat.filled_by?;
@@ -213,11 +213,11 @@ impl<'a> Votes<'a> {
         shares
     }
 
-    /// The spans that were not stored by enough replicas, by reason. Call it when there is a quorum.
+    /// The spans that too few replicas stored, by reason. Call it when there is a quorum.
     ///
-    /// Replies tell how many spans of a push were refused, not which. Replicas have the same limits, so that of two of
-    /// them the one that refused fewer is taken to have refused a part of the other's. Where a push holds the spans of
-    /// several replica sets its refusals are taken to be spread evenly.
+    /// Replies tell how many spans of a push were refused, but not which. Replicas have the same limits. So of two
+    /// replicas, the one that refused fewer spans is assumed to have refused a part of those that the other one
+    /// refused. If a push holds spans of several replica sets, its refusals are assumed to be spread evenly.
     pub(crate) fn refusals(&self) -> Vec<Refusal> {
         let mut by_reason: BTreeMap<(&str, &str), f64> = BTreeMap::new();
         for group in &self.groups {
@@ -247,7 +247,7 @@ impl GroupVotes {
     }
 }
 
-/// The fault lies in what was sent, or in how much: HTTP's 4xx.
+/// True if the request itself is at fault, in content or size, like HTTP's 4xx.
 pub(crate) fn is_of_client(status: &Status) -> bool {
     matches!(
         status.code(),

@@ -1,8 +1,8 @@
-//! Sends an export to its replicas and waits for a quorum of each trace.
+//! Sends an export to its replicas, and waits for a quorum of each trace.
 //!
-//! The answer to the client does not wait for the slowest replica: the call to that goes on in a task of its own, within
-//! its timeout. Until then the calls run in the task of the request, since tasks that wake each other cost more than a push
-//! of few spans.
+//! The client does not wait for the slowest replica: once the answer is known, the remaining calls go on in a task of
+//! their own, within their timeout. Until then all calls run in the task of the request, because tasks that wake each
+//! other cost more than a push of few spans.
 
 use std::{future::ready, sync::Arc, time::Duration};
 
@@ -29,7 +29,7 @@ use crate::{
     votes::{Send, Votes},
 };
 
-/// What a request, and each call for it, takes besides its bytes, about.
+/// Estimated memory of a request, and of each call for it, in addition to its bytes.
 pub(crate) const CALL_BYTES: u64 = 4096;
 
 /// Where and how exports are sent.
@@ -40,16 +40,17 @@ pub(crate) struct Writer<'a> {
     pub(crate) placement: &'a Placement,
     /// Seats without a reply get a stand-in after this.
     pub(crate) hedging_delay: Duration,
-    /// The client gets its answer after this at the latest.
+    /// The client is answered within this time.
     pub(crate) deadline: Duration,
-    /// Each call makes bytes of its own of a push, rather than that all share them.
+    /// True if each call encodes the push for itself. Otherwise all calls share the encoded bytes.
     pub(crate) compresses: bool,
 }
 
 type Reply = (usize, Result<PushResponse, Status>);
 
 impl Writer<'_> {
-    /// Sends all groups; the refused spans when each has a quorum, else what keeps them from being stored.
+    /// Sends all groups. Returns the refused spans once each group has its quorum, or else the error that keeps them
+    /// from being stored.
     pub(crate) async fn write(
         self,
         export: &Export,
@@ -58,7 +59,7 @@ impl Writer<'_> {
     ) -> Result<Vec<Refusal>, Status> {
         let groups = export.groups.iter().map(|group| (group.set, group.spans));
         let mut votes = Votes::new(self.placement, groups);
-        // Slices pin the whole request until the last call that has one ends.
+        // Slices keep the whole request in memory until the last call that uses one ends.
         let pinned = Arc::new(reservation.split(held_bytes));
         let has_replicas = self.placement.has_replicas();
         let suspects = self.suspects();
@@ -100,7 +101,7 @@ impl Writer<'_> {
                 }
                 () = &mut late, if !is_late => {
                     is_late = true;
-                    // Without origins a span that two ingesters store would count twice.
+                    // Without origins, a span that two ingesters store would count twice.
                     if has_replicas && !votes.is_quorum() {
                         sends = votes.stand_ins(|_| true, is_suspect);
                         self.metrics.hedged_pushes.inc_by(sends.len() as u64);
@@ -135,7 +136,7 @@ impl Writer<'_> {
     }
 }
 
-/// Calls that were begun. They are ended whether somebody waits for them or not.
+/// Calls that have started. They run to their end whether or not somebody waits for them.
 #[derive(Default)]
 struct Calls(FuturesUnordered<BoxFuture<'static, Reply>>);
 
@@ -148,7 +149,7 @@ impl Drop for Calls {
     }
 }
 
-/// The pushes of an export. Replicas that get the same groups share one: it is encoded once.
+/// The pushes of an export. Replicas with the same groups share one, which is encoded once.
 struct Pushes<'a> {
     export: &'a Export,
     reservation: Reservation,
@@ -157,7 +158,7 @@ struct Pushes<'a> {
     last: Option<Encoded>,
 }
 
-/// A push, and the memory that it takes once it is encoded.
+/// A push, and the memory that it takes once encoded.
 struct Encoded {
     groups: Vec<usize>,
     push: Shared<PushRequest>,
@@ -170,7 +171,7 @@ struct ForCall {
     request: Request<PushRequest>,
     /// What the call takes, alone.
     bytes: u64,
-    /// Memory of the call, and that of the encoded push.
+    /// The memory of the call, and that of the encoded push.
     held: (Reservation, Arc<Reservation>),
 }
 
@@ -194,7 +195,7 @@ impl Pushes<'_> {
     }
 }
 
-/// Whether the ingester answered that it has nothing of the push. After a timeout it may have everything.
+/// True if the ingester answered that it stored nothing of the push. After a timeout it may have stored all of it.
 fn was_not_stored(status: &Status) -> bool {
     matches!(status.code(), Code::Unavailable | Code::ResourceExhausted | Code::FailedPrecondition)
 }

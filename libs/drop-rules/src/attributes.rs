@@ -1,4 +1,4 @@
-//! Attributes that a rule removes or hashes, in the messages that hold them.
+//! Removes or hashes attributes in the messages that contain them.
 
 use tactus_model::{
     any_value::{AnyValueRef, DecodedValue, decode, decode_key_value, encode},
@@ -37,7 +37,7 @@ pub(super) struct Edit<'r> {
 }
 
 impl Target {
-    /// Reads `span.http.url`, `resource.x`, `event.x`, `link.x`, or `.x`, as TraceQL writes them.
+    /// Parses `span.http.url`, `resource.x`, `event.x`, `link.x`, or `.x`, with the syntax of TraceQL.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         let expected = "span.x, resource.x, event.x, link.x or .x";
         match parse_attribute(text) {
@@ -63,12 +63,12 @@ impl Target {
     }
 }
 
-/// True if one of the edits is about attributes of `owner`.
+/// True if one of the edits applies to attributes of `owner`.
 pub(super) fn concerns(edits: &[Edit<'_>], owner: Owner) -> bool {
     edits.iter().any(|edit| edit.targets.iter().any(|target| target.is_of(owner)))
 }
 
-/// What is to be done with an attribute; to remove it outweighs all else.
+/// What to do with an attribute. Removing takes precedence over everything else.
 fn action_on(edits: &[Edit<'_>], owner: Owner, key: &[u8]) -> Option<EditAction> {
     let is_meant = |target: &Target| target.is_of(owner) && target.key.as_bytes() == key;
     let mut found = None;
@@ -81,7 +81,7 @@ fn action_on(edits: &[Edit<'_>], owner: Owner, key: &[u8]) -> Option<EditAction>
     found
 }
 
-/// Copies the fields of a message that holds attributes in field `list`, and edits those.
+/// Copies the fields of a message that has attributes in field `list`, and edits these.
 pub(super) fn edit_owner(
     message: &[u8],
     list: u32,
@@ -101,7 +101,7 @@ pub(super) fn edit_owner(
     Ok(out)
 }
 
-/// Copies a Span message with its attributes, events and links edited.
+/// Copies a Span message, and edits the attributes of the span, its events and its links.
 pub(super) fn edit_span(message: &[u8], edits: &[Edit<'_>]) -> Result<Vec<u8>, WireError> {
     let mut out = Vec::with_capacity(message.len() + 64);
     let (events, links) = (concerns(edits, Owner::Event), concerns(edits, Owner::Link));
@@ -123,7 +123,7 @@ pub(super) fn edit_span(message: &[u8], edits: &[Edit<'_>]) -> Result<Vec<u8>, W
     Ok(out)
 }
 
-/// Appends an attribute as the edits leave it. `attribute`: its message, and the whole field.
+/// Appends an attribute after the edits. `attribute`: its message, and the whole field.
 fn put_edited(
     out: &mut Vec<u8>,
     field: u32,
@@ -149,7 +149,7 @@ fn put_edited(
     Ok(())
 }
 
-/// The hash of an encoded AnyValue; `None` of one that is unset or a hash already.
+/// The hash of an encoded AnyValue; `None` if it is unset or already a hash.
 fn hash_of(value: &[u8]) -> Result<Option<String>, WireError> {
     let simple = match decode(value)? {
         DecodedValue::Unset => return Ok(None),
@@ -164,7 +164,7 @@ fn hash_of(value: &[u8]) -> Result<Option<String>, WireError> {
     Ok(hashed_text(&text_of_value(simple)))
 }
 
-/// Shows every field of a message: its number, its value, and its bytes with tag and length.
+/// Calls back for every field of a message with its number, its value, and its bytes including tag and length.
 pub(super) fn for_each_field<'a>(
     message: &'a [u8],
     mut show: impl FnMut(u32, FieldValue<'a>, &'a [u8]) -> Result<(), WireError>,

@@ -1,4 +1,4 @@
-//! The rules of each tenant, compiled once and kept until they change.
+//! The rules of each tenant, compiled once and cached until they change.
 
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ pub struct RuleBook {
 
 tactus_telemetry::debug_of!(RuleBook { everyone });
 
-/// The rules of everyone, then a tenant's own. Errors: those of [`RuleSet::compile`].
+/// The rules for all tenants, then the tenant's own. Errors: those of [`RuleSet::compile`].
 fn compile_all(everyone: &[DropRule], own: &[DropRule]) -> Result<RuleSet, String> {
     let mut all = RuleSet::compile(everyone)?;
     all.rules.extend(RuleSet::compile(own)?.rules);
@@ -30,9 +30,9 @@ fn compile_all(everyone: &[DropRule], own: &[DropRule]) -> Result<RuleSet, Strin
 }
 
 impl RuleBook {
-    /// A book of the rules of everyone and those in the limits of tenants.
+    /// The rules for all tenants, and those in the limits of each tenant.
     ///
-    /// Errors: an invalid rule of the configuration, in words for the operator.
+    /// Errors: an invalid rule in the configuration, worded for the operator.
     pub fn new(
         everyone: Vec<DropRule>,
         limits_of: LimitsOf,
@@ -57,7 +57,7 @@ impl RuleBook {
         })
     }
 
-    /// Errors: an invalid rule, in words for the operator.
+    /// Checks rules. Errors: an invalid rule, worded for the operator.
     pub fn check(rules: &[DropRule]) -> Result<(), String> {
         RuleSet::compile(rules).map(drop)
     }
@@ -71,7 +71,7 @@ impl RuleBook {
         self.compiled.get_or_make(&limits, || {
             match compile_all(&self.everyone, &limits.drop_rules) {
                 Ok(set) => Some(Arc::new(set)),
-                // Rules are checked before limits come into effect.
+                // Unlikely, because rules are checked before limits come into effect.
                 Err(reason) => {
                     tracing::error!(
                         tenant = tenant.as_str(),

@@ -1,11 +1,11 @@
-//! Drop rules: they drop spans, and remove or hash attributes, before anything is stored.
+//! Drop rules drop spans, and remove or hash attributes, before anything is stored.
 //!
 //! ```text
 //! request -> spans as columns -> each rule's filter -> spans to drop, spans to change -> the request rewritten
 //! ```
 //!
-//! All rules see the original request. Spans that no rule touches are copied byte for byte, and a request that no rule touches
-//! is passed on unchanged. This crate does not know who sends and stores the request.
+//! All rules see the original request. Spans that no rule affects are copied byte for byte, and a request that no rule
+//! affects is passed on unchanged. This crate does not know who sends and who stores the request.
 #![warn(missing_docs)]
 
 mod attributes;
@@ -47,7 +47,7 @@ enum Action {
 /// What rules made of a request.
 #[derive(Debug)]
 pub struct Applied {
-    /// The request, the same bytes if nothing was touched.
+    /// The request; the same bytes if nothing was changed.
     pub request: Bytes,
     /// Spans that are not in it any more.
     pub dropped: u64,
@@ -58,9 +58,9 @@ pub struct Applied {
 /// What one rule did to a request.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum RuleResult {
-    /// Spans dropped, or spans that the rule's query found and no rule dropped.
+    /// Number of spans dropped; for rules that do not drop, of spans that its query matched and that no rule dropped.
     Spans(u64),
-    /// The query could not be evaluated: it asks for something that these spans have with another type.
+    /// The query could not be evaluated, because these spans have a value with a type that it does not support.
     Failed,
 }
 
@@ -76,7 +76,7 @@ pub enum RequestError {
 }
 
 impl RuleSet {
-    /// Compiles rules. Errors: the first invalid rule, by its place, name and key, in words for the operator.
+    /// Compiles rules. Errors: the first invalid rule, with its position, name and key, worded for the operator.
     pub(crate) fn compile(rules: &[DropRule]) -> Result<Self, String> {
         let mut compiled: Vec<Rule> = Vec::with_capacity(rules.len());
         for (index, rule) in rules.iter().enumerate() {
@@ -96,7 +96,7 @@ impl RuleSet {
         self.rules.iter().map(|rule| rule.name.as_str())
     }
 
-    /// Applies the rules to an ExportTraceServiceRequest. Spans with ids that are no ids are left alone: they are refused
+    /// Applies the rules to an ExportTraceServiceRequest. Spans with invalid ids are ignored, because they are refused
     /// later.
     ///
     /// Errors: damage.
@@ -157,8 +157,8 @@ impl Rule {
     }
 }
 
-/// The request without the spans that match any of the filters, and without those whose ids are no ids; the number of
-/// spans left.
+/// The request without the spans that match any of the filters and without those with invalid ids, and the number of
+/// spans that are left.
 ///
 /// A filter that cannot be evaluated matches nothing. Errors: damage.
 pub fn without(request: &Bytes, filters: &[SpanFilter]) -> Result<(Bytes, u64), RequestError> {

@@ -1,4 +1,4 @@
-//! A request written again without some of its spans, and with others changed.
+//! Rewrites a request without some of its spans, and with others changed.
 
 use std::ops::Range;
 
@@ -7,7 +7,7 @@ use tactus_model::wire::{FieldValue, WireError, put_message_field};
 
 use super::attributes::{Edit, Owner, concerns, edit_owner, edit_span, for_each_field};
 
-/// Spans of a ResourceSpans message, from senders old and new.
+/// The fields of a ResourceSpans message that have spans, for new and for old senders.
 const SPAN_LISTS: [u32; 2] = [2, 1000];
 
 /// What becomes of the spans of a request.
@@ -17,7 +17,7 @@ pub(super) struct Changes<'a> {
     is_dropped: Vec<bool>,
     dropped: u64,
     edits: Vec<Edit<'a>>,
-    /// The edits of each span, by their number; empty if there is none at all.
+    /// The indices of the edits of each span; empty if there are no edits at all.
     edits_of: Vec<Vec<u16>>,
 }
 
@@ -80,7 +80,7 @@ impl<'a> Changes<'a> {
     }
 }
 
-/// The request as the changes leave it; the same bytes if there is none.
+/// The request with the changes; the same bytes if there are none.
 pub(super) fn rewrite(request: &Bytes, changes: &Changes<'_>) -> Result<Bytes, WireError> {
     if changes.is_empty() {
         return Ok(request.clone());

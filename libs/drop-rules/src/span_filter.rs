@@ -1,4 +1,4 @@
-//! A TraceQL filter on single spans: what a request alone can tell.
+//! A TraceQL filter on single spans, which can be evaluated on a request alone.
 
 use std::time::Duration;
 
@@ -10,8 +10,8 @@ use tactus_traceql::{
 };
 use tactus_work::{Budgets, Over, Work};
 
-/// Processor time that a filter may take for the spans of a request, far more than any needs whose texts are of usual length:
-/// who pushes waits for it.
+/// Processor time that a filter may use for the spans of a request. Far more than any filter needs for texts of usual
+/// length, because the client waits for it.
 const MAX_CPU_TIME: Duration = Duration::from_secs(1);
 
 /// Why a filter says nothing about spans.
@@ -37,7 +37,7 @@ pub enum SpanFilter {
 impl SpanFilter {
     /// Compiles `{ … }`.
     ///
-    /// Errors: no TraceQL; more than a filter; a condition that other spans have a say in. In words for the operator.
+    /// Errors, worded for the operator: invalid TraceQL; more than a filter; a condition that depends on other spans.
     pub fn compile(text: &str) -> Result<Self, String> {
         let root = parse_and_validate(text).map_err(|error| error.to_string())?;
         let filter = match (root.metrics(), root.search_pipeline().stages.as_slice()) {
@@ -66,7 +66,7 @@ impl SpanFilter {
         matches!(self, Self::Every)
     }
 
-    /// Rows of the spans that match.
+    /// The rows of the spans that match.
     ///
     /// Errors: [`FilterError`].
     pub fn rows(&self, batch: &SpanBatch) -> Result<Vec<u32>, FilterError> {
@@ -82,7 +82,7 @@ impl SpanFilter {
     }
 }
 
-/// The first attribute that other spans have a say in.
+/// The first attribute whose value depends on other spans.
 fn asks_other_spans(filter: &SpansetFilter) -> Option<String> {
     let mut found = None;
     filter.expression.for_each_attribute(&mut |attribute| {

@@ -1,4 +1,4 @@
-//! The spans of a request, by their place in it, and as columns.
+//! The spans of a request, by their position in it, and as columns.
 
 use bytes::Bytes;
 use tactus_model::{BatchBuilder, BuilderLimits, IdProblem, SpanBatch, walk::walk_export};
@@ -6,7 +6,7 @@ use tactus_model::{BatchBuilder, BuilderLimits, IdProblem, SpanBatch, walk::walk
 use super::RequestError;
 use crate::span_filter::SpanFilter;
 
-/// The spans of a request. They are numbered in their order.
+/// The spans of a request, numbered in order.
 pub(crate) struct RequestSpans {
     /// Where in the request each span ends, ascending.
     ends: Vec<usize>,
@@ -19,7 +19,7 @@ pub(crate) struct RequestSpans {
 }
 
 impl RequestSpans {
-    /// Finds the spans. `as_columns`: filters other than `{ }` will be asked.
+    /// Finds the spans. `as_columns`: set it if filters other than `{ }` will be evaluated.
     pub(crate) fn read(request: &Bytes, as_columns: bool) -> Result<Self, RequestError> {
         let (mut ends, mut bad_ids, mut fields) = (Vec::new(), Vec::new(), Vec::new());
         let walk = walk_export(request, |span| {
@@ -30,7 +30,7 @@ impl RequestSpans {
             }
             ends.push(span.end);
         })?;
-        // What is cut later on is whole here: a filter sees values as they were sent.
+        // Values are not cut here, although they will be later: a filter sees them as they were sent.
         let mut builder = BatchBuilder::new(BuilderLimits { max_attribute_bytes: 0 });
         let mut span_of_row = Vec::with_capacity(fields.len());
         let mut owners = (usize::MAX, None);
@@ -44,7 +44,7 @@ impl RequestSpans {
             let Some((resource, scope)) = owners.1 else { continue };
             let before = builder.len();
             builder.append_scope_spans(resource, scope, &request[range], |_, _| true)?;
-            // Nothing becomes of a span whose values are nested too deeply, here as in an ingester.
+            // A span whose values are nested too deeply is dropped, here and in an ingester.
             if builder.len() > before {
                 span_of_row.push(number);
             }

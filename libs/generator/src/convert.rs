@@ -1,4 +1,4 @@
-//! From a push to columns: once, for all processors.
+//! Converts a push to columns, once for all processors.
 
 use std::{ops::RangeInclusive, sync::Arc};
 

@@ -1,9 +1,9 @@
 //! The generator of one tenant: spans in, series out.
 //!
-//! A push gives each processor a view of the batch: attributes by the names that it looks for, texts by numbers that
-//! stay from batch to batch. A processor turns a span into a tuple of such numbers, and finds by it the handles of the
-//! series to count in; labels are built only for tuples that it has not seen lately. Nothing here reads a clock: times
-//! are unix milliseconds.
+//! A push gives each processor a view of the batch: attributes by the names that it needs, texts by numbers that stay
+//! the same from batch to batch. A processor converts a span to a tuple of such numbers, and uses it to find the
+//! handles of the series to count in. Labels are built only for tuples that it has not seen recently. Nothing here
+//! reads a clock: times are unix milliseconds, which the caller provides.
 
 mod handles;
 mod host_info;

@@ -197,7 +197,10 @@ impl Generator {
                 let tenant = instance.tenant();
                 self.instances.write().remove(tenant);
                 self.show_tenants();
-                tracing::info!(tenant = tenant.as_str(), "metrics generator let an idle tenant go");
+                tracing::info!(
+                    tenant = tenant.as_str(),
+                    "metrics generator dropped an idle tenant"
+                );
             }
         }
     }

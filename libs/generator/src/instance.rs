@@ -1,6 +1,6 @@
 //! One tenant: its series, and the task that collects them.
 //!
-//! Pushes of a tenant are read side by side and counted one after the other. A collection holds them up for as long as it
+//! Pushes of a tenant are read in parallel and counted one after the other. A collection delays them for as long as it
 //! takes to write all series into the page cache.
 
 use std::{
@@ -281,7 +281,7 @@ impl Series {
             tracing::error!(
                 tenant,
                 reason,
-                "limits refused, the metrics generator keeps those before"
+                "new limits are invalid, the metrics generator keeps the old ones"
             );
         }
         if ours.remote_write_headers != self.limits.metrics_generator.remote_write_headers
@@ -289,7 +289,11 @@ impl Series {
             && let Err(reason) = remote_write.set_headers(&ours.remote_write_headers)
         {
             let (tenant, reason) = (tenant.as_str(), reason.to_string());
-            tracing::error!(tenant, reason, "remote_write_headers refused, those before stay");
+            tracing::error!(
+                tenant,
+                reason,
+                "remote_write_headers are invalid, the old ones stay in use"
+            );
         }
         self.limits = limits;
     }

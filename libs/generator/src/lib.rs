@@ -1,11 +1,12 @@
-//! The metrics generator: series of Prometheus from spans.
+//! The metrics generator: computes Prometheus series from spans.
 //!
 //! ```text
 //! push -> columns -> processors of the tenant (engine) -> its registry --each interval--> remote write (libs/remote-write)
 //!                                                                     `--when asked-----> page that is scraped
 //! ```
 //!
-//! A collection hands the series of the registry to a [`tactus_remote_write::series::Sink`]: to remote write, or to the page.
+//! A collection passes the series of the registry to a [`tactus_remote_write::series::Sink`]: to remote write, or to
+//! the page.
 #![warn(missing_docs)]
 
 mod convert;

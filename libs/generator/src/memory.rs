@@ -1,4 +1,4 @@
-//! Memory of the series of all tenants of a process: estimated where something is made or forgotten, and bounded.
+//! Bounds the memory of the series of all tenants of a process, by estimates when something is created or dropped.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};

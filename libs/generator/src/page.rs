@@ -1,7 +1,7 @@
-//! The series of a tenant as a page that is scraped: OpenMetrics text.
+//! The page with the series of a tenant that Prometheus scrapes, as OpenMetrics text.
 //!
-//! A page shows the last sample of each series, without its time: that is when it is scraped. The text has no native
-//! histograms; those without a classic form are shown as their count and sum.
+//! It has the latest sample of each series, without a time, so that the time of the scrape counts. The text format has
+//! no native histograms; those without a classic form are shown as their count and sum.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;

@@ -1,8 +1,8 @@
 //! The series of a tenant.
 //!
-//! A processor writes a label set, interns it, and asks for a handle of each metric; a handle is good until
-//! [`Registry::remove_stale`] or a change of settings. What is above a limit, or beyond the memory of all tenants, goes to one
-//! series a metric that has the label `metric_overflow`. The registry reads no clock.
+//! A processor writes a label set, interns it, and gets a handle for each metric. A handle is valid until
+//! [`Registry::remove_stale`] or a change of settings. Beyond a limit, or if the memory for all tenants is used up,
+//! observations go to one series for each metric, with the label `metric_overflow`. The registry reads no clock.
 
 mod cardinality;
 mod collect;

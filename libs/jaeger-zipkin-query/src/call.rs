@@ -1,4 +1,4 @@
-//! A question over HTTP and its answer: the same for the versions of Jaeger's API and for Zipkin's.
+//! A request over HTTP and its answer, for all versions of Jaeger's API and for Zipkin's.
 
 use std::marker::PhantomData;
 use std::sync::Arc;

@@ -1,6 +1,7 @@
-//! Jaeger's query APIs: what its UI, its data source in Grafana and its users' scripts ask.
+//! Jaeger's query APIs, for its UI, its data source in Grafana, and users' scripts.
 //!
-//! [`queries`] answers in terms of Jaeger's queries over the query-frontend; HTTP (here) and gRPC put it into messages.
+//! [`queries`] answers Jaeger's queries through the query-frontend. HTTP (here) and gRPC convert them from and to
+//! messages.
 
 mod http;
 mod matching;

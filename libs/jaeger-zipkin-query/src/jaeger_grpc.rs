@@ -1,11 +1,11 @@
-//! Jaeger's query APIs over gRPC, and what a Jaeger asks of its storage.
+//! Jaeger's query APIs over gRPC, and its storage APIs.
 //!
 //! - Query port: `jaeger.api_v2.QueryService`, `jaeger.api_v3.QueryService`.
-//! - Storage ports: `jaeger.storage.v1` and `.v2`, and OTLP, by which the second generation writes.
+//! - Storage ports: `jaeger.storage.v1` and `.v2`, and OTLP, which Jaeger 2 uses to write.
 //!
-//! Queries are those of [`crate::jaeger`]; here they are read from messages and answered in messages. Answers are
-//! streamed in messages that clients take: ten spans of Jaeger's model, or about [`chunks::MESSAGE_BYTES`] of OTLP.
-//! A storage is asked for spans as they are stored: the Jaeger in front makes them easy to read.
+//! The queries are those of [`crate::jaeger`]; this module converts them from and to messages. Answers are streamed in
+//! messages of a size that clients accept: ten spans of Jaeger's model, or about [`chunks::MESSAGE_BYTES`] of OTLP. The
+//! storage APIs return spans as they are stored, because the Jaeger in front of them makes them easier to read.
 
 mod answering;
 mod api_v2;

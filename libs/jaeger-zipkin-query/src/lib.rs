@@ -1,4 +1,5 @@
-//! The query APIs of Jaeger and Zipkin: each question becomes one of the query-frontend's, each answer what their clients read.
+//! The query APIs of Jaeger and Zipkin: each request becomes one to the query-frontend, and each answer is converted to
+//! what their clients expect.
 //!
 //! They are on the main port, below `/jaeger` and `/zipkin`, and on ports of their own.
 #![warn(missing_docs)]

@@ -1,7 +1,7 @@
 //! The ports of the query APIs of Jaeger and Zipkin.
 //!
-//! They are extra: the HTTP APIs are on the main port as well, below `/jaeger` and `/zipkin`. So that a port that nobody
-//! asked for and another program has is no reason not to start.
+//! They are optional, because the HTTP APIs are on the main port as well, below `/jaeger` and `/zipkin`. So if another
+//! program uses a port that was not configured explicitly, the process still starts.
 
 mod settings;
 

@@ -1,4 +1,4 @@
-//! Decides which traces take long to convert, so that this is done on threads of its own.
+//! Decides which traces take long to convert, so that they are converted on other threads.
 
 use prost::Message as _;
 use tactus_proto::otlp::ResourceSpans;

@@ -1,7 +1,7 @@
-//! Zipkin's query API: what its UI, its data source in Grafana and its users' scripts ask.
+//! Zipkin's query API, for its UI, its data source in Grafana, and users' scripts.
 //!
-//! A search is a TraceQL query of which one span must satisfy all conditions; the traces that it finds are then read
-//! whole. Names are compared without regard to case, as Zipkin does, which shows them in lower case.
+//! A search becomes a TraceQL query in which one span must satisfy all conditions; the traces that it finds are then
+//! read as a whole. Names are compared without regard to case, like in Zipkin, which shows them in lower case.
 
 mod dependencies;
 mod matching;

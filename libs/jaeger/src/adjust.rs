@@ -1,6 +1,6 @@
-//! Makes traces easier to read: what is missing gets a name, what clients write in odd forms gets the usual one.
+//! Makes traces easier to read: gives names to what has none, and converts unusual forms to the usual one.
 //!
-//! Stored spans stay as they are; this is for answers. What is to be known of a span goes into its attribute
+//! Only answers are changed, not the stored spans. Remarks about a span go into its attribute
 //! [`WARNINGS`](crate::from_otlp::WARNINGS).
 
 mod clock_skew;

@@ -1,5 +1,5 @@
-//! What the fuzz targets feed the decoders of Jaeger's protocols, on stable: any bytes, and real
-//! requests with damage. Neither panics, and what is understood can be written as OTLP.
+//! Feeds the decoders of Jaeger's protocols arbitrary bytes and damaged real requests, like the fuzz targets but on
+//! stable Rust. Neither causes a panic, and what can be decoded can be written as OTLP.
 
 use bytes::Bytes;
 use proptest::prelude::*;

@@ -1,7 +1,7 @@
-//! OTLP to Jaeger's model.
+//! Converts OTLP to Jaeger's model.
 //!
-//! What Jaeger's model has no place for is lost: attributes of scopes, counts of what was dropped, schema URLs, flags,
-//! and the attributes of links.
+//! What Jaeger's model cannot express is lost: attributes of scopes, dropped counts, schema URLs, flags, and the
+//! attributes of links.
 
 #[cfg(test)]
 mod tests;

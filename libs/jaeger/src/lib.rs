@@ -1,4 +1,4 @@
-//! Jaeger's formats of spans: Thrift, protobuf and JSON, and the way between them and OTLP.
+//! Jaeger's formats of spans (Thrift, protobuf and JSON), and conversions from and to OTLP.
 #![warn(missing_docs)]
 
 pub mod adjust;

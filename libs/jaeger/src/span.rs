@@ -1,7 +1,7 @@
 //! The structs of `jaeger.thrift`, read into the messages of Jaeger's protobuf model.
 //!
-//! Both models say the same in other words: Thrift has ids as integers, times in microseconds, a
-//! field for the parent, and other numbers for the types of tags.
+//! Both models have the same content in different forms: Thrift has ids as integers, times in microseconds, a field for
+//! the parent, and other numbers for the types of tags.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use prost_types::{Duration, Timestamp};

@@ -1,8 +1,7 @@
-//! Reading Thrift, binary and compact, from a slice of bytes that is there as a whole.
+//! Reads Thrift, binary and compact, from a complete slice of bytes.
 //!
-//! Nothing is believed that the bytes claim: lengths and counts are checked against what is left
-//! before anything is allocated, and structs nest only so deep. Text and binary fields are slices
-//! of the input.
+//! No claim of the bytes is trusted: lengths and counts are checked against the remaining bytes before anything is
+//! allocated, and the nesting of structs is limited. Text and binary fields are slices of the input.
 
 mod binary;
 mod compact;

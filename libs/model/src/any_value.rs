@@ -1,4 +1,4 @@
-//! OTLP AnyValue: classification of encoded values, and walking their elements.
+//! OTLP's AnyValue: finds the type of an encoded value, and walks its elements.
 
 use crate::wire::{MAX_DEPTH, Reader, WireError, messages, put_message_field, put_varint};
 
@@ -16,8 +16,8 @@ pub enum ValueType {
     Double = 3,
     /// Payload: 0 or 1.
     Bool = 4,
-    /// An array whose elements are all strings. Payload of this and all below: code of the encoded
-    /// protobuf AnyValue.
+    /// An array of strings only. The payload of this type and of all types below is the code of the encoded protobuf
+    /// AnyValue in the dictionary.
     StringArray = 5,
     /// An array whose elements are all integers.
     IntArray = 6,
@@ -148,9 +148,9 @@ pub fn decode_key_value(message: &[u8]) -> Result<(&[u8], &[u8]), WireError> {
     Ok((key, value))
 }
 
-/// The key and the value of a KeyValue message in the form that exporters write: key, then string, number or boolean,
-/// nothing else, every length in one byte and no number longer than it must be. `None` for all others, which
-/// [`decode_key_value`] and [`decode`] read; they give the same for these, in three times the time.
+/// Fast path of [`decode_key_value`] and [`decode`], three times as fast, with the same result. It accepts the form
+/// that exporters write: the key, then a string, number or boolean and nothing else, each length in one byte, each
+/// number in as few bytes as possible. `None` for every other form.
 #[inline]
 pub fn decode_plain(message: &[u8]) -> Option<(&[u8], DecodedValue<'_>)> {
     let [0x0a, key_length @ 1..=0x7f, rest @ ..] = message else { return None };
@@ -173,11 +173,11 @@ pub fn decode_plain(message: &[u8]) -> Option<(&[u8], DecodedValue<'_>)> {
     Some((key, decoded))
 }
 
-/// A varint that is all of these bytes, as few as it needs.
+/// Reads a varint that takes up all of these bytes and could not be shorter.
 #[inline]
 fn minimal_varint(bytes: &[u8]) -> Option<u64> {
     let (&last, more) = bytes.split_last()?;
-    // The tenth byte has room for one bit.
+    // The tenth byte of a varint carries the last one of 64 bits.
     let is_last = match more.len() {
         0 => last < 0x80,
         1..=8 => last != 0 && last < 0x80,
@@ -194,14 +194,14 @@ fn minimal_varint(bytes: &[u8]) -> Option<u64> {
     Some(number)
 }
 
-/// The [`ValueType`] under which a decoded array, list or bytes value is kept.
+/// The [`ValueType`] under which a decoded array, list or bytes value is stored.
 ///
 /// Checks the whole value: every nested message must be well formed and at most [`MAX_DEPTH`] deep.
 pub fn classify(value: DecodedValue<'_>) -> Result<ValueType, WireError> {
     Ok(classify_texts(value)?.0)
 }
 
-/// As [`classify`]; also bytes of the longest string or key in the value.
+/// As [`classify`], and returns the length in bytes of the longest string or key in the value.
 pub(crate) fn classify_texts(value: DecodedValue<'_>) -> Result<(ValueType, usize), WireError> {
     let mut longest = 0;
     let DecodedValue::Array(elements) = value else {

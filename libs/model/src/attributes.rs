@@ -59,7 +59,7 @@ impl AttributeList {
         self.keys.is_empty()
     }
 
-    /// Appends an attribute to the owner that [`Self::end_owner`] will close.
+    /// Appends an attribute to the current owner, which the next [`Self::end_owner`] closes.
     #[inline]
     pub fn push(&mut self, attribute: Attribute) {
         self.keys.push(attribute.key);
@@ -67,7 +67,7 @@ impl AttributeList {
         self.payloads.push(attribute.payload);
     }
 
-    /// Closes the current owner; the attributes pushed since the last call are its own.
+    /// Ends the current owner. It owns the attributes that were pushed since the previous call.
     #[inline]
     pub fn end_owner(&mut self) {
         let end = self.keys.len() as u32;
@@ -109,7 +109,7 @@ impl AttributeList {
         (attribute.value_type == ValueType::String).then_some(attribute.payload as StringCode)
     }
 
-    /// Drops all owners from `owners` on, and every attribute that belongs to none.
+    /// Drops all owners from `owners` on, and attributes that were pushed without a call of [`Self::end_owner`].
     pub(crate) fn truncate_owners(&mut self, owners: usize) {
         self.starts.truncate(owners + 1);
         let entries = self.starts[owners] as usize;

@@ -1,4 +1,4 @@
-//! [`SpanBatch`]: spans in columns, the one form that everything which thinks works on.
+//! [`SpanBatch`]: spans in columns. Queries, merges and the block writer all work on this form.
 
 use crate::{AttributeList, Buffer, Dictionary, SpanId, StringCode, TraceId};
 
@@ -116,8 +116,8 @@ pub struct SpanColumns {
     pub dropped_events: Buffer<u32>,
     /// Links the sender dropped.
     pub dropped_links: Buffer<u32>,
-    /// What the span was pushed with, see [`crate::OriginSet`]; 0 for none. Empty if no span has one, as in every batch
-    /// read from a block.
+    /// Which push of a distributor the span came with, see [`crate::OriginSet`]; 0 for none. Empty if no span has one,
+    /// as in every batch read from a block.
     pub origin: Buffer<u64>,
     /// Nested-set left, right and parent; empty unless computed or read from a block.
     pub nested_left: Buffer<i32>,
@@ -208,15 +208,16 @@ fn range(starts: &[u32], owner: usize) -> std::ops::Range<usize> {
     }
 }
 
-/// When a span ends; one that ends before it starts ends where it starts. All in unix nanoseconds, the duration as
-/// [`SpanColumns::duration`] has it.
+/// The end of a span in unix nanoseconds. A span that ends before it starts counts as ending at its start. `duration`:
+/// as in [`SpanColumns::duration`].
 #[inline]
 pub fn span_end(start: u64, duration: u64) -> u64 {
     start.saturating_add(if duration > i64::MAX as u64 { 0 } else { duration })
 }
 
 impl SpanColumns {
-    /// True if every column has a value for each span; origins may be missing, the nested-set columns are not asked.
+    /// True if every column has a value for each span. The origin column may be empty; the nested-set columns are not
+    /// checked.
     pub fn are_complete(&self) -> bool {
         let lengths = [
             self.resource.len(),

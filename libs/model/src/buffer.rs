@@ -8,10 +8,10 @@ use std::{
 
 use bytemuck::Pod;
 
-/// A column: a growing vector, a stored column that is read when somebody looks at it, or part of values that others
-/// share.
+/// A column: a growing vector, a column of a file that is read on first use, or the beginning of a vector that several
+/// buffers share.
 ///
-/// Readers see `&[T]` either way; only an owned buffer grows. Take the slice once before a hot loop.
+/// Readers see `&[T]` in every case; only an owned buffer grows. Take the slice once before a hot loop.
 #[derive(Clone)]
 pub enum Buffer<T: Pod> {
     /// Values in memory.
@@ -29,20 +29,21 @@ pub enum Buffer<T: Pod> {
 
 /// Reads the columns of a file.
 pub trait ColumnSource: fmt::Debug + Send + Sync {
-    /// Fills `bytes`, which are zero, with all of a column.
+    /// Fills `bytes`, which are zero, with a whole column.
     ///
-    /// What cannot be read stays zero, which is a sound column of other values: the source remembers it, and whoever read
-    /// asks the source before anything that was made of its columns is used.
+    /// This cannot return an error. What cannot be read stays zero, which is a valid column with wrong values. The
+    /// source remembers the failure, and the reader must ask it before using anything that was computed from its
+    /// columns.
     fn read(&self, column: u32, bytes: &mut [u8]);
 
-    /// As [`Self::read`], of some rows only, which ascend. False if it takes no less time to read all of the column: then
-    /// nothing is filled.
+    /// As [`Self::read`], but only some rows, in ascending order. Returns false, and fills nothing, if reading the
+    /// whole column would be as fast.
     fn read_rows(&self, _column: u32, _rows: &[u32], _bytes: &mut [u8]) -> bool {
         false
     }
 }
 
-/// The values of some rows are read by themselves if there are at least this many times as many.
+/// Rows are read one by one only if the column has at least this many times as many.
 const ROWS_PER_PICKED: usize = 16;
 
 /// A column that is read when somebody first looks at it, and then stays in memory.
@@ -96,7 +97,7 @@ impl<T: Pod> Buffer<T> {
         (len <= values.len()).then_some(Self::Shared { values, len })
     }
 
-    /// The vector to grow. A column that is not its own is copied into memory first.
+    /// The vector, to append to. A stored or shared column is copied into a vector of its own first.
     pub fn make_mut(&mut self) -> &mut Vec<T> {
         if !matches!(self, Self::Owned(_)) {
             *self = Self::Owned(self.to_vec());
@@ -116,7 +117,7 @@ impl<T: Pod> Buffer<T> {
         }
     }
 
-    /// Drops the values from `len` on, and memory of which most would stay unused.
+    /// Drops the values from `len` on, and gives back memory if most of it would stay unused.
     pub(crate) fn truncate(&mut self, len: usize) {
         truncate_vec(self.make_mut(), len);
     }
@@ -127,7 +128,8 @@ impl<T: Pod> Buffer<T> {
         self
     }
 
-    /// The values of some rows, which ascend. A stored column that nobody has looked at yet need not be read for few of them.
+    /// The values of some rows, in ascending order. If they are few and the stored column was not read yet, only they
+    /// are read.
     pub fn pick(&self, rows: &[u32]) -> Vec<T> {
         if let Self::Stored(column) = self
             && column.values.get().is_none()
@@ -152,15 +154,15 @@ impl<T: Pod> Buffer<T> {
     }
 }
 
-/// Spare capacity that is always kept, in values.
+/// Unused capacity below this many values is never given back.
 const KEPT_SPARE: usize = 1 << 14;
 
-/// True if less than a quarter of a capacity is used and it is worth giving back.
+/// True if less than a quarter of the capacity is used, and giving back the rest is worth it.
 pub(crate) fn mostly_unused(capacity: usize, len: usize) -> bool {
     capacity > 4 * len + KEPT_SPARE
 }
 
-/// Drops the values from `len` on, and memory of which most would stay unused.
+/// Drops the values from `len` on, and gives back memory if most of it would stay unused.
 pub(crate) fn truncate_vec<T>(values: &mut Vec<T>, len: usize) {
     values.truncate(len);
     if mostly_unused(values.capacity(), values.len()) {
@@ -187,7 +189,7 @@ impl<T: Pod> Deref for Buffer<T> {
     }
 }
 
-/// Shows the values; where they lie makes no difference.
+/// Prints the values, the same for all three kinds.
 impl<T: Pod + std::fmt::Debug> std::fmt::Debug for Buffer<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.as_slice().fmt(f)
@@ -216,7 +218,7 @@ impl<T: Pod + PartialEq> PartialEq for Buffer<T> {
 mod tests {
     use super::*;
 
-    /// Each row has its number, as long as columns may be read whole.
+    /// A source whose values are the row numbers; whole columns can be read only while it says so.
     #[derive(Debug)]
     struct Numbers {
         reads_rows: bool,

@@ -9,9 +9,9 @@ use crate::{
 };
 
 mod attribute;
+mod limits;
 mod owners;
 mod rollback;
-mod room;
 mod selection;
 mod span;
 
@@ -19,26 +19,27 @@ pub use rollback::Mark;
 pub use selection::{SelectedBatch, SelectedKeys};
 
 use attribute::AttributeReader;
+use limits::EntryBudget;
 use owners::{OwnerIndex, append_owner, scope_texts};
-use room::EntryBudget;
 use selection::Selecting;
 use span::Outcome;
 
-/// What the builder cuts.
+/// What the builder cuts off.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct BuilderLimits {
     /// Keys and string values longer than this many bytes are cut at a character boundary; 0: never.
     pub max_attribute_bytes: usize,
 }
 
-/// Why spans were not appended. The caller rolls back to its mark.
+/// Why spans were not appended. The caller must roll back to its mark.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum AppendError {
     /// The request is no protobuf; nothing after this span can be trusted.
     #[error("malformed protobuf: {0}")]
     Malformed(#[from] WireError),
-    /// A message of more than 512 MiB, or with so many almost empty events, links and attributes that they would take
-    /// many times its bytes. Depends on what was appended since the mark only: a push that was accepted once always is.
+    /// The push has a message of more than 512 MiB, or so many almost empty events, links and attributes that they
+    /// would take many times its bytes in memory. This depends only on what was appended since the mark: a push that
+    /// was accepted once is always accepted.
     #[error("too many events, links or attributes for the size of the request")]
     TooLarge,
     /// The batch is near the limit of what it can number: 1 GiB of strings, or 2^31 rows or attributes of one kind.
@@ -49,8 +50,8 @@ pub enum AppendError {
 
 /// A batch that grows span by span, in order of arrival.
 ///
-/// Memory: values of a push take at most about six times its bytes and 600 KB (legitimate spans less than four times);
-/// vectors that grow can have twice that.
+/// Memory: what a push adds takes at most about six times its bytes plus 600 KB (for legitimate spans less than four
+/// times). The capacity of growing vectors can be twice that.
 #[derive(Debug, Default)]
 pub struct BatchBuilder {
     batch: SpanBatch,
@@ -98,19 +99,20 @@ impl BatchBuilder {
         self.reader.truncated
     }
 
-    /// Spans left out since the last mark or call because their trace or span id is not 16 or 8 bytes long or is all
-    /// zero. A rollback does not change it.
+    /// Number of spans that were left out because their trace or span id has the wrong length (not 16 and 8 bytes) or
+    /// is all zero, since the last mark or call. A rollback does not change it.
     pub fn take_refused_ids(&mut self) -> u64 {
         std::mem::take(&mut self.refused_ids)
     }
 
-    /// Key of the first attribute since the last call that is nested too deeply. A rollback does not change it.
+    /// The key of the first attribute since the last call that is nested too deeply. A rollback does not change it.
     pub fn take_too_deep_key(&mut self) -> Option<TooDeepKey> {
         self.reader.too_deep.take()
     }
 
     /// Appends the spans of a ScopeSpans message with their Resource and InstrumentationScope messages, as
-    /// [`Self::append_scope_spans`] does. If resource or scope is nested too deeply, all the spans are.
+    /// [`Self::append_scope_spans`] does. If the resource or the scope is nested too deeply, all its spans count as
+    /// nested too deeply.
     pub fn append_run(
         &mut self,
         resource: &[u8],
@@ -128,7 +130,7 @@ impl BatchBuilder {
         self.append_scope_spans(resource, scope, scope_spans, admit)
     }
 
-    /// The rows of a Resource and an InstrumentationScope message; `None` if one of them is nested too deeply.
+    /// The rows of a Resource and an InstrumentationScope message; `None` if either is nested too deeply.
     pub fn owners(
         &mut self,
         resource: &[u8],
@@ -147,7 +149,7 @@ impl BatchBuilder {
         if let Some(row) = self.resource_index.find(message) {
             return Ok(row);
         }
-        self.check_room(message)?;
+        self.check_limits(message)?;
         let strings = self.reader.mark();
         let table = &mut self.batch.resources;
         let result = append_owner(message, 1, 2, &mut table.attributes, &mut self.reader);
@@ -169,7 +171,7 @@ impl BatchBuilder {
         if let Some(row) = self.scope_index.find(message) {
             return Ok(row);
         }
-        self.check_room(message)?;
+        self.check_limits(message)?;
         let strings = self.reader.mark();
         let table = &mut self.batch.scopes;
         let row = table.name.len() as u32;
@@ -190,12 +192,12 @@ impl BatchBuilder {
         Ok(row)
     }
 
-    /// Appends the spans of a ScopeSpans message. `admit` sees each span's trace and encoded size, in order, and may
-    /// refuse it by returning false.
+    /// Appends the spans of a ScopeSpans message. `admit` is called with each span's trace and encoded size, in order,
+    /// and refuses the span by returning false.
     ///
-    /// Returns the spans left out because their values are nested too deeply; `admit` does not see them, nor those
-    /// that [`Self::take_refused_ids`] counts. Nothing stays of a span that was left out. Its resource and scope do
-    /// stay: a caller whose push appended no span rolls back.
+    /// Returns the number of spans that were left out because their values are nested too deeply. `admit` is not called
+    /// for these, nor for those that [`Self::take_refused_ids`] counts. A span that is left out leaves nothing behind,
+    /// except its resource and scope: a caller whose push appended no span at all rolls back.
     pub fn append_scope_spans(
         &mut self,
         resource: u32,
@@ -203,7 +205,7 @@ impl BatchBuilder {
         scope_spans: &[u8],
         mut admit: impl FnMut(TraceId, usize) -> bool,
     ) -> Result<u64, AppendError> {
-        self.check_room(scope_spans)?;
+        self.check_limits(scope_spans)?;
         self.entries.add_message(scope_spans.len());
         let mut too_deep = 0;
         let mut reader = Reader::new(scope_spans);
@@ -225,7 +227,7 @@ impl BatchBuilder {
         Ok(too_deep)
     }
 
-    /// Gives the spans from `first` on this origin. Called for each run once it is appended; 0 is none.
+    /// Sets the origin of the spans from `first` on; 0 is none. Call it after each run.
     pub fn set_origin(&mut self, first: usize, origin: u64) {
         let (origins, spans) = (&mut self.batch.spans.origin, self.batch.spans.trace.len());
         if origin == 0 && origins.is_empty() {
@@ -236,15 +238,15 @@ impl BatchBuilder {
         origins.resize(spans, origin);
     }
 
-    /// Shows the batch as it stands, with its strings, to a reader.
+    /// Lets a reader see the batch as it is now, with its strings.
     pub fn with_batch<R>(&mut self, read: impl FnOnce(&SpanBatch) -> R) -> R {
         read(Shown::new(self).batch)
     }
 
-    /// The finished batch; the builder goes on with an empty one, for which it makes as much room as this one took.
+    /// Returns the finished batch. The builder goes on with an empty one of the same capacity.
     pub fn finish_and_go_on(&mut self) -> SpanBatch {
         let next = Self {
-            batch: room::with_room_of(&self.batch),
+            batch: limits::with_capacity_of(&self.batch),
             reader: self.reader.successor(),
             trace_index: HashTable::with_capacity(self.trace_index.len()),
             ..Self::default()
@@ -259,7 +261,7 @@ impl BatchBuilder {
     }
 }
 
-/// A batch that has its strings for now; they return to the builder when it is dropped, even if a reader panics.
+/// Lends the builder's strings to the batch. They return to the builder when this is dropped, even if a reader panics.
 struct Shown<'a> {
     batch: &'a mut SpanBatch,
     strings: &'a mut DictionaryBuilder,

@@ -1,14 +1,15 @@
-//! Whether a batch is whole.
+//! Checks that a batch is complete and consistent.
 
 use crate::{AttributeList, SpanBatch, ValueType};
 
 type Checked = Result<(), &'static str>;
 
 impl SpanBatch {
-    /// Checks that every column has a value for each row, that offsets ascend, and that each row, string and type that is
-    /// referred to exists: nothing that reads such a batch looks outside its columns. One pass over them.
+    /// Checks that every column has a value for each row, that offsets ascend, and that each row, string and type that
+    /// is referred to exists. A reader of such a batch never looks outside its columns. Takes one pass over the
+    /// columns.
     ///
-    /// Errors: what is missing. A batch that was read with a [`crate::Projection`] lacks columns.
+    /// Errors: what is missing. A batch that was read with a [`crate::Projection`] always lacks columns.
     pub fn check(&self) -> Result<(), &'static str> {
         self.check_tables()?;
         self.check_spans()?;

@@ -1,18 +1,19 @@
-//! Traces of which spans were refused, because they were too large.
+//! Traces that lack spans, because they were too large and some of their spans were refused.
 
 use std::collections::BTreeMap;
 
 use crate::TraceId;
 
-/// Which traces lack spans, and how many at least. At most [`CutTraces::MAX`] of them; further ones are not noted.
+/// Traces that lack spans, and at least how many each. Holds at most [`CutTraces::MAX`] traces; further ones are not
+/// recorded.
 ///
-/// Copies of a span that several places refused are not told apart from different spans: whoever puts counts together
-/// says which it is.
+/// If several places refused copies of the same span, this cannot tell them from different spans. So there are two ways
+/// to combine counts: [`Self::add_all`] for different spans, [`Self::unite`] for possible copies.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CutTraces(BTreeMap<TraceId, u64>);
 
 impl CutTraces {
-    /// Traces that are noted; a block's list of this many has about 200 KB as JSON.
+    /// Most traces that are recorded. A block's list of this many takes about 200 KB as JSON.
     pub const MAX: usize = 4096;
 
     /// No trace.
@@ -20,17 +21,17 @@ impl CutTraces {
         Self(BTreeMap::new())
     }
 
-    /// Notes refused spans, others than those before.
+    /// Adds refused spans that were not counted before.
     pub fn add(&mut self, trace: TraceId, spans: u64) {
         self.note(trace, |before| before.saturating_add(spans));
     }
 
-    /// Adds what was refused at the same place, but other spans.
+    /// Adds what the same place refused of other spans.
     pub fn add_all(&mut self, other: &Self) {
         other.iter().for_each(|(trace, spans)| self.add(trace, spans));
     }
 
-    /// Adds what was refused somewhere else, where the same spans may have been sent.
+    /// Adds what another place refused, possibly copies of the same spans.
     pub fn unite(&mut self, other: &Self) {
         other.iter().for_each(|(trace, spans)| self.note(trace, |before| before.max(spans)));
     }
@@ -43,7 +44,7 @@ impl CutTraces {
         }
     }
 
-    /// This many spans of the trace were refused at least; 0 if it is not known to lack any.
+    /// At least this many spans of the trace were refused; 0 if none is known.
     pub fn spans(&self, trace: TraceId) -> u64 {
         self.0.get(&trace).copied().unwrap_or(0)
     }

@@ -42,7 +42,7 @@ impl Dictionary {
         ordered && fits && starts_empty
     }
 
-    /// Puts a dictionary together from parts that were checked before; touches none of them. Wrong offsets make
+    /// Puts a dictionary together from parts that were already checked, without reading them. Wrong offsets make
     /// look-ups panic.
     pub fn from_checked_parts(bytes: Buffer<u8>, offsets: Buffer<u32>) -> Self {
         Self { bytes, offsets }
@@ -69,7 +69,7 @@ impl Dictionary {
         self.lookup(code).unwrap_or(b"")
     }
 
-    /// The string of a code; `None` for a code that is not in the dictionary.
+    /// The string of a code; `None` if the dictionary does not have it.
     #[inline]
     fn lookup(&self, code: StringCode) -> Option<&[u8]> {
         let (bytes, offsets) = (self.bytes.as_slice(), self.offsets.as_slice());
@@ -117,7 +117,7 @@ impl Dictionary {
     }
 }
 
-/// Where a string of `length` bytes after `bytes` others ends, if 32 bits can say so.
+/// Where a string of `length` bytes ends if it follows `bytes` others; `None` if 32 bits cannot hold that.
 fn end_of(bytes: usize, length: usize) -> Option<u32> {
     u32::try_from(bytes.checked_add(length)?).ok()
 }
@@ -131,10 +131,10 @@ pub struct DictionaryBuilder {
 }
 
 impl DictionaryBuilder {
-    /// The code of `string`, added if it is new. The empty string is code 0.
+    /// The code of `string`, which is added if it is new. The empty string has code 0.
     ///
-    /// Limit: a dictionary addresses 4 GiB of bytes. A string that does not fit is not kept and has the code of the
-    /// empty one; those who take data from outside stop before, as [`crate::BatchBuilder`] does.
+    /// Limit: a dictionary can address 4 GiB of bytes. A string that does not fit is not kept, and gets the code of the
+    /// empty one. Code that takes data from outside stops before that, as [`crate::BatchBuilder`] does.
     #[inline]
     pub fn intern(&mut self, string: &[u8]) -> StringCode {
         if string.is_empty() {
@@ -151,14 +151,14 @@ impl DictionaryBuilder {
         code
     }
 
-    /// The code of `string`, which is likely the one of `guess`: a comparison instead of a look-up if it is.
-    /// A guess may be a code that was dropped since.
+    /// The code of `string`, which is likely to be `guess`: if it is, one comparison replaces the look-up. `guess` may
+    /// also be a code that was dropped since.
     #[inline]
     pub(crate) fn intern_guess(&mut self, string: &[u8], guess: StringCode) -> StringCode {
         if self.dictionary.lookup(guess) == Some(string) { guess } else { self.intern(string) }
     }
 
-    /// Makes room for this many more strings, which have this many bytes together.
+    /// Reserves capacity for this many more strings of this many bytes in total.
     pub(crate) fn reserve(&mut self, strings: usize, bytes: usize) {
         let (dictionary, hasher) = (&mut self.dictionary, &self.hasher);
         dictionary.bytes.make_mut().reserve_exact(bytes);
@@ -166,7 +166,7 @@ impl DictionaryBuilder {
         self.index.reserve(strings, |&code| hasher.hash_one(dictionary.get(code)));
     }
 
-    /// Forgets the strings from the code `strings` on.
+    /// Drops the strings from the code `strings` on.
     pub(crate) fn truncate(&mut self, strings: usize) {
         let strings = strings.max(1);
         if strings >= self.dictionary.len() {
@@ -190,8 +190,8 @@ impl DictionaryBuilder {
         &self.dictionary
     }
 
-    /// Exchanges the strings with those of a batch, so that a reader of the batch sees them; call it again with the
-    /// same batch before the next [`Self::intern`].
+    /// Swaps the strings with those of a batch, so that a reader of the batch sees them. Call it again with the same
+    /// batch before the next [`Self::intern`].
     pub(crate) fn swap_dictionary(&mut self, other: &mut Dictionary) {
         std::mem::swap(&mut self.dictionary, other);
     }

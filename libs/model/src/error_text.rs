@@ -1,19 +1,19 @@
-//! The length of errors: what came in is repeated in them, and would be told to the client and to the log.
+//! Limits the length of error texts. They repeat input, and go to the client and into the log.
 
 use std::borrow::Cow;
 
-/// Most bytes of an error's text.
+/// Most bytes of an error text.
 pub const MAX_BYTES: usize = 1 << 10;
 
-/// Most bytes of what says that a text was cut.
+/// Most bytes of the note that says that a text was cut.
 const NOTE_BYTES: usize = 48;
 
-/// A text that is too long cut to [`MAX_BYTES`], with a note that says so.
+/// Cuts a text that is longer than [`MAX_BYTES`], and adds a note that says so.
 pub fn cut(text: String) -> String {
     cut_to(text, MAX_BYTES)
 }
 
-/// As [`cut`], of a text that is not one's own.
+/// As [`cut`], for a borrowed text.
 pub fn cut_str(text: &str) -> Cow<'_, str> {
     if text.len() <= MAX_BYTES {
         return Cow::Borrowed(text);
@@ -21,7 +21,7 @@ pub fn cut_str(text: &str) -> Cow<'_, str> {
     Cow::Owned(shortened(text, MAX_BYTES))
 }
 
-/// Cuts a text to `max_bytes`, the note included. Fewer than 64 are taken as 64.
+/// Cuts a text to `max_bytes`, including the note. `max_bytes` is at least 64; less is taken as 64.
 pub fn cut_to(text: String, max_bytes: usize) -> String {
     let max_bytes = max_bytes.max(64);
     if text.len() <= max_bytes { text } else { shortened(&text, max_bytes) }

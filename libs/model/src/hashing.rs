@@ -1,4 +1,4 @@
-//! Hashes that must be the same wherever and whenever they are taken: of attribute values that they replace, and FNV.
+//! Hashes that are the same in every process and version: those that replace attribute values, and FNV.
 
 use std::borrow::Cow;
 
@@ -7,11 +7,11 @@ use ring::digest::{SHA256, digest};
 use crate::any_value::AnyValueRef;
 use crate::bytes_to_hex;
 
-/// Tells a hash from what it is the hash of.
+/// Marks a text as a hash.
 const HASH_PREFIX: &str = "sha256:";
 
-/// What stands in place of a value with this text: `sha256:` and the SHA-256 of the text in hexadecimal, so that equal
-/// values stay equal. `None` for a text of that form, so that doing it twice changes nothing.
+/// What replaces a value with this text: `sha256:` and the SHA-256 of the text in hexadecimal, so that equal values
+/// stay equal. `None` if the text already has that form, so that hashing twice changes nothing.
 pub fn hashed_text(text: &[u8]) -> Option<String> {
     let is_hash = text.strip_prefix(HASH_PREFIX.as_bytes()).is_some_and(|digits| {
         digits.len() == 64 && digits.iter().all(|digit| digit.is_ascii_hexdigit())
@@ -19,7 +19,7 @@ pub fn hashed_text(text: &[u8]) -> Option<String> {
     (!is_hash).then(|| format!("{HASH_PREFIX}{}", bytes_to_hex(digest(&SHA256, text).as_ref())))
 }
 
-/// What a value shows, or its encoding if it is none of the simple ones.
+/// The text of a simple value; for other types, its encoding.
 pub fn text_of_value(value: AnyValueRef<'_>) -> Cow<'_, [u8]> {
     match value {
         AnyValueRef::Unset => Cow::Borrowed(b""),
@@ -30,12 +30,12 @@ pub fn text_of_value(value: AnyValueRef<'_>) -> Cow<'_, [u8]> {
     }
 }
 
-/// What FNV of 32 bits begins with.
+/// The initial value of 32-bit FNV.
 pub const FNV_32_BASIS: u32 = 0x811c_9dc5;
 
 const FNV_32_PRIME: u32 = 0x0100_0193;
 
-/// FNV-1 of 32 bits (multiply, then xor), going on from `hash`.
+/// FNV-1 of 32 bits (multiply, then xor), continued from `hash`.
 #[inline]
 pub fn fnv1_32(hash: u32, bytes: &[u8]) -> u32 {
     bytes.iter().fold(hash, |hash, byte| hash.wrapping_mul(FNV_32_PRIME) ^ u32::from(*byte))
@@ -53,7 +53,7 @@ pub fn fnv1a_64<'a>(bytes: impl IntoIterator<Item = &'a u8>) -> u64 {
     bytes.into_iter().fold(0xcbf2_9ce4_8422_2325, add)
 }
 
-/// The end of SplitMix64: a bijection after which every bit depends on all bits of the number.
+/// The last step of SplitMix64: a bijection in which every output bit depends on all input bits.
 #[inline]
 pub fn mix_64(mut number: u64) -> u64 {
     number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

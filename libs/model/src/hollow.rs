@@ -1,18 +1,19 @@
-//! Messages of almost nothing: one without a field takes two bytes on the wire and hundreds in memory, so that a small
-//! request of many could cost gigabytes where it is decoded into messages.
+//! Counts the messages inside an OTLP message before it is decoded. An empty nested message takes two bytes on the wire
+//! but hundreds in memory, so a small request with many of them ("hollow") could take gigabytes when it is decoded.
 
 use crate::wire::{FieldValue, MAX_DEPTH, Reader, WireError};
 
-/// Which fields of a message hold further messages: their numbers, and what they hold.
+/// Which fields of a message hold nested messages: field numbers, each with the shape of the nested message.
 #[derive(Debug)]
 pub struct Shape(pub &'static [(u32, &'static Shape)]);
 
-/// How many messages a message holds, those within one another included. Errors: it is none, or nested too deeply.
+/// The number of messages in a message, itself and all levels included. Errors: it is not protobuf, or is nested too
+/// deeply.
 pub fn messages(message: &[u8], shape: &Shape) -> Result<usize, WireError> {
     count(message, shape, MAX_LEVELS)
 }
 
-/// A list within a list is three levels at most; some more lead down to an attribute of an event.
+/// A list inside a list adds at most three levels. The others lead down to an attribute of an event.
 const MAX_LEVELS: usize = 8 + 3 * MAX_DEPTH;
 
 fn count(message: &[u8], Shape(holds): &Shape, levels: usize) -> Result<usize, WireError> {

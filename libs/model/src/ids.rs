@@ -106,17 +106,17 @@ fn hex_to_bytes<const N: usize>(text: &str) -> Option<[u8; N]> {
     Some(out)
 }
 
-/// Why a span cannot be stored under its ids. Displayed as clients are told.
+/// Why a span cannot be stored under its ids. `Display` gives the text for clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum IdProblem {
-    /// The trace id has this many bits; one of zeros has none.
+    /// The trace id has this many bits. An all-zero id counts as 0 bits.
     TraceId(usize),
-    /// The span id has this many bits; one of zeros has none.
+    /// The span id has this many bits. An all-zero id counts as 0 bits.
     SpanId(usize),
 }
 
 impl IdProblem {
-    /// The problem of a span with these ids, if there is one.
+    /// The problem with a span's ids, if there is one.
     pub fn of(trace_id: &[u8], span_id: &[u8]) -> Option<Self> {
         let bits = |id: &[u8]| if id.iter().all(|&byte| byte == 0) { 0 } else { 8 * id.len() };
         if bits(trace_id) != 128 {

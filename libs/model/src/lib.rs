@@ -1,9 +1,9 @@
 //! The data model: ids, tenants, spans in columns, and the OTLP wire format.
 //!
-//! A span has three forms: OTLP bytes, [`SpanBatch`], and Parquet rows. This lib knows the first two and the
-//! way between them: [`walk`] finds the spans of an export request without decoding attributes,
-//! [`BatchBuilder`] turns them into columns once, [`merge`] sorts and combines batches, and [`otlp`] writes a
-//! trace back as OTLP. It knows no Parquet, no storage and no query language.
+//! A span has three forms: OTLP bytes, [`SpanBatch`], and Parquet rows. This crate knows the first two, and how to
+//! convert between them: [`walk`] finds the spans of an export request without decoding attributes, [`BatchBuilder`]
+//! turns them into columns once, [`merge`] sorts and combines batches, and [`otlp`] writes a trace back as OTLP. It
+//! knows no Parquet, no storage and no query language.
 #![warn(missing_docs)]
 
 pub mod any_value;

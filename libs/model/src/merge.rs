@@ -1,4 +1,4 @@
-//! Sorts and combines batches: the one merge of ingester and compactor.
+//! Sorts and combines batches. The ingester and the compactor use the same merge.
 
 use std::ops::Range;
 
@@ -34,14 +34,14 @@ struct TraceRows {
     order: Option<Vec<u32>>,
 }
 
-/// Numbers of what a merge left out.
+/// What a merge left out.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct MergeStats {
-    /// Spans that stood in more than one place, or were sent twice.
+    /// Spans that were there more than once: in several inputs, or sent twice.
     pub duplicate_spans: u64,
     /// Spans of traces that would have become too large, see [`TraceMerger::finish_trace`].
     pub cut_spans: u64,
-    /// Traces that lost these.
+    /// The traces that lost these spans.
     pub cut_traces: u64,
 }
 
@@ -103,10 +103,10 @@ impl MergePlan {
         Some((part.first()?.id, part.last()?.id))
     }
 
-    /// The sorted batch of a range; `inputs` are those the plan was made of.
+    /// Merges one range into a sorted batch; `inputs` are those of which the plan was made.
     ///
-    /// A span that is there twice (see [`crate::SpanIdentity`]) is kept once, the first by input, with the highest origin
-    /// of all.
+    /// Of equal spans (see [`crate::SpanIdentity`]) only the first by input is kept, with the highest origin of them
+    /// all.
     pub fn gather(&self, inputs: &[&SpanBatch], range: Range<usize>) -> (SpanBatch, MergeStats) {
         let mut gather = TraceMerger::new(inputs, MergeOutput::default());
         gather.copy_together();

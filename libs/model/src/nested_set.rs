@@ -55,8 +55,8 @@ impl NestedSet {
         }
     }
 
-    /// The row of a span's parent. Of two spans with the parent's id (one call seen by client and server under the
-    /// same id) a server span hangs below the client one, any other below the server one.
+    /// The row of a span's parent. Two spans may have the parent's id, if client and server report one call under the
+    /// same id. Then a server span's parent is the client span; every other span's parent is the server span.
     fn find_parent(&self, parent: SpanId, kind: u8, kinds: &[u8]) -> u32 {
         if parent.is_zero() {
             return NONE;

@@ -1,9 +1,9 @@
-//! Origins: which push of a distributor a span came with, and sets of them.
+//! Origins. An origin is the number of the push of a distributor with which a span came; this module has sets of them.
 //!
-//! Replicas of a span have the same origin, so that they can be told from each other by ranges of numbers instead of by
-//! their spans.
+//! All replicas of a span have the same origin. So copies are recognised by comparing ranges of numbers instead of
+//! spans.
 
-/// Bits of an origin that count up within a stream; the bits above name the stream.
+/// The low bits of an origin count pushes within a stream; the high bits name the stream.
 const SEQUENCE_BITS: u32 = 24;
 
 /// The stream of an origin: pushes of one stream go to the same replicas.
@@ -11,10 +11,10 @@ pub fn origin_stream(origin: u64) -> u64 {
     origin >> SEQUENCE_BITS
 }
 
-/// A set of origins as ranges.
+/// A set of origins, stored as ranges.
 ///
-/// Shape: ranges ascend, do not touch each other, and their bounds are both inside. Numbers that come in order or almost
-/// so make few ranges. Memory: 16 bytes a range.
+/// Shape: ranges ascend and do not touch; both bounds are part of the range. Consecutive numbers make few ranges.
+/// Memory: 16 bytes a range.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct OriginSet {
     ranges: Vec<(u64, u64)>,
@@ -26,8 +26,8 @@ impl OriginSet {
         Self { ranges: Vec::new() }
     }
 
-    /// The set of these bounds: first, last, first, last; in any order, they may overlap. `None` if a bound is missing or
-    /// a range ends before it starts.
+    /// The set with these bounds: first, last, first, last, … The ranges may overlap and be in any order. `None` if a
+    /// bound is missing, or a range ends before it starts.
     pub fn from_bounds(bounds: &[u64]) -> Option<Self> {
         let mut pairs = bounds.chunks_exact(2);
         let ranges: Vec<(u64, u64)> = pairs.by_ref().map(|pair| (pair[0], pair[1])).collect();
@@ -36,7 +36,7 @@ impl OriginSet {
         is_sound.then(|| Self::from_ranges(ranges))
     }
 
-    /// The set of these ranges, of which none ends before it starts.
+    /// The set of these ranges, none of which ends before it starts.
     pub fn from_ranges(mut ranges: Vec<(u64, u64)>) -> Self {
         ranges.retain(|range| range.0 <= range.1);
         ranges.sort_unstable();
@@ -50,7 +50,7 @@ impl OriginSet {
         Self { ranges }
     }
 
-    /// The bounds of all ranges, as [`Self::from_bounds`] takes them.
+    /// The bounds of all ranges, in the form that [`Self::from_bounds`] takes.
     pub fn bounds(&self) -> Vec<u64> {
         self.ranges.iter().flat_map(|range| [range.0, range.1]).collect()
     }
@@ -116,7 +116,7 @@ impl OriginSet {
                     if other_first > from {
                         left.push((from, other_first - 1));
                     }
-                    // A range that goes on may reach into the next one of this set.
+                    // The rest of this range may reach into the next range of the other set.
                     first = (other_last < last).then(|| other_last + 1);
                 }
             }
@@ -148,7 +148,7 @@ impl OriginSet {
         })
     }
 
-    /// The ranges cut at the bounds of streams: each with its stream.
+    /// The ranges, cut where one stream ends and the next begins, each with its stream.
     pub fn by_stream(&self) -> impl Iterator<Item = (u64, (u64, u64))> {
         self.ranges.iter().flat_map(|&(first, last)| {
             (origin_stream(first)..=origin_stream(last)).map(move |stream| {
@@ -166,7 +166,7 @@ impl FromIterator<u64> for OriginSet {
     }
 }
 
-/// Collects origins of rows, of which many that follow each other are the same.
+/// Collects the origins of rows. Neighbouring rows often have the same one.
 #[derive(Debug, Default)]
 pub struct OriginCollector {
     set: OriginSet,
@@ -175,7 +175,7 @@ pub struct OriginCollector {
 }
 
 impl OriginCollector {
-    /// Takes the origins of these rows; none (0) is noted, not kept.
+    /// Adds the origins of these rows. Rows without one (0) are only noted.
     pub fn add(&mut self, origins: &[u64]) {
         for &origin in origins {
             if origin == self.last && origin != 0 {

@@ -20,8 +20,9 @@ pub fn encode_traces_data(batch: &SpanBatch) -> Vec<u8> {
     encode_traces_data_while(batch, |_| true).unwrap_or_default()
 }
 
-/// As [`encode_traces_data`], for as long as `goes_on` says so of the bytes that there are: a batch has a text once that all of
-/// its spans repeat in the message. `None` if it stopped.
+/// As [`encode_traces_data`], but asks `goes_on` from time to time, with the bytes written so far, whether to continue.
+/// The message can be much larger than the batch, which stores a repeated text once. `None` if `goes_on` returned
+/// false.
 pub fn encode_traces_data_while(
     batch: &SpanBatch,
     mut goes_on: impl FnMut(usize) -> bool,
@@ -31,11 +32,11 @@ pub fn encode_traces_data_while(
     writer.write(&mut out, 0..batch.len(), |_, bytes| goes_on(bytes)).then_some(out)
 }
 
-/// Writes these rows of a batch behind what there is in `out`, of each what the part has: one TracesData message after another
-/// is a message with the lists of both. Goes on for as long as `goes_on` says so of the spans written here and of the bytes of
-/// `out`. False if it stopped; then `out` is no message.
+/// Appends these rows of a batch to `out`, with the columns of the part. Several TracesData messages in a row are one
+/// message with all their spans. Asks `goes_on` from time to time whether to continue, with the spans written here and
+/// the bytes of `out`. Returns false if it stopped; then `out` is not a message.
 ///
-/// Spans that are not whole lack the id of their trace, which is a quarter of their bytes.
+/// Partial spans are written without their trace id, which would be a quarter of their bytes.
 pub fn encode_part_while(
     out: &mut Vec<u8>,
     batch: &SpanBatch,
@@ -51,7 +52,7 @@ pub fn encode_part_while(
 
 type ResourceGroup = (u32, Vec<ScopeGroup>);
 
-/// Rows by resource and scope, in order of first appearance.
+/// Rows grouped by resource and scope, in order of first appearance.
 fn grouped(batch: &SpanBatch, rows: impl Iterator<Item = usize>) -> Vec<ResourceGroup> {
     let mut groups: Vec<ResourceGroup> = Vec::new();
     let mut resource_places = HashMap::new();
@@ -60,7 +61,7 @@ fn grouped(batch: &SpanBatch, rows: impl Iterator<Item = usize>) -> Vec<Resource
     let (resources, all_scopes) = (&*batch.spans.resource, &*batch.spans.scope);
     for row in rows {
         let owner = (resources[row], all_scopes[row]);
-        // The spans of a push lie together.
+        // The spans of one push are next to each other.
         let (place, scope_place) = match last {
             Some((known, places)) if known == owner => places,
             _ => {
@@ -85,12 +86,12 @@ fn grouped(batch: &SpanBatch, rows: impl Iterator<Item = usize>) -> Vec<Resource
 /// A scope and its span rows.
 type ScopeGroup = (u32, Vec<u32>);
 
-/// Messages within a span are written into the same memory each time: a trace has millions of them.
+/// Reuses the memory of nested messages, because a trace may have millions of them.
 struct Writer<'a> {
     batch: &'a SpanBatch,
-    /// What is written of spans besides their heads; `None`: all.
+    /// The columns that are written besides ids, names and times; `None`: all.
     besides: Option<&'a Projection>,
-    /// Events and links are written also where nothing of them is: for their number.
+    /// True if events and links are written even when nothing in them is wanted, so that they can be counted.
     has_counts: bool,
     of_spans: Keys<'a>,
     of_events: Keys<'a>,
@@ -104,7 +105,7 @@ struct Writer<'a> {
 enum Keys<'a> {
     All,
     None,
-    /// Those with one of these keys; and which codes stand for one, as far as that is known.
+    /// Attributes with one of these keys, and what is already known about which codes are such keys.
     Some(&'a AttributeSelection, HashMap<StringCode, bool, RandomState>),
 }
 
@@ -232,7 +233,7 @@ impl<'a> Writer<'a> {
             put_bytes_field(&mut message, 2, self.text(&spans.status_message, row));
         }
         put_varint_field(&mut message, 3, u64::from(spans.status[row]));
-        // Whole spans have an empty one where it says nothing.
+        // A whole span always has a status message, even an empty one.
         if self.besides.is_none() || !message.is_empty() {
             put_message_field(out, 15, &message);
         }

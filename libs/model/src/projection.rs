@@ -1,4 +1,4 @@
-//! The columns that a reader wants.
+//! Projections: the columns that a reader wants.
 
 use std::collections::BTreeSet;
 
@@ -155,7 +155,7 @@ impl AttributeSelection {
 }
 
 impl Projection {
-    /// What each [`crate::merge::TracePart`] has of its spans, and the names of services.
+    /// The columns that each [`crate::merge::TracePart`] has at least, and the names of services.
     pub fn heads() -> Self {
         Self {
             span_id: true,

@@ -1,4 +1,4 @@
-//! The two halves of a call that share one span id, as Zipkin's senders write them.
+//! Separates the client and the server span of a call that share one span id, as Zipkin's senders write them.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
@@ -9,10 +9,10 @@ use foldhash::fast::RandomState;
 const SERVER: u64 = 2;
 const CLIENT: u64 = 3;
 
-/// What takes the halves apart, as the new id and parent of spans by their place: every server span that has the id of a
-/// client span gets an id of its own, below the client span; what hung below the shared id hangs below the server span then.
+/// Gives each server span that shares the id of a client span an id of its own, below the client span. Children of the
+/// shared id become children of the server span. Returns the new id and parent of each span that changes, by its index.
 ///
-/// `spans`: id, parent and kind of each span of a trace. `new_id` makes an id of a number.
+/// `spans`: id, parent and kind of each span of a trace. `new_id` turns a number into an id.
 pub fn separate_shared_ids<I: Clone + Eq + Hash>(
     spans: impl Iterator<Item = (I, I, u64)> + Clone,
     new_id: impl Fn(u64) -> I,

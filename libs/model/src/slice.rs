@@ -7,10 +7,10 @@ use crate::{
     SpanColumns, TraceTable,
 };
 
-/// The spans of some traces of a sorted batch. All columns are copied; only the strings are shared with the batch if
-/// they are stored. Nested-set columns and trace summaries are left out.
+/// Copies some consecutive traces of a sorted batch. All columns are copied; strings are shared with the batch if they
+/// are in a file. Nested-set columns and trace summaries are left out.
 ///
-/// Cost: what the traces hold, plus the tables of resources and scopes.
+/// Cost: in proportion to these traces, plus the tables of resources and scopes.
 pub fn slice_traces(batch: &SpanBatch, traces: Range<usize>) -> SpanBatch {
     let of = &batch.spans;
     let first = of.trace.partition_point(|&trace| (trace as usize) < traces.start);
@@ -92,7 +92,7 @@ fn slice_attributes(from: &AttributeList, owners: Range<usize>) -> AttributeList
     }
 }
 
-/// The starts of some owners counted from the first of them, and the entries that they cover.
+/// The starts of some owners, counted from the first of them, and the range of entries that they cover.
 fn slice_starts(starts: &[u32], owners: Range<usize>) -> (Buffer<u32>, Range<usize>) {
     let part = &starts[owners.start..owners.end + 1];
     let (first, last) = (part[0], part[part.len() - 1]);

@@ -4,10 +4,10 @@ use xxhash_rust::xxh64::xxh64;
 
 use crate::{SpanBatch, SpanId, TraceId};
 
-/// Tells the spans of a trace apart.
+/// What distinguishes the spans of a trace.
 ///
-/// `N` is the name: its bytes where spans are left out for good, [`NameHash`] where they are counted. Ordered by start,
-/// then id: of several roots of a trace the last one in this order names the trace.
+/// `N` is the name: its bytes where duplicates are removed for good, [`NameHash`] where spans are only counted. The
+/// order is by start, then id: of several roots of a trace, the last one in this order names the trace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SpanIdentity<N> {
     /// Unix nanoseconds.
@@ -20,22 +20,23 @@ pub struct SpanIdentity<N> {
     pub name: N,
 }
 
-/// A name in fixed size. Two names of spans that have everything else in common have the same hash once in 2^64.
+/// A name in fixed size. Two different names collide once in 2^64, which matters only if the spans have everything else
+/// in common.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NameHash(u64);
 
 impl NameHash {
-    /// The hash of a name, in all processes the same.
+    /// The hash of a name, the same in all processes.
     #[inline]
     pub fn of(name: &[u8]) -> Self {
         Self(xxh64(name, 0))
     }
 }
 
-/// Tells spans apart in memory of a fixed size, 48 bytes.
+/// Distinguishes spans in a fixed size of 48 bytes.
 pub type SpanKey = (TraceId, SpanIdentity<NameHash>);
 
-/// A number for a span of a known trace, in all processes the same: for messages.
+/// A number for a span of a known trace, the same in all processes, for use in messages.
 pub fn span_hash(identity: &SpanIdentity<&[u8]>) -> u64 {
     let mut bytes = [0; 25];
     bytes[..8].copy_from_slice(&identity.start.to_le_bytes());
@@ -46,7 +47,7 @@ pub fn span_hash(identity: &SpanIdentity<&[u8]>) -> u64 {
 }
 
 impl SpanBatch {
-    /// What tells a span apart from the others of its trace; needs the columns of its parts.
+    /// What distinguishes a span within its trace. Needs the columns that it consists of.
     #[inline]
     pub fn span_identity(&self, row: usize) -> SpanIdentity<&[u8]> {
         let spans = &self.spans;
@@ -58,7 +59,7 @@ impl SpanBatch {
         }
     }
 
-    /// What tells a span apart from all others; needs the columns of its parts.
+    /// What distinguishes a span from all others. Needs the columns that it consists of.
     #[inline]
     pub fn span_key(&self, row: usize) -> SpanKey {
         let SpanIdentity { start, id, kind, name } = self.span_identity(row);

@@ -5,17 +5,17 @@ use std::{fmt, sync::Arc};
 /// The longest tenant id, in bytes.
 pub(crate) const MAX_TENANT_BYTES: usize = 150;
 
-/// What a refusal begins with that has its reason in the number of tenants, in an ingester's answer as well.
+/// The beginning of error texts that refuse a push because there are too many tenants, also in an ingester's answer.
 pub const TOO_MANY_TENANTS: &str = "TOO_MANY_TENANTS";
 
-/// Names beside the tenants in a bucket that have another meaning there, for us or for Tempo.
+/// Names next to the tenants in a bucket that mean something else to us or to Tempo.
 const RESERVED: [&str; 4] = ["overrides", "tempo_cluster_seed.json", "work.json", "tactus-clock"];
-/// What the names of our own objects there begin with: jobs, probabilities, probes.
+/// Prefixes of our own objects there: jobs, sampling probabilities, probes.
 const RESERVED_BEGINNINGS: [&str; 3] = ["tactus-job.", "tactus-sampling.", "tactus-check-"];
 
-/// The tenant of a request: part of every object key, so its characters are restricted.
+/// The tenant of a request. It is part of every object key, so its characters are restricted.
 ///
-/// There is one rule, [`TenantId::check`], for what is sent, asked for and configured and for what is stored: a name that a
+/// One rule, [`TenantId::check`], applies to ids that are sent, queried, configured and stored. So a name that the
 /// bucket would refuse is refused before a span of it is acknowledged.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TenantId(Arc<str>);
@@ -34,10 +34,10 @@ pub enum TenantError {
         /// The first character that is not allowed.
         character: char,
     },
-    /// A directory itself or the one above it.
+    /// The id is `.` or `..`, which name directories.
     #[error("tenant ID is '.' or '..'")]
     Dots,
-    /// Begins with a dot, as hidden directories do, or has another meaning in a bucket.
+    /// The id begins with a dot, like hidden directories, or means something else in a bucket.
     #[error("tenant ID '{0}' cannot be stored: it begins with '.' or is reserved")]
     Reserved(String),
     /// No tenant at all.
@@ -51,10 +51,10 @@ impl TenantId {
         Self::check(text).map(|()| Self(text.into()))
     }
 
-    /// The rule of names: 1 to [`MAX_TENANT_BYTES`] letters, digits and `!-_.*'()`, no dot at the beginning, and none of the
-    /// names that something else has in a bucket.
+    /// The rule for names: 1 to [`MAX_TENANT_BYTES`] letters, digits and `!-_.*'()`, no dot at the beginning, and none
+    /// of the names that mean something else in a bucket.
     ///
-    /// A disk's `lost+found` is none, so a bucket may be the root of a file system.
+    /// `lost+found` is not a valid id, so the root of a file system can be a bucket.
     pub fn check(text: &str) -> Result<(), TenantError> {
         if text.is_empty() {
             return Err(TenantError::Missing);

@@ -4,16 +4,18 @@ use std::ops::Range;
 
 use crate::wire::{Reader, WireError};
 
-/// The field that held spans before scopes had their name; its content has the numbers of ScopeSpans. Old senders
-/// still fill it, and it counts only where no scope spans are.
+/// The field that held spans before OTLP renamed libraries to scopes; its content has the field numbers of ScopeSpans.
+/// Old senders still use it. It counts only in messages without scope spans.
 const LIBRARY_SPANS: u32 = 1000;
 
-/// ScopeSpans messages with spans that a request may have, whatever its size.
+/// A request may have this many ScopeSpans messages with spans, whatever its size.
 const FREE_RUNS: usize = 1 << 12;
 
-/// Bytes of a request for each further one: a resource, a scope and a span with ids and times take more.
+/// Beyond that, a request may have one such message for each this many of its bytes. A resource, a scope and a span
+/// with ids and times take more than that.
 ///
-/// A run takes some 60 bytes here and twice that in a push; without a bound it could be made of four bytes.
+/// A run takes some 60 bytes here and twice that in a push. Without this limit, four bytes of a request would be enough
+/// for one.
 const BYTES_PER_RUN: usize = 32;
 
 /// What a walk found: ranges into the request.
@@ -47,8 +49,9 @@ pub struct SpanView<'a> {
     pub run: usize,
     /// The Span message.
     pub message: &'a [u8],
-    /// Where in the request the span's field of its ScopeSpans message begins, or a field before it that is no span: the
-    /// bytes from here to the end of this or a later span of the run are the fields of a ScopeSpans message.
+    /// Where the span's field of its ScopeSpans message begins in the request, or an earlier field that is no span. The
+    /// bytes from here to the end of this span, or of a later one of the same run, are whole fields of a ScopeSpans
+    /// message.
     pub start: usize,
     /// Where that field ends.
     pub end: usize,
@@ -58,12 +61,12 @@ pub struct SpanView<'a> {
     pub span_id: &'a [u8],
 }
 
-/// Walks an ExportTraceServiceRequest and shows every span to `on_span`.
+/// Walks an ExportTraceServiceRequest, and calls `on_span` for every span.
 ///
-/// Only fields down to the span's own are read; attributes are skipped by their length, so a malformed
+/// Only the fields down to the span's own are read. Attributes are skipped by their length, so that a malformed
 /// attribute is found later, when the ingester converts the span.
 ///
-/// Errors: damage, and [`WireError::Hollow`] for more ScopeSpans messages with spans than their bytes can fill.
+/// Errors: damage, and [`WireError::Hollow`] if the request has many more ScopeSpans messages than its bytes justify.
 pub fn walk_export<'a>(
     request: &'a [u8],
     mut on_span: impl FnMut(SpanView<'a>),
@@ -109,7 +112,7 @@ fn walk_resource_spans<'a>(
             }
         }
     }
-    // Two bytes make an empty ResourceSpans; keeping its resource would cost eight times that, and more later on.
+    // An empty ResourceSpans takes two bytes. Keeping its resource would take eight times that, and more later on.
     if walk.runs.len() == runs {
         walk.resources.pop();
     }
@@ -156,8 +159,9 @@ fn walk_scope_spans<'a>(
 
 /// The trace id and span id of a Span message; empty if absent.
 ///
-/// Reads no further than both: senders write them first, and the rest of the span is read once, when it becomes a row.
-/// A field that is there again later counts only then, and [`crate::BatchBuilder`] checks the ids once more.
+/// Stops reading when it has both: senders write them first, and the rest of the span is read once, when it becomes a
+/// row. If an id occurs again later in the message, that one counts, so [`crate::BatchBuilder`] checks the ids once
+/// more.
 #[inline]
 pub fn span_ids(span: &[u8]) -> Result<(&[u8], &[u8]), WireError> {
     let (mut trace_id, mut span_id): (&[u8], &[u8]) = (b"", b"");
@@ -175,7 +179,7 @@ pub fn span_ids(span: &[u8]) -> Result<(&[u8], &[u8]), WireError> {
     Ok((trace_id, span_id))
 }
 
-/// Where `part`, a subslice of `whole`, lies in it.
+/// The position of `part`, a subslice of `whole`.
 fn range_in(whole: &[u8], part: &[u8]) -> Range<usize> {
     let start = part.as_ptr() as usize - whole.as_ptr() as usize;
     start..start + part.len()

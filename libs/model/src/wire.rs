@@ -1,8 +1,8 @@
-//! The protobuf wire format: a bounds-checked reader over one message and a writer.
+//! The protobuf wire format: a bounds-checked reader of one message, and functions to write.
 //!
-//! Source: the protobuf encoding guide. Reads never allocate and never trust a declared length.
+//! Source: the protobuf encoding guide. Reads never allocate, and never trust a declared length.
 
-/// Why bytes are no protobuf message.
+/// Why bytes are not a protobuf message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum WireError {
     /// The message ends inside a field.
@@ -11,10 +11,10 @@ pub enum WireError {
     /// A varint of more than ten bytes.
     #[error("varint is too long")]
     Varint,
-    /// A field number of zero, or a wire type that does not exist or is the deprecated group.
+    /// The field number is zero, or the wire type does not exist or is the deprecated group.
     #[error("illegal field tag {0}")]
     Tag(u64),
-    /// A known field with another wire type than its own.
+    /// A known field has a wire type that is not its own.
     #[error("field {field} has wire type {wire_type}")]
     WireType {
         /// The field's number.
@@ -25,14 +25,14 @@ pub enum WireError {
     /// Values nested deeper than [`MAX_DEPTH`].
     #[error("values are nested too deeply")]
     Depth,
-    /// So many messages that their bytes cannot fill them: they would take many times the memory.
-    #[error("more messages than their bytes can fill")]
+    /// There are so many almost empty messages that they would take many times their bytes in memory.
+    #[error("too many almost empty messages for the size of the request")]
     Hollow,
 }
 
-/// Levels of arrays and key-value lists that an attribute may have. What is accepted must be readable by everybody, and
-/// decoders of protobuf take no more than 100 messages within one another: a level of a list is three, and the messages
-/// around an attribute, which is at most one of an event in a trace in an answer, are less than ten.
+/// How many levels of arrays and key-value lists an attribute may have. Everybody must be able to read what is accepted
+/// here, and protobuf decoders accept no more than 100 nested messages. A level of a list is three messages, and at
+/// most ten more surround an attribute: that of an event in a trace in an answer.
 pub const MAX_DEPTH: usize = 30;
 
 /// One field's value.
@@ -60,7 +60,7 @@ impl<'a> Reader<'a> {
         Self { rest: message }
     }
 
-    /// Bytes of the message that were not read yet: where the next field begins, seen from the end.
+    /// Bytes of the message that were not read yet; the next field begins that far from the end.
     pub fn remaining(&self) -> usize {
         self.rest.len()
     }
@@ -251,23 +251,23 @@ pub fn put_message_field(out: &mut Vec<u8>, field: u32, value: &[u8]) {
     out.extend_from_slice(value);
 }
 
-/// Appends what stands before the bytes of a length-delimited field.
+/// Appends the tag and the length of a length-delimited field, but not its bytes.
 pub fn put_message_frame(out: &mut Vec<u8>, field: u32, bytes: usize) {
     put_varint(out, u64::from(field) << 3 | 2);
     put_varint(out, bytes as u64);
 }
 
-/// The length of a message that is being written: as a varint of always this many bytes, which is longer than it need be.
+/// The length of a message that is still being written takes always this many bytes, more than the shortest varint.
 const OPEN_LENGTH_BYTES: usize = 5;
 
-/// Begins a length-delimited field whose length is not known yet; to be ended with [`end_message`], inner ones first.
+/// Begins a length-delimited field of unknown length. End it with [`end_message`], inner fields first.
 pub(crate) fn begin_message(out: &mut Vec<u8>, field: u32) -> MessageStart {
     put_varint(out, u64::from(field) << 3 | 2);
     out.extend_from_slice(&[0; OPEN_LENGTH_BYTES]);
     MessageStart(out.len())
 }
 
-/// Ends a field: its bytes are all that was written since it began, less than 32 GiB.
+/// Ends a field: all bytes written since it began belong to it. Limit: 32 GiB.
 pub(crate) fn end_message(out: &mut [u8], MessageStart(start): MessageStart) {
     let mut length = out.len() - start;
     let (last, others) = (start - 1, start - OPEN_LENGTH_BYTES..start - 1);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use reqwest::StatusCode;
 use tactus_telemetry::error_text;
 
-/// The place of a file, and what reading it may take.
+/// Where a file is, and the limits on reading it.
 #[derive(Debug)]
 pub struct Location {
     place: String,
@@ -16,14 +16,14 @@ pub struct Location {
     max_bytes: u64,
 }
 
-/// Why a file cannot be read, in words for the operator.
+/// Why a file cannot be read, worded for the operator.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReadError {
     /// The answer of a server that is no file.
     #[error("the server answers {0}")]
     Status(StatusCode),
-    /// More bytes than any such file has; a disk of zeros has them.
+    /// The file is larger than any real one, for example a disk full of zeros.
     #[error("more than {0} bytes")]
     TooLarge(u64),
     /// The file or the server cannot be reached.
@@ -32,9 +32,9 @@ pub enum ReadError {
 }
 
 impl Location {
-    /// A path, or a URL whose server has `fetch_timeout` to answer. Larger files than `max_bytes` are refused.
+    /// A path, or a URL whose server has `fetch_timeout` to answer. Files larger than `max_bytes` are rejected.
     ///
-    /// Errors: no client for a URL, in words for the operator.
+    /// Errors: no client for a URL, worded for the operator.
     pub fn new(place: &str, max_bytes: u64, fetch_timeout: Duration) -> Result<Self, String> {
         let place = place.to_owned();
         if !place.starts_with("http://") && !place.starts_with("https://") {
@@ -63,7 +63,7 @@ impl Location {
         if let Some(client) = &self.client {
             return self.fetch(client).await;
         }
-        // By path each time: a mounted ConfigMap is swapped by its symbolic link.
+        // The path is resolved each time, because a mounted ConfigMap is replaced through a symbolic link.
         let (path, max_bytes) = (self.place.clone(), self.max_bytes);
         let read = move || read_bounded(File::open(path).map_err(unreachable)?, max_bytes);
         tokio::task::spawn_blocking(read).await.map_err(unreachable)?
@@ -85,7 +85,7 @@ impl Location {
     }
 }
 
-/// All that there is to read. Errors: those of the reader, and more than `max_bytes`.
+/// Reads everything. Errors: those of the reader, and more than `max_bytes`.
 pub fn read_bounded(reader: impl Read, max_bytes: u64) -> Result<Vec<u8>, ReadError> {
     let mut bytes = Vec::new();
     reader.take(max_bytes.saturating_add(1)).read_to_end(&mut bytes).map_err(unreachable)?;

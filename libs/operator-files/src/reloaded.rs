@@ -1,4 +1,4 @@
-//! Values made of files, and made again when the files change.
+//! Values made from files, which are made again when the files change.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -11,8 +11,8 @@ use tactus_telemetry::metrics::{Counter, Gauge, Registry};
 
 type Load<T, E> = Box<dyn Fn() -> Result<T, E> + Send + Sync>;
 
-/// A value made of files. [`get`](Self::get) looks at the files at most once an interval and makes
-/// the value again if one of them changed; if that fails, the old value stays, with a log line and
+/// A value made from files. [`get`](Self::get) checks the files at most once in an interval, and makes the value again
+/// if one of them has changed. If that fails, the old value stays, which is logged and counted in
 /// `tactus_file_reload_failures_total`.
 pub struct Reloaded<T, E> {
     name: String,
@@ -31,7 +31,7 @@ struct Watch {
     failing: bool,
 }
 
-/// What changes whenever a file is written, replaced, or its symbolic link pointed elsewhere.
+/// What changes whenever a file is written or replaced, or its symbolic link points elsewhere.
 #[derive(PartialEq, Eq)]
 struct Stamp {
     length: u64,
@@ -47,15 +47,15 @@ impl<T, E> fmt::Debug for Reloaded<T, E> {
 }
 
 impl<T, E: std::error::Error> Reloaded<T, E> {
-    /// Makes the value for the first time. `name` is a label of the metrics: the section or key of
-    /// the configuration. Errors: those of `load`.
+    /// Makes the value for the first time. `name` is a label of the metrics: the section or key of the configuration.
+    /// Errors: those of `load`.
     pub fn new(
         name: &str,
         files: Vec<PathBuf>,
         interval: Duration,
         load: impl Fn() -> Result<T, E> + Send + Sync + 'static,
     ) -> Result<Self, E> {
-        // Before the files are read: a change in between is noticed at the first look.
+        // Taken before the files are read, so that the first check notices a change in between.
         let seen = stamps(&files);
         let current = RwLock::new(Arc::new(load()?));
         let registry = Registry::global();
@@ -83,9 +83,9 @@ impl<T, E: std::error::Error> Reloaded<T, E> {
         })
     }
 
-    /// The value of the files as they were at most an interval ago. Reads small files, in place.
+    /// The value of the files as they were at most an interval ago. Reads small files on the calling thread.
     pub fn get(&self) -> Arc<T> {
-        // Whoever finds the lock taken is served the old value: it was good a moment ago.
+        // If another thread holds the lock, return the old value, which was valid a moment ago.
         if let Some(mut watch) = self.watch.try_lock()
             && watch.looked.elapsed() >= self.interval
         {
@@ -98,7 +98,7 @@ impl<T, E: std::error::Error> Reloaded<T, E> {
     fn look(&self, watch: &mut Watch) {
         let now = stamps(&self.files);
         let changed = now != watch.seen;
-        // Files that failed are tried again: not every cause, as a lost mount, shows in their stamps.
+        // Files that failed are tried again, because not every cause, such as a lost mount, changes their stamps.
         if !changed && !watch.failing {
             return;
         }
@@ -168,7 +168,7 @@ mod tests {
         std::fs::write(&file, "x").unwrap();
         assert_eq!(*value.get(), 2);
         assert_eq!((value.successful.get(), value.failures.get()), (0.0, 1));
-        // The same broken file is one failure, however often it is looked at.
+        // The same broken file counts as one failure, however often it is checked.
         assert_eq!((*value.get(), value.failures.get()), (2, 1));
         std::fs::remove_file(&file).unwrap();
         assert_eq!(*value.get(), 2);

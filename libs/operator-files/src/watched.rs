@@ -1,10 +1,10 @@
-//! A file that is looked at again and again.
+//! A file that is checked again and again.
 
 use parking_lot::Mutex;
 
 use crate::location::{Location, ReadError};
 
-/// A file, what it was when it was used last, and why it was refused since.
+/// A file, its content when it was last used, and why it was rejected since then.
 #[derive(Debug)]
 pub struct WatchedFile {
     location: Location,
@@ -51,7 +51,7 @@ impl WatchedFile {
         self.location.read().await.map(Content::new)
     }
 
-    /// Whether this is what is in use. If so, nothing is refused any more.
+    /// True if this is the content in use. Then earlier rejections are forgotten.
     pub fn is_used(&self, content: &Content) -> bool {
         let mut seen = self.seen.lock();
         let is_used = seen.used == Some(content.sha256);
@@ -66,7 +66,8 @@ impl WatchedFile {
         *self.seen.lock() = Seen { used: Some(content.sha256), refused: None };
     }
 
-    /// Remembers why the file is refused. True if that is another reason than the last time: each is logged once.
+    /// Remembers why the file is rejected. True if the reason differs from the last time, because each reason is logged
+    /// once.
     pub fn refused(&self, reason: &str) -> bool {
         let before = self.seen.lock().refused.replace(reason.to_owned());
         before.as_deref() != Some(reason)

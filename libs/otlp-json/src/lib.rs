@@ -1,6 +1,6 @@
-//! OTLP/JSON: traces of OTLP as JSON, read into the protobuf messages and written from them.
+//! OTLP/JSON: reads traces in the JSON of OTLP into protobuf messages, and writes it.
 //!
-//! It is not the JSON mapping of protobuf: ids are hex, and enums are written as numbers.
+//! It differs from the JSON mapping of protobuf: ids are hexadecimal, and enums are written as numbers.
 #![warn(missing_docs)]
 
 mod read;

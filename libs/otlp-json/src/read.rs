@@ -1,7 +1,7 @@
-//! Export requests as JSON, decoded into the protobuf messages.
+//! Decodes export requests in JSON into protobuf.
 //!
-//! Enums may be numbers or names. Keys may be lowerCamelCase or snake_case, unknown ones are
-//! skipped, and 64-bit integers may be strings. Strings are carried as they come, valid UTF-8 or not.
+//! Enums may be numbers or names. Keys may be lowerCamelCase or snake_case; unknown ones are skipped. 64-bit integers
+//! may be strings. Strings are kept as they are, even if they are not valid UTF-8.
 
 mod base64_ids;
 mod fields;
@@ -24,7 +24,7 @@ use messages::{ExportRequest, TraceFile};
 #[error("{0}")]
 pub struct JsonError(String);
 
-/// What `serde_json` writes between a text and its place.
+/// The text that `serde_json` writes between an error and its position.
 const POSITION: &str = " at line ";
 
 impl JsonError {
@@ -35,7 +35,7 @@ impl JsonError {
     }
 }
 
-/// Cuts a text that repeats what came in, but not the place at its end.
+/// Cuts a text that repeats input, but keeps the position at its end.
 fn cut_before_position(mut text: String) -> String {
     /// The longest place.
     const POSITION_BYTES: usize = 64;
@@ -47,31 +47,31 @@ fn cut_before_position(mut text: String) -> String {
     error_text::cut_to(text, error_text::MAX_BYTES - POSITION_BYTES) + &position
 }
 
-/// Levels of objects and arrays: some more than an attribute of an event takes whose value has as many lists within one
-/// another as are accepted, so that the span with such a value is refused, and not the request.
+/// Levels of objects and arrays. A few more than an attribute of an event needs with the deepest accepted lists, so
+/// that a value that is nested too deeply makes its span be refused, not the whole request.
 const MAX_LEVELS: usize = 16 + 4 * (MAX_DEPTH + 8);
 
-/// The protobuf bytes of an export request that came as JSON. What follows the object is ignored.
+/// Converts an export request in JSON to protobuf. Ignores what follows the object.
 ///
-/// Nesting is bounded to 168 levels of objects and arrays. Memory: some three times the JSON at most, and that of the
-/// largest span, which has 65 536 attributes, events, links and elements of lists at most. Errors: [`JsonError`].
+/// Nesting is limited to 168 levels of objects and arrays. Memory: at most about three times the JSON, plus the largest
+/// span, which may have at most 65 536 attributes, events, links and elements of lists. Errors: [`JsonError`].
 pub fn read_export_request(json: &[u8]) -> Result<Bytes, JsonError> {
     let request: ExportRequest = decode_nested(json)?;
     Ok(request.resource_spans.into())
 }
 
-/// As [`read_export_request`], as messages, which take many times the memory.
+/// As [`read_export_request`], but returns decoded messages, which take many times the memory.
 pub fn decode_export_request(json: &[u8]) -> Result<ExportTraceServiceRequest, JsonError> {
     let request = read_export_request(json)?;
     ExportTraceServiceRequest::decode(request).map_err(|error| JsonError(error.to_string()))
 }
 
-/// As [`read_export_request`], also of what Tempo's API answers with: `{"batches": […]}` and `{"trace": {…}}`, with ids
-/// in base64 or in hex.
+/// As [`read_export_request`], also for answers of Tempo's API: `{"batches": […]}` and `{"trace": {…}}`, with ids in
+/// base64 or in hexadecimal.
 pub fn read_trace_file(json: &[u8]) -> Result<Bytes, JsonError> {
     let decoded: Result<TraceFile, _> =
         decode_nested(json).or_else(|error| match base64_ids::in_hex(json) {
-            // Columns would be those of the other text; the path of the field is right.
+            // Columns would refer to the converted text, but the path of the field is right.
             Some(json) => decode_nested(&json).map_err(JsonError::without_position),
             None => Err(error),
         });
@@ -82,8 +82,8 @@ pub fn read_trace_file(json: &[u8]) -> Result<Bytes, JsonError> {
 
 fn decode_nested<T: Object>(json: &[u8]) -> Result<T, JsonError> {
     let mut decoded = decode(json, false);
-    // The parser's own limit, 128 levels, is below what is accepted. Few requests are nested at all: only those that go
-    // beyond it are looked at twice.
+    // The parser's own limit of 128 levels is lower than what is accepted. Few requests are nested that deeply, so only
+    // those that exceed it are parsed twice.
     if decoded.as_ref().is_err_and(|error| error.to_string().contains("recursion limit"))
         && levels(json) <= MAX_LEVELS
     {
@@ -101,7 +101,7 @@ fn decode<T: Object>(json: &[u8], is_bounded: bool) -> serde_json::Result<T> {
     fields::Into(&mut request, &Room::default()).deserialize(&mut deserializer).map(|()| request)
 }
 
-/// The deepest nesting of objects and arrays in a text, strings aside.
+/// The deepest nesting of objects and arrays in a text, not counting brackets in strings.
 fn levels(json: &[u8]) -> usize {
     let (mut levels, mut deepest) = (0_usize, 0);
     outside_strings(json, |byte| match byte {
@@ -115,7 +115,7 @@ fn levels(json: &[u8]) -> usize {
     deepest
 }
 
-/// Shows each byte of a JSON text that is in no string.
+/// Calls `visit` for each byte of a JSON text that is not inside of a string.
 pub fn outside_strings(json: &[u8], mut visit: impl FnMut(u8)) {
     let (mut in_string, mut is_escaped) = (false, false);
     for &byte in json {

@@ -1,4 +1,4 @@
-//! What is written is read back as the same message.
+//! Messages are the same after writing and reading.
 
 use bytes::Bytes;
 use proptest::collection::vec;

@@ -1,4 +1,5 @@
-//! Messages written as JSON: ids are hex, enums numbers, integers of 64 bits strings; what is zero or empty is left out.
+//! Writes messages as JSON: hexadecimal ids, enums as numbers, 64-bit integers as strings. Zero and empty fields are
+//! left out.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;

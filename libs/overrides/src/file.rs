@@ -1,21 +1,21 @@
-//! The operator's file with limits of tenants, perhaps gzipped.
+//! The operator's file with limits of tenants, which may be gzipped.
 
 use std::time::Duration;
 
 use tactus_config::{Config, PerTenantFile, PerTenantOverrides};
 use tactus_operator_files::{Content, Location, WatchedFile, read_bounded};
 
-/// No file of limits is larger, unpacked; a disk of zeros is.
+/// The largest file after decompression. A real one is smaller; a disk full of zeros is not.
 const MAX_BYTES: u64 = 64 << 20;
 /// Limit of a request for the file.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The file at `overrides.per_tenant_override_config`, which is not empty. Errors: no client for a URL.
+/// The file at `overrides.per_tenant_override_config`, which must not be empty. Errors: no client for a URL.
 pub(crate) fn watched(place: &str) -> Result<WatchedFile, String> {
     Location::new(place, MAX_BYTES, FETCH_TIMEOUT).map(WatchedFile::new)
 }
 
-/// Unpacked, expanded and parsed. Errors: for people.
+/// Decompresses, expands and parses the file. Errors are worded for people.
 pub(crate) fn parse(
     place: &str,
     content: &Content,

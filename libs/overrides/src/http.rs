@@ -72,8 +72,8 @@ impl IntoResponse for Refusal {
     }
 }
 
-/// All methods of `/api/overrides`, which belongs below the API prefix. No routes if the section
-/// `overrides.user_configurable_overrides` is not enabled, that is if the settings have no bucket.
+/// All methods of `/api/overrides`, to be mounted below the API prefix. There are no routes if the section
+/// `overrides.user_configurable_overrides` is not enabled, so that the settings have no bucket.
 pub fn router(overrides: Arc<Overrides>, tenancy: Tenancy) -> Router {
     read_router(Arc::clone(&overrides), tenancy.clone()).merge(change_router(overrides, tenancy))
 }
@@ -200,7 +200,8 @@ impl Api {
         let forwarders: Vec<&str> =
             config.distributor.forwarders.iter().map(|forwarder| forwarder.name.as_str()).collect();
         validate(limits, &forwarders).map_err(Refusal::Bad)?;
-        // What only the services know, as for the operator's file: a tenant would be left with limits that nobody can use.
+        // What only the services know is checked as for the operator's file. Otherwise a tenant would be left with
+        // limits that cannot be applied.
         let alone = merge(&Limits::default(), limits);
         (self.overrides.settings.check)(&alone).map_err(Refusal::Bad)?;
         let skip = match parameter(query, "skip-conflicting-overrides-check").as_deref() {
@@ -222,7 +223,7 @@ impl Api {
         Ok(())
     }
 
-    /// Refuses limits for which there is no room besides those of other tenants. To be asked in the turn in which they are
+    /// Rejects limits that do not fit next to those of other tenants. Call it while holding the turn in which they are
     /// written.
     fn check_room(&self, tenant: &TenantId, limits: &UserLimits) -> Result<(), Refusal> {
         let config = &self.overrides.settings.config;
@@ -233,14 +234,14 @@ impl Api {
         let bytes = limits.to_json().len() as u64;
         let own = Stored { limits: UserLimits::default(), version: String::new(), bytes }.cost();
         let before = snapshot.user.get(tenant.as_str()).map_or(0, Stored::cost);
-        // Who has something may make it smaller at any time.
+        // A tenant that has limits may replace them by smaller ones at any time.
         match max_bytes == 0 || own <= before || others.saturating_add(own) <= max_bytes {
             true => Ok(()),
             false => Err(Refusal::Full),
         }
     }
 
-    /// Puts a change into effect in this process; the others find it when they look.
+    /// Applies a change in this process. Other processes find it when they poll.
     fn changed(&self, tenant: &TenantId, store: &Store, stored: Option<Stored>) {
         self.overrides.change_user(|user| {
             store.note_write(tenant.as_str());
@@ -253,7 +254,7 @@ impl Api {
     }
 }
 
-/// Before it is parsed: what is made of a body of brackets takes a hundred times as much.
+/// Checked before parsing, because parsing a body of brackets takes a hundred times its size.
 fn check_size(body: &[u8]) -> Result<(), Refusal> {
     match body.len() <= MAX_DOCUMENT_BYTES {
         true => Ok(()),
@@ -294,7 +295,7 @@ fn apply(target: &mut Value, change: &Value) {
     }
 }
 
-/// The version of `If-Match`; `None` for `0`, which stands for a document that is not there yet.
+/// The version in `If-Match`; `None` for `0`, which means that there is no document yet.
 fn expected_version(headers: &HeaderMap) -> Result<Option<String>, Refusal> {
     let value = headers.get(IF_MATCH).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let version = value.trim().trim_start_matches("W/").trim_matches('"');
@@ -321,7 +322,7 @@ fn parameter(query: Option<&str>, name: &str) -> Option<String> {
     Some(value.into_owned())
 }
 
-/// The spellings that Go's parser of booleans takes.
+/// Parses a boolean with the spellings that Go's parser accepts.
 fn boolean(text: &str) -> Option<bool> {
     match text {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),

@@ -1,10 +1,10 @@
-//! Limits of tenants: the defaults, the operator's file, and what tenants set by the API.
+//! Limits of tenants: the defaults, the operator's file, and what tenants set through the API.
 //!
-//! [`Overrides::of`] returns the limits in effect; it is made for hot paths. [`Overrides::watch`]
-//! keeps them current. [`http::router`] is the API for tenants, [`status::router`] shows the limits in effect.
+//! [`Overrides::of`] returns the limits in effect, and is fast enough for hot paths. [`Overrides::watch`] keeps them up
+//! to date. [`http::router`] is the API for tenants, [`status::router`] shows the limits in effect.
 //!
-//! Precedence, weakest first: `overrides.defaults`; the tenant's entry of the file, or its entry `*`,
-//! which *replaces* the defaults; what the tenant set by the API, key by key.
+//! Precedence, lowest first: `overrides.defaults`; the tenant's entry in the file, or else its entry `*`, which
+//! *replaces* the defaults; what the tenant set through the API, key by key.
 #![warn(missing_docs)]
 
 mod file;

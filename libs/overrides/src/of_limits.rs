@@ -1,4 +1,4 @@
-//! Limits as others look them up, and what they make of them.
+//! Functions to look up limits, and a cache for values that are derived from them.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -7,21 +7,21 @@ use parking_lot::Mutex;
 use tactus_config::sections::overrides::Limits;
 use tactus_model::TenantId;
 
-/// Things that are kept without a look at which of them are used.
+/// Up to this many derived values are kept without checking which are still in use.
 const KEPT: usize = 64;
 
-/// The limits of a tenant as of now: the same allocation for as long as they are the same.
+/// The current limits of a tenant. Unchanged limits are the same allocation.
 pub type LimitsOf = Arc<dyn Fn(&TenantId) -> Arc<Limits> + Send + Sync>;
 
-/// Things that are costly to make of limits, each made once for as long as the limits stay the same.
+/// Values that are expensive to derive from limits. Each is computed once, as long as the limits stay the same.
 #[derive(Debug)]
 pub struct OfLimits<T>(Mutex<Made<T>>);
 
 #[derive(Debug)]
 struct Made<T> {
-    /// By the address of the limits, which are kept with the thing so that no other ones can have it.
+    /// By the address of the limits. The limits are kept too, so that no others can get this address.
     by_address: HashMap<usize, (Arc<Limits>, T)>,
-    /// Those of limits that nobody else has are released when there are this many.
+    /// When there are this many values, those whose limits nobody else uses are dropped.
     look_at: usize,
 }
 
@@ -32,7 +32,7 @@ impl<T> Default for OfLimits<T> {
 }
 
 impl<T: Clone> OfLimits<T> {
-    /// What was made of these limits, or what `make` makes now. Others wait meanwhile.
+    /// The value for these limits, which `make` computes if it is not there. Other callers wait meanwhile.
     pub fn get_or_make(&self, limits: &Arc<Limits>, make: impl FnOnce() -> T) -> T {
         let address = Arc::as_ptr(limits) as usize;
         let mut made = self.0.lock();

@@ -1,4 +1,4 @@
-//! The limits in effect and how they are kept fresh.
+//! The limits in effect, and how they are kept up to date.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use crate::of_limits::LimitsOf;
 use crate::snapshot::{Snapshot, Stored};
 use crate::user::store::Store;
 
-/// Refuses limits for a reason that the configuration cannot know, in words for the operator.
+/// Rejects limits for a reason that the configuration cannot know, worded for the operator.
 pub type LimitsCheck = Arc<dyn Fn(&Limits) -> Result<(), String> + Send + Sync>;
 
 /// What limits are made of.
@@ -28,10 +28,9 @@ pub type LimitsCheck = Arc<dyn Fn(&Limits) -> Result<(), String> + Send + Sync>;
 pub struct Settings {
     /// The configuration: defaults, the file's place and period, what the API may change.
     pub config: Arc<Config>,
-    /// Variables of the environment are expanded in the file.
+    /// True if environment variables are expanded in the file.
     pub expand_env: bool,
-    /// Where limits that tenants set are stored; `None` if
-    /// `overrides.user_configurable_overrides.enabled` is not set.
+    /// Where limits that tenants set are stored; `None` if `overrides.user_configurable_overrides.enabled` is not set.
     pub bucket: Option<Bucket>,
     /// Further rules on the defaults, on every entry of the file, and on what tenants set.
     pub check: LimitsCheck,
@@ -77,10 +76,10 @@ pub struct Overrides {
 tactus_telemetry::debug_of!(Overrides { settings });
 
 impl Overrides {
-    /// Reads the file, if one is configured, and once the limits that tenants set. A bucket that
-    /// does not answer is logged and asked again later.
+    /// Reads the file, if one is configured, and the limits that tenants set. If the bucket does not answer, this is
+    /// logged, and it is asked again later.
     ///
-    /// Errors: the file is missing or refused; the text names what is wrong.
+    /// Errors: the file is missing or rejected; the text says what is wrong.
     pub async fn load(settings: Settings, registry: &Registry) -> Result<Arc<Self>, Error> {
         let section = &settings.config.overrides;
         (settings.check)(&section.defaults).map_err(Error::Defaults)?;
@@ -109,9 +108,9 @@ impl Overrides {
         Ok(overrides)
     }
 
-    /// The limits of a tenant now. Cheap: an atomic load and a lookup by hash; never waits.
+    /// The current limits of a tenant. Cheap: an atomic load and a look-up by hash; never waits.
     ///
-    /// Limits that did not change are the same allocation: `Arc::ptr_eq` tells.
+    /// Unchanged limits are the same allocation, which `Arc::ptr_eq` can check.
     pub fn of(&self, tenant: &TenantId) -> Arc<Limits> {
         self.of_name(tenant.as_str())
     }
@@ -121,19 +120,19 @@ impl Overrides {
         Arc::clone(self.current.load().of(tenant))
     }
 
-    /// As [`Self::of`], for those who need nothing else of this.
+    /// A function that calls [`Self::of`], for callers that need only that.
     pub fn limits_of(self: &Arc<Self>) -> LimitsOf {
         let overrides = Arc::clone(self);
         Arc::new(move |tenant| overrides.of(tenant))
     }
 
-    /// The limits of tenants about which neither the file nor the API says anything.
+    /// The limits of tenants that have none in the file or from the API.
     pub fn defaults(&self) -> Arc<Limits> {
         Arc::clone(&self.current.load().defaults)
     }
 
-    /// Keeps the limits fresh until `stop`: reads the file each `per_tenant_override_period`, and
-    /// what tenants set each `poll_interval`. What cannot be read leaves the limits as they are.
+    /// Keeps the limits up to date until `stop`: reads the file each `per_tenant_override_period`, and what tenants set
+    /// each `poll_interval`. If something cannot be read, the limits stay as they are.
     pub async fn watch(self: Arc<Self>, stop: CancellationToken) {
         let section = &self.settings.config.overrides;
         let file_period = section.per_tenant_override_period.as_std();
@@ -155,7 +154,7 @@ impl Overrides {
         self.current.load_full()
     }
 
-    /// Replaces what tenants set by the API by what `change` makes of it.
+    /// Applies `change` to what tenants set through the API.
     pub(crate) fn change_user(&self, change: impl FnOnce(&mut BTreeMap<String, Stored>)) {
         self.replace(|file, mut user| {
             change(&mut user);
@@ -178,7 +177,7 @@ impl Overrides {
         self.current.store(Arc::new(after));
     }
 
-    /// Reads the file again; says once why it is refused.
+    /// Reads the file again. If it is rejected, logs that once.
     async fn reload_file(&self) {
         let Some(watched) = &self.file else { return };
         let file = watched.place();
@@ -198,7 +197,7 @@ impl Overrides {
         }
     }
 
-    /// Reads the file if it is another than the one read last. True if it was.
+    /// Reads the file if it has changed since the last time. True if it has.
     async fn read_file(&self) -> Result<bool, String> {
         let Some(watched) = &self.file else { return Ok(false) };
         let content = watched.read().await.map_err(|error| error.to_string())?;
@@ -233,7 +232,7 @@ impl Overrides {
         }
     }
 
-    /// Puts what was read since `started` into effect, but for what this process changed meanwhile.
+    /// Applies what was read since `started`, except for what this process changed meanwhile.
     fn take_over(&self, store: &Store, started: Instant, mut stored: BTreeMap<String, Stored>) {
         self.change_user(|user| {
             for tenant in store.written_since(started) {

@@ -18,7 +18,7 @@ pub(crate) struct Stored {
     pub(crate) bytes: u64,
 }
 
-/// What is kept of a tenant besides its document, about.
+/// Approximate memory of a tenant in addition to its document.
 const TENANT_BYTES: u64 = 4 << 10;
 
 impl Stored {
@@ -41,8 +41,8 @@ pub(crate) struct Snapshot {
 }
 
 impl Snapshot {
-    /// Merges the layers. Limits that are as in `before` stay the same allocation, so that whoever
-    /// derives something from limits can compare pointers.
+    /// Merges the layers. Limits that are equal to those in `before` stay the same allocation, so that whoever derives
+    /// something from limits can compare pointers.
     pub(crate) fn new(
         defaults: Arc<Limits>,
         file: PerTenantOverrides,
@@ -76,7 +76,7 @@ impl Snapshot {
         self.merged.get(tenant).unwrap_or(&self.rest)
     }
 
-    /// The limits without what the tenant set by the API.
+    /// The limits without those that the tenant set through the API.
     pub(crate) fn runtime(&self, tenant: &str) -> &Limits {
         self.file.get(tenant).unwrap_or(&self.defaults)
     }

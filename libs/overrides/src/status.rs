@@ -32,7 +32,7 @@ pub fn runtime_config(overrides: Arc<Overrides>) -> ConfigSource {
     Arc::new(move |view| text(&overrides.snapshot(), view))
 }
 
-/// The defaults and the file, without the defaults in the view of differences.
+/// The defaults and the file; without the defaults if only differences are shown.
 fn text(snapshot: &Snapshot, view: ConfigView) -> String {
     let defaults =
         || format!("defaults:\n{}", indented(&tactus_config::limits_yaml(&snapshot.defaults)));

@@ -1,4 +1,4 @@
-//! Limits that tenants set themselves: the document, its rules, its place in the bucket.
+//! Limits that tenants set themselves: the document, its rules, and where it is stored in the bucket.
 
 mod convert;
 mod document;

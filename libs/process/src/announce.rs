@@ -1,7 +1,7 @@
-//! New blocks, made known to the processes that keep a block list.
+//! Announces new blocks to the processes that keep a block list.
 //!
-//! A process that misses an announcement finds the block at its next poll; until then the ingester that wrote it still
-//! answers for its spans.
+//! A process that misses an announcement finds the block with its next poll. Until then the ingester that wrote it
+//! still answers for its spans.
 
 use std::{sync::Arc, time::Duration};
 

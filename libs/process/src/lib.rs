@@ -1,4 +1,4 @@
-//! The parts that the processes of all services share: start, ports, the ring, readiness, stop.
+//! What the processes of all services share: start, ports, the ring, readiness, stop.
 #![warn(missing_docs)]
 
 mod announce;

@@ -1,4 +1,4 @@
-//! Keeps the block list up to date, and tells of it in metrics.
+//! Keeps the block list up to date, and its metrics.
 
 use std::{
     panic::AssertUnwindSafe,

@@ -1,4 +1,4 @@
-//! Ports that a configuration names, moves and turns off: planned, opened, shown.
+//! Plans, opens and lists ports that a configuration names, moves or turns off.
 
 use std::io;
 use std::net::SocketAddr;

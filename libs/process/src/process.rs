@@ -109,7 +109,7 @@ impl Process {
             tokio::select! {
                 () = background.cancelled() => {}
                 reason = cluster.failed() => {
-                    tracing::error!(reason, "no news of the cluster any more, stopping");
+                    tracing::error!(reason, "gossip failed, so this process no longer learns of changes in the cluster: stopping");
                     shutdown.cancel();
                 }
             }

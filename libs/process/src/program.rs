@@ -1,4 +1,4 @@
-//! A program: the services that its process runs, and their rules.
+//! A program: the services that its process can run, and their rules.
 
 use futures_util::future::BoxFuture;
 use tactus_config::Config;

@@ -1,4 +1,4 @@
-//! From the command line to the end of the process.
+//! Runs a process, from the command line to its end.
 
 use std::{process::ExitCode, time::Duration};
 
@@ -119,7 +119,7 @@ fn start(loaded: &Loaded, program: Program) -> Result<(), Error> {
         .and_then(|format| tactus_telemetry::init_logging_and_tracing(format, level?, layer))
         .map_err(|error| Error::Setup(error.to_string()))?;
     if let Err(error) = tactus_allocator::set_up() {
-        tracing::warn!(%error, "ingest shares the memory of queries");
+        tracing::warn!(%error, "ingest has no arena of its own in the allocator, which costs processor time");
     }
     if let Err(error) = tracing {
         tracing::warn!(error = error_text(&error), "self-tracing is off");

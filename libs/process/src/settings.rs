@@ -1,4 +1,4 @@
-//! From the configuration to the settings of what every process has.
+//! Derives the settings that every process has from the configuration.
 
 use std::{sync::Arc, time::Duration};
 

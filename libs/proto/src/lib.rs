@@ -1,11 +1,11 @@
 //! Messages, clients and server traits of every protocol that Tactus speaks, generated from `proto/`.
 //!
-//! Modules follow the protobuf packages: `opentelemetry::proto::trace::v1`, `tempopb`, `google::rpc`.
-//! The code under `src/gen` is committed, so that a build needs no protobuf compiler; a test fails
-//! when it is stale. Every `bytes` field is a [`bytes::Bytes`], a slice of the buffer decoded from.
+//! Modules are named after the protobuf packages: `opentelemetry::proto::trace::v1`, `tempopb`, `google::rpc`. The code
+//! under `src/gen` is committed, so that a build needs no protobuf compiler; a test fails if it is outdated. Every
+//! `bytes` field is a [`bytes::Bytes`], a slice of the decoded buffer.
 //!
-//! The text fields of OTLP are declared `bytes`: senders do emit invalid UTF-8, which must be
-//! carried as it is and shown with U+FFFD (see [`lossy`]), never refuse a request.
+//! The text fields of OTLP are declared as `bytes`, because senders do send invalid UTF-8. It must be passed on
+//! unchanged and shown with U+FFFD (see [`lossy`]), and must never make a request be refused.
 
 mod generated {
     #![allow(
@@ -37,7 +37,7 @@ pub mod otlp {
     };
 }
 
-/// The header in which the services of a cluster show each other their secret.
+/// The header in which the services of a cluster send each other their secret.
 pub const INTERNAL_TOKEN_HEADER: &str = "x-tactus-internal-token";
 
 /// The live tail of an ingester, wherever it runs.
@@ -45,12 +45,12 @@ pub type DynLiveTail = dyn tactus::v1::live_tail_server::LiveTail<
         TailStream = tonic::codegen::BoxStream<tactus::v1::TailResponse>,
     >;
 
-/// Text for display of a text field that is carried as bytes: invalid UTF-8 becomes U+FFFD.
+/// A text field that is stored as bytes, as text for display. Invalid UTF-8 becomes U+FFFD.
 pub fn lossy(text: &[u8]) -> Cow<'_, str> {
     String::from_utf8_lossy(text)
 }
 
-/// Replaces surrogates, which an escape of JSON such as `\ud83d` leaves in a text that was cut within a character, by U+FFFD.
+/// Replaces surrogates by U+FFFD. JSON escapes such as `\ud83d` leave them in a text that was cut within a character.
 pub fn replace_surrogates(mut text: &mut [u8]) {
     let is_surrogate = |bytes: &[u8]| matches!(bytes, [0xED, 0xA0..=0xBF, 0x80..=0xBF]);
     while let Some(at) = text.windows(3).position(is_surrogate) {

@@ -9,8 +9,8 @@ use tactus_model::{AttributeSelection, Projection};
 use tactus_proto::tactus::v1::BlockPart;
 use tactus_storage::{BlockMeta, Uuid};
 
-/// Tenant and id: an id alone is unique, but a meta that lies about its tenant must not show one tenant's block to
-/// another.
+/// Tenant and block id. The id alone would be unique, but a meta with a wrong tenant must not show one tenant's block
+/// to another.
 pub(crate) type BlockKey = (Arc<str>, Uuid);
 
 pub(crate) fn key_of(meta: &BlockMeta) -> BlockKey {
@@ -32,8 +32,8 @@ pub(crate) fn row_groups_of(all: usize, part: &BlockPart) -> Range<usize> {
     first..end
 }
 
-/// The scope of an answer of some row groups. `times`: the first and the last time of a row group, such that the answer
-/// is the same for every time range around both; `None` if they are unknown.
+/// For which other requests the answer for these row groups holds. `times`: two times for each row group, such that every
+/// time range that contains both gives the same answer; `None` if they are unknown.
 pub(crate) fn scope_around(
     row_groups: Range<usize>,
     times: impl Fn(usize) -> Option<(u64, u64)>,
@@ -55,8 +55,8 @@ pub(crate) fn scope_of_any_time(row_groups: Range<usize>) -> AnswerScope {
 /// Memory of an entry of a column, about: most are levels and codes that are gone when the column is read.
 const VALUE_BYTES: u64 = 3;
 
-/// Bytes of memory that a row group takes while some of its columns are read and evaluated: an estimate from its
-/// compressed size and from how many values it has, rather too many than too few.
+/// Estimates the memory of a row group while some of its columns are read and evaluated, from its compressed size and
+/// its number of values. Rather too much than too little.
 pub(crate) fn needed_bytes(block: &DataReader, row_group: usize, columns: &Projection) -> u64 {
     let lists = [
         &columns.span_attributes,

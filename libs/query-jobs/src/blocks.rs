@@ -154,8 +154,9 @@ impl Blocks {
         self.columns.as_ref()
     }
 
-    /// The meta of a block, from the block list or, for one that another process knows first, from the bucket. A block that
-    /// became part of another one is read as long as it is there: whoever asks for it does not know the other yet.
+    /// The meta of a block: from the block list, or from the bucket if another process knows the block first. A block
+    /// that was merged into another one is read as long as it exists, because whoever asks for it does not know the
+    /// merged one yet.
     pub(crate) async fn meta(&self, tenant: &str, block_id: Uuid) -> Result<Arc<BlockMeta>> {
         if let Some(meta) = self.known_meta(tenant, block_id) {
             return Ok(meta);
@@ -187,8 +188,8 @@ impl Blocks {
         job.wait_for_shared(|| self.open_once(meta, &key, &job.shared().runtime))
     }
 
-    /// Drops the readers, and with them the cached columns, of blocks that left the list since the last call: a merged
-    /// block is not asked for again. A job that is reading one goes on; one that comes late opens it again.
+    /// Drops the readers, and with them the cached columns, of blocks that left the list since the last call, because
+    /// nobody asks for a merged block again. A job that is reading one goes on, and a late job opens it again.
     fn let_go(&self) {
         let listed = self.blocklist.snapshot();
         let now = Arc::downgrade(&listed);
@@ -238,9 +239,9 @@ impl Blocks {
         &self.summaries
     }
 
-    /// The spans of a block, by row group, that also stand in one of the others. May block.
+    /// The spans of a block, by row group, that are also in one of the other blocks. May block.
     ///
-    /// An other block that is gone or damaged has no spans: nothing else is counted of it either.
+    /// A block that is gone or damaged counts as empty, because none of its spans are counted either.
     pub(crate) fn duplicates(
         &self,
         meta: &BlockMeta,

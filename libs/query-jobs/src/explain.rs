@@ -1,4 +1,4 @@
-//! Records what a job did, for queries with `explain=true`.
+//! Records what a job does, for queries with `explain=true`.
 
 use std::collections::{BTreeMap, BTreeSet};
 

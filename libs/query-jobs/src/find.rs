@@ -1,4 +1,4 @@
-//! Trace by id in several blocks.
+//! Finds a trace by id in several blocks.
 
 use std::sync::Arc;
 
@@ -36,8 +36,8 @@ struct Part {
     part_bytes: u64,
 }
 
-/// The spans of a trace in these blocks. Damaged blocks are counted, not failed for: the others' spans are worth
-/// having.
+/// The spans of a trace in these blocks. Damaged blocks are counted, but do not make the job fail, because the spans of
+/// the others are still useful.
 pub(crate) async fn find_trace(
     inner: &Arc<QuerierState>,
     tenant: &str,
@@ -139,8 +139,8 @@ fn read_trace(block: &BlockReader, wanted: &TraceJob, job: &Job) -> Result<Part>
         let part_bytes = trace.len() as u64;
         return Ok(Part { trace, part_bytes, ..Part::default() });
     }
-    // The columns count as the row groups that jobs decode, not as what queries hold: to read a few spans of a large trace,
-    // or a slice of it, would cost a query the memory of all its spans.
+    // The columns count as row groups that jobs decode, not as memory that queries hold. Otherwise reading a few spans
+    // or a slice of a large trace would charge the query for all its spans.
     job.hold_large_bytes(group_bytes.saturating_mul(COLUMN_FACTOR))?;
     let batch = match &wanted.part.spans {
         ChosenSpans::Slice(slice) if slice.is_whole() => read(&wanted.part.columns())?,

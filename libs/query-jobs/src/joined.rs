@@ -1,8 +1,8 @@
-//! Joins reads of a remote block into few requests. A joined part is read when the first of its bytes is needed.
+//! Joins reads of a remote block into few requests. A joined range is read when the first of its bytes is needed.
 //!
 //! A request to object storage costs money, and takes some tens of milliseconds however little it reads; a megabyte or
-//! two would arrive in that time. So the parts of several row groups that a job may read are joined where they lie
-//! close together, as the columns of many queries do in neighbouring row groups.
+//! two would arrive in that time. So the ranges that a job may read in several row groups are joined if they are close
+//! together. In neighbouring row groups, the columns of many queries are.
 
 use std::ops::Range;
 use std::sync::Arc;

@@ -1,14 +1,14 @@
-//! The jobs of queries: on blocks in object storage, on recent data of all ingesters, and the worker that takes them from
-//! the queues of query-frontends.
+//! The querier: runs jobs of queries on blocks in object storage and on recent data of all ingesters, and takes them
+//! from the queues of query-frontends.
 //!
 //! ```text
 //! job -> meta from the block list -> cached footer -> row groups: prune, filter, assemble or count -> partial answer
 //! ```
 //!
-//! I/O waits and CPU work happen on a bounded number of threads that may block; the async threads only hand jobs
-//! over. The row groups of a job run on several threads while there are idle ones, and what all jobs hold decoded is
-//! bounded. A job whose caller goes away stops before its next step. The combination of partial answers, limits
-//! over several blocks and the retries are the query-frontend's business.
+//! Waiting for I/O and computing happen on a bounded number of threads that may block; the async threads only hand jobs
+//! over. The row groups of a job run on several threads while some are idle, and the decoded data of all jobs together
+//! is bounded. A job whose caller has gone stops before its next step. The query-frontend combines partial answers,
+//! applies limits over several blocks, and retries jobs.
 #![warn(missing_docs)]
 
 mod block_part;

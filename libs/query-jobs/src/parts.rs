@@ -26,11 +26,11 @@ pub(crate) enum Start {
     Alone,
 }
 
-/// Runs `run` on every part and shows the results to `take`, in order of the parts, until it breaks off.
+/// Runs `run` on every part, and passes the results to `take` in order of the parts, until `take` breaks off.
 ///
-/// Other threads take parts as long as there are processors that nobody else wants; so a part may be run whose
-/// result nobody takes, but what `take` sees does not depend on the number of threads. Parts that still run when this
-/// returns find their job over at its next check. Errors: the first one in order of the parts; a panic is one.
+/// Other threads help as long as there are processors that nobody else needs. So a part may run although its result is
+/// never taken, but what `take` sees does not depend on the number of threads. When this returns, parts that still run
+/// find at their next check that the job is over. Errors: the first one in order of the parts; a panic is an error.
 pub(crate) fn for_each_part<T: Send + 'static>(
     job: &Job,
     parts: Range<usize>,

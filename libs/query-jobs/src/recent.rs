@@ -1,8 +1,8 @@
 //! Recent data: asks all ingesters of a tenant at the same time, and combines their answers.
 //!
 //! An acknowledged span is stored by a majority of its replicas, so the answer is complete even if a few ingesters
-//! fail. If more fail, the answer is made of the rest and marked partial. Nobody waits long for an ingester that is not
-//! needed, and one that is gone makes no query fail.
+//! fail. If more fail, the answer is built from the rest and marked partial. Queries do not wait long for an ingester
+//! that is not needed, and do not fail because of one that is gone.
 
 mod ask;
 mod merge;

@@ -1,4 +1,4 @@
-//! Decides which of many blocks a search has to read, by their summaries alone.
+//! Decides from their summaries alone which of many blocks a search has to read.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Reads block summaries: each part with one request. A part that cannot be read is treated as absent.
+//! Reads block summaries, each part with one request. A part that cannot be read counts as absent.
 
 use std::ops::Range;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Tag names and values in some row groups of a block.
+//! Collects tag names and values from some row groups of a block.
 
 use std::ops::{ControlFlow, Range};
 use std::sync::Arc;

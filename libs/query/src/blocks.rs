@@ -76,18 +76,18 @@ pub(crate) fn select_uncounted(
     in_window(uncounted.metas.into_values(), window)
 }
 
-/// Parts of a block at most. A meta that claims billions of row groups must not become as many jobs; a block that has more
-/// parts than these is read in larger ones.
+/// Most parts of a block. A meta that claims billions of row groups must not cause as many jobs; a larger block is read
+/// in larger parts.
 pub(crate) const MAX_PARTS: u32 = 1_024;
-/// Parts of all blocks of a query, about: each is a job that waits in memory.
+/// Approximate limit on the parts of all blocks of a query, because each is a job that waits in memory.
 const MAX_ALL_PARTS: usize = 1 << 17;
 
-/// How many merges back a block's sources are looked at: they are deleted an hour after it.
+/// How many merges are followed back to find the sources of a block. They are deleted an hour after the merge.
 const MAX_MERGES: usize = 4;
 
 /// Chooses the blocks of which an ingester counted no spans.
 ///
-/// Metas may name the same sources again and again: what was found of a block, and a number of merges, is found once.
+/// Metas may name the same sources again and again, so the result for a block and a number of merges is computed once.
 struct Uncounted<'a> {
     blocks: &'a TenantBlocks,
     counted: &'a HashSet<Uuid>,

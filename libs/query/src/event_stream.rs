@@ -8,8 +8,8 @@ use axum::response::Response;
 use bytes::Bytes;
 use futures_util::Stream;
 
-/// Least number of bytes that are sent at a time. The server ends a response that its client seems not to read, and one
-/// with smaller messages would look like that.
+/// Least number of bytes to send at a time. The server ends responses whose clients seem not to read them, and a
+/// response with smaller messages would look like that.
 const LEAST_BYTES: usize = 128;
 
 /// An event whose data is a JSON text without line breaks.

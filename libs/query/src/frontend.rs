@@ -33,8 +33,8 @@ use crate::settings::{QueryLimits, Settings, count};
 /// Queries of a tenant that may wait to be parsed.
 const PARSED_LATER_PER_TENANT: usize = 1_000;
 
-/// Slices of large traces that are read at a time. Each is a sixteenth of the memory, and a querier that puts replicas together
-/// has five times that until it is sent: two at a time would wait for each other.
+/// How many slices of large traces are read at a time. Each takes a sixteenth of the memory, and a querier that
+/// combines replicas uses five times that until it has sent the slice, so two at a time would wait for each other.
 const SLICES_AT_A_TIME: usize = 1;
 
 /// The time range of a query that names none, unless the configuration sets one.
@@ -159,10 +159,11 @@ impl Frontend {
         Some(self.limits_of(tenants).max_search_duration).filter(|longest| !longest.is_zero())
     }
 
-    /// Runs a query within the time that a call may take, lists it meanwhile, and counts it. `inspected`: the bytes read
-    /// for an answer.
+    /// Runs a query within the time that a call may take. Lists it meanwhile, and counts it. `inspected`: the bytes
+    /// that were read for an answer.
     ///
-    /// The limit is in here, not around it: a query that is dropped counts as one whose client left.
+    /// The time limit is applied in here, not by the caller, because a query that is dropped counts as one whose client
+    /// left.
     pub(crate) async fn counted<T>(
         &self,
         tenants: &[TenantId],

@@ -1,14 +1,15 @@
-//! Queries over ingesters and queriers: [`Frontend`] runs them, Tempo's HTTP API, the streaming API and that of the pages ask it.
+//! The query-frontend: [`Frontend`] runs queries on ingesters and queriers. Tempo's HTTP API, the streaming API and the
+//! API of the pages are built on it.
 //!
 //! ```text
 //! request -> parameters -> recent data -> block list -> jobs on block parts -> combine -> encode
 //!                               `------- queue -> queriers -------'
 //! ```
 //!
-//! The ingesters are asked first, and the block list is read after they answered: what an ingester gave up because a
-//! block has it now is then in the list. (Metrics count every span once, and so choose blocks by what the ingesters say
-//! of them.) Jobs run newest block first, a bounded number at a time, and end when the
-//! answer is full. A damaged block makes an answer partial (header `X-Tactus-Partial`), never empty.
+//! Ingesters are asked first, and the block list is read after they have answered. So if an ingester released spans
+//! because they are in a block now, that block is in the list. (Metrics count every span once, and therefore choose
+//! blocks by what the ingesters say about them.) Jobs run newest block first, a bounded number at a time, and end when
+//! the answer is full. A damaged block makes an answer partial (header `X-Tactus-Partial`), never empty.
 #![warn(missing_docs)]
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
-//! Live tails: spans of all ingesters as they are pushed, put together for one reader.
+//! Live tails: combines the spans that all ingesters receive into one stream for a reader.
 //!
-//! A task asks each ingester of the ring, and those that come later. Nothing waits for a slow reader: what there is no
-//! room for is left out, the oldest first, and counted.
+//! A task asks each ingester of the ring, also those that join later. Nothing waits for a slow reader: spans that do
+//! not fit are dropped, the oldest first, and counted.
 
 mod merge;
 

@@ -1,8 +1,9 @@
 //! TraceQL metrics over recent data and blocks.
 //!
-//! Every span counts once. Where ingesters hold replicas [`replicas`] tells how. Else the blocks to read are those of the list before the ingesters were asked, without the ones
-//! that an ingester names because it still counted their spans itself. A block that comes into the list meanwhile holds
-//! spans that an ingester counted, unless it names the block as one whose spans it had given up before.
+//! Every span counts once. If ingesters hold replicas, see [`replicas`]. Otherwise the blocks to read are those of the
+//! list before the ingesters were asked, without those that an ingester names because it still counted their spans
+//! itself. A block that appears in the list meanwhile has spans that an ingester counted, unless the ingester names it
+//! as one whose spans it had already released.
 
 mod kept;
 mod overlaps;
@@ -265,10 +266,10 @@ impl Frontend {
         Ok(blocks)
     }
 
-    /// The blocks to read of a request. `known`: the list of blocks before the ingesters were asked.
+    /// The blocks to read for a request. `known`: the block list before the ingesters were asked.
     ///
-    /// A block that came meanwhile is read itself, even if a compactor has already made it part of another one: of that
-    /// one the older inputs are read.
+    /// A block that appeared meanwhile is read itself, even if a compactor has already merged it into another one. Of
+    /// that merged block, the older inputs are read.
     fn uncounted_blocks(
         &self,
         known: &TenantBlocks,

@@ -33,8 +33,9 @@ static SLOTS: LazyLock<Slots> = LazyLock::new(|| {
     })
 });
 
-/// Runs work that may take long on a thread that may block, short work right here; until nobody waits for it, and within
-/// what is left to the query of this task. Long work of a tenant has as many threads as there are processors.
+/// Runs long work on a thread that may block, and short work right here. The work ends when nobody waits for it, or
+/// when the limits of this task's query are reached. Long work of a tenant uses at most as many threads as there are
+/// processors.
 pub async fn offload<T: Send + 'static>(
     is_long: bool,
     work: impl FnOnce() -> T + Send + 'static,
@@ -69,7 +70,7 @@ async fn turn_of(tenants: u64, bounds: &Work) -> Result<Slot> {
     }
 }
 
-/// As [`offload`], of long work for which nobody waits: it begins when it is the turn of the tenants of this task. To be called
+/// As [`offload`], for long work for which nobody waits. It begins when it is the turn of this task's tenants. Call it
 /// within a runtime.
 pub(crate) fn offload_later(work: impl FnOnce() + Send + 'static) {
     let tenants = current_tenants();

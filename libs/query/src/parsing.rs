@@ -1,4 +1,4 @@
-//! Queries are parsed, checked and compiled away from the threads that serve connections, unless that takes no time.
+//! Parses, checks and compiles queries on threads that do not serve connections, unless that takes almost no time.
 
 use tactus_api::request::parse_traceql;
 use tactus_api::{Error, QueryParams, Result};

@@ -1,7 +1,7 @@
 //! Intermediate results of streamed queries: what is sent to the client, when, and in messages of which size.
 //!
-//! A query reports its state after each answer to a job. When the client took the last message and enough time has passed,
-//! the difference to what it knows is sent.
+//! A query reports its state after each answer to a job. If the client has taken the last message and enough time has
+//! passed, it is sent the difference to what it knows.
 
 mod metrics;
 pub(crate) mod outlet;

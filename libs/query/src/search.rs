@@ -126,11 +126,12 @@ impl Frontend {
         Ok(self.finish_search(state, query, &window))
     }
 
-    /// Searches what ingesters hold, and blocks.
+    /// Searches the ingesters and the blocks.
     ///
-    /// All blocks are known when the ingesters have answered: what one of them let go of meanwhile is in a block by then.
-    /// Those that were known before are read whatever the ingesters say. So a stream, of which somebody waits for the
-    /// first result, does not wait for ingesters with them; else recent data alone may be enough.
+    /// After the ingesters have answered, all blocks are known, because spans that an ingester released meanwhile are
+    /// in a block by then. Blocks that were known before are read whatever the ingesters say. So a stream, whose client
+    /// waits for the first result, reads these blocks without waiting for the ingesters. Other searches wait, because
+    /// recent data alone may be enough.
     async fn search_all(
         &self,
         searches: &[SearchRequest],

@@ -11,7 +11,7 @@ use tokio::time::{Instant, Sleep, sleep};
 use crate::jobs::{Outcome, Running, ask};
 use crate::queue::JobQueue;
 
-/// Ingesters get this much time before blocks are read: usually recent data is enough.
+/// Ingesters get this much time before blocks are read, because recent data is usually enough.
 pub(crate) const HEAD_START: Duration = Duration::from_millis(100);
 
 /// After this time without an answer, a stream shows what it had held back.

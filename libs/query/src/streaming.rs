@@ -1,12 +1,12 @@
-//! The gRPC service `tempopb.StreamingQuerier`: queries that show what they found before they are done.
+//! The gRPC service `tempopb.StreamingQuerier`: queries that show results before they are done.
 //!
-//! A query runs by the same code as over HTTP, and reports its state on the way ([`crate::progress`]). The messages before the
-//! last one hold differences: traces, names and values that are new or changed, series of intervals whose jobs are all done,
-//! and the work so far (`metrics`, cumulative). The last message is the complete answer, the same as over HTTP, in packets of
-//! bounded size.
+//! A query runs the same code as over HTTP, and reports its state on the way ([`crate::progress`]). All messages but
+//! the last hold differences: traces, names and values that are new or changed, series of intervals whose jobs are all
+//! done, and the work so far (`metrics`, cumulative). The last message is the complete answer, the same as over HTTP,
+//! in packets of bounded size.
 //!
-//! A query runs in a task of its own, so that a slow client does not hold up its jobs. At most one difference waits for the
-//! client, besides the message that is being sent. The task ends when the client leaves.
+//! A query runs in a task of its own, so that a slow client does not delay its jobs. At most one difference waits for
+//! the client, in addition to the message that is being sent. The task ends when the client leaves.
 
 mod events;
 mod service;

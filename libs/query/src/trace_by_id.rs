@@ -95,11 +95,11 @@ impl PartialEq for TraceMemory {
 
 impl Eq for TraceMemory {}
 
-/// Of a trace with more spans in one place, an ingester or a block, a page is not given all at once: its attributes take
-/// seconds to be read, hundreds of megabytes, and more than the memory for open traces.
+/// If one place, an ingester or a block, has more spans of a trace than this, a page does not get the trace at once:
+/// reading its attributes takes seconds, hundreds of megabytes, and more than the memory for open traces.
 pub(crate) const LARGE_SPANS: u64 = 100_000;
 
-/// What is read of a trace a slice at a time is so many bytes at a time, also in a process that sends no messages.
+/// A trace that is read in slices is read this many bytes at a time, even in a process that sends no messages.
 const LOCAL_SLICE_BYTES: u64 = 32 << 20;
 
 /// What is wanted of a large trace.

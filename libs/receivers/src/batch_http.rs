@@ -1,8 +1,7 @@
-//! Receivers on HTTP whose requests hold a batch of spans in a format of their own: Jaeger's and
-//! Zipkin's.
+//! HTTP receivers whose requests contain a batch of spans in another format than OTLP: Jaeger's and Zipkin's.
 //!
-//! They answer 202 without a body, and errors in plain text. A [`BatchFormat`] says what a request
-//! holds and makes OTLP of it.
+//! They answer 202 without a body, and errors in plain text. A [`BatchFormat`] decodes a request and converts it to
+//! OTLP.
 
 use std::sync::Arc;
 

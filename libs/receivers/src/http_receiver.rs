@@ -1,8 +1,8 @@
-//! What every receiver on HTTP shares: connections, CORS, headers of responses, authentication, and
-//! the way from a request to its plain body.
+//! What all HTTP receivers share: connections, CORS, response headers, authentication, and reading a request to its
+//! decompressed body.
 //!
-//! A protocol is an [`HttpProtocol`] and served by [`serve_http_receiver`]. Paths that are not its
-//! own go to the routes of [`PortSettings::others`], if there are any.
+//! A protocol implements [`HttpProtocol`] and is served by [`serve_http_receiver`]. Other paths go to the routes of
+//! [`PortSettings::others`], if there are any.
 
 use std::convert::Infallible;
 use std::error::Error as StdError;

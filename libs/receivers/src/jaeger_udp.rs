@@ -1,8 +1,8 @@
-//! Jaeger's Thrift over UDP: what the clients of an agent send.
+//! Jaeger's Thrift over UDP, as clients send it to an agent.
 //!
-//! Each packet is one call, and no call is answered, so that all there is for a packet that cannot
-//! be used is a counter, by cause. One task reads the socket and queues; workers decode and push.
-//! The queue is short and bounded: spans of senders that are too fast are dropped and counted.
+//! Each packet is one call, and no call is answered. So a packet that cannot be used is only counted, by cause. One
+//! task reads the socket and queues packets; workers decode and push. The queue is short and bounded: spans of senders
+//! that are too fast are dropped and counted.
 
 use std::io;
 use std::sync::Arc;

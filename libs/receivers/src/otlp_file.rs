@@ -4,9 +4,9 @@
 //! every interval: patterns -> files -> what was added to each, line by line -> the sink, one line at a time
 //! ```
 //!
-//! A line counts once its end is written. Places are kept in memory by device and inode, so that a file that is renamed
-//! goes on where it was, and one that was truncated begins again. A sink that is busy is asked again with the same line;
-//! what it refuses for good is skipped and counted.
+//! A line is read once its end is written. Positions are kept in memory by device and inode, so that reading a renamed
+//! file continues where it was, and a truncated file is read from its start. If the sink is busy, the same line is
+//! tried again. A line that the sink refuses for good is skipped and counted.
 
 mod pattern;
 

@@ -17,7 +17,7 @@ use tokio::sync::Semaphore;
 
 use crate::{error::Error, layout::sync_directory, segment::Segment};
 
-/// When all tenants together have this many segments, all of them are made into blocks, because each segment takes
+/// If all tenants together have this many segments, all of them are made into blocks, because each segment takes
 /// memory.
 pub(crate) const MAX_SEGMENTS: usize = 50_000;
 
@@ -43,7 +43,7 @@ pub(crate) struct Queue {
 pub(crate) struct PendingBlock {
     pub(crate) id: Uuid,
     pub(crate) segments: Vec<Arc<Segment>>,
-    /// An earlier process began this block, and may have finished it.
+    /// An earlier process began this block. It may even have finished it.
     pub(crate) resumed: bool,
 }
 
@@ -52,7 +52,7 @@ pub(crate) struct PendingBlock {
 pub(crate) struct Manifest {
     /// Paths below `segments/`.
     pub(crate) segments: Vec<PathBuf>,
-    /// When the upload of the block was complete, in unix seconds.
+    /// When the upload of the block finished, in unix seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) flushed: Option<u64>,
 }
@@ -103,7 +103,7 @@ impl Flushes {
 }
 
 impl Manifest {
-    /// Writes the manifest. After a crash, even of the machine, the file is either complete or absent.
+    /// Writes the manifest. After any crash, even of the machine, the file is either complete or absent.
     pub(crate) fn write(&self, path: &Path) -> Result<(), Error> {
         let bytes = serde_json::to_vec(self).expect("paths of our own are UTF-8");
         let directory = path.parent().unwrap_or(path);
@@ -133,7 +133,7 @@ pub(crate) struct HeldBlock {
 }
 
 impl Held {
-    /// Keeps the segments of a block whose upload was complete at this time.
+    /// Keeps the segments of a block whose upload finished at this time.
     pub(crate) fn add(&self, tenant: TenantId, flushed: Instant, block: PendingBlock) {
         block.segments.iter().for_each(|segment| segment.set_flushed());
         let mut held = self.0.lock();

@@ -1,27 +1,28 @@
-//! Works out the time range of a block from the times of its spans.
+//! Computes the time range of a block from the times of its spans.
 
 use tactus_model::span_end;
 
-/// If our clock is wrong by less than this, the times of spans are trusted over it, so that queries find the block.
+/// If most spans disagree with our clock by less than this, the spans are believed, so that queries find the block.
 const MAX_CLOCK_ERROR: u64 = 7 * 86_400 * 1_000_000_000;
 
-/// The year 2024, in unix nanoseconds. A clock that says less was never set since the machine started.
+/// The year 2024, in unix nanoseconds. An earlier time means that the clock was never set since the machine started.
 const EARLIEST_NOW: u64 = 1_704_067_200 * 1_000_000_000;
 
-/// When spans arrived, and how far their own times may differ from that to be trusted. All in unix nanoseconds.
+/// When spans arrived, and how far their own times may differ from that. All in unix nanoseconds.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Arrival {
     pub(crate) now: u64,
-    /// The largest difference that is trusted. 0 means that any is.
+    /// The largest difference that is believed. 0: any.
     pub(crate) slack: u64,
 }
 
-/// The time range that these spans give to their block. Times further than the slack from their arrival count as the
-/// time of arrival, so that a wrong clock does not spread a block's range over years.
+/// The time range that these spans add to their block. A time that differs from the span's arrival by more than the
+/// slack is replaced by the arrival, so that a wrong clock at a sender does not stretch a block's range over years.
 ///
-/// If most spans are that far away, and less than [`MAX_CLOCK_ERROR`], it may be our clock that is wrong: then they are believed,
-/// and the range covers them and their arrival, by which blocks expire. If our clock was never set, spans are believed in any
-/// case: a block of 1970 would expire at once when it is.
+/// If most spans are that far away, but by less than [`MAX_CLOCK_ERROR`], our own clock may be wrong. Then the spans
+/// are believed, and the range covers both their times and their arrival, which determines when the block expires. If
+/// our clock was never set, spans are always believed: otherwise the block would be dated 1970, and expire as soon as
+/// the clock is set.
 pub(crate) fn block_times(
     starts: &[u64],
     durations: &[u64],

@@ -1,4 +1,4 @@
-//! Builds a block from segments. The data goes straight to object storage, so that a full disk can be emptied.
+//! Builds a block from segments. The data goes straight to object storage, because the local disk may be full.
 
 use std::sync::{
     Arc,
@@ -28,10 +28,10 @@ use crate::{
 };
 
 impl Ingester {
-    /// Merges segments into a block whose data is in object storage then; one row group in memory at a time, and the
-    /// parts of an upload. Ends when `is_abandoned`.
+    /// Merges segments into a block, and uploads its data. Holds one row group and the parts of an upload in memory.
+    /// Stops when `is_abandoned`.
     ///
-    /// Blocks; `runtime` carries the requests, and `time` is what they take.
+    /// Blocks the thread. `runtime` runs the requests, and `time` measures how long they take.
     pub(crate) fn build_block(
         &self,
         tenant: &TenantId,
@@ -96,8 +96,8 @@ impl Ingester {
         }
     }
 
-    /// In which order the traces are written, and how many spans make a row group. Of each segment only the traces of its
-    /// spans are in memory, and where these begin.
+    /// The order in which traces are written, and the number of spans in a row group. Of each segment only the trace
+    /// ids, and where the spans of each trace begin, are in memory.
     fn plan(
         &self,
         tenant: &TenantId,
@@ -121,8 +121,8 @@ impl Ingester {
         Ok((MergePlan::new(&batches), row_group_spans(&self.settings, spans, bytes)))
     }
 
-    /// The traces of each segment from `first` to `last`, copied. Besides the copies only which traces one segment has is
-    /// in memory at a time, and the strings of all.
+    /// Copies of the traces from `first` to `last` of each segment. Besides the copies, only the trace ids of one
+    /// segment at a time and the strings of all are in memory.
     fn traces_between(
         &self,
         tenant: &TenantId,
@@ -142,8 +142,8 @@ impl Ingester {
         Ok(parts)
     }
 
-    /// Returns the result. If it says that a segment cannot be read, the segment is set aside, and the next attempt
-    /// makes a block of the others.
+    /// Returns the result. If it is an error because a segment cannot be read, the segment is set aside, and the next
+    /// attempt builds the block from the others.
     fn or_set_aside<T>(
         &self,
         tenant: &TenantId,
@@ -159,7 +159,7 @@ impl Ingester {
     }
 }
 
-/// Notes in the meta of a block which origins its segments have, and which traces were cut.
+/// Records in the block's meta the origins of its segments and the traces that were cut.
 fn note_origins_and_cuts(meta: &mut BlockMeta, segments: &[Arc<Segment>]) {
     let mut origins = HeldOrigins::default();
     segments.iter().for_each(|segment| origins.unite(segment.origins()));
@@ -176,7 +176,7 @@ fn note_origins_and_cuts(meta: &mut BlockMeta, segments: &[Arc<Segment>]) {
     }
 }
 
-/// Converts an error of writing a block. Most of these come from object storage.
+/// Converts an error of writing a block. Most come from object storage.
 fn from_block(key: &str, error: tactus_block::Error) -> Error {
     match error {
         tactus_block::Error::Io(error) => tactus_storage::Error::from_write(key, error).into(),
@@ -184,8 +184,8 @@ fn from_block(key: &str, error: tactus_block::Error) -> Error {
     }
 }
 
-/// At how many spans a row group is closed. Trace ids are random, so that spans of all sizes are in every row group:
-/// their mean says how many make up the bytes.
+/// The number of spans at which a row group is closed. Trace ids are random, so each row group has spans of all sizes,
+/// and the mean size tells how many spans fit.
 fn row_group_spans(settings: &Settings, spans: u64, bytes: u64) -> usize {
     let fitting =
         u128::from(settings.row_group_bytes) * u128::from(spans) / u128::from(bytes.max(1));

@@ -19,8 +19,8 @@ use crate::{
 };
 
 impl Ingester {
-    /// Deletes the local files of a finished block. If that fails, files are left over but no spans are lost: the
-    /// manifest goes last, and a restart finds the block in the bucket.
+    /// Deletes the local files of a finished block. If that fails, files are left over but no spans are lost. The
+    /// manifest is deleted last, so a restart finds the block in the bucket.
     pub(crate) fn clear_block(&self, tenant: &TenantId, block: &PendingBlock) {
         let log_gone = block
             .segments
@@ -34,12 +34,12 @@ impl Ingester {
         let mut cleared = block.segments.iter().all(|segment| self.clear_pending(segment));
         let noted = if cleared { self.note(&block.segments, Fate::Gone) } else { Ok(()) };
         if let Err(error) = &noted {
-            tracing::error!(block = %block.id, error = error_text(error), "cannot note that segments are in a block");
+            tracing::error!(block = %block.id, error = error_text(error), "cannot record that segments are in a block");
         }
         cleared &= noted.is_ok();
         for segment in &block.segments {
-            // A file goes as a whole, noted or not: on a full disk that makes room. A file of one segment would leave
-            // the one behind that it took the place of.
+            // If the note failed, a shared file still goes, because that frees space on a full disk. A segment's own
+            // file stays: without it, the older version that it replaced would count again after a restart.
             if cleared || !segment.has_own_file() {
                 segment.release();
             }
@@ -50,7 +50,7 @@ impl Ingester {
         self.metrics.blocks_cleared.inc();
     }
 
-    /// Records in the notes what happened to segments; see [`crate::notes::Notes::add`].
+    /// Records what happened to segments; see [`crate::notes::Notes::add`].
     pub(crate) fn note(&self, segments: &[Arc<Segment>], fate: Fate) -> Result<(), Error> {
         let root = self.layout.segments();
         let keys: Vec<_> = segments.iter().map(|it| segment_key(&root, it.path())).collect();
@@ -58,8 +58,7 @@ impl Ingester {
         noted.map_err(Error::io("write", &Layout::notes(&self.settings.directory)))
     }
 
-    /// Deletes the pending segment after a decision; otherwise a restart would take it for undecided. False if that
-    /// fails.
+    /// Deletes the pending segment after its decision; otherwise a restart would decide it again. False if that fails.
     fn clear_pending(&self, segment: &Segment) -> bool {
         if !segment.has_own_file() || !self.has_pending.load(Ordering::Relaxed) {
             return true;

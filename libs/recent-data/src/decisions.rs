@@ -1,4 +1,4 @@
-//! The decisions that are remembered for a tenant, and the settings for the next ones.
+//! The decisions of tail sampling that are remembered for a tenant, and the settings for the next ones.
 
 use std::{collections::HashSet, sync::Arc, time::Instant};
 
@@ -12,14 +12,14 @@ pub(crate) struct Deciding {
     pub(crate) settings: Arc<TailSampling>,
     pub(crate) decider: Decider,
     pub(crate) cache: DecisionCache,
-    /// When the newest segment was cut of which traces were decided.
+    /// When the newest decided segment was cut.
     pub(crate) through: Option<Instant>,
     /// The last time that something was decided.
     pub(crate) decided: Instant,
 }
 
 impl Deciding {
-    /// Of a tenant whose traces that are on disk are kept.
+    /// For a tenant. Traces that are already on disk as decided segments count as kept.
     pub(crate) fn new(settings: &Arc<TailSampling>, view: &RecentView) -> Self {
         let (sampled, dropped) = cache_sizes(settings);
         let mut cache = DecisionCache::new(sampled, dropped);
@@ -49,8 +49,8 @@ impl Deciding {
         self.settings = Arc::clone(settings);
     }
 
-    /// Tells the rates how long the traces of these segments took to arrive: since the last ones, but no longer than what
-    /// is cut together can take.
+    /// Tells the rate limits how much time the traces of these segments took to arrive: the time since the previous
+    /// ones, but no longer than one cut can cover.
     pub(crate) fn advance(&mut self, due: &[OpenSegment]) {
         let Some(newest) = due.iter().map(|segment| segment.since()).max() else { return };
         let cuts: HashSet<_> = due.iter().map(|segment| segment.path().parent()).collect();
@@ -61,7 +61,8 @@ impl Deciding {
     }
 }
 
-/// What is undecided lies in segments that are decided at different times: as many decisions are remembered at least.
+/// Traces of one segment wait until it is decided, and segments are decided at different times. So at least that many
+/// decisions are remembered.
 fn cache_sizes(settings: &TailSampling) -> (usize, usize) {
     let at_least = settings.num_traces;
     (settings.sampled_cache_size.max(at_least), settings.non_sampled_cache_size.max(at_least))

@@ -1,4 +1,4 @@
-//! The directory of a cut, and the segments in it, whether they have files of their own or share one.
+//! The directory of a cut and its segments, whether they share one file or have their own.
 
 use std::{collections::HashMap, path::Path, sync::Arc};
 
@@ -12,7 +12,7 @@ use crate::{
     },
 };
 
-/// Opens the segments of a directory that was just written: by tenant, in order of their numbers.
+/// Opens the segments of a directory that was just written, by tenant, in order of their numbers.
 ///
 /// Errors: something cannot be read, or is not what was written.
 pub(crate) fn open_new(
@@ -40,7 +40,7 @@ pub(crate) fn open_new(
     Ok(segments)
 }
 
-/// The name of a section in its directory, and its place in the file.
+/// The name of a section in its directory, and its position in the file.
 pub(crate) fn locate(section: &Section, file: &Arc<SegmentFile>) -> (String, Place) {
     let name = segment_file_name(&section.tenant, section.number, section.is_pending);
     (name, Place { file: Arc::clone(file), offset: section.offset, bytes: section.bytes })

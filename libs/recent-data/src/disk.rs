@@ -1,7 +1,7 @@
-//! The disk below the ingester's directory: how much room there is, how much has to stay, and whether it answers.
+//! The disk with the ingester's directory: how much space is free, how much must stay free, and whether it responds.
 //!
-//! Spans leave a disk only by way of segments: cutting live spans takes about as much room as they take in memory, and
-//! only then their log is deleted. So that room is never given away.
+//! Spans leave the disk only through segments: cutting live spans takes about as much space as they take in memory, and
+//! only after that their log is deleted. So that much space is always kept free.
 
 use std::{
     fmt,
@@ -15,30 +15,31 @@ use tactus_telemetry::{error_text, log_limited};
 
 use crate::layout::Layout;
 
-/// Shortest time between two questions to the system for free space. In between, the bytes written are subtracted.
+/// How often the system is asked for the free space at most. In between, the bytes written are subtracted.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
-/// Shortest time between two searches for files that are neither log nor segments.
+/// How often files that are neither log nor segments are searched for at most.
 const LOOK_FOR_OTHERS_AGAIN: Duration = Duration::from_secs(5);
-/// After a failed push, the ingester is not ready for this long. Then the next push shows whether the failure persists.
+/// After a failed push, the ingester reports not ready for this long. Then the next push shows whether the failure
+/// persists.
 const FAILURE_LASTS: Duration = Duration::from_secs(10);
-/// At most a tenth of a disk is kept free. This limits the reserve on small disks.
+/// Divisor: at most a tenth of a disk is kept free, which matters on small disks.
 const MOST_KEPT_FREE: u64 = 10;
 
-/// With fewer free inodes than this, the disk counts as full: a cut makes a few files for each tenant.
+/// With fewer free inodes than this, the disk counts as full, because a cut creates a few files for each tenant.
 const FILES_KEPT_FREE: u64 = 1_000;
 
 /// The state of the disk.
 #[derive(Debug)]
 pub(crate) struct Disk {
     directory: PathBuf,
-    /// Bytes kept free in addition to those that a cut needs. 0 allows the disk to fill up completely.
+    /// Bytes kept free in addition to what a cut needs. 0 allows the disk to fill up completely.
     min_free: u64,
     space: Mutex<Option<Space>>,
     /// Bytes written since the system was last asked.
     written: AtomicU64,
     /// Bytes of files that are neither log nor segments.
     others: AtomicU64,
-    /// The free space when the system was last asked, if it was too little.
+    /// The free space when the system was last asked, if that was too little.
     lack: Mutex<Option<Room>>,
     looked_for_others: Mutex<Option<Instant>>,
     /// When and why the log last refused a push. `None` once it has accepted another one.
@@ -55,7 +56,7 @@ struct Space {
     lacks_files: bool,
 }
 
-/// Free bytes, and bytes that must stay free. Without free inodes, nothing is free.
+/// Free bytes, and bytes that must stay free. Without free inodes, the free bytes are 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Room {
     pub(crate) free: u64,
@@ -89,7 +90,7 @@ impl Disk {
         }
     }
 
-    /// Errors: the log refused a push a moment ago, and has accepted none since. The text is the reason.
+    /// Errors: the log refused a push a moment ago, and has not accepted one since. The text is the reason.
     pub(crate) fn log_takes_pushes(&self) -> Result<(), String> {
         match &*self.failure.lock() {
             Some((at, why)) if at.elapsed() < FAILURE_LASTS => Err(why.clone()),
@@ -101,8 +102,8 @@ impl Disk {
         &self.directory
     }
 
-    /// The room now, of which this many bytes are about to be written; `live_bytes` are to be cut. `None`: there is no
-    /// limit, or the system does not tell. Asks the system, so not for threads that serve connections.
+    /// The space left when `new_bytes` are about to be written and `live_bytes` are still to be cut. `None`: there is
+    /// no limit, or the system does not tell. Asks the system, so do not call it on threads that serve connections.
     pub(crate) fn room(&self, new_bytes: u64, live_bytes: u64) -> Option<Room> {
         if self.min_free == 0 {
             return None;
@@ -120,15 +121,15 @@ impl Disk {
         Some(Room { free, kept: kept.max(1) })
     }
 
-    /// Notes whether there is too little space, and returns true if so.
+    /// Records whether there is too little space, and returns true if so.
     pub(crate) fn note(&self, room: Option<Room>) -> bool {
         let lack = room.filter(|room| room.is_full());
         *self.lack.lock() = lack;
         lack.is_some()
     }
 
-    /// The message for people if there was too little space when the system was last asked; `live_bytes` are waiting to
-    /// be cut. Does not ask the system.
+    /// The message for operators if there was too little space when the system was last asked. `live_bytes` are still
+    /// to be cut. Does not ask the system.
     pub(crate) fn lack(&self, live_bytes: u64) -> Option<String> {
         let Room { free, kept } = (*self.lack.lock())?;
         let directory = self.directory.display();
@@ -149,13 +150,13 @@ impl Disk {
             }),
             Err(error) => {
                 let directory = self.directory.display();
-                log_limited!(warn, %directory, %error, "cannot ask for the free room of the disk");
+                log_limited!(warn, %directory, %error, "cannot find out how much space is free on the disk");
                 None
             }
         }
     }
 
-    /// Searches for files that are neither log nor segments; with `unfinished`, in the directories of segments as well.
+    /// Searches for files that are neither log nor segments; with `unfinished`, also in the directories of segments.
     pub(crate) fn look_for_others(&self, layout: &Layout, unfinished: bool) {
         let mut looked = self.looked_for_others.lock();
         if looked.is_some_and(|at| at.elapsed() < LOOK_FOR_OTHERS_AGAIN) {
@@ -176,7 +177,7 @@ impl Room {
         self.free < self.kept
     }
 
-    /// True when making room should begin: as much again as has to stay is left at most.
+    /// True if it is time to free space: at most twice the space that must stay free is left.
     pub(crate) fn is_low(self) -> bool {
         self.free / 2 < self.kept
     }
@@ -187,7 +188,7 @@ impl Room {
 pub struct DiskHangs {
     /// The directory of the log.
     pub(crate) directory: PathBuf,
-    /// The operation that is waiting, and for how long. `None` if a push took too long for another reason.
+    /// The disk operation that is waiting, and since when. `None` if a push took too long for another reason.
     pub(crate) wait: Option<tactus_wal::Wait>,
     /// After how long the disk is considered hanging.
     pub(crate) timeout: Duration,

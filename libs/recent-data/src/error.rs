@@ -1,4 +1,4 @@
-//! What can go wrong in an ingester.
+//! The errors of an ingester.
 
 use std::{
     io,
@@ -15,7 +15,7 @@ use crate::{disk::DiskHangs, segment::SegmentError};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The write-ahead log failed. The usual reason is that another process has the directory.
+    /// The write-ahead log failed. The usual reason is that another process has locked the directory.
     #[error(transparent)]
     Wal(#[from] tactus_wal::Error),
     /// A segment cannot be read or written.
@@ -77,7 +77,7 @@ pub enum PushError {
         /// The limit.
         limit_bytes: usize,
     },
-    /// The limit of tenants is reached, and this tenant is new. The push may succeed once spans have been flushed.
+    /// The limit of tenants is reached, and this tenant is new. The push may succeed after a flush.
     #[error(
         "{TOO_MANY_TENANTS}: an ingester holds spans of {limit} other tenants, the limit ingester.max_tenants; nothing of \
          this tenant is stored"
@@ -92,10 +92,11 @@ pub enum PushError {
     /// The log cannot be written.
     #[error("write-ahead log: {}", error_text(.0))]
     Wal(tactus_wal::Error),
-    /// The disk hangs, so the push was not attempted. It may succeed when the disk answers again.
+    /// The disk does not respond, so the push was not attempted. It may succeed when the disk responds again.
     #[error("{0}; nothing of this push is stored")]
     DiskHangs(DiskHangs),
-    /// The disk hung during the push, so its spans may be stored or not. If they are sent again, they are stored once.
+    /// The disk stopped responding during the push, so its spans may be stored or not. If they are sent again, they are
+    /// stored once.
     #[error("{0}")]
     TimedOut(DiskHangs),
     /// The thread of the push panicked: a bug.
@@ -130,7 +131,8 @@ impl PushError {
             Self::DiskFull(_) | Self::Wal(_) | Self::DiskHangs(_) | Self::NotRunning(_) => {
                 Status::unavailable(text)
             }
-            // A caller that gets `unavailable` may send the spans elsewhere, although they may be stored here already.
+            // On `unavailable` a caller may send the spans to another ingester, although they may already be stored
+            // here.
             Self::TimedOut(_) => Status::deadline_exceeded(text),
             Self::Failed => Status::internal(text),
         }

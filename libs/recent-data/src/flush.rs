@@ -18,18 +18,18 @@ use crate::{
     tail_sampling::Due,
 };
 
-/// With this many segments of one tenant, they are made into a block whatever its size. A block is made of no more,
-/// because making it and querying it both read all of them.
+/// If a tenant has this many segments, they are made into a block whatever its size. No block is made of more, because
+/// making it and querying it both read all of them.
 const MAX_SEGMENTS_PER_TENANT: usize = 1_000;
-/// Segments may take this fraction of the limit of live spans, as a divisor, before all of them are made into blocks.
+/// Divisor: segments may take this fraction of the limit of live spans before all of them are made into blocks.
 const SEGMENTS_SHARE: usize = 4;
-/// Blocks begun at a time for each block that is built at a time: to begin one, a note is written to disk.
+/// For each block that is being built, this many may have been begun, which means that their manifests are on disk.
 const BEGUN_PER_SLOT: usize = 4;
 
 /// Which segments of a tenant are flushed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Flush {
-    /// As many as make blocks that are due by size or age.
+    /// Segments that are due by size or age.
     Due,
     /// All.
     All,
@@ -37,7 +37,7 @@ enum Flush {
     AllAtOnce,
 }
 
-/// A block in the queue of `tempo_ingester_flush_queue_length`, until it is dropped.
+/// A block that counts in `tempo_ingester_flush_queue_length` until this is dropped.
 struct Queued<'a>(&'a Gauge);
 
 impl<'a> Queued<'a> {
@@ -54,8 +54,8 @@ impl Drop for Queued<'_> {
 }
 
 impl Ingester {
-    /// Cuts and flushes in the background until cancelled, then stops: pushes are refused, live spans cut, blocks
-    /// written as far as `grace` allows, which is asked then. What is not written stays on disk for the next start.
+    /// Cuts and flushes in the background until cancelled. Then it stops: it refuses pushes, cuts live spans, and
+    /// writes blocks for as long as `grace` returns at that time. What is not written stays on disk for the next start.
     pub async fn run(self: Arc<Self>, cancel: CancellationToken, grace: impl FnOnce() -> Duration) {
         let look = self.settings.flush_check_period.min(Duration::from_secs(1));
         let mut cut_task: Option<JoinHandle<()>> = None;
@@ -65,7 +65,7 @@ impl Ingester {
             |task: &Option<JoinHandle<()>>| task.as_ref().is_none_or(|it| it.is_finished());
         while !cancel.is_cancelled() {
             let is_cutting = cut_task.is_some();
-            // Pushes wake this loop when a cut is needed; one may already be running.
+            // A push wakes this loop when a cut is needed. One may already be running.
             tokio::select! {
                 () = cancel.cancelled() => break,
                 () = self.wake.notified(), if !is_cutting => {}
@@ -108,24 +108,24 @@ impl Ingester {
     }
 
     fn is_cut_due(&self) -> bool {
-        // It is locked while generations are exchanged, which waits for pushes, and those for the disk.
+        // The lock is held while the generation is replaced. That waits for pushes, which wait for the disk.
         let is_due = self.current.try_read().is_some_and(|current| current.is_due(&self.settings));
-        // After a failed sync, nobody knows what the log holds on disk: it may be in memory only.
+        // After a failed sync it is unknown how much of the log is on disk, so the spans may be in memory only.
         let failed_syncs = self.wal.stats().sync_errors;
         is_due
             || self.has_waiting_cuts.load(Ordering::Acquire)
             || failed_syncs > self.cut_after_failed_syncs.load(Ordering::Acquire)
     }
 
-    /// Cuts live spans; after an error, makes room and takes so long at least.
+    /// Cuts live spans. After an error it frees space, and takes at least this long.
     async fn cut(self: &Arc<Self>, pause: Duration) {
         let Err(error) = self.seal().await else { return };
         tracing::error!(error = error_text(&error), "cannot cut live spans to segments");
-        // The disk can do without the segments whose block is in object storage.
+        // Segments whose block is in object storage are not needed on disk.
         if let Err(error) = self.release_held(true).await {
-            tracing::error!(error = error_text(&error), "cannot make room on the disk");
+            tracing::error!(error = error_text(&error), "cannot free space on the disk");
         }
-        // On a full disk it does not help to try as often as pushes arrive.
+        // If the disk is full, trying again for each push does not help.
         tokio::time::sleep(pause).await;
     }
 
@@ -134,17 +134,17 @@ impl Ingester {
         let ingester = Arc::clone(self);
         let room = tokio::task::spawn_blocking(move || ingester.measure_disk()).await;
         let Ok(Some(room)) = room else { return false };
-        // Many small blocks are not worth it if they do not help: other files may have filled the disk.
+        // Many small blocks are not worth it if they do not help, because other files may have filled the disk.
         room.is_full() || (room.is_low() && self.segment_cache.file_bytes() >= room.kept / 4)
     }
 
-    /// Brings everything received so far to object storage; returns when it is there.
+    /// Uploads everything received so far to object storage, and returns when it is there.
     ///
-    /// Goes on to its end when the caller does not wait for it.
+    /// Runs to its end even if the caller stops waiting.
     pub async fn flush_all(self: &Arc<Self>) -> Result<(), Error> {
         let ingester = Arc::clone(self);
         let flush = tokio::spawn(async move {
-            // Spans that could not be cut stay in the log. The other ones need not wait for them.
+            // Spans that could not be cut stay in the log. The others need not wait for them.
             let sealed = ingester.seal().await;
             let decided = ingester.decide(Due::All).await;
             let flushed = ingester.flush_due(true).await.map_or(Ok(()), Err);
@@ -153,7 +153,7 @@ impl Ingester {
         flush.await?
     }
 
-    /// Brings everything received so far of one tenant to object storage; see [`Self::flush_all`].
+    /// As [`Self::flush_all`], for one tenant.
     pub async fn flush_one(self: &Arc<Self>, tenant: &TenantId) -> Result<(), Error> {
         let (ingester, tenant) = (Arc::clone(self), tenant.clone());
         let flush = tokio::spawn(async move {
@@ -166,7 +166,7 @@ impl Ingester {
         flush.await?
     }
 
-    /// True if the tenant sent spans since the start or has spans on local disk.
+    /// True if the tenant has sent spans since the start, or has spans on local disk.
     pub fn knows(&self, tenant: &TenantId) -> bool {
         self.tenant(tenant).is_some()
     }
@@ -185,7 +185,7 @@ impl Ingester {
         let tenants = self.all_tenants().into_iter();
         let mut waiting: Vec<_> =
             tenants.map(|(id, tenant)| (tenant.unflushed_segments(), id)).collect();
-        // The tenants whose spans have waited the longest make room first.
+        // Tenants whose spans have waited the longest come first.
         let oldest = |segments: &[Arc<Segment>]| segments.first().map(|it| it.path().to_owned());
         waiting.sort_by_cached_key(|(segments, _)| oldest(segments));
         let most_begun = self.settings.concurrent_flushes.max(1) * BEGUN_PER_SLOT;
@@ -194,7 +194,7 @@ impl Ingester {
         if let Err(error) = self.release_held(too_many).await {
             tracing::error!(
                 error = error_text(&error),
-                "cannot let go of spans that are in blocks"
+                "cannot release segments whose block is in object storage"
             );
         }
         for (segments, id) in waiting {
@@ -226,7 +226,7 @@ impl Ingester {
             || segments.iter().map(age).max() >= Some(self.settings.max_block_duration)
     }
 
-    /// Writes the tenant's blocks in progress, then blocks of its segments as `flush` says.
+    /// Finishes the tenant's blocks in progress, then makes blocks of its segments as `flush` says.
     async fn flush_tenant(self: &Arc<Self>, id: &TenantId, flush: Flush) -> Result<(), Error> {
         let queue = self.flushes.queue(id);
         let mut queue = queue.lock().await;
@@ -279,7 +279,7 @@ impl Ingester {
         }
     }
 
-    /// How many of the oldest segments make a block of at most `max_block_bytes`; one at least.
+    /// How many of the oldest segments make a block of at most `max_block_bytes`; at least one.
     fn segments_of_a_block(&self, segments: &[Arc<Segment>]) -> usize {
         let mut bytes = 0;
         let fitting = segments.iter().take(MAX_SEGMENTS_PER_TENANT).take_while(|segment| {

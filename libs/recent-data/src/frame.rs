@@ -1,4 +1,4 @@
-//! What the write-ahead log holds of one push: which spans were refused, then the encoded PushRequest.
+//! The content of a frame of the write-ahead log: which spans of a push were refused, then the encoded PushRequest.
 //!
 //! ```text
 //! refused: u32  refused x { position in the push: u32 }  PushRequest protobuf
@@ -9,11 +9,11 @@ use prost::Message;
 use tactus_model::wire::{put_bytes_field, put_fixed64_field, put_varint, put_varint_field};
 use tactus_proto::tactus::v1::PushRequest;
 
-/// The slices of a frame; large parts of the push are referred to, not copied.
+/// The slices of a frame. Large parts of the push are referred to, not copied.
 pub(crate) struct FrameSlices<'a> {
     /// Headers of all parts, one after the other.
     headers: Vec<u8>,
-    /// End of each header, and the payload that follows it.
+    /// The end of each header, and the payload that follows it.
     parts: Vec<(usize, &'a [u8])>,
 }
 
@@ -67,7 +67,7 @@ impl<'a> FrameSlices<'a> {
     }
 }
 
-/// Reads a frame back; `None` if it is none (a checksum guards against that).
+/// Decodes a frame. `None` if it is malformed, which its checksum should have shown before.
 pub(crate) fn decode(mut frame: Bytes) -> Option<(PushRequest, Vec<u32>)> {
     if frame.len() < 4 {
         return None;

@@ -1,4 +1,4 @@
-//! Entry points for fuzz targets: payloads of an ingester's log without the log, and files of segments. This is not an
+//! Entry points for fuzz targets: payloads of an ingester's log without the log, and files of segments. Not a public
 //! interface.
 
 use std::path::Path;
@@ -25,7 +25,7 @@ pub fn log_payload(push: &PushRequest, refused: &[u32]) -> Vec<u8> {
     frame::FrameSlices::new(push, refused).slices().concat()
 }
 
-/// What a replay makes of the payload of a frame of the log: spans in order of arrival; `None` if it holds no push.
+/// What a replay makes of a frame's payload: spans in order of arrival; `None` if it holds no push.
 pub fn replayed(payload: Bytes) -> Option<SpanBatch> {
     let (push, refused) = frame::decode(payload)?;
     let mut builder = BatchBuilder::new(BuilderLimits::default());
@@ -33,7 +33,7 @@ pub fn replayed(payload: Bytes) -> Option<SpanBatch> {
     Some(builder.finish())
 }
 
-/// Writes the file of a cut with these sorted spans for each tenant.
+/// Writes the file of a cut in which each tenant has these sorted spans.
 pub fn write_cut(path: &Path, tenants: &[TenantId], batch: &SpanBatch) -> Result<(), SegmentError> {
     let mut cut = CutTraces::new();
     cut.add(TraceId([7; 16]), 3);
@@ -46,7 +46,7 @@ pub fn write_cut(path: &Path, tenants: &[TenantId], batch: &SpanBatch) -> Result
     writer.finish(false)
 }
 
-/// Opens the file of a cut as a start does; how many of its segments are sound.
+/// Opens the file of a cut as a start does. Returns how many of its segments are sound.
 pub fn open_cut(path: &Path) -> Result<usize, SegmentError> {
     let cache = SegmentCache::new(2, COLUMN_BYTES);
     let found = read_sections(path)?;
@@ -63,8 +63,8 @@ pub fn open_cut(path: &Path) -> Result<usize, SegmentError> {
     Ok(open.filter(Result::is_ok).count())
 }
 
-/// Opens a segment that is a file of its own, of which the checksums were made right, and reads its traces. What is read then
-/// is as the writer says: it may be no sound batch.
+/// Opens a segment in a file of its own, after correcting its checksums, and reads its traces. Its content is arbitrary
+/// then, and may not be a sound batch.
 pub fn open_segment(path: &Path, image: &mut [u8]) -> Result<(), SegmentError> {
     with_checksums(image);
     std::fs::write(path, image).map_err(|source| SegmentError::io("write", path, source))?;

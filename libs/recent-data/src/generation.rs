@@ -1,4 +1,4 @@
-//! Generations: all tenants' live spans between two cuts, and the log parts that hold them.
+//! Generations. A generation consists of all tenants' live spans between two cuts, and the log parts that hold them.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -23,30 +23,31 @@ use crate::{
     settings::Settings,
 };
 
-/// A released block is remembered for this long, so that every block list shows it by then.
+/// How long a released block is remembered. By then every process has it in its block list.
 pub(crate) const RELEASED_MEMORY: Duration = Duration::from_secs(3600);
-/// The same if there is no room for another tenant: longer than a query runs, and than a distributor retries.
+/// The same if another tenant does not fit otherwise. Still longer than a query runs, and longer than a distributor
+/// retries.
 pub(crate) const RELEASED_MEMORY_FOR_ROOM: Duration = Duration::from_secs(300);
-/// Released blocks that are remembered of one tenant.
+/// Most released blocks that are remembered for a tenant.
 const MAX_RELEASED: usize = 1_000;
 
-/// Live spans of all tenants since the last cut.
+/// The live spans of all tenants since the last cut.
 ///
-/// A push holds the lock on the current generation while it appends to a head and to the log, and a cut takes it
-/// alone; so every frame in a log part belongs to the generation that was current while the part was.
+/// A push holds a shared lock on the current generation while it appends to a head and to the log. A cut locks it
+/// exclusively. So every frame of a log part belongs to the generation that was current when the part was written.
 #[derive(Debug)]
 pub(crate) struct Generation {
     started: Instant,
-    /// Milliseconds after `started` of the last push, plus one; 0 if there was none.
+    /// When the last push arrived, in milliseconds after `started`, plus one; 0 if there was none.
     last_push: AtomicU64,
-    /// Unix nanoseconds of the last push, or of the start.
+    /// When the last push arrived, or of the start, in unix nanoseconds.
     last_push_time: AtomicU64,
-    /// The spans were read back from the log. The time of their arrival is known only to within the duration of a
+    /// True if the spans were read back from the log. Then their arrival time is known only to within the duration of a
     /// block.
     pub(crate) replayed: bool,
     first_push: AtomicU64,
     heads: RwLock<HashMap<TenantId, Arc<Head>>>,
-    /// Milliseconds after the first push at which it is cut, whatever the settings.
+    /// The generation is cut this many milliseconds after its first push, even if the settings say later.
     cut_after: AtomicU64,
 }
 
@@ -63,7 +64,7 @@ impl Generation {
         }
     }
 
-    /// Has the generation cut at most `period` after its first push.
+    /// Makes sure that the generation is cut at most `period` after its first push.
     pub(crate) fn cut_within(&self, period: Duration) {
         self.cut_after.fetch_min(period.as_millis() as u64, Ordering::Relaxed);
     }
@@ -72,7 +73,7 @@ impl Generation {
         self.heads.read().get(tenant).cloned()
     }
 
-    /// The tenant's head; made by `create` if it is the tenant's first push.
+    /// The tenant's head. `create` makes it for the tenant's first push.
     pub(crate) fn head_or_insert(
         &self,
         tenant: &TenantId,
@@ -96,7 +97,7 @@ impl Generation {
         let _ = self.first_push.compare_exchange(0, now, Ordering::Relaxed, Ordering::Relaxed);
     }
 
-    /// Unix nanoseconds at which its youngest spans arrived.
+    /// When its youngest spans arrived, in unix nanoseconds.
     pub(crate) fn arrival_time(&self) -> u64 {
         self.last_push_time.load(Ordering::Relaxed)
     }
@@ -105,7 +106,7 @@ impl Generation {
         self.heads.read().values().map(|head| head.heap_bytes()).sum()
     }
 
-    /// True once the live spans should become segments.
+    /// True if the live spans should become segments now.
     pub(crate) fn is_due(&self, settings: &Settings) -> bool {
         let first = self.first_push.load(Ordering::Relaxed);
         if first == 0 {
@@ -120,18 +121,19 @@ impl Generation {
             || (since(first) >= settings.trace_idle_period && self.nears_limit_of_traces())
     }
 
-    /// True if a tenant has half of the live traces that it may have. A cut then makes room before any are refused.
+    /// True if a tenant has half of the live traces that its limit allows. A cut now resets the count before any trace
+    /// is refused.
     fn nears_limit_of_traces(&self) -> bool {
         self.heads.read().values().any(|head| head.nears_limit_of_traces())
     }
 }
 
-/// Cuts in progress. A lock around this lets one cut run at a time.
+/// The state of cuts. A lock around it lets one cut run at a time.
 #[derive(Debug, Default)]
 pub(crate) struct Sealing {
-    /// Number of the last log part of the last generation that was cut.
+    /// Number of the last log part of the newest generation that was cut.
     pub(crate) sealed_through: u64,
-    /// Generations whose segments could not be written yet, oldest first.
+    /// Generations whose segments could not be written yet, the oldest first.
     pub(crate) waiting: Vec<Waiting>,
 }
 
@@ -143,7 +145,7 @@ pub(crate) struct Waiting {
 }
 
 impl Sealing {
-    /// True if the spans of a log part are in memory only.
+    /// True if the spans of a log part are only in memory (and in the log).
     pub(crate) fn is_waiting(&self, part: u64) -> bool {
         self.waiting.iter().any(|waiting| waiting.parts.contains(part))
     }
@@ -157,29 +159,29 @@ fn unix_nanos_now() -> u64 {
 /// The spans of one tenant, as queries see them.
 #[derive(Debug, Default)]
 pub(crate) struct TenantView {
-    /// Live spans: the current generation's and those being written to segments.
+    /// Live spans: those of the current generation, and those that are being written to segments.
     pub(crate) heads: Vec<Arc<Head>>,
     /// Segments that are not yet in a block that queriers know.
     pub(crate) segments: Vec<Arc<Segment>>,
-    /// Blocks that took the place of segments, and when; the oldest first.
+    /// Blocks that replaced segments, and when; the oldest first.
     released: VecDeque<(Instant, Uuid)>,
 }
 
-/// A tenant and its view. The lock of the view is held for moments only.
+/// A tenant and its view. The lock of the view is held only for moments.
 #[derive(Debug, Default)]
 pub(crate) struct Tenant {
     view: RwLock<TenantView>,
     large_traces: Mutex<LargeTraces>,
-    /// Cut traces of heads that left no segment. The next segment stores them.
+    /// Cut traces (which lack refused spans) of heads that left no segment. The next segment stores them.
     cut_traces: Mutex<CutTraces>,
     /// Origins whose spans need not be stored again.
     pub(crate) origins: KnownOrigins,
-    /// Locked while tail sampling decides traces, so that one round runs at a time.
+    /// Locked while tail sampling decides, so that one round runs at a time.
     pub(crate) deciding: Mutex<Option<Box<Deciding>>>,
     torn: Arc<TornTraces>,
 }
 
-/// Sizes of traces that came near the limit in a generation that was cut, so that a cut does not reset them.
+/// Sizes of traces that came near the size limit in an earlier generation, so that a cut does not reset them.
 #[derive(Debug, Default)]
 struct LargeTraces {
     bytes: HashMap<TraceId, u64>,
@@ -195,13 +197,13 @@ impl Tenant {
         self.view.read().segments.clone()
     }
 
-    /// Segments whose traces are not decided, the oldest first.
+    /// Segments whose traces are not decided yet, the oldest first.
     pub(crate) fn pending_segments(&self) -> Vec<Arc<Segment>> {
         let view = self.view.read();
         view.segments.iter().filter(|segment| segment.is_pending()).cloned().collect()
     }
 
-    /// Replaces a pending segment by the segment of the traces that tail sampling keeps.
+    /// Replaces a pending segment by the segment with the traces that tail sampling keeps.
     pub(crate) fn replace_segment(&self, pending: &Arc<Segment>, decided: Option<Arc<Segment>>) {
         if decided.is_none() {
             self.origins.let_go(pending.origins().all());
@@ -212,7 +214,7 @@ impl Tenant {
         view.segments.splice(place..=place, decided);
     }
 
-    /// Segments whose traces are decided and whose spans are not in object storage.
+    /// Segments whose traces are decided, and whose spans are not in object storage yet.
     pub(crate) fn unflushed_segments(&self) -> Vec<Arc<Segment>> {
         let view = self.view.read();
         let waits = |segment: &&Arc<Segment>| !segment.is_flushed() && !segment.is_pending();
@@ -223,7 +225,7 @@ impl Tenant {
         self.view.write().heads.push(head);
     }
 
-    /// Sizes that traces bring along from generations cut within `memory`, and from those being cut.
+    /// Sizes of traces from generations that were cut within `memory`, and from those that are being cut.
     pub(crate) fn large_traces(&self, memory: Duration) -> HashMap<TraceId, u64> {
         let mut large = self.large_traces.lock();
         if large.noted.is_some_and(|noted| noted.elapsed() > memory) {
@@ -245,7 +247,7 @@ impl Tenant {
             large.bytes.extend(seen);
             large.noted = Some(Instant::now());
         }
-        // This comes before the head is removed, so that nobody sees the trace without its mark.
+        // Do this before removing the head, so that a reader never sees the trace without the mark that it was cut.
         let mut carried = self.cut_traces.lock();
         if segments.is_empty() {
             carried.add_all(&head.cut_traces());
@@ -258,17 +260,17 @@ impl Tenant {
         view.segments.extend(segments);
     }
 
-    /// Cut traces that the next segment has to take along besides those of its head.
+    /// Cut traces that the next segment must store in addition to those of its head.
     pub(crate) fn carried_cut_traces(&self) -> CutTraces {
         self.cut_traces.lock().clone()
     }
 
-    /// Keeps what is known of cut traces for the next segment.
+    /// Keeps the cut traces for the next segment.
     pub(crate) fn carry_cut_traces(&self, cut: &CutTraces) {
         self.cut_traces.lock().add_all(cut);
     }
 
-    /// How many spans of a trace were refused at least, because the trace was too large.
+    /// At least how many spans of a trace were refused because it was too large.
     pub(crate) fn refused_spans(&self, trace: TraceId) -> u64 {
         let carried = self.cut_traces.lock();
         let view = self.view.read();
@@ -282,7 +284,7 @@ impl Tenant {
         self.view.write().segments.push(segment);
     }
 
-    /// True if nothing is stored of the tenant, and nothing was within `memory`.
+    /// True if nothing of the tenant is stored, and nothing was stored within `memory`.
     pub(crate) fn is_idle(&self, memory: Duration) -> bool {
         let view = self.view.read();
         let is_old = |(released, _): &(Instant, Uuid)| released.elapsed() > memory;
@@ -311,7 +313,7 @@ impl Tenant {
             (view.heads.clone(), view.segments.clone(), released)
         };
         let segments = segments.into_iter().map(OpenSegment::new).collect();
-        // Spans that are cut meanwhile are still in these heads.
+        // Take the heads first: spans that are cut in the meantime are still in them.
         let live = heads.iter().map(|head| head.snapshot()).collect();
         RecentView { live, segments, stored: Vec::new(), torn: Arc::clone(&self.torn), released }
     }

@@ -1,4 +1,4 @@
-//! Live spans of one tenant: what arrived since the last cut.
+//! Live spans of one tenant: those that arrived since the last cut.
 
 use std::{
     collections::HashMap,
@@ -27,17 +27,17 @@ use append::append_run;
 pub(crate) use append::{Appended, append_replayed};
 use shard::{Shard, State};
 
-/// Builders that pushes of one tenant spread over, so that they seldom wait for each other.
+/// The pushes of one tenant are spread over this many builders, so that they rarely wait for each other.
 const SHARDS: usize = 4;
 const SHARD_BYTES: usize = size_of::<Shard>() + size_of::<AtomicUsize>();
-/// What the first push of a tenant takes besides its bytes, about: the columns of a batch, each with few values.
+/// Estimated memory for a tenant's first push besides its bytes: the columns of a batch, each with few values.
 pub(crate) const NEW_HEAD_BYTES: usize = size_of::<Head>() + size_of::<BatchBuilder>() + 6_000;
-/// Spans of a growing builder that a reader gets as a copy.
+/// Readers copy a growing builder of at most this many spans. A larger one is closed instead, and shared.
 const MAX_COPIED_SPANS: usize = 1024;
 
-/// The live spans of a tenant within one generation.
+/// The live spans of a tenant in one generation.
 ///
-/// Closed chunks are immutable and read without a lock; at most [`SHARDS`] small builders are still growing.
+/// Closed chunks are immutable and are read without a lock. At most [`SHARDS`] small builders are still growing.
 #[derive(Debug)]
 pub(crate) struct Head {
     shards: Vec<Shard>,
@@ -45,12 +45,12 @@ pub(crate) struct Head {
     live: LiveTraces,
     limits: Limits,
     chunk_spans: usize,
-    /// Bytes of closed chunks plus the last known size of each builder.
+    /// Bytes of closed chunks, plus the size of each builder when it was last measured.
     chunk_bytes: AtomicUsize,
     shard_bytes: Vec<AtomicUsize>,
     /// Origins of which spans were refused.
     incomplete: Mutex<OriginSet>,
-    /// Traces of which spans were refused because they were too large.
+    /// Traces that lack spans, which were refused because the trace was too large.
     cut_traces: Mutex<CutTraces>,
 }
 
@@ -70,7 +70,7 @@ impl HeadSnapshot {
 }
 
 impl Head {
-    /// An empty head. `large_traces` are sizes that traces bring along from earlier generations.
+    /// An empty head. `large_traces` are sizes of traces from earlier generations.
     pub(crate) fn new(
         limits: Limits,
         chunk_spans: usize,
@@ -89,11 +89,12 @@ impl Head {
         }
     }
 
-    /// Appends a push within the tenant's limits; all of it or, if it is malformed or `commit` fails, nothing.
+    /// Appends a push within the tenant's limits. If the push is malformed, or `commit` fails, nothing of it is
+    /// appended.
     ///
-    /// `commit` makes it durable, and nothing that readers need is locked meanwhile; it is not called for a push that
-    /// changes nothing. One that has only spans of traces that are too large does when it is the first: a restart, too,
-    /// is to know that they were cut.
+    /// `commit` makes the push durable; nothing that readers need is locked meanwhile. It is not called for a push that
+    /// changes nothing. A push whose spans all belong to traces that are too large does change something if it is the
+    /// first such push, because a restart must also know that the traces were cut.
     pub(crate) fn append<E: From<AppendError>>(
         &self,
         push: &PushRequest,
@@ -104,7 +105,7 @@ impl Head {
         let mut admitted = Vec::new();
         let mut result = self.append_runs(builder, push, &mut admitted);
         if matches!(result, Err(AppendError::Full)) && !builder.is_empty() {
-            // The chunk is full, not the head: a new one has room.
+            // The chunk is full, not the head. A new chunk takes the push.
             self.live.undo(&admitted);
             admitted.clear();
             self.close_chunk(builder);
@@ -137,7 +138,7 @@ impl Head {
         committed.map(|()| appended)
     }
 
-    /// Appends a push from the log, without the spans that were refused when it came in and those of known origins.
+    /// Appends a push from the log, without the spans that were refused when it came in and those with known origins.
     /// Returns the origins of the others.
     pub(crate) fn append_replayed(
         &self,
@@ -161,7 +162,7 @@ impl Head {
         result.map(|appended| appended.origins)
     }
 
-    /// Appends all runs of a push, or nothing; the mark is where the builder was before.
+    /// Appends all runs of a push, or none. The mark is the state of the builder before.
     fn append_runs(
         &self,
         builder: &mut BatchBuilder,
@@ -228,7 +229,7 @@ impl Head {
         (0, self.shards[0].enter())
     }
 
-    /// Closes a builder that has grown enough, and notes its size.
+    /// Closes a builder that is large enough, and records its size.
     fn grown(&self, index: usize, builder: &mut BatchBuilder) {
         if builder.len() >= self.chunk_spans {
             self.close_chunk(builder);
@@ -262,10 +263,11 @@ impl Head {
         self.chunks.lock().clone()
     }
 
-    /// All spans there are, for a reader that takes its time: a push never waits for more than a small copy.
+    /// All spans, for a reader that may take long. A push never waits for more than a small copy.
     ///
-    /// A builder that has grown is closed, a small one is copied, so that neither many readers make many chunks nor a
-    /// reader copies much; of one with a push that is being made durable, what was there before is copied. A chunk that is closed meanwhile may stand there twice, but never not at all.
+    /// A large builder is closed and shared, a small one is copied. So many readers do not create many chunks, and a
+    /// reader does not copy much. If a push is being made durable in the builder, the state before it is copied. A
+    /// chunk that is closed meanwhile may be in the result twice, but is never missing.
     pub(crate) fn snapshot(&self) -> HeadSnapshot {
         let mut batches = Vec::new();
         for (shard, bytes) in self.shards.iter().zip(&self.shard_bytes) {
@@ -287,7 +289,7 @@ impl Head {
         HeadSnapshot { batches, incomplete: self.incomplete.lock().clone() }
     }
 
-    /// Notes what a push lost, now that the rest of it is stored.
+    /// Records what a push lost, after the rest of it is stored.
     fn note(&self, appended: &Appended) {
         self.note_incomplete(&appended.incomplete);
         self.note_cut(&appended.cut_traces);
@@ -329,25 +331,25 @@ impl Head {
         self.cut_traces.lock().spans(trace)
     }
 
-    /// Bytes held in memory: spans, and what a head takes that has few.
+    /// Bytes of memory: spans, and the base cost of a head with few spans.
     pub(crate) fn heap_bytes(&self) -> usize {
         let shards = self.shard_bytes.iter().map(|bytes| bytes.load(Ordering::Relaxed));
         let spans = self.chunk_bytes.load(Ordering::Relaxed) + shards.sum::<usize>();
         spans + size_of::<Self>() + SHARDS * SHARD_BYTES + self.live.heap_bytes()
     }
 
-    /// Traces seen since the last cut, as far as limits made it count them.
+    /// Traces seen since the last cut, as far as they were counted for the limits.
     pub(crate) fn live_traces(&self) -> usize {
         self.live.len()
     }
 
-    /// True if there are half as many live traces as there may be.
+    /// True if there are at least half as many live traces as the limit allows.
     pub(crate) fn nears_limit_of_traces(&self) -> bool {
         let limit = self.limits.max_live_traces;
         limit > 0 && self.live_traces() * 2 >= limit
     }
 
-    /// Traces that came near the limit of bytes, with their sizes.
+    /// Traces that came near the size limit, with their sizes.
     pub(crate) fn large_traces(&self) -> Vec<(TraceId, u64)> {
         self.live.large()
     }

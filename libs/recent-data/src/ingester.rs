@@ -1,6 +1,6 @@
 //! The ingester: its state, pushes, start and stop.
 
-mod room;
+mod capacity;
 
 use std::{
     collections::HashMap,
@@ -42,7 +42,7 @@ use crate::{
     written::BlockWritten,
 };
 
-/// Idle tenants are looked for this often at most when there is no room for a new one.
+/// When another tenant does not fit, idle tenants are searched for at most this often.
 const LOOK_FOR_IDLE_AGAIN: Duration = Duration::from_secs(5);
 
 /// An ingester. There is one for each process and directory.
@@ -54,21 +54,21 @@ pub struct Ingester {
     pub(crate) bucket: Bucket,
     pub(crate) written: BlockWritten,
     pub(crate) metrics: Metrics,
-    /// Locked for reading while a push appends, for writing while it is exchanged.
+    /// Locked for reading while a push appends, and for writing while the generation is replaced.
     pub(crate) current: RwLock<Arc<Generation>>,
     pub(crate) tenants: RwLock<HashMap<TenantId, Arc<Tenant>>>,
     pub(crate) sealing: Arc<tokio::sync::Mutex<Sealing>>,
     pub(crate) flushes: Flushes,
     /// Wakes the background loop early.
     pub(crate) wake: Notify,
-    /// Bytes of live spans: measured now and then, plus what was pushed since.
+    /// Bytes of live spans: measured from time to time, plus what was pushed since.
     live_bytes: AtomicUsize,
     stopping: AtomicBool,
-    /// Number of failed syncs of the log when all spans that were live then had been cut.
+    /// How many syncs of the log had failed when all spans that were live then had been cut.
     pub(crate) cut_after_failed_syncs: AtomicU64,
     /// A generation could not be written and waits.
     pub(crate) has_waiting_cuts: AtomicBool,
-    /// Some tenant may have segments whose traces are not decided.
+    /// True if some tenant may have segments whose traces are not decided yet.
     pub(crate) has_pending: AtomicBool,
     /// When a push last had all live spans measured.
     measured: Mutex<Option<Instant>>,
@@ -85,7 +85,7 @@ pub struct Ingester {
 }
 
 impl Ingester {
-    /// An ingester over a log and a directory, which holds nothing yet.
+    /// An ingester with a log and a directory, and no spans yet.
     pub(crate) fn new(
         settings: Settings,
         (wal, layout): (Wal, Layout),
@@ -136,7 +136,7 @@ impl Ingester {
         })
     }
 
-    /// Stores a push as [`Self::push`] does, within `disk_timeout`, on a thread of its own.
+    /// Stores a push as [`Self::push`] does, on a thread of its own, and waits at most `disk_timeout`.
     ///
     /// After [`PushError::TimedOut`] its spans may be stored nevertheless.
     pub(crate) async fn store(
@@ -146,7 +146,7 @@ impl Ingester {
     ) -> Result<Appended, PushError> {
         let result = self.store_in_time(push, tenant).await;
         if let Err(error @ (PushError::DiskHangs(_) | PushError::TimedOut(_))) = &result {
-            // The other reasons were counted where the push was refused.
+            // The other errors were counted where the push was refused.
             self.metrics.refused_pushes.with([error.reason()]).inc();
         }
         result
@@ -169,7 +169,7 @@ impl Ingester {
         &self.settings.directory
     }
 
-    /// Errors: the disk of the log hangs. Never waits for it.
+    /// Errors: the disk of the log does not respond. Never waits for it.
     pub fn disk_answers(&self) -> Result<(), DiskHangs> {
         match self.wal.longest_wait() {
             Some(wait) if wait.age >= self.pushes.timeout() => Err(self.disk_hangs()),
@@ -177,7 +177,7 @@ impl Ingester {
         }
     }
 
-    /// Errors: the log failed to take the last push, a moment ago; why.
+    /// Errors: the log failed to take the last push, a moment ago. The text is the reason.
     pub fn log_takes_pushes(&self) -> Result<(), String> {
         self.disk.log_takes_pushes()
     }
@@ -199,9 +199,9 @@ impl Ingester {
         self.queries.run(tenant, context, move || run(&ingester)).await
     }
 
-    /// Stores a push: when this returns, its spans are in the write-ahead log and can be queried.
+    /// Stores a push. When this returns, its spans are in the write-ahead log and can be queried.
     ///
-    /// Blocks for some microseconds a span's kilobyte; refused spans are in the result, an error refuses all.
+    /// Blocks for some microseconds for each kilobyte. Refused spans are in the result; an error refuses all.
     pub(crate) fn push(
         &self,
         push: &PushRequest,
@@ -297,7 +297,7 @@ impl Ingester {
         tenants.iter().map(|(id, tenant)| (id.clone(), Arc::clone(tenant))).collect()
     }
 
-    /// The tenant's state. Errors: the tenant is new, and there are as many as there may be.
+    /// The tenant's state. Errors: the tenant is new, and the limit of tenants is reached.
     fn admit(&self, tenant: &TenantId) -> Result<Arc<Tenant>, PushError> {
         if let Some(known) = self.tenant(tenant) {
             return Ok(known);
@@ -320,13 +320,13 @@ impl Ingester {
         Ok(self.tenant_or_insert(tenant))
     }
 
-    /// Forgets tenants of which nothing is stored, and nothing was within `memory`. Otherwise their number would grow
-    /// without end.
+    /// Forgets tenants that have nothing stored, and had nothing stored within `memory`. Otherwise their number would
+    /// grow without limit.
     fn forget_idle_tenants(&self, memory: Duration) {
         let mut gone = Vec::new();
         self.tenants.write().retain(|id, tenant| {
-            // Whoever is about to add something has a clone, and nobody gets one while the map is locked.
-            // A block that was begun of segments that cannot be read is still to be ended.
+            // Whoever is about to add something has a clone, and nobody can get one while the map is locked. A tenant
+            // also stays if it has a block in progress, even if its segments cannot be read.
             let stays = Arc::strong_count(tenant) > 1
                 || !tenant.is_idle(memory)
                 || self.flushes.has_pending(id);

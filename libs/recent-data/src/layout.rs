@@ -1,19 +1,20 @@
-//! Names below the ingester's directory.
+//! File names in the ingester's directory.
 //!
 //! ```text
 //! log/                              the write-ahead log, with its lock
 //! segments/<first>-<last>/cut.seg        segments of all tenants, spans of log parts first..=last; appears as a whole
-//!                       <tenant>.<n>.seg  takes the place of one of them: what tail sampling left of it
+//!                       <tenant>.<n>.seg  replaces one of them: what tail sampling left of it
 //!                       <tenant>.<n>.deciding being written; deleted at start
-//! segments.notes                         what became of segments in files that others still need
+//! segments.notes                         what became of segments whose files are still needed for others
 //! segments/.writing-<first>-<last>/      being written; deleted at start
 //! flushing/<tenant>/<block id>.json      segments that become this block
 //! building/                              blocks that an earlier release was making; deleted at start
 //! quarantine/                            what could not be read
 //! ```
 //!
-//! A segment is called `<first>-<last>/<tenant>.<n>.seg`, or `.pending` before tail sampling decided which traces stay,
-//! wherever it lies. Releases before the file `cut.seg` had a file of that name for each; those are still read.
+//! A segment is called `<first>-<last>/<tenant>.<n>.seg` wherever its bytes are, or `.pending` before tail sampling has
+//! decided which traces stay. Releases before `cut.seg` existed had a file of that name for each segment; those are
+//! still read.
 
 use std::{
     fs, io,
@@ -26,9 +27,9 @@ use tactus_model::TenantId;
 pub(crate) const CUT_FILE: &str = "cut.seg";
 /// Ending of a segment.
 const SEGMENT: &str = "seg";
-/// Ending of a segment that tail sampling has not decided yet.
+/// Extension of a segment that tail sampling has not decided yet.
 const PENDING: &str = "pending";
-/// Ending of the file that will replace a pending segment, while it is being written.
+/// Extension of the file that will replace a pending segment, while it is being written.
 const DECIDING: &str = "deciding";
 
 /// The range of log parts whose spans a directory of segments holds.
@@ -91,8 +92,8 @@ impl Layout {
         root.join("segments.notes")
     }
 
-    /// Bytes of all files that are neither parts of the log nor whole segments. With `unfinished`, segments are looked at
-    /// that are written in the place of others: then all directories are gone through.
+    /// Bytes of all files that are neither parts of the log nor complete segments. With `unfinished`, it also counts
+    /// segments that are being written to replace others, for which it must read all directories.
     pub(crate) fn other_bytes(&self, unfinished: bool) -> u64 {
         let ends_in = |path: &Path, ending| path.extension().is_some_and(|it| it == ending);
         let all = |_: &Path| true;
@@ -146,7 +147,7 @@ pub(crate) fn parse_part_range(name: &str) -> Option<PartRange> {
     Some(PartRange { first: number(first)?, last: number(last)? })
 }
 
-/// Name of a tenant's `number`th segment in its directory, `is_pending` if its traces are not decided.
+/// The file name of a tenant's `number`th segment in its directory. `is_pending`: its traces are not decided yet.
 pub(crate) fn segment_file_name(tenant: &str, number: u32, is_pending: bool) -> String {
     format!("{tenant}.{number}.{}", if is_pending { PENDING } else { SEGMENT })
 }
@@ -157,12 +158,12 @@ pub(crate) fn segment_key(segments: &Path, segment: &Path) -> String {
     relative.with_extension("").to_string_lossy().into_owned()
 }
 
-/// True for the file of a segment whose traces are not decided.
+/// True for a segment whose traces are not decided yet.
 pub(crate) fn is_pending(path: &Path) -> bool {
     path.extension().is_some_and(|ending| ending == PENDING)
 }
 
-/// True for a segment that was not written to its end.
+/// True for a segment that was not completely written.
 pub(crate) fn is_deciding(path: &Path) -> bool {
     path.extension().is_some_and(|ending| ending == DECIDING)
 }
@@ -188,7 +189,7 @@ pub(crate) fn parse_segment_file_name(name: &str) -> Option<TenantId> {
     TenantId::parse(tenant).ok()
 }
 
-/// True if a name has the ending of a segment, of whatever tenant.
+/// True if a name has the extension of a segment, of any tenant.
 pub(crate) fn has_segment_ending(name: &str) -> bool {
     let numbered = |ending| {
         let stem = name.strip_suffix(ending)?.strip_suffix('.')?;
@@ -202,12 +203,12 @@ pub(crate) fn sync_directory(path: &Path) -> io::Result<()> {
     fs::File::open(path)?.sync_all()
 }
 
-/// Bytes of the files below a directory for whose path `is_counted` returns true. Unreadable entries count nothing.
+/// Bytes of the files below a directory for whose path `is_counted` returns true. Unreadable entries count as 0.
 fn bytes_below(directory: &Path, is_counted: &dyn Fn(&Path) -> bool) -> u64 {
     let Ok(entries) = fs::read_dir(directory) else { return 0 };
     let bytes = entries.flatten().map(|entry| {
         let path = entry.path();
-        // This is the size of the entry itself if it is a link.
+        // For a link this is the size of the link itself.
         match entry.metadata() {
             Ok(found) if found.is_dir() => bytes_below(&path, is_counted),
             Ok(found) if is_counted(&path) => found.len(),

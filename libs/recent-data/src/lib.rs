@@ -1,5 +1,5 @@
-//! Spans that are not yet in blocks. They are durable once they are acknowledged, can be queried at once, and are made
-//! into blocks.
+//! The spans that are not in blocks yet. They are durable once they are acknowledged, can be queried at once, and are
+//! made into blocks.
 //!
 //! ```text
 //! push -> write-ahead log (one write) -> ack
@@ -9,8 +9,8 @@
 //!         cut by size or age -> merge of the segments -> block -> object storage
 //! ```
 //!
-//! All tenants are cut at the same time ([`generation`]): the spans of a generation are in segments, or its log parts
-//! are still there. A segment answers queries until the block with its spans is in the block list.
+//! All tenants are cut at the same time, see [`generation`]: a generation's spans are in segments, or else its log
+//! parts still exist. A segment answers queries until the block with its spans is in the block list.
 #![warn(missing_docs)]
 
 mod begun_blocks;
@@ -22,12 +22,12 @@ mod directory;
 mod disk;
 mod error;
 mod flush;
+mod flushed_segments;
 mod frame;
 #[doc(hidden)]
 pub mod fuzzing;
 mod generation;
 mod head;
-mod held;
 mod ingester;
 mod layout;
 mod live_tail;

@@ -1,8 +1,8 @@
 //! Live tails: streams of spans as they are pushed.
 //!
 //! A stored push is offered to the tails of its tenant: clones of its slices go into a bounded queue, and the push
-//! never waits. Spans that do not fit are counted. Without a tail, a push only reads one number. Each tail has a task
-//! that converts and filters the spans, and sends those that match.
+//! never waits. Spans that do not fit are counted. If there is no tail, a push only reads a counter. Each tail has a
+//! task that converts and filters the spans, and sends those that match.
 
 mod run;
 

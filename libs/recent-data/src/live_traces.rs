@@ -1,4 +1,4 @@
-//! Counts the live traces of a tenant and their bytes, to enforce limits.
+//! Counts the live traces of a tenant and their bytes, to enforce the limits.
 
 use std::{
     collections::HashMap,
@@ -11,13 +11,13 @@ use tactus_model::TraceId;
 
 use crate::settings::Limits;
 
-/// Parts by trace id, so that concurrent pushes seldom meet.
+/// The map is divided by trace id, so that concurrent pushes rarely wait for each other.
 const PARTS: usize = 16;
 
-/// Approximate memory of a trace in a map: a map that has just grown is half empty.
+/// Estimated memory of a trace in a map: a map that has just grown is half empty.
 const TRACE_BYTES: usize = 2 * size_of::<(TraceId, u64)>();
 
-/// A trace with this fraction of the byte limit, as a divisor, is remembered beyond a cut.
+/// Divisor: a trace with this fraction of the byte limit is remembered beyond a cut.
 const LARGE: u64 = 8;
 
 /// Traces of one generation of a tenant.
@@ -103,7 +103,7 @@ impl LiveTraces {
     }
 
     fn part(&self, id: TraceId) -> &Mutex<HashMap<TraceId, u64, RandomState>> {
-        // The last byte: some senders fill only the lower half of an id.
+        // The last byte is used because some senders fill only the lower half of an id.
         &self.parts[usize::from(id.0[15]) % PARTS]
     }
 }

@@ -63,7 +63,7 @@ tactus_telemetry::metrics! {
 }
 
 impl Metrics {
-    /// Shows a tenant with zero replay errors, so that a monitor can see the count grow at the next start.
+    /// Creates a tenant's counter of replay errors at zero, so that a monitor can see it grow at the next start.
     pub(crate) fn show_replay_errors(&self, tenant: &str) {
         self.replay_errors.with([tenant]);
     }

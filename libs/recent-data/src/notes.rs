@@ -1,9 +1,9 @@
 //! Notes on segments that are no longer needed but whose file still exists.
 //!
-//! One file holds the segments of all tenants of a cut. They go into blocks, or are dropped, one after the other. The
-//! notes say which ones have gone, and a start leaves these out. All notes are in one file: frames of { crc: u32,
-//! bytes: u16, fate: u8, 0: u8, name }, appended. Everything after a damaged frame is ignored; some segments that are
-//! also in a block then come back, which costs a second copy of their spans and loses none.
+//! The segments of all tenants of a cut share one file. One after the other they go into blocks or are dropped. The
+//! notes say which are gone, so that a start ignores these. All notes are in one file, to which frames of { crc: u32,
+//! bytes: u16, fate: u8, 0: u8, name } are appended. Everything after a damaged frame is ignored. Then some segments
+//! that are also in a block come back, which stores their spans twice but loses none.
 
 use std::{
     collections::HashMap,
@@ -33,7 +33,7 @@ pub(crate) enum Fate {
 #[derive(Debug)]
 pub(crate) struct Notes {
     path: PathBuf,
-    /// The directory of the segments: a note counts as long as the directory of its cut is there.
+    /// The directory of the segments. A note counts as long as its cut's directory exists.
     segments: PathBuf,
     sync: bool,
     inner: Mutex<Inner>,
@@ -41,14 +41,14 @@ pub(crate) struct Notes {
 
 #[derive(Debug)]
 struct Inner {
-    /// Opened when the first note is written, because a start on a full disk must not need to create it.
+    /// Opened for the first note only, because a start on a full disk must not need to create it.
     file: Option<File>,
     bytes: u64,
     compact_at: u64,
 }
 
 impl Notes {
-    /// The notes of an earlier process are read with [`Self::read`].
+    /// Does not read the notes of an earlier process; see [`Self::read`].
     pub(crate) fn new(path: PathBuf, segments: PathBuf, sync: bool) -> Self {
         let inner = Inner { file: None, bytes: 0, compact_at: COMPACT_FROM };
         Self { path, segments, sync, inner: Mutex::new(inner) }
@@ -67,9 +67,9 @@ impl Notes {
         Ok(frames(&bytes).map(|(key, fate, _)| (key.to_owned(), fate)).collect())
     }
 
-    /// Notes what became of segments; when this returns, a start knows it.
+    /// Records what became of segments. When this returns, a restart will know it.
     ///
-    /// Errors: it could not be written; then none is noted.
+    /// Errors: the file could not be written; then nothing is recorded.
     pub(crate) fn add<'k>(
         &self,
         keys: impl IntoIterator<Item = &'k str>,
@@ -105,7 +105,7 @@ impl Notes {
         Ok(())
     }
 
-    /// Opens the file, to append after its last sound frame.
+    /// Opens the file to append after its last sound frame.
     fn open(&self, inner: &mut Inner) -> io::Result<()> {
         let mut file = File::options().read(true).append(true).create(true).open(&self.path)?;
         let mut bytes = Vec::new();
@@ -120,7 +120,7 @@ impl Notes {
         Ok(())
     }
 
-    /// Writes the file again without notes about cuts that are gone.
+    /// Rewrites the file without notes about cuts that are gone.
     fn compact(&self, inner: &mut Inner) -> io::Result<()> {
         let bytes = fs::read(&self.path)?;
         let mut cuts: HashMap<&str, bool> = HashMap::new();

@@ -16,12 +16,12 @@ use crate::{
 };
 
 impl Ingester {
-    /// Opens the directory, reads back what an earlier process left, and is ready for pushes.
+    /// Opens the directory, reads back what an earlier process left, and becomes ready for pushes.
     ///
-    /// `written` is told of each block that came into object storage, before its spans are released here.
+    /// `written` is called for each block that is in object storage, before its spans are released here.
     ///
-    /// Errors if another process has the directory or it cannot be written. Damaged files are set aside and
-    /// reported, they never keep the ingester from starting.
+    /// Errors: another process has locked the directory, or it cannot be written. Damaged files are set aside and
+    /// reported, and never keep the ingester from starting.
     pub fn open(
         settings: Settings,
         bucket: Bucket,
@@ -60,7 +60,7 @@ impl Ingester {
     }
 }
 
-/// The first log part number that no segment directory uses.
+/// The first log part number that no directory of segments uses.
 fn first_free_part(root: &Path) -> u64 {
     let Ok(entries) = fs::read_dir(root.join("segments")) else { return 1 };
     let ranges = entries.filter_map(|entry| parse_part_range(entry.ok()?.file_name().to_str()?));

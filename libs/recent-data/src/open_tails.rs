@@ -23,7 +23,7 @@ pub(crate) mod pushed;
 
 use pushed::Pushed;
 
-/// Pushes that wait for a tail; their bytes are bounded by the settings.
+/// Most pushes that wait for a tail. The settings bound their bytes.
 const MAX_WAITING_PUSHES: usize = 4096;
 
 /// The tails of an ingester.
@@ -44,10 +44,10 @@ pub(crate) struct Queue {
     /// Bytes of pushes that wait or are being evaluated.
     bytes: AtomicUsize,
     max_bytes: usize,
-    /// Spans that found no room, since the reader was last told.
+    /// Spans that did not fit, since the reader was last told.
     pub(crate) skipped: AtomicU64,
     opened: Instant,
-    /// Cancelled when a tenant with fewer tails took the place.
+    /// Cancelled when a tenant with fewer tails takes this tail's place.
     pub(crate) displaced: CancellationToken,
 }
 
@@ -94,9 +94,10 @@ impl LiveTails {
         }
     }
 
-    /// Adds a tail. Where there are as many as there may be, it gets the place of the newest one of the tenant that has most, or, of a
-    /// tenant that has none, that of the one which has been open longest: neither a few tenants nor many keep others from
-    /// looking. Errors: the tenant has as many as it may, or nobody has more or has looked for long.
+    /// Adds a tail. If the limit is reached, it replaces the newest tail of the tenant that has the most. If this
+    /// tenant has none yet, it may also replace the tail that has been open longest. So neither a few tenants nor many
+    /// can keep others from watching. Errors: the tenant has as many as it may have, or there is no tail that can be
+    /// replaced.
     pub(crate) fn open(self: &Arc<Self>, tenant: &TenantId) -> Result<Tail, Status> {
         let mut by_tenant = self.by_tenant.write();
         let of_tenant = by_tenant.get(tenant).map_or(0, Vec::len);
@@ -138,16 +139,16 @@ impl LiveTails {
     }
 }
 
-/// The newest tail of the tenant that has most, if these are more than `count`.
+/// The newest tail of the tenant with the most tails, if that has more than `count`.
 fn take_newest_of_most(by_tenant: &mut ByTenant, count: usize) -> Option<Arc<Queue>> {
     let most = by_tenant.values_mut().max_by_key(|queues| queues.len());
     most.filter(|queues| queues.len() > count).and_then(Vec::pop)
 }
 
-/// The tail that has been open longest, if that is for `age` at least; none for an age of zero.
+/// The tail that has been open longest, if that is at least `age`; none for an age of zero.
 fn take_oldest(by_tenant: &mut ByTenant, age: Duration) -> Option<Arc<Queue>> {
     let is_old = |queue: &Arc<Queue>| !age.is_zero() && queue.opened.elapsed() >= age;
-    // Each tenant's stand in the order in which they were opened.
+    // The tails of each tenant are in the order in which they were opened.
     let firsts = by_tenant.values_mut().filter(|queues| queues.first().is_some_and(is_old));
     firsts.min_by_key(|queues| queues.first().map(|it| it.opened)).map(|queues| queues.remove(0))
 }

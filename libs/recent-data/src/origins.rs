@@ -1,7 +1,7 @@
-//! The origins of a tenant that are stored here.
+//! The origins of a tenant's spans that are stored here.
 //!
-//! A distributor sends the same spans to several ingesters, and again to one that has not answered. The origin
-//! identifies them, so an ingester does not store again what it has, or had a short time ago.
+//! A distributor sends the same spans to several ingesters, and sends them again to an ingester that has not answered.
+//! The origin identifies them, so that an ingester does not store again what it has or had recently.
 
 use std::{
     collections::VecDeque,
@@ -12,9 +12,9 @@ use parking_lot::{Condvar, Mutex};
 use tactus_model::{OriginCollector, OriginSet, SpanBatch};
 use tactus_proto::tactus::v1::PushRequest;
 
-/// Origins are remembered for this long after their spans were released: longer than any distributor retries.
+/// How long origins are remembered after their spans were released: longer than any distributor retries.
 const GONE_MEMORY: Duration = Duration::from_secs(3600);
-/// Ranges of origins that are kept for a tenant. Beyond it, the ranges that were released first are forgotten.
+/// Ranges of origins that are kept for a tenant. Beyond that, the ranges that were released first are forgotten.
 const MAX_RANGES: usize = 200_000;
 
 /// The origins of the spans in a segment or a head.
@@ -24,14 +24,14 @@ pub(crate) struct HeldOrigins {
     pub(crate) complete: OriginSet,
     /// Origins with refused spans.
     pub(crate) incomplete: OriginSet,
-    /// Complete origins of which tail sampling dropped traces.
+    /// Complete origins of which tail sampling dropped some traces.
     pub(crate) thinned: OriginSet,
     /// There are spans without an origin.
     pub(crate) has_none: bool,
 }
 
 impl HeldOrigins {
-    /// The origins of the spans of some batches. `incomplete`: origins with refused spans, which may include others.
+    /// The origins of the spans of some batches. `incomplete`: origins with refused spans; may include other origins.
     pub(crate) fn of<'a>(
         batches: impl IntoIterator<Item = &'a SpanBatch>,
         incomplete: &OriginSet,
@@ -82,7 +82,7 @@ pub(crate) fn collect(collector: &mut OriginCollector, batch: &SpanBatch) {
     }
 }
 
-/// The origins that are stored for a tenant, or were a short time ago.
+/// The origins that are stored for a tenant, or were stored recently.
 #[derive(Debug, Default)]
 pub(crate) struct KnownOrigins {
     state: Mutex<State>,
@@ -95,11 +95,11 @@ struct State {
     known: OriginSet,
     /// Origins that are being stored now.
     under_way: Vec<u64>,
-    /// Known origins whose spans were released, and when; the oldest first.
+    /// Origins whose spans were released, and when; the oldest first.
     gone: VecDeque<(Instant, OriginSet)>,
 }
 
-/// The new origins of a push. Nobody else stores them while this exists.
+/// The new origins of a push. While this exists, no other push stores them.
 #[derive(Debug)]
 pub(crate) struct Claim<'a> {
     of: &'a KnownOrigins,
@@ -109,7 +109,7 @@ pub(crate) struct Claim<'a> {
 }
 
 impl KnownOrigins {
-    /// Claims the origins of a push; `None` if it has none. Waits while another push stores one of them.
+    /// Claims the origins of a push; `None` if it has none. Waits while another push is storing one of them.
     pub(crate) fn claim(&self, push: &PushRequest) -> Option<Claim<'_>> {
         if push.runs.iter().all(|run| run.origin == 0) {
             return None;
@@ -140,7 +140,7 @@ impl KnownOrigins {
         }
     }
 
-    /// Notes that the spans of these origins were released. The origins stay known for a while.
+    /// Records that the spans of these origins were released. The origins stay known for a while.
     pub(crate) fn let_go(&self, origins: OriginSet) {
         let mut state = self.state.lock();
         let is_old = |gone: &(Instant, OriginSet)| gone.0.elapsed() > GONE_MEMORY;

@@ -1,9 +1,9 @@
 //! Pushes that arrive as frames of one long-lived call.
 //!
-//! Each frame is a push of its own: it takes memory, waits for its turn, is stored, counted and answered like a push
-//! with a call of its own. Frames are read while there is memory for them and fewer than `max_pushes` are being stored.
-//! When the connection is about to end, the frames that were read are answered, no more are read, and the other side is
-//! told which frame was the last.
+//! Each frame is a push of its own: it takes memory, waits for its turn, and is stored, counted and answered like a
+//! push with a call of its own. Frames are read as long as there is memory for them and fewer than `max_pushes` are
+//! being stored. When the connection is about to end, no more frames are read, those that were read are answered, and
+//! the other side is told which frame was the last one.
 
 use std::{
     collections::VecDeque,
@@ -31,7 +31,7 @@ use tracing::Instrument;
 
 use crate::ingester::Ingester;
 
-/// A push is counted as a call of this service and method.
+/// A push counts as a call of this service and method.
 const SERVICE: &str = "/tactus.v1.Ingester";
 const METHOD: &str = "Push";
 
@@ -43,12 +43,12 @@ struct Shared {
     ingester: Arc<Ingester>,
     bodies: Arc<Bodies>,
     metrics: RequestMetrics,
-    /// Pushes of one call that may be stored at the same time.
+    /// Most pushes of one call that are stored at the same time.
     max_pushes: usize,
 }
 
 impl PushStreams {
-    /// `max_pushes`: of a call at a time; 0: no limit but that of memory.
+    /// `max_pushes`: of one call at the same time; 0: limited by memory only.
     pub fn new(
         ingester: Arc<Ingester>,
         bodies: Arc<Bodies>,
@@ -84,7 +84,7 @@ impl Protocol for PushStreams {
     }
 }
 
-/// A frame, and the memory it takes, unless there was none.
+/// A frame and its memory, or the error if there was no memory.
 type Arrived = (PushFrame, Result<Held, Status>);
 
 /// The answers to the frames of a call.
@@ -151,7 +151,7 @@ impl Stream for Answers {
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = &mut *self;
         loop {
-            // Frames that were read are answered, whatever happens to the frames after them.
+            // Frames that were read are answered, whatever happens to later frames.
             if let Poll::Ready(Some(answer)) = this.pushes.poll_next_unpin(cx) {
                 return Poll::Ready(Some(Ok(answer)));
             }

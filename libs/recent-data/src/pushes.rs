@@ -1,8 +1,8 @@
 //! Runs pushes on threads that may wait for the disk.
 //!
-//! A push converts its spans and writes them to the log, which may take as long as the disk likes. The threads that
-//! serve connections must not wait for that. So a limited number of pushes run on threads of their own, and callers
-//! wait for a bounded time. While the disk hangs, pushes are refused.
+//! A push converts its spans and writes them to the log, which may take as long as the disk takes. Threads that serve
+//! connections must not wait for that. So a limited number of pushes run on threads of their own, and callers wait for
+//! a limited time. While the disk does not respond, pushes are refused.
 
 use std::{sync::Arc, time::Duration};
 
@@ -29,9 +29,9 @@ impl Pushes {
         self.timeout
     }
 
-    /// Runs a push on a thread of its own. `hangs`: what there is to say of the disk if that takes too long.
+    /// Runs a push on a thread of its own. `hangs` describes the state of the disk if that takes too long.
     ///
-    /// After [`PushError::TimedOut`] it may be done nevertheless.
+    /// After [`PushError::TimedOut`] the push may still succeed.
     pub(crate) async fn run(
         &self,
         push: impl FnOnce() -> Result<Appended, PushError> + Send + 'static,

@@ -17,11 +17,11 @@ use crate::{
     segment::{Place, Segment, SegmentError},
 };
 
-/// Size of the pieces in which a file is copied. An unreadable piece is left empty.
+/// A file is copied in pieces of this size. An unreadable piece is left as zeros.
 const PIECE: usize = 4096;
 
 impl Ingester {
-    /// Removes an unreadable segment from queries and flushes. The query that needed it has failed; later ones do
+    /// Removes an unreadable segment from queries and flushes. The query that needed it has failed; later ones run
     /// without it.
     pub(crate) fn set_aside(
         &self,
@@ -32,17 +32,20 @@ impl Ingester {
         if !segment.mark_set_aside() {
             return;
         }
-        // Otherwise it was replaced meanwhile by a block, or by what tail sampling decided.
+        // If the segment is gone already, a block or tail sampling's result has replaced it.
         if !self.tenant(tenant).is_some_and(|state| state.remove_segment(segment)) {
             return;
         }
         let kept = self.keep_for_a_human(segment.path(), segment.place(), segment.has_own_file());
         let noted = self.note(std::slice::from_ref(segment), Fate::Gone);
         if let Err(error) = noted {
-            tracing::error!(error = error_text(&error), "cannot note that a segment is set aside");
+            tracing::error!(
+                error = error_text(&error),
+                "cannot record that a segment is in quarantine"
+            );
         }
         match segment.has_own_file() {
-            // This fails while other files are in the directory.
+            // This fails if other files are in the directory.
             true => drop(segment.path().parent().map(fs::remove_dir)),
             false => segment.release(),
         }

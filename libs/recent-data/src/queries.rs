@@ -1,4 +1,4 @@
-//! Runs queries: how many of one tenant and of all, on which threads, and until when.
+//! Runs queries: limits how many run per tenant and in total, on which threads, and for how long.
 
 use std::{sync::Arc, thread::available_parallelism};
 
@@ -7,12 +7,12 @@ use tactus_telemetry::metrics::{Kind, Registry};
 use tactus_work::{Gate, Line, Over, SlotLimits, Slots, Stop, memory::QueryMemory};
 use tonic::Status;
 
-/// This many tenants can have their full number of queries running. Most of these threads wait for their turn.
+/// How many tenants can have their full number of queries running. Most of these threads wait for their turn.
 const TENANTS_AT_WORK: usize = 8;
-/// Waiting queries of a tenant. Query-frontends allow fewer.
+/// Most waiting queries of a tenant. Query-frontends allow fewer.
 const WAITING_PER_TENANT: usize = 10_000;
 
-/// The limits on queries, and the turns of those that run.
+/// The limits on queries, and whose turn it is.
 pub(crate) struct Queries {
     slots: Slots,
     gate: Arc<Gate>,
@@ -40,7 +40,7 @@ impl Queries {
         Self { slots, gate: Arc::new(Gate::new(threads, u64::MAX)), memory }
     }
 
-    /// Runs a query on a thread of its own when it is its turn, until nobody waits for it.
+    /// Runs a query on a thread of its own when it is its turn, as long as somebody waits for it.
     ///
     /// Errors: the caller is gone, the query ran out of time, or it exceeded a limit.
     pub(crate) async fn run<R: Send + 'static>(

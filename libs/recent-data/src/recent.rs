@@ -1,8 +1,8 @@
 //! Queries over live spans and segments, which no block holds yet.
 //!
-//! Most traces lie in one segment, and the query runs on each segment as it is for those. For the other traces, it
-//! first finds candidates in each batch, then gathers their spans from everywhere and evaluates whole traces. Segments
-//! whose block the query reads are used only for traces that continue elsewhere.
+//! Most traces are in only one segment, and the query evaluates these inside the segment. For the other traces, it
+//! first finds candidates in each batch, then gathers their spans from everywhere and evaluates whole traces. If the
+//! query reads a segment's block, the segment is used only for traces that also have spans elsewhere.
 
 use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
@@ -19,10 +19,10 @@ use crate::{
     segment::{OpenSegment, SegmentError},
 };
 
-/// Candidate traces that are gathered at a time: their spans are copied.
+/// How many candidate traces are gathered at a time. Their spans are copied.
 const CANDIDATES_PER_ROUND: usize = 512;
 
-/// Nanoseconds. Spans of one trace further apart than a day are not looked for beyond the window.
+/// Nanoseconds. Spans of one trace that are more than a day apart are not searched for outside of the window.
 const LONGEST_TRACE: u64 = 86_400_000_000_000;
 
 /// The result of a search, and the work it took.
@@ -30,7 +30,7 @@ const LONGEST_TRACE: u64 = 86_400_000_000_000;
 pub(crate) struct RecentMatches {
     pub(crate) traces: Vec<TraceMatch>,
     pub(crate) inspected_bytes: u64,
-    /// Each trace counts once, in however many parts it lies.
+    /// Each trace counts once, however many places it is in.
     pub(crate) inspected_traces: u32,
     pub(crate) inspected_spans: u64,
     /// Segments and live batches.
@@ -41,7 +41,7 @@ pub(crate) struct RecentMatches {
     pub(crate) left_to_others: u32,
     /// Segments without a trace within the window.
     pub(crate) outside: u32,
-    /// Segments whose traces are all older than those that the answer has room for.
+    /// Segments whose traces are all older than the oldest one that fits into the answer.
     pub(crate) older: u32,
 }
 
@@ -84,9 +84,9 @@ impl Ingester {
         self.tenant(tenant).map(|it| it.recent_view()).unwrap_or_default()
     }
 
-    /// Evaluates the spans of a tenant at this moment.
+    /// Evaluates the spans that a tenant has at this moment.
     ///
-    /// Errors: a segment cannot be read. The segment is then set aside.
+    /// Errors: a segment cannot be read. It is then set aside.
     pub(crate) fn read_recent<R>(
         &self,
         tenant: &TenantId,
@@ -120,7 +120,7 @@ impl Ingester {
 }
 
 impl RecentView {
-    /// The traces that match, the newest first. `tell` is told of each as soon as it is found.
+    /// The traces that match, the newest first. Calls `tell` for each as soon as it is found.
     pub(crate) fn search_recent(
         &self,
         query: &CompiledQuery,
@@ -153,7 +153,7 @@ impl RecentView {
         Ok(result)
     }
 
-    /// Searches the segments, the newest first. Of each it evaluates the traces that lie there alone.
+    /// Searches the segments, the newest first. In each it evaluates the traces that are in no other place.
     fn search_segments(
         &self,
         query: &CompiledQuery,
@@ -174,7 +174,7 @@ impl RecentView {
             // A trace starts no later than its last span.
             let is_older = kept.is_some_and(|kept| latest(&number) < kept);
             if is_older || !segment.touches(window) {
-                // Scattered traces may have a span here and others within the window.
+                // A scattered trace may have one span here, and others within the window.
                 let skipped = if is_older { &mut result.older } else { &mut result.outside };
                 match scattered.touches(Place::Segment(number)) {
                     true => result.inspect(&segment.batch()),
@@ -196,7 +196,7 @@ impl RecentView {
         Ok(())
     }
 
-    /// Searches the traces that lie in several places: it gathers those that may match, and evaluates them as a whole.
+    /// Searches the traces that are in several places: gathers those that may match, and evaluates them as a whole.
     fn search_scattered(
         &self,
         query: &CompiledQuery,
@@ -207,7 +207,7 @@ impl RecentView {
         let candidates = candidates(self, scattered, query, window);
         let mut rounds = Rounds::of(&candidates, CANDIDATES_PER_ROUND);
         while let Some(round) = rounds.next() {
-            // A trace starts no later than is known so far, so the remaining traces cannot be newer than this.
+            // The earliest start known so far can only get earlier, so none of the remaining traces is newer than this.
             let newest_left = round[0].1;
             if is_over()
                 || found.all.oldest_kept_start(options.limit).is_some_and(|kept| kept > newest_left)
@@ -223,7 +223,7 @@ impl RecentView {
         Ok(())
     }
 
-    /// Finds which of these traces match, as [`Self::search_recent`] does. Other traces are not evaluated.
+    /// As [`Self::search_recent`], for these traces only.
     pub(crate) fn search_traces(
         &self,
         traces: &HashSet<TraceId>,
@@ -272,8 +272,8 @@ impl RecentView {
     }
 }
 
-/// Scattered traces of which the spans of some batch match, with the earliest start that such a batch knows, the newest
-/// first. Traces that cannot reach the window within [`LONGEST_TRACE`] are left out.
+/// Scattered traces whose spans in some batch match, with the earliest start that such a batch knows, the newest first.
+/// Traces that cannot reach the window within [`LONGEST_TRACE`] are left out.
 fn candidates(
     view: &RecentView,
     scattered: &Scattered,

@@ -23,10 +23,10 @@ use crate::{
 mod shared;
 pub(crate) mod stored;
 
-/// Traces that are gathered at a time: their spans are copied.
+/// How many traces are gathered at a time. Their spans are copied.
 const TRACES_PER_ROUND: usize = 2_048;
 
-/// Series of the recent data, and the work they took.
+/// The series of the recent data, and how much was read for them.
 #[derive(Debug, Default)]
 pub(crate) struct RecentSeries {
     pub(crate) series: Vec<PartialSeries>,
@@ -49,7 +49,7 @@ pub(crate) struct RecentSeries {
 #[derive(Debug)]
 pub(crate) enum RecentError {
     Query(MetricsError),
-    /// Spans that had to be counted here were released, because they are in a block now.
+    /// Spans that had to be counted here were released meanwhile, because they are in a block now.
     LetGo,
 }
 
@@ -60,8 +60,8 @@ impl From<MetricsError> for RecentError {
 }
 
 impl RecentView {
-    /// Counts the spans of a tenant that no block holds. `share`: where others hold them as well, what is counted here;
-    /// `stored`: what is not since a block has it, too.
+    /// Counts the spans of a tenant that no block holds. `share`: which spans are counted here, if others hold them as
+    /// well. `stored`: which are not counted because a block has them, too.
     pub(crate) fn metrics_recent(
         self,
         job: &MetricsJob,
@@ -107,7 +107,7 @@ impl RecentView {
         result.held = collector.take_held();
         result.series = collector.finish(&job.query);
         if share.is_some() {
-            // Origins distinguish the spans of blocks from recent data.
+            // Origins already distinguish the spans of blocks from recent data.
             return Ok(result);
         }
         let counted: HashSet<_> = view.segments.iter().filter_map(|it| it.block()).collect();
@@ -117,7 +117,7 @@ impl RecentView {
     }
 }
 
-/// Counts the spans of scattered traces, each trace put together first.
+/// Counts the spans of scattered traces. Each trace is put together first.
 fn count_scattered(
     job: &MetricsJob,
     view: &RecentView,
@@ -146,7 +146,7 @@ fn count_scattered(
     Ok(())
 }
 
-/// Counts the traces that lie whole in one segment.
+/// Counts the traces that are complete in one segment.
 fn count_traces(
     job: &MetricsJob,
     view: &RecentView,
@@ -165,7 +165,7 @@ fn count_traces(
     Ok(())
 }
 
-/// Counts single spans. Of those that stand in several places, or were sent twice, the first one met.
+/// Counts single spans. If a span is in several places, or was sent twice, the first one found counts.
 fn count_spans(
     job: &MetricsJob,
     view: &RecentView,

@@ -1,7 +1,7 @@
 //! The spans of a tenant at one moment.
 //!
-//! The spans of a trace are scattered: every push and every cut may have some. A trace that lies in only one segment is
-//! complete there, and its spans are distinct. Most traces of a large backlog are like this. All others are gathered
+//! The spans of a trace are scattered: every push and every cut may have some. A trace that is in only one segment is
+//! complete there, and its spans are distinct. In a large backlog most traces are like that. All others are gathered
 //! first.
 
 use std::{collections::HashSet, ops::Deref, sync::Arc};
@@ -23,11 +23,11 @@ mod torn;
 
 pub(crate) mod part;
 
-/// Up to this many traces are copied out of a segment one by one, without a look at the rest of it.
+/// Up to this many traces are copied out of a segment one by one, without reading the rest of it.
 pub(crate) const FEW_TRACES: usize = 16;
-/// This many ids of a segment are looked at in the time of one search among them.
+/// This many ids of a segment can be compared in the time of one search among them.
 const SEARCHES_PER_SCAN: usize = 16;
-/// Bytes of a set or a map for an entry with an id of a trace or of a span.
+/// Bytes of an entry with a trace or span id in a set or map.
 pub(crate) const ID_BYTES: usize = 48;
 /// Spans that are gathered at a time take about this many bytes, unless a single trace has more.
 const ROUND_BYTES: usize = 16 << 20;
@@ -35,13 +35,13 @@ const ROUND_BYTES: usize = 16 << 20;
 /// Live spans, segments and released blocks at one moment.
 #[derive(Debug, Default)]
 pub(crate) struct RecentView {
-    /// A chunk that was closed at this moment may be there twice.
+    /// A chunk that was being closed at this moment may be there twice.
     pub(crate) live: Vec<HeadSnapshot>,
     pub(crate) segments: Vec<OpenSegment>,
-    /// Segments in a block that the query reads. They are looked at for traces alone that are not whole there.
+    /// Segments whose block the query reads. They are used only for traces that are not complete there.
     pub(crate) stored: Vec<OpenSegment>,
     pub(crate) torn: Arc<TornTraces>,
-    /// Blocks whose spans were here until some time ago.
+    /// Blocks whose spans were here until recently.
     pub(crate) released: Vec<Uuid>,
 }
 
@@ -54,7 +54,7 @@ pub(crate) enum Place {
     Segment(usize),
 }
 
-/// Spans that were copied together, for as long as they are looked at.
+/// Spans that were copied together, and their memory.
 #[derive(Debug)]
 pub(crate) struct Gathered {
     pub(crate) batch: SpanBatch,
@@ -69,8 +69,8 @@ impl Gathered {
         Self { batch, held }
     }
 
-    /// The spans as an OTLP message, counted as it grows; empty once there is no memory: the work is over. `None` if it has
-    /// more bytes than that.
+    /// The spans as an OTLP message, whose memory is counted as it grows. Empty if no memory is left; the query has
+    /// ended then. `None` if the message exceeds `max_bytes`.
     pub(crate) fn encoded(&mut self, max_bytes: u64) -> Option<Vec<u8>> {
         let (own, mut is_too_large) = (self.batch.heap_bytes(), false);
         let goes_on = |bytes: usize| {
@@ -90,7 +90,7 @@ impl Deref for Gathered {
     }
 }
 
-/// Traces of which some are gathered at a time: the larger they are, the fewer.
+/// Divides traces into rounds that are gathered at a time. The larger the traces, the fewer are in a round.
 #[derive(Debug)]
 pub(crate) struct Rounds<'t, T> {
     left: &'t [T],
@@ -123,9 +123,9 @@ impl<'t, T> Rounds<'t, T> {
 }
 
 impl RecentView {
-    /// Leaves out segments that became one of these blocks, which the query reads.
+    /// Moves segments that became one of these blocks, which the query reads, to `stored`.
     ///
-    /// What is in such a block and what is not may be parts of one trace. So these segments stay at hand.
+    /// They are still needed, because a trace may have spans both in such a block and elsewhere.
     pub(crate) fn without_stored(mut self, blocks: &HashSet<Uuid>) -> Self {
         if !blocks.is_empty() {
             let is_stored = |it: &OpenSegment| it.block().is_some_and(|id| blocks.contains(&id));
@@ -147,7 +147,7 @@ impl RecentView {
         }
     }
 
-    /// The origins of everything. Spans without one that become a block have the block's.
+    /// The origins of all spans. Spans without one that become a block have that of the block.
     pub(crate) fn origins(&self) -> HeldOrigins {
         let mut held = HeldOrigins::default();
         self.live.iter().for_each(|head| held.unite(&head.origins()));
@@ -172,8 +172,8 @@ impl RecentView {
         Gathered::of(&parts.iter().map(|(_, part)| part).collect::<Vec<_>>(), held)
     }
 
-    /// The spans of these traces from each place, and the block that those of a segment become. Their memory is counted
-    /// twice, for they are to be merged.
+    /// The spans of these traces from each place, and the block that the segment's spans become. Their memory is
+    /// counted twice, because they will be merged.
     pub(crate) fn fragments(
         &self,
         wanted: &HashSet<TraceId>,
@@ -210,7 +210,7 @@ impl RecentView {
     }
 }
 
-/// Adds those of `wanted` that are among sorted ids.
+/// Adds those of `wanted` that are in this sorted list of ids.
 fn add_common(found: &mut Vec<TraceId>, wanted: &HashSet<TraceId>, ids: &[TraceId]) {
     if wanted.len() < ids.len() / SEARCHES_PER_SCAN {
         found.extend(wanted.iter().filter(|id| ids.binary_search(id).is_ok()));

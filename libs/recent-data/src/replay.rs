@@ -1,4 +1,4 @@
-//! Finds segments and reads back the write-ahead log at the start.
+//! Finds segments, and reads back the write-ahead log, at the start.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -34,34 +34,34 @@ use crate::{
     settings::Limits,
 };
 
-/// Takes over what an earlier process left: segments, blocks that were begun, and spans that are only in the log.
+/// Takes over what an earlier process left: segments, blocks in progress, and spans that are only in the log.
 ///
-/// Memory: the spans of one log part. A damaged segment goes to quarantine, a damaged part of the log is kept aside
-/// by the log; both are logged and counted.
+/// Memory: the spans of one log part. A damaged segment goes to quarantine, and the log keeps a damaged part aside;
+/// both are logged and counted.
 pub(crate) fn restore(ingester: &Arc<Ingester>, log: Replay) -> Result<(), Error> {
     let _ = fs::remove_dir_all(ingester.layout.building());
     let covered = find_segments(ingester)?;
     if let Err(error) = resume_blocks(ingester) {
         tracing::error!(
             error = error_text(&error),
-            "cannot read which blocks were begun: spans of some may become part of another one"
+            "cannot read which blocks were in progress: their spans may be written to other blocks as well"
         );
     }
     replay_log(ingester, log, &covered)
 }
 
-/// Opens the segments on disk; returns the log parts whose spans they hold.
+/// Opens the segments on disk. Returns the log parts whose spans they hold.
 fn find_segments(ingester: &Ingester) -> Result<Vec<PartRange>, Error> {
     let root = ingester.layout.segments();
     let notes = ingester.notes.read().unwrap_or_else(|error| {
         tracing::error!(
             %error,
-            "cannot read the notes about segments: spans that are in blocks may become part of another one"
+            "cannot read segments.notes: spans that are in blocks may be written to other blocks as well"
         );
         HashMap::new()
     });
     let mut covered = Vec::new();
-    // In order of their numbers: the oldest segments go to a block first.
+    // In order of their numbers, because the oldest segments go into a block first.
     for path in list_sorted(&root)? {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         if name.starts_with(".writing-") {
@@ -95,7 +95,7 @@ fn list_sorted(directory: &Path) -> Result<Vec<PathBuf>, Error> {
     Ok(paths)
 }
 
-/// Logs that a leftover could not be deleted. It does no harm.
+/// Logs if a leftover file could not be deleted, which does no harm.
 fn delete(path: &Path, result: io::Result<()>) {
     if let Err(error) = result {
         tracing::warn!(path = %path.display(), %error, "cannot delete a leftover");
@@ -126,7 +126,7 @@ impl Directory<'_> {
         Ok(())
     }
 
-    /// Opens the segments of all tenants that are not gone.
+    /// Opens the segments of all tenants, except those that the notes call gone.
     fn open_cut(&self, path: &Path) -> Result<(), Error> {
         let ingester = self.ingester;
         let (found, file) = match self.read_cut(path) {
@@ -143,7 +143,7 @@ impl Directory<'_> {
             tracing::error!(
                 error = error_text(damage),
                 found = found.sections.len(),
-                "damaged file of segments: those that are found are served"
+                "file of segments is damaged: only the segments that could be found are served"
             );
             // Others may be in it.
             if let Ok(kept) = ingester.layout.quarantined(path) {
@@ -180,7 +180,8 @@ impl Directory<'_> {
     /// Opens a segment that is a file of its own.
     fn open_file(&self, path: &Path) -> Result<(), Error> {
         let is_decided = is_pending(path) && decided_paths(path).1.exists();
-        // The result is written before the pending segment is deleted.
+        // The result is written before the pending segment is deleted, so the pending one does not count if both are
+        // there.
         if is_decided || self.fate(path) == Some(Fate::Gone) {
             delete(path, fs::remove_file(path));
             return Ok(());
@@ -195,15 +196,19 @@ impl Directory<'_> {
         self.notes.get(&segment_key(&self.ingester.layout.segments(), path)).copied()
     }
 
-    /// Checks a segment and serves it. What cannot be read of it is set aside.
+    /// Checks a segment and serves it. Sets it aside if it cannot be read.
     fn open_segment(&self, path: &Path, place: Place) -> Result<(), Error> {
         let ingester = self.ingester;
         let name = path.file_name().and_then(|name| name.to_str());
         let Some(tenant) = name.and_then(parse_segment_file_name) else {
-            // An earlier release accepted tenants whose names no bucket can store.
+            // An earlier release accepted tenant names that buckets cannot store.
             let kept = self.set_aside(path, &place);
             ingester.metrics.replay_errors.with([""]).inc();
-            log_limited!(error, ?kept, "segment of a tenant whose name cannot be stored set aside");
+            log_limited!(
+                error,
+                ?kept,
+                "segment moved to quarantine: object storage cannot store the name of its tenant"
+            );
             return Ok(());
         };
         match Segment::open(path, place.clone(), true, &ingester.segment_cache) {
@@ -217,7 +222,7 @@ impl Directory<'_> {
                 let kept = self.set_aside(path, &place);
                 ingester.count_damaged(tenant.as_str(), &error, kept);
             }
-            // The segment may be sound. Set aside, its spans would be missing from then on.
+            // The segment may be sound. If it were set aside, its spans would be missing from then on.
             Err(error) => return Err(error.into()),
         }
         Ok(())
@@ -230,7 +235,7 @@ impl Directory<'_> {
         if !has_own_file {
             let key = segment_key(&ingester.layout.segments(), path);
             if let Err(error) = ingester.notes.add([key.as_str()], Fate::Gone) {
-                tracing::warn!(%error, "cannot note that a segment is set aside: the next start finds it again");
+                tracing::warn!(%error, "cannot record that a segment is in quarantine: the next start finds it again");
             }
             place.file.release_one();
         }
@@ -238,7 +243,7 @@ impl Directory<'_> {
     }
 }
 
-/// Finds the blocks that were begun, so that each is finished once and under its own id.
+/// Finds the blocks in progress, so that each is finished once and under its own id.
 fn resume_blocks(ingester: &Ingester) -> Result<(), Error> {
     let root = ingester.layout.flushing();
     let mut result = Ok(());
@@ -266,7 +271,7 @@ fn resume_block(ingester: &Ingester, tenant: &TenantId, path: &Path) {
     };
     let manifest: Option<Manifest> = serde_json::from_slice(&bytes).ok();
     let (Some(id), Some(manifest)) = (id, manifest) else {
-        // A manifest is renamed into place: an unreadable one is a leftover from before its block began.
+        // A manifest is renamed into place, so an unreadable one is a leftover from before its block began.
         let _ = fs::remove_file(path);
         return;
     };
@@ -283,7 +288,8 @@ fn resume_block(ingester: &Ingester, tenant: &TenantId, path: &Path) {
     }
     match manifest.flushed {
         Some(_) => {
-            // As long again: a clock that was set meanwhile cannot tell how long readers have known the block.
+            // Keep the segments for the full time again: if the clock was set meanwhile, nobody knows how long readers
+            // have known the block.
             let block = PendingBlock::new(id, segments, true);
             ingester.flushes.held.add(tenant.clone(), Instant::now(), block);
         }
@@ -291,7 +297,7 @@ fn resume_block(ingester: &Ingester, tenant: &TenantId, path: &Path) {
     }
 }
 
-/// Cuts the spans of each log part that no segment holds to segments of their own, then releases the part.
+/// Cuts the spans of each log part that no segment holds into segments, then releases the part.
 fn replay_log(ingester: &Ingester, mut log: Replay, covered: &[PartRange]) -> Result<(), Error> {
     let is_covered = |part: PartId| covered.iter().any(|range| range.contains(part.number()));
     let mut sealing = ingester.sealing.try_lock().expect("nothing else runs during start");
@@ -303,7 +309,7 @@ fn replay_log(ingester: &Ingester, mut log: Replay, covered: &[PartRange]) -> Re
         if let Some((done, generation)) = open.take_if(|(open, _)| Some(*open) != part) {
             finished.push((done, generation));
         }
-        // The log lets a part go only once its reader has moved on.
+        // The log allows a part to be released only after its reader has moved on.
         for (done, generation) in finished.drain(..) {
             keep_replayed(ingester, generation, PartRange::of(done.number()), &mut sealing)?;
         }
@@ -321,7 +327,7 @@ fn replay_log(ingester: &Ingester, mut log: Replay, covered: &[PartRange]) -> Re
             ingester.metrics.replay_errors.with([""]).inc();
             log_limited!(
                 error, part = %frame.position.part,
-                "frame of the log holds no push, or that of a tenant whose name cannot be stored: skipped"
+                "skipped a frame of the write-ahead log: it holds no push, or the name of its tenant is invalid"
             );
         }
     }
@@ -342,7 +348,7 @@ fn replay_log(ingester: &Ingester, mut log: Replay, covered: &[PartRange]) -> Re
     let last = ingester.wal.parts().iter().map(|part| part.id.number()).max();
     drop(log);
     for part in ingester.wal.parts() {
-        // What is left is covered by segments, damaged, or holds nothing; or its spans are in memory only.
+        // The parts that are left are covered by segments, are damaged or empty; or their spans are only in memory.
         if !sealing.is_waiting(part.id.number()) {
             ingester.release_log(PartRange::of(part.id.number()));
         }
@@ -352,8 +358,8 @@ fn replay_log(ingester: &Ingester, mut log: Replay, covered: &[PartRange]) -> Re
     Ok(())
 }
 
-/// Writes replayed spans to segments. On a full disk they stay live, within the bound of live spans, until flushes have
-/// made room.
+/// Writes replayed spans to segments. If the disk is full they stay live, within the limit of live spans, until flushes
+/// have freed space.
 fn keep_replayed(
     ingester: &Ingester,
     generation: Arc<Generation>,
@@ -383,7 +389,7 @@ fn replay_push(
     refused: &[u32],
 ) -> bool {
     let Ok(tenant) = TenantId::parse(&push.tenant) else { return false };
-    // Limits were applied when the push came in; what was refused then is named in the frame.
+    // Limits were applied when the push came in. The frame names the spans that were refused then.
     let limits = Limits {
         max_attribute_bytes: ingester.settings.limits.of(&tenant).max_attribute_bytes,
         ..Limits::default()
@@ -392,7 +398,7 @@ fn replay_push(
     let head = generation
         .head_or_insert(&tenant, || Arc::new(Head::new(limits, chunk_spans, HashMap::new())));
     let known = &ingester.tenant_or_insert(&tenant).origins;
-    // A frame may be there twice, and a part beside the segments that replaced it.
+    // A frame may be there twice, and a log part may exist besides the segments that replaced it.
     let stored = head.append_replayed(push, refused, |origin| known.contains(origin));
     stored.map(|origins| known.add(&origins.into_iter().collect())).is_ok()
 }

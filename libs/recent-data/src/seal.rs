@@ -1,4 +1,4 @@
-//! Cuts live spans to segments.
+//! Cuts live spans into segments.
 
 use std::{
     fs,
@@ -23,10 +23,10 @@ use crate::{
 };
 
 impl Ingester {
-    /// Cuts all live spans to segments and releases their log parts.
+    /// Cuts all live spans into segments, and releases their log parts.
     ///
-    /// On an error (a full disk) the spans stay live and in the log, and the next call tries again. Goes on to its end
-    /// when the caller does not wait for it: a cut that is left half-way would be begun twice.
+    /// On an error (a full disk) the spans stay live and in the log, and the next call tries again. Runs to its end
+    /// even if the caller stops waiting, because a cut that was left half-way would be begun twice.
     pub(crate) async fn seal(self: &Arc<Self>) -> Result<(), Error> {
         let ingester = Arc::clone(self);
         tokio::spawn(async move { ingester.seal_to_the_end().await }).await?
@@ -64,7 +64,7 @@ impl Ingester {
             return None;
         }
         let generation = std::mem::replace(&mut *current, Arc::new(Generation::new(false)));
-        // No push is under way while the lock is held: every part from the last cut on is this generation's.
+        // No push is under way while the lock is held, so every part since the last cut belongs to this generation.
         self.wal.rotate();
         let last = self.wal.parts().iter().map(|part| part.id.number()).max().unwrap_or(0);
         drop(current);
@@ -91,7 +91,7 @@ impl Ingester {
         self.has_waiting_cuts.store(true, Ordering::Release);
     }
 
-    /// Writes the segments of all tenants, shows them to queries in place of the heads, releases the log parts.
+    /// Writes the segments of all tenants, gives them to queries in place of the heads, and releases the log parts.
     ///
     /// May be called again after an error: what is complete on disk is not written twice.
     pub(crate) fn write_generation(
@@ -109,12 +109,12 @@ impl Ingester {
             }
             written?;
         }
-        // All segments are opened before the first head goes: an error leaves every span where it was.
+        // Open all segments before the first head is removed, so that an error leaves every span where it was.
         let opened = directory::open_new(&directory, &self.segment_cache);
         if let Err(error) = &opened
             && error.is_damage()
         {
-            // What cannot be read right after it was written is written once more, elsewhere on the disk.
+            // If it cannot be read right after it was written, it is written again, elsewhere on the disk.
             self.quarantine_directory(&directory, error);
         }
         let mut segments = opened?;
@@ -131,7 +131,7 @@ impl Ingester {
         Ok(())
     }
 
-    /// Writes all segments of a generation; the directory appears under its name when all are complete.
+    /// Writes all segments of a generation. The directory gets its final name when all are complete.
     fn write_directory(
         &self,
         generation: &Generation,
@@ -163,8 +163,8 @@ impl Ingester {
         Ok(())
     }
 
-    /// Writes a head as segments of about `generation_bytes` each, so that memory for sorting is bounded however
-    /// large the head grew meanwhile.
+    /// Writes a head as segments of about `generation_bytes` each. So the memory for sorting is bounded, however large
+    /// the head has become.
     fn write_segments(
         &self,
         file: &mut CutWriter,
@@ -175,7 +175,7 @@ impl Ingester {
         let is_tail_sampled = self.settings.tail_sampling.of(tenant).is_some();
         let chunks = head.chunks();
         let mut written = 0;
-        // The first segment has them, whichever holds their spans.
+        // The first segment stores them, whichever segment has their spans.
         let mut cut = self.tenant_or_insert(tenant).carried_cut_traces();
         cut.add_all(&head.cut_traces());
         let mut rest = chunks.as_slice();
@@ -206,7 +206,7 @@ impl Ingester {
         Ok(())
     }
 
-    /// Deletes these log parts; true once none of them is left. A part that cannot be deleted keeps its segments.
+    /// Deletes these log parts. True once none of them is left; until then, segments must be kept as well.
     pub(crate) fn release_log(&self, range: PartRange) -> bool {
         let is_in_range = |part: &PartInfo| range.contains(part.id.number());
         for part in self.wal.parts().iter().filter(|part| is_in_range(part) && !part.in_use) {

@@ -1,6 +1,6 @@
 //! Segments: sorted spans on local disk, between the write-ahead log and a block.
 //!
-//! A segment is one sorted [`SpanBatch`], its columns as they lie in memory, each with a CRC32C:
+//! A segment is a sorted [`SpanBatch`]. Its columns are stored as they are in memory, each with a CRC32C:
 //!
 //! ```text
 //! "TACTSEG2"  count: u32  crc of the table: u32
@@ -8,9 +8,9 @@
 //! columns     each at a multiple of 8 bytes
 //! ```
 //!
-//! Columns without a value, or that are zero throughout, are left out. The segments of a cut lie in one file (`cut.rs`);
-//! what tail sampling leaves of one is a file of its own. Columns are read when somebody looks at them, and checked then:
-//! a disk that fails is an error, which no memory map could give. Nothing outside this process reads segments; they live in
+//! Columns without values, or with zeros only, are left out. The segments of a cut share one file (`cut.rs`); what tail
+//! sampling leaves of a segment has a file of its own. Columns are read on first use and checked then. So a failing
+//! disk causes an error, which a memory map could not report. Nothing outside this process reads segments; they are in
 //! the directory that the write-ahead log's lock protects. All numbers are little-endian.
 
 use std::{
@@ -58,7 +58,7 @@ const CUT_TRACE_BYTES: usize = 32;
 pub(crate) struct NewSegment<'a> {
     /// Sorted.
     pub(crate) batch: &'a SpanBatch,
-    /// What the batch adds to the time range of its block, in unix nanoseconds.
+    /// The time range that the batch adds to its block, in unix nanoseconds.
     pub(crate) block_times: (u64, u64),
     /// The origins of its spans, and of copies that were left out.
     pub(crate) origins: &'a HeldOrigins,
@@ -66,7 +66,7 @@ pub(crate) struct NewSegment<'a> {
     pub(crate) cut: &'a CutTraces,
 }
 
-/// One segment on disk. Its columns are read when somebody asks for them.
+/// One segment on disk. Its columns are read on first use.
 #[derive(Debug)]
 pub(crate) struct Segment {
     path: PathBuf,
@@ -88,7 +88,7 @@ pub(crate) struct Segment {
 }
 
 impl NewSegment<'_> {
-    /// Writes it to a new file of its own, synced if asked to.
+    /// Writes it to a new file of its own, and syncs the file if asked to.
     pub(crate) fn write(&self, path: &Path, sync: bool) -> Result<(), SegmentError> {
         let io = |action| move |source| SegmentError::io(action, path, source);
         let file = File::create(path).map_err(io("create"))?;
@@ -117,10 +117,10 @@ impl NewSegment<'_> {
 }
 
 impl Segment {
-    /// Opens a segment and reads what is known of all its spans. With `verify` every byte is checked; leave it out only
-    /// for a segment just written.
+    /// Opens a segment, and reads the columns that describe all of its spans. With `verify` every byte is checked;
+    /// leave that out only for a segment that was just written.
     ///
-    /// `path`: what it is called, in the directory of its cut; its file may be another one.
+    /// `path`: its name in the directory of its cut. Its bytes may be in another file.
     pub(crate) fn open(
         path: &Path,
         place: Place,
@@ -187,7 +187,7 @@ impl Segment {
         self.slot.batch(|| self.open_batch())
     }
 
-    /// The spans with memory of their own, which nobody else keeps.
+    /// The spans, in memory that no cache keeps.
     pub(crate) fn open_batch(&self) -> Result<OpenBatch, SegmentError> {
         let state = Arc::clone(self.slot.state());
         let reader = ColumnReader::open(self.path.clone(), self.place.clone(), state)?;
@@ -200,8 +200,9 @@ impl Segment {
         ColumnReader::open(self.path.clone(), self.place.clone(), state)?.check()
     }
 
-    /// A copy of the traces from `first` to `last`, with the strings of `batch`, which is this segment's. Reads little else,
-    /// and that without a check against damage. `besides`: what of spans besides their heads, see [`tactus_model::merge::TracePart`].
+    /// A copy of the traces from `first` to `last`, with the strings of `batch`, which must be this segment's. Reads
+    /// little else, and does not check it for damage. `besides`: which columns to read besides the basic ones, see
+    /// [`tactus_model::merge::TracePart`].
     pub(crate) fn slice(
         &self,
         batch: &OpenBatch,
@@ -224,12 +225,13 @@ impl Segment {
         }
     }
 
-    /// How often something could not be read. If this changes, everything made from its columns in between is void.
+    /// How often something could not be read. If this number changes, everything computed from its columns in between
+    /// is void.
     pub(crate) fn failures(&self) -> u64 {
         self.slot.state().failures()
     }
 
-    /// The read error that has occurred since there were this many failures.
+    /// The read error that occurred since this number of failures.
     pub(crate) fn failure_since(&self, failures: u64) -> Option<SegmentError> {
         let state = self.slot.state();
         if state.failures() == failures { None } else { state.last_failure() }
@@ -245,7 +247,7 @@ impl Segment {
         self.slot.state().number()
     }
 
-    /// Memory for what is kept of the traces that a tenant's segments have in common.
+    /// Memory for the lists of traces that the tenant's segments have in common.
     pub(crate) fn torn_memory(&self) -> &Arc<Budget> {
         self.slot.state().cache().torn_memory()
     }
@@ -282,7 +284,7 @@ impl Segment {
         &self.origins
     }
 
-    /// Traces of which spans were refused, here or before any segment was cut.
+    /// Traces of which spans were refused, in this segment or before any segment was cut.
     pub(crate) fn cut_traces(&self) -> &CutTraces {
         &self.cut_traces
     }
@@ -297,12 +299,12 @@ impl Segment {
         &self.path
     }
 
-    /// True as long as tail sampling did not decide which of its traces stay.
+    /// True until tail sampling has decided which of its traces stay.
     pub(crate) fn is_pending(&self) -> bool {
         layout::is_pending(&self.path)
     }
 
-    /// The block that it will be part of, once that is decided.
+    /// The block that it becomes a part of, once that is known.
     pub(crate) fn block(&self) -> Option<Uuid> {
         self.block.get().copied()
     }
@@ -327,7 +329,7 @@ impl Segment {
         self.since
     }
 
-    /// How long ago the file was written, whatever became of the wall clock since this process found it.
+    /// How long ago the file was written, even if the wall clock was set since this process found it.
     pub(crate) fn age(&self, now: Instant) -> Duration {
         now.saturating_duration_since(self.since)
     }
@@ -337,7 +339,7 @@ impl Segment {
         self.written
     }
 
-    /// What the segment adds to the time range of its block, unix nanoseconds.
+    /// The time range that the segment adds to its block, in unix nanoseconds.
     pub(crate) fn block_times(&self) -> (u64, u64) {
         self.block_times
     }

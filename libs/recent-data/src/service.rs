@@ -1,4 +1,4 @@
-//! The ingester as a service of the protocol.
+//! The ingester as a gRPC service.
 
 use std::{collections::HashSet, time::Instant};
 
@@ -33,13 +33,13 @@ use crate::{
     recent_metrics::{RecentError, stored::Stored},
     recent_view::{RecentView, part::EncodedPart},
     segment::SegmentError,
-    share::{Share, kept::kept_traces, search::Turns},
+    share::{Share, kept_traces::kept_traces, search::Turns},
     so_far::{Growing, by_scope},
 };
 
 /// Why a segment was not searched.
 const IN_A_BLOCK: &str = "in a block of the query";
-/// Why only traces were searched of which another ingester may lack spans.
+/// Explains why only those traces were searched of which another ingester may lack spans.
 const ELSEWHERE: &str = "at another ingester";
 /// Why a segment was not searched.
 const OUTSIDE: &str = "outside the time range";
@@ -65,14 +65,14 @@ impl Protocol for Ingester {
         let job = TraceJob::compile(&find).map_err(|it| refused_job(&it))?;
         let state = self.tenant(&tenant);
         let answer = self.query_view(tenant, context, move |view| {
-            // A trace may be in blocks, and its refused spans known only here.
+            // A trace may be in blocks while only this ingester knows of its refused spans.
             let refused_spans = state.map_or(0, |state| state.refused_spans(job.id));
             let is_large = job.is_part()
                 || job.counts_spans(u64::MAX) && job.is_large(view.spans_of(job.id) as u64);
             let whole = if is_large { None } else { whole(&view, &job) };
             let is_part = whole.is_none();
             let found = whole.unwrap_or_else(|| view.encoded_part(&job));
-            // Columns take something even where there is no span.
+            // Columns take some bytes even if there is no span.
             let is_empty = found.bytes == 0;
             FindTraceResponse {
                 trace: found.message.into(),
@@ -273,7 +273,7 @@ impl Protocol for Ingester {
 }
 
 impl Ingester {
-    /// Runs a query over what is held of a tenant; see [`Self::query`].
+    /// Runs a query over a tenant's spans; see [`Self::query`].
     pub(crate) async fn query_view<R: Send + 'static>(
         &self,
         tenant: TenantId,
@@ -287,23 +287,24 @@ impl Ingester {
     }
 }
 
-/// Splits a request into the context of its query and the message.
+/// Splits a request into the context of its query and its message.
 fn parts<T>(request: Request<T>) -> (QueryContext, T) {
     (QueryContext::of(request.metadata()), request.into_inner())
 }
 
-/// The status when spans on disk cannot be read: an answer without them would look complete.
+/// The status if spans on disk cannot be read, because an answer without them would look complete.
 fn unreadable(error: &SegmentError) -> Status {
     log_limited!(error, error = error_text(error), "cannot read a segment");
     Status::unavailable(error_text(error))
 }
 
-/// The status when other ingesters left spans to this one that it has released: it has to be asked again.
+/// The status if other ingesters left spans to this one, but it has released them meanwhile. The query must be asked
+/// again.
 fn let_go() -> Status {
     Status::aborted("spans were let go of meanwhile")
 }
 
-/// The blocks that a query reads, as a request has them.
+/// The ids of the blocks that a query reads, from its request.
 fn stored_blocks(ids: &[u8]) -> Result<HashSet<Uuid>, Status> {
     let (ids, rest) = ids.as_chunks();
     match rest {
@@ -312,8 +313,7 @@ fn stored_blocks(ids: &[u8]) -> Result<HashSet<Uuid>, Status> {
     }
 }
 
-/// Explains how recent data was read. Object storage is not involved.
-/// How a search ran that found this.
+/// Explains how recent data was searched. Object storage is not involved.
 fn explain_search(found: &RecentMatches, started: Instant) -> JobExplanation {
     let sets = found.traces.iter().flat_map(|trace| &trace.span_sets);
     let matched = sets.map(|set| u64::from(set.matched)).sum();
@@ -362,7 +362,7 @@ fn refused_job(error: &JobError) -> Status {
     }
 }
 
-/// The messages to the client about spans that were left out. They begin like Tempo's log lines.
+/// The messages for the client about spans that were left out. They begin like Tempo's log lines.
 fn refusals(appended: &Appended) -> Vec<Refusal> {
     let refused = &appended.refused;
     let key = appended.too_deep_key.as_deref().unwrap_or_default();

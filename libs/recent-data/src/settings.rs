@@ -13,69 +13,70 @@ use tactus_work::memory::QueryMemory;
 /// Settings of an ingester. Times and sizes as in Tempo's `ingester` and `storage.trace` sections.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// The name of this ingester in the ring. Where spans are replicated, it must be unique.
+    /// The name of this ingester in the ring. It must be unique if spans are replicated.
     pub ingester_id: String,
-    /// Directory of the write-ahead log, segments and blocks in the making. One process at a time.
+    /// The directory of the write-ahead log, segments and manifests of blocks. Only one process may use it at a time.
     pub directory: PathBuf,
-    /// What a crash of the machine may lose: with `None` all spans that are not in a segment yet, with zero nothing,
-    /// otherwise the spans of this duration. A crash of the process loses nothing that was acknowledged.
+    /// What a crash of the machine may lose. `None`: all spans that are not in a segment yet. Zero: nothing. Otherwise:
+    /// the spans of this duration. A crash of the process loses nothing that was acknowledged.
     pub fsync_interval: Option<Duration>,
-    /// A batch of arriving spans is closed at this many spans; then queries read it without a lock.
+    /// A growing batch is closed at this many spans. Queries can then read it without a lock.
     pub chunk_spans: usize,
-    /// Live spans are cut to segments at this many bytes in memory.
+    /// Live spans are cut into segments at this many bytes in memory.
     pub generation_bytes: usize,
-    /// Pushes are refused while live spans, and what is kept of each tenant and segment, hold more than this many bytes.
+    /// Pushes are refused while live spans, and the memory of tenants and segments, exceed this many bytes.
     pub max_live_bytes: usize,
-    /// With this many tenants that have spans here, pushes of further tenants are refused; 0: no limit.
+    /// If this many tenants have spans here, pushes of further tenants are refused; 0: no limit.
     pub max_tenants: usize,
-    /// Number of segments that keep columns in memory while no query reads them.
+    /// How many segments keep columns in memory while no query reads them.
     pub max_mapped_segments: usize,
-    /// Limit on the bytes of these columns. Beyond it, a query that reads others makes room for them.
+    /// Limit on the bytes of these columns. Beyond it, a query that reads other columns has some dropped.
     pub max_segment_column_bytes: u64,
-    /// Pushes are refused while the directory holds more than this many bytes; 0: no limit.
+    /// Pushes are refused while the directory has more than this many bytes; 0: no limit.
     pub max_directory_bytes: u64,
-    /// Pushes are refused while fewer bytes are free on the disk than these, a tenth of the disk at most, and what cutting
-    /// the live spans takes; 0: no limit.
+    /// Pushes are refused while the disk has fewer free bytes than this (but at most a tenth of the disk) plus the
+    /// bytes that cutting the live spans takes; 0: no limit.
     pub min_free_disk_bytes: u64,
-    /// A push that takes longer is refused, and once a write or sync of the log does, all are until it ends.
+    /// A push that takes longer is refused. If a write or sync of the log takes longer, all pushes are refused until it
+    /// ends.
     pub disk_timeout: Duration,
-    /// Pushes that are converted and written to the log at the same time, each on a thread.
+    /// Pushes that are converted and written to the log at the same time, each on its own thread.
     pub max_push_threads: usize,
     /// Creates the files of the log.
     pub log_files: Arc<dyn Files>,
-    /// Live spans are cut to segments once nothing arrived for this long.
+    /// Live spans are cut into segments when no span has arrived for this long.
     pub trace_idle_period: Duration,
     /// Live spans are cut to segments at this age.
     pub trace_live_period: Duration,
     /// How often ages are checked.
     pub flush_check_period: Duration,
-    /// Segments become a block at this age of the oldest.
+    /// Segments become a block when the oldest has this age.
     pub max_block_duration: Duration,
-    /// Segments become a block at this size of all of a tenant.
+    /// Segments become a block when all of a tenant's segments together have this size.
     pub max_block_bytes: u64,
-    /// A row group is closed at this many spans; whole traces.
+    /// A row group is closed at this many spans. It has whole traces.
     pub row_group_spans: usize,
-    /// A row group is closed at about this many bytes before compression, if that comes first; see
+    /// A row group is closed at about this many bytes before compression, if that is reached first; see
     /// [`tactus_block::estimated_bytes`].
     pub row_group_bytes: u64,
     /// Blocks being built or uploaded at the same time.
     pub concurrent_flushes: usize,
     /// Queries that run at the same time.
     pub concurrent_queries: usize,
-    /// Memory of what queries hold while they run (`server.max_inflight_bytes`).
+    /// Memory of running queries (`server.max_inflight_bytes`).
     pub query_memory: Arc<QueryMemory>,
-    /// Alternatives in the filter of a tag query; more are refused.
+    /// Most alternatives in the filter of a tag query. Queries with more are refused.
     pub max_condition_groups: usize,
     /// Limit of one upload.
     pub flush_op_timeout: Duration,
-    /// After a block is in object storage, its spans are served for this long, until the readers of blocks know it.
+    /// How long spans are still served after their block is in object storage, until the readers of blocks know it.
     /// Zero if they share this process's block list.
     pub hold_flushed: Duration,
-    /// First pause after a failed flush; doubles up to `max_retry_pause`.
+    /// The first pause after a failed flush. It doubles up to `max_retry_pause`.
     pub retry_pause: Duration,
     /// Longest pause after a failed flush.
     pub max_retry_pause: Duration,
-    /// Block times further from now than this are clamped to now; zero: never clamped.
+    /// Times of spans further from now than this are replaced by now in the time range of a block; zero: never.
     pub range_slack: Duration,
     /// Bloom filter's false positive rate.
     pub bloom_false_positive: f64,
@@ -87,15 +88,16 @@ pub struct Settings {
     pub dedicated_columns: OfTenant<Vec<DedicatedColumn>>,
     /// New blocks have filters of values.
     pub value_filters: OfTenant<bool>,
-    /// Limits. Those of a tenant are asked for at its first push after each cut.
+    /// Limits of a tenant. They are read at its first push after each cut.
     pub limits: OfTenant<Limits>,
-    /// Tail sampling; `None` keeps all traces. The same settings must be the same allocation.
+    /// Tail sampling; `None` keeps all traces. Equal settings must be the same allocation, because they are compared by
+    /// address.
     pub tail_sampling: OfTenant<Option<Arc<TailSampling>>>,
     /// Live tails.
     pub live_tail: IngesterLiveTail,
 }
 
-/// A setting that may differ by tenant and change at any time.
+/// A setting that may differ between tenants, and may change at any time.
 pub struct OfTenant<T>(Arc<dyn Fn(&TenantId) -> T + Send + Sync>);
 
 impl<T> OfTenant<T> {
@@ -135,18 +137,18 @@ impl<T> fmt::Debug for OfTenant<T> {
 pub struct TailSampling {
     /// What is kept. Not empty.
     pub policies: Arc<Policies>,
-    /// Traces are decided this long after their spans came.
+    /// Traces are decided this long after their spans arrived.
     pub decision_wait: Duration,
-    /// Traces that wait; of more, the oldest are decided early.
+    /// Most traces that wait. If there are more, the oldest are decided early.
     pub num_traces: usize,
-    /// Decisions to keep that are remembered for late spans.
+    /// How many decisions to keep a trace are remembered for late spans.
     pub sampled_cache_size: usize,
-    /// Decisions to drop that are remembered for late spans.
+    /// How many decisions to drop a trace are remembered for late spans.
     pub non_sampled_cache_size: usize,
 }
 
 impl TailSampling {
-    /// How often spans are cut to segments. Spans that were cut together are decided together, when the last of them
+    /// How often spans are cut into segments. Spans that were cut together are decided together, when the last of them
     /// has waited long enough.
     pub(crate) fn cut_period(&self) -> Duration {
         (self.decision_wait / 4).max(Duration::from_secs(1))

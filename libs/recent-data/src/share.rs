@@ -1,10 +1,10 @@
 //! Decides which replicated spans this ingester counts.
 //!
 //! Several ingesters and blocks have the same spans, and a metrics query asks all of them. The request lists what each
-//! of them has, and every ingester decides alone whose turn a span is. A span that a block of the query has is counted
-//! there. Otherwise, of the ingesters that have all spans of an origin, the first one counts them; which ingester is
-//! first differs from stream to stream. If all of them dropped traces of an origin and did not drop the same ones, each
-//! remaining trace is counted by the first ingester that has it.
+//! of them has, and every ingester decides by itself which spans it counts. A span that is in a block of the query is
+//! counted there. Otherwise, of the ingesters that have all spans of an origin, the first one counts them; which
+//! ingester is first differs from stream to stream. If all of them dropped traces of an origin, but not the same ones,
+//! each remaining trace is counted by the first ingester that has it.
 
 use tactus_model::{OriginSet, SpanBatch, TraceId, fnv1a_64, mix_64, origin_stream};
 use tactus_proto::tactus::v1::{Holder, MetricsRequest};
@@ -16,12 +16,12 @@ use crate::{
     origins::HeldOrigins,
     segment::{OpenSegment, Segment},
 };
-use kept::Differing;
+use kept_traces::Differing;
 
-pub(crate) mod kept;
+pub(crate) mod kept_traces;
 pub(crate) mod search;
 
-/// Streams are drawn at random, so that a range seldom reaches from one into the next.
+/// Streams are numbered at random, so a range rarely reaches from one into the next.
 const MAX_STREAMS_OF_RANGE: u64 = 16;
 
 /// What this ingester has to count for a query.
@@ -30,10 +30,10 @@ pub(crate) struct Share {
     mine: OriginSet,
     /// In blocks that the query reads.
     stored: OriginSet,
-    /// Of these, origins that the blocks have without some traces: what an ingester kept counts, too, unless its own block
-    /// is read.
+    /// Origins of which blocks have only some traces. What an ingester kept of these counts as well, unless its own
+    /// block is read.
     thinned_in_blocks: OriginSet,
-    /// Origins of which this ingester dropped traces, according to the request.
+    /// Origins of which this ingester had dropped traces when the request was made.
     told_thinned: OriginSet,
     differing: Differing,
     /// The origins that any of the asked ingesters has.
@@ -85,8 +85,8 @@ impl Share {
         }
         let ahead = |stream, other: &str| rank(stream, other) < rank(stream, own_id);
         let stored = share.stored.without(&share.thinned_in_blocks);
-        // Origins that are whole here, those of which traces were dropped and all ingesters dropped the same, others of
-        // these, and those that were refused in part.
+        // In this order: origins that are complete here; those of which all ingesters dropped the same traces; those of
+        // which they dropped different ones; and those that were refused in part.
         let mut whole = own.complete.without(&own.thinned).without(&stored);
         let thinned = own.thinned.without(&stored);
         let mut differing = thinned.intersection(&share.differing.origins);
@@ -108,14 +108,15 @@ impl Share {
         Ok(Some(share))
     }
 
-    /// True if all that is to be counted is among `held`, and no trace of it was dropped since the request was made.
+    /// True if everything to be counted is still in `held`, and none of its traces was dropped since the request was
+    /// made.
     pub(crate) fn is_there(&self, held: &HeldOrigins) -> bool {
         let newly_thinned = held.thinned.without(&self.told_thinned);
         self.mine.is_within(&held.all()) && !self.mine.intersects(&newly_thinned)
     }
 
-    /// The origin that a span counts with: its own; that of its block if it has none, or if others of the block's push may
-    /// be missing there and this block is read.
+    /// The origin under which a span counts: its own. That of its block if it has none, or if the block is read and may
+    /// lack other spans of the push.
     pub(crate) fn origin(&self, of_span: u64, of_block: u64) -> u64 {
         let is_read = || of_block != 0 && self.stored.contains(of_block);
         match of_span {
@@ -125,7 +126,7 @@ impl Share {
         }
     }
 
-    /// True if blocks may have a span with this origin although it is to be counted.
+    /// True if a span with this origin may be in a block although it is to be counted here.
     pub(crate) fn may_be_stored(&self, origin: u64) -> bool {
         self.thinned_in_blocks.contains(origin)
     }
@@ -135,13 +136,13 @@ impl Share {
         !self.thinned_in_blocks.is_empty()
     }
 
-    /// True if a span is to be counted; `origin` as [`Self::origin`] says.
+    /// True if a span is to be counted. `origin`: see [`Self::origin`].
     pub(crate) fn counts(&self, origin: u64, trace: TraceId) -> bool {
         self.counts_origin(origin) && !self.differing.is_counted_elsewhere(origin, trace)
     }
 
-    /// True if spans of an origin are to be counted. Spans without an origin count; those that become a block have the
-    /// origin of the block.
+    /// True if spans of an origin are to be counted. Spans without an origin count; if they become a block, they have
+    /// the origin of the block.
     fn counts_origin(&self, origin: u64) -> bool {
         match origin {
             0 => true,
@@ -150,9 +151,9 @@ impl Share {
         }
     }
 
-    /// How a copy of a span stands against other copies with other origins, left by a client that sent again: the highest
-    /// origin counts, as cuts keep it too, so that all who see some of them agree; where a block has one, none does.
-    /// `None`: a copy that nobody counts.
+    /// The weight of a copy of a span against copies with other origins, which exist if a client sent the span again.
+    /// The highest origin counts, like in cuts, so that everybody who sees some of the copies agrees. If a block has a
+    /// copy, none counts here. `None`: nobody counts this copy.
     pub(crate) fn weight(&self, origin: u64) -> Option<u64> {
         if origin != 0 && self.stored.contains(origin) && !self.may_be_stored(origin) {
             return Some(u64::MAX);
@@ -171,7 +172,7 @@ impl Share {
         self.rows(batch, 0)
     }
 
-    /// True if no span of a segment is to be counted; its columns are not looked at.
+    /// True if no span of a segment is to be counted. Does not read its columns.
     pub(crate) fn skips(&self, segment: &Segment) -> bool {
         let origins = segment.origins();
         let counts_none = origins.has_none && self.counts_origin(none_origin(segment.block()));
@@ -180,7 +181,7 @@ impl Share {
             && !origins.incomplete.intersects(&self.mine)
     }
 
-    /// The spans of a segment that are to be counted; `batch` are all of them.
+    /// The spans of a segment that are to be counted. `batch` are all of its spans.
     pub(crate) fn of_segment(&self, segment: &OpenSegment, batch: &SpanBatch) -> Part {
         if self.skips(segment) {
             return Part::None;
@@ -224,7 +225,7 @@ impl Share {
 }
 
 impl Part {
-    /// As what is counted of a batch; `None` for all, and of no use for none.
+    /// The rows to be counted; `None` for all. Do not call it if none are.
     pub(crate) fn rows(&self) -> Option<&Bitmap> {
         match self {
             Self::None | Self::All => None,
@@ -241,7 +242,7 @@ impl Part {
     }
 }
 
-/// The origin of spans without one, which become a block or not.
+/// The origin of spans that have none, whether or not they become a block.
 pub(crate) fn none_origin(block: Option<Uuid>) -> u64 {
     block.map_or(0, block_origin)
 }
@@ -257,7 +258,7 @@ fn of_streams(set: &OriginSet, mut is_wanted: impl FnMut(u64) -> bool) -> Origin
     OriginSet::from_ranges(wanted.map(|(_, range)| range).collect())
 }
 
-/// The place of an ingester among those that have a stream; the lowest is first. The same for all processes and releases.
+/// The rank of an ingester among those that have a stream; the lowest is first. The same in all processes and releases.
 fn rank(stream: u64, ingester: &str) -> (u64, &str) {
     let name = fnv1a_64(ingester.as_bytes());
     (mix_64(name ^ stream.wrapping_mul(0x9e37_79b9_7f4a_7c15)), ingester)

@@ -1,7 +1,7 @@
-//! The matches of running queries so far, for streams that show them before a query is done.
+//! What running queries have found so far, for streams that show matches before a query is done.
 //!
-//! A query has a board while it runs, if its request says so. Further requests of the same query take new entries from
-//! it. The entries on a board are bounded: anything found beyond that is shown only at the end.
+//! If its request asks for it, a query has a board while it runs. Further requests of the same query take new entries
+//! from the board. The number of entries is bounded; anything found beyond that is shown only at the end.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -22,7 +22,7 @@ use tactus_proto::{
 const MAX_BYTES: usize = 1 << 20;
 /// Memory of an entry besides its text.
 const ENTRY_BYTES: usize = 96;
-/// Shortest time between two looks at a growing set.
+/// How often a growing set is looked at, at most.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// The boards of running queries.
@@ -57,7 +57,7 @@ pub(crate) struct Kept<T> {
     boards: Boards<T>,
     key: Key,
     board: SharedBoard<T>,
-    /// Entries at most; 0: as many as there is room for.
+    /// Most entries; 0: limited by memory only.
     most: usize,
 }
 
@@ -74,7 +74,7 @@ impl<T> Clone for Boards<T> {
 }
 
 impl<T: Message> Boards<T> {
-    /// The board of a query that begins to run, for `most` entries; `None` if nobody will ask for what is on it.
+    /// The board of a query that begins to run, for `most` entries; `None` if nobody will ask for it.
     pub(crate) fn open(
         &self,
         so_far: SoFar,
@@ -90,7 +90,7 @@ impl<T: Message> Boards<T> {
         Some(Kept { boards: self.clone(), key, board, most })
     }
 
-    /// What a query found since this was last asked; nothing if it does not run.
+    /// What a query has found since the last call; nothing if it does not run.
     pub(crate) fn take(&self, tenant: TenantId, query: u64) -> Vec<T> {
         let board = self.0.lock().get(&(tenant, query)).map(Arc::clone);
         board.map(|board| std::mem::take(&mut board.lock().new)).unwrap_or_default()
@@ -98,7 +98,7 @@ impl<T: Message> Boards<T> {
 }
 
 impl<T: Message> Kept<T> {
-    /// Puts an entry on the board. False if there is no room for more.
+    /// Puts an entry on the board. False if it is full.
     pub(crate) fn add(&self, entry: impl FnOnce() -> T) -> bool {
         let mut board = self.board.lock();
         if board.bytes >= MAX_BYTES || (self.most > 0 && board.count >= self.most) {
@@ -122,7 +122,7 @@ impl<T> Drop for Kept<T> {
     }
 }
 
-/// Puts on a board what is new in a set that grows.
+/// Puts the new elements of a growing set on a board.
 #[derive(Debug)]
 pub(crate) struct Growing<T> {
     board: Option<Kept<T>>,
@@ -135,7 +135,7 @@ impl<T: Message + Clone + Eq + Hash> Growing<T> {
         Self { board, told: HashSet::new(), looked: Instant::now() }
     }
 
-    /// To be told of the set whenever it may have grown.
+    /// Call this whenever the set may have grown.
     pub(crate) fn look_at<I: Iterator<Item = T>>(&mut self, all: impl FnOnce() -> I) {
         let Some(board) = self.board.as_ref().filter(|_| self.looked.elapsed() >= LOOK_EVERY)
         else {

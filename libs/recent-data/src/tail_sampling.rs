@@ -1,13 +1,13 @@
 //! Tail sampling: decides which whole traces are kept, once their spans have had time to arrive.
 //!
 //! The spans of a tenant with policies are logged, and found by queries, like all others. A cut writes them to
-//! *pending* segments, of which no block is made. When the newest span of a pending segment has waited long enough, its
-//! traces are judged, together with their spans in all other pending segments and heads. Then a segment of the kept
-//! traces takes its place. Decisions are remembered. They apply to spans of the trace that arrive later, and to those
+//! *pending* segments, which do not become blocks. When the newest span of a pending segment has waited long enough,
+//! its traces are judged, together with their spans in all other pending segments and heads. Then a segment with the
+//! kept traces replaces it. Decisions are remembered, and apply to spans of the trace that arrive later, and to those
 //! in segments that are decided later.
 //!
-//! At every instant a span is in the log, is in a pending segment, or was decided. After a kill at any point there is
-//! the pending segment, or the result of its decision, or both; then the result counts.
+//! At every instant a span is in the log, is in a pending segment, or was decided. If the process is killed at any
+//! point, the pending segment exists, or the result of its decision, or both; then the result counts.
 
 use std::{
     cmp::Reverse,
@@ -36,9 +36,9 @@ use crate::{
 
 mod rewrite;
 
-/// Spans of due segments that are judged at a time, whole traces.
+/// Spans of due segments that are judged at a time, in whole traces.
 const WINDOW_SPANS: usize = 32_768;
-/// With more undecided segments of a tenant, the oldest are decided early, because a decision reads all of them.
+/// If a tenant has more undecided segments, the oldest are decided early, because a decision reads all of them.
 const MAX_PENDING_SEGMENTS: usize = 1_000;
 /// The same for all tenants together.
 const MAX_PENDING_SEGMENTS_OF_ALL: usize = MAX_SEGMENTS / 2;
@@ -46,7 +46,7 @@ const MAX_PENDING_SEGMENTS_OF_ALL: usize = MAX_SEGMENTS / 2;
 /// Which traces are decided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Due {
-    /// Traces whose spans have waited long enough, and the oldest ones if too many wait.
+    /// Traces whose spans have waited long enough; the oldest ones earlier if too many wait.
     Waited,
     /// All traces that were cut, with the spans that are there now.
     All,
@@ -58,7 +58,7 @@ type Decided = HashMap<TraceId, bool, RandomState>;
 type Wanted = HashSet<TraceId, RandomState>;
 
 impl Ingester {
-    /// Decides traces of all tenants; the first error, after all were tried.
+    /// Decides traces of all tenants. Tries all of them, then returns the first error.
     pub(crate) async fn decide(self: &Arc<Self>, due: Due) -> Result<(), Error> {
         let mut result = Ok(());
         for (id, tenant) in self.all_tenants() {
@@ -69,7 +69,7 @@ impl Ingester {
         result.and(self.decide_early(MAX_PENDING_SEGMENTS_OF_ALL).await)
     }
 
-    /// Decides on what is there, the tenants that wait longest first, until no more than `limit` segments wait.
+    /// Decides early, the tenants that have waited longest first, until at most `limit` segments wait.
     pub(crate) async fn decide_early(self: &Arc<Self>, limit: usize) -> Result<(), Error> {
         let now = Instant::now();
         let mut waiting: Vec<(Reverse<Duration>, usize, TenantId)> = self
@@ -97,7 +97,7 @@ impl Ingester {
         result
     }
 
-    /// Decides traces of a tenant. Goes on to its end when the caller does not wait for it.
+    /// Decides traces of a tenant. Runs to its end even if the caller stops waiting.
     pub(crate) async fn decide_tenant(
         self: &Arc<Self>,
         id: &TenantId,
@@ -117,7 +117,7 @@ impl Ingester {
     fn decide_now(&self, id: &TenantId, due: Due) -> Result<(), Error> {
         let Some(tenant) = self.tenant(id) else { return Ok(()) };
         let mut state = tenant.deciding.lock();
-        // At one moment: a cut moves spans from one to the other.
+        // Take both at one moment, because a cut moves spans from one to the other.
         let view = tenant.recent_view();
         let pending = view.segments.iter().filter(|segment| segment.is_pending());
         let pending: Vec<OpenSegment> = pending.cloned().collect();
@@ -138,12 +138,12 @@ impl Ingester {
             let started = Instant::now();
             let decided = self.judge(id, state, &view, &pending, due);
             if let Some(error) = self.unreadable(id, &view.segments) {
-                // Decisions that were made without it are made again.
+                // Decisions that were made without the segment are made again.
                 return Err(error.into());
             }
             self.metrics.tail_sampling.round(started.elapsed());
             self.metrics.tail_sampling.dropped_too_early(id, overflow.traces);
-            // A segment that cannot be written is tried again. Others may make room on the disk.
+            // A segment that cannot be written is tried again. Others may free space on the disk.
             let settled = due.iter().map(|it| self.settle(id, &tenant, it, &decided));
             result = settled.fold(Ok(()), Result::and);
             self.unreadable(id, due);
@@ -152,7 +152,8 @@ impl Ingester {
         result
     }
 
-    /// Decides the traces of due segments, on their spans in all places. Memory: one window of spans, and what is decided.
+    /// Decides the traces of due segments, with their spans from all places. Memory: one window of spans, and the
+    /// decisions.
     fn judge(
         &self,
         id: &TenantId,
@@ -202,14 +203,14 @@ impl Ingester {
     }
 }
 
-/// What is decided before its time, because too much waits.
+/// What is decided early because too much waits.
 #[derive(Debug, Default)]
 struct Overflow {
     segments: usize,
     traces: usize,
 }
 
-/// How many of the oldest segments have waited long enough, and how many more are too many.
+/// How many of the oldest segments have waited long enough, and how many more exceed the limits.
 fn due_segments(pending: &[OpenSegment], settings: &TailSampling, due: Due) -> (usize, Overflow) {
     if due == Due::All {
         return (pending.len(), Overflow::default());
@@ -237,12 +238,12 @@ fn traces_of(segments: &[Arc<Segment>]) -> usize {
     segments.iter().map(|segment| segment.traces()).sum()
 }
 
-/// Where among sorted ids those from the first to the last are.
+/// The rows of the ids from the first to the last, in a sorted list.
 fn rows(ids: &[TraceId], (first, last): (TraceId, TraceId)) -> std::ops::Range<usize> {
     ids.partition_point(|id| *id < first)..ids.partition_point(|id| *id <= last)
 }
 
-/// All undecided spans of these traces, which lie in the window.
+/// All undecided spans of these traces, which are within the window.
 fn gather(
     view: &RecentView,
     pending: &[OpenSegment],

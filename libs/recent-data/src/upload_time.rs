@@ -1,4 +1,4 @@
-//! Measures how long a block waits for object storage while it is being built.
+//! Measures how long the building of a block waits for object storage.
 //!
 //! Only the upload has a time limit, as if it came after building.
 
@@ -10,7 +10,7 @@ use std::{
 
 use parking_lot::Mutex;
 
-/// The time spent on an upload, and since when it is waiting now. Clones share it.
+/// The time spent on an upload, and since when it has been waiting. Clones share it.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct UploadTime(Arc<Mutex<(Duration, Option<Instant>)>>);
 

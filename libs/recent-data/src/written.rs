@@ -10,7 +10,7 @@ use tactus_storage::{BlockMeta, Blocklist};
 pub struct BlockWritten(Arc<dyn Fn(BlockMeta) -> BoxFuture<'static, ()> + Send + Sync>);
 
 impl BlockWritten {
-    /// Calls `tell`, which must take a bounded time, and waits for it.
+    /// Calls `tell` for each block, and waits for it. `tell` must take a bounded time.
     pub fn new(tell: impl Fn(BlockMeta) -> BoxFuture<'static, ()> + Send + Sync + 'static) -> Self {
         Self(Arc::new(tell))
     }

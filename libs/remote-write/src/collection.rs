@@ -1,4 +1,4 @@
-//! One collection on its way into the queue.
+//! One collection while it is written to the queue.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;

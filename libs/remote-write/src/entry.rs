@@ -1,8 +1,9 @@
-//! Frames of the queue: samples as they lie on disk.
+//! Frames of the queue: the form of samples on disk.
 //!
-//! A frame is `version u8, end u8, floats u32, histograms u32, exemplars u32, base time i64` (little endian) and entries;
-//! `end` is 1 in the last frame of a collection, without which the collection is not there. An entry is a tag and varints. The label set of a series stands once in each part of the log, before its first sample
-//! there: series are numbered from 0 in the order of their definitions, samples refer to the number.
+//! A frame is `version u8, end u8, floats u32, histograms u32, exemplars u32, base time i64` (little endian) and
+//! entries. `end` is 1 in the last frame of a collection; without that frame the collection does not count. An entry is
+//! a tag and varints. Each part of the log has the label set of a series once, before its first sample there: series
+//! are numbered from 0 in the order of their definitions, and samples refer to the number.
 
 mod read;
 

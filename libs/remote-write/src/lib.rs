@@ -1,10 +1,10 @@
-//! Remote write: sends the collections of a tenant to receivers of Prometheus' protocol.
+//! Remote write: sends the collections of a tenant to receivers that speak Prometheus' protocol.
 //!
 //! ```text
 //! Collection --commit--> log of the tenant, on disk --each remote at its own pace--> relabel -> shards -> POST
 //! ```
 //!
-//! What is committed survives the death of the process and outages of receivers, within the bounds of the log; it is
+//! What is committed survives the end of the process and outages of receivers, within the limits of the log. It is
 //! deleted when every remote has it. Samples of a series arrive in order. This crate does not know spans.
 #![warn(missing_docs)]
 
@@ -49,10 +49,10 @@ use queue::Limits;
 use settings::Remote;
 use tenant::Tenant;
 
-/// Parts of a log: smaller ones would hold little but definitions of series.
+/// Smallest part of a log. Smaller parts would have little but the definitions of series.
 const MIN_PART_BYTES: u64 = 64 << 10;
 
-/// A tenant that ends is waited for this long; its senders have been told to.
+/// How long to wait for a tenant that is ending, whose senders have been told to stop.
 const ENDING: Duration = Duration::from_secs(5);
 
 /// Remote write cannot begin.
@@ -74,7 +74,7 @@ pub struct CommitError(#[source] tactus_wal::Error);
 /// A tenant cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// It is open already, or ends at this moment: another try may do.
+    /// It is open already, or is just ending. Another attempt may succeed.
     #[error("remote write of tenant {0} is in use")]
     InUse(TenantId),
     /// The process ends.
@@ -88,7 +88,7 @@ pub enum OpenError {
     Headers(Reason),
 }
 
-/// Checks `metrics_generator.storage` as [`RemoteWrite::open`] does, and makes nothing. Reads certificates.
+/// Checks `metrics_generator.storage` as [`RemoteWrite::open`] does, without creating anything. Reads certificates.
 ///
 /// Errors: the first entry that cannot be used.
 pub fn check(storage: &GeneratorStorage) -> Result<(), SettingsError> {
@@ -111,12 +111,12 @@ pub struct RemoteWrite {
 
 struct Entry {
     tenant: Arc<Tenant>,
-    /// There is a handle; otherwise it ends when everything is sent.
+    /// True while there is a handle. Otherwise the tenant ends when everything is sent.
     open: bool,
 }
 
 impl RemoteWrite {
-    /// Checks the configuration and reads certificates. Call it within the runtime that is to send.
+    /// Checks the configuration and reads certificates. Call it within the runtime that will send.
     ///
     /// Errors: the first entry that cannot be used.
     pub fn open(storage: &GeneratorStorage, registry: &Registry) -> Result<Arc<Self>, Error> {
@@ -140,7 +140,8 @@ impl RemoteWrite {
         }))
     }
 
-    /// Tenants for which an earlier process left something in its queue. Open each and close its handle, so that it is sent.
+    /// Tenants of which an earlier process left samples in the queue. Open each and close its handle, so that these are
+    /// sent.
     pub fn tenants_left_behind(&self) -> Vec<TenantId> {
         let Ok(entries) = std::fs::read_dir(&self.path) else { return Vec::new() };
         let has_parts = |entry: &std::fs::DirEntry| {
@@ -151,11 +152,12 @@ impl RemoteWrite {
         left.filter_map(|entry| TenantId::parse(entry.file_name().to_str()?).ok()).collect()
     }
 
-    /// Opens the queue of a tenant and sends what is in it, as long as the handle is there and until everything is sent
-    /// after that. Samples that are not newer than `started_ms` (Unix milliseconds: the moment the tenant's instance was
-    /// created) will be left out. `headers`: `remote_write_headers` of its overrides.
+    /// Opens the queue of a tenant and sends what is in it, as long as the handle exists, and after that until
+    /// everything is sent. Samples that are not newer than `started_ms` (Unix milliseconds, when the tenant's instance
+    /// was created) are dropped. `headers`: `remote_write_headers` of the tenant's overrides.
     ///
-    /// Blocks: reads what was left in the queue. Not for a thread of the runtime, on which the tenant may be ending.
+    /// Blocks while it reads the queue, so do not call it on a thread of the runtime, on which the tenant may be
+    /// ending.
     ///
     /// Errors: see [`OpenError`].
     pub fn tenant(
@@ -201,8 +203,8 @@ impl RemoteWrite {
         self.path.join(id.as_str()).join("wal")
     }
 
-    /// Sends what is queued for at most `deadline`, and ends. What is left then is sent after the next start. Commit the
-    /// last collections before.
+    /// Sends what is queued for at most `deadline`, then ends. The rest is sent after the next start. Commit the last
+    /// collections before calling it.
     pub async fn flush(&self, deadline: Duration) {
         let tenants: Vec<_> =
             self.tenants.lock().values().map(|entry| Arc::clone(&entry.tenant)).collect();
@@ -220,7 +222,7 @@ impl RemoteWrite {
         }
     }
 
-    /// Ends a tenant without a handle once it has sent everything.
+    /// Ends a tenant without a handle after it has sent everything.
     async fn retire(self: Arc<Self>, tenant: Arc<Tenant>) {
         tokio::select! {
             () = self.stop.cancelled() => return,
@@ -249,11 +251,11 @@ impl RemoteWrite {
         }
     }
 
-    /// Stops the tenant unless there is a handle again.
+    /// Stops the tenant, unless there is a handle again.
     fn claim(&self, tenant: &Arc<Tenant>) -> bool {
         let tenants = self.tenants.lock();
         let mut mine = tenants.get(&tenant.id).filter(|entry| Arc::ptr_eq(&entry.tenant, tenant));
-        // Two handles may have come and gone meanwhile: one of the tasks is enough.
+        // There may have been two handles meanwhile. One task is enough to end the tenant.
         mine = mine.filter(|entry| !entry.open && !tenant.stop.is_cancelled());
         let drained = tenant.queue.as_ref().is_none_or(|queue| queue.is_drained());
         if mine.is_none() || !drained {
@@ -266,7 +268,7 @@ impl RemoteWrite {
 
 tactus_telemetry::debug_of!(RemoteWrite { path });
 
-/// Removes the directories of a tenant if nothing of ours or of others is in them.
+/// Removes the directories of a tenant if they are empty.
 fn remove_empty(dir: &Path) {
     let _ = std::fs::remove_file(dir.join("LOCK"));
     if std::fs::remove_dir(dir).is_ok()
@@ -276,27 +278,27 @@ fn remove_empty(dir: &Path) {
     }
 }
 
-/// Remote write of one tenant. There is one at a time; when it goes, what is queued is still sent.
+/// Remote write of one tenant, of which there is one at a time. After it is dropped, what is queued is still sent.
 pub struct TenantRemoteWrite {
     remote: Arc<RemoteWrite>,
     tenant: Arc<Tenant>,
 }
 
 impl TenantRemoteWrite {
-    /// Begins a collection at `now_ms` (Unix milliseconds). Only one can go on at a time; others wait. It writes to the
-    /// queue while it is filled: not for a thread of the runtime.
+    /// Begins a collection at `now_ms` (Unix milliseconds). Only one can be in progress; others wait. It writes to the
+    /// queue as it is filled, so do not use it on a thread of the runtime.
     pub fn begin(&self, now_ms: i64) -> Collection<'_> {
         self.tenant.begin(now_ms)
     }
 
-    /// Uses these `remote_write_headers` from the next request on, also for what is queued.
+    /// Uses these `remote_write_headers` from the next request on, also for samples that are already queued.
     ///
-    /// Errors: one of them cannot be used; the old ones stay, and the failure is counted.
+    /// Errors: one of them cannot be used. Then the old ones stay, and the failure is counted.
     pub fn set_headers(&self, headers: &BTreeMap<String, Secret>) -> Result<(), Reason> {
         self.tenant.set_headers(headers)
     }
 
-    /// Without remotes nothing becomes of a collection.
+    /// False if there are no remotes, so that collections would be dropped.
     pub fn has_remotes(&self) -> bool {
         self.tenant.queue.is_some()
     }
@@ -312,7 +314,7 @@ impl TenantRemoteWrite {
         self.tenant.queue.as_ref().map_or(0, |queue| queue.bytes())
     }
 
-    /// Lets the tenant go: it ends when everything is sent. The same as dropping it.
+    /// Ends the tenant after everything is sent. The same as dropping it.
     pub fn close(self) {}
 }
 

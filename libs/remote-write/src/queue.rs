@@ -1,7 +1,8 @@
-//! The queue of one tenant: a log on disk that collections are appended to and that each remote reads at its own pace.
+//! The queue of one tenant: a log on disk, to which collections are appended and which each remote reads at its own
+//! pace.
 //!
-//! Parts of the log go when every remote has passed them. When the log grows over its limits the oldest part goes,
-//! whoever still needs it, and what is lost by that is counted.
+//! A part of the log is deleted when every remote has read it. If the log exceeds its limits, the oldest part is
+//! deleted even if a remote still needs it, and what is lost is counted.
 
 mod limits;
 

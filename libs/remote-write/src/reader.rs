@@ -1,4 +1,4 @@
-//! Reading the queue for one remote: frames become samples with their labels as they are sent.
+//! Reads the queue for one remote: converts frames to the samples and labels that are sent.
 
 use std::sync::Arc;
 

@@ -1,9 +1,9 @@
 //! Sends the queue of a tenant to one remote.
 //!
-//! What is read at once, a window, is spread over the shards by a hash of the labels, each shard sends its part in order,
-//! and only when all are done is the next one read. So samples of a series stay in order whatever becomes of the number of
-//! shards, and no more than one window is in memory or sent again after a crash. How it is divided is noted before it is
-//! sent, see [`InFlight`].
+//! The samples that are read at a time, a window, are distributed over the shards by a hash of the labels. Each shard
+//! sends its part in order, and the next window is read only when all are done. So samples of a series stay in order
+//! even if the number of shards changes, and at most one window is in memory, or sent again after a crash. How a window
+//! is divided is recorded before it is sent, see [`InFlight`].
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -81,7 +81,7 @@ impl Sender {
                 (reader, window, filled)
             });
             let Ok((back, window, filled)) = read.await else {
-                tracing::error!(tenant = %self.tenant, remote_name = self.remote.name, "remote write ended: a defect");
+                tracing::error!(tenant = %self.tenant, remote_name = self.remote.name, "remote write ended unexpectedly: this is a bug");
                 return;
             };
             reader = back;

@@ -1,5 +1,5 @@
-//! What is sent, samples and exemplars with the labels of their series, and requests of both protocols, encoded without
-//! intermediate messages: the labels of a series are encoded once and copied.
+//! Encodes samples and exemplars with the labels of their series, and requests of both protocols, without intermediate
+//! messages: the labels of a series are encoded once and copied.
 
 use std::collections::HashMap;
 use std::sync::Arc;

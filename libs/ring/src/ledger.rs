@@ -1,4 +1,4 @@
-//! What this member knows of the others: their news, and when each was last heard of.
+//! What this member knows of the others: what they announced, and when each was last heard of.
 
 mod node;
 #[cfg(test)]
@@ -116,8 +116,8 @@ impl Ledger {
         self.take_tombstones(now);
     }
 
-    /// A process that was stopped, or starved, for a while heard nothing from anybody: that silence
-    /// is its own and says nothing of the others.
+    /// A process that was suspended or starved for a while has heard from nobody. That silence is its own, and says
+    /// nothing about the others.
     fn excuse_pause(&mut self, now: Instant) {
         let pause = self.observed.replace(now).map_or(Duration::ZERO, |last| now - last);
         if pause <= self.patience.suspect_after / 2 {
@@ -149,7 +149,7 @@ impl Ledger {
                 warn,
                 limit = MAX_FORGOTTEN,
                 left_out,
-                "members say that too many instances are forgotten: further ones stay in their rings"
+                "too many instances were forgotten: further ones stay in their rings"
             );
         }
         let remember = self.patience.remember;
@@ -271,8 +271,8 @@ impl Ledger {
         best
     }
 
-    /// A tombstone holds only while nothing is heard of the instance: one that is alive raises its
-    /// incarnation as soon as it learns of it, and must not be missed until then.
+    /// A tombstone holds only while the instance is silent: a live instance raises its incarnation as soon as it learns
+    /// of the tombstone, and must not be missing until then.
     fn is_forgotten(&self, claim: &Claim, node: &Node, now: Instant) -> bool {
         let key = (claim.ring.clone(), claim.id.clone());
         let is_void =
@@ -286,9 +286,8 @@ impl Ledger {
         entries.into_values().map(|entry| entry.instance(self, timeout, now)).collect()
     }
 
-    /// Tombstones for the entries of a ring that should be forgotten by themselves: those silent
-    /// for too long. None are while more entries than the settings allow are unhealthy: so many at
-    /// once is a failure of the network, or of something that people must look at.
+    /// Tombstones for entries of a ring that were silent for too long. There are none while more entries are unhealthy
+    /// than the settings allow: so many at once mean a network failure, or something that people must look at.
     pub(crate) fn expired(&self, settings: &WatchSettings, now: Instant) -> Vec<Tombstone> {
         let Some(after) = settings.forget_after else { return Vec::new() };
         let entries = self.entries(&settings.key, now);

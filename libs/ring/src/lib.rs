@@ -1,9 +1,8 @@
 //! Membership by gossip, the rings of the services, and which instances hold a key.
 //!
-//! A [`Ring`] gives a [`RingView`], an immutable picture of the instances of one service that is
-//! replaced whenever something changes; lookups work on the picture, without locks. What a picture
-//! never shows: how long ago exactly a heartbeat was heard (see the ring page for that), and
-//! instances that left or were forgotten.
+//! A [`Ring`] provides a [`RingView`], an immutable view of the instances of one service, which is replaced whenever
+//! something changes. Lookups work on the view, without locks. A view does not show how long ago a heartbeat was heard
+//! (see the ring page for that), nor instances that left or were forgotten.
 #![warn(missing_docs)]
 
 mod address;

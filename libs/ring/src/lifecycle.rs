@@ -1,7 +1,7 @@
-//! The life of this process as an instance of a ring.
+//! The life cycle of this process as an instance of a ring.
 //!
-//! pending -> joining -> active -> leaving -> left. An instance that finds its tokens, in the ring
-//! or in its file, is active at once.
+//! pending -> joining -> active -> leaving -> left. An instance that finds its tokens, in the ring or in its file,
+//! becomes active at once.
 
 #[cfg(test)]
 mod tests;
@@ -221,8 +221,8 @@ impl Inner {
         self.save_tokens(&tokens);
         self.shared.record.claim(&self.key, |claim| claim.tokens = tokens);
         if !self.settings.observe_period.is_zero() && self.go(State::Joining) {
-            // A token that others claim as well goes to one of them in every view alike: there is
-            // nothing to give back.
+            // If others claim a token as well, every view gives it to the same one of them. So there is nothing to give
+            // back.
             tokio::time::sleep(self.settings.observe_period).await;
         }
         self.go(State::Active);
@@ -268,7 +268,7 @@ impl Inner {
         };
         if let Err(error) = tokens.save(path) {
             let source = std::error::Error::source(&error).map(ToString::to_string);
-            tracing::error!(%error, source, "tokens are not kept over a restart");
+            tracing::error!(%error, source, "cannot save the tokens file: after a restart this instance may get other tokens");
         }
     }
 

@@ -1,4 +1,4 @@
-//! Takes part in a cluster: who else is there, which rings they form.
+//! Takes part in a cluster: finds the other members and the rings that they form.
 
 pub(crate) mod confirm;
 mod join;
@@ -33,8 +33,8 @@ use crate::ring::Ring;
 use crate::settings::{GossipSettings, LifecyclerSettings, MembershipSettings, WatchSettings};
 use crate::transport::{GossipTransport, Known, Listener, Reachability, Room, Wire};
 
-/// The part that a process takes in its cluster. Clones are the same one; when the last is dropped
-/// without [`Membership::shutdown`], it falls silent without a goodbye.
+/// This process's participation in the cluster. Clones share it. When the last one is dropped without
+/// [`Membership::shutdown`], the process falls silent without saying goodbye.
 #[derive(Clone)]
 pub struct Membership {
     shared: Arc<Shared>,

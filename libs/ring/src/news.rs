@@ -1,4 +1,4 @@
-//! The news that members exchange: the keys and values of the gossip.
+//! What members announce to each other ("news"): the keys and values of the gossip.
 
 use std::collections::BTreeMap;
 
@@ -33,8 +33,9 @@ pub(crate) struct MemberNews {
 pub(crate) struct Claim {
     pub(crate) ring: String,
     pub(crate) id: String,
-    /// Of two claims of one id the higher holds. It starts as the time of the process's start and
-    /// is raised when an older claim, or a tombstone, turns out to be as high: clocks may be wrong.
+    /// Of two claims with the same id, the one with the higher incarnation holds. It starts as the time when the
+    /// process started. If an older claim or a tombstone turns out to be as high, it is raised, because clocks may be
+    /// wrong.
     pub(crate) incarnation: u64,
     pub(crate) address: String,
     #[serde(default)]

@@ -1,4 +1,4 @@
-//! What a process has heard of the others, and what it says of itself.
+//! What a process has heard of the others, and what it announces about itself.
 
 use std::collections::BTreeMap;
 

@@ -92,8 +92,8 @@ impl Ring {
         Some((key.as_str(), record.upgrade()?))
     }
 
-    /// Puts a new picture in place, unless it is the same; tells whether it did. Only a ring made
-    /// by [`Ring::fixed`] may be changed from outside, to play a change in a test.
+    /// Replaces the view, unless the new one is equal. Returns true if it was replaced. Only a ring from
+    /// [`Ring::fixed`] may be changed from outside, to simulate a change in a test.
     pub fn replace(&self, instances: Vec<Instance>) -> bool {
         let Some(view) = self.view.load().renewed(&self.settings, instances) else {
             return false;

@@ -1,4 +1,4 @@
-//! Members to join by.
+//! Addresses of members through which a process joins the cluster.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};

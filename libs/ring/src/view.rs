@@ -1,4 +1,4 @@
-//! A picture of a ring, and the lookups on it.
+//! An immutable view of a ring, and the lookups on it.
 
 mod read;
 mod replicas;
@@ -19,8 +19,7 @@ use self::shard::ShardCache;
 use crate::instance::{Instance, Operation, State};
 use crate::settings::RingSettings;
 
-/// The instances of a ring at one moment. Immutable; an index of an instance means the same
-/// instance for as long as the view is held, and nothing in another view.
+/// The instances of a ring at one moment. Immutable. An index identifies an instance only within this view.
 pub struct RingView {
     replication_factor: usize,
     zone_awareness: bool,

@@ -1,8 +1,8 @@
-//! Large requests that are encoded once, however many services they go to.
+//! Large requests that are encoded once, however many services they are sent to.
 //!
-//! A gRPC client encodes each message again for each call, into a buffer that copies itself as it grows. For spans,
-//! which go to every replica, that is most of the cost of sending them. Here the first call that needs the message
-//! encodes it into a buffer of the right size, and all connections send slices of that.
+//! A gRPC client encodes a message again for each call, into a buffer that is copied as it grows. For spans, which go
+//! to every replica, that is most of the cost of sending them. Here the first call that needs the message encodes it
+//! into a buffer of the right size, and all connections send slices of that buffer.
 
 use std::{
     sync::{Arc, OnceLock},
@@ -24,7 +24,7 @@ pub struct Shared<M> {
     frame: SharedFrame,
 }
 
-/// The frame of a message, made by the first call. It travels as an extension of each request.
+/// The frame of a message, which the first call creates. It is passed as an extension of each request.
 #[derive(Debug, Clone, Default)]
 struct SharedFrame(Arc<OnceLock<Bytes>>);
 

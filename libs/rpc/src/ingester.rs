@@ -45,7 +45,7 @@ struct Known {
 tactus_telemetry::debug_of!(Ingesters { channels });
 
 impl Ingesters {
-    /// Ingesters over these channels. `call_timeout` holds for requests without a shorter timeout of their own.
+    /// Ingesters over these channels. `call_timeout` applies to requests without a shorter timeout of their own.
     pub fn new(channels: Channels, call_timeout: Duration) -> Self {
         Self { channels, call_timeout, known: Arc::default() }
     }
@@ -83,7 +83,7 @@ pub(crate) struct RemoteIngester {
     call_timeout: Duration,
 }
 
-/// Forwards a call, with the deadline of the request or else the general one.
+/// Forwards a call, with the deadline of the request or else the general timeout.
 macro_rules! forward {
     ($self:ident, $request:ident, $method:ident) => {
         forward!($self, $request, $method, client_of!(IngesterClient, $self.connection()?))
@@ -132,8 +132,8 @@ impl RemoteIngester {
         Some(result)
     }
 
-    /// A push of [`Shared`](crate::Shared) is encoded once for all ingesters, unless it is to be compressed. It is a message of
-    /// a call that lasts if the ingester knows such calls and it is not large.
+    /// A push of [`Shared`](crate::Shared) is encoded once for all ingesters, unless it is to be compressed. It becomes
+    /// a message of the long-lived call if it is small and the ingester supports such calls.
     async fn send_push(
         &self,
         request: Request<PushRequest>,

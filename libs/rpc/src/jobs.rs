@@ -1,4 +1,4 @@
-//! Jobs: calls of queriers and ingesters, as messages that a query-frontend puts into its queue.
+//! Jobs: calls of queriers and ingesters, in the form of messages that a query-frontend puts into its queue.
 
 use std::sync::Arc;
 
@@ -37,8 +37,9 @@ pub trait JobKind {
     fn answer(result: JobResult) -> Option<Self::Answer>;
 }
 
-/// Hands the table of all kinds of jobs to a macro. Of each service: its calls that are no jobs; then for each job the
-/// call, the route under which it is counted (that of the request which Tempo's frontend sends a querier), and its tenant.
+/// Passes the table of all kinds of jobs to a macro. For each service: its calls that are not jobs; then, for each job,
+/// the call, the route under which it is counted (that of the request that Tempo's frontend sends to a querier), and
+/// its tenant.
 #[macro_export]
 macro_rules! for_all_jobs {
     ($macro:ident) => {

@@ -1,7 +1,7 @@
-//! Clients of the services: one connection to each address, kept and checked.
+//! Clients of the services: one connection for each address, kept open and checked.
 //!
-//! A channel connects when it is first used and again when its connection broke, so that a service that comes up
-//! later, or elsewhere under the same name, needs no care. Every call has a deadline, which the caller sets.
+//! A channel connects on first use, and again after its connection broke. So a service may start later, or move under
+//! the same name. Every call has a deadline, which the caller sets.
 #![warn(missing_docs)]
 
 mod channels;

@@ -1,4 +1,4 @@
-//! Pushes to one ingester on a long-lived call.
+//! Sends pushes to one ingester as messages of a long-lived call.
 //!
 //! A call of its own costs a push more than its bytes do: a request, a task and headers on both sides. So pushes are
 //! frames of one call to each ingester. The call is opened when there is something to push, and again after it has
@@ -22,8 +22,8 @@ mod call;
 
 use call::{Call, FrameBody, Outcome};
 
-/// Larger pushes have calls of their own. Nothing should wait behind them, and a frame that a server refuses for its
-/// length ends the whole call.
+/// Larger pushes have calls of their own. Other pushes should not wait behind them, and a frame that a server refuses
+/// because of its length ends the whole call.
 pub const MAX_STREAMED_BYTES: usize = 1 << 20;
 
 /// An ingester without support for streams is asked again after this time, because it may have been replaced.
@@ -52,7 +52,7 @@ enum State {
 pub(crate) enum Pushed {
     /// The answer, as with a call of its own.
     Answered(Result<PushResponse, Status>),
-    /// Not pushed: the ingester takes pushes in calls of their own only.
+    /// Not pushed, because the ingester only takes pushes in calls of their own.
     NoStreams,
 }
 
@@ -62,7 +62,7 @@ impl PushStream {
         Arc::new(Self { connection, state: Mutex::default() })
     }
 
-    /// Pushes an encoded `PushRequest`. If it is dropped, the push may be stored nevertheless.
+    /// Pushes an encoded `PushRequest`. If the future is dropped, the push may be stored nevertheless.
     pub(crate) async fn push(self: &Arc<Self>, push: &Bytes) -> Pushed {
         for _ in 0..MAX_CALLS {
             let Some(call) = self.call() else { return Pushed::NoStreams };

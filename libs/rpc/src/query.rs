@@ -1,4 +1,4 @@
-//! The limits of a query. They travel in the metadata of each request, within a process and between two.
+//! The limits of a query, which are passed in the metadata of each request, within a process and between processes.
 
 use std::time::{Duration, Instant};
 

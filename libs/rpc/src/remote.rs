@@ -19,13 +19,13 @@ use crate::{
     client_of,
 };
 
-/// The metrics generator at `host:port`. Deadlines are the callers'. An address that is none gives errors when it is called.
+/// The metrics generator at `host:port`. Callers set deadlines. If the address is invalid, calls return errors.
 pub fn metrics_generator_at(channels: &Channels, address: &str) -> Arc<dyn MetricsGenerator> {
     Arc::new(Remote(channels.at(address)))
 }
 
-/// The live tail of the ingester at `host:port`. Its streams have no deadline. An address that is none gives errors when it
-/// is called.
+/// The live tail of the ingester at `host:port`. Its streams have no deadline. If the address is invalid, calls return
+/// errors.
 pub fn live_tail_at(channels: &Channels, address: &str) -> Arc<DynLiveTail> {
     Arc::new(Remote(channels.at(address)))
 }

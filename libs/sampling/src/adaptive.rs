@@ -1,4 +1,4 @@
-//! Probabilities so that each operation sends about as many sampled traces a second as it should.
+//! Computes probabilities so that each operation sends about the desired number of sampled traces a second.
 //!
 //! ```text
 //! accepted root spans --count--> by operation --each interval, at its end by the clock--> an object in the bucket
@@ -6,10 +6,10 @@
 //!  clients <--serve-- every distributor <--refresh-- probabilities <--calculate, one of them--'
 //! ```
 //!
-//! One distributor calculates. It knows nothing that is not in the bucket, so that the next one can go on where it ended.
-//! Two that calculate at once for a while write one after the other; that costs precision for an interval.
+//! One distributor calculates. Everything it knows is in the bucket, so that another one can take over at any time. If
+//! two calculate at the same time for a while, the later write wins, which costs precision for an interval.
 //!
-//! Time is the wall clock in unix milliseconds, handed in by the caller of each step.
+//! Times are unix milliseconds of the wall clock, which the caller of each step provides.
 
 mod by_operation;
 mod calculate;
@@ -42,7 +42,7 @@ pub use counter::{SampledSpan, SamplerKind};
 /// Whether this process is the one that calculates.
 pub type IsLeader = Arc<dyn Fn() -> bool + Send + Sync>;
 
-/// How long the last flush may hold the end of the process up.
+/// How long the last flush may delay the end of the process.
 const LAST_FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Adaptive sampling in one process.
@@ -64,7 +64,7 @@ pub struct Adaptive {
 
 #[derive(Debug, Default)]
 struct State {
-    /// While this process calculates. Given up on every failure: the bucket has it all.
+    /// Set while this process calculates. Dropped on every failure, because the bucket has everything.
     leading: Option<Leading>,
     /// Of the probabilities that were read last.
     version: Option<String>,
@@ -80,7 +80,7 @@ struct Leading {
 }
 
 impl Adaptive {
-    /// `instance` names the process; `bucket` is shared by all of them.
+    /// `instance` is the name of the process; all processes share `bucket`.
     pub fn new(
         settings: AdaptiveSampling,
         instance: &str,
@@ -150,7 +150,7 @@ impl Adaptive {
                 () = self.step(now, is_end, leads) => {}
             }
         }
-        // What is left belongs to the interval that has not ended.
+        // What is left belongs to the interval that has not ended yet.
         let last = self.flush(self.interval_end(unix_millis()) + interval);
         if let Ok(flushed) = tokio::time::timeout(LAST_FLUSH_TIMEOUT, last).await {
             self.log("flush", flushed);
@@ -176,8 +176,8 @@ impl Adaptive {
         }
     }
 
-    /// Writes what was counted, for the interval that ended last. What cannot be written is lost: later it would be
-    /// taken for the traffic of another interval.
+    /// Writes the counts for the interval that ended last. Counts that cannot be written are lost: later they would
+    /// look like traffic of another interval.
     pub async fn flush(&self, now_unix_ms: u64) -> Result<(), Error> {
         let counts = self.counter.take();
         if counts.is_empty() {
@@ -186,7 +186,7 @@ impl Adaptive {
         self.store.put_counts(self.interval_end(now_unix_ms), &self.name, &counts).await
     }
 
-    /// Calculates the probabilities by what all processes counted, serves them, and writes them for the others. Does
+    /// Calculates the probabilities from what all processes counted, serves them, and writes them for the others. Does
     /// nothing until the next interval is due.
     pub async fn calculate(&self, now_unix_ms: u64) -> Result<(), Error> {
         let delay = millis(self.settings.calculation_delay.as_std());
@@ -228,12 +228,12 @@ impl Adaptive {
         self.delete_old(listed, now_unix_ms).await
     }
 
-    /// What the process that calculated before knew, and whether something is to be calculated for it.
+    /// What the process that calculated before knew, and whether there is anything to calculate.
     async fn take_over(&self, listed: &[CountsObject], end: u64) -> Result<(Leading, bool), Error> {
         let interval = self.interval();
         let before = self.store.round().await?.map(|(round, _)| round);
         let counted = before.as_ref().map_or(0, |round| round.until);
-        // Its clock may be ahead of ours; what it counted must not count again.
+        // That process's clock may be ahead of ours. What it counted must not count again.
         let until = if (end..=end + self.kept()).contains(&counted) { counted } else { end };
         let mut buckets = VecDeque::new();
         let mut newest = until;
@@ -250,14 +250,14 @@ impl Adaptive {
     }
 
     async fn delete_old(&self, listed: Vec<CountsObject>, now: u64) -> Result<(), Error> {
-        // Far in the future is what a process with a wrong clock wrote.
+        // A process with a wrong clock may have written objects that are far in the future.
         let keep = millis(self.settings.calculation_delay.as_std()) + self.kept() + self.interval();
         let is_old = |object: &CountsObject| object.stamp.abs_diff(now) > keep;
         let keys = listed.into_iter().filter(is_old).map(|object| object.key).collect();
         self.store.delete(keys).await
     }
 
-    /// Serves what another process calculated. Calculating begins anew after this.
+    /// Serves what another process calculated. If this process calculates later, it starts from the bucket.
     pub async fn refresh(&self) -> Result<(), Error> {
         let mut state = self.state.lock().await;
         state.leading = None;
@@ -288,8 +288,8 @@ impl Adaptive {
         self.interval().saturating_mul(self.settings.aggregation_buckets as u64)
     }
 
-    /// The end of the last interval that ended by then. Intervals are the same for all processes, so that each has one
-    /// flush in each of them.
+    /// The end of the last interval that has ended. Intervals are the same for all processes, so that each process
+    /// flushes once in each.
     fn interval_end(&self, now: u64) -> u64 {
         now - now % self.interval()
     }

@@ -26,10 +26,10 @@ pub(crate) enum DocumentError {
     },
 }
 
-/// Reads a file of strategies; empty or `null` gives every service the default probability. Returns what the operator
-/// should know as well: entries that are skipped or taken for something else.
+/// Parses a file of strategies. An empty file or `null` gives every service the default probability. Also returns
+/// warnings for the operator: entries that are ignored or interpreted differently.
 ///
-/// Errors: no JSON, a value of the wrong type, a probability outside of 0 to 1.
+/// Errors: invalid JSON, a value of the wrong type, a probability outside of 0 to 1.
 pub(crate) fn parse_document(
     bytes: &[u8],
     default_probability: f64,
@@ -46,7 +46,7 @@ pub(crate) fn parse_document(
     Ok((set, reader.warnings))
 }
 
-/// What is said about a service, or about all others.
+/// The strategy for a service, or for all other services.
 struct Entry {
     rule: Rule,
     /// `None`: the file has none.
@@ -179,7 +179,7 @@ impl Reader {
         })
     }
 
-    /// What holds for the operations of a service: its own entries first, then those of the default strategy.
+    /// The strategies for the operations of a service: its own entries first, then those of the default strategy.
     fn with_shared(
         &self,
         entry: &Entry,

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::document::parse_document;
 use crate::{Error, Metrics, StrategySet};
 
-/// A tenant's file that nobody asked for this long is released; whoever asks next has it read again.
+/// A tenant's file that was not requested for this long is dropped. The next request reads it again.
 const KEEP_UNUSED: Duration = Duration::from_secs(15 * 60);
 /// A tenant's file that could not be read is tried again after this time.
 const RETRY_AFTER: Duration = Duration::from_secs(10);
@@ -47,7 +47,7 @@ impl StrategyFile {
         self.current.load_full()
     }
 
-    /// Reads the file again, if it is another than the one read last. What cannot be read changes nothing.
+    /// Reads the file again if it has changed. If it cannot be read, nothing changes.
     pub(crate) async fn reload(&self) {
         match self.content.read().await {
             Ok(changed) => {
@@ -73,8 +73,8 @@ impl StrategyFile {
     }
 }
 
-/// Files of tenants, read when they are first asked for. How many there are is up to the operator's limits of tenants;
-/// those that are not used any more are released.
+/// Files of tenants, which are read when first requested. The operator's limits of tenants determine how many there
+/// are. Files that are not used any more are dropped.
 #[derive(Debug)]
 pub(crate) struct TenantFiles {
     settings: SamplingFile,
@@ -88,7 +88,7 @@ struct TenantFile {
     content: Result<Content, String>,
     current: ArcSwapOption<StrategySet>,
     asked: Mutex<Instant>,
-    /// When it was tried last. Held while the file is read for the first time.
+    /// When reading was last attempted. Locked while the file is read for the first time.
     tried: tokio::sync::Mutex<Option<Instant>>,
 }
 
@@ -161,7 +161,7 @@ impl TenantFiles {
     }
 }
 
-/// No file of strategies is larger; what a URL answers may be.
+/// The largest file of strategies. Real ones are smaller, but a URL may answer anything.
 const MAX_BYTES: u64 = 16 << 20;
 /// Limit of a request for the file.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(1);
@@ -185,11 +185,11 @@ impl Content {
         })
     }
 
-    /// `None` if there is no file, or its bytes are those read last.
+    /// `None` if there is no file, or if it has not changed since it was last read.
     async fn read(&self) -> Result<Option<StrategySet>, String> {
         let Some(file) = &self.file else { return Ok(None) };
         let content = match file.read().await {
-            // A server that is not available has nothing to say.
+            // A server that is not available says nothing about the file.
             Err(ReadError::Status(status)) if status.as_u16() == 503 => {
                 tactus_operator_files::Content::new(b"null".to_vec())
             }
@@ -217,7 +217,7 @@ impl Content {
     }
 }
 
-/// False when it is time to stop, and at once if there is nothing to wait for.
+/// Waits. False when it is time to stop; immediately if there is nothing to wait for.
 async fn pause(period: Duration, stop: &CancellationToken) -> bool {
     !period.is_zero() && stop.run_until_cancelled(tokio::time::sleep(period)).await.is_some()
 }

@@ -1,5 +1,5 @@
-//! Strategies as clients over HTTP know them: members in the order of the schema, absent messages left out, defaults of
-//! scalars printed.
+//! Strategies in the JSON that HTTP clients expect: members in schema order, absent messages left out, zero values of
+//! scalars included.
 
 use std::fmt::Write;
 
@@ -72,8 +72,8 @@ fn push(out: &mut String, text: std::fmt::Arguments<'_>) {
     let _ = out.write_fmt(text);
 }
 
-/// A number as Go's JSON writes it: the shortest digits, without a fraction if there is none, an exponent only below
-/// a millionth. What is no number cannot come from a file or a calculation; it would be 0.
+/// A number as Go's JSON encoder writes it: the shortest digits, no fraction if there is none, an exponent only below a
+/// millionth. NaN and infinity cannot come from a file or a calculation, and would be written as 0.
 fn number(value: f64) -> String {
     match value {
         value if !value.is_finite() => "0".to_owned(),

@@ -41,7 +41,7 @@ pub enum Error {
     /// The bucket.
     #[error("object storage")]
     Storage(#[from] tactus_storage::Error),
-    /// What lies in the bucket is not what belongs there.
+    /// An object in the bucket does not have the expected content.
     #[error("{key}: {reason}")]
     Damaged {
         /// The object.

@@ -24,7 +24,7 @@ tactus_telemetry::metrics! {
 }
 
 impl Metrics {
-    /// Registers everything, so that it is there before anything happened.
+    /// Registers all metrics, so that they exist before anything is counted.
     pub fn new(registry: &Registry) -> Self {
         let metrics = Self::register(registry);
         for operation in ["flush", "calculate", "refresh"] {

@@ -19,7 +19,7 @@ pub enum Provider {
     Adaptive(Arc<Adaptive>),
 }
 
-/// The path or URL of a tenant's own file of strategies; empty if it has none. Called once a request.
+/// The path or URL of a tenant's own file of strategies; empty if it has none. Called for each request.
 pub type StrategiesFileOf = Arc<dyn Fn(&TenantId) -> String + Send + Sync>;
 
 /// Answers clients that ask what to sample.
@@ -32,7 +32,7 @@ pub struct Strategies {
 tactus_telemetry::debug_of!(Strategies { provider });
 
 impl Strategies {
-    /// `files` says how files of tenants are read; its path is not looked at.
+    /// `files` says how files of tenants are read; its path is ignored.
     pub fn new(
         provider: Provider,
         file_of: StrategiesFileOf,
@@ -42,9 +42,10 @@ impl Strategies {
         Self { provider, file_of, of_tenants: TenantFiles::new(files, metrics) }
     }
 
-    /// The strategy of a service. `None` is a client that did not say whose it is: it gets what holds for everyone.
+    /// The strategy for a service. The tenant is `None` if the client did not name one; it then gets the strategy for
+    /// everyone.
     ///
-    /// A tenant with a file of its own that cannot be read gets what tenants without one get.
+    /// If a tenant's own file cannot be read, it gets what tenants without a file get.
     pub async fn of(&self, tenant: Option<&TenantId>, service: &str) -> Arc<Strategy> {
         if let Some(tenant) = tenant {
             let path = (self.file_of)(tenant);

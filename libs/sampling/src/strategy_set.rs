@@ -30,7 +30,7 @@ impl StrategySet {
         Self::new(default, HashMap::new())
     }
 
-    /// The strategy of a service; services that nobody knows have one, too.
+    /// The strategy for a service, including services that are not known.
     pub fn of(&self, service: &str) -> Arc<Strategy> {
         Arc::clone(self.services.get(service).unwrap_or(&self.default))
     }

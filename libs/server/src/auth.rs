@@ -1,14 +1,13 @@
-//! Built-in authentication: who calls, for which tenants, and what that caller may do.
+//! Built-in authentication: who calls, for which tenants, and what the caller may do.
 //!
-//! Callers and the hashes of their secrets stand in a file that is read again when it changes. A
-//! caller shows a password (basic) or a token (bearer). Services of one cluster show each other a
-//! shared token or a client certificate.
+//! Callers and the hashes of their secrets are in a file that is read again when it changes. A caller sends a password
+//! (basic) or a token (bearer). The services of a cluster send each other a shared token or a client certificate.
 //!
-//! Passwords are slow to check by design, so that a stolen file is of little use. Therefore what was
-//! checked is remembered for a while, few checks run at a time, and an address that fails often has
-//! to wait. Tokens are long and random: one fast hash and a look into a map is all they need.
+//! Passwords are slow to check by design, so that a stolen file is of little use. So results of checks are remembered
+//! for a while, few checks run at a time, and an address that fails often has to wait. Tokens are long and random, so
+//! one fast hash and a look-up in a map are enough.
 //!
-//! No error, log line or metric holds a secret or a part of one.
+//! No error, log line or metric contains a secret or a part of one.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -178,11 +177,11 @@ impl Authenticator {
         })
     }
 
-    /// Decides about a request, and settles its tenant: a request without one gets the caller's own
-    /// if that has exactly one. Credentials are taken out of the headers, so that nothing behind can
-    /// log them. `None`: nobody had to say who they are.
+    /// Decides about a request, and sets its tenant: a request without one gets the caller's own, if the caller has
+    /// exactly one. Credentials are removed from the headers, so that no later code can log them. `None`: this request
+    /// did not have to be authenticated.
     ///
-    /// `connection`: from the request's extensions; without it failed attempts share one limit.
+    /// `connection`: from the request's extensions; without it, failed attempts share one limit.
     pub async fn check(
         &self,
         access: Access,

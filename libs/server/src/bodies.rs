@@ -1,11 +1,11 @@
-//! Request bodies, counted from their first byte.
+//! Counts the memory of request bodies from their first byte.
 //!
-//! A body takes memory as it arrives, and again as it is decompressed and decoded. All of that comes out of one budget,
-//! of which bodies as they came take a half at most, so that those that are there can be decoded.
+//! A body takes memory as it arrives, and again when it is decompressed and decoded. All of that comes out of one
+//! budget. Bodies as they arrived may take at most half of it, so that those that are there can be decoded.
 //!
-//! Where there is no room, the unfinished body that has cost most until then, bytes times age, is cut off: senders that
-//! begin and do not go on lose to those that are quick. Answers come out of the same budget until they are sent, and so do
-//! readers that do not read.
+//! If memory runs out, the unfinished body that has cost the most so far (bytes times age) is cut off. So senders that
+//! start and do not continue lose to quick ones. Answers come out of the same budget until they are sent, so readers
+//! that do not read lose in the same way.
 
 use std::collections::HashMap;
 use std::sync::Arc;

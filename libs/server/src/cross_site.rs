@@ -1,8 +1,8 @@
-//! Requests that a page of another site has a browser send.
+//! Refuses requests that a page of another site makes a browser send.
 //!
-//! A browser adds what it knows of us to them: a certificate, a password that somebody typed, and that it stands inside of
-//! our network. So what changes something is refused if it comes from a page that is not ours. Programs are not browsers: they
-//! go on as ever, by GET too where Tempo's paths take it.
+//! A browser adds to such requests what it has for our site: a certificate, a password that somebody typed, and its
+//! position inside of our network. So requests that change something are refused if they come from a page that is not
+//! ours. Programs other than browsers are not affected, even if they use GET where Tempo's paths allow it.
 
 use ::http::header::{HOST, ORIGIN, USER_AGENT};
 use ::http::{HeaderMap, HeaderName, Method, StatusCode, Uri};

@@ -2,16 +2,16 @@
 //!
 //! - [`listener`]: accept loop for HTTP/1.1 and HTTP/2, TLS, limits, draining on shutdown.
 //! - [`auth`]: callers, their tenants and roles.
-//! - [`bodies`]: memory of requests from the first byte, and of answers, bounded.
-//! - [`cross_site`]: what pages of other sites have browsers send.
+//! - [`bodies`]: bounds the memory of requests, from the first byte, and of answers.
+//! - [`cross_site`]: refuses requests that pages of other sites make browsers send.
 //! - [`http`]: the main HTTP port: router, path cleaning, limits, request metrics, compression.
 //! - [`grpc`]: the gRPC port, and [`health`], the standard health service.
-//! - [`request_log`]: a line of the log for each request.
-//! - [`tenancy`]: tenant of a request from `X-Scope-OrgID`.
+//! - [`request_log`]: a log line for each request.
+//! - [`tenancy`]: the tenant of a request, from `X-Scope-OrgID`.
 //! - [`operational`]: `/ready`, `/metrics`, `/status/…`, `/api/echo`, `/api/status/buildinfo`.
 //!
-//! This lib knows no configuration file, no query and no storage: everything it shows comes from
-//! closures of the caller.
+//! This crate knows no configuration file, no query and no storage: everything it shows comes from closures of the
+//! caller.
 #![warn(missing_docs)]
 
 pub mod auth;

@@ -1,11 +1,11 @@
-//! Accept loop for HTTP/1.1 and HTTP/2, with or without TLS, and its orderly end.
+//! The accept loop for HTTP/1.1 and HTTP/2, with or without TLS, and its orderly shutdown.
 //!
-//! On shutdown the socket stops accepting, every connection finishes the requests it has begun
-//! (HTTP/2 clients get GOAWAY), and what is still open after the drain timeout is cut.
+//! On shutdown the socket stops accepting, every connection finishes the requests that it has begun (HTTP/2 clients get
+//! GOAWAY), and connections that are still open after the drain timeout are cut.
 //!
-//! A connection may cost little without a request in flight, and not for ever: the time limits of
-//! [`ListenerSettings`] hold for the handshake, for the head of a request, for a client that does
-//! not read its response, and for a connection that idles.
+//! Without a request in flight, a connection may take only little memory, and only for a limited time. The time limits
+//! of [`ListenerSettings`] apply to the handshake, to the head of a request, to a client that does not read its
+//! response, and to an idle connection.
 
 use std::convert::Infallible;
 use std::error::Error as StdError;

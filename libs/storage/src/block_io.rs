@@ -90,11 +90,12 @@ pub async fn write_block(bucket: &Bucket, meta: &BlockMeta, files: &BlockFiles) 
     confirm_block(bucket, meta).await
 }
 
-/// Looks whether the bucket has a block that was just written: its sources may go only then. Stores have said yes to a
-/// write and had nothing afterwards, and another process may have taken the data for an orphan and deleted it meanwhile.
+/// Checks that the bucket has a block that was just written. Delete its sources only after that. Some stores have
+/// confirmed a write and had nothing afterwards, and another process may have taken the data for an orphan and deleted
+/// it.
 ///
-/// Errors: `Error::Unavailable` if a file is missing, if the data has another length or if `meta.json` is not the
-/// block's; else those of the bucket.
+/// Errors: `Error::Unavailable` if a file is missing, the data has another length, or `meta.json` is not the block's;
+/// otherwise those of the bucket.
 pub async fn confirm_block(bucket: &Bucket, meta: &BlockMeta) -> Result<()> {
     match missing_file(bucket, meta).await? {
         None => Ok(()),
@@ -151,7 +152,7 @@ fn meta_that_fits(meta: &BlockMeta) -> Vec<u8> {
         return json;
     }
     let (tenant, block_id, bytes) = (&meta.tenant_id, meta.block_id, json.len());
-    tracing::warn!(tenant, %block_id, bytes, "block was made of too many pushes, its meta does not name them");
+    tracing::warn!(tenant, %block_id, bytes, "block has spans of too many pushes: its meta is written without the list of pushes");
     let mut meta = meta.clone();
     if let Some(extension) = &mut meta.extension {
         extension.origins = OriginSet::new();
@@ -217,9 +218,9 @@ async fn read_meta_file(
     Ok(meta)
 }
 
-/// Takes a block out of the live ones: `meta.json` becomes `meta.compacted.json`, unchanged.
-/// Returns the time of it. Fine when it is compacted already; `Error::NotFound` when the block is
-/// neither.
+/// Removes a block from the live ones: renames `meta.json` to `meta.compacted.json`, with the same content, and returns
+/// the time. Does nothing if the block is compacted already. `Error::NotFound` if the block is neither live nor
+/// compacted.
 pub async fn mark_compacted(bucket: &Bucket, tenant: &str, block_id: Uuid) -> Result<Timestamp> {
     let live = block_key(tenant, block_id, META);
     let compacted = block_key(tenant, block_id, COMPACTED_META);

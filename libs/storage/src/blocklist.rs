@@ -34,8 +34,8 @@ pub type Snapshot = Arc<HashMap<String, Arc<TenantBlocks>>>;
 
 /// The shared list: cheap to read from any thread, changed by polls and by this process.
 ///
-/// What this process did stays in the list until a poll has seen it: a poll may have listed the
-/// bucket before, a store may list late, and an index may be older.
+/// Changes by this process stay in the list until a poll has seen them, because a poll may have listed the bucket
+/// before, a store may list late, and an index may be older.
 #[derive(Debug, Default)]
 pub struct Blocklist {
     current: RwLock<Snapshot>,

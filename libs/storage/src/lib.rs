@@ -1,7 +1,7 @@
-//! The bucket: what lies in it, and how to read and write it.
+//! The bucket: what it contains, and how to read and write it.
 //!
-//! Everything here is about bytes under keys: block metas, bloom filters, indexes, the tenant
-//! index, and the local or S3 store that keeps them. What is inside `data.parquet` is not known here.
+//! This crate handles bytes under keys: block metas, bloom filters, indexes, the tenant index, and the stores that keep
+//! them (local disk, S3, GCS, Azure). It does not know the content of `data.parquet`.
 #![warn(missing_docs)]
 
 pub mod block_io;

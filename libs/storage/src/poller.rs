@@ -1,10 +1,10 @@
 //! Polls the bucket for blocks: lists it, or reads the index that another process wrote.
 //!
-//! If something goes wrong with a tenant, its previous list stays. A meta that cannot be parsed hides only its own
-//! block, is counted and logged.
+//! If polling a tenant fails, its previous list stays. A meta that cannot be parsed hides only its own block, and is
+//! counted and logged.
 //!
-//! Listings and indexes may be late, reads are not. If a listing contradicts what this process knows of a block, the
-//! block's meta is read.
+//! Listings and indexes may be outdated, but reads are not. So if a listing contradicts what this process knows about a
+//! block, it reads the block's meta.
 
 mod build;
 mod index;

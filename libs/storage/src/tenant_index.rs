@@ -1,10 +1,11 @@
-//! The tenant index: all block metas of a tenant in one object, so that a reader need not list.
+//! The tenant index: all block metas of a tenant in one object, so that readers need not list the bucket.
 //!
-//! Stored twice, as zstd of protobuf and as gzip of JSON. Both are always written: readers prefer
-//! the first, and a stale one would win over a fresh second.
+//! It is stored twice, as zstd of protobuf and as gzip of JSON. Both are always written, because readers prefer the
+//! first, and an outdated one would win over a fresh second one.
 //!
-//! Whoever may write to the bucket can write an index of a few kilobytes that decompresses to gigabytes, or that lists very many
-//! blocks in very few bytes. So an index is decoded as it is decompressed, one block at a time, and all that grows has a bound.
+//! Anyone who can write to the bucket can write an index of a few kilobytes that decompresses to gigabytes, or that
+//! lists very many blocks in very few bytes. So an index is decoded while it is decompressed, one block at a time, and
+//! everything that grows is bounded.
 
 use std::io::{self, BufWriter, Write};
 use std::sync::Arc;

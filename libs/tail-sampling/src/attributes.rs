@@ -1,4 +1,4 @@
-//! Attributes of spans and resources.
+//! Conditions on attributes of spans and resources.
 
 use tactus_model::{Attribute, AttributeList, SpanBatch, StringCode, ValueType};
 use tactus_traceql::eval::Bitmap;
@@ -6,10 +6,10 @@ use tactus_work::tick;
 
 use crate::condition::{AttributeCondition, AttributeTest};
 
-/// What it takes to look at the attributes of a span.
+/// Units of work for checking the attributes of a span.
 const STEPS_A_SPAN: u32 = 16;
 
-/// The traces of which a span, or the resource of a span, has the attribute.
+/// The traces in which a span, or the resource of a span, has the attribute.
 pub(crate) fn traces_with(condition: &AttributeCondition, batch: &SpanBatch) -> Bitmap {
     let mut found = Bitmap::none(batch.traces.ids.len());
     let Some(key) = batch.strings.find(&condition.key) else { return found };
@@ -30,7 +30,7 @@ pub(crate) fn traces_with(condition: &AttributeCondition, batch: &SpanBatch) -> 
     found
 }
 
-/// The traces of which a span has a value in its trace state.
+/// The traces in which a span has a value in its trace state.
 pub(crate) fn traces_with_state(key: &[u8], values: &[Vec<u8>], batch: &SpanBatch) -> Bitmap {
     let mut found = Bitmap::none(batch.traces.ids.len());
     // Spans of a trace mostly have the same.
@@ -46,7 +46,7 @@ pub(crate) fn traces_with_state(key: &[u8], values: &[Vec<u8>], batch: &SpanBatc
     found
 }
 
-/// The traces of which a span has one of these OTLP status codes.
+/// The traces in which a span has one of these OTLP status codes.
 pub(crate) fn traces_with_status(statuses: &[bool; 3], batch: &SpanBatch) -> Bitmap {
     let mut found = Bitmap::none(batch.traces.ids.len());
     for (row, &status) in batch.spans.status.iter().enumerate() {

@@ -1,6 +1,6 @@
-//! Rates that policies may let through.
+//! The rates that policies allow.
 
-/// What a rate lets through, in units of what it counts.
+/// How much a rate still allows, in units of what it counts.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Rate {
     pub(crate) per_second: f64,
@@ -20,8 +20,8 @@ impl Budget {
         Self { rate, left: rate.burst }
     }
 
-    /// Adds what so many seconds bring. Traces are decided in rounds of some seconds, so a round has all that its seconds
-    /// brought, even if that is more than a burst.
+    /// Adds what a time of this many seconds allows. Traces are decided in rounds of a few seconds, so a round may use
+    /// all that its seconds allow, even if that is more than a burst.
     pub(crate) fn advance(&mut self, seconds: f64) {
         let brought = self.rate.per_second * seconds;
         self.left = (self.left + brought).min(self.rate.burst.max(brought));

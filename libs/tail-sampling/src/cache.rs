@@ -1,4 +1,4 @@
-//! Decisions that spans which come late follow.
+//! Remembers decisions for spans that arrive late.
 
 use std::collections::HashMap;
 
@@ -14,9 +14,9 @@ pub struct Decision {
     pub made_at: u64,
 }
 
-/// The last decisions, those for and those against each within a bound.
+/// The most recent decisions. Those to keep and those to drop have separate limits.
 ///
-/// Memory: at most twice the sizes, at about 40 bytes a trace.
+/// Memory: at most twice the sizes, with about 40 bytes for each trace.
 #[derive(Debug)]
 pub struct DecisionCache {
     sampled: RecentIds,
@@ -24,7 +24,7 @@ pub struct DecisionCache {
 }
 
 impl DecisionCache {
-    /// Remembers at least so many traces that were kept and that were dropped.
+    /// Remembers at least this many traces that were kept, and that were dropped.
     pub fn new(sampled: usize, dropped: usize) -> Self {
         Self { sampled: RecentIds::new(sampled), dropped: RecentIds::new(dropped) }
     }
@@ -45,7 +45,7 @@ impl DecisionCache {
         of.insert(trace, decision.made_at);
     }
 
-    /// The decision of a trace, if it is remembered; it is then remembered for longer.
+    /// The decision on a trace, if it is remembered. It is then remembered for longer.
     pub fn find(&mut self, trace: TraceId) -> Option<Decision> {
         if let Some(made_at) = self.sampled.find(trace) {
             return Some(Decision { sampled: true, made_at });
@@ -54,8 +54,8 @@ impl DecisionCache {
     }
 }
 
-/// The last ids that were asked for or inserted: two halves, of which the older one is forgotten when the younger one is
-/// full.
+/// The ids that were last looked up or inserted, in two halves. When the younger half is full, the older one is
+/// forgotten.
 #[derive(Debug)]
 struct RecentIds {
     size: usize,

@@ -1,4 +1,4 @@
-//! From the configuration to conditions.
+//! Compiles the configuration to conditions.
 
 mod single;
 
@@ -14,12 +14,12 @@ use crate::{
     error::PolicyError,
 };
 
-/// Policies within policies; deeper ones are refused.
+/// Levels of policies inside policies. Deeper ones are rejected.
 const MAX_DEPTH: usize = 8;
 /// Policies, with those within others.
 const MAX_POLICIES: usize = 1000;
 
-/// Policies, ready to judge. Immutable; those who judge by them share them.
+/// Compiled policies. Immutable, and shared by all who judge with them.
 #[derive(Debug, Default)]
 pub struct Policies {
     pub(crate) policies: Vec<Policy>,
@@ -33,7 +33,7 @@ pub(crate) struct Policy {
     pub(crate) name: String,
     /// Drops what its condition finds.
     pub(crate) drops: bool,
-    /// Its results are those of a condition with `invert_match`.
+    /// True if the result is inverted, as by a condition with `invert_match`.
     pub(crate) inverted: bool,
     pub(crate) condition: Condition,
 }
@@ -77,12 +77,12 @@ impl Policies {
         self.policies.iter().map(|policy| policy.name.as_str())
     }
 
-    /// True if a policy drops what it finds, by its place.
+    /// True if the policy with this index drops what it matches.
     pub fn drops(&self, policy: usize) -> bool {
         self.policies.get(policy).is_some_and(|policy| policy.drops)
     }
 
-    /// True if what a policy says of a trace depends on how many others there are, by its place.
+    /// True if the result of the policy with this index depends on how many other traces there are.
     pub fn limits_rate(&self, policy: usize) -> bool {
         self.policies.get(policy).is_some_and(|policy| policy.condition.limits_rate())
     }
@@ -96,7 +96,7 @@ struct Taken {
     programs: Cell<usize>,
     /// Bytes of the compiled expressions of attributes.
     regexes: Cell<usize>,
-    /// What is determined of all patterns while traces are judged.
+    /// The memory for automaton states of all patterns.
     patterns: Patterns,
 }
 
@@ -116,7 +116,7 @@ impl Scope<'_> {
         }
     }
 
-    /// The key of the policy's type, which must be there.
+    /// The value of the key for the policy's type, which must be set.
     fn set<'c, T>(&self, key: &str, value: &'c Option<T>) -> Result<&'c T, PolicyError> {
         value.as_ref().ok_or_else(|| self.invalid(key, "is not set"))
     }

@@ -33,7 +33,7 @@ pub(crate) enum Condition {
     },
     And(Vec<Condition>),
     Not(Box<Condition>),
-    /// The first that samples decides, if spans are left in its budget.
+    /// The first part that samples a trace decides, if its budget has spans left.
     Composite(Vec<(Condition, usize)>),
 }
 
@@ -60,7 +60,7 @@ pub(crate) enum Unit {
 pub(crate) struct AttributeCondition {
     pub(crate) key: Vec<u8>,
     pub(crate) test: AttributeTest,
-    /// Traces without it are wanted, those with it are not.
+    /// True if traces without the attribute match, and those with it do not.
     pub(crate) inverted: bool,
 }
 
@@ -83,7 +83,7 @@ pub(crate) struct Share {
 impl Share {
     /// `percent` is 0 to 100.
     pub(crate) fn new(percent: f64, salt: &str) -> Self {
-        // As a float 2^64 - 1 is 2^64; the conversion back ends at the largest number.
+        // As a float 2^64 - 1 becomes 2^64. The conversion back stops at the largest number.
         let threshold = (percent / 100.0 * u64::MAX as f64) as u64;
         Self { salt: salt.as_bytes().to_vec(), threshold }
     }
@@ -93,7 +93,7 @@ impl Share {
     }
 }
 
-/// FNV-1a of salt and id, as collectors take it, so that they and we draw the same traces.
+/// FNV-1a of salt and id, as in OpenTelemetry collectors, so that both choose the same traces.
 pub(crate) fn trace_hash(salt: &[u8], trace: &TraceId) -> u64 {
     fnv1a_64(salt.iter().chain(&trace.0))
 }

@@ -1,4 +1,4 @@
-//! The decision about traces, of what all policies say.
+//! Decides about traces from the results of all policies.
 
 use std::{
     sync::Arc,
@@ -14,14 +14,14 @@ use crate::{
     evaluate::{Verdict, View},
 };
 
-/// Judges traces by policies, and keeps what is left of their rates.
+/// Judges traces with policies, and tracks what is left of their rates.
 #[derive(Debug)]
 pub struct Decider {
     policies: Arc<Policies>,
     budgets: Vec<Budget>,
 }
 
-/// What becomes of the traces of a batch; rows of its trace table.
+/// The decisions on the traces of a batch, as rows of its trace table.
 #[derive(Debug)]
 pub struct Decisions {
     /// The traces that are kept.
@@ -33,9 +33,9 @@ pub struct Decisions {
 /// What a policy said.
 #[derive(Debug)]
 pub struct PolicyDecisions {
-    /// The traces that it samples; of a policy that drops, those that it drops.
+    /// The traces that the policy samples; for a policy that drops, those that it drops.
     pub sampled: Bitmap,
-    /// Traces on which it could not be evaluated: it is as if it were not there.
+    /// Traces on which the policy could not be evaluated. It is ignored for them.
     pub failed: Bitmap,
     /// Time that it took.
     pub elapsed: Duration,
@@ -53,23 +53,23 @@ impl Decider {
         &self.policies
     }
 
-    /// Says that the traces of the next batches took so long to arrive: rates let through what that time brings.
+    /// Sets how long the traces of the next batches took to arrive. Rates allow what that time brings.
     pub fn advance(&mut self, time: Duration) {
         self.budgets.iter_mut().for_each(|budget| budget.advance(time.as_secs_f64()));
     }
 
-    /// Decides all traces of a sorted batch on the spans that it has of them.
+    /// Decides all traces of a sorted batch, with the spans that the batch has of them.
     ///
-    /// A trace is dropped if a policy drops it, or one with `invert_match` meets a match; else it is kept if a policy
-    /// samples it, where one with `invert_match` counts only if no policy without fails to sample it. Without policies all
-    /// are kept.
+    /// A trace is dropped if a policy drops it, or if a policy with `invert_match` finds a match. Otherwise it is kept
+    /// if a policy without `invert_match` samples it, or if one with it does and every policy without it that could be
+    /// evaluated samples it as well. Without policies all are kept.
     pub fn decide(&mut self, batch: &SpanBatch) -> Decisions {
         let view = View::new(batch);
         let traces = view.traces();
         let mut undropped = Bitmap::all(traces);
         let mut said: Vec<Option<PolicyDecisions>> = Vec::new();
         said.resize_with(self.policies.policies.len(), || None);
-        // What is dropped takes nothing from the rates of the others.
+        // What is dropped does not use up the rates of other policies.
         for drops in [true, false] {
             for (policy, said) in self.policies.policies.iter().zip(&mut said) {
                 if policy.drops != drops {

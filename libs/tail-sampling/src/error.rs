@@ -1,6 +1,6 @@
 //! The errors of tail sampling policies.
 
-/// Why policies cannot be. The text names the policy and the field; policies within others are named by the way to them.
+/// Why policies are invalid. The text names the policy and the field; a policy inside of others is named by its path.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PolicyError {
@@ -10,7 +10,7 @@ pub enum PolicyError {
     /// Two policies of one name.
     #[error("duplicate policy name {0:?}")]
     DuplicateName(String),
-    /// A field that is missing or says something impossible.
+    /// A field is missing or has an invalid value.
     #[error("policy {policy:?}: {field}: {reason}")]
     Invalid {
         /// The policy.

@@ -1,4 +1,4 @@
-//! Conditions on batches.
+//! Evaluates conditions on batches.
 
 use std::{cell::OnceCell, ops::Range, time::Duration};
 
@@ -13,19 +13,19 @@ use crate::{
     facts::{bytes_per_trace, millis_per_trace, spans_per_trace},
 };
 
-/// Processor time that a query may take for a batch. A policy that takes more fails for its traces: segments are not to pile
-/// up behind it.
+/// Processor time that a query may use for a batch. If a policy takes longer, it fails for these traces, so that
+/// segments do not pile up behind it.
 const MAX_CPU_TIME: Duration = Duration::from_secs(10);
 
-/// What a condition says of traces; rows of the batch's trace table.
+/// The result of a condition for traces, as rows of the batch's trace table.
 #[derive(Debug)]
 pub(crate) struct Verdict {
     pub(crate) sampled: Bitmap,
-    /// Traces on which it could not be evaluated; none of them is sampled.
+    /// Traces on which it could not be evaluated. None of them is sampled.
     pub(crate) failed: Bitmap,
 }
 
-/// A batch with what conditions ask of it, each found once.
+/// A batch and derived facts that conditions need. Each is computed once.
 pub(crate) struct View<'b> {
     batch: &'b SpanBatch,
     spans: OnceCell<Vec<u64>>,
@@ -56,7 +56,7 @@ impl<'b> View<'b> {
         candidates: &Bitmap,
     ) -> Verdict {
         let mut failed = Bitmap::none(self.traces());
-        // Each looks at all spans, and there may be many.
+        // Each condition reads all spans, and there may be many conditions.
         if candidates.count() == 0 || is_over() {
             return Verdict { sampled: failed.clone(), failed };
         }
@@ -124,7 +124,7 @@ impl<'b> View<'b> {
         left
     }
 
-    /// Each part judges what those before it did not sample, and keeps what its share of the rate allows.
+    /// Each part judges what earlier parts did not sample, and keeps what its share of the rate allows.
     fn composite(
         &self,
         parts: &[(Condition, usize)],
@@ -159,14 +159,14 @@ impl<'b> View<'b> {
             }
         });
         if evaluated.is_err() {
-            // It took too long; what was found so far is incomplete.
+            // It took too long, so what was found so far is incomplete.
             failed.unite(candidates);
             return Bitmap::none(self.traces());
         }
         found
     }
 
-    /// Evaluates parts of the batch by themselves, down to the traces on which that fails.
+    /// Evaluates smaller and smaller parts of the batch, to find the traces on which the evaluation fails.
     fn find_in(
         &self,
         query: &CompiledQuery,
@@ -196,7 +196,7 @@ impl<'b> View<'b> {
     }
 }
 
-/// The traces that a budget has room for, in order of their ids: a random order.
+/// The traces that a budget allows, in order of their ids, which is a random order.
 fn take(budget: Option<&mut Budget>, sizes: &[u64], candidates: &Bitmap) -> Bitmap {
     let mut taken = Bitmap::none(sizes.len());
     let Some(budget) = budget else { return taken };

@@ -14,14 +14,14 @@ pub fn spans_per_trace(batch: &SpanBatch) -> Vec<u64> {
     spans
 }
 
-/// Milliseconds from the first start to the last end of each trace.
+/// For each trace the milliseconds from its first start to its last end.
 pub(crate) fn millis_per_trace(batch: &SpanBatch) -> Vec<u64> {
     let mut times = vec![(u64::MAX, 0); batch.traces.ids.len()];
     let spans = &batch.spans;
     let starts_and_durations = spans.start.iter().zip(spans.duration.iter());
     for (&trace, (&start, &duration)) in spans.trace.iter().zip(starts_and_durations) {
         if let Some((first, last)) = times.get_mut(trace as usize) {
-            // A span without a start says nothing about the trace's.
+            // A span without a start says nothing about the start of the trace.
             *first = if start == 0 { *first } else { start.min(*first) };
             *last = span_end(start, duration).max(*last);
         }
@@ -29,7 +29,7 @@ pub(crate) fn millis_per_trace(batch: &SpanBatch) -> Vec<u64> {
     times.into_iter().map(|(first, last)| last.saturating_sub(first) / 1_000_000).collect()
 }
 
-/// Bytes of each trace as OTLP, about: resource and scope count once for each run of spans that share them.
+/// Approximate bytes of each trace as OTLP. Resource and scope count once for each run of spans that share them.
 pub fn bytes_per_trace(batch: &SpanBatch) -> Vec<u64> {
     let sizes = Sizes { batch };
     let resources: Vec<u64> = (0..batch.resources.len())
@@ -110,7 +110,7 @@ impl Sizes<'_> {
     }
 }
 
-/// A field of this many bytes, with its number and length.
+/// The size of a field with this many bytes, including its number and length.
 fn field(bytes: u64) -> u64 {
     1 + varint_size(bytes) as u64 + bytes
 }

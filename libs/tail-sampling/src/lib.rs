@@ -1,11 +1,11 @@
 //! Tail sampling: policies that decide on whole traces.
 //!
-//! [`Policies`] are compiled from the configuration once. They judge batches of whole traces, column by column: a TraceQL
-//! policy runs once over all traces of a batch. A [`Decider`] holds what a policy remembers from batch to batch, which is the
-//! rates that it may let through. A [`DecisionCache`] remembers decisions for spans that arrive late.
+//! [`Policies`] are compiled from the configuration once. They judge batches of whole traces, column by column: a
+//! TraceQL policy runs once over all traces of a batch. A [`Decider`] holds what a policy remembers from batch to
+//! batch: what is left of its rates. A [`DecisionCache`] remembers decisions for spans that arrive late.
 //!
-//! This crate knows no clock and no storage, and does not know where traces wait: its caller says how much time the traces of
-//! the next batches took to arrive.
+//! This crate knows no clock and no storage, and does not know where traces wait. Its caller says how long the traces
+//! of the next batches took to arrive.
 #![warn(missing_docs)]
 
 mod attributes;

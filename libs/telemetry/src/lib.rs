@@ -1,4 +1,4 @@
-//! What a service tells about itself: log lines on stderr, metrics for Prometheus and, if asked to, its own traces.
+//! The telemetry of a service: log lines on stderr, metrics for Prometheus and, if configured, its own traces.
 //!
 //! ```
 //! use std::sync::LazyLock;

@@ -1,16 +1,15 @@
-//! Spans of this program, sent by OTLP to whatever the environment names.
+//! Traces of this program itself, sent as OTLP to the endpoint that the environment names.
 //!
-//! Off unless one of `OTEL_TRACES_EXPORTER`, `OTEL_EXPORTER_OTLP_ENDPOINT` and
-//! `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` is set; then spans of level debug, as [`request_span!`] and
-//! [`client_span!`] make them, cost one comparison.
+//! Off unless one of `OTEL_TRACES_EXPORTER`, `OTEL_EXPORTER_OTLP_ENDPOINT` and `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` is
+//! set. Otherwise spans of level debug, as [`request_span!`] and [`client_span!`] create them, cost one comparison.
 //!
 //! Some fields of a span are not attributes: `otel.name` is its name, `otel.kind` its kind (`server`, `client`,
 //! `producer`, `consumer`), `otel.status_code = "ERROR"` its status, `traceparent` the caller's header, and `ingest`
 //! marks a request that brings spans.
 //!
-//! Spans about receiving spans must not breed: what the exporter sends says "not sampled", and of requests with spans
-//! whose sender does not say "sampled", one in [`INGEST_SHARE`] begins a trace. So even where a collector hands our own
-//! spans back to us, each batch makes less than one other.
+//! Spans about receiving spans must not multiply. So the exporter's requests say "not sampled", and of requests with
+//! spans whose sender does not say "sampled", one in [`INGEST_SHARE`] begins a trace. Even if a collector sends our own
+//! spans back to us, each batch causes less than one further batch.
 
 mod context;
 mod export;

@@ -1,5 +1,5 @@
-//! What logs and errors show: errors as one line of text, and some fields of a type that has too much to show, or what
-//! nobody may see.
+//! Formats for logs and errors: errors as one line of text, and `Debug` with only some fields, for types that have too
+//! much to show or secrets.
 
 use std::error::Error;
 

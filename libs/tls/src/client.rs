@@ -20,7 +20,7 @@ use crate::{DEFAULT_RELOAD_INTERVAL, alpn_bytes};
 /// TLS of the connections of one client.
 #[derive(Clone, Debug)]
 pub struct ClientTlsSettings {
-    /// Where in the configuration this is, as `ingester_client.grpc_client_config`.
+    /// The section of the configuration, such as `ingester_client.grpc_client_config`.
     pub section: String,
     /// Certificate chain to show.
     pub certificate: Option<Pem>,
@@ -28,7 +28,7 @@ pub struct ClientTlsSettings {
     pub key: Option<Pem>,
     /// Authorities to trust instead of the system's.
     pub ca: Option<Pem>,
-    /// Name to expect in the server's certificate, and to ask for; empty: the host connected to.
+    /// The name to request and to expect in the server's certificate; empty: the host connected to.
     pub server_name: String,
     /// Do not check the server's certificate.
     pub insecure_skip_verify: bool,
@@ -41,7 +41,7 @@ pub struct ClientTlsSettings {
 }
 
 impl ClientTlsSettings {
-    /// Trusts the system's authorities, shows no certificate, offers no ALPN.
+    /// Trusts the system's authorities, sends no certificate, and offers no ALPN.
     pub fn new(section: &str) -> Self {
         Self {
             section: section.to_owned(),
@@ -98,7 +98,7 @@ impl ClientTlsSettings {
         }
         let found = rustls_native_certs::load_native_certs();
         let mut roots = RootCertStore::empty();
-        // Some systems carry certificates that no library can use; the others count.
+        // Some systems have certificates that no library can use. They are ignored.
         let (usable, _) = roots.add_parsable_certificates(found.certs);
         if usable == 0 {
             let text =
@@ -109,7 +109,7 @@ impl ClientTlsSettings {
     }
 }
 
-/// TLS of a client, in use: the files are read again when they change, connections stay.
+/// TLS of a client. Files are read again when they change; connections stay.
 #[derive(Debug)]
 pub struct ClientTls {
     config: Reloaded<ClientConfig, Error>,
@@ -118,7 +118,7 @@ pub struct ClientTls {
 }
 
 impl ClientTls {
-    /// Reads the files. Errors: what cannot be read, parsed or used, by key and file.
+    /// Reads the files. Errors: what cannot be read, parsed or used, with key and file.
     pub fn load(settings: ClientTlsSettings) -> Result<Arc<Self>, Error> {
         let (section, server_name) = (settings.section.clone(), settings.server_name.clone());
         if !server_name.is_empty() && ServerName::try_from(server_name.as_str()).is_err() {
@@ -135,8 +135,8 @@ impl ClientTls {
         self.config.get()
     }
 
-    /// The name that the certificate of `host` must have: the configured one, else the host itself,
-    /// which may be an address, an IPv6 one with or without brackets.
+    /// The name that the certificate of `host` must have: the configured one, or else the host itself, which may be an
+    /// address (an IPv6 address with or without brackets).
     ///
     /// Errors: the host is neither a name nor an address.
     pub fn server_name(&self, host: &str) -> Result<ServerName<'static>, Error> {
@@ -147,7 +147,7 @@ impl ClientTls {
         })
     }
 
-    /// The handshake with the server of `host`. It has no time limit of its own.
+    /// Performs the handshake with the server `host`. It has no time limit of its own.
     ///
     /// Errors: those of the connection, and a server that is not trusted.
     pub async fn connect<S>(&self, host: &str, stream: S) -> std::io::Result<TlsStream<S>>

@@ -1,7 +1,7 @@
 //! The connector of gRPC channels.
 //!
-//! For `tonic::transport::Endpoint::connect_with_connector`. The endpoint's URI has the scheme
-//! `http` in either case: TLS is the connector's affair, not the channel's.
+//! For `tonic::transport::Endpoint::connect_with_connector`. The URI of the endpoint always has the scheme `http`,
+//! because the connector handles TLS, not the channel.
 
 use std::io;
 use std::pin::Pin;
@@ -17,10 +17,9 @@ use tower::Service;
 
 use crate::client::ClientTls;
 
-/// Connects to the host and port of a URI: by TLS if `tls` is given, else in clear.
+/// Connects to the host and port of a URI, with TLS if `tls` is given, otherwise unencrypted.
 ///
-/// The time limit is the caller's (`Endpoint::connect_timeout`), and holds for the handshake too.
-/// Clone: cheap.
+/// The caller sets the time limit (`Endpoint::connect_timeout`), which includes the handshake. Cheap to clone.
 pub fn connector(tls: Option<Arc<ClientTls>>) -> Connector {
     Connector { tls }
 }

@@ -1,21 +1,21 @@
 //! The errors of TLS settings.
 
-/// A setting that cannot be used. The text names the key, and the file if there is one; it never
-/// holds what a file or a key contains.
+/// A setting that cannot be used. The text names the key, and the file if there is one. It never contains the content
+/// of a file or a key.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// A file cannot be read.
     #[error("{key}: {path}: {source}")]
     Read {
-        /// The key of the configuration that names the file.
+        /// The configuration key that names the file.
         key: String,
         /// The file.
         path: String,
         /// Why.
         source: std::io::Error,
     },
-    /// PEM that is damaged, or that has nothing of the kind wanted.
+    /// The PEM is damaged, or has nothing of the required kind.
     #[error("{place}: {reason}")]
     Pem {
         /// Key, and file if there is one.
@@ -23,7 +23,7 @@ pub enum Error {
         /// What is wrong.
         reason: String,
     },
-    /// Certificate, key or authorities that do not fit together or that rustls refuses.
+    /// Certificate, key or authorities do not match, or rustls rejects them.
     #[error("{section}: {reason}")]
     Certificates {
         /// The section of the configuration.

@@ -1,4 +1,4 @@
-//! From the sections of the configuration to the settings of this lib.
+//! Converts sections of the configuration to the settings of this crate.
 
 use tactus_config::sections::client::ClientTls as ClientSection;
 use tactus_config::sections::receivers::ReceiverTls;
@@ -54,10 +54,10 @@ fn of_listener(
     }))
 }
 
-/// TLS of a receiver. `section`: as `distributor.receivers.otlp.protocols.grpc.tls`; `alpn`: see
-/// [`ALPN_HTTP`] and [`ALPN_GRPC`]. A client CA makes client certificates mandatory.
+/// TLS of a receiver. `section`: such as `distributor.receivers.otlp.protocols.grpc.tls`; `alpn`: see [`ALPN_HTTP`] and
+/// [`ALPN_GRPC`]. With a client CA, client certificates are mandatory.
 ///
-/// Errors: no certificate or no key, since a receiver with a `tls` section must not serve in clear.
+/// Errors: no certificate or no key, because a receiver with a `tls` section must not accept unencrypted connections.
 pub fn receiver(
     section: &str,
     tls: &ReceiverTls,
@@ -88,12 +88,12 @@ pub fn receiver(
     })
 }
 
-/// TLS of a gRPC client. `section`: where the `tls_…` keys are, as `memberlist`.
+/// TLS of a gRPC client. `section`: where the `tls_…` keys are, such as `memberlist`.
 pub fn grpc_client(section: &str, tls: &ClientSection) -> ClientTlsSettings {
     ClientTlsSettings { alpn: names(&ALPN_GRPC), ..client(section, tls) }
 }
 
-/// TLS of a client that speaks something else than HTTP, so without ALPN.
+/// TLS of a client that does not speak HTTP, so without ALPN.
 pub fn client(section: &str, tls: &ClientSection) -> ClientTlsSettings {
     let optional = |key: &str, path: &str| (!path.is_empty()).then(|| file(section, key, path));
     ClientTlsSettings {
@@ -111,7 +111,7 @@ pub fn client(section: &str, tls: &ClientSection) -> ClientTlsSettings {
     }
 }
 
-/// TLS towards a receiver of metrics, without ALPN. `section`: where `ca_file` and the others are.
+/// TLS of a client that sends metrics, without ALPN. `section`: where `ca_file` and the other keys are.
 pub fn remote_write(section: &str, tls: &RemoteTls) -> ClientTlsSettings {
     ClientTlsSettings {
         certificate: pem(section, ("cert_file", &tls.cert_file), ("cert", &tls.cert)),
@@ -128,7 +128,7 @@ pub fn remote_write(section: &str, tls: &RemoteTls) -> ClientTlsSettings {
     }
 }
 
-/// The file if it is named, else the text if there is one.
+/// The file if one is named, otherwise the text if there is one.
 fn pem(section: &str, named: (&str, &str), text: (&str, &str)) -> Option<Pem> {
     match (named.1, text.1) {
         ("", "") => None,

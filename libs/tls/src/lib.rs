@@ -1,13 +1,12 @@
-//! TLS of listeners and clients: certificates are read again when their files change.
+//! TLS of listeners and clients. Certificates are read again when their files change.
 //!
-//! - [`ServerTls`]: what a listener accepts with; [`ClientTls`]: what a client connects with. Both hold
-//!   rustls configurations and are cheap to share.
+//! - [`ServerTls`]: for listeners; [`ClientTls`]: for clients. Both hold rustls configurations and are cheap to share.
 //! - [`connect`]: a connector for gRPC channels, with or without TLS.
-//! - [`reload`]: values that are made of files, made again when the files change.
-//! - [`from_config`]: from the sections of the configuration to the settings of this lib.
+//! - [`reload`]: values made from files, which are made again when the files change.
+//! - [`from_config`]: converts sections of the configuration to the settings of this crate.
 //!
-//! Nothing here runs in the background: files are looked at when a connection needs them, at most
-//! once an interval, so that a port without traffic costs nothing.
+//! Nothing here runs in the background: files are checked when a connection needs them, at most once in an interval, so
+//! that a port without traffic costs nothing.
 #![warn(missing_docs)]
 
 mod client;
@@ -27,7 +26,7 @@ pub use pem::Pem;
 pub use policy::ProtocolPolicy;
 pub use server::{ClientAuth, ServerTls, ServerTlsSettings};
 
-/// Pause between two looks at certificate files, where none is configured.
+/// How often certificate files are checked if the configuration does not say.
 pub const DEFAULT_RELOAD_INTERVAL: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// Protocols that an HTTP port offers: HTTP/2 first.

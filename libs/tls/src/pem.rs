@@ -9,10 +9,10 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::error::Error;
 
-/// Larger files are no certificates: a wrong path must not cost memory.
+/// A larger file is not a certificate. The limit protects memory against a wrong path.
 const MAX_FILE_BYTES: u64 = 4 << 20;
 
-/// PEM text and the key of the configuration that it comes from.
+/// PEM text, and the configuration key that it comes from.
 #[derive(Clone)]
 pub struct Pem {
     key: String,
@@ -33,12 +33,12 @@ impl fmt::Debug for Pem {
 }
 
 impl Pem {
-    /// PEM in a file. `key`: how the configuration names it, for errors.
+    /// PEM in a file. `key`: its configuration key, for errors.
     pub fn file(key: impl Into<String>, path: impl Into<PathBuf>) -> Self {
         Self { key: key.into(), source: Source::File(path.into()) }
     }
 
-    /// PEM as text. `key`: how the configuration names it, for errors.
+    /// PEM as text. `key`: its configuration key, for errors.
     pub fn text(key: impl Into<String>, text: impl Into<String>) -> Self {
         Self { key: key.into(), source: Source::Text(text.into()) }
     }
@@ -85,7 +85,7 @@ impl Pem {
 
     /// The first private key.
     pub(crate) fn private_key(&self) -> Result<PrivateKeyDer<'static>, Error> {
-        // The error of the parser can hold parts of the text, which is secret.
+        // The parser's error may contain parts of the text, which is secret.
         PrivateKeyDer::from_pem_slice(&self.bytes()?)
             .map_err(|_| self.invalid("no private key in it"))
     }

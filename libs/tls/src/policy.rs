@@ -1,4 +1,4 @@
-//! TLS versions and cipher suites by the names of Go and of the OpenTelemetry Collector.
+//! TLS versions and cipher suites, with the names of Go and of the OpenTelemetry Collector.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use rustls::{ProtocolVersion, SupportedCipherSuite, SupportedProtocolVersion, ve
 
 use crate::error::Error;
 
-/// Suites that Go knows and that are too weak for rustls; configurations that name them still load.
+/// Suites that Go has and that are too weak for rustls. Configurations that name them still load.
 const LEGACY_SUITES: [&str; 16] = [
     "TLS_RSA_WITH_RC4_128_SHA",
     "TLS_RSA_WITH_3DES_EDE_CBC_SHA",
@@ -27,7 +27,7 @@ const LEGACY_SUITES: [&str; 16] = [
     "TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA256",
 ];
 
-/// Which versions and suites are spoken. TLS 1.0 and 1.1 are never: a lower minimum means 1.2.
+/// The allowed versions and suites. TLS 1.0 and 1.1 are never allowed: a lower minimum means 1.2.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ProtocolPolicy {
     /// Lowest version: `VersionTLS12`, `TLS12` or `1.2`; empty is 1.2.
@@ -38,7 +38,7 @@ pub struct ProtocolPolicy {
     pub cipher_suites: Vec<String>,
 }
 
-/// How the two sides of Go programs word errors about these settings.
+/// Client or server, because Go words errors about these settings differently for each.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Side {
     Server,
@@ -78,7 +78,7 @@ impl ProtocolPolicy {
         Ok(versions)
     }
 
-    /// rustls' provider on ring, with the suites that are named.
+    /// rustls' provider based on ring, with the named suites.
     pub(crate) fn provider(&self, section: &str, side: Side) -> Result<Arc<CryptoProvider>, Error> {
         let mut provider = ring::default_provider();
         if self.cipher_suites.is_empty() {
@@ -91,7 +91,7 @@ impl ProtocolPolicy {
                 Some(suite) if is_tls13(suite) || chosen.contains(suite) => {}
                 Some(suite) => chosen.push(*suite),
                 None if LEGACY_SUITES.contains(&name.as_str()) => {
-                    tracing::warn!(section, suite = %name, "cipher suite is too weak and left out");
+                    tracing::warn!(section, suite = %name, "cipher suite is ignored, because it is too weak");
                 }
                 None => {
                     let text = match side {
@@ -112,7 +112,7 @@ fn is_tls13(suite: &SupportedCipherSuite) -> bool {
     suite.version().version == ProtocolVersion::TLSv1_3
 }
 
-/// Whether Go calls the suite so: its names of TLS 1.3 lack the 13, two have a short form.
+/// True if Go gives the suite this name. Its names for TLS 1.3 lack the 13, and two suites have a short form.
 fn is_called(suite: &SupportedCipherSuite, name: &str) -> bool {
     let ours = format!("{:?}", suite.suite());
     let ours = ours.replacen("TLS13_", "TLS_", 1);

@@ -28,14 +28,14 @@ pub enum ClientAuth {
     Request,
     /// One must be given and is not checked.
     RequireAny,
-    /// One that is given must be signed by the authorities.
+    /// If the client sends a certificate, the authorities must have signed it.
     VerifyIfGiven,
-    /// One must be given, signed by the authorities: mTLS.
+    /// The client must send a certificate that the authorities have signed: mTLS.
     RequireAndVerify,
 }
 
 impl ClientAuth {
-    /// Of Go's names, as `RequireAndVerifyClientCert`; empty is none. `None`: no such name.
+    /// From Go's name, such as `RequireAndVerifyClientCert`; empty is none. `None`: no such name.
     pub fn from_name(name: &str) -> Option<Self> {
         match name {
             "" | "NoClientCert" => Some(Self::None),
@@ -47,7 +47,7 @@ impl ClientAuth {
         }
     }
 
-    /// Whether certificates are checked against authorities.
+    /// True if certificates are checked against authorities.
     pub fn verifies(self) -> bool {
         matches!(self, Self::VerifyIfGiven | Self::RequireAndVerify)
     }
@@ -56,7 +56,7 @@ impl ClientAuth {
 /// TLS of one listener.
 #[derive(Clone, Debug)]
 pub struct ServerTlsSettings {
-    /// Where in the configuration this is, as `server.http_tls_config`: for errors and metrics.
+    /// The section of the configuration, such as `server.http_tls_config`, for errors and metrics.
     pub section: String,
     /// Certificate chain.
     pub certificate: Pem,
@@ -68,7 +68,7 @@ pub struct ServerTlsSettings {
     pub client_auth: ClientAuth,
     /// Versions and suites.
     pub policy: ProtocolPolicy,
-    /// Protocols to offer, the preferred one first; see [`crate::ALPN_HTTP`]. Empty: none is spoken of.
+    /// Protocols to offer, the preferred one first; see [`crate::ALPN_HTTP`]. Empty: no ALPN.
     pub alpn: Vec<String>,
     /// How old the knowledge about the files may get.
     pub reload_interval: Duration,
@@ -137,7 +137,7 @@ impl ServerTlsSettings {
     }
 }
 
-/// TLS of a listener, in use: the files are read again when they change, connections stay.
+/// TLS of a listener. Files are read again when they change; connections stay.
 #[derive(Debug)]
 pub struct ServerTls {
     config: Reloaded<ServerConfig, Error>,
@@ -145,7 +145,7 @@ pub struct ServerTls {
 }
 
 impl ServerTls {
-    /// Reads the files. Errors: what cannot be read, parsed or used, by key and file.
+    /// Reads the files. Errors: what cannot be read, parsed or used, with key and file.
     pub fn load(settings: ServerTlsSettings) -> Result<Arc<Self>, Error> {
         let (section, files) = (settings.section.clone(), settings.files());
         let (interval, client_auth) = (settings.reload_interval, settings.client_auth);
@@ -163,9 +163,9 @@ impl ServerTls {
         self.client_auth
     }
 
-    /// The handshake of one connection. It has no time limit of its own.
+    /// Performs the handshake of one connection. It has no time limit of its own.
     ///
-    /// Errors: those of the connection, and a client that the settings turn away.
+    /// Errors: those of the connection, and a client that the settings reject.
     pub async fn accept<S>(&self, stream: S) -> std::io::Result<TlsStream<S>>
     where
         S: AsyncRead + AsyncWrite + Unpin,
@@ -173,7 +173,7 @@ impl ServerTls {
         TlsAcceptor::from(self.config()).accept(stream).await
     }
 
-    /// Whether the client of a connection proved by its certificate that the authorities know it.
+    /// True if the client of a connection has proved its identity with a certificate of the authorities.
     pub fn is_verified<S>(&self, stream: &TlsStream<S>) -> bool {
         let (_, connection) = stream.get_ref();
         self.client_auth.verifies() && connection.peer_certificates().is_some()

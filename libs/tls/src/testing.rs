@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use crate::pem::Pem;
 use crate::{ClientTls, ClientTlsSettings, ServerTls, ServerTlsSettings};
 
-/// A directory with an authority and what it signed.
+/// A directory with an authority and the certificates it signed.
 pub(crate) struct Authority {
     directory: TempDir,
     issuer: CertifiedIssuer<'static, KeyPair>,
@@ -76,7 +76,7 @@ impl Authority {
     }
 }
 
-/// A handshake in memory, and one byte each way: TLS 1.3 clients learn late that they are refused.
+/// A handshake in memory, and one byte in each direction, because TLS 1.3 clients learn late that they are rejected.
 pub(crate) async fn handshake(
     server: &Arc<ServerTls>,
     client: &Arc<ClientTls>,

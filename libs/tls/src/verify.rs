@@ -8,11 +8,11 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
 
-/// Takes every certificate. The other side still proves that it has the key.
+/// Accepts every certificate. The other side must still prove that it has the key.
 #[derive(Debug)]
 pub(crate) struct AnyCertificate {
     provider: Arc<CryptoProvider>,
-    /// Whether a client without a certificate is turned away.
+    /// True if a client without a certificate is rejected.
     mandatory: bool,
 }
 
@@ -22,7 +22,7 @@ impl AnyCertificate {
     }
 }
 
-/// The methods that both traits have: signatures are checked as ever.
+/// The methods that both traits have. Signatures are checked as usual.
 macro_rules! signatures {
     () => {
         fn verify_tls12_signature(

@@ -1,8 +1,8 @@
 //! The tree of a query: plain enums without positions.
 //!
-//! Shape: a [`RootExpr`] is a search pipeline or a metrics expression, plus hints. Constant
-//! sub-expressions are already folded, chains of one logical operator are flat lists, and the
-//! depth of every tree is bounded, so plain recursion over it is safe.
+//! Shape: a [`RootExpr`] is a search pipeline or a metrics expression, plus hints. Constant sub-expressions are already
+//! folded, chains of one logical operator are flat lists, and the depth of every tree is bounded, so that plain
+//! recursion over it is safe.
 
 mod attribute;
 mod metrics;
@@ -31,9 +31,9 @@ pub struct RootExpr {
 }
 
 impl RootExpr {
-    /// The pipeline that finds spans: the query itself, or the first leaf of a metrics query.
+    /// The pipeline that finds spans: that of the query itself, or of the first leaf of a metrics query.
     ///
-    /// A search with a metrics query runs this pipeline and ignores the rest.
+    /// A search whose query is a metrics query runs this pipeline and ignores the rest.
     pub fn search_pipeline(&self) -> &Pipeline {
         const EMPTY: &Pipeline = &Pipeline { stages: Vec::new() };
         match &self.query {
@@ -50,7 +50,7 @@ impl RootExpr {
         }
     }
 
-    /// True if each span is found or not by itself, whatever other spans there are: one filter, and `select()`s behind it.
+    /// True if each span is judged independently of all other spans: one filter, followed only by `select()`.
     pub fn judges_spans_alone(&self) -> bool {
         let Query::Search(pipeline) = &self.query else { return false };
         let Some((PipelineStage::Spanset(SpansetExpression::Filter(filter)), rest)) =
@@ -76,7 +76,7 @@ impl RootExpr {
 pub enum Query {
     /// A pipeline that ends in spansets.
     Search(Pipeline),
-    /// A pipeline that ends in series, or arithmetic between such pipelines.
+    /// A pipeline that ends in a metrics function, or arithmetic between such pipelines.
     Metrics(MetricsExpression),
 }
 
@@ -88,8 +88,8 @@ pub struct Pipeline {
 }
 
 impl Pipeline {
-    /// True if every spanset filter is constant false and there is one: the answer is empty
-    /// without reading data.
+    /// True if there is a spanset filter and every one is constant false. The answer is then empty, without reading
+    /// data.
     pub fn is_constant_false(&self) -> bool {
         let mut filters = 0;
         self.stages.iter().all(|stage| match stage {
@@ -119,7 +119,7 @@ pub enum PipelineStage {
 pub enum SpansetExpression {
     /// `{ … }`.
     Filter(SpansetFilter),
-    /// A parenthesised pipeline as operand. It starts from the same input as its sibling operand.
+    /// A parenthesised pipeline as operand. It has the same input as the other operand.
     Pipeline(Pipeline),
     /// Two operands and a logical or structural operator.
     Binary {
@@ -180,8 +180,8 @@ pub enum FieldExpression {
         /// Right operand.
         right: Box<FieldExpression>,
     },
-    /// `a && b && c` or `a || b || c`: the left-associative chain of one operator. An operand may
-    /// be a chain of the same operator again if it was parenthesised on the right.
+    /// `a && b && c` or `a || b || c`: the left-associative chain of one operator. If an operand on the right was
+    /// parenthesised, it may be a chain of the same operator.
     Logical {
         /// The operator between all operands.
         operator: LogicalOperator,
@@ -225,7 +225,7 @@ impl FieldExpression {
     }
 }
 
-/// `left cmp right` over values of one spanset. Validation guarantees an aggregate in it.
+/// `left cmp right` for values of one spanset. Validation guarantees that it contains an aggregate.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ScalarFilter {
     /// The comparison.
@@ -243,7 +243,7 @@ pub enum ScalarExpression {
     Static(Static),
     /// An aggregate over the spans.
     Aggregate(Aggregate),
-    /// Arithmetic; at least one side holds an aggregate.
+    /// Arithmetic; at least one side contains an aggregate.
     Binary {
         /// The operator.
         operator: ArithmeticOperator,
@@ -252,7 +252,7 @@ pub enum ScalarExpression {
         /// Right operand.
         right: Box<ScalarExpression>,
     },
-    /// `({} | count())`: an aggregate of a pipeline of its own. Parses, but never validates.
+    /// `({} | count())`: an aggregate of another pipeline. It parses but is never valid.
     Pipeline(Box<Pipeline>, Aggregate),
 }
 

@@ -1,9 +1,8 @@
 //! Canonical text: `Display` of the tree.
 //!
-//! The text names spanset attributes and series labels, appears in errors, and is a cache key.
-//! It parses back to a tree with the same text. Where plain spelling would not (names with blanks,
-//! strings with backticks, a negative constant before an operator that binds tighter than minus)
-//! it is quoted, escaped or parenthesised.
+//! The text is used for names of spanset attributes, for series labels, in errors and as a cache key. It parses back to
+//! a tree with the same text. Where the plain spelling would not (names with blanks, strings with backticks, a negative
+//! constant before an operator that binds more tightly than minus), it is quoted, escaped or parenthesised.
 
 mod metrics;
 
@@ -17,8 +16,8 @@ use crate::ast::{
 use crate::lexer::ends_attribute_name;
 use crate::static_value::Static;
 
-/// The value's text. Strings are quoted as in a query; other values as they appear in answers.
-/// Arrays (which have no literal) are `["a", "b"]`.
+/// The value's text. Strings are quoted as in a query, other values are as in answers. Arrays, which have no literal,
+/// are `["a", "b"]`.
 impl Display for Static {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
         match self {
@@ -55,7 +54,7 @@ fn array<T>(
     f.write_char(']')
 }
 
-/// A constant inside a query: i64's minimum has no literal but `minInt`.
+/// A constant inside a query. The minimum of i64 has no literal other than `minInt`.
 fn constant(f: &mut Formatter<'_>, value: &Static) -> Result {
     match value {
         Static::Int(i64::MIN) => f.write_str("minInt"),
@@ -141,7 +140,7 @@ impl Display for FieldExpression {
     }
 }
 
-/// A prefix of a chain of one logical operator, written left-nested.
+/// A prefix of a chain of one logical operator, with left-nested parentheses.
 pub(crate) struct LogicalChain<'a> {
     pub(crate) operator: LogicalOperator,
     pub(crate) operands: &'a [FieldExpression],
@@ -260,9 +259,9 @@ impl Display for Aggregate {
     }
 }
 
-/// The canonical text of a float: shortest digits that round-trip, an exponent of at least two
-/// digits when the decimal exponent is below −4 or at least 6, and `.0` if neither is there.
-/// `NaN`, `+Inf` and `-Inf` otherwise.
+/// The canonical text of a float: the shortest digits that parse back to it; an exponent of at least two digits if the
+/// decimal exponent is below −4 or at least 6; otherwise `.0` if there is no fraction. `NaN`, `+Inf` and `-Inf` for the
+/// others.
 pub fn format_float(value: f64) -> String {
     if value.is_nan() {
         return "NaN".to_owned();
@@ -281,7 +280,7 @@ pub fn format_float(value: f64) -> String {
     format!("{digits}e{sign}{:02}", exponent.unsigned_abs())
 }
 
-/// Go's text of a duration in nanoseconds: `1h0m0s`, `1m30s`, `1.5ms`, `0s`.
+/// A duration in nanoseconds as Go prints it: `1h0m0s`, `1m30s`, `1.5ms`, `0s`.
 pub fn format_duration(nanoseconds: i64) -> String {
     let magnitude = nanoseconds.unsigned_abs();
     let sign = if nanoseconds < 0 { "-" } else { "" };
@@ -313,7 +312,7 @@ fn with_fraction(value: u64, unit: u64) -> String {
     format!("{}.{}", value / unit, digits.trim_end_matches('0'))
 }
 
-/// In backticks, or in double quotes if backticks cannot hold it.
+/// In backticks, or in double quotes if the string contains a backtick.
 fn string(f: &mut Formatter<'_>, value: &[u8]) -> Result {
     match std::str::from_utf8(value) {
         Ok(text) if !text.contains(['`', '\r', '\0']) => write!(f, "`{text}`"),
@@ -342,7 +341,7 @@ fn quoted(f: &mut Formatter<'_>, value: &[u8]) -> Result {
     f.write_char('"')
 }
 
-/// Bare if that reads back as the same name and not `must_quote`, else quoted as a whole.
+/// Unquoted if that parses back to the same name and `must_quote` is false; otherwise the whole name in quotes.
 fn attribute_name(f: &mut Formatter<'_>, name: &str, must_quote: bool) -> Result {
     let needs_quotes = must_quote
         || name.is_empty()

@@ -1,8 +1,9 @@
 //! Regular expressions of the language: RE2 syntax, matched on bytes against the whole value.
 //!
-//! What patterns may cost is bounded: the classes of one before it is put together, its program when it is compiled and the
-//! programs of a query together, program times text when it is matched, what is determined of all patterns of a query
-//! meanwhile, and the query that does all this, which is asked between patterns, between texts and within a long one.
+//! The cost of patterns is bounded: the classes of a pattern before it is built; its program, and the programs of a
+//! query together, when they are compiled; program size times text length when it is matched; and the automaton states
+//! of all patterns of a query. The query's own limits are checked between patterns, between texts, and within a long
+//! text.
 
 mod bounded;
 mod limits;
@@ -18,16 +19,16 @@ use self::bounded::{Automaton, Room};
 use self::program::Program;
 pub use self::unanchored::UnanchoredRegex;
 
-/// Bound on a compiled program; repetition bombs fail against it quickly.
+/// Limit on a compiled program. Patterns whose nested repetitions explode fail quickly.
 const MAX_PROGRAM_BYTES: usize = 1 << 20;
 
 /// Bound on the programs of a query together.
 const MAX_PROGRAMS_BYTES: usize = 1 << 24;
 
-/// Bound on a program that is made while a query is parsed: enough for words and wildcards.
+/// Limit on a program that is built while a query is parsed: enough for words and wildcards.
 const MAX_FOLDED_BYTES: usize = 1 << 15;
 
-/// A pattern that does not compile; the pattern itself is in the query.
+/// Why a pattern does not compile. The text does not include the pattern, which is in the query.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidRegex {
@@ -40,39 +41,39 @@ pub enum InvalidRegex {
         /// In bytes.
         limit: usize,
     },
-    /// The programs of the query would be too large together.
+    /// All programs of the query together would be too large.
     #[error("invalid regex: the programs of all patterns need more than {limit} bytes")]
     TooLargeTogether {
         /// In bytes.
         limit: usize,
     },
-    /// It repeats something this often, by counts within counts.
-    #[error("invalid regex: it repeats something {0} times, by counts within counts (limit: {max})", max = limits::MAX_REPEATS)]
+    /// It repeats something this often, counting nested repetitions.
+    #[error("invalid regex: its nested repetitions repeat something {0} times (limit: {max})", max = limits::MAX_REPEATS)]
     Repeats(u64),
     /// Character classes of too many members.
     #[error("invalid regex: its character classes have too many members")]
     Classes,
     /// Nobody waits for it any more.
-    #[error("the query is over")]
+    #[error("the query has ended")]
     Over,
 }
 
-/// The patterns of a query, or of several that are kept together: they share memory for what is determined of them while
-/// texts are matched. Clones are of the same.
+/// The patterns of a query, or of several queries that are kept together. They share the memory for automaton states
+/// that are computed while texts are matched. Clones share it, too.
 #[derive(Clone, Debug, Default)]
 pub struct Patterns {
     room: Room,
 }
 
 impl Patterns {
-    /// Compiles a pattern, unless it is remembered.
+    /// Compiles a pattern, or returns the remembered program.
     ///
     /// Errors: as [`CompiledRegex::new`].
     pub(crate) fn compile(&self, pattern: &[u8]) -> Result<CompiledRegex, InvalidRegex> {
         Ok(CompiledRegex::of(Program::known(pattern, MAX_PROGRAM_BYTES)?, self.room.clone()))
     }
 
-    /// Compiles a pattern that comes from data. It is not remembered. Also, the bytes of its program.
+    /// Compiles a pattern that comes from data. Its program is not remembered. Also returns the bytes of the program.
     ///
     /// Errors: as [`CompiledRegex::new`].
     pub(crate) fn compile_value(
@@ -85,9 +86,10 @@ impl Patterns {
     }
 }
 
-/// Checks that a pattern compiles, in a query whose patterns before it have programs of `bytes`, and adds its own to them.
+/// Checks that a pattern compiles. `bytes` is the size of the programs of the query's earlier patterns, to which its
+/// own is added.
 ///
-/// Errors: as [`CompiledRegex::new`], and the programs would be too large together.
+/// Errors: as [`CompiledRegex::new`], and the programs together would be too large.
 pub(crate) fn check(pattern: &[u8], bytes: &mut usize) -> Result<(), InvalidRegex> {
     let left = MAX_PROGRAMS_BYTES.saturating_sub(*bytes);
     let program = Program::known(pattern, left.min(MAX_PROGRAM_BYTES));
@@ -104,33 +106,33 @@ pub(crate) fn check(pattern: &[u8], bytes: &mut usize) -> Result<(), InvalidRege
     Ok(())
 }
 
-/// True if a pattern is so small that a constant may be matched while the query is parsed.
+/// True if a pattern is small enough to be matched with a constant while the query is parsed.
 pub(crate) fn may_be_folded(pattern: &[u8]) -> bool {
     Program::known(pattern, MAX_FOLDED_BYTES).is_ok()
 }
 
 /// A compiled pattern.
 ///
-/// Anchored at both ends, `.` matches line breaks, case-sensitive unless the pattern says
-/// otherwise, `\d \w \s \b` are ASCII. Cloning is cheap; matching is thread-safe.
+/// It is anchored at both ends; `.` matches line breaks; it is case-sensitive unless the pattern says otherwise;
+/// `\d \w \s \b` are ASCII. Cloning is cheap; matching is thread-safe.
 #[derive(Debug, Clone)]
 pub struct CompiledRegex {
     program: Arc<Program>,
-    /// Made for the first text. `None` within: it cannot be.
+    /// Created for the first text. The inner `None`: it cannot be created.
     automaton: Arc<OnceLock<Option<Automaton>>>,
     room: Room,
 }
 
 impl CompiledRegex {
-    /// Compiles a pattern, unless it is remembered.
+    /// Compiles a pattern, or returns the remembered program.
     ///
     /// Errors: not RE2 syntax, not UTF-8, or the program would exceed the size limit.
     pub fn new(pattern: &[u8]) -> Result<Self, InvalidRegex> {
         Patterns::default().compile(pattern)
     }
 
-    /// As [`Self::new`], with a program of no more than `max_bytes`: what is matched with each span that comes, and by
-    /// nobody who could wait less long.
+    /// As [`Self::new`], with a program of at most `max_bytes`. For patterns that are matched with every span that
+    /// arrives, which no client can cancel.
     pub fn within(pattern: &[u8], max_bytes: usize) -> Result<Self, InvalidRegex> {
         let program = Program::known(pattern, max_bytes.min(MAX_PROGRAM_BYTES))?;
         Ok(Self::of(program, Room::default()))
@@ -140,8 +142,7 @@ impl CompiledRegex {
         Self { program, automaton: Arc::default(), room }
     }
 
-    /// Whether the whole value matches. False if the work of this thread is over; a value that takes too many
-    /// steps ends it.
+    /// True if the whole value matches. False if this thread's work is over; a value that takes too many steps ends it.
     pub fn is_match(&self, value: &[u8]) -> bool {
         match &self.program.states {
             None => self.program.literal.as_deref() == Some(value),
@@ -153,7 +154,7 @@ impl CompiledRegex {
         }
     }
 
-    /// False if no value that lies within these bytes matches.
+    /// False if no part of these bytes matches.
     pub fn may_match_within(&self, bytes: &[u8]) -> bool {
         self.program.part.as_ref().is_none_or(|part| part.find(bytes).is_some())
     }

@@ -1,7 +1,7 @@
-//! The `q` filter of tag-name and tag-value search.
+//! The `q` filter of tag-name and tag-value searches.
 //!
-//! Users are mid-typing, so a filter is never an error: what cannot be used is dropped, and if
-//! nothing is left the search is unfiltered.
+//! Users are still typing, so a filter is never an error: what cannot be used is dropped, and if nothing is left, the
+//! search has no filter.
 
 mod groups;
 mod repair;
@@ -27,11 +27,11 @@ pub enum Completion {
 /// Conditions that one span must satisfy together.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ConditionGroup {
-    /// At least one. Each is boolean: a comparison of an attribute with a constant, a nil test, or
-    /// the negation of one.
+    /// At least one. Each is a boolean expression: a comparison of an attribute with a constant, a nil test, or the
+    /// negation of one.
     pub conditions: Vec<FieldExpression>,
-    /// The constant that the requested attribute is compared with by `=`: the group's only answer,
-    /// for which no data has to be read.
+    /// The constant that the requested attribute must equal. It is the group's only possible answer, for which no data
+    /// has to be read.
     pub pinned: Option<Static>,
 }
 
@@ -45,10 +45,10 @@ pub struct TooManyConditionGroups {
     pub limit: usize,
 }
 
-/// The usable part of `query` when the values of `requested` (none: tag names) are asked for.
+/// The usable part of `query`, for a search for values of `requested`, or for tag names if that is `None`.
 ///
-/// An unscoped `requested` is looked up twice, so its groups count twice against `limit`.
-/// Errors: only more than `limit` groups.
+/// An unscoped `requested` is looked up twice, so its groups count twice against `limit`. Errors: only more than
+/// `limit` groups.
 pub fn completion(
     query: &str,
     requested: Option<&Attribute>,
@@ -70,7 +70,7 @@ pub fn completion(
     Ok(Completion::Groups(groups.into_iter().map(with_pin).collect()))
 }
 
-/// The first filter of a query that parses, possibly after repair, and is valid.
+/// The first filter of a query, if the query parses (possibly after repair) and is valid.
 fn usable_filter(query: &str) -> Option<SpansetFilter> {
     let root = crate::parse(query).ok().or_else(|| repair::parse_leniently(query))?;
     first_filter(&root).filter(is_valid)

@@ -1,4 +1,4 @@
-//! Errors of parsing and validation. Their texts reach clients and are part of the contract.
+//! Errors of parsing and validation. Clients see their texts, which are part of the API.
 
 /// Result with this crate's error.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -13,7 +13,7 @@ pub enum Error {
     /// The text is in the grammar, but means nothing.
     #[error(transparent)]
     Validate(#[from] ValidateError),
-    /// The text is in the grammar, but a pattern in it is refused.
+    /// The query has the right syntax, but a pattern in it is rejected.
     #[error("parse error at line {line}, col {column}: {error}")]
     Pattern {
         /// From 1.
@@ -32,7 +32,7 @@ pub struct ParseError {
     pub line: usize,
     /// Characters from 1, within the line.
     pub column: usize,
-    /// What was found and, where few tokens would fit, what was expected.
+    /// What was found and, if only few tokens would be allowed, what was expected.
     pub message: String,
 }
 
@@ -49,7 +49,7 @@ impl std::fmt::Display for ParseError {
 
 impl std::error::Error for ParseError {}
 
-/// Why a query that parses is rejected. The strings in the variants are canonical text.
+/// Why a query that parses is rejected. Strings in the variants are canonical text.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ValidateError {
@@ -59,7 +59,7 @@ pub enum ValidateError {
     /// An operator that its operands do not have.
     #[error("illegal operation for the given types: {0}")]
     IllegalBinary(String),
-    /// A prefix operator that its operand does not have.
+    /// The operand does not support this prefix operator.
     #[error("illegal operation for the given type: {0}")]
     IllegalUnary(String),
     /// A filter that can never be true.
@@ -68,7 +68,7 @@ pub enum ValidateError {
     /// A pattern that does not compile.
     #[error("invalid regex: `{0}`")]
     InvalidRegex(String),
-    /// A legal pattern of too many repetitions or classes.
+    /// A valid pattern with too many repetitions or classes.
     #[error("regex `{pattern}` is too large: its program needs more than {limit} bytes")]
     RegexTooLarge {
         /// The pattern.
@@ -86,14 +86,14 @@ pub enum ValidateError {
         /// The limit.
         limit: usize,
     },
-    /// A legal pattern with classes of too many characters and ranges.
+    /// A valid pattern with classes of too many characters and ranges.
     #[error(
         "regex `{0}` is too large: its character classes have too many members (limit: some 2000, or 60 classes of Unicode)"
     )]
     RegexClasses(String),
-    /// A pattern that repeats something more often than RE2 lets it.
+    /// A pattern that repeats something more often than RE2 allows.
     #[error(
-        "invalid regex: `{pattern}`: it repeats something {repeats} times, by counts within counts (limit: 1000)"
+        "invalid regex: `{pattern}`: its nested repetitions repeat something {repeats} times (limit: 1000)"
     )]
     RegexRepeats {
         /// The pattern.
@@ -164,7 +164,7 @@ impl ValidateError {
         }
     }
 
-    /// True if the query is in the grammar, but has no meaning yet.
+    /// True if the query has the right syntax, but is not supported yet.
     pub fn is_unsupported(&self) -> bool {
         matches!(self, ValidateError::Unsupported(_))
     }

@@ -1,16 +1,15 @@
-//! Evaluation: queries on [`tactus_model::SpanBatch`], column by column.
+//! Evaluation: runs queries on a [`tactus_model::SpanBatch`], column by column.
 //!
-//! A filter is compiled into a tree of bitmap operations: each condition on one operand gives the
-//! spans that satisfy it in one pass over its column (a string is tested once a dictionary code, a resource's
-//! attribute once a resource), and `&&`, `||`, `!` combine bitmaps. What columns cannot answer (arithmetic,
-//! two operands, patterns from attributes) runs span by span, on the spans the rest leaves. Pipelines carry
-//! all spansets of a batch as one bitmap and a group number a span.
+//! A filter is compiled into a tree of bitmap operations. Each condition on one operand finds its spans in one pass
+//! over a column (a string is tested once for each dictionary code, a resource's attribute once for each resource), and
+//! `&&`, `||`, `!` combine bitmaps. What columns cannot answer (arithmetic, two operands, patterns from attributes)
+//! runs span by span, on the spans that the other conditions left. Pipelines store all spansets of a batch as one
+//! bitmap and a group number for each span.
 //!
-//! Two passes, so that storage decodes little: [`CompiledQuery::find_matches`] needs the columns of
-//! [`CompiledQuery::filter_projection`], [`CompiledQuery::assemble`] those of
-//! [`CompiledQuery::result_projection`]. A [`StagedSearch`] splits the first pass once more, by what the columns
-//! cost, and ends when nothing is left. This half knows no storage, and evaluates each trace on the spans that
-//! the batch has of it.
+//! There are two passes, so that storage decodes little: [`CompiledQuery::find_matches`] needs the columns of
+//! [`CompiledQuery::filter_projection`], and [`CompiledQuery::assemble`] those of [`CompiledQuery::result_projection`].
+//! A [`StagedSearch`] divides the first pass into steps by the cost of columns, and ends when nothing is left. This
+//! part knows no storage, and evaluates each trace on the spans of it that the batch has.
 
 mod aggregate;
 mod assemble;
@@ -58,7 +57,7 @@ pub use tag_values::{
 };
 pub use trace_facts::trace_facts;
 
-/// A construct that parses but that the evaluator does not know. Clients get status 501.
+/// A construct that parses but that the evaluator does not support. Clients get status 501.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{construct} not supported")]
 pub struct Unsupported {
@@ -70,14 +69,14 @@ pub struct Unsupported {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EvaluateError {
-    /// An operand of a structural operator became several spansets. The client's fault: status 400.
+    /// An operand of a structural operator became several spansets. This is an error of the client: status 400.
     #[error(
         "spanset operators are not supported for multiple spansets per trace. consider using coalesce()"
     )]
     SplitOperand,
 }
 
-/// The time range that selects traces; it does not remove spans of a selected trace.
+/// The time range that selects traces. It does not remove spans of a selected trace.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Window {
     /// Unix nanoseconds, inclusive; 0 for no bound.
@@ -100,10 +99,11 @@ impl Window {
         self == Self::default()
     }
 
-    /// True if a trace with this start and end has a moment in common with the window.
+    /// True if a trace with this start and end overlaps the window.
     ///
-    /// A start of 0 is unknown: such a trace has a moment in common with any window, so that searches find it where it
-    /// arrived. A trace that ends before it starts, as one that was sent without an end, ends where it starts.
+    /// A start of 0 means that the start is unknown. Such a trace overlaps every window, so that searches find it
+    /// whenever it arrived. A trace that ends before it starts, for example one sent without an end, counts as ending
+    /// at its start.
     pub fn touches(self, start_unix_nanos: u64, end_unix_nanos: u64) -> bool {
         let ends_at = end_unix_nanos.max(start_unix_nanos);
         start_unix_nanos == 0

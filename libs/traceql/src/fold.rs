@@ -1,8 +1,7 @@
-//! Builds field expressions, folding constants on the way.
+//! Builds field expressions, and folds constants.
 //!
-//! An operation on constants is replaced by its value if the operation is legal (else it is left
-//! for validation to report) and the value has a literal: a division by zero stays as written and
-//! matches nothing when it runs.
+//! An operation on constants is replaced by its value if the operation is legal (otherwise validation reports it) and
+//! the value has a literal. A division by zero is kept as written, and matches nothing when it is evaluated.
 
 use crate::ast::{
     Attribute, BinaryOperator, ComparisonOperator, FieldExpression, Intrinsic, LogicalOperator,
@@ -47,7 +46,7 @@ fn fold_binary(operator: BinaryOperator, left: &Static, right: &Static) -> Optio
         return None;
     }
     if matches!(operator, BinaryOperator::Regex | BinaryOperator::NotRegex) {
-        // A larger pattern is left for run time: folding must not cost more than parsing.
+        // A larger pattern is evaluated at run time, because folding must not cost more than parsing.
         may_be_folded(right.as_text()?).then_some(())?;
     }
     match evaluate_binary(operator, left, right) {

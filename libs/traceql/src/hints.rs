@@ -1,4 +1,4 @@
-//! `with (name=value, …)`: wishes about how a query runs.
+//! `with (name=value, …)`: hints about how to run a query.
 //!
 //! Unknown names and values of the wrong type are ignored, so every accessor returns an option.
 
@@ -6,7 +6,7 @@ use crate::static_value::Static;
 
 /// Search: newest traces first. Boolean.
 pub(crate) const MOST_RECENT: &str = "most_recent";
-/// Metrics: number of exemplars, or whether to return any.
+/// Metrics: the number of exemplars, or whether to return any.
 pub(crate) const EXEMPLARS: &str = "exemplars";
 /// Metrics: true for adaptive sampling, or a fixed rate.
 pub(crate) const SAMPLE: &str = "sample";
@@ -22,9 +22,9 @@ pub(crate) const ADJUSTED: &str = "adjusted";
 pub const JOB_SIZE: &str = "job_size";
 /// Metrics: blocks in parallel per querier. Unsafe.
 pub const CONCURRENT_BLOCKS: &str = "concurrent_blocks";
-/// Metrics: buckets that a doubling of the value has, in histograms and quantiles. 1 to 4.
+/// Metrics: buckets for each doubling of the value, in histograms and quantiles. 1 to 4.
 pub(crate) const BUCKETS: &str = "buckets";
-/// Search and metrics: say in the answer how the query was run. Boolean.
+/// Search and metrics: the answer explains how the query was run. Boolean.
 pub(crate) const EXPLAIN: &str = "explain";
 
 const SAFE: [&str; 9] = [
@@ -39,7 +39,7 @@ const SAFE: [&str; 9] = [
     EXPLAIN,
 ];
 
-/// More of a doubling would not fit into the number of a bucket.
+/// More buckets for each doubling would not fit into the number of a bucket.
 const MOST_BUCKETS: u8 = 4;
 
 /// One `name=value`.
@@ -63,7 +63,7 @@ pub struct Hints {
 pub enum SampleHint {
     /// `sample=true`: adaptive.
     Adaptive,
-    /// `sample=f`, 0 < f < 1: fixed, level chosen by the query.
+    /// `sample=f`, 0 < f < 1: a fixed rate; spans or traces are sampled depending on the query.
     Fixed(f64),
     /// `span_sample=f`: fixed, of spans.
     Spans(f64),
@@ -72,13 +72,13 @@ pub enum SampleHint {
 }
 
 impl Hints {
-    /// A copy without the hints that need the permission for unsafe hints.
+    /// A copy without the hints that require permission for unsafe hints.
     pub fn only_safe(&self) -> Hints {
         let safe = |hint: &&Hint| SAFE.contains(&&*hint.name);
         Hints { entries: self.entries.iter().filter(safe).cloned().collect() }
     }
 
-    /// The first hint `name` for which `convert` gives a value.
+    /// The result of the first hint with this name for which `convert` returns a value.
     fn first<T>(&self, name: &str, convert: impl Fn(&Static) -> Option<T>) -> Option<T> {
         self.entries.iter().filter(|hint| &*hint.name == name).find_map(|hint| convert(&hint.value))
     }
@@ -118,8 +118,8 @@ impl Hints {
         self.boolean(EXPLAIN) == Some(true)
     }
 
-    /// The number of exemplars if the hints decide it: `exemplars=N` (negative is 0) before
-    /// `exemplars=false` (0). `exemplars=true` leaves the request's number in force.
+    /// The number of exemplars if the hints determine it: `exemplars=N` (negative is 0) takes precedence over
+    /// `exemplars=false` (0). With `exemplars=true` the number in the request applies.
     pub fn exemplars(&self) -> Option<u64> {
         if let Some(count) = self.int(EXEMPLARS) {
             return Some(u64::try_from(count).unwrap_or(0));
@@ -127,13 +127,13 @@ impl Hints {
         (self.boolean(EXEMPLARS) == Some(false)).then_some(0)
     }
 
-    /// `buckets=N`: buckets of a doubling, 1 to 4; others are ignored.
+    /// `buckets=N`: buckets for each doubling, 1 to 4. Other values are ignored.
     pub fn buckets(&self) -> u8 {
         let hinted = self.int(BUCKETS).and_then(|count| u8::try_from(count).ok());
         hinted.filter(|count| (1..=MOST_BUCKETS).contains(count)).unwrap_or(1)
     }
 
-    /// The sampling asked for; rates outside (0, 1) are ignored.
+    /// The requested sampling. Rates outside of (0, 1) are ignored.
     pub fn sampling(&self) -> Option<SampleHint> {
         let rate = |name| self.float(name).filter(|rate| *rate > 0.0 && *rate < 1.0);
         if let Some(f) = rate(SPAN_SAMPLE) {

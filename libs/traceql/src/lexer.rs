@@ -1,7 +1,7 @@
-//! Text to tokens.
+//! Splits text into tokens.
 //!
-//! Tokens carry byte offsets; lines and columns are counted only for an error. A lexical error
-//! becomes the last token, so a syntax error before it is reported first.
+//! Tokens have byte offsets; lines and columns are computed only for an error. A lexical error becomes the last token,
+//! so that a syntax error before it is reported first.
 
 mod attribute_name;
 mod number;
@@ -14,8 +14,8 @@ pub(crate) use attribute_name::ends_attribute_name;
 use crate::ast::Attribute;
 use crate::static_value::Text;
 
-/// Operators and punctuation. Every prefix of one is in the list too: tokens grow by one
-/// character as long as the longer text is known.
+/// Operators and punctuation. Every prefix of one must be in the list, too: a token grows by one character as long as
+/// the longer text is in the list.
 const SYMBOLS: &[&str] = &[
     "{", "}", "(", ")", ",", "|", "||", "&", "&&", "=", "!=", "=~", "!~", ">", ">=", "<", "<=",
     ">>", "<<", "~", "!>", "!>>", "!<", "!<<", "&>", "&>>", "&<", "&<<", "&~", "!", "+", "-", "*",
@@ -86,7 +86,7 @@ const INTRINSIC_SCOPES: &[&str] = &["trace:", "span:", "event:", "link:", "instr
 pub(crate) enum Token {
     /// Operator, punctuation, keyword or intrinsic scope, by its spelling.
     Fixed(&'static str),
-    /// Any other word, or a character that starts no token.
+    /// Any other word, or a character that begins no token.
     Identifier(Box<str>),
     /// A string constant.
     String(Text),
@@ -103,7 +103,7 @@ pub(crate) enum Token {
         /// The whole attribute.
         attribute: Attribute,
     },
-    /// A lexical error with its message. Nothing follows but `End`.
+    /// A lexical error with its message. Only `End` follows.
     Invalid(String),
     /// End of input.
     End,
@@ -180,7 +180,7 @@ fn skip_blanks(source: &str, mut offset: usize) -> Result<usize, (usize, &'stati
     }
 }
 
-/// The first token of `rest`, which is not empty, and its length in bytes; or an error message.
+/// The first token of `rest`, which must not be empty, and its length in bytes; or an error message.
 fn next_token(rest: &str) -> Result<(Token, usize), String> {
     let first = rest.chars().next().unwrap_or_default();
     let second = rest[first.len_utf8()..].chars().next();

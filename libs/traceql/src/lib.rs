@@ -1,13 +1,12 @@
-//! TraceQL: the query language over traces.
+//! TraceQL, the query language over traces: parser and evaluator.
 //!
-//! The syntax half turns text into a checked tree: [`parse`] (lexer, operator-precedence parser,
-//! constant folding) gives a [`RootExpr`], [`validate()`] checks operand types and the rules that
-//! need the whole tree. `Display` of every tree type is its canonical text, which parses back to
-//! the same canonical text.
+//! The parser turns text into a checked tree: [`parse`] (lexer, operator-precedence parser, constant folding) returns a
+//! [`RootExpr`], and [`validate()`] checks operand types and the rules that need the whole tree. `Display` of every
+//! tree type is its canonical text, which parses back to the same canonical text. No input makes the parser panic or
+//! overflow the stack (parentheses are kept on an explicit stack, and trees are at most [`MAX_DEPTH`] deep), and
+//! parsing takes time linear in the query. The parser knows nothing about stored data.
 //!
-//! Invariants: no input makes the parser panic or overflow the stack (parentheses are kept on an
-//! explicit stack, trees are at most [`MAX_DEPTH`] deep), and parsing takes time linear in the
-//! query. This half knows nothing of stored data.
+//! The evaluator runs a [`CompiledQuery`] or [`CompiledMetrics`] on batches of spans.
 
 #![warn(missing_docs)]
 
@@ -49,16 +48,17 @@ use validate::validate_after;
 
 /// Parses and validates a query.
 ///
-/// Errors: [`Error::Parse`] and [`Error::Pattern`] with a position, or [`Error::Validate`]; the `Display` texts are what
-/// clients see after their endpoint's prefix.
+/// Errors: [`Error::Parse`] and [`Error::Pattern`] with a position, or [`Error::Validate`]. Clients see the `Display`
+/// text after their endpoint's prefix.
 pub fn parse_and_validate(query: &str) -> Result<RootExpr> {
     let root = parse(query)?;
     validate(&root).map_err(|error| error.in_query(query))?;
     Ok(root)
 }
 
-/// As [`parse_and_validate`], for one of several queries that are kept together: `programs` are the bytes of the compiled
-/// patterns of those before it, to which its own are added. All of them may have as many as those of a single query.
+/// As [`parse_and_validate`], for one of several queries that are kept together. `programs` is the size in bytes of the
+/// compiled patterns of the earlier ones, to which this query's are added. All of them together may be as large as
+/// those of a single query.
 pub fn parse_and_validate_after(query: &str, programs: &mut usize) -> Result<RootExpr> {
     let root = parse(query)?;
     validate_after(&root, programs).map_err(|error| error.in_query(query))?;

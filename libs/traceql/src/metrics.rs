@@ -1,11 +1,12 @@
 //! TraceQL metrics: series over time, counted from spans.
 //!
-//! Two halves, so that sources can be counted apart and in any order. [`CompiledMetrics`] turns batches into
-//! [`PartialSeries`] (one [`MetricsCollector`] a job); [`MetricsCombiner`] adds the partial series of all jobs and
-//! makes the answer of them: quantiles, averages, second stages and arithmetic happen there, once. Partial series are
-//! sums, minima and the like, so that splitting the data differently never changes the answer.
+//! There are two halves, so that sources can be counted separately and in any order. [`CompiledMetrics`] turns batches
+//! into [`PartialSeries`] (one [`MetricsCollector`] for each job). [`MetricsCombiner`] adds up the partial series of
+//! all jobs, and computes quantiles, averages, second stages and arithmetic from the totals, once. Partial series are
+//! sums, minima and the like, so that dividing the data differently never changes the answer.
 
 mod answer;
+mod answer_series;
 mod arithmetic;
 mod buckets;
 mod collect;
@@ -16,7 +17,6 @@ mod gather;
 mod graph;
 mod grid;
 mod leaf_answer;
-mod lines;
 mod partial;
 mod second_stage;
 

@@ -1,4 +1,4 @@
-//! Operators on values: what an expression yields at run time and when folding constants.
+//! Operators on values: the results of expressions at run time and in constant folding.
 
 use crate::ast::{ArithmeticOperator, BinaryOperator, ComparisonOperator, UnaryOperator};
 use crate::compiled_regex::CompiledRegex;
@@ -6,10 +6,10 @@ use crate::static_value::Static;
 
 /// Applies an infix operator.
 ///
-/// Comparisons and matches yield a boolean, false for nil or operands that cannot meet; arithmetic
-/// yields a number, or nil where there is none (wrong types, integer division by zero). For an
-/// array beside a scalar, `!=` and `!~` hold if all elements satisfy them, the others if any does.
-/// A pattern is compiled on every call; loops should use [`CompiledRegex`] themselves.
+/// Comparisons and matches return a boolean, false for nil and for operands that cannot be compared. Arithmetic returns
+/// a number, or nil if there is none (wrong types, integer division by zero). If one operand is an array and the other
+/// a scalar, `!=` and `!~` hold if all elements satisfy them, the others if any element does. A pattern is compiled on
+/// every call; loops should use [`CompiledRegex`] themselves.
 pub fn evaluate_binary(operator: BinaryOperator, left: &Static, right: &Static) -> Static {
     match operator {
         BinaryOperator::Arithmetic(operator) => arithmetic(operator, left, right),
@@ -22,8 +22,8 @@ pub fn evaluate_binary(operator: BinaryOperator, left: &Static, right: &Static) 
     }
 }
 
-/// Whether `value` (a string or a string array) matches, or does not match if `negated`.
-/// Any other value: false.
+/// True if `value` (a string or a string array) matches; if `negated`, true if it does not match. False for any other
+/// value.
 pub(crate) fn matches_regex(pattern: &CompiledRegex, negated: bool, value: &Static) -> bool {
     match value {
         Static::String(text) => pattern.is_match(text) != negated,
@@ -32,7 +32,7 @@ pub(crate) fn matches_regex(pattern: &CompiledRegex, negated: bool, value: &Stat
     }
 }
 
-/// Applies a prefix operator or nil test. Nil where the operand has the wrong type.
+/// Applies a prefix operator or nil test. Nil if the operand has the wrong type.
 pub fn evaluate_unary(operator: UnaryOperator, operand: &Static) -> Static {
     match (operator, operand) {
         (UnaryOperator::Negate, Static::Int(value)) => Static::Int(value.wrapping_neg()),
@@ -115,7 +115,7 @@ fn compare_elements(operator: ComparisonOperator, array: &Static, scalar: &Stati
         Static::BoolArray(_) => matches!(scalar, Static::Bool(_)),
         _ => scalar.as_number().is_some(),
     };
-    // An empty array satisfies `!=` vacuously, but only beside a scalar that it can meet.
+    // An empty array satisfies `!=` trivially, but only if its elements could be compared with the scalar.
     if !comparable {
         return false;
     }

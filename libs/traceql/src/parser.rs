@@ -1,8 +1,7 @@
-//! Tokens to tree: operator precedence with explicit stacks.
+//! Builds the tree from tokens: operator precedence with explicit stacks.
 //!
-//! Parentheses live on a stack of our own and cost no recursion, so any number of them is fine;
-//! what is bounded is the depth of the resulting tree, because everything after parsing recurses
-//! over it.
+//! Parentheses are on a stack of our own and need no recursion, so any number of them is fine. Only the depth of the
+//! resulting tree is bounded, because everything after parsing recurses over it.
 
 mod field;
 mod item;
@@ -16,18 +15,18 @@ use crate::error::{Error, ParseError, ValidateError};
 use crate::lexer::{Spanned, Token, lex};
 use crate::static_value::{Kind, Static, Status};
 
-/// Depth of the deepest tree that the parser builds; a deeper query is a parse error. Chains of
-/// `&&` or of `||` inside one filter count as one level however long they are.
+/// Depth of the deepest tree that the parser builds. A deeper query is a parse error. A chain of `&&` or of `||` inside
+/// one filter counts as one level, however long it is.
 pub const MAX_DEPTH: usize = 500;
 
 /// Parses a query.
 ///
-/// Errors: position and text of the first token that does not fit.
+/// Errors: position and text of the first token that is not allowed.
 pub fn parse(query: &str) -> Result<RootExpr, ParseError> {
     Parser::new(query, lex(query)).root()
 }
 
-/// Parses an attribute or intrinsic alone, such as `span.http.method` or `span:name`.
+/// Parses only an attribute or intrinsic, such as `span.http.method` or `span:name`.
 ///
 /// Errors: as if the text were the only expression of a filter `{…}`, so columns count from 2.
 pub fn parse_attribute(text: &str) -> Result<Attribute, ParseError> {
@@ -35,7 +34,7 @@ pub fn parse_attribute(text: &str) -> Result<Attribute, ParseError> {
     let mut parser = Parser::new(&wrapped, lex(&wrapped));
     parser.advance();
     let attribute = match parser.token() {
-        // As where a value is expected: the message names the word.
+        // As where a value is expected: the message contains the word.
         Token::Identifier(name) => {
             let message = format!("unknown identifier: {name}");
             return Err(parser.error(message));
@@ -50,7 +49,7 @@ pub fn parse_attribute(text: &str) -> Result<Attribute, ParseError> {
 }
 
 impl ValidateError {
-    /// The error with its place in the query, if it has one.
+    /// The error with its position in the query, if it has one.
     pub(crate) fn in_query(self, query: &str) -> Error {
         let place = self.pattern().and_then(|pattern| place_of_pattern(query, pattern));
         match place {
@@ -60,7 +59,7 @@ impl ValidateError {
     }
 }
 
-/// Line and column, from 1, of the first place in a query where a string that reads `pattern` is matched against.
+/// Line and column, from 1, of the first place in a query where a string equal to `pattern` is used as a pattern.
 fn place_of_pattern(query: &str, pattern: &str) -> Option<(usize, usize)> {
     let tokens = lex(query);
     let is_it = |pair: &[Spanned]| match pair {
@@ -85,12 +84,12 @@ fn place(source: &str, offset: usize) -> (usize, usize) {
 pub(crate) struct Parser<'a> {
     source: &'a str,
     tokens: Vec<Spanned>,
-    /// Index into `tokens`; never past the last one, which is `End`.
+    /// Index into `tokens`. Never beyond the last one, which is `End`.
     position: usize,
 }
 
 impl<'a> Parser<'a> {
-    /// `tokens` must end in `End`, as those of [`lex`] do.
+    /// `tokens` must end with `End`, as those of [`lex`] do.
     pub(crate) fn new(source: &'a str, tokens: Vec<Spanned>) -> Self {
         Parser { source, tokens, position: 0 }
     }
@@ -255,7 +254,7 @@ impl<'a> Parser<'a> {
         Ok((SpansetFilter { expression }, depth + 1))
     }
 
-    /// Expects a bracket after an expression, where operators would fit as well.
+    /// Expects a bracket after an expression, where operators would be allowed as well.
     fn expect_closing(&mut self, text: &str) -> Result<(), ParseError> {
         if self.accept(text) { Ok(()) } else { Err(self.unexpected("")) }
     }

@@ -1,8 +1,8 @@
-//! Types known before any data is seen, and which operators they admit.
+//! Types that are known before reading data, and the operators that they allow.
 
 use crate::ast::{BinaryOperator, ComparisonOperator, UnaryOperator};
 
-/// The type of an expression as far as the query alone tells.
+/// The type of an expression, as far as the query alone determines it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum StaticType {
     /// Absence.
@@ -49,8 +49,8 @@ impl StaticType {
         }
     }
 
-    /// Whether two operands may meet: equal, both numeric, one dynamic or nil, or an array and
-    /// its element.
+    /// True if two operands may be combined: they are equal, both are numeric, one is dynamic or nil, or one is an
+    /// array of the other.
     pub fn matches(self, other: Self) -> bool {
         let wild = |kind| matches!(kind, StaticType::Dynamic | StaticType::Nil);
         self == other
@@ -61,7 +61,7 @@ impl StaticType {
             || other.element().is_some_and(|element| element.matches(self))
     }
 
-    /// Whether an operand of this type may stand beside `operator`.
+    /// True if `operator` allows an operand of this type.
     pub fn admits(self, operator: BinaryOperator) -> bool {
         use BinaryOperator::{Arithmetic, Comparison, NotRegex, Regex};
         let equality = matches!(
@@ -83,12 +83,12 @@ impl StaticType {
         }
     }
 
-    /// Whether an operand of this type may stand beside `&&` and `||`.
+    /// True if `&&` and `||` allow an operand of this type.
     pub(crate) fn admits_logic(self) -> bool {
         matches!(self, StaticType::Dynamic | StaticType::Bool | StaticType::BoolArray)
     }
 
-    /// Whether the prefix operator or nil test may be applied.
+    /// True if the prefix operator or nil test may be applied.
     pub(crate) fn admits_unary(self, operator: UnaryOperator) -> bool {
         match operator {
             UnaryOperator::Negate => self.is_numeric() || self == StaticType::Dynamic,

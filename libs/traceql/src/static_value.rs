@@ -1,14 +1,14 @@
-//! Values: constants of a query and results of expressions.
+//! Values: constants of a query, and results of expressions.
 
 use std::sync::Arc;
 
-/// Bytes of a string. Usually UTF-8, but stored strings and `"\xff"` need not be.
+/// The bytes of a string. Usually UTF-8, but stored strings and `"\xff"` need not be.
 pub type Text = Arc<[u8]>;
 
 /// A value of the language.
 ///
-/// `PartialEq` is identity of type and value (NaN differs from itself), as grouping wants it; the
-/// language's `=` is [`evaluate_binary`](crate::evaluate_binary).
+/// `PartialEq` compares type and value (NaN differs from itself), as grouping needs it. For the language's `=` see
+/// [`evaluate_binary`](crate::evaluate_binary).
 #[derive(Debug, Clone, PartialEq)]
 pub enum Static {
     /// Absence.
@@ -60,7 +60,7 @@ impl Static {
         }
     }
 
-    /// True for boolean true only: the rule by which a filter keeps a span.
+    /// True only for the boolean true. A filter keeps a span by this rule.
     pub fn is_true(&self) -> bool {
         matches!(self, Static::Bool(true))
     }
@@ -72,7 +72,7 @@ impl Static {
 }
 
 tactus_model::words! {
-    /// Span status; the numbers are those of stored query plans, not OTLP's.
+    /// Span status. The numbers are those of stored query plans, not those of OTLP.
     #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
     #[repr(u8)]
     pub enum Status {
@@ -84,7 +84,7 @@ tactus_model::words! {
         Unset = "unset",
     }
 
-    /// Span kind; the numbers are those of stored query plans, not OTLP's (client and server differ).
+    /// Span kind. The numbers are those of stored query plans, not those of OTLP (client and server differ).
     #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
     #[repr(u8)]
     pub enum Kind {

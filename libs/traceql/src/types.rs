@@ -1,4 +1,4 @@
-//! The types of values and attributes, as far as they are known before any data is seen.
+//! The types of values and attributes, as far as they are known before reading data.
 
 use crate::ast::Attribute;
 use crate::static_type::StaticType;
@@ -25,7 +25,7 @@ impl Static {
 }
 
 impl Attribute {
-    /// The type known before any span is seen; named attributes are dynamic.
+    /// The type that is known before reading spans. Attributes with a key are dynamic.
     pub(crate) fn static_type(&self) -> StaticType {
         match self {
             Attribute::Intrinsic(intrinsic) => intrinsic.static_type(),

@@ -1,5 +1,4 @@
-//! The rules that a query in the grammar must keep. The first failure wins, depth first and left
-//! to right.
+//! The rules for a query that parses. Reports the first violation, depth first and left to right.
 
 mod metrics;
 #[cfg(test)]
@@ -27,7 +26,7 @@ pub fn validate(root: &RootExpr) -> Result {
     validate_after(root, &mut 0)
 }
 
-/// As [`validate`], where `programs` are the bytes of the compiled patterns of earlier queries, to which those of this one
+/// As [`validate`]. `programs` is the size in bytes of the compiled patterns of earlier queries, to which this query's
 /// are added.
 pub(crate) fn validate_after(root: &RootExpr, programs: &mut usize) -> Result {
     let checker = Checker { programs: Cell::new(*programs), ..Checker::default() };
@@ -39,11 +38,11 @@ pub(crate) fn validate_after(root: &RootExpr, programs: &mut usize) -> Result {
     checked
 }
 
-/// Stages of all pipelines of a query. A stage is run on whole row groups, so their number bounds how long a query
-/// works between two looks at whether anybody waits for it.
+/// Most stages of all pipelines of a query. A stage runs on whole row groups, so this bounds how long a query works
+/// before it checks again whether it has ended.
 const MAX_STAGES: usize = 100;
 
-/// Filters of a query: the spans of each are kept while the others run.
+/// Most filters of a query, because the spans of each are kept while the others run.
 const MAX_FILTERS: usize = 1000;
 
 #[derive(Default)]

@@ -13,11 +13,11 @@ const LOCK_NAME: &str = "LOCK";
 const PART_SUFFIX: &str = ".wal";
 const DAMAGED_SUFFIX: &str = ".wal.damaged";
 const ID_DIGITS: usize = 16;
-/// Ids found on disk from here on are taken for foreign: it leaves room for every id that follows to
-/// have 16 digits.
+/// Files with this number or a higher one are taken for foreign. The limit makes sure that all later numbers fit into
+/// 16 digits.
 pub(crate) const ID_LIMIT: u64 = 1_000_000_000_000_000;
 
-/// The directory of a log, held through the lock file while this value lives.
+/// The directory of a log. It stays locked while this value lives.
 #[derive(Debug)]
 pub(crate) struct Directory {
     path: PathBuf,
@@ -44,16 +44,16 @@ pub(crate) struct Listing {
 }
 
 impl Directory {
-    /// Creates `path` if it is missing and takes its lock.
+    /// Creates `path` if it is missing, and locks it.
     ///
     /// Errors: `Locked` if someone else holds it, `Io`.
     pub(crate) fn open(path: &Path) -> Result<Self> {
         Ok(Self { path: path.to_owned(), held: Mutex::new(Held::of(path)?) })
     }
 
-    /// Makes a directory anew that somebody removed, and takes its lock.
+    /// Creates the directory again if somebody removed it, and locks it.
     ///
-    /// Errors: as of [`Self::open`]; `Locked` also if it was not removed.
+    /// Errors: as [`Self::open`]; also `Locked` if it was not removed.
     pub(crate) fn restore(&self) -> Result<()> {
         *self.held.lock() = Held::of(&self.path)?;
         self.sync_parent();
@@ -72,13 +72,13 @@ impl Directory {
         self.path.join(format!("{id}{DAMAGED_SUFFIX}"))
     }
 
-    /// Makes created, renamed and removed names survive a machine crash.
+    /// Syncs the directory, so that created, renamed and removed files survive a machine crash.
     pub(crate) fn sync(&self) -> Result<()> {
         let handle = Arc::clone(&self.held.lock().handle);
         handle.sync_all().map_err(Error::io("sync", &self.path))
     }
 
-    /// Makes the name of the directory itself survive a machine crash.
+    /// Syncs the parent, so that the directory itself survives a machine crash.
     pub(crate) fn sync_parent(&self) {
         let parent = self.path.parent().filter(|parent| !parent.as_os_str().is_empty());
         let synced = File::open(parent.unwrap_or(Path::new("."))).and_then(|dir| dir.sync_all());
@@ -147,7 +147,7 @@ fn lock(dir: &Path) -> Result<File> {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
             let mut noted = String::new();
-            // The pid only helps a human; an unreadable one changes nothing.
+            // The process id only helps a human to find the process, so it does not matter if it cannot be read.
             let pid = (&mut file)
                 .take(32)
                 .read_to_string(&mut noted)
@@ -161,7 +161,7 @@ fn lock(dir: &Path) -> Result<File> {
         .set_len(0)
         .and_then(|()| file.write_all(format!("{}\n", std::process::id()).as_bytes()));
     if let Err(error) = noted {
-        // A full disk must not keep the process from starting, for only a running one frees space.
+        // A full disk must not keep the process from starting, because only a running one frees space.
         tracing::warn!(path = %path.display(), %error, "cannot note the process id in the WAL lock");
     }
     Ok(file)

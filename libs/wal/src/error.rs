@@ -1,4 +1,4 @@
-//! The errors of the log, by what the caller does about them.
+//! The errors of the log. Variants differ where callers act differently.
 
 use std::io;
 use std::path::PathBuf;
@@ -30,8 +30,8 @@ pub enum Error {
         /// The refusal.
         source: io::Error,
     },
-    /// The payload has no bytes. An empty frame would look like the zeros that a file system may
-    /// leave at the end of a file after a machine crash.
+    /// The payload is empty. An empty frame would look like the zeros that a file system may leave at the end of a file
+    /// after a machine crash.
     #[error("WAL frame is empty")]
     EmptyFrame,
     /// The payload is longer than `MAX_PAYLOAD_BYTES`.
@@ -42,7 +42,7 @@ pub enum Error {
         /// The limit.
         limit: usize,
     },
-    /// `Settings::first_part` leaves no numbers that replay would recognise.
+    /// After `Settings::first_part` there are no numbers left that replay would recognise.
     #[error("WAL part number {number} is not below {limit}")]
     PartNumberTooLarge {
         /// The refused number.
@@ -50,7 +50,7 @@ pub enum Error {
         /// The limit.
         limit: u64,
     },
-    /// The part is still being written or replayed, so that it cannot be released yet.
+    /// The part is still being written or replayed, so it cannot be released yet.
     #[error("WAL part {0} is still in use")]
     PartInUse(PartId),
     /// The part does not exist or was released already.
@@ -67,8 +67,8 @@ impl Error {
         move |source| Self::Io { action, path, source }
     }
 
-    /// True if there is no room: disk, quota or file size limit. Pushes should then be refused with
-    /// a retry hint instead of failing as an internal error.
+    /// True if there is no space: disk, quota or file size limit. Pushes should then be refused with a retry hint
+    /// instead of failing with an internal error.
     pub fn is_full(&self) -> bool {
         use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
         match self {

@@ -1,6 +1,6 @@
-//! The files that a log writes.
+//! The files that a log writes, behind a trait.
 //!
-//! Disks fail and hang in ways that no test brings about on a sound one: who opens a log says where its files are.
+//! Tests need disks that fail and hang, which a sound disk does not do. So whoever opens a log can provide the files.
 
 use std::fmt;
 use std::fs::{File, OpenOptions};
@@ -11,7 +11,7 @@ use rustix::io::pwritev;
 
 /// Makes the files of parts.
 pub trait Files: fmt::Debug + Send + Sync {
-    /// A new file that is written to; `AlreadyExists` if there is one.
+    /// Creates a new file for writing; `AlreadyExists` if there is one.
     fn create(&self, path: &Path) -> io::Result<Box<dyn LogFile>>;
 }
 
@@ -23,7 +23,7 @@ pub trait LogFile: fmt::Debug + Send + Sync {
     /// Cuts the file to this many bytes.
     fn set_len(&self, bytes: u64) -> io::Result<()>;
 
-    /// Makes what was written survive a crash of the machine.
+    /// Syncs, so that what was written survives a machine crash.
     fn sync_data(&self) -> io::Result<()>;
 }
 

@@ -1,17 +1,16 @@
-//! A write-ahead log: what is appended here before it is acknowledged comes back through [`Replay`] after a crash, or
-//! is read through a [`Tail`] while the log is written.
+//! A write-ahead log. What is appended here before it is acknowledged can be read back through [`Replay`] after a
+//! crash, or through a [`Tail`] while the log is being written.
 //!
-//! A log is a directory of numbered part files, `0000000000000042.wal`, plus `LOCK`, which one
-//! process holds. A part is a sequence of frames `{len u32 LE, crc32c u32 LE, payload}` and nothing
-//! else. Parts are released one by one, in any order, once their frames are kept elsewhere.
+//! A log is a directory of numbered part files, `0000000000000042.wal`, and the file `LOCK`, which one process holds. A
+//! part consists of frames `{len u32 LE, crc32c u32 LE, payload}` and nothing else. Parts are released one by one, in
+//! any order, once their frames are stored elsewhere.
 //!
 //! Invariants:
-//! - [`Wal::append`] returns only after the kernel has the whole frame: killing the process at any
-//!   instant loses nothing acknowledged. What a machine crash may lose is set by
-//!   [`Settings::fsync_interval`].
-//! - The reverse does not hold: a frame that was never acknowledged (the process died, or the disk
-//!   failed, between write and answer) may be replayed. Readers must tolerate repeated frames.
-//! - A bad frame costs the rest of its part and never the start of the process.
+//! - [`Wal::append`] returns only after the kernel has the whole frame. So killing the process at any instant loses
+//!   nothing that was acknowledged. [`Settings::fsync_interval`] determines what a machine crash may lose.
+//! - The reverse does not hold: a frame that was never acknowledged may be replayed, if the process died or the disk
+//!   failed between write and answer. Readers must tolerate repeated frames.
+//! - A bad frame makes the rest of its part unreadable, but never keeps the process from starting.
 //!
 //! The log does not know what a payload means.
 #![warn(missing_docs)]

@@ -1,10 +1,9 @@
 //! The log itself: append, rotate, sync, release.
 //!
-//! Appends take one lock, write with one `pwritev` each and leave it. They are not gathered into
-//! larger writes: the checksum is computed outside the lock, a write into the page cache costs
-//! mostly the copy of its bytes (64 KiB frames: 2 to 3 GB/s on two virtual cores, `benches/append.rs`),
-//! and gathering would need a second copy. What is gathered is the fsync: whoever syncs does so for
-//! every frame written by then.
+//! Each append takes one lock and writes with one `pwritev`. Appends are not combined into larger writes: the checksum
+//! is computed outside the lock, a write into the page cache costs little more than copying its bytes (64 KiB frames: 2
+//! to 3 GB/s on two virtual cores, `benches/append.rs`), and combining would need a second copy. Syncs are combined:
+//! one fsync covers every frame that was written before it.
 
 use std::io::IoSlice;
 use std::path::Path;
@@ -19,8 +18,7 @@ use crate::{Error, PartId, Position, Replay, Result, Tail};
 
 /// A write-ahead log, open for appending. Share it in an `Arc`.
 ///
-/// Dropping it syncs (unless syncing is off) and, once its [`Replay`] is gone as well, unlocks the
-/// directory.
+/// Dropping it syncs (unless syncing is off). The directory is unlocked once its [`Replay`] is dropped too.
 #[derive(Debug)]
 pub struct Wal {
     shared: Arc<Shared>,
@@ -30,15 +28,14 @@ pub struct Wal {
 impl Wal {
     /// Opens the log in `dir`, creating it if needed, and returns what earlier processes left.
     ///
-    /// Appending may begin at once; it goes to new parts. Parts that are left wait for `Replay`.
-    /// Errors: `Locked` if the directory is in use, `Io` if it cannot be created, locked or listed,
-    /// `PartNumberTooLarge` for `Settings::first_part`.
-    /// Damaged parts are never an error.
+    /// Appending may begin at once and goes to new parts; the parts that are left wait for `Replay`. Errors: `Locked`
+    /// if the directory is in use, `Io` if it cannot be created, locked or listed, `PartNumberTooLarge` for
+    /// `Settings::first_part`. Damaged parts are never an error.
     pub fn open(dir: impl AsRef<Path>, settings: Settings) -> Result<(Self, Replay)> {
         Self::open_with(dir, settings, Arc::new(SystemFiles))
     }
 
-    /// As [`Wal::open`]; new parts are files of `files`.
+    /// As [`Wal::open`], but `files` creates the files of new parts.
     pub fn open_with(
         dir: impl AsRef<Path>,
         settings: Settings,
@@ -62,16 +59,15 @@ impl Wal {
         Ok((Self { shared, syncer }, replay))
     }
 
-    /// Appends one frame whose payload is the concatenation of `payload`'s slices.
+    /// Appends one frame, whose payload is the concatenation of the slices in `payload`.
     ///
-    /// Returns when the kernel has the frame, or with an `fsync_interval` of zero when the disk has
-    /// it. Blocks: `benches/append.rs` measured 1.5 µs for 1 KiB and 22 µs for 64 KiB into the page
-    /// cache on two virtual cores, and 0.2 to 0.8 ms with a sync; but a disk that lags makes it wait
-    /// for as long as it lags, since the kernel throttles writers. Do not call it where a stall of
-    /// that length hurts.
+    /// Returns when the kernel has the frame, or, with an `fsync_interval` of zero, when it is on disk. This blocks:
+    /// `benches/append.rs` measured 1.5 µs for 1 KiB and 22 µs for 64 KiB into the page cache on two virtual cores, and
+    /// 0.2 to 0.8 ms with a sync. But if the disk stalls, the kernel throttles writers and this waits as long as the
+    /// stall lasts, so call it only where that does no harm.
     ///
-    /// Errors: `EmptyFrame`, `FrameTooLarge`, `Io` (see [`Error::is_full`]). After an error the frame
-    /// counts as not appended, later appends are sound; it may yet be replayed.
+    /// Errors: `EmptyFrame`, `FrameTooLarge`, `Io` (see [`Error::is_full`]). After an error the frame counts as not
+    /// appended, but it may still be replayed. Later appends are sound.
     pub fn append<S: AsRef<[u8]>>(&self, payload: &[S]) -> Result<Position> {
         let header = Header::of(payload)?;
         let encoded = header.encode();
@@ -81,35 +77,36 @@ impl Wal {
         self.shared.append(&mut frame, header.frame_bytes())
     }
 
-    /// Closes the current part, so that it can be released once its frames are kept elsewhere.
+    /// Closes the current part, so that it can be released once its frames are stored elsewhere.
     ///
-    /// Returns the part just closed, `None` if nothing was appended since the last rotation.
+    /// Returns the closed part, or `None` if nothing was appended since the last rotation.
     pub fn rotate(&self) -> Option<PartId> {
         self.shared.rotate()
     }
 
-    /// Makes everything appended so far survive a machine crash, whatever the settings.
+    /// Syncs everything that was appended so far, whatever the settings, so that it survives a machine crash.
     ///
-    /// Errors: `Io`; the part whose sync failed is closed, for the kernel no longer knows what of it
-    /// is on disk.
+    /// Errors: `Io`. The part whose sync failed is closed, because the kernel no longer knows how much of it is on
+    /// disk.
     pub fn sync(&self) -> Result<()> {
         self.shared.sync_all()
     }
 
-    /// Gives up a closed part: every frame in it must be kept elsewhere. Its file is deleted, or set
-    /// aside as `*.damaged` if replay found a bad frame in it.
+    /// Deletes a closed part, all of whose frames must be stored elsewhere. If replay found a bad frame in it, its file
+    /// is renamed to `*.damaged` instead.
     ///
-    /// A part may go when as many of its frames are kept elsewhere as [`PartInfo::frames`] counts. A
-    /// count of frames that the caller knows of is not enough: another thread may have returned from
-    /// `append` and not yet noted its frame. A replayed part can be released when `Replay` has gone on to the next part (or ended), since
+    /// Release a part only when as many of its frames are stored elsewhere as [`PartInfo::frames`] counts. The caller's
+    /// own count is not enough, because another thread may have returned from `append` without having recorded its
+    /// frame yet. A replayed part can be released when `Replay` has moved on to the next part, or has ended, because
     /// only then all of its frames are known. Call it where deleting a large file may block.
-    /// Errors: `PartInUse`, `UnknownPart`, `Io` (the part stays and may be released again).
+    ///
+    /// Errors: `PartInUse`, `UnknownPart`, `Io` (the part stays, and can be released again).
     pub fn release(&self, part: PartId) -> Result<()> {
         self.shared.release(part)
     }
 
-    /// Reads the log from `from`, where a frame begins, or from the first part after it. Parts that an earlier process
-    /// left are read too: [`Replay::adopt`] releases them.
+    /// Reads the log from `from`, which must be the beginning of a frame, or from the first part after it. This
+    /// includes parts that an earlier process left; [`Replay::adopt`] allows these to be released.
     pub fn tail(&self, from: Position) -> Tail {
         Tail::new(Arc::clone(&self.shared), from)
     }
@@ -129,9 +126,9 @@ impl Wal {
         self.shared.total_bytes()
     }
 
-    /// The write or sync that the disk has not answered for the longest time. Never waits for the disk.
+    /// The write or sync that has been waiting for the disk the longest. Never waits for the disk itself.
     ///
-    /// Writes wait for each other: the age of those behind the oldest one is not looked at.
+    /// Writes wait for each other. Only the age of the oldest one is known, not that of those behind it.
     pub fn longest_wait(&self) -> Option<Wait> {
         self.shared.longest_wait()
     }
@@ -145,12 +142,12 @@ impl Wal {
 impl Drop for Wal {
     fn drop(&mut self) {
         if self.shared.settings.fsync_interval.is_some() {
-            // A failure was logged; there is nobody left to tell.
+            // A failure was already logged, and nobody is left to be told.
             let _ = self.sync();
         }
         if let Some(syncer) = self.syncer.take() {
             self.shared.stop_syncing();
-            // A panic of the thread would be a bug; dropping must not panic because of it.
+            // A panic of the thread would be a bug. Dropping the log must not panic because of it.
             let _ = syncer.join();
         }
     }

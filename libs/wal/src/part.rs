@@ -25,8 +25,8 @@ pub(crate) struct PartFile {
 struct SyncState {
     synced_to: u64,
     name_synced: bool,
-    /// After one failed fsync the kernel may have dropped the dirty pages and a second one would
-    /// report success, so that nothing more of this part can be promised.
+    /// After a failed fsync the kernel may drop the dirty pages, and a second fsync would report success. So no promise
+    /// about this part is possible any more.
     failed: bool,
 }
 
@@ -38,7 +38,7 @@ pub(crate) struct WriteError {
 }
 
 impl PartFile {
-    /// Creates the file; `AlreadyExists` is left to the caller.
+    /// Creates the file. The caller handles `AlreadyExists`.
     pub(crate) fn create(files: &dyn Files, directory: &Directory, id: PartId) -> io::Result<Self> {
         let path = directory.part_path(id);
         let file = files.create(&path)?;
@@ -53,9 +53,9 @@ impl PartFile {
         self.written.load(Ordering::Acquire)
     }
 
-    /// Writes one frame behind the last one. The caller holds the log's lock.
+    /// Writes one frame after the last one. The caller holds the log's lock.
     ///
-    /// After an error the file is cut back to its last whole frame.
+    /// After an error the file is truncated to its last whole frame.
     pub(crate) fn write(&self, frame: &mut [IoSlice<'_>], bytes: u64) -> Result<(), WriteError> {
         let start = self.written();
         match write_all_at(&*self.file, frame, start) {
@@ -68,7 +68,7 @@ impl PartFile {
                 let tail_is_clean = match self.file.set_len(start) {
                     Ok(()) => true,
                     Err(error) => {
-                        tracing::error!(part = %self.id, %error, "cannot cut WAL part back after a failed write");
+                        tracing::error!(part = %self.id, %error, "cannot truncate WAL part after a failed write");
                         false
                     }
                 };
@@ -77,8 +77,7 @@ impl PartFile {
         }
     }
 
-    /// Makes the first `end` bytes survive a machine crash. Of several callers at once, one syncs
-    /// for all that had written by then.
+    /// Syncs the first `end` bytes. If several callers wait, one syncs for all of them.
     pub(crate) fn sync_to(&self, end: u64, directory: &Directory) -> Result<Synced> {
         let mut state = self.sync.lock();
         if state.failed {
@@ -113,7 +112,7 @@ fn write_all_at(
     mut offset: u64,
 ) -> io::Result<()> {
     while !slices.is_empty() {
-        // At most IOV_MAX slices are taken at once; the rest follows as after a short write.
+        // The kernel takes at most IOV_MAX slices at once. The rest follows as after any short write.
         match file.write_at(slices, offset) {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
             Ok(written) => {

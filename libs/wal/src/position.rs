@@ -2,13 +2,13 @@
 
 use std::fmt;
 
-/// Number of a part file. Later parts have higher numbers; a number is used again only after a
-/// restart with an empty directory, and then not below `Settings::first_part`.
+/// Number of a part file. Later parts have higher numbers. A number is used again only after a restart with an empty
+/// directory, and then not below `Settings::first_part`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PartId(pub(crate) u64);
 
 impl PartId {
-    /// The part with this number, which may not exist: for owners that remember places of the log.
+    /// The part with this number, which may not exist. For owners that remember positions in the log.
     pub fn from_number(number: u64) -> Self {
         Self(number)
     }

@@ -1,4 +1,4 @@
-//! Reading back what earlier processes left.
+//! Reads back what earlier processes left.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -20,12 +20,12 @@ pub struct ReplayReport {
     pub frames: u64,
     /// Bytes of these frames, with their headers.
     pub bytes: u64,
-    /// Bytes behind the first bad frame of damaged parts, with it.
+    /// Bytes of damaged parts from the first bad frame on.
     pub dropped_bytes: u64,
-    /// The damaged parts, in order. A part cut off in its last frame is among them: that is what a
-    /// process killed in the middle of an unacknowledged append leaves.
+    /// The damaged parts, in order. They include parts whose last frame is cut off, as a process leaves them that is
+    /// killed during an append that was not acknowledged yet.
     pub damaged_parts: Vec<DamagedPart>,
-    /// Entries of the directory that are not ours and were left alone.
+    /// Entries of the directory that are not files of the log. They are left alone.
     pub foreign_entries: u64,
 }
 
@@ -42,10 +42,10 @@ pub struct DamagedPart {
     pub reason: String,
 }
 
-/// An iterator over the frames of all parts that earlier processes left, in the order of appending.
+/// An iterator over the frames of all parts that earlier processes left, in the order in which they were appended.
 ///
-/// Holds one frame at a time. A bad frame ends its part and is noted in the report, never an error.
-/// Dropped early, it leaves the remaining parts for the next start.
+/// Holds one frame at a time. A bad frame ends its part and is recorded in the report; it is never an error. If this is
+/// dropped early, the remaining parts wait for the next start.
 #[derive(Debug)]
 pub struct Replay {
     shared: Arc<Shared>,
@@ -74,7 +74,7 @@ impl Replay {
         &self.report
     }
 
-    /// Leaves all parts to a [`Tail`](crate::Tail): from now on they can be released, without having been read.
+    /// Leaves all parts to a [`Tail`](crate::Tail). From now on they can be released without having been read here.
     pub fn adopt(mut self) {
         if let Some(Reader { part, .. }) = self.current.take() {
             self.shared.adopted(part);
@@ -89,8 +89,8 @@ impl Replay {
         let opened = File::open(&path).and_then(|file| Ok((file.metadata()?.len(), file)));
         match opened {
             Ok((file_bytes, file)) => {
-                // The process before may have died before its sync. What is replayed now counts as
-                // kept until the part is released.
+                // The previous process may have died before its sync. From here on, what is replayed counts as stored
+                // until the part is released, so it is synced first.
                 if self.shared.settings.fsync_interval.is_some()
                     && let Err(error) = file.sync_data()
                 {
@@ -158,7 +158,7 @@ impl Iterator for Replay {
 }
 
 impl<R: Read> Reader<R> {
-    /// The next payload, `None` at a clean end, or why the frame is bad.
+    /// The next payload. `None` at a clean end of the part; an error text if the frame is bad.
     fn read_frame(&mut self) -> Result<Option<Bytes>, String> {
         let left = self.file_bytes.saturating_sub(self.offset);
         if left == 0 {
@@ -189,7 +189,7 @@ impl<R: Read> Reader<R> {
     }
 }
 
-/// Entry points for fuzz targets. Not an interface.
+/// Entry points for fuzz targets; not a public interface.
 #[doc(hidden)]
 pub mod fuzzing {
     use super::*;

@@ -1,4 +1,4 @@
-//! The parts of a log and their state: what the log, its replay, its tails and its sync thread have in common.
+//! The state that a log, its replay, its tails and its sync thread share.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -25,14 +25,14 @@ use waits::Waits;
 /// How a log behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// What a crash of the *machine* may lose. `None`: nothing is ever synced. Zero: an append
-    /// returns after its frame is on disk. Otherwise a thread syncs at most this long (plus the
-    /// duration of a sync) after an append; frames younger than that may be lost.
+    /// How much a crash of the *machine* may lose. `None`: nothing is ever synced. Zero: an append returns after its
+    /// frame is on disk. Otherwise a thread syncs at most this long (plus the duration of a sync) after an append, and
+    /// younger frames may be lost.
     pub fsync_interval: Option<Duration>,
-    /// Size in bytes from which a part is closed. A larger frame gets a part of its own.
+    /// A part is closed when it has this many bytes. A larger frame gets a part of its own.
     pub part_bytes: u64,
-    /// New parts get at least this number, even in an empty directory (where numbers would begin at
-    /// 1 again). For owners that remember parts by number beyond their release. Below 10^15.
+    /// The lowest number for new parts, even in an empty directory, where numbers would otherwise begin at 1 again. For
+    /// owners that remember part numbers after their release. Below 10^15.
     pub first_part: u64,
 }
 
@@ -54,10 +54,9 @@ pub struct PartInfo {
     pub id: PartId,
     /// Size of its file in bytes.
     pub bytes: u64,
-    /// Frames in it, without those whose append failed. Of a part found at start: 0 until replay
-    /// has gone through it.
+    /// Number of frames, without those whose append failed. For a part found at start: 0 until replay has read it.
     pub frames: u64,
-    /// True while appended to or waiting for replay: it cannot be released.
+    /// True while it is written or waits for replay; it cannot be released then.
     pub in_use: bool,
     /// True if replay found a bad frame: release keeps the file as `*.damaged`.
     pub damaged: bool,
@@ -66,12 +65,12 @@ pub struct PartInfo {
 /// Counts since the log was opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
-    /// Appends that failed, because of a write or of the sync that they had to wait for.
+    /// Appends that failed, because of a write or of the sync that they waited for.
     pub append_errors: u64,
     /// Syncs that reached the disk.
     pub syncs: u64,
-    /// Syncs that failed. Without sync before acknowledgement each may mean lost durability of
-    /// acknowledged frames: worth an alert.
+    /// Syncs that failed. Unless frames are synced before they are acknowledged, each failure may mean that
+    /// acknowledged frames are not durable, which deserves an alert.
     pub sync_errors: u64,
 }
 
@@ -121,7 +120,7 @@ struct Closed {
     frames: u64,
     replaying: bool,
     damaged: bool,
-    /// Present while something in the part is not synced.
+    /// Set while some frames of the part are not synced.
     unsynced: Option<Arc<PartFile>>,
 }
 
@@ -169,7 +168,7 @@ impl Shared {
         }
     }
 
-    /// Closes the part that is appended to, if there is one with frames.
+    /// Closes the current part if it has frames.
     pub(crate) fn rotate(&self) -> Option<PartId> {
         self.close_active(&mut self.state.lock())
     }
@@ -231,7 +230,7 @@ impl Shared {
                 state.next_id += 1;
                 match PartFile::create(&*self.files, &self.directory, id) {
                     Ok(file) => break file,
-                    // Another program put a file here while we run. It will be replayed, not overwritten.
+                    // Another program created this file while we run. It is not overwritten; the next start replays it.
                     Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                     Err(error) if error.kind() == io::ErrorKind::NotFound && self.restores() => {
                         state.next_id = id.0;
@@ -247,7 +246,7 @@ impl Shared {
         Ok(state.active.as_mut().expect("checked above"))
     }
 
-    /// True if the directory was gone and is there again.
+    /// Creates the directory again if it was removed. True if it is there again.
     fn restores(&self) -> bool {
         let path = self.directory.path();
         if path.exists() {
@@ -275,7 +274,7 @@ impl Shared {
             let _ = fs::remove_file(self.directory.part_path(id));
             return None;
         }
-        // With sync before acknowledgement every appender holds the file until it is synced.
+        // If frames are synced before they are acknowledged, every appender keeps the file until it is synced.
         let unsynced = (!self.syncs_before_ack()).then(|| Arc::clone(&file));
         let bytes = file.written();
         let closed = Closed { bytes, frames, replaying: false, damaged: false, unsynced };
@@ -283,7 +282,7 @@ impl Shared {
         Some(id)
     }
 
-    /// Syncs one part up to `end`; a part whose sync fails takes no more appends.
+    /// Syncs one part up to `end`. If that fails, the part takes no more appends.
     fn sync_part(&self, file: &Arc<PartFile>, end: u64) -> Result<()> {
         let synced = {
             let _waiting = self.waits.begin("sync");

@@ -1,4 +1,4 @@
-//! Reading a log while it is written.
+//! Reads a log while it is being written.
 
 use std::fs::File;
 use std::io::{self, ErrorKind};
@@ -11,10 +11,10 @@ use crate::frame::{HEADER_BYTES, Header};
 use crate::shared::Shared;
 use crate::{Error, Frame, MAX_PAYLOAD_BYTES, PartId, Position, Result};
 
-/// Goes through the frames of a log in the order of appending and on to those that are appended
-/// meanwhile. Parts that were released are passed over. Any number of them may read one log.
+/// Reads the frames of a log in the order in which they were appended, including those that are appended meanwhile.
+/// Skips parts that were released. A log can have any number of tails.
 ///
-/// Holds one file and, while it is handed out, one frame. Keeps the directory locked.
+/// Holds one open file and, while it is handed out, one frame. Keeps the directory locked.
 #[derive(Debug)]
 pub struct Tail {
     shared: Arc<Shared>,
@@ -32,8 +32,8 @@ impl Tail {
         self.next
     }
 
-    /// The next frame that begins before `end`, `None` for now if there is none. A bad frame ends its part: it is logged,
-    /// counted in `damaged`, and reading goes on with the part after it.
+    /// The next frame that begins before `end`; `None` if there is none yet. A bad frame ends its part: it is logged
+    /// and counted in `damaged`, and reading continues with the next part.
     ///
     /// Errors: `Io` if a part cannot be opened or read; another call tries again.
     pub fn next_frame(&mut self, end: Position, damaged: &mut u64) -> Result<Option<Frame>> {
@@ -60,11 +60,11 @@ impl Tail {
                 }
                 Ok(Err(reason)) => {
                     let Position { part, offset } = self.next;
-                    tracing::warn!(%part, offset, reason, "WAL part damaged, rest of it passed over");
+                    tracing::warn!(%part, offset, reason, "WAL part damaged, rest of it skipped");
                     *damaged += 1;
                     self.enter(PartId(part.0 + 1));
                 }
-                // Released between the look at the parts and the opening of the file.
+                // The part was released after it was listed, before its file was opened.
                 Err(error) if error.kind() == ErrorKind::NotFound => {
                     self.enter(PartId(self.next.part.0 + 1));
                 }
@@ -76,13 +76,13 @@ impl Tail {
         }
     }
 
-    /// Goes on at the start of `part`, or of the first one after it.
+    /// Continues at the start of `part`, or of the first one after it.
     pub fn enter(&mut self, part: PartId) {
         self.next = Position { part, offset: 0 };
         self.file = None;
     }
 
-    /// The payload at the current place, or why the frame is bad.
+    /// The payload at the current position, or why the frame is bad.
     fn read(&mut self, end: u64) -> io::Result<Result<Bytes, String>> {
         if self.file.is_none() {
             self.file = Some(File::open(self.shared.directory.part_path(self.next.part))?);
@@ -116,7 +116,7 @@ impl Tail {
     }
 }
 
-/// Fills `bytes`; a file that became shorter than it was is damage, not an error that passes.
+/// Fills `bytes`. If the file has become shorter, that is damage, not a temporary error.
 fn read_at(file: &File, bytes: &mut [u8], offset: u64) -> io::Result<Option<String>> {
     match file.read_exact_at(bytes, offset) {
         Ok(()) => Ok(None),

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use crate::over::Over;
+use crate::end_reason::Over;
 
 /// The processor time of a query in this process: its limit, and what was used.
 #[derive(Debug)]
@@ -32,7 +32,7 @@ impl Budget {
     }
 }
 
-/// Number of budgets that are remembered. They must be, because the tasks of a query may come one after the other.
+/// How many budgets are remembered, because the tasks of a query may come one after the other.
 const MOST_BUDGETS: usize = 4096;
 
 /// The budgets of the queries that last had a task here.
@@ -55,8 +55,8 @@ impl Budgets {
         &BUDGETS
     }
 
-    /// The budget of a query, the same for all its tasks. `query`: 0 for a task that stands alone; `limit`: zero for
-    /// none.
+    /// The budget of a query, which all its tasks share. `query`: its number, or 0 for a task that stands alone.
+    /// `limit`: zero for none.
     pub fn of(&self, query: u64, limit: Duration) -> Option<Arc<Budget>> {
         if limit.is_zero() {
             return None;

@@ -1,6 +1,6 @@
-//! Limits the threads and the memory that all jobs together use.
+//! Limits how many threads all jobs together use, and how much memory.
 
-mod lines;
+mod wait_queue;
 
 use std::collections::VecDeque;
 use std::hash::BuildHasher as _;
@@ -9,7 +9,7 @@ use std::sync::{Arc, Weak};
 use foldhash::fast::FixedState;
 use parking_lot::{Condvar, Mutex};
 
-use lines::Lines;
+use wait_queue::WaitQueue;
 
 /// The place of a thread in the queue.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
@@ -21,7 +21,7 @@ pub struct Line {
 }
 
 impl Line {
-    /// The line of a tenant's query. `query`: texts that identify it.
+    /// The tenant and query of a thread. `query`: texts that together identify it.
     pub fn of(tenant: &str, query: &[&str]) -> Self {
         let state = FixedState::default();
         Self { tenant: state.hash_one(tenant), query: state.hash_one(query) }
@@ -30,7 +30,7 @@ impl Line {
 
 /// The request exceeds the total memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("{needed} bytes of memory at once are more than {limit}")]
+#[error("{needed} bytes of memory are needed at once (limit: {limit})")]
 pub struct TooManyBytes {
     /// The bytes that were requested.
     pub needed: u64,
@@ -50,9 +50,9 @@ pub struct Gate {
 struct State {
     free_threads: usize,
     held_bytes: u64,
-    /// Threads that come back after waiting for storage. They hold memory already.
+    /// Threads that waited for storage and want to go on. They still hold memory.
     returning: VecDeque<Arc<Waiter>>,
-    lines: Lines,
+    waiting: WaitQueue,
     helpers: VecDeque<Weak<dyn Help>>,
 }
 
@@ -68,7 +68,7 @@ impl std::fmt::Debug for State {
 #[derive(Default)]
 struct Waiter {
     bytes: u64,
-    /// The thread holds memory that others may be waiting for.
+    /// True if the thread holds memory that others may be waiting for.
     holds: bool,
     admitted: Mutex<bool>,
     wake: Condvar,
@@ -76,11 +76,11 @@ struct Waiter {
 
 /// Work in which further threads can take part.
 pub trait Help: Send + Sync {
-    /// Starts a thread that helps, and keeps the turn while it works.
+    /// Starts a thread that helps. It keeps `turn` while it works.
     fn start(self: Arc<Self>, turn: Turn);
 }
 
-/// The right to work. It is given back when this is dropped.
+/// The right to work, which is given back when this is dropped.
 #[derive(Debug)]
 pub struct Turn {
     gate: Arc<Gate>,
@@ -120,14 +120,14 @@ impl Gate {
         Turn { gate: Arc::clone(self), line, bytes: 0 }
     }
 
-    /// Starts one more thread for the work once there is a place that nobody waits for.
+    /// Starts another thread for this work as soon as a thread is free and nobody else waits for it.
     pub fn ask_for_help(self: &Arc<Self>, help: Weak<dyn Help>) {
         let mut state = self.state.lock();
         state.helpers.push_back(help);
         self.admit(state);
     }
 
-    /// Runs `wait`, which only waits, while the place of the thread is lent to others. The caller has a turn.
+    /// Runs `wait`, which must only wait. Meanwhile another thread may use the caller's turn.
     pub fn pause<T>(self: &Arc<Self>, wait: impl FnOnce() -> T) -> T {
         struct Return<'g>(&'g Arc<Gate>);
         impl Drop for Return<'_> {
@@ -166,19 +166,20 @@ impl Gate {
         waiter.wait();
     }
 
-    /// Hands out free places. Helpers are started without the lock.
+    /// Gives free threads to those that wait. Helpers are started after the lock is released.
     fn admit(self: &Arc<Self>, mut state: parking_lot::MutexGuard<'_, State>) {
         let mut helpers = Vec::new();
         while state.free_threads > 0 {
             if let Some(waiter) = state.returning.pop_front() {
                 state.free_threads -= 1;
                 waiter.admit();
-            } else if let Some(next) = state.lines.next() {
+            } else if let Some(next) = state.waiting.next() {
                 let next = if self.fits(state.held_bytes, next.bytes) {
-                    state.lines.take_next()
+                    state.waiting.take_next()
                 } else {
-                    // The first thread waits for memory, which is given back only if others go on.
-                    state.lines.take_first_that_holds()
+                    // The first thread in the queue needs memory. It is given back only if threads that hold some can
+                    // go on.
+                    state.waiting.take_first_that_holds()
                 };
                 let Some(waiter) = next else { break };
                 state.free_threads -= 1;
@@ -199,7 +200,7 @@ impl Gate {
         }
     }
 
-    /// A request of more than there is, alone, is refused by [`Turn::renew`] and never gets here.
+    /// [`Turn::renew`] has already refused requests that exceed the total.
     fn fits(&self, held: u64, more: u64) -> bool {
         held.saturating_add(more) <= self.max_bytes
     }
@@ -207,17 +208,17 @@ impl Gate {
 
 impl State {
     fn nobody_waits(&self) -> bool {
-        self.returning.is_empty() && self.lines.is_empty()
+        self.returning.is_empty() && self.waiting.is_empty()
     }
 
     /// True if a thread waits that is not of this query, or that comes back from storage.
     fn is_wanted_by_others(&self, line: Line) -> bool {
-        !self.returning.is_empty() || self.lines.has_other(line)
+        !self.returning.is_empty() || self.waiting.has_other(line)
     }
 
     fn line_up(&mut self, line: Line, waiter: Waiter) -> Arc<Waiter> {
         let waiter = Arc::new(waiter);
-        self.lines.push(line, Arc::clone(&waiter));
+        self.waiting.push(line, Arc::clone(&waiter));
         waiter
     }
 }
@@ -237,10 +238,11 @@ impl Waiter {
 }
 
 impl Turn {
-    /// Lets those of other queries go first, then goes on with memory of `bytes` instead of what was held. What the old memory
-    /// held must be gone. Threads of the same query wait: to change places with them would only cost time.
+    /// Lets waiting threads of other queries go first, then continues with `bytes` of memory in place of what this turn
+    /// held, which the caller must have freed. Threads of the same query keep waiting, because changing places with
+    /// them would only cost time.
     ///
-    /// Errors: more bytes than the total.
+    /// Errors: `bytes` is more than the total.
     pub fn renew(&mut self, bytes: u64) -> Result<(), TooManyBytes> {
         if bytes > self.gate.max_bytes {
             return Err(TooManyBytes { needed: bytes, limit: self.gate.max_bytes });

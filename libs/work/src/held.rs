@@ -3,22 +3,22 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::end_reason::Over;
 use crate::memory::{QueryShare, Reservation, Room};
-use crate::over::Over;
 use crate::work::{end, give_way, is_over, memory};
 
-/// Bytes that are reserved in advance, so that a loop that adds little by little seldom has to ask; at most as many as are
-/// held, because a query may have thousands of small structures.
+/// Bytes that are reserved in advance, so that a loop that grows in small steps rarely has to ask. At most as much as
+/// is held already, because a query may have thousands of small structures.
 const AHEAD: u64 = 64 << 10;
 
 /// How long a query waits for others to end.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
-/// Counts the memory of one growing structure of a query, within the memory for all queries. It is given back when this
-/// is dropped.
+/// Counts the memory of one growing structure of a query against the memory of all queries. Dropping it gives the
+/// memory back.
 ///
-/// If there is no memory left, the youngest query of the tenant that holds the most is ended, and its results are
-/// discarded; see [`crate::tick`]. A thread without work, or whose work has no memory limit, is not bounded.
+/// If no memory is left, the youngest query of the tenant that holds the most is ended and its results are discarded;
+/// see [`crate::tick`]. A thread that runs without a [`crate::Work`], or one without a memory limit, is not bounded.
 #[derive(Debug, Default)]
 pub struct Held {
     /// Up to this many bytes, nobody needs to be asked.
@@ -36,8 +36,8 @@ impl Held {
         held
     }
 
-    /// Notes that the structure takes `bytes` now, or soon will. False if there is no memory left: then the work is
-    /// over, and the structure must not grow.
+    /// Records that the structure takes `bytes` now, or soon will. False if no memory is left: then the query has
+    /// ended, and the structure must not grow.
     #[inline]
     pub fn grow_to(&mut self, bytes: usize) -> bool {
         bytes as u64 <= self.enough || self.reserve(bytes as u64)
@@ -76,14 +76,14 @@ impl Held {
         }
     }
 
-    /// As [`Self::grow_to`], without waiting for others to end.
+    /// As [`Self::grow_to`], but does not wait for another query to end.
     pub fn try_grow_to(&mut self, bytes: usize) -> Room {
         let bytes = bytes as u64;
         if bytes <= self.enough { Room::Enough } else { self.try_reserve(bytes) }
     }
 
-    /// As [`Self::grow_to`] for what the query can do without: if no memory is left, no query ends, and this holds what
-    /// it held.
+    /// As [`Self::grow_to`], for memory that the query can do without. If none is left, no query is ended and the size
+    /// stays as it was.
     pub fn grow_if_free(&mut self, bytes: usize) -> bool {
         let bytes = bytes as u64;
         bytes <= self.enough || (!self.is_refused && self.take(bytes))

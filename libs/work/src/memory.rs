@@ -1,7 +1,7 @@
-//! Bounds the memory of requests in flight, and of what queries hold while they run.
+//! Bounds the memory of requests in flight, and the memory that running queries hold.
 //!
-//! A request is counted from its first byte until the last call that refers to it has ended, even if that call
-//! continues in the background. So slow clients and slow ingesters show up here, and nowhere else.
+//! A request counts from its first byte until the last call that refers to it has ended, even if that call goes on in
+//! the background. So memory that slow clients and slow ingesters keep in use is counted here, and only here.
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,10 +16,10 @@ pub(crate) use queries::QueryShare;
 pub(crate) use queries::SMALL_QUERY_BYTES;
 pub use queries::{QueryMemory, Room};
 
-/// The error when there is no memory left. It names the setting.
+/// The error when no memory is left. It names the setting that limits it.
 pub const TOO_MANY_BYTES: &str = "too many bytes are in flight (limit: server.max_inflight_bytes)";
 
-/// Called with the bytes that are taken, and with a negative number when they are given back.
+/// Called with the number of bytes taken; negative when they are given back.
 type Show = Box<dyn Fn(f64) + Send + Sync>;
 
 /// Bytes that may be in flight.
@@ -40,12 +40,12 @@ impl fmt::Debug for Budget {
     }
 }
 
-/// Another budget, which also counts the bytes beyond a part's own share.
+/// An outer budget, which counts the bytes beyond the inner budget's own share.
 #[derive(Debug)]
 struct Outer {
     budget: Arc<Budget>,
     own: u64,
-    /// Locked while both change, so that they stay consistent.
+    /// Locked while both budgets change, so that they stay consistent.
     changing: Mutex<()>,
 }
 
@@ -62,7 +62,7 @@ impl Budget {
         Arc::new(Self { max_bytes, used: AtomicU64::new(0), outer: None, show: None })
     }
 
-    /// A budget of `max_bytes`. `show` is told what is taken, and as a negative number what is given back.
+    /// A budget of `max_bytes`. Calls `show` with the bytes taken; negative when they are given back.
     pub fn shown(max_bytes: u64, show: impl Fn(f64) + Send + Sync + 'static) -> Arc<Self> {
         let show: Show = Box::new(show);
         Arc::new(Self { max_bytes, used: AtomicU64::new(0), outer: None, show: Some(show) })
@@ -73,15 +73,15 @@ impl Budget {
         Self::share(outer, max_bytes, 0)
     }
 
-    /// A budget within another one that has `own` bytes to itself. Reservations beyond these count in both.
+    /// A budget within another one. `own` bytes count only here; what is reserved beyond that counts in both.
     pub fn share(outer: &Arc<Self>, max_bytes: u64, own: u64) -> Arc<Self> {
         let budget = Arc::clone(outer);
         let outer = Some(Outer { budget, own, changing: Mutex::new(()) });
         Arc::new(Self { max_bytes, used: AtomicU64::new(0), outer, show: None })
     }
 
-    /// Takes `bytes`, or nothing if that would exceed the limit. A request larger than the limit is admitted alone,
-    /// because otherwise it could never be sent.
+    /// Takes `bytes`, or nothing if that would exceed the limit. A request that is larger than the limit is admitted if
+    /// it is alone, because otherwise it could never be sent.
     pub fn reserve(self: &Arc<Self>, bytes: u64) -> Option<Reservation> {
         self.take(bytes, Some(0)).then(|| Reservation { budget: Arc::clone(self), bytes })
     }
@@ -101,8 +101,8 @@ impl Budget {
         self.max_bytes
     }
 
-    /// Takes `bytes` for a reservation that has `own` already and may exceed the limit if it is alone. `None`: it may
-    /// not.
+    /// Takes `bytes` more. `own`: what the reservation holds already; if that is everything in use, it is alone and may
+    /// exceed the limit. `None`: it may never exceed the limit.
     fn take(&self, bytes: u64, own: Option<u64>) -> bool {
         let take = |used: u64| {
             let sum = used.saturating_add(bytes);
@@ -137,7 +137,7 @@ impl Budget {
 }
 
 impl Outer {
-    /// Takes the part of `bytes` beyond `used` that counts here.
+    /// Takes the part of `bytes` that exceeds the inner budget's own share, given that `used` bytes are in use there.
     fn take(&self, used: u64, bytes: u64, own: Option<u64>) -> bool {
         let bytes = self.between(used, used.saturating_add(bytes));
         bytes == 0 || self.budget.take(bytes, own.map(|own| self.of(own)))
@@ -187,7 +187,7 @@ impl Reservation {
         }
     }
 
-    /// Moves up to `bytes` into a reservation of their own.
+    /// Moves up to `bytes` into a new reservation.
     pub fn split(&mut self, bytes: u64) -> Self {
         let bytes = bytes.min(self.bytes);
         self.bytes -= bytes;

@@ -1,4 +1,4 @@
-//! Admits queries: up to a number of each tenant and a number in total, with tenants in turn.
+//! Admits queries: limits how many run, per tenant and in total. Tenants take turns.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -11,10 +11,10 @@ use tokio::sync::oneshot;
 pub struct SlotLimits {
     /// Running queries of a tenant; at least one.
     pub per_tenant: usize,
-    /// Running queries of all tenants; at least as many as of one. A larger number leaves room for the first query of
-    /// another tenant.
+    /// Running queries of all tenants together; at least `per_tenant`. If it is larger, the first query of another
+    /// tenant can always run.
     pub total: usize,
-    /// Waiting queries of a tenant. Further ones are refused.
+    /// Waiting queries of a tenant. Any more are refused.
     pub waiting_per_tenant: usize,
 }
 
@@ -22,13 +22,13 @@ pub struct SlotLimits {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Full {
     /// Too many queries of the tenant are waiting.
-    #[error("{limit} queries of the tenant wait already")]
+    #[error("too many queries of the tenant are waiting (limit: {limit})")]
     Tenant {
         /// The limit.
         limit: usize,
     },
     /// Nobody is admitted any more.
-    #[error("no further queries are run")]
+    #[error("no more queries are accepted")]
     Closed,
 }
 
@@ -50,12 +50,12 @@ type Line = VecDeque<oneshot::Sender<Slot>>;
 struct State {
     running: HashMap<u64, usize>,
     total: usize,
-    /// Waiting tenants, the next one first. None has an empty line.
+    /// Waiting tenants, the next one first. No tenant's queue is empty.
     lines: VecDeque<(u64, Line)>,
     closed: bool,
 }
 
-/// A slot for one query. It is given back when this is dropped.
+/// The right to run one query, which is given back when this is dropped.
 #[derive(Debug)]
 pub struct Slot {
     shared: Arc<Shared>,
@@ -70,9 +70,9 @@ impl Slots {
         Self { shared: Arc::new(Shared { limits, state: Mutex::default() }) }
     }
 
-    /// Waits for a slot. To drop the future is to leave the line. `tenant`: as in [`Line`](crate::Line).
+    /// Waits for a slot; dropping the future gives up waiting. `tenant`: as in [`Line`](crate::Line).
     ///
-    /// Errors: too many queries of the tenant wait, or nobody is admitted any more.
+    /// Errors: too many queries of the tenant wait, or no query is admitted any more.
     pub async fn enter(&self, tenant: u64) -> Result<Slot, Full> {
         let (sender, receiver) = oneshot::channel();
         self.shared.line_up(tenant, sender)?;
@@ -85,7 +85,7 @@ impl Slots {
         self.shared.state.lock().total
     }
 
-    /// Admits nobody any more, and refuses those that wait.
+    /// Admits no query from now on, and refuses those that wait.
     pub fn close(&self) {
         let mut state = self.shared.state.lock();
         state.closed = true;
@@ -114,7 +114,7 @@ impl Shared {
         Ok(())
     }
 
-    /// Hands out free slots, without the lock: a slot whose taker has gone comes back.
+    /// Hands out free slots after releasing the lock. A slot comes back if its taker has given up.
     fn admit(self: &Arc<Self>) {
         while let Some((sender, slot)) = self.next() {
             drop(sender.send(slot));
@@ -126,7 +126,7 @@ impl Shared {
         if state.total >= self.limits.total {
             return None;
         }
-        // Otherwise a slot for each of them would come back, nested in each other.
+        // Skips those who gave up. Otherwise their slots would come back one inside the other.
         state.lines.retain_mut(|(_, line)| {
             while line.front().is_some_and(oneshot::Sender::is_closed) {
                 line.pop_front();

@@ -1,4 +1,4 @@
-//! The limits of a running query on the threads of this process, and the check that its loops make.
+//! The limits of a running query, and the check that its loops make.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -9,12 +9,12 @@ use std::time::{Duration, Instant};
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::budgets::Budget;
+use crate::end_reason::Over;
 use crate::memory::{QueryMemory, QueryShare};
-use crate::over::Over;
 
-/// Units of work between two checks: some ten to a hundred microseconds of short steps.
+/// How many units of work a loop does between two checks: about ten to a hundred microseconds of short steps.
 const UNITS_PER_LOOK: u32 = 1 << 13;
-/// Units of a span that is written into a message, see [`tick`]: some hundred nanoseconds.
+/// Units for writing one span into a message, see [`tick`]: some hundred nanoseconds.
 pub const UNITS_OF_WRITTEN_SPAN: u32 = 100;
 /// Processor time after which a thread lets others go first.
 const SLICE: Duration = Duration::from_millis(10);
@@ -45,7 +45,7 @@ impl Stop {
         self.0.store(true, Ordering::Relaxed);
     }
 
-    /// True once nobody waits for the answer. Nobody reads it then.
+    /// True once nobody waits for the answer, so that nobody will read it.
     pub fn is_stopped(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
@@ -64,7 +64,7 @@ pub struct Work {
     deadline: Option<Instant>,
     budgets: Vec<Arc<Budget>>,
     memory: Option<Arc<QueryShare>>,
-    /// Called at times by a thread that has worked for a while, so that others can go first.
+    /// A thread that has worked for a while calls this, so that others can go first.
     give_way: Option<Arc<dyn Fn() + Send + Sync>>,
 }
 
@@ -83,13 +83,14 @@ impl fmt::Debug for Work {
 struct Current {
     work: Work,
     over: Option<Over>,
-    /// Processor time of the thread that has been counted.
+    /// Processor time of the thread that was already counted.
     counted: Duration,
     slice_began: Duration,
 }
 
 impl Work {
-    /// The limits of the work of this thread, none if it has no work. For a part of it that has limits of its own besides.
+    /// The limits of the work of this thread, or no limits if it has none. For a part of that work that gets further
+    /// limits.
     pub fn of_thread() -> Self {
         CURRENT
             .with_borrow(|current| current.as_ref().map(|current| current.work.clone()))
@@ -110,15 +111,16 @@ impl Work {
         self
     }
 
-    /// Also counts its processor time in this budget, and ends when that is used up.
+    /// Counts processor time in this budget as well, and ends when it is used up.
     #[must_use]
     pub fn within(mut self, budget: Option<Arc<Budget>>) -> Self {
         self.budgets.extend(budget);
         self
     }
 
-    /// Counts growing structures, see [`crate::Held`], in the memory of all queries; a small part is free for each
-    /// query. `tenant`: as in [`crate::Line`]. `query`: its number, the same in all its work; 0 if unknown.
+    /// Counts growing structures (see [`crate::Held`]) in the memory of all queries, except for a small part that each
+    /// query has for free. `tenant`: as in [`crate::Line`]. `query`: its number, the same for all its work; 0 if
+    /// unknown.
     #[must_use]
     pub fn holding(mut self, memory: &Arc<QueryMemory>, tenant: u64, query: u64) -> Self {
         self.memory = Some(memory.of(tenant, query));
@@ -132,14 +134,15 @@ impl Work {
         self
     }
 
-    /// Runs `run` as this work: its loops end early once the work is over. What they return then is incomplete and is
-    /// discarded. If that ends work of which this was a part, see [`Self::of_thread`], the whole is over, too.
+    /// Runs `run` under these limits. Its loops end early once the work is over, and their incomplete result is
+    /// discarded. If this is a part of other work (see [`Self::of_thread`]) whose limits are exceeded, too, that work
+    /// ends as well.
     ///
-    /// Errors: the reason why the work was over.
+    /// Errors: the reason why the work ended.
     pub fn run<T>(&self, run: impl FnOnce() -> T) -> Result<T, Over> {
         let result = self.run_alone(run);
         if result.is_err() {
-            // Nothing else may look at the whole before it returns.
+            // Checks the outer work now, because nothing checks it again until `run` returns.
             look_at_current();
         }
         result
@@ -218,9 +221,8 @@ impl Drop for Outer {
     }
 }
 
-/// Counts short steps of a loop, of about one to ten nanoseconds each, for the work of this thread. True once the work
-/// is over: the result will be discarded, so the loop may end, or skip what takes long. Without work, a thread goes on
-/// for ever.
+/// Counts short steps of a loop, of one to ten nanoseconds each. Returns true once this thread's work is over: the
+/// result will be discarded, so the loop may end, or skip expensive steps. A thread without work never ends.
 #[inline]
 pub fn tick(units: u32) -> bool {
     LEFT.with(|left| match left.get().checked_sub(units) {
@@ -232,7 +234,8 @@ pub fn tick(units: u32) -> bool {
     })
 }
 
-/// True once the work of this thread is over; looks at once, which takes half a microsecond: not for each span.
+/// True once this thread's work is over. Checks at once, which takes half a microsecond, so do not call it for each
+/// span.
 pub fn is_over() -> bool {
     look_at_current().is_some()
 }
@@ -251,7 +254,7 @@ pub(crate) fn give_way() {
     std::thread::sleep(Duration::from_millis(1));
 }
 
-/// Ends the work of this thread for a reason that a loop found.
+/// Ends this thread's work for a reason that a loop found.
 pub fn end(why: Over) {
     CURRENT.with_borrow_mut(|current| {
         if let Some(current) = current {

@@ -48,7 +48,7 @@ pub enum SpanError {
     #[error("more than {MAX_ELEMENTS} tags or annotations")]
     TooManyElements,
     /// So many services that their bytes cannot fill them.
-    #[error("more services in one request than its bytes can fill")]
+    #[error("too many services for the size of the request")]
     TooManyResources,
     /// JSON v2: the trace id is missing, zero, too long or no hex.
     #[error("valid traceId required")]

@@ -1,13 +1,13 @@
-//! Zipkin's formats of spans: JSON, protobuf and Thrift, and the way between them and OTLP.
+//! Zipkin's formats of spans (JSON, protobuf and Thrift), and conversions from and to OTLP.
 //!
 //! ```text
 //! body --Format::detect, decode--> bytes of an ExportTraceServiceRequest    what senders post
 //! ResourceSpans --spans_from_otlp, write_spans--> JSON                      what the query API answers
 //! ```
 //!
-//! A request is decoded span by span, so that damage is found before much is allocated, and text is
-//! a slice of the body wherever the format allows it. Text is not necessarily UTF-8: it is carried as
-//! it came. One span that breaks a rule refuses the request, as the caller cannot be told of one.
+//! A request is decoded span by span, so that damage is found before much is allocated, and text is a slice of the body
+//! where the format allows it. Text need not be UTF-8, and is kept as it is. A single invalid span makes the whole
+//! request be refused, because the sender cannot be told about a part of it.
 #![warn(missing_docs)]
 
 mod decode;

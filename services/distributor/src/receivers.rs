@@ -218,7 +218,7 @@ pub(crate) async fn open_receivers(
                 if settings.tenant.is_none() {
                     tracing::warn!(
                         receiver = name,
-                        "packets name no tenant and show no credentials: without the setting tenant all are dropped"
+                        "UDP packets carry no tenant and no credentials: all are dropped unless the setting tenant is set"
                     );
                 }
                 serve_jaeger_udp(settings, sink, metrics, stop).await

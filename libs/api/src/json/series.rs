@@ -1,4 +1,4 @@
-//! Series in few bytes: their values in lists, on one axis of time.
+//! A compact JSON form of series: their values in lists, with one shared time axis.
 
 use tactus_proto::otlp::{KeyValue, any_value::Value};
 use tactus_proto::tempopb::{Exemplar, QueryRangeResponse, TimeSeries};

@@ -1,7 +1,7 @@
-//! Requests of the streaming service as parameters of the HTTP routes: both are checked by the same code, and refused
-//! with the same texts.
+//! Converts requests of the streaming service to parameters of the HTTP routes, so that both are checked by the same
+//! code and refused with the same texts.
 //!
-//! A number of 0 and an empty text stand for what was not sent; a sender cannot tell them apart either.
+//! A number of 0 and an empty text count as not sent; a sender cannot distinguish these either.
 
 use form_urlencoded::Serializer;
 use tactus_proto::tempopb::{

@@ -1,4 +1,4 @@
-//! Takes apart the two halves of a call that share one span id, as Zipkin's senders write them.
+//! Separates the client and the server span of a call that share one span id, as Zipkin's senders write them.
 
 use bytes::Bytes;
 use tactus_model::SpanId;

@@ -1,4 +1,4 @@
-//! One job on one block.
+//! Applies one job to one block.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
@@ -20,7 +20,7 @@ use crate::error::{Error, Result};
 use crate::merge::{Purpose, Rewrite};
 
 impl Compactor {
-    /// Writes a block again without what the job takes out; `None` if the block holds nothing of it.
+    /// Rewrites a block without what the job removes; `None` if the block has nothing of it.
     pub(super) async fn apply(
         &self,
         record: &mut JobRecord,
@@ -38,8 +38,8 @@ impl Compactor {
         if !self.is_affected(meta, traces, redactions).await? {
             return Ok(None);
         }
-        // On record before it happens: a process that is killed right after it must not forget that this block has to be
-        // deleted before the job is done.
+        // Record this before it happens: if the process is killed right afterwards, it must still be known that this
+        // block has to be deleted before the job is done.
         record.note(BlockChange::of(meta.block_id));
         self.save_job(record).await?;
         if record.status.is_final() {
@@ -62,7 +62,7 @@ impl Compactor {
         }))
     }
 
-    /// Those of some traces that may be in the block. Each of its bloom filters is read once.
+    /// Those of some traces that may be in the block. Reads each of its bloom filters once.
     async fn traces_in(&self, meta: &BlockMeta, ids: HashSet<TraceId>) -> Result<Vec<TraceId>> {
         let stored = StoredBlock::new(self.bucket.clone(), meta);
         let shards = meta.bloom_shard_count();
@@ -110,8 +110,8 @@ impl Compactor {
     }
 }
 
-/// True if the block may have the attribute on spans of the redaction's time. That is asked of its row groups: spans of
-/// strange times do not stretch the times of a block.
+/// True if the block may have the attribute on spans in the redaction's time range. Its row groups are asked, because
+/// spans with wrong times do not extend the time range of a block.
 fn has_attribute(
     block: &BlockReader,
     redaction: &RedactionRequest,

@@ -1,4 +1,4 @@
-//! The record of a job: what it must do, and what it did. JSON for clients and in the bucket.
+//! The record of a job: what it must do, and what it has done. It is JSON, both for clients and in the bucket.
 
 use std::collections::HashSet;
 
@@ -83,7 +83,7 @@ tactus_model::words! {
         Pending = "pending",
         /// Blocks are written again.
         Running = "running",
-        /// All known blocks are through; new ones are looked at, and replaced ones are not all deleted yet.
+        /// All known blocks are done. New blocks are being checked, and not all replaced blocks are deleted yet.
         Watching = "watching",
         /// What was asked to go is gone from the bucket.
         Done = "done",
@@ -117,7 +117,7 @@ pub struct JobRecord {
     pub updated_at: Timestamp,
     /// Each block that was written again.
     pub blocks: Vec<BlockChange>,
-    /// What went wrong in the last pass; it is tried again.
+    /// The error of the last pass, which will be tried again.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub error: String,
 }
@@ -126,9 +126,9 @@ pub struct JobRecord {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct BlockChange {
-    /// The block as it was; deleted after `compacted_block_retention`.
+    /// The original block, which is deleted after `compacted_block_retention`.
     pub block: Uuid,
-    /// Its successor; absent if nothing was left, or if the rewrite did not come to an end.
+    /// The new block; absent if nothing was left, or if the rewrite was not finished.
     pub replaced_by: Option<Uuid>,
     /// When.
     pub at: Timestamp,
@@ -155,7 +155,7 @@ impl JobRecord {
         }
     }
 
-    /// Adds a change, in place of what was known of the same block.
+    /// Adds a change. It replaces what was recorded for the same block.
     pub(crate) fn note(&mut self, change: BlockChange) {
         match self.blocks.iter_mut().find(|known| known.block == change.block) {
             Some(known) => *known = change,
@@ -179,7 +179,7 @@ impl BlockChange {
 }
 
 impl JobRequest {
-    /// Refuses what cannot be carried out. Errors: `Error::BadJob` naming the field.
+    /// Checks that the request can be carried out. Errors: `Error::BadJob` with the name of the field.
     pub fn check(&self) -> Result<()> {
         if self.delete_traces.is_empty() && self.redact.is_empty() {
             return Err(bad("deleteTraces", "neither traces to delete nor attributes to redact"));
@@ -203,7 +203,7 @@ impl JobRequest {
         self.changes().map(drop)
     }
 
-    /// The traces to delete. Errors: an id that is none.
+    /// The traces to delete. Errors: an id is invalid.
     pub fn traces(&self) -> Result<HashSet<TraceId>> {
         let parse = |id: &String| {
             TraceId::from_hex(id)
@@ -212,7 +212,7 @@ impl JobRequest {
         self.delete_traces.iter().map(parse).collect()
     }
 
-    /// The changes to a block. Errors: `Error::BadJob` naming the field.
+    /// The changes to a block. Errors: `Error::BadJob` with the name of the field.
     pub fn changes(&self) -> Result<Changes> {
         let remove: RemoveTraces = self.traces()?;
         let redact = self.redact.iter().map(RedactionRequest::redaction).collect::<Result<_>>()?;
@@ -221,7 +221,7 @@ impl JobRequest {
 }
 
 impl RedactionRequest {
-    /// When the spans start that it is for; `None` for all times.
+    /// The range of start times of the spans that it applies to; `None` for all times.
     pub(super) fn range(&self) -> Option<TimeRange> {
         let nanos = |seconds: u64| seconds.saturating_mul(1_000_000_000);
         self.start.or(self.end).map(|_| TimeRange {

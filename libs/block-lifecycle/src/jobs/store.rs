@@ -5,7 +5,8 @@ use tactus_storage::{Bucket, Uuid};
 use super::JobRecord;
 use crate::error::{Error, Result};
 
-/// Records are `tactus-job.<tenant>.<id>.json` on the bucket's first level, where no tenant is looked for.
+/// Records are `tactus-job.<tenant>.<id>.json` at the first level of the bucket, where nobody looks for objects of
+/// tenants.
 const PREFIX: &str = "tactus-job.";
 
 const SUFFIX: &str = ".json";
@@ -26,7 +27,7 @@ pub(crate) async fn list(bucket: &Bucket) -> Result<Vec<(String, Uuid)>> {
     Ok(files.iter().filter_map(|file| parse_key(&file.key)).collect())
 }
 
-/// The largest record: one of every block of a large tenant that was written again.
+/// The largest record: that of a job for which every block of a large tenant was rewritten.
 const MAX_RECORD_BYTES: u64 = 64 << 20;
 
 /// `None` if there is no such record.

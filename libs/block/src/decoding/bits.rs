@@ -35,9 +35,9 @@ pub(crate) fn packed_bytes(count: usize, width: u32) -> usize {
     (count * width as usize).div_ceil(8)
 }
 
-/// Fills `out` with numbers of `width` bits from the start of `input`. It is faster if more bytes follow them.
+/// Fills `out` with numbers of `width` bits from the start of `input`. Faster if `input` continues after them.
 ///
-/// Errors: `width` above 64, or an input of fewer bytes than the numbers take.
+/// Errors: `width` is above 64, or the input is shorter than the numbers.
 pub(crate) fn unpack<T: Unpacked>(input: &[u8], width: u32, out: &mut [T]) -> DecodeResult<()> {
     if width > 64 {
         return Err(DecodeError("a bit width is above 64"));
@@ -59,7 +59,7 @@ pub(crate) fn unpack<T: Unpacked>(input: &[u8], width: u32, out: &mut [T]) -> De
     Ok(())
 }
 
-/// As [`unpack`], of numbers of two bits to a byte each: eight at a time.
+/// As [`unpack`] for numbers of two bits, each into one byte, eight at a time.
 pub(crate) fn unpack_pairs_of_bits(input: &[u8], out: &mut [u8]) -> DecodeResult<()> {
     if input.len() < packed_bytes(out.len(), 2) {
         return Err(DecodeError("bit-packed numbers are cut off"));
@@ -69,7 +69,7 @@ pub(crate) fn unpack_pairs_of_bits(input: &[u8], out: &mut [u8]) -> DecodeResult
     for (group, word) in groups.iter().zip(words.iter_mut()) {
         *word = spread_pairs_of_bits(*group);
     }
-    // Fewer than eight numbers are left: those of one more group, whose second byte may not be there.
+    // The last group has fewer than eight numbers, and perhaps only one byte.
     let last = match groups.get(words.len()) {
         Some(group) => *group,
         None => [after.first().copied().unwrap_or(0), 0],
@@ -87,14 +87,14 @@ fn spread_pairs_of_bits(group: [u8; 2]) -> [u8; 8] {
     ((nibbles | nibbles << 6) & 0x0303_0303_0303_0303).to_le_bytes()
 }
 
-/// `input` holds at least the bytes of `out.len()` numbers.
+/// `input` must hold at least the bytes of `out.len()` numbers.
 fn unpack_width<T: Unpacked, const WIDTH: usize>(input: &[u8], out: &mut [T]) {
     if WIDTH == 0 {
         out.fill(T::default());
         return;
     }
-    // A group of eight numbers takes WIDTH bytes, but its last word is read eight bytes wide, and
-    // one byte more where a number spans nine. So the last groups go through a padded copy.
+    // A group of eight numbers takes WIDTH bytes, but its last word is read eight bytes wide, and one byte wider if a
+    // number spans nine bytes. So the last groups are read from a padded copy.
     let window_bytes = WIDTH + 8;
     let whole = input.len().saturating_sub(8) / WIDTH;
     let groups = whole.min(out.len() / 8);

@@ -3,11 +3,11 @@
 use super::delta::decode_delta;
 use super::{DecodeError, DecodeResult, split, split_u32};
 
-/// How much longer than its page the content of front-coded strings may be. Real pages stay far
-/// below; a crafted one could grow quadratically.
+/// Front-coded strings may be at most this many times as long as their page. Real pages stay far below; a crafted page
+/// could grow quadratically.
 const MAX_FRONT_CODED_GROWTH: usize = 256;
 
-/// The byte arrays of one page. Reusable: each decoding replaces the content.
+/// The byte arrays of one page. Decoding another page replaces the content.
 #[derive(Debug, Default)]
 pub(crate) struct ByteArrays {
     bytes: Vec<u8>,
@@ -17,7 +17,7 @@ pub(crate) struct ByteArrays {
 }
 
 impl ByteArrays {
-    /// Bytes that hold every array, and perhaps something between them.
+    /// The bytes of all arrays, with other bytes between them in PLAIN pages.
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes
     }
@@ -34,9 +34,9 @@ impl ByteArrays {
         &self.bytes[start as usize..start as usize + length as usize]
     }
 
-    /// All arrays joined, if each is `WIDTH` bytes long.
+    /// All arrays in one slice, if each is `WIDTH` bytes long and nothing is between them.
     pub(crate) fn fixed<const WIDTH: usize>(&self) -> Option<&[[u8; WIDTH]]> {
-        // Arrays of a PLAIN page have their lengths between them.
+        // In a PLAIN page, lengths are between the arrays.
         let arrays = self.bytes.as_chunks::<WIDTH>().0;
         let all = self.bounds.iter().all(|&(_, length)| length as usize == WIDTH);
         (all && arrays.len() == self.bounds.len() && self.bytes.len() == WIDTH * arrays.len())
@@ -54,7 +54,7 @@ impl ByteArrays {
         self.bounds.clear();
     }
 
-    /// Reads `count` PLAIN arrays (length, bytes) after skipping `skip`.
+    /// Skips `skip` PLAIN arrays (length, bytes) and reads the next `count`.
     pub(crate) fn decode_plain(
         &mut self,
         body: &[u8],
@@ -80,7 +80,7 @@ impl ByteArrays {
         Ok(())
     }
 
-    /// Reads `count` arrays (all lengths, then all bytes) of a page of `total` after skipping `skip`.
+    /// Skips `skip` arrays and reads the next `count` (all lengths, then all bytes), of a page with `total` arrays.
     pub(crate) fn decode_delta_length(
         &mut self,
         body: &[u8],
@@ -111,8 +111,8 @@ impl ByteArrays {
         Ok(())
     }
 
-    /// Reads `count` front-coded arrays (prefix lengths, then suffixes) of a page of `total` after
-    /// skipping `skip`.
+    /// Skips `skip` front-coded arrays (prefix lengths, then suffixes) and reads the next `count`, of a page with
+    /// `total` arrays.
     pub(crate) fn decode_front_coded(
         &mut self,
         body: &[u8],

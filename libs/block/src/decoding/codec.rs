@@ -24,7 +24,7 @@ pub(crate) enum Codec {
 pub(crate) struct Decompressor {
     /// Only grows; its start is the last page.
     buffer: Vec<u8>,
-    /// Made when first needed: it is large, and costs more to make than a small page to decompress.
+    /// Created on first use, because it is large and costs more to create than a small page costs to decompress.
     zstd: Option<zstd::bulk::Decompressor<'static>>,
 }
 
@@ -34,9 +34,9 @@ impl Decompressor {
         self.buffer.capacity()
     }
 
-    /// The decompressed `input`.
+    /// Decompresses `input`.
     ///
-    /// Errors: another length than `expected`. No more is allocated than the codec can make of an input of
+    /// Errors: the result does not have `expected` bytes. Allocates no more than the codec can produce from an input of
     /// this length.
     pub(crate) fn decompress(
         &mut self,
@@ -45,9 +45,8 @@ impl Decompressor {
         expected: usize,
     ) -> DecodeResult<&[u8]> {
         let wrong = DecodeError("a page does not decompress to its declared size");
-        // The most that each format makes of a byte: snappy copies 64 bytes by 3, LZ4 lengths grow by
-        // 255 a byte, deflate by 1032. Zstandard has no useful bound; past its usual one it is read as a
-        // stream.
+        // The largest growth that each format allows: snappy copies 64 bytes with 3, LZ4 lengths grow by 255 a byte,
+        // deflate by 1032. Zstandard has no useful limit; beyond its usual growth, input is read as a stream.
         let growth = match codec {
             Codec::Uncompressed => 1,
             Codec::Snappy => 32,
@@ -85,7 +84,7 @@ impl Decompressor {
     }
 }
 
-/// The first bytes of a buffer that grows if it is shorter.
+/// The first bytes of a buffer, which grows if it is shorter.
 fn sized(buffer: &mut Vec<u8>, length: usize) -> &mut [u8] {
     if buffer.len() < length {
         buffer.resize(length, 0);
@@ -93,7 +92,7 @@ fn sized(buffer: &mut Vec<u8>, length: usize) -> &mut [u8] {
     &mut buffer[..length]
 }
 
-/// Replaces the content of `out` by what a stream holds, one byte more than `expected` at most.
+/// Replaces the content of `out` by that of a stream, but reads at most one byte more than `expected`.
 fn read(stream: impl Read, expected: usize, out: &mut Vec<u8>) -> Option<usize> {
     out.clear();
     stream.take(expected as u64 + 1).read_to_end(out).ok()

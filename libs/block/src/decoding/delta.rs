@@ -4,13 +4,12 @@ use super::bits::{packed_bytes, unpack};
 use super::plain::Number;
 use super::{DecodeError, DecodeResult, split, varint, zigzag};
 
-/// Far above what writers use (128 and 256); bounds the work that one block header can ask for.
+/// Limits the work that one block header can ask for. Far above what writers use (128 and 256).
 const MAX_BLOCK_VALUES: u64 = 1 << 16;
 
-/// Appends `count` integers and returns the bytes after them.
+/// Appends `count` integers, and returns the bytes after them.
 ///
-/// A section of no values may be empty. Errors: another number of values than `count`, or bytes that
-/// end too early.
+/// A section without values may be empty. Errors: the section has a different number of values, or ends too early.
 pub(crate) fn decode_delta<'a, T: Number>(
     input: &'a [u8],
     count: usize,
@@ -19,8 +18,8 @@ pub(crate) fn decode_delta<'a, T: Number>(
     decode_first(input, count, count, out)
 }
 
-/// As [`decode_delta`], of the first `wanted` integers only; of what comes after their last block nothing is looked at. Returns
-/// the bytes after that block.
+/// As [`decode_delta`], but only the first `wanted` integers. Returns the bytes after the block that has the last of
+/// them, and ignores what follows.
 pub(crate) fn decode_first<'a, T: Number>(
     input: &'a [u8],
     count: usize,
@@ -65,7 +64,7 @@ pub(crate) fn decode_first<'a, T: Number>(
                 break;
             }
             let width = u32::from(width);
-            // The last miniblock is padded, but not by every writer.
+            // Most writers pad the last miniblock, but not all.
             let whole = packed_bytes(values_each, width);
             sum = add_miniblock(rest, width, smallest as u64, sum, now, &mut scratch, out)?;
             rest = &rest[whole.min(rest.len())..];
@@ -81,7 +80,7 @@ struct Scratch<T> {
     numbers: [T; 64],
 }
 
-/// Appends `count` running sums of the deltas at the start of `packed`; returns the last one.
+/// Appends `count` running sums of the deltas at the start of `packed`, and returns the last one.
 #[inline]
 fn add_miniblock<T: Number>(
     packed: &[u8],
@@ -112,7 +111,7 @@ fn add_miniblock<T: Number>(
             sum = sum.wrapping_add(smallest.wrapping_add(*delta));
             *number = T::from_sum(sum);
         }
-        // Copied as a whole, which a loop that appends each is not.
+        // Appended in one copy, which is faster than one by one.
         out.extend_from_slice(numbers);
     }
     Ok(sum)
@@ -205,7 +204,7 @@ mod tests {
             let wanted = wanted.min(values.len());
             prop_assert_eq!(&out[1..], &values[..wanted]);
             prop_assert!(decode_first::<u64>(&encoded, values.len() + 1, wanted, &mut Vec::new()).is_err());
-            // What follows the block of the last one may be anything.
+            // After the block with the last wanted value, the bytes may be anything.
             if wanted > 0 && wanted + 128 < values.len() {
                 encoded.truncate(encoded.len() - 1);
                 prop_assert!(decode_first::<u64>(&encoded, values.len(), wanted, &mut Vec::new()).is_ok());

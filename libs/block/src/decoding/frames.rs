@@ -1,4 +1,4 @@
-//! The frames of a zstd stream (RFC 8878, section 3.1), found without decompressing them.
+//! Finds the frames of a zstd stream (RFC 8878, section 3.1) without decompressing them.
 
 const MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 
@@ -9,11 +9,11 @@ pub(crate) struct Frame<'a> {
     pub(crate) bytes: &'a [u8],
     /// Bytes that it declares to decompress to.
     pub(crate) content: usize,
-    /// The content, if it is there as it is in one piece.
+    /// The content, if it is stored uncompressed in one piece.
     pub(crate) raw: Option<&'a [u8]>,
 }
 
-/// Bytes of the first frame of a stream, and what it decompresses to; `None` if it does not say.
+/// The length of the first frame of a stream, and the length of its content; `None` if the frame does not declare it.
 pub(crate) fn first(stream: &[u8]) -> Option<(usize, usize)> {
     read_frame(stream).map(|frame| (frame.bytes.len(), frame.content))
 }
@@ -71,7 +71,7 @@ fn read_frame(input: &[u8]) -> Option<Frame<'_>> {
         }
     }
     if has_checksum {
-        // Whoever takes the raw bytes would have to check them.
+        // Whoever used the raw bytes would have to verify the checksum.
         raw = None;
         rest = rest.get(4..)?;
     }

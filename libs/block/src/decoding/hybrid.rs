@@ -31,7 +31,7 @@ pub(crate) struct Runs<'a> {
 }
 
 impl<'a> Runs<'a> {
-    /// The runs of `count` values of `width` bits, 32 at most.
+    /// The runs of `count` values of `width` bits, at most 32.
     pub(crate) fn new(input: &'a [u8], width: u32, count: usize) -> DecodeResult<Self> {
         if width > 32 {
             return Err(DecodeError("a dictionary code has more than 32 bits"));
@@ -39,7 +39,7 @@ impl<'a> Runs<'a> {
         Ok(Self { input, width, remaining: count })
     }
 
-    /// The next run, cut to the values that are left; `None` when there are none.
+    /// The next run, cut to the number of values that are left; `None` if there are none.
     pub(crate) fn next_run(&mut self) -> DecodeResult<Option<Run<'a>>> {
         while self.remaining > 0 {
             let (header, rest) = varint(self.input)?;
@@ -60,7 +60,7 @@ impl<'a> Runs<'a> {
             }
             let count = declared.saturating_mul(8).min(self.remaining);
             let bytes_declared = declared.saturating_mul(self.width as usize);
-            // Some writers cut the padding of the last group.
+            // Some writers omit the padding of the last group.
             let (bytes, rest) = rest.split_at(bytes_declared.min(rest.len()));
             self.input = rest;
             if count == 0 {
@@ -76,7 +76,7 @@ impl<'a> Runs<'a> {
     }
 }
 
-/// Levels of a page: one for every entry, or the same for all.
+/// Levels of a page: one for each entry, or one for all.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Levels<'a> {
     /// All entries have this level.
@@ -115,7 +115,7 @@ impl<'a> Levels<'a> {
 
 /// How many bytes equal `level`.
 pub(crate) fn count_equal(levels: &[u8], level: u8) -> usize {
-    // Sums of at most 255 fit a byte, which lets the compiler count 16 bytes at a time.
+    // Sums of at most 255 fit into a byte, which lets the compiler count 16 bytes at a time.
     levels
         .chunks(255)
         .map(|chunk| usize::from(chunk.iter().map(|&l| u8::from(l == level)).sum::<u8>()))
@@ -133,10 +133,10 @@ pub(crate) fn level_width(max: u8) -> u32 {
     u8::BITS - max.leading_zeros()
 }
 
-/// Room behind the levels, so that a short run is written whole without looking at its length.
+/// Spare bytes after the levels, so that a short run can be written in full whatever its length.
 const RUN_SLACK: usize = 128;
 
-/// Decodes `count` levels, none above `max`. `buffer` is scratch space that only grows.
+/// Decodes `count` levels, all at most `max`. `buffer` is reused memory.
 pub(crate) fn decode_levels<'b>(
     input: &[u8],
     max: u8,
@@ -197,9 +197,9 @@ pub(crate) fn decode_levels<'b>(
     Ok(Levels::Each(&buffer[..count]))
 }
 
-/// Expands repeated runs of less than 64 levels from the start of `input`, up to some other run or to
-/// `count` levels; our writer makes nothing else. Returns the rest of the input, the levels that are
-/// filled (the last run may reach beyond `count`), and the largest one.
+/// Expands repeated runs of less than 64 levels from the start of `input`, until another kind of run comes or `count`
+/// levels are reached. Our writer makes only such runs. Returns the rest of the input, the number of levels written
+/// (the last run may exceed `count`), and the largest level.
 #[inline]
 fn short_runs<'a>(
     mut input: &'a [u8],
@@ -227,7 +227,7 @@ fn short_runs<'a>(
     (input, filled, top)
 }
 
-/// Appends `count` dictionary codes after skipping `skip`, each below `limit`.
+/// Skips `skip` dictionary codes and appends the next `count`, each of which must be below `limit`.
 ///
 /// `body` is the value section of a dictionary-coded page: the bit width, then the runs.
 pub(crate) fn decode_codes(
@@ -257,7 +257,7 @@ pub(crate) fn decode_codes(
             Run::Packed { bytes, count } => {
                 let skipped = to_skip.min(count);
                 to_skip -= skipped;
-                // Whole groups of eight are skipped by their bytes.
+                // Whole groups of eight take whole bytes, which are skipped.
                 let (groups, odd) = (skipped / 8, skipped % 8);
                 let start = out.len();
                 out.resize(start + count - groups * 8, 0);
@@ -274,7 +274,7 @@ pub(crate) fn decode_codes(
     Ok(())
 }
 
-/// Appends `count` RLE-coded booleans (after a 4-byte length) after skipping `skip`.
+/// Skips `skip` RLE-coded booleans (after a 4-byte length) and appends the next `count`.
 pub(crate) fn decode_booleans(
     body: &[u8],
     skip: usize,

@@ -3,7 +3,7 @@
 use super::thrift::{Value, read_struct};
 use super::{DecodeError, DecodeResult};
 
-/// Encodings of values, by their number in the format.
+/// Encodings of values, by their numbers in the format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Encoding {
     /// PLAIN.
@@ -39,7 +39,7 @@ impl Encoding {
 /// What kind of page follows the header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum PageKind {
-    /// Levels with lengths before them, all compressed together with the values.
+    /// A v1 page: levels with lengths before them, all compressed together with the values.
     Data {
         /// Entries, nulls included.
         entries: usize,
@@ -79,7 +79,7 @@ pub(crate) enum PageKind {
 pub(crate) struct PageHeader {
     /// Kind and the counts that go with it.
     pub(crate) kind: PageKind,
-    /// Bytes of the body once decompressed, levels included.
+    /// Bytes of the body after decompression, including levels.
     pub(crate) uncompressed: usize,
     /// Bytes of the body as stored.
     pub(crate) compressed: usize,
@@ -87,7 +87,7 @@ pub(crate) struct PageHeader {
     pub(crate) crc: u32,
 }
 
-/// Reads the header at the start of `input`; returns it with the bytes after it.
+/// Reads the header at the start of `input`. Returns it, and the bytes after it.
 pub(crate) fn read_page_header(input: &[u8]) -> DecodeResult<(PageHeader, &[u8])> {
     let (mut page_type, mut uncompressed, mut compressed, mut crc) = (-1, -1, -1, 0);
     let mut parts = [Part::default(); 3];
@@ -152,7 +152,7 @@ impl Part {
 
     fn dictionary(&self) -> DecodeResult<PageKind> {
         let encoding = match self.number(2)? {
-            // Old writers call the PLAIN entries of a dictionary PLAIN_DICTIONARY.
+            // Old writers declare the PLAIN entries of a dictionary as PLAIN_DICTIONARY.
             0 | 2 => Encoding::Plain,
             _ => Encoding::Other,
         };

@@ -3,9 +3,9 @@
 use super::bits::{packed_bytes, unpack};
 use super::{DecodeError, DecodeResult, small_deltas};
 
-/// Numbers of a fixed width. Deltas add up to them; sums wrap.
+/// Numbers of a fixed width, which can be computed as wrapping sums of deltas.
 pub(crate) trait Number: Copy + Default {
-    /// What the type keeps of a 64-bit sum: its low bits.
+    /// The low bits of a 64-bit sum, as many as the type has.
     fn from_sum(sum: u64) -> Self;
 
     /// Fills `out` with sums of deltas as [`small_deltas::add_up`] does; `None` also if the type is too wide for that.
@@ -47,7 +47,7 @@ numbers! {
     i32: "4-byte values are cut off";
 }
 
-/// INT64 of numbers that are small by nature. Those that do not fit become 0.
+/// An INT64 column of small numbers. Those that do not fit become 0.
 impl Number for u8 {
     #[inline(always)]
     fn from_sum(sum: u64) -> Self {
@@ -73,7 +73,7 @@ impl Number for u8 {
     }
 }
 
-/// Appends `count` booleans (0 or 1), stored as bits, after skipping `skip`.
+/// Skips `skip` booleans, stored as bits, and appends the next `count` as 0 or 1.
 pub(crate) fn decode_booleans(
     body: &[u8],
     skip: usize,

@@ -1,8 +1,8 @@
-//! The Thrift compact protocol, as far as page headers and the schema in a footer need it.
+//! The Thrift compact protocol, as far as page headers and the schema in a footer use it.
 
 use super::{DecodeError, DecodeResult, split, varint, zigzag};
 
-/// Structs nested deeper than this are in no Parquet header or footer.
+/// No Parquet header or footer has structs that are nested more deeply.
 const MAX_DEPTH: u32 = 16;
 
 const CUT_OFF: DecodeError = DecodeError("a header is cut off");
@@ -22,9 +22,9 @@ pub(crate) enum Value<'a> {
     Other,
 }
 
-/// Calls `visit` with each field of the struct at the start of `input`; returns the bytes after it.
+/// Calls `visit` for each field of the struct at the start of `input`, and returns the bytes after the struct.
 ///
-/// For a struct or list `visit` may return the bytes after the value, which saves skipping over it.
+/// For a nested struct or list, `visit` may return the bytes after the value, so that it is not skipped again.
 pub(crate) fn read_struct<'a>(
     mut input: &'a [u8],
     depth: u32,
@@ -66,7 +66,7 @@ pub(crate) fn read_struct<'a>(
     }
 }
 
-/// The number of elements of a list of structs, and the bytes of the first one on.
+/// The number of elements of a list of structs, and the bytes from the first element on.
 pub(crate) fn struct_list(input: &[u8]) -> DecodeResult<(u64, &[u8])> {
     let (&byte, rest) = input.split_first().ok_or(CUT_OFF)?;
     let (length, rest) = match byte >> 4 {
@@ -79,7 +79,7 @@ pub(crate) fn struct_list(input: &[u8]) -> DecodeResult<(u64, &[u8])> {
     Ok((length, rest))
 }
 
-/// Skips a value that is not a boolean field; booleans in lists take a byte.
+/// Skips a value that is not a boolean field. Booleans in lists take a byte.
 fn skip_value(kind: u8, input: &[u8], depth: u32) -> DecodeResult<&[u8]> {
     if depth > MAX_DEPTH {
         return Err(DecodeError("a header is nested too deeply"));

@@ -7,7 +7,7 @@ const BLOCK: usize = 128;
 const MINIBLOCKS: usize = 4;
 const MINIBLOCK: usize = BLOCK / MINIBLOCKS;
 
-/// The physical integer type, which decides where deltas wrap.
+/// The physical integer type, which determines where deltas wrap.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Integer {
     /// INT32: values are sign-extended.
@@ -19,9 +19,9 @@ pub(crate) enum Integer {
 /// How many bits a delta takes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Packing {
-    /// Whole bytes, which repeat: for pages that are compressed.
+    /// Whole bytes, in which patterns repeat; for pages that are compressed.
     Bytes,
-    /// As few bits as will do: for pages that stay as they are.
+    /// As few bits as possible; for pages that stay uncompressed.
     Bits,
 }
 
@@ -81,9 +81,10 @@ fn put_block(out: &mut Vec<u8>, deltas: &mut [i64], packing: Packing) {
     }
 }
 
-/// The number taken off each delta of a block: the least one, or a rounder one below if that costs nothing.
+/// The number that is subtracted from each delta of a block: the smallest delta, or a rounder number below it if that
+/// costs nothing.
 ///
-/// Small deltas get the same base in every block, so that equal deltas become equal bytes for the compressor.
+/// Small deltas get the same base in every block, so that equal deltas become equal bytes, which compress well.
 fn base(low: i64, high: i64) -> i64 {
     for bits in [8, 16] {
         let half = 1i64 << (bits - 1);
@@ -101,14 +102,14 @@ fn base(low: i64, high: i64) -> i64 {
     if bytes(round) == bytes(low) { round } else { low }
 }
 
-/// Appends one miniblock of `bytes` bytes a value, padded to its full length.
+/// Appends one miniblock with `bytes` bytes for each value, padded to its full length.
 fn put_packed(out: &mut Vec<u8>, values: &[i64], bytes: usize) {
     let start = out.len();
     match bytes {
         0 => return,
         1 => out.extend(values.iter().map(|&value| value as u8)),
         _ => {
-            // Each value is written whole; the next one overwrites the bytes that are too many.
+            // Writes eight bytes for each value. The next value overwrites those that are too many.
             out.resize(start + MINIBLOCK * bytes + 8, 0);
             for (position, value) in values.iter().enumerate() {
                 let at = start + position * bytes;
@@ -120,15 +121,15 @@ fn put_packed(out: &mut Vec<u8>, values: &[i64], bytes: usize) {
     out.resize(start + MINIBLOCK * bytes, 0);
 }
 
-/// Appends one miniblock of `bits` bits a value, padded to its full length.
+/// Appends one miniblock with `bits` bits for each value, padded to its full length.
 fn put_bits(out: &mut Vec<u8>, values: &[i64], bits: u8) {
     let end = out.len() + MINIBLOCK * usize::from(bits) / 8;
     super::put_bits(out, values.iter().map(|&value| value as u64), bits);
     out.resize(end, 0);
 }
 
-/// Appends `lengths` (INT32) as DELTA_BINARY_PACKED: the first half of DELTA_LENGTH_BYTE_ARRAY. The caller
-/// appends the bytes of the strings, one after another.
+/// Appends `lengths` (INT32) as DELTA_BINARY_PACKED, the first half of DELTA_LENGTH_BYTE_ARRAY. The caller then appends
+/// the bytes of the strings.
 pub(crate) fn put_lengths(out: &mut Vec<u8>, lengths: &[i64]) {
     put_integers(out, lengths, Integer::Bits32, Packing::Bytes);
 }

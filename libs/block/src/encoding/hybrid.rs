@@ -12,11 +12,11 @@ pub(crate) fn put_level_section(out: &mut Vec<u8>, levels: &[u8]) {
     out[start..start + 4].copy_from_slice(&length.to_le_bytes());
 }
 
-/// Appends a level section of a v1 data page whose highest level is `max`, 3 at most: bit-packed if that is shorter than
-/// runs.
+/// Appends a level section of a v1 data page whose highest level is `max`, at most 3. Bit-packs the levels if that is
+/// shorter than runs.
 ///
-/// Levels of one or two bits never shift within a byte, and reading them takes a fraction of the time of runs of one or two
-/// entries, as repetitions of short lists are.
+/// Levels of one or two bits do not cross byte boundaries. Reading them takes a fraction of the time that runs of one
+/// or two entries take, which lists with few elements consist of.
 pub(crate) fn put_narrow_level_section(out: &mut Vec<u8>, levels: &[u8], max: u8) {
     let bits = bit_width(u64::from(max));
     let groups = levels.len().div_ceil(8);
@@ -37,11 +37,11 @@ pub(crate) fn put_narrow_level_section(out: &mut Vec<u8>, levels: &[u8], max: u8
 /// Bytes of a short run of levels.
 const RUN_BYTES: usize = 2;
 
-/// Appends levels as runs, even of a single level.
+/// Appends levels as runs, even runs of a single level.
 ///
-/// A short run costs two whole bytes. But pages are compressed, and byte-aligned runs repeat from trace to trace
-/// where bit-packed groups of three bits and more shift. A run's value takes one byte whatever the column's highest level,
-/// so columns of different depth can share these bytes.
+/// A short run costs two whole bytes. But pages are compressed, and byte-aligned runs look the same from trace to
+/// trace, while bit-packed groups of three bits and more are shifted. The value of a run takes one byte whatever the
+/// column's highest level is, so that columns of different depth can share these bytes.
 pub(crate) fn put_levels(out: &mut Vec<u8>, levels: &[u8]) {
     let Some(&first) = levels.first() else { return };
     let mut runs = Runs { out, pairs: [[0; 2]; 64], filled: 0 };
@@ -52,7 +52,7 @@ pub(crate) fn put_levels(out: &mut Vec<u8>, levels: &[u8]) {
         let word = u64::from_le_bytes(*word);
         let changes = word ^ (word << 8 | previous);
         previous = word >> 56;
-        // Levels are below 128: the high bit of each byte that differs from the one before.
+        // Levels are below 128, so the addition sets the high bit of each byte that differs from the previous one.
         let mut marks = (changes + 0x7f7f_7f7f_7f7f_7f7f) & 0x8080_8080_8080_8080;
         while marks != 0 {
             let at = number * 8 + marks.trailing_zeros() as usize / 8;
@@ -71,7 +71,7 @@ pub(crate) fn put_levels(out: &mut Vec<u8>, levels: &[u8]) {
     runs.flush();
 }
 
-/// Collects short runs, pairs of header and value, before they go to `out`.
+/// Collects short runs, each a header and a value, before they are written to `out`.
 struct Runs<'a> {
     out: &'a mut Vec<u8>,
     pairs: [[u8; 2]; 64],
@@ -105,7 +105,7 @@ impl Runs<'_> {
     }
 }
 
-/// Bytes of one dictionary index in a page whose dictionary has `entries` entries.
+/// Bytes of a dictionary index in a page whose dictionary has `entries` entries.
 pub(crate) fn index_bytes(entries: usize) -> usize {
     match entries {
         0..=0x100 => 1,
@@ -117,7 +117,7 @@ pub(crate) fn index_bytes(entries: usize) -> usize {
 
 /// Appends the index section of an RLE_DICTIONARY page: the bit width, then one run.
 ///
-/// Indices take whole bytes, more bits than they need: the compressor then sees sequences that repeat. `bytes`
+/// Indices take whole bytes, more than the bits they need, so that the compressor finds repeated sequences. `bytes`
 /// comes from [`index_bytes`].
 pub(crate) fn put_indices(out: &mut Vec<u8>, indices: &[u32], bytes: usize) {
     out.push((bytes * 8) as u8);
@@ -148,8 +148,7 @@ pub(crate) fn put_indices(out: &mut Vec<u8>, indices: &[u32], bytes: usize) {
     out.resize(start + groups * 8 * bytes, 0);
 }
 
-/// Appends the index section of an RLE_DICTIONARY page like [`put_indices`], in as few bits as a dictionary of
-/// `entries` entries asks for: for pages that stay uncompressed.
+/// As [`put_indices`], but in as few bits as a dictionary of `entries` entries needs; for pages that stay uncompressed.
 pub(crate) fn put_packed_indices(out: &mut Vec<u8>, indices: &[u32], entries: usize) {
     let bits = bit_width(entries.saturating_sub(1) as u64).max(1);
     out.push(bits);

@@ -3,7 +3,7 @@
 /// Appends booleans (0 or 1), eight a byte.
 pub(crate) fn put_booleans(out: &mut Vec<u8>, values: &[u8]) {
     let (eights, rest) = values.as_chunks::<8>();
-    // The product gathers bit 0 of byte i in bit 56 + i; no two terms meet in one bit.
+    // The product collects bit 0 of byte i in bit 56 + i. No two terms add to the same bit.
     let packed = |eight: &[u8; 8]| {
         (u64::from_le_bytes(*eight).wrapping_mul(0x0102_0408_1020_4080) >> 56) as u8
     };

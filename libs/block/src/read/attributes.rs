@@ -1,4 +1,4 @@
-//! Attribute lists: which keys are wanted, their values, and the attributes with columns of their own.
+//! Attribute lists: the wanted keys, their values, and the attributes with columns of their own.
 
 use tactus_model::{AttributeList, AttributeSelection};
 
@@ -31,7 +31,7 @@ struct Values {
     payloads: Vec<u64>,
 }
 
-/// The key column, if generic attributes are wanted at all.
+/// The key column, if any generic attribute is wanted.
 pub(crate) fn key_leaf(columns: &ListColumns, selection: &AttributeSelection) -> Option<Leaf> {
     columns.generic.as_ref().filter(|_| !selection.is_none()).map(|generic| generic.key)
 }
@@ -63,8 +63,8 @@ pub(crate) fn value_leaves(columns: &ListColumns) -> Vec<Leaf> {
 
 /// Reads the attributes of all owners of a kind, in the order generic, dedicated, static.
 ///
-/// `keys` is what [`scan_keys`] found; the columns above must have been fetched, those with values only
-/// if it found any.
+/// `keys` is the result of [`scan_keys`]. The columns above must have been fetched; those of values only if it found
+/// any wanted key.
 pub(crate) fn read_list(
     task: &mut Task<'_>,
     columns: &ListColumns,

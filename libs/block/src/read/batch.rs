@@ -43,7 +43,7 @@ pub(crate) fn read_batch(
     read(Task::new(file, row_group, rows), &file.columns, (projection, None), true)
 }
 
-/// As [`read_batch`], of spans with chosen ids. Counts of a trace may be of these spans, too.
+/// As [`read_batch`], for spans with chosen ids. Counts of a trace may cover only these spans.
 pub(crate) fn read_chosen(
     file: &File,
     row_group: usize,
@@ -55,7 +55,7 @@ pub(crate) fn read_chosen(
     read(task, &file.columns, (projection, Some(is_chosen)), true)
 }
 
-/// As [`read_batch`], of a whole row group, for those who do not look at the rows of trace, resource and scope of spans.
+/// As [`read_batch`], for callers that do not use the rows of trace, resource and scope of spans.
 pub(crate) fn read_spans_alone(
     file: &File,
     row_group: usize,
@@ -65,7 +65,7 @@ pub(crate) fn read_spans_alone(
     read(Task::new(file, row_group, None), &file.columns, (projection, None), !is_flat)
 }
 
-/// True if only columns of spans are wanted, of which the starts tell how many spans there are.
+/// True if only columns of spans are wanted, so that the start times tell how many spans there are.
 fn is_of_spans(projection: &Projection) -> bool {
     let of_spans = Projection {
         span_id: projection.span_id,
@@ -93,7 +93,7 @@ fn read(
     wants_rows: bool,
 ) -> Result<SpanBatch> {
     let plan = Plan::new(columns, projection);
-    // A column that the footer tells has as many values as there are spans, which nothing else says.
+    // If the footer describes a whole column, nothing says for how many spans, except the rows.
     let reads_rows = wants_rows || task.has(&Slot::Spine) || task.is_told_by_footer(columns.start);
     let spine_leaf = fetch(&mut task, &plan, columns, reads_rows)?;
 
@@ -115,7 +115,7 @@ fn read(
         ..Counts::default()
     };
     read_starts(&mut task, columns, &plan, &mut batch, &mut counts)?;
-    // Of resources as they are stored, which picked ones are not.
+    // They are computed from resources as they are stored, not from those with some keys.
     let computes_services =
         projection.trace_summary && projection.service_stats && columns.service_stats.is_none();
     let stored_resources = computes_services.then(|| rows.resource.clone());
@@ -150,7 +150,8 @@ fn read(
     Ok(batch)
 }
 
-/// Fetches what is not in memory. Returns the column that tells the rows of each span, which is fetched if they are wanted.
+/// Fetches what is not in memory. Returns the column from whose levels the rows of each span are computed; it is
+/// fetched if they are wanted.
 fn fetch(
     task: &mut Task<'_>,
     plan: &Plan<'_>,
@@ -181,7 +182,7 @@ fn fetch(
     Ok(spine)
 }
 
-/// True if a column need not be fetched: the footer tells what it holds.
+/// True if a column need not be fetched because the footer describes all its values.
 pub(crate) fn is_told(task: &Task<'_>, slot: &Slot, leaf: Leaf, columns: &Columns) -> bool {
     match slot {
         Slot::Starts(_) => task.is_all_null(leaf),
@@ -190,7 +191,8 @@ pub(crate) fn is_told(task: &Task<'_>, slot: &Slot, leaf: Leaf, columns: &Column
     }
 }
 
-/// Those leaves of a list that say more than that there is nothing, or that nothing is an array.
+/// Those leaves of a list that must be fetched. The others only say that there is no value, or that no value is an
+/// array.
 fn told_by_pages(task: &Task<'_>, list: &ListPlan<'_>, leaves: Vec<Leaf>) -> Vec<Leaf> {
     let array_flags = list.columns.generic.as_ref().and_then(|generic| generic.is_array);
     let is_told = |leaf: &Leaf| match array_flags == Some(*leaf) {
@@ -200,7 +202,7 @@ fn told_by_pages(task: &Task<'_>, list: &ListPlan<'_>, leaves: Vec<Leaf>) -> Vec
     leaves.into_iter().filter(|leaf| !is_told(leaf)).collect()
 }
 
-/// The rows of trace, resource and scope of each span, from the levels of a fetched column.
+/// The rows of trace, resource and scope of each span, computed from the levels of a fetched column.
 fn read_rows(task: &mut Task<'_>, leaf: Leaf) -> Result<SpanRows> {
     task.column(Slot::Spine, |task| {
         let mut spine = Spine::with_capacity(task.entries_to_read(leaf));
@@ -211,7 +213,7 @@ fn read_rows(task: &mut Task<'_>, leaf: Leaf) -> Result<SpanRows> {
     })
 }
 
-/// The number of spans: that of their starts, which are kept until they are asked for.
+/// The number of spans, which is that of their start times. These are kept until they are needed.
 fn count_starts(task: &mut Task<'_>, columns: &Columns) -> Result<usize> {
     let starts = task.all_words(columns.start)?;
     let count = starts.len();
@@ -242,8 +244,8 @@ impl Counts {
     }
 }
 
-/// The cheapest column that tells the rows of each span: only its levels matter, but one that is not read anyway
-/// must be fetched too.
+/// The cheapest column from which to compute the rows of each span. Only its levels are used, but a column that is not
+/// read for its values has to be fetched as well.
 pub(crate) fn spine_leaf(task: &Task<'_>, wanted: &[Leaf], columns: &Columns) -> Leaf {
     const FETCH_COST: i64 = 32;
     let cost = |leaf: &Leaf| {
@@ -281,7 +283,7 @@ fn read_summaries(
     Ok(out)
 }
 
-/// Where the items of each of `owners` at a level start, and their end.
+/// Where the items of each of `owners` at a level start, and the end.
 fn starts_of(task: &mut Task<'_>, leaf: Leaf, level: u8, owners: usize) -> Result<Buffer<u32>> {
     if task.is_all_null(leaf) {
         return Ok(vec![0; owners + 1].into());

@@ -14,21 +14,21 @@ use crate::attribute_owner::AttributeOwner;
 const ENTRY_BYTES: usize = 256;
 
 thread_local! {
-    /// A read happens on one thread, while caches are shared, so the bytes are counted for each thread.
+    /// Counted for each thread, because a read runs on one thread while caches are shared.
     static HIT_BYTES: Cell<u64> = const { Cell::new(0) };
 }
 
-/// Keeps decoded columns of row groups, for any number of blocks, within a limit of bytes.
+/// Keeps decoded columns of row groups of any number of blocks, up to a limit of bytes.
 ///
-/// Columns that are read again and again stay, those of one large scan do not push them out (TinyLFU). A cache
-/// never changes what a read returns: what is not there is read from the block. Cheap to share, and safe to use
+/// Columns that are read again and again stay, and a single large scan does not replace them (TinyLFU). A cache never
+/// changes the result of a read: what it does not have is read from the block. It is cheap to share, and can be used
 /// from any number of threads.
 pub struct ColumnCache {
     columns: Cache<Key, Entry, foldhash::fast::RandomState>,
     hit_bytes: AtomicU64,
 }
 
-/// The number of an open block in a cache. When it is dropped, nobody will look for columns by it again.
+/// The number of an open block in a cache. After it is dropped, nobody uses the number again.
 #[derive(Debug)]
 pub(crate) struct CachedBlock {
     number: u64,
@@ -49,7 +49,7 @@ impl CachedBlock {
         self.cache.get(self.number, row_group, slot)
     }
 
-    /// Offers a column to the cache. Returns it in the form whose clones share memory.
+    /// Offers a column to the cache. Returns it in a form whose clones share memory.
     pub(crate) fn insert<T: Column>(&self, row_group: usize, slot: Slot, column: T) -> T {
         self.has_columns.store(true, Ordering::Relaxed);
         self.cache.insert(self.number, row_group, slot, column)
@@ -79,13 +79,13 @@ pub(crate) enum Slot {
     Spine,
     /// The values of a leaf column.
     Column(usize),
-    /// Where the items of each owner start, from the levels of a leaf column.
+    /// Where the items of each owner start, computed from the levels of a leaf column.
     Starts(usize),
     /// Where the pages of all columns are.
     PageIndexes,
     /// The dictionary page of a leaf column.
     Dictionary(usize),
-    /// The attributes with some keys, as [`Slot::attributes`] puts them together.
+    /// The attributes with some keys, as combined by [`Slot::attributes`].
     Attributes(AttributeOwner, Arc<[u8]>),
 }
 
@@ -110,7 +110,7 @@ struct Entry {
     bytes: u32,
 }
 
-/// A column that can be cached: cheap to clone once it is shared.
+/// A column that can be cached. It is cheap to clone once it is shared.
 pub(crate) trait Column: Clone + Send + Sync + 'static {
     /// The column in a form whose clones share its memory.
     fn into_shared(self) -> Self;
@@ -136,7 +136,7 @@ impl<T: bytemuck::Pod + Send + Sync> Column for Buffer<T> {
     }
 }
 
-/// Codes of strings, with the dictionary that they refer to, which is a shared one.
+/// Codes of strings, with their dictionary, which is shared.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Codes {
     pub(crate) codes: Buffer<u32>,
@@ -153,12 +153,12 @@ impl Column for Codes {
     }
 }
 
-/// Attributes, with the dictionary that their codes refer to, which is a shared one.
+/// Attributes, with the dictionary of their codes, which is shared.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Attributes {
     pub(crate) list: AttributeList,
     pub(crate) strings: Dictionary,
-    /// The owner of each span, where equal owners were put together.
+    /// The owner of each span, if equal owners were merged.
     pub(crate) of_span: Option<Buffer<u32>>,
 }
 
@@ -220,12 +220,12 @@ impl ColumnCache {
         Self { columns, hit_bytes: AtomicU64::new(0) }
     }
 
-    /// Bytes of all columns that were found in the cache instead of being decoded, since it was made.
+    /// Bytes of all columns that were found in the cache instead of being decoded, since the cache was created.
     pub fn hit_bytes(&self) -> u64 {
         self.hit_bytes.load(Ordering::Relaxed)
     }
 
-    /// Like [`Self::hit_bytes`], of any cache: what reads of the current thread found since it started.
+    /// As [`Self::hit_bytes`], but for all caches, and only for reads of the current thread.
     pub fn hit_bytes_of_this_thread() -> u64 {
         HIT_BYTES.get()
     }
@@ -240,8 +240,8 @@ impl ColumnCache {
         self.columns.invalidate_all();
     }
 
-    /// Forgets the columns of an open block, whose number nobody has any more. They are found no more at once; their memory
-    /// is given back with the next reads and inserts.
+    /// Forgets the columns of an open block whose number is no longer used. They cannot be found from now on; the next
+    /// reads and inserts free their memory.
     fn forget(&self, block: u64) {
         let of_block = move |key: &Key, _: &Entry| key.block == block;
         self.columns.invalidate_entries_if(of_block).expect("the cache supports closures");

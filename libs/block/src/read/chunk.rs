@@ -21,42 +21,42 @@ use rows::WindowPages;
 mod chosen;
 mod rows;
 
-/// How much real pages grow when they are decompressed, at most: writers that do not announce it may.
+/// The largest growth of real pages when they are decompressed, for writers that do not declare it.
 const PLAIN_GROWTH: usize = 1024;
 
 /// Pages up to this size are read whatever the footer says.
 const MIN_PAGE_LIMIT: usize = 1 << 20;
 
-/// The bytes of a column chunk in memory: all of it, or the pages of some rows.
+/// The bytes of a column chunk in memory: the whole chunk, or the pages of some rows.
 #[derive(Debug, Clone)]
 pub(crate) struct Chunk {
     pub(crate) leaf: Leaf,
     pub(crate) codec: Codec,
     /// Compare pages with their checksums.
     pub(crate) verify: bool,
-    /// Entries of the whole chunk, nulls included; within the limit for its size.
+    /// Entries of the whole chunk, including nulls. Checked against the limit for its size.
     pub(crate) entries: usize,
     /// Bytes of all its pages before compression.
     pub(crate) uncompressed: usize,
     /// Pages with their headers, the dictionary first.
     pub(crate) pieces: Vec<Bytes>,
-    /// The decoded dictionary of a chunk of strings; then its page is not looked at.
+    /// The decoded dictionary of a chunk of strings, if it is known. Its page is not read then.
     pub(crate) dictionary: Option<Arc<ByteArrays>>,
     /// Only these rows are wanted.
     pub(crate) window: Option<Window>,
-    /// Of a column of spans, or of something that spans have: which spans of the rows are wanted, a byte each, 1 for those that are.
+    /// For a column of spans, or of their items: which spans of the rows are wanted, as a byte each, 1 if wanted.
     pub(crate) chosen: Option<Arc<[u8]>>,
 }
 
 impl Chunk {
-    /// The most bytes that a page of so many stored bytes may have. Those that shrink to next to nothing have to be
-    /// announced by the footer, so that who looks at a row group knows what reading it takes.
+    /// The most bytes that a page with this many stored bytes may decompress to. If pages compress to next to nothing,
+    /// the footer must say so, so that a reader of the footer knows what reading the row group takes.
     fn page_limit(&self, stored: usize) -> usize {
         page_limit(self.uncompressed, stored)
     }
 }
 
-/// As above, for a page of a chunk with this many uncompressed bytes.
+/// The same, for a page of a chunk with this many uncompressed bytes.
 pub(crate) fn page_limit(chunk: usize, stored: usize) -> usize {
     chunk.max(stored.saturating_mul(PLAIN_GROWTH)).max(MIN_PAGE_LIMIT)
 }
@@ -65,9 +65,9 @@ pub(crate) fn page_limit(chunk: usize, stored: usize) -> usize {
 #[derive(Debug, Clone)]
 pub(crate) struct Window {
     pub(crate) rows: Range<u64>,
-    /// The row in which the first data page of the pieces starts.
+    /// The row in which the first of these data pages starts.
     pub(crate) first_row: u64,
-    /// The row after the last of each data page, as far as it is known.
+    /// For each data page, the row after its last one, as far as it is known.
     pub(crate) end_rows: Vec<u64>,
 }
 
@@ -92,12 +92,12 @@ pub(crate) struct Scratch {
 }
 
 impl Scratch {
-    /// The buffers that the last read of this thread left, or new ones.
+    /// The buffers of this thread's last read, or new ones.
     pub(crate) fn reuse() -> Box<Self> {
         SPARE.take().unwrap_or_default()
     }
 
-    /// Leaves the buffers to the next read of this thread, which may be of the same pages.
+    /// Keeps the buffers for this thread's next read, which may be of the same pages.
     pub(crate) fn spare(mut self: Box<Self>) {
         if self.levels.known_bytes() > MAX_SPARE_LEVELS {
             self.levels.clear();
@@ -114,7 +114,7 @@ impl Scratch {
     }
 }
 
-/// The levels that a reader needs. The others cost nothing if the page states its number of nulls.
+/// The levels that a reader needs. The others cost nothing if the page declares its number of nulls.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Needs {
     pub(crate) rep: bool,
@@ -157,25 +157,25 @@ pub(crate) struct PageValues<'p> {
 
 /// Decodes the values of a chunk, page by page.
 pub(crate) trait PageDecoder {
-    /// False if only levels matter: values are not even decompressed.
+    /// False if only levels matter. Then values are not even decompressed.
     const VALUES: bool = true;
 
     /// Takes the chunk's dictionary: `entries` PLAIN values.
     fn dictionary(&mut self, body: &[u8], entries: usize) -> DecodeResult<()>;
 
-    /// Takes the dictionary of a chunk of strings, decoded before.
+    /// Takes the dictionary of a chunk of strings that was decoded before.
     fn share_dictionary(&mut self, _: Arc<ByteArrays>) {}
 
-    /// Takes a data page; its values replace those of the page before.
+    /// Takes a data page. Its values replace those of the previous page.
     fn page(&mut self, values: PageValues<'_>) -> DecodeResult<()>;
 
-    /// Leaves out the values of the page that have no 1 here, where each of them has a byte.
+    /// Removes those values of the page whose byte in `kept` is not 1.
     fn retain(&mut self, kept: &[u8]);
 }
 
-/// Decodes every page of the chunk and calls `on_page` with the wanted entries of each.
+/// Decodes every page of the chunk, and calls `on_page` with the wanted entries of each.
 ///
-/// Errors: anything malformed; without a window also a number of entries other than the chunk's.
+/// Errors: malformed pages; and, if all rows are read, a number of entries that is not the chunk's.
 pub(crate) fn read_pages<D: PageDecoder>(
     chunk: &Chunk,
     needs: Needs,
@@ -235,7 +235,7 @@ pub(crate) fn read_pages<D: PageDecoder>(
     Ok(())
 }
 
-/// The next page of a piece: its header, and its bytes as they are stored. Moves `input` behind them.
+/// The next page of a piece: its header, and its bytes as stored. Moves `input` after them.
 fn next_page<'p>(chunk: &Chunk, input: &mut &'p [u8]) -> DecodeResult<(PageHeader, &'p [u8])> {
     let (header, rest) = read_page_header(input)?;
     let (stored, rest) = split(rest, header.compressed, "a page is cut off")?;
@@ -254,12 +254,12 @@ struct Pages<'c> {
     chunk: &'c Chunk,
     needs: Needs,
     window: Option<WindowPages<'c>>,
-    /// Entries of the data pages so far; all of the chunk as soon as no later page is wanted.
+    /// Entries of the data pages so far; those of the whole chunk as soon as no later page is wanted.
     seen: usize,
 }
 
 impl Pages<'_> {
-    /// The next data page and its wanted entries. `None`: it is no data page, or no entry is wanted.
+    /// The next data page and its wanted entries. `None` if it is not a data page, or no entry of it is wanted.
     #[inline]
     fn wanted_of<'p>(
         &mut self,
@@ -301,7 +301,7 @@ impl<'p> DataPage<'p> {
         PageValues { encoding, body, skip: 0, count: total, total }
     }
 
-    /// The values of the entries `kept`, of which the first is `start`.
+    /// The values of the entries `kept`, the first of which is `start`.
     fn values_of(&self, start: usize, kept: &PageLevels<'_>, max_def: u8) -> PageValues<'p> {
         PageValues {
             skip: self.levels.def.slice(0..start).count_of(max_def, start),
@@ -328,7 +328,7 @@ fn dictionary_body<'p>(
     }
 }
 
-/// Decodes the levels that are needed, or that tell the number of values. `None` for a page to skip.
+/// Decodes the levels that are needed, or from which the number of values is counted. `None` for a page to skip.
 fn read_levels<'p>(
     chunk: &Chunk,
     needs: Needs,
@@ -380,7 +380,7 @@ fn read_levels<'p>(
             let body = match chunk.codec {
                 Codec::Uncompressed => rest,
                 _ if !compressed => rest,
-                // A page of nulls only; its value section may be anything that decompresses to nothing.
+                // A page of nulls only. Its value section may be anything that decompresses to nothing.
                 _ if size == 0 || !wants_values => &[],
                 codec => scratch.body.decompress(codec, rest, size)?,
             };

@@ -1,8 +1,8 @@
 //! The leaf columns of a file: found by path, and checked for type and levels.
 //!
-//! One table serves all versions. Paths are compared without their `list.element` parts, after which vParquet4 and
-//! vParquet5 differ only in the service statistics and in which columns exist. vParquet3 has other values of
-//! attributes, absolute times of events, and links in messages.
+//! One table serves all versions. Paths are compared without their `list.element` parts. Then vParquet4 and vParquet5
+//! differ only in the service statistics and in which columns exist. vParquet3 also has other values of attributes,
+//! absolute times of events, and links in messages.
 
 use std::ops::Range;
 
@@ -43,7 +43,7 @@ pub(crate) struct AttributeColumns {
     pub(crate) key_values: Option<Leaf>,
     /// vParquet3: arrays of any kind as protobuf JSON.
     pub(crate) array: Option<Leaf>,
-    /// vParquet3, of events: any value, as an AnyValue message or as protobuf JSON.
+    /// For events of vParquet3: any value, as an AnyValue message or as protobuf JSON.
     pub(crate) message: Option<Leaf>,
 }
 
@@ -63,9 +63,9 @@ pub(crate) struct ListColumns {
     /// Repetition level of the owners: 1 resource, 2 scope, 3 span, 4 event and link.
     pub(crate) level: u8,
     pub(crate) generic: Option<AttributeColumns>,
-    /// In the order in which attributes are read: dedicated, then static.
+    /// In the order in which attributes are read: dedicated columns, then static ones.
     pub(crate) fixed: Vec<FixedColumn>,
-    /// A column of messages that hold the attributes with their owners; then there are no others.
+    /// A column of messages that hold the owners with their attributes. If there is one, no other columns exist.
     pub(crate) within: Option<Leaf>,
 }
 
@@ -74,7 +74,7 @@ pub(crate) struct ListColumns {
 pub(crate) enum LinkColumns {
     /// A column for each field.
     Fields { trace_id: Leaf, span_id: Leaf, trace_state: Leaf, dropped: Option<Leaf> },
-    /// vParquet3: one message a span with all its links.
+    /// vParquet3: one message for each span with all its links.
     Messages(Leaf),
 }
 
@@ -95,10 +95,10 @@ pub(crate) struct ServiceStatsColumns {
     pub(crate) errors: Leaf,
 }
 
-/// Every column that is read. The optional ones are missing in pre-release files.
+/// Every column that is read. The optional ones are missing in files of pre-release versions.
 #[derive(Debug, Clone)]
 pub(crate) struct Columns {
-    /// Positions of the columns of spans and of what spans have.
+    /// Positions of the columns of spans and of their items.
     pub(crate) below_spans: Range<usize>,
     pub(crate) trace_id: Leaf,
     pub(crate) trace_start: Leaf,
@@ -127,7 +127,7 @@ pub(crate) struct Columns {
     pub(crate) dropped_events: Option<Leaf>,
     pub(crate) dropped_links: Option<Leaf>,
     pub(crate) event_time: Leaf,
-    /// Event times are unix nanoseconds, not nanoseconds since the start of the span.
+    /// True if event times are unix nanoseconds, false if they count from the start of the span.
     pub(crate) event_time_is_absolute: bool,
     pub(crate) event_name: Leaf,
     pub(crate) event_dropped: Option<Leaf>,
@@ -148,8 +148,8 @@ const LINK: &str = "rs.ss.Spans.Links";
 impl Columns {
     /// Finds all columns.
     ///
-    /// Errors: `Error::Corrupt` if a column that every block has is missing, if one has another type or
-    /// nesting than its version demands, or if a vParquet5 file has other dedicated columns than `dedicated`.
+    /// Errors: `Error::Corrupt` if a column that every block has is missing, if a column has a type or nesting that its
+    /// version does not allow, or if the dedicated columns of a vParquet5 file differ from `dedicated`.
     pub(crate) fn resolve(
         schema: &SchemaDescriptor,
         version: BlockVersion,
@@ -238,7 +238,7 @@ impl Columns {
         })
     }
 
-    /// True if the starts of spans are read: they are wanted, or event times count from them.
+    /// True if start times must be read, because they are wanted or because event times count from them.
     pub(crate) fn needs_start(&self, projection: &Projection) -> bool {
         projection.start || projection.events && !self.event_time_is_absolute
     }

@@ -1,4 +1,4 @@
-//! Opening a file: the footer, and the facts about column chunks that decoding relies on.
+//! Opens a file: reads the footer, and checks what decoding relies on.
 
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -24,31 +24,31 @@ const MAGIC: [u8; 4] = *b"PAR1";
 /// Footer length and magic.
 const TAIL_BYTES: u64 = 8;
 
-/// Read at once when the meta does not say how long the footer is.
+/// Bytes to read first if the meta does not say how long the footer is.
 const FOOTER_GUESS_BYTES: u64 = 64 * 1024;
 
-/// Longer footers are taken for damage: blocks of hundreds of gigabytes have less.
+/// A longer footer counts as damage. Blocks of hundreds of gigabytes have shorter ones.
 const MAX_FOOTER_BYTES: u64 = 128 << 20;
 
-/// Longer footers are read once the file says so itself, not because the meta does.
+/// A longer footer is read only if the file itself declares it. The meta's word is not enough.
 const MAX_TRUSTED_BYTES: u64 = 8 << 20;
 
-/// More entries than a chunk of this product or of Tempo ever has, and few enough for 32-bit counts.
+/// More entries than any chunk that Tactus or Tempo writes, and few enough for 32-bit counts.
 const MAX_ENTRIES: u64 = 1 << 27;
 
-/// Entries a byte of a row group: nulls and repeated codes take next to nothing, but every span has ids
-/// and times of its own.
+/// Most entries for each byte of a row group. Nulls and repeated codes take next to nothing, but every span has ids and
+/// times of its own.
 const MAX_ENTRIES_PER_BYTE: u64 = 64;
 
-/// So many entries are allowed whatever their bytes: a span may have any number of attributes, events or links that are alike,
-/// which take next to nothing. That is more than writers put into a row group of the usual size, by its size in memory. Who
-/// reads one looks at [`super::RowGroup::values`] first.
+/// This many entries are allowed however few their bytes are, because a span may have any number of equal attributes,
+/// events or links, which take next to nothing. Writers limit row groups by their size in memory, so a usual row group
+/// has fewer. A reader checks [`super::RowGroup::values`] first.
 const FREE_ENTRIES: u64 = 1 << 24;
 
-/// Of links, which are messages in a column, and larger in memory.
+/// The same for links, which are messages in a column, and larger in memory.
 pub(crate) const FREE_LINKS: u64 = 1 << 22;
 
-/// What the footer says about a column chunk, checked.
+/// What the footer says about a column chunk, after checks.
 #[derive(Debug, Clone)]
 pub(crate) struct ChunkFacts {
     pub(crate) codec: Codec,
@@ -59,9 +59,9 @@ pub(crate) struct ChunkFacts {
     pub(crate) range: Range<u64>,
 }
 
-/// Reads and decodes the footer; also its length in bytes.
+/// Reads and decodes the footer. Also returns its length in bytes.
 ///
-/// `footer_bytes` is the length from the block's meta, 0 if unknown; a wrong one costs a read.
+/// `footer_bytes` is the length according to the block's meta, 0 if unknown. A wrong one costs another read.
 pub(crate) fn read_footer(
     source: &dyn ByteSource,
     size: u64,
@@ -99,7 +99,7 @@ pub(crate) fn read_footer(
     Ok((decode_footer(&footer)?, footer.len()))
 }
 
-/// Where the first offset index of a file is whose last bytes are `end`; `None` if it has none.
+/// Where the first offset index of a file begins, whose last bytes are `end`; `None` if it has none.
 pub(crate) fn first_offset_index(end: &[u8]) -> Result<Option<u64>> {
     let footer = end.split_last_chunk::<8>().and_then(|(before, tail)| {
         let length = u32::from_le_bytes(*tail.first_chunk()?) as usize;
@@ -113,7 +113,7 @@ pub(crate) fn first_offset_index(end: &[u8]) -> Result<Option<u64>> {
 
 fn decode_footer(footer: &Bytes) -> Result<ParquetMetaData> {
     check_schema(footer).map_err(|DecodeError(what)| Error::Corrupt { what: what.to_owned() })?;
-    // The library asserts some properties of well-formed footers instead of returning an error.
+    // The library panics on some malformed footers instead of returning an error.
     let decoded = catch_unwind(AssertUnwindSafe(|| ParquetMetaDataReader::decode_metadata(footer)));
     match decoded {
         Ok(metadata) => Ok(metadata?),
@@ -121,11 +121,11 @@ fn decode_footer(footer: &Bytes) -> Result<ParquetMetaData> {
     }
 }
 
-/// Groups nested deeper than any block's, far below what exhausts a stack.
+/// More levels than the schema of any block, but far fewer than would exhaust the stack.
 const MAX_SCHEMA_DEPTH: usize = 32;
 
-/// Refuses schemas that the library would panic or recurse without end on: deep trees, wrong numbers of
-/// children, and nodes without repetition.
+/// Rejects schemas on which the library would panic or recurse without end: deep trees, wrong numbers of children, and
+/// nodes without repetition.
 fn check_schema(footer: &[u8]) -> DecodeResult<()> {
     let mut found = false;
     read_struct(footer, 0, |field, value| match (field, value) {
@@ -140,7 +140,7 @@ fn check_schema(footer: &[u8]) -> DecodeResult<()> {
 
 fn check_tree(list: &[u8]) -> DecodeResult<&[u8]> {
     let (count, mut rest) = struct_list(list)?;
-    // Children that are still to come, for each open group.
+    // For each open group, the number of children that are still to come.
     let mut open: Vec<u64> = Vec::new();
     for index in 0..count {
         let (mut children, mut repetition) = (0i64, None);
@@ -178,7 +178,7 @@ fn check_tree(list: &[u8]) -> DecodeResult<&[u8]> {
     }
 }
 
-/// The most entries that a column of the row group may have; `free`: whatever its bytes are.
+/// The most entries that a column of the row group may have. `free`: how many are allowed whatever its bytes.
 pub(crate) fn entry_limit(group: &RowGroupMetaData, file_bytes: u64, free: u64) -> u64 {
     let group_bytes: u64 = group
         .columns()
@@ -189,7 +189,7 @@ pub(crate) fn entry_limit(group: &RowGroupMetaData, file_bytes: u64, free: u64) 
     group_bytes.saturating_mul(MAX_ENTRIES_PER_BYTE).max(free).min(MAX_ENTRIES)
 }
 
-/// The chunk of a leaf, its numbers checked against the file.
+/// The chunk of a leaf, with its numbers checked against the file.
 pub(crate) fn chunk_facts(
     group: &RowGroupMetaData,
     leaf: Leaf,
@@ -220,14 +220,14 @@ pub(crate) fn chunk_facts(
     Ok(ChunkFacts { codec, entries: entries as usize, uncompressed, range: start..end })
 }
 
-/// Where the dictionary page of a chunk is; some writers store 0 for none.
+/// Where the dictionary page of a chunk begins. Some writers store 0 for none.
 pub(crate) fn dictionary_offset(chunk: &ColumnChunkMetaData) -> Option<u64> {
     let offset = chunk.dictionary_page_offset()?;
     let offset = u64::try_from(offset).ok().filter(|offset| *offset > 0)?;
     (i128::from(offset) < i128::from(chunk.data_page_offset())).then_some(offset)
 }
 
-/// True if every data page holds dictionary codes, so that the dictionary tells all values.
+/// True if all data pages hold dictionary codes, so that the dictionary has all values.
 pub(crate) fn is_dictionary_only(chunk: &ColumnChunkMetaData) -> bool {
     let dictionary = [Encoding::RLE_DICTIONARY, Encoding::PLAIN_DICTIONARY];
     let Some(mask) = chunk.page_encoding_stats_mask() else { return false };
@@ -253,7 +253,7 @@ pub(crate) fn is_all_false(chunk: &ColumnChunkMetaData) -> bool {
     }
 }
 
-/// The value of an integer column of which the statistics say that it has no other. Nulls may lie between.
+/// The value of an integer column, if the statistics say that all its values are equal. There may also be nulls.
 pub(crate) fn constant_integer(chunk: &ColumnChunkMetaData) -> Option<i64> {
     let statistics = chunk.statistics().filter(|bounds| !bounds.is_min_max_deprecated())?;
     let (least, most) = match statistics {
@@ -268,6 +268,6 @@ pub(crate) fn constant_integer(chunk: &ColumnChunkMetaData) -> Option<i64> {
 pub(crate) fn is_all_empty(chunk: &ColumnChunkMetaData) -> bool {
     let statistics = chunk.statistics().filter(|bounds| !bounds.is_min_max_deprecated());
     let Some(Statistics::ByteArray(bounds)) = statistics else { return false };
-    // A bound that is cut is not empty: only lower ones could become so, and the upper one shows the rest.
+    // A truncated bound is not empty. Only lower bounds could become empty, and the upper bound covers the rest.
     bounds.max_is_exact() && bounds.max_opt().is_some_and(|most| most.data().is_empty())
 }

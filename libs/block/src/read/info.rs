@@ -10,11 +10,11 @@ use super::{BlockReader, footer};
 pub struct ColumnInfo {
     /// Names from the root to the leaf, with dots between them.
     pub path: String,
-    /// Bytes in the file, page headers and dictionaries included.
+    /// Bytes in the file, including page headers and dictionaries.
     pub compressed_bytes: u64,
-    /// Bytes before compression, page headers and dictionaries included.
+    /// Bytes before compression, including page headers and dictionaries.
     pub uncompressed_bytes: u64,
-    /// Entries, those for nothing and for empty lists included.
+    /// Entries, including those for missing values and empty lists.
     pub values: u64,
     /// Encodings of its pages and levels by their Parquet names, each once, sorted.
     pub encodings: Vec<String>,
@@ -23,7 +23,7 @@ pub struct ColumnInfo {
 }
 
 impl BlockReader {
-    /// The leaf columns of the file in file order, with their sizes; known from the footer, nothing is read.
+    /// The leaf columns of the file in file order, with their sizes. Taken from the footer; nothing is read.
     pub fn columns(&self) -> Vec<ColumnInfo> {
         let metadata = &self.file.metadata;
         let leaves = metadata.file_metadata().schema_descr().columns().iter().enumerate();
@@ -45,7 +45,7 @@ impl BlockReader {
                     add(&mut info.values, chunk.num_values());
                     info.encodings.extend(chunk.encodings().map(|encoding| encoding.to_string()));
                     let codec = chunk.compression().to_string();
-                    // The library adds a level, which files do not hold.
+                    // The library adds a compression level, which files do not store.
                     let name = codec.split('(').next().unwrap_or_default();
                     info.codecs.push(name.to_owned());
                 }
@@ -58,7 +58,7 @@ impl BlockReader {
             .collect()
     }
 
-    /// The schema of the file as message type text, one line a group or leaf.
+    /// The schema of the file as message type text, one line for each group or leaf.
     pub fn schema_text(&self) -> String {
         let mut text = Vec::new();
         print_schema(&mut text, self.file.metadata.file_metadata().schema());

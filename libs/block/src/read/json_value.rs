@@ -1,4 +1,4 @@
-//! `ValueUnsupported`: AnyValue as protobuf JSON, back to the encoded message.
+//! Converts `ValueUnsupported`, an AnyValue as protobuf JSON, back to the encoded message.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
@@ -7,10 +7,10 @@ use tactus_model::ValueType;
 use tactus_model::any_value::{AnyValueRef, classify, decode, encode};
 use tactus_model::wire::put_message_field;
 
-/// The encoded AnyValue of a JSON text and its type; `None` if it is no protobuf JSON of an AnyValue.
+/// The type and the encoded AnyValue of a JSON text; `None` if it is not the protobuf JSON of an AnyValue.
 ///
-/// Accepts what protobuf JSON parsers must: integers as strings or numbers, either base64 alphabet
-/// with or without padding, original field names. Unknown fields beside a known one are ignored.
+/// Accepts what protobuf JSON parsers must accept: integers as strings or numbers, either base64 alphabet with or
+/// without padding, original field names. Ignores unknown fields beside a known one.
 pub(crate) fn parse(text: &[u8]) -> Option<(ValueType, Vec<u8>)> {
     let value: Value = match has(text, b"oubleValue") || has(text, b"ouble_value") {
         true => serde_json::from_slice(&with_quoted_numbers(text)).ok()?,
@@ -26,8 +26,8 @@ fn has(text: &[u8], part: &[u8]) -> bool {
     text.windows(part.len()).any(|window| window == part)
 }
 
-/// The text with its numbers as strings: the JSON parser would round long ones to a neighbour of the nearest double,
-/// another one with every compaction.
+/// Puts the numbers of the text into quotes. Otherwise the JSON parser would round long numbers, and each compaction
+/// could change them again.
 fn with_quoted_numbers(text: &[u8]) -> Vec<u8> {
     let mut quoted = Vec::with_capacity(text.len() + 16);
     let (mut is_string, mut is_number, mut is_escaped) = (false, false, false);
@@ -54,7 +54,7 @@ fn field<'j>(object: &'j Map<String, Value>, camel: &str, snake: &str) -> Option
     object.get(camel).or_else(|| object.get(snake)).filter(|value| !value.is_null())
 }
 
-/// Recursion is bounded by the JSON parser's own depth limit.
+/// The JSON parser's own limit on nesting bounds the recursion.
 fn put_any_value(object: &Map<String, Value>, out: &mut Vec<u8>) -> Option<()> {
     if let Some(text) = field(object, "stringValue", "string_value") {
         encode(out, AnyValueRef::String(text.as_str()?.as_bytes()));
@@ -89,7 +89,7 @@ fn put_any_value(object: &Map<String, Value>, out: &mut Vec<u8>) -> Option<()> {
     Some(())
 }
 
-/// The `values` of an array or key-value list; none if the field is left out.
+/// The `values` of an array or key-value list; none if the field is missing.
 fn values(list: &Value) -> Option<&[Value]> {
     match list.as_object()?.get("values") {
         None | Some(Value::Null) => Some(&[]),

@@ -1,4 +1,4 @@
-//! Levels eight at a time: one byte an entry in a word, and masks with the high bit of each byte.
+//! Processes eight levels at a time: a word with one byte for each entry, and masks with the high bit of each byte.
 
 use crate::decoding::hybrid::Levels;
 
@@ -31,7 +31,8 @@ impl LevelWord {
     }
 }
 
-/// Sets the high bit of bytes of at least `threshold`. No level reaches 128, so no sum carries into the next byte.
+/// Sets the high bit of each byte that is at least `threshold`. Levels are below 128, so no sum carries into the next
+/// byte.
 #[inline(always)]
 fn at_least(word: u64, threshold: u8) -> u64 {
     word + ONES * u64::from(128 - threshold)
@@ -43,7 +44,7 @@ pub(crate) fn count(marks: u64) -> usize {
     ((marks >> 7).wrapping_mul(ONES) >> 56) as usize
 }
 
-/// Number of marks up to and including the lowest mark of `upto`.
+/// The number of marks up to and including the lowest mark of `upto`.
 #[inline(always)]
 pub(crate) fn count_through(marks: u64, upto: u64) -> usize {
     count(marks & (upto ^ upto.wrapping_sub(1)))

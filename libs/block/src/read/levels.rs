@@ -1,8 +1,8 @@
-//! The levels of pages, each decoded once for all columns that share them.
+//! The levels of pages, decoded once for all columns that share them.
 //!
-//! A v1 page has its levels before its values, compressed together. A writer that compresses the levels as
-//! zstd frames of their own, as ours does, copies these frames into every column with the same levels: equal
-//! bytes are equal levels, so they are decompressed and decoded for the first column that comes with them.
+//! A v1 page has its levels before its values, compressed together. A writer that compresses the levels as separate
+//! zstd frames, as ours does, copies these frames into every column with the same levels. Equal bytes are equal levels,
+//! so they are decompressed and decoded only for the first such column.
 
 use std::sync::Arc;
 
@@ -16,17 +16,17 @@ use super::columns::Leaf;
 const CUT_OFF: &str = "levels are cut off";
 const WRONG_SIZE: DecodeError = DecodeError("a page does not decompress to its declared size");
 
-/// More are not kept at a time: a row group has a few pages, and columns at five depths.
+/// Most levels that are kept at a time. A row group has a few pages, and columns at five depths.
 const MAX_KNOWN: usize = 64;
 
-/// Nor more bytes: real row groups stay far below, a crafted one could ask for any number of long pages.
+/// Most bytes that are kept. Real row groups stay far below; a crafted one could have any number of long pages.
 const MAX_KNOWN_BYTES: usize = 32 << 20;
 
 /// Level sections that were met before.
 #[derive(Debug, Default)]
 pub(crate) struct KnownLevels {
     known: Vec<Known>,
-    /// The one to be replaced next once there are [`MAX_KNOWN`].
+    /// The one that is replaced next, once there are [`MAX_KNOWN`].
     oldest: usize,
     /// Sections that pages share with no other.
     rep: Vec<u8>,
@@ -36,16 +36,16 @@ pub(crate) struct KnownLevels {
 /// The levels in some frames at the start of a page.
 #[derive(Debug)]
 struct Known {
-    /// The frames. Not a part of what was read, all of which would stay in memory.
+    /// A copy of the frames. A slice would keep everything in memory that was read with them.
     frames: Box<[u8]>,
     max_rep: u8,
     max_def: u8,
     entries: usize,
-    /// What the frames decompress to. Empty if `rep` is all of it, and of another column.
+    /// What the frames decompress to. Empty if `rep` is all of it and belongs to another column.
     content: Vec<u8>,
     /// Bytes that the frames decompress to.
     size: usize,
-    /// Bytes of the definition levels at the end of the content; `None` if those are not in the frames.
+    /// Bytes of the definition levels at the end of the content; `None` if the frames do not contain them.
     def_bytes: Option<usize>,
     /// Decoded when first asked for.
     rep: Option<Arc<Decoded>>,
@@ -111,8 +111,7 @@ impl KnownLevels {
         self.rep.capacity() + self.def.capacity()
     }
 
-    /// The levels and values of a v1 page. `stored` is the page as stored; it must
-    /// decompress to `size` bytes.
+    /// The levels and values of a v1 page. `stored` is the page as stored, which must decompress to `size` bytes.
     pub(crate) fn read<'p>(
         &'p mut self,
         leaf: Leaf,
@@ -151,7 +150,7 @@ impl KnownLevels {
         self.read_whole(leaf, codec, stored, size, wanted, decompressor)
     }
 
-    /// As [`Self::read`], of a page that shares nothing.
+    /// As [`Self::read`], for a page that shares nothing with others.
     fn read_whole<'p>(
         &'p mut self,
         leaf: Leaf,
@@ -176,8 +175,9 @@ impl KnownLevels {
         Ok(Sections { rep, def, values: def.count_of(leaf.max_def, wanted.entries), body })
     }
 
-    /// True if the definition levels are a frame of their own that says, without being decompressed, that all entries of a page
-    /// are defined. `page`: the frames of its levels, its own, and the bytes that it must decompress to.
+    /// True if the definition levels have a frame of their own that shows, without being decompressed, that all entries
+    /// of the page are defined. `page`: the frames of its levels, its own frame, and the bytes that it must decompress
+    /// to.
     fn are_all_defined(
         &mut self,
         leaf: Leaf,
@@ -202,8 +202,8 @@ impl KnownLevels {
         content == Some(size) && levels == Ok(Levels::Constant(leaf.max_def))
     }
 
-    /// The position of the levels in these frames; `None` if the frames do not end with a level section. They decompress to
-    /// `limit` bytes at most.
+    /// The position of the levels in these frames, which may decompress to at most `limit` bytes; `None` if the frames
+    /// do not end with a level section.
     fn find_or_read(
         &mut self,
         leaf: Leaf,
@@ -230,7 +230,7 @@ impl KnownLevels {
                 break;
             }
         }
-        // The page's size is what was compared with the limit for pages; frames say themselves how large they are.
+        // Only the page's size was compared with the limit for pages. Frames declare their own size.
         if size > limit {
             return Err(WRONG_SIZE);
         }
@@ -272,8 +272,8 @@ impl KnownLevels {
         at
     }
 
-    /// Repetition levels alone, if they are those of a column with definition levels behind them: so are those of attributes, whose
-    /// keys all are defined, and whose values are not.
+    /// The repetition levels of another column that has definition levels after them. In an attribute list, keys are
+    /// all defined and values are not, but they share repetition levels.
     fn with_rep_of_another(
         &self,
         leaf: Leaf,
@@ -281,7 +281,8 @@ impl KnownLevels {
         entries: usize,
     ) -> Option<Known> {
         let (length, size) = frames::first(frames)?;
-        // Equal bytes are equal levels only if levels take as many bits, and only those up to one's own maximum are valid.
+        // Equal bytes are equal levels only if each level takes the same number of bits. And the levels must not exceed
+        // this column's maximum.
         let has_it = |known: &&Known| {
             known.entries == entries
                 && known.max_rep > 0
@@ -361,7 +362,7 @@ impl Known {
     }
 }
 
-/// A level section (nothing if the highest level is 0), and the bytes after it.
+/// A level section, empty if the highest level is 0, and the bytes after it.
 fn section(input: &[u8], max: u8) -> DecodeResult<(&[u8], &[u8])> {
     if max == 0 {
         return Ok((&[], input));

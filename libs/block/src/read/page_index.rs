@@ -1,4 +1,4 @@
-//! The places of the pages of a row group's columns.
+//! The positions of the pages of a row group's columns.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -13,10 +13,11 @@ use crate::{Error, Result};
 use super::File;
 use super::cache::{HeldBytes, Slot};
 
-/// Indexes of a row group's columns lie together; if they do not, each is read on its own.
+/// The indexes of a row group's columns are usually next to each other and read at once. If they span more than this,
+/// each is read on its own.
 const MAX_COMMON_READ_BYTES: u64 = 1 << 20;
 
-/// A page as its column's offset index describes it; nothing is checked.
+/// A page as its column's offset index describes it, unchecked.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Page {
     offset: i64,
@@ -153,12 +154,12 @@ pub(crate) struct PageRanges {
     pub(crate) data: Vec<Range<u64>>,
     /// The row in which the first data page starts.
     pub(crate) first_row: u64,
-    /// The row after the last of each data page; nothing for a chunk without an index.
+    /// For each data page, the row after its last one; empty for a chunk without an index.
     pub(crate) end_rows: Vec<u64>,
 }
 
-/// Where the pages of a chunk with these rows lie, of `all_rows`. The whole chunk if it has no index; `None` if they do
-/// not lie in the chunk.
+/// Where the pages with these rows of a chunk are, out of `all_rows`. The whole chunk if it has no index; `None` if
+/// they are outside of the chunk.
 pub(crate) fn page_ranges(
     pages: &[Page],
     chunk: &Range<u64>,
@@ -206,7 +207,7 @@ mod tests {
         Ok(pages.iter().map(|page| (page.offset, page.length, page.first_row)).collect())
     }
 
-    /// Two pages, and lists besides, as other writers have them.
+    /// Two pages, with the additional lists that other writers store.
     const INDEX: [u8; 20] = [
         0x19, 0x2c, 0x16, 8, 0x15, 20, 0x16, 0, 0, 0x16, 28, 0x15, 40, 0x16, 6, 0, 0x19, 0x16, 2, 0,
     ];

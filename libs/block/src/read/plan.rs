@@ -15,7 +15,7 @@ pub(crate) struct Plan<'p> {
     pub(crate) events: bool,
     /// Which span owns which link.
     pub(crate) links: bool,
-    /// The columns that are not of attributes, and the leaf that each is decoded from.
+    /// The columns other than attributes, and the leaf that each is decoded from.
     pub(crate) columns: Vec<(Slot, Leaf)>,
 }
 
@@ -24,12 +24,12 @@ pub(crate) struct ListPlan<'p> {
     pub(crate) owner: AttributeOwner,
     pub(crate) columns: &'p ListColumns,
     pub(crate) selection: &'p AttributeSelection,
-    /// Where the list is cached; `None` if all attributes are wanted, which is not done twice.
+    /// The cache slot of the list; `None` if all attributes are wanted, because that is not read twice.
     pub(crate) slot: Option<Slot>,
 }
 
 impl ListPlan<'_> {
-    /// The leaves to fetch first: all but the values of generic attributes of which only some keys are wanted.
+    /// The leaves to fetch first: all except the values of generic attributes if only some keys are wanted.
     pub(crate) fn leaves(&self) -> Vec<Leaf> {
         let mut leaves = Vec::new();
         leaves.extend(key_leaf(self.columns, self.selection));
@@ -71,7 +71,8 @@ impl<'p> Plan<'p> {
     }
 }
 
-/// The attribute lists that are wanted. Attributes in messages are left out, because they are read with their owners.
+/// The attribute lists that are wanted. Attributes in messages are not among them, because they are read with their
+/// owners.
 fn attribute_lists<'p>(columns: &'p Columns, projection: &'p Projection) -> Vec<ListPlan<'p>> {
     let lists = [
         (AttributeOwner::Resource, &columns.resource_attributes, &projection.resource_attributes),
@@ -85,7 +86,8 @@ fn attribute_lists<'p>(columns: &'p Columns, projection: &'p Projection) -> Vec<
         .filter(|(_, columns, selection)| !selection.is_none() && columns.within.is_none())
         .map(|(owner, columns, selection)| {
             let slot = match selection {
-                // Dropped attributes are counted for resources as they are stored. Picked ones are not.
+                // Dropped attributes are counted for each stored resource, while lists with some keys merge equal
+                // resources.
                 _ if owner == AttributeOwner::Resource && projection.dropped_counts => None,
                 AttributeSelection::Keys(keys) => Some(Slot::attributes(owner, keys.iter())),
                 _ => None,
@@ -95,12 +97,12 @@ fn attribute_lists<'p>(columns: &'p Columns, projection: &'p Projection) -> Vec<
         .collect()
 }
 
-/// The leaves that the file has, of those whose flag is set.
+/// The leaves that the file has, out of those whose flag is set.
 fn wanted(leaves: impl IntoIterator<Item = (bool, Option<Leaf>)>) -> impl Iterator<Item = Leaf> {
     leaves.into_iter().filter(|(is_wanted, _)| *is_wanted).filter_map(|(_, leaf)| leaf)
 }
 
-/// The columns with values for each trace. `services`: with the service statistics.
+/// The columns with a value for each trace. `services`: with the service statistics.
 fn leaves_of_traces(
     columns: &Columns,
     projection: &Projection,
@@ -108,7 +110,7 @@ fn leaves_of_traces(
 ) -> impl Iterator<Item = Leaf> {
     let summary = projection.trace_summary;
     let roots = summary && projection.trace_roots;
-    // A file without statistics has them computed from its spans.
+    // If a file has no statistics, they are computed from its spans.
     let computed = services && columns.service_stats.is_none();
     wanted([
         (summary, Some(columns.trace_start)),
@@ -149,7 +151,7 @@ fn leaves_of_spans(columns: &Columns, projection: &Projection) -> impl Iterator<
     ])
 }
 
-/// The columns of events. `events`: something of events is wanted.
+/// The columns of events. `events`: true if anything of events is wanted.
 fn leaves_of_events(
     columns: &Columns,
     projection: &Projection,
@@ -162,7 +164,7 @@ fn leaves_of_events(
     ])
 }
 
-/// The columns of links. `links`: something of links is wanted.
+/// The columns of links. `links`: true if anything of links is wanted.
 fn leaves_of_links(
     columns: &Columns,
     projection: &Projection,

@@ -1,4 +1,4 @@
-//! Answers about a row group without reading its values: dictionaries and statistics.
+//! Decides whether a row group can match without reading its values, from dictionaries and statistics.
 
 use parquet::file::metadata::ColumnChunkMetaData;
 use parquet::file::statistics::Statistics;
@@ -16,12 +16,12 @@ mod dictionaries;
 use dictionaries::{AllStrings, visit_all};
 pub(crate) use dictionaries::{any_string, dictionary_has};
 
-/// What is asked of strings; any function of a string is such a question.
+/// A condition on strings, which can be any function of a string.
 pub trait StringPredicate {
     /// True if the string meets the predicate.
     fn holds(&self, string: &[u8]) -> bool;
 
-    /// False if no string that lies within these bytes can meet the predicate: asked once of many strings.
+    /// False if no part of these bytes can satisfy the predicate. Lets many strings be checked at once.
     fn may_hold_within(&self, _bytes: &[u8]) -> bool {
         true
     }
@@ -39,7 +39,7 @@ impl<F: Fn(&[u8]) -> bool> StringPredicate for F {
 pub enum StringColumn {
     /// Span name.
     Name,
-    /// Status message of a span. Blocks hold no dictionary of it.
+    /// Status message of a span. Blocks have no dictionary for it.
     StatusMessage,
     /// Event name.
     EventName,
@@ -78,7 +78,7 @@ impl StringColumn {
 }
 
 impl StringColumn {
-    /// Where a summary has the strings of the column, or more than these.
+    /// Where a summary has the strings of the column; that entry may contain more strings.
     pub fn summarized(&self) -> (ValueOwner, &[u8]) {
         match (self, self.attribute()) {
             (_, Some((owner, key))) => (ValueOwner::Attribute(owner), key),
@@ -162,7 +162,7 @@ impl File {
         if !self.leaf_may_have(row_group, generic.key, &|found: &[u8]| found == key)? {
             return Ok(false);
         }
-        // These have no dictionary, or one of values in a form that the predicate does not know.
+        // These have no dictionary, or their values are in a form that the predicate does not understand.
         for encoded in [generic.array, generic.message].into_iter().flatten() {
             if !self.is_all_null(row_group, encoded) {
                 return Ok(true);
@@ -220,7 +220,7 @@ impl File {
         if let Some(messages) = list.within {
             return Ok(complete && !self.has_messages(row_group, messages));
         }
-        // Values of all keys share a dictionary, so it does not tell those of one.
+        // Values of all keys share one dictionary, so it does not show which belong to this key.
         let is_generic = match list.generic.as_ref().filter(|_| complete) {
             Some(generic) => {
                 self.leaf_may_have(row_group, generic.key, &|found: &[u8]| found == key)?
@@ -263,7 +263,7 @@ impl File {
 
     /// Calls `visit` with every distinct string of a column until it returns false.
     ///
-    /// Returns false if the column has no dictionary that tells all its values; nothing is visited then.
+    /// Returns false, without visiting anything, if the column has no dictionary with all its values.
     pub(crate) fn visit_dictionary(
         &self,
         row_group: usize,
@@ -292,7 +292,7 @@ impl File {
         let statistics = chunk.statistics().filter(|bounds| !bounds.is_min_max_deprecated());
         let Statistics::Int64(bounds) = statistics? else { return None };
         let (min, max) = (*bounds.min_opt()? as u64, *bounds.max_opt()? as u64);
-        // Signed order of unsigned values (or a negative kind) shows as bounds in the wrong order.
+        // Bounds in the wrong order mean that unsigned values (or a negative kind) were ordered as signed ones.
         (min <= max).then_some((min, max))
     }
 }

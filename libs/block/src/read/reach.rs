@@ -1,4 +1,4 @@
-//! The byte ranges of the columns of a projection, for callers that read several row groups.
+//! The byte ranges that reading a projection needs, for callers that read several row groups.
 
 use std::ops::Range;
 
@@ -12,8 +12,8 @@ use super::task::Task;
 use super::{BlockReader, batch, footer};
 
 impl BlockReader {
-    /// The bytes of all columns that reading a projection of a row group may ask for, in no order; columns whose values
-    /// the footer tells are left out. Nothing is read.
+    /// The byte ranges of all columns that reading a projection of a row group may need, in no particular order.
+    /// Columns whose values are in the footer are not included. Reads nothing.
     pub fn ranges_of(&self, row_group: usize, projection: &Projection) -> Vec<Range<u64>> {
         let file = &*self.file;
         let Some(group) = file.metadata.row_groups().get(row_group) else { return Vec::new() };

@@ -8,25 +8,25 @@ use bytes::Bytes;
 
 use crate::{Error, Result};
 
-/// Ranges at most this far apart are read in one go.
+/// Ranges that are at most this far apart are read at once.
 const COALESCE_GAP_BYTES: u64 = 64 * 1024;
 
 /// The bytes of one `data.parquet`.
 ///
-/// Called from threads that may block: a remote implementation waits for its I/O elsewhere. The content
-/// must not change while a reader uses it.
+/// Called on threads that may block: a remote implementation waits here for I/O that runs elsewhere. The content must
+/// not change while a reader uses it.
 pub trait ByteSource: Send + Sync {
     /// Length of the file in bytes.
     fn size(&self) -> u64;
 
-    /// The bytes of a range, exactly as many as it is long.
+    /// The bytes of a range, exactly as many as its length.
     ///
     /// Errors: `Error::Corrupt` for a range beyond the end, `Error::Io` if reading fails.
     fn read(&self, range: Range<u64>) -> Result<Bytes>;
 
-    /// The bytes of several ranges, in the order asked for.
+    /// The bytes of several ranges, in the order of the arguments.
     ///
-    /// Reads neighbours together; override it if ranges can be fetched at the same time.
+    /// Reads neighbouring ranges together. Override it if ranges can be fetched at the same time.
     fn read_many(&self, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
         let groups = coalesce(ranges);
         let mut out = vec![Bytes::new(); ranges.len()];
@@ -45,7 +45,7 @@ pub trait ByteSource: Send + Sync {
         Ok(out)
     }
 
-    /// Like [`Self::read`], of the footer: the end of the file.
+    /// As [`Self::read`], for the footer at the end of the file.
     fn read_footer(&self, range: Range<u64>) -> Result<Bytes> {
         self.read(range)
     }
@@ -55,7 +55,7 @@ pub trait ByteSource: Send + Sync {
         self.read_many(ranges)
     }
 
-    /// True if a read waits for a network, so that one long read takes less time than some short ones.
+    /// True if a read waits for a network, so that one long read takes less time than several short ones.
     fn is_remote(&self) -> bool {
         false
     }
@@ -66,7 +66,7 @@ pub trait ByteSource: Send + Sync {
     }
 }
 
-/// Joins ranges that overlap or lie close together. Each result covers the ranges of its positions.
+/// Joins ranges that overlap or are close together. Each result covers the ranges at its positions.
 pub fn coalesce(ranges: &[Range<u64>]) -> Vec<(Range<u64>, Vec<usize>)> {
     let mut order: Vec<usize> = (0..ranges.len()).collect();
     order.sort_by_key(|&i| ranges[i].start);
@@ -114,7 +114,7 @@ impl ByteSource for BytesSource {
     }
 }
 
-/// A local file, read by position; for files that may be cut while they are read.
+/// A local file, read by position. The file may be truncated while it is read.
 #[derive(Debug)]
 pub struct FileSource {
     file: File,

@@ -1,4 +1,4 @@
-//! The rows of trace, resource and scope of each span, from the levels of any span column.
+//! The rows of trace, resource and scope of each span (the "spine"), computed from the levels of any span column.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ const ORPHAN: DecodeError = DecodeError("a span lies in no resource or scope");
 /// The skeleton of a batch, while pages come in.
 #[derive(Debug, Default)]
 pub(crate) struct Spine {
-    /// The repetition of each span so far; empty once a list was empty.
+    /// The repetition level of each span so far; empty once an empty list was found.
     levels: Vec<u8>,
     traces: u32,
     resources: u32,
@@ -36,24 +36,24 @@ pub(crate) struct SpanRows {
     pub(crate) trace: Buffer<u32>,
     pub(crate) resource: Buffer<u32>,
     pub(crate) scope: Buffer<u32>,
-    /// What the rows are made of, if they are not made yet.
+    /// The levels from which the rows are computed, if that was not done yet.
     pub(super) levels: Option<Arc<SpanLevels>>,
 }
 
-/// Repetitions below these start a row of the table.
+/// An entry with a repetition level below this starts a row of the table.
 const TRACE: u8 = 1;
 const RESOURCE: u8 = 2;
 const SCOPE: u8 = 3;
 
 impl SpanRows {
-    /// Rows that nobody is to look at, of this many spans.
+    /// Rows that nobody will read, for this many spans.
     pub(crate) fn unread(traces: usize, spans: usize) -> Self {
         let rows = || Buffer::stored(Arc::new(Unread) as Arc<dyn ColumnSource>, 0, spans);
         let (trace, resource, scope) = (rows(), rows(), rows());
         Self { traces, resources: 0, scopes: 0, trace, resource, scope, levels: None }
     }
 
-    /// What the resource of each span is by a table of all resources: the rows of the spans in another table.
+    /// The rows of the spans in another table, given the row of each resource in it.
     pub(crate) fn resources_in(&self, of_resource: Vec<u32>) -> Buffer<u32> {
         match &self.levels {
             Some(levels) => {
@@ -65,7 +65,7 @@ impl SpanRows {
     }
 }
 
-/// Rows that were not asked for. They stay 0, which is a row of no table if it has none.
+/// Rows that were not asked for. All are 0, which may not be a valid row.
 #[derive(Debug)]
 struct Unread;
 
@@ -75,7 +75,8 @@ impl ColumnSource for Unread {
     }
 }
 
-/// The repetition of each span, all of which are there: they tell the rows of spans when somebody looks at them.
+/// The repetition level of each span, if no list is empty. The rows of spans are computed from it when they are first
+/// read.
 #[derive(Debug)]
 pub(crate) struct SpanLevels(Vec<u8>);
 
@@ -89,7 +90,7 @@ impl ColumnSource for SpanLevels {
     }
 }
 
-/// Rows of spans in a table that has a row for each resource.
+/// Rows of spans in a table that has a row number for each resource.
 #[derive(Debug)]
 struct InTable {
     levels: Arc<SpanLevels>,
@@ -133,7 +134,7 @@ impl Spine {
         Self { levels: Vec::with_capacity(spans), ..Self::default() }
     }
 
-    /// The rows of all pages. `is_lazy`: they are made when somebody looks at them, if possible.
+    /// The rows of all pages. `is_lazy`: they are computed on first use, if possible.
     pub(crate) fn finish(mut self, is_lazy: bool) -> SpanRows {
         if !is_lazy {
             self.settle();
@@ -172,8 +173,8 @@ impl Spine {
         add_rows(&rep, SCOPE, &mut self.scopes, &mut self.scope);
     }
 
-    /// Adds a page of a column with one value a span. Levels: repetition 0 starts a trace, 1 a resource,
-    /// 2 a scope, 3 a span; definition 0 to 2 say that the list of resources, scopes or spans is empty.
+    /// Adds a page of a column with one value for each span. Repetition level 0 starts a trace, 1 a resource, 2 a
+    /// scope, 3 a span. Definition levels 0 to 2 mean that the list of resources, scopes or spans is empty.
     pub(crate) fn add_page(&mut self, page: PageLevels<'_>) -> DecodeResult<()> {
         if page.entries == 0 {
             return Ok(());
@@ -187,7 +188,7 @@ impl Spine {
         }
         // No list is empty, so every entry is a span.
         let is_settled = self.traces > 0;
-        // Of pages before there may be traces without resources.
+        // Earlier pages may have traces without resources.
         let begun = [self.traces, self.resources, self.scopes];
         let first = usize::from(page.rep.at(0)).min(begun.len());
         if is_settled && begun[..first].contains(&0) {
@@ -223,18 +224,18 @@ impl Spine {
     }
 }
 
-/// Appends the row of each entry in a table whose rows start at repetitions below `level`.
+/// Appends the row of each entry in a table whose rows start at repetition levels below `level`.
 fn add_rows(rep: &[u8], level: u8, count: &mut u32, rows: &mut Vec<u32>) {
     let start = rows.len();
     rows.resize(start + rep.len(), 0);
-    // The first entry of all starts a row in every table.
+    // The very first entry starts a row in every table.
     let before = count.wrapping_sub(1);
     let out = bytemuck::cast_slice_mut(&mut rows[start..]);
     *count += write_rows(rep, level, out, |row| before.wrapping_add(1).wrapping_add(row));
 }
 
-/// Writes a number for each entry: `of` its row in a table whose rows start at repetitions below `level`, of which the first
-/// entry starts number 0. Returns the number of rows.
+/// Writes a number for each entry: `of` its row in a table whose rows start at repetition levels below `level`. The
+/// first entry starts row 0. Returns the number of rows.
 #[inline(always)]
 fn write_rows(rep: &[u8], level: u8, out: &mut [u8], of: impl Fn(u32) -> u32) -> u32 {
     let out = out.as_chunks_mut::<4>().0;
@@ -256,7 +257,7 @@ fn write_rows(rep: &[u8], level: u8, out: &mut [u8], of: impl Fn(u32) -> u32) ->
     rows
 }
 
-/// As [`write_rows`], for some of the entries, which ascend. False if they do not, or there are fewer entries.
+/// As [`write_rows`], for some entries in ascending order. False if they are not in order or do not exist.
 fn write_some_rows(
     rep: &[u8],
     level: u8,
@@ -275,9 +276,9 @@ fn write_some_rows(
     true
 }
 
-/// Adds a page of a column with one value an item to the starts of each owner's items.
+/// Adds a page of a column with one value for each item to the starts of each owner's items.
 ///
-/// `level` is the owners' repetition level; items repeat one level deeper. `items` counts on.
+/// `level` is the repetition level of the owners; items repeat one level deeper. `items` counts across pages.
 pub(crate) fn add_starts(page: PageLevels<'_>, level: u8, starts: &mut Vec<u32>, items: &mut u32) {
     let done: Result<(), std::convert::Infallible> = for_each_word(page, |word| {
         let mut owners = !word.repeats_below(level) & word.defined_to(level);

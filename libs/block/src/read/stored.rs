@@ -1,4 +1,4 @@
-//! The bytes of a block's data from its bucket: a local file, or object storage.
+//! Reads a block's data from its bucket: a local file, or object storage.
 
 use std::io;
 use std::ops::Range;
@@ -15,7 +15,7 @@ use tokio::runtime::Handle;
 use super::{BlockFacts, BlockReader, ByteSource};
 use crate::{Error, Result};
 
-/// The data of a block in its bucket. The calling thread waits for remote reads: it must be one that may block.
+/// The data of a block in its bucket. The calling thread waits for remote reads, so it must be one that may block.
 #[derive(Debug)]
 pub struct StoredSource {
     place: Place,
@@ -23,7 +23,7 @@ pub struct StoredSource {
 
 #[derive(Debug)]
 enum Place {
-    /// Read by position: it may be deleted or even cut while it is read.
+    /// Read by position, because the file may be deleted or even truncated while it is read.
     Local(Arc<LocalFile>),
     Remote {
         block: StoredBlock,
@@ -33,9 +33,9 @@ enum Place {
 }
 
 impl StoredSource {
-    /// The data of the block that `meta` describes. `runtime` does the remote reads.
+    /// The data of the block that `meta` describes. Remote reads run on `runtime`.
     ///
-    /// Errors: a local file that cannot be opened, as [`tactus_storage::Error`] within `Error::Io`.
+    /// Errors: a local file cannot be opened; this is a [`tactus_storage::Error`] inside `Error::Io`.
     pub fn new(bucket: &Bucket, meta: &BlockMeta, runtime: &Handle) -> Result<Self> {
         let block = StoredBlock::new(bucket.clone(), meta);
         let place = match block.local_data() {
@@ -69,7 +69,7 @@ impl ByteSource for StoredSource {
 
     fn read_many(&self, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
         match &self.place {
-            // A read of a local file costs less than copying what lies between two ranges.
+            // Reading a local file twice costs less than copying the bytes between two ranges.
             Place::Local(file) => {
                 ranges.iter().map(|range| read_local(file, range.clone())).collect()
             }
@@ -82,7 +82,7 @@ impl ByteSource for StoredSource {
 
 /// What the meta of a block says about its data.
 ///
-/// Errors: a block version that does not exist.
+/// Errors: an unknown block version.
 pub fn facts_of(meta: &BlockMeta) -> Result<BlockFacts, tactus_storage::Error> {
     Ok(BlockFacts {
         size: meta.size,
@@ -92,13 +92,13 @@ pub fn facts_of(meta: &BlockMeta) -> Result<BlockFacts, tactus_storage::Error> {
     })
 }
 
-/// Opens a block of a bucket. May block. Errors: as [`BlockReader::open`]; those of the bucket are within `Error::Io`.
+/// Opens a block of a bucket. May block. Errors: as [`BlockReader::open`]; errors of the bucket are inside `Error::Io`.
 pub fn open_stored(bucket: &Bucket, meta: &BlockMeta, runtime: &Handle) -> Result<BlockReader> {
     let source = StoredSource::new(bucket, meta, runtime)?;
     BlockReader::open(Arc::new(source), &facts_of(meta).map_err(from_storage)?)
 }
 
-/// Reads into memory that was not cleared first: to clear it would take as long as copying the bytes.
+/// Reads into memory that is not cleared first, because clearing would take as long as copying the bytes.
 fn read_local(file: &LocalFile, range: Range<u64>) -> Result<Bytes> {
     let mut bytes = Vec::new();
     if range.start <= range.end && range.end <= file.size() {
@@ -121,7 +121,7 @@ fn read_local(file: &LocalFile, range: Range<u64>) -> Result<Bytes> {
     file.read_range(range).map_err(from_storage)
 }
 
-/// Keeps the storage error inside: the caller tells a missing object from a damaged one.
+/// Keeps the storage error inside, so that the caller can distinguish a missing object from a damaged one.
 fn from_storage(error: tactus_storage::Error) -> Error {
     Error::Io(io::Error::other(error))
 }

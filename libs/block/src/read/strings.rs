@@ -13,14 +13,14 @@ use super::cache::Column;
 /// A dictionary addresses its bytes with 32 bits.
 const MAX_BYTES: usize = u32::MAX as usize;
 
-/// Collects strings of all columns, each once.
+/// Collects the strings of all columns, each once.
 ///
-/// The first dictionary that comes as a whole is taken over as it is; it is copied and indexed only if another
-/// string has to be found in it.
+/// The first whole dictionary that is added is used as it is. It is copied and indexed only if another string has to be
+/// looked up in it.
 #[derive(Debug)]
 pub(crate) struct StringPool {
     adopted: Option<Dictionary>,
-    /// The strings are those below, the adopted ones first.
+    /// True if the strings are in the fields below, those of the adopted dictionary first.
     is_own: bool,
     bytes: Vec<u8>,
     /// One more than there are strings.
@@ -52,7 +52,7 @@ pub(crate) enum Recode {
 }
 
 impl StringPool {
-    /// The code of a string, added if it is new.
+    /// The code of a string, which is added if it is new.
     ///
     /// Errors: the strings of the batch would exceed 4 GiB.
     #[inline]
@@ -92,7 +92,7 @@ impl StringPool {
         }
     }
 
-    /// Adds all strings of a dictionary that has each once.
+    /// Adds all strings of a dictionary without duplicates.
     pub(crate) fn absorb(&mut self, strings: Dictionary) -> DecodeResult<Recode> {
         if strings.len() == 1 {
             return Ok(Recode::Same);
@@ -152,7 +152,7 @@ impl StringPool {
     }
 }
 
-/// The string of a code below the number of strings.
+/// The string of a code, which must be below the number of strings.
 #[inline]
 fn string_at<'b>(bytes: &'b [u8], offsets: &[u32], code: u32) -> &'b [u8] {
     &bytes[offsets[code as usize] as usize..offsets[code as usize + 1] as usize]

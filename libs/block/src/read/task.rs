@@ -31,11 +31,11 @@ pub(crate) struct Task<'f> {
     file: &'f File,
     row_group: usize,
     rows: Option<Range<u64>>,
-    /// Which spans are wanted of them, if not all: a byte each.
+    /// Which spans of the rows are wanted, if not all: a byte for each, 1 if wanted.
     chosen: Option<Arc<[u8]>>,
     chunks: HashMap<usize, Chunk, RandomState>,
     scratch: Option<Box<Scratch>>,
-    /// Columns that were found in the cache, or decoded early.
+    /// Columns that were found in the cache, or were decoded early.
     held: HashMap<Slot, Held, RandomState>,
     pub(crate) pool: StringPool,
 }
@@ -43,13 +43,14 @@ pub(crate) struct Task<'f> {
 type Held = Arc<dyn Any + Send + Sync>;
 
 impl<'f> Task<'f> {
-    /// A task that has fetched nothing yet. `rows`: only these; `None` for all.
+    /// A task that has fetched nothing yet. `rows`: which rows to read; `None` for all.
     pub(crate) fn new(file: &'f File, row_group: usize, rows: Option<Range<u64>>) -> Self {
         let (chunks, held, pool) = Default::default();
         Self { file, row_group, rows, chosen: None, chunks, scratch: None, held, pool }
     }
 
-    /// From now on only these spans of the rows are read, of all columns that are theirs: a byte each, 1 for those that are wanted.
+    /// From now on, reads only these spans of the rows, in all columns of spans and their items. A byte for each span,
+    /// 1 if wanted.
     pub(crate) fn choose(&mut self, chosen: Arc<[u8]>) {
         self.chosen = Some(chosen);
     }
@@ -69,7 +70,7 @@ impl<'f> Task<'f> {
         self.metadata(leaf).is_some_and(footer::is_all_null)
     }
 
-    /// The value of an integer column that has no other.
+    /// The value of an integer column whose values are all equal.
     pub(crate) fn constant(&self, leaf: Leaf) -> Option<i64> {
         self.metadata(leaf).and_then(footer::constant_integer)
     }
@@ -79,7 +80,7 @@ impl<'f> Task<'f> {
         self.metadata(leaf).is_some_and(footer::is_all_empty)
     }
 
-    /// True if the footer tells all values of a column with one value an owner, so that no page is read.
+    /// True if the footer determines all values of a column with one value for each owner, so that no page is read.
     pub(crate) fn is_told_by_footer(&self, leaf: Leaf) -> bool {
         self.is_all_null(leaf) || self.constant(leaf).is_some() || self.is_all_empty(leaf)
     }
@@ -89,7 +90,7 @@ impl<'f> Task<'f> {
         self.metadata(leaf).is_some_and(footer::is_all_false)
     }
 
-    /// Entries of a fetched column in the whole row group, nulls included.
+    /// Entries of a fetched column in the whole row group, including nulls.
     pub(crate) fn entries(&self, leaf: Leaf) -> usize {
         self.chunks.get(&leaf.index).map_or(0, |chunk| chunk.entries)
     }
@@ -101,12 +102,12 @@ impl<'f> Task<'f> {
         group.map_or(0, |group| limit(group) as usize)
     }
 
-    /// About as many entries of a fetched column as will be read.
+    /// Roughly how many entries of a fetched column will be read.
     pub(crate) fn entries_to_read(&self, leaf: Leaf) -> usize {
         if self.rows.is_some() { 0 } else { self.entries(leaf) }
     }
 
-    /// False if the column's dictionary shows that no value meets the predicate.
+    /// False if the column's dictionary shows that no value satisfies the predicate.
     pub(crate) fn dictionary_may_have(
         &mut self,
         leaf: Leaf,
@@ -117,7 +118,7 @@ impl<'f> Task<'f> {
         if !footer::is_dictionary_only(metadata) {
             return Ok(true);
         }
-        // One that was decoded before is not among the pieces.
+        // A dictionary that was decoded before is not in the pieces.
         let found = match (&chunk.dictionary, chunk.pieces.first()) {
             (Some(strings), _) => Ok(prune::any_string(strings, predicate)),
             (None, Some(piece)) => {
@@ -131,7 +132,7 @@ impl<'f> Task<'f> {
         found.map_err(|error| self.corrupt(leaf, error))
     }
 
-    /// Reads a column of keys, of a local file only its dictionary if that has none of the wanted ones.
+    /// Fetches a column of keys. From a local file, fetches only its dictionary if that has none of the wanted keys.
     pub(crate) fn fetch_keys(&mut self, leaf: Leaf, wants: &dyn Fn(&[u8]) -> bool) -> Result<()> {
         let group = self.file.metadata.row_groups().get(self.row_group);
         let (Some(metadata), Some(group)) = (self.metadata(leaf), group) else {
@@ -170,7 +171,7 @@ impl<'f> Task<'f> {
         }
     }
 
-    /// Reads the pages of these columns, as few reads as the source can make of it.
+    /// Fetches the pages of these columns, with as few reads as the source can.
     pub(crate) fn fetch(&mut self, leaves: &[Leaf]) -> Result<()> {
         let group = self.file.metadata.row_groups().get(self.row_group);
         let group = group.ok_or(Error::Corrupt { what: "no such row group".to_owned() })?;
@@ -211,8 +212,8 @@ impl<'f> Task<'f> {
         }
     }
 
-    /// Reads only the pages that hold the rows, and the dictionaries. Whole chunks where there is no
-    /// offset index.
+    /// Fetches only the pages that hold the rows, and the dictionaries. Fetches whole chunks if there is no offset
+    /// index.
     fn fetch_rows(&mut self, wanted: &[(Leaf, Range<u64>)], rows: &Range<u64>) -> Result<()> {
         let indexes = self.file.page_indexes(self.row_group)?;
         let all_rows = self.file.row_groups.get(self.row_group).map_or(0, |group| group.traces);
@@ -272,12 +273,12 @@ impl<'f> Task<'f> {
         let scratch = scratch.get_or_insert_with(Scratch::reuse);
         let on_page = |page: PageLevels<'_>, decoder: &mut D| on_page(page, decoder, pool);
         let read = read_pages(chunk, needs, scratch, decoder, on_page);
-        // The same pages are read for their values that were read for their levels.
+        // The same pages may be read once for their levels and once for their values, so they are verified only once.
         chunk.verify &= read.is_err();
         read.map_err(|error| self.corrupt(leaf, error))
     }
 
-    /// The cache, if what is read may be kept: columns of a whole row group.
+    /// The cache, if what is read may be kept, which requires whole columns of a row group.
     fn cache(&self) -> Option<&'f CachedBlock> {
         self.file.cache.as_deref().filter(|_| self.rows.is_none())
     }
@@ -287,7 +288,7 @@ impl<'f> Task<'f> {
         self.cache().is_some()
     }
 
-    /// True if a column is in memory already; then it need not be fetched.
+    /// True if a column is in memory already, so that it need not be fetched.
     pub(crate) fn has(&mut self, slot: &Slot) -> bool {
         if self.held.contains_key(slot) {
             return true;
@@ -309,7 +310,7 @@ impl<'f> Task<'f> {
         Some(Arc::try_unwrap(column).unwrap_or_else(|shared| T::clone(&shared)))
     }
 
-    /// Offers a decoded column to the cache; returns it in the form to go on with.
+    /// Offers a decoded column to the cache. Returns it in the form to use from now on.
     pub(crate) fn keep<T: Column>(&self, slot: Slot, column: T) -> T {
         match self.cache() {
             Some(cache) => cache.insert(self.row_group, slot, column),
@@ -317,7 +318,7 @@ impl<'f> Task<'f> {
         }
     }
 
-    /// A column that is in memory, or else what `decode` makes of the fetched pages.
+    /// A column from memory, or else the result of `decode` on the fetched pages.
     pub(crate) fn column<T: Column>(
         &mut self,
         slot: Slot,
@@ -352,7 +353,7 @@ impl<'f> Task<'f> {
         self.pool.intern(string).map_err(|error| self.corrupt(leaf, error))
     }
 
-    /// Fails if a column has another number of values than its owners ask for.
+    /// Fails if a column does not have one value for each of its owners.
     pub(crate) fn expect(&self, leaf: Leaf, found: usize, expected: usize) -> Result<()> {
         if found == expected {
             return Ok(());

@@ -1,4 +1,4 @@
-//! Value decoders by column type: what a page's values are, once decoded.
+//! Decoders of values, by column type.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use super::strings::StringPool;
 const ENCODING: DecodeError = DecodeError("a page has an encoding that its type does not allow");
 const NO_DICTIONARY: DecodeError = DecodeError("this type has no dictionary");
 
-/// No values at all: for columns of which only the levels matter.
+/// Decodes no values, for columns of which only the levels matter.
 #[derive(Debug, Default)]
 pub(crate) struct LevelsOnly;
 
@@ -36,13 +36,13 @@ impl PageDecoder for LevelsOnly {
 pub(crate) type Words = Numbers<u64>;
 /// INT32.
 pub(crate) type Ints = Numbers<i32>;
-/// INT64 of numbers that are small by nature, as bytes; others become 0.
+/// INT64 columns of small numbers, as bytes. Numbers that do not fit become 0.
 pub(crate) type SmallWords = Numbers<u8>;
 
 /// Numbers of one width.
 #[derive(Debug, Default)]
 pub(crate) struct Numbers<T> {
-    /// Of the current page; of all pages so far if it collects.
+    /// The values of the current page, or of all pages so far if this collects.
     pub(crate) values: Vec<T>,
     collects: bool,
     dictionary: Vec<T>,
@@ -50,7 +50,7 @@ pub(crate) struct Numbers<T> {
 }
 
 impl<T: Number> Numbers<T> {
-    /// A decoder that keeps the values of all pages, with room for some.
+    /// A decoder that keeps the values of all pages, with this initial capacity.
     pub(crate) fn collecting(capacity: usize) -> Self {
         Self { values: Vec::with_capacity(capacity), collects: true, ..Self::default() }
     }
@@ -93,11 +93,11 @@ impl<T: Number> PageDecoder for Numbers<T> {
     }
 }
 
-/// Cuts the values from `start` on, a whole page, to the wanted ones.
+/// Reduces the values from `start` on, which are a whole page, to the wanted ones.
 fn keep<T>(values: &mut Vec<T>, start: usize, page: PageValues<'_>) {
     values.truncate(start + page.skip + page.count);
     values.drain(start..(start + page.skip).min(values.len()));
-    // A page that is all one huge trace leaves little of itself to one of its neighbours.
+    // If a page consists of one huge trace, a neighbouring trace keeps only little of it.
     if values.capacity() / 4 > values.len() {
         values.shrink_to_fit();
     }
@@ -133,13 +133,13 @@ impl PageDecoder for Flags {
     }
 }
 
-/// BYTE_ARRAY. A page's values are local codes: into the chunk's dictionary, or into the page itself.
+/// BYTE_ARRAY. A page's values are local codes, which refer to the chunk's dictionary or to the page itself.
 #[derive(Debug, Default)]
 pub(crate) struct Strings {
     /// Local codes of the current page; each is below [`Self::local_len`].
     pub(crate) local: Vec<u32>,
     dictionary: Arc<ByteArrays>,
-    /// Batch code of each dictionary entry; [`UNSEEN`] until it is first used.
+    /// The batch code of each dictionary entry; [`UNSEEN`] until it is first used.
     resolved: Vec<u32>,
     /// Entries of the dictionary that have none.
     unresolved: usize,
@@ -148,7 +148,7 @@ pub(crate) struct Strings {
     is_plain: bool,
 }
 
-/// A dictionary entry that no value has used yet. No real code: a pool holds fewer strings.
+/// Marks a dictionary entry that no value has used yet. It cannot be a real code, because a pool holds fewer strings.
 pub(crate) const UNSEEN: u32 = u32::MAX;
 
 impl PageDecoder for Strings {
@@ -192,12 +192,12 @@ impl PageDecoder for Strings {
 }
 
 impl Strings {
-    /// Number of local codes: dictionary entries, or values of a page without codes.
+    /// The number of local codes: dictionary entries, or values of a page without codes.
     pub(crate) fn local_len(&self) -> usize {
         if self.is_plain { self.page.len() } else { self.dictionary.len() }
     }
 
-    /// True if local codes mean the same on every page that has codes.
+    /// True if local codes mean the same on every page.
     pub(crate) fn has_codes(&self) -> bool {
         !self.is_plain
     }
@@ -248,7 +248,7 @@ impl Strings {
             out.extend(self.local.iter().map(|&local| resolved[local as usize]));
             return Ok(());
         }
-        // Equal neighbours are common where there is no dictionary: mostly empty strings.
+        // Without a dictionary, equal neighbours are common: mostly empty strings.
         let (mut previous, mut code) = (&b""[..], 0);
         for &local in &self.local {
             let string = self.page.get(local as usize);
@@ -260,8 +260,8 @@ impl Strings {
         Ok(())
     }
 
-    /// Appends the values of the page as ids of `WIDTH` bytes: padded with zeros on the left, longer
-    /// ones cut to their last bytes.
+    /// Appends the values of the page as ids of `WIDTH` bytes. Shorter values are padded with zeros on the left; longer
+    /// ones keep only their last bytes.
     pub(crate) fn ids<const WIDTH: usize, T>(
         &self,
         wrap: impl Fn([u8; WIDTH]) -> T,

@@ -1,6 +1,6 @@
 //! Names for the leaf columns of a file.
 //!
-//! Paths are those of vParquet5; the `list.element` parts of vParquet4 are left out.
+//! Paths are those of vParquet5. For vParquet4, the `list.element` parts are left out.
 
 use std::collections::HashMap;
 
@@ -75,7 +75,7 @@ pub struct Leaves {
     pub derived: Option<DerivedLeaves>,
 }
 
-/// Numbers that vParquet5 stores so that queries need not count.
+/// Numbers that vParquet5 stores so that queries need not compute them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct DerivedLeaves {
     /// Direct children of a span.
@@ -246,12 +246,12 @@ impl Leaves {
         ]
     }
 
-    /// The columns that queries over many traces read, those of most queries first. `of_resources` and `of_spans`: columns of
-    /// single attributes.
+    /// The columns that queries over many traces read, the most used ones first. `of_resources` and `of_spans`: columns
+    /// of single attributes.
     ///
-    /// In this order they lie in a file, beginning where two stripes meet. Trace ids are read by every query, and the other
-    /// columns of traces are short; starts, services, names and attributes by most; span ids only where something matched. The
-    /// rest is read with whole traces.
+    /// In this order they are written to the file, from where two stripes meet. Every query reads trace ids, and the
+    /// other columns of traces are short. Most queries read starts, services, names and attributes. Span ids are read
+    /// only where something matched. All other columns are only read with whole traces.
     pub(super) fn by_use(
         &self,
         of_resources: impl Iterator<Item = usize>,

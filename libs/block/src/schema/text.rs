@@ -4,7 +4,7 @@ use tactus_storage::meta::BlockVersion;
 
 use super::Slots;
 
-/// The message of a version in the notation of Parquet's schema parser, with these dedicated columns.
+/// The message type of a version in the notation of Parquet's schema parser, with these dedicated columns.
 pub(super) fn message_type(
     version: BlockVersion,
     resource_slots: Slots,
@@ -39,7 +39,7 @@ fn optional_string(name: &str) -> String {
     format!("optional binary {name} (STRING);")
 }
 
-/// vParquet4 has lists of three levels and a map, vParquet5 bare repeated fields.
+/// vParquet4 has lists of three levels and a map; vParquet5 has plain repeated fields.
 struct Notation {
     is_v5: bool,
 }

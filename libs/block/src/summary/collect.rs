@@ -8,7 +8,7 @@ use super::filter::{BlockFilter, RowGroupFilter, key_hash};
 use super::values::{Listed, ListedAttributes, ListedValue, SET_BITS, ValueOwner};
 use crate::attribute_owner::AttributeOwner;
 
-/// An attribute with more values has too many to choose from in a list.
+/// An attribute with more values than this is not listed, because a user could not choose among them.
 const MAX_VALUES: usize = 1_000;
 /// Bytes of the values of one attribute.
 const MAX_VALUE_BYTES: usize = 64 << 10;
@@ -17,10 +17,10 @@ pub(super) const MAX_BYTES: usize = 2 << 20;
 /// Bytes that a name or a value counts in addition to its text.
 pub(super) const ENTRY_BYTES: usize = 32;
 
-/// Collects what [`super::BlockValues`] tells, within bounds.
+/// Collects the content of [`super::BlockValues`], within limits.
 ///
-/// Memory: some times `MAX_BYTES`, and while a row group is added 8 bytes for each of its strings and, with a filter, some 16
-/// for each string of attributes of many values that may fit it; and the filter.
+/// Memory: a few times `MAX_BYTES`. While a row group is added, also 8 bytes for each of its strings and, with a
+/// filter, some 16 bytes for each string of an attribute with many values that may fit into it; and the filter.
 #[derive(Debug)]
 pub(crate) struct ValueCollector {
     row_groups: u32,
@@ -37,7 +37,7 @@ struct Collected {
     present: u64,
     bytes: usize,
     values: HashMap<ListedValue<Box<[u8]>>, u64, RandomState>,
-    /// Row groups whose values are all listed, once others are not.
+    /// The number of row groups whose values are all listed, once a later one is not.
     closed_at: Option<u32>,
 }
 
@@ -47,26 +47,26 @@ struct Found {
     key: StringCode,
     /// What `Finder::seen_by` holds of it.
     mark: u32,
-    /// The last owner that had it, to notice an owner that has it twice.
+    /// The last owner that had the attribute, to notice an owner that has it twice.
     last_owner: usize,
     last: (u8, u64),
     values: HashSet<(u8, u64), RandomState>,
     is_listed: bool,
-    /// All strings, some more than once, when there are too many values to list them; `None` if no filter could take them.
+    /// If there are too many values to list: all strings, some more than once. `None` if no filter could hold them.
     strings: Option<Vec<StringCode>>,
     /// True if there are strings within other values.
     is_odd: bool,
 }
 
 impl ValueCollector {
-    /// Collects nothing yet. `has_filter`: also what the strings of attributes of many values may be.
+    /// An empty collector. `has_filter`: also collects the strings of attributes with many values for a filter.
     pub(crate) fn new(has_filter: bool) -> Self {
         let attributes = HashMap::default();
         let filter = has_filter.then(BlockFilter::default);
         Self { row_groups: 0, width: 1, is_complete: true, bytes: 0, attributes, filter }
     }
 
-    /// Adds a row group, of which all columns are there, that takes this many bytes in the file.
+    /// Adds a row group with all columns, which takes this many bytes in the file.
     pub(crate) fn add(&mut self, batch: &SpanBatch, file_bytes: u64) {
         let mut filtered = Vec::new();
         if self.row_groups == self.width.saturating_mul(SET_BITS) {
@@ -74,7 +74,7 @@ impl ValueCollector {
         }
         let bit = 1u64 << (self.row_groups / self.width);
         let (spans, strings) = (&batch.spans, &batch.strings);
-        // Tables may hold rows that no span has: they are not in the block.
+        // Tables may have rows that no span uses, which are not in the block.
         let resources = rows_in_use(&spans.resource, batch.resources.attributes.owners());
         let scopes = rows_in_use(&spans.scope, batch.scopes.attributes.owners());
         let max_strings = self.filter.as_ref().map(|_| RowGroupFilter::max_entries(file_bytes));
@@ -130,7 +130,7 @@ impl ValueCollector {
             .for_each(|set| *set = halved(*set));
     }
 
-    /// Adds what was found in a row group; false if its values are not all listed then.
+    /// Adds what was found in a row group. False if its values cannot all be listed.
     fn merge(
         &mut self,
         owner: ValueOwner,
@@ -243,10 +243,11 @@ impl Found {
 
 /// Finds the attributes of a list.
 struct Finder {
-    /// One more than the place of each key among the found; 0 for none.
+    /// For each key, its index in the found attributes plus 1; 0 for none.
     by_key: Vec<u32>,
     found: Vec<Found>,
-    /// The mark of the attribute that had a string last, by its code: most are met again and again by the same one.
+    /// For each string code, the mark of the attribute that last had it. The same attribute meets most strings again
+    /// and again.
     seen_by: Vec<u32>,
     marks: u32,
     /// `None` if there is no filter.
@@ -294,7 +295,7 @@ impl Finder {
                 }
                 let found = &mut self.found[self.by_key[key as usize] as usize - 1];
                 found.is_odd |= !is_scalar(types[entry]);
-                // Readers disagree about which of two values counts.
+                // If an owner has an attribute twice, readers disagree about which value counts, so it is not listed.
                 found.is_listed &= !found.is_odd && found.last_owner != owner;
                 found.last_owner = owner;
                 let value = (types[entry], payloads[entry]);
@@ -324,12 +325,12 @@ impl Finder {
     }
 }
 
-/// False if the attribute with the mark was the last that had the string.
+/// False if the attribute with this mark was the last one that had the string.
 fn is_new(seen_by: &mut [u32], code: StringCode, mark: u32) -> bool {
     seen_by.get_mut(code as usize).is_none_or(|last| std::mem::replace(last, mark) != mark)
 }
 
-/// True for values that are listed as they are, and for none.
+/// True for values that can be listed, and for a missing value.
 fn is_scalar(value_type: u8) -> bool {
     use ValueType::{Bool, Double, Int, String, Unset};
     ValueType::from_u8(value_type)

@@ -1,4 +1,4 @@
-//! The filter part of a summary: which strings the attributes with many values may have, by row group.
+//! The filter part of a summary: for each row group, which strings the attributes with many values may have.
 
 use foldhash::fast::RandomState;
 use hashbrown::HashSet;
@@ -9,16 +9,16 @@ use xorf::{BinaryFuse8, BinaryFuse16, Filter as _};
 use super::{Cursor, MAX_ROW_GROUPS, ValueOwner, corrupt};
 use crate::Result;
 
-/// Of the bytes of a row group, its filter takes one in this many at most: 3 %.
+/// A filter takes at most one byte for this many bytes of its row group, which is 3 %.
 const BYTES_A_FILTER_BYTE: u64 = 34;
 
-/// Bits of an entry, about, for fingerprints of 8 and of 16 bits in filters of some size.
+/// Approximate bits of an entry, for fingerprints of 8 and of 16 bits.
 const ENTRY_BITS: [u64; 2] = [10, 20];
 
 /// More than any writer makes.
 const MAX_SEGMENTS: u32 = 1 << 28;
 
-/// The strings of some attributes of a row group, as hashes; never wrong about one that is there.
+/// Hashes of the strings of some attributes of a row group. Never says "no" for a string that is there.
 #[derive(Debug, Clone)]
 enum Fingerprints {
     /// No attribute has a string.
@@ -66,19 +66,19 @@ impl Fingerprints {
     }
 }
 
-/// What a filter of a row group of `bytes` may take.
+/// The size in bits that the filter of a row group with `bytes` may have.
 fn budget_bits(bytes: u64) -> u64 {
     bytes / BYTES_A_FILTER_BYTE * 8
 }
 
 impl RowGroupFilter {
-    /// An attribute with more strings fits no filter of a row group of `bytes`.
+    /// An attribute with more strings does not fit into the filter of a row group with `bytes`.
     pub(crate) fn max_entries(bytes: u64) -> usize {
         usize::try_from(budget_bits(bytes) / ENTRY_BITS[0]).unwrap_or(usize::MAX)
     }
 
-    /// A filter of as many attributes as fit a row group of `bytes`, those with the fewest strings first. `attributes`:
-    /// [`key_hash`] and the codes of all strings.
+    /// A filter for as many attributes as fit, those with the fewest strings first. `attributes`: each a [`key_hash`]
+    /// and the codes of all its strings.
     pub(crate) fn new(
         mut attributes: Vec<(u64, Vec<StringCode>)>,
         strings: &Dictionary,
@@ -105,7 +105,8 @@ impl RowGroupFilter {
         } else {
             BinaryFuse8::try_from(&all).ok().map(Fingerprints::Bytes)
         };
-        // Mostly one of the first seeds does; if none does, nothing is known. Few entries take more bits each.
+        // Usually one of the first seeds works. If none does, the filter stays empty. A filter with few entries takes
+        // more bits for each.
         match fingerprints.filter(|prints| prints.bytes() as u64 * 8 <= budget_bits) {
             Some(fingerprints) => Self { keys, fingerprints },
             None => Self { keys: HashSet::default(), fingerprints: Fingerprints::None },
@@ -160,7 +161,7 @@ impl RowGroupFilter {
         };
         let (segment_length, segment_count_length) = (number(input)?, number(input)?);
         let count = number(input)?;
-        // Otherwise a look-up would read beyond the end.
+        // Otherwise a look-up could read beyond the end.
         let is_sound = segment_length.is_power_of_two()
             && segment_count_length > 0
             && segment_count_length % segment_length == 0
@@ -168,7 +169,7 @@ impl RowGroupFilter {
         if !is_sound {
             return Err(corrupt("has a filter of an impossible shape"));
         }
-        // The library names no type for the shape of a filter; so one is made and given another shape.
+        // The library has no public type for the shape of a filter. So a filter is created and its shape replaced.
         macro_rules! filter {
             ($library:ty, $fingerprints:expr) => {{
                 let made = <$library>::try_from(&[0_u64][..]);
@@ -206,7 +207,7 @@ impl BlockFilter {
         self.row_groups.push(row_group);
     }
 
-    /// For each row group, false if no attribute of this name has the string there; `None` if that is not known.
+    /// For each row group, false if no attribute with this name has the string there; `None` if unknown.
     pub fn may_hold(&self, owner: ValueOwner, name: &[u8], text: &[u8]) -> Vec<Option<bool>> {
         let key = key_hash(owner, name);
         let entry = entry_hash(key, text);
@@ -218,7 +219,7 @@ impl BlockFilter {
         self.row_groups.iter().map(RowGroupFilter::heap_bytes).sum()
     }
 
-    /// The part; fingerprints do not compress. Empty for a filter that knows nothing.
+    /// The encoded part. It is not compressed, because fingerprints do not compress. Empty if the filter holds nothing.
     pub(crate) fn encode(&self) -> Vec<u8> {
         if self.row_groups.iter().all(|row_group| row_group.keys.is_empty()) {
             return Vec::new();

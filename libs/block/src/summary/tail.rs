@@ -1,4 +1,4 @@
-//! The end of the data file, from the first offset index on.
+//! The tail of the data file: from the first offset index to the end.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -10,8 +10,8 @@ use super::{MAX_PART_BYTES, corrupt, unpack};
 use crate::read::ByteSource;
 use crate::{Error, Result};
 
-/// How many times as long as its packed form an end may be, which is little but numbers that grow, and what a short one may have
-/// besides.
+/// A tail may be at most this many times as long as its compressed form (it consists of ascending numbers), plus a
+/// constant for short ones.
 const MAX_GROWTH: usize = 256;
 const FREE_BYTES: usize = 64 << 10;
 
@@ -27,8 +27,8 @@ pub struct Tail {
 }
 
 impl Tail {
-    /// Decodes the part of a summary of a block of `data_bytes`. Errors: `Error::Corrupt`, also for one that is longer than the
-    /// data or any footer.
+    /// Decodes the tail part of a summary, for a block with `data_bytes`. Errors: `Error::Corrupt`, also if the tail is
+    /// longer than the data or than any footer.
     pub fn decode(part: &[u8], data_bytes: u64) -> Result<Self> {
         let limit = data_bytes.min(MAX_PART_BYTES) as usize;
         let limit = limit.min(part.len().saturating_mul(MAX_GROWTH) + FREE_BYTES);
@@ -43,8 +43,8 @@ impl Tail {
     }
 }
 
-/// What of the written end of a file of `size` bytes belongs to its tail: all from the first offset index on, which is
-/// `first_index` in the file. The footer alone for a file without one.
+/// The tail of a file of `size` bytes, out of its last bytes `end`: everything from the first offset index on, which
+/// begins at `first_index` in the file. Only the footer if the file has no index.
 pub(crate) fn cut_tail(end: &[u8], size: u64, first_index: Option<u64>) -> &[u8] {
     let start = size - end.len() as u64;
     let from = first_index.and_then(|index| usize::try_from(index.checked_sub(start)?).ok());
@@ -56,9 +56,9 @@ pub(crate) fn cut_tail(end: &[u8], size: u64, first_index: Option<u64>) -> &[u8]
     end.get(from.unwrap_or_else(footer)..).unwrap_or(end)
 }
 
-/// A source whose end is in memory.
+/// A source whose tail is in memory.
 ///
-/// The footer is given away when it is first read; readers keep what they make of it.
+/// The footer is dropped after it is first read, because readers keep what they decode from it.
 pub struct TailSource {
     inner: Arc<dyn ByteSource>,
     /// The offset indexes, and where they start in the file.
@@ -68,11 +68,11 @@ pub struct TailSource {
 }
 
 impl TailSource {
-    /// The source with its tail. Errors: `Error::Corrupt` for a tail that is longer than the file.
+    /// The source with its tail. Errors: `Error::Corrupt` if the tail is longer than the file.
     pub fn new(inner: Arc<dyn ByteSource>, tail: &Tail) -> Result<Self> {
         let start = inner.size().checked_sub(tail.bytes.len() as u64);
         let start = start.ok_or_else(|| corrupt("is longer than the data"))?;
-        // Copied, so that the footer's memory is given back.
+        // Copied, so that the footer's memory can be freed.
         let indexes = Bytes::copy_from_slice(&tail.bytes[..tail.footer]);
         let footer = Mutex::new(Some(tail.bytes.slice(tail.footer..)));
         Ok(Self { inner, indexes, start, footer })

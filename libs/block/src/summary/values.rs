@@ -8,7 +8,7 @@ use super::{Cursor, MAX_ROW_GROUPS, collect, corrupt, put_bytes, unpack};
 use crate::Result;
 use crate::attribute_owner::AttributeOwner;
 
-/// Longer parts are not read: twice what is written.
+/// A longer part is not read. This is twice what is written.
 pub(super) const MAX_BYTES: usize = 2 * collect::MAX_BYTES;
 /// Of twice as many attributes as are written.
 const MAX_ATTRIBUTES: usize = MAX_BYTES / collect::ENTRY_BYTES;
@@ -21,7 +21,7 @@ pub(super) const SET_BITS: u32 = u64::BITS;
 pub enum ValueOwner {
     /// Attributes of these.
     Attribute(AttributeOwner),
-    /// A column of its own: `name`, `statusMessage`, `eventName`, `scopeName`, `scopeVersion`.
+    /// A column that is not an attribute: `name`, `statusMessage`, `eventName`, `scopeName`, `scopeVersion`.
     Intrinsic,
 }
 
@@ -60,8 +60,8 @@ pub(super) struct Listed {
     pub(super) name: Box<[u8]>,
     /// Row groups that have it.
     pub(super) present: u64,
-    /// The list is of this many row groups, from the first on; after them there were too many values, or ones that are
-    /// not listed.
+    /// The list covers this many row groups, from the first on. In later ones there were too many values, or values
+    /// that cannot be listed.
     pub(super) row_groups: u32,
     /// Each value with the row groups that have it.
     pub(super) values: Vec<(ListedValue<Box<[u8]>>, u64)>,
@@ -78,13 +78,14 @@ pub(crate) struct ListedAttributes {
 
 /// The values part of a summary.
 ///
-/// Sets of row groups have a bit for each `width` of them. A bit that is not set is certain. Values stay as they are stored: of
-/// thousands of blocks many are held, and a query asks each for one attribute.
+/// A set of row groups has one bit for each `width` of them. A bit that is not set is certain. Values stay encoded as
+/// they are stored, because the summaries of thousands of blocks are in memory, and a query needs one attribute of
+/// each.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct BlockValues {
     row_groups: u32,
     width: u32,
-    /// False if there are attributes that are not in here.
+    /// False if the block has attributes that are not in here.
     is_complete: bool,
     raw: Vec<u8>,
     /// By owner and name.
@@ -108,15 +109,15 @@ impl BlockValues {
         self.row_groups as usize
     }
 
-    /// Names of all attributes of an owner, in no order; `None` if not all are known.
+    /// Names of all attributes of an owner, in no particular order; `None` if not all are known.
     pub fn names(&self, owner: AttributeOwner) -> Option<impl Iterator<Item = &[u8]>> {
         let owner = ValueOwner::Attribute(owner);
         let places = self.attributes.iter().filter(move |place| place.owner == owner);
         self.is_complete.then(|| places.map(|place| self.bytes(&place.name)))
     }
 
-    /// All values of an attribute, in no order; `None` if not all are known. An attribute that the block does not have
-    /// has none.
+    /// All values of an attribute, in no particular order; `None` if not all are known. Empty if the block does not
+    /// have the attribute.
     pub fn values(
         &self,
         owner: ValueOwner,
@@ -130,7 +131,7 @@ impl BlockValues {
         Some(found.into_iter().flat_map(|place| self.listed(place)).map(|(value, _)| value))
     }
 
-    /// False if no owner of a row group has the attribute; `None` if that is not known.
+    /// False if no owner in a row group has the attribute; `None` if unknown.
     pub fn may_be_present(&self, owner: ValueOwner, name: &[u8], row_group: usize) -> Option<bool> {
         match self.find(owner, name) {
             Some(listed) => Some(self.is_in(listed.present, row_group)),
@@ -138,9 +139,9 @@ impl BlockValues {
         }
     }
 
-    /// For each row group, false if no string of an attribute there meets the predicate; `None` if that is not known.
+    /// For each row group, false if no string of an attribute there satisfies the predicate; `None` if unknown.
     ///
-    /// Asks the predicate once a value.
+    /// Evaluates the predicate once for each value.
     pub fn may_hold(
         &self,
         owner: ValueOwner,
@@ -177,7 +178,7 @@ impl BlockValues {
         self.raw.get(range.start as usize..range.end as usize).unwrap_or_default()
     }
 
-    /// The values of an attribute, as far as they are listed, with the row groups that have them.
+    /// The listed values of an attribute, with the row groups that have them.
     fn listed(&self, place: &Place) -> impl Iterator<Item = (ListedValue<&[u8]>, u64)> {
         let mut input = Cursor { rest: self.bytes(&place.values) };
         std::iter::from_fn(move || (!input.rest.is_empty()).then(|| input.listed_value().ok())?)

@@ -16,14 +16,14 @@ use super::strings::Strings;
 use crate::error::Result;
 use crate::schema::leaf::AttributeLeaves;
 
-/// Stands in [`AttributeScratch::types`] for an owner without attributes; no [`ValueType`].
+/// The value in [`AttributeScratch::types`] for an owner without attributes. It is not a [`ValueType`].
 const NO_ATTRIBUTE: u8 = u8::MAX;
 
-/// Memory that one attribute list after another uses.
+/// Memory that is reused for one attribute list after the other.
 #[derive(Debug, Default)]
 pub(super) struct AttributeScratch {
     levels: Levels,
-    /// Entry of the batch's list of each attribute, in file order; with gaps while values are written.
+    /// For each attribute in file order, its entry in the batch's list. Has gaps while values are written.
     sources: Vec<u32>,
     /// [`ValueType`] of each entry.
     types: Vec<u8>,
@@ -37,13 +37,13 @@ pub(super) struct AttributeScratch {
 }
 
 impl AttributeScratch {
-    /// Forgets the attributes; then [`Self::add_owner`] for each owner, in file order.
+    /// Clears the attributes. Then call [`Self::add_owner`] for each owner, in file order.
     pub(super) fn clear(&mut self) {
         self.sources.clear();
         self.counts.clear();
     }
 
-    /// Adds the attributes of the next owner: those `entries` of the list that `keep` wants.
+    /// Adds the attributes of the next owner: the `entries` of the list for which `keep` returns true.
     #[inline]
     pub(super) fn add_owner(&mut self, entries: Range<usize>, mut keep: impl FnMut(usize) -> bool) {
         let before = self.sources.len();
@@ -110,7 +110,7 @@ impl AttributeScratch {
         listed: &Listed<'_>,
         strings: &mut Strings<'_>,
     ) -> Result<()> {
-        // The same array stands in many places: resources repeat in every trace.
+        // The same array is often used many times, because resources repeat in every trace.
         let mut known: HashMap<u64, Vec<StringCode>, RandomState> = HashMap::default();
         let mut codes = std::mem::take(&mut self.codes);
         codes.clear();
@@ -138,7 +138,7 @@ impl AttributeScratch {
         writer.strings(leaves.value, &mut self.levels, shape, self.codes.iter().copied(), strings)
     }
 
-    /// Collects the values of one type into `values`, and finds where they are.
+    /// Collects the values of one type in `values`, and records where they are.
     fn collect<T>(
         &mut self,
         listed: &Listed<'_>,
@@ -162,7 +162,7 @@ impl AttributeScratch {
         })
     }
 
-    /// Shows `on_value` all values of one type, in order, and leaves in `flags` or `lists` where they are.
+    /// Calls `on_value` with all values of one type, in order, and records in `flags` or `lists` where they are.
     /// `on_value` returns how many values it took out of an array.
     fn locate(
         &mut self,
@@ -275,10 +275,10 @@ impl AttributeScratch {
     }
 }
 
-/// Whether there is an attribute of each [`ValueType`].
+/// For each [`ValueType`], true if there is an attribute of that type.
 type Found = [bool; 256];
 
-/// A list of the batch, and the types that those of its attributes have that are written.
+/// A list of the batch, and the types of those of its attributes that are written.
 struct Listed<'a> {
     list: &'a AttributeList,
     found: Found,
@@ -290,7 +290,7 @@ enum Located {
     Array(u64),
 }
 
-/// Where a leaf column has values, without the levels themselves.
+/// Which elements of a leaf column have values, without the levels themselves.
 #[derive(Clone, Copy)]
 enum Kind {
     Null,
@@ -308,7 +308,7 @@ impl Kind {
     }
 }
 
-/// The elements of an encoded array; none of a message that is no array.
+/// The elements of an encoded array; none for a message that is not an array.
 pub(super) fn elements(message: &[u8]) -> impl Iterator<Item = DecodedValue<'_>> {
     let array = match any_value::decode(message) {
         Ok(DecodedValue::Array(array)) => array,

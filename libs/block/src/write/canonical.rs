@@ -1,7 +1,7 @@
 //! Finds equal resources and equal scopes.
 //!
-//! Two resources are equal if their columns and their remaining attributes, sorted by key, are equal; the number of
-//! dropped attributes does not matter. A block holds each resource of a trace once.
+//! Two resources are equal if their columns and their remaining attributes, sorted by key, are equal. The number of
+//! dropped attributes does not matter. A block stores each resource once for each trace.
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
@@ -12,14 +12,14 @@ use super::slots::{BatchSlots, SlotValue};
 /// Slot of `service.name` in resources.
 pub(super) const SERVICE_NAME_SLOT: usize = 0;
 
-/// The distinct resources of a batch, as blocks store them.
+/// The distinct resources of a batch, in the form in which blocks store them.
 #[derive(Debug, Default)]
 pub(super) struct CanonicalResources {
-    /// Canonical resource of each resource of the batch.
+    /// For each resource of the batch, its canonical resource.
     pub(super) of_resource: Vec<u32>,
     /// Attributes without a column of their own, sorted by key; owner = canonical resource.
     pub(super) attributes: AttributeList,
-    /// The value in each slot; `slots` values a canonical resource.
+    /// The value in each slot; `slots` values for each canonical resource.
     columns: Vec<Option<SlotValue>>,
     /// Number of slots.
     slots: usize,
@@ -64,18 +64,18 @@ impl CanonicalResources {
         self.columns[resource as usize * self.slots + slot]
     }
 
-    /// The service name of a canonical resource, wherever it is kept; code 0 if none.
+    /// The service name of a canonical resource, wherever it is stored; code 0 if it has none.
     pub(super) fn service_name(&self, resource: u32) -> StringCode {
         self.services[resource as usize]
     }
 
-    /// What stands in the column of service names for a canonical resource; code 0 for nothing.
+    /// The value in the column of service names for a canonical resource; code 0 for none.
     pub(super) fn service_column(&self, resource: u32) -> StringCode {
         self.value(resource, SERVICE_NAME_SLOT).map_or(0, |value| value.payload as StringCode)
     }
 }
 
-/// The first of the scopes equal to each scope of a batch.
+/// For each scope of a batch, the first scope that equals it.
 pub(super) fn canonical_scopes(batch: &SpanBatch) -> Vec<u32> {
     let scopes = &batch.scopes;
     let mut known: HashMap<(StringCode, StringCode, Attributes), u32, RandomState> =

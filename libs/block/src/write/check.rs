@@ -4,7 +4,7 @@ use tactus_model::{SpanBatch, TraceId};
 
 use crate::error::{Error, Result};
 
-/// Checks a batch; returns its first and last trace id. `previous` is the last id written.
+/// Checks a batch. Returns its first and last trace id. `previous` is the last id written.
 pub(super) fn batch(batch: &SpanBatch, previous: Option<TraceId>) -> Result<(TraceId, TraceId)> {
     let ids = batch.traces.ids.as_slice();
     let (Some(&first), Some(&last)) = (ids.first(), ids.last()) else {

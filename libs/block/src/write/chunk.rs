@@ -1,4 +1,4 @@
-//! One column chunk: pages in, metadata out.
+//! Writes one column chunk: takes pages, and returns the chunk with its metadata.
 
 use bytes::Bytes;
 use parquet::basic::{Encoding, EncodingMask, PageType};
@@ -36,7 +36,7 @@ struct DataPage {
     rows: u64,
 }
 
-/// A column chunk that has no place in the file yet.
+/// A column chunk whose position in the file is not decided yet.
 #[derive(Debug)]
 pub(super) struct FinishedChunk {
     /// Its pages.
@@ -58,7 +58,7 @@ pub(super) struct PlacedChunk {
 }
 
 impl FinishedChunk {
-    /// What is said about the chunk if it starts at this byte of the file; and its bytes.
+    /// The bytes of the chunk, and its metadata if it starts at this byte of the file.
     pub(super) fn place(self, start: u64) -> Result<(Bytes, PlacedChunk)> {
         let mut offsets = OffsetIndexBuilder::new();
         for page in &self.pages {
@@ -78,7 +78,7 @@ impl FinishedChunk {
 pub(super) struct PageContent<'a> {
     /// First bytes of the uncompressed page.
     pub(super) start: &'a SharedBytes,
-    /// The bytes that follow: levels of its own, then values.
+    /// The bytes that follow: the page's own levels, then values.
     pub(super) own: &'a [u8],
     /// Entries, nulls included.
     pub(super) entries: usize,
@@ -93,7 +93,7 @@ pub(super) struct PageContent<'a> {
 }
 
 impl ChunkWriter {
-    /// Starts the chunk of a leaf in `buffer`, which is empty.
+    /// Starts the chunk of a leaf in `buffer`, which must be empty.
     pub(super) fn new(schema: &Schema, leaf: usize, buffer: Vec<u8>) -> Self {
         let column = schema.descriptor().column(leaf);
         let storage = schema.storage(leaf);
@@ -135,7 +135,7 @@ impl ChunkWriter {
         }
     }
 
-    /// Writes the dictionary page, which is sorted; before all data pages of a column that is dictionary coded.
+    /// Writes the dictionary page, which is sorted. Call it before all data pages of a dictionary-coded column.
     pub(super) fn dictionary(
         &mut self,
         compressor: &mut Compressor,
@@ -149,7 +149,7 @@ impl ChunkWriter {
         self.put(&PageKind::Dictionary(entries), &page, uncompressed)
     }
 
-    /// Writes a data page (v1: Tempo's v2 pages would leave the levels uncompressed).
+    /// Writes a data page. It is a v1 page, because v2 pages, which Tempo writes, leave levels uncompressed.
     pub(super) fn page(
         &mut self,
         compressor: &mut Compressor,
@@ -199,7 +199,7 @@ impl ChunkWriter {
                 },
             );
         }
-        // Copied, so that as much memory is held as there are bytes.
+        // Copied, so that no spare capacity stays in memory.
         let bytes = Bytes::copy_from_slice(&self.out);
         self.out.clear();
         let metadata = ColumnChunkMetaData::builder(self.column)

@@ -6,14 +6,14 @@ use super::Compression;
 use crate::error::Result;
 use crate::schema::LeafCompression;
 
-/// Level for bytes that many columns share: compressed once, so it may cost more. And for blobs, which others read
-/// seldom.
+/// Added to the compression level for bytes that many columns share, which are compressed only once, and for blobs,
+/// which are rarely read.
 const SHARED_EXTRA_LEVELS: i32 = 2;
 
-/// Level for blobs where other columns are not compressed with zstd.
+/// Compression level for blobs if other columns do not use zstd.
 const BLOB_LEVEL: i32 = 3;
 
-/// Bytes at the start of many pages, kept ready in both forms.
+/// Bytes at the start of many pages, both uncompressed and compressed.
 #[derive(Debug, Default)]
 pub(super) struct SharedBytes {
     raw: Vec<u8>,
@@ -24,7 +24,7 @@ pub(super) struct SharedBytes {
 /// Compresses pages with one codec, reusing its memory.
 pub(super) struct Compressor {
     codec: Codec,
-    /// For blobs if `codec` is another; made when first used.
+    /// For blobs if `codec` is not zstd. Created on first use.
     blobs: Option<zstd::bulk::Compressor<'static>>,
     scratch: Vec<u8>,
 }
@@ -32,7 +32,7 @@ pub(super) struct Compressor {
 enum Codec {
     Uncompressed,
     Snappy(Box<snap::raw::Encoder>),
-    /// For a column's own bytes, and for those that columns share.
+    /// One for a column's own bytes, one for bytes that columns share.
     Zstd {
         own: zstd::bulk::Compressor<'static>,
         shared: zstd::bulk::Compressor<'static>,
@@ -65,7 +65,7 @@ impl Compressor {
         }
     }
 
-    /// Prepares bytes for use at the start of any number of pages: `before`, and then `bytes`.
+    /// Compresses bytes that will start any number of pages: `before`, and then `bytes`.
     pub(super) fn share(
         &mut self,
         before: Option<&SharedBytes>,
@@ -84,7 +84,7 @@ impl Compressor {
         })
     }
 
-    /// The compressed form of `shared` followed by `own` in a column's codec, and its uncompressed size.
+    /// Compresses `shared` followed by `own` with a column's codec. Also returns the uncompressed size.
     pub(super) fn page(
         &mut self,
         compression: LeafCompression,
@@ -98,8 +98,8 @@ impl Compressor {
         }
     }
 
-    /// With zstd this is two frames in a row, which decode to the concatenation of their contents (RFC 8878,
-    /// section 3); the first is a copy.
+    /// With zstd the result is two frames, which decompress to the concatenation of their contents (RFC 8878, section
+    /// 3). The first frame is a copy.
     fn whole_page(&mut self, shared: &SharedBytes, own: &[u8]) -> Result<(Vec<u8>, usize)> {
         let raw_length = shared.raw.len() + own.len();
         let page = match &mut self.codec {
@@ -128,8 +128,8 @@ impl Compressor {
         Ok((page, raw_length))
     }
 
-    /// Like [`Self::whole_page`], but with zstd `own` becomes a frame of blocks that are not compressed: a reader finds
-    /// the values as they are after the frames of the levels. Other codecs compress a page whole.
+    /// As [`Self::whole_page`], but with zstd `own` becomes a frame of uncompressed blocks: a reader finds the values
+    /// as they are, after the frames of the levels. Other codecs compress the whole page.
     fn page_with_values_as_they_are(
         &mut self,
         shared: &SharedBytes,
@@ -183,7 +183,7 @@ fn put_raw_frame(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(&[0x28, 0xb5, 0x2f, 0xfd]);
     // One segment, so no window; a content size of four bytes; no checksum, no dictionary.
     out.push(2 << 6 | 1 << 5);
-    // A page is far below 4 GiB: its length has to fit 31 bits in the page header.
+    // Pages are far below 4 GiB, because their length must fit into 31 bits of the page header.
     out.extend_from_slice(&(bytes.len() as u32).to_le_bytes());
     let blocks = bytes.len().div_ceil(MAX_BLOCK);
     for (number, block) in bytes.chunks(MAX_BLOCK).enumerate() {

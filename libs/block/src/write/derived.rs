@@ -4,8 +4,8 @@ use crate::schema::leaf::ROUNDED_SECONDS;
 
 const NANOS: u64 = 1_000_000_000;
 
-/// Appends the number of direct children of each span of a trace, from its nested-set numbers; 0 for spans without.
-/// `of_left` is memory.
+/// Appends the number of direct children of each span of a trace, computed from nested-set numbers; 0 for spans without
+/// these. `of_left` is reused memory.
 pub(super) fn add_child_counts(
     out: &mut Vec<i64>,
     left: &[i32],
@@ -26,8 +26,8 @@ pub(super) fn add_child_counts(
     }
 }
 
-/// The interval in which a span starts, for the length at position `which` of [`ROUNDED_SECONDS`]. Intervals are
-/// counted from the epoch, their last instant belongs to them; 0 for a start of 0.
+/// The interval in which a span starts, for the interval length [`ROUNDED_SECONDS`]`[which]`. Intervals count from the
+/// epoch, and their last instant belongs to them; 0 for a start of 0.
 pub(super) fn rounded_start(start_unix_nanos: u64, which: usize) -> u32 {
     let interval = ROUNDED_SECONDS[which] * NANOS;
     let number = start_unix_nanos.div_ceil(interval).saturating_sub(1);

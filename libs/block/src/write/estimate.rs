@@ -4,21 +4,22 @@ use std::ops::Range;
 
 use tactus_model::SpanBatch;
 
-/// Bytes of the columns of one span: ids, times, numbers, codes, levels.
+/// Bytes of a span's columns: ids, times, numbers, codes, levels.
 const SPAN_BYTES: u64 = 80;
 /// Bytes of an attribute: key and value as dictionary indices, levels of seven columns.
 const ATTRIBUTE_BYTES: u64 = 20;
 /// Bytes of an event or link itself.
 const CHILD_BYTES: u64 = 32;
 
-/// About how many bytes the spans of a batch take in a row group before compression: row groups are cut by it.
+/// Estimates how many bytes the spans of a batch take in a row group before compression, to decide where row groups
+/// end.
 ///
-/// Each string of the batch's dictionary counts once. Takes constant time: only lengths are looked at.
+/// Each string of the batch's dictionary counts once. Takes constant time, because only lengths are used.
 pub fn estimated_bytes(batch: &SpanBatch) -> u64 {
     estimated_bytes_of(batch, 0..batch.len())
 }
 
-/// Like [`estimated_bytes`] for some consecutive spans; they get their share of the strings by number.
+/// As [`estimated_bytes`], for some consecutive spans. Their share of the strings is in proportion to their number.
 pub(crate) fn estimated_bytes_of(batch: &SpanBatch, spans: Range<usize>) -> u64 {
     let all = batch.len();
     let spans = spans.start.min(all)..spans.end.min(all);

@@ -1,9 +1,9 @@
-//! The file around the column chunks: where they lie, and the footer that tells it.
+//! The file around the column chunks: it decides where chunks go, and writes the footer.
 //!
-//! The chunks of a row group need not lie one after the other. Neighbouring row groups make a stripe: in it the chunks of a
-//! column lie together, and columns that many queries read are next to each other at one end of it. Every other stripe is the
-//! other way round, so that such columns of two stripes lie together, and all of a stripe is one range that is read at
-//! once.
+//! The chunks of a row group need not be next to each other. Neighbouring row groups form a stripe. In a stripe, the
+//! chunks of the same column are next to each other, and the columns that many queries read are together at one end of
+//! it. Every other stripe has the reverse order, so that the often-read columns of two stripes are next to each other,
+//! while a whole stripe is still one range that can be read at once.
 
 use std::io::{self, Write};
 
@@ -19,7 +19,7 @@ use super::chunk::{FinishedChunk, PlacedChunk};
 use crate::error::Result;
 use crate::schema::Schema;
 
-/// [`super::WriterSettings::stripe_bytes`] of blocks as they are written: what is read at once for a trace.
+/// The [`super::WriterSettings::stripe_bytes`] of written blocks. Reading a trace reads this much at once.
 pub const STRIPE_BYTES: u64 = 8 << 20;
 
 /// `PAR1`, at both ends of a file.
@@ -41,9 +41,9 @@ pub(super) struct DataFile<W> {
     /// Row groups that are not written yet.
     stripe: Vec<Vec<FinishedChunk>>,
     held_bytes: u64,
-    /// The bytes that it holds at most, unless it is one row group.
+    /// Most bytes of a stripe, unless it is a single row group.
     stripe_bytes: u64,
-    /// The next stripe begins with the columns of most queries.
+    /// True if the next stripe begins with the columns that most queries read.
     is_turned: bool,
     row_groups: Vec<Vec<PlacedChunk>>,
     rows: Vec<u64>,
@@ -62,7 +62,7 @@ pub(super) struct FileEnd<W> {
 }
 
 impl<W: Write> DataFile<W> {
-    /// Starts a file with stripes of at most this many bytes. Errors: the sink's.
+    /// Starts a file with stripes of at most this many bytes. Errors: those of the sink.
     pub(super) fn start(mut sink: W, schema: &Schema, stripe_bytes: u64) -> Result<Self> {
         sink.write_all(&MAGIC)?;
         Ok(Self {
@@ -79,7 +79,7 @@ impl<W: Write> DataFile<W> {
         })
     }
 
-    /// Adds the chunks of all leaves of a row group, in the order of the schema. Errors: the sink's.
+    /// Adds the chunks of all leaves of a row group, in schema order. Errors: those of the sink.
     pub(super) fn add_row_group(&mut self, chunks: Vec<FinishedChunk>) -> Result<()> {
         let bytes: u64 = chunks.iter().map(|chunk| chunk.bytes.len() as u64).sum();
         if self.held_bytes + bytes > self.stripe_bytes {
@@ -128,7 +128,7 @@ impl<W: Write> DataFile<W> {
         Ok(())
     }
 
-    /// Writes what is left, the page indexes and the footer. Errors: the sink's.
+    /// Writes the last stripe, the page indexes and the footer. Errors: those of the sink.
     pub(super) fn finish(mut self) -> Result<FileEnd<W>> {
         self.write_stripe()?;
         let leaves = self.schema.num_columns();
@@ -176,9 +176,10 @@ impl<W: Write> DataFile<W> {
     }
 }
 
-/// Takes what is written after the first `skip` bytes.
+/// Passes on what is written after the first `skip` bytes.
 ///
-/// The library counts from the first byte that it sees, and takes this count for places in the file.
+/// The library computes positions in the file by counting the bytes it has written, so the bytes written before must
+/// count as well.
 struct After<'a> {
     skip: u64,
     out: &'a mut Vec<u8>,
@@ -197,7 +198,7 @@ impl Write for After<'_> {
     }
 }
 
-/// Has this many bytes counted. Long writes are not copied on their way.
+/// Makes the library count this many bytes, without writing them one by one.
 fn pass_over(out: &mut impl Write, mut bytes: u64) -> io::Result<()> {
     const ZEROS: &[u8] = &[0; 1 << 16];
     while bytes > 0 {

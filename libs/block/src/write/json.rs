@@ -8,7 +8,7 @@ pub(super) fn put_any_value(out: &mut Vec<u8>, message: &[u8]) {
     put_decoded(out, any_value::decode(message).unwrap_or(DecodedValue::Unset));
 }
 
-// Values are nested no deeper than the batch builder lets through.
+// The batch builder has already limited how deeply values are nested.
 fn put_decoded(out: &mut Vec<u8>, value: DecodedValue<'_>) {
     out.push(b'{');
     match value {

@@ -6,10 +6,10 @@ use tactus_model::{SpanBatch, SpanId};
 
 use super::canonical::{CanonicalResources, canonical_scopes};
 
-/// How the spans of a batch lie in a row group.
+/// The order of the spans of a batch in a row group.
 ///
-/// Within a trace spans are grouped by equal resource, then by equal scope, both in order of first appearance,
-/// and sorted by start and id.
+/// Within a trace, spans are grouped by equal resource and then by equal scope, both in order of first appearance, and
+/// sorted by start and id.
 #[derive(Debug, Default)]
 pub(super) struct Layout {
     /// Row of the batch of each span in file order.
@@ -49,7 +49,7 @@ pub(super) struct ScopeEntry {
     pub(super) spans: u32,
 }
 
-/// A span with what it is sorted by: first appearance of its resource, then of its scope, start, id.
+/// A span with its sort key: first appearance of its resource, then of its scope, start, id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Pending {
     resource: u32,
@@ -60,7 +60,7 @@ struct Pending {
 }
 
 impl Layout {
-    /// Lays out a sorted batch; every column it looks at must be there.
+    /// Computes the layout of a sorted batch, whose columns must be complete.
     pub(super) fn set(&mut self, batch: &SpanBatch, resources: &CanonicalResources) {
         let scopes = canonical_scopes(batch);
         self.order.clear();
@@ -98,7 +98,7 @@ impl Layout {
             let canonical = resources.of_resource[resource_of[at] as usize];
             let scope = scopes[scope_of[at] as usize];
             if (last_group.0, last_group.1) != (canonical, scope) {
-                // Entries of earlier traces are told apart by their trace and overwritten.
+                // Entries of earlier traces are recognised by their trace, and overwritten.
                 let first = &mut self.first_of_resource[canonical as usize];
                 if first.0 != trace {
                     *first = (trace, row);

@@ -1,4 +1,4 @@
-//! One leaf column after another, from slices of values.
+//! Writes one leaf column after another, from slices of values.
 
 use std::ops::Range;
 
@@ -30,13 +30,13 @@ pub(super) enum Shape<'a> {
     Required,
     /// In no element.
     Null,
-    /// Where this is 1, one an entry: an optional column, or a list of at most one value.
+    /// An optional column, or a list of at most one value: entries that are 1 here have a value.
     Optional(&'a [u8]),
     /// In lists of any length.
     Lists(&'a ListLevels),
 }
 
-/// The levels of a list of values in each element, where one has several.
+/// The levels of a list of values in each element, for columns where some elements have several.
 #[derive(Debug, Default)]
 pub(super) struct ListLevels {
     pub(super) rep: Vec<u8>,
@@ -48,10 +48,10 @@ pub(super) struct ListLevels {
 }
 
 impl ListLevels {
-    /// Sets the levels of the values in a list of attributes of which some are arrays.
+    /// Sets the levels of the values in a list of attributes, some of which are arrays.
     ///
-    /// `flags` says of each entry: 0 no value, 1 one value, 2 an array. `count` is called for each entry that is
-    /// not 0, with its number and whether it is an array, and returns how many values it has.
+    /// `flags` has for each entry: 0 no value, 1 one value, 2 an array. `count` is called for each entry that is not 0,
+    /// with its number and whether it is an array, and returns how many values it has.
     pub(super) fn set(
         &mut self,
         attributes: &Levels,
@@ -123,7 +123,7 @@ pub(super) struct LeafWriter<'a> {
 }
 
 impl LeafWriter<'_> {
-    /// Writes integers, INT32 ones sign-extended; encoded as the schema says.
+    /// Writes integers with the encoding that the schema says; INT32 values are sign-extended.
     pub(super) fn integers(
         &mut self,
         leaf: usize,
@@ -261,7 +261,8 @@ impl LeafWriter<'_> {
         self.close(leaf, chunk)
     }
 
-    /// Writes all data pages; `values` appends the encoded values of a range and tells their bounds and NaNs.
+    /// Writes all data pages. `values` appends the encoded values of a range, and returns their bounds and number of
+    /// NaNs.
     fn pages(
         &mut self,
         chunk: &mut ChunkWriter,

@@ -1,8 +1,8 @@
 //! Repetition and definition levels.
 //!
-//! All columns of one list share their repetition levels, and all required ones their definition levels too.
-//! They are worked out, encoded and compressed once per list and page (twice if some of the columns repeat deeper), and
-//! copied into each column.
+//! All columns of one list share their repetition levels, and all required columns share their definition levels, too.
+//! Levels are computed, encoded and compressed once for each list and page (twice if some of the columns repeat more
+//! deeply), and then copied into each column.
 
 use super::compress::{Compressor, SharedBytes};
 use crate::encoding::{
@@ -11,18 +11,18 @@ use crate::encoding::{
 };
 use crate::error::Result;
 
-/// Levels up to this one may be bit-packed: several of them fill a byte.
+/// Levels up to this one may be bit-packed, so that several of them fit into a byte.
 const MAX_PACKED_LEVEL: u8 = 3;
 
 /// The levels of the entries of one repeated group, for all rows of a row group.
 ///
-/// An entry is an element of the group, or stands for a parent without elements; then its definition level is
-/// below `max_def`.
+/// An entry is an element of the group, or stands for a parent without elements. In the latter case its definition
+/// level is below `max_def`.
 #[derive(Debug, Default)]
 pub(super) struct Levels {
     pub(super) max_rep: u8,
     pub(super) max_def: u8,
-    /// Of each entry; empty for the rows themselves, whose levels are all 0.
+    /// For each entry; empty for the rows themselves, whose levels are all 0.
     pub(super) rep: Vec<u8>,
     /// Of each entry; empty for the rows themselves.
     pub(super) def: Vec<u8>,
@@ -30,7 +30,7 @@ pub(super) struct Levels {
     pub(super) entries: Vec<usize>,
     /// First element of each page, and the end.
     pub(super) elements: Vec<usize>,
-    /// Ready starts of pages, by [`Depth`] and [`PageStart`]; one a page, made when first asked for.
+    /// Finished starts of pages, by [`Depth`] and [`PageStart`], one for each page. Created on first use.
     starts: [[Vec<SharedBytes>; 5]; 2],
 }
 
@@ -39,27 +39,27 @@ pub(super) struct Levels {
 pub(super) enum Depth {
     /// As deep as its group.
     OfGroup,
-    /// Deeper: its levels take more bits, though none of them is above those of the group.
+    /// The column repeats more deeply: its levels take more bits, though none is above those of the group.
     Deeper,
 }
 
-/// What a page starts with that other columns' pages start with, too.
+/// The first bytes of a page that several columns share.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum PageStart {
-    /// Both levels of a column that is defined in every element; or in none, and without bytes for values.
+    /// Both levels, of a column that is defined in every element; or in none, if values take no bytes then.
     BothLevels,
     /// Repetition levels, for a column with definition levels of its own.
     RepetitionLevels,
-    /// A whole page of a dictionary column that is defined in no element.
+    /// A whole page of a dictionary column without any defined element.
     NullDictionary,
-    /// A whole page of a DELTA_LENGTH_BYTE_ARRAY column that is defined in no element.
+    /// A whole page of a DELTA_LENGTH_BYTE_ARRAY column without any defined element.
     NullDelta,
     /// Nothing.
     Nothing,
 }
 
 impl Levels {
-    /// Makes `self` the levels of the rows themselves; page `p` has rows `pages[p]..pages[p + 1]`.
+    /// Sets the levels of the rows themselves. Page `p` has rows `pages[p]..pages[p + 1]`.
     pub(super) fn set_rows(&mut self, pages: &[usize]) {
         self.reset(0, 0);
         self.entries.extend_from_slice(pages);
@@ -75,8 +75,8 @@ impl Levels {
         self.starts.iter_mut().flatten().for_each(Vec::clear);
     }
 
-    /// Makes `self` the levels of a list within each element of `parent`. `counts` gives the length of the list
-    /// of each element, in order.
+    /// Sets the levels of a list within each element of `parent`. `counts` returns the length of each element's list,
+    /// in order.
     pub(super) fn set_children(
         &mut self,
         parent: &Levels,
@@ -125,7 +125,7 @@ impl Levels {
         self.entry_count() == self.element_count()
     }
 
-    /// Makes the first bytes of all pages of this kind, if they are not there.
+    /// Creates the first bytes of all pages of this kind, unless they exist.
     pub(super) fn prepare(
         &mut self,
         kind: PageStart,
@@ -171,12 +171,12 @@ impl Levels {
         Ok(())
     }
 
-    /// The first bytes of a page; [`Self::prepare`] made them.
+    /// The first bytes of a page, which [`Self::prepare`] created.
     pub(super) fn start(&self, kind: PageStart, depth: Depth, page: usize) -> &SharedBytes {
         &self.starts[depth as usize][kind as usize][page]
     }
 
-    /// Spreads one value an element to one an entry; entries that are no element get `filler`.
+    /// Expands one value for each element to one for each entry. Entries without an element get `filler`.
     pub(super) fn align<T: Copy>(&self, values: &mut Vec<T>, filler: T) {
         if self.is_complete() {
             return;

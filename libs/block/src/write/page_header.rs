@@ -1,4 +1,4 @@
-//! Page headers, in Thrift's compact protocol. Those of the Parquet library have no checksum.
+//! Page headers, in Thrift's compact protocol. The Parquet library cannot write them with a checksum.
 
 use parquet::basic::Encoding;
 
@@ -12,8 +12,8 @@ pub(super) enum PageKind {
     Dictionary(u32),
 }
 
-/// Appends the header of a page whose stored bytes are `stored`, with their CRC-32. `uncompressed` is their length
-/// before compression. Returns false if a length does not fit; then nothing is appended.
+/// Appends the header of a page with the bytes `stored`, including their CRC-32. `uncompressed` is their length before
+/// compression. Returns false, and appends nothing, if a length does not fit.
 pub(super) fn put_page_header(
     out: &mut Vec<u8>,
     kind: &PageKind,
@@ -65,7 +65,7 @@ const I32: u8 = 5;
 const STRUCT: u8 = 12;
 const STOP: u8 = 0;
 
-/// Appends a field whose number is `step` above that of the field before.
+/// Appends a field whose number is `step` above that of the previous field.
 fn put_i32(out: &mut Vec<u8>, step: u8, value: i32) {
     out.push(step << 4 | I32);
     put_zigzag(out, i64::from(value));

@@ -1,4 +1,4 @@
-//! One batch to one row group: all leaf columns in the order of the schema.
+//! Writes one batch as one row group: all leaf columns in schema order.
 
 use tactus_model::{SpanBatch, SpanId, nested_set::NestedSet};
 
@@ -46,7 +46,7 @@ pub(super) struct Source<'a> {
     pub(super) event_keys: &'a BatchSlots<'a>,
 }
 
-/// Writes all leaf columns of a row group whose layout and trace columns are set.
+/// Writes all leaf columns of a row group, whose layout and trace columns must be set.
 pub(super) fn write_columns(
     writer: &mut LeafWriter<'_>,
     source: &Source<'_>,

@@ -1,4 +1,4 @@
-//! The columns of single attributes.
+//! Writes the columns of single attributes.
 
 use tactus_model::{StringCode, any_value::DecodedValue};
 use tactus_storage::meta::ColumnType;
@@ -37,8 +37,8 @@ impl SlotScratch {
         self.found.resize_with(self.found.len().max(slots), Vec::new);
     }
 
-    /// Writes the column of a slot; its values stand in `found`, in order of their owners, which are the elements
-    /// of `owners`. An owner has one value at most.
+    /// Writes the column of a slot. Its values are in `found`, in order of their owners, which are the elements of
+    /// `owners`. An owner has at most one value.
     pub(super) fn write(
         &mut self,
         writer: &mut LeafWriter<'_>,
@@ -88,7 +88,7 @@ impl SlotScratch {
     }
 }
 
-/// Appends a text, or the texts of an array; returns how many.
+/// Appends a text, or the texts of an array. Returns how many.
 #[inline]
 fn put_strings(value: SlotValue, strings: &mut Strings<'_>, codes: &mut Vec<StringCode>) -> usize {
     if !value.is_array {
@@ -105,7 +105,7 @@ fn put_strings(value: SlotValue, strings: &mut Strings<'_>, codes: &mut Vec<Stri
     codes.len() - before
 }
 
-/// Appends a number, or the numbers of an array; returns how many.
+/// Appends a number, or the numbers of an array. Returns how many.
 #[inline]
 fn put_integers(value: SlotValue, strings: &Strings<'_>, integers: &mut Vec<i64>) -> usize {
     if !value.is_array {

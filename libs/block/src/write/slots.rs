@@ -13,11 +13,11 @@ use crate::schema::AttributeColumn;
 /// Stands for a type that no value has.
 const NO_TYPE: u8 = u8::MAX;
 
-/// The columns that attributes of one scope can go to, by attribute name.
+/// The columns for attributes of one scope, by attribute name.
 #[derive(Debug)]
 pub(super) struct SlotNames {
     names: Vec<(Vec<u8>, u8)>,
-    /// What each slot takes; slots are the columns that [`Self::new`] was given, in that order.
+    /// What each slot accepts. The slots are the columns passed to [`Self::new`], in that order.
     takes: Vec<Takes>,
 }
 
@@ -72,7 +72,7 @@ impl SlotNames {
 /// [`SlotNames`] by the key codes of one batch.
 #[derive(Debug)]
 pub(super) struct BatchSlots<'a> {
-    /// One more than the slot of each string as a key; 0 for none.
+    /// For each string as a key, its slot plus 1; 0 for none.
     by_key: Vec<u8>,
     takes: &'a [Takes],
     strings: &'a Dictionary,
@@ -84,10 +84,10 @@ impl BatchSlots<'_> {
         self.takes.len()
     }
 
-    /// The slot for an entry of a list, among the `entries` of its owner; `None` if it stays generic.
+    /// The slot for an entry of a list, out of the `entries` of its owner; `None` if it stays generic.
     ///
-    /// All values of a key that the owner has more than once stay generic: generic attributes are read in their order, and before
-    /// those in slots, and the first one counts.
+    /// If an owner has a key more than once, all its values stay generic: generic attributes are read first and in
+    /// order, and the first one counts.
     #[inline]
     pub(super) fn of(
         &self,
@@ -125,7 +125,7 @@ impl BatchSlots<'_> {
     }
 }
 
-/// A value that goes to a slot, with its payload in the batch.
+/// A value for a slot, with its payload in the batch.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(super) struct SlotValue {
     pub(super) payload: u64,

@@ -1,4 +1,4 @@
-//! Least and greatest values of pages and column chunks.
+//! Smallest and largest values of pages and column chunks.
 
 use std::cmp::Ordering;
 
@@ -39,12 +39,12 @@ impl Order {
         }
     }
 
-    /// The least and greatest of integers; `None` if there is none.
+    /// The smallest and largest of some integers; `None` if there are none.
     pub(super) fn of_integers(self, values: &[i64]) -> Bounds {
         let unsigned =
             matches!(self, Self::Int32 { unsigned: true } | Self::Int64 { unsigned: true });
         let wide = matches!(self, Self::Int64 { .. });
-        // Flipping the sign bit maps one order to the other.
+        // Flipping the sign bit converts the unsigned order to the signed one.
         let flip = if unsigned { i64::MIN } else { 0 };
         let (&first, _) = values.split_first()?;
         let (mut low, mut high) = (first ^ flip, first ^ flip);
@@ -71,10 +71,10 @@ impl Order {
     }
 }
 
-/// Least and greatest value in PLAIN encoding without lengths, byte strings uncut.
+/// The smallest and largest value in PLAIN encoding without lengths; byte strings are not truncated yet.
 pub(super) type Bounds = Option<(Vec<u8>, Vec<u8>)>;
 
-/// The bounds of doubles by total order, and how many are NaN. NaN only counts as a bound if there is nothing else.
+/// The bounds of doubles by total order, and how many are NaN. NaN is a bound only if there is nothing else.
 pub(super) fn of_doubles(values: &[f64]) -> (Bounds, u64) {
     let nans = values.iter().filter(|value| value.is_nan()).count();
     let wanted = |value: &&f64| nans == values.len() || !value.is_nan();
@@ -122,7 +122,7 @@ impl<'a> BytesBounds<'a> {
     }
 }
 
-/// The first eight bytes as a number that orders like them.
+/// The first eight bytes, as a number with the same order.
 #[inline]
 pub(super) fn prefix(string: &[u8]) -> u64 {
     match string.first_chunk::<8>() {
@@ -157,8 +157,8 @@ pub(super) struct ChunkStatistics {
 }
 
 impl ChunkStatistics {
-    /// `has_bounds`: false for a column whose bounds would help nobody; it has no column index either then, since
-    /// that cannot leave them out.
+    /// `has_bounds`: false for a column whose bounds would help no reader. It has no column index either, because an
+    /// index without bounds is not possible.
     pub(super) fn new(column: &ColumnDescriptor, has_bounds: bool) -> Self {
         Self {
             order: Order::of(column),
@@ -177,7 +177,7 @@ impl ChunkStatistics {
         self.order
     }
 
-    /// Adds a page; `bounds` is `None` if all its values are null.
+    /// Adds a page. `bounds` is `None` if all its values are null.
     pub(super) fn page(&mut self, bounds: Bounds, nulls: u64, nans: u64) {
         self.nulls += nulls;
         self.nans += nans;
@@ -283,7 +283,7 @@ impl ChunkStatistics {
         }
     }
 
-    /// An upper bound of at most [`MAX_BYTES`] bytes if there is one, and whether it is the value itself.
+    /// An upper bound of at most [`MAX_BYTES`] bytes, if there is one, and whether it is the value itself.
     fn cut_high(&self, value: &[u8]) -> (Vec<u8>, bool) {
         let next = self.cut(value).and_then(|cut| match self.order {
             Order::Bytes { text: true } => next_text(cut).or_else(|| next_bytes(cut)),
@@ -295,7 +295,7 @@ impl ChunkStatistics {
         }
     }
 
-    /// The start of a value that is too long, cut between characters if it is text.
+    /// The beginning of a value that is too long, cut between characters if it is text.
     fn cut<'a>(&self, value: &'a [u8]) -> Option<&'a [u8]> {
         let Order::Bytes { text } = self.order else { return None };
         if value.len() <= MAX_BYTES {
@@ -311,7 +311,7 @@ impl ChunkStatistics {
     }
 }
 
-/// The least byte string above all that start with `prefix`; `None` if there is none.
+/// The smallest byte string above all that start with `prefix`; `None` if there is none.
 fn next_bytes(prefix: &[u8]) -> Option<Vec<u8>> {
     let last = prefix.iter().rposition(|&byte| byte != 0xff)?;
     let mut next = prefix[..=last].to_vec();
@@ -319,11 +319,11 @@ fn next_bytes(prefix: &[u8]) -> Option<Vec<u8>> {
     Some(next)
 }
 
-/// Like [`next_bytes`], and UTF-8; `None` if `prefix` is not.
+/// As [`next_bytes`], and valid UTF-8; `None` if `prefix` is not.
 fn next_text(prefix: &[u8]) -> Option<Vec<u8>> {
     let mut text = std::str::from_utf8(prefix).ok()?.to_owned();
     while let Some(last) = text.pop() {
-        // The successor must not take more bytes: the bound stays within its length.
+        // The next character must not take more bytes, so that the bound does not become longer.
         let next =
             char::from_u32(last as u32 + 1).filter(|next| next.len_utf8() == last.len_utf8());
         if let Some(next) = next {

@@ -1,4 +1,4 @@
-//! From the batch's string codes to a column's own dictionary.
+//! Maps the batch's string codes to a column's own dictionary.
 
 use std::hash::BuildHasher;
 
@@ -11,9 +11,9 @@ use crate::encoding::plain::put_byte_array;
 
 const UNMAPPED: u32 = u32::MAX;
 
-/// The strings of a batch, and those that only exist inside its arrays.
+/// The strings of a batch, and those that exist only inside its arrays.
 ///
-/// Codes from the batch's length on are the latter's. Such a string may equal one of the batch's.
+/// The latter have codes from the batch's length on. Such a string may equal one of the batch's.
 pub(super) struct Strings<'a> {
     dictionary: &'a Dictionary,
     extra_bytes: Vec<u8>,
@@ -77,9 +77,9 @@ fn extra_string<'a>(bytes: &'a [u8], ends: &[u32], extra: usize) -> &'a [u8] {
 /// Builds the dictionary of one column after another, reusing its memory.
 #[derive(Debug, Default)]
 pub(super) struct ColumnDictionary {
-    /// String code -> entry, for codes met in this column.
+    /// From string code to dictionary entry, for codes that occur in this column.
     entry_of: Vec<u32>,
-    /// String code of each entry: by first appearance while building, then by rank.
+    /// String code of each entry: in order of first appearance while building, then sorted.
     codes: Vec<StringCode>,
     /// First eight bytes and number of each entry, for sorting.
     sorting: Vec<(u64, u32)>,
@@ -89,7 +89,7 @@ pub(super) struct ColumnDictionary {
     pub(super) page: Vec<u8>,
     /// Entries of the dictionary page.
     pub(super) entries: usize,
-    /// Index of each value in the dictionary page, which is sorted.
+    /// For each value, its index in the dictionary page, which is sorted.
     pub(super) indices: Vec<u32>,
 }
 
@@ -122,7 +122,8 @@ impl ColumnDictionary {
         }
     }
 
-    /// Sorts the entries, each string once: pages then have their bounds for free, and compress better.
+    /// Sorts the entries and removes duplicates. Bounds of pages are then known without comparing strings, and pages
+    /// compress better.
     fn sort(&mut self, strings: &Strings<'_>) {
         let string_of = |entry: u32| strings.get(self.codes[entry as usize]);
         self.sorting.clear();

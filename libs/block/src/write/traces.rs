@@ -6,7 +6,7 @@ use super::canonical::CanonicalResources;
 use super::layout::Layout;
 
 const STATUS_ERROR: u8 = 2;
-/// A link with this attribute and value is a parent reference of OpenTracing clients.
+/// A link with this attribute and value is a parent reference of an OpenTracing client.
 const REFERENCE_TYPE: &[u8] = b"opentracing.ref_type";
 const CHILD_OF: &[u8] = b"child_of";
 
@@ -64,7 +64,8 @@ impl TraceColumns {
         let (parents, statuses) = (spans.parent_span_id.as_slice(), spans.status.as_slice());
         let (mut start, mut end) = (None, 0u64);
         let (mut root_service, mut root_name) = (0, 0);
-        // Of several the last one in the order of identities, so that neither the way of a span nor a merge matters.
+        // Of several roots, the last one in the order of identities, so that neither the order of arrival nor a merge
+        // makes a difference.
         let mut root = None;
         self.services.clear();
         let mut order = layout.order[layout.spans_of(trace)].iter();

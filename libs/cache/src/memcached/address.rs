@@ -13,18 +13,18 @@ const DEFAULT_PORT: u16 = 11211;
 /// One or more servers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum ServerAddress {
-    /// `host:port`: one server, whatever its name stands for.
+    /// `host:port`: one server, however many addresses the name has.
     Host(String),
     /// `dns+host:port`: a server for each address of the host.
     Dns(String),
-    /// `dnssrv+name`: the servers of an SRV record, each address of them one.
+    /// `dnssrv+name`: the servers of an SRV record; each address is one.
     Srv(String),
     /// `dnssrvnoa+name`: the same by name.
     SrvNames(String),
 }
 
 impl ServerAddress {
-    /// Reads one address. Errors: it is empty, or its port is no number.
+    /// Parses one address. Errors: it is empty, or its port is not a number.
     pub(crate) fn parse(text: &str) -> Result<Self> {
         let text = text.trim();
         let (form, rest) = text.split_once('+').unwrap_or(("", text));
@@ -46,7 +46,7 @@ impl ServerAddress {
         Self::Srv(format!("_{service}._tcp.{host}"))
     }
 
-    /// The host or name without what says how it is looked up.
+    /// The host or name without the prefix that says how it is looked up.
     pub(crate) fn name(&self) -> &str {
         match self {
             Self::Host(name) | Self::Dns(name) | Self::Srv(name) | Self::SrvNames(name) => name,
@@ -70,7 +70,7 @@ impl ServerAddress {
     }
 }
 
-/// `text` with a port; `None` if it has one that is none.
+/// `text` with a port; `None` if its port is invalid.
 fn with_port(text: &str) -> Option<String> {
     let colons = text.matches(':').count();
     match text.rsplit_once(':') {

@@ -1,4 +1,4 @@
-//! A connection to a server. After an error it must not be used again.
+//! A connection to a server. It must not be used again after an error.
 
 use std::collections::HashMap;
 use std::io;
@@ -12,7 +12,7 @@ use crate::store::{Error, Result};
 /// Room in the buffer before a read.
 const READ_BYTES: usize = 16 << 10;
 
-/// A server that announces a lot gets room as it sends, not before.
+/// Memory is allocated as the server sends, not as it announces.
 const MAX_READ_BYTES: usize = 1 << 20;
 
 /// What carries the bytes.

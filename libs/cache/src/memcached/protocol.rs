@@ -1,13 +1,13 @@
-//! The text protocol: requests as bytes, answers from a buffer that grows.
+//! The text protocol: encodes requests, and parses answers from a growing buffer.
 
 use bytes::{Buf, Bytes, BytesMut};
 
 use crate::store::{Error, Result};
 
-/// Longer values are not ours: no caller stores such.
+/// Longer values cannot be ours, because no caller stores any.
 const MAX_VALUE_BYTES: usize = 256 << 20;
 
-/// Lines that are longer are none: a key has 250 bytes, an error a sentence.
+/// Longer lines are invalid: a key has at most 250 bytes, and an error is a sentence.
 const MAX_LINE_BYTES: usize = 2048;
 
 /// Asks for the values of some keys.
@@ -21,7 +21,7 @@ pub(super) fn get_request(keys: &[&str]) -> Vec<u8> {
     request
 }
 
-/// The line before a value that is to be stored. `expiry` as the protocol has it; 0 is never.
+/// The line before a value to be stored. `expiry` as in the protocol; 0 means never.
 pub(super) fn set_request(key: &str, expiry: u64, bytes: usize) -> Vec<u8> {
     format!("set {key} 0 {expiry} {bytes}\r\n").into_bytes()
 }
@@ -35,7 +35,7 @@ pub(super) enum Item {
     End,
 }
 
-/// Takes the next part of an answer out of `buffer`. `Err(n)` within: this many bytes more are needed at least.
+/// Takes the next part of an answer out of `buffer`. The inner `Err(n)`: at least this many more bytes are needed.
 pub(super) fn next_item(buffer: &mut BytesMut) -> Result<Result<Item, usize>> {
     let Some(line) = line_of(buffer)? else { return Ok(Err(1)) };
     let text = std::str::from_utf8(line).map_err(|_| unexpected(line))?;
@@ -72,7 +72,7 @@ pub(super) fn next_item(buffer: &mut BytesMut) -> Result<Result<Item, usize>> {
     }
 }
 
-/// Takes the answer to a request to store something. `None`: it is not there yet.
+/// Takes the answer to a store request out of `buffer`. `None`: it has not completely arrived.
 pub(super) fn stored(buffer: &mut BytesMut) -> Result<Option<Result<()>>> {
     let Some(line) = line_of(buffer)? else { return Ok(None) };
     let text = String::from_utf8_lossy(line).into_owned();
@@ -80,7 +80,7 @@ pub(super) fn stored(buffer: &mut BytesMut) -> Result<Option<Result<()>>> {
     let answer = match text.as_str() {
         "STORED" => Ok(()),
         "NOT_STORED" | "EXISTS" | "NOT_FOUND" => Err(Error::Refused(text.clone())),
-        // Such as: object too large for cache, out of memory storing object.
+        // For example: object too large for cache, out of memory storing object.
         _ if text.starts_with("SERVER_ERROR ") => Err(Error::Refused(text.clone())),
         _ => return Err(unexpected(line)),
     };
@@ -88,7 +88,7 @@ pub(super) fn stored(buffer: &mut BytesMut) -> Result<Option<Result<()>>> {
     Ok(Some(answer))
 }
 
-/// Takes the answer to `version`. `None`: it is not there yet.
+/// Takes the answer to `version` out of `buffer`. `None`: it has not completely arrived.
 pub(super) fn version(buffer: &mut BytesMut) -> Result<Option<()>> {
     let Some(line) = line_of(buffer)? else { return Ok(None) };
     if !line.starts_with(b"VERSION ") {
@@ -99,7 +99,7 @@ pub(super) fn version(buffer: &mut BytesMut) -> Result<Option<()>> {
     Ok(Some(()))
 }
 
-/// The first line without its end; `None` if it is not whole.
+/// The first line without its end; `None` if it is incomplete.
 fn line_of(buffer: &BytesMut) -> Result<Option<&[u8]>> {
     let head = &buffer[..buffer.len().min(MAX_LINE_BYTES)];
     match memchr::memchr(b'\n', head) {

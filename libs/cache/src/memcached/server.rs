@@ -102,7 +102,7 @@ impl Server {
             let idle = self.idle.lock().pop();
             if let Some(mut connection) = idle {
                 match connection.run(request).await {
-                    // The server may have closed it long ago, as one that was restarted did with all.
+                    // The server may have closed all idle connections long ago, for example when it was restarted.
                     Err(Error::Io(_)) => self.idle.lock().clear(),
                     result => return (Some(connection), result),
                 }

@@ -1,7 +1,7 @@
-//! SRV records, which the resolver of the C library does not look up.
+//! Looks up SRV records, which the resolver of the C library does not support.
 //!
-//! A question to each of the system's name servers until one answers: by UDP, by TCP if the answer is too long for
-//! that. Nothing is kept.
+//! Asks each of the system's name servers until one answers: by UDP, then by TCP if the answer is too long for UDP.
+//! Nothing is cached.
 
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, ErrorKind};
@@ -59,7 +59,7 @@ impl Resolver {
         resolver
     }
 
-    /// The full names that a name may stand for, the likeliest first.
+    /// The full names that a name may stand for, the most likely one first.
     fn candidates(&self, name: &str) -> Vec<String> {
         if let Some(absolute) = name.strip_suffix('.') {
             return vec![absolute.to_owned()];
@@ -140,7 +140,7 @@ fn question(id: u16, name: &str) -> io::Result<Vec<u8>> {
 
 #[derive(Debug, PartialEq, Eq)]
 enum Answer {
-    /// `host:port`; of the records with the lowest priority number first.
+    /// Each `host:port`; records with the lowest priority number come first.
     Targets(Vec<String>),
     /// It does not fit in a datagram.
     Cut,
@@ -162,7 +162,7 @@ fn read_answer(message: &[u8], id: u16, question: &[u8]) -> Option<io::Result<An
         return Some(Ok(Answer::Cut));
     }
     let invalid = || io::Error::from(ErrorKind::InvalidData);
-    // The question stands in front of the answers, perhaps in other case.
+    // The question comes before the answers, perhaps with different case.
     let rest = question.len();
     if u16::from_be_bytes([header[4], header[5]]) != 1 || message.len() < rest {
         return Some(Err(invalid()));
@@ -209,7 +209,7 @@ fn skip_name(message: &[u8], mut at: usize) -> Option<usize> {
 
 fn read_name(message: &[u8], mut at: usize) -> Option<String> {
     let mut name = String::new();
-    // Each step is a label or a jump; a name has at most 127 labels.
+    // Each step is a label or a jump. A name has at most 127 labels.
     for _ in 0..256 {
         let length = *message.get(at)?;
         match length {

@@ -1,4 +1,4 @@
-//! Attribute values that are removed or replaced.
+//! Removes or replaces attribute values.
 
 use std::collections::HashMap;
 
@@ -13,15 +13,15 @@ use tactus_traceql::eval::Window;
 use super::{Redaction, RedactionAction, RedactionScope};
 use crate::{Error, Result};
 
-/// Redacts whole traces one rule after the other; returns how many values.
+/// Redacts whole traces with one rule after the other. Returns the number of changed values.
 ///
-/// Errors: `Invalid` if a filter cannot be evaluated on this data, or a dictionary would become too large.
+/// Errors: `Invalid` if a filter cannot be evaluated on this data, or if a dictionary would become too large.
 pub(crate) fn apply_all(rules: &[Redaction], batch: &mut SpanBatch) -> Result<u64> {
     let mut values = 0;
     for rule in rules {
         let redacted = apply(rule, batch)?;
         if redacted > 0 {
-            // Each string once again, and none that is not used any more: what was redacted is gone.
+            // Rebuilds the dictionary, so that strings that are no longer used, such as redacted ones, are gone.
             *batch = merge(&[batch]).0;
         }
         values += redacted;
@@ -77,7 +77,7 @@ fn apply(rule: &Redaction, batch: &mut SpanBatch) -> Result<u64> {
     Ok(values)
 }
 
-/// True for each span that the rule is for; `None` if it is for all.
+/// True for each span that the rule applies to; `None` if it applies to all.
 fn selected_spans(rule: &Redaction, batch: &SpanBatch) -> Result<Option<Vec<bool>>> {
     if rule.filter.is_none() && rule.range.is_none() {
         return Ok(None);
@@ -113,14 +113,14 @@ fn owned_by(selection: Option<&[bool]>, starts: &[u32]) -> Option<Vec<bool>> {
     Some(items)
 }
 
-/// Rows of a table that were added for the selected spans.
+/// Rows that were added to a table for the selected spans.
 struct Copies {
     first: usize,
     /// The row that each is a copy of.
     of: Vec<u32>,
 }
 
-/// Gives the selected spans rows of their own of a table that spans share, if those have the key.
+/// Spans share rows of this table. If a shared row has the key, gives the selected spans a row of their own.
 fn divide(
     rows: &mut Buffer<u32>,
     selected: &[bool],
@@ -212,7 +212,7 @@ impl Editor<'_> {
     }
 }
 
-/// A batch's strings and those that are added. One that is there already may be added once more.
+/// A batch's strings and those that are added. A string may be added although it exists already.
 struct NewStrings<'a> {
     old: &'a Dictionary,
     added: Vec<Vec<u8>>,
@@ -256,7 +256,7 @@ impl<'a> NewStrings<'a> {
         let (mut bytes, mut offsets) = (bytes.to_vec(), offsets.to_vec());
         for string in self.added {
             bytes.extend_from_slice(&string);
-            // More than 32 bits can say wraps here and is refused below.
+            // An offset beyond 32 bits wraps here, and is rejected below.
             offsets.push(bytes.len() as u32);
         }
         Dictionary::from_parts(bytes.into(), offsets.into())

@@ -1,4 +1,4 @@
-//! One input block, a window at a time.
+//! Reads one input block, a window at a time.
 
 use std::ops::Range;
 
@@ -8,7 +8,7 @@ use tactus_model::{Projection, SpanBatch, TraceId};
 use super::Head;
 use crate::{Error, Result, RewriteStats};
 
-/// Bytes in memory of what takes one byte in a file before compression: a first guess.
+/// First estimate of the bytes in memory for one byte in a file before compression.
 const MEMORY_RATIO: f64 = 2.5;
 
 /// A block that is read from its first to its last row.
@@ -20,7 +20,7 @@ pub(super) struct Input<'r> {
     row: u64,
     window: Option<Window>,
     pub(super) last_id: Option<TraceId>,
-    /// As in [`MEMORY_RATIO`], measured at the last window.
+    /// As [`MEMORY_RATIO`], measured with the last window.
     ratio: f64,
     done_bytes: u64,
 }
@@ -58,12 +58,12 @@ impl<'r> Input<'r> {
         }
     }
 
-    /// True if there is nothing left, neither in a window nor in the block.
+    /// True if nothing is left, neither in the window nor in the block.
     pub(super) fn is_at_end(&self) -> bool {
         self.window.is_none() && self.group >= self.reader.row_groups().len()
     }
 
-    /// True if the window is used up and the block goes on.
+    /// True if the window is used up and the block has more.
     pub(super) fn wants_window(&self) -> bool {
         self.window.is_none() && self.group < self.reader.row_groups().len()
     }
@@ -78,7 +78,7 @@ impl<'r> Input<'r> {
         self.window.as_ref().map_or(0, |window| window.batch.strings.parts().0.len() as u64)
     }
 
-    /// The error over the window, if it is large for a single trace.
+    /// The error if the window is too large because of a single trace.
     pub(super) fn giant(&self) -> Option<Error> {
         let window = self.window.as_ref()?;
         let spans = window.offsets.windows(2).map(|pair| pair[1] - pair[0]).max()?;
@@ -90,7 +90,7 @@ impl<'r> Input<'r> {
         })
     }
 
-    /// Compressed bytes of the row groups that were read, with the share of one that is being read.
+    /// Compressed bytes of the row groups that were read, including a share of the current one.
     pub(super) fn done_bytes(&self) -> u64 {
         let part = self.reader.row_groups().get(self.group).map_or(0, |group| {
             u128::from(group.bytes) * u128::from(self.row) / u128::from(group.traces.max(1))
@@ -98,7 +98,7 @@ impl<'r> Input<'r> {
         self.done_bytes.saturating_add(part as u64)
     }
 
-    /// The window's spans, or `empty`, and where the merge stands in it.
+    /// The window's spans, or `empty`, and the position of the merge in it.
     pub(super) fn head<'w>(&'w self, empty: &'w SpanBatch) -> (&'w SpanBatch, Head<'w>) {
         match &self.window {
             Some(Window { batch, offsets, next, .. }) => {
@@ -108,7 +108,7 @@ impl<'r> Input<'r> {
         }
     }
 
-    /// Sets the window's next trace; a window that is used up is dropped.
+    /// Sets the window's next trace. A window that is used up is dropped.
     pub(super) fn advance_to(&mut self, next: usize) {
         if let Some(window) = &mut self.window {
             window.next = next;
@@ -118,7 +118,7 @@ impl<'r> Input<'r> {
         }
     }
 
-    /// Reads the next rows, as many as fit into about `bytes` of memory: one at least, at most to the end of the row
+    /// Reads the next rows, as many as fit into about `bytes` of memory: at least one, at most to the end of the row
     /// group.
     ///
     /// Errors: `Input` for data that cannot be read, `Unordered`.
@@ -148,7 +148,7 @@ impl<'r> Input<'r> {
         self.check_order(&batch)?;
         let heap_bytes = batch.heap_bytes() as u64;
         let planned = group.uncompressed_bytes as f64 * count as f64 / group.traces.max(1) as f64;
-        // Dictionaries make small windows look large; the next one may be the rest of a row group.
+        // Dictionaries make small windows look large, and the next one may be the rest of a row group.
         self.ratio = (heap_bytes as f64 / planned.max(1.0)).clamp(0.5, 16.0);
         let read_before = self.done_bytes();
         self.row = rows.end;
@@ -161,7 +161,7 @@ impl<'r> Input<'r> {
         Ok(())
     }
 
-    /// The next rows of the row group: it is divided evenly.
+    /// The next rows of the row group, which is divided evenly.
     fn plan(&self, bytes: u64) -> Range<u64> {
         let group = &self.reader.row_groups()[self.group];
         let left = group.traces - self.row;
@@ -190,7 +190,7 @@ impl<'r> Input<'r> {
     }
 }
 
-/// All that is stored and not computed anew when a block is written.
+/// Everything that is stored and is not computed again when a block is written.
 fn all_stored() -> Projection {
     Projection {
         trace_summary: false,

@@ -1,4 +1,4 @@
-//! The block that grows.
+//! The output block of a merge.
 
 use std::io::Write;
 
@@ -10,7 +10,7 @@ use super::RowGroupLimits;
 use crate::changes::{self, redact};
 use crate::{Changes, Error, Result, RewriteSettings, RewriteStats};
 
-/// Applies changes to merged traces and writes what is left as row groups.
+/// Applies changes to merged traces, and writes the result as row groups.
 pub(super) struct Output<'a, W: Write + Send> {
     /// Until the first row group is written.
     sink: Option<W>,
@@ -18,9 +18,9 @@ pub(super) struct Output<'a, W: Write + Send> {
     settings: &'a RewriteSettings,
     changes: &'a Changes,
     limits: RowGroupLimits,
-    /// How many the inputs have, one in several inputs several times.
+    /// Number of traces of the inputs. One that is in several inputs counts several times.
     traces: u64,
-    /// What is left of batches that lost traces, until it is worth a row group.
+    /// What is left of batches that lost traces, until it is enough for a row group.
     remainder: MergeOutput,
 }
 
@@ -41,7 +41,7 @@ impl<'a, W: Write + Send> Output<'a, W> {
         self.remainder.heap_bytes() as u64
     }
 
-    /// Takes whole traces, which come after all that were taken before.
+    /// Takes whole traces, which must come after all that were taken before.
     pub(super) fn add(&mut self, batch: SpanBatch, stats: &mut RewriteStats) -> Result<()> {
         let expired = match &self.changes.retention {
             Some(classes) => changes::expired_traces(classes, &batch)?,
@@ -53,7 +53,7 @@ impl<'a, W: Write + Send> Output<'a, W> {
         self.keep_rest(&batch, &expired, stats)
     }
 
-    /// Moves the traces that are not expired to the others that wait. `expired`: rows of the trace table, ascending.
+    /// Adds the traces that have not expired to the remainder. `expired`: rows of the trace table, ascending.
     fn keep_rest(
         &mut self,
         batch: &SpanBatch,

@@ -68,7 +68,7 @@ impl Control for Guarded {
 }
 
 impl Job {
-    /// `meta`: of the output, but for what describes its files.
+    /// `meta`: that of the output, without the fields that describe its files.
     pub(super) async fn run(self, meta: BlockMeta) -> Result<Stored> {
         let guard = Guard(Arc::default());
         let control = Guarded { abandoned: Arc::clone(&guard.0), inner: Arc::clone(&self.control) };
@@ -118,7 +118,7 @@ impl Job {
         Ok(reader)
     }
 
-    /// Puts the block's id in the place of its position.
+    /// Replaces an input's position in an error by the block's id.
     fn name_block(&self, error: Error) -> Error {
         let (input, source) = match error {
             Error::Input { input, source } => (input, BlockProblem::Data(source)),

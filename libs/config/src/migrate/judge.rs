@@ -1,4 +1,4 @@
-//! From all that is known about the keys of a tree to one finding a key.
+//! Decides what to report about each key of a file, from everything that is known about it.
 
 use super::tree::{Leaf, leaves, node_at};
 use super::*;

@@ -1,4 +1,4 @@
-//! Requests to OTLP endpoints, as the bytes that they are.
+//! Sends requests to OTLP endpoints, as the bytes that were received.
 
 use std::time::Duration;
 
@@ -38,7 +38,7 @@ impl Client {
         Ok(Self { channels, endpoints: endpoints.to_vec(), timeout, with_tenants })
     }
 
-    /// Sends a request to every endpoint; the first error, when all were tried.
+    /// Sends a request to every endpoint, even if one fails. Returns the first error.
     pub(super) async fn export(&self, tenant: &str, request: &Bytes) -> Result<(), Status> {
         let mut result = Ok(());
         for endpoint in &self.endpoints {
@@ -66,7 +66,7 @@ impl Client {
     }
 }
 
-/// Messages that are bytes already. What comes back is not looked at.
+/// A codec for messages that are encoded already. Answers are ignored.
 #[derive(Debug, Clone, Copy)]
 struct Raw;
 

@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use super::client::Client;
 use crate::metrics::QueueMetrics;
 
-/// The room of a queue is counted in this many bytes, so that small requests are bounded in number, too.
+/// Requests take space in a queue in units of this many bytes, so that the number of small requests is bounded, too.
 const UNIT_BYTES: usize = 4096;
 
 /// How a forwarder is set up.
@@ -62,7 +62,7 @@ impl Drop for Waiting {
 }
 
 impl Queue {
-    /// Starts the task, which ends after `stop` when the queue is empty.
+    /// Starts the task. After `stop` it ends when the queue is empty.
     pub(super) fn start(
         settings: QueueSettings,
         client: Client,
@@ -70,7 +70,7 @@ impl Queue {
         stop: CancellationToken,
     ) -> Self {
         let units = (settings.max_bytes / UNIT_BYTES as u64).clamp(1, u64::from(u32::MAX >> 3));
-        // Each job takes a unit of the room at least, so one that has room has a place.
+        // Each job takes at least one unit, so a job that fits into the queue also fits into this channel.
         let (sender, jobs) = mpsc::channel(units as usize);
         let (name, metrics_of_task) = (settings.name.clone(), metrics.clone());
         let is_failing = AtomicBool::new(false);
@@ -102,7 +102,7 @@ impl Queue {
         self.metrics.refused(&self.name, tenant.as_str());
     }
 
-    /// Waits for the end of the task; false if it does not come in time, and then ends it.
+    /// Waits for the task to end. At the deadline it ends the task, and returns false.
     pub(super) async fn ended_by(&self, deadline: Instant) -> bool {
         let Some(task) = self.task.lock().take() else { return true };
         let abort = task.abort_handle();
@@ -118,7 +118,8 @@ struct Sender {
     settings: QueueSettings,
     client: Client,
     metrics: QueueMetrics,
-    /// The last request was not taken: one log line, not one for each. An endpoint that takes every other is logged now and then.
+    /// True if the last request failed. Only the change is logged, not each failure. An endpoint that fails every other
+    /// request is logged now and then.
     is_failing: AtomicBool,
 }
 

@@ -1,4 +1,4 @@
-//! The queue of one tenant for the metrics generators, and the tasks that send it.
+//! The queue of a tenant for the metrics generators, and the tasks that send it.
 
 use std::{
     collections::VecDeque,
@@ -32,8 +32,7 @@ pub(super) struct Job {
     pub(super) held: Reservation,
 }
 
-/// The queue of a tenant. A task lives as long as there is something to send, and what waits is sent also after the queue
-/// was dropped.
+/// The queue of a tenant. Its tasks live as long as there is something to send, even after the queue was dropped.
 pub(super) struct Queue {
     settings: QueueSettings,
     line: Arc<Line>,
@@ -96,7 +95,7 @@ impl Queue {
     }
 }
 
-/// Sends a request, then what waits. Counted in [`State::working`] until nothing does.
+/// Sends a request, then those that wait. Counts in [`State::working`] until none is left.
 async fn work(line: Arc<Line>, first: Job) {
     let mut next = Some(first);
     while let Some(Job { export, skip, held }) = next {
@@ -105,7 +104,8 @@ async fn work(line: Arc<Line>, first: Job) {
             Err(_) => line.metrics.failed.inc(),
         }
         drop(held);
-        // Looked for and left under one lock: what is offered after it gets a task of its own.
+        // Looking for a job and ending the task happen under one lock, so a request that is queued later starts a task
+        // of its own.
         let mut state = line.state.lock();
         next = state.waiting.pop_front();
         match next {

@@ -1,4 +1,4 @@
-//! One request, by the generators that its traces belong to.
+//! Sends one request to the generators that its traces belong to.
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,7 +15,7 @@ use tonic::{Request, Status};
 use super::{GeneratorParts, Metrics};
 use crate::{group::Grouping, push::CheckedExport, routes::Routes};
 
-/// The time that a request may take, whatever a single push may.
+/// How long a request may take, whatever the timeout of a single push is.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Sends requests of all tenants.
@@ -32,7 +32,7 @@ impl Sender {
     pub(super) fn new(parts: &GeneratorParts, metrics: Metrics) -> Self {
         Self {
             ring: Arc::clone(&parts.ring),
-            // A generator that is not healthy is passed over: nobody else holds its traces.
+            // A generator that is not healthy is skipped, because no other one has its traces.
             routes: Routes::new(Arc::clone(&parts.ring), true),
             generator_of: Arc::clone(&parts.generator_of),
             limits_of: Arc::clone(&parts.limits_of),
@@ -41,7 +41,7 @@ impl Sender {
         }
     }
 
-    /// Sends a request that was stored. Errors: one of its generators did not take its part, and lost it.
+    /// Sends a stored request. Errors: a generator did not take its part, which is lost.
     pub(super) async fn send(
         &self,
         tenant: &TenantId,
@@ -71,7 +71,7 @@ impl Sender {
         result
     }
 
-    /// The part of each generator. Slices of the request, and copies where its traces lie mixed.
+    /// The part of each generator: slices of the request, or copies where traces of several generators are mixed.
     fn pushes(
         &self,
         tenant: &TenantId,
@@ -97,7 +97,7 @@ impl Sender {
         if placement.only_set().is_some() || u32::try_from(request.len()).is_err() {
             return Ok(vec![(instance_of(0)?, export.push_for(tenant).map_err(malformed)?)]);
         }
-        // The spans are walked once more: to which generator each belongs depends on another ring.
+        // The spans are walked again, because this ring assigns them differently than that of the ingesters.
         let mut grouping = Grouping::new(placement, route.tokens);
         let export = CheckedExport::read(request, |span| grouping.add(span)).map_err(malformed)?;
         let grouped = grouping.finish(tenant.as_str(), request, &export.walk, |_| 0);

@@ -1,4 +1,4 @@
-//! The attributes by which usage is broken down.
+//! The attributes by which usage is counted.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use tactus_model::{
     wire::{Reader, WireError},
 };
 
-/// Longer values are cut: they are kept for each series.
+/// Longer values are cut, because each series keeps its value.
 const MAX_VALUE_BYTES: usize = 256;
 
 /// The values of all dimensions, in their order.
@@ -59,14 +59,14 @@ impl Dimensions {
         Values(vec![value.into(); self.0.len()])
     }
 
-    /// The values that a Resource message gives; `missing` where it has none.
+    /// The values from a Resource message; `missing` for those it does not have.
     pub(super) fn of_resource(&self, message: &[u8], missing: &str) -> Result<Values, WireError> {
         let mut values = self.all(missing);
         self.fill(message, 1, |dimension| dimension.of_resource, &mut values)?;
         Ok(values)
     }
 
-    /// The values of a Span message; those of its resource where it has none.
+    /// The values from a Span message; those of its resource where it has none.
     pub(super) fn of_span(
         &self,
         message: &[u8],
@@ -79,7 +79,7 @@ impl Dimensions {
         Ok(values)
     }
 
-    /// Of an attribute that is there several times the last counts.
+    /// If an attribute is there several times, the last one counts.
     fn fill(
         &self,
         message: &[u8],
@@ -106,7 +106,7 @@ impl Dimensions {
     }
 }
 
-/// A value as a label shows it; `None` for what is no single value.
+/// The label text of a value; `None` if it is not a single value.
 fn text_of(value: DecodedValue<'_>) -> Option<Box<str>> {
     let text = match value {
         DecodedValue::String(bytes) => {

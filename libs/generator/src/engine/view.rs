@@ -1,5 +1,5 @@
-//! A batch as processors look at it: attributes by the names they look for, texts by their numbers; and for how many spans
-//! a sampled one stands.
+//! The view that processors have of a batch: attributes by the names they need, texts by numbers, and how many spans a
+//! sampled span represents.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! From a label set to the series that an observation counts in.
+//! Finds the series for a label set in which an observation counts.
 
 use std::sync::Arc;
 

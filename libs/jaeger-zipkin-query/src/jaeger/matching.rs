@@ -1,7 +1,7 @@
-//! The conditions of a search of Jaeger's as TraceQL.
+//! Converts the conditions of a Jaeger search to TraceQL.
 //!
-//! A trace matches if one span satisfies all of them. A filter looks at one event of a span at a time, so that two tags
-//! that two events of a span have need a filter each; filters one after the other choose among the spans.
+//! A trace matches if one span satisfies all conditions. A filter checks one event of a span at a time. So two tags
+//! that two different events of a span have need a filter each; consecutive filters select among the spans.
 
 use tactus_query::{attribute, equals_text, quoted};
 use tactus_traceql::AttributeScope::{self, Event, Instrumentation, Link, Resource, Span};

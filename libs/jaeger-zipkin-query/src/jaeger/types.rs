@@ -1,4 +1,4 @@
-//! Questions and answers of Jaeger's query APIs, whatever the protocol, and why a question is not answered.
+//! Requests and answers of Jaeger's query APIs, independent of the protocol, and why a request is refused.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! Services by hand, not by generated code, so that a message is looked at before it is decoded, or handed on as the bytes
-//! that came: a message of megabytes can hold millions of empty tags, each of which takes a hundred bytes once it is decoded.
+//! Hand-written gRPC services, so that a message can be checked before it is decoded, or passed on as its bytes: a
+//! message of megabytes can contain millions of empty tags, each of which takes a hundred bytes when decoded.
 
 use std::convert::Infallible;
 use std::marker::PhantomData;

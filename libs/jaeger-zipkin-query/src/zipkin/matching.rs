@@ -1,6 +1,6 @@
-//! The conditions of a search of Zipkin's as TraceQL.
+//! Converts the conditions of a Zipkin search to TraceQL.
 //!
-//! They are about a span as Zipkin's model shows it, in which status, kind and scope are tags.
+//! Conditions apply to a span in Zipkin's model, where status, kind and scope are tags.
 
 use tactus_query::{attribute, equals_text, quoted};
 use tactus_traceql::AttributeScope::{Instrumentation, Resource, Span};

@@ -1,7 +1,7 @@
-//! Makes up for clocks of hosts that differ.
+//! Corrects times for differences between the clocks of hosts.
 //!
-//! A child on another host than its parent should lie within it. If it does not, it is moved, and with it what is below
-//! it on the same host.
+//! A child on another host than its parent should be inside of the parent's time. If it is not, it is moved, together
+//! with its descendants on the same host.
 
 use std::collections::HashMap;
 use std::time::Duration;

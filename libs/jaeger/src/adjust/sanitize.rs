@@ -1,4 +1,4 @@
-//! Names for what has none, and bytes for what is no text.
+//! Gives names to what has none, and replaces bytes that are not text.
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use tactus_proto::otlp::any_value::Value;

@@ -1,4 +1,4 @@
-//! Order, addresses, what belongs to the resource, and links to nowhere.
+//! Sorts, formats addresses, moves attributes to the resource where they belong, and removes links that lead nowhere.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;

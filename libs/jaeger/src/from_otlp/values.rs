@@ -1,4 +1,4 @@
-//! Values of attributes as those of tags.
+//! Converts values of attributes to values of tags.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;

@@ -1,4 +1,4 @@
-//! Files of OTLP/JSON that are uploaded to be looked at.
+//! Reads uploaded files with OTLP/JSON.
 
 #[cfg(test)]
 mod tests;

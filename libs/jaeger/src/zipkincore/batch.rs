@@ -1,4 +1,4 @@
-//! Zipkin's first model in Jaeger's: what the agent makes of `emitZipkinBatch`.
+//! Converts Zipkin's first model to Jaeger's, as an agent does for `emitZipkinBatch`.
 
 use std::collections::BTreeMap;
 

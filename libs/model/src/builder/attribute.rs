@@ -1,4 +1,4 @@
-//! Attributes from the wire into an attribute list.
+//! Reads attributes of OTLP messages into an attribute list.
 
 use crate::{
     Attribute, AttributeList, DictionaryBuilder, StringCode, ValueType,
@@ -9,7 +9,7 @@ use crate::{
 
 use super::BuilderLimits;
 
-/// Reads attributes, and holds what that needs: the dictionary, the limits.
+/// Reads attributes into lists. Has the dictionary and the limits for that.
 #[derive(Debug, Default)]
 pub(super) struct AttributeReader {
     pub(super) strings: DictionaryBuilder,
@@ -21,7 +21,7 @@ pub(super) struct AttributeReader {
     pub(super) too_deep: Option<Vec<u8>>,
 }
 
-/// A place to return to with [`AttributeReader::rollback`].
+/// A state of the reader that [`AttributeReader::rollback`] returns to.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ReaderMark {
     strings: usize,
@@ -33,7 +33,7 @@ impl AttributeReader {
         Self { limits, ..Self::default() }
     }
 
-    /// A new one with the same limits, and with room for as many strings.
+    /// A new reader with the same limits, and capacity for as many strings.
     pub(super) fn successor(&self) -> Self {
         let mut next = Self::new(self.limits);
         let strings = self.strings.dictionary();
@@ -47,7 +47,7 @@ impl AttributeReader {
         ReaderMark { strings: self.strings.dictionary().len(), truncated: self.truncated }
     }
 
-    /// Forgets the strings that are new since the mark, and what was cut.
+    /// Removes the strings that were added since the mark, and resets the count of cut texts.
     pub(super) fn rollback(&mut self, mark: ReaderMark) {
         self.strings.truncate(mark.strings);
         self.guesses.truncate(mark.strings);
@@ -76,7 +76,7 @@ impl AttributeReader {
         self.append_decoded(key, value, encoded, list)
     }
 
-    /// Appends an attribute; `encoded` is the message of a value that is array, list or bytes.
+    /// Appends an attribute. If the value is an array, a list or bytes, `encoded` is its message.
     #[inline]
     pub(super) fn append_decoded(
         &mut self,
@@ -123,22 +123,23 @@ impl AttributeReader {
         Ok(())
     }
 
-    /// Whether keys and values of one byte's length are kept whole.
+    /// True if keys and values of at most 127 bytes are never cut.
     #[inline]
     pub(super) fn keeps_short_texts(&self) -> bool {
         let limit = self.limits.max_attribute_bytes;
         limit == 0 || limit >= 0x7f
     }
 
-    /// A key or a string value as it is kept. Does not count what is cut.
+    /// A key or string value, cut to the limit. Does not count it as cut.
     #[inline]
     pub(super) fn cut_to_limit<'a>(&self, text: &'a [u8]) -> &'a [u8] {
         let limit = self.limits.max_attribute_bytes;
         if limit > 0 && text.len() > limit { cut(text, limit) } else { text }
     }
 
-    /// The message of an array, list or bytes with a string or key, the longest of so many bytes, that is too long: with its
-    /// strings cut. To encode it anew takes longer than all else that is done with a value, so others stay as they are.
+    /// Cuts the strings inside an array, list or bytes value. `message` is its encoding, and the longest string or key
+    /// in it has this many bytes. Encoding a value again costs more than all other steps, so a value without a long
+    /// string is returned unchanged.
     pub(super) fn cut_complex(
         &mut self,
         encoded: &[u8],
@@ -155,8 +156,8 @@ impl AttributeReader {
     }
 }
 
-/// What attributes are likely to be: spans of one kind carry the same keys in the same order, and many the same
-/// values. A right guess saves a look-up in the dictionary.
+/// Guesses the next attribute: spans of one kind carry the same keys in the same order, and often the same values. A
+/// right guess saves a look-up in the dictionary.
 #[derive(Debug, Default)]
 struct Guesses {
     /// Indexed by the code of a key.
@@ -199,8 +200,8 @@ impl Guesses {
         code
     }
 
-    /// Forgets the keys from the code `strings` on. Guesses of such a code stay: [`DictionaryBuilder::intern_guess`]
-    /// compares, whatever string has the code by then.
+    /// Drops what is known of the keys from code `strings` on. Guesses of values with such a code stay:
+    /// [`DictionaryBuilder::intern_guess`] compares the strings, whatever has that code by then.
     fn truncate(&mut self, strings: usize) {
         if self.by_key.len() > strings {
             truncate_vec(&mut self.by_key, strings);
@@ -228,7 +229,7 @@ fn cut(text: &[u8], limit: usize) -> &[u8] {
     &text[..end]
 }
 
-/// Encodes a value with the strings inside it cut. Depth was checked by `classify`.
+/// Encodes a value with the strings inside it cut. `classify` has already checked how deeply it is nested.
 fn encode_cut(
     out: &mut Vec<u8>,
     value: DecodedValue<'_>,

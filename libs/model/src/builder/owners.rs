@@ -1,18 +1,18 @@
-//! Resources and scopes: their messages, and their rows by the encoded message.
+//! Rows of resources and scopes, found by their encoded messages.
 
 use std::hash::BuildHasher;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 
-use super::{attribute::AttributeReader, room::BYTES_PER_ATTRIBUTE};
+use super::{attribute::AttributeReader, limits::BYTES_PER_ATTRIBUTE};
 use crate::{
     AttributeList,
     buffer::{mostly_unused, truncate_vec},
     wire::{Reader, WireError},
 };
 
-/// The messages of the rows of a table, and an index over them.
+/// The encoded messages of a table's rows, with an index over them.
 #[derive(Debug, Default)]
 pub(super) struct OwnerIndex {
     messages: Vec<Box<[u8]>>,
@@ -64,11 +64,11 @@ impl OwnerIndex {
     }
 }
 
-/// Attributes that a resource or scope may have, whatever its bytes.
+/// A resource or scope may have this many attributes, however few bytes it has.
 const FREE_ATTRIBUTES: usize = 1 << 12;
 
-/// Appends the attributes of a resource or scope; returns its dropped count. Errors: damage, and [`WireError::Hollow`]
-/// for more attributes than the bytes can fill.
+/// Appends the attributes of a resource or scope, and returns its dropped count. Errors: damage, and
+/// [`WireError::Hollow`] if it has many more attributes than its bytes justify.
 pub(super) fn append_owner(
     message: &[u8],
     attributes_field: u32,

@@ -2,10 +2,10 @@
 
 use std::hash::BuildHasher;
 
-use super::{BatchBuilder, attribute::ReaderMark, room::EntryBudget};
+use super::{BatchBuilder, attribute::ReaderMark, limits::EntryBudget};
 use crate::{SpanBatch, buffer::mostly_unused};
 
-/// A place to return to with [`BatchBuilder::rollback`].
+/// A state of the builder that [`BatchBuilder::rollback`] returns to.
 #[derive(Debug, Clone, Copy)]
 pub struct Mark {
     spans: usize,
@@ -16,8 +16,8 @@ pub struct Mark {
 }
 
 impl BatchBuilder {
-    /// Where the batch ends now. A push starts here: what it may take in relation to its bytes, and the spans
-    /// refused for their ids, are counted anew.
+    /// Marks the end of the batch, where a push begins. The limits on a push in relation to its bytes start anew here,
+    /// and so does the count of spans refused for their ids.
     pub fn mark(&mut self) -> Mark {
         self.entries = EntryBudget::default();
         self.refused_ids = 0;
@@ -30,7 +30,7 @@ impl BatchBuilder {
         }
     }
 
-    /// Forgets everything appended since the mark was taken, strings included. Rows and codes are given out as if it
+    /// Removes everything that was appended since the mark, strings included. Rows and codes are then assigned as if it
     /// had never been there.
     pub fn rollback(&mut self, mark: Mark) {
         truncate_spans(&mut self.batch, &mark);
@@ -45,7 +45,8 @@ impl BatchBuilder {
         self.reader.rollback(mark.strings);
     }
 
-    /// A copy of what was there when the mark was taken. Its dictionary has the strings that came since as well.
+    /// A copy of the batch as it was at the mark, except that its dictionary also has the strings that were added
+    /// since.
     pub fn copy_before(&mut self, mark: Mark) -> SpanBatch {
         let mut batch = self.with_batch(SpanBatch::clone);
         truncate_spans(&mut batch, &mark);
@@ -55,7 +56,7 @@ impl BatchBuilder {
         batch
     }
 
-    /// Drops attributes, events and links that were appended for a span which did not become a row.
+    /// Removes attributes, events and links of a span that did not become a row.
     pub(super) fn drop_half_span(&mut self) {
         drop_half_span(&mut self.batch);
     }

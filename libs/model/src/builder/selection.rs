@@ -1,4 +1,4 @@
-//! A builder for a reader of few attributes: it keeps these, no events and no links, and measures each span as a whole.
+//! A builder that keeps only selected attributes, and no events or links, but measures the full size of each span.
 
 use std::sync::Arc;
 
@@ -10,11 +10,11 @@ use crate::{
 
 use super::{AppendError, BatchBuilder, BuilderLimits, attribute::AttributeReader};
 
-/// Keys of attributes that a reader looks for, each with its place.
+/// The selected keys of attributes. Each has a number, its place.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SelectedKeys {
     keys: Vec<Box<str>>,
-    /// Bit `n`: a key is `n` bytes long; those of 63 bytes and more share the last.
+    /// Bit `n` is set if a key has `n` bytes; keys of 63 bytes and more share the last bit.
     lengths: u64,
 }
 
@@ -28,7 +28,7 @@ impl SelectedKeys {
         })
     }
 
-    /// How many there are; places are below it.
+    /// Number of keys; all places are below it.
     pub fn len(&self) -> usize {
         self.keys.len()
     }
@@ -38,7 +38,7 @@ impl SelectedKeys {
         self.keys.is_empty()
     }
 
-    /// Whether a key of this many bytes may be among them.
+    /// False if no selected key has this many bytes.
     #[inline]
     pub fn may_have_length(&self, bytes: usize) -> bool {
         self.lengths & length_bit(bytes) != 0
@@ -64,12 +64,12 @@ fn length_bit(length: usize) -> u64 {
 pub struct SelectedBatch {
     /// Its columns.
     pub batch: SpanBatch,
-    /// Bytes that the message of each span has as protobuf with all its attributes (cut as the limits say), events and
-    /// links: the status and the values of attributes are always there, other fields if they are not zero.
+    /// For each span, the bytes of its protobuf message with all its attributes (cut to the limits), events and links.
+    /// The status and the values of attributes are always counted; other fields only if they are not zero.
     pub sizes: Vec<u32>,
 }
 
-/// What a selecting builder has besides its columns.
+/// What a selecting builder has in addition to the columns.
 #[derive(Debug)]
 pub(super) struct Selecting {
     pub(super) keys: Arc<SelectedKeys>,
@@ -78,8 +78,8 @@ pub(super) struct Selecting {
 }
 
 impl BatchBuilder {
-    /// An empty builder that keeps only these attributes of spans, all of resources and scopes, and neither events nor
-    /// links. It leaves out the same spans as one that keeps all.
+    /// An empty builder that keeps all attributes of resources and scopes, only these of spans, and neither events nor
+    /// links. It refuses the same spans as a builder that keeps all.
     pub fn selecting(limits: BuilderLimits, keys: Arc<SelectedKeys>) -> Self {
         let selecting = Some(Box::new(Selecting { keys, sizes: Vec::new() }));
         Self { selecting, ..Self::new(limits) }
@@ -109,13 +109,13 @@ impl BatchBuilder {
         }
     }
 
-    /// The finished batch of a builder that selects.
+    /// The finished batch of a selecting builder.
     pub fn finish_selected(mut self) -> SelectedBatch {
         let sizes = self.selecting.take().map(|selecting| selecting.sizes).unwrap_or_default();
         SelectedBatch { sizes, batch: self.finish() }
     }
 
-    /// Reads an event that is not kept; gives the size of its field.
+    /// Reads an event without keeping it; returns the size of its field.
     pub(super) fn measure_event(&mut self, message: &[u8]) -> Result<usize, AppendError> {
         self.entries.spend()?;
         let (mut time, mut name, mut dropped, mut size) = (0, 0, 0, 0);
@@ -136,7 +136,7 @@ impl BatchBuilder {
         Ok(message_size(size))
     }
 
-    /// Reads a link that is not kept; gives the size of its field.
+    /// Reads a link without keeping it; returns the size of its field.
     pub(super) fn measure_link(&mut self, message: &[u8]) -> Result<usize, AppendError> {
         self.entries.spend()?;
         let (mut state, mut dropped, mut flags, mut size) = (0, 0, 0, 18 + 10);
@@ -162,7 +162,7 @@ impl BatchBuilder {
 }
 
 impl AttributeReader {
-    /// Appends a KeyValue message if its key is selected; gives the size of its field either way.
+    /// Appends a KeyValue message if its key is selected; returns the size of its field in either case.
     #[inline]
     pub(super) fn append_selected(
         &mut self,
@@ -194,7 +194,7 @@ impl AttributeReader {
         self.measure_pair(self.cut_to_limit(key), encoded)
     }
 
-    /// A KeyValue message of which nothing is cut, and which takes as many bytes as it must.
+    /// Decodes a KeyValue message if nothing in it has to be cut, and it is encoded in as few bytes as possible.
     #[inline]
     fn decode_whole<'a>(&self, key_value: &'a [u8]) -> Option<(&'a [u8], DecodedValue<'a>)> {
         self.keeps_short_texts().then(|| any_value::decode_plain(key_value)).flatten()
@@ -222,7 +222,7 @@ impl AttributeReader {
     }
 }
 
-/// The fields of a span that are not repeated.
+/// The fields of a span that occur once.
 pub(super) struct Scalars {
     pub(super) has_parent: bool,
     /// Bytes of trace state, name and status message.
@@ -255,7 +255,7 @@ fn text_size(length: usize) -> usize {
     if length == 0 { 0 } else { message_size(length) }
 }
 
-/// A field with a length. All such fields have a number below 16, so that the tag is one byte.
+/// The size of a length-delimited field. All fields measured here have a number below 16, so that the tag is one byte.
 #[inline]
 fn message_size(length: usize) -> usize {
     1 + varint_size(length as u64) + length

@@ -1,4 +1,4 @@
-//! From the message of a span to its row, with its events and links.
+//! Turns the message of a span into a row, with its events and links.
 
 use std::hash::BuildHasher;
 
@@ -16,7 +16,7 @@ pub(super) enum Outcome {
     BadIds,
 }
 
-/// The fields of a span's message that have columns of their own. Ids are as they came.
+/// The fields of a span's message that have columns of their own. Ids are not checked yet.
 #[derive(Default)]
 struct SpanFields<'m> {
     trace_id: &'m [u8],
@@ -33,12 +33,12 @@ struct SpanFields<'m> {
     dropped_events: u64,
     dropped_links: u64,
     flags: u32,
-    /// Bytes of what is measured instead of appended.
+    /// Bytes of attributes, events and links that are measured instead of appended.
     measured: usize,
 }
 
 impl BatchBuilder {
-    /// Appends one span. If it did not become a row, what it left in the lists is the caller's to drop.
+    /// Appends one span. If it does not become a row, the caller must drop what it left in the lists.
     pub(super) fn append_span(
         &mut self,
         resource: u32,
@@ -47,7 +47,7 @@ impl BatchBuilder {
         admit: &mut impl FnMut(TraceId, usize) -> bool,
     ) -> Result<Outcome, AppendError> {
         let span = self.read_span(message)?;
-        // The receiver's walk looks at the first ids only, and what counts is the last.
+        // The receiver's walk checks only the first occurrence of each id, but in protobuf the last one counts.
         let (Ok(trace_id), Ok(span_id)) = (span.trace_id.try_into(), span.span_id.try_into())
         else {
             return Ok(Outcome::BadIds);
@@ -59,8 +59,8 @@ impl BatchBuilder {
         if !admit(trace_id, message.len()) {
             return Ok(Outcome::Refused);
         }
-        // Numbers that OTLP does not define are legal protobuf and are returned as they came, as far as a column holds
-        // them. Queries read them as unspecified and unset.
+        // Numbers that OTLP does not define are legal protobuf. They are stored and returned unchanged as far as the
+        // column can hold them; queries treat them as unspecified or unset.
         let kind = u8::try_from(span.kind).unwrap_or(0);
         let status = u8::try_from(span.status).unwrap_or(0);
         let parent = SpanId::from_slice(span.parent);
@@ -103,7 +103,7 @@ impl BatchBuilder {
         Ok(Outcome::Appended)
     }
 
-    /// Reads the fields of a span. Its attributes, events and links are appended, or measured, on the way.
+    /// Reads the fields of a span, and appends (or measures) its attributes, events and links on the way.
     #[inline]
     fn read_span<'m>(&mut self, message: &'m [u8]) -> Result<SpanFields<'m>, AppendError> {
         let mut span = SpanFields::default();
@@ -140,7 +140,7 @@ impl BatchBuilder {
                 13 => self.append_link(value.bytes(13)?)?,
                 14 => span.dropped_links = value.varint(14)?,
                 15 => (span.status_message, span.status) = read_status(value.bytes(15)?)?,
-                // No column has them; they count in the size.
+                // No column holds the flags; they only count in the size.
                 16 => span.flags = value.fixed32_or_none().unwrap_or(0),
                 _ => {}
             }

@@ -1,4 +1,4 @@
-//! Copies chosen spans of several batches into a new one.
+//! Copies chosen spans of several batches into a new batch.
 
 use std::ops::Range;
 
@@ -13,12 +13,12 @@ pub use output::MergeOutput;
 
 const UNMAPPED: u32 = u32::MAX;
 
-/// Capacity kept free of reallocation beyond the estimate from the inputs, as a divisor.
+/// Divisor: the output reserves this fraction more than estimated from the inputs.
 const SLACK: usize = 16;
-/// Few enough that what is copied of them stays in a processor's cache from one column to the next.
+/// Spans that are copied at a time: few enough that they stay in the processor's cache from one column to the next.
 const SPANS_AT_A_TIME: usize = 4096;
 
-/// The span columns of one input as slices: a stored column costs a check each time it is asked for.
+/// The span columns of one input as slices, because each access to a stored column costs a check.
 struct Columns<'a> {
     resource: &'a [u32],
     scope: &'a [u32],
@@ -87,23 +87,23 @@ impl<'a> AttributeColumns<'a> {
     }
 }
 
-/// Puts traces together one after the other, each from fragments of several batches: [`Self::start_trace`],
+/// Combines one trace after the other, each from fragments of several batches: [`Self::start_trace`],
 /// [`Self::add_rows`] for each fragment, [`Self::finish_trace`].
 pub struct TraceMerger<'a> {
     inputs: &'a [&'a SpanBatch],
     columns: Vec<Columns<'a>>,
     to: MergeOutput,
-    /// Spans that may wait to be copied together after a trace ends.
+    /// How many spans may be waiting, after a trace ends, to be copied together with later ones.
     spans_at_a_time: usize,
     waiting_spans: usize,
 }
 
 impl<'a> TraceMerger<'a> {
-    /// Goes on with an output. Inputs keep their positions from one merger to the next.
+    /// Continues an output. Inputs keep their positions from one merger to the next.
     pub fn new(inputs: &'a [&'a SpanBatch], mut to: MergeOutput) -> Self {
         to.maps.resize_with(inputs.len().max(to.maps.len()), InputMap::default);
         for (map, batch) in to.maps.iter_mut().zip(inputs) {
-            // A dictionary is never empty, so a map without codes is one that is not made yet.
+            // A dictionary is never empty, so a map without codes was not made yet.
             if map.codes.is_empty() {
                 *map = InputMap::of(batch);
             }
@@ -112,13 +112,13 @@ impl<'a> TraceMerger<'a> {
         Self { inputs, columns, to, spans_at_a_time: 1, waiting_spans: 0 }
     }
 
-    /// From now on traces are copied some together, which is faster where their spans are scattered over the inputs. Then
-    /// [`Self::output`] is behind.
+    /// From now on several traces are copied at a time. That is faster if their spans are scattered over the inputs,
+    /// but [`Self::output`] then lags behind.
     pub(super) fn copy_together(&mut self) {
         self.spans_at_a_time = SPANS_AT_A_TIME;
     }
 
-    /// The output, to be filled further by another merger.
+    /// The output, which another merger can continue.
     pub fn into_output(mut self) -> MergeOutput {
         self.copy_runs();
         self.to
@@ -129,7 +129,7 @@ impl<'a> TraceMerger<'a> {
         &self.to
     }
 
-    /// Makes room for this many of the inputs' spans.
+    /// Reserves capacity for this many spans of the inputs.
     pub(super) fn reserve(&mut self, spans: usize) {
         let all_spans: usize = self.inputs.iter().map(|batch| batch.len()).sum();
         let part = |total: usize| {
@@ -172,7 +172,7 @@ impl<'a> TraceMerger<'a> {
         attributes.payloads.make_mut().reserve_exact(part(entries));
     }
 
-    /// Starts a trace. Its id must be above that of the trace before for the output to be sorted.
+    /// Starts a trace. For a sorted output its id must be higher than that of the previous trace.
     pub fn start_trace(&mut self, id: TraceId) {
         self.to.candidates.clear();
         self.to.out.traces.ids.push(id);
@@ -184,11 +184,12 @@ impl<'a> TraceMerger<'a> {
         self.to.candidates.push((input, row));
     }
 
-    /// Ends a trace: its spans are in the output, each once, the first that was added; nothing if it has none.
+    /// Ends a trace and puts its spans into the output. Of equal spans only the first one added is kept. A trace
+    /// without spans leaves nothing.
     ///
-    /// `max_bytes`: fragments of different inputs together may have about this many bytes as OTLP. If they have more
-    /// the largest fragment is kept whole, then spans of the others in the order of adding as long as they fit. One
-    /// fragment alone may be of any size. Returns how many were left out.
+    /// `max_bytes`: approximate limit, in bytes as OTLP, for fragments of different inputs together. If they exceed it,
+    /// the largest fragment is kept whole, then those spans of the others that fit, in the order in which they were
+    /// added. A single fragment may have any size. Returns the number of spans left out.
     pub fn finish_trace(&mut self, max_bytes: u64) -> u64 {
         if self.to.candidates.is_empty() {
             self.to.out.traces.ids.make_mut().pop();
@@ -223,7 +224,7 @@ impl<'a> TraceMerger<'a> {
         0
     }
 
-    /// The input and the rows of a candidate and those after it that follow it in its input.
+    /// The input of a candidate, and its rows together with those of the following candidates if they are consecutive.
     fn run_at(&self, first: usize) -> (usize, Range<usize>) {
         let (input, row) = self.to.candidates[first];
         let candidates = self.to.candidates[first..].iter().zip(&self.to.duplicate[first..]);
@@ -234,7 +235,7 @@ impl<'a> TraceMerger<'a> {
         (input as usize, row as usize..row as usize + count)
     }
 
-    /// Marks candidates that are the same span as an earlier one. The earlier one gets the highest origin of them all.
+    /// Marks candidates that equal an earlier one. The earlier one gets the highest origin of them all.
     fn mark_duplicates(&mut self) {
         self.to.duplicate.clear();
         self.to.duplicate.resize(self.to.candidates.len(), false);
@@ -276,7 +277,7 @@ impl<'a> TraceMerger<'a> {
         self.columns[input as usize].origin.get(row as usize).copied().unwrap_or(0)
     }
 
-    /// Copies of a span that have other origins elsewhere: all who hold some of them agree on the highest.
+    /// Equal spans may have different origins elsewhere. Everybody who holds some of them settles on the highest.
     fn raise_origin(&mut self, candidate: u32, origin: u64) {
         if origin > self.origin_of(candidate) {
             let (input, row) = self.to.candidates[candidate as usize];

@@ -1,11 +1,11 @@
-//! A part of a trace that is too large to be given whole each time somebody looks at it.
+//! Parts of a trace, for traces that are too large to be returned whole each time.
 
 use std::collections::HashSet;
 
 use crate::{Projection, SpanBatch, SpanId, TraceId};
 
-/// Some of a trace's spans, chosen by their ids alone: every copy of a span is in the same slice wherever it lies, and each span
-/// in one slice of all.
+/// A slice of a trace: spans that are chosen by a hash of their ids. All copies of a span are in the same slice
+/// wherever they are stored, and each span is in exactly one slice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SpanSlice {
     number: u32,
@@ -16,7 +16,7 @@ impl SpanSlice {
     /// All spans.
     pub const WHOLE: Self = Self { number: 0, of: 1 };
 
-    /// A slice out of this many by its number from zero. `None`: there is no such slice.
+    /// One of `of` slices, by its number from zero. `None` if there is no such slice.
     pub fn new(number: u32, of: u32) -> Option<Self> {
         match of {
             0 => (number == 0).then_some(Self::WHOLE),
@@ -34,7 +34,7 @@ impl SpanSlice {
         self.of == 1
     }
 
-    /// This slice in this many smaller ones. `None` if there would be more than numbers for them.
+    /// Divides this slice into this many smaller ones. `None` if there would be too many to number.
     pub fn cut(self, into: u32) -> Option<impl Iterator<Item = Self>> {
         let of = self.of.checked_mul(into)?;
         Some((0..into).map(move |part| Self { number: self.number + part * self.of, of }))
@@ -43,7 +43,7 @@ impl SpanSlice {
     /// Whether a span is in it.
     #[inline]
     pub fn has(self, id: SpanId) -> bool {
-        // Senders number spans in many ways: each bit of an id counts.
+        // Senders choose span ids in many ways, so each bit of an id must count.
         let bits = u64::from_be_bytes(id.0);
         let mixed = (bits ^ bits >> 33).wrapping_mul(0xff51_afd7_ed55_8ccd);
         self.of == 1 || (mixed ^ mixed >> 33) % u64::from(self.of) == u64::from(self.number)
@@ -74,31 +74,30 @@ impl ChosenSpans {
 pub struct TracePart {
     /// Which spans.
     pub spans: ChosenSpans,
-    /// What of them besides what places them in time and below each other: ids, name, kind, status, start and duration, and
-    /// their resources and scopes. `None`: all that they have.
+    /// What is read of them besides ids, name, kind, status, start, duration, resource and scope. `None`: everything.
     pub besides: Option<Projection>,
-    /// How many events and links each has, whatever is wanted of these.
+    /// True if the number of events and links is wanted, even if their content is not.
     pub has_counts: bool,
 }
 
 impl TracePart {
-    /// Spans as they are.
+    /// Whole spans.
     pub fn whole(spans: ChosenSpans) -> Self {
         Self { spans, besides: None, has_counts: true }
     }
 
-    /// Spans without attributes, and how many events and links they have.
+    /// Spans without attributes, with the number of their events and links.
     pub fn heads(slice: SpanSlice) -> Self {
         Self { has_counts: true, ..Self::read_by(Projection::default(), slice) }
     }
 
-    /// Spans with what a reader of these columns looks at.
+    /// Spans with these columns.
     pub fn read_by(columns: Projection, slice: SpanSlice) -> Self {
         let spans = ChosenSpans::Slice(slice);
         Self { spans, besides: Some(columns), has_counts: false }
     }
 
-    /// The columns that it takes.
+    /// The columns to read.
     pub fn columns(&self) -> Projection {
         let Some(besides) = &self.besides else { return Projection::all() };
         let mut columns = Projection::heads();
@@ -106,7 +105,7 @@ impl TracePart {
         columns
     }
 
-    /// Rows of a trace in a batch that belong to it.
+    /// The rows of a trace in a batch that belong to this part.
     pub fn rows(&self, batch: &SpanBatch, id: TraceId) -> Vec<u32> {
         let ids = &*batch.spans.span_id;
         let is_chosen = |row: usize| self.spans.has(ids[row]);

@@ -1,4 +1,4 @@
-//! Ids as the JSON mapping of protobuf writes bytes, which OTLP/JSON does not: base64.
+//! Converts ids in base64, which the JSON mapping of protobuf uses for bytes but OTLP/JSON does not.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -13,14 +13,14 @@ const KEYS: [&[u8]; 6] = [
     b"\"parent_span_id\"",
 ];
 
-/// The text with hex in place of base64 in all ids; `None` if it has no such id.
+/// The text with all base64 ids replaced by hexadecimal ones; `None` if it has none.
 pub(super) fn in_hex(json: &[u8]) -> Option<Vec<u8>> {
     let mut out = Vec::new();
     let (mut copied, mut at) = (0, 0);
     while let Some(quote) = json[at..].iter().position(|byte| *byte == b'"') {
         let key = at + quote;
         at = end_of_string(json, key);
-        // Within a string quotes are escaped, so what is followed by a colon is a key.
+        // Inside of a string quotes are escaped, so what precedes a colon is a key.
         if !KEYS.contains(&&json[key..at]) {
             continue;
         }
@@ -42,7 +42,7 @@ pub(super) fn in_hex(json: &[u8]) -> Option<Vec<u8>> {
     Some(out)
 }
 
-/// Where the string that begins with the quote at `begin` ends, its last quote included.
+/// The position after the closing quote of the string that begins at `begin`.
 fn end_of_string(json: &[u8], begin: usize) -> usize {
     let mut is_escaped = false;
     for (place, &byte) in json.iter().enumerate().skip(begin + 1) {
@@ -56,7 +56,7 @@ fn end_of_string(json: &[u8], begin: usize) -> usize {
     json.len()
 }
 
-/// Where the string after a colon lies, with both quotes.
+/// The position of the string after a colon, including both quotes.
 fn string_after_colon(json: &[u8], at: usize) -> Option<(usize, usize)> {
     let next = |from: usize| {
         let space = json[from..].iter().position(|byte| !byte.is_ascii_whitespace())?;

@@ -1,5 +1,5 @@
-//! The frame of the decoder: a value is read *into* a target, so that repeated keys append to
-//! lists, merge messages and replace scalars.
+//! The basis of the decoder. A value is read *into* a target, so that repeated keys append to lists, merge messages and
+//! replace scalars.
 
 use std::borrow::Cow;
 use std::cell::Cell;
@@ -12,8 +12,8 @@ use serde::de::{
 
 use super::cut_before_position;
 
-/// Elements that the lists of one span may have together, or those of one resource or scope: what is read into messages,
-/// of which the smallest takes three bytes of text and a hundred of memory.
+/// Most elements of all lists of one span, resource or scope. They are decoded into messages, the smallest of which
+/// takes three bytes of text and a hundred bytes of memory.
 const MAX_ELEMENTS: usize = 1 << 16;
 
 /// How many more elements there may be in memory.
@@ -42,7 +42,7 @@ pub(super) trait Field {
     fn read<'de, D: Deserializer<'de>>(&mut self, json: D, room: &Room) -> Result<(), D::Error>;
 }
 
-/// A message: filled member by member. `null` leaves it as it is.
+/// A message, which is filled member by member. `null` does not change it.
 pub(super) trait Object: Default {
     /// What an error calls it.
     const EXPECTED: &'static str;
@@ -82,8 +82,8 @@ pub(super) fn skip<'de, A: MapAccess<'de>>(map: &mut A) -> Result<(), A::Error> 
     map.next_value::<IgnoredAny>().map(drop)
 }
 
-/// Puts a field in front of the path that an error names. The position stays at the end of the
-/// text, where `serde_json` finds it again.
+/// Prepends a field to the path that an error names. The position stays at the end of the text, where `serde_json`
+/// finds it again.
 fn in_field<E: Error>(name: &str, error: &impl fmt::Display) -> E {
     let text = cut_before_position(error.to_string());
     let separator = match text.split_once(": ") {
@@ -127,7 +127,7 @@ impl<'de, T: Object> Visitor<'de> for ObjectVisitor<'_, T> {
     }
 }
 
-/// An element of a list: as any object, but `null` is none.
+/// An element of a list. Like any object, except that `null` is not allowed.
 struct Element<'t, T>(ObjectVisitor<'t, T>);
 
 impl<'de, T: Object> DeserializeSeed<'de> for Element<'_, T> {
@@ -183,7 +183,7 @@ impl<'de> Visitor<'de> for KeySeed {
     }
 }
 
-/// A message that may be absent; a repeated one is merged.
+/// A message that may be absent. If it occurs again, it is merged.
 impl<T: Object> Field for Option<T> {
     fn read<'de, D: Deserializer<'de>>(&mut self, json: D, room: &Room) -> Result<(), D::Error> {
         json.deserialize_any(ObjectVisitor(self.get_or_insert_default(), room))
@@ -197,7 +197,7 @@ impl<T: Object> Field for Vec<T> {
     }
 }
 
-/// Reads a list of messages and hands them on one by one. `room`: where they are counted; `None`: each by itself, because
+/// Reads a list of messages and passes them on one by one. `room`: counts them; `None`: each counts by itself, because
 /// it is gone before the next is read.
 pub(super) fn read_list<'de, T: Object, D: Deserializer<'de>>(
     json: D,

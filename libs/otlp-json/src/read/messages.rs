@@ -1,5 +1,6 @@
-//! The members of each OTLP message. Those around spans are never in memory as messages: each span is encoded once it is
-//! read, so that a request takes the memory of its bytes and of its largest span, whatever the number of spans.
+//! The members of each OTLP message. Messages that contain spans are never in memory as a whole: each span is encoded
+//! right after it is read. So a request takes the memory of its bytes and of its largest span, whatever the number of
+//! spans.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -22,7 +23,7 @@ use super::values::{Base64, Bool, Enum, HexId, Number, Text};
 const TRACE_ID: usize = 16;
 const SPAN_ID: usize = 8;
 
-/// Lists the members of a message: every spelling of the key, and how the value is read.
+/// Lists the members of a message: all spellings of the key, and how to read the value.
 macro_rules! object {
     ($message:ty, $expected:literal, $this:ident { $($key:literal $(| $alias:literal)? => $target:expr,)* }) => {
         impl Object for $message {
@@ -226,7 +227,7 @@ object!(ExportRequest, "an export request", this {
     "resourceSpans" | "resource_spans" => &mut ResourceSpans::into_fields(&mut this.resource_spans, 1),
 });
 
-/// A file with a trace: an export request, or what Tempo's API answers with.
+/// A file with a trace: an export request, or an answer of Tempo's API.
 #[derive(Default)]
 pub(super) struct TraceFile {
     pub(super) resource_spans: Vec<u8>,
@@ -254,7 +255,7 @@ struct ResourceSpans {
     resource: Option<Resource>,
     scope_spans: Vec<u8>,
     schema_url: Bytes,
-    /// What senders of OTLP before 0.15 wrote; it counts where no scope spans are.
+    /// What senders of OTLP before 0.15 wrote. It counts only if there are no scope spans.
     library_spans: Vec<u8>,
 }
 
@@ -289,12 +290,12 @@ object!(LibrarySpans, "instrumentation library spans", this {
     "schemaUrl" | "schema_url" => &mut Text(&mut this.0.schema_url),
 });
 
-/// An element of a list that is encoded once it is read.
+/// An element of a list that is encoded right after it is read.
 trait Encoded: Object {
     /// Appends the message as a field.
     fn append(self, field: u32, out: &mut Vec<u8>);
 
-    /// A list of such elements, whose fields are appended to `out`.
+    /// A list of such elements. Their fields are appended to `out`.
     fn into_fields(out: &mut Vec<u8>, field: u32) -> Fields<'_, Self> {
         Fields { out, field, of: PhantomData }
     }
@@ -341,7 +342,7 @@ impl Encoded for ResourceSpans {
     }
 }
 
-/// ResourceSpans and ScopeSpans: field 1 says whose spans they are, field 3 is a schema.
+/// ResourceSpans and ScopeSpans: field 1 is the resource or scope, field 3 is a schema.
 fn append(
     field: u32,
     owner: Option<&impl Message>,

@@ -21,7 +21,7 @@ impl Field for Text<'_> {
     }
 }
 
-/// Takes the bytes of a string, whether they are UTF-8 or not.
+/// Reads the bytes of a string, which need not be UTF-8.
 struct TextVisitor;
 
 impl<'de> Visitor<'de> for TextVisitor {

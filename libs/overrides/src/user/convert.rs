@@ -1,4 +1,4 @@
-//! Between the document's lists and those of the configuration.
+//! Converts between the lists in the document and those in the configuration.
 
 use serde_json::Value;
 use tactus_config::sections::generator::{

@@ -1,7 +1,7 @@
-//! The JSON document, `overrides/<tenant>/overrides.json`.
+//! The JSON document `overrides/<tenant>/overrides.json`.
 //!
-//! Absent keys are not set. Keys that we do not know are kept, since another program may have
-//! written the document; the API refuses them.
+//! Absent keys are not set. Keys that we do not know are kept, because another program may have written the document;
+//! the API rejects them.
 
 use std::collections::BTreeMap;
 
@@ -11,8 +11,7 @@ use tactus_config::GoDuration;
 
 use super::{duration, place};
 
-/// Declares sections of the document: `key: Type` may be absent; `@part` sections are always
-/// written, if empty as `{}`.
+/// Declares sections of the document. `key: Type` may be absent; `@part` sections are always written, as `{}` if empty.
 macro_rules! document {
     ($(
         $(#[$attr:meta])*
@@ -52,7 +51,7 @@ macro_rules! document {
 }
 
 document! {
-    /// What a tenant set. `None` leaves the operator's limit in effect.
+    /// What a tenant has set. `None`: the operator's limit applies.
     UserLimits {
         forwarders: Vec<String>, "Names of forwarders to send to.";
         @part cost_attribution: UserCostAttribution, "Usage by attribute.";
@@ -132,7 +131,7 @@ pub struct UserDimensionMapping {
     pub join: String,
 }
 
-/// Spans to use: matched by `include` and not by `exclude`.
+/// Spans to count: those that `include` matches and `exclude` does not.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, expecting = "an object")]
 pub struct UserFilterPolicy {
@@ -169,12 +168,13 @@ pub struct UserMatchAttribute {
 }
 
 impl UserLimits {
-    /// Reads a stored document: unknown keys are kept. Errors: not JSON, or values of other types, by their paths.
+    /// Reads a stored document, and keeps unknown keys. Errors: not JSON, or values of the wrong type, with their
+    /// paths.
     pub fn read(json: &[u8]) -> Result<Self, String> {
         serde_json::from_slice(json).map_err(|error| place::describe(json, &error))
     }
 
-    /// Reads a document of a client. Errors: as [`Self::read`], and unknown keys, by their paths.
+    /// Reads a client's document. Errors: as [`Self::read`], and unknown keys, with their paths.
     pub fn read_strict(json: &[u8]) -> Result<Self, String> {
         let limits = Self::read(json)?;
         match limits.unknown_keys().first() {

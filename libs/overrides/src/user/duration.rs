@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserializer, Serializer, de::Error, de::Visitor};
 use tactus_config::{GoDuration, parse_go};
 
-/// Reads the value itself rather than a copy, so that an error has the place of the value.
+/// Reads the value directly and not from a copy, so that an error has its position.
 struct DurationVisitor;
 
 pub(super) fn serialize<S: Serializer>(

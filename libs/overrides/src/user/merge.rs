@@ -1,11 +1,11 @@
-//! The tenant's document over the operator's limits, and the other way round.
+//! Applies the tenant's document to the operator's limits, and extracts a document from limits.
 
 use tactus_config::sections::overrides::Limits;
 
 use super::convert;
 use super::document::UserLimits;
 
-/// The keys that the document and limits have by the same name: `$each!(document, limits; keys)` for each section.
+/// The keys that have the same name in the document and in limits: `$each!(document, limits; keys)` for each section.
 macro_rules! same_keys {
     ($each:ident, $user:ident, $limits:ident) => {
         $each!($user, $limits; forwarders);
@@ -44,8 +44,8 @@ macro_rules! show {
     )* };
 }
 
-/// The limits of a tenant: `base` with what `user` sets. `processors` are added to the operator's;
-/// an empty list, which would add nothing, takes them away.
+/// The limits of a tenant: `base` with what `user` sets. `processors` are added to the operator's. An empty list, which
+/// would add nothing, removes them.
 pub(crate) fn merge(base: &Limits, user: &UserLimits) -> Limits {
     let mut merged = base.clone();
     same_keys!(take, user, merged);
@@ -72,7 +72,7 @@ pub(crate) fn merge(base: &Limits, user: &UserLimits) -> Limits {
 }
 
 impl UserLimits {
-    /// The keys of the document as limits have them in effect.
+    /// The document's keys with the values that are in effect in these limits.
     pub fn of(limits: &Limits) -> Self {
         let mut user = Self::default();
         same_keys!(show, user, limits);
@@ -90,8 +90,8 @@ impl UserLimits {
     }
 }
 
-/// True if the operator's entry of a tenant sets any key that the tenant could set. What an entry
-/// leaves out is zero, except for three keys that then have the value of `defaults`.
+/// True if the operator's entry for a tenant sets a key that the tenant may set. What an entry leaves out is zero,
+/// except for three keys, which then have the value in `defaults`.
 pub(crate) fn conflicts(entry: &Limits, defaults: &Limits) -> bool {
     let mut unset = Limits::default();
     let (theirs, ours) = (&defaults.metrics_generator, &entry.metrics_generator);

@@ -2,16 +2,17 @@
 
 /// A step from a value to one within it.
 enum Step {
-    /// Into an object; the key is known once it was read.
+    /// Inside of an object. The key is known after it was read.
     Object { key: Option<String>, before_key: bool },
     /// Into a list.
     List { index: usize },
 }
 
-/// Says what is wrong and where: `metrics_generator.processors[1]: invalid type: …`. An error at the top names nothing.
+/// Says what is wrong and where: `metrics_generator.processors[1]: invalid type: …`. An error at the top level names no
+/// field.
 pub(super) fn describe(json: &[u8], error: &serde_json::Error) -> String {
     if error.is_syntax() || error.is_eof() {
-        // The line and the column of the error say more than the field before it.
+        // The error's line and column say more than the preceding field.
         return error.to_string();
     }
     match path(json, offset(json, error.line(), error.column())) {
@@ -20,13 +21,14 @@ pub(super) fn describe(json: &[u8], error: &serde_json::Error) -> String {
     }
 }
 
-/// Bytes before the place of an error. Lines count from 1, columns are bytes of the line that were read.
+/// How many bytes precede the position of an error. Lines count from 1; columns are the bytes of the line that were
+/// read.
 fn offset(json: &[u8], line: usize, column: usize) -> usize {
     let lines = json.split_inclusive(|&byte| byte == b'\n').take(line.saturating_sub(1));
     lines.map(<[u8]>::len).sum::<usize>().saturating_add(column).min(json.len())
 }
 
-/// The path of the value that the first `end` bytes lead to. The text up to there is JSON.
+/// The path of the value at the end of the first `end` bytes, which are valid JSON so far.
 fn path(json: &[u8], end: usize) -> String {
     let mut steps: Vec<Step> = Vec::new();
     let mut at = 0;
@@ -67,7 +69,7 @@ fn path(json: &[u8], end: usize) -> String {
     path
 }
 
-/// The place after the quote that ends a text which begins before `at`.
+/// The position after the quote that ends a text beginning before `at`.
 fn end_of_text(json: &[u8], mut at: usize) -> usize {
     while let Some(&byte) = json.get(at) {
         at += if byte == b'\\' { 2 } else { 1 };

@@ -16,11 +16,11 @@ use crate::user::UserLimits;
 
 /// The directory of all documents.
 const DIRECTORY: &str = "overrides";
-/// A larger document is none: what is made of it takes many times as much.
+/// A larger document is rejected, because parsing it takes many times its size.
 pub(crate) const MAX_DOCUMENT_BYTES: usize = 256 << 10;
 /// Documents that are read at the same time.
 const CONCURRENCY: usize = 16;
-/// A round of reading that takes longer than this may undo a change for one more round.
+/// If reading all documents takes longer than this, a change may be undone until they are read again.
 const REMEMBER_WRITES: Duration = Duration::from_secs(600);
 
 #[derive(Debug)]
@@ -34,7 +34,7 @@ pub(crate) struct Store {
 /// Why a document was not written.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StoreError {
-    /// The document is not of the version that the writer named.
+    /// The document's version differs from the one that the writer named.
     #[error("version does not match")]
     Version,
     /// There is no document.
@@ -56,9 +56,9 @@ impl Store {
         Self { bucket, written: Mutex::default(), turn: tokio::sync::Mutex::default() }
     }
 
-    /// Reads all documents. One that cannot be read stays as in `before`; `None` if they cannot
-    /// even be listed. Those that are one too many for `max_bytes` (0: no limit) are left out: first of the tenants that
-    /// are not in `before`, the last ones by name.
+    /// Reads all documents. One that cannot be read stays as in `before`; `None` if they cannot even be listed. If they
+    /// exceed `max_bytes` (0: no limit), some are left out: first those of tenants that are not in `before`, the last
+    /// ones by name.
     pub(crate) async fn read_all(
         &self,
         before: &BTreeMap<String, Stored>,
@@ -71,7 +71,7 @@ impl Store {
             let is_new = |tenant: &String| !before.contains_key(tenant);
             is_new(a).cmp(&is_new(b)).then_with(|| a.cmp(b))
         });
-        // In this order, so that each process and each round leaves out the same.
+        // In a fixed order, so that each process leaves out the same ones each time.
         let mut read = stream::iter(tenants)
             .map(|tenant| async move {
                 metrics.user_fetch.with([&tenant]).inc();
@@ -133,7 +133,7 @@ impl Store {
         }
     }
 
-    /// Reads the document of a tenant. Errors: as [`StoreError`] says, but `Version`.
+    /// Reads the document of a tenant. Errors: those of [`StoreError`] except `Version`.
     pub(crate) async fn read(&self, tenant: &str) -> Result<Stored, StoreError> {
         let max_bytes = MAX_DOCUMENT_BYTES as u64;
         let (bytes, version) = match self.bucket.get_with_version(&key(tenant), max_bytes).await {
@@ -145,13 +145,13 @@ impl Store {
         Ok(Stored { limits, version, bytes: bytes.len() as u64 })
     }
 
-    /// Waits until no other change by this process is under way; the next one waits until this is dropped. What there is
-    /// room for is known only then.
+    /// Waits until this process is making no other change. The next one waits until the result is dropped. Only then it
+    /// is known what still fits.
     pub(crate) async fn turn(&self) -> MutexGuard<'_, ()> {
         self.turn.lock().await
     }
 
-    /// Writes the document in the place of the version `expected`, or a new one if that is `None`.
+    /// Replaces the version `expected` of the document, or creates it if that is `None`.
     pub(crate) async fn write(
         &self,
         tenant: &str,
@@ -178,8 +178,8 @@ impl Store {
         }
     }
 
-    /// Notes that the document of a tenant has just changed: a round of reading that is under way
-    /// may have seen the old one.
+    /// Records that a tenant's document has just changed, because a read of all documents that is under way may have
+    /// seen the old one.
     pub(crate) fn note_write(&self, tenant: &str) {
         let now = Instant::now();
         let mut written = self.written.lock();

@@ -15,9 +15,9 @@ const MIN_INTERVAL: GoDuration = GoDuration::seconds(15);
 const MAX_INTERVAL: GoDuration = GoDuration::minutes(5);
 const MAX_SLACK: GoDuration = GoDuration::hours(12);
 
-/// Checks a document of a client. `forwarders` are the names that exist.
+/// Checks a client's document. `forwarders` are the names that exist.
 ///
-/// Errors: the first rule that it breaks, in words for the client, with the key.
+/// Errors: the first rule that it breaks, with the key, worded for the client.
 pub(crate) fn validate(user: &UserLimits, forwarders: &[&str]) -> Result<(), String> {
     for name in user.forwarders.iter().flatten() {
         if !forwarders.contains(&name.as_str()) {
@@ -61,7 +61,7 @@ pub(crate) fn validate(user: &UserLimits, forwarders: &[&str]) -> Result<(), Str
         );
     }
     processors(generator)?;
-    // Histograms, buckets and cost attribution: rules that the file has as well.
+    // Histograms, buckets and cost attribution follow the rules for the operator's file.
     tactus_config::check_limits(&merge(&Limits::default(), user)).map_err(|error| error.to_string())
 }
 
@@ -124,7 +124,7 @@ fn label(attribute: &str) -> String {
     attribute.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect()
 }
 
-/// A Prometheus name; `more` are further characters that it may have.
+/// True for a Prometheus name. `more`: further characters that it may have.
 fn is_name(name: &str, more: &str) -> bool {
     !name.is_empty()
         && !name.starts_with(|first: char| first.is_ascii_digit())

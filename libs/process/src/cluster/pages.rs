@@ -64,6 +64,6 @@ async fn forget(ring: Arc<Ring>, RawForm(form): RawForm) -> Response {
         let message = format!("no instance {id} in the ring");
         return error_line(StatusCode::NOT_FOUND, &message);
     }
-    tracing::info!(instance = %id, ring = ring.settings().name, "forgotten by hand");
+    tracing::info!(instance = %id, ring = ring.settings().name, "instance removed from the ring by hand");
     (StatusCode::FOUND, [(LOCATION, "#")]).into_response()
 }

@@ -1,4 +1,4 @@
-//! The identities of spans, and the search for spans that two row groups have in common.
+//! The identities of spans, and the search for spans that are in two row groups.
 
 use std::ops::Range;
 

@@ -1,4 +1,4 @@
-//! A job on its threads: how long it may go on, what it holds and reads, and when it lends its place.
+//! A job on its threads: how long it may run, what memory it holds, what it reads, and when it lends its thread's turn.
 
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
@@ -81,8 +81,8 @@ impl Job {
         self.shared.cached_bytes.fetch_add(more, Ordering::Relaxed);
     }
 
-    /// Fails once the job is over: the caller is gone, or it took what it may. To be asked before each step that takes
-    /// long, and before what a step made is shown to other threads.
+    /// Fails once the job is over, because the caller has gone or the job used up a limit. Call it before each long
+    /// step, and before other threads see the result of a step.
     pub(crate) fn check(&self) -> Result<()> {
         if self.shared.is_cancelled() || self.stopped.is_stopped() || is_over() {
             return Err(Error::Cancelled);
@@ -99,8 +99,8 @@ impl Job {
         self.check()
     }
 
-    /// Like [`Self::hold_bytes`], with bytes that were read ahead, as far as they fit: a job that may run without them
-    /// does.
+    /// As [`Self::hold_bytes`], plus `read` bytes that were read ahead, as far as they fit. If the job can run without
+    /// these, it does.
     pub(crate) fn hold_with_read(&self, bytes: u64, read: u64) -> Result<()> {
         let all = bytes.saturating_add(read).min(self.shared.gate.max_bytes());
         self.hold_bytes(bytes.max(all))

@@ -1,4 +1,4 @@
-//! Decides by the summary of a block what a query may find there, before the block is opened.
+//! Decides from the summary of a block what a query may find in it, before the block is opened.
 
 use std::ops::Range;
 

@@ -63,9 +63,9 @@ pub(super) async fn add(taken: &mut AnswerMemory, bytes: usize) -> Result<(), St
 }
 
 impl RecentData {
-    /// Asks these ingesters. Those that are not needed for a complete answer are not waited for longer than the grace.
-    ///
-    /// Errors: nobody answers; one says that the query itself is at fault; there are gaps and reads are strict.
+    /// Calls these ingesters. It waits for those that are not needed for a complete answer only during the grace
+    /// period. Errors: no ingester answers; one says that the query itself is wrong; there are gaps and reads are
+    /// strict.
     pub(super) async fn ask<R, T>(
         &self,
         set: &ReadSet,

@@ -19,9 +19,9 @@ use super::ask::{Answers, add, take};
 /// Parts of more bytes are put together away from the threads that serve connections.
 const INLINE_BYTES: usize = 256 << 10;
 
-/// The parts of a trace as one, with each span once: what replicas have in common would make the answer as many times as
-/// large. Spans that are in blocks as well are left for whoever combines it with those. If one of them, or all together, have more
-/// than `max_bytes`, that is the answer. Errors: there is no memory for it besides the parts.
+/// Combines the parts of a trace, with each span once, because replicas would make the answer several times as large.
+/// Spans that are also in blocks are removed by whoever combines the result with those. If one part, or all together,
+/// exceed `max_bytes`, the answer says only that. Errors: there is no memory for the result in addition to the parts.
 pub(super) async fn traces(
     answers: Answers<FindTraceResponse>,
     max_bytes: u64,

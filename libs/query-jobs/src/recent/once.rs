@@ -1,8 +1,8 @@
 //! Searches in which each trace is evaluated by one ingester, instead of by all that have it.
 //!
-//! First all ingesters report what they have completely (origins: see libs/model). Then each is sent this list, in an
-//! order that depends on the query, and leaves out the traces of which an earlier ingester in the order has every span.
-//! If one of them is slow, fails or released something meanwhile, all are asked to evaluate everything.
+//! First all ingesters report which origins (see `tactus_model`) they have completely. Then each gets this list, in an
+//! order that depends on the query, and leaves out traces of which an earlier ingester in the order has every span. If
+//! one of them is slow, fails or has released something meanwhile, all are asked to evaluate everything.
 
 use std::{
     collections::HashMap,

@@ -41,8 +41,8 @@ pub(super) struct Outgoing {
     pub(super) place: Option<OwnedSemaphorePermit>,
 }
 
-/// The messages to a frontend. What a message took is given back when the next one is asked for: a connection asks when it has
-/// sent the one before.
+/// The messages to a frontend. The memory of a message is given back when the next one is requested, because the
+/// connection requests it after it has sent the previous one.
 #[derive(Debug)]
 pub struct Outbound {
     messages: mpsc::UnboundedReceiver<Outgoing>,
@@ -50,8 +50,8 @@ pub struct Outbound {
 }
 
 impl Outbound {
-    /// The channel has no bound of its own: what it holds are answers to messages that had a place, and what this querier says
-    /// when its slots change or it leaves.
+    /// The channel itself is unbounded. It only holds answers to messages whose number is limited, and what this
+    /// querier says when its slots change or it leaves.
     pub(super) fn new() -> (mpsc::UnboundedSender<Outgoing>, Self) {
         let (sender, messages) = mpsc::unbounded_channel();
         (sender, Self { messages, on_its_way: None })

@@ -1,8 +1,8 @@
 //! The blocks that a query reads, as far as they are known before the ingesters are asked.
 //!
-//! An ingester goes on answering for spans that are in a block, because not every block list shows the block yet. If
+//! An ingester continues to answer for spans that are in a block, because not every block list shows that block yet. If
 //! the request names the block, the ingester leaves these spans out. After the ingesters have answered, the block list
-//! is read again: by then, spans that an ingester released meanwhile are in a listed block.
+//! is read again: by then, it has every block whose spans an ingester has released meanwhile.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -14,8 +14,8 @@ use tactus_storage::blocklist::TenantBlocks;
 use super::{QueryBlock, add_with_sources, select_from};
 use crate::frontend::Frontend;
 
-/// Ingesters are told of at most this many blocks, the newest. They hold the spans of some minutes; for blocks beyond
-/// the limit they answer themselves.
+/// Ingesters are told of at most this many blocks, the newest, which hold the spans of some minutes. For spans in other
+/// blocks they answer as well.
 const MAX_TOLD: usize = 2_048;
 
 /// The blocks of a tenant for a query, before its ingesters are asked.

@@ -1,9 +1,9 @@
-//! Sends a trace piece by piece, so that of a large trace only one slice is in memory.
+//! Sends a trace piece by piece, so that only one slice of a large trace is in memory.
 //!
-//! The first slice is read before the response begins, so errors up to then have a status. A later error ends the
-//! connection, which shows the client that the answer is incomplete. An answer that has begun waits while there is no memory. It holds
-//! only what its reader has yet to take meanwhile, and takes all that it needs to send a slice together with the slice, so no two
-//! answers wait for each other.
+//! The first slice is read before the response begins, so that errors up to then have a status. A later error ends the
+//! connection, which shows the client that the answer is incomplete. An answer that has begun waits if there is no
+//! memory. Meanwhile it holds only what its reader has not taken yet. It takes all memory that it needs to send a slice
+//! together with the slice itself, so two answers never wait for each other.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -36,7 +36,8 @@ use crate::trace_by_id::{FoundTrace, Slices, TraceMemory};
 /// Size of the pieces in which spans are written. One takes some milliseconds of work.
 const PIECE_BYTES: usize = 256 << 10;
 
-/// Written pieces of an answer that wait: one for the connection, the next behind it, and one that is being made.
+/// Written pieces of an answer that may wait: one for the connection, the next one after it, and one that is being
+/// written.
 const WAITING_PIECES: u64 = 3;
 /// A written piece has at most this many times the bytes of its spans; a larger one waits for memory of its own.
 const WRITTEN_EXPANSION: u64 = 4;

@@ -8,7 +8,8 @@ use std::collections::{HashMap, HashSet};
 use tactus_model::OriginSet;
 use tactus_proto::tactus::v1::Holder;
 
-/// Leaves of what ingesters kept those origins that they differ about and that none of them has as a whole.
+/// Removes from what ingesters kept everything but the origins that they decided differently and that none of them has
+/// completely.
 pub(super) fn leave_differing(holders: &mut [Holder]) {
     if holders.iter().all(|holder| holder.kept.is_empty()) {
         return;

@@ -1,7 +1,8 @@
-//! Which other blocks may have spans of a block: those of its time, and those of pushes that it has spans of.
+//! Finds the other blocks that may have spans of a block: those with an overlapping time range, and those with spans of
+//! the same pushes.
 //!
-//! Blocks of one time may be thousands where nobody merges them. So the number that a job is told of has a bound, and is
-//! found when the job starts.
+//! If blocks are not merged, thousands may overlap. So the number that a job is told of is limited, and they are found
+//! only when the job starts.
 
 use std::collections::HashSet;
 

@@ -62,11 +62,11 @@ pub(super) fn window_seconds(grid: &Grid) -> (i64, i64) {
 
 /// Adds the jobs on blocks that may have spans in the intervals, and returns these blocks.
 ///
-/// A job asks for all intervals: spans that came in late, or from a wrong clock, do not stretch the times of their block,
-/// and the row groups' own bounds leave out what is not wanted. A span may stand in two blocks: each job names the others
-/// that may have it, and the querier knows which of them counts it. `origins_of`: of the pushes that a block has spans of. Two
-/// blocks with a common one certainly have spans in common, whatever their times say: those of a block that a process with a
-/// wrong clock wrote are moved towards its now.
+/// A job asks for all intervals: spans that arrived late, or with a wrong clock, do not extend the time range of their
+/// block, and the row groups' own bounds exclude what is not wanted. A span may be in two blocks, so each job names the
+/// other blocks that may have it, and the querier knows which of them counts it. `origins_of` returns the pushes that a
+/// block has spans of. Two blocks with a push in common certainly have spans in common, whatever their time ranges: a
+/// process with a wrong clock moves the range of its block towards its own time.
 pub(super) fn add_jobs(
     jobs: &mut Vec<Job>,
     request: &MetricsRequest,

@@ -1,9 +1,9 @@
 //! Counts recent data of which ingesters and blocks have several copies.
 //!
-//! First the ingesters report which origins they have. Then the block list is taken, so that it has every block whose
+//! First the ingesters report which origins they have. Then the block list is read, so that it has every block whose
 //! spans an ingester had released by then. Each ingester is told what the others and the blocks have, and counts the
-//! rest. If an ingester released spans meanwhile that it would have to count, it says so, and all ingesters are asked
-//! again.
+//! rest. If an ingester has meanwhile released spans that it would have to count, it says so, and all ingesters are
+//! asked again.
 
 use std::collections::HashSet;
 
@@ -91,7 +91,7 @@ impl Frontend {
             }
         }
         tracing::warn!(
-            "ingesters let go of spans while they were asked for them, recent data is left out"
+            "ingesters released spans each time a metrics query asked for them: the answer lacks recent data"
         );
         state.work.partial = true;
         Ok(blocks)

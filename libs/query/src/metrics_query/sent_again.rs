@@ -1,7 +1,8 @@
-//! Spans of recent data that stand in a block as well, because a client sent them again.
+//! Finds spans of recent data that are also in a block, because a client sent them again.
 //!
-//! Ingesters name the spans they count that start when a block has some. Mostly there are few, of which no block has any:
-//! then their answer stands. Else they are asked once more, and told which of them blocks have.
+//! Ingesters name the spans they count that start within the time range of a block. Usually there are few, and no block
+//! has any of them: then the ingesters' answer stands. Otherwise they are asked again, with a list of those spans that
+//! blocks have.
 
 use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;

@@ -1,4 +1,4 @@
-//! The series of a query while its jobs come in.
+//! The series of a query while the answers of its jobs arrive.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Differences of metrics queries.
+//! Intermediate results of metrics queries.
 
 use std::ops::Range;
 

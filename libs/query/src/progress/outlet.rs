@@ -1,4 +1,4 @@
-//! From a query that runs to the client that reads.
+//! Sends intermediate results from a running query to its client.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -21,14 +21,15 @@ use crate::current_query::as_part_of_query;
 /// Trailer of streams that lack something because it could not be read.
 const PARTIAL: &str = "x-tactus-partial";
 
-/// Whoever waits for the first result is told sooner than of further ones. Not at once: most queries are done by then, and
-/// have one message.
+/// The first result is sent sooner than further ones, but not at once: most queries are done by then, and need only one
+/// message.
 const FIRST_AFTER: Duration = Duration::from_millis(100);
 
 /// A status travels in headers, which clients bound.
 const MAX_STATUS_BYTES: usize = 4 << 10;
 
-/// Where a query puts differences. It never waits: what the client has no room for is part of a later difference.
+/// Where a query puts intermediate results ("differences"). It never waits: what the client cannot take yet becomes a
+/// part of a later difference.
 #[derive(Debug)]
 pub(crate) struct Outlet<M> {
     sender: mpsc::Sender<Batch<M>>,

@@ -1,7 +1,7 @@
-//! Messages of bounded size out of answers of any size.
+//! Divides answers of any size into messages of bounded size.
 //!
-//! What a receiver does with several messages of a stream it does with the packets of one: it puts lists together, and
-//! points of a series by their times. One trace or one text larger than the bound is a packet of its own.
+//! A receiver combines these packets as it combines several messages of a stream: it concatenates lists, and merges the
+//! points of a series by time. A single trace or text that exceeds the limit is a packet of its own.
 
 use std::iter;
 

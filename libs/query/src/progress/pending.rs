@@ -1,4 +1,4 @@
-//! Which part of a query's time is done.
+//! Tracks for which part of its time range a query is done.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 
 use crate::jobs::Running;
 
-/// The jobs of a query that are not answered yet, each by a bound: nothing that it may find lies after it.
+/// The jobs of a query that are not answered yet. Each has a bound: it cannot find anything after that time.
 #[derive(Debug, Clone)]
 pub(crate) struct Pending(Arc<Mutex<Bounds>>);
 

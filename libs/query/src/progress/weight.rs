@@ -1,4 +1,4 @@
-//! What messages take in memory while they wait for their reader.
+//! Estimates the memory that messages take while they wait for their reader.
 
 use prost::Message;
 use tactus_proto::tactus::v1::MetricsSeries;

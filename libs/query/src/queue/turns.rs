@@ -1,9 +1,10 @@
-//! Whose job is next: a FIFO for each query, queries of a tenant in turn, and tenants in turn.
+//! Decides whose job is next: jobs of a query in order, queries of a tenant in turn, and tenants in turn.
 //!
-//! Turns are start-time fair queueing: a tenant's turn moves on by the weight of each of its jobs, and the tenant with the
-//! earliest turn is served. One that comes back starts at the turn of whoever was served last, so that it neither waits
-//! behind what others queued before nor makes up for the time that it asked for nothing. Queries of a tenant likewise, each of
-//! their jobs having its turn from the beginning: a query of few jobs at a time does not wait behind all of another.
+//! Turns are start-time fair queueing: each job advances its tenant's turn by the weight of the job, and the tenant
+//! with the earliest turn is served. A tenant that comes back starts at the turn of whoever was served last. So it
+//! neither waits behind what others queued before, nor makes up for the time in which it asked for nothing. The same
+//! holds for the queries of a tenant, but each of their jobs gets its turn when it is queued, so that a query with few
+//! jobs at a time does not wait behind all jobs of another one.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! The kinds of jobs, and what their answers depend on.
 //!
-//! A request is kept whole but for what is taken out here by name, so that a new parameter tells answers apart without
-//! anybody having to think of it.
+//! The key of an answer is the whole request except for the fields that are removed here by name. So a new parameter
+//! automatically distinguishes answers.
 
 use tactus_proto::tactus::v1::{
     BlockPart, JobExplanation, MetricsInBlockRequest, MetricsResponse, SearchBlockRequest,

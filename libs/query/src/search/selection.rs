@@ -11,12 +11,13 @@ use tactus_proto::tactus::v1::{SearchRequest, SelectBlocksRequest};
 use super::Job;
 use crate::queue::JobQueue;
 
-/// The newest blocks of a search are read at once, at least this many, and as many as there are jobs at a time: what many blocks have is
-/// found in these, and no summary of the others is needed.
+/// The newest blocks of a search are searched without reading their summaries first: at least this many, and as many as
+/// there are jobs at a time. A search for something frequent fills its answer from these blocks, and needs no summary
+/// of the others.
 const READ_AT_ONCE: usize = 32;
 
-/// Blocks that are asked about together: so many first, then twice as many each time, up to the second number. A job that
-/// waits for object storage takes about as long for one as for all of them.
+/// Blocks whose summaries one job reads: this many at first, then twice as many each time, up to the second number. If
+/// summaries are in object storage, reading many at the same time takes hardly longer than reading one.
 const TOGETHER: [usize; 2] = [64, 512];
 
 /// Number of questions that run at the same time.
@@ -72,8 +73,8 @@ impl Selection {
         jobs
     }
 
-    /// Asks about the blocks that wait, the newest first, while there is little to do otherwise. The first that is not wanted,
-    /// and all after it, wait on.
+    /// Starts reading the summaries of waiting blocks, the newest first, while few other jobs are left. Stops at the
+    /// first block that is not wanted; it and all after it keep waiting.
     pub(super) fn start(&mut self, jobs_left: usize, wants: impl Fn(&Job) -> bool) {
         while jobs_left < self.read_at_once / 2
             && self.running.len() < QUESTIONS
@@ -88,7 +89,7 @@ impl Selection {
         }
     }
 
-    /// Removes and returns all waiting jobs, and asks no more questions.
+    /// Removes and returns all waiting jobs, and reads no more summaries.
     pub(super) fn give_up(&mut self) -> Vec<Job> {
         self.is_on = false;
         std::mem::take(&mut self.waiting).into_values().flatten().collect()

@@ -1,4 +1,4 @@
-//! How tags and values are collected: from ingesters and blocks, and shown on the way.
+//! Collects tags and values from ingesters and blocks, and shows them while the query runs.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -103,8 +103,8 @@ impl<C> State<C> {
 }
 
 impl Frontend {
-    /// Asks the ingesters for what is in no block that is known, and the blocks, until the answer is full. `add` returns false
-    /// once it is.
+    /// Asks the ingesters for what is not in a known block, and the blocks, until the answer is full. `add` returns
+    /// false once it is.
     ///
     /// Blocks are read when the ingesters have answered, for recent data alone may fill the answer. A stream waits for
     /// them a moment only, and shows meanwhile what they find.

@@ -1,4 +1,4 @@
-//! Judges stored traces, some at a time.
+//! Judges stored traces with tail sampling policies, some traces at a time.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! A trace as a whole, if it is not larger than answers that are made in one piece.
+//! Finds a trace as a whole, provided that it is small enough for an answer in one piece.
 
 use tactus_api::request::TraceQuery;
 use tactus_api::trace::WhenTooLarge;
@@ -12,9 +12,10 @@ use crate::frontend::Frontend;
 use crate::metrics::TRACES;
 use crate::query_log::Asked;
 
-/// A trace that is given in one piece has no more than this part of the memory of requests and answers: it is there as its spans,
-/// as what is written, which has up to three times as many bytes, and others are to be answered as well. A querier that puts three
-/// replicas together holds four times as much, besides the answer that it sends, of the seven sixteenths that a port may take.
+/// Divisor: a trace that is answered in one piece takes at most this fraction of the memory for requests and answers.
+/// In memory are its spans, and the encoded answer, which has up to three times as many bytes, and other requests must
+/// be answered as well. A querier that combines three replicas holds four times as much, besides the answer that it
+/// sends, out of the seven sixteenths that a port may use.
 const MEMORY_SHARE: u64 = 16;
 
 /// What was found of a trace.

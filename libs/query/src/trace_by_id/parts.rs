@@ -1,4 +1,4 @@
-//! What was found of a trace, before it is one.
+//! The parts of a trace that were found, before they are combined.
 
 use std::sync::Arc;
 

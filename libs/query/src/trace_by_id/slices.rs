@@ -1,4 +1,4 @@
-//! A trace asked for slice by slice: what has more bytes than a message of another service may have comes in several.
+//! Reads a trace slice by slice, if it has more bytes than a message between services may have.
 
 use std::collections::VecDeque;
 
@@ -22,7 +22,8 @@ use crate::offload::offload;
 use crate::query_log::{note_answer, note_blocks, note_jobs};
 use crate::work::check_inspected;
 
-/// A slice is cut into so many at a time at most, and a trace into so many in all: then one span has more than a message.
+/// Most slices into which a slice is divided at a time, and most slices of a trace in all: beyond that, a single span
+/// exceeds a message.
 const MOST_CUTS: u64 = 64;
 const MOST_SLICES: u32 = 1 << 16;
 

@@ -1,4 +1,4 @@
-//! Texts of clients as parts of a TraceQL query.
+//! Builds parts of a TraceQL query from texts of clients.
 
 use tactus_traceql::{Attribute, AttributeScope, Static, format_float};
 

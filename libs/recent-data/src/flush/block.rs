@@ -1,4 +1,4 @@
-//! One block, from the manifest of its segments to its last object.
+//! Makes one block, from the manifest of its segments to its last object.
 
 use std::{
     fs,
@@ -21,7 +21,7 @@ use crate::{
 };
 
 impl Ingester {
-    /// Notes on disk which segments become the block, so that a restart finishes the same block.
+    /// Records on disk which segments become the block, so that a restart finishes the same block.
     pub(super) fn begin_block(
         &self,
         id: &TenantId,
@@ -32,12 +32,13 @@ impl Ingester {
         let path = self.manifest_path(id, block_id);
         match self.manifest_of(&block, None).write(&path) {
             Ok(()) => {}
-            // The block is what makes room. Only should this process be killed between its last object and the deletion
-            // of its segments, a restart would write their spans once more; readers answer for them once.
+            // Making the block is what frees space, so it goes on without the manifest. Only if this process is killed
+            // between the block's last object and the deletion of its segments, a restart writes their spans again;
+            // readers still return them once.
             Err(error) if error.is_full() => {
                 let _ = fs::remove_file(path.with_extension("partial"));
                 let error = error_text(&error);
-                tracing::warn!(error, tenant = %id, block = %block_id, "block begun without a note of it");
+                tracing::warn!(error, tenant = %id, block = %block_id, "cannot write the manifest of a block, the block is made without it");
             }
             Err(error) => {
                 let _ = fs::remove_file(&path);
@@ -81,7 +82,7 @@ impl Ingester {
             return Ok(());
         }
         let meta = self.store_block(tenant, block).await?;
-        // From here on queriers answer for these spans; the segments go next.
+        // From here on queriers answer for these spans, so the segments can go.
         self.written.tell(meta.clone()).await;
         self.metrics.blocks_flushed.inc();
         self.metrics.flushed_bytes.inc_by(meta.size);
@@ -93,7 +94,8 @@ impl Ingester {
         Ok(())
     }
 
-    /// Builds the block in object storage. A try that fails leaves what nobody reads, and the next one replaces it.
+    /// Builds the block in object storage. A failed attempt leaves objects that nobody reads, and the next attempt
+    /// replaces them.
     async fn store_block(
         self: &Arc<Self>,
         tenant: &TenantId,
@@ -111,7 +113,7 @@ impl Ingester {
         let left = || limit.checked_sub(time.spent()).filter(|left| !left.is_zero());
         let (meta, files) = loop {
             let left = left().ok_or(Error::Timeout)?;
-            // Only the time spent on the upload is subtracted.
+            // Only the time spent on the upload counts against the limit.
             if let Ok(built) = tokio::time::timeout(left, &mut build).await {
                 break built??;
             }
@@ -123,7 +125,7 @@ impl Ingester {
     }
 }
 
-/// Tells the thread that builds a block when nobody waits for it any more.
+/// Tells the thread that builds a block that nobody waits for it any more.
 struct SetOnDrop(Arc<AtomicBool>);
 
 impl Drop for SetOnDrop {

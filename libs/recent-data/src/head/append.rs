@@ -1,4 +1,4 @@
-//! Appends the spans of a push, and keeps account of those that are refused.
+//! Appends the spans of a push, and records which were refused.
 
 use tactus_model::{AppendError, BatchBuilder, CutTraces, TooDeepKey, TraceId};
 use tactus_proto::tactus::v1::{PushRequest, SpanRun};
@@ -24,17 +24,17 @@ pub(crate) struct Appended {
     pub(crate) truncated_attributes: u64,
     /// Origins with stored spans. An origin may appear more than once.
     pub(crate) origins: Vec<u64>,
-    /// Origins with refused spans that other ingesters may have stored.
+    /// Origins of which this ingester refused some spans that others may have stored.
     pub(crate) incomplete: Vec<u64>,
     /// Traces that lost spans because they were too large.
     pub(crate) cut_traces: CutTraces,
-    /// Some of these traces had lost no span since the last cut.
+    /// True if one of these traces had lost no span before, since the last cut.
     pub(crate) cuts_anew: bool,
 }
 
 impl Appended {
-    /// Gives the spans of a run their origin and notes what became of them. `first`, `refused`: spans and refused ones
-    /// before the run.
+    /// Sets the origin of a run's spans, and records how many were stored or refused. `first` and `refused` are the
+    /// numbers of spans and refused spans before the run.
     pub(super) fn note_run(
         &mut self,
         builder: &mut BatchBuilder,
@@ -55,8 +55,8 @@ impl Appended {
     }
 }
 
-/// Appends a push that was stored before, without the spans that were refused then and those of known origins; all of
-/// it or nothing.
+/// Appends a push from the log, all or nothing, except for the spans that were refused when it came in and those with
+/// known origins.
 pub(crate) fn append_replayed(
     builder: &mut BatchBuilder,
     push: &PushRequest,
@@ -74,7 +74,7 @@ pub(crate) fn append_replayed(
             let was_refused = refused.binary_search(&(position - 1)).is_ok();
             if was_refused {
                 appended.refused_spans.push(position - 1);
-                // Or because there were too many traces; then the trace mostly has no spans at all.
+                // The trace is new: it was refused because of the number of traces, and mostly has no spans at all.
                 if !known {
                     appended.cut_traces.add(trace, 1);
                 }

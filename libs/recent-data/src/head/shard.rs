@@ -1,15 +1,14 @@
-//! A batch that is being appended to, and the push in it that is being made durable.
+//! A batch that grows, and the push that is being made durable in it.
 //!
-//! The disk may be slow, or hang. Meanwhile the batch is not locked: readers see its state before the push, and only
-//! other pushes to this batch wait.
+//! The disk may be slow or hang. The batch is not locked meanwhile: readers see its state before the push, and only
+//! other pushes to the same batch wait.
 
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use tactus_model::{BatchBuilder, Mark};
 
-/// A reader waits this long for a commit to end. If it has not ended by then, the reader copies spans that it would
-/// otherwise have shared.
+/// How long a reader waits for a commit to end. After that, it copies spans that it could otherwise have shared.
 const READER_PATIENCE: Duration = Duration::from_millis(2);
 
 #[derive(Debug, Default)]
@@ -21,7 +20,7 @@ pub(super) struct Shard {
 
 #[derive(Debug, Default)]
 pub(super) struct State {
-    /// Made when pushes arrive at the same time. Most tenants need only one.
+    /// Created when pushes arrive at the same time. Most tenants need only one.
     pub(super) builder: Option<Box<BatchBuilder>>,
     /// Where the spans begin that are not durable yet.
     pub(super) committing: Option<Mark>,
@@ -48,7 +47,8 @@ impl Shard {
         state
     }
 
-    /// For a reader, who leaves out what is not durable. Builders of more than `small` spans are waited for a little.
+    /// Locks the shard for a reader, who must ignore what is not durable. If the builder has more than `small` spans,
+    /// this waits a little for a commit to end.
     pub(super) fn read(&self, small: usize) -> MutexGuard<'_, State> {
         let mut state = self.state.lock();
         let is_large = state.builder.as_ref().is_some_and(|builder| builder.len() > small);
@@ -58,7 +58,7 @@ impl Shard {
         state
     }
 
-    /// Lets readers in while the spans behind `mark` are made durable.
+    /// Lets readers in while the spans after `mark` are made durable.
     pub(super) fn begin_commit<'a>(
         &'a self,
         mut state: MutexGuard<'a, State>,

@@ -20,21 +20,21 @@ use crate::{
     },
 };
 
-/// After a push, further pushes are awaited for this long, so that they are evaluated together.
+/// After a push, the tail waits this long for further pushes, to evaluate them together.
 const GATHER: Duration = Duration::from_millis(50);
 
 /// The reader gets a message at least this often.
 const HEARTBEAT: Duration = Duration::from_secs(2);
 
-/// How long a slow reader may take to read why its tail ended.
+/// How long a slow reader may take to receive the reason why its tail ended.
 const LAST_WAIT: Duration = Duration::from_secs(5);
 const DISPLACED: &str =
     "the place of this live tail went to a tenant with fewer (limit: ingester.live_tail.max_tails)";
 
 type Responses = mpsc::Sender<Result<TailResponse, Status>>;
 
-/// Runs a tail until its reader leaves or the ingester stops. While the reader is slow, pushes wait in the queue, and are
-/// skipped once that is full.
+/// Runs a tail until its reader leaves or the ingester stops. If the reader is slow, pushes wait in the queue, and are
+/// skipped once it is full.
 pub(super) async fn run(
     mut tail: Tail,
     ingester: Weak<Ingester>,
@@ -70,20 +70,21 @@ pub(super) async fn run(
     }
 }
 
-/// The pushes that came within a moment; none after a while.
+/// The pushes that come within a moment; none after a while without any.
 async fn gather(tail: &mut Tail) -> Vec<Arc<Pushed>> {
     let Ok(Some(first)) = time::timeout(HEARTBEAT, tail.pushed.recv()).await else {
         return Vec::new();
     };
     time::sleep(GATHER).await;
     let mut pushes = vec![first];
-    // As many as there are now: pushes that come faster than this takes them must not keep it from looking.
+    // Take only as many as there are now. Otherwise pushes that come faster than they are taken would keep this from
+    // evaluating them.
     let waiting = tail.pushed.len();
     pushes.extend((0..waiting).map_while(|_| tail.pushed.try_recv().ok()));
     pushes
 }
 
-/// Evaluates pushes, as one of the queries that the ingester runs at the same time.
+/// Evaluates pushes. This counts as one of the queries that the ingester runs at the same time.
 async fn look_at(
     ingester: &Weak<Ingester>,
     filter: &Arc<Filter>,

@@ -1,4 +1,4 @@
-//! Metrics of tail sampling, named as those of collectors.
+//! Metrics of tail sampling, named as in OpenTelemetry collectors.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use tactus_telemetry::metrics::{
 };
 use tactus_traceql::eval::Bitmap;
 
-/// Why spans are not stored, in `tempo_discarded_spans_total`.
+/// The reason label in `tempo_discarded_spans_total`.
 const REASON: &str = "tail_sampling";
 
 tactus_telemetry::metrics! {
@@ -43,7 +43,7 @@ tactus_telemetry::metrics! {
 }
 
 impl TailSamplingMetrics {
-    /// Counts what policies say of the traces of a batch.
+    /// Counts the policies' decisions on the traces of a batch.
     pub(crate) fn decided(
         &self,
         tenant: &TenantId,
@@ -87,7 +87,7 @@ impl TailSamplingMetrics {
         self.round_latency.observe(elapsed.as_secs_f64() * 1e3);
     }
 
-    /// Counts a trace with spans that follow a decision of this many seconds ago.
+    /// Counts a trace with late spans, whose decision was made this many seconds ago.
     pub(crate) fn late(&self, tenant: &TenantId, sampled: bool, age_seconds: u64) {
         let label = if sampled { "true" } else { "false" };
         self.late_spans.with([tenant.as_str(), label]).inc();
@@ -109,7 +109,7 @@ impl TailSamplingMetrics {
         self.discarded_spans.with([REASON, tenant.as_str()]).inc_by(spans);
     }
 
-    /// Drops the gauges of a tenant that sends nothing any more.
+    /// Drops the gauges of a tenant that is forgotten.
     pub(crate) fn forget(&self, tenant: &TenantId) {
         self.undecided.remove([tenant.as_str()]);
     }

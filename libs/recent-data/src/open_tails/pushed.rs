@@ -1,4 +1,4 @@
-//! Pushes as live tails see them, and the filter on their spans.
+//! Pushes in the form that live tails need, and the filter on their spans.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -16,7 +16,7 @@ const MAX_TEXT_BYTES: usize = 2048;
 /// Most attributes of a span that are shown.
 const MAX_ATTRIBUTES: usize = 64;
 
-/// A push that was stored: slices of the buffer that it came in.
+/// A stored push: slices of the buffer that it came in.
 #[derive(Debug)]
 pub(crate) struct Pushed {
     push: PushRequest,
@@ -51,7 +51,7 @@ pub(crate) struct Filter {
 }
 
 impl Filter {
-    /// The spans of these pushes that match, and at most `may_show` of them in full: the first ones.
+    /// The spans of these pushes that match; the first `may_show` of them in full.
     pub(crate) fn look_at(&self, pushes: &[Arc<Pushed>], may_show: usize) -> TailResponse {
         let mut look = Look { filter: self, may_show, response: TailResponse::default() };
         let mut builder = BatchBuilder::new(self.limits);
@@ -66,7 +66,8 @@ impl Filter {
                 appended = append(&mut builder);
             }
             if appended.is_err() {
-                // The push was stored, so it is well formed and fits. Otherwise this is a bug that must not be hidden.
+                // The push was stored, so it must be well formed and fit. Anything else is a bug, which the count must
+                // show.
                 look.response.skipped_spans += pushed.spans;
             }
         }
@@ -85,7 +86,7 @@ struct Look<'f> {
 impl Look<'_> {
     fn at(&mut self, batch: &SpanBatch) {
         let Ok(mut matches) = self.filter.query.find_matches(batch, Window::default()) else {
-            // Only operators on several spansets can fail, and such a filter has none.
+            // Only operators on several spansets can fail, and a filter of a live tail has none.
             self.response.skipped_spans += batch.len() as u64;
             return;
         };
@@ -113,7 +114,7 @@ impl Look<'_> {
         self.response.runs.extend(runs);
     }
 
-    /// The attributes that the query names, of all that matches.
+    /// The attributes that the query names, for all spans that match.
     fn attributes(
         &self,
         batch: &SpanBatch,
@@ -143,7 +144,7 @@ fn rows_of(set: &MatchedSpanSet) -> impl Iterator<Item = usize> {
     set.rows.iter().map(|&row| row as usize)
 }
 
-/// Takes away the rows behind this one; `None` all.
+/// Drops the matches after row `last`; all if `None`.
 fn keep_until(matches: &mut Matches, last: Option<usize>) {
     for trace in &mut matches.traces {
         for set in &mut trace.span_sets {
@@ -167,7 +168,7 @@ fn shown_span(batch: &SpanBatch, row: usize) -> TailSpan {
         trace_id: Bytes::copy_from_slice(&trace_id.0),
         span_id: Bytes::copy_from_slice(&span_id.0),
         start_nanos: spans.start[row],
-        // A span that ends before it starts wraps; it is shown without a duration.
+        // The duration of a span that ends before it starts has wrapped. The span is shown without a duration.
         duration_nanos: i64::try_from(spans.duration[row]).map_or(0, i64::unsigned_abs),
         service: text(service),
         name: text(spans.name[row]),
@@ -178,7 +179,7 @@ fn shown_span(batch: &SpanBatch, row: usize) -> TailSpan {
     }
 }
 
-/// At most so much of a text, to the end of a character.
+/// The beginning of a text, cut at a character boundary.
 fn cut(mut text: String) -> String {
     if text.len() > MAX_TEXT_BYTES {
         text.truncate(text.floor_char_boundary(MAX_TEXT_BYTES));

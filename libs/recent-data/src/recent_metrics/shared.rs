@@ -1,7 +1,7 @@
 //! Counts spans of which other ingesters and blocks have copies.
 //!
-//! Origins decide which spans are counted here. If a client sends a span again, the copy has another origin, so copies
-//! in several places are compared. (Of copies that one cut merged, the highest origin is left.)
+//! Origins decide which spans are counted here. If a client sends a span again, that copy has another origin, so copies
+//! in several places are compared. (If one cut merged copies, the highest origin is left.)
 
 use std::collections::{HashMap, HashSet};
 
@@ -59,7 +59,7 @@ impl Counting<'_> {
         }
     }
 
-    /// Traces that lie in several places, with spans to count.
+    /// Traces that are in several places and have spans to count.
     fn torn(&self) -> HashSet<TraceId> {
         let mut torn = HashSet::new();
         self.view.for_each_batch(|place, batch| {
@@ -86,7 +86,7 @@ impl Counting<'_> {
         ids.copied().filter(|&id| self.scattered.contains(id))
     }
 
-    /// For each span of these traces the weight of the copy that counts.
+    /// For each span of these traces, the weight of the copy that counts.
     fn winners(&self, torn: &HashSet<TraceId>) -> (HashMap<SpanKey, u64>, Held) {
         let (mut winners, mut held) = (HashMap::new(), Held::default());
         self.view.for_each_batch(|place, batch| {
@@ -97,7 +97,7 @@ impl Counting<'_> {
             if !is_torn.contains(&true) {
                 return;
             }
-            // A table that is full becomes one of twice the size.
+            // A full table is replaced by one of twice the size.
             if !held.grow_to((winners.len() + batch.len()) * 2 * ID_BYTES) {
                 return;
             }
@@ -121,7 +121,7 @@ impl Counting<'_> {
         (winners, held)
     }
 
-    /// Counts single spans, of copies the one that wins.
+    /// Counts single spans. Of several copies, only the winning one counts.
     fn count_spans(
         &self,
         torn: &HashSet<TraceId>,
@@ -162,7 +162,7 @@ impl Counting<'_> {
         result
     }
 
-    /// Counts the traces that lie whole in one segment.
+    /// Counts the traces that are complete in one segment.
     fn count_whole(&self, collector: &mut MetricsCollector) -> Result<(), MetricsError> {
         for (number, segment) in self.view.segments.iter().enumerate() {
             if is_over() {
@@ -185,7 +185,7 @@ impl Counting<'_> {
         Ok(())
     }
 
-    /// Counts spans of traces that lie in several places, each trace put together first.
+    /// Counts spans of traces that are in several places. Each trace is put together first.
     fn count_torn(
         &self,
         torn: HashSet<TraceId>,
@@ -233,7 +233,7 @@ impl Counting<'_> {
                 }
             }
         }
-        // The merge keeps the highest number, so copies are given their places in the order of weights.
+        // The merge keeps the copy with the highest number, so copies are numbered in the order of their weights.
         let mut order: Vec<(Option<u64>, u64)> =
             weights.into_iter().map(|(origin, weight)| (weight, origin)).collect();
         order.sort_unstable();

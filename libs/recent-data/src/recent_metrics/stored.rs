@@ -1,9 +1,9 @@
-//! Finds spans that are held here and are also in a block, because a client sent them again.
+//! Finds spans that are both here and in a block, because a client sent them again.
 //!
-//! The query names the times of its blocks. A span that is counted here and starts in such a time may be in one of the
-//! blocks, so the answer names it. These spans are few, because blocks end where recent data begins, and blocks that
-//! were made of what is still held do not matter. If blocks do have some of them, the query is asked again with these,
-//! and they are not counted.
+//! The query names the time ranges of its blocks. If a span that is counted here starts within one of them, it may be
+//! in that block, so the answer names the span. There are few such spans: blocks end where recent data begins, and
+//! blocks that were made of spans that are still here do not matter. If some of the spans are in blocks, the query is
+//! asked again with a list of these, and they are not counted.
 
 use std::collections::{HashMap, HashSet};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -23,7 +23,7 @@ use crate::{
     share::{Part, Share},
 };
 
-/// Traces that an answer names, and their spans. Beyond these limits, spans are not looked up in blocks.
+/// Limits on the traces that an answer names, and on their spans. Spans beyond them are not looked up in blocks.
 const MAX_SHARED_TRACES: usize = 20_000;
 const MAX_SHARED_SPANS: usize = 200_000;
 
@@ -34,11 +34,12 @@ pub(crate) struct MalformedStored;
 /// The blocks of a query.
 #[derive(Debug, Default)]
 pub(crate) struct Stored {
-    /// First and last nanosecond of each time, and the block if it is of one that an ingester made.
+    /// First and last nanosecond of each range, and the block if an ingester made it.
     times: Vec<(u64, u64, Option<Uuid>)>,
-    /// Hashes of the spans that blocks have of each trace.
+    /// For each trace, hashes of its spans that are in blocks.
     spans: HashMap<TraceId, HashSet<u64>>,
-    /// Nanoseconds that a span may start before and after it is cut; blocks take others for spans of the cut's time. 0: any.
+    /// How many nanoseconds a span may start before or after it is cut. The time range of a block replaces other times
+    /// by that of the cut. 0: any.
     slack: u64,
 }
 
@@ -54,9 +55,9 @@ pub(crate) struct SharedTraces {
 /// The times with which spans are compared.
 #[derive(Debug)]
 struct Times {
-    /// First and last nanosecond, both inclusive, ascending and apart.
+    /// First and last nanosecond, both inclusive, ascending, without overlaps.
     of_blocks: Vec<(u64, u64)>,
-    /// The time that is asked for: after the first, up to the second.
+    /// The time range of the query: after the first, up to and including the second.
     grid: (u64, u64),
 }
 
@@ -164,7 +165,7 @@ impl Stored {
         Times { of_blocks, grid }
     }
 
-    /// Starts before the first and after the last of these may be in blocks of any time.
+    /// A span that starts outside of this range may be in a block of any time.
     fn usual(&self, cut: SystemTime) -> (u64, u64) {
         let nanos = cut.duration_since(UNIX_EPOCH).map_or(0, |time| time.as_nanos());
         let nanos = u64::try_from(nanos).unwrap_or(u64::MAX);
@@ -176,7 +177,7 @@ impl Stored {
 }
 
 impl Times {
-    /// True if a span that starts within the first may be asked for and in a block.
+    /// True if a span that starts within the first range may be part of the query and in a block.
     fn touch(&self, (first, last): (u64, u64), usual: (u64, u64)) -> bool {
         if last <= self.grid.0 || first > self.grid.1 {
             return false;

@@ -13,9 +13,9 @@ use super::RecentView;
 /// A part of a trace as an OTLP message.
 #[derive(Debug, Default)]
 pub(crate) struct EncodedPart {
-    /// Empty if it has more bytes than it may, or if there is no memory: then the work is over.
+    /// Empty if it would exceed the limit, or if there is no memory; in the latter case the query has ended.
     pub(crate) message: Vec<u8>,
-    /// Bytes that it has, about this many if they are too many.
+    /// Size of the part in bytes; approximate if it exceeds the limit.
     pub(crate) bytes: u64,
     /// Bytes of columns that were read for it.
     pub(crate) inspected_bytes: usize,
@@ -28,7 +28,7 @@ enum Stopped {
 }
 
 impl RecentView {
-    /// How many spans of a trace there are; those that are in two places count in both.
+    /// How many spans a trace has. Spans that are in two places count twice.
     pub(crate) fn spans_of(&self, id: TraceId) -> usize {
         let live = self.live_batches().filter_map(|batch| {
             let trace = batch.traces.ids.iter().position(|&other| other == id)? as u32;
@@ -44,8 +44,8 @@ impl RecentView {
         live.sum::<usize>() + in_segments.sum::<usize>()
     }
 
-    /// The part of a trace that a job asks for. Spans that lie in several places come from each of them: whoever puts answers
-    /// together keeps one.
+    /// The part of a trace that a job asks for. Spans that are in several places are included from each of them;
+    /// whoever combines the answers keeps one.
     ///
     /// Memory: what one place has of the part, and the message, which is counted as it grows.
     pub(crate) fn encoded_part(&self, job: &TraceJob) -> EncodedPart {
@@ -90,7 +90,7 @@ struct PartWriter<'a> {
 }
 
 impl PartWriter<'_> {
-    /// `copied_bytes`: memory of a place that is there for this alone.
+    /// `copied_bytes`: memory of the place if it was copied only for this.
     fn add(&mut self, place: &SpanBatch, copied_bytes: usize) -> Result<(), Stopped> {
         let rows = self.job.part.rows(place, self.job.id);
         self.encoded.inspected_bytes += place.heap_bytes() * rows.len() / place.len().max(1);

@@ -1,4 +1,4 @@
-//! Finds the traces that lie in several places, so that a query has to gather them.
+//! Finds the traces that are in several places, so that a query has to gather them.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -15,10 +15,10 @@ use crate::segment::OpenSegment;
 
 type Ids = HashSet<TraceId, RandomState>;
 
-/// Bits of a filter for each id: one of 16 other ids looks as if it were in the set.
+/// Bits of a filter for each id. One of 16 other ids is mistaken for one in the set.
 const BITS_PER_ID: usize = 16;
 
-/// The traces that do not lie in one segment alone, but for those that lie in one stored block alone.
+/// The traces that a query must gather: all except those in a single segment or in a single stored block.
 #[derive(Debug, Default)]
 pub(crate) struct Scattered {
     traces: Ids,
@@ -37,7 +37,7 @@ enum Stand {
 }
 
 impl RecentView {
-    /// Finds the traces that lie in several places, or are live.
+    /// Finds the traces that are in several places, or are live.
     pub(crate) fn scattered(&self) -> Scattered {
         let (torn, mut held) = self.torn.of(self.segments.iter().chain(&self.stored));
         let live_ids = self.live_batches().map(|batch| batch.traces.ids.len()).sum::<usize>();
@@ -62,7 +62,7 @@ impl RecentView {
         scattered
     }
 
-    /// The segments that hold any of these traces, and those of them that each stored segment holds.
+    /// Which segments hold any of these traces, and which of these traces each stored segment holds.
     fn segments_with(&self, ids: &Ids) -> (Vec<bool>, Vec<Vec<TraceId>>) {
         if ids.is_empty() {
             return (vec![false; self.segments.len()], vec![Vec::new(); self.stored.len()]);
@@ -85,7 +85,7 @@ impl RecentView {
         segments.chain(stored.map(|(at, it)| (it.number(), Stand::Stored(at)))).collect()
     }
 
-    /// True if a trace with spans in these segments is whole in none of them, nor in one stored block.
+    /// True if a trace with spans in these segments is complete neither in one of them nor in one stored block.
     fn is_torn(&self, stands: &[Stand]) -> bool {
         let mut segments = 0;
         let mut blocks = Vec::new();
@@ -133,7 +133,7 @@ impl Scattered {
         }
     }
 
-    /// The traces of a segment that lie nowhere else, as rows of its trace table; `None` if that is all.
+    /// The traces of a segment that are nowhere else, as rows of its trace table; `None` if that is all of them.
     pub(crate) fn alone_in(&self, number: usize, batch: &SpanBatch) -> Option<Bitmap> {
         let ids = &batch.traces.ids;
         self.touches(Place::Segment(number))
@@ -141,7 +141,8 @@ impl Scattered {
     }
 }
 
-/// A bit for each of some ids, so that most others need not be looked up. It fits where a processor finds it soon.
+/// One bit for each of a set of ids, so that most other ids need not be looked up. Small enough for the processor's
+/// cache.
 struct Filter {
     bits: Vec<u64>,
     mask: u64,

@@ -1,6 +1,6 @@
-//! Finds the traces that lie in several segments of a tenant.
+//! Finds the traces that are in several segments of a tenant ("torn" traces).
 //!
-//! To compare the ids of all segments takes time in proportion to the tenant's traces. So the result is kept, and only
+//! Comparing the ids of all segments takes time in proportion to the tenant's traces. So the result is kept, and only
 //! new segments are compared with the others.
 
 use std::sync::Arc;
@@ -17,21 +17,21 @@ const FEW_SEGMENTS: usize = 8;
 const MAX_KEPT_BYTES: usize = 16 << 20;
 /// Ids are sorted in rounds of about this many bytes.
 const ROUND_BYTES: usize = 8 << 20;
-/// Ids are searched for in a list that is this many times longer.
+/// If one list is this many times longer than the other, the ids of the shorter one are searched for in it.
 const SEARCHES_PER_SCAN: usize = 16;
 
 /// A trace, and the number of a segment that holds it.
 pub(super) type Torn = (TraceId, u64);
 
-/// The traces that lie in several segments of a tenant, whether a query reads these or their blocks.
+/// The torn traces of a tenant, whether a query reads their segments or their blocks.
 #[derive(Debug, Default)]
 pub(crate) struct TornTraces(Mutex<Known>);
 
 #[derive(Debug, Default, Clone)]
 struct Known {
-    /// Numbers of the segments that were looked at, sorted.
+    /// Numbers of the segments that were compared, sorted.
     segments: Arc<Vec<u64>>,
-    /// Sorted; each trace with two of these segments at least.
+    /// Sorted. Each trace is there with at least two of these segments.
     torn: Arc<Vec<Torn>>,
     _memory: Option<Arc<Reservation>>,
 }
@@ -40,7 +40,8 @@ struct Known {
 type Numbered<'s> = (u64, &'s OpenSegment);
 
 impl TornTraces {
-    /// Those of these segments, sorted, each with all of them that hold it; and the memory of what is not kept.
+    /// The torn traces of these segments, sorted, each with all segments that hold it; and the memory of what is not
+    /// cached.
     pub(super) fn of<'s>(
         &self,
         segments: impl Iterator<Item = &'s OpenSegment>,
@@ -51,7 +52,7 @@ impl TornTraces {
             return Default::default();
         };
         let numbers: Vec<u64> = present.iter().map(|(number, _)| *number).collect();
-        // Not locked while segments are read: a waiting thread would keep its turn.
+        // Not locked while segments are read, because a thread that waits for the lock would keep its turn.
         let known = self.0.lock().clone();
         if *known.segments == numbers {
             return (known.torn, Held::default());
@@ -84,7 +85,7 @@ impl TornTraces {
 }
 
 impl Known {
-    /// The same of these segments; `None` if too many of them are new.
+    /// The result for these segments, derived from the known one; `None` if too many of them are new.
     fn renewed(&self, present: &[Numbered<'_>]) -> Option<Vec<Torn>> {
         let is_known = |number: u64| self.segments.binary_search(&number).is_ok();
         let new = || present.iter().filter(|(number, _)| !is_known(*number));
@@ -95,7 +96,7 @@ impl Known {
         let of_present = self.torn.iter().filter(|(_, number)| is_present(*number));
         let mut torn: Vec<Torn> = of_present.copied().collect();
         for (number, segment) in new() {
-            // Of two new segments, the one with the higher number is compared.
+            // Two new segments are compared once: by the one with the higher number.
             let others = present.iter().filter(|(other, _)| other < number || is_known(*other));
             for (other, of_other) in others {
                 let (one, two) = (segment.batch(), of_other.batch());
@@ -111,8 +112,7 @@ impl Known {
     }
 }
 
-/// The same of all these segments, of which nothing is known. Their ids are gone through in rounds, each of those between
-/// two bounds.
+/// The result for all these segments, computed from nothing. Ids are processed in rounds, each between two bounds.
 fn among(present: &[Numbered<'_>], held: &mut Held) -> Vec<Torn> {
     let mut torn: Vec<Torn> = Vec::new();
     let mut round: Vec<Torn> = Vec::new();
@@ -124,7 +124,7 @@ fn among(present: &[Numbered<'_>], held: &mut Held) -> Vec<Torn> {
             let ids = &batch.traces.ids;
             let from = lower.map_or(0, |lower| ids.partition_point(|id| *id < lower));
             let to = upper.map_or(ids.len(), |upper| ids.partition_point(|id| *id < upper));
-            // The ids of a segment that cannot be read are not sorted.
+            // The ids of a segment that cannot be read may not be sorted.
             let ids = ids.get(from..to).unwrap_or_default();
             let bytes = (torn.len() + 2 * (round.len() + ids.len())) * size_of::<Torn>();
             if is_over() || !held.grow_to(bytes) {
@@ -141,7 +141,7 @@ fn among(present: &[Numbered<'_>], held: &mut Held) -> Vec<Torn> {
     torn
 }
 
-/// Ids between which about this many lie as are sorted at a time; `None`, the last one, for no bound.
+/// Bounds between which there are about as many ids as one round sorts. `None`, the last one, means no bound.
 fn bounds(present: &[Numbered<'_>]) -> Vec<Option<TraceId>> {
     let all: usize = present.iter().map(|(_, segment)| segment.traces()).sum();
     let rounds = (all * size_of::<Torn>()).div_ceil(ROUND_BYTES).max(1);
@@ -152,7 +152,7 @@ fn bounds(present: &[Numbered<'_>]) -> Vec<Option<TraceId>> {
     (1..rounds).map(bound).filter(Option::is_some).chain([None]).collect()
 }
 
-/// Shows the ids that are in both lists, which are sorted.
+/// Calls `show` for the ids that are in both of these sorted lists.
 fn each_common(one: &[TraceId], two: &[TraceId], mut show: impl FnMut(TraceId)) {
     let (few, mut many) = if one.len() < two.len() { (one, two) } else { (two, one) };
     if few.len() < many.len() / SEARCHES_PER_SCAN {

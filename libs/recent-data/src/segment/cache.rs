@@ -1,6 +1,6 @@
 //! The cache of segment columns.
 //!
-//! A column is read when a query first uses it. The segments that were used last keep their columns in memory, up to a
+//! A column is read when a query first uses it. The most recently used segments keep their columns in memory, up to a
 //! number of segments and a number of bytes.
 
 use std::{
@@ -27,7 +27,7 @@ use super::{
 /// Columns that were not used for this long are dropped.
 const IDLE: Duration = Duration::from_secs(600);
 
-/// Memory for the lists of traces that lie in several segments, of all tenants together.
+/// Memory for the lists of torn traces (those in several segments), of all tenants together.
 const TORN_BYTES: u64 = 64 << 20;
 
 /// The spans of a segment. A column is read when it is first used.
@@ -37,7 +37,7 @@ pub(crate) struct OpenBatch {
     reader: Option<Arc<ColumnReader>>,
 }
 
-/// The cache of an ingester's segments, which also counts them. Clones share one cache.
+/// The cache of an ingester's segments, which also counts them. Clones share it.
 #[derive(Debug, Clone)]
 pub(crate) struct SegmentCache(Arc<Shared>);
 
@@ -60,7 +60,7 @@ struct Kept {
     used: Instant,
 }
 
-/// The entry of one segment in the cache. The segment is counted until this is dropped.
+/// The entry of one segment in the cache. The segment counts until this is dropped.
 #[derive(Debug)]
 pub(super) struct Slot {
     state: Arc<SlotState>,
@@ -72,7 +72,7 @@ pub(super) struct Slot {
 pub(super) struct SlotState {
     cache: SegmentCache,
     number: u64,
-    /// The batch that a reader holds. Further readers get the same one.
+    /// The batch that readers share while one of them holds it.
     held: Mutex<Weak<OpenBatch>>,
     failures: AtomicU64,
     last_failure: Mutex<Option<SegmentError>>,
@@ -103,7 +103,7 @@ impl Deref for OpenBatch {
 }
 
 impl SegmentCache {
-    /// Up to `max_kept` unused segments keep their columns, of `max_bytes` in total.
+    /// Up to `max_kept` unused segments keep their columns, with `max_bytes` in total.
     pub(crate) fn new(max_kept: usize, max_bytes: u64) -> Self {
         Self(Arc::new(Shared {
             max_kept,
@@ -170,7 +170,7 @@ impl SegmentCache {
         self.0.kept.lock().len()
     }
 
-    /// Makes room. Columns in use count as well, and are freed when their query ends.
+    /// Drops columns until the limits are kept. Columns in use count as well, but are only freed when their query ends.
     fn shrink(&self) {
         let mut left = self.column_bytes();
         self.evict(|cache| {
@@ -181,9 +181,9 @@ impl SegmentCache {
         });
     }
 
-    /// Drops the segments that were used the longest ago, while `is_wanted` says so.
+    /// Drops the least recently used segments, as long as `is_wanted` returns true.
     fn evict(&self, mut is_wanted: impl FnMut(&LruCache<u64, Kept>) -> bool) {
-        // Their memory is freed after the lock is released.
+        // Free their memory after the lock is released.
         let mut evicted = Vec::new();
         let mut kept = self.0.kept.lock();
         while !kept.is_empty() && is_wanted(&kept) {
@@ -205,7 +205,7 @@ impl Slot {
         &self.state
     }
 
-    /// The batch in memory. If there is none, `open` makes it.
+    /// The batch in memory; `open` makes it if there is none.
     pub(super) fn batch(
         &self,
         open: impl FnOnce() -> Result<OpenBatch, SegmentError>,
@@ -281,7 +281,7 @@ impl ColumnKeeper for SlotState {
         self.cache.0.column_bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 
-    /// New readers do not get what is in memory now. Those that hold it check [`Self::failures`] when they are done.
+    /// New readers do not get what is in memory now. Current readers check [`Self::failures`] when they are done.
     fn fail(&self, error: SegmentError) {
         self.forget();
         *self.last_failure.lock() = Some(error);

@@ -21,15 +21,15 @@ use super::{
 
 /// Segments up to this size are read as a whole.
 const SMALL: u64 = 32 << 10;
-/// Size of the pieces in which a column is read to check it.
+/// A column is read in pieces of this size to be checked.
 const CHECKED_AT_A_TIME: usize = 256 << 10;
 
-/// Keeps account of the columns of a segment that are in memory. The cache of segments does this.
+/// Counts the columns of a segment that are in memory. The cache implements this.
 pub(super) trait ColumnKeeper: Debug + Send + Sync {
-    /// Notes that columns of this many bytes were read, and makes room for them.
+    /// Called when columns of this many bytes were read; may drop others.
     fn add_bytes(&self, bytes: u64);
 
-    /// Notes that columns of this many bytes were dropped.
+    /// Called when columns of this many bytes were dropped.
     fn remove_bytes(&self, bytes: u64);
 
     /// Notes that a column could not be read.
@@ -86,7 +86,7 @@ impl ColumnReader {
         self.table.may_lack_columns
     }
 
-    /// All values of a column. A column that was left out has none.
+    /// All values of a column; none if the column was left out.
     pub(super) fn values<T: Pod>(&self, number: u32) -> Result<Vec<T>, SegmentError> {
         let Some(column) = self.find(number) else { return Ok(Vec::new()) };
         let mut values = vec![T::zeroed(); column.bytes / size_of::<T>()];
@@ -98,7 +98,7 @@ impl ColumnReader {
         Ok(values)
     }
 
-    /// Some values of a column. Its checksum is not verified.
+    /// Some values of a column, without verifying its checksum.
     pub(super) fn some_values<T: Pod>(
         &self,
         file: Option<&OpenPlace>,
@@ -126,7 +126,7 @@ impl ColumnReader {
         file.map_err(|source| SegmentError::read(&self.path, source))
     }
 
-    /// Reads all columns and verifies their checksums. Keeps none of them in memory.
+    /// Reads all columns and verifies their checksums, without keeping them in memory.
     pub(super) fn check(&self) -> Result<(), SegmentError> {
         let file = self.open_file()?;
         let longest = self.table.columns.iter().map(|column| column.bytes).max().unwrap_or(0);

@@ -1,4 +1,4 @@
-//! The columns of a segment: their numbers in the file, and the batch of spans that they make up.
+//! The columns of a segment: their numbers in the file, and the batch of spans that they form.
 
 use std::sync::Arc;
 
@@ -11,20 +11,21 @@ use tactus_model::{
 use super::{SegmentError, column_reader::ColumnReader};
 use crate::origins::HeldOrigins;
 
-/// Two values: what the segment adds to its block's start and end time.
+/// Two values: the start and end time that the segment adds to its block's time range.
 pub(super) const BLOCK_TIMES: u32 = 3;
 
-/// Bounds of the ranges of origins whose spans are all there, and of those of which some were refused. Left out if there
-/// are none.
+/// Bounds of the ranges of origins: those whose spans are all there (this column), and those of which some were refused
+/// (the next one). Left out if there are none.
 const COMPLETE_ORIGINS: u32 = 4;
 const INCOMPLETE_ORIGINS: u32 = 5;
-/// There if some spans have an origin and others none.
+/// Present if some spans have an origin and others do not.
 const WITHOUT_ORIGIN: u32 = 6;
-/// As the first of these, of origins that tail sampling dropped traces of.
+/// As `COMPLETE_ORIGINS`, for origins of which tail sampling dropped traces.
 const THINNED_ORIGINS: u32 = 7;
-/// Traces of which spans were refused, and how many: three numbers each, two of them the id. Left out if there are none.
+/// Traces of which spans were refused, and how many: three numbers each, two of which are the id. Left out if there are
+/// none.
 pub(super) const CUT_TRACES: u32 = 8;
-/// The origin of each span. Left out if no span has one, as in segments of releases that knew none.
+/// The origin of each span. Left out if no span has one, as in segments of releases without origins.
 const ORIGIN: u32 = 55;
 
 /// Attribute lists have four columns: starts, keys, types, payloads, at `base..base + 4`.
@@ -71,7 +72,8 @@ macro_rules! link_columns {
     }};
 }
 
-/// Lists every column that is no attribute's and always stored. The batch is a reference, which is taken several times.
+/// Lists every column that is always stored and does not belong to attributes. The batch must be a reference, because
+/// it is used several times.
 macro_rules! columns {
     ($batch:expr, $each:ident) => {{
         span_columns!($batch, $each);
@@ -89,7 +91,7 @@ macro_rules! columns {
     }};
 }
 
-/// Lists the span columns that are zero in most segments and then left out.
+/// Lists the span columns that are zero in most segments, and are left out then.
 macro_rules! sparse_columns {
     ($batch:expr, $each:ident) => {{
         let batch = $batch;
@@ -144,7 +146,7 @@ pub(super) fn sections(batch: &SpanBatch) -> Vec<(u32, &[u8])> {
     sections
 }
 
-/// The batch of a segment, or what does not fit. None of its columns is read before somebody looks at it.
+/// The batch of a segment, or why it is inconsistent. Columns are read on first use.
 pub(super) fn batch(reader: &Arc<ColumnReader>) -> Result<SpanBatch, &'static str> {
     let file = Stored { reader };
     let strings = Dictionary::from_checked_parts(file.column(1)?, file.column(2)?);
@@ -177,7 +179,7 @@ pub(super) fn batch(reader: &Arc<ColumnReader>) -> Result<SpanBatch, &'static st
     Ok(batch)
 }
 
-/// Reads what says where other values lie, and says what does not fit.
+/// Checks the columns that say where other values are. Errors: what is inconsistent.
 pub(super) fn check(batch: &SpanBatch) -> Result<(), &'static str> {
     if !batch.strings.is_sound() {
         return Err("the dictionary's offsets");
@@ -201,7 +203,7 @@ pub(super) fn check(batch: &SpanBatch) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// At least `count` zeros; one buffer serves all segments.
+/// At least `count` zeros. All segments share one buffer.
 fn zeros(count: usize) -> Arc<Vec<u32>> {
     static ZEROS: Mutex<Option<Arc<Vec<u32>>>> = Mutex::new(None);
     let mut shared = ZEROS.lock();

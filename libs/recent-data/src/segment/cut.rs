@@ -9,9 +9,9 @@
 //!               offset of the segment: u64, bytes: u64, tenant's name }
 //! ```
 //!
-//! A file has one fsync however many tenants there are. Heads stand twice, so that no damage of a byte costs more than one
-//! segment: without the directory the sections are walked, and looked for behind one whose head is damaged. All numbers
-//! are little-endian.
+//! One file needs one fsync, however many tenants there are. Every head is there twice, so that a damaged byte costs at
+//! most one segment. If the directory is damaged, the sections are walked; after a damaged head, the next one is
+//! searched for. All numbers are little-endian.
 
 use std::{
     fs::File,
@@ -31,35 +31,35 @@ const HEAD_BYTES: usize = 40;
 const FOOTER_BYTES: usize = 32;
 const ALIGNMENT: u64 = 64;
 const PENDING: u16 = 1;
-/// Longest name in a head; no tenant has a longer one.
+/// Longest name in a head. No tenant has a longer one.
 const MAX_NAME_BYTES: usize = 1024;
-/// A directory is no larger than this: a million tenants. Otherwise it is damaged, and the sections are walked.
+/// Largest directory, for a million tenants. If it seems larger, it is damaged, and the sections are walked.
 const MAX_DIRECTORY_BYTES: u64 = 256 << 20;
-/// What cannot be read of a disk is as large as this, or several of it.
+/// Disks become unreadable in units of this size.
 const SECTOR: u64 = 4096;
-/// Bytes that are looked through at a time for the next head: few at first, for what looks like a head and is none may stand
-/// everywhere.
+/// How many bytes are searched at a time for the next head. Few at first, because bytes that look like a head but are
+/// none may be anywhere.
 const SEARCHED_FIRST: usize = SECTOR as usize;
 const SEARCHED_AT_A_TIME: usize = 1 << 20;
 
-/// Where a tenant's segment lies in the file of a cut.
+/// Where a tenant's segment is in the file of a cut.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Section {
-    /// As it was written; names that older releases took are checked by who reads them.
+    /// As it was written. Older releases allowed other names, which the reader must check.
     pub(crate) tenant: String,
     /// Counts the segments of a tenant.
     pub(crate) number: u32,
-    /// Tail sampling had not decided when it was written.
+    /// True if tail sampling had not decided when it was written.
     pub(crate) is_pending: bool,
     pub(crate) offset: u64,
     pub(crate) bytes: u64,
 }
 
-/// The sections of a file, and whether there may have been more.
+/// The sections that were found in a file, and whether some may be missing.
 #[derive(Debug)]
 pub(crate) struct Sections {
     pub(crate) sections: Vec<Section>,
-    /// What is wrong with the file besides the segments themselves; what is listed was found all the same.
+    /// What is wrong with the file as a whole. The listed sections were found all the same.
     pub(crate) damage: Option<SegmentError>,
 }
 
@@ -87,7 +87,7 @@ impl CutWriter {
         Ok(writer)
     }
 
-    /// Appends a tenant's segment; `number` counts those of the tenant.
+    /// Appends a tenant's segment. `number` counts the segments of this tenant.
     pub(crate) fn add(
         &mut self,
         tenant: &TenantId,
@@ -119,7 +119,7 @@ impl CutWriter {
         })
     }
 
-    /// Writes what is missing and syncs the file if asked to.
+    /// Writes the directory and the footer, and syncs the file if asked to.
     pub(crate) fn finish(mut self, sync: bool) -> Result<(), SegmentError> {
         self.align()?;
         let directory = std::mem::take(&mut self.directory);
@@ -175,7 +175,7 @@ impl Section {
         head
     }
 
-    /// The section whose head begins here, if it is sound, and the bytes of the head.
+    /// The section whose head is at the beginning of `bytes`, if it is sound, and the length of the head.
     fn parse(bytes: &[u8], file_bytes: u64) -> Option<(Self, usize)> {
         let fixed = bytes.get(..HEAD_BYTES)?;
         if &fixed[..8] != HEAD_MAGIC {
@@ -206,9 +206,9 @@ impl Section {
     }
 }
 
-/// The sections of a file, in order of their place.
+/// The sections of a file, in order of their position.
 ///
-/// Errors: nothing of the file can be read, or it is no file of a cut.
+/// Errors: nothing of the file can be read, or it is not the file of a cut.
 pub(crate) fn read_sections(path: &Path) -> Result<Sections, SegmentError> {
     let read = |source| SegmentError::read(path, source);
     let file = File::open(path).map_err(read)?;
@@ -253,7 +253,7 @@ fn read_directory(path: &Path, file: &File, bytes: u64) -> Result<Vec<Section>, 
     }
 }
 
-/// Looks for sections by their own heads. What cannot be read is passed over.
+/// Searches for sections by their own heads. Skips what cannot be read.
 fn walk(path: &Path, file: &File, bytes: u64) -> Result<Vec<Section>, SegmentError> {
     let mut sections = Vec::new();
     let mut at = ALIGNMENT;
@@ -263,7 +263,7 @@ fn walk(path: &Path, file: &File, bytes: u64) -> Result<Vec<Section>, SegmentErr
         let wanted = buffer.len().min((bytes - at) as usize);
         let read = file.read_exact_at(&mut buffer[..wanted], at);
         let section = read.ok().and_then(|()| Section::parse(&buffer[..wanted], bytes));
-        // A directory lists heads of sections that lie elsewhere.
+        // Heads in the directory refer to sections elsewhere, so they are not taken for sections here.
         let section = section.map(|(section, _)| section).filter(|section| section.offset > at);
         at = match section {
             Some(section) => {
@@ -281,7 +281,7 @@ fn walk(path: &Path, file: &File, bytes: u64) -> Result<Vec<Section>, SegmentErr
     Ok(sections)
 }
 
-/// Where something like a head is next, or the end.
+/// Where the next bytes are that look like a head, or the end of the file.
 fn next_head(file: &File, mut at: u64, bytes: u64, buffer: &mut Vec<u8>) -> u64 {
     let mut step = SEARCHED_FIRST;
     while at < bytes {
@@ -290,7 +290,7 @@ fn next_head(file: &File, mut at: u64, bytes: u64, buffer: &mut Vec<u8>) -> u64 
         step = (2 * step).min(SEARCHED_AT_A_TIME);
         let mut read = file.read_exact_at(&mut buffer[..looked as usize], at);
         if read.is_err() {
-            // Something in it cannot be read: what is before and behind that can.
+            // A piece of it cannot be read; continue after it.
             looked = looked.min((at + 1).next_multiple_of(SECTOR) - at);
             read = file.read_exact_at(&mut buffer[..looked as usize], at);
         }

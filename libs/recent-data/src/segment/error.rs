@@ -1,4 +1,4 @@
-//! Why a segment cannot be written or read, and whether it ever can.
+//! Errors of writing or reading a segment, and whether trying again can help.
 
 use std::{
     io,
@@ -9,7 +9,7 @@ use std::{
 /// What was tried when a segment could not be read.
 const READ: &str = "read";
 
-/// Errors of a disk, and of file systems that notice damage: EIO, ENODATA, EBADMSG, EILSEQ, EUCLEAN, EREMOTEIO.
+/// Error numbers of disks, and of file systems that notice damage: EIO, ENODATA, EBADMSG, EILSEQ, EUCLEAN, EREMOTEIO.
 const ERRORS_OF_DISKS: [i32; 6] = [5, 61, 74, 84, 117, 121];
 
 /// Why a segment cannot be written or read.
@@ -25,7 +25,7 @@ pub enum SegmentError {
         /// Why.
         source: Arc<io::Error>,
     },
-    /// The segment is none, or not the one that was written.
+    /// The file is not a segment, or not the one that was written.
     #[error("segment {} is damaged: {what}", path.display())]
     Corrupt {
         /// The segment.
@@ -44,7 +44,7 @@ impl SegmentError {
         Self::io(READ, path, source)
     }
 
-    /// True if reading it again would not help: its content is not what was written, or the disk cannot read it.
+    /// True if reading it again would not help, because its content is wrong or the disk cannot read it.
     pub(crate) fn is_damage(&self) -> bool {
         match self {
             Self::Corrupt { .. } => true,
@@ -53,7 +53,7 @@ impl SegmentError {
     }
 }
 
-/// True if a file cannot be read because of the disk, ends too early, or is not there any more.
+/// True if a file cannot be read because of the disk, ends too early, or no longer exists.
 pub(crate) fn is_error_of_disk(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::NotFound)
         || error.raw_os_error().is_some_and(|number| ERRORS_OF_DISKS.contains(&number))

@@ -1,4 +1,4 @@
-//! Files of segments: read by position, never mapped, and deleted when nobody needs them any more.
+//! Files of segments. They are read by position, never mapped into memory, and deleted when nobody needs them any more.
 
 use std::{
     fs::{self, File},
@@ -25,8 +25,8 @@ pub(crate) struct FileBytes(Arc<AtomicU64>);
 
 /// A file with one or more segments.
 ///
-/// Segments are released one by one. Once all are released, the file is deleted when the last user drops it, so queries that
-/// still read it can finish.
+/// Segments are released one by one. After all are released, the file is deleted when its last user drops it, so that
+/// queries which still read it can finish.
 #[derive(Debug)]
 pub(crate) struct SegmentFile {
     path: Mutex<PathBuf>,
@@ -67,7 +67,7 @@ impl FileBytes {
 }
 
 impl SegmentFile {
-    /// A file that holds `segments` segments which are still needed. Its size is counted in `total`.
+    /// A file with `segments` segments that are still needed. Its size counts in `total`.
     ///
     /// Errors: the size of the file cannot be read.
     pub(crate) fn new(path: &Path, segments: usize, total: &FileBytes) -> io::Result<Arc<Self>> {
@@ -82,7 +82,7 @@ impl SegmentFile {
         }))
     }
 
-    /// The place of a segment that fills the whole file.
+    /// The position of a segment that fills the whole file.
     pub(crate) fn whole(self: &Arc<Self>) -> Place {
         let bytes = self.bytes.load(Ordering::Relaxed);
         Place { file: Arc::clone(self), offset: 0, bytes }
@@ -100,12 +100,12 @@ impl SegmentFile {
         Ok(())
     }
 
-    /// Notes that one of its segments is not needed any more.
+    /// Records that one of its segments is no longer needed.
     pub(crate) fn release_one(&self) {
         self.unreleased.fetch_sub(1, Ordering::AcqRel);
     }
 
-    /// Has the file moved to `path`, instead of deleted, once it is not needed any more.
+    /// Moves the file to `path`, instead of deleting it, once it is no longer needed.
     pub(crate) fn keep_as(&self, path: PathBuf) {
         let _ = self.keep_as.set(path);
     }
@@ -114,14 +114,14 @@ impl SegmentFile {
         File::open(&*self.path.lock())
     }
 
-    /// Frees the disk space of a segment that nobody reads any more. On a file system without holes in files, the space
-    /// stays taken until the whole file is deleted.
+    /// Frees the disk space of a segment that nobody reads any more. If the file system does not support holes in
+    /// files, the space stays taken until the whole file is deleted.
     fn punch(&self, offset: u64, bytes: u64) {
         let punched = File::options().write(true).open(&*self.path.lock()).and_then(|file| {
             let written = file.metadata()?.modified()?;
             let mode = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
             rustix::fs::fallocate(&file, mode, offset, bytes)?;
-            // The other segments get their age from this time.
+            // The age of the other segments is taken from this time.
             file.set_modified(written)
         });
         if punched.is_ok() {
@@ -167,7 +167,7 @@ impl Place {
         Ok(OpenPlace { file: self.file.open()?, offset: self.offset })
     }
 
-    /// Frees the disk space of a released segment in a file whose other segments are still needed.
+    /// Frees the disk space of a released segment whose file is still needed for other segments.
     pub(crate) fn give_back(&self) {
         if self.bytes >= WORTH_A_HOLE && self.file.unreleased.load(Ordering::Acquire) > 0 {
             self.file.punch(self.offset, self.bytes);

@@ -2,19 +2,19 @@
 
 use std::io::{self, Write};
 
-/// Columns at multiples of 64 bytes, all of them there: written by releases that mapped them into memory.
+/// Written by releases that mapped columns into memory: columns at multiples of 64 bytes, and all of them present.
 const MAGIC_OF_MAPPED: &[u8; 8] = b"TACTSEG1";
-/// Columns at multiples of 8 bytes, those without a value left out.
+/// The current format: columns at multiples of 8 bytes; those without values are left out.
 const MAGIC: &[u8; 8] = b"TACTSEG2";
 const HEADER_BYTES: usize = 16;
 const ENTRY_BYTES: usize = 24;
 const ALIGNMENT: usize = 8;
-/// More columns than a segment has; a larger count is a foreign file.
+/// More columns than a segment has. A larger count means that the file is foreign.
 const MAX_COLUMNS: usize = 256;
 /// Header and table are no longer than this.
 pub(super) const MAX_TABLE_BYTES: usize = HEADER_BYTES + MAX_COLUMNS * ENTRY_BYTES;
 
-/// Where the bytes of a column lie in the image, and their CRC32C.
+/// Where the bytes of a column are in the image, and their CRC32C.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Column {
     pub(super) number: u32,
@@ -27,7 +27,7 @@ pub(super) struct Column {
 #[derive(Debug)]
 pub(super) struct Table {
     pub(super) columns: Vec<Column>,
-    /// A column that is not listed has no value. In older images every column is listed.
+    /// True if a column that is not listed has no values. In older images every column is listed.
     pub(super) may_lack_columns: bool,
 }
 
@@ -76,7 +76,7 @@ impl<'a> Image<'a> {
     }
 }
 
-/// Makes the checksums of an image right, as far as there is a table; for the fuzz targets.
+/// Corrects the checksums of an image, as far as there is a table. For fuzz targets.
 pub(crate) fn with_checksums(image: &mut [u8]) {
     let Some(header) = image.get(..HEADER_BYTES) else { return };
     let columns = (read_u32(header, 8) as usize).min(MAX_COLUMNS);
@@ -95,7 +95,7 @@ pub(crate) fn with_checksums(image: &mut [u8]) {
 
 impl Table {
     /// The table at the beginning of an image of this many bytes, or what is wrong with it. `head`: the first
-    /// [`MAX_TABLE_BYTES`] of the image, all of it if it is shorter.
+    /// [`MAX_TABLE_BYTES`] of the image, or all of it if it is shorter.
     pub(super) fn parse(head: &[u8], image_bytes: u64) -> Result<Self, &'static str> {
         let header = head.get(..HEADER_BYTES).ok_or("header is cut off")?;
         let may_lack_columns = match &header[..8] {

@@ -7,7 +7,7 @@ use tactus_traceql::eval::Window;
 
 use super::{OpenBatch, Segment, SegmentError, column_reader::ColumnKeeper as _};
 
-/// A segment that is being read. It stays readable as long as this lives, even if it is released meanwhile.
+/// A segment that is being read. It stays readable as long as this exists, even if it is released meanwhile.
 #[derive(Debug, Clone)]
 pub(crate) struct OpenSegment {
     segment: Arc<Segment>,
@@ -25,9 +25,9 @@ impl OpenSegment {
         &self.segment
     }
 
-    /// The spans, sorted by trace id. Ask for them again before each use, so that unused columns can be dropped.
+    /// The spans, sorted by trace id. Call this again before each use, so that unused columns can be dropped.
     ///
-    /// If something cannot be read, there are no spans, or wrong ones, and [`Self::failure`] returns the error.
+    /// If something cannot be read, spans are missing or wrong, and [`Self::failure`] returns the error.
     pub(crate) fn batch(&self) -> Arc<OpenBatch> {
         self.segment.batch().unwrap_or_else(|error| {
             self.segment.slot.state().fail(error);
@@ -82,11 +82,11 @@ impl OpenSegment {
             return true;
         }
         let (first, last) = self.starts();
-        // Spans that all start at zero have no column of starts.
+        // If all spans start at zero, there is no column of starts.
         first > last || window.touches(first, self.ends().1.max(last))
     }
 
-    /// True if all of its traces are within the window for certain.
+    /// True if all of its traces are certainly within the window.
     pub(crate) fn is_within(&self, window: Window) -> bool {
         let (starts, ends) = (self.starts(), self.ends());
         // A span may end before it starts, by the clock of its host.
@@ -95,7 +95,7 @@ impl OpenSegment {
         first > 0 && first >= start_unix_nanos && (end_unix_nanos == 0 || last <= end_unix_nanos)
     }
 
-    /// When the first and the last of its spans end, unix nanoseconds.
+    /// When the first and the last of its spans end, in unix nanoseconds.
     fn ends(&self) -> (u64, u64) {
         if let Some(known) = self.segment.ends.get() {
             return *known;

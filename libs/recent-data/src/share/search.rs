@@ -1,13 +1,13 @@
 //! Decides which traces of a search this ingester evaluates.
 //!
 //! Several ingesters have the same spans, and a search asks all of them. The request lists what each of them has, in
-//! the same order for all. An ingester leaves out a trace if an earlier one in this order has every span of the trace
-//! that is here: the earlier one evaluates the trace, with these spans and perhaps more, or leaves it out for the same
+//! the same order for all. An ingester leaves out a trace if an earlier one in this order has all of the trace's spans
+//! that are here: the earlier one evaluates the trace, with these spans and perhaps more, or leaves it out for the same
 //! reason. Spans that a replica missed, because it was down or is behind, are not in its list, so nothing is hidden.
 //!
-//! Traces are distinguished by the origins of their spans. If another ingester has most of the spans here, as in a ring
-//! with as many members as replicas, whole segments are left out without reading them. If replicas are scattered over a
-//! larger ring, nothing is left out: checking the origin of each span would cost more than evaluating the query.
+//! Spans are compared by their origins. If another ingester has most of the spans here, as in a ring with as many
+//! members as replicas, whole segments are left out without being read. If replicas are scattered over a larger ring,
+//! nothing is left out: checking the origin of each span would cost more than evaluating the query.
 
 use std::{borrow::Cow, collections::HashSet};
 
@@ -17,7 +17,7 @@ use tactus_proto::tactus::v1::Holder;
 use super::MalformedHolders;
 use crate::{origins::HeldOrigins, recent_view::RecentView, segment::OpenSegment};
 
-/// Up to this many traces are checked one by one. If there are more, everything is evaluated.
+/// Up to this many traces are checked one by one. If there are more, all are evaluated.
 const MAX_TRACES: usize = 16_384;
 
 /// The turns of the ingesters in a search.
@@ -30,7 +30,7 @@ pub(crate) struct Turns {
 }
 
 impl Turns {
-    /// The turns of the ingester `own_id`; `None` if everybody looks at everything.
+    /// The share of the ingester `own_id`; `None` if every ingester evaluates everything.
     pub(crate) fn of(holders: &[Holder], own_id: &str) -> Result<Option<Self>, MalformedHolders> {
         if holders.is_empty() {
             return Ok(None);
@@ -49,12 +49,12 @@ impl Turns {
         Ok(Some(turns))
     }
 
-    /// True if all that others leave to this ingester is still among `held`.
+    /// True if everything that others leave to this ingester is still in `held`.
     pub(crate) fn is_there(&self, held: &HeldOrigins) -> bool {
         self.own.is_within(&held.complete.without(&held.thinned))
     }
 
-    /// The traces that nobody before this ingester has all spans of; `None` for all that there are.
+    /// The traces of which no earlier ingester has all spans; `None` for all traces.
     pub(crate) fn traces(&self, view: &RecentView) -> Option<HashSet<TraceId>> {
         let mut parts: Vec<Part<'_>> = view.live_batches().map(Part::Live).collect();
         parts.extend(view.segments.iter().chain(&view.stored).map(Part::Segment));

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 use tactus_proto::tactus::v1::KeptTraces;
 
-use super::kept::trace_mark;
+use super::kept_traces::trace_mark;
 use super::*;
 
 const STREAM: u64 = 1 << 24;

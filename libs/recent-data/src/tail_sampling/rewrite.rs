@@ -121,7 +121,7 @@ impl Ingester {
         self.replace(tenant, pending, &decided)
     }
 
-    /// Puts the file with what was decided of a segment in its place. The file says so to the next start.
+    /// Replaces a segment by the file with its decided traces. After a restart the file itself shows the decision.
     fn replace(
         &self,
         tenant: &Tenant,
@@ -146,15 +146,20 @@ impl Ingester {
             return Ok(false);
         }
         if let Err(error) = self.note(std::slice::from_ref(pending), Fate::Gone) {
-            // Decided anew if it is found again; meanwhile a full disk gets its space back.
-            log_limited!(error, error = error_text(&error), "cannot note that traces were dropped");
+            // If the segment is found again after a restart, it is decided again. Meanwhile a full disk gets its space
+            // back.
+            log_limited!(
+                error,
+                error = error_text(&error),
+                "cannot record that tail sampling dropped traces"
+            );
         }
         tenant.replace_segment(pending, None);
         pending.release();
         Ok(true)
     }
 
-    /// Makes a new name durable before the old one goes.
+    /// Makes a new name durable before the old one is removed.
     fn sync_parent(&self, path: &Path) -> Result<(), Error> {
         match path.parent().filter(|_| self.settings.fsync_interval.is_some()) {
             Some(directory) => sync_directory(directory).map_err(Error::io("sync", directory)),
@@ -163,7 +168,7 @@ impl Ingester {
     }
 }
 
-/// The origins, complete here, that have spans in a pending segment of which not all are kept.
+/// Origins that are complete here, but of which not all spans of this pending segment are kept.
 fn thinned(pending: &OpenSegment, kept: &SpanBatch) -> OriginSet {
     let batch = pending.batch();
     let batch: &SpanBatch = &batch;
@@ -178,7 +183,7 @@ fn thinned(pending: &OpenSegment, kept: &SpanBatch) -> OriginSet {
     thinned.finish().0.intersection(&pending.origins().complete)
 }
 
-/// The time range that these spans give to their block, within that of all that they were among.
+/// The time range that these spans add to their block, limited to the range of the segment that they come from.
 fn times_within(batch: &SpanBatch, (first, last): (u64, u64)) -> (u64, u64) {
     let spans = batch.spans.start.iter().zip(batch.spans.duration.iter());
     let (start, end) = spans.fold((u64::MAX, 0), |(from, to), (&start, &duration)| {

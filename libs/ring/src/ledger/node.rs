@@ -1,4 +1,4 @@
-//! One start of a member, and what it says.
+//! What one start of a member has announced.
 
 use std::sync::Arc;
 
@@ -48,7 +48,7 @@ impl Node {
                 warn,
                 member,
                 claims,
-                "claims of too many tokens are left out"
+                "a member announces too many tokens, some of its claims are ignored"
             );
         }
         self.news = news;

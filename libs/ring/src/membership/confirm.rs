@@ -1,4 +1,4 @@
-//! Makes sure that others have seen what this process says.
+//! Makes sure that others have seen what this process announced.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

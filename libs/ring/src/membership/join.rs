@@ -14,8 +14,8 @@ use crate::seeds::resolve_all;
 /// Seeds told of us in one attempt.
 const MAX_SEEDS_AT_ONCE: usize = 64;
 
-/// The first attempt: ends when another member was heard of, when all seeds have failed, or when
-/// time is up. Errors only if the settings demand a number of members.
+/// The first attempt. It ends when another member was heard of, when all seeds have failed, or at the time limit.
+/// Errors only if the settings require a number of members.
 pub(super) async fn first(shared: &Arc<Shared>) -> Result<()> {
     let (Some(settings), Some(gossip)) = (shared.gossip_settings(), &shared.gossip) else {
         return Ok(());
@@ -53,8 +53,8 @@ pub(super) async fn first(shared: &Arc<Shared>) -> Result<()> {
     }
 }
 
-/// Tells seeds that are not members again and again: while alone with growing pauses, then so
-/// that two halves of a cluster that lost each other meet.
+/// Contacts seeds that are not members again and again: while alone with growing pauses, later so that two halves of a
+/// cluster that lost each other find each other again.
 pub(super) async fn run(shared: Arc<Shared>) {
     let Some(settings) = shared.gossip_settings() else { return };
     if settings.join.is_empty() {
@@ -104,8 +104,8 @@ async fn tell_seeds(shared: &Shared) -> Vec<SocketAddr> {
     seeds
 }
 
-/// As many as are told at once, from another place on each time: where a name has hundreds of addresses, those where
-/// nobody is any more must not keep us from the others for ever.
+/// Some of the seeds, starting at another one each time. If a name has hundreds of addresses, those that are no longer
+/// in use must not keep us from the others for ever.
 fn some_of(mut seeds: Vec<SocketAddr>, random: u64) -> Vec<SocketAddr> {
     if seeds.len() > MAX_SEEDS_AT_ONCE {
         let first = random % seeds.len() as u64;

@@ -1,4 +1,4 @@
-//! Keeps views, members and our own news up to date.
+//! Keeps views, members and what this process announces up to date.
 
 use std::collections::HashMap;
 use std::sync::Arc;

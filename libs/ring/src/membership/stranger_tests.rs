@@ -1,4 +1,4 @@
-//! What a process that is no member says to one that lets everybody in.
+//! Messages of a process that is not a member, to a cluster without a secret.
 
 use std::net::SocketAddr;
 

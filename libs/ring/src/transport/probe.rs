@@ -1,8 +1,8 @@
 //! Asks a member how much of another member's news has reached its rings.
 //!
-//! Gossip itself gives no receipt, and an instance that leaves must know that nobody writes to it
-//! any more. The question is a name and a number (which start of the member), the answer the
-//! version of its news that the rings of the one who was asked show; 0 if it is not known.
+//! Gossip itself gives no confirmation, but an instance that leaves must know that nobody writes to it any more. The
+//! question is the name of a member and the number of its start. The answer is the version of its news that the asked
+//! member's rings show; 0 if that is unknown.
 
 use std::collections::HashMap;
 use std::io;

@@ -1,4 +1,4 @@
-//! Limits how much a member stores of what others send.
+//! Limits how much of what others send a member stores.
 
 use std::collections::HashSet;
 

@@ -24,8 +24,8 @@ pub struct ReadSet {
     pub tolerance: Tolerance,
     /// Instances of the ring that are not asked because they are not healthy, by id.
     pub unhealthy: Vec<Arc<Instance>>,
-    /// By how many instances (or zones) the ring is short: above 0 data may be missing even if all
-    /// that are asked answer, and the answer must be marked partial.
+    /// How many instances (or zones) the ring lacks. If it is above 0, data may be missing even if all instances
+    /// answer, and the answer must be marked partial.
     pub missing: usize,
 }
 
@@ -114,11 +114,10 @@ impl ReadProgress {
 impl RingView {
     /// The instances to ask for something that any of them may hold.
     ///
-    /// Every key is on a majority of its replicas, so all but `replication factor / 2` instances
-    /// hold everything; with zones, all instances of all but a minority of the zones do. Unlike in
-    /// Tempo too many unhealthy instances are not an error: `missing` says by how many the ring is
-    /// short. Nor do instances count that never took a write, which are the joining ones, and
-    /// those without tokens that do not answer.
+    /// Every key is on a majority of its replicas, so all but `replication factor / 2` instances together hold
+    /// everything; with zones, all instances of all but a minority of the zones do. Unlike in Tempo, too many unhealthy
+    /// instances are not an error: `missing` says how many the ring lacks. Instances that never took a write are not
+    /// included: the joining ones, and those without tokens that do not answer.
     pub fn read_set(&self) -> ReadSet {
         let counts = |found: &&Arc<Instance>| {
             let answers = found.is_healthy(Operation::Read);

@@ -22,16 +22,14 @@ pub struct LookBack {
 }
 
 impl RingView {
-    /// The part of the ring that holds the writes of `tenant`: `size` instances, spread evenly
-    /// over the zones. 0, or a size that reaches the whole ring, is the whole ring. Read-only
-    /// instances are not in a shard. The same tenant keeps its instances when others come and go,
-    /// but for the few that they displace.
+    /// The part of the ring that takes the writes of `tenant`: `size` instances, spread evenly over the zones. The
+    /// whole ring if `size` is 0 or reaches all instances. Read-only instances are not in a shard. A tenant keeps its
+    /// instances when others come and go, except for the few that they replace.
     ///
-    /// The algorithm (changing it would move every tenant): for each zone in order of name, or
-    /// once if zones do not count, take SplitMix64 seeded with the shuffle seed of tenant and zone.
-    /// For each of the `ceil(size / zones)` instances wanted draw a token (the upper half of the
-    /// next value), start at the first token of the zone strictly greater than it, and take the
-    /// next instance that was not taken yet and is not read-only.
+    /// The algorithm (changing it would move every tenant): for each zone in order of name, or once if zones do not
+    /// count, take SplitMix64 seeded with the shuffle seed of tenant and zone. For each of the `ceil(size / zones)`
+    /// wanted instances, draw a token (the upper half of the next value), start at the first token of the zone strictly
+    /// greater than it, and take the next instance that was not taken yet and is not read-only.
     pub fn shuffle_shard(self: &Arc<Self>, tenant: &str, size: usize) -> Arc<RingView> {
         if size == 0 || size >= self.writable {
             return Arc::clone(self);
@@ -49,9 +47,9 @@ impl RingView {
         shard
     }
 
-    /// The part of the ring that may hold data of `tenant`: its shard, and in addition whatever
-    /// joined or became read-only within the look-back, so that data is found that an earlier
-    /// shard took. 0, or a size that reaches the whole ring, is the whole ring.
+    /// The part of the ring that may hold data of `tenant`: its shard, plus every instance that joined or became
+    /// read-only within the look-back, so that data in an earlier shard is found. The whole ring if `size` is 0 or
+    /// reaches all instances.
     pub fn shuffle_shard_with_look_back(
         self: &Arc<Self>,
         tenant: &str,

@@ -1,4 +1,4 @@
-//! One call: frames that wait to be sent, and those that wait for their answers.
+//! One long-lived call: frames that wait to be sent, and pushes that wait for their answers.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -19,13 +19,13 @@ use tactus_proto::tactus::v1::{PushAnswer, PushFrame, PushResponse};
 use tokio::sync::oneshot;
 use tonic::{Code, Status};
 
-/// Smaller pushes are copied, so that several that wait are one write.
+/// Smaller pushes are copied, so that several waiting ones become one write.
 const COPY_BELOW_BYTES: usize = 4 << 10;
 /// Frames are put together up to this size.
 const CHUNK_BYTES: usize = 32 << 10;
 /// Number of the field of a frame that has the push.
 const PUSH_FIELD: u32 = 3;
-/// Numbers of pushes that nobody waits for any more, before they are looked for.
+/// Up to this many pushes that nobody waits for any more are kept before they are removed.
 const FORGOTTEN: usize = 64;
 
 /// What became of a push in a call.
@@ -33,7 +33,7 @@ const FORGOTTEN: usize = 64;
 pub(super) enum Outcome {
     /// As of a call of its own.
     Answered(Result<PushResponse, Status>),
-    /// The ingester did not read it and will not: it may be put into another call.
+    /// The ingester did not read it and will not, so it may be sent with another call.
     Unread,
     /// The ingester does not know such calls.
     NoStreams,
@@ -63,7 +63,7 @@ struct Unanswered {
     outcome: oneshot::Sender<Outcome>,
 }
 
-/// Forgets a push that nobody waits for any more, and with it what it holds.
+/// Removes a push that nobody waits for any more, and frees its memory.
 struct Waiting<'a> {
     call: &'a Call,
     number: u64,
@@ -75,7 +75,7 @@ impl Call {
         !self.0.lock().is_closed
     }
 
-    /// Sends an encoded `PushRequest` after those that wait already.
+    /// Sends an encoded `PushRequest` after those that are waiting.
     pub(super) async fn push(&self, push: Bytes, traceparent: String) -> Outcome {
         let (outcome, told) = oneshot::channel();
         let (number, sender) = {
@@ -94,11 +94,11 @@ impl Call {
         if let Some(sender) = sender {
             sender.wake();
         }
-        // Every push is told something when the call ends.
+        // When the call ends, every push gets an outcome.
         told.await.unwrap_or(Outcome::Unread)
     }
 
-    /// Takes no more pushes; those that are there are sent.
+    /// Takes no more pushes. Those that are waiting are still sent.
     pub(super) fn close(&self) {
         let sender = {
             let mut pushes = self.0.lock();
@@ -110,7 +110,7 @@ impl Call {
         }
     }
 
-    /// Tells whom it may concern what the ingester answered.
+    /// Passes the ingester's answer to whoever waits for it.
     pub(super) fn answered(&self, answer: PushAnswer) {
         if answer.is_leaving {
             let unread = {
@@ -131,7 +131,7 @@ impl Call {
         }));
     }
 
-    /// The call ended: `outcome_of` says what that means for a push that was sent, or not.
+    /// Ends the call. `outcome_of` returns the outcome of a push, given whether it was sent.
     pub(super) fn end(&self, outcome_of: impl Fn(bool) -> Outcome) {
         self.close();
         let left = {
@@ -145,7 +145,7 @@ impl Call {
         }
     }
 
-    /// What is to be sent next: frames, and the push of the last of them if that is large. `None` after the last.
+    /// The next bytes to send: frames, and the push of the last frame if that is large. `None` after the last frame.
     fn poll_chunk(&self, cx: &mut Context<'_>) -> Poll<Option<(Bytes, Option<Bytes>)>> {
         let mut pushes = self.0.lock();
         let mut chunk = BytesMut::new();
@@ -172,11 +172,11 @@ impl Call {
     }
 }
 
-/// A frame as gRPC sends it, without the bytes of the push.
+/// Writes a frame in the form of gRPC, without the bytes of the push.
 fn put_head(out: &mut BytesMut, number: u64, traceparent: String, push: &[u8]) {
     let start = out.len();
     out.extend_from_slice(&[0; 5]);
-    // Its fields stand in the order of their numbers, so those before the push come first.
+    // Fields are in order of their numbers, so those before the push come first.
     PushFrame { number, traceparent, push: None }.encode_raw(out);
     encode_key(PUSH_FIELD, WireType::LengthDelimited, out);
     encode_varint(push.len() as u64, out);

@@ -67,7 +67,7 @@ impl<T> ByOperation<T> {
         }
     }
 
-    /// The value of an operation, made if there is none; `None` where that would be one too many.
+    /// The value of an operation, which is created if there is none; `None` if that would exceed a limit.
     pub(crate) fn entry(
         &mut self,
         tenant: &str,

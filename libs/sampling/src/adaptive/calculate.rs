@@ -1,4 +1,4 @@
-//! The next probabilities, from what was counted and the probabilities before.
+//! Computes the next probabilities from the counts and the previous probabilities.
 
 use std::collections::VecDeque;
 
@@ -10,7 +10,7 @@ use super::counter::{OperationCount, six_decimals};
 /// Probabilities closer than this are the same.
 const SAME: f64 = 1e-10;
 const MAX_PROBABILITY: f64 = 1.0;
-/// A probability grows by this factor at most, and by this factor if nothing was sampled.
+/// A probability grows at most by this factor, and by exactly this factor if nothing was sampled.
 const MAX_GROWTH: f64 = 2.0;
 
 /// What all processes counted in some time.
@@ -26,13 +26,13 @@ pub(crate) struct Calculated {
     pub(crate) probability: f64,
     /// The probability before.
     pub(crate) previous: f64,
-    /// Traces a second that were sampled by probability.
+    /// Traces per second that were sampled by probability.
     pub(crate) rate: f64,
     /// Whether its clients take probabilities over.
     pub(crate) is_adaptive: bool,
 }
 
-/// The probabilities of all operations in `buckets`, which are newest first. `before`: the round before.
+/// The probabilities of all operations in `buckets`, the newest first. `before`: the previous round.
 pub(crate) fn calculate(
     settings: &AdaptiveSampling,
     buckets: &VecDeque<Bucket>,
@@ -60,7 +60,7 @@ pub(crate) fn calculate(
     round
 }
 
-/// Of one operation. `newest`: what the newest bucket has of it.
+/// The probability of one operation. `newest`: what the newest bucket counted for it.
 fn next(
     settings: &AdaptiveSampling,
     rate: f64,
@@ -84,7 +84,7 @@ fn next(
     Calculated { probability, previous, rate, is_adaptive }
 }
 
-/// More at once than what it was doubled would flood; less takes effect at once.
+/// Increases are limited, because a sudden one could flood the system. A decrease takes effect at once.
 fn next_probability(settings: &AdaptiveSampling, previous: f64, rate: f64) -> f64 {
     let most = previous * MAX_GROWTH;
     let wanted = match rate {
@@ -94,7 +94,7 @@ fn next_probability(settings: &AdaptiveSampling, previous: f64, rate: f64) -> f6
     wanted.max(settings.min_sampling_probability).min(MAX_PROBABILITY)
 }
 
-/// Of rates, newest first: the one of n that is in place i from the end weighs i⁴.
+/// The weighted mean of rates, newest first. Of n rates, the one at position i from the end has weight i⁴.
 fn weighted_mean(rates: &[f64]) -> f64 {
     let (mut sum, mut weights) = (0.0, 0.0);
     for (place, rate) in rates.iter().rev().enumerate() {

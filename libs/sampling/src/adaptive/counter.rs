@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use super::by_operation::{ByOperation, OperationLimits};
 
-/// Probabilities that are remembered of an operation in one interval.
+/// How many different probabilities are remembered for an operation in an interval.
 const MAX_PROBABILITIES: usize = 10;
-/// Longer names of services and operations are not counted: clients need them letter by letter.
+/// Longer names of services and operations are not counted, because clients need the exact names.
 const MAX_NAME_BYTES: usize = 512;
 /// No sampler has a larger parameter.
 const MAX_PARAM: f64 = 1e9;
@@ -58,7 +58,7 @@ pub struct SampledSpan<'a> {
 pub(crate) struct OperationCount {
     /// Traces sampled by probability.
     pub(crate) count: u64,
-    /// The probabilities that their clients had, with six decimals.
+    /// The probabilities that their clients used, with six decimals.
     pub(crate) probabilities: BTreeSet<String>,
 }
 

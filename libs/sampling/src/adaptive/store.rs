@@ -1,4 +1,4 @@
-//! Counts and probabilities in the bucket, on its first level, where no tenant is looked for:
+//! Counts and probabilities in the bucket, at its first level, where nobody looks for objects of tenants:
 //!
 //! ```text
 //! tactus-sampling.counts.<end of the interval, unix ms>.<distributor>.<run>.json
@@ -54,7 +54,7 @@ struct StoredOperation {
     adaptive: bool,
 }
 
-/// A calculation, and the end of the time that it counts.
+/// The result of a calculation, and the end of the time that it covers.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Round {
     pub(super) until: u64,
@@ -81,7 +81,7 @@ impl Store {
         Self { bucket, metrics, limits }
     }
 
-    /// `name`: of the process, different at each of its starts.
+    /// `name`: of the process; different each time it starts.
     pub(super) async fn put_counts(
         &self,
         stamp: u64,
@@ -104,8 +104,8 @@ impl Store {
         Ok(files.into_iter().filter_map(object).collect())
     }
 
-    /// The sum of those of `listed` whose stamp is in `stamps`; empty if there are none. What cannot be understood is
-    /// logged and left out.
+    /// The sum of those of `listed` whose time stamp is in `stamps`; empty if there are none. What cannot be parsed is
+    /// logged and ignored.
     pub(super) async fn sum(
         &self,
         listed: &[CountsObject],
@@ -150,7 +150,7 @@ impl Store {
         Ok(self.bucket.delete_all(keys).await?)
     }
 
-    /// The last calculation and its version; `None` if there is none, or none that can be understood.
+    /// The last result and its version; `None` if there is none, or if it cannot be parsed.
     pub(super) async fn round(&self) -> Result<Option<(Round, String)>, Error> {
         let (bytes, version) =
             match self.bucket.get_with_version(PROBABILITIES, MAX_OBJECT_BYTES).await {
@@ -183,7 +183,7 @@ impl Store {
 
     fn damaged(&self, key: &str, reason: &str) {
         self.metrics.damaged_objects.inc();
-        tracing::warn!(key, reason, "an object of adaptive sampling is left out");
+        tracing::warn!(key, reason, "an object of adaptive sampling cannot be used and is ignored");
     }
 }
 

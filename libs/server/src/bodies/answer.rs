@@ -1,7 +1,7 @@
-//! Answers, counted until their last byte is sent.
+//! Counts the memory of answers until their last byte is sent.
 //!
-//! Whoever asks for much and does not read it keeps it in memory. So an answer takes memory as a body does, and is cut off as
-//! one that is unfinished when others need the room.
+//! A client that asks for much and does not read it keeps the answer in memory. So an answer takes memory like a
+//! request body, and like an unfinished body it is cut off when others need the memory.
 
 use std::pin::Pin;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! A body that is counted as a handler reads it.
+//! A request body whose memory is counted while a handler reads it.
 
 use std::pin::Pin;
 use std::sync::Arc;

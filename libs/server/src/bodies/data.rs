@@ -1,4 +1,4 @@
-//! The data of a body, told apart from what else it has.
+//! The data of a body, without trailers and errors.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};

@@ -1,6 +1,6 @@
-//! The messages of an answer over gRPC, counted until they are sent.
+//! Counts the memory of gRPC answer messages until they are sent.
 //!
-//! What a service has not made a message of yet is its own to count: see [`AnswerMemory`](super::AnswerMemory).
+//! Data that is not in a message yet must be counted by the service itself: see [`AnswerMemory`](super::AnswerMemory).
 
 use std::pin::Pin;
 use std::sync::Arc;

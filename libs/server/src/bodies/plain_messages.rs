@@ -1,7 +1,7 @@
-//! The compressed messages of a request over gRPC, made plain.
+//! Decompresses the messages of a gRPC request.
 //!
-//! The decoder behind it would not count what it makes of a message, and keep it for as long as a client does not end its
-//! call: a few kilobytes become megabytes. It gets messages that say that they are not compressed.
+//! The decoder after this would not count the memory of a decompressed message, and would keep it as long as the client
+//! does not end its call: a few kilobytes can become megabytes. So it gets messages that are marked as uncompressed.
 
 use std::pin::Pin;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Counts the memory of answers that are being sent. They are dropped when others need it.
+//! Counts the memory of answers that are being sent. They are dropped when others need the memory.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -76,8 +76,8 @@ impl<T> Drop for UntilCutOff<T> {
     }
 }
 
-/// A part of an answer that waits to be sent. It is counted unless it is small, and dropped when others need its memory and
-/// it has cost most until then.
+/// A part of an answer that waits to be sent. It is counted unless it is small. It is dropped when others need its
+/// memory and it has cost the most so far.
 #[derive(Debug)]
 pub struct Outgoing<T>(UntilCutOff<(T, Option<Held>)>);
 

@@ -1,7 +1,7 @@
-//! A request of gRPC that lasts and has many messages: of each only what has come before its end is counted here.
+//! Long-lived gRPC requests with many messages. Only messages that have not completely arrived are counted here.
 //!
-//! The reader of such a call keeps a message until it is whole, and only then knows what it is. From then on the service counts
-//! it, by [`Bodies::hold_message`] or [`AnswerMemory`](super::AnswerMemory).
+//! The reader of such a call keeps a message until it is complete, and only then knows what it is. From then on the
+//! service counts it, with [`Bodies::hold_message`] or [`AnswerMemory`](super::AnswerMemory).
 
 use std::pin::Pin;
 use std::sync::Arc;

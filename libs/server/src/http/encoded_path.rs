@@ -1,7 +1,7 @@
 //! Paths with percent-encoded slashes and letters, as some clients and proxies write them.
 //!
-//! A route is looked for by the path as it came, so that a name in it may hold an encoded slash. If there is none,
-//! the decoded path decides, as with Tempo: `/api%2Fsearch` is `/api/search`.
+//! The path is first matched as it came, so that a name in it may contain an encoded slash. If there is no such route,
+//! the decoded path is matched, as in Tempo: `/api%2Fsearch` is `/api/search`.
 
 use std::convert::Infallible;
 

@@ -1,9 +1,9 @@
-//! What connections hold that is no request yet, or is sent and not read: heads of which more is to come, and pieces of
-//! answers.
+//! Limits the memory of connections outside of complete requests: heads that have not completely arrived, and pieces of
+//! answers that were not read.
 //!
-//! One connection holds little of that, for both are bounded; thousands of connections whose clients do nothing else would
-//! hold much. So there is a bound for all connections of a process together. Beyond it the one is cut that has cost most until
-//! then, bytes times the time since it last got on.
+//! A single connection has little of that, because both are bounded, but thousands of connections whose clients do
+//! nothing else would have much. So there is a limit for all connections of a process together. Beyond it, the
+//! connection is cut that has cost the most so far: bytes times the time since it last made progress.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};

@@ -1,11 +1,11 @@
-//! Requests whose URL holds characters that it should have encoded.
+//! Accepts requests whose URL has characters that should have been encoded.
 //!
 //! `curl -g 'http://…/api/search?q={duration>1s}'` sends the `>` as it is, and so do scripts with Jaeger's
-//! `tags={"error":"true"}`. Servers in Go take that; hyper refuses the whole request. Such characters are encoded
-//! here, before hyper reads them, in request lines of HTTP/1.1 only.
+//! `tags={"error":"true"}`. Servers in Go accept that, but hyper refuses the whole request. Such characters are encoded
+//! here, before hyper reads them, and only in request lines of HTTP/1.1.
 //!
-//! Where a request has a body, or may turn the connection into another, nothing behind its head is touched any
-//! more: so nothing but a request line can ever be changed.
+//! If a request has a body, or may switch the connection to another protocol, nothing after its head is changed any
+//! more. So nothing but a request line can ever be changed.
 
 use std::io;
 use std::pin::Pin;

@@ -1,8 +1,9 @@
-//! The end of a connection on which a request was answered before it was read.
+//! Ends a connection on which a request was answered before it was completely read.
 //!
-//! Clients may send for a while after their answer is on its way: a path that does not exist, a body that is too large. If
-//! the connection were closed at once, the system would reply to these bytes with a reset, which can overtake the answer.
-//! So our side ends first, and what still comes is read and thrown away, within bounds (RFC 9112, section 9.6).
+//! Clients may go on sending for a while after their answer is on its way, for example to a path that does not exist,
+//! or because the body is too large. If the connection were closed at once, the system would reply to these bytes with
+//! a reset, which can overtake the answer. So our side ends first, and what still arrives is read and discarded, within
+//! limits (RFC 9112, section 9.6).
 
 use std::pin::Pin;
 use std::sync::Arc;

@@ -1,7 +1,7 @@
-//! How many connections a port takes at a time, and all ports of the process.
+//! Limits the number of connections of a port, and of all ports of the process.
 //!
-//! Each connection is an open file. A process that has no more of them cannot write its log either, so connections leave
-//! some, and no port takes all that the others may have.
+//! Each connection is an open file. A process that has used up its files cannot write its log either. So connections
+//! leave some, and no port can take all that the others may have.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};

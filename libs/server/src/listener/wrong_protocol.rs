@@ -1,7 +1,7 @@
-//! Clients that speak another protocol than their port: what they are told, and what the log says of them.
+//! Clients that speak another protocol than their port: what they are told, and what is logged.
 //!
-//! An exporter for OTLP over HTTP at the port for gRPC, gRPC at a port that has none, no encryption where the port has TLS,
-//! or TLS where it has none: each is a mistake in somebody's configuration, and a connection that just ends would not tell which.
+//! An OTLP/HTTP exporter at the gRPC port, gRPC at a port without it, no encryption where the port has TLS, or TLS
+//! where it has none: each is a mistake in a configuration, and a connection that simply ends would not show which.
 
 use std::borrow::Cow;
 use std::convert::Infallible;

@@ -35,11 +35,10 @@ struct Directory {
     newest: Option<Timestamp>,
 }
 
-/// Blocks of a tenant that nobody finished, all of whose objects are older than `older_than`; by
-/// block id.
+/// Blocks of a tenant that nobody finished, all of whose objects are older than `older_than`; by block id.
 ///
-/// An upload may be under way under each of them: take much longer than one lasts. Age is by the
-/// store's clock, and by ours if that is earlier. Writes an object to learn the store's time.
+/// Any of them may belong to an upload in progress, so choose a time that is much longer than an upload. Age is
+/// measured with the store's clock, or with ours if that is earlier. Writes an object to find out the store's time.
 pub async fn list_orphans(
     bucket: &Bucket,
     tenant: &str,
@@ -94,8 +93,8 @@ async fn has_meta(bucket: &Bucket, tenant: &str, block_id: Uuid) -> Result<bool>
     Ok(false)
 }
 
-/// Deletes the objects of an orphan, if it still is one: false, and nothing is deleted, if anything
-/// was written there since it was found.
+/// Deletes the objects of an orphan if it still is one. If anything was written there since it was found, it returns
+/// false and deletes nothing.
 pub async fn clear_orphan(bucket: &Bucket, tenant: &str, orphan: &Orphan) -> Result<bool> {
     layout::check_tenant(tenant)?;
     let prefix = layout::block_prefix(tenant, orphan.block_id);
@@ -157,10 +156,9 @@ pub struct Leftovers {
     pub directories: u64,
 }
 
-/// Deletes, from a local store, files of a tenant that an interrupted write never renamed and that
-/// are older than `older_than`, and the empty block directories of the same age. They are no
-/// objects: no listing has them. Nothing to do in any other store, where uploads that were broken
-/// off are for the store's own life-cycle rules.
+/// Deletes, from a local store, files of a tenant that an interrupted write never renamed and that are older than
+/// `older_than`, and empty block directories of the same age. No listing shows these files, because they are not
+/// objects. Does nothing in other stores, whose own life-cycle rules handle broken-off uploads.
 pub async fn clear_leftovers(
     bucket: &Bucket,
     tenant: &str,

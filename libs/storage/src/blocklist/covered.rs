@@ -1,4 +1,4 @@
-//! Finds blocks that need not be read because others hold all their spans.
+//! Finds blocks that need not be read because other blocks hold all their spans.
 
 use std::collections::HashMap;
 
@@ -38,10 +38,10 @@ struct Graph<'a> {
     places: ById<u32>,
 }
 
-/// Every covered block, and a block of `tops` that covers it and is not covered itself.
+/// Every covered block, with a block of `tops` that covers it and is not covered itself.
 ///
-/// `tops` are the blocks that may be read; `others` are known but not read: what they name is only
-/// covered if a top covers them. `find` gives any known block. Linear in blocks and names.
+/// `tops` are the blocks that may be read. `others` are known but not read: the blocks that they name as sources are
+/// covered only if a top covers them. `find` returns any known block. Linear in the number of blocks and sources.
 pub(super) fn covered<'a>(
     tops: impl Iterator<Item = &'a BlockMeta>,
     others: impl Iterator<Item = &'a BlockMeta>,

@@ -13,11 +13,11 @@ use super::names::Names;
 use super::sorted::{HasBlockId, edited, find};
 use crate::meta::{BlockMeta, CompactedBlockMeta};
 
-/// The blocks of one tenant at one time. Immutable: a change makes a new one.
+/// The blocks of one tenant at one time. Immutable: a change creates a new one.
 ///
-/// A block that exists for the bucket is live, superseded or compacted. Superseded blocks are live
-/// in the bucket, but all their spans are in a live block too: whoever wrote that one did not come to
-/// mark them. A block that is being marked is compacted and, still, live or superseded.
+/// A block in the bucket is live, superseded or compacted. Superseded blocks are live in the bucket, but all their
+/// spans are also in another live block, whose writer did not get to mark them. A block that is just being marked
+/// counts as compacted, and also as live or superseded.
 #[derive(Debug, Clone, Default)]
 pub struct TenantBlocks {
     live: Vec<Arc<BlockMeta>>,
@@ -144,9 +144,9 @@ impl TenantBlocks {
         live.chain(self.compacted.iter().map(|block| block.meta.memory_bytes())).sum()
     }
 
-    /// The metas of the blocks to query now, each id once: the live ones, and those compacted so
-    /// recently that another process may not know of their successor yet, without any whose spans
-    /// are all in another one of them. Blocks of versions that this release cannot read are left out.
+    /// The metas of the blocks to query now, each id once: the live ones, and those that were compacted so recently
+    /// that another process may not know their successor yet. Excludes blocks all of whose spans are in another one of
+    /// these, and blocks of versions that this release cannot read.
     pub fn queryable(
         &self,
         now: Timestamp,

@@ -1,6 +1,7 @@
-//! Bounds what a store may answer with, before its client reads it.
+//! Limits the size of a store's answers before its client reads them.
 //!
-//! The client collects answers other than objects as a whole, and gives up a listing for one key that it does not like.
+//! The client collects answers other than objects as a whole, and aborts a whole listing because of a single key that
+//! it does not accept.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -169,7 +170,7 @@ fn unreadable_entries<'a>(
             let name = unescaped(name);
             if ObjectPath::parse(&*name).is_err() {
                 let shown: String = name.chars().take(200).collect();
-                log_limited!(warn, key = shown, "object is left out, no path can be called so");
+                log_limited!(warn, key = shown, "ignored an object whose key is not a valid path");
                 return Some(start..stop);
             }
         }

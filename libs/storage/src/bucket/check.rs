@@ -1,4 +1,4 @@
-//! Whether a bucket can be used, asked before anything relies on it.
+//! Checks that a bucket can be used, before anything relies on it.
 
 use bytes::Bytes;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutPayload};

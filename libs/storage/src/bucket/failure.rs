@@ -1,4 +1,4 @@
-//! From the errors of files and object stores to ours.
+//! Converts errors of files and object stores into ours.
 
 use std::error::Error as StdError;
 use std::io;

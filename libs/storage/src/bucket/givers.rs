@@ -1,7 +1,7 @@
-//! Bounds what the servers that give credentials may answer with: a cloud's metadata and token services.
+//! Limits what credential servers may answer: a cloud's metadata and token services.
 //!
-//! The store's client takes their errors for those of the store, where a 404 means that an object is not there, reads
-//! their answers whatever their length, and panics over values that no header can have.
+//! The store's client treats their errors as errors of the store, where a 404 means that an object does not exist. It
+//! reads their answers whatever their length, and panics on values that a header cannot have.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -20,21 +20,22 @@ const MAX_BYTES: usize = 64 << 10;
 const MAX_SHOWN: usize = 300;
 /// Time for one answer. Every request to the store waits for it when the credentials have expired.
 const ANSWER_TIME: Duration = Duration::from_secs(5);
-/// A server that was silent is not asked again for so long: those who wait would wait one after the other.
+/// A server that did not answer is not asked again for this long, because all who wait would otherwise wait one after
+/// the other.
 const PAUSE: Duration = Duration::from_secs(5);
 /// Seconds, or a time in seconds, that the client can add to its clock.
 const LATEST: u64 = 1 << 50;
 
-/// What a server that gives credentials did instead.
+/// Why a credential server gave no usable answer.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum GiverError {
-    #[error("the server of credentials {server} does not answer in time")]
+    #[error("the credential server {server} does not answer in time")]
     Silent { server: String },
-    #[error("the server of credentials {server} answers with status {status}: {text}")]
+    #[error("the credential server {server} answers with status {status}: {text}")]
     Status { server: String, status: u16, text: String },
-    #[error("the server of credentials {server} answers with more than {MAX_BYTES} bytes")]
+    #[error("the credential server {server} answers with more than {MAX_BYTES} bytes")]
     TooLong { server: String },
-    #[error("the server of credentials {server} answers with what are no credentials")]
+    #[error("the credential server {server} does not answer with credentials")]
     Odd { server: String },
 }
 
@@ -62,7 +63,7 @@ impl GiverError {
 pub(super) struct Givers {
     /// Host and port of the store.
     store: Option<(String, u16)>,
-    /// When a server was silent. There are as many servers as the environment names.
+    /// When each server failed to answer. There are only as many as the environment names.
     silent: Mutex<HashMap<String, Instant>>,
 }
 
@@ -72,7 +73,7 @@ impl Givers {
         Self { store: store.parse().ok().as_ref().map(place), silent: Mutex::default() }
     }
 
-    /// The server that a request goes to, if it is not the store.
+    /// The credential server that a request goes to; `None` if it goes to the store.
     pub(super) fn asked_by(&self, request: &HttpRequest) -> Option<String> {
         let uri = request.uri();
         let asked = place(uri);
@@ -82,7 +83,7 @@ impl Givers {
         (!is_store || is_sts).then(|| format!("{}:{}", asked.0, asked.1))
     }
 
-    /// The answer, if the client can read credentials, or a step on the way to them, in it.
+    /// The answer, if it contains credentials that the client can read, or a step on the way to them.
     pub(super) async fn ask(
         &self,
         server: String,

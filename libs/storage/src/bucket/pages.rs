@@ -1,4 +1,4 @@
-//! Listings that a store never ends, or repeats.
+//! Guards against stores whose listings never end or repeat.
 
 use std::time::Duration;
 
@@ -22,8 +22,8 @@ const MAX_ENTRIES: usize = 1 << 20;
 /// Keys that are called by one path: with and without a slash before and behind (`x`, `x/`, `/x`, `/x/`).
 const MAX_ALIKE: u32 = 4;
 
-/// Notices a sequence of texts that begins anew, after some times its length: each is compared with one before it, which
-/// is replaced at longer and longer distances. None is there more than [`MAX_ALIKE`] times unless the sequence repeats.
+/// Detects a sequence of texts that starts again. Each text is compared with an earlier one, which is replaced at
+/// growing distances. In a sequence that does not repeat, no text occurs more than [`MAX_ALIKE`] times.
 #[derive(Debug, Default)]
 struct Loop {
     kept: Option<String>,

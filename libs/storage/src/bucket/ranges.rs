@@ -1,4 +1,4 @@
-//! Several ranges of one object with few requests.
+//! Reads several ranges of one object with few requests.
 
 use std::ops::Range;
 

@@ -1,4 +1,4 @@
-//! Large objects between a local file and a remote store, in parts.
+//! Uploads large local files to a remote store, in parts.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;

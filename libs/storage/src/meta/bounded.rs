@@ -1,5 +1,5 @@
-//! A JSON value that is dropped where it has too many parts: as such a value, empty strings take ten times the memory
-//! of their text.
+//! A JSON value that is dropped if it has too many parts, because in memory a value with many empty strings takes ten
+//! times its text.
 
 use std::cell::Cell;
 use std::fmt;

@@ -15,29 +15,29 @@ use super::is_default;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Extension {
-    /// All blocks that this one was made of: their spans are all in this one (or were taken out on purpose), and it
-    /// has no others. Where it is live, they are not read any more, nor is another block made of some of them. An
-    /// input that went in only in part is not named, and must stay live.
+    /// All blocks from which this one was made. All their spans are in this one (or were removed on purpose), and it
+    /// has no others. While this block is live, they are not read any more, and no other block is made from them. An
+    /// input that is only partly in this block is not listed, and must stay live.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub sources: Vec<Uuid>,
-    /// What was last taken out of the block by age, as the retention that did it names itself: it need not be done
-    /// again.
+    /// The retention that was last applied to the block, in the form in which it describes itself, so that it is not
+    /// applied again.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub retention: String,
-    /// The pushes of replicated spans that are all in the block: who has the same spans still need not count them.
-    /// Left out where no ingester has them any more.
+    /// The pushes of replicated spans that are completely in the block. Whoever has the same spans need not count them.
+    /// Left out once no ingester has them any more.
     #[serde(skip_serializing_if = "OriginSet::is_empty")]
     #[serde(serialize_with = "put_origins", deserialize_with = "take_origins")]
     pub origins: OriginSet,
-    /// Of these some are in the block; the ingester refused the others.
+    /// The pushes of which some spans are in the block, because the ingester refused the others.
     #[serde(skip_serializing_if = "OriginSet::is_empty")]
     #[serde(serialize_with = "put_origins", deserialize_with = "take_origins")]
     pub incomplete_origins: OriginSet,
-    /// Of [`Self::origins`], those of which tail sampling left traces out: another ingester may have kept them.
+    /// Those of [`Self::origins`] of which tail sampling dropped traces, which another ingester may have kept.
     #[serde(skip_serializing_if = "OriginSet::is_empty")]
     #[serde(serialize_with = "put_origins", deserialize_with = "take_origins")]
     pub thinned_origins: OriginSet,
-    /// Traces of which spans were refused because they were too large: what is in the block is not all of them.
+    /// Traces that are incomplete in the block, because spans were refused when the traces became too large.
     #[serde(skip_serializing_if = "CutTraces::is_empty")]
     #[serde(serialize_with = "put_cut_traces", deserialize_with = "take_cut_traces")]
     pub cut_traces: CutTraces,

@@ -1,4 +1,4 @@
-//! JSON of block metas: the odd scalars when writing, the leniency when reading.
+//! JSON of block metas: unusual scalars when writing, leniency when reading.
 
 use std::sync::Arc;
 

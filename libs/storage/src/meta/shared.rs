@@ -1,4 +1,4 @@
-//! Lists of columns that many metas have in common are kept once: they are most of a meta's memory.
+//! Shares equal lists of columns between metas, because they take most of a meta's memory.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, LazyLock};

@@ -1,4 +1,4 @@
-//! The builder's half of a poll: list, read the metas of unknown blocks, write the index.
+//! The part of a poll that builds an index: lists the bucket, reads the metas of unknown blocks, and writes the index.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;

@@ -1,4 +1,5 @@
-//! The reader's half of a poll: the index that another process wrote, with what this one did since.
+//! The part of a poll that reads an index: takes the index that another process wrote, and adds this process's own
+//! changes.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -91,8 +92,8 @@ impl Poller {
         Ok(())
     }
 
-    /// Puts what this process did into an index that may be older, where the bucket bears it out.
-    /// Returns what the index does not have.
+    /// Adds this process's changes to an index that may be older, as far as the bucket confirms them. Returns the
+    /// changes that the index does not have.
     async fn add_own(&self, tenant: &Tenant, index: &mut TenantIndex) -> Result<BlockChanges> {
         let (own, name) = (&tenant.own, tenant.name.as_str());
         let mut unseen = BlockChanges::default();

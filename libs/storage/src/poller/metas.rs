@@ -114,7 +114,7 @@ impl Poller {
                     tracing::warn!(
                         tenant,
                         error = error_text(&error),
-                        "block is left out, its meta is not usable"
+                        "block is ignored, because its meta cannot be used"
                     );
                 }
                 Ok(Found::Corrupt)

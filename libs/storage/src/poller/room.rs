@@ -1,4 +1,4 @@
-//! The memory that the block list may take, and who takes it.
+//! Limits the memory of the block list, and divides it among tenants.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -7,8 +7,8 @@ use crate::blocklist::TenantBlocks;
 use crate::meta::{BlockMeta, CompactedBlockMeta};
 use crate::tenant_index::Choose;
 
-/// A tenant may hold so many times what is left. One tenant alone gets four fifths, and however much it has, the blocks
-/// of others find room.
+/// A tenant may take this many times the memory that is left. So a single tenant gets four fifths, and however much it
+/// has, the blocks of others still fit.
 const TIMES_THE_REST: u64 = 4;
 
 /// A share of so little memory takes no meta: it need not be read to know that.

@@ -1,4 +1,4 @@
-//! What is kept of an index while it is decoded, and the bounds of it.
+//! What is kept of an index while it is decoded, and its limits.
 
 use std::cell::Cell;
 use std::io::{self, BufReader, Read};

@@ -1,4 +1,4 @@
-//! Conditions that look at one thing of a trace.
+//! Conditions that check a single property of a trace.
 
 use tactus_config::sections::tail_sampling::{
     BooleanAttributePolicy, LatencyPolicy, NumericAttributePolicy, ProbabilisticPolicy,
@@ -14,13 +14,13 @@ use crate::{
     error::PolicyError,
 };
 
-/// Salt of shares where none is set: that of collectors.
+/// The salt of probabilistic sampling if none is set, as in OpenTelemetry collectors.
 const DEFAULT_SALT: &str = "default-hash-seed";
 /// Memory of a compiled expression.
 const MAX_REGEX_BYTES: usize = 1 << 20;
-/// A smaller one counts as much, for what is kept besides its program.
+/// The least size that a regular expression counts, for what is kept besides its program.
 const LEAST_REGEX_BYTES: usize = 1 << 13;
-/// Memory of the compiled expressions of attributes, of all policies together.
+/// Memory of the compiled regular expressions of all policies together.
 const MAX_REGEXES_BYTES: usize = 1 << 24;
 
 impl Scope<'_> {

@@ -1,4 +1,4 @@
-//! From `tracing` spans to OTLP spans.
+//! Converts `tracing` spans to OTLP spans.
 
 use std::fmt::Debug;
 use std::time::{SystemTime, UNIX_EPOCH};

@@ -1,4 +1,4 @@
-//! Attributes and intrinsics: what a query can ask of a span.
+//! Attributes and intrinsics: what a query can read of a span.
 
 use crate::static_type::StaticType;
 
@@ -11,7 +11,7 @@ pub enum Attribute {
     Named {
         /// Where to look.
         scope: AttributeScope,
-        /// `parent.…`: look at the parent span. Only with scope `Unscoped`, `Span`, `Resource`.
+        /// `parent.…`: read it from the parent span. Only with scope `Unscoped`, `Span` or `Resource`.
         parent: bool,
         /// The key, matched whole and case-sensitively.
         name: Box<str>,
@@ -19,7 +19,7 @@ pub enum Attribute {
 }
 
 impl Attribute {
-    /// True if the attribute's value depends on spans besides the one that it is asked of.
+    /// True if the attribute's value depends on spans other than the one that it is read from.
     pub fn depends_on_other_spans(&self) -> bool {
         match self {
             Attribute::Named { parent, .. } => *parent,
@@ -42,8 +42,7 @@ impl Attribute {
         Attribute::Named { scope, parent: false, name: name.into() }
     }
 
-    /// The key without scope, or the intrinsic's canonical text: the key under which search
-    /// answers show the attribute.
+    /// The key without scope, or the intrinsic's canonical text. Search answers show the attribute under this key.
     pub fn key(&self) -> &str {
         match self {
             Attribute::Intrinsic(intrinsic) => intrinsic.text(),
@@ -92,8 +91,8 @@ tactus_model::words! {
 }
 
 tactus_model::words! {
-    /// Fixed fields of spans, traces, events, links and instrumentation scopes. The text is also the name of labels and of
-    /// columns in answers.
+    /// Fixed fields of spans, traces, events, links and instrumentation scopes. The text is also used for labels and
+    /// column names in answers.
     #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
     pub enum Intrinsic {
         /// Length of the span.
@@ -106,7 +105,7 @@ tactus_model::words! {
         StatusMessage = "statusMessage" | "span:statusMessage",
         /// Kind of the span.
         Kind = "kind" | "span:kind",
-        /// The parent span; only `parent = nil` and `parent != nil` validate.
+        /// The parent span. Only `parent = nil` and `parent != nil` are valid.
         Parent = "parent",
         /// 16 lower-case hex digits.
         SpanId = "span:id",
@@ -118,7 +117,7 @@ tactus_model::words! {
         NestedSetLeft = "nestedSetLeft",
         /// Tree position: right number, 0 if unknown.
         NestedSetRight = "nestedSetRight",
-        /// Tree position: left number of the parent, −1 for a root, 0 if unknown.
+        /// Tree position: left number of the parent; −1 for a root, 0 if unknown.
         NestedSetParent = "nestedSetParent",
         /// End minus start of the trace.
         TraceDuration = "traceDuration" | "trace:duration",

@@ -1,4 +1,4 @@
-//! Metrics expressions: queries that end in series.
+//! Metrics expressions: queries whose result is series.
 
 use super::{ArithmeticOperator, Attribute, ComparisonOperator, Pipeline, SpansetFilter};
 use crate::static_value::Static;
@@ -10,7 +10,7 @@ pub enum MetricsExpression {
     Query(Box<MetricsQuery>),
     /// A number next to a query: int or float.
     Constant(Static),
-    /// Arithmetic (`+ - * /` only), between series matched by labels, or with a constant.
+    /// Arithmetic (`+ - * /` only) between series that are matched by labels, or with a constant.
     Binary {
         /// One of add, subtract, multiply, divide.
         operator: ArithmeticOperator,
@@ -21,7 +21,7 @@ pub enum MetricsExpression {
     },
     /// Second stages, applied in order to the combined result of `expression`.
     SecondStages {
-        /// A query or arithmetic; never second stages again.
+        /// A query or arithmetic; never second stages.
         expression: Box<MetricsExpression>,
         /// At least one.
         stages: Vec<SecondStage>,
@@ -42,7 +42,7 @@ impl MetricsExpression {
         }
     }
 
-    /// The leftmost metrics query. None only for a bare constant, which no parse yields.
+    /// The leftmost metrics query. `None` only for a bare constant, which the parser does not produce.
     pub fn first_leaf(&self) -> Option<&MetricsQuery> {
         match self {
             MetricsExpression::Query(query) => Some(query),
@@ -80,7 +80,7 @@ pub enum MetricsStage {
     ServiceGraph(GraphMeasure),
 }
 
-/// What `service_graph(…)` tells of the calls between services.
+/// What `service_graph(…)` measures of the calls between services.
 #[derive(Debug, Clone, PartialEq)]
 pub enum GraphMeasure {
     /// `service_graph()`: calls, errors and the buckets of both latencies.
@@ -91,20 +91,20 @@ pub enum GraphMeasure {
     Rate,
     /// `service_graph(errors)`: the number of those that failed.
     Errors,
-    /// `service_graph(client_latency, q, …)`: as the client saw it.
+    /// `service_graph(client_latency, q, …)`: the latency that the client saw.
     ClientLatency {
-        /// Empty for buckets; validation guarantees 0 ≤ q ≤ 1.
+        /// Empty for buckets. Validation guarantees 0 ≤ q ≤ 1.
         quantiles: Vec<f64>,
     },
-    /// `service_graph(server_latency, q, …)`: as the server saw it.
+    /// `service_graph(server_latency, q, …)`: the latency that the server saw.
     ServerLatency {
-        /// Empty for buckets; validation guarantees 0 ≤ q ≤ 1.
+        /// Empty for buckets. Validation guarantees 0 ≤ q ≤ 1.
         quantiles: Vec<f64>,
     },
 }
 
 impl GraphMeasure {
-    /// The argument that asks for it; empty for [`Self::All`].
+    /// The argument that selects it; empty for [`Self::All`].
     pub fn name(&self) -> &'static str {
         match self {
             GraphMeasure::All => "",
@@ -116,7 +116,7 @@ impl GraphMeasure {
         }
     }
 
-    /// The quantiles asked for; none if the measure has none.
+    /// The requested quantiles; none if the measure has none.
     pub fn quantiles(&self) -> &[f64] {
         match self {
             GraphMeasure::ClientLatency { quantiles }
@@ -186,9 +186,9 @@ impl MetricsFunction {
 /// `compare({ selection }, top_n, start, end)`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Compare {
-    /// Spans for which this holds are the selection, all others the baseline.
+    /// Spans that match this filter are the selection; all others are the baseline.
     pub selection: SpansetFilter,
-    /// Values kept per side and attribute; validation guarantees 1 to 1000. 10 if not given.
+    /// Values kept for each side and attribute; 10 if not given. Validation guarantees 1 to 1000.
     pub top_n: i64,
     /// Unix nanoseconds, exclusive; 0 (with `end` 0) for no bound.
     pub start: i64,

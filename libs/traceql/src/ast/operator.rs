@@ -94,7 +94,7 @@ tactus_model::words! {
 }
 
 impl ComparisonOperator {
-    /// The operator with its operands exchanged: `a < b` is `b > a`.
+    /// The operator with exchanged operands: `a < b` is `b > a`.
     pub fn flipped(self) -> Self {
         match self {
             ComparisonOperator::Less => ComparisonOperator::Greater,
@@ -105,7 +105,7 @@ impl ComparisonOperator {
         }
     }
 
-    /// Whether an ordering satisfies the operator. No ordering (NaN) satisfies none but `!=`.
+    /// True if an ordering satisfies the operator. If there is no ordering (NaN), only `!=` is satisfied.
     pub fn holds(self, ordering: Option<std::cmp::Ordering>) -> bool {
         match self {
             ComparisonOperator::Equal => ordering.is_some_and(|order| order.is_eq()),
@@ -140,7 +140,7 @@ pub enum Relation {
     Parent,
     /// `<<`: right is above left.
     Ancestor,
-    /// `~`: right and left are different spans with one parent.
+    /// `~`: right and left are different spans with the same parent.
     Sibling,
 }
 
@@ -149,7 +149,7 @@ pub enum Relation {
 pub enum RelationMode {
     /// Right spans in the relation to some left span.
     Plain,
-    /// `!`: right spans in the relation to no left span.
+    /// `!`: right spans that are not in the relation to any left span.
     Negated,
     /// `&`: right and left spans of every pair in the relation.
     Union,

@@ -126,7 +126,7 @@ impl Display for Compare {
     }
 }
 
-/// With the blank (and pipe) that separates it from the stage before.
+/// Includes the blank (and pipe) that separates it from the previous stage.
 impl Display for SecondStage {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
         match self {
@@ -135,7 +135,7 @@ impl Display for SecondStage {
             SecondStage::Filter { operator, threshold } => {
                 write!(f, " {} ", operator.text())?;
                 match threshold {
-                    // Adding 0 turns −0 into 0, which would read back as an integer 0.
+                    // Adding 0 turns −0 into 0. Otherwise it would be parsed again as an integer 0.
                     Static::Float(value) if value.fract() == 0.0 && value.abs() < 1e15 => {
                         write!(f, "{}", value + 0.0)
                     }

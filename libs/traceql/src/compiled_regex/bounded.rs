@@ -1,7 +1,8 @@
-//! Matching within a bound, and as long as anybody waits for it.
+//! Matches texts within a limit of steps, and only while the query runs.
 //!
-//! A text goes through an automaton that is determined as far as texts need it. The worst are those that make a new state with
-//! each byte, which takes a step for each state of the program; so a long text is asked about in pieces.
+//! The automaton is a lazy DFA: its states are computed as texts need them. The worst texts need a new state for each
+//! byte, and computing one takes a step for each state of the program. So a long text is processed in pieces, and the
+//! limits are checked between them.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -18,14 +19,14 @@ pub(super) const MAX_STEPS: u64 = 1 << 28;
 const FEW_STEPS: u64 = 1 << 18;
 /// Steps that take about as long as a unit of work.
 const STEPS_PER_UNIT: u64 = 64;
-/// Bytes that a determined automaton passes in a unit of work.
+/// Bytes that the DFA reads in a unit of work if it has the states already.
 const BYTES_PER_UNIT: u64 = 8;
-/// Bytes of determined states that are kept of a pattern and thread.
+/// Bytes of computed states that are kept for a pattern and thread.
 const CACHE_BYTES: usize = 1 << 21;
-/// And of all patterns of a query, or of all that are kept together.
+/// The same for all patterns of a query, or of all queries that are kept together.
 const ROOM_BYTES: usize = 1 << 25;
 
-/// Memory for what was determined of patterns that belong together. Clones are of the same.
+/// The memory for computed states of patterns that belong together. Clones share it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Room(Arc<AtomicUsize>);
 
@@ -39,7 +40,7 @@ pub(super) struct Automaton {
     caches: Caches,
 }
 
-/// What a thread determined of an automaton so far, counted in the room and in the memory of the query.
+/// The states that a thread has computed so far, counted in `room` and in the memory of the query.
 #[derive(Debug)]
 struct Determined {
     cache: Option<Cache>,
@@ -49,7 +50,7 @@ struct Determined {
 }
 
 impl Determined {
-    /// Counts the cache, and gives it up if it does not fit.
+    /// Counts the cache, and drops it if it does not fit.
     fn count(&mut self) {
         let bytes = self.cache.as_ref().map_or(0, Cache::memory_usage);
         if bytes == self.bytes {
@@ -73,7 +74,7 @@ impl Drop for Determined {
 }
 
 impl Automaton {
-    /// `None` if the program asks for what an automaton cannot do, which no pattern of ours does.
+    /// `None` if the program uses something that a DFA cannot do, which our patterns never do.
     pub(super) fn new(program: &NFA, room: &Room) -> Option<Self> {
         let config = DFA::config()
             .cache_capacity(CACHE_BYTES)
@@ -87,8 +88,8 @@ impl Automaton {
         Some(Self { dfa: Arc::new(dfa), states, caches: Pool::new(Box::new(none) as Box<_>) })
     }
 
-    /// Whether the whole value matches a program that is anchored at both ends; false if the work of this thread is over,
-    /// which a value of too many steps ends.
+    /// True if the whole value matches; the program must be anchored at both ends. False if this thread's work is over;
+    /// a value that takes too many steps ends it.
     pub(super) fn is_match(&self, value: &[u8]) -> bool {
         if are_too_many(self.states, value) {
             return false;
@@ -96,8 +97,8 @@ impl Automaton {
         self.run(&Input::new(value).anchored(Anchored::Yes), value).unwrap_or(false)
     }
 
-    /// Whether a part of the value matches; false if the work of this thread is over. `None` if the automaton cannot tell:
-    /// the program asks for words of Unicode, and the value is not ASCII.
+    /// True if a part of the value matches. False if this thread's work is over. `None` if the DFA cannot decide,
+    /// because the program uses Unicode word boundaries and the value is not ASCII.
     pub(super) fn is_match_within(&self, value: &[u8]) -> Option<bool> {
         self.run(&Input::new(value).earliest(true), value)
     }
@@ -119,10 +120,10 @@ impl Automaton {
         found
     }
 
-    /// `None` if the automaton cannot go on, as [`Self::is_match_within`] says.
+    /// `None` if the DFA cannot go on, as in [`Self::is_match_within`].
     fn walk(&self, cache: &mut Cache, input: &Input<'_>, value: &[u8]) -> Option<bool> {
         let mut state = self.dfa.start_state_forward(cache, input).ok()?;
-        // A new state takes as many steps as the program has states.
+        // Computing a state takes as many steps as the program has states.
         let bytes_per_look = (FEW_STEPS / self.states.max(1)).max(1) as usize;
         for bytes in value.chunks(bytes_per_look) {
             let cleared = cache.clear_count();
@@ -132,7 +133,7 @@ impl Automaton {
                 if !state.is_tagged() {
                     continue;
                 }
-                // Of the byte before: only a program that is not anchored has them here.
+                // Matches show up one byte late. Only an unanchored program can match before the end.
                 if state.is_match() {
                     return Some(true);
                 }
@@ -157,8 +158,8 @@ impl Automaton {
     }
 }
 
-/// Whether a part of the value matches, told without determining anything: for what an automaton cannot tell. False if the
-/// work of this thread is over, which a value of too many steps ends.
+/// True if a part of the value matches. Simulates the program without a DFA, for what a DFA cannot decide. False if
+/// this thread's work is over; a value that takes too many steps ends it.
 pub(super) fn simulate(program: &NFA, value: &[u8]) -> bool {
     let states = program.states().len() as u64;
     let units = steps_of(states, value) / STEPS_PER_UNIT;

@@ -1,22 +1,21 @@
-//! Patterns that are refused: those that repeat something too often, and those whose character classes take long to put
-//! together.
+//! Rejects patterns that repeat something too often, and patterns whose character classes take too long to build.
 //!
-//! The library sorts a class anew for each of its members, and folds cases of a range character by character. Neither can be
-//! asked to stop.
+//! The library sorts a class again for each of its members, and folds the case of a range character by character.
+//! Neither can be interrupted.
 
 use regex_syntax::ast::{Ast, ClassSet, ClassSetItem, Visitor, visit};
 use regex_syntax::hir::{Hir, HirKind};
 
-/// Most steps for a pattern: one class of two thousand members, or some classes of Unicode.
+/// Most steps for a pattern: one class with two thousand members, or a few Unicode classes.
 const MAX_STEPS: u64 = 1 << 22;
 
-/// Steps for a class of Unicode, as `\pL`, with or without cases.
+/// Steps for a Unicode class such as `\pL`, whether or not case is folded.
 const STEPS_OF_UNICODE_CLASS: u64 = 1 << 16;
 
-/// Ranges of more characters are as a class of Unicode.
+/// A range with more characters counts like a Unicode class.
 const LARGE_RANGE: u32 = 1 << 10;
 
-/// True if the classes of a pattern, or its alternatives of one character, take more steps than they may.
+/// True if the classes of a pattern, or its alternatives of single characters, take too many steps.
 pub(super) fn are_too_large(pattern: &Ast) -> bool {
     visit(pattern, Steps(0)).is_err()
 }
@@ -74,15 +73,15 @@ impl Visitor for Steps {
     }
 }
 
-/// RE2 refuses patterns that repeat something more often.
+/// RE2 rejects patterns that repeat something more often.
 pub(super) const MAX_REPEATS: u64 = 1000;
 
-/// How often a pattern repeats something, by counts within counts, if that is more often than it may.
+/// How often a pattern repeats something, counting nested repetitions, if that exceeds the limit.
 pub(super) fn too_many(pattern: &Hir) -> Option<u64> {
     Some(repeats(pattern)).filter(|&repeats| repeats > MAX_REPEATS)
 }
 
-/// The greatest product of counts within each other. The parser bounds the depth.
+/// The largest product of nested repetition counts. The parser bounds the depth.
 fn repeats(pattern: &Hir) -> u64 {
     match pattern.kind() {
         HirKind::Repetition(repetition) => {

@@ -1,4 +1,4 @@
-//! Patterns compiled to programs, each once as long as it is remembered.
+//! Patterns compiled to programs. A program is compiled once, as long as it is remembered.
 
 use std::sync::{Arc, LazyLock};
 
@@ -13,11 +13,11 @@ use super::InvalidRegex;
 
 use super::{limits, translate};
 
-/// Bytes of programs that a process remembers: the queries of many tenants, each of which is compiled for many blocks.
+/// Bytes of programs that a process remembers, because each of the queries of many tenants is compiled for many blocks.
 const REMEMBERED_BYTES: u64 = 1 << 25;
 /// Of a program besides its states.
 const FIXED_BYTES: usize = 256;
-/// Of work: parsing takes about a unit a byte, and each state of the program takes some.
+/// Units of work for compiling: parsing takes about a unit for each byte, and each state of the program takes some.
 const UNITS_OF_COMPILING: u32 = 10_000;
 
 /// What a pattern says.
@@ -27,12 +27,12 @@ pub(super) struct Program {
     pub(super) states: Option<NFA>,
     /// The only value that matches.
     pub(super) literal: Option<Box<[u8]>>,
-    /// Finds a text that every match contains: most values are told from it.
+    /// Finds a text that every match contains, which decides most values.
     pub(super) part: Option<Finder<'static>>,
 }
 
 impl Program {
-    /// A program that may be remembered from another query.
+    /// A program, possibly remembered from another query.
     ///
     /// Errors: as [`Self::compile`].
     pub(super) fn known(pattern: &[u8], size_limit: usize) -> Result<Arc<Self>, InvalidRegex> {
@@ -55,7 +55,7 @@ impl Program {
 
     /// Compiles a pattern.
     ///
-    /// Errors: not RE2 syntax, not UTF-8, a program of more bytes, or the work of this thread is over.
+    /// Errors: not RE2 syntax, not UTF-8, the program exceeds `size_limit`, or this thread's work is over.
     pub(super) fn compile(pattern: &[u8], size_limit: usize) -> Result<Self, InvalidRegex> {
         let invalid = |reason: &str| InvalidRegex::Syntax(reason.to_owned());
         let pattern = std::str::from_utf8(pattern).map_err(|_| invalid("not UTF-8"))?;
@@ -82,9 +82,9 @@ impl Program {
     }
 }
 
-/// The states of a pattern in the syntax of the library, which is not anchored.
+/// The states of an unanchored pattern in the library's syntax.
 ///
-/// Errors: not its syntax, states of more bytes, or the work of this thread is over.
+/// Errors: not its syntax, the states exceed `size_limit`, or this thread's work is over.
 pub(super) fn unanchored(pattern: &str, size_limit: usize) -> Result<NFA, InvalidRegex> {
     match is_over(pattern) {
         true => Err(InvalidRegex::Over),
@@ -131,7 +131,7 @@ fn finder(pattern: &str) -> Option<Finder<'static>> {
     required_part(pattern).map(|part| Finder::new(part).into_owned())
 }
 
-/// The longest text between the wildcards of a pattern that is made of texts, `.*` and `.+` only.
+/// The longest text between the wildcards, if a pattern consists only of texts, `.*` and `.+`.
 fn required_part(pattern: &str) -> Option<&str> {
     let parts = || pattern.split(".*").flat_map(|part| part.split(".+"));
     let longest = parts().max_by_key(|part| part.len())?;

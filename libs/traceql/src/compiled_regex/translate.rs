@@ -1,8 +1,8 @@
-//! RE2 syntax to the syntax of the `regex` crate.
+//! Translates RE2 syntax to the syntax of the `regex` crate.
 //!
-//! The two differ where one gives a meaning to what the other takes literally: ASCII versus
-//! Unicode `\d \w \s \b`, `\Q…\E`, octal escapes, `{` that starts no repetition, set operations
-//! inside brackets, and flags. What is equal passes through; the crate reports other errors.
+//! They differ where one gives a meaning to what the other takes literally: ASCII or Unicode `\d \w \s \b`, `\Q…\E`,
+//! octal escapes, `{` that does not begin a repetition, set operations inside brackets, and flags. Everything else is
+//! passed on, and the crate reports other errors.
 
 type Result<T, E = &'static str> = std::result::Result<T, E>;
 
@@ -15,7 +15,7 @@ const NAMED_CLASSES: [&str; 14] = [
     "space", "upper", "word", "xdigit",
 ];
 
-/// Translates a pattern. Errors: constructs that only the crate knows.
+/// Translates a pattern. Errors: constructs that only the crate has.
 pub(super) fn from_re2(pattern: &str) -> Result<String> {
     let mut translated = String::with_capacity(pattern.len() + 16);
     let mut rest = pattern;
@@ -44,7 +44,7 @@ pub(super) fn from_re2(pattern: &str) -> Result<String> {
                 open_groups += 1;
                 group(rest, &mut translated)?
             }
-            // Callers put the pattern into a group of their own, which it must not close.
+            // Callers put the pattern into a group, which it must not close.
             ')' if open_groups == 0 => return Err("unexpected )"),
             c => {
                 open_groups -= usize::from(c == ')');
@@ -166,8 +166,8 @@ fn literal_escape(rest: &str) -> Result<(char, usize)> {
     Ok((simple, 2))
 }
 
-/// The length of the repetition at the start of `rest`: `*`, `+`, `?`, `{n}`, `{n,}` or `{n,m}`, and the `?` that makes it
-/// lazy; `None` if there is none. Other braces are literal.
+/// The length of the repetition at the start of `rest`: `*`, `+`, `?`, `{n}`, `{n,}` or `{n,m}`, including the `?` that
+/// makes it lazy; `None` if there is none. Other braces are literal.
 fn repetition(rest: &str) -> Result<Option<usize>> {
     let length = match rest.chars().next() {
         Some('*' | '+' | '?') => 1,
@@ -180,7 +180,7 @@ fn repetition(rest: &str) -> Result<Option<usize>> {
     Ok(Some(length + usize::from(rest[length..].starts_with('?'))))
 }
 
-/// `n`, `n,` or `n,m` up to the closing brace, if that is what stands there.
+/// `n`, `n,` or `n,m` up to the closing brace; `None` if there is something else.
 fn counts(text: &str) -> Result<Option<&str>> {
     let Some((inner, _)) = text.split_once('}') else { return Ok(None) };
     let (low, high) = inner.split_once(',').unwrap_or((inner, inner));
@@ -199,7 +199,7 @@ fn counts(text: &str) -> Result<Option<&str>> {
     Ok(Some(inner))
 }
 
-/// `(` or `(?`, with a look at the flags behind it. Returns the length consumed.
+/// `(` or `(?`, whose flags are checked. Returns the length consumed.
 fn group(rest: &str, translated: &mut String) -> Result<usize> {
     if let Some(inside) = rest.strip_prefix("(?") {
         let flags = inside.split([')', ':', '<', 'P']).next().unwrap_or(inside);

@@ -1,4 +1,4 @@
-//! Patterns in the syntax of the library `regex`, which may match a part of the value.
+//! Patterns in the syntax of the `regex` crate, which may match a part of the value.
 
 use std::sync::OnceLock;
 
@@ -10,20 +10,21 @@ use super::{InvalidRegex, MAX_PROGRAM_BYTES, Patterns};
 
 /// A compiled pattern that matches a value if a part of it matches.
 ///
-/// Classes and word boundaries are those of Unicode, `.` matches no line break, as `regex::bytes` has it. That would keep up
-/// to megabytes for a pattern and thread that no limit of its counts. Matching is thread-safe.
+/// As in `regex::bytes`, classes and word boundaries are those of Unicode, and `.` does not match line breaks. That
+/// crate itself would keep up to megabytes for each pattern and thread, outside of all our limits, so it is not used to
+/// match. Matching is thread-safe.
 #[derive(Debug)]
 pub struct UnanchoredRegex {
     states: NFA,
-    /// Made for the first text. `None` within: it cannot be.
+    /// Created for the first text. The inner `None`: it cannot be created.
     automaton: OnceLock<Option<Automaton>>,
     room: Room,
 }
 
 impl Patterns {
-    /// Compiles a pattern that may match a part of a value, to at most `max_bytes`. It is not remembered.
+    /// Compiles a pattern that may match a part of a value, to at most `max_bytes`. The program is not remembered.
     ///
-    /// Errors: not the syntax of `regex`, its program would be too large, or the work of this thread is over.
+    /// Errors: not the syntax of `regex`, the program would be too large, or this thread's work is over.
     pub fn compile_unanchored(
         &self,
         pattern: &str,
@@ -35,7 +36,7 @@ impl Patterns {
 }
 
 impl UnanchoredRegex {
-    /// Whether a part of the value matches. False if the work of this thread is over.
+    /// True if a part of the value matches. False if this thread's work is over.
     pub fn is_match(&self, value: &[u8]) -> bool {
         let automaton = self.automaton.get_or_init(|| Automaton::new(&self.states, &self.room));
         let told = automaton.as_ref().and_then(|automaton| automaton.is_match_within(value));

@@ -1,4 +1,4 @@
-//! Alternatives of a filter: its disjunctive form over usable conditions.
+//! Alternatives of a filter: its disjunctive normal form over usable conditions.
 
 use crate::ast::{
     Attribute, BinaryOperator, ComparisonOperator, FieldExpression, LogicalOperator, UnaryOperator,
@@ -6,11 +6,11 @@ use crate::ast::{
 use crate::fold;
 use crate::static_value::Static;
 
-/// Conditions of all groups: more than any query has that is as long as one may be, unless its groups multiply them.
+/// Most conditions of all groups: more than any query of the allowed length has, unless its groups multiply them.
 const MAX_CONDITIONS: usize = 100_000;
 
-/// The groups of conditions, any of which suffices; conditions that cannot be used are dropped, so
-/// a group may be empty. None if there would be more than `limit` groups.
+/// Groups of conditions, any of which suffices. Conditions that cannot be used are dropped, so a group may be empty.
+/// `None` if there would be more than `limit` groups.
 pub(super) fn expand(
     expression: &FieldExpression,
     limit: usize,
@@ -55,7 +55,7 @@ fn signed(
     }
 }
 
-/// Both conditions: every alternative of the one with every one of the other.
+/// Both must hold: every alternative of one is combined with every alternative of the other.
 fn product(
     mut left: Vec<Vec<FieldExpression>>,
     right: Vec<Vec<FieldExpression>>,
@@ -64,7 +64,7 @@ fn product(
     if left.len().checked_mul(right.len())? > limit {
         return None;
     }
-    // Many in a row, and many within each other, are not to copy what there is again and again.
+    // A shortcut, so that long or deeply nested chains do not copy the conditions again and again.
     if matches!(&left[..], [group] if group.is_empty()) {
         return Some(right);
     }

@@ -1,11 +1,11 @@
-//! Makes an unfinished `{ … }` parse: drops comparisons without a right side, dangling `&&`, `||`
-//! and parentheses, and closes the brace.
+//! Repairs an unfinished `{ … }` so that it parses: drops comparisons without a right side, dangling `&&`, `||` and
+//! parentheses, and closes the brace.
 
 use crate::ast::{BinaryOperator, LogicalOperator, RootExpr};
 use crate::lexer::{Spanned, Token, lex};
 use crate::parser::Parser;
 
-/// The query after repair of the part before its first pipe, if all of it parses then.
+/// The query with the part before its first pipe repaired, if it parses then.
 pub(super) fn parse_leniently(query: &str) -> Option<RootExpr> {
     let tokens = lex(query);
     let is =
@@ -62,7 +62,7 @@ fn repair(tokens: &[Spanned]) -> Vec<Spanned> {
         }
     }
     drop_dangling(&mut kept);
-    // Parentheses that were never closed; their positions ascend.
+    // Parentheses that were never closed, in ascending position.
     let mut unclosed = open.into_iter().peekable();
     let mut index = 0;
     kept.retain(|_| {
@@ -74,7 +74,7 @@ fn repair(tokens: &[Spanned]) -> Vec<Spanned> {
     kept
 }
 
-/// Removes operators at the end, and the operand whose comparison they leave incomplete.
+/// Removes operators at the end, and operands whose comparison is incomplete without them.
 fn drop_dangling(kept: &mut Vec<Spanned>) {
     while let Some(Token::Fixed(text)) = kept.last().map(|last| &last.token) {
         let is_logical = LogicalOperator::from_text(text).is_some();

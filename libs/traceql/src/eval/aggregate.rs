@@ -1,4 +1,4 @@
-//! Aggregates over the spans of a spanset and comparisons between them.
+//! Aggregates over the spans of a spanset, and comparisons between them.
 
 use super::program::Program;
 use super::value::{Value, calculate, calculate_float, compare};
@@ -33,7 +33,7 @@ enum Instruction {
 }
 
 impl ScalarPlan {
-    /// Translates a scalar filter; `None` if it holds a pipeline of its own.
+    /// Compiles a scalar filter; `None` if it contains another pipeline.
     pub(crate) fn compile(filter: &ScalarFilter, patterns: &Patterns) -> Option<Self> {
         let mut plan =
             Self { aggregates: Vec::new(), instructions: Vec::new(), operator: filter.operator };
@@ -60,8 +60,8 @@ impl ScalarPlan {
         Some(())
     }
 
-    /// Whether the comparison holds for the results of the aggregates; never if one of them is missing. The stack is
-    /// room that calls share.
+    /// True if the comparison holds for the results of the aggregates; false if one of them is missing. `stack` is
+    /// memory that calls share.
     pub(crate) fn holds<'p>(
         &'p self,
         results: &[Value<'static>],
@@ -96,8 +96,8 @@ impl AggregatePlan {
     }
 }
 
-/// Arithmetic between scalars. Sums and differences of durations are durations, and so is a duration times or
-/// divided by a number; anything else is as between values of a span.
+/// Arithmetic between scalars. Sums and differences of durations are durations, and so is a duration times or divided
+/// by a number. Everything else is as for values of a span.
 fn calculate_scalars<'a>(
     operator: ArithmeticOperator,
     left: Value<'a>,
@@ -154,7 +154,7 @@ struct Kinds {
 }
 
 impl Accumulator {
-    /// Adds a value; values that are no number are skipped.
+    /// Adds a value. Values that are not numbers are ignored.
     pub(crate) fn add(&mut self, operator: AggregateOperator, value: Value<'_>) {
         let value = match value {
             Value::Int(value) => {

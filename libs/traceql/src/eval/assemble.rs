@@ -25,10 +25,10 @@ pub struct SearchOptions {
 }
 
 impl CompiledQuery {
-    /// Makes answers of the newest matches, newest first, ties by trace id.
+    /// Builds the answers for the newest matches, newest first, then by trace id.
     ///
-    /// `batch` has the same rows as the one given to [`CompiledQuery::find_matches`], and the columns of
-    /// [`CompiledQuery::result_projection`]. Of a spanset the earliest spans are shown.
+    /// `batch` has the same rows as the batch given to [`CompiledQuery::find_matches`], and the columns of
+    /// [`CompiledQuery::result_projection`]. The earliest spans of each spanset are shown.
     pub fn assemble(
         &self,
         batch: &SpanBatch,
@@ -82,7 +82,7 @@ impl CompiledQuery {
     }
 }
 
-/// What answers tell of traces, by their rows: of the matched ones, or of all.
+/// Trace-level facts for answers, by trace row: those of the matched traces, or of all.
 struct Facts<'b> {
     end: Cow<'b, [u64]>,
     root_service: Cow<'b, [StringCode]>,
@@ -109,7 +109,7 @@ impl<'b> Facts<'b> {
     }
 }
 
-/// The spans of the matched traces, where no summaries tell what is asked of them.
+/// The spans of the matched traces, if summaries do not have the facts that are needed.
 fn rows_of(matched: &[MatchedTrace], batch: &SpanBatch) -> Vec<u32> {
     if batch.traces.summaries.is_some() {
         return Vec::new();
@@ -193,7 +193,7 @@ fn assemble_span(row: usize, shown: &[BoundShown<'_>], view: &BatchView<'_>) -> 
         attributes: Vec::new(),
     };
     for attribute in shown {
-        // Each is looked for among those that are there.
+        // Each attribute is searched for among those that are already there.
         if tick(1 + attribute.tests() + span.attributes.len() as u32) {
             break;
         }
@@ -202,7 +202,7 @@ fn assemble_span(row: usize, shown: &[BoundShown<'_>], view: &BatchView<'_>) -> 
             span.name = Some(value.to_string());
             continue;
         }
-        // `span.env` and `.env` may be one and the same.
+        // `span.env` and `.env` may be the same attribute.
         let pair = (attribute.key().to_owned(), value);
         if !span.attributes.contains(&pair) {
             span.attributes.push(pair);

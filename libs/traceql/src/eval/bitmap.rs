@@ -1,6 +1,6 @@
-//! A set of row numbers as bits.
+//! A set of row numbers, stored as bits.
 
-/// Which rows of a table have a property; one bit a row.
+/// Which rows of a table have some property: one bit for each row.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Bitmap {
     /// Bits past `len` are 0.
@@ -37,14 +37,15 @@ impl Bitmap {
         Self { words, len }
     }
 
-    /// The rows whose value satisfies `test`. A test without branches and look-ups runs on many values at once.
+    /// The rows whose value satisfies `test`. If the test has no branches and look-ups, the compiler can run it on many
+    /// values at once.
     #[inline]
     pub fn from_values<T: Copy>(values: &[T], mut test: impl FnMut(T) -> bool) -> Self {
         let words = values.chunks(64).map(|chunk| word_of(chunk, &mut test)).collect();
         Self { words, len: values.len() }
     }
 
-    /// The rows `i` for which this set holds row `owners[i]`.
+    /// The rows `i` for which this set contains row `owners[i]`.
     pub fn gather(&self, owners: &[u32]) -> Self {
         if self.is_empty() {
             return Self::none(owners.len());
@@ -56,7 +57,7 @@ impl Bitmap {
         Self::from_values(owners, |owner| flags.get(owner as usize) == Some(&1))
     }
 
-    /// As [`Self::gather`], for the rows of `mask` only; no other is in the result.
+    /// As [`Self::gather`], but only for the rows of `mask`; the result has no others.
     pub(crate) fn gather_among(&self, owners: &[u32], mask: &Self) -> Self {
         let mut rows = mask.clone();
         if mask.is_sparse() || owners.len() != mask.len {
@@ -67,7 +68,7 @@ impl Bitmap {
         rows
     }
 
-    /// True if looking at each row of the set is faster than a pass over all rows.
+    /// True if visiting each row of the set is faster than a pass over all rows.
     pub(crate) fn is_sparse(&self) -> bool {
         self.count() * 16 < self.len
     }
@@ -92,7 +93,7 @@ impl Bitmap {
         let mut flags = Vec::with_capacity(self.words.len() * 64);
         for word in &self.words {
             for byte in word.to_le_bytes() {
-                // Each byte gets its own bit, then 1 if that is set.
+                // Each byte keeps only its own bit, and then becomes 1 if that is set.
                 let bits = (u64::from(byte) * 0x0101_0101_0101_0101) & 0x8040_2010_0804_0201;
                 let ones = ((bits + 0x7f7f_7f7f_7f7f_7f7f) | bits) >> 7 & 0x0101_0101_0101_0101;
                 flags.extend_from_slice(&ones.to_le_bytes());
@@ -184,7 +185,7 @@ impl Bitmap {
         words.map(|(index, mask)| (self.words[index] & mask).count_ones() as usize).sum()
     }
 
-    /// The words that a range touches, each with the bits of the range in it.
+    /// The words that overlap a range, each with a mask of the range's bits.
     fn words_in(
         &self,
         range: std::ops::Range<usize>,
@@ -210,7 +211,7 @@ impl Bitmap {
     }
 }
 
-/// One bit for each of up to 64 values: whether it satisfies the test.
+/// One bit for each of up to 64 values: 1 if it satisfies the test.
 #[inline]
 pub(crate) fn word_of<T: Copy>(values: &[T], mut test: impl FnMut(T) -> bool) -> u64 {
     let mut lanes = [0u8; 64];
@@ -226,7 +227,7 @@ pub(crate) fn pack(lanes: &[u8; 64]) -> u64 {
     let (eights, _) = lanes.as_chunks::<8>();
     let mut word = 0;
     for (index, eight) in eights.iter().enumerate() {
-        // Moves the lowest bits of eight bytes into one.
+        // Collects the lowest bits of eight bytes in one byte.
         let bits = u64::from_le_bytes(*eight).wrapping_mul(0x0102_0408_1020_4080) >> 56;
         word |= bits << (8 * index);
     }

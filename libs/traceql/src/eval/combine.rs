@@ -1,4 +1,4 @@
-//! Merges answers of several sources.
+//! Merges the answers of several sources.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -8,7 +8,7 @@ use tactus_work::Held;
 
 use super::matches::{SpanSet, TraceMatch};
 
-/// Collects partial answers; the same trace may come from several sources.
+/// Collects partial answers. The same trace may come from several sources.
 #[derive(Debug, Default)]
 pub struct TraceMatchCombiner {
     traces: Vec<TraceMatch>,
@@ -18,8 +18,8 @@ pub struct TraceMatchCombiner {
 }
 
 impl TraceMatchCombiner {
-    /// Adds a trace, merging it with what is known of it: the first non-empty root names, the earliest start, the
-    /// longest duration, the greatest count of each service, and of spansets with the same `by()` values the one
+    /// Adds a trace, and merges it with what is known of it. Keeps the first non-empty root names, the earliest start,
+    /// the longest duration, the largest count of each service, and, of spansets with the same `by()` values, the one
     /// that matched more spans.
     pub fn add(&mut self, found: TraceMatch) {
         self.bytes += found.heap_bytes();
@@ -46,8 +46,8 @@ impl TraceMatchCombiner {
         self.traces.is_empty()
     }
 
-    /// Start of the `limit`-th newest trace so far: a source whose traces all start earlier cannot change an
-    /// answer of `limit` newest traces. `None` if there are fewer, or `limit` is 0.
+    /// The start of the `limit`-th newest trace so far. A source whose traces all start earlier cannot change the
+    /// answer. `None` if there are fewer traces, or `limit` is 0.
     pub fn oldest_kept_start(&self, limit: usize) -> Option<u64> {
         let place = limit.checked_sub(1).filter(|&place| place < self.traces.len())?;
         let mut starts: Vec<u64> = self.traces.iter().map(|it| it.start_unix_nanos).collect();
@@ -55,7 +55,7 @@ impl TraceMatchCombiner {
         Some(*start)
     }
 
-    /// The `limit` newest traces (0: all), newest first, ties by trace id.
+    /// The `limit` newest traces (0: all), newest first, then by trace id.
     pub fn finish(self, limit: usize) -> Vec<TraceMatch> {
         let mut traces = self.traces;
         traces.sort_by(|a, b| {
@@ -86,7 +86,7 @@ fn merge(known: &mut TraceMatch, other: TraceMatch) {
     merge_sets(&mut known.span_sets, other.span_sets);
 }
 
-/// Merges the spansets of a trace. There may be as many as spans, so they are found by their groups.
+/// Merges the spansets of a trace. There may be as many as spans, so they are looked up by their groups.
 fn merge_sets(known: &mut Vec<SpanSet>, others: Vec<SpanSet>) {
     let mut places: HashMap<String, usize> = HashMap::new();
     for (place, set) in known.iter().enumerate() {
@@ -108,7 +108,7 @@ fn merge_sets(known: &mut Vec<SpanSet>, others: Vec<SpanSet>) {
     }
 }
 
-/// The `by()` attributes of a spanset. Types belong to them: the int 200 and the string are two groups.
+/// The `by()` attributes of a spanset. Their types count: the integer 200 and the string "200" are different groups.
 fn groups(set: &SpanSet) -> String {
     let by = set.attributes.iter().filter(|(key, _)| key.starts_with("by"));
     by.map(|(key, value)| format!("{key}{value:?}")).collect()

@@ -1,4 +1,4 @@
-//! Conditions: one operand against a constant, evaluated column by column.
+//! Conditions: one operand compared with a constant, evaluated column by column.
 
 mod attributes;
 mod columns;
@@ -16,9 +16,9 @@ use crate::{
 pub(crate) enum Test {
     /// `operand operator constant`.
     Compare(ComparisonOperator, Static),
-    /// As `Compare` for equality of ids; the id in its one form.
+    /// As `Compare`, for equality of ids. The id is normalised.
     CompareId(IdKind, ComparisonOperator, Vec<u8>),
-    /// `operand =~ pattern`; a pattern that does not compile matches nothing, negated or not.
+    /// `operand =~ pattern`. A pattern that does not compile matches nothing, even if negated.
     Regex { regex: Option<CompiledRegex>, negated: bool },
     /// The operand is a string that contains this one.
     Contains(Box<[u8]>),
@@ -75,7 +75,7 @@ impl Condition {
 }
 
 impl Test {
-    /// Whether a value satisfies the test; never for nil and for a missing row.
+    /// True if a value satisfies the test; false for nil and for a missing row.
     #[inline]
     pub(crate) fn holds(&self, value: Value<'_>) -> bool {
         match self {

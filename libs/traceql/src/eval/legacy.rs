@@ -1,7 +1,7 @@
-//! Search by tags and duration, the way before TraceQL.
+//! Search by tags and duration, which existed before TraceQL.
 //!
-//! A different language: keys that have a column of their own match by substring, all others by equality of
-//! strings; the tags must all occur in the trace, not on one span.
+//! It is a different language: keys with a column of their own match by substring, all others must equal the value as
+//! strings. All tags must occur in the trace, not necessarily on one span.
 
 use super::condition::{Condition, Test};
 use super::pipeline::{SpansetPlan, Stage};
@@ -22,8 +22,8 @@ pub struct TagSearch {
 }
 
 impl TagSearch {
-    /// Compiles the search. `dedicated` are further attributes with a column of their own. Answers hold
-    /// neither spansets nor service counts.
+    /// Compiles the search. `dedicated`: further attributes with a column of their own. Answers have neither spansets
+    /// nor service counts.
     pub fn compile(&self, dedicated: &[Attribute]) -> CompiledQuery {
         let mut stages = Vec::new();
         let bounds = [
@@ -56,7 +56,7 @@ fn condition(attribute: Attribute, test: Test) -> Plan {
     Plan::Condition { condition: Condition { attribute, test }, inverted: false }
 }
 
-/// The condition of a key that is not looked up as an ordinary attribute.
+/// The condition for a key that is not looked up as an ordinary attribute.
 fn own_column(key: &str, value: &str, dedicated: &[Attribute]) -> Option<Plan> {
     let contains = |attribute| condition(attribute, Test::Contains(value.as_bytes().into()));
     let intrinsic = match key {

@@ -1,4 +1,4 @@
-//! The matches of a query: rows of a batch, and the answer made of them.
+//! The matches of a query: rows of a batch, and the answer that is built from them.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use tactus_model::{SpanId, TraceId};
 use super::value::Value;
 use crate::{format_duration, format_float};
 
-/// A value in an answer. Status and kind are their keyword, durations Go's text such as `1.5s`.
+/// A value in an answer. Status and kind are keywords; durations are Go's text, such as `1.5s`.
 #[derive(Clone, Debug, PartialEq)]
 pub enum AttributeValue {
     /// Text; invalid UTF-8 is replaced.
@@ -18,7 +18,7 @@ pub enum AttributeValue {
     Float(f64),
     /// Boolean.
     Bool(bool),
-    /// Elements of one type; never exactly one, which stands for itself.
+    /// Elements of one type. Never a single one, which is returned as the element itself.
     Array(Vec<AttributeValue>),
 }
 
@@ -84,7 +84,7 @@ impl std::fmt::Display for AttributeValue {
     }
 }
 
-/// Rows of one batch that a query matched; newest trace first, ties by trace id.
+/// Rows of one batch that a query matched; newest trace first, then by trace id.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Matches {
     /// One entry a matched trace.
@@ -188,7 +188,7 @@ pub struct ServiceStats {
 /// One spanset of a search answer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SpanSet {
-    /// Spans in the set, before it was cut to the spans below.
+    /// Number of spans in the set, before it was cut to the spans below.
     pub matched: u32,
     /// Spanset attributes in order of creation.
     pub attributes: Vec<(String, AttributeValue)>,
@@ -207,6 +207,6 @@ pub struct SpanMatch {
     pub start_unix_nanos: u64,
     /// End minus start; 0 if the span ends before it starts.
     pub duration_nanos: u64,
-    /// Attributes that the query makes shown, in order of first reference in the query.
+    /// Attributes that the query asks to show, in order of first reference in the query.
     pub attributes: Vec<(String, AttributeValue)>,
 }

@@ -1,4 +1,4 @@
-//! Attributes and intrinsics bound to the columns of one batch.
+//! Attributes and intrinsics, bound to the columns of one batch.
 
 mod project;
 
@@ -41,13 +41,13 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    /// A span whose event and link operands mean the first that carries a value.
+    /// A span. Event and link operands read the first event or link that has a value.
     pub(crate) fn of_span(span: usize) -> Self {
         Self { span, event: Pick::First, link: Pick::First }
     }
 }
 
-/// The table an attribute is stored in. Attributes of the parent span count as the span's own.
+/// The table that an attribute is stored in. Attributes of the parent span count as the span's own.
 pub(crate) fn table_of(attribute: &Attribute) -> Table {
     match attribute {
         Attribute::Named { parent: true, .. } => Table::Span,
@@ -98,12 +98,12 @@ pub(crate) enum Source<'v> {
         start: &'v [u64],
         end: &'v [u64],
     },
-    /// Event times; the start of the event's span is subtracted.
+    /// Event times, from which the start of the event's span is subtracted.
     SinceStart {
         time: &'v [u64],
         start: &'v [u64],
     },
-    /// Whether the parent is in the trace: true or nil.
+    /// True if the parent is in the trace, otherwise nil.
     ParentRow,
 }
 
@@ -165,7 +165,7 @@ impl<'v> Operand<'v> {
                 let resource_row = self.view.batch.spans.resource[span] as usize;
                 lookup(own, span).or_else(|| lookup(resource, resource_row)).unwrap_or(Value::Nil)
             }
-            // `parent.resource.x` is stored by resource but read by span.
+            // `parent.resource.x` is stored with the resource, but read for the span.
             Source::Attributes { list, .. }
                 if std::ptr::eq(*list, &self.view.batch.resources.attributes) =>
             {
@@ -236,13 +236,13 @@ impl<'v> Operand<'v> {
     }
 }
 
-/// A stored duration; a span that ends before it starts lasts 0.
+/// A stored duration. A span that ends before it starts has duration 0.
 #[inline]
 pub(crate) fn span_duration(stored: u64) -> i64 {
     i64::try_from(stored).unwrap_or(0)
 }
 
-/// The kind of an OTLP number; unknown numbers are unspecified.
+/// The kind for an OTLP number; unspecified for unknown numbers.
 #[inline]
 pub(crate) fn kind_of(otlp: u8) -> Kind {
     match otlp {
@@ -255,7 +255,7 @@ pub(crate) fn kind_of(otlp: u8) -> Kind {
     }
 }
 
-/// The status of an OTLP number; unknown numbers are unset.
+/// The status for an OTLP number; unset for unknown numbers.
 #[inline]
 pub(crate) fn status_of(otlp: u8) -> Status {
     match otlp {

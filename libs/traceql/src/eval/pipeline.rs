@@ -1,7 +1,7 @@
-//! Pipelines: stages over all spansets of a batch at once.
+//! Pipelines: stages that run over all spansets of a batch at once.
 //!
-//! The spansets of a batch are disjoint, so they are one bitmap of spans and one group number a span. Before the
-//! first stage a spanset is a trace and its number the trace's row.
+//! The spansets of a batch are disjoint, so they are stored as one bitmap of spans and one group number for each span.
+//! Before the first stage, each trace is a spanset, numbered by its row.
 
 mod spansets;
 
@@ -31,7 +31,7 @@ pub(crate) enum Stage {
     },
     Coalesce,
     Scalar(ScalarPlan),
-    /// Keeps the traces that have a resource whose spans satisfy every plan, not necessarily the same span.
+    /// Keeps the traces that have a resource for which each plan matches some span, not necessarily the same span.
     OneResource(Vec<Plan>),
 }
 
@@ -59,7 +59,7 @@ impl SpansetPlan {
 }
 
 impl SpansetPlan {
-    /// How much the expression asks of one span; what asks more finds less.
+    /// How many conditions the expression has for a single span. More conditions usually match fewer spans.
     fn conditions(&self) -> usize {
         match self {
             SpansetPlan::Filter(plan) => plan.conditions(),
@@ -74,7 +74,7 @@ impl SpansetPlan {
         }
     }
 
-    /// True if evaluation may end in an error, or makes several spansets of one, which is one for some operators.
+    /// True if evaluation may return an error, or may split spansets, which some operators treat as an error.
     pub(crate) fn may_fail(&self) -> bool {
         match self {
             SpansetPlan::Filter(_) => false,
@@ -205,7 +205,8 @@ fn evaluate(
     Ok(Outcome { spans, split: false })
 }
 
-/// Both sides of an operator, the one that likely has fewer spans first: where it has none, the other does not matter.
+/// Evaluates both sides of an operator. The side that probably has fewer spans comes first: where it has none, the
+/// other does not matter.
 fn evaluate_operands(
     operator: SpansetOperator,
     left: &SpansetPlan,
@@ -229,7 +230,7 @@ fn evaluate_operands(
     } else if !may_fail && let Some(input) = input.of_same_groups(&first.spans, view) {
         evaluate(second, &input, view)?
     } else if may_fail && operator == SpansetOperator::And {
-        // Whether the query fails must not depend on which other traces are in the batch.
+        // Whether the query fails must not depend on other traces that happen to be in the batch.
         evaluate(second, &input.only_groups_of(&first.spans, view), view)?
     } else {
         evaluate(second, input, view)?
@@ -260,7 +261,7 @@ fn evaluate_pipeline(
     Ok(Outcome { spans: output.spans, split })
 }
 
-/// The union within the groups in which both sides have spans.
+/// The union, within groups in which both sides have spans.
 fn both(input: &Spansets<'_>, left: &Bitmap, right: &Bitmap, view: &BatchView<'_>) -> Bitmap {
     let mut groups = input.groups_with(left, view);
     groups.intersect(&input.groups_with(right, view));

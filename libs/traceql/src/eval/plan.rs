@@ -1,13 +1,14 @@
 //! Filters as trees of bitmaps.
 //!
-//! An expression is compiled for the question "for which spans is it the boolean `wanted`?", so that `!` costs
-//! nothing and needs no third truth value: what is neither true nor false answers both questions with no.
+//! An expression is compiled for the question "for which spans does it have the boolean value `wanted`?". So `!` costs
+//! nothing, and no third truth value is needed: for a span where the expression is neither true nor false, both
+//! questions are answered with no.
 //!
-//! Events and links: a filter asks whether *some* event (or link) of the span makes it true. The question goes
-//! through `||` unchanged, and through `&&` as far as the operands refer to different tables; what must hold on one
-//! event is evaluated over the rows of the event table ([`Plan::Some`]) and then asked of the spans. A span without
-//! events is there judged once, with every condition on events undecided. Only expressions that tie an event and
-//! a link together run span by span.
+//! Events and links: a filter asks whether *some* event (or link) of the span makes it true. This question can be
+//! passed down through `||`, and through `&&` if its operands refer to different tables. Conditions that must hold for
+//! the same event are evaluated over the rows of the event table ([`Plan::Some`]), and the result is then reduced to
+//! spans. A span without events is evaluated once, with every condition on events undecided. Only expressions that
+//! combine an event and a link are evaluated span by span.
 
 mod children;
 
@@ -26,7 +27,7 @@ use crate::{Attribute, FieldExpression, LogicalOperator, UnaryOperator};
 pub(crate) enum Plan {
     /// All spans or none.
     Constant(bool),
-    /// The spans for which a condition holds, or if `inverted` those for which it does not.
+    /// The spans for which a condition holds; with `inverted`, those for which it does not hold.
     Condition { condition: Condition, inverted: bool },
     /// Spans in all of these.
     All(Vec<Plan>),
@@ -36,13 +37,13 @@ pub(crate) enum Plan {
     Complement(Box<Plan>),
     /// Spans with a row in `table` (events or links) for which this holds.
     Some { table: Table, plan: Box<Plan> },
-    /// Spans, or rows of the table that is being evaluated, for which the program yields `wanted`.
+    /// Spans, or rows of the table that is being evaluated, for which the program returns `wanted`.
     Program { program: Program, wanted: bool },
-    /// As the plan, unless the view knows the result from an earlier step.
+    /// As `plan`, unless the view already has the result from an earlier step.
     Step { slot: usize, plan: Box<Plan> },
 }
 
-/// Which rows are evaluated: spans, or the events or links of spans.
+/// What is evaluated: spans, or the events or links of spans.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Rows {
     Spans,
@@ -51,13 +52,13 @@ enum Rows {
 }
 
 impl Plan {
-    /// Compiles an expression into the spans for which it is true.
+    /// Compiles an expression into a plan for the spans for which it is true.
     pub(crate) fn compile(expression: &FieldExpression, patterns: &Patterns) -> Self {
         compile(expression, true, Rows::Spans, patterns)
     }
 
-    /// The spans of the batch that satisfy the filter. Only spans of `mask` matter: others may be in the result
-    /// or not.
+    /// The spans of the batch that satisfy the filter. Only spans of `mask` matter; others may or may not be in the
+    /// result.
     pub(crate) fn evaluate(&self, view: &BatchView<'_>, mask: &Bitmap) -> Bitmap {
         match self {
             Plan::Constant(true) => Bitmap::all(view.spans()),
@@ -147,7 +148,7 @@ impl Plan {
         }
     }
 
-    /// 0 for what columns answer, 1 for regular expressions, 2 for what runs row by row.
+    /// 0 for columns, 1 for regular expressions, 2 for programs that run row by row.
     fn cost(&self) -> u8 {
         match self {
             Plan::Constant(_) => 0,
@@ -189,7 +190,7 @@ fn by_cost(plans: &[Plan]) -> Vec<&Plan> {
     ordered
 }
 
-/// A condition's result for the spans of a mask, from the table that the operand is stored in.
+/// The result of a condition for the spans of a mask, computed in the table of its operand.
 fn spread(condition: &Condition, view: &BatchView<'_>, mask: &Bitmap) -> Bitmap {
     let rows = condition.rows(view);
     let spans = &view.batch.spans;
@@ -254,7 +255,7 @@ fn compile_program(expression: &FieldExpression, wanted: bool, patterns: &Patter
     }
 }
 
-/// Which tables below spans an expression refers to.
+/// Which of the tables below spans an expression refers to.
 #[derive(Clone, Copy, Default)]
 struct ChildTables {
     events: bool,
@@ -308,7 +309,7 @@ fn some(table: Table, expression: &FieldExpression, wanted: bool, patterns: &Pat
     Plan::Some { table, plan: Box::new(compile(expression, wanted, rows, patterns)) }
 }
 
-/// An `&&`: what refers to events must hold on one event, what refers to links on one link.
+/// Compiles an `&&`: operands about events must hold for the same event, operands about links for the same link.
 fn compile_conjunction(operands: &[FieldExpression], patterns: &Patterns) -> Plan {
     let mut flat = Vec::new();
     flatten(operands, &mut flat);

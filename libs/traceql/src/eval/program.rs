@@ -1,6 +1,6 @@
-//! General expressions as postfix programs, run span by span.
+//! General expressions as postfix programs, which run span by span.
 //!
-//! The slow way that handles everything; [`super::plan`] keeps it away from what columns can answer.
+//! This is slow but handles everything. [`super::plan`] uses it only for what columns cannot answer.
 
 mod known;
 
@@ -25,7 +25,7 @@ pub(crate) struct Program {
     instructions: Vec<Instruction>,
     constants: Vec<Static>,
     patterns: Vec<Option<CompiledRegex>>,
-    /// All patterns of the query; those that are values belong to them, too.
+    /// All patterns of the query, including those that are values.
     all_patterns: Patterns,
     /// The attributes that occur, each once.
     pub(crate) attributes: Vec<Attribute>,
@@ -46,7 +46,7 @@ enum Instruction {
     Logical(LogicalOperator, usize),
 }
 
-/// How ids are brought into one form before they are compared for equality.
+/// The kind of an id, which determines how it is normalised before it is compared for equality.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum IdKind {
     /// Lower case, no leading zeros.
@@ -70,7 +70,7 @@ impl IdKind {
         }
     }
 
-    /// An id in its one form. A text that is no id stays different from every id.
+    /// The normalised id. A text that is not an id stays different from every id.
     pub(crate) fn normalise(self, text: &[u8]) -> Vec<u8> {
         let lower = text.to_ascii_lowercase();
         match self {
@@ -87,7 +87,7 @@ impl IdKind {
     }
 }
 
-/// The id kind of a comparison for equality, if one side holds ids.
+/// The kind of id in a comparison for equality, if one side is an id.
 pub(crate) fn id_comparison(
     operator: ComparisonOperator,
     left: &FieldExpression,
@@ -98,7 +98,7 @@ pub(crate) fn id_comparison(
 }
 
 impl Program {
-    /// Translates an expression. Its depth is bounded by the parser.
+    /// Compiles an expression. The parser has bounded its depth.
     pub(crate) fn compile(expression: &FieldExpression, patterns: &Patterns) -> Self {
         let mut program = Self {
             instructions: Vec::new(),
@@ -149,7 +149,7 @@ impl Program {
         self.instructions.push(instruction);
     }
 
-    /// Pushes the right operand and gives the operator's instruction.
+    /// Pushes the right operand, and returns the operator's instruction.
     fn push_binary<'e>(
         &mut self,
         operator: BinaryOperator,
@@ -306,7 +306,7 @@ pub(crate) struct BoundProgram<'v> {
 }
 
 impl<'v> BoundProgram<'v> {
-    /// True if spans of one resource all have the same value.
+    /// True if the value depends only on the resource of a span.
     pub(crate) fn reads_only_resources(&self) -> bool {
         let of_resource =
             |operand: &Operand<'_>| operand.table == Table::Resource && !operand.is_of_parent();
@@ -329,8 +329,8 @@ impl<'v> BoundProgram<'v> {
         self.program.run(&mut self.stack.borrow_mut(), load, &mut known)
     }
 
-    /// True if some choice of one event and one link of the span, as far as the expression refers to them, makes
-    /// the value the boolean `wanted`.
+    /// True if there are an event and a link of the span, as far as the expression refers to them, for which its value
+    /// is the boolean `wanted`.
     pub(crate) fn holds_for_some_rows(&self, span: usize, wanted: bool) -> bool {
         let batch = self.view.batch;
         let refers = |table| self.operands.iter().any(|operand| operand.table == table);

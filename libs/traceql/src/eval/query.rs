@@ -1,7 +1,7 @@
-//! A query compiled for evaluation, and which traces may match it, judged by some of their spans.
+//! A compiled query, and the search for candidate traces of which only some spans are known.
 //!
-//! Recent data holds the spans of a trace scattered over batches. A trace can only match if some span of it satisfies
-//! some filter of the first stage, and that span is in one of the batches.
+//! In recent data, the spans of a trace are scattered over batches. A trace can match only if some span satisfies some
+//! filter of the first stage, and that span is in one of the batches.
 
 use tactus_model::{Projection, SpanBatch, TraceId};
 
@@ -17,31 +17,31 @@ use crate::{
     Attribute, Pipeline, PipelineStage, RootExpr, ScalarFilter, SpansetExpression, SpansetOperator,
 };
 
-/// A query that can be run on batches. Immutable; one serves any number of batches and threads.
+/// A query that can be run on batches. It is immutable, and can be used for any number of batches and threads.
 #[derive(Debug)]
 pub struct CompiledQuery {
     pub(super) stages: Vec<Stage>,
     pub(super) shown: Vec<Shown>,
     pub(super) legacy: bool,
     pub(super) steps: Steps,
-    /// Evaluation may end in an error, which does not depend on what other parts of the query find.
+    /// True if evaluation may return an error. That does not depend on what other parts of the query find.
     pub(super) may_fail: bool,
     filter_columns: Projection,
     result_columns: Projection,
     most_recent: bool,
-    /// The first stage asks for something that only the whole trace tells.
+    /// True if the first stage needs something that only the whole trace shows.
     pub(super) reads_whole_trace: bool,
 }
 
 impl CompiledQuery {
-    /// Compiles the search pipeline of a validated query; a metrics function behind it is ignored.
+    /// Compiles the search pipeline of a validated query. A metrics function after it is ignored.
     ///
-    /// Errors: [`Unsupported`] names what the evaluator does not know.
+    /// Errors: [`Unsupported`] names what the evaluator does not support.
     pub fn compile(root: &RootExpr) -> Result<Self, Unsupported> {
         Self::compile_with(root, &Patterns::default())
     }
 
-    /// As [`Self::compile`], for one of several queries that are kept together: its patterns share memory with those of
+    /// As [`Self::compile`], for one of several queries that are kept together. Its patterns share memory with those of
     /// the others.
     ///
     /// Errors: as [`Self::compile`].
@@ -93,29 +93,29 @@ impl CompiledQuery {
         &self.result_columns
     }
 
-    /// True if the query asks for the newest traces by its `most_recent` hint.
+    /// True if the query asks for the newest traces with its `most_recent` hint.
     pub fn most_recent(&self) -> bool {
         self.most_recent
     }
 
-    /// True if it judges each span by what that has itself, whatever else is in its trace, and not by ids: then spans that are
-    /// looked at some by some are found as those of the whole trace are.
+    /// True if each span is judged only by its own content, not by other spans of its trace and not by ids. Then the
+    /// spans of a trace can be evaluated in separate batches.
     pub fn judges_spans_alone(&self) -> bool {
         let reads_ids = self.filter_columns.span_id || self.filter_columns.parent_span_id;
         let is_filter = matches!(&self.stages[..], [Stage::Spanset(SpansetPlan::Filter(_))]);
         is_filter && !self.reads_whole_trace && !reads_ids
     }
 
-    /// True if no batch can have a match, because the first filter is constant false.
+    /// True if nothing can match, because the first filter is constant false.
     pub fn is_never(&self) -> bool {
         pipeline::stages_are_never(&self.stages)
     }
 
-    /// Finds what matches among the traces of `batch` that touch `window`.
+    /// Finds the matches among the traces of `batch` that overlap `window`.
     ///
-    /// Every trace is evaluated on the spans the batch has of it. A batch with `traces.summaries` is taken as
-    /// stored; for any other, trace start and end come from its spans.
-    /// Errors: the query itself cannot be evaluated on this data, see [`EvaluateError`].
+    /// Every trace is evaluated on the spans of it that the batch has. If the batch has `traces.summaries`, these are
+    /// used; otherwise the start and end of a trace are computed from its spans. Errors: the query cannot be evaluated
+    /// on this data, see [`EvaluateError`].
     pub fn find_matches(
         &self,
         batch: &SpanBatch,
@@ -124,8 +124,8 @@ impl CompiledQuery {
         self.find_newest(batch, window, 0)
     }
 
-    /// As [`Self::find_matches`], but only the `limit` newest of the traces that match (0: all), which saves
-    /// listing the rows of the others.
+    /// As [`Self::find_matches`], but only for the `limit` newest matching traces (0: all). This saves collecting the
+    /// rows of the others.
     pub fn find_newest(
         &self,
         batch: &SpanBatch,
@@ -135,7 +135,7 @@ impl CompiledQuery {
         self.find_newest_among(batch, window, limit, None)
     }
 
-    /// As [`Self::find_newest`], on some traces only: rows of the batch's trace table.
+    /// As [`Self::find_newest`], for some traces only, given as rows of the batch's trace table.
     pub fn find_newest_among(
         &self,
         batch: &SpanBatch,
@@ -163,7 +163,7 @@ impl CompiledQuery {
         Ok(collect(&spansets, view))
     }
 
-    /// Runs all stages on the traces that touch the window, and are among `traces`.
+    /// Runs all stages on the traces that overlap the window and are in `traces`.
     fn run<'v>(
         &'v self,
         view: &'v BatchView<'v>,
@@ -195,7 +195,7 @@ pub(super) fn spans_in_window(view: &BatchView<'_>, window: Window) -> Bitmap {
     traces.gather(&view.batch.spans.trace)
 }
 
-/// Removes the spans of all but the newest traces; ties by trace id.
+/// Removes the spans of all but the newest traces; of equally new ones, the lower trace ids stay.
 fn keep_newest(spans: &mut Bitmap, limit: usize, view: &BatchView<'_>) {
     let by_trace = Spansets::of_traces(view, Bitmap::default());
     let mut traces: Vec<usize> = by_trace.groups_with(spans, view).rows().collect();
@@ -226,7 +226,7 @@ fn collect(spansets: &Spansets<'_>, view: &BatchView<'_>) -> Matches {
         }
         sets[place_of[group] as usize].1.rows.push(row as u32);
     }
-    // Stable: the spansets of a trace stay in order of first appearance.
+    // The sort is stable: the spansets of a trace stay in order of first appearance.
     sets.sort_by_key(|(trace, _)| *trace);
     let starts = view.trace_times().0;
     let mut traces: Vec<MatchedTrace> = Vec::new();
@@ -265,7 +265,7 @@ fn reads_whole_trace(spanset: &SpansetExpression) -> bool {
     }
 }
 
-/// Widens a projection by the columns that the stages of a pipeline read.
+/// Adds the columns that the stages of a pipeline read to a projection.
 pub(crate) fn project_pipeline(pipeline: &Pipeline, columns: &mut Projection) {
     for stage in &pipeline.stages {
         match stage {
@@ -307,8 +307,8 @@ fn project_spanset(spanset: &SpansetExpression, columns: &mut Projection) {
 }
 
 impl CompiledQuery {
-    /// The traces of `batch` that may match once all their spans are together, with the earliest start that the
-    /// batch knows of each. A trace that is named by none of its batches cannot match. `wants`: only of these.
+    /// The traces of `batch` that may match when all their spans are together, each with the earliest start that the
+    /// batch knows. A trace that no batch returns here cannot match. `wants`: returns only these traces.
     pub fn find_candidates(
         &self,
         batch: &SpanBatch,

@@ -5,10 +5,10 @@ use tactus_work::tick;
 
 use super::bitmap::{pack, word_of};
 
-/// An owner of more attributes is looked through only as long as anybody waits for it.
+/// If an owner has more attributes, the search through them checks whether the query has ended.
 const MANY_KEYS: usize = 256;
 
-/// Calls `visit(owner, entry)` for the first attribute with this key of every owner that has one, ascending.
+/// Calls `visit(owner, entry)` for every owner with this key, with its first attribute of that key, in ascending order.
 #[inline]
 pub(crate) fn for_each_first(
     list: &AttributeList,
@@ -28,7 +28,7 @@ pub(crate) fn for_each_first(
     }
 }
 
-/// Finds the owners of entries that are asked for in ascending order.
+/// Finds the owners of entries, which must be asked for in ascending order.
 pub(crate) struct Owners<'a> {
     starts: &'a [u32],
     keys: &'a [StringCode],
@@ -40,7 +40,7 @@ impl<'a> Owners<'a> {
         Self { starts: &list.starts, keys: &list.keys, owner: 0 }
     }
 
-    /// The owner of an entry, if it is the owner's first one with this key, which it has.
+    /// The owner of an entry with this key, if it is the owner's first one.
     #[inline]
     pub(crate) fn of_first(&mut self, entry: usize, key: StringCode) -> Option<usize> {
         self.owner = last_start(self.starts, self.owner, entry);
@@ -54,8 +54,8 @@ impl<'a> Owners<'a> {
     }
 }
 
-/// The last place whose start is at most `position`, at or behind `from`, which is such a place. Mostly near, so that
-/// steps grow from one.
+/// The last index whose start is at most `position`. `from` is such an index, and the result is mostly near it, so the
+/// search begins with steps of one, which grow.
 #[inline]
 fn last_start(starts: &[u32], from: usize, position: usize) -> usize {
     let is_behind = |place: usize| starts.get(place).is_none_or(|&start| start as usize > position);
@@ -66,7 +66,7 @@ fn last_start(starts: &[u32], from: usize, position: usize) -> usize {
     while !is_behind(from + 2 * step) {
         step *= 2;
     }
-    // `from + step` is not behind, `from + 2 * step` is.
+    // The start at `from + step` is at most `position`, that at `from + 2 * step` is not.
     let end = (from + 2 * step).min(starts.len());
     from + step + starts[from + step..end].partition_point(|&start| start as usize <= position) - 1
 }
@@ -78,7 +78,7 @@ pub(crate) fn find_string(strings: &Dictionary, wanted: &[u8]) -> Option<StringC
     }
     let (bytes, offsets) = strings.parts();
     let length = u32::try_from(wanted.len()).ok()?;
-    // Lengths tell most strings apart, many at a time.
+    // Their lengths distinguish most strings, many at a time.
     for (index, starts) in offsets[..strings.len()].chunks(64).enumerate() {
         let ends = &offsets[index * 64 + 1..][..starts.len()];
         let mut lanes = [0; 64];

@@ -56,7 +56,7 @@ impl Shown {
     }
 }
 
-/// Attributes that answers hold in fields of their own, or not at all.
+/// Attributes that are in separate fields of answers, or not in answers at all.
 fn is_hidden(attribute: &Attribute) -> bool {
     matches!(
         attribute,
@@ -133,7 +133,8 @@ fn collect_expression(expression: &FieldExpression, collector: &mut Collector<'_
         FieldExpression::Unary { operator: UnaryOperator::NotExists, operand }
             if matches!(**operand, FieldExpression::Attribute(_)) =>
         {
-            // Holds for spans without it: nothing to show, but the place in the order counts.
+            // This holds for spans without the attribute, so there is nothing to show, but it keeps its place in the
+            // order.
             operand.for_each_attribute(&mut |attribute| {
                 collector.entry(attribute);
             });
@@ -171,7 +172,7 @@ impl<'v> BoundShown<'v> {
         u32::try_from(self.shown.tests.len()).unwrap_or(u32::MAX)
     }
 
-    /// What the answer shows of a span; none if the span has no value or no comparison is true for it.
+    /// What the answer shows for a span; `None` if the span has no value, or no comparison is true for it.
     pub(crate) fn value(&self, span: usize) -> Option<AttributeValue> {
         AttributeValue::of(self.raw_value(span)?)
     }

@@ -1,8 +1,8 @@
-//! Evaluation in steps, so that storage decodes no column that cannot change the answer.
+//! Evaluation in steps, so that storage does not decode columns that cannot change the answer.
 //!
-//! The operands of a filter's `&&` are the parts. A part needs few columns, its result is a bitmap of spans, and that
-//! is all that later steps need of it: every column is decoded once, and the expensive ones only for rows where the
-//! cheap ones left something.
+//! The parts are the operands of a filter's `&&`. A part needs few columns, and its result is a bitmap of spans, which
+//! is all that later steps need. So every column is decoded once, and the expensive ones only for rows that the cheap
+//! ones left.
 
 use tactus_model::{Projection, SpanBatch};
 
@@ -16,7 +16,7 @@ use super::view::BatchView;
 use super::{EvaluateError, Window};
 use crate::{RelationMode, SpansetOperator};
 
-/// One query on one row group (or any other set of rows) whose columns are decoded step by step.
+/// One query on one row group (or any other set of rows), whose columns are decoded step by step.
 ///
 /// ```text
 /// let mut search = query.staged(window, limit);
@@ -28,9 +28,10 @@ use crate::{RelationMode, SpansetOperator};
 /// };
 /// ```
 ///
-/// Each batch has the same rows, traces and spans, in the same order, and the columns of [`Self::projection`]; more
-/// columns do no harm, codes may differ from batch to batch. The answer is that of [`CompiledQuery::find_newest`] on
-/// all columns at once. Mostly it comes after one step, since most row groups have no match.
+/// All batches have the same rows, traces and spans, in the same order, and the columns of [`Self::projection`].
+/// Further columns do no harm, and dictionary codes may differ between batches. The answer equals that of
+/// [`CompiledQuery::find_newest`] on all columns at once. Usually it takes one step, because most row groups have no
+/// match.
 #[derive(Debug)]
 pub struct StagedSearch<'q> {
     query: &'q CompiledQuery,
@@ -41,7 +42,7 @@ pub struct StagedSearch<'q> {
 }
 
 impl CompiledQuery {
-    /// Starts a search of rows whose columns are not decoded yet; see [`StagedSearch`].
+    /// Starts a search in rows whose columns are not decoded yet; see [`StagedSearch`].
     pub fn staged(&self, window: Window, limit: usize) -> StagedSearch<'_> {
         let known = vec![None; self.steps.step_of_slot.len()];
         StagedSearch { query: self, window, limit, step: 0, known }
@@ -55,8 +56,8 @@ impl StagedSearch<'_> {
         steps.get(self.step).unwrap_or(&self.query.steps.last)
     }
 
-    /// Evaluates what the batch makes possible. `None`: decode the next columns and come again. Otherwise the
-    /// matches, none if no trace is left; rows are those of every batch.
+    /// Evaluates as much as the batch allows. `None`: decode the next columns and call it again. Otherwise returns the
+    /// matches, which are empty if no trace is left; rows are the same in every batch.
     ///
     /// Errors: as [`CompiledQuery::find_matches`].
     pub fn advance(&mut self, batch: &SpanBatch) -> Result<Option<Matches>, EvaluateError> {
@@ -80,7 +81,7 @@ impl StagedSearch<'_> {
         Ok(left.is_some_and(|left| left.is_empty()).then(Matches::default))
     }
 
-    /// Evaluates the parts of a filter whose columns came with this step, on the spans that the others left.
+    /// Evaluates the parts of a filter whose columns came with this step, on the spans that the other parts left.
     fn run(&mut self, plan: &Plan, step: usize, view: &BatchView<'_>) {
         let parts = match plan {
             Plan::All(parts) => parts.as_slice(),
@@ -99,7 +100,7 @@ impl StagedSearch<'_> {
     }
 }
 
-/// Spans that may be in the result of the stages, by what is known; `None`: all.
+/// The spans that, by what is known so far, may be in the result of the stages; `None`: all.
 fn stages_bound(
     stages: &[Stage],
     known: &[Option<Bitmap>],
@@ -167,7 +168,7 @@ fn of_traces(spans: &Bitmap, view: &BatchView<'_>) -> Bitmap {
     all
 }
 
-/// The intersection of bounds; one that is unknown bounds nothing.
+/// The intersection of two bounds. An unknown bound excludes nothing.
 fn intersection(left: Option<Bitmap>, right: Option<Bitmap>) -> Option<Bitmap> {
     match (left, right) {
         (Some(mut left), Some(right)) => {

@@ -8,7 +8,8 @@ use super::plan::Plan;
 use super::structural;
 use crate::SpansetOperator;
 
-/// Beyond so many parts of a query, a filter is one: the spans of each part are kept until all are known.
+/// If a query would have more parts than this, each filter is one part, because the spans of each part are kept until
+/// all are known.
 const MOST_PARTS: usize = 1000;
 
 /// Resource attributes with a column of their own.
@@ -24,7 +25,7 @@ pub(super) const RESOURCE_COLUMNS: [&str; 9] = [
     "k8s.container.name",
 ];
 
-/// Span attributes with a column of their own that holds text.
+/// Span attributes with a text column of their own.
 pub(super) const SPAN_COLUMNS: [&str; 2] = ["http.method", "http.url"];
 
 /// The parts of a query's filters and the columns they read, the cheap ones first.
@@ -32,7 +33,7 @@ pub(super) const SPAN_COLUMNS: [&str; 2] = ["http.method", "http.url"];
 pub(crate) struct Steps {
     /// Columns of each step but the last.
     pub(super) projections: Vec<Projection>,
-    /// Columns of what no single part tells: tree positions, aggregates, times of traces.
+    /// Columns that are not for a single part: tree positions, aggregates, times of traces.
     pub(super) last: Projection,
     pub(super) step_of_slot: Vec<usize>,
 }
@@ -69,15 +70,15 @@ impl Steps {
     }
 }
 
-/// How much it costs to decode columns. Each step also costs a look at which span is whose, so that only what costs
-/// more than that is worth a step of its own.
+/// How expensive it is to decode columns. Each step must also find out which span belongs to which trace, so a step of
+/// its own is worth it only if it saves more than that.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Cost {
-    /// Columns of one short value a span, a resource or a trace.
+    /// Columns with one short value for each span, resource or trace.
     Column,
     /// Ids, tree positions, lists.
     Wide,
-    /// Attributes without a column of their own: all keys and values of that owner are looked through.
+    /// Attributes without a column of their own: all keys and values of that owner are searched.
     Generic,
 }
 
@@ -110,7 +111,7 @@ fn cost_of(columns: &Projection) -> Cost {
     if wide.contains(&true) { Cost::Wide } else { Cost::Column }
 }
 
-/// Gives every operand of a filter that reads columns a slot.
+/// Gives a slot to every operand of a filter that reads columns.
 fn mark(plan: &mut Plan, parts: &mut Vec<Projection>) {
     if let Plan::All(operands) = plan
         && parts.len() + operands.len() <= MOST_PARTS
@@ -131,7 +132,7 @@ fn mark_part(plan: &mut Plan, parts: &mut Vec<Projection>) {
     }
 }
 
-/// A function that visits the filters of stages in order, as they are or to change them.
+/// Defines a function that visits the filters of stages in order, to read or to change them.
 macro_rules! for_each_filter {
     ($name:ident, $iter:ident $(, $mut:ident)?) => {
         pub(super) fn $name(stages: &$($mut)? [Stage], visit: &mut impl FnMut(&$($mut)? Plan)) {
@@ -172,7 +173,7 @@ fn project_stages(stages: &[Stage], columns: &mut Projection) {
                 let attributes = programs.flat_map(|program| &program.attributes);
                 attributes.for_each(|it| project(it, columns));
             }
-            // Resources are told apart by the attributes that are read of them.
+            // Resources are distinguished by those attributes that are read.
             Stage::OneResource(plans) if plans.len() > 1 => {
                 columns.resource_attributes = AttributeSelection::All;
             }

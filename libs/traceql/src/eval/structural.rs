@@ -1,7 +1,8 @@
-//! Structural operators, by nested-set numbers.
+//! Structural operators, evaluated with nested-set numbers.
 //!
-//! Intervals of one tree nest, so "some left span encloses this one" is one look at the greatest right number
-//! among those that start before it: sorting once per spanset replaces comparing all pairs.
+//! The intervals of a tree are nested. So to find out whether some left span encloses a span, it is enough to look at
+//! the largest right number among the left spans that start before it. Sorting once for each spanset replaces comparing
+//! all pairs.
 
 use tactus_model::Projection;
 use tactus_work::tick;
@@ -10,10 +11,10 @@ use super::bitmap::Bitmap;
 use super::view::{BatchView, NestedColumns, RowGroups};
 use crate::{Relation, RelationMode};
 
-/// So many pairs of spans of one group are compared one by one.
+/// Up to this many pairs of spans in a group are compared one by one.
 const FEW_PAIRS: usize = 256;
 
-/// Widens a projection by the columns that tell whether spans are in a relation.
+/// Adds the columns that show whether spans are in a relation to a projection.
 pub(crate) fn project(relation: Relation, columns: &mut Projection) {
     let is_enclosing = matches!(relation, Relation::Descendant | Relation::Ancestor);
     columns.nested_left |= relation != Relation::Sibling;
@@ -21,7 +22,7 @@ pub(crate) fn project(relation: Relation, columns: &mut Projection) {
     columns.nested_parent |= !is_enclosing;
 }
 
-/// The spans that `left relation right` returns, for the spans of left and right. Rows relate only within one group.
+/// The spans that `left relation right` returns. Rows are related only within one group.
 pub(crate) fn related_spans(
     relation: Relation,
     mode: RelationMode,
@@ -84,7 +85,7 @@ pub(crate) fn related_spans(
     result
 }
 
-/// Tells of each row whether it is `relation` to one of the sources, all of one group.
+/// Calls back for each row with whether it is in `relation` to one of the sources, which are all of one group.
 fn for_each_related(
     relation: Relation,
     sources: &[u32],
@@ -103,7 +104,7 @@ fn for_each_related(
     rows.iter().for_each(|&row| visit(row, index.relates(row, sources, nested)));
 }
 
-/// Whether a row is `relation` to another one, the source.
+/// True if a row is in `relation` to another row, the source.
 #[inline]
 fn is_related(relation: Relation, source: u32, row: u32, nested: NestedColumns<'_>) -> bool {
     let place = |row: u32| (nested.left(row), nested.right(row), nested.parent(row));
@@ -121,7 +122,7 @@ fn is_related(relation: Relation, source: u32, row: u32, nested: NestedColumns<'
     }
 }
 
-/// What left is to right if right is `relation` to left.
+/// The relation of left to right, if right is in `relation` to left.
 fn inverse(relation: Relation) -> Relation {
     match relation {
         Relation::Child => Relation::Parent,
@@ -132,12 +133,13 @@ fn inverse(relation: Relation) -> Relation {
     }
 }
 
-/// The spans of one side, prepared to be asked whether a span stands in the relation to one of them.
+/// The spans of one side, prepared for the question whether a span is in the relation to one of them.
 struct SourceIndex {
     relation: Relation,
-    /// Sorted numbers: left for `Child`, `Descendant` and `Ancestor`; parent for `Parent` and `Sibling`.
+    /// Sorted numbers: left numbers for `Child`, `Descendant` and `Ancestor`; parent numbers for `Parent` and
+    /// `Sibling`.
     numbers: Vec<i32>,
-    /// `Descendant`: the greatest right number up to here. `Ancestor`: the least from here on.
+    /// `Descendant`: the largest right number up to here. `Ancestor`: the smallest from here on.
     bounds: Vec<i32>,
 }
 
@@ -174,7 +176,7 @@ impl SourceIndex {
         Self { relation, numbers, bounds }
     }
 
-    /// Whether a span is the relation to some source; `sources` are the source rows, ascending.
+    /// True if a span is in the relation to some source. `sources` are the rows of the sources, ascending.
     fn relates(&self, row: u32, sources: &[u32], nested: NestedColumns<'_>) -> bool {
         let is_source = || sources.binary_search(&row).is_ok();
         let (left, right, parent) = (nested.left(row), nested.right(row), nested.parent(row));

@@ -1,4 +1,4 @@
-//! The spans whose tags are offered.
+//! The spans whose tags a tag query returns.
 
 use tactus_model::Projection;
 
@@ -22,7 +22,7 @@ pub struct TagFilter {
 }
 
 impl TagFilter {
-    /// Compiles the usable part of a query. Conditions of a group must hold on one span.
+    /// Compiles the usable part of a query. All conditions of a group must hold on the same span.
     pub fn new(completion: &Completion) -> Self {
         let Completion::Groups(groups) = completion else { return Self::default() };
         let mut filter = Self::default();
@@ -45,12 +45,12 @@ impl TagFilter {
         filter
     }
 
-    /// The columns that the filter reads, besides those of the tags asked for.
+    /// The columns that the filter reads, in addition to those of the requested tags.
     pub fn projection(&self) -> &Projection {
         &self.columns
     }
 
-    /// True if the answer is known without reading data: every alternative pins the value.
+    /// True if the answer is known without reading data, because every alternative fixes the value.
     pub fn reads_nothing(&self) -> bool {
         matches!(&self.plan, Some(Plan::Any(plans)) if plans.is_empty())
     }
@@ -65,7 +65,7 @@ impl TagFilter {
         self.plan.is_none()
     }
 
-    /// Values that are part of the answer whatever the data.
+    /// Values that are part of the answer whatever the data is.
     pub(super) fn pinned(&self) -> &[TagValue] {
         &self.pinned
     }

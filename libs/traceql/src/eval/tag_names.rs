@@ -10,7 +10,7 @@ use super::scan::find_string;
 use super::tag_filter::{TagFilter, rows_of_spans};
 use super::view::BatchView;
 
-/// Names of the scope `intrinsic`, whatever the data.
+/// The names in the scope `intrinsic`, whatever the data is.
 pub const INTRINSIC_TAGS: [&str; 25] = [
     "duration",
     "event:name",
@@ -40,7 +40,7 @@ pub const INTRINSIC_TAGS: [&str; 25] = [
 ];
 
 tactus_model::words! {
-    /// Where a tag is found; in the order in which answers list them.
+    /// Where a tag is found, in the order in which answers list them.
     #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
     pub enum TagScope {
         /// Resources.
@@ -64,13 +64,13 @@ impl TagScope {
         [Self::Resource, Self::Span, Self::Event, Self::Link, Self::Instrumentation];
 }
 
-/// Bytes of a name or value in a set, beside its text.
+/// Estimated bytes of a name or value in a set, in addition to its text.
 pub(super) const ENTRY_BYTES: usize = 96;
 
 /// When to stop collecting; 0 switches a limit off.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TagLimits {
-    /// Most bytes of all texts; the type of a typed value counts too.
+    /// Most bytes of all texts. The type of a typed value counts as well.
     pub max_bytes: usize,
     /// Most names a scope, or most values.
     pub max_count: usize,
@@ -78,7 +78,8 @@ pub struct TagLimits {
     pub max_stale: usize,
 }
 
-/// Collects tag names, each once a scope, until a limit stops it. The limit leaves no mark in the answer.
+/// Collects tag names, each once in its scope, until a limit is reached. The answer does not show that there was a
+/// limit.
 #[derive(Debug, Default)]
 pub struct TagCollector {
     limits: TagLimits,
@@ -96,7 +97,7 @@ impl TagCollector {
         Self { limits, ..Self::default() }
     }
 
-    /// Adds a name. Returns false once a limit is reached: nothing more will be taken.
+    /// Adds a name. Returns false once a limit is reached, because no further name will be taken.
     pub fn add(&mut self, scope: TagScope, name: &str) -> bool {
         if self.full {
             return false;
@@ -128,7 +129,7 @@ impl TagCollector {
         self.full
     }
 
-    /// The names so far, in no order within their scope.
+    /// The names so far, in no particular order within their scope.
     pub fn names(&self) -> impl Iterator<Item = (TagScope, &str)> {
         self.names.iter().flat_map(|(scope, names)| names.iter().map(|name| (*scope, &**name)))
     }
@@ -147,8 +148,8 @@ impl TagCollector {
 
 /// The stored scopes whose names a request lists.
 ///
-/// A request that names no scope lists all of them; with a filter that chooses among spans only those of every span and
-/// those that the filter speaks of, as clients know it of Tempo.
+/// A request without a scope lists all of them. But if a filter chooses among spans, it lists only those that every
+/// span has and those that the filter refers to, as Tempo's clients expect.
 pub fn listed_scopes(asked: Option<TagScope>, filter: &TagFilter) -> Vec<TagScope> {
     let is_listed = |scope: &TagScope| match (asked, scope) {
         (Some(asked), scope) => asked == *scope,
@@ -186,7 +187,7 @@ pub fn tags_projection(scopes: &[TagScope]) -> Projection {
 
 /// Adds the names of the attributes of some scopes on spans that pass the filter.
 ///
-/// Intrinsics come from no data; answers list [`INTRINSIC_TAGS`].
+/// Intrinsics do not come from data; answers list [`INTRINSIC_TAGS`].
 pub fn collect_tags(
     batch: &SpanBatch,
     scopes: &[TagScope],
@@ -228,8 +229,8 @@ const SPAN_COLUMNS: [&str; 8] = [
     "http.route",
 ];
 
-/// Adds the attributes that have a column of their own and occur on any span, whether it passes the filter or not:
-/// clients know a filtered answer to hold them.
+/// Adds the attributes that have a column of their own and occur on any span, even one that the filter rejects, because
+/// clients expect them in a filtered answer.
 fn add_column_names(
     batch: &SpanBatch,
     list: &AttributeList,

@@ -1,4 +1,4 @@
-//! One value of an attribute, as it is offered for completion.
+//! A value of an attribute, in the form in which completion offers it.
 
 use super::value::Value;
 use crate::{Static, format_duration, format_float};
@@ -22,12 +22,12 @@ tactus_model::words! {
     }
 }
 
-/// A typed value. Orders by type name, then text, as answers do.
+/// A typed value. Ordered by type name, then by text, like in answers.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TagValue {
     /// Its type.
     pub value_type: TagValueType,
-    /// Its text: strings raw, numbers canonical, durations as Go writes them.
+    /// Its text: strings as they are, numbers in canonical form, durations as Go prints them.
     pub text: String,
 }
 
@@ -36,7 +36,7 @@ impl TagValue {
         Self { value_type, text: text.into() }
     }
 
-    /// The offered form of a scalar; none for nil and arrays.
+    /// The form of a scalar that is offered; `None` for nil and arrays.
     pub(super) fn of(value: Value<'_>) -> Option<Self> {
         Some(match value {
             Value::NoRow | Value::Nil | Value::Array(_) => return None,

@@ -15,7 +15,7 @@ use super::value::Value;
 use super::view::BatchView;
 use crate::{Attribute, AttributeScope, Intrinsic, Kind, Status};
 
-/// Collects values, each once, until a limit stops it. The limit leaves no mark in the answer.
+/// Collects values, each once, until a limit is reached. The answer does not show that there was a limit.
 #[derive(Debug, Default)]
 pub struct ValueCollector {
     limits: TagLimits,
@@ -33,12 +33,13 @@ impl ValueCollector {
         Self { limits, ..Self::default() }
     }
 
-    /// An empty collector of texts: values that differ in type only are one, a string, and types count toward no limit.
+    /// An empty collector of texts. Values that differ only in type are the same string, and types do not count toward
+    /// limits.
     pub fn of_texts(limits: TagLimits) -> Self {
         Self { texts_only: true, ..Self::new(limits) }
     }
 
-    /// Adds a value. Returns false once a limit is reached: nothing more will be taken.
+    /// Adds a value. Returns false once a limit is reached, because no further value will be taken.
     pub fn add(&mut self, mut value: TagValue) -> bool {
         if self.full {
             return false;
@@ -86,7 +87,7 @@ impl ValueCollector {
     }
 }
 
-/// The values of an intrinsic whose answer does not depend on data; `None` for all other attributes.
+/// The values of an intrinsic whose answer does not depend on data; `None` for other attributes.
 pub fn fixed_tag_values(attribute: &Attribute) -> Option<Vec<TagValue>> {
     let Attribute::Intrinsic(intrinsic) = attribute else { return None };
     let keywords = |texts: &[&str]| {
@@ -112,7 +113,7 @@ pub fn fixed_tag_values(attribute: &Attribute) -> Option<Vec<TagValue>> {
     }
 }
 
-/// Intrinsics that are numbers of one span or trace, which nobody completes.
+/// Intrinsics that are numbers of a single span or trace, which cannot be usefully completed.
 fn has_no_values(intrinsic: Intrinsic) -> bool {
     matches!(
         intrinsic,
@@ -129,8 +130,8 @@ fn has_no_values(intrinsic: Intrinsic) -> bool {
     )
 }
 
-/// The attributes that a bare tag name of the first API version means: a field of its own, or the attribute of
-/// any scope. `status.code` and `error` have fixed values instead, which the second part holds.
+/// The attributes that an unscoped tag name of the first API version means: an intrinsic, or the attribute in any
+/// scope. `status.code` and `error` have fixed values instead, which are the second part of the result.
 pub fn legacy_tag_attributes(name: &str) -> (Vec<Attribute>, Vec<&'static str>) {
     let intrinsic = match name {
         "status.code" => return (Vec::new(), vec!["error", "ok", "unset"]),
@@ -153,18 +154,18 @@ pub fn legacy_tag_attributes(name: &str) -> (Vec<Attribute>, Vec<&'static str>) 
     (vec![Attribute::Intrinsic(intrinsic)], Vec::new())
 }
 
-/// The columns that [`collect_tag_values`] reads, besides those of the filter.
+/// The columns that [`collect_tag_values`] reads, in addition to those of the filter.
 pub fn tag_values_projection(attribute: &Attribute) -> Projection {
     let mut columns = Projection::default();
     project(attribute, &mut columns);
     columns
 }
 
-/// Adds the values of an attribute on spans that pass the filter, and those that the filter pins.
+/// Adds the values of an attribute on spans that pass the filter, and those that the filter fixes.
 ///
-/// An unscoped attribute is looked up on spans and on resources. Elements of arrays are values of their own; ids
-/// and tree positions are not offered. `status`, `kind` and `duration` are, although [`fixed_tag_values`]
-/// answers for them without a filter.
+/// An unscoped attribute is looked up on spans and on resources. The elements of arrays are separate values. Ids and
+/// tree positions are not offered. `status`, `kind` and `duration` are, although [`fixed_tag_values`] handles them if
+/// there is no filter.
 pub fn collect_tag_values(
     batch: &SpanBatch,
     attribute: &Attribute,

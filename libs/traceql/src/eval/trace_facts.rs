@@ -8,14 +8,14 @@ use super::scan::find_string;
 
 const STATUS_ERROR: u8 = 2;
 
-/// Start, end, root and service counts of every trace of a batch, as a block stores them.
+/// Start, end, root and service counts of every trace of a batch, in the form in which blocks store them.
 ///
-/// Shape: one row a trace, in the order of `batch.traces`; services of a trace in order of first appearance.
-/// A trace starts with its earliest span that has a start time. The root is a span without a parent that is no child by
-/// an OpenTracing `child_of` link, of several the last one in the order of [`tactus_model::SpanIdentity`], wherever it
-/// lies; its service and name are code 0 if there is none.
-/// Needs all columns of spans and links and the resources' `service.name`; a column that was not read counts as
-/// empty.
+/// Shape: one row for each trace, in the order of `batch.traces`; services of a trace in order of first appearance. A
+/// trace starts with its earliest span that has a start time. The root is a span without a parent that is not a child
+/// by an OpenTracing `child_of` link. Of several roots, it is the last one in the order of
+/// [`tactus_model::SpanIdentity`], wherever it is in the batch. Without a root, service and name have code 0.
+///
+/// Needs all columns of spans and links, and `service.name` of resources. A column that was not read counts as empty.
 pub fn trace_facts(batch: &SpanBatch) -> TraceSummaries {
     let (start, end) = trace_times(batch, 0..batch.spans.start.len());
     let (root_service, root_name) = trace_roots(batch, 0..batch.spans.parent_span_id.len());
@@ -90,7 +90,7 @@ pub(crate) fn trace_roots(
     (root_service, root_name)
 }
 
-/// True if of two roots the first comes after the second, which stands later in the batch.
+/// True if the first of two roots follows the second one in the order of identities.
 fn is_later_root(batch: &SpanBatch, one: usize, other: usize) -> bool {
     batch.spans.are_complete() && batch.span_identity(one) > batch.span_identity(other)
 }
@@ -124,7 +124,7 @@ pub(crate) struct ServiceCount {
     pub(crate) errors: u32,
 }
 
-/// The services of these spans by trace, in order of first appearance. `slot_of`: the place of a trace in the result.
+/// The services of these spans by trace, in order of first appearance. `slot_of`: the index of a trace in the result.
 pub(crate) fn service_counts(
     batch: &SpanBatch,
     rows: impl Iterator<Item = usize>,
@@ -143,7 +143,7 @@ pub(crate) fn service_counts(
     counter.counts
 }
 
-/// Up to so many services a trace, that of a span is looked for one by one.
+/// If a trace has at most this many services, a span's service is searched for one by one.
 const FEW: usize = 32;
 
 struct ServiceCounter {
@@ -156,7 +156,7 @@ impl ServiceCounter {
     fn add(&mut self, slot: usize, service: StringCode, is_error: bool) {
         let counts = &mut self.counts[slot];
         let known = match counts.len() <= FEW {
-            // From the end, where the last span's service stands.
+            // Searched from the end, where the last span's service is.
             true => counts.iter().rposition(|count| count.service == service),
             false => self.many.get(&(slot, service)).copied(),
         };

@@ -1,7 +1,7 @@
-//! Run-time values and the operators on them.
+//! Run-time values, and the operators on them.
 //!
-//! Values borrow from the batch. The rules are those of constant folding, plus what only stored data
-//! brings: arrays, bytes that are no text, and spans without an event or link to look at.
+//! Values borrow from the batch. The rules are those of constant folding, extended by what occurs only in stored data:
+//! arrays, bytes that are not text, and spans without an event or link.
 
 use std::cmp::Ordering;
 
@@ -15,8 +15,8 @@ use crate::{ArithmeticOperator, ComparisonOperator, Kind, Static, Status};
 /// What an expression yields for one span.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Value<'a> {
-    /// An event or link operand on a span without events or links: neither there nor missing, so
-    /// that comparisons, nil tests and their negations all fail to hold.
+    /// An event or link operand on a span without events or links. It is neither a value nor missing, so comparisons,
+    /// nil tests and their negations are all false.
     NoRow,
     /// Absence.
     Nil,
@@ -31,7 +31,7 @@ pub(crate) enum Value<'a> {
     Array(ArrayValue<'a>),
 }
 
-/// An array attribute with elements of one type, or none.
+/// An array attribute whose elements have one type; or an empty one.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ArrayValue<'a> {
     /// The encoded AnyValue message.
@@ -53,7 +53,7 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// The value of a stored attribute; bytes, key-value lists and mixed arrays are nil.
+    /// The value of a stored attribute. Bytes, key-value lists and mixed arrays are nil.
     #[inline]
     pub(crate) fn of_attribute(attribute: Attribute, strings: &'a Dictionary) -> Self {
         match attribute.value_type {
@@ -66,8 +66,8 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// The value that names a group of `by`, of those that answers do not tell apart: the element of an array of
-    /// one, and 0 of -0.
+    /// The value that represents a group of `by`. Values that answers do not distinguish have the same one: a
+    /// single-element array and its element, −0 and 0.
     pub(crate) fn of_group(self) -> Self {
         let value = match self {
             Value::Array(array) => {
@@ -105,7 +105,7 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// A nil test: `present` asks for a value, else for its absence.
+    /// A nil test. `present`: true if the test is for a value, false if it is for its absence.
     pub(crate) fn nil_test(self, present: bool) -> Self {
         match self {
             Value::NoRow => Value::Nil,
@@ -134,7 +134,7 @@ impl<'a> Value<'a> {
 }
 
 impl<'a> ArrayValue<'a> {
-    /// The elements, in order. Elements that cannot be decoded end the array.
+    /// The elements, in order. An element that cannot be decoded ends the array.
     pub(crate) fn elements(self) -> impl Iterator<Item = Value<'a>> {
         let inner = match any_value::decode(self.encoded) {
             Ok(DecodedValue::Array(elements)) => elements,
@@ -187,7 +187,7 @@ pub(crate) fn compare<'a>(
     Value::Bool(holds)
 }
 
-/// False for types that do not match, `!=` included.
+/// False for types that do not match, even for `!=`.
 #[inline]
 fn compare_scalars(operator: ComparisonOperator, left: Value<'_>, right: Value<'_>) -> bool {
     let equality = matches!(operator, ComparisonOperator::Equal | ComparisonOperator::NotEqual);
@@ -209,7 +209,8 @@ fn compare_scalars(operator: ComparisonOperator, left: Value<'_>, right: Value<'
     }
 }
 
-/// `value =~ pattern` for a test of the pattern, or `!~` if `negated`: strings and arrays of strings only.
+/// `value =~ pattern`, or `!~` if `negated`, with a function that tests the pattern. For strings and arrays of strings
+/// only.
 pub(crate) fn match_regex(
     value: Value<'_>,
     negated: bool,
@@ -227,7 +228,7 @@ pub(crate) fn match_regex(
     })
 }
 
-/// `left operator right`: a number, or nil if an operand is none or an integer is divided by zero.
+/// `left operator right`: a number, or nil if an operand is not a number or an integer is divided by zero.
 pub(crate) fn calculate<'a>(
     operator: ArithmeticOperator,
     left: Value<'a>,

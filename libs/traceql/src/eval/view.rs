@@ -1,4 +1,4 @@
-//! A batch with the columns that queries derive from it, each computed once when first asked for.
+//! A batch, and columns that queries derive from it. Each is computed once, on first use.
 
 use std::cell::{Cell, OnceCell};
 use std::collections::HashMap;
@@ -13,7 +13,7 @@ use super::trace_facts::{trace_roots, trace_times};
 /// A row that does not exist.
 pub(crate) const NO_ROW: u32 = u32::MAX;
 
-/// Keys looked up by a scan of the dictionary; queries with more pay for an index once.
+/// Up to this many keys are looked up by scanning the dictionary. For more keys an index is built.
 const MOST_KEY_FINDS: u32 = 16;
 
 const OTLP_SERVER: u8 = 2;
@@ -40,7 +40,7 @@ pub(crate) struct BatchView<'a> {
     key_index: OnceCell<Vec<StringCode>>,
 }
 
-/// Nested-set numbers of every span; 0 where unknown. A column that was not read is empty.
+/// Nested-set numbers of every span; 0 if unknown. A column that was not read is empty.
 #[derive(Clone, Copy)]
 pub(crate) struct NestedColumns<'a> {
     pub(crate) left: &'a [i32],
@@ -69,7 +69,7 @@ pub(crate) struct RowGroups {
 }
 
 impl RowGroups {
-    /// Puts rows, given ascending with their groups, together by group.
+    /// Collects rows by group. Rows must be given in ascending order, with their groups.
     pub(crate) fn new(groups: usize, entries: impl Iterator<Item = (u32, u32)> + Clone) -> Self {
         let mut starts = vec![0u32; groups + 1];
         let mut count = 0;
@@ -107,7 +107,7 @@ impl<'a> BatchView<'a> {
         Self::with_known(batch, &[])
     }
 
-    /// A view with results of [`super::plan::Plan::Step`]s that earlier batches of the same rows gave.
+    /// A view that has the results of [`super::plan::Plan::Step`]s from earlier batches of the same rows.
     pub(crate) fn with_known(batch: &'a SpanBatch, known: &'a [Option<Bitmap>]) -> Self {
         Self {
             batch,
@@ -166,7 +166,7 @@ impl<'a> BatchView<'a> {
         (service, name)
     }
 
-    /// First span of each trace, and the end; `None` if the spans are not in order of trace.
+    /// The first span of each trace, and the end; `None` if the spans are not in order of trace.
     pub(crate) fn trace_starts(&self) -> Option<&[u32]> {
         let starts = || starts_of_runs(&self.batch.spans.trace, self.traces());
         self.trace_starts.get_or_init(starts).as_deref()
@@ -226,8 +226,9 @@ impl<'a> BatchView<'a> {
         columns
     }
 
-    /// The row of each span's parent, [`NO_ROW`] if it is not in the trace. Of two spans that share the parent's id
-    /// (client and server of one call), a server span hangs below the client's and any other below the server's.
+    /// The row of each span's parent, [`NO_ROW`] if it is not in the trace. Two spans may have the parent's id, as
+    /// client and server of one call. Then a server span's parent is the client span; any other span's parent is the
+    /// server span.
     pub(crate) fn parents(&self) -> &[u32] {
         self.parents.get_or_init(|| {
             let (spans, rows) = (&self.batch.spans, self.spans());
@@ -279,7 +280,7 @@ impl<'a> BatchView<'a> {
         self.trace_id_texts.get_or_init(|| trimmed_texts(&self.batch.traces.ids))
     }
 
-    /// Ids of linked traces as hex without leading zeros.
+    /// Ids of linked traces as hexadecimal text without leading zeros.
     pub(crate) fn link_trace_texts(&self) -> &[String] {
         self.link_trace_texts.get_or_init(|| trimmed_texts(&self.batch.links.trace_id))
     }
@@ -299,7 +300,7 @@ impl<'a> BatchView<'a> {
         self.link_span_texts.get_or_init(|| span_id_texts(&self.batch.links.span_id))
     }
 
-    /// The code of an attribute key; `None` if no string of the batch is equal.
+    /// The code of an attribute key; `None` if the batch does not have that string.
     pub(crate) fn key_code(&self, key: &str) -> Option<StringCode> {
         let strings = &self.batch.strings;
         let finds = self.key_finds.get();

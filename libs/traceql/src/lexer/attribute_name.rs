@@ -5,7 +5,7 @@ use crate::ast::{Attribute, AttributeScope};
 
 const OPENERS: [&str; 6] = ["span.", "resource.", "parent.", "event.", "link.", "instrumentation."];
 
-/// The token that `text` (a word and a dot) is, if it opens an attribute name.
+/// The token for `text` (a word and a dot), if it begins an attribute name.
 pub(super) fn opener(text: &str) -> Option<&'static str> {
     OPENERS.into_iter().find(|opener| *opener == text)
 }

@@ -1,7 +1,7 @@
 //! Numbers and durations.
 //!
-//! Numbers are scanned as Go scans them, then converted as decimals, so that Go's other integer
-//! notations are errors of their own and not a number followed by a word.
+//! Numbers are scanned as Go scans them, then converted as decimals. So Go's other integer notations are reported as
+//! errors, instead of being read as a number followed by a word.
 
 mod duration;
 
@@ -48,7 +48,7 @@ fn float(text: &str) -> Result<f64, String> {
     }
 }
 
-/// `1.8p-3` without its `0x`. Digits past the precision of 64 bits only scale the value.
+/// Parses `1.8p-3`, without its `0x`. Digits beyond the precision of 64 bits only scale the value.
 fn hexadecimal_float(text: &str) -> Option<f64> {
     let (mantissa, exponent) = text.split_once(['p', 'P'])?;
     let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
@@ -66,7 +66,7 @@ fn hexadecimal_float(text: &str) -> Option<f64> {
         }
     }
     let exponent = exponent.parse::<i32>().ok()?.clamp(-5000, 5000).checked_add(scale)?;
-    // Two steps: one power of two may be out of range where the product is not.
+    // In two steps, because a power of two may be out of range although the product is not.
     let half = exponent / 2;
     Some(value as f64 * 2f64.powi(half) * 2f64.powi(exponent - half))
 }

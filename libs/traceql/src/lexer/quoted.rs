@@ -22,7 +22,7 @@ pub(super) fn interpreted_string(rest: &str) -> Result<(Token, usize), String> {
     Err(NOT_TERMINATED.to_owned())
 }
 
-/// Appends the character escaped by `text` (what follows the backslash); returns its length.
+/// Appends the character that is escaped by `text` (what follows the backslash). Returns the length of the escape.
 fn escape(text: &str, value: &mut Vec<u8>) -> Result<usize, String> {
     let invalid = || INVALID_ESCAPE.to_owned();
     let number = |range: std::ops::Range<usize>, radix| {
@@ -72,7 +72,7 @@ pub(super) fn raw_string(rest: &str) -> Result<(Token, usize), String> {
     Ok((Token::String(value.into()), length + 2))
 }
 
-/// `'a'` is no string; it reads as an identifier that nothing accepts.
+/// `'a'` is not a string. It becomes an identifier that no rule accepts.
 pub(super) fn character(rest: &str) -> Result<(Token, usize), String> {
     let mut count = 0;
     let mut index = 1;

@@ -1,4 +1,4 @@
-//! The answer of a metrics query, and why there is none.
+//! The answer of a metrics query, or why there is none.
 
 use super::{Exemplar, LabelValue};
 use crate::eval::EvaluateError;
@@ -11,18 +11,18 @@ pub type Labels = Vec<(Box<str>, LabelValue)>;
 pub struct AnswerOptions {
     /// Series shown at most; 0 for all.
     pub max_series: usize,
-    /// Exemplars wanted at most, of all series together.
+    /// Most exemplars, of all series together.
     pub exemplars: usize,
-    /// True for a query of one interval that asks for single values: it has no exemplars.
+    /// True for an instant query: it has one interval and returns single values, without exemplars.
     pub is_instant: bool,
-    /// Memory that partial series may take before [`super::MetricsError::TooLarge`], in bytes; 0 for no limit.
+    /// Bytes that partial series may take before [`super::MetricsError::TooLarge`]; 0 for no limit.
     pub max_bytes: usize,
 }
 
 /// The series of a query.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct MetricsAnswer {
-    /// By number of labels, then by the labels: name, then text of the value.
+    /// Ordered by number of labels, then by the labels: name, then text of the value.
     pub series: Vec<Series>,
     /// True if series were left out because of [`AnswerOptions::max_series`].
     pub truncated: bool,
@@ -31,10 +31,10 @@ pub struct MetricsAnswer {
 /// One series; it has at least one point.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Series {
-    /// Distinct names. A value of nil stands for a missing attribute and is shown as the text `nil`.
+    /// Names are distinct. The value nil stands for a missing attribute, and is shown as the text `nil`.
     pub labels: Labels,
-    /// Number of the interval in the query's [`super::Grid`] and value there, ascending. Values are not NaN but may
-    /// be infinite.
+    /// The number of the interval in the query's [`super::Grid`] and the value there, ascending. Values may be infinite
+    /// but not NaN.
     pub points: Vec<(u32, f64)>,
     /// Ascending by start; every one has a value.
     pub exemplars: Vec<Exemplar>,
@@ -44,10 +44,10 @@ pub struct Series {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum MetricsError {
-    /// The pipeline cannot be evaluated on this data. The client's fault.
+    /// The pipeline cannot be evaluated on this data, which is an error of the client.
     #[error(transparent)]
     Evaluate(#[from] EvaluateError),
-    /// The series, their points and their labels need more memory than the query may have.
+    /// The series, their points and their labels need more memory than the query may use.
     #[error(
         "the series of the query need more than {limit_bytes} bytes; ask for fewer labels, a longer step or a shorter range"
     )]

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::LabelValue;
 use super::answer::Labels;
-use super::lines::{Line, NAME_LABEL};
+use super::answer_series::{Line, NAME_LABEL};
 use crate::ArithmeticOperator;
 
 /// What a part of the expression yields.
@@ -13,7 +13,7 @@ pub(super) enum Operand {
     Lines(Vec<Line>),
 }
 
-/// Applies an operator. Where there is no number, as after a division by zero, there is no point.
+/// Applies an operator. If the result is not a number, for example after a division by zero, there is no point.
 pub(super) fn apply(operator: ArithmeticOperator, left: Operand, right: Operand) -> Operand {
     Operand::Lines(match (left, right) {
         (Operand::Number(left), Operand::Number(right)) => {
@@ -53,7 +53,7 @@ fn with_number(mut lines: Vec<Line>, result: impl Fn(f64) -> f64) -> Vec<Line> {
     lines
 }
 
-/// Labels by which series find each other: without name, in an order of their own.
+/// The labels by which series are matched: without the name, sorted.
 type MatchKey = Vec<(Box<str>, LabelValue)>;
 
 fn match_key(labels: &Labels) -> MatchKey {
@@ -81,7 +81,7 @@ fn between(operator: ArithmeticOperator, left: Vec<Line>, right: Vec<Line>) -> V
         let pairs = one.values.iter().zip(&other.values);
         let values = pairs.map(|(one, other)| calculate(operator, *one, *other)).collect();
         let mut exemplars = Vec::new();
-        // A series that stands in for others would show its exemplars with each of them.
+        // If one series is matched with several others, its exemplars would be shown with each of them.
         for (own, line) in [(own_left, one), (own_right, other)] {
             if own.is_some() {
                 exemplars.extend_from_slice(&line.exemplars);
@@ -96,7 +96,7 @@ fn between(operator: ArithmeticOperator, left: Vec<Line>, right: Vec<Line>) -> V
     results
 }
 
-/// The left labels, then the right ones that are not among them. A name only if both sides have one.
+/// The left labels, followed by right ones that are not among them. The name is kept only if both sides have one.
 fn labels(operator: ArithmeticOperator, left: &Labels, right: &Labels) -> Labels {
     let name = |labels: &Labels| {
         let found = labels.iter().find(|(name, _)| &**name == NAME_LABEL);

@@ -1,14 +1,15 @@
-//! Counting values by size, and quantiles from such counts.
+//! Counts values by size, and computes quantiles from such counts.
 
 use crate::hints::Hints;
 
-/// Sizes: each from one bound, without it, to the next. A doubling of the bound has one bucket, or several.
+/// Buckets of sizes, each from its lower bound (exclusive) to its upper bound (inclusive). There are one or several for
+/// each doubling.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Buckets {
     per_doubling: u8,
 }
 
-/// Powers of two that an integer can have as its bound.
+/// How many powers of two can be the bound of an integer.
 const DOUBLINGS: u8 = 63;
 
 impl Buckets {
@@ -21,7 +22,7 @@ impl Buckets {
         self.last() as usize + 1
     }
 
-    /// The number of the largest bucket. Four a doubling fit into the number.
+    /// The number of the largest bucket. With four buckets for each doubling, it still fits into the type.
     pub(super) fn last(self) -> u8 {
         DOUBLINGS * self.per_doubling
     }
@@ -47,8 +48,9 @@ impl Buckets {
         (f64::from(bucket) / f64::from(self.per_doubling)).exp2()
     }
 
-    /// The quantile `q` of `occupied`: upper bound and count of each bucket that has any, ascending. Narrow buckets
-    /// are taken as they are; of wide ones each reaches down to the one before that has any, as clients know it.
+    /// The quantile `q` of `occupied`: upper bound and count of each non-empty bucket, ascending. Narrow buckets are
+    /// used with their own bounds. A wide bucket is assumed to reach down to the previous non-empty one, as Tempo's
+    /// clients expect.
     pub(super) fn quantile(self, occupied: &[(f64, f64)], q: f64) -> f64 {
         if self.per_doubling == 1 {
             return bucket_quantile(occupied, q);
@@ -57,20 +59,20 @@ impl Buckets {
     }
 }
 
-/// The quantile `q` (0 to 1) of `buckets`: upper bound and count of each that has any, ascending. Between two bounds
-/// it grows exponentially; 0 without values. After empty buckets it can lie far below the values.
+/// The quantile `q` (0 to 1) of `buckets`: upper bound and count of each non-empty one, ascending. Interpolates
+/// exponentially between two bounds; 0 without values. After empty buckets, the result can be far below the values.
 fn bucket_quantile(buckets: &[(f64, f64)], q: f64) -> f64 {
     quantile_between(buckets, q, |high, previous| previous.map_or(high - 1.0, f64::log2))
 }
 
-/// The quantile `q` (0 to 1) of `buckets`: upper bound and count of each that has any, ascending. It lies in the bucket of
-/// the value, of which there are so many per doubling; 0 without values.
+/// The quantile `q` (0 to 1) of `buckets`: upper bound and count of each non-empty one, ascending. The result is inside
+/// the bucket of the value; `per_doubling` says how many buckets a doubling has. 0 without values.
 pub fn quantile_within_bucket(buckets: &[(f64, f64)], q: f64, per_doubling: u8) -> f64 {
     quantile_between(buckets, q, |high, _| high - 1.0 / f64::from(per_doubling))
 }
 
-/// `low`: the logarithm of a bucket's lower bound, from that of the upper one and from the upper bound of the bucket
-/// before.
+/// `low` returns the logarithm of a bucket's lower bound, given that of its upper bound and the upper bound of the
+/// previous bucket.
 fn quantile_between(buckets: &[(f64, f64)], q: f64, low: impl Fn(f64, Option<f64>) -> f64) -> f64 {
     let total: f64 = buckets.iter().map(|(_, count)| count).sum();
     let wanted = (q * total).ceil().max(1.0);
@@ -112,7 +114,7 @@ mod tests {
     #[test]
     fn quarters_of_a_doubling_have_their_own_buckets() {
         let of = |value| buckets(4).of_value(value);
-        // 1024 is 2^(40/4); a quarter more each is 1217.7, 1448.1, 1722.1 and 2048.
+        // 1024 is 2^(40/4). The next bounds, each a quarter of a doubling higher, are 1217.7, 1448.1, 1722.1 and 2048.
         let numbers =
             [1, 2, 1024, 1025, 1217, 1218, 1448, 1449, 1722, 1723, 2048, i64::MAX].map(of);
         assert_eq!(numbers, [0, 4, 40, 41, 41, 42, 42, 43, 43, 44, 44, 252]);

@@ -1,8 +1,8 @@
-//! Counting the spans of batches.
+//! Counts the spans of batches.
 //!
-//! A batch is counted column by column: the rows that the pipeline leaves, the interval of each, the number of its
-//! series, its measured value, and then one pass that adds up. Labels become text once a batch and value, not once a
-//! span.
+//! A batch is counted column by column: first the rows that the pipeline leaves, then the interval of each, the number
+//! of its series and its measured value, and finally one pass that adds up. Labels become text once for each batch and
+//! value, not for each span.
 
 mod cells;
 mod compare;
@@ -36,15 +36,15 @@ use crate::eval::plan::Plan;
 use crate::eval::view::{BatchView, column};
 use crate::eval::{Bitmap, EvaluateError};
 
-/// Intervals that can be told apart; no grid that can be answered has as many.
+/// Limit on the number of intervals. No grid that can be answered has as many.
 const MOST_INTERVALS: usize = 1 << 24;
 
-/// Bytes of a row of a batch while it is counted: its place, its value and the key of its series.
+/// Estimated bytes of a row while its batch is counted: its index, its value and the key of its series.
 const ROW_BYTES: usize = 128;
-/// Bytes of a row and label: its number, and that of a table beside it.
+/// Estimated bytes for each row and label: its number, also in a table.
 const LABEL_BYTES: usize = 12;
 
-/// The series of one job, while its batches come in.
+/// The series of one job while its batches are processed.
 #[derive(Debug)]
 pub struct MetricsCollector {
     leaves: Vec<Counts>,
@@ -95,12 +95,12 @@ impl MetricsCollector {
         }
     }
 
-    /// Counts the spans of a batch that the query finds; if `counted` is given, only those of them that it holds: the
-    /// other spans take part in the pipeline, but are not counted. `query` is the one the collector was made for, and
-    /// the batch has the columns of its projection.
+    /// Counts the spans of a batch that the query finds. If `counted` is given, only spans in it are counted; the
+    /// others take part in the pipeline. `query` must be the one the collector was created for, and the batch must have
+    /// the columns of its projection.
     ///
-    /// Errors: the query cannot be evaluated on this data, or the series became too large. The collector is of no
-    /// further use then.
+    /// Errors: the query cannot be evaluated on this data, or the series became too large. After an error, do not use
+    /// the collector again.
     pub fn observe(
         &mut self,
         query: &CompiledMetrics,
@@ -137,7 +137,7 @@ impl MetricsCollector {
             if let (Counts::Graph(counts), Function::Graph { parts, by }) =
                 (&mut *counts, &leaf.function)
             {
-                // A sample is one of edges, and both of their sides must be seen to find them.
+                // Edges are sampled, not spans, because an edge is found only if both of its spans are there.
                 let matched = offer.kept(leaf, None)?;
                 self.matched +=
                     counts.observe(query, (parts, *by), matched.as_ref(), &offer) as u64;
@@ -155,17 +155,18 @@ impl MetricsCollector {
         Ok(())
     }
 
-    /// Spans of all batches so far that might be counted: one that lies in several batches is so in one of them.
+    /// Spans of all batches so far that might be counted. A span that is in several batches might be counted in one of
+    /// them.
     pub fn inspected_spans(&self) -> u64 {
         self.inspected
     }
 
-    /// Spans that were counted, once for every function of the query that counted them.
+    /// Spans that were counted, once for each function of the query that counted them.
     pub fn matched_spans(&self) -> u64 {
         self.matched
     }
 
-    /// Bytes held for series, points and labels, about.
+    /// Approximate bytes of series, points and labels.
     pub fn heap_bytes(&self) -> usize {
         let bytes = |counts: &Counts| match counts {
             Counts::Series { labels, series, .. } => {
@@ -177,7 +178,7 @@ impl MetricsCollector {
         self.leaves.iter().map(bytes).sum()
     }
 
-    /// Its memory, which goes on to count until what is returned is dropped: for what is made of the series.
+    /// Takes its memory, which counts as used until the result is dropped. For what is made of the series.
     pub fn take_held(&mut self) -> Vec<Held> {
         let held = |counts: &mut Counts| match counts {
             Counts::Series { labels, series, .. } => {
@@ -202,7 +203,7 @@ impl MetricsCollector {
 }
 
 impl Offer<'_> {
-    /// The spans that a leaf counts, or would if they have the measured value.
+    /// The spans that a leaf counts, provided that they have the measured value.
     fn rows(&self, leaf: &Leaf) -> Result<Rows, EvaluateError> {
         let mut spans = self.kept(leaf, self.sample.clone())?;
         if let Some(counted) = &self.counted {
@@ -214,14 +215,14 @@ impl Offer<'_> {
         Ok(spans.map_or(Rows::All(self.view.spans()), |spans| Rows::of(&spans)))
     }
 
-    /// The spans that the pipeline of a leaf leaves of some; `None`: all of the batch.
+    /// Those of `spans` (`None`: all of the batch) that the pipeline of a leaf leaves; `None`: all of the batch.
     fn kept(&self, leaf: &Leaf, spans: Option<Bitmap>) -> Result<Option<Bitmap>, EvaluateError> {
         if leaf.stages.iter().all(keeps_everything) {
             return Ok(spans);
         }
         let view = self.view;
         let mut all = spans.unwrap_or_else(|| Bitmap::all(view.spans()));
-        // Filters ask nobody which span is of which trace.
+        // Filters do not need to know which span belongs to which trace.
         if leaf.stages.iter().all(|stage| filter_of(stage).is_some()) {
             for plan in leaf.stages.iter().filter_map(filter_of) {
                 if all.is_empty() || tick(1 + (view.spans() / 16) as u32) {
@@ -248,7 +249,7 @@ fn keeps_everything(stage: &Stage) -> bool {
 }
 
 impl Counts {
-    /// Counts spans; how many of them had the value that is measured.
+    /// Counts spans. Returns how many of them had the measured value.
     fn observe(
         &mut self,
         query: &CompiledMetrics,

@@ -1,10 +1,10 @@
-//! From the partial series of all jobs to the answer.
+//! Combines the partial series of all jobs to the answer.
 
 use super::answer::{AnswerOptions, MetricsAnswer, Series};
+use super::answer_series::{self, Line};
 use super::arithmetic::{self, Operand};
 use super::buckets::Buckets;
 use super::gather::Gathered;
-use super::lines::{self, Line};
 use super::{
     Exemplar, Grid, LabelValue, MetricsError, PartialSeries, SeriesKey, exemplars_answer,
     leaf_answer, second_stage,
@@ -12,17 +12,17 @@ use super::{
 use crate::{MetricsExpression, RootExpr};
 use tactus_work::{Held, is_over, tick};
 
-/// A point of an answer on its way: here, as a message and as JSON.
+/// Estimated bytes of a point of an answer in all its forms: here, in a message, and in JSON.
 const ANSWERED_POINT_BYTES: usize = 96;
-/// What is held of a series, a label and a point at a time: here, and then as a message.
+/// Estimated bytes of a series, a label and a point while they exist both here and in a message.
 const HELD_SERIES_BYTES: usize = 128;
 const HELD_LABEL_BYTES: usize = 128;
 const HELD_POINT_BYTES: usize = 48;
 
-/// Adds up partial series, in any order, and makes the answer of them.
+/// Adds up partial series, in any order, and builds the answer from them.
 #[derive(Debug)]
 pub struct MetricsCombiner {
-    /// `None` for a query without metrics function, which has no series.
+    /// `None` for a query without a metrics function, which has no series.
     expression: Option<MetricsExpression>,
     grid: Grid,
     options: AnswerOptions,
@@ -33,7 +33,7 @@ pub struct MetricsCombiner {
 }
 
 impl MetricsCombiner {
-    /// A combiner without series. `grid` is that of the jobs.
+    /// A combiner without series. `grid` must be that of the jobs.
     pub fn new(root: &RootExpr, grid: Grid, options: AnswerOptions) -> Self {
         let expression = root.metrics().cloned();
         let mut queries = Vec::new();
@@ -51,8 +51,8 @@ impl MetricsCombiner {
         Self { expression, grid, options, leaves, bytes: 0, held: Held::default() }
     }
 
-    /// Adds the partial series of a job. Series and points that the query cannot have are ignored.
-    /// Errors: [`MetricsError::TooLarge`].
+    /// Adds the partial series of a job. Series and points that the query cannot have are ignored. Errors:
+    /// [`MetricsError::TooLarge`].
     pub fn add(
         &mut self,
         parts: impl IntoIterator<Item = PartialSeries>,
@@ -92,11 +92,12 @@ impl MetricsCombiner {
         Self { expression, grid, options, leaves, bytes: self.bytes, held }
     }
 
-    /// The answer to what was added.
-    /// Errors: [`MetricsError::TooLarge`], if writing it down would take more memory than the query may have.
+    /// The answer from what was added. Errors: [`MetricsError::TooLarge`] if encoding it would take more memory than
+    /// the query may use.
     pub fn finish(self) -> Result<MetricsAnswer, MetricsError> {
         let Some(expression) = &self.expression else { return Ok(MetricsAnswer::default()) };
-        // Values move from rows to series; beside them are labels, keys by which they are sorted or matched, and results.
+        // Values are moved from rows to series. In addition there are labels, keys for sorting or matching, and
+        // results.
         let is_plain = matches!(expression, MetricsExpression::Query(_));
         let _lines = Held::of(if is_plain { self.bytes / 2 } else { self.bytes });
         if is_over() {
@@ -106,12 +107,12 @@ impl MetricsCombiner {
         let Operand::Lines(mut lines) = evaluate(expression, &mut leaves, &self.grid) else {
             return Ok(MetricsAnswer::default());
         };
-        // Second stages have done so, and what they left stays.
+        // Second stages have already limited the series, and everything that they left stays.
         if !matches!(expression, MetricsExpression::SecondStages { .. }) {
             resolve_exemplars(&mut lines, &self.grid);
         }
         lines.retain(|line| line.values.iter().any(|value| !value.is_nan()));
-        lines::sort_lines(&mut lines);
+        answer_series::sort_lines(&mut lines);
         let limit = self.options.max_series;
         let truncated = limit > 0 && lines.len() > limit;
         if truncated {
@@ -129,7 +130,7 @@ impl MetricsCombiner {
 }
 
 impl MetricsAnswer {
-    /// Estimated memory until it is written down, in bytes.
+    /// Estimated bytes of memory until the answer is encoded.
     pub fn heap_bytes(&self) -> usize {
         let of_exemplar = |exemplar: &Exemplar| exemplar.labels.len() * HELD_LABEL_BYTES;
         let of_series = |series: &Series| {
@@ -142,7 +143,7 @@ impl MetricsAnswer {
     }
 }
 
-/// A missing value is shown as `nil`; where it is the only label, a text that reads the same is the same series.
+/// A missing value is shown as `nil`. If it is the only label, the text "nil" is the same series.
 fn name_missing_alike(key: &mut SeriesKey) {
     if let SeriesKey::Group { values, bucket: None } = key
         && let Some((first, rest)) = values.split_first_mut()
@@ -153,7 +154,7 @@ fn name_missing_alike(key: &mut SeriesKey) {
     }
 }
 
-/// Evaluates an expression; each metrics function in it takes the next of `leaves`.
+/// Evaluates an expression. Each metrics function in it takes the next of `leaves`.
 fn evaluate(
     expression: &MetricsExpression,
     leaves: &mut std::vec::IntoIter<Gathered>,
@@ -176,7 +177,7 @@ fn evaluate(
         MetricsExpression::SecondStages { expression, stages } => {
             let mut operand = evaluate(expression, leaves, grid);
             if let Operand::Lines(lines) = &mut operand {
-                // Before points are dropped: a kept series keeps its exemplars.
+                // Before points are dropped, because a series that stays keeps its exemplars.
                 resolve_exemplars(lines, grid);
                 stages.iter().for_each(|stage| second_stage::apply(stage, lines));
             }

@@ -1,4 +1,4 @@
-//! A metrics query compiled for batches.
+//! A metrics query, compiled to run on batches.
 
 mod references;
 mod sampling;
@@ -22,26 +22,27 @@ use crate::{
     StaticType,
 };
 
-/// Exemplars beyond these are not collected, whatever is asked for.
+/// Most exemplars that are collected, whatever is requested.
 const MOST_EXEMPLARS: usize = 100_000;
 
 /// What a job may collect.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MetricsOptions {
-    /// Spans to show, of all functions of the query together; 0 for none.
+    /// Exemplars of all functions of the query together; 0 for none.
     pub exemplars: usize,
-    /// Bytes that a collector may hold for series, points and labels; 0 for no limit.
+    /// Bytes that a collector may use for series, points and labels; 0 for no limit.
     pub max_bytes: usize,
 }
 
-/// A metrics query that can be run on batches. Immutable; one serves any number of collectors and threads.
+/// A metrics query that can be run on batches. It is immutable, and can be used for any number of collectors and
+/// threads.
 #[derive(Debug)]
 pub struct CompiledMetrics {
     pub(super) grid: Grid,
     pub(super) options: MetricsOptions,
     pub(super) leaves: Vec<Leaf>,
     pub(super) sampling: Sampling,
-    /// How many spans of the sender each one counts for; `None`: one.
+    /// How many spans of the sender a span represents; `None`: one.
     pub(super) weighing: Option<Weighing>,
     projection: Projection,
 }
@@ -51,15 +52,15 @@ pub struct CompiledMetrics {
 pub(super) struct Leaf {
     pub(super) stages: Vec<Stage>,
     pub(super) function: Function,
-    /// Attributes that the query refers to, each once: the labels of exemplars. Empty without exemplars.
+    /// Attributes that the query refers to, each once, which are the labels of exemplars. Empty without exemplars.
     pub(super) shown: Vec<Attribute>,
     /// The most exemplars.
     pub(super) exemplars: usize,
     reads_whole_trace: bool,
-    /// A trace with counted spans has a span that satisfies a filter of the first stage, judged by itself.
+    /// True if every trace with counted spans has a span that satisfies a filter of the first stage by itself.
     filters_tell_candidates: bool,
     is_never: bool,
-    /// The columns of a span itself tell whether and where it is counted.
+    /// True if the columns of a span alone determine whether and where it is counted.
     is_of_spans: bool,
 }
 
@@ -83,7 +84,7 @@ pub(super) enum Function {
     },
 }
 
-/// What is kept of the spans of one series and interval.
+/// What is stored for the spans of one series and interval.
 #[derive(Debug)]
 pub(super) enum Measure {
     Count,
@@ -91,7 +92,7 @@ pub(super) enum Measure {
     Max(Attribute),
     Sum(Attribute),
     Avg(Attribute),
-    /// Counts by size. `shows_values`: exemplars carry the span's value.
+    /// Counts by size. `shows_values`: exemplars have the span's value.
     Buckets {
         attribute: Attribute,
         by: Buckets,
@@ -113,10 +114,10 @@ pub(super) fn is_duration(attribute: &Attribute) -> bool {
 }
 
 impl CompiledMetrics {
-    /// Compiles all functions of a validated query; a query without one has no series. Hints about sampling and
-    /// extrapolation are obeyed.
+    /// Compiles all functions of a validated query. A query without a function has no series. Hints about sampling and
+    /// extrapolation are applied.
     ///
-    /// Errors: [`Unsupported`] names what the evaluator does not know.
+    /// Errors: [`Unsupported`] names what the evaluator does not support.
     pub fn compile(
         root: &RootExpr,
         grid: Grid,
@@ -155,26 +156,26 @@ impl CompiledMetrics {
         self.grid
     }
 
-    /// True if a span can only be judged together with all other spans of its trace: a batch must then hold whole
+    /// True if a span can be judged only together with all other spans of its trace. Then a batch must have whole
     /// traces. Otherwise the spans of a trace may come in different batches.
     pub fn reads_whole_trace(&self) -> bool {
         self.leaves.iter().any(|leaf| leaf.reads_whole_trace)
     }
 
-    /// True if nothing is asked of a span but its own columns: [`super::MetricsCollector::observe`] does not look at the rows
-    /// of trace, resource and scope that batches have of spans.
+    /// True if only a span's own columns are needed. Then [`super::MetricsCollector::observe`] does not use the rows of
+    /// trace, resource and scope of spans.
     pub fn reads_spans_alone(&self) -> bool {
         let is_whole = self.sampling == Sampling::All && self.weighing.is_none();
         is_whole && self.leaves.iter().all(|leaf| leaf.is_of_spans)
     }
 
-    /// True if no batch can have a span that is counted.
+    /// True if no span can be counted.
     pub fn is_never(&self) -> bool {
         self.grid.intervals() == 0 || self.leaves.iter().all(|leaf| leaf.is_never)
     }
 
-    /// The traces of `batch`, each once, that may have counted spans when all their spans are together. A trace that
-    /// is named by none of the batches that hold its spans has none. Reads the columns of [`Self::projection`].
+    /// The traces of `batch`, each once, that may have counted spans when all their spans are together. A trace that no
+    /// batch with its spans returns has none. Reads the columns of [`Self::projection`].
     pub fn find_candidates(&self, batch: &SpanBatch) -> Vec<TraceId> {
         if batch.is_empty() || self.is_never() {
             return Vec::new();
@@ -186,7 +187,7 @@ impl CompiledMetrics {
                 Some(Stage::Spanset(plan)) if leaf.filters_tell_candidates => {
                     filtered_spans(plan, &view)
                 }
-                // Its counted spans are in the grid, so some batch has one of those.
+                // Its counted spans are in the grid, so some batch has one of them.
                 _ => Bitmap::from_values(&batch.spans.start, |start| {
                     self.grid.interval_of(start).is_some()
                 }),
@@ -279,7 +280,7 @@ impl Function {
         Function::Series { measure, by }
     }
 
-    /// The attributes whose values decide about the series.
+    /// The attributes whose values determine the series.
     fn attributes(&self) -> Vec<Attribute> {
         match self {
             Function::Series { measure, by } => {
@@ -304,7 +305,7 @@ impl Measure {
     }
 }
 
-/// True if only filters and values of spans' own columns decide.
+/// True if only filters on spans' own columns, and such values, decide.
 fn is_of_spans(stages: &[Stage], function: &Function) -> bool {
     if !matches!(function, Function::Series { .. }) {
         return false;
@@ -335,7 +336,7 @@ fn is_of_span(attribute: &Attribute) -> bool {
     }
 }
 
-/// How far the spans of a pipeline can be judged one by one.
+/// To what extent the spans of a pipeline can be judged one by one.
 struct Judged {
     /// All stages are filters of spans.
     every_stage: bool,

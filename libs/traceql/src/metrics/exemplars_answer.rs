@@ -9,11 +9,11 @@ const MAX_PER_PART: u8 = 2;
 const MAX_EXEMPLARS: usize = 100_000;
 const TRACE_ID: &str = "trace:id";
 
-/// Takes exemplars until there are enough: spread over the range, one a trace.
+/// Takes exemplars until there are enough: spread over the time range, one for each trace.
 #[derive(Clone, Debug)]
 pub(super) struct ExemplarChoice {
     wanted: usize,
-    /// Exemplars taken in each of the equal parts of the range.
+    /// Exemplars taken in each of the equal parts of the time range.
     taken: Vec<u8>,
     /// Start of the exemplar of each trace.
     traces: HashMap<Box<str>, u64>,
@@ -21,14 +21,14 @@ pub(super) struct ExemplarChoice {
 }
 
 impl ExemplarChoice {
-    /// `repeats`: a span that stands for its trace may be shown with several series.
+    /// `repeats`: a span that represents its trace may be shown with several series.
     pub(super) fn new(wanted: usize, repeats: bool) -> Self {
         let wanted = wanted.min(MAX_EXEMPLARS);
         let parts = (wanted / 2).max(1);
         Self { wanted, taken: vec![0; parts], traces: HashMap::new(), repeats }
     }
 
-    /// Moves those that are taken to `shown`, the exemplars of one series.
+    /// Moves the chosen ones to `shown`, the exemplars of one series.
     pub(super) fn extend(
         &mut self,
         shown: &mut Vec<Exemplar>,
@@ -71,7 +71,7 @@ fn trace_id(exemplar: &Exemplar) -> &str {
     }
 }
 
-/// Gives placeholders the value of the series, and drops exemplars where it has none.
+/// Replaces placeholders by the value of the series, and drops exemplars if it has none there.
 pub(super) fn resolve(exemplars: &mut Vec<Exemplar>, values: &[f64], grid: &Grid) {
     exemplars.retain_mut(|exemplar| {
         let interval = grid.interval_of(exemplar.start_unix_nanos);

@@ -1,4 +1,4 @@
-//! Adding up the partial series of one function.
+//! Adds up the partial series of one function.
 
 use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
@@ -8,12 +8,13 @@ use super::exemplars_answer::ExemplarChoice;
 use super::{Exemplar, Grid, LabelValue, PartialSeries, Point, SeriesKey, graph};
 use crate::{GraphMeasure, MetricsFunction, MetricsQuery, MetricsStage};
 
-/// Estimated bytes of a row beside its values and the text of its key.
+/// Estimated bytes of a row without its values and the text of its key.
 const ROW_BYTES: usize = 256;
 
-/// What the rows of a comparison may take. Past it rare values are forgotten, as jobs forget them.
+/// Most bytes of the rows of a comparison. Beyond that rare values are dropped, like in jobs.
 const COMPARED_BYTES: usize = 32 << 20;
-/// Values of each attribute and side that are kept then, if there is room, and in any case as many times those that are shown.
+/// How many values of each attribute and side are kept then if they fit, and at least how many times as many as are
+/// shown.
 const COMPARED_VALUES: usize = 1000;
 const COMPARED_PER_SHOWN: usize = 10;
 
@@ -30,26 +31,26 @@ enum Fold {
 /// The keys that a function has.
 #[derive(Clone, Debug)]
 enum Keys {
-    /// Groups of so many labels, with or without buckets.
+    /// Groups with this many labels, with or without buckets.
     Groups {
         labels: usize,
         has_buckets: bool,
     },
-    /// So many values of each attribute and side are kept in any case.
+    /// How many values of each attribute and side are always kept.
     Compared {
         least_values: usize,
     },
     Graph(GraphMeasure),
 }
 
-/// What is known of one series, a value an interval.
+/// What is known of one series: a value for each interval.
 #[derive(Clone, Debug)]
 pub(super) struct Row {
     /// 0 without spans if spans are counted, else NaN.
     values: Vec<f64>,
-    /// What rounding took from `values`; empty for functions that do not add fractions.
+    /// The rounding errors of `values`; empty for functions that do not add fractions.
     lost: Vec<f64>,
-    /// Spans behind each mean; empty for other functions.
+    /// How many spans each mean represents; empty for other functions.
     weights: Vec<f64>,
     pub(super) exemplars: Vec<Exemplar>,
 }
@@ -60,14 +61,14 @@ pub(super) struct Gathered {
     fold: Fold,
     keys: Keys,
     pub(super) buckets: Buckets,
-    /// Series of the answer that each group becomes, beside its rows.
+    /// How many series of the answer each group becomes, in addition to its rows.
     derived_series: usize,
     pub(super) rows: HashMap<SeriesKey, Row>,
     groups: HashSet<Vec<LabelValue>>,
     exemplars: ExemplarChoice,
     /// Of the rows, as [`Self::growth`] told.
     bytes: usize,
-    /// Past so many bytes rare values of a comparison are forgotten.
+    /// Rare values of a comparison are dropped when it has more bytes than this.
     most_bytes: usize,
 }
 
@@ -127,7 +128,7 @@ impl Gathered {
         (self, counts)
     }
 
-    /// Whether this is a key of the function. Others are not kept: parts come over the network.
+    /// True if the function can have this key. Parts come over the network, so others must be rejected.
     pub(super) fn admits(&self, key: &SeriesKey) -> bool {
         match (&self.keys, key) {
             (Keys::Graph(measure), key) => graph::admits(measure, self.buckets, key),
@@ -141,7 +142,7 @@ impl Gathered {
         }
     }
 
-    /// Bytes that a series would need beside those there are.
+    /// Bytes that a series would need in addition to those in use.
     pub(super) fn growth(&self, key: &SeriesKey, grid: &Grid) -> usize {
         if self.rows.contains_key(key) {
             return 0;
@@ -171,7 +172,7 @@ impl Gathered {
         self.bytes
     }
 
-    /// Adds a part whose key is admitted, and needs so many bytes as [`Self::growth`] told.
+    /// Adds a part whose key is admitted. `growth`: the result of [`Self::growth`] for it.
     pub(super) fn add(&mut self, part: PartialSeries, growth: usize, grid: &Grid) {
         self.bytes = self.bytes.saturating_add(growth);
         if self.derived_series > 0
@@ -193,7 +194,7 @@ impl Gathered {
         }
     }
 
-    /// Leaves the most frequent values of each attribute and side, and all totals.
+    /// Keeps the most frequent values of each attribute and side, and all totals.
     fn forget_rare_values(&mut self, least_values: usize, grid: &Grid) {
         let rows = std::mem::take(&mut self.rows);
         let mut by_attribute: HashMap<_, Vec<(SeriesKey, Row)>> = HashMap::new();
@@ -233,10 +234,10 @@ fn value_of(key: &SeriesKey) -> Option<&LabelValue> {
     }
 }
 
-/// The key that orders values of an attribute, the most frequent first, equally frequent ones by their text.
+/// A sort key for values of an attribute: the most frequent first, equally frequent ones by their text.
 pub(super) fn by_frequency(sum: f64, value: Option<&LabelValue>) -> impl Ord + use<> {
     let text = value.map(|value| (value.text().into_owned(), value.type_rank()));
-    // Sums are counts; not negative, so their bits are in order.
+    // Sums are counts. They are not negative, so the order of their bits is their order.
     (Reverse(sum.max(0.0).to_bits()), text)
 }
 
@@ -267,7 +268,7 @@ impl Row {
         }
     }
 
-    /// A value an interval; NaN for none. Leaves the row without values.
+    /// A value for each interval; NaN for none. The row has no values afterwards.
     pub(super) fn take_values(&mut self) -> Vec<f64> {
         let mut values = std::mem::take(&mut self.values);
         for (value, lost) in values.iter_mut().zip(&self.lost) {
@@ -283,7 +284,7 @@ impl Row {
     }
 }
 
-/// Neumaier's addition. A `sum` of NaN is an empty one.
+/// Neumaier's summation. A `sum` of NaN is an empty one.
 fn add_compensated(sum: &mut f64, lost: &mut f64, value: f64) {
     if sum.is_nan() {
         *sum = value;
@@ -294,7 +295,7 @@ fn add_compensated(sum: &mut f64, lost: &mut f64, value: f64) {
     *sum = total;
 }
 
-/// Attributes, or quantiles, without those that repeat an earlier one.
+/// Attributes, or quantiles, without duplicates.
 pub(super) fn distinct<T: PartialEq>(values: &[T]) -> Vec<&T> {
     let mut distinct: Vec<&T> = Vec::with_capacity(values.len());
     for value in values {

@@ -10,26 +10,26 @@ pub(super) const CLIENT_LABEL: &str = "client";
 pub(super) const SERVER_LABEL: &str = "server";
 pub(super) const CONNECTION_LABEL: &str = "connection_type";
 pub(super) const VIRTUAL_LABEL: &str = "virtual_node";
-/// Tells what a series counts where one answer has several of an edge.
+/// Says what a series counts, if one answer has several for an edge.
 pub(super) const PART_LABEL: &str = "__measure";
 
-/// Values of a partial series' key: client, server, connection type, virtual side, part.
+/// Values in a partial series' key: client, server, connection type, virtual side, part.
 pub(super) const KEY_VALUES: usize = 5;
 /// Where the part stands in them.
 pub(super) const PART_PLACE: usize = 4;
 
 /// The attribute that names a resource's service.
 pub(super) const SERVICE_NAME: &str = "service.name";
-/// The first of these that a client has makes the other side a database.
+/// If a client span has one of these, the other side is a database.
 pub(super) const DATABASE_KEYS: [&str; 4] =
     ["db.namespace", "db.name", "db.system", "db.system.name"];
-/// The first of these names a database; else its own attribute does.
+/// The first of these names a database; otherwise the attribute that makes it one.
 pub(super) const DATABASE_PEER_KEYS: [&str; 4] =
     ["peer.service", "server.address", "net.peer.name", ADDRESS_KEY];
 /// The address that [`PORT_KEY`] belongs to.
 pub(super) const ADDRESS_KEY: &str = "network.peer.address";
 pub(super) const PORT_KEY: &str = "network.peer.port";
-/// The first of these names the other side of a client without server.
+/// The first of these names the other side of a client span without a server span.
 pub(super) const SERVER_PEER_KEYS: [&str; 5] = [
     "peer.service",
     "server.address",
@@ -39,7 +39,7 @@ pub(super) const SERVER_PEER_KEYS: [&str; 5] = [
 ];
 /// Names the other side of a server without client.
 pub(super) const CLIENT_PEER_KEY: &str = "peer.service";
-/// The client of a root server span without [`CLIENT_PEER_KEY`].
+/// The name of the client of a root server span without [`CLIENT_PEER_KEY`].
 pub(super) const USER: &str = "user";
 
 tactus_model::words! {
@@ -71,7 +71,7 @@ impl Part {
     }
 }
 
-/// True if a part of the series of `measure` may have this key.
+/// True if a partial series of `measure` can have this key.
 pub(super) fn admits(measure: &GraphMeasure, buckets: Buckets, key: &SeriesKey) -> bool {
     let SeriesKey::Group { values, bucket } = key else { return false };
     let Some(LabelValue::String(name)) = values.get(PART_PLACE) else { return false };
@@ -81,7 +81,7 @@ pub(super) fn admits(measure: &GraphMeasure, buckets: Buckets, key: &SeriesKey) 
         && part.is_some_and(|part| part.is_of(measure) && bucket.is_some() == part.has_buckets())
 }
 
-/// What is known of the connection between two services.
+/// The kind of connection between two services.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) enum Connection {
     Direct,
@@ -105,7 +105,7 @@ impl Connection {
         Self::ALL.get(number as usize).copied().unwrap_or(Connection::Direct)
     }
 
-    /// Values of the labels [`CONNECTION_LABEL`] and [`VIRTUAL_LABEL`].
+    /// The values of the labels [`CONNECTION_LABEL`] and [`VIRTUAL_LABEL`].
     pub(super) fn labels(self) -> [LabelValue; 2] {
         let text = |text: &str| LabelValue::String(text.into());
         match self {
@@ -118,7 +118,7 @@ impl Connection {
     }
 }
 
-/// Widens a projection by the columns that edges are found in.
+/// Adds the columns from which edges are found to a projection.
 pub(super) fn project(columns: &mut Projection) {
     columns.span_id = true;
     columns.parent_span_id = true;

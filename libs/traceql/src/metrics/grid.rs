@@ -2,8 +2,8 @@
 
 const NANOS_PER_MILLI: u64 = 1_000_000;
 
-/// Equal intervals of time. Interval `i` holds the instants after `start + i * step`, up to and including
-/// `start + (i + 1) * step`; its right edge is the timestamp of its sample.
+/// Equal intervals of time. Interval `i` has the instants after `start + i * step`, up to and including
+/// `start + (i + 1) * step`. Its right edge is the timestamp of its sample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Grid {
     start: u64,
@@ -12,7 +12,7 @@ pub struct Grid {
 }
 
 impl Grid {
-    /// The grid of a range query: `start` and `end` (unix nanoseconds) widened to whole steps, and one more interval
+    /// The grid of a range query: `start` and `end` (unix nanoseconds) extended to whole steps, and one more interval
     /// before the first. `cutoff` (unix nanoseconds): nothing after the last step up to it is shown. A step of 0 gives
     /// an empty grid.
     pub fn range(start: u64, end: u64, step: u64, cutoff: Option<u64>) -> Self {
@@ -33,13 +33,13 @@ impl Grid {
         Self { start: first, step, intervals }
     }
 
-    /// One interval, after `start` up to and including `end`, in unix nanoseconds.
+    /// One interval: after `start`, up to and including `end`, in unix nanoseconds.
     pub fn instant(start: u64, end: u64) -> Self {
         let step = end.saturating_sub(start);
         Self { start, step: step.max(1), intervals: usize::from(step > 0) }
     }
 
-    /// A grid as it was sent: see the accessors. A step of 0 counts as 1.
+    /// A grid from the parts that were sent: see the accessors. A step of 0 counts as 1.
     pub fn from_parts(start: u64, step: u64, intervals: usize) -> Self {
         Self { start, step: step.max(1), intervals }
     }

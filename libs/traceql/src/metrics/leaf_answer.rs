@@ -1,11 +1,11 @@
-//! From the added up parts of a function to its series.
+//! Turns the summed parts of a function into its series.
 
 use std::collections::HashMap;
 
 use super::answer::Labels;
+use super::answer_series::{Line, group_labels, histogram_lines, quantile_lines};
 use super::gather::{Gathered, Row, by_frequency, distinct};
 use super::graph::{CLIENT_LABEL, CONNECTION_LABEL, PART_LABEL, SERVER_LABEL, VIRTUAL_LABEL};
-use super::lines::{Line, group_labels, histogram_lines, quantile_lines};
 use super::{ComparedSide, Grid, LabelValue, SeriesKey, buckets_are_nanoseconds};
 use crate::{Compare, GraphMeasure, MetricsFunction, MetricsQuery, MetricsStage};
 
@@ -62,7 +62,7 @@ fn plain_lines(function: &MetricsFunction, names: &[Box<str>], gathered: Gathere
     groups.collect()
 }
 
-/// What a bound is divided by: durations are counted in nanoseconds and shown in seconds.
+/// Bounds are divided by this: durations are counted in nanoseconds and shown in seconds.
 fn bucket_scale(function: &MetricsFunction) -> f64 {
     if buckets_are_nanoseconds(function) { 1e9 } else { 1.0 }
 }

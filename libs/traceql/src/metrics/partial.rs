@@ -1,4 +1,4 @@
-//! Partial series: what one job contributes to a query's series, to be added to the parts of other jobs.
+//! Partial series: what one job contributes to a query's series. The parts of all jobs are added up.
 
 use std::hash::{Hash, Hasher};
 
@@ -45,28 +45,28 @@ impl Hash for LabelValue {
     }
 }
 
-/// Part of the points of one series, or of what a series is made of.
+/// Some of the points of one series, or of a part from which a series is computed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PartialSeries {
-    /// Which of the query's functions, in the order of [`crate::MetricsExpression::for_each_leaf`].
+    /// Index of the function in the query, in the order of [`crate::MetricsExpression::for_each_leaf`].
     pub leaf: u32,
     /// Which series of the function.
     pub key: SeriesKey,
-    /// Ascending by interval; intervals without spans are left out.
+    /// Ascending by interval. Intervals without spans are left out.
     pub points: Vec<Point>,
     /// Some of the spans that were counted.
     pub exemplars: Vec<Exemplar>,
 }
 
-/// What tells the partial series of a function apart.
+/// What distinguishes the partial series of a function.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum SeriesKey {
     /// Any function but `compare`.
     Group {
-        /// Values of the `by` attributes, without those that repeat an earlier one.
+        /// Values of the `by` attributes, without duplicate attributes.
         values: Vec<LabelValue>,
-        /// `histogram_over_time` and `quantile_over_time`: the number of the bucket: with
-        /// one a doubling the power of two that its values reach, with n of them n times as many.
+        /// `histogram_over_time` and `quantile_over_time`: the number of the bucket. With one bucket for each doubling,
+        /// it is the power of two that its values reach; with n buckets, it is n times as large.
         bucket: Option<u8>,
     },
     /// `compare`.
@@ -75,7 +75,7 @@ pub enum SeriesKey {
         side: ComparedSide,
         /// The attribute's label name.
         attribute: Box<str>,
-        /// Its value; `None` counts all spans that have the attribute.
+        /// Its value; `None` for the count of all spans that have the attribute.
         value: Option<LabelValue>,
     },
 }
@@ -91,7 +91,7 @@ pub enum ComparedSide {
 
 /// The value of one interval.
 ///
-/// Counting functions: the number of spans. `min`, `max`, `sum`: that. `avg`: the mean, weighted by the number of
+/// Counting functions: the number of spans. `min`, `max`, `sum`: that value. `avg`: the mean, weighted by the number of
 /// spans.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Point {
@@ -99,7 +99,7 @@ pub struct Point {
     pub interval: u32,
     /// See above.
     pub value: f64,
-    /// Spans behind a mean; 1 for every other function.
+    /// The number of spans of a mean; 1 for every other function.
     pub weight: f64,
 }
 
@@ -108,7 +108,7 @@ pub struct Point {
 pub struct Exemplar {
     /// Attributes that the query reads, by canonical name, and `trace:id`.
     pub labels: Vec<(Box<str>, LabelValue)>,
-    /// The span's own value; `None` if it stands for the value of its series.
+    /// The span's own value; `None` if the value of its series is shown.
     pub value: Option<f64>,
     /// Start of the span, unix nanoseconds.
     pub start_unix_nanos: u64,

@@ -1,8 +1,8 @@
-//! Stages on series: the largest, the smallest, and comparisons.
+//! Second stages, which work on series: the largest, the smallest, and comparisons.
 
 use std::cmp::Ordering;
 
-use super::lines::{Line, tie_ranks};
+use super::answer_series::{Line, tie_ranks};
 use crate::{ComparisonOperator, SecondStage, Static};
 
 /// Which values of an interval are kept.
@@ -12,7 +12,7 @@ enum Extreme {
     Smallest,
 }
 
-/// Applies a stage to series whose exemplars have values. Series left without points are dropped.
+/// Applies a stage to series whose exemplars have values. Series without points are dropped.
 pub(super) fn apply(stage: &SecondStage, lines: &mut Vec<Line>) {
     match stage {
         SecondStage::TopK(limit) => keep(Extreme::Largest, *limit, lines),
@@ -31,8 +31,8 @@ fn keep(extreme: Extreme, limit: i64, lines: &mut [Line]) {
     let before = |one: &(f64, usize), other: &(f64, usize)| -> Ordering {
         let order = one.0.partial_cmp(&other.0).unwrap_or(Ordering::Equal).reverse();
         let order = order.then(ranks[one.1].cmp(&ranks[other.1]));
-        // Among equal values the largest keep the first series and the smallest the last: one order is the
-        // other's reverse.
+        // Among equal values, `topk` keeps the first series and `bottomk` the last, because one order is the reverse of
+        // the other.
         if extreme == Extreme::Largest { order } else { order.reverse() }
     };
     let intervals = lines.first().map_or(0, |line| line.values.len());

@@ -1,8 +1,8 @@
-//! Expressions over one span.
+//! Parses expressions over one span.
 //!
-//! Precedence, lowest first: `&& ||` · comparisons · `+ -` and unary minus · `!` · `* / %` · `^`
-//! (right-associative) · nil tests. A prefix operator takes everything that binds tighter than
-//! itself: `-a * b` is `-(a * b)`, `!a = b` is `(!a) = b`.
+//! Precedence, lowest first: `&& ||` · comparisons · `+ -` and unary minus · `!` · `* / %` · `^` (right-associative) ·
+//! nil tests. The operand of a prefix operator extends over everything that binds more tightly: `-a * b` is `-(a * b)`,
+//! `!a = b` is `(!a) = b`.
 
 use super::Parser;
 use crate::ast::{
@@ -51,7 +51,7 @@ impl Pending {
 }
 
 impl Parser<'_> {
-    /// One expression and its depth; stops before the first token that cannot continue it.
+    /// One expression and its depth. Stops before the first token that cannot continue it.
     pub(super) fn field(&mut self) -> Result<Operand, ParseError> {
         let mut operands: Vec<Operand> = Vec::new();
         let mut pending: Vec<Pending> = Vec::new();
@@ -84,8 +84,7 @@ impl Parser<'_> {
         }
     }
 
-    /// Pushes opening parentheses and prefix operators up to an operand, and the operand. Returns
-    /// the number of parentheses.
+    /// Pushes opening parentheses and prefix operators, then an operand. Returns the number of parentheses.
     fn field_operand(
         &mut self,
         operands: &mut Vec<Operand>,
@@ -148,7 +147,7 @@ impl Parser<'_> {
         operands.pop().ok_or_else(|| self.unexpected(""))
     }
 
-    /// Applies what is pending with at least that precedence, down to an open parenthesis.
+    /// Applies pending operators with at least that precedence, down to an open parenthesis.
     fn reduce_fields(
         &self,
         operands: &mut Vec<Operand>,
@@ -183,7 +182,7 @@ impl Parser<'_> {
     }
 }
 
-/// The test that `operator` is when `nil` stands on one side.
+/// The nil test that `operator` means if one side is `nil`.
 fn nil_test(operator: Pending) -> Option<UnaryOperator> {
     match operator {
         Pending::Binary(BinaryOperator::Comparison(ComparisonOperator::Equal)) => {

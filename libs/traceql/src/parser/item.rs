@@ -1,8 +1,7 @@
-//! What may stand between operators outside of filters, and how operators combine it.
+//! The operands outside of filters, and how operators combine them.
 //!
-//! A parenthesis may open a spanset, a pipeline, a scalar or a metrics query; only its content
-//! tells. So one loop parses all of them, and the kinds of the operands decide what an operator
-//! means.
+//! A parenthesis may begin a spanset, a pipeline, a scalar or a metrics query; only its content shows which. So one
+//! loop parses all of them, and the kinds of the operands determine what an operator means.
 
 use super::Parser;
 use crate::ast::{
@@ -15,7 +14,7 @@ use crate::static_value::Static;
 
 /// An operand.
 pub(super) enum Item {
-    /// `grouped`: made of parenthesised operands, so it may also stand for a pipeline.
+    /// `grouped`: built from parenthesised operands, so that it may also be used as a pipeline.
     Spanset { expression: SpansetExpression, grouped: bool },
     /// Parenthesised pipelines and combinations of them.
     Pipelines(SpansetExpression),
@@ -27,9 +26,9 @@ pub(super) enum Item {
     Constant(Static),
     /// `({} | count())` and arithmetic on such.
     ScalarPipe(ScalarExpression),
-    /// A constant that is no number; stands only on the right of a scalar pipe's comparison.
+    /// A constant that is not a number. It can only be on the right of a scalar pipeline's comparison.
     OtherStatic(Static),
-    /// `open`: not parenthesised, so that it takes second stages but no arithmetic.
+    /// `open`: not parenthesised, so second stages may follow but not arithmetic.
     Metrics { expression: MetricsExpression, open: bool },
 }
 
@@ -74,8 +73,7 @@ impl Item {
 }
 
 impl Parser<'_> {
-    /// Applies an infix operator. The left operand takes it; whether the right one fits is
-    /// checked here.
+    /// Applies an infix operator. The left operand accepts it; whether the right one fits is checked here.
     pub(super) fn combine(
         &self,
         operator: &'static str,
@@ -102,7 +100,7 @@ impl Parser<'_> {
             {
                 Item::Constant(self.fold_constants(operator, &left, &right)?)
             }
-            // Second stages close a metrics expression to arithmetic until it is parenthesised.
+            // After second stages, a metrics expression takes no arithmetic until it is parenthesised.
             (Item::Metrics { expression, .. }, Item::Constant(threshold))
                 if ComparisonOperator::from_text(operator).is_some() =>
             {
@@ -175,7 +173,7 @@ fn spansets(
     Some(SpansetExpression::Binary { operator, left: Box::new(left), right: Box::new(right) })
 }
 
-/// Comparison or arithmetic between scalars, or between scalar pipes.
+/// Comparison or arithmetic between scalars, or between scalar pipelines.
 fn scalars(operator: &str, left: Item, right: Item) -> Option<Item> {
     let pipes = matches!(left, Item::ScalarPipe(_));
     let compares = ComparisonOperator::from_text(operator);

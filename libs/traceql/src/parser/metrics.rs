@@ -8,7 +8,7 @@ use crate::lexer::Token;
 const DEFAULT_COMPARE_TOP: i64 = 10;
 
 impl Parser<'_> {
-    /// A metrics function with its `by` list, and its depth, if the current token names one.
+    /// A metrics function with its `by` list, and its depth, if the current token is the name of one.
     pub(super) fn try_metrics_stage(
         &mut self,
     ) -> Result<Option<(MetricsStage, usize)>, ParseError> {

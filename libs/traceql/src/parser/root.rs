@@ -1,4 +1,4 @@
-//! Pipelines, spanset expressions, scalar filters and metrics expressions.
+//! Parses pipelines, spanset expressions, scalar filters and metrics expressions.
 
 use super::Parser;
 use super::item::{Item, Operand, with_stage};
@@ -90,8 +90,8 @@ impl Parser<'_> {
         }
     }
 
-    /// Consumes operators and stages up to where an operand is needed (false), or reduces the
-    /// frame for the end of the parenthesis or of the query (true), which is left unconsumed.
+    /// Consumes operators and stages. Returns false where an operand is needed. Returns true, after reducing the frame,
+    /// at the end of the parenthesis or of the query, which is not consumed.
     fn after_operand(&mut self, frame: &mut Frame, inside: bool) -> Result<bool, ParseError> {
         loop {
             match self.token() {
@@ -154,7 +154,7 @@ impl Parser<'_> {
         Ok(())
     }
 
-    /// A primary expression or stage at the current token.
+    /// Parses a primary expression or a stage at the current token.
     fn operand(&mut self, frame: &Frame) -> Result<Operand, ParseError> {
         let start = self.position;
         let operand = |item, depth| Ok(Operand { item, depth, start });
@@ -235,8 +235,8 @@ impl Parser<'_> {
         Ok((Aggregate { operator, argument: Some(argument) }, depth + 1))
     }
 
-    /// Handles the pipe at the current token. True if an operand (series) is complete after it,
-    /// false if the next stage has to be parsed.
+    /// Handles the pipe at the current token. True if an operand (series) is complete after it; false if the next stage
+    /// must be parsed.
     fn pipe(&mut self, frame: &mut Frame) -> Result<bool, ParseError> {
         let Some(operand) = frame.operands.pop() else { return Err(self.unexpected("")) };
         let pipe = self.position;
@@ -262,7 +262,7 @@ impl Parser<'_> {
         Ok(true)
     }
 
-    /// The operand that a parenthesis is, at its closing token.
+    /// The operand that a parenthesis becomes, at its closing token.
     fn close(&self, mut frame: Frame) -> Result<Operand, ParseError> {
         let Some(Operand { item, depth, .. }) = frame.operands.pop() else {
             return Err(self.unexpected(""));

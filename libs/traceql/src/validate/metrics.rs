@@ -11,7 +11,7 @@ const MAX_COMPARE_TOP: i64 = 1000;
 const MAX_GROUPS: usize = 5;
 
 impl Checker {
-    /// `combined`: the result goes into arithmetic or a second stage.
+    /// `combined`: the result is used in arithmetic or by a second stage.
     pub(super) fn metrics(&self, expression: &MetricsExpression, combined: bool) -> Result {
         match expression {
             MetricsExpression::Query(checked) => self.query(checked, combined),

@@ -1,4 +1,4 @@
-//! Giving up parts whose frames are kept elsewhere.
+//! Releases parts whose frames are stored elsewhere.
 
 use std::sync::atomic::Ordering;
 use std::{fs, io};
@@ -7,13 +7,12 @@ use super::{Closed, Shared};
 use crate::directory::Listing;
 use crate::{Error, PartId, Result};
 
-/// Parts set aside because of damage that are kept at once. The oldest goes when another comes, so
-/// that a crash loop cannot fill the disk.
+/// How many damaged parts are kept. A further one replaces the oldest, so that a crash loop cannot fill the disk.
 const DAMAGED_PARTS_KEPT: usize = 16;
 
 impl Shared {
-    /// Takes back a frame that was written but is not acknowledged. The failed sync has closed its
-    /// part; with no acknowledged frame left nobody would release it.
+    /// Takes back a frame that was written but not acknowledged. Its failed sync has closed the part, and if no
+    /// acknowledged frame is left in it, nobody else would release it.
     pub(super) fn retract(&self, id: PartId) {
         let empty = match self.state.lock().closed.get_mut(&id) {
             Some(closed) => {
@@ -45,7 +44,7 @@ impl Shared {
         }
         self.total_bytes.fetch_sub(closed.bytes, Ordering::Relaxed);
         if self.settings.fsync_interval.is_some() {
-            // A name that comes back after a machine crash costs a repeated replay, not data.
+            // If the name is back after a machine crash, the part is replayed once more. No data is lost.
             if let Err(error) = self.directory.sync() {
                 tracing::warn!(part = %id, error = &error as &dyn std::error::Error, "cannot sync WAL directory after release");
             }
@@ -61,7 +60,7 @@ impl Shared {
             false => ("delete", fs::remove_file(&path)),
         };
         match done {
-            // Somebody else removed it, which is what we wanted.
+            // Somebody else removed the file, which was the goal.
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             done => done.map_err(Error::io(action, &path))?,
         }
@@ -88,8 +87,8 @@ impl Shared {
         }
     }
 
-    /// Notes that replay has given all frames of a part. One without frames is released at once,
-    /// for nobody else would.
+    /// Records that replay has returned all frames of a part. A part without frames is released at once, because nobody
+    /// else would.
     pub(crate) fn replayed(&self, id: PartId, frames: u64, damaged: bool) {
         if let Some(closed) = self.state.lock().closed.get_mut(&id) {
             *closed =

@@ -23,7 +23,7 @@ fn run(shared: &Shared, interval: Duration) {
         while !state.dirty && !state.stop {
             shared.wake.wait(&mut state);
         }
-        // Frames gather while it waits; only `stop` wakes it now, since `dirty` is already set.
+        // More frames come in meanwhile. Only `stop` wakes it now, because `dirty` is already set.
         if !state.stop {
             shared.wake.wait_for(&mut state, interval);
         }
@@ -32,13 +32,13 @@ fn run(shared: &Shared, interval: Duration) {
         }
         state.dirty = false;
         drop(state);
-        // Logged there; the next round goes on with the next part.
+        // The failure was logged there. The next round continues with the next part.
         let _ = shared.sync_all();
     }
 }
 
 impl Shared {
-    /// Syncs every part that has something to sync; goes on after a failure and returns the first.
+    /// Syncs every part with unsynced frames. Continues after a failure, and returns the first one.
     pub(crate) fn sync_all(&self) -> Result<()> {
         let files: Vec<Arc<PartFile>> = {
             let state = self.state.lock();
@@ -49,9 +49,9 @@ impl Shared {
         for file in files {
             let end = file.written();
             let synced = self.sync_part(&file, end);
-            // A failed part is forgotten too: syncing it again would only seem to help.
+            // A part whose sync failed is dropped too, because syncing it again would only seem to help.
             if let Some(closed) = self.state.lock().closed.get_mut(&file.id) {
-                // One more frame may have come before it was closed: keep it for the next round.
+                // Another frame may have been written before the part was closed: keep it for the next round.
                 let rest = synced.is_ok() && file.written() > end;
                 closed.unsynced = closed.unsynced.take().filter(|_| rest);
             }

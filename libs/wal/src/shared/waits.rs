@@ -1,4 +1,4 @@
-//! The writes and syncs that the disk has not answered yet.
+//! Writes and syncs that are waiting for the disk.
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ pub struct Wait {
     pub age: Duration,
 }
 
-/// All that are under way. As few as there are threads that write, so a list will do.
+/// All of them. There are only as many as threads that write, so a list is enough.
 #[derive(Debug, Default)]
 pub(super) struct Waits(Mutex<Vec<(Instant, &'static str)>>);
 

@@ -10,7 +10,7 @@ fn gate(threads: usize, bytes: u64) -> Arc<Gate> {
 /// Waits until so many threads stand in line.
 fn wait_for_line(gate: &Gate, threads: usize) {
     loop {
-        let in_line = gate.state.lock().lines.len();
+        let in_line = gate.state.lock().waiting.len();
         if in_line == threads {
             return;
         }

@@ -9,10 +9,10 @@ use parking_lot::Mutex;
 
 use super::Budget;
 
-/// Every query may hold this much, whatever others hold. Most queries need no more.
+/// Every query may hold this much without counting against the others. Most queries need no more.
 pub(crate) const SMALL_QUERY_BYTES: u64 = 512 << 10;
 
-/// The memory of all queries of a process for structures that grow with the data they read.
+/// The memory of all queries of a process, for structures that grow with the data that is read.
 pub struct QueryMemory {
     all: Arc<Budget>,
     next_age: AtomicU64,
@@ -26,7 +26,7 @@ impl fmt::Debug for QueryMemory {
     }
 }
 
-/// The memory of one query, in all its work in this process.
+/// The memory of one query, for all its work in this process.
 #[derive(Debug)]
 pub(crate) struct QueryShare {
     pub(crate) budget: Arc<Budget>,
@@ -43,7 +43,7 @@ pub(crate) struct QueryShare {
 pub enum Room {
     /// Granted.
     Enough,
-    /// Memory will be free soon: another query is being ended.
+    /// Memory will be free soon, because another query is being ended.
     Soon,
     /// The query itself has to end.
     None,
@@ -64,13 +64,13 @@ impl QueryMemory {
         Self::within(&Budget::new(u64::MAX))
     }
 
-    /// Bytes that queries hold, but for what each has to itself, and what others hold of the budget.
+    /// Bytes of the budget in use: what queries hold beyond their free share, and what others hold.
     pub fn used(&self) -> u64 {
         self.all.used()
     }
 
-    /// The share of a query, the same for all its work. `tenant`: the same number for all queries of a tenant. `query`:
-    /// 0 for work that stands alone.
+    /// The share of a query, the same for all its work. `tenant`: one number for all queries of a tenant. `query`: its
+    /// number, or 0 for work that stands alone.
     pub(crate) fn of(self: &Arc<Self>, tenant: u64, query: u64) -> Arc<QueryShare> {
         let mut known = self.known.lock();
         if query != 0
@@ -100,8 +100,8 @@ impl QueryShare {
         self.has_to_end.load(Relaxed)
     }
 
-    /// Decides which query ends when there is no memory left: the youngest one that holds some, of the tenant whose
-    /// queries hold the most.
+    /// Decides which query is ended when no memory is left: the youngest that holds some, of the tenant whose queries
+    /// hold the most.
     pub(crate) fn make_room(&self) -> Room {
         let shares: Vec<_> = self.memory.known.lock().values().filter_map(Weak::upgrade).collect();
         let mut held_by = HashMap::new();

@@ -1,5 +1,5 @@
-//! What texts stand for: values of tags, a status, events, and links, which are tags `otlp.link.0`, `otlp.link.1` and so on
-//! without a gap.
+//! Converts texts: values of tags, a status, events, and links, which are tags `otlp.link.0`, `otlp.link.1` and so on
+//! without gaps.
 
 use bytes::Bytes;
 use tactus_model::{SpanId, TraceId};

@@ -1,7 +1,7 @@
 //! Spans of the second model in protobuf (`zipkin.proto3`).
 //!
-//! Read field by field instead of into generated messages: those take many times the memory of a body that is made
-//! of empty parts.
+//! Read field by field instead of into generated messages, which would take many times the memory of a body that
+//! consists of empty parts.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 

@@ -1,4 +1,4 @@
-//! Attribute values that are lists: elements are collected, then encoded.
+//! Attribute values that are lists: collects the elements, then encodes them.
 
 use tactus_model::ValueType;
 use tactus_model::any_value::{AnyValueRef, encode_array};
@@ -15,7 +15,7 @@ pub(super) struct Arrays {
 }
 
 impl Arrays {
-    /// Starts the array of a target with its first element.
+    /// Starts the array of a target attribute with its first element.
     pub(super) fn start(&mut self, target: usize, element: u64) {
         self.starts.push((target, self.elements.len()));
         self.elements.push(element);
@@ -31,7 +31,7 @@ impl Arrays {
         self.elements.push(element);
     }
 
-    /// Sets the payload of each target to the code of its encoded array.
+    /// Sets the payload of each target attribute to the code of its encoded array.
     pub(super) fn settle(
         self,
         element_type: ValueType,
@@ -54,7 +54,7 @@ impl Arrays {
     }
 }
 
-/// The type of an array with elements of a scalar type.
+/// The array type for elements of this scalar type.
 pub(super) fn array_of(element_type: ValueType) -> ValueType {
     match element_type {
         ValueType::Int => ValueType::IntArray,

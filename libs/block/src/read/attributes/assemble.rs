@@ -1,4 +1,4 @@
-//! Puts the attributes of each owner together: generic ones, then those with columns of their own.
+//! Combines the attributes of each owner: generic ones first, then those with columns of their own.
 
 use tactus_model::{AttributeList, Buffer, ValueType};
 use tactus_storage::meta::BlockVersion;
@@ -25,7 +25,7 @@ impl Generic {
     }
 }
 
-/// Decides about keys for which no column has a value: vParquet4 keeps them, vParquet5 drops them.
+/// Handles keys for which no column has a value: vParquet4 keeps them, vParquet5 drops them.
 pub(super) fn settle_valueless(
     task: &Task<'_>,
     keys: KeyScan,
@@ -58,7 +58,7 @@ fn retain_typed<T>(items: &mut Vec<T>, types: &[u8]) {
     items.retain(|_| types.next() != Some(&NOTHING));
 }
 
-/// The attributes of owners that have none but those of one column.
+/// The attribute lists if only one column is wanted.
 fn of_one(column: FixedValues, owners: usize) -> AttributeList {
     let FixedValues { key, owners: with_value, values } = column;
     let starts: Buffer<u32> = match with_value.len() == owners {
@@ -99,8 +99,8 @@ pub(super) fn assemble(generic: Generic, fixed: Vec<FixedValues>) -> AttributeLi
     if generic_keys.is_empty() && fixed.len() == 1 {
         return fixed.into_iter().next().map(|column| of_one(column, owners)).unwrap_or_default();
     }
-    // While entries are put in place, number `owner + 1` is where the next one of an owner goes; so in the end it is where
-    // those of the next owner start.
+    // While entries are written, number `owner + 1` is where the next entry of an owner goes. At the end, it is where
+    // the entries of the next owner start.
     let mut starts = vec![0u32; owners + 2];
     if !generic_keys.is_empty() {
         for (count, pair) in starts[2..].iter_mut().zip(generic_starts.windows(2)) {

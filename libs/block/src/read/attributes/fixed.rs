@@ -27,19 +27,19 @@ pub(super) struct FixedValues {
     pub(super) values: Values,
 }
 
-/// The distinct values of an attribute of which each owner has one string, and which of them each owner has.
+/// The distinct values of an attribute that has one string for each owner, and which of them each owner has.
 #[derive(Debug)]
 pub(crate) struct DistinctStrings {
     /// Code of the attribute's key.
     pub(crate) key: u32,
-    /// Codes of the distinct values; 0 for no attribute if the column is such a one.
+    /// Codes of the distinct values. If the column uses an empty string for "no attribute", it has code 0.
     pub(crate) values: Vec<u32>,
     /// The number of each owner's value.
     pub(crate) of_owner: Vec<u32>,
 }
 
-/// Reads the column of one attribute of owners at `level`, each value once; `None` if an owner may have no value or
-/// several, or if there is no dictionary.
+/// Reads the column of one attribute of owners at `level`, each distinct value once. `None` if there is no dictionary,
+/// or if an owner may have no value or several.
 pub(crate) fn read_distinct(
     task: &mut Task<'_>,
     column: &FixedColumn,
@@ -103,8 +103,8 @@ pub(super) fn read_fixed(
         ColumnType::String => ValueType::String,
         ColumnType::Int => ValueType::Int,
     };
-    // A repeated column with one entry an owner has no list; without lists levels of repetition say
-    // only where owners start, which each entry does.
+    // A repeated column with one entry for each owner has no lists. Then repetition levels only show where owners
+    // start, which every entry does.
     let lists = leaf.max_rep > level;
     let needs = Needs { rep: lists, def: true };
     let mut walker = Walker::new(level, leaf.max_def, owners, None);
@@ -144,7 +144,7 @@ struct Filler<'v> {
     out: &'v mut FixedValues,
     arrays: Arrays,
     omit_empty: bool,
-    /// Repetition levels say which values belong together.
+    /// True if repetition levels say which values belong together.
     lists: bool,
     max_def: u8,
 }
@@ -193,7 +193,7 @@ impl Filler<'_> {
         }
     }
 
-    /// A second or later value of the last owner makes it an array.
+    /// A second or later value of the same owner makes it an array.
     fn put_more(&mut self, owner: usize, payload: u64) {
         let FixedValues { owners, values, .. } = &mut *self.out;
         let Some(target) = owners.len().checked_sub(1) else { return };

@@ -1,4 +1,4 @@
-//! The key column: where each owner's attributes start, and which ones are wanted.
+//! The key column: where each owner's attributes start, and which of them are wanted.
 
 use std::convert::Infallible;
 
@@ -17,15 +17,15 @@ use crate::read::values::Strings;
 /// The wanted attributes of all owners.
 #[derive(Debug, Default)]
 pub(crate) struct KeyScan {
-    /// First wanted attribute of each owner, and the end. Empty if no key is wanted.
+    /// For each owner the index of its first wanted attribute, and the end. Empty if no key is wanted.
     pub(super) starts: Vec<u32>,
     /// Key code of each wanted attribute.
     pub(super) keys: Vec<u32>,
-    /// Number of each wanted attribute among all; `None` if all are wanted.
+    /// The position of each wanted attribute among all; `None` if all are wanted.
     pub(super) ordinals: Option<Vec<u32>>,
     /// Attributes, wanted or not.
     pub(super) attributes: usize,
-    /// Entries of the key column, empty owners included.
+    /// Entries of the key column, including those of owners without attributes.
     pub(super) entries: usize,
 }
 
@@ -38,7 +38,7 @@ impl KeyScan {
 
 /// Reads the key column of a list with owners at `level`.
 ///
-/// If only some keys are wanted and the chunk's dictionary has none of them, nothing else is read.
+/// If only some keys are wanted, and the chunk's dictionary has none of them, nothing else is read.
 pub(crate) fn scan_keys(
     task: &mut Task<'_>,
     leaf: Leaf,
@@ -95,9 +95,9 @@ struct Picker<'s> {
     wanted: Vec<u8>,
     /// The only local code of a wanted key, if there is one.
     only: Option<u32>,
-    /// For each value of the page, and for eight more: 1 if its key is wanted.
+    /// For each value of the page, 1 if its key is wanted; with eight more bytes.
     flags: Vec<u8>,
-    /// `wanted` is about the chunk's dictionary, not about one page.
+    /// True if `wanted` refers to the chunk's dictionary, not to a single page.
     of_dictionary: bool,
     starts: Vec<u32>,
     keys: Vec<u32>,
@@ -191,7 +191,7 @@ impl<'s> Picker<'s> {
             if count(entries) == 8
                 && let Some(flags) = next
             {
-                // Each entry is a value, so the flags are those of the entries.
+                // Every entry is a value, so the flags of values are those of entries.
                 let mut marks = u64::from_le_bytes(flags) << 7;
                 while marks != 0 {
                     let place = marks.trailing_zeros() / 8;

@@ -1,4 +1,4 @@
-//! Values that are stored whole: as an AnyValue message, or as the protobuf JSON of one.
+//! Values that are stored whole: as an AnyValue message, or as its protobuf JSON.
 
 use tactus_model::ValueType;
 use tactus_model::any_value::{DecodedValue, classify, decode};
@@ -10,7 +10,7 @@ use crate::read::strings::StringPool;
 
 /// Type and payload of an AnyValue message.
 ///
-/// Bytes that are no such message are kept as a bytes value: better shown oddly than lost.
+/// Bytes that are not such a message become a bytes value, which may look odd but is not lost.
 pub(crate) fn from_message(
     message: &[u8],
     pool: &mut StringPool,
@@ -32,7 +32,7 @@ pub(crate) fn from_message(
     Ok((value_type, payload))
 }
 
-/// Type and payload of protobuf JSON. Text that is none is kept as a string.
+/// Type and payload of protobuf JSON. Text that is not JSON becomes a string.
 pub(super) fn from_json(text: &[u8], pool: &mut StringPool) -> DecodeResult<(ValueType, u64)> {
     match json_value::parse(text) {
         Some((_, message)) => from_message(&message, pool),
@@ -40,8 +40,8 @@ pub(super) fn from_json(text: &[u8], pool: &mut StringPool) -> DecodeResult<(Val
     }
 }
 
-/// Type and payload of a value in either form. No message starts with the brace that all JSON objects start with: it
-/// would be a group, which messages of today do not have.
+/// Type and payload of a value in either form. JSON objects start with a brace, which no message does: that byte would
+/// begin a group, which is obsolete.
 pub(crate) fn from_either(stored: &[u8], pool: &mut StringPool) -> DecodeResult<(ValueType, u64)> {
     match stored.first() {
         Some(b'{') => from_json(stored, pool),

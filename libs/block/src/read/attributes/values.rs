@@ -22,12 +22,12 @@ enum ArrayFlags {
     None,
     /// By target.
     Known(Vec<u8>),
-    /// The file does not say: those with several values are.
+    /// The file does not say. Attributes with several values are arrays.
     Unknown,
 }
 
-/// Reads the values of the wanted attributes. The first column with a value gives it; an array without
-/// elements is told apart here, an attribute without any value keeps the type [`NOTHING`].
+/// Reads the values of the wanted attributes. The first column with a value provides it. This also recognises empty
+/// arrays. An attribute without any value keeps the type [`NOTHING`].
 pub(super) fn read_values(
     task: &mut Task<'_>,
     leaves: &AttributeColumns,
@@ -71,7 +71,7 @@ pub(super) fn read_values(
     Ok(values)
 }
 
-/// False if a column has no value at all, or if every attribute already has one.
+/// False if a column has no values, or if every attribute already has one.
 fn has_use(task: &Task<'_>, leaf: Leaf, values: &Values) -> bool {
     !task.is_all_null(leaf) && values.types.contains(&NOTHING)
 }
@@ -103,7 +103,7 @@ fn read_typed(
     flags: &ArrayFlags,
     values: &mut Values,
 ) -> Result<()> {
-    // As many entries as the key column has: then no attribute has two values, and entries correspond.
+    // If it has as many entries as the key column, no attribute has two values, and entries correspond to keys.
     let needs = Needs { rep: task.entries(leaf) != keys.entries, def: true };
     let mut walker =
         Walker::new(slot_level, leaf.max_def, keys.attributes, keys.ordinals.as_deref());

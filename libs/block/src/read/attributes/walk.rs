@@ -7,9 +7,9 @@ use crate::read::level_words::{count, count_through, for_each_word};
 
 /// Follows the levels of a column through its pages.
 ///
-/// A *slot* is what a column has values for: an attribute of the key column, or an owner. It starts at an
-/// entry that repeats at `level` or above and is defined down to it; a value is an entry that is defined
-/// to the column's maximum; one that repeats below `level` continues the slot's list.
+/// A *slot* is what a column has values for: an attribute of the key column, or an owner. A slot starts at an entry
+/// whose repetition level is at most `level`, and which is defined down to it. An entry has a value if it is defined to
+/// the column's maximum. An entry that repeats more deeply continues the slot's list.
 #[derive(Debug)]
 pub(super) struct Walker<'o> {
     level: u8,
@@ -30,8 +30,8 @@ impl<'o> Walker<'o> {
         Self { level, max_def, slots: 0, limit, wanted, cursor: 0, next_wanted }
     }
 
-    /// Calls `sink(target, continues, value)` for each value of a wanted slot: `target` counts wanted
-    /// slots, `value` the values of the page.
+    /// Calls `sink(target, continues, value)` for each value of a wanted slot. `target` is the number of the slot among
+    /// the wanted ones, `value` that of the value in the page.
     pub(super) fn page(
         &mut self,
         page: PageLevels<'_>,
@@ -73,14 +73,14 @@ impl<'o> Walker<'o> {
         })
     }
 
-    /// Appends the slot of each value of a page in which every entry starts a slot, if it is defined down to it.
+    /// Appends the slot of each value of a page in which every entry starts a slot, unless it stands for an empty parent.
     pub(super) fn owners_of_values(
         &mut self,
         page: PageLevels<'_>,
         owners: &mut Vec<u32>,
     ) -> DecodeResult<()> {
         let before = owners.len();
-        // One more, to be overwritten by what comes after a value or nothing.
+        // One spare element, which is overwritten after each entry, whether or not it has a value.
         owners.resize(before + page.entries + 1, 0);
         let (mut end, mut slot) = (before, self.slots as u32);
         let mut add = |def: u8| {
@@ -97,7 +97,7 @@ impl<'o> Walker<'o> {
         self.check()
     }
 
-    /// Passes over `count` entries that each start a slot and have its only value; returns the first slot.
+    /// Skips `count` entries that each start a slot and have its only value. Returns the first slot.
     pub(super) fn pass_full(&mut self, count: usize) -> DecodeResult<usize> {
         let first = self.slots;
         self.slots += count;
@@ -121,7 +121,7 @@ impl<'o> Walker<'o> {
     }
 }
 
-/// The wanted number at a position; beyond all numbers at the end.
+/// The wanted number at a position; at the end, a number above all.
 #[inline]
 fn number(wanted: &[u32], cursor: usize) -> usize {
     wanted.get(cursor).map_or(usize::MAX, |&number| number as usize)

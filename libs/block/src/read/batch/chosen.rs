@@ -1,4 +1,4 @@
-//! Some spans of a row, wherever in it they lie.
+//! Reads chosen spans of a row, wherever they are in it.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::read::columns::Columns;
 use crate::read::spine::SpanRows;
 use crate::read::task::Task;
 
-/// Has the task read the spans with chosen ids only, and returns their rows.
+/// Makes the task read only the spans with chosen ids. Returns their rows.
 pub(super) fn choose_spans(
     task: &mut Task<'_>,
     columns: &Columns,

@@ -1,7 +1,7 @@
 //! Merges equal resources.
 //!
-//! A block stores the resource of every trace again. If only a few keys are read, most resources are equal; a condition
-//! on resources is then evaluated some dozen times in a row group, instead of once for each trace.
+//! A block stores a resource again for every trace. If only a few keys are read, most resources are equal. Then a
+//! condition on resources is evaluated for a few dozen resources of a row group, instead of once for each trace.
 
 use std::hash::{BuildHasher, Hasher};
 
@@ -9,15 +9,16 @@ use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 use tactus_model::{AttributeList, ValueType};
 
-/// The distinct owners of a list, in order of first appearance, and which of them each owner is. `strings`: how many the
-/// dictionary of the list has.
+/// The distinct owners of a list, in order of first appearance, and which of them each owner equals. `strings`: the
+/// number of strings in the list's dictionary.
 pub(super) fn distinct_owners(list: &AttributeList, strings: usize) -> (AttributeList, Vec<u32>) {
     let (starts, payloads) = (list.starts.as_slice(), list.payloads.as_slice());
     let (keys, types) = (list.keys.as_slice(), list.types.as_slice());
     let mut distinct = AttributeList::default();
     let mut table: HashTable<u32> = HashTable::new();
     let first_key = keys.first().copied().unwrap_or_default();
-    // Owners with nothing but a string of the first key, as nearly all are: by the code of the string, each number plus 1.
+    // Nearly all owners have nothing but a string under the first key. These are found by the code of the string; each
+    // number is stored plus 1.
     let mut by_string = vec![0u32; strings];
     let mut of_owner = Vec::with_capacity(list.owners());
     for (owner, bounds) in starts.windows(2).enumerate() {

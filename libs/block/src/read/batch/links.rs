@@ -1,4 +1,4 @@
-//! Links of vParquet3: a message a span, with all its links.
+//! Links of vParquet3, where each span has one message with all its links.
 
 use tactus_model::any_value::decode_key_value;
 use tactus_model::wire::{FieldValue, Reader, WireError};
@@ -10,9 +10,9 @@ use crate::read::attributes::from_message;
 use crate::read::columns::Leaf;
 use crate::read::task::Task;
 
-/// Reads the links of all spans, as much of them as the projection wants.
+/// Reads the links of all spans, as far as the projection wants them.
 ///
-/// Errors: a message that is malformed; more links and attributes than a row group of its size may hold.
+/// Errors: a malformed message; more links and attributes than a row group of this size may hold.
 pub(super) fn read_links(
     task: &mut Task<'_>,
     leaf: Leaf,
@@ -23,7 +23,7 @@ pub(super) fn read_links(
     let malformed = |_: WireError| DecodeError("the links of a span are malformed");
     let mut links = LinkTable::default();
     let mut count = 0u32;
-    // A message in a dictionary may stand for any number of spans.
+    // A message in a dictionary may be used by any number of spans, so the total is limited.
     let mut room = task.link_limit();
     for &code in messages.codes.iter() {
         let mut reader = Reader::new(messages.strings.get(code));

@@ -1,4 +1,4 @@
-//! Reads attribute lists of which only some keys are wanted. Their strings start the dictionary of the batch.
+//! Reads attribute lists of which only some keys are wanted. Their strings come first in the batch's dictionary.
 
 use tactus_model::{Attribute, AttributeList, Dictionary, Projection, SpanBatch, ValueType};
 
@@ -18,8 +18,8 @@ use crate::read::task::Task;
 use super::distinct::distinct_owners;
 use super::{Counts, told_by_pages};
 
-/// The lists of which some keys are wanted, each with a dictionary of its own. Value columns are fetched only
-/// where the key column has a wanted key.
+/// Reads the lists of which some keys are wanted, each with a dictionary of its own. Fetches value columns only if the
+/// key column has a wanted key.
 pub(super) fn pick_attributes(
     task: &mut Task<'_>,
     plan: &Plan<'_>,
@@ -83,7 +83,7 @@ pub(super) fn pick_attributes(
     Ok(picked)
 }
 
-/// Reads the attribute lists of which all keys are wanted, and puts them and the picked ones into the batch.
+/// Reads the attribute lists of which all keys are wanted, and puts these and the others into the batch.
 pub(super) fn read_attributes(
     task: &mut Task<'_>,
     plan: &Plan<'_>,
@@ -111,8 +111,8 @@ pub(super) fn read_attributes(
     Ok(())
 }
 
-/// The distinct owners of a list of which nothing but one column of strings is wanted, and which of them each owner is; `None`
-/// if that is not so.
+/// The distinct owners of a list, and which of them each owner equals, if only a single column of strings is wanted
+/// from the list; otherwise `None`.
 fn distinct_of_one(
     task: &mut Task<'_>,
     list: &ListPlan<'_>,
@@ -146,8 +146,8 @@ fn scan_list(task: &mut Task<'_>, list: &ListPlan<'_>, counts: &Counts) -> Resul
     }
 }
 
-/// Makes the picked attributes part of the batch. The dictionary that would be most work to recode becomes the
-/// batch's own first.
+/// Adds the lists with some keys to the batch. The dictionary that would be the most expensive to recode becomes the
+/// beginning of the batch's own.
 pub(super) fn adopt_strings(
     task: &mut Task<'_>,
     columns: &Columns,
@@ -155,7 +155,7 @@ pub(super) fn adopt_strings(
     counts: &Counts,
     picked: Vec<Option<Attributes>>,
 ) -> Result<Vec<Option<AttributeList>>> {
-    // Finding the code of a string costs about as much as this many look-ups of a code.
+    // Finding the code of a string costs about as much as this many look-ups by code.
     const STRING_COST: usize = 32;
     let cost = |codes: usize, strings: &Dictionary| codes + STRING_COST * strings.len();
     let lists = picked.iter().flatten();

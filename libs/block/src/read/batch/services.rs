@@ -1,4 +1,4 @@
-//! Service statistics of files that do not store them.
+//! Computes service statistics for files that do not store them.
 
 use tactus_model::TraceSummaries;
 
@@ -10,9 +10,9 @@ use crate::read::task::Task;
 /// OTLP status code of an error.
 const STATUS_ERROR: u8 = 2;
 
-/// Counts spans and errors of each service in each trace, as blocks store them: services in order of name.
+/// Counts the spans and errors of each service in each trace, with services in order of name, as in blocks.
 ///
-/// Given: trace and resource of each span, the resources as they are stored, and how many there are of both.
+/// Input: trace and resource of each span, the resources as they are stored, and the number of both.
 pub(super) fn count_services(
     task: &mut Task<'_>,
     columns: &Columns,
@@ -33,7 +33,7 @@ pub(super) fn count_services(
         while trace_of.get(span) == Some(&trace) {
             let service = services[resource_of[span] as usize];
             let error = u32::from(status[span] == STATUS_ERROR);
-            // Few services a trace, and the last span's is the likeliest.
+            // A trace has few services, and the last span's is the most likely.
             match of_trace.iter_mut().rev().find(|(known, _, _)| *known == service) {
                 Some((_, spans, errors)) => (*spans, *errors) = (*spans + 1, *errors + error),
                 None => of_trace.push((service, 1, error)),

@@ -1,4 +1,4 @@
-//! The tables besides spans, without their attributes.
+//! Reads the tables other than spans, without their attributes.
 
 use tactus_model::{Projection, ResourceTable, ScopeTable, SpanBatch, SpanId, TraceId};
 

@@ -1,7 +1,7 @@
-//! Some spans of a trace: what of a page is theirs.
+//! Keeps only the entries of chosen spans of a page.
 //!
-//! The spans of a slice of a large trace lie anywhere in it, and a page may have all of them. So a page is decoded as a whole,
-//! and what is not wanted of it goes before the next one is looked at.
+//! The spans of one slice of a large trace are spread over the whole trace, and one page may contain all of them. So a
+//! page is decoded as a whole, and what is not wanted of it is dropped before the next page is read.
 
 use crate::decoding::hybrid::Levels;
 use crate::decoding::{DecodeError, DecodeResult};
@@ -29,7 +29,7 @@ impl<'c> Sieve<'c> {
         Self { chosen, spans: 0, is_wanted: false, rep, def, values }
     }
 
-    /// The levels of the entries of a page that are kept, and for each of its values whether that is: 1 or 0.
+    /// The levels of a page's entries that are kept, and for each of its values 1 if it is kept, otherwise 0.
     pub(super) fn page(
         &mut self,
         page: PageLevels<'_>,
@@ -52,7 +52,7 @@ impl<'c> Sieve<'c> {
                 self.def.push(def);
             }
         }
-        // What is the same for all entries is looked at only once.
+        // Levels that are the same for all entries are checked only once.
         let kept = |of_page: Levels<'_>, each| match of_page {
             Levels::Constant(level) => Levels::Constant(level),
             Levels::Each(_) => Levels::Each(each),
@@ -83,7 +83,7 @@ impl<'c> Sieve<'c> {
     }
 }
 
-/// Leaves out those of the values from `start` on that have no 1 in `kept`.
+/// Removes those values from `start` on whose byte in `kept` is not 1.
 pub(crate) fn retain_from<T: Copy>(values: &mut Vec<T>, start: usize, kept: &[u8]) {
     let mut end = start;
     for (at, _) in (start..values.len()).zip(kept).filter(|(_, kept)| **kept != 0) {
@@ -91,7 +91,7 @@ pub(crate) fn retain_from<T: Copy>(values: &mut Vec<T>, start: usize, kept: &[u8
         end += 1;
     }
     values.truncate(end);
-    // The page of a large trace is far more than what is left of it.
+    // The page of a large trace is much larger than what is kept of it.
     if values.capacity() / 4 > values.len() {
         values.shrink_to_fit();
     }
@@ -101,7 +101,7 @@ pub(crate) fn retain_from<T: Copy>(values: &mut Vec<T>, start: usize, kept: &[u8
 mod tests {
     use super::*;
 
-    /// What is left of the pages of a column: levels, and values by their numbers.
+    /// What is kept of the pages of a column: levels, and the numbers of values.
     fn kept(chosen: &[u8], pages: &[(&[u8], &[u8])]) -> DecodeResult<Vec<(u8, u8)>> {
         let (mut sieve, mut left) = (Sieve::new(chosen), Vec::new());
         for (rep, def) in pages {

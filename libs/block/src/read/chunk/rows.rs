@@ -7,13 +7,13 @@ use crate::decoding::{DecodeError, DecodeResult};
 
 use super::{PageLevels, Window};
 
-/// Entries that are passed over at a time on the way to a row.
+/// Entries that are skipped at a time on the way to a row.
 const ROW_SEARCH_STEP: usize = 255;
 
 /// The pages of a window, in their order.
 pub(super) struct WindowPages<'c> {
     rows: &'c Range<u64>,
-    /// The row in which the next page starts, or that it continues.
+    /// The row in which the next page starts, or which it continues.
     next_row: u64,
     end_rows: std::slice::Iter<'c, u64>,
 }
@@ -24,10 +24,11 @@ impl<'c> WindowPages<'c> {
         Self { rows, next_row: *first_row, end_rows: end_rows.iter() }
     }
 
-    /// The entries of the next page that belong to the rows of the window. Errors: it ends in another row than its index says.
+    /// The entries of the next page that belong to the wanted rows. Errors: it ends in a different row than its index
+    /// says.
     pub(super) fn wanted_entries(&mut self, page: &PageLevels<'_>) -> DecodeResult<Range<usize>> {
         let wanted = rows_to_entries(page, self.rows, &mut self.next_row);
-        // Otherwise rows of the same number would not match between columns.
+        // Otherwise rows with the same number would differ between columns.
         if self.end_rows.next().is_some_and(|end| *end != self.next_row) {
             return Err(DecodeError("a page has other rows than its index says"));
         }
@@ -40,7 +41,7 @@ impl<'c> WindowPages<'c> {
     }
 }
 
-/// The entries of a page that belong to `rows`; moves `next_row` on by the rows that start in the page.
+/// The entries of a page that belong to `rows`. Advances `next_row` by the rows that start in the page.
 fn rows_to_entries(levels: &PageLevels<'_>, rows: &Range<u64>, next_row: &mut u64) -> Range<usize> {
     let first = *next_row;
     let wanted = |row: u64| row.saturating_sub(first) as usize;
@@ -51,7 +52,7 @@ fn rows_to_entries(levels: &PageLevels<'_>, rows: &Range<u64>, next_row: &mut u6
             let start = wanted(rows.start).min(levels.entries);
             return start..wanted(rows.end).clamp(start, levels.entries);
         }
-        // The page continues the row before; no row starts in it.
+        // The page continues the previous row; no row starts in it.
         Levels::Constant(_) => {
             let continues = first > rows.start && first <= rows.end;
             return if continues { 0..levels.entries } else { 0..0 };

@@ -1,4 +1,4 @@
-//! Finding leaf columns by path.
+//! Finds leaf columns by path.
 
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
@@ -50,7 +50,7 @@ impl<'s> Paths<'s> {
         Ok(Some(Leaf { index, max_rep, max_def }))
     }
 
-    /// Positions of all leaves below a group, which lie together.
+    /// Positions of all leaves below a group, which are consecutive.
     pub(super) fn below(&self, group: &str) -> Range<usize> {
         let is_below = |path: &str| path.strip_prefix(group).is_some_and(|it| it.starts_with('.'));
         let found = self.by_path.iter().filter(|(path, _)| is_below(path)).map(|(_, &index)| index);
@@ -59,13 +59,14 @@ impl<'s> Paths<'s> {
         first.min(end)..end
     }
 
-    /// The leaf of a column that every block has, with as many definition as repetition levels.
+    /// The leaf of a column that every block has, whose maximum definition level equals its maximum repetition level.
     pub(super) fn required(&self, path: &str, physical: PhysicalType, level: u8) -> Result<Leaf> {
         let found = self.find(path, physical, level, level)?;
         found.ok_or_else(|| Error::Corrupt { what: format!("column {path} is missing") })
     }
 
-    /// The columns of the service statistics; `None` if the file has none that can be used, as pre-release files do.
+    /// The columns of the service statistics; `None` if the file has none that can be used, like files of pre-release
+    /// versions.
     pub(super) fn service_stats(&self, is_v5: bool) -> Option<ServiceStatsColumns> {
         let (service, counts) = match is_v5 {
             true => ("ServiceStats.ServiceName", "ServiceStats"),
@@ -129,7 +130,8 @@ impl<'s> Paths<'s> {
         Ok(Some(columns))
     }
 
-    /// Refuses a file whose dedicated columns are others than those of its meta: slots mean nothing without it.
+    /// Rejects a file whose dedicated columns differ from those in its meta, because without it nobody knows what the
+    /// columns mean.
     pub(super) fn check_dedicated(&self, columns: &[DedicatedColumn]) -> Result<()> {
         let mut expected = BTreeSet::new();
         for (scope, parent) in SCOPES {
@@ -148,7 +150,7 @@ impl<'s> Paths<'s> {
         }
     }
 
-    /// The dedicated columns of a scope that the file has. `repeated`: as in vParquet5.
+    /// The dedicated columns of a scope that the file has. `repeated`: with repeated columns as in vParquet5.
     pub(super) fn dedicated(
         &self,
         scope: ColumnScope,
@@ -235,8 +237,8 @@ impl<'s> Paths<'s> {
 const SCOPES: [(ColumnScope, &str); 3] =
     [(ColumnScope::Resource, RESOURCE), (ColumnScope::Span, SPAN), (ColumnScope::Event, EVENT)];
 
-/// The columns of one scope with their slots, `String01`, `Int01` and so on. For those that come when all slots are
-/// taken there is none: they are among the generic attributes.
+/// The columns of one scope with their slots, `String01`, `Int01` and so on. Columns beyond the number of slots have
+/// none: they are among the generic attributes.
 fn dedicated_slots<'c>(
     columns: impl Iterator<Item = &'c DedicatedColumn>,
 ) -> impl Iterator<Item = (&'c DedicatedColumn, String)> {

@@ -1,4 +1,4 @@
-//! The dictionary pages of columns: what strings there are, without reading values.
+//! Reads the dictionary pages of columns, which tell what strings there are without reading values.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::read::columns::Leaf;
 use crate::read::{File, footer};
 use crate::{Error, Result};
 
-/// What a dictionary tells of the strings of a column.
+/// What a dictionary says about the strings of a column.
 pub(super) enum AllStrings {
     /// There are none.
     None,
@@ -25,7 +25,7 @@ pub(super) enum AllStrings {
 }
 
 impl File {
-    /// What the dictionary of a column tells of its strings.
+    /// What the dictionary of a column says about its strings.
     pub(super) fn dictionary(&self, row_group: usize, leaf: Leaf) -> Result<AllStrings> {
         let group = self.metadata.row_groups().get(row_group);
         let chunk = self.chunk(row_group, leaf);
@@ -58,8 +58,8 @@ impl File {
         Some(Arc::clone(&found))
     }
 
-    /// Decodes the dictionary page of a column of strings for the cache; `None` without a cache, or if the column
-    /// holds no strings.
+    /// Decodes the dictionary page of a string column for the cache; `None` without a cache, or if the column has no
+    /// strings.
     pub(crate) fn keep_dictionary(
         &self,
         row_group: usize,
@@ -119,7 +119,7 @@ impl File {
     }
 }
 
-/// True if the dictionary page at the start of `bytes` has a string that meets the predicate.
+/// True if the dictionary page at the start of `bytes` has a string that satisfies the predicate.
 pub(crate) fn dictionary_has(
     codec: Codec,
     chunk_bytes: usize,
@@ -135,7 +135,7 @@ pub(crate) fn any_string(strings: &ByteArrays, predicate: &dyn Fn(&[u8]) -> bool
     (0..strings.len()).any(|i| predicate(strings.get(i)))
 }
 
-/// The dictionary page at the start of `bytes`, in a chunk of `chunk_bytes` before compression.
+/// The dictionary page at the start of `bytes`, in a chunk that has `chunk_bytes` before compression.
 fn read_dictionary_page(
     codec: Codec,
     chunk_bytes: usize,

@@ -1,4 +1,4 @@
-//! Columns with one value an owner, decoded or from memory.
+//! Columns with one value for each owner, decoded or from the cache.
 
 use tactus_model::{Buffer, Dictionary, TraceId};
 
@@ -12,7 +12,7 @@ use crate::read::values::{Ints, SmallWords, Strings, Words};
 use super::Task;
 
 impl Task<'_> {
-    /// Like [`Self::column`] for a leaf column with one value for each of `expected` owners.
+    /// As [`Self::column`], for a leaf column with one value for each of `expected` owners.
     fn buffer<T: bytemuck::Pod + Send + Sync>(
         &mut self,
         leaf: Leaf,
@@ -25,7 +25,7 @@ impl Task<'_> {
         Ok(column)
     }
 
-    /// All values of a 64-bit column; fails unless there are `expected`.
+    /// All values of a 64-bit column. Errors: there are not `expected` values.
     pub(crate) fn words(&mut self, leaf: Leaf, expected: usize) -> Result<Buffer<u64>> {
         if let Some(value) = self.constant(leaf) {
             return Ok(vec![value as u64; expected].into());
@@ -46,7 +46,7 @@ impl Task<'_> {
         })
     }
 
-    /// All values of a 64-bit column that are small by nature; others become 0.
+    /// All values of a 64-bit column of small numbers. Numbers that do not fit become 0.
     pub(crate) fn small_words(&mut self, leaf: Leaf, expected: usize) -> Result<Buffer<u8>> {
         if let Some(value) = self.constant(leaf) {
             return Ok(vec![u8::try_from(value).unwrap_or(0); expected].into());
@@ -72,7 +72,7 @@ impl Task<'_> {
         Ok(ints.values)
     }
 
-    /// All values of a column of unsigned 32-bit counts; zeros if the file does not have it.
+    /// All values of a column of unsigned 32-bit counts; zeros if the file does not have the column.
     pub(crate) fn counts(&mut self, leaf: Option<Leaf>, expected: usize) -> Result<Buffer<u32>> {
         let Some(leaf) = leaf else { return Ok(vec![0; expected].into()) };
         if let Some(value) = self.constant(leaf) {

@@ -1,4 +1,4 @@
-//! Calls that wait for their other side, and sides that policies excluded.
+//! Calls of which only one side has arrived, and sides that policies excluded.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::BuildHasher;

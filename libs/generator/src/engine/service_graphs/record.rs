@@ -1,4 +1,4 @@
-//! From calls to series.
+//! Counts calls in series.
 
 use std::sync::Arc;
 

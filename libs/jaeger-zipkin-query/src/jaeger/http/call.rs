@@ -1,4 +1,4 @@
-//! A question of Jaeger's HTTP API, how each version refuses it, and what answers of v1 are wrapped in.
+//! A request to Jaeger's HTTP API, how each version refuses it, and the envelope around answers of v1.
 
 use ::http::StatusCode;
 use axum::response::{IntoResponse, Response};

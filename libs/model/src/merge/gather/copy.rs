@@ -1,4 +1,4 @@
-//! Copies spans with all they own, column by column.
+//! Copies spans with everything that belongs to them, column by column.
 
 use std::ops::Range;
 
@@ -16,8 +16,8 @@ fn total(runs: &[Run]) -> usize {
 }
 
 impl TraceMerger<'_> {
-    /// Appends spans of one trace that follow each other in an input. What they hold besides their trace and origins
-    /// comes with [`Self::copy_runs`].
+    /// Appends consecutive spans of one trace from an input. Only the trace and origin columns are filled now;
+    /// [`Self::copy_runs`] fills the others.
     pub(super) fn append(&mut self, input: usize, rows: Range<usize>) {
         let SpanBatch { traces, spans, .. } = &mut self.to.out;
         let (trace, first) = (traces.ids.len() as u32 - 1, spans.trace.len());
@@ -37,8 +37,9 @@ impl TraceMerger<'_> {
         self.to.runs.push(Run::new(input, &rows));
     }
 
-    /// Copies the columns of the spans that were appended, one column after the other: runs are short where spans arrived
-    /// in another order than that of their traces, and to go through all columns for each costs more than the copy.
+    /// Fills the other columns of the appended spans, one whole column after the other. If spans did not arrive in
+    /// order of their traces, runs are short, and going through all columns for each run would cost more than the
+    /// copying.
     pub(super) fn copy_runs(&mut self) {
         let mut runs = std::mem::take(&mut self.to.runs);
         if runs.is_empty() {
@@ -157,7 +158,7 @@ fn one(row: usize) -> Range<usize> {
     row..row + 1
 }
 
-/// `column`: that of an input.
+/// `column` selects the column of an input.
 fn extend<'a, T: bytemuck::Pod>(
     to: &mut Buffer<T>,
     runs: &[Run],
@@ -168,15 +169,15 @@ fn extend<'a, T: bytemuck::Pod>(
     for run in runs {
         let from = column(run.input());
         match run.len() {
-            // A copy of a length that is not known is a call.
+            // Copying a slice of unknown length is a function call; a single value is not.
             1 => to.push(from[run.first as usize]),
             _ => to.extend_from_slice(&from[run.rows()]),
         }
     }
 }
 
-/// Appends where the items of each row end in a list that goes on; `items` become the items of all the rows. Rows of an
-/// input that was read without the list have none.
+/// Appends the end offsets of each row's items to an offsets column; `items` are set to the items of all these rows. If
+/// an input was read without this list, its rows have no items.
 fn extend_ends<'a>(
     to: &mut Buffer<u32>,
     runs: &[Run],
@@ -240,7 +241,8 @@ fn append_links(
     copy_attributes(items, attributes, &mut to.attributes, codes, entries);
 }
 
-/// Gives a row an origin if that is above the one it has; the column appears with the first that is none of zero.
+/// Raises the origin of a row to `origin` if that is higher. The column is created when the first origin other than
+/// zero appears.
 fn raise_origin(spans: &mut SpanColumns, row: usize, origin: u64) {
     if origin == 0 {
         return;
@@ -252,14 +254,14 @@ fn raise_origin(spans: &mut SpanColumns, row: usize, origin: u64) {
     origins[row] = origins[row].max(origin);
 }
 
-/// From the codes of the inputs to those of the output.
+/// Maps codes of the inputs to codes of the output.
 struct CodeMaps<'b> {
     maps: &'b mut [InputMap],
     inputs: &'b [&'b SpanBatch],
     to: &'b mut DictionaryBuilder,
 }
 
-/// From the codes of one input to those of the output.
+/// Maps codes of one input to codes of the output.
 struct CodeMap<'b> {
     codes: &'b mut [u32],
     from: &'b SpanBatch,
@@ -292,7 +294,7 @@ impl CodeMap<'_> {
     #[inline]
     fn code(&mut self, code: StringCode) -> StringCode {
         let mapped = &mut self.codes[code as usize];
-        // Code 0 is the empty string everywhere, so for it "unknown" is the answer.
+        // Code 0 is the empty string in every dictionary, so 0 can mean both "empty" and "not mapped yet".
         if *mapped == 0 && code != 0 {
             *mapped = self.to.intern(self.from.strings.get(code));
         }
@@ -300,7 +302,7 @@ impl CodeMap<'_> {
     }
 }
 
-/// Appends the lists of these owners. `entries` is room for where they lie.
+/// Appends the attributes of these owners. `entries` is reused memory for their positions.
 fn copy_attributes<'a>(
     owners: &[Run],
     from: impl Fn(usize) -> AttributeColumns<'a>,
@@ -313,7 +315,7 @@ fn copy_attributes<'a>(
     let (types, payloads) = (to.types.make_mut(), to.payloads.make_mut());
     types.reserve(total(entries));
     payloads.reserve(total(entries));
-    // What is no type is kept as one without a value.
+    // A type byte that is not known is stored as a key without a value.
     let known = |&byte: &u8| ValueType::from_u8(byte).unwrap_or(ValueType::Unset);
     for run in entries {
         let (from, mut map) = (from(run.input()), codes.of(run.input()));

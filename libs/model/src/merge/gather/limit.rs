@@ -1,17 +1,17 @@
-//! Traces that would become too large.
+//! Limits the size of traces that a merge puts together.
 
 use super::{AttributeColumns, TraceMerger};
 use crate::{SpanBatch, ValueType};
 
-/// What a span has besides strings: ids, times, numbers.
+/// Estimate for a span without strings: ids, times, numbers.
 const SPAN_BYTES: u64 = 64;
-/// An event or a link without its strings.
+/// Estimate for an event or a link without its strings.
 const CHILD_BYTES: u64 = 32;
-/// An attribute's tags and lengths, or its number.
+/// Estimate for an attribute's tags and lengths, or its number.
 const ATTRIBUTE_BYTES: u64 = 10;
 
 impl TraceMerger<'_> {
-    /// True if the trace's fragments come from several inputs and have more bytes than allowed.
+    /// True if the trace's fragments come from several inputs and together exceed the limit.
     pub(super) fn is_above(&self, max_bytes: u64) -> bool {
         let candidates = self.to.candidates.as_slice();
         let Some(&(first, _)) = candidates.first() else { return false };
@@ -25,7 +25,7 @@ impl TraceMerger<'_> {
         })
     }
 
-    /// Moves the candidates of the input that has most bytes to the front.
+    /// Moves the spans of the input with the most bytes to the front.
     pub(super) fn put_largest_first(&mut self) {
         let mut bytes = vec![0; self.inputs.len()];
         for &(input, row) in &self.to.candidates {
@@ -37,11 +37,11 @@ impl TraceMerger<'_> {
                 largest = input;
             }
         }
-        // Stable: the others keep their order.
+        // The sort is stable: the others keep their order.
         self.to.candidates.sort_by_key(|&(input, _)| input as usize != largest);
     }
 
-    /// Appends the first fragment, and the spans behind it that fit; returns how many do not.
+    /// Appends the first fragment, and those spans after it that fit. Returns how many do not.
     pub(super) fn append_until(&mut self, max_bytes: u64) -> u64 {
         let whole = self.to.candidates[0].0;
         let (mut bytes, mut cut) = (0u64, 0);
@@ -65,7 +65,7 @@ impl TraceMerger<'_> {
     }
 }
 
-/// About as many bytes as a span has as OTLP, without its resource and scope.
+/// Roughly the bytes that a span takes as OTLP, without its resource and scope.
 fn span_bytes(batch: &SpanBatch, row: usize) -> u64 {
     let text = |code: u32| batch.strings.get(code).len() as u64;
     let spans = &batch.spans;

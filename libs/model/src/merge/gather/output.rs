@@ -10,7 +10,7 @@ use super::UNMAPPED;
 use crate::merge::MergeStats;
 use crate::{Dictionary, DictionaryBuilder, SpanBatch, SpanId};
 
-/// The batch that a [`TraceMerger`] fills; it outlives the inputs, which may be exchanged between two mergers.
+/// The batch that a [`TraceMerger`] fills. It outlives the merger, so that the next one can have other inputs.
 #[derive(Default)]
 pub struct MergeOutput {
     pub(super) out: SpanBatch,
@@ -23,16 +23,16 @@ pub struct MergeOutput {
     /// Span id and number of each candidate.
     pub(super) keys: Vec<(SpanId, u32)>,
     pub(super) duplicate: Vec<bool>,
-    /// Input, row and origin of candidates of which a duplicate has a higher one.
+    /// Input, row and origin of spans that have a duplicate with a higher origin.
     pub(super) higher_origins: Vec<(u32, u32, u64)>,
-    /// Spans of the output of which only trace and origin are there so far, in its order.
+    /// Spans of the output, in order, that have only their trace and origin so far.
     pub(super) runs: Vec<Run>,
-    /// Room for where lists lie.
+    /// Reused memory for the positions of list entries.
     pub(super) entries: Vec<Run>,
     pub(super) stats: MergeStats,
 }
 
-/// Spans or list entries of one input that follow each other.
+/// Consecutive spans or list entries of one input.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Run {
     pub(super) input: u32,
@@ -58,11 +58,11 @@ impl Run {
     }
 }
 
-/// From the numbers of one input to those of the output.
+/// Maps row numbers and codes of one input to those of the output.
 #[derive(Default)]
 pub(super) struct InputMap {
-    /// Codes of strings, 0 while unknown. Zeroed memory costs nothing until it is touched, and a row group touches
-    /// little of the dictionaries of all its segments.
+    /// Codes of strings, 0 if not mapped yet. Zeroed memory costs nothing until it is touched, and a row group uses
+    /// only a small part of the dictionaries of its segments.
     pub(super) codes: Vec<u32>,
     pub(super) resources: Vec<u32>,
     pub(super) scopes: Vec<u32>,
@@ -79,14 +79,14 @@ impl InputMap {
 }
 
 impl MergeOutput {
-    /// Must be called when another batch takes the place of an input, before the next merger is made.
+    /// Call this when another batch takes the place of an input, before making the next merger.
     pub fn forget_input(&mut self, input: usize) {
         if let Some(map) = self.maps.get_mut(input) {
             *map = InputMap::default();
         }
     }
 
-    /// The spans so far. Their dictionary is [`Self::strings`].
+    /// The spans so far. Their strings are in [`Self::strings`].
     pub fn batch(&self) -> &SpanBatch {
         &self.out
     }
@@ -96,7 +96,7 @@ impl MergeOutput {
         self.strings.dictionary()
     }
 
-    /// The sorted batch, and what was left out; what comes next goes into a new one.
+    /// Returns the sorted batch, and what was left out. The next spans go into a new batch.
     pub fn take(&mut self) -> (SpanBatch, MergeStats) {
         let mut taken = std::mem::take(self);
         taken.out.strings = taken.strings.finish();
@@ -121,7 +121,7 @@ impl std::fmt::Debug for MergeOutput {
     }
 }
 
-/// Rows by their content, for tables whose rows are each kept once.
+/// Finds rows by their content, for tables that keep equal rows once.
 #[derive(Default)]
 pub(super) struct RowIndex {
     rows: HashTable<(u32, Box<[u64]>)>,

@@ -1,4 +1,4 @@
-//! What is wrong with a query, and what it would read, before it runs.
+//! Checks a query before it runs: what is wrong with it, or how much it would read.
 
 use std::sync::Arc;
 

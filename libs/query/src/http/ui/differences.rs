@@ -1,8 +1,9 @@
-//! What differs between some spans and the rest of those that were looked at.
+//! Finds what distinguishes some spans from the rest of the spans of a query.
 //!
-//! Built on TraceQL's `compare()`, asked for many values of each attribute: what is frequent on one side only is counted on
-//! the other one as well. Ranked by the Jensen-Shannon divergence of the shares, each taken at the bound of its Wilson
-//! interval that is nearest to the other side's: values seen a few times, as ids are, tell nothing.
+//! It uses TraceQL's `compare()` with many values of each attribute, so that what is frequent on one side only is
+//! counted on the other side as well. Attributes are ranked by the Jensen-Shannon divergence of the shares, each taken
+//! at the bound of its Wilson interval that is nearest to the other side. So values that were seen only a few times,
+//! such as ids, do not count.
 
 use std::collections::{BTreeMap, HashMap};
 

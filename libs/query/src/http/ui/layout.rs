@@ -1,4 +1,4 @@
-//! Which span is shown below which, in which order.
+//! The layout of a trace: which span is shown below which, in which order.
 
 use std::collections::HashMap;
 

@@ -1,10 +1,12 @@
-//! All spans of a trace in columns, without attributes: a tenth of the bytes of the trace, read without copying.
+//! The skeleton of a trace: all its spans in columns, without attributes. It has a tenth of the bytes of the trace, and
+//! is read without copying.
 //!
 //! ```text
 //! u32 length of the header, header (JSON), zeros up to a multiple of 8, columns
 //! ```
 //!
-//! Columns are little-endian, one value a row; the header says where each begins, from the end of the zeros.
+//! Columns are little-endian, with one value for each row. The header says where each begins, counted from the end of
+//! the zeros.
 
 use std::collections::HashMap;
 

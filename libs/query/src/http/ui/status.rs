@@ -1,4 +1,4 @@
-//! How the cluster is: members, rings, tenants, blocks, what comes in.
+//! The state of the cluster: members, rings, tenants, blocks, and the rate of arriving spans.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,10 +17,10 @@ use crate::live_tail::LiveTails;
 /// The members of the cluster and its rings, as the JSON that is shown: fields `members` and `rings`.
 pub type ClusterStatus = Arc<dyn Fn() -> Value + Send + Sync>;
 
-/// What comes in is told by the spans that started in so many seconds.
+/// The rate of arriving spans is computed from those that started in the last this many seconds.
 const INGEST_SECONDS: u64 = 60;
 const SECOND: u64 = 1_000_000_000;
-/// A cluster that cannot answer that soon is shown without it.
+/// If the cluster does not answer within this time, the page is shown without the rate.
 const INGEST_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The cluster, and what the tenants of the request have in it.

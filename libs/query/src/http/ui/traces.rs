@@ -1,4 +1,4 @@
-//! A trace for its page: first where all spans lie in time and below each other, then what is shown of some.
+//! A trace for its page: first the positions of all spans in time and in the tree, then the details of some spans.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! What traces of an operation are usually like: how often each call is made, and how long that takes.
+//! What traces of an operation are usually like: how often each call is made, and how long it takes.
 
 mod paths;
 

@@ -1,4 +1,4 @@
-//! Copies of some spans of a segment.
+//! Copies some spans of a segment.
 
 use std::ops::Range;
 
@@ -8,9 +8,9 @@ use tactus_model::{AttributeList, Buffer, Projection, SpanBatch};
 use super::{EVENT_ATTRIBUTES, LINK_ATTRIBUTES, ORIGIN, SPAN_ATTRIBUTES};
 use crate::segment::{SegmentError, column_reader::ColumnReader, file::OpenPlace};
 
-/// A copy of consecutive spans, `rows`, of consecutive traces. What is not copied is shared with the batch: strings,
-/// resources, scopes. Only what is copied is read, and it is not checked against damage. `besides`: what of the spans besides
-/// their heads, see [`tactus_model::merge::TracePart`].
+/// A copy of the consecutive spans `rows`, of consecutive traces. Strings, resources and scopes are shared with the
+/// batch. Only what is copied is read, and it is not checked for damage. `besides`: which columns to copy besides the
+/// basic ones, see [`tactus_model::merge::TracePart`].
 pub(in crate::segment) fn slice(
     reader: &ColumnReader,
     batch: &SpanBatch,
@@ -83,7 +83,7 @@ pub(in crate::segment) fn slice(
     Ok(slice)
 }
 
-/// Who wants a span column that is zero in most segments.
+/// Which projections want a span column that is zero in most segments.
 fn wanted_of(number: u32) -> fn(&Projection) -> bool {
     match number {
         50 => |it| it.status_message,
@@ -103,7 +103,7 @@ impl Part<'_> {
         Ok(self.reader.some_values(self.file, number, range)?.into())
     }
 
-    /// The starts of some owners counted from the first of them, and the entries that they cover.
+    /// The starts of some owners, counted from the first of them, and the range of entries that they cover.
     fn starts(
         &self,
         number: u32,

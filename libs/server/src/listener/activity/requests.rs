@@ -1,4 +1,4 @@
-//! Requests of a connection, and their responses, as its activity notes them.
+//! Records the requests of a connection and their responses in its activity.
 
 use std::pin::Pin;
 use std::sync::Arc;

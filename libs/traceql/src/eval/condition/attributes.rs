@@ -10,7 +10,8 @@ use crate::eval::scan::{Owners, for_each_first};
 use crate::eval::value::Value;
 use crate::{ComparisonOperator, Static};
 
-/// In a chunk of 64 entries, so many are looked at one by one rather than all at once.
+/// If a chunk of 64 entries has at most this many candidates, they are tested one by one instead of all entries at
+/// once.
 const FEW: u32 = 12;
 /// Of work.
 const UNITS_OF_CHUNK: u32 = 32;
@@ -64,12 +65,12 @@ struct Scan<'a> {
 }
 
 impl Scan<'_> {
-    /// Strings satisfy the test by their code, other values are looked at one by one.
+    /// Tests strings by their code, and other values one by one.
     fn strings(&mut self, at_once: bool, test: impl Fn(u64) -> bool + Copy) {
         self.run(ValueType::String, at_once, test);
     }
 
-    /// Integers are compared at once, other values one by one.
+    /// Compares integers many at a time, and tests other values one by one.
     fn integers(&mut self, operator: ComparisonOperator, number: i64) {
         let int = ValueType::Int;
         match operator {
@@ -82,7 +83,7 @@ impl Scan<'_> {
         }
     }
 
-    /// Tests the payloads of one type with `test`; `at_once`: it may be asked about payloads of any entry.
+    /// Tests the payloads of one type with `test`. `at_once`: `test` may be called with payloads of any type.
     fn run(&mut self, main: ValueType, at_once: bool, test: impl Fn(u64) -> bool + Copy) {
         let list = self.list;
         let (types, payloads) = (list.types.as_slice(), list.payloads.as_slice());

@@ -1,4 +1,4 @@
-//! Conditions evaluated over the rows of their operand's table.
+//! Evaluates conditions over the rows of their operand's table.
 
 use super::attributes::{owners_that_satisfy, owners_with};
 use super::strings::Verdicts;
@@ -108,7 +108,7 @@ impl Condition {
         }
     }
 
-    /// Equality with a span id, without spelling out every id.
+    /// Equality with a span id, without converting every id to text.
     fn id_rows(&self, intrinsic: Intrinsic, rows: usize, view: &BatchView<'_>) -> Option<Bitmap> {
         let Test::CompareId(_, operator, text) = &self.test else { return None };
         let ids = match intrinsic {
@@ -152,8 +152,8 @@ fn inverted(mut bits: Bitmap) -> Bitmap {
     bits
 }
 
-/// The rows whose byte satisfies a test. The bytes that do mostly form one range, past 255 back to 0, which many rows
-/// can be compared with at once.
+/// The rows whose byte satisfies a test. These bytes mostly form one range, which may wrap from 255 to 0. Many rows can
+/// be compared with a range at once.
 fn byte_rows(values: &[u8], test: impl Fn(u8) -> bool) -> Bitmap {
     let tests = std::array::from_fn::<bool, 256, _>(|byte| test(byte as u8));
     let begins = |byte: &u8| tests[usize::from(*byte)] && !tests[usize::from(byte.wrapping_sub(1))];
@@ -173,8 +173,8 @@ fn compare_durations(stored: &[u64], operator: ComparisonOperator, literal: i64)
     if literal <= 0 {
         return compare_column(stored, operator, span_duration, literal);
     }
-    // A stored value with the highest bit set stands for 0, which is on the same side of what is above 0 as any negative
-    // number. Without a branch, and by subtraction, since few processors compare vectors of 64-bit numbers.
+    // A stored value with the highest bit set stands for 0, and like any negative number it is not above the limit.
+    // This has no branch and uses a subtraction, because few processors can compare vectors of 64-bit numbers.
     let above = |limit: u64| {
         Bitmap::from_values(stored, |value| (limit.wrapping_sub(value) & !value) >> 63 != 0)
     };

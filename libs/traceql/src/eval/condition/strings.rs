@@ -1,4 +1,4 @@
-//! Evaluates a condition on strings, once for each string of a batch.
+//! Evaluates a condition on strings once for each string of a batch.
 
 use std::cell::RefCell;
 
@@ -26,7 +26,8 @@ pub(super) enum Verdicts<'v> {
 }
 
 impl<'v> Verdicts<'v> {
-    /// Prepares a test for about `uses` questions. With fewer strings than that all of them are tested at once.
+    /// Prepares a test that will be used about `uses` times. If there are fewer strings than that, all of them are
+    /// tested now.
     pub(super) fn new(test: &'v Test, strings: &'v Dictionary, uses: usize) -> Self {
         match test {
             Test::Compare(operator, Static::String(text)) => {
@@ -70,12 +71,12 @@ impl<'v> Verdicts<'v> {
     }
 }
 
-/// Of work, for a test of a text; what a regular expression takes, it counts itself.
+/// Units of work for testing a text. A regular expression counts its own work.
 fn units(text: &[u8]) -> u32 {
     1 + (text.len() >> 5) as u32
 }
 
-/// A test whose results are kept by dictionary code.
+/// A test that remembers its results by dictionary code.
 pub(super) struct Memo<'v> {
     test: &'v Test,
     strings: &'v Dictionary,
@@ -98,7 +99,7 @@ impl<'v> Memo<'v> {
         Self { test, strings, value, results: RefCell::default() }
     }
 
-    /// Whether the test holds for what a code stands for.
+    /// True if the string with this code satisfies the test.
     #[inline]
     pub(super) fn holds(&self, code: StringCode) -> bool {
         let mut results = self.results.borrow_mut();

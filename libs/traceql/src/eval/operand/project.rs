@@ -4,7 +4,7 @@ use tactus_model::Projection;
 
 use crate::{Attribute, AttributeScope, Intrinsic};
 
-/// Widens a projection by the columns that an attribute is read from.
+/// Adds the columns that an attribute is read from to a projection.
 pub(crate) fn project(attribute: &Attribute, columns: &mut Projection) {
     let intrinsic = match attribute {
         Attribute::Named { scope, parent, name } => {

@@ -1,4 +1,4 @@
-//! All spansets of a batch, and what pipelines do with them.
+//! All spansets of a batch, and the operations of pipelines on them.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -17,24 +17,25 @@ use crate::eval::program::{BoundProgram, Program};
 use crate::eval::value::Value;
 use crate::eval::view::BatchView;
 
-/// Bytes of a group: its entry among those that are known, and what an answer shows of it, without attributes.
+/// Estimated bytes of a group: its entry in the index, and its part of an answer, without attributes.
 const GROUP_BYTES: usize = 512;
-/// Bytes of an attribute of a group, in the group, in one that is made of it, and in an answer, beside its name there.
+/// Estimated bytes of a group's attribute: in the group, in a group derived from it, and in an answer, without its name
+/// there.
 const ATTRIBUTE_BYTES: usize = 192;
-/// Bytes of a value by which spans are grouped, beside its text.
+/// Estimated bytes of a value by which spans are grouped, without its text.
 const VALUE_BYTES: usize = 112;
 
 /// All spansets of a batch.
 #[derive(Clone)]
 pub(crate) struct Spansets<'v> {
     pub(crate) spans: Bitmap,
-    /// Group of each span; meaningless for spans in no spanset.
+    /// The group of each span; meaningless for spans that are in no spanset.
     pub(crate) group_of: Cow<'v, [u32]>,
     /// Number of groups.
     pub(crate) count: usize,
-    /// Facts of each group; `None` while every group is a trace without attributes.
+    /// The facts of each group; `None` as long as every group is a trace without attributes.
     pub(crate) groups: Option<Vec<Group<'v>>>,
-    /// Memory of groups and attributes that stages made.
+    /// Memory of the groups and attributes that stages created.
     pub(crate) held: Vec<Arc<Held>>,
     /// Bytes of the attributes of each group.
     pub(crate) attribute_bytes: usize,
@@ -43,9 +44,9 @@ pub(crate) struct Spansets<'v> {
 /// One spanset.
 #[derive(Clone)]
 pub(crate) struct Group<'v> {
-    /// The trace, or in a pipeline that is an operand, the spanset it started from.
+    /// The trace; in a pipeline that is an operand, the spanset that it started from.
     pub(crate) origin: u32,
-    /// Name and value, in order of creation. A stage that repeats the text of an earlier one adds its own.
+    /// Name and value, in order of creation. A stage with the same text as an earlier one adds an attribute of its own.
     attributes: Vec<(&'v str, Value<'v>)>,
 }
 
@@ -62,7 +63,7 @@ impl<'v> Spansets<'v> {
         }
     }
 
-    /// First span of each group, and the end, if groups are traces in order.
+    /// The first span of each group, and the end, if groups are traces and in order.
     fn starts<'a>(&self, view: &'a BatchView<'_>) -> Option<&'a [u32]> {
         let are_traces = std::ptr::eq(&*self.group_of, view.batch.spans.trace.as_slice());
         if are_traces { view.trace_starts() } else { None }
@@ -97,7 +98,7 @@ impl<'v> Spansets<'v> {
         }
     }
 
-    /// Only those groups that have one of these spans; `None` if these are many.
+    /// Only those groups that have one of these spans; `None` if the spans are many.
     pub(super) fn of_same_groups(
         &self,
         spans: &Bitmap,
@@ -142,7 +143,7 @@ impl<'v> Spansets<'v> {
         })
     }
 
-    /// The attributes of a group, as answers show them.
+    /// The attributes of a group in the form in which answers show them.
     pub(crate) fn attributes(&self, group: usize) -> Vec<(String, AttributeValue)> {
         let group = self.groups.as_ref().map(|groups| &groups[group]);
         let attributes = group.map_or(&[][..], |group| &group.attributes);
@@ -151,7 +152,7 @@ impl<'v> Spansets<'v> {
         attributes.iter().filter_map(shown).collect()
     }
 
-    /// Splits every spanset by the value of an expression; groups in order of first appearance.
+    /// Splits every spanset by the value of an expression. Groups are in order of first appearance.
     pub(super) fn split(&mut self, program: &'v Program, name: &'v str, view: &'v BatchView<'v>) {
         let mut values = DistinctValues::new(program.bind(view));
         let old = self.groups.take();
@@ -234,7 +235,7 @@ impl<'v> Spansets<'v> {
                 // Nobody wants the answer any more.
                 break;
             }
-            // Each stage adds what it computed; an aggregate that a comparison names twice is one.
+            // Each stage adds what it computed. If a comparison names an aggregate twice, it is added once.
             let attributes = &mut self.groups_mut()[group].attributes;
             let before = attributes.len();
             for (aggregate, &result) in plan.aggregates.iter().zip(&results) {
@@ -253,7 +254,7 @@ impl<'v> Spansets<'v> {
         }
     }
 
-    /// Number of spans of each of some groups, which are all that have any.
+    /// The number of spans of each of these groups, which must be all groups with spans.
     fn counts(&self, groups: &[usize], view: &BatchView<'_>) -> Vec<Value<'static>> {
         if let Some(starts) = self.starts(view) {
             let count = |&group: &usize| self.spans.count_in(range(starts, group));
@@ -264,7 +265,7 @@ impl<'v> Spansets<'v> {
         groups.iter().map(|&group| Value::Int(counts[group])).collect()
     }
 
-    /// An aggregate of each of some groups, which are all that have spans.
+    /// An aggregate of each of these groups, which must be all groups with spans.
     fn accumulate(
         &self,
         operator: AggregateOperator,
@@ -311,7 +312,7 @@ fn range(starts: &[u32], group: usize) -> std::ops::Range<usize> {
     starts[group] as usize..starts[group + 1] as usize
 }
 
-/// Numbers for the different values of an expression.
+/// Numbers the different values of an expression.
 struct DistinctValues<'v> {
     program: BoundProgram<'v>,
     values: Vec<Value<'v>>,
@@ -319,7 +320,7 @@ struct DistinctValues<'v> {
     /// Of both, about.
     bytes: usize,
     key: Vec<u8>,
-    /// The numbers of resources, [`UNKNOWN`] at first, if resources alone make the value.
+    /// The number of each resource's value, [`UNKNOWN`] at first, if the value depends only on the resource.
     of_resources: Vec<u32>,
 }
 
@@ -371,7 +372,7 @@ impl<'v> DistinctValues<'v> {
     }
 }
 
-/// Bytes that differ for values of different type or content.
+/// Appends bytes that differ for values of different type or content.
 fn push_key(key: &mut Vec<u8>, value: Value<'_>) {
     let (tag, bits) = match value {
         Value::NoRow | Value::Nil => (0, 0),

@@ -1,4 +1,4 @@
-//! Filters over the rows of events and links.
+//! Evaluates filters over the rows of events and links.
 
 use tactus_work::tick;
 
@@ -7,13 +7,13 @@ use crate::eval::bitmap::Bitmap;
 use crate::eval::operand::{Pick, Place, Table, event_rows, link_rows, table_of};
 use crate::eval::view::BatchView;
 
-/// The result over event or link rows, and over spans for the case that they have none.
+/// The result for event or link rows, and the result for spans in case they have no rows.
 struct Bits {
     rows: Bitmap,
     bare: Bitmap,
 }
 
-/// The spans with a row of the table that satisfies the plan, and the spans without rows that do.
+/// The spans with a row of the table that satisfies the plan, and the spans without rows that satisfy it.
 pub(super) fn some_row(plan: &Plan, table: Table, view: &BatchView<'_>, mask: &Bitmap) -> Bitmap {
     let bits = child_bits(plan, table, view, mask);
     let starts = child_starts(table, view);
@@ -79,7 +79,7 @@ fn child_bits(plan: &Plan, table: Table, view: &BatchView<'_>, mask: &Bitmap) ->
     }
 }
 
-/// Runs a program on each row of the spans of `mask`, and on each span as one without rows.
+/// Runs a program on each row of the spans in `mask`, and once on each span without rows.
 fn run_program(
     program: &Program,
     wanted: bool,
@@ -110,7 +110,7 @@ fn run_program(
     bits
 }
 
-/// A result about spans, seen from their events or links.
+/// Expands a result for spans to their events or links.
 fn of_spans(spans: Bitmap, table: Table, view: &BatchView<'_>) -> Bits {
     let mut rows = Bitmap::none(child_rows(table, view));
     for span in spans.rows() {

@@ -1,4 +1,4 @@
-//! What a program finds out about patterns and texts while it runs over a batch.
+//! Patterns and match results that a program remembers while it runs over a batch.
 
 use std::collections::HashMap;
 
@@ -8,17 +8,17 @@ use tactus_work::Held;
 use crate::CompiledRegex;
 use crate::compiled_regex::Patterns;
 
-/// Patterns taken from attributes that are kept compiled; past it the cache starts over.
+/// How many compiled patterns from attributes are kept. Beyond that the cache is cleared.
 const MAX_CACHED_PATTERNS: usize = 1000;
 /// And bytes of their programs, on each thread.
 const MAX_CACHED_BYTES: usize = 1 << 22;
-/// Texts of which it is kept whether they match; past it they are asked about again.
+/// How many match results are kept. Other texts are matched again.
 const MAX_KNOWN_MATCHES: usize = 1 << 16;
 
 /// What was found out about the texts of a batch.
 pub(super) struct Known {
     patterns: KnownPatterns,
-    /// Whether a text, known by where it lies, matches a pattern of the program.
+    /// Match results by pattern of the program, and by address and length of the text.
     matches: HashMap<(usize, usize, usize), bool, RandomState>,
 }
 
@@ -31,12 +31,12 @@ impl Known {
         Self { patterns, matches: HashMap::default() }
     }
 
-    /// A pattern that is a value, compiled; `None` if it does not compile.
+    /// The compiled form of a pattern that is a value; `None` if it does not compile.
     pub(super) fn regex(&mut self, pattern: &[u8]) -> Option<&CompiledRegex> {
         self.patterns.regex(pattern)
     }
 
-    /// Asks about each text once. Texts lie where they are as long as this lives.
+    /// Matches each text once. Texts must not move while this exists.
     pub(super) fn is_match(
         &mut self,
         pattern: usize,

@@ -14,7 +14,7 @@ const DESCENDING_UNITS: [(&str, u64); 7] = [
     ("ms", 1_000_000),
 ];
 
-/// Nanoseconds of `text` if all of it is a duration that fits.
+/// Nanoseconds of `text`, if the whole text is a duration that fits.
 pub(super) fn parse(text: &str) -> Option<i64> {
     descending(text).or_else(|| any_order(text))
 }

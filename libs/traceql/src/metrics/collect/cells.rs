@@ -1,6 +1,6 @@
-//! Adding up values by series and interval.
+//! Adds up values by series and interval.
 
-/// How two values of one series and interval become one.
+/// How two values of the same series and interval are combined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::metrics) enum Joining {
     Count,
@@ -18,7 +18,7 @@ pub(super) struct Cell {
     pub(super) value: f64,
     /// What rounding took from a sum.
     pub(super) rest: f64,
-    /// Number of spans behind it, each with its own weight. 0: there is no value.
+    /// How many spans it represents, each with its own weight. 0: there is no value.
     pub(super) weight: f64,
 }
 
@@ -59,24 +59,25 @@ impl Cell {
 
 /// Where the values of rows are added up.
 pub(super) struct Slots<'a, P> {
-    /// The number of each row's series; `None`: all are of series 0.
+    /// The series number of each row; `None`: all rows belong to series 0.
     pub(super) series: Option<&'a [u32]>,
     /// Numbers of series are below this.
     pub(super) series_count: usize,
-    /// Writes the places in their series of consecutive rows: `places(first row, out)`.
+    /// Writes the interval of consecutive rows within their series: `places(first row, out)`.
     pub(super) places: P,
     /// Places are below this.
     pub(super) place_count: usize,
     pub(super) rows: usize,
 }
 
-/// Rows that are taken at once, so that what is computed of them stays close to the processor.
+/// Rows that are processed at a time, so that intermediate results stay in the processor's cache.
 const CHUNK: usize = 1024;
-/// Slots that may be kept side by side however few rows there are.
+/// Up to this many slots are stored as an array, however few rows there are.
 const DENSE_SLOTS: u64 = 1 << 16;
 /// Slots per row that may be.
 const DENSE_SLOTS_PER_ROW: u64 = 4;
-/// Few enough slots for several counters each: rows next to each other that count in the same slot do not wait then.
+/// Up to this many slots have several counters each, so that neighbouring rows that count in the same slot do not wait
+/// for each other.
 const BANKED_SLOTS: usize = 1 << 10;
 const BANKS: usize = 4;
 
@@ -90,7 +91,7 @@ impl<P: Fn(usize, &mut [u32])> Slots<'_, P> {
         self.total() <= most.min(u64::from(u32::MAX))
     }
 
-    /// Counts rows. Calls `emit(series, place, count)` for every slot with rows, ascending.
+    /// Counts rows. Calls `emit(series, place, count)` for every slot with rows, in ascending order.
     pub(super) fn count(&self, mut emit: impl FnMut(u32, u32, u64)) {
         if self.total() == 1 {
             return emit(0, 0, self.rows as u64);
@@ -114,7 +115,7 @@ impl<P: Fn(usize, &mut [u32])> Slots<'_, P> {
         }
     }
 
-    /// Counts by slot. Batches have less than 2^32 rows.
+    /// Counts by slot. A batch has less than 2^32 rows.
     fn count_dense(&self) -> Vec<u32> {
         let slots = self.total() as usize;
         if slots > BANKED_SLOTS {
@@ -135,7 +136,7 @@ impl<P: Fn(usize, &mut [u32])> Slots<'_, P> {
         banks.iter().map(|counts| counts.iter().sum()).collect()
     }
 
-    /// Joins the cells of rows. Calls `emit(series, place, cell)` for every slot with rows, ascending.
+    /// Combines the cells of rows. Calls `emit(series, place, cell)` for every slot with rows, in ascending order.
     pub(super) fn join(
         &self,
         joining: Joining,
@@ -188,7 +189,7 @@ impl<P: Fn(usize, &mut [u32])> Slots<'_, P> {
         cells
     }
 
-    /// Calls `visit(first row, slots)` for consecutive rows. Only if the slots are dense.
+    /// Calls `visit(first row, slots)` for consecutive rows. Use it only if slots are stored as an array.
     #[inline]
     fn for_each_chunk(&self, mut visit: impl FnMut(usize, &[u32])) {
         let width = self.place_count as u32;
@@ -205,7 +206,7 @@ impl<P: Fn(usize, &mut [u32])> Slots<'_, P> {
         }
     }
 
-    /// Calls `visit(row, key)` for every row; keys order slots by series and place.
+    /// Calls `visit(row, key)` for every row. Keys order slots by series and place.
     fn for_each_key(&self, mut visit: impl FnMut(usize, u64)) {
         let mut buffer = [0u32; CHUNK];
         for first in (0..self.rows).step_by(CHUNK) {
@@ -231,7 +232,7 @@ mod tests {
             rows in proptest::collection::vec((0u32..5, 0u32..7, -9i32..9), 0..3000),
             is_sparse in any::<bool>(),
         ) {
-            // A slot far away makes the slots too many to be kept side by side.
+            // A slot far away makes the slots too many to be stored as an array.
             let far = if is_sparse { 1 << 20 } else { 0 };
             let series: Vec<u32> = rows.iter().map(|row| row.0 + far).collect();
             let places: Vec<u32> = rows.iter().map(|row| row.1).collect();

@@ -1,4 +1,4 @@
-//! `compare`: how often each value of each attribute occurs in two sets of spans.
+//! `compare`: counts how often each value of each attribute occurs in two sets of spans.
 
 mod counter;
 mod values;
@@ -20,19 +20,19 @@ use crate::eval::view::{BatchView, column};
 use crate::metrics::{Exemplar, LabelValue, PartialSeries};
 use crate::{Attribute, AttributeScope, Intrinsic};
 
-/// What the counts of all attributes may take, in each collector of a job. Past it rare values are forgotten, which makes the counts of what
-/// comes back later too low; totals stay right.
+/// Most bytes of the counts of all attributes, in each collector of a job. Beyond that, rare values are dropped. If
+/// such a value comes back later, its count is too low; totals stay right.
 const ALL_BYTES: usize = 4 << 20;
-/// However little each attribute has of that, it has this.
+/// Each attribute may use at least this many bytes.
 const LEAST_BYTES: usize = 32 << 10;
-/// A job sends this many times as many values of each attribute and side as the answer shows, at least
-/// [`SENT_VALUES`], so that adding the jobs up can still change their order.
+/// For each attribute and side, a job sends this many times as many values as the answer shows, and at least
+/// [`SENT_VALUES`], because adding up the jobs can still change their order.
 const SENT_PER_SHOWN: usize = 10;
 const SENT_VALUES: usize = 1000;
-/// In the end counts are there once more, as the message that is sent.
+/// At the end the counts exist twice: here, and in the message that is sent.
 const SENT_TWICE: usize = 2;
 
-/// Attributes of spans that are counted at a time, and bytes of one meanwhile and of a key with its value.
+/// Attributes of spans that are counted at a time, and the bytes of one of them and of a key with its value.
 const ENTRIES_AT_A_TIME: usize = 1 << 16;
 const ENTRY_BYTES: usize = 24;
 const PAIR_BYTES: usize = 128;
@@ -45,13 +45,13 @@ pub(super) type AttributeNumber = u32;
 pub(super) struct Comparison {
     index: HashMap<Attribute, AttributeNumber, RandomState>,
     counts: Vec<ValueCounts>,
-    /// Values of an attribute that are kept in any case.
+    /// How many values of an attribute are always kept.
     least_values: usize,
     /// Of counts; labels have their own.
     bytes: usize,
     /// Of both.
     all_bytes: usize,
-    /// Past so many bytes of both rare values are forgotten.
+    /// Rare values are dropped when both together take more bytes than this.
     most_bytes: usize,
     held: Held,
 }
@@ -81,7 +81,7 @@ impl ComparedRows<'_> {
 }
 
 impl Comparison {
-    /// Without counts. `top_n`: how many values of an attribute the answer shows.
+    /// An empty counter. `top_n`: how many values of an attribute the answer shows.
     pub(super) fn new(top_n: usize) -> Self {
         Self {
             index: HashMap::default(),
@@ -128,7 +128,7 @@ impl Comparison {
         view: &BatchView<'_>,
     ) {
         let list = &view.batch.span_attributes;
-        // By key: the last span that has it, plus 1; for keys that a span has twice.
+        // For each key the last span that has it, plus 1, because a span may have a key twice.
         let mut last_owner: Vec<u32> = vec![0; view.batch.strings.len()];
         let mut entries = Entries::default();
         for place in 0..rows.len() {
@@ -151,7 +151,7 @@ impl Comparison {
         self.count_entries(&mut entries, counter, view);
     }
 
-    /// Counts what was gathered, and leaves nothing of it.
+    /// Counts what was collected, and clears it.
     fn count_entries<'v>(
         &mut self,
         entries: &mut Entries<'v>,
@@ -210,7 +210,7 @@ impl Comparison {
         self.held.grow_to(self.bytes * SENT_TWICE);
     }
 
-    /// Leaves half of what there may be, to each attribute that needs much the same.
+    /// Halves the memory, so that attributes that need more get about the same share.
     fn forget_rare_values(&mut self) {
         let large = self.counts.iter().filter(|counts| counts.all_bytes() > LEAST_BYTES).count();
         let most = (ALL_BYTES / 2 / large.max(1)).max(LEAST_BYTES);
@@ -278,8 +278,8 @@ impl Comparison {
         self.all_bytes
     }
 
-    /// The series; totals with the exemplars of their attribute and side. `scale`: how many spans each counted one
-    /// stands for.
+    /// The series; totals have the exemplars of their attribute and side. `scale`: how many spans each counted span
+    /// represents.
     pub(super) fn finish(
         self,
         leaf: u32,
@@ -299,7 +299,7 @@ impl Comparison {
     }
 }
 
-/// Attributes of some spans of a batch, each with a number of its key and value.
+/// Attributes of some spans of a batch, each with a number for its key and value.
 #[derive(Default)]
 struct Entries<'v> {
     known: HashMap<(StringCode, u8, u64), u32, RandomState>,
@@ -315,7 +315,7 @@ struct Entries<'v> {
 }
 
 impl<'v> Entries<'v> {
-    /// An attribute of the span at this place of the rows that are counted.
+    /// Adds an attribute of a span, given by its index among the counted rows.
     fn push(
         &mut self,
         attribute: tactus_model::Attribute,
@@ -372,7 +372,7 @@ const INTRINSICS: [Intrinsic; 8] = [
     Intrinsic::InstrumentationVersion,
 ];
 
-/// The value of an intrinsic for each of some rows, as string code or stored number; `None` if it was not read.
+/// The value of an intrinsic for each of some rows, as a string code or stored number; `None` if it was not read.
 fn intrinsic_codes(intrinsic: Intrinsic, rows: &Rows, view: &BatchView<'_>) -> Option<Vec<u32>> {
     let (batch, spans) = (view.batch, &view.batch.spans);
     let codes = |codes| column(codes, view.spans()).map(|codes| rows.gather(codes, |code| code));
@@ -397,7 +397,7 @@ fn intrinsic_codes(intrinsic: Intrinsic, rows: &Rows, view: &BatchView<'_>) -> O
     }
 }
 
-/// What a code means; `None` for what a span does not have.
+/// The value of a code; `None` if the span does not have one.
 fn intrinsic_value<'v>(
     intrinsic: Intrinsic,
     code: u32,
@@ -406,7 +406,7 @@ fn intrinsic_value<'v>(
     match intrinsic {
         Intrinsic::Status => Some(Value::Status(status_of(code as u8))),
         Intrinsic::Kind => Some(Value::Kind(kind_of(code as u8))),
-        // Every span has a name and every trace a root's, if only an empty one.
+        // Every span has a name, and every trace has a root's name and service, possibly empty.
         Intrinsic::Name | Intrinsic::TraceRootName | Intrinsic::TraceRootService => {
             Some(Value::String(view.batch.strings.get(code)))
         }

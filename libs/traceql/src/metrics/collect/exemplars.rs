@@ -1,4 +1,4 @@
-//! Spans to show: at most one a trace, spread over the time range, chosen at random.
+//! Chooses exemplars: at most one span of each trace, spread over the time range, at random.
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -12,12 +12,12 @@ use crate::eval::view::BatchView;
 use crate::metrics::{Exemplar, Grid, LabelValue};
 use crate::{Attribute, Intrinsic};
 
-/// The most exemplars of one part of the time range.
+/// Most exemplars of one part of the time range.
 const PER_PART: usize = 2;
-/// Spans of a batch that are offered to the choice; of more, every so-manieth is.
+/// Most spans of a batch that are considered. If there are more, every n-th one is.
 const OFFERED_PER_BATCH: usize = 2_048;
 
-/// Exemplars of one function, while its batches come in. `K`: which series an exemplar belongs to.
+/// The exemplars of one function while its batches are processed. `K`: which series an exemplar belongs to.
 #[derive(Debug)]
 pub(super) struct Exemplars<K> {
     parts: Vec<Part<K>>,
@@ -28,13 +28,13 @@ pub(super) struct Exemplars<K> {
     random: Random,
 }
 
-/// A reservoir of spans that start in one part of the range.
+/// A reservoir of spans that start in one part of the time range.
 #[derive(Debug)]
 struct Part<K> {
     seen: u64,
     /// Spans that are passed over, up to this one.
     next: u64,
-    /// Shrinks as more spans are seen; see [`Random::skip`].
+    /// Shrinks as more spans are considered; see [`Random::skip`].
     level: f64,
     held: Vec<Held<K>>,
 }
@@ -55,7 +55,7 @@ struct Held<K> {
 
 #[derive(Debug)]
 enum Choice<K> {
-    /// The place of its row in the batch that is being looked at.
+    /// Its row is at this index of the current batch.
     Place(usize),
     /// Looked at.
     Done(Exemplar, K),
@@ -80,12 +80,12 @@ impl<K> Exemplars<K> {
         })
     }
 
-    /// Chooses among the counted spans of a batch; [`Self::look_at`] must follow.
+    /// Chooses among the counted spans of a batch. Call [`Self::look_at`] afterwards.
     pub(super) fn choose(&mut self, rows: &Rows, view: &BatchView<'_>) {
         let starts = view.batch.spans.start.as_slice();
         let last = self.parts.len() - 1;
         let stride = (rows.len() / OFFERED_PER_BATCH).max(1);
-        // Mostly few spans of a batch get so far that their traces matter.
+        // Usually few spans of a batch get far enough for their traces to matter.
         let (mut candidates, mut candidate_rows) = (Vec::new(), Vec::new());
         for place in (self.random.below(stride)..rows.len()).step_by(stride) {
             let row = rows.at(place);
@@ -98,7 +98,7 @@ impl<K> Exemplars<K> {
                 candidate_rows.push(row as u32);
             }
         }
-        // The trace that was refused last, which often has the next span, too.
+        // The trace that was rejected last, which often has the next span, too.
         let mut refused = u32::MAX;
         let traces = view.batch.spans.trace.pick(&candidate_rows);
         for (Candidate { place, part, seen }, of_trace) in candidates.into_iter().zip(traces) {
@@ -125,8 +125,8 @@ impl<K> Exemplars<K> {
         }
     }
 
-    /// Reads what there is to say of the spans that were chosen from a batch. `describe`: the value and the series of
-    /// the span at a place.
+    /// Reads the details of the spans that were chosen from a batch. `describe` returns the value and the series of the
+    /// span at an index.
     pub(super) fn look_at(
         &mut self,
         rows: &Rows,
@@ -199,7 +199,7 @@ impl Random {
         ((self.next() >> 12) as f64 + 0.5) / (1u64 << 52) as f64
     }
 
-    /// How far it is to the next span that a full reservoir of `size` takes, at least 1 (Li's algorithm L).
+    /// How many spans until the next one that a full reservoir of `size` takes, at least 1 (Li's algorithm L).
     fn skip(&mut self, level: &mut f64, size: usize) -> u64 {
         *level *= (self.fraction().ln() / size as f64).exp();
         let passed = (self.fraction().ln() / (1.0 - *level).ln()).floor();

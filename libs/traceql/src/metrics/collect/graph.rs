@@ -1,6 +1,6 @@
-//! `service_graph()`: counting the calls between services.
+//! `service_graph()`: counts the calls between services.
 //!
-//! An edge belongs to one span: the called one, or the only one that there is. That span decides whether and in which
+//! An edge belongs to one span: the called one, or the only one that exists. That span determines whether and in which
 //! interval the edge counts, so that edges count once wherever spans do.
 
 mod calls;
@@ -33,7 +33,7 @@ pub(super) struct GraphCounts {
     series: SeriesTable,
 }
 
-/// What tells edges apart: numbers of the names of client and server, and the connection.
+/// What identifies an edge: the numbers of the names of client and server, and the connection.
 type Edge = (u32, u32, Connection);
 
 /// An edge of one call.
@@ -41,13 +41,13 @@ struct Observed {
     edge: Edge,
     /// The span that the edge belongs to.
     owner: usize,
-    /// The span that saw the call as a client, or as a server.
+    /// The span that recorded the call as a client, or as a server.
     client: Option<usize>,
     server: Option<usize>,
 }
 
 impl GraphCounts {
-    /// Counts the edges of a batch that have a span in `matched` (`None`: all); how many they are.
+    /// Counts the edges of a batch that have a span in `matched` (`None`: all). Returns their number.
     pub(super) fn observe(
         &mut self,
         query: &CompiledMetrics,
@@ -105,7 +105,7 @@ impl GraphCounts {
         vec![self.names.take_held(), self.series.take_held()]
     }
 
-    /// The series. `scale`: how many calls each counted one stands for.
+    /// The series. `scale`: how many calls each counted call represents.
     pub(super) fn finish(self, leaf: u32, scale: f64) -> Vec<PartialSeries> {
         let Self { names, series } = self;
         let partial = |(key, _, points): (Box<[u32]>, _, super::series::Points)| {
@@ -137,7 +137,7 @@ struct Tally {
     numbers: HashMap<Edge, u32, RandomState>,
     /// By number.
     edges: Vec<Edge>,
-    /// By the number of the edge, part, bucket and interval, see [`Self::slot`].
+    /// By edge number, part, bucket and interval, see [`Self::slot`].
     counts: HashMap<u64, f64, RandomState>,
     held: Held,
 }
@@ -146,11 +146,10 @@ impl Tally {
     const INTERVAL_BITS: u32 = 24;
     const BUCKET_BITS: u32 = 8;
     const PART_BITS: u32 = 2;
-    /// Bytes of a count, here and when they are sorted.
+    /// Estimated bytes of a count, here and while counts are sorted.
     const COUNT_BYTES: usize = 64;
 
-    /// Grids have fewer than [`super::MOST_INTERVALS`] intervals; of a
-    /// batch there are fewer than 2^30 edges.
+    /// A grid has fewer than [`super::MOST_INTERVALS`] intervals, and a batch has fewer than 2^30 edges, so this fits.
     fn slot(edge: u32, part: Part, bucket: u32, interval: usize) -> u64 {
         let series = u64::from(edge) << Self::PART_BITS | part as u64;
         let series = series << Self::BUCKET_BITS | u64::from(bucket);
@@ -196,7 +195,7 @@ impl Tally {
     }
 }
 
-/// The edge of a call; none if the other side has no name.
+/// The edge of a call; `None` if the other side has no name.
 fn observe_call(
     call: Call,
     columns: &Columns<'_>,
@@ -221,7 +220,7 @@ fn observe_call(
                 edge: (columns.service(client)?, peer, connection),
                 owner: client,
                 client: Some(client),
-                // What a database takes is what its client waits for.
+                // The time that a database takes is the time that its client waits.
                 server: is_database.then_some(client),
             }
         }
@@ -239,10 +238,10 @@ fn observe_call(
 }
 
 impl Observed {
-    /// The bucket in which the call counts for a part, 0 where there are none; `None` if it does not count.
+    /// The bucket in which the call counts for a part; 0 if the part has no buckets; `None` if the call does not count.
     fn bucket(&self, part: Part, by_size: Buckets, columns: &Columns<'_>) -> Option<u32> {
         let failed = |row: usize| status_of(columns.statuses[row]) == Status::Error;
-        // A call of no time counts with the shortest ones.
+        // A call without duration counts with the shortest ones.
         let latency =
             |row: usize| u32::from(by_size.of_value(span_duration(columns.durations[row]).max(2)));
         match part {

@@ -1,4 +1,4 @@
-//! Label values, and the series that the labels of spans make.
+//! Label values, and the series that the labels of spans form.
 
 use std::collections::HashMap;
 
@@ -14,14 +14,14 @@ use crate::metrics::LabelValue;
 use crate::{Static, format_duration};
 use tactus_work::Held;
 
-/// Combinations of two columns of labels that are numbered by a table and not by a map.
+/// Up to this many combinations of two label columns are numbered with a table instead of a map.
 const TABLED_COMBINATIONS: usize = 1 << 18;
-/// An attribute list is scanned as a whole unless it has more entries than this for every row asked for.
+/// An attribute list is scanned as a whole unless it has more entries than this for every row.
 const SCANNED_ENTRIES_PER_ROW: usize = 16;
-/// Bytes of a label besides its text: twice the value and its entry in the index.
+/// Estimated bytes of a label without its text: the value twice, and its entry in the index.
 const LABEL_BYTES: usize = 2 * size_of::<LabelValue>() + 32;
 
-/// The label of a value. Durations, statuses, kinds and arrays are text.
+/// The label for a value. Durations, statuses, kinds and arrays become text.
 pub(super) fn label(value: Value<'_>) -> LabelValue {
     match value {
         Value::NoRow | Value::Nil => LabelValue::Nil,
@@ -45,7 +45,7 @@ fn array_text<'a>(elements: impl Iterator<Item = Value<'a>>) -> String {
             text.push_str(", ");
         }
         text.push_str(&match element {
-            // An array of one shows how a string is quoted inside of arrays.
+            // Formatting an array with one element shows how a string is quoted inside of arrays.
             Value::String(string) => {
                 let one = Static::StringArray([string.into()].into()).to_string();
                 one[1..one.len() - 1].to_owned()
@@ -70,8 +70,8 @@ pub(super) struct Labels {
 }
 
 impl Labels {
-    /// The number of a value, which is added if it is new. Once there is no memory left, any number: nobody wants what is
-    /// made of it.
+    /// The number of a value, which is added if it is new. Once no memory is left, any number is returned, because the
+    /// result will be discarded.
     pub(super) fn number(&mut self, value: LabelValue) -> u32 {
         if let Some(&number) = self.index.get(&value) {
             return number;
@@ -108,14 +108,14 @@ impl Labels {
     }
 }
 
-/// The label of each of some rows: numbers that ascend from 0 in order of first use.
+/// The label of each of some rows, as numbers that ascend from 0 in order of first use.
 struct LabelColumn {
     codes: Vec<u32>,
     /// The number in [`Labels`] of each code.
     numbers: Vec<u32>,
 }
 
-/// Codes that are given to labels as they occur in a batch.
+/// Codes for labels, in the order in which they occur in a batch.
 struct Codes<'l> {
     labels: &'l mut Labels,
     /// By number in `labels`: the code plus 1, or 0.
@@ -195,12 +195,12 @@ impl LabelColumn {
     }
 }
 
-/// True if it is cheaper to pass over a list than to look into the part of every row.
+/// True if it is cheaper to scan a whole list than to look up every row.
 pub(super) fn is_scanned(list: &AttributeList, rows: &Rows) -> bool {
     list.len() <= rows.len() * SCANNED_ENTRIES_PER_ROW
 }
 
-/// Codes of what rows refer to in a table of so many, or by string code.
+/// Codes for what rows refer to in a table of this size, or by string code.
 fn of_owners(
     owners: &[u32],
     count: usize,
@@ -251,7 +251,7 @@ fn of_resources(
     move |resource| by_resource.get(resource as usize).copied().unwrap_or(nil)
 }
 
-/// Overwrites the codes of the owners that have an attribute.
+/// Overwrites the codes of those owners that have an attribute.
 fn of_attributes(
     list: &AttributeList,
     key: StringCode,
@@ -306,14 +306,14 @@ fn of_values(operand: &Operand<'_>, rows: &Rows, codes: &mut Codes<'_>) -> Vec<u
 
 /// The series of each of some rows.
 pub(super) struct SeriesColumn {
-    /// Numbers below the length of `keys`; `None`: all are of series 0.
+    /// Numbers below the length of `keys`; `None`: all belong to series 0.
     pub(super) codes: Option<Vec<u32>>,
     /// The label numbers of each series.
     pub(super) keys: Vec<Vec<u32>>,
 }
 
 impl SeriesColumn {
-    /// Combines the labels of some rows. `labels`: one of each operand.
+    /// Combines the labels of some rows. `labels`: one for each operand.
     pub(super) fn of(
         by: &[Operand<'_>],
         rows: &Rows,

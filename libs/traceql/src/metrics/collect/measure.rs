@@ -20,7 +20,7 @@ fn bucket_of(value: Value<'_>, buckets: Buckets) -> u8 {
     }
 }
 
-/// The number of a value, durations in nanoseconds; NaN for none.
+/// The value as a number, durations in nanoseconds; NaN if it is not a number.
 pub(super) fn number_of(value: Value<'_>) -> f64 {
     match value {
         Value::Int(value) | Value::Duration(value) => value as f64,

@@ -1,4 +1,4 @@
-//! Adding measured values to their series.
+//! Adds measured values to their series.
 
 use super::cells::{Cell, Joining, Slots};
 use super::labels::SeriesColumn;
@@ -22,7 +22,7 @@ impl Measure {
         }
     }
 
-    /// What collected values are divided by: durations of spans are shown in seconds, all others as they are.
+    /// Collected values are divided by this: durations of spans are shown in seconds, all others as they are.
     pub(super) fn unit(&self) -> f64 {
         let is_span_duration = self.attribute() == Some(&Attribute::Intrinsic(Intrinsic::Duration));
         match self {
@@ -33,7 +33,7 @@ impl Measure {
     }
 }
 
-/// The rows that have the measured value, and that value.
+/// The rows that have the measured value, and the values.
 pub(super) struct Measured {
     pub(super) rows: Rows,
     values: Values,
@@ -43,7 +43,7 @@ enum Values {
     /// Nothing is measured.
     None,
     Numbers(Vec<f64>),
-    /// Numbers of buckets, and how many numbers there are.
+    /// Numbers of buckets, and how many buckets there are.
     Buckets(Vec<u8>, usize),
 }
 
@@ -152,7 +152,7 @@ impl Measured {
     }
 }
 
-/// Takes cells by series and place, ascending, to the series of all batches.
+/// Receives cells in ascending order of series and place, and adds them to the series of all batches.
 struct Sink<'a> {
     offer: &'a Offer<'a>,
     columns: &'a SeriesColumn,

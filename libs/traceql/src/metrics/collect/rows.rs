@@ -3,7 +3,7 @@
 use crate::eval::Bitmap;
 use crate::metrics::Grid;
 
-/// Rows of a batch, ascending. Columns *of rows* have one value each of these, in order.
+/// Rows of a batch, ascending. Columns *of rows* have one value for each of these, in this order.
 pub(super) enum Rows {
     /// All rows of a batch with so many.
     All(usize),
@@ -40,7 +40,7 @@ impl Rows {
         }
     }
 
-    /// A value of each row, of its value in a column of the batch.
+    /// A value for each row, computed by `of` from its value in a column of the batch.
     #[inline]
     pub(super) fn gather<T: Copy, R>(&self, column: &[T], mut of: impl FnMut(T) -> R) -> Vec<R> {
         match self {
@@ -49,7 +49,7 @@ impl Rows {
         }
     }
 
-    /// As [`Self::gather`], for the rows from place `first` on that fit.
+    /// As [`Self::gather`], for the rows from index `first` on that fit into `out`.
     #[inline]
     pub(super) fn write<T: Copy, R>(
         &self,
@@ -79,14 +79,14 @@ impl Rows {
         }
     }
 
-    /// Keeps the rows for which `keeps` says so of the place; the columns of these rows must be told, too.
+    /// Keeps the rows for whose index `keeps` returns true. The columns of these rows must be reduced, too.
     pub(super) fn retain(self, keeps: impl Fn(usize) -> bool) -> Self {
         let places = (0..self.len()).filter(|&place| keeps(place));
         Rows::Some(places.map(|place| self.at(place) as u32).collect())
     }
 }
 
-/// The intervals that the spans of a batch start in.
+/// The intervals in which the spans of a batch start.
 pub(super) struct Reach {
     /// The first of them.
     pub(super) first: usize,
@@ -152,7 +152,7 @@ impl Reach {
     }
 }
 
-/// The least and the greatest of some numbers. Of four at a time, so that none waits for the one before.
+/// The smallest and the largest of some numbers. Uses four accumulators, so that no step waits for the previous one.
 fn bounds(numbers: &[u64]) -> (u64, u64) {
     let (fours, rest) = numbers.as_chunks::<4>();
     let (mut low, mut high) = ([u64::MAX; 4], [0; 4]);
@@ -166,10 +166,10 @@ fn bounds(numbers: &[u64]) -> (u64, u64) {
     (low, high.iter().chain(rest).fold(0, |high, &number| high.max(number)))
 }
 
-/// Divides by one number many times, by multiplication.
+/// Divides many numbers by the same divisor, by multiplication.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Divider {
-    /// 2^64 times a power of two, over the divisor, rounded up; 0 if the divisor is a power of two.
+    /// 2^64 times a power of two, divided by the divisor and rounded up; 0 if the divisor is a power of two.
     factor: u64,
     shift: u32,
 }

@@ -1,4 +1,4 @@
-//! Looking at a part of the spans, and spans that stand for others.
+//! Sampling: counts only a part of the spans, and weights spans that represent others.
 
 use tactus_model::{AttributeList, StringCode};
 
@@ -9,7 +9,7 @@ use crate::eval::value::Value;
 use crate::eval::view::{BatchView, column};
 use crate::metrics::compile::{PROBABILITY, Sampling, Weighing};
 
-/// What a collector has taken of what it was offered.
+/// How many spans a collector was offered, and how many of them it took.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Sample {
     offered: u64,
@@ -17,7 +17,7 @@ pub(super) struct Sample {
 }
 
 impl Sample {
-    /// The spans of a batch to look at; `None`: all of them.
+    /// The spans of a batch to consider; `None`: all of them.
     pub(super) fn take(&mut self, sampling: Sampling, view: &BatchView<'_>) -> Option<Bitmap> {
         match sampling {
             Sampling::All => None,
@@ -48,7 +48,7 @@ impl Sample {
     }
 }
 
-/// The weight of each of some rows: how many spans of the sender it stands for.
+/// The weight of each of some rows: how many spans of the sender it represents.
 pub(super) fn weights(by: Weighing, rows: &Rows, view: &BatchView<'_>) -> Vec<f64> {
     match by {
         Weighing::TraceState => state_weights(rows, view, 1.0, |state| {
@@ -71,7 +71,7 @@ pub(super) fn weights(by: Weighing, rows: &Rows, view: &BatchView<'_>) -> Vec<f6
     }
 }
 
-/// Stands for a weight that a trace state does not tell. Weights are at least 1.
+/// Means that a trace state does not have a weight. Weights are at least 1.
 const UNTOLD: f64 = -1.0;
 
 /// `missing`: where no trace states were read.
@@ -97,7 +97,7 @@ fn state_weights(
     })
 }
 
-/// Where senders leave the probability that a sampler had.
+/// The attributes in which senders store the probability that a sampler used.
 struct ProbabilityAttributes<'v> {
     view: &'v BatchView<'v>,
     key: Option<StringCode>,
@@ -108,7 +108,7 @@ impl<'v> ProbabilityAttributes<'v> {
         Self { view, key: find_string(&view.batch.strings, PROBABILITY.as_bytes()) }
     }
 
-    /// The weight by the attribute of a span, else by that of its resource; 1 without any.
+    /// The weight from the attribute of a span, or else of its resource; 1 without any.
     fn weight(&self, row: usize) -> f64 {
         let Some(key) = self.key else { return 1.0 };
         let batch = self.view.batch;
@@ -121,7 +121,7 @@ impl<'v> ProbabilityAttributes<'v> {
     }
 }
 
-/// The weight of a probability above 0 and up to 1; any other value tells nothing.
+/// The weight for a probability above 0 and up to 1. Other values are ignored.
 fn weight_of_probability(value: Value<'_>) -> f64 {
     let probability = match value {
         Value::Float(value) => value,
@@ -133,11 +133,11 @@ fn weight_of_probability(value: Value<'_>) -> f64 {
     Some(1.0 / probability).filter(|weight| is_probability && weight.is_finite()).unwrap_or(1.0)
 }
 
-/// Hex digits of a threshold, and of a random value.
+/// Hexadecimal digits of a threshold, and of a random value.
 const DIGITS: usize = 14;
 const RANGE: u64 = 1 << (4 * DIGITS);
 
-/// What is done with weights that are no whole numbers.
+/// How weights that are not whole numbers are rounded.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Rounding {
     None,
@@ -145,7 +145,7 @@ enum Rounding {
     ByRandomValue,
 }
 
-/// The weight that a trace state tells by `ot=th:…`; none if it tells none.
+/// The weight from a trace state with `ot=th:…`; `None` if it has none.
 fn weight_of(state: &[u8], rounding: Rounding) -> Option<f64> {
     let entries = state.split(|&byte| byte == b',').map(<[u8]>::trim_ascii);
     let entry = entries.filter_map(|entry| entry.strip_prefix(b"ot=")).next()?;
@@ -166,7 +166,7 @@ fn weight_of(state: &[u8], rounding: Rounding) -> Option<f64> {
     })
 }
 
-/// Up to 14 hex digits; missing ones are zeros at the end.
+/// Up to 14 hexadecimal digits. Missing digits are zeros at the end.
 fn fraction(digits: &[u8]) -> Option<u64> {
     let text = std::str::from_utf8(digits).ok()?;
     let is_hex = text.bytes().all(|digit| digit.is_ascii_hexdigit());
@@ -192,7 +192,7 @@ mod tests {
         assert_eq!(weight_of(b"ot=th:xyz"), 1.0);
         assert_eq!(weight_of(b"ot=th:123456789012345"), 1.0);
         assert_eq!(weight_of(b"ot=rv:ffffffffffffff"), 1.0);
-        // 1 / (1 - 1/3) = 1.5: one half of the random values gives 1, the other 2.
+        // 1 / (1 - 1/3) = 1.5: half of the random values give 1, the other half 2.
         assert_eq!(weight_of(b"ot=th:55555555555555;rv:60000000000000"), 1.0);
         assert_eq!(weight_of(b"ot=th:55555555555555;rv:f0000000000000"), 2.0);
     }

@@ -8,18 +8,18 @@ use super::cells::{Cell, Joining};
 use crate::metrics::Point;
 use tactus_work::Held;
 
-/// Bytes of a series besides its points: its key twice, its entry in the index and the lists of points.
+/// Estimated bytes of a series without its points: its key twice, its entry in the index and the lists of points.
 const SERIES_BYTES: usize = 240;
 /// Bytes of a point here and in the result.
 const POINT_BYTES: usize = 12 + size_of::<Point>();
 
-/// In the end series are there once more, as the message that is sent.
+/// At the end the series exist twice: here, and in the message that is sent.
 const SENT_TWICE: usize = 2;
 
 /// The number of a series.
 pub(super) type SeriesNumber = u32;
 
-/// Series by key. A key holds the numbers of label values and last the bucket.
+/// Series by key. A key has the numbers of the label values, and the bucket last.
 #[derive(Debug, Default)]
 pub(super) struct SeriesTable {
     index: HashMap<Box<[u32]>, SeriesNumber, RandomState>,
@@ -29,8 +29,8 @@ pub(super) struct SeriesTable {
 }
 
 impl SeriesTable {
-    /// The number of the series with a key, which is added if it is new. Once there is no memory left, any number: nobody
-    /// wants what is made of it.
+    /// The number of the series with a key, which is added if it is new. Once no memory is left, any number is
+    /// returned, because the result will be discarded.
     pub(super) fn number(&mut self, key: &[u32]) -> SeriesNumber {
         if let Some(&number) = self.index.get(key) {
             return number;
@@ -68,7 +68,7 @@ impl SeriesTable {
         self.bytes
     }
 
-    /// All series, in no order, as their key, number and points.
+    /// All series in no particular order, with key, number and points.
     pub(super) fn into_series(
         mut self,
     ) -> impl Iterator<Item = (Box<[u32]>, SeriesNumber, Points)> {
@@ -90,7 +90,7 @@ pub(super) struct Points {
 }
 
 impl Points {
-    /// Joins points that ascend by interval; how many of them are new.
+    /// Combines points in ascending order of interval. Returns how many are new.
     pub(super) fn join(&mut self, joining: Joining, added: &[(u32, Cell)]) -> usize {
         let Some(&(first, _)) = added.first() else { return 0 };
         let before = self.intervals.len();
@@ -157,7 +157,7 @@ impl Points {
         }
     }
 
-    /// Makes room for points. Most series get theirs from one batch after another, all at once each time.
+    /// Reserves capacity for points. Most series get points from one batch after another, many at a time.
     fn reserve(&mut self, joining: Joining, points: usize) {
         self.intervals.reserve(points);
         self.values.reserve(points);
@@ -190,7 +190,7 @@ impl Points {
         self.values.iter().sum()
     }
 
-    /// The points as they are sent. `scale`: how many spans each span stands for. `unit`: values are divided by it.
+    /// The points to send. `scale`: how many spans each span represents. `unit`: values are divided by it.
     pub(super) fn finish(self, joining: Joining, scale: f64, unit: f64) -> Vec<Point> {
         let point = |place: usize| {
             let cell = self.cell(place);

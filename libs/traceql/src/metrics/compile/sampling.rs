@@ -1,4 +1,4 @@
-//! Looking at a part of the data, and spans that stand for others.
+//! Sampling hints: count a part of the data, or weight spans that represent others.
 
 use tactus_model::Projection;
 
@@ -15,16 +15,16 @@ pub(in crate::metrics) enum Sampling {
     Traces(u64),
 }
 
-/// Where it stands how many spans of the sender one counts for.
+/// Where to find how many spans of the sender a span represents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::metrics) enum Weighing {
-    /// In the trace state; whole numbers that are right on average where it has a random value.
+    /// In the trace state. Whole numbers that are right on average, if it has a random value.
     TraceState,
     /// In the trace state, else in the attribute [`PROBABILITY`] of span or resource.
     TraceStateOrAttribute,
 }
 
-/// The attribute in which a sampler leaves its probability.
+/// The attribute in which a sampler stores its probability.
 pub(in crate::metrics) const PROBABILITY: &str = "sampling.probability";
 
 impl Weighing {
@@ -48,7 +48,7 @@ impl Sampling {
     pub(super) fn of(hint: Option<SampleHint>, whole_traces: bool) -> Self {
         let one_in = |rate: f64| ((1.0 / rate) as u64).max(1);
         match hint {
-            // An adaptive sample is as large as it may be: columns are counted faster than a sample would pay for.
+            // An adaptive sample takes everything: columns are counted faster than sampling would save.
             None | Some(SampleHint::Adaptive) => Sampling::All,
             Some(SampleHint::Fixed(rate)) if whole_traces => Sampling::Traces(one_in(rate)),
             Some(SampleHint::Fixed(rate) | SampleHint::Spans(rate)) => {

@@ -1,7 +1,9 @@
-//! TraceQL inside a trace that is too large to be read whole: slice by slice, and of each span what the query reads.
+//! TraceQL inside a trace that is too large to be read as a whole: slice by slice, and only what the query reads of
+//! each span.
 //!
-//! Memory, out of that of queries: a slice, and of each span its place in the trace; where spans are not judged alone also
-//! the columns of all, some 80 bytes a span and 13 for each attribute that the query reads.
+//! Memory, counted as that of the query: one slice, and the position of each span in the trace. If spans are not judged
+//! independently, also the columns of all spans, some 80 bytes for each span and 13 for each attribute that the query
+//! reads.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Calls of many traces as one tree: the same call of the same caller is there once.
+//! Combines the calls of many traces in one tree, in which the same call of the same caller is one node.
 
 use std::collections::HashMap;
 
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::http::ui::layout::NO_PARENT;
 use crate::http::ui::skeleton::{Row, Skeleton};
 
-/// Paths that are told apart; calls by further ones are left out, with all below them.
+/// Most paths. Calls on other paths are left out, with everything below them.
 const MAX_PATHS: usize = 5_000;
 
 /// What was seen of each path.

@@ -1,4 +1,4 @@
-//! Counts of rows by something, side and interval.
+//! Counts rows by a number, by side and by interval.
 
 use crate::metrics::collect::cells::{Cell, Joining, Slots};
 use crate::metrics::collect::rows::Reach;
@@ -6,15 +6,15 @@ use crate::metrics::collect::rows::Reach;
 /// Rows by side and interval.
 #[derive(Clone, Copy)]
 pub(super) struct Counter<'a> {
-    /// Of each row: its interval, plus the width of the reach on the second side.
+    /// For each row its interval, plus the number of intervals if it is on the second side.
     pub(super) places: &'a [u32],
     pub(super) reach: &'a Reach,
-    /// Of each row: how many spans it counts for; `None`: each for one.
+    /// For each row how many spans it counts for; `None`: one.
     pub(super) weights: Option<&'a [f64]>,
 }
 
 impl Counter<'_> {
-    /// Calls `emit(number, counts of both sides)` for every number that rows have.
+    /// Calls `emit(number, counts of both sides)` for every number that occurs.
     pub(super) fn count(&self, numbers: &[u32], mut emit: impl FnMut(u32, &[Vec<(u32, Cell)>; 2])) {
         let width = self.reach.width as u32;
         let slots = Slots {

@@ -1,4 +1,4 @@
-//! How often each value of an attribute occurs, on both sides.
+//! Counts how often each value of an attribute occurs on both sides.
 
 use std::cmp::Ordering;
 
@@ -9,7 +9,7 @@ use crate::metrics::collect::labels::Labels;
 use crate::metrics::collect::series::Points;
 use crate::metrics::{ComparedSide, Exemplar, LabelValue, PartialSeries, SeriesKey};
 
-/// Bytes of an attribute besides its values, and of the count of a value in an interval.
+/// Estimated bytes of an attribute without its values, and of the count of a value in an interval.
 const ATTRIBUTE_BYTES: usize = 512;
 const POINT_BYTES: usize = 36;
 
@@ -30,7 +30,7 @@ pub(super) struct ValueCounts {
     sums: [f64; 2],
     /// Of counts; labels have their own.
     bytes: usize,
-    /// Rare values were forgotten: a new one that comes with one span among many is not kept.
+    /// True if rare values were dropped. Then a new value that occurs in a single span among many is not added.
     has_rare_values: bool,
 }
 
@@ -53,12 +53,12 @@ impl ValueCounts {
         self.bytes
     }
 
-    /// Bytes of the counts and of the values themselves.
+    /// Bytes of the counts and of the values.
     pub(super) fn all_bytes(&self) -> usize {
         self.bytes + self.labels.heap_bytes()
     }
 
-    /// The memory of the values, which counts until this is dropped.
+    /// Takes the memory of the values, which counts as used until it is dropped.
     pub(super) fn take_held(&mut self) -> Held {
         self.labels.take_held()
     }
@@ -82,7 +82,7 @@ impl ValueCounts {
         self.bytes += new * POINT_BYTES;
     }
 
-    /// True for the count of a single span of a side with so many that this is next to nothing.
+    /// True for the count of a single span on a side with so many spans that it does not matter.
     fn is_one_of_many(&self, counts: &[Vec<(u32, Cell)>; 2]) -> bool {
         let mut cells = (0..).zip(counts).flat_map(|(side, counts): (usize, _)| {
             counts.iter().map(move |(_, cell)| (side, cell.value))
@@ -91,9 +91,9 @@ impl ValueCounts {
         cells.next().is_none_or(is_nothing) && cells.next().is_none()
     }
 
-    /// Keeps the most frequent values that take so many bytes together, and so many in any case.
+    /// Keeps the most frequent values that fit into `most_bytes`, and in any case `least_values` of them.
     pub(super) fn forget_rare_values(&mut self, most_bytes: usize, least_values: usize) {
-        // Of a side with few spans a value that is rare in all may be the most frequent.
+        // If one side has few spans, its most frequent value may be rare overall.
         let share = |[one, other]: &[Points; 2]| {
             (one.total() / self.sums[0].max(1.0)).max(other.total() / self.sums[1].max(1.0))
         };
@@ -117,8 +117,8 @@ impl ValueCounts {
         *self = kept;
     }
 
-    /// The series: of each side the total, with exemplars, and up to `most` values. `scale`: how many spans each counted
-    /// one stands for.
+    /// The series: for each side the total, with exemplars, and up to `most` values. `scale`: how many spans each
+    /// counted span represents.
     pub(super) fn finish(
         mut self,
         leaf: u32,
@@ -155,7 +155,7 @@ impl ValueCounts {
     }
 }
 
-/// As the answer orders values that are equally frequent.
+/// The order in which the answer shows values that are equally frequent.
 fn by_text(one: &LabelValue, other: &LabelValue) -> Ordering {
     one.text().cmp(&other.text()).then_with(|| one.type_rank().cmp(&other.type_rank()))
 }

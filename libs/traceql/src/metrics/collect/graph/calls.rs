@@ -13,8 +13,8 @@ const CLIENT: u8 = 3;
 const PRODUCER: u8 = 4;
 const CONSUMER: u8 = 5;
 
-/// Spans of one id that are looked at: client and server of a call may share one. More would make work that grows with the
-/// square of a trace whose spans all have the same id.
+/// How many spans with the same id are considered. Client and server of a call may share one. Without this limit, a
+/// trace whose spans all have the same id would take time in the square of its size.
 const MOST_OF_ONE_ID: usize = 4;
 
 /// A call, by rows of its spans.
@@ -26,7 +26,7 @@ pub(super) enum Call {
 }
 
 impl Call {
-    /// The span that the call belongs to, and the other one if there is one.
+    /// The span that the call counts for, and the other one if there is one.
     pub(super) fn rows(self) -> [usize; 2] {
         match self {
             Call::Between { client, server, .. } => [server, client],
@@ -51,7 +51,7 @@ pub(super) struct Columns<'v> {
     pub(super) statuses: &'v [u8],
     pub(super) durations: &'v [u64],
     resources: &'v [u32],
-    /// Number of the name of each resource's service; none if it has none.
+    /// The number of each resource's service name; `None` if it has no service.
     services: Vec<Option<u32>>,
     links: &'v LinkTable,
     traces: &'v [TraceId],
@@ -79,7 +79,7 @@ impl<'v> Columns<'v> {
         })
     }
 
-    /// Number of the name of a span's service; none without one.
+    /// The number of a span's service name; `None` without one.
     pub(super) fn service(&self, row: usize) -> Option<u32> {
         let resource = *self.resources.get(row)?;
         self.services.get(resource as usize).copied().flatten()
@@ -104,7 +104,7 @@ pub(super) struct Finder {
 }
 
 impl Finder {
-    /// Calls `visit` for every call of a trace, which has these rows. A place is an index into them.
+    /// Calls `visit` for every call of a trace, which consists of these rows. A place is an index into `rows`.
     pub(super) fn for_each_call(
         &mut self,
         columns: &Columns<'_>,
@@ -144,7 +144,7 @@ impl Finder {
                     if is_message { Connection::Messaging } else { Connection::Direct };
                 visit(Call::Between { client, server: row, connection });
             }
-            // Whose links lead elsewhere was called by somebody who is not seen here.
+            // If its links lead to another trace, the caller is not in this one.
             let has_links = kind == CONSUMER && !columns.links.range(row).is_empty();
             if is_root && callers.is_empty() && is_server_half(kind) && !has_links {
                 visit(Call::ServerAlone(row));
@@ -158,7 +158,7 @@ impl Finder {
         }
     }
 
-    /// The places of the spans with an id, the first of them.
+    /// The indices of the first spans with an id.
     fn with_id(&self, id: SpanId) -> impl Iterator<Item = usize> {
         let first = self.by_id.partition_point(|(other, _)| *other < id);
         let rest = self.by_id.get(first..).unwrap_or_default().iter();
@@ -166,8 +166,8 @@ impl Finder {
         same.take(MOST_OF_ONE_ID).map(|(_, place)| *place as usize)
     }
 
-    /// The span above: that with the same id on the client's side, else the parent. Of two spans that share the parent's
-    /// id, a server span hangs below the client's and any other below the server's.
+    /// The calling span: a client span with the same id, or else the parent. Two spans may have the parent's id. Then a
+    /// server span's parent is the client span; any other span's parent is the server span.
     fn caller(&self, columns: &Columns<'_>, rows: &[u32], place: usize) -> Option<usize> {
         let row = rows[place] as usize;
         let kind_of = |place: usize| columns.kinds[rows[place] as usize];

@@ -1,4 +1,4 @@
-//! Names of the sides of a call that have no spans.
+//! Derives names for sides of a call that have no spans.
 
 use std::collections::HashMap;
 
@@ -14,7 +14,7 @@ use crate::metrics::graph::{
     ADDRESS_KEY, CLIENT_PEER_KEY, DATABASE_KEYS, DATABASE_PEER_KEYS, PORT_KEY, SERVER_PEER_KEYS,
 };
 
-/// The attributes that names are made of, each once.
+/// The attributes from which names are derived, each once.
 const KEYS: [&str; 11] = [
     "db.namespace",
     "db.name",
@@ -29,7 +29,7 @@ const KEYS: [&str; 11] = [
     PORT_KEY,
 ];
 
-/// The attributes of a span or resource, in the order of [`KEYS`]; those without value left out.
+/// The attributes of a span or resource, in the order of [`KEYS`]; `None` for those without a value.
 type Found = [Option<Attribute>; KEYS.len()];
 
 /// Names the peers of spans of a batch.
@@ -37,7 +37,7 @@ pub(super) struct Peers<'v> {
     view: &'v BatchView<'v>,
     /// Codes of [`KEYS`].
     keys: [Option<StringCode>; KEYS.len()],
-    /// Number of the name that a value is, none for an empty one.
+    /// The number of the name for each value; `None` for an empty one.
     known: HashMap<(ValueType, u64), Option<u32>, RandomState>,
 }
 
@@ -85,7 +85,7 @@ impl<'v> Peers<'v> {
         found
     }
 
-    /// The name in the first of some owners that has an attribute with a text.
+    /// The name from the first of these owners whose attribute with this key is text.
     fn first(&mut self, sides: &[Found], key: &str, names: &mut Labels) -> Option<u32> {
         let values = sides.iter().filter_map(|found| value_of(found, key));
         values.into_iter().find_map(|value| self.name(value, names))

@@ -1,8 +1,8 @@
-//! The traces that tail sampling kept of origins from which it dropped others.
+//! Which traces of an origin are kept, if tail sampling dropped others of the same origin.
 //!
-//! Ingesters decide alone, and may decide differently: about a trace whose error arrived just at the end of its waiting
-//! time, or of which one ingester lacks spans. So that the traces that any of them kept are counted, each ingester
-//! names those that it kept of such an origin, and the first one that has a trace counts it.
+//! Ingesters decide independently, and may decide differently: about a trace with an error that arrived just at the end
+//! of its waiting time, or about one of which an ingester lacks spans. A trace that any of them kept must be counted.
+//! So each ingester names the traces of such an origin that it kept, and the first ingester that has a trace counts it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -12,16 +12,16 @@ use tactus_proto::tactus::v1::{Holder, KeptTraces};
 use super::rank;
 use crate::recent_view::RecentView;
 
-/// Traces of origins that an ingester names to a query: 4 MiB. Beyond, none are named, and the answer is
-/// partial.
+/// Most traces of such origins that an ingester names to a query: 4 MiB. If there are more, none are named, and the
+/// answer is partial.
 const MAX_KEPT_TRACES: usize = 1 << 20;
 
-/// A number for a trace, the same for all processes and releases. Traces of one push hardly ever share one.
+/// A number for a trace, the same in all processes and releases. Traces of one push rarely share a number.
 pub(crate) fn trace_mark(TraceId(id): TraceId) -> u32 {
     fnv1a_32(&id)
 }
 
-/// The traces that are left of these origins; `None` if they are too many.
+/// The traces that are left of these origins; `None` if there are too many.
 pub(crate) fn kept_traces(view: &RecentView, thinned: &OriginSet) -> Option<Vec<KeptTraces>> {
     let mut kept: BTreeMap<u64, BTreeSet<u32>> = BTreeMap::new();
     let (mut count, mut last) = (0, (0, false));
@@ -46,7 +46,7 @@ pub(crate) fn kept_traces(view: &RecentView, thinned: &OriginSet) -> Option<Vec<
     (count <= MAX_KEPT_TRACES).then(|| kept.into_iter().map(message).collect())
 }
 
-/// The traces of origins that ingesters differ about and that others count.
+/// Traces of origins that ingesters decided differently, and that others count.
 #[derive(Debug, Default)]
 pub(super) struct Differing {
     /// All that any ingester names.
@@ -55,7 +55,7 @@ pub(super) struct Differing {
 }
 
 impl Differing {
-    /// The view of the ingester `own_id`. `ahead`: whether another ingester comes before it for a stream.
+    /// The view of the ingester `own_id`. `ahead`: true if another ingester comes before it for a stream.
     pub(super) fn of(holders: &[Holder], own_id: &str) -> Self {
         let mut differing = Self::default();
         let named = holders.iter().flat_map(|holder| &holder.kept);
@@ -72,7 +72,7 @@ impl Differing {
         differing
     }
 
-    /// Leaves these: an ingester that has an origin as a whole counts all of it.
+    /// Keeps only these origins. The others are complete at some ingester, which counts all of their traces.
     pub(super) fn keep(&mut self, origins: &OriginSet) {
         self.counted_elsewhere.retain(|&origin, _| origins.contains(origin));
     }

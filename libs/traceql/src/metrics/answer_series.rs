@@ -1,4 +1,4 @@
-//! Series being made of added up parts, and their order.
+//! The series of an answer while it is computed, and their order.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -16,7 +16,7 @@ const BUCKET_LABEL: &str = "__bucket";
 
 const QUANTILE_LABEL: &str = "p";
 
-/// A series being made. One value an interval, NaN for none; exemplars without value stand for the series' own.
+/// A series of the answer. One value for each interval, NaN for none. Exemplars without a value get that of the series.
 #[derive(Clone, Debug)]
 pub(super) struct Line {
     pub(super) labels: Labels,
@@ -24,7 +24,7 @@ pub(super) struct Line {
     pub(super) exemplars: Vec<Exemplar>,
 }
 
-/// `function`: names the series if they are told apart by nothing else.
+/// `function`: the name of the series if no label distinguishes them.
 pub(super) fn group_labels(
     names: &[Box<str>],
     values: Vec<LabelValue>,
@@ -106,7 +106,7 @@ pub(super) fn quantile_lines(
     lines
 }
 
-/// Each exemplar goes to the quantile whose value over the whole range is nearest to its own.
+/// Assigns each exemplar to the quantile whose value over the whole range is nearest to its own.
 fn share_exemplars(
     exemplars: Vec<Exemplar>,
     counts: &[(f64, Vec<f64>)],
@@ -132,7 +132,7 @@ fn share_exemplars(
 }
 
 impl LabelValue {
-    /// The text by which values are put in order: strings as they are, numbers in canonical form, `nil`.
+    /// The text by which values are sorted: strings as they are, numbers in canonical form, `nil`.
     pub fn text(&self) -> Cow<'_, str> {
         match self {
             LabelValue::Nil => Cow::Borrowed("nil"),
@@ -166,7 +166,7 @@ pub(super) fn sort_lines(lines: &mut [Line]) {
     });
 }
 
-/// The place of each set of labels in the order that decides between equal values: label by label value, name, type.
+/// The rank of each set of labels, which decides between equal values: label by label, by value, name and type.
 pub(super) fn tie_ranks<'l>(labels: impl Iterator<Item = &'l super::answer::Labels>) -> Vec<u32> {
     let keys: Vec<Vec<_>> = labels
         .map(|labels| labels.iter().map(|(name, value)| (value.text(), name, value.type_rank())))

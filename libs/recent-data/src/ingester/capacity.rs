@@ -1,4 +1,4 @@
-//! How much memory and disk space an ingester uses, and whether there is room for more.
+//! How much memory and disk space an ingester uses, and whether it can take more.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -14,9 +14,9 @@ use crate::{
     generation::{RELEASED_MEMORY, Tenant},
 };
 
-/// Approximate memory of a tenant besides its heads and segments: its state, its entries in maps, its metrics.
+/// Estimated memory of a tenant in addition to its heads and segments: its state, its entries in maps, its metrics.
 const TENANT_BYTES: usize = size_of::<Tenant>() + 1_500;
-/// If pushes find no room, live spans are measured at most this often.
+/// If pushes exceed the limit, live spans are measured at most this often.
 const MEASURE_AGAIN: Duration = Duration::from_millis(20);
 
 impl Ingester {
@@ -24,8 +24,8 @@ impl Ingester {
         let limit_bytes = self.settings.max_live_bytes;
         if self.live_bytes.load(Ordering::Relaxed) + bytes > limit_bytes {
             self.wake.notify_one();
-            // The estimate may be old, so measure before refusing. One thread measures at a time, and not for each
-            // refused push, because all tenants are visited.
+            // The estimate may be old, so measure before refusing. Measuring visits all tenants, so only one thread
+            // does it, and not for each refused push.
             let mut measured = self.measured.lock();
             if measured.is_none_or(|at| at.elapsed() >= MEASURE_AGAIN) {
                 *measured = Some(Instant::now());
@@ -45,13 +45,14 @@ impl Ingester {
         Ok(())
     }
 
-    /// Errors: the disk had no room for pushes when it was last checked; the text for people. Never waits for the disk.
+    /// Errors: the disk had no space for pushes when it was last checked; the text is for operators. Never waits for
+    /// the disk.
     pub fn has_room(&self) -> Result<(), String> {
         self.disk.lack(self.live_bytes.load(Ordering::Relaxed) as u64).map_or(Ok(()), Err)
     }
 
-    /// The space on the disk if `new_bytes` more are written, and the space that must stay free to cut live spans and
-    /// to decide pending segments. Asks the system.
+    /// The space on the disk after writing `new_bytes`, and the space that must stay free for cutting live spans and
+    /// deciding pending segments. Asks the system.
     pub(crate) fn room(&self, new_bytes: u64) -> Option<Room> {
         let decided_at_a_time = match self.has_pending.load(Ordering::Relaxed) {
             true => self.settings.generation_bytes,
@@ -66,7 +67,7 @@ impl Ingester {
         self.wal.total_bytes() + self.segment_cache.file_bytes() + self.disk.other_bytes()
     }
 
-    /// The memory of live spans of all tenants, and of tenants and segments besides.
+    /// The memory of live spans of all tenants, and of the tenants and segments themselves.
     fn sum_live_bytes(&self) -> usize {
         let tenants = self.all_tenants();
         let heads = tenants.iter().flat_map(|(_, tenant)| tenant.heads());
@@ -76,7 +77,7 @@ impl Ingester {
         bytes
     }
 
-    /// Measures the live spans of all tenants and notes the result.
+    /// Measures the live spans of all tenants, and records the result.
     pub(crate) fn measure_live_bytes(&self) -> usize {
         self.metrics.show_replay_errors("");
         let (mut traces_of_others, mut bytes_of_others, mut has_others) = (0.0, 0.0, false);
@@ -111,7 +112,7 @@ impl Ingester {
         bytes
     }
 
-    /// [`Self::update_gauges`] from a task: it may have to do with the disk.
+    /// [`Self::update_gauges`] on a blocking task, because it may wait for the disk.
     pub(crate) async fn refresh_gauges(self: &Arc<Self>) {
         let ingester = Arc::clone(self);
         // Fails while the process ends.
@@ -127,7 +128,7 @@ impl Ingester {
         self.forget_idle_tenants(RELEASED_MEMORY);
     }
 
-    /// Asks for the state of the disk, for gauges and limits.
+    /// Asks the system for the state of the disk, for gauges and limits.
     pub(crate) fn measure_disk(&self) -> Option<Room> {
         self.disk.look_for_others(&self.layout, self.has_pending.load(Ordering::Relaxed));
         self.metrics.directory_bytes.set(self.directory_bytes() as f64);

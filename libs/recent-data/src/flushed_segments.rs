@@ -1,7 +1,7 @@
 //! Segments that still answer queries although their block is in object storage.
 //!
 //! In a cluster, queriers learn of a new block later than the ingester. Until then (`complete_block_timeout`) the
-//! ingester answers for its spans. If room is needed, these segments go earlier, the oldest first.
+//! ingester answers for its spans. If disk space is short, these segments are released earlier, the oldest first.
 
 use std::{
     sync::Arc,
@@ -16,11 +16,11 @@ use crate::{
     ingester::Ingester,
 };
 
-/// From this share of the directory's limit on, room is made. Numerator and denominator.
+/// When the directory has this fraction of its limit, segments are released early. Numerator and denominator.
 const FULL: (u64, u64) = (4, 5);
 
 impl Ingester {
-    /// Handles the segments of a block that is now in object storage.
+    /// Keeps or releases the segments of a block that is now in object storage.
     pub(crate) async fn finish_block(
         self: &Arc<Self>,
         tenant: &TenantId,
@@ -34,14 +34,14 @@ impl Ingester {
             let path = ingester.manifest_path(&id, block.id);
             // Without the note, a restart finds the block in the bucket and keeps its segments once more.
             if let Err(error) = ingester.manifest_of(&block, Some(SystemTime::now())).write(&path) {
-                tracing::warn!(%error, "cannot note that a block is in object storage");
+                tracing::warn!(%error, "cannot record that a block is in object storage");
             }
             ingester.flushes.held.add(id, now, block);
         };
         Ok(tokio::task::spawn_blocking(note).await?)
     }
 
-    /// Releases segments that have been kept long enough. While there is no room, the oldest of the others go as well.
+    /// Releases segments that were kept long enough. With `no_room`, the oldest of the others are released as well.
     pub(crate) async fn release_held(self: &Arc<Self>, no_room: bool) -> Result<(), Error> {
         self.segment_cache.forget_idle();
         loop {
@@ -65,7 +65,7 @@ impl Ingester {
         Ok(tokio::task::spawn_blocking(move || ingester.clear_block(&tenant, &block)).await?)
     }
 
-    /// The manifest of a block: its segments, and when it was in object storage.
+    /// The manifest of a block: its segments, and when it was complete in object storage.
     pub(crate) fn manifest_of(
         &self,
         block: &PendingBlock,

@@ -1,4 +1,4 @@
-//! The reasons why work ends early.
+//! The reasons why a query ends early.
 
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ pub enum Over {
         /// Most steps.
         limit: u64,
     },
-    /// There is no memory left for what it has to hold. The same query may succeed later.
+    /// No memory is left for what the query has to hold. The same query may succeed later.
     #[error("{TOO_MANY_BYTES}")]
     Memory,
 }

@@ -1,17 +1,17 @@
-//! Chooses who is next: tenants in turn, and the queries of each tenant in turn.
+//! The threads that wait at the gate. Tenants take turns, and so do the queries of each tenant.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::{Line, Waiter};
 
-/// The waiting threads by tenant and query, the next one first. No entry is empty.
+/// Waiting threads by tenant and query; the front of each queue is next. No queue is empty.
 #[derive(Default)]
-pub(super) struct Lines(VecDeque<(u64, VecDeque<OfQuery>)>);
+pub(super) struct WaitQueue(VecDeque<(u64, VecDeque<OfQuery>)>);
 
 type OfQuery = (u64, VecDeque<Arc<Waiter>>);
 
-impl Lines {
+impl WaitQueue {
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -34,7 +34,8 @@ impl Lines {
         queries.front()?.1.front().map(|waiter| &**waiter)
     }
 
-    /// Takes the next thread. Then its query is the last of its tenant, and its tenant is the last of all.
+    /// Takes the next thread. Its query then moves to the end of its tenant's queue, and its tenant to the end of the
+    /// outer queue.
     pub(super) fn take_next(&mut self) -> Option<Arc<Waiter>> {
         self.take(0, 0, 0)
     }
@@ -73,7 +74,7 @@ impl Lines {
     }
 }
 
-/// The entry with this number, at the end if there is none.
+/// The entry with this number. A new one is added at the end.
 fn entry<T: Default>(entries: &mut VecDeque<(u64, T)>, number: u64) -> &mut T {
     let place = entries.iter().position(|(known, _)| *known == number).unwrap_or_else(|| {
         entries.push_back((number, T::default()));

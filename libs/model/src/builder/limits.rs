@@ -1,37 +1,39 @@
-//! Limits that keep the builder's 32-bit numbers from overflowing and its memory in proportion to what it reads.
+//! Limits that keep the builder's 32-bit numbers from overflowing, and its memory in proportion to its input.
 
 use bytemuck::Pod;
 
 use super::{AppendError, BatchBuilder};
 use crate::{AttributeList, Buffer, SpanBatch};
 
-/// Room that a batch gets beyond what the one before took, as a divisor.
+/// Divisor: a new batch reserves this fraction more than the last one used.
 const SLACK: usize = 16;
 
-/// A batch with more bytes of strings takes no further message.
+/// Once a batch has this many bytes of strings, it takes no further message.
 const MAX_STRING_BYTES: usize = 1 << 30;
 
-/// The largest message that is read at once. Its strings take at most four times its bytes (a cut list is encoded
-/// anew), so that all strings stay below 4 GiB.
+/// The largest message that is accepted. Its strings take at most four times its bytes (a list that is cut is encoded
+/// again), so that all strings together stay below 4 GiB.
 const MAX_MESSAGE_BYTES: usize = 1 << 29;
 
-/// A batch with more rows or attributes of one kind takes no further message; one message adds at most 2^28.
+/// Once a batch has this many rows or attributes of one kind, it takes no further message. One message adds at most
+/// 2^28.
 const MAX_ROWS: usize = 1 << 31;
 
-/// Bytes that are counted to a push besides its own: small ones may hold anything.
+/// Bytes added to the size of each push before entries are limited by it, so that a small push may hold anything.
 const FREE_BYTES: usize = 128 << 10;
 
-/// Bytes of a push for each event or link.
+/// A push may have one event or link for each this many of its bytes.
 ///
-/// A link takes 36 bytes of memory and an event 20, an empty one has two bytes in the request; one with an id or a
-/// time has 11 or more.
+/// A link takes 36 bytes of memory and an event 20. An empty one has two bytes in the request; one with an id or a time
+/// has 11 or more.
 const BYTES_PER_ENTRY: usize = 8;
 
-/// Likewise for each attribute, which takes 13 bytes of memory: one with a key and a value has seven or more.
+/// The same for attributes, which take 13 bytes of memory each. One with a key and a value has seven bytes or more.
 pub(super) const BYTES_PER_ATTRIBUTE: usize = 6;
 
-/// An empty batch with room for as much as another one holds: a column that grows step by step is copied each time.
-pub(super) fn with_room_of(like: &SpanBatch) -> SpanBatch {
+/// An empty batch with the capacity that another one used, because a column that grows step by step is copied each
+/// time.
+pub(super) fn with_capacity_of(like: &SpanBatch) -> SpanBatch {
     let mut new = SpanBatch::default();
     reserve(&mut new.traces.ids, &like.traces.ids);
     let (to, from) = (&mut new.spans, &like.spans);
@@ -76,7 +78,7 @@ fn reserve<T: Pod>(to: &mut Buffer<T>, like: &Buffer<T>) {
     to.make_mut().reserve_exact(like.len() + like.len() / SLACK);
 }
 
-/// What the events, links and attributes of the current push may still take, in bytes of the push.
+/// How many more bytes' worth of events, links and attributes the current push may add.
 #[derive(Debug)]
 pub(super) struct EntryBudget {
     left: usize,
@@ -114,8 +116,8 @@ impl EntryBudget {
 }
 
 impl BatchBuilder {
-    /// Checks that whatever a message holds can still be numbered.
-    pub(super) fn check_room(&self, message: &[u8]) -> Result<(), AppendError> {
+    /// Checks that everything a message may hold still gets a 32-bit number.
+    pub(super) fn check_limits(&self, message: &[u8]) -> Result<(), AppendError> {
         let batch = &self.batch;
         let rows = [
             batch.len(),
