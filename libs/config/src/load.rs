@@ -80,12 +80,12 @@ pub fn load_as(
     for flag in &given {
         flags::apply(config, flag).map_err(flag_error)?;
     }
-    let mut loaded = Loaded::default();
-    loaded.print_version = on(&given, "version");
-    loaded.health_probe = on(&given, "health").then(|| {
+    let health_probe = on(&given, "health").then(|| {
         let url = last(&given, "health.url").map(str::to_owned);
         url.unwrap_or_else(|| "http://localhost:3200/ready".to_owned())
     });
+    let mut loaded =
+        Loaded { print_version: on(&given, "version"), health_probe, ..Loaded::default() };
     // Neither needs a configuration that makes sense.
     if loaded.print_version || loaded.health_probe.is_some() {
         return Ok(loaded);
