@@ -117,15 +117,26 @@ fn source_ips(section: &str, server: &Server) -> Result<SourceIps, Error> {
 /// Largest frame that the services of a cluster send each other, in bytes: pushes are some hundred kilobytes.
 const INTERNAL_FRAME_BYTES: u32 = 256 << 10;
 
+/// Calls that a connection may open and reset before they are looked at, however many it may have at a time.
+const MOST_PENDING_RESETS: usize = 1_000;
+
 /// A port of `tempopb` and of the services of the cluster, or of one of them. Errors: certificates.
 pub(crate) fn grpc(config: &Config, backlog: Arc<Backlog>) -> Result<ListenerSettings, Error> {
     let server = &config.server;
     let tls = tactus_tls::from_config::grpc_server("server", server)?;
     let listener = grpc_listener(server, server.grpc_server_max_concurrent_streams);
+    let http2 = Http2Settings {
+        max_frame_bytes: INTERNAL_FRAME_BYTES,
+        // The calls of all tenants share the connection of a querier or of a gateway. One that gives up as many as it may have makes
+        // the others fail if that ends the connection.
+        max_pending_resets: (server.grpc_server_max_concurrent_streams as usize)
+            .clamp(listener.http2.max_pending_resets, MOST_PENDING_RESETS),
+        ..listener.http2
+    };
     Ok(ListenerSettings {
         proxy_protocol: server.proxy_protocol_enabled,
         tls: tls.map(ServerTls::load).transpose()?,
-        http2: Http2Settings { max_frame_bytes: INTERNAL_FRAME_BYTES, ..listener.http2 },
+        http2,
         backlog,
         ..listener
     })
@@ -286,6 +297,16 @@ mod tests {
         assert_eq!(check("querier")(&limits("x")), Ok(()));
         let refuses = check_of(Arc::default(), |_| Err("no".to_owned()));
         assert_eq!(refuses(&Limits::default()), Err("no".to_owned()));
+    }
+
+    #[test]
+    fn connection_of_a_service_may_give_up_as_many_calls_as_it_may_have() {
+        for (streams, expected) in [(100, 100), (0, 20), (5, 20), (100_000, 1_000)] {
+            let mut config = Config::default();
+            config.server.grpc_server_max_concurrent_streams = streams;
+            let settings = grpc(&config, Backlog::of_services()).unwrap();
+            assert_eq!(settings.http2.max_pending_resets, expected, "{streams}");
+        }
     }
 
     #[test]
