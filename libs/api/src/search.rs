@@ -13,7 +13,7 @@ use tactus_proto::tempopb::{
 use tactus_traceql::eval::{self, AttributeValue, TraceMatch};
 
 /// Shown as the service of a trace whose root is not known.
-pub const ROOT_NOT_RECEIVED: &str = "<root span not yet received>";
+const ROOT_NOT_RECEIVED: &str = "<root span not yet received>";
 
 /// Traces kept beyond the limit before the oldest are dropped, as a multiple of the limit.
 const SLACK: usize = 8;
@@ -154,6 +154,11 @@ impl SearchCombiner {
         taken
     }
 
+    /// What was added as one answer of a source, newest trace first.
+    pub fn finish_part(mut self) -> Vec<TraceSearchMetadata> {
+        self.newest()
+    }
+
     /// The answer, newest trace first.
     pub fn finish(mut self, metrics: SearchMetrics) -> SearchResponse {
         let (pads_ids, spans) = (self.pads_ids, self.spans);
@@ -184,8 +189,15 @@ fn shown(mut trace: TraceSearchMetadata, pads_ids: bool, spans: usize) -> TraceS
     if trace.root_service_name.is_empty() {
         ROOT_NOT_RECEIVED.clone_into(&mut trace.root_service_name);
     }
-    if spans > 0 {
-        trace.span_sets.iter_mut().for_each(|set| set.spans.truncate(spans));
+    for set in &mut trace.span_sets {
+        if spans > 0 {
+            set.spans.truncate(spans);
+        }
+        // Sources send the group without a value as no value, so that it stays apart from that of the text.
+        let values = set.attributes.iter_mut().filter_map(|attribute| attribute.value.as_mut());
+        for AnyValue { value } in values {
+            value.get_or_insert_with(|| Value::StringValue("nil".into()));
+        }
     }
     trace.span_set = trace.span_sets.first().cloned();
     if pads_ids {
@@ -339,6 +351,7 @@ fn value_message(value: AttributeValue) -> AnyValue {
         AttributeValue::Array(elements) => Value::ArrayValue(ArrayValue {
             values: elements.into_iter().map(value_message).collect(),
         }),
+        AttributeValue::Nil => return AnyValue { value: None },
     };
     AnyValue { value: Some(value) }
 }

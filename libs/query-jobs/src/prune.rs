@@ -86,8 +86,14 @@ impl Pruner {
         Self::any(groups.map(|group| Self::all(group.conditions.iter().map(Self::of_expression))))
     }
 
+    /// Of stages that may fail, and of those behind them, nothing is asked: whether a query fails must not depend on what
+    /// of it was read.
     fn of_pipeline(pipeline: &Pipeline) -> Self {
-        let stages = pipeline.stages.iter().map(|stage| match stage {
+        let is_sound = |stage: &&PipelineStage| match stage {
+            PipelineStage::Spanset(spanset) => !spanset.may_fail(),
+            _ => true,
+        };
+        let stages = pipeline.stages.iter().take_while(is_sound).map(|stage| match stage {
             PipelineStage::Spanset(spanset) => Self::of_spanset(spanset),
             _ => Self::Unknown,
         });

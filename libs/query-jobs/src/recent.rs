@@ -8,6 +8,7 @@ mod ask;
 mod merge;
 mod once;
 mod service;
+mod shard_sizes;
 
 #[cfg(test)]
 mod tests;
@@ -19,6 +20,8 @@ use tactus_ring::{Instance, LookBack, Operation, ReadSet, Ring, RingView, Tolera
 use tactus_rpc::IngesterOf;
 use tactus_server::bodies::Bodies;
 use tactus_telemetry::metrics::{CounterVec, Kind, Registry};
+
+use shard_sizes::ShardSizes;
 
 /// Settings of reads of recent data.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,11 +35,11 @@ pub struct RecentSettings {
     pub extra_query_delay: Duration,
     /// Once the answer is complete, the other ingesters are waited for this long (`querier.late_ingester_grace`).
     pub late_grace: Duration,
-    /// Ask only a tenant's shard, and what may have been in it this long ago; `None` asks all ingesters
-    /// (`querier.shuffle_sharding_ingesters_enabled` and `…_lookback_period`).
+    /// Ask only a tenant's shard, and what may have been in it this long ago, once its size was the same for as long; `None`
+    /// asks all ingesters (`querier.shuffle_sharding_ingesters_enabled` and `…_lookback_period`).
     pub shard_look_back: Option<Duration>,
-    /// A trace by id asks only the trace's replicas, unless an ingester joined within this time
-    /// (`querier.query_relevant_ingesters`; time until a block is written and its spans given up).
+    /// A trace by id asks only the trace's replicas, unless an ingester joined or the size of the shard changed within this
+    /// time (`querier.query_relevant_ingesters`; time until a block is written and its spans given up).
     pub relevant_look_back: Option<Duration>,
     /// An answer with gaps is an error (`querier.strict_recent_reads`).
     pub strict: bool,
@@ -75,6 +78,7 @@ pub struct RecentParts {
 pub struct RecentData {
     parts: Arc<RecentParts>,
     holdings: Arc<once::KeptHoldings>,
+    shard_sizes: Arc<ShardSizes>,
     failures: CounterVec<2>,
     partial: CounterVec<1>,
 }
@@ -102,7 +106,8 @@ impl RecentData {
             out.family("tempo_querier_ingester_clients", help, Kind::Gauge);
             out.sample(&[], parts.ring.view().instances().len() as f64);
         });
-        Self { parts, holdings: Arc::default(), failures, partial }
+        let (holdings, shard_sizes) = Default::default();
+        Self { parts, holdings, shard_sizes, failures, partial }
     }
 
     /// The ingesters to ask for something of a tenant.
@@ -112,6 +117,9 @@ impl RecentData {
             return all_that_hold_a_span(&view);
         };
         let size = (self.parts.shard_size_of)(tenant);
+        if !self.shard_sizes.is_settled(tenant, size, look_back) {
+            return all_that_hold_a_span(&view);
+        }
         let look_back = LookBack { since: unix_seconds_before(look_back) };
         all_that_hold_a_span(&view.shuffle_shard_with_look_back(tenant, size, look_back))
     }
@@ -137,7 +145,11 @@ impl RecentData {
         if !view.instances().iter().all(is_old) {
             return None;
         }
-        let view = view.shuffle_shard(tenant, (self.parts.shard_size_of)(tenant));
+        let size = (self.parts.shard_size_of)(tenant);
+        if !self.shard_sizes.is_settled(tenant, size, look_back) {
+            return None;
+        }
+        let view = view.shuffle_shard(tenant, size);
         let replicas = view.replicas(token_for(tenant, id), Operation::Read).ok()?;
         let tolerance = Tolerance::Instances(replicas.max_errors());
         let instances =

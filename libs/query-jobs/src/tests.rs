@@ -258,6 +258,26 @@ async fn pruned_queries_match_what_others_do() {
 }
 
 #[tokio::test]
+async fn query_fails_whatever_the_block_would_not_have_to_be_read_for() {
+    let sample = Sample::new(&[V4]).await;
+    for query in [
+        r#"({} | by(name)) >> ({ name = "nothing" } | {})"#,
+        r#"({ name = "nothing" } | {}) &>> ({} | by(name))"#,
+        r#"({} | by(name)) !>> ({ name = "nothing" } | {})"#,
+    ] {
+        let error = sample.search(whole(V4), traceql(query)).await.unwrap_err();
+        assert_eq!(error.code(), Code::InvalidArgument, "{query}: {error}");
+    }
+    for query in [
+        r#"({} | by(name) | coalesce()) >> ({ name = "nothing" } | {})"#,
+        r#"({ name = "nothing" } | by(name)) >> ({} | {})"#,
+        r#"({ name = "nothing" } | {}) && (({} | by(name)) >> ({} | {}))"#,
+    ] {
+        assert_eq!(sample.matched(whole(V4), query).await, (BTreeSet::new(), 0), "{query}");
+    }
+}
+
+#[tokio::test]
 async fn pruning_reads_less() {
     let sample = Sample::new(&[V4]).await;
     let inspected = async |query: &str| {

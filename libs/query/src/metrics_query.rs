@@ -154,7 +154,6 @@ impl Frontend {
         let sum = Sum::new(MetricsCombiner::new(&query.root, grid, options));
         let work = self.new_work(tenants);
         let mut state = State { sum, work, progress: progress.map(|progress| (progress, grid)) };
-        let mut answer = Default::default();
         if !compiled.is_never() {
             let requests: Vec<_> =
                 tenants.iter().map(|tenant| self.request(tenant, query, &grid)).collect();
@@ -170,7 +169,6 @@ impl Frontend {
                 self.count_unreplicated(&requests, window, &grid, &mut state).await?
             };
             self.count_blocks_of(&requests, &blocks, query, &grid, &mut state).await?;
-            answer = state.sum.finish().await?;
             if query.explain {
                 let work = &mut state.work;
                 let seen = work.metrics.total_blocks as usize + work.skipped();
@@ -178,6 +176,8 @@ impl Frontend {
                 work.skip_blocks("outside the time range", all.saturating_sub(seen));
             }
         }
+        // A count of nothing is a line of zeros, unless the query says itself that it counts nothing.
+        let answer = state.sum.finish().await?;
         Ok(self.series_answer(answer, state.work, query, grid, compiled.reads_whole_trace()))
     }
 

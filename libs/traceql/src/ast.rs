@@ -133,6 +133,39 @@ pub enum SpansetExpression {
 }
 
 impl SpansetExpression {
+    /// True if evaluation may end in an error: a side of a structural operator may become several spansets.
+    pub fn may_fail(&self) -> bool {
+        match self {
+            SpansetExpression::Filter(_) => false,
+            SpansetExpression::Pipeline(pipeline) => {
+                pipeline.stages.iter().any(|stage| match stage {
+                    PipelineStage::Spanset(spanset) => spanset.may_fail(),
+                    _ => false,
+                })
+            }
+            SpansetExpression::Binary { operator, left, right } => {
+                let is_structural = matches!(operator, SpansetOperator::Structural(..));
+                let splits = left.may_split() || right.may_split();
+                is_structural && splits || left.may_fail() || right.may_fail()
+            }
+        }
+    }
+
+    /// True if one spanset may become several.
+    fn may_split(&self) -> bool {
+        let SpansetExpression::Pipeline(pipeline) = self else { return false };
+        let mut splits = false;
+        for stage in &pipeline.stages {
+            match stage {
+                PipelineStage::By(_) => splits = true,
+                PipelineStage::Coalesce => splits = false,
+                PipelineStage::Spanset(spanset) => splits |= spanset.may_split(),
+                PipelineStage::Scalar(_) | PipelineStage::Select(_) => {}
+            }
+        }
+        splits
+    }
+
     fn is_constant_false(&self, filters: &mut usize) -> bool {
         match self {
             SpansetExpression::Filter(filter) => {

@@ -76,8 +76,9 @@ fn double_text(number: f64) -> String {
     if is_plain || !number.is_finite() { number.to_string() } else { format!("{number:e}") }
 }
 
+/// Attributes as tags, in place of those that are there. Of a key that stands twice the first value counts, as in queries.
 fn add_attributes(tags: &mut Tags, attributes: &[KeyValue]) {
-    for KeyValue { key, value } in attributes {
+    for KeyValue { key, value } in attributes.iter().rev() {
         let value = value.as_ref().and_then(|value| value.value.as_ref());
         tags.insert(key.clone(), value.map(text_of).unwrap_or_default());
     }

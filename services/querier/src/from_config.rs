@@ -49,9 +49,10 @@ pub(crate) fn recent(config: &Config) -> RecentSettings {
         extra_query_delay: querier.extra_query_delay.as_std(),
         late_grace: querier.late_ingester_grace.as_std(),
         shard_look_back: querier.shuffle_sharding_ingesters_enabled.then_some(look_back),
-        relevant_look_back: querier
-            .query_relevant_ingesters
-            .then(|| config.ingester.complete_block_timeout.as_std()),
+        relevant_look_back: querier.query_relevant_ingesters.then(|| {
+            let ingester = &config.ingester;
+            ingester.max_block_duration.as_std() + ingester.complete_block_timeout.as_std()
+        }),
         strict: querier.strict_recent_reads,
     }
 }
@@ -68,5 +69,22 @@ pub(crate) fn worker(config: &Config) -> WorkerSettings {
         max_receive_bytes: worker.grpc_client_config.max_recv_msg_size,
         max_send_bytes: worker.grpc_client_config.max_send_msg_size,
         grace: querier.search.query_timeout.as_std(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn replicas_of_before_are_asked_until_their_spans_are_in_blocks() {
+        let recent_of = |yaml: &str| recent(&tactus_config::from_yaml(yaml).unwrap());
+        let yaml = "{querier: {query_relevant_ingesters: true}, \
+                    ingester: {max_block_duration: 20m, complete_block_timeout: 10m}}";
+        let look_back = Some(Duration::from_secs(30 * 60));
+        assert_eq!(recent_of(yaml).relevant_look_back, look_back);
+        assert_eq!(recent_of("{}").relevant_look_back, None);
     }
 }

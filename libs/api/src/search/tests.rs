@@ -186,6 +186,34 @@ fn aggregates_of_the_shown_spans_are_those_of_one_source() {
 }
 
 #[test]
+fn group_without_a_value_and_that_of_its_text_stay_apart() {
+    let source = |value: AttributeValue, span_id: &str| {
+        let attributes = vec![("by(.a)".to_owned(), value)];
+        let set = eval::SpanSet { matched: 1, attributes, spans: vec![] };
+        let mut found = trace("a", 1);
+        found.span_sets = vec![span_set_message(set)];
+        found.span_sets[0].spans = vec![Span { span_id: span_id.into(), ..Span::default() }];
+        found
+    };
+    let text = || AttributeValue::String("nil".into());
+    let mut ingesters = SearchCombiner::new(20);
+    ingesters.add(vec![source(AttributeValue::Nil, "1")]);
+    ingesters.add(vec![source(text(), "2")]);
+    let mut combiner = SearchCombiner::new(20).watches_changes();
+    combiner.add(ingesters.finish_part());
+    combiner.add(vec![source(AttributeValue::Nil, "3"), source(text(), "2")]);
+    let changed = combiner.take_changes(0);
+    let answer = combiner.finish(SearchMetrics::default());
+    assert_eq!(changed, answer.traces);
+    let sets = &answer.traces[0].span_sets;
+    assert_eq!(sets.iter().map(|set| set.matched).collect::<Vec<_>>(), [2, 1]);
+    for set in sets {
+        assert_eq!(set.attributes, [string_attribute("by(.a)", "nil")]);
+    }
+    assert_eq!(answer.traces[0].span_set.as_ref(), Some(&sets[0]));
+}
+
+#[test]
 fn old_traces_are_dropped_when_there_are_far_too_many() {
     let mut combiner = SearchCombiner::new(2);
     combiner.add((1..2_000).map(|start| trace(&start.to_string(), start)).collect());

@@ -13,6 +13,7 @@ const ANYWHERE: [AttributeScope; 5] = [Span, Instrumentation, Resource, Event, L
 /// Shown in place of what a span lacks; a search for it finds such spans.
 const MISSING_SERVICE: &str = "missing-service-name";
 const EMPTY_SERVICE: &str = "empty-service-name";
+const NO_TEXT_SERVICE: &str = "service-name-wrong-type";
 const EMPTY_NAME: &str = "empty-span-name";
 
 /// What a tag asks for.
@@ -74,7 +75,11 @@ pub(super) fn service(name: &str) -> String {
         alternatives.push(format!("{attribute} = {}", quoted(name)));
         match name {
             // TraceQL does not let one ask for its absence.
-            MISSING_SERVICE => alternatives.push(format!("!({attribute} =~ `.*`)")),
+            MISSING_SERVICE => alternatives.push(format!("!({attribute} != nil)")),
+            // Lists of texts are not found: what tells them from texts is of no use in filters of names.
+            NO_TEXT_SERVICE => {
+                alternatives.push(format!("({attribute} != nil && !({attribute} =~ `.*`))"));
+            }
             EMPTY_SERVICE => alternatives.push(format!("{attribute} = {}", quoted(""))),
             _ => {}
         }

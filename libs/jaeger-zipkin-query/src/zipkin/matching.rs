@@ -46,8 +46,7 @@ pub(super) fn service(name: &str) -> String {
     let service = attribute(Resource, "service.name");
     let named = equals_any_case(&service, name);
     if name.eq_ignore_ascii_case(NO_SERVICE) {
-        // What has no service matches nothing.
-        return format!("({named} || !({service} =~ `.*`))");
+        return format!("({named} || {service} = `` || !({service} != nil))");
     }
     named
 }
@@ -160,7 +159,8 @@ mod tests {
             r#"{ resource.service.name =~ `(?i)api\.v1` && span.peer.service = `42` && name =~ `(?i)get "/"` && duration >= 1500ns && duration < 3500ns }"#,
         );
         let none = service("OTLPResourceNoServiceName");
-        assert!(none.ends_with("|| !(resource.service.name =~ `.*`))"), "{none}");
+        let missing = "|| resource.service.name = `` || !(resource.service.name != nil))";
+        assert!(none.ends_with(missing), "{none}");
     }
 
     #[test]

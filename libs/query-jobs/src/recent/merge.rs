@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tactus_api::search::{ROOT_NOT_RECEIVED, SearchCombiner, add_metrics};
+use tactus_api::search::{SearchCombiner, add_metrics};
 use tactus_api::trace::{CombinedTrace, TraceCombiner, WhenTooLarge};
 use tactus_proto::tactus::v1::{
     FindTraceResponse, HoldingsResponse, MetricsResponse, SearchResponse, TagScope, TagValue,
@@ -103,15 +103,7 @@ pub(super) fn searches(answers: Answers<SearchResponse>, limit: u32) -> SearchRe
         }
         combiner.add(answer.traces);
     }
-    let combined = combiner.finish(metrics);
-    (whole.traces, whole.metrics) = (combined.traces, combined.metrics);
-    for trace in &mut whole.traces {
-        // This text is added for clients by the combiner; the root may be in a block.
-        if trace.root_service_name == ROOT_NOT_RECEIVED {
-            trace.root_service_name.clear();
-        }
-        trace.span_set = None;
-    }
+    (whole.traces, whole.metrics) = (combiner.finish_part(), Some(metrics));
     whole
 }
 

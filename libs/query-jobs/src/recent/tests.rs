@@ -3,6 +3,7 @@
 mod doubles;
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use prost::Message as _;
 use tactus_proto::otlp::{ExportTraceServiceRequest, ResourceSpans, ScopeSpans, Span};
@@ -231,9 +232,14 @@ async fn trace_asks_only_its_replicas_while_the_ring_is_stable() {
     let look_back =
         RecentSettings { relevant_look_back: Some(900 * SECOND), ..RecentSettings::default() };
     let cluster = cluster(3, &[Answer; 6], look_back);
+    // The tenant may have had another shard a moment ago.
+    assert_eq!(cluster.find().await.unwrap(), found("abcdef", false));
+    tokio::time::advance(900 * SECOND).await;
     let (trace, partial) = cluster.find().await.unwrap();
     assert_eq!((trace.len(), partial), (3, false));
-    assert_eq!(cluster.asked(), trace);
+    for (name, double) in &cluster.doubles {
+        assert_eq!(double.calls(), if trace.contains(name) { 2 } else { 1 }, "{name}");
+    }
     // One that came just now may have moved the trace.
     cluster.change(|instance| {
         if &*instance.id == "f" {
@@ -249,17 +255,28 @@ async fn tenant_of_a_shard_asks_only_its_ingesters() {
         RecentSettings { shard_look_back: Some(3_600 * SECOND), ..RecentSettings::default() };
     let Cluster { recent, ring, doubles, registry } = cluster(1, &[Answer; 10], settings);
     let RecentParts { settings, ingester_at, .. } = &*recent.parts;
+    let size = Arc::new(AtomicUsize::new(3));
     let parts = RecentParts {
         settings: settings.clone(),
         ring: Arc::clone(&ring),
         ingester_at: Arc::clone(ingester_at),
-        shard_size_of: Arc::new(|_| 3),
+        shard_size_of: Arc::new({
+            let size = Arc::clone(&size);
+            move |_| size.load(Ordering::Relaxed)
+        }),
         memory: Bodies::unbounded(),
     };
     let recent = RecentData::new(parts, &registry);
     let cluster = Cluster { recent, ring, doubles, registry };
-    let (found, _) = cluster.search().await.unwrap();
-    assert_eq!((found.len(), cluster.asked()), (3, found));
+    let ingesters = async || cluster.search().await.unwrap().0.len();
+    assert_eq!(ingesters().await, 10, "the shard may have been larger before the start");
+    tokio::time::advance(3_600 * SECOND).await;
+    assert_eq!(ingesters().await, 3);
+    // What was written to the larger shard is still there.
+    size.store(2, Ordering::Relaxed);
+    assert_eq!(ingesters().await, 10);
+    tokio::time::advance(3_600 * SECOND).await;
+    assert_eq!(ingesters().await, 2);
 }
 
 #[tokio::test(start_paused = true)]

@@ -114,6 +114,18 @@ async fn constant_false_asks_nobody() {
 }
 
 #[tokio::test]
+async fn filter_that_no_span_satisfies_counts_zero_without_asking() {
+    let api = Api::new(Setup::default()).await;
+    for filter in ["{ .a = 1 && false }", "{ .a = 1 } && { false }", "{ 1 / 0 = 1 }"] {
+        let json = api.range(&format!("{filter} | count_over_time()"), "").await.json();
+        assert_eq!(samples(&json), [[0.0, 0.0, 0.0]], "{filter}");
+        let json = api.range(&format!("{filter} | rate() by (name)"), "").await.json();
+        assert_eq!(json["series"], json!([]), "{filter}");
+    }
+    assert!(api.recent.metrics_requests.lock().is_empty());
+}
+
+#[tokio::test]
 async fn unaligned_range_shows_every_interval_it_touches() {
     let api = api().await;
     let range = "start=1700000050&end=1700000170&step=60";

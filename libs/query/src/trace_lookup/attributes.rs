@@ -24,11 +24,25 @@ pub fn equals_text(scopes: &[AttributeScope], name: &str, text: &str) -> String 
     for &scope in scopes {
         let attribute = attribute(scope, name);
         conditions.extend(values.iter().map(|value| format!("{attribute} = {value}")));
+        conditions.extend(no_literal(&attribute, text));
     }
     format!("({})", conditions.join(" || "))
 }
 
-/// The literal of the number that has exactly this text. The text of a float is that of JavaScript.
+/// That an attribute is the float of this text, if it is one that has no literal. The texts are those that answers show.
+fn no_literal(attribute: &str, text: &str) -> Option<String> {
+    let largest = format_float(f64::MAX);
+    match text {
+        // Nothing else differs from itself.
+        "NaN" => Some(format!("{attribute} != {attribute}")),
+        "+Inf" | "Infinity" | "inf" => Some(format!("{attribute} > {largest}")),
+        "-Inf" | "-Infinity" | "-inf" => Some(format!("{attribute} < -{largest}")),
+        _ => None,
+    }
+}
+
+/// The literal of the number that has exactly this text. The text of a float is that of JavaScript, which Jaeger's answers
+/// have, or the same without the plus of an exponent, as in Zipkin's.
 fn number(text: &str) -> Option<String> {
     if let Ok(number) = text.parse::<i64>() {
         let literal = if number == i64::MIN { "minInt".to_owned() } else { text.to_owned() };
@@ -37,13 +51,13 @@ fn number(text: &str) -> Option<String> {
     let number: f64 = text.parse().ok().filter(|number: &f64| number.is_finite())?;
     let size = number.abs();
     let is_plain = size == 0.0 || (1e-6..1e21).contains(&size);
-    let shown = if is_plain {
-        number.to_string()
+    let is_shown = if is_plain {
+        number.to_string() == text
     } else {
         let shown = format!("{number:e}");
-        if size >= 1.0 { shown.replace('e', "e+") } else { shown }
+        shown == text || size >= 1.0 && shown.replace('e', "e+") == text
     };
-    (shown == text).then(|| format_float(number))
+    is_shown.then(|| format_float(number))
 }
 
 #[cfg(test)]
@@ -67,7 +81,8 @@ mod tests {
             ("0.000001", Some("1e-06")),
             ("1e-7", Some("1e-07")),
             ("1e+21", Some("1e+21")),
-            ("1e21", None),
+            ("1e21", Some("1e+21")),
+            ("1E21", None),
             ("NaN", None),
             ("inf", None),
             ("", None),
@@ -85,6 +100,21 @@ mod tests {
             "(span.\"a b\" = \"x`y\" || event.\"a b\" = \"x`y\")"
         );
         assert_eq!(equals_text(&[AttributeScope::Link], "k", "1"), "(link.k = `1` || link.k = 1)");
+    }
+
+    #[test]
+    fn floats_without_a_literal_are_found_by_their_text() {
+        let span = [AttributeScope::Span];
+        for (text, expected) in [
+            ("NaN", "(span.k = `NaN` || span.k != span.k)"),
+            ("+Inf", "(span.k = `+Inf` || span.k > 1.7976931348623157e+308)"),
+            ("-Infinity", "(span.k = `-Infinity` || span.k < -1.7976931348623157e+308)"),
+            ("nan", "(span.k = `nan`)"),
+        ] {
+            let condition = equals_text(&span, "k", text);
+            assert_eq!(condition, expected);
+            assert!(parse_and_validate(&format!("{{ {condition} }}")).is_ok(), "{condition}");
+        }
     }
 
     proptest! {

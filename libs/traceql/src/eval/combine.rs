@@ -108,7 +108,8 @@ fn merge_sets(known: &mut Vec<SpanSet>, others: Vec<SpanSet>) {
     }
 }
 
-/// The `by()` attributes of a spanset. Their types count: the integer 200 and the string "200" are different groups.
+/// The `by()` attributes of a spanset. Their types count: the integer 200 and the string "200" are different groups, and so
+/// are nil and the string `nil`.
 fn groups(set: &SpanSet) -> String {
     let by = set.attributes.iter().filter(|(key, _)| key.starts_with("by"));
     by.map(|(key, value)| format!("{key}{value:?}")).collect()
@@ -177,6 +178,19 @@ mod tests {
             found
         };
         let merged = combine_trace_matches(vec![both(2, 1), both(2, 3)], 0);
+        let matched: Vec<_> = merged[0].span_sets.iter().map(|set| set.matched).collect();
+        assert_eq!(matched, [2, 3]);
+    }
+
+    #[test]
+    fn spansets_of_nil_and_of_its_text_are_both_kept() {
+        let both = |nil_matched, text_matched| {
+            let mut found = found(1, 1, nil_matched, "nil");
+            found.span_sets[0].attributes[0].1 = AttributeValue::Nil;
+            found.span_sets.extend(self::found(1, 1, text_matched, "nil").span_sets);
+            found
+        };
+        let merged = combine_trace_matches(vec![both(2, 1), both(1, 3)], 0);
         let matched: Vec<_> = merged[0].span_sets.iter().map(|set| set.matched).collect();
         assert_eq!(matched, [2, 3]);
     }

@@ -20,6 +20,8 @@ pub enum AttributeValue {
     Bool(bool),
     /// Elements of one type. Never a single one, which is returned as the element itself.
     Array(Vec<AttributeValue>),
+    /// The group of the spans without a value. Answers show it as the text `nil`, which is another group.
+    Nil,
 }
 
 impl AttributeValue {
@@ -54,7 +56,7 @@ impl AttributeValue {
         match self {
             Self::String(text) => text.len(),
             Self::Array(elements) => elements.iter().map(|it| 32 + it.heap_bytes()).sum(),
-            Self::Int(_) | Self::Float(_) | Self::Bool(_) => 0,
+            Self::Int(_) | Self::Float(_) | Self::Bool(_) | Self::Nil => 0,
         }
     }
 }
@@ -67,6 +69,7 @@ impl std::fmt::Display for AttributeValue {
             Self::Int(value) => write!(f, "{value}"),
             Self::Float(value) => f.write_str(&format_float(*value)),
             Self::Bool(value) => write!(f, "{value}"),
+            Self::Nil => f.write_str("nil"),
             Self::Array(elements) => {
                 f.write_str("[")?;
                 for (index, element) in elements.iter().enumerate() {

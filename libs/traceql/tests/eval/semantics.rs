@@ -410,6 +410,19 @@ fn array_of_one_is_in_the_group_of_its_element() {
 }
 
 #[test]
+fn spans_without_a_value_and_those_of_the_text_nil_are_two_groups() {
+    let named = Span { attributes: attributes(&[("a", text("nil"))]), ..span(1, 1, 0) };
+    let batch = live_batch(&[service("s", vec![named, span(1, 2, 0), span(1, 3, 0)])]);
+    for batch in [&batch, &stored_batch(&batch)] {
+        let sets = search("{} | by(span.a)", batch).remove(0).span_sets;
+        let groups: Vec<_> =
+            sets.into_iter().map(|set| (set.attributes[0].1.clone(), set.matched)).collect();
+        let text = AttributeValue::String("nil".to_owned());
+        assert_eq!(groups, [(text, 1), (AttributeValue::Nil, 2)]);
+    }
+}
+
+#[test]
 fn zero_and_minus_zero_are_one_group() {
     let sized = |id, size| Span {
         attributes: attributes(&[("size", Stored::Float(size))]),

@@ -144,9 +144,9 @@ impl World<'_> {
                 group.rows.push(row);
                 continue;
             }
-            let nil = || AttributeValue::String("nil".to_owned());
             let mut attributes = set.attributes.clone();
-            attributes.push((format!("by({expression})"), value.shown().unwrap_or_else(nil)));
+            let shown = value.shown().unwrap_or(AttributeValue::Nil);
+            attributes.push((format!("by({expression})"), shown));
             groups.push((key, Spanset { rows: vec![row], attributes }));
         }
         groups.into_iter().map(|(_, group)| group).collect()

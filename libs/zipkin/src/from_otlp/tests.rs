@@ -183,6 +183,17 @@ fn events_with_attributes_and_links_are_texts() {
 }
 
 #[test]
+fn first_value_of_a_key_counts_and_that_of_the_span_before_others() {
+    let double = |key: &'static str, [one, two]: [&'static str; 2]| {
+        vec![attribute(key, text(one)), attribute(key, text(two))]
+    };
+    let resource = [double("a", ["r1", "r2"]), double("b", ["r3", "r4"])].concat();
+    let span = Span { attributes: double("a", ["s1", "s2"]), ..Span::default() };
+    let found = json(&resource, InstrumentationScope::default(), span);
+    assert!(found.ends_with(r#""tags":{"a":"s1","b":"r3"}}]"#), "{found}");
+}
+
+#[test]
 fn values_have_a_text() {
     let array = ArrayValue { values: vec![AnyValue { value: Some(Value::IntValue(1)) }] };
     for (value, expected) in [

@@ -160,7 +160,12 @@ async fn conditions_become_one_query() {
         ),
         (
             "service=missing-service-name".to_owned(),
-            "{ (resource.service.name = `missing-service-name` || !(resource.service.name =~ `.*`)) }".to_owned(),
+            "{ (resource.service.name = `missing-service-name` || !(resource.service.name != nil)) }".to_owned(),
+        ),
+        (
+            "service=service-name-wrong-type".to_owned(),
+            "{ (resource.service.name = `service-name-wrong-type` || (resource.service.name != nil && !(resource.service.name =~ `.*`))) }"
+                .to_owned(),
         ),
     ] {
         assert_eq!(query(&params).await, newest(&expected), "{params}");

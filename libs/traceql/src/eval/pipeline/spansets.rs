@@ -147,9 +147,10 @@ impl<'v> Spansets<'v> {
     pub(crate) fn attributes(&self, group: usize) -> Vec<(String, AttributeValue)> {
         let group = self.groups.as_ref().map(|groups| &groups[group]);
         let attributes = group.map_or(&[][..], |group| &group.attributes);
-        let shown =
-            |(name, value): &(&str, _)| Some(((*name).to_owned(), AttributeValue::of(*value)?));
-        attributes.iter().filter_map(shown).collect()
+        let shown = |(name, value): &(&str, _)| {
+            ((*name).to_owned(), AttributeValue::of(*value).unwrap_or(AttributeValue::Nil))
+        };
+        attributes.iter().map(shown).collect()
     }
 
     /// Splits every spanset by the value of an expression. Groups are in order of first appearance.
@@ -178,11 +179,7 @@ impl<'v> Spansets<'v> {
                         Some(old) => old[key.0 as usize].clone(),
                         None => Group { origin: key.0, attributes: Vec::with_capacity(1) },
                     };
-                    let value = match values.values[key.1 as usize] {
-                        value if value.exists() => value,
-                        _ => Value::String(b"nil"),
-                    };
-                    group.attributes.push((name, value));
+                    group.attributes.push((name, values.values[key.1 as usize]));
                     groups.push(group);
                     groups.len() as u32 - 1
                 });
