@@ -13,7 +13,7 @@ const MAX_STRING_BYTES: usize = 1 << 30;
 
 /// The largest message that is read at once. Its strings take at most four times its bytes (a cut list is encoded
 /// anew), so that all strings stay below 4 GiB.
-const MAX_MESSAGE_BYTES: usize = 1 << 29;
+pub(super) const MAX_MESSAGE_BYTES: usize = 1 << 29;
 
 /// A batch with more rows or attributes of one kind takes no further message; one message adds at most 2^28.
 const MAX_ROWS: usize = 1 << 31;
@@ -92,6 +92,12 @@ impl EntryBudget {
     /// Counts the bytes of a ScopeSpans message.
     pub(super) fn add_message(&mut self, bytes: usize) {
         self.left = self.left.saturating_add(bytes);
+    }
+
+    /// Bytes that are left.
+    #[inline]
+    pub(super) fn left(&self) -> usize {
+        self.left
     }
 
     /// Counts an event or link.
