@@ -4,7 +4,11 @@
 //! spans, and chunks merged as a cut does. Prints nanoseconds of processor time a span, the least of all runs.
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a command-line tool for developers")]
 
-use tactus_model::{BatchBuilder, BuilderLimits, SpanBatch, merge::merge, walk::walk_export};
+use tactus_model::{
+    BatchBuilder, BuilderLimits, RunMessages, SpanBatch,
+    merge::merge,
+    walk::{SpanRun, walk_export},
+};
 
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
@@ -59,12 +63,15 @@ fn chunks_of(bodies: &[&[u8]]) -> Vec<SpanBatch> {
     let mut builder = BatchBuilder::new(BuilderLimits::default());
     for body in bodies {
         let found = walk_export(body, |_| {}).unwrap();
-        for run in &found.runs {
-            let resource = &body[found.resources[run.resource as usize].clone()];
-            let scope = &body[found.scopes[run.scope as usize].clone()];
-            let spans = &body[run.scope_spans.clone()];
-            builder.append_run(resource, scope, spans, |_, _| true).unwrap();
-        }
+        let messages = |run: &SpanRun| RunMessages {
+            resource: &body[found.resources[run.resource as usize].clone()],
+            scope: &body[found.scopes[run.scope as usize].clone()],
+            scope_spans: &body[run.scope_spans.clone()],
+            origin: 0,
+        };
+        let runs: Vec<_> = found.runs.iter().map(messages).collect();
+        builder.mark();
+        builder.append_by_trace(&runs, |_| true).unwrap();
         if builder.len() >= SPANS_OF_A_CHUNK {
             chunks.push(builder.finish_and_go_on());
         }

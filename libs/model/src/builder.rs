@@ -9,12 +9,14 @@ use crate::{
 };
 
 mod attribute;
+mod by_trace;
 mod limits;
 mod owners;
 mod rollback;
 mod selection;
 mod span;
 
+pub use by_trace::{Candidate, LeftOut, RunMessages};
 pub use rollback::Mark;
 pub use selection::{SelectedBatch, SelectedKeys};
 

@@ -1,8 +1,11 @@
 //! Builds a block from segments. The data goes straight to object storage, because the local disk may be full.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    ops::Range,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use tactus_block::{BlockBuilder, BuilderSettings, WriterSettings, estimated_bytes};
@@ -22,7 +25,7 @@ use crate::{
     error::Error,
     ingester::Ingester,
     origins::HeldOrigins,
-    segment::{Segment, SegmentError},
+    segment::{OpenBatch, Segment, SegmentError},
     settings::Settings,
     upload_time::{Timed, UploadTime},
 };
@@ -49,7 +52,7 @@ impl Ingester {
         let sink = self.bucket.writer(&key, segment_bytes, runtime)?;
         let sink = Timed { inner: sink, time: time.clone() };
         let not_stored = |error| from_block(&key, error);
-        let (plan, row_group_spans) = self.plan(tenant, segments)?;
+        let (plan, row_group_spans, sources) = self.plan(tenant, segments)?;
         let settings = self.builder_settings(tenant);
         let traces = plan.trace_count() as u64;
         let mut builder = BlockBuilder::new(sink, &settings, traces).map_err(not_stored)?;
@@ -58,9 +61,13 @@ impl Ingester {
                 return Err(Error::Timeout);
             }
             let Some((first, last)) = plan.bounds(&range) else { continue };
-            let parts = self.traces_between(tenant, segments, first, last)?;
+            let parts = self.traces_between(tenant, &sources, first, last)?;
             let (batch, stats) = merge(&parts.iter().collect::<Vec<_>>());
             drop(parts);
+            // The merge reads strings, resources and scopes that no row group before has needed.
+            for source in &sources {
+                self.or_set_aside(tenant, source.segment, source.is_read())?;
+            }
             self.metrics.duplicate_spans.inc_by(stats.duplicate_spans);
             builder.write_row_group(&batch).map_err(not_stored)?;
         }
@@ -96,45 +103,47 @@ impl Ingester {
         }
     }
 
-    /// The order in which traces are written, and the number of spans in a row group. Of each segment only the trace
-    /// ids, and where the spans of each trace begin, are in memory.
-    fn plan(
+    /// The order in which traces are written, the number of spans in a row group, and the sources of both. Of each segment
+    /// only the trace ids, and where the spans of each trace begin, are in memory meanwhile.
+    fn plan<'a>(
         &self,
         tenant: &TenantId,
-        segments: &[Arc<Segment>],
-    ) -> Result<(MergePlan, usize), Error> {
+        segments: &'a [Arc<Segment>],
+    ) -> Result<(MergePlan, usize, Vec<Source<'a>>), Error> {
         let (mut batches, mut spans, mut bytes) = (Vec::with_capacity(segments.len()), 0, 0);
+        let mut sources = Vec::with_capacity(segments.len());
         for segment in segments {
             let failures = segment.failures();
-            let batch = self.or_set_aside(tenant, segment, segment.open_batch())?;
+            let open = || self.or_set_aside(tenant, segment, segment.open_batch());
+            let batch = open()?;
             spans += batch.len() as u64;
             bytes += estimated_bytes(&batch);
             // The segment is opened again because the estimate has read other columns.
-            let batch = self.or_set_aside(tenant, segment, segment.open_batch())?;
-            batch.traces.ids.as_slice();
-            batch.spans.trace.as_slice();
-            let read = segment.failure_since(failures).map_or(Ok(()), Err);
-            self.or_set_aside(tenant, segment, read)?;
+            let batch = open()?;
+            let (ids, starts) = (batch.traces.ids.to_vec(), batch.trace_offsets());
+            let source = Source { segment, batch: open()?, failures, ids, starts };
+            self.or_set_aside(tenant, segment, source.is_read())?;
             batches.push(batch);
+            sources.push(source);
         }
         let batches: Vec<&SpanBatch> = batches.iter().map(|batch| &**batch).collect();
-        Ok((MergePlan::new(&batches), row_group_spans(&self.settings, spans, bytes)))
+        let row_group_spans = row_group_spans(&self.settings, spans, bytes);
+        Ok((MergePlan::new(&batches), row_group_spans, sources))
     }
 
-    /// Copies of the traces from `first` to `last` of each segment. Besides the copies, only the trace ids of one
-    /// segment at a time and the strings of all are in memory.
+    /// The traces of each segment from `first` to `last`, copied.
     fn traces_between(
         &self,
         tenant: &TenantId,
-        segments: &[Arc<Segment>],
+        sources: &[Source<'_>],
         first: TraceId,
         last: TraceId,
     ) -> Result<Vec<SpanBatch>, Error> {
-        let mut parts = Vec::with_capacity(segments.len());
-        for segment in segments {
-            let slice =
-                segment.open_batch().and_then(|batch| segment.slice(&batch, (first, last), None));
-            let part = self.or_set_aside(tenant, segment, slice)?;
+        let mut parts = Vec::with_capacity(sources.len());
+        for source in sources {
+            let (traces, rows) = source.rows_between(first, last);
+            let slice = source.segment.slice_of(&source.batch, (traces, rows), None);
+            let part = self.or_set_aside(tenant, source.segment, slice)?;
             if !part.is_empty() {
                 parts.push(part);
             }
@@ -156,6 +165,33 @@ impl Ingester {
             self.set_aside(tenant, segment, error);
         }
         Ok(result?)
+    }
+}
+
+/// A segment that a block is made of.
+struct Source<'a> {
+    segment: &'a Arc<Segment>,
+    /// Of this only strings, resources and scopes are read, once for all row groups: a merge needs those of all segments in
+    /// memory anyway.
+    batch: OpenBatch,
+    /// Of the segment, before anything was read.
+    failures: u64,
+    ids: Vec<TraceId>,
+    /// The first row of each trace, and the end.
+    starts: Vec<u32>,
+}
+
+impl Source<'_> {
+    /// The traces from `first` to `last`, and the rows of their spans.
+    fn rows_between(&self, first: TraceId, last: TraceId) -> (Range<usize>, Range<usize>) {
+        let start = self.ids.partition_point(|id| *id < first);
+        let end = self.ids.partition_point(|id| *id <= last);
+        (start..end, self.starts[start] as usize..self.starts[end] as usize)
+    }
+
+    /// Errors: something of the segment could not be read.
+    fn is_read(&self) -> Result<(), SegmentError> {
+        self.segment.failure_since(self.failures).map_or(Ok(()), Err)
     }
 }
 

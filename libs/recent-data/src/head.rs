@@ -23,7 +23,7 @@ use crate::{
 mod append;
 mod shard;
 
-use append::append_run;
+use append::messages_of;
 pub(crate) use append::{Appended, append_replayed};
 use shard::{Shard, State};
 
@@ -174,40 +174,41 @@ impl Head {
         let truncated = builder.truncated_attributes();
         let before = builder.len();
         let mut appended = Appended::default();
-        let mut position = 0;
-        for run in &push.runs {
-            let (first, refused) = (builder.len(), appended.refused_spans.len());
-            let result = append_run(builder, push, run, |trace, bytes| {
-                if !enforce {
+        let runs: Vec<_> = push.runs.iter().map(|run| messages_of(push, run)).collect();
+        // Of each run: whether spans of it were stored, and refused.
+        let mut outcomes = vec![(false, false); runs.len()];
+        let result = builder.append_by_trace(&runs, |span| {
+            let (has_stored, has_refused) = &mut outcomes[span.run];
+            let (trace, bytes) = (span.trace, span.bytes as u64);
+            match if enforce { self.live.admit(trace, bytes) } else { Verdict::Admitted } {
+                Verdict::Admitted => {
+                    *has_stored = true;
+                    match admitted.last_mut() {
+                        _ if !enforce => {}
+                        Some((last, sum)) if *last == trace => *sum += bytes,
+                        _ => admitted.push((trace, bytes)),
+                    }
                     return true;
                 }
-                position += 1;
-                match self.live.admit(trace, bytes as u64) {
-                    Verdict::Admitted => {
-                        match admitted.last_mut() {
-                            Some((last, sum)) if *last == trace => *sum += bytes as u64,
-                            _ => admitted.push((trace, bytes as u64)),
-                        }
-                        return true;
-                    }
-                    Verdict::TooLarge => {
-                        appended.refused.too_large += 1;
-                        appended.cut_traces.add(trace, 1);
-                    }
-                    Verdict::TooMany => appended.refused.too_many_traces += 1,
+                Verdict::TooLarge => {
+                    appended.refused.too_large += 1;
+                    appended.cut_traces.add(trace, 1);
                 }
-                appended.refused_spans.push(position - 1);
-                false
-            });
-            match result {
-                Ok(too_deep) => appended.refused.too_deep += too_deep,
-                Err(error) => {
-                    builder.rollback(mark);
-                    return Err(error);
-                }
+                Verdict::TooMany => appended.refused.too_many_traces += 1,
             }
-            appended.note_run(builder, run.origin, first, refused);
+            *has_refused = true;
+            appended.refused_spans.push(span.place);
+            false
+        });
+        let left_out = result.inspect_err(|_| builder.rollback(mark))?;
+        for (run, (has_stored, has_refused)) in runs.iter().zip(outcomes) {
+            appended.note_origin(run.origin, has_stored, has_refused);
         }
+        // A replay counts the spans that it may refuse, in the order of the push.
+        appended.refused_spans.sort_unstable();
+        let places = appended.refused_spans.iter_mut();
+        places.for_each(|place| *place = left_out.position(*place));
+        appended.refused.too_deep = left_out.too_deep;
         appended.refused.bad_ids = builder.take_refused_ids();
         appended.too_deep_key = builder.take_too_deep_key();
         appended.spans = (builder.len() - before) as u64;

@@ -16,6 +16,7 @@
 use std::{
     fs::{self, File},
     io::{BufWriter, Write},
+    ops::Range,
     path::{Path, PathBuf},
     sync::{
         Arc, OnceLock,
@@ -212,16 +213,29 @@ impl Segment {
         let failures = self.failures();
         let ids = &batch.traces.ids;
         let traces = ids.partition_point(|id| *id < first)..ids.partition_point(|id| *id <= last);
-        let (Some(reader), false) = (batch.reader(), traces.is_empty()) else {
-            return Ok(SpanBatch::default());
-        };
         let of_spans = &batch.spans.trace;
         let rows = of_spans.partition_point(|&trace| (trace as usize) < traces.start)
             ..of_spans.partition_point(|&trace| (trace as usize) < traces.end);
-        let slice = columns::slice(reader, batch, traces, rows, besides)?;
+        let slice = self.slice_of(batch, (traces, rows), besides)?;
         match self.failure_since(failures) {
             Some(error) => Err(error),
             None => Ok(slice),
+        }
+    }
+
+    /// As [`Self::slice`], of these traces and their spans. What it shares with `batch` may be unread: whoever uses it looks
+    /// at [`Self::failure_since`] afterwards.
+    pub(crate) fn slice_of(
+        &self,
+        batch: &OpenBatch,
+        (traces, rows): (Range<usize>, Range<usize>),
+        besides: Option<&Projection>,
+    ) -> Result<SpanBatch, SegmentError> {
+        match batch.reader() {
+            Some(reader) if !traces.is_empty() => {
+                columns::slice(reader, batch, traces, rows, besides)
+            }
+            _ => Ok(SpanBatch::default()),
         }
     }
 

@@ -211,6 +211,29 @@ async fn limits_refuse_traces_and_a_replay_does_not_bring_them_back() {
 }
 
 #[tokio::test]
+async fn spans_refused_among_those_of_other_traces_stay_out_after_a_replay() {
+    let bench = Bench::new();
+    let mut settings = bench.settings();
+    settings.limits = OfTenant::all(Limits { max_live_traces: 2, ..Limits::default() });
+    let ingester = bench.open_with(settings).unwrap();
+    let without_ids = b"\x2a\x01x".to_vec();
+    let mut spans: Vec<_> = [(3, 1), (1, 2), (3, 3), (2, 4), (1, 5), (3, 6)]
+        .map(|(trace, id)| span(trace, id, 1))
+        .into_iter()
+        .collect();
+    spans.insert(1, without_ids.clone());
+    spans.insert(5, without_ids);
+    let appended = ingester.push(&push_of("t1", &spans), &tenant()).unwrap();
+    let refused = (appended.refused.too_many_traces, appended.refused.bad_ids);
+    assert_eq!((appended.spans, refused), (3, (3, 2)));
+    assert_eq!(appended.refused_spans, [0, 2, 5], "as a replay counts them");
+    let kept = BTreeMap::from([(2, 1), (4, 1), (5, 1)]);
+    assert_eq!(held(&ingester), kept);
+    drop(ingester);
+    assert_eq!(held(&bench.open()), kept);
+}
+
+#[tokio::test]
 async fn memory_limit_refuses_pushes_until_the_next_cut() {
     let bench = Bench::new();
     let mut settings = bench.settings();

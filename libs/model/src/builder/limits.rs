@@ -13,7 +13,7 @@ const MAX_STRING_BYTES: usize = 1 << 30;
 
 /// The largest message that is accepted. Its strings take at most four times its bytes (a list that is cut is encoded
 /// again), so that all strings together stay below 4 GiB.
-const MAX_MESSAGE_BYTES: usize = 1 << 29;
+pub(super) const MAX_MESSAGE_BYTES: usize = 1 << 29;
 
 /// Once a batch has this many rows or attributes of one kind, it takes no further message. One message adds at most
 /// 2^28.
@@ -94,6 +94,12 @@ impl EntryBudget {
     /// Counts the bytes of a ScopeSpans message.
     pub(super) fn add_message(&mut self, bytes: usize) {
         self.left = self.left.saturating_add(bytes);
+    }
+
+    /// Bytes that are left.
+    #[inline]
+    pub(super) fn left(&self) -> usize {
+        self.left
     }
 
     /// Counts an event or link.

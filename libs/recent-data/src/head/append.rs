@@ -1,6 +1,6 @@
 //! Appends the spans of a push, and records which were refused.
 
-use tactus_model::{AppendError, BatchBuilder, CutTraces, TooDeepKey, TraceId};
+use tactus_model::{AppendError, BatchBuilder, CutTraces, RunMessages, TooDeepKey, TraceId};
 use tactus_proto::tactus::v1::{PushRequest, SpanRun};
 
 /// Spans of a push that were refused.
@@ -43,13 +43,18 @@ impl Appended {
         refused: usize,
     ) {
         builder.set_origin(first, origin);
+        self.note_origin(origin, builder.len() > first, self.refused_spans.len() > refused);
+    }
+
+    /// Notes whether spans of a run were stored, and whether some were refused.
+    pub(super) fn note_origin(&mut self, origin: u64, has_stored: bool, has_refused: bool) {
         if origin == 0 {
             return;
         }
-        if builder.len() > first && self.origins.last() != Some(&origin) {
+        if has_stored && self.origins.last() != Some(&origin) {
             self.origins.push(origin);
         }
-        if self.refused_spans.len() > refused && self.incomplete.last() != Some(&origin) {
+        if has_refused && self.incomplete.last() != Some(&origin) {
             self.incomplete.push(origin);
         }
     }
@@ -90,13 +95,22 @@ pub(crate) fn append_replayed(
     Ok(appended)
 }
 
-pub(super) fn append_run(
+fn append_run(
     builder: &mut BatchBuilder,
     push: &PushRequest,
     run: &SpanRun,
     admit: impl FnMut(TraceId, usize) -> bool,
 ) -> Result<u64, AppendError> {
-    let resource = push.resources.get(run.resource as usize).map_or(&b""[..], |bytes| bytes);
-    let scope = push.scopes.get(run.scope as usize).map_or(&b""[..], |bytes| bytes);
-    builder.append_run(resource, scope, &run.scope_spans, admit)
+    let run = messages_of(push, run);
+    builder.append_run(run.resource, run.scope, run.scope_spans, admit)
+}
+
+/// A run with its resource and scope.
+pub(super) fn messages_of<'a>(push: &'a PushRequest, run: &'a SpanRun) -> RunMessages<'a> {
+    RunMessages {
+        resource: push.resources.get(run.resource as usize).map_or(b"", |bytes| bytes),
+        scope: push.scopes.get(run.scope as usize).map_or(b"", |bytes| bytes),
+        scope_spans: &run.scope_spans,
+        origin: run.origin,
+    }
 }

@@ -1,8 +1,11 @@
+use std::sync::atomic::AtomicBool;
+
 use tactus_block::read::{BlockReader, BytesSource, facts_of};
 use tactus_model::Projection;
 use tactus_storage::meta::{BlockVersion, ColumnScope, DedicatedColumn};
 
 use super::*;
+use crate::upload_time::UploadTime;
 
 /// The spans of the only block, by trace; with the number of its row groups.
 fn stored(bench: &Bench) -> (usize, Vec<(usize, usize)>) {
@@ -62,4 +65,42 @@ async fn row_groups_are_cut_by_bytes_and_by_spans() {
     assert_eq!(groups(100_000_000, 40).await, 4);
     assert_eq!(groups(5_000, 64_000).await, 4);
     assert_eq!(groups(1, 64_000).await, 7);
+}
+
+/// Bytes that this thread has read from files.
+fn bytes_read() -> u64 {
+    let counts = std::fs::read_to_string("/proc/thread-self/io").unwrap();
+    let read = counts.lines().find_map(|line| line.strip_prefix("rchar: "));
+    read.unwrap().parse().unwrap()
+}
+
+#[tokio::test]
+async fn block_of_many_row_groups_reads_no_more_of_its_segments_than_one_of_one() {
+    let read = async |row_group_spans: usize| {
+        let bench = Bench::new();
+        let settings = Settings { row_group_spans, ..bench.settings() };
+        let ingester = bench.open_with(settings).unwrap();
+        for cut in 0..2 {
+            push_all(&ingester, cut * 2_000..cut * 2_000 + 2_000);
+            ingester.seal().await.unwrap();
+        }
+        let segments = ingester.tenant(&tenant()).unwrap().unflushed_segments();
+        let held: u64 = segments.iter().map(|segment| segment.bytes()).sum();
+        let runtime = tokio::runtime::Handle::current();
+        let build = move || {
+            let (id, before) = (tactus_storage::Uuid::new_v4(), bytes_read());
+            let time = UploadTime::default();
+            let is_abandoned = AtomicBool::new(false);
+            let built =
+                ingester.build_block(&tenant(), id, &segments, &runtime, &is_abandoned, &time);
+            let (meta, _) = built.unwrap();
+            (meta.total_objects, bytes_read() - before)
+        };
+        let (traces, read) = tokio::task::spawn_blocking(build).await.unwrap();
+        assert_eq!(traces, 7);
+        (read, held)
+    };
+    let ((of_one, held), (of_seven, _)) = (read(64_000).await, read(1).await);
+    assert!(of_one < 3 * held, "{of_one} bytes are read of {held}");
+    assert!(of_seven < of_one + of_one / 10, "{of_one} and {of_seven} bytes are read");
 }
