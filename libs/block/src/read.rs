@@ -9,7 +9,6 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use parquet::file::metadata::ParquetMetaData;
 use parquet::file::statistics::Statistics;
 use tactus_model::{Projection, SpanBatch, SpanId, TraceId};
 use tactus_storage::meta::{BlockVersion, DedicatedColumn};
@@ -26,6 +25,7 @@ mod columns;
 pub(crate) mod footer;
 mod info;
 mod json_value;
+mod kept_footer;
 mod level_words;
 mod levels;
 mod page_index;
@@ -45,6 +45,7 @@ pub use crate::attribute_owner::AttributeOwner;
 use cache::CachedBlock;
 pub use cache::ColumnCache;
 pub use info::ColumnInfo;
+use kept_footer::KeptFooter;
 pub use prune::{NumberColumn, StringColumn, StringPredicate};
 pub use source::{ByteSource, BytesSource, FileSource, coalesce};
 pub use stored::{StoredSource, facts_of, open_stored};
@@ -95,7 +96,7 @@ pub(crate) struct File {
     version: BlockVersion,
     /// Verify checksums. Off only in tests that damage the data inside.
     verify: bool,
-    metadata: Arc<ParquetMetaData>,
+    footer: Arc<KeptFooter>,
     columns: Arc<columns::Columns>,
     row_groups: Arc<[RowGroup]>,
     cache: Option<Arc<CachedBlock>>,
@@ -166,7 +167,7 @@ impl BlockReader {
             footer_bytes,
             version,
             verify,
-            metadata: Arc::new(metadata),
+            footer: Arc::new(KeptFooter::of(&metadata)),
             columns: Arc::new(columns),
             row_groups,
             cache: cache.map(|cache| Arc::new(CachedBlock::new(cache))),
@@ -188,7 +189,7 @@ impl BlockReader {
     /// Where the pages of each column of a row group are in the file; for tests that damage them.
     #[doc(hidden)]
     pub fn column_ranges(&self, row_group: usize) -> Vec<Range<u64>> {
-        let group = self.file.metadata.row_groups().get(row_group);
+        let group = self.file.footer.row_groups().get(row_group);
         let columns = group.into_iter().flat_map(|group| group.columns());
         let range = |(start, length): (u64, u64)| start..start.saturating_add(length);
         columns.map(|chunk| range(chunk.byte_range())).collect()
@@ -214,7 +215,7 @@ impl BlockReader {
 
     /// The smallest range of the file that contains all pages of some row groups; empty for none.
     pub fn bytes_of(&self, row_groups: Range<usize>) -> Range<u64> {
-        let groups = self.file.metadata.row_groups().get(row_groups).unwrap_or_default();
+        let groups = self.file.footer.row_groups().get(row_groups).unwrap_or_default();
         let chunks = groups.iter().flat_map(|group| group.columns());
         let (start, end) = chunks.fold((u64::MAX, 0), |(first, last), chunk| {
             let (start, length) = chunk.byte_range();
@@ -231,7 +232,8 @@ impl BlockReader {
 
     /// Approximate memory of this reader, which is its weight in a cache.
     pub fn heap_bytes(&self) -> usize {
-        self.file.metadata.memory_size() + self.file.footer_bytes + self.file.source.held_bytes()
+        let row_groups = size_of_val(&*self.file.row_groups);
+        self.file.footer.heap_bytes() + row_groups + self.file.source.held_bytes()
     }
 
     /// Length of the footer in bytes, for the `footerSize` of a meta.

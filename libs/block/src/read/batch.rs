@@ -250,8 +250,8 @@ pub(crate) fn spine_leaf(task: &Task<'_>, wanted: &[Leaf], columns: &Columns) ->
     const FETCH_COST: i64 = 32;
     let cost = |leaf: &Leaf| {
         let Some(chunk) = task.metadata(*leaf) else { return i64::MAX };
-        let fetch = if wanted.contains(leaf) { 0 } else { chunk.compressed_size() };
-        chunk.uncompressed_size().saturating_add(fetch.saturating_mul(FETCH_COST))
+        let fetch = if wanted.contains(leaf) { 0 } else { chunk.compressed_size };
+        chunk.uncompressed_size.saturating_add(fetch.saturating_mul(FETCH_COST))
     };
     columns.of_spans().into_iter().min_by_key(cost).unwrap_or(columns.kind)
 }

@@ -16,6 +16,7 @@ use crate::decoding::{DecodeError, DecodeResult};
 use crate::{Error, Result};
 
 use super::columns::Leaf;
+use super::kept_footer::KeptGroup;
 use super::source::ByteSource;
 
 /// `PAR1`, at both ends of a file.
@@ -179,11 +180,11 @@ fn check_tree(list: &[u8]) -> DecodeResult<&[u8]> {
 }
 
 /// The most entries that a column of the row group may have. `free`: how many are allowed whatever its bytes.
-pub(crate) fn entry_limit(group: &RowGroupMetaData, file_bytes: u64, free: u64) -> u64 {
+pub(crate) fn entry_limit(group: &KeptGroup, file_bytes: u64, free: u64) -> u64 {
     let group_bytes: u64 = group
         .columns()
         .iter()
-        .map(|chunk| u64::try_from(chunk.compressed_size()).unwrap_or(0))
+        .map(|chunk| u64::try_from(chunk.compressed_size).unwrap_or(0))
         .fold(0, u64::saturating_add)
         .min(file_bytes);
     group_bytes.saturating_mul(MAX_ENTRIES_PER_BYTE).max(free).min(MAX_ENTRIES)
@@ -191,24 +192,25 @@ pub(crate) fn entry_limit(group: &RowGroupMetaData, file_bytes: u64, free: u64) 
 
 /// The chunk of a leaf, with its numbers checked against the file.
 pub(crate) fn chunk_facts(
-    group: &RowGroupMetaData,
+    group: &KeptGroup,
     leaf: Leaf,
     file_bytes: u64,
 ) -> DecodeResult<ChunkFacts> {
     let chunk = group.columns().get(leaf.index).ok_or(DecodeError("a column chunk is missing"))?;
-    if chunk.file_path().is_some() {
+    if chunk.is_elsewhere {
         return Err(DecodeError("a column chunk lies in another file"));
     }
     let outside = DecodeError("a column chunk lies outside the file");
-    let data = u64::try_from(chunk.data_page_offset()).map_err(|_| outside)?;
-    let start = dictionary_offset(chunk).unwrap_or(data);
-    let length = u64::try_from(chunk.compressed_size()).map_err(|_| outside)?;
+    let data = u64::try_from(chunk.data_page_offset).map_err(|_| outside)?;
+    let dictionary = dictionary_offset(chunk.dictionary_page_offset(), chunk.data_page_offset);
+    let start = dictionary.unwrap_or(data);
+    let length = u64::try_from(chunk.compressed_size).map_err(|_| outside)?;
     let end = start.checked_add(length).filter(|end| *end <= file_bytes).ok_or(outside)?;
 
     let limit = entry_limit(group, file_bytes, FREE_ENTRIES);
-    let entries = u64::try_from(chunk.num_values()).ok().filter(|entries| *entries <= limit);
+    let entries = u64::try_from(chunk.num_values).ok().filter(|entries| *entries <= limit);
     let entries = entries.ok_or(DecodeError("a column chunk declares too many values"))?;
-    let codec = match chunk.compression() {
+    let codec = match chunk.compression {
         Compression::UNCOMPRESSED => Codec::Uncompressed,
         Compression::SNAPPY => Codec::Snappy,
         Compression::GZIP(_) => Codec::Gzip,
@@ -216,15 +218,14 @@ pub(crate) fn chunk_facts(
         Compression::LZ4_RAW => Codec::Lz4Raw,
         _ => return Err(DecodeError("a column chunk has an unknown compression")),
     };
-    let uncompressed = usize::try_from(chunk.uncompressed_size()).unwrap_or(0);
+    let uncompressed = usize::try_from(chunk.uncompressed_size).unwrap_or(0);
     Ok(ChunkFacts { codec, entries: entries as usize, uncompressed, range: start..end })
 }
 
-/// Where the dictionary page of a chunk begins. Some writers store 0 for none.
-pub(crate) fn dictionary_offset(chunk: &ColumnChunkMetaData) -> Option<u64> {
-    let offset = chunk.dictionary_page_offset()?;
-    let offset = u64::try_from(offset).ok().filter(|offset| *offset > 0)?;
-    (i128::from(offset) < i128::from(chunk.data_page_offset())).then_some(offset)
+/// Where the dictionary page of a chunk begins whose data begins at `data`. Some writers store 0 for none.
+fn dictionary_offset(dictionary: Option<i64>, data: i64) -> Option<u64> {
+    let offset = dictionary.filter(|offset| (1..data).contains(offset))?;
+    u64::try_from(offset).ok()
 }
 
 /// True if all data pages hold dictionary codes, so that the dictionary has all values.
@@ -232,7 +233,7 @@ pub(crate) fn is_dictionary_only(chunk: &ColumnChunkMetaData) -> bool {
     let dictionary = [Encoding::RLE_DICTIONARY, Encoding::PLAIN_DICTIONARY];
     let Some(mask) = chunk.page_encoding_stats_mask() else { return false };
     let mut encodings = mask.encodings().peekable();
-    dictionary_offset(chunk).is_some()
+    dictionary_offset(chunk.dictionary_page_offset(), chunk.data_page_offset()).is_some()
         && encodings.peek().is_some()
         && encodings.all(|encoding| dictionary.contains(&encoding))
 }
@@ -251,17 +252,6 @@ pub(crate) fn is_all_false(chunk: &ColumnChunkMetaData) -> bool {
         }
         _ => false,
     }
-}
-
-/// The value of an integer column, if the statistics say that all its values are equal. There may also be nulls.
-pub(crate) fn constant_integer(chunk: &ColumnChunkMetaData) -> Option<i64> {
-    let statistics = chunk.statistics().filter(|bounds| !bounds.is_min_max_deprecated())?;
-    let (least, most) = match statistics {
-        Statistics::Int32(bounds) => (i64::from(*bounds.min_opt()?), i64::from(*bounds.max_opt()?)),
-        Statistics::Int64(bounds) => (*bounds.min_opt()?, *bounds.max_opt()?),
-        _ => return None,
-    };
-    (least == most).then_some(least)
 }
 
 /// True if the statistics say that all strings of a column are empty.

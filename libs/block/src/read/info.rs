@@ -25,8 +25,8 @@ pub struct ColumnInfo {
 impl BlockReader {
     /// The leaf columns of the file in file order, with their sizes. Taken from the footer; nothing is read.
     pub fn columns(&self) -> Vec<ColumnInfo> {
-        let metadata = &self.file.metadata;
-        let leaves = metadata.file_metadata().schema_descr().columns().iter().enumerate();
+        let footer = &self.file.footer;
+        let leaves = footer.schema().columns().iter().enumerate();
         leaves
             .map(|(index, leaf)| {
                 let mut info = ColumnInfo {
@@ -37,14 +37,16 @@ impl BlockReader {
                     encodings: Vec::new(),
                     codecs: Vec::new(),
                 };
-                let groups = metadata.row_groups().iter();
+                let groups = footer.row_groups().iter();
                 for chunk in groups.filter_map(|group| group.columns().get(index)) {
                     let add = |sum: &mut u64, part: i64| *sum = sum.saturating_add(count(part));
-                    add(&mut info.compressed_bytes, chunk.compressed_size());
-                    add(&mut info.uncompressed_bytes, chunk.uncompressed_size());
-                    add(&mut info.values, chunk.num_values());
-                    info.encodings.extend(chunk.encodings().map(|encoding| encoding.to_string()));
-                    let codec = chunk.compression().to_string();
+                    add(&mut info.compressed_bytes, chunk.compressed_size);
+                    add(&mut info.uncompressed_bytes, chunk.uncompressed_size);
+                    add(&mut info.values, chunk.num_values);
+                    let encodings = chunk.encodings();
+                    info.encodings
+                        .extend(encodings.encodings().map(|encoding| encoding.to_string()));
+                    let codec = chunk.compression.to_string();
                     // The library adds a compression level, which files do not store.
                     let name = codec.split('(').next().unwrap_or_default();
                     info.codecs.push(name.to_owned());
@@ -61,7 +63,7 @@ impl BlockReader {
     /// The schema of the file as message type text, one line for each group or leaf.
     pub fn schema_text(&self) -> String {
         let mut text = Vec::new();
-        print_schema(&mut text, self.file.metadata.file_metadata().schema());
+        print_schema(&mut text, self.file.footer.schema().root_schema());
         String::from_utf8_lossy(&text).into_owned()
     }
 }

@@ -4,7 +4,6 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use parquet::file::metadata::ColumnChunkMetaData;
 
 use crate::decoding::thrift::{Value, read_struct, struct_list};
 use crate::decoding::{DecodeError, DecodeResult};
@@ -12,6 +11,7 @@ use crate::{Error, Result};
 
 use super::File;
 use super::cache::{HeldBytes, Slot};
+use super::kept_footer::KeptChunk;
 
 /// The indexes of a row group's columns are usually next to each other and read at once. If they span more than this,
 /// each is read on its own.
@@ -69,18 +69,18 @@ impl File {
     }
 
     fn read_page_indexes(&self, row_group: usize) -> Result<PageIndexes> {
-        let group = self.metadata.row_groups().get(row_group);
+        let group = self.footer.row_groups().get(row_group);
         let group = group.ok_or(Error::Corrupt { what: "no such row group".to_owned() })?;
         let ranges: Vec<Range<u64>> =
             group.columns().iter().map(|chunk| index_range(chunk, self.size)).collect();
         let parts = self.read_ranges(&ranges)?;
         let mut indexes = PageIndexes { pages: Vec::new(), starts: vec![0] };
-        for (chunk, bytes) in group.columns().iter().zip(parts) {
+        for (leaf, bytes) in parts.into_iter().enumerate() {
             if !bytes.is_empty() {
                 add_pages(&bytes, &mut indexes.pages).map_err(|_| Error::Corrupt {
                     what: format!(
                         "an offset index is malformed (column {}, row group {row_group})",
-                        chunk.column_path()
+                        self.footer.path(leaf)
                     ),
                 })?;
             }
@@ -139,10 +139,11 @@ fn add_pages(index: &[u8], pages: &mut Vec<Page>) -> DecodeResult<()> {
 }
 
 /// Where the offset index of a column is; empty if it has none.
-fn index_range(chunk: &ColumnChunkMetaData, size: u64) -> Range<u64> {
-    let start = chunk.offset_index_offset().and_then(|offset| u64::try_from(offset).ok());
-    let length = chunk.offset_index_length().and_then(|length| u64::try_from(length).ok());
-    let (Some(start), Some(length)) = (start, length) else { return 0..0 };
+fn index_range(chunk: &KeptChunk, size: u64) -> Range<u64> {
+    let Some((start, length)) = chunk.offset_index() else { return 0..0 };
+    let (Ok(start), Ok(length)) = (u64::try_from(start), u64::try_from(length)) else {
+        return 0..0;
+    };
     let end = start.saturating_add(length);
     if end <= size { start..end } else { 0..0 }
 }

@@ -1,15 +1,14 @@
 //! Decides whether a row group can match without reading its values, from dictionaries and statistics.
 
-use parquet::file::metadata::ColumnChunkMetaData;
-use parquet::file::statistics::Statistics;
 use tactus_storage::meta::ColumnType;
 
 use crate::Result;
 use crate::attribute_owner::AttributeOwner;
 use crate::summary::ValueOwner;
 
+use super::File;
 use super::columns::{Leaf, ListColumns};
-use super::{File, footer};
+use super::kept_footer::KeptChunk;
 
 mod dictionaries;
 
@@ -182,7 +181,7 @@ impl File {
         let list = self.list(owner);
         for fixed in &list.fixed {
             let chunk = self.chunk(row_group, fixed.leaf);
-            if chunk.is_some_and(|chunk| !footer::is_all_null(chunk)) {
+            if chunk.is_some_and(|chunk| !chunk.is_all_null) {
                 visit(&fixed.key);
             }
         }
@@ -232,17 +231,17 @@ impl File {
 
     /// False if no entry of a column has a value.
     fn is_all_null(&self, row_group: usize, leaf: Leaf) -> bool {
-        self.chunk(row_group, leaf).is_some_and(footer::is_all_null)
+        self.chunk(row_group, leaf).is_some_and(|chunk| chunk.is_all_null)
     }
 
     /// False if all messages of a column are empty.
     fn has_messages(&self, row_group: usize, leaf: Leaf) -> bool {
         let chunk = self.chunk(row_group, leaf);
-        !chunk.is_some_and(|chunk| footer::is_all_empty(chunk) || footer::is_all_null(chunk))
+        !chunk.is_some_and(|chunk| chunk.is_all_empty || chunk.is_all_null)
     }
 
-    fn chunk(&self, row_group: usize, leaf: Leaf) -> Option<&ColumnChunkMetaData> {
-        self.metadata.row_groups().get(row_group)?.columns().get(leaf.index)
+    fn chunk(&self, row_group: usize, leaf: Leaf) -> Option<&KeptChunk> {
+        self.footer.row_groups().get(row_group)?.columns().get(leaf.index)
     }
 
     fn leaf_may_have(
@@ -289,9 +288,8 @@ impl File {
             NumberColumn::TraceEnd => self.columns.trace_end,
         };
         let chunk = self.chunk(row_group, leaf)?;
-        let statistics = chunk.statistics().filter(|bounds| !bounds.is_min_max_deprecated());
-        let Statistics::Int64(bounds) = statistics? else { return None };
-        let (min, max) = (*bounds.min_opt()? as u64, *bounds.max_opt()? as u64);
+        let (least, most) = chunk.integer_bounds()?;
+        let (min, max) = (least as u64, most as u64);
         // Bounds in the wrong order mean that unsigned values (or a negative kind) were ordered as signed ones.
         (min <= max).then_some((min, max))
     }

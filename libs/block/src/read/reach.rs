@@ -16,7 +16,7 @@ impl BlockReader {
     /// Columns whose values are in the footer are not included. Reads nothing.
     pub fn ranges_of(&self, row_group: usize, projection: &Projection) -> Vec<Range<u64>> {
         let file = &*self.file;
-        let Some(group) = file.metadata.row_groups().get(row_group) else { return Vec::new() };
+        let Some(group) = file.footer.row_groups().get(row_group) else { return Vec::new() };
         let plan = Plan::new(&file.columns, projection);
         let task = Task::new(file, row_group, None);
         let is_read =

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use bytes::Bytes;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
-use parquet::file::metadata::ColumnChunkMetaData;
 use tactus_model::Dictionary;
 use tactus_storage::meta::BlockVersion;
 
@@ -20,6 +19,7 @@ use super::cache::{CachedBlock, Column, Slot};
 use super::chunk::{Chunk, Needs, PageDecoder, PageLevels, Scratch, Window, read_pages};
 use super::columns::Leaf;
 use super::footer::{self, ChunkFacts};
+use super::kept_footer::KeptChunk;
 use super::page_index::page_ranges;
 use super::prune;
 use super::strings::{Recode, StringPool};
@@ -61,23 +61,23 @@ impl<'f> Task<'f> {
     }
 
     /// What the footer says about a column.
-    pub(crate) fn metadata(&self, leaf: Leaf) -> Option<&'f ColumnChunkMetaData> {
-        self.file.metadata.row_groups().get(self.row_group)?.columns().get(leaf.index)
+    pub(crate) fn metadata(&self, leaf: Leaf) -> Option<&'f KeptChunk> {
+        self.file.footer.row_groups().get(self.row_group)?.columns().get(leaf.index)
     }
 
     /// True if no entry of the column has a value.
     pub(crate) fn is_all_null(&self, leaf: Leaf) -> bool {
-        self.metadata(leaf).is_some_and(footer::is_all_null)
+        self.metadata(leaf).is_some_and(|chunk| chunk.is_all_null)
     }
 
     /// The value of an integer column whose values are all equal.
     pub(crate) fn constant(&self, leaf: Leaf) -> Option<i64> {
-        self.metadata(leaf).and_then(footer::constant_integer)
+        self.metadata(leaf).and_then(KeptChunk::constant_integer)
     }
 
     /// True if all strings of a column are empty.
     pub(crate) fn is_all_empty(&self, leaf: Leaf) -> bool {
-        self.metadata(leaf).is_some_and(footer::is_all_empty)
+        self.metadata(leaf).is_some_and(|chunk| chunk.is_all_empty)
     }
 
     /// True if the footer determines all values of a column with one value for each owner, so that no page is read.
@@ -87,7 +87,7 @@ impl<'f> Task<'f> {
 
     /// True if no value of a boolean column is true.
     pub(crate) fn is_all_false(&self, leaf: Leaf) -> bool {
-        self.metadata(leaf).is_some_and(footer::is_all_false)
+        self.metadata(leaf).is_some_and(|chunk| chunk.is_all_false)
     }
 
     /// Entries of a fetched column in the whole row group, including nulls.
@@ -97,7 +97,7 @@ impl<'f> Task<'f> {
 
     /// The most links, and attributes of links, that the row group may have.
     pub(crate) fn link_limit(&self) -> usize {
-        let group = self.file.metadata.row_groups().get(self.row_group);
+        let group = self.file.footer.row_groups().get(self.row_group);
         let limit = |group| footer::entry_limit(group, self.file.size, footer::FREE_LINKS);
         group.map_or(0, |group| limit(group) as usize)
     }
@@ -115,7 +115,7 @@ impl<'f> Task<'f> {
     ) -> Result<bool> {
         let Some(metadata) = self.metadata(leaf) else { return Ok(true) };
         let Some(chunk) = self.chunks.get(&leaf.index) else { return Ok(true) };
-        if !footer::is_dictionary_only(metadata) {
+        if !metadata.is_dictionary_only {
             return Ok(true);
         }
         // A dictionary that was decoded before is not in the pieces.
@@ -134,19 +134,19 @@ impl<'f> Task<'f> {
 
     /// Fetches a column of keys. From a local file, fetches only its dictionary if that has none of the wanted keys.
     pub(crate) fn fetch_keys(&mut self, leaf: Leaf, wants: &dyn Fn(&[u8]) -> bool) -> Result<()> {
-        let group = self.file.metadata.row_groups().get(self.row_group);
+        let group = self.file.footer.row_groups().get(self.row_group);
         let (Some(metadata), Some(group)) = (self.metadata(leaf), group) else {
             return self.fetch(&[leaf]);
         };
         let is_known = self.chunks.contains_key(&leaf.index);
         let is_whole = self.rows.is_some() || self.file.source.is_remote();
-        if is_known || is_whole || !footer::is_dictionary_only(metadata) {
+        if is_known || is_whole || !metadata.is_dictionary_only {
             return self.fetch(&[leaf]);
         }
         let facts = footer::chunk_facts(group, leaf, self.file.size);
         let facts = facts.map_err(|error| self.corrupt(leaf, error))?;
         let Range { start, end } = facts.range;
-        let data = u64::try_from(metadata.data_page_offset()).unwrap_or(0).clamp(start, end);
+        let data = u64::try_from(metadata.data_page_offset).unwrap_or(0).clamp(start, end);
         let dictionary = self.file.source.read(start..data)?;
         self.chunks.insert(leaf.index, self.chunk(leaf, &facts));
         self.add_pieces(leaf, vec![dictionary], None, None);
@@ -173,7 +173,7 @@ impl<'f> Task<'f> {
 
     /// Fetches the pages of these columns, with as few reads as the source can.
     pub(crate) fn fetch(&mut self, leaves: &[Leaf]) -> Result<()> {
-        let group = self.file.metadata.row_groups().get(self.row_group);
+        let group = self.file.footer.row_groups().get(self.row_group);
         let group = group.ok_or(Error::Corrupt { what: "no such row group".to_owned() })?;
         let mut wanted = Vec::new();
         for &leaf in leaves {
@@ -364,8 +364,7 @@ impl<'f> Task<'f> {
 
     /// An error with its place.
     pub(crate) fn corrupt(&self, leaf: Leaf, DecodeError(what): DecodeError) -> Error {
-        let path = self.metadata(leaf).map(|chunk| chunk.column_path().string());
-        let path = path.unwrap_or_default();
+        let path = self.file.footer.path(leaf.index);
         Error::Corrupt { what: format!("{what} (column {path}, row group {})", self.row_group) }
     }
 }

@@ -13,6 +13,7 @@ use super::*;
 mod damage;
 mod foreign;
 mod generated;
+mod kept_footer;
 mod projections;
 mod pruning;
 mod round_trip;

@@ -8,7 +8,7 @@ use std::hash::BuildHasher;
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 
-use super::{AppendError, BatchBuilder, room::MAX_MESSAGE_BYTES, span::Outcome};
+use super::{AppendError, BatchBuilder, limits::MAX_MESSAGE_BYTES, span::Outcome};
 use crate::{
     TraceId,
     walk::span_ids,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use parquet::basic::Type as PhysicalType;
-use parquet::file::metadata::{ColumnChunkMetaData, RowGroupMetaData};
+use parquet::schema::types::ColumnDescPtr;
 
 use crate::decoding::byte_arrays::ByteArrays;
 use crate::decoding::codec::{Codec, Decompressor};
@@ -12,6 +12,7 @@ use crate::decoding::{DecodeError, DecodeResult, split};
 use crate::read::cache::{HeldBytes, Slot};
 use crate::read::chunk::{Scratch, page_limit};
 use crate::read::columns::Leaf;
+use crate::read::kept_footer::KeptGroup;
 use crate::read::{File, footer};
 use crate::{Error, Result};
 
@@ -27,15 +28,15 @@ pub(super) enum AllStrings {
 impl File {
     /// What the dictionary of a column says about its strings.
     pub(super) fn dictionary(&self, row_group: usize, leaf: Leaf) -> Result<AllStrings> {
-        let group = self.metadata.row_groups().get(row_group);
+        let group = self.footer.row_groups().get(row_group);
         let chunk = self.chunk(row_group, leaf);
         let (Some(group), Some(chunk)) = (group, chunk) else {
             return Err(Error::Corrupt { what: format!("row group {row_group} is missing") });
         };
-        if footer::is_all_null(chunk) {
+        if chunk.is_all_null {
             return Ok(AllStrings::None);
         }
-        if !footer::is_dictionary_only(chunk) {
+        if !chunk.is_dictionary_only {
             return Ok(AllStrings::Unknown);
         }
         Ok(AllStrings::These(match self.cached_dictionary(row_group, leaf) {
@@ -66,13 +67,13 @@ impl File {
         leaf: Leaf,
         page: &[u8],
     ) -> Result<Option<Arc<ByteArrays>>> {
-        let group = self.metadata.row_groups().get(row_group);
-        let chunk = self.chunk(row_group, leaf);
-        let (Some(group), Some(chunk)) = (group, chunk) else { return Ok(None) };
-        if self.cache.is_none() || chunk.column_type() != PhysicalType::BYTE_ARRAY {
+        let Some(group) = self.footer.row_groups().get(row_group) else { return Ok(None) };
+        let column = self.footer.schema().columns().get(leaf.index);
+        let is_text = |column: &ColumnDescPtr| column.physical_type() == PhysicalType::BYTE_ARRAY;
+        if self.cache.is_none() || !column.is_some_and(is_text) {
             return Ok(None);
         }
-        let corrupt = |error| self.corrupt(chunk, row_group, error);
+        let corrupt = |error| self.corrupt(leaf, row_group, error);
         let facts = footer::chunk_facts(group, leaf, self.size).map_err(corrupt)?;
         let strings =
             read_dictionary_page(facts.codec, facts.uncompressed, page).map_err(corrupt)?;
@@ -92,28 +93,23 @@ impl File {
         }
     }
 
-    fn corrupt(
-        &self,
-        chunk: &ColumnChunkMetaData,
-        row_group: usize,
-        DecodeError(what): DecodeError,
-    ) -> Error {
-        let path = chunk.column_path();
+    fn corrupt(&self, leaf: Leaf, row_group: usize, DecodeError(what): DecodeError) -> Error {
+        let path = self.footer.path(leaf.index);
         Error::Corrupt { what: format!("{what} (column {path}, row group {row_group})") }
     }
 
     /// The dictionary of a column that has one.
     fn read_dictionary(
         &self,
-        group: &RowGroupMetaData,
+        group: &KeptGroup,
         leaf: Leaf,
         row_group: usize,
     ) -> Result<ByteArrays> {
-        let chunk = group.column(leaf.index);
-        let corrupt = |error| self.corrupt(chunk, row_group, error);
+        let corrupt = |error| self.corrupt(leaf, row_group, error);
         let facts = footer::chunk_facts(group, leaf, self.size).map_err(corrupt)?;
         // The dictionary ends where the first data page starts.
-        let end = u64::try_from(chunk.data_page_offset()).unwrap_or(0).min(facts.range.end);
+        let data = group.columns().get(leaf.index).map_or(0, |chunk| chunk.data_page_offset);
+        let end = u64::try_from(data).unwrap_or(0).min(facts.range.end);
         let bytes = self.source.read(facts.range.start..end.max(facts.range.start))?;
         read_dictionary_page(facts.codec, facts.uncompressed, &bytes).map_err(corrupt)
     }

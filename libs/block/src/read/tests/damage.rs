@@ -74,7 +74,7 @@ fn check_bounds(batch: &SpanBatch) {
 /// Every page of the file: where its header starts, where its body starts, and where that ends.
 fn pages_of(reader: &BlockReader, data: &[u8]) -> Vec<(usize, Range<usize>)> {
     let mut pages = Vec::new();
-    for group in reader.file.metadata.row_groups() {
+    for group in reader.file.footer.row_groups() {
         for chunk in group.columns() {
             let (start, length) = chunk.byte_range();
             let end = (start + length) as usize;
@@ -136,7 +136,7 @@ fn data_flips_are_found_by_checksums() {
     let mut data = sample.data.to_vec();
     let reader = sample.open();
     let name = reader.file.columns.name;
-    let chunk = reader.file.metadata.row_group(0).column(name.index);
+    let chunk = reader.file.footer.row_groups()[0].columns()[name.index];
     let last = (chunk.byte_range().0 + chunk.byte_range().1 - 1) as usize;
     data[last] ^= 1;
     let source = Arc::new(BytesSource::new(data.into()));
@@ -220,8 +220,8 @@ proptest! {
     ) {
         let sample = load(VERSIONS[version]);
         let reader = sample.open();
-        let chunks = || reader.file.metadata.row_groups().iter().flat_map(|group| group.columns());
-        let start = chunks().filter_map(|chunk| chunk.offset_index_offset()).min().unwrap() as usize;
+        let chunks = || reader.file.footer.row_groups().iter().flat_map(|group| group.columns());
+        let start = chunks().filter_map(|chunk| chunk.offset_index().map(|(start, _)| start)).min().unwrap() as usize;
         let footer = sample.data.len() - 8 - sample.facts.footer_size as usize;
         let mut data = sample.data.to_vec();
         data[start + at.index(footer - start)] ^= 1 << flip;

@@ -70,8 +70,8 @@ fn counts_and_row_groups_are_the_documented_ones() {
         let groups = reader.row_groups();
         assert_eq!(groups.iter().map(|group| group.traces).collect::<Vec<_>>(), traces);
         assert_eq!(reader.footer_bytes(), footer);
-        assert!(reader.heap_bytes() > footer);
-        assert_eq!(reader.file.metadata.file_metadata().schema_descr().num_columns(), leaves);
+        assert!((20_000..footer * 4).contains(&reader.heap_bytes()), "{}", reader.heap_bytes());
+        assert_eq!(reader.file.footer.schema().num_columns(), leaves);
         let last: Vec<_> = groups.iter().map(|group| group.max_id.unwrap().0).collect();
         assert_eq!(last, sample.index.last_ids());
 
