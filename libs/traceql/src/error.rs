@@ -93,7 +93,7 @@ pub enum ValidateError {
     RegexClasses(String),
     /// A pattern that repeats something more often than RE2 allows.
     #[error(
-        "invalid regex: `{pattern}`: its nested repetitions repeat something {repeats} times (limit: 1000)"
+        "invalid regex: `{pattern}`: it repeats something {repeats} times by nested repetitions (limit: 1000)"
     )]
     RegexRepeats {
         /// The pattern.
