@@ -81,7 +81,7 @@ pub fn check_policies(policies: &[RetentionPolicy]) -> Result<()> {
     classes_of(&limits, epoch, (epoch, epoch)).map(drop)
 }
 
-/// Other policies make what is done undone.
+/// Part of the marker: a block that was rewritten for other policies is rewritten again.
 fn policies_hash(limits: &Limits) -> u32 {
     let mut text = limits.retention.as_secs().to_string();
     for policy in &limits.policies {

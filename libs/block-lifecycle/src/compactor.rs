@@ -31,7 +31,7 @@ pub struct Compactor {
     pub(crate) jobs: Mutex<HashMap<Uuid, JobState>>,
     /// Tenants that had as many jobs as they may have, and when that was counted.
     pub(crate) full_of_jobs: Mutex<HashMap<String, Instant>>,
-    /// Held from reading a job's record to writing it.
+    /// Locked from reading a job's record until it is written, so that no change is lost.
     pub(crate) records: tokio::sync::Mutex<()>,
     /// Blocks that a rewrite of this process reads.
     busy: Mutex<HashSet<Uuid>>,

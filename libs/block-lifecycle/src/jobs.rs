@@ -86,7 +86,7 @@ impl Compactor {
     /// A job; `None` if there is none, or if it cannot be read.
     pub(crate) async fn load_if_whole(&self, tenant: &str, id: Uuid) -> Result<Option<JobRecord>> {
         match load(&self.bucket, tenant, id).await {
-            // The others are of use without it.
+            // A record that cannot be read must not hide the other jobs.
             Err(error @ Error::BadRecord { .. }) => {
                 tracing::error!(
                     tenant,

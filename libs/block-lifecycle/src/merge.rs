@@ -32,14 +32,14 @@ pub(crate) enum Purpose {
     Merge,
     /// Removes traces that a policy lets expire. The marker for the meta.
     Expire(String),
-    /// A job.
+    /// Does what a job asks for.
     Job(Uuid),
 }
 
 /// Blocks to write again as one.
 pub(crate) struct Rewrite {
     pub(crate) inputs: Vec<Arc<BlockMeta>>,
-    /// Whose hash decides which compactor does it.
+    /// The compactor to which the hash of this name belongs does the rewrite.
     pub(crate) owner: String,
     pub(crate) purpose: Purpose,
     pub(crate) changes: Changes,

@@ -14,7 +14,7 @@ const ACTIVE_SECONDS: i64 = 24 * 3600;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Selected {
     pub(crate) blocks: Vec<Arc<BlockMeta>>,
-    /// Whose hash decides which compactor does it.
+    /// The compactor to which the hash of this name belongs does the merge.
     pub(crate) owner: String,
 }
 

@@ -190,7 +190,7 @@ impl Schema {
         let mut order =
             self.leaves.by_use(in_use(&self.resource_columns), in_use(&self.span_columns));
         order.extend(0..self.leaf_count());
-        // Each where it comes first.
+        // Each leaf keeps only its first place.
         let mut is_in = vec![false; self.leaf_count()];
         order.retain(|&leaf| !std::mem::replace(&mut is_in[leaf], true));
         order

@@ -6,7 +6,7 @@ use std::str::FromStr;
 /// The requests to which this is the answer, in addition to the one that was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AnswerScope {
-    /// Row groups that the job had to do with.
+    /// The number of row groups that the job covered.
     pub row_groups: u32,
     /// Other time ranges with the same answer.
     pub times: Times,
@@ -15,9 +15,9 @@ pub struct AnswerScope {
 /// Time ranges with the same answer as the one asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Times {
-    /// No other.
+    /// Only the time range that was asked for.
     Asked,
-    /// Every one: the job does not look at it.
+    /// Every time range: the job does not depend on it.
     Any,
     /// Ranges that start at or before the first time and end at or after the second, in unix nanoseconds. The first may
     /// be later than the second.

@@ -53,9 +53,9 @@ pub(crate) struct Breaker {
 #[derive(Debug, Default)]
 struct State {
     failures: u32,
-    /// Of the first of these failures.
+    /// When the first of these failures happened.
     since: Option<Instant>,
-    /// No calls before.
+    /// No call is made before this time.
     closed_until: Option<Instant>,
 }
 

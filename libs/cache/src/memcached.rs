@@ -109,7 +109,7 @@ async fn keep_up_to_date(inner: std::sync::Weak<Inner>) {
     }
 }
 
-/// As long as no server is known.
+/// How often addresses are looked up while no server is known.
 const RETRY: Duration = Duration::from_secs(5);
 
 impl Inner {

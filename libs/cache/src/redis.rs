@@ -25,10 +25,10 @@ use slots::Slots;
 
 /// The number of connections if the setting does not say. Calls share them, so a few are enough.
 const DEFAULT_CONNECTIONS: usize = 4;
-/// More would not help.
+/// More connections would not help.
 const MAX_CONNECTIONS: usize = 64;
 
-/// Who is asked for connections.
+/// The client that makes connections.
 enum Source {
     Single(Client, AsyncConnectionConfig),
     Cluster(ClusterClient),
@@ -239,7 +239,7 @@ fn invalid(text: &str) -> Error {
 /// Installs a TLS implementation for the client, if the process has none.
 fn install_provider() {
     if CryptoProvider::get_default().is_none() {
-        // Another thread may be faster, with the same.
+        // Fails if another thread was faster. It installed the same.
         let _ = ring::default_provider().install_default();
     }
 }

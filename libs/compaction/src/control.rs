@@ -47,15 +47,15 @@ pub struct RewriteStats {
     pub duplicate_spans: u64,
     /// Traces that lost spans because they would have become too large.
     pub traces_cut: u64,
-    /// Spans that these lost.
+    /// Spans that these traces lost.
     pub spans_cut: u64,
     /// Traces left out by age.
     pub traces_expired: u64,
-    /// Spans of these.
+    /// Spans of the traces left out by age.
     pub spans_expired: u64,
-    /// Traces left out by id, once an input.
+    /// Traces left out by id. A trace counts once for each input that has it.
     pub traces_removed: u64,
-    /// Spans of these.
+    /// Spans of the traces left out by id.
     pub spans_removed: u64,
     /// Attribute values removed or replaced. A value of a shared resource or scope counts once.
     pub values_redacted: u64,

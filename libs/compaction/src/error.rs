@@ -38,9 +38,9 @@ pub enum Error {
     TooLarge {
         /// Its position.
         input: usize,
-        /// Of the trace.
+        /// Number of spans of the trace.
         spans: u64,
-        /// What the trace and those beside it take.
+        /// Memory of the trace and of the traces read with it.
         mib: u64,
     },
     /// A single input block cannot be opened, read or used. Check [`Error::is_retryable`] and [`Error::is_not_found`]
@@ -82,9 +82,9 @@ pub enum BlockProblem {
         "a trace of {spans} spans takes {mib} MiB of memory, more than a merge of several blocks has: raise compactor.compaction.max_memory_bytes"
     )]
     TooLarge {
-        /// Of the trace.
+        /// Number of spans of the trace.
         spans: u64,
-        /// What the trace and those beside it take.
+        /// Memory of the trace and of the traces read with it.
         mib: u64,
     },
     /// Its number of row groups differs from its meta.

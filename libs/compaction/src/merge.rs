@@ -74,7 +74,7 @@ impl<'a, W: Write + Send> Merge<'a, W> {
     ) -> Self {
         let budget = Budget::new(settings, readers);
         let groups = || readers.iter().flat_map(|reader| reader.row_groups());
-        // A footer may say anything.
+        // Saturating, because a damaged footer may hold any number.
         let traces = groups().map(|group| group.traces).fold(0, u64::saturating_add);
         Self {
             inputs: readers.iter().enumerate().map(|(i, reader)| Input::new(i, reader)).collect(),
@@ -221,7 +221,7 @@ impl<'a, W: Write + Send> Merge<'a, W> {
     }
 }
 
-/// Where a merge stands in a window.
+/// The position of a merge in a window.
 struct Head<'w> {
     ids: &'w [TraceId],
     /// First span of each trace, and the end.
@@ -244,11 +244,11 @@ struct Budget {
     /// Size limit of a combined trace; `u64::MAX` for none.
     max_trace_bytes: u64,
     row_group: RowGroupLimits,
-    /// For the windows of all inputs.
+    /// Memory for the windows of all inputs.
     windows: u64,
     /// The most memory of windows if single traces are larger than a window.
     most_windows: u64,
-    /// No window is planned smaller.
+    /// The least memory that a window is planned with.
     least_window: u64,
     /// Bytes of each input before compression.
     sizes: Vec<u64>,

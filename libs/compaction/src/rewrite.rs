@@ -211,7 +211,7 @@ fn describe(inputs: &[Arc<BlockMeta>], output: &OutputBlock) -> BlockMeta {
         }
         // Another ingester has everything of what one ingester left out.
         extension.thinned_origins = extension.thinned_origins.without(&whole);
-        // One ingester refused what another one has.
+        // What one ingester refused may be complete at another one.
         extension.incomplete_origins = extension.incomplete_origins.without(&extension.origins);
     }
     meta.extension = Some(Box::new(extension));

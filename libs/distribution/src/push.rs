@@ -54,12 +54,12 @@ impl CheckedExport {
         Ok(Self { request, walk, bad_runs, received, bad_trace_ids, bad_span_ids, first_problem })
     }
 
-    /// The request, bad spans and all.
+    /// The request, with its bad spans.
     pub(crate) fn request(&self) -> &Bytes {
         &self.request
     }
 
-    /// Spans that nothing is wrong with.
+    /// How many spans have valid ids.
     pub(crate) fn valid(&self) -> u64 {
         self.received - self.bad_trace_ids - self.bad_span_ids
     }

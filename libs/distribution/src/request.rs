@@ -39,7 +39,7 @@ struct Arrived<'a> {
     tenant: &'a TenantId,
     limits: Limits,
     bytes: Bytes,
-    /// Series are to be made of the spans.
+    /// Whether metrics generators are to make series of the spans.
     counts: bool,
 }
 

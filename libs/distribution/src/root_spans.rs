@@ -118,7 +118,7 @@ fn service_name(resource: &[u8]) -> Result<Option<&str>, WireError> {
     Ok(name)
 }
 
-/// Empty for what is no text.
+/// Empty if the bytes are not UTF-8.
 fn text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).unwrap_or_default()
 }

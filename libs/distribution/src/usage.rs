@@ -42,10 +42,10 @@ impl Default for UsageSettings {
     }
 }
 
-/// By what a tenant's usage is told apart.
+/// How a tenant's usage is split into series.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct UsageLimits {
-    /// Series; 0 takes the tracker's number.
+    /// The most series; 0 stands for the number in [`UsageSettings`].
     pub max_series: u64,
     /// From attribute to label. An attribute may begin with `resource.` or `span.`; otherwise both are read, the span
     /// first. An empty label is derived from the attribute's name.
@@ -69,10 +69,10 @@ struct Tenants {
 
 #[derive(Debug)]
 struct TenantUsage {
-    /// As of the last request.
+    /// The limits at the last request.
     limits: UsageLimits,
     dimensions: Dimensions,
-    /// By the values of the dimensions, in their order.
+    /// The key is the values of the dimensions, in their order.
     series: HashMap<Values, Usage>,
 }
 

@@ -40,7 +40,7 @@ struct Seat {
 
 /// One push to one instance.
 struct CallVotes {
-    /// (group, seat)
+    /// Group and seat of each vote that the reply counts as.
     members: Vec<(usize, usize)>,
     spans: u64,
     reply: Option<Result<PushResponse, Status>>,
@@ -233,7 +233,7 @@ impl<'a> Votes<'a> {
         }
         let refusal = |((reason, message), spans): ((&str, &str), f64)| Refusal {
             reason: reason.to_owned(),
-            // What is refused at all is told.
+            // A refusal that rounds to no span is still reported.
             spans: (spans.round() as u64).max(1),
             message: message.to_owned(),
         };

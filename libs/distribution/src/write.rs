@@ -114,7 +114,7 @@ impl Writer<'_> {
         }
     }
 
-    /// By index of the instance.
+    /// For each instance of the placement: whether its calls failed or were late several times in a row.
     fn suspects(self) -> Vec<bool> {
         let is_suspect =
             |instance: &Arc<Instance>| self.peers.of(instance, self.metrics).is_suspect();
@@ -154,7 +154,7 @@ struct Pushes<'a> {
     export: &'a Export,
     reservation: Reservation,
     compresses: bool,
-    /// Those of a replica set follow each other.
+    /// The push encoded last. The pushes of a replica set follow each other, so that one is enough.
     last: Option<Encoded>,
 }
 
@@ -169,7 +169,7 @@ struct Encoded {
 /// A push for one call.
 struct ForCall {
     request: Request<PushRequest>,
-    /// What the call takes, alone.
+    /// Bytes of this call without the shared, encoded push.
     bytes: u64,
     /// The memory of the call, and that of the encoded push.
     held: (Reservation, Arc<Reservation>),

@@ -22,7 +22,7 @@ pub(super) struct Changes<'a> {
 }
 
 impl<'a> Changes<'a> {
-    /// For spans that end at these places.
+    /// No changes yet; `ends`: where each span ends.
     pub(super) fn none(ends: &'a [usize]) -> Self {
         let is_dropped = vec![false; ends.len()];
         Self { ends, is_dropped, dropped: 0, edits: Vec::new(), edits_of: Vec::new() }

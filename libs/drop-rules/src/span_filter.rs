@@ -14,10 +14,10 @@ use tactus_work::{Budgets, Over, Work};
 /// length, because the client waits for it.
 const MAX_CPU_TIME: Duration = Duration::from_secs(1);
 
-/// Why a filter says nothing about spans.
+/// Why a filter could not be evaluated.
 #[derive(Debug, thiserror::Error)]
 pub enum FilterError {
-    /// Operands of these spans do not go together.
+    /// The operands have types in these spans that the operator does not support.
     #[error(transparent)]
     Evaluate(#[from] EvaluateError),
     /// It took too long.

@@ -10,7 +10,7 @@ use crate::span_filter::SpanFilter;
 pub(crate) struct RequestSpans {
     /// Where in the request each span ends, ascending.
     ends: Vec<usize>,
-    /// Numbers of the spans whose ids are no ids.
+    /// Numbers of the spans with an invalid trace or span id.
     bad_ids: Vec<u32>,
     /// The valid spans as columns, if they were wanted.
     batch: SpanBatch,
@@ -57,7 +57,7 @@ impl RequestSpans {
         &self.ends
     }
 
-    /// Numbers of the spans whose ids are no ids.
+    /// Numbers of the spans with an invalid trace or span id.
     pub(crate) fn with_bad_ids(&self) -> &[u32] {
         &self.bad_ids
     }

@@ -40,13 +40,13 @@ impl Location {
         if !place.starts_with("http://") && !place.starts_with("https://") {
             return Ok(Self { place, client: None, max_bytes });
         }
-        // The client would panic without one.
+        // Without a provider, reqwest would panic.
         if rustls::crypto::CryptoProvider::get_default().is_none() {
             return Err("no TLS provider is installed in this process".to_owned());
         }
         let mut client = reqwest::Client::builder().timeout(fetch_timeout);
         if place.starts_with("http://") {
-            // A machine without certificates will do.
+            // Plain HTTP must work on a machine without certificates, too.
             client = client.tls_certs_only([]);
         }
         let client = client.build().map_err(|error| error_text(&error))?;

@@ -37,7 +37,7 @@ impl JsonError {
 
 /// Cuts a text that repeats input, but keeps the position at its end.
 fn cut_before_position(mut text: String) -> String {
-    /// The longest place.
+    /// A position is no longer than this.
     const POSITION_BYTES: usize = 64;
     if text.len() <= error_text::MAX_BYTES {
         return text;

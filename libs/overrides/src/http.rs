@@ -21,7 +21,7 @@ use crate::snapshot::Stored;
 use crate::user::store::{MAX_DOCUMENT_BYTES, Store, StoreError};
 use crate::user::{UserLimits, conflicts, merge, validate};
 
-/// Tries of a patch that others overtake.
+/// How often a patch is tried if others change the document meanwhile.
 const PATCH_TRIES: usize = 3;
 
 const CONFLICT: &str = "tenant has conflicting overrides set in runtime config, contact your system \
@@ -269,7 +269,7 @@ fn patched(limits: &UserLimits, change: &Value) -> Result<UserLimits, Refusal> {
     apply(&mut document, change);
     let text = serde_json::to_vec(&document).map_err(bad)?;
     let patched = UserLimits::read(&text).map_err(Refusal::Bad)?;
-    // What another program wrote may stay.
+    // Unknown keys that the document had before may stay.
     let known = limits.unknown_keys();
     match patched.unknown_keys().into_iter().find(|key| !known.contains(key)) {
         Some(key) => Err(Refusal::Bad(format!("json: unknown field \"{key}\""))),

@@ -45,7 +45,7 @@ impl Settings {
 
 tactus_telemetry::debug_of!(Settings { bucket });
 
-/// The process must not start with these settings.
+/// Why the process must not start with these settings.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -57,7 +57,7 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
-    /// The defaults cannot be.
+    /// A default is invalid.
     #[error("overrides.defaults.{0}")]
     Defaults(String),
 }
@@ -67,7 +67,7 @@ pub struct Overrides {
     pub(crate) settings: Settings,
     file: Option<WatchedFile>,
     current: ArcSwap<Snapshot>,
-    /// Held while a snapshot is made of the one before.
+    /// Locked while a snapshot is made from the previous one.
     changing: Mutex<()>,
     pub(crate) store: Option<Store>,
     pub(crate) metrics: Metrics,

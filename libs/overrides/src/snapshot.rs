@@ -14,7 +14,7 @@ pub(crate) struct Stored {
     pub(crate) limits: UserLimits,
     /// The version of the object in the bucket.
     pub(crate) version: String,
-    /// Of the document.
+    /// Size of the document.
     pub(crate) bytes: u64,
 }
 
@@ -22,21 +22,21 @@ pub(crate) struct Stored {
 const TENANT_BYTES: u64 = 4 << 10;
 
 impl Stored {
-    /// What it counts of all that tenants may set.
+    /// The bytes that it counts towards what all tenants together may set.
     pub(crate) fn cost(&self) -> u64 {
         self.bytes.saturating_add(TENANT_BYTES)
     }
 }
 
-/// The layers, and what they come to.
+/// The layers of limits, and the limits that result from them.
 #[derive(Debug)]
 pub(crate) struct Snapshot {
     pub(crate) defaults: Arc<Limits>,
     pub(crate) file: PerTenantOverrides,
     pub(crate) user: BTreeMap<String, Stored>,
-    /// Of tenants that a layer names.
+    /// The limits of the tenants that are named in a layer.
     merged: HashMap<Box<str>, Arc<Limits>>,
-    /// Of all others.
+    /// The limits of all other tenants.
     rest: Arc<Limits>,
 }
 

@@ -111,7 +111,7 @@ impl<'t, T> Rounds<'t, T> {
         (!round.is_empty()).then_some(round)
     }
 
-    /// What the last one took.
+    /// Adapts the size of the next round to the memory that the last one took.
     pub(crate) fn took(&mut self, batch: &SpanBatch) {
         let bytes = batch.heap_bytes();
         if bytes > ROUND_BYTES {

@@ -251,7 +251,7 @@ fn resume_blocks(ingester: &Ingester) -> Result<(), Error> {
         let directory = tenant_entry.map_err(Error::io("list", &root))?.path();
         let name = directory.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         let (Ok(tenant), true) = (TenantId::parse(name), directory.is_dir()) else { continue };
-        // Of the others all are taken up.
+        // If one directory cannot be listed, the blocks of the others are resumed all the same.
         match list_sorted(&directory) {
             Ok(paths) => paths.iter().for_each(|path| resume_block(ingester, &tenant, path)),
             Err(error) => result = Err(error),

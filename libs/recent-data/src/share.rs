@@ -28,7 +28,7 @@ const MAX_STREAMS_OF_RANGE: u64 = 16;
 #[derive(Debug, Default)]
 pub(crate) struct Share {
     mine: OriginSet,
-    /// In blocks that the query reads.
+    /// Origins in blocks that the query reads.
     stored: OriginSet,
     /// Origins of which blocks have only some traces. What an ingester kept of these counts as well, unless its own
     /// block is read.

@@ -49,14 +49,14 @@ const LAST_FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub struct Adaptive {
     settings: AdaptiveSampling,
-    /// Of the process, for people.
+    /// Name of the process. Only for people who read the objects.
     instance: String,
-    /// Of this run of the process.
+    /// Name of this run of the process.
     name: String,
     counter: Counter,
     store: Store,
     served: ArcSwap<HashMap<String, StrategySet>>,
-    /// Of services about which nothing is known.
+    /// The strategy of services about which nothing is known.
     unknown: Arc<Strategy>,
     state: tokio::sync::Mutex<State>,
     metrics: Metrics,
@@ -66,13 +66,13 @@ pub struct Adaptive {
 struct State {
     /// Set while this process calculates. Dropped on every failure, because the bucket has everything.
     leading: Option<Leading>,
-    /// Of the probabilities that were read last.
+    /// The version of the probabilities that were read last.
     version: Option<String>,
 }
 
 #[derive(Debug)]
 struct Leading {
-    /// What ends by then is in the buckets.
+    /// Counts up to this time are in the buckets.
     until: u64,
     /// Newest first.
     buckets: VecDeque<CountedBucket>,

@@ -84,7 +84,7 @@ pub(crate) struct TenantFiles {
 
 #[derive(Debug)]
 struct TenantFile {
-    /// `Err`: there can be no such file.
+    /// `Err`: why no such file can be read.
     content: Result<Content, String>,
     current: ArcSwapOption<StrategySet>,
     asked: Mutex<Instant>,

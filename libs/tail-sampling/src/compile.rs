@@ -16,7 +16,7 @@ use crate::{
 
 /// Levels of policies inside policies. Deeper ones are rejected.
 const MAX_DEPTH: usize = 8;
-/// Policies, with those within others.
+/// The most policies, including those inside other policies.
 const MAX_POLICIES: usize = 1000;
 
 /// Compiled policies. Immutable, and shared by all who judge with them.
@@ -31,7 +31,7 @@ pub struct Policies {
 #[derive(Debug)]
 pub(crate) struct Policy {
     pub(crate) name: String,
-    /// Drops what its condition finds.
+    /// True if the traces that the condition finds are dropped instead of kept.
     pub(crate) drops: bool,
     /// True if the result is inverted, as by a condition with `invert_match`.
     pub(crate) inverted: bool,

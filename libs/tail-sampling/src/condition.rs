@@ -8,16 +8,16 @@ use tactus_traceql::{UnanchoredRegex, eval::CompiledQuery};
 pub(crate) enum Condition {
     Always,
     Traceql(Box<CompiledQuery>),
-    /// Milliseconds; an upper threshold of 0 is none.
+    /// In milliseconds. An upper threshold of 0 is no bound.
     Latency {
         threshold: u64,
         upper: u64,
     },
     Attribute(AttributeCondition),
     Probabilistic(Share),
-    /// By OTLP status code.
+    /// For each OTLP status code: whether it is wanted.
     Status([bool; 3]),
-    /// A most of 0 is no bound.
+    /// `most` of 0 is no bound.
     SpanCount {
         least: u64,
         most: u64,
@@ -26,7 +26,7 @@ pub(crate) enum Condition {
         key: Vec<u8>,
         values: Vec<Vec<u8>>,
     },
-    /// Takes from a budget.
+    /// Samples traces as long as the budget lasts.
     Rate {
         budget: usize,
         unit: Unit,

@@ -26,18 +26,18 @@ pub struct Decider {
 pub struct Decisions {
     /// The traces that are kept.
     pub kept: Bitmap,
-    /// What each policy said, in their order.
+    /// What each policy decided, in the order of the policies.
     pub policies: Vec<PolicyDecisions>,
 }
 
-/// What a policy said.
+/// What one policy decided.
 #[derive(Debug)]
 pub struct PolicyDecisions {
     /// The traces that the policy samples; for a policy that drops, those that it drops.
     pub sampled: Bitmap,
     /// Traces on which the policy could not be evaluated. It is ignored for them.
     pub failed: Bitmap,
-    /// Time that it took.
+    /// How long the policy took.
     pub elapsed: Duration,
 }
 

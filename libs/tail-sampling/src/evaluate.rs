@@ -34,7 +34,7 @@ pub(crate) struct View<'b> {
 }
 
 impl<'b> View<'b> {
-    /// Of a sorted batch.
+    /// `batch` must be sorted.
     pub(crate) fn new(batch: &'b SpanBatch) -> Self {
         let (spans, millis, bytes) = (OnceCell::new(), OnceCell::new(), OnceCell::new());
         Self { batch, spans, millis, bytes }
@@ -140,7 +140,7 @@ impl<'b> View<'b> {
             let within = take(budgets.get_mut(*budget), self.spans(), &verdict.sampled);
             found.unite(&within);
         }
-        // Another of them may have sampled it.
+        // If another part of the policy sampled the trace, the failure does not matter.
         failed.subtract(&found);
         found
     }
@@ -154,7 +154,7 @@ impl<'b> View<'b> {
                 Ok(matches) => {
                     matches.traces.iter().for_each(|it| found.insert(it.trace as usize));
                 }
-                // One of the traces is at fault.
+                // A single trace may cause the error: smaller and smaller groups are evaluated.
                 Err(_) => self.find_in(query, 0..self.traces(), candidates, &mut found, failed),
             }
         });

@@ -34,9 +34,9 @@ pub struct ClientTlsSettings {
     pub insecure_skip_verify: bool,
     /// Versions and suites.
     pub policy: ProtocolPolicy,
-    /// Protocols to offer. Empty: none is spoken of.
+    /// Protocols to offer (ALPN). Empty: the extension is not sent.
     pub alpn: Vec<String>,
-    /// How old the knowledge about the files may get.
+    /// Files that were checked for changes longer ago than this are checked again.
     pub reload_interval: Duration,
 }
 

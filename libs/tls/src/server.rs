@@ -70,7 +70,7 @@ pub struct ServerTlsSettings {
     pub policy: ProtocolPolicy,
     /// Protocols to offer, the preferred one first; see [`crate::ALPN_HTTP`]. Empty: no ALPN.
     pub alpn: Vec<String>,
-    /// How old the knowledge about the files may get.
+    /// Files that were checked for changes longer ago than this are checked again.
     pub reload_interval: Duration,
 }
 

@@ -48,7 +48,7 @@ pub enum InvalidRegex {
         limit: usize,
     },
     /// It repeats something this often, counting nested repetitions.
-    #[error("invalid regex: its nested repetitions repeat something {0} times (limit: {max})", max = limits::MAX_REPEATS)]
+    #[error("invalid regex: it repeats something {0} times by nested repetitions (limit: {max})", max = limits::MAX_REPEATS)]
     Repeats(u64),
     /// Character classes of too many members.
     #[error("invalid regex: its character classes have too many members")]

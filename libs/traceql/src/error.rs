@@ -53,16 +53,16 @@ impl std::error::Error for ParseError {}
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ValidateError {
-    /// Operands that can never meet.
+    /// The operands have different types.
     #[error("binary operations must operate on the same type: {0}")]
     OperandTypesDiffer(String),
-    /// An operator that its operands do not have.
+    /// The operator does not support the types of its operands.
     #[error("illegal operation for the given types: {0}")]
     IllegalBinary(String),
     /// The operand does not support this prefix operator.
     #[error("illegal operation for the given type: {0}")]
     IllegalUnary(String),
-    /// A filter that can never be true.
+    /// A filter that is not a boolean, so that it can never be true.
     #[error("span filter field expressions must resolve to a boolean: {0}")]
     FilterNotBoolean(String),
     /// A pattern that does not compile.
@@ -76,7 +76,7 @@ pub enum ValidateError {
         /// The limit.
         limit: usize,
     },
-    /// Legal patterns of which one is too many.
+    /// Each pattern is valid, but their programs together are too large.
     #[error(
         "regex `{pattern}` is one too many: the programs of all patterns of a query may have {limit} bytes together"
     )]
@@ -93,7 +93,7 @@ pub enum ValidateError {
     RegexClasses(String),
     /// A pattern that repeats something more often than RE2 allows.
     #[error(
-        "invalid regex: `{pattern}`: its nested repetitions repeat something {repeats} times (limit: 1000)"
+        "invalid regex: `{pattern}`: it repeats something {repeats} times by nested repetitions (limit: 1000)"
     )]
     RegexRepeats {
         /// The pattern.
@@ -101,10 +101,10 @@ pub enum ValidateError {
         /// The greatest product of its counts.
         repeats: u64,
     },
-    /// A query of more stages than any use needs.
+    /// More stages than any sensible query has.
     #[error("the query has more than {0} pipeline stages")]
     TooManyStages(usize),
-    /// A query of more filters than any use needs.
+    /// More filters than any sensible query has.
     #[error("the query has more than {0} filters in braces")]
     TooManyFilters(usize),
     /// `name = nil`.

@@ -70,7 +70,7 @@ pub(crate) fn limits(limits: &overrides::Limits, distributor: &DistributorSectio
     }
 }
 
-/// By what a tenant's usage is told apart.
+/// How a tenant's usage is split into series.
 pub(crate) fn usage_limits(limits: &overrides::Limits) -> UsageLimits {
     UsageLimits {
         max_series: limits.cost_attribution.max_cardinality,

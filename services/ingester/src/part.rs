@@ -78,7 +78,7 @@ pub async fn part(
 async fn open(process: &Process, written: BlockWritten) -> Result<Arc<Ingester>, Error> {
     let config = process.config();
     let ring = process.cluster().ingesters().ring();
-    // A single process shares its block list.
+    // In a single process, queriers see new blocks at once, because the block list is shared.
     let hold_flushed = match process.cluster().is_alone() {
         true => Duration::ZERO,
         false => config.ingester.complete_block_timeout.as_std(),
@@ -114,7 +114,7 @@ fn grpc_services(process: &Process, ingester: &Arc<Ingester>) -> AddGrpc {
         RequestMetrics::register(Registry::global()),
         config.server.grpc_server_max_concurrent_streams,
     );
-    // A frame is a push and what names it.
+    // A frame has a push and the fields that identify it, so it is larger than the push.
     let push_server = PushesServer::new(streams).max_decoding_message_size(2 * MAX_STREAMED_BYTES);
     Arc::new(move |routes| {
         routes

@@ -284,7 +284,7 @@ pub(crate) fn add_starts(page: PageLevels<'_>, level: u8, starts: &mut Vec<u32>,
         let mut owners = !word.repeats_below(level) & word.defined_to(level);
         let entries = word.defined_to(level + 1);
         while owners != 0 {
-            // An owner's own entry holds its first item.
+            // If the owner's own entry holds an item, it is the owner's first one.
             let owner = owners & owners.wrapping_neg();
             let through = count_through(entries, owners) as u32;
             starts.push(*items + through - u32::from(entries & owner != 0));

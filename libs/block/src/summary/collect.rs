@@ -45,7 +45,7 @@ struct Collected {
 #[derive(Debug)]
 struct Found {
     key: StringCode,
-    /// What `Finder::seen_by` holds of it.
+    /// The mark of this attribute in `Finder::seen_by`.
     mark: u32,
     /// The last owner that had the attribute, to notice an owner that has it twice.
     last_owner: usize,
@@ -54,7 +54,7 @@ struct Found {
     is_listed: bool,
     /// If there are too many values to list: all strings, some more than once. `None` if no filter could hold them.
     strings: Option<Vec<StringCode>>,
-    /// True if there are strings within other values.
+    /// True if some values are not scalars: strings may be within them.
     is_odd: bool,
 }
 
@@ -164,7 +164,7 @@ impl ValueCollector {
                 None => new.push(value),
             }
         }
-        // The same block always has the same summary.
+        // Sorted, so that the same block always has the same summary.
         new.sort_unstable();
         for value in new {
             let length = match &value {

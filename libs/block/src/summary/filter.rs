@@ -23,9 +23,9 @@ const MAX_SEGMENTS: u32 = 1 << 28;
 enum Fingerprints {
     /// No attribute has a string.
     None,
-    /// Wrong about one in 256 others.
+    /// Says "yes" for about one in 256 strings that are not there.
     Bytes(BinaryFuse8),
-    /// Wrong about one in 65536 others.
+    /// Says "yes" for about one in 65536 strings that are not there.
     Words(BinaryFuse16),
 }
 

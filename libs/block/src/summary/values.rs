@@ -10,16 +10,16 @@ use crate::attribute_owner::AttributeOwner;
 
 /// A longer part is not read. This is twice what is written.
 pub(super) const MAX_BYTES: usize = 2 * collect::MAX_BYTES;
-/// Of twice as many attributes as are written.
+/// The most attributes that are read. This is twice what is written.
 const MAX_ATTRIBUTES: usize = MAX_BYTES / collect::ENTRY_BYTES;
 
 /// Bits of a set of row groups.
 pub(super) const SET_BITS: u32 = u64::BITS;
 
-/// Whose strings.
+/// What the strings belong to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ValueOwner {
-    /// Attributes of these.
+    /// Attributes of such an owner.
     Attribute(AttributeOwner),
     /// A column that is not an attribute: `name`, `statusMessage`, `eventName`, `scopeName`, `scopeVersion`.
     Intrinsic,
@@ -92,7 +92,7 @@ pub struct BlockValues {
     attributes: Vec<Place>,
 }
 
-/// Where an attribute lies in the stored form.
+/// Where the name and the values of an attribute are in the stored form.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Place {
     owner: ValueOwner,

@@ -21,13 +21,13 @@ pub(super) struct SlotNames {
     takes: Vec<Takes>,
 }
 
-/// Types of the values that go to a slot.
+/// Which types of values go to a slot.
 #[derive(Clone, Copy, Debug)]
 struct Takes {
     single: u8,
     /// Arrays of two or more elements; or [`NO_TYPE`].
     array: u8,
-    /// An empty string as well.
+    /// Whether an empty string goes there as well.
     empty: bool,
 }
 

@@ -116,7 +116,7 @@ fn owned_by(selection: Option<&[bool]>, starts: &[u32]) -> Option<Vec<bool>> {
 /// Rows that were added to a table for the selected spans.
 struct Copies {
     first: usize,
-    /// The row that each is a copy of.
+    /// For each added row: the row that it copies.
     of: Vec<u32>,
 }
 

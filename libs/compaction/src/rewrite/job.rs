@@ -32,9 +32,9 @@ pub(super) struct Stored {
     pub(super) stats: RewriteStats,
 }
 
-/// What belongs to the data of a block.
+/// The files of a block besides its data, and its meta.
 pub(super) struct Files {
-    /// As it was given, with what describes the files.
+    /// The meta as given, with the fields that describe the files filled in.
     pub(super) meta: BlockMeta,
     pub(super) blooms: Vec<Bytes>,
     pub(super) index: Bytes,
@@ -111,7 +111,7 @@ impl Job {
         let reader = open_stored(&self.bucket, meta, runtime);
         let reader = reader.map_err(|error| problem(BlockProblem::Data(error)))?;
         let (found, expected) = (reader.row_groups().len() as u64, u64::from(meta.total_records));
-        // Tempo counts one too many at times.
+        // The meta of some blocks of Tempo says one row group too many.
         if found != expected && found + 1 != expected {
             return Err(problem(BlockProblem::RowGroupCount { found, expected }));
         }

@@ -34,7 +34,7 @@ struct Dimension {
 }
 
 impl Dimensions {
-    /// Of attribute to label.
+    /// `dimensions`: from attribute to label.
     pub(super) fn new(dimensions: &BTreeMap<String, String>) -> Self {
         let dimension = |(attribute, label): (&String, &String)| {
             let of_resource = attribute.strip_prefix("resource.");

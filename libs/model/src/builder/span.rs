@@ -11,7 +11,7 @@ use crate::{
 /// What became of a span that was read without error.
 pub(super) enum Outcome {
     Appended,
-    /// By `admit`.
+    /// `admit` did not accept it.
     Refused,
     BadIds,
 }

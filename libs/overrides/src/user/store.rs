@@ -43,7 +43,7 @@ pub(crate) enum StoreError {
     /// The document is larger than one may be.
     #[error("overrides of more than {MAX_DOCUMENT_BYTES} bytes")]
     TooLarge,
-    /// What is stored is no document.
+    /// The stored object is not a valid document.
     #[error("stored overrides are damaged: {0}")]
     Damaged(String),
     /// The bucket.

@@ -66,7 +66,7 @@ impl TailSamplingMetrics {
             let (found, failed) = (count(&said.sampled), count(&said.failed));
             let not_found = (traces - found.0 - failed.0, all_spans - found.1 - failed.1);
             let (sampled, not_sampled) = match policies.drops(place) {
-                // What it leaves is for the others to say.
+                // What a `drop` policy does not match is decided by the other policies.
                 true => ((0, 0), found),
                 false => (found, not_found),
             };

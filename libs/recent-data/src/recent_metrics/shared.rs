@@ -261,7 +261,7 @@ impl Counting<'_> {
 struct Origins<'b> {
     share: &'b Share,
     column: &'b [u64],
-    /// Of the block that they become.
+    /// The origin of the block that these spans become.
     of_block: u64,
 }
 

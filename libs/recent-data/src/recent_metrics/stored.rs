@@ -48,7 +48,7 @@ pub(crate) struct Stored {
 pub(crate) struct SharedTraces {
     hashes: HashMap<TraceId, HashSet<u64>>,
     spans: usize,
-    /// When they start, the first and the last.
+    /// The earliest and the latest start of these spans.
     pub(crate) starts: (u64, u64),
 }
 
@@ -206,7 +206,7 @@ impl SharedTraces {
         self.starts = (self.starts.0.min(first), self.starts.1.max(last));
     }
 
-    /// As the answer has them.
+    /// The traces as messages of the answer.
     pub(crate) fn into_messages(self) -> Vec<TraceSpans> {
         let message = |(trace, spans): (TraceId, HashSet<u64>)| TraceSpans {
             trace_id: Bytes::copy_from_slice(&trace.0),

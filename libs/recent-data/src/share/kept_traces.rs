@@ -49,7 +49,7 @@ pub(crate) fn kept_traces(view: &RecentView, thinned: &OriginSet) -> Option<Vec<
 /// Traces of origins that ingesters decided differently, and that others count.
 #[derive(Debug, Default)]
 pub(super) struct Differing {
-    /// All that any ingester names.
+    /// Every origin that any ingester names.
     pub(super) origins: OriginSet,
     counted_elsewhere: HashMap<u64, HashSet<u32>>,
 }

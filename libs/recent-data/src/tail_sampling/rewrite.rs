@@ -189,7 +189,7 @@ fn times_within(batch: &SpanBatch, (first, last): (u64, u64)) -> (u64, u64) {
     let (start, end) = spans.fold((u64::MAX, 0), |(from, to), (&start, &duration)| {
         (start.min(from), span_end(start, duration).max(to))
     });
-    // Times that were not believed lie outside.
+    // Times that were not believed lie outside this range.
     let (start, end) = (start.clamp(first, last), end.clamp(first, last));
     (start.min(end), end)
 }

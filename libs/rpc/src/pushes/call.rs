@@ -31,7 +31,7 @@ const FORGOTTEN: usize = 64;
 /// What became of a push in a call.
 #[derive(Debug)]
 pub(super) enum Outcome {
-    /// As of a call of its own.
+    /// The ingester answered, as it would a push with a call of its own.
     Answered(Result<PushResponse, Status>),
     /// The ingester did not read it and will not, so it may be sent with another call.
     Unread,
@@ -46,11 +46,11 @@ pub(super) struct Call(Mutex<Pushes>);
 #[derive(Debug, Default)]
 struct Pushes {
     last_number: u64,
-    /// Not sent yet, or forgotten.
+    /// Pushes that are not sent yet. Some may be given up already.
     waiting: VecDeque<u64>,
-    /// Those that are not forgotten.
+    /// Pushes that are not given up.
     unanswered: HashMap<u64, Unanswered>,
-    /// Whoever sends waits for more.
+    /// Wakes the task that sends, when there is more to send.
     sender: Option<Waker>,
     is_closed: bool,
 }

@@ -70,7 +70,7 @@ fn next(
     let initial = settings.initial_sampling_probability;
     let previous = before.map_or(initial, |before| before.probability);
     let is_adaptive = if is_same(previous, initial) {
-        // Nothing that it should have taken over.
+        // The probability is still the initial one, so there was nothing to adopt.
         true
     } else if let Some(newest) = newest {
         newest.probabilities.contains(&six_decimals(previous))

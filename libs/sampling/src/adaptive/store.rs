@@ -20,7 +20,7 @@ use crate::{Error, Metrics};
 const PREFIX: &str = "tactus-sampling.counts.";
 const SUFFIX: &str = ".json";
 const PROBABILITIES: &str = "tactus-sampling.probabilities.json";
-/// Of both documents.
+/// The version of both documents.
 const VERSION: u32 = 1;
 /// Digits of a time in a key, so that keys sort by it.
 const STAMP_DIGITS: usize = 14;
@@ -40,7 +40,7 @@ struct CountsDocument {
 #[derive(Serialize, Deserialize)]
 struct RoundDocument {
     version: u32,
-    /// Who calculated it; for people.
+    /// The process that calculated it. Only for people who read the object.
     instance: String,
     until_unix_ms: u64,
     tenants: Tenants<StoredOperation>,

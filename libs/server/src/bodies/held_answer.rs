@@ -23,7 +23,8 @@ impl AnswerMemory {
         Self { bodies: Arc::clone(bodies), held: None, bytes: 0, counted: 0 }
     }
 
-    /// Memory of so many bytes for what is not made yet. Errors: there is none, even after five seconds.
+    /// Memory of `bytes` bytes for an answer that is not made yet. Errors: that much memory did not become free within
+    /// five seconds.
     pub async fn ahead(bodies: &Arc<Bodies>, bytes: u64) -> Result<Self, NoRoom> {
         let held = bodies.nothing();
         held.take_ahead(bytes).await?;

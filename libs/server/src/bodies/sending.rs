@@ -104,7 +104,7 @@ impl<T: Send + 'static> Outgoing<T> {
         Ok(Self::of(rest, held))
     }
 
-    /// Of what owns memory of so many bytes, which it gives back when it is dropped. To be called within a runtime.
+    /// `rest` owns `bytes` bytes of memory and gives them back when it is dropped. To be called within a runtime.
     pub fn owning(bodies: &Arc<Bodies>, bytes: u64, rest: T) -> Self {
         let held = bodies.nothing();
         held.0.unfinished.bytes.store(bytes, Relaxed);

@@ -66,7 +66,7 @@ pub(super) struct Gathered {
     pub(super) rows: HashMap<SeriesKey, Row>,
     groups: HashSet<Vec<LabelValue>>,
     exemplars: ExemplarChoice,
-    /// Of the rows, as [`Self::growth`] told.
+    /// Bytes of the rows, added up from [`Self::growth`].
     bytes: usize,
     /// Rare values of a comparison are dropped when it has more bytes than this.
     most_bytes: usize,
@@ -222,7 +222,7 @@ impl Gathered {
         let rows = std::mem::take(&mut self.rows);
         self.bytes = rows.keys().map(|key| self.growth(key, grid)).sum();
         self.rows = rows;
-        // Not again at once where more has to stay.
+        // If much has to stay, the next attempt waits until there is twice as much.
         self.most_bytes = COMPARED_BYTES.max(self.bytes * 2);
     }
 }
@@ -272,7 +272,7 @@ impl Row {
     pub(super) fn take_values(&mut self) -> Vec<f64> {
         let mut values = std::mem::take(&mut self.values);
         for (value, lost) in values.iter_mut().zip(&self.lost) {
-            // The rest of an infinite sum is not a number.
+            // What rounding took from an infinite sum is NaN.
             if value.is_finite() {
                 *value += lost;
             }

@@ -15,7 +15,7 @@ pub(super) const PART_LABEL: &str = "__measure";
 
 /// Values in a partial series' key: client, server, connection type, virtual side, part.
 pub(super) const KEY_VALUES: usize = 5;
-/// Where the part stands in them.
+/// The position of the part in these values.
 pub(super) const PART_PLACE: usize = 4;
 
 /// The attribute that names a resource's service.

@@ -28,7 +28,7 @@ pub(super) fn lines(query: &MetricsQuery, gathered: Gathered, grid: &Grid) -> Ve
         }
         MetricsFunction::QuantileOverTime { quantiles, .. } => {
             let scale = bucket_scale(function);
-            // One asked for twice is one series.
+            // A quantile that is asked for twice is one series.
             let quantiles: Vec<f64> = distinct(quantiles).into_iter().copied().collect();
             quantile_lines(&names, gathered, scale, &quantiles, grid)
         }
@@ -90,7 +90,7 @@ fn compare_lines(compare: &Compare, rows: HashMap<SeriesKey, Row>) -> Vec<Line> 
     for mut of_attribute in values.into_values() {
         if of_attribute.len() > limit {
             of_attribute.sort_by_cached_key(|(sum, line)| {
-                // The label after the side's is the attribute's.
+                // The label after that of the side is that of the attribute.
                 by_frequency(*sum, line.labels.last().map(|(_, value)| value))
             });
             of_attribute.truncate(limit);

@@ -13,7 +13,7 @@ use crate::{ComparisonOperator, Static};
 /// If a chunk of 64 entries has at most this many candidates, they are tested one by one instead of all entries at
 /// once.
 const FEW: u32 = 12;
-/// Of work.
+/// Units of work that testing a chunk counts as.
 const UNITS_OF_CHUNK: u32 = 32;
 
 /// The owners whose first attribute with a key satisfies a test.

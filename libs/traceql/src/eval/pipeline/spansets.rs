@@ -124,7 +124,7 @@ impl<'v> Spansets<'v> {
         Spansets { spans: kept, group_of, ..self.without_groups() }
     }
 
-    /// As many, of which nothing is known.
+    /// The same number of groups, of which nothing else is known.
     fn without_groups(&self) -> Spansets<'static> {
         Spansets {
             spans: Bitmap::none(0),
@@ -314,7 +314,7 @@ struct DistinctValues<'v> {
     program: BoundProgram<'v>,
     values: Vec<Value<'v>>,
     numbers: HashMap<Vec<u8>, u32, RandomState>,
-    /// Of both, about.
+    /// Bytes of `values` and `numbers`, about.
     bytes: usize,
     key: Vec<u8>,
     /// The number of each resource's value, [`UNKNOWN`] at first, if the value depends only on the resource.

@@ -10,7 +10,7 @@ use crate::compiled_regex::Patterns;
 
 /// How many compiled patterns from attributes are kept. Beyond that the cache is cleared.
 const MAX_CACHED_PATTERNS: usize = 1000;
-/// And bytes of their programs, on each thread.
+/// How many bytes the programs of these patterns may have, on each thread.
 const MAX_CACHED_BYTES: usize = 1 << 22;
 /// How many match results are kept. Other texts are matched again.
 const MAX_KNOWN_MATCHES: usize = 1 << 16;

@@ -61,11 +61,11 @@ impl Cell {
 pub(super) struct Slots<'a, P> {
     /// The series number of each row; `None`: all rows belong to series 0.
     pub(super) series: Option<&'a [u32]>,
-    /// Numbers of series are below this.
+    /// All numbers of series are below this.
     pub(super) series_count: usize,
     /// Writes the interval of consecutive rows within their series: `places(first row, out)`.
     pub(super) places: P,
-    /// Places are below this.
+    /// All places are below this.
     pub(super) place_count: usize,
     pub(super) rows: usize,
 }
@@ -74,7 +74,7 @@ pub(super) struct Slots<'a, P> {
 const CHUNK: usize = 1024;
 /// Up to this many slots are stored as an array, however few rows there are.
 const DENSE_SLOTS: u64 = 1 << 16;
-/// Slots per row that may be.
+/// More slots are stored as an array only if there are at most this many per row.
 const DENSE_SLOTS_PER_ROW: u64 = 4;
 /// Up to this many slots have several counters each, so that neighbouring rows that count in the same slot do not wait
 /// for each other.
@@ -144,7 +144,7 @@ impl<P: Fn(usize, &mut [u32])> Slots<'_, P> {
         mut emit: impl FnMut(u32, u32, Cell),
     ) {
         if self.is_dense() {
-            // One loop for each, without asking in it.
+            // One loop for each way of joining, so that the loop does not have to ask.
             let cells = match joining {
                 Joining::Count => {
                     self.join_dense(|cell, row| cell.join(Joining::Count, cell_of(row)))

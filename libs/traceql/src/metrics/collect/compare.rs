@@ -47,9 +47,9 @@ pub(super) struct Comparison {
     counts: Vec<ValueCounts>,
     /// How many values of an attribute are always kept.
     least_values: usize,
-    /// Of counts; labels have their own.
+    /// Bytes of the counts. Labels count their own.
     bytes: usize,
-    /// Of both.
+    /// Bytes of counts and labels.
     all_bytes: usize,
     /// Rare values are dropped when both together take more bytes than this.
     most_bytes: usize,
@@ -219,7 +219,7 @@ impl Comparison {
         }
         self.bytes = self.counts.iter().map(ValueCounts::bytes).sum();
         self.all_bytes = self.counts.iter().map(ValueCounts::all_bytes).sum();
-        // Not again at once where more has to stay.
+        // If much has to stay, the next attempt waits until there is twice as much.
         self.most_bytes = ALL_BYTES.max(self.all_bytes * 2);
     }
 

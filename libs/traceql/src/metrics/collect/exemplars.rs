@@ -57,7 +57,7 @@ struct Held<K> {
 enum Choice<K> {
     /// Its row is at this index of the current batch.
     Place(usize),
-    /// Looked at.
+    /// The exemplar was made; its batch is not needed any more.
     Done(Exemplar, K),
 }
 

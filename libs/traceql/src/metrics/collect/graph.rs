@@ -135,7 +135,7 @@ impl GraphCounts {
 #[derive(Default)]
 struct Tally {
     numbers: HashMap<Edge, u32, RandomState>,
-    /// By number.
+    /// By the number of the edge.
     edges: Vec<Edge>,
     /// By edge number, part, bucket and interval, see [`Self::slot`].
     counts: HashMap<u64, f64, RandomState>,

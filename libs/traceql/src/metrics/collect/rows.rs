@@ -5,9 +5,9 @@ use crate::metrics::Grid;
 
 /// Rows of a batch, ascending. Columns *of rows* have one value for each of these, in this order.
 pub(super) enum Rows {
-    /// All rows of a batch with so many.
+    /// All rows of a batch, which has this many.
     All(usize),
-    /// These.
+    /// Only these rows.
     Some(Vec<u32>),
 }
 
@@ -88,16 +88,16 @@ impl Rows {
 
 /// The intervals in which the spans of a batch start.
 pub(super) struct Reach {
-    /// The first of them.
+    /// The first interval.
     pub(super) first: usize,
-    /// How many, up to the last; at least 1.
+    /// How many intervals, from the first to the last; at least 1.
     pub(super) width: usize,
     /// No span starts outside the grid.
     pub(super) is_whole: bool,
-    /// Left edge of the first.
+    /// Left edge of the first interval.
     edge: u64,
     divider: Divider,
-    /// Too far from the edge for the divider.
+    /// True if a span starts too far from the edge for the divider.
     is_far: bool,
     step: u64,
 }

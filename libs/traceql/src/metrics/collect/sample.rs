@@ -28,7 +28,7 @@ impl Sample {
         }
     }
 
-    /// One in so many, beginning with the first of all.
+    /// One row in `one_in`, beginning with the first of all batches.
     fn take_of(&mut self, count: usize, one_in: u64) -> Bitmap {
         let mut taken = Bitmap::none(count);
         let phase = (one_in - self.offered % one_in) % one_in;

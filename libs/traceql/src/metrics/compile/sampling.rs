@@ -9,9 +9,9 @@ use crate::hints::{self, Hints};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::metrics) enum Sampling {
     All,
-    /// One in so many spans.
+    /// One span in this many.
     Spans(u64),
-    /// One in so many traces.
+    /// One trace in this many.
     Traces(u64),
 }
 

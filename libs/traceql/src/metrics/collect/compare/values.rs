@@ -13,7 +13,7 @@ use crate::metrics::{ComparedSide, Exemplar, LabelValue, PartialSeries, SeriesKe
 const ATTRIBUTE_BYTES: usize = 512;
 const POINT_BYTES: usize = 36;
 
-/// Of so many spans one does not count.
+/// If a side has more spans than this, a single one does not matter.
 const MANY_SPANS: f64 = 10_000.0;
 
 const SIDES: [ComparedSide; 2] = [ComparedSide::Baseline, ComparedSide::Selection];
@@ -23,12 +23,12 @@ const SIDES: [ComparedSide; 2] = [ComparedSide::Baseline, ComparedSide::Selectio
 pub(super) struct ValueCounts {
     name: Box<str>,
     labels: Labels,
-    /// By number of the label and side.
+    /// For each label number: the counts of both sides.
     values: Vec<[Points; 2]>,
     totals: [Points; 2],
-    /// Of all intervals.
+    /// The sums over all intervals, by side.
     sums: [f64; 2],
-    /// Of counts; labels have their own.
+    /// Bytes of the counts. Labels count their own.
     bytes: usize,
     /// True if rare values were dropped. Then a new value that occurs in a single span among many is not added.
     has_rare_values: bool,

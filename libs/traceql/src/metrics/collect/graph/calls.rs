@@ -99,7 +99,7 @@ impl<'v> Columns<'v> {
 pub(super) struct Finder {
     /// Ids and places of the spans, ascending.
     by_id: Vec<(SpanId, u32)>,
-    /// By place: the span has called somebody.
+    /// By place: whether the span is the caller of a call that was found.
     answered: Vec<bool>,
 }
 
