@@ -1,5 +1,6 @@
 """Fixtures: servers that end with their test."""
 import contextlib
+import pathlib
 
 import pytest
 
@@ -13,6 +14,24 @@ from harness.prometheus import Prometheus, Receiver, SecondPrometheus
 from harness.s3 import S3
 from harness.servers import Servers
 from harness.tools import summary
+
+
+# Files that take longest, the longest first. Begun last, one of them would run alone while the other processes have nothing to do.
+LONGEST = (
+    "cluster_faults", "hostile_tenants", "hostile_blocks", "hostile_credentials", "hostile_store", "ui", "disk", "cluster", "helm",
+    "migrate", "compaction", "memory", "bombs", "hostile_queries", "security", "generator", "streaming", "azure", "large_traces",
+    "hostile_connections", "conformance", "s3", "durability", "self_monitoring", "same_answers", "live_tail", "tail_sampling",
+    "hostile_readers", "hostile_gossip", "generator_delivery", "oracle", "tactusctl", "hostile_input", "bad_disk", "buckets", "gcs",
+    "caches", "clients",
+)
+
+
+def pytest_collection_modifyitems(items):
+    """Several processes take one file after the other, in this order: see scripts/test-integration.sh."""
+    place = {f"test_{name}.py": at for at, name in enumerate(LONGEST)}
+    gone = [name for name in place if not (pathlib.Path(__file__).parent / name).exists()]
+    assert not gone, f"LONGEST names {gone}"
+    items.sort(key=lambda item: place.get(item.path.name, len(place)))
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -131,7 +131,7 @@ CHANGES = {
     "large blooms": blooms(GIGABYTES),
     "large summary": sparse("tactus-summary", GIGABYTES),
     "large index": sparse("index", GIGABYTES),
-    "large meta": replaced("meta.json", b" " * (100 << 20)),
+    "large meta": lambda directory: (directory / "meta.json").write_bytes(b" " * (100 << 20)),
     "empty meta": replaced("meta.json", b""),
     "meta of lists": replaced("meta.json", b"[" * (3 << 20)),
     "meta of unknown keys": replaced("meta.json", b'{"tactus":{"a":[' + b"[0]," * (900_000) + b"0]}}"),
