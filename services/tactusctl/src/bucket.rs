@@ -221,14 +221,17 @@ pub(crate) async fn find_meta(
     }
 }
 
+type DecodeIndex = fn(&[u8]) -> tactus_storage::Result<TenantIndex>;
+
+/// Both files of a tenant index; readers prefer the first.
+pub(crate) const INDEX_FILES: [(&str, DecodeIndex); 2] = [
+    (TENANT_INDEX_PROTO, TenantIndex::from_proto_zst),
+    (TENANT_INDEX_JSON, TenantIndex::from_json_gz),
+];
+
 /// The tenant index as readers see it; `None` if there is none or it is damaged.
 async fn read_index(bucket: &Bucket, tenant: &str) -> Result<Option<TenantIndex>> {
-    type Decode = fn(&[u8]) -> tactus_storage::Result<TenantIndex>;
-    let files: [(&str, Decode); 2] = [
-        (TENANT_INDEX_PROTO, TenantIndex::from_proto_zst),
-        (TENANT_INDEX_JSON, TenantIndex::from_json_gz),
-    ];
-    for (name, decode) in files {
+    for (name, decode) in INDEX_FILES {
         let key = tenant_index_key(tenant, name);
         match bucket.get_at_most(&key, MAX_STORED_BYTES).await {
             Ok(bytes) => {
