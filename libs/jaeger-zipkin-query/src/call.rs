@@ -36,6 +36,17 @@ async fn in_turn(State(frontend): State<Arc<Frontend>>, request: Request, next: 
     }
 }
 
+/// Refuses more traces than one answer may have: as this API says, and the query-frontend. 0 is no limit.
+pub(crate) fn check_limit(limit: u32, max_limit: u32, frontend: &Frontend) -> Result<()> {
+    let limits = [max_limit, frontend.settings.search.max_result_limit];
+    match limits.into_iter().filter(|&max| max != 0).min() {
+        Some(max) if limit > max => {
+            Err(Error::Invalid(format!("limit {limit} exceeds max limit {max}")))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// A question: who asks, and for what. `S`: what handlers share. `R`: how the API says that it refuses.
 pub(crate) struct Call<S, R> {
     pub(crate) shared: S,

@@ -83,14 +83,7 @@ impl Call {
 
     /// Refuses more traces than one answer may have.
     fn check_limit(&self, limit: u32) -> Result<()> {
-        let limits =
-            [self.shared.settings.max_limit, self.frontend().settings.search.max_result_limit];
-        match limits.into_iter().filter(|max| *max != 0).min() {
-            Some(max) if limit > max => {
-                Err(Error::Invalid(format!("limit {limit} exceeds max limit {max}")))
-            }
-            _ => Ok(()),
-        }
+        call::check_limit(limit, self.shared.settings.max_limit, self.frontend())
     }
 }
 

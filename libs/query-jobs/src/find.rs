@@ -18,7 +18,7 @@ use tactus_work::{Held, UNITS_OF_WRITTEN_SPAN, tick};
 use crate::error::{Error, Result};
 use crate::joined::row_group_at_once;
 use crate::pool::{Job, JobOptions};
-use crate::service::QuerierState;
+use crate::querier_state::QuerierState;
 
 /// Blocks whose bloom filters are asked at the same time.
 const CONCURRENT_BLOCKS: usize = 32;

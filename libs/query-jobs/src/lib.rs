@@ -22,6 +22,7 @@ mod metrics;
 mod parts;
 mod pool;
 mod prune;
+mod querier_state;
 mod recent;
 mod search;
 mod select;

@@ -10,7 +10,7 @@ use crate::blocks::Blocks;
 use crate::error::{Error, Result};
 use crate::pool::{Job, JobOptions};
 use crate::prune::{Pruner, ToldRowGroups};
-use crate::service::QuerierState;
+use crate::querier_state::QuerierState;
 
 /// Blocks whose summaries are read from object storage at the same time.
 const CONCURRENT_BLOCKS: usize = 32;

@@ -17,7 +17,6 @@ use tactus_rpc::QueryContext;
 use tactus_rpc::jobs::ANSWER_SCOPE;
 use tactus_storage::{BlockMeta, Blocklist, Bucket, Uuid};
 use tactus_telemetry::metrics::Registry;
-use tactus_work::Line;
 use tonic::{Request, Response, Status};
 
 use crate::blocks::Blocks;
@@ -26,6 +25,7 @@ use crate::find;
 use crate::metrics::Metrics;
 use crate::pool::{Job, JobOptions, Pool};
 use crate::prune::Pruner;
+use crate::querier_state::QuerierState;
 use crate::search::{self, BlockSearch};
 use crate::select::select_blocks;
 use crate::series::{self, BlockSeries};
@@ -37,28 +37,6 @@ use crate::tags::{BlockTagValues, BlockTags};
 #[derive(Debug, Clone)]
 pub struct Querier {
     inner: Arc<QuerierState>,
-}
-
-/// The state that all jobs of a querier share.
-#[derive(Debug)]
-pub(crate) struct QuerierState {
-    pub(crate) settings: Settings,
-    pub(crate) pool: Pool,
-    pub(crate) blocks: Blocks,
-    pub(crate) metrics: Arc<Metrics>,
-}
-
-impl QuerierState {
-    /// How a job runs that belongs to the query with these texts.
-    pub(crate) fn options(
-        &self,
-        tenant: &str,
-        texts: &[&str],
-        context: QueryContext,
-    ) -> JobOptions {
-        let (timeout, line) = (self.settings.search_timeout, Line::of(tenant, texts));
-        JobOptions { timeout, line, context, explain: false, bypasses_caches: false }
-    }
 }
 
 impl Querier {

@@ -19,7 +19,7 @@ use crate::block_part::needed_bytes;
 use crate::duplicates::identity;
 use crate::error::{Error, Result};
 use crate::pool::Job;
-use crate::service::QuerierState;
+use crate::querier_state::QuerierState;
 
 /// Blocks that are searched at the same time.
 const CONCURRENT_BLOCKS: usize = 4;

@@ -2,12 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::str::FromStr;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use prost::Message as _;
 use serde::Deserialize;
-use serde::de::{self, DeserializeOwned, Deserializer, Visitor};
+use serde::de::{self, DeserializeOwned, Deserializer};
 use tactus_model::{SpanId, TraceId};
+use tactus_otlp_json::read_trace_file;
+use tactus_proto::lossy;
+use tactus_proto::otlp::status::StatusCode;
+use tactus_proto::otlp::{ExportTraceServiceRequest, any_value};
 
 use crate::error::{Error, Result};
 
@@ -69,7 +73,7 @@ pub(crate) struct FoundTrace {
     pub(crate) trace_id: String,
     pub(crate) root_service_name: String,
     pub(crate) root_trace_name: String,
-    #[serde(deserialize_with = "wide")]
+    #[serde(deserialize_with = "number")]
     pub(crate) start_time_unix_nano: u64,
     pub(crate) duration_ms: u64,
     pub(crate) span_sets: Vec<SpanSet>,
@@ -89,9 +93,9 @@ pub(crate) struct SpanSet {
 pub(crate) struct FoundSpan {
     #[serde(rename = "spanID")]
     pub(crate) span_id: String,
-    #[serde(deserialize_with = "wide")]
+    #[serde(deserialize_with = "number")]
     pub(crate) start_time_unix_nano: u64,
-    #[serde(deserialize_with = "wide")]
+    #[serde(deserialize_with = "number")]
     pub(crate) duration_nanos: u64,
     pub(crate) attributes: Vec<KeyValue>,
 }
@@ -121,9 +125,9 @@ pub(crate) struct Series {
 /// A value of a series.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Sample {
-    #[serde(rename = "timestampMs", default, deserialize_with = "wide")]
+    #[serde(rename = "timestampMs", default, deserialize_with = "number")]
     pub(crate) timestamp_ms: u64,
-    #[serde(default, deserialize_with = "double")]
+    #[serde(default, deserialize_with = "number")]
     pub(crate) value: f64,
 }
 
@@ -147,109 +151,45 @@ pub(crate) struct Span {
     /// Unix nanoseconds.
     pub(crate) start: u64,
     pub(crate) end: u64,
-    pub(crate) status: Status,
+    pub(crate) status: StatusCode,
     /// What the sender says of the status.
     pub(crate) message: String,
-}
-
-/// How a span ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Status {
-    Unset,
-    Ok,
-    Error,
-}
-
-#[derive(Deserialize)]
-struct TraceAnswer {
-    #[serde(default)]
-    trace: TraceJson,
-}
-
-#[derive(Default, Deserialize)]
-struct TraceJson {
-    #[serde(rename = "resourceSpans", default)]
-    resources: Vec<ResourceJson>,
-}
-
-#[derive(Deserialize)]
-struct ResourceJson {
-    #[serde(default)]
-    resource: AttributesJson,
-    #[serde(rename = "scopeSpans", default)]
-    scopes: Vec<ScopeJson>,
-}
-
-#[derive(Default, Deserialize)]
-struct AttributesJson {
-    #[serde(default)]
-    attributes: Vec<KeyValue>,
-}
-
-#[derive(Deserialize)]
-struct ScopeJson {
-    #[serde(default)]
-    spans: Vec<SpanJson>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct SpanJson {
-    #[serde(default)]
-    trace_id: String,
-    #[serde(default)]
-    span_id: String,
-    #[serde(default)]
-    parent_span_id: String,
-    #[serde(default)]
-    name: String,
-    #[serde(default, deserialize_with = "wide")]
-    start_time_unix_nano: u64,
-    #[serde(default, deserialize_with = "wide")]
-    end_time_unix_nano: u64,
-    #[serde(default)]
-    status: StatusJson,
-}
-
-#[derive(Default, Deserialize)]
-struct StatusJson {
-    #[serde(default)]
-    code: String,
-    #[serde(default)]
-    message: String,
 }
 
 impl Trace {
     /// Parses the answer to a trace by id.
     pub(crate) fn parse(body: &[u8]) -> Result<Self> {
-        let answer: TraceAnswer = parse(body)?;
+        let export = read_trace_file(body).map_err(|error| Error::Malformed(error.to_string()))?;
+        let export = ExportTraceServiceRequest::decode(export);
+        let export = export.map_err(|error| Error::Malformed(error.to_string()))?;
         let mut trace = Self::default();
-        for resource in answer.trace.resources {
-            let attributes = resource.resource.attributes.iter();
-            let service = attributes
-                .filter(|attribute| attribute.key == "service.name")
-                .find_map(|attribute| attribute.value.as_str())
-                .unwrap_or_default();
-            let known = trace.services.iter().position(|known| known == service);
+        for resource in export.resource_spans {
+            let attributes = resource.resource.unwrap_or_default().attributes;
+            let service =
+                attributes.iter().find_map(|it| match it.value.as_ref()?.value.as_ref()? {
+                    any_value::Value::StringValue(text) if it.key == "service.name" => {
+                        Some(lossy(text))
+                    }
+                    _ => None,
+                });
+            let service = service.unwrap_or_default();
+            let known = trace.services.iter().position(|known| *known == service);
             let service = known.unwrap_or_else(|| {
-                trace.services.push(service.to_owned());
+                trace.services.push(service.into_owned());
                 trace.services.len() - 1
             });
-            for span in resource.scopes.into_iter().flat_map(|scope| scope.spans) {
-                trace.id = TraceId::from_slice(&id_bytes(&span.trace_id)?);
+            for span in resource.scope_spans.into_iter().flat_map(|scope| scope.spans) {
+                let status = span.status.unwrap_or_default();
+                trace.id = TraceId::from_slice(&span.trace_id);
                 trace.spans.push(Span {
-                    id: SpanId::from_slice(&id_bytes(&span.span_id)?),
-                    parent: SpanId::from_slice(&id_bytes(&span.parent_span_id)?),
+                    id: SpanId::from_slice(&span.span_id),
+                    parent: SpanId::from_slice(&span.parent_span_id),
                     service,
-                    name: span.name,
+                    name: lossy(&span.name).into_owned(),
                     start: span.start_time_unix_nano,
                     end: span.end_time_unix_nano.max(span.start_time_unix_nano),
-                    status: match span.status.code.as_str() {
-                        "STATUS_CODE_ERROR" => Status::Error,
-                        "STATUS_CODE_OK" => Status::Ok,
-                        _ => Status::Unset,
-                    },
-                    message: span.status.message,
+                    status: status.code(),
+                    message: lossy(&status.message).into_owned(),
                 });
             }
         }
@@ -257,57 +197,15 @@ impl Trace {
     }
 }
 
-/// Ids are base64 in a trace's JSON.
-fn id_bytes(text: &str) -> Result<Vec<u8>> {
-    STANDARD.decode(text).map_err(|error| Error::Malformed(format!("id {text:?}: {error}")))
-}
-
-/// A 64-bit integer, which JSON may hold as a string.
-fn wide<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
-    deserializer.deserialize_any(NumberVisitor).map(|number| match number {
-        Number::Wide(number) => number,
-        Number::Double(number) => number as u64,
-    })
-}
-
-/// A double, which JSON holds as a string if it is not finite.
-fn double<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
-    deserializer.deserialize_any(NumberVisitor).map(|number| match number {
-        Number::Wide(number) => number as f64,
-        Number::Double(number) => number,
-    })
-}
-
-enum Number {
-    Wide(u64),
-    Double(f64),
-}
-
-struct NumberVisitor;
-
-impl Visitor<'_> for NumberVisitor {
-    type Value = Number;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a number, or one in a string")
-    }
-
-    fn visit_u64<E>(self, number: u64) -> Result<Number, E> {
-        Ok(Number::Wide(number))
-    }
-
-    fn visit_i64<E>(self, number: i64) -> Result<Number, E> {
-        Ok(Number::Double(number as f64))
-    }
-
-    fn visit_f64<E>(self, number: f64) -> Result<Number, E> {
-        Ok(Number::Double(number))
-    }
-
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<Number, E> {
-        if let Ok(number) = text.parse() {
-            return Ok(Number::Wide(number));
-        }
-        text.parse().map(Number::Double).map_err(E::custom)
-    }
+/// A number, which JSON may hold as a string: a 64-bit integer, or a double that is not finite.
+fn number<'de, T, D>(deserializer: D) -> Result<T, D::Error>
+where
+    T: FromStr<Err: fmt::Display>,
+    D: Deserializer<'de>,
+{
+    let text = match serde_json::Value::deserialize(deserializer)? {
+        serde_json::Value::String(text) => text,
+        other => other.to_string(),
+    };
+    text.parse().map_err(de::Error::custom)
 }

@@ -1,10 +1,10 @@
 //! The bucket that a command works on, and the blocks in it.
 
 use std::collections::HashMap;
-use std::path::Path;
 use std::sync::Arc;
 
 use futures_util::stream::{self, StreamExt as _};
+use tactus_config::Config;
 use tactus_storage::block_io::{
     ListedBlocks, list_blocks, list_tenants, read_compacted_meta, read_meta,
 };
@@ -28,12 +28,15 @@ const LIST_CONCURRENCY: usize = 3;
 
 /// Opens the bucket that the arguments name. Errors: it cannot be read, in a sentence that names the setting.
 pub(crate) async fn open(global: &Global) -> Result<Bucket> {
-    let settings = match (&global.path, &global.config) {
-        (Some(path), _) => BucketSettings::Local { path: path.clone() },
-        (None, Some(_)) => configured(global)?,
-        (None, None) => {
-            let text = "name the bucket: -c FILE (the server's configuration) or --path DIR";
-            return Err(Error::Usage(text.to_owned()));
+    let settings = match &global.path {
+        Some(path) => BucketSettings::Local { path: path.clone() },
+        None => {
+            let Some(config) = configuration(global)? else {
+                let text = "name the bucket: -c FILE (the server's configuration) or --path DIR";
+                return Err(Error::Usage(text.to_owned()));
+            };
+            let settings = tactus_process::bucket::bucket(&config.storage.trace);
+            settings.map_err(|error| Error::Setup(error.to_string()))?
         }
     };
     if let BucketSettings::Local { path } = &settings
@@ -47,15 +50,14 @@ pub(crate) async fn open(global: &Global) -> Result<Bucket> {
     Ok(bucket)
 }
 
-fn configured(global: &Global) -> Result<BucketSettings> {
-    let path = global.config.as_deref().unwrap_or(Path::new("")).display();
-    let mut arguments = vec![format!("-config.file={path}")];
+/// The server's configuration, if the arguments name one.
+pub(crate) fn configuration(global: &Global) -> Result<Option<Config>> {
+    let Some(path) = &global.config else { return Ok(None) };
+    let mut arguments = vec![format!("-config.file={}", path.display())];
     if global.expand_env {
         arguments.push("-config.expand-env=true".to_owned());
     }
-    let loaded = tactus_config::load(&arguments, |name| std::env::var(name).ok())?;
-    let settings = tactus_process::bucket::bucket(&loaded.config.storage.trace);
-    settings.map_err(|error| Error::Setup(error.to_string()))
+    Ok(Some(tactus_config::load(&arguments, |name| std::env::var(name).ok())?.config))
 }
 
 /// The tenants of the bucket, sorted.
@@ -219,14 +221,17 @@ pub(crate) async fn find_meta(
     }
 }
 
+type DecodeIndex = fn(&[u8]) -> tactus_storage::Result<TenantIndex>;
+
+/// Both files of a tenant index; readers prefer the first.
+pub(crate) const INDEX_FILES: [(&str, DecodeIndex); 2] = [
+    (TENANT_INDEX_PROTO, TenantIndex::from_proto_zst),
+    (TENANT_INDEX_JSON, TenantIndex::from_json_gz),
+];
+
 /// The tenant index as readers see it; `None` if there is none or it is damaged.
 async fn read_index(bucket: &Bucket, tenant: &str) -> Result<Option<TenantIndex>> {
-    type Decode = fn(&[u8]) -> tactus_storage::Result<TenantIndex>;
-    let files: [(&str, Decode); 2] = [
-        (TENANT_INDEX_PROTO, TenantIndex::from_proto_zst),
-        (TENANT_INDEX_JSON, TenantIndex::from_json_gz),
-    ];
-    for (name, decode) in files {
+    for (name, decode) in INDEX_FILES {
         let key = tenant_index_key(tenant, name);
         match bucket.get_at_most(&key, MAX_STORED_BYTES).await {
             Ok(bytes) => {

@@ -1,7 +1,6 @@
 //! The commands.
 
 mod analyse;
-mod api;
 mod auth;
 mod block;
 mod blocks;
@@ -43,7 +42,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<Outcome> {
         }
         Command::Delete(command) => change::delete(&bucket().await?, &command, &output).await?,
         Command::Redact(command) => change::redact(&bucket().await?, &command, &output).await?,
-        Command::Api(command) => api::run(command, &output).await?,
+        Command::Api(command) => traces::api(command, &output).await?,
         Command::Check(command) => return check::run(&command, &output).await,
         Command::Auth(command) => auth::run(&command, &output)?,
         Command::Migrate(command) => return migrate::run(&command, &global),

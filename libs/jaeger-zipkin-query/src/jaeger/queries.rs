@@ -14,9 +14,8 @@ use tactus_query::{
 };
 
 use super::matching;
-use super::types::{
-    Dependency, FoundTrace, FoundTraces, JaegerError, Result, TimeRange, TraceFilter,
-};
+use super::types::{Dependency, FoundTrace, FoundTraces, Result, TimeRange, TraceFilter};
+use crate::call::check_limit;
 use crate::long_work::takes_long;
 
 /// Answers Jaeger's queries.
@@ -62,7 +61,7 @@ impl JaegerQueries {
         Ok(self.frontend.find_trace_ids(tenants, &lookup).await?)
     }
 
-    /// One trace. Errors: [`JaegerError::NotFound`].
+    /// One trace. Errors: `JaegerError::NotFound`.
     pub(crate) async fn trace(
         &self,
         tenants: &[TenantId],
@@ -80,7 +79,8 @@ impl JaegerQueries {
         ids: &[TraceId],
         raw: bool,
     ) -> Result<FoundTraces> {
-        self.check_limit(u32::try_from(ids.len()).unwrap_or(u32::MAX))?;
+        let count = u32::try_from(ids.len()).unwrap_or(u32::MAX);
+        check_limit(count, self.settings.max_limit, &self.frontend)?;
         let found = self.frontend.whole_traces(tenants, ids, &self.settings.lookup).await?;
         as_part_of_query(tenants, self.prepare_all(found, raw)).await
     }
@@ -112,7 +112,7 @@ impl JaegerQueries {
     }
 
     fn lookup(&self, filter: &TraceFilter) -> Result<Option<TraceLookup>> {
-        self.check_limit(filter.limit)?;
+        check_limit(filter.limit, self.settings.max_limit, &self.frontend)?;
         let lookup = |query| TraceLookup {
             query,
             limit: filter.limit,
@@ -120,16 +120,6 @@ impl JaegerQueries {
             end: filter.range.end,
         };
         Ok(matching::traceql(filter).map(lookup))
-    }
-
-    fn check_limit(&self, limit: u32) -> Result<()> {
-        let limits = [self.settings.max_limit, self.frontend.settings.search.max_result_limit];
-        match limits.into_iter().filter(|&max| max != 0).min() {
-            Some(max) if limit > max => {
-                Err(JaegerError::Invalid(format!("limit {limit} exceeds max limit {max}")))
-            }
-            _ => Ok(()),
-        }
     }
 
     async fn prepare_all(&self, found: WholeTraces, raw: bool) -> Result<FoundTraces> {

@@ -6,6 +6,7 @@ use base64::Engine as _;
 use base64::alphabet::{STANDARD, URL_SAFE};
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use http::StatusCode;
+use serde::Serialize;
 use tactus_model::TraceId;
 use tactus_model::error_text::cut_str;
 use tactus_proto::opentelemetry::proto::trace::v1::TracesData;
@@ -62,7 +63,8 @@ pub(crate) struct Operation {
 }
 
 /// Calls from one service to another.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub(crate) struct Dependency {
     /// The caller.
     pub(crate) parent: String,

@@ -1,6 +1,7 @@
 //! `blocks`.
 
 use std::cmp::Reverse;
+use std::collections::HashMap;
 
 use serde::Serialize;
 use tactus_storage::{BlockMeta, Bucket, Timestamp};
@@ -20,11 +21,6 @@ struct Block {
     meta: BlockMeta,
     #[serde(skip_serializing_if = "Option::is_none")]
     compacted_time: Option<String>,
-}
-
-#[derive(Debug, Serialize)]
-struct Blocks {
-    blocks: Vec<Block>,
 }
 
 pub(super) async fn run(
@@ -55,12 +51,11 @@ pub(super) async fn run(
             BlockMeta { block_id, tenant_id: command.tenant.clone(), ..BlockMeta::default() };
         Block { state: "unreadable", meta, compacted_time: None }
     }));
-    let blocks = Blocks { blocks };
-    output.show(&blocks, || text(&blocks))
+    output.show(&HashMap::from([("blocks", &blocks)]), || text(&blocks))
 }
 
-fn text(blocks: &Blocks) -> String {
-    let lines = Table::of(&blocks.blocks)
+fn text(blocks: &[Block]) -> String {
+    let lines = Table::of(blocks)
         .left("BLOCK", |block| block.meta.block_id.to_string())
         .left("STATE", |block| block.state.to_owned())
         .left("VERSION", |block| format::clean(&block.meta.format))
@@ -71,7 +66,7 @@ fn text(blocks: &Blocks) -> String {
         .left("FROM", |block| format::time(block.meta.start_time))
         .left("TO", |block| format::time(block.meta.end_time))
         .render();
-    let live = blocks.blocks.iter().filter(|block| block.state == "live");
+    let live = blocks.iter().filter(|block| block.state == "live");
     let bytes = live.clone().map(|block| block.meta.size).fold(0, u64::saturating_add);
     format!("{lines}{}, {}\n", format::counted(live.count(), "live block"), format::bytes(bytes))
 }

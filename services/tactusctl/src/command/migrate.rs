@@ -7,10 +7,11 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use serde::Serialize;
-use tactus_config::{Config, Finding, Migration, Verdict, migrate_config, migrate_overrides};
+use tactus_config::{Finding, Migration, Verdict, migrate_config, migrate_overrides};
 
 use crate::Outcome;
 use crate::arguments::{File, Form, Global, Migrate};
+use crate::bucket::configuration;
 use crate::error::{Error, Result};
 use crate::output::format::clean;
 use crate::output::{Output, Table};
@@ -62,7 +63,8 @@ pub(super) fn run(command: &Migrate, global: &Global) -> Result<Outcome> {
     let env = expand.then_some(&lookup as tactus_config::Environment<'_>);
     let migration = match command {
         Migrate::Config { target, .. } => migrate_config(&text, target.as_deref(), env),
-        _ => migrate_overrides(&text, &configuration(global)?, env),
+        // Limits go with the configuration, or with the defaults.
+        _ => migrate_overrides(&text, &configuration(global)?.unwrap_or_default(), env),
     };
     let migration = migration.map_err(|error| named(&file.file, &error.to_string()))?;
     report(file, &migration, &output)
@@ -78,16 +80,6 @@ fn named(path: &Path, text: &str) -> Error {
 
 fn write(path: &Path, text: &str) -> Result<()> {
     std::fs::write(path, text).map_err(|error| named(path, &error.to_string()))
-}
-
-/// The configuration that limits go with; the defaults without one.
-fn configuration(global: &Global) -> Result<Config> {
-    let Some(path) = &global.config else { return Ok(Config::default()) };
-    let mut arguments = vec![format!("-config.file={}", path.display())];
-    if global.expand_env {
-        arguments.push("-config.expand-env=true".to_owned());
-    }
-    Ok(tactus_config::load(&arguments, |name| std::env::var(name).ok())?.config)
 }
 
 /// Shows what becomes of each key, and writes the file where that is asked for.

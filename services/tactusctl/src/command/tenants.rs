@@ -1,5 +1,7 @@
 //! `tenants`.
 
+use std::collections::HashMap;
+
 use serde::Serialize;
 use tactus_storage::Bucket;
 
@@ -24,11 +26,6 @@ struct Tenant {
     end: Option<String>,
 }
 
-#[derive(Debug, Serialize)]
-struct Tenants {
-    tenants: Vec<Tenant>,
-}
-
 pub(super) async fn run(bucket: &Bucket, output: &Output) -> Result<()> {
     let mut tenants = Vec::new();
     for tenant in bucket::tenants(bucket).await? {
@@ -45,13 +42,12 @@ pub(super) async fn run(bucket: &Bucket, output: &Output) -> Result<()> {
             end: live.iter().map(|meta| meta.end_time).max().map(format::time),
         });
     }
-    let tenants = Tenants { tenants };
-    output.show(&tenants, || text(&tenants))
+    output.show(&HashMap::from([("tenants", &tenants)]), || text(&tenants))
 }
 
-fn text(tenants: &Tenants) -> String {
+fn text(tenants: &[Tenant]) -> String {
     let shown = |time: &Option<String>| time.clone().unwrap_or_else(|| "-".to_owned());
-    Table::of(&tenants.tenants)
+    Table::of(tenants)
         .left("TENANT", |tenant| tenant.tenant.clone())
         .right("BLOCKS", |tenant| tenant.blocks.to_string())
         .right("SIZE", |tenant| format::bytes(tenant.bytes))

@@ -1,4 +1,5 @@
-//! `trace` and `query`: requests of the query API, answered from a bucket, and how their answers are shown.
+//! `trace`, `query` and `api`: requests of the query API, answered from a bucket or by a server, and how their answers are
+//! shown.
 
 mod series;
 mod waterfall;
@@ -8,9 +9,9 @@ use tactus_model::TraceId;
 use tactus_storage::{BlockMeta, Bucket};
 
 use crate::answers::{self, Search};
-use crate::arguments::{self, TraceQl};
+use crate::arguments::{self, Api, TraceQl};
 use crate::bucket::{self, Blocks};
-use crate::client::Answer;
+use crate::client::{Answer, Client};
 use crate::error::{Error, Result};
 use crate::offline::Engine;
 use crate::output::{Output, Table, format};
@@ -18,7 +19,7 @@ use crate::progress;
 
 /// What an answer holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Form {
+enum Form {
     Trace,
     Search,
     Metrics,
@@ -56,6 +57,20 @@ pub(super) async fn query(
     show(&answer, form, output)
 }
 
+/// `api`: what `trace` and `query` do on a bucket, asked of a server.
+pub(super) async fn api(command: Api, output: &Output) -> Result<()> {
+    let (server, path, form) = match &command {
+        Api::Trace { server, trace_id } => (server, trace_path(parse_id(trace_id)?), Form::Trace),
+        Api::Search { server, query } => (server, search_path(query, false), Form::Search),
+        Api::Metrics { server, query } => (server, metrics_path(query, false), Form::Metrics),
+    };
+    let client = Client::new(server)?;
+    let spinner = progress::spinner("waiting for the server");
+    let answer = client.get(&path).await;
+    spinner.finish_and_clear();
+    show(&answer?, form, output)
+}
+
 async fn ask(bucket: Bucket, tenant: &str, path: impl FnOnce(&Blocks) -> String) -> Result<Answer> {
     let blocks = bucket::blocks(&bucket, tenant).await?;
     let path = path(&blocks);
@@ -87,19 +102,19 @@ fn whole_range(query: &TraceQl, blocks: &Blocks) -> TraceQl {
 }
 
 /// The request for a trace.
-pub(super) fn trace_path(id: TraceId) -> String {
+fn trace_path(id: TraceId) -> String {
     format!("/api/v2/traces/{}", id.to_hex())
 }
 
 /// The request for a search.
-pub(super) fn search_path(query: &TraceQl, explain: bool) -> String {
+fn search_path(query: &TraceQl, explain: bool) -> String {
     let mut parameters = range(query, explain);
     parameters.append_pair("limit", &query.limit.to_string());
     format!("/api/search?{}", parameters.finish())
 }
 
 /// The request for the series of a metrics query.
-pub(super) fn metrics_path(query: &TraceQl, explain: bool) -> String {
+fn metrics_path(query: &TraceQl, explain: bool) -> String {
     let mut parameters = range(query, explain);
     if let Some(step) = &query.step {
         parameters.append_pair("step", step);
@@ -122,7 +137,7 @@ fn range(query: &TraceQl, explain: bool) -> Serializer<'static, String> {
 }
 
 /// Shows an answer: as it came with `--json`.
-pub(super) fn show(answer: &Answer, form: Form, output: &Output) -> Result<()> {
+fn show(answer: &Answer, form: Form, output: &Output) -> Result<()> {
     if form == Form::Trace {
         // The API answers 200 with no spans.
         let trace = answers::Trace::parse(&answer.body)?;

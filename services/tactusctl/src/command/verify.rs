@@ -12,8 +12,11 @@ mod tenant;
 mod tenant_index;
 mod tree;
 
+use std::ops::Range;
+
 use futures_util::stream::{self, StreamExt as _};
 use serde::Serialize;
+use tactus_block::read::RowGroup;
 use tactus_storage::Bucket;
 
 use crate::error::{Error, Result};
@@ -138,6 +141,15 @@ fn text(report: &Report) -> String {
     let Report { blocks, damage, repaired, .. } = report;
     let summary = format!("blocks: {blocks}  damage: {damage}  repaired: {repaired}\n");
     if any { lines + &summary } else { summary }
+}
+
+/// The rows of a row group, so many at a time that they have about `bytes` before compression.
+fn windows(group: &RowGroup, bytes: u64) -> impl Iterator<Item = Range<u64>> + use<> {
+    let traces = group.traces;
+    let windows = group.uncompressed_bytes.div_ceil(bytes).clamp(1, traces.max(1));
+    let step = traces.div_ceil(windows).max(1);
+    let starts = (0..traces).step_by(usize::try_from(step).unwrap_or(usize::MAX));
+    starts.map(move |from| from..traces.min(from + step))
 }
 
 /// True for an error that says nothing about the block: the store cannot be reached, or refuses us.

@@ -3,6 +3,7 @@
 use ::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::{Serialize, Serializer};
+use serde_json::json;
 use tactus_api::QueryParams;
 use tactus_jaeger::json::{self, Envelope, EnvelopeError};
 use tactus_query::offload;
@@ -49,18 +50,6 @@ fn v1_refusal(error: &JaegerError) -> String {
     serde_json::to_string(&envelope).unwrap_or_default()
 }
 
-#[derive(Serialize)]
-struct Refusal {
-    error: RefusalDetails,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct RefusalDetails {
-    http_code: u16,
-    message: String,
-}
-
 /// An error as v3 has it.
 fn v3_refusal(error: &JaegerError) -> String {
     let status = error.http_status();
@@ -68,8 +57,7 @@ fn v3_refusal(error: &JaegerError) -> String {
         JaegerError::NotFound => "No traces found".to_owned(),
         error => error.to_string(),
     };
-    let error = RefusalDetails { http_code: status.as_u16(), message };
-    serde_json::to_string(&Refusal { error }).unwrap_or_default()
+    json!({ "error": { "httpCode": status.as_u16(), "message": message } }).to_string()
 }
 
 /// True if the caller asks for indentation.

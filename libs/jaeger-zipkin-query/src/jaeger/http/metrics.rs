@@ -10,9 +10,9 @@ use tactus_api::QueryParams;
 use tactus_proto::opentelemetry::proto::trace::v1::span::SpanKind;
 
 use super::call::{self, Answered, Call, is_pretty};
-use super::params::{all, boolean, invalid, millis, unable_to_parse};
+use super::params::{all, boolean, millis, tag_pairs, unable_to_parse};
 use crate::jaeger::types::Result;
-use crate::jaeger::{JaegerError, Measure, PerformanceQuery, parse_kind};
+use crate::jaeger::{Measure, PerformanceQuery, parse_kind};
 use family::MetricFamily;
 
 const DEFAULT_LENGTH: Duration = Duration::from_secs(3600);
@@ -62,7 +62,7 @@ fn query(params: &QueryParams<'_>, now: u64) -> Result<PerformanceQuery> {
     Ok(PerformanceQuery {
         services,
         kinds: kinds(params)?,
-        tags: tags(params)?,
+        tags: tag_pairs(params)?,
         by_operation: boolean(params, "groupByOperation")?.unwrap_or(false),
         end: millis(params, "endTs")?.unwrap_or(now),
         length: duration("lookback", DEFAULT_LENGTH)?,
@@ -85,18 +85,6 @@ fn kinds(params: &QueryParams<'_>) -> Result<Vec<SpanKind>> {
         kinds.push(SpanKind::Server);
     }
     Ok(kinds)
-}
-
-fn tags(params: &QueryParams<'_>) -> Result<Vec<(String, String)>> {
-    let malformed = |text: &str| -> JaegerError {
-        invalid(format!("malformed 'tag' parameter, expecting key:value, received: {text}"))
-    };
-    all(params, "tag")
-        .map(|text| {
-            let (key, value) = text.split_once(':').ok_or_else(|| malformed(text))?;
-            Ok((key.to_owned(), value.to_owned()))
-        })
-        .collect()
 }
 
 fn quantile(params: &QueryParams<'_>) -> Result<f64> {

@@ -175,15 +175,20 @@ fn limit(params: &QueryParams<'_>) -> Result<u32> {
     }
 }
 
+/// Tags, each as `key:value`.
+pub(super) fn tag_pairs(params: &QueryParams<'_>) -> Result<Vec<(String, String)>> {
+    let pair = |text: &str| match text.split_once(':') {
+        Some((key, value)) => Ok((key.to_owned(), value.to_owned())),
+        None => Err(invalid(format!(
+            "malformed 'tag' parameter, expecting key:value, received: {text}"
+        ))),
+    };
+    all(params, "tag").map(pair).collect()
+}
+
 /// Tags of both forms. Of a tag that is there twice the last value counts.
 fn tags(params: &QueryParams<'_>) -> Result<BTreeMap<String, String>> {
-    let mut tags = BTreeMap::new();
-    for text in all(params, "tag") {
-        let (key, value) = text.split_once(':').ok_or_else(|| {
-            invalid(format!("malformed 'tag' parameter, expecting key:value, received: {text}"))
-        })?;
-        tags.insert(key.to_owned(), value.to_owned());
-    }
+    let mut tags = BTreeMap::from_iter(tag_pairs(params)?);
     for text in all(params, "tags") {
         tags.extend(json_tags(text, "tags")?);
     }

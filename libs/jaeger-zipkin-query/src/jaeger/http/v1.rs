@@ -2,7 +2,7 @@
 
 use axum::body::Body;
 use axum::extract::Path;
-use serde::Serialize;
+use serde_json::{Value, json};
 use tactus_api::Error;
 use tactus_jaeger::json::{UploadError, traces_of_upload};
 use tactus_proto::opentelemetry::proto::trace::v1::TracesData;
@@ -39,20 +39,10 @@ pub(super) async fn operation_names(Path(service): Path<String>, call: Call) -> 
 }
 
 /// An operation, as an answer shows it.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct ShownOperation {
-    name: String,
-    span_kind: &'static str,
-}
-
-impl From<Operation> for ShownOperation {
-    fn from(operation: Operation) -> Self {
-        let Operation { name, kind } = operation;
-        // A kind that is not known is an empty text here, though searches know it by a name.
-        let span_kind = if kind == SpanKind::Unspecified { "" } else { kind_name(kind) };
-        Self { name, span_kind }
-    }
+fn operation(Operation { name, kind }: Operation) -> Value {
+    // A kind that is not known is an empty text here, though searches know it by a name.
+    let kind = if kind == SpanKind::Unspecified { "" } else { kind_name(kind) };
+    json!({ "name": name, "spanKind": kind })
 }
 
 /// `/api/operations`.
@@ -64,7 +54,7 @@ pub(super) async fn operations(call: Call) -> Answered {
         return Err(invalid("parameter 'service' is required").into());
     }
     let operations = call.shared.operations(&call.tenants, &query).await?;
-    let shown: Vec<_> = operations.into_iter().map(ShownOperation::from).collect();
+    let shown: Vec<_> = operations.into_iter().map(operation).collect();
     call::counted_list(&shown, is_pretty(&params))
 }
 
@@ -102,15 +92,6 @@ pub(super) async fn not_served(call: Call) -> Answered {
     Err(JaegerError::Unsupported(format!("{} is not served", call.uri.path())).into())
 }
 
-/// Calls between services, as an answer shows them.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct ShownDependency {
-    parent: String,
-    child: String,
-    call_count: u64,
-}
-
 /// `/api/dependencies`.
 pub(super) async fn dependencies(call: Call) -> Answered {
     let params = call.params();
@@ -122,15 +103,7 @@ pub(super) async fn dependencies(call: Call) -> Answered {
         service.is_none_or(|service| link.parent == service || link.child == service)
     };
     let links = call.shared.dependencies(&call.tenants, range).await?;
-    let shown: Vec<_> = links
-        .into_iter()
-        .filter(is_wanted)
-        .map(|Dependency { parent, child, call_count }| ShownDependency {
-            parent,
-            child,
-            call_count,
-        })
-        .collect();
+    let shown: Vec<_> = links.into_iter().filter(is_wanted).collect();
     call::data(shown, is_pretty(&params))
 }
 

@@ -3,8 +3,12 @@
 mod messages;
 mod params;
 
+use std::collections::BTreeMap;
+
 use axum::extract::Path;
+use serde_json::json;
 use tactus_jaeger::adjust::warn_on_root;
+use tactus_otlp_json::OtlpJson;
 use tactus_proto::opentelemetry::proto::trace::v1::ResourceSpans;
 use tactus_query::offload;
 
@@ -13,10 +17,7 @@ use super::params::{boolean, invalid};
 use crate::call::Answer;
 use crate::jaeger::{FoundTraces, JaegerError, OperationsQuery, TraceSummary, parse_trace_id};
 use crate::long_work::takes_long;
-use messages::{
-    Dependencies, Operations, Services, ShownDependency, ShownOperation, ShownSummary, Summaries,
-    Traces,
-};
+use messages::{ShownDependency, ShownSummary, operation};
 
 /// A question of this version.
 type Call = call::Call<3>;
@@ -27,7 +28,7 @@ type Answered = call::Answered<3>;
 /// `/api/v3/services`.
 pub(super) async fn services(call: Call) -> Answered {
     let services = call.shared.services(&call.tenants).await?;
-    Ok(Answer::json(&Services { services })?)
+    Ok(Answer::json(&json!({ "services": services }))?)
 }
 
 /// `/api/v3/operations`.
@@ -43,8 +44,8 @@ pub(super) async fn operations(call: Call) -> Answered {
         return Err(invalid("parameter 'service' is required").into());
     }
     let operations = call.shared.operations(&call.tenants, &query).await?;
-    let operations = operations.into_iter().map(ShownOperation::from).collect();
-    Ok(Answer::json(&Operations { operations })?)
+    let operations: Vec<_> = operations.into_iter().map(operation).collect();
+    Ok(Answer::json(&json!({ "operations": operations }))?)
 }
 
 /// `/api/v3/traces`.
@@ -76,16 +77,16 @@ pub(super) async fn summaries(call: Call) -> Answered {
     let filter = params::filter(&call.params())?;
     let found = call.shared.find_traces(&call.tenants, &filter).await?;
     let shown = |trace| ShownSummary::from(TraceSummary::of(trace));
-    let summaries = found.traces.iter().map(shown).collect();
-    Ok(Answer::json(&Summaries { summaries })?.partial(found.partial))
+    let summaries: Vec<_> = found.traces.iter().map(shown).collect();
+    Ok(Answer::json(&BTreeMap::from([("summaries", summaries)]))?.partial(found.partial))
 }
 
 /// `/api/v3/dependencies`.
 pub(super) async fn dependencies(call: Call) -> Answered {
     let range = params::required_times(&call.params())?;
     let links = call.shared.dependencies(&call.tenants, range).await?;
-    let dependencies = links.into_iter().map(ShownDependency::from).collect();
-    Ok(Answer::json(&Dependencies { dependencies })?)
+    let dependencies: Vec<_> = links.into_iter().map(ShownDependency::from).collect();
+    Ok(Answer::json(&BTreeMap::from([("dependencies", dependencies)]))?)
 }
 
 /// All traces in one message.
@@ -99,7 +100,8 @@ async fn traces(call: &Call, found: FoundTraces) -> Answered {
     });
     let resource_spans: Vec<ResourceSpans> = data.collect();
     offload(takes_long(&resource_spans), move || {
-        Ok(Answer::json(&Traces::of(&resource_spans))?.partial(partial))
+        let data = BTreeMap::from([("resourceSpans", OtlpJson(&resource_spans))]);
+        Ok(Answer::json(&BTreeMap::from([("result", data)]))?.partial(partial))
     })
     .await?
 }

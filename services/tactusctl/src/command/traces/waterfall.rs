@@ -2,7 +2,9 @@
 
 mod tree;
 
-use crate::answers::{Span, Status, Trace};
+use tactus_proto::otlp::status::StatusCode;
+
+use crate::answers::{Span, Trace};
 use crate::output::{Output, format};
 use tree::{Line, lines};
 
@@ -45,7 +47,7 @@ pub(super) fn render(trace: &Trace, output: &Output) -> String {
     for (line, name) in lines.iter().zip(names) {
         let span = &trace.spans[line.span];
         let service = format::cut(&format::clean(&trace.services[span.service]), service_width);
-        let mark = if span.status == Status::Error {
+        let mark = if span.status == StatusCode::Error {
             "✗"
         } else if line.orphan {
             "?"
@@ -54,9 +56,9 @@ pub(super) fn render(trace: &Trace, output: &Output) -> String {
         };
         let colour = match span.status {
             _ if !output.colour => "",
-            Status::Error => RED,
-            Status::Ok => GREEN,
-            Status::Unset => "",
+            StatusCode::Error => RED,
+            StatusCode::Ok => GREEN,
+            StatusCode::Unset => "",
         };
         let bar = bar((span.start, span.end), (start, end), bar_width);
         let row = format!(
@@ -72,7 +74,7 @@ pub(super) fn render(trace: &Trace, output: &Output) -> String {
 }
 
 fn heading(trace: &Trace, start: u64, end: u64) -> String {
-    let errors = trace.spans.iter().filter(|span| span.status == Status::Error).count();
+    let errors = trace.spans.iter().filter(|span| span.status == StatusCode::Error).count();
     let mut text = format!(
         "trace {}\n{}  {}  spans: {}  services: {}  errors: {errors}\n\n",
         trace.id.to_hex(),

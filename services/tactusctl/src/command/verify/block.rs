@@ -243,8 +243,27 @@ fn compare(meta: &BlockMeta, reader: &BlockReader, findings: &mut Vec<Finding>) 
 /// block out of queries and merges, Tempo answers as if a version with `preview` in its name were empty.
 pub(super) const SET_ASIDE: &str = "-damaged-preview";
 
+/// What `make` makes of the data of a block, which has this size; `None` if it cannot be read.
+/// Errors: only such as say nothing about the block.
+pub(super) async fn read_data<T: Send + 'static>(
+    bucket: &Bucket,
+    meta: &Arc<BlockMeta>,
+    size: u64,
+    make: impl FnOnce(&BlockMeta, &BlockReader) -> tactus_block::Result<T> + Send + 'static,
+) -> Result<Option<T>> {
+    let Ok(facts) = facts_of(meta) else { return Ok(None) };
+    let facts = BlockFacts { size, ..facts };
+    let (bucket, meta, id) = (bucket.clone(), Arc::clone(meta), meta.block_id);
+    let made = tokio::task::spawn_blocking(move || make(&meta, &open(&bucket, &meta, &facts)?));
+    match made.await.map_err(Error::thread)? {
+        Ok(made) => Ok(Some(made)),
+        Err(error) if is_transient(&error) => Err(Error::block(id, error)),
+        Err(_) => Ok(None),
+    }
+}
+
 /// Opens the data, whatever footer size the meta claims.
-pub(super) fn open(
+fn open(
     bucket: &Bucket,
     meta: &BlockMeta,
     facts: &BlockFacts,

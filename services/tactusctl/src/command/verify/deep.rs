@@ -9,8 +9,8 @@ use tactus_storage::index::RowGroupIndex;
 use tactus_telemetry::error_text;
 
 use super::finding::{Finding, Problem};
-use super::is_transient;
 use super::tree::TreeCheck;
+use super::{is_transient, windows};
 use crate::output::format;
 
 /// Traces of a row group that are read once more as a query for their id does.
@@ -95,22 +95,17 @@ impl<'a> Deep<'a> {
 
     fn row_group(&mut self, number: usize) -> tactus_block::Result<()> {
         let group = &self.reader.row_groups()[number];
-        let windows = group.uncompressed_bytes.div_ceil(WINDOW_BYTES).clamp(1, group.traces.max(1));
-        let step = group.traces.div_ceil(windows).max(1);
-        let mut from = 0;
-        while from < group.traces {
-            let to = group.traces.min(from + step);
+        for rows in windows(group, WINDOW_BYTES) {
             // Whole row groups are read without a look at the page index.
-            let read = match windows {
-                1 => self.reader.read_row_group(number, &Projection::all()),
-                _ => self.reader.read_rows(number, from..to, &Projection::all()),
+            let read = match rows == (0..group.traces) {
+                true => self.reader.read_row_group(number, &Projection::all()),
+                false => self.reader.read_rows(number, rows, &Projection::all()),
             };
             match read {
                 Ok(batch) => self.batch(number, &batch)?,
                 Err(error) if is_transient(&error) => return Err(error),
                 Err(error) => self.add(Problem::DataDamaged, error_text(&error)),
             }
-            from = to;
         }
         Ok(())
     }

@@ -3,21 +3,20 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tactus_block::read::{BlockFacts, BlockReader, facts_of};
+use tactus_block::read::BlockReader;
 use tactus_model::{Projection, span_end};
 use tactus_storage::bloom::BlockBloom;
 use tactus_storage::index::RowGroupIndex;
 use tactus_storage::layout::{DATA, INDEX, META, block_key, bloom_key};
 use tactus_storage::{BlockMeta, Bucket};
 
-use super::block::{SET_ASIDE, open, set_aside};
+use super::block::{SET_ASIDE, read_data, set_aside};
 use super::finding::{Check, Finding, Problem, Severity};
-use super::is_transient;
 use super::salvage;
 use super::tenant::ListedTenant;
 use crate::bucket;
 use crate::building::{BLOOM_FALSE_POSITIVE, BLOOM_SHARD_BYTES};
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// Mends what can be mended of a block, and says in the findings what was done. False if nothing was changed.
 pub(super) async fn block(
@@ -74,23 +73,10 @@ async fn rebuild(
     size: u64,
     check: &Check,
 ) -> Result<Option<String>> {
-    let Ok(facts) = facts_of(meta) else { return Ok(None) };
-    let facts = BlockFacts { size, ..facts };
     let times = check.has(Problem::Times);
-    let (opened, described) = (bucket.clone(), Arc::clone(meta));
-    let made = tokio::task::spawn_blocking(move || {
-        let reader = open(&opened, &described, &facts)?;
-        make(&described, &reader, size, times)
-    });
-    let made = made.await.map_err(Error::thread)?;
-    let made = match made {
-        Ok(made) => made,
-        Err(error) if is_transient(&error) => {
-            return Err(Error::block(check.id, error));
-        }
-        // Not even the ids can be read. A deep check says more.
-        Err(_) => return Ok(None),
-    };
+    let make = move |meta: &BlockMeta, reader: &BlockReader| make(meta, reader, size, times);
+    // Without: not even the ids can be read. A deep check says more.
+    let Some(made) = read_data(bucket, meta, size, make).await? else { return Ok(None) };
     let (tenant, id) = (&meta.tenant_id, check.id);
     let mut written = Vec::new();
     if check.has(Problem::Bloom) || made.meta.bloom_shards != meta.bloom_shards {

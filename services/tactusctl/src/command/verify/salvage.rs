@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use tactus_block::read::{BlockFacts, BlockReader, facts_of};
+use tactus_block::read::BlockReader;
 use tactus_block::{BlockBuilder, BuiltBlock};
 use tactus_model::merge::merge;
 use tactus_model::{Projection, SpanBatch};
@@ -13,10 +13,10 @@ use tactus_storage::meta::Extension;
 use tactus_storage::{BlockMeta, Bucket, Uuid};
 use tempfile::NamedTempFile;
 
-use super::block::{open, set_aside};
-use super::is_transient;
+use super::block::{read_data, set_aside};
+use super::{is_transient, windows};
 use crate::building;
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// Bytes before compression that are decoded at a time, about: the size of the new row groups.
 const WINDOW_BYTES: u64 = 100 << 20;
@@ -31,18 +31,7 @@ pub(super) async fn run(
     size: u64,
 ) -> Result<Option<String>> {
     let (tenant, old) = (meta.tenant_id.as_str(), meta.block_id);
-    let Ok(facts) = facts_of(meta) else { return Ok(None) };
-    let facts = BlockFacts { size, ..facts };
-    let (opened, described) = (bucket.clone(), Arc::clone(meta));
-    let saved = tokio::task::spawn_blocking(move || {
-        let reader = open(&opened, &described, &facts)?;
-        save(&described, &reader)
-    });
-    let saved = match saved.await.map_err(Error::thread)? {
-        Ok(saved) => saved,
-        Err(error) if is_transient(&error) => return Err(Error::block(old, error)),
-        Err(_) => return Ok(None),
-    };
+    let Some(saved) = read_data(bucket, meta, size, save).await? else { return Ok(None) };
     let Saved { built, file, lost } = saved;
     if built.summary.traces == 0 {
         set_aside(bucket, meta).await?;
@@ -91,14 +80,9 @@ fn save(meta: &BlockMeta, reader: &BlockReader) -> tactus_block::Result<Saved> {
     let mut builder = BlockBuilder::new(file.reopen()?, &settings, traces)?;
     let mut lost = 0;
     for (number, group) in reader.row_groups().iter().enumerate() {
-        let windows = group.uncompressed_bytes.div_ceil(WINDOW_BYTES).clamp(1, group.traces.max(1));
-        let step = group.traces.div_ceil(windows).max(1);
-        let mut from = 0;
-        while from < group.traces {
-            let to = group.traces.min(from + step);
+        for rows in windows(group, WINDOW_BYTES) {
             let mut batches = Vec::new();
-            lost += read_good(reader, number, from..to, &mut batches)?;
-            from = to;
+            lost += read_good(reader, number, rows, &mut batches)?;
             let inputs: Vec<_> = batches.iter().collect();
             let batch = merge(&inputs).0;
             if !batch.is_empty() {

@@ -12,7 +12,7 @@ use tactus_storage::{BlockMeta, Bucket, Timestamp, Uuid};
 
 use super::finding::{Check, Finding, Problem, Severity};
 use super::tenant::ListedTenant;
-use crate::bucket;
+use crate::bucket::{self, INDEX_FILES};
 use crate::error::{Error, Result};
 
 /// A running system writes the index this often at least: what a younger one does not know yet is no damage.
@@ -21,14 +21,6 @@ const YOUNG: SignedDuration = SignedDuration::from_mins(15);
 const CLOCKS: SignedDuration = SignedDuration::from_mins(1);
 /// Blocks that are named.
 const NAMED: usize = 3;
-
-type Decode = fn(&[u8]) -> tactus_storage::Result<TenantIndex>;
-
-/// Both files; readers prefer the first.
-const FILES: [(&str, Decode); 2] = [
-    (TENANT_INDEX_PROTO, TenantIndex::from_proto_zst),
-    (TENANT_INDEX_JSON, TenantIndex::from_json_gz),
-];
 
 /// Compares both index files of a tenant with its blocks.
 pub(super) async fn check(
@@ -39,7 +31,7 @@ pub(super) async fn check(
 ) -> Result<Vec<Finding>> {
     let mut findings = Vec::new();
     let now = Timestamp::now();
-    for (name, decode) in FILES {
+    for (name, decode) in INDEX_FILES {
         let mut add = |severity, what: String| {
             let what = format!("{name}: {what}");
             let problem = Problem::TenantIndex;
@@ -137,7 +129,7 @@ pub(super) async fn rebuild(bucket: &Bucket, tenant: &str) -> Result<String> {
     let bucket::Blocks { live, compacted, .. } = bucket::fresh_blocks(bucket, tenant).await?;
     let (blocks, marked) = (live.len(), compacted.len());
     if blocks + marked == 0 {
-        for (name, _) in FILES {
+        for (name, _) in INDEX_FILES {
             bucket.delete(&tenant_index_key(tenant, name)).await?;
         }
         return Ok("the tenant index is deleted: there is no block".to_owned());

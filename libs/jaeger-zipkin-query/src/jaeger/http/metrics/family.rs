@@ -1,6 +1,7 @@
 //! The message that metrics are answered with.
 
-use serde::{Serialize, Serializer};
+use serde::Serialize;
+use serde_json::{Value, json};
 
 use crate::jaeger::{Measure, PerformanceSeries};
 
@@ -10,44 +11,7 @@ pub(super) struct MetricFamily {
     #[serde(rename = "type")]
     metric_type: &'static str,
     help: String,
-    metrics: Vec<Metric>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Metric {
-    labels: Vec<Label>,
-    metric_points: Vec<MetricPoint>,
-}
-
-#[derive(Serialize)]
-struct Label {
-    name: &'static str,
-    value: String,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct MetricPoint {
-    gauge_value: GaugeValue,
-    timestamp: String,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct GaugeValue {
-    #[serde(serialize_with = "double")]
-    double_value: f64,
-}
-
-/// NaN is a string: JSON has no number for it.
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants a reference")]
-fn double<S: Serializer>(number: &f64, serializer: S) -> Result<S::Ok, S::Error> {
-    if number.is_finite() {
-        serializer.serialize_f64(*number)
-    } else {
-        serializer.serialize_str("NaN")
-    }
+    metrics: Vec<Value>,
 }
 
 impl MetricFamily {
@@ -75,17 +39,18 @@ impl MetricFamily {
     }
 }
 
-fn metric(series: PerformanceSeries) -> Metric {
+fn metric(series: PerformanceSeries) -> Value {
     let PerformanceSeries { service, operation, points } = series;
-    let operation = operation.map(|value| Label { name: "operation", value });
-    let service = Label { name: "service_name", value: service };
-    Metric {
-        labels: [service].into_iter().chain(operation).collect(),
-        metric_points: points.into_iter().map(point).collect(),
-    }
+    let operation = operation.map(|value| json!({ "name": "operation", "value": value }));
+    let service = json!({ "name": "service_name", "value": service });
+    let labels: Vec<_> = [service].into_iter().chain(operation).collect();
+    let points: Vec<_> = points.into_iter().map(point).collect();
+    json!({ "labels": labels, "metricPoints": points })
 }
 
-fn point((millis, value): (i64, f64)) -> MetricPoint {
+fn point((millis, value): (i64, f64)) -> Value {
     let time = jiff::Timestamp::from_millisecond(millis).unwrap_or_default();
-    MetricPoint { gauge_value: GaugeValue { double_value: value }, timestamp: time.to_string() }
+    // NaN is a string: JSON has no number for it.
+    let value = if value.is_finite() { json!(value) } else { json!("NaN") };
+    json!({ "gaugeValue": { "doubleValue": value }, "timestamp": time.to_string() })
 }

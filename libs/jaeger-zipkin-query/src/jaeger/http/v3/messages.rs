@@ -1,58 +1,15 @@
 //! Messages of the third version.
 
 use serde::Serialize;
-use tactus_otlp_json::OtlpJson;
-use tactus_proto::opentelemetry::proto::trace::v1::ResourceSpans;
+use serde_json::{Value, json};
 use tactus_proto::opentelemetry::proto::trace::v1::span::SpanKind;
 
 use crate::jaeger::{Dependency, Operation, ServiceSummary, TraceSummary, kind_name};
 
-#[derive(Serialize)]
-pub(super) struct Services {
-    pub(super) services: Vec<String>,
-}
-
-#[derive(Serialize)]
-pub(super) struct Operations {
-    pub(super) operations: Vec<ShownOperation>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct ShownOperation {
-    name: String,
-    span_kind: &'static str,
-}
-
-impl From<Operation> for ShownOperation {
-    fn from(operation: Operation) -> Self {
-        let Operation { name, kind } = operation;
-        // A kind that is not known counts as internal, as OTLP says.
-        let kind = if kind == SpanKind::Unspecified { SpanKind::Internal } else { kind };
-        Self { name, span_kind: kind_name(kind) }
-    }
-}
-
-#[derive(Serialize)]
-pub(super) struct Traces<'m> {
-    result: TracesData<'m>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct TracesData<'m> {
-    resource_spans: OtlpJson<'m>,
-}
-
-impl<'m> Traces<'m> {
-    pub(super) fn of(resource_spans: &'m [ResourceSpans]) -> Self {
-        Self { result: TracesData { resource_spans: OtlpJson(resource_spans) } }
-    }
-}
-
-#[derive(Serialize)]
-pub(super) struct Summaries {
-    pub(super) summaries: Vec<ShownSummary>,
+pub(super) fn operation(Operation { name, kind }: Operation) -> Value {
+    // A kind that is not known counts as internal, as OTLP says.
+    let kind = if kind == SpanKind::Unspecified { SpanKind::Internal } else { kind };
+    json!({ "name": name, "spanKind": kind_name(kind) })
 }
 
 /// Values that are zero or empty are left out.
@@ -112,11 +69,6 @@ impl From<TraceSummary> for ShownSummary {
 
 fn non_zero<T: Default + PartialEq>(number: T) -> Option<T> {
     (number != T::default()).then_some(number)
-}
-
-#[derive(Serialize)]
-pub(super) struct Dependencies {
-    pub(super) dependencies: Vec<ShownDependency>,
 }
 
 #[derive(Serialize)]

@@ -85,9 +85,9 @@ fn branches(follows: &[bool]) -> String {
 mod tests {
     use proptest::prelude::*;
     use tactus_model::SpanId;
+    use tactus_proto::otlp::status::StatusCode;
 
     use super::*;
-    use crate::answers::Status;
 
     fn span(id: u64, parent: u64, start: u64) -> Span {
         Span {
@@ -97,7 +97,7 @@ mod tests {
             name: String::new(),
             start,
             end: start,
-            status: Status::Unset,
+            status: StatusCode::Unset,
             message: String::new(),
         }
     }
