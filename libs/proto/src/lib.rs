@@ -20,7 +20,12 @@ mod generated {
 
 pub use generated::*;
 
+pub mod codec;
+mod shape;
+
 use std::borrow::Cow;
+
+pub use shape::Shaped;
 
 /// Short paths to the OTLP messages, which are spread over five packages.
 pub mod otlp {

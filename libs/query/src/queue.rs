@@ -7,6 +7,7 @@
 //! Behind it work queriers: the one in this process, and any that opens a stream to it. A job fails only if it cannot
 //! succeed, or `max_attempts` workers failed at it; one whose worker goes away is run by another. A job whose caller is
 //! gone leaves the queue, and is cancelled if it runs.
+//! A worker that fails what others do, or never answers, gets copies of jobs only, until it answers one.
 //!
 //! Memory: a job waits in the queue instead of in its query, so there are as many as queries have in flight. New queries
 //! are refused while too many jobs of their tenant wait.
@@ -18,6 +19,7 @@ mod state;
 mod stream;
 mod turns;
 mod weight;
+mod worker;
 
 #[cfg(test)]
 mod tests;

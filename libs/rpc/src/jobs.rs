@@ -102,6 +102,14 @@ macro_rules! jobs {
             }
         }
 
+        /// Whether an answer is of the kind of a job.
+        pub fn is_answer(request: &JobRequest, answer: &JobAnswer) -> bool {
+            match (request, &answer.result) {
+                $($((JobRequest::$kind(_), Some(JobResult::$kind(_))) => true,)*)*
+                _ => false,
+            }
+        }
+
         /// Runs a job.
         pub async fn run(
             services: JobServices,

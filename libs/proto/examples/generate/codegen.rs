@@ -5,8 +5,19 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+#[path = "shapes.rs"]
+mod shapes;
+
 /// Name of the generated file that declares one Rust module per protobuf package.
 const INCLUDE_FILE: &str = "packages.rs";
+
+/// Name of the generated file that tells what messages between services take.
+const SHAPES_FILE: &str = "shapes.rs";
+
+/// The generated file of the services that call each other, and the codec of their calls.
+const SERVICES_FILE: &str = "tactus.v1.rs";
+const USUAL_CODEC: &str = "tonic_prost::ProstCodec";
+const CODEC: &str = "crate::codec::BoundedCodec";
 
 /// Where the `.proto` files lie.
 pub(crate) fn proto_root() -> PathBuf {
@@ -24,6 +35,7 @@ pub(crate) fn generate(out_dir: &Path) -> Result<(), Box<dyn Error>> {
     let mut files = Vec::new();
     collect_files(&root, "proto", &mut files)?;
     let descriptors = protox::compile(&files, [&root])?;
+    fs::write(out_dir.join(SHAPES_FILE), shapes::code(&descriptors))?;
     tonic_prost_build::configure()
         .out_dir(out_dir)
         .include_file(INCLUDE_FILE)
@@ -31,6 +43,9 @@ pub(crate) fn generate(out_dir: &Path) -> Result<(), Box<dyn Error>> {
         .btree_map(".")
         .emit_rerun_if_changed(false)
         .compile_fds(descriptors)?;
+    let services = out_dir.join(SERVICES_FILE);
+    let code = fs::read_to_string(&services)?.replace(USUAL_CODEC, CODEC);
+    fs::write(services, code)?;
     Ok(())
 }
 

@@ -742,7 +742,7 @@ pub mod ingester_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::BoundedCodec::default();
             let path = http::uri::PathAndQuery::from_static("/tactus.v1.Ingester/Push");
             let mut req = request.into_request();
             req.extensions_mut().insert(GrpcMethod::new("tactus.v1.Ingester", "Push"));
@@ -764,7 +764,7 @@ pub mod ingester_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::BoundedCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/tactus.v1.Ingester/FindTrace",
             );
@@ -786,7 +786,7 @@ pub mod ingester_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::BoundedCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/tactus.v1.Ingester/Search",
             );
@@ -807,7 +807,7 @@ pub mod ingester_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::BoundedCodec::default();
             let path = http::uri::PathAndQuery::from_static("/tactus.v1.Ingester/Tags");
             let mut req = request.into_request();
             req.extensions_mut().insert(GrpcMethod::new("tactus.v1.Ingester", "Tags"));
@@ -829,7 +829,7 @@ pub mod ingester_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::BoundedCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/tactus.v1.Ingester/TagValues",
             );
@@ -854,7 +854,7 @@ pub mod ingester_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::BoundedCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/tactus.v1.Ingester/Metrics",
             );
@@ -879,7 +879,7 @@ pub mod ingester_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::BoundedCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/tactus.v1.Ingester/Holdings",
             );
@@ -1053,7 +1053,7 @@ pub mod ingester_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = PushSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::BoundedCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1098,7 +1098,7 @@ pub mod ingester_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = FindTraceSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::BoundedCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1141,7 +1141,7 @@ pub mod ingester_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = SearchSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::BoundedCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1184,7 +1184,7 @@ pub mod ingester_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = TagsSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::BoundedCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1229,7 +1229,7 @@ pub mod ingester_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = TagValuesSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::BoundedCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1272,7 +1272,7 @@ pub mod ingester_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = MetricsSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::BoundedCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1315,7 +1315,7 @@ pub mod ingester_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = HoldingsSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::BoundedCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1478,7 +1478,7 @@ pub mod pushes_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::BoundedCodec::default();
             let path = http::uri::PathAndQuery::from_static("/tactus.v1.Pushes/Stream");
             let mut req = request.into_streaming_request();
             req.extensions_mut().insert(GrpcMethod::new("tactus.v1.Pushes", "Stream"));
@@ -1617,7 +1617,7 @@ pub mod pushes_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = StreamSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::BoundedCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1781,7 +1781,7 @@ pub mod live_tail_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::BoundedCodec::default();
             let path = http::uri::PathAndQuery::from_static("/tactus.v1.LiveTail/Tail");
             let mut req = request.into_request();
             req.extensions_mut().insert(GrpcMethod::new("tactus.v1.LiveTail", "Tail"));
@@ -1923,7 +1923,7 @@ pub mod live_tail_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = TailSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::BoundedCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -2191,7 +2191,7 @@ pub mod querier_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::BoundedCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/tactus.v1.Querier/FindTraceInBlocks",
             );
@@ -2216,7 +2216,7 @@ pub mod querier_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::BoundedCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/tactus.v1.Querier/SelectBlocks",
             );
@@ -2238,7 +2238,7 @@ pub mod querier_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::BoundedCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/tactus.v1.Querier/SearchBlock",
             );
@@ -2260,7 +2260,7 @@ pub mod querier_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::BoundedCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/tactus.v1.Querier/TagsInBlock",
             );
@@ -2285,7 +2285,7 @@ pub mod querier_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::BoundedCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/tactus.v1.Querier/TagValuesInBlock",
             );
@@ -2310,7 +2310,7 @@ pub mod querier_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::BoundedCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/tactus.v1.Querier/MetricsInBlock",
             );
@@ -2335,7 +2335,7 @@ pub mod querier_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::BoundedCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/tactus.v1.Querier/SpansInBlocks",
             );
@@ -2515,7 +2515,7 @@ pub mod querier_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = FindTraceInBlocksSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::BoundedCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -2560,7 +2560,7 @@ pub mod querier_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = SelectBlocksSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::BoundedCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -2605,7 +2605,7 @@ pub mod querier_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = SearchBlockSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::BoundedCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -2650,7 +2650,7 @@ pub mod querier_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = TagsInBlockSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::BoundedCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -2695,7 +2695,7 @@ pub mod querier_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = TagValuesInBlockSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::BoundedCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -2740,7 +2740,7 @@ pub mod querier_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = MetricsInBlockSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::BoundedCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -2785,7 +2785,7 @@ pub mod querier_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = SpansInBlocksSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::BoundedCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -2841,20 +2841,21 @@ pub mod querier_server {
     }
 }
 /// From a querier.
-#[derive(Clone, PartialEq, ::prost::Message)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct WorkerMessage {
     #[prost(oneof = "worker_message::Message", tags = "1, 2, 3, 4")]
     pub message: ::core::option::Option<worker_message::Message>,
 }
 /// Nested message and enum types in `WorkerMessage`.
 pub mod worker_message {
-    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
     pub enum Message {
         /// The first message of a stream. Sent again, it changes the number of slots.
         #[prost(message, tag = "1")]
         Hello(super::WorkerHello),
-        #[prost(message, tag = "2")]
-        Answer(super::JobAnswer),
+        /// A JobAnswer, which is decoded once there is memory for it.
+        #[prost(bytes, tag = "2")]
+        Answer(::prost::bytes::Bytes),
         /// No more jobs, please; those that run will be answered.
         #[prost(message, tag = "3")]
         Leaving(super::WorkerLeaving),
@@ -2979,6 +2980,12 @@ pub mod job {
         #[prost(message, tag = "25")]
         Holdings(super::HoldingsRequest),
     }
+}
+/// The beginning of a JobAnswer.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct JobAnswerHead {
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct JobAnswer {
@@ -3153,7 +3160,7 @@ pub mod frontend_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::BoundedCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/tactus.v1.Frontend/Process",
             );
@@ -3300,7 +3307,7 @@ pub mod frontend_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ProcessSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::BoundedCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -3463,7 +3470,7 @@ pub mod block_listener_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::BoundedCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/tactus.v1.BlockListener/BlocksWritten",
             );
@@ -3603,7 +3610,7 @@ pub mod block_listener_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = BlocksWrittenSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::BoundedCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -3777,7 +3784,7 @@ pub mod metrics_generator_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::BoundedCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/tactus.v1.MetricsGenerator/Generate",
             );
@@ -3917,7 +3924,7 @@ pub mod metrics_generator_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GenerateSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::BoundedCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,

@@ -243,7 +243,7 @@ impl<'s> Conversation<'s> {
             Some((answer, memory, place)) => (answer, memory, Some(place)),
             None => (failure(job, &Status::internal("job panicked")), None, None),
         };
-        self.send_in(ToFrontend::Answer(answer), memory, place);
+        self.send_in(ToFrontend::Answer(answer.encode_to_vec().into()), memory, place);
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use futures_util::StreamExt as _;
 use futures_util::stream;
 use parking_lot::Mutex;
+use prost::Message as _;
 use tactus_proto::tactus::v1::frontend_message::Message as ToWorker;
 use tactus_proto::tactus::v1::ingester_server::Ingester;
 use tactus_proto::tactus::v1::job::Request as JobRequest;
@@ -58,7 +59,7 @@ impl FakeFrontend {
 
     async fn answer(&mut self) -> JobAnswer {
         match self.next().await {
-            Some(FromWorker::Answer(answer)) => answer,
+            Some(FromWorker::Answer(answer)) => JobAnswer::decode(answer).unwrap(),
             other => panic!("no answer but {other:?}"),
         }
     }

@@ -1,12 +1,14 @@
 //! The jobs and workers of a queue, and the choice which job runs where.
 
+mod copies;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tactus_proto::tactus::v1::JobAnswer;
 use tactus_proto::tactus::v1::job::Request as JobRequest;
-use tactus_rpc::QueryContext;
+use tactus_rpc::{QueryContext, jobs};
 use tactus_server::bodies::AnswerMemory;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -17,6 +19,8 @@ use super::local::LocalJob;
 use super::metrics::Metrics;
 use super::route::{Route, WorkerId};
 use super::turns::{JobId, Turns};
+use super::worker::{Running, Worker};
+use copies::Choice;
 
 /// The answer to a job, and its memory until the caller has it.
 pub(super) type Answered = (JobAnswer, Option<AnswerMemory>);
@@ -47,59 +51,11 @@ struct Job {
     attempts: u32,
     /// Names of the workers on which it failed.
     failed_on: Vec<Arc<str>>,
-    runs_on: Option<WorkerId>,
+    /// Usually one; others have copies of it.
+    runs_on: Vec<WorkerId>,
     reply: oneshot::Sender<Result<Answered, Status>>,
     /// For self-tracing: from queueing to the answer.
     span: Span,
-}
-
-struct Worker {
-    /// The querier's name, the same for all of its streams.
-    name: Arc<str>,
-    /// The number of jobs that run at a time.
-    slots: usize,
-    leaving: bool,
-    running: HashMap<JobId, Running>,
-    running_of: HashMap<Arc<str>, usize>,
-    route: Route,
-}
-
-struct Running {
-    tenant: Arc<str>,
-    /// Cancels it when dropped, if it runs in this process.
-    cancel: Option<oneshot::Sender<()>>,
-}
-
-impl Worker {
-    /// The tenant with the most jobs leaves some places to others, because its jobs may take long.
-    fn has_room(&self) -> bool {
-        !self.leaving && self.running.len() < self.slots.saturating_add(self.slots / 2)
-    }
-
-    fn has_room_for(&self, tenant: &str) -> bool {
-        self.has_room() && self.running_of.get(tenant).is_none_or(|&jobs| jobs < self.slots)
-    }
-
-    fn begin(&mut self, job: JobId, running: Running) {
-        *self.running_of.entry(Arc::clone(&running.tenant)).or_default() += 1;
-        self.running.insert(job, running);
-    }
-
-    /// False if it does not run.
-    fn end(&mut self, job: JobId) -> bool {
-        let Some(Running { tenant, .. }) = self.running.remove(&job) else { return false };
-        match self.running_of.get_mut(&tenant) {
-            Some(jobs) if *jobs > 1 => *jobs -= 1,
-            _ => drop(self.running_of.remove(&tenant)),
-        }
-        true
-    }
-
-    fn cancel(&mut self, job: JobId) {
-        if let Some(running) = self.running.get_mut(&job) {
-            running.cancel = None;
-        }
-    }
 }
 
 /// A job to be queued.
@@ -180,7 +136,7 @@ impl State {
             context,
             attempts: 0,
             failed_on: Vec::new(),
-            runs_on: None,
+            runs_on: Vec::new(),
             reply,
             span,
         };
@@ -193,21 +149,17 @@ impl State {
     pub(super) fn abandon(&mut self, id: JobId) {
         let Some(job) = self.jobs.remove(&id) else { return };
         self.turns.remove(&job.tenant, id);
-        let worker = job.runs_on.and_then(|worker| self.workers.get_mut(&worker));
-        let Some(worker) = worker else { return };
-        match &worker.route {
-            Route::Local(..) => worker.cancel(id),
-            Route::Remote(route) => route.cancel(id),
+        for worker in job.runs_on {
+            if let Some(worker) = self.workers.get_mut(&worker) {
+                worker.cancel(id);
+            }
         }
     }
 
     /// Adds a worker.
     pub(super) fn connect(&mut self, name: &str, slots: usize, route: Route) -> WorkerId {
         self.last_id += 1;
-        let (running, running_of) = (HashMap::new(), HashMap::new());
-        let name = name.into();
-        let worker = Worker { name, slots, leaving: false, running, running_of, route };
-        self.workers.insert(self.last_id, worker);
+        self.workers.insert(self.last_id, Worker::new(name, slots, route));
         let id = self.last_id;
         self.note_loneliness();
         self.dispatch();
@@ -226,27 +178,33 @@ impl State {
     pub(super) fn leave(&mut self, worker: WorkerId) -> bool {
         let Some(found) = self.workers.get_mut(&worker) else { return true };
         found.leaving = true;
-        let is_free = found.running.is_empty();
+        let is_free = found.load() == 0;
         self.note_loneliness();
         // A job that failed elsewhere may have been waiting for this worker.
         self.dispatch();
         is_free
     }
 
+    /// Whether a worker runs a job.
+    pub(super) fn is_running(&self, worker: WorkerId, job: JobId) -> bool {
+        self.workers.get(&worker).is_some_and(|worker| worker.is_running(job))
+    }
+
     /// True if a leaving worker has finished all its jobs.
     pub(super) fn has_left(&self, worker: WorkerId) -> bool {
-        self.workers.get(&worker).is_none_or(|worker| worker.leaving && worker.running.is_empty())
+        self.workers.get(&worker).is_none_or(|worker| worker.leaving && worker.load() == 0)
     }
 
     /// Removes a worker. Its jobs go back into the queue.
     pub(super) fn disconnect(&mut self, worker: WorkerId) {
         let Some(gone) = self.workers.remove(&worker) else { return };
         self.note_loneliness();
-        let mut jobs: Vec<_> = gone.running.into_keys().collect();
+        let name = Arc::clone(&gone.name);
+        let mut jobs: Vec<_> = gone.jobs().collect();
         jobs.sort_unstable();
         for job in jobs {
-            let lost = Status::unavailable(format!("querier {} went away", gone.name));
-            self.settle(job, &gone.name, Err(lost));
+            let lost = Status::unavailable(format!("querier {name} went away"));
+            self.settle(job, (worker, &name), Err(lost));
         }
         self.dispatch();
     }
@@ -257,37 +215,75 @@ impl State {
         if !found.end(id) {
             return;
         }
+        let answers = |answer: &JobAnswer| {
+            self.jobs.get(&id).is_none_or(|job| jobs::is_answer(&job.request, answer))
+        };
+        let result = match result {
+            Ok((answer, _)) if !answers(&answer) => {
+                Err(Status::internal("a querier answered another job"))
+            }
+            result => result,
+        };
+        if result.is_ok() {
+            found.praise();
+        }
         let name = Arc::clone(&found.name);
-        self.settle(id, &name, result);
+        self.settle(id, (worker, &name), result);
         self.dispatch();
     }
 
     /// Answers a job, or queues it for another attempt.
-    fn settle(&mut self, id: JobId, worker: &Arc<str>, result: Result<Answered, Status>) {
+    fn settle(
+        &mut self,
+        id: JobId,
+        (worker, name): (WorkerId, &Arc<str>),
+        result: Result<Answered, Status>,
+    ) {
         let Some(job) = self.jobs.get_mut(&id) else { return };
-        job.runs_on = None;
-        if let Err(status) = &result
-            && is_retryable(status)
-            && job.attempts < self.max_attempts
-        {
-            tracing::debug!(%status, attempt = job.attempts, %worker, "job failed, trying again");
-            job.failed_on.push(Arc::clone(worker));
-            job.weight = job.weight.saturating_add(self.retry_weight);
-            job.queued_at = Instant::now();
-            self.turns.push_again(&job.tenant, id);
-            return;
+        job.runs_on.retain(|other| *other != worker);
+        if let Err(status) = &result {
+            job.failed_on.push(Arc::clone(name));
+            let workers = &self.workers;
+            let is_sound = |other| workers.get(other).is_some_and(|it: &Worker| !it.is_suspect());
+            // It was a copy. If the query is at fault, the other worker says so as well.
+            if job.runs_on.iter().any(is_sound) || self.turns.is_waiting(&job.tenant, id) {
+                return;
+            }
+            if is_retryable(status) && job.attempts < self.max_attempts {
+                tracing::debug!(%status, attempt = job.attempts, worker = %name, "job failed, trying again");
+                job.weight = job.weight.saturating_add(self.retry_weight);
+                job.queued_at = Instant::now();
+                self.turns.push_again(&job.tenant, id);
+                return;
+            }
         }
-        if let Some(job) = self.jobs.remove(&id) {
-            self.metrics.retries.observe(f64::from(job.attempts.saturating_sub(1)));
-            // The caller may have gone.
-            let _ = job.reply.send(result);
+        let Some(job) = self.jobs.remove(&id) else { return };
+        self.turns.remove(&job.tenant, id);
+        self.end_copies(id, &job.runs_on);
+        if result.is_ok() {
+            self.blame(&job.failed_on);
+        }
+        self.metrics.retries.observe(f64::from(job.attempts.saturating_sub(1)));
+        // The caller may have gone.
+        let _ = job.reply.send(result);
+    }
+
+    /// A job succeeded that failed on these.
+    fn blame(&mut self, names: &[Arc<str>]) {
+        for worker in self.workers.values_mut().filter(|worker| names.contains(&worker.name)) {
+            worker.blame();
         }
     }
 
     /// Starts whatever can run.
     fn dispatch(&mut self) {
         while let Some((id, worker)) = self.next() {
+            if let Some(job) = self.jobs.get_mut(&id) {
+                self.metrics.waited.observe_duration(job.queued_at.elapsed());
+                job.attempts += 1;
+            }
             self.start(id, worker);
+            self.try_suspects(id);
         }
     }
 
@@ -298,17 +294,15 @@ impl State {
         let (jobs, workers) = (&self.jobs, &self.workers);
         self.turns.take(|id| {
             let job = jobs.get(&id)?;
-            let has_other = !job.failed_on.is_empty()
-                && workers
-                    .values()
-                    .any(|worker| !worker.leaving && !job.failed_on.contains(&worker.name));
-            let fits = |worker: &Worker| {
-                worker.has_room_for(&job.tenant)
-                    && !(has_other && job.failed_on.contains(&worker.name))
-            };
-            let free = workers.iter().filter(|(_, worker)| fits(worker));
+            let choice = Choice::of(job, workers);
+            let free = workers.iter().filter(|(id, worker)| {
+                choice.admits(job, worker)
+                    && worker.has_room_for(&job.tenant)
+                    && !job.runs_on.contains(id)
+            });
             // The worker with the fewest jobs; of several, the one that came first.
-            let (worker, _) = free.min_by_key(|(_, worker)| worker.running.len())?;
+            let order = |(_, worker): &(&WorkerId, &Worker)| (worker.is_silent(), worker.load());
+            let (worker, _) = free.min_by_key(order)?;
             Some((*worker, job.weight))
         })
     }
@@ -318,8 +312,6 @@ impl State {
         else {
             return;
         };
-        self.metrics.waited.observe_duration(job.queued_at.elapsed());
-        job.attempts += 1;
         let time = job.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         let cancel = match &worker.route {
             Route::Remote(route) => {
@@ -327,7 +319,7 @@ impl State {
                     Ok(()) => None,
                     Err(status) => {
                         let name = Arc::clone(&worker.name);
-                        return self.settle(id, &name, Err(status));
+                        return self.settle(id, (worker_id, &name), Err(status));
                     }
                 }
             }
@@ -345,7 +337,7 @@ impl State {
                 Some(cancel)
             }
         };
-        job.runs_on = Some(worker_id);
+        job.runs_on.push(worker_id);
         worker.begin(id, Running { tenant: Arc::clone(&job.tenant), cancel });
     }
 

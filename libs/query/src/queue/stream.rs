@@ -4,14 +4,17 @@ use std::pin::Pin;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::stream::{self, Stream, StreamExt as _};
 use prost::Message as _;
+use tactus_model::error_text;
+use tactus_proto::Shaped as _;
 use tactus_proto::tactus::v1::frontend_message::Message as ToWorker;
 use tactus_proto::tactus::v1::frontend_server::Frontend;
 use tactus_proto::tactus::v1::worker_message::Message as FromWorker;
 use tactus_proto::tactus::v1::{
-    FrontendHello, FrontendMessage, JobAnswer, JobFailure, Ping, WorkerHello, WorkerMessage,
-    job_answer,
+    FrontendHello, FrontendMessage, JobAnswer, JobAnswerHead, JobFailure, Ping, WorkerHello,
+    WorkerMessage, job_answer,
 };
 use tactus_server::bodies::{AnswerMemory, Bodies, NoRoom};
 use tactus_work::memory::TOO_MANY_BYTES;
@@ -21,6 +24,7 @@ use tonic::{Code, Request, Response, Status, Streaming};
 
 use super::Shared;
 use super::route::{RemoteRoute, Route, Sender, WorkerId, send};
+use super::state::Answered;
 
 /// Version of the protocol.
 const VERSION: u32 = 1;
@@ -31,8 +35,21 @@ const PING_EVERY: Duration = Duration::from_secs(2);
 /// A querier that is silent for this long is gone.
 const SILENCE: Duration = Duration::from_secs(10);
 
+/// Why a conversation is over.
+const LEFT: &str = "it left";
+const DAMAGED: &str = "it sent a damaged answer";
+
+/// The failure of a job whose answer takes many times its length once it is decoded, for it is admitted alone whatever it takes.
+const HOLLOW: &str = "a querier sent an answer of more parts than its bytes can fill";
+
+/// What any answer may take.
+const FREE_BYTES: u64 = 64 << 10;
+
 /// A querier that says it has more slots is not believed: each may hold an answer in memory.
 const MAX_SLOTS: usize = 10_000;
+
+/// The longest name of a querier. It stands in the log, and in the errors of its jobs.
+const MAX_NAME_BYTES: usize = 1 << 10;
 
 /// Messages that may wait for a querier: a job and its cancellation for each slot, a hello, and the pings of the time after
 /// which a silent querier is gone. A querier that leaves more unread is disconnected.
@@ -86,6 +103,11 @@ pub(super) async fn attend(
         let _ = sender.try_send(Err(Status::invalid_argument("the first message is not a hello")));
         return;
     };
+    if !(1..=MAX_NAME_BYTES).contains(&hello.querier_id.len()) {
+        let text = format!("the name of a querier has 1 to {MAX_NAME_BYTES} bytes");
+        let _ = sender.try_send(Err(Status::invalid_argument(text)));
+        return;
+    }
     let name = hello.querier_id.clone();
     tracing::info!(querier = name, slots = hello.slots, "querier connected");
     let worker = Connected::new(Arc::clone(&queue), &hello, sender.clone(), memory);
@@ -116,12 +138,13 @@ async fn converse(
                 if send(sender, ToWorker::Ping(Ping {})).is_err() {
                     return "it does not read its messages";
                 }
+                worker.queue.change(|state| state.rescue(worker.id));
             }
             message = messages.next() => {
                 let Some(Ok(message)) = message else { return "its stream ended" };
                 heard_at = Instant::now();
-                if worker.take(message).await {
-                    return "it left";
+                if let Some(why) = worker.take(message).await {
+                    return why;
                 }
             }
         }
@@ -144,28 +167,49 @@ impl Connected {
         Self { queue, id, memory }
     }
 
-    /// Takes a message, once there is memory for it. True if the querier has left.
-    async fn take(&self, message: WorkerMessage) -> bool {
+    /// Takes a message, once there is memory for it. The reason why the conversation is over, if it is.
+    async fn take(&self, message: WorkerMessage) -> Option<&'static str> {
         match message.message {
-            Some(FromWorker::Answer(answer)) => {
-                let id = answer.id;
-                let mut memory = AnswerMemory::of(&self.memory);
-                let result = match memory.add(answer.encoded_len() as u64).await {
-                    Ok(()) => result_of(answer).map(|answer| (answer, Some(memory))),
-                    Err(NoRoom) => Err(Status::resource_exhausted(TOO_MANY_BYTES)),
-                };
-                self.queue.change(|state| {
-                    state.finish(self.id, id, result);
-                    state.has_left(self.id)
-                })
+            Some(FromWorker::Answer(answer)) => return self.take_answer(answer).await,
+            Some(FromWorker::Leaving(_)) => {
+                return self.queue.change(|state| state.leave(self.id)).then_some(LEFT);
             }
-            Some(FromWorker::Leaving(_)) => self.queue.change(|state| state.leave(self.id)),
             Some(FromWorker::Hello(hello)) => {
                 self.queue.change(|state| state.resize(self.id, slots(&hello)));
-                false
             }
-            Some(FromWorker::Pong(_)) | None => false,
+            Some(FromWorker::Pong(_)) | None => {}
         }
+        None
+    }
+
+    async fn take_answer(&self, answer: Bytes) -> Option<&'static str> {
+        let Ok(JobAnswerHead { id }) = JobAnswerHead::decode(answer.clone()) else {
+            return Some(DAMAGED);
+        };
+        if !self.queue.change(|state| state.is_running(self.id, id)) {
+            return None;
+        }
+        let result = self.decoded(answer).await;
+        let has_left = self.queue.change(|state| {
+            state.finish(self.id, id, result);
+            state.has_left(self.id)
+        });
+        has_left.then_some(LEFT)
+    }
+
+    /// An answer, and its memory. Errors: what the querier failed with; there is no memory; it is damaged, or many times its length.
+    async fn decoded(&self, answer: Bytes) -> Result<Answered, Status> {
+        let (length, decoded) = (answer.len() as u64, JobAnswer::decoded_bytes(&answer));
+        if decoded > JobAnswer::MOST_TIMES * length + FREE_BYTES {
+            return Err(Status::internal(HOLLOW));
+        }
+        let mut memory = AnswerMemory::of(&self.memory);
+        // What is decoded may have slices of the message, and keep it.
+        let added = memory.add(length.saturating_add(decoded)).await;
+        added.map_err(|NoRoom| Status::resource_exhausted(TOO_MANY_BYTES))?;
+        let answer = JobAnswer::decode(answer)
+            .map_err(|_| Status::internal("a querier sent a damaged answer"))?;
+        Ok((result_of(answer)?, Some(memory)))
     }
 }
 
@@ -187,7 +231,7 @@ fn result_of(answer: JobAnswer) -> Result<JobAnswer, Status> {
                 Code::Ok => Code::Internal,
                 code => code,
             };
-            Err(Status::new(code, message))
+            Err(Status::new(code, error_text::cut(message)))
         }
         Some(_) => Ok(answer),
         None => Err(Status::unimplemented(

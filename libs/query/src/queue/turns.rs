@@ -100,6 +100,12 @@ impl Turns {
         self.tenants.get(tenant).map_or(0, Tenant::len)
     }
 
+    /// Whether a job waits.
+    pub(super) fn is_waiting(&self, tenant: &str, job: JobId) -> bool {
+        let holds = |of: &Tenant| of.places.contains_key(&job) || of.again.contains(&job);
+        self.tenants.get(tenant).is_some_and(holds)
+    }
+
     /// Each tenant known with the number of its jobs.
     pub(super) fn lengths(&self) -> Vec<(Arc<str>, usize)> {
         self.tenants.iter().map(|(name, tenant)| (Arc::clone(name), tenant.len())).collect()
