@@ -148,7 +148,7 @@ impl BatchBuilder {
         };
         for run in runs {
             push.owners.push(self.owners(run.resource, run.scope)?);
-            self.check_room(run.scope_spans)?;
+            self.check_limits(run.scope_spans)?;
         }
         let free = self.entries.left();
         self.entries.add_message(bytes);
