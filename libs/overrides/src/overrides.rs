@@ -33,7 +33,8 @@ pub struct Settings {
     /// Where limits that tenants set are stored; `None` if
     /// `overrides.user_configurable_overrides.enabled` is not set.
     pub bucket: Option<Bucket>,
-    /// Further rules on the defaults, on every entry of the file, and on what tenants set.
+    /// Further rules on the defaults, on every entry of the file, and on what tenants set. Of the defaults, limits of the
+    /// metrics generator that break one are only warned of.
     pub check: LimitsCheck,
 }
 
@@ -72,6 +73,7 @@ pub struct Overrides {
     changing: Mutex<()>,
     pub(crate) store: Option<Store>,
     pub(crate) metrics: Metrics,
+    unusable_defaults: Option<String>,
 }
 
 tactus_telemetry::debug_of!(Overrides { settings });
@@ -83,9 +85,11 @@ impl Overrides {
     /// Errors: the file is missing or refused; the text names what is wrong.
     pub async fn load(settings: Settings, registry: &Registry) -> Result<Arc<Self>, Error> {
         let section = &settings.config.overrides;
-        (settings.check)(&section.defaults).map_err(Error::Defaults)?;
+        let unusable_defaults = check_defaults(&section.defaults, &settings.check)?;
         if let Err(reason) = tactus_config::check_limits(&section.defaults) {
             tracing::warn!("overrides.defaults: {reason}");
+        } else if let Some(reason) = &unusable_defaults {
+            tracing::warn!("{reason}");
         }
         let location = section.per_tenant_override_config.clone();
         let refused = |reason| Error::File { path: location.clone(), reason };
@@ -101,6 +105,7 @@ impl Overrides {
             changing: Mutex::new(()),
             store: settings.bucket.clone().map(Store::new),
             metrics: Metrics::register(registry),
+            unusable_defaults,
             settings,
         });
         overrides.metrics.show(&overrides.snapshot());
@@ -130,6 +135,11 @@ impl Overrides {
     /// The limits of tenants about which neither the file nor the API says anything.
     pub fn defaults(&self) -> Arc<Limits> {
         Arc::clone(&self.current.load().defaults)
+    }
+
+    /// Why the metrics generator makes no series of tenants that have the defaults; `None` if it does.
+    pub fn unusable_defaults(&self) -> Option<&str> {
+        self.unusable_defaults.as_deref()
     }
 
     /// Keeps the limits fresh until `stop`: reads the file each `per_tenant_override_period`, and
@@ -245,6 +255,17 @@ impl Overrides {
             *user = stored;
         });
     }
+}
+
+/// What is wrong with the metrics generator's limits of the defaults: as in Tempo, spans are stored all the same.
+///
+/// Errors: other limits are refused.
+fn check_defaults(defaults: &Limits, check: &LimitsCheck) -> Result<Option<String>, Error> {
+    let Err(reason) = check(defaults) else { return Ok(None) };
+    let without =
+        Limits { metrics_generator: Limits::built_in().metrics_generator, ..defaults.clone() };
+    check(&without).map_err(Error::Defaults)?;
+    Ok(Some(format!("overrides.defaults.{reason}")))
 }
 
 /// False when it is time to stop.
