@@ -5,9 +5,11 @@ import subprocess
 import pytest
 import yaml
 
+from harness import otlp
 from harness.paths import REPOSITORY, tactus_binary
 from harness.ports import free_ports
 from harness.server import merge
+from harness.waiting import eventually
 
 
 def run(*arguments, env=None, cwd=None):
@@ -276,6 +278,19 @@ def test_files_of_tutorials_are_valid_and_misplaced_keys_are_shown_their_place(t
         assert f"did you mean {place}" in done.stderr, done.stderr
     flat = verify(tmp_path, "overrides:\n  ingestion_rate_limit_bytes: 5000000\n  ingestion_burst_size_bytes: 10000000\n")
     assert "rate_limit_bytes" not in flat.stderr
+
+
+def test_defaults_of_no_use_to_the_generator_are_warned_of_and_do_not_keep_spans_out(tmp_path, servers):
+    defaults = {"processors": ["span-metrics"], "processor": {"span_metrics": {"filter_policies": [{}]}}}
+    text = {"overrides": {"defaults": {"metrics_generator": defaults}}, "metrics_generator": {"storage": {"path": str(tmp_path / "generator")}}}
+    verified = verify(tmp_path, yaml.safe_dump({**text, "storage": {"trace": {"backend": "local", "local": {"path": "blocks"}}}}))
+    warning = "overrides.defaults.metrics_generator: invalid filter policy"
+    assert verified.returncode == 1 and warning in verified.stderr, verified.stderr
+    server = servers.start(config=text)
+    assert warning in server.logs()
+    trace_id = otlp.push_trace(server)
+    assert server.trace(trace_id)
+    eventually(lambda: "cannot start the metrics generator of tenant" in server.logs(), "the log says why there are no series")
 
 
 def test_variables_of_jaeger_count_where_the_file_is_silent(tmp_path):

@@ -32,7 +32,8 @@ pub struct Settings {
     pub expand_env: bool,
     /// Where limits that tenants set are stored; `None` if `overrides.user_configurable_overrides.enabled` is not set.
     pub bucket: Option<Bucket>,
-    /// Further rules on the defaults, on every entry of the file, and on what tenants set.
+    /// Further rules on the defaults, on every entry of the file, and on what tenants set. Of the defaults, limits of the
+    /// metrics generator that break one are only warned of.
     pub check: LimitsCheck,
 }
 
@@ -71,6 +72,7 @@ pub struct Overrides {
     changing: Mutex<()>,
     pub(crate) store: Option<Store>,
     pub(crate) metrics: Metrics,
+    unusable_defaults: Option<String>,
 }
 
 tactus_telemetry::debug_of!(Overrides { settings });
@@ -82,9 +84,11 @@ impl Overrides {
     /// Errors: the file is missing or rejected; the text says what is wrong.
     pub async fn load(settings: Settings, registry: &Registry) -> Result<Arc<Self>, Error> {
         let section = &settings.config.overrides;
-        (settings.check)(&section.defaults).map_err(Error::Defaults)?;
+        let unusable_defaults = check_defaults(&section.defaults, &settings.check)?;
         if let Err(reason) = tactus_config::check_limits(&section.defaults) {
             tracing::warn!("overrides.defaults: {reason}");
+        } else if let Some(reason) = &unusable_defaults {
+            tracing::warn!("{reason}");
         }
         let location = section.per_tenant_override_config.clone();
         let refused = |reason| Error::File { path: location.clone(), reason };
@@ -100,6 +104,7 @@ impl Overrides {
             changing: Mutex::new(()),
             store: settings.bucket.clone().map(Store::new),
             metrics: Metrics::register(registry),
+            unusable_defaults,
             settings,
         });
         overrides.metrics.show(&overrides.snapshot());
@@ -129,6 +134,11 @@ impl Overrides {
     /// The limits of tenants that have none in the file or from the API.
     pub fn defaults(&self) -> Arc<Limits> {
         Arc::clone(&self.current.load().defaults)
+    }
+
+    /// Why the metrics generator makes no series of tenants that have the defaults; `None` if it does.
+    pub fn unusable_defaults(&self) -> Option<&str> {
+        self.unusable_defaults.as_deref()
     }
 
     /// Keeps the limits up to date until `stop`: reads the file each `per_tenant_override_period`, and what tenants set
@@ -244,6 +254,17 @@ impl Overrides {
             *user = stored;
         });
     }
+}
+
+/// What is wrong with the metrics generator's limits of the defaults: as in Tempo, spans are stored all the same.
+///
+/// Errors: other limits are refused.
+fn check_defaults(defaults: &Limits, check: &LimitsCheck) -> Result<Option<String>, Error> {
+    let Err(reason) = check(defaults) else { return Ok(None) };
+    let without =
+        Limits { metrics_generator: Limits::built_in().metrics_generator, ..defaults.clone() };
+    check(&without).map_err(Error::Defaults)?;
+    Ok(Some(format!("overrides.defaults.{reason}")))
 }
 
 /// False when it is time to stop.

@@ -6,10 +6,11 @@ use tactus_storage::{Bucket, BucketSettings};
 
 use crate::{Error, PlannedPort, Process, Program, address_of, bucket, caches, cluster, settings};
 
-/// Judges a configuration as a start does, without opening a port, a directory or the bucket.
+/// Judges a configuration as a start does, without opening a port, a directory or the bucket. Returns what a start would
+/// warn of, beside the warnings of `loaded`.
 ///
 /// Errors: the one that a start would end with.
-pub(crate) async fn verify(loaded: &Loaded, program: Program) -> Result<(), Error> {
+pub(crate) async fn verify(loaded: &Loaded, program: Program) -> Result<Option<String>, Error> {
     let process = Process::quiet(loaded, program.check_limits).await?;
     let config = process.config();
     settings::http("server", &config.server)?;
@@ -22,8 +23,9 @@ pub(crate) async fn verify(loaded: &Loaded, program: Program) -> Result<(), Erro
     caches::open(config, process.registry())?;
     refuse_wrong_addresses(&planned_ports(config, program)?)?;
     let checked = (program.check)(&process).await;
+    let unusable = process.overrides().unusable_defaults().map(str::to_owned);
     process.end().await;
-    checked
+    checked.map(|()| unusable)
 }
 
 /// The settings of the bucket, if a process of this target opens it. Errors: those that opening it would end with, but for

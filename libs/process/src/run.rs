@@ -57,11 +57,17 @@ pub fn main(program: Program) -> ExitCode {
     }
     if loaded.verify_only {
         loaded.warnings.iter().cloned().for_each(tell);
-        if let Err(error) = in_runtime(preflight::verify(&loaded, program)) {
-            tell(format!("tactus cannot start: {}", error_text(&error)));
-            return ExitCode::FAILURE;
-        }
-        let code = loaded.verify_exit_code();
+        let code = match in_runtime(preflight::verify(&loaded, program)) {
+            Err(error) => {
+                tell(format!("tactus cannot start: {}", error_text(&error)));
+                return ExitCode::FAILURE;
+            }
+            Ok(Some(warning)) => {
+                tell(warning);
+                1
+            }
+            Ok(None) => loaded.verify_exit_code(),
+        };
         if code == 0 {
             say("config ok\n");
         }

@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use tactus_config::{
     Config,
-    sections::{generator::MetricsGenerator, overrides::Limits},
+    sections::{
+        generator::MetricsGenerator,
+        overrides::{GeneratorLimits, Limits},
+    },
 };
 use tactus_generator::{Generator, engine};
 use tactus_process::{Error, Process, memory};
@@ -28,9 +31,8 @@ pub(crate) fn generator(process: &Process) -> Result<Arc<Generator>, Error> {
 
 /// Errors: invalid settings; certificates that cannot be read.
 pub(crate) fn check(config: &Config) -> Result<(), Error> {
-    // With all processors on, whatever any tenant could turn on is checked.
-    let mut everything = config.overrides.defaults.metrics_generator.clone();
-    everything.processors = ["span-metrics", "service-graphs", "host-info"].map(Into::into).into();
+    // With all processors on, whatever any tenant could turn on is checked. Limits of tenants are for whoever reads them.
+    let everything = with_all_processors(&Limits::built_in());
     engine::Settings::resolve(&config.metrics_generator, &everything, "")
         .map_err(|reason| Error::Setup(with_section(reason)))?;
     tactus_remote_write::check(&config.metrics_generator.storage)
@@ -41,11 +43,14 @@ pub(crate) fn check(config: &Config) -> Result<(), Error> {
 ///
 /// Errors: the first invalid limit.
 pub fn check_limits(limits: &Limits) -> Result<(), String> {
-    let mut limits = limits.metrics_generator.clone();
-    limits.processors = ["span-metrics", "service-graphs", "host-info"].map(Into::into).into();
-    engine::Settings::resolve(&MetricsGenerator::default(), &limits, "")
+    engine::Settings::resolve(&MetricsGenerator::default(), &with_all_processors(limits), "")
         .map(drop)
         .map_err(with_section)
+}
+
+fn with_all_processors(limits: &Limits) -> GeneratorLimits {
+    let processors = ["span-metrics", "service-graphs", "host-info"].map(Into::into).into();
+    GeneratorLimits { processors, ..limits.metrics_generator.clone() }
 }
 
 /// Some reasons name their key, others only what is wrong.
@@ -98,6 +103,10 @@ mod tests {
         assert_eq!(reason("{}"), "");
         let policy = "{metrics_generator: {processor: {span_metrics: {filter_policies: [{}]}}}}";
         assert!(reason(policy).contains("invalid filter policy"), "{}", reason(policy));
+        // A tenant with these has no series; others are not to blame.
+        let limits =
+            "{overrides: {defaults: {metrics_generator: {generate_native_histograms: x}}}}";
+        assert_eq!(reason(limits), "");
         let header = "{metrics_generator: {storage: {remote_write: [{url: 'http://a', headers: {host: b}}]}}}";
         assert!(reason(header).contains("is a reserved header"), "{}", reason(header));
     }

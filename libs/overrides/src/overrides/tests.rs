@@ -119,6 +119,29 @@ async fn missing_refused_and_checked_files_stop_the_start() {
 }
 
 #[tokio::test]
+async fn defaults_without_use_for_the_generator_start_and_others_do_not() {
+    let check: LimitsCheck = Arc::new(|limits| {
+        if limits.metrics_generator.trace_id_label_name == "x" {
+            return Err("metrics_generator: no".to_owned());
+        }
+        if limits.forwarders.is_empty() { Ok(()) } else { Err("forwarders: no".to_owned()) }
+    });
+    let with = |defaults: &str| {
+        let check = Arc::clone(&check);
+        Settings { check, ..settings(&format!("overrides: {{defaults: {{{defaults}}}}}")) }
+    };
+    let (overrides, _) = load(with("")).await;
+    assert_eq!(overrides.unusable_defaults(), None);
+    let generator = "metrics_generator: {trace_id_label_name: x}";
+    let (overrides, _) = load(with(generator)).await;
+    assert_eq!(overrides.unusable_defaults(), Some("overrides.defaults.metrics_generator: no"));
+    for defaults in ["forwarders: [x]", &format!("{generator}, forwarders: [x]")] {
+        let error = Overrides::load(with(defaults), &Registry::new()).await.unwrap_err();
+        assert_eq!(error.to_string(), "overrides.defaults.forwarders: no", "{defaults}");
+    }
+}
+
+#[tokio::test]
 async fn gzipped_file_with_variables_is_read() {
     use std::io::Write;
     let directory = tempfile::tempdir().unwrap();
