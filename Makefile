@@ -9,7 +9,7 @@ GO ?= go
 # Words after the program or the tests: make run ARGS='-config.file=tactus.yaml', make test-integration ARGS='-k s3'
 ARGS ?=
 # Black-box tests that run at once. They wait more than they work: two cores do four.
-TEST_PROCESSES ?= 4
+TEST_PROCESSES ?= 2
 # Where the random input of property tests begins; `make test-random` begins elsewhere each time.
 PROPTEST_RNG_SEED ?= 1
 
