@@ -15,7 +15,8 @@ use tactus_proto::{
     tactus::v1::{ingester_server::Ingester, metrics_generator_server::MetricsGenerator},
 };
 use tactus_ring::{
-    Instance, Lifecycler, LifecyclerSettings, Member, Membership, Ring, Secret, owns_hash,
+    Instance, Lifecycler, LifecyclerSettings, Member, Membership, Ring, Secret, SelfDescription,
+    owns_hash,
 };
 use tactus_rpc::{
     Channels, GeneratorOf, IngesterOf, Ingesters, LiveTailOf, live_tail_at, metrics_generator_at,
@@ -25,7 +26,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::{Error, PlannedPort};
-use settings::Plan;
+use settings::{Plan, RingPlan};
 
 /// The processes that this one works with. Clones are of the same.
 #[derive(Clone)]
@@ -58,6 +59,17 @@ pub struct Place {
 type Called<T> = Arc<dyn Fn(&Instance) -> Arc<T> + Send + Sync>;
 
 impl Place {
+    async fn new(membership: &Membership, (watched, settings): RingPlan, is_shared: bool) -> Self {
+        Self {
+            ring: membership.watch(watched).await,
+            membership: membership.clone(),
+            settings,
+            is_shared,
+            taken: Mutex::default(),
+            read_only: Mutex::default(),
+        }
+    }
+
     /// The ring.
     pub fn ring(&self) -> Arc<Ring> {
         Arc::clone(&self.ring)
@@ -138,32 +150,13 @@ impl Cluster {
             settings::log_trust(&gossip.transport);
         }
         let membership = Membership::start(membership).await?;
-        let mut places = Vec::with_capacity(4);
-        let plans = [
-            (ingesters, true),
-            (distributors, true),
-            (compactors, compactors_share),
-            (generators, true),
-        ];
-        for ((watched, settings), is_shared) in plans {
-            places.push(Place {
-                ring: membership.watch(watched).await,
-                membership: membership.clone(),
-                settings,
-                is_shared,
-                taken: Mutex::default(),
-                read_only: Mutex::default(),
-            });
-        }
-        let mut places = places.into_iter();
-        let mut next = || places.next().expect("one for each ring above");
         let runs_compactor =
             services_of(&config.target).contains(&"compactor") && !config.compactor.disabled;
         Ok(Self(Arc::new(Inner {
-            ingesters: next(),
-            distributors: next(),
-            compactors: next(),
-            generators: next(),
+            ingesters: Place::new(&membership, ingesters, true).await,
+            distributors: Place::new(&membership, distributors, true).await,
+            compactors: Place::new(&membership, compactors, compactors_share).await,
+            generators: Place::new(&membership, generators, true).await,
             membership,
             runs_compactor,
             call_timeout: config.ingester_client.remote_timeout.as_std(),
@@ -339,11 +332,12 @@ impl Cluster {
 
 /// gRPC addresses of the members in other processes that run one of these, sorted.
 fn others(members: &[Member], targets: &[&str]) -> Vec<String> {
-    let runs = |member: &&Member| {
-        member.targets.iter().any(|target| targets.contains(&target.as_str())) && !member.is_self
+    let others = members.iter().filter(|member| !member.is_self).map(|member| &member.description);
+    let runs = |process: &&SelfDescription| {
+        process.targets.iter().any(|target| targets.contains(&target.as_str()))
     };
     let mut addresses: Vec<_> =
-        members.iter().filter(runs).map(|member| member.grpc_address.clone()).collect();
+        others.filter(runs).map(|process| process.grpc_address.clone()).collect();
     addresses.sort_unstable();
     addresses.dedup();
     addresses

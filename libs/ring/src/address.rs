@@ -2,32 +2,25 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 
-use crate::error::{Error, Result};
-
 /// The address to advertise when none is configured.
 ///
 /// The interfaces named are looked at first, in their order, then all others: of these a private
 /// IPv4 address is best, then IPv6, then a public IPv4 one. With `inet6` IPv6 goes before IPv4.
 /// Loopback, link-local and unspecified addresses never count. Then follows the address of the
 /// default route, and last loopback, with a warning: a process alone works with it.
-///
-/// Errors: [`Error::NoAddress`] if `required` and only loopback is left.
-pub fn detect_address(interfaces: &[String], inet6: bool, required: bool) -> Result<IpAddr> {
+pub fn detect_address(interfaces: &[String], inet6: bool) -> IpAddr {
     let found = interface_addresses();
     if let Some((name, address)) = choose(&found, interfaces, inet6) {
         tracing::info!(%address, interface = %name, "address to advertise found");
-        return Ok(address);
+        return address;
     }
     if let Some(address) = default_route() {
         tracing::info!(%address, "address to advertise taken from the default route");
-        return Ok(address);
-    }
-    if required {
-        return Err(Error::NoAddress(interfaces.to_vec()));
+        return address;
     }
     let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
     tracing::warn!(%address, "no address found that others could reach, advertising loopback");
-    Ok(address)
+    address
 }
 
 /// The best of `found` (interface and address).

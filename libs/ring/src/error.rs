@@ -7,9 +7,6 @@ pub enum Error {
     /// A setting that cannot work; the text names it.
     #[error("{0}")]
     Settings(String),
-    /// No interface has an address that others could reach.
-    #[error("no useable address found for interfaces [{}]", .0.join(" "))]
-    NoAddress(Vec<String>),
     /// The gossip port cannot be listened on.
     #[error("cannot listen for gossip on {address}")]
     Listen {

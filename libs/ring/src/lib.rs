@@ -31,11 +31,11 @@ pub use hash::{TokenHasher, owns_hash, token_for};
 pub use instance::{Instance, Operation, State};
 pub use lifecycle::Lifecycler;
 pub use membership::{Confirmed, Member, Membership};
+pub use news::SelfDescription;
 pub use ring::{Heard, Ring};
 pub use seeds::Seed;
 pub use settings::{
-    Clock, GossipSettings, LifecyclerSettings, MembershipSettings, RingSettings, SelfDescription,
-    WatchSettings,
+    Clock, GossipSettings, LifecyclerSettings, MembershipSettings, RingSettings, WatchSettings,
 };
 pub use tokens::Tokens;
 #[doc(hidden)]

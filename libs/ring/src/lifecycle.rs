@@ -7,9 +7,9 @@
 mod tests;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use parking_lot::Mutex;
+use tactus_config::GoDuration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -150,7 +150,7 @@ impl Lifecycler {
         *readiness = Readiness::WellSince(since);
         let least = self.0.settings.min_ready_duration;
         if now - since < least {
-            return Err(format!("waiting for {} after being ready", go_duration(least)));
+            return Err(format!("waiting for {} after being ready", GoDuration::from(least)));
         }
         *readiness = Readiness::Ready;
         Ok(())
@@ -294,23 +294,5 @@ impl Inner {
             }
             Ok(())
         })
-    }
-}
-
-/// As Go prints durations: `15s`, `1m0s`, `500ms`.
-fn go_duration(duration: Duration) -> String {
-    let (seconds, millis) = (duration.as_secs(), duration.subsec_millis());
-    if seconds == 0 {
-        return if millis == 0 { "0s".to_owned() } else { format!("{millis}ms") };
-    }
-    let fraction = match millis {
-        0 => String::new(),
-        millis => format!(".{millis:03}").trim_end_matches('0').to_owned(),
-    };
-    let (hours, minutes, rest) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
-    match (hours, minutes) {
-        (0, 0) => format!("{rest}{fraction}s"),
-        (0, _) => format!("{minutes}m{rest}{fraction}s"),
-        _ => format!("{hours}h{minutes}m{rest}{fraction}s"),
     }
 }

@@ -70,9 +70,10 @@ impl Membership {
             remember: settings.remember_forgotten,
         };
         let clock = Arc::clone(&settings.clock);
+        let news = MemberNews { description: settings.description.clone(), left: false };
         let shared = Arc::new(Shared {
             id,
-            record: Arc::new(Record::new(clock, patience, describe(&settings))),
+            record: Arc::new(Record::new(clock, patience, news)),
             rings: Mutex::default(),
             members: watch::Sender::new(Arc::default()),
             gossip,
@@ -226,18 +227,6 @@ async fn open(
     let handle = spawned.map_err(|error| Error::Stopped(error.to_string()))?;
     tracing::info!(member = %id.node_id, %advertised, "gossip started");
     Ok((id, Gossip { handle, wire }))
-}
-
-fn describe(settings: &MembershipSettings) -> MemberNews {
-    let description = settings.description.clone();
-    MemberNews {
-        targets: description.targets,
-        http: description.http_address,
-        grpc: description.grpc_address,
-        zone: description.zone,
-        version: description.version,
-        left: false,
-    }
 }
 
 /// Differs from call to call; not for secrets.

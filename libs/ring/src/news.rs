@@ -15,14 +15,28 @@ const FORGET_PREFIX: &str = "forget/";
 /// Nanoseconds since 1970 until the year 2262: what is later cannot be exceeded, and is not believed.
 pub(crate) const MAX_INCARNATION: u64 = i64::MAX as u64;
 
+/// What a process says of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SelfDescription {
+    /// Targets that it runs, e.g. `ingester`.
+    pub targets: Vec<String>,
+    /// `host:port` of its HTTP server.
+    #[serde(rename = "http")]
+    pub http_address: String,
+    /// `host:port` of its gRPC server.
+    #[serde(rename = "grpc")]
+    pub grpc_address: String,
+    /// Availability zone; may be empty.
+    pub zone: String,
+    /// Version of the program.
+    pub version: String,
+}
+
 /// A process.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct MemberNews {
-    pub(crate) targets: Vec<String>,
-    pub(crate) http: String,
-    pub(crate) grpc: String,
-    pub(crate) zone: String,
-    pub(crate) version: String,
+    #[serde(flatten)]
+    pub(crate) description: SelfDescription,
     /// It said goodbye.
     #[serde(default)]
     pub(crate) left: bool,
@@ -109,6 +123,23 @@ fn parse<T: DeserializeOwned>(key: &str, value: &str) -> Option<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn member_is_told_under_short_keys() {
+        let description = SelfDescription {
+            targets: vec!["ingester".to_owned()],
+            http_address: "h:1".to_owned(),
+            grpc_address: "h:2".to_owned(),
+            zone: "z".to_owned(),
+            version: "1".to_owned(),
+        };
+        let member = MemberNews { description, left: false };
+        let text = r#"{"targets":["ingester"],"http":"h:1","grpc":"h:2","zone":"z","version":"1","left":false}"#;
+        assert_eq!(write(&member), text);
+        let older = text.replace(r#","left":false"#, r#","new":[]"#);
+        let news = News::read([(MEMBER_KEY, older.as_str())].into_iter());
+        assert_eq!(news.member, Some(member));
+    }
 
     #[test]
     fn claim_without_the_newer_fields_is_read() {

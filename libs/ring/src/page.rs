@@ -152,11 +152,11 @@ impl Membership {
         let members = members.iter().cloned().map(|member| MemberJson {
             name: member.name,
             address: member.gossip_address.to_string(),
-            targets: member.targets,
-            http_address: member.http_address,
-            grpc_address: member.grpc_address,
-            zone: member.zone,
-            version: member.version,
+            targets: member.description.targets,
+            http_address: member.description.http_address,
+            grpc_address: member.description.grpc_address,
+            zone: member.description.zone,
+            version: member.description.version,
             this: member.is_self,
         });
         let now = time((self.shared().settings.clock)());
@@ -185,11 +185,11 @@ impl Membership {
                  <td>{}</td></tr>",
                 escape(&member.name),
                 member.gossip_address,
-                escape(&member.targets.join(", ")),
-                escape(&member.http_address),
-                escape(&member.grpc_address),
-                escape(&member.zone),
-                escape(&member.version),
+                escape(&member.description.targets.join(", ")),
+                escape(&member.description.http_address),
+                escape(&member.description.grpc_address),
+                escape(&member.description.zone),
+                escape(&member.description.version),
             );
         }
         page.push_str("</tbody></table></body></html>\n");

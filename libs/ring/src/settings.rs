@@ -7,23 +7,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tactus_telemetry::metrics::Registry;
 
+use crate::news::SelfDescription;
 use crate::seeds::Seed;
 use crate::transport::{Network, Tcp, TransportSettings};
-
-/// What a process says of itself.
-#[derive(Clone, Debug, Default)]
-pub struct SelfDescription {
-    /// Targets that it runs, e.g. `ingester`.
-    pub targets: Vec<String>,
-    /// `host:port` of its HTTP server.
-    pub http_address: String,
-    /// `host:port` of its gRPC server.
-    pub grpc_address: String,
-    /// Availability zone; may be empty.
-    pub zone: String,
-    /// Version of the program.
-    pub version: String,
-}
 
 /// Time as the operating system tells it. It is used for registration times and to number the
 /// starts of a process, never to judge the age of anything.

@@ -239,7 +239,7 @@ fn own_ip(config: &Config, gossips: bool) -> Result<IpAddr, Error> {
     if let Ok(ip) = lifecycler.address.parse() {
         return Ok(ip);
     }
-    Ok(detect_address(&lifecycler.interface_names, lifecycler.enable_inet6, false)?)
+    Ok(detect_address(&lifecycler.interface_names, lifecycler.enable_inet6))
 }
 
 fn gossip(

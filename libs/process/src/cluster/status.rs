@@ -17,9 +17,9 @@ pub(super) fn json(members: &[Member], rings: &[(&str, Arc<Ring>)]) -> Value {
 fn member_json(member: &Member) -> Value {
     json!({
         "name": member.name,
-        "targets": member.targets,
-        "zone": member.zone,
-        "version": member.version,
+        "targets": member.description.targets,
+        "zone": member.description.zone,
+        "version": member.description.version,
         "isSelf": member.is_self,
     })
 }

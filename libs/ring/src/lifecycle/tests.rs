@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use super::*;
 use crate::testing::{place, watch_settings};
 use crate::{Membership, MembershipSettings, SelfDescription};
@@ -65,13 +67,4 @@ async fn tokens_file_makes_an_instance_active_with_its_tokens() {
     assert_eq!(lifecycler.state(), State::Active);
     assert_eq!(*ring.view().find("a").unwrap().tokens, tokens[..128]);
     assert_eq!(Tokens::load(&path), Some(Tokens::Listed(tokens[..128].to_vec())));
-}
-
-#[test]
-fn durations_read_as_go_prints_them() {
-    let cases = [(0, "0s"), (500, "500ms"), (1500, "1.5s"), (15_000, "15s"), (60_000, "1m0s")];
-    for (millis, text) in cases {
-        assert_eq!(go_duration(Duration::from_millis(millis)), text);
-    }
-    assert_eq!(go_duration(Duration::from_secs(3661)), "1h1m1s");
 }

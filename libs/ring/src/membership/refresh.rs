@@ -180,12 +180,8 @@ impl Shared {
                 let news = node.news.member.clone().filter(|news| !news.left || node.is_own())?;
                 Some(Member {
                     name: node.id.node_id.to_string(),
-                    targets: news.targets,
-                    http_address: news.http,
-                    grpc_address: news.grpc,
+                    description: news.description,
                     gossip_address: node.id.gossip_advertise_addr,
-                    zone: news.zone,
-                    version: news.version,
                     is_self: node.is_own(),
                 })
             })

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::metrics::Metrics;
+use crate::news::SelfDescription;
 use crate::record::Record;
 use crate::ring::Ring;
 use crate::settings::{GossipSettings, MembershipSettings, WatchSettings};
@@ -19,18 +20,10 @@ use crate::transport::Wire;
 pub struct Member {
     /// Name among the members.
     pub name: String,
-    /// Targets that it runs.
-    pub targets: Vec<String>,
-    /// `host:port` of its HTTP server.
-    pub http_address: String,
-    /// `host:port` of its gRPC server.
-    pub grpc_address: String,
+    /// What it says of itself.
+    pub description: SelfDescription,
     /// Where it gossips.
     pub gossip_address: SocketAddr,
-    /// Availability zone; may be empty.
-    pub zone: String,
-    /// Version of the program.
-    pub version: String,
     /// Whether it is this process.
     pub is_self: bool,
 }

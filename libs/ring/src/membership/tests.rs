@@ -20,7 +20,10 @@ async fn members_find_each_other_and_form_one_ring() {
     let members = nodes[2].membership.members();
     assert_eq!(members.iter().filter(|member| member.is_self).count(), 1);
     let of_a = members.iter().find(|member| member.name == "a").unwrap();
-    assert_eq!((of_a.targets.join(","), of_a.grpc_address.as_str()), ("ingester".into(), "a:9095"));
+    assert_eq!(
+        (of_a.description.targets.join(","), of_a.description.grpc_address.as_str()),
+        ("ingester".into(), "a:9095")
+    );
     let views: Vec<_> = nodes.iter().map(|node| node.ring.view()).collect();
     assert!(views.iter().all(|view| view.instances() == views[0].instances()));
 }
