@@ -20,6 +20,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use tactus_operator_files::Reloaded;
 use tactus_proto::INTERNAL_TOKEN_HEADER;
+use tactus_telemetry::metrics::{CounterVec, Registry};
 use tokio::sync::Semaphore;
 
 use crate::listener::ConnectionInfo;
@@ -28,18 +29,14 @@ use crate::tenancy::{TENANT_HEADER, Tenancy, TenancyError};
 mod attempts;
 mod file;
 mod guard;
-mod metrics;
 mod refused;
-mod role;
 mod secret;
 
 use attempts::Attempts;
 pub use file::{AuthError, Caller, Tenants};
 use file::{Users, Verified};
 pub use guard::{GrpcAccess, PUBLIC_GRPC, STANDARD_GRPC, guard, guard_grpc};
-use metrics::AuthMetrics;
 pub use refused::Refused;
-pub use role::Role;
 pub use secret::{hash_password, hash_token, new_token};
 
 /// Longer header values are not looked at.
@@ -68,6 +65,19 @@ pub enum Access {
     Operate,
     /// A service of the same cluster.
     Internal,
+}
+
+tactus_model::words! {
+    /// A permission of a caller for its tenants.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+    pub enum Role: name {
+        /// Query.
+        Read = "read",
+        /// Send spans.
+        Write = "write",
+        /// Change limits, delete; with all tenants, operate the processes.
+        Admin = "admin",
+    }
 }
 
 /// The settings of authentication.
@@ -110,7 +120,15 @@ pub struct Authenticator {
     running: Arc<Semaphore>,
     /// Password checks that run or wait.
     waiting: Arc<Semaphore>,
-    metrics: AuthMetrics,
+    metrics: Metrics,
+}
+
+tactus_telemetry::metrics! {
+    #[derive(Debug)]
+    struct Metrics {
+        requests: CounterVec<1> = "tactus_auth_requests_total",
+            "Requests by what authentication decided: ok, missing, wrong, role, tenant, limited.", ["result"];
+    }
 }
 
 /// The credentials in a request.
@@ -160,7 +178,7 @@ impl Authenticator {
             // Half the machine, so that wrong passwords cannot take it all.
             running: Arc::new(Semaphore::new((cores / 2).max(1))),
             waiting: Arc::new(Semaphore::new(MAX_WAITING_CHECKS)),
-            metrics: AuthMetrics::register(),
+            metrics: Metrics::register(Registry::global()),
         }))
     }
 
@@ -196,7 +214,8 @@ impl Authenticator {
         headers.remove(AUTHORIZATION);
         headers.remove(INTERNAL_TOKEN_HEADER);
         if access != Access::Public {
-            self.metrics.count(&checked);
+            let result = checked.as_ref().map_or_else(Refused::label, |_| "ok");
+            self.metrics.requests.with([result]).inc();
         }
         checked
     }

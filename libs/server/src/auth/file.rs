@@ -23,7 +23,7 @@ use ring::hmac;
 use tactus_config::{YamlNode, parse_yaml};
 use tactus_model::TenantId;
 
-use super::role::Role;
+use super::Role;
 use super::{Refused, secret};
 
 /// Larger files are no lists of users.

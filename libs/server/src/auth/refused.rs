@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use tactus_model::TenantId;
 use tonic::Code;
 
-use super::role::Role;
+use super::Role;
 use crate::tenancy::TenancyError;
 use crate::text_answer::error_line;
 
