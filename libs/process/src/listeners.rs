@@ -194,7 +194,7 @@ fn http_routers(process: &Process, parts: &mut [Part]) -> (Router, Router) {
     let config = process.config();
     let guarded = |router, access| guard(router, access, process.authenticator());
     let to_change = |router, access| refuse_cross_site(guarded(router, access), Changes::ByMethod);
-    let mut endpoints: Vec<&str> = COMMON.to_vec();
+    let mut endpoints = COMMON.to_vec();
     let (mut public, mut read, mut change, mut admin, mut status) =
         (Router::new(), Router::new(), Router::new(), Router::new(), Router::new());
     let mut checks = Vec::new();
@@ -208,8 +208,8 @@ fn http_routers(process: &Process, parts: &mut [Part]) -> (Router, Router) {
         checks.extend(part.ready.clone());
     }
     let overrides = process.overrides();
-    let mut operational = operational::state(config, process.states(), &endpoints, checks);
-    operational.runtime_config = Some(overrides_status::runtime_config(Arc::clone(overrides)));
+    let limits = overrides_status::runtime_config(Arc::clone(overrides));
+    let operational = operational::state(config, process.states(), endpoints, checks, limits);
     let shutdown = process.shutdown().clone();
     let stop = move || {
         shutdown.cancel();

@@ -8,8 +8,10 @@ use std::sync::{
 use parking_lot::Mutex;
 
 use crate::{ReadyCheck, VERSION};
-use tactus_server::operational::{BuildInfo, ConfigView, Operational, ServiceState, ServiceStatus};
-use tactus_telemetry::{LogLevel, LoggingError, metrics::Registry, set_log_level};
+use tactus_server::operational::{
+    BuildInfo, ConfigSource, ConfigView, Operational, ServiceState, ServiceStatus,
+};
+use tactus_telemetry::metrics::Registry;
 
 /// The API version that clients compare to switch features on.
 const COMPATIBLE_VERSION: &str = "2.10.8";
@@ -22,11 +24,11 @@ pub(crate) struct States {
 }
 
 impl States {
-    pub(crate) fn set(&self, name: &str, state: ServiceState) {
+    pub(crate) fn set(&self, name: &'static str, state: ServiceState) {
         let mut services = self.services.lock();
         match services.iter_mut().find(|service| service.name == name) {
             Some(service) => service.state = state,
-            None => services.push(ServiceStatus { name: name.to_owned(), state, failure: None }),
+            None => services.push(ServiceStatus { name, state }),
         }
     }
 
@@ -78,11 +80,10 @@ pub(crate) fn register_build_info(registry: &Registry) {
 pub(crate) fn state(
     config: &tactus_config::Config,
     states: &States,
-    endpoints: &[&str],
+    endpoints: Vec<&'static str>,
     checks: Vec<ReadyCheck>,
+    runtime_config: ConfigSource,
 ) -> Operational {
-    let endpoints: Vec<_> =
-        endpoints.iter().map(|path| ((*path).to_owned(), (*path).to_owned())).collect();
     let effective = tactus_config::to_yaml(config);
     let diff = tactus_config::to_yaml_diff(config);
     let (stopping, services) = (states.clone(), states.clone());
@@ -92,19 +93,12 @@ pub(crate) fn state(
         services: Arc::new(move || services.list()),
         component_ready: Arc::new(move || checks.iter().try_for_each(|check| check())),
         metrics: Arc::new(|accept| Registry::global().page(accept)),
-        endpoints: Arc::new(move || endpoints.clone()),
+        endpoints,
         config: Arc::new(move |view| match view {
             ConfigView::Effective => effective.clone(),
             ConfigView::Diff => diff.clone(),
             ConfigView::Defaults => tactus_config::defaults_yaml(),
         }),
-        runtime_config: None,
-        log_level: Arc::new(|| tactus_telemetry::log_level().as_str().to_owned()),
-        set_log_level: Some(Arc::new(|text| {
-            let level: LogLevel = text.parse().map_err(|error: LoggingError| error.to_string())?;
-            set_log_level(level);
-            tracing::info!(level = level.as_str(), "the log level is changed");
-            Ok(())
-        })),
+        runtime_config,
     }
 }

@@ -1,6 +1,6 @@
 //! Endpoints that every process has: readiness, metrics, status pages, build information.
 //!
-//! All content comes from closures, so that this lib knows neither configuration nor services.
+//! Content comes from closures, so that this lib knows neither configuration nor services.
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,6 +14,7 @@ use axum::extract::{Path, RawQuery, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
 use serde_json::json;
+use tactus_telemetry::{LogLevel, LoggingError};
 
 use crate::auth::Caller;
 use crate::text_answer::{error_line, text};
@@ -23,18 +24,14 @@ mod pages;
 /// State of a service of this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ServiceState {
-    /// Not started yet.
-    New,
     /// Starting, for example replaying its log.
     Starting,
     /// At work.
     Running,
     /// Finishing its work.
     Stopping,
-    /// Ended as asked.
+    /// Ended.
     Terminated,
-    /// Ended by an error.
-    Failed,
 }
 
 /// As the status pages print it.
@@ -42,25 +39,21 @@ impl fmt::Display for ServiceState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // `pad` and not `write_str`: the tables align by width.
         f.pad(match self {
-            Self::New => "New",
             Self::Starting => "Starting",
             Self::Running => "Running",
             Self::Stopping => "Stopping",
             Self::Terminated => "Terminated",
-            Self::Failed => "Failed",
         })
     }
 }
 
 /// A service as `/status/services` shows it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ServiceStatus {
     /// Name, as `distributor`.
-    pub name: String,
+    pub name: &'static str,
     /// Its state.
     pub state: ServiceState,
-    /// Why it failed, if it did.
-    pub failure: Option<String>,
 }
 
 /// The form in which `/status/config` and `/status/runtime_config` show the configuration.
@@ -100,9 +93,6 @@ pub type MetricsSource = Arc<dyn Fn(&str) -> (&'static str, String) + Send + Syn
 /// Text of a configuration page in one view.
 pub type ConfigSource = Arc<dyn Fn(ConfigView) -> String + Send + Sync>;
 
-/// Sets the log level. Errors: a text for the operator.
-pub type LogLevelSetter = Arc<dyn Fn(&str) -> Result<(), String> + Send + Sync>;
-
 /// Everything the endpoints show.
 #[derive(Clone)]
 pub struct Operational {
@@ -116,16 +106,12 @@ pub struct Operational {
     pub component_ready: Source<Result<(), String>>,
     /// The page of metrics.
     pub metrics: MetricsSource,
-    /// Routes of this process: name and template.
-    pub endpoints: Source<Vec<(String, String)>>,
+    /// Templates of the routes of this process.
+    pub endpoints: Vec<&'static str>,
     /// Effective configuration as YAML, secrets masked.
     pub config: ConfigSource,
-    /// Overrides as YAML. `None`: this process has no overrides.
-    pub runtime_config: Option<ConfigSource>,
-    /// The log level in effect.
-    pub log_level: Source<String>,
-    /// Changes the log level. `None`: it cannot be changed.
-    pub set_log_level: Option<LogLevelSetter>,
+    /// Overrides as YAML.
+    pub runtime_config: ConfigSource,
 }
 
 /// Routes outside the API prefix: `/ready`, `/metrics`, `/status…`, `/log_level`.
@@ -244,12 +230,14 @@ fn bad_mode(reason: &str) -> Response {
     error_line(StatusCode::INTERNAL_SERVER_ERROR, reason)
 }
 
-async fn log_level(State(state): State<Arc<Operational>>) -> Response {
-    message(StatusCode::OK, &format!("Current log level is {}", (state.log_level)()))
+async fn log_level() -> Response {
+    message(
+        StatusCode::OK,
+        &format!("Current log level is {}", tactus_telemetry::log_level().as_str()),
+    )
 }
 
 async fn set_log_level(
-    State(state): State<Arc<Operational>>,
     RawQuery(query): RawQuery,
     caller: Option<Extension<Caller>>,
     body: Bytes,
@@ -260,18 +248,20 @@ async fn set_log_level(
     {
         return refused.into_response();
     }
-    let Some(set) = &state.set_log_level else {
-        return message(StatusCode::METHOD_NOT_ALLOWED, "the log level cannot be changed");
-    };
     let form = form_urlencoded::parse(&body);
     let query = query.unwrap_or_default();
     let mut parameters = form.chain(form_urlencoded::parse(query.as_bytes()));
     let Some((_, level)) = parameters.find(|(key, _)| key == "log_level") else {
         return message(StatusCode::BAD_REQUEST, "parameter log_level is missing");
     };
-    match set(&level) {
-        Ok(()) => message(StatusCode::OK, &format!("Log level set to {level}")),
-        Err(reason) => message(StatusCode::BAD_REQUEST, &reason),
+    let set: Result<LogLevel, LoggingError> = level.parse();
+    match set {
+        Ok(set) => {
+            tactus_telemetry::set_log_level(set);
+            tracing::info!(level = set.as_str(), "the log level is changed");
+            message(StatusCode::OK, &format!("Log level set to {level}"))
+        }
+        Err(reason) => message(StatusCode::BAD_REQUEST, &reason.to_string()),
     }
 }
 

@@ -18,8 +18,8 @@ pub(super) fn page(
         "version" => Some(Ok(version(&state.build))),
         "services" => Some(Ok(services(state))),
         "endpoints" => Some(Ok(endpoints(state))),
-        "runtime_config" => Some(runtime_config(state, query)),
-        "config" => Some(view(query).map(|view| config(&state.config, view))),
+        "runtime_config" => Some(config(&state.runtime_config, query)),
+        "config" => Some(config(&state.config, query)),
         _ => None,
     }
 }
@@ -36,41 +36,32 @@ fn version(build: &BuildInfo) -> String {
 
 fn services(state: &Operational) -> String {
     let mut services = (state.services)();
-    services.sort_by(|a, b| a.name.cmp(&b.name));
-    let rows = services.into_iter().map(|service| {
-        [service.name, service.state.to_string(), service.failure.unwrap_or_default()]
-    });
+    services.sort_by_key(|service| service.name);
+    // A service that fails ends the process.
+    let rows = services
+        .iter()
+        .map(|service| [service.name.to_owned(), service.state.to_string(), String::new()]);
     table(["service name", "status", "failure case"], rows.collect())
 }
 
 fn endpoints(state: &Operational) -> String {
-    let mut endpoints = (state.endpoints)();
-    endpoints.sort();
-    let rows = endpoints.into_iter().map(|(name, template)| [name, template]);
+    let mut endpoints = state.endpoints.clone();
+    endpoints.sort_unstable();
+    let rows = endpoints.iter().map(|path| [*path, *path].map(str::to_owned));
     table(["name", "regex"], rows.collect())
 }
 
-fn runtime_config(state: &Operational, query: Option<&str>) -> Result<String, String> {
-    let Some(source) = &state.runtime_config else {
-        return Ok("overrides module not loaded\n".to_owned());
-    };
-    view(query).map(|view| config(source, view))
-}
-
-fn config(source: &ConfigSource, view: ConfigView) -> String {
-    format!("---\n{}", source(view))
-}
-
-/// The view that `mode` names; the first occurrence counts, an empty one is none.
-fn view(query: Option<&str>) -> Result<ConfigView, String> {
+/// In the view that `mode` names; the first occurrence counts, an empty one is none.
+fn config(source: &ConfigSource, query: Option<&str>) -> Result<String, String> {
     let mut parameters = form_urlencoded::parse(query.unwrap_or_default().as_bytes());
     let mode = parameters.find(|(key, _)| key == "mode").map(|(_, value)| value);
-    match mode.as_deref() {
-        None | Some("") => Ok(ConfigView::Effective),
-        Some("diff") => Ok(ConfigView::Diff),
-        Some("defaults") => Ok(ConfigView::Defaults),
-        Some(other) => Err(format!("unknown value for mode query parameter: {other}")),
-    }
+    let view = match mode.as_deref() {
+        None | Some("") => ConfigView::Effective,
+        Some("diff") => ConfigView::Diff,
+        Some("defaults") => ConfigView::Defaults,
+        Some(other) => return Err(format!("unknown value for mode query parameter: {other}")),
+    };
+    Ok(format!("---\n{}", source(view)))
 }
 
 /// A bordered table with a blank line after it.

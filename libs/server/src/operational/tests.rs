@@ -1,17 +1,14 @@
 use ::http::Request;
 use axum::body::Body;
-use parking_lot::Mutex;
 
 use super::*;
 use crate::testing::ask;
 
-fn service(name: &str, state: ServiceState) -> ServiceStatus {
-    ServiceStatus { name: name.to_owned(), state, failure: None }
+fn service(name: &'static str, state: ServiceState) -> ServiceStatus {
+    ServiceStatus { name, state }
 }
 
 fn state() -> Operational {
-    let level = Arc::new(Mutex::new("info".to_owned()));
-    let shown = level.clone();
     Operational {
         build: BuildInfo {
             version: "2.10.8".to_owned(),
@@ -27,17 +24,9 @@ fn state() -> Operational {
         }),
         component_ready: Arc::new(|| Ok(())),
         metrics: Arc::new(|accept| ("text/x", format!("accepted: {accept}\n"))),
-        endpoints: Arc::new(|| vec![("search".to_owned(), "/api/search".to_owned())]),
+        endpoints: vec!["/api/search"],
         config: Arc::new(|view| format!("view: {view:?}\n")),
-        runtime_config: None,
-        log_level: Arc::new(move || shown.lock().clone()),
-        set_log_level: Some(Arc::new(move |new| match new {
-            "debug" => {
-                *level.lock() = new.to_owned();
-                Ok(())
-            }
-            other => Err(format!("unrecognized level {other:?}")),
-        })),
+        runtime_config: Arc::new(|view| format!("limits: {view:?}\n")),
     }
 }
 
@@ -70,12 +59,12 @@ async fn readiness_tells_the_first_reason() {
     );
     let services = Operational {
         services: Arc::new(|| {
-            let states = [ServiceState::Running, ServiceState::Failed, ServiceState::Running];
+            let states = [ServiceState::Running, ServiceState::Stopping, ServiceState::Running];
             states.map(|state| service("s", state)).to_vec()
         }),
         ..component
     };
-    let text = "Some services are not Running:\nRunning: 2\nFailed: 1\n";
+    let text = "Some services are not Running:\nRunning: 2\nStopping: 1\n";
     assert_eq!(get(services.clone(), "/ready").await, (503, text.to_owned()));
     let stopping = Operational { is_stopping: Arc::new(|| true), ..services };
     assert_eq!(get(stopping, "/ready").await, (503, "Application is stopping\n".to_owned()));
@@ -151,11 +140,11 @@ async fn config_page_takes_a_mode() {
 }
 
 #[tokio::test]
-async fn runtime_config_without_overrides_says_so() {
-    let text = "overrides module not loaded\n".to_owned();
-    assert_eq!(get(state(), "/status/runtime_config").await, (200, text));
-    let state = Operational { runtime_config: Some(state().config), ..state() };
-    assert_eq!(get(state, "/status/runtime_config").await.1, "---\nview: Effective\n");
+async fn runtime_config_page_takes_a_mode_as_well() {
+    let page = |query| async move { get(state(), &format!("/status/runtime_config{query}")).await };
+    assert_eq!(page("").await, (200, "---\nlimits: Effective\n".to_owned()));
+    assert_eq!(page("?mode=diff").await.1, "---\nlimits: Diff\n");
+    assert_eq!(page("?mode=x").await.0, 500);
 }
 
 #[tokio::test]
