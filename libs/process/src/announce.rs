@@ -93,11 +93,7 @@ async fn tell_one(channels: &Channels, address: String, metas: Vec<Bytes>) {
         Ok(connection) => connection,
         Err(error) => return tracing::debug!(address, %error, "cannot tell of a block"),
     };
-    let (channel, encoding) = (connection.channel(), connection.encoding());
-    let mut client = BlockListenerClient::with_interceptor(channel, connection);
-    if let Some(encoding) = encoding {
-        client = client.send_compressed(encoding);
-    }
+    let mut client = tactus_rpc::client_of!(BlockListenerClient, connection);
     let mut request = Request::new(BlocksWrittenRequest { metas });
     request.set_timeout(PATIENCE);
     if let Err(status) = client.blocks_written(request).await {

@@ -1,6 +1,9 @@
 //! The start banner for people at a terminal.
 
 use std::io::{self, Write};
+use std::net::SocketAddr;
+
+use crate::ShownAddresses;
 
 /// Writes to the terminal. Whoever reads may be gone, as `head` is: that must not end the process with a panic.
 pub(crate) fn say(text: &str) {
@@ -12,25 +15,13 @@ pub(crate) fn tell(line: String) {
     let _ = io::stderr().lock().write_all((line + "\n").as_bytes());
 }
 
-/// The addresses that a start without a configuration shows.
-pub(crate) struct Addresses {
-    pub(crate) http: String,
-    pub(crate) otlp_grpc: Option<String>,
-    pub(crate) otlp_http: Option<String>,
-    pub(crate) jaeger: Option<String>,
-    pub(crate) zipkin: Option<String>,
-    pub(crate) jaeger_query: Option<String>,
-    pub(crate) data: String,
+/// Writes a short text with the addresses and a first request to the terminal, for a start without a configuration.
+pub(crate) fn show(http: SocketAddr, addresses: &ShownAddresses, data: &str) {
+    say(&(text(http, addresses, data) + "\n"));
 }
 
-/// Writes a short text with the addresses and a first request to the terminal.
-pub(crate) fn show(addresses: &Addresses) {
-    say(&(text(addresses) + "\n"));
-}
-
-fn text(addresses: &Addresses) -> String {
-    let shown = |address: &Option<String>| address.clone().unwrap_or_else(|| "off".to_owned());
-    let Addresses { http, otlp_grpc, otlp_http, jaeger, zipkin, jaeger_query, data } = addresses;
+fn text(http: SocketAddr, addresses: &ShownAddresses, data: &str) -> String {
+    let shown = |name| addresses.find(name).unwrap_or_else(|| "off".to_owned());
     format!(
         "tactus {version} is ready\n\
          \x20 spans in   OTLP gRPC {otlp_grpc}   OTLP HTTP {otlp_http}   Jaeger UDP {jaeger}   Zipkin {zipkin}\n\
@@ -39,11 +30,11 @@ fn text(addresses: &Addresses) -> String {
          \x20 data       {data}\n\
          \x20 try        curl -s -G http://{http}/api/search --data-urlencode 'q={{}}'\n",
         version = crate::VERSION,
-        otlp_grpc = shown(otlp_grpc),
-        otlp_http = shown(otlp_http),
-        jaeger = shown(jaeger),
-        zipkin = shown(zipkin),
-        jaeger_query = shown(jaeger_query),
+        otlp_grpc = shown("OTLP gRPC"),
+        otlp_http = shown("OTLP HTTP"),
+        jaeger = shown("Jaeger Thrift compact UDP"),
+        zipkin = shown("Zipkin HTTP"),
+        jaeger_query = shown("Jaeger query HTTP"),
     )
 }
 
@@ -53,18 +44,17 @@ mod tests {
 
     #[test]
     fn ports_that_are_off_are_shown_as_off() {
-        let text = text(&Addresses {
-            http: "h:1".to_owned(),
-            otlp_grpc: Some("g:2".to_owned()),
-            otlp_http: None,
-            jaeger: Some("j:3".to_owned()),
-            zipkin: Some("z:4".to_owned()),
-            jaeger_query: Some("q:5".to_owned()),
-            data: "./d".to_owned(),
-        });
+        let address = |port: u16| SocketAddr::from(([127, 0, 0, 1], port));
+        let addresses = ShownAddresses::default();
+        addresses.note("OTLP gRPC", address(2));
+        addresses.note("Jaeger Thrift compact UDP", address(3));
+        addresses.note("Zipkin HTTP", address(4));
+        addresses.note("Jaeger query HTTP", address(5));
+        let text = text(address(1), &addresses, "./d");
         for part in [
-            "OTLP gRPC g:2   OTLP HTTP off   Jaeger UDP j:3   Zipkin z:4",
-            "http://h:1   Jaeger's API q:5",
+            "OTLP gRPC 127.0.0.1:2   OTLP HTTP off   Jaeger UDP 127.0.0.1:3   Zipkin 127.0.0.1:4",
+            "http://127.0.0.1:1   Jaeger's API 127.0.0.1:5",
+            "data       ./d\n",
         ] {
             assert!(text.contains(part), "{text}");
         }

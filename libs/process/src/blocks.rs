@@ -1,7 +1,7 @@
 //! The settings for writing blocks, from the configuration.
 
 use tactus_config::sections::storage::{DedicatedColumn, TraceStorage};
-use tactus_storage::meta::{self, BlockVersion, ColumnOption, ColumnScope};
+use tactus_storage::meta::{self, BlockVersion, ColumnOption, ColumnScope, ColumnType};
 
 use crate::Error;
 
@@ -21,24 +21,19 @@ pub fn dedicated_columns(
     };
     let mut known = Vec::with_capacity(columns.len());
     for column in columns {
-        let scope = match column.scope.as_str() {
-            "span" => ColumnScope::Span,
-            "resource" => ColumnScope::Resource,
-            "event" => ColumnScope::Event,
-            other => return Err(invalid(format!("unknown scope {other}"))),
-        };
-        let plain = match column.type_.as_str() {
-            "" | "string" => meta::DedicatedColumn::string(scope, &column.name),
-            "int" => meta::DedicatedColumn::int(scope, &column.name),
-            other => return Err(invalid(format!("unknown type {other}"))),
-        };
-        let options = column.options.iter().map(|option| match option.as_str() {
-            "array" => Ok(ColumnOption::Array),
-            "blob" => Ok(ColumnOption::Blob),
-            other => Err(invalid(format!("unknown option {other}"))),
+        let unknown = |what: &str, word: &str| invalid(format!("unknown {what} {word}"));
+        let option =
+            |word: &String| ColumnOption::from_text(word).ok_or_else(|| unknown("option", word));
+        let DedicatedColumn { name, scope, type_, options } = column;
+        known.push(meta::DedicatedColumn {
+            scope: ColumnScope::from_text(scope).ok_or_else(|| unknown("scope", scope))?,
+            name: name.clone(),
+            column_type: match type_.as_str() {
+                "" => ColumnType::String,
+                word => ColumnType::from_text(word).ok_or_else(|| unknown("type", word))?,
+            },
+            options: options.iter().map(option).collect::<Result<_, _>>()?,
         });
-        let options = options.collect::<Result<_, _>>()?;
-        known.push(meta::DedicatedColumn { options, ..plain });
     }
     meta::validate_columns(&known).map_err(|error| invalid(error.to_string()))?;
     Ok(match version {

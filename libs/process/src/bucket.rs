@@ -7,10 +7,7 @@ use tactus_config::sections::overrides::{Overrides, UserOverridesClient};
 use tactus_config::sections::storage::TraceStorage;
 use tactus_storage::BucketSettings;
 
-/// An invalid setting; the text names it.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct Error(String);
+use crate::Error;
 
 /// The bucket of traces. Errors: an unknown backend, or an invalid value.
 pub fn bucket(trace: &TraceStorage) -> Result<BucketSettings, Error> {
@@ -35,12 +32,14 @@ fn of_backend(
     azure: &Azure,
 ) -> Result<BucketSettings, Error> {
     match backend {
-        "local" if local.path.is_empty() => Err(Error(format!("{key}.local.path is not set"))),
+        "local" if local.path.is_empty() => {
+            Err(Error::Setup(format!("{key}.local.path is not set")))
+        }
         "local" => Ok(BucketSettings::Local { path: PathBuf::from(&local.path) }),
         "s3" => Ok(BucketSettings::S3(Box::new(s3.clone()))),
         "gcs" => Ok(BucketSettings::Gcs(Box::new(gcs.clone()))),
         "azure" => Ok(BucketSettings::Azure(Box::new(azure.clone()))),
-        other => Err(Error(format!(
+        other => Err(Error::Setup(format!(
             "{key}.backend: unknown backend {other}: expecting local, s3, gcs or azure"
         ))),
     }

@@ -5,7 +5,6 @@ mod announce;
 mod banner;
 pub mod blocks;
 pub mod bucket;
-mod caches;
 mod cluster;
 mod listeners;
 pub mod memory;
@@ -42,9 +41,6 @@ pub enum Error {
     /// A port.
     #[error(transparent)]
     Listen(#[from] std::io::Error),
-    /// The settings of the bucket.
-    #[error(transparent)]
-    Bucket(#[from] bucket::Error),
     /// The bucket.
     #[error("object storage")]
     Storage(#[from] tactus_storage::Error),

@@ -15,6 +15,7 @@ pub type ReadyCheck = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
 pub type AddGrpc = Arc<dyn Fn(&mut RoutesBuilder) + Send + Sync>;
 
 /// A service as part of a process: what it serves, and how it starts and stops. Everything but the name may be missing.
+#[derive(Default)]
 pub struct Part {
     /// As `/status/services` shows it.
     pub name: &'static str,
@@ -49,20 +50,6 @@ tactus_telemetry::debug_of!(Part { name });
 impl Part {
     /// A part that does nothing yet.
     pub fn new(name: &'static str) -> Self {
-        Self {
-            name,
-            public: Router::new(),
-            read: Router::new(),
-            change: Router::new(),
-            admin: Router::new(),
-            status: Router::new(),
-            endpoints: Vec::new(),
-            zipkin: Router::new(),
-            grpc: Vec::new(),
-            public_grpc: Vec::new(),
-            ready: None,
-            start: None,
-            stop: None,
-        }
+        Self { name, ..Self::default() }
     }
 }

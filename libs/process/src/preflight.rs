@@ -4,7 +4,7 @@ use tactus_config::{Config, Loaded, target::services_of};
 use tactus_server::listener::Backlog;
 use tactus_storage::{Bucket, BucketSettings};
 
-use crate::{Error, PlannedPort, Process, Program, address_of, bucket, caches, cluster, settings};
+use crate::{Error, PlannedPort, Process, Program, address_of, bucket, cluster, settings};
 
 /// Judges a configuration as a start does, without opening a port, a directory or the bucket. Returns what a start would
 /// warn of, beside the warnings of `loaded`.
@@ -20,7 +20,7 @@ pub(crate) async fn verify(loaded: &Loaded, program: Program) -> Result<Option<S
     }
     settings::grpc(config, Backlog::of_services())?;
     bucket_settings(config)?;
-    caches::open(config, process.registry())?;
+    settings::open_caches(config, process.registry())?;
     refuse_wrong_addresses(&planned_ports(config, program)?)?;
     let checked = (program.check)(&process).await;
     let unusable = process.overrides().unusable_defaults().map(str::to_owned);

@@ -14,9 +14,7 @@ use tokio::{sync::OnceCell, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Announcer, CheckLimits, Error, ShownAddresses,
-    banner::{self, Addresses},
-    bucket, caches,
+    Announcer, CheckLimits, Error, ShownAddresses, banner, bucket,
     cluster::Cluster,
     memory::{PortMemory, request_bytes},
     operational::{self, States},
@@ -221,7 +219,7 @@ impl Process {
 
     /// The caches on the network. Errors: settings that cannot work; not servers that are away.
     pub async fn caches(&self) -> Result<Caches, Error> {
-        let open = || async { caches::open(&self.config, self.registry()) };
+        let open = || async { settings::open_caches(&self.config, self.registry()) };
         self.caches.get_or_try_init(open).await.cloned()
     }
 
@@ -237,19 +235,9 @@ impl Process {
 
     /// Shows people where to look, if they started without a configuration.
     pub(crate) fn announce(&self, http: SocketAddr) {
-        if !self.configless {
-            return;
+        if self.configless {
+            banner::show(http, &self.addresses, &self.config.storage.trace.local.path);
         }
-        let addresses = Addresses {
-            http: http.to_string(),
-            otlp_grpc: self.addresses.find("OTLP gRPC"),
-            otlp_http: self.addresses.find("OTLP HTTP"),
-            jaeger: self.addresses.find("Jaeger Thrift compact UDP"),
-            zipkin: self.addresses.find("Zipkin HTTP"),
-            jaeger_query: self.addresses.find("Jaeger query HTTP"),
-            data: self.config.storage.trace.local.path.clone(),
-        };
-        banner::show(&addresses);
     }
 
     /// Leaves the cluster and ends what runs in the background.

@@ -2,12 +2,14 @@
 
 use std::{sync::Arc, time::Duration};
 
+use tactus_cache::Caches;
 use tactus_config::{
     Config, GoDuration, Loaded,
     sections::{client::GrpcClient, overrides::Limits, server::Server, storage::TraceStorage},
     target::services_of,
 };
 use tactus_overrides::LimitsCheck;
+use tactus_rpc::{ChannelSettings, Compression};
 use tactus_server::{
     auth::{AuthSettings, Authenticator},
     http::HttpSettings,
@@ -16,9 +18,9 @@ use tactus_server::{
     tenancy::Tenancy,
 };
 use tactus_storage::{Bucket, PollerSettings};
-
-use tactus_rpc::{ChannelSettings, Compression};
+use tactus_telemetry::metrics::Registry;
 use tactus_tls::ServerTls;
+use tokio::runtime::Handle;
 
 use crate::memory::block_list_bytes;
 use crate::{Error, bucket};
@@ -275,6 +277,13 @@ pub(crate) fn channels(
     })
 }
 
+/// Sets all caches on the network up. Errors: settings that cannot work; not servers that are away.
+pub(crate) fn open_caches(config: &Config, registry: &Registry) -> Result<Caches, Error> {
+    let caches = config.all_caches().map_err(Error::Setup)?;
+    Caches::open(&caches, registry, &Handle::current())
+        .map_err(|error| Error::Setup(error.to_string()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -350,5 +359,39 @@ mod tests {
         by_tls.tls.tls_ca_path = "/nonexistent".to_owned();
         let error = channels("some.section", &by_tls, None).unwrap_err().to_string();
         assert!(error.contains("some.section.tls_ca_path: /nonexistent"), "{error}");
+    }
+
+    fn with_cache(cache: &str) -> Config {
+        tactus_config::from_yaml(&format!("cache: {{caches: [{{roles: [bloom], {cache}}}]}}"))
+            .unwrap()
+    }
+
+    #[test]
+    fn redis_keys_are_read_in_both_spellings() {
+        let of =
+            |text: &str| with_cache(&format!("redis: {{{text}}}")).cache.caches[0].redis.clone();
+        let dashes =
+            of("endpoint: 'a:1,b:2', master-name: m, pool-size: 3, idle-timeout: 1m, ttl: 5s");
+        let underscores =
+            of("endpoint: 'a:1,b:2', master_name: m, pool_size: 3, idle_timeout: 1m, ttl: 5s");
+        assert_eq!(dashes, underscores);
+        assert_eq!(dashes.unwrap().pool_size, 3);
+    }
+
+    #[tokio::test]
+    async fn caches_that_cannot_work_are_named() {
+        let refused = |text: &str| {
+            open_caches(&with_cache(text), &Registry::new()).map(drop).unwrap_err().to_string()
+        };
+        assert!(refused("memcached: {}").contains("no addresses are set"));
+        assert!(refused("redis: {}").contains("no endpoint is set"));
+        let text = refused("redis: {endpoint: nowhere}");
+        assert!(text.contains("\"nowhere\" is not host:port"), "{text}");
+        let bad = refused("memcached: {addresses: 'a:b'}");
+        assert!(bad.starts_with("cache for role [bloom]: "), "{bad}");
+        let tls = refused("memcached: {addresses: m, tls_enabled: true, tls_key_path: k}");
+        assert!(tls.ends_with("memcached: key given but no certificate configured"), "{tls}");
+        let away = with_cache("memcached: {addresses: '127.0.0.1:1'}");
+        assert!(open_caches(&away, &Registry::new()).is_ok(), "a server that is away is no error");
     }
 }
