@@ -100,7 +100,7 @@ fn http(
     Ok(Some(Port { listener, ..port }.with_tls(tls, &ALPN_HTTP)?))
 }
 
-/// A gRPC port. `usual`: as for [`http`].
+/// A gRPC port. `usual`: as for [`http()`].
 fn grpc(
     names: (&'static str, &'static str),
     (endpoint, usual): (Option<&str>, Option<String>),

@@ -1,7 +1,7 @@
 //! Services and operations.
 //!
 //! They are the values of `service.name` and of span names: of all recent data, whenever its spans started, and of the
-//! blocks of the last [`JaegerApis::names_window`].
+//! blocks of the last `JaegerApis::names_window`.
 
 use std::collections::BTreeSet;
 
