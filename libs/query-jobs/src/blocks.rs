@@ -56,7 +56,7 @@ pub(crate) struct Blocks {
     /// The block list as it was when readers were last compared with it.
     compared: Mutex<WeakSnapshot>,
     columns: Option<Arc<ColumnCache>>,
-    blooms: Cache<(BlockKey, u32), CachedBloom>,
+    blooms: Cache<(BlockKey, u32), BloomShard>,
     summaries: Summaries,
     caches: Caches,
     bloom_admission: BloomAdmission,
@@ -70,11 +70,8 @@ pub(crate) struct Blocks {
 /// Of [`Blocklist::snapshot`]. It keeps no blocks in memory.
 type WeakSnapshot = Weak<HashMap<String, Arc<TenantBlocks>>>;
 
-#[derive(Debug, Clone)]
-struct CachedBloom {
-    filter: BloomShard,
-    bytes: usize,
-}
+/// Memory of a cached bloom filter besides its bits.
+const BLOOM_ENTRY_BYTES: usize = 256;
 
 impl Blocks {
     pub(crate) fn new(
@@ -91,7 +88,9 @@ impl Blocks {
             Cache::builder().max_capacity(MAX_UNLISTED).time_to_live(UNLISTED_FOR).build();
         let blooms = Cache::builder()
             .max_capacity(settings.bloom_cache_bytes)
-            .weigher(|_, bloom: &CachedBloom| u32::try_from(bloom.bytes).unwrap_or(u32::MAX))
+            .weigher(|_, bloom: &BloomShard| {
+                u32::try_from(bloom.heap_bytes() + BLOOM_ENTRY_BYTES).unwrap_or(u32::MAX)
+            })
             .build();
         let columns = (settings.column_cache_bytes > 0)
             .then(|| Arc::new(ColumnCache::new(settings.column_cache_bytes)));
@@ -300,12 +299,11 @@ impl Blocks {
         let shards = meta.bloom_shard_count();
         let key = (key_of(meta), shard_of(&id.0, shards));
         if let Some(bloom) = self.blooms.get(&key) {
-            return Ok((bloom.filter.may_contain(&id.0), 0));
+            return Ok((bloom.may_contain(&id.0), 0));
         }
         let (filter, read) = self.read_bloom(meta, key.1).await?;
         let found = filter.may_contain(&id.0);
-        let bytes = usize::try_from(read).unwrap_or(usize::MAX);
-        self.blooms.insert(key, CachedBloom { filter, bytes });
+        self.blooms.insert(key, filter.folded());
         Ok((found, read))
     }
 

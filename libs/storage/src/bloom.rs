@@ -15,6 +15,8 @@ const MAX_SHARDS: u64 = 1000;
 const HEADER_BYTES: usize = 24;
 /// Bytes of a file.
 pub(crate) const MAX_FILE_BYTES: u64 = MAX_BLOOM_SHARD_BYTES + HEADER_BYTES as u64;
+/// A filter is folded as long as it keeps this many bits for each that is set.
+const MIN_BITS_A_ONE: u64 = 3;
 /// No sane filter has more; a damaged header must not cost a query minutes.
 const MAX_HASHES: u64 = 1000;
 
@@ -111,7 +113,8 @@ fn encode_shard(bits: u64, hashes: u64, words: &[u64]) -> Bytes {
 pub struct BloomShard {
     bits: u64,
     hashes: u64,
-    bytes: Bytes,
+    /// Big-endian.
+    words: Bytes,
 }
 
 impl BloomShard {
@@ -131,7 +134,33 @@ impl BloomShard {
         if length.div_ceil(64) > words as u64 {
             return Err(Error::corrupt("bloom filter words", bytes.len() as u64));
         }
-        Ok(Self { bits, hashes, bytes })
+        Ok(Self { bits, hashes, words: bytes.slice(HEADER_BYTES..) })
+    }
+
+    /// The same filter in as little memory as its ids need. It still says "yes" for each of them, and with seven hashes, as usual,
+    /// for fewer than one in a thousand others, or for as many as before if it cannot be made smaller.
+    ///
+    /// A file has the same size however few traces its block has. A position is the remainder of a division by the
+    /// number of bits, so the two halves of a filter with an even number of bits can be laid over each other.
+    pub fn folded(&self) -> Self {
+        let (words, _) = self.words.as_chunks::<8>();
+        let (mut bits, mut length) = (self.bits, self.bits.div_ceil(64) as usize);
+        let mut words: Vec<_> =
+            words.iter().take(length).map(|word| u64::from_be_bytes(*word)).collect();
+        let ones: u64 = words.iter().map(|word| u64::from(word.count_ones())).sum();
+        while bits.is_multiple_of(128) && ones.saturating_mul(MIN_BITS_A_ONE) <= bits / 2 {
+            (bits, length) = (bits / 2, length / 2);
+            let (low, high) = words.split_at_mut(length);
+            low.iter_mut().zip(high).for_each(|(low, high)| *low |= *high);
+            words.truncate(length);
+        }
+        let words = words.into_iter().flat_map(u64::to_be_bytes).collect();
+        Self { bits, hashes: self.hashes, words }
+    }
+
+    /// Bytes of memory held, about.
+    pub fn heap_bytes(&self) -> usize {
+        self.words.len()
     }
 
     /// False when the block certainly does not hold the trace. The id must belong to this shard
@@ -139,8 +168,8 @@ impl BloomShard {
     pub fn may_contain(&self, id: &[u8; 16]) -> bool {
         bit_positions(id, self.bits, self.hashes).all(|bit| {
             // Big-endian words: bit 0 of a word is in its last byte.
-            let byte = HEADER_BYTES + ((bit >> 6) * 8 + (7 - ((bit & 63) >> 3))) as usize;
-            self.bytes.get(byte).is_some_and(|value| value & (1 << (bit & 7)) != 0)
+            let byte = ((bit >> 6) * 8 + (7 - ((bit & 63) >> 3))) as usize;
+            self.words.get(byte).is_some_and(|value| value & (1 << (bit & 7)) != 0)
         })
     }
 }

@@ -143,7 +143,44 @@ fn bad_parameters_are_invalid() {
     assert!(BlockBloom::new(0.01, 0, 1).is_err());
 }
 
+#[test]
+fn folded_filter_takes_memory_by_its_ids_and_stays_sharp() {
+    let number = |n: u32| {
+        let mut id = [0; 16];
+        id[..4].copy_from_slice(&n.to_be_bytes());
+        id[8..12].copy_from_slice(&n.wrapping_mul(0x9e37_79b9).to_be_bytes());
+        id
+    };
+    for (ids, most_bytes) in
+        [(0, 200), (1, 200), (1_000, 3_200), (20_000, 51_200), (80_000, 102_400)]
+    {
+        let mut bloom = BlockBloom::new(0.01, 102_400, ids.into()).unwrap();
+        (0..ids).for_each(|n| bloom.add(&number(n)));
+        let folded = BloomShard::decode(bloom.encode()[0].clone()).unwrap().folded();
+        assert!(folded.heap_bytes() <= most_bytes, "{ids}: {}", folded.heap_bytes());
+        assert!((0..ids).all(|n| folded.may_contain(&number(n))));
+        let wrong = (1_000_000..1_100_000).filter(|&n| folded.may_contain(&number(n))).count();
+        assert!(wrong < if ids < 80_000 { 100 } else { 1_000 }, "{ids}: {wrong} of 100000");
+        assert_eq!(folded.folded().heap_bytes(), folded.heap_bytes());
+    }
+}
+
 proptest! {
+    #[test]
+    fn folded_filter_finds_what_was_found_before(
+        ids in proptest::collection::vec(any::<[u8; 16]>(), 0..50),
+        others in proptest::collection::vec(any::<[u8; 16]>(), 1..50),
+        shard_bytes in 1u32..2_000,
+    ) {
+        let mut bloom = BlockBloom::new(0.01, shard_bytes, 1).unwrap();
+        ids.iter().for_each(|id| bloom.add(id));
+        let shard = BloomShard::decode(bloom.encode()[0].clone()).unwrap();
+        let folded = shard.folded();
+        for id in ids.iter().chain(&others).filter(|id| shard.may_contain(id)) {
+            prop_assert!(folded.may_contain(id));
+        }
+    }
+
     #[test]
     fn added_ids_are_always_found(ids in proptest::collection::vec(any::<[u8; 16]>(), 1..200)) {
         let mut bloom = BlockBloom::new(0.01, 30, ids.len() as u64).unwrap();
