@@ -5,8 +5,8 @@
 //! ```
 //!
 //! Behind it work queriers: the one in this process, and any that opens a stream to it. A job fails only if it cannot
-//! succeed, or `max_attempts` workers failed at it; one whose worker goes away is run by another. A job whose caller is
-//! gone leaves the queue, and is cancelled if it runs.
+//! succeed, `max_attempts` workers failed at it, or three went away while they ran it; one whose worker goes away is run by
+//! another. A job whose caller is gone leaves the queue, and is cancelled if it runs.
 //! A worker that fails what others do, or never answers, gets copies of jobs only, until it answers one.
 //!
 //! Memory: a job waits in the queue instead of in its query, so there are as many as queries have in flight. New queries

@@ -22,6 +22,9 @@ use super::turns::{JobId, Turns};
 use super::worker::{Running, Worker};
 use copies::Choice;
 
+/// A job fails once this many workers went away while they ran it, because it may be what ends them.
+const MAX_LOST: u32 = 3;
+
 /// The answer to a job, and its memory until the caller has it.
 pub(super) type Answered = (JobAnswer, Option<AnswerMemory>);
 
@@ -49,6 +52,8 @@ struct Job {
     deadline: Option<Instant>,
     context: QueryContext,
     attempts: u32,
+    /// Workers that went away while they ran it. That says nothing about the job, unless it happens again and again.
+    lost: u32,
     /// Names of the workers on which it failed.
     failed_on: Vec<Arc<str>>,
     /// Usually one; others have copies of it.
@@ -135,6 +140,7 @@ impl State {
             deadline,
             context,
             attempts: 0,
+            lost: 0,
             failed_on: Vec::new(),
             runs_on: Vec::new(),
             reply,
@@ -202,9 +208,12 @@ impl State {
         let name = Arc::clone(&gone.name);
         let mut jobs: Vec<_> = gone.jobs().collect();
         jobs.sort_unstable();
-        for job in jobs {
+        for id in jobs {
+            if let Some(job) = self.jobs.get_mut(&id) {
+                job.lost += 1;
+            }
             let lost = Status::unavailable(format!("querier {name} went away"));
-            self.settle(job, (worker, &name), Err(lost));
+            self.settle(id, (worker, &name), Err(lost));
         }
         self.dispatch();
     }
@@ -249,7 +258,10 @@ impl State {
             if job.runs_on.iter().any(is_sound) || self.turns.is_waiting(&job.tenant, id) {
                 return;
             }
-            if is_retryable(status) && job.attempts < self.max_attempts {
+            let failed = job.attempts.saturating_sub(job.lost);
+            let may_be_lost = MAX_LOST.max(self.max_attempts);
+            let has_attempts = failed < self.max_attempts && job.lost < may_be_lost;
+            if is_retryable(status) && has_attempts {
                 tracing::debug!(%status, attempt = job.attempts, worker = %name, "job failed, trying again");
                 job.weight = job.weight.saturating_add(self.retry_weight);
                 job.queued_at = Instant::now();

@@ -180,3 +180,36 @@ async fn querier_that_sends_a_damaged_answer_is_let_go_and_its_job_runs_elsewher
 fn answered_bytes(job: &Job) -> Bytes {
     JobAnswer { id: job.id, ..JobAnswer::default() }.encode_to_vec().into()
 }
+
+/// Kills the querier that has the job, while others are there.
+async fn lost(queue: &JobQueue, names: &[&str]) -> JoinHandle<Result<SearchResponse, Status>> {
+    let call = ask(queue, "a").await;
+    for name in names {
+        let mut querier = connected(queue, name, 1).await;
+        querier.job().await;
+        drop(querier.messages);
+        querier.task.await.unwrap();
+    }
+    call
+}
+
+#[tokio::test]
+async fn job_that_loses_two_queriers_runs_on_a_third_and_may_still_fail_once() {
+    let queue = queue();
+    let call = lost(&queue, &["one", "two"]).await;
+    let mut three = connected(&queue, "three", 1).await;
+    let job = three.job().await;
+    three.fail(&job, Code::Internal);
+    let job = three.job().await;
+    three.answer(&job);
+    call.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn job_that_loses_three_queriers_is_given_to_no_other() {
+    let queue = queue();
+    let call = lost(&queue, &["one", "two", "three"]).await;
+    let error = call.await.unwrap().unwrap_err();
+    assert_eq!((error.code(), error.message()), (Code::Unavailable, "querier three went away"));
+    assert_eq!(connected(&queue, "four", 1).await.job_now().await, None);
+}
