@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use prost::Message as _;
+use tactus_proto::Shaped as _;
 use tactus_proto::tactus::v1::frontend_message::Message as FromFrontend;
 use tactus_proto::tactus::v1::worker_message::Message as ToFrontend;
 use tactus_proto::tactus::v1::{
@@ -221,12 +222,15 @@ impl<'s> Conversation<'s> {
         let id = job.id;
         let (cancel, cancelled) = oneshot::channel();
         let (route, begun) = (route(&job), Instant::now());
-        let requests = self.shared.requests.clone();
-        let answer = answer(self.shared.services.clone(), job, cancelled, self.max_answer_bytes);
-        let memory = Arc::clone(&self.shared.memory);
+        let (shared, max_bytes) = (Arc::clone(self.shared), self.max_answer_bytes);
         let task = self.tasks.spawn(async move {
-            let (answer, memory) = counted(answer.await, &memory).await;
-            requests.record(route, status(&answer), begun.elapsed());
+            let memory = &shared.memory;
+            let answer = match held(&job, memory).await {
+                Ok(_held) => answer(shared.services.clone(), job, cancelled, max_bytes).await,
+                Err(status) => failure(id, &status),
+            };
+            let (answer, memory) = counted(answer, memory).await;
+            shared.requests.record(route, status(&answer), begun.elapsed());
             (answer, memory, place)
         });
         self.running.insert(task.id(), (id, Some(cancel)));
@@ -257,6 +261,17 @@ async fn next(
         return pending().await;
     };
     (inbound.next().await, place)
+}
+
+/// Memory for a job until it is answered: whoever is a frontend may send as many large ones as there are places.
+///
+/// Errors: there is none, even after a while.
+async fn held(job: &Job, memory: &Arc<Bodies>) -> Result<AnswerMemory, Status> {
+    let mut taken = AnswerMemory::of(memory);
+    // A message that takes more is not decoded.
+    let most = FrontendMessage::MOST_TIMES.saturating_mul(job.encoded_len() as u64);
+    let added = taken.add(most).await;
+    added.map(|()| taken).map_err(|NoRoom| Status::resource_exhausted(TOO_MANY_BYTES))
 }
 
 /// An answer with memory for its way to the frontend; a failure if there is none.

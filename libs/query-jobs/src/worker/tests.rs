@@ -228,6 +228,28 @@ async fn answers_take_memory_until_they_are_sent_and_fail_where_there_is_none() 
 }
 
 #[tokio::test(start_paused = true)]
+async fn job_takes_memory_until_it_is_answered_and_fails_where_there_is_none() {
+    let all = Budget::new(400_000);
+    let setup = Setup::sending(&["one"], 1_000, &Bodies::within(&all));
+    let mut one = setup.opened("one").await;
+    one.hello().await;
+    let large = || {
+        let query = "x".repeat(75_000);
+        JobRequest::RecentTags(TagsRequest { query, ..TagsRequest::default() })
+    };
+    one.give(1, large());
+    one.give(2, large());
+    let (id, code, text) = one.failure().await;
+    assert_eq!((id, code, text.as_str()), (2, Code::ResourceExhausted, TOO_MANY_BYTES));
+    assert!((300_000..301_000).contains(&all.used()), "{}", all.used());
+    assert_eq!(setup.recent.running.load(Ordering::Relaxed), 1);
+    one.give(3, find());
+    assert_eq!(one.answer().await.id, 3, "small ones pass");
+    one.say(ToWorker::Cancel(CancelJob { id: 1 }));
+    assert_eq!((one.failure().await.0, all.used()), (1, 0));
+}
+
+#[tokio::test(start_paused = true)]
 async fn job_ends_when_it_is_cancelled_or_its_time_is_over_or_it_panics() {
     let setup = Setup::new(&["one"]);
     let mut one = setup.opened("one").await;
