@@ -233,7 +233,7 @@ impl Api {
         let others = others.map(|(_, stored)| stored.cost()).fold(0, u64::saturating_add);
         let bytes = limits.to_json().len() as u64;
         let own = Stored { limits: UserLimits::default(), version: String::new(), bytes }.cost();
-        let before = snapshot.user.get(tenant.as_str()).map_or(0, Stored::cost);
+        let before = snapshot.user.get(tenant.as_str()).map_or(0, |stored| stored.cost());
         // A tenant that has limits may replace them by smaller ones at any time.
         match max_bytes == 0 || own <= before || others.saturating_add(own) <= max_bytes {
             true => Ok(()),
@@ -243,13 +243,7 @@ impl Api {
 
     /// Applies a change in this process. Other processes find it when they poll.
     fn changed(&self, tenant: &TenantId, store: &Store, stored: Option<Stored>) {
-        self.overrides.change_user(|user| {
-            store.note_write(tenant.as_str());
-            match stored {
-                Some(stored) => user.insert(tenant.as_str().to_owned(), stored),
-                None => user.remove(tenant.as_str()),
-            };
-        });
+        self.overrides.change_user(store, tenant.as_str(), stored);
         tracing::info!(%tenant, "limits were changed by the API");
     }
 }

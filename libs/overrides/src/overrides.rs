@@ -97,7 +97,7 @@ impl Overrides {
             location => Some(file::watched(location).map_err(refused)?),
         };
         let defaults = Arc::new(section.defaults.clone());
-        let empty = Snapshot::new(defaults, PerTenantOverrides::default(), BTreeMap::new(), None);
+        let empty = Snapshot::new(defaults, Arc::default(), BTreeMap::new(), None);
         let overrides = Arc::new(Self {
             file,
             current: ArcSwap::from_pointee(empty),
@@ -164,24 +164,24 @@ impl Overrides {
         self.current.load_full()
     }
 
-    /// Applies `change` to what tenants set through the API.
-    pub(crate) fn change_user(&self, change: impl FnOnce(&mut BTreeMap<String, Stored>)) {
-        self.replace(|file, mut user| {
-            change(&mut user);
-            (file, user)
-        });
+    /// Applies what a tenant set through the API; `None`: it has no limits of its own any more.
+    pub(crate) fn change_user(&self, store: &Store, tenant: &str, stored: Option<Stored>) {
+        let _changing = self.changing.lock();
+        store.note_write(tenant);
+        let after = self.snapshot().with_user(tenant, stored.map(Arc::new));
+        self.current.store(Arc::new(after));
     }
 
     fn replace(
         &self,
         change: impl FnOnce(
-            PerTenantOverrides,
-            BTreeMap<String, Stored>,
-        ) -> (PerTenantOverrides, BTreeMap<String, Stored>),
+            Arc<PerTenantOverrides>,
+            BTreeMap<String, Arc<Stored>>,
+        ) -> (Arc<PerTenantOverrides>, BTreeMap<String, Arc<Stored>>),
     ) {
         let _changing = self.changing.lock();
         let before = self.snapshot();
-        let (file, user) = change(before.file.clone(), before.user.clone());
+        let (file, user) = change(Arc::clone(&before.file), before.user.clone());
         let after = Snapshot::new(Arc::clone(&before.defaults), file, user, Some(&before));
         self.metrics.show(&after);
         self.current.store(Arc::new(after));
@@ -225,7 +225,7 @@ impl Overrides {
         for warning in &file.warnings {
             tracing::warn!("{warning}");
         }
-        self.replace(|_, user| (file.overrides, user));
+        self.replace(|_, user| (Arc::new(file.overrides), user));
         self.metrics.file_read(&sha256);
         watched.used(&content);
         Ok(true)
@@ -243,15 +243,20 @@ impl Overrides {
     }
 
     /// Applies what was read since `started`, except for what this process changed meanwhile.
-    fn take_over(&self, store: &Store, started: Instant, mut stored: BTreeMap<String, Stored>) {
-        self.change_user(|user| {
+    fn take_over(
+        &self,
+        store: &Store,
+        started: Instant,
+        mut stored: BTreeMap<String, Arc<Stored>>,
+    ) {
+        self.replace(|file, mut user| {
             for tenant in store.written_since(started) {
                 match user.remove(&tenant) {
                     Some(written) => stored.insert(tenant, written),
                     None => stored.remove(&tenant),
                 };
             }
-            *user = stored;
+            (file, stored)
         });
     }
 }

@@ -18,6 +18,9 @@ pub(crate) struct Stored {
     pub(crate) bytes: u64,
 }
 
+/// The entry of the file for tenants that have none.
+const EVERY_TENANT: &str = "*";
+
 /// Approximate memory of a tenant in addition to its document.
 const TENANT_BYTES: u64 = 4 << 10;
 
@@ -32,8 +35,8 @@ impl Stored {
 #[derive(Debug)]
 pub(crate) struct Snapshot {
     pub(crate) defaults: Arc<Limits>,
-    pub(crate) file: PerTenantOverrides,
-    pub(crate) user: BTreeMap<String, Stored>,
+    pub(crate) file: Arc<PerTenantOverrides>,
+    pub(crate) user: BTreeMap<String, Arc<Stored>>,
     /// The limits of the tenants that are named in a layer.
     merged: HashMap<Box<str>, Arc<Limits>>,
     /// The limits of all other tenants.
@@ -45,14 +48,10 @@ impl Snapshot {
     /// something from limits can compare pointers.
     pub(crate) fn new(
         defaults: Arc<Limits>,
-        file: PerTenantOverrides,
-        user: BTreeMap<String, Stored>,
+        file: Arc<PerTenantOverrides>,
+        user: BTreeMap<String, Arc<Stored>>,
         before: Option<&Self>,
     ) -> Self {
-        let shared = |old: Option<&Arc<Limits>>, new: Limits| match old {
-            Some(old) if **old == new => Arc::clone(old),
-            _ => Arc::new(new),
-        };
         let rest = match file.get("*") {
             Some(every) => shared(before.map(|before| &before.rest), every.clone()),
             None => Arc::clone(&defaults),
@@ -72,6 +71,29 @@ impl Snapshot {
         Self { defaults, file, user, merged, rest }
     }
 
+    /// The same, after one tenant set its limits or, without any, has none of its own any more. The limits of the others are not
+    /// merged again: a tenant may change its own as often as it likes.
+    pub(crate) fn with_user(&self, tenant: &str, stored: Option<Arc<Stored>>) -> Self {
+        let (mut user, mut merged) = (self.user.clone(), self.merged.clone());
+        let limits = match (&stored, self.own_entry(tenant)) {
+            (Some(stored), _) => Some(merge(self.runtime(tenant), &stored.limits)),
+            (None, own) => own.cloned(),
+        };
+        match limits {
+            Some(limits) => {
+                let limits = shared(self.merged.get(tenant), limits);
+                drop(merged.insert(tenant.into(), limits));
+            }
+            None => drop(merged.remove(tenant)),
+        }
+        match stored {
+            Some(stored) => drop(user.insert(tenant.to_owned(), stored)),
+            None => drop(user.remove(tenant)),
+        }
+        let (defaults, file) = (Arc::clone(&self.defaults), Arc::clone(&self.file));
+        Self { defaults, file, user, merged, rest: Arc::clone(&self.rest) }
+    }
+
     pub(crate) fn of(&self, tenant: &str) -> &Arc<Limits> {
         self.merged.get(tenant).unwrap_or(&self.rest)
     }
@@ -83,6 +105,60 @@ impl Snapshot {
 
     /// The tenant's own entry of the file.
     pub(crate) fn own_entry(&self, tenant: &str) -> Option<&Limits> {
-        self.file.entries().find(|(name, _)| *name == tenant).map(|(_, limits)| limits)
+        let found = self.file.get(tenant)?;
+        let is_of_all = |every| tenant != EVERY_TENANT && std::ptr::eq(every, found);
+        (!self.file.get(EVERY_TENANT).is_some_and(is_of_all)).then_some(found)
+    }
+}
+
+/// The new limits, or the old ones if they are the same.
+fn shared(old: Option<&Arc<Limits>>, new: Limits) -> Arc<Limits> {
+    match old {
+        Some(old) if **old == new => Arc::clone(old),
+        _ => Arc::new(new),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stored(forwarder: &str) -> Arc<Stored> {
+        let limits =
+            UserLimits { forwarders: Some(vec![forwarder.to_owned()]), ..UserLimits::default() };
+        Arc::new(Stored { limits, version: String::new(), bytes: 0 })
+    }
+
+    #[test]
+    fn change_of_one_tenant_gives_what_merging_all_would() {
+        let text = "overrides: {a: {forwarders: [x]}, '*': {forwarders: [y]}, c: {}}";
+        let file = PerTenantOverrides::parse(text, &tactus_config::Config::default()).unwrap();
+        let file = Arc::new(file.overrides);
+        let defaults: Arc<Limits> = Arc::default();
+        let all = |user| Snapshot::new(Arc::clone(&defaults), Arc::clone(&file), user, None);
+        let mut user = BTreeMap::new();
+        let mut snapshot = all(user.clone());
+        let changes = [
+            ("a", Some("f")),
+            ("b", Some("g")),
+            ("*", Some("h")),
+            ("c", None),
+            ("a", None),
+            ("b", None),
+        ];
+        for (tenant, forwarder) in changes {
+            let set = forwarder.map(stored);
+            match &set {
+                Some(set) => drop(user.insert(tenant.to_owned(), Arc::clone(set))),
+                None => drop(user.remove(tenant)),
+            }
+            let others = Arc::clone(snapshot.of("c"));
+            snapshot = snapshot.with_user(tenant, set);
+            let expected = all(user.clone());
+            assert_eq!((&snapshot.user, &snapshot.merged), (&expected.user, &expected.merged));
+            assert!(Arc::ptr_eq(snapshot.of("c"), &others), "{tenant}");
+        }
+        assert_eq!(snapshot.own_entry("a").map(|own| own.forwarders.len()), Some(1));
+        assert!(snapshot.own_entry("*").is_some() && snapshot.own_entry("b").is_none());
     }
 }

@@ -195,10 +195,7 @@ async fn change_during_a_round_of_reading_is_not_undone() {
     let seen = store.read_all(&BTreeMap::new(), 0, &overrides.metrics).await.unwrap();
     let user = crate::UserLimits { forwarders: Some(vec!["f".into()]), ..Default::default() };
     let stored = store.write("a", user, None).await.unwrap();
-    overrides.change_user(|user| {
-        store.note_write("a");
-        user.insert("a".to_owned(), stored);
-    });
+    overrides.change_user(store, "a", Some(stored));
     overrides.take_over(store, started, seen);
     assert_eq!(overrides.of(&tenant("a")).forwarders, ["f"]);
     let seen = store.read_all(&BTreeMap::new(), 0, &overrides.metrics).await.unwrap();

@@ -1,6 +1,7 @@
 //! The documents of tenants in the bucket.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -61,10 +62,10 @@ impl Store {
     /// ones by name.
     pub(crate) async fn read_all(
         &self,
-        before: &BTreeMap<String, Stored>,
+        before: &BTreeMap<String, Arc<Stored>>,
         max_bytes: u64,
         metrics: &Metrics,
-    ) -> Option<BTreeMap<String, Stored>> {
+    ) -> Option<BTreeMap<String, Arc<Stored>>> {
         metrics.user_list.inc();
         let mut tenants = self.tenants(metrics).await?;
         tenants.sort_unstable_by(|a, b| {
@@ -82,7 +83,7 @@ impl Store {
         let (mut bytes, mut left_out) = (0u64, 0u64);
         while let Some((result, tenant)) = read.next().await {
             let stored = match result {
-                Ok(stored) => Some(stored),
+                Ok(stored) => Some(Arc::new(stored)),
                 Err(StoreError::NotFound) => None,
                 Err(error) => {
                     failures += 1;
