@@ -231,6 +231,13 @@ impl QueryBlock {
         (window.1 == 0 || self.start_seconds <= window.1) && self.end_seconds >= window.0
     }
 
+    /// No span of the block starts later; unix nanoseconds. Tempo's ingesters cut the times of a meta to whole seconds, so
+    /// its last second counts to the end.
+    pub(crate) fn last_nanosecond(&self) -> u64 {
+        let end = u64::try_from(self.end_seconds.saturating_add(1)).unwrap_or(0);
+        end.saturating_mul(1_000_000_000).saturating_sub(1)
+    }
+
     /// Splits the block into parts of about `target_bytes`, in file order. A part has whole row groups. The last part
     /// is open-ended: it includes row groups that the file has and the meta does not count.
     pub(crate) fn parts(&self, target_bytes: u64) -> Vec<BlockPart> {

@@ -255,9 +255,7 @@ impl Frontend {
             work.plan_blocks(&blocks);
             let search = Arc::new(search.clone());
             for (number, block) in blocks.into_iter().enumerate() {
-                let block_end = u64::try_from(block.end_seconds).unwrap_or(0);
-                let block_end = block_end.saturating_mul(1_000_000_000);
-                let block_id = block.block_id;
+                let (block_id, block_end) = (block.block_id, block.last_nanosecond());
                 let job = |part| Job { search: Arc::clone(&search), part, block_id, block_end };
                 let parts = match is_awaited && number == 0 {
                     true => block.parts_that_grow(bytes),

@@ -105,6 +105,21 @@ async fn newest_traces_are_looked_for_wherever_they_may_be() {
 }
 
 #[tokio::test]
+async fn newest_trace_may_start_within_the_last_second_of_a_block() {
+    let blocks = Blocks::new().await;
+    let within = |id: &str, start: u64, millis: u64| TraceSearchMetadata {
+        start_time_unix_nano: nanos(start) + millis * 1_000_000,
+        ..trace(id, start)
+    };
+    blocks.add("t", (100, 200), &[within("a", 150, 500)]);
+    // Tempo's ingesters cut the times of a block to whole seconds.
+    blocks.add("t", (50, 150), &[within("b", 150, 900)]);
+    blocks.add("t", (40, 149), &[within("c", 149, 900)]);
+    let (ids, asked) = blocks.asked("t", NEWEST, 1).await;
+    assert_eq!((ids, asked), (vec!["b".to_owned()], vec![200, 150]));
+}
+
+#[tokio::test]
 async fn trace_that_turns_out_older_makes_room_for_others() {
     let blocks = Blocks::new().await;
     blocks.add("t", (100, 200), &[trace("a", 140)]);
