@@ -8,6 +8,11 @@ use tactus_model::{
     wire::{Reader, WireError},
 };
 
+/// Labels that every series has. Two labels of one name in a series make Prometheus refuse the whole page.
+const TAKEN_LABELS: [&str; 3] = ["__name__", "tenant", "tracker"];
+/// Put before a label that is taken, as Prometheus does where labels of a target and of a series collide.
+const EXPORTED: &str = "exported_";
+
 /// Longer values are cut, because each series keeps its value.
 const MAX_VALUE_BYTES: usize = 256;
 
@@ -47,7 +52,20 @@ impl Dimensions {
                 of_span: of_resource.is_none(),
             }
         };
-        Self(dimensions.iter().map(dimension).collect())
+        let mut dimensions: Vec<Dimension> = dimensions.iter().map(dimension).collect();
+        for place in 0..dimensions.len() {
+            let is_taken = |label: &str| {
+                TAKEN_LABELS.contains(&label) || dimensions.iter().any(|it| it.label == label)
+            };
+            let mut label = dimensions[place].label.clone();
+            if TAKEN_LABELS.contains(&label.as_str()) {
+                while is_taken(&label) {
+                    label.insert_str(0, EXPORTED);
+                }
+                dimensions[place].label = label;
+            }
+        }
+        Self(dimensions)
     }
 
     pub(super) fn labels(&self) -> impl Iterator<Item = &str> {

@@ -113,6 +113,22 @@ fn prefix_pins_where_the_attribute_is() {
 }
 
 #[test]
+fn no_label_stands_twice_in_a_series() {
+    let labels = |pairs: &[(&str, &str)]| {
+        let dimensions = Dimensions::new(&limits(pairs).dimensions);
+        dimensions.labels().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let own = [("resource.tenant", ""), ("team", "tracker"), ("x", "__name__"), ("y", "z")];
+    assert_eq!(labels(&own), ["exported_tenant", "exported_tracker", "exported___name__", "z"]);
+    let both = [("a", "exported_tenant"), ("tenant", "")];
+    assert_eq!(labels(&both), ["exported_tenant", "exported_exported_tenant"]);
+    let fixture = Fixture::new();
+    let request = request(vec![resource_spans(vec![text("tenant", "mine")], vec![vec![]])]);
+    fixture.observe(&limits(&[("tenant", "")]), &request, 0);
+    assert_eq!(fixture.series(0)[0].0, r#"exported_tenant="mine""#);
+}
+
+#[test]
 fn past_the_limit_everything_overflows_until_series_are_stale() {
     let fixture = Fixture::new();
     let limits = UsageLimits { max_series: 2, ..limits(&[("team", "")]) };
