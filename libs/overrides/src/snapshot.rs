@@ -106,7 +106,7 @@ impl Snapshot {
     /// The tenant's own entry of the file.
     pub(crate) fn own_entry(&self, tenant: &str) -> Option<&Limits> {
         let found = self.file.get(tenant)?;
-        let is_of_all = |every| tenant != EVERY_TENANT && std::ptr::eq(every, found);
+        let is_of_all = |every: &Limits| tenant != EVERY_TENANT && std::ptr::eq(every, found);
         (!self.file.get(EVERY_TENANT).is_some_and(is_of_all)).then_some(found)
     }
 }
