@@ -98,7 +98,7 @@ impl Work {
     /// Counts jobs that need not run, and what was read to know that.
     pub(crate) fn leave_out(&mut self, jobs: usize, inspected_bytes: u64) {
         self.metrics.completed_jobs += jobs as u32;
-        self.metrics.inspected_bytes += inspected_bytes;
+        self.metrics.inspected_bytes = self.metrics.inspected_bytes.saturating_add(inspected_bytes);
         note_work(&self.metrics);
     }
 

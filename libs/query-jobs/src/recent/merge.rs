@@ -31,7 +31,7 @@ pub(super) async fn traces(
     let mut parts: Vec<Bytes> = Vec::new();
     let mut seen = HashSet::new();
     for answer in answers.all {
-        whole.inspected_bytes += answer.inspected_bytes;
+        whole.inspected_bytes = whole.inspected_bytes.saturating_add(answer.inspected_bytes);
         whole.partial |= answer.partial;
         whole.is_part |= answer.is_part;
         whole.part_bytes = whole.part_bytes.max(answer.part_bytes);
@@ -115,7 +115,7 @@ pub(super) fn tags(answers: Answers<TagsResponse>, max_bytes: u64) -> TagsRespon
     for answer in answers.all {
         whole.partial |= answer.partial;
         whole.truncated |= answer.truncated;
-        whole.inspected_bytes += answer.inspected_bytes;
+        whole.inspected_bytes = whole.inspected_bytes.saturating_add(answer.inspected_bytes);
         for TagScope { name, tags } in answer.scopes {
             let known = scopes.entry(name).or_default();
             for tag in tags {
@@ -143,7 +143,7 @@ pub(super) fn tag_values(
     for answer in answers.all {
         whole.partial |= answer.partial;
         whole.truncated |= answer.truncated;
-        whole.inspected_bytes += answer.inspected_bytes;
+        whole.inspected_bytes = whole.inspected_bytes.saturating_add(answer.inspected_bytes);
         for TagValue { r#type, value } in answer.values {
             let bytes = value.len();
             let value = (r#type, value);
@@ -217,5 +217,17 @@ impl Room {
         self.bytes -= bytes;
         self.entries -= 1;
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_that_ingesters_claim_to_have_read_never_wrap_around() {
+        let claim = || TagsResponse { inspected_bytes: u64::MAX - 1, ..TagsResponse::default() };
+        let answers = Answers { all: vec![claim(), claim()], partial: false, memory: Vec::new() };
+        assert_eq!(tags(answers, 0).inspected_bytes, u64::MAX);
     }
 }

@@ -242,7 +242,7 @@ impl<F: TraceForm> Sender<F> {
             let next = self.next_slice(tenants, &mut slices, when_too_large, head.is_none());
             let (Some(found), room) = frontend.step(next).await? else { break };
             let FoundTrace { trace, facts: of_slice, memory, .. } = found;
-            facts.inspected_bytes += of_slice.inspected_bytes;
+            facts.inspected_bytes = facts.inspected_bytes.saturating_add(of_slice.inspected_bytes);
             let is_cut = trace.truncated;
             if let Some(head) = head.take() {
                 let begin = self.form.begin()?;

@@ -61,7 +61,7 @@ impl Parts {
         self.traces.extend(other.traces);
         self.memory.extend(other.memory);
         // Each slice is read out of the same places.
-        self.inspected_bytes += other.inspected_bytes;
+        self.inspected_bytes = self.inspected_bytes.saturating_add(other.inspected_bytes);
         self.damaged_blocks = self.damaged_blocks.max(other.damaged_blocks);
         self.left_out_blocks = self.left_out_blocks.max(other.left_out_blocks);
         self.recent_partial |= other.recent_partial;

@@ -169,8 +169,8 @@ impl<'f> Slices<'f> {
     }
 
     fn inspected(&mut self, parts: &mut Parts, bytes: u64) {
-        parts.inspected_bytes += bytes;
-        self.inspected_bytes += bytes;
+        parts.inspected_bytes = parts.inspected_bytes.saturating_add(bytes);
+        self.inspected_bytes = self.inspected_bytes.saturating_add(bytes);
     }
 
     async fn find_recent(&mut self, finds: &[FindTraceRequest], parts: &mut Parts) -> Result<()> {

@@ -48,12 +48,12 @@ pub(in crate::http::ui) async fn find_in(
         let _admitted = frontend.admit(tenants)?;
         let mut slices = frontend.slices_read_by(tenants, id, text);
         let mut so_far = SoFar::new(id, query);
-        let mut inspected_bytes = 0;
+        let mut inspected_bytes = 0_u64;
         while let Some(found) = slices.next_trace(WhenTooLarge::Cut).await? {
             if !found.is_part {
                 return Ok(Found::Trace(found));
             }
-            inspected_bytes += found.facts.inspected_bytes;
+            inspected_bytes = inspected_bytes.saturating_add(found.facts.inspected_bytes);
             so_far = offload(true, move || so_far.and(&found.trace)).await??;
         }
         let rows = offload(true, move || so_far.finish()).await??;
