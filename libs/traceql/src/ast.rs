@@ -97,6 +97,41 @@ impl Pipeline {
             _ => true,
         }) && filters > 0
     }
+
+    /// Calls `visit` for every part, left to right.
+    pub(crate) fn for_each_part<'a>(&'a self, visit: &mut dyn FnMut(PipelinePart<'a>)) {
+        for stage in &self.stages {
+            match stage {
+                PipelineStage::Spanset(spanset) => spanset.for_each_part(visit),
+                PipelineStage::By(expression) => visit(PipelinePart::Expression(expression)),
+                PipelineStage::Scalar(filter) => {
+                    for side in [&filter.left, &filter.right] {
+                        side.for_each_aggregate(&mut |aggregate| {
+                            aggregate
+                                .argument
+                                .iter()
+                                .map(PipelinePart::Expression)
+                                .for_each(&mut *visit);
+                        });
+                    }
+                }
+                PipelineStage::Select(attributes) => {
+                    attributes.iter().map(PipelinePart::Selected).for_each(&mut *visit);
+                }
+                PipelineStage::Coalesce => {}
+            }
+        }
+    }
+}
+
+/// What the stages of a pipeline consist of.
+pub(crate) enum PipelinePart<'a> {
+    /// The expression of a filter or of `by`, or the argument of an aggregate.
+    Expression(&'a FieldExpression),
+    /// An attribute of `select`.
+    Selected(&'a Attribute),
+    /// An operator, before its operands.
+    Operator(SpansetOperator),
 }
 
 /// One stage of a pipeline.
@@ -151,6 +186,20 @@ impl SpansetExpression {
         }
     }
 
+    fn for_each_part<'a>(&'a self, visit: &mut dyn FnMut(PipelinePart<'a>)) {
+        match self {
+            SpansetExpression::Filter(filter) => {
+                visit(PipelinePart::Expression(&filter.expression));
+            }
+            SpansetExpression::Pipeline(pipeline) => pipeline.for_each_part(visit),
+            SpansetExpression::Binary { operator, left, right } => {
+                visit(PipelinePart::Operator(*operator));
+                left.for_each_part(visit);
+                right.for_each_part(visit);
+            }
+        }
+    }
+
     /// True if one spanset may become several.
     fn may_split(&self) -> bool {
         let SpansetExpression::Pipeline(pipeline) = self else { return false };
@@ -193,7 +242,7 @@ pub struct SpansetFilter {
 /// An expression over one span.
 #[derive(Debug, Clone, PartialEq)]
 pub enum FieldExpression {
-    /// A constant. Never nil or an array in a parsed query.
+    /// A constant. Never nil in a parsed query.
     Static(Static),
     /// An attribute or intrinsic of the span.
     Attribute(Attribute),
@@ -244,17 +293,9 @@ impl FieldExpression {
 
     /// True if an attribute or intrinsic occurs in the expression.
     pub fn references_span(&self) -> bool {
-        match self {
-            FieldExpression::Static(_) => false,
-            FieldExpression::Attribute(_) => true,
-            FieldExpression::Unary { operand, .. } => operand.references_span(),
-            FieldExpression::Binary { left, right, .. } => {
-                left.references_span() || right.references_span()
-            }
-            FieldExpression::Logical { operands, .. } => {
-                operands.iter().any(FieldExpression::references_span)
-            }
-        }
+        let mut references = false;
+        self.for_each_attribute(&mut |_| references = true);
+        references
     }
 }
 

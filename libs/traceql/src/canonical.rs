@@ -13,11 +13,11 @@ use crate::ast::{
     Pipeline, PipelineStage, ScalarExpression, ScalarFilter, SpansetExpression, SpansetFilter,
     UnaryOperator,
 };
+use crate::eval::value::{ArrayValue, Value};
 use crate::lexer::ends_attribute_name;
 use crate::static_value::Static;
 
-/// The value's text. Strings are quoted as in a query, other values are as in answers. Arrays, which have no literal,
-/// are `["a", "b"]`.
+/// The value's text. Strings are quoted as in a query, other values are as in answers.
 impl Display for Static {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
         match self {
@@ -29,29 +29,25 @@ impl Display for Static {
             Static::Duration(value) => f.write_str(&format_duration(*value)),
             Static::Status(value) => f.write_str(value.text()),
             Static::Kind(value) => f.write_str(value.text()),
-            Static::IntArray(values) => array(f, values, |f, value| write!(f, "{value}")),
-            Static::FloatArray(values) => {
-                array(f, values, |f, value| f.write_str(&format_float(*value)))
-            }
-            Static::StringArray(values) => array(f, values, |f, value| quoted(f, value)),
-            Static::BoolArray(values) => array(f, values, |f, value| write!(f, "{value}")),
         }
     }
 }
 
-fn array<T>(
-    f: &mut Formatter<'_>,
-    values: &[T],
-    write_one: impl Fn(&mut Formatter<'_>, &T) -> Result,
-) -> Result {
-    f.write_char('[')?;
-    for (index, value) in values.iter().enumerate() {
-        if index > 0 {
-            f.write_str(", ")?;
+/// `["a", "b"]`, which is no literal.
+impl Display for ArrayValue<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        f.write_char('[')?;
+        for (index, element) in self.elements().enumerate() {
+            if index > 0 {
+                f.write_str(", ")?;
+            }
+            match element {
+                Value::String(text) => quoted(f, text)?,
+                element => element.to_static().fmt(f)?,
+            }
         }
-        write_one(f, value)?;
+        f.write_char(']')
     }
-    f.write_char(']')
 }
 
 /// A constant inside a query. The minimum of i64 has no literal other than `minInt`.

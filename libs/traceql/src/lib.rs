@@ -24,7 +24,6 @@ mod operate;
 mod parser;
 mod static_type;
 mod static_value;
-mod types;
 mod validate;
 
 pub use ast::{

@@ -21,14 +21,6 @@ pub enum StaticType {
     Status,
     /// Span kind.
     Kind,
-    /// Array of integers.
-    IntArray,
-    /// Array of doubles.
-    FloatArray,
-    /// Array of strings.
-    StringArray,
-    /// Array of booleans.
-    BoolArray,
     /// Known only per span.
     Dynamic,
 }
@@ -39,26 +31,10 @@ impl StaticType {
         matches!(self, StaticType::Int | StaticType::Float | StaticType::Duration)
     }
 
-    fn element(self) -> Option<Self> {
-        match self {
-            StaticType::IntArray => Some(StaticType::Int),
-            StaticType::FloatArray => Some(StaticType::Float),
-            StaticType::StringArray => Some(StaticType::String),
-            StaticType::BoolArray => Some(StaticType::Bool),
-            _ => None,
-        }
-    }
-
-    /// True if two operands may be combined: they are equal, both are numeric, one is dynamic or nil, or one is an
-    /// array of the other.
+    /// True if two operands may be combined: they are equal, both are numeric, or one is dynamic or nil.
     pub fn matches(self, other: Self) -> bool {
         let wild = |kind| matches!(kind, StaticType::Dynamic | StaticType::Nil);
-        self == other
-            || (self.is_numeric() && other.is_numeric())
-            || wild(self)
-            || wild(other)
-            || self.element().is_some_and(|element| element.matches(other))
-            || other.element().is_some_and(|element| element.matches(self))
+        self == other || (self.is_numeric() && other.is_numeric()) || wild(self) || wild(other)
     }
 
     /// True if `operator` allows an operand of this type.
@@ -70,22 +46,17 @@ impl StaticType {
         );
         match self {
             StaticType::Dynamic => true,
-            StaticType::Bool | StaticType::BoolArray => equality,
-            StaticType::Nil | StaticType::Status | StaticType::Kind => equality,
-            StaticType::Int
-            | StaticType::Float
-            | StaticType::Duration
-            | StaticType::IntArray
-            | StaticType::FloatArray => matches!(operator, Arithmetic(_) | Comparison(_)),
-            StaticType::String | StaticType::StringArray => {
-                matches!(operator, Comparison(_) | Regex | NotRegex)
+            StaticType::Bool | StaticType::Nil | StaticType::Status | StaticType::Kind => equality,
+            StaticType::Int | StaticType::Float | StaticType::Duration => {
+                matches!(operator, Arithmetic(_) | Comparison(_))
             }
+            StaticType::String => matches!(operator, Comparison(_) | Regex | NotRegex),
         }
     }
 
     /// True if `&&` and `||` allow an operand of this type.
     pub(crate) fn admits_logic(self) -> bool {
-        matches!(self, StaticType::Dynamic | StaticType::Bool | StaticType::BoolArray)
+        matches!(self, StaticType::Dynamic | StaticType::Bool)
     }
 
     /// True if the prefix operator or nil test may be applied.

@@ -1,11 +1,14 @@
-//! Values: constants of a query, and results of expressions.
+//! Constants of a query.
 
 use std::sync::Arc;
+
+use crate::eval::value::Value;
+use crate::static_type::StaticType;
 
 /// The bytes of a string. Usually UTF-8, but stored strings and `"\xff"` need not be.
 pub type Text = Arc<[u8]>;
 
-/// A value of the language.
+/// A constant.
 ///
 /// `PartialEq` compares type and value (NaN differs from itself), as grouping needs it. For the language's `=` see
 /// [`evaluate_binary`](crate::evaluate_binary).
@@ -27,14 +30,6 @@ pub enum Static {
     Status(Status),
     /// Span kind.
     Kind(Kind),
-    /// Array attribute of integers.
-    IntArray(Arc<[i64]>),
-    /// Array attribute of doubles.
-    FloatArray(Arc<[f64]>),
-    /// Array attribute of strings.
-    StringArray(Arc<[Text]>),
-    /// Array attribute of booleans.
-    BoolArray(Arc<[bool]>),
 }
 
 impl Static {
@@ -45,11 +40,7 @@ impl Static {
 
     /// The value as f64 if it is an int, a float or a duration (nanoseconds).
     pub(crate) fn as_number(&self) -> Option<f64> {
-        match self {
-            Static::Int(value) | Static::Duration(value) => Some(*value as f64),
-            Static::Float(value) => Some(*value),
-            _ => None,
-        }
+        Value::of_static(self).as_f64()
     }
 
     /// The bytes of a string value.
@@ -60,14 +51,18 @@ impl Static {
         }
     }
 
-    /// True only for the boolean true. A filter keeps a span by this rule.
-    pub fn is_true(&self) -> bool {
-        matches!(self, Static::Bool(true))
-    }
-
-    /// True for nil.
-    pub fn is_nil(&self) -> bool {
-        matches!(self, Static::Nil)
+    /// The value's type.
+    pub(crate) fn static_type(&self) -> StaticType {
+        match self {
+            Static::Nil => StaticType::Nil,
+            Static::Int(_) => StaticType::Int,
+            Static::Float(_) => StaticType::Float,
+            Static::String(_) => StaticType::String,
+            Static::Bool(_) => StaticType::Bool,
+            Static::Duration(_) => StaticType::Duration,
+            Static::Status(_) => StaticType::Status,
+            Static::Kind(_) => StaticType::Kind,
+        }
     }
 }
 

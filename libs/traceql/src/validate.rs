@@ -149,7 +149,10 @@ impl Checker {
             FieldExpression::Static(value) => Ok(value.static_type()),
             FieldExpression::Attribute(attribute) => {
                 supported(attribute)?;
-                Ok(attribute.static_type())
+                Ok(match attribute {
+                    Attribute::Intrinsic(intrinsic) => intrinsic.static_type(),
+                    Attribute::Named { .. } => StaticType::Dynamic,
+                })
             }
             FieldExpression::Unary { operator, operand } => {
                 if matches!(operator, UnaryOperator::Exists | UnaryOperator::NotExists) {

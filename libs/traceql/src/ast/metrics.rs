@@ -181,6 +181,14 @@ impl MetricsFunction {
             | MetricsFunction::QuantileOverTime { attribute, .. } => Some(attribute),
         }
     }
+
+    /// True if spans are counted by the size of their value.
+    pub(crate) fn has_buckets(&self) -> bool {
+        matches!(
+            self,
+            MetricsFunction::HistogramOverTime(_) | MetricsFunction::QuantileOverTime { .. }
+        )
+    }
 }
 
 /// `compare({ selection }, top_n, start, end)`.

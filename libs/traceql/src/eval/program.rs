@@ -40,9 +40,7 @@ enum Instruction {
     CompareIds(IdKind, ComparisonOperator),
     Regex { pattern: usize, negated: bool },
     RegexOfValue { negated: bool },
-    Negate,
-    Not,
-    NilTest { present: bool },
+    Unary(UnaryOperator),
     Logical(LogicalOperator, usize),
 }
 
@@ -107,14 +105,13 @@ impl Program {
             all_patterns: patterns.clone(),
             attributes: Vec::new(),
         };
-        program.push(expression, patterns, &mut HashMap::new());
+        program.push(expression, &mut HashMap::new());
         program
     }
 
     fn push<'e>(
         &mut self,
         expression: &'e FieldExpression,
-        patterns: &Patterns,
         places: &mut HashMap<&'e Attribute, usize>,
     ) {
         let instruction = match expression {
@@ -129,20 +126,15 @@ impl Program {
                 }))
             }
             FieldExpression::Unary { operator, operand } => {
-                self.push(operand, patterns, places);
-                match operator {
-                    UnaryOperator::Negate => Instruction::Negate,
-                    UnaryOperator::Not => Instruction::Not,
-                    UnaryOperator::Exists => Instruction::NilTest { present: true },
-                    UnaryOperator::NotExists => Instruction::NilTest { present: false },
-                }
+                self.push(operand, places);
+                Instruction::Unary(*operator)
             }
             FieldExpression::Binary { operator, left, right } => {
-                self.push(left, patterns, places);
-                self.push_binary(*operator, (left, right), patterns, places)
+                self.push(left, places);
+                self.push_binary(*operator, (left, right), places)
             }
             FieldExpression::Logical { operator, operands } => {
-                operands.iter().for_each(|operand| self.push(operand, patterns, places));
+                operands.iter().for_each(|operand| self.push(operand, places));
                 Instruction::Logical(*operator, operands.len())
             }
         };
@@ -154,7 +146,6 @@ impl Program {
         &mut self,
         operator: BinaryOperator,
         (left, right): (&'e FieldExpression, &'e FieldExpression),
-        patterns: &Patterns,
         places: &mut HashMap<&'e Attribute, usize>,
     ) -> Instruction {
         let negated = operator == BinaryOperator::NotRegex;
@@ -163,11 +154,11 @@ impl Program {
             FieldExpression::Static(pattern),
         ) = (operator, right)
         {
-            let pattern = pattern.as_text().and_then(|text| patterns.compile(text).ok());
+            let pattern = pattern.as_text().and_then(|text| self.all_patterns.compile(text).ok());
             self.patterns.push(pattern);
             return Instruction::Regex { pattern: self.patterns.len() - 1, negated };
         }
-        self.push(right, patterns, places);
+        self.push(right, places);
         match operator {
             BinaryOperator::Arithmetic(operator) => Instruction::Arithmetic(operator),
             BinaryOperator::Regex | BinaryOperator::NotRegex => {
@@ -212,9 +203,7 @@ impl Program {
             let value = match instruction {
                 Instruction::Constant(index) => Value::of_static(&self.constants[index]),
                 Instruction::Load(index) => load(index),
-                Instruction::Negate => pop(stack).negate(),
-                Instruction::Not => pop(stack).not(),
-                Instruction::NilTest { present } => pop(stack).nil_test(present),
+                Instruction::Unary(operator) => pop(stack).unary(operator),
                 Instruction::Arithmetic(operator) => {
                     let right = pop(stack);
                     calculate(operator, pop(stack), right)

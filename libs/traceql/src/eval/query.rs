@@ -12,10 +12,9 @@ use super::shown::Shown;
 use super::steps::Steps;
 use super::view::BatchView;
 use super::{EvaluateError, Unsupported, Window};
+use crate::ast::PipelinePart;
 use crate::compiled_regex::Patterns;
-use crate::{
-    Attribute, Pipeline, PipelineStage, RootExpr, ScalarFilter, SpansetExpression, SpansetOperator,
-};
+use crate::{Attribute, Pipeline, PipelineStage, RootExpr, SpansetExpression, SpansetOperator};
 
 /// A query that can be run on batches. It is immutable, and can be used for any number of batches and threads.
 #[derive(Debug)]
@@ -267,43 +266,15 @@ fn reads_whole_trace(spanset: &SpansetExpression) -> bool {
 
 /// Adds the columns that the stages of a pipeline read to a projection.
 pub(crate) fn project_pipeline(pipeline: &Pipeline, columns: &mut Projection) {
-    for stage in &pipeline.stages {
-        match stage {
-            PipelineStage::Spanset(spanset) => project_spanset(spanset, columns),
-            PipelineStage::Scalar(filter) => project_scalars(filter, columns),
-            PipelineStage::By(expression) => {
-                expression.for_each_attribute(&mut |it| super::operand::project(it, columns));
-            }
-            PipelineStage::Coalesce | PipelineStage::Select(_) => {}
+    pipeline.for_each_part(&mut |part| match part {
+        PipelinePart::Expression(expression) => {
+            expression.for_each_attribute(&mut |it| super::operand::project(it, columns));
         }
-    }
-}
-
-fn project_scalars(filter: &ScalarFilter, columns: &mut Projection) {
-    for side in [&filter.left, &filter.right] {
-        side.for_each_aggregate(&mut |aggregate| {
-            if let Some(argument) = &aggregate.argument {
-                argument.for_each_attribute(&mut |it| super::operand::project(it, columns));
-            }
-        });
-    }
-}
-
-fn project_spanset(spanset: &SpansetExpression, columns: &mut Projection) {
-    match spanset {
-        SpansetExpression::Filter(filter) => {
-            let mut project = |attribute: &_| super::operand::project(attribute, columns);
-            filter.expression.for_each_attribute(&mut project);
+        PipelinePart::Operator(SpansetOperator::Structural(relation, _)) => {
+            super::structural::project(relation, columns);
         }
-        SpansetExpression::Pipeline(pipeline) => project_pipeline(pipeline, columns),
-        SpansetExpression::Binary { operator, left, right } => {
-            if let SpansetOperator::Structural(relation, _) = operator {
-                super::structural::project(*relation, columns);
-            }
-            project_spanset(left, columns);
-            project_spanset(right, columns);
-        }
-    }
+        PipelinePart::Operator(_) | PipelinePart::Selected(_) => {}
+    });
 }
 
 impl CompiledQuery {

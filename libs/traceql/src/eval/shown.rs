@@ -9,11 +9,9 @@ use super::matches::AttributeValue;
 use super::operand::{Operand, Pick, Place, Table, project};
 use super::value::Value;
 use super::view::BatchView;
+use crate::ast::PipelinePart;
 use crate::compiled_regex::Patterns;
-use crate::{
-    Attribute, FieldExpression, Intrinsic, Pipeline, PipelineStage, SpansetExpression,
-    UnaryOperator,
-};
+use crate::{Attribute, FieldExpression, Intrinsic, Pipeline, UnaryOperator};
 
 /// One attribute that the query refers to.
 #[derive(Debug)]
@@ -36,7 +34,11 @@ impl Shown {
     /// The attributes of a pipeline that answers may show, in order of first reference.
     pub(crate) fn of_pipeline(pipeline: &Pipeline, patterns: &Patterns) -> Vec<Self> {
         let mut collector = Collector { shown: Vec::new(), places: HashMap::new(), patterns };
-        collect_pipeline(pipeline, &mut collector);
+        pipeline.for_each_part(&mut |part| match part {
+            PipelinePart::Expression(expression) => collect_expression(expression, &mut collector),
+            PipelinePart::Selected(attribute) => collector.entry(attribute).always = true,
+            PipelinePart::Operator(_) => {}
+        });
         collector.shown.retain(|shown| !is_hidden(&shown.attribute));
         collector.shown
     }
@@ -87,42 +89,6 @@ impl Collector<'_> {
             self.shown.len() - 1
         });
         &mut self.shown[place]
-    }
-}
-
-fn collect_pipeline(pipeline: &Pipeline, collector: &mut Collector<'_>) {
-    let show = |attribute: &Attribute, collector: &mut Collector<'_>| {
-        collector.entry(attribute).always = true;
-    };
-    for stage in &pipeline.stages {
-        match stage {
-            PipelineStage::Spanset(spanset) => collect_spanset(spanset, collector),
-            PipelineStage::By(expression) => collect_expression(expression, collector),
-            PipelineStage::Coalesce => {}
-            PipelineStage::Select(attributes) => {
-                attributes.iter().for_each(|attribute| show(attribute, collector));
-            }
-            PipelineStage::Scalar(filter) => {
-                for side in [&filter.left, &filter.right] {
-                    side.for_each_aggregate(&mut |aggregate| {
-                        if let Some(argument) = &aggregate.argument {
-                            collect_expression(argument, collector);
-                        }
-                    });
-                }
-            }
-        }
-    }
-}
-
-fn collect_spanset(spanset: &SpansetExpression, collector: &mut Collector<'_>) {
-    match spanset {
-        SpansetExpression::Filter(filter) => collect_expression(&filter.expression, collector),
-        SpansetExpression::Pipeline(pipeline) => collect_pipeline(pipeline, collector),
-        SpansetExpression::Binary { left, right, .. } => {
-            collect_spanset(left, collector);
-            collect_spanset(right, collector);
-        }
     }
 }
 

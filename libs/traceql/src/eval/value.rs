@@ -1,7 +1,7 @@
 //! Run-time values, and the operators on them.
 //!
-//! Values borrow from the batch. The rules are those of constant folding, extended by what occurs only in stored data:
-//! arrays, bytes that are not text, and spans without an event or link.
+//! Values borrow from the batch, or from the query. Some occur in stored data only: arrays, and spans without an event
+//! or link.
 
 use std::cmp::Ordering;
 
@@ -10,7 +10,7 @@ use tactus_model::{
     any_value::{self, DecodedValue},
 };
 
-use crate::{ArithmeticOperator, ComparisonOperator, Kind, Static, Status};
+use crate::{ArithmeticOperator, ComparisonOperator, Kind, Static, Status, UnaryOperator};
 
 /// What an expression yields for one span.
 #[derive(Clone, Copy, Debug)]
@@ -39,7 +39,7 @@ pub(crate) struct ArrayValue<'a> {
 }
 
 impl<'a> Value<'a> {
-    /// The value of a constant. Constants are never arrays.
+    /// The value of a constant.
     pub(crate) fn of_static(constant: &'a Static) -> Self {
         match constant {
             Static::Int(value) => Value::Int(*value),
@@ -49,7 +49,7 @@ impl<'a> Value<'a> {
             Static::Duration(value) => Value::Duration(*value),
             Static::Status(status) => Value::Status(*status),
             Static::Kind(kind) => Value::Kind(*kind),
-            _ => Value::Nil,
+            Static::Nil => Value::Nil,
         }
     }
 
@@ -97,7 +97,8 @@ impl<'a> Value<'a> {
         !matches!(self, Value::Nil | Value::NoRow)
     }
 
-    fn as_f64(self) -> Option<f64> {
+    /// The number; durations in nanoseconds.
+    pub(crate) fn as_f64(self) -> Option<f64> {
         match self {
             Value::Int(value) | Value::Duration(value) => Some(value as f64),
             Value::Float(value) => Some(value),
@@ -105,30 +106,34 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// A nil test. `present`: true if the test is for a value, false if it is for its absence.
-    pub(crate) fn nil_test(self, present: bool) -> Self {
-        match self {
-            Value::NoRow => Value::Nil,
-            value => Value::Bool(value.exists() == present),
-        }
-    }
-
-    /// `!x`: nil unless x is boolean.
-    pub(crate) fn not(self) -> Self {
-        match self {
-            Value::Bool(value) => Value::Bool(!value),
+    /// Applies a prefix operator or nil test: nil if the value has the wrong type.
+    pub(crate) fn unary(self, operator: UnaryOperator) -> Self {
+        match (operator, self) {
+            (UnaryOperator::Negate, Value::NoRow) => Value::NoRow,
+            (_, Value::NoRow) => Value::Nil,
+            (UnaryOperator::Exists, value) => Value::Bool(value.exists()),
+            (UnaryOperator::NotExists, value) => Value::Bool(!value.exists()),
+            (UnaryOperator::Not, Value::Bool(value)) => Value::Bool(!value),
+            (UnaryOperator::Negate, Value::Int(value)) => Value::Int(value.wrapping_neg()),
+            (UnaryOperator::Negate, Value::Float(value)) => Value::Float(-value),
+            (UnaryOperator::Negate, Value::Duration(value)) => {
+                Value::Duration(value.wrapping_neg())
+            }
             _ => Value::Nil,
         }
     }
 
-    /// `-x`: nil unless x is a number.
-    pub(crate) fn negate(self) -> Self {
+    /// The value as a constant; nil for arrays, which have no literal.
+    pub(crate) fn to_static(self) -> Static {
         match self {
-            Value::Int(value) => Value::Int(value.wrapping_neg()),
-            Value::Float(value) => Value::Float(-value),
-            Value::Duration(value) => Value::Duration(value.wrapping_neg()),
-            Value::NoRow => Value::NoRow,
-            _ => Value::Nil,
+            Value::NoRow | Value::Nil | Value::Array(_) => Static::Nil,
+            Value::Bool(value) => Static::Bool(value),
+            Value::Int(value) => Static::Int(value),
+            Value::Float(value) => Static::Float(value),
+            Value::Duration(value) => Static::Duration(value),
+            Value::String(text) => Static::string(text),
+            Value::Status(status) => Static::Status(status),
+            Value::Kind(kind) => Static::Kind(kind),
         }
     }
 }
@@ -148,14 +153,6 @@ impl<'a> ArrayValue<'a> {
             _ => Value::Nil,
         })
     }
-
-    fn any(self, test: impl FnMut(Value<'a>) -> bool) -> bool {
-        self.elements().any(test)
-    }
-
-    fn all(self, test: impl FnMut(Value<'a>) -> bool) -> bool {
-        self.elements().all(test)
-    }
 }
 
 /// `left operator right`: a boolean, or nil if an operand has no row.
@@ -165,26 +162,28 @@ pub(crate) fn compare<'a>(
     left: Value<'a>,
     right: Value<'a>,
 ) -> Value<'a> {
-    let negative = operator == ComparisonOperator::NotEqual;
     let holds = match (left, right) {
         (Value::NoRow, _) | (_, Value::NoRow) => return Value::Nil,
         (Value::Array(_), Value::Array(_)) => false,
         (Value::Nil, _) | (_, Value::Nil) => false,
-        (Value::Array(array), scalar) if negative => {
-            array.all(|element| compare_scalars(operator, element, scalar))
-        }
-        (Value::Array(array), scalar) => {
-            array.any(|element| compare_scalars(operator, element, scalar))
-        }
-        (scalar, Value::Array(array)) if negative => {
-            array.all(|element| compare_scalars(operator, scalar, element))
-        }
-        (scalar, Value::Array(array)) => {
-            array.any(|element| compare_scalars(operator, scalar, element))
-        }
+        (Value::Array(array), scalar) => compare_elements(operator, array, scalar),
+        (scalar, Value::Array(array)) => compare_elements(operator.flipped(), array, scalar),
         (left, right) => compare_scalars(operator, left, right),
     };
     Value::Bool(holds)
+}
+
+/// `!=` holds if all elements satisfy it, the others if any does.
+fn compare_elements(
+    operator: ComparisonOperator,
+    array: ArrayValue<'_>,
+    scalar: Value<'_>,
+) -> bool {
+    let holds = |element| compare_scalars(operator, element, scalar);
+    match operator {
+        ComparisonOperator::NotEqual => array.elements().all(holds),
+        _ => array.elements().any(holds),
+    }
 }
 
 /// False for types that do not match, even for `!=`.
@@ -222,8 +221,8 @@ pub(crate) fn match_regex(
     };
     Value::Bool(match value {
         Value::NoRow => return Value::Nil,
-        Value::Array(array) if negated => array.all(holds),
-        Value::Array(array) => array.any(holds),
+        Value::Array(array) if negated => array.elements().all(holds),
+        Value::Array(array) => array.elements().any(holds),
         value => holds(value),
     })
 }
@@ -253,12 +252,21 @@ fn calculate_int<'a>(operator: ArithmeticOperator, left: i64, right: i64) -> Val
         ArithmeticOperator::Divide => left.wrapping_div(right),
         ArithmeticOperator::Modulo => left.wrapping_rem(right),
         ArithmeticOperator::Power => {
-            let exact = crate::operate::int_power(left, right);
-            return exact
+            return int_power(left, right)
                 .map_or_else(|| Value::Float((left as f64).powf(right as f64)), Value::Int);
         }
     };
     Value::Int(result)
+}
+
+/// `base ^ exponent` if that is a whole number of 64 bits.
+pub(crate) fn int_power(base: i64, exponent: i64) -> Option<i64> {
+    match (base, u32::try_from(exponent)) {
+        (_, Ok(exponent)) => base.checked_pow(exponent),
+        (0 | 1, Err(_)) if exponent > 0 => Some(base),
+        (-1, Err(_)) if exponent > 0 => Some(if exponent % 2 == 0 { 1 } else { -1 }),
+        _ => None,
+    }
 }
 
 /// `left operator right` on doubles.

@@ -4,7 +4,7 @@
 //! of its series and its measured value, and finally one pass that adds up. Labels become text once for each batch and
 //! value, not for each span.
 
-mod cells;
+pub(super) mod cells;
 mod compare;
 mod exemplars;
 mod graph;
@@ -24,7 +24,7 @@ use self::compare::{AttributeNumber, ComparedRows, Comparison};
 use self::exemplars::Exemplars;
 use self::graph::GraphCounts;
 use self::labels::{Labels, SeriesColumn};
-use self::measured::Measured;
+use self::measured::{Measured, unit};
 use self::rows::{Reach, Rows};
 use self::sample::Sample;
 use self::series::{SeriesNumber, SeriesTable};
@@ -258,8 +258,11 @@ impl Counts {
         offer: &Offer<'_>,
     ) -> usize {
         match (self, &leaf.function) {
-            (Counts::Series { labels, series, exemplars }, Function::Series { measure, by }) => {
-                let measured = Measured::of(measure, rows, offer.view);
+            (
+                Counts::Series { labels, series, exemplars },
+                Function::Series { measured: function, by_size, by },
+            ) => {
+                let measured = Measured::of(function, *by_size, rows, offer.view);
                 if measured.rows.len() == 0 {
                     return 0;
                 }
@@ -270,13 +273,13 @@ impl Counts {
                     return 0;
                 }
                 let columns = SeriesColumn::of(&by, &measured.rows, offer.view, labels);
-                measured.add_up(query, measure, &columns, offer, series);
+                measured.add_up(query, function.joining(), &columns, offer, series);
                 if let Some(exemplars) = exemplars {
                     exemplars.choose(&measured.rows, offer.view);
                     exemplars.look_at(&measured.rows, offer.view, &leaf.shown, |place| {
                         let key = measured.key(&columns, place);
                         let number = series.find(&key).unwrap_or_else(|| series.number(&key));
-                        (measured.shown_value(measure, place, offer.view), number)
+                        (measured.shown_value(function, place, offer.view), number)
                     });
                 }
                 measured.rows.len()
@@ -312,13 +315,13 @@ impl Counts {
     fn finish(self, number: u32, leaf: &Leaf, grid: Grid, scale: f64) -> Vec<PartialSeries> {
         let inside = |exemplar: &Exemplar| grid.interval_of(exemplar.start_unix_nanos).is_some();
         match (self, &leaf.function) {
-            (Counts::Series { labels, series, exemplars }, Function::Series { measure, .. }) => {
+            (Counts::Series { labels, series, exemplars }, Function::Series { measured, .. }) => {
                 let mut of_series: HashMap<SeriesNumber, Vec<Exemplar>> = HashMap::new();
                 let found = exemplars.into_iter().flat_map(Exemplars::finish);
                 for (series, exemplar) in found.filter(|(_, exemplar)| inside(exemplar)) {
                     of_series.entry(series).or_default().push(exemplar);
                 }
-                let (joining, unit) = (measure.joining(), measure.unit());
+                let (joining, unit) = (measured.joining(), unit(measured));
                 series
                     .into_series()
                     .map(|(key, series, points)| {

@@ -1,15 +1,14 @@
 //! A metrics query, compiled to run on batches.
 
-mod references;
 mod sampling;
 
 use tactus_model::{AttributeSelection, Projection, SpanBatch, TraceId};
 
-use self::references::attributes_of;
 pub(super) use self::sampling::{PROBABILITY, Sampling, Weighing};
 use super::Grid;
 use super::buckets::Buckets;
 use super::graph::{self, Part};
+use crate::ast::PipelinePart;
 use crate::compiled_regex::Patterns;
 use crate::eval::pipeline::{self, SpansetPlan, Stage};
 use crate::eval::plan::Plan;
@@ -68,7 +67,8 @@ pub(super) struct Leaf {
 #[derive(Debug)]
 pub(super) enum Function {
     Series {
-        measure: Measure,
+        measured: MetricsFunction,
+        by_size: Buckets,
         by: Vec<Attribute>,
     },
     Compare {
@@ -81,22 +81,6 @@ pub(super) enum Function {
     Graph {
         parts: Vec<Part>,
         by: Buckets,
-    },
-}
-
-/// What is stored for the spans of one series and interval.
-#[derive(Debug)]
-pub(super) enum Measure {
-    Count,
-    Min(Attribute),
-    Max(Attribute),
-    Sum(Attribute),
-    Avg(Attribute),
-    /// Counts by size. `shows_values`: exemplars have the span's value.
-    Buckets {
-        attribute: Attribute,
-        by: Buckets,
-        shows_values: bool,
     },
 }
 
@@ -241,6 +225,31 @@ impl Leaf {
     }
 }
 
+/// All attributes that a query refers to, each once, in order of reference.
+fn attributes_of(query: &MetricsQuery) -> Vec<Attribute> {
+    let mut found: Vec<Attribute> = Vec::new();
+    let mut add = |attribute: &Attribute| {
+        if !found.contains(attribute) {
+            found.push(attribute.clone());
+        }
+    };
+    query.pipeline.for_each_part(&mut |part| match part {
+        PipelinePart::Expression(expression) => expression.for_each_attribute(&mut add),
+        PipelinePart::Selected(attribute) => add(attribute),
+        PipelinePart::Operator(_) => {}
+    });
+    match &query.stage {
+        MetricsStage::Series { function, by } => {
+            function.attribute().into_iter().chain(by).for_each(add);
+        }
+        MetricsStage::Compare(compare) => {
+            compare.selection.expression.for_each_attribute(&mut add);
+        }
+        MetricsStage::ServiceGraph(_) => {}
+    }
+    found
+}
+
 impl Function {
     fn compile(stage: &MetricsStage, by_size: Buckets, patterns: &Patterns) -> Self {
         let (function, written) = match stage {
@@ -264,43 +273,16 @@ impl Function {
                 by.push(attribute.clone());
             }
         }
-        let measure = match function {
-            MetricsFunction::Rate | MetricsFunction::CountOverTime => Measure::Count,
-            MetricsFunction::MinOverTime(attribute) => Measure::Min(attribute.clone()),
-            MetricsFunction::MaxOverTime(attribute) => Measure::Max(attribute.clone()),
-            MetricsFunction::SumOverTime(attribute) => Measure::Sum(attribute.clone()),
-            MetricsFunction::AvgOverTime(attribute) => Measure::Avg(attribute.clone()),
-            MetricsFunction::HistogramOverTime(attribute) => {
-                Measure::Buckets { attribute: attribute.clone(), by: by_size, shows_values: false }
-            }
-            MetricsFunction::QuantileOverTime { attribute, .. } => {
-                Measure::Buckets { attribute: attribute.clone(), by: by_size, shows_values: true }
-            }
-        };
-        Function::Series { measure, by }
+        Function::Series { measured: function.clone(), by_size, by }
     }
 
     /// The attributes whose values determine the series.
     fn attributes(&self) -> Vec<Attribute> {
         match self {
-            Function::Series { measure, by } => {
-                by.iter().chain(measure.attribute()).cloned().collect()
+            Function::Series { measured, by, .. } => {
+                by.iter().chain(measured.attribute()).cloned().collect()
             }
             Function::Compare { .. } | Function::Graph { .. } => Vec::new(),
-        }
-    }
-}
-
-impl Measure {
-    /// The measured attribute.
-    pub(super) fn attribute(&self) -> Option<&Attribute> {
-        match self {
-            Measure::Count => None,
-            Measure::Min(attribute)
-            | Measure::Max(attribute)
-            | Measure::Sum(attribute)
-            | Measure::Avg(attribute)
-            | Measure::Buckets { attribute, .. } => Some(attribute),
         }
     }
 }

@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 
 use super::buckets::Buckets;
+use super::collect::cells::Joining;
 use super::exemplars_answer::ExemplarChoice;
 use super::{Exemplar, Grid, LabelValue, PartialSeries, Point, SeriesKey, graph};
 use crate::{GraphMeasure, MetricsFunction, MetricsQuery, MetricsStage};
@@ -17,16 +18,6 @@ const COMPARED_BYTES: usize = 32 << 20;
 /// shown.
 const COMPARED_VALUES: usize = 1000;
 const COMPARED_PER_SHOWN: usize = 10;
-
-/// How two values of an interval become one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fold {
-    Count,
-    Minimum,
-    Maximum,
-    Sum,
-    Mean,
-}
 
 /// The keys that a function has.
 #[derive(Clone, Debug)]
@@ -58,7 +49,7 @@ pub(super) struct Row {
 /// The partial series of one function of the query.
 #[derive(Clone, Debug)]
 pub(super) struct Gathered {
-    fold: Fold,
+    joining: Joining,
     keys: Keys,
     pub(super) buckets: Buckets,
     /// How many series of the answer each group becomes, in addition to its rows.
@@ -74,40 +65,28 @@ pub(super) struct Gathered {
 
 impl Gathered {
     pub(super) fn new(query: &MetricsQuery, exemplars: usize, buckets: Buckets) -> Self {
-        let (mut has_buckets, mut derived_series) = (false, 0);
-        let (fold, keys) = match &query.stage {
+        let mut derived_series = 0;
+        let (joining, keys) = match &query.stage {
             MetricsStage::Compare(compare) => {
                 let shown = usize::try_from(compare.top_n).unwrap_or(0);
                 let least_values = shown.saturating_mul(COMPARED_PER_SHOWN);
-                (Fold::Count, Keys::Compared { least_values })
+                (Joining::Count, Keys::Compared { least_values })
             }
             MetricsStage::ServiceGraph(measure) => {
                 derived_series = measure.quantiles().len();
-                (Fold::Count, Keys::Graph(measure.clone()))
+                (Joining::Count, Keys::Graph(measure.clone()))
             }
             MetricsStage::Series { function, by } => {
-                let fold = match function {
-                    MetricsFunction::Rate | MetricsFunction::CountOverTime => Fold::Count,
-                    MetricsFunction::MinOverTime(_) => Fold::Minimum,
-                    MetricsFunction::MaxOverTime(_) => Fold::Maximum,
-                    MetricsFunction::SumOverTime(_) => Fold::Sum,
-                    MetricsFunction::AvgOverTime(_) => Fold::Mean,
-                    MetricsFunction::HistogramOverTime(_) => {
-                        has_buckets = true;
-                        Fold::Count
-                    }
-                    MetricsFunction::QuantileOverTime { quantiles, .. } => {
-                        (has_buckets, derived_series) = (true, quantiles.len());
-                        Fold::Count
-                    }
-                };
-                let labels = distinct(by).len();
-                (fold, Keys::Groups { labels, has_buckets })
+                if let MetricsFunction::QuantileOverTime { quantiles, .. } = function {
+                    derived_series = quantiles.len();
+                }
+                let (labels, has_buckets) = (distinct(by).len(), function.has_buckets());
+                (function.joining(), Keys::Groups { labels, has_buckets })
             }
         };
         let repeats = matches!(keys, Keys::Compared { .. });
         Self {
-            fold,
+            joining,
             keys,
             buckets,
             derived_series,
@@ -147,10 +126,10 @@ impl Gathered {
         if self.rows.contains_key(key) {
             return 0;
         }
-        let columns = match self.fold {
-            Fold::Count | Fold::Minimum | Fold::Maximum => 1,
-            Fold::Sum => 2,
-            Fold::Mean => 3,
+        let columns = match self.joining {
+            Joining::Count | Joining::Min | Joining::Max => 1,
+            Joining::Sum => 2,
+            Joining::Mean => 3,
         };
         let row = |columns: usize, texts: usize| {
             let values = grid.intervals().saturating_mul(columns).saturating_mul(size_of::<f64>());
@@ -181,10 +160,10 @@ impl Gathered {
         {
             self.groups.insert(values.clone());
         }
-        let fold = self.fold;
-        let row = self.rows.entry(part.key).or_insert_with(|| Row::new(fold, grid.intervals()));
+        let joining = self.joining;
+        let row = self.rows.entry(part.key).or_insert_with(|| Row::new(joining, grid.intervals()));
         for point in part.points {
-            row.add(fold, point);
+            row.add(joining, point);
         }
         self.exemplars.extend(&mut row.exemplars, part.exemplars, grid);
         if self.bytes > self.most_bytes
@@ -242,25 +221,25 @@ pub(super) fn by_frequency(sum: f64, value: Option<&LabelValue>) -> impl Ord + u
 }
 
 impl Row {
-    fn new(fold: Fold, intervals: usize) -> Self {
+    fn new(joining: Joining, intervals: usize) -> Self {
         let column = |wanted: bool, value| if wanted { vec![value; intervals] } else { Vec::new() };
         Self {
-            values: vec![if fold == Fold::Count { 0.0 } else { f64::NAN }; intervals],
-            lost: column(matches!(fold, Fold::Sum | Fold::Mean), 0.0),
-            weights: column(fold == Fold::Mean, 0.0),
+            values: vec![if joining == Joining::Count { 0.0 } else { f64::NAN }; intervals],
+            lost: column(matches!(joining, Joining::Sum | Joining::Mean), 0.0),
+            weights: column(joining == Joining::Mean, 0.0),
             exemplars: Vec::new(),
         }
     }
 
-    fn add(&mut self, fold: Fold, point: Point) {
+    fn add(&mut self, joining: Joining, point: Point) {
         let interval = point.interval as usize;
         let Some(value) = self.values.get_mut(interval) else { return };
-        match fold {
-            Fold::Count => *value += point.value,
-            Fold::Minimum => *value = value.min(point.value),
-            Fold::Maximum => *value = value.max(point.value),
-            Fold::Sum => add_compensated(value, &mut self.lost[interval], point.value),
-            Fold::Mean => {
+        match joining {
+            Joining::Count => *value += point.value,
+            Joining::Min => *value = value.min(point.value),
+            Joining::Max => *value = value.max(point.value),
+            Joining::Sum => add_compensated(value, &mut self.lost[interval], point.value),
+            Joining::Mean => {
                 let product = point.value * point.weight;
                 add_compensated(value, &mut self.lost[interval], product);
                 self.weights[interval] += point.weight;

@@ -56,14 +56,7 @@ fn filter(operator: ComparisonOperator, threshold: &Static, lines: &mut [Line]) 
         Static::Duration(nanoseconds) => *nanoseconds as f64 / 1e9,
         other => other.as_number().unwrap_or(f64::NAN),
     };
-    let holds = |value: f64| match operator {
-        ComparisonOperator::Equal => value == threshold,
-        ComparisonOperator::NotEqual => value != threshold,
-        ComparisonOperator::Less => value < threshold,
-        ComparisonOperator::LessEqual => value <= threshold,
-        ComparisonOperator::Greater => value > threshold,
-        ComparisonOperator::GreaterEqual => value >= threshold,
-    };
+    let holds = |value: f64| operator.holds(value.partial_cmp(&threshold));
     for line in lines {
         for value in &mut line.values {
             if !holds(*value) {

@@ -1,9 +1,9 @@
-use super::int_power;
-use std::sync::Arc;
+use tactus_model::any_value::{AnyValueRef, encode_array};
 
 use super::{evaluate_binary, evaluate_unary};
 use crate::ast::{BinaryOperator, UnaryOperator};
-use crate::static_value::{Kind, Static, Status};
+use crate::eval::value::{ArrayValue, Value, calculate, compare, int_power, match_regex};
+use crate::{CompiledRegex, Kind, Static, Status};
 
 fn apply(left: Static, operator: &str, right: Static) -> Static {
     evaluate_binary(BinaryOperator::from_text(operator).expect("an operator"), &left, &right)
@@ -63,27 +63,51 @@ fn arithmetic_keeps_integers_and_yields_nil_without_a_value() {
     assert_eq!(apply(Nil, "+", Int(1)), Nil);
 }
 
+fn texts(values: &[&str]) -> Vec<u8> {
+    encode_array(values.iter().map(|text| AnyValueRef::String(text.as_bytes())))
+}
+
+fn array(encoded: &[u8]) -> Value<'_> {
+    Value::Array(ArrayValue { encoded })
+}
+
 #[test]
 fn arrays_compare_any_element_and_differ_by_all() {
-    let texts = |values: &[&str]| {
-        Static::StringArray(values.iter().map(|text| Arc::from(text.as_bytes())).collect())
+    fn text(text: &str) -> Value<'_> {
+        Value::String(text.as_bytes())
+    }
+    let holds = |left: Value<'_>, operator: &str, right: Value<'_>| {
+        let result = match (BinaryOperator::from_text(operator).expect("an operator"), right) {
+            (BinaryOperator::Comparison(operator), _) => compare(operator, left, right),
+            (operator, Value::String(pattern)) => {
+                let pattern = CompiledRegex::new(pattern).expect("a pattern");
+                let negated = operator == BinaryOperator::NotRegex;
+                match_regex(left, negated, |text| pattern.is_match(text))
+            }
+            _ => panic!("no pattern"),
+        };
+        result.is_bool(true)
     };
     let tags = texts(&["red", "green"]);
-    assert!(holds(tags.clone(), "=", Static::string("green")));
-    assert!(holds(Static::string("green"), "=", tags.clone()));
-    assert!(!holds(tags.clone(), "!=", Static::string("green")));
-    assert!(holds(tags.clone(), "!=", Static::string("blue")));
-    assert!(holds(tags.clone(), "=~", Static::string("gr.*")));
-    assert!(!holds(tags.clone(), "!~", Static::string("gr.*")));
-    assert!(!holds(tags.clone(), "!=", Int(1)) && !holds(tags.clone(), "=", tags));
-    let numbers = Static::IntArray(Arc::from([1, 2, 3]));
-    assert!(holds(numbers.clone(), ">", Int(2)) && holds(Int(2), "<", numbers.clone()));
-    assert!(!holds(numbers.clone(), ">", Int(3)) && holds(numbers.clone(), "=", Float(2.0)));
-    assert_eq!(apply(numbers, "+", Int(1)), Nil);
+    let tags = array(&tags);
+    assert!(holds(tags, "=", text("green")));
+    assert!(holds(text("green"), "=", tags));
+    assert!(!holds(tags, "!=", text("green")));
+    assert!(holds(tags, "!=", text("blue")));
+    assert!(holds(tags, "=~", text("gr.*")));
+    assert!(!holds(tags, "!~", text("gr.*")));
+    assert!(!holds(tags, "!=", Value::Int(1)) && !holds(tags, "=", tags));
+    let numbers = encode_array([1, 2, 3].into_iter().map(AnyValueRef::Int));
+    let numbers = array(&numbers);
+    assert!(holds(numbers, ">", Value::Int(2)) && holds(Value::Int(2), "<", numbers));
+    assert!(!holds(numbers, ">", Value::Int(3)) && holds(numbers, "=", Value::Float(2.0)));
+    let sum = calculate(crate::ArithmeticOperator::Add, numbers, Value::Int(1));
+    assert_eq!(sum.to_static(), Nil);
     let empty = texts(&[]);
-    assert!(holds(empty.clone(), "!=", Static::string("x")));
-    assert!(holds(empty.clone(), "!~", Static::string("x")));
-    assert!(!holds(empty, "=", Static::string("x")));
+    let empty = array(&empty);
+    assert!(holds(empty, "!=", text("x")));
+    assert!(holds(empty, "!~", text("x")));
+    assert!(!holds(empty, "=", text("x")));
 }
 
 #[test]
@@ -98,10 +122,10 @@ fn prefix_operators_need_their_type() {
 
 #[test]
 fn arrays_have_a_text() {
-    let texts: Arc<[crate::static_value::Text]> =
-        ["a", "b\""].iter().map(|text| Arc::from(text.as_bytes())).collect();
-    assert_eq!(Static::StringArray(texts).to_string(), r#"["a", "b\""]"#);
-    assert_eq!(Static::FloatArray(Arc::from([1.0, 2.5])).to_string(), "[1.0, 2.5]");
+    let strings = texts(&["a", "b\""]);
+    assert_eq!(ArrayValue { encoded: &strings }.to_string(), r#"["a", "b\""]"#);
+    let floats = encode_array([1.0, 2.5].into_iter().map(AnyValueRef::Double));
+    assert_eq!(ArrayValue { encoded: &floats }.to_string(), "[1.0, 2.5]");
     assert_eq!(Duration(40_833_333).to_string(), "40.833333ms");
     assert_eq!(Duration(i64::MIN).to_string(), "-2562047h47m16.854775808s");
 }

@@ -28,6 +28,7 @@ pub(crate) struct World<'g> {
 enum Result {
     NoRow,
     Value(Static),
+    Array(Vec<Static>),
 }
 
 impl<'g> World<'g> {
@@ -164,6 +165,8 @@ impl Place<'_> {
                 (UnaryOperator::Negate, Result::NoRow) => return Result::NoRow,
                 (_, Result::NoRow) => Static::Nil,
                 (operator, Result::Value(value)) => evaluate_unary(*operator, &value),
+                (UnaryOperator::Negate | UnaryOperator::Not, Result::Array(_)) => Static::Nil,
+                (operator, Result::Array(_)) => Static::Bool(*operator == UnaryOperator::Exists),
             },
             FieldExpression::Logical { operator, operands } => {
                 let mut values = operands.iter().map(|operand| {
@@ -176,23 +179,16 @@ impl Place<'_> {
             }
             FieldExpression::Binary { operator, left, right } => {
                 match (self.value(left), self.value(right)) {
+                    (Result::NoRow, _) | (_, Result::NoRow) => match operator {
+                        BinaryOperator::Arithmetic(_) => return Result::NoRow,
+                        _ => Static::Nil,
+                    },
                     (Result::Value(left_value), Result::Value(right_value)) => {
-                        match without_elements(*operator, &left_value, &right_value) {
-                            Some(vacuous) => Static::Bool(vacuous),
-                            None => {
-                                let (left, right) = ids_in_one_form(
-                                    *operator,
-                                    left,
-                                    right,
-                                    left_value,
-                                    right_value,
-                                );
-                                evaluate_binary(*operator, &left, &right)
-                            }
-                        }
+                        let (left, right) =
+                            ids_in_one_form(*operator, left, right, left_value, right_value);
+                        evaluate_binary(*operator, &left, &right)
                     }
-                    _ if matches!(operator, BinaryOperator::Arithmetic(_)) => return Result::NoRow,
-                    _ => Static::Nil,
+                    (left, right) => of_arrays(*operator, &left, &right),
                 }
             }
         };
@@ -227,7 +223,7 @@ impl Place<'_> {
                 }
             }
         };
-        Result::Value(value.unwrap_or(Static::Nil))
+        value.unwrap_or(Result::Value(Static::Nil))
     }
 
     fn intrinsic(&self, intrinsic: Intrinsic) -> Result {
@@ -281,7 +277,7 @@ impl Place<'_> {
             Intrinsic::TraceRootService => {
                 let service = root().and_then(|it| find(&it.group.resource, "service.name"));
                 match service {
-                    Some(Static::String(text)) => Static::String(text),
+                    Some(Result::Value(Static::String(text))) => Static::String(text),
                     _ => Static::string(""),
                 }
             }
@@ -312,8 +308,12 @@ fn trace_hex(id: u128) -> Static {
     Static::string(TraceId(id.to_be_bytes()).to_hex_trimmed())
 }
 
-fn find(attributes: &Attributes, name: &str) -> Option<Static> {
-    attributes.iter().find(|(key, _)| key == name).map(|(_, value)| to_static(value))
+fn find(attributes: &Attributes, name: &str) -> Option<Result> {
+    let (_, value) = attributes.iter().find(|(key, _)| key == name)?;
+    Some(match value {
+        Stored::Array(elements) => Result::Array(elements.iter().map(to_static).collect()),
+        scalar => Result::Value(to_static(scalar)),
+    })
 }
 
 fn to_static(value: &Stored) -> Static {
@@ -322,45 +322,39 @@ fn to_static(value: &Stored) -> Static {
         Stored::Int(value) => Static::Int(*value),
         Stored::Float(value) => Static::Float(*value),
         Stored::Bool(value) => Static::Bool(*value),
-        Stored::Array(elements) => match elements.first() {
-            Some(Stored::Int(_)) => Static::IntArray(
-                elements
-                    .iter()
-                    .filter_map(|it| match it {
-                        Stored::Int(value) => Some(*value),
-                        _ => None,
-                    })
-                    .collect(),
-            ),
-            _ => Static::StringArray(
-                elements
-                    .iter()
-                    .filter_map(|it| match it {
-                        Stored::String(text) => Some(text.as_bytes().into()),
-                        _ => None,
-                    })
-                    .collect(),
-            ),
-        },
+        Stored::Array(_) => panic!("arrays of arrays are not generated"),
     }
 }
 
-/// All elements of an empty array differ from any scalar; constants have no type for such an array.
-fn without_elements(operator: BinaryOperator, left: &Static, right: &Static) -> Option<bool> {
-    let is_empty = |value: &Static| *value == Static::StringArray([].into());
-    let is_array = |value: &Static| matches!(value, Static::StringArray(_) | Static::IntArray(_));
-    let scalar = |value: &Static| !value.is_nil() && !is_array(value);
-    match operator {
-        BinaryOperator::Comparison(operator) => {
-            let holds = operator == ComparisonOperator::NotEqual;
-            let beside = |array, other| is_empty(array) && scalar(other);
-            (beside(left, right) || beside(right, left)).then_some(holds)
-        }
-        BinaryOperator::NotRegex => {
-            (is_empty(left) && matches!(right, Static::String(_))).then_some(true)
-        }
-        _ => None,
+/// An operator with an array on at least one side. `!=` and `!~` hold if all elements satisfy them, the others if any
+/// does. Two arrays cannot be compared.
+fn of_arrays(operator: BinaryOperator, left: &Result, right: &Result) -> Static {
+    if matches!(operator, BinaryOperator::Arithmetic(_)) {
+        return Static::Nil;
     }
+    let is_pattern = matches!(operator, BinaryOperator::Regex | BinaryOperator::NotRegex);
+    let holds = |left: &Static, right: &Static| {
+        evaluate_binary(operator, left, right) == Static::Bool(true)
+    };
+    let all = matches!(
+        operator,
+        BinaryOperator::NotRegex | BinaryOperator::Comparison(ComparisonOperator::NotEqual)
+    );
+    let check = |elements: &[Static], holds: &dyn Fn(&Static) -> bool| match all {
+        true => elements.iter().all(holds),
+        false => elements.iter().any(holds),
+    };
+    Static::Bool(match (left, right) {
+        (Result::Array(_), Result::Value(Static::Nil)) => false,
+        (Result::Array(_), Result::Value(right)) if is_pattern && right.as_text().is_none() => {
+            false
+        }
+        (Result::Array(left), Result::Value(right)) => check(left, &|left| holds(left, right)),
+        (Result::Value(_), Result::Array(_)) if is_pattern => false,
+        (Result::Value(Static::Nil), Result::Array(_)) => false,
+        (Result::Value(left), Result::Array(right)) => check(right, &|right| holds(left, right)),
+        _ => false,
+    })
 }
 
 /// Ids are compared for equality in lower case, trace ids without leading zeros, span ids with 16 digits.

@@ -17,7 +17,11 @@ const MAX_KNOWN_MATCHES: usize = 1 << 16;
 
 /// What was found out about the texts of a batch.
 pub(super) struct Known {
-    patterns: KnownPatterns,
+    /// Patterns that are values, compiled; `None` if one does not compile.
+    compiled: HashMap<Vec<u8>, Option<CompiledRegex>>,
+    bytes: usize,
+    held: Held,
+    patterns: Patterns,
     /// Match results by pattern of the program, and by address and length of the text.
     matches: HashMap<(usize, usize, usize), bool, RandomState>,
 }
@@ -25,15 +29,13 @@ pub(super) struct Known {
 impl Known {
     /// `patterns`: those of the query.
     pub(super) fn of(patterns: &Patterns) -> Self {
-        let patterns = patterns.clone();
-        let (compiled, held) = (HashMap::new(), Held::default());
-        let patterns = KnownPatterns { compiled, bytes: 0, held, patterns };
-        Self { patterns, matches: HashMap::default() }
-    }
-
-    /// The compiled form of a pattern that is a value; `None` if it does not compile.
-    pub(super) fn regex(&mut self, pattern: &[u8]) -> Option<&CompiledRegex> {
-        self.patterns.regex(pattern)
+        Self {
+            compiled: HashMap::new(),
+            bytes: 0,
+            held: Held::default(),
+            patterns: patterns.clone(),
+            matches: HashMap::default(),
+        }
     }
 
     /// Matches each text once. Texts must not move while this exists.
@@ -49,19 +51,9 @@ impl Known {
         let place = (pattern, text.as_ptr().addr(), text.len());
         *self.matches.entry(place).or_insert_with(ask)
     }
-}
 
-/// Patterns that are values, compiled.
-struct KnownPatterns {
-    compiled: HashMap<Vec<u8>, Option<CompiledRegex>>,
-    bytes: usize,
-    held: Held,
-    patterns: Patterns,
-}
-
-impl KnownPatterns {
-    /// `None` if it does not compile.
-    fn regex(&mut self, pattern: &[u8]) -> Option<&CompiledRegex> {
+    /// The compiled form of a pattern that is a value; `None` if it does not compile.
+    pub(super) fn regex(&mut self, pattern: &[u8]) -> Option<&CompiledRegex> {
         if !self.compiled.contains_key(pattern) {
             let compiled = self.patterns.compile_value(pattern).ok();
             let bytes = compiled.as_ref().map_or(0, |(_, bytes)| *bytes) + pattern.len();

@@ -1,5 +1,7 @@
 //! Adds up values by series and interval.
 
+use crate::MetricsFunction;
+
 /// How two values of the same series and interval are combined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::metrics) enum Joining {
@@ -9,6 +11,21 @@ pub(in crate::metrics) enum Joining {
     Sum,
     /// A sum, divided by its weight in the end.
     Mean,
+}
+
+impl MetricsFunction {
+    pub(in crate::metrics) fn joining(&self) -> Joining {
+        match self {
+            MetricsFunction::MinOverTime(_) => Joining::Min,
+            MetricsFunction::MaxOverTime(_) => Joining::Max,
+            MetricsFunction::SumOverTime(_) => Joining::Sum,
+            MetricsFunction::AvgOverTime(_) => Joining::Mean,
+            MetricsFunction::Rate
+            | MetricsFunction::CountOverTime
+            | MetricsFunction::HistogramOverTime(_)
+            | MetricsFunction::QuantileOverTime { .. } => Joining::Count,
+        }
+    }
 }
 
 /// The value of one series and interval.

@@ -10,8 +10,8 @@ use crate::eval::operand::{Operand, Place, Source, Table};
 use crate::eval::scan::for_each_first;
 use crate::eval::value::Value;
 use crate::eval::view::BatchView;
+use crate::format_duration;
 use crate::metrics::LabelValue;
-use crate::{Static, format_duration};
 use tactus_work::Held;
 
 /// Up to this many combinations of two label columns are numbered with a table instead of a map.
@@ -33,31 +33,8 @@ pub(super) fn label(value: Value<'_>) -> LabelValue {
         Value::String(text) => LabelValue::String(String::from_utf8_lossy(text).into()),
         Value::Status(status) => LabelValue::String(status.text().into()),
         Value::Kind(kind) => LabelValue::String(kind.text().into()),
-        Value::Array(array) => LabelValue::String(array_text(array.elements()).into()),
+        Value::Array(array) => LabelValue::String(array.to_string().into()),
     }
-}
-
-/// The canonical text of an array.
-fn array_text<'a>(elements: impl Iterator<Item = Value<'a>>) -> String {
-    let mut text = String::from("[");
-    for element in elements {
-        if text.len() > 1 {
-            text.push_str(", ");
-        }
-        text.push_str(&match element {
-            // Formatting an array with one element shows how a string is quoted inside of arrays.
-            Value::String(string) => {
-                let one = Static::StringArray([string.into()].into()).to_string();
-                one[1..one.len() - 1].to_owned()
-            }
-            Value::Int(value) => Static::Int(value).to_string(),
-            Value::Float(value) => Static::Float(value).to_string(),
-            Value::Bool(value) => Static::Bool(value).to_string(),
-            _ => Static::Nil.to_string(),
-        });
-    }
-    text.push(']');
-    text
 }
 
 /// The values of one label over all batches, each with a number.

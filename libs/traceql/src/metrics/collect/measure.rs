@@ -22,11 +22,7 @@ fn bucket_of(value: Value<'_>, buckets: Buckets) -> u8 {
 
 /// The value as a number, durations in nanoseconds; NaN if it is not a number.
 pub(super) fn number_of(value: Value<'_>) -> f64 {
-    match value {
-        Value::Int(value) | Value::Duration(value) => value as f64,
-        Value::Float(value) => value,
-        _ => f64::NAN,
-    }
+    value.as_f64().unwrap_or(f64::NAN)
 }
 
 /// The rows that are in a bucket, and the bucket of each.

@@ -8,28 +8,17 @@ use super::series::SeriesTable;
 use super::{Offer, sample};
 use crate::eval::operand::{Operand, Place};
 use crate::eval::view::BatchView;
-use crate::metrics::compile::{CompiledMetrics, Measure, is_duration};
-use crate::{Attribute, Intrinsic};
+use crate::metrics::buckets::Buckets;
+use crate::metrics::compile::{CompiledMetrics, is_duration};
+use crate::{Attribute, Intrinsic, MetricsFunction};
 
-impl Measure {
-    pub(super) fn joining(&self) -> Joining {
-        match self {
-            Measure::Count | Measure::Buckets { .. } => Joining::Count,
-            Measure::Min(_) => Joining::Min,
-            Measure::Max(_) => Joining::Max,
-            Measure::Sum(_) => Joining::Sum,
-            Measure::Avg(_) => Joining::Mean,
-        }
-    }
-
-    /// Collected values are divided by this: durations of spans are shown in seconds, all others as they are.
-    pub(super) fn unit(&self) -> f64 {
-        let is_span_duration = self.attribute() == Some(&Attribute::Intrinsic(Intrinsic::Duration));
-        match self {
-            Measure::Count | Measure::Buckets { .. } => 1.0,
-            _ if is_span_duration => SECOND,
-            _ => 1.0,
-        }
+/// Collected values are divided by this: durations of spans are shown in seconds, all others as they are.
+pub(super) fn unit(function: &MetricsFunction) -> f64 {
+    let is_span_duration = function.attribute() == Some(&Attribute::Intrinsic(Intrinsic::Duration));
+    match function.joining() {
+        Joining::Count => 1.0,
+        _ if is_span_duration => SECOND,
+        _ => 1.0,
     }
 }
 
@@ -48,28 +37,28 @@ enum Values {
 }
 
 impl Measured {
-    pub(super) fn of(measure: &Measure, rows: Rows, view: &BatchView<'_>) -> Self {
-        match measure {
-            Measure::Count => Self { rows, values: Values::None },
-            Measure::Buckets { attribute, by, .. } => {
-                let (rows, buckets) = measure::buckets(attribute, *by, rows, view);
-                Self { rows, values: Values::Buckets(buckets, by.count()) }
-            }
-            Measure::Min(attribute)
-            | Measure::Max(attribute)
-            | Measure::Sum(attribute)
-            | Measure::Avg(attribute) => {
-                let (rows, numbers) = measure::numbers(attribute, rows, view);
-                Self { rows, values: Values::Numbers(numbers) }
-            }
+    pub(super) fn of(
+        function: &MetricsFunction,
+        by_size: Buckets,
+        rows: Rows,
+        view: &BatchView<'_>,
+    ) -> Self {
+        let Some(attribute) = function.attribute() else {
+            return Self { rows, values: Values::None };
+        };
+        if function.has_buckets() {
+            let (rows, buckets) = measure::buckets(attribute, by_size, rows, view);
+            return Self { rows, values: Values::Buckets(buckets, by_size.count()) };
         }
+        let (rows, numbers) = measure::numbers(attribute, rows, view);
+        Self { rows, values: Values::Numbers(numbers) }
     }
 
     /// Adds the rows to their series.
     pub(super) fn add_up(
         &self,
         query: &CompiledMetrics,
-        measure: &Measure,
+        joining: Joining,
         columns: &SeriesColumn,
         offer: &Offer<'_>,
         table: &mut SeriesTable,
@@ -93,7 +82,6 @@ impl Measured {
             place_count: width * buckets.map_or(1, |(_, count)| count),
             rows: self.rows.len(),
         };
-        let joining = measure.joining();
         let is_extreme = matches!(joining, Joining::Min | Joining::Max);
         let weights = query
             .weighing
@@ -103,7 +91,6 @@ impl Measured {
         let mut sink = Sink { offer, columns, joining, table, open: None, points: Vec::new() };
         match &self.values {
             Values::Numbers(numbers) => {
-                let is_extreme = matches!(joining, Joining::Min | Joining::Max);
                 let cell = |row: usize| match weight(row) {
                     weight if is_extreme => Cell::of(numbers[row], weight),
                     weight => Cell::of(numbers[row] * weight, weight),
@@ -135,13 +122,13 @@ impl Measured {
     /// The value that an exemplar carries.
     pub(super) fn shown_value(
         &self,
-        measure: &Measure,
+        function: &MetricsFunction,
         place: usize,
         view: &BatchView<'_>,
     ) -> Option<f64> {
-        match (&self.values, measure) {
-            (Values::Numbers(numbers), _) => Some(numbers[place] / measure.unit()),
-            (_, Measure::Buckets { attribute, shows_values: true, .. }) => {
+        match (&self.values, function) {
+            (Values::Numbers(numbers), _) => Some(numbers[place] / unit(function)),
+            (_, MetricsFunction::QuantileOverTime { attribute, .. }) => {
                 let value =
                     Operand::bind(attribute, view).value(Place::of_span(self.rows.at(place)));
                 let unit = if is_duration(attribute) { SECOND } else { 1.0 };
