@@ -18,7 +18,7 @@ use crate::{
     head::Head,
     layout::PartRange,
     origins::{HeldOrigins, KnownOrigins},
-    recent_view::{RecentView, TornTraces},
+    recent_view::{RecentView, SplitTraces},
     segment::{OpenSegment, Segment},
     settings::Settings,
 };
@@ -178,7 +178,7 @@ pub(crate) struct Tenant {
     pub(crate) origins: KnownOrigins,
     /// Locked while tail sampling decides, so that one round runs at a time.
     pub(crate) deciding: Mutex<Option<Box<Deciding>>>,
-    torn: Arc<TornTraces>,
+    split: Arc<SplitTraces>,
 }
 
 /// Sizes of traces that came near the size limit in an earlier generation, so that a cut does not reset them.
@@ -315,7 +315,7 @@ impl Tenant {
         let segments = segments.into_iter().map(OpenSegment::new).collect();
         // Take the heads first: spans that are cut in the meantime are still in them.
         let live = heads.iter().map(|head| head.snapshot()).collect();
-        RecentView { live, segments, stored: Vec::new(), torn: Arc::clone(&self.torn), released }
+        RecentView { live, segments, stored: Vec::new(), split: Arc::clone(&self.split), released }
     }
 
     /// Removes the segments that were replaced by a block in the block list.

@@ -134,13 +134,13 @@ impl RecentView {
         let scattered = view.scattered();
         result.inspected_traces = scattered.count() as u32;
         for (number, segment) in view.stored.iter().enumerate() {
-            let torn = scattered.of_stored(number).len();
-            if torn == 0 {
+            let split = scattered.of_stored(number).len();
+            if split == 0 {
                 result.left_out += 1;
                 continue;
             }
             result.parts += 1;
-            if torn > FEW_TRACES {
+            if split > FEW_TRACES {
                 let batch = segment.batch();
                 result.inspected_bytes += inspected_bytes(&batch);
                 result.inspected_spans += batch.len() as u64;
@@ -293,13 +293,13 @@ fn candidates(
         }
     });
     for (number, segment) in view.stored.iter().enumerate() {
-        let torn = scattered.of_stored(number);
-        if is_over() || torn.is_empty() {
+        let split = scattered.of_stored(number);
+        if is_over() || split.is_empty() {
             continue;
         }
         let batch = segment.batch();
-        if torn.len() <= FEW_TRACES {
-            let slices = torn.iter().map(|&id| segment.slice(&batch, id, id));
+        if split.len() <= FEW_TRACES {
+            let slices = split.iter().map(|&id| segment.slice(&batch, id, id));
             slices.for_each(|slice| add(&slice));
         } else {
             add(&batch);

@@ -15,9 +15,9 @@ use stored::{SharedTraces, Stored};
 
 use crate::{
     recent::inspected_bytes,
-    recent_view::{ID_BYTES, Place, RecentView, Rounds, Scattered},
+    recent_view::{Gathered, ID_BYTES, Place, RecentView, Rounds, Scattered},
     segment::OpenSegment,
-    share::Share,
+    share::{Part, Share},
 };
 
 mod shared;
@@ -84,8 +84,12 @@ impl RecentView {
             if let Some(share) = share {
                 shared::count(job, &view, &scattered, share, stored, &mut collector)?;
             } else if job.query.reads_whole_trace() {
-                count_traces(job, &view, &scattered, stored, &mut collector)?;
-                count_scattered(job, &view, &scattered, stored, &mut collector)?;
+                count_whole_traces(job, &view, &scattered, stored, &mut collector, |_, _| {
+                    Part::All
+                })?;
+                let wants = |id: &TraceId| scattered.contains(*id);
+                let gather = |wanted: &HashSet<_>| (view.gather(wanted), None);
+                count_scattered(job, (&view, &scattered), stored, &mut collector, wants, gather)?;
             } else {
                 count_spans(job, &view, &scattered, stored, &mut collector)?;
             }
@@ -117,50 +121,63 @@ impl RecentView {
     }
 }
 
-/// Counts the spans of scattered traces. Each trace is put together first.
-fn count_scattered(
+/// Counts the traces that are complete in one segment. `part_of`: which spans of a segment are counted here.
+fn count_whole_traces(
     job: &MetricsJob,
     view: &RecentView,
     scattered: &Scattered,
     stored: &Stored,
     collector: &mut MetricsCollector,
-) -> Result<(), MetricsError> {
-    let mut candidates = HashSet::new();
-    view.for_each_batch(|place, batch| {
-        if !is_over() && scattered.touches(place) {
-            let found = job.query.find_candidates(batch).into_iter();
-            candidates.extend(found.filter(|&id| scattered.contains(id)));
-        }
-    });
-    let candidates: Vec<_> = candidates.into_iter().collect();
-    let mut rounds = Rounds::of(&candidates, TRACES_PER_ROUND);
-    while let Some(round) = rounds.next() {
-        if is_over() {
-            break;
-        }
-        let wanted = round.iter().copied().collect();
-        let batch = view.gather(&wanted);
-        rounds.took(&batch);
-        stored.observe(collector, &job.query, &batch, None)?;
-    }
-    Ok(())
-}
-
-/// Counts the traces that are complete in one segment.
-fn count_traces(
-    job: &MetricsJob,
-    view: &RecentView,
-    scattered: &Scattered,
-    stored: &Stored,
-    collector: &mut MetricsCollector,
+    part_of: impl Fn(Place, &SpanBatch) -> Part,
 ) -> Result<(), MetricsError> {
     for (number, segment) in view.segments.iter().enumerate() {
         if is_over() {
             break;
         }
         let batch = &segment.batch();
-        let alone = scattered.alone_in(number, batch).map(|it| it.gather(&batch.spans.trace));
-        stored.observe(collector, &job.query, batch, alone.as_ref())?;
+        let part = part_of(Place::Segment(number), batch);
+        if part == Part::None {
+            continue;
+        }
+        let mut rows = scattered.alone_in(number, batch).map(|it| it.gather(&batch.spans.trace));
+        match (&mut rows, &part) {
+            (Some(rows), Part::Some(part)) => rows.intersect(part),
+            (None, Part::Some(part)) => rows = Some(part.clone()),
+            _ => {}
+        }
+        stored.observe(collector, &job.query, batch, rows.as_ref())?;
+    }
+    Ok(())
+}
+
+/// Counts the spans of traces that are in several places. Each trace is put together first. `gather` returns all spans
+/// of some traces, and which of them count, unless all do.
+fn count_scattered(
+    job: &MetricsJob,
+    (view, scattered): (&RecentView, &Scattered),
+    stored: &Stored,
+    collector: &mut MetricsCollector,
+    wants: impl Fn(&TraceId) -> bool,
+    gather: impl Fn(&HashSet<TraceId>) -> (Gathered, Option<Bitmap>),
+) -> Result<(), MetricsError> {
+    let mut candidates = HashSet::new();
+    view.for_each_batch(|place, batch| {
+        if !is_over() && scattered.touches(place) {
+            candidates.extend(job.query.find_candidates(batch).into_iter().filter(&wants));
+        }
+    });
+    drop(wants);
+    let candidates: Vec<_> = candidates.into_iter().collect();
+    let mut rounds = Rounds::of(&candidates, TRACES_PER_ROUND);
+    while let Some(round) = rounds.next() {
+        if is_over() {
+            break;
+        }
+        let (batch, rows) = gather(&round.iter().copied().collect());
+        rounds.took(&batch);
+        if rows.as_ref().is_none_or(|rows| !rows.is_empty()) {
+            stored.observe(collector, &job.query, &batch, rows.as_ref())?;
+        }
     }
     Ok(())
 }

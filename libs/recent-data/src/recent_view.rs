@@ -16,10 +16,10 @@ use tactus_work::{Held, UNITS_OF_WRITTEN_SPAN, tick};
 
 use crate::{head::HeadSnapshot, origins::HeldOrigins, segment::OpenSegment};
 pub(crate) use scattered::Scattered;
-pub(crate) use torn::TornTraces;
+pub(crate) use split::SplitTraces;
 
 mod scattered;
-mod torn;
+mod split;
 
 pub(crate) mod part;
 
@@ -40,7 +40,7 @@ pub(crate) struct RecentView {
     pub(crate) segments: Vec<OpenSegment>,
     /// Segments whose block the query reads. They are used only for traces that are not complete there.
     pub(crate) stored: Vec<OpenSegment>,
-    pub(crate) torn: Arc<TornTraces>,
+    pub(crate) split: Arc<SplitTraces>,
     /// Blocks whose spans were here until recently.
     pub(crate) released: Vec<Uuid>,
 }

@@ -262,8 +262,8 @@ impl Segment {
     }
 
     /// Memory for the lists of traces that the tenant's segments have in common.
-    pub(crate) fn torn_memory(&self) -> &Arc<Budget> {
-        self.slot.state().cache().torn_memory()
+    pub(crate) fn split_memory(&self) -> &Arc<Budget> {
+        self.slot.state().cache().split_memory()
     }
 
     /// True if its file is not shared with other segments.

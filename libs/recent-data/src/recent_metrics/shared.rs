@@ -13,9 +13,9 @@ use tactus_traceql::{
 };
 use tactus_work::{Held, is_over};
 
-use super::{TRACES_PER_ROUND, stored::Stored};
+use super::{count_scattered, count_whole_traces, stored::Stored};
 use crate::{
-    recent_view::{Gathered, ID_BYTES, Place, RecentView, Rounds, Scattered},
+    recent_view::{Gathered, ID_BYTES, Place, RecentView, Scattered},
     segment::OpenSegment,
     share::{Part, Share, none_origin},
 };
@@ -30,13 +30,19 @@ pub(super) fn count(
     collector: &mut MetricsCollector,
 ) -> Result<(), MetricsError> {
     let counting = Counting { job, view, scattered, share, stored };
-    let torn = counting.torn();
+    let split = counting.split_traces();
     if job.query.reads_whole_trace() {
-        counting.count_whole(collector)?;
-        counting.count_torn(torn, collector)
+        let part_of = |place, batch: &SpanBatch| counting.part_of(place, batch);
+        count_whole_traces(job, view, scattered, stored, collector, part_of)?;
+        let gather = |wanted: &HashSet<_>| {
+            let (batch, rows) = counting.gather(wanted);
+            (batch, Some(rows))
+        };
+        let wants = move |id: &TraceId| split.contains(id);
+        count_scattered(job, (view, scattered), stored, collector, wants, gather)
     } else {
-        let winners = counting.winners(&torn);
-        counting.count_spans(&torn, winners, collector)
+        let winners = counting.winners(&split);
+        counting.count_spans(&split, winners, collector)
     }
 }
 
@@ -60,8 +66,8 @@ impl Counting<'_> {
     }
 
     /// Traces that are in several places and have spans to count.
-    fn torn(&self) -> HashSet<TraceId> {
-        let mut torn = HashSet::new();
+    fn split_traces(&self) -> HashSet<TraceId> {
+        let mut split = HashSet::new();
         self.view.for_each_batch(|place, batch| {
             if is_over() || !self.scattered.touches(place) {
                 return;
@@ -69,14 +75,14 @@ impl Counting<'_> {
             let ids = &batch.traces.ids;
             match self.part_of(place, batch) {
                 Part::None => {}
-                Part::All => torn.extend(self.scattered_of(ids.iter())),
+                Part::All => split.extend(self.scattered_of(ids.iter())),
                 Part::Some(rows) => {
                     let traces = rows.rows().map(|row| &ids[batch.spans.trace[row] as usize]);
-                    torn.extend(self.scattered_of(traces));
+                    split.extend(self.scattered_of(traces));
                 }
             }
         });
-        torn
+        split
     }
 
     fn scattered_of<'i>(
@@ -87,14 +93,15 @@ impl Counting<'_> {
     }
 
     /// For each span of these traces, the weight of the copy that counts.
-    fn winners(&self, torn: &HashSet<TraceId>) -> (HashMap<SpanKey, u64>, Held) {
+    fn winners(&self, split: &HashSet<TraceId>) -> (HashMap<SpanKey, u64>, Held) {
         let (mut winners, mut held) = (HashMap::new(), Held::default());
         self.view.for_each_batch(|place, batch| {
             if is_over() || !self.scattered.touches(place) {
                 return;
             }
-            let is_torn: Vec<bool> = batch.traces.ids.iter().map(|id| torn.contains(id)).collect();
-            if !is_torn.contains(&true) {
+            let is_split: Vec<bool> =
+                batch.traces.ids.iter().map(|id| split.contains(id)).collect();
+            if !is_split.contains(&true) {
                 return;
             }
             // A full table is replaced by one of twice the size.
@@ -104,7 +111,7 @@ impl Counting<'_> {
             let origins = Origins::of(self, place, batch);
             let mut last = (0, self.share.weight(0));
             for row in 0..batch.len() {
-                if !is_torn[batch.spans.trace[row] as usize] {
+                if !is_split[batch.spans.trace[row] as usize] {
                     continue;
                 }
                 let origin = origins.of_row(row);
@@ -124,7 +131,7 @@ impl Counting<'_> {
     /// Counts single spans. Of several copies, only the winning one counts.
     fn count_spans(
         &self,
-        torn: &HashSet<TraceId>,
+        split: &HashSet<TraceId>,
         (mut winners, _held): (HashMap<SpanKey, u64>, Held),
         collector: &mut MetricsCollector,
     ) -> Result<(), MetricsError> {
@@ -137,11 +144,11 @@ impl Counting<'_> {
             if part == Part::None {
                 return;
             }
-            let is_torn: Vec<bool> = match self.scattered.touches(place) {
-                true => batch.traces.ids.iter().map(|id| torn.contains(id)).collect(),
+            let is_split: Vec<bool> = match self.scattered.touches(place) {
+                true => batch.traces.ids.iter().map(|id| split.contains(id)).collect(),
                 false => Vec::new(),
             };
-            if !is_torn.contains(&true) {
+            if !is_split.contains(&true) {
                 result = self.stored.observe(collector, &self.job.query, batch, part.rows());
                 return;
             }
@@ -150,7 +157,7 @@ impl Counting<'_> {
                 if !part.contains(row) {
                     return false;
                 }
-                if !is_torn[batch.spans.trace[row] as usize] {
+                if !is_split[batch.spans.trace[row] as usize] {
                     return true;
                 }
                 let (key, weight) = (batch.span_key(row), self.share.weight(origins.of_row(row)));
@@ -160,59 +167,6 @@ impl Counting<'_> {
             result = self.stored.observe(collector, &self.job.query, batch, Some(&rows));
         });
         result
-    }
-
-    /// Counts the traces that are complete in one segment.
-    fn count_whole(&self, collector: &mut MetricsCollector) -> Result<(), MetricsError> {
-        for (number, segment) in self.view.segments.iter().enumerate() {
-            if is_over() {
-                break;
-            }
-            let batch = &segment.batch();
-            let part = self.part_of(Place::Segment(number), batch);
-            if part == Part::None {
-                continue;
-            }
-            let mut rows =
-                self.scattered.alone_in(number, batch).map(|it| it.gather(&batch.spans.trace));
-            match (&mut rows, &part) {
-                (Some(rows), Part::Some(part)) => rows.intersect(part),
-                (None, Part::Some(part)) => rows = Some(part.clone()),
-                _ => {}
-            }
-            self.stored.observe(collector, &self.job.query, batch, rows.as_ref())?;
-        }
-        Ok(())
-    }
-
-    /// Counts spans of traces that are in several places. Each trace is put together first.
-    fn count_torn(
-        &self,
-        torn: HashSet<TraceId>,
-        collector: &mut MetricsCollector,
-    ) -> Result<(), MetricsError> {
-        let mut candidates = HashSet::new();
-        self.view.for_each_batch(|place, batch| {
-            if !is_over() && self.scattered.touches(place) {
-                let found = self.job.query.find_candidates(batch).into_iter();
-                candidates.extend(found.filter(|id| torn.contains(id)));
-            }
-        });
-        drop(torn);
-        let candidates: Vec<_> = candidates.into_iter().collect();
-        let mut rounds = Rounds::of(&candidates, TRACES_PER_ROUND);
-        while let Some(round) = rounds.next() {
-            if is_over() {
-                break;
-            }
-            let wanted = round.iter().copied().collect();
-            let (batch, rows) = self.gather(&wanted);
-            rounds.took(&batch);
-            if !rows.is_empty() {
-                self.stored.observe(collector, &self.job.query, &batch, Some(&rows))?;
-            }
-        }
-        Ok(())
     }
 
     /// All spans of these traces, each once, and which of them count.

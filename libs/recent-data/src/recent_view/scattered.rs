@@ -10,7 +10,7 @@ use tactus_model::{SpanBatch, TraceId};
 use tactus_traceql::eval::Bitmap;
 use tactus_work::Held;
 
-use super::{ID_BYTES, Place, RecentView, torn::Torn};
+use super::{ID_BYTES, Place, RecentView, split::Split};
 use crate::segment::OpenSegment;
 
 type Ids = HashSet<TraceId, RandomState>;
@@ -39,19 +39,19 @@ enum Stand {
 impl RecentView {
     /// Finds the traces that are in several places, or are live.
     pub(crate) fn scattered(&self) -> Scattered {
-        let (torn, mut held) = self.torn.of(self.segments.iter().chain(&self.stored));
+        let (split, mut held) = self.split.of(self.segments.iter().chain(&self.stored));
         let live_ids = self.live_batches().map(|batch| batch.traces.ids.len()).sum::<usize>();
-        let torn_bytes = torn.len() * (size_of::<Torn>() + ID_BYTES / 2);
-        let has_room = held.grow_to(torn_bytes + live_ids * ID_BYTES);
+        let split_bytes = split.len() * (size_of::<Split>() + ID_BYTES / 2);
+        let has_room = held.grow_to(split_bytes + live_ids * ID_BYTES);
         let live = self.live_batches().filter(|_| has_room);
         let live: Ids = live.flat_map(|batch| batch.traces.ids.iter().copied()).collect();
         let (segments, stored) = self.segments_with(&live);
         let mut scattered = Scattered { traces: live, segments, stored, _held: held };
         let stands = self.stands();
-        for run in torn.chunk_by(|one, other| one.0 == other.0) {
+        for run in split.chunk_by(|one, other| one.0 == other.0) {
             let stands: Vec<Stand> =
                 run.iter().filter_map(|(_, number)| stands.get(number).copied()).collect();
-            if self.is_torn(&stands) {
+            if self.is_split(&stands) {
                 scattered.add(run[0].0, &stands);
             }
         }
@@ -86,7 +86,7 @@ impl RecentView {
     }
 
     /// True if a trace with spans in these segments is complete neither in one of them nor in one stored block.
-    fn is_torn(&self, stands: &[Stand]) -> bool {
+    fn is_split(&self, stands: &[Stand]) -> bool {
         let mut segments = 0;
         let mut blocks = Vec::new();
         for stand in stands {

@@ -27,8 +27,8 @@ use super::{
 /// Columns that were not used for this long are dropped.
 const IDLE: Duration = Duration::from_secs(600);
 
-/// Memory for the lists of torn traces (those in several segments), of all tenants together.
-const TORN_BYTES: u64 = 64 << 20;
+/// Memory for the lists of split traces (those in several segments), of all tenants together.
+const SPLIT_BYTES: u64 = 64 << 20;
 
 /// The spans of a segment. A column is read when it is first used.
 #[derive(Debug, Default)]
@@ -51,7 +51,7 @@ struct Shared {
     file_bytes: FileBytes,
     heap_bytes: AtomicUsize,
     column_bytes: AtomicU64,
-    torn_memory: Arc<Budget>,
+    split_memory: Arc<Budget>,
 }
 
 #[derive(Debug)]
@@ -114,7 +114,7 @@ impl SegmentCache {
             file_bytes: FileBytes::default(),
             heap_bytes: AtomicUsize::new(0),
             column_bytes: AtomicU64::new(0),
-            torn_memory: Budget::new(TORN_BYTES),
+            split_memory: Budget::new(SPLIT_BYTES),
         }))
     }
 
@@ -149,8 +149,8 @@ impl SegmentCache {
     }
 
     /// Memory for the lists of traces that lie in several segments of a tenant.
-    pub(super) fn torn_memory(&self) -> &Arc<Budget> {
-        &self.0.torn_memory
+    pub(super) fn split_memory(&self) -> &Arc<Budget> {
+        &self.0.split_memory
     }
 
     /// Bytes of columns in memory.

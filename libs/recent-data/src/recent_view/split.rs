@@ -1,4 +1,4 @@
-//! Finds the traces that are in several segments of a tenant ("torn" traces).
+//! Finds the split traces of a tenant: those that are in several of its segments.
 //!
 //! Comparing the ids of all segments takes time in proportion to the tenant's traces. So the result is kept, and only
 //! new segments are compared with the others.
@@ -21,31 +21,31 @@ const ROUND_BYTES: usize = 8 << 20;
 const SEARCHES_PER_SCAN: usize = 16;
 
 /// A trace, and the number of a segment that holds it.
-pub(super) type Torn = (TraceId, u64);
+pub(super) type Split = (TraceId, u64);
 
-/// The torn traces of a tenant, whether a query reads their segments or their blocks.
+/// The split traces of a tenant, whether a query reads their segments or their blocks.
 #[derive(Debug, Default)]
-pub(crate) struct TornTraces(Mutex<Known>);
+pub(crate) struct SplitTraces(Mutex<Known>);
 
 #[derive(Debug, Default, Clone)]
 struct Known {
     /// Numbers of the segments that were compared, sorted.
     segments: Arc<Vec<u64>>,
     /// Sorted. Each trace is there with at least two of these segments.
-    torn: Arc<Vec<Torn>>,
+    split: Arc<Vec<Split>>,
     _memory: Option<Arc<Reservation>>,
 }
 
 /// A segment and its number.
 type Numbered<'s> = (u64, &'s OpenSegment);
 
-impl TornTraces {
-    /// The torn traces of these segments, sorted, each with all segments that hold it; and the memory of what is not
+impl SplitTraces {
+    /// The split traces of these segments, sorted, each with all segments that hold it; and the memory of what is not
     /// cached.
     pub(super) fn of<'s>(
         &self,
         segments: impl Iterator<Item = &'s OpenSegment>,
-    ) -> (Arc<Vec<Torn>>, Held) {
+    ) -> (Arc<Vec<Split>>, Held) {
         let mut present: Vec<Numbered<'s>> = segments.map(|it| (it.number(), it)).collect();
         present.sort_unstable_by_key(|(number, _)| *number);
         let (Some((_, first)), true) = (present.first(), present.len() > 1) else {
@@ -55,15 +55,15 @@ impl TornTraces {
         // Not locked while segments are read, because a thread that waits for the lock would keep its turn.
         let known = self.0.lock().clone();
         if *known.segments == numbers {
-            return (known.torn, Held::default());
+            return (known.split, Held::default());
         }
         let mut held = Held::default();
-        let torn = match known.renewed(&present) {
-            Some(torn) => torn,
+        let split = match known.renewed(&present) {
+            Some(split) => split,
             None => among(&present, &mut held),
         };
-        let bytes = torn.len() * size_of::<Torn>();
-        let torn = Arc::new(torn);
+        let bytes = split.len() * size_of::<Split>();
+        let split = Arc::new(split);
         held.grow_to(bytes);
         held.shrink_to(bytes);
         let is_whole = held.has_room()
@@ -72,50 +72,50 @@ impl TornTraces {
         if is_whole && bytes <= MAX_KEPT_BYTES {
             // The old result gives back its memory first.
             *self.0.lock() = Known::default();
-            if let Some(memory) = first.torn_memory().reserve(bytes as u64) {
+            if let Some(memory) = first.split_memory().reserve(bytes as u64) {
                 *self.0.lock() = Known {
                     segments: Arc::new(numbers),
-                    torn: Arc::clone(&torn),
+                    split: Arc::clone(&split),
                     _memory: Some(Arc::new(memory)),
                 };
             }
         }
-        (torn, held)
+        (split, held)
     }
 }
 
 impl Known {
     /// The result for these segments, derived from the known one; `None` if too many of them are new.
-    fn renewed(&self, present: &[Numbered<'_>]) -> Option<Vec<Torn>> {
+    fn renewed(&self, present: &[Numbered<'_>]) -> Option<Vec<Split>> {
         let is_known = |number: u64| self.segments.binary_search(&number).is_ok();
         let new = || present.iter().filter(|(number, _)| !is_known(*number));
         if new().count() > FEW_SEGMENTS {
             return None;
         }
         let is_present = |number: u64| present.binary_search_by_key(&number, |it| it.0).is_ok();
-        let of_present = self.torn.iter().filter(|(_, number)| is_present(*number));
-        let mut torn: Vec<Torn> = of_present.copied().collect();
+        let of_present = self.split.iter().filter(|(_, number)| is_present(*number));
+        let mut split: Vec<Split> = of_present.copied().collect();
         for (number, segment) in new() {
             // Two new segments are compared once: by the one with the higher number.
             let others = present.iter().filter(|(other, _)| other < number || is_known(*other));
             for (other, of_other) in others {
                 let (one, two) = (segment.batch(), of_other.batch());
                 each_common(&one.traces.ids, &two.traces.ids, |id| {
-                    torn.extend([(id, *number), (id, *other)]);
+                    split.extend([(id, *number), (id, *other)]);
                 });
             }
         }
-        torn.sort_unstable();
-        torn.dedup();
-        let of_several = torn.chunk_by(|one, other| one.0 == other.0).filter(|run| run.len() > 1);
+        split.sort_unstable();
+        split.dedup();
+        let of_several = split.chunk_by(|one, other| one.0 == other.0).filter(|run| run.len() > 1);
         Some(of_several.flatten().copied().collect())
     }
 }
 
 /// The result for all these segments, computed from nothing. Ids are processed in rounds, each between two bounds.
-fn among(present: &[Numbered<'_>], held: &mut Held) -> Vec<Torn> {
-    let mut torn: Vec<Torn> = Vec::new();
-    let mut round: Vec<Torn> = Vec::new();
+fn among(present: &[Numbered<'_>], held: &mut Held) -> Vec<Split> {
+    let mut split: Vec<Split> = Vec::new();
+    let mut round: Vec<Split> = Vec::new();
     let mut lower = None;
     for upper in bounds(present) {
         round.clear();
@@ -126,7 +126,7 @@ fn among(present: &[Numbered<'_>], held: &mut Held) -> Vec<Torn> {
             let to = upper.map_or(ids.len(), |upper| ids.partition_point(|id| *id < upper));
             // The ids of a segment that cannot be read may not be sorted.
             let ids = ids.get(from..to).unwrap_or_default();
-            let bytes = (torn.len() + 2 * (round.len() + ids.len())) * size_of::<Torn>();
+            let bytes = (split.len() + 2 * (round.len() + ids.len())) * size_of::<Split>();
             if is_over() || !held.grow_to(bytes) {
                 return Vec::new();
             }
@@ -135,16 +135,16 @@ fn among(present: &[Numbered<'_>], held: &mut Held) -> Vec<Torn> {
         round.sort_unstable();
         round.dedup();
         let of_several = round.chunk_by(|one, other| one.0 == other.0).filter(|run| run.len() > 1);
-        torn.extend(of_several.flatten());
+        split.extend(of_several.flatten());
         lower = upper;
     }
-    torn
+    split
 }
 
 /// Bounds between which there are about as many ids as one round sorts. `None`, the last one, means no bound.
 fn bounds(present: &[Numbered<'_>]) -> Vec<Option<TraceId>> {
     let all: usize = present.iter().map(|(_, segment)| segment.traces()).sum();
-    let rounds = (all * size_of::<Torn>()).div_ceil(ROUND_BYTES).max(1);
+    let rounds = (all * size_of::<Split>()).div_ceil(ROUND_BYTES).max(1);
     let largest = present.iter().max_by_key(|(_, segment)| segment.traces());
     let batch = largest.map(|(_, segment)| segment.batch()).unwrap_or_default();
     let ids = &batch.traces.ids;
