@@ -17,7 +17,7 @@ use tactus_config::sections::client::ClientTls;
 use tactus_config::sections::object_store::S3;
 
 use super::answers::{self, Asked};
-use super::givers::Givers;
+use super::credential_servers::CredentialServers;
 use super::kms::EncryptionContext;
 use super::metrics;
 use crate::error::{Error, Result};
@@ -142,8 +142,12 @@ impl HttpConnector for Connector {
                     object_store::Error::Generic { store: "HTTP client", source }
                 })?),
             };
-        let givers = Givers::besides(&self.store);
-        Ok(HttpClient::new(Counted { client, givers, encryption: self.encryption.clone() }))
+        let credential_servers = CredentialServers::besides(&self.store);
+        Ok(HttpClient::new(Counted {
+            client,
+            credential_servers,
+            encryption: self.encryption.clone(),
+        }))
     }
 }
 
@@ -198,15 +202,15 @@ impl OwnTls {
 #[derive(Debug)]
 struct Counted {
     client: HttpClient,
-    givers: Givers,
+    credential_servers: CredentialServers,
     encryption: Option<Arc<EncryptionContext>>,
 }
 
 #[async_trait::async_trait]
 impl HttpService for Counted {
     async fn call(&self, mut request: HttpRequest) -> Result<HttpResponse, HttpError> {
-        if let Some(server) = self.givers.asked_by(&request) {
-            return self.givers.ask(server, &self.client, request).await;
+        if let Some(server) = self.credential_servers.asked_by(&request) {
+            return self.credential_servers.ask(server, &self.client, request).await;
         }
         if let Some(encryption) = &self.encryption {
             let done = encryption.apply(&mut request).await;

@@ -5,8 +5,8 @@ use std::io;
 
 use object_store::client::{HttpError, HttpErrorKind};
 
+use super::credential_servers::CredentialServerError;
 use super::failure::{causes, status_of};
-use super::givers::GiverError;
 use super::target::{Kind, Target};
 use crate::error::Error;
 
@@ -32,7 +32,7 @@ struct Facts {
     text: String,
     network: Option<Network>,
     /// Not the store said it, but who gives credentials for it.
-    is_of_giver: bool,
+    is_of_credential_server: bool,
 }
 
 enum Network {
@@ -46,7 +46,7 @@ enum Network {
 /// The error of a remote store, as a sentence.
 pub(super) fn remote(target: &Target, step: Step, error: object_store::Error) -> Error {
     let facts = Facts::of(&error);
-    let step = if facts.is_of_giver { Step::Credentials } else { step };
+    let step = if facts.is_of_credential_server { Step::Credentials } else { step };
     let (sentence, passing) = sentence(target, step, &facts);
     Error::Unusable { sentence, passing, source: error.into() }
 }
@@ -84,14 +84,22 @@ pub(super) fn local(target: &Target, step: Step, error: Error) -> Error {
 impl Facts {
     fn of(error: &(dyn StdError + 'static)) -> Self {
         let said: Vec<String> = causes(error).map(ToString::to_string).collect();
-        let giver = causes(error).find_map(|cause| cause.downcast_ref::<GiverError>());
+        let credential_server =
+            causes(error).find_map(|cause| cause.downcast_ref::<CredentialServerError>());
         let status = said.iter().find_map(|text| status_of(text)).unwrap_or(0);
-        let status = giver.map_or(status, GiverError::status);
+        let status = credential_server.map_or(status, CredentialServerError::status);
         let named = |tag| said.iter().find_map(|text| word_in(tag, text)).unwrap_or_default();
         let (code, region) = (named("Code"), named("Region"));
         let text = said.join("\n").to_lowercase();
         let network = if status == 0 { network(error, &text) } else { None };
-        Self { status, code, region, text, network, is_of_giver: giver.is_some() }
+        Self {
+            status,
+            code,
+            region,
+            text,
+            network,
+            is_of_credential_server: credential_server.is_some(),
+        }
     }
 
     fn is(&self, codes: &[&str]) -> bool {

@@ -28,7 +28,7 @@ const LATEST: u64 = 1 << 50;
 
 /// Why a credential server gave no usable answer.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum GiverError {
+pub(super) enum CredentialServerError {
     #[error("the credential server {server} does not answer in time")]
     Silent { server: String },
     #[error("the credential server {server} answers with status {status}: {text}")]
@@ -39,7 +39,7 @@ pub(super) enum GiverError {
     Odd { server: String },
 }
 
-impl GiverError {
+impl CredentialServerError {
     /// 0 when there was no refusal.
     pub(super) fn status(&self) -> u16 {
         match self {
@@ -60,14 +60,14 @@ impl GiverError {
 
 /// The servers that are not the store.
 #[derive(Debug)]
-pub(super) struct Givers {
+pub(super) struct CredentialServers {
     /// Host and port of the store.
     store: Option<(String, u16)>,
     /// When each server failed to answer. There are only as many as the environment names.
     silent: Mutex<HashMap<String, Instant>>,
 }
 
-impl Givers {
+impl CredentialServers {
     /// `store`: scheme and host of the store.
     pub(super) fn besides(store: &str) -> Self {
         Self { store: store.parse().ok().as_ref().map(place), silent: Mutex::default() }
@@ -92,7 +92,7 @@ impl Givers {
     ) -> Result<HttpResponse, HttpError> {
         let was_silent = self.silent.lock().get(&server).is_some_and(|at| at.elapsed() < PAUSE);
         if was_silent {
-            return Err(GiverError::Silent { server }.into_http());
+            return Err(CredentialServerError::Silent { server }.into_http());
         }
         let form = Form::of(request.uri().path());
         let answer = async {
@@ -106,20 +106,22 @@ impl Givers {
             Ok(Err(error)) if error.kind() != HttpErrorKind::Timeout => return Err(error),
             _ => {
                 self.silent.lock().insert(server.clone(), Instant::now());
-                return Err(GiverError::Silent { server }.into_http());
+                return Err(CredentialServerError::Silent { server }.into_http());
             }
         };
         let status = parts.status;
         if !status.is_success() {
             let text = shown(&bytes);
-            return Err(GiverError::Status { server, status: status.as_u16(), text }.into_http());
+            return Err(
+                CredentialServerError::Status { server, status: status.as_u16(), text }.into_http()
+            );
         }
         if bytes.len() > MAX_BYTES {
-            return Err(GiverError::TooLong { server }.into_http());
+            return Err(CredentialServerError::TooLong { server }.into_http());
         }
         match form.checked(&bytes) {
             Some(bytes) => Ok(HttpResponse::from_parts(parts, bytes.into())),
-            None => Err(GiverError::Odd { server }.into_http()),
+            None => Err(CredentialServerError::Odd { server }.into_http()),
         }
     }
 }
@@ -209,7 +211,7 @@ mod tests {
     fn asked(store: &str, url: &str) -> Option<String> {
         let mut request = HttpRequest::new(HttpRequestBody::empty());
         *request.uri_mut() = url.parse().unwrap();
-        Givers::besides(store).asked_by(&request)
+        CredentialServers::besides(store).asked_by(&request)
     }
 
     #[test]
