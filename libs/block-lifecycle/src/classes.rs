@@ -6,25 +6,27 @@
 use std::time::Duration;
 
 use tactus_compaction::{RetentionClass, RetentionClasses};
+use tactus_config::PromDuration;
+use tactus_config::sections::overrides::{CompactionLimits, RetentionPolicy};
 use tactus_model::fnv1a_32;
 use tactus_storage::{BlockMeta, Timestamp};
 use tactus_traceql::eval::CompiledQuery;
 use tactus_traceql::parse_and_validate;
 
 use crate::error::{Error, Result};
-use crate::settings::{Limits, RetentionPolicy};
+use crate::settings::Limits;
 
 /// The ages at which some traces of a tenant expire, but not all.
 pub(crate) fn marker_due(limits: &Limits, end: Timestamp, now: Timestamp) -> Option<String> {
-    if limits.policies.is_empty() {
+    let CompactionLimits { block_retention, retention_policies, .. } = &limits.compaction;
+    if retention_policies.is_empty() {
         return None;
     }
-    let mut ages: Vec<Duration> = limits.policies.iter().map(|policy| policy.retention).collect();
-    ages.push(limits.retention);
-    ages.retain(|age| !age.is_zero());
+    let of_policies = retention_policies.iter().map(|policy| policy.retention);
+    let ages = of_policies.chain([*block_retention]).filter_map(PromDuration::non_zero);
     let passed = |age: &Duration| now.checked_sub(*age).is_ok_and(|limit| end < limit);
-    let due = ages.into_iter().filter(passed).max()?;
-    Some(format!("{:08x}:{}", policies_hash(limits), due.as_secs()))
+    let due = ages.filter(passed).max()?;
+    Some(format!("{:08x}:{}", policies_hash(&limits.compaction), due.as_secs()))
 }
 
 /// As [`marker_due`], but `None` if the block was already rewritten for these ages.
@@ -41,19 +43,19 @@ pub(crate) fn classes_of(
     now: Timestamp,
     within: (Timestamp, Timestamp),
 ) -> Result<Option<RetentionClasses>> {
-    if limits.policies.is_empty() {
+    let CompactionLimits { block_retention, retention_policies, .. } = &limits.compaction;
+    if retention_policies.is_empty() {
         return Ok(None);
     }
-    let keep = |retention: Duration| (!retention.is_zero()).then_some(retention);
     let class = |policy: &RetentionPolicy| {
         let query = compile(&policy.query)
             .map_err(|reason| Error::Policy { query: policy.query.clone(), reason })?;
         let name = policy.query.clone();
-        Ok(RetentionClass { name, query, keep: keep(policy.retention) })
+        Ok(RetentionClass { name, query, keep: policy.retention.non_zero() })
     };
     Ok(Some(RetentionClasses {
-        classes: limits.policies.iter().map(class).collect::<Result<_>>()?,
-        keep: keep(limits.retention),
+        classes: retention_policies.iter().map(class).collect::<Result<_>>()?,
+        keep: block_retention.non_zero(),
         now: nanos(now),
         within: (nanos(within.0), nanos(within.1)),
     }))
@@ -76,16 +78,17 @@ pub(crate) fn compile(query: &str) -> Result<CompiledQuery, String> {
 ///
 /// Errors: `Error::Policy` with the query that is wrong.
 pub fn check_policies(policies: &[RetentionPolicy]) -> Result<()> {
-    let limits = Limits { policies: policies.to_vec(), ..Limits::default() };
+    let mut limits = Limits::default();
+    limits.compaction.retention_policies = policies.to_vec();
     let epoch = Timestamp::UNIX_EPOCH;
     classes_of(&limits, epoch, (epoch, epoch)).map(drop)
 }
 
 /// Part of the marker: a block that was rewritten for other policies is rewritten again.
-fn policies_hash(limits: &Limits) -> u32 {
-    let mut text = limits.retention.as_secs().to_string();
-    for policy in &limits.policies {
-        text.push_str(&format!("\n{}\n{}", policy.retention.as_secs(), policy.query));
+fn policies_hash(limits: &CompactionLimits) -> u32 {
+    let mut text = limits.block_retention.as_std().as_secs().to_string();
+    for RetentionPolicy { query, retention } in &limits.retention_policies {
+        text.push_str(&format!("\n{}\n{query}", retention.as_std().as_secs()));
     }
     fnv1a_32(text.as_bytes())
 }
@@ -101,13 +104,17 @@ mod tests {
     fn limits() -> Limits {
         let policy = |query: &str, days: u64| RetentionPolicy {
             query: query.to_owned(),
-            retention: Duration::from_secs(days * DAY),
+            retention: Duration::from_secs(days * DAY).into(),
         };
-        Limits {
-            retention: Duration::from_secs(14 * DAY),
-            policies: vec![policy("{ status = error }", 90), policy("{ name = \"ping\" }", 1)],
-            ..Limits::default()
-        }
+        let policies = vec![policy("{ status = error }", 90), policy("{ name = \"ping\" }", 1)];
+        limits_of(14, policies)
+    }
+
+    fn limits_of(days: u64, retention_policies: Vec<RetentionPolicy>) -> Limits {
+        let block_retention = Duration::from_secs(days * DAY).into();
+        let of_all = CompactionLimits::default();
+        let compaction = CompactionLimits { block_retention, retention_policies, ..of_all };
+        Limits { compaction, ..Limits::default() }
     }
 
     fn block(days_old: i64, now: Timestamp, retention: &str) -> BlockMeta {
@@ -129,18 +136,17 @@ mod tests {
         assert!(marker_missing(&limits(), &block(15, now, &done), now).is_some());
         let done = marker_due(&limits(), block(15, now, "").end_time, now).unwrap();
         assert!(marker_missing(&limits(), &block(80, now, &done), now).is_none());
-        let other = Limits { retention: Duration::from_secs(7 * DAY), ..limits() };
+        let other = limits_of(7, limits().compaction.retention_policies);
         assert!(marker_missing(&other, &block(80, now, &done), now).is_some(), "other policies");
-        let none = Limits { policies: Vec::new(), ..limits() };
+        let none = limits_of(14, Vec::new());
         assert!(marker_missing(&none, &block(80, now, ""), now).is_none());
     }
 
     #[test]
     fn policy_that_is_no_query_is_named() {
-        let policy =
-            RetentionPolicy { query: "{ status = }".to_owned(), retention: Duration::ZERO };
+        let policy = RetentionPolicy { query: "{ status = }".to_owned(), ..Default::default() };
         let error = check_policies(&[policy]).unwrap_err().to_string();
         assert!(error.contains("{ status = }"), "{error}");
-        assert!(check_policies(&limits().policies).is_ok());
+        assert!(check_policies(&limits().compaction.retention_policies).is_ok());
     }
 }

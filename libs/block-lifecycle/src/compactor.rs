@@ -96,6 +96,11 @@ impl Compactor {
         })
     }
 
+    /// Pause between two rounds. A round handles one tenant.
+    pub(crate) fn cycle(&self) -> Duration {
+        self.settings.compaction.compaction_cycle.as_std().max(Duration::from_millis(100))
+    }
+
     /// Reserves blocks for a rewrite; `None` if one of them is already reserved.
     pub(crate) fn reserve(&self, blocks: Vec<Uuid>) -> Option<Reserved<'_>> {
         let mut busy = self.busy.lock();
@@ -125,7 +130,7 @@ impl Compactor {
         });
         entry.reason = reason;
         entry.failures = (entry.failures + 1).min(16);
-        entry.until = now + MAX_PAUSE.min(self.settings.cycle * (1 << entry.failures));
+        entry.until = now + MAX_PAUSE.min(self.cycle() * (1 << entry.failures));
     }
 
     /// Blocks of a tenant that are left out now. `is_known` tells which blocks still exist.

@@ -34,7 +34,7 @@ const MAX_REQUEST_BYTES: usize = 1 << 20;
 
 /// The routes. With the API disabled all of them answer 403 and say which setting turns it on.
 pub fn router(compactor: Arc<Compactor>, tenancy: Tenancy) -> Router {
-    if !compactor.settings.jobs_api_enabled {
+    if !compactor.settings.jobs.api_enabled {
         let refuse = || async { error_line(StatusCode::FORBIDDEN, DISABLED) };
         return Router::new()
             .route("/api/jobs", get(refuse).post(refuse))

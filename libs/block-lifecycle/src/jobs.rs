@@ -40,7 +40,7 @@ impl Compactor {
     }
 
     async fn check_open_jobs(&self, tenant: &str) -> Result<()> {
-        let limit = self.settings.max_open_jobs;
+        let limit = self.settings.jobs.max_open_per_tenant;
         if limit == 0 {
             return Ok(());
         }
@@ -266,9 +266,9 @@ impl Compactor {
 
     /// True once no new block can contain spans that were received before the job.
     fn is_watched(&self, record: &JobRecord) -> bool {
-        let cleared =
-            self.settings.compacted_block_retention + self.settings.retention_interval * 2;
-        let watch = self.settings.job_watch_period.max(cleared);
+        let kept = self.settings.compaction.compacted_block_retention.as_std();
+        let cleared = kept + self.settings.retention_interval * 2;
+        let watch = self.settings.jobs.watch_period.as_std().max(cleared);
         let end = self.clock.trusted().and_then(|now| now.checked_sub(watch).ok());
         end.is_some_and(|end| record.created_at < end)
     }

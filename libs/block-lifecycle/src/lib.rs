@@ -28,4 +28,4 @@ mod settings;
 pub use classes::check_policies;
 pub use compactor::Compactor;
 pub use error::{Error, Result};
-pub use settings::{Limits, RetentionPolicy, SelectionSettings, Settings, TenantLimits};
+pub use settings::{Limits, LimitsOf, Settings};

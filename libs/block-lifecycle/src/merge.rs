@@ -9,6 +9,7 @@ use tactus_compaction::{
     BoxError, Cancelled, Changes, OutputBlock, RewriteSettings, RewriteStats, Rewritten,
     fingerprint, output_id,
 };
+use tactus_config::sections::overrides::CompactionLimits;
 use tactus_storage::block_io::read_meta;
 use tactus_storage::blocklist::BlockChanges;
 use tactus_storage::layout::{NO_COMPACT, block_key};
@@ -51,7 +52,7 @@ impl Compactor {
         let started = Instant::now();
         loop {
             let now = time_from_unix_nanos(tactus_clock::unix_nanos());
-            let limits = self.settings.limits.of(tenant);
+            let limits = (self.settings.limits)(tenant);
             let due = self.due(tenant, &limits, now);
             let mine = due.into_iter().find(|rewrite| (self.owns)(&rewrite.owner));
             let Some(rewrite) = mine else { return };
@@ -67,7 +68,9 @@ impl Compactor {
                     inputs.iter().for_each(|&block| self.leave_out(tenant, block, Reason::Other));
                 }
             }
-            if stop.is_cancelled() || started.elapsed() > self.settings.max_time_per_tenant {
+            if stop.is_cancelled()
+                || started.elapsed() > self.settings.compaction.max_time_per_tenant.as_std()
+            {
                 return;
             }
         }
@@ -83,12 +86,13 @@ impl Compactor {
         };
         let blocks: Vec<_> = known.live().iter().filter(is_free).cloned().collect();
         let mut due = Vec::new();
-        let mut settings = self.settings.selection;
-        settings.window = limits.window.unwrap_or(settings.window);
-        let merges = if limits.compaction_disabled {
-            Vec::new()
-        } else {
-            select(tenant, &blocks, &settings, self.settings.adopt_block_settings, now)
+        let CompactionLimits { compaction_window, compaction_disabled, .. } = &limits.compaction;
+        let compaction = &self.settings.compaction;
+        let own_window = compaction_window.non_zero();
+        let window = own_window.unwrap_or(compaction.compaction_window.as_std());
+        let merges = match compaction_disabled {
+            true => Vec::new(),
+            false => select(tenant, &blocks, compaction, window, now),
         };
         let outstanding: usize = merges.iter().map(|merge| merge.blocks.len()).sum();
         self.metrics.outstanding.with([tenant]).set(outstanding as f64);
@@ -98,7 +102,7 @@ impl Compactor {
             purpose: Purpose::Merge,
             changes: Changes::default(),
         }));
-        if !limits.policies.is_empty()
+        if !limits.compaction.retention_policies.is_empty()
             && let Some(now) = self.clock.trusted().map(full_hour)
         {
             let expired = blocks.iter().filter(|meta| meta.version().is_ok() && meta.size > 0);
@@ -129,7 +133,7 @@ impl Compactor {
         let Some(first) = inputs.first() else {
             return Err(Error::InputGone(Uuid::nil()));
         };
-        let limits = self.settings.limits.of(tenant);
+        let limits = (self.settings.limits)(tenant);
         let now = self.clock.trusted().map(full_hour);
         let first_start =
             inputs.iter().map(|meta| meta.start_time).fold(first.start_time, Ord::min);
@@ -199,7 +203,7 @@ impl Compactor {
         let mut settings = self.settings.rewrite.clone();
         settings.max_trace_bytes = limits.max_trace_bytes;
         settings.builder.writer.value_filter = limits.value_filter;
-        if !self.settings.adopt_block_settings {
+        if !self.settings.compaction.adopt_block_settings {
             settings.builder.writer.version = written_version(first);
             settings.builder.writer.dedicated_columns = first.dedicated_columns.to_vec();
         } else if let Some(columns) = &limits.dedicated_columns {

@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt};
+use tactus_config::PromDuration;
+use tactus_config::sections::overrides::CompactionLimits;
 use tactus_storage::block_io::{clear_block, has_clock, mark_compacted, read_meta, store_time};
 use tactus_storage::blocklist::BlockChanges;
 use tactus_storage::{BlockMeta, CompactedBlockMeta, Timestamp, Uuid};
@@ -11,7 +13,6 @@ use tactus_telemetry::error_text;
 
 use crate::compactor::Compactor;
 use crate::error::Result;
-use crate::settings::Limits;
 
 /// A larger difference between clocks is logged.
 const MAX_CLOCK_DIFFERENCE_SECONDS: i64 = 900;
@@ -30,11 +31,14 @@ impl Compactor {
         };
         let tenants = self.blocklist.tenants();
         stream::iter(&tenants)
-            .for_each_concurrent(self.settings.retention_concurrency.max(1), |tenant| async {
-                self.retain_tenant(tenant, now, expiry).await;
-            })
+            .for_each_concurrent(
+                self.settings.compaction.retention_concurrency.max(1),
+                |tenant| async {
+                    self.retain_tenant(tenant, now, expiry).await;
+                },
+            )
             .await;
-        if self.settings.max_bucket_bytes > 0 && (self.owns)("retention-by-size") {
+        if self.settings.compaction.max_bucket_bytes > 0 && (self.owns)("retention-by-size") {
             self.retain_by_bucket_size(&tenants).await;
         }
         self.metrics.retention_duration.observe_duration(started.elapsed());
@@ -75,7 +79,7 @@ impl Compactor {
 
     /// `expiry`: data that is older expires; `None`: nothing does.
     async fn retain_tenant(&self, tenant: &str, now: Timestamp, expiry: Option<Timestamp>) {
-        let limits = self.settings.limits.of(tenant);
+        let limits = (self.settings.limits)(tenant).compaction;
         let blocks = self.blocklist.tenant(tenant);
         // These are inputs of a merge that was killed before it marked them. All their spans are in another live block.
         for meta in blocks.superseded().filter(|meta| self.owns_block(meta)) {
@@ -112,7 +116,7 @@ impl Compactor {
     async fn retain_by_bucket_size(&self, tenants: &[String]) {
         let lists = tenants.iter().map(|tenant| self.blocklist.tenant(tenant));
         let all: Vec<_> = lists.flat_map(|blocks| blocks.live().to_vec()).collect();
-        for meta in oldest_beyond(all.into_iter(), self.settings.max_bucket_bytes) {
+        for meta in oldest_beyond(all.into_iter(), self.settings.compaction.max_bucket_bytes) {
             self.retire(&meta.tenant_id, &meta, "beyond the bucket's size").await;
         }
     }
@@ -165,7 +169,10 @@ impl Compactor {
     }
 
     async fn clear_compacted(&self, tenant: &str, now: Timestamp) {
-        let Some(limit) = before(now, self.settings.compacted_block_retention) else { return };
+        let Some(limit) = before(now, self.settings.compaction.compacted_block_retention.as_std())
+        else {
+            return;
+        };
         let blocks = self.blocklist.tenant(tenant);
         let old: Vec<Uuid> = blocks
             .compacted()
@@ -197,9 +204,10 @@ impl Compactor {
 }
 
 /// The time after which no span of a block is kept; `None` if some are kept for ever.
-fn longest_retention(limits: &Limits) -> Option<Duration> {
-    let all = || limits.policies.iter().map(|policy| policy.retention).chain([limits.retention]);
-    if all().any(|keep| keep.is_zero()) { None } else { all().max() }
+fn longest_retention(limits: &CompactionLimits) -> Option<Duration> {
+    let of_policies = limits.retention_policies.iter().map(|policy| policy.retention);
+    let all = of_policies.chain([limits.block_retention]).map(PromDuration::non_zero);
+    all.collect::<Option<Vec<_>>>()?.into_iter().max()
 }
 
 /// `None` if that is before all time.
@@ -226,14 +234,21 @@ fn oldest_beyond(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::settings::RetentionPolicy;
+    use tactus_config::sections::overrides::RetentionPolicy;
     use tactus_storage::meta::BlockVersion;
 
     #[test]
     fn longest_retention_counts_and_zero_is_for_ever() {
         let hours = |hours: u64| Duration::from_secs(hours * 3600);
-        let policy = |retention| RetentionPolicy { query: "{}".to_owned(), retention };
-        let limits = |retention, policies| Limits { retention, policies, ..Limits::default() };
+        let policy = |retention: Duration| RetentionPolicy {
+            query: "{}".to_owned(),
+            retention: retention.into(),
+        };
+        let limits = |retention: Duration, retention_policies| CompactionLimits {
+            block_retention: retention.into(),
+            retention_policies,
+            ..CompactionLimits::default()
+        };
         assert_eq!(longest_retention(&limits(hours(14), vec![])), Some(hours(14)));
         let both = limits(hours(14), vec![policy(hours(90)), policy(hours(1))]);
         assert_eq!(longest_retention(&both), Some(hours(90)));

@@ -23,7 +23,7 @@ impl Compactor {
         while AssertUnwindSafe(self.run_all(&stop)).catch_unwind().await.is_err() {
             self.metrics.errors.inc();
             tracing::error!("the compactor panicked and begins anew");
-            if stop.run_until_cancelled(sleep(self.settings.cycle)).await.is_none() {
+            if stop.run_until_cancelled(sleep(self.cycle())).await.is_none() {
                 return;
             }
         }
@@ -41,7 +41,7 @@ impl Compactor {
     /// In each cycle, runs the jobs of all tenants and the merges of the next tenant.
     async fn run_rounds(&self, stop: &CancellationToken) {
         let mut last = String::new();
-        while stop.run_until_cancelled(sleep(self.settings.cycle)).await.is_some() {
+        while stop.run_until_cancelled(sleep(self.cycle())).await.is_some() {
             self.run_jobs(stop).await;
             let tenants = self.blocklist.tenants();
             let next = tenants.iter().find(|tenant| **tenant > last).or_else(|| tenants.first());
@@ -61,7 +61,7 @@ impl Compactor {
     }
 
     async fn run_orphans(&self, stop: &CancellationToken) {
-        let Some(age) = self.settings.orphan_age else { return };
+        let Some(age) = self.settings.compaction.orphan_age.non_zero() else { return };
         let mut interval = ORPHAN_INTERVAL.min(age);
         // The first search comes early, so that a process that is restarted often does it as well.
         interval = interval.min(self.settings.retention_interval);
@@ -121,37 +121,39 @@ mod tests {
 
     use super::*;
     use crate::compactor::Reason;
-    use crate::settings::{Limits, SelectionSettings, Settings, TenantLimits};
+    use crate::settings::{Limits, LimitsOf, Settings};
+    use tactus_config::sections::compactor::{Compaction, CompactorJobs};
 
     const SOON: Duration = Duration::from_millis(1);
 
     /// A compactor of a block list with one block.
-    fn compactor(path: &Path, limits: TenantLimits, registry: &Registry) -> Arc<Compactor> {
+    fn compactor(path: &Path, limits: LimitsOf, registry: &Registry) -> Arc<Compactor> {
         let bucket = Bucket::open(&BucketSettings::Local { path: path.to_owned() }).unwrap();
         let blocklist = Arc::new(Blocklist::new());
         let meta = BlockMeta::new(BlockVersion::VParquet4, "t", Uuid::new_v4());
         let add = vec![Arc::new(meta)];
         blocklist
             .change("t", tactus_storage::blocklist::BlockChanges { add, ..Default::default() });
-        let soon = SOON;
         let settings = Settings {
-            cycle: soon,
-            max_time_per_tenant: soon,
+            compaction: Compaction {
+                compaction_cycle: SOON.into(),
+                max_time_per_tenant: SOON.into(),
+                compacted_block_retention: SOON.into(),
+                retention_concurrency: 1,
+                orphan_age: Duration::ZERO.into(),
+                ..Compaction::default()
+            },
+            jobs: CompactorJobs {
+                watch_period: SOON.into(),
+                max_open_per_tenant: 1,
+                ..CompactorJobs::default()
+            },
             retention_interval: Duration::from_secs(3600),
-            selection: SelectionSettings::default(),
-            compacted_block_retention: soon,
-            retention_concurrency: 1,
-            max_bucket_bytes: 0,
-            orphan_age: None,
-            adopt_block_settings: false,
             rewrite: RewriteSettings::new(tactus_block::BuilderSettings {
                 writer: tactus_block::WriterSettings::default(),
                 bloom_false_positive: 0.01,
                 bloom_shard_bytes: 1 << 10,
             }),
-            job_watch_period: soon,
-            jobs_api_enabled: false,
-            max_open_jobs: 1,
             limits,
         };
         Compactor::new(settings, bucket, blocklist, Arc::new(|_| true), registry)
@@ -162,7 +164,7 @@ mod tests {
         let path = std::env::temp_dir().join(format!("tactus-rounds-{}", Uuid::new_v4()));
         let rounds = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&rounds);
-        let limits = TenantLimits::new(move |_| {
+        let limits = Arc::new(move |_: &str| {
             assert_ne!(counted.fetch_add(1, Ordering::Relaxed), 0, "the first round");
             Limits::default()
         });
@@ -183,7 +185,7 @@ mod tests {
     async fn blocks_that_are_damaged_and_that_are_too_large_are_told_apart() {
         let path = std::env::temp_dir().join(format!("tactus-reasons-{}", Uuid::new_v4()));
         let registry = Registry::new();
-        let limits = TenantLimits::new(|_| Limits::default());
+        let limits = Arc::new(|_: &str| Limits::default());
         let compactor = compactor(&path, limits, &registry);
         let blocks = [1, 2, 3, 4].map(Uuid::from_u128);
         let failed = |block, source| {

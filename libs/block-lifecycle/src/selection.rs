@@ -1,11 +1,11 @@
 //! Selects the blocks to merge: those that end in the same time window, the smallest first.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use tactus_storage::meta::BlockVersion;
+use tactus_config::sections::compactor::Compaction;
+use tactus_storage::meta::{BlockVersion, MAX_SOURCES};
 use tactus_storage::{BlockMeta, Timestamp};
-
-use crate::settings::SelectionSettings;
 
 /// How long blocks are merged level by level.
 const ACTIVE_SECONDS: i64 = 24 * 3600;
@@ -28,16 +28,16 @@ struct Entry<'a> {
 
 /// All merges that are due, the most urgent first. A block is in at most one of them.
 ///
-/// `adopt`: blocks with different versions and columns may be merged, because the output does not use those of the
-/// inputs.
+/// With `adopt_block_settings`, blocks with different versions and columns may be merged, because the output does not
+/// use those of the inputs. `window`: blocks that end in the same window of this length are merged.
 pub(crate) fn select(
     tenant: &str,
     blocks: &[Arc<BlockMeta>],
-    settings: &SelectionSettings,
-    adopt: bool,
+    settings: &Compaction,
+    window: Duration,
     now: Timestamp,
 ) -> Vec<Selected> {
-    let window_seconds = i64::try_from(settings.window.as_secs()).unwrap_or(i64::MAX).max(1);
+    let window_seconds = i64::try_from(window.as_secs()).unwrap_or(i64::MAX).max(1);
     let now_window = now.as_second().div_euclid(window_seconds);
     let border = (now.as_second() - ACTIVE_SECONDS).div_euclid(window_seconds);
     let mut entries: Vec<Entry<'_>> = blocks
@@ -45,6 +45,7 @@ pub(crate) fn select(
         .filter(|meta| meta.version().is_ok() && meta.size > 0)
         .filter_map(|meta| {
             let window = meta.end_unix_seconds().div_euclid(window_seconds);
+            let adopt = settings.adopt_block_settings;
             entry(tenant, meta, window, now_window - window, window.cmp(&border), adopt)
         })
         .collect();
@@ -55,8 +56,8 @@ pub(crate) fn select(
     let mut selected = Vec::new();
     let mut rest = entries.as_slice();
     while let Some(first) = rest.first() {
-        let run = run_length(first, rest, settings, adopt);
-        if run >= settings.min_inputs.max(2) {
+        let run = run_length(first, rest, settings);
+        if run >= settings.min_input_blocks.max(2) {
             let blocks = rest[..run].iter().map(|entry| Arc::clone(entry.meta)).collect();
             selected.push(Selected { blocks, owner: first.owner.clone() });
             rest = &rest[run..];
@@ -98,15 +99,10 @@ fn entry<'a>(
 }
 
 /// How many entries, from the first one on, may become one block.
-fn run_length(
-    first: &Entry<'_>,
-    entries: &[Entry<'_>],
-    settings: &SelectionSettings,
-    adopt: bool,
-) -> usize {
+fn run_length(first: &Entry<'_>, entries: &[Entry<'_>], settings: &Compaction) -> usize {
     let (mut objects, mut bytes) = (0u64, 0u64);
     let fits = |entry: &&Entry<'_>| {
-        let alike = adopt
+        let alike = settings.adopt_block_settings
             || (entry.meta.format == first.meta.format
                 && entry.meta.data_encoding == first.meta.data_encoding
                 && entry.columns_hash == first.columns_hash);
@@ -114,10 +110,10 @@ fn run_length(
         bytes = bytes.saturating_add(entry.meta.size);
         entry.group == first.group
             && alike
-            && objects <= settings.max_objects
-            && bytes <= settings.max_bytes
+            && objects <= settings.max_compaction_objects
+            && bytes <= settings.max_block_bytes
     };
-    entries.iter().take(settings.max_inputs.max(2)).take_while(fits).count()
+    entries.iter().take(settings.max_input_blocks.clamp(2, MAX_SOURCES)).take_while(fits).count()
 }
 
 /// The version in which blocks of this version are rewritten. vParquet3 is only read.

@@ -6,8 +6,10 @@ use super::*;
 
 const NOW: i64 = 1_700_000_000 + 10 * 24 * 3600;
 
-fn settings() -> SelectionSettings {
-    SelectionSettings { max_inputs: 4, ..SelectionSettings::default() }
+const WINDOW: Duration = Duration::from_secs(3600);
+
+fn settings() -> Compaction {
+    Compaction { max_input_blocks: 4, ..Compaction::default() }
 }
 
 fn block(end: i64, level: u32, objects: u64) -> Arc<BlockMeta> {
@@ -20,7 +22,7 @@ fn block(end: i64, level: u32, objects: u64) -> Arc<BlockMeta> {
 }
 
 fn selected(blocks: &[Arc<BlockMeta>]) -> Vec<Selected> {
-    select("single-tenant", blocks, &settings(), false, Timestamp::from_second(NOW).unwrap())
+    select("single-tenant", blocks, &settings(), WINDOW, Timestamp::from_second(NOW).unwrap())
 }
 
 #[test]
@@ -73,7 +75,8 @@ fn different_windows_versions_columns_and_factors_stay_apart() {
     }
     let adopted = [Arc::clone(&base), other(&|meta| meta.format = "vParquet5".to_owned())];
     let now = Timestamp::from_second(NOW).unwrap();
-    assert_eq!(select("t", &adopted, &settings(), true, now).len(), 1);
+    let adopting = Compaction { adopt_block_settings: true, ..settings() };
+    assert_eq!(select("t", &adopted, &adopting, WINDOW, now).len(), 1);
 }
 
 #[test]
@@ -84,9 +87,9 @@ fn limits_on_objects_bytes_and_inputs_hold() {
     let many: Vec<_> = (0..9).map(|_| block(end, 0, 1)).collect();
     let counts: Vec<_> = selected(&many).iter().map(|job| job.blocks.len()).collect();
     assert_eq!(counts, [4, 4]);
-    let tight = SelectionSettings { max_bytes: 2500, ..settings() };
+    let tight = Compaction { max_block_bytes: 2500, ..settings() };
     let now = Timestamp::from_second(NOW).unwrap();
-    let found = select("t", &many, &tight, false, now);
+    let found = select("t", &many, &tight, WINDOW, now);
     assert!(found.iter().all(|job| job.blocks.len() == 2));
 }
 
