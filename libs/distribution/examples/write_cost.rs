@@ -6,7 +6,8 @@ use std::{fs, sync::Arc};
 
 use bytes::Bytes;
 use prost::Message;
-use tactus_distribution::{Distributor, Limits, Parts, Settings, UsageLimits};
+use tactus_config::sections::overrides::Limits;
+use tactus_distribution::{Distributor, Parts, Settings};
 use tactus_model::{TenantId, wire::put_bytes_field, wire::put_message_field};
 use tactus_proto::tactus::v1::{self as proto, ingester_server::Ingester};
 use tactus_receivers::TraceSink;
@@ -88,10 +89,12 @@ fn member(number: u64) -> Instance {
 
 fn distributor(ingesters: u64, replication_factor: usize, encodes: bool) -> Distributor {
     let ring = RingSettings { replication_factor, ..RingSettings::new("ingester") };
+    let mut limits = Limits::built_in();
+    limits.ingestion.rate_limit_bytes = 0;
+    let limits = Arc::new(limits);
     let parts = Parts {
         settings: Settings::default(),
-        limits: Arc::new(|_| Limits { rate_limit_bytes: 0, ..Limits::default() }),
-        usage_limits: Arc::new(|_| UsageLimits::default()),
+        limits: Arc::new(move |_| Arc::clone(&limits)),
         ingesters: Ring::fixed(ring, (0..ingesters).map(member).collect()),
         ingester_of: Arc::new(move |_| Arc::new(Encoder { encodes })),
         distributors: None,

@@ -32,7 +32,6 @@ mod write;
 
 use std::sync::Arc;
 
-use tactus_config::sections;
 use tactus_drop_rules::RuleBook;
 use tactus_sampling::Adaptive;
 use tactus_server::bodies::Bodies;
@@ -50,8 +49,8 @@ use crate::{
     tenants::Tenants,
 };
 
-pub use settings::{Limits, LimitsOf, Parts, Settings, UsageLimitsOf};
-pub use usage::{UsageLimits, UsageSettings, UsageTracker};
+pub use settings::{Parts, Settings};
+pub use usage::UsageTracker;
 
 /// Divisor: a suspect ingester may have this fraction of the allowed bytes in flight.
 const SUSPECT_SHARE: u64 = 4;
@@ -83,17 +82,19 @@ impl Distributor {
             late_after: settings.late_after(),
             max_suspect_bytes: settings.max_inflight_bytes / SUSPECT_SHARE,
         };
-        let usage = settings.usage.map(|usage| Arc::new(UsageTracker::new(usage, registry)));
+        let section = &settings.section;
+        let usage = &section.usage.cost_attribution;
+        let usage = usage.enabled.then(|| Arc::new(UsageTracker::new(usage.clone(), registry)));
         let metrics = Metrics::register(registry);
         let inflight = metrics.inflight_bytes.clone();
         Self {
-            routes: Routes::new(Arc::clone(&parts.ingesters), settings.extend_writes),
+            routes: Routes::new(Arc::clone(&parts.ingesters), section.extend_writes),
             peers: Peers::new(calls, Arc::clone(&parts.ingester_of)),
             budget: Budget::shown(settings.max_inflight_bytes, move |bytes| inflight.add(bytes)),
-            tenants: Tenants::new(settings.max_tenants),
+            tenants: Tenants::new(section.max_tenants),
             limiter: RateLimiter::default(),
             usage,
-            span_log: None,
+            span_log: SpanLog::new(section, registry),
             rules: None,
             forwarders: None,
             generators: None,
@@ -106,16 +107,6 @@ impl Distributor {
     /// The memory that receivers use for requests, counted from the first byte of each.
     pub fn bodies(&self) -> Arc<Bodies> {
         Bodies::counting(&self.budget, self.metrics.overload_refusals.clone())
-    }
-
-    /// Logs and counts single spans, if the configuration asks for it.
-    #[must_use]
-    pub fn with_span_log(
-        self,
-        section: &sections::distributor::Distributor,
-        registry: &Registry,
-    ) -> Self {
-        Self { span_log: SpanLog::new(section, registry), ..self }
     }
 
     /// Drops spans and changes attributes by these rules.

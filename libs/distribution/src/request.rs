@@ -7,6 +7,7 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use tactus_config::sections::overrides::Limits;
 use tactus_drop_rules::{RuleBook, RuleSet};
 use tactus_model::{TOO_MANY_TENANTS, TenantId, walk::walk_export, wire::WireError};
 use tactus_proto::tactus::v1::Refusal;
@@ -17,7 +18,7 @@ use tactus_work::memory::Reservation;
 use tonic::{Code, Status};
 
 use crate::{
-    Distributor, Limits,
+    Distributor,
     group::{Export, Grouping},
     limit::Rate,
     push::{CheckedExport, SeenSpans},
@@ -37,7 +38,7 @@ const SPARE_PEERS: usize = 16;
 /// A request on its way.
 struct Arrived<'a> {
     tenant: &'a TenantId,
-    limits: Limits,
+    limits: Arc<Limits>,
     bytes: Bytes,
     /// Whether metrics generators are to make series of the spans.
     counts: bool,
@@ -62,7 +63,8 @@ impl Distributor {
             let retry_after = self.retry_after(&limits);
             return Err(PushError::RateLimited { message: refused.to_string(), retry_after });
         }
-        let delay = limits.artificial_delay;
+        let delay = limits.ingestion.artificial_delay;
+        let delay = delay.unwrap_or(self.parts.settings.section.artificial_delay).as_std();
         let arrived = Arrived { tenant: &tenant, limits, bytes: request, counts };
         let result = self.take(arrived).await;
         if !delay.is_zero() {
@@ -75,7 +77,7 @@ impl Distributor {
         let started = Instant::now();
         let rules = self.rules.as_ref().and_then(|book| Some((book, book.of(request.tenant)?)));
         let reads_spans = rules.is_some() || self.span_log.is_some();
-        let route = self.routes.of(request.tenant, request.limits.tenant_shard_size);
+        let route = self.routes.of(request.tenant, request.limits.ingestion.tenant_shard_size);
         let (reservation, columns) = self.reserve(&request, route.as_ref().ok(), reads_spans)?;
         let is_checked = rules.is_some();
         let dropped = match rules {
@@ -253,9 +255,10 @@ impl Distributor {
     }
 
     fn rate(&self, limits: &Limits) -> Rate {
+        let limits = &limits.ingestion;
         let (rate, burst) = (limits.rate_limit_bytes, limits.burst_size_bytes);
         match &self.parts.distributors {
-            Some(ring) if limits.global_rate => {
+            Some(ring) if limits.rate_strategy == "global" => {
                 let view = ring.view();
                 let healthy = view.healthy_count(Operation::Write);
                 Rate::global(rate, burst, healthy, view.instances().len())
@@ -265,12 +268,15 @@ impl Distributor {
     }
 
     fn retry_after(&self, limits: &Limits) -> Duration {
-        if limits.retry_info_enabled { self.parts.settings.retry_after } else { Duration::ZERO }
+        match limits.ingestion.retry_info_enabled {
+            true => self.parts.settings.retry_after(),
+            false => Duration::ZERO,
+        }
     }
 
     fn count_usage(&self, request: &Arrived<'_>, export: &CheckedExport) {
         if let Some(usage) = &self.usage {
-            let limits = (self.parts.usage_limits)(request.tenant);
+            let limits = &request.limits.cost_attribution;
             usage.observe(request.tenant, limits, &request.bytes, &export.walk);
         }
     }

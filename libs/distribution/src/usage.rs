@@ -3,12 +3,13 @@
 mod attributes;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::HashMap,
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use tactus_config::sections::{distributor::UsageTracker as Section, overrides::CostAttribution};
 use tactus_model::{
     TenantId,
     walk::ExportWalk,
@@ -27,35 +28,10 @@ const OVERFLOW: &str = "__overflow__";
 /// Up to this many tenants are kept without checking which are stale.
 const KEPT_TENANTS: usize = 1_000;
 
-/// How usage is tracked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct UsageSettings {
-    /// Series of a tenant that sets no number itself.
-    pub max_series: u64,
-    /// A series without a span for this long is dropped.
-    pub stale_after: Duration,
-}
-
-impl Default for UsageSettings {
-    fn default() -> Self {
-        Self { max_series: 10_000, stale_after: Duration::from_secs(15 * 60) }
-    }
-}
-
-/// How a tenant's usage is split into series.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct UsageLimits {
-    /// The most series; 0 stands for the number in [`UsageSettings`].
-    pub max_series: u64,
-    /// From attribute to label. An attribute may begin with `resource.` or `span.`; otherwise both are read, the span
-    /// first. An empty label is derived from the attribute's name.
-    pub dimensions: BTreeMap<String, String>,
-}
-
 /// Counts the bytes of spans by their attributes.
 #[derive(Debug)]
 pub struct UsageTracker {
-    settings: UsageSettings,
+    settings: Section,
     tenants: Mutex<Tenants>,
     errors: CounterVec<2>,
 }
@@ -70,7 +46,7 @@ struct Tenants {
 #[derive(Debug)]
 struct TenantUsage {
     /// The limits at the last request.
-    limits: UsageLimits,
+    limits: CostAttribution,
     dimensions: Dimensions,
     /// The key is the values of the dimensions, in their order.
     series: HashMap<Values, Usage>,
@@ -84,7 +60,7 @@ struct Usage {
 
 impl UsageTracker {
     /// A tracker that has seen nothing.
-    pub fn new(settings: UsageSettings, registry: &Registry) -> Self {
+    pub fn new(settings: Section, registry: &Registry) -> Self {
         Self {
             settings,
             tenants: Mutex::default(),
@@ -96,12 +72,17 @@ impl UsageTracker {
         }
     }
 
+    /// A series without a span for this long is dropped.
+    fn stale_after(&self) -> Duration {
+        self.settings.stale_duration.non_zero().unwrap_or(Duration::from_secs(15 * 60))
+    }
+
     /// Counts the bytes of a request. Bytes of a resource, its scopes and the framing are divided evenly among its
     /// spans.
     pub(crate) fn observe(
         &self,
         tenant: &TenantId,
-        limits: UsageLimits,
+        limits: &CostAttribution,
         request: &Bytes,
         walk: &ExportWalk,
     ) {
@@ -111,7 +92,7 @@ impl UsageTracker {
     fn observe_at(
         &self,
         tenant: &TenantId,
-        limits: UsageLimits,
+        limits: &CostAttribution,
         request: &Bytes,
         walk: &ExportWalk,
         now: Instant,
@@ -124,20 +105,24 @@ impl UsageTracker {
             self.errors.with([tenant.as_str(), "malformed"]).inc();
             return;
         };
-        let max_series = match limits.max_series {
-            0 => self.settings.max_series,
+        let max_series = match limits.max_cardinality {
+            0 => self.settings.max_cardinality,
             own => own,
         };
+        let stale_after = self.stale_after();
         let mut tenants = self.tenants.lock();
-        let known = tenants.by_id.remove(tenant).filter(|usage| usage.limits == limits);
+        let known = tenants.by_id.remove(tenant).filter(|usage| usage.limits == *limits);
         if known.is_none() && tenants.by_id.len() >= tenants.prune_at.max(KEPT_TENANTS) {
-            tenants.drop_stale(self.settings.stale_after, now);
+            tenants.drop_stale(stale_after, now);
             tenants.prune_at = 2 * tenants.by_id.len();
         }
-        let mut usage =
-            known.unwrap_or_else(|| TenantUsage { limits, dimensions, series: HashMap::new() });
+        let mut usage = known.unwrap_or_else(|| TenantUsage {
+            limits: limits.clone(),
+            dimensions,
+            series: HashMap::new(),
+        });
         for (values, bytes) in bytes {
-            usage.add(values, bytes, max_series as usize, self.settings.stale_after, now);
+            usage.add(values, bytes, max_series as usize, stale_after, now);
         }
         tenants.by_id.insert(tenant.clone(), usage);
     }
@@ -150,7 +135,7 @@ impl UsageTracker {
     fn collect_at(&self, page: &mut Collected, now: Instant) {
         page.family(METRIC, "bytes total received with these labels", Kind::Counter);
         let mut tenants = self.tenants.lock();
-        tenants.drop_stale(self.settings.stale_after, now);
+        tenants.drop_stale(self.stale_after(), now);
         let mut series = Vec::new();
         for (tenant, usage) in &tenants.by_id {
             for (values, count) in &usage.series {

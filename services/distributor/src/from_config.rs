@@ -2,12 +2,9 @@
 
 use std::sync::Arc;
 
-use tactus_config::{
-    Config,
-    sections::{distributor::Distributor as DistributorSection, overrides},
-};
+use tactus_config::{Config, sections::overrides};
 use tactus_distribution::{
-    Limits, Settings, UsageLimits, UsageSettings,
+    Settings,
     forward::Forwarders,
     generators::{GeneratorParts, Generators},
 };
@@ -24,57 +21,14 @@ pub(crate) use receivers::{
 
 /// The distributor.
 pub(crate) fn settings(config: &Config) -> Settings {
-    let (distributor, built_in) = (&config.distributor, Settings::default());
-    let usage = &distributor.usage.cost_attribution;
+    let client = &config.ingester_client;
+    let compression = client.grpc_client_config.grpc_compression.as_str();
+    let built_in = Settings::default();
     Settings {
-        retry_after: distributor
-            .retry_after_on_resource_exhausted
-            .non_zero()
-            .unwrap_or(built_in.retry_after),
-        remote_timeout: config
-            .ingester_client
-            .remote_timeout
-            .non_zero()
-            .unwrap_or(built_in.remote_timeout),
-        hedging_delay: distributor.hedging_delay.as_std(),
-        max_inflight_bytes: memory::request_bytes(distributor.max_inflight_bytes),
-        compresses_pushes: matches!(
-            config.ingester_client.grpc_client_config.grpc_compression.as_str(),
-            "gzip" | "zstd"
-        ),
-        max_tenants: distributor.max_tenants,
-        extend_writes: distributor.extend_writes,
-        usage: usage.enabled.then(|| UsageSettings {
-            max_series: usage.max_cardinality,
-            stale_after: usage
-                .stale_duration
-                .non_zero()
-                .unwrap_or(UsageSettings::default().stale_after),
-        }),
-    }
-}
-
-/// The limits of a tenant.
-pub(crate) fn limits(limits: &overrides::Limits, distributor: &DistributorSection) -> Limits {
-    let ingestion = &limits.ingestion;
-    Limits {
-        rate_limit_bytes: ingestion.rate_limit_bytes,
-        burst_size_bytes: ingestion.burst_size_bytes,
-        global_rate: ingestion.rate_strategy == "global",
-        retry_info_enabled: ingestion.retry_info_enabled,
-        tenant_shard_size: ingestion.tenant_shard_size,
-        artificial_delay: ingestion
-            .artificial_delay
-            .unwrap_or(distributor.artificial_delay)
-            .as_std(),
-    }
-}
-
-/// How a tenant's usage is split into series.
-pub(crate) fn usage_limits(limits: &overrides::Limits) -> UsageLimits {
-    UsageLimits {
-        max_series: limits.cost_attribution.max_cardinality,
-        dimensions: limits.cost_attribution.dimensions.clone(),
+        section: config.distributor.clone(),
+        remote_timeout: client.remote_timeout.non_zero().unwrap_or(built_in.remote_timeout),
+        max_inflight_bytes: memory::request_bytes(config.distributor.max_inflight_bytes),
+        compresses_pushes: matches!(compression, "gzip" | "zstd"),
     }
 }
 
@@ -139,15 +93,14 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use tactus_config::{GoDuration, sections::overrides::IngestionLimits};
 
     #[test]
     fn defaults_leave_room_for_requests_and_hedge() {
         let settings = settings(&Config::default());
         assert_eq!(settings.remote_timeout, Duration::from_secs(5));
-        assert_eq!(settings.hedging_delay, Duration::from_millis(250));
-        assert!(settings.max_inflight_bytes > 0 && settings.extend_writes);
-        assert_eq!(settings.usage, None);
+        assert_eq!(settings.section.hedging_delay.as_std(), Duration::from_millis(250));
+        assert!(settings.max_inflight_bytes > 0 && settings.section.extend_writes);
+        assert!(!settings.section.usage.cost_attribution.enabled);
     }
 
     #[test]
@@ -184,22 +137,5 @@ mod tests {
         assert_eq!(rule("{ name = \"x\" }"), Ok(()));
         let error = rule("{ } | count() > 1").unwrap_err();
         assert!(error.starts_with("drop_rules[0] (\"r\"): query: "), "{error}");
-    }
-
-    #[test]
-    fn limits_are_those_of_the_tenant_where_it_has_any() {
-        let mut config = Config::default();
-        config.distributor.artificial_delay = GoDuration::seconds(1);
-        let ingestion = IngestionLimits {
-            rate_strategy: "global".to_owned(),
-            rate_limit_bytes: 7,
-            ..IngestionLimits::default()
-        };
-        let mut of_tenant = overrides::Limits { ingestion, ..overrides::Limits::default() };
-        let found = limits(&of_tenant, &config.distributor);
-        assert!(found.global_rate);
-        assert_eq!((found.rate_limit_bytes, found.artificial_delay), (7, Duration::from_secs(1)));
-        of_tenant.ingestion.artificial_delay = Some(GoDuration::ZERO);
-        assert!(limits(&of_tenant, &config.distributor).artificial_delay.is_zero());
     }
 }

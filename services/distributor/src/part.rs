@@ -71,7 +71,6 @@ pub async fn part(
     let generators = from_config::generators(process, local.generator, &parts.settings)?;
     let sampling = Sampling::start(process).await?;
     let distributor = Distributor::new(parts, process.registry())
-        .with_span_log(&config.distributor, process.registry())
         .with_rules(rules)
         .with_forwarders(forwarders.clone())
         .with_generators(generators.clone())
@@ -130,13 +129,9 @@ pub async fn part(
 /// What the distributor works with: limits by tenant, and the ring of ingesters.
 fn parts(process: &Process, local_ingester: Option<Arc<dyn Ingester>>) -> Parts {
     let (config, cluster) = (process.config(), process.cluster());
-    let (overrides, of_tenants) =
-        (Arc::clone(process.overrides()), Arc::clone(process.overrides()));
-    let section = config.distributor.clone();
     Parts {
         settings: from_config::settings(config),
-        limits: Arc::new(move |tenant| from_config::limits(&overrides.of(tenant), &section)),
-        usage_limits: Arc::new(move |tenant| from_config::usage_limits(&of_tenants.of(tenant))),
+        limits: process.overrides().limits_of(),
         ingesters: cluster.ingesters().ring(),
         ingester_of: cluster.ingester_of(process.channels(), local_ingester),
         distributors: Some(cluster.distributors().ring()),

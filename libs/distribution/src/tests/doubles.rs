@@ -9,13 +9,14 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use parking_lot::Mutex;
+use tactus_config::sections::overrides::{IngestionLimits, Limits};
 use tactus_model::wire::put_message_field;
 use tactus_proto::tactus::v1::{self as proto, ingester_server::Ingester};
 use tactus_ring::{Instance, Ring, RingSettings};
 use tactus_telemetry::metrics::Registry;
 use tonic::{Code, Request, Response, Status};
 
-use crate::{Distributor, Limits, Parts, Settings, UsageLimits};
+use crate::{Distributor, Parts, Settings};
 
 /// What a double does with a push.
 #[derive(Debug, Clone, PartialEq)]
@@ -131,6 +132,14 @@ pub(crate) struct Cluster {
     pub(crate) limits: Arc<Mutex<Limits>>,
 }
 
+/// Limits with a rate, in bytes a second, and a burst.
+pub(crate) fn rate_limits(rate_limit_bytes: u64, burst_size_bytes: u64) -> Limits {
+    let built_in = Limits::built_in();
+    let ingestion =
+        IngestionLimits { rate_limit_bytes, burst_size_bytes, ..built_in.ingestion.clone() };
+    Limits { ingestion, ..built_in }
+}
+
 /// An instance whose tokens follow from its number, spread evenly.
 pub(crate) fn instance(number: usize) -> Instance {
     let mut state = 0x9e37_79b9_7f4a_7c15u64.wrapping_mul(number as u64 + 1);
@@ -156,13 +165,12 @@ impl Cluster {
 
     pub(crate) fn over(settings: Settings, ring: Arc<Ring>, ingesters: usize) -> Self {
         let doubles: Vec<Arc<Double>> = (0..ingesters).map(|_| Arc::default()).collect();
-        let limits = Arc::new(Mutex::new(Limits::default()));
+        let limits = Arc::new(Mutex::new(Limits::built_in()));
         let (of_tenants, reached) = (Arc::clone(&limits), doubles.clone());
         let registry = Registry::new();
         let parts = Parts {
             settings,
-            limits: Arc::new(move |_| *of_tenants.lock()),
-            usage_limits: Arc::new(|_| UsageLimits::default()),
+            limits: Arc::new(move |_| Arc::new(of_tenants.lock().clone())),
             ingesters: Arc::clone(&ring),
             ingester_of: Arc::new(move |instance| {
                 let number: usize = instance.address.parse().unwrap();

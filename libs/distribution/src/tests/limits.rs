@@ -7,7 +7,7 @@ use tactus_receivers::{PushError, TraceSink};
 use tactus_ring::{Instance, Ring, RingSettings};
 
 use super::doubles::*;
-use crate::{Limits, Settings};
+use crate::Settings;
 
 /// A request of about a kilobyte.
 fn kilobyte() -> bytes::Bytes {
@@ -19,7 +19,7 @@ fn kilobyte() -> bytes::Bytes {
 #[tokio::test(start_paused = true)]
 async fn flood_is_refused_at_once_and_memory_stays_bounded() {
     let settings = Settings { max_inflight_bytes: 1_000_000, ..Settings::default() };
-    let cluster = Arc::new(Cluster::with(settings, 3, 3));
+    let cluster = Arc::new(Cluster::with(settings.clone(), 3, 3));
     cluster.doubles.iter().for_each(|double| double.behaves(Behaviour::Hang));
     let mut floods = Vec::new();
     for _ in 0..1_000 {
@@ -50,7 +50,7 @@ async fn flood_is_refused_at_once_and_memory_stays_bounded() {
 async fn replicas_share_the_memory_of_a_push_unless_each_compresses_it() {
     for (compresses_pushes, copies) in [(false, 1), (true, 3)] {
         let settings = Settings { compresses_pushes, ..Settings::default() };
-        let cluster = Arc::new(Cluster::with(settings, 3, 3));
+        let cluster = Arc::new(Cluster::with(settings.clone(), 3, 3));
         cluster.doubles.iter().for_each(|double| double.behaves(Behaviour::Hang));
         let pushing = Arc::clone(&cluster);
         let push =
@@ -71,7 +71,7 @@ async fn replicas_share_the_memory_of_a_push_unless_each_compresses_it() {
 #[tokio::test(start_paused = true)]
 async fn slow_ingester_holds_a_share_of_the_memory_only() {
     let settings = Settings { max_inflight_bytes: 8_000_000, ..Settings::default() };
-    let cluster = Cluster::with(settings, 3, 3);
+    let cluster = Cluster::with(settings.clone(), 3, 3);
     cluster.doubles[1].behaves(Behaviour::Hang);
     // Three calls in a row that are late make it suspect.
     for _ in 0..3 {
@@ -100,28 +100,30 @@ async fn global_rate_is_divided_by_the_healthy_distributors() {
     let ring = vec![member(1), member(2), member(3), dead];
     cluster.distributor.parts.distributors =
         Some(Ring::fixed(RingSettings::new("distributor"), ring));
-    *cluster.limits.lock() = Limits {
-        rate_limit_bytes: 15_000_000,
-        burst_size_bytes: 1,
-        global_rate: true,
-        ..Limits::default()
-    };
+    *cluster.limits.lock() = rate_limits(15_000_000, 1);
+    cluster.limits.lock().ingestion.rate_strategy = "global".to_owned();
     let result = cluster.distributor.push(TenantId::single(), export(&[GOOD])).await;
     let Err(PushError::TooLarge(text)) = result else { panic!("{result:?}") };
     assert!(
         text.contains("(local: 5000000 bytes/s, global: 20000000 bytes/s, burst: 1 bytes)"),
         "{text}"
     );
-    cluster.limits.lock().global_rate = false;
+    cluster.limits.lock().ingestion.rate_strategy = "local".to_owned();
     let result = cluster.distributor.push(TenantId::single(), export(&[GOOD])).await;
     assert!(result.unwrap_err().to_string().contains("(local: 15000000 bytes/s, global: 0"));
 }
 
 #[tokio::test(start_paused = true)]
 async fn answer_takes_the_artificial_delay() {
-    let cluster = Cluster::new(1, 1);
-    cluster.limits.lock().artificial_delay = Duration::from_secs(2);
-    let started = tokio::time::Instant::now();
-    assert!(cluster.distributor.push(TenantId::single(), export(&[GOOD])).await.is_ok());
-    assert_eq!(started.elapsed(), Duration::from_secs(2));
+    let mut settings = Settings::default();
+    settings.section.artificial_delay = Duration::from_secs(1).into();
+    let cluster = Cluster::with(settings, 1, 1);
+    // The tenant's own, if it has one.
+    for (own, seconds) in [(None, 1), (Some(2), 2), (Some(0), 0)] {
+        cluster.limits.lock().ingestion.artificial_delay =
+            own.map(|seconds| Duration::from_secs(seconds).into());
+        let started = tokio::time::Instant::now();
+        assert!(cluster.distributor.push(TenantId::single(), export(&[GOOD])).await.is_ok());
+        assert_eq!(started.elapsed(), Duration::from_secs(seconds));
+    }
 }

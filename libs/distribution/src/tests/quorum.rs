@@ -94,7 +94,7 @@ async fn next_ingesters_stand_in_for_slow_ones_after_the_delay() {
     for _ in 0..3 {
         let started = Instant::now();
         assert!(cluster.push().await.is_ok());
-        assert_eq!(started.elapsed(), Settings::default().hedging_delay);
+        assert_eq!(started.elapsed(), Settings::default().late_after());
     }
     cluster.settle().await;
     // By now they are suspect, and nobody waits for them.
@@ -172,7 +172,7 @@ async fn spans_count_as_refused_when_a_quorum_refuses_them() {
     cluster.doubles[2].behaves(Behaviour::Hang);
     let started = Instant::now();
     assert_eq!(cluster.push().await.unwrap().rejected_spans, 1);
-    assert_eq!(started.elapsed(), Settings::default().hedging_delay);
+    assert_eq!(started.elapsed(), Settings::default().late_after());
     cluster.doubles[2].behaves(Behaviour::StoreAfter(Duration::from_millis(100)));
     assert_eq!(cluster.push().await.unwrap().rejected_spans, 0);
 }

@@ -9,7 +9,6 @@ use tactus_receivers::{PushError, TraceSink};
 use tactus_ring::{Operation, State, token_for};
 
 use super::doubles::*;
-use crate::Limits;
 
 /// By resource, by scope: (trace, size of the name) of each span.
 type Spans = Vec<Vec<Vec<(u8, usize)>>>;
@@ -59,7 +58,7 @@ async fn each_span_reaches_its_replicas(
     spans: Spans,
 ) {
     let cluster = Cluster::new(ingesters, replication_factor);
-    cluster.limits.lock().tenant_shard_size = shard;
+    cluster.limits.lock().ingestion.tenant_shard_size = shard;
     if let Some(leaving) = leaving {
         let state = |n: usize| if n == leaving { State::Leaving } else { State::Active };
         let members = (0..ingesters).map(|n| {
@@ -185,7 +184,7 @@ async fn small_slices_are_copied_together_and_large_ones_are_not() {
 #[tokio::test]
 async fn tenant_with_a_shard_uses_its_ingesters_only() {
     let cluster = Cluster::new(6, 1);
-    *cluster.limits.lock() = Limits { tenant_shard_size: 2, ..Limits::default() };
+    cluster.limits.lock().ingestion.tenant_shard_size = 2;
     let (request, _) = request(&vec![vec![(0..12).map(|n| (n, 9)).collect()]]);
     for _ in 0..3 {
         assert!(cluster.distributor.push(TenantId::single(), request.clone()).await.is_ok());

@@ -9,8 +9,6 @@ use tactus_receivers::{PushError, PushOutcome, TraceSink};
 use super::doubles::*;
 use tactus_drop_rules::RuleBook;
 
-use crate::Limits;
-
 fn rule(query: &str) -> DropRule {
     DropRule { name: "r".to_owned(), query: query.to_owned(), ..DropRule::default() }
 }
@@ -79,8 +77,7 @@ async fn request_of_dropped_spans_alone_goes_nowhere() {
 #[tokio::test]
 async fn rate_is_of_what_came_before_rules() {
     let cluster = cluster();
-    *cluster.limits.lock() =
-        Limits { rate_limit_bytes: 1, burst_size_bytes: 10, ..Limits::default() };
+    *cluster.limits.lock() = rate_limits(1, 10);
     let refused = push(&cluster, "ruled", &[RULED]).await.unwrap_err();
     assert!(matches!(refused, PushError::TooLarge(_)), "{refused:?}");
     let dropped = "tempo_discarded_spans_total{reason=\"drop_rule\",tenant=\"ruled\"}";

@@ -7,7 +7,7 @@ use tactus_receivers::{PushError, PushOutcome, TraceSink};
 use tonic::Code;
 
 use super::doubles::*;
-use crate::{Limits, Settings};
+use crate::Settings;
 
 async fn push(request: Bytes) -> (Result<PushOutcome, PushError>, Vec<proto::PushRequest>) {
     let cluster = Cluster::new(1, 1);
@@ -54,16 +54,15 @@ async fn empty_request_succeeds_and_garbage_does_not() {
 #[tokio::test]
 async fn rate_limit_refuses_with_a_retry_hint_if_the_tenant_has_it() {
     let cluster = Cluster::new(1, 1);
-    *cluster.limits.lock() =
-        Limits { rate_limit_bytes: 1, burst_size_bytes: 40, ..Limits::default() };
+    *cluster.limits.lock() = rate_limits(1, 40);
     let push = || cluster.distributor.push(TenantId::single(), export(&[GOOD]));
     assert!(push().await.is_ok());
-    let hint = Settings::default().retry_after;
+    let hint = Settings::default().retry_after();
     let refused = push().await;
     assert!(
         matches!(refused, Err(PushError::RateLimited { retry_after, .. }) if retry_after == hint)
     );
-    cluster.limits.lock().retry_info_enabled = false;
+    cluster.limits.lock().ingestion.retry_info_enabled = false;
     let refused = push().await;
     assert!(
         matches!(refused, Err(PushError::RateLimited { retry_after, .. }) if retry_after.is_zero())
@@ -75,8 +74,7 @@ async fn rate_limit_refuses_with_a_retry_hint_if_the_tenant_has_it() {
 #[tokio::test]
 async fn request_without_spans_is_not_limited() {
     let cluster = Cluster::new(1, 1);
-    *cluster.limits.lock() =
-        Limits { rate_limit_bytes: 1, burst_size_bytes: 1, ..Limits::default() };
+    *cluster.limits.lock() = rate_limits(1, 1);
     let request = Bytes::from(b"\x0a\x00".repeat(1_000));
     let result = cluster.distributor.push(TenantId::single(), request).await;
     assert_eq!(result, Ok(PushOutcome::default()));

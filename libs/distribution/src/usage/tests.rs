@@ -33,9 +33,9 @@ fn request(resource_spans: Vec<ResourceSpans>) -> Bytes {
     ExportTraceServiceRequest { resource_spans }.encode_to_vec().into()
 }
 
-fn limits(dimensions: &[(&str, &str)]) -> UsageLimits {
+fn limits(dimensions: &[(&str, &str)]) -> CostAttribution {
     let pair = |(attribute, label): &(&str, &str)| ((*attribute).to_owned(), (*label).to_owned());
-    UsageLimits { max_series: 0, dimensions: dimensions.iter().map(pair).collect() }
+    CostAttribution { max_cardinality: 0, dimensions: dimensions.iter().map(pair).collect() }
 }
 
 struct Fixture {
@@ -45,14 +45,14 @@ struct Fixture {
 
 impl Fixture {
     fn new() -> Self {
-        let tracker = UsageTracker::new(UsageSettings::default(), &Registry::new());
+        let tracker = UsageTracker::new(Section::default(), &Registry::new());
         Self { tracker: Arc::new(tracker), start: Instant::now() }
     }
 
-    fn observe(&self, limits: &UsageLimits, request: &Bytes, seconds: u64) {
+    fn observe(&self, limits: &CostAttribution, request: &Bytes, seconds: u64) {
         let walk = walk_export(request, |_| {}).unwrap();
         let now = self.start + Duration::from_secs(seconds);
-        self.tracker.observe_at(&TenantId::single(), limits.clone(), request, &walk, now);
+        self.tracker.observe_at(&TenantId::single(), limits, request, &walk, now);
     }
 
     /// Labels without those that are always the same, and bytes.
@@ -131,7 +131,7 @@ fn no_label_stands_twice_in_a_series() {
 #[test]
 fn past_the_limit_everything_overflows_until_series_are_stale() {
     let fixture = Fixture::new();
-    let limits = UsageLimits { max_series: 2, ..limits(&[("team", "")]) };
+    let limits = CostAttribution { max_cardinality: 2, ..limits(&[("team", "")]) };
     let push = |team: &str, seconds: u64| {
         let request = request(vec![resource_spans(vec![text("team", team)], vec![vec![]])]);
         fixture.observe(&limits, &request, seconds);
@@ -157,11 +157,11 @@ fn tenant_without_dimensions_has_no_series() {
 #[test]
 fn malformed_attributes_are_counted_as_an_error() {
     let registry = Registry::new();
-    let tracker = UsageTracker::new(UsageSettings::default(), &registry);
+    let tracker = UsageTracker::new(Section::default(), &registry);
     // A span whose field 9 is no message.
     let request = Bytes::from_static(&[0x0a, 6, 0x12, 4, 0x12, 2, 0x48, 1]);
     let walk = walk_export(&request, |_| {}).unwrap();
-    tracker.observe(&TenantId::single(), limits(&[("a", "")]), &request, &walk);
+    tracker.observe(&TenantId::single(), &limits(&[("a", "")]), &request, &walk);
     let errors = r#"usage_tracker_errors_total{tenant="single-tenant",reason="malformed"} 1"#;
     assert!(registry.encode().contains(errors), "{}", registry.encode());
 }
@@ -175,7 +175,7 @@ fn stale_tenants_go_even_if_nobody_scrapes() {
     for number in 0..=KEPT_TENANTS {
         let tenant = TenantId::parse(&number.to_string()).unwrap();
         let now = fixture.start + Duration::from_secs(if number < 10 { 0 } else { 1_000 });
-        fixture.tracker.observe_at(&tenant, limits.clone(), &request, &walk, now);
+        fixture.tracker.observe_at(&tenant, &limits, &request, &walk, now);
     }
     assert_eq!(fixture.tracker.tenants.lock().by_id.len(), KEPT_TENANTS + 1 - 10);
 }

@@ -10,7 +10,8 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use tactus_distribution::{Distributor, Limits, Parts, Settings, UsageLimits};
+use tactus_config::sections::overrides::Limits;
+use tactus_distribution::{Distributor, Parts, Settings};
 use tactus_model::{
     TenantId,
     walk::span_ids,
@@ -293,10 +294,12 @@ impl World {
 
 fn distributor(ring: Arc<Ring>) -> Distributor {
     let remotes: Mutex<HashMap<String, Arc<Remote>>> = Mutex::default();
+    let mut limits = Limits::built_in();
+    limits.ingestion.rate_limit_bytes = 0;
+    let limits = Arc::new(limits);
     let parts = Parts {
         settings: Settings { remote_timeout: Duration::from_secs(2), ..Settings::default() },
-        limits: Arc::new(|_| Limits { rate_limit_bytes: 0, ..Limits::default() }),
-        usage_limits: Arc::new(|_| UsageLimits::default()),
+        limits: Arc::new(move |_| Arc::clone(&limits)),
         ingesters: ring,
         ingester_of: Arc::new(move |instance| {
             let mut remotes = remotes.lock();
