@@ -160,6 +160,13 @@ fn put<T: Clone>(config: &mut T, own: &Option<T>) {
     }
 }
 
+/// [`put`] for fields of the same name.
+macro_rules! put_fields {
+    ($section:ident, $own:ident: $($field:ident)*) => {
+        $( put(&mut $section.$field, &$own.$field); )*
+    };
+}
+
 /// Bounds of buckets without the last one, which is always there.
 fn buckets(processor: &str, bounds: &mut Vec<f64>) -> Result<(), String> {
     if bounds.last() == Some(&f64::INFINITY) {
@@ -213,15 +220,9 @@ fn span_metrics(
         };
         *intrinsic = *on;
     }
-    put(&mut section.histogram_buckets, &own.histogram_buckets);
+    put_fields!(section, own: histogram_buckets dimensions dimension_mappings enable_target_info
+        target_info_excluded_dimensions enable_instance_label filter_policies aliases);
     buckets("span_metrics", &mut section.histogram_buckets)?;
-    put(&mut section.dimensions, &own.dimensions);
-    put(&mut section.dimension_mappings, &own.dimension_mappings);
-    put(&mut section.enable_target_info, &own.enable_target_info);
-    put(&mut section.target_info_excluded_dimensions, &own.target_info_excluded_dimensions);
-    put(&mut section.enable_instance_label, &own.enable_instance_label);
-    put(&mut section.filter_policies, &own.filter_policies);
-    put(&mut section.aliases, &own.aliases);
     weight(
         (&mut section.span_multiplier_key, &mut section.enable_tracestate_span_multiplier),
         (&own.span_multiplier_key, own.enable_tracestate_span_multiplier),
@@ -277,17 +278,10 @@ fn service_graphs(
 ) -> Result<ServiceGraphs, String> {
     let own = &limits.processor.service_graphs;
     let mut section = config.processor.service_graphs.clone();
-    put(&mut section.histogram_buckets, &own.histogram_buckets);
+    put_fields!(section, own: histogram_buckets dimensions enable_client_server_prefix
+        enable_messaging_system_latency_histogram enable_virtual_node_label peer_attributes
+        filter_policies);
     buckets("service_graphs", &mut section.histogram_buckets)?;
-    put(&mut section.dimensions, &own.dimensions);
-    put(&mut section.enable_client_server_prefix, &own.enable_client_server_prefix);
-    put(
-        &mut section.enable_messaging_system_latency_histogram,
-        &own.enable_messaging_system_latency_histogram,
-    );
-    put(&mut section.enable_virtual_node_label, &own.enable_virtual_node_label);
-    put(&mut section.peer_attributes, &own.peer_attributes);
-    put(&mut section.filter_policies, &own.filter_policies);
     weight(
         (&mut section.span_multiplier_key, &mut section.enable_tracestate_span_multiplier),
         (&own.span_multiplier_key, own.enable_tracestate_span_multiplier),
