@@ -11,11 +11,13 @@ use crate::from_otlp::NO_SERVICE_NAME;
 use crate::thrift::ThriftError;
 
 mod attributes;
+mod groups;
 mod span;
 mod writer;
 
 pub(crate) use attributes::string;
 use attributes::{attributes, text_value};
+pub use groups::{Scope, SpanGroups};
 pub use span::whole_number;
 pub(crate) use writer::{OtlpWriter, process_key};
 

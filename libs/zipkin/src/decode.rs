@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::to_otlp::{DecodeOptions, Groups, add_v1, add_v2};
+use crate::to_otlp::{DecodeOptions, Groups, add_v1, add_v2, check_groups};
 use crate::{Error, v1, v2};
 
 /// A version of Zipkin's model: what the path of a request says, which holds where the body does not tell.
@@ -117,7 +117,7 @@ fn decode_as(format: Format, body: &Bytes, options: &DecodeOptions) -> Result<By
         Format::JsonV1 | Format::ThriftV1 => {
             let add = |span| {
                 add_v1(&mut groups, span, options);
-                groups.check_count(bytes)
+                check_groups(&groups, bytes)
             };
             match format {
                 Format::JsonV1 => v1::json::decode(body, add)?,
@@ -127,7 +127,7 @@ fn decode_as(format: Format, body: &Bytes, options: &DecodeOptions) -> Result<By
         Format::JsonV2 | Format::ProtobufV2 => {
             let add = |span| {
                 add_v2(&mut groups, span, options)?;
-                groups.check_count(bytes)
+                check_groups(&groups, bytes)
             };
             match format {
                 Format::JsonV2 => v2::json::decode(body, add)?,
@@ -135,5 +135,5 @@ fn decode_as(format: Format, body: &Bytes, options: &DecodeOptions) -> Result<By
             }
         }
     }
-    Ok(groups.into_request())
+    Ok(groups.finish())
 }

@@ -7,21 +7,14 @@ use tactus_proto::otlp::span::{Event, Link, SpanKind};
 use tactus_proto::otlp::status::StatusCode;
 use tactus_proto::otlp::{KeyValue, Span, Status};
 
-use super::ModelError;
 use super::attributes::{attributes, find, shown, string, take, text};
+use super::{ModelError, Scope};
 
 const TRACE_ID_BYTES: usize = 16;
 
 const SPAN_ID_BYTES: usize = 8;
 
 const NANOS_PER_SECOND: i64 = 1_000_000_000;
-
-/// Name and version of a scope.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
-pub(super) struct Scope {
-    pub(super) name: Bytes,
-    pub(super) version: Bytes,
-}
 
 pub(super) fn convert(span: JaegerSpan) -> Result<(Scope, Span), ModelError> {
     let trace_id = trace_id(span.trace_id)?;

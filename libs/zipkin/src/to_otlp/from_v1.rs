@@ -1,14 +1,14 @@
 //! A span of the first model as OTLP.
 
 use bytes::Bytes;
-use tactus_jaeger::to_otlp::whole_number;
+use tactus_jaeger::to_otlp::{Scope, whole_number};
 use tactus_proto::otlp::any_value::Value;
 use tactus_proto::otlp::span::{Event, SpanKind};
 use tactus_proto::otlp::status::StatusCode;
 use tactus_proto::otlp::{Span, Status};
 
 use super::text::{status_code, tag_value};
-use super::{Attributes, Groups, ResourceKey, ScopeKey, add_peer, key, key_values, keys, nanos};
+use super::{Attributes, Groups, ResourceKey, add, add_peer, key, key_values, keys, nanos};
 use crate::DecodeOptions;
 use crate::v1::{self, Annotation, BinaryAnnotation, Endpoint};
 
@@ -60,7 +60,7 @@ pub(crate) fn add_v1(groups: &mut Groups, mut span: v1::Span, options: &DecodeOp
         status: (status != Status::default()).then_some(status),
         ..Span::default()
     };
-    groups.add(resource, ScopeKey::default(), &otlp);
+    add(groups, resource, Scope::default(), &otlp);
 }
 
 fn event(annotation: Annotation) -> Event {

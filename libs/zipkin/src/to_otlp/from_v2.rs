@@ -1,6 +1,7 @@
 //! A span of the second model as OTLP.
 
 use bytes::Bytes;
+use tactus_jaeger::to_otlp::Scope;
 use tactus_model::{SpanId, TraceId};
 use tactus_proto::otlp::any_value::Value;
 use tactus_proto::otlp::span::SpanKind;
@@ -9,8 +10,8 @@ use tactus_proto::otlp::{Span, Status};
 
 use super::text::{event, link_number, status_code, tag_value, take_links};
 use super::{
-    Attributes, Groups, ResourceKey, ScopeKey, add_address, add_peer, is_resource_key, key,
-    key_values, keys, nanos,
+    Attributes, Groups, ResourceKey, add, add_address, add_peer, is_resource_key, key, key_values,
+    keys, nanos,
 };
 use crate::keyed::Keyed;
 use crate::v2::{self, Endpoint, Kind};
@@ -22,7 +23,7 @@ struct TakenTags {
     resource: Keyed<Bytes>,
     /// The resource's key of the service.
     service_key: Option<Bytes>,
-    scope: ScopeKey,
+    scope: Scope,
     trace_state: Bytes,
     kind: SpanKind,
     status: Status,
@@ -64,7 +65,7 @@ pub(crate) fn add_v2(
         status: (tags.status != Status::default()).then_some(tags.status),
         ..Span::default()
     };
-    groups.add(resource, tags.scope, &otlp);
+    add(groups, resource, tags.scope, &otlp);
     Ok(())
 }
 
@@ -76,8 +77,8 @@ fn take_tags(sent: Vec<(Bytes, Bytes)>, kind: Option<Kind>, options: &DecodeOpti
     for (key, value) in sent {
         match &*key {
             b"otlp.service.name.source" => tags.service_key = Some(value),
-            b"otel.library.name" => tags.scope.0 = value,
-            b"otel.library.version" => tags.scope.1 = value,
+            b"otel.library.name" => tags.scope.name = value,
+            b"otel.library.version" => tags.scope.version = value,
             b"w3c.tracestate" => tags.trace_state = value,
             b"span.kind" if kind.is_none() => {
                 if *value == *b"internal" {

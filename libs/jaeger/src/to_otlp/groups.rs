@@ -1,0 +1,137 @@
+//! Spans as an OTLP export request that grows: each span is encoded as it comes, because as messages all spans would take
+//! many times the memory of the request.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+
+use bytes::Bytes;
+use prost::Message;
+use tactus_model::wire::{put_message_field, put_message_frame, put_varint};
+use tactus_proto::otlp::{InstrumentationScope, Resource, ScopeSpans, Span};
+
+/// Name and version of a scope.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub struct Scope {
+    /// Empty if it has none.
+    pub name: Bytes,
+    /// Empty if it has none.
+    pub version: Bytes,
+}
+
+/// Spans by resource and scope, in the order in which these first appear. A list of `K` identifies a resource.
+#[derive(Debug)]
+pub struct SpanGroups<K> {
+    groups: Vec<Group>,
+    by_key: HashMap<Vec<K>, usize>,
+    by_scope: HashMap<(usize, Scope), usize>,
+    /// The places of the group and of the scope of the latest span. The next span mostly has the same.
+    latest: Option<(usize, usize)>,
+    latest_key: Vec<K>,
+    latest_scope: Scope,
+}
+
+/// The spans of a resource.
+#[derive(Debug)]
+struct Group {
+    /// A Resource message.
+    resource: Vec<u8>,
+    /// ScopeSpans messages.
+    scopes: Vec<Vec<u8>>,
+}
+
+/// Field 2 of ScopeSpans, a message.
+const SPAN_TAG: u64 = 2 << 3 | 2;
+
+impl<K> Default for SpanGroups<K> {
+    fn default() -> Self {
+        Self {
+            groups: Vec::new(),
+            by_key: HashMap::new(),
+            by_scope: HashMap::new(),
+            latest: None,
+            latest_key: Vec::new(),
+            latest_scope: Scope::default(),
+        }
+    }
+}
+
+impl<K: Clone + Eq + Hash> SpanGroups<K> {
+    /// Resources with each of their scopes.
+    pub fn count(&self) -> usize {
+        self.by_scope.len()
+    }
+
+    /// Adds a span. `resource` is called for the first span of a `key`.
+    pub fn add(
+        &mut self,
+        key: &[K],
+        resource: impl FnOnce() -> Resource,
+        scope: Scope,
+        span: &Span,
+    ) {
+        let (group, place) = match self.latest {
+            Some(latest) if self.latest_key == key && self.latest_scope == scope => latest,
+            _ => self.place(key, resource, scope),
+        };
+        let spans = &mut self.groups[group].scopes[place];
+        put_varint(spans, SPAN_TAG);
+        span.encode_length_delimited(spans).expect("a Vec grows as it must");
+    }
+
+    /// The places of the group and of the scope.
+    fn place(
+        &mut self,
+        key: &[K],
+        resource: impl FnOnce() -> Resource,
+        scope: Scope,
+    ) -> (usize, usize) {
+        let group = match self.by_key.get(key) {
+            Some(&group) => group,
+            None => {
+                self.by_key.insert(key.to_vec(), self.groups.len());
+                let resource = resource().encode_to_vec();
+                self.groups.push(Group { resource, scopes: Vec::new() });
+                self.groups.len() - 1
+            }
+        };
+        let scopes = &mut self.groups[group].scopes;
+        let place = *self.by_scope.entry((group, scope.clone())).or_insert_with(|| {
+            scopes.push(scope_spans(&scope));
+            scopes.len() - 1
+        });
+        self.latest = Some((group, place));
+        self.latest_key.clear();
+        self.latest_key.extend_from_slice(key);
+        self.latest_scope = scope;
+        (group, place)
+    }
+
+    /// The bytes of an ExportTraceServiceRequest; none without any span.
+    pub fn finish(self) -> Bytes {
+        let scopes = self.groups.iter().flat_map(|group| &group.scopes);
+        let mut request = Vec::with_capacity(scopes.map(|scope| scope.len() + 32).sum());
+        for Group { resource, scopes } in self.groups {
+            let mut head = Vec::with_capacity(resource.len() + 16);
+            put_message_field(&mut head, 1, &resource);
+            let length = scopes.iter().map(|scope| message_field_length(scope.len()));
+            put_message_frame(&mut request, 1, head.len() + length.sum::<usize>());
+            request.extend_from_slice(&head);
+            for scope in scopes {
+                put_message_field(&mut request, 2, &scope);
+            }
+        }
+        request.into()
+    }
+}
+
+/// A ScopeSpans message without spans.
+fn scope_spans(Scope { name, version }: &Scope) -> Vec<u8> {
+    let (name, version) = (name.clone(), version.clone());
+    let scope = InstrumentationScope { name, version, ..InstrumentationScope::default() };
+    ScopeSpans { scope: Some(scope), ..ScopeSpans::default() }.encode_to_vec()
+}
+
+/// Bytes of a message field with a one-byte tag.
+fn message_field_length(length: usize) -> usize {
+    1 + prost::length_delimiter_len(length) + length
+}
