@@ -39,7 +39,6 @@ use tactus_proto::jaeger::storage::v2::{
 };
 use tonic::codec::CompressionEncoding::{Gzip, Zstd};
 
-use bounded_services::{ArchiveWriter, BoundedService, Export, SpanWriter, StreamingSpanWriter};
 use storage_v1::StorageV1;
 use storage_v2::StorageV2;
 use writers::Writers;
@@ -109,21 +108,18 @@ pub(crate) fn storage_services(
     Arc::new(move |routes| {
         let capabilities = PluginCapabilitiesServer::from_arc(Arc::clone(&writers));
         let dependencies = DependenciesReaderPluginServer::from_arc(Arc::clone(&v1));
-        let writes = (&writers, limits.received);
         routes
             .add_service(limited!(SpanReaderPluginServer::from_arc(Arc::clone(&v1)), questions))
             .add_service(limited!(dependencies, questions))
             .add_service(limited!(capabilities, questions))
-            .add_service(BoundedService::<SpanWriter>::new(writes))
-            .add_service(BoundedService::<StreamingSpanWriter>::new(writes))
             .add_service(limited!(
                 ArchiveSpanReaderPluginServer::from_arc(Arc::clone(&v1)),
                 questions
             ))
-            .add_service(BoundedService::<ArchiveWriter>::new(writes))
             .add_service(limited!(TraceReaderServer::from_arc(Arc::clone(&v2)), questions))
             .add_service(limited!(DependencyReaderServer::from_arc(Arc::clone(&v2)), questions))
-            .add_service(limited!(CapabilitiesServer::from_arc(Arc::clone(&v2)), questions))
-            .add_service(BoundedService::<Export>::new(writes));
+            .add_service(limited!(CapabilitiesServer::from_arc(Arc::clone(&v2)), questions));
+        let others = std::mem::take(routes).routes().into_axum_router();
+        *routes = others.merge(bounded_services::routes(&writers, limits.received)).into();
     })
 }

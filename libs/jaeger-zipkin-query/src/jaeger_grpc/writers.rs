@@ -1,5 +1,6 @@
 //! Spans that a Jaeger writes to its storage.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,8 +10,8 @@ use tactus_jaeger::to_otlp::encode_batch;
 use tactus_model::TenantId;
 use tactus_proto::jaeger::api_v2::{Batch, Span};
 use tactus_proto::jaeger::storage::v1::{
-    CapabilitiesRequest, CapabilitiesResponse, WriteSpanRequest, WriteSpanResponse,
-    plugin_capabilities_server::PluginCapabilities,
+    CapabilitiesRequest, CapabilitiesResponse, CloseWriterRequest, CloseWriterResponse,
+    WriteSpanRequest, WriteSpanResponse, plugin_capabilities_server::PluginCapabilities,
 };
 use tactus_proto::otlp::ExportTraceServiceResponse;
 use tactus_server::tenancy::Tenancy;
@@ -49,7 +50,7 @@ impl Writers {
 
     /// Stores what a Jaeger of the second generation writes, an `ExportTraceServiceRequest` as it came.
     pub(super) async fn export(
-        &self,
+        self: Arc<Self>,
         request: Request<Bytes>,
     ) -> Answer<ExportTraceServiceResponse> {
         self.write()?;
@@ -63,7 +64,7 @@ impl Writers {
 
     /// Stores a span.
     pub(super) async fn write_span(
-        &self,
+        self: Arc<Self>,
         request: Request<WriteSpanRequest>,
     ) -> Answer<WriteSpanResponse> {
         let (tenant, write) = self.begin(&request)?;
@@ -72,9 +73,17 @@ impl Writers {
         Ok(Response::new(WriteSpanResponse {}))
     }
 
+    /// Nothing is open that would have to be closed.
+    pub(super) async fn close(
+        self: Arc<Self>,
+        _: Request<CloseWriterRequest>,
+    ) -> Answer<CloseWriterResponse> {
+        Ok(Response::new(CloseWriterResponse {}))
+    }
+
     /// Stores the spans of a stream, some together.
     pub(super) async fn write_span_stream(
-        &self,
+        self: Arc<Self>,
         request: Request<Streaming<WriteSpanRequest>>,
     ) -> Answer<WriteSpanResponse> {
         let (tenant, write) = self.begin(&request)?;
