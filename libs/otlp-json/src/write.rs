@@ -64,112 +64,102 @@ impl<S: Serializer> Fields<S> {
         if id.is_empty() { Ok(()) } else { self.value(key, &bytes_to_hex(id)) }
     }
 
-    fn wide(&mut self, key: &str, number: u64) -> Result<(), S::Error> {
-        if number == 0 { Ok(()) } else { self.value(key, &number.to_string()) }
+    fn wide(&mut self, key: &str, number: &u64) -> Result<(), S::Error> {
+        if *number == 0 { Ok(()) } else { self.value(key, &number.to_string()) }
     }
 
-    fn number(&mut self, key: &str, number: i64) -> Result<(), S::Error> {
-        if number == 0 { Ok(()) } else { self.value(key, &number) }
+    fn number(
+        &mut self,
+        key: &str,
+        number: &(impl Serialize + Default + PartialEq),
+    ) -> Result<(), S::Error> {
+        if *number == Default::default() { Ok(()) } else { self.value(key, number) }
     }
 
     fn list<T: Message>(&mut self, key: &str, list: &[T]) -> Result<(), S::Error> {
         if list.is_empty() { Ok(()) } else { self.value(key, &List(list)) }
     }
+
+    fn object(&mut self, key: &str, message: &Option<impl Message>) -> Result<(), S::Error> {
+        message.as_ref().map_or(Ok(()), |message| self.value(key, &Object(message)))
+    }
 }
 
-impl Message for ResourceSpans {
-    fn write<S: Serializer>(&self, fields: &mut Fields<S>) -> Result<(), S::Error> {
-        if let Some(resource) = &self.resource {
-            fields.value("resource", &Object(resource))?;
+/// Lists the fields of a message in the order in which they are written: the method of [`Fields`], the key, the field.
+macro_rules! message {
+    ($message:ty { $($method:ident $key:literal $field:ident,)* }) => {
+        impl Message for $message {
+            fn write<S: Serializer>(&self, fields: &mut Fields<S>) -> Result<(), S::Error> {
+                $(fields.$method($key, &self.$field)?;)*
+                Ok(())
+            }
         }
-        fields.list("scopeSpans", &self.scope_spans)?;
-        fields.text("schemaUrl", &self.schema_url)?;
-        Ok(())
-    }
+    };
 }
 
-impl Message for Resource {
-    fn write<S: Serializer>(&self, fields: &mut Fields<S>) -> Result<(), S::Error> {
-        fields.list("attributes", &self.attributes)?;
-        fields.number("droppedAttributesCount", self.dropped_attributes_count.into())?;
-        Ok(())
-    }
-}
+message!(ResourceSpans {
+    object "resource" resource,
+    list "scopeSpans" scope_spans,
+    text "schemaUrl" schema_url,
+});
 
-impl Message for ScopeSpans {
-    fn write<S: Serializer>(&self, fields: &mut Fields<S>) -> Result<(), S::Error> {
-        if let Some(scope) = &self.scope {
-            fields.value("scope", &Object(scope))?;
-        }
-        fields.list("spans", &self.spans)?;
-        fields.text("schemaUrl", &self.schema_url)?;
-        Ok(())
-    }
-}
+message!(Resource {
+    list "attributes" attributes,
+    number "droppedAttributesCount" dropped_attributes_count,
+});
 
-impl Message for InstrumentationScope {
-    fn write<S: Serializer>(&self, fields: &mut Fields<S>) -> Result<(), S::Error> {
-        fields.text("name", &self.name)?;
-        fields.text("version", &self.version)?;
-        fields.list("attributes", &self.attributes)?;
-        fields.number("droppedAttributesCount", self.dropped_attributes_count.into())?;
-        Ok(())
-    }
-}
+message!(ScopeSpans {
+    object "scope" scope,
+    list "spans" spans,
+    text "schemaUrl" schema_url,
+});
 
-impl Message for Span {
-    fn write<S: Serializer>(&self, fields: &mut Fields<S>) -> Result<(), S::Error> {
-        fields.id("traceId", &self.trace_id)?;
-        fields.id("spanId", &self.span_id)?;
-        fields.text("traceState", &self.trace_state)?;
-        fields.id("parentSpanId", &self.parent_span_id)?;
-        fields.number("flags", self.flags.into())?;
-        fields.text("name", &self.name)?;
-        fields.number("kind", self.kind.into())?;
-        fields.wide("startTimeUnixNano", self.start_time_unix_nano)?;
-        fields.wide("endTimeUnixNano", self.end_time_unix_nano)?;
-        fields.list("attributes", &self.attributes)?;
-        fields.number("droppedAttributesCount", self.dropped_attributes_count.into())?;
-        fields.list("events", &self.events)?;
-        fields.number("droppedEventsCount", self.dropped_events_count.into())?;
-        fields.list("links", &self.links)?;
-        fields.number("droppedLinksCount", self.dropped_links_count.into())?;
-        if let Some(status) = &self.status {
-            fields.value("status", &Object(status))?;
-        }
-        Ok(())
-    }
-}
+message!(InstrumentationScope {
+    text "name" name,
+    text "version" version,
+    list "attributes" attributes,
+    number "droppedAttributesCount" dropped_attributes_count,
+});
 
-impl Message for Status {
-    fn write<S: Serializer>(&self, fields: &mut Fields<S>) -> Result<(), S::Error> {
-        fields.text("message", &self.message)?;
-        fields.number("code", self.code.into())?;
-        Ok(())
-    }
-}
+message!(Span {
+    id "traceId" trace_id,
+    id "spanId" span_id,
+    text "traceState" trace_state,
+    id "parentSpanId" parent_span_id,
+    number "flags" flags,
+    text "name" name,
+    number "kind" kind,
+    wide "startTimeUnixNano" start_time_unix_nano,
+    wide "endTimeUnixNano" end_time_unix_nano,
+    list "attributes" attributes,
+    number "droppedAttributesCount" dropped_attributes_count,
+    list "events" events,
+    number "droppedEventsCount" dropped_events_count,
+    list "links" links,
+    number "droppedLinksCount" dropped_links_count,
+    object "status" status,
+});
 
-impl Message for Event {
-    fn write<S: Serializer>(&self, fields: &mut Fields<S>) -> Result<(), S::Error> {
-        fields.wide("timeUnixNano", self.time_unix_nano)?;
-        fields.text("name", &self.name)?;
-        fields.list("attributes", &self.attributes)?;
-        fields.number("droppedAttributesCount", self.dropped_attributes_count.into())?;
-        Ok(())
-    }
-}
+message!(Status {
+    text "message" message,
+    number "code" code,
+});
 
-impl Message for Link {
-    fn write<S: Serializer>(&self, fields: &mut Fields<S>) -> Result<(), S::Error> {
-        fields.id("traceId", &self.trace_id)?;
-        fields.id("spanId", &self.span_id)?;
-        fields.text("traceState", &self.trace_state)?;
-        fields.list("attributes", &self.attributes)?;
-        fields.number("droppedAttributesCount", self.dropped_attributes_count.into())?;
-        fields.number("flags", self.flags.into())?;
-        Ok(())
-    }
-}
+message!(Event {
+    wide "timeUnixNano" time_unix_nano,
+    text "name" name,
+    list "attributes" attributes,
+    number "droppedAttributesCount" dropped_attributes_count,
+});
+
+message!(Link {
+    id "traceId" trace_id,
+    id "spanId" span_id,
+    text "traceState" trace_state,
+    list "attributes" attributes,
+    number "droppedAttributesCount" dropped_attributes_count,
+    number "flags" flags,
+});
 
 impl Message for KeyValue {
     fn write<S: Serializer>(&self, fields: &mut Fields<S>) -> Result<(), S::Error> {
