@@ -40,7 +40,7 @@ const LEFT: &str = "it left";
 const DAMAGED: &str = "it sent a damaged answer";
 
 /// The failure of a job whose answer takes many times its length once it is decoded, for it is admitted alone whatever it takes.
-const HOLLOW: &str = "a querier sent an answer of more parts than its bytes can fill";
+const TOO_MANY_PARTS: &str = "a querier sent an answer of more parts than its bytes can fill";
 
 /// What any answer may take.
 const FREE_BYTES: u64 = 64 << 10;
@@ -201,7 +201,7 @@ impl Connected {
     async fn decoded(&self, answer: Bytes) -> Result<Answered, Status> {
         let (length, decoded) = (answer.len() as u64, JobAnswer::decoded_bytes(&answer));
         if decoded > JobAnswer::MOST_TIMES * length + FREE_BYTES {
-            return Err(Status::internal(HOLLOW));
+            return Err(Status::internal(TOO_MANY_PARTS));
         }
         let mut memory = AnswerMemory::of(&self.memory);
         // What is decoded may have slices of the message, and keep it.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 use tactus_api::{Error, Result};
 
 use super::{ConnectionType, Edge, GraphWindow, Latency, ServiceGraph};
@@ -20,7 +20,7 @@ struct Response<'g> {
 #[derive(Serialize)]
 struct Node<'g> {
     service: &'g str,
-    #[serde(rename = "type", serialize_with = "type_text")]
+    #[serde(rename = "type")]
     node_type: NodeType,
     /// Calls of this service.
     incoming: Rates,
@@ -28,21 +28,16 @@ struct Node<'g> {
     outgoing: Rates,
 }
 
-tactus_model::words! {
-    /// What is known of a node; where edges disagree, the later one.
-    #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-    enum NodeType {
-        /// Known by what others say of it only.
-        Virtual = "virtual",
-        /// Likewise, and a database.
-        Database = "database",
-        /// Has spans of its own.
-        Service = "service",
-    }
-}
-
-fn type_text<S: Serializer>(node_type: &NodeType, out: S) -> std::result::Result<S::Ok, S::Error> {
-    out.serialize_str(node_type.text())
+/// What is known of a node; where edges disagree, the later one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum NodeType {
+    /// Known by what others say of it only.
+    Virtual,
+    /// Likewise, and a database.
+    Database,
+    /// Has spans of its own.
+    Service,
 }
 
 #[derive(Serialize)]

@@ -73,7 +73,8 @@ impl<C> State<C> {
             Outcome::Answer(answer) => {
                 self.work.add(None, Vec::new());
                 let (inspected_bytes, is_partial) = work_of(&answer);
-                self.work.metrics.inspected_bytes = self.work.metrics.inspected_bytes.saturating_add(inspected_bytes);
+                self.work.metrics.inspected_bytes =
+                    self.work.metrics.inspected_bytes.saturating_add(inspected_bytes);
                 self.work.partial |= is_partial;
                 has_room = add(&mut self.collector, answer);
             }

@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use serde::Serialize;
 use tactus_block_lifecycle::jobs::{JobRecord, JobRequest, RedactionKind, RedactionRequest};
-use tactus_block_lifecycle::{Compactor, Limits, SelectionSettings, Settings, TenantLimits};
+use tactus_block_lifecycle::{Compactor, Limits, Settings};
 use tactus_compaction::{RedactionScope, RewriteSettings};
+use tactus_config::sections::compactor::{Compaction, CompactorJobs};
 use tactus_storage::Bucket;
 use tactus_storage::meta::BlockVersion;
 use tactus_telemetry::metrics::Registry;
@@ -155,21 +156,16 @@ async fn carry_out(
 /// A compactor that does nothing but a job.
 fn settings() -> Settings {
     Settings {
-        cycle: HOUR,
-        max_time_per_tenant: HOUR,
+        compaction: Compaction::default(),
+        jobs: CompactorJobs {
+            // Somebody else watches.
+            watch_period: Duration::MAX.into(),
+            max_open_per_tenant: 0,
+            ..CompactorJobs::default()
+        },
         retention_interval: HOUR,
-        selection: SelectionSettings::default(),
-        compacted_block_retention: HOUR,
-        retention_concurrency: 1,
-        max_bucket_bytes: 0,
-        orphan_age: None,
-        adopt_block_settings: false,
         rewrite: RewriteSettings::new(building::settings(BlockVersion::VParquet4, &[])),
-        // Somebody else watches.
-        job_watch_period: Duration::MAX / 4,
-        jobs_api_enabled: false,
-        max_open_jobs: 0,
-        limits: TenantLimits::new(|_| Limits { max_trace_bytes: 0, ..Limits::default() }),
+        limits: Arc::new(|_| Limits { max_trace_bytes: 0, ..Limits::default() }),
     }
 }
 

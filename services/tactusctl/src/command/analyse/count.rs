@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 use tactus_model::{AttributeList, Dictionary, SpanBatch, StringCode, ValueType};
 use tactus_storage::BlockMeta;
 use tactus_storage::meta::{
@@ -18,7 +18,8 @@ const NUMBER_BYTES: u64 = 8;
 
 tactus_model::words! {
     /// Whose attributes.
-    #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+    #[serde(rename_all = "lowercase")]
     pub(super) enum Scope: as_str {
         Span = "span",
         Resource = "resource",
@@ -37,12 +38,6 @@ impl Scope {
             Self::Event => Some(ColumnScope::Event),
             Self::Link | Self::Instrumentation => None,
         }
-    }
-}
-
-impl Serialize for Scope {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.as_str())
     }
 }
 

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 use tactus_storage::{BlockMeta, Uuid};
 
 tactus_model::words! {
     /// A kind of problem; its name is part of the JSON output.
-    #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+    #[serde(rename_all = "kebab-case")]
     pub(super) enum Problem: as_str {
         /// `meta.json` is not the meta of this block.
         Meta = "meta",
@@ -43,12 +44,6 @@ tactus_model::words! {
         Leftover = "leftover",
         /// A block that a repair set aside.
         SetAside = "set-aside",
-    }
-}
-
-impl Serialize for Problem {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.as_str())
     }
 }
 
