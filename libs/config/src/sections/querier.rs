@@ -13,7 +13,7 @@ section! {
         max_job_memory_bytes: u64 = 1 << 30, "decoded data that all jobs hold at a time; a job that needs more at once fails";
         column_cache_bytes: i64 = -1, "memory for decoded columns of blocks; 0 keeps none, -1 takes a sixteenth of the memory there is, 1 GiB at most";
         summary_cache_bytes: i64 = -1, "memory for what summaries of blocks tell of values; -1 takes a 64th of the memory there is, 256 MiB at most";
-        bloom_cache_bytes: u64 = 32 << 20, "memory for bloom filters of trace ids; each takes bloom_filter_shard_size_bytes of its block";
+        bloom_cache_bytes: u64 = 32 << 20, "memory for bloom filters of trace ids; each takes 3 to 5 bytes for each trace of its block, and at most bloom_filter_shard_size_bytes";
         footer_cache_bytes: u64 = 32 << 20, "memory for footers of blocks that were read; an open block on local disk counts 64 KiB at least, for its file descriptor";
         search: QuerierSearch, "search jobs";
         trace_by_id: QuerierTraceById, "trace by id";
