@@ -10,7 +10,7 @@ use crate::static_value::Static;
 /// Comparisons and matches return a boolean, false for nil and for operands that cannot be compared. Arithmetic returns
 /// a number, or nil if there is none (wrong types, integer division by zero). A pattern is compiled on every call; loops
 /// should use [`CompiledRegex`] themselves.
-pub fn evaluate_binary(operator: BinaryOperator, left: &Static, right: &Static) -> Static {
+pub(crate) fn evaluate_binary(operator: BinaryOperator, left: &Static, right: &Static) -> Static {
     let value = Value::of_static(left);
     let result = match operator {
         BinaryOperator::Arithmetic(operator) => calculate(operator, value, Value::of_static(right)),
@@ -27,7 +27,7 @@ pub fn evaluate_binary(operator: BinaryOperator, left: &Static, right: &Static) 
 }
 
 /// Applies a prefix operator or nil test. Nil if the operand has the wrong type.
-pub fn evaluate_unary(operator: UnaryOperator, operand: &Static) -> Static {
+pub(crate) fn evaluate_unary(operator: UnaryOperator, operand: &Static) -> Static {
     Value::of_static(operand).unary(operator).to_static()
 }
 

@@ -10,8 +10,7 @@ pub type Text = Arc<[u8]>;
 
 /// A constant.
 ///
-/// `PartialEq` compares type and value (NaN differs from itself), as grouping needs it. For the language's `=` see
-/// [`evaluate_binary`](crate::evaluate_binary).
+/// `PartialEq` compares type and value (NaN differs from itself), as grouping needs it. That is not the language's `=`.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Static {
     /// Absence.

@@ -4,6 +4,7 @@
 
 mod conformance;
 pub(crate) mod dataset;
+mod operators;
 mod random;
 mod reference;
 mod semantics;

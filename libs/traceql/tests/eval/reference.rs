@@ -7,10 +7,11 @@ use tactus_model::{SpanId, TraceId};
 use tactus_traceql::{
     Attribute, AttributeScope, BinaryOperator, ComparisonOperator, FieldExpression, Intrinsic,
     Kind, LogicalOperator, Relation, RelationMode, SpansetExpression, SpansetOperator, Static,
-    Status, UnaryOperator, evaluate_binary, evaluate_unary,
+    Status, UnaryOperator,
 };
 
 use super::batches::{Attributes, Event, Group, Link, Span, Stored};
+use super::operators;
 
 /// A span with what surrounds it. Positions are those of the trace in order of arrival.
 struct Known<'g> {
@@ -164,7 +165,7 @@ impl Place<'_> {
             FieldExpression::Unary { operator, operand } => match (operator, self.value(operand)) {
                 (UnaryOperator::Negate, Result::NoRow) => return Result::NoRow,
                 (_, Result::NoRow) => Static::Nil,
-                (operator, Result::Value(value)) => evaluate_unary(*operator, &value),
+                (operator, Result::Value(value)) => operators::unary(*operator, &value),
                 (UnaryOperator::Negate | UnaryOperator::Not, Result::Array(_)) => Static::Nil,
                 (operator, Result::Array(_)) => Static::Bool(*operator == UnaryOperator::Exists),
             },
@@ -186,7 +187,7 @@ impl Place<'_> {
                     (Result::Value(left_value), Result::Value(right_value)) => {
                         let (left, right) =
                             ids_in_one_form(*operator, left, right, left_value, right_value);
-                        evaluate_binary(*operator, &left, &right)
+                        operators::binary(*operator, &left, &right)
                     }
                     (left, right) => of_arrays(*operator, &left, &right),
                 }
@@ -334,7 +335,7 @@ fn of_arrays(operator: BinaryOperator, left: &Result, right: &Result) -> Static 
     }
     let is_pattern = matches!(operator, BinaryOperator::Regex | BinaryOperator::NotRegex);
     let holds = |left: &Static, right: &Static| {
-        evaluate_binary(operator, left, right) == Static::Bool(true)
+        operators::binary(operator, left, right) == Static::Bool(true)
     };
     let all = matches!(
         operator,
