@@ -4,7 +4,6 @@
 
 mod conformance;
 pub(crate) mod dataset;
-mod operators;
 mod random;
 mod reference;
 mod semantics;

@@ -7,11 +7,12 @@ use tactus_model::{SpanId, TraceId};
 use tactus_traceql::{
     Attribute, AttributeScope, BinaryOperator, ComparisonOperator, FieldExpression, Intrinsic,
     Kind, LogicalOperator, Relation, RelationMode, SpansetExpression, SpansetOperator, Static,
-    Status, UnaryOperator,
+    Status,
 };
 
-use super::batches::{Attributes, Event, Group, Link, Span, Stored};
-use super::operators;
+use super::batches::{Attributes, Event, Group, Link, Span};
+use crate::slow::calculate;
+use crate::slow::value::Value;
 
 /// A span with what surrounds it. Positions are those of the trace in order of arrival.
 struct Known<'g> {
@@ -23,13 +24,6 @@ struct Known<'g> {
 
 pub(crate) struct World<'g> {
     spans: Vec<Known<'g>>,
-}
-
-/// What an operand or expression yields; `NoRow` for events and links of spans without any.
-enum Result {
-    NoRow,
-    Value(Static),
-    Array(Vec<Static>),
 }
 
 impl<'g> World<'g> {
@@ -133,7 +127,7 @@ impl<'g> World<'g> {
         events.iter().any(|event| {
             links.iter().any(|link| {
                 let place = Place { world: self, row, event: *event, link: *link };
-                matches!(place.value(expression), Result::Value(Static::Bool(true)))
+                place.value(expression).holds()
             })
         })
     }
@@ -158,45 +152,35 @@ struct Place<'w> {
 }
 
 impl Place<'_> {
-    fn value(&self, expression: &FieldExpression) -> Result {
-        let value = match expression {
-            FieldExpression::Static(value) => value.clone(),
-            FieldExpression::Attribute(attribute) => return self.attribute(attribute),
-            FieldExpression::Unary { operator, operand } => match (operator, self.value(operand)) {
-                (UnaryOperator::Negate, Result::NoRow) => return Result::NoRow,
-                (_, Result::NoRow) => Static::Nil,
-                (operator, Result::Value(value)) => operators::unary(*operator, &value),
-                (UnaryOperator::Negate | UnaryOperator::Not, Result::Array(_)) => Static::Nil,
-                (operator, Result::Array(_)) => Static::Bool(*operator == UnaryOperator::Exists),
-            },
+    fn value(&self, expression: &FieldExpression) -> Value {
+        match expression {
+            FieldExpression::Static(Static::Nil) => Value::Nil,
+            FieldExpression::Static(value) => Value::One(value.clone()),
+            FieldExpression::Attribute(attribute) => self.attribute(attribute),
+            FieldExpression::Unary { operator, operand } => {
+                calculate::unary(*operator, &self.value(operand))
+            }
             FieldExpression::Logical { operator, operands } => {
-                let mut values = operands.iter().map(|operand| {
-                    matches!(self.value(operand), Result::Value(Static::Bool(true)))
-                });
-                Static::Bool(match operator {
-                    LogicalOperator::And => values.all(|value| value),
-                    LogicalOperator::Or => values.any(|value| value),
+                let mut holds = operands.iter().map(|operand| self.value(operand).holds());
+                Value::truth(match operator {
+                    LogicalOperator::And => holds.all(|holds| holds),
+                    LogicalOperator::Or => holds.any(|holds| holds),
                 })
             }
             FieldExpression::Binary { operator, left, right } => {
-                match (self.value(left), self.value(right)) {
-                    (Result::NoRow, _) | (_, Result::NoRow) => match operator {
-                        BinaryOperator::Arithmetic(_) => return Result::NoRow,
-                        _ => Static::Nil,
-                    },
-                    (Result::Value(left_value), Result::Value(right_value)) => {
-                        let (left, right) =
-                            ids_in_one_form(*operator, left, right, left_value, right_value);
-                        operators::binary(*operator, &left, &right)
-                    }
-                    (left, right) => of_arrays(*operator, &left, &right),
+                let values = (self.value(left), self.value(right));
+                let (left, right) = ids_in_one_form(*operator, left, right, values);
+                match operator {
+                    BinaryOperator::Arithmetic(it) => calculate::arithmetic(*it, &left, &right),
+                    BinaryOperator::Comparison(it) => calculate::compare(*it, &left, &right),
+                    BinaryOperator::Regex => calculate::regex(false, &left, &right),
+                    BinaryOperator::NotRegex => calculate::regex(true, &left, &right),
                 }
             }
-        };
-        Result::Value(value)
+        }
     }
 
-    fn attribute(&self, attribute: &Attribute) -> Result {
+    fn attribute(&self, attribute: &Attribute) -> Value {
         let known = &self.world.spans[self.row];
         let value = match attribute {
             Attribute::Intrinsic(intrinsic) => return self.intrinsic(*intrinsic),
@@ -204,7 +188,7 @@ impl Place<'_> {
                 let known = match (parent, self.world.parent(self.row)) {
                     (false, _) => known,
                     (true, Some(parent)) => &self.world.spans[parent],
-                    (true, None) => return Result::Value(Static::Nil),
+                    (true, None) => return Value::Nil,
                 };
                 let span = &known.span.attributes;
                 let resource = &known.group.resource;
@@ -215,19 +199,19 @@ impl Place<'_> {
                     AttributeScope::Instrumentation => find(&known.group.scope, name),
                     AttributeScope::Event => match self.event {
                         Some(event) => find(&event.attributes, name),
-                        None => return Result::NoRow,
+                        None => return Value::NoRow,
                     },
                     AttributeScope::Link => match self.link {
                         Some(link) => find(&link.attributes, name),
-                        None => return Result::NoRow,
+                        None => return Value::NoRow,
                     },
                 }
             }
         };
-        value.unwrap_or(Result::Value(Static::Nil))
+        value.unwrap_or(Value::Nil)
     }
 
-    fn intrinsic(&self, intrinsic: Intrinsic) -> Result {
+    fn intrinsic(&self, intrinsic: Intrinsic) -> Value {
         let known = &self.world.spans[self.row];
         let span = known.span;
         let trace = || self.world.spans.iter().filter(|other| other.span.trace == span.trace);
@@ -236,7 +220,7 @@ impl Place<'_> {
             roots.max_by_key(|it| (it.span.start, it.span.id, it.span.kind, &it.span.name))
         };
         let hex = |id: u64| Static::string(format!("{id:016x}"));
-        Result::Value(match intrinsic {
+        Value::One(match intrinsic {
             Intrinsic::Duration => Static::Duration(span.duration as i64),
             Intrinsic::Name => Static::string(&span.name),
             Intrinsic::Status => Static::Status(match span.status {
@@ -255,7 +239,7 @@ impl Place<'_> {
             }),
             Intrinsic::Parent => match self.world.parent(self.row) {
                 Some(_) => Static::Bool(true),
-                None => Static::Nil,
+                None => return Value::Nil,
             },
             Intrinsic::SpanId => hex(span.id),
             Intrinsic::SpanParentId => hex(span.parent),
@@ -278,26 +262,26 @@ impl Place<'_> {
             Intrinsic::TraceRootService => {
                 let service = root().and_then(|it| find(&it.group.resource, "service.name"));
                 match service {
-                    Some(Result::Value(Static::String(text))) => Static::String(text),
+                    Some(Value::One(Static::String(text))) => Static::String(text),
                     _ => Static::string(""),
                 }
             }
             Intrinsic::TraceId => trace_hex(span.trace),
             Intrinsic::EventName => match self.event {
                 Some(event) => Static::string(&event.name),
-                None => return Result::NoRow,
+                None => return Value::NoRow,
             },
             Intrinsic::EventTimeSinceStart => match self.event {
                 Some(event) => Static::Duration(event.offset as i64),
-                None => return Result::NoRow,
+                None => return Value::NoRow,
             },
             Intrinsic::LinkTraceId => match self.link {
                 Some(link) => trace_hex(link.trace),
-                None => return Result::NoRow,
+                None => return Value::NoRow,
             },
             Intrinsic::LinkSpanId => match self.link {
                 Some(link) => hex(link.id),
-                None => return Result::NoRow,
+                None => return Value::NoRow,
             },
             Intrinsic::InstrumentationName => Static::string(&known.group.scope_name),
             Intrinsic::InstrumentationVersion => Static::string(&known.group.scope_version),
@@ -309,53 +293,8 @@ fn trace_hex(id: u128) -> Static {
     Static::string(TraceId(id.to_be_bytes()).to_hex_trimmed())
 }
 
-fn find(attributes: &Attributes, name: &str) -> Option<Result> {
-    let (_, value) = attributes.iter().find(|(key, _)| key == name)?;
-    Some(match value {
-        Stored::Array(elements) => Result::Array(elements.iter().map(to_static).collect()),
-        scalar => Result::Value(to_static(scalar)),
-    })
-}
-
-fn to_static(value: &Stored) -> Static {
-    match value {
-        Stored::String(text) => Static::string(text),
-        Stored::Int(value) => Static::Int(*value),
-        Stored::Float(value) => Static::Float(*value),
-        Stored::Bool(value) => Static::Bool(*value),
-        Stored::Array(_) => panic!("arrays of arrays are not generated"),
-    }
-}
-
-/// An operator with an array on at least one side. `!=` and `!~` hold if all elements satisfy them, the others if any
-/// does. Two arrays cannot be compared.
-fn of_arrays(operator: BinaryOperator, left: &Result, right: &Result) -> Static {
-    if matches!(operator, BinaryOperator::Arithmetic(_)) {
-        return Static::Nil;
-    }
-    let is_pattern = matches!(operator, BinaryOperator::Regex | BinaryOperator::NotRegex);
-    let holds = |left: &Static, right: &Static| {
-        operators::binary(operator, left, right) == Static::Bool(true)
-    };
-    let all = matches!(
-        operator,
-        BinaryOperator::NotRegex | BinaryOperator::Comparison(ComparisonOperator::NotEqual)
-    );
-    let check = |elements: &[Static], holds: &dyn Fn(&Static) -> bool| match all {
-        true => elements.iter().all(holds),
-        false => elements.iter().any(holds),
-    };
-    Static::Bool(match (left, right) {
-        (Result::Array(_), Result::Value(Static::Nil)) => false,
-        (Result::Array(_), Result::Value(right)) if is_pattern && right.as_text().is_none() => {
-            false
-        }
-        (Result::Array(left), Result::Value(right)) => check(left, &|left| holds(left, right)),
-        (Result::Value(_), Result::Array(_)) if is_pattern => false,
-        (Result::Value(Static::Nil), Result::Array(_)) => false,
-        (Result::Value(left), Result::Array(right)) => check(right, &|right| holds(left, right)),
-        _ => false,
-    })
+fn find(attributes: &Attributes, name: &str) -> Option<Value> {
+    attributes.iter().find(|(key, _)| key == name).map(|(_, value)| Value::of_stored(value))
 }
 
 /// Ids are compared for equality in lower case, trace ids without leading zeros, span ids with 16 digits.
@@ -363,9 +302,8 @@ fn ids_in_one_form(
     operator: BinaryOperator,
     left: &FieldExpression,
     right: &FieldExpression,
-    left_value: Static,
-    right_value: Static,
-) -> (Static, Static) {
+    (left_value, right_value): (Value, Value),
+) -> (Value, Value) {
     let equality = matches!(
         operator,
         BinaryOperator::Comparison(ComparisonOperator::Equal | ComparisonOperator::NotEqual)
@@ -381,11 +319,11 @@ fn ids_in_one_form(
     let Some(digits) = digits(left).or_else(|| digits(right)).filter(|_| equality) else {
         return (left_value, right_value);
     };
-    let one_form = |value: Static| match value {
-        Static::String(text) => {
+    let one_form = |value: Value| match value {
+        Value::One(Static::String(text)) => {
             let text = String::from_utf8_lossy(&text).to_lowercase();
             let trimmed = text.trim_start_matches('0');
-            Static::string(format!("{trimmed:0>digits$}"))
+            Value::text(&format!("{trimmed:0>digits$}"))
         }
         other => other,
     };
