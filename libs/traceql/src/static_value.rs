@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use crate::eval::value::Value;
 use crate::static_type::StaticType;
 
 /// The bytes of a string. Usually UTF-8, but stored strings and `"\xff"` need not be.
@@ -39,7 +38,11 @@ impl Static {
 
     /// The value as f64 if it is an int, a float or a duration (nanoseconds).
     pub(crate) fn as_number(&self) -> Option<f64> {
-        Value::of_static(self).as_f64()
+        match self {
+            Static::Int(value) | Static::Duration(value) => Some(*value as f64),
+            Static::Float(value) => Some(*value),
+            _ => None,
+        }
     }
 
     /// The bytes of a string value.
