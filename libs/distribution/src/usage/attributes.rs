@@ -54,15 +54,13 @@ impl Dimensions {
         };
         let mut dimensions: Vec<Dimension> = dimensions.iter().map(dimension).collect();
         for place in 0..dimensions.len() {
-            let is_taken = |label: &str| {
-                TAKEN_LABELS.contains(&label) || dimensions.iter().any(|it| it.label == label)
-            };
-            let mut label = dimensions[place].label.clone();
+            let label = &dimensions[place].label;
             if TAKEN_LABELS.contains(&label.as_str()) {
-                while is_taken(&label) {
-                    label.insert_str(0, EXPORTED);
+                let mut free = format!("{EXPORTED}{label}");
+                while dimensions.iter().any(|other| other.label == free) {
+                    free.insert_str(0, EXPORTED);
                 }
-                dimensions[place].label = label;
+                dimensions[place].label = free;
             }
         }
         Self(dimensions)
