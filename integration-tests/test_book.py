@@ -19,8 +19,12 @@ import book  # noqa: E402
 TRACKED = subprocess.run(
     ["git", "ls-files", "--cached", "--others", "--exclude-standard", "*.md"], cwd=REPOSITORY, capture_output=True, text=True,
     check=True).stdout.split()
+# What the program tells language models is no page of the manual.
+TOLD_TO_MODELS = "libs/query/src/mcp/documents/"
 # Pages of the checkout; what build tools put below it is none.
-PAGES = sorted(page for page in TRACKED if page != "docs/SUMMARY.md" and (REPOSITORY / page).is_file())
+PAGES = sorted(
+    page for page in TRACKED
+    if page != "docs/SUMMARY.md" and not page.startswith(TOLD_TO_MODELS) and (REPOSITORY / page).is_file())
 
 
 def headings(text):

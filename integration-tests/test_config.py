@@ -358,7 +358,7 @@ distributor: {{receivers: {{otlp: {{protocols: {{http: {{endpoint: '127.0.0.1:0'
 # Sections of other architectures and of parts that are refused or reported as a whole.
 WHOLE = (
     "live_store", "backend_", "block_builder", "ingest.", "ingester.partition_ring", "usage_report", "distributor.receivers.kafka", "distributor.receivers.opencensus",
-    "distributor.kafka_config", "metrics_generator.processor.local_blocks", "metrics_generator.traces_", "query_frontend.mcp_server",
+    "distributor.kafka_config", "metrics_generator.processor.local_blocks", "metrics_generator.traces_",
     "overrides.defaults.metrics_generator.processor.local_blocks", "memory.")
 
 

@@ -59,7 +59,8 @@ def test_examples_of_a_page_run(page, servers, tmp_path):
     # The usual window of a search without start and end.
     server = dialects.start(servers, extra={
         "compactor": {"jobs": {"api_enabled": True}},
-        "query_frontend": {"search": {"query_backend_after": "15m", "query_ingesters_until": "30m"}}})
+        "query_frontend": {
+            "mcp_server": {"enabled": True}, "search": {"query_backend_after": "15m", "query_ingesters_until": "30m"}}})
     work = tmp_path / "examples"
     work.mkdir()
     script = ["set -euo pipefail", "shopt -s expand_aliases"]

@@ -116,7 +116,8 @@ class SecureTactus(Tactus):
 @pytest.fixture
 def guarded(tmp_path):
     # All that can be logged is, for the search for secrets.
-    server = SecureTactus(tmp_path / "guarded", config={"server": {"log_level": "debug"}}).start()
+    server = SecureTactus(
+        tmp_path / "guarded", config={"server": {"log_level": "debug"}, "query_frontend": {"mcp_server": {"enabled": True}}}).start()
     yield server
     server.close()
 
@@ -158,6 +159,7 @@ def test_every_route_asks_for_its_role(guarded):
         ("GET", "/api/v2/search/tags", [401, 200, 403, 403, 403, 200]),
         ("GET", "/api/v2/traces/1234", [401, 200, 403, 403, 403, 200]),
         ("GET", "/api/metrics/query_range?q={}|rate()", [401, 200, 403, 403, 403, 200]),
+        ("POST", "/api/mcp", [401, 400, 403, 403, 403, 400]),
         ("GET", "/api/jobs", [401, 403, 403, 200, 403, 200]),
         ("GET", "/metrics", [401, 403, 403, 403, 403, 200]),
         ("GET", "/status/config", [401, 403, 403, 403, 403, 200]),

@@ -111,6 +111,11 @@ fn parse_time(text: &str) -> Option<u64> {
         let seconds = if whole.is_empty() { 0 } else { whole.parse::<u64>().ok()? };
         return seconds.checked_mul(1_000)?.checked_add(millis)?.checked_mul(1_000_000);
     }
+    parse_rfc3339(text)
+}
+
+/// Unix nanoseconds of a time as RFC 3339 writes it. Times before 1970 are none.
+pub fn parse_rfc3339(text: &str) -> Option<u64> {
     let time: jiff::Timestamp = text.parse().ok()?;
     u64::try_from(time.as_nanosecond()).ok()
 }

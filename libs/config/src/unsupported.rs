@@ -35,7 +35,6 @@ const MISSING: &[Part] = &[
     whole("distributor.receivers.opencensus", "OpenCensus receiver"),
     each("storage.trace.s3.tls_server_name", "check of another server name"),
     each("storage.trace.s3.tls_cipher_suites", "choice of cipher suites"),
-    each("query_frontend.mcp_server", "MCP server"),
 ];
 
 /// Values that say "not this part", so that they need no warning.

@@ -24,7 +24,7 @@ use crate::frontend::Frontend;
 use crate::offload::offload;
 use crate::search::SearchAnswer;
 use crate::trace_by_id::{FoundTrace, Limited};
-pub(crate) use call::{Answer, Answered, Asked, Call, begin_calls};
+pub(crate) use call::{Answer, Answered, Asked, Call, Failure, PARTIAL, begin_calls};
 use sent_trace::{Sent, send};
 use trace_forms::ApiForm;
 pub use ui::{ClusterStatus, ui_change_router, ui_router};

@@ -23,6 +23,7 @@ mod frontend;
 mod http;
 mod jobs;
 mod live_tail;
+mod mcp;
 mod metrics;
 mod metrics_query;
 mod names;
@@ -52,6 +53,7 @@ pub use crate::http::{ClusterStatus, ENDPOINTS, router, ui_change_router, ui_rou
 pub use current_query::as_part_of_query;
 pub use frontend::{Frontend, Parts, QueuedParts};
 pub use live_tail::{LiveTails, TailSource, TailSources};
+pub use mcp::router as mcp_router;
 pub use metrics_query::SeriesAnswer;
 pub use offload::offload;
 pub use progress::outlet::{Answers, partial as partial_status, status as error_status};

@@ -7,6 +7,7 @@ pub(crate) mod doubles;
 mod errors;
 mod explain;
 mod limits;
+mod mcp;
 mod metrics;
 mod metrics_jobs;
 mod partial;

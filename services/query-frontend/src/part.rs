@@ -14,8 +14,8 @@ use tactus_process::{Error, Part, PlannedPort, Process, ReadyCheck, settings::te
 use tactus_proto::DynLiveTail;
 use tactus_proto::tactus::v1::{ingester_server, querier_server};
 use tactus_query::{
-    ENDPOINTS, Frontend, JobQueue, LiveTails, QueuedParts, TailSource, TailSources, policies_of,
-    router, streaming_service, tail_sampling_router, ui_change_router, ui_router,
+    ENDPOINTS, Frontend, JobQueue, LiveTails, QueuedParts, TailSource, TailSources, mcp_router,
+    policies_of, router, streaming_service, tail_sampling_router, ui_change_router, ui_router,
 };
 use tactus_server::auth::{Access, guard};
 use tactus_server::bodies::NoMemory;
@@ -102,7 +102,9 @@ pub async fn part(
     let pages = pages(&frontend, tails, process);
     part.public = pages.clone();
     let closed = jaeger_and_zipkin::add_to(&mut part, process, frontend, pages, write, ready)?;
-    part.endpoints.push("/api/overrides");
+    if config.overrides.user_configurable_overrides.enabled {
+        part.endpoints.push("/api/overrides");
+    }
     part.stop = Some(Box::pin(async move {
         // A port closes when its last answer has ended.
         tails_end.cancel();
@@ -112,7 +114,7 @@ pub async fn part(
     Ok(part)
 }
 
-/// Adds the query API, the API of limits and the dry run of tail sampling.
+/// Adds the query API, the tools for language models, the API of limits and the dry run of tail sampling.
 fn add_routes(part: &mut Part, process: &Process, frontend: &Arc<Frontend>) {
     let config = process.config();
     let overrides = || (Arc::clone(process.overrides()), tenancy(config, false));
@@ -122,6 +124,11 @@ fn add_routes(part: &mut Part, process: &Process, frontend: &Arc<Frontend>) {
     part.read = router(Arc::clone(frontend))
         .merge(read_router(limits, of))
         .merge(tail_sampling_router(Arc::clone(frontend), policies));
+    if config.query_frontend.mcp_server.enabled {
+        part.endpoints.push("/api/mcp");
+        let routes = std::mem::take(&mut part.read);
+        part.read = routes.merge(mcp_router(Arc::clone(frontend), process.registry()));
+    }
     let (limits, of) = overrides();
     part.change = change_router(limits, of);
 }

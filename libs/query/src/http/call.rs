@@ -22,7 +22,7 @@ use crate::query_line::QueryLine;
 use crate::streaming::EventCall;
 
 /// This header marks answers that are incomplete because something could not be read.
-pub(super) const PARTIAL: HeaderName = HeaderName::from_static("x-tactus-partial");
+pub(crate) const PARTIAL: HeaderName = HeaderName::from_static("x-tactus-partial");
 
 /// The media type for clients that read an answer while it grows.
 const EVENT_STREAM: &str = "text/event-stream";
@@ -153,7 +153,7 @@ impl Answer {
     }
 
     /// As [`Self::new`], with a media type of its own.
-    pub(super) fn of_type(content_type: &'static str, body: Vec<u8>, partial: bool) -> Self {
+    pub(crate) fn of_type(content_type: &'static str, body: Vec<u8>, partial: bool) -> Self {
         Self { body, content_type, partial }
     }
 
