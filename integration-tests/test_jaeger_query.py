@@ -365,3 +365,24 @@ def test_post_spans_by_grpc(servers):
         assert strategy.strategyType == 0 and strategy.probabilisticSampling.samplingRate == 0.001
     ((_, span),) = server.trace(TRACE)
     assert (span["name"], span["kind"], span["status"]["code"]) == ("op", "SPAN_KIND_SERVER", "STATUS_CODE_ERROR")
+
+
+def test_text_that_is_no_utf8_breaks_no_answer(servers):
+    """A strict client refuses a whole message for one string with other bytes."""
+    server = dialects.start(servers)
+    request = otlp.export(otlp.span(
+        bytes.fromhex(TRACE), name="BAD", trace_state="BAD", attributes={"BAD": "BAD", "list": ["BAD"]},
+        events=[otlp.Span.Event(name="BAD")], status={"message": "BAD"}), service="odd", scope="BAD")
+    body = request.SerializeToString().replace(b"BAD", b"B\xffD")
+    assert server.push(body, headers={"Content-Type": "application/x-protobuf"}).status_code == 200
+    with jaeger.channel(server.ports.query_grpc) as channel:
+        stub = jaeger.query_v3_grpc.QueryServiceStub(channel)
+        for raw in (False, True):
+            answer = stub.GetTrace(jaeger.query_v3.GetTraceRequest(trace_id=TRACE, raw_traces=raw))
+            (span,) = [span for m in answer for g in m.resource_spans for s in g.scope_spans for span in s.spans]
+            assert span.trace_state == "B\ufffdD" and span.events[0].name == "B\ufffdD"
+    with jaeger.channel(server.ports.storage_grpc) as channel:
+        stub = jaeger.storage_v2_grpc.TraceReaderStub(channel)
+        params = jaeger.storage_v2.GetTraceParams(trace_id=bytes.fromhex(TRACE))
+        (message,) = stub.GetTraces(jaeger.storage_v2.GetTracesRequest(query=[params]))
+        assert message.resource_spans[0].scope_spans[0].spans[0].name == "B\ufffdD"

@@ -281,6 +281,18 @@ def test_grpc_success_has_the_empty_partial_success(tactus):
         assert exporter.export(otlp.ExportTraceServiceRequest()) == otlp.ExportTraceServiceResponse(partial_success={})
 
 
+def test_spans_with_parents_or_links_of_another_length_are_refused_and_others_kept(tactus):
+    good, child, linked = otlp.span(), otlp.span(), otlp.span()
+    child.parent_span_id = b"\1" * 9
+    linked.links.add(trace_id=b"\1" * 2, span_id=b"\1" * 8)
+    response = tactus.push(otlp.export(good, child, linked))
+    answer = otlp.ExportTraceServiceResponse.FromString(response.content)
+    assert (response.status_code, answer.partial_success.rejected_spans) == (200, 2)
+    assert answer.partial_success.error_message == "INVALID_ID: 2 spans"
+    found = [tactus.get(f"/api/traces/{span.trace_id.hex()}").status_code for span in (good, child, linked)]
+    assert found == [200, 404, 404]
+
+
 def grpc_error(call):
     with pytest.raises(grpc.RpcError) as caught:
         call()
@@ -313,6 +325,9 @@ def test_tenants_are_separate_and_required(servers):
     (trace_id,) = otlp.ids(request)
     response = server.push(request)
     assert response.status_code == 401 and b"no org id" in response.content
+    # Without spans there is nothing to store for anyone.
+    for content_type, body in ((JSON, "{}"), (JSON, '{"resourceSpans":[{}]}'), (PROTOBUF, b"\x0a\x00")):
+        assert post(server, body, content_type).status_code == 200, body
     assert server.push(request, headers={"X-Scope-OrgID": "a/b"}).status_code == 400
     assert server.push(request, headers={"X-Scope-OrgID": "red"}).status_code == 200
     assert server.get(f"/api/traces/{trace_id}", headers={"X-Scope-OrgID": "red"}).status_code == 200

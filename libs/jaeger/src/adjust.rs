@@ -5,6 +5,7 @@
 
 mod clock_skew;
 mod sanitize;
+mod text;
 mod tidy;
 
 use std::collections::{HashMap, HashSet};
@@ -16,6 +17,7 @@ use tactus_proto::otlp::any_value::Value;
 use tactus_proto::otlp::{AnyValue, ArrayValue, KeyValue, ResourceSpans, Span};
 
 use crate::from_otlp::WARNINGS;
+pub use text::replace_invalid_text;
 
 /// Adjusts the spans of one trace. `max_clock_skew`: the longest time by which a span is moved to make up for the clock of
 /// its host. Zero moves none, and spans that would be moved say so.

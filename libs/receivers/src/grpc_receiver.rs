@@ -28,7 +28,7 @@ use crate::http_receiver::{RequestBody, decode_within};
 use crate::metrics::{ReceiverMetrics, SpanCounters};
 use crate::port::PortSettings;
 use crate::refusal::Refusal;
-use crate::sink::{PushError, PushOutcome, TraceSink, push_traced};
+use crate::sink::{PushError, PushOutcome, TraceSink, has_spans, push_traced};
 
 mod message;
 
@@ -193,11 +193,12 @@ impl<C: SpanCall> Receiver<C> {
             }
         };
         let request = export_request::<C>(message, &held).await?;
-        if request.is_empty() {
+        let tenant = match self.settings.tenancy.write_tenant(headers) {
+            Ok(tenant) if !request.is_empty() => tenant,
+            Err(error) if has_spans(&request) => return Err(error.into()),
             // No spans: success, whoever asks.
-            return Ok(PushOutcome::default());
-        }
-        let tenant = self.settings.tenancy.write_tenant(headers)?;
+            _ => return Ok(PushOutcome::default()),
+        };
         let sink = self.sink.as_ref();
         let result = push_traced(sink, C::SPAN_NAME, headers, tenant, request.clone()).await;
         self.counters.count(&result, &request);

@@ -262,9 +262,7 @@ impl Receiver {
         if let Err(error) = result {
             tracing::debug!(%error, "the spans of a packet were not stored");
             self.dropped.count(match error {
-                PushError::Malformed(_) | PushError::Invalid(_) | PushError::TooLarge(_) => {
-                    DropReason::Invalid
-                }
+                PushError::Malformed(_) | PushError::Invalid(_) => DropReason::Invalid,
                 PushError::RateLimited { .. } => DropReason::RateLimited,
                 PushError::Unavailable { .. } | PushError::Internal(_) => DropReason::NotStored,
             });

@@ -23,7 +23,10 @@ use crate::http_receiver::{
 };
 use crate::metrics::{ReceiverMetrics, SpanCounters};
 use crate::refusal::Refusal;
-use crate::sink::{PushOutcome, TraceSink, push_traced};
+use crate::sink::{PushOutcome, TraceSink, has_spans, push_traced};
+
+/// A smaller body may hold no span. It is decoded before it is clear who sends it.
+const SPANLESS_BYTES: usize = 4 << 10;
 
 /// How the port behaves.
 #[derive(Debug, Clone)]
@@ -117,7 +120,7 @@ impl Receiver {
         let held = port.begin(headers).await?;
         let body = port.read(body, &held).await.map_err(|error| refuse(error.into()))?;
         let tenant = port.tenant(headers);
-        if !body.is_empty() {
+        if body.len() > SPANLESS_BYTES {
             // Before work is spent on the body.
             tenant.clone()?;
         }
@@ -130,12 +133,14 @@ impl Receiver {
             .await?;
             held.keep_of_work(body.len());
         }
-        if body.is_empty() {
+        let tenant = match tenant {
+            Ok(tenant) if !body.is_empty() => tenant,
+            Err(error) if has_spans(&body) => return Err(error.into()),
             // No spans: success, whoever asks.
-            return Ok(PushOutcome::default());
-        }
+            _ => return Ok(PushOutcome::default()),
+        };
         let sink = self.sink.as_ref();
-        let result = push_traced(sink, "otlp_http", headers, tenant?, body.clone()).await;
+        let result = push_traced(sink, "otlp_http", headers, tenant, body.clone()).await;
         self.counters.count(&result, &body);
         Ok(result?)
     }

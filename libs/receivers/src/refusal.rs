@@ -94,10 +94,6 @@ impl From<PushError> for Refusal {
         let hint = |delay: Duration| (!delay.is_zero()).then_some(delay);
         match error {
             PushError::Malformed(message) | PushError::Invalid(message) => Self::invalid(message),
-            PushError::TooLarge(message) => Self {
-                http: StatusCode::PAYLOAD_TOO_LARGE,
-                ..Self::new(Code::ResourceExhausted, message)
-            },
             PushError::RateLimited { message, retry_after } => Self {
                 retry_after: hint(retry_after),
                 ..Self::new(Code::ResourceExhausted, message)

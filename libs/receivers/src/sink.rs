@@ -5,7 +5,7 @@ use std::time::Duration;
 use ::http::HeaderMap;
 use async_trait::async_trait;
 use bytes::Bytes;
-use tactus_model::TenantId;
+use tactus_model::{TenantId, walk::walk_export};
 use tactus_telemetry::request_span;
 use tactus_telemetry::self_tracing::TRACEPARENT;
 use tracing::Instrument;
@@ -60,6 +60,12 @@ pub(crate) async fn push_traced(
     result
 }
 
+/// False if a request can be read and holds no span: it succeeds, whoever sends it.
+pub(crate) fn has_spans(export_request: &[u8]) -> bool {
+    let mut has_spans = false;
+    walk_export(export_request, |_| has_spans = true).is_err() || has_spans
+}
+
 /// What became of the spans of a request that succeeded.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PushOutcome {
@@ -80,9 +86,6 @@ pub enum PushError {
     /// The request breaks a rule, as a trace id of the wrong length. HTTP 400, INVALID_ARGUMENT.
     #[error("{0}")]
     Invalid(String),
-    /// The request can never pass a limit. HTTP 413; RESOURCE_EXHAUSTED without a retry hint.
-    #[error("{0}")]
-    TooLarge(String),
     /// The tenant sends too much. HTTP 429, RESOURCE_EXHAUSTED.
     #[error("{message}")]
     RateLimited {

@@ -71,7 +71,7 @@ impl BatchFormat for ZipkinSpans {
     fn takes(&self, method: &Method, path: &str) -> bool {
         match version_of(path) {
             Some(Version::V1) => true,
-            Some(Version::V2) => method == Method::POST,
+            Some(Version::V2) => !matches!(*method, Method::GET | Method::HEAD),
             None => false,
         }
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures_util::{StreamExt as _, stream};
 use prost::Message as _;
 use tactus_api::Error;
-use tactus_jaeger::adjust::warn_on_root;
+use tactus_jaeger::adjust::{replace_invalid_text, warn_on_root};
 use tactus_jaeger::from_otlp;
 use tactus_model::TenantId;
 use tactus_proto::jaeger::api_v2;
@@ -30,7 +30,11 @@ pub(super) struct TracesToSend {
 impl TracesToSend {
     /// Messages of OTLP. Errors: there is no memory.
     pub(super) async fn otlp_messages(self) -> Answer<Messages<TracesData>> {
-        self.stream(|trace| chunks::of_otlp(trace.data, MESSAGE_BYTES)).await
+        self.stream(|mut trace| {
+            replace_invalid_text(&mut trace.data.resource_spans);
+            chunks::of_otlp(trace.data, MESSAGE_BYTES)
+        })
+        .await
     }
 
     /// Messages of spans of Jaeger's model, each with its process. Errors: there is no memory.

@@ -33,11 +33,12 @@ fn service_name(resource: &mut Resource) {
         });
         return;
     };
-    match attribute.value.as_ref().and_then(|value| value.value.as_ref()) {
+    match attribute.value.as_mut().and_then(|value| value.value.as_mut()) {
         Some(Value::StringValue(name)) if name.is_empty() => {
             attribute.value = Some(string("empty-service-name"));
         }
-        Some(Value::StringValue(_)) => {}
+        // As the list of services shows it.
+        Some(Value::StringValue(name)) => super::text::text(name),
         _ => attribute.value = Some(string("service-name-wrong-type")),
     }
 }

@@ -279,6 +279,13 @@ fn spans_are_grouped_by_process_and_scope_in_order() {
         span(1, Some("own"), Some(("s", "1"))),
         span(2, None, None),
         JaegerSpan::default(),
+        JaegerSpan {
+            trace_id: Bytes::from(vec![0; 16]),
+            span_id: Bytes::from(vec![0; 8]),
+            start_time: Some(prost_types::Timestamp::default()),
+            duration: Some(prost_types::Duration::default()),
+            ..JaegerSpan::default()
+        },
         span(3, Some("own"), Some(("s", "2"))),
         span(4, Some("batch"), None),
         span(5, Some("own"), Some(("s", "1"))),

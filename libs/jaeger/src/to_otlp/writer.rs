@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use prost::Message;
+use prost_types::{Duration, Timestamp};
 use tactus_proto::jaeger::api_v2::{Process, Span as JaegerSpan};
 
 use super::groups::SpanGroups;
@@ -27,10 +28,10 @@ impl OtlpWriter {
         Self { of_batch: process_key(process), groups: SpanGroups::default() }
     }
 
-    /// Adds a span, unless it is an empty message. Errors: ids of a wrong length.
+    /// Adds a span, unless it is blank. Errors: ids of a wrong length.
     pub(crate) fn push(&mut self, mut span: JaegerSpan) -> Result<(), ModelError> {
         let own = span.process.take();
-        if own.is_none() && span == JaegerSpan::default() {
+        if own.is_none() && is_blank(&span) {
             return Ok(());
         }
         match own {
@@ -48,6 +49,22 @@ impl OtlpWriter {
     pub(crate) fn finish(self) -> Bytes {
         self.groups.finish()
     }
+}
+
+/// True for a span without content: an empty message, or one of Thrift, which has all fields, with zeros.
+fn is_blank(span: &JaegerSpan) -> bool {
+    let is_zero = |bytes: &[u8]| bytes.iter().all(|&byte| byte == 0);
+    if !span.operation_name.is_empty() || !is_zero(&span.trace_id) || !is_zero(&span.span_id) {
+        return false;
+    }
+    let rest = JaegerSpan {
+        trace_id: Bytes::new(),
+        span_id: Bytes::new(),
+        start_time: span.start_time.filter(|time| *time != Timestamp::default()),
+        duration: span.duration.filter(|time| *time != Duration::default()),
+        ..span.clone()
+    };
+    rest == JaegerSpan::default()
 }
 
 fn add(groups: &mut SpanGroups<u8>, process: &[u8], span: JaegerSpan) -> Result<(), ModelError> {

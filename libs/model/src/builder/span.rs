@@ -22,6 +22,8 @@ struct SpanFields<'m> {
     trace_id: &'m [u8],
     span_id: &'m [u8],
     parent: &'m [u8],
+    /// A link has an id of the wrong length.
+    has_bad_link: bool,
     name: &'m [u8],
     trace_state: &'m [u8],
     status_message: &'m [u8],
@@ -53,7 +55,8 @@ impl BatchBuilder {
             return Ok(Outcome::BadIds);
         };
         let (trace_id, span_id) = (TraceId(trace_id), SpanId(span_id));
-        if trace_id.is_zero() || span_id.is_zero() {
+        let has_parent_id = matches!(span.parent.len(), 0 | 8);
+        if trace_id.is_zero() || span_id.is_zero() || !has_parent_id || span.has_bad_link {
             return Ok(Outcome::BadIds);
         }
         if !admit(trace_id, message.len()) {
@@ -137,9 +140,9 @@ impl BatchBuilder {
                 13 if self.selecting.is_some() => {
                     span.measured += self.measure_link(value.bytes(13)?)?
                 }
-                13 => self.append_link(value.bytes(13)?)?,
+                13 => span.has_bad_link |= !self.append_link(value.bytes(13)?)?,
                 14 => span.dropped_links = value.varint(14)?,
-                15 => (span.status_message, span.status) = read_status(value.bytes(15)?)?,
+                15 => read_status(value.bytes(15)?, &mut span)?,
                 // No column holds the flags; they only count in the size.
                 16 => span.flags = value.fixed32_or_none().unwrap_or(0),
                 _ => {}
@@ -173,7 +176,8 @@ impl BatchBuilder {
         Ok(())
     }
 
-    fn append_link(&mut self, message: &[u8]) -> Result<(), AppendError> {
+    /// Returns false if an id has the wrong length.
+    fn append_link(&mut self, message: &[u8]) -> Result<bool, AppendError> {
         self.entries.spend()?;
         let (mut trace_id, mut span_id, mut state): (&[u8], &[u8], &[u8]) = (b"", b"", b"");
         let mut dropped = 0;
@@ -198,7 +202,7 @@ impl BatchBuilder {
         links.trace_state.push(state);
         links.dropped_attributes.push(dropped as u32);
         links.attributes.end_owner();
-        Ok(())
+        Ok(matches!(trace_id.len(), 0 | 16) && matches!(span_id.len(), 0 | 8))
     }
 
     #[inline]
@@ -221,15 +225,14 @@ impl BatchBuilder {
     }
 }
 
-fn read_status(message: &[u8]) -> Result<(&[u8], u64), WireError> {
-    let (mut text, mut code): (&[u8], u64) = (b"", 0);
+fn read_status<'m>(message: &'m [u8], span: &mut SpanFields<'m>) -> Result<(), WireError> {
     let mut reader = Reader::new(message);
     while let Some((field, value)) = reader.next_field()? {
         match field {
-            2 => text = value.bytes(2)?,
-            3 => code = value.varint(3)?,
+            2 => span.status_message = value.bytes(2)?,
+            3 => span.status = value.varint(3)?,
             _ => {}
         }
     }
-    Ok((text, code))
+    Ok(())
 }

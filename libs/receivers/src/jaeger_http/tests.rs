@@ -171,7 +171,6 @@ async fn sink_errors_have_their_statuses() {
     for (error, status, retry_after) in [
         (PushError::Malformed(text()), 400, None),
         (PushError::Invalid(text()), 400, None),
-        (PushError::TooLarge(text()), 413, None),
         (PushError::RateLimited { message: text(), retry_after: seconds(5) }, 429, Some("5")),
         (PushError::Unavailable { message: text(), retry_after: seconds(0) }, 503, None),
         (PushError::Internal(text()), 500, None),

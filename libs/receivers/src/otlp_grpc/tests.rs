@@ -8,7 +8,7 @@ use tactus_proto::google::rpc::{RetryInfo, Status as RpcStatus};
 use tactus_proto::grpc::health::v1::health_check_response::ServingStatus;
 use tactus_proto::grpc::health::v1::{HealthCheckRequest, health_client::HealthClient};
 use tactus_proto::otlp::trace_service_client::TraceServiceClient;
-use tactus_proto::otlp::{ExportTraceServiceRequest, ExportTraceServiceResponse};
+use tactus_proto::otlp::{ExportTraceServiceRequest, ExportTraceServiceResponse, ResourceSpans};
 use tactus_server::auth::{AuthSettings, Authenticator, hash_token};
 use tactus_server::tenancy::Tenancy;
 use tonic::Code;
@@ -203,7 +203,6 @@ async fn sink_errors_have_their_codes() {
     let unavailable = PushError::Unavailable { message: text(), retry_after: Duration::ZERO };
     for (error, code) in [
         (PushError::Invalid(text()), Code::InvalidArgument),
-        (PushError::TooLarge(text()), Code::ResourceExhausted),
         (unavailable, Code::Unavailable),
         (PushError::Internal(text()), Code::Internal),
     ] {
@@ -217,6 +216,8 @@ async fn tenant_is_taken_from_the_metadata_when_multitenancy_is_on() {
     let mut port = port_with(Tenancy::by_header(true), Recorder::accepting()).await;
     let status = port.client.export(one_span()).await.unwrap_err();
     assert_eq!((status.code(), status.message()), (Code::Unauthenticated, "no org id"));
+    let no_spans = ExportTraceServiceRequest { resource_spans: vec![ResourceSpans::default()] };
+    port.client.export(no_spans).await.unwrap();
     for (tenant, code) in [("acme", Code::Ok), ("a/b", Code::InvalidArgument)] {
         let mut request = tonic::Request::new(one_span());
         request.metadata_mut().insert("x-scope-orgid", tenant.parse().unwrap());

@@ -243,7 +243,6 @@ async fn sink_errors_have_their_statuses() {
     for (error, http, code, retry_after) in [
         (PushError::Malformed(text()), 400, 3, ""),
         (PushError::Invalid(text()), 400, 3, ""),
-        (PushError::TooLarge(text()), 413, 8, ""),
         (PushError::RateLimited { message: text(), retry_after: seconds(5) }, 429, 8, "5"),
         (PushError::RateLimited { message: text(), retry_after: seconds(0) }, 429, 8, ""),
         (PushError::Unavailable { message: text(), retry_after: seconds(1) }, 503, 14, "1"),
@@ -293,7 +292,11 @@ async fn tenant_is_taken_from_the_header_when_multitenancy_is_on() {
     let list = [PROTOBUF, ("x-scope-orgid", "a|b")];
     assert_eq!(ask(&receiver, post(&list, ONE_SPAN)).await.status, 400);
     // Nothing to store, so nobody to ask for.
-    assert_eq!(ask(&receiver, post(&[PROTOBUF], "")).await.status, 200);
+    for (format, body) in
+        [(PROTOBUF, ""), (PROTOBUF, "\n\0"), (JSON, "{}"), (JSON, r#"{"resourceSpans":[{}]}"#)]
+    {
+        assert_eq!(ask(&receiver, post(&[format], body)).await.status, 200, "{body}");
+    }
 }
 
 #[tokio::test]

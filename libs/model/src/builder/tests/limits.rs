@@ -36,6 +36,41 @@ fn spans_with_bad_ids_are_refused_whichever_occurrence_is_bad() {
 }
 
 #[test]
+fn spans_with_parents_or_links_of_another_length_are_refused() {
+    let link = |trace_id: &[u8], span_id: &[u8]| {
+        let (mut link, mut message) = (Vec::new(), span(1, 2, 0, "linked", b"text"));
+        put_message_field(&mut link, 1, trace_id);
+        put_message_field(&mut link, 2, span_id);
+        put_message_field(&mut message, 13, &link);
+        message
+    };
+    let child = |parent: &[u8]| {
+        let mut message = span(1, 2, 0, "child", b"text");
+        put_message_field(&mut message, 4, parent);
+        message
+    };
+    let mut builder = BatchBuilder::new(BuilderLimits::default());
+    let bad = [child(&[1]), child(&[1; 9]), link(&[1; 2], &[1; 8]), link(&[1; 16], &[1; 7])];
+    assert_eq!(append(&mut builder, &bad), Ok(0));
+    assert_eq!((builder.take_refused_ids(), builder.len()), (4, 0));
+    let good = [child(b""), child(&[0; 8]), link(b"", b""), link(&[1; 16], &[1; 8])];
+    assert_eq!(append(&mut builder, &good), Ok(0));
+    assert_eq!((builder.take_refused_ids(), builder.len()), (0, 4));
+}
+
+#[test]
+fn repeated_status_is_merged_as_protobuf_merges_messages() {
+    let mut message = span(1, 2, 0, "a", b"text");
+    put_message_field(&mut message, 15, b"\x12\x03msg");
+    put_message_field(&mut message, 15, b"\x18\x02");
+    let mut builder = BatchBuilder::new(BuilderLimits::default());
+    append(&mut builder, &[message]).unwrap();
+    let batch = builder.finish();
+    assert_eq!(batch.strings.get(batch.spans.status_message[0]), b"msg");
+    assert_eq!(batch.spans.status[0], 2);
+}
+
+#[test]
 fn refused_ids_of_a_push_outlive_its_rollback_but_not_the_next_mark() {
     let mut builder = BatchBuilder::new(BuilderLimits::default());
     let mark = builder.mark();
