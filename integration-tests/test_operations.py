@@ -94,6 +94,7 @@ def test_status_pages(tactus):
     assert "Running" in pages["services"].text
     for route in ("/api/search", "/ready", "/metrics", "/flush"):
         assert route in pages["endpoints"].text
+    assert "\n\nAPI documentation: " in pages["endpoints"].text
     whole = tactus.get("/status").text
     for name in pages:
         assert f"GET /status/{name}\n" in whole

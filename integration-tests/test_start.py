@@ -91,6 +91,13 @@ def test_a_terminal_that_is_gone_does_not_end_the_process(tmp_path):
     assert code == 0
 
 
+def test_sigquit_does_not_end_the_process(servers):
+    server = servers.start()
+    server.process.send_signal(signal.SIGQUIT)
+    eventually(lambda: "SIGQUIT" in server.logs(), "a line in the log")
+    assert server.get("/ready").status_code == 200
+
+
 def test_ports_are_free_again_after_stop(servers):
     server = servers.start()
     ports = (server.http_port, server.grpc_port, server.otlp_http_port, server.otlp_grpc_port)

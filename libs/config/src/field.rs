@@ -12,7 +12,7 @@ mod scalars;
 mod section;
 
 pub use opaque::{Opaque, Secret};
-pub use scalars::{MatchValue, UnitSize};
+pub use scalars::{MatchValue, UnitSize, without_passwords};
 pub(crate) use section::{Section, already_set, read_section, section};
 
 /// Unknown keys after so many problems are told without a guess, which takes time.

@@ -71,6 +71,10 @@ pub(crate) fn for_target(config: &mut Config, hostname: &str, clustered: bool) {
     if config.distributor.receivers.is_empty() {
         default_receivers(config);
     }
+    if config.target == "backend-worker" {
+        // The name that Tempo 3 gives it.
+        "compactor".clone_into(&mut config.target);
+    }
     let all = single_binary(&config.target);
     if config.target == "scalable-single-binary" || (all && clustered) {
         // Processes that are all alike, each with every component.

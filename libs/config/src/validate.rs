@@ -21,7 +21,6 @@ const OTHER_TARGETS: &[(&str, &str)] = &[
     ("block-builder", "target ingester writes blocks"),
     ("live-store", "target ingester answers for recent data"),
     ("backend-scheduler", "target compactor merges and deletes blocks"),
-    ("backend-worker", "target compactor merges and deletes blocks"),
     ("overrides-api", "target query-frontend serves /api/overrides"),
     ("usage-report", "no usage is reported"),
 ];

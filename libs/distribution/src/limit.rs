@@ -126,11 +126,6 @@ impl RateLimiter {
 }
 
 impl Exceeded {
-    /// True for a request larger than a full bucket.
-    pub(crate) fn never_passes(self, bytes: u64) -> bool {
-        bytes > self.0.burst_bytes
-    }
-
     /// What the client reads. Operators have alerts on logs that match its beginning.
     pub(crate) fn message(self, tenant: &TenantId, bytes: u64) -> String {
         let Rate { bytes_per_second: rate, burst_bytes: burst, global_bytes_per_second } = self.0;
@@ -234,10 +229,9 @@ mod tests {
     }
 
     #[test]
-    fn oversized_request_never_passes() {
+    fn request_larger_than_the_burst_is_told_so() {
         let limiter = RateLimiter::default();
         let refused = limiter.take(&TenantId::single(), 21, Rate::local(10, 20)).unwrap_err();
-        assert!(refused.never_passes(21));
         assert_eq!(
             refused.message(&TenantId::single(), 21),
             "RATE_LIMITED: batch size (21 bytes) exceeds ingestion limit (local: 10 bytes/s, global: 0 bytes/s, \
@@ -252,7 +246,6 @@ mod tests {
         let (rate, now) = (Rate::global(20, 20, 2, 3), Instant::now());
         assert!(limiter.take_at(&TenantId::single(), 20, rate, now).is_ok());
         let refused = limiter.take_at(&TenantId::single(), 5, rate, now).unwrap_err();
-        assert!(!refused.never_passes(5));
         assert_eq!(
             refused.message(&TenantId::single(), 5),
             "RATE_LIMITED: ingestion rate limit (local: 10 bytes/s, global: 30 bytes/s, burst: 20 bytes) exceeded \

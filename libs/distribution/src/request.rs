@@ -226,9 +226,6 @@ impl Distributor {
         if let Err(limit) = self.limiter.take(tenant, size, self.rate(&request.limits)) {
             self.discard_some(request, "rate_limited", export.received, export.received);
             let message = limit.message(tenant, size);
-            if limit.never_passes(size) {
-                return Err(PushError::TooLarge(message));
-            }
             let retry_after = self.retry_after(&request.limits);
             return Err(PushError::RateLimited { message, retry_after });
         }

@@ -21,10 +21,9 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// How long a refused client is told to wait.
+    /// How long a refused client is told to wait. Zero: it is told nothing.
     pub(crate) fn retry_after(&self) -> Duration {
-        let configured = self.section.retry_after_on_resource_exhausted.non_zero();
-        configured.unwrap_or(Duration::from_secs(5))
+        self.section.retry_after_on_resource_exhausted.as_std()
     }
 
     /// After this time another ingester is asked instead of one that has not answered. Without `hedging_delay` it is

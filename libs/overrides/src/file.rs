@@ -32,7 +32,18 @@ pub(crate) fn parse(
     let mut text = String::from_utf8(unpacked).map_err(|error| error.to_string())?;
     if expand_env {
         let env = |name: &str| std::env::var(name).ok();
-        text = tactus_config::expand(&text, env).map_err(|error| error.to_string())?;
+        text = tactus_config::expand(&without_comments(&text), env)
+            .map_err(|error| error.to_string())?;
     }
     PerTenantOverrides::parse(&text, config).map_err(|error| error.to_string())
+}
+
+/// Empties the lines that are comments: what stands in them is not expanded, as in Tempo, which expands this file when it
+/// has been read once.
+fn without_comments(text: &str) -> String {
+    let line = |line: &str| {
+        let is_comment = line.trim_start().starts_with('#');
+        if is_comment { "\n".to_owned() } else { format!("{line}\n") }
+    };
+    text.lines().map(line).collect()
 }

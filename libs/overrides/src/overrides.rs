@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use tactus_config::sections::overrides::Limits;
-use tactus_config::{Config, PerTenantOverrides};
+use tactus_config::{Config, PerTenantOverrides, without_passwords};
 use tactus_model::{TenantId, bytes_to_hex};
 use tactus_operator_files::WatchedFile;
 use tactus_storage::Bucket;
@@ -91,7 +91,7 @@ impl Overrides {
             tracing::warn!("{reason}");
         }
         let location = section.per_tenant_override_config.clone();
-        let refused = |reason| Error::File { path: location.clone(), reason };
+        let refused = |reason| Error::File { path: without_passwords(&location), reason };
         let file = match location.as_str() {
             "" => None,
             location => Some(file::watched(location).map_err(refused)?),
@@ -190,7 +190,7 @@ impl Overrides {
     /// Reads the file again. If it is rejected, logs that once.
     async fn reload_file(&self) {
         let Some(watched) = &self.file else { return };
-        let file = watched.place();
+        let file = without_passwords(watched.place());
         match self.read_file().await {
             Ok(true) => tracing::info!(file, "per-tenant overrides are read again"),
             Ok(false) => {}

@@ -8,7 +8,7 @@ use ::http::{HeaderMap, HeaderValue};
 use axum::Router;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::any;
 use serde_json::json;
 use tactus_server::operational::{ConfigSource, ConfigView};
 
@@ -22,8 +22,8 @@ const NOT_ENABLED: &str = "User-configurable overrides are not enabled";
 /// status pages, without the API prefix.
 pub fn router(overrides: Arc<Overrides>) -> Router {
     Router::new()
-        .route("/status/overrides", get(tenants))
-        .route("/status/overrides/{tenant}", get(tenant))
+        .route("/status/overrides", any(tenants))
+        .route("/status/overrides/{tenant}", any(tenant))
         .with_state(overrides)
 }
 

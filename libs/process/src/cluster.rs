@@ -295,12 +295,21 @@ impl Cluster {
 
     /// Pages of the members and the rings: those that show, and those that change.
     pub(crate) fn pages(&self) -> (Router, Router) {
+        pages::routers(self.0.membership.clone(), self.shown_rings())
+    }
+
+    /// The rings that have a page.
+    pub(crate) fn ring_names(&self) -> impl Iterator<Item = &'static str> {
+        self.shown_rings().into_iter().map(|(name, _)| name)
+    }
+
+    fn shown_rings(&self) -> Vec<(&'static str, Arc<Ring>)> {
         let mut rings = self.rings();
         if !self.0.compactors.is_shared {
             // A ring that nobody enters.
             rings.push(("compactor", self.0.compactors.ring()));
         }
-        pages::routers(self.0.membership.clone(), rings)
+        rings
     }
 
     fn rings(&self) -> Vec<(&'static str, Arc<Ring>)> {

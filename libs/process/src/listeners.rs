@@ -26,18 +26,20 @@ use crate::{
     operational, part::AddGrpc, settings,
 };
 
-/// Routes that every process has.
-const COMMON: [&str; 10] = [
-    "/api/echo",
-    "/api/status/buildinfo",
+/// Routes below the prefix that every process has.
+const COMMON_API: [&str; 3] = ["/api/echo", "/api/status/buildinfo", "/status/usage-stats"];
+
+/// Other routes that every process has.
+const COMMON: [&str; 9] = [
     "/ready",
     "/metrics",
     "/status",
     "/status/{endpoint}",
-    "/status/usage-stats",
     "/status/overrides",
     "/status/overrides/{tenant}",
     "/log_level",
+    "/shutdown",
+    "/memberlist",
 ];
 
 /// Calls that last as long as the process that makes them.
@@ -194,12 +196,16 @@ fn http_routers(process: &Process, parts: &mut [Part]) -> (Router, Router) {
     let config = process.config();
     let guarded = |router, access| guard(router, access, process.authenticator());
     let to_change = |router, access| refuse_cross_site(guarded(router, access), Changes::ByMethod);
-    let mut endpoints = COMMON.to_vec();
+    let prefix = config.http_api_prefix.trim_matches('/');
+    let prefix = if prefix.is_empty() { String::new() } else { format!("/{prefix}") };
+    let mut endpoints: Vec<String> = COMMON.map(str::to_owned).to_vec();
+    endpoints.extend(COMMON_API.map(|path| format!("{prefix}{path}")));
     let (mut public, mut read, mut change, mut admin, mut status) =
         (Router::new(), Router::new(), Router::new(), Router::new(), Router::new());
     let mut checks = Vec::new();
     for part in parts {
-        endpoints.extend(&part.endpoints);
+        endpoints.extend(part.endpoints.iter().map(|path| format!("{prefix}{path}")));
+        endpoints.extend(part.operational_endpoints.iter().map(|&path| path.to_owned()));
         public = public.merge(std::mem::take(&mut part.public));
         read = read.merge(std::mem::take(&mut part.read));
         change = change.merge(std::mem::take(&mut part.change));
@@ -209,13 +215,15 @@ fn http_routers(process: &Process, parts: &mut [Part]) -> (Router, Router) {
     }
     let overrides = process.overrides();
     let limits = overrides_status::runtime_config(Arc::clone(overrides));
+    let cluster = process.cluster();
+    endpoints.extend(cluster.ring_names().map(|name| format!("/{name}/ring")));
     let operational = operational::state(config, process.states(), endpoints, checks, limits);
     let shutdown = process.shutdown().clone();
     let stop = move || {
         shutdown.cancel();
         async { http_server::text(StatusCode::OK, "shutdown job acknowledged") }
     };
-    let (shows, changes) = process.cluster().pages();
+    let (shows, changes) = cluster.pages();
     let shutdown = Router::new().route("/shutdown", get(stop.clone()).post(stop));
     let admin = admin.merge(changes).merge(refuse_cross_site(shutdown, Changes::Always));
     let status = status

@@ -80,7 +80,7 @@ pub(crate) fn register_build_info(registry: &Registry) {
 pub(crate) fn state(
     config: &tactus_config::Config,
     states: &States,
-    endpoints: Vec<&'static str>,
+    endpoints: Vec<String>,
     checks: Vec<ReadyCheck>,
     runtime_config: ConfigSource,
 ) -> Operational {

@@ -29,8 +29,10 @@ pub struct Part {
     pub admin: Router,
     /// Pages for operators that change nothing, without the prefix.
     pub status: Router,
-    /// Templates of the routes, as `/status/endpoints` lists them.
+    /// Templates of the routes below the prefix, as `/status/endpoints` lists them.
     pub endpoints: Vec<&'static str>,
+    /// Templates of the routes without the prefix.
+    pub operational_endpoints: Vec<&'static str>,
     /// Zipkin's query API, behind authentication: for the port of a Zipkin receiver in the same process.
     pub zipkin: Router,
     /// gRPC services, on the gRPC port.

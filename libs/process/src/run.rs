@@ -185,10 +185,15 @@ async fn run(loaded: &Loaded, program: Program) -> Result<(), Error> {
     Ok(())
 }
 
-/// SIGTERM and SIGINT, caught from the start on: a signal that comes before the ports listen stops in order, too.
+/// As a shell tells that a signal ended a process: this plus the signal's number.
+const KILLED_BY_SIGNAL: i32 = 128;
+
+/// SIGTERM and SIGINT, caught from the start on: a signal that comes before the ports listen stops in order, too. SIGQUIT,
+/// which asks other servers for the stacks of their threads, is ignored.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    quit: Signal,
 }
 
 impl Signals {
@@ -196,6 +201,7 @@ impl Signals {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
+            quit: signal(SignalKind::quit())?,
         })
     }
 
@@ -203,20 +209,24 @@ impl Signals {
     /// in object storage is on local disk.
     async fn wait_for_stop(mut self, stop: &CancellationToken) {
         tokio::select! {
-            () = self.next() => {}
+            _ = self.next() => {}
             () = stop.cancelled() => {}
         }
         tokio::spawn(async move {
-            self.next().await;
+            let number = self.next().await;
             tracing::warn!("second signal: not waiting for flushes");
-            std::process::exit(130);
+            std::process::exit(KILLED_BY_SIGNAL + number.as_raw_value());
         });
     }
 
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
+    /// The next signal that stops the process.
+    async fn next(&mut self) -> SignalKind {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return SignalKind::terminate(),
+                _ = self.interrupt.recv() => return SignalKind::interrupt(),
+                _ = self.quit.recv() => tracing::info!("SIGQUIT does nothing here: SIGTERM stops the process"),
+            }
         }
     }
 }

@@ -8,8 +8,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use parking_lot::Mutex;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::{NoProxy, Proxy, Url, redirect};
-use tactus_config::Secret;
 use tactus_config::sections::remote_write::RemoteTls;
+use tactus_config::{Secret, without_passwords};
 use tactus_tls::{ClientTls, ClientTlsSettings};
 
 /// Redirects that are followed, as Go's client does.
@@ -91,7 +91,7 @@ impl Connections {
     ) -> Result<Self, ClientError> {
         let invalid = |reason: &str| ClientError::Url {
             key,
-            url: without_password(url),
+            url: without_passwords(url),
             reason: reason.to_owned(),
         };
         let mut parsed = Url::parse(url).map_err(|error| invalid(&error.to_string()))?;
@@ -193,7 +193,7 @@ impl Connections {
         if !options.proxy_url.is_empty() {
             let unusable = |error: reqwest::Error| ClientError::Url {
                 key: "proxy_url",
-                url: without_password(&options.proxy_url),
+                url: without_passwords(&options.proxy_url),
                 reason: tactus_telemetry::error_text(&error.without_url()),
             };
             let proxy = Proxy::all(&options.proxy_url)
@@ -233,17 +233,6 @@ fn redirected(attempt: redirect::Attempt<'_>) -> redirect::Action {
             }
         }
         _ => attempt.stop(),
-    }
-}
-
-pub(super) fn without_password(url: &str) -> String {
-    match Url::parse(url) {
-        Ok(mut url) if url.password().is_some() => {
-            // Only addresses without a host refuse a password.
-            let _ = url.set_password(Some("xxxxx"));
-            url.to_string()
-        }
-        _ => url.to_owned(),
     }
 }
 

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use reqwest::Url;
 use tactus_telemetry::metrics::{Counter, CounterVec, Gauge, GaugeVec, Histogram, HistogramVec};
 
-use super::connections::without_password;
 use super::entry::Counts;
 use super::queue::{DropReason, Loss};
 use super::settings::Remote;
@@ -218,6 +218,18 @@ impl RemoteMetrics {
 
     pub(super) fn observe(&self, duration: Duration) {
         self.duration.observe_duration(duration);
+    }
+}
+
+/// As Prometheus shows it.
+fn without_password(url: &str) -> String {
+    match Url::parse(url) {
+        Ok(mut url) if url.password().is_some() => {
+            // Only addresses without a host refuse a password.
+            let _ = url.set_password(Some("xxxxx"));
+            url.to_string()
+        }
+        _ => url.to_owned(),
     }
 }
 

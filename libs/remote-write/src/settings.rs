@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use http::HeaderMap;
 use tactus_config::sections::remote_write::{QueueConfig, RemoteWrite as Config};
+use tactus_config::without_passwords;
 
 use super::client::Client;
 use super::connections::{ClientError, InvalidHeader, header};
@@ -112,7 +113,7 @@ pub(super) fn remotes(configs: &[Config]) -> Result<Vec<Arc<Remote>>, SettingsEr
     for (index, config) in configs.iter().enumerate() {
         let failed = |reason| SettingsError { name: config.name.clone(), reason };
         if configs[..index].contains(config) {
-            return Err(failed(Reason::Duplicate(config.url.clone())));
+            return Err(failed(Reason::Duplicate(without_passwords(&config.url))));
         }
         let same = |other: &&Config| other.url == config.url && other.name == config.name;
         let ordinal = configs[..index].iter().filter(same).count();

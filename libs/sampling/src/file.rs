@@ -7,6 +7,7 @@ use std::time::Duration;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::Mutex;
 use tactus_config::sections::sampling::SamplingFile;
+use tactus_config::without_passwords;
 use tactus_operator_files::{Location, ReadError, WatchedFile};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -31,7 +32,7 @@ pub struct StrategyFile {
 impl StrategyFile {
     /// Reads the file. Errors: it is missing or refused; the text names what is wrong.
     pub async fn load(settings: SamplingFile, metrics: Metrics) -> Result<Arc<Self>, Error> {
-        let refused = |reason| Error::File { path: settings.path.clone(), reason };
+        let refused = |reason| Error::File { path: without_passwords(&settings.path), reason };
         let content = Content::new(&settings).map_err(refused)?;
         let current =
             ArcSwap::from_pointee(StrategySet::uniform(settings.default_sampling_probability));
@@ -54,7 +55,7 @@ impl StrategyFile {
                 self.metrics.last_reload_successful.set(1.0);
                 if let Some(set) = changed {
                     self.current.store(Arc::new(set));
-                    let file = &self.settings.path;
+                    let file = without_passwords(&self.settings.path);
                     tracing::info!(file, "sampling strategies are read again");
                 }
             }
@@ -133,7 +134,8 @@ impl TenantFiles {
         let content = match &file.content {
             Ok(content) => content,
             Err(reason) => {
-                tracing::error!(file = path, reason, "sampling strategies of a tenant are refused");
+                let file = without_passwords(path);
+                tracing::error!(file, reason, "sampling strategies of a tenant are refused");
                 self.metrics.reload_failures.inc();
                 return;
             }
@@ -201,7 +203,8 @@ impl Content {
         let parsed = parse_document(&content.bytes, self.default_probability);
         let (set, warnings) = parsed.map_err(|error| error.to_string())?;
         for warning in warnings {
-            tracing::warn!(file = file.place(), "sampling strategies: {warning}");
+            let file = without_passwords(file.place());
+            tracing::warn!(file, "sampling strategies: {warning}");
         }
         file.used(&content);
         Ok(Some(set))
@@ -211,7 +214,7 @@ impl Content {
     fn refuse(&self, reason: &str, metrics: &Metrics) {
         metrics.reload_failures.inc();
         if let Some(file) = self.file.as_ref().filter(|file| file.refused(reason)) {
-            let file = file.place();
+            let file = without_passwords(file.place());
             tracing::error!(file, reason, "sampling strategies are refused, the old ones stay");
         }
     }

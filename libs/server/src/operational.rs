@@ -107,7 +107,7 @@ pub struct Operational {
     /// The page of metrics.
     pub metrics: MetricsSource,
     /// Templates of the routes of this process.
-    pub endpoints: Vec<&'static str>,
+    pub endpoints: Vec<String>,
     /// Effective configuration as YAML, secrets masked.
     pub config: ConfigSource,
     /// Overrides as YAML.

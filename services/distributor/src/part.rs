@@ -140,7 +140,7 @@ fn parts(process: &Process, local_ingester: Option<Arc<dyn Ingester>>) -> Parts 
 
 /// Adds the page of cost attribution, which has metrics of its own.
 fn add_usage_page(part: &mut Part, usage: Arc<UsageTracker>) {
-    part.endpoints.push("/usage_metrics");
+    part.operational_endpoints.push("/usage_metrics");
     let registry = Arc::new(Registry::new());
     registry.register_collector(move |page| usage.collect(page));
     let page = get(move |headers: HeaderMap| async move {

@@ -42,7 +42,7 @@ pub async fn part(
     let config = process.config();
     let ingester = open(process, written).await?;
     let mut part = Part::new("ingester");
-    part.endpoints = vec!["/flush", "/shutdown", "/ingester/prepare-downscale"];
+    part.operational_endpoints = vec!["/flush", "/ingester/prepare-downscale"];
     let flush = Router::new().route("/flush", any(flush)).with_state(Arc::clone(&ingester));
     part.admin = refuse_cross_site(flush, Changes::Always);
     part.grpc.push(grpc_services(process, &ingester));
@@ -157,7 +157,7 @@ pub async fn check(process: &Process) -> Result<(), Error> {
 async fn flush(State(ingester): State<Arc<Ingester>>, RawQuery(query): RawQuery) -> Response {
     let query = query.unwrap_or_default();
     let mut parameters = form_urlencoded::parse(query.as_bytes());
-    let result = match parameters.find(|(key, _)| key == "tenant") {
+    let result = match parameters.find(|(key, name)| key == "tenant" && !name.is_empty()) {
         None => ingester.flush_all().await,
         Some((_, name)) => match TenantId::parse(&name) {
             Ok(tenant) if ingester.knows(&tenant) => ingester.flush_one(&tenant).await,

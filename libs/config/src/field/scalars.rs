@@ -102,7 +102,7 @@ impl Field for f64 {
 }
 
 /// The text with the passwords of URLs masked: `https://user:password@host` is a usual spelling.
-fn without_passwords(text: &str) -> String {
+pub fn without_passwords(text: &str) -> String {
     let mut shown = String::new();
     let mut rest = text;
     while let Some((before, after)) = rest.split_once("://") {

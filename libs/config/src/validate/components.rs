@@ -379,6 +379,22 @@ pub(super) fn generator(config: &Config) -> Result<(), Invalid> {
         let text = format!("invalid codec: {codec}, valid choices are [push-bytes otlp]");
         return Err(Invalid::new("metrics_generator.codec", text));
     }
+    for (key, text, concurrency) in [
+        (
+            "metrics_generator.ingest_concurrency",
+            "ingest concurrency must be greater than zero",
+            generator.ingest_concurrency,
+        ),
+        (
+            "metrics_generator.processor.local_blocks.concurrency",
+            "local blocks concurrency must be greater than zero",
+            generator.processor.local_blocks.concurrency,
+        ),
+    ] {
+        if concurrency <= 0 && !generator.storage.path.is_empty() {
+            return Err(Invalid::new(key, text));
+        }
+    }
     for (index, remote) in generator.storage.remote_write.iter().enumerate() {
         if remote.url.is_empty() {
             let key = format!("metrics_generator.storage.remote_write.{index}");

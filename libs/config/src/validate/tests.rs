@@ -73,6 +73,14 @@ fn rules_of_components_have_their_texts() {
             "query_frontend: {query_end_cutoff: 15m}",
             "QueryBackendAfter (15m0s) must be greater than query end cutoff (15m0s)",
         ),
+        (
+            "metrics_generator: {storage: {path: /x}, ingest_concurrency: 0}",
+            "ingest concurrency must be greater than zero",
+        ),
+        (
+            "metrics_generator: {storage: {path: /x}, processor: {local_blocks: {concurrency: 0}}}",
+            "local blocks concurrency must be greater than zero",
+        ),
         ("metrics_generator: {codec: x}", "invalid codec: x, valid choices are [push-bytes otlp]"),
         (
             "metrics_generator: {limiter_type: x}",

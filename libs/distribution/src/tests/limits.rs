@@ -103,7 +103,7 @@ async fn global_rate_is_divided_by_the_healthy_distributors() {
     *cluster.limits.lock() = rate_limits(15_000_000, 1);
     cluster.limits.lock().ingestion.rate_strategy = "global".to_owned();
     let result = cluster.distributor.push(TenantId::single(), export(&[GOOD])).await;
-    let Err(PushError::TooLarge(text)) = result else { panic!("{result:?}") };
+    let Err(PushError::RateLimited { message: text, .. }) = result else { panic!("{result:?}") };
     assert!(
         text.contains("(local: 5000000 bytes/s, global: 20000000 bytes/s, burst: 1 bytes)"),
         "{text}"

@@ -79,7 +79,7 @@ async fn rate_is_of_what_came_before_rules() {
     let cluster = cluster();
     *cluster.limits.lock() = rate_limits(1, 10);
     let refused = push(&cluster, "ruled", &[RULED]).await.unwrap_err();
-    assert!(matches!(refused, PushError::TooLarge(_)), "{refused:?}");
+    assert!(matches!(refused, PushError::RateLimited { .. }), "{refused:?}");
     let dropped = "tempo_discarded_spans_total{reason=\"drop_rule\",tenant=\"ruled\"}";
     assert_eq!(cluster.metric(dropped), 0.0);
 }

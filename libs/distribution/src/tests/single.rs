@@ -81,7 +81,7 @@ async fn request_without_spans_is_not_limited() {
     // The limit comes before what is wrong with the spans.
     let request = export(&[(&[1; 15], &[2; 8])]);
     let result = cluster.distributor.push(TenantId::single(), request).await;
-    assert!(matches!(result, Err(PushError::TooLarge(_))));
+    assert!(matches!(result, Err(PushError::RateLimited { .. })));
     assert_eq!(cluster.calls(), [0]);
 }
 

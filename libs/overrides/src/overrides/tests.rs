@@ -147,7 +147,8 @@ async fn gzipped_file_with_variables_is_read() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("limits.yaml.gz");
     let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    packed.write_all(b"overrides: {a: {forwarders: [\"${NO_SUCH_VARIABLE:-x}\"]}}").unwrap();
+    let text = "# not ${EXPANDED-1}\noverrides: {a: {forwarders: [\"${NO_SUCH_VARIABLE:-x}\"]}}";
+    packed.write_all(text.as_bytes()).unwrap();
     std::fs::write(&path, packed.finish().unwrap()).unwrap();
     let (overrides, _) = load(Settings { expand_env: true, ..with_file(&path) }).await;
     assert_eq!(overrides.of(&tenant("a")).forwarders, ["x"]);

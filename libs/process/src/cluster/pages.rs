@@ -6,7 +6,7 @@ use axum::{
     Router,
     extract::{RawForm, RawQuery},
     response::{Html, IntoResponse, Response},
-    routing::{get, post},
+    routing::{any, get, post},
 };
 use http::{
     HeaderMap, StatusCode,
@@ -27,7 +27,7 @@ pub(super) fn routers(
             Some(_) => page(&headers, || membership.page_json(), || membership.page_html()),
         }
     };
-    let mut shows = Router::new().route("/memberlist", get(members));
+    let mut shows = Router::new().route("/memberlist", any(members));
     let mut changes = Router::new();
     for (name, ring) in rings {
         let path = format!("/{name}/ring");

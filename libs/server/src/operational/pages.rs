@@ -47,8 +47,8 @@ fn services(state: &Operational) -> String {
 fn endpoints(state: &Operational) -> String {
     let mut endpoints = state.endpoints.clone();
     endpoints.sort_unstable();
-    let rows = endpoints.iter().map(|path| [*path, *path].map(str::to_owned));
-    table(["name", "regex"], rows.collect())
+    let rows = endpoints.into_iter().map(|path| [path.clone(), path]);
+    table(["name", "regex"], rows.collect()) + "API documentation: docs/api.md\n"
 }
 
 /// In the view that `mode` names; the first occurrence counts, an empty one is none.

@@ -24,7 +24,7 @@ fn state() -> Operational {
         }),
         component_ready: Arc::new(|| Ok(())),
         metrics: Arc::new(|accept| ("text/x", format!("accepted: {accept}\n"))),
-        endpoints: vec!["/api/search"],
+        endpoints: vec!["/api/search".to_owned()],
         config: Arc::new(|view| format!("view: {view:?}\n")),
         runtime_config: Arc::new(|view| format!("limits: {view:?}\n")),
     }

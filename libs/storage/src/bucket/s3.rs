@@ -6,6 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey};
 use tactus_config::sections::object_store::{S3, S3Sse};
+use tactus_config::without_passwords;
 
 use super::client::{self, Client, Connector, retry};
 use super::credentials::{self, Environment, Found};
@@ -110,7 +111,7 @@ fn resolve_endpoint(settings: &S3, environment: Environment<'_>) -> Result<Endpo
         (text, settings.insecure)
     };
     if host.contains(['/', '?', '#', '@']) || host.contains(char::is_whitespace) {
-        let reason = format!("{text:?} is not host or host:port");
+        let reason = format!("{:?} is not host or host:port", without_passwords(text));
         return Err(Error::invalid("s3 endpoint", reason));
     }
     let is_aws = host.is_empty() || host == "s3.amazonaws.com";
