@@ -100,7 +100,7 @@ impl Registry {
         }
     }
 
-    /// True if there is no memory for more series, of whatever tenant.
+    /// True if the memory that the series of all tenants may take is used up.
     pub(crate) fn is_memory_full(&self) -> bool {
         !self.memory.has_room(1)
     }
@@ -110,18 +110,18 @@ impl Registry {
         self.sets.value_bytes
     }
 
-    /// Tells what series and label sets take now.
+    /// Reports the memory of series and label sets.
     fn note_memory(&mut self) {
         self.memory.set(self.sets.bytes + self.series_bytes);
     }
 
-    /// Handles that were got before this number changed are good no more.
+    /// When this number changes, all handles from before are invalid.
     #[inline]
     pub(crate) fn epoch(&self) -> u64 {
         self.epoch
     }
 
-    /// Looks whether limits on the values of labels hold, every few seconds.
+    /// Checks the limits on the values of labels, every few seconds.
     pub(crate) fn refresh(&mut self, now_ms: i64) {
         let limit = self.settings.max_cardinality_per_label;
         if limit > 0 && self.label_limits.refresh(limit, now_ms) {
@@ -129,7 +129,7 @@ impl Registry {
         }
     }
 
-    /// Takes other settings. Only histograms whose form changes lose what they counted.
+    /// Applies new settings. Histograms whose form changes start again; everything else keeps its counts.
     pub(crate) fn update(&mut self, settings: Settings, now_ms: i64) {
         self.epoch += 1;
         let native = settings.histograms != HistogramMode::Classic;
@@ -166,13 +166,13 @@ impl Registry {
         &self.statistics
     }
 
-    /// Series that there would be without limits, about.
+    /// Estimate of the series that there would be without limits.
     pub(crate) fn series_demand(&self) -> u64 {
         let demand = |metric: &Metric| metric.demand.estimate() * metric.series_a_set();
         self.metrics.iter().flatten().map(demand).sum()
     }
 
-    /// Label sets that there would be without limits, about.
+    /// Estimate of the label sets that there would be without limits.
     pub(crate) fn entity_demand(&self) -> u64 {
         self.sets.demand.estimate()
     }
@@ -182,7 +182,7 @@ impl Registry {
         self.label_limits.iter()
     }
 
-    /// The metric of this name, which keeps its series unless it becomes of another kind or has other aliases.
+    /// Adds a metric, or changes the one with this name. It keeps its series unless its kind or its aliases change.
     pub(crate) fn metric(&mut self, spec: MetricSpec) -> MetricId {
         let named = |metric: &Metric| metric.spec.name == spec.name;
         let found = self.metrics.iter().position(|metric| metric.as_ref().is_some_and(named));
@@ -218,7 +218,7 @@ impl Registry {
         }
     }
 
-    /// Series of so many label sets became more or fewer.
+    /// Notes that series were added or removed, and how many label sets these have.
     fn recount(&mut self, sets: u64, before: u64, now: u64) {
         let statistics = &mut self.statistics;
         if now >= before {
@@ -230,7 +230,7 @@ impl Registry {
         }
     }
 
-    /// Makes the labels that aliases of a metric show.
+    /// Makes the label sets for the aliases of a metric.
     fn name_aliases(&mut self, id: usize) {
         let Some(Some(metric)) = self.metrics.get(id) else { return };
         if !metric.spec.aliases.is_empty() {
@@ -242,7 +242,7 @@ impl Registry {
         Metric::new(spec, self.settings.histograms, windows(&self.settings))
     }
 
-    /// Removes the metrics of a processor, but for those named.
+    /// Removes the metrics of a processor, except those named.
     pub(crate) fn remove_metrics(&mut self, processor: Processor, but: &[&str]) {
         for id in 0..self.metrics.len() {
             let gone = self.metrics[id].as_ref().is_some_and(|metric| {
@@ -255,13 +255,13 @@ impl Registry {
         }
     }
 
-    /// Removes series that were not updated for long, if the last time is [`STALE_CHECK_MS`] ago.
+    /// Removes stale series. Does nothing if the last call is less than [`STALE_CHECK_MS`] ago.
     pub(crate) fn remove_stale(&mut self, now_ms: i64) {
         if now_ms.saturating_sub(self.stale_checked_ms) < STALE_CHECK_MS {
             return;
         }
         self.stale_checked_ms = now_ms;
-        // Estimates start a new period, to which each label set must be told again.
+        // Estimates start a new period, in which each label set must be counted again.
         self.epoch += 1;
         let oldest = now_ms.saturating_sub(self.settings.stale_after_ms);
         for id in 0..self.metrics.len() {
@@ -299,7 +299,7 @@ impl Registry {
         self.note_memory();
     }
 
-    /// Name of a label, cut to the limit and none that every series has.
+    /// A label name, cut to the limit, and different from the labels that every series has.
     pub(crate) fn label_name(&self, name: &str) -> Arc<str> {
         free_name(cut(name, self.settings.max_label_name_bytes))
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 tactus_model::words! {
-    /// Where an instance is in its life.
+    /// The state of an instance.
     #[derive(
         Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
     )]
@@ -20,9 +20,9 @@ tactus_model::words! {
         Leaving = "LEAVING",
         /// Started, owns no tokens yet.
         Pending = "PENDING",
-        /// Owns tokens, waits whether others claim them too.
+        /// Owns tokens, and waits to see whether others claim them too.
         Joining = "JOINING",
-        /// Gone for good. No view holds such an instance.
+        /// Left the ring. No view has such an instance.
         Left = "LEFT",
     }
 }
@@ -33,12 +33,12 @@ impl fmt::Display for State {
     }
 }
 
-/// What the instances of a lookup are wanted for.
+/// The operation that a lookup is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Operation {
-    /// Writes: active instances that are not read-only; others are replaced by a further one.
+    /// Writes: active instances that are not read-only. For any other, the next instance is used.
     Write,
-    /// Writes that do not reach for a further instance.
+    /// Writes that use no next instance.
     WriteNoExtend,
     /// Reads: active, pending and leaving instances.
     Read,
@@ -79,19 +79,19 @@ pub struct Instance {
     pub address: Arc<str>,
     /// Availability zone; may be empty.
     pub zone: Arc<str>,
-    /// Where it is in its life.
+    /// Its state.
     pub state: State,
     /// Its tokens, ascending and distinct.
     pub tokens: Arc<[u32]>,
     /// When it first joined, in Unix seconds of its own clock.
     pub registered: i64,
-    /// Takes no writes, is still read from.
+    /// Takes no writes, but still answers reads.
     pub read_only: bool,
     /// When `read_only` last changed, in Unix seconds of its own clock; 0 if never.
     pub read_only_updated: i64,
-    /// Versions of what it understands, by feature number.
+    /// Versions of the features that it supports, by feature number.
     pub versions: BTreeMap<u64, u64>,
-    /// Whether it was heard of within the ring's heartbeat timeout.
+    /// Whether its last heartbeat is within the ring's timeout.
     pub alive: bool,
 }
 

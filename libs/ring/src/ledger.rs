@@ -18,12 +18,12 @@ use crate::settings::WatchSettings;
 
 pub(crate) use node::Node;
 
-/// Tokens of all members together: those that 16 MiB hold.
+/// Most tokens of all members together: they take 16 MiB.
 const MAX_TOKENS: usize = 4 << 20;
 
-/// Tombstones that are remembered, far more than instances of a cluster that die within minutes.
+/// Most tombstones that are remembered: far more than the instances that die within minutes in any cluster.
 pub(crate) const MAX_FORGOTTEN: usize = 10_000;
-/// Tombstones that a member says itself: each member repeats those that nobody else says any more.
+/// Most tombstones that a member announces: each member repeats those that nobody else announces any more.
 pub(crate) const MAX_OWN_TOMBSTONES: usize = 1_000;
 
 /// A member as the gossip shows it at one moment.
@@ -31,11 +31,11 @@ pub(crate) struct Observed {
     pub(crate) id: ChitchatId,
     pub(crate) heartbeat: u64,
     pub(crate) version: u64,
-    /// What it says; `None` if that is as old as what the ledger holds.
+    /// Its announcements; `None` if the ledger has this version already.
     pub(crate) news: Option<News>,
 }
 
-/// How old silence may be.
+/// The limits for members that are silent.
 #[derive(Clone, Copy)]
 pub(crate) struct Patience {
     /// A member silent for this long is suspect: tombstones for it hold, and a member never heard of
@@ -45,7 +45,7 @@ pub(crate) struct Patience {
     pub(crate) remember: Duration,
 }
 
-/// A claim that holds.
+/// A valid claim.
 #[derive(Clone, Copy)]
 pub(crate) struct Entry<'ledger> {
     pub(crate) node: &'ledger Node,
@@ -81,7 +81,7 @@ impl Ledger {
         self.nodes.get(id).map(|node| node.version)
     }
 
-    /// Takes over everything that the gossip shows; members that it no longer shows are dropped.
+    /// Updates the ledger to what the gossip shows. Members that it no longer shows are dropped.
     pub(crate) fn observe(&mut self, now: Instant, own: &ChitchatId, observed: Vec<Observed>) {
         self.excuse_pause(now);
         let present: HashSet<ChitchatId> = observed.iter().map(|at| at.id.clone()).collect();
@@ -107,7 +107,7 @@ impl Ledger {
             if let Some(news) = news {
                 let others = tokens - node.token_count();
                 if !node.take(news, MAX_TOKENS.saturating_sub(others)) {
-                    // To be read again: others may make room.
+                    // It is read again later, because others may make room.
                     node.version = 0;
                 }
                 tokens = others + node.token_count();
@@ -157,7 +157,7 @@ impl Ledger {
         if !self.forgotten.values().any(is_old) {
             return;
         }
-        // As long as anybody passes on the void claim, a newcomer must be told.
+        // As long as any member passes on the void claim, new members must learn of the tombstone.
         let void: HashSet<(String, String)> = self.void_claims().map(owned).collect();
         self.forgotten.retain(|key, forgotten| !is_old(forgotten) || void.contains(key));
     }
@@ -183,7 +183,7 @@ impl Ledger {
         forgotten.incarnation = forgotten.incarnation.max(incarnation);
     }
 
-    /// How many more instances may be forgotten by themselves.
+    /// How many more instances may be forgotten automatically.
     pub(crate) fn room_to_forget(&self) -> usize {
         MAX_FORGOTTEN.saturating_sub(self.forgotten.len())
     }
@@ -211,7 +211,7 @@ impl Ledger {
         unsaid.into_iter().take(MAX_OWN_TOMBSTONES).filter_map(tombstone).collect()
     }
 
-    /// For how long nothing was heard of a member.
+    /// The time since the last heartbeat of a member.
     pub(crate) fn silence(&self, node: &Node, now: Instant) -> Duration {
         if node.own { Duration::ZERO } else { now - node.heard.unwrap_or(node.first_seen) }
     }
@@ -231,7 +231,7 @@ impl Ledger {
         self.silence(node, now) <= limit
     }
 
-    /// Whether a member was heard of just now.
+    /// Whether a member is not suspect.
     pub(crate) fn is_heard(&self, node: &Node, now: Instant) -> bool {
         node.own || node.heard.is_some() && self.silence(node, now) <= self.patience.suspect_after
     }

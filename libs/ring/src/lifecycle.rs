@@ -40,7 +40,7 @@ struct Inner {
 #[derive(Clone, Copy)]
 enum Readiness {
     NotYet,
-    /// Everything is well since then.
+    /// Everything is ready since then.
     WellSince(Instant),
     /// Once ready, always ready.
     Ready,
@@ -97,7 +97,7 @@ impl Lifecycler {
                 }
             });
             if inner.settings.join_after.is_zero() && inner.settings.observe_period.is_zero() {
-                // There is nothing to wait for: whoever enters is active right away.
+                // There is nothing to wait for: an instance that enters is active at once.
                 Self(Arc::clone(&inner)).wait_active().await;
             }
         }
@@ -124,7 +124,7 @@ impl Lifecycler {
         self.0.state.subscribe()
     }
 
-    /// Waits until the instance is active, or on its way out.
+    /// Waits until the instance is active, or leaves.
     pub async fn wait_active(&self) {
         let mut states = self.states();
         let past_joining = |state: &State| !matches!(state, State::Pending | State::Joining);
@@ -156,7 +156,7 @@ impl Lifecycler {
         Ok(())
     }
 
-    /// Takes no more writes, or takes them again; reads go on. Others are told.
+    /// Stops or resumes writes; reads go on. Announces it to others.
     pub fn set_read_only(&self, read_only: bool) {
         let now = self.0.shared.record.unix_seconds();
         self.0.shared.record.claim(&self.0.key, |claim| {

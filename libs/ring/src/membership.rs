@@ -34,7 +34,7 @@ use crate::settings::{GossipSettings, LifecyclerSettings, MembershipSettings, Wa
 use crate::transport::{GossipTransport, Known, Listener, Reachability, Room, Wire};
 
 /// This process's participation in the cluster. Clones share it. When the last one is dropped without
-/// [`Membership::shutdown`], the process falls silent without saying goodbye.
+/// [`Membership::shutdown`], the process stops its gossip without announcing that it leaves.
 #[derive(Clone)]
 pub struct Membership {
     shared: Arc<Shared>,
@@ -42,7 +42,7 @@ pub struct Membership {
 }
 
 impl Membership {
-    /// Starts to listen, joins, and waits a moment for the news of others.
+    /// Starts to listen, joins, and waits for the first announcements of others.
     ///
     /// Errors: a port that is taken; settings that cannot work; the join, only if the settings say
     /// that it must not fail. Otherwise a process that finds nobody is a cluster of one, and goes
@@ -139,13 +139,13 @@ impl Membership {
         &self.shared.id.node_id
     }
 
-    /// Where others gossip with this process; `None` for a process alone.
+    /// The address of this process for gossip; `None` for a process alone.
     pub fn gossip_address(&self) -> Option<SocketAddr> {
         self.shared.gossip.as_ref().map(|gossip| gossip.wire.advertised)
     }
 
-    /// Waits until the gossip fails for good, and tells why. A process should then stop: it no
-    /// longer hears of changes.
+    /// Waits until the gossip fails for good, and returns the reason. The process should then stop, because it no longer
+    /// learns of changes.
     pub async fn failed(&self) -> Error {
         let mut stopped = self.shared.stopped.subscribe();
         let reason = match stopped.wait_for(Option::is_some).await {
@@ -155,7 +155,7 @@ impl Membership {
         Error::Stopped(reason)
     }
 
-    /// Says goodbye, waits (for at most the leave timeout) until others have seen it, and stops.
+    /// Announces that this process leaves, waits (for at most the leave timeout) until others have seen it, and stops.
     pub async fn shutdown(&self) {
         self.shared.record.own.lock().member.left = true;
         self.shared.confirm().await;

@@ -23,7 +23,7 @@ tactus_telemetry::metrics! {
 }
 
 impl WireCounters {
-    /// Counters that nobody reads.
+    /// Counters that are not registered.
     pub(crate) fn unregistered() -> Self {
         Self::register(&Registry::new())
     }

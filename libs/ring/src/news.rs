@@ -12,10 +12,10 @@ pub(crate) const MEMBER_KEY: &str = "member";
 const CLAIM_PREFIX: &str = "claim/";
 const FORGET_PREFIX: &str = "forget/";
 
-/// Nanoseconds since 1970 until the year 2262: what is later cannot be exceeded, and is not believed.
+/// Nanoseconds from 1970 to the year 2262. A later incarnation is refused, because none could be higher.
 pub(crate) const MAX_INCARNATION: u64 = i64::MAX as u64;
 
-/// What a process says of itself.
+/// The description that a process announces.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SelfDescription {
     /// Targets that it runs, e.g. `ingester`.
@@ -37,7 +37,7 @@ pub struct SelfDescription {
 pub(crate) struct MemberNews {
     #[serde(flatten)]
     pub(crate) description: SelfDescription,
-    /// It said goodbye.
+    /// It announced that it leaves.
     #[serde(default)]
     pub(crate) left: bool,
 }
@@ -71,7 +71,7 @@ impl Claim {
     }
 }
 
-/// Word that a claim, and older ones of the same id, are void.
+/// A tombstone: this claim, and older ones of the same id, are void.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) struct Tombstone {
     pub(crate) ring: String,
@@ -85,7 +85,7 @@ impl Tombstone {
     }
 }
 
-/// All that one process says.
+/// Everything that one process announces.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct News {
     pub(crate) member: Option<MemberNews>,

@@ -13,10 +13,10 @@ use crate::settings::Clock;
 /// The record that rings are made of.
 pub(crate) struct Record {
     pub(crate) clock: Clock,
-    /// What this process says; the gossip is made to say the same at each refresh.
+    /// What this process announces. Each refresh puts it into the gossip.
     pub(crate) own: Mutex<Own>,
     pub(crate) ledger: Mutex<Ledger>,
-    /// Something changed that views, or others, must be told.
+    /// Wakes the refresh: something changed that views or others must get.
     pub(crate) dirty: Notify,
 }
 
@@ -55,7 +55,7 @@ impl Record {
         }
     }
 
-    /// Changes what this process says about its place in a ring; the change is gossiped at once.
+    /// Changes what this process announces about its place in a ring, and gossips it at once.
     pub(crate) fn claim(&self, key: &str, change: impl FnOnce(&mut Claim)) {
         if let Some(claim) = self.own.lock().claims.get_mut(key) {
             change(claim);

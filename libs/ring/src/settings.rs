@@ -58,7 +58,7 @@ impl MembershipSettings {
     }
 }
 
-/// How gossip is spoken.
+/// How a member gossips.
 #[derive(Clone)]
 pub struct GossipSettings {
     /// Addresses to listen on; at least one. Port 0 takes a free one.
@@ -114,7 +114,7 @@ impl GossipSettings {
     }
 }
 
-/// What a ring is called and how it places keys.
+/// The name of a ring, and how it places keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RingSettings {
     /// Name on pages and metrics, e.g. `ingester`.
@@ -191,13 +191,13 @@ pub struct LifecyclerSettings {
     pub min_ready_duration: Duration,
     /// Ready only once all instances of the ring are active and healthy.
     pub check_ring_health: bool,
-    /// What counts as unhealthy for that check; 0 never expires.
+    /// An instance silent for this long is unhealthy for that check; 0 never expires.
     pub heartbeat_timeout: Duration,
     /// Leave the ring at stop; otherwise stay in it as leaving.
     pub unregister: bool,
     /// Sleep before the ring is left.
     pub final_sleep: Duration,
-    /// Versions of what it understands, by feature number.
+    /// Versions of the features that it supports, by feature number.
     pub versions: std::collections::BTreeMap<u64, u64>,
 }
 

@@ -39,7 +39,7 @@ use crate::metrics::WireCounters;
 pub struct TransportSettings {
     /// Members with another label are kept out; at most 255 bytes.
     pub label: String,
-    /// Let members in whatever their label.
+    /// Admit members with any label.
     pub any_label: bool,
     /// Time to connect.
     pub connect_timeout: Duration,
@@ -61,7 +61,7 @@ pub struct TransportSettings {
     pub server_tls: Option<Arc<ServerTls>>,
     /// How other members are connected to; none is plain TCP.
     pub client_tls: Option<Arc<ClientTls>>,
-    /// What members must know to take part; none lets in everyone who reaches the port.
+    /// The secret that members must have; without one, everyone who reaches the port is admitted.
     pub secret: Option<Secret>,
 }
 
@@ -85,7 +85,7 @@ impl Default for TransportSettings {
     }
 }
 
-/// What the fuzz targets feed: the pieces that come in on a connection. Not an interface.
+/// Entry points for fuzz targets: what arrives on a connection. Not a public interface.
 #[doc(hidden)]
 pub mod fuzzing {
     use crate::news::News;
@@ -116,7 +116,7 @@ pub mod fuzzing {
 pub(crate) struct Wire {
     pub(crate) settings: TransportSettings,
     pub(crate) network: Arc<dyn Network>,
-    /// Where others reach this member.
+    /// The address of this member for others.
     pub(crate) advertised: SocketAddr,
     pub(crate) own: ChitchatId,
     pub(crate) known: Known,

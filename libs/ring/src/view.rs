@@ -54,7 +54,7 @@ impl RingView {
         instances: Vec<Instance>,
     ) -> Option<RingView> {
         let instances = Self::admitted(settings, instances);
-        // Placing the tokens is what costs; a refresh finds no change most of the time.
+        // Sorting the tokens is expensive, and most refreshes find no change.
         (instances != self.instances)
             .then(|| Self::of(self.replication_factor, self.zone_awareness, instances))
     }
@@ -152,7 +152,7 @@ impl RingView {
 
     /// The live and active instance that does the job with this hash (see
     /// [`owns_hash`](crate::owns_hash)): the next one after it that is fit to, so that a dead
-    /// instance's jobs go on. `None` only if no instance is.
+    /// instance's jobs go on. `None` only if there is none.
     pub fn owner_of(&self, hash: u32) -> Option<&Arc<Instance>> {
         let start = self.after(hash);
         let fit = |at: &usize| self.instances[*at].is_healthy(Operation::Write);

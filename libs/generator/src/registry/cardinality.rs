@@ -9,10 +9,10 @@ use std::hash::BuildHasher;
 use super::hyperloglog::Window;
 use super::labels::Labels;
 
-/// Stands for values of a label that has too many.
+/// Replaces the values of a label that has too many.
 const OVERFLOW: &str = "__cardinality_overflow__";
 
-/// Milliseconds between looks at the estimates.
+/// Milliseconds between checks of the estimates.
 const REFRESH_MS: i64 = 15_000;
 
 #[derive(Debug)]
@@ -43,7 +43,7 @@ impl LabelLimits {
         self.labels.values_mut().for_each(|values| values.seen.rotate());
     }
 
-    /// Looks which labels have too many values, if it is time for that; true if so.
+    /// Finds the labels with too many values, if a check is due. Returns true if it checked.
     pub(super) fn refresh(&mut self, limit: u64, now_ms: i64) -> bool {
         if now_ms.saturating_sub(self.refreshed_ms) < REFRESH_MS {
             return false;

@@ -1,4 +1,4 @@
-//! A collection: all series to a sink.
+//! A collection: hands all series to a sink.
 
 use std::hash::BuildHasher;
 use std::sync::Arc;
@@ -11,8 +11,8 @@ use super::metric::{Histogram, Metric, Seen, Series as Kept, Shown, Value};
 use super::sets::LabelSet;
 use tactus_remote_write::series::{Exemplar, NativeHistogram, STALE, Series, Sink};
 
-/// A collection that was handed over. [`Registry::commit`] says that it arrived; without that its zero samples, exemplars
-/// and staleness markers come again with the next one.
+/// A collection that was handed over. [`Registry::commit`] confirms it. Without that, the next collection repeats its zero
+/// samples, exemplars and staleness markers.
 #[derive(Debug, Clone, Copy)]
 #[must_use = "a collection that is not committed is repeated"]
 pub(crate) struct Collected {
@@ -20,12 +20,12 @@ pub(crate) struct Collected {
     now_ms: i64,
 }
 
-/// Series that are no more, but were sent.
+/// A removed series, of which samples were sent.
 #[derive(Debug)]
 pub(super) struct Ended {
     /// Their last sample.
     pub(super) last_ms: i64,
-    /// What the marker is sent for; `None` once it was.
+    /// The series that the marker is for; `None` once it is sent.
     marks: Option<Box<Marks>>,
     /// The collection that holds the marker.
     marked_in: Option<u32>,
@@ -40,7 +40,7 @@ struct Marks {
     value: Value,
 }
 
-/// Zero samples reach back so far from a collection.
+/// Zero samples are at most this much older than their collection.
 const ZERO_REACH_MS: i64 = 61_000;
 
 impl Ended {
@@ -74,7 +74,7 @@ fn zero_ms(now_ms: i64) -> i64 {
 }
 
 impl Registry {
-    /// Hands each live series to a sink; `now_ms` is the time of all samples but the zeros of new series.
+    /// Hands each live series to a sink. `now_ms` is the time of all samples except the zero samples of new series.
     pub(crate) fn collect(&mut self, now_ms: i64, sink: &mut dyn Sink) -> Collected {
         let generation = self.generation;
         self.generation = self.generation.wrapping_add(1);
@@ -104,7 +104,7 @@ impl Registry {
         Collected { generation, now_ms }
     }
 
-    /// Says that a collection arrived whole.
+    /// Confirms that a collection arrived completely.
     pub(crate) fn commit(&mut self, collected: Collected) {
         let Collected { generation, now_ms } = collected;
         self.last_commit_ms = now_ms;
@@ -136,7 +136,7 @@ struct Emitter<'a> {
     trace_id_label: &'a str,
 }
 
-/// The series of one label set under one name; `reference` is that of the first.
+/// The series of one label set under one name. `reference` belongs to the first of them.
 struct Part<'a> {
     shown: &'a Shown,
     labels: &'a [Label],

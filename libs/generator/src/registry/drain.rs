@@ -6,18 +6,18 @@ use std::collections::HashMap;
 
 use tokens::{is_likely_data, tokens_of};
 
-/// Stands for a variable part.
+/// Replaces a variable part.
 const VARIABLE: &str = "<_>";
 
 const MAX_DEPTH: usize = 28;
 const MAX_CHILDREN: usize = 1000;
 const MAX_CLUSTERS: usize = 100_000;
-/// Clusters of one path, each of which a name is compared with: names that have little in common but the number of their
-/// tokens, as those in percent encoding, would make each span cost more than the one before.
+/// Most clusters of one path. A name is compared with each of them, so without this limit names that share only their number of
+/// tokens, such as percent-encoded ones, would make each span cost more than the one before.
 const MAX_ALIKE: usize = 256;
 const MIN_SIMILARITY: f64 = 0.3;
 
-/// A path of tokens from the root; the last has clusters.
+/// A node of the tree of tokens. The leaves have clusters.
 #[derive(Debug, Default)]
 struct Node {
     children: HashMap<Box<str>, Node>,
@@ -32,14 +32,14 @@ struct Cluster {
 
 #[derive(Debug, Default)]
 pub(super) struct Drain {
-    /// By the number of tokens.
+    /// The roots, by number of tokens.
     roots: HashMap<usize, Node>,
     clusters: usize,
     changed: bool,
 }
 
 impl Drain {
-    /// The name with `<_>` for its variable parts, if that is another one.
+    /// The name with `<_>` for its variable parts; `None` if it has none.
     pub(super) fn sanitized(&mut self, name: &str, now_ms: i64) -> Option<String> {
         let tokens = tokens_of(name)?;
         let root = self.roots.entry(tokens.len()).or_default();
@@ -62,7 +62,7 @@ impl Drain {
         None
     }
 
-    /// True if what was said of names may be another now, since the last time this was asked.
+    /// True if earlier results may be outdated. Then resets itself.
     pub(super) fn take_changed(&mut self) -> bool {
         std::mem::take(&mut self.changed)
     }
@@ -73,7 +73,7 @@ impl Drain {
         self.roots.retain(|_, root| !root.is_empty());
     }
 
-    /// One by one the oldest would have to be searched for each time.
+    /// Removes several at once, because each search for the oldest goes through all.
     fn drop_oldest_half(&mut self) {
         let mut used = Vec::with_capacity(self.clusters);
         self.roots.values().for_each(|root| root.times(&mut used));
@@ -109,7 +109,7 @@ impl Node {
         (equal as f64 / tokens.len() as f64 >= MIN_SIMILARITY).then_some(best)
     }
 
-    /// False if another cluster went for it.
+    /// False if another cluster was removed for it.
     fn insert(&mut self, tokens: &[&str], now_ms: i64) -> bool {
         let mut node = self;
         for token in &tokens[..tokens.len().min(MAX_DEPTH)] {

@@ -1,13 +1,13 @@
-//! Histograms: those of configured buckets, and those whose buckets grow by a constant factor.
+//! Histograms with configured buckets, and native histograms, whose buckets grow by a constant factor.
 
 use tactus_remote_write::series::{BucketSpan, NativeHistogram};
 
 /// How native histograms are kept.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct NativeSettings {
-    /// Growth of buckets, above 1.
+    /// Factor by which buckets grow, above 1.
     pub bucket_factor: f64,
-    /// Past so many populated buckets the resolution falls; 0 is no limit.
+    /// With more populated buckets than this, the resolution is reduced; 0 is no limit.
     pub max_buckets: u32,
     /// Least milliseconds between resets.
     pub min_reset_ms: i64,
@@ -29,7 +29,7 @@ const ZERO_THRESHOLD: f64 = f64::from_bits((1023 - 128) << 52);
 /// The coarsest schema whose buckets grow by at most this factor.
 pub(crate) fn schema_of(factor: f64) -> i32 {
     let exact = -factor.log2().log2().floor();
-    // A factor that is no growth at all gives NaN, which becomes 0.
+    // A factor of 1 or less gives NaN, which becomes 0.
     (exact.clamp(f64::from(MIN_SCHEMA), f64::from(MAX_SCHEMA))) as i32
 }
 
@@ -44,7 +44,7 @@ pub(crate) fn bucket_of(value: f64, schema: i32) -> i32 {
         let buckets = 1 << schema;
         let exact = (fraction.log2() + 1.0) * f64::from(buckets);
         let mut within = exact.ceil() as i32;
-        // The logarithm rounds; the bounds decide.
+        // The logarithm is rounded, so the bounds are compared too.
         if within > 0 && fraction <= fraction_bound(within - 1, buckets) {
             within -= 1;
         } else if fraction > fraction_bound(within, buckets) {
@@ -103,7 +103,7 @@ impl Native {
         self.limit(value, weight, settings, now_ms) || emptied
     }
 
-    /// Empties it if that is due because there were too many buckets; true if so.
+    /// Empties it if there were too many buckets and the last reset is long enough ago. Returns true if it did.
     pub(crate) fn reset_if_due(&mut self, settings: &NativeSettings, now_ms: i64) -> bool {
         let is_due = self.reset_at_ms.is_some_and(|at| at <= now_ms);
         if is_due {
@@ -126,7 +126,7 @@ impl Native {
         }
     }
 
-    /// True if it holds nothing but this observation now.
+    /// Returns true if this is the only observation now.
     fn limit(&mut self, value: f64, weight: f64, settings: &NativeSettings, now_ms: i64) -> bool {
         let may_reset_at = self.last_reset_ms.saturating_add(settings.min_reset_ms);
         if self.reset_at_ms.is_none() && may_reset_at <= now_ms {
@@ -139,7 +139,7 @@ impl Native {
         false
     }
 
-    /// Merges neighbours; one step an observation.
+    /// Merges neighbouring buckets, one step for each observation.
     fn halve_resolution(&mut self) {
         if self.schema <= MIN_SCHEMA {
             return;
@@ -156,7 +156,7 @@ impl Native {
         self.buckets = merged;
     }
 
-    /// As it is sent.
+    /// The message for remote write.
     pub(crate) fn shown(&self) -> NativeHistogram {
         let mut shown = NativeHistogram {
             count: self.count,
@@ -170,7 +170,7 @@ impl Native {
         for (place, (index, count)) in self.buckets.iter().enumerate() {
             let gap = index.wrapping_sub(next);
             match shown.spans.last_mut() {
-                // Two empty buckets cost less than another run.
+                // Up to two empty buckets take fewer bytes than another run.
                 Some(span) if gap <= 2 => {
                     span.length += gap as u32 + 1;
                     shown.buckets.extend((0..gap).map(|_| 0.0));
@@ -186,7 +186,7 @@ impl Native {
         shown
     }
 
-    /// What is sent for the moment before the first observation: empty, with the schema alone.
+    /// The zero sample that is sent before the first observation: empty, with only the schema.
     pub(crate) fn empty(&self) -> NativeHistogram {
         NativeHistogram { schema: self.schema, ..NativeHistogram::default() }
     }
@@ -196,7 +196,7 @@ impl Native {
 #[derive(Debug, Clone)]
 pub(crate) struct Classic {
     pub(crate) sum: f64,
-    /// Not cumulated; one more than there are bounds.
+    /// Count of each bucket, not cumulative. There is one more than there are bounds.
     pub(crate) counts: Box<[f64]>,
 }
 

@@ -1,4 +1,4 @@
-//! Estimates of how many distinct things were seen lately.
+//! Estimates how many distinct values were seen recently.
 
 const PRECISION: u32 = 10;
 const REGISTERS: usize = 1 << PRECISION;
@@ -15,7 +15,7 @@ impl Sketch {
     #[inline]
     fn insert(&mut self, hash: u64) {
         let register = (hash >> (64 - PRECISION)) as usize;
-        // The bit below the hash ends the run of zeros of a hash that has no other.
+        // This bit, below the hash, ends the run of zeros of a hash that is all zero.
         let rank = ((hash << PRECISION) | 1 << (PRECISION - 1)).leading_zeros() as u8 + 1;
         if self.0[register] < rank {
             self.0[register] = rank;
@@ -55,7 +55,7 @@ impl Window {
         Self { sketches: vec![Sketch::new()], periods: periods.max(1) }
     }
 
-    /// Counts a hash whose bits are all good.
+    /// Counts a value by its hash, all bits of which must be uniform.
     #[inline]
     pub(crate) fn insert(&mut self, hash: u64) {
         if let Some(sketch) = self.sketches.last_mut() {
@@ -71,7 +71,7 @@ impl Window {
         self.sketches.push(Sketch::new());
     }
 
-    /// Distinct hashes, about.
+    /// Estimate of the distinct hashes.
     pub(crate) fn estimate(&self) -> u64 {
         let mut all = Sketch::new();
         self.sketches.iter().for_each(|sketch| all.merge(sketch));

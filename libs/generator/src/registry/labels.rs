@@ -1,4 +1,4 @@
-//! Label sets: how they are put together, and what they are cut to.
+//! Builds label sets, and cuts them to the limits.
 
 use std::sync::Arc;
 
@@ -13,8 +13,8 @@ pub(crate) fn sanitized(name: &str) -> String {
     name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '_' { c } else { '_' }).collect()
 }
 
-/// A name that the series of a metric do not have by themselves: `__` goes before `__name__` and `le`. A label twice in a
-/// series makes receivers refuse all that comes with it.
+/// The name with `__` before it if it is `__name__` or `le`, which series have anyway. Receivers refuse a whole request for one
+/// series that has a label twice.
 pub(crate) fn free_name(name: &str) -> Arc<str> {
     match name {
         "__name__" | "le" => format!("__{name}").into(),
@@ -32,7 +32,7 @@ pub(crate) fn bound_text(bound: f64) -> String {
     if bound == f64::INFINITY { "+Inf".to_owned() } else { bound.to_string() }
 }
 
-/// A bound in a unit a thousand times smaller, free of binary rounding noise.
+/// A bound in a unit a thousand times smaller, as its exact decimal.
 pub(crate) fn thousandfold(bound: f64) -> f64 {
     format!("{bound}e3").parse().unwrap_or(bound * 1000.0)
 }
@@ -52,7 +52,7 @@ struct Entry {
     end: usize,
 }
 
-/// A value that is no UTF-8.
+/// The value is not UTF-8.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct InvalidUtf8;
 
@@ -64,12 +64,12 @@ impl Labels {
         self.max_value_bytes = max_value_bytes;
     }
 
-    /// Sets a label. The last of the same name stays; an empty value changes nothing.
+    /// Sets a label. A later value of the same name replaces it; an empty value is ignored.
     pub(crate) fn set(&mut self, name: &Arc<str>, value: &str) {
         self.set_whole(name, cut(value, self.max_value_bytes));
     }
 
-    /// As [`Self::set`], of a value of any length: one that tells tenants or generators apart must not be cut.
+    /// As [`Self::set`], but the value is not cut. For values that tell tenants or generators apart.
     pub(crate) fn set_whole(&mut self, name: &Arc<str>, value: &str) {
         if value.is_empty() || name.is_empty() {
             return;
@@ -111,7 +111,7 @@ impl Labels {
         Some(&self.text[entry.start..entry.end])
     }
 
-    /// True if these, which are sorted, are the labels of a set.
+    /// True if these labels, which are sorted, equal those of a set.
     pub(crate) fn equals(&self, set: &[Label]) -> bool {
         self.len() == set.len()
             && self
@@ -120,12 +120,12 @@ impl Labels {
                 .all(|((name, value), other)| *value == *other.1 && *name == other.0)
     }
 
-    /// Tells sets apart; the same in every run. Sorted.
+    /// Hash of the set, the same in every run. The labels must be sorted.
     pub(crate) fn hash(&self) -> u64 {
         hash_labels(self.iter().map(|(name, value)| (&**name, value)))
     }
 
-    /// A copy to keep. Sorted.
+    /// A copy to keep. The labels must be sorted.
     pub(crate) fn to_set(&self) -> Box<[Label]> {
         self.iter().map(|(name, value)| (Arc::clone(name), Arc::from(value))).collect()
     }

@@ -12,16 +12,16 @@ use super::histograms::{Classic, Native, NativeSettings, slot_of};
 use super::hyperloglog::Window;
 use super::labels::{bound_text, thousandfold};
 
-/// What is kept of a series by its label set.
+/// Memory of a series in its label set, in bytes.
 const INDEX_BYTES: usize = 24;
 
-/// Buckets that a native histogram has, about; how many is left to what is observed.
+/// Estimated buckets of a native histogram; the real number depends on what is observed.
 const NATIVE_BUCKETS: usize = 32;
 
-/// References of series; never given twice.
+/// Numbers of series. None is used twice.
 static NEXT_REFERENCE: AtomicU64 = AtomicU64::new(1);
 
-/// Who a metric belongs to.
+/// The processor that a metric belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Processor {
     /// Calls, latencies and sizes of spans.
@@ -35,11 +35,11 @@ pub(crate) enum Processor {
 /// What a metric measures.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Kind {
-    /// What only grows.
+    /// A counter.
     Counter,
-    /// What is set.
+    /// A gauge.
     Gauge,
-    /// What is observed; upper bounds of the buckets, ascending, without infinity.
+    /// A histogram, with the upper bounds of its buckets, ascending, without infinity.
     Histogram(Arc<[f64]>),
 }
 
@@ -56,7 +56,7 @@ pub(crate) struct Alias {
 /// A metric to keep.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct MetricSpec {
-    /// Whose it is.
+    /// Its processor.
     pub processor: Processor,
     /// Name without a suffix.
     pub name: String,
@@ -70,7 +70,7 @@ pub(crate) struct MetricSpec {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct MetricId(pub(super) usize);
 
-/// How the series of a metric are called.
+/// The names of a metric's series.
 #[derive(Debug)]
 pub(super) struct Shown {
     pub(super) name: String,
@@ -105,18 +105,18 @@ pub(super) struct Histogram {
     pub(super) exemplars: Box<[Seen]>,
 }
 
-/// What a metric has of a label set.
+/// The series of a metric for one label set.
 #[derive(Debug)]
 pub(super) struct Series {
     pub(super) set: u32,
-    /// The collection before which it was made.
+    /// The first collection that has it.
     pub(super) generation: u32,
-    /// Its first; each part of it and of its aliases has one.
+    /// Its first reference. Each series of it and of its aliases has one.
     pub(super) reference: u64,
     pub(super) updated_ms: i64,
-    /// Its last sample in an earlier life.
+    /// Its last sample before it was removed and made again.
     pub(super) last_sent_ms: i64,
-    /// It was part of a collection that succeeded.
+    /// True once a collection that has it was confirmed.
     pub(super) collected: bool,
     pub(super) value: Value,
 }
@@ -154,14 +154,14 @@ impl Metric {
         matches!(self.spec.kind, Kind::Histogram(_))
     }
 
-    /// Takes another form of histograms; there may be no series of the old form.
+    /// Changes the form of histograms. There must be no series of the old form.
     pub(super) fn set_mode(&mut self, mode: HistogramMode) {
         self.mode = mode;
         let parts = |shown: &Shown| shown.parts(&self.spec.kind, mode);
         self.series_a_set = self.shown.iter().map(parts).sum();
     }
 
-    /// Takes other aliases; series keep what they counted.
+    /// Changes the aliases. Series keep their counts.
     pub(super) fn set_aliases(&mut self, aliases: Vec<Alias>) {
         self.spec.aliases = aliases;
         self.shown = shown(&self.spec);
@@ -237,7 +237,7 @@ impl Metric {
         slot
     }
 
-    /// Empties histograms whose time has come, in both forms.
+    /// Empties histograms whose reset is due, in both forms.
     pub(super) fn reset_due(&mut self, native: &NativeSettings, now_ms: i64) {
         if self.mode == HistogramMode::Classic || !self.is_histogram() {
             return;
@@ -253,7 +253,7 @@ impl Metric {
         }
     }
 
-    /// Takes out the series that are gone; [`Self::forget`] ends each.
+    /// Removes the stale series; [`Self::forget`] ends each.
     pub(super) fn take_if(&mut self, gone: impl Fn(&Series) -> bool) -> Vec<(u32, Series)> {
         let slots = self.series.iter_mut().enumerate();
         let taken = slots.filter_map(|(slot, series)| {

@@ -1,4 +1,4 @@
-//! Finds the series for a label set in which an observation counts.
+//! Finds the series that an observation counts in, by its label set.
 
 use std::sync::Arc;
 
@@ -12,12 +12,12 @@ use super::{Labels, Limiter, MetricId, Registry, Settings, SpanNames, Statistics
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Handle {
     slot: u32,
-    /// The label set is above a limit, and `slot` is the overflow.
+    /// The label set is beyond a limit, so `slot` is the overflow series.
     refused: bool,
 }
 
 impl Handle {
-    /// Of a metric that is not there.
+    /// For a metric that does not exist.
     pub(crate) const NONE: Self = Self { slot: u32::MAX, refused: true };
 }
 
@@ -25,11 +25,11 @@ impl Handle {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Set {
     hash: u64,
-    /// `None` if no metric may take it.
+    /// `None` if it is beyond the limits for every metric.
     id: Option<u32>,
 }
 
-/// What was changed in a label set before it was interned; each span with it counts.
+/// The changes to a label set before it was interned, to count them for each span.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Adjusted {
     sanitized: bool,
@@ -73,7 +73,7 @@ impl Registry {
         }
     }
 
-    /// Finds or keeps a label set. [`Self::release`] ends its use.
+    /// Finds a label set, or adds it. [`Self::release`] ends its use.
     pub(crate) fn intern(&mut self, labels: &mut Labels) -> Set {
         self.external.iter().for_each(|(name, value)| labels.set_whole(name, value));
         labels.sort();
@@ -87,7 +87,7 @@ impl Registry {
         Set { hash, id }
     }
 
-    /// Forgets a label set that no metric took.
+    /// Removes a label set that no metric uses.
     pub(crate) fn release(&mut self, set: Set) {
         if let Some(id) = set.id
             && id != self.overflow_set
@@ -109,7 +109,7 @@ impl Registry {
         }
     }
 
-    /// The series of a label set in a metric, made if there is none; the overflow if there may be none.
+    /// The series of a label set in a metric. Adds it if it is missing; the overflow series if it would be beyond the limit.
     pub(crate) fn handle(&mut self, id: MetricId, set: Set, now_ms: i64) -> Handle {
         let nothing = Handle::NONE;
         let Some(Some(metric)) = self.metrics.get_mut(id.0) else { return nothing };

@@ -1,4 +1,4 @@
-//! Label sets, each once.
+//! Interned label sets.
 
 use std::sync::Arc;
 
@@ -11,15 +11,15 @@ use super::labels::{Label, Labels};
 pub(super) struct LabelSet {
     pub(super) hash: u64,
     pub(super) labels: Box<[Label]>,
-    /// With `service` renamed as aliases want it.
+    /// The set for aliases, with `service` renamed.
     pub(super) renamed: Option<Box<[Label]>>,
-    /// Metrics that have a series of it.
+    /// Number of metrics with a series of it.
     pub(super) uses: u32,
 }
 
-/// What is kept of a set besides its texts, with the handles by which processors find it.
+/// Memory of a set besides its texts, with the handles by which processors find it, in bytes.
 const SET_BYTES: usize = size_of::<LabelSet>() + 256;
-/// A label, the head of its value, and the label once more under another name.
+/// Memory of a label, the head of its value, and its copy under another name, in bytes.
 const LABEL_BYTES: usize = 2 * size_of::<Label>() + 16;
 
 fn value_bytes_of(labels: &[Label]) -> u64 {
@@ -44,7 +44,7 @@ pub(super) struct Sets {
 
 impl Default for Sets {
     fn default() -> Self {
-        // As long as the window of a default staleness; an estimate needs no more care.
+        // As many as the default staleness has; more precision is not needed for an estimate.
         Self {
             bytes: 0,
             value_bytes: 0,
@@ -88,21 +88,21 @@ impl Sets {
         id
     }
 
-    /// One more metric has it; true if it is the first.
+    /// Adds a metric that uses it. Returns true if it is the first.
     pub(super) fn retain(&mut self, id: u32) -> bool {
         let set = &mut self.sets[id as usize];
         set.uses += 1;
         set.uses == 1
     }
 
-    /// One metric less has it; true if it was the last, and the set is gone.
+    /// Removes a metric that uses it. Returns true if it was the last, and the set was removed.
     pub(super) fn release(&mut self, id: u32) -> bool {
         let set = &mut self.sets[id as usize];
         set.uses = set.uses.saturating_sub(1);
         self.drop_unused(id)
     }
 
-    /// Forgets a set that no metric has; true if so.
+    /// Removes a set that no metric uses. Returns true if it did.
     pub(super) fn drop_unused(&mut self, id: u32) -> bool {
         let set = &mut self.sets[id as usize];
         if set.uses > 0 {
@@ -119,7 +119,7 @@ impl Sets {
         true
     }
 
-    /// Makes the labels of aliases.
+    /// Makes the set for aliases.
     pub(super) fn rename(&mut self, id: u32) {
         let set = &mut self.sets[id as usize];
         if set.renamed.is_some() {

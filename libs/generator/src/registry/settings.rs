@@ -6,7 +6,7 @@ use super::labels::sanitized;
 /// Milliseconds between removals of stale series, and a period of the estimates.
 pub(crate) const STALE_CHECK_MS: i64 = 5 * 60_000;
 
-/// What histograms become.
+/// The form of histograms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum HistogramMode {
     /// Series of `_bucket`, `_sum` and `_count`.
@@ -28,34 +28,35 @@ pub(crate) enum Limiter {
     Entity,
 }
 
-/// What becomes of the variable parts of span names.
+/// How variable parts of span names are handled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum SpanNames {
-    /// They stay.
+    /// Kept.
     #[default]
     AsTheyAre,
-    /// They stay, but it is counted what would change.
+    /// Kept, but the names that would change are counted.
     DryRun,
-    /// `<_>` stands for them.
+    /// Replaced by `<_>`.
     Sanitized,
 }
 
-/// How a registry works. [`Registry::update`] takes other settings at any time.
+/// How a registry works. [`Registry::update`] changes it at any time.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Settings {
-    /// Labels of each series, which win over those of processors; the last of a name wins. Fixed by [`Registry::new`].
+    /// Labels of every series. They replace labels of processors with the same name; the last of a name counts. Fixed by
+    /// [`Registry::new`].
     pub external_labels: Vec<(String, String)>,
-    /// A series that was not updated for so many milliseconds is removed.
+    /// A series that was not updated for this many milliseconds is removed.
     pub stale_after_ms: i64,
-    /// Longer names of labels are cut, in bytes; 0 is never.
+    /// Most bytes of a label name; longer ones are cut. 0 is no limit.
     pub max_label_name_bytes: usize,
-    /// Longer values of labels are cut, in bytes; 0 is never.
+    /// Most bytes of a label value; longer ones are cut. 0 is no limit.
     pub max_label_value_bytes: usize,
     /// What `limit` counts.
     pub limiter: Limiter,
     /// Most series or label sets; 0 is no limit.
     pub limit: u64,
-    /// What histograms become.
+    /// The form of histograms.
     pub histograms: HistogramMode,
     /// Shape of native histograms.
     pub native: NativeSettings,
@@ -63,9 +64,9 @@ pub(crate) struct Settings {
     pub trace_id_label: String,
     /// Sends a staleness marker when a series is removed.
     pub staleness_markers: bool,
-    /// Values of a label beyond which they become `__cardinality_overflow__`; 0 is no limit.
+    /// Most values of a label; further ones become `__cardinality_overflow__`. 0 is no limit.
     pub max_cardinality_per_label: u64,
-    /// What becomes of span names.
+    /// How span names are handled.
     pub span_names: SpanNames,
 }
 
@@ -88,24 +89,24 @@ impl Default for Settings {
     }
 }
 
-/// Totals and levels of a registry, for the generator's own metrics.
+/// Counters and gauges of a registry, for the generator's own metrics.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Statistics {
-    /// Series, those of overflow left out.
+    /// Series, without those of overflow.
     pub active_series: u64,
-    /// Label sets that have a series, that of overflow left out.
+    /// Label sets that have a series, without that of overflow.
     pub active_entities: u64,
     /// Series created since the start.
     pub series_added: u64,
     /// Series removed since the start.
     pub series_removed: u64,
-    /// Series that refused observations would have needed; each observation counts.
+    /// Series that refused observations would have needed, counted for each observation.
     pub series_limited: u64,
     /// Label sets that got their first series.
     pub entities_added: u64,
     /// Label sets that lost their last series.
     pub entities_removed: u64,
-    /// Observations refused because their label set was one too many.
+    /// Observations refused because their label set was beyond the limit.
     pub entities_limited: u64,
     /// Spans whose name was sanitised, or would have been.
     pub spans_sanitized: u64,

@@ -26,8 +26,8 @@ pub(crate) struct Node {
 }
 
 impl Node {
-    /// Takes over what it says, but for claims of more tokens than a member may have or than there is room for. False: there
-    /// was no room.
+    /// Replaces its announcements, without claims of more tokens than a member may have or than there is room for. Returns false
+    /// if there was no room.
     pub(super) fn take(&mut self, mut news: News, room: usize) -> bool {
         let said = news.claims.len();
         let (mut tokens, mut has_room) = (0, true);
@@ -59,7 +59,7 @@ impl Node {
         self.tokens.iter().map(|tokens| tokens.len()).sum()
     }
 
-    /// It said goodbye.
+    /// It announced that it leaves.
     pub(crate) fn has_left(&self) -> bool {
         self.news.member.as_ref().is_some_and(|member| member.left)
     }

@@ -85,7 +85,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
     }
 }
 
-/// Gossips with each seed that is not known to be a member; gives those.
+/// Gossips with each seed that is not known to be a member, and returns them.
 async fn tell_seeds(shared: &Shared) -> Vec<SocketAddr> {
     let (Some(settings), Some(gossip)) = (shared.gossip_settings(), &shared.gossip) else {
         return Vec::new();
@@ -115,7 +115,7 @@ fn some_of(mut seeds: Vec<SocketAddr>, random: u64) -> Vec<SocketAddr> {
     seeds
 }
 
-/// Other members that are there.
+/// Other members that are alive.
 fn others(shared: &Shared) -> usize {
     shared.members.borrow().iter().filter(|member| !member.is_self).count()
 }

@@ -14,16 +14,16 @@ use crate::news::{MAX_INCARNATION, News};
 
 /// Shortest pause between two refreshes, so that a burst of news costs one.
 const BURST: Duration = Duration::from_millis(5);
-/// After a refresh that took long, the pause is this many times as long: members that say very much, again and again, take a
-/// share of a processor only.
+/// After a long refresh, the pause is this many times as long, so that members that announce very much take only a share of a
+/// processor.
 const PAUSE_TIMES: u32 = 8;
-/// Views are not older than this for that reason.
+/// The longest such pause.
 const MAX_PAUSE: Duration = Duration::from_secs(2);
 
-/// What a value takes besides its texts.
+/// Memory of a value besides its texts, in bytes.
 const VALUE_BYTES: usize = 100;
 
-/// Refreshes when something changed, and once an interval because silence is no event.
+/// Refreshes when something changed, and at each interval, because there is no event for a missing heartbeat.
 pub(super) async fn run(shared: Arc<Shared>, interval: Duration) {
     let mut rivals = RivalLog::default();
     let mut pause = BURST;
@@ -45,7 +45,7 @@ pub(super) async fn run(shared: Arc<Shared>, interval: Duration) {
 }
 
 impl Shared {
-    /// Tells the gossip what this process says, hears what others say, and renews the views.
+    /// Puts the announcements of this process into the gossip, reads those of others, and renews the views.
     pub(crate) async fn refresh(&self) {
         let _one_at_a_time = self.refreshing.lock().await;
         self.say().await;
@@ -68,7 +68,7 @@ impl Shared {
             let versions = ledger
                 .nodes()
                 .map(|node| ((Arc::from(&*node.id.node_id), node.id.generation_id), node.version));
-            // After the views were renewed: whoever asks wants to know what they show.
+            // After the views were renewed, because callers want to know what these show.
             gossip.wire.known.replace(versions.collect::<HashMap<_, _>>());
         }
         if changed {
@@ -76,7 +76,7 @@ impl Shared {
         }
     }
 
-    /// Makes the gossip say what [`Own`] holds; gives the version of our news.
+    /// Puts [`Own`] into the gossip. Returns the version of our announcements.
     pub(super) async fn say(&self) -> u64 {
         let Some(gossip) = &self.gossip else { return 0 };
         let values = self.record.own.lock().values();

@@ -20,9 +20,9 @@ use crate::transport::Wire;
 pub struct Member {
     /// Name among the members.
     pub name: String,
-    /// What it says of itself.
+    /// Its description.
     pub description: SelfDescription,
-    /// Where it gossips.
+    /// Its address for gossip.
     pub gossip_address: SocketAddr,
     /// Whether it is this process.
     pub is_self: bool,
@@ -35,7 +35,7 @@ pub(crate) struct Shared {
     pub(super) rings: Mutex<Vec<Watched>>,
     pub(super) members: watch::Sender<Arc<Vec<Member>>>,
     pub(super) gossip: Option<Gossip>,
-    /// One refresh at a time: an older picture must not replace a newer one.
+    /// One refresh at a time, so that an older state never replaces a newer one.
     pub(super) refreshing: tokio::sync::Mutex<()>,
     pub(super) metrics: Option<Arc<Metrics>>,
     pub(super) stop: CancellationToken,

@@ -21,9 +21,9 @@ use super::{message, probe, proof};
 
 /// Most addresses remembered so that a foreign client is logged once.
 const MAX_FOREIGN: usize = 256;
-/// What members send is not longer: chitchat fills 64 KiB.
+/// Members send no longer messages: chitchat fills 64 KiB.
 const USUAL_BYTES: u32 = 66 << 10;
-/// Longer messages that are read at a time.
+/// How many longer messages are read at a time.
 const LARGE_AT_ONCE: usize = 8;
 /// Pause after a failed accept, so that a process without file descriptors does not spin.
 const ACCEPT_PAUSE: std::time::Duration = std::time::Duration::from_millis(50);
