@@ -53,7 +53,7 @@ impl SearchCombiner {
         Self { pads_ids, ..self }
     }
 
-    /// Shows so many spans of each set at most; 0: all that the sources list.
+    /// Shows this many spans of each set at most; 0: all that the sources list.
     pub fn shows_spans(self, spans: u32) -> Self {
         Self { spans: spans as usize, ..self }
     }

@@ -1,7 +1,7 @@
 //! Measures the merge.
 //!
 //! `merge_bench make LOAD DIRECTORY BLOCKS PART` writes blocks: LOAD holds OTLP export requests, each after its length
-//! as a little-endian u32. Each block gets one trace in PART of them, under ids of its own but for one in ten; with PART
+//! as a little-endian u32. Each block gets one trace in PART of them, under ids of its own except one in ten; with PART
 //! 0 all spans as one trace.
 //! `merge_bench merge DIRECTORY [MEMORY_MIB] [OUTPUT]` merges them.
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a command-line tool for developers")]

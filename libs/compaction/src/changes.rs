@@ -71,7 +71,7 @@ pub struct Redaction {
     pub scope: RedactionScope,
     /// Key of the attribute, exact.
     pub key: Vec<u8>,
-    /// What becomes of the value, whatever its type.
+    /// How the value is handled, whatever its type.
     pub action: RedactionAction,
     /// Applies only to spans that match, with their resource, scope, events and links; `None`: to all spans.
     pub filter: Option<CompiledQuery>,

@@ -17,7 +17,7 @@ mod tree;
 
 use judge::Judge;
 
-/// What becomes of a key.
+/// How a key is handled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Verdict {
     /// It means the same.
@@ -48,14 +48,14 @@ impl Verdict {
     }
 }
 
-/// What becomes of one key.
+/// How one key is handled.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
     /// Dotted path; items of lists by their number from 0.
     pub key: String,
     /// Line in the file, from 1; none for a key that the file leaves out.
     pub line: Option<usize>,
-    /// What becomes of it.
+    /// How it is handled.
     pub verdict: Verdict,
     /// Its path here, if that is another.
     pub now: Option<String>,
@@ -63,7 +63,7 @@ pub struct Finding {
     pub why: String,
 }
 
-/// What becomes of a file.
+/// How a file is handled.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Migration {
     /// One for each key of the file and for what it leaves out, in the order of lines.

@@ -10,7 +10,7 @@ use super::attributes::{Edit, Owner, concerns, edit_owner, edit_span, for_each_f
 /// The fields of a ResourceSpans message that have spans, for new and for old senders.
 const SPAN_LISTS: [u32; 2] = [2, 1000];
 
-/// What becomes of the spans of a request.
+/// How the spans of a request are handled.
 pub(super) struct Changes<'a> {
     /// Where each span ends, ascending.
     ends: &'a [usize],

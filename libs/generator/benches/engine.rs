@@ -116,7 +116,7 @@ impl Sink for Counting {
     fn exemplar(&mut self, _: &Series<'_>, _: &Exemplar<'_>) {}
 }
 
-/// Pushes of so many spans, about 100 000 in all: chains of calls, each span with eight attributes.
+/// Pushes of this many spans, about 100 000 in all: chains of calls, each span with eight attributes.
 fn batches(size: usize, keys: &Arc<SelectedKeys>) -> Vec<SelectedBatch> {
     let mut batches = Vec::new();
     let mut builder = Spans::new(keys);

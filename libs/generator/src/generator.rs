@@ -33,7 +33,7 @@ const SWEEP: Duration = Duration::from_secs(60);
 const IDLE: Duration = Duration::from_secs(600);
 /// A tenant that could not start is not tried again for so long.
 const BACK_OFF: Duration = Duration::from_secs(10);
-/// The budget of pushes is counted in so many bytes.
+/// The budget of pushes is counted in this many bytes.
 const UNIT_BYTES: u64 = 1024;
 
 /// A metrics generator.

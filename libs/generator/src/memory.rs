@@ -18,7 +18,7 @@ pub struct SeriesMemory {
 }
 
 impl SeriesMemory {
-    /// Room for so many bytes; 0 is no limit.
+    /// Room for this many bytes; 0 is no limit.
     pub fn new(max_bytes: u64) -> Arc<Self> {
         Arc::new(Self { max_bytes, used: AtomicU64::new(0), shown: None })
     }
@@ -33,7 +33,7 @@ impl SeriesMemory {
         self.used.load(Relaxed)
     }
 
-    /// True if there is room for so many bytes more.
+    /// True if there is room for this many bytes more.
     pub(crate) fn has_room(&self, bytes: u64) -> bool {
         self.max_bytes == 0 || self.used().saturating_add(bytes) <= self.max_bytes
     }
@@ -52,7 +52,7 @@ impl Share {
         Self { memory: Arc::clone(memory), bytes: 0 }
     }
 
-    /// True if there is room for so many bytes more, and others have room besides.
+    /// True if there is room for this many bytes more, and others have room besides.
     pub(crate) fn has_room(&self, bytes: u64) -> bool {
         let max_bytes = self.memory.max_bytes;
         let left = max_bytes.saturating_sub(self.memory.used());
@@ -60,7 +60,7 @@ impl Share {
         self.memory.has_room(bytes) && (is_fair || max_bytes == 0)
     }
 
-    /// From now on it is so many bytes, also if there is no room for them: whoever can do without asks before.
+    /// From now on it is this many bytes, also if there is no room for them: whoever can do without asks before.
     pub(crate) fn set(&mut self, bytes: u64) {
         let before = std::mem::replace(&mut self.bytes, bytes);
         if bytes == before {

@@ -31,7 +31,7 @@ pub(crate) struct OpenMetrics {
 struct Row {
     name: String,
     le: Option<String>,
-    /// The labels but for `le`, as text between braces.
+    /// The labels except `le`, as text between braces.
     labels: String,
     value: Value,
     exemplar: String,

@@ -134,7 +134,7 @@ impl Pool {
         task.await.map_err(|_| Panicked)
     }
 
-    /// Runs work in proportion to so many bytes of a push: a few at once and in place, more as [`Self::run`] does.
+    /// Runs work in proportion to this many bytes of a push: a few at once and in place, more as [`Self::run`] does.
     pub(crate) async fn run_sized<R: Send + 'static>(
         &self,
         bytes: u64,

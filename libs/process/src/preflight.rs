@@ -28,7 +28,7 @@ pub(crate) async fn verify(loaded: &Loaded, program: Program) -> Result<Option<S
     checked.map(|()| unusable)
 }
 
-/// The settings of the bucket, if a process of this target opens it. Errors: those that opening it would end with, but for
+/// The settings of the bucket, if a process of this target opens it. Errors: those that opening it would end with, except
 /// what only the store itself can say. A file that names no store is a part of a configuration, as the empty file is:
 /// flags of the start may name it. So it is in order, as for Tempo.
 fn bucket_settings(config: &Config) -> Result<(), Error> {

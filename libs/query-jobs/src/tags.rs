@@ -26,7 +26,7 @@ use crate::parts::{Start, for_each_part};
 use crate::pool::Job;
 use crate::prune::{Pruner, ToldRowGroups, string_columns};
 
-/// Jobs that collect, one for each thread of a block's job; all the same but for what they collected.
+/// Jobs that collect, one for each thread of a block's job; all the same except what they collected.
 struct Collectors<J> {
     compile: Box<dyn Fn() -> Result<J> + Send + Sync>,
     idle: Mutex<Vec<J>>,

@@ -25,7 +25,7 @@ use store::{Entry, Place, Store};
 /// Larger answers are not cached: one must not put all others out, and has to find memory when it is read.
 const MAX_ANSWER_BYTES: usize = 8 << 20;
 
-/// An answer as a message takes so many times the bytes that are cached, about: short strings take most.
+/// An answer as a message takes this many times the bytes that are cached, about: short strings take most.
 const MESSAGE_TIMES: u64 = 8;
 
 /// An answer out of the cache, and its memory.

@@ -25,7 +25,7 @@ pub(crate) use slices::Slices;
 /// Parts of more bytes are combined away from the threads that serve connections.
 const INLINE_BYTES: usize = 256 << 10;
 
-/// Traces as JSON take about so many times the bytes of their messages.
+/// Traces as JSON take about this many times the bytes of their messages.
 const JSON_EXPANSION: u64 = 2;
 
 /// A trace, or what there is of it.
@@ -53,7 +53,7 @@ impl TraceMemory {
         self.held.iter().map(|held| held.bytes()).sum()
     }
 
-    /// With so many bytes more. A trace that is larger than the limit passes alone. Errors: [`Error::TooManyBytes`].
+    /// With this many bytes more. A trace that is larger than the limit passes alone. Errors: [`Error::TooManyBytes`].
     pub(crate) async fn and(mut self, memory: &Arc<Bodies>, bytes: u64) -> Result<Self> {
         if let Some(own) = self.held.last_mut().and_then(Arc::get_mut) {
             own.add(bytes).await.map_err(|NoRoom| Error::TooManyBytes)?;

@@ -14,7 +14,7 @@ const MAX_BODY_BYTES: usize = 1024;
 /// Longest pause that a receiver can ask for.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
 
-/// What becomes of a batch.
+/// How a batch is handled.
 #[derive(Debug, PartialEq)]
 pub(super) enum Answer {
     /// Done. Of the second protocol: what the receiver says it has written.

@@ -280,7 +280,7 @@ impl Held {
         self.0.bodies.freed.notify_waiters();
     }
 
-    /// As [`Self::wait`], for so many bytes that are in memory while they wait. Errors: also if so many wait already that these have
+    /// As [`Self::wait`], for this many bytes that are in memory while they wait. Errors: also if so many wait already that these have
     /// to go at once.
     async fn wait_with(
         &self,

@@ -158,7 +158,7 @@ impl BloomShard {
         Self { bits, hashes: self.hashes, words }
     }
 
-    /// Bytes of memory held, about.
+    /// Estimated bytes of memory held.
     pub fn heap_bytes(&self) -> usize {
         self.words.len()
     }

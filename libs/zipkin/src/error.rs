@@ -35,7 +35,7 @@ pub enum Error {
 /// Tags that a span may have, and annotations: it is read as a whole, and the smallest take many times their bytes.
 const MAX_ELEMENTS: usize = 1 << 16;
 
-/// Checks that there is room after so many elements.
+/// Checks that there is room after this many elements.
 pub(crate) fn check_count(elements: usize) -> Result<(), SpanError> {
     if elements < MAX_ELEMENTS { Ok(()) } else { Err(SpanError::TooManyElements) }
 }

@@ -70,7 +70,7 @@ fn text_of(value: &Value) -> Bytes {
     }
 }
 
-/// Digits, but for numbers that would be hundreds of them.
+/// Digits, except numbers that would be hundreds of them.
 fn double_text(number: f64) -> String {
     let is_plain = number == 0.0 || (1e-6..1e21).contains(&number.abs());
     if is_plain || !number.is_finite() { number.to_string() } else { format!("{number:e}") }

@@ -185,7 +185,7 @@ pub(crate) fn ports(config: &Config) -> Result<Vec<PlannedPort>, Error> {
 
 /// Opens all receivers of the configuration. `zipkin_query`: what the ports of Zipkin receivers answer besides.
 ///
-/// Errors: invalid settings, and ports that cannot be bound, but for those of Jaeger and
+/// Errors: invalid settings, and ports that cannot be bound, except those of Jaeger and
 /// Zipkin that nobody asked for: they may be taken by another program that serves them.
 pub(crate) async fn open_receivers(
     config: &Config,

@@ -12,7 +12,7 @@ use tactus_config::{
 use tactus_generator::{Generator, engine};
 use tactus_process::{Error, Process, memory};
 
-/// Pushes that are being counted may hold one part in so many of the bytes that requests may.
+/// Pushes that are being counted may hold one part in this many of the bytes that requests may.
 const SHARE_OF_REQUESTS: u64 = 4;
 
 /// Errors: invalid settings; certificates that cannot be read.

@@ -76,7 +76,7 @@ pub(crate) struct Blocks {
     pub(crate) unreadable: Vec<Uuid>,
 }
 
-/// What becomes of one listed block.
+/// How one listed block is handled.
 enum Found {
     Live(Arc<BlockMeta>),
     Compacted(Arc<CompactedBlockMeta>),

@@ -7,7 +7,7 @@ use tactus_proto::tempopb::{SearchMetrics, SearchResponse, Span, SpanSet, TraceS
 use super::JsonWriter;
 use crate::explain::Explanation;
 
-/// A search response as JSON takes about so many times the bytes of its message, seldom more.
+/// A search response as JSON takes about this many times the bytes of its message, seldom more.
 pub const EXPANSION: usize = 3;
 
 /// Writes a search response. The list of traces is there even if empty; `explanation` becomes one more field at the

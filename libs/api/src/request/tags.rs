@@ -19,7 +19,7 @@ pub struct TagsQuery {
     pub range: RequestedRange,
     /// Tags of each scope at most; 0: any.
     pub limit: u32,
-    /// Stop after so many names in a row that are known already; 0: never.
+    /// Stop after this many names in a row that are known already; 0: never.
     pub max_stale: u32,
 }
 
@@ -52,7 +52,7 @@ pub struct TagValuesQuery {
     pub range: RequestedRange,
     /// Values at most; 0: any.
     pub limit: u32,
-    /// Stop after so many values in a row that are known already; 0: never.
+    /// Stop after this many values in a row that are known already; 0: never.
     pub max_stale: u32,
 }
 

@@ -6,7 +6,7 @@ use tactus_model::wire::{FieldValue, Reader, WireError, messages};
 use super::{CombinedTrace, TraceFacts};
 use crate::json::{JsonWriter, write_attributes};
 
-/// JSON takes about so many times the bytes of protobuf.
+/// JSON takes about this many times the bytes of protobuf.
 const EXPANSION: usize = 3;
 
 const KINDS: [&str; 6] = [

@@ -18,7 +18,7 @@ pub struct Pieces {
 }
 
 impl CombinedTrace {
-    /// The trace in pieces of about so many bytes of spans each, at least one span.
+    /// The trace in pieces of about this many bytes of spans each, at least one span.
     pub fn into_pieces(self, piece_bytes: usize) -> Pieces {
         Pieces {
             resources: self.resources.into_iter(),

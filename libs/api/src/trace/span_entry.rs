@@ -83,7 +83,7 @@ impl Place {
 }
 
 impl Seen {
-    /// Makes room for so many more.
+    /// Makes room for this many more.
     pub(super) fn reserve(&mut self, more: usize) {
         self.places.reserve(more, |place| Place::spread(place.hash));
     }

@@ -46,7 +46,7 @@ pub struct RedactionRequest {
     pub scope: RedactionScope,
     /// Its name, exact.
     pub attribute: String,
-    /// What becomes of its value.
+    /// How its value is handled.
     pub action: RedactionKind,
     /// The new value, with `replace`.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -230,7 +230,7 @@ impl ColumnCache {
         HIT_BYTES.get()
     }
 
-    /// Bytes held, about.
+    /// Estimated bytes held.
     pub fn held_bytes(&self) -> u64 {
         self.columns.weighted_size()
     }

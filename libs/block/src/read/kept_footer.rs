@@ -74,7 +74,7 @@ impl KeptFooter {
         column.map(|column| column.path().string()).unwrap_or_default()
     }
 
-    /// Bytes of memory held, about.
+    /// Estimated bytes of memory held.
     pub(crate) fn heap_bytes(&self) -> usize {
         let groups = self.row_groups.iter().map(|group| size_of_val(&*group.columns));
         let of_groups = groups.sum::<usize>() + size_of_val(&*self.row_groups);

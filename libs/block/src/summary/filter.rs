@@ -214,7 +214,7 @@ impl BlockFilter {
         self.row_groups.iter().map(|row_group| row_group.may_hold(key, entry)).collect()
     }
 
-    /// Bytes of memory held, about.
+    /// Estimated bytes of memory held.
     pub fn heap_bytes(&self) -> usize {
         self.row_groups.iter().map(RowGroupFilter::heap_bytes).sum()
     }

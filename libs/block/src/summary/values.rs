@@ -189,7 +189,7 @@ impl BlockValues {
         bit >= SET_BITS as usize || set >> bit & 1 == 1
     }
 
-    /// Bytes of memory held, about.
+    /// Estimated bytes of memory held.
     pub fn heap_bytes(&self) -> usize {
         self.raw.capacity() + self.attributes.capacity() * size_of::<Place>()
     }

@@ -206,7 +206,7 @@ impl Field for PromDuration {
     }
 }
 
-/// What an attribute is compared with: values of different types are different, but for integers and floats of the same
+/// What an attribute is compared with: values of different types are different, except integers and floats of the same
 /// number.
 #[derive(Clone, Debug, PartialEq)]
 pub enum MatchValue {
@@ -237,7 +237,7 @@ impl MatchValue {
         }
     }
 
-    /// The value as it was written, about.
+    /// The value as it was written, except for its spelling.
     pub fn text(&self) -> Cow<'_, str> {
         match self {
             Self::Text(text) => text.into(),

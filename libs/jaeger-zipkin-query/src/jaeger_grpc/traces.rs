@@ -78,7 +78,7 @@ pub(super) fn one(trace: FoundTrace) -> FoundTraces {
     FoundTraces { traces: vec![trace], missing: Vec::new(), partial }
 }
 
-/// Memory that a trace takes, about.
+/// Estimated memory that a trace takes.
 fn bytes_of(trace: &FoundTrace) -> u64 {
     (trace.data.encoded_len() + chunks::spans(&trace.data) * size_of::<Span>()) as u64
 }

@@ -42,7 +42,7 @@ impl TraceWriter {
         Ok(out)
     }
 
-    /// Memory of the processes so far, about.
+    /// Estimated memory of the processes so far.
     pub fn heap_bytes(&self) -> usize {
         // As messages, and as what is shown: names and values as texts of their own.
         self.parts.process_bytes * 4

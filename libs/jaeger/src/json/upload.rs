@@ -45,7 +45,7 @@ pub enum UploadError {
 
 /// The traces of a file, in the order of their first spans; spans without a trace id are left out.
 ///
-/// The file is what [`read_export_request`] reads. Memory: that of the messages of `max_spans` spans, and of so many
+/// The file is what [`read_export_request`] reads. Memory: that of the messages of `max_spans` spans, and of this many
 /// copies of resources as a constant allows.
 pub fn traces_of_upload(
     json: &[u8],

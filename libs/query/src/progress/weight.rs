@@ -7,7 +7,7 @@ use tactus_proto::tempopb::{
     SearchTagValuesV2Response, SearchTagsResponse, SearchTagsV2Response,
 };
 
-/// A message of short texts takes about so many times the bytes that it has when it is sent.
+/// A message of short texts takes about this many times the bytes that it has when it is sent.
 pub(crate) const TEXT_TIMES: usize = 4;
 
 /// What a series takes besides its labels and points.

@@ -65,7 +65,7 @@ struct Rates {
 }
 
 impl Rates {
-    /// Adds the calls of an edge, made within so many seconds.
+    /// Adds the calls of an edge, made within this many seconds.
     fn add(&mut self, edge: &Edge, seconds: f64) {
         self.calls += edge.calls;
         self.errors += edge.errors;

@@ -23,7 +23,7 @@ const MEMORY_SHARE: u64 = 16;
 pub(crate) enum Limited {
     /// All of it.
     Whole(FoundTrace),
-    /// It is too large. About so many bytes.
+    /// It is too large. About this many bytes.
     TooLarge(u64),
 }
 
@@ -86,7 +86,7 @@ impl Frontend {
         self.combined(tenants, all, query, when_too_large).await.map(Limited::Whole)
     }
 
-    /// A trace that is too large to be given in one piece, in slices; it has about so many bytes.
+    /// A trace that is too large to be given in one piece, in slices; it has about this many bytes.
     pub(crate) fn slices_of_large<'f>(
         &'f self,
         tenants: &'f [TenantId],

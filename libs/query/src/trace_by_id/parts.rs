@@ -27,7 +27,7 @@ pub(super) struct Parts {
     pub(super) part_bytes: u64,
     /// An answer is of a release that gives no columns of queries, and no slices.
     pub(super) is_of_old_release: bool,
-    /// At least so many spans of the trace were never stored, because it was too large.
+    /// At least this many spans of the trace were never stored, because it was too large.
     pub(super) refused_spans: u64,
 }
 

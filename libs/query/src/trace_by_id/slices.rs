@@ -79,7 +79,7 @@ impl<'f> Slices<'f> {
         }
     }
 
-    /// The same of a trace that is known to have about so many bytes: it is not asked for as a whole.
+    /// The same of a trace that is known to have about this many bytes: it is not asked for as a whole.
     pub(super) fn of_bytes(mut self, bytes: u64) -> Self {
         self.waiting.clear();
         self.wait_for(SpanSlice::WHOLE, bytes);

@@ -98,7 +98,7 @@ impl Queue {
     }
 }
 
-/// Counts of the entries of a frame but for the first `skipped`.
+/// Counts of the entries of a frame except the first `skipped`.
 fn counts_after(mut frame: FrameReader<'_>, skipped: u64) -> Counts {
     let mut counts = Counts::default();
     let mut index = 0;

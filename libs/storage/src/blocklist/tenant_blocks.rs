@@ -138,7 +138,7 @@ impl TenantBlocks {
         Self { left_out, ..self }
     }
 
-    /// Memory of the list, in bytes, about.
+    /// Estimated memory of the list, in bytes.
     pub(crate) fn memory_bytes(&self) -> u64 {
         let live = self.all_live().map(|meta| meta.memory_bytes());
         live.chain(self.compacted.iter().map(|block| block.meta.memory_bytes())).sum()

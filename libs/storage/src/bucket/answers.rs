@@ -75,7 +75,7 @@ async fn whole(body: HttpResponseBody) -> Result<Bytes, HttpError> {
     Ok(bytes.into())
 }
 
-/// Reads so many bytes at most. Those before an error stay in `out`.
+/// Reads at most this many bytes. Those before an error stay in `out`.
 pub(super) async fn read_first(
     body: HttpResponseBody,
     max_bytes: usize,

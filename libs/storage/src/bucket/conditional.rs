@@ -17,7 +17,7 @@ const MAX_BYTES: u64 = 256 << 20;
 static LOCAL_WRITERS: Mutex<()> = Mutex::const_new(());
 
 impl Bucket {
-    /// Reads a whole object of so many bytes at most, and its version: a text that differs after each
+    /// Reads a whole object of at most this many bytes, and its version: a text that differs after each
     /// change of the bytes (the entity tag, Google's generation, in a local store a hash).
     ///
     /// Errors: `Error::Corrupt` where it is larger, as of [`Bucket::get_at_most`].

@@ -88,7 +88,7 @@ impl Extension {
         is_usable.then(|| Box::new(self))
     }
 
-    /// Memory of what it has on the heap, in bytes, about.
+    /// Estimated memory of what it has on the heap, in bytes.
     pub(super) fn memory_bytes(&self) -> usize {
         let origins = [&self.origins, &self.incomplete_origins, &self.thinned_origins];
         let ranges: usize = origins.iter().map(|origins| origins.ranges().len()).sum();

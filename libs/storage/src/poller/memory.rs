@@ -31,7 +31,7 @@ impl Memory {
         }
     }
 
-    /// Memory of what is kept, in bytes, about.
+    /// Estimated memory of what is kept, in bytes.
     pub(super) fn read_bytes(&self) -> u64 {
         let read = self.read.lock();
         read.values().flat_map(HashMap::values).map(|meta| meta.memory_bytes()).sum()

@@ -29,7 +29,7 @@ pub const OVERFLOW: &str = "overflow";
 const MAX_OVERFLOW_SERIES: usize = 100;
 /// What a line has besides its name and labels, in bytes, about.
 const LINE_BYTES: usize = 16;
-/// Lines of a histogram, about.
+/// Estimated lines of a histogram.
 const LINES_OF_HISTOGRAM: usize = 16;
 
 /// Counters by label values.

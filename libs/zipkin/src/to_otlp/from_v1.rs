@@ -145,7 +145,7 @@ const CENSUS_CODE: &str = "census.status_code";
 const DESCRIPTIONS: [&str; 3] =
     ["census.status_description", "opencensus.status_description", keys::STATUS_DESCRIPTION];
 
-/// The status, by the first of its senders' conventions that is there. What says it is taken out, but for HTTP's.
+/// The status, by the first of its senders' conventions that is there. What says it is taken out, except HTTP's.
 fn take_status(attributes: &mut Attributes) -> Status {
     let number =
         |key: &str| attributes.get(key.as_bytes()).and_then(Option::as_ref).and_then(whole_number);

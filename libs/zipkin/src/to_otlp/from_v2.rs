@@ -17,7 +17,7 @@ use crate::keyed::Keyed;
 use crate::v2::{self, Endpoint, Kind};
 use crate::{DecodeOptions, SpanError};
 
-/// What becomes of the tags of a span.
+/// How the tags of a span are handled.
 #[derive(Default)]
 struct TakenTags {
     resource: Keyed<Bytes>,

@@ -314,7 +314,7 @@ struct DistinctValues<'v> {
     program: BoundProgram<'v>,
     values: Vec<Value<'v>>,
     numbers: HashMap<Vec<u8>, u32, RandomState>,
-    /// Bytes of `values` and `numbers`, about.
+    /// Estimated bytes of `values` and `numbers`.
     bytes: usize,
     key: Vec<u8>,
     /// The number of each resource's value, [`UNKNOWN`] at first, if the value depends only on the resource.

@@ -7,7 +7,7 @@ use crate::output::{Output, Table, format};
 const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 /// Where there is no value.
 const GAP: char = '·';
-/// Columns that the numbers of a line take, about.
+/// Estimated columns of the numbers in a line.
 const NUMBERS_WIDTH: usize = 48;
 const MOST_BARS: usize = 60;
 const LABELS_WIDTH: usize = 60;

@@ -15,7 +15,7 @@ use crate::output::format;
 
 /// Traces of a row group that are read once more as a query for their id does.
 const TRACES_BY_ID: usize = 16;
-/// Bytes before compression that are decoded at a time, about.
+/// Estimated bytes, before compression, that are decoded at a time.
 const WINDOW_BYTES: u64 = 128 << 20;
 const NANOS_A_SECOND: i128 = 1_000_000_000;
 

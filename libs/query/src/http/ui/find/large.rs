@@ -116,7 +116,7 @@ impl SoFar {
         Ok(self)
     }
 
-    /// Takes memory for what there is and for so many bytes more.
+    /// Takes memory for what there is and for this many bytes more.
     fn hold(&mut self, more: usize) -> Result<()> {
         let rows = self.rows.builder.heap_bytes() + 8 * self.rows.span_of_row.capacity();
         let heads = self.heads.capacity() * size_of::<SpanHead>() + self.matched.capacity();

@@ -1,6 +1,6 @@
 //! Values of Tempo's charts that have another name here, or no meaning.
 
-/// What becomes of a value.
+/// How a value is handled.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Rule {
     /// It has this name.

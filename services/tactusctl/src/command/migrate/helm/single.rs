@@ -169,7 +169,7 @@ fn generator(moved: &mut Move) {
     moved.rename(PATH, "metricsGenerator.config");
 }
 
-/// Keys of the configuration, but for the port.
+/// Keys of the configuration, except the port.
 fn server(moved: &mut Move) {
     for (key, to) in [
         ("http_listen_port", "server.httpListenPort"),
