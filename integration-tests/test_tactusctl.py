@@ -601,7 +601,7 @@ def test_api_shows_what_the_server_knows(filled):
     assert sum(sample.get("value", 0) for one in series for sample in one["samples"]) == 6
     assert "SERIES" in run("api", "metrics", *url, "{} | rate()")
     assert "no such trace" in run("api", "trace", *url, "1234", code=1)
-    assert "400" in run("api", "search", *url, "{", code=1)
+    assert "400" in run("api", "search", *url, "{", code=2)
     assert "404" in run("api", "search", "--url", server.url + "/nowhere", "{}", code=1)
 
 

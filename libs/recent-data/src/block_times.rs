@@ -16,6 +16,15 @@ pub(crate) struct Arrival {
     pub(crate) slack: u64,
 }
 
+/// The time range of some spans.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct BlockTimes {
+    /// Start and end.
+    pub(crate) range: (u64, u64),
+    /// Spans of which a time was replaced.
+    pub(crate) replaced: u64,
+}
+
 /// The time range that these spans add to their block. A time that differs from the span's arrival by more than the
 /// slack is replaced by the arrival, so that a wrong clock at a sender does not stretch a block's range over years.
 ///
@@ -27,9 +36,9 @@ pub(crate) fn block_times(
     starts: &[u64],
     durations: &[u64],
     Arrival { now, slack }: Arrival,
-) -> (u64, u64) {
+) -> BlockTimes {
     let slack = if now < EARLIEST_NOW { 0 } else { slack };
-    let (mut earliest, mut latest) = (u64::MAX, 0);
+    let (mut earliest, mut latest, mut replaced) = (u64::MAX, 0, 0);
     let around = |time: u64| (time.saturating_sub(slack), time.saturating_add(slack));
     let (mut low, mut high) = around(now);
     if slack > 0
@@ -45,11 +54,12 @@ pub(crate) fn block_times(
         if slack > 0 {
             from = if from < low || from > high { now } else { from };
             to = if to > high || to < from { now.max(from) } else { to };
+            replaced += u64::from((from, to) != (start, end));
         }
         earliest = earliest.min(from);
         latest = latest.max(to);
     }
-    (earliest.min(latest), latest)
+    BlockTimes { range: (earliest.min(latest), latest), replaced }
 }
 
 /// The median of these times, if more than half of them are outside this range.
@@ -73,13 +83,15 @@ mod tests {
     const ARRIVAL: Arrival = Arrival { now: NOW, slack: 120 * SECOND };
 
     fn times(starts: &[u64]) -> (u64, u64) {
-        block_times(starts, &vec![SECOND; starts.len()], ARRIVAL)
+        block_times(starts, &vec![SECOND; starts.len()], ARRIVAL).range
     }
 
     #[test]
     fn few_spans_of_other_times_count_as_of_their_arrival() {
         let usual = NOW - 10 * SECOND;
-        assert_eq!(times(&[usual, usual, NOW - DAY, 5, u64::MAX]), (usual, NOW));
+        let starts = [usual, usual, NOW - DAY, 5, u64::MAX];
+        let times = block_times(&starts, &[SECOND; 5], ARRIVAL);
+        assert_eq!(times, BlockTimes { range: (usual, NOW), replaced: 3 });
     }
 
     #[test]
@@ -101,13 +113,15 @@ mod tests {
     fn by_a_clock_that_was_never_set_nothing_is_dated() {
         for now in [0, 17 * SECOND, 10_000 * DAY] {
             let arrival = Arrival { now, ..ARRIVAL };
-            assert_eq!(block_times(&[NOW; 3], &[SECOND; 3], arrival), (NOW, NOW + SECOND));
+            let times = block_times(&[NOW; 3], &[SECOND; 3], arrival);
+            assert_eq!(times, BlockTimes { range: (NOW, NOW + SECOND), replaced: 0 });
         }
     }
 
     #[test]
     fn without_a_slack_all_are_believed() {
         let arrival = Arrival { slack: 0, ..ARRIVAL };
-        assert_eq!(block_times(&[5, NOW], &[1, 1], arrival), (5, NOW + 1));
+        let times = block_times(&[5, NOW], &[1, 1], arrival);
+        assert_eq!(times, BlockTimes { range: (5, NOW + 1), replaced: 0 });
     }
 }

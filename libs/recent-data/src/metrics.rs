@@ -51,6 +51,10 @@ tactus_telemetry::metrics! {
             "Pushes read back from the write-ahead log at start.";
         pub(crate) refused_pushes: CounterVec<1> = "tactus_ingester_refused_pushes_total",
             "Pushes refused as a whole, by reason.", ["reason"];
+        pub(crate) warnings: CounterVec<2> = "tempo_warnings_total",
+            "Spans stored with a warning. outside_ingestion_time_slack: a time further from the arrival than \
+                 ingestion_time_range_slack, left out of the block's time range.",
+            ["reason", "tenant"];
         pub(crate) duplicate_spans: Counter = "tactus_ingester_duplicate_spans_total",
             "Spans that were received more than once and stored once.";
         pub(crate) attributes_truncated: CounterVec<1> = "tempo_distributor_attributes_truncated_total",

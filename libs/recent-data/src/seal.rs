@@ -22,6 +22,9 @@ use crate::{
     segment::{NewSegment, cut::CutWriter},
 };
 
+/// Why a span is stored with a warning, in `tempo_warnings_total`.
+const OUTSIDE_SLACK: &str = "outside_ingestion_time_slack";
+
 impl Ingester {
     /// Cuts all live spans into segments, and releases their log parts.
     ///
@@ -195,7 +198,12 @@ impl Ingester {
             }
             // Of the inputs: the merge leaves copies out.
             let origins = HeldOrigins::of(inputs, &head.incomplete());
-            let block_times = block_times(&batch.spans.start, &batch.spans.duration, arrival);
+            let times = block_times(&batch.spans.start, &batch.spans.duration, arrival);
+            if times.replaced > 0 {
+                let labels = [OUTSIDE_SLACK, tenant.as_str()];
+                self.metrics.warnings.with(labels).inc_by(times.replaced);
+            }
+            let block_times = times.range;
             let segment = NewSegment { batch: &batch, block_times, origins: &origins, cut: &cut };
             file.add(tenant, written, is_tail_sampled, &segment)?;
             cut = CutTraces::new();

@@ -70,9 +70,13 @@ pub(crate) enum Failure {
 }
 
 impl Error {
-    /// 2 for wrong usage, else 1.
+    /// 2 for wrong arguments, whoever finds them wrong, else 1.
     pub(crate) fn exit_code(&self) -> u8 {
-        if matches!(self, Self::Usage(_)) { 2 } else { 1 }
+        match self {
+            Self::Usage(_) => 2,
+            Self::Answer { status, .. } if *status == http::StatusCode::BAD_REQUEST => 2,
+            _ => 1,
+        }
     }
 
     /// The data of a block failed.

@@ -8,8 +8,8 @@ use super::canonical::{CanonicalResources, canonical_scopes};
 
 /// The order of the spans of a batch in a row group.
 ///
-/// Within a trace, spans are grouped by equal resource and then by equal scope, both in order of first appearance, and
-/// sorted by start and id.
+/// Within a trace, spans are grouped by equal resource and then by equal scope, and sorted by start and id. Resources and
+/// scopes are sorted by their first span.
 #[derive(Debug, Default)]
 pub(super) struct Layout {
     /// Row of the batch of each span in file order.
@@ -23,6 +23,8 @@ pub(super) struct Layout {
     /// A scope within a resource of a trace.
     pub(super) scopes: Vec<ScopeEntry>,
     pending: Vec<Pending>,
+    groups: Vec<Group>,
+    reordered: Vec<Pending>,
     first_of_resource: Vec<(u32, u32)>,
     first_of_pair: HashMap<u64, (u32, u32), RandomState>,
 }
@@ -57,6 +59,27 @@ struct Pending {
     start: u64,
     id: SpanId,
     row: u32,
+}
+
+/// What spans are sorted by within a scope.
+type SpanKey = (u64, SpanId, u32);
+
+impl Pending {
+    fn key(&self) -> SpanKey {
+        (self.start, self.id, self.row)
+    }
+}
+
+/// The spans of a scope, with the keys by which groups are sorted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Group {
+    /// The first span of the resource.
+    of_resource: SpanKey,
+    /// The first span of the scope.
+    of_scope: SpanKey,
+    /// Its place in the list of pending spans, and their number.
+    at: u32,
+    spans: u32,
 }
 
 impl Layout {
@@ -116,6 +139,36 @@ impl Layout {
         if !self.pending.is_sorted() {
             self.pending.sort_unstable();
         }
+        self.sort_groups();
+    }
+
+    /// Sorts the groups of a trace, whose spans are sorted in each of them.
+    fn sort_groups(&mut self) {
+        self.groups.clear();
+        let mut at = 0;
+        for same_resource in self.pending.chunk_by(|a, b| a.resource == b.resource) {
+            let before = self.groups.len();
+            for same_scope in same_resource.chunk_by(|a, b| a.scope == b.scope) {
+                let first = same_scope[0].key();
+                let spans = same_scope.len() as u32;
+                self.groups.push(Group { of_resource: first, of_scope: first, at, spans });
+                at += spans;
+            }
+            let of_resource = self.groups[before..].iter().map(|group| group.of_scope).min();
+            for group in &mut self.groups[before..] {
+                group.of_resource = of_resource.unwrap_or(group.of_scope);
+            }
+        }
+        if self.groups.is_sorted() {
+            return;
+        }
+        self.groups.sort_unstable();
+        self.reordered.clear();
+        for group in &self.groups {
+            let spans = group.at as usize..(group.at + group.spans) as usize;
+            self.reordered.extend_from_slice(&self.pending[spans]);
+        }
+        std::mem::swap(&mut self.pending, &mut self.reordered);
     }
 
     fn add_groups(&mut self, batch: &SpanBatch, resources: &CanonicalResources) {

@@ -236,24 +236,17 @@ impl<'a> BatchView<'a> {
             let stored = (column(&spans.span_id, rows), column(&spans.parent_span_id, rows));
             let (Some(ids), Some(parent_ids)) = stored else { return parents };
             let kind = |row: u32| spans.kind.get(row as usize).copied().unwrap_or(0);
-            let mut by_id: HashMap<(u32, SpanId), Vec<u32>> = HashMap::with_capacity(rows);
-            for (row, &id) in ids.iter().enumerate() {
-                by_id.entry((spans.trace[row], id)).or_default().push(row as u32);
+            let mut by_id: HashMap<(u32, SpanId), Candidates> = HashMap::with_capacity(rows);
+            for (row, &id) in (0..).zip(ids) {
+                let candidates = by_id.entry((spans.trace[row as usize], id)).or_default();
+                candidates.add(row, kind(row));
             }
             for (row, parent) in parents.iter_mut().enumerate() {
                 if parent_ids[row].is_zero() {
                     continue;
                 }
                 let candidates = by_id.get(&(spans.trace[row], parent_ids[row]));
-                *parent = match candidates.map(Vec::as_slice) {
-                    None => NO_ROW,
-                    Some([one]) => *one,
-                    Some(many) => {
-                        let own = kind(row as u32);
-                        let wanted = if own == OTLP_SERVER { OTLP_CLIENT } else { OTLP_SERVER };
-                        many.iter().copied().find(|&row| kind(row) == wanted).unwrap_or(NO_ROW)
-                    }
-                };
+                *parent = candidates.map_or(NO_ROW, |found| found.parent_of(kind(row as u32)));
                 if *parent == row as u32 {
                     *parent = NO_ROW;
                 }
@@ -365,6 +358,43 @@ fn span_id_texts(ids: &[SpanId]) -> Vec<[u8; 16]> {
         text
     };
     ids.iter().map(text).collect()
+}
+
+/// The spans of a trace that have one id. Only the first of each kind that matters is kept, because a sender may give
+/// all spans of a trace the same id.
+struct Candidates {
+    first: u32,
+    first_client: u32,
+    first_server: u32,
+    is_only: bool,
+}
+
+impl Default for Candidates {
+    fn default() -> Self {
+        Self { first: NO_ROW, first_client: NO_ROW, first_server: NO_ROW, is_only: true }
+    }
+}
+
+impl Candidates {
+    /// Adds a row; rows come in ascending order.
+    fn add(&mut self, row: u32, kind: u8) {
+        self.is_only = self.first == NO_ROW;
+        self.first = self.first.min(row);
+        match kind {
+            OTLP_CLIENT => self.first_client = self.first_client.min(row),
+            OTLP_SERVER => self.first_server = self.first_server.min(row),
+            _ => {}
+        }
+    }
+
+    /// The parent of a span of this kind that has the id as its parent's.
+    fn parent_of(&self, kind: u8) -> u32 {
+        match (self.is_only, kind) {
+            (true, _) => self.first,
+            (false, OTLP_SERVER) => self.first_client,
+            (false, _) => self.first_server,
+        }
+    }
 }
 
 #[cfg(test)]

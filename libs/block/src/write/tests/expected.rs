@@ -142,7 +142,7 @@ fn scope_key(span: &SampleSpan) -> String {
     format!("{name}/{version}/{:?}", comparable(attributes))
 }
 
-/// Groups by key in order of first appearance.
+/// Groups by key, in the order of their first spans. Within a group spans stay in order of arrival.
 fn group<K: PartialEq>(
     spans: Vec<&SampleSpan>,
     key: impl Fn(&SampleSpan) -> K,
@@ -155,7 +155,11 @@ fn group<K: PartialEq>(
             None => groups.push((wanted, vec![span])),
         }
     }
-    groups.into_iter().map(|(_, members)| members).collect()
+    let mut groups: Vec<_> = groups.into_iter().map(|(_, members)| members).collect();
+    // Of spans with the same start and id the one that came first.
+    let first = |span: &&SampleSpan| (span.start, span.id, std::ptr::from_ref(*span) as usize);
+    groups.sort_by_key(|members| members.iter().map(first).min());
+    groups
 }
 
 fn row(id: u8, spans: &[SampleSpan], dedicated: &Dedicated) -> Node {

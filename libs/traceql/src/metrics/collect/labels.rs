@@ -65,6 +65,11 @@ impl Labels {
         number
     }
 
+    /// How many values have a number.
+    pub(super) fn len(&self) -> usize {
+        self.values.len()
+    }
+
     /// True if a value has a number.
     pub(super) fn has(&self, value: &LabelValue) -> bool {
         self.index.contains_key(value)

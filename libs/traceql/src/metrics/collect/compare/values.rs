@@ -108,6 +108,10 @@ impl ValueCounts {
                 break;
             }
             kept.labels.number(self.labels.value(place as u32).clone());
+            if kept.labels.len() == kept.values.len() {
+                // No memory is left, so the result is discarded.
+                break;
+            }
             let points = std::mem::take(&mut self.values[place]);
             let count: usize = points.iter().map(Points::len).sum();
             kept.bytes += size_of::<[Points; 2]>() + count * POINT_BYTES;
@@ -158,4 +162,35 @@ impl ValueCounts {
 /// The order in which the answer shows values that are equally frequent.
 fn by_text(one: &LabelValue, other: &LabelValue) -> Ordering {
     one.text().cmp(&other.text()).then_with(|| one.type_rank().cmp(&other.type_rank()))
+}
+
+#[cfg(test)]
+mod tests {
+    use tactus_work::memory::{Budget, QueryMemory};
+    use tactus_work::{Over, Work};
+
+    use super::*;
+
+    /// The values are copied when the rare ones are forgotten, for which there may be no memory.
+    #[test]
+    fn values_for_which_no_memory_is_left_are_left_out() {
+        let run = |bytes: u64| {
+            let memory = QueryMemory::within(&Budget::new(bytes));
+            Work::default().holding(&memory, 7, 1).run(|| {
+                let mut values = ValueCounts::new("name".into());
+                for number in 0..30_000 {
+                    let one = vec![(0, Cell { value: 1.0, rest: 0.0, weight: 1.0 })];
+                    values.add(LabelValue::Int(number), &[one, Vec::new()]);
+                }
+                values.forget_rare_values(1 << 30, 1);
+                let mut finished = Vec::new();
+                values.finish(0, 1_000, 1.0, Default::default(), &mut finished);
+                finished.len()
+            })
+        };
+        assert_eq!(run(64 << 20), Ok(1_001));
+        let mut ends: Vec<_> = (1..16).map(|part| run(part << 19)).collect();
+        ends.dedup();
+        assert_eq!(ends, [Err(Over::Memory), Ok(1_001)]);
+    }
 }
