@@ -58,8 +58,9 @@ fn read(path: &Path) -> (Cut, bool) {
 /// The segments that lie at a byte, their heads included: one at most.
 fn at(sections: &[Section], byte: u64) -> Vec<(String, u32)> {
     let lies_in = |section: &&Section| {
-        let head = section.offset - (HEAD_BYTES + section.tenant.len()) as u64 - 7;
-        (head..section.offset + section.bytes).contains(&byte)
+        // Heads are aligned, so what is before this one belongs to the section before.
+        let head = section.offset - (HEAD_BYTES + section.tenant.len()) as u64;
+        (head / ALIGNMENT * ALIGNMENT..section.offset + section.bytes).contains(&byte)
     };
     let key = |section: &Section| (section.tenant.clone(), section.number);
     sections.iter().filter(lies_in).map(key).collect()
