@@ -303,22 +303,22 @@ impl Cluster {
         self.shown_rings().into_iter().map(|(name, _)| name)
     }
 
+    /// That of the compactors is the last. Alone they do not share work, and nobody enters it.
     fn shown_rings(&self) -> Vec<(&'static str, Arc<Ring>)> {
-        let mut rings = self.rings();
-        if !self.0.compactors.is_shared {
-            // A ring that nobody enters.
-            rings.push(("compactor", self.0.compactors.ring()));
-        }
-        rings
+        let inner = &self.0;
+        vec![
+            ("ingester", inner.ingesters.ring()),
+            ("distributor", inner.distributors.ring()),
+            ("metrics-generator", inner.generators.ring()),
+            ("compactor", inner.compactors.ring()),
+        ]
     }
 
+    /// The rings that are in use.
     fn rings(&self) -> Vec<(&'static str, Arc<Ring>)> {
-        let inner = &self.0;
-        let mut rings = vec![("ingester", inner.ingesters.ring())];
-        rings.push(("distributor", inner.distributors.ring()));
-        rings.push(("metrics-generator", inner.generators.ring()));
-        if inner.compactors.is_shared {
-            rings.push(("compactor", inner.compactors.ring()));
+        let mut rings = self.shown_rings();
+        if !self.0.compactors.is_shared {
+            rings.pop();
         }
         rings
     }
