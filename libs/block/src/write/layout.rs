@@ -1,7 +1,5 @@
 //! The order of spans in the file: grouped by resource and scope within each trace.
 
-use foldhash::fast::RandomState;
-use hashbrown::HashMap;
 use tactus_model::{SpanBatch, SpanId};
 
 use super::canonical::{CanonicalResources, canonical_scopes};
@@ -25,8 +23,6 @@ pub(super) struct Layout {
     pending: Vec<Pending>,
     groups: Vec<Group>,
     reordered: Vec<Pending>,
-    first_of_resource: Vec<(u32, u32)>,
-    first_of_pair: HashMap<u64, (u32, u32), RandomState>,
 }
 
 /// One resource of one trace.
@@ -51,7 +47,7 @@ pub(super) struct ScopeEntry {
     pub(super) spans: u32,
 }
 
-/// A span with its sort key: first appearance of its resource, then of its scope, start, id.
+/// A span with its sort key: canonical resource, canonical scope, start, id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Pending {
     resource: u32,
@@ -68,6 +64,11 @@ impl Pending {
     fn key(&self) -> SpanKey {
         (self.start, self.id, self.row)
     }
+}
+
+/// The row that came first.
+fn first_row(spans: &[Pending]) -> usize {
+    spans.iter().map(|span| span.row).min().unwrap_or_default() as usize
 }
 
 /// The spans of a scope, with the keys by which groups are sorted.
@@ -90,15 +91,12 @@ impl Layout {
         self.resources.clear();
         self.scopes.clear();
         self.trace_resources.clear();
-        self.first_of_resource.clear();
-        self.first_of_resource.resize(batch.resources.len(), (u32::MAX, 0));
-        self.first_of_pair.clear();
         self.trace_spans = batch.trace_offsets();
         for trace in 0..batch.traces.ids.len() {
             self.trace_resources.push(self.resources.len() as u32);
             let rows = self.trace_spans[trace]..self.trace_spans[trace + 1];
-            self.sort_trace(batch, trace as u32, rows, resources, &scopes);
-            self.add_groups(batch, resources);
+            self.sort_trace(batch, rows, resources, &scopes);
+            self.add_groups(batch);
         }
         self.trace_resources.push(self.resources.len() as u32);
     }
@@ -106,7 +104,6 @@ impl Layout {
     fn sort_trace(
         &mut self,
         batch: &SpanBatch,
-        trace: u32,
         rows: std::ops::Range<u32>,
         resources: &CanonicalResources,
         scopes: &[u32],
@@ -114,28 +111,13 @@ impl Layout {
         let spans = &batch.spans;
         let (resource_of, scope_of) = (spans.resource.as_slice(), spans.scope.as_slice());
         let (starts, ids) = (spans.start.as_slice(), spans.span_id.as_slice());
-        let mut last_group = (u32::MAX, u32::MAX, 0, 0);
         self.pending.clear();
-        for row in rows {
+        self.pending.extend(rows.map(|row| {
             let at = row as usize;
-            let canonical = resources.of_resource[resource_of[at] as usize];
+            let resource = resources.of_resource[resource_of[at] as usize];
             let scope = scopes[scope_of[at] as usize];
-            if (last_group.0, last_group.1) != (canonical, scope) {
-                // Entries of earlier traces are recognised by their trace, and overwritten.
-                let first = &mut self.first_of_resource[canonical as usize];
-                if first.0 != trace {
-                    *first = (trace, row);
-                }
-                let pair = u64::from(canonical) << 32 | u64::from(scope);
-                let pair = self.first_of_pair.entry(pair).or_insert((trace, row));
-                if pair.0 != trace {
-                    *pair = (trace, row);
-                }
-                last_group = (canonical, scope, first.1, pair.1);
-            }
-            let (_, _, resource, scope) = last_group;
-            self.pending.push(Pending { resource, scope, start: starts[at], id: ids[at], row });
-        }
+            Pending { resource, scope, start: starts[at], id: ids[at], row }
+        }));
         if !self.pending.is_sorted() {
             self.pending.sort_unstable();
         }
@@ -171,20 +153,19 @@ impl Layout {
         std::mem::swap(&mut self.pending, &mut self.reordered);
     }
 
-    fn add_groups(&mut self, batch: &SpanBatch, resources: &CanonicalResources) {
+    fn add_groups(&mut self, batch: &SpanBatch) {
         self.order.extend(self.pending.iter().map(|span| span.row));
         for same_resource in self.pending.chunk_by(|a, b| a.resource == b.resource) {
             let scopes_before = self.scopes.len();
             for same_scope in same_resource.chunk_by(|a, b| a.scope == b.scope) {
                 self.scopes.push(ScopeEntry {
-                    first: batch.spans.scope[same_scope[0].scope as usize],
+                    first: batch.spans.scope[first_row(same_scope)],
                     spans: same_scope.len() as u32,
                 });
             }
-            let first = batch.spans.resource[same_resource[0].resource as usize];
             self.resources.push(ResourceEntry {
-                canonical: resources.of_resource[first as usize],
-                first,
+                canonical: same_resource[0].resource,
+                first: batch.spans.resource[first_row(same_resource)],
                 scopes: (self.scopes.len() - scopes_before) as u32,
                 spans: same_resource.len() as u32,
             });
