@@ -3,8 +3,8 @@
 # its functions and statics, and says lines again where PROGRAM.debug lies beside it: in a panic, in perf and in gdb. Needs binutils, as linking does.
 set -euo pipefail
 for program; do
-  # What cargo has not linked anew is done already.
-  if ! readelf --section-headers --wide "$program" | grep -q ' \.debug_line '; then continue; fi
+  # What cargo has not linked anew is done already. Without -q: grep that leaves early ends readelf by a signal, and pipefail takes that for no match.
+  if ! readelf --section-headers --wide "$program" | grep ' \.debug_line ' >/dev/null; then continue; fi
   objcopy --only-keep-debug --compress-debug-sections=zlib "$program" "$program.debug"
   # A new file: in cargo's folder the program is a link to the one that cargo keeps.
   objcopy --strip-debug --wildcard --strip-symbol='GCC_except_table*' --strip-symbol='anon.*' \
