@@ -15,6 +15,10 @@ pub const SERVICES: [&str; 6] =
 /// Tempo's name for a generator without the processor that is not there in any: the same as without the suffix.
 const GENERATOR: &str = "metrics-generator-no-local-blocks";
 
+/// Tempo 3's scheduler of the work that compactors share out among themselves here: a process of it is ready and idle, so
+/// that a deployment that has one still starts.
+pub const BACKEND_SCHEDULER: &str = "backend-scheduler";
+
 /// True for the targets that are all services in one process.
 pub fn is_all(target: &str) -> bool {
     matches!(target, "all" | "all-3.0" | "scalable-single-binary")

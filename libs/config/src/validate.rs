@@ -12,7 +12,7 @@ pub(crate) use tenant::{dedicated_columns, limits, unknown_processor};
 use crate::{
     sections::root::Config,
     suggest::any_of,
-    target::{SERVICES, services_of},
+    target::{BACKEND_SCHEDULER, SERVICES, services_of},
 };
 
 /// Targets of other architectures and of parts that are no process here, each with what does its job: to start and do
@@ -20,7 +20,6 @@ use crate::{
 const OTHER_TARGETS: &[(&str, &str)] = &[
     ("block-builder", "target ingester writes blocks"),
     ("live-store", "target ingester answers for recent data"),
-    ("backend-scheduler", "target compactor merges and deletes blocks"),
     ("overrides-api", "target query-frontend serves /api/overrides"),
     ("usage-report", "no usage is reported"),
 ];
@@ -69,7 +68,7 @@ pub(crate) fn invalid(config: &Config) -> Vec<Invalid> {
 }
 
 fn target(target: &str) -> Result<(), String> {
-    if !services_of(target).is_empty() {
+    if !services_of(target).is_empty() || target == BACKEND_SCHEDULER {
         return Ok(());
     }
     if let Some((_, instead)) = OTHER_TARGETS.iter().find(|(name, _)| *name == target) {

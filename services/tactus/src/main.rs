@@ -5,7 +5,10 @@
 use std::{process::ExitCode, sync::Arc};
 
 use futures_util::future::BoxFuture;
-use tactus_config::{Config, target::is_all};
+use tactus_config::{
+    Config,
+    target::{BACKEND_SCHEDULER, is_all},
+};
 use tactus_distributor::part::{Local as LocalToDistributor, ZipkinQueryApi};
 use tactus_process::{Error, Part, PlannedPort, Process, Program};
 use tactus_proto::tactus::v1::ingester_server::Ingester;
@@ -41,6 +44,7 @@ fn check(process: &Process) -> BoxFuture<'_, Result<(), Error>> {
                 tactus_metrics_generator::part::check(process)?;
                 tactus_compactor::part::check(process).await
             }
+            BACKEND_SCHEDULER => Ok(()),
             other => Err(unknown(other)),
         }
     })
@@ -73,6 +77,10 @@ fn build(process: &Process) -> BoxFuture<'_, Result<Vec<Part>, Error>> {
             "compactor" => tactus_compactor::part::alone(process).await,
             "metrics-generator" | "metrics-generator-no-local-blocks" => {
                 tactus_metrics_generator::part::alone(process).await
+            }
+            BACKEND_SCHEDULER => {
+                tracing::warn!("target {BACKEND_SCHEDULER} has no work: compactors share it out");
+                Ok(Vec::new())
             }
             other => Err(unknown(other)),
         }
