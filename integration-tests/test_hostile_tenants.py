@@ -9,7 +9,7 @@ import time
 import pytest
 import requests
 
-from harness import dialects, otlp
+from harness import dialects, jaeger, otlp
 from harness.clients import at_once
 from harness.honest import Honest
 from harness.live import LiveTail
@@ -186,6 +186,29 @@ def test_answers_in_other_formats_of_a_trace_of_a_hundred_thousand_spans(server)
             if answer.status_code != 200:
                 assert "limit" in answer.text or "larger" in answer.text or "max" in answer.text, (answer.url, answer.text[:300])
         print([(answer.status_code, len(answer.content)) for answer in answers[:4]])
+
+
+def test_attributes_of_a_resource_that_are_repeated_in_each_span(server):
+    """In the format of Zipkin, and in Jaeger's gRPC: a trace of 1 MB is 300 MB."""
+    trace_id = b"\x13" * 16
+    resource = {f"key.{number:04}": "v" * 20 for number in range(1_000)}
+    request = otlp.export(*(otlp.span(trace_id, name="a") for _ in range(10_000)), resource=resource)
+    assert server.push(request, headers=HOSTILE).status_code == 200
+
+    def spans_by_grpc():
+        ask = jaeger.query_v2.GetTraceRequest(trace_id=trace_id)
+        with jaeger.channel(server.ports.query_grpc) as channel:
+            chunks = jaeger.query_v2_grpc.QueryServiceStub(channel).GetTrace(ask, timeout=300, metadata=[("x-scope-orgid", "hostile")])
+            return sum(len(chunk.spans) for chunk in chunks)
+
+    def bytes_of_json():
+        with requests.get(f"{server.url}/zipkin/api/v2/trace/{trace_id.hex()}", headers=HOSTILE, stream=True, timeout=300) as response:
+            assert response.status_code == 200
+            return sum(len(piece) for piece in response.iter_content(1 << 20))
+
+    with bounded(server):
+        assert bytes_of_json() > 200 << 20
+        assert spans_by_grpc() == 10_000
 
 
 def odd_limits():

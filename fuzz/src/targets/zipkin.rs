@@ -4,7 +4,7 @@ use bytes::Bytes;
 use prost::Message;
 use tactus_proto::otlp::ExportTraceServiceRequest;
 use tactus_zipkin::{
-    DecodeOptions, Format, MediaType, Version, decode, spans_from_otlp, write_spans,
+    DecodeOptions, Format, MediaType, Version, decode, spans_from_otlp, write_span,
 };
 
 use super::{otlp, unhex};
@@ -26,7 +26,14 @@ pub(crate) fn feed(input: &[u8]) {
         let Ok((found, request)) = decode(format, &body, &options) else { continue };
         otlp::check(&sample::spans_of(&request, 0).expect("what is written is walked"));
         let request = ExportTraceServiceRequest::decode(request).expect("what is written is read");
-        let answer = write_spans(&spans_from_otlp(&request.resource_spans));
+        let mut answer = vec![b'['];
+        for (number, span) in spans_from_otlp(request.resource_spans).enumerate() {
+            if number > 0 {
+                answer.push(b',');
+            }
+            write_span(&span, &mut answer);
+        }
+        answer.push(b']');
         if matches!(found, Format::JsonV2 | Format::ProtobufV2) {
             decode(Format::JsonV2, &answer.into(), &options).expect("an answer reads back");
         }

@@ -12,10 +12,12 @@ use axum::extract::{FromRequestParts, Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use serde_json::ser::{PrettyFormatter, Serializer};
 use tactus_api::{Error, QueryParams, Result};
 use tactus_model::TenantId;
-use tactus_query::{Frontend, TraceMemory, as_part_of_query};
+use tactus_query::{Frontend, WholeTrace, as_part_of_query};
+
+use crate::indent::Indenter;
+use crate::sending::ToSend;
 
 /// Set on answers that lack something because it could not be read or did not fit.
 const PARTIAL: HeaderName = HeaderName::from_static("x-tactus-partial");
@@ -62,12 +64,9 @@ impl<S, R> Call<S, R> {
 }
 
 impl<S: AsRef<Frontend>, R> Call<S, R> {
-    /// Memory to write traces down that take these. Errors: there is none.
-    pub(crate) async fn memory_to_write<'t>(
-        &self,
-        traces: impl IntoIterator<Item = &'t TraceMemory>,
-    ) -> Result<TraceMemory> {
-        TraceMemory::for_answer(&self.shared.as_ref().memory, traces).await
+    /// What it takes to send these traces. Errors: there is no memory.
+    pub(crate) async fn to_send(&self, traces: &[WholeTrace]) -> Result<ToSend> {
+        ToSend::new(&self.shared.as_ref().memory, self.tenants.clone(), traces).await
     }
 }
 
@@ -91,7 +90,7 @@ where
 /// An answer that is ready to be sent.
 #[derive(Debug)]
 pub(crate) struct Answer {
-    body: Vec<u8>,
+    body: Body,
     partial: bool,
     may_be_kept: bool,
 }
@@ -105,15 +104,14 @@ impl Answer {
 
     /// A message as JSON, with indentation.
     pub(crate) fn indented_json(message: &impl Serialize) -> Result<Self> {
-        let mut body = Vec::new();
-        let formatter = PrettyFormatter::with_indent(b"    ");
-        let written = message.serialize(&mut Serializer::with_formatter(&mut body, formatter));
-        written.map_err(|error| Error::Internal(error.to_string()))?;
-        Ok(Self::of_json(body))
+        let json =
+            serde_json::to_vec(message).map_err(|error| Error::Internal(error.to_string()))?;
+        Ok(Self::of_json(Indenter::default().indent(&json)))
     }
 
-    pub(crate) fn of_json(body: Vec<u8>) -> Self {
-        Self { body, partial: false, may_be_kept: false }
+    /// The answer with this JSON.
+    pub(crate) fn of_json(json: impl Into<Body>) -> Self {
+        Self { body: json.into(), partial: false, may_be_kept: false }
     }
 
     /// Says whether something is missing.
@@ -129,7 +127,7 @@ impl Answer {
 
 impl IntoResponse for Answer {
     fn into_response(self) -> Response {
-        let mut response = Response::new(Body::from(self.body));
+        let mut response = Response::new(self.body);
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         if self.partial {

@@ -15,6 +15,6 @@ pub(crate) use performance::{Measure, PerformanceQuery, PerformanceSeries};
 pub(crate) use queries::JaegerQueries;
 pub(crate) use summary::{ServiceSummary, TraceSummary};
 pub(crate) use types::{
-    Dependency, FoundTrace, FoundTraces, JaegerError, Operation, OperationsQuery, TimeRange,
+    Dependency, FoundTraces, JaegerError, Operation, OperationsQuery, ShownTrace, TimeRange,
     TraceFilter, kind_name, parse_kind, parse_trace_id,
 };

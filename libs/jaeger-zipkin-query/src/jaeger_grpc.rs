@@ -4,14 +4,13 @@
 //! - Storage ports: `jaeger.storage.v1` and `.v2`, and OTLP, which Jaeger 2 uses to write.
 //!
 //! The queries are those of [`crate::jaeger`]; this module converts them from and to messages. Answers are streamed in
-//! messages of a size that clients accept: ten spans of Jaeger's model, or about [`chunks::MESSAGE_BYTES`] of OTLP. The
+//! messages of a size that clients accept: ten spans of Jaeger's model, or about [`MESSAGE_BYTES`](crate::chunks::MESSAGE_BYTES) of OTLP. The
 //! storage APIs return spans as they are stored, because the Jaeger in front of them makes them easier to read.
 
 mod answering;
 mod api_v2;
 mod api_v3;
 mod bounded_services;
-mod chunks;
 mod query;
 mod storage_v1;
 mod storage_v2;

@@ -5,11 +5,13 @@
 #![warn(missing_docs)]
 
 mod call;
+mod chunks;
+mod indent;
 mod jaeger;
 mod jaeger_grpc;
 mod listeners;
-mod long_work;
 pub mod part;
+mod sending;
 mod zipkin;
 
 #[cfg(test)]

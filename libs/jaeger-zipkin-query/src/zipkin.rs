@@ -49,11 +49,11 @@ const CONFIG: &str = r#"{"environment":"","queryLimit":10,"defaultLookback":9000
 const HEALTH: &str = r#"{"status":"UP","zipkin":{"status":"UP"}}"#;
 
 async fn config() -> Answer {
-    Answer::of_json(CONFIG.into())
+    Answer::of_json(CONFIG)
 }
 
 async fn health() -> Answer {
-    Answer::of_json(HEALTH.into())
+    Answer::of_json(HEALTH)
 }
 
 /// What handlers share.

@@ -7,6 +7,8 @@
 mod tests;
 mod values;
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use prost_types::{Duration, Timestamp};
 use tactus_model::{SpanId, TraceId};
@@ -31,19 +33,19 @@ const SERVICE_NAME: &[u8] = b"service.name";
 
 const NANOS_A_SECOND: u64 = 1_000_000_000;
 
-/// The spans of all resources in their order, each with its process.
-pub fn spans(resource_spans: &[ResourceSpans]) -> Vec<api_v2::Span> {
-    let mut all = Vec::new();
-    for resource in resource_spans {
-        let process = process(resource.resource.as_ref());
-        for scope in &resource.scope_spans {
-            for span in &scope.spans {
-                let span = self::span(scope.scope.as_ref(), span);
-                all.push(api_v2::Span { process: Some(process.clone()), ..span });
-            }
-        }
-    }
-    all
+/// The spans of all resources in their order, each with its process. They are converted as they are taken: together, copies of
+/// a large process may be many times as large as the trace.
+pub fn spans(resource_spans: Vec<ResourceSpans>) -> impl Iterator<Item = api_v2::Span> + Send {
+    resource_spans.into_iter().flat_map(|of_resource| {
+        let process = Arc::new(process(of_resource.resource.as_ref()));
+        of_resource.scope_spans.into_iter().flat_map(move |of_scope| {
+            let (process, scope) = (Arc::clone(&process), of_scope.scope);
+            of_scope.spans.into_iter().map(move |span| {
+                let span = self::span(scope.as_ref(), &span);
+                api_v2::Span { process: Some((*process).clone()), ..span }
+            })
+        })
+    })
 }
 
 /// The process of a resource. Without a service name it is called [`NO_SERVICE_NAME`].

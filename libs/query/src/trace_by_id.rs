@@ -49,12 +49,12 @@ pub struct TraceMemory {
 
 impl TraceMemory {
     /// Bytes that are counted.
-    pub(crate) fn bytes(&self) -> u64 {
+    pub fn bytes(&self) -> u64 {
         self.held.iter().map(|held| held.bytes()).sum()
     }
 
     /// With this many bytes more. A trace that is larger than the limit passes alone. Errors: [`Error::TooManyBytes`].
-    pub(crate) async fn and(mut self, memory: &Arc<Bodies>, bytes: u64) -> Result<Self> {
+    pub async fn and(mut self, memory: &Arc<Bodies>, bytes: u64) -> Result<Self> {
         if let Some(own) = self.held.last_mut().and_then(Arc::get_mut) {
             own.add(bytes).await.map_err(|NoRoom| Error::TooManyBytes)?;
             return Ok(self);
@@ -63,16 +63,6 @@ impl TraceMemory {
         more.add(bytes).await.map_err(|NoRoom| Error::TooManyBytes)?;
         self.held.push(Arc::new(more));
         Ok(self)
-    }
-
-    /// What is needed besides to write traces down that take these: about as much again. Errors: [`Error::TooManyBytes`].
-    pub async fn for_answer<'t>(
-        memory: &Arc<Bodies>,
-        traces: impl IntoIterator<Item = &'t Self>,
-    ) -> Result<Self> {
-        let held = traces.into_iter().flat_map(|trace| &trace.held);
-        let bytes = held.map(|held| held.bytes()).sum();
-        Self::default().and(memory, bytes).await
     }
 
     /// With what it takes besides to write such a trace down, before it is written. Errors: [`Error::TooManyBytes`].
@@ -223,11 +213,11 @@ mod tests {
         let bodies = Bodies::within(&all);
         let trace = TraceMemory::default().and(&bodies, 400_000).await.unwrap();
         let other = TraceMemory::default().and(&bodies, 500_000).await.unwrap();
-        let written = TraceMemory::for_answer(&bodies, [&trace]).await;
+        let written = TraceMemory::default().and(&bodies, 400_000).await;
         assert_eq!(written.unwrap_err(), Error::TooManyBytes);
         assert_eq!(trace.clone().and(&bodies, 400_000).await.unwrap_err(), Error::TooManyBytes);
         drop(other);
-        let written = TraceMemory::for_answer(&bodies, [&trace]).await.unwrap();
+        let written = TraceMemory::default().and(&bodies, 400_000).await.unwrap();
         assert_eq!(all.used(), 800_000);
         drop(written);
         let alone = trace.and(&bodies, 900_000).await.unwrap();

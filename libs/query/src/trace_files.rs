@@ -32,6 +32,17 @@ pub struct ReceivedFile {
     _memory: Reservation,
 }
 
+impl ReceivedFile {
+    /// Most of what it takes decoded.
+    pub fn decoded_bytes(&self) -> u64 {
+        decoded_bytes(&self.bytes)
+    }
+}
+
+fn decoded_bytes(file: &Bytes) -> u64 {
+    (file.len() as u64).saturating_mul(DECODED_TIMES)
+}
+
 impl Frontend {
     /// Reads the body of a request, which may be compressed by gzip.
     ///
@@ -49,7 +60,7 @@ impl Frontend {
             return Err(too_large());
         }
         let hold = |bytes: u64| self.file_budget.reserve(bytes).ok_or(Error::TooManyFiles);
-        let decoded = |bytes: &Bytes| hold((bytes.len() as u64).saturating_mul(DECODED_TIMES));
+        let decoded = |file: &Bytes| hold(decoded_bytes(file));
         let memory = hold(announced)?;
         let sent = tokio::time::timeout(READ_TIME, to_bytes(body, limit)).await;
         let sent = sent

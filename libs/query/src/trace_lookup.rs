@@ -3,6 +3,8 @@
 mod attributes;
 mod fetch;
 
+use bytes::Bytes;
+use prost::Message as _;
 use tactus_api::request::{SearchKind, SearchQuery};
 use tactus_api::{Error, RequestedRange, Result};
 use tactus_config::sections::query_apis::TraceLookups;
@@ -11,7 +13,7 @@ use tactus_proto::opentelemetry::proto::trace::v1::TracesData;
 use tactus_proto::tempopb::{SpanSet, TraceSearchMetadata};
 
 use crate::frontend::Frontend;
-use crate::trace_by_id::TraceMemory;
+use crate::trace_by_id::{TraceMemory, malformed};
 
 pub use attributes::{attribute, equals_text, quoted};
 
@@ -56,19 +58,30 @@ pub struct FoundIds {
     pub inspected_bytes: u64,
 }
 
-/// A trace with all its spans.
+/// A trace with all its spans. It stays encoded until it is needed: as messages it is several times as large.
 #[derive(Debug, Clone, PartialEq)]
 pub struct WholeTrace {
     /// The trace.
     pub id: TraceId,
-    /// Its spans by resource and scope.
-    pub data: TracesData,
+    /// Its spans by resource and scope, as a message of [`TracesData`].
+    pub encoded: Bytes,
+    /// How many spans it has.
+    pub spans: usize,
+    /// About what [`Self::decode`] takes besides, in bytes.
+    pub decoded_bytes: u64,
     /// Spans were left out because the trace has more bytes than the tenant may read at once.
     pub truncated: bool,
     /// Why spans may be missing; empty if none are.
     pub message: String,
-    /// The memory it takes.
+    /// The memory it takes encoded.
     pub memory: TraceMemory,
+}
+
+impl WholeTrace {
+    /// The spans by resource and scope. Errors: [`Error::Internal`] if a store gave something else than a trace.
+    pub fn decode(&self) -> Result<TracesData> {
+        TracesData::decode(self.encoded.clone()).map_err(malformed)
+    }
 }
 
 /// Traces with all their spans.

@@ -12,9 +12,7 @@ use tactus_proto::jaeger::api_v2::{Batch, PostSpansRequest};
 use tactus_proto::otlp::{
     AnyValue, KeyValue, Resource, ResourceSpans, ScopeSpans, Span, any_value::Value,
 };
-use tactus_zipkin::{
-    DecodeOptions, Format, MediaType, Version, decode, spans_from_otlp, write_spans,
-};
+use tactus_zipkin::{DecodeOptions, Format, MediaType, Version, decode, spans_from_otlp};
 
 const SPANS_A_REQUEST: u64 = 500;
 const REQUESTS: u64 = 400;
@@ -78,14 +76,14 @@ fn measure(name: &str, body: &Bytes, translate: impl Fn(&Bytes) -> usize) {
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let trace = [trace()];
-    let batch = Batch { spans: from_otlp::spans(&trace), process: None };
+    let trace = vec![trace()];
+    let batch = Batch { spans: from_otlp::spans(trace.clone()).collect(), process: None };
     let jaeger: Bytes = PostSpansRequest { batch: Some(batch) }.encode_to_vec().into();
     post_spans_to_otlp(&jaeger)?;
     measure("Jaeger protobuf", &jaeger, |body| {
         post_spans_to_otlp(body).map_or(0, |request| request.len())
     });
-    let zipkin = Bytes::from(write_spans(&spans_from_otlp(&trace)));
+    let zipkin = Bytes::from(serde_json::to_vec(&spans_from_otlp(trace).collect::<Vec<_>>())?);
     let format = Format::detect(Version::V2, MediaType::of(b"application/json"), &zipkin);
     let options = DecodeOptions::default();
     decode(format, &zipkin, &options)?;

@@ -27,35 +27,41 @@ const NO_SERVICE: &str = "OTLPResourceNoServiceName";
 const OTHER_SERVICE_KEYS: [&str; 3] =
     ["faas.name", "k8s.deployment.name", "process.executable.name"];
 
-/// The spans in their order. Tags are sorted by key.
-pub fn spans_from_otlp(resource_spans: &[ResourceSpans]) -> Vec<v2::Span> {
-    let mut spans = Vec::new();
-    for group in resource_spans {
+/// The spans in their order. Tags are sorted by key. Spans are converted as they are taken: each has the tags of its resource,
+/// so together they may be many times as large as the trace.
+pub fn spans_from_otlp(
+    resource_spans: Vec<ResourceSpans>,
+) -> impl Iterator<Item = v2::Span> + Send {
+    let clients = client_spans(&resource_spans);
+    let spans = resource_spans.into_iter().flat_map(|group| {
         let mut tags = Tags::new();
         if let Some(resource) = &group.resource {
             add_attributes(&mut tags, &resource.attributes);
         }
         let service = take_service(&mut tags);
-        for scope_spans in &group.scope_spans {
-            let mut tags = tags.clone();
-            add_scope(&mut tags, scope_spans);
-            spans.extend(
-                scope_spans.spans.iter().map(|span| span_of(span, tags.clone(), service.clone())),
-            );
-        }
-    }
-    mark_shared(&mut spans);
-    spans
+        group.scope_spans.into_iter().flat_map(move |mut scope_spans| {
+            let (mut tags, service) = (tags.clone(), service.clone());
+            let spans = std::mem::take(&mut scope_spans.spans);
+            add_scope(&mut tags, &scope_spans);
+            spans.into_iter().map(move |span| span_of(&span, tags.clone(), service.clone()))
+        })
+    });
+    spans.map(move |mut span| {
+        // The server's half of a call whose other half has the same ids.
+        let is_server = span.kind == Some(Kind::Server);
+        span.shared = is_server && clients.contains(&(span.trace_id, span.id));
+        span
+    })
 }
 
-/// Marks the servers' halves of calls whose other halves have the same ids.
-fn mark_shared(spans: &mut [v2::Span]) {
-    let of = |span: &v2::Span| (span.trace_id, span.id);
-    let clients = spans.iter().filter(|span| span.kind == Some(Kind::Client));
-    let clients: HashSet<_> = clients.map(of).collect();
-    for span in spans.iter_mut().filter(|span| span.kind == Some(Kind::Server)) {
-        span.shared = clients.contains(&of(span));
-    }
+/// The ids of the clients' halves of calls.
+fn client_spans(resource_spans: &[ResourceSpans]) -> HashSet<(TraceId, SpanId)> {
+    let scopes = resource_spans.iter().flat_map(|group| &group.scope_spans);
+    let spans = scopes.flat_map(|scope| &scope.spans);
+    let clients = spans.filter(|span| span.kind() == SpanKind::Client);
+    let ids =
+        |span: &Span| (TraceId::from_slice(&span.trace_id), SpanId::from_slice(&span.span_id));
+    clients.map(ids).collect()
 }
 
 /// A value as the text of a tag.

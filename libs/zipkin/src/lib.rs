@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! body --Format::detect, decode--> bytes of an ExportTraceServiceRequest    what senders post
-//! ResourceSpans --spans_from_otlp, write_spans--> JSON                      what the query API answers
+//! ResourceSpans --spans_from_otlp, write_span--> JSON                       what the query API answers
 //! ```
 //!
 //! A request is decoded span by span, so that damage is found before much is allocated, and text is a slice of the body
@@ -25,7 +25,7 @@ use error::check_count;
 pub use error::{Error, SpanError};
 pub use from_otlp::spans_from_otlp;
 pub use to_otlp::DecodeOptions;
-pub use v2::write_spans;
+pub use v2::write_span;
 
 #[cfg(test)]
 mod tests;

@@ -11,7 +11,7 @@ mod write;
 
 #[cfg(test)]
 pub(crate) use write::lower_case;
-pub use write::write_spans;
+pub use write::write_span;
 
 /// A span. Text is not necessarily UTF-8.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

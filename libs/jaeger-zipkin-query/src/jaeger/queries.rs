@@ -5,18 +5,17 @@ mod names;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use prost::Message as _;
 use tactus_config::sections::query_apis::JaegerApis;
 use tactus_jaeger::adjust::{adjust, cut, too_large_warning};
 use tactus_model::{TenantId, TraceId};
-use tactus_query::{
-    FoundIds, Frontend, GraphWindow, TraceLookup, WholeTrace, WholeTraces, as_part_of_query,
-    offload,
-};
+use tactus_query::{FoundIds, Frontend, GraphWindow, TraceLookup, WholeTrace, WholeTraces};
 
 use super::matching;
-use super::types::{Dependency, FoundTrace, FoundTraces, Result, TimeRange, TraceFilter};
+use super::summary::TraceSummary;
+use super::types::{Dependency, FoundTraces, Result, ShownTrace, TimeRange, TraceFilter};
 use crate::call::check_limit;
-use crate::long_work::takes_long;
+use crate::sending::ToSend;
 
 /// Answers Jaeger's queries.
 #[derive(Clone)]
@@ -48,7 +47,7 @@ impl JaegerQueries {
         let Some(lookup) = self.lookup(filter)? else { return Ok(FoundTraces::default()) };
         let lookup_settings = &self.settings.lookup;
         let found = self.frontend.find_whole_traces(tenants, &lookup, lookup_settings).await?;
-        as_part_of_query(tenants, self.prepare_all(found, filter.raw)).await
+        Ok(FoundTraces::of(found, filter.raw))
     }
 
     /// Finds the newest traces that match, and no spans of them. Errors: as of [`Self::find_traces`].
@@ -61,15 +60,17 @@ impl JaegerQueries {
         Ok(self.frontend.find_trace_ids(tenants, &lookup).await?)
     }
 
-    /// One trace. Errors: `JaegerError::NotFound`.
+    /// One trace. It is partial if there is something to be known of it, as that spans may be missing. Errors:
+    /// `JaegerError::NotFound`.
     pub(crate) async fn trace(
         &self,
         tenants: &[TenantId],
         id: TraceId,
         raw: bool,
-    ) -> Result<FoundTrace> {
+    ) -> Result<FoundTraces> {
         let found = self.frontend.whole_trace(tenants, id).await?;
-        as_part_of_query(tenants, self.prepare(found, raw)).await
+        let partial = self.is_cut(&found) || !found.message.is_empty();
+        Ok(FoundTraces { traces: vec![found], raw, missing: Vec::new(), partial })
     }
 
     /// Several traces by their ids. Errors: more ids than a search may find.
@@ -82,7 +83,7 @@ impl JaegerQueries {
         let count = u32::try_from(ids.len()).unwrap_or(u32::MAX);
         check_limit(count, self.settings.max_limit, &self.frontend)?;
         let found = self.frontend.whole_traces(tenants, ids, &self.settings.lookup).await?;
-        as_part_of_query(tenants, self.prepare_all(found, raw)).await
+        Ok(FoundTraces::of(found, raw))
     }
 
     /// Who calls whom, by caller, then called one. Services that call themselves are left out.
@@ -122,41 +123,65 @@ impl JaegerQueries {
         Ok(matching::traceql(filter).map(lookup))
     }
 
-    async fn prepare_all(&self, found: WholeTraces, raw: bool) -> Result<FoundTraces> {
-        let WholeTraces { traces, missing, partial } = found;
-        let mut prepared = Vec::with_capacity(traces.len());
-        for trace in traces {
-            prepared.push(self.prepare(trace, raw).await?);
+    /// The traces as answers show them, each decoded when it is taken. Takes long for large ones.
+    pub(crate) fn shown(
+        &self,
+        traces: Vec<WholeTrace>,
+        raw: bool,
+    ) -> impl Iterator<Item = tactus_api::Result<ShownTrace>> + Send + 'static {
+        let queries = self.clone();
+        traces.into_iter().map(move |trace| queries.prepare(&trace, raw))
+    }
+
+    /// Each trace in a line. Errors: a trace cannot be read, or there is no memory.
+    pub(crate) async fn summaries(
+        &self,
+        tenants: &[TenantId],
+        found: FoundTraces,
+    ) -> Result<Vec<TraceSummary>> {
+        let to_send = ToSend::new(&self.frontend.memory, tenants.to_vec(), &found.traces).await?;
+        let sum_up = |trace: ShownTrace| (TraceSummary::of(&trace), trace.data.encoded_len());
+        let shown = self.shown(found.traces, found.raw);
+        let mut parts = to_send.parts(shown.map(move |trace| trace.map(sum_up)));
+        let mut summaries = Vec::new();
+        while let Some(summary) = parts.next().await? {
+            summaries.push(summary);
         }
-        Ok(FoundTraces { traces: prepared, missing, partial })
+        Ok(summaries)
+    }
+
+    fn prepare(&self, found: &WholeTrace, raw: bool) -> tactus_api::Result<ShownTrace> {
+        let mut data = found.decode()?;
+        let max_spans = self.settings.max_trace_size;
+        let mut warnings = Vec::new();
+        if max_spans != 0 && found.spans > max_spans {
+            warnings.extend(cut(&mut data.resource_spans, max_spans));
+        } else if found.truncated {
+            warnings.push(too_large_warning(found.spans));
+        }
+        if !found.message.is_empty() {
+            warnings.push(found.message.clone());
+        }
+        let trace = ShownTrace { id: found.id, data, warnings };
+        Ok(if raw { trace } else { self.adjusted(trace) })
     }
 
     /// A trace as answers show it unless it is asked for raw.
-    pub(super) fn adjusted(&self, mut trace: FoundTrace) -> FoundTrace {
+    pub(super) fn adjusted(&self, mut trace: ShownTrace) -> ShownTrace {
         let max_clock_skew = self.settings.max_clock_skew_adjust.as_std();
         adjust(&mut trace.data.resource_spans, max_clock_skew);
         trace
     }
 
-    async fn prepare(&self, found: WholeTrace, raw: bool) -> Result<FoundTrace> {
-        let WholeTrace { id, mut data, truncated, message, memory } = found;
-        let spans = data.resource_spans.iter().flat_map(|resource| &resource.scope_spans);
-        let spans = spans.map(|scope| scope.spans.len()).sum();
-        let queries = self.clone();
-        let prepared = offload(takes_long(&data.resource_spans), move || {
-            let max_spans = queries.settings.max_trace_size;
-            let mut warnings = Vec::new();
-            if max_spans != 0 && spans > max_spans {
-                warnings.extend(cut(&mut data.resource_spans, max_spans));
-            } else if truncated {
-                warnings.push(too_large_warning(spans));
-            }
-            if !message.is_empty() {
-                warnings.push(message);
-            }
-            let trace = FoundTrace { id, data, warnings, memory };
-            if raw { trace } else { queries.adjusted(trace) }
-        });
-        Ok(prepared.await?)
+    fn is_cut(&self, found: &WholeTrace) -> bool {
+        let max_spans = self.settings.max_trace_size;
+        found.truncated || (max_spans != 0 && found.spans > max_spans)
+    }
+}
+
+impl FoundTraces {
+    fn of(found: WholeTraces, raw: bool) -> Self {
+        let WholeTraces { traces, missing, partial } = found;
+        Self { traces, raw, missing, partial }
     }
 }

@@ -8,7 +8,7 @@ use tactus_proto::lossy;
 use tactus_proto::opentelemetry::proto::trace::v1::Span;
 use tactus_proto::opentelemetry::proto::trace::v1::status::StatusCode;
 
-use super::types::FoundTrace;
+use super::types::ShownTrace;
 
 /// A trace in a line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,7 +46,7 @@ pub(crate) struct ServiceSummary {
 
 impl TraceSummary {
     /// The summary of a trace.
-    pub(crate) fn of(trace: &FoundTrace) -> Self {
+    pub(crate) fn of(trace: &ShownTrace) -> Self {
         let resources = &trace.data.resource_spans;
         let scopes = resources.iter().flat_map(|resource| &resource.scope_spans);
         let ids: HashSet<SpanId> = scopes

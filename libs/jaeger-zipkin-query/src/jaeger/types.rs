@@ -11,7 +11,7 @@ use tactus_model::TraceId;
 use tactus_model::error_text::cut_str;
 use tactus_proto::opentelemetry::proto::trace::v1::TracesData;
 use tactus_proto::opentelemetry::proto::trace::v1::span::SpanKind;
-use tactus_query::{TraceMemory, error_status};
+use tactus_query::{WholeTrace, error_status};
 use tonic::Status;
 
 /// A range of time.
@@ -74,28 +74,28 @@ pub(crate) struct Dependency {
     pub(crate) call_count: u64,
 }
 
-/// Traces, adjusted unless they are asked for raw.
+/// Traces that were found.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct FoundTraces {
     /// In the order asked for, the newest first after a search.
-    pub(crate) traces: Vec<FoundTrace>,
+    pub(crate) traces: Vec<WholeTrace>,
+    /// They are shown as they are stored: neither adjusted nor sorted.
+    pub(crate) raw: bool,
     /// Ids that were asked for and that nobody has.
     pub(crate) missing: Vec<TraceId>,
     /// Something could not be read, or did not fit into the answer: there may be more.
     pub(crate) partial: bool,
 }
 
-/// A trace with all its spans.
+/// A trace as answers show it.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct FoundTrace {
+pub(crate) struct ShownTrace {
     /// The trace.
     pub(crate) id: TraceId,
     /// Its spans by resource and scope.
     pub(crate) data: TracesData,
     /// What is to be known of the trace as a whole, as that it is cut.
     pub(crate) warnings: Vec<String>,
-    /// What it takes.
-    pub(crate) memory: TraceMemory,
 }
 
 /// All kinds, in the order in which operations are listed.

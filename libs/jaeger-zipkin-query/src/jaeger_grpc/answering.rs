@@ -9,11 +9,11 @@ use futures_util::{Stream, stream};
 use tactus_model::{TenantId, TraceId};
 use tactus_proto::otlp::ExportTraceServiceResponse;
 use tactus_proto::otlp::span::SpanKind;
-use tactus_query::{FoundIds, Frontend, partial_status};
+use tactus_query::{FoundIds, partial_status};
 use tactus_server::tenancy::Tenancy;
 use tonic::{Request, Response, Status};
 
-use super::traces::{self, TracesToSend};
+use super::traces::TracesToSend;
 use crate::jaeger::{
     Dependency, FoundTraces, JaegerQueries, Operation, OperationsQuery, TimeRange, TraceFilter,
     kind_name,
@@ -63,8 +63,8 @@ impl Answering {
     ) -> Result<TracesToSend, Status> {
         let (tenants, request) = self.read(request)?;
         let (id, raw) = asked(request)?;
-        let trace = self.queries.trace(&tenants, id, raw).await?;
-        Ok(self.to_send(tenants, traces::one(trace)))
+        let found = self.queries.trace(&tenants, id, raw).await?;
+        Ok(self.to_send(tenants, found))
     }
 
     /// The traces of the ids that `asked` reads from a request, as they are stored.
@@ -134,8 +134,7 @@ impl Answering {
     }
 
     fn to_send(&self, tenants: Vec<TenantId>, found: FoundTraces) -> TracesToSend {
-        let memory = Arc::clone(&AsRef::<Frontend>::as_ref(&self.queries).memory);
-        TracesToSend { memory, tenants, found }
+        TracesToSend { queries: self.queries.clone(), tenants, found }
     }
 }
 

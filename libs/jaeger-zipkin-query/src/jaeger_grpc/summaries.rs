@@ -3,21 +3,17 @@
 use bytes::Bytes;
 use tactus_model::TraceId;
 use tactus_proto::jaeger::{api_v3, storage::v2};
-use tactus_query::{as_part_of_query, error_status, offload};
 use tonic::{Request, Status};
 
 use super::answering::{Answer, Answering, Messages, messages};
-use super::chunks;
+use crate::chunks;
 use crate::jaeger::{ServiceSummary, TraceFilter, TraceSummary};
 
 /// Summaries in a message.
 const MESSAGE_SUMMARIES: usize = 100;
 
-/// Traces of more spans are summed up away from the threads that serve connections.
-const INLINE_SPANS: usize = 5_000;
-
 /// Summaries of the traces that match the filter of a request, in messages of at most a hundred.
-pub(super) async fn find<R, S, M: Send + 'static>(
+pub(super) async fn find<R, S: prost::Message, M: Send + 'static>(
     answering: &Answering,
     request: Request<R>,
     filter: impl FnOnce(R) -> Result<TraceFilter, Status>,
@@ -26,13 +22,10 @@ pub(super) async fn find<R, S, M: Send + 'static>(
 ) -> Answer<Messages<M>> {
     let (tenants, request) = answering.read(request)?;
     let found = answering.queries.find_traces(&tenants, &filter(request)?).await?;
-    let spans: usize = found.traces.iter().map(|trace| chunks::spans(&trace.data)).sum();
-    let (traces, partial) = (found.traces, found.partial);
-    let sum_up = move || traces.iter().map(TraceSummary::of).collect::<Vec<_>>();
-    let summaries = as_part_of_query(&tenants, offload(spans > INLINE_SPANS, sum_up)).await;
-    let summaries = summaries.map_err(|error| error_status(&error))?;
-    let shown = summaries.into_iter().map(shown).collect();
-    messages(chunks::in_groups(shown, MESSAGE_SUMMARIES, message), partial)
+    let partial = found.partial;
+    let summaries = answering.queries.summaries(&tenants, found).await?;
+    let groups = chunks::in_groups(summaries.into_iter().map(shown), MESSAGE_SUMMARIES, message);
+    messages(groups.map(|(group, _)| group).collect(), partial)
 }
 
 /// A function that puts a summary into the messages of a module; `$id` says how they write its id.

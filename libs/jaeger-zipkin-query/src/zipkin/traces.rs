@@ -1,20 +1,23 @@
 //! Traces, found by their spans or by their ids.
 
+use std::iter::once;
+
 use ::http::StatusCode;
 use axum::extract::Path;
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use tactus_api::Result;
-use tactus_query::{TraceLookup, WholeTrace, WholeTraces, offload};
+use tactus_model::SpanId;
+use tactus_proto::otlp;
+use tactus_query::{TraceLookup, WholeTrace, WholeTraces};
 use tactus_server::http::text;
 use tactus_zipkin::spans_from_otlp;
-use tactus_zipkin::v2::{Span, write_spans};
+use tactus_zipkin::v2::write_span;
 
 use super::matching::traceql;
 use super::params::{TracesQuery, trace_id, trace_ids};
 use super::{Answered, Call, Refused};
 use crate::call::Answer;
-use crate::long_work::takes_long;
 
 /// Tag of a trace's root that says why spans may be missing.
 const WARNING: &[u8] = b"tactus.warning";
@@ -45,10 +48,8 @@ pub(super) async fn one(Path(id): Path<String>, call: Call) -> Response {
 async fn trace(call: &Call, id: &str) -> Result<Answer> {
     let trace = call.frontend().whole_trace(&call.tenants, trace_id(id)?).await?;
     let partial = !trace.message.is_empty();
-    let is_long = takes_long(&trace.data.resource_spans);
-    let _held = call.memory_to_write([&trace.memory]).await?;
-    let body = offload(is_long, move || write_spans(&spans_of(&trace)));
-    Ok(Answer::of_json(body.await?).partial(partial))
+    let to_send = call.to_send(std::slice::from_ref(&trace)).await?;
+    Ok(Answer::of_json(to_send.body(pieces_of_trace(trace)).await?).partial(partial))
 }
 
 pub(super) async fn many(call: Call) -> Answered {
@@ -60,32 +61,36 @@ pub(super) async fn many(call: Call) -> Answered {
 }
 
 async fn list_of_traces(call: &Call, found: WholeTraces) -> Answered {
-    let _held = call.memory_to_write(found.traces.iter().map(|trace| &trace.memory)).await?;
     let WholeTraces { traces, partial, .. } = found;
-    let is_long = takes_long(traces.iter().flat_map(|trace| &trace.data.resource_spans));
-    let body = offload(is_long, move || {
-        let mut body = vec![b'['];
-        for (number, trace) in traces.into_iter().enumerate() {
-            if number > 0 {
-                body.push(b',');
-            }
-            body.extend(write_spans(&spans_of(&trace)));
-        }
-        body.push(b']');
-        body
+    let to_send = call.to_send(&traces).await?;
+    let traces = traces.into_iter().enumerate().flat_map(|(number, trace)| {
+        let comma = (number > 0).then(|| Ok(b",".to_vec()));
+        comma.into_iter().chain(pieces_of_trace(trace))
     });
-    Ok(Answer::of_json(body.await?).partial(partial))
+    let pieces = once(Ok(b"[".to_vec())).chain(traces).chain(once(Ok(b"]".to_vec())));
+    Ok(Answer::of_json(to_send.body(pieces).await?).partial(partial))
 }
 
-/// The spans as Zipkin has them. A list of spans has no place for what is to be known of all of them: the root says it,
-/// or the first span where there is no root.
-fn spans_of(trace: &WholeTrace) -> Vec<Span> {
-    let mut spans = spans_from_otlp(&trace.data.resource_spans);
-    let root = spans.iter().position(|span| span.parent_id.is_none()).unwrap_or(0);
-    if let Some(span) = spans.get_mut(root).filter(|_| !trace.message.is_empty()) {
-        let tag = (Bytes::from_static(WARNING), Bytes::from(trace.message.clone()));
-        let place = span.tags.partition_point(|(key, _)| key < &tag.0);
-        span.tags.insert(place, tag);
-    }
-    spans
+/// The list of the spans of a trace. It has no place for what is to be known of all of them: the root says it, or the first
+/// span where there is no root.
+fn pieces_of_trace(trace: WholeTrace) -> Box<dyn Iterator<Item = Result<Vec<u8>>> + Send> {
+    let resource_spans = match trace.decode() {
+        Ok(data) => data.resource_spans,
+        Err(error) => return Box::new(once(Err(error))),
+    };
+    let scopes = resource_spans.iter().flat_map(|group| &group.scope_spans);
+    let mut spans = scopes.flat_map(|scope| &scope.spans);
+    let is_root = |span: &otlp::Span| SpanId::from_slice(&span.parent_span_id).is_zero();
+    let root = spans.position(is_root).unwrap_or(0);
+    let spans = spans_from_otlp(resource_spans).enumerate().map(move |(number, mut span)| {
+        if number == root && !trace.message.is_empty() {
+            let tag = (Bytes::from_static(WARNING), Bytes::from(trace.message.clone()));
+            let place = span.tags.partition_point(|(key, _)| key < &tag.0);
+            span.tags.insert(place, tag);
+        }
+        let mut piece = if number > 0 { vec![b','] } else { Vec::new() };
+        write_span(&span, &mut piece);
+        Ok(piece)
+    });
+    Box::new(once(Ok(b"[".to_vec())).chain(spans).chain(once(Ok(b"]".to_vec()))))
 }

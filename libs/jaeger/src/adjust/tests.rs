@@ -323,6 +323,6 @@ proptest! {
             trace.extend(data.resource_spans);
         }
         adjust(&mut trace, Duration::from_secs(3));
-        let _ = crate::json::trace(tactus_model::TraceId::default(), &trace, Vec::new());
+        let _ = crate::json::trace(tactus_model::TraceId::default(), trace, Vec::new());
     }
 }

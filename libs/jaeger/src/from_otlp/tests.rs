@@ -226,11 +226,12 @@ fn span_has_its_process_and_ids_of_full_length() {
         attributes: vec![attribute("service.name", string("svc"))],
         ..Resource::default()
     };
-    let all = spans(&[ResourceSpans {
+    let all: Vec<_> = spans(vec![ResourceSpans {
         resource: Some(resource),
         scope_spans,
         ..ResourceSpans::default()
-    }]);
+    }])
+    .collect();
     assert_eq!((&all[0].trace_id, &all[0].span_id), (&id(7, 16), &id(8, 8)));
     assert_eq!(&all[0].process.as_ref().unwrap().service_name[..], b"svc");
 }

@@ -1,22 +1,45 @@
 //! A trace of OTLP as JSON.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 use prost::Message as _;
 use prost_types::{Duration, Timestamp};
 use tactus_model::{SpanId, TraceId, bytes_to_hex};
 use tactus_proto::jaeger::api_v2;
 use tactus_proto::lossy;
-use tactus_proto::otlp::ResourceSpans;
+use tactus_proto::otlp::{self, InstrumentationScope, ResourceSpans, ScopeSpans};
 
 use super::{Log, Process, Reference, Span, Trace, tag};
 use crate::from_otlp;
 
-/// The JSON of a trace, with warnings that are about all of it.
-pub fn trace(id: TraceId, resource_spans: &[ResourceSpans], warnings: Vec<String>) -> Trace {
-    let mut built = TraceParts::default();
-    let spans = built.add(resource_spans);
+/// A whole trace, with warnings that are about all of it.
+#[cfg(test)]
+pub(crate) fn trace(
+    id: TraceId,
+    resource_spans: Vec<ResourceSpans>,
+    warnings: Vec<String>,
+) -> Trace {
+    let (mut built, mut left) = (TraceParts::default(), SpansLeft::default());
+    left.add(resource_spans);
+    let spans = std::iter::from_fn(|| built.next_span(&mut left)).collect();
     Trace { spans, ..built.finish(id, warnings) }
+}
+
+/// Spans of a trace that are not converted yet.
+#[derive(Debug, Default)]
+pub(super) struct SpansLeft {
+    resources: VecDeque<ResourceSpans>,
+    /// Of the current resource.
+    process: String,
+    scopes: std::vec::IntoIter<ScopeSpans>,
+    scope: Option<InstrumentationScope>,
+    spans: std::vec::IntoIter<otlp::Span>,
+}
+
+impl SpansLeft {
+    pub(super) fn add(&mut self, resource_spans: Vec<ResourceSpans>) {
+        self.resources.extend(resource_spans.into_iter().filter(has_spans));
+    }
 }
 
 /// What a trace has besides its spans, of which some come at a time.
@@ -32,21 +55,22 @@ pub(super) struct TraceParts {
 }
 
 impl TraceParts {
-    /// Further spans; those of the same process name it alike.
-    pub(super) fn add(&mut self, resource_spans: &[ResourceSpans]) -> Vec<Span> {
-        let mut spans = Vec::new();
-        for resource in resource_spans.iter().filter(|resource| has_spans(resource)) {
-            let process = from_otlp::process(resource.resource.as_ref());
-            let name = self.name_of(&process);
-            for scope in &resource.scope_spans {
-                for span in &scope.spans {
-                    self.add_times(span.start_time_unix_nano, span.end_time_unix_nano);
-                    let span = from_otlp::span(scope.scope.as_ref(), span);
-                    spans.push(shown_span(&span, name.clone()));
-                }
+    /// The next span. Those of the same process name it alike.
+    pub(super) fn next_span(&mut self, left: &mut SpansLeft) -> Option<Span> {
+        loop {
+            if let Some(span) = left.spans.next() {
+                self.add_times(span.start_time_unix_nano, span.end_time_unix_nano);
+                let span = from_otlp::span(left.scope.as_ref(), &span);
+                return Some(shown_span(&span, left.process.clone()));
             }
+            if let Some(of_scope) = left.scopes.next() {
+                (left.scope, left.spans) = (of_scope.scope, of_scope.spans.into_iter());
+                continue;
+            }
+            let of_resource = left.resources.pop_front()?;
+            left.process = self.name_of(&from_otlp::process(of_resource.resource.as_ref()));
+            left.scopes = of_resource.scope_spans.into_iter();
         }
-        spans
     }
 
     fn name_of(&mut self, process: &api_v2::Process) -> String {

@@ -51,7 +51,7 @@ fn of(service: &'static str, spans: Vec<proto::Span>) -> ResourceSpans {
 
 #[test]
 fn trace_has_the_documented_form() {
-    let trace = trace(id(), &[of("svc", vec![check_span()])], Vec::new());
+    let trace = trace(id(), vec![of("svc", vec![check_span()])], Vec::new());
     let expected = [
         r#"{"data":[{"traceID":"00000000000000010000000000000002","spans":[{"traceID":"00000000000000010000000000000002","#,
         r#""spanID":"0000000000000003","operationName":"op","references":[],"startTime":1700000000000000,"duration":1500,"#,
@@ -70,7 +70,7 @@ fn equal_processes_share_a_name() {
         .map(|n| of(["a", "b", "c"][n % 3], vec![check_span()]))
         .chain([of("unused", vec![])])
         .collect();
-    let trace = trace(id(), &spans, vec!["cut".to_owned()]);
+    let trace = trace(id(), spans, vec!["cut".to_owned()]);
     let shown = serde_json::to_value(&trace).unwrap();
     let names: Vec<_> = trace
         .processes
@@ -95,7 +95,7 @@ fn values_that_javascript_cannot_hold_are_strings() {
         attribute("bytes", Value::BytesValue(Bytes::from_static(b"\xff\x00"))),
         attribute("bad", Value::StringValue(Bytes::from_static(b"a\xff"))),
     ];
-    let shown = serde_json::to_value(trace(id(), &[of("svc", vec![span])], Vec::new())).unwrap();
+    let shown = serde_json::to_value(trace(id(), vec![of("svc", vec![span])], Vec::new())).unwrap();
     let tags = shown["spans"][0]["tags"].as_array().unwrap();
     let found: Vec<_> =
         tags[..8].iter().map(|tag| (tag["type"].as_str().unwrap(), tag["value"].clone())).collect();
@@ -122,7 +122,8 @@ fn short_trace_ids_have_sixteen_digits() {
     span.parent_span_id = Bytes::from_static(b"\0\0\0\0\0\0\0\x05");
     span.events =
         vec![Event { time_unix_nano: 1_999, name: Bytes::from_static(b"e"), ..Event::default() }];
-    let shown = serde_json::to_value(trace(short, &[of("svc", vec![span])], Vec::new())).unwrap();
+    let shown =
+        serde_json::to_value(trace(short, vec![of("svc", vec![span])], Vec::new())).unwrap();
     assert_eq!(shown["traceID"], "000000000000002a");
     let span = &shown["spans"][0];
     assert_eq!(
@@ -144,13 +145,13 @@ fn trace_lasts_from_the_first_start_to_the_last_end() {
     };
     let whole = trace(
         id(),
-        &[of("a", vec![at(5_000, 9_000)]), of("b", vec![at(2_500, 4_000)])],
+        vec![of("a", vec![at(5_000, 9_000)]), of("b", vec![at(2_500, 4_000)])],
         Vec::new(),
     );
     assert_eq!((whole.start_time, whole.duration), (2, 6));
-    let backwards = trace(id(), &[of("a", vec![at(9_000, 5_000)])], Vec::new());
+    let backwards = trace(id(), vec![of("a", vec![at(9_000, 5_000)])], Vec::new());
     assert_eq!((backwards.start_time, backwards.duration, backwards.spans[0].duration), (9, 0, -4));
-    let empty = trace(id(), &[], Vec::new());
+    let empty = trace(id(), Vec::new(), Vec::new());
     assert_eq!((empty.start_time, empty.duration), (0, 0));
 }
 
@@ -163,19 +164,28 @@ fn trace_in_pieces_is_the_document_of_the_whole() {
         of("svc", vec![check_span()]),
         of("none", Vec::new()),
     ];
-    for warnings in [vec![], vec!["cut".to_owned()]] {
+    let (begin, end) = around_traces(None).unwrap();
+    let document = |trace: &[u8]| [&begin, trace, &end].concat();
+    for (warnings, max_bytes) in [(vec![], 1), (vec!["cut".to_owned()], 1 << 20)] {
         let mut writer = TraceWriter::new(id());
         let mut written = writer.begin().unwrap();
-        for piece in all.chunks(1) {
-            written.extend(writer.spans(piece).unwrap());
+        for piece in all.chunks(2) {
+            writer.add(piece.to_vec());
+            loop {
+                let spans = writer.spans(max_bytes).unwrap();
+                if spans.is_empty() {
+                    break;
+                }
+                written.extend(spans);
+            }
         }
         assert!(writer.heap_bytes() > 0);
         written.extend(writer.end(warnings.clone()).unwrap());
-        let whole = Envelope::new([trace(id(), &all, warnings)], 0);
-        assert_eq!(written, serde_json::to_vec(&whole).unwrap());
+        let whole = Envelope::new([trace(id(), all.to_vec(), warnings)], 0);
+        assert_eq!(document(&written), serde_json::to_vec(&whole).unwrap());
     }
     let mut writer = TraceWriter::new(id());
     let written = [writer.begin().unwrap(), writer.end(Vec::new()).unwrap()].concat();
-    let nothing = Envelope::new([trace(id(), &[], Vec::new())], 0);
-    assert_eq!(written, serde_json::to_vec(&nothing).unwrap());
+    let nothing = Envelope::new([trace(id(), Vec::new(), Vec::new())], 0);
+    assert_eq!(document(&written), serde_json::to_vec(&nothing).unwrap());
 }

@@ -16,6 +16,8 @@ const ANSWER_TIMES: u64 = 16;
 /// Requests that come as answers of a call, and answers within requests.
 const JOBS: &str = ".tactus.v1.FrontendMessage";
 const ANSWER: &str = ".tactus.v1.JobAnswer";
+/// What answers hold encoded, and services decode later.
+const TRACES: &str = ".opentelemetry.proto.trace.v1.TracesData";
 
 /// What a list, a text and a slice take besides what is in them; a node of a map besides its entry.
 const LIST_BYTES: u64 = 24;
@@ -40,6 +42,7 @@ pub(crate) fn code(descriptors: &FileDescriptorSet) -> String {
     }
     roots.insert(JOBS.to_owned(), REQUEST_TIMES);
     roots.insert(ANSWER.to_owned(), ANSWER_TIMES);
+    roots.insert(TRACES.to_owned(), ANSWER_TIMES);
     let mut reached = BTreeSet::new();
     roots.keys().for_each(|name| reach(name, &messages, &mut reached));
     let mut out =

@@ -6,11 +6,52 @@ static OPENTELEMETRY_PROTO_COMMON_V1_ANYVALUE: Shape = Shape(&[
 static OPENTELEMETRY_PROTO_COMMON_V1_ARRAYVALUE: Shape = Shape(&[
     Field { number: 1, bytes: 40, kind: Kind::Message(&OPENTELEMETRY_PROTO_COMMON_V1_ANYVALUE) },
 ]);
+static OPENTELEMETRY_PROTO_COMMON_V1_ENTITYREF: Shape = Shape(&[
+    Field { number: 3, bytes: 32, kind: Kind::Slice },
+    Field { number: 4, bytes: 32, kind: Kind::Slice },
+]);
+static OPENTELEMETRY_PROTO_COMMON_V1_INSTRUMENTATIONSCOPE: Shape = Shape(&[
+    Field { number: 3, bytes: 80, kind: Kind::Message(&OPENTELEMETRY_PROTO_COMMON_V1_KEYVALUE) },
+]);
 static OPENTELEMETRY_PROTO_COMMON_V1_KEYVALUE: Shape = Shape(&[
     Field { number: 2, bytes: 0, kind: Kind::Message(&OPENTELEMETRY_PROTO_COMMON_V1_ANYVALUE) },
 ]);
 static OPENTELEMETRY_PROTO_COMMON_V1_KEYVALUELIST: Shape = Shape(&[
     Field { number: 1, bytes: 80, kind: Kind::Message(&OPENTELEMETRY_PROTO_COMMON_V1_KEYVALUE) },
+]);
+static OPENTELEMETRY_PROTO_RESOURCE_V1_RESOURCE: Shape = Shape(&[
+    Field { number: 1, bytes: 80, kind: Kind::Message(&OPENTELEMETRY_PROTO_COMMON_V1_KEYVALUE) },
+    Field { number: 3, bytes: 112, kind: Kind::Message(&OPENTELEMETRY_PROTO_COMMON_V1_ENTITYREF) },
+]);
+static OPENTELEMETRY_PROTO_TRACE_V1_INSTRUMENTATIONLIBRARYSPANS: Shape = Shape(&[
+    Field { number: 1, bytes: 0, kind: Kind::Message(&OPENTELEMETRY_PROTO_COMMON_V1_INSTRUMENTATIONSCOPE) },
+    Field { number: 2, bytes: 312, kind: Kind::Message(&OPENTELEMETRY_PROTO_TRACE_V1_SPAN) },
+]);
+static OPENTELEMETRY_PROTO_TRACE_V1_RESOURCESPANS: Shape = Shape(&[
+    Field { number: 1, bytes: 0, kind: Kind::Message(&OPENTELEMETRY_PROTO_RESOURCE_V1_RESOURCE) },
+    Field { number: 2, bytes: 156, kind: Kind::Message(&OPENTELEMETRY_PROTO_TRACE_V1_SCOPESPANS) },
+    Field { number: 1000, bytes: 156, kind: Kind::Message(&OPENTELEMETRY_PROTO_TRACE_V1_INSTRUMENTATIONLIBRARYSPANS) },
+]);
+static OPENTELEMETRY_PROTO_TRACE_V1_SCOPESPANS: Shape = Shape(&[
+    Field { number: 1, bytes: 0, kind: Kind::Message(&OPENTELEMETRY_PROTO_COMMON_V1_INSTRUMENTATIONSCOPE) },
+    Field { number: 2, bytes: 312, kind: Kind::Message(&OPENTELEMETRY_PROTO_TRACE_V1_SPAN) },
+]);
+static OPENTELEMETRY_PROTO_TRACE_V1_SPAN: Shape = Shape(&[
+    Field { number: 9, bytes: 80, kind: Kind::Message(&OPENTELEMETRY_PROTO_COMMON_V1_KEYVALUE) },
+    Field { number: 11, bytes: 68, kind: Kind::Message(&OPENTELEMETRY_PROTO_TRACE_V1_SPAN_EVENT) },
+    Field { number: 13, bytes: 128, kind: Kind::Message(&OPENTELEMETRY_PROTO_TRACE_V1_SPAN_LINK) },
+    Field { number: 15, bytes: 0, kind: Kind::Message(&OPENTELEMETRY_PROTO_TRACE_V1_STATUS) },
+]);
+static OPENTELEMETRY_PROTO_TRACE_V1_SPAN_EVENT: Shape = Shape(&[
+    Field { number: 3, bytes: 80, kind: Kind::Message(&OPENTELEMETRY_PROTO_COMMON_V1_KEYVALUE) },
+]);
+static OPENTELEMETRY_PROTO_TRACE_V1_SPAN_LINK: Shape = Shape(&[
+    Field { number: 4, bytes: 80, kind: Kind::Message(&OPENTELEMETRY_PROTO_COMMON_V1_KEYVALUE) },
+]);
+static OPENTELEMETRY_PROTO_TRACE_V1_STATUS: Shape = Shape(&[
+]);
+static OPENTELEMETRY_PROTO_TRACE_V1_TRACESDATA: Shape = Shape(&[
+    Field { number: 1, bytes: 140, kind: Kind::Message(&OPENTELEMETRY_PROTO_TRACE_V1_RESOURCESPANS) },
 ]);
 static TACTUS_V1_BLOCKPART: Shape = Shape(&[
 ]);
@@ -251,6 +292,13 @@ static TEMPOPB_TRACESEARCHMETADATA: Shape = Shape(&[
 static TEMPOPB_TRACESEARCHMETADATA_SERVICESTATSENTRY: Shape = Shape(&[
     Field { number: 2, bytes: 0, kind: Kind::Message(&TEMPOPB_SERVICESTATS) },
 ]);
+impl Shaped for crate::opentelemetry::proto::trace::v1::TracesData {
+    const MOST_TIMES: u64 = 16;
+
+    fn decoded_bytes(message: &[u8]) -> u64 {
+        OPENTELEMETRY_PROTO_TRACE_V1_TRACESDATA.decoded_bytes(message)
+    }
+}
 impl Shaped for crate::tactus::v1::BlocksWrittenRequest {
     const MOST_TIMES: u64 = 4;
 

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use prost::Message as _;
 use tactus_api::trace::{CombinedTrace, TraceFacts};
 use tactus_api::{Encoding, Error, Result};
-use tactus_jaeger::json::TraceWriter;
+use tactus_jaeger::json::{TraceWriter, around_traces};
 use tactus_model::TraceId;
 use tactus_otlp_json::OtlpJson;
 use tactus_proto::opentelemetry::proto::trace::v1::TracesData;
@@ -95,12 +95,13 @@ impl JaegerForm {
 
 impl TraceForm for JaegerForm {
     fn begin(&mut self) -> Result<Vec<u8>> {
-        self.writer.begin().map_err(unwritten)
+        let (begin, _) = around_traces(None).map_err(unwritten)?;
+        Ok([begin, self.writer.begin().map_err(unwritten)?].concat())
     }
 
     fn piece(&mut self, piece: &CombinedTrace) -> Result<Vec<u8>> {
-        let data = traces_data(piece)?;
-        let spans = self.writer.spans(&data.resource_spans).map_err(unwritten)?;
+        self.writer.add(traces_data(piece)?.resource_spans);
+        let spans = self.writer.spans(usize::MAX).map_err(unwritten)?;
         match self.held.grow_to(self.writer.heap_bytes()) {
             true => Ok(spans),
             false => Err(Error::TooManyBytes),
@@ -109,7 +110,9 @@ impl TraceForm for JaegerForm {
 
     fn end(&mut self, facts: &TraceFacts) -> Result<Vec<u8>> {
         let warnings = Some(facts.message.clone()).filter(|message| !message.is_empty());
-        self.writer.end(warnings.into_iter().collect()).map_err(unwritten)
+        let trace = self.writer.end(warnings.into_iter().collect()).map_err(unwritten)?;
+        let (_, end) = around_traces(None).map_err(unwritten)?;
+        Ok([trace, end].concat())
     }
 }
 

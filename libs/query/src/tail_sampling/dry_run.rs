@@ -8,7 +8,7 @@ use tactus_api::{Error, Result};
 use tactus_config::sections::query_apis::TraceLookups;
 use tactus_model::merge::merge;
 use tactus_model::{AppendError, BatchBuilder, BuilderLimits, SpanBatch, TenantId, TraceId};
-use tactus_proto::opentelemetry::proto::trace::v1::ScopeSpans;
+use tactus_proto::opentelemetry::proto::trace::v1::{ScopeSpans, TracesData};
 use tactus_tail_sampling::{Decider, Policies, bytes_per_trace, spans_per_trace};
 use tactus_traceql::eval::Bitmap;
 
@@ -87,7 +87,7 @@ impl Frontend {
                     run
                 })
             });
-            run = judged.await?.map_err(|error| Error::Internal(error.to_string()))?;
+            run = judged.await??;
         }
         Ok(run.found)
     }
@@ -134,9 +134,17 @@ fn time_of(traces: &[FoundId]) -> Duration {
     Duration::from_nanos(last.saturating_sub(first))
 }
 
-fn batch_of(traces: Vec<WholeTrace>) -> std::result::Result<SpanBatch, AppendError> {
+fn batch_of(traces: Vec<WholeTrace>) -> Result<SpanBatch> {
     let mut builder = BatchBuilder::new(BuilderLimits::default());
-    for resource_spans in traces.into_iter().flat_map(|trace| trace.data.resource_spans) {
+    for trace in traces {
+        let appended = append(&mut builder, trace.decode()?);
+        appended.map_err(|error| Error::Internal(error.to_string()))?;
+    }
+    Ok(merge(&[&builder.finish()]).0)
+}
+
+fn append(builder: &mut BatchBuilder, trace: TracesData) -> std::result::Result<(), AppendError> {
+    for resource_spans in trace.resource_spans {
         let resource = resource_spans.resource.unwrap_or_default().encode_to_vec();
         let resource = builder.resource(&resource)?;
         for spans in resource_spans.scope_spans {
@@ -145,5 +153,5 @@ fn batch_of(traces: Vec<WholeTrace>) -> std::result::Result<SpanBatch, AppendErr
             builder.append_scope_spans(resource, scope, &spans.encode_to_vec(), |_, _| true)?;
         }
     }
-    Ok(merge(&[&builder.finish()]).0)
+    Ok(())
 }

@@ -1,24 +1,21 @@
 //! Fetches whole traces, several at a time.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt as _};
-use prost::Message as _;
 use tactus_api::request::TraceQuery;
 use tactus_api::trace::{SharedIds, WhenTooLarge};
 use tactus_api::{Error, Result};
 use tactus_config::sections::query_apis::TraceLookups;
 use tactus_model::{TenantId, TraceId};
-use tactus_proto::opentelemetry::proto::trace::v1::{Span, TracesData};
-use tactus_server::bodies::Bodies;
+use tactus_proto::Shaped as _;
+use tactus_proto::opentelemetry::proto::trace::v1::TracesData;
 
 use super::{FoundId, WholeTrace, WholeTraces};
 use crate::frontend::Frontend;
 use crate::metrics::TRACES;
 use crate::offload::offload;
 use crate::query_log::Asked;
-use crate::trace_by_id::{FoundTrace, Large, malformed};
+use crate::trace_by_id::{FoundTrace, Large};
 
 /// Blocks are looked into that have spans this many seconds before or after those of a trace which the search has seen.
 const AROUND_SECONDS: i64 = 600;
@@ -37,7 +34,7 @@ impl Frontend {
     pub async fn whole_trace(&self, tenants: &[TenantId], id: TraceId) -> Result<WholeTrace> {
         let found = self.find_trace(tenants, id, as_stored(), WhenTooLarge::Cut).await?;
         let message = found.facts.message.clone();
-        match decode(&self.memory, id, found).await? {
+        match whole(id, found).await? {
             Some(trace) => Ok(trace),
             None if message.is_empty() => Err(Error::NotFound),
             None => Err(Error::Internal(message)),
@@ -59,7 +56,7 @@ impl Frontend {
             }
             Ok(())
         };
-        let made = (Large::Whole, |id, found| decode(&self.memory, id, found));
+        let made = (Large::Whole, whole);
         let wanted: Vec<_> = ids.iter().map(|&id| (id, as_stored())).collect();
         let asked = Asked::new(format!("{} traces", ids.len()));
         let visited = self.each_trace(tenants, &wanted, settings, asked, made, take).await?;
@@ -169,25 +166,23 @@ struct Fetched<T> {
     read: u64,
 }
 
-/// A trace as messages; `None` if nobody has it. Errors: [`Error::TooManyBytes`], or one that is no trace.
-async fn decode(
-    memory: &Arc<Bodies>,
-    id: TraceId,
-    mut found: FoundTrace,
-) -> Result<Option<WholeTrace>> {
+/// The trace that was found; `None` if nobody has it.
+async fn whole(id: TraceId, found: FoundTrace) -> Result<Option<WholeTrace>> {
     if found.trace.is_empty() {
         return Ok(None);
     }
-    // Texts stay where they are; a small span takes more as a message than as bytes.
-    let messages = found.trace.spans() * size_of::<Span>();
-    found.memory = found.memory.and(memory, messages as u64).await?;
     let is_long = found.trace.takes_long();
-    offload(is_long, move || {
-        let truncated = found.trace.truncated;
-        let bytes = Bytes::from(found.trace.to_protobuf_v1());
-        let data = TracesData::decode(bytes).map_err(malformed)?;
-        let (message, memory) = (found.facts.message, found.memory);
-        Ok(Some(WholeTrace { id, data, truncated, message, memory }))
-    })
-    .await?
+    let encode = move || {
+        let encoded = Bytes::from(found.trace.to_protobuf_v1());
+        WholeTrace {
+            id,
+            spans: found.trace.spans(),
+            decoded_bytes: TracesData::decoded_bytes(&encoded),
+            truncated: found.trace.truncated,
+            message: found.facts.message,
+            memory: found.memory,
+            encoded,
+        }
+    };
+    offload(is_long, encode).await.map(Some)
 }

@@ -7,7 +7,6 @@ use tactus_proto::otlp::{
 };
 
 use super::{spans_from_otlp, text_of};
-use crate::v2::write_spans;
 
 fn attribute(key: &str, value: Value) -> KeyValue {
     let key = Bytes::copy_from_slice(key.as_bytes());
@@ -31,7 +30,7 @@ fn json(resource: &[KeyValue], scope: InstrumentationScope, span: Span) -> Strin
         vec![ScopeSpans { scope: Some(scope), spans: vec![span], ..ScopeSpans::default() }];
     let resource = Resource { attributes: resource.to_vec(), ..Resource::default() };
     let group = ResourceSpans { resource: Some(resource), scope_spans, ..ResourceSpans::default() };
-    String::from_utf8(write_spans(&spans_from_otlp(&[group]))).unwrap()
+    serde_json::to_string(&spans_from_otlp(vec![group]).collect::<Vec<_>>()).unwrap()
 }
 
 fn svc() -> Vec<KeyValue> {

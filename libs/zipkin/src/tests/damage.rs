@@ -6,7 +6,7 @@ use prost::Message;
 use tactus_proto::otlp::ExportTraceServiceRequest;
 
 use super::{decode, unhex};
-use crate::{DecodeOptions, Error, Format, MediaType, Version, spans_from_otlp, write_spans};
+use crate::{DecodeOptions, Error, Format, MediaType, Version, spans_from_otlp};
 
 const FORMATS: [Format; 4] = [Format::JsonV1, Format::ThriftV1, Format::JsonV2, Format::ProtobufV2];
 
@@ -20,7 +20,10 @@ fn feed(body: Vec<u8>) {
             let options = DecodeOptions { parse_string_tags, now_unix_nanos: 1 };
             if let Ok((found, request)) = crate::decode(format, &body, &options) {
                 let request = ExportTraceServiceRequest::decode(request).unwrap();
-                let answer = write_spans(&spans_from_otlp(&request.resource_spans));
+                let answer = serde_json::to_vec(
+                    &spans_from_otlp(request.resource_spans).collect::<Vec<_>>(),
+                )
+                .unwrap();
                 if matches!(found, Format::JsonV2 | Format::ProtobufV2) {
                     decode(Format::JsonV2, &answer.into(), &options).unwrap();
                 }

@@ -16,10 +16,10 @@ pub(crate) fn lower_case(text: &[u8]) -> Cow<'_, str> {
     }
 }
 
-/// The list of these spans.
-pub fn write_spans(spans: &[Span]) -> Vec<u8> {
+/// Appends a span as JSON.
+pub fn write_span(span: &Span, out: &mut Vec<u8>) {
     // Keys are strings and nothing else here can fail.
-    serde_json::to_vec(spans).unwrap_or_default()
+    let _ = serde_json::to_writer(out, span);
 }
 
 impl Serialize for Span {

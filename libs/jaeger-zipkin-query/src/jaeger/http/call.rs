@@ -1,17 +1,19 @@
 //! A request to Jaeger's HTTP API, how each version refuses it, and the envelope around answers of v1.
 
+use std::iter::once;
+
 use ::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 use serde_json::json;
-use tactus_api::QueryParams;
-use tactus_jaeger::json::{self, Envelope, EnvelopeError};
-use tactus_query::offload;
+use tactus_api::{Error, QueryParams};
+use tactus_jaeger::json::{self, Envelope, EnvelopeError, TraceWriter};
 use tactus_server::http::error_line;
 
 use crate::call::{self, Answer};
-use crate::jaeger::{FoundTrace, FoundTraces, JaegerError, JaegerQueries};
-use crate::long_work::takes_long;
+use crate::indent::Indenter;
+use crate::jaeger::{FoundTraces, JaegerError, JaegerQueries, ShownTrace};
+use crate::sending::{PIECE_BYTES, ToSend};
 
 /// A question of a version of the API.
 pub(super) type Call<const VERSION: u8> = call::Call<JaegerQueries, Refused<VERSION>>;
@@ -81,38 +83,63 @@ pub(super) fn data<T: Serialize>(data: T, pretty: bool) -> Answered<1> {
     plain(&Envelope::new(data, 0), pretty)
 }
 
-/// Traces that are put into their form when they are written, one after the other.
-struct ShownTraces(Vec<FoundTrace>);
-
-impl Serialize for ShownTraces {
-    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
-        serializer.collect_seq(
-            self.0.iter().map(|trace| {
-                json::trace(trace.id, &trace.data.resource_spans, trace.warnings.clone())
-            }),
-        )
-    }
-}
-
 /// Traces, with an error for each that is missing.
 pub(super) async fn traces(call: &Call<1>, found: FoundTraces) -> Answered<1> {
-    let pretty = is_pretty(&call.params());
-    let taken = found.traces.iter().map(|trace| &trace.memory);
-    let _held = call.memory_to_write(taken).await?;
-    let resources = found.traces.iter().flat_map(|trace| &trace.data.resource_spans);
-    offload(takes_long(resources), move || {
-        let FoundTraces { traces, missing, partial } = found;
-        let missing: Vec<_> = missing
-            .into_iter()
-            .map(|id| EnvelopeError {
-                code: 0,
-                msg: JaegerError::NotFound.to_string(),
-                trace_id: json::shown_trace_id(id),
-            })
-            .collect();
-        let errors = (!missing.is_empty()).then_some(missing);
-        let envelope = Envelope { errors, ..Envelope::new(ShownTraces(traces), 0) };
-        Ok(plain(&envelope, pretty)?.partial(partial))
-    })
-    .await?
+    let FoundTraces { traces, raw, missing, partial } = found;
+    let missing = missing.into_iter().map(|id| EnvelopeError {
+        code: 0,
+        msg: JaegerError::NotFound.to_string(),
+        trace_id: json::shown_trace_id(id),
+    });
+    let errors = Some(missing.collect::<Vec<_>>()).filter(|missing| !missing.is_empty());
+    let to_send = call.to_send(&traces).await?;
+    let shown = call.shared.shown(traces, raw);
+    Ok(written(to_send, shown, errors, is_pretty(&call.params())).await?.partial(partial))
+}
+
+/// The answer with these traces.
+pub(super) async fn written(
+    to_send: ToSend,
+    traces: impl Iterator<Item = Result<ShownTrace, Error>> + Send + 'static,
+    errors: Option<Vec<EnvelopeError>>,
+    pretty: bool,
+) -> Result<Answer, Error> {
+    let (begin, end) = json::around_traces(errors).map_err(unwritten)?;
+    let mut has_traces = false;
+    let pieces = traces.flat_map(move |trace| {
+        let comma = std::mem::replace(&mut has_traces, true).then(|| Ok(b",".to_vec()));
+        comma.into_iter().chain(pieces_of_trace(trace))
+    });
+    let pieces = once(Ok(begin)).chain(pieces).chain(once(Ok(end)));
+    let mut indenter = pretty.then(Indenter::default);
+    let pieces = pieces.map(move |piece| {
+        let piece = piece?;
+        Ok(match &mut indenter {
+            Some(indenter) => indenter.indent(&piece),
+            None => piece,
+        })
+    });
+    Ok(Answer::of_json(to_send.body(pieces).await?))
+}
+
+fn pieces_of_trace(
+    trace: Result<ShownTrace, Error>,
+) -> Box<dyn Iterator<Item = Result<Vec<u8>, Error>> + Send> {
+    let ShownTrace { id, data, warnings } = match trace {
+        Ok(trace) => trace,
+        Err(error) => return Box::new(once(Err(error))),
+    };
+    let mut writer = TraceWriter::new(id);
+    writer.add(data.resource_spans);
+    let begin = writer.begin();
+    let mut warnings = Some(warnings);
+    let rest = std::iter::from_fn(move || match writer.spans(PIECE_BYTES) {
+        Ok(spans) if spans.is_empty() => warnings.take().map(|warnings| writer.end(warnings)),
+        spans => Some(spans),
+    });
+    Box::new(once(begin).chain(rest).map(|piece| piece.map_err(unwritten)))
+}
+
+fn unwritten(error: serde_json::Error) -> Error {
+    Error::Internal(error.to_string())
 }

@@ -7,15 +7,16 @@ use tactus_api::Error;
 use tactus_jaeger::json::{UploadError, traces_of_upload};
 use tactus_proto::opentelemetry::proto::trace::v1::TracesData;
 use tactus_proto::opentelemetry::proto::trace::v1::span::SpanKind;
-use tactus_query::{TraceMemory, offload};
+use tactus_query::offload;
 
 use super::call::{self, is_pretty};
 use super::params::{self, Search, boolean, invalid, millis};
 use crate::jaeger::types::Result;
 use crate::jaeger::{
-    Dependency, FoundTrace, FoundTraces, JaegerError, Operation, OperationsQuery, TimeRange,
-    kind_name, parse_trace_id,
+    Dependency, FoundTraces, JaegerError, JaegerQueries, Operation, OperationsQuery, ShownTrace,
+    TimeRange, kind_name, parse_trace_id,
 };
+use crate::sending::ToSend;
 
 /// A question of this version.
 type Call = call::Call<1>;
@@ -76,9 +77,8 @@ pub(super) async fn trace(Path(id): Path<String>, call: Call) -> Answered {
     for name in ["start", "end"] {
         params::micros(&params, name)?;
     }
-    let trace = call.shared.trace(&call.tenants, id, raw).await?;
-    let found = FoundTraces { traces: vec![trace], ..FoundTraces::default() };
-    call::traces(&call, found).await
+    let found = call.shared.trace(&call.tenants, id, raw).await?;
+    call::traces(&call, FoundTraces { partial: false, ..found }).await
 }
 
 /// `/api/archive/{traceID}`.
@@ -109,17 +109,17 @@ pub(super) async fn dependencies(call: Call) -> Answered {
 
 /// `/api/transform`: OTLP's JSON as traces of v1.
 pub(super) async fn transform(call: Call, body: Body) -> Answered {
+    let pretty = is_pretty(&call.params());
     let file = call.shared.frontend.receive_file(body).await?;
-    let (call, found) = offload(true, move || {
-        let found = traces(&call, &file.bytes);
-        (call, found)
-    })
-    .await?;
-    call::traces(&call, found?).await
+    let (queries, bytes) = (call.shared.clone(), file.decoded_bytes());
+    let traces = offload(true, move || traces(&queries, &file.bytes)).await??;
+    let bodies = &call.shared.frontend.memory;
+    let to_send = ToSend::decoded(bodies, call.tenants.clone(), bytes).await?;
+    Ok(call::written(to_send, traces.into_iter().map(Ok), None, pretty).await?)
 }
 
-fn traces(call: &Call, file: &[u8]) -> Result<FoundTraces> {
-    let max_spans = call.shared.frontend.settings.trace_files.max_spans;
+fn traces(queries: &JaegerQueries, file: &[u8]) -> Result<Vec<ShownTrace>> {
+    let max_spans = queries.frontend.settings.trace_files.max_spans;
     let traces = traces_of_upload(file, max_spans).map_err(|error| match error {
         UploadError::TooManySpans { .. } => {
             let text = format!("{error} (limit: query_frontend.trace_files.max_spans)");
@@ -128,13 +128,8 @@ fn traces(call: &Call, file: &[u8]) -> Result<FoundTraces> {
         error => invalid(format!("cannot unmarshal OTLP: {error}")),
     })?;
     let adjusted = traces.into_iter().map(|(id, resource_spans)| {
-        let trace = FoundTrace {
-            id,
-            data: TracesData { resource_spans },
-            warnings: Vec::new(),
-            memory: TraceMemory::default(),
-        };
-        call.shared.adjusted(trace)
+        let data = TracesData { resource_spans };
+        queries.adjusted(ShownTrace { id, data, warnings: Vec::new() })
     });
-    Ok(FoundTraces { traces: adjusted.collect(), ..FoundTraces::default() })
+    Ok(adjusted.collect())
 }

@@ -4,20 +4,24 @@ mod messages;
 mod params;
 
 use std::collections::BTreeMap;
+use std::iter::once;
 
 use axum::extract::Path;
 use serde_json::json;
+use tactus_api::Error;
 use tactus_jaeger::adjust::warn_on_root;
 use tactus_otlp_json::OtlpJson;
-use tactus_proto::opentelemetry::proto::trace::v1::ResourceSpans;
-use tactus_query::offload;
 
 use super::call;
 use super::params::{boolean, invalid};
 use crate::call::Answer;
-use crate::jaeger::{FoundTraces, JaegerError, OperationsQuery, TraceSummary, parse_trace_id};
-use crate::long_work::takes_long;
+use crate::chunks::of_otlp;
+use crate::jaeger::{FoundTraces, JaegerError, OperationsQuery, ShownTrace, parse_trace_id};
+
 use messages::{ShownDependency, ShownSummary, operation};
+
+/// Larger traces are written in parts of this many bytes of OTLP, each with its resources.
+const CHUNK_BYTES: usize = 256 << 10;
 
 /// A question of this version.
 type Call = call::Call<3>;
@@ -68,17 +72,18 @@ pub(super) async fn trace(Path(id): Path<String>, call: Call) -> Answered {
         None => boolean(&params, "raw_traces")?.unwrap_or(false),
     };
     params::times(&params)?;
-    let trace = call.shared.trace(&call.tenants, id, raw).await?;
-    traces(&call, FoundTraces { traces: vec![trace], ..FoundTraces::default() }).await
+    let found = call.shared.trace(&call.tenants, id, raw).await?;
+    traces(&call, FoundTraces { partial: false, ..found }).await
 }
 
 /// `/api/v3/trace-summaries`.
 pub(super) async fn summaries(call: Call) -> Answered {
     let filter = params::filter(&call.params())?;
     let found = call.shared.find_traces(&call.tenants, &filter).await?;
-    let shown = |trace| ShownSummary::from(TraceSummary::of(trace));
-    let summaries: Vec<_> = found.traces.iter().map(shown).collect();
-    Ok(Answer::json(&BTreeMap::from([("summaries", summaries)]))?.partial(found.partial))
+    let partial = found.partial;
+    let summaries = call.shared.summaries(&call.tenants, found).await?;
+    let summaries: Vec<_> = summaries.into_iter().map(ShownSummary::from).collect();
+    Ok(Answer::json(&BTreeMap::from([("summaries", summaries)]))?.partial(partial))
 }
 
 /// `/api/v3/dependencies`.
@@ -91,17 +96,36 @@ pub(super) async fn dependencies(call: Call) -> Answered {
 
 /// All traces in one message.
 async fn traces(call: &Call, found: FoundTraces) -> Answered {
-    let partial = found.partial;
-    let taken: Vec<_> = found.traces.iter().map(|trace| trace.memory.clone()).collect();
-    let _held = call.memory_to_write(&taken).await?;
-    let data = found.traces.into_iter().flat_map(|mut trace| {
-        warn_on_root(&mut trace.data.resource_spans, &trace.warnings);
-        trace.data.resource_spans
+    let FoundTraces { traces, raw, partial, .. } = found;
+    let to_send = call.to_send(&traces).await?;
+    let mut has_spans = false;
+    let elements = call.shared.shown(traces, raw).flat_map(elements_of_trace).map(move |piece| {
+        let mut piece = piece?;
+        if std::mem::replace(&mut has_spans, true) {
+            piece.insert(0, b',');
+        }
+        Ok(piece)
     });
-    let resource_spans: Vec<ResourceSpans> = data.collect();
-    offload(takes_long(&resource_spans), move || {
-        let data = BTreeMap::from([("resourceSpans", OtlpJson(&resource_spans))]);
-        Ok(Answer::json(&BTreeMap::from([("result", data)]))?.partial(partial))
-    })
-    .await?
+    let begin = once(Ok(b"{\"result\":{\"resourceSpans\":[".to_vec()));
+    let pieces = begin.chain(elements).chain(once(Ok(b"]}}".to_vec())));
+    Ok(Answer::of_json(to_send.body(pieces).await?).partial(partial))
+}
+
+/// Elements of the list of resources, some in each piece.
+fn elements_of_trace(
+    trace: tactus_api::Result<ShownTrace>,
+) -> Box<dyn Iterator<Item = tactus_api::Result<Vec<u8>>> + Send> {
+    let mut trace = match trace {
+        Ok(trace) => trace,
+        Err(error) => return Box::new(once(Err(error))),
+    };
+    warn_on_root(&mut trace.data.resource_spans, &trace.warnings);
+    Box::new(of_otlp(trace.data, CHUNK_BYTES).map(|(chunk, _)| {
+        let mut list = serde_json::to_vec(&OtlpJson(&chunk.resource_spans))
+            .map_err(|error| Error::Internal(error.to_string()))?;
+        // Without its brackets.
+        list.pop();
+        list.remove(0);
+        Ok(list)
+    }))
 }

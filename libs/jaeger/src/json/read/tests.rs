@@ -17,7 +17,7 @@ fn read(file: &Json) -> Result<Vec<ResourceSpans>, String> {
 
 fn written(spans: &[ResourceSpans]) -> Json {
     let id = TraceId::from_slice(&spans[0].scope_spans[0].spans[0].trace_id);
-    serde_json::to_value(Envelope::new([trace(id, spans, Vec::new())], 0)).unwrap()
+    serde_json::to_value(Envelope::new([trace(id, spans.to_vec(), Vec::new())], 0)).unwrap()
 }
 
 fn file() -> Json {

@@ -1,0 +1,176 @@
+//! Answers whose parts are made while the client takes them, so that only few parts of a large answer are in memory.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use axum::body::Body;
+use bytes::Bytes;
+use futures_util::stream::unfold;
+use tactus_api::{Error, Result};
+use tactus_model::TenantId;
+use tactus_query::{TraceMemory, WholeTrace, as_part_of_query, offload};
+use tactus_server::bodies::{Bodies, Outgoing};
+
+/// Parts are made until together they have this many bytes: some milliseconds of work.
+const READY_BYTES: usize = 256 << 10;
+
+/// Size of the parts of a body, in bytes.
+pub(crate) const PIECE_BYTES: usize = 64 << 10;
+
+/// Traces of more spans, or more bytes, take longer to convert than threads that serve connections have time for.
+const MANY_SPANS: usize = 500;
+const MANY_BYTES: usize = 256 << 10;
+
+/// Traces that are about to be sent: who asks, where memory is counted, and how much they take.
+pub(crate) struct ToSend {
+    tenants: Vec<TenantId>,
+    bodies: Arc<Bodies>,
+    /// To decode one trace after the other.
+    memory: TraceMemory,
+    /// Bytes of the traces and of `memory`.
+    bytes: u64,
+    is_long: bool,
+}
+
+impl ToSend {
+    /// Takes the memory to decode and convert one of the traces at a time. Errors: [`Error::TooManyBytes`].
+    pub(crate) async fn new(
+        bodies: &Arc<Bodies>,
+        tenants: Vec<TenantId>,
+        traces: &[WholeTrace],
+    ) -> Result<Self> {
+        // What is converted replaces what was decoded; processes may take more, but not more than all of the trace.
+        let largest = traces.iter().map(|trace| trace.decoded_bytes + trace.encoded.len() as u64);
+        let memory = TraceMemory::default().and(bodies, largest.max().unwrap_or(0)).await?;
+        let held: u64 = traces.iter().map(|trace| trace.memory.bytes()).sum();
+        let spans: usize = traces.iter().map(|trace| trace.spans).sum();
+        let encoded: usize = traces.iter().map(|trace| trace.encoded.len()).sum();
+        Ok(Self {
+            tenants,
+            bodies: Arc::clone(bodies),
+            bytes: held + memory.bytes(),
+            memory,
+            is_long: spans > MANY_SPANS || encoded > MANY_BYTES,
+        })
+    }
+
+    /// As [`Self::new`], of traces that take so many bytes decoded and converted.
+    pub(crate) async fn decoded(
+        bodies: &Arc<Bodies>,
+        tenants: Vec<TenantId>,
+        bytes: u64,
+    ) -> Result<Self> {
+        let memory = TraceMemory::default().and(bodies, bytes).await?;
+        Ok(Self { tenants, bodies: Arc::clone(bodies), memory, bytes, is_long: true })
+    }
+
+    /// The answer of these parts, each with its size in bytes.
+    pub(crate) fn parts<T: Send + 'static>(
+        self,
+        parts: impl Iterator<Item = Result<(T, usize)>> + Send + 'static,
+    ) -> Parts<T> {
+        let Self { tenants, bodies, memory, bytes, is_long } = self;
+        let left = Left { parts: Box::new(parts), ready: VecDeque::new(), _memory: memory };
+        let left = Some(Arc::new(Outgoing::owning(&bodies, bytes, left)));
+        Parts { left, tenants, is_long }
+    }
+
+    /// The body of these pieces, whole if it is small. Errors: that of the first piece; a later one ends the connection, which
+    /// shows the client that the answer is incomplete.
+    pub(crate) async fn body(
+        self,
+        pieces: impl Iterator<Item = Result<Vec<u8>>> + Send + 'static,
+    ) -> Result<Body> {
+        let mut parts = self.parts(Joined(pieces));
+        let Some(first) = parts.next().await? else { return Ok(Body::empty()) };
+        let Some(second) = parts.next().await? else { return Ok(Body::from(first)) };
+        let waiting = VecDeque::from([first, second]);
+        Ok(Body::from_stream(unfold((waiting, parts), async |(mut waiting, mut parts)| {
+            let next = match waiting.pop_front() {
+                Some(next) => Ok(next),
+                None => parts.next().await.transpose()?,
+            };
+            if let Err(error) = &next {
+                tracing::warn!(%error, "an answer broke off while it was sent");
+            }
+            Some((next, (waiting, parts)))
+        })))
+    }
+}
+
+/// The parts of an answer, made some at a time. What is left is dropped when others need its memory.
+pub(crate) struct Parts<T> {
+    /// `None` after an error.
+    left: Option<Arc<Outgoing<Left<T>>>>,
+    tenants: Vec<TenantId>,
+    is_long: bool,
+}
+
+struct Left<T> {
+    parts: Box<dyn Iterator<Item = Result<(T, usize)>> + Send>,
+    ready: VecDeque<T>,
+    _memory: TraceMemory,
+}
+
+impl<T> Left<T> {
+    /// Makes some parts; none are ready if there are no more.
+    fn make(&mut self) -> Result<()> {
+        let mut bytes = 0;
+        while bytes < READY_BYTES
+            && let Some(part) = self.parts.next()
+        {
+            let (part, size) = part?;
+            bytes += size;
+            self.ready.push_back(part);
+        }
+        Ok(())
+    }
+}
+
+impl<T: Send + 'static> Parts<T> {
+    /// The next part; `None` after the last one. Errors: a trace cannot be read; [`Error::TooManyBytes`] if others needed the
+    /// memory. There is nothing after an error.
+    pub(crate) async fn next(&mut self) -> Result<Option<T>> {
+        let next = self.next_or_error().await;
+        if next.is_err() {
+            self.left = None;
+        }
+        next
+    }
+
+    async fn next_or_error(&mut self) -> Result<Option<T>> {
+        let Some(left) = &self.left else { return Ok(None) };
+        let ready = |left: &mut Left<T>| left.ready.pop_front();
+        if let Some(part) = left.with(ready).ok_or(Error::TooManyBytes)? {
+            return Ok(Some(part));
+        }
+        let making = Arc::clone(left);
+        let make = offload(self.is_long, move || making.with(Left::make));
+        as_part_of_query(&self.tenants, make).await?.ok_or(Error::TooManyBytes)??;
+        left.with(ready).ok_or(Error::TooManyBytes)
+    }
+}
+
+/// Pieces, small ones joined.
+struct Joined<I>(I);
+
+impl<I: Iterator<Item = Result<Vec<u8>>>> Iterator for Joined<I> {
+    type Item = Result<(Bytes, usize)>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let mut joined = match self.0.next()? {
+            Ok(piece) => piece,
+            Err(error) => return Some(Err(error)),
+        };
+        while joined.len() < PIECE_BYTES
+            && let Some(piece) = self.0.next()
+        {
+            match piece {
+                Ok(piece) => joined.extend(piece),
+                Err(error) => return Some(Err(error)),
+            }
+        }
+        let size = joined.len();
+        Some(Ok((Bytes::from(joined), size)))
+    }
+}
