@@ -1,4 +1,4 @@
-//! Makes a table of the built files of `web/`, or of one page that says how to build them.
+//! Generates a table of the files built from `web/`. If they are missing, it has one page that says how to build them.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -8,7 +8,7 @@ use std::fs;
 use std::hash::{DefaultHasher, Hasher as _};
 use std::path::{Path, PathBuf};
 
-/// What the build of `web/` leaves. The folder above it is always there, so that its change is seen.
+/// The output folder of the build of `web/`. Cargo watches the folder above it, which always exists.
 const SITE: &str = "web/dist/site";
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -27,7 +27,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// All files below `folder` by their paths below `site`, with slashes.
+/// Collects all files below `folder`, by their paths below `site`, with slashes.
 fn collect(
     site: &Path,
     folder: &Path,
@@ -47,7 +47,7 @@ fn collect(
 }
 
 fn table(root: &Path, files: &BTreeMap<String, PathBuf>) -> Result<String, Box<dyn Error>> {
-    // By the folder of the crate when it is compiled: a build folder may serve another checkout next time.
+    // The path is resolved when the crate is compiled, because another checkout may use the same build folder later.
     let included = |path: &Path| -> Result<String, Box<dyn Error>> {
         let below = Path::new("/").join(path.strip_prefix(root)?);
         Ok(format!("include_bytes!(concat!(env!(\"CARGO_MANIFEST_DIR\"), {below:?}))"))

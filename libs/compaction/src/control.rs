@@ -53,7 +53,7 @@ pub struct RewriteStats {
     pub traces_expired: u64,
     /// Spans of the traces left out by age.
     pub spans_expired: u64,
-    /// Traces left out by id. A trace counts once for each input that has it.
+    /// Traces left out by id. A trace counts once, however many inputs have it.
     pub traces_removed: u64,
     /// Spans of the traces left out by id.
     pub spans_removed: u64,

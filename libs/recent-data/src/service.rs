@@ -298,10 +298,9 @@ fn unreadable(error: &SegmentError) -> Status {
     Status::unavailable(error_text(error))
 }
 
-/// The status if other ingesters left spans to this one, but it has released them meanwhile. The query must be asked
-/// again.
+/// The status if other ingesters left spans to this one, but it has released them meanwhile. The caller must ask again.
 fn let_go() -> Status {
-    Status::aborted("spans were let go of meanwhile")
+    Status::aborted("spans were released meanwhile")
 }
 
 /// The ids of the blocks that a query reads, from its request.

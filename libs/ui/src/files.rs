@@ -11,7 +11,7 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderValue, StatusCode};
 
-/// Scripts only from here, no markup from text: what a span holds cannot become either.
+/// Scripts come only from this origin, and text never becomes markup. So the content of a span can become neither.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
      connect-src 'self'; font-src 'self'; worker-src 'self'; base-uri 'self'; form-action 'none'; \
      frame-ancestors 'self'; require-trusted-types-for 'script'; trusted-types tactus";
@@ -32,11 +32,11 @@ struct File {
 
 static FILES: &[File] = include!(concat!(env!("OUT_DIR"), "/files.rs"));
 
-/// The pages at `/ui/`, and redirects there from `/` and `/ui`. For everyone; nothing here is a tenant's.
+/// The pages at `/ui/`, and redirects there from `/` and `/ui`. They contain no data of tenants, so everyone may read them.
 pub fn router() -> Router {
-    // Relative to the request, so that no prefix has to be known.
+    // The location is relative to the request, so that it works below any prefix.
     let redirect = |location: String| (StatusCode::FOUND, [(LOCATION, location)]);
-    // Below a prefix the root has no slash at its end: `/tempo`.
+    // Below a prefix, the path of the root has no slash at its end: `/tempo`.
     let root = async move |OriginalUri(uri): OriginalUri| match uri.path().rsplit('/').next() {
         None | Some("") => redirect("ui/".to_owned()),
         Some(folder) => redirect(format!("{folder}/ui/")),
@@ -51,7 +51,7 @@ pub fn router() -> Router {
         )
 }
 
-/// The file of a path below `/ui/`; the index for each page.
+/// Serves a path below `/ui/`: the file with this name, or else the index, which shows every page.
 fn serve(path: &str, headers: &HeaderMap) -> Response {
     if let Some(file) = find(path).filter(|file| file.path != INDEX) {
         return with_common_headers(asset(file, headers));
@@ -93,7 +93,7 @@ fn asset(file: &'static File, headers: &HeaderMap) -> Response {
     response
 }
 
-/// The index with the way from `path` to the folder that all addresses are relative to.
+/// The index with a `<base>`: the relative path from `path` to the folder to which all addresses are relative.
 fn index(file: &'static File, path: &str, headers: &HeaderMap) -> Response {
     let depth = path.matches('/').count();
     let tag = format!("\"{}-{depth}\"", file.tag);
@@ -108,7 +108,7 @@ fn index(file: &'static File, path: &str, headers: &HeaderMap) -> Response {
     response
 }
 
-/// 304 for a client that has what the tag stands for.
+/// Returns 304 to a client that already has the content with this tag.
 fn unless_known(tag: &str, headers: &HeaderMap, body: impl FnOnce() -> Body) -> Response {
     let known = headers.get_all(IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
     let is_known = known

@@ -1,4 +1,4 @@
-//! Addresses of Jaeger's UI and of Zipkin's, as dashboards and chats hold them: redirects to the page that shows the same.
+//! Redirects links to the UIs of Jaeger and Zipkin, as dashboards and chats contain them, to our page that shows the same.
 //!
 //! Redirects are relative to the request, so that they work below any prefix.
 
@@ -14,7 +14,7 @@ use http::header::LOCATION;
 use http::{HeaderValue, StatusCode};
 
 /// Jaeger's `/search`, `/trace/{id}`, `/trace/{a}...{b}`, `/compare`, `/dependencies`, `/deep-dependencies` and `/monitor`.
-/// `to_root`: the way from the folder of `/search` to that of `/ui/`, as `""` or `"../"`.
+/// `to_root`: the relative path from the folder of `/search` to that of `/ui/`, such as `""` or `"../"`.
 pub fn jaeger_links(to_root: &'static str) -> Router {
     let page = |target: fn(&str) -> Option<String>| page(to_root, target);
     let trace = get(async move |Path(ids): Path<String>, RawQuery(query): RawQuery| {
@@ -31,7 +31,7 @@ pub fn jaeger_links(to_root: &'static str) -> Router {
         .route("/monitor", page(|query| Some(jaeger::monitor(query))))
 }
 
-/// `/jaeger` and `/jaeger/`, where a port that has other pages as well has Jaeger's first one.
+/// `/jaeger` and `/jaeger/`: Jaeger's start page, on a port that serves other pages as well.
 pub fn jaeger_folder() -> Router {
     let first = |_: &str| Some("search".to_owned());
     Router::new().route("/jaeger", page("", first)).route("/jaeger/", page("../", first))
@@ -47,20 +47,20 @@ pub fn zipkin_links(to_root: &'static str) -> Router {
         .route("/traceViewer", page(to_root, |_| Some("file".to_owned())))
 }
 
-/// Zipkin's first page, the search: `/zipkin` and `/zipkin/`.
+/// `/zipkin` and `/zipkin/`: Zipkin's start page, which is the search.
 pub fn zipkin_folder() -> Router {
     let search = |query: &str| Some(zipkin::search(query));
     Router::new().route("/zipkin", page("", search)).route("/zipkin/", page("../", search))
 }
 
-/// A page that leads to where `target` says, from the parameters of the request.
+/// A redirect to the path that `target` makes of the request's query string.
 fn page(to_root: &'static str, target: fn(&str) -> Option<String>) -> axum::routing::MethodRouter {
     get(async move |RawQuery(query): RawQuery| {
         redirect(to_root, target(query.as_deref().unwrap_or_default()))
     })
 }
 
-/// To a path below `/ui/`; 404 if there is none.
+/// Redirects to a path below `/ui/`; returns 404 if there is none.
 fn redirect(to_root: &str, target: Option<String>) -> Response {
     let Some(target) = target else {
         return (StatusCode::NOT_FOUND, "404 page not found\n").into_response();
@@ -71,7 +71,7 @@ fn redirect(to_root: &str, target: Option<String>) -> Response {
     }
 }
 
-/// The id of a trace as either UI writes it.
+/// True for the id of a trace as both UIs write it: 1 to 32 hexadecimal digits.
 fn is_id(id: &str) -> bool {
     !id.is_empty() && id.len() <= 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
@@ -83,7 +83,7 @@ mod tests {
     use http::Request;
     use tower::ServiceExt as _;
 
-    /// Where a request is led to, or its status.
+    /// The location that a request is redirected to, or its status.
     async fn led(router: Router, path: &str) -> String {
         let request = Request::get(path).body(Body::empty()).unwrap();
         let response = router.oneshot(request).await.unwrap();

@@ -259,7 +259,7 @@ impl Shared {
                 "the directory of the write-ahead log was removed, with what was in it; a new one is used"
             ),
             Err(error) => {
-                tracing::debug!(path = %path.display(), %error, "cannot make the directory of the log anew");
+                tracing::debug!(path = %path.display(), %error, "cannot create the directory of the log again");
             }
         }
         restored.is_ok()

@@ -18,7 +18,7 @@ use tactus_process::{
 use tactus_storage::meta::{BlockVersion, DedicatedColumn};
 use tactus_telemetry::error_text;
 
-/// True if this process compacts and deletes. A poll interval of 0 means "no" to those who wrote the file for Tempo.
+/// True if this process compacts and deletes blocks. In a file written for Tempo, a poll interval of 0 turns this off.
 pub(crate) fn is_enabled(config: &Config) -> bool {
     !config.compactor.disabled && !config.storage.trace.blocklist_poll.is_zero()
 }
@@ -65,20 +65,19 @@ pub fn settings(config: &Config, overrides: Arc<Overrides>) -> Result<Settings, 
     })
 }
 
-/// The columns that a tenant has instead of those of all blocks. The file of limits is refused with columns that cannot
-/// be.
+/// A tenant's own dedicated columns, if it has valid ones. A file of limits with invalid columns is refused.
 fn own_columns(limits: &overrides::Limits, version: BlockVersion) -> Option<Vec<DedicatedColumn>> {
     let columns = dedicated_columns(limits.storage.parquet_dedicated_columns.as_deref()?, version);
     columns
         .inspect_err(|error| {
-            tactus_telemetry::log_limited!(error, error = error_text(error), "limits of a tenant");
+            tactus_telemetry::log_limited!(error, error = error_text(error), "a tenant's dedicated columns are invalid");
         })
         .ok()
 }
 
-/// What the configuration itself cannot know: the queries of retention policies must be TraceQL.
+/// Checks what the configuration cannot check by itself: the queries of retention policies must be TraceQL.
 ///
-/// Errors: the first that is not.
+/// Errors: the first query that is not.
 pub fn check_limits(limits: &overrides::Limits) -> Result<(), String> {
     check_policies(&limits.compaction.retention_policies)
         .map_err(|error| format!("compaction.retention_policies: {}", error_text(&error)))

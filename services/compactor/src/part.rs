@@ -7,7 +7,7 @@ use tactus_process::{Error, Part, Process, settings::tenancy};
 
 use crate::from_config;
 
-/// Merges and deletes blocks in the background, unless the configuration leaves that to others.
+/// Merges and deletes blocks in the background, unless that is turned off in the configuration.
 ///
 /// Errors: invalid settings; object storage that refuses us.
 pub async fn part(process: &Process) -> Result<Part, Error> {
@@ -47,7 +47,7 @@ pub async fn part(process: &Process) -> Result<Part, Error> {
     Ok(part)
 }
 
-/// A process of one compactor.
+/// A process with only a compactor.
 ///
 /// Errors: as for [`part`].
 pub async fn alone(process: &Process) -> Result<Vec<Part>, Error> {

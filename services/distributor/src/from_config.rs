@@ -32,7 +32,7 @@ pub(crate) fn settings(config: &Config) -> Settings {
     }
 }
 
-/// What is taken out of requests, and where they are sent on to.
+/// The rules that drop spans of requests, and the forwarders that get copies of requests.
 ///
 /// Errors: an invalid rule of `distributor.drop_rules`, or an invalid forwarder.
 pub(crate) fn rules_and_forwarders(process: &Process) -> Result<(RuleBook, Forwarders), Error> {
@@ -47,13 +47,13 @@ pub(crate) fn rules_and_forwarders(process: &Process) -> Result<(RuleBook, Forwa
     Ok((rules, forwarders))
 }
 
-/// Requests for metrics generators may hold one part in this many of the bytes in flight.
+/// Divisor: requests for metrics generators may hold this fraction of the bytes in flight.
 const GENERATORS_SHARE: u64 = 4;
 
-/// The way to the metrics generators; `None` for a process without others and without a generator. `local`: the one in
-/// this process.
+/// The client of the metrics generators; `None` if there are none: no cluster, and no generator in this process. `local`:
+/// the generator in this process.
 ///
-/// Errors: certificates.
+/// Errors: invalid certificates.
 pub(crate) fn generators(
     process: &Process,
     local: Option<Arc<dyn MetricsGenerator>>,
@@ -81,9 +81,9 @@ pub(crate) fn generator_channels(process: &Process) -> Result<Channels, Error> {
     process.channels_of("metrics_generator_client.grpc_client_config", client)
 }
 
-/// What the configuration itself cannot know: drop rules must be TraceQL.
+/// Checks what the configuration cannot check by itself: drop rules must be TraceQL.
 ///
-/// Errors: the first that is not.
+/// Errors: the first rule that is not.
 pub fn check_limits(limits: &overrides::Limits) -> Result<(), String> {
     RuleBook::check(&limits.drop_rules)
 }

@@ -27,11 +27,11 @@ use crate::{
     sampling::{self, Sampling},
 };
 
-/// Zipkin's query API of the same process, if there is one: the ports of Zipkin receivers answer it as well. To be set
-/// before the process starts.
+/// Zipkin's query API of the same process, if it has one. The ports of Zipkin receivers serve it as well. Set it before the
+/// process starts.
 pub type ZipkinQueryApi = Arc<OnceLock<Router>>;
 
-/// Stores an OTLP export request of a tenant; answers what its sender is to be told.
+/// Stores an OTLP export request of a tenant, and returns the answer for its sender.
 pub type StoreSpans = Arc<
     dyn Fn(TenantId, Bytes) -> BoxFuture<'static, Result<ExportTraceServiceResponse, Status>>
         + Send
@@ -55,7 +55,8 @@ impl std::fmt::Debug for Local {
     }
 }
 
-/// A distributor whose receivers open their ports when the part starts, and a way in for others in the process.
+/// A distributor, whose receivers open their ports when the part starts, and the function by which others in the process
+/// store spans.
 ///
 /// Errors: invalid settings.
 pub async fn part(
@@ -174,7 +175,7 @@ pub fn ports(config: &Config) -> Result<Vec<PlannedPort>, Error> {
     Ok(ports)
 }
 
-/// A process of one distributor.
+/// A process with only a distributor.
 ///
 /// Errors: as for [`part`].
 pub async fn alone(process: &Process) -> Result<Vec<Part>, Error> {

@@ -63,8 +63,8 @@ impl Receiver {
         PlannedPort { key: self.key.clone(), address: address.clone(), is_udp }
     }
 
-    /// True if the process may start without this receiver: another program has the port, and the configuration names
-    /// no receivers.
+    /// True if the process may start without this receiver when another program has its port. That is allowed for Jaeger's
+    /// and Zipkin's ports if the configuration names no receivers.
     fn is_dispensable(&self, receivers: &Receivers) -> bool {
         let is_otlp = matches!(self.port, ReceiverPort::OtlpGrpc(_) | ReceiverPort::OtlpHttp(_));
         receivers.by_default && !is_otlp
@@ -183,10 +183,10 @@ pub(crate) fn ports(config: &Config) -> Result<Vec<PlannedPort>, Error> {
     Ok(planned.iter().map(Receiver::planned).collect())
 }
 
-/// Opens all receivers of the configuration. `zipkin_query`: what the ports of Zipkin receivers answer besides.
+/// Opens all receivers of the configuration. `zipkin_query`: further routes for the ports of Zipkin receivers.
 ///
-/// Errors: invalid settings, and ports that cannot be bound, except those of Jaeger and
-/// Zipkin that nobody asked for: they may be taken by another program that serves them.
+/// Errors: invalid settings, and ports that cannot be bound. It is no error if another program has a default port of Jaeger
+/// or Zipkin that the configuration does not name.
 pub(crate) async fn open_receivers(
     config: &Config,
     access: ReceiverAccess,

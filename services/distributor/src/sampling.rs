@@ -35,7 +35,7 @@ pub(crate) struct Sampling {
 }
 
 impl Sampling {
-    /// Reads the file of strategies, if there is one, and begins what goes on in the background.
+    /// Reads the file of strategies, if there is one, and starts the background tasks.
     ///
     /// Errors: the file is missing or refused, certificates, the bucket that adaptive sampling needs.
     pub(crate) async fn start(process: &Process) -> Result<Self, Error> {
@@ -44,7 +44,7 @@ impl Sampling {
         let ports = Ports::of(config)?;
         let metrics = Metrics::new(process.registry());
         let background = process.background().clone();
-        // The built-in settings hold where the configuration has no such section.
+        // If the configuration has no such section, the built-in settings apply.
         let files = section.file.clone().unwrap_or_default();
         let mut adaptive = None;
         let provider = if section.file.is_some() {
@@ -111,7 +111,7 @@ impl Sampling {
     }
 }
 
-/// Only the first of the distributors calculates.
+/// True on the first healthy distributor of the ring, which calculates probabilities for all.
 fn leads(process: &Process, instance: String) -> IsLeader {
     let ring = process.cluster().distributors().ring();
     Arc::new(move || is_first(&ring.view(), &instance))

@@ -1,7 +1,7 @@
 //! Prepares this ingester to be removed: `/ingester/prepare-downscale`.
 //!
-//! A prepared ingester takes no more writes. When it stops, it uploads everything to object storage and gives up its
-//! place in the ring, however long that takes. A file in its directory remembers this over restarts.
+//! A prepared ingester accepts no more writes. When it stops, it uploads everything to object storage and leaves the
+//! ring, however long that takes. A file in its directory keeps this state across restarts.
 
 use std::{
     fs, io,
@@ -32,7 +32,7 @@ pub(crate) struct Downscale(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     marker: PathBuf,
-    /// A copy of whether the marker exists, so that nobody has to wait for the disk.
+    /// True if the marker exists. Readers use this copy, so that they never wait for the disk.
     is_prepared: AtomicBool,
     cluster: Cluster,
 }

@@ -17,7 +17,7 @@ mod tail_sampling;
 
 pub use tail_sampling::check_limits;
 
-/// The settings of the ingester, one of those in `ring`.
+/// The settings of an ingester that belongs to `ring`.
 ///
 /// Errors: an invalid block version, dedicated column or tail sampling policy.
 pub fn settings(
@@ -39,7 +39,7 @@ pub fn settings(
     })
 }
 
-/// The columns that a tenant has instead of those of all blocks.
+/// The dedicated columns of each tenant: its own, or those of all tenants.
 fn columns(
     config: &Config,
     overrides: Arc<Overrides>,
@@ -82,8 +82,8 @@ fn limits(config: &Config, overrides: Arc<Overrides>, ring: Arc<Ring>) -> OfTena
     })
 }
 
-/// The smaller one of the limit of an ingester and this one's share of the limit of all `ingesters`, of which
-/// `copies` have each trace. 0: no limit.
+/// The smaller of the limit per ingester and of this ingester's share of the global limit. `copies` of all `ingesters`
+/// store each trace. 0: no limit.
 fn live_traces(limits: &overrides::IngestionLimits, ingesters: usize, copies: usize) -> usize {
     let ingesters = match limits.tenant_shard_size {
         0 => ingesters,

@@ -30,11 +30,11 @@ use crate::{downscale::Downscale, from_config};
 /// After SIGTERM, blocks may be uploaded for this long. The rest stays on local disk.
 const FLUSH_GRACE: Duration = Duration::from_secs(25);
 
-/// Opens the ingester's directory and reads back what is in it. The ingester is for those in the same process.
+/// Opens the ingester's directory and reads back what is in it. Other services of the process call the ingester directly.
 ///
-/// `written` is told of each block that came into object storage.
+/// `written` is called for each block that was uploaded to object storage.
 ///
-/// Errors: invalid settings; a directory that another process has.
+/// Errors: invalid settings; another process has locked the directory.
 pub async fn part(
     process: &Process,
     written: BlockWritten,
@@ -64,7 +64,7 @@ pub async fn part(
         Ok(())
     }));
     part.stop = Some(Box::pin(async move {
-        // First the other processes learn that they must send nothing more here. Queries are still answered.
+        // The other processes must stop sending pushes first. Queries are still answered.
         cluster.stop_writes_to_ingester().await;
         stop.cancel();
         if run.await.is_err() {
@@ -93,10 +93,10 @@ async fn open(process: &Process, written: BlockWritten) -> Result<Arc<Ingester>,
         .map_err(|source| Error::Part { part: "ingester", source: Box::new(source) })
 }
 
-/// What other processes call: pushes, queries, live tails.
+/// The services that other processes call: pushes, queries, live tails.
 fn grpc_services(process: &Process, ingester: &Arc<Ingester>) -> AddGrpc {
     let config = process.config();
-    // A push is an export request, which has that limit, and what it takes to name replicas in it.
+    // A push has the spans of an export request, which has that limit, and some fields besides.
     let max_bytes = config.server.grpc_server_max_recv_msg_size.saturating_mul(2);
     let server = IngesterServer::from_arc(Arc::clone(ingester))
         .max_decoding_message_size(max_bytes)
@@ -124,7 +124,7 @@ fn grpc_services(process: &Process, ingester: &Arc<Ingester>) -> AddGrpc {
     })
 }
 
-/// Ready: a member of the ring, with a disk that answers and has room, and a log that takes pushes.
+/// The ingester is ready if it is a member of the ring, its disk responds and has room, and its log accepts pushes.
 fn ready_check(process: &Process, ingester: &Arc<Ingester>) -> ReadyCheck {
     let (cluster, ingester) = (process.cluster().clone(), Arc::clone(ingester));
     Arc::new(move || {
@@ -136,7 +136,7 @@ fn ready_check(process: &Process, ingester: &Arc<Ingester>) -> ReadyCheck {
     })
 }
 
-/// A process of one ingester. It keeps no block list: those that do are told of blocks.
+/// A process with only an ingester. It has no block list, so it announces its blocks to the processes that have one.
 ///
 /// Errors: as for [`part`].
 pub async fn alone(process: &Process) -> Result<Vec<Part>, Error> {

@@ -12,7 +12,7 @@ use tactus_config::{
 use tactus_generator::{Generator, engine};
 use tactus_process::{Error, Process, memory};
 
-/// Pushes that are being counted may hold one part in this many of the bytes that requests may.
+/// Divisor: pushes that are being counted may hold this fraction of the bytes that requests may hold.
 const SHARE_OF_REQUESTS: u64 = 4;
 
 /// Errors: invalid settings; certificates that cannot be read.
@@ -31,7 +31,7 @@ pub(crate) fn generator(process: &Process) -> Result<Arc<Generator>, Error> {
 
 /// Errors: invalid settings; certificates that cannot be read.
 pub(crate) fn check(config: &Config) -> Result<(), Error> {
-    // With all processors on, whatever any tenant could turn on is checked. Limits of tenants are for whoever reads them.
+    // All processors are turned on, so that the settings of each are checked. The limits of tenants are checked elsewhere.
     let everything = with_all_processors(&Limits::built_in());
     engine::Settings::resolve(&config.metrics_generator, &everything, "")
         .map_err(|reason| Error::Setup(with_section(reason)))?;
@@ -39,7 +39,7 @@ pub(crate) fn check(config: &Config) -> Result<(), Error> {
         .map_err(|error| Error::Setup(format!("metrics_generator.storage: {error}")))
 }
 
-/// What the configuration itself cannot know of limits: filters, dimensions and buckets of processors.
+/// Checks what the configuration cannot check by itself: filters, dimensions and buckets of processors.
 ///
 /// Errors: the first invalid limit.
 pub fn check_limits(limits: &Limits) -> Result<(), String> {
@@ -53,7 +53,7 @@ fn with_all_processors(limits: &Limits) -> GeneratorLimits {
     GeneratorLimits { processors, ..limits.metrics_generator.clone() }
 }
 
-/// Some reasons name their key, others only what is wrong.
+/// Adds the section to a reason that does not name its key.
 fn with_section(reason: String) -> String {
     match reason.starts_with("metrics_generator.") {
         true => reason,
@@ -103,7 +103,7 @@ mod tests {
         assert_eq!(reason("{}"), "");
         let policy = "{metrics_generator: {processor: {span_metrics: {filter_policies: [{}]}}}}";
         assert!(reason(policy).contains("invalid filter policy"), "{}", reason(policy));
-        // A tenant with these has no series; others are not to blame.
+        // A tenant with such limits has no series, but the process must start.
         let limits =
             "{overrides: {defaults: {metrics_generator: {generate_native_histograms: x}}}}";
         assert_eq!(reason(limits), "");

@@ -25,7 +25,7 @@ use crate::from_config;
 
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// What a process has that runs a generator: the part, and the service for those in the same process.
+/// A generator: the part of the process, and the service that others in the same process call directly.
 pub type Built = (Part, Arc<dyn MetricsGenerator>);
 
 /// A generator; `None` if `metrics_generator.storage.path` is empty.
@@ -34,7 +34,7 @@ pub type Built = (Part, Arc<dyn MetricsGenerator>);
 pub async fn part(process: &Process) -> Result<Option<Built>, Error> {
     let config = process.config();
     if config.metrics_generator.storage.path.is_empty() {
-        // The configuration warns where this is hardly meant.
+        // The configuration warns if this is probably a mistake.
         tracing::info!(
             "no metrics_generator.storage.path configured, metrics generator will be disabled"
         );
@@ -46,7 +46,7 @@ pub async fn part(process: &Process) -> Result<Option<Built>, Error> {
     part.endpoints = vec!["/metrics/generated"];
     let page = Page { generator: Arc::clone(&generator), tenancy: tenancy(config, false) };
     part.read = Router::new().route("/metrics/generated", get(generated)).with_state(page);
-    // A push is an export request, which has that limit, and what it takes to name its parts.
+    // A push has the spans of an export request, which has that limit, and some fields besides.
     let max_bytes = config.server.grpc_server_max_recv_msg_size.saturating_mul(2);
     let server = MetricsGeneratorServer::new(service.clone())
         .max_decoding_message_size(max_bytes)
@@ -72,7 +72,7 @@ pub async fn part(process: &Process) -> Result<Option<Built>, Error> {
         joining.generators().join().await;
         Ok(())
     }));
-    // Sending what is left may take long: other parts stop meanwhile, and the process waits for it at its end.
+    // Sending the remaining samples may take long. Meanwhile other parts stop; the process waits for it at its end.
     let collected = CancellationToken::new();
     let (ended, background) = (Arc::clone(&generator), process.background().clone());
     let flushing = collected.clone();
@@ -93,7 +93,7 @@ pub async fn part(process: &Process) -> Result<Option<Built>, Error> {
     Ok(Some((part, Arc::new(service))))
 }
 
-/// A process of one generator.
+/// A process with only a generator.
 ///
 /// Errors: as for [`part`], and no `metrics_generator.storage.path`.
 pub async fn alone(process: &Process) -> Result<Vec<Part>, Error> {

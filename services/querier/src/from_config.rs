@@ -30,7 +30,7 @@ pub(crate) fn settings(config: &Config, caches: &Caches) -> Settings {
     }
 }
 
-/// Whose bloom filters are cached.
+/// Which blocks have their bloom filters cached.
 fn bloom_admission(config: &Config) -> BloomAdmission {
     let trace = &config.storage.trace;
     BloomAdmission {
@@ -57,7 +57,7 @@ pub(crate) fn recent(config: &Config) -> RecentSettings {
     }
 }
 
-/// How jobs of query-frontends are taken.
+/// How jobs are taken from query-frontends.
 pub(crate) fn worker(config: &Config) -> WorkerSettings {
     let (querier, worker) = (&config.querier, &config.querier.frontend_worker);
     WorkerSettings {

@@ -17,7 +17,7 @@ use crate::from_config;
 /// When the process ends, reads that nobody waits for may take this long to finish.
 const END_GRACE: Duration = Duration::from_secs(10);
 
-/// What a querier of this process does for others in it: jobs on blocks, and on recent data.
+/// The jobs that this process can run: on blocks, and on recent data. Other services in it call them directly.
 ///
 /// `local`: the ingester in the same process. Errors: invalid settings; object storage that refuses us.
 pub async fn jobs(
@@ -38,7 +38,7 @@ pub async fn jobs(
     process.spawn(async move {
         ends.cancelled().await;
         if tokio::time::timeout(END_GRACE, threads.end()).await.is_err() {
-            tracing::warn!("reads of object storage take long, not waiting for them");
+            tracing::warn!("reads of object storage take too long, the process ends without them");
         }
     });
     let querier: Arc<dyn querier_server::Querier> = Arc::new(querier);
@@ -65,7 +65,7 @@ pub async fn jobs(
 
 /// Takes jobs from the query-frontends of the cluster, or from those at the configured address.
 ///
-/// A process alone has its only query-frontend in it, which needs no stream. Errors: certificates.
+/// A process without a cluster contains the only query-frontend, which needs no stream. Errors: invalid certificates.
 pub fn part(process: &Process, services: JobServices) -> Result<Part, Error> {
     let config = process.config();
     if process.cluster().is_alone() {
@@ -98,7 +98,7 @@ pub fn part(process: &Process, services: JobServices) -> Result<Part, Error> {
     Ok(part)
 }
 
-/// A process of one querier.
+/// A process with only a querier.
 ///
 /// Errors: as for [`jobs`].
 pub async fn alone(process: &Process) -> Result<Vec<Part>, Error> {

@@ -32,7 +32,8 @@ pub(crate) fn settings(config: &Config, caches: &Caches) -> Result<Settings, Err
     Ok(settings)
 }
 
-/// Half of a message between services: an answer has more than the part. A process without others sends itself none.
+/// Half of the largest message between services, because an answer has more than the part. 0 without a cluster, where there
+/// are no messages.
 fn max_part_bytes(config: &Config) -> u64 {
     let server = &config.server;
     if is_all(&config.target) && config.memberlist.join_members.is_empty() {
@@ -42,7 +43,7 @@ fn max_part_bytes(config: &Config) -> u64 {
     (bytes as u64 / 2).max(1)
 }
 
-/// Kept answers of jobs.
+/// The cache for answers of jobs.
 fn results(config: &Config, caches: &Caches) -> ResultSettings {
     ResultSettings {
         max_bytes: memory::result_bytes(config.query_frontend.result_cache_bytes),

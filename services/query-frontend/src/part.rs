@@ -42,8 +42,8 @@ impl std::fmt::Debug for Local {
     }
 }
 
-/// A query-frontend whose jobs are run by queriers that come to it, and by `local`. `write`: where the spans go that a
-/// Jaeger in front stores here, if this process can store any.
+/// A query-frontend. Its jobs are run by the queriers that connect to it, and by `local`. `write` stores the spans of a
+/// Jaeger that uses this process as its storage; `None` if this process cannot store spans.
 ///
 /// Errors: invalid settings; object storage that refuses us.
 pub async fn part(
@@ -140,7 +140,7 @@ fn pages(frontend: &Arc<Frontend>, tails: LiveTails, process: &Process) -> Route
     let api = guard(api, Access::Read, process.authenticator());
     let change = ui_change_router(Arc::clone(frontend));
     let api = api.merge(guard(change, Access::Administer, process.authenticator()));
-    // The pages ask for credentials themselves: at a challenge browsers open a dialog of their own.
+    // The pages ask for credentials themselves. At a challenge, browsers would open a dialog of their own.
     let api = api.layer(map_response(async |mut response: Response| {
         response.headers_mut().remove(WWW_AUTHENTICATE);
         response
@@ -190,7 +190,7 @@ pub fn ports(config: &Config) -> Result<Vec<PlannedPort>, Error> {
     jaeger_and_zipkin::ports(config)
 }
 
-/// A process of one query-frontend.
+/// A process with only a query-frontend.
 ///
 /// Errors: as for [`part`].
 pub async fn alone(process: &Process) -> Result<Vec<Part>, Error> {

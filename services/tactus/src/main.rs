@@ -113,7 +113,7 @@ async fn all(process: &Process) -> Result<Vec<Part>, Error> {
         tactus_query_frontend::part::part(process, Some(to_queries), Some(store_spans)).await?;
     zipkin_query.get_or_init(|| frontend.zipkin.clone());
     let compactor = tactus_compactor::part::part(process).await?;
-    // Parts are stopped from the last to the first: what comes in must still find an ingester, and queries an answer.
+    // Parts are stopped from the last to the first, so that pushes still find an ingester and queries are still answered.
     let querier = tactus_querier::part::part(process, jobs)?;
     let mut parts = vec![frontend, querier, compactor, ingester];
     parts.extend(generator);

@@ -29,7 +29,7 @@ pub(crate) struct KeyValue {
     pub(crate) value: Value,
 }
 
-/// A value of any type; its one field says which.
+/// A value of any type. The name of its only field is the type.
 #[derive(Debug, Clone, Default, Deserialize)]
 pub(crate) struct Value(BTreeMap<String, serde_json::Value>);
 
@@ -39,7 +39,7 @@ impl Value {
         self.0.get("stringValue")?.as_str()
     }
 
-    /// The integer, if it is one that is not negative.
+    /// The integer, if it is one and is not negative.
     pub(crate) fn as_u64(&self) -> Option<u64> {
         self.0.get("intValue")?.as_str()?.parse().ok()
     }
@@ -61,7 +61,7 @@ impl fmt::Display for Value {
 pub(crate) struct Search {
     #[serde(default)]
     pub(crate) traces: Vec<FoundTrace>,
-    /// How the query was run, if it asked.
+    /// How the query was run, if it asked for that.
     pub(crate) explain: Option<serde_json::Value>,
 }
 
@@ -152,7 +152,7 @@ pub(crate) struct Span {
     pub(crate) start: u64,
     pub(crate) end: u64,
     pub(crate) status: StatusCode,
-    /// What the sender says of the status.
+    /// The sender's message about the status.
     pub(crate) message: String,
 }
 

@@ -26,14 +26,14 @@ pub(crate) struct Arguments {
 }
 
 impl Arguments {
-    /// The arguments of this process. Ends it with code 2 and the usage if they make no sense.
+    /// The arguments of this process. If they are invalid, the process ends with code 2 and shows the usage.
     pub(crate) fn of_process() -> Self {
         let matches = definition().get_matches();
         Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
     }
 }
 
-/// Flags that name a bucket, which not every command has a use for: taken everywhere, but not in the help of these.
+/// Flags that some commands do not need. They are accepted by all commands, but hidden in the help of these.
 const UNUSED: [(&str, &[&str]); 5] = [
     ("api", &["config", "expand_env", "path"]),
     ("auth", &["config", "expand_env", "path"]),
@@ -53,7 +53,7 @@ pub(crate) fn definition() -> clap::Command {
     })
 }
 
-/// What every command takes.
+/// Flags of every command.
 #[derive(Debug, Args)]
 pub(crate) struct Global {
     /// The server's configuration: its storage.trace section names the bucket
@@ -113,7 +113,7 @@ pub(crate) enum Command {
     },
 }
 
-/// What a caller can show.
+/// Credentials of a caller.
 #[derive(Debug, Clone, Copy, Subcommand)]
 pub(crate) enum Auth {
     /// Hash a password, which is the first line of standard input
@@ -235,7 +235,7 @@ pub(crate) struct Rewrite {
     pub(crate) form: BlockForm,
 }
 
-/// How a block is written; by default as the first of those it is made of.
+/// The form of the new block. By default it has the form of the first block that it is made of.
 #[derive(Debug, Args)]
 pub(crate) struct BlockForm {
     /// vParquet4 or vParquet5
@@ -282,7 +282,7 @@ pub(crate) struct Redact {
     pub(crate) change: Change,
 }
 
-/// What goes with every change of data.
+/// Flags of every command that changes data.
 #[derive(Debug, Args)]
 pub(crate) struct Change {
     /// Do it
@@ -322,7 +322,7 @@ pub(crate) enum Api {
     },
 }
 
-/// Which server, and as whom.
+/// The server, and the tenant and headers of requests.
 #[derive(Debug, Args)]
 pub(crate) struct Server {
     /// Address of the server's HTTP port, with its path prefix if it has one
@@ -336,7 +336,7 @@ pub(crate) struct Server {
     pub(crate) headers: Vec<String>,
 }
 
-/// A version that is written.
+/// A block version that can be written.
 fn written_version(text: &str) -> Result<BlockVersion, String> {
     let versions = [BlockVersion::VParquet4, BlockVersion::VParquet5];
     versions
@@ -379,7 +379,7 @@ fn duration(text: &str) -> Result<std::time::Duration, String> {
     parsed.map_err(|error| error.to_string())
 }
 
-/// Unix seconds of a time that is written so, or as RFC 3339.
+/// A time as unix seconds. It is given in this form or as RFC 3339.
 fn unix_seconds(text: &str) -> Result<String, String> {
     if text.parse::<u32>().is_ok() {
         return Ok(text.to_owned());
@@ -389,7 +389,7 @@ fn unix_seconds(text: &str) -> Result<String, String> {
     Ok(seconds.to_string())
 }
 
-/// A duration that is handed on as it was written.
+/// A valid duration, as it was written.
 fn duration_text(text: &str) -> Result<String, String> {
     duration(text).map(|_| text.to_owned())
 }

@@ -23,10 +23,10 @@ use crate::progress;
 
 /// Metas read at a time.
 const META_CONCURRENCY: usize = 50;
-/// Listings of one tenant side by side.
+/// Concurrent listings of one tenant.
 const LIST_CONCURRENCY: usize = 3;
 
-/// Opens the bucket that the arguments name. Errors: it cannot be read, in a sentence that names the setting.
+/// Opens the bucket that the arguments name. Errors: it cannot be read; the text names the setting.
 pub(crate) async fn open(global: &Global) -> Result<Bucket> {
     let settings = match &global.path {
         Some(path) => BucketSettings::Local { path: path.clone() },
@@ -70,7 +70,7 @@ pub(crate) async fn tenants(bucket: &Bucket) -> Result<Vec<String>> {
 pub(crate) struct Blocks {
     /// Blocks that queries read, by id.
     pub(crate) live: Vec<Arc<BlockMeta>>,
-    /// Blocks that were compacted away and still exist, by id.
+    /// Compacted blocks that still exist, by id.
     pub(crate) compacted: Vec<Arc<CompactedBlockMeta>>,
     /// Blocks whose meta is damaged.
     pub(crate) unreadable: Vec<Uuid>,
@@ -84,10 +84,10 @@ enum Found {
     Gone,
 }
 
-/// All blocks of a tenant as the bucket lists them now. Metas come from the tenant index where it has them, so that a
-/// bucket of many blocks takes a listing and a few reads.
+/// All blocks of a tenant that the bucket lists now. Metas are taken from the tenant index if it has them, so that many
+/// blocks take only a listing and a few reads.
 ///
-/// Errors: no such tenant; those of the bucket. A meta that is damaged is no error.
+/// Errors: no such tenant; those of the bucket. A damaged meta is no error.
 pub(crate) async fn blocks(bucket: &Bucket, tenant: &str) -> Result<Blocks> {
     check_tenant(tenant)?;
     let spinner = progress::spinner("listing blocks");
@@ -100,13 +100,13 @@ pub(crate) async fn blocks(bucket: &Bucket, tenant: &str) -> Result<Blocks> {
     read_metas(bucket, tenant, listed, &index).await
 }
 
-/// All blocks of a tenant, every meta read from its block: for those who write the tenant index.
+/// All blocks of a tenant, with every meta read from its block. Use this to write the tenant index.
 pub(crate) async fn fresh_blocks(bucket: &Bucket, tenant: &str) -> Result<Blocks> {
     let listed = list_blocks(bucket, tenant, LIST_CONCURRENCY).await?;
     read_metas(bucket, tenant, listed, &empty_index()).await
 }
 
-/// The meta of a block as the tenant index has it, for one whose own meta is damaged.
+/// The meta of a block from the tenant index. For a block whose own meta is damaged.
 pub(crate) async fn indexed_meta(
     bucket: &Bucket,
     tenant: &str,
@@ -178,14 +178,14 @@ async fn read_one(
     };
     match read {
         Err(tactus_storage::Error::Corrupt { .. }) => Ok(Found::Unreadable(id)),
-        // Compacted or cleared since the listing.
+        // The block was compacted or deleted since the listing.
         Err(error) if error.is_not_found() => Ok(Found::Gone),
         other => Ok(other?),
     }
 }
 
 impl Blocks {
-    /// The list that a server has of these blocks: it knows which of them others hold, also by way of compacted ones.
+    /// The block list that a server would have. It knows which blocks were merged into others, also through compacted ones.
     pub(crate) fn blocklist(&self, tenant: &str) -> Arc<Blocklist> {
         let blocklist = Blocklist::new();
         let changes = BlockChanges {
@@ -202,7 +202,7 @@ impl Blocks {
     }
 }
 
-/// The meta of one block, live or compacted away.
+/// The meta of one block, and whether the block is compacted.
 pub(crate) async fn find_meta(
     bucket: &Bucket,
     tenant: &str,
@@ -240,7 +240,7 @@ async fn read_index(bucket: &Bucket, tenant: &str) -> Result<Option<TenantIndex>
                     return Ok(Some(index));
                 }
             }
-            // Larger than any index is damage as well.
+            // A file that is larger than any index is damaged as well.
             Err(error) if error.is_not_found() || error.is_corrupt() => {}
             Err(error) => return Err(error.into()),
         }

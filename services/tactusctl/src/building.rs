@@ -3,9 +3,9 @@
 use tactus_block::{BuilderSettings, WriterSettings};
 use tactus_storage::meta::{BlockVersion, DedicatedColumn, filter_for_vparquet4};
 
-/// Wrong answers of bloom filters, and the size of one: the server's defaults.
+/// The false positive rate of bloom filters: the server's default.
 pub(crate) const BLOOM_FALSE_POSITIVE: f64 = 0.01;
-/// See [`BLOOM_FALSE_POSITIVE`].
+/// The size of a bloom filter: the server's default.
 pub(crate) const BLOOM_SHARD_BYTES: u32 = 100 << 10;
 
 /// Settings for a version and columns: those that the version cannot have are left out, and vParquet3, which is only

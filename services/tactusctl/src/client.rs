@@ -7,7 +7,7 @@ use tactus_server::tenancy::TENANT_HEADER;
 use crate::arguments::Server;
 use crate::error::{Error, Result};
 
-/// Header of answers that lack what could not be read.
+/// Header of a partial answer.
 const PARTIAL: &str = "x-tactus-partial";
 /// Bytes of an error's text that are shown.
 const MAX_ERROR_BYTES: usize = 2_000;
@@ -17,7 +17,7 @@ const MAX_ERROR_BYTES: usize = 2_000;
 pub(crate) struct Answer {
     /// JSON.
     pub(crate) body: Bytes,
-    /// Something could not be read.
+    /// True if the answer lacks something that could not be read.
     pub(crate) partial: bool,
 }
 

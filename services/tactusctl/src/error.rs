@@ -5,13 +5,13 @@ use std::io;
 /// Result with this program's [`Error`].
 pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Why a command fails; its text, with its causes, is what the user sees.
+/// Why a command failed. The user sees its text and those of its causes.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
-    /// Arguments that fit the syntax and make no sense together.
+    /// Arguments that are valid one by one, but contradict each other.
     #[error("{0}")]
     Usage(String),
-    /// The configuration file, or the machine.
+    /// A problem with the configuration file or with the machine.
     #[error("{0}")]
     Setup(String),
     /// The configuration file.
@@ -27,7 +27,7 @@ pub(crate) enum Error {
         block: String,
         source: tactus_block::Error,
     },
-    /// Blocks could not be written anew.
+    /// Blocks could not be rewritten.
     #[error(transparent)]
     Rewrite(#[from] tactus_compaction::Error),
     /// A deletion or redaction.
@@ -47,10 +47,10 @@ pub(crate) enum Error {
     /// The server cannot be reached.
     #[error("ask {url}")]
     Request { url: String, source: reqwest::Error },
-    /// The server does not take a trace.
+    /// The server did not accept a trace.
     #[error("push to {url}")]
     Push { url: String, source: Failure },
-    /// An answer that is not what the API promises.
+    /// An answer does not have the form that the API defines.
     #[error("the answer is not understood: {0}")]
     Malformed(String),
     /// Standard output.
@@ -58,19 +58,19 @@ pub(crate) enum Error {
     Output(#[source] io::Error),
 }
 
-/// Why a request has no answer.
+/// Why a request was not answered.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Failure {
-    /// The server says no, and why.
+    /// The server refused it; the text is its reason.
     #[error("refused: {0}")]
     Refused(String),
-    /// There is no answer, or it says that the server failed.
+    /// No answer came, or the answer says that the server failed.
     #[error("failed: {0}")]
     Failed(String),
 }
 
 impl Error {
-    /// 2 for wrong arguments, whoever finds them wrong, else 1.
+    /// 2 for wrong arguments, whether this program or the server found them wrong; otherwise 1.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Self::Usage(_) => 2,
@@ -79,12 +79,12 @@ impl Error {
         }
     }
 
-    /// The data of a block failed.
+    /// An error in the data of a block.
     pub(crate) fn block(block: tactus_storage::Uuid, source: tactus_block::Error) -> Self {
         Self::Block { block: block.to_string(), source }
     }
 
-    /// A background thread died: a defect of this program.
+    /// A background thread panicked, which is a bug of this program.
     pub(crate) fn thread(error: tokio::task::JoinError) -> Self {
         Self::Setup(format!("a worker thread failed: {error}"))
     }

@@ -24,20 +24,20 @@ use tactus_telemetry::error_text;
 use arguments::Arguments;
 use error::{Error, Result};
 
-/// The exit code of a `verify` that found damage which is still there, of a `check` that did not find what it wrote, and of a
-/// `migrate` with something to look at.
+/// Exit code: `verify` found damage that it did not repair, `check` did not find what it wrote, or `migrate` found keys that
+/// somebody must look at.
 const EXIT_DAMAGE: u8 = 3;
-/// The exit code of a `migrate` of what Tactus does not start with.
+/// Exit code: `migrate` found keys with which Tactus does not start.
 const EXIT_REFUSED: u8 = 4;
 
-/// What a command that worked found.
+/// The result of a command that did not fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Outcome {
     /// Nothing wrong.
     Fine,
     /// Blocks that are damaged, traces that are missing, or keys that somebody must look at.
     Damage,
-    /// Keys that stop a start.
+    /// Keys with which Tactus does not start.
     Refused,
 }
 
@@ -46,12 +46,12 @@ fn main() -> ExitCode {
         Ok(Outcome::Fine) => ExitCode::SUCCESS,
         Ok(Outcome::Damage) => ExitCode::from(EXIT_DAMAGE),
         Ok(Outcome::Refused) => ExitCode::from(EXIT_REFUSED),
-        // Whoever read our output has seen enough: `tactusctl … | head`.
+        // The reader has closed the pipe because it has seen enough: `tactusctl … | head`.
         Err(Error::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => {
             ExitCode::SUCCESS
         }
         Err(error) => {
-            // There is nobody left to tell if this fails.
+            // If this fails, the error cannot be reported anywhere.
             let _ = writeln!(std::io::stderr(), "tactusctl: {}", error_text(&error));
             ExitCode::from(error.exit_code())
         }

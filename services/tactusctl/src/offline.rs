@@ -1,7 +1,7 @@
-//! The query engine of the server, in this process, over the blocks of a bucket.
+//! Runs the server's query engine in this process, over the blocks of a bucket.
 //!
-//! The same query-frontend and querier as in a server answer the same requests; only that there is no recent data, and
-//! no limit that protects tenants from each other.
+//! The query-frontend and the querier are those of a server, and answer the same requests. But there is no recent data, and
+//! there are no limits that protect tenants from each other.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,7 +32,7 @@ use crate::bucket::Blocks;
 use crate::client::Answer;
 use crate::error::{Error, Result};
 
-/// Nobody waits for others here: a query may take its time.
+/// A query may take long here, because no other query waits for it.
 const LONG: Duration = Duration::from_secs(24 * 3600);
 
 /// A query engine over the blocks of one tenant.
@@ -43,7 +43,7 @@ pub(crate) struct Engine {
 }
 
 impl Engine {
-    /// An engine over these blocks, those compacted away left out.
+    /// An engine over the live ones of these blocks.
     pub(crate) fn new(bucket: Bucket, tenant: &str, blocks: &Blocks) -> Self {
         let blocklist = blocks.blocklist(tenant);
         let registry = Registry::new();
@@ -53,7 +53,7 @@ impl Engine {
             ..tactus_query_jobs::Settings::default()
         };
         let querier = Querier::new(querier, bucket, Arc::clone(&blocklist), &registry);
-        // Zeros are no limits.
+        // Zero means no limit.
         let read = ReadLimits { unsafe_query_hints: true, ..ReadLimits::default() };
         let limits = Arc::new(Limits { read, ..Limits::default() });
         let frontend = Frontend::new(
@@ -88,7 +88,7 @@ impl Engine {
 fn settings() -> Settings {
     let built_in = Settings::default();
     Settings {
-        // Blocks that were compacted away are not read at all.
+        // Compacted blocks are never read here.
         blocklist_poll: Duration::ZERO,
         search: FrontendSearch {
             max_result_limit: 0,

@@ -16,14 +16,14 @@ pub(crate) struct Output {
     pub(crate) json: bool,
     /// Colours may be used.
     pub(crate) colour: bool,
-    /// Columns of the terminal, or of what stands for one.
+    /// Width of the output in columns.
     pub(crate) width: usize,
 }
 
-/// Columns where there is no terminal that knows its own.
+/// Width if the output is no terminal, or the terminal does not tell its width.
 const DEFAULT_WIDTH: usize = 120;
 
-/// Narrower ones are taken for this many columns: nothing fits into less.
+/// Least width, because nothing fits into less.
 const LEAST_WIDTH: usize = 60;
 
 impl Output {
@@ -51,7 +51,7 @@ impl Output {
         write(text.as_bytes())
     }
 
-    /// Writes a JSON document that is bytes already.
+    /// Writes a JSON document that is already encoded.
     pub(crate) fn raw_json(&self, bytes: &[u8]) -> Result<()> {
         write(bytes)?;
         write(b"\n")
@@ -67,8 +67,8 @@ fn write(bytes: &[u8]) -> Result<()> {
     stdout.write_all(bytes).and_then(|()| stdout.flush()).map_err(Error::Output)
 }
 
-/// Rows under headings; columns are as wide as their widest cell and two blanks apart. Cells are shown as they are: clean
-/// those that come from data.
+/// Rows under headings. A column is as wide as its widest cell, and two blanks separate columns. Cells are not escaped, so
+/// use [`format::clean`] on text from data.
 pub(crate) struct Table<'c, R> {
     rows: Vec<R>,
     columns: Vec<Column<'c, R>>,
@@ -101,7 +101,7 @@ impl<'c, R> Table<'c, R> {
         self
     }
 
-    /// The lines, each with its end; no blanks at the ends of lines.
+    /// The lines, each with a line break and without trailing blanks.
     pub(crate) fn render(&self) -> String {
         let headings = self.columns.iter().map(|column| column.heading.to_owned()).collect();
         let cells = |row| self.columns.iter().map(|column| (column.cell)(row)).collect();

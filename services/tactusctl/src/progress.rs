@@ -1,4 +1,4 @@
-//! Progress bars on standard error, only where that is a terminal.
+//! Progress bars on standard error, shown only if that is a terminal.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ const TICK: Duration = Duration::from_millis(200);
 
 /// A bar over `length` steps of a kind such as `blocks`.
 ///
-/// It vanishes when it is finished or dropped, so that only results stay on the screen.
+/// It disappears when it is finished or dropped, so that only results stay on the screen.
 pub(crate) fn bar(what: &'static str, length: u64) -> ProgressBar {
     let bar = ProgressBar::new(length);
     let template = "{msg} {wide_bar} {pos}/{len} {elapsed} (left: {eta})";

@@ -1,10 +1,10 @@
-//! TraceQL for the conditions of a search, in the form in which people would write it: they read it and go on from it.
+//! Writes the conditions of a search as TraceQL. The result looks as if a person had written it, because people read and edit it.
 
 use std::fmt::Write as _;
 
 use form_urlencoded::Serializer;
 
-/// A text between quotes.
+/// A TraceQL string in quotes.
 pub(super) fn quoted(text: &str) -> String {
     let mut quoted = "\"".to_owned();
     for char in text.chars() {
@@ -18,20 +18,20 @@ pub(super) fn quoted(text: &str) -> String {
     quoted
 }
 
-/// An attribute of a scope; that of the span or of its resource for the empty one.
+/// An attribute of a scope. If the scope is empty, it is the attribute of the span or of its resource.
 pub(super) fn attribute(scope: &str, key: &str) -> String {
     let is_plain = key.starts_with(|char: char| char.is_ascii_alphabetic() || char == '_')
         && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-/".contains(&byte));
     if is_plain { format!("{scope}.{key}") } else { format!("{scope}.{}", quoted(key)) }
 }
 
-/// An attribute with this value. It comes as a text whatever it was, so it is compared in each type that it may have had.
+/// A condition that an attribute has this value. A link contains only its text, so it is compared in each type that it may have.
 pub(super) fn equals(attribute: &str, value: &str) -> String {
     let as_text = format!("{attribute} = {}", quoted(value));
     let digits = value.strip_prefix('-').unwrap_or(value);
     let (whole, part) = digits.split_once('.').unwrap_or((digits, "0"));
     let is_digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    // Larger ones would be no numbers of TraceQL.
+    // TraceQL does not accept larger numbers.
     let is_number = is_digits(whole) && is_digits(part) && whole.len() <= 18;
     if is_number || value == "true" || value == "false" {
         return format!("({as_text} || {attribute} = {value})");
@@ -39,7 +39,7 @@ pub(super) fn equals(attribute: &str, value: &str) -> String {
     as_text
 }
 
-/// A text in any case.
+/// A condition that a field has this text, in upper or lower case.
 pub(super) fn equals_any_case(field: &str, text: &str) -> String {
     let has_case = |char: char| char.is_lowercase() || char.is_uppercase();
     if !text.chars().any(has_case) {
@@ -55,7 +55,7 @@ pub(super) fn equals_any_case(field: &str, text: &str) -> String {
     format!("{field} =~ {}", quoted(&pattern))
 }
 
-/// One filter of all conditions.
+/// One filter with all conditions.
 pub(super) fn filter(conditions: &[String]) -> String {
     if conditions.is_empty() {
         return "{ }".to_owned();
@@ -63,7 +63,7 @@ pub(super) fn filter(conditions: &[String]) -> String {
     format!("{{ {} }}", conditions.join(" && "))
 }
 
-/// A duration as `1.5s`, `100ms` or `1h30m`: digits and units, which TraceQL writes alike.
+/// True for a duration such as `1.5s`, `100ms` or `1h30m`, which is also TraceQL.
 pub(super) fn is_duration(text: &str) -> bool {
     let known = |unit: &str| ["ns", "us", "µs", "ms", "s", "m", "h"].contains(&unit);
     let mut rest = text;
@@ -82,7 +82,7 @@ pub(super) fn is_duration(text: &str) -> bool {
     !text.is_empty()
 }
 
-/// A number and a unit, as `1h` or `2d`; not `custom`.
+/// True for a number and a unit, such as `1h` or `2d`, but not for `custom`.
 pub(super) fn is_lookback(text: &str) -> bool {
     seconds_of(text).is_some()
 }
@@ -102,7 +102,7 @@ pub(super) fn seconds_of(text: &str) -> Option<u64> {
     number.parse::<u64>().ok().filter(|_| is_number)?.checked_mul(unit)
 }
 
-/// Parameters of one of our pages.
+/// Query parameters of one of our pages.
 pub(super) struct Parameters(Serializer<'static, String>);
 
 impl Parameters {
@@ -114,7 +114,7 @@ impl Parameters {
         self.0.append_pair(name, value);
     }
 
-    /// From this second on; to the end of the second of `to`, which is a second later at least.
+    /// Adds the time range in seconds. The start is rounded down and the end up, so that the range is never empty.
     pub(super) fn add_range(&mut self, from_micros: Option<u64>, to_micros: Option<u64>) {
         let from = from_micros.map(|from| from / 1_000_000);
         let to = to_micros.map(|to| to.div_ceil(1_000_000).max(from.map_or(0, |from| from + 1)));
@@ -125,7 +125,7 @@ impl Parameters {
         }
     }
 
-    /// The page with these parameters.
+    /// The address of a page with these parameters.
     pub(super) fn of(mut self, page: &str) -> String {
         let query = self.0.finish();
         let mut address = page.to_owned();

@@ -1,23 +1,23 @@
-//! Addresses of Jaeger's UI. What cannot be understood is left out.
+//! Translates links to Jaeger's UI. Parameters that cannot be understood are left out.
 
 use super::conditions::{
     Parameters, attribute, equals, filter, is_duration, is_lookback, quoted, seconds_of,
 };
 use super::is_id;
 
-/// Traces that a search for ids asks for.
+/// Most trace ids in a search for ids.
 const MOST_IDS: usize = 100;
 
-/// Ids say nothing of a time: the longest that a search covers unless the server is configured otherwise.
+/// The range of a search for ids, which have no time: the longest range that a server allows by default.
 const ANY_TIME: &str = "7d";
 
 /// How far back Jaeger's UI looks if the address does not say it, in seconds.
 const LOOKBACK: u64 = 3_600;
 
-/// The page of one trace, or the comparison of two, whose ids have three dots between them. `None`: they are no ids.
+/// The page of one trace, or the comparison of two, whose ids have three dots between them. `None` if these are not ids.
 pub(super) fn trace(ids: &str, query: &str) -> Option<String> {
     match ids.split_once("...") {
-        // Jaeger's comparison of nothing yet, or of one: what else may be compared stands in the parameters.
+        // Jaeger's comparison may have no trace yet, or only one. The parameters name traces to choose from.
         Some((a, b)) if (a.is_empty() || is_id(a)) && (b.is_empty() || is_id(b)) => {
             let sides = [a, b].into_iter().filter(|id| !id.is_empty()).map(str::to_owned);
             let mut all: Vec<String> = sides.collect();
@@ -45,7 +45,7 @@ fn cohort(query: &str) -> impl Iterator<Item = String> {
     pairs.filter(|(name, id)| name == "cohort" && is_id(id)).map(|(_, id)| id.into_owned())
 }
 
-/// Of the first two traces, or the page that asks for what is missing.
+/// The comparison of the first two traces, or the page that asks for the missing ones.
 fn comparison(ids: &[String]) -> String {
     match ids {
         [] => "compare".to_owned(),
@@ -93,7 +93,7 @@ pub(super) fn monitor(query: &str) -> String {
     ours.of("services")
 }
 
-/// The search with one query for all conditions; for ids of traces the page that shows these.
+/// The search with one query for all conditions. If there are trace ids, the page that shows these traces.
 pub(super) fn search(query: &str) -> String {
     let mut conditions = Vec::new();
     let mut ids = Vec::new();
@@ -150,11 +150,11 @@ pub(super) fn search(query: &str) -> String {
     ours.of("search")
 }
 
-/// Conditions of tags that are a JSON object, or as people write them into the form: `key=value other="a b"`.
+/// Conditions for tags. They are a JSON object, or written as in Jaeger's form: `key=value other="a b"`.
 fn tags(text: &str) -> Vec<String> {
     type Tags = serde_json::Map<String, serde_json::Value>;
     let Ok(tags) = serde_json::from_str::<Tags>(text) else {
-        // Of JSON that is no object nothing is known.
+        // Other JSON has no known meaning.
         let is_json = serde_json::from_str::<serde_json::Value>(text).is_ok();
         return if is_json { Vec::new() } else { written_tags(text) };
     };
@@ -172,7 +172,7 @@ fn written_tags(text: &str) -> Vec<String> {
             Some(quoted) => quoted,
             None => after.split_once(char::is_whitespace).unwrap_or((after, "")),
         };
-        // A word without a value says nothing.
+        // A word without a value is ignored.
         let key = key.rsplit(char::is_whitespace).next().unwrap_or(key);
         if !key.is_empty() {
             conditions.push(tag(key, value));
@@ -182,7 +182,7 @@ fn written_tags(text: &str) -> Vec<String> {
     conditions
 }
 
-/// Some tags of Jaeger's are no attributes but parts of the span.
+/// The condition for a tag. Some of Jaeger's tags are fields of the span, not attributes.
 fn tag(key: &str, value: &str) -> String {
     const KINDS: [&str; 5] = ["internal", "server", "client", "producer", "consumer"];
     match (key, value) {

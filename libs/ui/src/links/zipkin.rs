@@ -1,4 +1,4 @@
-//! Addresses of Zipkin's UI. What cannot be understood is left out.
+//! Translates links to Zipkin's UI. Parameters that cannot be understood are left out.
 
 use super::conditions::{
     Parameters, attribute, equals, equals_any_case, filter, is_duration, is_lookback, quoted,
@@ -6,10 +6,10 @@ use super::conditions::{
 };
 use super::is_id;
 
-/// Between two conditions of an annotation query.
+/// The separator of conditions in an annotation query.
 const AND: &str = " and ";
 
-/// The page of a trace. `None`: it is no id.
+/// The page of a trace. `None` if this is not an id.
 pub(super) fn trace(id: &str) -> Option<String> {
     is_id(id).then(|| format!("trace/{id}"))
 }
@@ -32,7 +32,7 @@ pub(super) fn search(query: &str) -> String {
     for (name, value) in form_urlencoded::parse(query.as_bytes()) {
         let is_given = !value.is_empty() && value != "all";
         match &*name {
-            // Zipkin shows names in lower case whatever they are in.
+            // Zipkin shows all names in lower case, so the case of the stored name is not known.
             "serviceName" if is_given => {
                 conditions.push(equals_any_case("resource.service.name", &value));
             }
@@ -50,7 +50,7 @@ pub(super) fn search(query: &str) -> String {
         }
     }
     let mut text = filter(&conditions);
-    // A filter looks at one event of a span at a time, so that names that two events have need a filter each.
+    // A filter checks one event of a span at a time, so each event name needs a filter of its own.
     for (at, condition) in annotated.iter().enumerate() {
         match at {
             0 if conditions.is_empty() => text = filter(std::slice::from_ref(condition)),
@@ -66,14 +66,14 @@ pub(super) fn search(query: &str) -> String {
     ours.of("search")
 }
 
-/// A duration as Zipkin writes it: a number of microseconds, or one with a unit.
+/// A condition on the duration. Zipkin writes a number of microseconds, or a number with a unit.
 fn duration(operator: &str, text: &str) -> Option<String> {
     let is_micros = text.parse::<u32>().is_ok() && !text.starts_with('+');
     let unit = if is_micros { "us" } else { "" };
     (is_micros || is_duration(text)).then(|| format!("duration {operator} {text}{unit}"))
 }
 
-/// `key=value and other key`. A key alone is one of a tag, or the name of an annotation.
+/// Adds the conditions of `key=value and other key`. A key alone is the key of a tag, or the name of an annotation.
 fn annotations(query: &str, conditions: &mut Vec<String>, annotated: &mut Vec<String>) {
     for part in query.split(AND).map(str::trim).filter(|part| !part.is_empty()) {
         let (key, value) = part.split_once('=').unwrap_or((part, ""));
@@ -90,7 +90,7 @@ fn annotations(query: &str, conditions: &mut Vec<String>, annotated: &mut Vec<St
     }
 }
 
-/// The time of an address: milliseconds since 1970, or a length that ends now.
+/// The time range of a link: milliseconds since 1970, or a length of time that ends now.
 #[derive(Default)]
 struct Times {
     from: Option<u64>,
@@ -110,7 +110,7 @@ impl Times {
                     times.lookback =
                         seconds_of(&value).map(|seconds| seconds.saturating_mul(1_000));
                 }
-                // `lookback` is `millis` then, or a number itself.
+                // `lookback` is then the word `millis`, or a number of milliseconds.
                 "lookback" | "millis" => {
                     times.lookback =
                         value.parse().ok().filter(|&millis| millis > 0).or(times.lookback);

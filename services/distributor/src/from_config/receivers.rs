@@ -66,7 +66,7 @@ fn otlp_file(
     })
 }
 
-/// Where the port of a Zipkin receiver stands in the configuration.
+/// The key of a Zipkin receiver's port in the configuration.
 pub(crate) fn zipkin_key(name: &str, receiver: &ZipkinReceiver) -> String {
     match receiver.protocols.http {
         Some(_) => protocol_key(name, "http"),
@@ -74,10 +74,10 @@ pub(crate) fn zipkin_key(name: &str, receiver: &ZipkinReceiver) -> String {
     }
 }
 
-/// A UDP port of a Jaeger receiver; `key` is where it stands in the configuration.
+/// A UDP port of a Jaeger receiver. `key`: its key in the configuration.
 ///
-/// Packets name no tenant and show no credentials: where either is asked for, only a tenant that is
-/// configured for the port takes them.
+/// Packets have neither a tenant nor credentials. If either is required, packets are dropped unless a tenant is configured
+/// for the port.
 pub(crate) fn jaeger_udp(
     key: &str,
     endpoint: &str,
@@ -90,7 +90,7 @@ pub(crate) fn jaeger_udp(
         "" => None,
         name => Some(TenantId::parse(name).map_err(|error| invalid(error.to_string()))?),
     };
-    // The tenant of requests that name none: there is one only without multitenancy.
+    // The tenant of requests that name none. There is one only without multitenancy.
     let of_all = access.tenancy.write_tenant(&http::HeaderMap::new()).ok();
     let tenant = match (of_all, configured) {
         (Some(_), None) if access.auth.is_some() => None,
@@ -108,7 +108,7 @@ pub(crate) fn jaeger_udp(
     })
 }
 
-/// What decides whose spans a receiver takes and how much at a time, the same for all of them.
+/// Tenancy, authentication and the limit of memory, which are the same for all receivers.
 #[derive(Clone)]
 pub(crate) struct ReceiverAccess {
     pub(crate) tenancy: Tenancy,
@@ -116,7 +116,7 @@ pub(crate) struct ReceiverAccess {
     pub(crate) bodies: Arc<Bodies>,
 }
 
-/// Connections of a port where no number is configured.
+/// Most connections of a port, unless the configuration sets a limit.
 const DEFAULT_CONNECTIONS: usize = 10_000;
 
 fn connections(configured: u32) -> usize {
@@ -126,12 +126,12 @@ fn connections(configured: u32) -> usize {
     }
 }
 
-/// Where a protocol of a receiver stands in the configuration.
+/// The key of a receiver's protocol in the configuration.
 pub(crate) fn protocol_key(name: &str, protocol: &str) -> String {
     format!("distributor.receivers.{name}.protocols.{protocol}")
 }
 
-/// A gRPC port of a receiver; `key` is where it stands in the configuration.
+/// A gRPC port of a receiver. `key`: its key in the configuration.
 pub(crate) fn grpc_port(
     key: &str,
     server: &ReceiverGrpc,
@@ -164,7 +164,7 @@ pub(crate) fn grpc_port(
     Ok(PortSettings { listener, tenancy, auth, bodies, max_body_bytes, ..built_in })
 }
 
-/// An HTTP port of a receiver; `key` is where it stands in the configuration.
+/// An HTTP port of a receiver. `key`: its key in the configuration.
 pub(crate) fn http_port(
     key: &str,
     server: &ReceiverHttp,
@@ -214,7 +214,7 @@ pub(crate) fn http_port(
     Ok(HttpReceiverSettings { port, encodings, cors, response_headers })
 }
 
-/// TLS of a receiver's port. Serving without the encryption that was asked for would be worse than not starting.
+/// TLS of a receiver's port. Invalid settings are an error, because serving without encryption would be worse.
 fn tls(
     key: &str,
     tls: Option<&ReceiverTls>,

@@ -21,11 +21,11 @@ use tactus_server::{
     tenancy::{Tenancy, TenancyError},
 };
 
-/// Answers clients whatever port they ask on.
+/// Answers clients on all ports.
 ///
-/// Clients that poll show no credentials, and often no tenant. They get what holds for everyone: the strategies of the
-/// file, or the default ones. What is a tenant's own is for those who name it and, if there is authentication, may
-/// write to it.
+/// Clients that poll send no credentials, and often no tenant. They get the strategies for everyone: those of the file, or
+/// the default ones. A tenant's own strategies are for requests that name the tenant and, with authentication, may write
+/// to it.
 #[derive(Debug)]
 pub(crate) struct Answers {
     strategies: Arc<Strategies>,
@@ -34,7 +34,7 @@ pub(crate) struct Answers {
 }
 
 impl Answers {
-    /// `auth`: `None` if everyone is who they say.
+    /// `auth`: `None` without authentication.
     pub(crate) fn new(
         strategies: Arc<Strategies>,
         tenancy: Tenancy,
@@ -54,7 +54,7 @@ impl Answers {
         Ok(self.strategies.of(tenant.as_ref(), service).await)
     }
 
-    /// `None`: nobody in particular.
+    /// The tenant of a request; `None` if it names none, or has no right to write to it.
     async fn tenant(
         &self,
         headers: &HeaderMap,
@@ -64,7 +64,7 @@ impl Answers {
         if !headers.contains_key(AUTHORIZATION) {
             return Ok(None);
         }
-        // The check settles the tenant in the headers.
+        // The check sets the tenant in the headers.
         let mut headers = headers.clone();
         match auth.check(Access::Write, &mut headers, connection).await {
             Ok(_) => known(self.tenancy.write_tenant(&headers)),
@@ -76,7 +76,7 @@ impl Answers {
 fn known(tenant: Result<TenantId, TenancyError>) -> Result<Option<TenantId>, TenancyError> {
     match tenant {
         Ok(tenant) => Ok(Some(tenant)),
-        // Also a header without content.
+        // An empty header counts as missing.
         Err(TenancyError::Missing | TenancyError::Invalid(TenantError::Missing)) => Ok(None),
         Err(error) => Err(error),
     }
@@ -86,8 +86,8 @@ const SERVICE_TEXT: &str = "'service' parameter must be provided once";
 
 type Connection = Option<Extension<ConnectionInfo>>;
 
-/// What is served where Jaeger's agent and its sampling extension were: `/sampling`, the older `/`, and
-/// `/baggageRestrictions`; also `/api/sampling`, as the collector had it.
+/// The routes of Jaeger's agent and of its sampling extension: `/sampling`, the older `/`, and `/baggageRestrictions`. Also
+/// `/api/sampling`, as Jaeger's collector had it.
 pub(crate) fn sampling_router(answers: Arc<Answers>) -> Router {
     Router::new()
         .route("/", get(numbers))
@@ -97,7 +97,7 @@ pub(crate) fn sampling_router(answers: Arc<Answers>) -> Router {
         .merge(collector_router(answers))
 }
 
-/// What Jaeger's collector had on its HTTP port.
+/// The route of Jaeger's collector, on its HTTP port.
 pub(crate) fn collector_router(answers: Arc<Answers>) -> Router {
     Router::new().route("/api/sampling", get(names)).fallback(not_found).with_state(answers)
 }
@@ -120,7 +120,7 @@ async fn numbers(
     answer(&answers, query, connection, &headers, EnumForm::Number).await
 }
 
-/// Nothing is restricted.
+/// No baggage is restricted.
 async fn baggage_restrictions(RawQuery(query): RawQuery) -> Response {
     match service(query.as_deref()) {
         Some(_) => json("[]".to_owned()),
@@ -145,7 +145,7 @@ async fn answer(
     }
 }
 
-/// The service that is asked for; `None` if it is not there exactly once.
+/// The value of the parameter `service`; `None` if it is not given exactly once.
 fn service(query: Option<&str>) -> Option<String> {
     let pairs = form_urlencoded::parse(query.unwrap_or_default().as_bytes());
     let mut services = pairs.filter(|(key, _)| key == "service").map(|(_, value)| value);

@@ -25,7 +25,7 @@ use super::{Answers, sampling_router};
 const HTTP_PORT: u16 = 5778;
 const GRPC_PORT: u16 = 5779;
 
-/// The ports that are on.
+/// The ports that are enabled.
 #[derive(Debug)]
 pub(super) struct Ports {
     pub(super) http: Option<Port>,
@@ -33,7 +33,7 @@ pub(super) struct Ports {
 }
 
 impl Ports {
-    /// Errors: certificates.
+    /// The ports of the configuration. Errors: invalid certificates.
     pub(super) fn of(config: &Config) -> Result<Self, Error> {
         let (section, server) = (&config.sampling, &config.server);
         let http = Port::new(
@@ -91,7 +91,7 @@ fn grpc_router(answers: Arc<Answers>, metrics: RequestMetrics) -> Router {
     grpc_server::router(routes.routes(), metrics)
 }
 
-/// A request is the name of a service.
+/// Largest request, which contains only the name of a service.
 const MAX_REQUEST_BYTES: usize = 64 << 10;
 
 /// Answers over gRPC.

@@ -11,14 +11,14 @@ use tactus_process::Error;
 use tactus_recent_data::{OfTenant, TailSampling};
 use tactus_tail_sampling::Policies;
 
-/// What the configuration itself cannot know: the policies of a tenant must compile.
+/// Checks what the configuration cannot check by itself: the policies of a tenant must compile.
 ///
-/// Errors: the first that does not; the text names it.
+/// Errors: the first policy that does not compile; the text names it.
 pub fn check_limits(limits: &Limits) -> Result<(), String> {
     limits.tail_sampling.0.as_ref().map_or(Ok(()), |section| compile(section).map(drop))
 }
 
-/// The tail sampling of each tenant: its own, or that of all. Errors: invalid policies of all tenants.
+/// The tail sampling of each tenant: its own, or that of all tenants. Errors: the policies of all tenants are invalid.
 pub(super) fn of_tenants(
     config: &Config,
     overrides: Arc<Overrides>,
@@ -30,7 +30,8 @@ pub(super) fn of_tenants(
 
 type Compiled = Option<Arc<TailSampling>>;
 
-/// The tail sampling of limits: their own, or that of all. What was compiled once is the same allocation.
+/// The tail sampling for some limits: their own, or that of all tenants. It is compiled once for the same limits, so that the
+/// result is the same allocation.
 fn of_limits(
     compiled: &OfLimits<Compiled>,
     of_all: Option<&Arc<TailSampling>>,

@@ -44,7 +44,7 @@ pub(crate) struct Check {
     pub(crate) continuously: Continuously,
 }
 
-/// As whom requests are made.
+/// Credentials and certificates of requests.
 #[derive(Debug, Args)]
 pub(crate) struct Access {
     /// A further header of each request; may be repeated
@@ -70,7 +70,7 @@ pub(crate) struct Access {
     pub(crate) tls_insecure_skip_verify: bool,
 }
 
-/// Of a single round.
+/// Flags of a single round.
 #[derive(Debug, Args)]
 pub(crate) struct Once {
     /// Traces of a single round, for each tenant
@@ -81,7 +81,7 @@ pub(crate) struct Once {
     pub(crate) within: Duration,
 }
 
-/// With `--continuous`.
+/// Flags that need `--continuous`.
 #[derive(Debug, Args)]
 pub(crate) struct Continuously {
     /// With --continuous: time between two traces of a tenant

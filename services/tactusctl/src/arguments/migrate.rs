@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
-/// What is taken over from Grafana Tempo.
+/// The kinds of files of Grafana Tempo.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Migrate {
     /// Say what becomes of each key of a configuration; exit code 3 if there is something to look at, 4 if Tactus does not
@@ -31,7 +31,7 @@ pub(crate) enum Migrate {
     },
 }
 
-/// A file to look at.
+/// A file to migrate.
 #[derive(Debug, Args)]
 pub(crate) struct File {
     pub(crate) file: PathBuf,

@@ -1,5 +1,6 @@
-//! A process that goes on: for each tenant a task that writes, one for each age that looks at traces of that age, and one that
-//! looks at any. Each does one thing at a time and passes over what it has no time for, so that none needs a queue.
+//! A process that checks until it is stopped. For each tenant, one task writes traces, one task for each age checks traces of
+//! that age, and one checks traces of any age. Each does one thing at a time and skips what it has no time for, so no task
+//! needs a queue.
 
 mod writing;
 
@@ -22,27 +23,27 @@ use super::random::{Random, key};
 use super::server::Servers;
 use super::written::Written;
 
-/// The clock may be set: nobody sleeps longer without a look at it.
+/// No task sleeps longer without reading the clock, because the clock may be set.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
-/// Slots that a task may be late before it passes over some.
+/// How many slots a task may be late before it skips some.
 const MAX_BEHIND: u64 = 16;
 const FIRST_BACKOFF: Duration = Duration::from_millis(200);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(15);
-/// Between looks at traces of any age, where traces are written more often.
+/// The shortest time between two checks of traces of any age, even if traces are written more often.
 const SHORTEST_SAMPLING: Duration = Duration::from_millis(200);
-/// A trace this close to its end of life may be gone.
+/// The fraction at the end of the retention in which a trace may already be deleted.
 const EXPIRY_MARGIN: f64 = 0.05;
 
-/// What holds for every tenant.
+/// The settings for all tenants.
 #[derive(Debug)]
 pub(crate) struct Settings {
     pub(crate) servers: Servers,
     pub(crate) metrics: Metrics,
-    /// Between the two parts of a divided trace.
+    /// Time between the two parts of a divided trace.
     pub(crate) late_after: Duration,
-    /// Ages at which each trace is looked at, counted from when all of it is sent.
+    /// Ages at which each trace is checked, counted from when all of it was sent.
     pub(crate) ages: Vec<Duration>,
-    /// Traces of any age up to this are looked at.
+    /// Traces of any age up to this are checked.
     pub(crate) retention: Duration,
 }
 
@@ -55,7 +56,7 @@ pub(crate) struct Checker {
     /// For metrics and log lines.
     tenant_name: String,
     written: Mutex<Written>,
-    /// A probe is under way.
+    /// True while a probe runs.
     probing: AtomicBool,
     stop: CancellationToken,
 }
@@ -88,7 +89,7 @@ impl Checker {
         tasks.spawn(Arc::clone(self).check_any());
     }
 
-    /// Looks at each trace when it has this age.
+    /// Checks each trace when it has this age.
     async fn check_age(self: Arc<Self>, age: Duration) {
         let label = humane(age);
         let delay = age + self.settings.late_after;
@@ -112,7 +113,7 @@ impl Checker {
         }
     }
 
-    /// Looks at one trace of any age after the other.
+    /// Checks traces of any age, one after the other.
     async fn check_any(self: Arc<Self>) {
         let mut random = Random::new(key(&self.tenant_name), now().as_nanos() as u64);
         let pause = self.derivation.interval().max(SHORTEST_SAMPLING);
@@ -137,7 +138,7 @@ impl Checker {
         }
     }
 
-    /// Asks every question about a trace; waits for a while if the server does not answer. False: it is time to stop.
+    /// Runs every query for a trace, and pauses if the server does not answer. False if the process stops.
     async fn check(&self, slot: u64, age: &str, backoff: &mut Backoff) -> bool {
         let trace = self.derivation.trace(slot);
         let ask = async |query: Query| (query, self.ask(&trace, slot, query).await);
@@ -150,7 +151,7 @@ impl Checker {
             )
         };
         let answers: [_; 4] = tokio::select! {
-            // What is cut off says nothing about the server.
+            // A query that is interrupted says nothing about the server.
             () = self.stop.cancelled() => return false,
             answers = answers => answers.into(),
         };
@@ -226,7 +227,7 @@ pub(crate) fn now() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
-/// `90s`, `15m` or `24h`: as it is given, where that is a whole number of a unit.
+/// `90s`, `15m` or `24h`: the largest unit that gives a whole number.
 fn humane(age: Duration) -> String {
     let seconds = age.as_secs();
     match () {

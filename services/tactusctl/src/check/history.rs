@@ -11,7 +11,8 @@ use super::server::QueryServer;
 use super::written::Written;
 use crate::error::Failure;
 
-/// Begins of the ranges that are looked through one after the other, as time ago; the last is the retention.
+/// The ranges that are searched one after the other, each from the previous one back to this long ago. The last is the
+/// retention.
 const RANGES: [Duration; 4] = [
     Duration::from_secs(600),
     Duration::from_secs(3600),

@@ -10,12 +10,12 @@ use super::problem::{Problem, Query};
 
 use crate::error::Failure;
 
-/// What happened to a slot or a look at it that was passed over.
+/// Something that was skipped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Skipped {
-    /// Not written: a push took longer than the interval, or the server refused or did not answer.
+    /// A trace was not written: a push took longer than the interval, or the server refused or did not answer.
     Push,
-    /// Not looked at: queries took longer than the interval, or the server did not answer.
+    /// A trace was not checked: queries took longer than the interval, or the server did not answer.
     Check,
 }
 
@@ -47,7 +47,7 @@ tactus_telemetry::metrics! {
 impl Metrics {
     pub(crate) fn new(registry: &Registry) -> Self {
         let metrics = Self::register(registry);
-        // An alert on a rate misses the first error of a series that did not exist.
+        // An alert on a rate misses the first error if the series did not exist before.
         for error in Problem::LABELS {
             metrics.errors.with([error]);
         }
@@ -57,7 +57,7 @@ impl Metrics {
         metrics
     }
 
-    /// Shows the addresses before they are used.
+    /// Creates the series of an address before it is used.
     pub(crate) fn announce(&self, push_url: &str) {
         for outcome in ["accepted", "refused", "failed"] {
             self.pushes.with([push_url, outcome]);

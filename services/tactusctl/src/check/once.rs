@@ -1,4 +1,4 @@
-//! One round: write some traces, and look until all of them are found or the time is over.
+//! One round: writes some traces, and queries them until all are found or the time is over.
 
 use std::time::{Duration, Instant};
 
@@ -13,11 +13,11 @@ use super::queries;
 use super::server::Servers;
 use crate::error::{Error, Result};
 
-/// The interval of a round is the least there is: each millisecond is a slot.
+/// A round uses the shortest possible interval: each millisecond is a slot.
 const INTERVAL: Duration = Duration::from_millis(1);
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// What became of a trace.
+/// The result of one query for a trace.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Checked {
@@ -26,13 +26,13 @@ pub(crate) struct Checked {
     pub(crate) trace_id: String,
     pub(crate) spans: usize,
     pub(crate) query: Query,
-    /// From the acknowledgement until the answer was right.
+    /// Time from the acknowledgement until the answer was right.
     pub(crate) found_after_seconds: Option<f64>,
     /// What is wrong with the last answer.
     pub(crate) problem: Option<String>,
 }
 
-/// Writes `count` traces and asks about each. Errors: a trace is not taken.
+/// Writes `count` traces and runs every query for each. Errors: a trace was not accepted.
 pub(crate) async fn round(
     servers: &Servers,
     metrics: &Metrics,

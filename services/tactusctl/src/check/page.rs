@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::{Error, Result};
 
-/// Connections at once: a Prometheus, a probe, and somebody who looks.
+/// Most connections at once. A Prometheus, a probe and a person need few.
 const MAX_CONNECTIONS: usize = 32;
 
 /// Serves until `stop`. Errors: the address cannot be listened at.
@@ -37,7 +37,7 @@ pub(crate) async fn serve(
     settings.listener.max_connections = MAX_CONNECTIONS;
     settings.listener.drain_timeout = std::time::Duration::from_secs(1);
     let socket = listener::bind(address).await.map_err(failed)?;
-    // Not those of the process: dashboards take them for requests of the server.
+    // They have a registry of their own, because dashboards would take them for requests to the server.
     let requests = RequestMetrics::register(&Registry::new());
     serve_http(socket, settings, router, None, requests, stop).map_err(failed)
 }

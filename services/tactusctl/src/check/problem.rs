@@ -23,15 +23,15 @@ tactus_model::words! {
 /// What is wrong with an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Problem {
-    /// There is none.
+    /// There is no answer.
     Failed(Failure),
     /// It does not have the trace.
     NotFound,
     /// It lacks spans of the trace.
     MissingSpans(String),
-    /// It says something else than what was written.
+    /// It differs from what was written.
     Incorrect(String),
-    /// It says itself that something is missing.
+    /// It says that it is partial.
     Partial(String),
 }
 

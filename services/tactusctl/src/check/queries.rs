@@ -1,4 +1,4 @@
-//! The four questions about a trace.
+//! The four queries for a trace.
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ use super::server::QueryServer;
 
 const PROTOBUF: &str = "application/protobuf";
 const JSON: &str = "application/json";
-/// Seconds before and after a trace that a query looks at.
+/// Seconds before and after a trace that a query covers.
 const MARGIN_SECONDS: u64 = 120;
 
 impl Query {
@@ -33,7 +33,7 @@ impl Query {
             Self::TraceQl => {
                 let ratio = trace.searched_ratio();
                 let spans = format!("span.check.ratio >= {ratio:.3}");
-                // A search sees a block at a time: relations between two of them it does not know until they are merged.
+                // A search evaluates one block at a time. It does not see relations between blocks before these are merged.
                 let query = match trace.is_divided {
                     true => format!(
                         "{{ span.check.key = \"{key}\" && span.check.index > 0 && {spans} }}"
@@ -60,7 +60,7 @@ impl Query {
     }
 }
 
-/// Asks one of the questions and compares the answer with what was written.
+/// Runs one of the queries, and compares the answer with what was written.
 pub(crate) async fn ask(
     server: &QueryServer,
     tenant: Option<&HeaderValue>,

@@ -1,4 +1,4 @@
-//! Pseudo-random numbers that are the same in every process and version: what was written months ago is derived from them.
+//! Pseudo-random numbers that are the same in every process and version, because the content of old traces is derived from them.
 
 use tactus_model::{fnv1a_64, mix_64};
 
@@ -20,14 +20,14 @@ impl Random {
         mix_64(self.0)
     }
 
-    /// Passes over numbers.
+    /// Skips numbers.
     pub(crate) fn skip(&mut self, count: u64) {
         self.0 = self.0.wrapping_add(STEP.wrapping_mul(count));
     }
 
     /// A number below `bound`; 0 if that is 0.
     pub(crate) fn below(&mut self, bound: u64) -> u64 {
-        // The upper half of the product: always below the bound.
+        // The upper half of the product is always below the bound.
         ((u128::from(self.next()) * u128::from(bound)) >> 64) as u64
     }
 }

@@ -22,14 +22,14 @@ use crate::arguments::check::{Access, Check};
 use crate::client::header;
 use crate::error::{Error, Failure, Result};
 
-/// Bytes of an answer; a trace of ours has some ten thousand.
+/// Most bytes of an answer. A trace of the checker has about ten thousand.
 const MAX_ANSWER_BYTES: usize = 16 << 20;
 /// Bytes of an error's text that are kept.
 const MAX_ERROR_BYTES: usize = 500;
-/// How often files of credentials are looked at.
+/// How often files with credentials are checked for changes.
 const LOOK_AT_FILES: Duration = Duration::from_secs(10);
 
-/// Where traces go and where they are asked for. Several addresses take turns.
+/// The servers for pushes, and those for queries. Several addresses take turns.
 #[derive(Debug)]
 pub(crate) struct Servers {
     pub(crate) push: Vec<PushServer>,
@@ -88,13 +88,14 @@ impl Servers {
     }
 }
 
-/// An address as other paths are added to it; that of traces may be given in full.
+/// An address to which paths can be added. Its `/v1/traces`, if it has that, is removed.
 fn base(url: &str) -> &str {
     let url = url.trim_end_matches('/');
     url.strip_suffix("/v1/traces").unwrap_or(url)
 }
 
-/// `host:port` of an address. Errors: not one of ours, or one with a password, which metrics and log lines would show.
+/// `host:port` of an address. Errors: the scheme is unknown, there is no host, or there is a password, which metrics and logs
+/// would show.
 fn address(url: &str) -> Result<String> {
     let wrong = |reason: &str| Error::Usage(format!("the address {url:?} {reason}"));
     let (scheme, rest) = url.split_once("://").unwrap_or_default();
@@ -181,7 +182,7 @@ impl Credentials {
     }
 }
 
-/// A header made of a file that may change, as tokens of Kubernetes do.
+/// A header with the content of a file. The file may change, as tokens of Kubernetes do.
 fn secret(
     flag: &'static str,
     path: &Path,
@@ -199,7 +200,7 @@ fn secret(
     Reloaded::new(flag, vec![path.to_path_buf()], LOOK_AT_FILES, load)
 }
 
-/// A client of HTTP whose certificates follow their files.
+/// An HTTP client that loads its certificates again when their files change.
 #[derive(Debug)]
 struct HttpClient {
     credentials: Arc<Credentials>,
@@ -223,11 +224,11 @@ impl HttpClient {
         let builder = match config.as_deref() {
             Some(tls) => {
                 let mut tls = tls.clone();
-                // Which version is spoken the library decides; gRPC has its own connections.
+                // The library chooses the version of HTTP. gRPC has connections of its own.
                 tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
                 builder.tls_backend_preconfigured(tls)
             }
-            // A machine without certificates will do.
+            // A machine without any certificates is enough.
             None => builder.tls_certs_only([]),
         };
         let client = builder.build().map_err(failed)?;
@@ -258,7 +259,7 @@ impl HttpClient {
         }
         let text = String::from_utf8_lossy(&body[..body.len().min(MAX_ERROR_BYTES)]);
         let text = format!("{status}: {}", text.trim());
-        // Too many requests are refused, and a timeout is a failure.
+        // 429 is a refusal, and 408 is a failure.
         Err(match status.is_client_error() && status != StatusCode::REQUEST_TIMEOUT {
             true => Failure::Refused(text),
             false => Failure::Failed(text),
@@ -270,7 +271,7 @@ fn failed(error: reqwest::Error) -> Failure {
     Failure::Failed(error_text(&error.without_url()))
 }
 
-/// A server that takes traces.
+/// A server that receives traces.
 #[derive(Debug)]
 pub(crate) struct PushServer {
     /// As it was given.
@@ -286,7 +287,7 @@ enum Way {
 }
 
 impl PushServer {
-    /// Done once the server has acknowledged all spans.
+    /// Returns when the server has acknowledged all spans.
     pub(crate) async fn push(
         &self,
         request: ExportTraceServiceRequest,
@@ -348,7 +349,7 @@ pub(crate) struct QueryServer {
 }
 
 impl QueryServer {
-    /// The answer to a GET; `None`: there is no such thing.
+    /// The body of the answer to a GET; `None` for 404.
     pub(crate) async fn get(
         &self,
         path_and_query: &str,

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-/// Runs that are kept: each refused push divides one, and the oldest are forgotten.
+/// How many runs are kept. Each refused push divides a run, and the oldest runs are forgotten.
 const MAX_RUNS: usize = 4096;
 
-/// A set of slots, as runs of neighbours.
+/// A set of slots, stored as runs of consecutive slots.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Written(BTreeMap<u64, u64>);
 
@@ -44,7 +44,7 @@ impl Written {
         self.within(first, last).map(|(first, last)| last - first + 1).sum()
     }
 
-    /// The slot with `index` smaller ones among those from `first` to `last`.
+    /// The slot at `index` among those from `first` to `last`, counted from 0.
     pub(crate) fn nth(&self, first: u64, last: u64, mut index: u64) -> Option<u64> {
         for (first, last) in self.within(first, last) {
             let length = last - first + 1;
@@ -60,7 +60,7 @@ impl Written {
         self.0.first_key_value().map(|(&first, _)| first)
     }
 
-    /// Takes out all slots below `slot`.
+    /// Removes all slots below `slot`.
     pub(crate) fn forget_before(&mut self, slot: u64) {
         while let Some((first, last)) = self.0.pop_first() {
             if last >= slot {
@@ -93,7 +93,7 @@ impl Written {
     }
 }
 
-/// Runs in a trace: at most some 1.3 kB, which limits of attributes allow.
+/// How many runs a trace names. They take at most about 1.3 kB, which is below the limit of attributes.
 pub(crate) const RUNS_IN_A_TRACE: usize = 64;
 
 #[cfg(test)]

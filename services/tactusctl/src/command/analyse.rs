@@ -1,4 +1,4 @@
-//! `analyse`: which attributes take the most room among the generic ones.
+//! `analyse`: shows which attributes take the most space among the generic ones.
 
 mod count;
 mod recommend;
@@ -33,7 +33,7 @@ struct Analysis {
     attributes: Vec<Attribute>,
     /// Version that the columns are for.
     version: String,
-    /// Columns to configure: those there are and are used, then new ones.
+    /// Columns to configure: the existing ones that are used, then new ones.
     recommended: Vec<Column>,
     /// The same as configuration.
     yaml: String,
@@ -44,16 +44,16 @@ struct Analysis {
 struct Attribute {
     scope: Scope,
     key: String,
-    /// `string`, `int`, `double`, `bool` or `other`: that of most values.
+    /// `string`, `int`, `double`, `bool` or `other`: the type of most values.
     #[serde(rename = "type")]
     kind: &'static str,
-    /// `generic`, `dedicated` or `fixed`: the column it lies in.
+    /// `generic`, `dedicated` or `fixed`: the kind of its column.
     column: &'static str,
     /// Owners that have it.
     count: u64,
-    /// Different values, counted anew in every row group.
+    /// Distinct values, counted separately in every row group.
     distinct: u64,
-    /// Bytes before compression: each value once a row group, and a code a use.
+    /// Bytes before compression: each value once per row group, and a code for each use.
     bytes: u64,
     /// Percent of the bytes of all attributes of the scope that are in generic columns; 0 for others.
     share_percent: f64,

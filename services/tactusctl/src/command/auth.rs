@@ -35,7 +35,7 @@ pub(super) fn run(command: &Auth, output: &Output) -> Result<()> {
     output.show(&made, || text)
 }
 
-/// The first line of standard input: an argument would be seen by everyone on the machine.
+/// The first line of standard input. An argument would be visible to everyone on the machine.
 fn password() -> Result<String> {
     let mut line = String::new();
     std::io::stdin()

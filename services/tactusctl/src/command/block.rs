@@ -101,7 +101,7 @@ fn read(bucket: &Bucket, meta: &BlockMeta, schema: bool) -> tactus_block::Result
         encodings: column.encodings,
     });
     let mut columns: Vec<_> = columns.collect();
-    // Stable: those of equal size stay in the order of the file.
+    // The sort is stable, so columns of equal size stay in the order of the file.
     columns.sort_by_key(|column| Reverse(column.compressed_bytes));
     Ok((row_groups.collect(), columns, schema.then(|| reader.schema_text())))
 }

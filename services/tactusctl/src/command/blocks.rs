@@ -16,7 +16,7 @@ use crate::output::{Output, Table, format};
 struct Block {
     /// `live`, `compacted` or `unreadable`.
     state: &'static str,
-    /// The block's id and what its meta says; only the id if that is unreadable.
+    /// The block's meta. If it is unreadable, only the id is set.
     #[serde(flatten)]
     meta: BlockMeta,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -1,7 +1,7 @@
-//! `delete` and `redact`: the jobs of the compactor, run from here.
+//! `delete` and `redact` run jobs of the compactor.
 //!
-//! A job is a record in the bucket. What is done here is its first pass; a compactor that runs on the bucket goes on
-//! with it: it looks at blocks that come later, and deletes the old data of those that were written anew.
+//! A job is a record in the bucket. These commands run its first pass. A compactor on the bucket continues it: it checks
+//! blocks that appear later, and deletes the old data of rewritten blocks.
 
 mod preview;
 
@@ -96,7 +96,7 @@ fn redaction(command: &arguments::Redact) -> Result<RedactionRequest> {
     })
 }
 
-/// What would be done.
+/// What a job would do.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct DryRun {
@@ -112,7 +112,7 @@ async fn run(
     yes: bool,
     output: &Output,
 ) -> Result<()> {
-    // Wrong requests are wrong usage, whether they are carried out or not.
+    // An invalid request is wrong usage, also without `--yes`.
     request.check().map_err(|error| Error::Usage(error.to_string()))?;
     request.changes().map_err(|error| Error::Usage(error.to_string()))?;
     let blocks = bucket::blocks(bucket, tenant).await?;
@@ -133,7 +133,7 @@ async fn carry_out(
     blocks: &Blocks,
 ) -> Result<JobRecord> {
     let blocklist = blocks.blocklist(tenant);
-    // Only the own job: this process does not know the blocks of other tenants.
+    // It owns only its own job, because this process does not know the blocks of other tenants.
     let own = Arc::new(OnceLock::<String>::new());
     let owns = {
         let own = Arc::clone(&own);
@@ -149,16 +149,16 @@ async fn carry_out(
     if record.error.is_empty() {
         return Ok(record);
     }
-    // What was done is on record, and the job goes on where it stopped.
+    // The job's record says what was done. The next run continues from there.
     Err(Error::Setup(format!("job {} is not through: {}", record.id, record.error)))
 }
 
-/// A compactor that does nothing but a job.
+/// The settings of a compactor that only runs a job.
 fn settings() -> Settings {
     Settings {
         compaction: Compaction::default(),
         jobs: CompactorJobs {
-            // Somebody else watches.
+            // The compactor on the bucket watches for new blocks.
             watch_period: Duration::MAX.into(),
             max_open_per_tenant: 0,
             ..CompactorJobs::default()

@@ -1,4 +1,4 @@
-//! `check`: one round, or one after the other.
+//! `check`: runs one round, or checks continuously.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -27,16 +27,16 @@ use crate::output::format::{clean, counted};
 use crate::output::{Output, Table};
 use crate::progress;
 
-/// Tenants, addresses of either kind, and ages: each is a task, or a label of metrics.
+/// Most tenants, addresses of either kind, and ages. Each of them is a task, or a label of metrics.
 const MOST: usize = 32;
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(10);
 const LONGEST_INTERVAL: Duration = Duration::from_secs(24 * 3600);
-/// A hundred years, as durations of the command line are limited to, would be no limit of the traces that are known.
+/// Durations on the command line may be a hundred years, which would not limit the number of traces to remember.
 const LONGEST_RETENTION: Duration = Duration::from_secs(400 * 24 * 3600);
 /// Requests in flight at SIGTERM may take this long.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
-/// What one round found.
+/// The result of one round.
 #[derive(Serialize)]
 struct Round {
     traces: usize,
@@ -58,7 +58,7 @@ pub(super) async fn run(command: &Check, output: &Output) -> Result<Outcome> {
 
 type Tenant = Option<(String, HeaderValue)>;
 
-/// Each tenant once; none stands for a server without multitenancy.
+/// Each tenant once. `None` is for a server without multitenancy.
 fn tenants(command: &Check) -> Result<Vec<Tenant>> {
     few("--org-id", command.tenants.len())?;
     if command.tenants.is_empty() {
@@ -87,7 +87,7 @@ async fn once(
     tenants: &[Tenant],
     output: &Output,
 ) -> Result<Outcome> {
-    // Nobody else's traces, and none of another round.
+    // The seed is unique, so that the round does not find other traces.
     let seed = format!("once-{:x}-{}", now().as_nanos(), std::process::id());
     let spinner = progress::spinner("writing and reading traces");
     let mut checks = Vec::new();
@@ -164,7 +164,7 @@ async fn continuously(
     Ok(Outcome::Fine)
 }
 
-/// Ages in order. Errors: settings that make no sense together.
+/// Ages in order. Errors: settings that are invalid or contradict each other.
 fn valid(command: &Continuously) -> Result<Vec<Duration>> {
     let usage = |text: String| Err(Error::Usage(text));
     if !(SHORTEST_INTERVAL..=LONGEST_INTERVAL).contains(&command.interval)
@@ -187,7 +187,7 @@ fn valid(command: &Continuously) -> Result<Vec<Duration>> {
     Ok(ages.into_iter().collect())
 }
 
-/// SIGTERM and SIGINT, caught from the start on.
+/// SIGTERM and SIGINT. They are caught once this exists.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,

@@ -1,4 +1,4 @@
-//! `migrate`: what becomes of files that were made for Grafana Tempo.
+//! `migrate`: converts files that were made for Grafana Tempo.
 
 mod helm;
 
@@ -35,9 +35,9 @@ struct Report<'a> {
     file: String,
     counts: HashMap<&'static str, usize>,
     keys: Vec<Row<'a>>,
-    /// What Tactus still says about the file that is written.
+    /// Warnings and errors of Tactus about the file that is written.
     left: &'a [String],
-    /// The result, where it goes to standard output.
+    /// The result, if it is written to standard output.
     #[serde(skip_serializing_if = "Option::is_none")]
     values: Option<&'a str>,
 }
@@ -63,7 +63,7 @@ pub(super) fn run(command: &Migrate, global: &Global) -> Result<Outcome> {
     let env = expand.then_some(&lookup as tactus_config::Environment<'_>);
     let migration = match command {
         Migrate::Config { target, .. } => migrate_config(&text, target.as_deref(), env),
-        // Limits go with the configuration, or with the defaults.
+        // Limits are checked together with the configuration, or with the defaults.
         _ => migrate_overrides(&text, &configuration(global)?.unwrap_or_default(), env),
     };
     let migration = migration.map_err(|error| named(&file.file, &error.to_string()))?;
@@ -82,7 +82,7 @@ fn write(path: &Path, text: &str) -> Result<()> {
     std::fs::write(path, text).map_err(|error| named(path, &error.to_string()))
 }
 
-/// Shows what becomes of each key, and writes the file where that is asked for.
+/// Shows what happens to each key, and writes the file if asked to.
 fn report(file: &File, migration: &Migration, output: &Output) -> Result<Outcome> {
     let shown = document(file, &migration.findings, &migration.left, None);
     output.show(&shown, || {
@@ -102,7 +102,7 @@ fn report(file: &File, migration: &Migration, output: &Output) -> Result<Outcome
     Ok(outcome(&migration.findings, &migration.left))
 }
 
-/// Shows the values on standard output, or what became of them if a file takes them.
+/// Writes the values to standard output, or to a file; then it shows what happened to each value.
 fn values(file: &File, migration: &helm::Conversion, output: &Output) -> Result<Outcome> {
     let values = file.write.is_none().then_some(migration.values.as_str());
     let shown = document(file, &migration.findings, &[], values);

@@ -1,4 +1,4 @@
-//! `convert` and `rewrite`: blocks become a new one.
+//! `convert` and `rewrite` write blocks as one new block.
 
 use std::sync::Arc;
 
@@ -20,9 +20,9 @@ use crate::{bucket, building, progress};
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Report {
-    /// Blocks read; marked compacted now.
+    /// The blocks that were read and are now marked compacted.
     replaced: Vec<Uuid>,
-    /// The new block; absent if there was nothing to write.
+    /// The new block; absent if nothing was written.
     #[serde(skip_serializing_if = "Option::is_none")]
     block: Option<BlockMeta>,
     bytes_before: u64,
@@ -31,7 +31,7 @@ struct Report {
     duplicate_spans: u64,
 }
 
-/// Writes blocks as one, and marks them compacted once that is in the bucket.
+/// Writes blocks as one new block, and then marks them compacted.
 pub(super) async fn run(
     bucket: &Bucket,
     tenant: &str,
@@ -57,7 +57,7 @@ pub(super) async fn run(
     let purpose = format!("tactusctl {}", fingerprint(&settings, &changes));
     let target = OutputBlock {
         id: output_id(blocks, &purpose),
-        // A block that only changes its form is not more compacted than before.
+        // A block that only changes its form keeps its level.
         level: (inputs.len() == 1).then_some(first.compaction_level),
         retention,
     };
@@ -97,7 +97,7 @@ fn builder(first: &BlockMeta, form: &BlockForm) -> Result<BuilderSettings> {
     };
     let settings = building::settings(version, columns);
     let kept = &settings.writer.dedicated_columns;
-    // Those of the old block may go with its version; those that somebody asked for may not.
+    // Columns of the old block may be lost with its version, but not columns that the user asked for.
     let left_out = columns.iter().find(|&column| form.columns.is_some() && !kept.contains(column));
     if let Some(column) = left_out {
         return Err(Error::Usage(format!(
@@ -111,7 +111,7 @@ fn builder(first: &BlockMeta, form: &BlockForm) -> Result<BuilderSettings> {
     Ok(settings)
 }
 
-/// Right before the new block appears: nobody else must have taken its inputs meanwhile.
+/// Checks right before the new block appears that no other process has compacted its inputs.
 async fn still_live(bucket: &Bucket, tenant: &str, blocks: &[Uuid]) -> Result<(), BoxError> {
     for &block in blocks {
         read_meta(bucket, tenant, block).await?;
@@ -144,7 +144,7 @@ fn text(report: &Report) -> String {
         format::bytes(meta.size),
         format::bytes(report.bytes_before),
     );
-    // All zero if the block had been made before.
+    // All counts are zero if the block had been written before.
     if *traces > 0 {
         text.push_str(&format!("spans: {spans}  left out as duplicates: {duplicate_spans}\n"));
     }

@@ -1,5 +1,4 @@
-//! `trace`, `query` and `api`: requests of the query API, answered from a bucket or by a server, and how their answers are
-//! shown.
+//! `trace`, `query` and `api` send requests of the query API, which a bucket or a server answers, and show the answers.
 
 mod series;
 mod waterfall;
@@ -17,7 +16,7 @@ use crate::offline::Engine;
 use crate::output::{Output, Table, format};
 use crate::progress;
 
-/// What an answer holds.
+/// The kind of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Form {
     Trace,
@@ -57,7 +56,7 @@ pub(super) async fn query(
     show(&answer, form, output)
 }
 
-/// `api`: what `trace` and `query` do on a bucket, asked of a server.
+/// `api`: as `trace` and `query`, but a server answers.
 pub(super) async fn api(command: Api, output: &Output) -> Result<()> {
     let (server, path, form) = match &command {
         Api::Trace { server, trace_id } => (server, trace_path(parse_id(trace_id)?), Form::Trace),
@@ -136,7 +135,7 @@ fn range(query: &TraceQl, explain: bool) -> Serializer<'static, String> {
     parameters
 }
 
-/// Shows an answer: as it came with `--json`.
+/// Shows an answer. With `--json` it is not changed.
 fn show(answer: &Answer, form: Form, output: &Output) -> Result<()> {
     if form == Form::Trace {
         // The API answers 200 with no spans.
@@ -168,7 +167,7 @@ pub(super) fn parse_id(text: &str) -> Result<TraceId> {
         .ok_or_else(|| Error::Usage(format!("{text:?} is no trace id: 1 to 32 hexadecimal digits")))
 }
 
-/// Columns of a name at most.
+/// Most columns of a name.
 const NAME_WIDTH: usize = 40;
 
 /// The traces in the order of the answer.

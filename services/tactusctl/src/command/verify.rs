@@ -1,7 +1,7 @@
-//! `verify`: what is wrong with blocks, and mending it.
+//! `verify`: finds damage in blocks, and repairs it.
 //!
-//! `data.parquet` is the truth: everything beside it can be made of it again. What cannot be read is never deleted: a
-//! block is set aside by a version in its meta that no reader knows.
+//! `data.parquet` is the truth. All other files of a block can be made from it again. Data that cannot be read is never
+//! deleted: its block is set aside by a version in its meta that no reader knows.
 
 mod block;
 mod deep;
@@ -25,19 +25,19 @@ use crate::{Outcome, arguments, bucket, progress};
 use finding::{Finding, Severity};
 use tenant::ListedTenant;
 
-/// Without reading data, this many times more blocks are checked at a time: they wait for the store.
+/// If no data is read, this many times more blocks are checked at a time, because the checks mostly wait for the store.
 const SHALLOW_FACTOR: usize = 8;
 
-/// What was checked, and what is wrong.
+/// What was checked, and the findings.
 #[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Report {
     tenants: Vec<TenantReport>,
     /// Live blocks checked.
     blocks: usize,
-    /// Findings that are damage and stay so.
+    /// Findings of damage that was not repaired.
     damage: usize,
-    /// Findings that were mended.
+    /// Findings that were repaired.
     repaired: usize,
 }
 
@@ -60,7 +60,7 @@ pub(super) async fn run(
     let mut report = Report::default();
     for tenant in tenants {
         let checked = match check_tenant(bucket, &tenant, command).await {
-            // A local directory without files, such as `lost+found`, or a tenant that was cleared meanwhile.
+            // A local directory without files, such as `lost+found`, or a tenant that was deleted meanwhile.
             Err(Error::NotFound(_)) if command.tenant.is_none() => continue,
             checked => checked?,
         };
@@ -100,7 +100,7 @@ async fn check_tenant(
     bar.finish_and_clear();
     checks.sort_unstable_by_key(|check: &finding::Check| check.id);
     let mut findings = Vec::new();
-    // One block is no reason to judge the list of all of them.
+    // If only one block is checked, the list of all blocks is not.
     if command.block.is_none() {
         findings.extend(tenant_index::check(bucket, tenant, &listed, &checks).await?);
     }
@@ -143,7 +143,7 @@ fn text(report: &Report) -> String {
     if any { lines + &summary } else { summary }
 }
 
-/// The rows of a row group, so many at a time that they have about `bytes` before compression.
+/// Divides the rows of a row group into ranges of about `bytes` before compression.
 fn windows(group: &RowGroup, bytes: u64) -> impl Iterator<Item = Range<u64>> + use<> {
     let traces = group.traces;
     let windows = group.uncompressed_bytes.div_ceil(bytes).clamp(1, traces.max(1));
@@ -152,7 +152,7 @@ fn windows(group: &RowGroup, bytes: u64) -> impl Iterator<Item = Range<u64>> + u
     starts.map(move |from| from..traces.min(from + step))
 }
 
-/// True for an error that says nothing about the block: the store cannot be reached, or refuses us.
+/// True for an error that says nothing about the block, because the store cannot be reached or denies access.
 fn is_transient(error: &tactus_block::Error) -> bool {
     let tactus_block::Error::Io(error) = error else { return false };
     let stored = error.get_ref().and_then(|source| source.downcast_ref::<tactus_storage::Error>());

@@ -1,4 +1,4 @@
-//! Numbers, times and foreign text for people.
+//! Formats numbers, times and text from data for people.
 
 use std::fmt::Write as _;
 
@@ -13,7 +13,7 @@ pub(crate) fn bytes(count: u64) -> String {
     }
     let mut value = count as f64 / 1024.0;
     let mut unit = 0;
-    // What would be rounded to 1024.0 belongs to the next unit.
+    // A number that would be rounded to 1024.0 gets the next unit.
     while value >= 1023.95 && unit + 1 < UNITS.len() {
         value /= 1024.0;
         unit += 1;
@@ -50,24 +50,24 @@ pub(crate) fn time_of_nanos(nanos: u64) -> String {
     Timestamp::from_millisecond(millis).map_or_else(|_| nanos.to_string(), |time| time.to_string())
 }
 
-/// How many of what `noun` names one of: `1 trace`, `2 traces`.
+/// A number with a noun, which is given in the singular: `1 trace`, `2 traces`.
 pub(crate) fn counted(count: impl TryInto<u64>, noun: &str) -> String {
     let count = count.try_into().unwrap_or(u64::MAX);
     let ending = if count == 1 { "" } else { "s" };
     format!("{count} {noun}{ending}")
 }
 
-/// A share of a whole: `12.3 %`; nothing of nothing is 0.
+/// A part of a whole in percent: `12.3 %`. If the whole is 0, the result is 0.
 pub(crate) fn percent(part: u64, whole: u64) -> String {
     let share = if whole == 0 { 0.0 } else { part as f64 * 100.0 / whole as f64 };
     format!("{share:.1} %")
 }
 
-/// Text from data, safe to show: control characters, which could move the cursor or worse, are escaped.
+/// Text from data that is safe on a terminal. Control characters, which could for example move the cursor, are escaped.
 pub(crate) fn clean(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for character in text.chars() {
-        // Directional marks would turn around the rest of the line.
+        // Directional marks would reverse the rest of the line.
         let turns = matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
         if character.is_control() || turns {
             let _ = write!(out, "{}", character.escape_default());
@@ -78,7 +78,7 @@ pub(crate) fn clean(text: &str) -> String {
     out
 }
 
-/// Columns that text takes on a terminal.
+/// How many columns a text takes on a terminal.
 pub(crate) fn width(text: &str) -> usize {
     text.width()
 }

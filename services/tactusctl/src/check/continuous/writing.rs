@@ -16,13 +16,13 @@ use crate::check::problem::Query;
 use crate::check::written::{RUNS_IN_A_TRACE, Written};
 use crate::error::Failure;
 
-/// Between two looks of the probe; each is half as long again as the one before.
+/// The first pause of the probe. Each further pause is half as long again as the one before.
 const FIRST_PROBE: Duration = Duration::from_millis(20);
 
 impl Checker {
-    /// Sends each trace when it is due, the second part of a divided one later, until it is time to stop.
+    /// Sends each trace when it is due, and the second part of a divided trace later, until the process stops.
     pub(super) async fn write(self: Arc<Self>, tasks: TaskTracker) {
-        // Before the first trace, which names what was written.
+        // This comes before the first trace, because each trace names the traces that were written before it.
         let known = self.read_history(0).await;
         if known.is_err() {
             tasks.spawn(Arc::clone(&self).read_history_later());
@@ -73,7 +73,7 @@ impl Checker {
                 self.settings.metrics.skipped(Skipped::Push, due - next);
                 next = due;
             }
-            // Second parts that were not sent in time are given up: their traces are not looked at.
+            // Second parts that were not sent in time are given up, and their traces are not checked.
             let oldest = now().saturating_sub(self.settings.late_after);
             let oldest = self.derivation.slot(oldest).saturating_sub(MAX_BEHIND);
             late.retain(|&slot| slot >= oldest);
@@ -94,7 +94,8 @@ impl Checker {
         pushed
     }
 
-    /// All of a trace is there. One that came so late that it could be looked at before it is visible is not looked at.
+    /// Notes that the server has all of a trace. A trace that came too late is not checked, because the check could come before it
+    /// is visible.
     fn acknowledged(&self, slot: u64) {
         let sent_by = self.derivation.time(slot) + self.settings.late_after;
         let youngest = self.settings.ages.first().copied().unwrap_or(LONGEST_BACKOFF);
@@ -114,7 +115,7 @@ impl Checker {
         self.settings.metrics.known(&self.tenant_name, written.count(0, u64::MAX - 1), oldest);
     }
 
-    /// Several servers take turns.
+    /// Reads what earlier processes wrote. Several servers take turns.
     async fn read_history(&self, turn: u64) -> Result<(), Failure> {
         let server = self.settings.servers.query_at(turn);
         let retention = self.settings.retention;
@@ -168,7 +169,7 @@ impl Checker {
                 for query in std::mem::take(&mut missing) {
                     match checker.ask(&trace, slot, query).await {
                         Ok(()) => checker.settings.metrics.found(query, began.elapsed()),
-                        // The look at the first age says what is wrong.
+                        // The check at the first age reports what is wrong.
                         Err(_) => missing.push(query),
                     }
                 }

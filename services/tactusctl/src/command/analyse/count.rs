@@ -11,7 +11,7 @@ use tactus_storage::meta::{
 
 /// Bytes that a dictionary entry takes besides its string.
 const ENTRY_BYTES: u64 = 4;
-/// Bytes of a code in a page, about: the key's and the value's.
+/// Approximate bytes of the codes of a key and a value in a page.
 const CODES_BYTES: u64 = 3;
 /// Bytes of a number in a page.
 const NUMBER_BYTES: u64 = 8;
@@ -95,7 +95,7 @@ pub(super) struct Counts {
 impl Counts {
     /// Adds a row group.
     ///
-    /// Resources and scopes are there once a trace in a file, and so in the batch.
+    /// A file, and so the batch, has each resource and scope once per trace.
     pub(super) fn add(&mut self, batch: &SpanBatch, meta: &BlockMeta) {
         self.row_groups += 1;
         self.traces += batch.traces.ids.len() as u64;
@@ -118,7 +118,7 @@ impl Counts {
         strings: &Dictionary,
         meta: &BlockMeta,
     ) {
-        // By code of the key, so that strings are looked at once a key.
+        // By the code of the key, so that each key's string is read once.
         let mut found: HashMap<StringCode, (Count, HashSet<(u8, u64)>)> = HashMap::new();
         for entry in 0..list.len() {
             let attribute = list.at(entry);
@@ -151,7 +151,7 @@ impl Counts {
             all.distinct += values.len() as u64;
             all.bytes += count.bytes;
             all.kinds.iter_mut().zip(count.kinds).for_each(|(sum, part)| *sum += part);
-            // Blocks may differ: what is generic somewhere still takes room there.
+            // Blocks may differ. An attribute that is generic in one of them takes space there.
             if count.column == Place::Generic {
                 all.column = Place::Generic;
             }
@@ -179,7 +179,7 @@ pub(super) fn is_fixed(scope: ColumnScope, key: &str, version: BlockVersion) -> 
         return scope == ColumnScope::Resource && key == "service.name";
     }
     let status = scope == ColumnScope::Span && key == "http.status_code";
-    // What older versions refuse to give a dedicated column has one already.
+    // Older versions refuse a dedicated column to attributes that already have a column.
     let column = DedicatedColumn::string(scope, key);
     status || filter_for_vparquet4(std::slice::from_ref(&column)).is_empty()
 }

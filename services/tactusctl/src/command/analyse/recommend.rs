@@ -14,11 +14,11 @@ use super::{Attribute, is_newest};
 /// String columns of a scope that every reader of either version accepts.
 const STRING_SLOTS: usize = 10;
 const INT_SLOTS: usize = 5;
-/// A smaller part of all generic bytes, those of all scopes, is not worth a column.
+/// An attribute with a smaller share of the generic bytes of all scopes is not worth a column.
 const LEAST_SHARE_PERCENT: u64 = 1;
 /// Values of this mean length that hardly repeat are stored as blobs.
 const BLOB_MEAN_BYTES: u64 = 64;
-/// Uses a value at most for a blob.
+/// Values of a blob are used fewer times than this, on average.
 const BLOB_USES: u64 = 2;
 
 /// A column to configure.
@@ -31,7 +31,7 @@ pub(super) struct Column {
     kind: &'static str,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     options: Vec<&'static str>,
-    /// It is not there yet.
+    /// True if the newest block does not have it.
     is_new: bool,
     /// Percent of the generic bytes of its scope, for a new one.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -93,7 +93,7 @@ pub(super) fn columns(
     columns
 }
 
-/// Long values of which hardly one comes twice.
+/// True for long values that rarely repeat.
 fn is_blob(attribute: &Attribute) -> bool {
     attribute.kind == "string"
         && attribute.count < attribute.distinct.saturating_mul(BLOB_USES)
@@ -121,7 +121,7 @@ pub(super) fn yaml(columns: &[Column], version: BlockVersion) -> String {
     }
     text.push_str("      parquet_dedicated_columns:\n");
     for column in columns {
-        // A JSON string is a YAML one.
+        // A JSON string is also a YAML string.
         let name = serde_json::Value::from(column.name.as_str());
         let _ = write!(
             text,

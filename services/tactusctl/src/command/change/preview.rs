@@ -1,4 +1,4 @@
-//! Previews a job: does it to each block, and throws the result away.
+//! Previews a job: applies it to each block, and discards the result.
 
 use std::io;
 use std::sync::Arc;
@@ -15,11 +15,11 @@ use tokio::runtime::Handle;
 use crate::error::{Error, Result};
 use crate::{building, progress};
 
-/// A block that would be written anew.
+/// A block that would be rewritten.
 #[derive(Debug, Serialize)]
 pub(super) struct Preview {
     pub(super) block: Uuid,
-    /// Traces and spans that would go.
+    /// Traces and spans that would be removed.
     pub(super) traces: u64,
     pub(super) spans: u64,
     /// Attribute values that would be removed or replaced.
@@ -28,7 +28,7 @@ pub(super) struct Preview {
     pub(super) bytes: u64,
 }
 
-/// The blocks that have something of what is to go.
+/// The blocks that contain something that the job removes.
 pub(super) async fn of(
     bucket: &Bucket,
     blocks: &[Arc<BlockMeta>],

@@ -1,7 +1,7 @@
-//! Values of Tempo's charts to values of ours.
+//! Converts values of Tempo's charts to values of our chart.
 //!
-//! Three sources say what is known: the schema of our chart, what keys of the configuration become (`tactus_config`), and
-//! the tables of `rules` for what has another name or no meaning. What none of them knows is reported and left out.
+//! A value is known from one of three sources: the schema of our chart, the conversion of configuration keys (`tactus_config`),
+//! or the tables of `rules` for values with another name or no meaning. Unknown values are reported and left out.
 
 mod configuration;
 mod distributed;
@@ -17,18 +17,18 @@ use tactus_config::{Finding, Value, Verdict, read_yaml_document, to_yaml_documen
 use crate::arguments::Chart;
 use schema::Schema;
 
-/// The result, and what became of each value.
+/// The result, and what happened to each value.
 #[derive(Debug)]
 pub(super) struct Conversion {
     pub(super) findings: Vec<Finding>,
-    /// The new values file, with what to look at in comments at its top.
+    /// The new values file. Comments at its top list the values that somebody must look at.
     pub(super) values: String,
 }
 
-/// Values on their way from one chart to the other.
+/// A conversion in progress.
 #[derive(Debug)]
 struct Move {
-    /// What nobody has taken yet.
+    /// The values that are not converted yet.
     from: Value,
     to: Value,
     findings: Vec<Finding>,
@@ -72,7 +72,7 @@ fn chart_of(values: &Value) -> Chart {
 }
 
 impl Move {
-    /// Notes what became of a value.
+    /// Notes what happened to a value.
     fn note(&mut self, key: &str, verdict: Verdict, now: Option<&str>, why: &str) {
         self.findings.push(Finding {
             key: key.to_owned(),
@@ -83,7 +83,7 @@ impl Move {
         });
     }
 
-    /// Moves a value; nothing if there is none.
+    /// Moves a value, if there is one.
     fn rename(&mut self, from: &str, to: &str) {
         self.rename_because(from, to, "");
     }
@@ -97,7 +97,7 @@ impl Move {
         }
     }
 
-    /// Leaves a value out; nothing if there is none.
+    /// Leaves a value out, if there is one.
     fn leave_out(&mut self, path: &str, why: &str) {
         if values::take(&mut self.from, path).is_some() {
             self.note(path, Verdict::Ignored, None, why);
@@ -109,17 +109,17 @@ impl Move {
         values::get(&self.from, path)
     }
 
-    /// Whether the source says true.
+    /// True if the source has the value `true`.
     fn is_true(&self, path: &str) -> bool {
         self.has(path) == Some(&Value::Bool(true))
     }
 
-    /// Whether the result says true.
+    /// True if the result has the value `true`.
     fn is_true_now(&self, path: &str) -> bool {
         values::get(&self.to, path) == Some(&Value::Bool(true))
     }
 
-    /// Sets what the result needs and the source leaves to its chart.
+    /// Sets a value that the result needs, and that the source leaves to its chart's default.
     fn add(&mut self, path: &str, value: Value, verdict: Verdict, why: &str) {
         if values::get(&self.to, path).is_none() && values::put(&mut self.to, path, value) {
             self.note(path, verdict, None, why);
@@ -136,7 +136,7 @@ impl Move {
         }
     }
 
-    /// Takes over what the schema of our chart knows by the same name; reports all else.
+    /// Copies the values that our chart's schema knows by the same name, and reports all others.
     fn rest(&mut self, schema: &Schema) {
         let rest = std::mem::replace(&mut self.from, Value::Map(Vec::new()));
         for (path, value, fits) in schema.sort(&rest) {
@@ -151,7 +151,7 @@ impl Move {
                 Err(misfit) => self.misfit(&key, &misfit),
             }
         }
-        // What tables brought to its place need not fit there either.
+        // Values that the tables have moved may not fit the schema.
         for (path, _, fits) in schema.sort(&self.to) {
             if let Err(misfit) = fits {
                 values::take_at(&mut self.to, &path);
@@ -180,7 +180,7 @@ impl Move {
         }
     }
 
-    /// Takes out texts that call helpers which only Tempo's charts have: nothing would be rendered.
+    /// Removes texts that call helpers of Tempo's charts, because our chart could not be rendered with them.
     fn without_foreign_templates(&mut self) {
         for path in values::paths_of_texts(&self.to, &|text| {
             let calls = text.match_indices("include \"").map(|(at, call)| &text[at + call.len()..]);

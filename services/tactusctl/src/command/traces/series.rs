@@ -1,18 +1,18 @@
-//! Series as lines of bars, one line a series.
+//! Shows each series as a line of bars.
 
 use crate::answers::{KeyValue, Metrics, Sample, Series};
 use crate::output::{Output, Table, format};
 
-/// From the least to the most.
+/// Bars from the lowest to the highest.
 const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
-/// Where there is no value.
+/// Shown if there is no value.
 const GAP: char = '·';
 /// Estimated columns of the numbers in a line.
 const NUMBERS_WIDTH: usize = 48;
 const MOST_BARS: usize = 60;
 const LABELS_WIDTH: usize = 60;
 
-/// The series in the order of the answer. All lines have one scale of time, each its own of values.
+/// The series in the order of the answer. All lines share one time scale, and each has its own scale of values.
 pub(super) fn render(answer: &Metrics, output: &Output) -> String {
     let times = || answer.series.iter().flat_map(|series| &series.samples);
     let first = times().map(|sample| sample.timestamp_ms).min().unwrap_or(0);
@@ -55,7 +55,7 @@ fn labels(labels: &[KeyValue]) -> String {
     let label = |label: &KeyValue| {
         let value = label.value.to_string();
         let quoted = label.value.as_str().map(|text| format!("{text:?}"));
-        // `Debug` escapes control characters; the rest is cleaned.
+        // `Debug` has escaped the control characters of strings. `clean` escapes the rest.
         format::clean(&format!("{}={}", label.key, quoted.unwrap_or(value)))
     };
     let texts: Vec<_> = labels.iter().map(label).collect();
@@ -69,7 +69,7 @@ fn sparkline(series: &Series, (first, last): (u64, u64), room: usize) -> String 
     let length = u128::from(last - first) + 1;
     for sample in series.samples.iter().filter(|sample| sample.value.is_finite()) {
         let offset = u128::from(sample.timestamp_ms.saturating_sub(first));
-        // Below `steps`, as the offset is below the length.
+        // The result is below `steps`, because the offset is below the length.
         let slot = &mut highest[(offset * steps as u128 / length) as usize];
         *slot = Some(slot.map_or(sample.value, |value| value.max(sample.value)));
     }

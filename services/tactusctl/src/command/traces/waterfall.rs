@@ -10,18 +10,18 @@ use tree::{Line, lines};
 
 const SERVICE_WIDTH: usize = 24;
 const LEAST_NAME_WIDTH: usize = 16;
-/// Of the terminal, for the tree with its names.
+/// Share of the width for the tree with the names of spans, in percent.
 const NAME_SHARE_PERCENT: usize = 40;
 const DURATION_WIDTH: usize = 9;
 const LEAST_BAR_WIDTH: usize = 10;
-/// Columns of a status message at most.
+/// Most columns of a status message.
 const MESSAGE_WIDTH: usize = 60;
 
 const RED: &str = "\u{1b}[31m";
 const GREEN: &str = "\u{1b}[32m";
 const PLAIN: &str = "\u{1b}[0m";
 
-/// The spans of a trace, parents before children, siblings by start; one line each.
+/// One line for each span of a trace. Parents come before children, and siblings are sorted by start.
 ///
 /// An error is marked with `✗`, a span whose parent is missing with `?`.
 pub(super) fn render(trace: &Trace, output: &Output) -> String {

@@ -1,4 +1,4 @@
-//! Checks of one block: its files, and what meta and footer say of them. A block is opened here, or taken out of readers' sight.
+//! Checks the files of one block against its meta and footer. Also opens blocks, and sets them aside.
 
 use std::sync::Arc;
 
@@ -20,10 +20,10 @@ use crate::bucket;
 use crate::error::{Error, Result};
 use crate::output::format;
 
-/// Missing bloom filters that are named; of more only the number is said.
+/// How many missing bloom filters are named. Of the others, only the number is given.
 const NAMED_BLOOMS: usize = 3;
 
-/// Checks a block. Errors: those of the bucket that say nothing about the block, such as one that cannot be reached.
+/// Checks a block. Errors: only errors of the bucket that say nothing about the block, for example that it cannot be reached.
 pub(super) async fn check(
     bucket: &Bucket,
     tenant: &str,
@@ -49,7 +49,7 @@ pub(super) async fn check(
             Err(error @ tactus_storage::Error::Corrupt { .. }) => {
                 check.add(Problem::Meta, error_text(&error));
             }
-            // Marked or cleared since the listing.
+            // The block was compacted or deleted since the listing.
             Err(error) if error.is_not_found() => check.is_live = false,
             Err(error) => return Err(error.into()),
         }
@@ -60,8 +60,8 @@ pub(super) async fn check(
     Ok(check)
 }
 
-/// True for a block that the tenant index calls live and whose data is there, with no meta at all. Those that are
-/// cleared away keep their compacted meta to the end, and those on their way are not indexed yet.
+/// True for a block that is live in the tenant index and has data, but no meta of either kind. A block that is being deleted
+/// keeps its compacted meta to the end, and a block that is being written is not in the index yet.
 async fn has_lost_its_meta(
     bucket: &Bucket,
     tenant: &str,
@@ -71,7 +71,7 @@ async fn has_lost_its_meta(
     if listed.is_compacted() || !listed.files.contains_key(DATA) {
         return Ok(false);
     }
-    // A listing is not of one moment. The data is deleted before the compacted meta, so it is asked for last.
+    // A listing takes time, so the files are checked once more. Data is deleted before the compacted meta, so it comes last.
     let exists = async |file| match bucket.head(&block_key(tenant, id, file)).await {
         Ok(_) => Ok(true),
         Err(error) if error.is_not_found() => Ok(false),
@@ -83,7 +83,7 @@ async fn has_lost_its_meta(
         && exists(DATA).await?)
 }
 
-/// What there is to say about a directory that is no live block.
+/// The finding for a directory that is neither a live nor a compacted block.
 fn note_of(id: Uuid, listed: &ListedBlock) -> Option<Finding> {
     if listed.is_compacted() {
         return None;
@@ -94,7 +94,7 @@ fn note_of(id: Uuid, listed: &ListedBlock) -> Option<Finding> {
 }
 
 impl Check {
-    /// Forgets what was found of a block that somebody has compacted or cleared away meanwhile.
+    /// Drops the findings of a block that was compacted or deleted meanwhile.
     async fn settle(&mut self, bucket: &Bucket, tenant: &str, read: Result<()>) -> Result<()> {
         if read.is_ok() && self.findings.is_empty() {
             return Ok(());
@@ -140,7 +140,7 @@ impl Check {
         if size != meta.size {
             self.add(Problem::Size, format!("meta: {} bytes, file: {size}", meta.size));
         }
-        // With what the file itself says, so that a wrong meta does not hide the rest.
+        // The size of the file itself is used, so that a wrong meta does not hide other findings.
         let facts = BlockFacts { size, ..facts };
         let side = if is_deep {
             self.read_side_files(bucket, meta, listed).await?
@@ -183,7 +183,7 @@ impl Check {
         self.add(Problem::Bloom, format!("missing: {what}"));
     }
 
-    /// Reads bloom filters and index, as far as they are there and whole.
+    /// Reads the bloom filters and the index that exist and are valid.
     async fn read_side_files(
         &mut self,
         bucket: &Bucket,
@@ -226,7 +226,7 @@ fn compare(meta: &BlockMeta, reader: &BlockReader, findings: &mut Vec<Finding>) 
     }
     let groups = reader.row_groups().len();
     let said = meta.total_records as usize;
-    // One more is what Tempo writes if its last row group was full.
+    // Tempo writes one more if its last row group was full.
     if said != groups && said != groups + 1 {
         add(Problem::RowGroups, format!("meta: {said}, file: {groups}"));
     }
@@ -239,12 +239,13 @@ fn compare(meta: &BlockMeta, reader: &BlockReader, findings: &mut Vec<Finding>) 
     }
 }
 
-/// Added to the version of a block that nobody shall read. No reader knows such a version: this product leaves the
-/// block out of queries and merges, Tempo answers as if a version with `preview` in its name were empty.
+/// Suffix of the version of a block that is set aside. No reader knows such a version. Tactus leaves the block out of
+/// queries and merges, and Tempo treats a version with `preview` in its name as an empty block.
 pub(super) const SET_ASIDE: &str = "-damaged-preview";
 
-/// What `make` makes of the data of a block, which has this size; `None` if it cannot be read.
-/// Errors: only such as say nothing about the block.
+/// Calls `make` with the data of a block, which has this size. `None` if the data cannot be read.
+///
+/// Errors: only errors that say nothing about the block.
 pub(super) async fn read_data<T: Send + 'static>(
     bucket: &Bucket,
     meta: &Arc<BlockMeta>,
@@ -274,7 +275,7 @@ fn open(
     BlockReader::open(Arc::new(source), facts)
 }
 
-/// Takes a block out of every reader's sight by another version in its meta; all files stay, and age like others.
+/// Hides a block from all readers by another version in its meta. Its files stay until they are as old as the retention.
 pub(super) async fn set_aside(bucket: &Bucket, meta: &BlockMeta) -> Result<()> {
     let mut hidden = meta.clone();
     hidden.format.push_str(SET_ASIDE);

@@ -1,4 +1,4 @@
-//! Reads all data of a block and compares it with what lies beside it.
+//! Reads all data of a block, and compares it with the other files of the block.
 
 use indicatif::ProgressBar;
 use tactus_block::read::BlockReader;
@@ -13,21 +13,21 @@ use super::tree::TreeCheck;
 use super::{is_transient, windows};
 use crate::output::format;
 
-/// Traces of a row group that are read once more as a query for their id does.
+/// How many traces of a row group are also read by id, as a query does.
 const TRACES_BY_ID: usize = 16;
 /// Estimated bytes, before compression, that are decoded at a time.
 const WINDOW_BYTES: u64 = 128 << 20;
 const NANOS_A_SECOND: i128 = 1_000_000_000;
 
-/// What lies beside the data of a block.
+/// The bloom filters and the index of a block.
 #[derive(Debug, Default)]
 pub(super) struct Side {
-    /// By shard; `None` for those that cannot be used.
+    /// By shard; `None` for a filter that is missing or damaged.
     pub(super) blooms: Vec<Option<BloomShard>>,
     pub(super) index: Option<RowGroupIndex>,
 }
 
-/// Reads a block. Errors: only such as say nothing about the block.
+/// Reads a block. Errors: only errors that say nothing about the block.
 pub(super) fn check(
     meta: &BlockMeta,
     reader: &BlockReader,
@@ -55,9 +55,9 @@ struct Deep<'a> {
     first_start: u64,
     last_end: u64,
     tree: TreeCheck,
-    /// Traces that a bloom filter does not know.
+    /// Number of traces that are not in their bloom filter.
     unknown_to_bloom: u64,
-    /// Traces that the index sends elsewhere.
+    /// Number of traces for which the index names another row group.
     unknown_to_index: u64,
     unordered: u64,
     wrong_trees: u64,
@@ -96,7 +96,7 @@ impl<'a> Deep<'a> {
     fn row_group(&mut self, number: usize) -> tactus_block::Result<()> {
         let group = &self.reader.row_groups()[number];
         for rows in windows(group, WINDOW_BYTES) {
-            // Whole row groups are read without a look at the page index.
+            // A whole row group is read without its page index.
             let read = match rows == (0..group.traces) {
                 true => self.reader.read_row_group(number, &Projection::all()),
                 false => self.reader.read_rows(number, rows, &Projection::all()),
@@ -142,7 +142,7 @@ impl<'a> Deep<'a> {
         }
     }
 
-    /// Reads some traces as a query for their id does. An index that is wrong is no reason to fail here.
+    /// Reads some traces by id, as a query does. A wrong index is not an error here.
     fn read_by_id(&mut self, batch: &SpanBatch) -> tactus_block::Result<()> {
         let offsets = batch.trace_offsets();
         let ids = batch.traces.ids.as_slice();
@@ -167,7 +167,7 @@ impl<'a> Deep<'a> {
             return;
         }
         let (first, last) = (i128::from(self.first_start), i128::from(self.last_end));
-        // Ingesters keep times that are far off out of the meta, and cut fractions.
+        // Ingesters leave times that are far off out of the meta, and cut fractions of seconds.
         let (start, end) =
             (self.meta.start_time.as_nanosecond(), self.meta.end_time.as_nanosecond());
         if last < start - NANOS_A_SECOND || first > end + NANOS_A_SECOND {

@@ -14,7 +14,7 @@ tactus_model::words! {
         Meta = "meta",
         /// A block version that this program does not know.
         Version = "version",
-        /// `data.parquet` is not there.
+        /// `data.parquet` is missing.
         DataMissing = "data-missing",
         /// The footer of `data.parquet` cannot be read.
         DataUnreadable = "data-unreadable",
@@ -30,9 +30,9 @@ tactus_model::words! {
         RowGroups = "row-groups",
         /// Meta: number of traces.
         Traces = "traces",
-        /// Meta: times that have nothing to do with the spans.
+        /// Meta: the time range does not overlap the spans.
         Times = "times",
-        /// A bloom filter is missing, unreadable, or does not know a trace.
+        /// A bloom filter is missing, unreadable, or lacks a trace.
         Bloom = "bloom",
         /// The index is missing, unreadable or wrong.
         Index = "index",
@@ -40,34 +40,34 @@ tactus_model::words! {
         Tree = "tree",
         /// The list of all blocks is missing, unreadable or wrong.
         TenantIndex = "tenant-index",
-        /// A directory without meta: a block on its way, or the rest of one.
+        /// A directory without meta: a block that is being written, or the rest of a deleted one.
         Leftover = "leftover",
         /// A block that a repair set aside.
         SetAside = "set-aside",
     }
 }
 
-/// Whether somebody has to act.
+/// How serious a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Severity {
-    /// Answers are wrong, slow or incomplete because of it.
+    /// It makes answers wrong, slow or incomplete.
     Damage,
-    /// Good to know.
+    /// Information; nobody has to act.
     Note,
 }
 
-/// One thing that is wrong.
+/// One problem.
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct Finding {
-    /// Absent for what concerns the whole tenant.
+    /// Absent if the whole tenant is concerned.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) block: Option<Uuid>,
     pub(super) problem: Problem,
     pub(super) severity: Severity,
     /// What was expected and found.
     pub(super) what: String,
-    /// What was done about it.
+    /// How it was repaired.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) repair: Option<String>,
 }
@@ -79,13 +79,13 @@ impl Finding {
         Self { block: Some(block), problem, severity, what: what.into(), repair: None }
     }
 
-    /// Something worth knowing about a block.
+    /// A note about a block.
     pub(super) fn note(block: Uuid, problem: Problem, what: impl Into<String>) -> Self {
         Self { severity: Severity::Note, ..Self::damage(block, problem, what) }
     }
 }
 
-/// What was found out about a block.
+/// The result of checking a block.
 #[derive(Debug)]
 pub(super) struct Check {
     pub(super) id: Uuid,

@@ -1,4 +1,4 @@
-//! Mends blocks from their data.
+//! Repairs blocks from their data.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use crate::bucket;
 use crate::building::{BLOOM_FALSE_POSITIVE, BLOOM_SHARD_BYTES};
 use crate::error::Result;
 
-/// Mends what can be mended of a block, and says in the findings what was done. False if nothing was changed.
+/// Repairs a block as far as possible, and notes in its findings what was done. False if nothing was changed.
 pub(super) async fn block(
     bucket: &Bucket,
     tenant: &str,
@@ -36,7 +36,7 @@ pub(super) async fn block(
         None => bucket::indexed_meta(bucket, tenant, check.id).await?,
     };
     let Some(meta) = meta else {
-        // Without it nobody knows which attributes the dedicated columns hold.
+        // Without a meta, it is unknown which attributes the dedicated columns hold.
         return Ok(false);
     };
     let done = match size {
@@ -59,14 +59,14 @@ fn needs_new_block(check: &Check) -> bool {
     [Problem::DataDamaged, Problem::Order, Problem::Tree].iter().any(|&problem| check.has(problem))
 }
 
-/// What lies beside the data, made of it.
+/// The other files of a block, made from its data.
 struct Rebuilt {
     meta: BlockMeta,
     blooms: Vec<Bytes>,
     index: Bytes,
 }
 
-/// Writes what was found to be wrong: filters and index first, the meta that describes them last.
+/// Writes the files that are wrong: first filters and index, last the meta that describes them.
 async fn rebuild(
     bucket: &Bucket,
     meta: &Arc<BlockMeta>,
@@ -75,7 +75,7 @@ async fn rebuild(
 ) -> Result<Option<String>> {
     let times = check.has(Problem::Times);
     let make = move |meta: &BlockMeta, reader: &BlockReader| make(meta, reader, size, times);
-    // Without: not even the ids can be read. A deep check says more.
+    // If not even the ids can be read, nothing is written. A deep check finds the reason.
     let Some(made) = read_data(bucket, meta, size, make).await? else { return Ok(None) };
     let (tenant, id) = (&meta.tenant_id, check.id);
     let mut written = Vec::new();

@@ -1,4 +1,4 @@
-//! Writes what can be read of a block into a new one.
+//! Writes the readable traces of a block into a new block.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -18,13 +18,13 @@ use super::{is_transient, windows};
 use crate::building;
 use crate::error::Result;
 
-/// Bytes before compression that are decoded at a time, about: the size of the new row groups.
+/// Approximate bytes before compression that are decoded at a time. This is also the size of the new row groups.
 const WINDOW_BYTES: u64 = 100 << 20;
 
-/// Makes a new block of the readable traces of a damaged one, and then takes that away from readers. Nothing is lost
-/// that could be read: until the new block is there, the old one is.
+/// Writes the readable traces of a damaged block into a new block, and then hides the old one from readers. Nothing readable is
+/// lost, because the old block stays until the new one exists.
 ///
-/// Says what was done; `None` if a new block cannot be made.
+/// Returns what was done; `None` if a new block cannot be made.
 pub(super) async fn run(
     bucket: &Bucket,
     meta: &Arc<BlockMeta>,
@@ -38,7 +38,7 @@ pub(super) async fn run(
         return Ok(Some("no trace can be read: the block is set aside".to_owned()));
     }
     let mut sources = meta.sources().to_vec();
-    // From its next poll on a running server leaves the old block out, which has nothing more that can be read.
+    // After its next poll, a running server leaves out the old block, which has no other readable data.
     sources.push(old);
     let extension = Extension { sources, ..meta.extension.as_deref().cloned().unwrap_or_default() };
     let mut new = BlockMeta {

@@ -1,4 +1,4 @@
-//! All objects of a tenant, as one listing shows them.
+//! All objects of a tenant, from one listing.
 
 use std::collections::BTreeMap;
 
@@ -47,17 +47,17 @@ impl ListedTenant {
 }
 
 impl ListedBlock {
-    /// Queries read it.
+    /// True if queries read it.
     pub(super) fn is_live(&self) -> bool {
         self.files.contains_key(META)
     }
 
-    /// It was compacted away.
+    /// True if it is marked compacted.
     pub(super) fn is_compacted(&self) -> bool {
         !self.is_live() && self.files.contains_key(COMPACTED_META)
     }
 
-    /// Bytes of its data if it is live, else 0.
+    /// Bytes of its data; 0 if it is not live.
     pub(super) fn data_bytes(&self) -> u64 {
         self.files.get(DATA).filter(|_| self.is_live()).map_or(0, |(size, _)| *size)
     }

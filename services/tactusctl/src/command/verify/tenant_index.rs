@@ -1,4 +1,4 @@
-//! The list of a tenant's blocks: compared with what there is, and written anew.
+//! Compares a tenant's index with its blocks, and writes the index again.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,11 +15,11 @@ use super::tenant::ListedTenant;
 use crate::bucket::{self, INDEX_FILES};
 use crate::error::{Error, Result};
 
-/// A running system writes the index this often at least: what a younger one does not know yet is no damage.
+/// A running system writes the index at least this often. A difference that is younger is no damage.
 const YOUNG: SignedDuration = SignedDuration::from_mins(15);
-/// Clocks of writers and of the store may differ by so much.
+/// The clocks of writers and of the store may differ by this much.
 const CLOCKS: SignedDuration = SignedDuration::from_mins(1);
-/// Blocks that are named.
+/// How many blocks a finding names.
 const NAMED: usize = 3;
 
 /// Compares both index files of a tenant with its blocks.
@@ -43,7 +43,7 @@ pub(super) async fn check(
             Err(error) if error.is_not_found() => {
                 let metas = listed.blocks.values().filter_map(|block| block.files.get(META));
                 let oldest = metas.map(|(_, time)| *time).min();
-                // A tenant without blocks has none, a new one not yet.
+                // A tenant without blocks has no index, and a new tenant may have none yet.
                 if let Some(oldest) = oldest {
                     let young = now.duration_since(oldest) < YOUNG;
                     let severity = if young { Severity::Note } else { Severity::Damage };
@@ -85,7 +85,7 @@ fn differences(
     for check in checks {
         let Some(meta) = &check.meta else { continue };
         let modified = listed.blocks.get(&check.id).and_then(|block| block.files.get(META));
-        // Unless nobody has written the index for long.
+        // If the index was not written for long, even new blocks should be in it.
         let is_newer = modified.is_some_and(|(_, time)| {
             written.duration_since(*time) < CLOCKS && now.duration_since(*time) < YOUNG
         });
@@ -123,7 +123,7 @@ fn names(blocks: &[Uuid]) -> String {
     names.join(", ")
 }
 
-/// Writes both index files from the metas in the bucket; says what it did.
+/// Writes both index files from the metas in the bucket. Returns what was done.
 pub(super) async fn rebuild(bucket: &Bucket, tenant: &str) -> Result<String> {
     let created_at = Timestamp::now();
     let bucket::Blocks { live, compacted, .. } = bucket::fresh_blocks(bucket, tenant).await?;

@@ -1,4 +1,4 @@
-//! Are the positions of spans in their tree possible?
+//! Checks whether the positions of spans in their tree are possible.
 
 use std::ops::Range;
 
@@ -9,14 +9,14 @@ use tactus_model::nested_set::NestedSet;
 #[derive(Debug, Default)]
 pub(super) struct TreeCheck {
     expected: NestedSet,
-    /// Left and right numbers, by left.
+    /// Left and right numbers, sorted by left.
     intervals: Vec<(i32, i32)>,
 }
 
 impl TreeCheck {
-    /// False if the numbers of a trace contradict each other, or lack for spans that hang below a root.
+    /// False if the numbers of a trace contradict each other, or are missing for spans below a root.
     ///
-    /// Siblings may be numbered in any order: writers put them into the file in different ones.
+    /// Siblings may be numbered in any order, because writers store them in different orders.
     pub(super) fn is_plausible(&mut self, batch: &SpanBatch, rows: Range<usize>) -> bool {
         let spans = &batch.spans;
         let columns = [&spans.nested_left, &spans.nested_right, &spans.nested_parent];

@@ -1,4 +1,4 @@
-//! Those values that are sections of the configuration: they become what the same keys become in a file.
+//! Converts the values that are sections of the configuration, in the same way as a configuration file.
 
 use tactus_config::{
     Config, Finding, Migration, Value, Verdict, from_yaml, migrate_config, migrate_overrides,
@@ -22,7 +22,7 @@ const SECTIONS: [(&str, &str); 11] = [
     ("cache", "cache"),
 ];
 
-/// Values below these that the chart itself reads.
+/// Values within these sections that the chart itself reads.
 const OF_THE_CHART: [&str; 6] = [
     "ingester.config.replication_factor",
     "distributor.config.cost_attribution",
@@ -35,14 +35,14 @@ const OF_THE_CHART: [&str; 6] = [
 const STRUCTURED: &str = "tactus.structuredConfig";
 const BY_TENANT: &str = "per_tenant_overrides";
 
-/// Takes all sections over. `target` is a process of the chart.
+/// Converts all sections. `target` is the target of a process of the chart.
 pub(super) fn take_over(moved: &mut Move, target: &str) {
     for path in OF_THE_CHART {
         moved.rename(path, path);
     }
     let mut sections = Value::Map(Vec::new());
     for (path, section) in SECTIONS {
-        // Rules may have brought some of it to its place already.
+        // Rules may have moved some of the values already.
         let of_the_chart: Vec<_> = OF_THE_CHART
             .iter()
             .filter_map(|path| Some((path, values::take(&mut moved.to, path)?)))
@@ -97,7 +97,7 @@ fn is_at(key: &str, path: &str) -> bool {
     key.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
-/// `config`, which replaces all that a chart makes.
+/// Converts `config`, which replaces the configuration that the chart makes.
 fn whole(moved: &mut Move, target: &str) {
     let Some(text) = values::take(&mut moved.from, "config") else { return };
     let Some(text) = values::text(&text).filter(|text| !text.is_empty()) else { return };
@@ -117,7 +117,7 @@ fn whole(moved: &mut Move, target: &str) {
     }
 }
 
-/// Limits by tenant, as a map or as the text of the file.
+/// Converts the limits by tenant, which are a map or the text of the file.
 fn tenants(moved: &mut Move, defaults: &Config) {
     let taken = values::take(&mut moved.from, BY_TENANT);
     let Some(value) = taken.or_else(|| values::take(&mut moved.to, BY_TENANT)) else { return };
@@ -142,7 +142,7 @@ fn tenants(moved: &mut Move, defaults: &Config) {
     }
 }
 
-/// What remains of one file, its findings noted.
+/// Converts one file, and notes its findings.
 fn of_file(
     moved: &mut Move,
     text: &str,
@@ -162,7 +162,7 @@ fn of_file(
         result = Value::Map(Vec::new());
     }
     for mut finding in migration.findings.into_iter().filter(is_of_file) {
-        // What a variable holds is known only to the process.
+        // Only the process knows the value of a variable.
         let value = values::get(source, &finding.key);
         let is_variable = value.and_then(values::text).is_some_and(|text| text.contains("${"));
         if finding.verdict == Verdict::Refused
@@ -178,7 +178,7 @@ fn of_file(
     Some(result)
 }
 
-/// The chart sets what a file leaves out, such as receivers.
+/// False for a finding about a key that is not in the file, such as receivers. The chart sets these.
 fn is_of_file(finding: &Finding) -> bool {
     finding.line.is_some()
 }

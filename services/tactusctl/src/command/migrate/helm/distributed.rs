@@ -1,13 +1,13 @@
-//! The chart tempo-distributed 1.x, each service by itself.
+//! Converts values of the chart tempo-distributed 1.x, where each service has its own processes.
 
 use tactus_config::{Value, Verdict};
 
 use super::rules::{COMPONENTS, DISTRIBUTED, OF_COMPONENT, Rule};
 use super::{Move, configuration, values};
 
-/// What the chart sets where its values say nothing, and ours does not.
+/// The chart's default retention, which differs from ours.
 const RETENTION: &str = "48h";
-/// Copies of each trace, where the values say nothing.
+/// The chart's default for the copies of each trace.
 const COPIES: i64 = 3;
 
 pub(super) fn convert(moved: &mut Move) {
@@ -55,7 +55,7 @@ pub(super) fn convert(moved: &mut Move) {
     bucket(moved);
 }
 
-/// Before its version 1.0 the chart had limits of all tenants and of each under other names.
+/// Before version 1.0, the chart had other names for the limits of all tenants and of each tenant.
 fn limits(moved: &mut Move) {
     const SECTION: [&str; 4] = [
         "defaults",
@@ -76,7 +76,7 @@ fn limits(moved: &mut Move) {
     moved.rename("global_overrides", "overrides");
 }
 
-/// Arguments of processes that are values here.
+/// Converts arguments of processes for which our chart has values.
 pub(super) fn arguments(moved: &mut Move, path: &str) {
     let Some(Value::List(all)) = moved.has(path).cloned() else { return };
     let name = |value: &Value| {
@@ -107,7 +107,7 @@ pub(super) fn arguments(moved: &mut Move, path: &str) {
     }
 }
 
-/// MinIO is a chart of its own there.
+/// Converts the values of MinIO, which is a subchart there.
 fn minio(moved: &mut Move) {
     if !moved.is_true("minio.enabled") {
         moved.leave_out("minio", "it is off");
@@ -135,7 +135,7 @@ fn minio(moved: &mut Move) {
     }
 }
 
-/// The cache that the chart runs is an entry of `cache.caches` there.
+/// Converts the cache that the chart runs, which is an entry of `cache.caches` there.
 fn caches(moved: &mut Move, uses_memcached: bool) {
     let Some(Value::List(all)) = values::get(&moved.to, "cache.caches").cloned() else { return };
     let is_own = |cache: &Value| {
@@ -184,7 +184,7 @@ fn caches(moved: &mut Move, uses_memcached: bool) {
     );
 }
 
-/// Each copy of a trace needs an ingester.
+/// Reduces the copies of a trace to the number of ingesters, because each copy needs an ingester.
 fn copies(moved: &mut Move) {
     const FACTORS: [&str; 2] = [
         "ingester.config.replication_factor",
@@ -214,7 +214,7 @@ fn copies(moved: &mut Move) {
     }
 }
 
-/// What the chart deletes blocks after, where the values do not say it.
+/// Sets the chart's default retention, if the values set none.
 pub(super) fn retention(moved: &mut Move, hours: &str) {
     const PLACES: [&str; 2] = [
         "compactor.config.compaction.block_retention",
@@ -229,7 +229,7 @@ pub(super) fn retention(moved: &mut Move, hours: &str) {
     }
 }
 
-/// Processes of their own need a bucket that all of them reach.
+/// Checks that there is a bucket that all processes can reach.
 fn bucket(moved: &mut Move) {
     const PLACES: [&str; 2] =
         ["storage.trace.backend", "tactus.structuredConfig.storage.trace.backend"];

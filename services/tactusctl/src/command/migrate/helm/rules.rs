@@ -21,7 +21,7 @@ const QUERY: &str = "the query-frontend answers Jaeger's API itself, on port 166
 pub(super) const COMPONENTS: &[&str] =
     &["distributor", "ingester", "querier", "queryFrontend", "compactor", "metricsGenerator"];
 
-/// Of each component in tempo-distributed.
+/// Rules for each component in tempo-distributed.
 pub(super) const OF_COMPONENT: &[(&str, Rule)] = &[
     ("image", Without(IMAGE)),
     ("serviceDiscovery", Without("headless services have no settings")),
@@ -39,7 +39,7 @@ pub(super) const OF_COMPONENT: &[(&str, Rule)] = &[
     ("labels", Without("podLabels are of pods, global.commonLabels of all objects")),
 ];
 
-/// Of the chart tempo-distributed 1.x.
+/// Rules for the chart tempo-distributed 1.x.
 pub(super) const DISTRIBUTED: &[(&str, Rule)] = &[
     ("tempo.image", Without(IMAGE)),
     ("tempo.readinessProbe", Without(PROBE)),
@@ -102,7 +102,7 @@ pub(super) const DISTRIBUTED: &[(&str, Rule)] = &[
     ("minio.makeBucketJob", Without("of the chart of MinIO")),
 ];
 
-/// Of the chart tempo, the single binary.
+/// Rules for the chart tempo, the single binary.
 pub(super) const SINGLE: &[(&str, Rule)] = &[
     ("tempo.repository", Without(IMAGE)),
     ("tempo.registry", Without(IMAGE)),

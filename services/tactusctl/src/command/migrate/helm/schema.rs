@@ -1,4 +1,4 @@
-//! The schema of our chart: which values there are, and of which type.
+//! The schema of our chart: its values and their types.
 
 use serde_json::Value as Json;
 use tactus_config::Value;
@@ -16,16 +16,16 @@ pub(super) struct Schema(Json);
 pub(super) enum Misfit {
     /// There is no such value.
     Unknown,
-    /// The same, and it says nothing.
+    /// There is no such value, and it is empty.
     Empty,
-    /// It is null, which Helm takes for "as the chart has it".
+    /// It is null, which means the chart's default to Helm.
     Null,
     /// It is of another type.
     Type(String),
 }
 
 impl Schema {
-    /// Errors: the file of this program is no JSON.
+    /// Errors: the schema in this program is no JSON.
     pub(super) fn of_chart() -> Result<Self, String> {
         serde_json::from_str(SCHEMA).map(Self).map_err(|error| error.to_string())
     }
@@ -61,7 +61,7 @@ impl Schema {
             return;
         };
         if let (Value::Map(entries), Some(known)) = (value, schema.get("properties")) {
-            // An empty map says nothing.
+            // An empty map sets nothing.
             for (key, value) in entries {
                 path.push(key.clone());
                 let inner = known.get(key).or_else(|| {

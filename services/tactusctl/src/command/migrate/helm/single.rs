@@ -1,11 +1,11 @@
-//! The chart tempo, all of it in one process.
+//! Converts values of the chart tempo, where one process runs everything.
 
 use tactus_config::{Value, Verdict, read_yaml_document};
 
 use super::rules::SINGLE;
 use super::{Move, configuration, distributed, values};
 
-/// What the chart sets where its values say nothing, and ours does not.
+/// The chart's default retention, which differs from ours.
 const RETENTION: &str = "24h";
 
 /// Receivers of the configuration, by their values, with the port that the chart opens.
@@ -66,7 +66,7 @@ fn mode(moved: &mut Move) {
     }
 }
 
-/// Arguments are a map there.
+/// Converts arguments, which are a map there.
 fn arguments(moved: &mut Move) {
     const PATH: &str = "tempo.extraArgs";
     let Some(Value::Map(entries)) = moved.has(PATH).cloned() else {
@@ -90,18 +90,18 @@ fn arguments(moved: &mut Move) {
     }
 }
 
-/// Receivers open ports of services, so that they are values here.
+/// Converts receivers. They are values here, because they open ports of services.
 fn receivers(moved: &mut Move) {
     const PATH: &str = "tempo.receivers";
     let given = matches!(moved.has(PATH), Some(Value::Map(entries)) if !entries.is_empty());
-    // A configuration in the place of the chart's says itself what is open.
+    // A configuration that replaces the chart's names the receivers itself.
     let whole = moved.has("config").and_then(values::text).filter(|text| !text.contains("{{"));
     let whole = whole.and_then(|text| read_yaml_document(text).ok());
     for (protocol, section, port) in RECEIVERS {
         let from = format!("{PATH}.{protocol}");
         let to = format!("traces.{section}");
         let Some(value) = values::take(&mut moved.from, &from) else {
-            // What the chart opens where its values name no receiver.
+            // The chart opens these if its values name no receiver.
             let by_default = match &whole {
                 Some(config) => {
                     values::get(config, &format!("distributor.receivers.{protocol}")).is_some()
@@ -169,7 +169,7 @@ fn generator(moved: &mut Move) {
     moved.rename(PATH, "metricsGenerator.config");
 }
 
-/// Keys of the configuration, except the port.
+/// Converts keys of the section `server`, some of which are values of the chart.
 fn server(moved: &mut Move) {
     for (key, to) in [
         ("http_listen_port", "server.httpListenPort"),

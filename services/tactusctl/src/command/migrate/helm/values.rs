@@ -1,4 +1,4 @@
-//! Places in values.
+//! Reads and changes values at paths.
 
 use tactus_config::Value;
 
@@ -10,13 +10,13 @@ pub(super) fn get<'a>(values: &'a Value, path: &str) -> Option<&'a Value> {
     })
 }
 
-/// Takes the value at a dotted path out, with the maps that it leaves empty.
+/// Removes the value at a dotted path, and maps that become empty. Returns the value.
 pub(super) fn take(values: &mut Value, path: &str) -> Option<Value> {
     let path: Vec<String> = path.split('.').map(str::to_owned).collect();
     take_at(values, &path)
 }
 
-/// As `take`, by keys, which may have dots.
+/// As `take`, with the path as keys, which may contain dots.
 pub(super) fn take_at(values: &mut Value, path: &[String]) -> Option<Value> {
     let (first, rest) = path.split_first()?;
     let Value::Map(entries) = values else { return None };
@@ -31,13 +31,13 @@ pub(super) fn take_at(values: &mut Value, path: &[String]) -> Option<Value> {
     Some(taken)
 }
 
-/// Puts a value at a dotted path. Maps are merged; false if something else is there already, which stays.
+/// Puts a value at a dotted path. Maps are merged. False if there is another value already, which stays.
 pub(super) fn put(values: &mut Value, path: &str, value: Value) -> bool {
     let path: Vec<String> = path.split('.').map(str::to_owned).collect();
     put_at(values, &path, value)
 }
 
-/// As `put`, by keys, which may have dots.
+/// As `put`, with the path as keys, which may contain dots.
 pub(super) fn put_at(values: &mut Value, path: &[String], value: Value) -> bool {
     let Some((first, rest)) = path.split_first() else { return merge(values, value) };
     let Value::Map(entries) = values else { return false };
@@ -52,7 +52,7 @@ pub(super) fn put_at(values: &mut Value, path: &[String], value: Value) -> bool 
     }
 }
 
-/// Lays a value over what is there: maps key by key; false where something of it was there already.
+/// Merges a value into an existing one, maps key by key. False if some of it was there already.
 fn merge(there: &mut Value, value: Value) -> bool {
     match (there, value) {
         (Value::Map(_), Value::Map(entries)) if entries.is_empty() => true,
@@ -67,7 +67,7 @@ fn merge(there: &mut Value, value: Value) -> bool {
     }
 }
 
-/// The paths of values that have, somewhere within, a text that `matches`.
+/// The paths of values that contain a text that `matches`.
 pub(super) fn paths_of_texts(values: &Value, matches: &dyn Fn(&str) -> bool) -> Vec<Vec<String>> {
     fn within(value: &Value, matches: &dyn Fn(&str) -> bool) -> bool {
         match value {
@@ -96,7 +96,7 @@ pub(super) fn integer(value: &Value) -> Option<i64> {
         Value::Int(number) => i64::try_from(*number).ok(),
         Value::Verbatim(text) => match text.parse::<i64>() {
             Ok(number) => Some(number),
-            // Tools that read and write values make large numbers floats.
+            // Tools that read and write values turn large numbers into floats.
             Err(_) => text
                 .parse::<f64>()
                 .ok()

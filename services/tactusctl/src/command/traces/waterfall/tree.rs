@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::Span;
 
-/// Levels that are drawn; deeper spans are shown at the last one.
+/// How many levels are drawn. Deeper spans are shown at the last one.
 const MAX_DEPTH: usize = 24;
 
 /// A line of the tree.
@@ -12,14 +12,14 @@ const MAX_DEPTH: usize = 24;
 pub(super) struct Line {
     /// Row of the span.
     pub(super) span: usize,
-    /// What stands before the name.
+    /// The branches of the tree, which are drawn before the name.
     pub(super) branches: String,
-    /// It names a parent that is not in the trace.
+    /// True if its parent is not in the trace.
     pub(super) orphan: bool,
 }
 
-/// The spans depth first, siblings by start. Every span is there once, whatever the parents say: one of a circle is
-/// taken as a root. Without recursion: traces are as deep as their senders make them.
+/// The spans depth first, siblings sorted by start. Every span appears once. If spans form a circle, one of them is shown as a
+/// root. There is no recursion, because senders can make traces of any depth.
 pub(super) fn lines(spans: &[Span]) -> Vec<Line> {
     let by_id: HashMap<_, _> = spans.iter().enumerate().map(|(row, span)| (span.id, row)).collect();
     let mut children: Vec<Vec<usize>> = vec![Vec::new(); spans.len()];
@@ -53,7 +53,7 @@ struct Walk {
 
 impl Walk {
     fn tree(&mut self, root: usize, orphan: bool) {
-        // Row, and for each level if more siblings follow there.
+        // The row, and for each level whether more siblings follow.
         let mut open = vec![(root, Vec::new())];
         while let Some((row, follows)) = open.pop() {
             if std::mem::replace(&mut self.seen[row], true) {
