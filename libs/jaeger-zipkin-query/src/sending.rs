@@ -174,3 +174,73 @@ impl<I: Iterator<Item = Result<Vec<u8>>>> Iterator for Joined<I> {
         Some(Ok((Bytes::from(joined), size)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use http_body_util::BodyExt as _;
+    use tactus_work::memory::Budget;
+
+    use super::*;
+
+    async fn to_send(budget: &Arc<Budget>, bytes: u64) -> Result<ToSend> {
+        ToSend::decoded(&Bodies::within(budget), Vec::new(), bytes).await
+    }
+
+    fn pieces(count: usize, bytes: usize) -> impl Iterator<Item = Result<Vec<u8>>> + Send {
+        (0..count).map(move |number| Ok(vec![number as u8; bytes]))
+    }
+
+    fn broken() -> Error {
+        Error::Internal("damaged".to_owned())
+    }
+
+    #[tokio::test]
+    async fn small_answer_is_whole_and_a_large_one_comes_in_chunks() {
+        let budget = Budget::new(10 << 20);
+        for (count, bytes) in [(0, 0), (3, 10), (1, 1 << 20), (40, 100_000)] {
+            let sent = to_send(&budget, 1 << 20).await.unwrap();
+            let body = sent.body(pieces(count, bytes)).await.unwrap();
+            let is_whole = axum::body::HttpBody::size_hint(&body).exact().is_some();
+            assert_eq!(is_whole, count < 4, "{count} pieces");
+            let expected: Vec<u8> = pieces(count, bytes).flat_map(Result::unwrap).collect();
+            assert_eq!(body.collect().await.unwrap().to_bytes(), expected);
+        }
+        assert_eq!(budget.used(), 0, "memory is given back");
+    }
+
+    #[tokio::test]
+    async fn first_error_is_the_answer_and_a_later_one_breaks_it_off() {
+        let budget = Budget::new(10 << 20);
+        let sent = to_send(&budget, 1).await.unwrap();
+        let failed = sent.body(std::iter::once(Err(broken()))).await;
+        assert_eq!(failed.unwrap_err(), broken());
+        let sent = to_send(&budget, 1).await.unwrap();
+        let body = sent.body(pieces(20, 100_000).chain(std::iter::once(Err(broken())))).await;
+        assert!(body.unwrap().collect().await.is_err());
+        assert_eq!(
+            to_send(&budget, 20 << 20).await.map(|_| ()),
+            Ok(()),
+            "a large one passes alone"
+        );
+    }
+
+    #[tokio::test]
+    async fn parts_are_made_as_they_are_taken() {
+        let budget = Budget::new(10 << 20);
+        let made = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&made);
+        let parts = (0..100).map(move |number| {
+            counted.fetch_add(1, Ordering::Relaxed);
+            Ok((number, READY_BYTES / 4))
+        });
+        let mut parts = to_send(&budget, 1).await.unwrap().parts(parts);
+        for number in 0..4 {
+            assert_eq!(parts.next().await, Ok(Some(number)));
+            assert_eq!(made.load(Ordering::Relaxed), 4);
+        }
+        assert_eq!(parts.next().await, Ok(Some(4)));
+        assert_eq!(made.load(Ordering::Relaxed), 8);
+    }
+}

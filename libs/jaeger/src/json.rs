@@ -16,7 +16,7 @@ use crate::from_otlp::value_type;
 pub use build::shown_trace_id;
 #[cfg(test)]
 pub(crate) use build::trace;
-pub use pieces::{PROCESS_EXPANSION, TraceWriter, around_traces};
+pub use pieces::{TraceWriter, around_traces};
 pub use read::{FileError, read_jaeger_file};
 pub use upload::{UploadError, traces_of_upload};
 

@@ -8,7 +8,7 @@ use super::{Envelope, EnvelopeError, Trace};
 
 /// What a process takes of memory for each byte of its message: as that, and as what is shown, names and values as texts of
 /// their own.
-pub const PROCESS_EXPANSION: usize = 4;
+const PROCESS_EXPANSION: usize = 4;
 
 /// Where spans stand in the answer. Before it is nothing but the id.
 const SPANS: &str = "\"spans\":[";
