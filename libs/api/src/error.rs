@@ -148,10 +148,10 @@ impl From<tonic::Status> for Error {
     fn from(status: tonic::Status) -> Self {
         let message = status.message().to_owned();
         match status.code() {
-            // Some queries turn out to be impossible only when they meet data.
+            // Some queries turn out to be invalid only when they are evaluated on data.
             Code::InvalidArgument => Self::Invalid(message),
             Code::Unimplemented => Self::NotImplemented(message),
-            // Tried again at once it would meet the same.
+            // An immediate retry would fail in the same way.
             Code::ResourceExhausted if message == TOO_MANY_BYTES => Self::TooManyBytes,
             Code::ResourceExhausted => Self::LimitExceeded(message),
             Code::Cancelled => Self::Cancelled,

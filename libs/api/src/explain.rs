@@ -9,7 +9,7 @@ use tactus_traceql::{
     UnaryOperator,
 };
 
-/// What is shown of a query that asks to be explained.
+/// How a query ran, for a client that asked for it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Explanation {
     /// Canonical text of the query as it was run; empty for a search by tags.
@@ -22,11 +22,11 @@ pub struct Explanation {
     pub limits: Vec<(&'static str, u64)>,
     /// Jobs planned, and jobs that were answered.
     pub jobs: (u32, u32),
-    /// Blocks read at least in part.
+    /// Number of blocks that were read at least in part.
     pub blocks: u32,
     /// Blocks of the tenants that are not read, by reason.
     pub skipped_blocks: Vec<(&'static str, u32)>,
-    /// What the jobs say, in the order in which they ended.
+    /// The explanations of the jobs, in the order in which they ended.
     pub explanations: Vec<JobExplanation>,
 }
 
@@ -44,7 +44,7 @@ pub struct ExplainedWindow {
 /// Sums over jobs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Totals {
-    /// Row groups, segments and live batches that the jobs had to do with.
+    /// Row groups, segments and live batches that the jobs covered.
     pub parts: u64,
     /// Of them, those that were not read, by reason.
     pub pruned: BTreeMap<String, u64>,
@@ -107,9 +107,9 @@ pub struct PlannedStage {
     pub leaf: Option<usize>,
     /// Canonical text.
     pub text: String,
-    /// Conditions that whole columns answer, and statistics of row groups where there are any.
+    /// Conditions that are evaluated on whole columns, and on the statistics of row groups if there are any.
     pub pushed_down: Vec<String>,
-    /// Conditions that are evaluated one span at a time, on the spans that the others leave.
+    /// Conditions that are evaluated one span at a time, on the spans that match the others.
     pub span_by_span: Vec<String>,
 }
 

@@ -1,4 +1,4 @@
-//! Compiles requests between services, which can then be run on any number of batches.
+//! Compiles requests between services, so that they can be run on any number of batches.
 //!
 //! Ingesters run them on recent data, queriers on row groups. What a request means is decided here, in one place.
 
@@ -19,10 +19,10 @@ use tactus_traceql::{Attribute, RootExpr, completion, parse_and_validate, parse_
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum JobError {
-    /// Not a legal query, tag or scope. Status 400.
+    /// Not a valid query, tag or scope. Status 400.
     #[error("{0}")]
     Invalid(String),
-    /// Legal, but not built. Status 501.
+    /// Valid, but not implemented. Status 501.
     #[error(transparent)]
     Unsupported(#[from] Unsupported),
 }
@@ -36,7 +36,7 @@ pub struct SearchJob {
     pub root: Option<RootExpr>,
     /// Which traces.
     pub window: Window,
-    /// How many, and how much of each.
+    /// How many traces, and how many spans of each.
     pub options: SearchOptions,
     /// True if the newest traces are wanted, not the first found.
     pub most_recent: bool,
@@ -109,7 +109,7 @@ impl TagsJob {
         self.scopes.is_empty()
     }
 
-    /// The scopes whose names every span's attributes give, when no filter chooses among spans.
+    /// The scopes whose names are listed; `None` if a filter selects spans.
     pub fn unfiltered_scopes(&self) -> Option<Vec<TagScope>> {
         self.filter.reads_all_spans().then(|| self.scopes.clone())
     }
@@ -204,7 +204,7 @@ impl TagValuesJob {
         self.attributes.iter().all(|(_, filter)| filter.reads_nothing())
     }
 
-    /// The attribute, if only one is asked for and no filter chooses among spans.
+    /// The attribute, if only one is requested and no filter selects spans.
     pub fn unfiltered_attribute(&self) -> Option<&Attribute> {
         match &self.attributes[..] {
             [(attribute, filter)] if filter.reads_all_spans() => Some(attribute),
@@ -218,7 +218,7 @@ impl TagValuesJob {
         self.collector.add(TagValue { value_type: TagValueType::String, text })
     }
 
-    /// Adds a value of another type, as answers show it. False once a limit is reached.
+    /// Adds a value of another type, as the text that answers show. False once a limit is reached.
     pub fn add_text(&mut self, value_type: TagValueType, text: String) -> bool {
         self.collector.add(TagValue { value_type, text })
     }
@@ -273,7 +273,7 @@ fn filter(
 /// A metrics query.
 #[derive(Debug)]
 pub struct MetricsJob {
-    /// What to count, in which intervals.
+    /// The compiled query: what to count, in which intervals.
     pub query: CompiledMetrics,
     /// The query's syntax tree.
     pub root: RootExpr,

@@ -62,7 +62,7 @@ impl JsonWriter {
         self.out.push(b']');
     }
 
-    /// A list of what `write` writes of each item.
+    /// A list; `write` writes each item.
     pub(crate) fn list<T>(
         &mut self,
         items: impl IntoIterator<Item = T>,
@@ -126,7 +126,7 @@ impl JsonWriter {
 
     /// Prints without a copy in between.
     fn print(&mut self, text: Arguments<'_>) {
-        // Memory takes everything.
+        // Writing to memory cannot fail.
         let _ = self.out.write_fmt(text);
     }
 

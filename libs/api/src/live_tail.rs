@@ -6,9 +6,9 @@ use tactus_traceql::{RootExpr, eval::CompiledQuery, parse_and_validate};
 
 use crate::job::JobError;
 
-/// The filter of a live tail. An empty text is all spans.
+/// The filter of a live tail. An empty text selects all spans.
 ///
-/// Errors: no TraceQL; a query that does not judge each span by itself.
+/// Errors: invalid TraceQL; a query that does not judge each span by itself.
 pub fn parse_filter(text: &str) -> Result<RootExpr, JobError> {
     let text = if text.trim().is_empty() { "{ }" } else { text };
     let root = parse_and_validate(text)
@@ -28,7 +28,7 @@ pub fn compile_filter(text: &str) -> Result<CompiledQuery, JobError> {
     Ok(CompiledQuery::compile(&parse_filter(text)?)?)
 }
 
-/// So many spans a second; what was not used of one second is there for the next one, and no longer.
+/// Limits spans per second, as a token bucket that holds the spans of one second.
 #[derive(Debug, Clone)]
 pub struct SpanRate {
     per_second: f64,
@@ -37,7 +37,7 @@ pub struct SpanRate {
 }
 
 impl SpanRate {
-    /// A rate with a second's spans to begin with.
+    /// A limit whose bucket is full at first.
     pub fn new(per_second: u32, now: Instant) -> Self {
         Self { per_second: per_second.into(), left: per_second.into(), updated: now }
     }

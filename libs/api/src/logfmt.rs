@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-/// Why a text is no list of pairs.
+/// Why a text is not a list of pairs.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum LogfmtError {
-    /// A character or its absence.
+    /// A character is not allowed, or is missing.
     #[error("{problem} at pos {position}")]
     Syntax {
         /// What is wrong.
@@ -13,7 +13,7 @@ pub(crate) enum LogfmtError {
         /// Byte position from 1.
         position: usize,
     },
-    /// A key for the second time.
+    /// A key occurs twice.
     #[error("tag {0} has been set twice")]
     Duplicate(String),
 }

@@ -11,7 +11,7 @@ use tactus_traceql::metrics::{
     ComparedSide, Exemplar, LabelValue, PartialSeries, Point, SeriesKey,
 };
 
-/// A message that no job sends: the service that sent it speaks another version of the protocol.
+/// A message that no job of this version sends. The service that sent it may speak another version of the protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("malformed series: {0}")]
 pub struct MalformedSeries(&'static str);

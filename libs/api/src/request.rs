@@ -57,14 +57,14 @@ impl Encoding {
     }
 }
 
-/// The decoded tag name of `<prefix><name>/values`; `None` if the path is another. The path is the raw one: a name may hold slashes and
-/// dots, which are lost where paths are decoded or split first.
+/// The decoded tag name of `<prefix><name>/values`; `None` for any other path. `raw_path` is not decoded yet, because
+/// a name may contain slashes and dots, which are lost if the path is decoded or split first.
 pub fn tag_name(raw_path: &str, prefix: &str) -> Option<String> {
     let name = raw_path.strip_prefix(prefix)?.strip_suffix("/values")?;
     Some(percent_decode_str(name).decode_utf8_lossy().into_owned())
 }
 
-/// The decoded trace id of `<prefix><id>`; `None` if the path is another.
+/// The decoded trace id of `<prefix><id>`; `None` for any other path.
 pub fn trace_id_text(raw_path: &str, prefix: &str) -> Option<String> {
     let id = raw_path.strip_prefix(prefix).filter(|id| !id.is_empty() && !id.contains('/'))?;
     Some(percent_decode_str(id).decode_utf8_lossy().into_owned())
@@ -83,7 +83,7 @@ fn range(params: &QueryParams<'_>) -> Result<RequestedRange> {
     Ok(RequestedRange { start: time("start")?, end: time("end")?, since: since(params)? })
 }
 
-/// What searches and queries for tags say of a range that cannot be read.
+/// The error of searches and queries for tags if a range is invalid.
 fn date_range_error(error: Error) -> Error {
     Error::Invalid(format!("error parsing date range: {error}"))
 }
@@ -97,8 +97,8 @@ fn since(params: &QueryParams<'_>) -> Result<Option<Duration>> {
     }
 }
 
-/// Unix nanoseconds of a time: whole seconds of up to ten characters, longer nanoseconds, seconds with a fraction
-/// of which three digits count, or RFC 3339. Times before 1970 are none.
+/// Parses a time to Unix nanoseconds: whole seconds (up to ten digits), nanoseconds (more digits), seconds with a
+/// fraction of which three digits count, or RFC 3339. `None` for other texts, and for times before 1970.
 fn parse_time(text: &str) -> Option<u64> {
     if text.bytes().all(|byte| byte.is_ascii_digit()) {
         let number: u64 = text.parse().ok()?;
@@ -114,7 +114,7 @@ fn parse_time(text: &str) -> Option<u64> {
     parse_rfc3339(text)
 }
 
-/// Unix nanoseconds of a time as RFC 3339 writes it. Times before 1970 are none.
+/// Parses a time in RFC 3339 to Unix nanoseconds. `None` for other texts, and for times before 1970.
 pub fn parse_rfc3339(text: &str) -> Option<u64> {
     let time: jiff::Timestamp = text.parse().ok()?;
     u64::try_from(time.as_nanosecond()).ok()

@@ -29,7 +29,7 @@ pub struct SearchCombiner {
     /// Ids of traces that are new or changed since [`Self::take_changes`]; `None` if nobody will ask.
     changed: Option<HashSet<String>>,
     previews: Previews,
-    /// See [`Self::oldest_kept_start`]; it is asked for each job, and found once for each answer.
+    /// The cached result of [`Self::oldest_kept_start`], which is read for each job, and changes with each answer.
     oldest_kept_start: OnceLock<u64>,
 }
 
@@ -37,7 +37,7 @@ pub struct SearchCombiner {
 #[derive(Debug, Default)]
 struct Previews {
     waiting: Vec<TraceSearchMetadata>,
-    /// Of all there were.
+    /// The ids of all traces that were ever added.
     ids: HashSet<String>,
 }
 
@@ -48,7 +48,7 @@ impl SearchCombiner {
         Self { limit, ..Self::default() }
     }
 
-    /// Shows trace ids with 32 digits, and not without their leading zeros.
+    /// Shows trace ids with all 32 digits, leading zeros included.
     pub fn pads_ids(self, pads_ids: bool) -> Self {
         Self { pads_ids, ..self }
     }
@@ -58,7 +58,7 @@ impl SearchCombiner {
         Self { spans: spans as usize, ..self }
     }
 
-    /// Takes note of what changes from now on, for [`Self::take_changes`].
+    /// Records changes from now on, for [`Self::take_changes`].
     pub fn watches_changes(self) -> Self {
         Self { changed: Some(HashSet::new()), ..self }
     }
@@ -114,8 +114,8 @@ impl SearchCombiner {
         }
     }
 
-    /// Takes traces that a source has found and will answer with, for the next [`Self::take_changes`]: as many as the limit. They
-    /// count for nothing else, so that the answer is the same without them.
+    /// Adds traces that a source has found so far and will send again in its answer. The next [`Self::take_changes`]
+    /// returns them, up to the limit. They have no effect on the final answer.
     pub fn preview(&mut self, traces: Vec<TraceSearchMetadata>) {
         for trace in traces {
             let has_room = self.limit == 0 || self.previews.ids.len() < self.limit;
@@ -193,7 +193,7 @@ fn shown(mut trace: TraceSearchMetadata, pads_ids: bool, spans: usize) -> TraceS
         if spans > 0 {
             set.spans.truncate(spans);
         }
-        // Sources send the group without a value as no value, so that it stays apart from that of the text.
+        // Sources send a missing group value as no value, so that it differs from the text `nil`.
         let values = set.attributes.iter_mut().filter_map(|attribute| attribute.value.as_mut());
         for AnyValue { value } in values {
             value.get_or_insert_with(|| Value::StringValue("nil".into()));
@@ -260,20 +260,21 @@ fn merge_sets(known: &mut Vec<SpanSet>, others: Vec<SpanSet>) {
     }
 }
 
-/// Two sources may each have a part of a trace. Where both list all that matched, the answer is every span that is in one
-/// of them; else the larger set, as what the lists leave out cannot be told apart.
+/// Two sources may each have a part of a trace. If both list all spans that matched, the answer has the spans of
+/// both. Otherwise it is the larger set, because spans that are not listed cannot be compared.
 fn unite(known: &mut SpanSet, other: SpanSet) {
     let lists_all = |set: &SpanSet| u32::try_from(set.spans.len()) == Ok(set.matched);
-    // A count of what each source has is none of what both have, even if it is the same: the larger set is nearer to the truth.
+    // Aggregates such as counts cannot be combined, even if they are equal: the larger set is closer to the truth.
     let tells_of_all =
         known.attributes == other.attributes && known.attributes.iter().all(holds_for_more);
     if lists_all(known) && lists_all(&other) && tells_of_all {
-        for span in other.spans {
-            if !known.spans.iter().any(|shown| is_same(shown, &span)) {
-                known.spans.push(span);
-                known.matched += 1;
-            }
-        }
+        let shown: HashSet<_> = known.spans.iter().map(sameness).collect();
+        let is_new: Vec<_> =
+            other.spans.iter().map(|span| !shown.contains(&sameness(span))).collect();
+        let more = other.spans.into_iter().zip(is_new).filter(|(_, is_new)| *is_new);
+        let before = known.spans.len();
+        known.spans.extend(more.map(|(span, _)| span));
+        known.matched += (known.spans.len() - before) as u32;
         known.spans.sort_by(|one, other| shown_at(one).cmp(&shown_at(other)));
     } else if other.matched > known.matched {
         *known = other;
@@ -285,20 +286,18 @@ fn shown_at(span: &Span) -> (u64, &str) {
     (span.start_time_unix_nano, &span.span_id)
 }
 
-/// True of what is the same of two sets and of both together: values to group by, and extremes.
+/// True for attributes that two sets with the same value also have together: group values, minima and maxima.
 fn holds_for_more(attribute: &KeyValue) -> bool {
     ["by(", "min(", "max("].iter().any(|start| attribute.key.starts_with(start.as_bytes()))
 }
 
-/// True if two sources show the same span, as far as an answer tells what a [`tactus_model::SpanIdentity`] is of: the kind
+/// Equal if two sources show the same span, as far as an answer tells what a [`tactus_model::SpanIdentity`] is of: the kind
 /// is not in it, and the name only if the query asks for it.
-fn is_same(one: &Span, other: &Span) -> bool {
-    one.span_id == other.span_id
-        && one.start_time_unix_nano == other.start_time_unix_nano
-        && one.name == other.name
+fn sameness(span: &Span) -> (u64, &str, &str) {
+    (span.start_time_unix_nano, &span.span_id, &span.name)
 }
 
-/// What makes two span sets of a trace the same set: the values it is grouped by, as they are sent.
+/// The key of a span set within its trace: the encoded values that it is grouped by.
 fn identity(set: &SpanSet) -> Vec<u8> {
     let groups = set.attributes.iter().filter(|attribute| attribute.key.starts_with(b"by"));
     groups.flat_map(|group| group.encode_length_delimited_to_vec()).collect()

@@ -43,14 +43,14 @@ pub(crate) struct ScopeGroup {
     pub(crate) spans: Vec<Bytes>,
 }
 
-/// What goes with a trace in an answer of the second API version.
+/// Facts that an answer of the second API version has besides the trace.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TraceFacts {
     /// Bytes read to find it.
     pub inspected_bytes: u64,
     /// The answer is incomplete.
     pub partial: bool,
-    /// Why.
+    /// The reason.
     pub message: String,
 }
 
@@ -71,7 +71,7 @@ impl CombinedTrace {
         scopes.map(|scope| scope.spans.len()).sum()
     }
 
-    /// True if it takes longer to write than threads that serve connections have time for: by its spans, or by their bytes.
+    /// True if the trace has so many spans or bytes that it must not be written on a thread that serves connections.
     pub fn takes_long(&self) -> bool {
         self.spans() > MANY_SPANS || self.span_bytes() > MANY_BYTES
     }
@@ -110,7 +110,7 @@ impl CombinedTrace {
         groups.sum::<usize>() + self.span_bytes()
     }
 
-    /// The spans that `keep` wants of their OTLP Span messages, with their resources and scopes.
+    /// The spans for whose OTLP Span messages `keep` returns true, with their resources and scopes.
     pub fn filtered(&self, mut keep: impl FnMut(&Bytes) -> bool) -> Self {
         let mut resources = Vec::new();
         for group in &self.resources {
@@ -138,7 +138,7 @@ impl CombinedTrace {
         out
     }
 
-    /// Of each resource, and of all of them as fields.
+    /// The lengths of each resource, and the length of all of them as fields.
     fn lengths(&self) -> (Vec<ResourceLengths>, usize) {
         let lengths: Vec<_> = self.resources.iter().map(ResourceLengths::new).collect();
         let total = lengths.iter().map(|lengths| field_length(lengths.total)).sum();
@@ -166,7 +166,7 @@ impl CombinedTrace {
         out
     }
 
-    /// The trace in the body of the second API version. Several behind each other are read as one trace with the spans of all.
+    /// The trace in the body of the second API version. Readers merge several of them in a row into one trace.
     pub fn to_protobuf_v2_part(&self) -> Vec<u8> {
         let (lengths, total) = self.lengths();
         let mut out = Vec::with_capacity(field_length(total) + 64);
@@ -177,7 +177,7 @@ impl CombinedTrace {
 }
 
 impl TraceFacts {
-    /// What follows the trace in the body of the second API version.
+    /// The fields that follow the trace in the body of the second API version.
     pub fn to_protobuf_end(&self) -> Vec<u8> {
         let (mut out, mut metrics) = (Vec::new(), Vec::new());
         put_varint_field(&mut metrics, 1, self.inspected_bytes);

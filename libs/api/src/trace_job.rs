@@ -8,23 +8,23 @@ use tactus_traceql::parse_and_validate;
 
 use crate::job::JobError;
 
-/// Each span of a trace that is given whole has as many bytes: two ids, two times, a name and what frames them.
+/// The least size of a whole span in bytes: two ids, two times, a name, and their tags and lengths.
 const LEAST_SPAN_BYTES: u64 = 50;
 
-/// What is asked of a place that may have spans of a trace.
+/// A compiled request for the spans of a trace.
 #[derive(Debug, Clone)]
 pub struct TraceJob {
     /// The trace.
     pub id: TraceId,
-    /// What is wanted of it if it is large.
+    /// The part that is returned if the trace is large.
     pub part: TracePart,
-    /// More bytes are left out, and a trace of more is large.
+    /// The most bytes that are returned. A trace with more is large.
     pub max_bytes: u64,
     large_spans: u64,
 }
 
 impl TraceJob {
-    /// Compiles a request. Errors: a query that is none, or a slice that there is not.
+    /// Compiles a request. Errors: an invalid query, or a slice that does not exist.
     pub fn compile(request: &FindTraceRequest) -> Result<Self, JobError> {
         let Some(slice) = SpanSlice::new(request.slice, request.slices) else {
             let (number, of) = (request.slice, request.slices);
@@ -47,23 +47,24 @@ impl TraceJob {
         })
     }
 
-    /// True if the trace is given as a part whatever it has.
+    /// True if only a part is returned, whatever the size of the trace.
     pub fn is_part(&self) -> bool {
         matches!(self.part.spans, ChosenSpans::Slice(slice) if !slice.is_whole())
     }
 
-    /// True if so many spans are a large trace, of which a part is given: they are too many, or have too many bytes in any case.
+    /// True if a trace with this many spans is large, so that only a part is returned: it has too many spans, or
+    /// certainly too many bytes.
     pub fn is_large(&self, spans: u64) -> bool {
         let is_too_large = spans.saturating_mul(LEAST_SPAN_BYTES) > self.max_bytes;
         self.is_part() || is_too_large || self.large_spans != 0 && spans > self.large_spans
     }
 
-    /// True if [`Self::is_large`] depends on the number of spans, of which there are so many at most.
+    /// True if [`Self::is_large`] depends on the exact number of spans, which is at most `most`.
     pub fn counts_spans(&self, most: u64) -> bool {
         !self.is_part() && self.is_large(most)
     }
 
-    /// The most bytes of its part: spans that are chosen by their ids are few.
+    /// The most bytes of the part. Spans that are chosen by their ids are few, so they have no limit.
     pub fn max_part_bytes(&self) -> u64 {
         match self.part.spans {
             ChosenSpans::Slice(_) => self.max_bytes,
@@ -72,7 +73,8 @@ impl TraceJob {
     }
 }
 
-/// The most bytes of what is asked for, [`u64::MAX`] without a limit: spans that are chosen by their ids are few.
+/// The most bytes of the answer to a request, [`u64::MAX`] for no limit. Spans that are chosen by their ids have
+/// none, because they are few.
 pub fn max_part_bytes(request: &FindTraceRequest) -> u64 {
     match request.max_part_bytes {
         limit if limit != 0 && request.span_ids.is_empty() => limit,

@@ -7,7 +7,7 @@ use tactus_model::{
 };
 use tactus_traceql::{Attribute, AttributeScope, parse_attribute};
 
-/// The attributes with one key, of some owners.
+/// An attribute key, and the owners whose attributes with this key are edited.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Target {
     scope: AttributeScope,
@@ -123,7 +123,8 @@ pub(super) fn edit_span(message: &[u8], edits: &[Edit<'_>]) -> Result<Vec<u8>, W
     Ok(out)
 }
 
-/// Appends an attribute after the edits. `attribute`: its message, and the whole field.
+/// Appends an attribute as the edits leave it. `attribute`: its KeyValue message, and the whole field with tag and
+/// length.
 fn put_edited(
     out: &mut Vec<u8>,
     field: u32,

@@ -30,7 +30,7 @@ fn compile_all(everyone: &[DropRule], own: &[DropRule]) -> Result<RuleSet, Strin
 }
 
 impl RuleBook {
-    /// The rules for all tenants, and those in the limits of each tenant.
+    /// A book of the rules for all tenants and of those in the limits of each tenant.
     ///
     /// Errors: an invalid rule in the configuration, worded for the operator.
     pub fn new(
@@ -84,7 +84,7 @@ impl RuleBook {
         })
     }
 
-    /// Counts what rules did.
+    /// Adds the results for one request to the metrics.
     pub fn count(&self, tenant: &TenantId, rules: &RuleSet, applied: &Applied) {
         for (name, result) in rules.names().zip(&applied.by_rule) {
             let labels = [tenant.as_str(), name];

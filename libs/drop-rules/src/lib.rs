@@ -44,12 +44,12 @@ enum Action {
     Edit(EditAction, Vec<Target>),
 }
 
-/// What rules made of a request.
+/// The result of applying rules to a request.
 #[derive(Debug)]
 pub struct Applied {
     /// The request; the same bytes if nothing was changed.
     pub request: Bytes,
-    /// Spans that are not in it any more.
+    /// Number of spans that were dropped.
     pub dropped: u64,
     /// What each rule did, in their order.
     pub(crate) by_rule: Vec<RuleResult>,
@@ -58,19 +58,21 @@ pub struct Applied {
 /// What one rule did to a request.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum RuleResult {
-    /// Number of spans dropped; for rules that do not drop, of spans that its query matched and that no rule dropped.
+    /// Number of spans that the rule dropped. For other rules, number of spans that its query matched and no rule
+    /// dropped.
     Spans(u64),
-    /// The query could not be evaluated, because these spans have a value with a type that it does not support.
+    /// The query could not be evaluated, because these spans have a value with a type that it does not support, or
+    /// because it took too long.
     Failed,
 }
 
 /// Why rules cannot be applied to a request.
 #[derive(Debug, thiserror::Error)]
 pub enum RequestError {
-    /// The request is no protobuf.
+    /// The request is not valid protobuf.
     #[error(transparent)]
     Wire(#[from] WireError),
-    /// The spans become no columns.
+    /// The spans cannot be converted to columns.
     #[error(transparent)]
     Spans(#[from] AppendError),
 }
@@ -91,7 +93,7 @@ impl RuleSet {
         Ok(Self { rules: compiled })
     }
 
-    /// Names, in the order of [`Applied::by_rule`].
+    /// The names of the rules, in the order of [`Applied::by_rule`].
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         self.rules.iter().map(|rule| rule.name.as_str())
     }
@@ -99,7 +101,7 @@ impl RuleSet {
     /// Applies the rules to an ExportTraceServiceRequest. Spans with invalid ids are ignored, because they are refused
     /// later.
     ///
-    /// Errors: damage.
+    /// Errors: the request is malformed.
     pub fn apply(&self, request: &Bytes) -> Result<Applied, RequestError> {
         let reads_spans = self.rules.iter().any(|rule| !rule.filter.is_every());
         let spans = RequestSpans::read(request, reads_spans)?;
@@ -113,7 +115,7 @@ impl RuleSet {
                     let spans = found.iter().filter(|&&span| changes.drop_span(span)).count();
                     RuleResult::Spans(spans as u64)
                 }
-                // Counted when it is known which spans stay.
+                // Edits are counted below, when it is known which spans stay.
                 (Some(_), Action::Edit(..)) => RuleResult::Spans(0),
             });
         }
@@ -160,7 +162,7 @@ impl Rule {
 /// The request without the spans that match any of the filters and without those with invalid ids, and the number of
 /// spans that are left.
 ///
-/// A filter that cannot be evaluated matches nothing. Errors: damage.
+/// A filter that cannot be evaluated matches nothing. Errors: the request is malformed.
 pub fn without(request: &Bytes, filters: &[SpanFilter]) -> Result<(Bytes, u64), RequestError> {
     let reads_spans = filters.iter().any(|filter| !filter.is_every());
     let spans = RequestSpans::read(request, reads_spans)?;

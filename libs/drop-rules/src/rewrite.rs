@@ -7,7 +7,7 @@ use tactus_model::wire::{FieldValue, WireError, put_message_field};
 
 use super::attributes::{Edit, Owner, concerns, edit_owner, edit_span, for_each_field};
 
-/// The fields of a ResourceSpans message that have spans, for new and for old senders.
+/// The fields of a ResourceSpans message that hold spans. Old senders use the second one.
 const SPAN_LISTS: [u32; 2] = [2, 1000];
 
 /// How the spans of a request are handled.
@@ -160,7 +160,7 @@ impl Writer<'_> {
     }
 
     fn span(&self, out: &mut Vec<u8>, message: &[u8], raw: &[u8]) -> Result<(), WireError> {
-        // A message may be empty; its field is not.
+        // The position of an empty message tells nothing, so the whole field with its tag is looked up.
         let spans = self.spans_in(raw);
         if spans.clone().any(|span| self.changes.is_dropped[span]) {
             return Ok(());

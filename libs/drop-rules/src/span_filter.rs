@@ -10,8 +10,8 @@ use tactus_traceql::{
 };
 use tactus_work::{Budgets, Over, Work};
 
-/// Processor time that a filter may use for the spans of a request. Far more than any filter needs for texts of usual
-/// length, because the client waits for it.
+/// CPU time that a filter may use for the spans of a request, while the client waits. For texts of usual length,
+/// filters need far less.
 const MAX_CPU_TIME: Duration = Duration::from_secs(1);
 
 /// Why a filter could not be evaluated.
@@ -20,7 +20,7 @@ pub enum FilterError {
     /// The operands have types in these spans that the operator does not support.
     #[error(transparent)]
     Evaluate(#[from] EvaluateError),
-    /// It took too long.
+    /// The filter used up its CPU time.
     #[error(transparent)]
     Over(#[from] Over),
 }
@@ -30,7 +30,7 @@ pub enum FilterError {
 pub enum SpanFilter {
     /// `{ }`.
     Every,
-    /// Any other.
+    /// Any other filter.
     Query(Box<CompiledQuery>),
 }
 
@@ -61,7 +61,7 @@ impl SpanFilter {
         Ok(Self::Query(Box::new(query)))
     }
 
-    /// True if it needs to see no span.
+    /// True if it matches every span, without reading any.
     pub(crate) fn is_every(&self) -> bool {
         matches!(self, Self::Every)
     }

@@ -8,7 +8,7 @@ use crate::span_filter::SpanFilter;
 
 /// The spans of a request, numbered in order.
 pub(crate) struct RequestSpans {
-    /// Where in the request each span ends, ascending.
+    /// The byte offset in the request where each span ends, ascending.
     ends: Vec<usize>,
     /// Numbers of the spans with an invalid trace or span id.
     bad_ids: Vec<u32>,

@@ -34,7 +34,7 @@ struct TraceRows {
     order: Option<Vec<u32>>,
 }
 
-/// What a merge left out.
+/// The spans and traces that a merge left out.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct MergeStats {
     /// Spans that were there more than once: in several inputs, or sent twice.

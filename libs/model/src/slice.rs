@@ -7,8 +7,8 @@ use crate::{
     SpanColumns, TraceTable,
 };
 
-/// Copies some consecutive traces of a sorted batch. All columns are copied; strings are shared with the batch if they
-/// are in a file. Nested-set columns and trace summaries are left out.
+/// Copies some consecutive traces of a sorted batch, with all columns but the nested-set ones, and without trace
+/// summaries. Strings are shared with the batch if they are in a file.
 ///
 /// Cost: in proportion to these traces, plus the tables of resources and scopes.
 pub fn slice_traces(batch: &SpanBatch, traces: Range<usize>) -> SpanBatch {

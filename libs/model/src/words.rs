@@ -1,8 +1,8 @@
 //! Enums whose variants are words of a file, a query or a label. Each word is declared once, beside its variant.
 
-/// Declares such enums: `Variant = "word"`, or `Variant = "word" | "other spelling"`. Each gets `ALL`, its variants in
-/// order; `WORDS`, their words; `text`, the word of a variant; and `from_text`, the variant of a word.
-/// With `enum Name: label { … }` the third is called `label`.
+/// Declares such enums: `Variant = "word"`, or `Variant = "word" | "other spelling"`. Each gets `ALL`, its variants
+/// in order; `WORDS`, their words; `text`, the word of a variant; and `from_text`, the variant of a word. With `enum
+/// Name: label { … }`, `text` is called `label`.
 #[macro_export]
 macro_rules! words {
     ($(

@@ -33,7 +33,7 @@ pub(crate) fn traces_with(condition: &AttributeCondition, batch: &SpanBatch) -> 
 /// The traces in which a span has a value in its trace state.
 pub(crate) fn traces_with_state(key: &[u8], values: &[Vec<u8>], batch: &SpanBatch) -> Bitmap {
     let mut found = Bitmap::none(batch.traces.ids.len());
-    // Spans of a trace mostly have the same.
+    // Most spans of a trace have the same trace state, so the last result is reused.
     let mut last = (0, false);
     for (row, &code) in batch.spans.trace_state.iter().enumerate() {
         if code != last.0 {
@@ -61,7 +61,7 @@ fn insert(found: &mut Bitmap, batch: &SpanBatch, row: usize) {
     found.insert(batch.spans.trace[row] as usize);
 }
 
-/// A list as of W3C: `key=value,key=value`.
+/// True if a W3C trace state (`key=value,key=value`) has the key with one of these values.
 fn state_has(state: &[u8], key: &[u8], values: &[Vec<u8>]) -> bool {
     state.split(|&byte| byte == b',').any(|entry| {
         let mut parts = entry.splitn(2, |&byte| byte == b'=');
@@ -73,11 +73,11 @@ fn state_has(state: &[u8], key: &[u8], values: &[Vec<u8>]) -> bool {
     })
 }
 
-/// Tests values; each text of a batch once.
+/// Tests attribute values. Each string of a batch is tested once.
 struct Values<'c> {
     test: &'c AttributeTest,
     batch: &'c SpanBatch,
-    /// By string code: not asked yet, no, yes.
+    /// The result for each string code; `None` if the string was not tested yet.
     known: Vec<Option<bool>>,
 }
 

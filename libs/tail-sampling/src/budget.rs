@@ -4,7 +4,7 @@
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Rate {
     pub(crate) per_second: f64,
-    /// Most at once.
+    /// The most that is saved up while it is not used.
     pub(crate) burst: f64,
 }
 

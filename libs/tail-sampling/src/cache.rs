@@ -16,7 +16,7 @@ pub struct Decision {
 
 /// The most recent decisions. Those to keep and those to drop have separate limits.
 ///
-/// Memory: at most twice the sizes, with about 40 bytes for each trace.
+/// Memory: about 40 bytes a trace, and at most twice as many traces as the limits.
 #[derive(Debug)]
 pub struct DecisionCache {
     sampled: RecentIds,
@@ -24,18 +24,18 @@ pub struct DecisionCache {
 }
 
 impl DecisionCache {
-    /// Remembers at least this many traces that were kept, and that were dropped.
+    /// A cache for at least the last `sampled` traces that were kept and the last `dropped` traces that were dropped.
     pub fn new(sampled: usize, dropped: usize) -> Self {
         Self { sampled: RecentIds::new(sampled), dropped: RecentIds::new(dropped) }
     }
 
-    /// Changes the sizes from now on.
+    /// Changes the limits for new decisions.
     pub fn resize(&mut self, sampled: usize, dropped: usize) {
         self.sampled.size = sampled;
         self.dropped.size = dropped;
     }
 
-    /// Notes a decision; the last one of a trace holds.
+    /// Remembers a decision. A later one for the same trace replaces it.
     pub fn remember(&mut self, trace: TraceId, decision: Decision) {
         let (of, other) = match decision.sampled {
             true => (&mut self.sampled, &mut self.dropped),

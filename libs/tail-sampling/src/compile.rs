@@ -19,7 +19,7 @@ const MAX_DEPTH: usize = 8;
 /// The most policies, including those inside other policies.
 const MAX_POLICIES: usize = 1000;
 
-/// Compiled policies. Immutable, and shared by all who judge with them.
+/// Compiled policies. They are immutable, so that several deciders can share them.
 #[derive(Debug, Default)]
 pub struct Policies {
     pub(crate) policies: Vec<Policy>,
@@ -88,7 +88,7 @@ impl Policies {
     }
 }
 
-/// What all policies take together.
+/// What all policies of a configuration take together.
 #[derive(Debug, Default)]
 struct Taken {
     policies: Cell<usize>,

@@ -72,18 +72,18 @@ pub(crate) enum AttributeTest {
     Matches(Vec<UnanchoredRegex>),
 }
 
-/// A share of all traces, drawn by their ids.
+/// A share of all traces, chosen by a hash of their ids.
 #[derive(Debug)]
 pub(crate) struct Share {
     salt: Vec<u8>,
-    /// The highest hash that is in.
+    /// The highest hash that belongs to the share.
     threshold: u64,
 }
 
 impl Share {
     /// `percent` is 0 to 100.
     pub(crate) fn new(percent: f64, salt: &str) -> Self {
-        // As a float 2^64 - 1 becomes 2^64. The conversion back stops at the largest number.
+        // As a float, `u64::MAX` becomes 2^64. The conversion back to an integer saturates.
         let threshold = (percent / 100.0 * u64::MAX as f64) as u64;
         Self { salt: salt.as_bytes().to_vec(), threshold }
     }

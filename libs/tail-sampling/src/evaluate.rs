@@ -196,7 +196,7 @@ impl<'b> View<'b> {
     }
 }
 
-/// The traces that a budget allows, in order of their ids, which is a random order.
+/// The traces that a budget allows. They are taken in the order of their ids, which are random.
 fn take(budget: Option<&mut Budget>, sizes: &[u64], candidates: &Bitmap) -> Bitmap {
     let mut taken = Bitmap::none(sizes.len());
     let Some(budget) = budget else { return taken };

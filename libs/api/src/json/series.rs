@@ -7,15 +7,15 @@ use super::JsonWriter;
 use super::metrics::write_end;
 use crate::explain::Explanation;
 
-/// The label of exemplars that has the id of their trace, and that of their span if the query refers to it.
+/// The labels of exemplars for the ids of their trace and span. The span id is there only if the query refers to it.
 const TRACE_ID: &[u8] = b"trace:id";
 const SPAN_ID: &[u8] = b"span:id";
 
-/// Writes the response to a range query: `start` and `step` in milliseconds, of each series `labels` as texts by name,
-/// a value for each step from `start` on (`null` where there is none), and `exemplars` as time in unix milliseconds,
-/// value, trace id and span id, empty if it is not known. The rest is as in [`super::range_response`].
+/// Writes the response to a range query. `start` and `step` are in milliseconds. Each series has its `labels` as
+/// texts by name, its `values`, one for each step from `start` on (`null` where there is none), and its `exemplars`:
+/// unix milliseconds, value, trace id, and span id (empty if unknown). The rest is as in [`super::range_response`].
 ///
-/// `start` is the time of the first value of all series; `step_nanos` that of the query.
+/// `start` is the time of the first value of all series. `step_nanos` is the step of the query.
 pub fn compact_series(
     response: &QueryRangeResponse,
     step_nanos: u64,
@@ -41,7 +41,7 @@ pub fn compact_series(
     write_end(json, metrics.as_ref(), (*status, message), explanation)
 }
 
-/// `place`: which step a time is. Samples ascend.
+/// `place`: the number of the step at a time. Samples ascend by time.
 fn write_series(json: &mut JsonWriter, series: &TimeSeries, place: impl Fn(i64) -> usize) {
     json.begin_object();
     json.key("labels").begin_object();
@@ -77,7 +77,7 @@ fn write_exemplar(json: &mut JsonWriter, exemplar: &Exemplar) {
     json.end_list();
 }
 
-/// The value of a label as a person reads it.
+/// The value of a label as text for people.
 fn text_of(label: &KeyValue) -> Vec<u8> {
     match label.value.as_ref().and_then(|value| value.value.as_ref()) {
         Some(Value::StringValue(text) | Value::BytesValue(text)) => text.to_vec(),

@@ -1,4 +1,4 @@
-//! The messages that clients get for an answer.
+//! Converts answers to messages for clients.
 
 use tactus_proto::otlp::KeyValue;
 use tactus_proto::tempopb::{
@@ -9,7 +9,7 @@ use tactus_traceql::metrics::{Exemplar, Grid, LabelValue, MetricsAnswer, Series}
 
 use super::label_message;
 
-/// What goes with the series of an answer.
+/// Facts that an answer has besides its series.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct MetricsFacts {
     /// The work that was done.
@@ -20,7 +20,7 @@ pub struct MetricsFacts {
     pub unread: bool,
 }
 
-/// Message of an answer for which something could not be read.
+/// The message of an answer if something could not be read.
 const UNREAD: &str = "Some data could not be read, a partial response is returned. Warning: values may be too small.";
 
 impl MetricsFacts {
@@ -94,7 +94,7 @@ fn exemplar(exemplar: Exemplar) -> tempopb::Exemplar {
     }
 }
 
-/// Clients know no missing value; they get a text.
+/// Clients have no type for a missing value, so they get the text `nil`.
 fn shown_label((name, value): (Box<str>, LabelValue)) -> KeyValue {
     let value = match value {
         LabelValue::Nil => LabelValue::String("nil".into()),

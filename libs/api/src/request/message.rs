@@ -11,7 +11,7 @@ use tactus_proto::tempopb::{
 
 use crate::{Error, Result};
 
-/// Parameters of a search. Errors: a tag whose name no list of tags can hold.
+/// Parameters of a search. Errors: a tag name that the parameter `tags` cannot express.
 pub fn search_params(request: &SearchRequest) -> Result<String> {
     let mut params = Params::new();
     params.text("q", &request.query);
@@ -65,7 +65,7 @@ pub fn range_params(request: &QueryRangeRequest) -> Result<String> {
     Ok(params.finish())
 }
 
-/// Parameters of a metrics query for one value a series.
+/// Parameters of a metrics query for one value per series.
 pub fn instant_params(request: &QueryInstantRequest) -> String {
     let mut params = Params::new();
     params.text("q", &request.query);
@@ -97,7 +97,7 @@ impl Params {
         }
     }
 
-    /// With so many digits that it is not taken for seconds.
+    /// Padded with zeros, because a number of up to ten digits is read as seconds.
     fn nanos(&mut self, name: &str, value: u64) {
         if value > 0 {
             self.0.append_pair(name, &format!("{value:020}"));

@@ -9,7 +9,7 @@ use super::search::check_query_bytes;
 use crate::{Error, QueryParams, Result};
 
 const SECOND: u64 = 1_000_000_000;
-/// Steps of a range where no limit is set: an answer has a value for each.
+/// The most steps of a range if no limit is set. An answer has a value for each step.
 const MOST_INTERVALS: u64 = 1_000_000;
 const DEFAULT_RANGE: Duration = Duration::from_secs(3600);
 
@@ -26,14 +26,14 @@ pub struct MetricsLimits {
     pub max_series: u32,
     /// Longest query in bytes.
     pub max_query_bytes: usize,
-    /// Hints that can cost a lot are heeded; otherwise the query is taken as if they were not written.
+    /// True if hints that can cost a lot are allowed. Otherwise they are removed from the query.
     pub unsafe_hints: bool,
 }
 
 /// A metrics query.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MetricsQuery {
-    /// As sent, without the hints that are not heeded.
+    /// As sent, without hints that are not allowed.
     pub text: String,
     /// The checked tree of `text`; it has a metrics pipeline.
     pub root: RootExpr,
@@ -47,9 +47,9 @@ pub struct MetricsQuery {
     pub exemplars: u32,
     /// Series wanted at most; 0: any.
     pub max_series: u32,
-    /// One value a series, for the whole of the range.
+    /// True if each series has one value, for the whole range.
     pub is_instant: bool,
-    /// The answer says how the query was run, by parameter or by hint.
+    /// True if the answer explains how the query ran, because a parameter or a hint asks for it.
     pub explain: bool,
 }
 
@@ -135,7 +135,7 @@ enum Form {
     Instant,
 }
 
-/// Start and end by `start`, `end` and `since`; the last hour without them. All in unix nanoseconds.
+/// Start and end of a query, from `start`, `end` and `since`; the last hour without them. All in unix nanoseconds.
 pub fn metrics_range(params: &QueryParams<'_>, now: u64) -> Result<(u64, u64)> {
     let range = super::range(params)?;
     let length = range.since.unwrap_or(DEFAULT_RANGE).as_nanos();
@@ -145,7 +145,7 @@ pub fn metrics_range(params: &QueryParams<'_>, now: u64) -> Result<(u64, u64)> {
     Ok((start, end))
 }
 
-/// Refuses a start or end at the beginning of Unix time, as a message without them is refused: it would count as not given.
+/// Refuses a start or end of 0, as gRPC does. It would otherwise count as absent.
 fn require_times(params: &QueryParams<'_>) -> Result<()> {
     let is_zero = |name: &&str| params.get(name).and_then(super::parse_time) == Some(0);
     match ["start", "end"].into_iter().find(is_zero) {
@@ -185,14 +185,16 @@ fn check_intervals(start: u64, end: u64, step: u64, max: u64) -> Result<()> {
     )))
 }
 
-/// The step of a range without one: about 240 steps, of whole 5 s if possible, else of whole seconds. Nanoseconds.
+/// The default step of a range in nanoseconds: about 240 steps, of a multiple of 5 s if possible, otherwise of whole
+/// seconds.
 pub(crate) fn default_step(start: u64, end: u64) -> u64 {
     let step = end.saturating_sub(start) / 240;
     let fives = step - step % (5 * SECOND);
     if fives > 0 { fives } else { (step - step % SECOND).max(SECOND) }
 }
 
-/// What the hints of the query say wins over the parameter; 0 means the maximum.
+/// The number of exemplars. A hint in the query takes precedence over the parameter `asked`, where 0 means the
+/// maximum.
 fn exemplars(asked: u32, root: &RootExpr, max: u32) -> u32 {
     let hinted = root.hints.exemplars().map(|count| u32::try_from(count).unwrap_or(u32::MAX));
     match hinted {

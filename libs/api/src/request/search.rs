@@ -80,7 +80,7 @@ pub struct SearchQuery {
     pub spans_per_span_set: u32,
     /// The time asked for.
     pub range: RequestedRange,
-    /// The answer says how the query was run, by parameter or by hint.
+    /// True if the answer explains how the query ran, because a parameter or a hint asks for it.
     pub explain: bool,
 }
 
@@ -136,8 +136,8 @@ impl TagConditions {
     }
 }
 
-/// The shortest and the longest trace in milliseconds, 0 where the request says nothing. A query has no use for them, but
-/// wrong ones are refused beside it too.
+/// The shortest and the longest trace in milliseconds, 0 where the request says nothing. A TraceQL query ignores
+/// them, but invalid ones are still refused.
 fn parse_durations(params: &QueryParams<'_>) -> Result<(u32, u32)> {
     let duration = |name: &str| match params.get(name).map(parse_go) {
         None => Ok(0),
@@ -198,7 +198,7 @@ fn parse_limit(params: &QueryParams<'_>, limits: &SearchLimits) -> Result<u32> {
     Ok(u32::try_from(limit).unwrap_or(u32::MAX))
 }
 
-/// An explicit 0 asks for as many as allowed.
+/// An explicit 0 asks for as many spans as are allowed.
 fn parse_spans_per_span_set(params: &QueryParams<'_>, limits: &SearchLimits) -> Result<u32> {
     let max = limits.max_spans_per_span_set;
     let all = if max == 0 { u32::MAX } else { max };

@@ -72,15 +72,15 @@ fn range(params: &QueryParams<'_>) -> Result<RequestedRange> {
     super::range(params).map_err(super::date_range_error)
 }
 
-/// What is no number counts as absent: so it always was, and clients send it.
+/// Anything but a number counts as absent, because clients send such values.
 fn lenient_count(params: &QueryParams<'_>, name: &str) -> u32 {
     params.get(name).and_then(|text| text.parse().ok()).unwrap_or(0)
 }
 
-/// Over HTTP a name is no longer, as part of a URL.
+/// The longest tag name, in bytes. Over HTTP the length of a URL is limited already; over gRPC nothing else is.
 const MAX_TAG_NAME_BYTES: usize = 64 << 10;
 
-/// Errors: no name, or one that is too long for any.
+/// Errors: the name is empty or too long.
 fn check_tag_name(name: &str) -> Result<()> {
     if name.is_empty() {
         return Err(Error::Invalid("please provide a non-empty tagName".to_owned()));
@@ -103,7 +103,8 @@ pub enum RequestedTag {
 
 /// The tag that the path of the second API version names: a TraceQL attribute or intrinsic.
 ///
-/// A name that is none is decoded a second time: clients encode it twice for proxies that decode once.
+/// A name that does not parse is decoded a second time, because clients encode it twice for proxies that decode it
+/// once.
 pub fn parse_tag_v2(name: &str) -> Result<RequestedTag> {
     check_tag_name(name)?;
     let attribute = parse_attribute(name).or_else(|error| {

@@ -29,7 +29,7 @@ pub struct TraceQuery {
     pub start: i64,
     /// Blocks that start after are not read; unix seconds, 0 is unbounded.
     pub end: i64,
-    /// No parameter: what those who ask within the program want.
+    /// Not a parameter: callers within the process set it.
     pub shared_ids: SharedIds,
 }
 

@@ -34,10 +34,10 @@ pub enum SharedIds {
 /// Why parts do not combine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum CombineError {
-    /// A part is no OTLP.
+    /// A part is not valid OTLP.
     #[error("malformed trace: {0}")]
     Malformed(#[from] WireError),
-    /// More bytes than the limit, which says to refuse.
+    /// The trace exceeds the limit, and [`WhenTooLarge::Refuse`] applies.
     #[error("trace exceeds max size (max bytes: {max_bytes})")]
     TooLarge {
         /// The limit.
@@ -85,7 +85,7 @@ impl TraceCombiner {
         }
     }
 
-    /// Adds a part, an OTLP TracesData message. After an error the combiner is of no use.
+    /// Adds a part, an OTLP TracesData message. After an error the combiner must not be used any more.
     pub fn add(&mut self, traces_data: &Bytes) -> Result<(), CombineError> {
         if self.truncated {
             return Ok(());
@@ -160,7 +160,7 @@ impl TraceCombiner {
     }
 }
 
-/// Spans by resource and scope, which they name by their places.
+/// Groups spans by resource and scope. Spans refer to these by index.
 pub(super) fn grouped(
     spans: Vec<SpanEntry>,
     all_resources: &[Bytes],

@@ -8,10 +8,10 @@ use super::{CombinedTrace, ResourceGroup, ScopeGroup};
 #[derive(Debug)]
 pub struct Pieces {
     resources: std::vec::IntoIter<ResourceGroup>,
-    /// What is left of the resource before.
+    /// The current resource, and its remaining scopes.
     resource: Bytes,
     scopes: std::vec::IntoIter<ScopeGroup>,
-    /// What is left of its scope before.
+    /// The current scope, and its remaining spans.
     scope: Bytes,
     spans: std::vec::IntoIter<Bytes>,
     piece_bytes: usize,
@@ -32,7 +32,7 @@ impl CombinedTrace {
 }
 
 impl Pieces {
-    /// The next span; notes whose it is.
+    /// The next span. Also sets the current resource and scope to those of the span.
     fn next_span(&mut self) -> Option<Bytes> {
         loop {
             if let Some(span) = self.spans.next() {
@@ -47,7 +47,7 @@ impl Pieces {
         }
     }
 
-    /// How many scopes and resources are yet to come: the same number is the same scope.
+    /// The numbers of resources and scopes that remain, which identify the current scope.
     fn place(&self) -> (usize, usize) {
         (self.resources.len(), self.scopes.len())
     }

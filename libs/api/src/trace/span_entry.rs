@@ -22,7 +22,7 @@ pub(super) struct SpanEntry {
 }
 
 impl SpanEntry {
-    /// What tells the span from others; `None` only if the message is none.
+    /// The identity of the span; `None` only if the message is malformed.
     pub(super) fn identity(&self) -> Option<SpanIdentity<&[u8]>> {
         Some(SpanFields::read(&self.message).ok()?.identity(self.id))
     }
@@ -52,17 +52,16 @@ impl<'a> SpanFields<'a> {
         Ok(fields)
     }
 
-    /// What tells the span from others of its trace.
+    /// The identity of the span within its trace.
     pub(super) fn identity(&self, id: SpanId) -> SpanIdentity<&'a [u8]> {
         let kind = u8::try_from(self.kind).unwrap_or(0);
         SpanIdentity { start: self.start, id, kind, name: self.name }
     }
 }
 
-/// The places of spans in a list, by what tells them apart: nine bytes a span.
+/// An index of the spans in a list by their identity. Memory: nine bytes a span.
 ///
-/// All that tells spans apart is in the hash, its secret with it: however a sender chooses their ids, times and names, few spans have the
-/// same.
+/// The hash is over the whole identity and has a random seed, so that senders cannot cause collisions.
 #[derive(Debug, Default)]
 pub(super) struct Seen {
     places: HashTable<Place>,
@@ -76,7 +75,7 @@ struct Place {
 }
 
 impl Place {
-    /// The hash in the bits that a table looks at.
+    /// Spreads the hash over the bits that a table uses.
     fn spread(hash: u32) -> u64 {
         u64::from(hash).wrapping_mul(0x9e37_79b9_7f4a_7c15)
     }
@@ -88,7 +87,8 @@ impl Seen {
         self.places.reserve(more, |place| Place::spread(place.hash));
     }
 
-    /// False if one of `spans` is the same; else the next one behind them has to become this one.
+    /// Adds the span that the caller appends to `spans` next. False if one of `spans` is the same; then nothing is
+    /// added.
     pub(super) fn insert(&mut self, spans: &[SpanEntry], identity: &SpanIdentity<&[u8]>) -> bool {
         let hash = self.hasher.hash_one(identity) as u32;
         let is_same = |known: &Place| {

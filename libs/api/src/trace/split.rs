@@ -12,14 +12,14 @@ use super::combine::grouped;
 use super::span_entry::{Seen, SpanEntry, SpanFields};
 use super::zipkin::separate_shared_ids;
 
-/// What a message holds.
+/// The traces of a message.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SplitTraces {
     /// The traces, in the order of their first spans.
     pub traces: Vec<(TraceId, CombinedTrace)>,
-    /// Spans of the message, those without a trace and those that are there twice included.
+    /// Number of spans in the message, including duplicates and those without a trace.
     pub spans: usize,
-    /// Spans that name no trace; they are left out.
+    /// Number of spans without a trace id, which are left out.
     pub without_trace: usize,
 }
 
@@ -30,10 +30,11 @@ struct Spans {
     seen: Seen,
 }
 
-/// Tells the traces of an OTLP TracesData message apart. A span that is there twice (see [`tactus_model::SpanIdentity`]) is kept once.
+/// Splits an OTLP TracesData message into its traces. A span that is there twice (see [`tactus_model::SpanIdentity`])
+/// is kept once.
 ///
-/// Of a message with more than `max_spans` spans only their number comes back. Resources and scopes are slices of the
-/// message, whatever the number of traces. Errors: the message is no OTLP.
+/// If the message has more than `max_spans` spans, only their number is returned. Resources and scopes are slices of
+/// the message, whatever the number of traces. Errors: the message is not valid OTLP.
 pub fn split_traces(traces_data: &Bytes, max_spans: usize) -> Result<SplitTraces, WireError> {
     let mut found: Vec<SpanView<'_>> = Vec::new();
     let mut spans = 0;

@@ -1,7 +1,7 @@
 //! Appends the spans of a push trace by trace.
 //!
-//! Senders group spans by resource and scope, so that those of one trace lie scattered over a request. A merge copies spans that
-//! follow each other together, and then goes through what it reads from the front to the back: that takes half of the time.
+//! Senders group spans by resource and scope, so that those of one trace are scattered over a request. If they are
+//! adjacent, a merge copies them together and reads its input sequentially, which takes half of the time.
 
 use std::hash::BuildHasher;
 
@@ -41,7 +41,7 @@ pub struct Candidate {
     pub bytes: usize,
 }
 
-/// What became of a push.
+/// The result of appending a push.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct LeftOut {
     /// Spans left out because their values, or those of their resource or scope, are nested too deeply.
@@ -62,7 +62,7 @@ impl LeftOut {
     }
 }
 
-/// Where a span of a push lies, and the number of its trace within the push.
+/// The position of a span in a push, and the number of its trace within the push.
 #[derive(Debug, Clone, Copy)]
 struct Found {
     run: u32,
@@ -107,7 +107,7 @@ impl Order {
     }
 
     fn sorted(mut self) -> Vec<Found> {
-        // From here on it is not how many spans a trace has, but where its next one goes.
+        // From here on the number is the position of the trace's next span, not the number of its spans.
         let mut by_id: Vec<u32> = (0..self.traces.len() as u32).collect();
         by_id.sort_unstable_by_key(|&trace| self.traces[trace as usize].0);
         let mut next = 0;
@@ -176,7 +176,7 @@ impl BatchBuilder {
                 place += 1;
                 match trace_of(message)? {
                     Some(trace) => order.add(trace, found),
-                    // Most such messages are not worth a place in the order: they may be empty.
+                    // Such a span is refused, so it takes no memory in the order.
                     None => self.append_one(&mut push, found, &mut admit)?,
                 }
             }
@@ -184,7 +184,8 @@ impl BatchBuilder {
         for found in order.sorted() {
             self.append_one(&mut push, found, &mut admit)?;
         }
-        // One by one the runs would have had to make do with the bytes until then, and a replay of the log does that.
+        // A replay of the log appends run by run, and each run may use only the budget of the runs so far. What
+        // passes here must pass there.
         let mut left = free;
         for (run, spent) in runs.iter().zip(&push.spent) {
             left = left.saturating_add(run.scope_spans.len());

@@ -8,7 +8,7 @@ use crate::{
     wire::{Reader, WireError},
 };
 
-/// What became of a span that was read without error.
+/// The result for a span that was read without error.
 pub(super) enum Outcome {
     Appended,
     /// `admit` did not accept it.

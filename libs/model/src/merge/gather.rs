@@ -265,6 +265,8 @@ impl<'a> TraceMerger<'a> {
             }
         }
         self.to.keys = keys;
+        // Each run looks for its own.
+        self.to.higher_origins.sort_unstable();
     }
 
     fn identity_of(&self, candidate: u32) -> SpanIdentity<&[u8]> {

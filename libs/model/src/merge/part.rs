@@ -50,12 +50,12 @@ impl SpanSlice {
     }
 }
 
-/// Which spans.
+/// Selects spans of a trace.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ChosenSpans {
-    /// Those of a slice.
+    /// The spans of a slice.
     Slice(SpanSlice),
-    /// Those of these ids.
+    /// The spans with these ids.
     Ids(HashSet<SpanId>),
 }
 
@@ -69,7 +69,7 @@ impl ChosenSpans {
     }
 }
 
-/// Which part of a trace.
+/// Selects the part of a trace that is returned.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TracePart {
     /// Which spans.

@@ -16,11 +16,11 @@ use crate::{
 
 /// The salt of probabilistic sampling if none is set, as in OpenTelemetry collectors.
 const DEFAULT_SALT: &str = "default-hash-seed";
-/// Memory of a compiled expression.
+/// The most memory of one compiled expression, in bytes.
 const MAX_REGEX_BYTES: usize = 1 << 20;
 /// The least size that a regular expression counts, for what is kept besides its program.
 const LEAST_REGEX_BYTES: usize = 1 << 13;
-/// Memory of the compiled regular expressions of all policies together.
+/// The most memory of the compiled expressions of all policies together, in bytes.
 const MAX_REGEXES_BYTES: usize = 1 << 24;
 
 impl Scope<'_> {

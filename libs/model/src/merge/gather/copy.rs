@@ -28,11 +28,13 @@ impl TraceMerger<'_> {
                 raise_origin(spans, row, origin);
             }
         }
-        for &(of_input, row, origin) in &self.to.higher_origins {
-            let row = row as usize;
-            if of_input as usize == input && rows.contains(&row) {
-                raise_origin(spans, first + row - rows.start, origin);
-            }
+        let at = |row: usize| (input as u32, row as u32);
+        let higher = &self.to.higher_origins;
+        let begin = higher.partition_point(|&(input, row, _)| (input, row) < at(rows.start));
+        let of_run = higher[begin..].iter();
+        for &(_, row, origin) in of_run.take_while(|(input, row, _)| (*input, *row) < at(rows.end))
+        {
+            raise_origin(spans, first + row as usize - rows.start, origin);
         }
         self.to.runs.push(Run::new(input, &rows));
     }
