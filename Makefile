@@ -115,7 +115,7 @@ test-one: $(VENV)/.installed ## Run some black-box tests on the server, built an
 	$(VENV)/bin/python -m pytest -x $(if $(findstring .py,$(T)),integration-tests/$(T),integration-tests -k "$(T)") $(ARGS)
 
 .PHONY: test-hostile
-test-hostile: test-tools build ## Run the long tests of abuse on the built server; -s shows their figures (docs/operations/failures.md)
+test-hostile: test-tools build ## Run the long tests of abuse on the built server; -s shows their figures (docs/operations/hostile-load.md)
 	$(VENV)/bin/python -m pytest integration-tests -m hostile -s $(ARGS)
 
 .PHONY: test-tools

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, sync::Arc};
 
 use parking_lot::Mutex;
 use tactus_cache::Caches;
-use tactus_config::{Config, Loaded, sections::client::GrpcClient};
+use tactus_config::{Config, Loaded, sections::client::GrpcClient, target::services_of};
 use tactus_overrides::Overrides;
 use tactus_rpc::Channels;
 use tactus_server::{auth::Authenticator, listener::Backlog, operational::ServiceState};
@@ -183,7 +183,12 @@ impl Process {
     pub async fn bucket(&self) -> Result<Bucket, Error> {
         let open = || async {
             let bucket = Bucket::open(&bucket::bucket(&self.config.storage.trace)?)?;
-            match bucket.check().await {
+            let reads = |service: &&str| matches!(**service, "querier" | "query-frontend");
+            let checked = match services_of(&self.config.target).iter().all(reads) {
+                true => bucket.check_reading().await,
+                false => bucket.check().await,
+            };
+            match checked {
                 Ok(()) => {}
                 Err(error) if error.is_retryable() => {
                     let error = error_text(&error);

@@ -16,7 +16,7 @@ section! {
     S3 {
         bucket: String, "bucket";
         prefix: String, "prefix of every key";
-        endpoint: String, "host[:port] without a scheme";
+        endpoint: String, "host[:port]; a scheme in front of it, http:// or https://, decides about TLS";
         region: String, "region; empty is derived from the endpoint";
         access_key: String, "access key; empty uses the credential chain";
         secret_key: Secret, "secret key";
