@@ -1,12 +1,6 @@
 //! Builds a block from segments. The data goes straight to object storage, because the local disk may be full.
 
-use std::{
-    ops::Range,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-};
+use std::{ops::Range, sync::Arc};
 
 use tactus_block::{BlockBuilder, BuilderSettings, WriterSettings, estimated_bytes};
 use tactus_model::{
@@ -19,6 +13,7 @@ use tactus_storage::{
     bucket::ObjectWriter,
     layout::{DATA, block_key},
 };
+use tactus_work::Stop;
 use tokio::runtime::Handle;
 
 use crate::{
@@ -32,7 +27,7 @@ use crate::{
 
 impl Ingester {
     /// Merges segments into a block, and uploads its data. Holds one row group and the parts of an upload in memory.
-    /// Stops when `is_abandoned`.
+    /// Stops when it is `abandoned`.
     ///
     /// Blocks the thread. `runtime` runs the requests, and `time` measures how long they take.
     pub(crate) fn build_block(
@@ -41,7 +36,7 @@ impl Ingester {
         id: Uuid,
         segments: &[Arc<Segment>],
         runtime: &Handle,
-        is_abandoned: &AtomicBool,
+        abandoned: &Stop,
         time: &UploadTime,
     ) -> Result<(BlockMeta, BlockFiles), Error> {
         for segment in segments {
@@ -57,7 +52,7 @@ impl Ingester {
         let traces = plan.trace_count() as u64;
         let mut builder = BlockBuilder::new(sink, &settings, traces).map_err(not_stored)?;
         for range in plan.cut(row_group_spans) {
-            if is_abandoned.load(Ordering::Relaxed) {
+            if abandoned.is_stopped() {
                 return Err(Error::Timeout);
             }
             let Some((first, last)) = plan.bounds(&range) else { continue };

@@ -77,16 +77,16 @@ impl Disk {
         }
     }
 
-    /// Notes whether the log accepted a push.
+    /// Notes whether the log accepted a push. If a push is refused for what it is, that says nothing about the log.
     pub(crate) fn note_log<T>(&self, result: &Result<T, tactus_wal::Error>) {
-        let mut failure = self.failure.lock();
         match result {
-            Ok(_) => *failure = None,
-            Err(error) => {
+            Ok(_) => *self.failure.lock() = None,
+            Err(error @ tactus_wal::Error::Io { .. }) => {
                 let error = error_text(error);
                 log_limited!(error, error, "the write-ahead log takes no pushes");
-                *failure = Some((Instant::now(), error));
+                *self.failure.lock() = Some((Instant::now(), error));
             }
+            Err(_) => {}
         }
     }
 

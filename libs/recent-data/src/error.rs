@@ -50,18 +50,6 @@ impl Error {
         let path = path.to_owned();
         move |source| Self::Io { action, path, source }
     }
-
-    /// True if there is no room on the local disk.
-    pub(crate) fn is_full(&self) -> bool {
-        use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
-        let kind = match self {
-            Self::Wal(error) => return error.is_full(),
-            Self::Io { source, .. } => source.kind(),
-            Self::Segment(SegmentError::Io { source, .. }) => source.kind(),
-            _ => return false,
-        };
-        matches!(kind, StorageFull | QuotaExceeded | FileTooLarge)
-    }
 }
 
 /// The reason why a push is refused as a whole. None of its spans are stored.
@@ -71,6 +59,9 @@ pub enum PushError {
     /// The spans are not valid OTLP. Sending them again does not help.
     #[error(transparent)]
     Invalid(#[from] AppendError),
+    /// The push does not fit into a frame of the log. Sending it again does not help.
+    #[error("{}", error_text(.0))]
+    TooLarge(tactus_wal::Error),
     /// The limit of live bytes is reached. The push may succeed in a moment.
     #[error("ingester is at its memory limit of {limit_bytes} bytes of live spans")]
     Full {
@@ -112,6 +103,7 @@ impl PushError {
     pub fn reason(&self) -> &'static str {
         match self {
             Self::Invalid(_) => "invalid",
+            Self::TooLarge(_) => "too_large",
             Self::Full { .. } => "memory",
             Self::TooManyTenants { .. } => "too_many_tenants",
             Self::DiskFull(_) => "disk_full",
@@ -126,7 +118,7 @@ impl PushError {
     pub(crate) fn status(&self) -> Status {
         let text = self.to_string();
         match self {
-            Self::Invalid(_) => Status::invalid_argument(text),
+            Self::Invalid(_) | Self::TooLarge(_) => Status::invalid_argument(text),
             Self::Full { .. } | Self::TooManyTenants { .. } => Status::resource_exhausted(text),
             Self::DiskFull(_) | Self::Wal(_) | Self::DiskHangs(_) | Self::NotRunning(_) => {
                 Status::unavailable(text)

@@ -14,7 +14,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use crate::{
-    begun_blocks::MAX_SEGMENTS, error::Error, ingester::Ingester, segment::Segment,
+    begun_blocks::{MAX_SEGMENTS, Queue},
+    error::Error,
+    ingester::Ingester,
+    segment::Segment,
     tail_sampling::Due,
 };
 
@@ -245,7 +248,9 @@ impl Ingester {
                 let segments = std::mem::replace(&mut rest, later);
                 let (ingester, id) = (Arc::clone(self), id.clone());
                 let begin = move || ingester.begin_block(&id, segments);
-                queue.blocks.push_back(tokio::task::spawn_blocking(begin).await??);
+                let block = tokio::task::spawn_blocking(begin).await;
+                let block = block.inspect_err(|_| self.note_failure(&mut queue))?;
+                queue.blocks.push_back(block);
             }
             let is_retry = queue.failures > 0;
             let Some(block) = queue.blocks.front_mut() else { return Ok(()) };
@@ -263,13 +268,7 @@ impl Ingester {
                 self.metrics.flush_retries.inc();
             }
             if let Err(error) = result {
-                if is_retry {
-                    self.metrics.flush_failed_retries.inc();
-                }
-                let pause = self.settings.retry_pause * 2u32.saturating_pow(queue.failures.min(16));
-                queue.not_before = Some(Instant::now() + pause.min(self.settings.max_retry_pause));
-                queue.failures += 1;
-                self.metrics.failed_flushes.inc();
+                self.note_failure(&mut queue);
                 return Err(error);
             }
             (queue.failures, queue.not_before) = (0, None);
@@ -277,6 +276,17 @@ impl Ingester {
             rest.retain(|segment| !block.segments.iter().any(|gone| Arc::ptr_eq(gone, segment)));
             self.finish_block(id, block).await?;
         }
+    }
+
+    /// Counts a failed attempt, after which the tenant's next one waits for a while.
+    fn note_failure(&self, queue: &mut Queue) {
+        if queue.failures > 0 {
+            self.metrics.flush_failed_retries.inc();
+        }
+        let pause = self.settings.retry_pause * 2u32.saturating_pow(queue.failures.min(16));
+        queue.not_before = Some(Instant::now() + pause.min(self.settings.max_retry_pause));
+        queue.failures += 1;
+        self.metrics.failed_flushes.inc();
     }
 
     /// How many of the oldest segments make a block of at most `max_block_bytes`; at least one.

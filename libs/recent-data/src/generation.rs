@@ -110,7 +110,9 @@ impl Generation {
     pub(crate) fn is_due(&self, settings: &Settings) -> bool {
         let first = self.first_push.load(Ordering::Relaxed);
         if first == 0 {
-            return false;
+            // Traces count even if all of their spans were refused, and only a cut resets the count.
+            return self.started.elapsed() >= settings.trace_idle_period
+                && self.nears_limit_of_traces();
         }
         let now = self.started.elapsed().as_millis() as u64 + 1;
         let since = |then: u64| Duration::from_millis(now.saturating_sub(then));

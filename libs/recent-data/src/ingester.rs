@@ -242,12 +242,10 @@ impl Ingester {
             let frame = FrameSlices::new(push, &appended.refused_spans);
             let result = self.wal.append(&frame.slices());
             self.disk.note_log(&result);
-            result.map(|_| ()).map_err(|error| {
-                if error.is_full() {
-                    PushError::DiskFull(error.to_string())
-                } else {
-                    PushError::Wal(error)
-                }
+            result.map(|_| ()).map_err(|error| match error {
+                tactus_wal::Error::FrameTooLarge { .. } => PushError::TooLarge(error),
+                _ if error.is_full() => PushError::DiskFull(error.to_string()),
+                _ => PushError::Wal(error),
             })
         })?;
         if appended.spans > 0 {

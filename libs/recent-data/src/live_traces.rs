@@ -1,7 +1,7 @@
 //! Counts the live traces of a tenant and their bytes, to enforce the limits.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, hash_map::Entry},
     sync::atomic::{AtomicUsize, Ordering},
 };
 
@@ -55,8 +55,7 @@ impl LiveTraces {
                     return Verdict::TooMany;
                 }
                 self.count.fetch_add(1, Ordering::Relaxed);
-                let before = self.inherited.get(&id).copied().unwrap_or(0);
-                part.entry(id).or_insert(before)
+                part.entry(id).or_insert(self.inherited(id))
             }
         };
         let limit = self.limits.max_bytes_per_trace;
@@ -67,11 +66,17 @@ impl LiveTraces {
         Verdict::Admitted
     }
 
-    /// Takes back the spans of a push that failed.
+    /// Takes back the spans of a push that failed. A trace of which nothing is left is not live.
     pub(crate) fn undo(&self, admitted: &[(TraceId, u64)]) {
         for &(id, bytes) in admitted {
-            if let Some(known) = self.part(id).lock().get_mut(&id) {
-                *known = known.saturating_sub(bytes);
+            let mut part = self.part(id).lock();
+            let Entry::Occupied(mut known) = part.entry(id) else { continue };
+            let rest = known.get().saturating_sub(bytes);
+            if rest <= self.inherited(id) {
+                known.remove();
+                self.count.fetch_sub(1, Ordering::Relaxed);
+            } else {
+                known.insert(rest);
             }
         }
     }
@@ -102,6 +107,10 @@ impl LiveTraces {
         parts + (self.len() + self.inherited.len()) * TRACE_BYTES
     }
 
+    fn inherited(&self, id: TraceId) -> u64 {
+        self.inherited.get(&id).copied().unwrap_or(0)
+    }
+
     fn part(&self, id: TraceId) -> &Mutex<HashMap<TraceId, u64, RandomState>> {
         // The last byte is used because some senders fill only the lower half of an id.
         &self.parts[usize::from(id.0[15]) % PARTS]
@@ -128,5 +137,20 @@ mod tests {
         live.undo(&[(id(2), 100)]);
         assert_eq!(live.admit(id(2), 1), Verdict::Admitted);
         assert_eq!(live.large(), [(id(1), 100)]);
+    }
+
+    #[test]
+    fn trace_of_which_all_spans_are_taken_back_is_not_live() {
+        let limits = Limits { max_bytes_per_trace: 100, max_live_traces: 2, ..Limits::default() };
+        let live = LiveTraces::new(limits, HashMap::from([(id(1), 90)]));
+        assert_eq!(live.admit(id(1), 10), Verdict::Admitted);
+        assert_eq!(live.admit(id(2), 30), Verdict::Admitted);
+        assert_eq!(live.admit(id(2), 20), Verdict::Admitted);
+        live.undo(&[(id(1), 10), (id(2), 30)]);
+        assert_eq!(live.len(), 1, "another push has spans of trace 2");
+        assert_eq!(live.admit(id(3), 1), Verdict::Admitted);
+        live.undo(&[(id(2), 20), (id(3), 1)]);
+        assert_eq!(live.len(), 0);
+        assert_eq!(live.admit(id(1), 20), Verdict::TooLarge, "90 bytes came before");
     }
 }

@@ -81,9 +81,7 @@ impl Notes {
             return Ok(());
         }
         let mut inner = self.inner.lock();
-        if inner.file.is_none() {
-            self.open(&mut inner)?;
-        }
+        self.open(&mut inner)?;
         if inner.bytes >= inner.compact_at {
             // If that fails, the file goes on growing.
             let compacted = self.compact(&mut inner);
@@ -93,20 +91,30 @@ impl Notes {
             inner.compact_at = COMPACT_FROM.max(2 * inner.bytes);
         }
         let bytes = inner.bytes;
-        let Some(file) = &mut inner.file else { return Ok(()) };
+        let file = self.open(&mut inner)?;
         let written = file.write_all(&frames);
         let written = written.and_then(|()| if self.sync { file.sync_data() } else { Ok(()) });
         if written.is_err() {
             // An incomplete frame would hide the frames after it.
-            let _ = file.set_len(bytes);
+            if file.set_len(bytes).is_err() {
+                inner.file = None;
+            }
             return written;
         }
         inner.bytes += frames.len() as u64;
         Ok(())
     }
 
-    /// Opens the file to append after its last sound frame.
-    fn open(&self, inner: &mut Inner) -> io::Result<()> {
+    /// The file. If it is not open, it is opened to append after its last sound frame.
+    fn open<'i>(&self, inner: &'i mut Inner) -> io::Result<&'i mut File> {
+        let Inner { file, bytes, .. } = inner;
+        if file.is_none() {
+            *file = Some(self.reopen(bytes)?);
+        }
+        Ok(file.as_mut().expect("it was opened"))
+    }
+
+    fn reopen(&self, end: &mut u64) -> io::Result<File> {
         let mut file = File::options().read(true).append(true).create(true).open(&self.path)?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes)?;
@@ -115,12 +123,12 @@ impl Notes {
         if self.sync {
             self.sync_parent()?;
         }
-        inner.bytes = sound as u64;
-        inner.file = Some(file);
-        Ok(())
+        *end = sound as u64;
+        Ok(file)
     }
 
-    /// Rewrites the file without notes about cuts that are gone.
+    /// Rewrites the file without notes about cuts that are gone. After an error, `inner` still refers to the file that
+    /// the next start reads.
     fn compact(&self, inner: &mut Inner) -> io::Result<()> {
         let bytes = fs::read(&self.path)?;
         let mut cuts: HashMap<&str, bool> = HashMap::new();
@@ -132,15 +140,23 @@ impl Notes {
             }
         }
         let partial = self.path.with_extension("partial");
-        let mut file = File::create(&partial)?;
-        file.write_all(&kept)?;
-        if self.sync {
-            file.sync_data()?;
+        let _ = fs::remove_file(&partial);
+        let mut file = File::options().append(true).create_new(true).open(&partial)?;
+        let written = file.write_all(&kept);
+        let written = written.and_then(|()| if self.sync { file.sync_data() } else { Ok(()) });
+        if let Err(error) = written.and_then(|()| fs::rename(&partial, &self.path)) {
+            let _ = fs::remove_file(&partial);
+            return Err(error);
         }
-        fs::rename(&partial, &self.path)?;
-        inner.file = Some(File::options().append(true).open(&self.path)?);
+        // Opened before, because from here on nothing may fail before the old file is given up.
+        inner.file = Some(file);
         inner.bytes = kept.len() as u64;
-        if self.sync { self.sync_parent() } else { Ok(()) }
+        let synced = if self.sync { self.sync_parent() } else { Ok(()) };
+        if synced.is_err() {
+            // Opening it syncs the directory before the next note.
+            inner.file = None;
+        }
+        synced
     }
 
     fn sync_parent(&self) -> io::Result<()> {
@@ -228,5 +244,24 @@ mod tests {
         }
         assert!(notes.bytes() < 2 << 20, "{}", notes.bytes());
         assert_eq!(notes.read().unwrap()["5-5/stays.0"], Fate::Kept);
+        notes.add(["5-5/last.0"], Fate::Gone).unwrap();
+        let read = super::tests::notes(folder.path()).read().unwrap();
+        assert_eq!((read["5-5/stays.0"], read["5-5/last.0"]), (Fate::Kept, Fate::Gone));
+    }
+
+    #[test]
+    fn notes_after_a_compaction_go_to_the_file_that_a_restart_reads() {
+        let folder = tempfile::tempdir().unwrap();
+        let notes = notes(folder.path());
+        notes.add(["4-4/first.0"], Fate::Gone).unwrap();
+        // Once renamed, such a link refers to itself and cannot be opened.
+        let partial = folder.path().join("segments.partial");
+        std::os::unix::fs::symlink("segments.notes", &partial).unwrap();
+        notes.inner.lock().compact_at = 0;
+        fs::create_dir_all(folder.path().join("segments/4-4")).unwrap();
+        notes.add(["4-4/second.0"], Fate::Gone).unwrap();
+        let read = super::tests::notes(folder.path()).read().unwrap();
+        assert_eq!(read, ["4-4/first.0", "4-4/second.0"].map(|it| (it.into(), Fate::Gone)).into());
+        assert!(!partial.exists());
     }
 }

@@ -191,40 +191,49 @@ fn count_spans(
     collector: &mut MetricsCollector,
 ) -> Result<(), MetricsError> {
     let mut seen = SeenSpans::default();
-    let mut held = Held::default();
     let mut result = Ok(());
     view.for_each_batch(|place, batch| {
         if result.is_err() || is_over() {
             return;
         }
-        // A full table is replaced by one of twice the size.
-        if !held.grow_to((seen.len() + batch.len()) * 2 * ID_BYTES) {
-            return;
-        }
         let first = match place {
-            Place::Head => first_occurrences(batch, |_| true, &mut seen),
+            Place::Head => seen.first_occurrences(batch, |_| true),
             Place::Segment(_) if !scattered.touches(place) => None,
-            Place::Segment(_) => first_occurrences(batch, |id| scattered.contains(id), &mut seen),
+            Place::Segment(_) => seen.first_occurrences(batch, |id| scattered.contains(id)),
         };
-        held.shrink_to(seen.len() * 2 * ID_BYTES);
         result = stored.observe(collector, &job.query, batch, first.as_ref());
     });
     result
 }
 
-type SeenSpans = HashSet<SpanKey, foldhash::fast::RandomState>;
+/// Spans of scattered traces that were counted.
+#[derive(Default)]
+struct SeenSpans {
+    keys: HashSet<SpanKey, foldhash::fast::RandomState>,
+    held: Held,
+}
 
-/// The spans that were not seen before; `None` if that is all. Only spans of scattered traces are looked up.
-fn first_occurrences(
-    batch: &SpanBatch,
-    is_scattered: impl Fn(TraceId) -> bool,
-    seen: &mut SeenSpans,
-) -> Option<Bitmap> {
-    let is_scattered: Vec<bool> = batch.traces.ids.iter().copied().map(is_scattered).collect();
-    if !is_scattered.contains(&true) {
-        return None;
+impl SeenSpans {
+    /// The spans that were not seen before; `None` if that is all. Only spans of scattered traces are looked up.
+    fn first_occurrences(
+        &mut self,
+        batch: &SpanBatch,
+        is_scattered: impl Fn(TraceId) -> bool,
+    ) -> Option<Bitmap> {
+        let is_scattered: Vec<bool> = batch.traces.ids.iter().copied().map(is_scattered).collect();
+        if !is_scattered.contains(&true) {
+            return None;
+        }
+        let rows =
+            Bitmap::from_fn(batch.len(), |row| is_scattered[batch.spans.trace[row] as usize]);
+        // A full table is replaced by one of twice the size. Without room, the query has ended.
+        if !self.held.grow_to((self.keys.len() + rows.count()) * 2 * ID_BYTES) {
+            return None;
+        }
+        let first = Bitmap::from_fn(batch.len(), |row| {
+            !rows.contains(row) || self.keys.insert(batch.span_key(row))
+        });
+        self.held.shrink_to(self.keys.len() * 2 * ID_BYTES);
+        Some(first)
     }
-    Some(Bitmap::from_fn(batch.len(), |row| {
-        !is_scattered[batch.spans.trace[row] as usize] || seen.insert(batch.span_key(row))
-    }))
 }

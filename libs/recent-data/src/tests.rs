@@ -299,6 +299,34 @@ async fn failed_flush_is_repeated_under_the_same_block_id() {
 }
 
 #[tokio::test]
+async fn block_whose_manifest_cannot_be_written_is_made_once_and_under_one_id() {
+    let bench = Bench::new();
+    let ingester = bench.open();
+    push_all(&ingester, 0..30);
+    ingester.seal().await.unwrap();
+    let in_the_way = bench.settings().directory.join("flushing/t1");
+    std::fs::write(&in_the_way, b"in the way").unwrap();
+    let (bucket, moved) = (bench.bucket_path(), bench.folder.path().join("moved"));
+    std::fs::rename(&bucket, &moved).unwrap();
+    std::fs::write(&bucket, b"in the way").unwrap();
+    let id = || ingester.tenant(&tenant()).unwrap().segments()[0].block();
+    ingester.flush_all().await.unwrap_err();
+    let begun = id();
+    assert!(begun.is_some());
+    assert_eq!(ingester.metrics.failed_flushes.get(), 1);
+    std::fs::remove_file(&bucket).unwrap();
+    std::fs::rename(&moved, &bucket).unwrap();
+    ingester.flush_all().await.unwrap();
+    assert!(held(&ingester).is_empty());
+    assert_eq!(ingester.metrics.failed_flushes.get(), 1);
+    let blocks = bench.blocklist.tenant("t1");
+    let stored: Vec<_> = blocks.live().iter().map(|block| Some(block.block_id)).collect();
+    assert_eq!(stored, [begun]);
+    drop(ingester);
+    assert!(held(&bench.open()).is_empty(), "what is in the block does not come back");
+}
+
+#[tokio::test]
 async fn block_begun_by_an_earlier_process_is_finished_once() {
     let bench = Bench::new();
     let ingester = bench.open();

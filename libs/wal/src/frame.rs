@@ -1,5 +1,7 @@
 //! Frames: payloads, and the eight bytes before each.
 
+use std::io;
+
 use bytes::Bytes;
 
 use crate::{Error, Position, Result};
@@ -18,6 +20,49 @@ pub struct Frame {
     pub position: Position,
     /// The payload, in one piece.
     pub payload: Bytes,
+}
+
+/// Why the payload of a frame cannot be returned.
+#[derive(Debug)]
+pub(crate) enum Unread {
+    /// The frame is bad, for this reason.
+    Bad(String),
+    /// The file system refused.
+    Failed(io::Error),
+}
+
+impl From<io::Error> for Unread {
+    fn from(error: io::Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// Reads and checks the payload of a frame that begins `left` bytes before the end of its part. `read` fills bytes from
+/// an offset in the frame; it is asked for the header first, then for the payload.
+pub(crate) fn read_payload(
+    left: u64,
+    mut read: impl FnMut(&mut [u8], u64) -> io::Result<()>,
+) -> Result<Bytes, Unread> {
+    if left < HEADER_BYTES as u64 {
+        return Err(Unread::Bad(format!("header cut off after {left} bytes")));
+    }
+    let mut header = [0; HEADER_BYTES];
+    read(&mut header, 0)?;
+    let header = Header::decode(header);
+    let length = header.payload_bytes as usize;
+    if length == 0 || length > MAX_PAYLOAD_BYTES {
+        return Err(Unread::Bad(format!("length {length} out of range")));
+    }
+    let frame_bytes = header.frame_bytes();
+    if frame_bytes > left {
+        return Err(Unread::Bad(format!("frame of {frame_bytes} bytes cut off after {left}")));
+    }
+    let mut payload = vec![0; length];
+    read(&mut payload, HEADER_BYTES as u64)?;
+    if crc32c::crc32c(&payload) != header.crc32c {
+        return Err(Unread::Bad("checksum mismatch".to_owned()));
+    }
+    Ok(Bytes::from(payload))
 }
 
 /// Length and checksum of a payload.
@@ -75,6 +120,31 @@ mod tests {
         assert_eq!(header, Header { payload_bytes: 3, crc32c: crc32c::crc32c(b"abc") });
         assert_eq!(Header::decode(header.encode()), header);
         assert_eq!(header.frame_bytes(), 11);
+    }
+
+    #[test]
+    fn payload_is_read_if_all_of_its_frame_is_there_and_sound() {
+        let header = Header::of(&[b"abc"]).unwrap();
+        let read = |frame: &[u8], left: usize| {
+            let payload = read_payload(left as u64, |bytes, at| {
+                let found = frame.get(at as usize..at as usize + bytes.len());
+                bytes.copy_from_slice(found.ok_or(io::ErrorKind::UnexpectedEof)?);
+                Ok(())
+            });
+            payload.map_err(|unread| match unread {
+                Unread::Bad(reason) => reason,
+                Unread::Failed(error) => format!("failed: {:?}", error.kind()),
+            })
+        };
+        let frame = [&header.encode()[..], b"abc"].concat();
+        assert_eq!(read(&frame, 11).as_deref(), Ok(&b"abc"[..]));
+        assert_eq!(read(&frame, 100).as_deref(), Ok(&b"abc"[..]), "others follow");
+        assert_eq!(read(&frame, 7).unwrap_err(), "header cut off after 7 bytes");
+        assert_eq!(read(&frame, 10).unwrap_err(), "frame of 11 bytes cut off after 10");
+        assert_eq!(read(&frame[..10], 11).unwrap_err(), "failed: UnexpectedEof");
+        assert_eq!(read(&[0; 11], 11).unwrap_err(), "length 0 out of range");
+        let other = [&header.encode()[..], b"abd"].concat();
+        assert_eq!(read(&other, 11).unwrap_err(), "checksum mismatch");
     }
 
     #[test]

@@ -29,7 +29,6 @@ mod tail;
 pub use error::{Error, Result};
 pub use files::{Files, LogFile, SystemFiles};
 pub use frame::Frame;
-pub(crate) use frame::MAX_PAYLOAD_BYTES;
 pub use log::Wal;
 pub use position::{PartId, Position};
 #[doc(hidden)]

@@ -2,14 +2,14 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{self, BufReader, Read};
+use std::io::{BufReader, Read};
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::frame::{Frame, HEADER_BYTES, Header};
+use crate::frame::{Frame, HEADER_BYTES, Unread, read_payload};
 use crate::shared::Shared;
-use crate::{MAX_PAYLOAD_BYTES, PartId, Position};
+use crate::{PartId, Position};
 
 /// The findings of a replay so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -164,28 +164,14 @@ impl<R: Read> Reader<R> {
         if left == 0 {
             return Ok(None);
         }
-        if left < HEADER_BYTES as u64 {
-            return Err(format!("header cut off after {left} bytes"));
-        }
-        let unreadable = |error: io::Error| format!("unreadable: {error}");
-        let mut bytes = [0; HEADER_BYTES];
-        self.file.read_exact(&mut bytes).map_err(unreadable)?;
-        let header = Header::decode(bytes);
-        let length = header.payload_bytes as usize;
-        if length == 0 || length > MAX_PAYLOAD_BYTES {
-            return Err(format!("length {length} out of range"));
-        }
-        if header.frame_bytes() > left {
-            return Err(format!("frame of {} bytes cut off after {left}", header.frame_bytes()));
-        }
-        let mut payload = vec![0; length];
-        self.file.read_exact(&mut payload).map_err(unreadable)?;
-        if crc32c::crc32c(&payload) != header.crc32c {
-            return Err("checksum mismatch".to_owned());
-        }
-        self.offset += header.frame_bytes();
+        let payload = read_payload(left, |bytes, _| self.file.read_exact(bytes));
+        let payload = payload.map_err(|unread| match unread {
+            Unread::Bad(reason) => reason,
+            Unread::Failed(error) => format!("unreadable: {error}"),
+        })?;
+        self.offset += (HEADER_BYTES + payload.len()) as u64;
         self.frames += 1;
-        Ok(Some(Bytes::from(payload)))
+        Ok(Some(payload))
     }
 }
 
@@ -193,6 +179,7 @@ impl<R: Read> Reader<R> {
 #[doc(hidden)]
 pub mod fuzzing {
     use super::*;
+    use crate::frame::Header;
 
     /// The payloads of the content of a part, up to its end or its first bad frame.
     pub fn payloads(part: &[u8]) -> Vec<Bytes> {

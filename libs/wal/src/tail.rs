@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::frame::{HEADER_BYTES, Header};
+use crate::frame::{HEADER_BYTES, Unread, read_payload};
 use crate::shared::Shared;
-use crate::{Error, Frame, MAX_PAYLOAD_BYTES, PartId, Position, Result};
+use crate::{Error, Frame, PartId, Position, Result};
 
 /// Reads the frames of a log in the order in which they were appended, including those that are appended meanwhile.
 /// Skips parts that were released. A log can have any number of tails.
@@ -88,42 +88,17 @@ impl Tail {
             self.file = Some(File::open(self.shared.directory.part_path(self.next.part))?);
         }
         let Some(file) = &self.file else { return Err(ErrorKind::NotFound.into()) };
-        let left = end - self.next.offset;
-        if left < HEADER_BYTES as u64 {
-            return Ok(Err(format!("header cut off after {left} bytes")));
+        let begins = self.next.offset;
+        let read = |bytes: &mut [u8], at| file.read_exact_at(bytes, begins + at);
+        match read_payload(end - begins, read) {
+            Ok(payload) => Ok(Ok(payload)),
+            Err(Unread::Bad(reason)) => Ok(Err(reason)),
+            // If the file has become shorter, that is damage, not a temporary error.
+            Err(Unread::Failed(error)) if error.kind() == ErrorKind::UnexpectedEof => {
+                Ok(Err("file is shorter than it was".to_owned()))
+            }
+            Err(Unread::Failed(error)) => Err(error),
         }
-        let mut header = [0; HEADER_BYTES];
-        if let Some(reason) = read_at(file, &mut header, self.next.offset)? {
-            return Ok(Err(reason));
-        }
-        let header = Header::decode(header);
-        let length = header.payload_bytes as usize;
-        if length == 0 || length > MAX_PAYLOAD_BYTES {
-            return Ok(Err(format!("length {length} out of range")));
-        }
-        if header.frame_bytes() > left {
-            let bytes = header.frame_bytes();
-            return Ok(Err(format!("frame of {bytes} bytes cut off after {left}")));
-        }
-        let mut payload = vec![0; length];
-        if let Some(reason) = read_at(file, &mut payload, self.next.offset + HEADER_BYTES as u64)? {
-            return Ok(Err(reason));
-        }
-        if crc32c::crc32c(&payload) != header.crc32c {
-            return Ok(Err("checksum mismatch".to_owned()));
-        }
-        Ok(Ok(Bytes::from(payload)))
-    }
-}
-
-/// Fills `bytes`. If the file has become shorter, that is damage, not a temporary error.
-fn read_at(file: &File, bytes: &mut [u8], offset: u64) -> io::Result<Option<String>> {
-    match file.read_exact_at(bytes, offset) {
-        Ok(()) => Ok(None),
-        Err(error) if error.kind() == ErrorKind::UnexpectedEof => {
-            Ok(Some("file is shorter than it was".to_owned()))
-        }
-        Err(error) => Err(error),
     }
 }
 

@@ -11,6 +11,9 @@ use parking_lot::{Condvar, Mutex};
 
 use wait_queue::WaitQueue;
 
+/// For each thread, work that asks for help may be in the queue this many times before what has ended is removed.
+const HELPERS_PER_THREAD: usize = 4;
+
 /// The place of a thread in the queue.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct Line {
@@ -54,6 +57,8 @@ struct State {
     returning: VecDeque<Arc<Waiter>>,
     waiting: WaitQueue,
     helpers: VecDeque<Weak<dyn Help>>,
+    /// With this many, work that has ended is removed.
+    most_helpers: usize,
 }
 
 impl std::fmt::Debug for State {
@@ -92,7 +97,8 @@ impl Gate {
     /// A gate for this many working threads, at least one, that hold at most `max_bytes` together.
     pub fn new(threads: usize, max_bytes: u64) -> Self {
         let threads = threads.max(1);
-        let state = State { free_threads: threads, ..State::default() };
+        let most_helpers = HELPERS_PER_THREAD * threads;
+        let state = State { free_threads: threads, most_helpers, ..State::default() };
         Self { threads, max_bytes, state: Mutex::new(state) }
     }
 
@@ -123,6 +129,11 @@ impl Gate {
     /// Starts another thread for this work as soon as a thread is free and nobody else waits for it.
     pub fn ask_for_help(self: &Arc<Self>, help: Weak<dyn Help>) {
         let mut state = self.state.lock();
+        if state.helpers.len() >= state.most_helpers {
+            // While all threads are busy, nobody takes work from the queue, but it ends nevertheless.
+            state.helpers.retain(|help| help.strong_count() > 0);
+            state.most_helpers = (HELPERS_PER_THREAD * self.threads).max(2 * state.helpers.len());
+        }
         state.helpers.push_back(help);
         self.admit(state);
     }

@@ -25,11 +25,11 @@ thread_local! {
     static CURRENT: RefCell<Option<Current>> = const { RefCell::new(None) };
 }
 
-/// A stop signal that all threads of a query see.
+/// A stop signal that all threads of a query, or of other work, see.
 #[derive(Debug, Clone, Default)]
 pub struct Stop(Arc<AtomicBool>);
 
-/// Held by the caller that waits for a query. Stops the query when dropped.
+/// Held by the caller that waits for the work. Stops it when dropped.
 #[derive(Debug)]
 pub struct StopOnDrop(Stop);
 

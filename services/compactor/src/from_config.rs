@@ -12,10 +12,9 @@ use tactus_config::{
 use tactus_overrides::Overrides;
 use tactus_process::{
     Error,
-    blocks::{block_version, dedicated_columns},
+    blocks::{block_version, dedicated_columns, own_columns},
     settings::poll_interval,
 };
-use tactus_storage::meta::{BlockVersion, DedicatedColumn};
 use tactus_telemetry::error_text;
 
 /// True if this process compacts and deletes blocks. In a file written for Tempo, a poll interval of 0 turns this off.
@@ -44,7 +43,7 @@ pub fn settings(config: &Config, overrides: Arc<Overrides>) -> Result<Settings, 
         Limits {
             compaction,
             max_trace_bytes: limits.global.max_bytes_per_trace,
-            dedicated_columns: own_columns(&limits, version),
+            dedicated_columns: own_columns(tenant, &limits, version),
             value_filter: !limits.storage.value_filters_disabled,
         }
     });
@@ -63,16 +62,6 @@ pub fn settings(config: &Config, overrides: Arc<Overrides>) -> Result<Settings, 
         },
         limits,
     })
-}
-
-/// A tenant's own dedicated columns, if it has valid ones. A file of limits with invalid columns is refused.
-fn own_columns(limits: &overrides::Limits, version: BlockVersion) -> Option<Vec<DedicatedColumn>> {
-    let columns = dedicated_columns(limits.storage.parquet_dedicated_columns.as_deref()?, version);
-    columns
-        .inspect_err(|error| {
-            tactus_telemetry::log_limited!(error, error = error_text(error), "a tenant's dedicated columns are invalid");
-        })
-        .ok()
 }
 
 /// Checks what the configuration cannot check by itself: the queries of retention policies must be TraceQL.

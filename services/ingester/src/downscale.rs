@@ -5,9 +5,9 @@
 
 use std::{
     fs, io,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -31,24 +31,57 @@ pub(crate) struct Downscale(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    marker: PathBuf,
-    /// True if the marker exists. Readers use this copy, so that they never wait for the disk.
-    is_prepared: AtomicBool,
+    marker: Marker,
     cluster: Cluster,
+}
+
+/// The file that keeps the state.
+#[derive(Debug)]
+struct Marker {
+    path: PathBuf,
+    /// True if the file exists. Readers use this copy, so that they never wait for the disk.
+    exists: AtomicBool,
+    /// Requests may arrive at the same time; the file and what is told of it must not differ afterwards.
+    changing: Mutex<()>,
+}
+
+impl Marker {
+    fn new(path: PathBuf) -> Self {
+        let exists = AtomicBool::new(path.exists());
+        Self { path, exists, changing: Mutex::default() }
+    }
+
+    fn exists(&self) -> bool {
+        self.exists.load(Ordering::Acquire)
+    }
+
+    /// Creates or deletes the file, and then calls `tell`.
+    fn set(&self, exists: bool, tell: impl FnOnce()) -> io::Result<()> {
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        match exists {
+            true => fs::write(&self.path, "")?,
+            false => match fs::remove_file(&self.path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            },
+        }
+        self.exists.store(exists, Ordering::Release);
+        tell();
+        Ok(())
+    }
 }
 
 impl Downscale {
     /// Starts in the state that an earlier process left.
-    pub(crate) fn new(directory: &std::path::Path, cluster: Cluster) -> Self {
-        let marker = directory.join(MARKER);
-        let is_prepared = AtomicBool::new(marker.exists());
-        let downscale = Self(Arc::new(Inner { marker, is_prepared, cluster }));
+    pub(crate) fn new(directory: &Path, cluster: Cluster) -> Self {
+        let marker = Marker::new(directory.join(MARKER));
+        let downscale = Self(Arc::new(Inner { marker, cluster }));
         downscale.0.cluster.set_ingester_read_only(downscale.is_prepared());
         downscale
     }
 
     pub(crate) fn is_prepared(&self) -> bool {
-        self.0.is_prepared.load(Ordering::Acquire)
+        self.0.marker.exists()
     }
 
     async fn set(&self, prepared: bool) -> io::Result<()> {
@@ -57,17 +90,10 @@ impl Downscale {
     }
 
     fn set_now(&self, prepared: bool) -> io::Result<()> {
-        match prepared {
-            true => fs::write(&self.0.marker, "")?,
-            false => match fs::remove_file(&self.0.marker) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
-            },
-        }
-        self.0.is_prepared.store(prepared, Ordering::Release);
-        self.0.cluster.set_ingester_read_only(prepared);
-        tracing::info!(prepared, "prepare-downscale");
-        Ok(())
+        self.0.marker.set(prepared, || {
+            self.0.cluster.set_ingester_read_only(prepared);
+            tracing::info!(prepared, "prepare-downscale");
+        })
     }
 
     /// GET returns the state, POST prepares, DELETE cancels.
@@ -97,5 +123,35 @@ fn answer(result: io::Result<()>) -> Response {
             let message = format!("prepare-downscale: {error}");
             error_line(StatusCode::INTERNAL_SERVER_ERROR, &message)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::Barrier, thread};
+
+    use super::*;
+
+    #[test]
+    fn requests_at_the_same_time_leave_what_they_tell() {
+        let folder = tempfile::tempdir().unwrap();
+        let marker = Marker::new(folder.path().join(MARKER));
+        let told = AtomicBool::new(false);
+        let barrier = Barrier::new(2);
+        let set_often = |exists| {
+            (0..2_000).fold(true, |all_told, _| {
+                barrier.wait();
+                let set = marker.set(exists, || told.store(exists, Ordering::Release));
+                barrier.wait();
+                let found = marker.path.exists();
+                let is_told = marker.exists() == found && told.load(Ordering::Acquire) == found;
+                all_told & is_told & set.is_ok()
+            })
+        };
+        let all_told = thread::scope(|scope| {
+            let other = scope.spawn(|| set_often(true));
+            set_often(false) & other.join().unwrap()
+        });
+        assert!(all_told, "the file differs from what is told of it");
     }
 }

@@ -6,12 +6,11 @@ use tactus_config::{Config, sections::overrides};
 use tactus_overrides::Overrides;
 use tactus_process::{
     Error,
-    blocks::{block_version, dedicated_columns},
+    blocks::{block_version, dedicated_columns, own_columns},
 };
 use tactus_recent_data::{Limits, OfTenant, Settings};
 use tactus_ring::{Operation, Ring};
 use tactus_storage::meta::DedicatedColumn;
-use tactus_telemetry::error_text;
 
 mod tail_sampling;
 
@@ -48,17 +47,8 @@ fn columns(
     let version = block_version(trace)?;
     let of_all = dedicated_columns(&trace.block.parquet_dedicated_columns, version)?;
     Ok(OfTenant::new(move |tenant| {
-        let limits = overrides.of(tenant);
-        let own = limits.storage.parquet_dedicated_columns.as_deref();
-        match own.map(|columns| dedicated_columns(columns, version)) {
-            Some(Ok(columns)) => columns,
-            Some(Err(error)) => {
-                let error = error_text(&error);
-                tracing::error!(%tenant, error, "a tenant's dedicated columns are invalid, those of all tenants are used");
-                of_all.clone()
-            }
-            None => of_all.clone(),
-        }
+        let own = own_columns(tenant.as_str(), &overrides.of(tenant), version);
+        own.unwrap_or_else(|| of_all.clone())
     }))
 }
 

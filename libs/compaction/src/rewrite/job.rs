@@ -1,12 +1,12 @@
 //! The part of a rewrite that runs on a thread of its own.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use tactus_block::BuiltBlock;
 use tactus_block::read::{BlockReader, open_stored};
 use tactus_storage::{BlockMeta, Bucket};
+use tactus_work::Stop;
 use tokio::runtime::Handle;
 
 use crate::error::BlockProblem;
@@ -44,22 +44,14 @@ pub(super) struct Files {
 }
 
 /// Ends the merge when nobody waits for it any more.
-struct Guard(Arc<AtomicBool>);
-
-impl Drop for Guard {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
 struct Guarded {
-    abandoned: Arc<AtomicBool>,
+    abandoned: Stop,
     inner: Arc<dyn Control>,
 }
 
 impl Control for Guarded {
     fn check(&self) -> Result<(), Cancelled> {
-        if self.abandoned.load(Ordering::Relaxed) { Err(Cancelled) } else { self.inner.check() }
+        if self.abandoned.is_stopped() { Err(Cancelled) } else { self.inner.check() }
     }
 
     fn progress(&self, done_bytes: u64, total_bytes: u64) {
@@ -70,13 +62,11 @@ impl Control for Guarded {
 impl Job {
     /// `meta`: that of the output, without the fields that describe its files.
     pub(super) async fn run(self, meta: BlockMeta) -> Result<Stored> {
-        let guard = Guard(Arc::default());
-        let control = Guarded { abandoned: Arc::clone(&guard.0), inner: Arc::clone(&self.control) };
+        let (abandoned, _abandon) = Stop::new();
+        let control = Guarded { abandoned, inner: Arc::clone(&self.control) };
         let runtime = Handle::current();
         let merge = tokio::task::spawn_blocking(move || self.merge(meta, &control, &runtime));
-        let merged = merge.await.map_err(|error| Error::Lost(error.into()))?;
-        drop(guard);
-        merged
+        merge.await.map_err(|error| Error::Lost(error.into()))?
     }
 
     fn merge(

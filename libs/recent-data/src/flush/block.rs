@@ -1,18 +1,12 @@
 //! Makes one block, from the manifest of its segments to its last object.
 
-use std::{
-    fs,
-    path::PathBuf,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-};
+use std::{fs, path::PathBuf, sync::Arc};
 
 use tactus_allocator::for_ingest;
 use tactus_model::TenantId;
 use tactus_storage::{BlockMeta, Uuid, block_io};
-use tactus_telemetry::error_text;
+use tactus_telemetry::{error_text, log_limited};
+use tactus_work::Stop;
 use tokio::runtime::Handle;
 
 use crate::{
@@ -22,30 +16,21 @@ use crate::{
 
 impl Ingester {
     /// Records on disk which segments become the block, so that a restart finishes the same block.
-    pub(super) fn begin_block(
-        &self,
-        id: &TenantId,
-        segments: Vec<Arc<Segment>>,
-    ) -> Result<PendingBlock, Error> {
+    ///
+    /// If the disk does not take the manifest, the block is made without it, because that frees space and saves what is
+    /// on a failing disk. Only if this process is killed between the block's last object and the deletion of its
+    /// segments, a restart writes their spans again; readers still return them once.
+    pub(super) fn begin_block(&self, id: &TenantId, segments: Vec<Arc<Segment>>) -> PendingBlock {
         let block_id = Uuid::new_v4();
         let block = PendingBlock::new(block_id, segments, false);
         let path = self.manifest_path(id, block_id);
-        match self.manifest_of(&block, None).write(&path) {
-            Ok(()) => {}
-            // Making the block is what frees space, so it goes on without the manifest. Only if this process is killed
-            // between the block's last object and the deletion of its segments, a restart writes their spans again;
-            // readers still return them once.
-            Err(error) if error.is_full() => {
-                let _ = fs::remove_file(path.with_extension("partial"));
-                let error = error_text(&error);
-                tracing::warn!(error, tenant = %id, block = %block_id, "cannot write the manifest of a block, the block is made without it");
-            }
-            Err(error) => {
-                let _ = fs::remove_file(&path);
-                return Err(error);
-            }
+        if let Err(error) = self.manifest_of(&block, None).write(&path) {
+            // A manifest that has its name already is complete, and stays.
+            let _ = fs::remove_file(path.with_extension("partial"));
+            let error = error_text(&error);
+            log_limited!(warn, error, tenant = %id, block = %block_id, "cannot write the manifest of a block, the block is made without it");
         }
-        Ok(block)
+        block
     }
 
     pub(crate) fn manifest_path(&self, tenant: &TenantId, block: Uuid) -> PathBuf {
@@ -103,10 +88,10 @@ impl Ingester {
     ) -> Result<BlockMeta, Error> {
         let (ingester, tenant, id) = (Arc::clone(self), tenant.clone(), block.id);
         let (segments, runtime) = (block.segments.clone(), Handle::current());
-        let (guard, time) = (SetOnDrop(Arc::default()), UploadTime::default());
-        let (is_abandoned, timed) = (Arc::clone(&guard.0), time.clone());
+        let time = UploadTime::default();
+        let ((abandoned, _abandon), timed) = (Stop::new(), time.clone());
         let mut build = tokio::task::spawn_blocking(move || {
-            let (segments, abandoned) = (&segments, &*is_abandoned);
+            let (segments, abandoned) = (&segments, &abandoned);
             for_ingest(|| ingester.build_block(&tenant, id, segments, &runtime, abandoned, &timed))
         });
         let limit = self.settings.flush_op_timeout;
@@ -122,14 +107,5 @@ impl Ingester {
         let written = tokio::time::timeout(left().unwrap_or_default(), write).await;
         written.map_err(|_| Error::Timeout)??;
         Ok(meta)
-    }
-}
-
-/// Tells the thread that builds a block that nobody waits for it any more.
-struct SetOnDrop(Arc<AtomicBool>);
-
-impl Drop for SetOnDrop {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
     }
 }

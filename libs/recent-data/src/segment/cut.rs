@@ -22,7 +22,10 @@ use std::{
 
 use tactus_model::TenantId;
 
-use super::{NewSegment, SegmentError};
+use super::{
+    NewSegment, SegmentError,
+    image::{read_u32, read_u64},
+};
 
 const MAGIC: &[u8; 8] = b"TACTCUT1";
 const HEAD_MAGIC: &[u8; 8] = b"TACTSECT";
@@ -305,14 +308,6 @@ fn next_head(file: &File, mut at: u64, bytes: u64, buffer: &mut Vec<u8>) -> u64 
         at += looked;
     }
     bytes
-}
-
-fn read_u32(bytes: &[u8], at: usize) -> u32 {
-    u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"))
-}
-
-fn read_u64(bytes: &[u8], at: usize) -> u64 {
-    u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"))
 }
 
 #[cfg(test)]

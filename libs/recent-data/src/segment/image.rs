@@ -132,10 +132,12 @@ impl Table {
     }
 }
 
-fn read_u32(bytes: &[u8], at: usize) -> u32 {
+/// The number at this position, which must be in range.
+pub(super) fn read_u32(bytes: &[u8], at: usize) -> u32 {
     u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"))
 }
 
-fn read_u64(bytes: &[u8], at: usize) -> u64 {
+/// As [`read_u32`].
+pub(super) fn read_u64(bytes: &[u8], at: usize) -> u64 {
     u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"))
 }

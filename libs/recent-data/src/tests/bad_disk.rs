@@ -239,6 +239,69 @@ async fn log_that_takes_no_pushes_is_told_with_its_cause_until_it_takes_one() {
 }
 
 #[tokio::test]
+async fn push_too_large_for_the_log_is_refused_as_invalid_and_leaves_the_log_healthy() {
+    let bench = Bench::new();
+    let settings = Settings { max_live_bytes: 1 << 30, ..bench.settings() };
+    let ingester = bench.open_with(settings).unwrap();
+    let mut push = push_of("t1", &[span(1, 1, 1)]);
+    // A field that nobody knows, of 257 MiB.
+    let mut resource = vec![0; 257 << 20];
+    let value = resource.len() as u64 - 7;
+    let mut field = Vec::new();
+    tactus_model::wire::put_varint(&mut field, 100 << 3 | 2);
+    tactus_model::wire::put_varint(&mut field, value);
+    resource.truncate(value as usize + field.len());
+    resource[..field.len()].copy_from_slice(&field);
+    push.resources = vec![resource.into()];
+    let refused = Protocol::push(&*ingester, Request::new(push)).await.unwrap_err();
+    assert_eq!(refused.code(), Code::InvalidArgument, "{refused}");
+    assert!(refused.message().contains("larger than"), "{refused}");
+    assert_eq!(ingester.log_takes_pushes(), Ok(()));
+    assert!(held(&ingester).is_empty());
+    push_id(&ingester, 2).await.unwrap();
+}
+
+#[tokio::test]
+async fn failed_pushes_use_up_no_live_traces() {
+    let (bench, disk) = (Bench::new(), BadDisk::default());
+    let limits = OfTenant::all(Limits { max_live_traces: 2, ..Limits::default() });
+    let settings = Settings { limits, ..settings_on(&bench, &disk) };
+    let ingester = bench.open_with(settings).unwrap();
+    disk.0.takes_no_files.store(true, Ordering::Relaxed);
+    for id in 1..5 {
+        push_id(&ingester, id).await.unwrap_err();
+    }
+    disk.0.takes_no_files.store(false, Ordering::Relaxed);
+    push_id(&ingester, 8).await.unwrap();
+    push_id(&ingester, 9).await.unwrap();
+    assert_eq!(held(&ingester), once(8..10));
+}
+
+#[tokio::test]
+async fn refused_spans_use_up_live_traces_only_until_the_next_cut() {
+    let bench = Bench::new();
+    let settings = Settings {
+        limits: OfTenant::all(Limits {
+            max_live_traces: 4,
+            max_bytes_per_trace: 10,
+            ..Limits::default()
+        }),
+        trace_idle_period: Duration::from_millis(1),
+        ..bench.settings()
+    };
+    let ingester = bench.open_with(settings).unwrap();
+    let refused = |id: u16| {
+        let push = push_of("t1", &[span(id, id, 1)]);
+        ingester.push(&push, &tenant()).unwrap().refused
+    };
+    (1..5).for_each(|id| assert_eq!(refused(id).too_large, 1));
+    assert_eq!(refused(5).too_many_traces, 1);
+    eventually("a cut is due", || ingester.current.read().is_due(&ingester.settings)).await;
+    ingester.seal().await.unwrap();
+    assert_eq!(refused(6).too_large, 1);
+}
+
+#[tokio::test]
 async fn directory_that_was_removed_is_made_anew() {
     let bench = Bench::new();
     let ingester = bench.open();

@@ -1,8 +1,7 @@
-use std::sync::atomic::AtomicBool;
-
 use tactus_block::read::{BlockReader, BytesSource, facts_of};
 use tactus_model::Projection;
 use tactus_storage::meta::{BlockVersion, ColumnScope, DedicatedColumn};
+use tactus_work::Stop;
 
 use super::*;
 use crate::upload_time::UploadTime;
@@ -90,9 +89,8 @@ async fn block_of_many_row_groups_reads_no_more_of_its_segments_than_one_of_one(
         let build = move || {
             let (id, before) = (tactus_storage::Uuid::new_v4(), bytes_read());
             let time = UploadTime::default();
-            let is_abandoned = AtomicBool::new(false);
             let built =
-                ingester.build_block(&tenant(), id, &segments, &runtime, &is_abandoned, &time);
+                ingester.build_block(&tenant(), id, &segments, &runtime, &Stop::default(), &time);
             let (meta, _) = built.unwrap();
             (meta.total_objects, bytes_read() - before)
         };

@@ -145,3 +145,21 @@ async fn queries_together_hold_no_more_than_their_memory_and_give_it_back() {
         assert_eq!(count, 999.0, "a small query needs nothing of others");
     }
 }
+
+#[tokio::test]
+async fn query_holds_nothing_for_spans_that_are_in_one_place() {
+    let bench = Bench::new();
+    let memory = Budget::new(2_000_000);
+    let settings = Settings { query_memory: QueryMemory::within(&memory), ..bench.settings() };
+    let ingester = bench.open_with(settings).unwrap();
+    push_all(&ingester, 0..20_000);
+    ingester.seal().await.unwrap();
+    // A trace of a few spans is in two places; the segment has all the others.
+    let spans = [span(20_000, 20_000, 500), span(20_000, 20_001, 500)];
+    ingester.push(&push_of("t1", &spans), &tenant()).unwrap();
+    ingester.seal().await.unwrap();
+    ingester.push(&push_of("t1", &spans[..1]), &tenant()).unwrap();
+    let _others = memory.reserve(1_950_000).unwrap();
+    let (count, _) = count(&ingester, "{ } | count_over_time()").await;
+    assert_eq!(count, 1_002.0, "those of the first 1 000 ns, and the two");
+}

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use proptest::prelude::*;
 
 use super::*;
+use crate::frame::{Header, MAX_PAYLOAD_BYTES};
 use crate::{Error, Settings, Wal};
 
 const SETTINGS: Settings = Settings { fsync_interval: None, part_bytes: 64 << 20, first_part: 1 };

@@ -143,6 +143,25 @@ fn helpers_get_what_nobody_waits_for() {
 }
 
 #[test]
+fn work_that_ends_before_a_thread_is_free_does_not_pile_up() {
+    let gate = gate(2, 0);
+    let _busy = [gate.enter(line(1, 1)), gate.enter(line(1, 1))];
+    let waiting: Vec<_> = (0..20).map(|_| Arc::new(Helper::default())).collect();
+    let ask = |helper: &Arc<Helper>| {
+        let weak: Weak<Helper> = Arc::downgrade(helper);
+        gate.ask_for_help(weak);
+    };
+    for helper in &waiting {
+        ask(helper);
+        (0..100).for_each(|_| ask(&Arc::default()));
+    }
+    let asking = gate.state.lock().helpers.len();
+    assert!(asking <= 2 * waiting.len(), "{asking}");
+    let alive = |help: &&Weak<dyn Help>| help.strong_count() > 0;
+    assert_eq!(gate.state.lock().helpers.iter().filter(alive).count(), waiting.len());
+}
+
+#[test]
 fn thread_at_work_lets_other_queries_go_first() {
     let gate = gate(1, 10);
     let mut turn = gate.enter(line(1, 1));
