@@ -24,9 +24,10 @@ def server(tmp_path):
         server.close()
 
 
-def once(*flags, code=0):
+def once(*flags, code=0, **variables):
     done = subprocess.run(
-        [tactusctl(), "--json", "check", *map(str, flags)], capture_output=True, text=True, timeout=120, env=environment())
+        [tactusctl(), "--json", "check", *map(str, flags)], capture_output=True, text=True, timeout=120,
+        env={**environment(), **variables})
     assert done.returncode == code, (done.returncode, done.stdout, done.stderr)
     return json.loads(done.stdout) if done.stdout else done.stderr
 
@@ -45,6 +46,11 @@ def test_one_round_finds_what_it_wrote_over_http_and_grpc(server):
         assert {check["query"] for check in said["checks"]} == set(QUERIES).difference({"traceql"}) | {"trace_ql"}
         assert all(check["foundAfterSeconds"] > 0 and check["spans"] >= 5 for check in said["checks"])
         assert server.trace(said["checks"][0]["traceID"])
+
+
+def test_one_round_without_a_tenant_checks_all_the_same(server):
+    said = once("--push-url", server.otlp_url, "--query-url", server.url, "--traces", 1, TACTUS_ORG_ID="")
+    assert (said["traces"], said["wrong"], len(said["checks"])) == (1, 0, 4)
 
 
 def test_one_round_ends_with_3_if_something_is_missing(server, tmp_path):

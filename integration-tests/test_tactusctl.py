@@ -256,6 +256,34 @@ def test_bloom_that_lost_bits_is_found_by_a_deep_check(store, block):
     assert (block / "bloom-0").read_bytes() == bloom
 
 
+def test_repairs_keep_the_number_of_bloom_filters(store, block):
+    """Merged blocks have more than their traces need, and processes that run look for a trace in one of as many as before."""
+    meta = json.loads((block / "meta.json").read_text())
+    (block / "meta.json").write_text(json.dumps({**meta, "bloomShards": 3}))
+    for name in ("index.pb.zst", "index.json.gz"):
+        (store / TENANT / name).unlink()
+
+    def state():
+        assert json.loads((block / "meta.json").read_text())["bloomShards"] == 3
+        return {number: (block / f"bloom-{number}").read_bytes() for number in range(3)}
+
+    findings(store, "--deep", "--repair")
+    blooms = state()
+    assert_sound(store)
+    (block / "bloom-1").unlink()
+    mend(store, "bloom")
+    assert state() == blooms
+    # Another repair leaves filters alone, even those of another size.
+    odd = {number: bloom + bytes(8) for number, bloom in blooms.items()}
+    for number, bloom in odd.items():
+        (block / f"bloom-{number}").write_bytes(bloom)
+    (block / "meta.json").write_text(json.dumps({**meta, "bloomShards": 3, "totalObjects": 63}))
+    (block / "index").unlink()
+    mend(store, "traces")
+    assert state() == odd
+    assert_sound(store)
+
+
 def test_missing_index_is_made_again(store, block):
     index = (block / "index").read_bytes()
     (block / "index").unlink()

@@ -310,6 +310,18 @@ impl BlockReader {
         Ok(ids.iter().position(|found| *found == id).map(|row| row as u64))
     }
 
+    /// True if the block has one of these traces. Errors: as [`Self::read_row_group`].
+    pub fn has_any_trace(&self, ids: impl IntoIterator<Item = TraceId>) -> Result<bool> {
+        for id in ids {
+            if let Some(row_group) = self.find_row_group(id)?
+                && self.find_row(row_group, id)?.is_some()
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// Reads the projected columns of some rows (traces) of a row group, from the pages that hold them. Rows beyond the
     /// end are ignored. Errors: as [`Self::read_row_group`].
     pub fn read_rows(

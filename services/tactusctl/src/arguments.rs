@@ -334,6 +334,9 @@ pub(crate) struct Server {
     /// A further header, such as 'Authorization: Bearer …'; may be repeated
     #[arg(long = "header", value_name = "NAME: VALUE")]
     pub(crate) headers: Vec<String>,
+    /// Longest time of a request
+    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "1m")]
+    pub(crate) timeout: std::time::Duration,
 }
 
 /// A block version that can be written.

@@ -106,14 +106,13 @@ pub(crate) async fn fresh_blocks(bucket: &Bucket, tenant: &str) -> Result<Blocks
     read_metas(bucket, tenant, listed, &empty_index()).await
 }
 
-/// The meta of a block from the tenant index. For a block whose own meta is damaged.
-pub(crate) async fn indexed_meta(
+/// The live blocks of the tenant index; none if there is no index or it is damaged.
+pub(crate) async fn indexed_metas(
     bucket: &Bucket,
     tenant: &str,
-    id: Uuid,
-) -> Result<Option<Arc<BlockMeta>>> {
-    let index = read_index(bucket, tenant).await?;
-    Ok(index.and_then(|index| index.live.into_iter().find(|meta| meta.block_id == id)))
+) -> Result<HashMap<Uuid, Arc<BlockMeta>>> {
+    let index = read_index(bucket, tenant).await?.unwrap_or_else(empty_index);
+    Ok(index.live.into_iter().map(|meta| (meta.block_id, meta)).collect())
 }
 
 async fn exists(bucket: &Bucket, tenant: &str) -> Result<bool> {

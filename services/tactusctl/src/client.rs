@@ -70,6 +70,7 @@ impl Client {
         }
         let client = reqwest::Client::builder()
             .default_headers(headers)
+            .timeout(server.timeout)
             .build()
             .map_err(|source| Error::Request { url: url.clone(), source })?;
         Ok(Self { client, url })
@@ -83,5 +84,32 @@ impl Client {
         let (status, headers) = (response.status(), response.headers().clone());
         let body = response.bytes().await.map_err(failed)?;
         Answer::new(status, &headers, body)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::net::TcpListener;
+    use tokio::time::timeout;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn server_that_never_answers_is_given_up() {
+        // As in `main`; only the first of these tests installs it.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let server = Server {
+            url: format!("http://{}", silent.local_addr().unwrap()),
+            org_id: None,
+            headers: Vec::new(),
+            timeout: Duration::from_millis(50),
+        };
+        let client = Client::new(&server).unwrap();
+        let answer = timeout(Duration::from_secs(20), client.get("/api/search")).await;
+        let error = answer.expect("it ends by itself").unwrap_err();
+        assert!(matches!(error, Error::Request { source, .. } if source.is_timeout()));
     }
 }

@@ -90,12 +90,8 @@ impl Compactor {
         let block_id = meta.block_id;
         let look = move || -> Result<bool, tactus_block::Error> {
             let block = open_stored(&bucket, &meta, &runtime)?;
-            for id in traces {
-                if let Some(row_group) = block.find_row_group(id)?
-                    && block.find_row(row_group, id)?.is_some()
-                {
-                    return Ok(true);
-                }
+            if block.has_any_trace(traces)? {
+                return Ok(true);
             }
             for redaction in &redactions {
                 if has_attribute(&block, redaction)? {

@@ -109,3 +109,14 @@ pub(crate) struct Continuously {
     #[arg(long, value_name = "FORMAT", default_value = "logfmt")]
     pub(crate) log_format: String,
 }
+
+#[cfg(test)]
+impl Check {
+    /// The arguments of `check` with these flags.
+    pub(crate) fn parsed(flags: &[&str]) -> Self {
+        use clap::FromArgMatches as _;
+
+        let command = Self::augment_args(clap::Command::new("check").no_binary_name(true));
+        Self::from_arg_matches(&command.get_matches_from(flags)).unwrap()
+    }
+}

@@ -13,7 +13,7 @@ use crate::error::Failure;
 /// Something that was skipped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Skipped {
-    /// A trace was not written: a push took longer than the interval, or the server refused or did not answer.
+    /// A trace or its second part was not written: a push took longer than the interval, or the server refused or did not answer.
     Push,
     /// A trace was not checked: queries took longer than the interval, or the server did not answer.
     Check,

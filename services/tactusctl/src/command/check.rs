@@ -61,10 +61,10 @@ type Tenant = Option<(String, HeaderValue)>;
 /// Each tenant once. `None` is for a server without multitenancy.
 fn tenants(command: &Check) -> Result<Vec<Tenant>> {
     few("--org-id", command.tenants.len())?;
-    if command.tenants.is_empty() {
+    let names: BTreeSet<_> = command.tenants.iter().filter(|name| !name.is_empty()).collect();
+    if names.is_empty() {
         return Ok(vec![None]);
     }
-    let names: BTreeSet<_> = command.tenants.iter().filter(|name| !name.is_empty()).collect();
     let tenant = |name: &String| {
         let header = HeaderValue::from_str(name)
             .map_err(|_| Error::Usage(format!("--org-id: {name:?} cannot be a tenant")))?;
@@ -207,5 +207,21 @@ impl Signals {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tenant_without_a_name_is_none() {
+        let names = |org_id: &str| {
+            let tenants = tenants(&Check::parsed(&["--org-id", org_id])).unwrap();
+            tenants.into_iter().map(|tenant| tenant.map(|(name, _)| name)).collect::<Vec<_>>()
+        };
+        assert_eq!(names(""), [None]);
+        assert_eq!(names(","), [None]);
+        assert_eq!(names("b,,a,b"), [Some("a".to_owned()), Some("b".to_owned())]);
     }
 }

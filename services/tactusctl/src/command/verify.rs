@@ -91,7 +91,7 @@ async fn check_tenant(
         false => progress::bar("checking blocks", listed.blocks.len() as u64),
     };
     let mut checks: Vec<_> = stream::iter(&listed.blocks)
-        .map(|(&id, files)| block::check(bucket, tenant, id, files, command.deep, &bar))
+        .map(|(&id, files)| block::check(bucket, &listed, id, files, command.deep, &bar))
         .buffer_unordered(at_a_time)
         .collect::<Vec<_>>()
         .await
@@ -108,7 +108,7 @@ async fn check_tenant(
         let mut changed = !findings.is_empty();
         let bar = progress::bar("mending blocks", checks.len() as u64);
         for check in &mut checks {
-            changed |= repair::block(bucket, tenant, check, &listed).await?;
+            changed |= repair::block(bucket, check, &listed).await?;
             bar.inc(1);
         }
         bar.finish_and_clear();

@@ -73,11 +73,17 @@ impl Checker {
                 self.settings.metrics.skipped(Skipped::Push, due - next);
                 next = due;
             }
-            // Second parts that were not sent in time are given up, and their traces are not checked.
-            let oldest = now().saturating_sub(self.settings.late_after);
-            let oldest = self.derivation.slot(oldest).saturating_sub(MAX_BEHIND);
-            late.retain(|&slot| slot >= oldest);
+            self.give_up(&mut late);
         }
+    }
+
+    /// Gives up second parts that were not sent in time. Their traces are not checked.
+    fn give_up(&self, late: &mut VecDeque<u64>) {
+        let oldest = now().saturating_sub(self.settings.late_after);
+        let oldest = self.derivation.slot(oldest).saturating_sub(MAX_BEHIND);
+        let before = late.len();
+        late.retain(|&slot| slot >= oldest);
+        self.settings.metrics.skipped(Skipped::Push, (before - late.len()) as u64);
     }
 
     fn is_divided(&self, slot: u64) -> bool {
@@ -180,5 +186,37 @@ impl Checker {
             }
             checker.probing.store(false, Ordering::Release);
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tactus_telemetry::metrics::Registry;
+    use tokio_util::sync::CancellationToken;
+
+    use super::super::Settings;
+    use super::*;
+    use crate::arguments::check::Check;
+    use crate::check::metrics::Metrics;
+    use crate::check::server::Servers;
+
+    #[tokio::test]
+    async fn second_parts_that_are_given_up_are_counted() {
+        let registry = Registry::new();
+        let settings = Settings {
+            servers: Servers::new(&Check::parsed(&[])).unwrap(),
+            metrics: Metrics::new(&registry),
+            late_after: Duration::from_secs(5),
+            ages: Vec::new(),
+            retention: Duration::from_secs(3600),
+        };
+        let derivation = Derivation::new("seed", None, Duration::from_secs(1));
+        let now = derivation.slot(now());
+        let checker = Checker::new(Arc::new(settings), derivation, None, CancellationToken::new());
+        let mut late = VecDeque::from([now - 1000, now - 999, now]);
+        checker.give_up(&mut late);
+        assert_eq!(late, [now]);
+        let page = registry.encode();
+        assert!(page.contains("tactus_check_skipped_total{what=\"push\"} 2\n"), "{page}");
     }
 }

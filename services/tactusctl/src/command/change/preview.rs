@@ -70,27 +70,14 @@ fn try_on(
 ) -> Result<RewriteStats> {
     let failed = |error| Error::block(meta.block_id, error);
     let block = open_stored(bucket, meta, &Handle::current()).map_err(failed)?;
-    if request.redact.is_empty() && !has_trace(&block, request).map_err(failed)? {
+    let traces = request.traces().unwrap_or_default();
+    if request.redact.is_empty() && !block.has_any_trace(traces).map_err(failed)? {
         return Ok(RewriteStats::default());
     }
     let settings = RewriteSettings::new(building::settings(BlockVersion::VParquet4, &[]));
     let changes = request.changes().map_err(Error::Job)?;
     let control = Alive(bar);
     Ok(merge_blocks(&[block], io::sink(), &settings, &changes, &control)?.stats)
-}
-
-fn has_trace(
-    block: &tactus_block::read::BlockReader,
-    request: &JobRequest,
-) -> tactus_block::Result<bool> {
-    for id in request.traces().unwrap_or_default() {
-        if let Some(row_group) = block.find_row_group(id)?
-            && block.find_row(row_group, id)?.is_some()
-        {
-            return Ok(true);
-        }
-    }
-    Ok(false)
 }
 
 /// Keeps the bar moving within a large block.

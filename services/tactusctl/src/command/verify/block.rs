@@ -15,8 +15,7 @@ use tokio::runtime::Handle;
 use super::deep::{self, Side};
 use super::finding::{Check, Finding, Problem};
 use super::is_transient;
-use super::tenant::ListedBlock;
-use crate::bucket;
+use super::tenant::{ListedBlock, ListedTenant};
 use crate::error::{Error, Result};
 use crate::output::format;
 
@@ -26,12 +25,13 @@ const NAMED_BLOOMS: usize = 3;
 /// Checks a block. Errors: only errors of the bucket that say nothing about the block, for example that it cannot be reached.
 pub(super) async fn check(
     bucket: &Bucket,
-    tenant: &str,
+    tenant: &ListedTenant,
     id: Uuid,
     listed: &ListedBlock,
     is_deep: bool,
     bar: &ProgressBar,
 ) -> Result<Check> {
+    let name = &tenant.name;
     let mut check = Check { id, is_live: listed.is_live(), meta: None, findings: Vec::new() };
     if !check.is_live {
         if has_lost_its_meta(bucket, tenant, id, listed).await? {
@@ -40,11 +40,11 @@ pub(super) async fn check(
             check.findings.extend(note_of(id, listed));
         }
     } else {
-        match read_meta(bucket, tenant, id).await {
+        match read_meta(bucket, name, id).await {
             Ok(meta) => {
                 let meta = Arc::new(meta);
                 let read = check.read(bucket, &meta, listed, is_deep, bar).await;
-                check.settle(bucket, tenant, read).await?;
+                check.settle(bucket, name, read).await?;
             }
             Err(error @ tactus_storage::Error::Corrupt { .. }) => {
                 check.add(Problem::Meta, error_text(&error));
@@ -64,7 +64,7 @@ pub(super) async fn check(
 /// keeps its compacted meta to the end, and a block that is being written is not in the index yet.
 async fn has_lost_its_meta(
     bucket: &Bucket,
-    tenant: &str,
+    tenant: &ListedTenant,
     id: Uuid,
     listed: &ListedBlock,
 ) -> Result<bool> {
@@ -72,12 +72,12 @@ async fn has_lost_its_meta(
         return Ok(false);
     }
     // A listing takes time, so the files are checked once more. Data is deleted before the compacted meta, so it comes last.
-    let exists = async |file| match bucket.head(&block_key(tenant, id, file)).await {
+    let exists = async |file| match bucket.head(&block_key(&tenant.name, id, file)).await {
         Ok(_) => Ok(true),
         Err(error) if error.is_not_found() => Ok(false),
         Err(error) => Err(Error::from(error)),
     };
-    Ok(bucket::indexed_meta(bucket, tenant, id).await?.is_some()
+    Ok(tenant.indexed(bucket, id).await?.is_some()
         && !exists(META).await?
         && !exists(COMPACTED_META).await?
         && exists(DATA).await?)

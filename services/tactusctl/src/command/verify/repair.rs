@@ -14,14 +14,12 @@ use super::block::{SET_ASIDE, read_data, set_aside};
 use super::finding::{Check, Finding, Problem, Severity};
 use super::salvage;
 use super::tenant::ListedTenant;
-use crate::bucket;
-use crate::building::{BLOOM_FALSE_POSITIVE, BLOOM_SHARD_BYTES};
+use crate::building;
 use crate::error::Result;
 
 /// Repairs a block as far as possible, and notes in its findings what was done. False if nothing was changed.
 pub(super) async fn block(
     bucket: &Bucket,
-    tenant: &str,
     check: &mut Check,
     listed: &ListedTenant,
 ) -> Result<bool> {
@@ -31,14 +29,13 @@ pub(super) async fn block(
     }
     let files = listed.blocks.get(&check.id);
     let size = files.and_then(|block| block.files.get(DATA)).map(|(size, _)| *size);
-    let meta = match &check.meta {
-        Some(meta) => Some(Arc::clone(meta)),
-        None => bucket::indexed_meta(bucket, tenant, check.id).await?,
-    };
-    let Some(meta) = meta else {
+    let indexed = listed.indexed(bucket, check.id).await?;
+    let Some(meta) = check.meta.as_ref().or(indexed).map(Arc::clone) else {
         // Without a meta, it is unknown which attributes the dedicated columns hold.
         return Ok(false);
     };
+    // Readers look for a trace in the shard that follows from the number in their meta, which is that of the tenant index.
+    let shards = indexed.unwrap_or(&meta).bloom_shard_count();
     let done = match size {
         _ if check.has(Problem::DataMissing) || check.has(Problem::DataUnreadable) => {
             set_aside(bucket, &meta).await?;
@@ -46,7 +43,7 @@ pub(super) async fn block(
         }
         None => None,
         Some(size) if needs_new_block(check) => salvage::run(bucket, &meta, size).await?,
-        Some(size) => rebuild(bucket, &meta, size, check).await?,
+        Some(size) => rebuild(bucket, &meta, size, check, shards).await?,
     };
     let Some(done) = done else { return Ok(false) };
     for finding in check.findings.iter_mut().filter(|finding| damaged(finding)) {
@@ -62,6 +59,7 @@ fn needs_new_block(check: &Check) -> bool {
 /// The other files of a block, made from its data.
 struct Rebuilt {
     meta: BlockMeta,
+    /// Empty if the existing ones stay.
     blooms: Vec<Bytes>,
     index: Bytes,
 }
@@ -72,14 +70,18 @@ async fn rebuild(
     meta: &Arc<BlockMeta>,
     size: u64,
     check: &Check,
+    shards: u32,
 ) -> Result<Option<String>> {
+    // Sound filters stay: other shards would hide traces from processes that keep the meta that they have read.
+    let shards = check.has(Problem::Bloom).then_some(shards);
     let times = check.has(Problem::Times);
-    let make = move |meta: &BlockMeta, reader: &BlockReader| make(meta, reader, size, times);
+    let make =
+        move |meta: &BlockMeta, reader: &BlockReader| make(meta, reader, size, shards, times);
     // If not even the ids can be read, nothing is written. A deep check finds the reason.
     let Some(made) = read_data(bucket, meta, size, make).await? else { return Ok(None) };
     let (tenant, id) = (&meta.tenant_id, check.id);
     let mut written = Vec::new();
-    if check.has(Problem::Bloom) || made.meta.bloom_shards != meta.bloom_shards {
+    if !made.blooms.is_empty() {
         for (shard, bytes) in (0..).zip(made.blooms) {
             bucket.put(&bloom_key(tenant, id, shard), bytes).await?;
         }
@@ -96,22 +98,26 @@ async fn rebuild(
     Ok((!written.is_empty()).then(|| format!("{} written anew", written.join(", "))))
 }
 
+/// `shards`: of the bloom filters, if they are made as well.
 fn make(
     meta: &BlockMeta,
     reader: &BlockReader,
     size: u64,
+    shards: Option<u32>,
     times: bool,
 ) -> tactus_block::Result<Rebuilt> {
     let groups = reader.row_groups();
     let traces: u64 = groups.iter().map(|group| group.traces).sum();
-    let mut bloom = BlockBloom::new(BLOOM_FALSE_POSITIVE, BLOOM_SHARD_BYTES, traces.max(1))?;
+    let mut bloom = shards.map(|shards| building::bloom(shards, traces)).transpose()?;
     let mut last_ids = Vec::with_capacity(groups.len());
     let (mut start, mut end) = (u64::MAX, 0);
     let projection = Projection { start: times, duration: times, ..Projection::default() };
     for group in 0..groups.len() {
         let batch = reader.read_row_group(group, &projection)?;
         let ids = batch.traces.ids.as_slice();
-        ids.iter().for_each(|id| bloom.add(&id.0));
+        if let Some(bloom) = &mut bloom {
+            ids.iter().for_each(|id| bloom.add(&id.0));
+        }
         last_ids.extend(ids.last().map(|id| id.0));
         for (&from, &duration) in batch.spans.start.iter().zip(batch.spans.duration.iter()) {
             start = if from > 0 { start.min(from) } else { start };
@@ -123,10 +129,10 @@ fn make(
     meta.footer_size = u32::try_from(reader.footer_bytes()).unwrap_or(0);
     meta.total_records = u32::try_from(groups.len()).unwrap_or(u32::MAX);
     meta.total_objects = traces;
-    meta.bloom_shards = bloom.shard_count();
+    meta.bloom_shards = bloom.as_ref().map_or(meta.bloom_shards, BlockBloom::shard_count);
     if start <= end {
         meta.set_time_range_unix_nanos(start, end);
     }
-    let blooms = bloom.encode();
+    let blooms = bloom.map(|bloom| bloom.encode()).unwrap_or_default();
     Ok(Rebuilt { meta, blooms, index: RowGroupIndex::new(last_ids).encode().into() })
 }

@@ -1,12 +1,13 @@
 //! Writes the readable traces of a block into a new block.
 
+use std::io::Write;
 use std::ops::Range;
 use std::sync::Arc;
 
 use tactus_block::read::BlockReader;
 use tactus_block::{BlockBuilder, BuiltBlock};
-use tactus_model::merge::merge;
-use tactus_model::{Projection, SpanBatch};
+use tactus_model::merge::{gather_traces, merge};
+use tactus_model::{Projection, SpanBatch, TraceId};
 use tactus_storage::block_io::{BlockFiles, ObjectSource, mark_compacted, write_block};
 use tactus_storage::layout::{NO_COMPACT, block_key};
 use tactus_storage::meta::Extension;
@@ -78,19 +79,83 @@ fn save(meta: &BlockMeta, reader: &BlockReader) -> tactus_block::Result<Saved> {
     let settings = building::settings(meta.version()?, &meta.dedicated_columns);
     let traces = reader.row_groups().iter().map(|group| group.traces).sum();
     let mut builder = BlockBuilder::new(file.reopen()?, &settings, traces)?;
-    let mut lost = 0;
-    for (number, group) in reader.row_groups().iter().enumerate() {
-        for rows in windows(group, WINDOW_BYTES) {
+    let (mut windows, mut lost) = read_windows(reader)?;
+    for overlapping in overlaps(&mut windows) {
+        lost += write(reader, overlapping, &mut builder)?;
+    }
+    Ok(Saved { built: builder.finish()?, file, lost })
+}
+
+/// Rows that are decoded together.
+struct Window {
+    group: usize,
+    rows: Range<u64>,
+    /// Those that can be read, sorted.
+    ids: Vec<TraceId>,
+}
+
+/// The windows of a block that have traces, and the number of traces in the others.
+fn read_windows(reader: &BlockReader) -> tactus_block::Result<(Vec<Window>, u64)> {
+    let (mut found, mut lost) = (Vec::new(), 0);
+    for (group, facts) in reader.row_groups().iter().enumerate() {
+        for rows in windows(facts, WINDOW_BYTES) {
             let mut batches = Vec::new();
-            lost += read_good(reader, number, rows, &mut batches)?;
-            let inputs: Vec<_> = batches.iter().collect();
-            let batch = merge(&inputs).0;
-            if !batch.is_empty() {
-                builder.write_row_group(&batch)?;
+            let unreadable =
+                read_good(reader, group, rows.clone(), &Projection::default(), &mut batches)?;
+            let mut ids: Vec<_> =
+                batches.iter().flat_map(|batch| batch.traces.ids.iter().copied()).collect();
+            ids.sort_unstable();
+            match ids.is_empty() {
+                true => lost += unreadable,
+                false => found.push(Window { group, rows, ids }),
             }
         }
     }
-    Ok(Saved { built: builder.finish()?, file, lost })
+    Ok((found, lost))
+}
+
+/// The windows in order of id. Those whose ids overlap, because the block is not in order, are together.
+fn overlaps(windows: &mut [Window]) -> impl Iterator<Item = &[Window]> {
+    windows.sort_by_key(|window| window.ids[0]);
+    let mut last = TraceId::default();
+    windows.chunk_by(move |window, next| {
+        last = last.max(window.ids[window.ids.len() - 1]);
+        next.ids[0] <= last
+    })
+}
+
+/// Writes windows whose ids overlap, as so many row groups. Windows are decoded again for each row group that has traces of
+/// theirs, so that only one is in memory. Returns how many traces cannot be read.
+fn write<W: Write + Send>(
+    reader: &BlockReader,
+    overlapping: &[Window],
+    builder: &mut BlockBuilder<W>,
+) -> tactus_block::Result<u64> {
+    let mut ids: Vec<_> = overlapping.iter().flat_map(|window| &window.ids).copied().collect();
+    ids.sort_unstable();
+    ids.dedup();
+    let mut lost = vec![0; overlapping.len()];
+    for ids in ids.chunks(ids.len().div_ceil(overlapping.len())) {
+        let range = ids[0]..=ids[ids.len() - 1];
+        let mut parts = Vec::new();
+        for (window, lost) in overlapping.iter().zip(&mut lost) {
+            if window.ids.iter().any(|id| range.contains(id)) {
+                let mut batches = Vec::new();
+                let rows = window.rows.clone();
+                *lost = read_good(reader, window.group, rows, &Projection::all(), &mut batches)?;
+                let inputs: Vec<_> = batches.iter().collect();
+                parts.push(gather_traces(&inputs, |id| range.contains(&id)));
+            }
+        }
+        let batch = match parts.len() {
+            1 => parts.remove(0),
+            _ => merge(&parts.iter().collect::<Vec<_>>()).0,
+        };
+        if !batch.is_empty() {
+            builder.write_row_group(&batch)?;
+        }
+    }
+    Ok(lost.into_iter().sum())
 }
 
 /// Reads the traces of some rows that can be read; returns how many cannot.
@@ -98,12 +163,13 @@ fn read_good(
     reader: &BlockReader,
     group: usize,
     rows: Range<u64>,
+    projection: &Projection,
     good: &mut Vec<SpanBatch>,
 ) -> tactus_block::Result<u64> {
     let mut lost = 0;
     let mut open = vec![rows];
     while let Some(rows) = open.pop() {
-        match reader.read_rows(group, rows.clone(), &Projection::all()) {
+        match reader.read_rows(group, rows.clone(), projection) {
             Ok(batch) => good.push(batch),
             Err(error) if is_transient(&error) => return Err(error),
             Err(_) if rows.end - rows.start == 1 => lost += 1,
@@ -120,8 +186,10 @@ fn read_good(
 mod tests {
     use std::path::{Path, PathBuf};
 
+    use tactus_block::read::{BlockFacts, BytesSource, facts_of};
     use tactus_storage::BucketSettings;
     use tactus_storage::block_io::{list_blocks, read_meta};
+    use tactus_storage::layout::{DATA, META};
 
     use super::*;
 
@@ -141,6 +209,59 @@ mod tests {
                     let bytes = std::fs::read(&file).unwrap();
                     std::fs::write(target.join(file.file_name().unwrap()), bytes).unwrap();
                 }
+            }
+        }
+    }
+
+    fn open(meta: &BlockMeta, data: Vec<u8>) -> BlockReader {
+        let facts =
+            BlockFacts { size: data.len() as u64, footer_size: 0, ..facts_of(meta).unwrap() };
+        let source = Arc::new(BytesSource::new(data.into()));
+        BlockReader::open(source, &facts).unwrap().without_checksums()
+    }
+
+    fn ids(reader: &BlockReader) -> Vec<TraceId> {
+        let groups = 0..reader.row_groups().len();
+        let read = |group| reader.read_row_group(group, &Projection::default()).unwrap();
+        groups.flat_map(|group| read(group).traces.ids.to_vec()).collect()
+    }
+
+    /// The data of a block with other trace ids in place of its own, none of which is compressed.
+    fn exchanged(data: &[u8], ids: &[TraceId], others: &[TraceId]) -> Vec<u8> {
+        let mut changed = data.to_vec();
+        for (at, bytes) in data.windows(16).enumerate() {
+            if let Some(number) = ids.iter().position(|id| id.0 == bytes) {
+                changed[at..at + 16].copy_from_slice(&others[number].0);
+            }
+        }
+        changed
+    }
+
+    #[test]
+    fn traces_that_are_not_in_order_are_written_in_order() {
+        for version in ["vParquet4", "vParquet5"] {
+            let directory = tempfile::tempdir().unwrap();
+            copy(version, directory.path());
+            let mut blocks = std::fs::read_dir(directory.path().join(TENANT)).unwrap();
+            let block = blocks.next().unwrap().unwrap().path();
+            let meta = BlockMeta::from_json(&std::fs::read(block.join(META)).unwrap()).unwrap();
+            let data = std::fs::read(block.join(DATA)).unwrap();
+            let sorted = ids(&open(&meta, data.clone()));
+            assert!(sorted.len() == 64 && sorted.is_sorted());
+            let opposite: Vec<_> = sorted.iter().rev().copied().collect();
+            // The row groups of the others overlap: some of them, or each with all.
+            let halves = [&sorted[32..], &sorted[..32]].concat();
+            let mixed: Vec<_> = (0..64).map(|at| sorted[at % 2 * 32 + at / 2]).collect();
+            for order in [sorted.clone(), opposite, halves, mixed] {
+                let reader = open(&meta, exchanged(&data, &sorted, &order));
+                assert_eq!(ids(&reader), order);
+                let saved = save(&meta, &reader).unwrap();
+                assert_eq!((saved.lost, saved.built.summary.traces), (0, 64));
+                let mut new = meta.clone();
+                saved.built.describe(&mut new);
+                let written = open(&new, std::fs::read(saved.file.path()).unwrap());
+                assert_eq!(ids(&written), sorted);
+                assert_eq!(written.row_groups().len(), reader.row_groups().len());
             }
         }
     }

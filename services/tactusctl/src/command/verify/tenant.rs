@@ -1,19 +1,24 @@
 //! All objects of a tenant, from one listing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use tactus_storage::layout::{
     COMPACTED_META, DATA, META, block_prefix, check_tenant, parse_block_key,
 };
-use tactus_storage::{Bucket, Timestamp, Uuid};
+use tactus_storage::{BlockMeta, Bucket, Timestamp, Uuid};
+use tokio::sync::OnceCell;
 
 use crate::error::{Error, Result};
-use crate::progress;
+use crate::{bucket, progress};
 
 /// The blocks of a tenant.
 #[derive(Debug)]
 pub(super) struct ListedTenant {
+    pub(super) name: String,
     pub(super) blocks: BTreeMap<Uuid, ListedBlock>,
+    /// The live blocks of the tenant index, read when the first of them is asked for.
+    index: OnceCell<HashMap<Uuid, Arc<BlockMeta>>>,
 }
 
 /// The files of one block.
@@ -42,7 +47,18 @@ impl ListedTenant {
                 blocks.entry(id).or_default().files.insert(file.to_owned(), facts);
             }
         }
-        Ok(Self { blocks })
+        Ok(Self { name: tenant.to_owned(), blocks, index: OnceCell::new() })
+    }
+
+    /// The meta that the tenant index has for a live block. Readers take metas from there.
+    pub(super) async fn indexed(
+        &self,
+        bucket: &Bucket,
+        id: Uuid,
+    ) -> Result<Option<&Arc<BlockMeta>>> {
+        let index =
+            self.index.get_or_try_init(|| bucket::indexed_metas(bucket, &self.name)).await?;
+        Ok(index.get(&id))
     }
 }
 
@@ -65,5 +81,33 @@ impl ListedBlock {
     /// Bytes of all its files.
     pub(super) fn all_bytes(&self) -> u64 {
         self.files.values().map(|(size, _)| *size).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tactus_storage::BucketSettings;
+    use tactus_storage::layout::{TENANT_INDEX_PROTO, tenant_index_key};
+    use tactus_storage::tenant_index::TenantIndex;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn index_is_read_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().to_owned();
+        let bucket = Bucket::open(&BucketSettings::Local { path }).unwrap();
+        let meta = Arc::new(BlockMeta { tenant_id: "acme".to_owned(), ..BlockMeta::default() });
+        let index = TenantIndex {
+            live: vec![Arc::clone(&meta)],
+            ..TenantIndex::empty(Timestamp::UNIX_EPOCH)
+        };
+        let key = tenant_index_key("acme", TENANT_INDEX_PROTO);
+        bucket.put(&key, index.to_proto_zst().into()).await.unwrap();
+        let listed = ListedTenant::list(&bucket, "acme", None).await.unwrap();
+        assert_eq!(listed.indexed(&bucket, meta.block_id).await.unwrap(), Some(&meta));
+        bucket.delete(&key).await.unwrap();
+        assert_eq!(listed.indexed(&bucket, meta.block_id).await.unwrap(), Some(&meta));
+        assert_eq!(listed.indexed(&bucket, Uuid::new_v4()).await.unwrap(), None);
     }
 }
