@@ -9,6 +9,7 @@ use bytes::Bytes;
 use prost::Message;
 use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
+use serde_json::Value;
 use tactus_api::trace::{SplitTraces, split_traces};
 use tactus_api::{Error, Result};
 use tactus_jaeger::json::read_jaeger_file;
@@ -34,15 +35,34 @@ pub(crate) struct TraceFile {
     pub(crate) content: SplitTraces,
 }
 
-tactus_model::words! {
-    /// The formats of JSON.
-    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-    enum Kind: name {
-        Otlp = "OTLP JSON",
-        Tempo = "Tempo JSON",
-        Jaeger = "Jaeger JSON",
-        Zipkin = "Zipkin JSON",
-        Unknown = "JSON",
+/// The formats of JSON.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Otlp,
+    Tempo,
+    /// The answer of Jaeger's API.
+    Jaeger,
+    /// An element of that answer.
+    JaegerTrace,
+    /// A list of those.
+    JaegerTraces,
+    /// A list of spans.
+    Zipkin,
+    /// The answer of Zipkin's API to a search: a list of such lists.
+    ZipkinTraces,
+    Unknown,
+}
+
+impl Kind {
+    /// For people.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Otlp => "OTLP JSON",
+            Self::Tempo => "Tempo JSON",
+            Self::Jaeger | Self::JaegerTrace | Self::JaegerTraces => "Jaeger JSON",
+            Self::Zipkin | Self::ZipkinTraces => "Zipkin JSON",
+            Self::Unknown => "JSON",
+        }
     }
 }
 
@@ -202,9 +222,23 @@ fn document_spans(kind: Kind, json: &Bytes) -> std::result::Result<Bytes, String
     match kind {
         Kind::Otlp | Kind::Tempo => read_trace_file(json).map_err(|error| error.to_string()),
         Kind::Jaeger => read_jaeger_file(json).map_err(|error| error.to_string()),
+        Kind::JaegerTrace => read_jaeger_file(&[b"{\"data\":[", &json[..], b"]}"].concat())
+            .map_err(|error| error.to_string()),
+        Kind::JaegerTraces => read_jaeger_file(&[b"{\"data\":", &json[..], b"}"].concat())
+            .map_err(|error| error.to_string()),
         Kind::Zipkin => zipkin_spans(tactus_zipkin::Format::JsonV2, json),
+        Kind::ZipkinTraces => {
+            let mut spans: Vec<u8> = Vec::new();
+            let traces: Vec<Value> =
+                serde_json::from_slice(json).map_err(|error| error.to_string())?;
+            for trace in traces {
+                let trace = Bytes::from(trace.to_string());
+                spans.extend(zipkin_spans(tactus_zipkin::Format::JsonV2, &trace)?);
+            }
+            Ok(spans.into())
+        }
         Kind::Unknown => {
-            let expected = "`resourceSpans` of OTLP, `batches` or `trace` of Tempo, `data` of Jaeger, or a list of Zipkin's spans";
+            let expected = "`resourceSpans` of OTLP, `batches` or `trace` of Tempo, `data` or a trace of Jaeger, or lists of Zipkin's spans";
             Err(format!("no traces in it: expected {expected}"))
         }
     }
@@ -227,7 +261,7 @@ impl<'de> Visitor<'de> for KindVisitor {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<Kind, A::Error> {
-        let mut kind = Kind::Unknown;
+        let (mut kind, mut jaeger) = (Kind::Unknown, [false; 2]);
         while let Some(key) = map.next_key::<String>()? {
             let found = match key.as_str() {
                 "resourceSpans" | "resource_spans" => Kind::Otlp,
@@ -235,16 +269,23 @@ impl<'de> Visitor<'de> for KindVisitor {
                 "data" => Kind::Jaeger,
                 _ => Kind::Unknown,
             };
+            jaeger[0] |= key == "traceID";
+            jaeger[1] |= key == "spans";
             map.next_value::<IgnoredAny>()?;
             if kind == Kind::Unknown {
                 kind = found;
             }
         }
-        Ok(kind)
+        Ok(if kind == Kind::Unknown && jaeger == [true; 2] { Kind::JaegerTrace } else { kind })
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> std::result::Result<Kind, A::Error> {
+        let first: Option<Kind> = list.next_element()?;
         while list.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(Kind::Zipkin)
+        Ok(match first {
+            Some(Kind::Zipkin) => Kind::ZipkinTraces,
+            Some(Kind::JaegerTrace) => Kind::JaegerTraces,
+            _ => Kind::Zipkin,
+        })
     }
 }

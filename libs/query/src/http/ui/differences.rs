@@ -121,9 +121,13 @@ fn rank(series: Vec<Series>, selection: &str) -> Value {
         one.1.cmp(&other.1).then(other.0.total_cmp(&one.0)).then_with(|| one.2.cmp(&other.2))
     });
     ranked.truncate(SHOWN_ATTRIBUTES);
-    let leading: Vec<Counts> = ranked.iter().map(|(.., values)| values[0].2).collect();
+    let have_same_shares = |one: &[Scored], other: &[Scored]| {
+        let shown = |values: &[Scored]| values.len().min(SHOWN_VALUES);
+        let mut pairs = one.iter().zip(other).take(SHOWN_VALUES);
+        shown(one) == shown(other) && pairs.all(|(one, other)| is_same(one.2, other.2, all))
+    };
     let shown = ranked.iter().enumerate().map(|(at, (score, is_implied, name, values))| {
-        let same = |other: &usize| *other != at && is_same(leading[at], leading[*other], all);
+        let same = |other: &usize| *other != at && have_same_shares(values, &ranked[*other].3);
         let moves_with: Vec<&String> =
             (0..ranked.len()).filter(same).map(|other| &ranked[other].2).collect();
         let values: Vec<_> = values.iter().take(SHOWN_VALUES).map(|it| show(name, it)).collect();

@@ -48,6 +48,8 @@ fn every_format_is_told_by_its_content() {
     let text = otlp("a").to_string();
     let jaeger = json!({"data": [{"processes": {"p1": {"serviceName": "shop"}}, "spans": [
         {"traceID": TRACE, "spanID": "3", "startTime": 1, "duration": 1, "processID": "p1"}]}]});
+    let mut jaeger_trace = jaeger["data"][0].clone();
+    jaeger_trace["traceID"] = TRACE.into();
     let tempo = json!({"batches": otlp("a")["resourceSpans"]});
     let zipkin = json!([{"traceId": TRACE, "id": "0000000000000003", "name": "a"}]);
     let first_model =
@@ -59,6 +61,10 @@ fn every_format_is_told_by_its_content() {
         (tempo.to_string().into_bytes(), "Tempo JSON"),
         (json!({"trace": otlp("a"), "metrics": {}}).to_string().into_bytes(), "Tempo JSON"),
         (jaeger.to_string().into_bytes(), "Jaeger JSON"),
+        (jaeger_trace.to_string().into_bytes(), "Jaeger JSON"),
+        (json!([jaeger_trace]).to_string().into_bytes(), "Jaeger JSON"),
+        (json!([zipkin]).to_string().into_bytes(), "Zipkin JSON"),
+        (json!([zipkin, []]).to_string().into_bytes(), "Zipkin JSON"),
         (zipkin.to_string().into_bytes(), "Zipkin JSON"),
         (first_model.to_string().into_bytes(), "Zipkin JSON"),
         (zipkin_protobuf("a"), "Zipkin protobuf"),
