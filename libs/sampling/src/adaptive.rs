@@ -9,7 +9,7 @@
 //! One distributor calculates. Everything it knows is in the bucket, so that another one can take over at any time. If
 //! two calculate at the same time for a while, the later write wins, which costs precision for an interval.
 //!
-//! Times are unix milliseconds of the wall clock, which the caller of each step provides.
+//! Times are unix milliseconds of [`tactus_clock`], which the caller of each step provides.
 
 mod by_operation;
 mod calculate;
@@ -17,8 +17,9 @@ mod counter;
 mod store;
 
 use std::collections::{HashMap, VecDeque};
+use std::pin::pin;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tactus_config::sections::sampling::AdaptiveSampling;
@@ -35,14 +36,14 @@ use crate::{Error, Metrics, Strategy, StrategySet};
 use by_operation::{ByOperation, OperationLimits};
 use calculate::{Bucket as CountedBucket, Calculated, calculate};
 use counter::Counter;
-use store::{CountsObject, Round, Store};
+use store::{CountsObject, Round, Store, blocking};
 
 pub use counter::{SampledSpan, SamplerKind};
 
 /// Whether this process is the one that calculates.
 pub type IsLeader = Arc<dyn Fn() -> bool + Send + Sync>;
 
-/// How long the last flush may delay the end of the process.
+/// How long flushes may delay the end of the process.
 const LAST_FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Adaptive sampling in one process.
@@ -64,7 +65,7 @@ pub struct Adaptive {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Set while this process calculates. Dropped on every failure, because the bucket has everything.
+    /// Set while this process calculates. It can be rebuilt from the bucket, so failures may drop it.
     leading: Option<Leading>,
     /// The version of the probabilities that were read last.
     version: Option<String>,
@@ -77,6 +78,13 @@ struct Leading {
     /// Newest first.
     buckets: VecDeque<CountedBucket>,
     round: ByOperation<Calculated>,
+}
+
+impl Leading {
+    /// True if nobody counted anything.
+    fn is_idle(&self) -> bool {
+        self.buckets.iter().all(|bucket| bucket.counts.is_empty())
+    }
 }
 
 impl Adaptive {
@@ -124,6 +132,10 @@ impl Adaptive {
     /// Flushes, calculates and refreshes until `stop`.
     pub async fn run(self: Arc<Self>, is_leader: IsLeader, stop: CancellationToken) {
         let interval = self.interval();
+        let mut too_late = pin!(async {
+            stop.cancelled().await;
+            tokio::time::sleep(LAST_FLUSH_TIMEOUT).await;
+        });
         self.log("refresh", self.refresh().await);
         let mut next = self.interval_end(unix_millis()) + interval;
         loop {
@@ -143,24 +155,29 @@ impl Adaptive {
             let is_end = now >= next;
             if is_end {
                 next = self.interval_end(now) + interval;
+                // A flush that is broken off loses what it has taken from the counter.
+                tokio::select! {
+                    biased;
+                    flushed = self.flush(now) => self.log("flush", flushed),
+                    () = &mut too_late => return,
+                }
             }
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
-                () = self.step(now, is_end, leads) => {}
+                () = self.update(now, is_end, leads) => {}
             }
         }
         // What is left belongs to the interval that has not ended yet.
-        let last = self.flush(self.interval_end(unix_millis()) + interval);
-        if let Ok(flushed) = tokio::time::timeout(LAST_FLUSH_TIMEOUT, last).await {
-            self.log("flush", flushed);
+        let end = self.interval_end(unix_millis()) + interval;
+        tokio::select! {
+            biased;
+            flushed = self.flush(end) => self.log("flush", flushed),
+            () = &mut too_late => {}
         }
     }
 
-    async fn step(&self, now: u64, is_end: bool, leads: bool) {
-        if is_end {
-            self.log("flush", self.flush(now).await);
-        }
+    async fn update(&self, now: u64, is_end: bool, leads: bool) {
         match (is_end, leads) {
             (true, true) => self.log("calculate", self.calculate(now).await),
             (_, false) => self.log("refresh", self.refresh().await),
@@ -183,11 +200,14 @@ impl Adaptive {
         if counts.is_empty() {
             return Ok(());
         }
-        self.store.put_counts(self.interval_end(now_unix_ms), &self.name, &counts).await
+        self.store.put_counts(self.interval_end(now_unix_ms), &self.name, counts).await
     }
 
     /// Calculates the probabilities from what all processes counted, serves them, and writes them for the others. Does
     /// nothing until the next interval is due.
+    ///
+    /// If nobody counted anything in all intervals that are used, the previous probabilities stay, and nothing is
+    /// deleted. The clock of this process may be wrong, or the counts may not have been written.
     pub async fn calculate(&self, now_unix_ms: u64) -> Result<(), Error> {
         let delay = millis(self.settings.calculation_delay.as_std());
         let end = self.interval_end(now_unix_ms.saturating_sub(delay));
@@ -209,22 +229,24 @@ impl Adaptive {
             state.leading = Some(leading);
             return Ok(());
         }
+        let is_idle = leading.is_idle();
         let settings = self.settings.clone();
         let work = move || {
-            leading.round = calculate(&settings, &leading.buckets, &leading.round);
+            if !is_idle {
+                leading.round = calculate(&settings, &leading.buckets, &leading.round);
+            }
             let served = strategies(&settings, &leading.round);
-            (leading, served)
+            let round = Round { until: end, operations: leading.round.clone() };
+            (leading, served, round)
         };
-        let done = tokio::task::spawn_blocking(work).await;
-        let (leading, served) = done.map_err(|error| Error::Damaged {
-            key: "calculation".to_owned(),
-            reason: error.to_string(),
-        })?;
-        self.serve(served, leading.round.len());
+        let (leading, served, round) = blocking("calculation", work).await?;
+        self.serve(served, round.operations.len());
         self.metrics.calculations.inc();
-        let round = Round { until: end, operations: leading.round.clone() };
         state.leading = Some(leading);
-        self.store.put_round(&self.instance, &round).await?;
+        if is_idle {
+            return Ok(());
+        }
+        self.store.put_round(&self.instance, round).await?;
         self.delete_old(listed, now_unix_ms).await
     }
 
@@ -244,9 +266,9 @@ impl Adaptive {
             newest = oldest;
         }
         let round = before.map(|round| round.operations).unwrap_or_default();
-        let is_idle = round.is_empty() && buckets.iter().all(|bucket| bucket.counts.is_empty());
-        let is_due = counted != until && !is_idle;
-        Ok((Leading { until, buckets, round }, is_due))
+        let leading = Leading { until, buckets, round };
+        let is_due = counted != until && !(leading.round.is_empty() && leading.is_idle());
+        Ok((leading, is_due))
     }
 
     async fn delete_old(&self, listed: Vec<CountsObject>, now: u64) -> Result<(), Error> {
@@ -338,7 +360,7 @@ fn millis(duration: Duration) -> u64 {
 }
 
 fn unix_millis() -> u64 {
-    millis(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
+    millis(tactus_clock::since_epoch())
 }
 
 #[cfg(test)]

@@ -163,7 +163,7 @@ impl TenantFiles {
     }
 }
 
-/// The largest file of strategies. Real ones are smaller, but a URL may answer anything.
+/// The largest file of strategies, in bytes. Real ones are smaller, but the server of a URL may send anything.
 const MAX_BYTES: u64 = 16 << 20;
 /// Limit of a request for the file.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(1);
@@ -171,7 +171,7 @@ const FETCH_TIMEOUT: Duration = Duration::from_secs(1);
 /// A file as strategies.
 #[derive(Debug)]
 struct Content {
-    /// `None`: nothing is said about any service.
+    /// `None`: no file is configured, so every service gets the default probability.
     file: Option<WatchedFile>,
     default_probability: f64,
 }
@@ -191,7 +191,7 @@ impl Content {
     async fn read(&self) -> Result<Option<StrategySet>, String> {
         let Some(file) = &self.file else { return Ok(None) };
         let content = match file.read().await {
-            // A server that is not available says nothing about the file.
+            // As in Jaeger, status 503 counts as a file without strategies.
             Err(ReadError::Status(status)) if status.as_u16() == 503 => {
                 tactus_operator_files::Content::new(b"null".to_vec())
             }
@@ -220,7 +220,7 @@ impl Content {
     }
 }
 
-/// Waits. False when it is time to stop; immediately if there is nothing to wait for.
+/// Waits for this time. Returns false when it is time to stop, and at once if the time is zero.
 async fn pause(period: Duration, stop: &CancellationToken) -> bool {
     !period.is_zero() && stop.run_until_cancelled(tokio::time::sleep(period)).await.is_some()
 }

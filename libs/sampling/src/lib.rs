@@ -38,7 +38,7 @@ pub enum Error {
         /// What is wrong, and at which field.
         reason: String,
     },
-    /// The bucket.
+    /// The bucket could not be read or written.
     #[error("object storage")]
     Storage(#[from] tactus_storage::Error),
     /// An object in the bucket does not have the expected content.

@@ -15,7 +15,7 @@ pub enum Provider {
     Uniform(Arc<StrategySet>),
     /// A file.
     File(Arc<StrategyFile>),
-    /// What clients send.
+    /// Probabilities that are calculated from the traces that clients send.
     Adaptive(Arc<Adaptive>),
 }
 

@@ -16,16 +16,16 @@ use crate::bucket::Bucket;
 use crate::error::{Error, Result};
 use crate::layout::{
     self, COMPACTED_META, DATA, INDEX, META, NO_COMPACT, SUMMARY, block_key, bloom_key, bloom_name,
-    parse_block_id,
+    is_tenant_index, parse_block_key,
 };
 use crate::meta::BlockMeta;
 
-pub(crate) use orphans::remove_empty_directories;
 pub use orphans::{
     Leftovers, Orphan, clear_leftovers, clear_orphan, has_clock, list_orphans, store_time,
 };
+pub(crate) use orphans::{is_older, our_time, remove_empty_directories};
 
-/// Files of a block that are looked for side by side.
+/// Files of a block that are checked at the same time.
 const CONFIRM_CONCURRENCY: usize = 8;
 
 /// The source of an object's bytes.
@@ -57,10 +57,9 @@ pub struct BlockFiles {
 /// Writes a block under the tenant and id of its meta, `meta.json` last: until then the block does
 /// not exist for anybody. Doing it again with the same id replaces the same objects.
 ///
-/// Errors: `Error::Invalid` when size or bloom count of the meta do not match the files; else
-/// those of the bucket; `Error::Unavailable` also when somebody else deleted or replaced the data
-/// meanwhile. After an error write again: the objects written so far stay, unseen unless the meta is
-/// among them.
+/// Errors: `Error::Invalid` if size or bloom count of the meta do not match the files; `Error::Unavailable` also if
+/// another process deleted or replaced the data meanwhile; otherwise those of the bucket. After an error, write
+/// again. The objects that were written stay, and readers do not see them unless `meta.json` is among them.
 pub async fn write_block(bucket: &Bucket, meta: &BlockMeta, files: &BlockFiles) -> Result<()> {
     layout::check_tenant(&meta.tenant_id)?;
     if files.blooms.is_empty() || files.blooms.len() as u64 != u64::from(meta.bloom_shards) {
@@ -107,7 +106,7 @@ pub async fn confirm_block(bucket: &Bucket, meta: &BlockMeta) -> Result<()> {
     }
 }
 
-/// A file of the block that the bucket does not have, or has otherwise than it was written; the first one found.
+/// The first file found that the bucket does not have, or does not have as it was written.
 pub async fn missing_file(bucket: &Bucket, meta: &BlockMeta) -> Result<Option<String>> {
     let (tenant, id) = (meta.tenant_id.as_str(), meta.block_id);
     let blooms = (0..meta.bloom_shards).map(bloom_name);
@@ -115,11 +114,8 @@ pub async fn missing_file(bucket: &Bucket, meta: &BlockMeta) -> Result<Option<St
     let files = [DATA.to_owned()].into_iter().chain(summary).chain(blooms);
     let mut looks = stream::iter(files)
         .map(|file| async move {
-            let is_stored = match bucket.head(&block_key(tenant, id, &file)).await {
-                Ok(object) => file != DATA || object.size == meta.size,
-                Err(error) if error.is_not_found() => false,
-                Err(error) => return Err(error),
-            };
+            let found = bucket.find(&block_key(tenant, id, &file)).await?;
+            let is_stored = found.is_some_and(|found| file != DATA || found.size == meta.size);
             Ok((!is_stored).then_some(file))
         })
         .buffered(CONFIRM_CONCURRENCY);
@@ -132,20 +128,16 @@ pub async fn missing_file(bucket: &Bucket, meta: &BlockMeta) -> Result<Option<St
         Ok(stored) if stored.size == meta.size => Ok(None),
         // A compactor may have merged it already.
         Err(error) if error.is_not_found() => {
-            let compacted = bucket.head(&block_key(tenant, id, COMPACTED_META)).await;
-            match compacted {
-                Ok(_) => Ok(None),
-                Err(error) if error.is_not_found() => Ok(Some(META.to_owned())),
-                Err(error) => Err(error),
-            }
+            let is_compacted = bucket.exists(&block_key(tenant, id, COMPACTED_META)).await?;
+            Ok((!is_compacted).then(|| META.to_owned()))
         }
         Ok(_) | Err(Error::Corrupt { .. } | Error::Invalid { .. }) => Ok(Some(META.to_owned())),
         Err(error) => Err(error),
     }
 }
 
-/// The bytes of `meta.json`. If they are more than can be read again, it is written without the pushes of the block: spans
-/// that are elsewhere too are found by their ids then, which takes longer.
+/// The bytes of `meta.json`. If they exceed [`MAX_META_BYTES`], the list of pushes is left out. Copies of its spans
+/// are then found by their ids, which takes longer.
 fn meta_that_fits(meta: &BlockMeta) -> Vec<u8> {
     let json = meta.to_json();
     if json.len() as u64 <= MAX_META_BYTES {
@@ -186,13 +178,14 @@ pub async fn read_compacted_meta(
     read_meta_file(bucket, tenant, block_id, COMPACTED_META).await
 }
 
-/// The largest meta of a block. Most of ours have some kilobytes; one of very many pushes names them.
+/// The largest meta of a block, in bytes. Most have a few kilobytes; a block with spans of very many pushes lists
+/// them all.
 const MAX_META_BYTES: u64 = 4 << 20;
 
 /// Metas up to this size are read many at a time.
 const USUAL_META_BYTES: u64 = 64 << 10;
 
-/// A larger one is read and parsed by itself: it takes several times its size until that is done.
+/// Held while a larger meta is read and parsed, because that takes several times its size in memory.
 static LARGE_META: Mutex<()> = Mutex::const_new(());
 
 async fn read_meta_file(
@@ -211,7 +204,7 @@ async fn read_meta_file(
         }
         Err(error) => return Err(error),
     };
-    // A copied directory keeps the old names; every further read would go to another place.
+    // The meta in a copied directory has the old names, so further reads would go to the original block.
     if meta.block_id != block_id || meta.tenant_id != tenant {
         return Err(Error::corrupt("owner of block meta", 0).with_key(&key));
     }
@@ -316,7 +309,8 @@ pub async fn list_blocks(
     Ok(all)
 }
 
-/// First key (exclusive, as no object has it) and end of range `range` of `ranges`; `None` is open.
+/// The bounds of range number `range` out of `ranges`: its keys are after the first and before the second. `None` is
+/// no bound.
 fn range_bounds(tenant: &str, range: u64, ranges: u64) -> (Option<String>, Option<String>) {
     let bound = |range: u64| {
         let start = Uuid::from_u64_pair(range * (u64::MAX / ranges), 0);
@@ -342,12 +336,10 @@ async fn list_range(
         let time = object.last_modified;
         listed.objects += 1;
         listed.newest = listed.newest.max(Some(time));
-        let Some((_, rest)) = object.key.split_once('/') else { continue };
-        if [layout::TENANT_INDEX_PROTO, layout::TENANT_INDEX_JSON].contains(&rest) {
+        if is_tenant_index(&object.key) {
             listed.index_written = listed.index_written.max(Some(time));
         }
-        let Some((directory, file)) = rest.split_once('/') else { continue };
-        let Some(id) = parse_block_id(directory) else { continue };
+        let Some((_, id, file)) = parse_block_key(&object.key) else { continue };
         if listed.live.len() + listed.compacted.len() >= most {
             let source = format!("more than {MAX_LISTED_BLOCKS} blocks are listed").into();
             return Err(Error::Unavailable { key: tenant.to_owned(), source });

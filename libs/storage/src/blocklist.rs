@@ -91,8 +91,8 @@ impl Blocklist {
         self.change(&tenant, BlockChanges { add: vec![Arc::new(meta)], ..BlockChanges::default() });
     }
 
-    /// Makes a block visible that another process says it has written, until a poll looks for it. A block that is known stays
-    /// as it is known. Errors: the changes that no poll has seen would take more memory than `max_bytes`.
+    /// Makes a block visible that another process announces, until a poll looks for it. A block that is already known
+    /// does not change. Errors: the changes that no poll has seen would take more memory than `max_bytes`.
     pub fn add_announced(&self, meta: BlockMeta, max_bytes: u64) -> Result<()> {
         let mut pending = self.pending.lock();
         if self.tenant(&meta.tenant_id).meta(meta.block_id).is_some() {

@@ -9,7 +9,7 @@ use tactus_model::{FNV_32_BASIS, fnv1_32};
 use crate::error::{Error, Result};
 use crate::hash::murmur3_x64_128;
 
-/// Shards that a meta without a count means.
+/// The number of shards if the meta does not say.
 const LEGACY_SHARDS: u32 = 10;
 const MAX_SHARDS: u64 = 1000;
 const HEADER_BYTES: usize = 24;
@@ -17,7 +17,7 @@ const HEADER_BYTES: usize = 24;
 pub(crate) const MAX_FILE_BYTES: u64 = MAX_BLOOM_SHARD_BYTES + HEADER_BYTES as u64;
 /// A filter is folded as long as it keeps this many bits for each that is set.
 const MIN_BITS_A_ONE: u64 = 3;
-/// No sane filter has more; a damaged header must not cost a query minutes.
+/// Larger numbers are taken for damage, because a query would spend minutes on them.
 const MAX_HASHES: u64 = 1000;
 
 /// How large the filter for some number of traces has to be.
@@ -137,8 +137,8 @@ impl BloomShard {
         Ok(Self { bits, hashes, words: bytes.slice(HEADER_BYTES..) })
     }
 
-    /// The same filter in as little memory as its ids need. It still says "yes" for each of them, and with seven hashes, as usual,
-    /// for fewer than one in a thousand others, or for as many as before if it cannot be made smaller.
+    /// The same filter in less memory, if it has few ids. It still contains each of them. With the usual seven
+    /// hashes, fewer than one in a thousand other ids match; if the filter cannot shrink, as many as before.
     ///
     /// A file has the same size however few traces its block has. A position is the remainder of a division by the
     /// number of bits, so the two halves of a filter with an even number of bits can be laid over each other.

@@ -248,6 +248,20 @@ impl Bucket {
         self.object_info(&meta)
     }
 
+    /// As [`Bucket::head`]; `None` if there is no such object.
+    pub(crate) async fn find(&self, key: &str) -> Result<Option<ObjectInfo>> {
+        match self.head(key).await {
+            Ok(object) => Ok(Some(object)),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// True if there is an object under `key`. Costs as much as [`Bucket::head`].
+    pub async fn exists(&self, key: &str) -> Result<bool> {
+        Ok(self.find(key).await?.is_some())
+    }
+
     /// Renames `from` to `to` in a local store and makes it new; false in any other store.
     pub(crate) async fn rename_local_as_new(&self, from: &str, to: &str) -> Result<bool> {
         let paths = (self.checked_local_path(from)?, self.checked_local_path(to)?);

@@ -23,6 +23,7 @@ pub const TENANT_INDEX_PROTO: &str = "index.pb.zst";
 pub const TENANT_INDEX_JSON: &str = "index.json.gz";
 /// An object that is written to learn the store's time. Not a tenant: those are directories.
 pub(crate) const CLOCK: &str = "tactus-clock";
+
 /// Key of one file of a block.
 pub fn block_key(tenant: &str, block_id: Uuid, file: &str) -> String {
     format!("{tenant}/{block_id}/{file}")
@@ -46,6 +47,12 @@ pub fn bloom_key(tenant: &str, block_id: Uuid, shard: u32) -> String {
 /// Key of the tenant index file `name` ([`TENANT_INDEX_PROTO`] or [`TENANT_INDEX_JSON`]).
 pub fn tenant_index_key(tenant: &str, name: &str) -> String {
     format!("{tenant}/{name}")
+}
+
+/// True for the key of either file of a tenant's index.
+pub(crate) fn is_tenant_index(key: &str) -> bool {
+    let name = key.split_once('/').map(|(_, name)| name);
+    name.is_some_and(|name| [TENANT_INDEX_PROTO, TENANT_INDEX_JSON].contains(&name))
 }
 
 /// Splits `<tenant>/<block id>/<file>`; `None` for every other key.
@@ -109,7 +116,9 @@ mod tests {
             "t/11111111-1111-4111-8111-11111111111A/meta.json",
         ] {
             assert_eq!(parse_block_key(key), None, "{key}");
+            assert_eq!(is_tenant_index(key), key == "t/index.pb.zst", "{key}");
         }
+        assert!(is_tenant_index(&tenant_index_key("t", TENANT_INDEX_JSON)));
     }
 
     #[test]

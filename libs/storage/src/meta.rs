@@ -32,7 +32,7 @@ pub use extension::{Extension, MAX_SOURCES, SummaryParts, block_origin};
 /// Seconds of `0001-01-01T00:00:00Z`, the time of a meta that has none.
 const ZERO_TIME_SECONDS: i64 = -62_135_596_800;
 
-/// Memory of a meta without what has no fixed size, in the lists that it is in.
+/// Memory of a meta in the block list, without its texts and lists.
 const META_BYTES: usize = size_of::<BlockMeta>() + 256;
 
 tactus_model::words! {

@@ -104,7 +104,7 @@ struct Tenant {
     own: BlockChanges,
     /// No poll has been there before.
     is_new: bool,
-    /// What its new blocks may take.
+    /// The memory that its new blocks may take.
     room: Arc<Room>,
     previous_bytes: u64,
 }

@@ -29,7 +29,7 @@ mod protobuf;
 pub use entries::Choose;
 use entries::{Bounds, Entries};
 
-/// Bytes of an index as it is stored, several times what two million blocks take. A larger object is none.
+/// The largest index as it is stored, in bytes: several times what two million blocks take.
 pub const MAX_STORED_BYTES: u64 = 256 << 20;
 
 /// Bytes that are compressed at a time.

@@ -20,7 +20,7 @@ pub(crate) struct Bucket {
     pub(crate) counts: ByOperation<OperationCount>,
 }
 
-/// What a round found out about an operation.
+/// The result of a round for one operation.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Calculated {
     pub(crate) probability: f64,
@@ -28,7 +28,7 @@ pub(crate) struct Calculated {
     pub(crate) previous: f64,
     /// Traces per second that were sampled by probability.
     pub(crate) rate: f64,
-    /// Whether its clients take probabilities over.
+    /// True if its clients use the probabilities that they are told.
     pub(crate) is_adaptive: bool,
 }
 

@@ -19,16 +19,16 @@ const MAX_PARAM: f64 = 1e9;
 pub enum SamplerKind {
     /// By the probability that the client was told.
     Probabilistic,
-    /// By the least rate that it was told.
+    /// By the lower bound on sampled traces per second that the client was told.
     LowerBound,
-    /// By a rate.
+    /// By a limit on traces per second.
     RateLimiting,
     /// All or none.
     Const,
 }
 
 impl SamplerKind {
-    /// From the attribute `sampler.type`.
+    /// Parses the value of the attribute `sampler.type`; `None` for an unknown one.
     pub fn from_name(name: &[u8]) -> Option<Self> {
         match name {
             b"probabilistic" => Some(Self::Probabilistic),
@@ -53,7 +53,7 @@ pub struct SampledSpan<'a> {
     pub param: f64,
 }
 
-/// What was counted of an operation in some time.
+/// The counts of one operation over some time.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct OperationCount {
     /// Traces sampled by probability.
@@ -78,7 +78,7 @@ impl OperationCount {
     }
 }
 
-/// A probability as it is compared.
+/// A probability as text with six decimals, in which form probabilities are compared.
 pub(crate) fn six_decimals(probability: f64) -> String {
     format!("{probability:.6}")
 }

@@ -1,4 +1,4 @@
-//! Counts and probabilities in the bucket, at its first level, where nobody looks for objects of tenants:
+//! Stores counts and probabilities in the root of the bucket, where tenants have no objects:
 //!
 //! ```text
 //! tactus-sampling.counts.<end of the interval, unix ms>.<distributor>.<run>.json
@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+use bytes::Bytes;
 use futures_util::stream::{self, StreamExt};
 use serde::{Deserialize, Serialize};
 use tactus_storage::Bucket;
@@ -22,7 +23,7 @@ const SUFFIX: &str = ".json";
 const PROBABILITIES: &str = "tactus-sampling.probabilities.json";
 /// The version of both documents.
 const VERSION: u32 = 1;
-/// Digits of a time in a key, so that keys sort by it.
+/// Digits of the time in a key. The number is fixed, so that keys sort by time.
 const STAMP_DIGITS: usize = 14;
 /// Larger objects are not read.
 const MAX_OBJECT_BYTES: u64 = 256 << 20;
@@ -61,7 +62,7 @@ pub(super) struct Round {
     pub(super) operations: ByOperation<Calculated>,
 }
 
-/// What a process counted up to `stamp`.
+/// An object with what one process counted in the interval that ended at `stamp` (unix milliseconds).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct CountsObject {
     pub(super) stamp: u64,
@@ -86,15 +87,16 @@ impl Store {
         &self,
         stamp: u64,
         name: &str,
-        counts: &ByOperation<OperationCount>,
+        counts: ByOperation<OperationCount>,
     ) -> Result<(), Error> {
         let key = counts_key(stamp, name);
-        let document = CountsDocument { version: VERSION, tenants: counts.map(Clone::clone) };
-        let bytes = to_bytes(&key, &document)?;
+        let document =
+            move || CountsDocument { version: VERSION, tenants: counts.map(Clone::clone) };
+        let bytes = to_bytes(&key, document).await?;
         Ok(self.bucket.put(&key, bytes.into()).await?)
     }
 
-    /// All counts there are.
+    /// Lists the counts of all processes.
     pub(super) async fn list_counts(&self) -> Result<Vec<CountsObject>, Error> {
         let files = self.bucket.list_files("").await?;
         let object = |file: tactus_storage::bucket::ObjectInfo| {
@@ -114,36 +116,38 @@ impl Store {
         // Owned, because a future over borrowed ones is not `Send`.
         let wanted: Vec<CountsObject> =
             listed.iter().filter(|object| stamps.contains(&object.stamp)).cloned().collect();
-        let mut documents = stream::iter(wanted)
-            .map(|object| async move { self.read_counts(&object).await })
+        let mut objects = stream::iter(wanted)
+            .map(|object| async move { (self.read_counts(&object).await, object.key) })
             .buffered(CONCURRENCY);
-        let mut sum: ByOperation<OperationCount> = ByOperation::default();
-        while let Some(document) = documents.next().await {
-            let Some(document) = document? else { continue };
-            for (tenant, services) in &document.tenants {
-                for (service, operations) in services {
-                    for (operation, count) in operations {
-                        if let Some(entry) = sum.entry(tenant, service, operation, self.limits) {
-                            entry.add(count);
-                        }
-                    }
-                }
+        let mut sum = ByOperation::default();
+        while let Some((read, key)) = objects.next().await {
+            let Some(bytes) = read? else { continue };
+            let limits = self.limits;
+            let add = move || {
+                let parsed = parse_counts(&bytes);
+                let added = parsed.map(|document| add_all(&mut sum, &document, limits));
+                (sum, added)
+            };
+            let added;
+            (sum, added) = blocking(&key, add).await?;
+            if let Err(reason) = added {
+                self.damaged(&key, &reason);
             }
         }
         Ok(sum)
     }
 
-    async fn read_counts(&self, object: &CountsObject) -> Result<Option<CountsDocument>, Error> {
-        let parsed = if object.bytes > MAX_OBJECT_BYTES {
-            Err(format!("{} bytes", object.bytes))
-        } else {
-            match self.bucket.get_at_most(&object.key, MAX_OBJECT_BYTES).await {
-                Ok(bytes) => parse_counts(&bytes),
-                Err(error) if error.is_not_found() => return Ok(None),
-                Err(error) => return Err(error.into()),
-            }
-        };
-        Ok(parsed.map_err(|reason| self.damaged(&object.key, &reason)).ok())
+    /// The bytes of an object; `None` if there is none any more, or if it is too large.
+    async fn read_counts(&self, object: &CountsObject) -> Result<Option<Bytes>, Error> {
+        if object.bytes > MAX_OBJECT_BYTES {
+            self.damaged(&object.key, &format!("{} bytes", object.bytes));
+            return Ok(None);
+        }
+        match self.bucket.get_at_most(&object.key, MAX_OBJECT_BYTES).await {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error.into()),
+        }
     }
 
     pub(super) async fn delete(&self, keys: Vec<String>) -> Result<(), Error> {
@@ -158,26 +162,27 @@ impl Store {
                 Err(error) if error.is_not_found() => return Ok(None),
                 Err(error) => return Err(error.into()),
             };
-        let parsed = tokio::task::spawn_blocking(move || parse_round(&bytes)).await;
+        let parsed = blocking(PROBABILITIES, move || parse_round(&bytes)).await;
         let parsed = parsed.unwrap_or_else(|error| Err(error.to_string()));
         let parsed = parsed.map_err(|reason| self.damaged(PROBABILITIES, &reason));
         Ok(parsed.ok().map(|round| (round, version)))
     }
 
-    pub(super) async fn put_round(&self, instance: &str, round: &Round) -> Result<(), Error> {
+    pub(super) async fn put_round(&self, instance: &str, round: Round) -> Result<(), Error> {
         let stored = |found: &Calculated| StoredOperation {
             probability: found.probability,
             previous: found.previous,
             rate: found.rate,
             adaptive: found.is_adaptive,
         };
-        let document = RoundDocument {
+        let instance = instance.to_owned();
+        let document = move || RoundDocument {
             version: VERSION,
-            instance: instance.to_owned(),
+            instance,
             until_unix_ms: round.until,
             tenants: round.operations.map(stored),
         };
-        let bytes = to_bytes(PROBABILITIES, &document)?;
+        let bytes = to_bytes(PROBABILITIES, document).await?;
         Ok(self.bucket.put(PROBABILITIES, bytes.into()).await?)
     }
 
@@ -199,9 +204,41 @@ fn parse_stamp(key: &str) -> Option<u64> {
     (stamp.len() == STAMP_DIGITS).then(|| stamp.parse().ok()).flatten()
 }
 
-fn to_bytes(key: &str, document: &impl Serialize) -> Result<Vec<u8>, Error> {
-    serde_json::to_vec(document)
-        .map_err(|error| Error::Damaged { key: key.to_owned(), reason: error.to_string() })
+/// The JSON of a document, which may have many megabytes.
+async fn to_bytes<T: Serialize>(
+    key: &str,
+    document: impl FnOnce() -> T + Send + 'static,
+) -> Result<Vec<u8>, Error> {
+    let bytes = blocking(key, move || serde_json::to_vec(&document())).await?;
+    bytes.map_err(|error| damage(key, &error))
+}
+
+/// Runs work that takes long off the async runtime. `key` is for the error if it panics.
+pub(super) async fn blocking<T: Send + 'static>(
+    key: &str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Error> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| damage(key, &error))
+}
+
+fn damage(key: &str, error: &impl ToString) -> Error {
+    Error::Damaged { key: key.to_owned(), reason: error.to_string() }
+}
+
+fn add_all(
+    sum: &mut ByOperation<OperationCount>,
+    document: &CountsDocument,
+    limits: OperationLimits,
+) {
+    for (tenant, services) in &document.tenants {
+        for (service, operations) in services {
+            for (operation, count) in operations {
+                if let Some(entry) = sum.entry(tenant, service, operation, limits) {
+                    entry.add(count);
+                }
+            }
+        }
+    }
 }
 
 fn parse_counts(bytes: &[u8]) -> Result<CountsDocument, String> {

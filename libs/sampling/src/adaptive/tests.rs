@@ -1,9 +1,13 @@
 use std::path::Path;
 
 use proptest::prelude::*;
-use tactus_config::GoDuration;
+use tactus_config::sections::object_store::S3;
+use tactus_config::{GoDuration, Secret};
 use tactus_storage::BucketSettings;
 use tactus_telemetry::metrics::Registry;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufStream};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
 
 use super::*;
 use crate::{EnumForm, to_json};
@@ -207,6 +211,105 @@ async fn stop_writes_what_was_counted() {
     stop.cancel();
     Arc::clone(&process).run(Arc::new(|| true), stop).await;
     assert_eq!(world.files().len(), 1);
+}
+
+/// As when the clock of the process that calculates jumps, or nobody can write counts.
+#[tokio::test]
+async fn intervals_without_any_counts_keep_what_was_calculated_and_what_was_counted() {
+    let mut world = World::new();
+    world.settings.aggregation_buckets = 2;
+    let (leader, follower, next) = (world.process("a"), world.process("b"), world.process("c"));
+    send(&leader, "t", "o", 120, 0.001);
+    leader.flush(START).await.unwrap();
+    leader.calculate(START).await.unwrap();
+    let before = world.files();
+    assert_eq!(before.len(), 2);
+    for minutes in [60, 61, 62, 63] {
+        leader.calculate(START + minutes * MINUTE).await.unwrap();
+    }
+    next.calculate(START + 70 * MINUTE).await.unwrap();
+    follower.refresh().await.unwrap();
+    for process in [&leader, &follower, &next, &world.process("d")] {
+        process.refresh().await.unwrap();
+        assert_eq!(served(process, "t", "o"), Some(0.0005));
+    }
+    assert_eq!(world.files(), before);
+    // The counts are deleted once there are others.
+    send(&next, "t", "o", 120, 0.0005);
+    next.flush(START + 71 * MINUTE).await.unwrap();
+    next.calculate(START + 71 * MINUTE).await.unwrap();
+    assert_eq!(served(&next, "t", "o"), Some(0.00025));
+    assert_eq!(world.files().len(), 2);
+    assert_ne!(world.files(), before);
+}
+
+/// A bucket that has no objects, in which the first write fails. Notes the paths of writes.
+async fn store_that_fails_once(writes: mpsc::Sender<String>) -> Bucket {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = listener.local_addr().unwrap().to_string();
+    tokio::spawn(async move {
+        let mut is_first = true;
+        loop {
+            let mut stream = BufStream::new(listener.accept().await.unwrap().0);
+            let (mut request, mut length) = (String::new(), 0);
+            stream.read_line(&mut request).await.unwrap();
+            loop {
+                let mut header = String::new();
+                stream.read_line(&mut header).await.unwrap();
+                let header = header.trim_end().to_ascii_lowercase();
+                if let Some(bytes) = header.strip_prefix("content-length: ") {
+                    length = bytes.parse().unwrap();
+                }
+                if header.is_empty() {
+                    break;
+                }
+            }
+            stream.read_exact(&mut vec![0; length]).await.unwrap();
+            let path = request.strip_prefix("PUT ");
+            let status = match path {
+                None => "404 Not Found",
+                Some(_) if std::mem::take(&mut is_first) => "503 Service Unavailable",
+                Some(_) => "200 OK\r\nETag: \"1\"",
+            };
+            if let Some(path) = path {
+                writes.send(format!("{status} {path}")).await.unwrap();
+            }
+            let answer =
+                format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+            stream.write_all(answer.as_bytes()).await.unwrap();
+            stream.flush().await.unwrap();
+        }
+    });
+    let settings = S3 {
+        bucket: "b".to_owned(),
+        endpoint,
+        insecure: true,
+        access_key: "key".to_owned(),
+        secret_key: Secret::new("secret"),
+        retry_max_attempts: 5,
+        retry_backoff_initial: GoDuration::millis(200),
+        ..S3::default()
+    };
+    Bucket::open(&BucketSettings::S3(Box::new(settings))).unwrap()
+}
+
+#[tokio::test]
+async fn stop_during_a_flush_waits_for_its_end() {
+    let (sender, mut writes) = mpsc::channel(10);
+    let settings = AdaptiveSampling {
+        calculation_interval: GoDuration::seconds(1),
+        ..AdaptiveSampling::default()
+    };
+    let bucket = store_that_fails_once(sender).await;
+    let process = Adaptive::new(settings, "a", bucket, Metrics::new(&Registry::new()));
+    let stop = CancellationToken::new();
+    let run = tokio::spawn(Arc::clone(&process).run(Arc::new(|| false), stop.clone()));
+    send(&process, "t", "o", 1, 0.001);
+    assert!(writes.recv().await.unwrap().starts_with("503"));
+    stop.cancel();
+    run.await.unwrap();
+    assert!(writes.try_recv().unwrap().contains("/b/tactus-sampling.counts."));
 }
 
 /// What happens in an interval: traces of two operations, at which process, and who calculates.

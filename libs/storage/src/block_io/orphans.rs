@@ -11,10 +11,12 @@ use uuid::Uuid;
 
 use crate::bucket::{Bucket, blocking};
 use crate::error::{Error, Result};
-use crate::layout::{self, CLOCK, COMPACTED_META, META, parse_block_id, parse_block_key};
+use crate::layout::{
+    self, CLOCK, COMPACTED_META, META, is_tenant_index, parse_block_id, parse_block_key,
+};
 
-/// How much later than a tenant's index it may be. The index is written by every poll, so that a
-/// clock that says more has jumped, or nobody polls.
+/// How much later than a tenant's index our clock may be. Every poll writes the index, so a larger difference means
+/// that the clock has jumped, or that nobody polls.
 const MAX_AFTER_INDEX: SignedDuration = SignedDuration::from_hours(1);
 
 /// A block directory with neither `meta.json` nor `meta.compacted.json`.
@@ -49,12 +51,10 @@ pub async fn list_orphans(
     let mut index_written = None;
     let mut objects = bucket.list_stream(tenant, None)?;
     while let Some(object) = objects.try_next().await? {
-        let Some((_, rest)) = object.key.split_once('/') else { continue };
-        if [layout::TENANT_INDEX_PROTO, layout::TENANT_INDEX_JSON].contains(&rest) {
+        if is_tenant_index(&object.key) {
             index_written = index_written.max(Some(object.last_modified));
         }
-        let Some((directory, file)) = rest.split_once('/') else { continue };
-        let Some(id) = parse_block_id(directory) else { continue };
+        let Some((_, id, file)) = parse_block_key(&object.key) else { continue };
         let directory = directories.entry(id).or_default();
         directory.has_meta |= file == META || file == COMPACTED_META;
         directory.bytes = directory.bytes.saturating_add(object.size);
@@ -66,7 +66,7 @@ pub async fn list_orphans(
             Some(Orphan { block_id, bytes: found.bytes, newest: found.newest? })
         })
         .collect();
-    let mut now = Timestamp::now();
+    let mut now = our_time();
     if let Some(latest) =
         index_written.and_then(|at: Timestamp| at.checked_add(MAX_AFTER_INDEX).ok())
     {
@@ -84,10 +84,8 @@ pub async fn list_orphans(
 /// True if reading finds the block, whatever a listing says.
 async fn has_meta(bucket: &Bucket, tenant: &str, block_id: Uuid) -> Result<bool> {
     for file in [META, COMPACTED_META] {
-        match bucket.head(&layout::block_key(tenant, block_id, file)).await {
-            Ok(_) => return Ok(true),
-            Err(error) if error.is_not_found() => {}
-            Err(error) => return Err(error),
+        if bucket.exists(&layout::block_key(tenant, block_id, file)).await? {
+            return Ok(true);
         }
     }
     Ok(false)
@@ -108,7 +106,7 @@ pub async fn clear_orphan(bucket: &Bucket, tenant: &str, orphan: &Orphan) -> Res
         return Ok(false);
     }
     bucket.delete_all(objects.into_iter().map(|object| object.key).collect()).await?;
-    // A writer may have come meanwhile, and what it wrote must not go.
+    // A writer may have added files meanwhile, which must stay.
     remove_empty_directories(bucket, &prefix).await?;
     Ok(true)
 }
@@ -117,7 +115,7 @@ pub async fn clear_orphan(bucket: &Bucket, tenant: &str, orphan: &Orphan) -> Res
 pub(crate) async fn remove_empty_directories(bucket: &Bucket, prefix: &str) -> Result<()> {
     let Some(path) = bucket.local_path(prefix.trim_end_matches('/')) else { return Ok(()) };
     blocking(prefix, move || {
-        // Whatever is not empty, or gone, stays as it is.
+        // Directories that are not empty, or already gone, are ignored.
         for entry in read_dir(&path).into_iter().flatten() {
             let _ = std::fs::remove_dir(entry.path());
         }
@@ -132,16 +130,29 @@ pub fn has_clock(bucket: &Bucket) -> bool {
     bucket.local_path(CLOCK).is_none()
 }
 
-/// The store's time, from an object written for it ([`layout::CLOCK`]); our own for a local store.
+/// The store's time, from an object written for it. For a local store it is [`tactus_clock::now`],
+/// which does not follow the wall clock's jumps at once.
 pub async fn store_time(bucket: &Bucket) -> Result<Timestamp> {
     if !has_clock(bucket) {
-        return Ok(Timestamp::now());
+        return Ok(steady_time());
     }
     bucket.put(CLOCK, Bytes::from_static(b"now")).await?;
     bucket.head(CLOCK).await.map(|object| object.last_modified)
 }
 
-fn is_older(time: Timestamp, age: Duration, now: Timestamp) -> bool {
+fn steady_time() -> Timestamp {
+    // A time that cannot be told is 1970, so that nothing is old.
+    Timestamp::try_from(tactus_clock::now()).unwrap_or_default()
+}
+
+/// The time by which objects are old enough to be deleted, if no store tells an earlier one. When the wall clock has
+/// jumped ahead, it is not believed at first. When it was set back, new objects carry its time, and must not look old.
+pub(crate) fn our_time() -> Timestamp {
+    Timestamp::now().min(steady_time())
+}
+
+/// True if at `now` more than `age` has passed since `time`.
+pub(crate) fn is_older(time: Timestamp, age: Duration, now: Timestamp) -> bool {
     SignedDuration::try_from(age).is_ok_and(|age| now.duration_since(time) > age)
 }
 

@@ -7,13 +7,13 @@ use uuid::Uuid;
 
 use crate::meta::BlockMeta;
 
-/// Blocks that name one source and are compared with each other. More is no work of a compactor.
+/// The most blocks with a common source that are compared with each other. Compactors do not write more.
 const MAX_COMPARED: usize = 16;
 
-/// Sources of a block that is compared with others.
+/// The most sources of a block that is compared with others.
 const MAX_COMPARED_SOURCES: usize = 256;
 
-/// A map by block id: ids are random, and hostile ones must not make it slow.
+/// A map by block id. Its hash is seeded, because ids may come from an attacker.
 pub(super) type ById<T> = HashMap<Uuid, T, RandomState>;
 
 /// A map that takes `capacity` entries without growing.
@@ -63,7 +63,8 @@ pub(super) fn covered<'a>(
     graph.cover()
 }
 
-/// A block that this release cannot read holds nothing for it.
+/// True if the block has sources and this release can read it. A block that cannot be read does not replace its
+/// sources.
 pub(super) fn names_sources(meta: &BlockMeta) -> bool {
     !meta.sources().is_empty() && meta.is_readable()
 }
@@ -152,7 +153,7 @@ impl<'a> Graph<'a> {
         for place in free {
             self.keep(place, &mut is_kept);
         }
-        // What is left names each other in a circle: the highest stays.
+        // The remaining blocks name each other in a circle: the one with the highest rank stays.
         let mut circle = self.places_of(|node| node.is_top && node.covered_by.is_none());
         circle.retain(|place| !is_kept[*place as usize]);
         circle.sort_by_key(|place| std::cmp::Reverse(rank(&self.nodes[*place as usize])));

@@ -26,7 +26,7 @@ pub struct TenantBlocks {
     /// Places of the compacted blocks whose spans are not known to be elsewhere.
     uncovered: Vec<u32>,
     no_compact: Arc<HashSet<Uuid>>,
-    /// Blocks that there was no room for.
+    /// Number of blocks for which there was no room.
     left_out: usize,
     /// Some live block is of a version that this release cannot read.
     has_unreadable: bool,
@@ -133,7 +133,7 @@ impl TenantBlocks {
         self.left_out
     }
 
-    /// The list, of which so many blocks were left out.
+    /// The same list, with the number of blocks that were left out of it.
     pub(crate) fn without(self, left_out: usize) -> Self {
         Self { left_out, ..self }
     }
@@ -252,7 +252,7 @@ impl TenantBlocks {
         blocks
     }
 
-    /// Takes the blocks that others hold out of the live ones, which are all so far.
+    /// Moves the blocks that others cover from `live`, which has all blocks so far, to `superseded`.
     fn set_apart_covered(&mut self) {
         let covered = self.covered();
         if !covered.is_empty() {

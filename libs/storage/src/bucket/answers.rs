@@ -15,11 +15,11 @@ use tactus_telemetry::log_limited;
 
 /// The largest answer that is no object. A page of a listing has 5000 keys at most, of 1 KiB each.
 const MAX_ANSWER_BYTES: usize = 16 << 20;
-/// What is read of an answer that reports an error: a code and a sentence.
+/// Bytes that are read of an answer that reports an error: a code and a sentence.
 const MAX_ERROR_BYTES: usize = 2 << 10;
-/// How long the rest of such an answer is waited for.
+/// The longest wait for the rest of such an answer.
 const ERROR_TIME: Duration = Duration::from_secs(2);
-/// What is reserved for an object before its bytes are here.
+/// The most memory that is reserved for an object before its bytes arrive.
 const MAX_RESERVED_BYTES: u64 = 64 << 20;
 
 /// What a request asks for.
@@ -56,10 +56,10 @@ pub(super) async fn bounded(asked: Asked, answer: HttpResponse) -> Result<HttpRe
     Ok(HttpResponse::from_parts(parts, body))
 }
 
-/// The start of an answer that reports an error. One that breaks off says no less.
+/// The start of an answer that reports an error, even if it breaks off.
 async fn start_of(body: HttpResponseBody) -> Bytes {
     let mut start = Vec::new();
-    // What came until then is enough.
+    // After a timeout or an error, the bytes read so far are used.
     let _ = tokio::time::timeout(ERROR_TIME, read_first(body, MAX_ERROR_BYTES, &mut start)).await;
     // The client refuses an answer that is no text.
     String::from_utf8_lossy(&start).into_owned().into()
@@ -133,8 +133,8 @@ const ENTRIES: [(&str, &str); 4] = [
     ("BlobPrefix", "Name"),
 ];
 
-/// The page without entries whose key the client cannot name (`a//b`, `../c`): it would give up the whole listing, and
-/// nothing of ours is called so.
+/// The page without entries whose key the client does not accept (`a//b`, `../c`). It would fail the whole listing,
+/// and none of our objects has such a key.
 fn readable(page: Bytes) -> Bytes {
     let Ok(text) = std::str::from_utf8(&page) else { return page };
     let mut unreadable: Vec<_> =
@@ -177,7 +177,7 @@ fn unreadable_entries<'a>(
     })
 }
 
-/// Text of XML without its references; one that is none stays.
+/// Replaces XML references by their characters. A malformed reference stays as it is.
 fn unescaped(text: &str) -> Cow<'_, str> {
     if !text.contains('&') {
         return Cow::Borrowed(text);

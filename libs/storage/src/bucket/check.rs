@@ -8,16 +8,16 @@ use super::diagnosis::{self, Step};
 use super::{Bucket, Provider, answers};
 use crate::error::{Error, Result};
 
-/// Begins the names of objects that only try whether writing works. They lie on the first level,
-/// where only directories are tenants.
+/// The prefix of the names of objects that test whether writing works. They are in the root, where only directories
+/// are tenants.
 const PROBE_PREFIX: &str = "tactus-check-";
 
 impl Bucket {
     /// Tries what a server does with a bucket: lists it, writes a small object, reads and deletes
     /// it.
     ///
-    /// Errors: `Error::Unusable` with a sentence for the operator; retryable when it may pass by
-    /// itself. A store that lets nothing be deleted is only warned of.
+    /// Errors: `Error::Unusable` with a sentence for the operator; retryable when it may pass by itself. If only
+    /// deleting fails, that is logged as a warning.
     pub async fn check(&self) -> Result<()> {
         self.check_reading().await?;
         let key = format!("{PROBE_PREFIX}{}", Uuid::new_v4());
@@ -77,7 +77,7 @@ impl Bucket {
 
     async fn remove(&self, key: &str) -> object_store::Result<()> {
         if self.inner.root.is_some() {
-            // Told apart no further: the directory was writable a moment ago.
+            // The kind of error is not needed: the directory was writable a moment ago.
             return self.delete(key).await.map_err(|error| object_store::Error::Generic {
                 store: "local",
                 source: error.into(),

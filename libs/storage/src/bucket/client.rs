@@ -41,9 +41,9 @@ pub(super) const LONGEST_PAUSE: GoDuration = GoDuration::seconds(1);
 pub(super) struct Client<'a> {
     /// Bounds on repeating a request that failed for a passing reason.
     pub(super) retry: RetryConfig,
-    /// Plain HTTP is fine.
+    /// Plain HTTP is allowed.
     pub(super) insecure: bool,
-    /// Nothing is asked over TLS, so that a machine without certificates will do.
+    /// No request uses TLS, so the machine needs no root certificates.
     pub(super) never_tls: bool,
     pub(super) any_certificate: bool,
     /// Empty: the system's certificates.
@@ -108,7 +108,7 @@ pub(super) struct Connector {
     encryption: Option<Arc<EncryptionContext>>,
 }
 
-/// What the store's client has no setting for.
+/// TLS settings that the store's client does not have.
 #[derive(Debug, Clone)]
 struct OwnTls {
     identity: Option<Identity>,
@@ -152,7 +152,7 @@ impl HttpConnector for Connector {
 }
 
 impl OwnTls {
-    /// Nothing where the store's client has settings for all that is asked for.
+    /// `None` if the settings of the store's client are enough.
     fn read(tls: &ClientTls) -> Result<Option<Self>> {
         let (certificate, key) = (&tls.tls_cert_path, &tls.tls_key_path);
         let newest_only = tls.tls_min_version == "VersionTLS13";

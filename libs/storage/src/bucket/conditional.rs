@@ -12,8 +12,8 @@ use crate::hash::murmur3_x64_128;
 /// The largest document whose version is asked for.
 const MAX_BYTES: u64 = 256 << 20;
 
-/// Writers of a local store in this process; there is no other way to make compare and write one
-/// step on every file system.
+/// Serialises the writers of local stores in this process. There is no other way to compare and write in one step on
+/// every file system.
 static LOCAL_WRITERS: Mutex<()> = Mutex::const_new(());
 
 impl Bucket {

@@ -40,7 +40,7 @@ pub(super) enum CredentialServerError {
 }
 
 impl CredentialServerError {
-    /// 0 when there was no refusal.
+    /// The HTTP status of the refusal; 0 for other errors.
     pub(super) fn status(&self) -> u16 {
         match self {
             Self::Status { status, .. } => *status,
@@ -50,7 +50,7 @@ impl CredentialServerError {
 
     fn into_http(self) -> HttpError {
         let kind = match self.status() {
-            // Asked again, like a store.
+            // These are retried, as for a store.
             408 | 429 | 500..=599 => HttpErrorKind::Interrupted,
             _ => HttpErrorKind::Unknown,
         };

@@ -45,7 +45,7 @@ impl Found {
         }
     }
 
-    /// False when nothing says that there are credentials at all.
+    /// False if no setting, variable or file names any credentials.
     pub(super) fn is_configured(&self) -> bool {
         use AmazonS3ConfigKey as Key;
         let container = [Key::ContainerCredentialsRelativeUri, Key::ContainerCredentialsFullUri];

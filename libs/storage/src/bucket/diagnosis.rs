@@ -31,7 +31,7 @@ struct Facts {
     /// Everything that was said, in lower case.
     text: String,
     network: Option<Network>,
-    /// Not the store said it, but who gives credentials for it.
+    /// True if the error came from a credential server, not from the store.
     is_of_credential_server: bool,
 }
 

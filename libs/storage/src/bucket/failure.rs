@@ -27,7 +27,7 @@ pub(super) fn from_io(key: &str, error: io::Error) -> Error {
     }
 }
 
-/// True for S3's answer to conditional writes that meet: nobody has won yet.
+/// True for S3's answer to concurrent conditional writes of which none has won yet.
 pub(super) fn is_undecided(error: &object_store::Error) -> bool {
     matches!(error, object_store::Error::AlreadyExists { .. })
         && causes(error).any(|cause| cause.to_string().contains("ConditionalRequestConflict"))
@@ -66,7 +66,7 @@ fn from_generic(key: &str, source: Source) -> Error {
     let status = text.as_deref().and_then(status_of).unwrap_or(0);
     let says = |word: &str| text.as_deref().is_some_and(|text| text.contains(word));
     match status {
-        // Listings come without the client's own reading of these.
+        // The client does not translate these statuses for listings.
         404 => Error::NotFound { key },
         401 | 403 => Error::Denied { key, source },
         416 => Error::Corrupt { what: "object length", key, offset: 0 },

@@ -9,6 +9,7 @@ use tactus_config::sections::object_store::Gcs;
 
 use super::client::{self, Client, Connector, FIRST_PAUSE, LONGEST_PAUSE, retry};
 use super::credentials::{Environment, process_environment};
+use super::failure;
 use super::target::{Credentials, Kind, Provider, Target};
 use crate::error::{Error, Result};
 
@@ -51,7 +52,9 @@ pub(super) fn build(settings: &Gcs) -> Result<(GoogleCloudStorage, Target)> {
         builder = builder.with_application_credentials(file);
     }
     let store = builder.build().map_err(|error| {
-        Error::invalid("gcs credentials", format!("{name}: {}", causes_of(&error)))
+        // The client says what is wrong with a credentials file in the causes of its error.
+        let cause = failure::causes(&error).last().map(ToString::to_string);
+        Error::invalid("gcs credentials", format!("{name}: {}", cause.unwrap_or_default()))
     })?;
     let credentials = Credentials {
         name,
@@ -86,13 +89,6 @@ fn signer(anonymous: bool, file: Option<&str>, environment: Environment<'_>) -> 
         (_, Some(_)) => "the file of GOOGLE_APPLICATION_CREDENTIALS",
         _ => gcloud().unwrap_or(MACHINE),
     }
-}
-
-/// The client says what is wrong with a credentials file in the causes of its error.
-fn causes_of(error: &dyn std::error::Error) -> String {
-    std::iter::successors(error.source(), |error| error.source())
-        .last()
-        .map_or_else(|| error.to_string(), ToString::to_string)
 }
 
 #[derive(Debug, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! The encryption context of SSE-KMS, which the store's client does not know of.
 //!
-//! The client signs its requests before they get here, and a header more needs a new signature.
+//! The client has signed its requests before they get here, and an additional header needs a new signature.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
@@ -44,13 +44,13 @@ impl EncryptionContext {
         Ok(Some(Arc::new(Self { header, region, credentials })))
     }
 
-    /// Who signs from now on.
+    /// Sets the credentials that sign from now on.
     pub(super) fn sign_with(&self, credentials: &AwsCredentialProvider) {
         // Set twice only if one client were built twice, with the same credentials.
         let _ = self.credentials.set(Arc::clone(credentials));
     }
 
-    /// Adds the context and signs anew, if the request is one for it.
+    /// Adds the context and signs again, if the request asks for encryption by a KMS key.
     pub(super) async fn apply(&self, request: &mut HttpRequest) -> Result<(), Source> {
         let algorithm = request.headers().get(ALGORITHM).and_then(|value| value.to_str().ok());
         if !algorithm.is_some_and(|name| name.starts_with("aws:kms")) {

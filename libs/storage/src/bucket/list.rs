@@ -85,7 +85,7 @@ impl Bucket {
     }
 }
 
-/// What the keys of objects in a directory begin with.
+/// The prefix of the keys of all objects in a directory.
 fn directory_start(prefix: &str) -> String {
     match prefix.trim_end_matches('/') {
         "" => String::new(),
@@ -93,7 +93,7 @@ fn directory_start(prefix: &str) -> String {
     }
 }
 
-/// How errors call a listed directory; the first level has no name of its own.
+/// The name of a listed directory in errors; `/` for the root.
 fn directory_name(prefix: &str) -> String {
     if prefix.is_empty() { "/".into() } else { prefix.into() }
 }

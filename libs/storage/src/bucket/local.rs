@@ -29,7 +29,7 @@ pub struct LocalFile {
 impl LocalFile {
     pub(super) fn open(path: &Path, key: &str) -> Result<Self> {
         let open = || {
-            // A pipe would wait for somebody to write to it; reads of files are as without it.
+            // Without this flag, opening a pipe would wait for a writer. It has no effect on regular files.
             let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
             let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
             let metadata = file.metadata()?;
@@ -68,7 +68,7 @@ impl LocalFile {
     }
 }
 
-/// Creates the root for the owner only, and says where it really is.
+/// Creates the root directory for its owner only, and returns its canonical path.
 pub(super) fn open_root(path: &Path) -> io::Result<PathBuf> {
     if path.as_os_str().is_empty() {
         return Err(io::Error::new(io::ErrorKind::InvalidFilename, "no path given"));
@@ -160,7 +160,7 @@ impl Drop for Staged {
     }
 }
 
-/// What file systems without hard links answer.
+/// True for the errors of file systems without hard links.
 fn has_no_links(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::Unsupported | io::ErrorKind::PermissionDenied)
 }

@@ -15,7 +15,7 @@ pub(super) const DEFAULT_PART_BYTES: u64 = 8 << 20;
 /// Parts of one object in flight, to S3 and Google: they and the part size bound the memory of an upload.
 const UPLOAD_CONCURRENCY: usize = 3;
 
-/// Parts of one object that a writer aims at; S3 and Google take 10000.
+/// The most parts that are planned for one object. S3 and Google accept 10 000.
 const MAX_PARTS: u64 = 9000;
 /// Past [`MAX_PARTS`] the part size doubles after each this many parts.
 const PARTS_UNTIL_DOUBLED: u64 = 250;
@@ -73,8 +73,8 @@ fn hedge(at: GoDuration, up_to: u32) -> Option<(Duration, usize)> {
     at.non_zero().filter(|_| up_to > 1).map(|after| (after, up_to as usize))
 }
 
-/// Size of part `number` (from 0) when parts are meant to have `part_bytes`: an object that grows
-/// past all expectations still fits into the parts that a store takes.
+/// The size of part `number` (from 0) if parts have `part_bytes` at first. Late parts are larger, so that an object
+/// that is much larger than expected still fits into the parts that a store accepts.
 pub(super) fn grown_part_bytes(part_bytes: u64, number: u64) -> u64 {
     let doublings = number.saturating_sub(MAX_PARTS - PARTS_UNTIL_DOUBLED) / PARTS_UNTIL_DOUBLED;
     part_bytes.saturating_mul(1 << doublings.min(8))

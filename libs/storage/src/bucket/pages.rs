@@ -10,16 +10,16 @@ use object_store::{ListResult, ObjectMeta};
 use super::{Bucket, failure};
 use crate::error::{Error, Result};
 
-/// Pages without an entry after which a listing is taken to have no end.
+/// After this many pages without an entry in a row, a listing is taken to have no end.
 const MAX_EMPTY_PAGES: u32 = 1000;
 
-/// How long the next entry of a listing is waited for: longer than a request with all its repetitions.
+/// The longest wait for the next entry of a listing: longer than a request with all its retries.
 const MAX_PAUSE: Duration = Duration::from_secs(150);
 
-/// Entries right under a directory. Tenants are as many at most.
+/// The most entries right under a directory, which also limits the number of tenants.
 const MAX_ENTRIES: usize = 1 << 20;
 
-/// Keys that are called by one path: with and without a slash before and behind (`x`, `x/`, `/x`, `/x/`).
+/// The most keys with the same path: with and without a slash before and behind (`x`, `x/`, `/x`, `/x/`).
 const MAX_ALIKE: u32 = 4;
 
 /// Detects a sequence of texts that starts again. Each text is compared with an earlier one, which is replaced at

@@ -21,7 +21,7 @@ pub(super) struct Target {
     pub(super) bucket: String,
     /// Scheme and host of the store; empty for a directory.
     pub(super) address: String,
-    /// Empty where there are none.
+    /// Empty if the store has no regions.
     pub(super) region: String,
     pub(super) credentials: Credentials,
 }
@@ -31,7 +31,7 @@ pub(super) struct Target {
 pub(super) struct Credentials {
     /// Where they come from, in the operator's words.
     pub(super) name: &'static str,
-    /// False when they are only hoped for.
+    /// False if no setting, variable or file names them.
     pub(super) configured: bool,
     pub(super) provider: Provider,
 }

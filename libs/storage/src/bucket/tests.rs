@@ -26,6 +26,7 @@ async fn object_is_read_back_whole_and_in_ranges() {
     assert_eq!(bucket.get_ranges("t/x", &[8..10, 0..1]).await.unwrap(), ["89", "0"]);
     let info = bucket.head("t/x").await.unwrap();
     assert_eq!((info.key.as_str(), info.size), ("t/x", 10));
+    assert!(bucket.exists("t/x").await.unwrap());
 }
 
 #[tokio::test]
@@ -54,6 +55,9 @@ async fn range_past_the_end_is_corrupt_and_missing_object_not_found() {
     ] {
         assert!(error.is_not_found(), "{error:?}");
     }
+    assert!(!bucket.exists("y").await.unwrap());
+    // Not an answer.
+    assert!(bucket.exists("/y").await.is_err());
 }
 
 #[tokio::test]

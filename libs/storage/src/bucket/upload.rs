@@ -57,7 +57,7 @@ impl Bucket {
     }
 }
 
-/// Makes the object of all parts appear.
+/// Completes an upload, so that the object becomes visible.
 pub(super) async fn complete(
     bucket: &Bucket,
     key: &str,
@@ -66,7 +66,7 @@ pub(super) async fn complete(
 ) -> Result<()> {
     match upload.complete().await {
         Ok(_) => Ok(()),
-        // The answer to the first try may have got lost: then the repeated one finds no upload.
+        // If the answer to the first attempt was lost, the retry finds no upload any more.
         Err(error @ object_store::Error::NotFound { .. }) => match bucket.head(key).await {
             Ok(object) if object.size == size => Ok(()),
             _ => Err(failure::from_store(key, error)),
@@ -75,7 +75,7 @@ pub(super) async fn complete(
     }
 }
 
-/// Throws away the parts of an upload.
+/// Aborts an upload and deletes its parts.
 pub(super) async fn abort(key: &str, upload: &mut dyn MultipartUpload) {
     if let Err(error) = upload.abort().await {
         tracing::warn!(key, %error, "parts of a failed upload stay in the bucket");

@@ -11,9 +11,9 @@ use crate::error::{Error, Result};
 
 /// Deletes in flight when a block or a tenant is cleared.
 const DELETE_CONCURRENCY: usize = 16;
-/// Tries of a conditional write that the store calls neither done nor refused.
+/// Attempts at a conditional write that the store neither completes nor refuses.
 const CONFLICT_TRIES: u32 = 5;
-/// First pause between these tries; each further one is longer.
+/// First pause between these attempts; each further one is longer.
 const CONFLICT_PAUSE: Duration = Duration::from_millis(50);
 
 impl Bucket {
@@ -31,8 +31,8 @@ impl Bucket {
     /// Writes an object unless there is one under this key; false means that there is. Of several
     /// writers at once exactly one is told true.
     ///
-    /// Trap: when the answer to a write gets lost, the repeated one finds the object that it wrote
-    /// itself: false. Whoever must know puts something of its own into the bytes and reads them.
+    /// Trap: if the answer to a write is lost, the retry finds the object of the first attempt, and this returns
+    /// false. A caller that must know puts something unique into the bytes and reads them back.
     ///
     /// Errors: `Error::Unsupported` when the store has no conditional writes (some S3-alikes ignore
     /// the condition without a word).

@@ -63,7 +63,8 @@ impl Bucket {
 }
 
 impl Error {
-    /// From what [`ObjectWriter`] answered to a write of `key`: the error of this crate that it holds, or one made of it.
+    /// Converts an error of a write to an [`ObjectWriter`] of `key`: to the error of this crate that it holds, or to
+    /// a new one.
     pub fn from_write(key: &str, error: io::Error) -> Self {
         match error.downcast::<Self>() {
             Ok(ours) => ours,
@@ -92,8 +93,8 @@ impl ObjectWriter {
         Ok(self.written)
     }
 
-    /// Throws everything away and waits until the store has done so. A drop does the same in the
-    /// background, which a process that ends at once may cut short.
+    /// Aborts the upload and waits for that. A drop does the same in the background, where the end of the process may
+    /// interrupt it.
     pub fn abort(mut self) {
         if let Sink::Remote(mut remote) = std::mem::replace(&mut self.sink, Sink::Failed)
             && let Some(abort) = remote.abort()

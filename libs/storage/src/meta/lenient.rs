@@ -15,7 +15,7 @@ pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
         .map_err(|error| Error::corrupt("json of block meta", error.column() as u64))
 }
 
-/// An object whose keys may come in any case: the fields are set one after the other.
+/// An object whose keys may have any case. Its fields are set one by one.
 pub(crate) trait LenientObject: Sized {
     const NAME: &'static str;
 

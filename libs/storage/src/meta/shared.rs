@@ -8,13 +8,13 @@ use parking_lot::Mutex;
 use super::{DedicatedColumn, lenient};
 use crate::error::{Error, Result};
 
-/// Lists that are shared. A bucket has a few; what comes after these has a list of its own.
+/// The most lists that are shared. A bucket has a few; further lists are not shared.
 const MAX_LISTS: usize = 256;
 
 /// Memory of a list that is shared, in bytes; the text that it came from counts too. The columns of a block are 75 at most.
 const MAX_SHARED_BYTES: usize = 16 << 10;
 
-/// Columns of a list, more than any version of blocks has.
+/// The most columns of a list, which is more than any version of blocks has.
 const MAX_COLUMNS: usize = 256;
 
 type Columns = Arc<[DedicatedColumn]>;

@@ -2,7 +2,6 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use tactus_telemetry::error_text;
@@ -10,18 +9,20 @@ use uuid::Uuid;
 
 use super::index::choice;
 use super::metas::Wanted;
+use super::room::Recalled;
 use super::{Poller, Share, Tenant, TenantPoll};
-use crate::block_io::{self, ListedBlocks};
+use crate::block_io::{self, ListedBlocks, is_older};
 use crate::blocklist::TenantBlocks;
-use crate::error::{Error, Result};
+use crate::bucket::blocking;
+use crate::error::Result;
 use crate::layout::{TENANT_INDEX_JSON, TENANT_INDEX_PROTO, parse_block_key, tenant_index_key};
 use crate::meta::{BlockMeta, CompactedBlockMeta};
 use crate::tenant_index::TenantIndex;
 
-/// Blocks of a tenant from which on it pays to ask the index for their metas at start.
+/// The least number of blocks for which a poller reads the index first when it sees a tenant for the first time.
 const MIN_RECALLED: usize = 32;
 
-/// How much older than the index a meta is that is taken from it: clocks differ, and a meta may be
+/// A meta is taken from the index only if it is older by at least this much, because clocks differ, and a meta may be
 /// written again while an index is made.
 const RECALL_MARGIN: SignedDuration = SignedDuration::from_hours(1);
 
@@ -51,7 +52,7 @@ impl Poller {
             compacted: previous.compacted().iter().map(|b| (b.meta.block_id, b)).collect(),
             read: self.memory.take_read(name),
         };
-        let share = Arc::new(tenant.share());
+        let share = tenant.share();
         if tenant.is_new && listed.live.len() >= MIN_RECALLED {
             self.recall(tenant, &share, &listed, &mut known.read).await;
         }
@@ -63,7 +64,7 @@ impl Poller {
         let mut metas = self.read_metas(name, wanted, &share).await;
         let metas_missing = metas.failures.len();
         if let Some(error) = metas.failures.pop() {
-            // A list to keep is better than one that lacks the successor of a block.
+            // The previous list is better than a new one that lacks the successor of a block.
             let is_first = tenant.is_new && may_be_incomplete && metas.is_complete;
             if !is_first {
                 self.memory.keep_read(name, with_read(known.read, &metas.live));
@@ -117,13 +118,16 @@ impl Poller {
     async fn recall(
         &self,
         tenant: &Tenant,
-        share: &Arc<Share>,
+        share: &Share,
         listed: &ListedBlocks,
         read: &mut HashMap<Uuid, Arc<BlockMeta>>,
     ) {
         let Some(index_written) = listed.index_written else { return };
-        let (choice, _) = choice(tenant, share);
-        let index = match self.load_json_index(&tenant.name, choice).await {
+        let wanted = listed.live_before(index_written);
+        // This share gives back the room for what is dropped again, and for an index that turns out to be damaged.
+        let (choice, _) = choice(tenant, &Arc::new(tenant.share()));
+        let recalled = Recalled { choice, wanted };
+        let index = match self.load_json_index(&tenant.name, recalled).await {
             Ok(index) => index,
             Err(error) => {
                 let tenant = &tenant.name;
@@ -135,25 +139,20 @@ impl Poller {
                 return;
             }
         };
-        let Ok(limit) = index.created_at.min(index_written).checked_sub(RECALL_MARGIN) else {
-            return;
-        };
-        let old = listed.live_written.iter().filter(|(_, written)| *written < limit);
-        let old: HashSet<Uuid> = old.map(|(id, _)| *id).collect();
+        let old = listed.live_before(index.created_at.min(index_written));
         let known = index.live.into_iter().filter(|meta| old.contains(&meta.block_id));
+        let known = known.filter(|meta| share.take(meta.memory_bytes()));
         read.extend(known.map(|meta| (meta.block_id, meta)));
     }
 
     /// Writes both files, protobuf first, and counts failures: an old index is no reason to work
     /// with an old list here.
     async fn write_index(&self, tenant: &str, index: TenantIndex) -> Result<(TenantIndex, usize)> {
-        let encoded = tokio::task::spawn_blocking(move || {
+        let encode = move || {
             let files = (index.to_proto_zst(), index.to_json_gz());
-            (index, files)
-        });
-        let (index, (proto, json)) = encoded
-            .await
-            .map_err(|error| Error::Unavailable { key: tenant.into(), source: error.into() })?;
+            Ok((index, files))
+        };
+        let (index, (proto, json)) = blocking(tenant, encode).await?;
         let mut failures = 0;
         for (name, bytes) in [(TENANT_INDEX_PROTO, proto), (TENANT_INDEX_JSON, json)] {
             let written = self.bucket.put(&tenant_index_key(tenant, name), bytes.into()).await;
@@ -176,17 +175,18 @@ impl Poller {
     async fn delete_empty_tenant(&self, tenant: &str, listed: &ListedBlocks) -> Result<bool> {
         let Some(age) = self.settings.empty_tenant_deletion else { return Ok(false) };
         let is_old =
-            |newest: Option<Timestamp>, now| newest.is_some_and(|at| is_past(at, age, now));
+            |newest: Option<Timestamp>, now| newest.is_some_and(|at| is_older(at, age, now));
+        let ours = block_io::our_time();
         // Asking the store for its time costs a write.
-        if !is_old(listed.newest, Timestamp::now()) {
+        if !is_old(listed.newest, ours) {
             return Ok(false);
         }
-        let now = block_io::store_time(&self.bucket).await?;
+        let now = ours.min(block_io::store_time(&self.bucket).await?);
         let objects = self.bucket.list(tenant).await?;
         if !is_old(objects.iter().map(|object| object.last_modified).max(), now) {
             return Ok(false);
         }
-        // The bucket may be shared, and what else lies in it is none of ours to delete.
+        // The bucket may be shared, and objects of other programs must stay.
         if let Some(object) = objects.iter().find(|object| parse_block_key(&object.key).is_none()) {
             if self.memory.is_news(object.key.clone()) {
                 let key = &object.key;
@@ -204,10 +204,6 @@ impl Poller {
         tracing::info!(tenant, objects = count, "deleted a tenant without blocks");
         Ok(true)
     }
-}
-
-fn is_past(time: Timestamp, age: Duration, now: Timestamp) -> bool {
-    SignedDuration::try_from(age).is_ok_and(|age| now.duration_since(time) > age)
 }
 
 /// The live blocks read so far, for the next poll.
@@ -236,6 +232,13 @@ fn count_failure(tenant: &str, result: Result<()>) -> usize {
 impl ListedBlocks {
     fn is_empty(&self) -> bool {
         self.live.is_empty() && self.compacted.is_empty()
+    }
+
+    /// Live blocks whose meta was written well before `index`, the time of an index.
+    fn live_before(&self, index: Timestamp) -> HashSet<Uuid> {
+        let Ok(limit) = index.checked_sub(RECALL_MARGIN) else { return HashSet::new() };
+        let old = self.live_written.iter().filter(|(_, written)| *written < limit);
+        old.map(|(id, _)| *id).collect()
     }
 
     /// Sorts known blocks into the lists and returns the others. A block that was live when last

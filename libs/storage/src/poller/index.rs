@@ -13,11 +13,12 @@ use super::metas::{Found, Wanted};
 use super::room::{Choice, Refused};
 use super::{Poller, Share, Tenant, TenantPoll};
 use crate::blocklist::{BlockChanges, TenantBlocks};
+use crate::bucket::blocking;
 use crate::error::{Error, Result};
 use crate::layout::{
     COMPACTED_META, META, TENANT_INDEX_JSON, TENANT_INDEX_PROTO, block_key, tenant_index_key,
 };
-use crate::tenant_index::{MAX_STORED_BYTES, TenantIndex};
+use crate::tenant_index::{Choose, MAX_STORED_BYTES, TenantIndex};
 
 /// An index that claims to be newer than this is not believed to be fresh.
 const MAX_AHEAD: SignedDuration = SignedDuration::from_hours(1);
@@ -66,7 +67,7 @@ impl Poller {
     pub(super) async fn load_json_index(
         &self,
         tenant: &str,
-        choice: Choice,
+        choice: impl Choose + Send + 'static,
     ) -> Result<TenantIndex> {
         let json = tenant_index_key(tenant, TENANT_INDEX_JSON);
         let bytes = self.bucket.get_at_most(&json, self.max_index_bytes()).await?;
@@ -127,7 +128,7 @@ impl Poller {
         drop(reads);
 
         for id in removed.iter().filter(|id| live.contains(*id)) {
-            if !self.exists(&block_key(name, *id, META)).await? {
+            if !self.bucket.exists(&block_key(name, *id, META)).await? {
                 unseen.remove.push(*id);
             }
         }
@@ -137,27 +138,19 @@ impl Poller {
         for block in &own.add_compacted {
             let id = block.meta.block_id;
             let is_unseen = !compacted.contains(&id) && !cleared.contains(&id);
-            if is_unseen && self.exists(&block_key(name, id, COMPACTED_META)).await? {
+            if is_unseen && self.bucket.exists(&block_key(name, id, COMPACTED_META)).await? {
                 index.compacted.push(Arc::clone(block));
                 unseen.add_compacted.push(Arc::clone(block));
             }
         }
         for id in cleared.iter().filter(|id| compacted.contains(*id)) {
-            if !self.exists(&block_key(name, *id, COMPACTED_META)).await? {
+            if !self.bucket.exists(&block_key(name, *id, COMPACTED_META)).await? {
                 unseen.remove_compacted.push(*id);
             }
         }
         let gone: HashSet<Uuid> = unseen.remove_compacted.iter().copied().collect();
         index.compacted.retain(|block| !gone.contains(&block.meta.block_id));
         Ok(unseen)
-    }
-
-    async fn exists(&self, key: &str) -> Result<bool> {
-        match self.bucket.head(key).await {
-            Ok(_) => Ok(true),
-            Err(error) if error.is_not_found() => Ok(false),
-            Err(error) => Err(error),
-        }
     }
 
     /// Sorts the blocks out, off the async runtime.
@@ -169,11 +162,10 @@ impl Poller {
     ) -> Result<TenantBlocks> {
         let left_out = usize::try_from(index.left_out).unwrap_or(usize::MAX);
         let arrange = move || {
-            TenantBlocks::with_no_compact(index.live, index.compacted, no_compact).without(left_out)
+            let all = TenantBlocks::with_no_compact(index.live, index.compacted, no_compact);
+            Ok(all.without(left_out))
         };
-        let arranged = tokio::task::spawn_blocking(arrange).await;
-        let blocks = arranged
-            .map_err(|error| Error::Unavailable { key: tenant.into(), source: error.into() })?;
+        let blocks = blocking(tenant, arrange).await?;
         if let Some(meta) = blocks.unreadable().next()
             && self.memory.is_news(format!("{tenant} {}", meta.format))
         {
@@ -205,8 +197,6 @@ async fn decode(
     key: String,
     work: impl FnOnce() -> Result<(TenantIndex, usize)> + Send + 'static,
 ) -> Result<TenantIndex> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(index) => index.map(|(index, _)| index).map_err(|error| error.with_key(&key)),
-        Err(error) => Err(Error::Unavailable { key, source: error.into() }),
-    }
+    let decoded = blocking(&key, work).await;
+    decoded.map(|(index, _)| index).map_err(|error| error.with_key(&key))
 }

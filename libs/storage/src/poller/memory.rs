@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::meta::BlockMeta;
 
-/// Things that are remembered to be logged once.
+/// The most messages that are remembered so that each is logged once.
 const MAX_LOGGED: usize = 10_000;
 
 #[derive(Debug, Default)]

@@ -13,7 +13,7 @@ use crate::block_io;
 use crate::error::{Error, Result};
 use crate::meta::{BlockMeta, CompactedBlockMeta};
 
-/// Metas that cannot be read before the store is taken to be out of order.
+/// After this many failed reads, the store is taken to be down, and other metas are not tried.
 const MAX_FAILURES: usize = 20;
 
 /// A block whose meta is wanted.
@@ -127,7 +127,7 @@ impl Poller {
     async fn find_live(&self, tenant: &str, id: Uuid) -> Result<Found> {
         match block_io::read_meta(&self.bucket, tenant, id).await {
             Ok(meta) => Ok(Found::Live(Arc::new(meta))),
-            // Marked since the listing.
+            // The block may have been marked compacted since the listing.
             Err(error) if error.is_not_found() => {
                 self.find_compacted(tenant, id, Timestamp::now()).await
             }

@@ -67,7 +67,7 @@ impl PollReport {
         }
     }
 
-    /// True when a list is not what the bucket has.
+    /// True if a list differs from what the bucket has.
     pub fn is_incomplete(&self) -> bool {
         self.metas_corrupt > 0
             || self.metas_missing > 0

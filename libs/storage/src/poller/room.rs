@@ -1,7 +1,10 @@
 //! Limits the memory of the block list, and divides it among tenants.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+
+use uuid::Uuid;
 
 use crate::blocklist::TenantBlocks;
 use crate::meta::{BlockMeta, CompactedBlockMeta};
@@ -11,7 +14,7 @@ use crate::tenant_index::Choose;
 /// has, the blocks of others still fit.
 const TIMES_THE_REST: u64 = 4;
 
-/// A share of so little memory takes no meta: it need not be read to know that.
+/// Every meta takes at least this much memory. With less room left, metas are not even read.
 const LEAST_META_BYTES: u64 = 512;
 
 /// The memory of all lists of a poller.
@@ -22,7 +25,7 @@ pub(super) struct Room {
 }
 
 impl Room {
-    /// So many bytes; 0 is no limit. `taken`: by what is known already.
+    /// `limit` in bytes; 0 is no limit. `taken`: bytes that the known blocks take.
     pub(super) fn new(limit: u64, taken: u64) -> Arc<Self> {
         let limit = if limit == 0 { u64::MAX } else { limit };
         Arc::new(Self { limit, taken: taken.into() })
@@ -123,6 +126,22 @@ impl Choose for Choice {
             return Some(Arc::clone(known));
         }
         self.takes(&block.meta).then(|| Arc::new(block))
+    }
+}
+
+/// Takes, as far as there is room, the wanted ones of the live blocks in an index, each once, and no compacted ones.
+pub(super) struct Recalled {
+    pub(super) choice: Choice,
+    pub(super) wanted: HashSet<Uuid>,
+}
+
+impl Choose for Recalled {
+    fn live(&mut self, meta: BlockMeta) -> Option<Arc<BlockMeta>> {
+        if self.wanted.remove(&meta.block_id) { self.choice.live(meta) } else { None }
+    }
+
+    fn compacted(&mut self, _: CompactedBlockMeta) -> Option<Arc<CompactedBlockMeta>> {
+        None
     }
 }
 

@@ -1,4 +1,4 @@
-//! What is kept of an index while it is decoded, and its limits.
+//! The blocks that are kept of an index while it is decoded, and their limits.
 
 use std::cell::Cell;
 use std::io::{self, BufReader, Read};
@@ -98,7 +98,7 @@ impl<K: Choose> Entries<K> {
     }
 }
 
-/// How much was decompressed.
+/// Counts decompressed bytes.
 #[derive(Debug, Default)]
 pub(super) struct Decoded {
     all: Cell<u64>,

@@ -1,5 +1,8 @@
 //! Lists that have no room for all blocks.
 
+use std::fs::File;
+use std::time::SystemTime;
+
 use super::*;
 use crate::meta::Extension;
 use crate::tenant_index::TenantIndex;
@@ -63,6 +66,34 @@ async fn blocks_beyond_the_bound_are_left_out_here_and_where_the_index_is_read()
     assert_eq!(seen(&larger, "large"), (20, 0));
     let reader = store.reader(PollerSettings { fallback: false, ..with_room(0) });
     assert!(!reader.poll_once().await.unwrap().is_incomplete());
+}
+
+/// The first poll of a process that keeps the index, with room for each block once but not twice.
+#[tokio::test]
+async fn first_poll_counts_what_the_index_has_once() {
+    for is_old in [true, false] {
+        let store = Store::new();
+        let mut ids = Vec::new();
+        for _ in 0..80 {
+            ids.push(store.add_of("t", 100).await);
+        }
+        for id in &ids[40..] {
+            block_io::mark_compacted(&store.bucket, "t", *id).await.unwrap();
+        }
+        for id in ids.iter().take(if is_old { 40 } else { 0 }) {
+            let path = store.bucket.local_path(&block_key("t", *id, META)).unwrap();
+            let written = SystemTime::now() - Duration::from_secs(2 * 3600);
+            File::open(path).unwrap().set_modified(written).unwrap();
+        }
+        let first = store.builder();
+        first.poll_once().await.unwrap();
+        let bytes = first.blocklist.tenant("t").memory_bytes();
+
+        let next = Poller::builder(store.bucket.clone(), Arc::default(), with_room(bytes / 2 * 3));
+        let report = next.poll_once().await.unwrap();
+        assert_eq!((report.left_out, report.live_blocks, report.compacted_blocks), (0, 40, 40));
+        assert_eq!(report.metas_read, if is_old { 40 } else { 80 });
+    }
 }
 
 #[tokio::test]
