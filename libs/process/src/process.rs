@@ -183,8 +183,8 @@ impl Process {
     pub async fn bucket(&self) -> Result<Bucket, Error> {
         let open = || async {
             let bucket = Bucket::open(&bucket::bucket(&self.config.storage.trace)?)?;
-            let reads = |service: &&str| matches!(**service, "querier" | "query-frontend");
-            let checked = match services_of(&self.config.target).iter().all(reads) {
+            let reads = |service| matches!(service, "querier" | "query-frontend");
+            let checked = match services_of(&self.config.target).into_iter().all(reads) {
                 true => bucket.check_reading().await,
                 false => bucket.check().await,
             };
