@@ -8,6 +8,7 @@ use tactus_model::TenantId;
 use tactus_rpc::QueryContext;
 use tactus_work::memory::QueryMemory;
 use tactus_work::{Line, Work};
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::time::Instant;
 
 tokio::task_local! {
@@ -50,7 +51,19 @@ pub(crate) async fn as_query<T>(
     let tenants = Line::of(&joined(tenants), &[]).tenant;
     let work =
         memory.map(|memory| Work::default().holding(memory, tenants, number)).unwrap_or_default();
+    let work = work.waiting_by(in_place);
     QUERY.scope(CurrentQuery { deadline, context, tenants, work }, query).await
+}
+
+/// Waits for memory on a thread that serves connections: its other tasks go on elsewhere. Those that would give the memory
+/// back may be among them.
+fn in_place(wait: &mut dyn FnMut()) {
+    let flavor = Handle::try_current().map(|runtime| runtime.runtime_flavor());
+    if flavor.is_ok_and(|flavor| flavor == RuntimeFlavor::MultiThread) {
+        tokio::task::block_in_place(wait);
+    } else {
+        wait();
+    }
 }
 
 /// Runs further work on behalf of a query of these tenants, such as writing its answer: its long work waits for their

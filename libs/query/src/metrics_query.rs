@@ -151,7 +151,7 @@ impl Frontend {
             is_instant: query.is_instant,
             max_bytes: self.max_series_bytes(),
         };
-        let sum = Sum::new(MetricsCombiner::new(&query.root, grid, options));
+        let sum = Sum::new(MetricsCombiner::new(&query.root, grid, options), &grid);
         let work = self.new_work(tenants);
         let mut state = State { sum, work, progress: progress.map(|progress| (progress, grid)) };
         if !compiled.is_never() {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::end_reason::Over;
 use crate::memory::{QueryShare, Reservation, Room};
-use crate::work::{end, give_way, is_over, memory};
+use crate::work::{end, give_way, is_over, memory, wait_by};
 
 /// Bytes that are reserved in advance, so that a loop that grows in small steps rarely has to ask. At most as much as
 /// is held already, because a query may have thousands of small structures.
@@ -62,18 +62,22 @@ impl Held {
 
     #[cold]
     fn reserve(&mut self, bytes: u64) -> bool {
-        let began = Instant::now();
-        loop {
-            match self.try_reserve(bytes) {
-                Room::Enough => return true,
-                Room::Soon if began.elapsed() < LONGEST_WAIT && !is_over() => give_way(),
-                Room::Soon | Room::None => {
-                    self.is_refused = true;
-                    end(Over::Memory);
-                    return false;
+        let mut room = self.try_reserve(bytes);
+        if room == Room::Soon {
+            wait_by(&mut || {
+                let began = Instant::now();
+                while room == Room::Soon && began.elapsed() < LONGEST_WAIT && !is_over() {
+                    give_way();
+                    room = self.try_reserve(bytes);
                 }
-            }
+            });
         }
+        if room == Room::Enough {
+            return true;
+        }
+        self.is_refused = true;
+        end(Over::Memory);
+        false
     }
 
     /// As [`Self::grow_to`], but does not wait for another query to end.

@@ -14,4 +14,4 @@ pub use end_reason::Over;
 pub use gate::{Gate, Help, Line, TooManyBytes, Turn};
 pub use held::Held;
 pub use slots::{Full, Slot, SlotLimits, Slots};
-pub use work::{Stop, StopOnDrop, UNITS_OF_WRITTEN_SPAN, Work, end, is_over, tick};
+pub use work::{Stop, StopOnDrop, UNITS_OF_WRITTEN_SPAN, Waiting, Work, end, is_over, tick};

@@ -66,7 +66,12 @@ pub struct Work {
     memory: Option<Arc<QueryShare>>,
     /// A thread that has worked for a while calls this, so that others can go first.
     give_way: Option<Arc<dyn Fn() + Send + Sync>>,
+    /// Runs what waits for memory.
+    waiting_by: Option<Waiting>,
 }
+
+/// Runs something that sleeps, on a thread that others may need meanwhile.
+pub type Waiting = fn(&mut dyn FnMut());
 
 impl fmt::Debug for Work {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -131,6 +136,13 @@ impl Work {
     #[must_use]
     pub fn giving_way(mut self, give_way: impl Fn() + Send + Sync + 'static) -> Self {
         self.give_way = Some(Arc::new(give_way));
+        self
+    }
+
+    /// Has this run what waits for memory of others, if the thread may be one that must not sleep.
+    #[must_use]
+    pub fn waiting_by(mut self, run: Waiting) -> Self {
+        self.waiting_by = Some(run);
         self
     }
 
@@ -243,6 +255,14 @@ pub fn is_over() -> bool {
 /// The memory of the query that this thread works for.
 pub(crate) fn memory() -> Option<Arc<QueryShare>> {
     CURRENT.with_borrow(|current| current.as_ref()?.work.memory.clone())
+}
+
+/// Runs something that sleeps in the way of this thread's work.
+pub(crate) fn wait_by(wait: &mut dyn FnMut()) {
+    match CURRENT.with_borrow(|current| current.as_ref()?.work.waiting_by) {
+        Some(run) => run(wait),
+        None => wait(),
+    }
 }
 
 /// Lets others go first. Returns at once if nobody waits.

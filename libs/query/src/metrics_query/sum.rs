@@ -5,8 +5,8 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tactus_api::metrics::from_message;
 use tactus_api::{Error, Result};
-use tactus_proto::tactus::v1::MetricsResponse;
-use tactus_traceql::metrics::{MetricsAnswer, MetricsCombiner};
+use tactus_proto::tactus::v1::{MetricsResponse, MetricsSeries};
+use tactus_traceql::metrics::{Grid, MetricsAnswer, MetricsCombiner};
 use tactus_work::{Held, Work};
 
 use crate::current_query::current_work;
@@ -24,15 +24,21 @@ const SNAPSHOT_BYTES: usize = 32 << 20;
 /// Where the jobs of a query add their series.
 #[derive(Clone)]
 pub(super) struct Sum {
+    /// Whoever adds to it may wait for memory meanwhile, so threads that serve connections do not wait for it.
     combiner: Arc<Mutex<Option<MetricsCombiner>>>,
+    intervals: usize,
     /// For copies, which are made outside of the query's task.
     work: Work,
 }
 
 impl Sum {
     /// For the query of this task.
-    pub(super) fn new(combiner: MetricsCombiner) -> Self {
-        Self { combiner: Arc::new(Mutex::new(Some(combiner))), work: current_work() }
+    pub(super) fn new(combiner: MetricsCombiner, grid: &Grid) -> Self {
+        Self {
+            combiner: Arc::new(Mutex::new(Some(combiner))),
+            intervals: grid.intervals(),
+            work: current_work(),
+        }
     }
 
     /// Adds the series of an answer, and returns the rest of it.
@@ -43,28 +49,35 @@ impl Sum {
         let Outcome::Answer(mut answer) = outcome else { return Ok(outcome) };
         let series = std::mem::take(&mut answer.series);
         let points: usize = series.iter().map(|series| series.intervals.len()).sum();
+        // Each series gets a place for every interval.
+        let is_long = points.max(series.len() * self.intervals) > INLINE_POINTS;
         let mut held = Held::default();
         hold(&mut held, series_bytes(&series)).await?;
-        let add = move || -> Result<()> {
-            let _held = held;
-            let mut combiner = self.combiner.lock();
-            // `None` once the query ended.
-            let Some(combiner) = &mut *combiner else { return Ok(()) };
-            for part in series {
-                let part = from_message(part).map_err(|error| Error::Internal(error.to_string()));
-                combiner.add([part?])?;
-            }
-            Ok(())
-        };
-        offload(points > INLINE_POINTS, add).await??;
+        let mut left = Some(series);
+        if !is_long {
+            let sum = self.clone();
+            let series = left.take();
+            left = offload(false, move || match sum.combiner.try_lock() {
+                Some(mut combiner) => add(&mut combiner, series).map(|()| None),
+                None => Ok(series),
+            })
+            .await??;
+        }
+        if left.is_some() {
+            offload(true, move || {
+                let _held = held;
+                add(&mut self.combiner.lock(), left)
+            })
+            .await??;
+        }
         Ok(Outcome::Answer(answer))
     }
 
-    /// The answer to what was added so far, and its memory; `None` if the series are many, there is none left for them, or
-    /// the query ended.
+    /// The answer to what was added so far, and its memory; `None` if the series are many, some are being added, there is no
+    /// memory left for them, or the query ended.
     pub(super) fn snapshot(&self) -> Option<(MetricsAnswer, Held)> {
         let copy = || {
-            let combiner = self.combiner.lock();
+            let combiner = self.combiner.try_lock()?;
             let combiner = combiner.as_ref().filter(|sum| sum.heap_bytes() <= SNAPSHOT_BYTES)?;
             Some(combiner.copy())
         };
@@ -73,9 +86,21 @@ impl Sum {
 
     /// The answer to what was added, and its memory.
     pub(super) async fn finish(&self) -> Result<(MetricsAnswer, Held)> {
-        let Some(combiner) = self.combiner.lock().take() else { return Ok(Default::default()) };
+        let sum = Arc::clone(&self.combiner);
+        let taken = offload(sum.is_locked(), move || sum.lock().take()).await?;
+        let Some(combiner) = taken else { return Ok(Default::default()) };
         offload(combiner.heap_bytes() > INLINE_BYTES, move || finish(combiner)).await?
     }
+}
+
+/// Adds series, unless the query has ended.
+fn add(combiner: &mut Option<MetricsCombiner>, series: Option<Vec<MetricsSeries>>) -> Result<()> {
+    let Some(combiner) = combiner else { return Ok(()) };
+    for part in series.into_iter().flatten() {
+        let part = from_message(part).map_err(|error| Error::Internal(error.to_string()));
+        combiner.add([part?])?;
+    }
+    Ok(())
 }
 
 fn finish(combiner: MetricsCombiner) -> Result<(MetricsAnswer, Held)> {
@@ -91,8 +116,7 @@ mod tests {
     use super::*;
     use crate::current_query::as_query;
     use tactus_proto::otlp::{AnyValue, any_value::Value};
-    use tactus_proto::tactus::v1::MetricsSeries;
-    use tactus_traceql::metrics::{AnswerOptions, Grid};
+    use tactus_traceql::metrics::AnswerOptions;
     use tactus_work::memory::{Budget, QueryMemory};
 
     fn answer(first: i64) -> Outcome<MetricsResponse> {
@@ -111,7 +135,7 @@ mod tests {
         let root = tactus_traceql::parse("{ } | rate() by (span.n)").unwrap();
         let query = async {
             let grid = Grid::range(0, 60, 60, None);
-            let sum = Sum::new(MetricsCombiner::new(&root, grid, AnswerOptions::default()));
+            let sum = Sum::new(MetricsCombiner::new(&root, grid, AnswerOptions::default()), &grid);
             for number in 0..answers {
                 sum.clone().add(answer(number * 5_000)).await?;
             }
