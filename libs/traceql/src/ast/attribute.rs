@@ -42,7 +42,7 @@ impl Attribute {
         Attribute::Named { scope, parent: false, name: name.into() }
     }
 
-    /// The key without scope, or the intrinsic's canonical text.
+    /// The key without scope, or the intrinsic's canonical text. Search answers show the attribute under this key.
     pub fn key(&self) -> &str {
         match self {
             Attribute::Intrinsic(intrinsic) => intrinsic.text(),

@@ -17,8 +17,6 @@ use crate::{Attribute, FieldExpression, Intrinsic, Pipeline, UnaryOperator};
 #[derive(Debug)]
 pub(crate) struct Shown {
     pub(crate) attribute: Attribute,
-    /// In answers.
-    key: String,
     /// Used as a value somewhere.
     always: bool,
     /// Comparisons with constants.
@@ -76,14 +74,6 @@ fn is_hidden(attribute: &Attribute) -> bool {
     )
 }
 
-/// Without its scope, but for an attribute of the parent: the span may show its own of this name.
-fn key_of(attribute: &Attribute) -> String {
-    match attribute {
-        Attribute::Named { parent: true, .. } => attribute.to_string(),
-        attribute => attribute.key().to_owned(),
-    }
-}
-
 /// Attributes in order of first reference.
 struct Collector<'p> {
     shown: Vec<Shown>,
@@ -94,8 +84,8 @@ struct Collector<'p> {
 impl Collector<'_> {
     fn entry(&mut self, attribute: &Attribute) -> &mut Shown {
         let place = *self.places.entry(attribute.clone()).or_insert_with(|| {
-            let (attribute, key) = (attribute.clone(), key_of(attribute));
-            self.shown.push(Shown { attribute, key, always: false, tests: Vec::new() });
+            let attribute = attribute.clone();
+            self.shown.push(Shown { attribute, always: false, tests: Vec::new() });
             self.shown.len() - 1
         });
         &mut self.shown[place]
@@ -136,7 +126,7 @@ fn collect_expression(expression: &FieldExpression, collector: &mut Collector<'_
 impl<'v> BoundShown<'v> {
     /// The attribute's key in answers.
     pub(crate) fn key(&self) -> &'v str {
-        &self.shown.key
+        self.shown.attribute.key()
     }
 
     pub(crate) fn is_name(&self) -> bool {

@@ -36,12 +36,7 @@ fn search(query: &str, batch: &SpanBatch) -> Vec<TraceMatch> {
 
 /// The attributes shown of the only span, as `key=value`, then its name if shown.
 fn shown(query: &str, span: Span) -> Vec<String> {
-    shown_of_first(query, vec![span])
-}
-
-/// As [`shown`], of the first span that matches.
-fn shown_of_first(query: &str, spans: Vec<Span>) -> Vec<String> {
-    let found = search(query, &live_batch(&[service("shop", spans)]));
+    let found = search(query, &live_batch(&[service("shop", vec![span])]));
     let span = &found[0].span_sets[0].spans[0];
     let pairs = span.attributes.iter().map(|(key, value)| format!("{key}={value}"));
     pairs.chain(span.name.clone()).collect()
@@ -105,18 +100,6 @@ fn event_attribute_is_shown_from_the_event_that_satisfies_the_comparison() {
 #[test]
 fn same_attribute_by_two_names_is_shown_once() {
     assert_eq!(shown("{ .n = 5 && span.n = 5 }", rich_span()), ["n=5"]);
-}
-
-#[test]
-fn attributes_of_the_parent_are_shown_by_their_whole_name() {
-    let child = Span { id: 2, parent: 1, ..rich_span() };
-    let spans = || vec![rich_span(), child.clone()];
-    assert_eq!(shown_of_first("{ parent.n = 5 && span.n = 5 }", spans()), ["parent.n=5", "n=5"]);
-    let selected = "{ parent != nil } | select(parent.span.n, parent.resource.service.name)";
-    assert_eq!(
-        shown_of_first(selected, spans()),
-        ["parent.span.n=5", "parent.resource.service.name=shop"]
-    );
 }
 
 #[test]

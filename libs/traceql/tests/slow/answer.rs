@@ -116,11 +116,7 @@ impl World<'_> {
                 shown.name = Some(value.to_string());
                 continue;
             }
-            let key = match &reference.attribute {
-                parents @ Attribute::Named { parent: true, .. } => parents.to_string(),
-                own => own.key().to_owned(),
-            };
-            let pair = (key, value);
+            let pair = (reference.attribute.key().to_owned(), value);
             if !is_hidden(reference.attribute) && !shown.attributes.contains(&pair) {
                 shown.attributes.push(pair);
             }
