@@ -42,11 +42,67 @@ export function counted(count: number, what: string): string {
   return `${integer(count)} ${what}${count === 1 ? "" : "s"}`;
 }
 
-/** Local time of unix milliseconds; with the day if that is not today. */
+/** A number that counts nothing in particular: whole from a thousand on, with three digits below. */
+export function plain(value: number): string {
+  if (Math.abs(value) >= 999.5) return integer(Math.round(value));
+  return `${Number(value.toPrecision(3))}`;
+}
+
+/** A rate a second with three digits; a minute or an hour where that says more. */
+export function rate(perSecond: number): string {
+  const shown = (value: number) => (value >= 999.5 || value < 0.1 ? plain(value) : digits(value));
+  if (perSecond >= 1) return `${shown(perSecond)}/s`;
+  if (perSecond * 60 >= 1) return `${shown(perSecond * 60)}/min`;
+  return `${shown(perSecond * 3600)}/h`;
+}
+
+/** A share of one. What is there is never shown as nothing. */
+export function percent(share: number): string {
+  const value = share * 100;
+  if (value > 0 && value < 0.01) return "< 0.01 %";
+  return `${value >= 10 ? value.toFixed(0) : Number(value.toPrecision(2))} %`;
+}
+
+function two(part: number, width = 2): string {
+  return String(part).padStart(width, "0");
+}
+
+function clockOf(date: Date): string {
+  return `${two(date.getHours())}:${two(date.getMinutes())}:${two(date.getSeconds())}`;
+}
+
+function dayOf(date: Date): string {
+  return `${date.getFullYear()}-${two(date.getMonth() + 1)}-${two(date.getDate())}`;
+}
+
+/** Local time of unix milliseconds, to the second; with the day if that is not today. */
 export function time(millis: number, now = Date.now()): string {
   const date = new Date(millis);
-  const two = (part: number, width = 2) => String(part).padStart(width, "0");
-  const clock = `${two(date.getHours())}:${two(date.getMinutes())}:${two(date.getSeconds())}`;
-  if (date.toDateString() === new Date(now).toDateString()) return clock;
-  return `${date.getFullYear()}-${two(date.getMonth() + 1)}-${two(date.getDate())} ${clock}`;
+  const isToday = date.toDateString() === new Date(now).toDateString();
+  return isToday ? clockOf(date) : `${dayOf(date)} ${clockOf(date)}`;
+}
+
+/** As {@link time}, with milliseconds: when something happened. */
+export function moment(millis: number, now = Date.now()): string {
+  return `${time(millis, now)}.${two(new Date(millis).getMilliseconds(), 3)}`;
+}
+
+/** Local time with its day, milliseconds and zone, whatever day it is: others read it elsewhere and later. */
+export function dated(millis: number): string {
+  const date = new Date(millis);
+  return `${dayOf(date)} ${clockOf(date)}.${two(date.getMilliseconds(), 3)} ${zone(millis / 1000)}`;
+}
+
+/** How far local time is from universal time at a moment in unix seconds: `UTC+5:30`. */
+export function zone(seconds: number): string {
+  const minutes = -new Date(seconds * 1000).getTimezoneOffset();
+  if (minutes === 0) return "UTC";
+  const size = Math.abs(minutes);
+  const rest = size % 60 === 0 ? "" : `:${two(size % 60)}`;
+  return `UTC${minutes < 0 ? "−" : "+"}${Math.floor(size / 60)}${rest}`;
+}
+
+/** Unix milliseconds of nanoseconds as answers have them. */
+export function millisOf(nanos: string | bigint | undefined): number {
+  return Number(BigInt(nanos ?? "0") / 1_000_000n);
 }

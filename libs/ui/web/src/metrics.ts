@@ -3,6 +3,8 @@ import type { Range } from "./range";
 
 export interface Exemplar {
   traceId: string;
+  /** Null where the server does not tell it. */
+  spanId: string | null;
   /** Unix milliseconds. */
   millis: number;
   value: number;
@@ -142,7 +144,12 @@ export function seriesOf({ start = 0, step = 0, series = [] }: CompactAnswer): S
     points: values.flatMap((value, at): [number, number][] =>
       typeof value === "number" ? [[start + at * step, value]] : [],
     ),
-    exemplars: exemplars.map(([millis, value, traceId]) => ({ traceId, millis, value })),
+    exemplars: exemplars.map(([millis, value, traceId, span]) => ({
+      traceId,
+      spanId: span ? span.padStart(16, "0") : null,
+      millis,
+      value,
+    })),
   }));
 }
 

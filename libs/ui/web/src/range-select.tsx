@@ -1,4 +1,5 @@
 import { useEffect, useMemo, useState } from "preact/hooks";
+import { zone } from "./format";
 import {
   DEFAULT_RANGE,
   fieldOf,
@@ -8,7 +9,6 @@ import {
   rangeOf,
   rangeOfFields,
   seconds,
-  zone,
 } from "./range";
 import { params, setParams } from "./router";
 

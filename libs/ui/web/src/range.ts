@@ -60,12 +60,3 @@ export function rangeOfFields(from: string, to: string): Range | string {
   if (!isTime(first) || !isTime(last)) return "no such time is stored";
   return first < last ? { from: first, to: last } : "it ends before it begins";
 }
-
-/** How far local time is from universal time at a moment: `UTC+5:30`. */
-export function zone(seconds: number): string {
-  const minutes = -new Date(seconds * 1000).getTimezoneOffset();
-  if (minutes === 0) return "UTC";
-  const size = Math.abs(minutes);
-  const rest = size % 60 === 0 ? "" : `:${String(size % 60).padStart(2, "0")}`;
-  return `UTC${minutes < 0 ? "−" : "+"}${Math.floor(size / 60)}${rest}`;
-}

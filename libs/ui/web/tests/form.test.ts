@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { columnsOf, valuesOf, withColumns } from "../src/search/columns";
+import { columnsOf, readerOf, withColumns } from "../src/search/columns";
 import { fromQuery, isDuration, toQuery } from "../src/search/form";
 
 const text = fc.oneof(
@@ -72,5 +72,35 @@ test("columns are attributes that the query brings along", () => {
     traceID: "1",
     spanSets: [{ spans: ["/a", "/b", "/a"].map((value) => ({ attributes: attributes(value) })) }],
   };
-  expect(columns.map((column) => valuesOf(trace, column))).toEqual(["/a, /b", "3", "", "", ""]);
+  const query = withColumns("{ }", columns);
+  const shown = columns.map((column) => readerOf(column, query)(trace));
+  expect(shown).toEqual(["/a, /b", "3", "", "1", ""]);
+});
+
+test("columns of intrinsics show what answers have in other fields", () => {
+  const columns = columnsOf("name, span:duration, status, rootName, trace:duration, span:id");
+  const query = withColumns('{ .a = "status" }', columns);
+  const status = { key: "status", value: { stringValue: "error" } };
+  const spans = [{ spanID: "1f", name: "charge", durationNanos: "1500000", attributes: [status] }];
+  const trace = { traceID: "1", rootTraceName: "POST /", durationMs: 20, spanSets: [{ spans }] };
+  const shown = columns.map((column) => readerOf(column, query)(trace));
+  expect(shown).toEqual(["charge", "1.50 ms", "error", "POST /", "20.0 ms", "1f"]);
+  const rootless = { ...trace, rootServiceName: "<root span not yet received>" };
+  expect(readerOf("rootServiceName", query)(rootless)).toBe("");
+});
+
+test("columns of one key and several scopes are told apart where that is known", () => {
+  const columns = columnsOf("span.a, resource.a");
+  const query = withColumns('{ .b = "resource.a" && name != `span.a` }', columns);
+  const of = (...values: object[]) => ({
+    traceID: "1",
+    spanSets: [{ spans: [{ attributes: values.map((value) => ({ key: "a", value })) }] }],
+  });
+  const shown = (trace: ReturnType<typeof of>) => columns.map((column) => readerOf(column, query)(trace));
+  expect(shown(of({ intValue: "1" }, { stringValue: "x" }))).toEqual(["1", "x"]);
+  expect(shown(of({ intValue: "1" }))).toEqual(Array(2).fill("1 (span or resource)"));
+  const list = { arrayValue: { values: [{ intValue: "1" }, { stringValue: "x" }] } };
+  expect(readerOf("span.a", withColumns("{ }", ["span.a"]))(of(list))).toContain('"x"');
+  const filtered = '{ resource.a = "x" } | select(span.a)';
+  expect(readerOf("span.a", filtered)(of({ stringValue: "x" }, { intValue: "1" }))).toBe("1");
 });

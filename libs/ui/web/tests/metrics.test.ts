@@ -95,7 +95,16 @@ test("series are read from their compact form", () => {
   const answer = {
     start: 60_000,
     step: 30_000,
-    series: [{ labels: { p: "0.5" }, values: [1, null, "NaN", 2], exemplars: [[61_000, 0.5, "ab", ""]] }],
+    series: [
+      {
+        labels: { p: "0.5" },
+        values: [1, null, "NaN", 2],
+        exemplars: [
+          [61_000, 0.5, "ab", ""],
+          [62_000, 0.5, "ac", "1f"],
+        ],
+      },
+    ],
   } as CompactAnswer;
   expect(seriesOf(answer)).toEqual([
     {
@@ -104,7 +113,10 @@ test("series are read from their compact form", () => {
         [60_000, 1],
         [150_000, 2],
       ],
-      exemplars: [{ traceId: "ab", millis: 61_000, value: 0.5 }],
+      exemplars: [
+        { traceId: "ab", spanId: null, millis: 61_000, value: 0.5 },
+        { traceId: "ac", spanId: "000000000000001f", millis: 62_000, value: 0.5 },
+      ],
     },
   ]);
   expect(seriesOf({})).toEqual([]);
@@ -149,6 +161,17 @@ test("step without spans is a gap in a quantile, and a value elsewhere", () => {
   const found = [one({ p: "0.5" }, [1_000, 2], [2_000, 0], [3_000, 4])];
   expect(tableOf(found, true).series[0]).toMatchObject({ values: [2, null, 4], mean: 3 });
   expect(tableOf(found).series[0]).toMatchObject({ values: [2, 0, 4], mean: 2 });
+});
+
+test("buckets of a histogram are in the order of their sizes", () => {
+  const of = (__bucket: string, name: string) => one({ name, __bucket }, [1_000, 1]);
+  const table = tableOf([of("10", "a"), of("9", "a"), of("1", "b"), of("0.5", "a")]);
+  expect(table.series.map(({ labels }) => [labels.name, labels.__bucket])).toEqual([
+    ["a", "0.5"],
+    ["a", "9"],
+    ["a", "10"],
+    ["b", "1"],
+  ]);
 });
 
 test("bars stand on those of the series before them", () => {

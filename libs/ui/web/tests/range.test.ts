@@ -1,5 +1,6 @@
 import { afterEach, expect, test, vi } from "vitest";
-import { fieldOf, rangeOfFields, zone } from "../src/range";
+import { zone } from "../src/format";
+import { fieldOf, rangeOfFields } from "../src/range";
 
 const AT = Date.UTC(2026, 2, 1, 10, 0, 5) / 1000;
 

@@ -1,10 +1,11 @@
 import { expect, test } from "vitest";
 import { align, compared, flatten } from "../src/compare/align";
 import { serverEvents } from "../src/events";
-import { bytes, duration, integer } from "../src/format";
+import { bytes, dated, duration, integer, moment, percent, plain, rate } from "../src/format";
 import { hash, look, monogram } from "../src/looks";
 import { cut, inSentence, named, visible } from "../src/names";
 import { rangeOf, seconds, tooLong } from "../src/range";
+import { valueText } from "../src/trace/details";
 import { flame } from "../src/trace/flame-boxes";
 import { pathsOf } from "../src/trace/paths";
 import { received } from "../src/trace/received";
@@ -26,6 +27,39 @@ test("durations have three digits and their unit", () => {
   expect([999_600, 999_499, 59.96e9, 9.999e6].map(duration)).toEqual(["1.00 ms", "999 µs", "1 m", "10.0 ms"]);
   expect(bytes(3_100_000_000)).toBe("3.10 GB");
   expect(integer(1234567)).toBe("1 234 567");
+});
+
+test("rates and counts are written without powers of ten, and counts are whole", () => {
+  expect([1000, 12_345.6, 90, 0.5, 0.25 / 60, 1e-5].map(rate)).toEqual([
+    "1 000/s",
+    "12 346/s",
+    "90.0/s",
+    "30.0/min",
+    "15.0/h",
+    "0.036/h",
+  ]);
+  expect([12_345, 1234.5, 0.1234, 7].map(plain)).toEqual(["12 345", "1 235", "0.123", "7"]);
+  expect([0, 1e-7, 0.005, 0.5, 1].map(percent)).toEqual(["0 %", "< 0.01 %", "0.5 %", "50 %", "100 %"]);
+});
+
+test("moments have milliseconds, and their day and zone where that is not plain", () => {
+  const at = new Date(2026, 2, 1, 9, 5, 7, 42).getTime();
+  expect(moment(at, at)).toBe("09:05:07.042");
+  expect(moment(at, at + 86_400_000)).toBe("2026-03-01 09:05:07.042");
+  expect(dated(at)).toMatch(/^2026-03-01 09:05:07\.042 UTC/);
+});
+
+test("values are text, and keep their kind within lists", () => {
+  const values = [
+    { stringValue: "1" },
+    { intValue: "1" },
+    { intValue: "9223372036854775807" },
+    { doubleValue: 0.5 },
+    { boolValue: false },
+  ];
+  expect(values.map(valueText)).toEqual(["1", "1", "9223372036854775807", "0.5", "false"]);
+  const list = JSON.parse(valueText({ arrayValue: { values } }));
+  expect(list).toEqual(["1", 1, "9223372036854775807", 0.5, false]);
 });
 
 test("look of a service follows from its name", () => {

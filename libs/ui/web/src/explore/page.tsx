@@ -1,12 +1,11 @@
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { config } from "../api";
 import { ErrorMessage } from "../error-message";
-import { duration, integer } from "../format";
-import { Heads } from "../heads";
+import { duration, integer, plain } from "../format";
 import { SpanHeatmap } from "../heatmap/spans";
 import { reading, useStreamed } from "../loaded";
 import { lookOf } from "../looks";
-import { type Series, series, stepFor } from "../metrics";
+import { type Exemplar, type Series, series, stepFor } from "../metrics";
 import { type Range, tooLong } from "../range";
 import { fixed, useRange } from "../range-select";
 import { address, navigate, padded, params, setParams } from "../router";
@@ -14,6 +13,7 @@ import { Scroll } from "../scroll";
 import { useCheck } from "../search/check";
 import { Cost } from "../search/cost";
 import { QueryBar } from "../search/query-bar";
+import { ordered, SortHead, useOrder } from "../sorting";
 import { Label } from "../text";
 import { save } from "../trace/actions";
 import { hiddenOf, hiddenParams } from "./hidden";
@@ -65,9 +65,8 @@ export function ExplorePage() {
   }, []);
   useEffect(() => setText(q), [q]);
   // The field says it already, and where.
-  const isToldAbove = problem !== null && text.trim() === q;
+  const isToldAbove = problem !== null && text.trim() === q.trim();
   const said = wrong ?? (isToldAbove ? null : loaded.problem);
-  const plain = (value: number) => `${Number(value.toPrecision(3)).toLocaleString("en")}`;
   const format = (value: number) => {
     const shown = question.isTime ? duration(value * 1e9) : plain(value);
     return question.isRough || question.isSampled ? `≈ ${shown}` : shown;
@@ -168,7 +167,7 @@ export function ExplorePage() {
               hidden={hidden}
               format={format}
               zoom={(from, to) => zoom({ from: Math.floor(from), to: Math.ceil(to) })}
-              open={({ traceId }) => navigate(address(`trace/${padded(traceId)}`))}
+              open={(exemplar) => navigate(leadTo(exemplar))}
               ready={ready}
             />
           )}
@@ -203,6 +202,7 @@ export function ExplorePage() {
             <Legend
               table={table}
               isDrawn={view !== "heatmap"}
+              isWhole={done}
               hidden={hidden}
               setHidden={(hidden) => setParams(hiddenParams(names, hidden))}
               format={format}
@@ -218,10 +218,22 @@ export function ExplorePage() {
   );
 }
 
+/** The span that an exemplar is of, in its trace. */
+function leadTo({ traceId, spanId }: Exemplar): string {
+  return address(`trace/${padded(traceId)}`, { span: spanId });
+}
+
+const ORDERS = ["series", "last", "mean", "max"] as const;
+const TITLES_OF = { series: "Series", last: "Last", mean: "Mean", max: "Highest" };
+/** Exemplars of a series that are told. */
+const MOST_TOLD = 5;
+
 interface LegendProps {
   table: ReturnType<typeof tableOf>;
   /** Each series has a look of its own above, and may be left out there. */
   isDrawn: boolean;
+  /** The answer is complete: its exemplars are no longer others a moment later. */
+  isWhole: boolean;
   hidden: ReadonlySet<number>;
   setHidden(hidden: ReadonlySet<number>): void;
   format(value: number): string;
@@ -229,13 +241,19 @@ interface LegendProps {
   size(label: number): string;
 }
 
-function Legend({ table, isDrawn, hidden, setHidden, format, size }: LegendProps) {
+function Legend({ table, isDrawn, isWhole, hidden, setHidden, format, size }: LegendProps) {
+  const head = useOrder<(typeof ORDERS)[number]>(ORDERS, { by: "series", ascending: true });
+  const { order } = head;
   const title = ({ name, labels: { __bucket, ...rest } }: Row) => {
     if (__bucket === undefined) return name;
     const others = Object.keys(rest).length > 0 ? `${nameOf(rest)} ` : "";
     return `${others}up to ${size(Number(__bucket))}`;
   };
   const shown = (value: number | null) => (value === null ? "–" : format(value));
+  // A look, and whether it is left out, goes with the place in the answer.
+  const rows = table.series.map((one, at) => ({ one, at }));
+  const value = ({ one, at }: (typeof rows)[number]) =>
+    order.by === "series" ? at : (one[order.by] ?? Number.NEGATIVE_INFINITY);
   const toggle = (at: number) => {
     const next = new Set(hidden);
     if (!next.delete(at)) next.add(at);
@@ -244,11 +262,18 @@ function Legend({ table, isDrawn, hidden, setHidden, format, size }: LegendProps
   return (
     <Scroll>
       <table>
-        <Heads
-          columns={["Series", { number: "Last" }, { number: "Mean" }, { number: "Highest" }, "Exemplars ◆"]}
-        />
+        <thead>
+          <tr>
+            {ORDERS.map((column) => (
+              <SortHead key={column} column={column} isText={column === "series"} {...head}>
+                {TITLES_OF[column]}
+              </SortHead>
+            ))}
+            <th scope="col">Exemplars ◆</th>
+          </tr>
+        </thead>
         <tbody>
-          {table.series.map((one, at) => (
+          {ordered(rows, value, order.ascending).map(({ one, at }) => (
             <tr key={one.name}>
               <td>
                 {isDrawn ? (
@@ -265,11 +290,12 @@ function Legend({ table, isDrawn, hidden, setHidden, format, size }: LegendProps
               <td class="number">{shown(one.max)}</td>
               <td>
                 <span class="chips">
-                  {one.exemplars.slice(0, 5).map(({ traceId, value, millis }) => (
-                    <a key={`${traceId} ${millis}`} href={address(`trace/${padded(traceId)}`)}>
-                      {format(value)}
-                    </a>
-                  ))}
+                  {isWhole &&
+                    one.exemplars.slice(0, MOST_TOLD).map((exemplar) => (
+                      <a key={`${exemplar.traceId} ${exemplar.millis}`} href={leadTo(exemplar)}>
+                        {format(exemplar.value)}
+                      </a>
+                    ))}
                 </span>
               </td>
             </tr>

@@ -92,7 +92,11 @@ export function Plot({ table, range, kind, isStacked, hidden, format, zoom, open
             size: 32,
             values: (_, splits) => splits.map((seconds) => time(seconds * 1_000).slice(0, -3)),
           },
-          { ...axis, size: 72, values: (_, splits) => splits.map((value) => calls.current.format(value)) },
+          {
+            ...axis,
+            size: widthOf,
+            values: (_, splits) => splits.map((value) => calls.current.format(value)),
+          },
         ],
         series: [
           {},
@@ -202,6 +206,14 @@ function pointsOf(count: number) {
     const all = [...values.keys()];
     return count < FEW ? all : all.filter(isAlone);
   };
+}
+
+/** Pixels that a letter of an axis takes, about. */
+const LETTER = 7;
+
+/** How wide the axis of values is: counts may have many digits. */
+function widthOf(_: uPlot, values: string[] | null): number {
+  return Math.max(72, 16 + LETTER * Math.max(0, ...(values ?? []).map(({ length }) => length)));
 }
 
 function drawExemplars(plot: uPlot, exemplars: { exemplar: Exemplar; at: number }[], dark: boolean) {

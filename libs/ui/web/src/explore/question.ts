@@ -12,7 +12,7 @@ export interface Question {
   isGapAtZero: boolean;
   /** The sum of its series means something: they are counts. */
   isSum: boolean;
-  /** Values are estimates within a doubling. */
+  /** Values are estimates that may be more than a fifth off. */
   isRough: boolean;
   /** Values are scaled up from a part of the spans. */
   isSampled: boolean;
@@ -31,6 +31,8 @@ const IS_SUM = /^\s*\{[^{}]*\}[^|]*\|\s*(rate|count_over_time|sum_over_time|hist
 const HISTOGRAM = /\|\s*histogram_over_time\(\s*([^()\s]+)\s*\)/;
 const FILTER = /^\s*\{([^{}]*)\}\s*\|\s*histogram_over_time\(/;
 const BUCKETS = /\bwith\s*\([^)]*\bbuckets\s*=\s*([1-4])\b/;
+/** Buckets of a doubling with which an estimate is less than a fifth off. */
+const FINE = 4;
 const SAMPLED = /\bwith\s*\([^)]*\b(span_|trace_)?sample\s*=\s*0?\.\d/;
 
 export function questionOf(query: string): Question {
@@ -45,7 +47,7 @@ export function questionOf(query: string): Question {
     perDoubling,
     isGapAtZero: IS_QUANTILE.test(query),
     isSum: IS_SUM.test(query),
-    isRough: perDoubling === 1 && (/\bquantile_over_time\(/.test(query) || latency?.[2] !== undefined),
+    isRough: perDoubling < FINE && (/\bquantile_over_time\(/.test(query) || latency?.[2] !== undefined),
     isSampled: SAMPLED.test(query),
   };
 }

@@ -24,13 +24,24 @@ export function nameOf(labels: Record<string, string>): string {
   return all.length === 0 ? "all" : all.join(" ");
 }
 
+/** Buckets of a histogram by their size; as texts 10 would come before 9. All else stays where it is. */
+function inOrder(all: Series[]): Series[] {
+  if (all.every(({ labels }) => labels.__bucket === undefined)) return all;
+  const keyed = all.map((series) => {
+    const { __bucket: bucket = "", ...rest } = series.labels;
+    return { series, name: nameOf(rest), size: Number(bucket) };
+  });
+  keyed.sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : a.size - b.size));
+  return keyed.map(({ series }) => series);
+}
+
 /** `isGapAtZero`: a value of 0 is none. */
 export function tableOf(all: Series[], isGapAtZero = false): Table {
   const times = [...new Set(all.flatMap(({ points }) => points.map(([millis]) => millis)))].sort(
     (a, b) => a - b,
   );
   const place = new Map(times.map((millis, at) => [millis, at]));
-  const series = all.map(({ labels, points, exemplars }) => {
+  const series = inOrder(all).map(({ labels, points, exemplars }) => {
     const values = new Array<number | null>(times.length).fill(null);
     for (const [millis, value] of points) {
       const isThere = Number.isFinite(value) && !(isGapAtZero && value === 0);

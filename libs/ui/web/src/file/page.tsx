@@ -2,7 +2,7 @@ import type { ComponentChildren } from "preact";
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { config, reason } from "../api";
 import { ErrorMessage } from "../error-message";
-import { bytes, duration, integer, time } from "../format";
+import { bytes, duration, integer, millisOf, moment } from "../format";
 import { Heads } from "../heads";
 import { useLoaded } from "../loaded";
 import { address, navigate, params, setParams } from "../router";
@@ -269,7 +269,7 @@ function Traces({ contents }: { contents: Contents }) {
 function Row({ trace }: { trace: FileEntry }) {
   return (
     <tr>
-      <td class="nowrap">{time(Number(BigInt(trace.start) / 1_000_000n))}</td>
+      <td class="nowrap">{moment(millisOf(trace.start))}</td>
       <td>
         <a href={address("file", { named: params.value.get("named"), trace: trace.traceId })}>
           <Chip name={trace.service} /> <Label value={trace.name} none={trace.traceId} />

@@ -1,6 +1,6 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 import { reason } from "../api";
-import { duration, integer, time } from "../format";
+import { duration, integer, millisOf, moment } from "../format";
 import { Heads } from "../heads";
 import { shortcuts } from "../keys";
 import { rangeOf } from "../range";
@@ -169,12 +169,9 @@ function Rows({ rows }: { rows: LiveSpan[] }) {
 }
 
 function Row({ span }: { span: LiveSpan }) {
-  const millis = Number(BigInt(span.start) / 1_000_000n);
   return (
     <tr>
-      <td class="nowrap">
-        {time(millis)}.{String(millis % 1000).padStart(3, "0")}
-      </td>
+      <td class="nowrap">{moment(millisOf(span.start))}</td>
       <td>
         <a href={address(`trace/${padded(span.traceId)}`, { span: span.spanId })}>
           <Chip name={span.service} /> <Label value={span.name} />

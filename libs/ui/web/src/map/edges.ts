@@ -1,3 +1,4 @@
+import { integer } from "../format";
 import type { Value } from "../metrics";
 import { isError, type Skeleton } from "../trace/skeleton";
 
@@ -71,7 +72,8 @@ export function changeOf(now: number, before: number): string {
   if (now === 0) return "gone";
   const share = (now / before - 1) * 100;
   const size = Math.abs(share);
-  const shown = size >= 1000 ? `×${(now / before).toPrecision(2)}` : `${size.toFixed(size < 10 ? 1 : 0)} %`;
+  const shown =
+    size >= 1000 ? `×${integer(Math.round(now / before))}` : `${size.toFixed(size < 10 ? 1 : 0)} %`;
   return size >= 1000 ? shown : `${share < 0 ? "−" : "+"}${shown}`;
 }
 

@@ -1,7 +1,7 @@
 import { useEffect, useMemo, useState } from "preact/hooks";
 import { config } from "../api";
 import { ErrorMessage } from "../error-message";
-import { duration, integer, time } from "../format";
+import { duration, integer, rate, time } from "../format";
 import { Heads } from "../heads";
 import { useLoaded } from "../loaded";
 import { values } from "../metrics";
@@ -13,7 +13,6 @@ import { useCheck } from "../search/check";
 import { quote } from "../search/form";
 import { QueryBar } from "../search/query-bar";
 import { Chip } from "../search/results";
-import { rate } from "../services/page";
 import { Label } from "../text";
 import { type Change, changeOf, changesOf, type Edge, edgesOf, failed, near, turnOf } from "./edges";
 import { Graph } from "./graph";

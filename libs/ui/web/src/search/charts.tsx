@@ -1,7 +1,7 @@
 import { useSignal } from "@preact/signals";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { config, reason } from "../api";
-import { duration, time } from "../format";
+import { duration, integer, plain, time } from "../format";
 import { type Series, series, slots, stepFor } from "../metrics";
 import { type Range, tooLong } from "../range";
 import { withStage } from "./stage";
@@ -79,8 +79,8 @@ export function Charts({ q, range, waits, zoom }: Shown) {
         step={step}
         zoom={zoom}
         bars={[all, errors]}
-        format={(value) => `${Math.round(value * 100) / 100}/s`}
-        summary={`${total(all, step)} spans, ${total(errors, step)} with an error`}
+        format={(value) => `${plain(value)}/s`}
+        summary={`${integer(total(all, step))} spans, ${integer(total(errors, step))} with an error`}
       />
       <Chart
         title="duration"

@@ -1,12 +1,13 @@
+import { duration } from "../format";
+import { valueText } from "../trace/details";
 import { attribute } from "./form";
-import type { SearchTrace } from "./query";
+import { type FoundSpan, rootOf, type SearchTrace } from "./query";
 import { withStage } from "./stage";
 
 /** More would not fit beside the rest. */
 const MOST = 6;
 const INTRINSIC =
-  /^([a-z]+:[A-Za-z]+|name|status|kind|duration|statusMessage|rootName|rootServiceName|traceDuration)$/;
-const SCOPE = /^(span|resource|event|link|instrumentation|parent)?\./;
+  /^([a-z]+:[A-Za-z]+|name|status|kind|duration|statusMessage|rootName|rootServiceName|traceDuration|nestedSet(Left|Right|Parent))$/;
 
 /** Attributes of a list with commas, as TraceQL writes them. */
 export function columnsOf(list: string): string[] {
@@ -23,12 +24,76 @@ export function withColumns(query: string, columns: string[]): string {
   return columns.length === 0 ? query : withStage(query, `select(${columns.join(", ")})`);
 }
 
-/** The values of a column in the spans that matched: answers name attributes without their scope. */
-export function valuesOf(trace: SearchTrace, column: string): string {
-  const key = column.replace(SCOPE, "").replace(/^"(.*)"$/, "$1");
-  const spans = (trace.spanSets ?? []).flatMap(({ spans = [] }) => spans);
-  const values = spans
-    .flatMap(({ attributes = [] }) => attributes.filter((attribute) => attribute.key === key))
-    .map(({ value }) => String(Object.values(value ?? {})[0] ?? ""));
-  return [...new Set(values)].join(", ");
+/** What answers have in fields of their own, and not among attributes. */
+const FIELDS: Record<string, (trace: SearchTrace, span: FoundSpan) => string> = {
+  name: (_, span) => span.name ?? "",
+  duration: (_, span) => (span.durationNanos === undefined ? "" : duration(Number(span.durationNanos))),
+  id: (_, span) => span.spanID ?? "",
+  rootName: (trace) => rootOf(trace)?.name ?? "",
+  rootServiceName: (trace) => rootOf(trace)?.service ?? "",
+  traceDuration: (trace) => (trace.durationMs ? duration(trace.durationMs * 1e6) : "< 1 ms"),
+  traceId: (trace) => trace.traceID,
+};
+
+const FIELD_OF: Record<string, string> = {
+  name: "name",
+  "span:name": "name",
+  duration: "duration",
+  "span:duration": "duration",
+  "span:id": "id",
+  rootName: "rootName",
+  "trace:rootName": "rootName",
+  rootServiceName: "rootServiceName",
+  "trace:rootService": "rootServiceName",
+  traceDuration: "traceDuration",
+  "trace:duration": "traceDuration",
+  "trace:id": "traceId",
+};
+
+/** Attributes and intrinsics of a query whose names answers shorten; of quoted texts nothing. */
+const REFERENCE =
+  /(?:\b(span|resource|event|link|instrumentation|parent))?\.(?:"((?:[^"\\]|\\.)*)"|([A-Za-z_][\w./-]*))|(?<![\w.:])(span:)?(status|statusMessage|kind)\b|"(?:[^"\\]|\\.)*"|`[^`]*`/g;
+
+interface Reference {
+  /** As answers name it. */
+  key: string;
+  /** What tells it from others with that key. */
+  scope: string;
+}
+
+function referencesOf(query: string): Reference[] {
+  return [...query.matchAll(REFERENCE)].flatMap(([, scope, quoted, plain, , intrinsic]) => {
+    if (intrinsic !== undefined) return [{ key: intrinsic, scope: "intrinsic" }];
+    const key = quoted ?? plain;
+    return key === undefined ? [] : [{ key, scope: scope ?? "any scope" }];
+  });
+}
+
+/**
+ * Reads the values of a column from the spans that matched. Answers name attributes without their scope, in the order in which
+ * the query names them, and leave out those that a span has not: of several with one key it is not always known which is which.
+ */
+export function readerOf(column: string, query: string): (trace: SearchTrace) => string {
+  const field = FIELDS[FIELD_OF[column] ?? ""];
+  const own = referencesOf(column)[0] ?? { key: column, scope: "" };
+  const scopes = [
+    ...new Set(
+      referencesOf(query)
+        .filter(({ key }) => key === own.key)
+        .map(({ scope }) => scope),
+    ),
+  ];
+  const read = (span: FoundSpan): string[] => {
+    const all = (span.attributes ?? [])
+      .filter(({ key }) => key === own.key)
+      .map(({ value }) => valueText(value));
+    if (scopes.length <= 1 || all.length === 0) return all;
+    if (all.length === scopes.length) return [all[scopes.indexOf(own.scope)] ?? ""];
+    return all.map((value) => `${value} (${scopes.join(" or ")})`);
+  };
+  return (trace) => {
+    const spans = (trace.spanSets ?? []).flatMap(({ spans = [] }) => spans);
+    const values = spans.flatMap((span) => (field ? [field(trace, span)] : read(span)));
+    return [...new Set(values)].filter(Boolean).join(", ");
+  };
 }

@@ -119,7 +119,7 @@ export function SearchPage() {
   const queries = useMemo(recent, [current]);
   const baseline = baselineOf(current?.q ?? "");
   // The field says it already, and where.
-  const isToldAbove = problem !== null && error.value !== null && typed.trim() === current?.q;
+  const isToldAbove = problem !== null && error.value !== null && typed.trim() === current?.q.trim();
   return (
     <main>
       <h1 class="hidden">Search for traces</h1>
@@ -203,7 +203,7 @@ export function SearchPage() {
           where={baseline === "{ }" ? undefined : baseline}
         />
       )}
-      {found.value && <Results found={found.value} columns={current?.columns ?? []} />}
+      {current && found.value && <Results found={found.value} q={current.q} columns={current.columns} />}
       {!current && <Start recent={queries} />}
     </main>
   );
@@ -266,8 +266,7 @@ function Status({ found, error, limit }: { found: Found | null; error: string | 
   return (
     <p role="status">
       {integer(traces.length)} {traces.length === 1 ? "trace" : "traces"}
-      {isCut && ", the limit: there may be more"} · {bytes(Number(metrics.inspectedBytes ?? 0))} read · newest
-      first
+      {isCut && ", the limit: there may be more"} · {bytes(Number(metrics.inspectedBytes ?? 0))} read
       {!done && (
         <span class="streaming">
           {" "}

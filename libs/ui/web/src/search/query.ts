@@ -1,6 +1,7 @@
 import { json } from "../api";
 import { answers } from "../events";
 import type { Range } from "../range";
+import type { KeyValue } from "../trace/details";
 
 export interface SearchTrace {
   traceID: string;
@@ -9,10 +10,24 @@ export interface SearchTrace {
   startTimeUnixNano?: string;
   durationMs?: number;
   serviceStats?: Record<string, { spanCount?: number; errorCount?: number }>;
-  spanSets?: {
-    matched?: number;
-    spans?: { attributes?: { key: string; value?: Record<string, unknown> }[] }[];
-  }[];
+  spanSets?: { matched?: number; spans?: FoundSpan[] }[];
+}
+
+/** A span that matched. */
+export interface FoundSpan {
+  spanID?: string;
+  name?: string;
+  durationNanos?: string;
+  attributes?: KeyValue[];
+}
+
+/** What the API says in place of the service of a root that it does not have. */
+const NO_ROOT = "<root span not yet received>";
+
+/** What a trace began with; null if that is not there. */
+export function rootOf(trace: SearchTrace): { service: string; name: string } | null {
+  const { rootServiceName: service = "", rootTraceName: name = "" } = trace;
+  return service === NO_ROOT ? null : { service, name };
 }
 
 export interface SearchMetrics {

@@ -1,18 +1,35 @@
-import { duration, integer, time } from "../format";
+import { useMemo } from "preact/hooks";
+import { duration, integer, millisOf, moment, zone } from "../format";
 import { look, monogram } from "../looks";
 import { named, visible } from "../names";
 import { address, padded, params, setParams } from "../router";
 import { Scroll } from "../scroll";
+import { ordered, SortHead, useOrder } from "../sorting";
 import { Label, Text } from "../text";
-import { valuesOf } from "./columns";
-import type { Found, SearchTrace } from "./query";
+import { readerOf, withColumns } from "./columns";
+import { type Found, rootOf, type SearchTrace } from "./query";
 
 const CHIPS = 8;
 /** Traces that are compared. */
 const SIDES = 2;
 
+const ORDERS = ["start", "duration", "spans"] as const;
+
+interface Props {
+  found: Found;
+  /** What was asked, without the columns. */
+  q: string;
+  columns: string[];
+}
+
 /** The traces that a search found. Links that were followed are grey. */
-export function Results({ found: { traces, done }, columns }: { found: Found; columns: string[] }) {
+export function Results({ found: { traces, done }, q, columns }: Props) {
+  const head = useOrder<(typeof ORDERS)[number]>(ORDERS, { by: "start", ascending: false });
+  const { order } = head;
+  const readers = useMemo(
+    () => columns.map((column) => readerOf(column, withColumns(q, columns))),
+    [q, columns.join()],
+  );
   const marked = (params.value.get("marked") ?? "").split(".").slice(0, SIDES);
   const picked = traces.map(({ traceID }) => padded(traceID)).filter((id) => marked.includes(id));
   if (traces.length === 0) return done ? <p class="hint">No trace in this range matches.</p> : null;
@@ -21,6 +38,12 @@ export function Results({ found: { traces, done }, columns }: { found: Found; co
     const next = picked.includes(id) ? inOrder.filter((one) => one !== id) : [...inOrder, id];
     setParams({ marked: next.slice(-SIDES).join(".") || null });
   };
+  const inOrder =
+    order.by === "start"
+      ? order.ascending
+        ? [...traces].reverse()
+        : traces
+      : ordered(traces, order.by === "spans" ? spansOf : ({ durationMs = 0 }) => durationMs, order.ascending);
   const longest = Math.max(1, ...traces.map((trace) => trace.durationMs ?? 0));
   return (
     <Scroll>
@@ -37,14 +60,16 @@ export function Results({ found: { traces, done }, columns }: { found: Found; co
             <th scope="col">
               <span class="hidden">Compare</span>
             </th>
-            <th scope="col">Start</th>
+            <SortHead column="start" isText {...head}>
+              Start <span class="muted">{zone(Date.now() / 1000)}</span>
+            </SortHead>
             <th scope="col">Trace</th>
-            <th scope="col" class="number">
+            <SortHead column="duration" {...head}>
               Duration
-            </th>
-            <th scope="col" class="number">
+            </SortHead>
+            <SortHead column="spans" {...head}>
               Spans
-            </th>
+            </SortHead>
             <th scope="col">Services</th>
             {columns.map((column) => (
               <th key={column} scope="col">
@@ -54,12 +79,12 @@ export function Results({ found: { traces, done }, columns }: { found: Found; co
           </tr>
         </thead>
         <tbody>
-          {traces.map((trace) => (
+          {inOrder.map((trace) => (
             <Row
               key={trace.traceID}
               trace={trace}
               longest={longest}
-              columns={columns}
+              values={readers.map((read) => read(trace))}
               isPicked={picked.includes(padded(trace.traceID))}
               pick={() => pick(padded(trace.traceID))}
             />
@@ -70,21 +95,26 @@ export function Results({ found: { traces, done }, columns }: { found: Found; co
   );
 }
 
+function spansOf({ serviceStats = {} }: SearchTrace): number {
+  return Object.values(serviceStats).reduce((sum, { spanCount = 0 }) => sum + spanCount, 0);
+}
+
 interface RowProps {
   trace: SearchTrace;
   longest: number;
-  columns: string[];
+  /** Of the columns. */
+  values: string[];
   isPicked: boolean;
   pick(): void;
 }
 
-function Row({ trace, longest, columns, isPicked, pick }: RowProps) {
+function Row({ trace, longest, values, isPicked, pick }: RowProps) {
   const stats = Object.entries(trace.serviceStats ?? {});
-  const spans = stats.reduce((sum, [, { spanCount = 0 }]) => sum + spanCount, 0);
+  const spans = spansOf(trace);
   const errors = stats.reduce((sum, [, { errorCount = 0 }]) => sum + errorCount, 0);
   const matched = (trace.spanSets ?? []).reduce((sum, set) => sum + (set.matched ?? 0), 0);
   const millis = trace.durationMs ?? 0;
-  const service = trace.rootServiceName ?? "";
+  const root = rootOf(trace);
   return (
     <tr>
       <td>
@@ -95,10 +125,16 @@ function Row({ trace, longest, columns, isPicked, pick }: RowProps) {
           aria-label={`compare trace ${padded(trace.traceID)}`}
         />
       </td>
-      <td class="nowrap">{time(Number(BigInt(trace.startTimeUnixNano ?? "0") / 1_000_000n))}</td>
+      <td class="nowrap">{moment(millisOf(trace.startTimeUnixNano))}</td>
       <td>
         <a href={address(`trace/${padded(trace.traceID)}`)}>
-          <Chip name={service} /> <Label value={trace.rootTraceName ?? ""} none="(root is missing)" />
+          {root ? (
+            <>
+              <Chip name={root.service} /> <Label value={root.name} />
+            </>
+          ) : (
+            "without its first span"
+          )}
         </a>
       </td>
       <td class="number">
@@ -118,9 +154,9 @@ function Row({ trace, longest, columns, isPicked, pick }: RowProps) {
           {stats.length > CHIPS && <span class="muted">+{stats.length - CHIPS}</span>}
         </span>
       </td>
-      {columns.map((column) => (
-        <td key={column}>
-          <Text value={valuesOf(trace, column)} />
+      {values.map((value, at) => (
+        <td key={at}>
+          <Text value={value} />
         </td>
       ))}
     </tr>

@@ -1,7 +1,7 @@
 import { useEffect } from "preact/hooks";
 import { config } from "../api";
 import { ErrorMessage } from "../error-message";
-import { duration } from "../format";
+import { duration, percent, rate } from "../format";
 import { SpanHeatmap } from "../heatmap/spans";
 import { reading, useStreamed } from "../loaded";
 import { type Series, series, stepFor } from "../metrics";
@@ -180,18 +180,6 @@ function bucketBelow(seconds: number): number {
   // What is exactly a bound may seem to be a bit more.
   const bucket = Math.ceil(Math.log2(seconds * 1e9) * BUCKETS - 1e-6);
   return Math.floor(2 ** ((bucket - 1) / BUCKETS));
-}
-
-/** A rate a second with three digits; a minute or an hour where that says more. */
-export function rate(perSecond: number): string {
-  if (perSecond >= 1) return `${perSecond.toPrecision(3)}/s`;
-  if (perSecond * 60 >= 1) return `${(perSecond * 60).toPrecision(3)}/min`;
-  return `${(perSecond * 3600).toPrecision(3)}/h`;
-}
-
-function percent(share: number): string {
-  const value = share * 100;
-  return `${value >= 10 ? value.toFixed(0) : value.toPrecision(2)} %`;
 }
 
 function Spark({ values }: { values: number[] }) {

@@ -1,7 +1,7 @@
 import { useState } from "preact/hooks";
 import { json, reason, request } from "../api";
 import { ErrorMessage } from "../error-message";
-import { bytes, duration, integer, time } from "../format";
+import { bytes, duration, integer, moment } from "../format";
 import { Heads } from "../heads";
 import { address, params, setParams } from "../router";
 import { Scroll } from "../scroll";
@@ -101,7 +101,7 @@ function Table({ queries, stop }: { queries: Query[]; stop?: (query: Query) => v
 function Row({ query, stop }: { query: Query; stop?: () => void }) {
   return (
     <tr>
-      <td class="nowrap">{time(query.beganMs)}</td>
+      <td class="nowrap">{moment(query.beganMs)}</td>
       <td>
         <span class="muted">
           {query.kind} · {query.tenants.join(", ")}

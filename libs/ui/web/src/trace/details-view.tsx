@@ -1,16 +1,18 @@
 import { useSignal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
-import { config, reason } from "../api";
+import { reason } from "../api";
 import { ErrorMessage } from "../error-message";
-import { counted, duration, time } from "../format";
+import { counted, dated, duration, millisOf } from "../format";
 import { named } from "../names";
 import { address } from "../router";
 import { quote } from "../search/form";
 import { Chip } from "../search/results";
 import { Label, Text } from "../text";
-import { type Detail, type Details, type KeyValue, valueText } from "./details";
+import { Attributes, Dropped, Links } from "./attributes";
+import type { Detail, Details } from "./details";
+import { Events } from "./events-view";
 import { LinkedText } from "./linked";
-import { type LinkValues, linksAt, type Place } from "./links";
+import type { LinkValues } from "./links";
 import type { Found, Model } from "./model";
 import { isError, kind, nameOf, type Skeleton, serviceOf, spanId } from "./skeleton";
 import type { Source } from "./source";
@@ -47,6 +49,7 @@ export function DetailsView({ model, found, state, details, source }: Props) {
   const service = serviceOf(trace, row);
   const parent = trace.parent[row];
   const name = nameOf(trace, row);
+  const above = all?.[0]?.span.parentSpanId ?? "";
   return (
     <aside class="details" aria-label="Selected span">
       <div class="tools">
@@ -86,7 +89,7 @@ export function DetailsView({ model, found, state, details, source }: Props) {
         <dt>starts</dt>
         <dd>
           {duration(trace.start[row])} after the trace, at{" "}
-          {time(Number((trace.begin + BigInt(Math.round(trace.start[row]))) / 1_000_000n))}
+          {dated(millisOf(trace.begin + BigInt(Math.round(trace.start[row]))))}
         </dd>
         <dt>lasts</dt>
         <dd>
@@ -104,6 +107,14 @@ export function DetailsView({ model, found, state, details, source }: Props) {
               <button type="button" class="link" onClick={() => state.select(parent)}>
                 <Label value={nameOf(trace, parent)} none={spanId(trace, parent)} />
               </button>
+            </dd>
+          </>
+        )}
+        {parent < 0 && isId(above) && (
+          <>
+            <dt>parent</dt>
+            <dd>
+              <span class="mono">{above}</span> <span class="warning">is not stored</span>
             </dd>
           </>
         )}
@@ -146,7 +157,7 @@ function Stored({ detail, trace, row, source }: StoredProps) {
     service: serviceOf(trace, row),
     start: BigInt(span.startTimeUnixNano ?? "0"),
     end: BigInt(span.endTimeUnixNano ?? "0"),
-    resource,
+    resource: resource.attributes ?? [],
     span: span.attributes ?? [],
   };
   const common = { trace, source };
@@ -155,25 +166,22 @@ function Stored({ detail, trace, row, source }: StoredProps) {
   return (
     <>
       <h3>Attributes</h3>
-      <Attributes pairs={span.attributes ?? []} scope="span" {...common} />
+      <Attributes pairs={span.attributes} dropped={span.droppedAttributesCount} scope="span" {...common} />
       <Links place="span" values={values} />
-      {(span.events ?? []).length > 0 && <h3>Events</h3>}
-      {span.events?.map((event, at) => (
-        <details key={at} open={at < 5}>
-          <summary>
-            {duration(Number(BigInt(event.timeUnixNano ?? "0") - begin))} <Label value={event.name ?? ""} />
-          </summary>
-          <Attributes pairs={event.attributes ?? []} scope="event" {...common} />
-          <Links place="event" values={{ ...values, event: event.attributes ?? [] }} />
-        </details>
-      ))}
-      {(span.links ?? []).length > 0 && <h3>Links</h3>}
+      <Events span={span} values={values} {...common} />
+      {((span.links ?? []).length > 0 || !!span.droppedLinksCount) && <h3>Links</h3>}
       {span.links?.map((link, at) => (
         <div key={at}>
           <Link traceId={link.traceId ?? ""} spanId={link.spanId ?? ""} source={source} />
-          <Attributes pairs={link.attributes ?? []} scope="link" {...common} />
+          <Attributes
+            pairs={link.attributes}
+            dropped={link.droppedAttributesCount}
+            scope="link"
+            {...common}
+          />
         </div>
       ))}
+      <Dropped count={span.droppedLinksCount} what="link" />
       <p>
         <a
           href={address("search", {
@@ -186,13 +194,23 @@ function Stored({ detail, trace, row, source }: StoredProps) {
         </a>
       </p>
       <h3>Resource</h3>
-      <Attributes pairs={resource} scope="resource" {...common} />
+      <Attributes
+        pairs={resource.attributes}
+        dropped={resource.droppedAttributesCount}
+        scope="resource"
+        {...common}
+      />
       <Links place="resource" values={values} />
       {scopeName !== "" && (
         <>
           <h3>Instrumentation</h3>
           <Text value={scopeName} />
-          <Attributes pairs={scope.attributes ?? []} scope="instrumentation" {...common} />
+          <Attributes
+            pairs={scope.attributes}
+            dropped={scope.droppedAttributesCount}
+            scope="instrumentation"
+            {...common}
+          />
         </>
       )}
       {span.traceState && (
@@ -205,55 +223,16 @@ function Stored({ detail, trace, row, source }: StoredProps) {
   );
 }
 
+/** Whether a text is the id of a span: nought is none. */
+function isId(text: string): boolean {
+  return /^[0-9a-f]{16}$/i.test(text) && !/^0+$/.test(text);
+}
+
 function Link({ traceId, spanId, source }: { traceId: string; spanId: string; source: Source }) {
-  const isId = /^[0-9a-f]{1,32}$/i.test(traceId);
-  if (!isId) return <Text value={`${traceId} ${spanId}`} />;
+  if (!/^[0-9a-f]{1,32}$/i.test(traceId)) return <Text value={`${traceId} ${spanId}`} />;
   return (
     <a class="mono" href={source.address(traceId, { span: spanId.toLowerCase() })}>
       {traceId} {spanId}
     </a>
-  );
-}
-
-interface AttributesProps {
-  pairs: KeyValue[];
-  scope: string;
-  trace: Skeleton;
-  source: Source;
-}
-
-function Attributes({ pairs, scope, trace, source }: AttributesProps) {
-  if (pairs.length === 0) return scope === "span" ? <p class="muted">none</p> : null;
-  return (
-    <dl>
-      {[...pairs]
-        .sort((a, b) => (a.key < b.key ? -1 : 1))
-        .map(({ key, value }, at) => {
-          const text = <LinkedText value={valueText(value)} trace={trace} source={source} />;
-          return (
-            <div key={at} class="pair">
-              <dt>
-                <Text value={key || "(empty)"} />
-              </dt>
-              <dd>{key.endsWith("stacktrace") ? <pre>{text}</pre> : text}</dd>
-            </div>
-          );
-        })}
-    </dl>
-  );
-}
-
-/** Links that are configured, of what is shown above. */
-function Links({ place, values }: { place: Place; values: LinkValues }) {
-  const made = linksAt(place, config.value?.links ?? [], values);
-  if (made.length === 0) return null;
-  return (
-    <p class="links">
-      {made.map(({ title, url }) => (
-        <a key={`${title} ${url}`} href={url} target="_blank" rel="noopener noreferrer">
-          → {title}
-        </a>
-      ))}
-    </p>
   );
 }

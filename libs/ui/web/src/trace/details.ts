@@ -22,21 +22,43 @@ export interface Span {
   startTimeUnixNano?: string;
   endTimeUnixNano?: string;
   attributes?: KeyValue[];
-  events?: { name?: string; timeUnixNano?: string; attributes?: KeyValue[] }[];
-  links?: { traceId?: string; spanId?: string; attributes?: KeyValue[] }[];
+  droppedAttributesCount?: number;
+  events?: SpanEvent[];
+  droppedEventsCount?: number;
+  links?: SpanLink[];
+  droppedLinksCount?: number;
   status?: { message?: string; code?: number | string };
+}
+
+export interface SpanEvent {
+  name?: string;
+  timeUnixNano?: string;
+  attributes?: KeyValue[];
+  droppedAttributesCount?: number;
+}
+
+export interface SpanLink {
+  traceId?: string;
+  spanId?: string;
+  attributes?: KeyValue[];
+  droppedAttributesCount?: number;
+}
+
+interface Resource {
+  attributes?: KeyValue[];
+  droppedAttributesCount?: number;
 }
 
 export interface Detail {
   span: Span;
-  resource: KeyValue[];
-  scope: { name?: string; version?: string; attributes?: KeyValue[] };
+  resource: Resource;
+  scope: Resource & { name?: string; version?: string };
 }
 
 /** A trace, or some spans of it, as the server answers. */
 export interface OtlpTrace {
   resourceSpans?: {
-    resource?: { attributes?: KeyValue[] };
+    resource?: Resource;
     scopeSpans?: { scope?: Detail["scope"]; spans?: Span[] }[];
   }[];
 }
@@ -44,7 +66,7 @@ export interface OtlpTrace {
 export function detailsOf(trace: OtlpTrace): Detail[] {
   return (trace.resourceSpans ?? []).flatMap(({ resource, scopeSpans }) =>
     (scopeSpans ?? []).flatMap(({ scope, spans }) =>
-      (spans ?? []).map((span) => ({ span, resource: resource?.attributes ?? [], scope: scope ?? {} })),
+      (spans ?? []).map((span) => ({ span, resource: resource ?? {}, scope: scope ?? {} })),
     ),
   );
 }
@@ -75,15 +97,22 @@ export class Details {
 /** A value as text: lists and maps as JSON. */
 export function valueText(value: AnyValue | undefined): string {
   const plain = plainValue(value);
-  return typeof plain === "string" ? plain : JSON.stringify(plain, null, 1);
+  return typeof plain === "object" ? JSON.stringify(plain, null, 1) : String(plain);
 }
 
+/** A value as JSON would have it; a number that JavaScript would change stays text. */
 function plainValue(value: AnyValue | undefined): unknown {
   if (value === undefined) return "";
   if (value.stringValue !== undefined) return value.stringValue;
-  if (value.boolValue !== undefined) return String(value.boolValue);
-  if (value.intValue !== undefined) return String(value.intValue);
-  if (value.doubleValue !== undefined) return String(value.doubleValue);
+  if (value.boolValue !== undefined) return value.boolValue;
+  if (value.intValue !== undefined) {
+    const number = Number(value.intValue);
+    return Number.isSafeInteger(number) ? number : String(value.intValue);
+  }
+  if (value.doubleValue !== undefined) {
+    const number = Number(value.doubleValue);
+    return Number.isFinite(number) ? number : String(value.doubleValue);
+  }
   if (value.bytesValue !== undefined) return value.bytesValue;
   if (value.arrayValue) return (value.arrayValue.values ?? []).map(plainValue);
   if (value.kvlistValue) {

@@ -4,7 +4,7 @@ import { useCallback, useEffect, useLayoutEffect, useMemo, useRef, useState } fr
 import { ApiError, reason } from "../api";
 import { QueryField } from "../editor/field";
 import { ErrorMessage } from "../error-message";
-import { counted, duration, integer, time } from "../format";
+import { counted, dated, duration, integer, millisOf } from "../format";
 import { shortcuts } from "../keys";
 import { type Loaded, useLoaded } from "../loaded";
 import { named } from "../names";
@@ -383,7 +383,7 @@ function Head({ id, model }: { id: string; model: Model }) {
           </span>
         )}
       </span>
-      <span class="muted">{time(Number(trace.begin / 1_000_000n))}</span>
+      <span class="muted">{dated(millisOf(trace.begin))}</span>
       <span class="mono muted">{id}</span>
     </div>
   );

@@ -1,0 +1,68 @@
+import { config } from "../api";
+import { counted } from "../format";
+import { Text } from "../text";
+import { type KeyValue, valueText } from "./details";
+import { LinkedText } from "./linked";
+import { type LinkValues, linksAt, type Place } from "./links";
+import type { Skeleton } from "./skeleton";
+import type { Source } from "./source";
+
+interface AttributesProps {
+  pairs: KeyValue[] | undefined;
+  /** Attributes that the sender left out. */
+  dropped: number | undefined;
+  scope: string;
+  trace: Skeleton;
+  source: Source;
+}
+
+export function Attributes({ pairs = [], dropped, scope, trace, source }: AttributesProps) {
+  return (
+    <>
+      {pairs.length === 0 && scope === "span" && <p class="muted">none</p>}
+      {pairs.length > 0 && (
+        <dl>
+          {[...pairs]
+            .sort((a, b) => (a.key < b.key ? -1 : 1))
+            .map(({ key, value }, at) => {
+              const text = <LinkedText value={valueText(value)} trace={trace} source={source} />;
+              return (
+                <div key={at} class="pair">
+                  <dt>
+                    <Text value={key || "(empty)"} />
+                  </dt>
+                  <dd>{key.endsWith("stacktrace") ? <pre>{text}</pre> : text}</dd>
+                </div>
+              );
+            })}
+        </dl>
+      )}
+      <Dropped count={dropped} what="attribute" />
+    </>
+  );
+}
+
+/** What the sender had and did not send: its library has limits. */
+export function Dropped({ count = 0, what }: { count: number | undefined; what: string }) {
+  if (count === 0) return null;
+  return (
+    <p class="warning">
+      ! {counted(count, what)} dropped by the sender, which {count === 1 ? "is" : "are"} stored nowhere.
+    </p>
+  );
+}
+
+/** Links that are configured, of what is shown above. */
+export function Links({ place, values }: { place: Place; values: LinkValues }) {
+  const made = linksAt(place, config.value?.links ?? [], values);
+  if (made.length === 0) return null;
+  return (
+    <p class="links">
+      {made.map(({ title, url }) => (
+        <a key={`${title} ${url}`} href={url} target="_blank" rel="noopener noreferrer">
+          → {title}
+        </a>
+      ))}
+    </p>
+  );
+}
