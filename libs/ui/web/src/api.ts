@@ -40,7 +40,7 @@ const token = signal(sessionStorage.getItem(TOKEN) ?? "");
 
 /** Why the server wants to know who asks; null while it does not. */
 export const refusal = signal<string | null>(null);
-let waiting: (() => void)[] = [];
+let waiting: { resume(): void; stop(): void }[] = [];
 
 /** True once the server wanted to know who asks. */
 export const wasAsked = signal(false);
@@ -66,7 +66,15 @@ export function setCredentials(newTenant: string, newToken: string) {
   if (isOther && isShown) caller.value += 1;
   const repeat = waiting;
   waiting = [];
-  for (const resume of repeat) resume();
+  for (const { resume } of repeat) resume();
+}
+
+/** Nobody says who asks: what waited for that fails. */
+export function withoutCredentials() {
+  refusal.value = null;
+  const given = waiting;
+  waiting = [];
+  for (const { stop } of given) stop();
 }
 
 function keep(key: string, value: string) {
@@ -97,16 +105,28 @@ export async function request(
       // What fetch throws says nothing that anybody could use.
       throw signal?.aborted ? error : new ApiError(0, "the server does not answer");
     });
-    if (response.ok) return response;
-    const text = (await response.text()).trim();
+    const isForeign = isPage(response);
+    if (response.ok && !isForeign) return response;
+    const text = isForeign ? saidByOthers(response) : (await response.text()).trim();
     if (response.status !== 401) throw new ApiError(response.status, text || response.statusText);
     wasAsked.value = true;
     refusal.value = text || "authentication required";
     await new Promise<void>((resume, stop) => {
-      waiting.push(resume);
+      waiting.push({ resume, stop: () => stop(new ApiError(401, text || "authentication required")) });
       signal?.addEventListener("abort", () => stop(signal.reason));
     });
   }
+}
+
+/** Whether an answer is a page for people: the API has none, but what stands before it may. */
+function isPage(response: Response): boolean {
+  return (response.headers.get("Content-Type") ?? "").startsWith("text/html");
+}
+
+function saidByOthers({ ok, status, statusText }: Response): string {
+  if (ok)
+    return "something before the server answered with a page of its own: it may want you to sign in again";
+  return `something before the server answered ${status} ${statusText}`.trim();
 }
 
 export async function json<T>(path: string, signal?: AbortSignal, priority?: RequestPriority): Promise<T> {

@@ -1,5 +1,5 @@
 import { useEffect } from "preact/hooks";
-import { caller, config, isConfigured, loadConfig, reason, refusal, tenant, wasAsked } from "./api";
+import { ApiError, caller, config, isConfigured, loadConfig, reason, refusal, tenant, wasAsked } from "./api";
 import { Credentials } from "./credentials";
 import { density, nextDensity } from "./density";
 import { Help, help } from "./help";
@@ -110,7 +110,11 @@ function Main() {
 
 export function App() {
   useEffect(() => {
-    loadConfig().catch((error) => console.warn("the limits are not known:", reason(error)));
+    loadConfig().catch((error) => {
+      // Whoever does not say who asks knows why.
+      const isRefused = error instanceof ApiError && error.status === 401;
+      if (!isRefused) console.warn("the limits are not known:", reason(error));
+    });
     return shortcuts({
       "?": () => {
         help.value = true;

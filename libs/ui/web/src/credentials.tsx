@@ -1,5 +1,5 @@
 import { useEffect, useRef, useState } from "preact/hooks";
-import { loadConfig, refusal, setCredentials, tenant } from "./api";
+import { loadConfig, refusal, setCredentials, tenant, withoutCredentials } from "./api";
 
 /** Asks who asks. What is entered stays in this tab. */
 export function Credentials() {
@@ -13,7 +13,7 @@ export function Credentials() {
     loadConfig().catch(() => {});
   };
   return (
-    <dialog ref={dialog} onClose={() => (refusal.value = null)} aria-labelledby="credentials-title">
+    <dialog ref={dialog} onClose={withoutCredentials} aria-labelledby="credentials-title">
       <form onSubmit={submit}>
         <h2 id="credentials-title">Who asks?</h2>
         {refusal.value && <p role="alert">The server says: {refusal.value}</p>}
@@ -31,9 +31,14 @@ export function Credentials() {
           />
         </label>
         <p class="muted">Both stay in this tab, and go to this server only.</p>
-        <button type="submit" class="primary">
-          Continue
-        </button>
+        <p class="links">
+          <button type="submit" class="primary">
+            Continue
+          </button>
+          <button type="button" onClick={() => dialog.current?.close()}>
+            Cancel
+          </button>
+        </p>
       </form>
     </dialog>
   );

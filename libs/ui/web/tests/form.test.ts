@@ -7,7 +7,7 @@ const text = fc.oneof(
   fc.string({ unit: "grapheme", maxLength: 12 }),
   fc.string({ unit: fc.constantFrom("\t", "\n", "\r", "\\", '"', "t", "n"), maxLength: 6 }),
 );
-const duration = fc.constantFrom("", "250ms", "1.5s", "1h30m");
+const duration = (sign: string) => fc.constantFrom("", "250ms", "1.5s", "1h30m", `${sign} 1s`);
 
 test("what a form writes, it reads", () => {
   const attributes = fc.uniqueArray(
@@ -21,8 +21,8 @@ test("what a form writes, it reads", () => {
       fc.record({
         service: text,
         name: text,
-        minimum: duration,
-        maximum: duration,
+        minimum: duration(">"),
+        maximum: duration("<"),
         failed: fc.boolean(),
         attributes,
       }),
@@ -31,6 +31,7 @@ test("what a form writes, it reads", () => {
         const read = fromQuery(query);
         expect(read, query).not.toBeNull();
         if (read) expect(toQuery(read)).toBe(query);
+        expect(read).toMatchObject({ minimum: form.minimum, maximum: form.maximum });
         expect(read).toMatchObject({ service: form.service, name: form.name, attributes: form.attributes });
       },
     ),
@@ -41,7 +42,8 @@ test("query that says more than a form is left alone", () => {
   for (const query of [
     "{ .a = 1 || .b = 2 }",
     "{ .a = 1 } | rate()",
-    "{ duration > 1s }",
+    "{ duration > 1s && duration >= 2s }",
+    "{ duration = 1s }",
     '{ name =~ "x" }',
     '{ name != "x" }',
     "{ .a = 1 && .a = 2 }",

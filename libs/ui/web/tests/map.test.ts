@@ -3,7 +3,7 @@ import type { Edge } from "../src/map/edges";
 import { layout } from "../src/map/layout";
 
 function call(client: string, server: string): Edge {
-  return { client, server, kind: "", calls: 1, errors: 0, p95: 0 };
+  return { client, server, kind: "", virtual: "", calls: 1, errors: 0, p95: 0 };
 }
 
 test("the caller of few services stands in their middle, that of many at the top of the map", async () => {

@@ -13,7 +13,7 @@ import {
   rangeIn,
   scaleOf,
 } from "../src/heatmap/grid";
-import { changeOf, changesOf, type Edge, edgesIn, edgesOf, near, turnOf } from "../src/map/edges";
+import { changeOf, changesOf, type Edge, edgesIn, edgesOf, near, spansOf, turnOf } from "../src/map/edges";
 import { type CompactAnswer, type Series, seriesOf, slots, stepFor } from "../src/metrics";
 import { costOf } from "../src/search/cost";
 import { join } from "../src/services/query";
@@ -242,9 +242,24 @@ test("edges have their calls, errors and durations", () => {
     ],
     [{ labels: { ...labels, p: "0.95" }, value: 0.5 }],
   );
-  expect(edges).toEqual([{ client: "shop", server: "db", kind: "", calls: 4, errors: 1, p95: 0.5 }]);
+  expect(edges).toEqual([
+    { client: "shop", server: "db", kind: "", virtual: "", calls: 4, errors: 1, p95: 0.5 },
+  ]);
   expect(near(edges, "db")).toHaveLength(1);
   expect(near(edges, "cart")).toHaveLength(0);
+});
+
+test("calls of a side that sent no spans lead to the spans of the other", () => {
+  const of = (labels: Record<string, string>) =>
+    edgesOf([{ labels: { client: "a", server: "b", ...labels, __measure: "calls" }, value: 1 }], [])[0];
+  const virtual = { connection_type: "virtual_node" };
+  expect(spansOf(of({}))).toBe('{ resource.service.name = "a" } >> { resource.service.name = "b" }');
+  expect(spansOf(of({ ...virtual, virtual_node: "client" }))).toBe(
+    '{ resource.service.name = "b" && (kind = server || kind = consumer) }',
+  );
+  for (const labels of [{ ...virtual, virtual_node: "server" }, { connection_type: "database" }]) {
+    expect(spansOf(of(labels))).toBe('{ resource.service.name = "a" && (kind = client || kind = producer) }');
+  }
 });
 
 test("calls between services of a trace are counted", () => {
@@ -255,11 +270,13 @@ test("calls between services of a trace are counted", () => {
     { service: "db", parent: 1 },
     { service: "db", parent: 3 },
   ]);
-  expect(edgesIn(trace)).toEqual([{ client: "shop", server: "db", kind: "", calls: 2, errors: 1, p95: 0 }]);
+  expect(edgesIn(trace)).toEqual([
+    { client: "shop", server: "db", kind: "", virtual: "", calls: 2, errors: 1, p95: 0 },
+  ]);
 });
 
 function edge(client: string, server: string, calls: number, p95 = 0, errors = 0): Edge {
-  return { client, server, kind: "", calls, errors, p95 };
+  return { client, server, kind: "", virtual: "", calls, errors, p95 };
 }
 
 test("edges within some calls of a service are near it", () => {

@@ -87,12 +87,13 @@ export class FileTrace implements Source {
   }
 
   /** All at once: the file is bounded, and would be sent for each of them. */
-  async details(id: string): Promise<Detail[]> {
+  async details(ids: string[]): Promise<Detail[]> {
     this.all ??= this.load();
     this.all.catch(() => {
       this.all = null;
     });
-    return (await this.all).get(id) ?? [];
+    const all = await this.all;
+    return ids.flatMap((id) => all.get(id) ?? []);
   }
 
   async find(query: string, signal: AbortSignal): Promise<FindAnswer> {

@@ -84,39 +84,6 @@ export function SpanHeatmap(props: Props) {
           up to {integer(Math.round(most))} in a cell · draw a box to see its traces, by mouse or with arrow
           keys
         </span>
-        {box && within && (
-          <span aria-live="polite">
-            {" "}
-            {query !== null ? (
-              <a href={lead(query, within)}>
-                {integer(countIn(box, counts))} of {time(within.from * 1000)} – {time(within.to * 1000)}: show
-                traces
-              </a>
-            ) : (
-              <span>{integer(countIn(box, counts))} in the box</span>
-            )}
-            {differences && query !== null && (
-              <>
-                {" "}
-                <button
-                  type="button"
-                  aria-pressed={differs === text}
-                  onClick={() => setParams({ differs: differs === text ? null : text })}
-                >
-                  What differs
-                </button>
-              </>
-            )}
-            {zoom && (
-              <>
-                {" "}
-                <button type="button" class="link" onClick={() => zoom(within)}>
-                  zoom in
-                </button>
-              </>
-            )}
-          </span>
-        )}
       </figcaption>
       <HeatCanvas
         cells={counts}
@@ -137,6 +104,35 @@ export function SpanHeatmap(props: Props) {
         draw={draw}
         ready={ready}
       />
+      {/* Below the cells, and there before a box is: nothing moves below the pointer that draws one. */}
+      <p class="of-box" aria-live="polite">
+        {box && within && (
+          <>
+            {query !== null ? (
+              <a href={lead(query, within)}>
+                {integer(countIn(box, counts))} of {time(within.from * 1000)} – {time(within.to * 1000)}: show
+                traces
+              </a>
+            ) : (
+              <span>{integer(countIn(box, counts))} in the box</span>
+            )}
+            {differences && query !== null && (
+              <button
+                type="button"
+                aria-pressed={differs === text}
+                onClick={() => setParams({ differs: differs === text ? null : text })}
+              >
+                What differs
+              </button>
+            )}
+            {zoom && (
+              <button type="button" class="link" onClick={() => zoom(within)}>
+                zoom in
+              </button>
+            )}
+          </>
+        )}
+      </p>
       {differing && ofDiffering !== null && differences?.(ofDiffering, rangeIn(differing, grid))}
     </figure>
   );

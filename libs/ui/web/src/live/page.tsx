@@ -26,7 +26,7 @@ export function LivePage() {
   const [run, setRun] = useState(0);
   const [isPaused, setPaused] = useState(false);
   const { feed, said, setFeed } = useFeed(q, run, isPaused);
-  const { problem: wrongQuery } = useCheck(text, "search", RANGE);
+  const { problem: wrongQuery } = useCheck(text, "filter", RANGE);
   const pause = () => {
     if (isPaused) setFeed(resume);
     setPaused(!isPaused);

@@ -1,5 +1,6 @@
 import { integer } from "../format";
 import type { Value } from "../metrics";
+import { quote } from "../search/form";
 import { isError, type Skeleton } from "../trace/skeleton";
 
 /** Calls from one service to another over a range. */
@@ -8,20 +9,36 @@ export interface Edge {
   server: string;
   /** Empty, or `database`, `messaging_system`, `virtual_node`. */
   kind: string;
+  /** The side of a virtual node, which sent no spans: `client` or `server`; else empty. */
+  virtual: string;
   calls: number;
   errors: number;
   /** Seconds; 0 if it is not known. */
   p95: number;
 }
 
+/** What tells an edge from all others. */
+export function keyOf({ client, server, kind, virtual }: Edge): string {
+  return [client, server, kind, virtual].join("\u0000");
+}
+
+/** A query for the spans of an edge: those of the side that sent some. */
+export function spansOf({ client, server, kind, virtual }: Edge): string {
+  const of = (name: string) => `resource.service.name = ${quote(name)}`;
+  if (kind === "") return `{ ${of(client)} } >> { ${of(server)} }`;
+  if (virtual === "client") return `{ ${of(server)} && (kind = server || kind = consumer) }`;
+  return `{ ${of(client)} && (kind = client || kind = producer) }`;
+}
+
 export function edgesOf(counts: Value[], latency: Value[]): Edge[] {
   const all = new Map<string, Edge>();
   const key = ({ labels }: Value) =>
-    `${labels.client}\u0000${labels.server}\u0000${labels.connection_type ?? ""}`;
+    [labels.client, labels.server, labels.connection_type ?? "", labels.virtual_node ?? ""].join("\u0000");
   for (const found of counts) {
     const { client = "", server = "", connection_type: kind = "", __measure: measure } = found.labels;
+    const { virtual_node: virtual = "" } = found.labels;
     if (measure !== "calls" && measure !== "errors") continue;
-    const edge = all.get(key(found)) ?? { client, server, kind, calls: 0, errors: 0, p95: 0 };
+    const edge = all.get(key(found)) ?? { client, server, kind, virtual, calls: 0, errors: 0, p95: 0 };
     edge[measure] += found.value;
     all.set(key(found), edge);
   }
@@ -54,7 +71,7 @@ export interface Change {
 
 /** What became of each edge, those first whose calls take more or less time than they did. */
 export function changesOf(now: Edge[], before: Edge[]): Change[] {
-  const key = ({ client, server, kind }: Edge) => `${client}\u0000${server}\u0000${kind}`;
+  const key = keyOf;
   const none = (edge: Edge): Edge => ({ ...edge, calls: 0, errors: 0, p95: 0 });
   const all = new Map(before.map((edge) => [key(edge), { now: none(edge), before: edge }]));
   for (const edge of now) {
@@ -102,7 +119,7 @@ export function edgesIn(trace: Skeleton): Edge[] {
     let edge = all.get(key);
     if (!edge) {
       const [client, server] = [trace.services[trace.service[above]], trace.services[trace.service[row]]];
-      edge = { client, server, kind: "", calls: 0, errors: 0, p95: 0 };
+      edge = { client, server, kind: "", virtual: "", calls: 0, errors: 0, p95: 0 };
       all.set(key, edge);
     }
     edge.calls += 1;

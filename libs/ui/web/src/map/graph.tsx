@@ -1,6 +1,6 @@
 import { cut, named, visible } from "../names";
 import { Scroll } from "../scroll";
-import type { Edge } from "./edges";
+import { type Edge, keyOf } from "./edges";
 import { type Drawn, LETTER } from "./layout";
 
 interface Props {
@@ -34,10 +34,6 @@ const LETTERS = 28;
 
 function shortOf(name: string): string {
   return cut(visible(named(name, "unknown")), LETTERS - 1);
-}
-
-function keyOf({ client, server, kind }: Edge): string {
-  return `${client}\u0000${server}\u0000${kind}`;
 }
 
 /** Services and their calls, from left to right. */

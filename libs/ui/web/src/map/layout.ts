@@ -1,4 +1,4 @@
-import type { Edge } from "./edges";
+import { type Edge, keyOf } from "./edges";
 
 export interface Drawn {
   width: number;
@@ -34,8 +34,7 @@ function arrange({ Graph, layout }: Dagre, edges: Edge[], letters: number, align
   for (const name of names) {
     graph.setNode(name, { width: Math.min(230, 24 + 8 * Math.max(6, name.length)), height: HEIGHT });
   }
-  const id = (edge: Edge) => `${edge.client}\u0000${edge.server}\u0000${edge.kind}`;
-  const inOrder = [...edges].sort((a, b) => (id(a) < id(b) ? -1 : 1));
+  const inOrder = [...edges].sort((a, b) => (keyOf(a) < keyOf(b) ? -1 : 1));
   for (const edge of inOrder) {
     graph.setEdge(
       edge.client,
@@ -62,7 +61,7 @@ function arrange({ Graph, layout }: Dagre, edges: Edge[], letters: number, align
 
 /** Between two nodes each edge has a name; dagre loses those whose name is empty. */
 function nameOf(edge: Edge): string {
-  return edge.kind || "call";
+  return `${edge.kind}${edge.virtual}` || "call";
 }
 
 /** A smooth line through points, level at each of them: what stands there is on the line. */

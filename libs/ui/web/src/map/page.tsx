@@ -1,20 +1,31 @@
-import { useEffect, useMemo, useState } from "preact/hooks";
+import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { config } from "../api";
 import { ErrorMessage } from "../error-message";
 import { duration, integer, rate, time } from "../format";
 import { Heads } from "../heads";
 import { useLoaded } from "../loaded";
 import { values } from "../metrics";
+import { named, visible } from "../names";
 import { type Range, seconds, tooLong } from "../range";
 import { useRange } from "../range-select";
 import { address, params, setParams } from "../router";
 import { Scroll } from "../scroll";
 import { useCheck } from "../search/check";
-import { quote } from "../search/form";
 import { QueryBar } from "../search/query-bar";
 import { Chip } from "../search/results";
 import { Label } from "../text";
-import { type Change, changeOf, changesOf, type Edge, edgesOf, failed, near, turnOf } from "./edges";
+import {
+  type Change,
+  changeOf,
+  changesOf,
+  type Edge,
+  edgesOf,
+  failed,
+  keyOf,
+  near,
+  spansOf,
+  turnOf,
+} from "./edges";
 import { Graph } from "./graph";
 import { type Drawn, layout } from "./layout";
 
@@ -40,6 +51,8 @@ interface Asked {
 }
 
 interface Loaded {
+  /** All services there are, also those that are not near. */
+  names: string[];
   changes: Change[];
   hidden: number;
   drawn: Drawn;
@@ -66,7 +79,9 @@ async function load({ filter, range, focus, hops, earlier }: Asked, signal: Abor
   const all = known.filter((change) => wanted.has(drawnAs(change)));
   if (earlier === null) all.sort((a, b) => b.now.calls - a.now.calls);
   const changes = all.slice(0, MOST_EDGES);
+  const names = new Set(known.map(drawnAs).flatMap(({ client, server }) => [client, server]));
   return {
+    names: [...names].filter(Boolean).sort(),
     changes,
     hidden: all.length - changes.length,
     drawn: await layout(changes.map(drawnAs), earlier === null ? undefined : lettersOf(changes)),
@@ -79,7 +94,7 @@ export function MapPage() {
   const focus = params.value.get("focus") ?? "";
   const [text, setText] = useState(filter);
   const { range, again } = useRange();
-  const { problem: wrongQuery } = useCheck(text, "search", range);
+  const { problem: wrongQuery } = useCheck(text, "filter", range);
   const limit = config.value?.limits.metricsSeconds ?? 0;
   const wrong = tooLong(range, limit, "The map");
   const hops = HOPS.find((hops) => `${hops}` === params.value.get("hops")) ?? 1;
@@ -88,6 +103,9 @@ export function MapPage() {
   const earlier = against === "" ? null : against === "before" ? length : seconds(against);
   const asked = { filter, range, focus, hops, earlier };
   const { value, problem } = useLoaded(wrong ? null : JSON.stringify(asked), (signal) => load(asked, signal));
+  // What can be chosen stays while another choice is read.
+  const names = useRef<string[]>([]);
+  if (value) names.current = value.names;
   const changes = value?.changes ?? [];
   const changeOfEdge = useMemo(
     () => new Map(changes.flatMap((change) => [change.now, change.before].map((edge) => [edge, change]))),
@@ -97,7 +115,9 @@ export function MapPage() {
     document.title = "Map – Tactus";
   }, []);
   useEffect(() => setText(filter), [filter]);
-  const said = wrong ?? problem;
+  // The field says it already, and where.
+  const isToldAbove = wrongQuery !== null && text.trim() === filter.trim();
+  const said = wrong ?? (isToldAbove ? null : problem);
   return (
     <main>
       <h1 class="hidden">Map of services</h1>
@@ -128,30 +148,43 @@ export function MapPage() {
           ))}
         </select>
       </QueryBar>
-      {focus !== "" && (
+      {(names.current.length > 2 || focus !== "") && (
         <p>
-          Calls from and to <Label value={focus} />{" "}
           <label>
-            within{" "}
+            Calls from and to{" "}
             <select
-              value={`${hops}`}
-              onChange={(event) => setParams({ hops: event.currentTarget.value }, false)}
+              value={focus}
+              onChange={({ currentTarget: { value } }) =>
+                setParams({ focus: value || null, ...(value === "" && { hops: null }) }, false)
+              }
             >
-              {HOPS.map((hops) => (
-                <option key={hops} value={`${hops}`}>
-                  {hops} {hops === 1 ? "call" : "calls"}
+              <option value="">all services</option>
+              {[...new Set([...names.current, ...(focus === "" ? [] : [focus])])].map((name) => (
+                <option key={name} value={name}>
+                  {visible(named(name))}
                 </option>
               ))}
             </select>
           </label>{" "}
-          ·{" "}
-          <button type="button" class="link" onClick={() => setParams({ focus: null, hops: null }, false)}>
-            show all services
-          </button>
+          {focus !== "" && (
+            <label>
+              within{" "}
+              <select
+                value={`${hops}`}
+                onChange={(event) => setParams({ hops: event.currentTarget.value }, false)}
+              >
+                {HOPS.map((hops) => (
+                  <option key={hops} value={`${hops}`}>
+                    {hops} {hops === 1 ? "call" : "calls"}
+                  </option>
+                ))}
+              </select>
+            </label>
+          )}
         </p>
       )}
       <ErrorMessage text={said} />
-      {said === null && value === null && <p role="status">reading…</p>}
+      {wrong === null && problem === null && value === null && <p role="status">reading…</p>}
       {value?.changes.length === 0 && <p class="hint">No call between services was stored in this range.</p>}
       {value && value.hidden > 0 && (
         <p class="strip">
@@ -235,7 +268,7 @@ function EdgeTable({ edges, seconds }: { edges: Edge[]; seconds: number }) {
         />
         <tbody>
           {edges.map((edge) => (
-            <tr key={`${edge.client}\u0000${edge.server}\u0000${edge.kind}`}>
+            <tr key={keyOf(edge)}>
               <Names edge={edge} />
               <td class="number">{integer(Math.round(edge.calls))}</td>
               <td class="number">{rate(edge.calls / seconds)}</td>
@@ -251,17 +284,22 @@ function EdgeTable({ edges, seconds }: { edges: Edge[]; seconds: number }) {
   );
 }
 
+const VIRTUAL = "sent no spans";
+
 function Names({ edge }: { edge: Edge }) {
+  const ofServer =
+    edge.virtual === "server" ? VIRTUAL : edge.virtual === "" ? edge.kind.replaceAll("_", " ") : "";
   return (
     <>
       <td>
         <Chip name={edge.client} /> <Label value={edge.client} none="unknown" />
+        {edge.virtual === "client" && <span class="muted"> {VIRTUAL}</span>}
       </td>
       <td>
         <a href={traces(edge)}>
           <Chip name={edge.server} /> <Label value={edge.server} none="unknown" />
         </a>
-        {edge.kind !== "" && <span class="muted"> {edge.kind.replaceAll("_", " ")}</span>}
+        {ofServer !== "" && <span class="muted"> {ofServer}</span>}
       </td>
     </>
   );
@@ -294,7 +332,7 @@ function ChangeTable({ changes, seconds }: { changes: Change[]; seconds: number 
             const { now, before } = change;
             const turn = turnOf(change);
             return (
-              <tr key={`${now.client}\u0000${now.server}\u0000${now.kind}`}>
+              <tr key={keyOf(now)}>
                 <Names edge={now} />
                 <td class={turn}>{turn}</td>
                 <td class="number">
@@ -316,10 +354,8 @@ function ChangeTable({ changes, seconds }: { changes: Change[]; seconds: number 
   );
 }
 
-/** Traces in which both services are; what is called may be a database without spans of its own. */
+/** Traces with spans of the call. */
 function traces(edge: Edge): string {
-  const of = (name: string) => `{ resource.service.name = ${quote(name)} }`;
-  const q = edge.kind === "" ? `${of(edge.client)} >> ${of(edge.server)}` : of(edge.client);
   const { range, from, to } = current();
-  return address("search", { q, range, from, to });
+  return address("search", { q: spansOf(edge), range, from, to });
 }

@@ -14,8 +14,8 @@ export interface Checked {
   cost: Pick<Check, "plan" | "estimate"> | null;
 }
 
-/** What is wrong with a query that is typed, and what it would read of a range. */
-export function useCheck(text: string, kind: "search" | "metrics", range: Range): Checked {
+/** What is wrong with a query that is typed, where a search, metrics or nothing but a filter is asked for, and what it would read of a range. */
+export function useCheck(text: string, kind: "search" | "metrics" | "filter", range: Range): Checked {
   const [checked, setChecked] = useState<Check | null>(null);
   useEffect(() => {
     setChecked(null);
@@ -30,6 +30,10 @@ export function useCheck(text: string, kind: "search" | "metrics", range: Range)
   if (checked?.error) return { problem: checked.error, cost: null };
   if (kind === "metrics" && checked?.kind === "search") {
     const message = "a metrics query ends in a function, as in { } | rate()";
+    return { problem: { message }, cost: null };
+  }
+  if (kind === "filter" && checked?.kind === "metrics") {
+    const message = "a filter of spans is wanted here, as { status = error }, without a metrics function";
     return { problem: { message }, cost: null };
   }
   return { problem: null, cost: checked?.estimate ? checked : null };

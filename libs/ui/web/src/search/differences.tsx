@@ -88,7 +88,7 @@ export function Differences({ all, selection, range, where }: Props) {
                       attribute={at === 0 ? attribute : null}
                       one={one}
                       found={value}
-                      {...{ selection, range }}
+                      {...{ all, selection, range }}
                     />
                   )),
               )}
@@ -127,21 +127,23 @@ interface RowProps {
   attribute: Attribute | null;
   one: Value;
   found: Found;
+  all: string;
   selection: string;
   range: Range;
 }
 
-function Row({ attribute, one, found, selection, range }: RowProps) {
+/** A filter with one more condition that must hold for the same span; null if it is more than a filter. */
+function within(filter: string, condition: string): string | null {
+  const body = /^\s*\{([^{}]*)\}\s*$/.exec(filter)?.[1].trim();
+  if (body === undefined) return null;
+  return body === "" ? `{ ${condition} }` : `{ (${body}) && ${condition} }`;
+}
+
+function Row({ attribute, one, found, all, selection, range }: RowProps) {
   const text = one.value === null ? <em>missing</em> : <Label value={one.value} none="(empty)" />;
   const places = { from: fixed(range).from, to: fixed(range).to };
-  // The selection is a filter, so that both must hold for the same span.
-  const body = /^\s*\{([^{}]*)\}\s*$/.exec(selection)?.[1].trim();
-  const both =
-    body === undefined || !one.condition
-      ? null
-      : body === ""
-        ? one.condition
-        : `(${body}) && ${one.condition}`;
+  // What the selection has not is to be seen among the others.
+  const q = one.condition && within(one.selection > 0 ? selection : all, one.condition);
   return (
     <tr>
       <td>
@@ -154,9 +156,7 @@ function Row({ attribute, one, found, selection, range }: RowProps) {
           </>
         )}
       </td>
-      <td>
-        {both === null ? text : <a href={address("search", { q: `{ ${both} }`, ...places })}>{text}</a>}
-      </td>
+      <td>{q ? <a href={address("search", { q, ...places })}>{text}</a> : text}</td>
       <Share count={one.selection} of={found.selection} />
       <Share count={one.baseline} of={found.baseline} />
     </tr>

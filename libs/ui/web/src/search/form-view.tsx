@@ -1,7 +1,7 @@
 import { useEffect, useState } from "preact/hooks";
 import type { Range } from "../range";
 import { params, setParams } from "../router";
-import { EMPTY, type Form, fromQuery, isDuration, toQuery } from "./form";
+import { EMPTY, type Form, fromQuery, isBound, toQuery } from "./form";
 import { services } from "./query";
 
 interface Props {
@@ -63,8 +63,8 @@ export function QueryForm({ query, range, write }: Props) {
             Span name
             <input value={form.name} onInput={(e) => set({ name: e.currentTarget.value })} />
           </label>
-          <Duration label="Lasts at least" value={form.minimum} set={(minimum) => set({ minimum })} />
-          <Duration label="Lasts at most" value={form.maximum} set={(maximum) => set({ maximum })} />
+          <Bound label="Lasts at least" sign=">" value={form.minimum} set={(minimum) => set({ minimum })} />
+          <Bound label="Lasts at most" sign="<" value={form.maximum} set={(maximum) => set({ maximum })} />
           <label class="check">
             <input
               type="checkbox"
@@ -91,21 +91,29 @@ export function QueryForm({ query, range, write }: Props) {
   );
 }
 
-function Duration({ label, value, set }: { label: string; value: string; set(value: string): void }) {
+interface BoundProps {
+  label: string;
+  sign: "<" | ">";
+  value: string;
+  set(value: string): void;
+}
+
+function Bound({ label, sign, value, set }: BoundProps) {
   const [text, setText] = useState(value);
   // What is no duration yet stays as it is written; what the query says otherwise takes its place.
-  const shown = value === (isDuration(text) ? text : "") ? text : value;
-  const isWrong = shown !== "" && !isDuration(shown);
+  const shown = value === (isBound(text, sign) ? text : "") ? text : value;
+  const isWrong = shown !== "" && !isBound(shown, sign);
   return (
     <label>
       {label}
       <input
         value={shown}
         placeholder="250ms"
+        title={`With ${sign} before it, spans that last just as long are left out`}
         aria-invalid={isWrong ? "true" : undefined}
         onInput={(event) => {
           setText(event.currentTarget.value);
-          set(isDuration(event.currentTarget.value) ? event.currentTarget.value : "");
+          set(isBound(event.currentTarget.value, sign) ? event.currentTarget.value : "");
         }}
       />
     </label>

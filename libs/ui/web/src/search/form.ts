@@ -2,7 +2,9 @@
 export interface Form {
   service: string;
   name: string;
+  /** A duration; with `>` before it spans that last as long are left out. */
   minimum: string;
+  /** The same with `<`. */
   maximum: string;
   failed: boolean;
   attributes: { key: string; value: string }[];
@@ -17,6 +19,18 @@ const LITERAL = /^(true|false|-?\d+(\.\d+)?)$/;
 /** True for a duration as TraceQL writes it. */
 export function isDuration(text: string): boolean {
   return DURATION.test(text);
+}
+
+/** True for a duration that may follow a sign. */
+export function isBound(text: string, sign: "<" | ">"): boolean {
+  return isDuration(text.startsWith(sign) ? text.slice(1).trimStart() : text);
+}
+
+/** The condition of a bound; null if it is none. */
+function bound(text: string, sign: "<" | ">"): string | null {
+  if (!isBound(text, sign)) return null;
+  const isStrict = text.startsWith(sign);
+  return `duration ${sign}${isStrict ? "" : "="} ${isStrict ? text.slice(1).trimStart() : text}`;
 }
 
 export function quote(text: string): string {
@@ -39,8 +53,8 @@ export function toQuery(form: Form): string {
   if (form.service !== "") all.push(`resource.service.name = ${quote(form.service)}`);
   if (form.name !== "") all.push(`name = ${quote(form.name)}`);
   if (form.failed) all.push("status = error");
-  if (isDuration(form.minimum)) all.push(`duration >= ${form.minimum}`);
-  if (isDuration(form.maximum)) all.push(`duration <= ${form.maximum}`);
+  const bounds = [bound(form.minimum, ">"), bound(form.maximum, "<")];
+  all.push(...bounds.filter((one) => one !== null));
   for (const { key, value } of form.attributes) {
     if (key !== "") all.push(`${attribute(key)} = ${LITERAL.test(value) ? value : quote(value)}`);
   }
@@ -89,9 +103,10 @@ export function fromQuery(query: string): Form | null {
     const plain = text ? unquote(text[1]) : null;
     if (text && plain === null) return null;
     if (key === "duration" && plain === null && isDuration(value)) {
-      if (operator === ">=") form.minimum = value;
-      else if (operator === "<=") form.maximum = value;
-      else return null;
+      const side = operator.startsWith(">") ? "minimum" : operator.startsWith("<") ? "maximum" : null;
+      // One field has room for one of both.
+      if (side === null || form[side] !== "") return null;
+      form[side] = operator.endsWith("=") ? value : `${operator} ${value}`;
     } else if (operator !== "=") return null;
     else if (key === "resource.service.name" && plain !== null) form.service = plain;
     else if (key === "name" && plain !== null) form.name = plain;

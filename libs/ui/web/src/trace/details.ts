@@ -72,25 +72,42 @@ export function detailsOf(trace: OtlpTrace): Detail[] {
 }
 
 const KEPT = 5_000;
+/** Spans that the server tells of in one answer. */
+const AT_ONCE = 200;
 
 /** Details of the spans of one trace, the last that were asked for. Several spans may share an id. */
 export class Details {
   private readonly kept = new Map<string, Detail[]>();
 
-  constructor(private readonly load: (id: string, signal: AbortSignal) => Promise<Detail[]>) {}
+  constructor(private readonly load: (ids: string[], signal: AbortSignal) => Promise<Detail[]>) {}
 
   async get(id: string, signal: AbortSignal): Promise<Detail[]> {
-    const known = this.kept.get(id);
-    if (known) {
-      this.kept.delete(id);
-      this.kept.set(id, known);
-      return known;
+    return (await this.all([id], signal)).get(id) ?? [];
+  }
+
+  /** Of several spans, by their ids; one request has those that are not known. */
+  async all(ids: string[], signal: AbortSignal): Promise<Map<string, Detail[]>> {
+    const found = new Map<string, Detail[]>();
+    const missing: string[] = [];
+    for (const id of new Set(ids)) {
+      const known = this.kept.get(id);
+      if (known) found.set(id, known);
+      else missing.push(id);
     }
-    const details = await this.load(id, signal);
+    for (let at = 0; at < missing.length; at += AT_ONCE) {
+      const asked = missing.slice(at, at + AT_ONCE);
+      for (const id of asked) found.set(id, []);
+      for (const detail of await this.load(asked, signal)) found.get(detail.span.spanId)?.push(detail);
+    }
+    for (const [id, details] of found) this.keep(id, details);
+    return found;
+  }
+
+  private keep(id: string, details: Detail[]) {
+    this.kept.delete(id);
     this.kept.set(id, details);
     const oldest = this.kept.keys().next().value;
     if (this.kept.size > KEPT && oldest !== undefined) this.kept.delete(oldest);
-    return details;
   }
 }
 

@@ -3,6 +3,7 @@ import { duration, integer, millisOf, moment } from "../format";
 import { Label } from "../text";
 import { Attributes, Dropped, Links } from "./attributes";
 import type { Span, SpanEvent } from "./details";
+import { sinceStart } from "./events";
 import type { LinkValues } from "./links";
 import type { Skeleton } from "./skeleton";
 import type { Source } from "./source";
@@ -65,9 +66,4 @@ function When({ event, span, trace }: { event: SpanEvent; span: Span; trace: Ske
       {isOutside && <span class="warning"> {since < 0 ? "before" : "after the end of"} the span</span>}
     </span>
   );
-}
-
-/** Nanoseconds from the start of a span to an event of it. */
-export function sinceStart(event: SpanEvent, span: Span): number {
-  return Number(BigInt(event.timeUnixNano ?? "0") - BigInt(span.startTimeUnixNano ?? "0"));
 }

@@ -26,7 +26,7 @@ export function FlameGraph({ computation, state }: { computation: Computation; s
     <div class="flame">
       <div class="tools">
         <span class="muted">
-          Width is own time, the same calls added up.
+          Width is own time, of a call and all below it; the time in a box is what its calls took, added up.
           {hidden > 0 && ` ${counted(hidden, "call")} too narrow to be drawn.`}
           {deeper > 0 && ` What is below ${DEEPEST} calls is drawn when you choose one of them.`}
         </span>
@@ -41,12 +41,14 @@ export function FlameGraph({ computation, state }: { computation: Computation; s
           const isRoot = path.longest < 0;
           const label = isRoot ? "whole trace" : `${path.service} ${path.name}`;
           const times = isRoot ? "" : ` ×${integer(path.calls)}`;
+          const took = duration(isRoot ? state.model.extent : path.total);
+          const own = isRoot ? "" : `, ${duration(path.self)} self time`;
           return (
             <button
               key={`${depth} ${left} ${label}`}
               type="button"
               class={isRoot ? "box" : `box ${look(path.service).split(" ")[0]}`}
-              title={`${visible(cut(label, 2048))}${times}: ${duration(path.weight)}, ${duration(path.self)} self time`}
+              title={`${visible(cut(label, 2048))}${times}: ${took}${own}, ${duration(path.weight)} self time with all below`}
               style={{ top: `${depth * HEIGHT}px`, left: `${left * 100}%`, width: `${width * 100}%` }}
               onClick={() => {
                 state.within.value = isRoot ? -1 : path.longest;
@@ -56,7 +58,7 @@ export function FlameGraph({ computation, state }: { computation: Computation; s
               {!isRoot && width > WITH_SWATCH && <span class={`swatch ${look(path.service)}`} />}
               {!isRoot && <span class="mono">{monogram(path.service)}</span>}{" "}
               <bdi>{visible(isRoot ? label : named(path.name))}</bdi>
-              {times} · {duration(path.weight)}
+              {times} · {took}
               {path.errors > 0 && <span class="error"> ✕</span>}
             </button>
           );

@@ -1,13 +1,15 @@
 import { duration, integer } from "../format";
 import { look, monogram } from "../looks";
 import { named, visible } from "../names";
+import type { Marks } from "./marks";
 import type { Found, Model } from "./model";
-import type { Folds, Run } from "./rows";
+import { countWithin, type Folds, type Run } from "./rows";
 import { isError, nameOf, serviceOf } from "./skeleton";
 import type { Span } from "./state";
 
 const INDENT = 12;
-const DEEPEST_INDENT = 20;
+/** Spans below so many others may stand no further in than these, and say how deep they are. */
+const DEEP = 12;
 
 /** What lines are made of. */
 export interface Content {
@@ -17,6 +19,9 @@ export interface Content {
   folds: Folds;
   /** 1 for a row that matches. */
   matching: Uint8Array | null;
+  /** Rows that match, ascending. */
+  matches: Int32Array;
+  marks: Marks;
   /** A row, or `~first` for the line of a run. */
   shown: Int32Array;
   selected: number;
@@ -87,6 +92,12 @@ class Part {
     this.element.hidden = text === "";
   }
 
+  /** Nothing is shown for none. */
+  count(mark: string, count: number, what: string) {
+    this.write(count > 0 ? ` ${mark}${integer(count)}` : "");
+    if (count > 0) this.element.setAttribute("aria-label", `${integer(count)} ${what}`);
+  }
+
   give(className: string) {
     if (className === this.className) return;
     this.className = className;
@@ -111,11 +122,16 @@ class Line {
     "aria-label": "retry",
     title: "Retried after a failure",
   });
-  private readonly match = new Part("span", "warning", { role: "img", "aria-label": "match" });
+  private readonly match = new Part("span", "warning", { role: "img" });
+  private readonly level = new Part("span", "muted", { title: "Spans above it" });
   private readonly times = new Part("strong", "");
   private readonly operation = new Part("bdi", "");
   private readonly more = new Part("span", "muted");
+  private readonly errorsBelow = new Part("span", "error", { role: "img" });
+  private readonly matchesBelow = new Part("span", "warning", { role: "img" });
   private readonly bar = new Part("span", "bar-of-span");
+  private readonly marks = document.createElement("span");
+  private marked = "";
   private readonly number = cell("number");
 
   constructor() {
@@ -125,10 +141,12 @@ class Line {
     chip.element.hidden = false;
     chip.element.append(this.swatch, this.letters);
     name.append(this.fold.element, chip.element, " ");
-    for (const part of [this.error, this.retry, this.match, this.times, this.operation, this.more])
-      name.append(part.element);
+    const before = [this.level, this.error, this.retry, this.match, this.times];
+    const after = [this.operation, this.more, this.errorsBelow, this.matchesBelow];
+    for (const part of [...before, ...after]) name.append(part.element);
     const time = cell("time");
-    time.append(this.bar.element);
+    this.marks.setAttribute("aria-hidden", "true");
+    time.append(this.bar.element, this.marks);
     element.append(name, time, this.number);
     element.hidden = true;
   }
@@ -158,8 +176,10 @@ class Line {
     const row = shown[at] < 0 ? ~shown[at] : shown[at];
     const run = shown[at] < 0 ? model.runs.at(row) : null;
     this.give(serviceOf(model.trace, row));
-    this.element.setAttribute("aria-level", `${model.shape.depth[row] + 1}`);
-    this.name.style.paddingInlineStart = `${Math.min(DEEPEST_INDENT, model.shape.depth[row]) * INDENT}px`;
+    const depth = model.shape.depth[row];
+    this.element.setAttribute("aria-level", `${depth + 1}`);
+    this.name.style.paddingInlineStart = `min(${depth * INDENT}px, var(--deepest))`;
+    this.level.write(depth > DEEP ? `${depth}\u00a0` : "");
     this.operation.write(visible(named(nameOf(model.trace, row))));
     if (run) this.showRun(content, row, run);
     else this.showSpan(content, row);
@@ -175,7 +195,8 @@ class Line {
     this.letters.data = monogram(service);
   }
 
-  private showSpan({ model, found, window, folds, matching, selected }: Content, row: number) {
+  private showSpan(content: Content, row: number) {
+    const { model, found, window, folds, matching, matches, selected } = content;
     const { trace, shape } = model;
     const hasChildren = shape.size[row] > 1;
     const isFolded = folds.folded.has(row);
@@ -188,26 +209,57 @@ class Line {
     if (isError(trace, row)) this.error.element.setAttribute("aria-label", "error");
     this.retry.write(found?.retry[row] === 1 ? "↻ " : "");
     this.match.write(isMatch ? "● " : "");
+    if (isMatch) this.match.element.setAttribute("aria-label", "match");
+    const below = isFolded ? row + shape.size[row] : row + 1;
+    this.errorsBelow.count("✕", found ? countWithin(found.errors, row + 1, below) : 0, "errors below");
+    this.matchesBelow.count("●", countWithin(matches, row + 1, below), "matches below");
     this.times.write("");
     this.more.write(isFolded ? ` +${integer(shape.size[row] - 1)}` : "");
     const isCritical = found !== null && found.critical[row] > 0;
     this.draw(trace.start[row], trace.duration[row], window, isCritical ? "critical" : "");
+    this.mark(content.marks.get(row) ?? [], window);
     this.number.textContent = duration(trace.duration[row]);
   }
 
   /** One line for many siblings alike. */
-  private showRun({ folds, window }: Content, row: number, run: Run) {
-    this.open(folds.open.has(row));
-    this.element.className = "span-row";
+  private showRun({ found, folds, matches, window }: Content, row: number, run: Run) {
+    const isOpen = folds.open.has(row);
+    const matched = isOpen ? 0 : countWithin(matches, row, run.end);
+    const errors = found && !isOpen ? countWithin(found.errors, row, run.end) : run.errors;
+    this.open(isOpen);
+    this.element.className = `span-row${matched > 0 ? " match" : ""}`;
     this.element.removeAttribute("aria-selected");
-    this.error.write(run.errors > 0 ? `✕${integer(run.errors)} ` : "");
-    if (run.errors > 0) this.error.element.setAttribute("aria-label", `${integer(run.errors)} failed`);
+    this.error.write(errors > 0 ? `✕${integer(errors)} ` : "");
+    if (errors > 0) this.error.element.setAttribute("aria-label", `${integer(errors)} failed`);
     this.retry.write("");
-    this.match.write("");
+    this.match.write(matched > 0 ? `●${integer(matched)} ` : "");
+    if (matched > 0) this.match.element.setAttribute("aria-label", `${integer(matched)} match`);
+    this.errorsBelow.write("");
+    this.matchesBelow.write("");
+    this.mark([], window);
     this.times.write(`×${integer(run.count)} `);
     this.more.write(` ${duration(run.shortest)} – ${duration(run.longest)}`);
     this.draw(run.from, run.to - run.from, window, "group");
     this.number.textContent = duration(run.to - run.from);
+  }
+
+  /** Marks when events happened. */
+  private mark(times: readonly number[], { from, to }: Span) {
+    const lefts = new Set<string>();
+    for (const time of times) {
+      if (time >= from && time <= to) lefts.add((((time - from) / (to - from)) * 100).toFixed(2));
+    }
+    const marked = [...lefts].join(" ");
+    if (marked === this.marked) return;
+    this.marked = marked;
+    this.marks.replaceChildren(
+      ...[...lefts].map((left) => {
+        const mark = document.createElement("span");
+        mark.className = "event-mark";
+        mark.style.left = `${left}%`;
+        return mark;
+      }),
+    );
   }
 
   /** Whether what is below is shown; null where nothing is. */

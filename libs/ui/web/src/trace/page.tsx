@@ -119,7 +119,7 @@ function Shown({ id, state, source, actions, clocks }: OpenedProps & { clocks: M
   const { model } = state;
   const { trace } = model;
   const found = useSignal<Found>(null);
-  const details = useMemo(() => new Details((span, signal) => source.details(span, signal)), [source]);
+  const details = useMemo(() => new Details((ids, signal) => source.details(ids, signal)), [source]);
   const focusFind = useRef<() => void>(() => {});
   const takeFocus = useCallback((focus: () => void) => {
     focusFind.current = focus;
@@ -162,6 +162,7 @@ function Shown({ id, state, source, actions, clocks }: OpenedProps & { clocks: M
   const { matches, problem } = useMatches(source, trace, text);
   const wrong = useMemo(() => (problem === null ? null : { message: problem }), [problem]);
   const range = useMemo(() => rangeOfTrace(trace, model.extent), [trace, model]);
+  const place = matches.indexOf(state.row.value);
   const goTo = (forward: boolean) => {
     const row = step(matches, state.row.value, forward);
     if (row >= 0) state.select(row);
@@ -231,6 +232,7 @@ function Shown({ id, state, source, actions, clocks }: OpenedProps & { clocks: M
         {text.trim() !== "" && problem === null && (
           <>
             <span role="status">
+              {place >= 0 && `${integer(place + 1)} of `}
               {integer(matches.length)} {matches.length === 1 ? "match" : "matches"}
             </span>
             <label>
@@ -263,7 +265,7 @@ function Shown({ id, state, source, actions, clocks }: OpenedProps & { clocks: M
       <div class="split">
         <div class="view">
           {state.view.value === "waterfall" && (
-            <Waterfall model={model} found={times} state={state} matches={matches} />
+            <Waterfall model={model} found={times} state={state} matches={matches} details={details} />
           )}
           {state.view.value === "flame" && times && computation.current && (
             <FlameGraph computation={computation.current} state={state} />

@@ -208,17 +208,27 @@ export function find(trace: Skeleton, text: string): Int32Array {
 /** No row. */
 export const NO_ROWS = new Int32Array(0);
 
-/** The first of ascending rows after `row`, or the last before it; from the other end where there is none. */
-export function step(rows: Int32Array, row: number, forward: boolean): number {
-  if (rows.length === 0) return -1;
-  // How many are not after `row`, or before it.
+/** How many of ascending rows are before `row`. */
+function countBefore(rows: Int32Array, row: number): number {
   let low = 0;
   let high = rows.length;
   while (low < high) {
     const middle = (low + high) >> 1;
-    if (forward ? rows[middle] <= row : rows[middle] < row) low = middle + 1;
+    if (rows[middle] < row) low = middle + 1;
     else high = middle;
   }
+  return low;
+}
+
+/** How many of ascending rows are from `begin` to before `end`. */
+export function countWithin(rows: Int32Array, begin: number, end: number): number {
+  return countBefore(rows, end) - countBefore(rows, begin);
+}
+
+/** The first of ascending rows after `row`, or the last before it; from the other end where there is none. */
+export function step(rows: Int32Array, row: number, forward: boolean): number {
+  if (rows.length === 0) return -1;
+  const low = countBefore(rows, forward ? row + 1 : row);
   if (forward) return rows[low === rows.length ? 0 : low];
   return rows[low === 0 ? rows.length - 1 : low - 1];
 }

@@ -21,8 +21,8 @@ export interface Source {
   readonly isStored: boolean;
   /** What is to be known of all traces of the source. */
   readonly notes: string[];
-  /** All that is there of the spans of an id. */
-  details(id: string, signal: AbortSignal): Promise<Detail[]>;
+  /** All that is there of the spans of some ids, 200 at most. */
+  details(ids: string[], signal: AbortSignal): Promise<Detail[]>;
   find(query: string, signal: AbortSignal): Promise<FindAnswer>;
   /** The whole trace: OTLP's JSON, or Jaeger's. `tell` is told how many bytes have come. */
   whole(form: Form, tell: (bytes: number) => void): Promise<Blob>;
@@ -37,8 +37,8 @@ export class StoredTrace implements Source {
 
   constructor(private readonly id: string) {}
 
-  async details(id: string, signal: AbortSignal): Promise<Detail[]> {
-    return detailsOf(await json<OtlpTrace>(`traces/${this.id}/spans?ids=${id}`, signal));
+  async details(ids: string[], signal: AbortSignal): Promise<Detail[]> {
+    return detailsOf(await json<OtlpTrace>(`traces/${this.id}/spans?ids=${ids.join(",")}`, signal));
   }
 
   find(query: string, signal: AbortSignal): Promise<FindAnswer> {

@@ -1,10 +1,13 @@
 import { useSignal } from "@preact/signals";
-import { useEffect, useLayoutEffect, useMemo, useRef } from "preact/hooks";
+import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import { rowHeight } from "../density";
 import { duration } from "../format";
+import type { Details } from "./details";
 import { Lines } from "./lines";
+import { MARK_AFTER, type Marks, NO_MARKS, unmarked, withMarks } from "./marks";
 import type { Found, Model } from "./model";
 import { indexOf, marked, shownRows, withAncestors } from "./rows";
+import type { Skeleton } from "./skeleton";
 import type { Span, TraceState } from "./state";
 
 /** Rows that are made above and below those in view. */
@@ -17,10 +20,11 @@ interface Props {
   found: Found;
   state: TraceState;
   matches: Int32Array;
+  details: Details;
 }
 
 /** Spans in time, one below the other: a table of which only the rows in view exist. */
-export function Waterfall({ model, found, state, matches }: Props) {
+export function Waterfall({ model, found, state, matches, details }: Props) {
   const { trace, shape, runs } = model;
   const folds = state.folds.value;
   const only = state.onlyMatches.value && state.find.value.trim() !== "";
@@ -135,11 +139,12 @@ export function Waterfall({ model, found, state, matches }: Props) {
   const last = Math.min(shown.length, first + count);
   const offset = scale === 1 ? 0 : top.value / scale - top.value;
   const window = state.window.value;
+  const marks = useMarks(trace, details, shown.subarray(first, last), selected);
   useLayoutEffect(() => {
     if (!body.current) return;
     lines.current ??= new Lines(body.current);
     lines.current.show(
-      { model, found, window, folds, matching, shown, selected, height: lineHeight },
+      { model, found, window, folds, matching, matches, marks, shown, selected, height: lineHeight },
       first,
       last,
       count,
@@ -184,6 +189,29 @@ export function Waterfall({ model, found, state, matches }: Props) {
       </div>
     </>
   );
+}
+
+/** When the events of spans in view happened, as far as that is known. */
+function useMarks(trace: Skeleton, details: Details, lines: Int32Array, selected: number): Marks {
+  const [marks, setMarks] = useState(NO_MARKS);
+  const rows = [...lines].filter((line) => line >= 0);
+  const wanted = unmarked(trace, rows, selected, marks).join();
+  useEffect(() => {
+    if (wanted === "") return;
+    const stop = new AbortController();
+    const timer = setTimeout(() => {
+      withMarks(trace, details, wanted.split(",").map(Number), marks, stop.signal).then(
+        (found) => !stop.signal.aborted && setMarks(found),
+        // What failed is told where somebody selects the span.
+        () => {},
+      );
+    }, MARK_AFTER);
+    return () => {
+      clearTimeout(timer);
+      stop.abort();
+    };
+  }, [trace, details, wanted]);
+  return marks;
 }
 
 /** The next line that is another span: the line of a run stands for its first. */
