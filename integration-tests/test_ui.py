@@ -124,6 +124,41 @@ def test_columns_show_attributes_of_what_matched(visit, orders):
     row = page.locator(".results tbody tr", has=page.locator(f"a[href$='{orders.hex}']"))
     cells = row.locator("td").all_inner_texts()
     assert cells[-2:] == ["/orders", "eu"], cells
+    # What answers have in fields of their own, and what has other names there.
+    page.fill("#columns", "name, duration, span:status, rootServiceName, kind")
+    page.press("#columns", "Enter")
+    page.locator(".results th", has_text="rootServiceName").wait_for()
+    cells = row.locator("td").all_inner_texts()
+    assert cells[-5:] == ["POST /orders", "1.84 s", "unset", "shop", "server"], cells
+    visit.check()
+
+
+def test_results_are_ordered_by_what_somebody_chooses(visit, server):
+    base, kept = time.time_ns() - 15 * 10**9, []
+    for number, length in enumerate((20, 60, 40)):
+        trace = os.urandom(16)
+        kept.append(trace.hex())
+        server.must_push(otlp.export(
+            otlp.span(trace, name="ordered", start=base + number * 1_000 * MS + 7 * MS, duration=length * MS), service="sorter"))
+    eventually(lambda: len(server.get("/api/search", q=query("ordered")).json()["traces"]) == 3, "all are found")
+    page = visit.open("ui/search?" + urllib.parse.urlencode({"q": query("ordered")}))
+
+    def lines():
+        links = page.locator(".results tbody a").all()
+        return [kept.index(link.get_attribute("href").removeprefix("trace/")) for link in links]
+
+    page.locator(".results tbody tr").nth(2).wait_for()
+    assert lines() == [2, 1, 0]
+    assert re.fullmatch(r"\d\d:\d\d:\d\d\.\d{3}", page.locator(".results tbody td").nth(1).inner_text())
+    page.get_by_role("button", name="Duration").click()
+    page.wait_for_url("**sort=-duration*")
+    assert lines() == [1, 2, 0]
+    page.get_by_role("button", name="Duration").click()
+    assert lines() == [0, 2, 1]
+    page.get_by_role("button", name="Start").click()
+    page.wait_for_url("**sort=start*")
+    assert lines() == [0, 1, 2]
+    assert visit.axe() == []
     visit.check()
 
 
@@ -171,7 +206,7 @@ def test_verdict_names_the_cause_and_leads_there(visit, orders):
 def test_span_shows_events_stack_traces_and_links(visit, orders):
     page = visit.open(f"ui/trace/{orders.hex}")
     text = select(page, "charge")
-    assert "error: card declined" in text and "1.79 s exception" in text, text
+    assert "error: card declined" in text and "+1.09 s exception" in text, text
     assert page.locator(".details pre").inner_text() == "Declined: no money\n  at charge (pay.js:7)"
     page.locator(".details a", has_text="0" * 31 + "7").click()
     page.wait_for_url(f"**/ui/trace/{'0' * 31}7?span={'0' * 15}1")
@@ -245,6 +280,51 @@ def test_trace_is_read_with_keys_alone(visit, orders):
     page.keyboard.press("g")
     page.keyboard.press("x")
     page.wait_for_url("**/ui/explore")
+    visit.check()
+
+
+def test_span_says_what_is_missing_of_it_and_marks_its_events(visit, server):
+    trace, base = os.urandom(16), time.time_ns() - 10 * 10**9
+    span = otlp.span(trace, name="orphan", start=base, duration=100 * MS, parent_span_id=b"\xab" * 8)
+    span.dropped_attributes_count, span.dropped_events_count, span.dropped_links_count = 3, 2, 1
+    span.events.add(name="without", time_unix_nano=0)
+    span.events.add(name="late", time_unix_nano=base + 130 * MS)
+    for number in range(300):
+        span.events.add(name=f"event {number}", time_unix_nano=base + (number % 50 + 1) * MS)
+    other = otlp.span(trace, name="marked", start=base, duration=100 * MS)
+    other.events.add(name="half", time_unix_nano=base + 50 * MS)
+    server.must_push(otlp.export(span, other))
+    eventually(lambda: len(otlp_spans(server, trace)) == 2, "both are there")
+    page = visit.open(f"ui/trace/{trace.hex()}")
+    line = page.locator(".span-row", has_text="marked")
+    line.locator(".event-mark").wait_for()
+    # The trace is 100 ms long: its spans, not their events, make its end.
+    assert line.locator(".event-mark").get_attribute("style") == "left: 50%;"
+    text = select(page, "orphan")
+    assert "ab" * 8 + " is not stored" in text, text
+    for said in ("3 attributes dropped", "2 events dropped", "1 link dropped", "without a time without", "+130 ms after the end of the span late"):
+        assert said in text, text
+    assert page.locator(".details details").count() == 100
+    page.get_by_role("button", name="Show all 302 events").click()
+    page.locator(".details details").nth(301).wait_for()
+    assert visit.axe() == []
+    visit.check()
+
+
+def test_folded_lines_say_what_they_hide(visit, orders):
+    page = visit.open(f"ui/trace/{orders.hex}")
+    page.locator(".bar-of-span.critical").first.wait_for()
+    page.fill("#find", "{ span.n > 89 }")
+    page.get_by_text("10 matches").wait_for()
+    run = page.locator(".span-row.match", has_text="×100")
+    assert "●10" in run.inner_text()
+    page.press("#find", "Enter")
+    page.get_by_text("1 of 10 matches").wait_for()
+    page.fill("#find", "cards")
+    page.get_by_text("3 matches").wait_for()
+    charge = page.locator(".span-row", has_text="charge")
+    charge.locator(".fold").click()
+    assert "+3 ✕3 ●3" in charge.inner_text(), charge.inner_text()
     visit.check()
 
 
@@ -403,8 +483,10 @@ def test_metrics_query_is_drawn_and_its_exemplars_lead_to_traces(visit, orders):
     with page.expect_download() as kept:
         page.get_by_role("button", name="PNG").click()
     assert kept.value.path().read_bytes().startswith(b"\x89PNG")
+    # Exemplars are there when the answer is complete: they stay where somebody clicks.
     page.locator("tbody a").first.click()
-    page.wait_for_url(f"**/ui/trace/{orders.hex}*")
+    page.wait_for_url(f"**/ui/trace/{orders.hex}?*")
+    page.locator(".span-row.selected", has_text="charge").wait_for()
     visit.check()
 
 
@@ -736,6 +818,8 @@ def test_token_is_asked_for_and_sent(browser, servers):
         page = made.open("ui/services")
         page.get_by_role("dialog", name="Who asks?").wait_for()
         page.keyboard.press("Escape")
+        # Nothing goes on waiting for what nobody says, and nobody is asked again.
+        page.get_by_role("alert").filter(has_text="auth").wait_for()
         page.get_by_role("button", name="sign in").click()
         page.get_by_label("Tenant").fill("a")
         page.get_by_label("Token").fill("reader-token")

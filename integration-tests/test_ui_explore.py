@@ -117,6 +117,12 @@ def test_explore_reads_a_stream_of_compact_series(visit, orders):
     assert COMPACT in stream.value.request.headers["accept"]
     page.locator(".plot canvas").wait_for()
     assert page.locator("tbody tr").count() >= 3
+    page.locator(".streaming").wait_for(state="detached")
+    page.get_by_role("button", name="Highest").click()
+    page.wait_for_url("**sort=-max*")
+    assert "database" in page.locator("tbody tr").first.inner_text()
+    page.get_by_role("button", name="Highest").click()
+    assert "database" in page.locator("tbody tr").last.inner_text()
     visit.check()
 
 
@@ -209,7 +215,10 @@ def test_box_of_a_service_leads_to_its_traces(visit, orders):
     cells = page.locator(".heatmap .cells")
     cells.wait_for()
     assert "≈" not in page.locator("tbody tr", has_text="charge").inner_text()
+    before = cells.bounding_box()
     drag(page, cells, (.01, .02), (.99, .98))
+    page.get_by_role("link", name="show traces").wait_for()
+    assert cells.bounding_box() == before, "what is drawn on stays where it is"
     page.get_by_role("link", name="show traces").click()
     page.locator(".results a", has_text="POST /orders").wait_for()
     assert 'resource.service.name = "payment"' in parameters(page)["q"]
@@ -252,6 +261,52 @@ def test_map_shows_the_difference_of_two_windows(visit, server, orders):
     page.get_by_label("within").select_option("2 calls")
     page.wait_for_url("**hops=2*")
     page.locator("tbody tr", has_text="new-mail").wait_for()
+    visit.check()
+
+
+def test_map_leads_to_the_spans_of_who_sent_some_and_to_one_service(visit, server, orders):
+    page = visit.open("ui/map?" + ask(range="5m", q='{ resource.service.name =~ "shop|payment|database" }'))
+    row = page.locator("tbody tr", has_text="user")
+    row.wait_for()
+    assert "user sent no spans" in row.locator("td").first.inner_text()
+    assert "sent no spans" not in row.locator("td").nth(1).inner_text()
+    page.get_by_role("combobox", name="Calls from and to").select_option("payment")
+    page.wait_for_url("**focus=payment*")
+    row.wait_for(state="detached")
+    page.get_by_role("combobox", name="Calls from and to").select_option("all services")
+    row.locator("a").click()
+    page.wait_for_url("**/ui/search?*")
+    page.locator(".results a", has_text="POST /orders").first.wait_for()
+    visit.expect("400")
+    page = visit.open("ui/map?" + ask(q="{ } | rate()"))
+    page.locator(".problem", has_text="a filter of spans is wanted here").wait_for()
+    page.locator("main .error").wait_for(state="detached")
+    visit.check()
+
+
+def test_error_of_a_query_is_told_once(visit, server):
+    visit.expect("400")
+    for path in ("search", "explore", "map"):
+        page = visit.open(f"ui/{path}?" + ask(q="{ name = } "))
+        page.locator(".problem p").wait_for()
+        page.wait_for_load_state("networkidle")
+        page.locator("main [role=alert]").wait_for(state="detached")
+    visit.check()
+
+
+def test_value_that_a_selection_lacks_leads_to_those_that_have_it(visit, server):
+    base = time.time_ns() - 10 * SECOND
+    for number in range(60):
+        zone = "east" if number < 30 else "west"
+        server.must_push(otlp.export(otlp.span(
+            name="zoned", kind=SERVER, start=base + number * MS, duration=(500 if number < 30 else 5) * MS), service="zones",
+            resource={"zone": zone}))
+    q = '{ resource.service.name = "zones" && duration > 100ms }'
+    eventually(lambda: len(server.get("/api/search", q=q, limit=100).json()["traces"]) == 30, "all are found")
+    page = visit.open("ui/search?" + ask(q=q, differs="1"))
+    page.locator(".differences a", has_text="west").click()
+    page.wait_for_url("**west*")
+    page.locator(".results a", has_text="zoned").first.wait_for()
     visit.check()
 
 

@@ -40,6 +40,8 @@ const token = signal(sessionStorage.getItem(TOKEN) ?? "");
 
 /** Why the server wants to know who asks; null while it does not. */
 export const refusal = signal<string | null>(null);
+/** Nobody wanted to say who asks: until somebody does, what needs it fails. */
+let isDeclined = false;
 let waiting: { resume(): void; stop(): void }[] = [];
 
 /** True once the server wanted to know who asks. */
@@ -62,6 +64,7 @@ export function setCredentials(newTenant: string, newToken: string) {
   token.value = newToken;
   keep(TENANT, newTenant);
   keep(TOKEN, newToken);
+  isDeclined = false;
   refusal.value = null;
   if (isOther && isShown) caller.value += 1;
   const repeat = waiting;
@@ -69,8 +72,9 @@ export function setCredentials(newTenant: string, newToken: string) {
   for (const { resume } of repeat) resume();
 }
 
-/** Nobody says who asks: what waited for that fails. */
+/** Nobody says who asks: what waited for that fails, and so does what is asked later. */
 export function withoutCredentials() {
+  isDeclined = true;
   refusal.value = null;
   const given = waiting;
   waiting = [];
@@ -110,9 +114,11 @@ export async function request(
     const text = isForeign ? saidByOthers(response) : (await response.text()).trim();
     if (response.status !== 401) throw new ApiError(response.status, text || response.statusText);
     wasAsked.value = true;
-    refusal.value = text || "authentication required";
+    const asked = text || "authentication required";
+    if (isDeclined) throw new ApiError(401, asked);
+    refusal.value = asked;
     await new Promise<void>((resume, stop) => {
-      waiting.push({ resume, stop: () => stop(new ApiError(401, text || "authentication required")) });
+      waiting.push({ resume, stop: () => stop(new ApiError(401, asked)) });
       signal?.addEventListener("abort", () => stop(signal.reason));
     });
   }

@@ -3,6 +3,7 @@ import { expect, test } from "vitest";
 import { shape } from "../src/trace/analysis";
 import { rowsOf } from "../src/trace/find";
 import { find, indexOf, Runs, revealed, shownRows, step, withAncestors } from "../src/trace/rows";
+import { rowStarting } from "../src/trace/skeleton";
 import { type Made, made } from "./trace";
 
 const NONE = { folded: new Set<number>(), open: new Set<number>() };
@@ -65,6 +66,14 @@ test("text is found in names, services and ids", () => {
   expect([...find(trace, " CART ")]).toEqual([0, 2]);
   expect([...find(trace, "0000000000000002")]).toEqual([1]);
   expect([...find(trace, "")]).toEqual([]);
+});
+
+test("a span is found by the millisecond of its start, if it is the only one", () => {
+  const trace = {
+    ...made([{}, { start: 1_500_000 }, { start: 3e6 }, { start: 3_999_999 }]),
+    begin: 5_000_000n,
+  };
+  expect([5, 6, 7, 8, Number.NaN].map((millis) => rowStarting(trace, millis))).toEqual([0, 1, -1, -1, -1]);
 });
 
 test("matches go round", () => {

@@ -218,9 +218,10 @@ export function ExplorePage() {
   );
 }
 
-/** The span that an exemplar is of, in its trace. */
-function leadTo({ traceId, spanId }: Exemplar): string {
-  return address(`trace/${padded(traceId)}`, { span: spanId });
+/** The span that an exemplar is of, in its trace: the time of an exemplar is the start of its span. */
+function leadTo({ traceId, spanId, millis }: Exemplar): string {
+  const span = spanId === null ? { started: `${millis}` } : { span: spanId };
+  return address(`trace/${padded(traceId)}`, span);
 }
 
 const ORDERS = ["series", "last", "mean", "max"] as const;

@@ -53,8 +53,9 @@ function arrange({ Graph, layout }: Dagre, edges: Edge[], letters: number, align
       return { name, x: x - width / 2, y: y - height / 2, width, height };
     }),
     edges: inOrder.map((edge) => {
-      const { points, x, y } = graph.edge(edge.client, edge.server, nameOf(edge));
-      return { edge, path: curve(points), x: x ?? points[0].x, y: y ?? points[0].y };
+      const { points, x = points[0].x, y = points[0].y } = graph.edge(edge.client, edge.server, nameOf(edge));
+      const path = edge.client === edge.server ? loop(graph.node(edge.client), y) : curve(points);
+      return { edge, path, x, y };
     }),
   };
 }
@@ -62,6 +63,14 @@ function arrange({ Graph, layout }: Dagre, edges: Edge[], letters: number, align
 /** Between two nodes each edge has a name; dagre loses those whose name is empty. */
 function nameOf(edge: Edge): string {
   return `${edge.kind}${edge.virtual}` || "call";
+}
+
+/** A line from the bottom of a node back to it, down to `y`: the points that dagre has for it are beside the node. */
+function loop(node: { x: number; y: number }, y: number): string {
+  const bottom = node.y + HEIGHT / 2;
+  // A curve goes three quarters of the way to where it is pulled.
+  const pull = bottom + (y - bottom) / 0.75;
+  return `M${node.x + 20} ${bottom}C${node.x + 48} ${pull} ${node.x - 48} ${pull} ${node.x - 20} ${bottom}`;
 }
 
 /** A smooth line through points, level at each of them: what stands there is on the line. */

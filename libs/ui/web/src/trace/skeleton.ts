@@ -95,6 +95,19 @@ export function rowOf(trace: Skeleton, id: string): number {
   return -1;
 }
 
+/** The only row that starts in a millisecond of unix time; -1 for none or several. */
+export function rowStarting(trace: Skeleton, millis: number): number {
+  if (!Number.isSafeInteger(millis)) return -1;
+  const from = Number(BigInt(millis) * 1_000_000n - trace.begin);
+  let found = -1;
+  for (let row = 0; row < trace.count; row += 1) {
+    if (trace.start[row] < from || trace.start[row] >= from + 1e6) continue;
+    if (found >= 0) return -1;
+    found = row;
+  }
+  return found;
+}
+
 export function isError(trace: Skeleton, row: number): boolean {
   return trace.flags[row] >> 3 === 2;
 }

@@ -2,13 +2,16 @@ import { batch, effect, signal } from "@preact/signals";
 import { forget, params, setParams, writeSoon } from "../router";
 import type { Model } from "./model";
 import { type Folds, revealed } from "./rows";
-import { rowOf, spanId } from "./skeleton";
+import { rowOf, rowStarting, spanId } from "./skeleton";
 
 export const VIEWS = ["waterfall", "flame", "table", "map", "typical"] as const;
 export type View = (typeof VIEWS)[number];
 
 /** More folds than these would make addresses that some servers refuse. */
 const KEPT_FOLDS = 100;
+
+/** What an address has in place of a span that it knows the start of: unix milliseconds. */
+const STARTED = "started";
 
 /** Part of the trace that is shown, in nanoseconds from its start. */
 export interface Span {
@@ -71,6 +74,7 @@ export class TraceState {
     const isWhole = from <= 0 && to >= extent;
     return {
       span: this.row.value >= 0 ? spanId(trace, this.row.value) : null,
+      [STARTED]: null,
       find: this.find.value || null,
       only: this.onlyMatches.value ? "1" : null,
       view: this.view.value === "waterfall" ? null : this.view.value,
@@ -96,7 +100,9 @@ export class TraceState {
       const from = Number(params.get("from") ?? 0);
       const to = Number(params.get("to") ?? extent);
       this.show(from < to ? { from, to } : { from: 0, to: extent });
-      this.select(rowOf(trace, params.get("span") ?? ""));
+      const started = params.get(STARTED);
+      const named = rowOf(trace, params.get("span") ?? "");
+      this.select(named < 0 && started ? rowStarting(trace, Number(started)) : named);
       this.within.value = rowOf(trace, params.get("within") ?? "");
     });
   }
