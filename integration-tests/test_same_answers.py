@@ -201,6 +201,18 @@ def test_tags_of_a_search_are_those_of_one_resource_everywhere(servers):
             assert len(answer.json()["traces"]) == found, (place, tags)
 
 
+def test_tags_of_attributes_with_a_column_of_their_own_match_a_part_everywhere(servers):
+    server = servers.start(config=REST)
+    trace_id = otlp.trace(1)[0].trace_id
+    attributes = {"http.route": "/orders/{id}", "mine": "/orders/{id}"}
+    server.must_push(otlp.export(otlp.span(trace_id, attributes=attributes), service="shop"))
+    now = int(time.time())
+    for place in in_all_places(server, trace_id):
+        for tags, found in (("http.route=orders", 1), ("http.route=Orders", 0), ("mine=orders", 0), ("mine=/orders/{id}", 1), ("service.name=sho", 1)):
+            answer = server.get("/api/search", tags=tags, start=now - 3600, end=now + 60)
+            assert len(answer.json()["traces"]) == found, (place, tags)
+
+
 @pytest.mark.parametrize("turn", [0, 1, 2])
 def test_one_of_several_roots_at_the_same_time_names_the_trace(servers, turn):
     server = servers.start(config=REST)

@@ -7,13 +7,16 @@ use tactus_proto::tactus::v1::{
     MetricsRequest, SearchRequest, TagScope as TagScopeMessage, TagValue as TagValueMessage,
     TagValuesRequest, TagValuesResponse, TagsRequest, TagsResponse,
 };
+use tactus_storage::meta::{ColumnScope, DedicatedColumn};
 use tactus_traceql::eval::{
     CompiledQuery, SearchOptions, TagCollector, TagFilter, TagLimits, TagScope, TagSearch,
     TagValue, TagValueType, Unsupported, ValueCollector, Window, collect_tag_values, collect_tags,
     listed_scopes, tag_values_projection, tags_projection,
 };
 use tactus_traceql::metrics::{CompiledMetrics, Grid, MetricsOptions};
-use tactus_traceql::{Attribute, RootExpr, completion, parse_and_validate, parse_attribute};
+use tactus_traceql::{
+    Attribute, AttributeScope, RootExpr, completion, parse_and_validate, parse_attribute,
+};
 
 /// Why a request cannot be run; the client's fault either way.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -43,16 +46,20 @@ pub struct SearchJob {
 }
 
 impl SearchJob {
-    /// Compiles a search. `dedicated` are the attributes with a column of their own where it will run; a search by
-    /// tags looks at them as well.
-    pub fn compile(request: &SearchRequest, dedicated: &[Attribute]) -> Result<Self, JobError> {
+    /// Compiles a search. `dedicated`: the columns of attributes where it will run, or of the blocks that will be made of what it runs
+    /// on; a search by tags looks at them in another way.
+    pub fn compile(
+        request: &SearchRequest,
+        dedicated: &[DedicatedColumn],
+    ) -> Result<Self, JobError> {
         let (query, root) = if request.query.is_empty() {
             let search = TagSearch {
                 tags: request.tags.clone().into_iter().collect(),
                 min_duration_millis: request.min_duration_ms.into(),
                 max_duration_millis: request.max_duration_ms.into(),
             };
-            (search.compile(dedicated), None)
+            let dedicated: Vec<_> = dedicated.iter().filter_map(attribute_of).collect();
+            (search.compile(&dedicated), None)
         } else {
             let root = parse_and_validate(&request.query)
                 .map_err(|error| JobError::Invalid(format!("invalid TraceQL query: {error}")))?;
@@ -69,6 +76,16 @@ impl SearchJob {
             },
         })
     }
+}
+
+/// The attribute of a dedicated column; columns of events hold none that a search by tags looks at.
+fn attribute_of(column: &DedicatedColumn) -> Option<Attribute> {
+    let scope = match column.scope {
+        ColumnScope::Span => AttributeScope::Span,
+        ColumnScope::Resource => AttributeScope::Resource,
+        ColumnScope::Event => return None,
+    };
+    Some(Attribute::named(scope, &column.name))
 }
 
 /// A request for tag names, and the names found so far.

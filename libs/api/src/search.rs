@@ -3,8 +3,9 @@
 use std::cmp::Ordering;
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
+use bytes::Bytes;
 use prost::Message as _;
 use tactus_proto::otlp::{AnyValue, ArrayValue, KeyValue, any_value::Value};
 use tactus_proto::tempopb::{
@@ -14,6 +15,9 @@ use tactus_traceql::eval::{self, AttributeValue, TraceMatch};
 
 /// Shown as the service of a trace whose root is not known.
 const ROOT_NOT_RECEIVED: &str = "<root span not yet received>";
+
+/// Longer texts are not copied into messages.
+const SHORT_TEXT_BYTES: usize = 64;
 
 /// Traces kept beyond the limit before the oldest are dropped, as a multiple of the limit.
 const SLACK: usize = 8;
@@ -335,15 +339,33 @@ fn span_set_message(set: eval::SpanSet) -> SpanSet {
     }
 }
 
-fn attribute_messages(attributes: Vec<(String, AttributeValue)>) -> Vec<KeyValue> {
-    let message =
-        |(key, value): (String, _)| KeyValue { key: key.into(), value: Some(value_message(value)) };
+fn attribute_messages(attributes: Vec<(Arc<str>, AttributeValue)>) -> Vec<KeyValue> {
+    let message = |(key, value): (Arc<str>, _)| KeyValue {
+        key: text_bytes(key),
+        value: Some(value_message(value)),
+    };
     attributes.into_iter().map(message).collect()
+}
+
+/// A long text stays shared.
+fn text_bytes(text: Arc<str>) -> Bytes {
+    struct Shared(Arc<str>);
+
+    impl AsRef<[u8]> for Shared {
+        fn as_ref(&self) -> &[u8] {
+            self.0.as_bytes()
+        }
+    }
+
+    match text.len() {
+        0..=SHORT_TEXT_BYTES => Bytes::copy_from_slice(text.as_bytes()),
+        _ => Bytes::from_owner(Shared(text)),
+    }
 }
 
 fn value_message(value: AttributeValue) -> AnyValue {
     let value = match value {
-        AttributeValue::String(text) => Value::StringValue(text.into()),
+        AttributeValue::String(text) => Value::StringValue(text_bytes(text)),
         AttributeValue::Int(value) => Value::IntValue(value),
         AttributeValue::Float(value) => Value::DoubleValue(value),
         AttributeValue::Bool(value) => Value::BoolValue(value),

@@ -12,9 +12,8 @@ use tactus_model::SpanBatch;
 use tactus_proto::tactus::v1::{BlockPart, SearchRequest, SearchResponse};
 use tactus_proto::tempopb::{SearchMetrics, TraceSearchMetadata};
 use tactus_storage::BlockMeta;
-use tactus_storage::meta::{ColumnScope, DedicatedColumn};
-use tactus_traceql::eval::{Matches, TraceMatch, TraceMatchCombiner};
-use tactus_traceql::{Attribute, AttributeScope};
+use tactus_storage::meta::DedicatedColumn;
+use tactus_traceql::eval::{Assembled, Matches, TraceMatchCombiner};
 
 use crate::block_part::{needed_bytes, row_groups, scope_around, scope_of_any_time};
 use crate::blocks::Blocks;
@@ -38,15 +37,14 @@ pub(crate) struct BlockSearch {
 /// The matches in a row group.
 #[derive(Default)]
 struct Found {
-    traces: Vec<TraceMatch>,
+    traces: Assembled,
     inspected_traces: usize,
 }
 
 impl BlockSearch {
     /// Compiles the request for a block with these dedicated columns.
     pub(crate) fn compile(request: &SearchRequest, dedicated: &[DedicatedColumn]) -> Result<Self> {
-        let dedicated: Vec<_> = dedicated.iter().filter_map(attribute_of).collect();
-        let search = SearchJob::compile(request, &dedicated)?;
+        let search = SearchJob::compile(request, dedicated)?;
         let pruner = search.root.as_ref().map_or(Pruner::Unknown, Pruner::of);
         let told = ToldRowGroups::default();
         Ok(Self { search, pruner, told, oldest_start: AtomicU64::new(0) })
@@ -99,8 +97,8 @@ impl BlockSearch {
         let start = if ends_early { Start::Alone } else { Start::Together };
         for_each_part(job, row_groups, start, run, |part| {
             inspected_traces += part.inspected_traces;
-            let is_empty = part.traces.is_empty();
-            part.traces.into_iter().for_each(|trace| found.add(trace));
+            let is_empty = part.traces.len() == 0;
+            part.traces.for_each(|trace| found.add(trace));
             if ends_early && found.len() >= limit {
                 return Ok(ControlFlow::Break(()));
             }
@@ -159,7 +157,7 @@ impl BlockSearch {
         matches.traces.retain(|trace| trace.start_unix_nanos >= oldest_start);
         let inspected_traces = batch.traces.ids.len();
         if matches.is_empty() {
-            return Ok(Found { traces: Vec::new(), inspected_traces });
+            return Ok(Found { traces: Assembled::default(), inspected_traces });
         }
         job.check()?;
         let traces = job.timed(Phase::Results, || {
@@ -240,14 +238,4 @@ pub(crate) fn response(
     let inspected_traces = u32::try_from(inspected_traces).unwrap_or(u32::MAX);
     let metrics = SearchMetrics { inspected_traces, inspected_bytes, ..SearchMetrics::default() };
     SearchResponse { traces, metrics: Some(metrics), ..SearchResponse::default() }
-}
-
-/// The attribute of a dedicated column; columns of events hold none that a search by tags looks at.
-fn attribute_of(column: &DedicatedColumn) -> Option<Attribute> {
-    let scope = match column.scope {
-        ColumnScope::Span => AttributeScope::Span,
-        ColumnScope::Resource => AttributeScope::Resource,
-        ColumnScope::Event => return None,
-    };
-    Some(Attribute::named(scope, &column.name))
 }

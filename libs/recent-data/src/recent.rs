@@ -9,7 +9,8 @@ use std::collections::{HashMap, HashSet};
 
 use tactus_model::{SpanBatch, TenantId, TraceId, span_end};
 use tactus_traceql::eval::{
-    Bitmap, CompiledQuery, EvaluateError, SearchOptions, TraceMatch, TraceMatchCombiner, Window,
+    Assembled, Bitmap, CompiledQuery, EvaluateError, SearchOptions, TraceMatch, TraceMatchCombiner,
+    Window,
 };
 use tactus_work::is_over;
 
@@ -64,7 +65,7 @@ impl<'t> Found<'t> {
         Self { all: TraceMatchCombiner::default(), tell }
     }
 
-    fn add(&mut self, traces: Vec<TraceMatch>) {
+    fn add(&mut self, traces: Assembled) {
         for trace in traces {
             (self.tell)(&trace);
             self.all.add(trace);

@@ -102,6 +102,8 @@ impl Protocol for Ingester {
             .map_err(|_| Status::invalid_argument("malformed ranges of origins"))?;
         let (started, explain) = (Instant::now(), request.explain);
         let whose = (tenant.clone(), context.query);
+        // The answer is the same once the spans are in a block.
+        let dedicated = self.settings.dedicated_columns.of(&tenant);
         let found = self
             .query_view(tenant, context, move |view| {
                 let board = boards.open(request.so_far(), whose, request.limit);
@@ -110,7 +112,8 @@ impl Protocol for Ingester {
                         board.add(|| search::to_message(found.clone()));
                     }
                 };
-                let job = SearchJob::compile(&request, &[]).map_err(|it| refused_job(&it))?;
+                let job =
+                    SearchJob::compile(&request, &dedicated).map_err(|it| refused_job(&it))?;
                 if turns.as_ref().is_some_and(|turns| !turns.is_there(&view.origins())) {
                     return Err(let_go());
                 }

@@ -32,11 +32,12 @@ mod tag_filter;
 mod tag_names;
 mod tag_value;
 mod tag_values;
+mod texts;
 mod trace_facts;
 pub(crate) mod value;
 pub(crate) mod view;
 
-pub use assemble::SearchOptions;
+pub use assemble::{Assembled, SearchOptions};
 pub use bitmap::Bitmap;
 pub use combine::TraceMatchCombiner;
 pub use legacy::TagSearch;

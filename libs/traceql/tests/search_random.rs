@@ -52,7 +52,8 @@ fn engine(
     let is_stored = batch.traces.summaries.is_some();
     let columns = |projection| if is_stored { project(batch, projection) } else { batch.clone() };
     let matches = query.find_newest(&columns(query.filter_projection()), window, options.limit)?;
-    let found = query.assemble(&columns(query.result_projection()), &matches, options);
+    let found: Vec<_> =
+        query.assemble(&columns(query.result_projection()), &matches, options).collect();
     Ok(in_one_order(found))
 }
 

@@ -188,7 +188,7 @@ fn aggregates_of_the_shown_spans_are_those_of_one_source() {
 #[test]
 fn group_without_a_value_and_that_of_its_text_stay_apart() {
     let source = |value: AttributeValue, span_id: &str| {
-        let attributes = vec![("by(.a)".to_owned(), value)];
+        let attributes = vec![("by(.a)".into(), value)];
         let set = eval::SpanSet { matched: 1, attributes, spans: vec![] };
         let mut found = trace("a", 1);
         found.span_sets = vec![span_set_message(set)];
@@ -252,7 +252,7 @@ fn match_becomes_a_message() {
         duration_nanos: 8,
         attributes: vec![("x".into(), AttributeValue::Array(vec![AttributeValue::Int(1)]))],
     };
-    let attributes = vec![("count()".to_owned(), AttributeValue::Float(1.5))];
+    let attributes = vec![("count()".into(), AttributeValue::Float(1.5))];
     let message = to_message(TraceMatch {
         trace_id: TraceId::from_slice(&[0xff]),
         root_service_name: "s".into(),

@@ -126,7 +126,7 @@ impl Look<'_> {
             for span in trace.span_sets.into_iter().flat_map(|set| set.spans) {
                 let shown = span.attributes.into_iter().take(MAX_ATTRIBUTES);
                 let shown = shown.map(|(key, value)| TailAttribute {
-                    key: cut(key),
+                    key: cut(key.to_string()),
                     value: cut(value.to_string()),
                 });
                 attributes.insert((trace.trace_id, span.span_id), shown.collect());

@@ -97,7 +97,7 @@ impl Holding {
         let found = groups.flat_map(|group| {
             let batch = reader.read_row_group(group, &Projection::all()).unwrap();
             let matches = job.query.find_matches(&batch, job.window).unwrap();
-            job.query.assemble(&batch, &matches, &job.options)
+            job.query.assemble(&batch, &matches, &job.options).collect::<Vec<_>>()
         });
         found.map(to_message).collect()
     }

@@ -2,9 +2,10 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use tactus_model::{SpanBatch, StringCode};
-use tactus_work::tick;
+use tactus_work::{Held, tick};
 
 use super::matches::{
     MatchedSpanSet, MatchedTrace, Matches, ServiceStats, SpanMatch, SpanSet, TraceMatch,
@@ -12,6 +13,7 @@ use super::matches::{
 use super::operand::span_duration;
 use super::query::CompiledQuery;
 use super::shown::BoundShown;
+use super::texts::Texts;
 use super::trace_facts::{service_counts, trace_roots, trace_times};
 use super::view::BatchView;
 
@@ -24,19 +26,45 @@ pub struct SearchOptions {
     pub spans_per_span_set: usize,
 }
 
+/// The answers for the matches of one batch, in order. Their memory is counted until they are taken.
+#[derive(Debug, Default)]
+pub struct Assembled {
+    traces: std::vec::IntoIter<TraceMatch>,
+    /// Of the traces that are left.
+    bytes: usize,
+    held: Held,
+}
+
+impl Iterator for Assembled {
+    type Item = TraceMatch;
+
+    fn next(&mut self) -> Option<TraceMatch> {
+        let trace = self.traces.next()?;
+        self.bytes = self.bytes.saturating_sub(trace.heap_bytes());
+        self.held.shrink_to(self.bytes);
+        Some(trace)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.traces.size_hint()
+    }
+}
+
+impl ExactSizeIterator for Assembled {}
+
 impl CompiledQuery {
     /// Builds the answers for the newest matches, newest first, then by trace id.
     ///
     /// `batch` has the same rows as the batch given to [`CompiledQuery::find_matches`], and the columns of
-    /// [`CompiledQuery::result_projection`]. The earliest spans of each spanset are shown.
+    /// [`CompiledQuery::result_projection`]. The earliest spans of each spanset are shown. Ends early where there is no
+    /// memory for the answer: then the query has ended.
     pub fn assemble(
         &self,
         batch: &SpanBatch,
         matches: &Matches,
         options: &SearchOptions,
-    ) -> Vec<TraceMatch> {
+    ) -> Assembled {
         let view = BatchView::new(batch);
-        let shown: Vec<_> = self.shown.iter().map(|shown| shown.bind(&view)).collect();
         let limit = if options.limit == 0 { usize::MAX } else { options.limit };
         let matched = &matches.traces[..matches.traces.len().min(limit)];
         let rows = rows_of(matched, batch);
@@ -46,39 +74,36 @@ impl CompiledQuery {
         } else {
             service_stats(matched, batch, &rows)
         };
-        let assemble = |(matched, stats)| {
-            self.assemble_trace(matched, (stats, &facts), options, &shown, &view)
+        let shown = self.shown.iter().map(|shown| {
+            let shown = shown.bind(&view);
+            (shown.key().into(), shown)
+        });
+        let mut assembler = Assembler {
+            view: &view,
+            shown: shown.collect(),
+            spans_per_span_set: options.spans_per_span_set,
+            texts: Texts::default(),
+            bytes: 0,
+            held: Held::default(),
         };
-        matched.iter().zip(stats).map(assemble).collect()
-    }
-
-    fn assemble_trace(
-        &self,
-        matched: &MatchedTrace,
-        (service_stats, facts): (BTreeMap<String, ServiceStats>, &Facts<'_>),
-        options: &SearchOptions,
-        shown: &[BoundShown<'_>],
-        view: &BatchView<'_>,
-    ) -> TraceMatch {
-        let trace = matched.trace as usize;
-        let text = |codes: &[u32]| {
-            view.batch.strings.display(codes.get(trace).copied().unwrap_or(0)).into_owned()
-        };
-        let end = facts.end.get(trace).copied().unwrap_or(matched.start_unix_nanos);
-        let duration = end.wrapping_sub(matched.start_unix_nanos);
-        let span_sets = if self.legacy { &[] } else { matched.span_sets.as_slice() };
-        TraceMatch {
-            trace_id: matched.trace_id,
-            root_service_name: text(&facts.root_service),
-            root_trace_name: text(&facts.root_name),
-            start_unix_nanos: matched.start_unix_nanos,
-            duration_nanos: span_duration(duration) as u64,
-            service_stats,
-            span_sets: span_sets
-                .iter()
-                .map(|set| assemble_span_set(set, options.spans_per_span_set, shown, view))
-                .collect(),
+        let mut traces = Vec::with_capacity(matched.len());
+        for (matched, stats) in matched.iter().zip(stats) {
+            let span_sets = if self.legacy { &[] } else { matched.span_sets.as_slice() };
+            let mut trace = facts.trace(matched, stats, batch);
+            assembler.bytes += trace.own_bytes();
+            for set in span_sets {
+                if !assembler.has_room() {
+                    break;
+                }
+                trace.span_sets.push(assembler.span_set(set));
+            }
+            if !assembler.has_room() {
+                break;
+            }
+            traces.push(trace);
         }
+        let Assembler { bytes, held, .. } = assembler;
+        Assembled { traces: traces.into_iter(), bytes, held }
     }
 }
 
@@ -105,6 +130,30 @@ impl<'b> Facts<'b> {
             end: trace_times(batch, rows()).1.into(),
             root_service: root_service.into(),
             root_name: root_name.into(),
+        }
+    }
+
+    /// An answer without spansets.
+    fn trace(
+        &self,
+        matched: &MatchedTrace,
+        service_stats: BTreeMap<String, ServiceStats>,
+        batch: &SpanBatch,
+    ) -> TraceMatch {
+        let trace = matched.trace as usize;
+        let text = |codes: &[u32]| {
+            batch.strings.display(codes.get(trace).copied().unwrap_or(0)).into_owned()
+        };
+        let end = self.end.get(trace).copied().unwrap_or(matched.start_unix_nanos);
+        let duration = end.wrapping_sub(matched.start_unix_nanos);
+        TraceMatch {
+            trace_id: matched.trace_id,
+            root_service_name: text(&self.root_service),
+            root_trace_name: text(&self.root_name),
+            start_unix_nanos: matched.start_unix_nanos,
+            duration_nanos: span_duration(duration) as u64,
+            service_stats,
+            span_sets: Vec::new(),
         }
     }
 }
@@ -159,54 +208,78 @@ fn service_stats(
     stats
 }
 
-fn assemble_span_set(
-    set: &MatchedSpanSet,
-    limit: usize,
-    shown: &[BoundShown<'_>],
-    view: &BatchView<'_>,
-) -> SpanSet {
-    let spans = &view.batch.spans;
-    let key = |&row: &u32| {
-        let row = row as usize;
-        (spans.start.get(row).copied().unwrap_or(0), spans.span_id.get(row).copied())
-    };
-    let mut rows = set.rows.clone();
-    if limit > 0 && limit < rows.len() {
-        rows.select_nth_unstable_by_key(limit, key);
-        rows.truncate(limit);
-    }
-    rows.sort_by_key(key);
-    SpanSet {
-        matched: set.rows.len() as u32,
-        attributes: set.attributes.clone(),
-        spans: rows.iter().map(|&row| assemble_span(row as usize, shown, view)).collect(),
-    }
+/// Builds the spansets of an answer, and counts their memory.
+struct Assembler<'v> {
+    view: &'v BatchView<'v>,
+    /// What spans show, with its key.
+    shown: Vec<(Arc<str>, BoundShown<'v>)>,
+    spans_per_span_set: usize,
+    texts: Texts<'v>,
+    /// Of the answer so far.
+    bytes: usize,
+    held: Held,
 }
 
-fn assemble_span(row: usize, shown: &[BoundShown<'_>], view: &BatchView<'_>) -> SpanMatch {
-    let spans = &view.batch.spans;
-    let mut span = SpanMatch {
-        span_id: spans.span_id.get(row).copied().unwrap_or_default(),
-        name: None,
-        start_unix_nanos: spans.start.get(row).copied().unwrap_or(0),
-        duration_nanos: span_duration(spans.duration.get(row).copied().unwrap_or(0)) as u64,
-        attributes: Vec::new(),
-    };
-    for attribute in shown {
-        // Each attribute is searched for among those that are already there.
-        if tick(1 + attribute.tests() + span.attributes.len() as u32) {
-            break;
-        }
-        let Some(value) = attribute.value(row) else { continue };
-        if attribute.is_name() {
-            span.name = Some(value.to_string());
-            continue;
-        }
-        // `span.env` and `.env` may be the same attribute.
-        let pair = (attribute.key().to_owned(), value);
-        if !span.attributes.contains(&pair) {
-            span.attributes.push(pair);
-        }
+impl Assembler<'_> {
+    fn has_room(&mut self) -> bool {
+        self.held.grow_to(self.bytes)
     }
-    span
+
+    fn span_set(&mut self, set: &MatchedSpanSet) -> SpanSet {
+        let spans = &self.view.batch.spans;
+        let key = |&row: &u32| {
+            let row = row as usize;
+            (spans.start.get(row).copied().unwrap_or(0), spans.span_id.get(row).copied())
+        };
+        let limit = self.spans_per_span_set;
+        let mut rows = set.rows.clone();
+        if limit > 0 && limit < rows.len() {
+            rows.select_nth_unstable_by_key(limit, key);
+            rows.truncate(limit);
+        }
+        rows.sort_by_key(key);
+        let mut built = SpanSet {
+            matched: set.rows.len() as u32,
+            attributes: set.attributes.clone(),
+            spans: Vec::with_capacity(rows.len()),
+        };
+        self.bytes += built.own_bytes();
+        for row in rows {
+            let span = self.span(row as usize);
+            self.bytes += span.heap_bytes();
+            if !self.has_room() {
+                break;
+            }
+            built.spans.push(span);
+        }
+        built
+    }
+
+    fn span(&mut self, row: usize) -> SpanMatch {
+        let spans = &self.view.batch.spans;
+        let mut span = SpanMatch {
+            span_id: spans.span_id.get(row).copied().unwrap_or_default(),
+            name: None,
+            start_unix_nanos: spans.start.get(row).copied().unwrap_or(0),
+            duration_nanos: span_duration(spans.duration.get(row).copied().unwrap_or(0)) as u64,
+            attributes: Vec::new(),
+        };
+        for (key, shown) in &self.shown {
+            // Each attribute is searched for among those that are already there.
+            if tick(1 + shown.tests() + span.attributes.len() as u32) {
+                break;
+            }
+            let Some(value) = shown.value(row, &mut self.texts) else { continue };
+            if shown.is_name() {
+                span.name = Some(value.to_string());
+                continue;
+            }
+            // `span.env` and `.env` may be the same attribute.
+            let pair = (Arc::clone(key), value);
+            if !span.attributes.contains(&pair) {
+                span.attributes.push(pair);
+            }
+        }
+        span
+    }
 }

@@ -122,8 +122,8 @@ mod tests {
 
     fn found(id: u8, start: u64, matched: u32, by: &str) -> TraceMatch {
         let attributes = match by {
-            "" => vec![("count()".to_owned(), AttributeValue::Int(i64::from(matched)))],
-            by => vec![("by(kind)".to_owned(), AttributeValue::String(by.to_owned()))],
+            "" => vec![("count()".into(), AttributeValue::Int(i64::from(matched)))],
+            by => vec![("by(kind)".into(), AttributeValue::String(by.into()))],
         };
         TraceMatch {
             trace_id: TraceId::from_slice(&[id]),
@@ -172,8 +172,8 @@ mod tests {
         let both = |int_matched, string_matched| {
             let mut found = found(1, 1, int_matched, "200");
             found.span_sets[0].attributes[0].1 = AttributeValue::Int(200);
-            let text = AttributeValue::String("200".to_owned());
-            let attributes = vec![("by(kind)".to_owned(), text)];
+            let text = AttributeValue::String("200".into());
+            let attributes = vec![("by(kind)".into(), text)];
             found.span_sets.push(SpanSet { matched: string_matched, attributes, spans: vec![] });
             found
         };

@@ -1,17 +1,19 @@
 //! The matches of a query: rows of a batch, and the answer that is built from them.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use tactus_model::{SpanId, TraceId};
 
+use super::texts::Texts;
 use super::value::Value;
 use crate::{format_duration, format_float};
 
 /// A value in an answer. Status and kind are keywords; durations are Go's text, such as `1.5s`.
 #[derive(Clone, Debug, PartialEq)]
 pub enum AttributeValue {
-    /// Text; invalid UTF-8 is replaced.
-    String(String),
+    /// Text; invalid UTF-8 is replaced. Spans of one answer share it.
+    String(Arc<str>),
     /// Integer.
     Int(i64),
     /// Double.
@@ -26,18 +28,19 @@ pub enum AttributeValue {
 
 impl AttributeValue {
     /// The shown form of a value; none for nil.
-    pub(crate) fn of(value: Value<'_>) -> Option<Self> {
+    pub(crate) fn of<'v>(value: Value<'v>, texts: &mut Texts<'v>) -> Option<Self> {
         Some(match value {
             Value::NoRow | Value::Nil => return None,
             Value::Bool(value) => Self::Bool(value),
             Value::Int(value) => Self::Int(value),
             Value::Float(value) => Self::Float(value),
-            Value::Duration(value) => Self::String(format_duration(value)),
-            Value::String(text) => Self::String(String::from_utf8_lossy(text).into_owned()),
-            Value::Status(status) => Self::String(status.text().to_owned()),
-            Value::Kind(kind) => Self::String(kind.text().to_owned()),
+            Value::Duration(value) => Self::String(format_duration(value).into()),
+            Value::String(text) => Self::String(texts.shared(text)),
+            Value::Status(status) => Self::String(texts.shared(status.text().as_bytes())),
+            Value::Kind(kind) => Self::String(texts.shared(kind.text().as_bytes())),
             Value::Array(array) => {
-                let mut elements: Vec<_> = array.elements().filter_map(Self::of).collect();
+                let mut elements: Vec<_> =
+                    array.elements().filter_map(|it| Self::of(it, texts)).collect();
                 match elements.pop() {
                     Some(only) if elements.is_empty() => only,
                     last => {
@@ -113,7 +116,7 @@ pub struct MatchedSpanSet {
     /// Span rows, ascending.
     pub rows: Vec<u32>,
     /// Spanset attributes such as `by(kind)` and `count()`, in order of creation.
-    pub attributes: Vec<(String, AttributeValue)>,
+    pub attributes: Vec<(Arc<str>, AttributeValue)>,
 }
 
 impl Matches {
@@ -162,21 +165,38 @@ pub struct TraceMatch {
 }
 
 impl TraceMatch {
-    /// Estimated memory, in bytes.
+    /// Estimated memory, in bytes. Shared text counts each time, as it is sent each time.
     pub fn heap_bytes(&self) -> usize {
-        let of_attributes = |attributes: &[(String, AttributeValue)]| -> usize {
-            attributes.iter().map(|(name, value)| name.len() + value.heap_bytes() + 96).sum()
-        };
-        let of_span = |span: &SpanMatch| {
-            128 + span.name.as_ref().map_or(0, String::len) + of_attributes(&span.attributes)
-        };
-        let of_set = |set: &SpanSet| {
-            96 + of_attributes(&set.attributes) + set.spans.iter().map(of_span).sum::<usize>()
-        };
+        self.own_bytes() + self.span_sets.iter().map(SpanSet::heap_bytes).sum::<usize>()
+    }
+
+    /// As [`Self::heap_bytes`], without spansets.
+    pub(super) fn own_bytes(&self) -> usize {
         let names = self.root_service_name.len() + self.root_trace_name.len();
         let services: usize = self.service_stats.keys().map(|name| name.len() + 96).sum();
-        256 + names + services + self.span_sets.iter().map(of_set).sum::<usize>()
+        256 + names + services
     }
+}
+
+impl SpanSet {
+    fn heap_bytes(&self) -> usize {
+        self.own_bytes() + self.spans.iter().map(SpanMatch::heap_bytes).sum::<usize>()
+    }
+
+    /// As [`TraceMatch::heap_bytes`], without spans.
+    pub(super) fn own_bytes(&self) -> usize {
+        96 + bytes_of(&self.attributes)
+    }
+}
+
+impl SpanMatch {
+    pub(super) fn heap_bytes(&self) -> usize {
+        128 + self.name.as_ref().map_or(0, |name| name.len()) + bytes_of(&self.attributes)
+    }
+}
+
+fn bytes_of(attributes: &[(Arc<str>, AttributeValue)]) -> usize {
+    attributes.iter().map(|(name, value)| name.len() + value.heap_bytes() + 96).sum()
 }
 
 /// Spans of one service in a trace.
@@ -194,7 +214,7 @@ pub struct SpanSet {
     /// Number of spans in the set, before it was cut to the spans below.
     pub matched: u32,
     /// Spanset attributes in order of creation.
-    pub attributes: Vec<(String, AttributeValue)>,
+    pub attributes: Vec<(Arc<str>, AttributeValue)>,
     /// The spans shown, by start, then id.
     pub spans: Vec<SpanMatch>,
 }
@@ -211,5 +231,5 @@ pub struct SpanMatch {
     /// End minus start; 0 if the span ends before it starts.
     pub duration_nanos: u64,
     /// Attributes that the query asks to show, in order of first reference in the query.
-    pub attributes: Vec<(String, AttributeValue)>,
+    pub attributes: Vec<(Arc<str>, AttributeValue)>,
 }

@@ -10,6 +10,7 @@ use super::matches::{MatchedSpanSet, MatchedTrace, Matches};
 use super::pipeline::{self, SpansetPlan, Spansets, Stage};
 use super::shown::Shown;
 use super::steps::Steps;
+use super::texts::Texts;
 use super::view::BatchView;
 use super::{EvaluateError, Unsupported, Window};
 use crate::ast::PipelinePart;
@@ -214,13 +215,17 @@ fn collect(spansets: &Spansets<'_>, view: &BatchView<'_>) -> Matches {
     let group_of = &spansets.group_of;
     let mut place_of = vec![u32::MAX; spansets.count];
     let mut sets: Vec<(u32, MatchedSpanSet)> = Vec::new();
+    let mut texts = Texts::default();
     for row in spansets.spans.rows() {
         let group = group_of[row] as usize;
         if place_of[group] == u32::MAX {
             place_of[group] = sets.len() as u32;
             sets.push((
                 view.batch.spans.trace[row],
-                MatchedSpanSet { rows: Vec::new(), attributes: spansets.attributes(group) },
+                MatchedSpanSet {
+                    rows: Vec::new(),
+                    attributes: spansets.attributes(group, &mut texts),
+                },
             ));
         }
         sets[place_of[group] as usize].1.rows.push(row as u32);

@@ -7,6 +7,7 @@ use tactus_model::Projection;
 use super::condition::{Condition, Test};
 use super::matches::AttributeValue;
 use super::operand::{Operand, Pick, Place, Table, project};
+use super::texts::Texts;
 use super::value::Value;
 use super::view::BatchView;
 use crate::ast::PipelinePart;
@@ -139,8 +140,8 @@ impl<'v> BoundShown<'v> {
     }
 
     /// What the answer shows for a span; `None` if the span has no value, or no comparison is true for it.
-    pub(crate) fn value(&self, span: usize) -> Option<AttributeValue> {
-        AttributeValue::of(self.raw_value(span)?)
+    pub(crate) fn value(&self, span: usize, texts: &mut Texts<'v>) -> Option<AttributeValue> {
+        AttributeValue::of(self.raw_value(span)?, texts)
     }
 
     fn raw_value(&self, span: usize) -> Option<Value<'v>> {

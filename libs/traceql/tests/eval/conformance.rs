@@ -26,13 +26,14 @@ fn search(
     let root = parse_and_validate(query).expect(query);
     let compiled = CompiledQuery::compile(&root).expect(query);
     let whole = compiled.find_matches(batch, window).expect(query);
-    let answer = compiled.assemble(batch, &whole, options);
+    let answer: Vec<_> = compiled.assemble(batch, &whole, options).collect();
     if batch.traces.summaries.is_some() {
         let narrow = project(batch, compiled.filter_projection());
         let matches = compiled.find_matches(&narrow, window).expect(query);
         assert_eq!(matches, whole, "first pass of {query}");
         let narrow = project(batch, compiled.result_projection());
-        assert_eq!(compiled.assemble(&narrow, &matches, options), answer, "second pass of {query}");
+        let narrow: Vec<_> = compiled.assemble(&narrow, &matches, options).collect();
+        assert_eq!(narrow, answer, "second pass of {query}");
     }
     answer
 }
@@ -46,7 +47,7 @@ fn answer(found: &[TraceMatch], dataset: &Dataset) -> Answer {
             };
             let mut spans: Vec<_> = set.spans.iter().map(id).collect();
             spans.sort();
-            let attributes = set.attributes.iter().map(|(k, v)| (k.clone(), v.to_string()));
+            let attributes = set.attributes.iter().map(|(k, v)| (k.to_string(), v.to_string()));
             (spans, attributes.collect())
         });
         let mut sets: Vec<_> = sets.collect();

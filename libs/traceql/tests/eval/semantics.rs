@@ -1,10 +1,13 @@
 //! Rules of answers that the conformance file does not pin.
 
+use std::sync::Arc;
+
 use tactus_model::SpanBatch;
 use tactus_traceql::eval::{
-    AttributeValue, CompiledQuery, EvaluateError, SearchOptions, ServiceStats, TagCollector,
-    TagFilter, TagLimits, TagScope, TagSearch, TagValue, TagValueType, TraceMatch, ValueCollector,
-    Window, collect_tag_values, collect_tags, fixed_tag_values, listed_scopes, trace_facts,
+    AttributeValue, CompiledQuery, EvaluateError, SearchOptions, ServiceStats, SpanMatch,
+    TagCollector, TagFilter, TagLimits, TagScope, TagSearch, TagValue, TagValueType, TraceMatch,
+    ValueCollector, Window, collect_tag_values, collect_tags, fixed_tag_values, listed_scopes,
+    trace_facts,
 };
 use tactus_traceql::{Attribute, completion, parse_and_validate, parse_attribute};
 use tactus_work::memory::{Budget, QueryMemory};
@@ -31,7 +34,8 @@ fn span(trace: u128, id: u64, parent: u64) -> Span {
 fn search(query: &str, batch: &SpanBatch) -> Vec<TraceMatch> {
     let compiled = CompiledQuery::compile(&parse_and_validate(query).unwrap()).unwrap();
     let matches = compiled.find_matches(batch, Window::default()).unwrap();
-    compiled.assemble(batch, &matches, &SearchOptions { limit: 0, spans_per_span_set: 0 })
+    let all = SearchOptions { limit: 0, spans_per_span_set: 0 };
+    compiled.assemble(batch, &matches, &all).collect()
 }
 
 /// The attributes shown of the only span, as `key=value`, then its name if shown.
@@ -138,7 +142,7 @@ fn spans_are_the_earliest_by_start_then_id_and_matched_counts_all() {
     let compiled = CompiledQuery::compile(&parse_and_validate("{}").unwrap()).unwrap();
     let matches = compiled.find_matches(&batch, Window::default()).unwrap();
     let options = SearchOptions { limit: 1, spans_per_span_set: 3 };
-    let found = compiled.assemble(&batch, &matches, &options);
+    let found: Vec<_> = compiled.assemble(&batch, &matches, &options).collect();
     let set = &found[0].span_sets[0];
     let ids: Vec<_> = set.spans.iter().map(|span| u64::from_be_bytes(span.span_id.0)).collect();
     assert_eq!((set.matched, ids), (4, vec![2, 9, 1]));
@@ -228,7 +232,7 @@ fn legacy_count(tags: &[(&str, &str)], durations: (u64, u64), batch: &SpanBatch)
     let query = search.compile(&[Attribute::named(tactus_traceql::AttributeScope::Span, "db")]);
     let matches = query.find_matches(batch, Window::default()).unwrap();
     let options = SearchOptions { limit: 0, spans_per_span_set: 0 };
-    let found = query.assemble(batch, &matches, &options);
+    let found: Vec<_> = query.assemble(batch, &matches, &options).collect();
     assert!(found.iter().all(|it| it.span_sets.is_empty() && it.service_stats.is_empty()));
     found.len()
 }
@@ -385,10 +389,10 @@ fn durations_combine_as_durations_between_aggregates() {
         assert!(found[0].span_sets[0].attributes.len() <= 3);
     }
     let found = search("{} | max(duration) - min(duration) = 60ns", &batch);
-    let text = |value: &str| AttributeValue::String(value.to_owned());
+    let text = |value: &str| AttributeValue::String(value.into());
     assert_eq!(
         found[0].span_sets[0].attributes,
-        [("max(duration)".to_owned(), text("100ns")), ("min(duration)".to_owned(), text("40ns")),]
+        [("max(duration)".into(), text("100ns")), ("min(duration)".into(), text("40ns")),]
     );
 }
 
@@ -417,7 +421,7 @@ fn spans_without_a_value_and_those_of_the_text_nil_are_two_groups() {
         let sets = search("{} | by(span.a)", batch).remove(0).span_sets;
         let groups: Vec<_> =
             sets.into_iter().map(|set| (set.attributes[0].1.clone(), set.matched)).collect();
-        let text = AttributeValue::String("nil".to_owned());
+        let text = AttributeValue::String("nil".into());
         assert_eq!(groups, [(text, 1), (AttributeValue::Nil, 2)]);
     }
 }
@@ -486,6 +490,40 @@ fn deep_and_long_filters_do_not_overflow_the_stack() {
     assert_eq!(search(&format!("{{ {} || .n = 5 }}", long.join(" || ")), &batch).len(), 1);
     let sum: Vec<_> = (0..300).map(|_| "span.n").collect();
     assert_eq!(search(&format!("{{ {} = 1500 }}", sum.join(" + ")), &batch).len(), 1);
+}
+
+#[test]
+fn texts_that_many_spans_show_are_kept_once_and_count_each_time() {
+    let long = "x".repeat(2_000);
+    let resource = attributes(&[("long", text(&long))]);
+    let spans = (1..=2_000).map(|id| span(1, id, 0)).collect();
+    let batch = live_batch(&[Group { resource, spans, ..Group::default() }]);
+    let root = parse_and_validate("{} | by(resource.long) | select(resource.long)").unwrap();
+    let query = CompiledQuery::compile(&root).unwrap();
+    let all = SearchOptions { limit: 0, spans_per_span_set: 0 };
+    let assemble = |bytes| {
+        let memory = QueryMemory::within(&Budget::new(bytes));
+        let work = Work::default().holding(&memory, 7, 1);
+        let found = work.run(|| {
+            let matches = query.find_matches(&batch, Window::default()).unwrap();
+            let mut found = query.assemble(&batch, &matches, &all);
+            let before = memory.used();
+            let traces: Vec<_> = found.by_ref().collect();
+            (before, memory.used(), traces)
+        });
+        assert_eq!(memory.used(), 0);
+        found
+    };
+    let (before, after, found) = assemble(16 << 20).unwrap();
+    assert!(before > 3_000_000 && after < before / 10, "{before} {after}");
+    let spans = &found[0].span_sets[0].spans;
+    let shown = |span: &SpanMatch| match &span.attributes[0].1 {
+        AttributeValue::String(text) => Arc::clone(text),
+        other => panic!("{other:?}"),
+    };
+    assert!(spans.len() == 2_000 && &*shown(&spans[0]) == long);
+    assert!(spans.iter().all(|span| Arc::ptr_eq(&shown(span), &shown(&spans[0]))));
+    assert_eq!(assemble(2 << 20).unwrap_err(), Over::Memory);
 }
 
 #[test]

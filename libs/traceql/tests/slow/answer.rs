@@ -96,7 +96,11 @@ impl World<'_> {
         }
         SpanSet {
             matched: set.rows.len() as u32,
-            attributes: set.attributes.clone(),
+            attributes: set
+                .attributes
+                .iter()
+                .map(|(key, value)| (key.as_str().into(), value.clone()))
+                .collect(),
             spans: rows.into_iter().map(|row| self.span_match(row, references)).collect(),
         }
     }
@@ -116,7 +120,7 @@ impl World<'_> {
                 shown.name = Some(value.to_string());
                 continue;
             }
-            let pair = (reference.attribute.key().to_owned(), value);
+            let pair = (reference.attribute.key().into(), value);
             if !is_hidden(reference.attribute) && !shown.attributes.contains(&pair) {
                 shown.attributes.push(pair);
             }

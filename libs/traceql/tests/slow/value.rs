@@ -80,11 +80,11 @@ fn shown(value: &Static) -> AttributeValue {
         Static::Int(value) => AttributeValue::Int(*value),
         Static::Float(value) => AttributeValue::Float(*value),
         Static::Bool(value) => AttributeValue::Bool(*value),
-        Static::String(text) => AttributeValue::String(String::from_utf8_lossy(text).into_owned()),
-        Static::Duration(nanos) => AttributeValue::String(format_duration(*nanos)),
-        Static::Status(status) => AttributeValue::String(status.text().to_owned()),
-        Static::Kind(kind) => AttributeValue::String(kind.text().to_owned()),
+        Static::String(text) => AttributeValue::String(String::from_utf8_lossy(text).into()),
+        Static::Duration(nanos) => AttributeValue::String(format_duration(*nanos).into()),
+        Static::Status(status) => AttributeValue::String(status.text().into()),
+        Static::Kind(kind) => AttributeValue::String(kind.text().into()),
         // Arrays are no elements of anything.
-        other => AttributeValue::String(other.to_string()),
+        other => AttributeValue::String(other.to_string().into()),
     }
 }

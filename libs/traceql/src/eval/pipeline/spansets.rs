@@ -14,6 +14,7 @@ use crate::eval::matches::AttributeValue;
 use crate::eval::operand::Place;
 use crate::eval::plan::Plan;
 use crate::eval::program::{BoundProgram, Program};
+use crate::eval::texts::Texts;
 use crate::eval::value::Value;
 use crate::eval::view::BatchView;
 
@@ -144,11 +145,16 @@ impl<'v> Spansets<'v> {
     }
 
     /// The attributes of a group in the form in which answers show them.
-    pub(crate) fn attributes(&self, group: usize) -> Vec<(String, AttributeValue)> {
+    pub(crate) fn attributes(
+        &self,
+        group: usize,
+        texts: &mut Texts<'v>,
+    ) -> Vec<(Arc<str>, AttributeValue)> {
         let group = self.groups.as_ref().map(|groups| &groups[group]);
         let attributes = group.map_or(&[][..], |group| &group.attributes);
-        let shown = |(name, value): &(&str, _)| {
-            ((*name).to_owned(), AttributeValue::of(*value).unwrap_or(AttributeValue::Nil))
+        let shown = |(name, value): &(&'v str, _)| {
+            let value = AttributeValue::of(*value, texts).unwrap_or(AttributeValue::Nil);
+            (texts.shared(name.as_bytes()), value)
         };
         attributes.iter().map(shown).collect()
     }
