@@ -11,7 +11,7 @@ mod tags;
 mod values;
 
 pub use metrics::{instant_response, range_response};
-pub use search::{EXPANSION as SEARCH_EXPANSION, search_response};
+pub use search::{search_bytes, search_response};
 pub use series::compact_series;
 pub use tags::{tag_values_llm, tag_values_v1, tag_values_v2, tags_v1, tags_v2};
 pub(crate) use values::{write_attributes, write_flat_attributes};
@@ -208,6 +208,30 @@ fn write_text(json: &mut JsonWriter, text: &impl AsRef<[u8]>) {
     json.string(text.as_ref());
 }
 
+/// What each byte of a valid text takes at most. U+2028 and U+2029, which begin with e2, take six bytes instead of three.
+const WRITTEN: [u8; 256] = {
+    let mut written = [1; 256];
+    let mut byte = 0;
+    while byte < b' ' as usize {
+        written[byte] = 6;
+        byte += 1;
+    }
+    (written[b'"' as usize], written[b'\\' as usize]) = (2, 2);
+    (written[b'<' as usize], written[b'>' as usize], written[b'&' as usize]) = (6, 6, 6);
+    written[0xe2] = 4;
+    written
+};
+
+/// Bytes that a text takes in JSON, at most, with its quotes.
+pub(crate) fn written_bytes(text: &[u8]) -> usize {
+    match std::str::from_utf8(text) {
+        Ok(_) => {
+            2 + text.iter().map(|&byte| usize::from(WRITTEN[usize::from(byte)])).sum::<usize>()
+        }
+        Err(_) => 2 + 6 * text.len(),
+    }
+}
+
 fn escape(out: &mut Vec<u8>, text: &str) {
     let bytes = text.as_bytes();
     let mut written = 0;
@@ -234,7 +258,11 @@ fn escape(out: &mut Vec<u8>, text: &str) {
             _ if separator => {
                 out.extend_from_slice(if bytes[at + 2] == 0xa8 { b"\\u2028" } else { b"\\u2029" });
             }
-            byte => out.extend_from_slice(format!("\\u{byte:04x}").as_bytes()),
+            byte => {
+                let digit = |four: u8| b"0123456789abcdef"[usize::from(four)];
+                out.extend_from_slice(b"\\u00");
+                out.extend_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
+            }
         }
         at += if separator { 3 } else { 1 };
         written = at;
@@ -261,6 +289,17 @@ mod tests {
             "\"\\u003croot\\u003e \\u0026 \\\"x\\\"\\\\\\n\\t\\u0001\\b\\u2028\\u2029\u{2027}é\""
         );
         assert_eq!(json(|w| w.string(b"a\xffb")), "\"a\\ufffdb\"");
+    }
+
+    proptest! {
+        #[test]
+        fn strings_take_no_more_than_was_said(
+            text in "[<>&\"\\\\\x00-\x20a-z\u{2020}-\u{2030}é]*", bytes: Vec<u8>
+        ) {
+            for text in [text.as_bytes(), &bytes] {
+                prop_assert!(json(|w| w.string(text)).len() <= written_bytes(text));
+            }
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 mod response;
 
-pub use response::{MetricsFacts, instant_response, range_response};
+pub use response::{MetricsFacts, instant_response, range_response, written_bytes};
 
 use bytes::Bytes;
 use tactus_proto::otlp::{AnyValue, KeyValue, any_value::Value};

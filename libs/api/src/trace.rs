@@ -73,11 +73,11 @@ impl CombinedTrace {
 
     /// True if the trace has so many spans or bytes that it must not be written on a thread that serves connections.
     pub fn takes_long(&self) -> bool {
-        self.spans() > MANY_SPANS || self.span_bytes() > MANY_BYTES
+        self.spans() > MANY_SPANS || self.bytes() > MANY_BYTES
     }
 
-    /// Bytes of the span messages, about the size of an answer.
-    pub(crate) fn span_bytes(&self) -> usize {
+    /// Bytes of the span messages.
+    fn span_bytes(&self) -> usize {
         let scopes = self.resources.iter().flat_map(|resource| &resource.scopes);
         scopes.flat_map(|scope| &scope.spans).map(Bytes::len).sum()
     }

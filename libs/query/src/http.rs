@@ -143,15 +143,15 @@ async fn find_or_send(
 ) -> Answered<ControlFlow<Response, FoundTrace>> {
     let (frontend, tenants) = (&call.frontend, &call.tenants);
     let found = frontend.find_limited(tenants, id, query, when_too_large, form.is_some()).await?;
-    match found {
-        Limited::Whole(found) => Ok(ControlFlow::Continue(found)),
-        Limited::TooLarge(bytes) => {
-            let form = form.ok_or(Error::TooManyBytes)?;
-            let content_type = form.encoding().content_type();
-            let sent = Sent::Large { id, query, when_too_large, bytes };
-            send(call, sent, form, content_type).await.map(ControlFlow::Break)
+    let (sent, form) = match (found, form) {
+        (Limited::Whole(found), Some(form)) if form.is_long(&found) => (Sent::Known(found), form),
+        (Limited::Whole(found), _) => return Ok(ControlFlow::Continue(found)),
+        (Limited::TooLarge(bytes), form) => {
+            (Sent::Large { id, query, when_too_large, bytes }, form.ok_or(Error::TooManyBytes)?)
         }
-    }
+    };
+    let content_type = form.encoding().content_type();
+    send(call, sent, form, content_type).await.map(ControlFlow::Break)
 }
 
 async fn search(Extension(call): Asked) -> Answered<Response> {

@@ -18,11 +18,12 @@ use std::sync::Arc;
 
 use futures_util::future::FutureExt as _;
 use tactus_api::explain::{ExplainedWindow, Explanation, Plan};
-use tactus_api::metrics::MetricsFacts;
+use tactus_api::metrics::{MetricsFacts, written_bytes};
 use tactus_api::request::MetricsQuery;
 use tactus_api::{Error, Result};
 use tactus_model::TenantId;
 use tactus_proto::tactus::v1::{MetricsRequest, MetricsResponse};
+use tactus_server::bodies::{AnswerMemory, Bodies, NoRoom};
 use tactus_storage::Uuid;
 use tactus_storage::blocklist::TenantBlocks;
 use tactus_traceql::metrics::{
@@ -35,14 +36,15 @@ use crate::blocks::{QueryBlock, select_from, select_new, select_uncounted};
 use crate::frontend::Frontend;
 use crate::jobs::{Outcome, run_jobs};
 use crate::metrics::METRICS;
+use crate::offload::offload;
 use crate::progress::MetricsProgress;
 use crate::query_log::Asked;
 use crate::work::{Cost, Work};
 use plan::Job;
 use sum::Sum;
 
-/// Series with more points are long.
-const INLINE_POINTS: usize = 10_000;
+/// Longer answers are not written by a thread that serves connections.
+const INLINE_BYTES: usize = 512 << 10;
 
 /// The answer to a metrics query.
 #[derive(Debug, Clone)]
@@ -62,10 +64,17 @@ pub struct SeriesAnswer {
 }
 
 impl SeriesAnswer {
-    /// True if it must not be written by a thread that serves connections.
-    pub(crate) fn is_long(&self) -> bool {
-        let points: usize = self.answer.series.iter().map(|series| series.points.len()).sum();
-        points > INLINE_POINTS
+    /// Writes the answer, away from the threads that serve connections if that takes long. Errors: there is no memory for what is
+    /// written.
+    pub(crate) async fn written<T: Send + 'static>(
+        self,
+        memory: &Arc<Bodies>,
+        write: impl FnOnce(Self) -> T + Send + 'static,
+    ) -> Result<T> {
+        let bytes = written_bytes(&self.answer);
+        let mut taken = AnswerMemory::of(memory);
+        taken.add(bytes as u64).await.map_err(|NoRoom| Error::TooManyBytes)?;
+        offload(bytes > INLINE_BYTES, move || write(self)).await
     }
 }
 

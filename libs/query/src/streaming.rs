@@ -22,7 +22,7 @@ use crate::frontend::Frontend;
 use crate::progress::Weight;
 use crate::progress::outlet::Outlet;
 use crate::tags::{Observer, TagValuesAnswer, TagsAnswer};
-pub(crate) use events::{EventCall, range_json};
+pub(crate) use events::{EventCall, instant_json, range_json};
 pub use service::Streaming;
 
 /// The streaming service of this frontend, with the limits of its settings.

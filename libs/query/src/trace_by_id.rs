@@ -25,8 +25,8 @@ pub(crate) use slices::Slices;
 /// Parts of more bytes are combined away from the threads that serve connections.
 const INLINE_BYTES: usize = 256 << 10;
 
-/// Traces as JSON take about this many times the bytes of their messages.
-const JSON_EXPANSION: u64 = 2;
+/// Traces as JSON take at most about this many times the bytes of their messages.
+const JSON_EXPANSION: u64 = 7;
 
 /// A trace, or what there is of it.
 #[derive(Debug, Clone, PartialEq, Eq)]

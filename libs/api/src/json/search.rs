@@ -1,19 +1,61 @@
 //! The search response as JSON.
 
-use prost::Message as _;
 use tactus_proto::otlp::{AnyValue, KeyValue, any_value::Value};
 use tactus_proto::tempopb::{SearchMetrics, SearchResponse, Span, SpanSet, TraceSearchMetadata};
 
-use super::JsonWriter;
+use super::{JsonWriter, written_bytes};
 use crate::explain::Explanation;
 
-/// A search response as JSON takes about this many times the bytes of its message, seldom more.
-pub const EXPANSION: usize = 3;
+/// Names of fields and numbers as JSON, without texts: of a trace, a service, a set, a span, an attribute and a value.
+const TRACE_BYTES: usize = 256;
+const SERVICE_BYTES: usize = 64;
+const SET_BYTES: usize = 64;
+const SPAN_BYTES: usize = 160;
+const ATTRIBUTE_BYTES: usize = 24;
+const VALUE_BYTES: usize = 48;
+
+/// Bytes that a search response takes as JSON, at most, without explanation.
+pub fn search_bytes(response: &SearchResponse) -> usize {
+    let of_trace = |trace: &TraceSearchMetadata| {
+        let services = trace.service_stats.keys();
+        TRACE_BYTES
+            + written_bytes(trace.root_service_name.as_bytes())
+            + written_bytes(trace.root_trace_name.as_bytes())
+            + trace.span_set.iter().chain(&trace.span_sets).map(set_bytes).sum::<usize>()
+            + services.map(|name| SERVICE_BYTES + written_bytes(name.as_bytes())).sum::<usize>()
+    };
+    TRACE_BYTES + response.traces.iter().map(of_trace).sum::<usize>()
+}
+
+fn set_bytes(set: &SpanSet) -> usize {
+    let of_span = |span: &Span| {
+        SPAN_BYTES + written_bytes(span.name.as_bytes()) + attribute_bytes(&span.attributes)
+    };
+    SET_BYTES + attribute_bytes(&set.attributes) + set.spans.iter().map(of_span).sum::<usize>()
+}
+
+fn attribute_bytes(attributes: &[KeyValue]) -> usize {
+    let of_attribute = |KeyValue { key, value }: &KeyValue| {
+        written_bytes(key) + value.as_ref().map_or(0, value_bytes)
+    };
+    attributes.iter().map(|it| ATTRIBUTE_BYTES + of_attribute(it)).sum()
+}
+
+fn value_bytes(value: &AnyValue) -> usize {
+    VALUE_BYTES
+        + match &value.value {
+            Some(Value::StringValue(text)) => written_bytes(text),
+            Some(Value::BytesValue(bytes)) => bytes.len() * 2,
+            Some(Value::ArrayValue(array)) => array.values.iter().map(value_bytes).sum(),
+            Some(Value::KvlistValue(list)) => attribute_bytes(&list.values),
+            _ => 0,
+        }
+}
 
 /// Writes a search response. The list of traces is there even if empty; `explanation` becomes one more field at the
 /// end.
 pub fn search_response(response: &SearchResponse, explanation: Option<&Explanation>) -> Vec<u8> {
-    let mut json = JsonWriter::with_capacity(response.encoded_len() * EXPANSION + 256);
+    let mut json = JsonWriter::with_capacity(search_bytes(response));
     json.begin_object();
     json.key("traces").list(&response.traces, write_trace);
     if let Some(metrics) = &response.metrics {
@@ -175,11 +217,55 @@ mod tests {
             total_block_bytes: 901_234,
             inspected_spans: 0,
         };
-        let json = search_response(&combiner.finish(metrics), None);
+        let response = combiner.finish(metrics);
+        let json = search_response(&response, None);
+        assert!(json.len() <= search_bytes(&response));
         assert_eq!(
             String::from_utf8(json).unwrap(),
             r#"{"traces":[{"traceID":"2f3e0cee77ae5dc9c17ade3689eb2e54","rootServiceName":"shop-backend","rootTraceName":"update-billing","startTimeUnixNano":"1684778327699392724","durationMs":557,"spanSet":{"spans":[{"spanID":"563d623c76514f8e","startTimeUnixNano":"1684778327735077898","durationNanos":"446979497","attributes":[{"key":"status","value":{"stringValue":"error"}}]}],"matched":1},"spanSets":[{"spans":[{"spanID":"563d623c76514f8e","startTimeUnixNano":"1684778327735077898","durationNanos":"446979497","attributes":[{"key":"status","value":{"stringValue":"error"}}]}],"matched":1}],"serviceStats":{"shop-backend":{"spanCount":4,"errorCount":1}}}],"metrics":{"inspectedTraces":12,"inspectedBytes":"345678","totalBlocks":1,"completedJobs":4,"totalJobs":4,"totalBlockBytes":"901234"}}"#
         );
+    }
+
+    #[test]
+    fn response_takes_no_more_than_was_said() {
+        let number = |value| AnyValue { value: Some(value) };
+        let text = |text: &'static str| number(Value::StringValue(text.into()));
+        let list =
+            [text("<<<"), number(Value::IntValue(i64::MIN)), number(Value::BoolValue(false))];
+        let all = [
+            text("<a href=\"x\">&&&&&&</a>"),
+            number(Value::DoubleValue(-1.234_567_890_123_456_7e-300)),
+            number(Value::ArrayValue(tactus_proto::otlp::ArrayValue { values: list.into() })),
+        ];
+        let attributes = |key: &'static str| {
+            let attribute = |value| KeyValue { key: key.into(), value: Some(value) };
+            all.clone().map(attribute).to_vec()
+        };
+        let span = Span {
+            span_id: "563d623c76514f8e".into(),
+            name: "\u{1}\u{2}".to_owned(),
+            start_time_unix_nano: u64::MAX,
+            duration_nanos: u64::MAX,
+            attributes: attributes("<key>"),
+        };
+        let set = SpanSet { spans: vec![span; 40], matched: u32::MAX, attributes: attributes("&") };
+        let stats = |name: u32| {
+            let stats = ServiceStats { span_count: u32::MAX, error_count: u32::MAX };
+            (format!("<{name}>"), stats)
+        };
+        let trace = TraceSearchMetadata {
+            trace_id: "2f3e0cee77ae5dc9c17ade3689eb2e54".into(),
+            root_trace_name: "\"\"\"".into(),
+            start_time_unix_nano: u64::MAX,
+            duration_ms: u32::MAX,
+            span_set: Some(SpanSet::default()),
+            span_sets: vec![set; 3],
+            service_stats: (0..50).map(stats).collect(),
+            ..TraceSearchMetadata::default()
+        };
+        let response = SearchResponse { traces: vec![trace; 5], ..SearchResponse::default() };
+        let (said, written) = (search_bytes(&response), search_response(&response, None).len());
+        assert!((written..written * 2).contains(&said), "{written} of {said}");
     }
 
     #[test]

@@ -8,6 +8,14 @@ use tactus_proto::tempopb::{
 use tactus_traceql::metrics::{Exemplar, Grid, LabelValue, MetricsAnswer, Series};
 
 use super::label_message;
+use crate::json;
+
+/// A label, without its texts: as JSON, and in the message.
+const LABEL_BYTES: usize = 160;
+/// A value, likewise.
+const POINT_BYTES: usize = 80;
+/// An interval without a value, in the compact form of series.
+const NULL_BYTES: usize = 5;
 
 /// Facts that an answer has besides its series.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -40,6 +48,24 @@ impl MetricsFacts {
         }
         (PartialStatus::Partial, messages.join("; "))
     }
+}
+
+/// Bytes that an answer takes as JSON, at most, with the message that it is written from.
+pub fn written_bytes(answer: &MetricsAnswer) -> usize {
+    let of_label = |(name, value): &(Box<str>, LabelValue)| {
+        let text = if let LabelValue::String(text) = value { text } else { "" };
+        LABEL_BYTES + json::written_bytes(name.as_bytes()) + json::written_bytes(text.as_bytes())
+    };
+    let of_labels = |labels: &[_]| labels.iter().map(of_label).sum::<usize>();
+    let of_series = |series: &Series| {
+        let intervals = series.points.last().map_or(0, |(last, _)| *last as usize);
+        let of_exemplar = |exemplar: &Exemplar| POINT_BYTES + of_labels(&exemplar.labels);
+        of_labels(&series.labels)
+            + series.points.len() * POINT_BYTES
+            + intervals * NULL_BYTES
+            + series.exemplars.iter().map(of_exemplar).sum::<usize>()
+    };
+    answer.series.iter().map(of_series).sum()
 }
 
 /// The response to a range query over `grid`.

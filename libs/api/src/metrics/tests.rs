@@ -117,6 +117,30 @@ fn values_without_a_number_are_strings_and_zero_is_left_out() {
 }
 
 #[test]
+fn answers_take_no_more_than_was_said() {
+    let text = |text: &str| LabelValue::String(text.into());
+    let labels = || vec![("<k>".into(), text("<<<<&&&&")), ("n".into(), LabelValue::Int(i64::MIN))];
+    let exemplar =
+        Exemplar { labels: labels(), value: Some(-1.5e-300), start_unix_nanos: u64::MAX / 2 };
+    let one = Series {
+        labels: labels(),
+        points: vec![(0, -1.234_567_890_123_456_7e-300), (999, f64::INFINITY)],
+        exemplars: vec![exemplar; 3],
+    };
+    let answer = MetricsAnswer { series: vec![one; 100], truncated: false };
+    let said = written_bytes(&answer);
+    let grid = Grid::from_parts(1_700_000_000_000_000_000, 1_000_000_000, 1_000);
+    let response = range_response(answer.clone(), &grid, MetricsFacts::default());
+    for written in [
+        json::range_response(&response, None),
+        json::compact_series(&response, grid.step(), None),
+        json::instant_response(&instant_response(answer, MetricsFacts::default()), None),
+    ] {
+        assert!(written.len() < said, "{} of {said}", written.len());
+    }
+}
+
+#[test]
 fn cut_answer_is_partial_in_both_forms() {
     let grid = Grid::from_parts(0, 1_000_000_000, 1);
     let answer = MetricsAnswer { series: vec![series("b", &[(0, 1.0)])], truncated: true };

@@ -22,14 +22,14 @@ const STATUS_CODES: [&str; 3] = ["STATUS_CODE_UNSET", "STATUS_CODE_OK", "STATUS_
 impl CombinedTrace {
     /// The body of the first API version. Errors: an attribute that is no protobuf.
     pub fn to_json_v1(&self) -> Result<Vec<u8>, WireError> {
-        let mut json = JsonWriter::with_capacity(self.span_bytes() * EXPANSION + 64);
+        let mut json = JsonWriter::with_capacity(self.bytes() * EXPANSION + 64);
         self.write_trace(&mut json, "batches")?;
         Ok(json.finish())
     }
 
     /// The body of the second API version. Errors: an attribute that is no protobuf.
     pub fn to_json_v2(&self, facts: &TraceFacts) -> Result<Vec<u8>, WireError> {
-        let mut json = JsonWriter::with_capacity(self.span_bytes() * EXPANSION + 128);
+        let mut json = JsonWriter::with_capacity(self.bytes() * EXPANSION + 128);
         json.begin_object();
         json.key("trace");
         self.write_trace(&mut json, "resourceSpans")?;
@@ -41,7 +41,7 @@ impl CombinedTrace {
     /// The elements of the list of resources, without its brackets; for answers that are written a piece at a time. Errors: an
     /// attribute that is no protobuf.
     pub fn to_json_elements(&self) -> Result<Vec<u8>, WireError> {
-        let mut json = JsonWriter::with_capacity(self.span_bytes() * EXPANSION + 64);
+        let mut json = JsonWriter::with_capacity(self.bytes() * EXPANSION + 64);
         self.write_resources(&mut json)?;
         Ok(json.finish())
     }

@@ -18,7 +18,8 @@ pub struct Pieces {
 }
 
 impl CombinedTrace {
-    /// The trace in pieces of about this many bytes of spans each, at least one span.
+    /// The trace in pieces of about this many bytes each, at least one span. If its resource and scope have more, which each piece
+    /// repeats, a piece has as many bytes of spans.
     pub fn into_pieces(self, piece_bytes: usize) -> Pieces {
         Pieces {
             resources: self.resources.into_iter(),
@@ -58,17 +59,22 @@ impl Iterator for Pieces {
 
     fn next(&mut self) -> Option<CombinedTrace> {
         let (mut resources, mut bytes) = (Vec::<ResourceGroup>::new(), 0);
-        let mut last = None;
-        while bytes < self.piece_bytes.max(1) {
+        let (mut last, mut enough) = (None, self.piece_bytes.max(1));
+        while bytes < enough {
             let Some(span) = self.next_span() else { break };
             bytes += span.len().max(1);
             let place = self.place();
+            if last.is_none() {
+                enough = enough.max(2 * (self.resource.len() + self.scope.len()));
+            }
             if last.is_none_or(|(resource, _)| resource != place.0) {
                 let resource = self.resource.clone();
+                bytes += resource.len();
                 resources.push(ResourceGroup { resource, scopes: Vec::new() });
             }
             let Some(group) = resources.last_mut() else { break };
             if last != Some(place) {
+                bytes += self.scope.len();
                 group.scopes.push(ScopeGroup { scope: self.scope.clone(), spans: Vec::new() });
             }
             last = Some(place);
@@ -116,5 +122,17 @@ mod tests {
         }
         assert_eq!(trace().into_pieces(1_000).next(), Some(trace()));
         assert!(CombinedTrace::default().into_pieces(10).next().is_none());
+    }
+
+    #[test]
+    fn resource_that_each_piece_repeats_at_most_doubles_the_trace() {
+        let spans = (0..1_000).map(|number| Bytes::from(vec![number as u8; 10])).collect();
+        let scopes = vec![ScopeGroup { scope: Bytes::from(vec![7; 100]), spans }];
+        let resource = Bytes::from(vec![7; 900]);
+        let trace =
+            CombinedTrace { resources: vec![ResourceGroup { resource, scopes }], truncated: false };
+        let (whole, pieces) = (trace.bytes(), trace.into_pieces(100));
+        let bytes: Vec<_> = pieces.map(|piece| piece.bytes()).collect();
+        assert!(bytes.len() == 10 && bytes.iter().sum::<usize>() < 2 * whole, "{bytes:?}");
     }
 }

@@ -3,16 +3,14 @@
 use axum::extract::Extension;
 use axum::response::{IntoResponse as _, Response};
 use http::StatusCode;
-use tactus_api::metrics::instant_response;
 use tactus_api::request::{MetricsLimits, MetricsQuery, metrics_range};
-use tactus_api::{Encoding, QueryParams, Result, json};
+use tactus_api::{Encoding, QueryParams, Result};
 use tactus_clock::unix_nanos;
 
 use super::call::{Answer, Answered, Asked, Call, SERIES};
-use crate::metrics_query::SeriesAnswer;
 use crate::offload::offload;
 use crate::service_graph::{GraphWindow, response_json};
-use crate::streaming::range_json;
+use crate::streaming::{instant_json, range_json};
 
 /// A graph with more edges is encoded on a thread of its own, not on one that serves connections.
 const INLINE_EDGES: usize = 1_000;
@@ -44,16 +42,13 @@ async fn series(
     }
     let found = call.frontend.query_metrics(&call.tenants, &query).await?;
     let (partial, is_instant) = (found.partial, query.is_instant);
-    let body = offload(found.is_long(), move || {
-        if is_instant {
-            let SeriesAnswer { answer, facts, explanation, .. } = found;
-            json::instant_response(&instant_response(answer, facts), explanation.as_deref())
-        } else {
-            range_json(found, compact)
-        }
-    });
+    let write = move |found| match is_instant {
+        true => instant_json(found),
+        false => range_json(found, compact),
+    };
+    let body = found.written(&call.frontend.memory, write).await?;
     let content_type = if compact { SERIES } else { Encoding::Json.content_type() };
-    Ok(Answer::of_type(content_type, body.await?, partial).into_response())
+    Ok(Answer::of_type(content_type, body, partial).into_response())
 }
 
 /// `/api/service-graph`: `start` and `end`, or `since`, and a filter `q`.

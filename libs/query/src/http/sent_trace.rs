@@ -78,7 +78,7 @@ pub(super) fn written(
 /// The trace to send.
 pub(super) enum Sent {
     /// A trace that is in memory.
-    Known(CombinedTrace, TraceFacts),
+    Known(FoundTrace),
     /// A trace of about `bytes` bytes, which is too large to be read at once.
     Large { id: TraceId, query: TraceQuery, when_too_large: WhenTooLarge, bytes: u64 },
 }
@@ -197,8 +197,8 @@ impl<F: TraceForm> Sender<F> {
         head: oneshot::Sender<bool>,
     ) -> Result<()> {
         match sent {
-            Sent::Known(trace, facts) => {
-                let send = self.send_known(trace, facts, head);
+            Sent::Known(found) => {
+                let send = self.send_known(found, head);
                 crate::current_query::as_part_of_query(&tenants, send).await
             }
             Sent::Large { id, query, when_too_large, bytes } => {
@@ -211,18 +211,13 @@ impl<F: TraceForm> Sender<F> {
         }
     }
 
-    async fn send_known(
-        mut self,
-        trace: CombinedTrace,
-        facts: TraceFacts,
-        head: oneshot::Sender<bool>,
-    ) -> Result<()> {
+    async fn send_known(mut self, found: FoundTrace, head: oneshot::Sender<bool>) -> Result<()> {
+        let FoundTrace { trace, facts, memory, .. } = found;
         let room = self.room().await?;
-        let held = TraceMemory::default().and(&self.frontend.memory, trace.bytes() as u64).await?;
         let begin = self.form.begin()?;
         let _ = head.send(facts.partial);
         self.send(begin, None).await?;
-        let mut sender = self.send_trace(trace, held, room).await?;
+        let mut sender = self.send_trace(trace, memory, room).await?;
         let end = sender.form.end(&facts)?;
         sender.send(end, None).await
     }

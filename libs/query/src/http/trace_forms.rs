@@ -11,7 +11,10 @@ use tactus_proto::opentelemetry::proto::trace::v1::TracesData;
 use tactus_work::Held;
 
 use super::sent_trace::TraceForm;
-use crate::trace_by_id::malformed;
+use crate::trace_by_id::{FoundTrace, malformed};
+
+/// A trace with more bytes of messages is not written as one piece of JSON.
+const LONG_JSON_BYTES: usize = 1 << 20;
 
 /// The format of the query API.
 pub(super) struct ApiForm {
@@ -28,6 +31,11 @@ impl ApiForm {
 
     pub(super) fn encoding(&self) -> Encoding {
         self.encoding
+    }
+
+    /// True if the trace is to be written piece by piece, because the whole answer takes several times its memory.
+    pub(super) fn is_long(&self, found: &FoundTrace) -> bool {
+        self.encoding == Encoding::Json && found.trace.bytes() > LONG_JSON_BYTES
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use prost::Message as _;
 use tactus_api::explain::Explanation;
-use tactus_api::json::SEARCH_EXPANSION;
+use tactus_api::json::search_bytes;
 use tactus_api::{Encoding, Error, Result};
 use tactus_proto::tempopb::{SearchResponse, TraceSearchMetadata};
 use tactus_server::bodies::{AnswerMemory, Bodies, NoRoom};
@@ -38,10 +38,12 @@ impl SearchAnswer {
         memory: &Arc<Bodies>,
         encoding: Encoding,
     ) -> Result<AnswerMemory> {
-        let expansion = if encoding == Encoding::Protobuf { 1 } else { SEARCH_EXPANSION };
+        let bytes = match encoding {
+            Encoding::Protobuf => self.response.encoded_len(),
+            _ => search_bytes(&self.response),
+        };
         let mut taken = AnswerMemory::of(memory);
-        let bytes = (self.response.encoded_len() * expansion) as u64;
-        taken.add(bytes).await.map_err(|NoRoom| Error::TooManyBytes)?;
+        taken.add(bytes as u64).await.map_err(|NoRoom| Error::TooManyBytes)?;
         Ok(taken)
     }
 }

@@ -111,11 +111,7 @@ impl EventCall {
             let write = |answer: &_| json::instant_response(answer, None);
             return self.events(write, async move |call, outlet| {
                 let progress = MetricsProgress::of_instant(&query.root, outlet, packet_bytes);
-                call.series(&query, progress, |found| {
-                    let SeriesAnswer { answer, facts, explanation, .. } = found;
-                    json::instant_response(&instant_response(answer, facts), explanation.as_deref())
-                })
-                .await
+                call.series(&query, progress, instant_json).await
             });
         }
         let step = query.step;
@@ -137,7 +133,7 @@ impl EventCall {
     ) -> Result<Whole> {
         let found = self.frontend.query_metrics_with(&self.tenants, query, Some(progress)).await?;
         let partial = found.partial;
-        Ok(Whole { json: offload(found.is_long(), move || write(found)).await?, partial })
+        Ok(Whole { json: found.written(&self.frontend.memory, write).await?, partial })
     }
 
     /// The events of a query that `run` starts; `write` makes the JSON of a difference.
@@ -174,6 +170,12 @@ impl EventCall {
             Some((next, events))
         }))
     }
+}
+
+/// An instant query's answer as JSON.
+pub(crate) fn instant_json(found: SeriesAnswer) -> Vec<u8> {
+    let SeriesAnswer { answer, facts, explanation, .. } = found;
+    json::instant_response(&instant_response(answer, facts), explanation.as_deref())
 }
 
 /// A range query's answer as JSON; `compact`: as [`json::compact_series`].

@@ -266,6 +266,6 @@ async fn last_series<R, M: Weight + 'static>(
 ) -> Result<Last<M>> {
     let found = call.frontend.query_metrics_with(&call.tenants, &query, Some(progress)).await?;
     let partial = found.partial;
-    let packets = offload(found.is_long(), move || make(found)).await?;
+    let packets = found.written(&call.frontend.memory, make).await?;
     Ok(Last { packets, partial })
 }

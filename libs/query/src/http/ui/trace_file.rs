@@ -4,21 +4,21 @@
 
 use axum::body::Body;
 use axum::extract::Extension;
+use axum::response::{IntoResponse as _, Response};
 use serde_json::{Value, json};
 use tactus_api::request::parse_trace_id;
 use tactus_api::trace::{CombinedTrace, TraceFacts};
-use tactus_api::{Encoding, Error, QueryParams, Result};
+use tactus_api::{Error, QueryParams, Result};
 use tactus_model::TraceId;
 
 use super::find::{self, Finding};
 use super::layout::NO_PARENT;
 use super::skeleton::Skeleton;
-use super::traces::{encode, skeleton_answer};
-use crate::http::sent_trace::written;
+use super::traces::{encode, send_known, skeleton_answer};
 use crate::http::trace_forms::{JaegerForm, OtlpForm};
 use crate::http::{Answer, Answered, Asked};
 use crate::offload::offload;
-use crate::trace_by_id::malformed;
+use crate::trace_by_id::{FoundTrace, TraceMemory, malformed};
 use crate::trace_files::{ReceivedFile, TraceFile, decode};
 
 /// Traces of a file that are listed, the newest.
@@ -62,34 +62,52 @@ impl Question {
 /// The body is a file, which may be compressed by gzip. Without parameters `{format, spans, withoutTrace, traces}`, of
 /// each trace `{traceId, service, name, start, duration, spans, errors}`, the newest first. With `trace`, an id, what
 /// `as` says of it: `skeleton`, `spans` or `jaeger`, as of stored traces, or `find` with a query `q`.
-pub(super) async fn trace_file(Extension(call): Asked, body: Body) -> Answered {
+pub(super) async fn trace_file(Extension(call): Asked, body: Body) -> Answered<Response> {
     let settings = &call.frontend.settings;
     let max_query_bytes = settings.max_query_expression_size_bytes;
     let question = call.parse(move |params| Question::parse(params, max_query_bytes)).await?;
     let max_spans = settings.trace_files.max_spans;
     let file = call.frontend.receive_file(body).await?;
-    Ok(offload(true, move || answer_to(&question, &file, max_spans)).await??)
+    match offload(true, move || answer_to(question, &file, max_spans)).await?? {
+        Reply::Answer(answer) => Ok(answer.into_response()),
+        Reply::Otlp(trace) => send_known(&call, found(trace), OtlpForm::default()).await,
+        Reply::Jaeger(id, trace) => send_known(&call, found(trace), JaegerForm::new(id)).await,
+    }
 }
 
-fn answer_to(question: &Question, file: &ReceivedFile, max_spans: usize) -> Result<Answer> {
-    let file = decode(&file.bytes, max_spans)?;
+/// An answer, or the trace to write as one.
+enum Reply {
+    Answer(Answer),
+    Otlp(CombinedTrace),
+    Jaeger(TraceId, CombinedTrace),
+}
+
+fn answer_to(question: Question, file: &ReceivedFile, max_spans: usize) -> Result<Reply> {
+    let mut file = decode(&file.bytes, max_spans)?;
     let (id, part) = match question {
-        Question::Traces => return Ok(Answer::json(&list(&file)?)),
-        Question::Of(id, part) => (*id, part),
+        Question::Traces => return Ok(Reply::Answer(Answer::json(&list(&file)?))),
+        Question::Of(id, part) => (id, part),
     };
-    let found = file.content.traces.iter().find(|(other, _)| *other == id);
-    let (_, trace) = found.ok_or(Error::NotFound)?;
-    let facts = TraceFacts::default();
-    let body = match part {
-        Part::Skeleton => return Ok(skeleton_answer(encode(id, trace, &facts)?, false)),
-        Part::Otlp => written(&mut OtlpForm::default(), trace.clone(), &facts)?,
-        Part::Jaeger => written(&mut JaegerForm::new(id), trace.clone(), &facts)?,
-        Part::Find(Finding::Query(query)) => {
-            return Ok(Answer::json(&find::rows(trace, id, query)?));
+    let traces = &mut file.content.traces;
+    let place = traces.iter().position(|(other, _)| *other == id).ok_or(Error::NotFound)?;
+    let (_, trace) = traces.swap_remove(place);
+    Ok(match part {
+        Part::Skeleton => {
+            let facts = TraceFacts::default();
+            Reply::Answer(skeleton_answer(encode(id, &trace, &facts)?, false))
         }
-        Part::Find(Finding::Problem(text)) => return Ok(Answer::json(&find::problem(text))),
-    };
-    Ok(Answer::new(body, Encoding::Json, false))
+        Part::Otlp => Reply::Otlp(trace),
+        Part::Jaeger => Reply::Jaeger(id, trace),
+        Part::Find(Finding::Query(query)) => {
+            Reply::Answer(Answer::json(&find::rows(&trace, id, &query)?))
+        }
+        Part::Find(Finding::Problem(text)) => Reply::Answer(Answer::json(&find::problem(&text))),
+    })
+}
+
+fn found(trace: CombinedTrace) -> FoundTrace {
+    let (facts, memory) = (TraceFacts::default(), TraceMemory::default());
+    FoundTrace { trace, facts, is_part: false, memory }
 }
 
 fn list(TraceFile { format, content }: &TraceFile) -> Result<Value> {

@@ -66,9 +66,8 @@ impl OpenTraces {
     }
 
     /// Answers with the whole trace, a long one a piece at a time.
-    async fn send(&self, call: &Call, id: TraceId, mut form: impl TraceForm) -> Answered<Response> {
+    async fn send(&self, call: &Call, id: TraceId, form: impl TraceForm) -> Answered<Response> {
         let (query, when_too_large) = (TraceQuery::default(), WhenTooLarge::Cut);
-        let content_type = Encoding::Json.content_type();
         let found = match self.known(call, id) {
             Some(found) => found,
             None => {
@@ -77,17 +76,12 @@ impl OpenTraces {
                     Limited::Whole(found) => self.keep(call, id, found)?,
                     Limited::TooLarge(bytes) => {
                         let large = Sent::Large { id, query, when_too_large, bytes };
-                        return send(call, large, form, content_type).await;
+                        return send(call, large, form, Encoding::Json.content_type()).await;
                     }
                 }
             }
         };
-        let (trace, facts) = (found.trace.clone(), found.facts.clone());
-        if trace.takes_long() {
-            return send(call, Sent::Known(trace, facts), form, content_type).await;
-        }
-        let body = written(&mut form, trace, &facts)?;
-        Ok(Answer::new(body, Encoding::Json, facts.partial).into_response())
+        send_known(call, FoundTrace::clone(&found), form).await
     }
 
     fn known(&self, call: &Call, id: TraceId) -> Option<Arc<FoundTrace>> {
@@ -105,6 +99,20 @@ impl OpenTraces {
             None => self.read(call, id, large).await,
         }
     }
+}
+
+/// Answers with a trace that is in memory, a long one a piece at a time.
+pub(super) async fn send_known(
+    call: &Call,
+    mut found: FoundTrace,
+    mut form: impl TraceForm,
+) -> Answered<Response> {
+    if found.trace.takes_long() {
+        found.memory = found.memory.and(&call.frontend.memory, found.trace.bytes() as u64).await?;
+        return send(call, Sent::Known(found), form, Encoding::Json.content_type()).await;
+    }
+    let body = written(&mut form, found.trace, &found.facts)?;
+    Ok(Answer::new(body, Encoding::Json, found.facts.partial).into_response())
 }
 
 /// All spans as columns; see [`Skeleton`].
@@ -147,12 +155,16 @@ pub(super) async fn spans(
         // Halves of a call that share an id are told apart in the whole trace alone.
         found = open.find_or_read(&call, id, Large::Whole).await?;
     }
-    let partial = found.facts.partial;
-    let body = offload(found.trace.takes_long(), move || {
+    let filtered = offload(found.trace.takes_long(), move || {
         let trace = found.trace.filtered(|span| has_id(span, &ids));
-        written(&mut OtlpForm::default(), trace, &found.facts)
+        FoundTrace {
+            trace,
+            facts: found.facts.clone(),
+            is_part: true,
+            memory: found.memory.clone(),
+        }
     });
-    Ok(Answer::new(body.await??, Encoding::Json, partial).into_response())
+    send_known(&call, filtered.await?, OtlpForm::default()).await
 }
 
 /// `{spans, matched, rows}` of a TraceQL query on this trace: `rows` is a bitmap over the rows of its skeleton, in base64. Of a
