@@ -14,7 +14,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use tactus_api::{Error, QueryParams, Result};
 use tactus_model::TenantId;
-use tactus_query::{Frontend, WholeTrace, as_part_of_query};
+use tactus_query::{Frontend, TraceMemory, WholeTrace, as_part_of_query};
 
 use crate::indent::Indenter;
 use crate::sending::ToSend;
@@ -65,8 +65,13 @@ impl<S, R> Call<S, R> {
 
 impl<S: AsRef<Frontend>, R> Call<S, R> {
     /// What it takes to send these traces. Errors: there is no memory.
-    pub(crate) async fn to_send(&self, traces: &[WholeTrace]) -> Result<ToSend> {
-        ToSend::new(&self.shared.as_ref().memory, self.tenants.clone(), traces).await
+    pub(crate) async fn to_send(
+        &self,
+        traces: &[WholeTrace],
+        decoding: TraceMemory,
+    ) -> Result<ToSend> {
+        let memory = &self.shared.as_ref().memory;
+        ToSend::new(memory, self.tenants.clone(), traces, decoding).await
     }
 }
 

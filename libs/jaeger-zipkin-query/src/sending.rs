@@ -33,15 +33,17 @@ pub(crate) struct ToSend {
 }
 
 impl ToSend {
-    /// Takes the memory to decode and convert one of the traces at a time. Errors: [`Error::TooManyBytes`].
+    /// Takes the memory to decode and convert one of the traces at a time, beyond that of `decoding`. Errors:
+    /// [`Error::TooManyBytes`].
     pub(crate) async fn new(
         bodies: &Arc<Bodies>,
         tenants: Vec<TenantId>,
         traces: &[WholeTrace],
+        decoding: TraceMemory,
     ) -> Result<Self> {
-        // What is converted replaces what was decoded; processes may take more, but not more than all of the trace.
-        let largest = traces.iter().map(|trace| trace.decoded_bytes + trace.encoded.len() as u64);
-        let memory = TraceMemory::default().and(bodies, largest.max().unwrap_or(0)).await?;
+        let largest = traces.iter().map(WholeTrace::bytes_to_send).max().unwrap_or(0);
+        let more = largest.saturating_sub(decoding.bytes());
+        let memory = decoding.and(bodies, more).await?;
         let held: u64 = traces.iter().map(|trace| trace.memory.bytes()).sum();
         let spans: usize = traces.iter().map(|trace| trace.spans).sum();
         let encoded: usize = traces.iter().map(|trace| trace.encoded.len()).sum();

@@ -78,6 +78,12 @@ pub struct WholeTrace {
 }
 
 impl WholeTrace {
+    /// What it takes to send it, besides what it holds. What is converted replaces what was decoded; processes may take more, but
+    /// not more than all of the trace.
+    pub fn bytes_to_send(&self) -> u64 {
+        self.decoded_bytes + self.encoded.len() as u64
+    }
+
     /// The spans by resource and scope. Errors: [`Error::Internal`] if a store gave something else than a trace.
     pub fn decode(&self) -> Result<TracesData> {
         TracesData::decode(self.encoded.clone()).map_err(malformed)
@@ -93,6 +99,8 @@ pub struct WholeTraces {
     pub missing: Vec<TraceId>,
     /// Something could not be read, or did not fit into the answer, so traces may be missing.
     pub partial: bool,
+    /// Memory to send one of several at a time, see [`WholeTrace::bytes_to_send`].
+    pub decoding: TraceMemory,
 }
 
 impl Frontend {

@@ -70,7 +70,7 @@ impl JaegerQueries {
     ) -> Result<FoundTraces> {
         let found = self.frontend.whole_trace(tenants, id).await?;
         let partial = self.is_cut(&found) || !found.message.is_empty();
-        Ok(FoundTraces { traces: vec![found], raw, missing: Vec::new(), partial })
+        Ok(FoundTraces { traces: vec![found], raw, partial, ..FoundTraces::default() })
     }
 
     /// Several traces by their ids. Errors: more ids than a search may find.
@@ -139,9 +139,11 @@ impl JaegerQueries {
         tenants: &[TenantId],
         found: FoundTraces,
     ) -> Result<Vec<TraceSummary>> {
-        let to_send = ToSend::new(&self.frontend.memory, tenants.to_vec(), &found.traces).await?;
+        let FoundTraces { traces, raw, decoding, .. } = found;
+        let (memory, tenants) = (&self.frontend.memory, tenants.to_vec());
+        let to_send = ToSend::new(memory, tenants, &traces, decoding).await?;
         let sum_up = |trace: ShownTrace| (TraceSummary::of(&trace), trace.data.encoded_len());
-        let shown = self.shown(found.traces, found.raw);
+        let shown = self.shown(traces, raw);
         let mut parts = to_send.parts(shown.map(move |trace| trace.map(sum_up)));
         let mut summaries = Vec::new();
         while let Some(summary) = parts.next().await? {
@@ -181,7 +183,7 @@ impl JaegerQueries {
 
 impl FoundTraces {
     fn of(found: WholeTraces, raw: bool) -> Self {
-        let WholeTraces { traces, missing, partial } = found;
-        Self { traces, raw, missing, partial }
+        let WholeTraces { traces, missing, partial, decoding } = found;
+        Self { traces, raw, missing, partial, decoding }
     }
 }

@@ -65,7 +65,7 @@ impl TraceSummary {
             services: Vec::new(),
         };
         let mut services: BTreeMap<String, ServiceSummary> = BTreeMap::new();
-        let mut root_start = None;
+        let mut root: Option<(u64, SpanId)> = None;
         for resource in resources {
             let process = from_otlp::process(resource.resource.as_ref());
             let name = lossy(&process.service_name).into_owned();
@@ -77,11 +77,12 @@ impl TraceSummary {
                     service.error_spans += 1;
                 }
                 let parent = SpanId::from_slice(&span.parent_span_id);
-                let start = span.start_time_unix_nano;
+                // Of several that start together the same one, in whatever order they come.
+                let place = (span.start_time_unix_nano, SpanId::from_slice(&span.span_id));
                 if !parent.is_zero() {
                     summary.orphan_spans += u32::from(!ids.contains(&parent));
-                } else if root_start.is_none_or(|earliest| start < earliest) {
-                    root_start = Some(start);
+                } else if root.is_none_or(|known| place < known) {
+                    root = Some(place);
                     summary.root_service.clone_from(&name);
                     summary.root_operation = lossy(&span.name).into_owned();
                 }
@@ -103,4 +104,29 @@ impl TraceSummary {
 
 fn is_error(span: &Span) -> bool {
     span.status.as_ref().is_some_and(|status| status.code == i32::from(StatusCode::Error))
+}
+
+#[cfg(test)]
+mod tests {
+    use tactus_proto::opentelemetry::proto::trace::v1::{ResourceSpans, ScopeSpans, TracesData};
+
+    use super::*;
+
+    #[test]
+    fn of_roots_that_start_together_the_same_names_the_trace_in_any_order() {
+        let root = |id: u8| Span {
+            span_id: vec![id; 8].into(),
+            name: format!("root {id}").into(),
+            start_time_unix_nano: 7,
+            ..Span::default()
+        };
+        for ids in [[1, 2, 3], [3, 1, 2], [2, 3, 1]] {
+            let scope = ScopeSpans { spans: ids.map(root).into(), ..ScopeSpans::default() };
+            let resource = ResourceSpans { scope_spans: vec![scope], ..ResourceSpans::default() };
+            let data = TracesData { resource_spans: vec![resource] };
+            let id = TraceId::from_slice(&[1]);
+            let summary = TraceSummary::of(&ShownTrace { id, data, warnings: Vec::new() });
+            assert_eq!((summary.root_operation.as_str(), summary.spans), ("root 1", 3), "{ids:?}");
+        }
+    }
 }

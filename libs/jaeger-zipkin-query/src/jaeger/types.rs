@@ -11,7 +11,7 @@ use tactus_model::TraceId;
 use tactus_model::error_text::cut_str;
 use tactus_proto::opentelemetry::proto::trace::v1::TracesData;
 use tactus_proto::opentelemetry::proto::trace::v1::span::SpanKind;
-use tactus_query::{WholeTrace, error_status};
+use tactus_query::{TraceMemory, WholeTrace, error_status};
 use tonic::Status;
 
 /// A range of time.
@@ -85,6 +85,8 @@ pub(crate) struct FoundTraces {
     pub(crate) missing: Vec<TraceId>,
     /// Something could not be read, or did not fit into the answer: there may be more.
     pub(crate) partial: bool,
+    /// As of [`tactus_query::WholeTraces`].
+    pub(crate) decoding: TraceMemory,
 }
 
 /// A trace as answers show it.

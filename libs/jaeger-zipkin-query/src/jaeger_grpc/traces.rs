@@ -54,9 +54,10 @@ impl TracesToSend {
         self,
         convert: impl Fn(ShownTrace) -> Converted<M> + Send + 'static,
     ) -> Answer<Messages<M>> {
-        let Self { queries, tenants, found: FoundTraces { traces, raw, partial, .. } } = self;
+        let Self { queries, tenants, found } = self;
+        let FoundTraces { traces, raw, partial, decoding, .. } = found;
         let bodies = &AsRef::<Frontend>::as_ref(&queries).memory;
-        let to_send = ToSend::new(bodies, tenants, &traces).await;
+        let to_send = ToSend::new(bodies, tenants, &traces, decoding).await;
         let to_send = to_send.map_err(|error| error_status(&error))?;
         let converted =
             queries.shown(traces, raw).flat_map(move |trace| messages_of(trace, &convert));

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use tactus_api::Result;
 use tactus_model::SpanId;
 use tactus_proto::otlp;
-use tactus_query::{TraceLookup, WholeTrace, WholeTraces};
+use tactus_query::{TraceLookup, TraceMemory, WholeTrace, WholeTraces};
 use tactus_server::http::text;
 use tactus_zipkin::spans_from_otlp;
 use tactus_zipkin::v2::write_span;
@@ -48,7 +48,7 @@ pub(super) async fn one(Path(id): Path<String>, call: Call) -> Response {
 async fn trace(call: &Call, id: &str) -> Result<Answer> {
     let trace = call.frontend().whole_trace(&call.tenants, trace_id(id)?).await?;
     let partial = !trace.message.is_empty();
-    let to_send = call.to_send(std::slice::from_ref(&trace)).await?;
+    let to_send = call.to_send(std::slice::from_ref(&trace), TraceMemory::default()).await?;
     Ok(Answer::of_json(to_send.body(pieces_of_trace(trace)).await?).partial(partial))
 }
 
@@ -61,8 +61,8 @@ pub(super) async fn many(call: Call) -> Answered {
 }
 
 async fn list_of_traces(call: &Call, found: WholeTraces) -> Answered {
-    let WholeTraces { traces, partial, .. } = found;
-    let to_send = call.to_send(&traces).await?;
+    let WholeTraces { traces, partial, decoding, .. } = found;
+    let to_send = call.to_send(&traces, decoding).await?;
     let traces = traces.into_iter().enumerate().flat_map(|(number, trace)| {
         let comma = (number > 0).then(|| Ok(b",".to_vec()));
         comma.into_iter().chain(pieces_of_trace(trace))

@@ -1,7 +1,7 @@
 //! Fetches whole traces, several at a time.
 
 use bytes::Bytes;
-use futures_util::stream::{self, StreamExt as _};
+use futures_util::stream::{FuturesOrdered, StreamExt as _};
 use tactus_api::request::TraceQuery;
 use tactus_api::trace::{SharedIds, WhenTooLarge};
 use tactus_api::{Error, Result};
@@ -19,6 +19,9 @@ use crate::trace_by_id::{FoundTrace, Large};
 
 /// Blocks are looked into that have spans this many seconds before or after those of a trace which the search has seen.
 const AROUND_SECONDS: i64 = 600;
+
+/// After a trace with more bytes, those that follow are fetched one at a time: several would wait for each other's memory.
+const LARGE_BYTES: u64 = 1 << 20;
 
 /// What came of traces that were shown one after the other.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -41,25 +44,44 @@ impl Frontend {
         }
     }
 
-    /// These traces with all their spans, as of [`Self::whole_trace`]. Counts as one query of the tenants.
+    /// These traces with all their spans, as of [`Self::whole_trace`], and the memory to decode one of them. Those for which there
+    /// is none are left out, but for the first. Counts as one query of the tenants.
     pub async fn whole_traces(
         &self,
         tenants: &[TenantId],
         ids: &[TraceId],
         settings: &TraceLookups,
     ) -> Result<WholeTraces> {
-        let mut all = WholeTraces::default();
-        let take = |id, trace: Option<WholeTrace>| {
-            match trace {
-                Some(trace) => all.traces.push(trace),
-                None => all.missing.push(id),
-            }
-            Ok(())
-        };
-        let made = (Large::Whole, whole);
+        if ids.is_empty() {
+            return Ok(WholeTraces::default());
+        }
         let wanted: Vec<_> = ids.iter().map(|&id| (id, as_stored())).collect();
         let asked = Asked::new(format!("{} traces", ids.len()));
-        let visited = self.each_trace(tenants, &wanted, settings, asked, made, take).await?;
+        let run = async {
+            let _admitted = self.admit(tenants)?;
+            let mut all = WholeTraces::default();
+            let fetch = |(id, query)| self.fetch(tenants, (id, query), Large::Whole, whole);
+            let mut fetches = Fetches::new(&wanted, settings, fetch);
+            while let Some((id, trace)) = fetches.next().await? {
+                let Some(trace) = trace else {
+                    all.missing.push(id);
+                    continue;
+                };
+                let more = trace.bytes_to_send().saturating_sub(all.decoding.bytes());
+                match all.decoding.clone().and(&self.memory, more).await {
+                    Ok(decoding) => all.decoding = decoding,
+                    Err(Error::TooManyBytes) if !all.traces.is_empty() => {
+                        fetches.visited.partial = true;
+                        break;
+                    }
+                    Err(error) => return Err(error),
+                }
+                all.traces.push(trace);
+            }
+            Ok((all, fetches.visited))
+        };
+        let inspected = |(_, visited): &(_, Visited)| visited.inspected_bytes;
+        let (all, visited) = self.counted(tenants, TRACES, asked, run, inspected).await?;
         Ok(WholeTraces { partial: visited.partial, ..all })
     }
 
@@ -75,52 +97,21 @@ impl Frontend {
         make: fn(&FoundTrace) -> Result<T>,
         mut visit: impl FnMut(T),
     ) -> Result<Visited> {
-        let wanted: Vec<_> = found.iter().map(|found| (found.id, near(found))).collect();
-        let made = (Large::HeadsOfAny, move |_, found: FoundTrace| async move {
-            offload(found.trace.takes_long(), move || make(&found)).await?
-        });
-        let show = |_, made| {
-            visit(made);
-            Ok(())
-        };
-        self.each_trace(tenants, &wanted, settings, asked, made, show).await
-    }
-
-    /// Finds these traces, several at a time, makes something of each and shows that in the order of the ids.
-    async fn each_trace<T, F: Future<Output = Result<T>>>(
-        &self,
-        tenants: &[TenantId],
-        wanted: &[(TraceId, TraceQuery)],
-        settings: &TraceLookups,
-        asked: Asked,
-        (large, make): (Large, impl Fn(TraceId, FoundTrace) -> F + Copy),
-        mut show: impl FnMut(TraceId, T) -> Result<()>,
-    ) -> Result<Visited> {
-        if wanted.is_empty() {
+        if found.is_empty() {
             return Ok(Visited::default());
         }
+        let wanted: Vec<_> = found.iter().map(|found| (found.id, near(found))).collect();
+        let made = move |_, found: FoundTrace| async move {
+            offload(found.trace.takes_long(), move || make(&found)).await?
+        };
         let run = async {
             let _admitted = self.admit(tenants)?;
-            let fetch = |&wanted| self.fetch(tenants, wanted, large.clone(), make);
-            let fetches: Vec<_> = wanted.iter().map(fetch).collect();
-            let mut fetched = stream::iter(fetches).buffered(settings.concurrent_traces.max(1));
-            let (mut visited, mut bytes) = (Visited::default(), 0u64);
-            for &(id, _) in wanted {
-                let Some(next) = fetched.next().await else { break };
-                let Fetched { made, size, is_partial, read } = next?;
-                visited.inspected_bytes = visited.inspected_bytes.saturating_add(read);
-                // The first one is always shown: else a large trace could not be found at all.
-                let is_first = bytes == 0;
-                bytes = bytes.saturating_add(size);
-                let is_full = settings.max_answer_bytes != 0 && bytes > settings.max_answer_bytes;
-                if is_full && !is_first {
-                    visited.partial = true;
-                    return Ok(visited);
-                }
-                visited.partial |= is_partial;
-                show(id, made)?;
+            let fetch = |(id, query)| self.fetch(tenants, (id, query), Large::HeadsOfAny, made);
+            let mut fetches = Fetches::new(&wanted, settings, fetch);
+            while let Some((_, made)) = fetches.next().await? {
+                visit(made);
             }
-            Ok(visited)
+            Ok(fetches.visited)
         };
         self.counted(tenants, TRACES, asked, run, |visited| visited.inspected_bytes).await
     }
@@ -136,7 +127,74 @@ impl Frontend {
         let found = self.find_admitted(tenants, id, query, limits).await?;
         let (size, is_partial) = (found.trace.bytes() as u64, found.facts.partial);
         let read = found.facts.inspected_bytes;
-        Ok(Fetched { made: make(id, found).await?, size, is_partial, read })
+        Ok(Fetched { id, made: make(id, found).await?, size, is_partial, read })
+    }
+}
+
+/// Fetches traces in order: the first alone, as nothing is known of their size, then several at a time, unless they are large.
+struct Fetches<'w, R, F: Future> {
+    /// Those that have not come.
+    wanted: &'w [(TraceId, TraceQuery)],
+    run: R,
+    /// The first of them.
+    running: FuturesOrdered<F>,
+    /// How many may run at a time.
+    places: usize,
+    settings: &'w TraceLookups,
+    /// Bytes of those that came.
+    bytes: u64,
+    visited: Visited,
+}
+
+impl<'w, T, R, F> Fetches<'w, R, F>
+where
+    R: Fn((TraceId, TraceQuery)) -> F,
+    F: Future<Output = Result<Fetched<T>>>,
+{
+    fn new(wanted: &'w [(TraceId, TraceQuery)], settings: &'w TraceLookups, run: R) -> Self {
+        let (running, visited) = (FuturesOrdered::new(), Visited::default());
+        Self { wanted, run, running, places: 1, settings, bytes: 0, visited }
+    }
+
+    /// What was made of the next trace. `None` after the last, and after the last for which there is room.
+    async fn next(&mut self) -> Result<Option<(TraceId, T)>> {
+        let fetched = loop {
+            let new = self.wanted.iter().take(self.places).skip(self.running.len());
+            self.running.extend(new.map(|&wanted| (self.run)(wanted)));
+            match self.running.next().await {
+                None => return Ok(None),
+                Some(Ok(fetched)) => break fetched,
+                Some(Err(Error::TooManyBytes)) if self.places > 1 => {
+                    self.running = FuturesOrdered::new();
+                    self.places = 1;
+                }
+                Some(Err(Error::TooManyBytes)) if self.bytes > 0 => return Ok(self.end()),
+                Some(Err(error)) => return Err(error),
+            }
+        };
+        let Fetched { id, made, size, is_partial, read } = fetched;
+        self.visited.inspected_bytes = self.visited.inspected_bytes.saturating_add(read);
+        // The first one is always shown: else a large trace could not be found at all.
+        let is_first = self.bytes == 0;
+        self.bytes = self.bytes.saturating_add(size);
+        let most = self.settings.max_answer_bytes;
+        if most != 0 && self.bytes > most && !is_first {
+            return Ok(self.end());
+        }
+        self.wanted = &self.wanted[1..];
+        if size > LARGE_BYTES {
+            self.places = 1;
+        } else if is_first {
+            self.places = self.settings.concurrent_traces.max(1);
+        }
+        self.visited.partial |= is_partial;
+        Ok(Some((id, made)))
+    }
+
+    /// The rest does not fit.
+    fn end(&mut self) -> Option<(TraceId, T)> {
+        self.visited.partial = true;
+        None
     }
 }
 
@@ -158,6 +216,7 @@ fn near(found: &FoundId) -> TraceQuery {
 
 /// What was made of a trace.
 struct Fetched<T> {
+    id: TraceId,
     made: T,
     /// Bytes of its messages.
     size: u64,

@@ -85,14 +85,14 @@ pub(super) fn data<T: Serialize>(data: T, pretty: bool) -> Answered<1> {
 
 /// Traces, with an error for each that is missing.
 pub(super) async fn traces(call: &Call<1>, found: FoundTraces) -> Answered<1> {
-    let FoundTraces { traces, raw, missing, partial } = found;
+    let FoundTraces { traces, raw, missing, partial, decoding } = found;
     let missing = missing.into_iter().map(|id| EnvelopeError {
         code: 0,
         msg: JaegerError::NotFound.to_string(),
         trace_id: json::shown_trace_id(id),
     });
     let errors = Some(missing.collect::<Vec<_>>()).filter(|missing| !missing.is_empty());
-    let to_send = call.to_send(&traces).await?;
+    let to_send = call.to_send(&traces, decoding).await?;
     let shown = call.shared.shown(traces, raw);
     Ok(written(to_send, shown, errors, is_pretty(&call.params())).await?.partial(partial))
 }

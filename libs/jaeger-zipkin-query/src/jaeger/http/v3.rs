@@ -96,8 +96,8 @@ pub(super) async fn dependencies(call: Call) -> Answered {
 
 /// All traces in one message.
 async fn traces(call: &Call, found: FoundTraces) -> Answered {
-    let FoundTraces { traces, raw, partial, .. } = found;
-    let to_send = call.to_send(&traces).await?;
+    let FoundTraces { traces, raw, partial, decoding, .. } = found;
+    let to_send = call.to_send(&traces, decoding).await?;
     let mut has_spans = false;
     let elements = call.shared.shown(traces, raw).flat_map(elements_of_trace).map(move |piece| {
         let mut piece = piece?;
