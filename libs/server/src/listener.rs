@@ -18,7 +18,7 @@ use ::http::{Request, Response};
 use bytes::Bytes;
 use hyper::service::Service;
 use tactus_tls::ServerTls;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, lookup_host};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -39,6 +39,9 @@ use connection::Connections;
 pub use linger::{Linger, ReceivedBody};
 use places::{Place, Places};
 pub use wrong_protocol::Advice;
+
+/// Connections that the kernel keeps until they are accepted, if `net.core.somaxconn` allows as many.
+const WAITING_CONNECTIONS: u32 = 4096;
 
 /// Pause after a failed accept: out of file descriptors heals only when connections end.
 const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(200);
@@ -218,16 +221,35 @@ pub async fn bind(address: &str) -> io::Result<TcpListener> {
     let with_address =
         |error: io::Error| io::Error::new(error.kind(), format!("listen on {address}: {error}"));
     if let Some(port) = address.strip_prefix(':') {
-        return match TcpListener::bind(format!("[::]:{port}")).await {
+        return match listen(&format!("[::]:{port}")).await {
             Ok(listener) => Ok(listener),
             // Kernels without IPv6.
             Err(error) if error.kind() != io::ErrorKind::AddrInUse => {
-                TcpListener::bind(format!("0.0.0.0:{port}")).await.map_err(with_address)
+                listen(&format!("0.0.0.0:{port}")).await.map_err(with_address)
             }
             Err(error) => Err(with_address(error)),
         };
     }
-    TcpListener::bind(address).await.map_err(with_address)
+    listen(address).await.map_err(with_address)
+}
+
+/// As [`TcpListener::bind`], with more room for connections that come at once.
+async fn listen(address: &str) -> io::Result<TcpListener> {
+    let mut last = io::Error::new(io::ErrorKind::InvalidInput, "the name has no address");
+    for address in lookup_host(address).await? {
+        let listen = || {
+            let socket =
+                if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+            socket.set_reuseaddr(true)?;
+            socket.bind(address)?;
+            socket.listen(WAITING_CONNECTIONS)
+        };
+        match listen() {
+            Ok(listener) => return Ok(listener),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
 }
 
 /// Serves `service` on a bound socket until `shutdown` is cancelled, in a task of its own.
