@@ -105,3 +105,28 @@ def test_small_file_of_a_large_trace(server):
     with bounded(server):
         answers = at_once(send, 8, 4)
         assert any(answer.status_code == 200 for answer in answers)
+
+
+def test_search_of_jaeger_that_finds_several_large_traces(tmp_path):
+    """They do not fit into memory all at once: those that fit are answered, whoever else asks."""
+    servers = Servers(tmp_path)
+    server = dialects.start(servers, extra={"server": {"max_inflight_bytes": 96 << 20}})
+    try:
+        for number in range(0x51, 0x56):
+            trace_id, statement = bytes([number]) * 16, "select * from orders where id = "
+            for first in range(0, 30_000, 10_000):
+                server.must_push(otlp.export(
+                    *(otlp.span(trace_id, attributes={"db.statement": f"{statement}{first + one}"}) for one in range(10_000)), service="large"))
+        server.flush()
+
+        def search(_):
+            url = f"http://127.0.0.1:{server.ports.query_http}/api/traces"
+            now = int(time.time() * 1e6)
+            return requests.get(url, params={"service": "large", "limit": 20, "start": now - 3600 * 10**6, "end": now + 10**6}, timeout=300)
+
+        for answer in [search(0), *at_once(search, 3)]:
+            assert answer.status_code == 200, (answer.status_code, answer.text[:300])
+            traces = answer.json()["data"]
+            assert traces and {len(trace["spans"]) for trace in traces} == {30_000}
+    finally:
+        servers.close()

@@ -16,10 +16,12 @@ use crate::query_log::Asked;
 
 mod limited;
 mod parts;
+mod room;
 mod slices;
 
 pub(crate) use limited::Limited;
 use parts::{Limit, Parts, combine};
+pub(crate) use room::WaitForRoom;
 pub(crate) use slices::Slices;
 
 /// Parts of more bytes are combined away from the threads that serve connections.

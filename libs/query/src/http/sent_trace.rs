@@ -7,7 +7,6 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
 
 use ::http::HeaderValue;
 use ::http::header::CONTENT_TYPE;
@@ -21,9 +20,7 @@ use tactus_api::trace::{CombinedTrace, TraceFacts, WhenTooLarge};
 use tactus_api::{Error, Result};
 use tactus_model::{TenantId, TraceId};
 use tactus_server::bodies::{AnswerMemory, Bodies, NoRoom, Outgoing, next_piece};
-use tactus_work::memory::TOO_MANY_BYTES;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::call::{Answered, Call, PARTIAL};
@@ -31,7 +28,7 @@ use crate::frontend::Frontend;
 use crate::metrics::TRACES;
 use crate::offload::offload;
 use crate::query_log::Asked;
-use crate::trace_by_id::{FoundTrace, Slices, TraceMemory};
+use crate::trace_by_id::{FoundTrace, Slices, TraceMemory, WaitForRoom};
 
 /// Size of the pieces in which spans are written. One takes some milliseconds of work.
 const PIECE_BYTES: usize = 256 << 10;
@@ -42,12 +39,6 @@ const WAITING_PIECES: u64 = 3;
 /// A written piece has at most this many times the bytes of its spans; a larger one waits for memory of its own.
 const WRITTEN_EXPANSION: u64 = 4;
 const WRITTEN_BYTES: u64 = PIECE_BYTES as u64 * WRITTEN_EXPANSION;
-
-/// The first pause of an answer that has begun and waits for memory. Each further pause is longer, up to the second value.
-const FIRST_PAUSE: Duration = Duration::from_millis(50);
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-/// An answer that has not begun is refused after this time.
-const LONGEST_WAIT_TO_BEGIN: Duration = Duration::from_secs(30);
 
 /// The format of a trace that is written piece by piece.
 pub(super) trait TraceForm: Send + Sync + 'static {
@@ -271,17 +262,18 @@ impl<F: TraceForm> Sender<F> {
         when_too_large: WhenTooLarge,
         has_begun: bool,
     ) -> Result<(Option<FoundTrace>, AnswerMemory)> {
-        let (began, mut pause) = (Instant::now(), FIRST_PAUSE);
+        let mut wait = match has_begun {
+            true => WaitForRoom::to_go_on(),
+            false => WaitForRoom::to_begin(),
+        };
         loop {
             let next = async {
                 let room = self.room().await?;
                 Ok((slices.next_trace(when_too_large).await?, room))
             };
             match self.frontend.slice(tenants, next).await {
-                Err(error) if has_begun || began.elapsed() < LONGEST_WAIT_TO_BEGIN => {
-                    wait_for_room(error, &mut pause).await?;
-                }
-                result => return result,
+                Err(error) => wait.after(error).await?,
+                found => return found,
             }
         }
     }
@@ -348,31 +340,12 @@ impl<F: TraceForm> Sender<F> {
 
 /// Memory for a piece of an answer that has begun: it waits until there is some.
 async fn hold(memory: &Arc<Bodies>, length: u64, bytes: Bytes) -> Result<Outgoing<Unsent>> {
-    let mut pause = FIRST_PAUSE;
+    let mut wait = WaitForRoom::to_go_on();
     loop {
         match Outgoing::hold(memory, length, Unsent::of(bytes.clone())).await {
             Ok(piece) => return Ok(piece),
-            Err(NoRoom) => wait_for_room(Error::TooManyBytes, &mut pause).await?,
+            Err(NoRoom) => wait.after(Error::TooManyBytes).await?,
         }
-    }
-}
-
-/// Waits where there was no memory, each time longer. Errors: the error, if it says something else.
-async fn wait_for_room(error: Error, pause: &mut Duration) -> Result<()> {
-    if !is_no_room(&error) {
-        return Err(error);
-    }
-    tokio::time::sleep(*pause).await;
-    *pause = (*pause * 2).min(LONGEST_PAUSE);
-    Ok(())
-}
-
-/// True if another service, or this one, had no memory.
-fn is_no_room(error: &Error) -> bool {
-    match error {
-        Error::TooManyBytes => true,
-        Error::Unavailable(text) => text.contains(TOO_MANY_BYTES),
-        _ => false,
     }
 }
 

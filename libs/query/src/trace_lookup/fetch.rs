@@ -15,7 +15,7 @@ use crate::frontend::Frontend;
 use crate::metrics::TRACES;
 use crate::offload::offload;
 use crate::query_log::Asked;
-use crate::trace_by_id::{FoundTrace, Large};
+use crate::trace_by_id::{FoundTrace, Large, WaitForRoom};
 
 /// Blocks are looked into that have spans this many seconds before or after those of a trace which the search has seen.
 const AROUND_SECONDS: i64 = 600;
@@ -74,7 +74,12 @@ impl Frontend {
                         fetches.visited.partial = true;
                         break;
                     }
-                    Err(error) => return Err(error),
+                    // Others that wait for memory may need what this trace takes.
+                    Err(error) => {
+                        drop(trace);
+                        fetches.put_back(error).await?;
+                        continue;
+                    }
                 }
                 all.traces.push(trace);
             }
@@ -133,14 +138,17 @@ impl Frontend {
 
 /// Fetches traces in order: the first alone, as nothing is known of their size, then several at a time, unless they are large.
 struct Fetches<'w, R, F: Future> {
-    /// Those that have not come.
     wanted: &'w [(TraceId, TraceQuery)],
+    /// So many of them came.
+    came: usize,
     run: R,
-    /// The first of them.
+    /// The next ones.
     running: FuturesOrdered<F>,
     /// How many may run at a time.
     places: usize,
     settings: &'w TraceLookups,
+    /// Until there is room for the first.
+    wait: WaitForRoom,
     /// Bytes of those that came.
     bytes: u64,
     visited: Visited,
@@ -153,13 +161,14 @@ where
 {
     fn new(wanted: &'w [(TraceId, TraceQuery)], settings: &'w TraceLookups, run: R) -> Self {
         let (running, visited) = (FuturesOrdered::new(), Visited::default());
-        Self { wanted, run, running, places: 1, settings, bytes: 0, visited }
+        let wait = WaitForRoom::to_begin();
+        Self { wanted, came: 0, run, running, places: 1, settings, wait, bytes: 0, visited }
     }
 
     /// What was made of the next trace. `None` after the last, and after the last for which there is room.
     async fn next(&mut self) -> Result<Option<(TraceId, T)>> {
         let fetched = loop {
-            let new = self.wanted.iter().take(self.places).skip(self.running.len());
+            let new = self.wanted.iter().skip(self.came).take(self.places).skip(self.running.len());
             self.running.extend(new.map(|&wanted| (self.run)(wanted)));
             match self.running.next().await {
                 None => return Ok(None),
@@ -169,7 +178,7 @@ where
                     self.places = 1;
                 }
                 Some(Err(Error::TooManyBytes)) if self.bytes > 0 => return Ok(self.end()),
-                Some(Err(error)) => return Err(error),
+                Some(Err(error)) => self.wait.after(error).await?,
             }
         };
         let Fetched { id, made, size, is_partial, read } = fetched;
@@ -181,7 +190,7 @@ where
         if most != 0 && self.bytes > most && !is_first {
             return Ok(self.end());
         }
-        self.wanted = &self.wanted[1..];
+        self.came += 1;
         if size > LARGE_BYTES {
             self.places = 1;
         } else if is_first {
@@ -189,6 +198,13 @@ where
         }
         self.visited.partial |= is_partial;
         Ok(Some((id, made)))
+    }
+
+    /// Fetches the last trace again, which was the first, after a moment. Errors: as of [`WaitForRoom::after`].
+    async fn put_back(&mut self, error: Error) -> Result<()> {
+        self.running = FuturesOrdered::new();
+        (self.came, self.places, self.bytes) = (self.came.saturating_sub(1), 1, 0);
+        self.wait.after(error).await
     }
 
     /// The rest does not fit.
