@@ -10,9 +10,10 @@ import { type Range, seconds, tooLong } from "../range";
 import { useRange } from "../range-select";
 import { address, params, setParams } from "../router";
 import { Scroll } from "../scroll";
-import { useCheck } from "../search/check";
+import { FILTER_WANTED, useCheck } from "../search/check";
 import { QueryBar } from "../search/query-bar";
 import { Chip } from "../search/results";
+import { isMetrics } from "../search/stage";
 import { Label } from "../text";
 import {
   type Change,
@@ -96,7 +97,7 @@ export function MapPage() {
   const { range, again } = useRange();
   const { problem: wrongQuery } = useCheck(text, "filter", range);
   const limit = config.value?.limits.metricsSeconds ?? 0;
-  const wrong = tooLong(range, limit, "The map");
+  const wrong = isMetrics(filter) ? FILTER_WANTED : tooLong(range, limit, "The map");
   const hops = HOPS.find((hops) => `${hops}` === params.value.get("hops")) ?? 1;
   const against = EARLIER.find(([name]) => name === params.value.get("against"))?.[0] ?? "";
   const length = range.to - range.from;
@@ -117,7 +118,7 @@ export function MapPage() {
   useEffect(() => setText(filter), [filter]);
   // The field says it already, and where.
   const isToldAbove = wrongQuery !== null && text.trim() === filter.trim();
-  const said = wrong ?? (isToldAbove ? null : problem);
+  const said = isToldAbove ? null : (wrong ?? problem);
   return (
     <main>
       <h1 class="hidden">Map of services</h1>

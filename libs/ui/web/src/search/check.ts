@@ -5,6 +5,10 @@ import { type Check, check, traceId } from "./query";
 /** What is typed is checked when it has been left alone for so many milliseconds. */
 const CHECK_AFTER = 250;
 
+/** Said of a metrics query where spans are to be chosen. */
+export const FILTER_WANTED =
+  "a filter of spans is wanted here, as { status = error }, without a metrics function";
+
 export type QueryError = NonNullable<Check["error"]>;
 
 export interface Checked {
@@ -33,8 +37,7 @@ export function useCheck(text: string, kind: "search" | "metrics" | "filter", ra
     return { problem: { message }, cost: null };
   }
   if (kind === "filter" && checked?.kind === "metrics") {
-    const message = "a filter of spans is wanted here, as { status = error }, without a metrics function";
-    return { problem: { message }, cost: null };
+    return { problem: { message: FILTER_WANTED }, cost: null };
   }
   return { problem: null, cost: checked?.estimate ? checked : null };
 }

@@ -14,7 +14,7 @@ import { Events } from "./events-view";
 import { LinkedText } from "./linked";
 import type { LinkValues } from "./links";
 import type { Found, Model } from "./model";
-import { isError, kind, nameOf, type Skeleton, serviceOf, spanId } from "./skeleton";
+import { isError, kind, nameOf, rowOf, type Skeleton, serviceOf, spanId } from "./skeleton";
 import type { Source } from "./source";
 import type { TraceState } from "./state";
 
@@ -114,7 +114,10 @@ export function DetailsView({ model, found, state, details, source }: Props) {
           <>
             <dt>parent</dt>
             <dd>
-              <span class="mono">{above}</span> <span class="warning">is not stored</span>
+              <span class="mono">{above}</span>{" "}
+              <span class="warning">
+                {rowOf(trace, above.toLowerCase()) < 0 ? "is not stored" : "is below this span: a circle"}
+              </span>
             </dd>
           </>
         )}
