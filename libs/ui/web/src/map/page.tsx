@@ -264,7 +264,7 @@ function EdgeTable({ edges, seconds }: { edges: Edge[]; seconds: number }) {
             { number: "Calls" },
             { number: "Rate" },
             { number: "Errors" },
-            { number: "p95 at the server" },
+            { number: "≈ p95 at the server" },
           ]}
         />
         <tbody>
@@ -321,7 +321,7 @@ function ChangeTable({ changes, seconds }: { changes: Change[]; seconds: number 
             <th scope="col">From</th>
             <th scope="col">To</th>
             <th scope="col">Turn</th>
-            {["Rate", "Errors", "p95 at the server"].map((title) => (
+            {["Rate", "Errors", "≈ p95 at the server"].map((title) => (
               <th key={title} scope="col" class="number">
                 {title}: before → now
               </th>

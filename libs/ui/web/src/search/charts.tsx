@@ -84,7 +84,7 @@ export function Charts({ q, range, waits, zoom }: Shown) {
       />
       <Chart
         title="duration"
-        names={["p95", "p50"]}
+        names={["≈ p95", "≈ p50"]}
         kind="latency"
         range={range}
         step={step}
