@@ -285,7 +285,7 @@ def test_map_leads_to_the_spans_of_who_sent_some_and_to_one_service(visit, serve
 
 def test_error_of_a_query_is_told_once(visit, server):
     visit.expect("400")
-    for path in ("search", "explore", "map"):
+    for path in ("search", "explore", "map", "live"):
         page = visit.open(f"ui/{path}?" + ask(q="{ name = } "))
         page.locator(".problem p").wait_for()
         page.wait_for_load_state("networkidle")

@@ -38,6 +38,8 @@ export function LivePage() {
     return shortcuts({ p: () => toggle.current() });
   }, []);
   useEffect(() => setText(q), [q]);
+  // The field says it already, and where.
+  const isToldAbove = wrongQuery !== null && text.trim() === q.trim();
   return (
     <main>
       <h1 class="hidden">Live tail</h1>
@@ -59,7 +61,7 @@ export function LivePage() {
           </button>
         }
       />
-      {said !== null && (
+      {said !== null && !isToldAbove && (
         <p class="error" role="alert">
           ✕ {said}{" "}
           <button type="button" class="link" onClick={() => setRun(run + 1)}>
