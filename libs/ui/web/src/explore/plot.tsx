@@ -90,7 +90,9 @@ export function Plot({ table, range, kind, isStacked, hidden, format, zoom, open
             ...axis,
             space: 120,
             size: 32,
-            values: (_, splits) => splits.map((seconds) => time(seconds * 1_000).slice(0, -3)),
+            // Seconds where whole minutes would stand there twice.
+            values: (_, splits, _axis, _space, step) =>
+              splits.map((seconds) => time(seconds * 1_000).slice(0, step < 60 ? undefined : -3)),
           },
           {
             ...axis,
