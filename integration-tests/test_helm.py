@@ -376,6 +376,68 @@ def test_probes_follow_the_ports_of_the_configuration(tmp_path):
         assert {"name": "http-internal", "containerPort": 3101} in container["ports"]
 
 
+class Once(yaml.SafeLoader):
+    """Refuses a key that stands twice, of which others take the last."""
+
+    def construct_mapping(self, node, deep=False):
+        keys = [key.value for key, _ in node.value]
+        assert len(keys) == len(set(keys)), (node.start_mark, keys)
+        return super().construct_mapping(node, deep)
+
+
+def test_labels_and_annotations_of_several_places_stand_once_and_leave_selectors_alone(tmp_path):
+    def marks(place):
+        own = {"app.kubernetes.io/part-of": place, "app.kubernetes.io/component": place, "team": place}
+        return {"podLabels": own, "podAnnotations": {"team": place, "checksum/config": place}}
+
+    values = {
+        **S3, "mode": "distributed", "global": {"commonLabels": marks("common")["podLabels"], **marks("global")},
+        "tactus": marks("all"), "gateway": {"enabled": True, **marks("gateway"), "service": {"labels": {"team": "service"}}},
+        "querier": {**marks("querier"), "service": {"labels": {"team": "service"}}},
+    }
+    done = template("--values", values_file(tmp_path, values))
+    assert done.returncode == 0, done.stderr
+    assert list(yaml.load_all(done.stdout, Once))
+    manifests = Manifests(done.stdout)
+    gossip = manifests.of("Service")[f"{FULLNAME}-gossip-ring"]["spec"]["selector"]
+    pods = {name.removeprefix(f"{FULLNAME}-"): labels for name, labels, _ in manifests.pods()}
+    for name in ("querier", "ingester", "distributor"):
+        assert gossip.items() <= pods[name].items() and pods[name]["app.kubernetes.io/component"] == name
+    assert [pods[name]["team"] for name in ("querier", "ingester", "gateway")] == ["querier", "all", "gateway"]
+    services = manifests.of("Service")
+    assert services[f"{FULLNAME}-querier"]["metadata"]["labels"]["team"] == "service"
+    assert services[f"{FULLNAME}-ingester"]["metadata"]["labels"]["team"] == "common"
+
+
+def test_names_of_long_releases_are_short_enough_and_differ(tmp_path):
+    zones = {"enabled": True, "zones": [{"name": f"zone-{letter}"} for letter in "abc"]}
+    values = {**S3, "mode": "distributed", "fullnameOverride": "x" * 60, "metricsGenerator": {"enabled": True}, "ingester": {"zoneAwareReplication": zones}}
+    manifests = Manifests(template("--values", values_file(tmp_path, values)).stdout)
+    # A hash of ten characters follows in a label.
+    assert all(len(name) <= 52 for name in manifests.of("StatefulSet"))
+    assert all(len(name) <= 63 for name in manifests.of("Service"))
+    assert len(manifests.of("StatefulSet")) == 4 and len(manifests.objects) == len({(it["kind"], it["metadata"]["name"]) for it in manifests.objects})
+
+
+def test_clients_of_jaeger_and_zipkin_find_their_ports(tmp_path):
+    def ports(values, name):
+        manifests = Manifests(template("--values", values_file(tmp_path, {**S3, "mode": "distributed", **values})).stdout)
+        return {port["name"]: port["port"] for port in manifests.of("Service")[f"{FULLNAME}-{name}"]["spec"]["ports"]}
+
+    found = ports({}, "query-frontend")
+    assert found["jaeger-query"] == 16686 and found["grpc-jaeger-api"] == 16685 and found["zipkin-query"] == 9411
+    assert ports({}, "distributor")["sampling"] == 5778
+    other = {"tactus": {"structuredConfig": {"query_frontend": {"jaeger": {"http": {"endpoint": ":80"}, "grpc": {"endpoint": ""}}}}}}
+    found = ports(other, "query-frontend")
+    assert found["jaeger-query"] == 80 and "grpc-jaeger-api" not in found
+
+
+def test_deployment_that_is_recreated_has_no_rolling_update(tmp_path):
+    values = {**S3, "mode": "distributed", "querier": {"strategy": {"type": "Recreate"}}}
+    manifests = Manifests(template("--values", values_file(tmp_path, values)).stdout)
+    assert manifests.of("Deployment")[f"{FULLNAME}-querier"]["spec"]["strategy"] == {"type": "Recreate"}
+
+
 # --- what is refused -------------------------------------------------------------------------------------------------
 
 # Values and a part of the text.
@@ -411,6 +473,12 @@ REFUSED = {
         {**S3, "mode": "distributed", "ingester": {"autoscaling": {"enabled": True}}}, "autoscaling.minReplicas"),
     "KEDA without triggers": (
         {**S3, "mode": "distributed", "querier": {"autoscaling": {"enabled": True, "keda": {"enabled": True}}}}, "triggers"),
+    "scaled to fewer than the least": (
+        {**S3, "mode": "distributed", "querier": {"autoscaling": {"enabled": True, "minReplicas": 4, "maxReplicas": 3}}}, "fewer than minReplicas"),
+    "scaled by nothing": (
+        {**S3, "mode": "distributed", "querier": {"autoscaling": {
+            "enabled": True, "targetCPUUtilizationPercentage": None, "targetMemoryUtilizationPercentage": None}}}, "autoscaling needs"),
+    "ingress without a host": ({"gateway": {"enabled": True, "ingress": {"enabled": True, "hosts": []}}}, "ingress.hosts"),
     "scaled single process": ({"singleBinary": {"autoscaling": {"enabled": True}}}, "not scaled"),
     "passwords without users": ({"gateway": {"enabled": True, "basicAuth": {"enabled": True}}}, "existingSecret"),
     "tenants without passwords": ({"multitenancyEnabled": True, "gateway": {"enabled": True, "tenants": {"a": "b"}}}, "basicAuth"),

@@ -44,6 +44,12 @@
 {{- if and $autoscaling.enabled $autoscaling.keda.enabled (not $autoscaling.keda.triggers) -}}
 {{- fail (printf "%s.autoscaling.keda.triggers: at least one" .key) -}}
 {{- end -}}
+{{- if and $autoscaling.enabled (lt (int $autoscaling.maxReplicas) (int $autoscaling.minReplicas)) -}}
+{{- fail (printf "%s.autoscaling.maxReplicas is %d, fewer than minReplicas, %d" .key (int $autoscaling.maxReplicas) (int $autoscaling.minReplicas)) -}}
+{{- end -}}
+{{- if and $autoscaling.enabled (not $autoscaling.keda.enabled) (not (or $autoscaling.targetCPUUtilizationPercentage $autoscaling.targetMemoryUtilizationPercentage $autoscaling.metrics)) -}}
+{{- fail (printf "%s.autoscaling needs targetCPUUtilizationPercentage, targetMemoryUtilizationPercentage or metrics" .key) -}}
+{{- end -}}
 {{- if and $autoscaling.enabled (or (has .key (list "minio" "memcached" "checker")) (and (eq .key "singleBinary") (eq $values.mode "single"))) -}}
 {{- fail (printf "%s.autoscaling: it is not scaled" .key) -}}
 {{- end -}}
@@ -59,6 +65,9 @@
 {{- end -}}
 {{- if and $gateway.tenants (not (and $basic.enabled $values.multitenancyEnabled)) -}}
 {{- fail "gateway.tenants needs gateway.basicAuth.enabled and multitenancyEnabled" -}}
+{{- end -}}
+{{- if and $gateway.ingress.enabled (not $gateway.ingress.hosts) -}}
+{{- fail "gateway.ingress.hosts: at least one" -}}
 {{- end -}}
 {{- if and $gateway.route.enabled (not $gateway.route.parentRefs) -}}
 {{- fail "gateway.route.parentRefs: at least one Gateway" -}}

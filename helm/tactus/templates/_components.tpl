@@ -107,6 +107,33 @@ items:
 {{- end }}
 {{- end -}}
 
+{{/* Of (context, component): the ports on which it answers clients of Jaeger and Zipkin. They are on unless the configuration has an empty endpoint. */}}
+{{- define "tactus.clientPorts" -}}
+{{- $context := index . 0 -}}{{- $component := index . 1 -}}
+{{- $config := dict -}}
+{{- if not $context.Values.useExternalConfig }}{{ $config = include "tactus.config" $context | fromYaml }}{{ end -}}
+{{- $ports := list -}}
+{{- if has $component (list "all" "query-frontend") -}}
+{{- $apis := $config.query_frontend | default dict -}}
+{{- $jaeger := $apis.jaeger | default dict -}}
+{{- $ports = list (list "jaeger-query" 16686 $jaeger.http) (list "grpc-jaeger-api" 16685 $jaeger.grpc) (list "grpc-storage" 7777 $jaeger.storage) -}}
+{{- if not (and (eq $component "all") $context.Values.traces.zipkin.enabled) -}}
+{{- $ports = append $ports (list "zipkin-query" 9411 $apis.zipkin) -}}
+{{- end -}}
+{{- end -}}
+{{- if has $component (list "all" "distributor") -}}
+{{- $sampling := $config.sampling | default dict -}}
+{{- $ports = concat $ports (list (list "sampling" 5778 $sampling.http) (list "grpc-sampling" 5779 $sampling.grpc)) -}}
+{{- end -}}
+items:
+{{- range $port := $ports }}
+{{- $section := index $port 2 | default dict }}
+{{- with hasKey $section "endpoint" | ternary $section.endpoint (index $port 1 | toString) }}
+  - {name: {{ index $port 0 }}, port: {{ splitList ":" . | last }}}
+{{- end }}
+{{- end }}
+{{- end -}}
+
 {{/* Whether one of the receivers is on: "true" or nothing. */}}
 {{- define "tactus.takesSpans" -}}
 {{- if (include "tactus.receivers" . | fromYaml).items }}true{{ end -}}

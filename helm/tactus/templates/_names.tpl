@@ -1,13 +1,13 @@
-{{/* Begin of all names. */}}
+{{/* Begin of all names. The longest that are made of it have 52 characters, as a StatefulSet may have, and Services 63. */}}
 {{- define "tactus.fullname" -}}
 {{- if .Values.fullnameOverride -}}
-{{- .Values.fullnameOverride | trunc 40 | trimSuffix "-" -}}
+{{- .Values.fullnameOverride | trunc 34 | trimSuffix "-" -}}
 {{- else -}}
 {{- $name := .Values.nameOverride | default .Chart.Name -}}
 {{- if contains $name .Release.Name -}}
-{{- .Release.Name | trunc 40 | trimSuffix "-" -}}
+{{- .Release.Name | trunc 34 | trimSuffix "-" -}}
 {{- else -}}
-{{- printf "%s-%s" .Release.Name $name | trunc 40 | trimSuffix "-" -}}
+{{- printf "%s-%s" .Release.Name $name | trunc 34 | trimSuffix "-" -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
@@ -29,16 +29,28 @@ app.kubernetes.io/instance: {{ $context.Release.Name }}
 app.kubernetes.io/component: {{ index . 1 }}
 {{- end -}}
 
-{{/* Of (context, component): labels of an object. */}}
+{{/* Of (own, list of maps): the chart's own pairs, and those of the maps that have other keys. Of a key that several maps have, the last counts. */}}
+{{- define "tactus.pairs" -}}
+{{- $own := index . 0 -}}{{- $others := dict -}}
+{{- range index . 1 -}}{{- include "tactus.overlay" (list $others (. | default dict)) -}}{{- end -}}
+{{- range $key := keys ($own | fromYaml) -}}{{- $_ := unset $others $key -}}{{- end -}}
+{{ $own }}
+{{- with $others }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{/* Of (context, component, further labels ...): labels of an object. */}}
 {{- define "tactus.labels" -}}
+{{- include "tactus.pairs" (list (include "tactus.ownLabels" .) (prepend (slice . 2) (index . 0).Values.global.commonLabels)) -}}
+{{- end -}}
+
+{{- define "tactus.ownLabels" -}}
 {{- $context := index . 0 -}}
 helm.sh/chart: {{ printf "%s-%s" $context.Chart.Name $context.Chart.Version | replace "+" "_" | trunc 63 }}
 {{ include "tactus.selectorLabels" . }}
 app.kubernetes.io/version: {{ $context.Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ $context.Release.Service }}
-{{- with $context.Values.global.commonLabels }}
-{{ toYaml . }}
-{{- end }}
 {{- end -}}
 
 {{- define "tactus.serviceAccountName" -}}

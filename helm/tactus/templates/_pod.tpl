@@ -75,6 +75,45 @@ tolerations:
 {{- end -}}
 {{- end -}}
 
+{{/* Of (context, component, zone): what Services and StatefulSets find its pods by. */}}
+{{- define "tactus.selectedLabels" -}}
+{{- include "tactus.selectorLabels" . }}
+{{- if ne (index . 0).Values.mode "single" }}
+app.kubernetes.io/part-of: memberlist
+{{- end }}
+{{- with index . 2 }}
+zone: {{ .name }}
+{{- end }}
+{{- end -}}
+
+{{/* The update strategy of a Deployment: `rollingUpdate`, which has defaults, goes with its own type alone. */}}
+{{- define "tactus.strategy" -}}
+{{- $isRolling := .type | default "RollingUpdate" | eq "RollingUpdate" -}}
+{{- toYaml ($isRolling | ternary . (omit . "rollingUpdate")) -}}
+{{- end -}}
+
+{{/* Of (context, kind, name, settings, replicas): how many pods. With autoscaling as many as there are: without a number the next upgrade would
+     leave one. */}}
+{{- define "tactus.replicas" -}}
+{{- $settings := index . 3 -}}
+{{- if not $settings.autoscaling.enabled -}}
+replicas: {{ index . 4 }}
+{{- else -}}
+{{- with lookup "apps/v1" (index . 1) (index . 0).Release.Namespace (index . 2) -}}
+replicas: {{ .spec.replicas }}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Pods start anew when their configuration changes. */}}
+{{- define "tactus.checksum" -}}
+{{- if .Values.useExternalConfig -}}
+checksum/config: {{ printf "%s/%v" .Values.externalConfigSecretName .Values.externalConfigVersion | sha256sum }}
+{{- else -}}
+checksum/config: {{ include "tactus.config" . | sha256sum }}
+{{- end -}}
+{{- end -}}
+
 {{/* Of (context, item, settings, zone): the pod template of a Tactus component. */}}
 {{- define "tactus.podTemplate" -}}
 {{- $context := index . 0 -}}{{- $item := index . 1 -}}{{- $settings := index . 2 -}}{{- $zone := index . 3 -}}
@@ -86,25 +125,11 @@ tolerations:
 {{- include "tactus.overlay" (list $image $settings.image) -}}
 metadata:
   labels:
-    {{- include "tactus.selectorLabels" (list $context $component) | nindent 4 }}
-    {{- if ne $context.Values.mode "single" }}
-    app.kubernetes.io/part-of: memberlist
-    {{- end }}
-    {{- with $zone }}
-    zone: {{ .name }}
-    {{- end }}
-    {{- range list $global.commonLabels $global.podLabels $tactus.podLabels $settings.podLabels }}
-    {{- with . }}{{ toYaml . | nindent 4 }}{{ end }}
-    {{- end }}
+    {{- $labels := list $global.commonLabels $global.podLabels $tactus.podLabels $settings.podLabels }}
+    {{- include "tactus.pairs" (list (include "tactus.selectedLabels" (list $context $component $zone)) $labels) | nindent 4 }}
   annotations:
-    {{- if $context.Values.useExternalConfig }}
-    checksum/config: {{ printf "%s/%v" $context.Values.externalConfigSecretName $context.Values.externalConfigVersion | sha256sum }}
-    {{- else }}
-    checksum/config: {{ include "tactus.config" $context | sha256sum }}
-    {{- end }}
-    {{- range list $global.podAnnotations $tactus.podAnnotations $settings.podAnnotations }}
-    {{- with . }}{{ toYaml . | nindent 4 }}{{ end }}
-    {{- end }}
+    {{- $annotations := list $global.podAnnotations $tactus.podAnnotations $settings.podAnnotations }}
+    {{- include "tactus.pairs" (list (include "tactus.checksum" $context) $annotations) | nindent 4 }}
 spec:
   {{- include "tactus.podCommon" (list $context $component $settings $zone) | nindent 2 }}
   {{- with $settings.initContainers }}
@@ -233,6 +258,9 @@ spec:
 {{- range (include "tactus.receivers" $context | fromYaml).items }}
 - {name: {{ .name }}, containerPort: {{ .port }}, protocol: {{ .transport }}}
 {{- end }}
+{{- end }}
+{{- range (include "tactus.clientPorts" (list $context $item.component) | fromYaml).items }}
+- {name: {{ .name }}, containerPort: {{ .port }}}
 {{- end }}
 {{- end -}}
 
