@@ -157,8 +157,8 @@ fn all_receivers() -> Receivers {
 fn receivers_at(address: IpAddr) -> Receivers {
     // An address of version 6 stands in brackets.
     let host = match address {
-        IpAddr::V4(address) => format!("{address}:"),
-        IpAddr::V6(address) => format!("[{address}]:"),
+        IpAddr::V4(address) => address.to_string(),
+        IpAddr::V6(address) => format!("[{address}]"),
     };
     let mut receivers = all_receivers();
     let Receivers { otlp, jaeger, zipkin, .. } = &mut receivers;
@@ -178,7 +178,8 @@ fn receivers_at(address: IpAddr) -> Receivers {
     }
     endpoints.extend(zipkin.values_mut().map(|zipkin| &mut zipkin.server.endpoint));
     for endpoint in endpoints {
-        *endpoint = endpoint.replace("0.0.0.0:", &host);
+        // By default they have a port alone.
+        endpoint.insert_str(0, &host);
     }
     receivers
 }

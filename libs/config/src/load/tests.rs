@@ -98,15 +98,15 @@ fn file_without_receivers_gets_them_all_on_every_interface() {
     let receivers = loaded("", "").config.distributor.receivers;
     assert!(receivers.by_default);
     let otlp = &receivers.otlp["otlp"].protocols;
-    assert_eq!(otlp.grpc.as_ref().unwrap().server.endpoint, "0.0.0.0:4317");
-    assert_eq!(otlp.http.as_ref().unwrap().server.endpoint, "0.0.0.0:4318");
+    assert_eq!(otlp.grpc.as_ref().unwrap().server.endpoint, ":4317");
+    assert_eq!(otlp.http.as_ref().unwrap().server.endpoint, ":4318");
     let jaeger = &receivers.jaeger["jaeger"].protocols;
-    assert_eq!(jaeger.grpc.as_ref().unwrap().server.endpoint, "0.0.0.0:14250");
-    assert_eq!(jaeger.thrift_http.as_ref().unwrap().server.endpoint, "0.0.0.0:14268");
-    assert_eq!(jaeger.thrift_compact.as_ref().unwrap().endpoint, "0.0.0.0:6831");
-    assert_eq!(jaeger.thrift_binary.as_ref().unwrap().endpoint, "0.0.0.0:6832");
-    assert_eq!(jaeger.thrift_compact_legacy.as_ref().unwrap().endpoint, "0.0.0.0:5775");
-    assert_eq!(receivers.zipkin["zipkin"].server.endpoint, "0.0.0.0:9411");
+    assert_eq!(jaeger.grpc.as_ref().unwrap().server.endpoint, ":14250");
+    assert_eq!(jaeger.thrift_http.as_ref().unwrap().server.endpoint, ":14268");
+    assert_eq!(jaeger.thrift_compact.as_ref().unwrap().endpoint, ":6831");
+    assert_eq!(jaeger.thrift_binary.as_ref().unwrap().endpoint, ":6832");
+    assert_eq!(jaeger.thrift_compact_legacy.as_ref().unwrap().endpoint, ":5775");
+    assert_eq!(receivers.zipkin["zipkin"].server.endpoint, ":9411");
 }
 
 #[test]
@@ -137,9 +137,9 @@ fn zipkin_receiver_has_its_listener_in_the_old_form_and_the_new() {
         assert!(loaded.warnings.iter().all(|warning| !warning.contains("zipkin")));
         loaded.config.distributor.receivers.zipkin["zipkin"].listener().endpoint.clone()
     };
-    assert_eq!(endpoint(""), "0.0.0.0:9411");
+    assert_eq!(endpoint(""), ":9411");
     assert_eq!(endpoint("{endpoint: 'a:1', parse_string_tags: true}"), "a:1");
-    assert_eq!(endpoint("{protocols: {http: }}"), "0.0.0.0:9411");
+    assert_eq!(endpoint("{protocols: {http: }}"), ":9411");
     assert_eq!(endpoint("{protocols: {http: {endpoint: 'b:2'}}}"), "b:2");
 }
 

@@ -49,9 +49,9 @@ fn null_protocol_is_on_and_absent_protocol_is_off() {
         from_yaml("distributor: {receivers: {otlp/two: {protocols: {grpc: }}, zipkin: }}").unwrap();
     let receivers = &config.distributor.receivers;
     let protocols = &receivers.otlp["otlp/two"].protocols;
-    assert_eq!(protocols.grpc.as_ref().unwrap().server.endpoint, "0.0.0.0:4317");
+    assert_eq!(protocols.grpc.as_ref().unwrap().server.endpoint, ":4317");
     assert!(protocols.http.is_none());
-    assert_eq!(receivers.zipkin["zipkin"].server.endpoint, "0.0.0.0:9411");
+    assert_eq!(receivers.zipkin["zipkin"].server.endpoint, ":9411");
     assert!(receivers.jaeger.is_empty());
 }
 

@@ -107,7 +107,7 @@ section! {
     /// OTLP over gRPC.
     OtlpGrpc {
         @inline {
-            server: ReceiverGrpc = ReceiverGrpc { endpoint: text("0.0.0.0:4317"), read_buffer_size: 524_288, ..ReceiverGrpc::default() }, "the listener";
+            server: ReceiverGrpc = ReceiverGrpc { endpoint: text(":4317"), read_buffer_size: 524_288, ..ReceiverGrpc::default() }, "the listener";
         }
     }
 
@@ -117,7 +117,7 @@ section! {
         metrics_url_path: String = text("/v1/metrics"), "no effect here";
         logs_url_path: String = text("/v1/logs"), "no effect here";
         @inline {
-            server: ReceiverHttp = http_at("0.0.0.0:4318"), "the listener";
+            server: ReceiverHttp = http_at(":4318"), "the listener";
         }
     }
 
@@ -139,20 +139,20 @@ section! {
     /// Jaeger over gRPC.
     JaegerGrpc {
         @inline {
-            server: ReceiverGrpc = ReceiverGrpc { endpoint: text("0.0.0.0:14250"), ..ReceiverGrpc::default() }, "the listener";
+            server: ReceiverGrpc = ReceiverGrpc { endpoint: text(":14250"), ..ReceiverGrpc::default() }, "the listener";
         }
     }
 
     /// Jaeger Thrift over HTTP.
     JaegerThriftHttp {
         @inline {
-            server: ReceiverHttp = http_at("0.0.0.0:14268"), "the listener";
+            server: ReceiverHttp = http_at(":14268"), "the listener";
         }
     }
 
     /// Jaeger Thrift binary over UDP.
     JaegerThriftBinary {
-        endpoint: String = text("0.0.0.0:6832"), "address to listen on";
+        endpoint: String = text(":6832"), "address to listen on";
         @inline {
             udp: ReceiverUdp, "queues and buffers";
         }
@@ -160,7 +160,7 @@ section! {
 
     /// Jaeger Thrift compact over UDP.
     JaegerThriftCompact {
-        endpoint: String = text("0.0.0.0:6831"), "address to listen on";
+        endpoint: String = text(":6831"), "address to listen on";
         @inline {
             udp: ReceiverUdp, "queues and buffers";
         }
@@ -168,7 +168,7 @@ section! {
 
     /// Zipkin's Thrift over UDP, of old clients of Jaeger.
     JaegerThriftCompactLegacy {
-        endpoint: String = text("0.0.0.0:5775"), "address to listen on";
+        endpoint: String = text(":5775"), "address to listen on";
         @inline {
             udp: ReceiverUdp, "queues and buffers";
         }
@@ -188,7 +188,7 @@ section! {
         parse_string_tags: bool, "guess numbers and booleans in tags";
         protocols: ZipkinProtocols, "the newer form of the same";
         @inline {
-            server: ReceiverHttp = http_at("0.0.0.0:9411"), "the listener, unless protocols.http is there";
+            server: ReceiverHttp = http_at(":9411"), "the listener, unless protocols.http is there";
         }
     }
 
@@ -200,7 +200,7 @@ section! {
     /// Zipkin over HTTP.
     ZipkinHttp {
         @inline {
-            server: ReceiverHttp = http_at("0.0.0.0:9411"), "the listener";
+            server: ReceiverHttp = http_at(":9411"), "the listener";
         }
     }
 

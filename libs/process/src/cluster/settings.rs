@@ -1,7 +1,7 @@
 //! The settings of membership and rings, from the configuration.
 
 use std::{
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::PathBuf,
     sync::Arc,
     time::Duration,
@@ -250,7 +250,9 @@ fn gossip(
     let invalid =
         |address: &String| Error::Setup(format!("memberlist.bind_addr: {address} is no address"));
     let addresses: Vec<IpAddr> = match memberlist.bind_addr.as_slice() {
-        [] => vec![IpAddr::from([0, 0, 0, 0])],
+        // Which takes both families.
+        [] if ip.is_ipv6() => vec![IpAddr::V6(Ipv6Addr::UNSPECIFIED)],
+        [] => vec![IpAddr::V4(Ipv4Addr::UNSPECIFIED)],
         named => named
             .iter()
             .map(|address| address.parse().map_err(|_| invalid(address)))
