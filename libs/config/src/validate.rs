@@ -53,6 +53,7 @@ pub(crate) fn invalid(config: &Config) -> Vec<Invalid> {
         target(&config.target).map_err(|text| Invalid::new("target", text)),
         components::server(config),
         components::clients(config),
+        components::rings(config),
         components::receivers(&config.distributor.receivers),
         components::forwarders(&config.distributor.forwarders),
         components::frontend(config),

@@ -74,9 +74,6 @@ pub enum Reason {
     /// More than one way to authenticate.
     #[error("{0}")]
     Authentication(String),
-    /// A way to authenticate that does not exist here.
-    #[error("{0} is not supported; use basic_auth, authorization or oauth2")]
-    Unsupported(&'static str),
     /// A key of `queue_config` has a value without meaning.
     #[error("queue_config.{0}")]
     Queue(&'static str),
@@ -181,27 +178,7 @@ fn check_authentication(config: &Config) -> Result<(), Reason> {
         let text = "at most one of basic_auth, oauth2 & authorization must be configured";
         return Err(Reason::Authentication(text.to_owned()));
     }
-    let is_set = |opaque| opaque != &tactus_config::Opaque::default();
-    let configured: Vec<_> = [
-        ("basic_auth", config.basic_auth.is_some()),
-        ("authorization", authorization),
-        ("oauth2", config.oauth2.is_some()),
-        ("sigv4", is_set(&config.sigv4)),
-        ("azuread", is_set(&config.azuread)),
-        ("google_iam", is_set(&config.google_iam)),
-    ]
-    .into_iter()
-    .filter_map(|(name, is_set)| is_set.then_some(name))
-    .collect();
-    match configured[..] {
-        [] | ["basic_auth" | "authorization" | "oauth2"] => Ok(()),
-        [other] => Err(Reason::Unsupported(other)),
-        _ => Err(Reason::Authentication(format!(
-            "at most one of basic_auth, authorization, oauth2, sigv4, azuread or google_iam must be configured. \
-             Currently configured: [{}]",
-            configured.join(" ")
-        ))),
-    }
+    Ok(())
 }
 
 /// What is wrong within one kind of authentication. `bearer`: a token is set, or its file.

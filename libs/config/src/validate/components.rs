@@ -1,12 +1,14 @@
 //! Rules of one component each.
 
 use super::Invalid;
+use crate::field::Opaque;
 use crate::sections::distributor::Forwarder;
 use crate::sections::object_store::S3;
 use crate::sections::receivers::{JaegerProtocols, OtlpProtocols, ReceiverUdp, Receivers};
 use crate::sections::root::Config;
 use crate::sections::server::ServerTls;
 use crate::suggest::any_of;
+use crate::target::services_of;
 use crate::unsupported::{BACKENDS, KNOWN_BLOCKS, WRITABLE_BLOCKS};
 
 /// Refuses a value that is none of `known`, and names these.
@@ -367,6 +369,27 @@ fn s3(s3: &S3) -> Result<(), Invalid> {
     )
 }
 
+/// Rings are kept by the processes themselves.
+pub(super) fn rings(config: &Config) -> Result<(), Invalid> {
+    let stores = [
+        ("ingester.lifecycler.ring", &config.ingester.lifecycler.ring.kvstore),
+        ("distributor.ring", &config.distributor.ring.kvstore),
+        ("metrics_generator.ring", &config.metrics_generator.ring.ring.kvstore),
+        ("compactor.ring", &config.compactor.ring.ring.kvstore),
+    ];
+    for (ring, kvstore) in stores {
+        let store = kvstore.store.as_str();
+        if !matches!(store, "memberlist" | "inmemory" | "") {
+            let key = format!("{ring}.kvstore.store");
+            let text = format!(
+                "{key}: {store} is not supported: rings are kept by memberlist, or inmemory by a process alone"
+            );
+            return Err(Invalid::new(&key, text));
+        }
+    }
+    Ok(())
+}
+
 pub(super) fn generator(config: &Config) -> Result<(), Invalid> {
     let generator = &config.metrics_generator;
     let limiter = generator.limiter_type.as_str();
@@ -395,6 +418,7 @@ pub(super) fn generator(config: &Config) -> Result<(), Invalid> {
             return Err(Invalid::new(key, text));
         }
     }
+    let writes = services_of(&config.target).contains(&"metrics-generator");
     for (index, remote) in generator.storage.remote_write.iter().enumerate() {
         if remote.url.is_empty() {
             let key = format!("metrics_generator.storage.remote_write.{index}");
@@ -405,6 +429,18 @@ pub(super) fn generator(config: &Config) -> Result<(), Invalid> {
                     remote.name
                 ),
             ));
+        }
+        for (kind, settings) in [
+            ("sigv4", &remote.sigv4),
+            ("azuread", &remote.azuread),
+            ("google_iam", &remote.google_iam),
+        ] {
+            if writes && settings != &Opaque::default() {
+                let key = format!("metrics_generator.storage.remote_write.{index}.{kind}");
+                let instead = "use basic_auth, authorization or oauth2, or a proxy that signs";
+                let text = format!("{key} is not supported; {instead}");
+                return Err(Invalid::new(&key, text));
+            }
         }
     }
     Ok(())

@@ -36,6 +36,14 @@ fn rules_of_components_have_their_texts() {
             "client CA's have been configured without a Client Auth Policy",
         ),
         (
+            "compactor: {ring: {kvstore: {store: consul}}}",
+            "compactor.ring.kvstore.store: consul is not supported: rings are kept by memberlist",
+        ),
+        (
+            "metrics_generator: {storage: {remote_write: [{url: a}, {url: b, sigv4: {region: x}}]}}",
+            "metrics_generator.storage.remote_write.1.sigv4 is not supported; use basic_auth",
+        ),
+        (
             "distributor: {receivers: {otlp: }}",
             "must specify at least one protocol when using the OTLP receiver",
         ),

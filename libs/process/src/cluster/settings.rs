@@ -9,10 +9,7 @@ use std::{
 
 use tactus_config::{
     Config, GoDuration,
-    sections::{
-        memberlist::Memberlist,
-        ring::{KvStore, Ring},
-    },
+    sections::{memberlist::Memberlist, ring::Ring},
     target::services_of,
 };
 use tactus_ring::{
@@ -170,19 +167,9 @@ fn helper_ring(name: &str, key: &str, ring: &Ring, num_tokens: u32, own: OwnAddr
     (watch, place)
 }
 
-/// True if there may be other processes.
+/// True if there may be other processes. The configuration was checked: a ring is kept by memberlist, or by a process alone.
 fn gossips(config: &Config) -> Result<bool, Error> {
-    let ring = |key: &str, store: &KvStore| match store.store.as_str() {
-        "memberlist" => Ok(true),
-        "inmemory" | "" => Ok(false),
-        other => Err(Error::Setup(format!(
-            "{key}.kvstore.store: {other} is not supported: rings are kept by memberlist, or inmemory by a process alone"
-        ))),
-    };
-    let ingesters = ring("ingester.lifecycler.ring", &config.ingester.lifecycler.ring.kvstore)?;
-    ring("distributor.ring", &config.distributor.ring.kvstore)?;
-    ring("metrics_generator.ring", &config.metrics_generator.ring.ring.kvstore)?;
-    ring("compactor.ring", &config.compactor.ring.ring.kvstore)?;
+    let ingesters = config.ingester.lifecycler.ring.kvstore.store == "memberlist";
     let alone = services_of(&config.target).len() > 1 || config.target == "compactor";
     if !ingesters && !alone {
         return Err(Error::Setup(format!(
