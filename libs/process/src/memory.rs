@@ -91,12 +91,14 @@ impl PortMemory {
         Arc::clone(&self.queries)
     }
 
-    /// That of a further port: some to itself, whatever others take, and more while these leave it.
+    /// That of a further port: some to itself, whatever others take, and more while these leave it. Large answers have no
+    /// part of the former: else a single one would keep all others waiting.
     pub fn bodies(&self) -> Arc<Bodies> {
         let own = self.max_bytes / 2 / PORTS;
         let port = Budget::share(&self.common, self.max_bytes, own);
-        self.ports.lock().push(Arc::clone(&port));
-        Bodies::within(&port)
+        let large = Budget::within(&self.common, self.max_bytes);
+        self.ports.lock().extend([Arc::clone(&port), Arc::clone(&large)]);
+        Bodies::with_large(&port, &large)
     }
 }
 

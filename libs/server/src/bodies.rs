@@ -65,6 +65,9 @@ const LEAST_AGE: Duration = Duration::from_millis(50);
 /// A slice of a large trace takes half of that.
 const WAITING_SHARE: u64 = 8;
 
+/// Answers of this many bytes and more are large.
+const LARGE_ANSWER: u64 = 1 << 20;
+
 /// Smaller heads of requests are not counted.
 const SMALL_HEAD: usize = 4 << 10;
 
@@ -83,6 +86,8 @@ pub struct NoRoom;
 #[derive(Debug)]
 pub struct Bodies {
     all: Arc<Budget>,
+    /// For large answers.
+    large: Arc<Budget>,
     arriving: Arc<Budget>,
     /// Answers and heads that are there and wait for memory.
     waiting: Arc<Budget>,
@@ -124,19 +129,32 @@ struct Holding {
     sent: Mutex<Reservation>,
     /// The memory of what is made from the body.
     made: Mutex<Reservation>,
+    /// Of a large answer.
+    large: Mutex<Reservation>,
 }
 
 impl Bodies {
     /// Bodies within a budget that others may use as well.
     pub fn within(all: &Arc<Budget>) -> Arc<Self> {
-        Self::counting(all, Counter::default())
+        Self::new(all, all, Counter::default())
     }
 
     /// As [`Self::within`]; counts what is refused.
     pub fn counting(all: &Arc<Budget>, refusals: Counter) -> Arc<Self> {
+        Self::new(all, all, refusals)
+    }
+
+    /// As [`Self::within`], with another budget for answers of a mebibyte and more: what it does not have is left to small
+    /// answers.
+    pub fn with_large(all: &Arc<Budget>, large: &Arc<Budget>) -> Arc<Self> {
+        Self::new(all, large, Counter::default())
+    }
+
+    fn new(all: &Arc<Budget>, large: &Arc<Budget>, refusals: Counter) -> Arc<Self> {
         Arc::new(Self {
             refusals,
             all: Arc::clone(all),
+            large: Arc::clone(large),
             arriving: Budget::within(all, all.max_bytes() / 2),
             waiting: Budget::new(all.max_bytes() / WAITING_SHARE),
             next: AtomicU64::new(0),
@@ -196,6 +214,7 @@ impl Bodies {
             unfinished: Arc::new(unfinished),
             sent: Mutex::new(self.arriving.nothing()),
             made: Mutex::new(self.all.nothing()),
+            large: Mutex::new(self.large.nothing()),
         }))
     }
 
@@ -335,6 +354,7 @@ impl Drop for Holding {
         self.bodies.unfinished.lock().remove(&self.number);
         self.sent.get_mut().shrink_to(0);
         self.made.get_mut().shrink_to(0);
+        self.large.get_mut().shrink_to(0);
         self.bodies.freed.notify_waiters();
     }
 }

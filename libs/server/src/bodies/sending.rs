@@ -8,7 +8,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::{Asker, Bodies, Held, NoRoom, Unfinished};
+use super::{Asker, Bodies, Held, LARGE_ANSWER, NoRoom, Unfinished};
 
 /// How long an answer waits for memory, while others are sent or cut off.
 pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(5);
@@ -97,7 +97,7 @@ impl<T: Send + 'static> Outgoing<T> {
             return Ok(Self(UntilCutOff::uncounted((rest, None))));
         }
         let held = bodies.nothing();
-        if !held.0.made.lock().grow(bytes) {
+        if !held.try_take_for_answer(bytes) {
             return Err(NoRoom);
         }
         held.0.unfinished.bytes.store(bytes, Relaxed);
@@ -142,12 +142,17 @@ impl Held {
     /// waits already that this has to go at once.
     pub(super) async fn take_for_answer(&self, bytes: u64) -> Result<(), NoRoom> {
         let asker = (Asker::Answer, LONGEST_WAIT);
-        self.wait_with(bytes, asker, || self.0.made.lock().grow(bytes)).await
+        self.wait_with(bytes, asker, || self.try_take_for_answer(bytes)).await
     }
 
     /// As [`Self::take_for_answer`], of which nothing is made yet: any number of them wait.
     pub(super) async fn take_ahead(&self, bytes: u64) -> Result<(), NoRoom> {
-        self.wait((Asker::Answer, LONGEST_WAIT), || self.0.made.lock().grow(bytes)).await
+        self.wait((Asker::Answer, LONGEST_WAIT), || self.try_take_for_answer(bytes)).await
+    }
+
+    fn try_take_for_answer(&self, bytes: u64) -> bool {
+        let reservation = if bytes < LARGE_ANSWER { &self.0.made } else { &self.0.large };
+        reservation.lock().grow(bytes)
     }
 }
 

@@ -143,3 +143,20 @@ async fn heads_are_in_memory_while_they_wait_so_few_of_them_may() {
     drop(full);
     assert_eq!(waiting.await.unwrap(), Ok(()));
 }
+
+#[tokio::test(start_paused = true)]
+async fn small_answers_find_room_beside_large_ones_that_have_taken_all() {
+    let common = Budget::new(4 << 20);
+    let port = Budget::share(&common, 8 << 20, 200_000);
+    let large = Budget::within(&common, 8 << 20);
+    let bodies = Bodies::with_large(&port, &large);
+    let alone = bodies.hold_answer(6 << 20).await.unwrap();
+    let small = bodies.hold_answer(150_000).await.unwrap();
+    assert_eq!((large.used(), port.used(), common.used()), (6 << 20, 150_000, 6 << 20));
+    assert_eq!(bodies.hold_answer(100_000).await.unwrap_err(), NoRoom);
+    assert_eq!(bodies.hold_answer(1 << 20).await.unwrap_err(), NoRoom);
+    drop(alone);
+    assert!(bodies.hold_answer(100_000).await.is_ok());
+    drop(small);
+    assert_eq!((large.used(), port.used(), common.used()), (0, 0, 0));
+}
