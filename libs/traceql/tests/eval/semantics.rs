@@ -521,7 +521,7 @@ fn texts_that_many_spans_show_are_kept_once_and_count_each_time() {
         AttributeValue::String(text) => Arc::clone(text),
         other => panic!("{other:?}"),
     };
-    assert!(spans.len() == 2_000 && &*shown(&spans[0]) == long);
+    assert!(spans.len() == 2_000 && *shown(&spans[0]) == *long);
     assert!(spans.iter().all(|span| Arc::ptr_eq(&shown(span), &shown(&spans[0]))));
     assert_eq!(assemble(2 << 20).unwrap_err(), Over::Memory);
 }
