@@ -3,9 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use tactus_wal::{PartId, Position};
-
-const PREFIX: &str = "cursor-";
+use tactus_wal::{CURSOR_PREFIX, PartId, Position};
 
 /// A place between two entries of the log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -58,7 +56,7 @@ impl Cursor {
     /// The cursor of the remote called `key`, and what it says. `None`: the remote is new. A file that cannot be read gives
     /// the oldest place: sending twice is better than losing.
     pub(crate) fn open(dir: &Path, key: &str) -> (Self, Option<Mark>) {
-        let path = dir.join(format!("{PREFIX}{key}"));
+        let path = dir.join(format!("{CURSOR_PREFIX}{key}"));
         let mark = match std::fs::read_to_string(&path) {
             Ok(text) => Some(parse(&text).unwrap_or_else(|| {
                 tracing::warn!(path = %path.display(), "cursor of the remote-write queue damaged: what is queued is sent from its start");
@@ -92,7 +90,7 @@ impl Cursor {
         let Ok(entries) = std::fs::read_dir(dir) else { return };
         for entry in entries.flatten() {
             let name = entry.file_name();
-            let Some(key) = name.to_str().and_then(|name| name.strip_prefix(PREFIX)) else {
+            let Some(key) = name.to_str().and_then(|name| name.strip_prefix(CURSOR_PREFIX)) else {
                 continue;
             };
             if !keys.iter().any(|known| known == key) {

@@ -10,6 +10,9 @@ use parking_lot::Mutex;
 use crate::{Error, PartId, Result};
 
 const LOCK_NAME: &str = "LOCK";
+
+/// Begin of the names of files that readers of the log may keep in its directory, to note how far they are.
+pub const CURSOR_PREFIX: &str = "cursor-";
 const PART_SUFFIX: &str = ".wal";
 const DAMAGED_SUFFIX: &str = ".wal.damaged";
 const ID_DIGITS: usize = 16;
@@ -100,7 +103,7 @@ impl Directory {
             };
             let name = entry.file_name();
             let name = name.to_string_lossy();
-            if name == LOCK_NAME {
+            if name == LOCK_NAME || name.starts_with(CURSOR_PREFIX) {
                 continue;
             }
             let part = parse_id(&name, PART_SUFFIX);
@@ -200,7 +203,7 @@ mod tests {
     fn listing_sorts_parts_and_counts_foreign_entries() {
         let temporary = tempfile::tempdir().unwrap();
         let directory = Directory::open(temporary.path()).unwrap();
-        for name in ["0000000000000010.wal", "0000000000000009.wal", "notes.txt"] {
+        for name in ["0000000000000010.wal", "0000000000000009.wal", "notes.txt", "cursor-1"] {
             fs::write(temporary.path().join(name), "x").unwrap();
         }
         fs::write(directory.damaged_path(PartId(11)), "").unwrap();
