@@ -432,6 +432,12 @@ def test_clients_of_jaeger_and_zipkin_find_their_ports(tmp_path):
     assert found["jaeger-query"] == 80 and "grpc-jaeger-api" not in found
 
 
+def test_gateway_knows_the_prefix_of_the_query_api(tmp_path):
+    values = {"gateway": {"enabled": True}, "tactus": {"structuredConfig": {"http_api_prefix": "/tempo/"}}}
+    text = Manifests(template("--values", values_file(tmp_path, values)).stdout).file("nginx.conf")
+    assert "location ^~ /tempo/api {" in text and "location ^~ /tempo/ui {" in text
+
+
 def test_deployment_that_is_recreated_has_no_rolling_update(tmp_path):
     values = {**S3, "mode": "distributed", "querier": {"strategy": {"type": "Recreate"}}}
     manifests = Manifests(template("--values", values_file(tmp_path, values)).stdout)

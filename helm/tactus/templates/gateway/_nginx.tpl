@@ -10,6 +10,9 @@ set $upstream {{ index . 2 }}://{{ include "tactus.host" (list $context (include
 {{- $http := .Values.server.httpListenPort -}}
 {{- $traces := .Values.traces -}}
 {{- $scheme := (include "tactus.probed" . | fromYaml).scheme | default "HTTP" | lower -}}
+{{- $prefix := "" -}}
+{{- if not .Values.useExternalConfig }}{{ $prefix = (include "tactus.config" . | fromYaml).http_api_prefix | default "" | trimAll "/" }}{{ end -}}
+{{- with $prefix }}{{ $prefix = printf "/%s" . }}{{ end -}}
 {{- $resolver := $config.resolver | default (printf "%s.%s.svc.%s" .Values.global.dnsService .Values.global.dnsNamespace (.Values.global.clusterDomain | trimSuffix ".")) -}}
 worker_processes auto;
 error_log /dev/stderr error;
@@ -110,7 +113,7 @@ http {
     }
     {{- end }}
 
-    location ^~ /api {
+    location ^~ {{ $prefix }}/api {
       {{ include "tactus.gateway.upstream" (list . "query-frontend" $scheme $http) }}
       proxy_pass $upstream$request_uri;
     }
@@ -124,7 +127,7 @@ http {
     {{- end }}
 
     # Pages; their searches answer while they run.
-    location ^~ /ui {
+    location ^~ {{ $prefix }}/ui {
       proxy_buffering off;
       {{ include "tactus.gateway.upstream" (list . "query-frontend" $scheme $http) }}
       proxy_pass $upstream$request_uri;
