@@ -30,7 +30,8 @@ CONFIG = {
     "query_frontend": {"result_cache_bytes": 0, "metrics": {"query_backend_after": "1s", "max_duration": "24h"}},
     "compactor": {"disabled": True},
 }
-COMPACT = {"compactor": {"disabled": False, "compaction": {"compaction_cycle": "1s"}}}
+# Blocks on both sides of a full hour are merged as well.
+COMPACT = {"compactor": {"disabled": False, "compaction": {"compaction_cycle": "1s", "compaction_window": "10000h"}}}
 NOTHING_KEPT = {"querier": {"column_cache_bytes": 0}}
 
 
