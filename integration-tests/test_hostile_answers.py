@@ -82,10 +82,14 @@ def test_resources_and_texts_of_traces_that_grow_as_json(server):
         trace_id = traces[number % len(traces)].hex()
         path = ("/api/traces/", "/api/v2/traces/", "/ui/api/traces/")[number % 3]
         tail = "/spans" if path.startswith("/ui") else ""
-        return get(server, f"{path}{trace_id}{tail}")
+        try:
+            return get(server, f"{path}{trace_id}{tail}")
+        except requests.exceptions.ChunkedEncodingError:
+            # The answer had begun, and others needed its memory: it breaks off.
+            return None
 
     with bounded(server):
-        answers = at_once(ask, 48, 16)
+        answers = [answer for answer in at_once(ask, 48, 16) if answer is not None]
         assert any(answer.status_code == 200 and len(answer.content) > 15 << 20 for answer in answers)
 
 
