@@ -72,7 +72,7 @@ def test_bucket_and_disks_grow_with_spans_and_time():
     small, large = rows(), rows(retention_days=28, outage_hours=2)
     assert large[1] == 2 * small[1]
     assert large[0]["ingester"][3] > 1.5 * small[0]["ingester"][3]
-    assert small[1] == pytest.approx(100_000 * 86_400 * 14 * 54.0)
+    assert small[1] == pytest.approx(100_000 * 86_400 * 14 * sizing.STORED_BYTES)
 
 
 def test_requests_grow_with_spans_and_copies():
@@ -81,4 +81,4 @@ def test_requests_grow_with_spans_and_copies():
     fewer_writes, fewer_reads = sizing.requests_a_day(100_000, 1)
     assert fewer_writes < writes and fewer_reads < reads
     # Merged once and twice more, 8 MiB an upload: at least so many.
-    assert writes > 100_000 * 86_400 * 56.9 * 6 / (8 << 20)
+    assert writes > 100_000 * 86_400 * sizing.STORED_BYTES * 6 / (8 << 20)

@@ -13,7 +13,7 @@ INGESTER_CPU = 3.4
 COMPACTION_CPU = 2.04
 # Times that a span is read by merges after the first, which reads every copy.
 LATER_MERGES = 2
-STORED_BYTES = 54.0
+STORED_BYTES = 49.7
 # Bytes of an upload's part, the default; other requests that write a block of an ingester, of 524 MB at most, in parts.
 PART_BYTES = 8 * MIB
 BLOCK_BYTES = 524_288_000
