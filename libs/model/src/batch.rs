@@ -127,6 +127,29 @@ pub struct SpanColumns {
     pub nested_parent: Buffer<i32>,
 }
 
+/// Hands the name of every column of [`SpanColumns`] that has a value for each span to a macro. (Some batches have no
+/// origins, and most no nested sets.)
+macro_rules! each_span_column {
+    ($each:ident) => {
+        $each!(trace);
+        $each!(resource);
+        $each!(scope);
+        $each!(span_id);
+        $each!(parent_span_id);
+        $each!(start);
+        $each!(duration);
+        $each!(name);
+        $each!(kind);
+        $each!(status);
+        $each!(status_message);
+        $each!(trace_state);
+        $each!(dropped_attributes);
+        $each!(dropped_events);
+        $each!(dropped_links);
+    };
+}
+pub(crate) use each_span_column;
+
 /// Events of spans.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EventTable {
@@ -219,24 +242,15 @@ impl SpanColumns {
     /// True if every column has a value for each span. The origin column may be empty; the nested-set columns are not
     /// checked.
     pub fn are_complete(&self) -> bool {
-        let lengths = [
-            self.resource.len(),
-            self.scope.len(),
-            self.span_id.len(),
-            self.parent_span_id.len(),
-            self.start.len(),
-            self.duration.len(),
-            self.name.len(),
-            self.kind.len(),
-            self.status.len(),
-            self.status_message.len(),
-            self.trace_state.len(),
-            self.dropped_attributes.len(),
-            self.dropped_events.len(),
-            self.dropped_links.len(),
-        ];
-        lengths.iter().all(|&length| length == self.trace.len())
-            && (self.origin.is_empty() || self.origin.len() == self.trace.len())
+        let spans = self.trace.len();
+        let mut are_complete = self.origin.is_empty() || self.origin.len() == spans;
+        macro_rules! check {
+            ($column:ident) => {
+                are_complete &= self.$column.len() == spans;
+            };
+        }
+        each_span_column!(check);
+        are_complete
     }
 }
 
@@ -314,16 +328,14 @@ impl SpanBatch {
     /// Bytes of memory held.
     pub fn heap_bytes(&self) -> usize {
         let spans = &self.spans;
+        let mut of_spans = spans.origin.heap_bytes() + spans.nested_left.heap_bytes() * 3;
+        macro_rules! add {
+            ($column:ident) => {
+                of_spans += spans.$column.heap_bytes();
+            };
+        }
+        each_span_column!(add);
         let codes = [
-            &spans.trace,
-            &spans.resource,
-            &spans.scope,
-            &spans.name,
-            &spans.status_message,
-            &spans.trace_state,
-            &spans.dropped_attributes,
-            &spans.dropped_events,
-            &spans.dropped_links,
             &self.events.starts,
             &self.events.name,
             &self.events.dropped_attributes,
@@ -337,11 +349,7 @@ impl SpanBatch {
         ];
         self.strings.heap_bytes()
             + codes.iter().map(|column| column.heap_bytes()).sum::<usize>()
-            + spans.span_id.heap_bytes() * 2
-            + spans.start.heap_bytes() * 2
-            + spans.kind.heap_bytes() * 2
-            + spans.origin.heap_bytes()
-            + spans.nested_left.heap_bytes() * 3
+            + of_spans
             + self.traces.ids.heap_bytes()
             + self.events.time.heap_bytes()
             + self.links.trace_id.heap_bytes()

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use crate::batch::each_span_column;
 use crate::{
     AttributeList, Buffer, EventTable, LinkTable, ResourceTable, ScopeTable, SpanBatch,
     SpanColumns, TraceTable,
@@ -16,7 +17,6 @@ pub fn slice_traces(batch: &SpanBatch, traces: Range<usize>) -> SpanBatch {
     let first = of.trace.partition_point(|&trace| (trace as usize) < traces.start);
     let end = of.trace.partition_point(|&trace| (trace as usize) < traces.end);
     let rows = first..end;
-    let trace_start = traces.start as u32;
     SpanBatch {
         strings: batch.strings.clone(),
         resources: ResourceTable {
@@ -29,34 +29,29 @@ pub fn slice_traces(batch: &SpanBatch, traces: Range<usize>) -> SpanBatch {
             attributes: slice_attributes(&batch.scopes.attributes, 0..batch.scopes.len()),
             dropped_attributes: copy_all(&batch.scopes.dropped_attributes),
         },
-        traces: TraceTable { ids: copy(&batch.traces.ids, traces), summaries: None },
-        spans: SpanColumns {
-            trace: of.trace[rows.clone()].iter().map(|&trace| trace - trace_start).collect(),
-            resource: copy(&of.resource, rows.clone()),
-            scope: copy(&of.scope, rows.clone()),
-            span_id: copy(&of.span_id, rows.clone()),
-            parent_span_id: copy(&of.parent_span_id, rows.clone()),
-            start: copy(&of.start, rows.clone()),
-            duration: copy(&of.duration, rows.clone()),
-            name: copy(&of.name, rows.clone()),
-            kind: copy(&of.kind, rows.clone()),
-            status: copy(&of.status, rows.clone()),
-            status_message: copy(&of.status_message, rows.clone()),
-            trace_state: copy(&of.trace_state, rows.clone()),
-            dropped_attributes: copy(&of.dropped_attributes, rows.clone()),
-            dropped_events: copy(&of.dropped_events, rows.clone()),
-            dropped_links: copy(&of.dropped_links, rows.clone()),
-            origin: if of.origin.is_empty() {
-                Buffer::new()
-            } else {
-                copy(&of.origin, rows.clone())
-            },
-            ..SpanColumns::default()
-        },
+        traces: TraceTable { ids: copy(&batch.traces.ids, traces.clone()), summaries: None },
+        spans: slice_spans(of, rows.clone(), traces.start as u32),
         span_attributes: slice_attributes(&batch.span_attributes, rows.clone()),
         events: slice_events(&batch.events, rows.clone()),
         links: slice_links(&batch.links, rows),
     }
+}
+
+fn slice_spans(of: &SpanColumns, rows: Range<usize>, first_trace: u32) -> SpanColumns {
+    let mut spans = SpanColumns::default();
+    macro_rules! copy_rows {
+        ($column:ident) => {
+            spans.$column = copy(&of.$column, rows.clone());
+        };
+    }
+    each_span_column!(copy_rows);
+    for trace in spans.trace.make_mut() {
+        *trace -= first_trace;
+    }
+    if !of.origin.is_empty() {
+        spans.origin = copy(&of.origin, rows);
+    }
+    spans
 }
 
 fn slice_events(from: &EventTable, rows: Range<usize>) -> EventTable {

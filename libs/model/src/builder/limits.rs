@@ -3,6 +3,7 @@
 use bytemuck::Pod;
 
 use super::{AppendError, BatchBuilder};
+use crate::batch::each_span_column;
 use crate::{AttributeList, Buffer, SpanBatch};
 
 /// Divisor: a new batch reserves this fraction more than the last one used.
@@ -37,30 +38,22 @@ pub(super) fn with_capacity_of(like: &SpanBatch) -> SpanBatch {
     let mut new = SpanBatch::default();
     reserve(&mut new.traces.ids, &like.traces.ids);
     let (to, from) = (&mut new.spans, &like.spans);
+    macro_rules! reserve_like {
+        ($column:ident) => {
+            reserve(&mut to.$column, &from.$column);
+        };
+    }
+    each_span_column!(reserve_like);
+    reserve(&mut to.origin, &from.origin);
+    let (to, from) = (&mut new.events, &like.events);
     for (to, from) in [
-        (&mut to.trace, &from.trace),
-        (&mut to.resource, &from.resource),
-        (&mut to.scope, &from.scope),
+        (&mut to.starts, &from.starts),
         (&mut to.name, &from.name),
-        (&mut to.status_message, &from.status_message),
-        (&mut to.trace_state, &from.trace_state),
         (&mut to.dropped_attributes, &from.dropped_attributes),
-        (&mut to.dropped_events, &from.dropped_events),
-        (&mut to.dropped_links, &from.dropped_links),
-        (&mut new.events.starts, &like.events.starts),
-        (&mut new.events.name, &like.events.name),
-        (&mut new.events.dropped_attributes, &like.events.dropped_attributes),
         (&mut new.links.starts, &like.links.starts),
     ] {
         reserve(to, from);
     }
-    reserve(&mut to.span_id, &from.span_id);
-    reserve(&mut to.parent_span_id, &from.parent_span_id);
-    reserve(&mut to.start, &from.start);
-    reserve(&mut to.duration, &from.duration);
-    reserve(&mut to.kind, &from.kind);
-    reserve(&mut to.status, &from.status);
-    reserve(&mut to.origin, &from.origin);
     reserve(&mut new.events.time, &like.events.time);
     reserve_list(&mut new.span_attributes, &like.span_attributes);
     reserve_list(&mut new.events.attributes, &like.events.attributes);

@@ -3,6 +3,7 @@
 use std::hash::BuildHasher;
 
 use super::{BatchBuilder, attribute::ReaderMark, limits::EntryBudget};
+use crate::batch::each_span_column;
 use crate::{SpanBatch, buffer::mostly_unused};
 
 /// A state of the builder that [`BatchBuilder::rollback`] returns to.
@@ -79,25 +80,12 @@ impl BatchBuilder {
 
 fn truncate_spans(batch: &mut SpanBatch, mark: &Mark) {
     let spans = &mut batch.spans;
-    for column in [
-        &mut spans.trace,
-        &mut spans.resource,
-        &mut spans.scope,
-        &mut spans.name,
-        &mut spans.status_message,
-        &mut spans.trace_state,
-        &mut spans.dropped_attributes,
-        &mut spans.dropped_events,
-        &mut spans.dropped_links,
-    ] {
-        column.truncate(mark.spans);
+    macro_rules! truncate {
+        ($column:ident) => {
+            spans.$column.truncate(mark.spans);
+        };
     }
-    spans.span_id.truncate(mark.spans);
-    spans.parent_span_id.truncate(mark.spans);
-    spans.start.truncate(mark.spans);
-    spans.duration.truncate(mark.spans);
-    spans.kind.truncate(mark.spans);
-    spans.status.truncate(mark.spans);
+    each_span_column!(truncate);
     if spans.origin.len() > mark.spans {
         spans.origin.truncate(mark.spans);
     }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::batch::each_span_column;
 use crate::{
     AttributeList, SpanBatch,
     any_value::{self, DecodedValue},
@@ -88,22 +89,12 @@ impl BatchBuilder {
     /// Makes room for the rows of this many spans.
     pub fn reserve_spans(&mut self, count: usize) {
         let spans = &mut self.batch.spans;
-        let codes = [&mut spans.name, &mut spans.status_message, &mut spans.trace_state];
-        let rows = [&mut spans.trace, &mut spans.resource, &mut spans.scope];
-        let dropped =
-            [&mut spans.dropped_attributes, &mut spans.dropped_events, &mut spans.dropped_links];
-        for column in codes.into_iter().chain(rows).chain(dropped) {
-            column.make_mut().reserve(count);
+        macro_rules! reserve {
+            ($column:ident) => {
+                spans.$column.make_mut().reserve(count);
+            };
         }
-        for column in [&mut spans.span_id, &mut spans.parent_span_id] {
-            column.make_mut().reserve(count);
-        }
-        for column in [&mut spans.start, &mut spans.duration] {
-            column.make_mut().reserve(count);
-        }
-        for column in [&mut spans.kind, &mut spans.status] {
-            column.make_mut().reserve(count);
-        }
+        each_span_column!(reserve);
         if let Some(selecting) = &mut self.selecting {
             selecting.sizes.reserve(count);
         }

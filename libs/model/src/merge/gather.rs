@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use crate::batch::each_span_column;
 use crate::{AttributeList, SpanBatch, SpanId, SpanIdentity, StringCode, TraceId};
 
 mod copy;
@@ -141,28 +142,19 @@ impl<'a> TraceMerger<'a> {
         let bytes = self.inputs.iter().map(|batch| batch.strings.byte_len()).sum();
         self.to.strings.reserve(part(strings), part(bytes));
         let columns = &mut self.to.out.spans;
-        for column in [
-            &mut columns.trace,
-            &mut columns.resource,
-            &mut columns.scope,
-            &mut columns.name,
-            &mut columns.status_message,
-            &mut columns.trace_state,
-            &mut columns.dropped_attributes,
-            &mut columns.dropped_events,
-            &mut columns.dropped_links,
+        macro_rules! reserve_rows {
+            ($column:ident) => {
+                columns.$column.make_mut().reserve_exact(spans);
+            };
+        }
+        each_span_column!(reserve_rows);
+        for starts in [
             &mut self.to.out.events.starts,
             &mut self.to.out.links.starts,
             &mut self.to.out.span_attributes.starts,
         ] {
-            column.make_mut().reserve_exact(spans + 1);
+            starts.make_mut().reserve_exact(spans + 1);
         }
-        columns.span_id.make_mut().reserve_exact(spans);
-        columns.parent_span_id.make_mut().reserve_exact(spans);
-        columns.start.make_mut().reserve_exact(spans);
-        columns.duration.make_mut().reserve_exact(spans);
-        columns.kind.make_mut().reserve_exact(spans);
-        columns.status.make_mut().reserve_exact(spans);
         if self.columns.iter().any(|input| !input.origin.is_empty()) {
             columns.origin.make_mut().reserve_exact(spans);
         }
