@@ -30,6 +30,12 @@ pub enum JobError {
     Unsupported(#[from] Unsupported),
 }
 
+/// Parses and checks a query.
+pub(crate) fn parse_query(text: &str) -> Result<RootExpr, JobError> {
+    parse_and_validate(text)
+        .map_err(|error| JobError::Invalid(format!("invalid TraceQL query: {error}")))
+}
+
 /// A search.
 #[derive(Debug)]
 pub struct SearchJob {
@@ -61,8 +67,7 @@ impl SearchJob {
             let dedicated: Vec<_> = dedicated.iter().filter_map(attribute_of).collect();
             (search.compile(&dedicated), None)
         } else {
-            let root = parse_and_validate(&request.query)
-                .map_err(|error| JobError::Invalid(format!("invalid TraceQL query: {error}")))?;
+            let root = parse_query(&request.query)?;
             (CompiledQuery::compile(&root)?, Some(root))
         };
         Ok(Self {

@@ -2,17 +2,16 @@
 
 use std::time::{Duration, Instant};
 
-use tactus_traceql::{RootExpr, eval::CompiledQuery, parse_and_validate};
+use tactus_traceql::{RootExpr, eval::CompiledQuery};
 
-use crate::job::JobError;
+use crate::job::{JobError, parse_query};
 
 /// The filter of a live tail. An empty text selects all spans.
 ///
 /// Errors: invalid TraceQL; a query that does not judge each span by itself.
 pub fn parse_filter(text: &str) -> Result<RootExpr, JobError> {
     let text = if text.trim().is_empty() { "{ }" } else { text };
-    let root = parse_and_validate(text)
-        .map_err(|error| JobError::Invalid(format!("invalid TraceQL query: {error}")))?;
+    let root = parse_query(text)?;
     if !root.judges_spans_alone() {
         let example =
             r#"{ resource.service.name = "shop" && status = error } | select(span.http.route)"#;

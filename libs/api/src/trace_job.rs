@@ -4,9 +4,8 @@ use tactus_model::merge::{ChosenSpans, SpanSlice, TracePart};
 use tactus_model::{Projection, SpanId, TraceId};
 use tactus_proto::tactus::v1::FindTraceRequest;
 use tactus_traceql::eval::CompiledQuery;
-use tactus_traceql::parse_and_validate;
 
-use crate::job::JobError;
+use crate::job::{JobError, parse_query};
 
 /// The least size of a whole span in bytes: two ids, two times, a name, and their tags and lengths.
 const LEAST_SPAN_BYTES: u64 = 50;
@@ -83,8 +82,7 @@ pub fn max_part_bytes(request: &FindTraceRequest) -> u64 {
 }
 
 fn columns_of(query: &str) -> Result<Projection, JobError> {
-    let root = parse_and_validate(query)
-        .map_err(|error| JobError::Invalid(format!("invalid TraceQL query: {error}")))?;
+    let root = parse_query(query)?;
     Ok(CompiledQuery::compile(&root)?.filter_projection().clone())
 }
 

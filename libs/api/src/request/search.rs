@@ -154,8 +154,7 @@ fn parse_durations(params: &QueryParams<'_>) -> Result<(u32, u32)> {
 /// Parses and checks a query of at most `max_bytes` (0: any), with the error texts of a search.
 pub fn parse_traceql(text: &str, max_bytes: usize) -> Result<RootExpr> {
     check_query_bytes(text, max_bytes)?;
-    tactus_traceql::parse_and_validate(text)
-        .map_err(|error| invalid(format!("invalid TraceQL query: {error}")))
+    crate::job::parse_query(text).map_err(|error| invalid(error.to_string()))
 }
 
 /// Refuses a query of more than `max_bytes` (0: any).
