@@ -6,7 +6,7 @@ use std::iter::Peekable;
 use std::sync::Arc;
 
 use prost::Message as _;
-use prost::encoding::encoded_len_varint;
+use tactus_model::wire::field_size;
 use tactus_proto::opentelemetry::proto::trace::v1::TracesData;
 use tactus_proto::otlp::{ResourceSpans, ScopeSpans, Span};
 
@@ -94,8 +94,7 @@ impl<I: Iterator<Item = PlacedSpan>> Iterator for Chunks<I> {
         let mut current: Option<Arc<ScopeSpans>> = None;
         while let Some(next) = self.spans.peek() {
             let is_continued = current.as_ref().is_some_and(|it| Arc::ptr_eq(it, &next.of_scope));
-            let length = next.span.encoded_len();
-            let length = length + encoded_len_varint(length as u64) + 1;
+            let length = field_size(next.span.encoded_len());
             let head = if is_continued { 0 } else { next.head_bytes };
             let max_bytes = self.max_bytes.max(2 * next.head_bytes);
             if bytes > 0 && bytes + head + length > max_bytes {

@@ -222,6 +222,12 @@ pub fn varint_size(value: u64) -> usize {
     (70 - (value | 1).leading_zeros() as usize) / 7
 }
 
+/// Bytes that a length-delimited field with this many bytes takes, if its number is below 16.
+#[inline]
+pub fn field_size(bytes: usize) -> usize {
+    1 + varint_size(bytes as u64) + bytes
+}
+
 /// Appends a varint field; zero is the default and is left out.
 pub fn put_varint_field(out: &mut Vec<u8>, field: u32, value: u64) {
     if value != 0 {

@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use tactus_model::wire::{
-    Reader, put_fixed64_field, put_message_field, put_message_frame, put_varint, put_varint_field,
-    varint_size,
+    Reader, field_size, put_fixed64_field, put_message_field, put_message_frame, put_varint,
+    put_varint_field,
 };
 
 use super::entry::{Kind, zigzag};
@@ -107,7 +107,7 @@ fn next_content<'a>(fields: &mut Reader<'a>) -> Option<&'a [u8]> {
 }
 
 fn put_label(bytes: &mut Vec<u8>, field: u32, name: &str, value: &str) {
-    let size = [name, value].map(|text| 1 + varint_size(text.len() as u64) + text.len());
+    let size = [name, value].map(|text| field_size(text.len()));
     put_message_frame(bytes, field, size.iter().sum());
     put_message_field(bytes, 1, name.as_bytes());
     put_message_field(bytes, 2, value.as_bytes());
@@ -201,8 +201,7 @@ fn request_v1(items: &[Item]) -> Vec<u8> {
                 3
             }
         };
-        let length = content.len();
-        let series = item.labels.len() + 1 + varint_size(length as u64) + length;
+        let series = item.labels.len() + field_size(content.len());
         put_message_frame(&mut bytes, 1, series);
         bytes.extend_from_slice(&item.labels);
         put_message_field(&mut bytes, field, &content);

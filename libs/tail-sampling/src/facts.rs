@@ -1,6 +1,6 @@
 //! The facts about whole traces that policies use.
 
-use tactus_model::wire::varint_size;
+use tactus_model::wire::{field_size, varint_size};
 use tactus_model::{AttributeList, SpanBatch, StringCode, ValueType, span_end};
 
 /// Number of spans of each trace of a batch.
@@ -110,7 +110,6 @@ impl Sizes<'_> {
     }
 }
 
-/// The size of a field with this many bytes, including its number and length.
 fn field(bytes: u64) -> u64 {
-    1 + varint_size(bytes) as u64 + bytes
+    field_size(bytes as usize) as u64
 }

@@ -6,7 +6,7 @@ use std::hash::Hash;
 
 use bytes::Bytes;
 use prost::Message;
-use tactus_model::wire::{put_message_field, put_message_frame, put_varint};
+use tactus_model::wire::{field_size, put_message_field, put_message_frame, put_varint};
 use tactus_proto::otlp::{InstrumentationScope, Resource, ScopeSpans, Span};
 
 /// Name and version of a scope.
@@ -113,7 +113,7 @@ impl<K: Clone + Eq + Hash> SpanGroups<K> {
         for Group { resource, scopes } in self.groups {
             let mut head = Vec::with_capacity(resource.len() + 16);
             put_message_field(&mut head, 1, &resource);
-            let length = scopes.iter().map(|scope| message_field_length(scope.len()));
+            let length = scopes.iter().map(|scope| field_size(scope.len()));
             put_message_frame(&mut request, 1, head.len() + length.sum::<usize>());
             request.extend_from_slice(&head);
             for scope in scopes {
@@ -129,9 +129,4 @@ fn scope_spans(Scope { name, version }: &Scope) -> Vec<u8> {
     let (name, version) = (name.clone(), version.clone());
     let scope = InstrumentationScope { name, version, ..InstrumentationScope::default() };
     ScopeSpans { scope: Some(scope), ..ScopeSpans::default() }.encode_to_vec()
-}
-
-/// Bytes of a message field with a one-byte tag.
-fn message_field_length(length: usize) -> usize {
-    1 + prost::length_delimiter_len(length) + length
 }

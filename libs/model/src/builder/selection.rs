@@ -6,7 +6,7 @@ use crate::batch::each_span_column;
 use crate::{
     AttributeList, SpanBatch,
     any_value::{self, DecodedValue},
-    wire::{Reader, WireError, varint_size},
+    wire::{Reader, WireError, field_size, varint_size},
 };
 
 use super::{AppendError, BatchBuilder, BuilderLimits, attribute::AttributeReader};
@@ -124,7 +124,7 @@ impl BatchBuilder {
             }
         }
         size += fixed_size(time) + text_size(name) + number_size(dropped as u32);
-        Ok(message_size(size))
+        Ok(field_size(size))
     }
 
     /// Reads a link without keeping it; returns the size of its field.
@@ -148,7 +148,7 @@ impl BatchBuilder {
             }
         }
         size += text_size(state) + number_size(dropped as u32) + if flags == 0 { 0 } else { 5 };
-        Ok(message_size(size))
+        Ok(field_size(size))
     }
 }
 
@@ -165,7 +165,7 @@ impl AttributeReader {
             if keys.place(key).is_some() {
                 self.append_decoded(key, value, &[], list)?;
             }
-            return Ok(message_size(key_value.len()));
+            return Ok(field_size(key_value.len()));
         }
         let (key, encoded) = any_value::decode_key_value(key_value)?;
         let key = self.cut_to_limit(key);
@@ -179,7 +179,7 @@ impl AttributeReader {
     /// The size of the field of a KeyValue message.
     fn measure(&mut self, key_value: &[u8]) -> Result<usize, WireError> {
         if self.decode_whole(key_value).is_some() {
-            return Ok(message_size(key_value.len()));
+            return Ok(field_size(key_value.len()));
         }
         let (key, encoded) = any_value::decode_key_value(key_value)?;
         self.measure_pair(self.cut_to_limit(key), encoded)
@@ -195,7 +195,7 @@ impl AttributeReader {
     fn measure_pair(&mut self, key: &[u8], encoded: &[u8]) -> Result<usize, WireError> {
         let value = match any_value::decode(encoded)? {
             DecodedValue::Unset => 0,
-            DecodedValue::String(text) => message_size(self.cut_to_limit(text).len()),
+            DecodedValue::String(text) => field_size(self.cut_to_limit(text).len()),
             DecodedValue::Int(number) => 1 + varint_size(number as u64),
             DecodedValue::Double(_) => 9,
             DecodedValue::Bool(_) => 2,
@@ -209,7 +209,7 @@ impl AttributeReader {
                     .map_or(encoded.len(), |shortened| shortened.len())
             }
         };
-        Ok(message_size(text_size(key.len()) + message_size(value)))
+        Ok(field_size(text_size(key.len()) + field_size(value)))
     }
 }
 
@@ -230,7 +230,7 @@ impl Scalars {
     /// Bytes of their fields, ids included.
     pub(super) fn size(&self) -> usize {
         let [state, name, message] = self.texts.map(text_size);
-        let status = message_size(message + number_size(self.status.into()));
+        let status = field_size(message + number_size(self.status.into()));
         let kind = number_size(self.kind.into());
         let dropped: usize = self.dropped.iter().map(|count| number_size(*count as u32)).sum();
         let parent = if self.has_parent { 10 } else { 0 };
@@ -243,13 +243,7 @@ impl Scalars {
 
 /// A field of text, which is left out if empty.
 fn text_size(length: usize) -> usize {
-    if length == 0 { 0 } else { message_size(length) }
-}
-
-/// The size of a length-delimited field. All fields measured here have a number below 16, so that the tag is one byte.
-#[inline]
-fn message_size(length: usize) -> usize {
-    1 + varint_size(length as u64) + length
+    if length == 0 { 0 } else { field_size(length) }
 }
 
 fn number_size(number: u32) -> usize {
