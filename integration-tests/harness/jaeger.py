@@ -1,18 +1,13 @@
 """Jaeger's query APIs: requests over HTTP, and gRPC stubs made of the .proto files; Jaeger's own query service in front of a server."""
 import contextlib
-import importlib
-import pathlib
-import sys
-import tempfile
 
 import grpc
 import requests
-from grpc_tools import protoc
 
 from . import dialects
-from .paths import REPOSITORY
 from .ports import free_ports
 from .program import Program
+from .protos import compile_protos
 from .tools import need
 
 PROTOS = (
@@ -21,25 +16,7 @@ PROTOS = (
 )
 
 
-def compile_messages():
-    """package -> its module; the OTLP parts are those of the installed package."""
-    directory = tempfile.mkdtemp(prefix="jaeger-")
-    arguments = ["protoc", f"-I{REPOSITORY / 'proto'}", f"--python_out={directory}", f"--grpc_python_out={directory}", *PROTOS]
-    # The well-known types come with grpc_tools.
-    arguments.insert(1, f"-I{pathlib.Path(protoc.__file__).parent / '_proto'}")
-    assert protoc.main(arguments) == 0, "Jaeger's .proto files do not compile"
-    sys.path.insert(0, directory)
-
-    def module(path):
-        return importlib.import_module(path.removesuffix(".proto").replace("/", ".") + "_pb2")
-
-    def stubs(path):
-        return importlib.import_module(path.removesuffix(".proto").replace("/", ".") + "_pb2_grpc")
-
-    return {path: (module(path), stubs(path)) for path in PROTOS}
-
-
-_compiled = compile_messages()
+_compiled = compile_protos(*PROTOS, stubs=True)
 model, _ = _compiled["jaeger/api_v2/model.proto"]
 query_v2, query_v2_grpc = _compiled["jaeger/api_v2/query.proto"]
 collector, collector_grpc = _compiled["jaeger/api_v2/collector.proto"]

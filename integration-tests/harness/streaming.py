@@ -1,30 +1,16 @@
 """A client of the streaming service, made of the .proto files."""
-import importlib
 import re
 import shlex
-import sys
-import tempfile
 
 import grpc
 from google.protobuf import json_format
-from grpc_tools import protoc
 
-from .paths import REPOSITORY
+from .protos import compile_protos
 
 SERVICE = "/tempopb.StreamingQuerier/"
 PARTIAL = "x-tactus-partial"
 
-
-def compile_messages():
-    """The module of the tempopb messages; their OTLP parts are those of the installed package."""
-    directory = tempfile.mkdtemp(prefix="tempopb-")
-    arguments = ["protoc", f"-I{REPOSITORY / 'proto'}", f"--python_out={directory}", "tempopb/tempo.proto"]
-    assert protoc.main(arguments) == 0, "tempo.proto does not compile"
-    sys.path.insert(0, directory)
-    return importlib.import_module("tempopb.tempo_pb2")
-
-
-pb = compile_messages()
+pb = compile_protos("tempopb/tempo.proto")["tempopb/tempo.proto"]
 METHODS = {
     "Search": (pb.SearchRequest, pb.SearchResponse),
     "SearchTags": (pb.SearchTagsRequest, pb.SearchTagsResponse),
