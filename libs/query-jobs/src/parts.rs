@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
 
 use parking_lot::{Condvar, Mutex};
-use tactus_work::{Help, Stop, Turn};
+use tactus_work::{Run, Stop, Task, Turn};
 
 use crate::error::{Error, Result};
 use crate::pool::{Job, SharedJob};
@@ -176,7 +176,7 @@ impl<T: Send + 'static> Parts<T> {
         })
     }
 
-    fn help(&self, turn: Turn) {
+    fn help(&self, turn: Turn) -> Turn {
         let turn = turn.in_line(self.job.line);
         let job = Job::new(Arc::clone(&self.job), turn, self.stopped.clone());
         while let Some(part) = self.begin() {
@@ -186,13 +186,17 @@ impl<T: Send + 'static> Parts<T> {
             self.end(part, result.unwrap_or_else(panicked));
         }
         self.progress.lock().helpers -= 1;
+        job.into_turn()
     }
 }
 
-impl<T: Send + 'static> Help for Parts<T> {
-    fn start(self: Arc<Self>, turn: Turn) {
-        let job = Arc::clone(&self.job);
-        drop(job.threads.start(&job.runtime, move || self.help(turn)));
+impl<T: Send + 'static> Task for Parts<T> {
+    fn spawn(&self, run: Run) {
+        self.job.threads.start(&self.job.runtime, run);
+    }
+
+    fn run(&self, turn: Turn) -> Turn {
+        self.help(turn)
     }
 }
 

@@ -8,9 +8,9 @@ use std::time::Duration;
 use tactus_rpc::QueryContext;
 use tactus_telemetry::metrics::Gauge;
 use tactus_work::memory::QueryMemory;
-use tactus_work::{Full, Gate, Line, SlotLimits, Slots, Stop, StopOnDrop};
+use tactus_work::{Full, Gate, Line, Run, SlotLimits, Slots, Stop, StopOnDrop};
 use tokio::runtime::Handle;
-use tokio::task::JoinHandle;
+use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
 
 use crate::error::{Error, Result};
@@ -42,12 +42,8 @@ pub(crate) struct Threads {
 
 impl Threads {
     /// Runs something that may block on a thread of its own.
-    pub(crate) fn start<T: Send + 'static>(
-        &self,
-        runtime: &Handle,
-        work: impl FnOnce() -> T + Send + 'static,
-    ) -> JoinHandle<T> {
-        self.running.spawn_blocking_on(work, runtime)
+    pub(crate) fn start(&self, runtime: &Handle, run: Run) {
+        drop(self.running.spawn_blocking_on(run, runtime));
     }
 }
 
@@ -149,17 +145,22 @@ impl Pool {
                 }
             });
         let shared = Arc::new(SharedJob::new(self, &options, work, cancelled));
-        let task = self.threads.start(&Handle::current(), move || {
+        let (sender, result) = oneshot::channel();
+        let (threads, runtime) = (self.threads.clone(), Handle::current());
+        let spawn = move |run| threads.start(&runtime, run);
+        self.gate.queue(line, spawn, move |turn| {
             // The slot is kept until the thread is free, even if the caller has gone.
             let _slot = slot;
-            let turn = shared.gate.enter(shared.line);
             drop(waiting);
             let job_here = Job::new(shared, turn, Stop::default());
-            job_here.current(|| job(&job_here))
+            let result = job_here.current(|| job(&job_here));
+            // Nobody may wait for it any more.
+            let _ = sender.send(result);
+            job_here.into_turn()
         });
-        match tokio::time::timeout(options.timeout, task).await {
+        match tokio::time::timeout(options.timeout, result).await {
             Ok(Ok(result)) => result,
-            Ok(Err(error)) => Err(Error::Internal(error.to_string())),
+            Ok(Err(_)) => Err(Error::Internal("a thread panicked".to_owned())),
             Err(_) => Err(Error::TimedOut),
         }
     }

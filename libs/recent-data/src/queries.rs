@@ -4,7 +4,8 @@ use std::{sync::Arc, thread::available_parallelism};
 
 use tactus_rpc::QueryContext;
 use tactus_telemetry::metrics::{Kind, Registry};
-use tactus_work::{Gate, Line, Over, SlotLimits, Slots, Stop, memory::QueryMemory};
+use tactus_work::{Gate, Line, Over, Run, SlotLimits, Slots, Stop, memory::QueryMemory};
+use tokio::{runtime::Handle, sync::oneshot};
 use tonic::Status;
 
 /// How many tenants can have their full number of queries running. Most of these threads wait for their turn.
@@ -51,8 +52,7 @@ impl Queries {
     ) -> Result<R, Status> {
         let (stop, _stop_on_drop) = Stop::new();
         let line = Line::of(tenant, &[&context.query.to_string()]);
-        let gate = Arc::clone(&self.gate);
-        let giving_way = Arc::clone(&gate);
+        let giving_way = Arc::clone(&self.gate);
         let work = context
             .work()
             .holding(&self.memory, line.tenant, context.query)
@@ -60,13 +60,17 @@ impl Queries {
             .giving_way(move || giving_way.give_way(line));
         let slot = self.slots.enter(line.tenant).await;
         let slot = slot.map_err(|full| Status::unavailable(full.to_string()))?;
-        let task = tokio::task::spawn_blocking(move || {
+        let (sender, result) = oneshot::channel();
+        let runtime = Handle::current();
+        let spawn = move |run: Run| drop(runtime.spawn_blocking(run));
+        self.gate.queue(line, spawn, move |turn| {
             // The slot is kept until the thread is free, even if the caller has gone.
             let _slot = slot;
-            let _turn = gate.enter(line);
-            work.run(run)
+            // Nobody may wait for it any more.
+            let _ = sender.send(work.run(run));
+            turn
         });
-        task.await.map_err(|_| Status::internal("query failed"))?.map_err(status_of)
+        result.await.map_err(|_| Status::internal("query failed"))?.map_err(status_of)
     }
 }
 

@@ -1,5 +1,6 @@
 //! Limits how many threads all jobs together use, and how much memory.
 
+mod task;
 mod wait_queue;
 
 use std::collections::VecDeque;
@@ -9,6 +10,8 @@ use std::sync::{Arc, Weak};
 use foldhash::fast::FixedState;
 use parking_lot::{Condvar, Mutex};
 
+use task::{Once, run_from};
+pub use task::{Run, Task};
 use wait_queue::WaitQueue;
 
 /// For each thread, work that asks for help may be in the queue this many times before what has ended is removed.
@@ -56,7 +59,7 @@ struct State {
     /// Threads that waited for storage and want to go on. They still hold memory.
     returning: VecDeque<Arc<Waiter>>,
     waiting: WaitQueue,
-    helpers: VecDeque<Weak<dyn Help>>,
+    helpers: VecDeque<Weak<dyn Task>>,
     /// With this many, work that has ended is removed.
     most_helpers: usize,
 }
@@ -75,14 +78,10 @@ struct Waiter {
     bytes: u64,
     /// True if the thread holds memory that others may be waiting for.
     holds: bool,
+    /// What is started; nothing for a thread that waits itself.
+    task: Option<(Line, Arc<dyn Task>)>,
     admitted: Mutex<bool>,
     wake: Condvar,
-}
-
-/// Work in which further threads can take part.
-pub trait Help: Send + Sync {
-    /// Starts a thread that helps. It keeps `turn` while it works.
-    fn start(self: Arc<Self>, turn: Turn);
 }
 
 /// The right to work, which is given back when this is dropped.
@@ -112,22 +111,22 @@ impl Gate {
         self.max_bytes
     }
 
-    /// Waits for a turn without memory.
-    pub fn enter(self: &Arc<Self>, line: Line) -> Turn {
+    /// Runs a job when it has a turn, without memory: on a thread that has just ended another one, or else on one that `spawn`
+    /// starts. The job gives the turn back.
+    pub fn queue(
+        self: &Arc<Self>,
+        line: Line,
+        spawn: impl Fn(Run) + Send + Sync + 'static,
+        job: impl FnOnce(Turn) -> Turn + Send + 'static,
+    ) {
+        let task: Arc<dyn Task> = Arc::new(Once::new(spawn, job));
         let mut state = self.state.lock();
-        if state.nobody_waits() && state.free_threads > 0 {
-            state.free_threads -= 1;
-            drop(state);
-        } else {
-            let waiter = state.line_up(line, Waiter::default());
-            self.admit(state);
-            waiter.wait();
-        }
-        Turn { gate: Arc::clone(self), line, bytes: 0 }
+        state.line_up(line, Waiter { task: Some((line, task)), ..Waiter::default() });
+        self.admit(state);
     }
 
-    /// Starts another thread for this work as soon as a thread is free and nobody else waits for it.
-    pub fn ask_for_help(self: &Arc<Self>, help: Weak<dyn Help>) {
+    /// Has another thread run this as soon as a thread is free and nobody else waits for it.
+    pub fn ask_for_help(self: &Arc<Self>, help: Weak<dyn Task>) {
         let mut state = self.state.lock();
         if state.helpers.len() >= state.most_helpers {
             // While all threads are busy, nobody takes work from the queue, but it ends nevertheless.
@@ -177,9 +176,9 @@ impl Gate {
         waiter.wait();
     }
 
-    /// Gives free threads to those that wait. Helpers are started after the lock is released.
+    /// Gives free threads to those that wait. Tasks are started after the lock is released.
     fn admit(self: &Arc<Self>, mut state: parking_lot::MutexGuard<'_, State>) {
-        let mut helpers = Vec::new();
+        let mut tasks = Vec::new();
         while state.free_threads > 0 {
             if let Some(waiter) = state.returning.pop_front() {
                 state.free_threads -= 1;
@@ -195,19 +194,22 @@ impl Gate {
                 let Some(waiter) = next else { break };
                 state.free_threads -= 1;
                 state.held_bytes += waiter.bytes;
-                waiter.admit();
-            } else if let Some(helper) = state.helpers.pop_front() {
-                if let Some(helper) = helper.upgrade() {
-                    state.free_threads -= 1;
-                    helpers.push(helper);
+                match &waiter.task {
+                    Some(task) => tasks.push(task.clone()),
+                    None => waiter.admit(),
                 }
+            } else if let Some(task) = state.next_helper() {
+                state.free_threads -= 1;
+                tasks.push((Line::default(), task));
             } else {
                 break;
             }
         }
         drop(state);
-        for helper in helpers {
-            helper.start(Turn { gate: Arc::clone(self), line: Line::default(), bytes: 0 });
+        for (line, task) in tasks {
+            let turn = Turn { gate: Arc::clone(self), line, bytes: 0 };
+            let run = Arc::clone(&task);
+            task.spawn(Box::new(move || run_from(run, turn)));
         }
     }
 
@@ -218,8 +220,20 @@ impl Gate {
 }
 
 impl State {
-    fn nobody_waits(&self) -> bool {
-        self.returning.is_empty() && self.waiting.is_empty()
+    /// Takes the next task, if a task is next.
+    fn take_task(&mut self) -> Option<(Line, Arc<dyn Task>)> {
+        if !self.returning.is_empty() {
+            return None;
+        }
+        match self.waiting.next() {
+            Some(Waiter { task: Some(_), .. }) => self.waiting.take_next()?.task.clone(),
+            Some(_) => None,
+            None => Some((Line::default(), self.next_helper()?)),
+        }
+    }
+
+    fn next_helper(&mut self) -> Option<Arc<dyn Task>> {
+        std::iter::from_fn(|| self.helpers.pop_front()).find_map(|helper| helper.upgrade())
     }
 
     /// True if a thread waits that is not of this query, or that comes back from storage.
@@ -280,6 +294,18 @@ impl Turn {
             state.held_bytes -= std::mem::take(&mut self.bytes);
             self.gate.admit(state);
         }
+    }
+
+    /// Passes the turn on to the next task, if a task is next. Otherwise it is given back.
+    fn for_next_task(mut self) -> Option<(Arc<dyn Task>, Self)> {
+        let mut state = self.gate.state.lock();
+        state.held_bytes -= std::mem::take(&mut self.bytes);
+        let next = state.take_task();
+        // Others may have waited for the memory.
+        self.gate.admit(state);
+        let (line, task) = next?;
+        self.line = line;
+        Some((task, self))
     }
 
     /// Moves the thread to the line of its query.

@@ -59,6 +59,11 @@ impl Job {
         Self { shared, turn: RefCell::new(turn), counted_hits, stopped }
     }
 
+    /// The turn, when the job has ended.
+    pub(crate) fn into_turn(self) -> Turn {
+        self.turn.into_inner()
+    }
+
     /// Runs something as this job, so that what it reads is counted, and for as long as it may.
     pub(crate) fn current<T>(&self, run: impl FnOnce() -> Result<T>) -> Result<T> {
         struct Reset;

@@ -7,6 +7,17 @@ fn gate(threads: usize, bytes: u64) -> Arc<Gate> {
     Arc::new(Gate::new(threads, bytes))
 }
 
+impl Gate {
+    /// Waits for a turn.
+    fn enter(self: &Arc<Self>, line: Line) -> Turn {
+        let mut state = self.state.lock();
+        let waiter = state.line_up(line, Waiter::default());
+        self.admit(state);
+        waiter.wait();
+        Turn { gate: Arc::clone(self), line, bytes: 0 }
+    }
+}
+
 /// Waits until so many threads stand in line.
 fn wait_for_line(gate: &Gate, threads: usize) {
     loop {
@@ -24,7 +35,8 @@ fn line(tenant: u64, query: u64) -> Line {
 
 fn is_idle(gate: &Gate) -> bool {
     let state = gate.state.lock();
-    state.free_threads == gate.threads && state.held_bytes == 0 && state.nobody_waits()
+    let nobody_waits = state.returning.is_empty() && state.waiting.len() == 0;
+    state.free_threads == gate.threads && state.held_bytes == 0 && nobody_waits
 }
 
 #[test]
@@ -103,13 +115,64 @@ fn no_more_threads_work_than_there_are_places() {
     assert!(is_idle(&gate));
 }
 
-/// Keeps the turns it is given.
+/// Starts no threads: what they are to run keeps its turn until it is dropped.
 #[derive(Default)]
-struct Helper(Mutex<Vec<Turn>>);
+struct Helper(Mutex<Vec<Run>>);
 
-impl Help for Helper {
-    fn start(self: Arc<Self>, turn: Turn) {
-        self.0.lock().push(turn);
+impl Task for Helper {
+    fn spawn(&self, run: Run) {
+        self.0.lock().push(run);
+    }
+
+    fn run(&self, turn: Turn) -> Turn {
+        turn
+    }
+}
+
+#[test]
+fn thread_takes_the_next_job_when_it_has_ended_one() {
+    let gate = gate(1, 0);
+    let (threads, ran) = (Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::new(Vec::new())));
+    let queue = |of: Line| {
+        let (threads, ran) = (Arc::clone(&threads), Arc::clone(&ran));
+        let spawn = move |run: Run| {
+            threads.fetch_add(1, Ordering::SeqCst);
+            drop(thread::spawn(run));
+        };
+        gate.queue(of, spawn, move |turn| {
+            ran.lock().push((of.query, thread::current().id()));
+            turn
+        });
+    };
+    let first = gate.enter(line(1, 1));
+    for query in [1, 1, 2, 3] {
+        queue(line(1, query));
+    }
+    drop(first);
+    while !is_idle(&gate) {
+        thread::yield_now();
+    }
+    let ran = ran.lock();
+    assert_eq!(ran.iter().map(|(query, _)| *query).collect::<Vec<_>>(), [1, 2, 3, 1]);
+    assert!(ran.iter().all(|(_, thread)| *thread == ran[0].1));
+    assert_eq!(threads.load(Ordering::SeqCst), 1);
+}
+
+#[test]
+fn job_that_panics_gives_its_turn_back() {
+    let gate = gate(1, 0);
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let spawn = |run: Run| drop(thread::spawn(run));
+    let first = gate.enter(line(1, 1));
+    gate.queue(line(1, 1), spawn, |_turn| panic!("on purpose"));
+    gate.queue(line(1, 1), spawn, move |turn| {
+        sender.send(()).unwrap();
+        turn
+    });
+    drop(first);
+    receiver.recv().unwrap();
+    while !is_idle(&gate) {
+        thread::yield_now();
     }
 }
 
@@ -135,8 +198,8 @@ fn helpers_get_what_nobody_waits_for() {
     assert_eq!(helper.0.lock().len(), 1);
     // A thread that waits for storage lends its place, and gets one back before anybody else.
     gate.pause(|| {
-        let turns = std::mem::take(&mut *helper.0.lock());
-        assert_eq!(turns.len(), 2);
+        let runs = std::mem::take(&mut *helper.0.lock());
+        assert_eq!(runs.len(), 2);
     });
     drop(two);
     assert!(is_idle(&gate));
@@ -157,7 +220,7 @@ fn work_that_ends_before_a_thread_is_free_does_not_pile_up() {
     }
     let asking = gate.state.lock().helpers.len();
     assert!(asking <= 2 * waiting.len(), "{asking}");
-    let alive = |help: &&Weak<dyn Help>| help.strong_count() > 0;
+    let alive = |help: &&Weak<dyn Task>| help.strong_count() > 0;
     assert_eq!(gate.state.lock().helpers.iter().filter(alive).count(), waiting.len());
 }
 

@@ -12,10 +12,6 @@ pub(super) struct WaitQueue(VecDeque<(u64, VecDeque<OfQuery>)>);
 type OfQuery = (u64, VecDeque<Arc<Waiter>>);
 
 impl WaitQueue {
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     /// True if a thread of another query waits.
     pub(super) fn has_other(&self, line: Line) -> bool {
         let mut lines = self.0.iter().flat_map(|(tenant, queries)| {
