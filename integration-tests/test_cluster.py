@@ -10,7 +10,7 @@ import pytest
 import requests
 import yaml
 
-from harness import otlp
+from harness import answers, otlp
 from harness.cluster import Cluster
 from harness.endure import Endured
 from harness.load import Asker, Load, check_all
@@ -493,3 +493,19 @@ def test_what_a_query_reads_in_blocks_ingesters_do_not_look_at_again(tmp_path, b
         for query, matched in [('{ name = "root" } > { name = "late" }', 1), ("{ } | count() > 5", 6)]:
             assert ask(query)[0] == {trace_id: matched}, query
         assert ask("{ }")[0] == everything | {trace_id: 6}
+
+        def trace(**mode):
+            """Spans of a trace, and the bytes that were read for it."""
+            answer = frontend.get(f"/api/v2/traces/{traces[7][0].trace_id.hex()}", **mode)
+            assert answer.status_code == 200, answer.text
+            return len(answers.spans(answer.json().get("trace", {}))), int(answer.json()["metrics"].get("inspectedBytes", 0))
+
+        trace()  # reads the filters
+        assert trace() == trace(mode="blocks")
+        assert trace(mode="ingesters")[0] == 5
+        # What blocks have lost, ingesters may still have.
+        for key in bucket.keys():
+            if key.endswith("data.parquet"):
+                bucket.put(key, bytes(len(bucket.get(key))))
+        assert trace()[0] == 5
+        assert trace(mode="blocks")[0] == 0

@@ -155,6 +155,19 @@ impl AttributeSelection {
 }
 
 impl Projection {
+    /// All that spans came with, and nothing that was computed of them.
+    pub fn as_received() -> Self {
+        Self {
+            nested_left: false,
+            nested_right: false,
+            nested_parent: false,
+            trace_summary: false,
+            trace_roots: false,
+            service_stats: false,
+            ..Self::all()
+        }
+    }
+
     /// The columns that each [`crate::merge::TracePart`] has at least, and the names of services.
     pub fn heads() -> Self {
         Self {

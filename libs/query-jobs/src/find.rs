@@ -135,7 +135,9 @@ fn read_trace(block: &BlockReader, wanted: &TraceJob, job: &Job) -> Result<Part>
         is_large = wanted.is_large(read(&Projection::default())?.len() as u64);
         job.check()?;
     }
-    if !is_large && let Some(trace) = encoded_whole(&read(&Projection::all())?, wanted.max_bytes)? {
+    if !is_large
+        && let Some(trace) = encoded_whole(&read(&Projection::as_received())?, wanted.max_bytes)?
+    {
         let part_bytes = trace.len() as u64;
         return Ok(Part { trace, part_bytes, ..Part::default() });
     }

@@ -134,6 +134,11 @@ impl RecentView {
         self
     }
 
+    /// Leaves segments out that became one of these blocks, to whose spans those of the rest are added.
+    pub(crate) fn besides_stored(self, blocks: &HashSet<Uuid>) -> Self {
+        Self { stored: Vec::new(), ..self.without_stored(blocks) }
+    }
+
     /// The batches of live spans.
     pub(crate) fn live_batches(&self) -> impl Iterator<Item = &SpanBatch> {
         self.live.iter().flat_map(|head| &head.batches).map(|batch| &**batch)

@@ -63,8 +63,10 @@ impl Protocol for Ingester {
         let (context, find) = parts(request);
         let tenant = tenant_of(&find.tenant)?;
         let job = TraceJob::compile(&find).map_err(|it| refused_job(&it))?;
+        let stored = stored_blocks(&find.stored_block_ids)?;
         let state = self.tenant(&tenant);
         let answer = self.query_view(tenant, context, move |view| {
+            let view = view.besides_stored(&stored);
             // A trace may be in blocks while only this ingester knows of its refused spans.
             let refused_spans = state.map_or(0, |state| state.refused_spans(job.id));
             let is_large = job.is_part()

@@ -99,7 +99,7 @@ impl TracePart {
 
     /// The columns to read.
     pub fn columns(&self) -> Projection {
-        let Some(besides) = &self.besides else { return Projection::all() };
+        let Some(besides) = &self.besides else { return Projection::as_received() };
         let mut columns = Projection::heads();
         columns.merge(besides);
         columns

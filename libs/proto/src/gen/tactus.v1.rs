@@ -105,6 +105,9 @@ pub struct FindTraceRequest {
     /// A part of more bytes is left out, and a trace of more bytes is large. 0: no limit.
     #[prost(uint64, tag = "8")]
     pub max_part_bytes: u64,
+    /// As in SearchRequest.
+    #[prost(bytes = "bytes", tag = "9")]
+    pub stored_block_ids: ::prost::bytes::Bytes,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct FindTraceResponse {

@@ -15,7 +15,7 @@ use tactus_proto::tactus::v1::{
 
 use super::parts::{Limit, Parts, combine};
 use super::{FoundTrace, LARGE_SPANS, Large};
-use crate::blocks::select_from;
+use crate::blocks::KnownBlocks;
 use crate::frontend::Frontend;
 use crate::jobs::{Outcome, ask};
 use crate::offload::offload;
@@ -154,12 +154,20 @@ impl<'f> Slices<'f> {
         };
         let finds: Vec<_> = self.tenants.iter().map(find).collect();
         let mut parts = Parts::new(&self.frontend.memory, slice);
-        if matches!(self.query.mode, TraceMode::All | TraceMode::Ingesters) {
-            self.find_recent(&finds, &mut parts).await?;
-        }
-        if matches!(self.query.mode, TraceMode::All | TraceMode::Blocks) {
-            parts.left_out_blocks = self.frontend.left_out_blocks(self.tenants);
-            self.find_in_blocks(&finds, &mut parts).await?;
+        let known = self.known_blocks();
+        match self.query.mode {
+            TraceMode::Ingesters => self.find_recent(&finds, &mut parts).await?,
+            TraceMode::Blocks => self.find_in_blocks(&finds, &known, &mut parts).await?,
+            TraceMode::External => {}
+            TraceMode::All => {
+                let besides: Vec<_> = finds.iter().zip(&known).map(besides).collect();
+                self.find_recent(&besides, &mut parts).await?;
+                self.find_in_blocks(&finds, &known, &mut parts).await?;
+                if parts.damaged_blocks > 0 {
+                    // Ingesters may still have what is in them.
+                    self.find_recent(&finds, &mut parts).await?;
+                }
+            }
         }
         if parts.is_of_old_release && (!slice.is_whole() || !self.find.query.is_empty()) {
             let text = "a part of the trace is with a process of an older release";
@@ -202,15 +210,23 @@ impl<'f> Slices<'f> {
         Ok(())
     }
 
-    /// Looks into the blocks that are in the list now, after the ingesters answered. All of them: spans of a trace
-    /// may lie in several.
+    /// The blocks to look into of each tenant, as things stand. All of them: spans of a trace may lie in several.
+    fn known_blocks(&self) -> Vec<KnownBlocks> {
+        let window = (self.query.start, self.query.end);
+        let known = |tenant: &TenantId| self.frontend.known_blocks(tenant.as_str(), window, 0);
+        self.tenants.iter().map(known).collect()
+    }
+
+    /// Looks into the blocks that are in the list now, after the ingesters answered, and into those that ingesters were told of.
     async fn find_in_blocks(
         &mut self,
         finds: &[FindTraceRequest],
+        known: &[KnownBlocks],
         parts: &mut Parts,
     ) -> Result<()> {
         let frontend = self.frontend;
-        let requests = self.block_requests(finds, parts);
+        parts.left_out_blocks = frontend.left_out_blocks(self.tenants);
+        let requests = self.block_requests(finds, known, parts);
         note_jobs(requests.len());
         let concurrency = match frontend.settings.trace_by_id.concurrent_shards {
             ..=0 => requests.len().max(1),
@@ -251,18 +267,18 @@ impl<'f> Slices<'f> {
     fn block_requests(
         &self,
         finds: &[FindTraceRequest],
+        known: &[KnownBlocks],
         parts: &mut Parts,
     ) -> Vec<FindTraceInBlocksRequest> {
         let frontend = self.frontend;
         let settings = &frontend.settings.trace_by_id;
-        let window = (self.query.start, self.query.end);
         let mut requests = Vec::new();
         let mut looked_into = 0;
-        for find in finds {
-            let known = frontend.blocklist.tenant(&find.tenant);
-            let blocks = select_from(&known, window, frontend.settings.blocklist_poll);
+        for (find, known) in finds.iter().zip(known) {
+            let blocks = frontend.blocks_left(known, false);
+            let listed = frontend.blocklist.tenant(&find.tenant);
             let id = TraceId::from_slice(&find.trace_id);
-            for meta in blocks.iter().filter_map(|block| known.meta(block.block_id)) {
+            for meta in blocks.iter().filter_map(|block| listed.meta(block.block_id)) {
                 // Replicas were sent the same spans, and each wrote a block.
                 parts.refused_spans = parts.refused_spans.max(meta.cut_traces().spans(id));
             }
@@ -276,4 +292,9 @@ impl<'f> Slices<'f> {
         note_blocks(looked_into);
         requests
     }
+}
+
+/// The request to ingesters, which leave out what is in blocks that are looked into.
+fn besides((find, known): (&FindTraceRequest, &KnownBlocks)) -> FindTraceRequest {
+    FindTraceRequest { stored_block_ids: known.ids(), ..find.clone() }
 }
