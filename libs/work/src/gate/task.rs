@@ -20,8 +20,8 @@ pub trait Task: Send + Sync {
 
 /// Runs a task, and then those whose turn it is when the one before has ended.
 ///
-/// A thread that were woken for the next task would often have to wait although a processor is idle: the scheduler prefers to
-/// leave it where it ran last, or where the thread runs that woke it.
+/// A thread that is woken for the next task often has to wait although a processor is idle: the scheduler prefers to leave it
+/// where it ran last, or where the thread runs that woke it.
 pub(super) fn run_from(mut task: Arc<dyn Task>, mut turn: Turn) {
     loop {
         turn = task.run(turn);
