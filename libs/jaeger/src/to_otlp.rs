@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use prost::Message;
-use tactus_model::hollow::{Shape, messages};
+use tactus_model::message_count::{Shape, messages};
 use tactus_model::wire::{Reader, WireError};
 use tactus_proto::jaeger::api_v2::{Batch, Process, Span as JaegerSpan};
 use tactus_proto::otlp::{KeyValue, Resource};

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use bytes::Bytes;
 use prost::Message as _;
 use tactus_model::TraceId;
-use tactus_model::hollow::{self, messages};
+use tactus_model::message_count::{self, messages};
 use tactus_model::walk::{SpanView, walk_export};
 use tactus_model::wire::WireError;
 use tactus_otlp_json::{JsonError, read_export_request};
@@ -117,7 +117,7 @@ impl Traces {
         let trace = &mut self.found[place];
         let same_resource = trace.number == Some(owners.number);
         if !same_resource {
-            self.copied += messages(&owners.resource, &hollow::RESOURCE)?;
+            self.copied += messages(&owners.resource, &message_count::RESOURCE)?;
             let resource = match &owners.resource {
                 none if none.is_empty() => None,
                 message => Some(Resource::decode(message.clone())?),
@@ -127,7 +127,7 @@ impl Traces {
         let resource_spans = trace.resource_spans.last_mut();
         let scopes = &mut resource_spans.expect("there is one by now").scope_spans;
         if !same_resource || trace.scope != owners.scope {
-            self.copied += messages(&owners.scope, &hollow::SCOPE)?;
+            self.copied += messages(&owners.scope, &message_count::SCOPE)?;
             let scope = match &owners.scope {
                 none if none.is_empty() => None,
                 message => Some(InstrumentationScope::decode(message.clone())?),

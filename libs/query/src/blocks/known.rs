@@ -97,16 +97,15 @@ fn newest(mut blocks: Vec<QueryBlock>, most: usize) -> Vec<QueryBlock> {
 /// How many of these blocks ingesters are told of, and the ids of all blocks in them that an ingester may have made.
 /// `selected` is ordered by age, the newest first.
 fn told(listed: &TenantBlocks, selected: &[QueryBlock]) -> (usize, Vec<Uuid>) {
-    let mut ids = Vec::new();
+    let (mut ids, mut held) = (Vec::new(), HashSet::new());
     for (number, block) in selected.iter().enumerate() {
-        let mut held = HashSet::new();
         add_with_sources(listed, block.block_id, &mut held);
         // Ingesters make only blocks of level 0.
         held.retain(|&id| listed.meta(id).is_none_or(|meta| meta.compaction_level == 0));
         if ids.len() + held.len() > MAX_TOLD {
             return (number, ids);
         }
-        ids.extend(held);
+        ids.extend(held.drain());
     }
     (selected.len(), ids)
 }

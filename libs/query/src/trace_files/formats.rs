@@ -13,7 +13,7 @@ use serde_json::Value;
 use tactus_api::trace::{SplitTraces, split_traces};
 use tactus_api::{Error, Result};
 use tactus_jaeger::json::read_jaeger_file;
-use tactus_model::hollow::{RESOURCE, SCOPE, SPAN, Shape, messages};
+use tactus_model::message_count::{RESOURCE, SCOPE, SPAN, Shape, messages};
 use tactus_model::wire::{FieldValue, Reader};
 use tactus_otlp_json::read_trace_file;
 use tactus_proto::otlp::{InstrumentationScope, Resource, Span};

@@ -1,5 +1,6 @@
 //! Spans that are in a block which the query reads are left out, and nothing is lost by it.
 
+use bytes::Bytes;
 use proptest::{collection::vec, prelude::*};
 use tactus_api::{
     job::SearchJob,

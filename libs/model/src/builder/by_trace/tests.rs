@@ -153,7 +153,7 @@ fn bytes_of_a_later_run_do_not_pay_for_an_earlier_one() {
         put_message_field(&mut run, 2, &message);
         run
     };
-    let (hollow, few) = (events(30_000), events(10));
+    let (many, few) = (events(30_000), events(10));
     let long = {
         let (mut run, mut message) = (Vec::new(), span(2, 2, 0));
         put_message_field(&mut message, 9, &pair("long", &"x".repeat(400_000)));
@@ -164,11 +164,11 @@ fn bytes_of_a_later_run_do_not_pay_for_an_earlier_one() {
         let run = |scope_spans| RunMessages { resource: b"", scope: b"", scope_spans, origin: 0 };
         append(&runs.map(|spans| run(spans.as_slice()))).map(|outcome| merge(&[&outcome.0]).0)
     };
-    for runs in [[&hollow, &long], [&long, &hollow], [&few, &long], [&hollow, &few]] {
+    for runs in [[&many, &long], [&long, &many], [&few, &long], [&many, &few]] {
         assert_eq!(outcome(runs, by_trace), outcome(runs, by_runs));
     }
-    assert_eq!(outcome([&hollow, &long], by_trace), Err(AppendError::TooLarge));
-    assert!(outcome([&long, &hollow], by_trace).is_ok());
+    assert_eq!(outcome([&many, &long], by_trace), Err(AppendError::TooLarge));
+    assert!(outcome([&long, &many], by_trace).is_ok());
 }
 
 proptest! {

@@ -1,5 +1,5 @@
 //! Counts the messages inside an OTLP message before it is decoded. An empty nested message takes two bytes on the wire
-//! but hundreds in memory, so a small request with many of them ("hollow") could take gigabytes when it is decoded.
+//! but hundreds in memory, so a small request with many of them could take gigabytes when it is decoded.
 
 use crate::wire::{FieldValue, MAX_DEPTH, Reader, WireError};
 
