@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
 
 use parking_lot::{Condvar, Mutex};
-use tactus_work::{Run, Stop, Task, Turn};
+use tactus_work::{Panicked, Run, Stop, Task, Turn};
 
 use crate::error::{Error, Result};
 use crate::pool::{Job, SharedJob};
@@ -182,7 +182,7 @@ impl<T: Send + 'static> Parts<T> {
         while let Some(part) = self.begin() {
             let run = || job.current(|| self.run(part, &job));
             let result = catch_unwind(AssertUnwindSafe(run));
-            let panicked = |_| Err(Error::Internal("a thread panicked".to_owned()));
+            let panicked = |_| Err(Error::Internal(Panicked.to_string()));
             self.end(part, result.unwrap_or_else(panicked));
         }
         self.progress.lock().helpers -= 1;

@@ -10,7 +10,6 @@ use tactus_telemetry::metrics::Gauge;
 use tactus_work::memory::QueryMemory;
 use tactus_work::{Full, Gate, Line, Run, SlotLimits, Slots, Stop, StopOnDrop};
 use tokio::runtime::Handle;
-use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
 
 use crate::error::{Error, Result};
@@ -145,22 +144,19 @@ impl Pool {
                 }
             });
         let shared = Arc::new(SharedJob::new(self, &options, work, cancelled));
-        let (sender, result) = oneshot::channel();
         let (threads, runtime) = (self.threads.clone(), Handle::current());
         let spawn = move |run| threads.start(&runtime, run);
-        self.gate.queue(line, spawn, move |turn| {
-            // The slot is kept until the thread is free, even if the caller has gone.
+        let result = self.gate.run(line, spawn, move |turn| {
+            // The slot is kept until the job has ended, even if the caller has gone.
             let _slot = slot;
             drop(waiting);
             let job_here = Job::new(shared, turn, Stop::default());
             let result = job_here.current(|| job(&job_here));
-            // Nobody may wait for it any more.
-            let _ = sender.send(result);
-            job_here.into_turn()
+            (result, job_here.into_turn())
         });
         match tokio::time::timeout(options.timeout, result).await {
             Ok(Ok(result)) => result,
-            Ok(Err(_)) => Err(Error::Internal("a thread panicked".to_owned())),
+            Ok(Err(panicked)) => Err(Error::Internal(panicked.to_string())),
             Err(_) => Err(Error::TimedOut),
         }
     }

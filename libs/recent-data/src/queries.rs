@@ -5,10 +5,10 @@ use std::{sync::Arc, thread::available_parallelism};
 use tactus_rpc::QueryContext;
 use tactus_telemetry::metrics::{Kind, Registry};
 use tactus_work::{Gate, Line, Over, Run, SlotLimits, Slots, Stop, memory::QueryMemory};
-use tokio::{runtime::Handle, sync::oneshot};
+use tokio::runtime::Handle;
 use tonic::Status;
 
-/// How many tenants can have their full number of queries running. Most of these threads wait for their turn.
+/// How many tenants can have their full number of queries running. Most of these wait for their turn.
 const TENANTS_AT_WORK: usize = 8;
 /// Most waiting queries of a tenant. Query-frontends allow fewer.
 const WAITING_PER_TENANT: usize = 10_000;
@@ -60,15 +60,12 @@ impl Queries {
             .giving_way(move || giving_way.give_way(line));
         let slot = self.slots.enter(line.tenant).await;
         let slot = slot.map_err(|full| Status::unavailable(full.to_string()))?;
-        let (sender, result) = oneshot::channel();
         let runtime = Handle::current();
         let spawn = move |run: Run| drop(runtime.spawn_blocking(run));
-        self.gate.queue(line, spawn, move |turn| {
-            // The slot is kept until the thread is free, even if the caller has gone.
+        let result = self.gate.run(line, spawn, move |turn| {
+            // The slot is kept until the query has ended, even if the caller has gone.
             let _slot = slot;
-            // Nobody may wait for it any more.
-            let _ = sender.send(work.run(run));
-            turn
+            (work.run(run), turn)
         });
         result.await.map_err(|_| Status::internal("query failed"))?.map_err(status_of)
     }

@@ -9,6 +9,7 @@ use std::sync::{Arc, Weak};
 
 use foldhash::fast::FixedState;
 use parking_lot::{Condvar, Mutex};
+use tokio::sync::oneshot;
 
 use task::{Once, run_from};
 pub use task::{Run, Task};
@@ -43,6 +44,11 @@ pub struct TooManyBytes {
     /// The total.
     pub limit: u64,
 }
+
+/// A job ended without a result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a thread panicked")]
+pub struct Panicked;
 
 /// Places for threads, and their memory.
 #[derive(Debug)]
@@ -112,8 +118,25 @@ impl Gate {
     }
 
     /// Runs a job when it has a turn, without memory: on a thread that has just ended another one, or else on one that `spawn`
-    /// starts. The job gives the turn back.
-    pub fn queue(
+    /// starts. The job gives the turn back with its result, and runs to its end even if nobody waits for that.
+    ///
+    /// Errors: the job panicked.
+    pub async fn run<T: Send + 'static>(
+        self: &Arc<Self>,
+        line: Line,
+        spawn: impl Fn(Run) + Send + Sync + 'static,
+        job: impl FnOnce(Turn) -> (T, Turn) + Send + 'static,
+    ) -> Result<T, Panicked> {
+        let (sender, result) = oneshot::channel();
+        self.queue(line, spawn, move |turn| {
+            let (result, turn) = job(turn);
+            let _ = sender.send(result);
+            turn
+        });
+        result.await.map_err(|_| Panicked)
+    }
+
+    fn queue(
         self: &Arc<Self>,
         line: Line,
         spawn: impl Fn(Run) + Send + Sync + 'static,

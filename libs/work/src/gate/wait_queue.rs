@@ -1,11 +1,11 @@
-//! The threads that wait at the gate. Tenants take turns, and so do the queries of each tenant.
+//! The threads and the jobs that wait at the gate. Tenants take turns, and so do the queries of each tenant.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::{Line, Waiter};
 
-/// Waiting threads by tenant and query; the front of each queue is next. No queue is empty.
+/// What waits, by tenant and query; the front of each queue is next. No queue is empty.
 #[derive(Default)]
 pub(super) struct WaitQueue(VecDeque<(u64, VecDeque<OfQuery>)>);
 
