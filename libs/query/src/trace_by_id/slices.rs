@@ -154,12 +154,14 @@ impl<'f> Slices<'f> {
         };
         let finds: Vec<_> = self.tenants.iter().map(find).collect();
         let mut parts = Parts::new(&self.frontend.memory, slice);
-        let known = self.known_blocks();
         match self.query.mode {
             TraceMode::Ingesters => self.find_recent(&finds, &mut parts).await?,
-            TraceMode::Blocks => self.find_in_blocks(&finds, &known, &mut parts).await?,
+            TraceMode::Blocks => {
+                self.find_in_blocks(&finds, &self.known_blocks(), &mut parts).await?;
+            }
             TraceMode::External => {}
             TraceMode::All => {
+                let known = self.known_blocks();
                 let besides: Vec<_> = finds.iter().zip(&known).map(besides).collect();
                 self.find_recent(&besides, &mut parts).await?;
                 self.find_in_blocks(&finds, &known, &mut parts).await?;
