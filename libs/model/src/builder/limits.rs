@@ -45,16 +45,11 @@ pub(super) fn with_capacity_of(like: &SpanBatch) -> SpanBatch {
     }
     each_span_column!(reserve_like);
     reserve(&mut to.origin, &from.origin);
-    let (to, from) = (&mut new.events, &like.events);
-    for (to, from) in [
-        (&mut to.starts, &from.starts),
-        (&mut to.name, &from.name),
-        (&mut to.dropped_attributes, &from.dropped_attributes),
-        (&mut new.links.starts, &like.links.starts),
-    ] {
-        reserve(to, from);
-    }
+    reserve(&mut new.events.starts, &like.events.starts);
     reserve(&mut new.events.time, &like.events.time);
+    reserve(&mut new.events.name, &like.events.name);
+    reserve(&mut new.events.dropped_attributes, &like.events.dropped_attributes);
+    reserve(&mut new.links.starts, &like.links.starts);
     reserve_list(&mut new.span_attributes, &like.span_attributes);
     reserve_list(&mut new.events.attributes, &like.events.attributes);
     new
