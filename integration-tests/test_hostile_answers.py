@@ -93,6 +93,23 @@ def test_resources_and_texts_of_traces_that_grow_as_json(server):
         assert any(answer.status_code == 200 and len(answer.content) > 15 << 20 for answer in answers)
 
 
+def test_names_and_values_of_characters_that_json_writes_as_six(server):
+    control = "\x01" * 1_500
+    for part in range(4):
+        push(server, *(otlp.span(name="ctl", attributes={f"k{key}": f"{number}-{part}-{key}{control}" for key in range(4)}) for number in range(300)))
+        push(server, *(otlp.span(name="ctl", attributes={f"key{part}-{number}-{key}{control[:1_000]}": "v" for key in range(10)}) for number in range(40)))
+    paths = ("/api/v2/search/tag/span.k0/values", "/api/search/tag/k1/values", "/api/v2/search/tags", "/api/search/tags")
+
+    def ask(number):
+        accept = {"Accept": "text/event-stream"} if number % 8 > 3 else {}
+        url = server.url + paths[number % 4]
+        return refused_or_answered(requests.get(url, headers=HOSTILE | accept, timeout=300))
+
+    with bounded(server):
+        answers = at_once(ask, 64, 16)
+        assert any(answer.status_code == 200 and len(answer.content) > 3_000_000 for answer in answers)
+
+
 def test_small_file_of_a_large_trace(server):
     """A hundred kilobytes that are eight megabytes, and several times as many as Jaeger's JSON."""
     span = {"traceId": "41" * 16, "spanId": "41" * 8, "name": "a", "startTimeUnixNano": "1", "endTimeUnixNano": "2"}

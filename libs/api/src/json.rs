@@ -13,7 +13,7 @@ mod values;
 pub use metrics::{instant_response, range_response};
 pub use search::{search_bytes, search_response};
 pub use series::compact_series;
-pub use tags::{tag_values_llm, tag_values_v1, tag_values_v2, tags_v1, tags_v2};
+pub use tags::{listed_bytes, tag_values_llm, tag_values_v1, tag_values_v2, tags_v1, tags_v2};
 pub(crate) use values::{write_attributes, write_flat_attributes};
 
 use std::fmt::{Arguments, Display};

@@ -2,7 +2,10 @@
 
 mod collect;
 
+use std::sync::Arc;
+
 use tactus_api::job::{JobError, TagValuesJob, TagsJob};
+use tactus_api::json::listed_bytes;
 use tactus_api::request::{RequestedTag, TagValuesQuery, TagsQuery, check_query_bytes};
 use tactus_api::{Error, RequestedRange, Result, Window};
 use tactus_model::{SpanBatch, TenantId};
@@ -14,17 +17,22 @@ use tactus_proto::tempopb::{
     self, MetadataMetrics, SearchTagValuesResponse, SearchTagValuesV2Response, SearchTagsResponse,
     SearchTagsV2Response, SearchTagsV2Scope,
 };
+use tactus_server::bodies::{AnswerMemory, Bodies, NoRoom};
 use tactus_traceql::eval::{
     INTRINSIC_TAGS, TagCollector, TagLimits, TagScope, TagValue, TagValueType, ValueCollector,
 };
 
 use crate::frontend::Frontend;
 use crate::metrics::METADATA;
+use crate::offload::offload;
 use crate::query_log::Asked;
 use crate::settings::QueryLimits;
 use crate::work::metadata;
 pub(crate) use collect::Observer;
 use collect::{Calls, State};
+
+/// Answers of more bytes are written away from the threads that serve connections.
+const INLINE_BYTES: usize = 64 << 10;
 
 /// Tag names.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -49,6 +57,12 @@ pub struct TagValuesAnswer {
 }
 
 impl TagsAnswer {
+    /// Bytes of the names, and of their JSON.
+    pub(crate) fn bytes_to_write(&self) -> usize {
+        let names = self.scopes.iter().flat_map(|(_, tags)| tags);
+        names.map(|name| name.len() + listed_bytes(name)).sum()
+    }
+
     /// The message of API version 1: the names of all scopes. Intrinsics are included only if `scope` asks for them.
     pub(crate) fn into_v1(self, scope: Option<TagScope>) -> SearchTagsResponse {
         let asked = scope == Some(TagScope::Intrinsic);
@@ -74,6 +88,12 @@ impl TagsAnswer {
 }
 
 impl TagValuesAnswer {
+    /// Bytes of the values, and of their JSON.
+    pub(crate) fn bytes_to_write(&self) -> usize {
+        let texts = self.values.iter().map(|value| &value.text);
+        texts.map(|text| text.len() + listed_bytes(text)).sum()
+    }
+
     /// The message of API version 1: values as text.
     pub(crate) fn into_v1(self) -> SearchTagValuesResponse {
         let tag_values = self.values.into_iter().map(|value| value.text).collect();
@@ -89,6 +109,17 @@ impl TagValuesAnswer {
         let tag_values = self.values.into_iter().map(value).collect();
         SearchTagValuesV2Response { tag_values, metrics: Some(self.metrics) }
     }
+}
+
+/// Writes an answer that takes this many bytes until it is written. Errors: there is no memory for it.
+pub(crate) async fn written<T: Send + 'static>(
+    memory: &Arc<Bodies>,
+    bytes: usize,
+    write: impl FnOnce() -> T + Send + 'static,
+) -> Result<T> {
+    let mut taken = AnswerMemory::of(memory);
+    taken.add(bytes as u64).await.map_err(|NoRoom| Error::TooManyBytes)?;
+    offload(bytes > INLINE_BYTES, write).await
 }
 
 impl Frontend {

@@ -5,18 +5,29 @@ use tactus_proto::tempopb::{
     SearchTagsV2Response,
 };
 
-use super::{JsonWriter, write_text};
+use super::{JsonWriter, write_text, written_bytes};
+
+/// What a value takes in a list besides its text: its type, names of fields, a comma.
+const VALUE_BYTES: usize = 48;
+/// What a document takes besides its lists of texts, with metrics and scopes.
+const DOCUMENT_BYTES: usize = 512;
+
+/// Bytes that a name or value takes in an answer, at most.
+pub fn listed_bytes(text: &str) -> usize {
+    VALUE_BYTES + written_bytes(text.as_bytes())
+}
 
 /// Tag names of the first API version.
 pub fn tags_v1(response: &SearchTagsResponse) -> Vec<u8> {
-    document(&response.metrics, |json| {
+    document(response.tag_names.iter(), &response.metrics, |json| {
         json.key("tagNames").list(&response.tag_names, write_text);
     })
 }
 
 /// Tag names of the second API version.
 pub fn tags_v2(response: &SearchTagsV2Response) -> Vec<u8> {
-    document(&response.metrics, |json| {
+    let names = response.scopes.iter().flat_map(|scope| &scope.tags);
+    document(names, &response.metrics, |json| {
         json.key("scopes").begin_list();
         for scope in &response.scopes {
             json.begin_object();
@@ -30,14 +41,15 @@ pub fn tags_v2(response: &SearchTagsV2Response) -> Vec<u8> {
 
 /// Tag values of the first API version.
 pub fn tag_values_v1(response: &SearchTagValuesResponse) -> Vec<u8> {
-    document(&response.metrics, |json| {
+    document(response.tag_values.iter(), &response.metrics, |json| {
         json.key("tagValues").list(&response.tag_values, write_text);
     })
 }
 
 /// Tag values of the second API version.
 pub fn tag_values_v2(response: &SearchTagValuesV2Response) -> Vec<u8> {
-    document(&response.metrics, |json| {
+    let values = response.tag_values.iter().map(|value| &value.value);
+    document(values, &response.metrics, |json| {
         json.key("tagValues").begin_list();
         for value in &response.tag_values {
             json.begin_object();
@@ -80,8 +92,15 @@ pub fn tag_values_llm(response: &SearchTagValuesV2Response) -> Vec<u8> {
     json.finish()
 }
 
-fn document(metrics: &Option<MetadataMetrics>, write: impl FnOnce(&mut JsonWriter)) -> Vec<u8> {
-    let mut json = JsonWriter::default();
+/// A document with a list of these texts.
+fn document<'t>(
+    texts: impl Iterator<Item = &'t String>,
+    metrics: &Option<MetadataMetrics>,
+    write: impl FnOnce(&mut JsonWriter),
+) -> Vec<u8> {
+    let mut json = JsonWriter::with_capacity(
+        DOCUMENT_BYTES + texts.map(|text| listed_bytes(text)).sum::<usize>(),
+    );
     json.begin_object();
     write(&mut json);
     if let Some(metrics) = metrics {
@@ -124,6 +143,31 @@ mod tests {
             text(tags_v2(&v2)),
             r#"{"scopes":[{"name":"span","tags":["cluster","service.name"]}],"metrics":{}}"#
         );
+    }
+
+    #[test]
+    fn documents_take_no_more_than_was_said() {
+        let texts = ["", "a", "<\u{1}>", "\u{2028}é"].map(str::to_owned).to_vec();
+        let metrics = Some(MetadataMetrics {
+            inspected_bytes: u64::MAX,
+            total_jobs: u32::MAX,
+            completed_jobs: u32::MAX,
+            total_blocks: u32::MAX,
+            total_block_bytes: u64::MAX,
+        });
+        let value = |text: &String| TagValue { r#type: "duration".into(), value: text.clone() };
+        let scopes = ["resource", "span", "event", "link", "instrumentation", "intrinsic"];
+        let scope = |name: &str| SearchTagsV2Scope { name: name.into(), tags: texts.clone() };
+        let v1 = SearchTagsResponse { tag_names: texts.clone(), metrics };
+        let v2 = SearchTagsV2Response { scopes: scopes.map(scope).to_vec(), metrics };
+        let values_v1 = SearchTagValuesResponse { tag_values: texts.clone(), metrics };
+        let tag_values = texts.iter().map(value).collect();
+        let values_v2 = SearchTagValuesV2Response { tag_values, metrics };
+        let said = DOCUMENT_BYTES + texts.iter().map(|text| listed_bytes(text)).sum::<usize>();
+        assert!(tags_v1(&v1).len() <= said);
+        assert!(tags_v2(&v2).len() <= said + 5 * (said - DOCUMENT_BYTES));
+        assert!(tag_values_v1(&values_v1).len() <= said);
+        assert!(tag_values_v2(&values_v2).len() <= said);
     }
 
     #[test]

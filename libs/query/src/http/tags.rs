@@ -1,13 +1,15 @@
 //! Tag names and values over HTTP.
 
+use std::sync::Arc;
+
 use axum::extract::Extension;
 use axum::response::{IntoResponse as _, Response};
 use tactus_api::request::{TagValuesQuery, TagsQuery, parse_tag_v1, parse_tag_v2, tag_name};
 use tactus_api::{Encoding, json};
 use tactus_server::http::not_found;
 
-use super::call::{Answer, Answered, Asked};
-use crate::tags::{TagValuesAnswer, TagsAnswer};
+use super::call::{Answer, Answered, Asked, Call};
+use crate::tags::{TagValuesAnswer, TagsAnswer, written};
 
 const TAG_V1: &str = "/api/search/tag/";
 const TAG_V2: &str = "/api/v2/search/tag/";
@@ -21,7 +23,11 @@ pub(super) async fn tags_v1(Extension(call): Asked) -> Answered<Response> {
         return Ok(call.events().tags(query, make, json::tags_v1));
     }
     let found = call.frontend.tags(&call.tenants, &query).await?;
-    Ok(call.message(found.partial, &found.into_v1(scope), json::tags_v1).into_response())
+    let bytes = found.bytes_to_write();
+    answer(call, bytes, move |call| {
+        call.message(found.partial, &found.into_v1(scope), json::tags_v1)
+    })
+    .await
 }
 
 /// `/api/v2/search/tags`.
@@ -31,7 +37,9 @@ pub(super) async fn tags_v2(Extension(call): Asked) -> Answered<Response> {
         return Ok(call.events().tags(query, TagsAnswer::into_v2, json::tags_v2));
     }
     let found = call.frontend.tags(&call.tenants, &query).await?;
-    Ok(call.message(found.partial, &found.into_v2(), json::tags_v2).into_response())
+    let bytes = found.bytes_to_write();
+    answer(call, bytes, move |call| call.message(found.partial, &found.into_v2(), json::tags_v2))
+        .await
 }
 
 /// `/api/search/tag/{name}/values`.
@@ -43,7 +51,11 @@ pub(super) async fn tag_values_v1(Extension(call): Asked) -> Answered<Response> 
         return Ok(call.events().tag_values((tag, query), false, make, json::tag_values_v1));
     }
     let found = call.frontend.tag_values(&call.tenants, &tag, &query, false).await?;
-    Ok(call.message(found.partial, &found.into_v1(), json::tag_values_v1).into_response())
+    let bytes = found.bytes_to_write();
+    answer(call, bytes, move |call| {
+        call.message(found.partial, &found.into_v1(), json::tag_values_v1)
+    })
+    .await
 }
 
 /// `/api/v2/search/tag/{name}/values`.
@@ -55,10 +67,24 @@ pub(super) async fn tag_values_v2(Extension(call): Asked) -> Answered<Response> 
         return Ok(call.events().tag_values((tag, query), true, make, json::tag_values_v2));
     }
     let found = call.frontend.tag_values(&call.tenants, &tag, &query, true).await?;
-    let (partial, response) = (found.partial, found.into_v2());
-    let answer = match call.encoding {
-        Encoding::Llm => Answer::new(json::tag_values_llm(&response), Encoding::Llm, partial),
-        _ => call.message(partial, &response, json::tag_values_v2),
+    let bytes = found.bytes_to_write();
+    let write = move |call: &Call| {
+        let (partial, response) = (found.partial, found.into_v2());
+        match call.encoding {
+            Encoding::Llm => Answer::new(json::tag_values_llm(&response), Encoding::Llm, partial),
+            _ => call.message(partial, &response, json::tag_values_v2),
+        }
     };
-    Ok(answer.into_response())
+    answer(call, bytes, write).await
+}
+
+/// The answer that `write` makes; it takes this many bytes until then.
+async fn answer(
+    call: Call,
+    bytes: usize,
+    write: impl FnOnce(&Call) -> Answer + Send + 'static,
+) -> Answered<Response> {
+    let frontend = Arc::clone(&call.frontend);
+    let answer = written(&frontend.memory, bytes, move || write(&call));
+    Ok(answer.await?.into_response())
 }

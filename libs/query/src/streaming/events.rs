@@ -28,7 +28,7 @@ use crate::offload::offload;
 use crate::progress::outlet::{Answers, Last, Outlet, start, status};
 use crate::progress::{MetricsProgress, SearchProgress, Weight};
 use crate::query_line::QueryLine;
-use crate::tags::{TagValuesAnswer, TagsAnswer};
+use crate::tags::{TagValuesAnswer, TagsAnswer, written};
 
 /// A client that hears nothing for this long may think that we are gone.
 const SILENCE: Duration = Duration::from_secs(15);
@@ -82,7 +82,9 @@ impl EventCall {
         self.events(write, async move |call, outlet| {
             let observer = names_shown(outlet, move |found| vec![make(found)]);
             let found = call.frontend.tags_with(&call.tenants, &query, Some(observer)).await?;
-            Ok(Whole { partial: found.partial, json: write(&make(found)) })
+            let (bytes, partial) = (found.bytes_to_write(), found.partial);
+            let json = written(&call.frontend.memory, bytes, move || write(&make(found)));
+            Ok(Whole { json: json.await?, partial })
         })
     }
 
@@ -99,7 +101,9 @@ impl EventCall {
             let values =
                 call.frontend.tag_values_with(&call.tenants, &tag, &query, typed, Some(observer));
             let found = values.await?;
-            Ok(Whole { partial: found.partial, json: write(&make(found)) })
+            let (bytes, partial) = (found.bytes_to_write(), found.partial);
+            let json = written(&call.frontend.memory, bytes, move || write(&make(found)));
+            Ok(Whole { json: json.await?, partial })
         })
     }
 
