@@ -49,6 +49,8 @@ fn what_only_the_crate_gives_a_meaning_is_literal() {
     assert!(matches("GET /api/products/{id}", "GET /api/products/{id}"));
     assert!(matches("x{,2}", "x{,2}") && matches("x{2,}", "xxx"));
     assert!(matches(r"\<a\>\_\-", "<a>_-"));
+    assert!(matches(r"cart\ call[\ ]", "cart call ") && matches("a\\\tb[\\\x01]", "a\tb\x01"));
+    assert!(CompiledRegex::new(r"\é".as_bytes()).is_err() && CompiledRegex::new(br"\i").is_err());
     assert!(matches("[[a]", "[") && matches("[a&&b]", "&") && matches("[a~~b]+", "a~"));
     assert!(matches("[]a]", "]") && matches("[a-]+", "a-") && matches("[--/]+", "-./"));
     assert!(matches(r"[\]\-\x41\x{42}]+", "]-AB"));

@@ -160,7 +160,7 @@ fn literal_escape(rest: &str) -> Result<(char, usize)> {
             let value = u32::from_str_radix(digits, 16).map_err(|_| INVALID)?;
             return Ok((char::from_u32(value).ok_or(INVALID)?, length));
         }
-        c if c.is_ascii_punctuation() => c,
+        c if c.is_ascii() && !c.is_ascii_alphanumeric() => c,
         _ => return Err(INVALID),
     };
     Ok((simple, 2))
