@@ -28,7 +28,6 @@ use tactus_api::{Encoding, Error};
 use tactus_clock::unix_nanos;
 use tactus_model::TenantId;
 use tactus_model::error_text::cut_str;
-use tactus_server::bodies::{AnswerMemory, NoRoom};
 use tactus_server::http::text;
 use tactus_telemetry::metrics::{CounterVec, Registry};
 use tower::Service as _;
@@ -36,7 +35,7 @@ use tower::Service as _;
 use crate::current_query::as_part_of_query;
 use crate::frontend::Frontend;
 use crate::http::{Answer, Failure, PARTIAL, router as query_routes};
-use crate::offload::offload;
+use crate::offload::offload_within;
 use documents::Document;
 use message::{ErrorKind, Member, Message, Params, RpcError};
 use question::{Question, ToolError};
@@ -218,10 +217,9 @@ impl Caller<'_> {
     async fn write(&self, id: &Value, tool: Tool, found: Found) -> Result<Response, ToolError> {
         let Found { text, partial } = found;
         let bytes = text.len() as u64 * MESSAGE_EXPANSION;
-        let mut memory = AnswerMemory::of(&self.server.frontend.memory);
-        memory.add(bytes).await.map_err(|NoRoom| Error::TooManyBytes)?;
         let (id, is_long) = (id.clone(), text.len() > INLINE_ANSWER_BYTES);
-        let body = offload(is_long, move || {
+        let memory = &self.server.frontend.memory;
+        let body = offload_within(memory, bytes, is_long, move || {
             let text = String::from_utf8_lossy(&text);
             let mut meta = json!({
                 "type": tool.result_type(), "encoding": tool.encoding(), "version": RESULT_VERSION,

@@ -23,7 +23,7 @@ use tactus_api::request::MetricsQuery;
 use tactus_api::{Error, Result};
 use tactus_model::TenantId;
 use tactus_proto::tactus::v1::{MetricsRequest, MetricsResponse};
-use tactus_server::bodies::{AnswerMemory, Bodies, NoRoom};
+use tactus_server::bodies::Bodies;
 use tactus_storage::Uuid;
 use tactus_storage::blocklist::TenantBlocks;
 use tactus_traceql::metrics::{
@@ -36,7 +36,7 @@ use crate::blocks::{QueryBlock, select_from, select_new, select_uncounted};
 use crate::frontend::Frontend;
 use crate::jobs::{Outcome, run_jobs};
 use crate::metrics::METRICS;
-use crate::offload::offload;
+use crate::offload::offload_within;
 use crate::progress::MetricsProgress;
 use crate::query_log::Asked;
 use crate::work::{Cost, Work};
@@ -72,9 +72,8 @@ impl SeriesAnswer {
         write: impl FnOnce(Self) -> T + Send + 'static,
     ) -> Result<T> {
         let bytes = written_bytes(&self.answer);
-        let mut taken = AnswerMemory::of(memory);
-        taken.add(bytes as u64).await.map_err(|NoRoom| Error::TooManyBytes)?;
-        offload(bytes > INLINE_BYTES, move || write(self)).await
+        let is_long = bytes > INLINE_BYTES;
+        offload_within(memory, bytes as u64, is_long, move || write(self)).await
     }
 }
 

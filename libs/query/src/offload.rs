@@ -1,10 +1,11 @@
 //! Runs long work on threads that may block.
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 use std::thread::available_parallelism;
 use std::time::Duration;
 
 use tactus_api::{Error, Result};
+use tactus_server::bodies::{AnswerMemory, Bodies, NoRoom};
 use tactus_work::memory::Room;
 use tactus_work::{Held, Over, Slot, SlotLimits, Slots, Stop, Work};
 use tokio::time::timeout;
@@ -57,6 +58,18 @@ pub async fn offload<T: Send + 'static>(
         bounds.run(work)
     };
     done.map_err(error_of)
+}
+
+/// As [`offload`], within memory for an answer of this many bytes. Errors: there is none.
+pub(crate) async fn offload_within<T: Send + 'static>(
+    memory: &Arc<Bodies>,
+    bytes: u64,
+    is_long: bool,
+    write: impl FnOnce() -> T + Send + 'static,
+) -> Result<T> {
+    let mut taken = AnswerMemory::of(memory);
+    taken.add(bytes).await.map_err(|NoRoom| Error::TooManyBytes)?;
+    offload(is_long, write).await
 }
 
 /// Waits for a slot. Errors: too many wait, or the query has to end because others need its memory.

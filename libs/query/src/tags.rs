@@ -17,14 +17,14 @@ use tactus_proto::tempopb::{
     self, MetadataMetrics, SearchTagValuesResponse, SearchTagValuesV2Response, SearchTagsResponse,
     SearchTagsV2Response, SearchTagsV2Scope,
 };
-use tactus_server::bodies::{AnswerMemory, Bodies, NoRoom};
+use tactus_server::bodies::Bodies;
 use tactus_traceql::eval::{
     INTRINSIC_TAGS, TagCollector, TagLimits, TagScope, TagValue, TagValueType, ValueCollector,
 };
 
 use crate::frontend::Frontend;
 use crate::metrics::METADATA;
-use crate::offload::offload;
+use crate::offload::offload_within;
 use crate::query_log::Asked;
 use crate::settings::QueryLimits;
 use crate::work::metadata;
@@ -117,9 +117,7 @@ pub(crate) async fn written<T: Send + 'static>(
     bytes: usize,
     write: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T> {
-    let mut taken = AnswerMemory::of(memory);
-    taken.add(bytes as u64).await.map_err(|NoRoom| Error::TooManyBytes)?;
-    offload(bytes > INLINE_BYTES, write).await
+    offload_within(memory, bytes as u64, bytes > INLINE_BYTES, write).await
 }
 
 impl Frontend {
