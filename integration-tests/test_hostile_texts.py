@@ -126,7 +126,9 @@ def test_texts_of_ten_megabytes(server):
         for answer in at_once(ask_long, 40, 8):
             assert not answer or answer.startswith(b"HTTP/1.1 4"), answer[:200]
         for answer in at_once(post, 20, 5):
-            assert answer.status_code < 500 and len(answer.content) <= 1100, (answer.url, answer.status_code, answer.text[:200])
+            # Five at once may need more memory than requests get together; the refusal names the limit.
+            is_refused = answer.status_code == 503 and "server.max_inflight_bytes" in answer.text
+            assert (answer.status_code < 500 or is_refused) and len(answer.content) <= 1100, (answer.url, answer.status_code, answer.text[:200])
     assert "panicked" not in server.logs()
 
 

@@ -99,6 +99,19 @@ pub enum PushError {
 }
 
 impl PushError {
+    /// Every [`Self::reason`].
+    pub(crate) const REASONS: [&str; 9] = [
+        "invalid",
+        "too_large",
+        "memory",
+        "too_many_tenants",
+        "disk_full",
+        "log",
+        "disk_hangs",
+        "failed",
+        "not_running",
+    ];
+
     /// The reason as a metric label.
     pub fn reason(&self) -> &'static str {
         match self {

@@ -93,7 +93,7 @@ impl Ingester {
         registry: &Registry,
     ) -> Arc<Self> {
         let root = settings.directory.clone();
-        let metrics = Metrics::register(registry);
+        let metrics = Metrics::new(registry);
         let live_tails = LiveTails::new(settings.live_tail.clone(), metrics.clone());
         Arc::new_cyclic(|itself| Self {
             flushes: Flushes::new(settings.concurrent_flushes),

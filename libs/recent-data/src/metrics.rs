@@ -1,8 +1,10 @@
 //! Metrics of the ingester, under Tempo's names.
 
 use tactus_telemetry::metrics::{
-    Counter, CounterVec, Gauge, GaugeVec, Histogram, exponential_buckets,
+    Counter, CounterVec, Gauge, GaugeVec, Histogram, Registry, exponential_buckets,
 };
+
+use crate::error::PushError;
 
 mod tail_sampling;
 
@@ -67,6 +69,15 @@ tactus_telemetry::metrics! {
 }
 
 impl Metrics {
+    /// Registers all metrics. Refusals begin at zero, so that a monitor sees the first one of each reason.
+    pub(crate) fn new(registry: &Registry) -> Self {
+        let metrics = Self::register(registry);
+        for reason in PushError::REASONS {
+            metrics.refused_pushes.with([reason]);
+        }
+        metrics
+    }
+
     /// Creates a tenant's counter of replay errors at zero, so that a monitor can see it grow at the next start.
     pub(crate) fn show_replay_errors(&self, tenant: &str) {
         self.replay_errors.with([tenant]);
