@@ -221,6 +221,8 @@ def test_limits_are_answered_as_the_guide_says(guide):
     second = window["start"]
     for path, params, text in [
         ("/api/search", {"q": "{ " + "!(" * 600 + ".a" + ")" * 600 + " }"}, "query is nested too deeply"),
+        ("/api/search", {"q": "{}" + " | count() > 0" * 100}, "the query has more than 100 pipeline stages"),
+        ("/api/search", {"q": r"{ .a =~ `\pL{1,64}` }"}, "its program needs more than 1048576 bytes"),
         ("/api/search", {"q": "{}", "limit": 300_000}, "limit 300000 exceeds max limit 262144"),
         ("/api/search", {"q": "{}", "spss": 101}, "spans per span set exceeds 100. received 101"),
         ("/api/search", {"q": "{}", "start": second - 700_000, "end": second},

@@ -20,7 +20,7 @@ pub(super) enum Item {
     Pipelines(SpansetExpression),
     /// A finished stage: `by`, `select`, `coalesce` or a scalar filter.
     Stage(PipelineStage),
-    /// Has an aggregate. `grouped`: in parentheses.
+    /// Has an aggregate, or a constant without a value. `grouped`: in parentheses.
     Scalar { expression: ScalarExpression, grouped: bool },
     /// A folded number or duration.
     Constant(Static),
@@ -98,7 +98,11 @@ impl Parser<'_> {
             (Item::Constant(left), Item::Constant(right))
                 if ComparisonOperator::from_text(operator).is_none() =>
             {
-                Item::Constant(self.fold_constants(operator, &left, &right)?)
+                match self.fold_constants(operator, &left, &right)? {
+                    Static::Nil => scalars(operator, Item::Constant(left), Item::Constant(right))
+                        .ok_or_else(misplaced)?,
+                    value => Item::Constant(value),
+                }
             }
             // After second stages, a metrics expression takes no arithmetic until it is parenthesised.
             (Item::Metrics { expression, .. }, Item::Constant(threshold))
@@ -141,7 +145,7 @@ impl Parser<'_> {
         }
     }
 
-    /// Folds `+ - * /` on numbers outside of filters.
+    /// Folds `+ - * /` on numbers outside of filters. An integer divided by zero has no value, so it matches nothing.
     fn fold_constants(
         &self,
         operator: &str,
@@ -155,7 +159,6 @@ impl Parser<'_> {
             .filter(|_| is_metrics_arithmetic(operator))
             .ok_or_else(|| self.unexpected(""))?;
         match evaluate_binary(crate::ast::BinaryOperator::Arithmetic(operator), left, right) {
-            Static::Nil => Err(self.error("division by zero in a constant".to_owned())),
             Static::Float(value) if !value.is_finite() => {
                 Err(self.error("constant out of range".to_owned()))
             }

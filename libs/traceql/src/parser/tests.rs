@@ -118,10 +118,11 @@ fn scalars_combine() {
         ("1 < sum(.a)", "1 < (sum(.a))"),
         ("sum(.a) > -(1 + 2) * 2", "(sum(.a)) > -6"),
         ("sum(.a) > 7 / 2", "(sum(.a)) > 3"),
+        ("sum(.a) > 1 / 0", "(sum(.a)) > (1 / 0)"),
         ("{} | (count()) > 1 | {}", "{ true }|(count()) > 1|{ true }"),
         ("({} | count()) = \"x\"", "({ true }|count()) = `x`"),
     ]);
-    for query in ["count() = 1 = 2", "sum(.a) > 1 % 2", "sum(.a) > 1 / 0", "-count() > 1"] {
+    for query in ["count() = 1 = 2", "sum(.a) > 1 % 2", "{} | rate() > 1 / 0", "-count() > 1"] {
         error(query);
     }
     assert!(error("sum(.a) > 1s + 1").ends_with("duration cannot be used in scalar arithmetic"));

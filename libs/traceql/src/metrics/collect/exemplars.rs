@@ -50,6 +50,8 @@ struct Candidate {
 #[derive(Debug)]
 struct Held<K> {
     trace: TraceId,
+    /// Spans of the trace among which this one was chosen.
+    offered: usize,
     choice: Choice<K>,
 }
 
@@ -98,20 +100,24 @@ impl<K> Exemplars<K> {
                 candidate_rows.push(row as u32);
             }
         }
-        // The trace that was rejected last, which often has the next span, too.
-        let mut refused = u32::MAX;
         let traces = view.batch.spans.trace.pick(&candidate_rows);
         for (Candidate { place, part, seen }, of_trace) in candidates.into_iter().zip(traces) {
             let part = &mut self.parts[part];
-            if seen < part.next || of_trace == refused {
+            if seen < part.next {
                 continue;
             }
             let trace = view.batch.traces.ids[of_trace as usize];
             if !self.traces.insert(trace) {
-                refused = of_trace;
+                // Each span of the trace is as likely to stand for it, within the part that has the trace.
+                if let Some(held) = part.held.iter_mut().find(|held| held.trace == trace) {
+                    held.offered += 1;
+                    if self.random.below(held.offered) == 0 {
+                        held.choice = Choice::Place(place);
+                    }
+                }
                 continue;
             }
-            let held = Held { trace, choice: Choice::Place(place) };
+            let held = Held { trace, offered: 1, choice: Choice::Place(place) };
             if part.held.len() < self.capacity {
                 part.held.push(held);
             } else {

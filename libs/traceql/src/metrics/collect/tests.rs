@@ -250,6 +250,19 @@ fn exemplars_are_one_a_trace_and_spread_over_the_range() {
 }
 
 #[test]
+fn exemplar_is_any_span_of_its_trace() {
+    let spans: Vec<Span> = (1..=8).map(|start| span(7, start)).collect();
+    let batches: Vec<SpanBatch> = spans.chunks(4).map(batch).collect();
+    let mut starts = BTreeSet::new();
+    // Each span is missing with a probability of 8 * (7/8)^400, less than 1e-22.
+    for _ in 0..400 {
+        let series = collect_all(&compile("{ } | rate()", grid(), 1), &batches);
+        starts.extend(series[0].exemplars.iter().map(|it| it.start_unix_nanos / SECOND));
+    }
+    assert_eq!(starts, (1..=8).collect());
+}
+
+#[test]
 fn exemplars_carry_values_and_all_attributes_of_the_query() {
     let batches = [batch(&[span(7, 3)])];
     let only = |query: &str| {
