@@ -168,6 +168,9 @@ def test_references_lead_to_objects(values):
         assert len(services) == 1, "each pod is scraped once"
         for endpoint in item["spec"]["endpoints"]:
             assert endpoint["port"] in {port["name"] for port in services[0]["spec"]["ports"]}
+    scraped = {endpoint["port"] for item in manifests.of("ServiceMonitor").values() for endpoint in item["spec"]["endpoints"]}
+    if scraped and any(port_names(spec) & {"http-exporter"} for _, _, spec in manifests.pods()):
+        assert "http-exporter" in scraped
     for kind in ("HTTPRoute", "GRPCRoute"):
         for item in manifests.of(kind).values():
             for backend in item["spec"]["rules"][0]["backendRefs"]:
