@@ -3,6 +3,7 @@
 A block whose first line names a file is that file; a ```sh block starts the program of its section. Ports become free ones: those
 of the server under test, and of the program itself."""
 import contextlib
+import hashlib
 import os
 import pathlib
 import re
@@ -12,8 +13,10 @@ import time
 
 import pytest
 import requests
+import yaml
 
 from harness import answers, dialects, otlp
+from harness.certificates import Certificates
 from harness.documents import FENCE, file_name
 from harness.paths import CACHE, REPOSITORY
 from harness.ports import free_ports
@@ -192,16 +195,20 @@ COLLECTORS = files("A collector in front")
 
 
 class Collector(Program):
-    """A collector with a configuration of the page. `hosts`: server by the name that the page has for it."""
+    """A collector with a configuration of the page. `hosts`: server by the name that the page has for it. `files`: path by the
+    path that the page has for it."""
 
     title = "the collector"
 
-    def __init__(self, name, folder, hosts):
+    def __init__(self, name, folder, hosts, files=None):
         program = need("the OpenTelemetry collector", COLLECTOR)
         text = COLLECTORS[name]
         for host, server in hosts.items():
             text = re.sub(rf"\b{host}:\d+", lambda found: with_ports(found[0], ports_of(server)), text)
             text = re.sub(rf"\b{host}:(\d+)", r"127.0.0.1:\1", text)
+        for path, own in (files or {}).items():
+            assert path in text
+            text = text.replace(path, str(own))
         self.ports = {}
         for port in map(int, re.findall(r"\b0\.0\.0\.0:(\d+)", text)):
             (self.ports[port],) = free_ports(1)
@@ -261,6 +268,26 @@ def test_collector_sends_for_a_tenant_over_http(servers, tmp_path):
                        headers={"Content-Type": "application/x-protobuf"})
         found(server, span.trace_id.hex(), {"X-Scope-OrgID": "team-a"})
     assert server.get(f"/api/traces/{span.trace_id.hex()}", headers={"X-Scope-OrgID": "team-b"}).status_code == 404
+
+
+def test_collector_shows_a_token_over_tls(servers, tmp_path):
+    certificates = Certificates(tmp_path)
+    users = tmp_path / "users.yaml"
+    users.write_text(yaml.safe_dump({"users": [
+        {"name": name, "token_sha256": hashlib.sha256(name.encode()).hexdigest(), "tenants": ["team-a"], "roles": [role]}
+        for name, role in (("collector", "write"), ("grafana", "read"))]}))
+    tls = {"tls": {"cert_file": str(certificates.certificate), "key_file": str(certificates.key)}}
+    server = dialects.start(servers, extra={
+        "multitenancy_enabled": True, "auth": {"enabled": True, "users_file": str(users)},
+        "distributor": {"receivers": {"otlp": {"protocols": {"grpc": tls}}}}})
+    token = tmp_path / "token"
+    token.write_text("collector")
+    files = {"/etc/otelcol/ca.crt": certificates.authority, "/etc/otelcol/token": token}
+    with Collector("collector-tls.yaml", tmp_path, {"tactus": server}, files) as collector:
+        span = otlp.span()
+        collector.post(4318, "/v1/traces", data=otlp.export(span).SerializeToString(),
+                       headers={"Content-Type": "application/x-protobuf"})
+        found(server, span.trace_id.hex(), {"Authorization": "Bearer grafana"})
 
 
 def test_collector_sends_to_both_while_one_does_not_answer(servers, tactus, tmp_path):
