@@ -16,7 +16,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use futures_util::stream::unfold;
 use tactus_api::request::TraceQuery;
-use tactus_api::trace::{CombinedTrace, TraceFacts, WhenTooLarge};
+use tactus_api::trace::{CombinedTrace, Pieces, TraceFacts, WhenTooLarge};
 use tactus_api::{Error, Result};
 use tactus_model::{TenantId, TraceId};
 use tactus_server::bodies::{AnswerMemory, Bodies, NoRoom, Outgoing, next_piece};
@@ -101,22 +101,35 @@ pub(super) async fn send(
     Ok(response)
 }
 
-/// What is written of a slice and not sent yet, with its memory. All of it goes when others need the memory.
+/// What is not sent yet of a slice, written or not, with its memory. All of it goes when others need the memory.
+///
+/// It is one value so that the slice does not stand still while a reader takes what is written of it.
 struct Unsent {
     pieces: VecDeque<Bytes>,
+    /// `None` once all of it is written.
+    slice: Option<(Pieces, TraceMemory)>,
     _memory: Option<AnswerMemory>,
 }
 
 type Written = Arc<Outgoing<Unsent>>;
 
 impl Unsent {
-    fn within(memory: AnswerMemory) -> Self {
-        Self { pieces: VecDeque::new(), _memory: Some(memory) }
+    fn of_slice(slice: Pieces, held: TraceMemory, memory: AnswerMemory) -> Self {
+        Self { pieces: VecDeque::new(), slice: Some((slice, held)), _memory: Some(memory) }
     }
 
     /// Without memory of its own.
     fn of(piece: Bytes) -> Self {
-        Self { pieces: VecDeque::from([piece]), _memory: None }
+        Self { pieces: VecDeque::from([piece]), slice: None, _memory: None }
+    }
+
+    /// The next spans to write. Gives the memory of the slice back after the last.
+    fn next_spans(&mut self) -> Option<CombinedTrace> {
+        let spans = self.slice.as_mut()?.0.next();
+        if spans.is_none() {
+            self.slice = None;
+        }
+        spans
     }
 
     /// The next bytes for the connection.
@@ -291,27 +304,24 @@ impl<F: TraceForm> Sender<F> {
         held: TraceMemory,
         room: AnswerMemory,
     ) -> Result<Self> {
-        let (bytes, pieces) = (held.bytes(), trace.into_pieces(PIECE_BYTES));
-        let memory = &self.frontend.memory;
-        let room = Outgoing::owning(memory, WAITING_PIECES * WRITTEN_BYTES, Unsent::within(room));
-        let room = Arc::new(room);
-        let mut pieces = Outgoing::owning(memory, bytes, (pieces, held));
+        let bytes = held.bytes() + WAITING_PIECES * WRITTEN_BYTES;
+        let unsent = Unsent::of_slice(trace.into_pieces(PIECE_BYTES), held, room);
+        let unsent = Arc::new(Outgoing::owning(&self.frontend.memory, bytes, unsent));
         loop {
-            let mut form = self.form;
+            let (mut form, slice) = (self.form, Arc::clone(&unsent));
             let write = offload(true, move || {
-                let piece = pieces.with(|(pieces, _)| pieces.next());
-                let written = match &piece {
+                let written = match slice.with(Unsent::next_spans) {
                     None => Err(Error::TooManyBytes),
                     Some(None) => Ok(None),
-                    Some(Some(piece)) => form.piece(piece).map(Some),
+                    Some(Some(spans)) => form.piece(&spans).map(Some),
                 };
-                (form, pieces, written)
+                (form, written)
             });
-            let (form, left, written) = write.await?;
-            (self.form, pieces) = (form, left);
+            let (form, written) = write.await?;
+            self.form = form;
             match written? {
                 None => return Ok(self),
-                Some(written) => self.send(written, Some(&room)).await?,
+                Some(written) => self.send(written, Some(&unsent)).await?,
             }
         }
     }
