@@ -146,7 +146,7 @@ impl<T: Send + 'static> Parts<T> {
         if let Some(part) = left.with(ready).ok_or(Error::TooManyBytes)? {
             return Ok(Some(part));
         }
-        let making = Arc::clone(left);
+        let (making, _writing) = (Arc::clone(left), left.writing());
         let make = offload(self.is_long, move || making.with(Left::make));
         as_part_of_query(&self.tenants, make).await?.ok_or(Error::TooManyBytes)??;
         left.with(ready).ok_or(Error::TooManyBytes)

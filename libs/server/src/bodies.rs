@@ -9,7 +9,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -46,7 +46,7 @@ pub use held_answer::{AnswerMemory, held_bytes};
 use messages::CountedMessages;
 pub use plain::{DecompressError, Plain, first_capacity};
 use plain_messages::{Encoding, Memory, PlainMessages};
-pub use sending::{Outgoing, next_piece};
+pub use sending::{Outgoing, Writing, next_piece};
 use unfinished_messages::UnfinishedMessages;
 
 /// How long a request waits for memory. Data that it has already sent waits with it and is not counted.
@@ -105,6 +105,8 @@ struct Unfinished {
     cut: CancellationToken,
     /// Of an answer: when something of it was taken last.
     moved: Mutex<Option<Instant>>,
+    /// Of an answer: how many write more of it, so that its reader has to wait.
+    writers: AtomicUsize,
 }
 
 /// For whom others are cut off.
@@ -207,6 +209,7 @@ impl Bodies {
             bytes: AtomicU64::new(0),
             cut: CancellationToken::new(),
             moved: Mutex::default(),
+            writers: AtomicUsize::new(0),
         };
         Held(Arc::new(Holding {
             bodies: Arc::clone(self),
@@ -246,8 +249,11 @@ impl Unfinished {
         *self.moved.lock() = Some(Instant::now());
     }
 
-    /// False for an answer that somebody reads.
+    /// False for an answer that somebody reads, or waits to read.
     fn stands_still(&self, now: Instant) -> bool {
+        if self.writers.load(Relaxed) > 0 {
+            return false;
+        }
         let moved = *self.moved.lock();
         moved.is_none_or(|moved| now.saturating_duration_since(moved) >= STANDSTILL)
     }

@@ -309,6 +309,7 @@ impl<F: TraceForm> Sender<F> {
         let unsent = Arc::new(Outgoing::owning(&self.frontend.memory, bytes, unsent));
         loop {
             let (mut form, slice) = (self.form, Arc::clone(&unsent));
+            let writing = unsent.writing();
             let write = offload(true, move || {
                 let written = match slice.with(Unsent::next_spans) {
                     None => Err(Error::TooManyBytes),
@@ -318,6 +319,7 @@ impl<F: TraceForm> Sender<F> {
                 (form, written)
             });
             let (form, written) = write.await?;
+            drop(writing);
             self.form = form;
             match written? {
                 None => return Ok(self),

@@ -76,6 +76,29 @@ impl<T> Drop for UntilCutOff<T> {
     }
 }
 
+/// While this is there, more of an answer is being written, so that its reader is not what holds it up.
+#[derive(Debug)]
+pub struct Writing(Option<Arc<Unfinished>>);
+
+impl Writing {
+    fn of(unfinished: Option<Arc<Unfinished>>) -> Self {
+        if let Some(unfinished) = &unfinished {
+            unfinished.writers.fetch_add(1, Relaxed);
+        }
+        Self(unfinished)
+    }
+}
+
+impl Drop for Writing {
+    fn drop(&mut self) {
+        if let Some(unfinished) = &self.0 {
+            // In this order, or it might stand still for a moment.
+            unfinished.moves();
+            unfinished.writers.fetch_sub(1, Relaxed);
+        }
+    }
+}
+
 /// A part of an answer that waits to be sent. It is counted unless it is small. It is dropped when others need its
 /// memory and it has cost the most so far.
 #[derive(Debug)]
@@ -114,6 +137,11 @@ impl<T: Send + 'static> Outgoing<T> {
     fn of(rest: T, held: Held) -> Self {
         let watched = held.clone();
         Self(UntilCutOff::new((rest, Some(held)), &watched))
+    }
+
+    /// Until the result is dropped, the value does not stand still.
+    pub fn writing(&self) -> Writing {
+        Writing::of(self.0.watched.as_ref().map(|(unfinished, _)| Arc::clone(unfinished)))
     }
 
     /// Returns when the value is dropped for others.

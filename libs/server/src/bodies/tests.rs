@@ -130,6 +130,19 @@ async fn few_answers_wait_for_memory_and_others_are_refused_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn answer_is_not_cut_off_while_more_of_it_is_written() {
+    let bodies = Bodies::within(&Budget::new(1_000_000));
+    let slow = Outgoing::hold(&bodies, 900_000, ()).await.unwrap();
+    let writing = slow.writing();
+    tokio::time::sleep(STANDSTILL).await;
+    assert_eq!(bodies.hold_answer(200_000).await.unwrap_err(), NoRoom);
+    drop(writing);
+    tokio::time::sleep(STANDSTILL).await;
+    assert!(bodies.hold_answer(200_000).await.is_ok());
+    assert_eq!(slow.with(|()| ()), None);
+}
+
+#[tokio::test(start_paused = true)]
 async fn heads_are_in_memory_while_they_wait_so_few_of_them_may() {
     let bodies = Bodies::within(&Budget::new(1_600_000));
     let full = bodies.begin_with(800_000).await.unwrap();
