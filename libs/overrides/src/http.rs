@@ -202,8 +202,14 @@ impl Api {
         validate(limits, &forwarders).map_err(Refusal::Bad)?;
         // What only the services know is checked as for the operator's file. Otherwise a tenant would be left with
         // limits that cannot be applied.
-        let alone = merge(&Limits::default(), limits);
-        (self.overrides.settings.check)(&alone).map_err(Refusal::Bad)?;
+        let check = &self.overrides.settings.check;
+        check(&merge(&Limits::default(), limits)).map_err(Refusal::Bad)?;
+        let snapshot = self.overrides.snapshot();
+        let operators = snapshot.runtime(tenant.as_str());
+        // What is wrong without the tenant's limits is not the tenant's to mend.
+        if check(operators).is_ok() {
+            check(&merge(operators, limits)).map_err(Refusal::Bad)?;
+        }
         let skip = match parameter(query, "skip-conflicting-overrides-check").as_deref() {
             None => false,
             Some(text) => boolean(text).ok_or_else(|| {
@@ -215,7 +221,6 @@ impl Api {
         if skip || !section.api.check_for_conflicting_runtime_overrides {
             return Ok(());
         }
-        let snapshot = self.overrides.snapshot();
         let entry = snapshot.own_entry(tenant.as_str());
         if entry.is_some_and(|entry| conflicts(entry, &snapshot.defaults)) {
             return Err(Refusal::Bad(CONFLICT.to_owned()));

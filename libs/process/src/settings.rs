@@ -26,7 +26,7 @@ use crate::memory::block_list_bytes;
 use crate::{Error, bucket};
 
 /// Refuses limits of a tenant for a reason that the configuration itself cannot know, in words for the operator.
-pub type CheckLimits = fn(&Limits) -> Result<(), String>;
+pub type CheckLimits = fn(&Config, &Limits) -> Result<(), String>;
 
 /// How long a tenant has no blocks before it is deleted, where no age is given.
 const EMPTY_TENANT_AGE: Duration = Duration::from_secs(12 * 3600);
@@ -209,7 +209,7 @@ pub(crate) fn overrides(
 /// What is refused of limits: what `check` does, and forwarders that the distributor of this process does not have.
 fn check_of(config: Arc<Config>, check: CheckLimits) -> LimitsCheck {
     Arc::new(move |limits| {
-        check(limits)?;
+        check(&config, limits)?;
         let forwarders = &config.distributor.forwarders;
         let is_known = |name: &&String| forwarders.iter().any(|known| known.name == **name);
         match limits.forwarders.iter().find(|name| !is_known(name)) {
@@ -294,7 +294,7 @@ mod tests {
             let text = "distributor: {forwarders: [{name: f, backend: otlpgrpc, otlpgrpc: {tls: {insecure: true}}}]}";
             let mut config = tactus_config::from_yaml(text).unwrap();
             config.target = target.to_owned();
-            check_of(Arc::new(config), |_| Ok(()))
+            check_of(Arc::new(config), |_, _| Ok(()))
         };
         let limits = |name: &str| Limits { forwarders: vec![name.to_owned()], ..Limits::default() };
         assert_eq!(check("all")(&limits("f")), Ok(()));
@@ -304,7 +304,7 @@ mod tests {
             "forwarders: forwarder \"x\" is not a known forwarder, contact your system administrator"
         );
         assert_eq!(check("querier")(&limits("x")), Ok(()));
-        let refuses = check_of(Arc::default(), |_| Err("no".to_owned()));
+        let refuses = check_of(Arc::default(), |_, _| Err("no".to_owned()));
         assert_eq!(refuses(&Limits::default()), Err("no".to_owned()));
     }
 

@@ -95,6 +95,13 @@ pub fn check(storage: &GeneratorStorage) -> Result<(), SettingsError> {
     settings::remotes(&storage.remote_write).map(|_| ())
 }
 
+/// Checks `remote_write_headers` of a tenant.
+///
+/// Errors: the first header that cannot be used. The text does not have its value.
+pub fn check_headers(headers: &BTreeMap<String, Secret>) -> Result<(), Reason> {
+    headers.iter().try_for_each(|(name, value)| tenant::own_header(name, value).map(drop))
+}
+
 /// The configured remotes, for all tenants of a process.
 pub struct RemoteWrite {
     path: PathBuf,

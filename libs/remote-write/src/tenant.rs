@@ -126,6 +126,15 @@ pub(super) fn all_headers(
     remotes.iter().map(|remote| headers(remote, tenant, overrides, add_org_id)).collect()
 }
 
+/// A header of `remote_write_headers`. Errors: it cannot be sent, or must not be set.
+pub(super) fn own_header(name: &str, value: &Secret) -> Result<(HeaderName, HeaderValue), Reason> {
+    match settings::check_header(name) {
+        // Credentials of a tenant's own go before those of the remote.
+        Ok(()) | Err(Reason::AuthorizationHeader) => Ok(header(name, value.reveal())?),
+        Err(error) => Err(error),
+    }
+}
+
 fn headers(
     remote: &Remote,
     tenant: &TenantId,
@@ -134,12 +143,7 @@ fn headers(
 ) -> Result<Arc<HeaderMap>, Reason> {
     let mut headers = remote.headers.clone();
     for (name, value) in overrides {
-        match settings::check_header(name) {
-            // Credentials of a tenant's own go before those of the remote.
-            Ok(()) | Err(Reason::AuthorizationHeader) => {}
-            Err(error) => return Err(error),
-        }
-        let (name, value) = header(name, value.reveal())?;
+        let (name, value) = own_header(name, value)?;
         headers.insert(name, value);
     }
     let has_org_id = headers.get(&ORG_ID).is_some_and(|value| !value.is_empty());

@@ -10,6 +10,6 @@ fn main() -> ExitCode {
         build: |process| Box::pin(tactus_compactor::part::alone(process)),
         check: |process| Box::pin(tactus_compactor::part::check(process)),
         ports: |_| Ok(Vec::new()),
-        check_limits: tactus_compactor::from_config::check_limits,
+        check_limits: |_, limits| tactus_compactor::from_config::check_limits(limits),
     })
 }

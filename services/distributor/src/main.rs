@@ -10,6 +10,6 @@ fn main() -> ExitCode {
         build: |process| Box::pin(tactus_distributor::part::alone(process)),
         check: |process| Box::pin(tactus_distributor::part::check(process)),
         ports: tactus_distributor::part::ports,
-        check_limits: tactus_distributor::from_config::check_limits,
+        check_limits: |_, limits| tactus_distributor::from_config::check_limits(limits),
     })
 }

@@ -39,13 +39,22 @@ pub(crate) fn check(config: &Config) -> Result<(), Error> {
         .map_err(|error| Error::Setup(format!("metrics_generator.storage: {error}")))
 }
 
-/// Checks what the configuration cannot check by itself: filters, dimensions and buckets of processors.
+/// Checks what the limits cannot be checked for by themselves: filters, dimensions and buckets of processors, together with
+/// those of the configuration, and headers.
 ///
 /// Errors: the first invalid limit.
-pub fn check_limits(limits: &Limits) -> Result<(), String> {
-    engine::Settings::resolve(&MetricsGenerator::default(), &with_all_processors(limits), "")
-        .map(drop)
-        .map_err(with_section)
+pub fn check_limits(config: &Config, limits: &Limits) -> Result<(), String> {
+    let resolve = |section: &MetricsGenerator, limits: &Limits| {
+        engine::Settings::resolve(section, &with_all_processors(limits), "").map(drop)
+    };
+    // A section that is wrong by itself is no fault of the limits: a process that has a generator refuses it.
+    let section = match resolve(&config.metrics_generator, &Limits::built_in()) {
+        Ok(()) => &config.metrics_generator,
+        Err(_) => &MetricsGenerator::default(),
+    };
+    resolve(section, limits).map_err(with_section)?;
+    tactus_remote_write::check_headers(&limits.metrics_generator.remote_write_headers)
+        .map_err(|reason| format!("metrics_generator.remote_write_headers: {reason}"))
 }
 
 fn with_all_processors(limits: &Limits) -> GeneratorLimits {
@@ -65,10 +74,17 @@ fn with_section(reason: String) -> String {
 mod tests {
     use super::*;
 
-    fn refused(limits: &str) -> String {
-        let yaml = format!("{{overrides: {{defaults: {{metrics_generator: {{{limits}}}}}}}}}");
+    /// Why limits are refused with a `metrics_generator` section.
+    fn refused_with(section: &str, limits: &str) -> String {
+        let yaml = format!(
+            "{{metrics_generator: {{{section}}}, overrides: {{defaults: {{metrics_generator: {{{limits}}}}}}}}}"
+        );
         let config = tactus_config::from_yaml(&yaml).unwrap();
-        check_limits(&config.overrides.defaults).err().unwrap_or_default()
+        check_limits(&config, &config.overrides.defaults).err().unwrap_or_default()
+    }
+
+    fn refused(limits: &str) -> String {
+        refused_with("", limits)
     }
 
     #[test]
@@ -88,10 +104,32 @@ mod tests {
                 "processor: {host_info: {host_identifiers: []}}",
                 "metrics_generator: at least one value",
             ),
+            (
+                "remote_write_headers: {Content-Type: secret}",
+                "metrics_generator.remote_write_headers: Content-Type is a reserved header",
+            ),
+            ("remote_write_headers: {'a b': secret}", "metrics_generator.remote_write_headers: "),
         ] {
             let reason = refused(limits);
-            assert!(reason.starts_with(expected), "{reason}");
+            assert!(reason.starts_with(expected) && !reason.contains("secret"), "{reason}");
         }
+        assert_eq!(
+            refused("remote_write_headers: {Authorization: Bearer x, X-Scope-OrgID: a}"),
+            ""
+        );
+    }
+
+    #[test]
+    fn limits_are_judged_together_with_the_configuration() {
+        let mapping =
+            "processor: {span_metrics: {dimension_mappings: [{name: a-b, source_labels: [x]}]}}";
+        let dimension = "processor: {span_metrics: {dimensions: [a.b]}}";
+        assert_eq!((refused_with(mapping, ""), refused_with("", dimension)), Default::default());
+        let reason = refused_with(mapping, dimension);
+        let expected = "metrics_generator: dimension_mapping \"a-b\" produces label \"a_b\" which collides with dimension \"a.b\"";
+        assert_eq!(reason, expected);
+        // The section is wrong without any limits.
+        assert_eq!(refused_with("limiter_type: none", dimension), "");
     }
 
     #[test]

@@ -10,6 +10,6 @@ fn main() -> ExitCode {
         build: |process| Box::pin(tactus_querier::part::alone(process)),
         check: |process| Box::pin(tactus_querier::part::check(process)),
         ports: |_| Ok(Vec::new()),
-        check_limits: |_| Ok(()),
+        check_limits: |_, _| Ok(()),
     })
 }

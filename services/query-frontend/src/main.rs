@@ -10,6 +10,6 @@ fn main() -> ExitCode {
         build: |process| Box::pin(tactus_query_frontend::part::alone(process)),
         check: |process| Box::pin(tactus_query_frontend::part::check(process)),
         ports: tactus_query_frontend::part::ports,
-        check_limits: |_| Ok(()),
+        check_limits: |_, _| Ok(()),
     })
 }

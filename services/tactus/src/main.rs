@@ -16,10 +16,10 @@ use tactus_query_frontend::part::Local;
 use tactus_recent_data::BlockWritten;
 
 fn main() -> ExitCode {
-    let check_limits = |limits: &_| {
+    let check_limits = |config: &_, limits: &_| {
         tactus_compactor::from_config::check_limits(limits)?;
         tactus_ingester::from_config::check_limits(limits)?;
-        tactus_metrics_generator::from_config::check_limits(limits)?;
+        tactus_metrics_generator::from_config::check_limits(config, limits)?;
         tactus_distributor::from_config::check_limits(limits)
     };
     tactus_process::main(Program { target: None, build, check, ports, check_limits })

@@ -96,6 +96,23 @@ async fn what_the_services_cannot_use_is_refused() {
 }
 
 #[tokio::test]
+async fn what_does_not_go_with_limits_of_the_operator_is_refused() {
+    let check: LimitsCheck = Arc::new(|limits| {
+        let generator = &limits.metrics_generator;
+        match !generator.processors.is_empty() && generator.disable_collection {
+            true => Err("either or".to_owned()),
+            false => Ok(()),
+        }
+    });
+    let file = "overrides: {a: {metrics_generator: {processors: [span-metrics]}}}";
+    let rig = Rig::checked("{}", file, Arc::clone(&check)).await;
+    let body = r#"{"metrics_generator":{"disable_collection":true}}"#;
+    let answer = rig.ask("POST", "", Some("0"), body).await;
+    assert_eq!((answer.status, answer.text.as_str()), (400, "either or\n"));
+    assert_eq!(rig.ask_as("b", "POST", "", Some("0"), body).await.status, 200);
+}
+
+#[tokio::test]
 async fn document_is_created_read_replaced_and_deleted_by_version() {
     let rig = Rig::new(FORWARDERS, "").await;
     let answer = rig.ask("GET", "", None, "").await;
