@@ -282,6 +282,7 @@ def test_explosion_of_labels_is_held_at_the_limit(servers, tmp_path, receiver):
     active = server.metric("tempo_metrics_generator_registry_active_series")
     assert 400 < active <= 500
     assert server.metric("tempo_metrics_generator_registry_series_limited_total") > 10_000
+    assert "reached max active series" in server.logs()
     assert receiver.latest("traces_spanmetrics_calls_total", metric_overflow="true") > spans - 100
     assert len(receiver.samples()) < 600
     assert server.resident_bytes() < before + (256 << 20)

@@ -95,6 +95,7 @@ def test_generator_that_hangs_slows_no_client_and_what_it_misses_is_counted(tmp_
         assert sorted(times)[-3] < 1, sorted(times)[-5:]
         refused = "tempo_distributor_queue_pushes_failures_total"
         eventually(lambda: distributor.metric(refused) > 50, "a full queue is counted")
+        assert "failed to push data to queue: queue is full" in distributor.logs()
         eventually(lambda: distributor.metric("tempo_distributor_metrics_generator_pushes_failures_total") > 0, "as is no answer", 60)
         hanging.thaw()
         before = hanging.metric("tempo_metrics_generator_spans_received_total")

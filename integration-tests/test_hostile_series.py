@@ -43,6 +43,7 @@ def test_names_that_are_all_different(server):
         for answer in answers:
             assert answer.status_code in (200, 503), answer.text[:300]
     assert server.metric("tempo_metrics_generator_registry_series_limited_total") > 0
+    assert "no memory for more series" in server.logs()
     assert server.metric("tactus_metrics_generator_series_bytes") <= 104 << 20
     # A tenant that comes now has series of its own.
     late = {"X-Scope-OrgID": "late"}

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use tactus_model::{TenantId, mix_64};
+use tactus_telemetry::log_limited;
 use tactus_telemetry::metrics::{
     Counter, CounterVec, DEFAULT_BUCKETS, Gauge, GaugeVec, Histogram, OVERFLOW, exponential_buckets,
 };
@@ -102,9 +103,15 @@ impl QueueMetrics {
         self.refused.with([queue, tenant]);
     }
 
-    /// Counts a request that found no room.
+    /// Counts and logs a request that found no room.
     pub(crate) fn refused(&self, queue: &str, tenant: &str) {
         self.refused.with([queue, tenant]).inc();
+        log_limited!(
+            warn,
+            tenant,
+            queue_name = queue,
+            "failed to push data to queue: queue is full"
+        );
     }
 
     /// Requests of the tenant that wait.

@@ -12,7 +12,7 @@ use tactus_config::Config;
 use tactus_model::TenantId;
 use tactus_overrides::Overrides;
 use tactus_proto::tactus::v1::PushRequest;
-use tactus_telemetry::metrics::Registry;
+use tactus_telemetry::{error_text, log_limited, metrics::Registry};
 use tokio::sync::{Mutex, Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -32,7 +32,7 @@ const SWEEP: Duration = Duration::from_secs(60);
 /// A tenant without series that pushed nothing for so long is let go of.
 const IDLE: Duration = Duration::from_secs(600);
 /// A tenant that could not start is not tried again for so long.
-const BACK_OFF: Duration = Duration::from_secs(10);
+const BACK_OFF: Duration = Duration::from_secs(60);
 /// The budget of pushes is counted in this many bytes.
 const UNIT_BYTES: u64 = 1024;
 
@@ -125,12 +125,11 @@ impl Generator {
         if self.stopping.is_cancelled() {
             return Err(Error::Stopping);
         }
-        if self.instances.read().len() >= MAX_TENANTS {
-            return Err(Error::TooManyTenants(MAX_TENANTS));
-        }
-        if !self.shared.memory.has_room(TENANT_BYTES) {
-            return Err(Error::NoMemory);
-        }
+        self.check_room().inspect_err(|error| {
+            self.shared.metrics.tenant_refusals.inc();
+            let (tenant, error) = (tenant.as_str(), error_text(error));
+            log_limited!(warn, tenant, error, "no series are made of the tenant's spans");
+        })?;
         failed.retain(|_, since| since.elapsed() < BACK_OFF);
         if failed.contains_key(tenant) {
             return Err(Error::BackOff);
@@ -148,6 +147,17 @@ impl Generator {
         Ok(instance)
     }
 
+    /// Errors: there may be no tenant more.
+    fn check_room(&self) -> Result<(), Error> {
+        if self.instances.read().len() >= MAX_TENANTS {
+            return Err(Error::TooManyTenants(MAX_TENANTS));
+        }
+        match self.shared.memory.has_room(TENANT_BYTES) {
+            true => Ok(()),
+            false => Err(Error::NoMemory),
+        }
+    }
+
     fn show_tenants(&self) {
         self.shared.metrics.tenants.set(self.instances.read().len() as f64);
     }
@@ -161,7 +171,7 @@ impl Generator {
                 let headers = &limits.metrics_generator.remote_write_headers;
                 // Without a handle a tenant ends once it has sent everything.
                 if let Err(error) = shared.remote_write.tenant(&tenant, headers, now_ms()) {
-                    let (tenant, error) = (tenant.as_str(), tactus_telemetry::error_text(&error));
+                    let (tenant, error) = (tenant.as_str(), error_text(&error));
                     tracing::error!(tenant, error, "what an earlier process collected is not sent");
                 }
             }

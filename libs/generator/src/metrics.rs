@@ -19,6 +19,9 @@ tactus_telemetry::metrics! {
         /// Pushes refused because too many bytes of others were being counted.
         pub(crate) overloads: Counter = "tactus_metrics_generator_overload_refusals_total",
             "Pushes refused because too many bytes of others were being counted.";
+        /// Pushes of tenants that have no instance and get none.
+        pub(crate) tenant_refusals: Counter = "tactus_metrics_generator_tenant_refusals_total",
+            "Pushes refused because their tenant has no series yet, and there is no memory for it or there are too many tenants.";
         /// What series take.
         pub(crate) series_bytes: Gauge = "tactus_metrics_generator_series_bytes",
             "Estimated memory of the series of all tenants.";

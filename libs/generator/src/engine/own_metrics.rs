@@ -2,12 +2,13 @@
 
 use std::collections::HashMap;
 
+use tactus_telemetry::log_limited;
 use tactus_telemetry::metrics::{Counter, CounterVec, Gauge, GaugeVec, Registry as Metrics};
 
 use super::service_graphs::Counted;
 use super::settings::{Processor, Settings};
 use super::span_metrics::Discarded;
-use crate::registry::{Limiter, Registry, Statistics};
+use crate::registry::{self, Limiter, Registry, Statistics};
 
 tactus_telemetry::metrics! {
     /// The generator's own metrics that the engine counts, of all tenants.
@@ -231,6 +232,9 @@ impl TenantMetrics {
             counts.active.set(active as f64);
             counts.max.set(registry.settings().limit as f64);
         }
+        if limited > before_all[2] {
+            log_limit(&self.tenant, active, registry);
+        }
         let sanitized = now.spans_sanitized - before.spans_sanitized;
         if sanitized > 0 {
             self.all.spans_sanitized.with(tenant).inc_by(sanitized);
@@ -262,6 +266,26 @@ impl TenantMetrics {
             counter.inc_by(limited.saturating_sub(*reported));
             *reported = limited;
         }
+    }
+}
+
+/// Says why label sets of a tenant overflow.
+fn log_limit(tenant: &str, active: u64, registry: &Registry) {
+    let registry::Settings { limiter, limit, .. } = *registry.settings();
+    if limit == 0 || registry.is_memory_full() {
+        let limit = "metrics_generator.registry.max_bytes";
+        log_limited!(
+            warn,
+            tenant,
+            active,
+            limit,
+            "no memory for more series, which count under metric_overflow"
+        );
+        return;
+    }
+    match limiter {
+        Limiter::Series => log_limited!(warn, tenant, active, limit, "reached max active series"),
+        Limiter::Entity => log_limited!(warn, tenant, active, limit, "reached max active entities"),
     }
 }
 

@@ -12,8 +12,13 @@ const BUDGET: u64 = 1 << 20;
 
 /// A generator whose remote nobody listens at. `limits`: more keys of `overrides.defaults.metrics_generator`.
 async fn generator(directory: &Path, limits: &str) -> Arc<Generator> {
+    generator_within(directory, 0, limits).await
+}
+
+/// With memory for series of so many bytes; 0 is no limit.
+async fn generator_within(directory: &Path, max_bytes: u64, limits: &str) -> Arc<Generator> {
     let yaml = format!(
-        "{{metrics_generator: {{registry: {{collection_interval: 1h}}, \
+        "{{metrics_generator: {{registry: {{collection_interval: 1h, max_bytes: {max_bytes}}}, \
            storage: {{path: {}, remote_write: [{{url: 'http://127.0.0.1:1/'}}]}}}}, \
            overrides: {{defaults: {{metrics_generator: {{processors: [span-metrics], {limits}}}}}}}}}",
         directory.display()
@@ -97,6 +102,18 @@ async fn tenant_that_cannot_start_is_not_tried_at_each_push() {
     assert!(matches!(first, Err(Error::Tenant { .. })), "{first:?}");
     let second = generator.push(tenant("a"), push(1), false).await;
     assert!(matches!(second, Err(Error::BackOff)), "{second:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tenant_for_which_there_is_no_memory_is_refused_and_counted() {
+    let directory = tempfile::tempdir().unwrap();
+    let generator = generator_within(directory.path(), 2 * TENANT_BYTES, "").await;
+    generator.push(tenant("a"), push(1), false).await.unwrap();
+    let refused = generator.push(tenant("b"), push(1), false).await;
+    assert!(matches!(refused, Err(Error::NoMemory)), "{refused:?}");
+    assert_eq!(generator.shared.metrics.tenant_refusals.get(), 1);
+    generator.push(tenant("a"), push(1), false).await.unwrap();
+    assert_eq!(generator.shared.metrics.tenant_refusals.get(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
