@@ -14,12 +14,12 @@ pub enum RelabelError {
     #[error("{0}")]
     Setting(String),
     /// The expression cannot be compiled.
-    #[error("invalid regex {regex:?}: {source}")]
+    #[error("invalid regex {regex:?}: {reason}")]
     Regex {
         /// As configured.
         regex: String,
         /// What is wrong with it.
-        source: regex::Error,
+        reason: String,
     },
 }
 
@@ -99,8 +99,8 @@ impl Rule {
             _ => return Err(RelabelError::UnknownAction(config.action.clone())),
         };
         check_fields(action, config)?;
-        let regex = Regex::new(&format!("^(?s:{})$", config.regex))
-            .map_err(|source| RelabelError::Regex { regex: config.regex.clone(), source })?;
+        let regex = anchored(&config.regex)
+            .map_err(|reason| RelabelError::Regex { regex: config.regex.clone(), reason })?;
         Ok(Self {
             action,
             sources: config.source_labels.clone(),
@@ -163,6 +163,12 @@ impl Rule {
         }
         true
     }
+}
+
+/// A pattern of RE2 that matches whole texts. Errors: what is wrong with it.
+fn anchored(pattern: &str) -> Result<Regex, String> {
+    let pattern = tactus_traceql::from_re2(pattern)?;
+    Regex::new(&format!("^(?s:{pattern})$")).map_err(|error| error.to_string())
 }
 
 /// Errors: an action lacks a field that it needs, or has one that it does not use.

@@ -17,6 +17,7 @@ use std::sync::{Arc, OnceLock};
 
 use self::bounded::{Automaton, Room};
 use self::program::Program;
+pub use self::translate::from_re2;
 pub use self::unanchored::UnanchoredRegex;
 
 /// Limit on a compiled program. Patterns whose nested repetitions explode fail quickly.

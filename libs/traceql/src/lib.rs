@@ -34,7 +34,7 @@ pub use ast::{
     SpansetExpression, SpansetFilter, SpansetOperator, UnaryOperator,
 };
 pub use canonical::{format_duration, format_float};
-pub use compiled_regex::{CompiledRegex, InvalidRegex, Patterns, UnanchoredRegex};
+pub use compiled_regex::{CompiledRegex, InvalidRegex, Patterns, UnanchoredRegex, from_re2};
 pub use completion::{Completion, ConditionGroup, TooManyConditionGroups, completion};
 pub use error::{Error, ParseError, Result, ValidateError};
 pub use hints::{Hint, Hints, SampleHint};

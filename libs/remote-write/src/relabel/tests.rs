@@ -155,3 +155,20 @@ fn rules_without_what_their_action_needs_are_refused() {
     let open = rule("keep", |rule| rule.regex = "(".to_owned());
     assert!(error(open).starts_with("invalid regex \"(\": "));
 }
+
+#[test]
+fn expressions_are_those_of_re2() {
+    let matches = |pattern: &str, value: &str| anchored(pattern).unwrap().is_match(value);
+    assert!(matches(r"\d\w\s\bx", "4b x") && matches(r"a\Bb", "ab"));
+    for (pattern, value) in [(r"\d", "\u{665}"), (r"\w", "é"), (r"\s", "\u{a0}"), (r"a\B.", "aé")]
+    {
+        assert!(!matches(pattern, value), "{pattern} {value}");
+    }
+    assert!(matches(r"\Qa.b\E{", "a.b{") && !matches(r"\Qa.b\E{", "axb{"));
+    assert!(matches(r"(?P<name>a)[[:digit:]]\x41\101", "a1AA") && matches("[a&&b]", "&"));
+    for pattern in ["a{1001}", "(?x) a", "a)|(b", "("] {
+        let rule = rule("keep", |rule| rule.regex = pattern.to_owned());
+        let refused = Relabeling::new(&[rule]).unwrap_err().to_string();
+        assert!(refused.starts_with(&format!("invalid regex {pattern:?}: ")), "{refused}");
+    }
+}

@@ -15,8 +15,10 @@ const NAMED_CLASSES: [&str; 14] = [
     "space", "upper", "word", "xdigit",
 ];
 
-/// Translates a pattern. Errors: constructs that only the crate has.
-pub(super) fn from_re2(pattern: &str) -> Result<String> {
+/// Translates a pattern of RE2 to one of the `regex` crate, which may be put into a group.
+///
+/// Errors: constructs that only the crate has. The crate reports those that neither has.
+pub fn from_re2(pattern: &str) -> Result<String> {
     let mut translated = String::with_capacity(pattern.len() + 16);
     let mut rest = pattern;
     let mut after_repetition = false;
