@@ -7,8 +7,9 @@ use tactus_traceql::{Attribute as Identifier, AttributeScope, CompiledRegex, Int
 use super::value_text::{kind_text, status_text};
 use super::view::{Name, Names, View};
 
-/// Largest program of a pattern: times the longest text of an attribute it is what a span may cost.
-const MAX_PROGRAM_BYTES: usize = 1 << 17;
+/// Largest program of a pattern: times the longest text of an attribute it is what a span may cost. Enough for hundreds of
+/// paths as alternatives.
+const MAX_PROGRAM_BYTES: usize = 1 << 19;
 
 /// Policies of one processor.
 #[derive(Debug, Default)]
@@ -210,6 +211,28 @@ impl Wanted {
             (Self::Double(wanted), ValueType::Double) => *wanted == f64::from_bits(payload),
             (Self::Bool(wanted), ValueType::Bool) => *wanted == (payload != 0),
             _ => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pattern_may_be_hundreds_of_paths_and_no_more_than_its_bound() {
+        let pattern = |count: usize| {
+            let path =
+                |number: usize| format!("/api/v{}/users/{}/orders", number % 7, number * 7919);
+            (0..count).map(path).collect::<Vec<_>>().join("|")
+        };
+        for count in [200, 500] {
+            let matches = unanchored(&pattern(count)).unwrap();
+            assert!(matches.is_match(b"GET /api/v3/users/23757/orders?a=b"));
+            assert!(!matches.is_match(b"GET /api/v3/users/23758/orders"));
+        }
+        for pattern in [pattern(2_000), "(?:a{1000}b{1000}c{1000}){9}".to_owned()] {
+            assert!(unanchored(&pattern).is_err());
         }
     }
 }
