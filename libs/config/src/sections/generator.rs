@@ -137,7 +137,7 @@ section! {
         collection_interval: GoDuration = seconds(15), "interval of collections";
         stale_duration: GoDuration = minutes(15), "a series that does not change for this long ends";
         staleness_markers: bool, "tell the receiver when a series ends";
-        external_labels: BTreeMap<String, String>, "labels of every series";
+        external_labels: BTreeMap<String, String>, "labels of every series; an empty value removes the label of that name";
         inject_tenant_id_as: String, "label that holds the tenant";
         max_label_name_length: i64 = 1_024, "longer names are cut";
         max_label_value_length: i64 = 2_048, "longer values are cut";

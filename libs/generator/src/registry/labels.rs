@@ -66,13 +66,20 @@ impl Labels {
 
     /// Sets a label. A later value of the same name replaces it; an empty value is ignored.
     pub(crate) fn set(&mut self, name: &Arc<str>, value: &str) {
-        self.set_whole(name, cut(value, self.max_value_bytes));
+        let value = cut(value, self.max_value_bytes);
+        if !value.is_empty() {
+            self.set_whole(name, value);
+        }
     }
 
-    /// As [`Self::set`], but the value is not cut. For values that tell tenants or generators apart.
+    /// As [`Self::set`], but the value is not cut, and an empty one removes the label. For labels of every series, which tell
+    /// tenants or generators apart.
     pub(crate) fn set_whole(&mut self, name: &Arc<str>, value: &str) {
-        if value.is_empty() || name.is_empty() {
+        if name.is_empty() {
             return;
+        }
+        if value.is_empty() {
+            return self.entries.retain(|entry| entry.name != *name);
         }
         let start = self.text.len();
         self.text.push_str(value);
@@ -188,6 +195,8 @@ mod tests {
         assert_eq!(labels.set_bytes(&a, b"\xff"), Err(InvalidUtf8));
         labels.set_whole(&b, "whole");
         assert_eq!(labels.get("b"), Some("whole"));
+        labels.set_whole(&b, "");
+        assert_eq!((labels.get("b"), labels.get("a")), (None, Some("lon")));
     }
 
     #[test]

@@ -43,8 +43,8 @@ pub(crate) enum SpanNames {
 /// How a registry works. [`Registry::update`] changes it at any time.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Settings {
-    /// Labels of every series. They replace labels of processors with the same name; the last of a name counts. Fixed by
-    /// [`Registry::new`].
+    /// Labels of every series. They replace labels of processors with the same name, or remove them if their value is empty; the
+    /// last of a name counts. Fixed by [`Registry::new`].
     pub external_labels: Vec<(String, String)>,
     /// A series that was not updated for this many milliseconds is removed.
     pub stale_after_ms: i64,

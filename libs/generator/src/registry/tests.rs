@@ -77,6 +77,18 @@ fn external_labels_win_and_the_last_of_a_name_counts() {
 }
 
 #[test]
+fn external_label_without_a_value_removes_the_label() {
+    let external_labels = vec![("l".to_owned(), String::new()), ("a".to_owned(), "1".to_owned())];
+    let mut registry = registry_of(Settings { external_labels, ..Settings::default() });
+    let metric = registry.metric(spec("m", Kind::Counter));
+    count(&mut registry, metric, "one", START_MS);
+    count(&mut registry, metric, "other", START_MS);
+    let series = collect(&mut registry, START_MS);
+    assert_eq!(series.len(), 1);
+    assert_eq!(series["m a=1 None"].0, 2.0);
+}
+
+#[test]
 fn labels_of_every_series_are_not_cut() {
     let external_labels = vec![("tenant".to_owned(), "team-a".to_owned())];
     let settings = Settings { external_labels, max_label_value_bytes: 4, ..Settings::default() };
