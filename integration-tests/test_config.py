@@ -122,6 +122,9 @@ ADVICE = {
         "memberlist: {join_members: ['tactus-1:7946']}", (), "ingester.lifecycler.ring.kvstore.store is memberlist"),
     "processors without a directory": (
         "overrides: {defaults: {metrics_generator: {processors: [span-metrics]}}}", (), "no metrics_generator.storage.path"),
+    "processor without effect": (
+        "overrides: {defaults: {metrics_generator: {processors: [local-blocks]}}}", (),
+        "overrides.defaults.metrics_generator.processors: local-blocks does nothing"),
     "duration below zero": ("ingester: {trace_idle_period: -5s}", (), "ingester.trace_idle_period: a duration below zero counts as 0 (line 1)"),
     "variable that stays": ("server: {http_listen_address: '${HOST_OF_NOBODY}'}", (), "-config.expand-env expands variables"),
     "variable that is not set": (

@@ -110,6 +110,11 @@ fn listeners(config: &Config, written: impl Fn(&str) -> bool) -> Vec<Difference>
         .collect()
 }
 
+/// What does nothing in limits that stand at `path`.
+pub(crate) fn without_effect(limits: &Limits, path: &str) -> impl Iterator<Item = Difference> {
+    of_limits(limits, path).into_iter().filter(|difference| difference.harmless)
+}
+
 /// What is different about limits that stand at `path`.
 pub(crate) fn of_limits(limits: &Limits, path: &str) -> Vec<Difference> {
     let mut found = Vec::new();

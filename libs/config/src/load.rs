@@ -7,8 +7,8 @@ use crate::rewrite::Layout;
 use crate::sections::root::Config;
 use crate::yaml::{Content, Node};
 use crate::{
-    check, expand, flags, jaeger_environment, rewrite, target, unsupported, validate, variables,
-    yaml,
+    check, differences, expand, flags, jaeger_environment, rewrite, target, unsupported, validate,
+    variables, yaml,
 };
 
 /// A configuration and what the process was asked to do with it.
@@ -96,6 +96,8 @@ pub fn load_as(
     loaded.expand_env = expand_env;
     config.sampling.read_environment(&env).map_err(Error::Invalid)?;
     document.warnings.extend(check::advice(config, document.clustered));
+    let idle = differences::without_effect(&config.overrides.defaults, "overrides.defaults");
+    document.warnings.extend(idle.map(|idle| format!("{}: {}", idle.key, idle.text)));
     loaded.warnings = check::findings(config, document.flat_overrides);
     loaded.suspect = loaded.warnings.len();
     loaded.warnings.append(&mut document.warnings);

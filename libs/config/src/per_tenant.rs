@@ -1,5 +1,6 @@
 //! The file with limits of tenants, `overrides.per_tenant_override_config`.
 
+use crate::differences;
 use crate::duration::GoDuration;
 use crate::field::{Field, Reader, already_set};
 use crate::rewrite::{Rewritten, flat_to_scoped};
@@ -26,6 +27,8 @@ pub struct PerTenantFile {
     pub overrides: PerTenantOverrides,
     /// To be logged, one line each.
     pub warnings: Vec<String>,
+    /// Settings without effect, which are no mistake; to be logged, too.
+    pub advice: Vec<String>,
 }
 
 /// Why a file is refused as a whole; the limits in effect should stay.
@@ -55,6 +58,7 @@ impl PerTenantOverrides {
             }
         }
         file.warnings.extend(reading.reader.warnings());
+        let mut idle = Vec::new();
         for (tenant, mut limits) in reading.tenants {
             check(&tenant, &limits, config).map_err(PerTenantError)?;
             let entry = reading.root.get("overrides").and_then(|tenants| tenants.get(&tenant));
@@ -65,7 +69,16 @@ impl PerTenantOverrides {
             file.warnings.extend(unknown.map(|text| {
                 format!("overrides of tenant {tenant}: metrics_generator.processors: {text}")
             }));
+            idle.extend(differences::without_effect(&limits, &format!("overrides.{tenant}")));
             file.overrides.tenants.insert(tenant, limits);
+        }
+        // One line: a file that was Tempo's may say it of each tenant.
+        if let [first, others @ ..] = &idle[..] {
+            let more = match others.len() {
+                0 => String::new(),
+                others => format!(" (and {others} more)"),
+            };
+            file.advice.push(format!("{}{more}: {}", first.key, first.text));
         }
         Ok(file)
     }

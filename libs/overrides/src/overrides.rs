@@ -222,7 +222,7 @@ impl Overrides {
             (self.settings.check)(limits)
                 .map_err(|reason| format!("validating overrides for {tenant} failed: {reason}"))?;
         }
-        for warning in &file.warnings {
+        for warning in file.warnings.iter().chain(&file.advice) {
             tracing::warn!("{warning}");
         }
         self.replace(|_, user| (Arc::new(file.overrides), user));

@@ -118,6 +118,17 @@ fn processors_that_do_not_exist_warn() {
 }
 
 #[test]
+fn processor_without_effect_warns_once_for_all_tenants() {
+    let limits = "{ingestion: {rate_limit_bytes: 1, burst_size_bytes: 1}, metrics_generator: {processors: [local-blocks]}}";
+    let text = format!("overrides: {{a: {limits}, b: {limits}}}");
+    let file = parse_file(&text).unwrap();
+    let ([warning], []) = (&file.advice[..], &file.warnings[..]) else { panic!("{file:?}") };
+    let expected =
+        "overrides.a.metrics_generator.processors (and 1 more): local-blocks does nothing";
+    assert!(warning.starts_with(expected), "{warning}");
+}
+
+#[test]
 fn shard_size_below_the_replication_factor_is_refused() {
     let config = from_yaml("ingester: {lifecycler: {ring: {replication_factor: 3}}}").unwrap();
     let text = "overrides: {a: {ingestion: {tenant_shard_size: 2}}}";
