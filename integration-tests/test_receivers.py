@@ -2,6 +2,7 @@
 import gzip
 import json
 import os
+import re
 import socket
 import threading
 import time
@@ -259,6 +260,8 @@ def test_a_tenant_is_asked_for_everywhere(servers):
     ports = server.ports
     assert post(ports.thrift_http, "/api/traces", BATCH, "application/x-thrift").status_code == 401
     assert post(ports.zipkin, "/api/v2/spans", ZIPKIN_PROTO, "application/x-protobuf").status_code == 401
+    refused = {name for name, value in server.metrics().items() if name.startswith("tempo_receiver_refused_spans") and value == 1}
+    assert {re.search('transport="(.*?)"', name)[1] for name in refused} == {"collector_http", "http_v2_proto"}, refused
     datagram(ports.compact, COMPACT)
     eventually(lambda: server.metric("tactus_receiver_dropped_packets_total") >= 1, "the packet is refused and counted")
     for tenant, path, body, media_type in [

@@ -117,10 +117,20 @@ impl<F: BatchFormat> BatchReceiver<F> {
             refusal.message = self.format.not_stored(refusal.message);
             refusal
         };
-        let tenant = port.tenant(headers).map_err(|error| not_stored(error.into()))?;
+        let counters = self.counters.iter().find(|(known, _)| *known == transport);
+        let counters = counters.map(|(_, counters)| counters);
+        let tenant = match port.tenant(headers) {
+            Ok(tenant) => tenant,
+            Err(error) => {
+                if let Some(counters) = counters {
+                    counters.refuse(&request);
+                }
+                return Err(not_stored(error.into()));
+            }
+        };
         let sink = self.sink.as_ref();
         let result = push_traced(sink, F::SPAN_NAME, headers, tenant, request.clone()).await;
-        if let Some((_, counters)) = self.counters.iter().find(|(known, _)| *known == transport) {
+        if let Some(counters) = counters {
             counters.count(&result, &request);
         }
         result.map(|_| ()).map_err(|error| not_stored(error.into()))

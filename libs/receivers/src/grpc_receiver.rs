@@ -28,7 +28,7 @@ use crate::http_receiver::{RequestBody, decode_within};
 use crate::metrics::{ReceiverMetrics, SpanCounters};
 use crate::port::PortSettings;
 use crate::refusal::Refusal;
-use crate::sink::{PushError, PushOutcome, TraceSink, has_spans, push_traced};
+use crate::sink::{PushError, PushOutcome, TraceSink, push_traced};
 
 mod message;
 
@@ -195,7 +195,7 @@ impl<C: SpanCall> Receiver<C> {
         let request = export_request::<C>(message, &held).await?;
         let tenant = match self.settings.tenancy.write_tenant(headers) {
             Ok(tenant) if !request.is_empty() => tenant,
-            Err(error) if has_spans(&request) => return Err(error.into()),
+            Err(error) if self.counters.refuse(&request) => return Err(error.into()),
             // No spans: success, whoever asks.
             _ => return Ok(PushOutcome::default()),
         };

@@ -94,11 +94,19 @@ impl SpanCounters {
             }
             Err(PushError::Malformed(_)) => {}
             Err(_) => {
-                let mut spans = 0;
-                if walk_export(request, |_| spans += 1).is_ok() {
-                    self.refused.inc_by(spans);
-                }
+                self.refuse(request);
             }
         }
+    }
+
+    /// Counts the spans of a request that is refused. Returns false if it can be read and holds none: it succeeds then,
+    /// whoever sends it.
+    pub(crate) fn refuse(&self, request: &[u8]) -> bool {
+        let mut spans = 0;
+        let is_sound = walk_export(request, |_| spans += 1).is_ok();
+        if is_sound {
+            self.refused.inc_by(spans);
+        }
+        !is_sound || spans > 0
     }
 }

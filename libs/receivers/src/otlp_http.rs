@@ -23,10 +23,7 @@ use crate::http_receiver::{
 };
 use crate::metrics::{ReceiverMetrics, SpanCounters};
 use crate::refusal::Refusal;
-use crate::sink::{PushOutcome, TraceSink, has_spans, push_traced};
-
-/// A smaller body may hold no span. It is decoded before it is clear who sends it.
-const SPANLESS_BYTES: usize = 4 << 10;
+use crate::sink::{PushOutcome, TraceSink, push_traced};
 
 /// How the port behaves.
 #[derive(Debug, Clone)]
@@ -119,11 +116,6 @@ impl Receiver {
     ) -> Handled {
         let held = port.begin(headers).await?;
         let body = port.read(body, &held).await.map_err(|error| refuse(error.into()))?;
-        let tenant = port.tenant(headers);
-        if body.len() > SPANLESS_BYTES {
-            // Before work is spent on the body.
-            tenant.clone()?;
-        }
         let mut body = port.decompress(encoding, body, &held).await.map_err(refuse)?;
         if format == Format::Json {
             let json = body;
@@ -133,9 +125,9 @@ impl Receiver {
             .await?;
             held.keep_of_work(body.len());
         }
-        let tenant = match tenant {
+        let tenant = match port.tenant(headers) {
             Ok(tenant) if !body.is_empty() => tenant,
-            Err(error) if has_spans(&body) => return Err(error.into()),
+            Err(error) if self.counters.refuse(&body) => return Err(error.into()),
             // No spans: success, whoever asks.
             _ => return Ok(PushOutcome::default()),
         };

@@ -5,7 +5,7 @@ use std::time::Duration;
 use ::http::HeaderMap;
 use async_trait::async_trait;
 use bytes::Bytes;
-use tactus_model::{TenantId, walk::walk_export};
+use tactus_model::TenantId;
 use tactus_telemetry::request_span;
 use tactus_telemetry::self_tracing::TRACEPARENT;
 use tracing::Instrument;
@@ -58,12 +58,6 @@ pub(crate) async fn push_traced(
         span.record("otel.status_code", "ERROR");
     }
     result
-}
-
-/// False if a request can be read and holds no span: it succeeds, whoever sends it.
-pub(crate) fn has_spans(export_request: &[u8]) -> bool {
-    let mut has_spans = false;
-    walk_export(export_request, |_| has_spans = true).is_err() || has_spans
 }
 
 /// What became of the spans of a request that succeeded.
