@@ -21,7 +21,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExportResult
 from opentelemetry.trace import SpanKind, StatusCode
 
-from harness import answers, otlp
+from harness import answers, otlp, protobuf
 from harness.paths import INTEGRATION_TESTS
 from harness.tools import need
 
@@ -291,6 +291,28 @@ def test_spans_with_parents_or_links_of_another_length_are_refused_and_others_ke
     assert answer.partial_success.error_message == "INVALID_ID: 2 spans"
     found = [tactus.get(f"/api/traces/{span.trace_id.hex()}").status_code for span in (good, child, linked)]
     assert found == [200, 404, 404]
+    # Nothing is left of these.
+    response = tactus.push(otlp.export(child, linked))
+    status = RpcStatus.FromString(response.content)
+    assert (response.status_code, status.code, status.message) == (400, 3, "INVALID_ID: 2 spans")
+    with otlp.GrpcExporter(tactus.otlp_grpc_port) as exporter:
+        code, text = grpc_error(lambda: exporter.export(otlp.export(child)))
+        assert (code, text) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_ID: 1 spans")
+
+
+def test_parts_of_a_resource_and_of_a_scope_are_merged(tactus):
+    """Protobuf lets a sender write a message in parts: their fields add up."""
+    span = otlp.span()
+    (first,) = otlp.export(span, service="whole", scope="lib").resource_spans
+    (second,) = otlp.export(service="", resource={"zone": "z"}).resource_spans
+    del second.resource.attributes[0]
+    scope_spans = first.scope_spans[0].SerializeToString() + protobuf.field(1, protobuf.field(2, b"7"))
+    parts = [protobuf.field(1, part.resource.SerializeToString()) for part in (first, second)]
+    response = tactus.push(protobuf.field(1, parts[0] + protobuf.field(2, scope_spans) + parts[1]))
+    assert (response.status_code, response.content) == (200, b"\x0a\x00")
+    query = '{ resource.service.name = "whole" && resource.zone = "z" && instrumentation:name = "lib" && instrumentation:version = "7" }'
+    (trace,) = tactus.get("/api/search", q=query).json()["traces"]
+    assert int(trace["traceID"], 16) == int.from_bytes(span.trace_id, "big")
 
 
 def grpc_error(call):
@@ -338,6 +360,12 @@ def test_tenants_are_separate_and_required(servers):
         code, text = grpc_error(lambda: exporter.export(request))
         assert (code, text) == (grpc.StatusCode.UNAUTHENTICATED, "no org id")
         exporter.export(request, metadata=[("x-scope-orgid", "blue")])
+    large = otlp.export(*[otlp.span() for _ in range(200)])
+    compressed = gzip.compress(large.SerializeToString())
+    assert len(compressed) > 4096 and server.push(compressed, headers={"Content-Encoding": "gzip"}).status_code == 401
+    # Refused over HTTP: one without a tenant, one with a bad one, and the large request.
+    refused = {name: value for name, value in server.metrics().items() if name.startswith("tempo_receiver_refused_spans") and value}
+    assert sorted(refused.values()) == [1, 202], refused
     assert server.get(f"/api/traces/{trace_id}", headers={"X-Scope-OrgID": "blue"}).status_code == 200
     # Several tenants in one question.
     window = {"start": int(time.time()) - 600, "end": int(time.time()) + 60}

@@ -9,7 +9,11 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tactus_config::sections::overrides::Limits;
 use tactus_drop_rules::{RuleBook, RuleSet};
-use tactus_model::{TOO_MANY_TENANTS, TenantId, walk::walk_export, wire::WireError};
+use tactus_model::{
+    TOO_MANY_TENANTS, TenantId,
+    walk::{join_parts, walk_export},
+    wire::WireError,
+};
 use tactus_proto::tactus::v1::Refusal;
 use tactus_receivers::{PushError, PushOutcome, TraceSink};
 use tactus_ring::{Operation, RingError};
@@ -32,6 +36,8 @@ const BUSY_RETRY: Duration = Duration::from_secs(1);
 const COLUMN_FACTOR: u64 = 4;
 /// Drop rules for larger requests run on a blocking thread.
 pub(crate) const SMALL_REQUEST_BYTES: usize = 32 << 10;
+/// Why spans with an invalid id are not stored, here and at ingesters.
+const INVALID_SPAN_ID: &str = "invalid_span_id";
 /// When more ingesters are known than the ring has plus this many, those that left are forgotten.
 const SPARE_PEERS: usize = 16;
 
@@ -88,6 +94,10 @@ impl Distributor {
         let mut seen = SeenSpans::new(route.as_deref().ok(), self.adaptive.is_some());
         let export =
             CheckedExport::read(&request.bytes, |span| seen.add(span)).map_err(malformed)?;
+        if export.walk.in_parts {
+            request.bytes = join_parts(&request.bytes).map_err(malformed)?.into();
+            return Box::pin(self.take(request)).await;
+        }
         let SeenSpans { traces, grouping, roots } = seen;
         if export.received == 0 {
             return Ok(PushOutcome { accepted_spans: dropped, ..PushOutcome::default() });
@@ -115,8 +125,13 @@ impl Distributor {
         };
         let refusals = refusals.map_err(|failure| self.failed(&request, accepted, failure))?;
         self.metrics.pushed(traces.estimate(), started.elapsed());
-        self.offer_copies(&request, export, invalid > 0);
+        let has_bad_ids_only = refusals.iter().all(|refusal| refusal.reason == INVALID_SPAN_ID);
         let refused = self.count_refused(&request, refusals, accepted, &mut reasons);
+        if refused == accepted && has_bad_ids_only && dropped == 0 {
+            // Ids of parents and links, which ingesters check. Nothing is left, as if all ids of spans were invalid.
+            return Err(PushError::Invalid(reasons.join("; ")));
+        }
+        self.offer_copies(&request, export, invalid > 0);
         if let (Some(adaptive), Some(sampled)) = (&self.adaptive, sampled)
             && !sampled.is_empty()
             && refused < accepted
@@ -186,7 +201,11 @@ impl Distributor {
         book: &RuleBook,
         rules: Arc<RuleSet>,
     ) -> Result<u64, PushError> {
-        let export = CheckedExport::read(&request.bytes, |_| {}).map_err(malformed)?;
+        let mut export = CheckedExport::read(&request.bytes, |_| {}).map_err(malformed)?;
+        if export.walk.in_parts {
+            request.bytes = join_parts(&request.bytes).map_err(malformed)?.into();
+            export = CheckedExport::read(&request.bytes, |_| {}).map_err(malformed)?;
+        }
         if export.received == 0 {
             return Ok(0);
         }
@@ -234,7 +253,7 @@ impl Distributor {
             log.received(tenant, &request.bytes);
         }
         self.discard_some(request, "invalid_trace_id", export.bad_trace_ids, export.received);
-        self.discard_some(request, "invalid_span_id", export.bad_span_ids, export.received);
+        self.discard_some(request, INVALID_SPAN_ID, export.bad_span_ids, export.received);
         if export.valid() == 0 {
             return Err(PushError::Invalid(export.first_problem.clone()));
         }

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::wire::{Reader, WireError};
+use crate::wire::{Reader, WireError, messages, put_bytes_field, put_message_field};
 
 /// The field that held spans before OTLP renamed libraries to scopes; its content has the field numbers of ScopeSpans.
 /// Old senders still use it. It counts only in messages without scope spans.
@@ -27,6 +27,9 @@ pub struct ExportWalk {
     pub scopes: Vec<Range<usize>>,
     /// ScopeSpans messages that hold at least one span.
     pub runs: Vec<SpanRun>,
+    /// A resource or scope comes in several parts, as protobuf allows. The ranges have only the last part;
+    /// [`join_parts`] makes a request where each is whole.
+    pub in_parts: bool,
 }
 
 /// The spans of one ScopeSpans message.
@@ -95,7 +98,10 @@ fn walk_resource_spans<'a>(
     let mut reader = Reader::new(message);
     while let Some((field, value)) = reader.next_field()? {
         match field {
-            1 => walk.resources[resource as usize] = range_in(request, value.bytes(1)?),
+            1 => {
+                let part = range_in(request, value.bytes(1)?);
+                walk.in_parts |= take_part(&mut walk.resources[resource as usize], part);
+            }
             2 => {
                 has_scope_spans = true;
                 walk_scope_spans(request, value.bytes(2)?, resource, walk, on_span)?;
@@ -133,8 +139,9 @@ fn walk_scope_spans<'a>(
     while let Some((field, value)) = reader.next_field()? {
         match field {
             1 => {
-                scope = range_in(request, value.bytes(1)?);
-                start = scope.end;
+                let part = range_in(request, value.bytes(1)?);
+                start = part.end;
+                walk.in_parts |= take_part(&mut scope, part);
             }
             2 => {
                 let span = value.bytes(2)?;
@@ -155,6 +162,43 @@ fn walk_scope_spans<'a>(
         walk.scopes.push(scope);
     }
     Ok(())
+}
+
+/// Takes a part of a resource or scope in place of the one before. Returns whether both say something.
+fn take_part(last: &mut Range<usize>, part: Range<usize>) -> bool {
+    !part.is_empty() && !std::mem::replace(last, part).is_empty()
+}
+
+/// An ExportTraceServiceRequest with the parts of each resource, and of each scope, in one message.
+///
+/// Errors: damage.
+pub fn join_parts(request: &[u8]) -> Result<Vec<u8>, WireError> {
+    let mut joined = Vec::with_capacity(request.len());
+    for resource_spans in messages(request, 1) {
+        put_message_field(&mut joined, 1, &join_first(resource_spans?, &[2, LIBRARY_SPANS])?);
+    }
+    Ok(joined)
+}
+
+/// A message with the parts of its field 1 in one; the same of the messages in its fields `within`.
+fn join_first(message: &[u8], within: &[u32]) -> Result<Vec<u8>, WireError> {
+    let (mut first, mut others) = (Vec::new(), Vec::with_capacity(message.len()));
+    let mut reader = Reader::new(message);
+    loop {
+        let start = message.len() - reader.remaining();
+        let Some((field, value)) = reader.next_field()? else { break };
+        match field {
+            1 => first.extend_from_slice(value.bytes(1)?),
+            _ if within.contains(&field) => {
+                put_message_field(&mut others, field, &join_first(value.bytes(field)?, &[])?);
+            }
+            _ => others.extend_from_slice(&message[start..message.len() - reader.remaining()]),
+        }
+    }
+    let mut joined = Vec::with_capacity(first.len() + others.len() + 16);
+    put_bytes_field(&mut joined, 1, &first);
+    joined.append(&mut others);
+    Ok(joined)
 }
 
 /// The trace id and span id of a Span message; empty if absent.
@@ -188,7 +232,6 @@ fn range_in(whole: &[u8], part: &[u8]) -> Range<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::{put_bytes_field, put_message_field};
     use proptest::prelude::*;
 
     #[test]
@@ -256,6 +299,44 @@ mod tests {
     }
 
     #[test]
+    fn parts_of_resources_and_scopes_are_joined() {
+        let (mut scope_spans, mut resource_spans, mut request) = (vec![], vec![], vec![]);
+        put_message_field(&mut scope_spans, 1, b"\x0a\x01s");
+        put_message_field(&mut scope_spans, 2, b"\x2a\x01a");
+        put_message_field(&mut scope_spans, 1, b"\x12\x01v");
+        put_message_field(&mut scope_spans, 3, b"schema");
+        put_message_field(&mut scope_spans, 2, b"\x2a\x01b");
+        put_message_field(&mut resource_spans, 1, b"\x0a\x02\x10\x05");
+        put_message_field(&mut resource_spans, 2, &scope_spans);
+        put_message_field(&mut resource_spans, 1, b"\x10\x06");
+        put_message_field(&mut request, 1, &resource_spans);
+        let walk = walk_export(&request, |_| {}).unwrap();
+        assert!(walk.in_parts);
+        let joined = join_parts(&request).unwrap();
+        let mut spans = Vec::new();
+        let walk = walk_export(&joined, |span| spans.push(span.message)).unwrap();
+        assert_eq!(spans, [b"\x2a\x01a", b"\x2a\x01b"]);
+        assert_eq!(&joined[walk.resources[0].clone()], b"\x0a\x02\x10\x05\x10\x06");
+        assert_eq!(&joined[walk.scopes[0].clone()], b"\x0a\x01s\x12\x01v");
+        assert!(joined.windows(6).any(|bytes| bytes == b"schema"));
+        assert!(!walk.in_parts);
+    }
+
+    #[test]
+    fn empty_parts_say_nothing() {
+        for [first, second] in [[&b""[..], b"\x10\x05"], [b"\x10\x05", b""]] {
+            let (mut resource_spans, mut request) = (vec![], vec![]);
+            put_message_field(&mut resource_spans, 1, first);
+            put_message_field(&mut resource_spans, 1, second);
+            put_message_field(&mut resource_spans, 2, b"\x12\x00");
+            put_message_field(&mut request, 1, &resource_spans);
+            let walk = walk_export(&request, |_| {}).unwrap();
+            assert_eq!(&request[walk.resources[0].clone()], b"\x10\x05");
+            assert!(!walk.in_parts);
+        }
+    }
+
+    #[test]
     fn messages_without_spans_leave_nothing() {
         let mut request = b"\x0a\x00".repeat(1_000);
         request.extend_from_slice(b"\x0a\x04\x0a\x02\x10\x05\x0a\x02\x12\x00");
@@ -300,7 +381,11 @@ mod tests {
     proptest! {
         #[test]
         fn walk_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-            let _ = walk_export(&bytes, |_| {});
+            let is_sound = walk_export(&bytes, |_| {}).is_ok();
+            if let Ok(joined) = join_parts(&bytes) {
+                let again = walk_export(&joined, |_| {});
+                prop_assert!(!is_sound || !again.unwrap().in_parts);
+            }
         }
     }
 }

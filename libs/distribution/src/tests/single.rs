@@ -1,7 +1,10 @@
 //! One ingester, no replicas.
 
 use bytes::Bytes;
-use tactus_model::TenantId;
+use tactus_model::{
+    TenantId,
+    wire::{messages, put_message_field},
+};
 use tactus_proto::tactus::v1 as proto;
 use tactus_receivers::{PushError, PushOutcome, TraceSink};
 use tonic::Code;
@@ -41,6 +44,39 @@ async fn request_without_a_valid_span_is_refused() {
     let (result, pushes) = push(export(&[(&[1; 15], &[2; 8])])).await;
     assert!(matches!(result, Err(PushError::Invalid(text)) if text.contains("received 120 bits")));
     assert!(pushes.is_empty());
+}
+
+#[tokio::test]
+async fn request_whose_spans_all_have_invalid_parents_or_links_is_refused() {
+    let cluster = Cluster::new(1, 1);
+    let push = |spans: &[_]| cluster.distributor.push(TenantId::single(), export(spans));
+    cluster.doubles[0].behaves(Behaviour::Refuse("invalid_span_id", 1));
+    let result = push(&[GOOD]).await;
+    assert_eq!(result, Err(PushError::Invalid("INVALID_SPAN_ID: 1 spans".to_owned())));
+    let outcome = push(&[GOOD, GOOD]).await.unwrap();
+    assert_eq!((outcome.accepted_spans, outcome.rejected_spans), (1, 1));
+    let (trace_id, _) = GOOD;
+    let result = push(&[GOOD, (trace_id, &[0; 8])]).await;
+    assert!(
+        matches!(&result, Err(PushError::Invalid(text)) if text.starts_with("INVALID_ID: 1 spans")),
+        "{result:?}"
+    );
+}
+
+#[tokio::test]
+async fn resource_in_parts_is_whole_at_the_ingester() {
+    let part = |resource: &[u8]| {
+        let mut out = Vec::new();
+        put_message_field(&mut out, 1, resource);
+        out
+    };
+    let spans = export(&[GOOD]);
+    let resource_spans = messages(&spans, 1).next().unwrap().unwrap();
+    let body = [&part(b"\x10\x05"), resource_spans, &part(b"\x10\x06")].concat();
+    let (result, pushes) = push(part(&body).into()).await;
+    assert_eq!(result.unwrap().accepted_spans, 1);
+    assert_eq!(pushes[0].resources, [&b"\x10\x05\x10\x06"[..]]);
+    assert_eq!(span_ids(&pushes[0]).len(), 1);
 }
 
 #[tokio::test]
