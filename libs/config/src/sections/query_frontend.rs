@@ -27,7 +27,7 @@ section! {
         mcp_server: McpServer, "tools for language models, at /api/mcp";
         jaeger: JaegerApis, "Jaeger's query APIs";
         zipkin: ZipkinApi, "Zipkin's query API";
-        max_grpc_streaming_packet_size: usize = 2_097_152, "most bytes of one message of a streamed answer; 0 is no limit";
+        max_grpc_streaming_packet_size: usize = 1_048_576, "most bytes of one message of a streamed answer; 0 is no limit";
         streaming_interval: GoDuration = GoDuration::millis(500), "time between two messages of a streamed answer, at least";
         skip_ast_transformations: Vec<String>, "no effect here";
         live_tail: FrontendLiveTail, "spans shown while they are pushed";
