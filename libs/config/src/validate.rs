@@ -3,6 +3,7 @@
 mod caches;
 mod components;
 mod links;
+mod receivers;
 mod tenant;
 
 pub use components::MAX_BLOOM_SHARD_BYTES;
@@ -54,7 +55,7 @@ pub(crate) fn invalid(config: &Config) -> Vec<Invalid> {
         components::server(config),
         components::clients(config),
         components::rings(config),
-        components::receivers(&config.distributor.receivers),
+        receivers::validate(&config.distributor.receivers),
         components::forwarders(&config.distributor.forwarders),
         components::frontend(config),
         links::validate(&config.query_frontend.links)

@@ -53,6 +53,13 @@ impl Field for Secret {
 #[derive(Clone, Default, PartialEq)]
 pub struct Opaque(Option<Node>);
 
+impl Opaque {
+    /// True if there is something, null apart.
+    pub(crate) fn is_set(&self) -> bool {
+        self.show() != Value::Null
+    }
+}
+
 impl fmt::Debug for Opaque {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(if self.0.is_some() { "Opaque(set)" } else { "Opaque(unset)" })

@@ -136,6 +136,8 @@ fn what_stops_a_start_is_refused_and_left_to_a_person() {
     assert_eq!(verdict(&found, "target"), Verdict::Refused);
     assert_eq!(verdict(&found, "distributor.receivers.kafka"), Verdict::Refused);
     assert_eq!(found.left.len(), 2, "{:?}", found.left);
+    let found = of("distributor: {receivers: {zipkin: {auth: {authenticator: basic}}}}\n");
+    assert_eq!(verdict(&found, "distributor.receivers.zipkin.auth"), Verdict::Refused);
 }
 
 #[test]

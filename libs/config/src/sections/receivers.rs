@@ -218,7 +218,7 @@ section! {
     /// A gRPC listener of a receiver.
     ReceiverGrpc {
         endpoint: String, "address to listen on";
-        transport: String = text("tcp"), "tcp or unix";
+        transport: String = text("tcp"), "only tcp, or tcp4 and tcp6, which mean the same here";
         tls: Option<ReceiverTls>, "TLS; off when absent";
         max_recv_msg_size_mib: u64, "largest message, in MiB; 0 is 4";
         max_concurrent_streams: u32, "calls of one connection at a time; 0 is 1 000";
@@ -227,7 +227,7 @@ section! {
         write_buffer_size: i64, "no effect here";
         keepalive: Option<GrpcKeepalive>, "connection ages and pings";
         include_metadata: bool, "no effect here";
-        auth: Opaque, "no effect here";
+        auth: Opaque, "refused: callers are asked who they are by auth.enabled, on all ports";
         middlewares: Opaque, "no effect here";
     }
 
@@ -255,7 +255,7 @@ section! {
     /// An HTTP listener of a receiver.
     ReceiverHttp {
         endpoint: String, "address to listen on";
-        transport: String = text("tcp"), "tcp or unix";
+        transport: String = text("tcp"), "only tcp, or tcp4 and tcp6, which mean the same here";
         tls: Option<ReceiverTls>, "TLS; off when absent";
         cors: Option<Cors>, "browsers that may send";
         max_request_body_size: u64, "largest body, in bytes; 0 is 20 MiB";
@@ -268,7 +268,7 @@ section! {
         write_timeout: GoDuration = seconds(30), "time to answer";
         idle_timeout: GoDuration = minutes(1), "time a kept-alive connection may idle";
         keep_alives_enabled: bool = true, "no effect here";
-        auth: Opaque, "no effect here";
+        auth: Opaque, "refused: callers are asked who they are by auth.enabled, on all ports";
         middlewares: Opaque, "no effect here";
     }
 

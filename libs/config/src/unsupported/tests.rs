@@ -55,8 +55,8 @@ fn key_without_effect_warns_only_when_changed() {
         Vec::<String>::new()
     );
     assert_eq!(
-        warned("distributor: {receivers: {otlp: {protocols: {grpc: {auth: {authenticator: x}}}}}}"),
-        ["distributor.receivers.otlp.protocols.grpc.auth is set but has no effect"]
+        warned("distributor: {receivers: {otlp: {protocols: {grpc: {middlewares: [{id: x}]}}}}}"),
+        ["distributor.receivers.otlp.protocols.grpc.middlewares is set but has no effect"]
     );
     assert_eq!(warned("ingest: {enabled: true}"), ["ingest.enabled is set but has no effect"]);
 }

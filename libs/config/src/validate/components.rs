@@ -4,7 +4,6 @@ use super::Invalid;
 use crate::field::Opaque;
 use crate::sections::distributor::Forwarder;
 use crate::sections::object_store::S3;
-use crate::sections::receivers::{JaegerProtocols, OtlpProtocols, ReceiverUdp, Receivers};
 use crate::sections::root::Config;
 use crate::sections::server::ServerTls;
 use crate::suggest::any_of;
@@ -27,7 +26,7 @@ fn expecting(
 /// Bytes of a bloom filter, 80 times the usual. Each is read whole, many at a time; larger ones are not read.
 pub const MAX_BLOOM_SHARD_BYTES: u64 = 8 << 20;
 
-fn ensure(key: &str, condition: bool, text: &str) -> Result<(), Invalid> {
+pub(super) fn ensure(key: &str, condition: bool, text: &str) -> Result<(), Invalid> {
     if condition { Ok(()) } else { Err(Invalid::new(key, text)) }
 }
 
@@ -104,81 +103,6 @@ fn server_tls(key: &str, tls: &ServerTls) -> Result<(), Invalid> {
         key,
         !tls.enabled() || !has_authorities || verifies,
         "client CA's have been configured without a Client Auth Policy",
-    )
-}
-
-pub(super) fn receivers(receivers: &Receivers) -> Result<(), Invalid> {
-    // Nobody would notice that nothing is read from there.
-    if let Some(name) = receivers.kafka.keys().next() {
-        let key = format!("distributor.receivers.{name}");
-        return Err(Invalid::new(
-            &key,
-            format!(
-                "distributor.receivers.{name}: this version does not read from Kafka; a collector with a Kafka receiver and an OTLP exporter does"
-            ),
-        ));
-    }
-    for (name, receiver) in &receivers.otlp {
-        let OtlpProtocols { grpc, http } = &receiver.protocols;
-        if grpc.is_none() && http.is_none() {
-            let key = format!("distributor.receivers.{name}");
-            return Err(Invalid::new(
-                &key,
-                format!("{name}: must specify at least one protocol when using the OTLP receiver"),
-            ));
-        }
-    }
-    for (name, receiver) in &receivers.jaeger {
-        let JaegerProtocols {
-            grpc,
-            thrift_http,
-            thrift_binary,
-            thrift_compact,
-            thrift_compact_legacy,
-        } = &receiver.protocols;
-        let udp = [
-            ("thrift_binary", thrift_binary.as_ref().map(|protocol| &protocol.udp)),
-            ("thrift_compact", thrift_compact.as_ref().map(|protocol| &protocol.udp)),
-            ("thrift_compact_legacy", thrift_compact_legacy.as_ref().map(|protocol| &protocol.udp)),
-        ];
-        if grpc.is_none()
-            && thrift_http.is_none()
-            && udp.iter().all(|(_, protocol)| protocol.is_none())
-        {
-            let key = format!("distributor.receivers.{name}");
-            return Err(Invalid::new(
-                &key,
-                format!(
-                    "{name}: must specify at least one protocol when using the Jaeger receiver"
-                ),
-            ));
-        }
-        for (protocol, udp) in udp {
-            let Some(udp) = udp else { continue };
-            let key = format!("distributor.receivers.{name}.protocols.{protocol}");
-            packets(&key, udp).map_err(|invalid| {
-                let text = format!("{name}.protocols.{protocol}: {}", invalid.text);
-                Invalid { text, ..invalid }
-            })?;
-        }
-    }
-    Ok(())
-}
-
-/// A UDP listener. A packet cannot be larger than its length field says.
-fn packets(receiver: &str, udp: &ReceiverUdp) -> Result<(), Invalid> {
-    let key = |name: &str| format!("{receiver}.{name}");
-    ensure(&key("queue_size"), udp.queue_size > 0, "queue_size must be positive")?;
-    ensure(
-        &key("max_packet_size"),
-        (1..=65_535).contains(&udp.max_packet_size),
-        "max_packet_size must be 1 to 65535",
-    )?;
-    ensure(&key("workers"), (1..=10_000).contains(&udp.workers), "workers must be 1 to 10000")?;
-    ensure(
-        &key("socket_buffer_size"),
-        i32::try_from(udp.socket_buffer_size).is_ok_and(|bytes| bytes >= 0),
-        "socket_buffer_size must be 0 to 2147483647",
     )
 }
 

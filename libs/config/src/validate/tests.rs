@@ -67,6 +67,22 @@ fn rules_of_components_have_their_texts() {
             "distributor: {receivers: {jaeger: {protocols: {thrift_compact_legacy: {queue_size: 0}}}}}",
             "jaeger.protocols.thrift_compact_legacy: queue_size must be positive",
         ),
+        (
+            "distributor: {receivers: {otlp: {protocols: {grpc: {auth: {authenticator: basic}}}}}}",
+            "distributor.receivers.otlp.protocols.grpc.auth: there are no authenticators",
+        ),
+        (
+            "distributor: {receivers: {jaeger/x: {protocols: {thrift_http: {auth: {authenticator: oidc}}}}}}",
+            "distributor.receivers.jaeger/x.protocols.thrift_http.auth: there are no authenticators",
+        ),
+        (
+            "distributor: {receivers: {zipkin: {auth: {authenticator: basic}}}}",
+            "distributor.receivers.zipkin.auth: there are no authenticators",
+        ),
+        (
+            "distributor: {receivers: {zipkin: {protocols: {http: {transport: unix}}}}}",
+            "distributor.receivers.zipkin.protocols.http.transport: unix is not supported",
+        ),
         ("distributor: {forwarders: [{}]}", "failed to validate config at index=0: name is empty"),
         ("query_frontend: {max_batch_size: 0}", "max_batch_size must be positive"),
         (

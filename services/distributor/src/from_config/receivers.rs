@@ -139,7 +139,7 @@ pub(crate) fn grpc_port(
 ) -> Result<PortSettings, Error> {
     let built_in = grpc_port_at(&server.endpoint);
     let mut listener = ListenerSettings {
-        tls: tls(key, server.tls.as_ref(), &server.transport, &ALPN_GRPC)?,
+        tls: tls(key, server.tls.as_ref(), &ALPN_GRPC)?,
         max_connections: connections(server.max_connections),
         ..built_in.listener.clone()
     };
@@ -193,7 +193,7 @@ pub(crate) fn http_port(
         bytes => bytes as usize,
     };
     let listener = ListenerSettings {
-        tls: tls(key, server.tls.as_ref(), &server.transport, &ALPN_HTTP)?,
+        tls: tls(key, server.tls.as_ref(), &ALPN_HTTP)?,
         max_connections: connections(server.max_connections),
         header_timeout: server.read_header_timeout.non_zero(),
         write_timeout: server.write_timeout.non_zero(),
@@ -218,12 +218,8 @@ pub(crate) fn http_port(
 fn tls(
     key: &str,
     tls: Option<&ReceiverTls>,
-    transport: &str,
     alpn: &[&str],
 ) -> Result<Option<Arc<ServerTls>>, Error> {
-    if !matches!(transport, "" | "tcp" | "tcp4" | "tcp6") {
-        return Err(Error::Setup(format!("{key}.transport: {transport} is not supported")));
-    }
     let Some(tls) = tls else { return Ok(None) };
     let settings = tactus_tls::from_config::receiver(&format!("{key}.tls"), tls, alpn)?;
     Ok(Some(ServerTls::load(settings)?))
