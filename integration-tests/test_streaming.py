@@ -221,6 +221,15 @@ def test_errors_are_statuses_with_the_texts_of_http(tactus, port_name):
             assert not streamed.messages
 
 
+def test_query_that_no_url_holds_goes_by_grpc(tactus):
+    params = {"q": "{ name = `" + "a" * 100_000 + "` }"}
+    assert tactus.get("/api/search", **params).status_code == 414
+    with StreamingClient(tactus.grpc_port) as client:
+        method, fields = as_call("/api/search", params)
+        answer = client.call(method, **fields)
+        assert answer.code == grpc.StatusCode.OK and answer.messages, answer.text
+
+
 def test_empty_store_is_one_message(servers):
     server = servers.start()
     for name in PORTS:

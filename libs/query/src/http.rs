@@ -10,7 +10,8 @@ mod ui;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use ::http::Method;
+use ::http::header::ALLOW;
+use ::http::{Method, StatusCode};
 use axum::Router;
 use axum::extract::Extension;
 use axum::response::{IntoResponse as _, Response};
@@ -110,8 +111,13 @@ async fn trace_v1(Extension(call): Asked) -> Answered<Response> {
 }
 
 async fn trace_v2(method: Method, Extension(call): Asked) -> Answered<Response> {
-    if method == Method::POST && call.uri.path() == "/api/v2/traces/diff" {
-        return Err(Error::NotImplemented("traces diff not supported".to_owned()).into());
+    if call.uri.path() == "/api/v2/traces/diff" {
+        return match method {
+            Method::POST => {
+                Err(Error::NotImplemented("traces diff not supported".to_owned()).into())
+            }
+            _ => Ok((StatusCode::METHOD_NOT_ALLOWED, [(ALLOW, "POST")]).into_response()),
+        };
     }
     let id = trace_id_text(call.uri.path(), TRACES_V2).ok_or(Error::NotFound)?;
     let (id, query) = (parse_trace_id(&id)?, TraceQuery::parse(&call.params())?);

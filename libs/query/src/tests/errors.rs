@@ -83,6 +83,7 @@ async fn what_is_not_built_is_told_by_name() {
     check(&api, "/api/metrics/summary", 404, "metrics summary not supported").await;
     let diff = Request::post("/api/v2/traces/diff").body(Body::empty()).unwrap();
     assert_eq!(api.request(diff).await.status, 501);
+    assert_eq!(api.get("/api/v2/traces/diff").await.status, 405);
 }
 
 #[tokio::test]
