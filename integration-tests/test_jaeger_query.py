@@ -97,6 +97,26 @@ def test_a_limit_counts_what_is_within_the_window(servers):
             assert [trace["spans"][0]["operationName"] for trace in traces] == [f"step {i}" for i in expected], (form, limit)
 
 
+@pytest.mark.parametrize("flush", [False, True], ids=["live", "blocks"])
+def test_what_answers_show_is_in_lists_and_found(servers, flush):
+    server = dialects.start(servers)
+    shown = {"words": ["a b", "c"], "numbers": [1, 2], "ratios": [0.5, 2.0]}
+    span = otlp.span(name="", attributes=shown)
+    server.must_push(otlp.export(span, otlp.span(name="other", attributes={"words": ["c"]}), service="odd"))
+    if flush:
+        server.flush()
+    assert data(server, "/api/services/odd/operations") == ["empty-span-name", "other"]
+    assert {one["name"] for one in data(server, "/api/operations", service="odd", spanKind="internal")} == {"empty-span-name", "other"}
+    (trace,) = data(server, "/api/traces", service="odd", operation="empty-span-name")
+    tags = {tag["key"]: tag["value"] for tag in trace["spans"][0]["tags"] if tag["key"] in shown}
+    assert tags.keys() == shown.keys()
+    for key, value in tags.items():
+        assert found(server, service="odd", tags=json.dumps({key: value})) == [span.trace_id.hex()], (key, value)
+        zipkin = requests.get(f"http://127.0.0.1:{server.ports.zipkin}/api/v2/traces", timeout=20, params={
+            "serviceName": "odd", "annotationQuery": f"{key}={value}", "lookback": 3_600_000})
+        assert [spans[0]["traceId"] for spans in zipkin.json()] == [span.trace_id.hex()], (key, value, zipkin.text)
+
+
 def test_wrong_parameters_are_named(trip):
     server, _ = trip
     for params, message in [

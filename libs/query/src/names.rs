@@ -14,7 +14,7 @@ use crate::frontend::Frontend;
 use crate::jobs::Outcome;
 
 impl Frontend {
-    /// The values of an attribute of the spans that match `query`, a filter in TraceQL or empty; without the empty text.
+    /// The values of an attribute of the spans that match `query`, a filter in TraceQL or empty.
     ///
     /// They are those of all recent data, whenever its spans started, and of the blocks of the last `window`.
     pub async fn names(
@@ -36,7 +36,6 @@ impl Frontend {
         let all = self.tag_values(tenants, &tag, &query, false);
         let (mut names, all) = try_join(recent, all).await?;
         names.extend(all.values.into_iter().map(|value| value.text));
-        names.remove("");
         Ok(names)
     }
 

@@ -14,7 +14,7 @@ const ANYWHERE: [AttributeScope; 5] = [Span, Instrumentation, Resource, Event, L
 const MISSING_SERVICE: &str = "missing-service-name";
 const EMPTY_SERVICE: &str = "empty-service-name";
 const NO_TEXT_SERVICE: &str = "service-name-wrong-type";
-const EMPTY_NAME: &str = "empty-span-name";
+pub(super) const EMPTY_NAME: &str = "empty-span-name";
 
 /// What a tag asks for.
 enum Condition {

@@ -82,7 +82,9 @@ fn has_many_services(call: &Call) -> bool {
 
 async fn values(call: &Call, attribute: Attribute, filter: String) -> Result<BTreeSet<String>> {
     let window = call.shared.settings.names_window.as_std();
-    call.frontend().names(&call.tenants, attribute, filter, window).await
+    let mut names = call.frontend().names(&call.tenants, attribute, filter, window).await?;
+    names.remove("");
+    Ok(names)
 }
 
 fn lower_case(names: BTreeSet<String>) -> BTreeSet<String> {

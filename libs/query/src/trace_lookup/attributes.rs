@@ -1,6 +1,10 @@
 //! Builds parts of a TraceQL query from texts of clients.
 
+use serde_json::Value;
 use tactus_traceql::{Attribute, AttributeScope, Static, format_float};
+
+/// Texts of longer lists are looked for as texts alone.
+const MOST_ELEMENTS: usize = 16;
 
 /// A string literal.
 pub fn quoted(text: &str) -> String {
@@ -13,7 +17,7 @@ pub fn attribute(scope: AttributeScope, name: &str) -> String {
 }
 
 /// A condition that holds if an attribute of one of the scopes has a value whose text is `text`: a string, or the
-/// integer, float or boolean that is written so.
+/// integer, float, boolean or list that is written so.
 pub fn equals_text(scopes: &[AttributeScope], name: &str, text: &str) -> String {
     let mut values = vec![quoted(text)];
     values.extend(number(text));
@@ -25,6 +29,7 @@ pub fn equals_text(scopes: &[AttributeScope], name: &str, text: &str) -> String 
         let attribute = attribute(scope, name);
         conditions.extend(values.iter().map(|value| format!("{attribute} = {value}")));
         conditions.extend(no_literal(&attribute, text));
+        conditions.extend(elements(&attribute, text));
     }
     format!("({})", conditions.join(" || "))
 }
@@ -39,6 +44,27 @@ fn no_literal(attribute: &str, text: &str) -> Option<String> {
         "-Inf" | "-Infinity" | "-inf" => Some(format!("{attribute} < -{largest}")),
         _ => None,
     }
+}
+
+/// That an attribute has the elements of a list, if this is the text of one. TraceQL compares elements, not lists, so the
+/// order may be another, and there may be more elements.
+fn elements(attribute: &str, text: &str) -> Option<String> {
+    let list = text.starts_with('[').then(|| serde_json::from_str::<Vec<Value>>(text).ok())??;
+    if list.is_empty() || list.len() > MOST_ELEMENTS {
+        return None;
+    }
+    let literal = |element: &Value| match element {
+        Value::String(text) => Some(quoted(text)),
+        Value::Bool(value) => Some(value.to_string()),
+        Value::Number(number) => match number.as_i64() {
+            Some(i64::MIN) => Some("minInt".to_owned()),
+            Some(whole) => Some(whole.to_string()),
+            None => number.as_f64().map(format_float),
+        },
+        _ => None,
+    };
+    let conditions = list.iter().map(|one| Some(format!("{attribute} = {}", literal(one)?)));
+    Some(format!("({})", conditions.collect::<Option<Vec<_>>>()?.join(" && ")))
 }
 
 /// The literal of the number that has exactly this text. The text of a float is that of JavaScript, which Jaeger's answers
@@ -114,6 +140,26 @@ mod tests {
             let condition = equals_text(&span, "k", text);
             assert_eq!(condition, expected);
             assert!(parse_and_validate(&format!("{{ {condition} }}")).is_ok(), "{condition}");
+        }
+    }
+
+    #[test]
+    fn lists_are_found_by_their_elements() {
+        let span = [AttributeScope::Span];
+        let unequal = |text: &str| equals_text(&span, "k", text).contains("&&");
+        for (text, expected) in [
+            (r#"["a b","c"]"#, "(span.k = `a b` && span.k = `c`)"),
+            ("[1, -2.5, 3.0]", "(span.k = 1 && span.k = -2.5 && span.k = 3.0)"),
+            ("[-9223372036854775808]", "(span.k = minInt)"),
+            ("[true,false]", "(span.k = true && span.k = false)"),
+        ] {
+            let condition = equals_text(&span, "k", text);
+            assert_eq!(condition, format!("(span.k = {} || {expected})", quoted(text)));
+            assert!(parse_and_validate(&format!("{{ {condition} }}")).is_ok(), "{condition}");
+        }
+        let long = format!("[{}1]", "1,".repeat(MOST_ELEMENTS));
+        for text in ["[]", "[[1],[2]]", "[1,null]", "[1,", "{\"a\":1}", &long] {
+            assert!(!unequal(text), "{text}");
         }
     }
 

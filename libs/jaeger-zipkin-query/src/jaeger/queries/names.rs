@@ -21,7 +21,8 @@ impl JaegerQueries {
             parent: false,
             name: "service.name".into(),
         };
-        let names = self.values(tenants, attribute, String::new()).await?;
+        let mut names = self.values(tenants, attribute, String::new()).await?;
+        names.remove("");
         Ok(names.into_iter().collect())
     }
 
@@ -68,7 +69,11 @@ impl JaegerQueries {
             query.push_str(&format!(" && kind = {}", kind_name(kind)));
         }
         query.push_str(" }");
-        self.values(tenants, name, query).await
+        let mut names = self.values(tenants, name, query).await?;
+        if names.remove("") {
+            names.insert(matching::EMPTY_NAME.to_owned());
+        }
+        Ok(names)
     }
 
     /// Values of a tag of the spans that match.
