@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use tactus_config::sections::overrides::{IngestionLimits, Limits};
-use tactus_model::wire::put_message_field;
+use tactus_model::wire::{messages, put_message_field};
 use tactus_proto::tactus::v1::{self as proto, ingester_server::Ingester};
 use tactus_ring::{Instance, Ring, RingSettings};
 use tactus_telemetry::metrics::Registry;
@@ -216,6 +216,17 @@ pub(crate) fn export(spans: &[(&[u8], &[u8])]) -> Bytes {
     }
     put_message_field(&mut resource_spans, 1, b"");
     put_message_field(&mut resource_spans, 2, &scope_spans);
+    put_message_field(&mut request, 1, &resource_spans);
+    request.into()
+}
+
+/// As [`export`], with a resource in two parts.
+pub(crate) fn in_parts(spans: &[(&[u8], &[u8])], first: &[u8], second: &[u8]) -> Bytes {
+    let whole = export(spans);
+    let (mut resource_spans, mut request) = (vec![], vec![]);
+    put_message_field(&mut resource_spans, 1, first);
+    resource_spans.extend_from_slice(messages(&whole, 1).next().unwrap().unwrap());
+    put_message_field(&mut resource_spans, 1, second);
     put_message_field(&mut request, 1, &resource_spans);
     request.into()
 }

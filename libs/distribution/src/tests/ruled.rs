@@ -63,6 +63,17 @@ async fn dropped_spans_are_no_error_and_counted() {
 }
 
 #[tokio::test]
+async fn resource_in_parts_is_whole_for_rules() {
+    let cluster = cluster();
+    let request = in_parts(&[GOOD, RULED], b"\x10\x05", b"\x10\x06");
+    let outcome = cluster.distributor.push(TenantId::parse("ruled").unwrap(), request).await;
+    assert_eq!(outcome.unwrap().accepted_spans, 2);
+    let push = &cluster.doubles[0].pushes.lock()[0];
+    assert_eq!(push.resources, [&b"\x10\x05\x10\x06"[..]]);
+    assert_eq!(span_ids(push).len(), 1);
+}
+
+#[tokio::test]
 async fn request_of_dropped_spans_alone_goes_nowhere() {
     let cluster = cluster();
     let outcome = push(&cluster, "ruled", &[RULED]).await.unwrap();

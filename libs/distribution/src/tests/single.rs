@@ -1,10 +1,7 @@
 //! One ingester, no replicas.
 
 use bytes::Bytes;
-use tactus_model::{
-    TenantId,
-    wire::{messages, put_message_field},
-};
+use tactus_model::TenantId;
 use tactus_proto::tactus::v1 as proto;
 use tactus_receivers::{PushError, PushOutcome, TraceSink};
 use tonic::Code;
@@ -65,15 +62,7 @@ async fn request_whose_spans_all_have_invalid_parents_or_links_is_refused() {
 
 #[tokio::test]
 async fn resource_in_parts_is_whole_at_the_ingester() {
-    let part = |resource: &[u8]| {
-        let mut out = Vec::new();
-        put_message_field(&mut out, 1, resource);
-        out
-    };
-    let spans = export(&[GOOD]);
-    let resource_spans = messages(&spans, 1).next().unwrap().unwrap();
-    let body = [&part(b"\x10\x05"), resource_spans, &part(b"\x10\x06")].concat();
-    let (result, pushes) = push(part(&body).into()).await;
+    let (result, pushes) = push(in_parts(&[GOOD], b"\x10\x05", b"\x10\x06")).await;
     assert_eq!(result.unwrap().accepted_spans, 1);
     assert_eq!(pushes[0].resources, [&b"\x10\x05\x10\x06"[..]]);
     assert_eq!(span_ids(&pushes[0]).len(), 1);
