@@ -264,7 +264,11 @@ impl Cluster {
 
     /// Runs a query; `Err` if ingesters want to be asked anew. Returns how often each span was counted that was there when
     /// it began.
-    pub(super) async fn query(&mut self, query: &Query, text: &str) -> Result<BTreeMap<u16, f64>, ()> {
+    pub(super) async fn query(
+        &mut self,
+        query: &Query,
+        text: &str,
+    ) -> Result<BTreeMap<u16, f64>, ()> {
         let asked: Vec<usize> = (0..NODES)
             .filter(|&node| query.missing.is_none_or(|it| usize::from(it) % NODES != node))
             .collect();
