@@ -1,4 +1,5 @@
 """tempopb.StreamingQuerier on both ports: the answers of the HTTP API, in messages that show how far a query is."""
+import contextlib
 import gzip
 import json
 import os
@@ -10,12 +11,14 @@ import pytest
 import requests
 from google.protobuf import json_format
 from harness import otlp
+from harness.bombs import crc32c
 from harness.cluster import Cluster
 from harness.fault_proxy import FaultProxy
 from harness.paths import CONFORMANCE
 from harness.server import merge
 from harness.servers import Servers
-from harness.streaming import PARTIAL, StreamingClient, as_call, merged
+from harness.stalled_grpc import StalledCalls
+from harness.streaming import PARTIAL, StreamingClient, as_call, merged, pb
 from harness.waiting import eventually
 
 PORTS = ["grpc", "http"]
@@ -54,6 +57,31 @@ def dataset(tmp_path_factory):
                "the dataset is searchable")
     yield server, base
     group.close()
+
+
+def framed(text):
+    """Text in the framing format of snappy, as it is."""
+    crc = crc32c(text)
+    content = ((crc >> 15 | crc << 17) + 0xA282EAD8 & 0xFFFFFFFF).to_bytes(4, "little") + text
+    return b"\xff\x06\0\0sNaPpY\1" + len(content).to_bytes(3, "little") + content
+
+
+@pytest.mark.parametrize("name", PORTS)
+def test_snappy_is_taken_as_tempos_services_send_it(tactus, name):
+    series = 'tempo_request_duration_seconds_count{method="gRPC",route="/tempopb.StreamingQuerier/SearchTagsV2",status_code="%s",ws="false"}'
+
+    def counted(status):
+        return tactus.metrics().get(series % status, 0)
+
+    with contextlib.closing(StalledCalls(port(tactus, name))) as calls:
+        for message, status in (
+                (framed(pb.SearchTagsRequest(scope="span").SerializeToString()), "success"),
+                (framed(pb.SearchTagsRequest(scope="nonsense").SerializeToString()), "error"), (b"no snappy", "error")):
+            before = counted(status)
+            stream = calls.send("/tempopb.StreamingQuerier/SearchTagsV2", message, "snappy")
+            calls.end(stream)
+            eventually(lambda: stream in calls.ended, "an answer")  # noqa: B023
+            eventually(lambda: counted(status) == before + 1, status)  # noqa: B023
 
 
 class StreamedAnswer:

@@ -408,12 +408,12 @@ pub(crate) struct Counting {
 /// ones, which count as well. Without room the status is UNAVAILABLE.
 pub(crate) async fn count_grpc(
     State(Counting { bodies, streams, max_message_bytes }): State<Counting>,
-    request: Request<Body>,
+    mut request: Request<Body>,
     next: Next,
 ) -> Response {
     let refuse = || no_room_status().into_http::<Body>();
     let Ok(held) = bodies.begin(request.headers()).await else { return refuse() };
-    let encoding = Encoding::of(request.headers());
+    let encoding = Encoding::take(request.headers_mut());
     let plain = |body, memory| match encoding {
         None => body,
         Some(encoding) => Body::new(PlainMessages::new(body, encoding, max_message_bytes, memory)),

@@ -3,9 +3,10 @@
 //! The decoder after this would not count the memory of a decompressed message, and would keep it as long as the client
 //! does not end its call: a few kilobytes can become megabytes. So it gets messages that are marked as uncompressed.
 
+use std::future::ready;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{self, Context, Poll};
 
 use axum::BoxError;
 use axum::body::Body;
@@ -25,19 +26,33 @@ use super::{Bodies, Held, no_room_status};
 /// Larger messages are decompressed off the async threads.
 const INLINE_BYTES: usize = 4 << 10;
 
+const GRPC_ENCODING: &str = "grpc-encoding";
+
 /// The compression of messages whose flag says that they are compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Encoding {
     Gzip,
     Zstd,
+    /// In the framing format. Tempo's services and clients send it, the services after this do not know it.
+    Snappy,
 }
 
 impl Encoding {
-    /// The compression of a call; `None` if there is none, or one that the service has to refuse.
-    pub(super) fn of(headers: &HeaderMap) -> Option<Self> {
-        match headers.get("grpc-encoding")?.as_bytes() {
+    /// The compression of a call; `None` if there is none, or one that the service has to refuse. The service is not told of
+    /// one that it does not know.
+    pub(super) fn take(headers: &mut HeaderMap) -> Option<Self> {
+        let encoding = Self::of(headers);
+        if encoding == Some(Self::Snappy) {
+            headers.remove(GRPC_ENCODING);
+        }
+        encoding
+    }
+
+    fn of(headers: &HeaderMap) -> Option<Self> {
+        match headers.get(GRPC_ENCODING)?.as_bytes() {
             b"gzip" => Some(Self::Gzip),
             b"zstd" => Some(Self::Zstd),
+            b"snappy" => Some(Self::Snappy),
             _ => None,
         }
     }
@@ -100,6 +115,11 @@ impl PlainMessages {
                     self.work_if_whole();
                     return None;
                 }
+                if flag == 1 && self.encoding == Encoding::Snappy {
+                    let error = too_large(self.max_bytes);
+                    self.place = Place::Working(ready(Err(error)).boxed());
+                    return None;
+                }
                 let prefix = std::mem::take(prefix).freeze();
                 self.pass(bytes);
                 Some(prefix)
@@ -158,7 +178,7 @@ impl http_body::Body for PlainMessages {
         this.held = None;
         loop {
             match &mut this.place {
-                Place::Working(work) => match ready!(work.as_mut().poll(cx)) {
+                Place::Working(work) => match task::ready!(work.as_mut().poll(cx)) {
                     Ok((message, held)) => {
                         (this.held, this.place) = (Some(held), Place::Prefix(BytesMut::new()));
                         return Poll::Ready(Some(Ok(Frame::data(message))));
@@ -174,7 +194,7 @@ impl http_body::Body for PlainMessages {
                 }
                 continue;
             }
-            match ready!(poll_part(&mut this.body, cx)) {
+            match task::ready!(poll_part(&mut this.body, cx)) {
                 Part::Data(chunk) => this.rest = chunk,
                 Part::Other(None) if !this.is_between_messages() => {
                     let text = "grpc: unexpected end of the request message";
@@ -240,14 +260,17 @@ async fn make_plain(
             .unwrap_or_else(|error| Err(DecompressError::Corrupt(error.to_string())))
     };
     plain.map(|plain| (plain, held)).map_err(|error| match error {
-        DecompressError::TooLarge { limit } => Status::resource_exhausted(format!(
-            "grpc: received message after decompression larger than max {limit}"
-        )),
+        DecompressError::TooLarge { limit } => too_large(limit),
         DecompressError::NoRoom(_) => no_room_status(),
         DecompressError::Corrupt(reason) => {
             Status::internal(format!("grpc: failed to decompress the received message: {reason}"))
         }
     })
+}
+
+fn too_large(limit: usize) -> Status {
+    let text = format!("grpc: received message after decompression larger than max {limit}");
+    Status::resource_exhausted(text)
 }
 
 fn decompress(
@@ -260,6 +283,7 @@ fn decompress(
     match encoding {
         Encoding::Gzip => plain.read_gzip(message),
         Encoding::Zstd => plain.read_zstd(message),
+        Encoding::Snappy => plain.read(snap::read::FrameDecoder::new(message)),
     }?;
     let bytes = u32::try_from(plain.bytes.len())
         .map_err(|_| DecompressError::TooLarge { limit: max_bytes })?;

@@ -18,8 +18,15 @@ fn compressed(encoding: Encoding, plain: &[u8]) -> Vec<u8> {
             encoder.write_all(plain).unwrap();
             encoder.finish().unwrap()
         }
+        Encoding::Snappy => {
+            let mut encoder = snap::write::FrameEncoder::new(Vec::new());
+            encoder.write_all(plain).unwrap();
+            encoder.into_inner().unwrap()
+        }
     }
 }
+
+const ALL: [Encoding; 3] = [Encoding::Gzip, Encoding::Zstd, Encoding::Snappy];
 
 fn message(flag: u8, payload: &[u8]) -> Vec<u8> {
     [&[flag][..], &u32::try_from(payload.len()).unwrap().to_be_bytes(), payload].concat()
@@ -55,7 +62,7 @@ fn unbounded() -> Memory {
 #[tokio::test]
 async fn compressed_messages_become_plain_and_others_stay_however_they_are_cut_into_chunks() {
     let plain = [vec![7; 100_000], b"short".to_vec(), Vec::new(), vec![9; 30_000]];
-    for encoding in [Encoding::Gzip, Encoding::Zstd] {
+    for encoding in ALL {
         let mut sent = Vec::new();
         for (at, plain) in plain.iter().enumerate() {
             sent.extend(message(1, &compressed(encoding, plain)));
@@ -74,7 +81,7 @@ async fn compressed_messages_become_plain_and_others_stay_however_they_are_cut_i
 
 #[tokio::test]
 async fn bomb_and_damage_end_the_call_with_a_status() {
-    for encoding in [Encoding::Gzip, Encoding::Zstd] {
+    for encoding in ALL {
         let largest = compressed(encoding, &vec![0; MAX_BYTES]);
         let bomb = compressed(encoding, &vec![0; MAX_BYTES + 1]);
         let cut = &largest[..largest.len() - 1];
@@ -130,11 +137,34 @@ async fn message_without_room_ends_the_call_and_leaves_nothing_behind() {
     let all = Budget::new(MAX_BYTES as u64);
     let others = all.reserve(MAX_BYTES as u64 / 2).unwrap();
     let memory = Memory::Messages(Bodies::within(&all));
-    for encoding in [Encoding::Gzip, Encoding::Zstd] {
+    for encoding in ALL {
         let sent = message(1, &compressed(encoding, &vec![0; MAX_BYTES]));
         let status = read(&mut body(encoding, &sent, 1 << 20, memory.clone())).await.unwrap_err();
         assert_eq!(status.code(), Code::Unavailable);
         assert!(status.message().contains("server.max_inflight_bytes"), "{status}");
         assert_eq!(all.used(), others.bytes());
+    }
+}
+
+#[tokio::test]
+async fn snappy_message_that_is_too_large_as_it_comes_is_refused_before_it_is_read() {
+    let prefix = [&[1][..], &(MAX_BYTES as u32 + 1).to_be_bytes()].concat();
+    let status = read(&mut body(Encoding::Snappy, &prefix, 9, unbounded())).await.unwrap_err();
+    assert_eq!(status.code(), Code::ResourceExhausted);
+}
+
+#[test]
+fn service_is_not_told_of_snappy() {
+    for (name, encoding, left) in [
+        ("snappy", Some(Encoding::Snappy), None),
+        ("gzip", Some(Encoding::Gzip), Some("gzip")),
+        ("other", None, Some("other")),
+    ] {
+        let mut headers = HeaderMap::from_iter([(
+            http::HeaderName::from_static(GRPC_ENCODING),
+            http::HeaderValue::from_static(name),
+        )]);
+        assert_eq!(Encoding::take(&mut headers), encoding);
+        assert_eq!(headers.get(GRPC_ENCODING).map(|left| left.to_str().unwrap()), left);
     }
 }
