@@ -10,7 +10,7 @@ from harness.paths import REPOSITORY
 
 # Lower layers first; a lib may depend on earlier ones only.
 LIBS = [
-    "proto", "model", "clock", "allocator", "work", "config", "telemetry", "operator-files", "tls", "ring", "rpc", "cache", "storage", "sampling", "traceql", "tail-sampling", "block",
+    "proto", "model", "clock", "allocator", "work", "config", "telemetry", "operator-files", "tls", "dns", "ring", "rpc", "cache", "storage", "sampling", "traceql", "tail-sampling", "block",
     "compaction", "wal", "server", "block-lifecycle", "overrides", "drop-rules", "remote-write", "generator", "otlp-json", "jaeger", "zipkin", "receivers", "api",
     "recent-data", "process", "distribution", "query-jobs", "ui", "query", "jaeger-zipkin-query",
 ]

@@ -4,7 +4,6 @@ mod address;
 mod connection;
 mod protocol;
 mod server;
-mod srv;
 
 use std::cmp::Ordering;
 use std::sync::Arc;

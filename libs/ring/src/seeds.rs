@@ -1,67 +1,79 @@
 //! Addresses of members through which a process joins the cluster.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 
 use crate::error::{Error, Result};
 use crate::transport::Network;
 
-/// Where other members may be found: a host (name or address) and a port.
+/// Of an answer with more SRV records the others are left: each takes a look-up of its own.
+const MAX_TARGETS: usize = 256;
+
+/// Where other members may be found.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Seed {
-    host: String,
-    port: u16,
+pub enum Seed {
+    /// A host (name or address) and a port.
+    Host(String, u16),
+    /// The name of SRV records, and the port if it is not that of the records.
+    Srv(String, Option<u16>),
 }
 
 impl Seed {
-    /// Parses `host:port`, `host` (with the default port), `dns+host:port`.
+    /// Parses `host:port`, `host` (with the default port), `dns+host:port`, `dnssrv+name` and `dnssrvnoa+name`, which mean
+    /// the same here.
     ///
-    /// Errors: a `dns+` name without a port, `dnssrv+` and `dnssrvnoa+` names (there is no
-    /// resolver for SRV records: the operating system has none), anything malformed.
+    /// Errors: a `dns+` name without a port, anything malformed.
     pub fn parse(text: &str, default_port: u16) -> Result<Self> {
         let text = text.trim();
-        for prefix in ["dnssrv+", "dnssrvnoa+"] {
-            if text.starts_with(prefix) {
-                return Err(Error::Settings(format!(
-                    "memberlist.join_members: {text}: SRV records are not resolved, \
-                     use dns+name:port"
-                )));
-            }
-        }
-        let (rest, needs_port) = match text.strip_prefix("dns+") {
-            Some(rest) => (rest, true),
-            None => (text, false),
-        };
+        let (form, rest) = text.split_once('+').unwrap_or(("", text));
         let malformed =
             |why: &str| Error::Settings(format!("memberlist.join_members: {text:?}: {why}"));
         let (host, port) = split(rest).ok_or_else(|| malformed("no host:port"))?;
-        let port = match port {
-            Some(port) => port.parse().map_err(|_| malformed("no such port"))?,
-            None if needs_port => return Err(malformed("a port is needed with dns+")),
-            None => default_port,
-        };
+        let port = port.map(str::parse).transpose().map_err(|_| malformed("no such port"))?;
         // A trailing dot marks a full name; not every resolver takes it.
-        let host = host.trim_end_matches('.');
-        if host.is_empty() {
+        let full = host.trim_end_matches('.');
+        if full.is_empty() {
             return Err(malformed("no host"));
         }
-        Ok(Self { host: host.to_owned(), port })
+        match (form, port) {
+            ("dnssrv" | "dnssrvnoa", port) => Ok(Self::Srv(host.to_owned(), port)),
+            ("dns", None) => Err(malformed("a port is needed with dns+")),
+            ("" | "dns", port) => Ok(Self::Host(full.to_owned(), port.unwrap_or(default_port))),
+            _ => Err(malformed("expecting dns+, dnssrv+ or dnssrvnoa+ before +")),
+        }
     }
 
-    /// All addresses of the host, as of now; none if it does not resolve.
+    /// All addresses, as of now; none if it does not resolve.
     pub(crate) async fn resolve(&self, network: &dyn Network) -> Vec<SocketAddr> {
-        if let Ok(address) = self.host.parse::<IpAddr>() {
-            return vec![SocketAddr::new(address, self.port)];
-        }
-        match network.resolve(&self.host, self.port).await {
-            Ok(addresses) => addresses,
-            Err(error) => {
-                // Normal in Kubernetes until the first pod of a service is up.
-                tracing::debug!(host = %self.host, %error, "member to join does not resolve yet");
-                Vec::new()
+        match self {
+            Self::Host(host, port) => addresses(host, *port, network).await,
+            Self::Srv(name, port) => {
+                let targets = network.resolve_srv(name).await;
+                let targets = targets.unwrap_or_else(|error| unresolved(name, &error));
+                let mut found = Vec::new();
+                for target in targets.iter().take(MAX_TARGETS) {
+                    let Some((host, its_port)) = target.rsplit_once(':') else { continue };
+                    let Some(port) = port.or_else(|| its_port.parse().ok()) else { continue };
+                    found.extend(addresses(host, port, network).await);
+                }
+                found
             }
         }
     }
+}
+
+async fn addresses(host: &str, port: u16, network: &dyn Network) -> Vec<SocketAddr> {
+    if let Ok(address) = host.parse::<IpAddr>() {
+        return vec![SocketAddr::new(address, port)];
+    }
+    network.resolve(host, port).await.unwrap_or_else(|error| unresolved(host, &error))
+}
+
+/// Normal in Kubernetes until the first pod of a service is up.
+fn unresolved<T>(name: &str, error: &io::Error) -> Vec<T> {
+    tracing::debug!(name, %error, "member to join does not resolve yet");
+    Vec::new()
 }
 
 /// Addresses of all seeds, as of now.
@@ -91,11 +103,14 @@ fn split(text: &str) -> Option<(&str, Option<&str>)> {
 
 #[cfg(test)]
 mod tests {
+    use async_trait::async_trait;
+
     use super::*;
+    use crate::transport::{Connection, Listener};
 
     fn check(text: &str, expected: Option<(&str, u16)>) {
         let parsed = Seed::parse(text, 7946).ok();
-        assert_eq!(parsed, expected.map(|(host, port)| Seed { host: host.to_owned(), port }));
+        assert_eq!(parsed, expected.map(|(host, port)| Seed::Host(host.to_owned(), port)));
     }
 
     #[test]
@@ -116,9 +131,54 @@ mod tests {
     }
 
     #[test]
-    fn srv_names_are_refused_by_name() {
-        let error = Seed::parse("dnssrv+_gossip._tcp.x", 1).unwrap_err().to_string();
-        assert!(error.contains("dnssrv+_gossip._tcp.x: SRV records are not resolved"));
-        assert!(Seed::parse("dnssrvnoa+x", 1).is_err());
+    fn srv_names_are_parsed() {
+        let parsed = |text| Seed::parse(text, 7946).ok();
+        let srv = |name: &str, port| Some(Seed::Srv(name.to_owned(), port));
+        assert_eq!(parsed("dnssrv+_gossip._tcp.x.svc."), srv("_gossip._tcp.x.svc.", None));
+        assert_eq!(parsed("dnssrvnoa+_gossip._tcp.x:7000"), srv("_gossip._tcp.x", Some(7000)));
+        assert_eq!(parsed("dnssrv+"), None);
+        assert_eq!(parsed("srv+x:1"), None);
+    }
+
+    struct Names;
+
+    #[async_trait]
+    impl Network for Names {
+        async fn connect(&self, _: SocketAddr) -> io::Result<Connection> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+
+        async fn listen(&self, _: SocketAddr) -> io::Result<Box<dyn Listener>> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+
+        async fn resolve(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+            match host {
+                "a.x" => Ok(vec![([10, 0, 0, 1], port).into(), ([10, 0, 0, 2], port).into()]),
+                _ => Err(io::ErrorKind::NotFound.into()),
+            }
+        }
+
+        async fn resolve_srv(&self, name: &str) -> io::Result<Vec<String>> {
+            match name {
+                "_g._tcp.x" => {
+                    Ok(["a.x:7000", "gone.x:7000", "10.0.0.9:7001"].map(str::to_owned).to_vec())
+                }
+                _ => Err(io::ErrorKind::NotFound.into()),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn srv_names_have_the_addresses_of_all_targets() {
+        for (seed, expected) in [
+            ("dnssrv+_g._tcp.x", &["10.0.0.1:7000", "10.0.0.2:7000", "10.0.0.9:7001"][..]),
+            ("dnssrvnoa+_g._tcp.x:7", &["10.0.0.1:7", "10.0.0.2:7", "10.0.0.9:7"]),
+            ("dnssrv+_g._tcp.gone", &[]),
+        ] {
+            let found = resolve_all(&[Seed::parse(seed, 7946).unwrap()], &Names).await;
+            let found: Vec<_> = found.iter().map(SocketAddr::to_string).collect();
+            assert_eq!(found, expected, "{seed}");
+        }
     }
 }

@@ -4,7 +4,6 @@ use std::io;
 
 use tokio::net::lookup_host;
 
-use super::srv;
 use crate::store::{Error, Result};
 
 /// The port when an address has none.
@@ -93,7 +92,7 @@ async fn addresses(address: &str) -> Result<Vec<String>> {
 
 async fn srv_names(name: &str) -> io::Result<Vec<String>> {
     let named = |error: io::Error| io::Error::other(format!("{name}: {error}"));
-    srv::lookup(name).await.map_err(named)
+    tactus_dns::lookup_srv(name).await.map_err(named)
 }
 
 #[cfg(test)]

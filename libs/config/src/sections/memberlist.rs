@@ -23,7 +23,7 @@ section! {
         advertise_port: u16 = 7946, "port to advertise";
         cluster_label: String, "members with another label are kept out";
         cluster_label_verification_disabled: bool, "accept members without a label";
-        join_members: Vec<String>, "members to join: host:port or dns+name:port";
+        join_members: Vec<String>, "members to join: host:port, dns+name:port, or dnssrv+name for the targets of SRV records";
         min_join_backoff: GoDuration = seconds(1), "first delay between attempts to join";
         max_join_backoff: GoDuration = minutes(1), "longest delay between attempts to join";
         max_join_retries: i64 = 10, "attempts to join";

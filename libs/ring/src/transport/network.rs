@@ -26,6 +26,11 @@ pub trait Network: Send + Sync + 'static {
 
     /// All addresses of `host:port`.
     async fn resolve(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>>;
+
+    /// The targets of the SRV records of a name, as `host:port`.
+    async fn resolve_srv(&self, name: &str) -> io::Result<Vec<String>> {
+        tactus_dns::lookup_srv(name).await
+    }
 }
 
 /// A port that is listened on, until dropped.

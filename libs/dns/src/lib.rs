@@ -2,6 +2,7 @@
 //!
 //! Asks each of the system's name servers until one answers: by UDP, then by TCP if the answer is too long for UDP.
 //! Nothing is cached.
+#![warn(missing_docs)]
 
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, ErrorKind};
@@ -22,7 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// The targets of the SRV records of a name, as `host:port`.
 ///
 /// Errors: there is no such name, or no name server answers.
-pub(super) async fn lookup(name: &str) -> io::Result<Vec<String>> {
+pub async fn lookup_srv(name: &str) -> io::Result<Vec<String>> {
     let text = tokio::fs::read_to_string("/etc/resolv.conf").await.unwrap_or_default();
     ask_all(&Resolver::of(&text), name).await
 }
