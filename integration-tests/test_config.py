@@ -120,6 +120,13 @@ def test_a_mistake_is_refused_with_what_was_probably_meant(tmp_path, case):
 ADVICE = {
     "members without a ring in gossip": (
         "memberlist: {join_members: ['tactus-1:7946']}", (), "ingester.lifecycler.ring.kvstore.store is memberlist"),
+    "copies without members": (
+        "ingester: {lifecycler: {ring: {replication_factor: 3, kvstore: {store: memberlist}}}}", (),
+        "replication_factor wants copies, but memberlist.join_members names nobody"),
+    "heartbeat timeout of a member": ("ingester: {lifecycler: {heartbeat_timeout: 2m}}", (), "lifecycler.heartbeat_timeout is set but has no effect"),
+    "IPv6 of one ring": ("distributor: {ring: {enable_inet6: true}}", (), "distributor.ring.enable_inet6 is set but has no effect"),
+    "window of a client": (
+        "ingester_client: {grpc_client_config: {initial_stream_window_size: 1MiB}}", (), "initial_stream_window_size is set but has no effect"),
     "processors without a directory": (
         "overrides: {defaults: {metrics_generator: {processors: [span-metrics]}}}", (), "no metrics_generator.storage.path"),
     "processor without effect": (

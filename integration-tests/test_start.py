@@ -10,6 +10,7 @@ import pytest
 import requests
 import yaml
 
+from harness import otlp
 from harness.paths import tactus_binary
 from harness.ports import free_ports
 from harness.program import Program
@@ -125,6 +126,26 @@ def test_two_processes_on_one_directory_the_second_refuses(servers, tmp_path):
     log = second.logs()
     assert str(first.wal) in log and str(first.pid) in log, log
     assert first.get("/ready").status_code == 200
+
+
+def test_process_that_has_to_find_others_fails_if_it_does_not(servers):
+    port, gossip = free_ports(2)
+    server = servers.new(config={
+        "memberlist": {
+            "bind_addr": ["127.0.0.1"], "bind_port": gossip, "join_members": [f"127.0.0.1:{port}"], "min_join_backoff": "100ms",
+            "abort_if_cluster_join_fails": True, "max_join_retries": 2, "leave_timeout": "1s"},
+        "ingester": {"lifecycler": {"address": "127.0.0.1", "ring": {"kvstore": {"store": "memberlist"}}, "min_ready_duration": "0s"}}})
+    server.spawn()
+    assert server.process.wait(60) == 1
+    assert "memberlist.abort_if_cluster_join_fails" in server.logs()
+
+
+def test_file_that_wants_copies_but_names_no_member_is_that_of_a_process_alone(servers):
+    server = servers.start(config={
+        "ingester": {"lifecycler": {"ring": {"replication_factor": 3, "kvstore": {"store": "memberlist"}}}}})
+    trace_id = otlp.push_trace(server)
+    assert len(server.trace(trace_id)) == 3
+    assert "memberlist.join_members names nobody who could have them" in server.logs()
 
 
 def test_ports_that_others_hold_are_all_named_at_once(tmp_path):

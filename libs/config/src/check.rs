@@ -2,7 +2,7 @@
 
 use crate::sections::object_store::{Azure, Gcs, LocalStore, S3};
 use crate::sections::root::Config;
-use crate::target::{services_of, single_binary};
+use crate::target::{joins, services_of, single_binary};
 use crate::validate;
 
 /// A value that looks like a mistake.
@@ -138,17 +138,26 @@ pub(crate) fn suspects(config: &Config) -> Vec<Suspect> {
     found
 }
 
-/// What a newcomer may not know: settings that do nothing by themselves. `clustered`: the file asks for gossip.
-pub(crate) fn advice(config: &Config, clustered: bool) -> Vec<String> {
+/// What a newcomer may not know: settings that do nothing by themselves. `asks_for_gossip`: the file itself has the ring of
+/// ingesters in gossip.
+pub(crate) fn advice(config: &Config, asks_for_gossip: bool) -> Vec<String> {
     let mut advice = Vec::new();
     let target = config.target.as_str();
-    let members = &config.memberlist.join_members;
-    if single_binary(target) && !clustered && !members.is_empty() {
-        advice.push(
-            "memberlist.join_members is set, but target all joins no cluster unless \
-             ingester.lifecycler.ring.kvstore.store is memberlist"
-                .to_owned(),
-        );
+    let names_members = !config.memberlist.join_members.is_empty();
+    if single_binary(target) && !joins(config, asks_for_gossip) {
+        if names_members {
+            advice.push(
+                "memberlist.join_members is set, but target all joins no cluster unless \
+                 ingester.lifecycler.ring.kvstore.store is memberlist"
+                    .to_owned(),
+            );
+        } else if asks_for_gossip {
+            advice.push(
+                "ingester.lifecycler.ring.replication_factor wants copies, but memberlist.join_members names nobody who \
+                 could have them: target all stays a process alone, with one copy of each span"
+                    .to_owned(),
+            );
+        }
     }
     let generates = services_of(target).contains(&"metrics-generator");
     let processors = &config.overrides.defaults.metrics_generator.processors;

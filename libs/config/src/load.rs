@@ -95,14 +95,14 @@ pub fn load_as(
     loaded.configless = configless;
     loaded.expand_env = expand_env;
     config.sampling.read_environment(&env).map_err(Error::Invalid)?;
-    document.warnings.extend(check::advice(config, document.clustered));
+    document.warnings.extend(check::advice(config, document.asks_for_gossip));
     let idle = differences::without_effect(&config.overrides.defaults, "overrides.defaults");
     document.warnings.extend(idle.map(|idle| format!("{}: {}", idle.key, idle.text)));
     loaded.warnings = check::findings(config, document.flat_overrides);
     loaded.suspect = loaded.warnings.len();
     loaded.warnings.append(&mut document.warnings);
     loaded.warnings.extend(unsupported::warnings(config));
-    target::for_target(config, &hostname(&env), document.clustered);
+    target::for_target(config, &hostname(&env), document.asks_for_gossip);
     let base_path = &mut config.query_frontend.jaeger.http.base_path;
     jaeger_environment::apply(&mut config.distributor.receivers, base_path, &env)
         .map_err(Error::Invalid)?;
@@ -126,7 +126,7 @@ pub(crate) struct Document {
     pub(crate) warnings: Vec<String>,
     pub(crate) flat_overrides: bool,
     /// The ring of ingesters is kept by gossip, and not only because that is the default.
-    pub(crate) clustered: bool,
+    pub(crate) asks_for_gossip: bool,
 }
 
 fn read_file(
@@ -164,7 +164,7 @@ pub(crate) fn parse(text: &str) -> Result<Document, String> {
     }
     document.flat_overrides = matches!(layout, Layout::Flat);
     document.warnings.extend(rewritten.into_iter().filter_map(|key| key.warning));
-    document.clustered = asks_for_gossip(&root);
+    document.asks_for_gossip = asks_for_gossip(&root);
     if !root.is_null() {
         document.config.read(&root, &mut reader);
     }

@@ -127,9 +127,9 @@ pub fn migrate_config(
     for suspect in check::suspects(&config) {
         notes.extend(of_suspect(suspect, written));
     }
-    let clustered = load::asks_for_gossip(&root);
+    let asks_for_gossip = load::asks_for_gossip(&root);
     let mut adjusted = config;
-    target::for_target(&mut adjusted, "localhost", clustered);
+    target::for_target(&mut adjusted, "localhost", asks_for_gossip);
     let invalid = validate::invalid(&adjusted);
     notes.extend(invalid.into_iter().filter(|invalid| !settled.contains(&invalid.key)).map(
         |invalid| Note {
@@ -312,7 +312,7 @@ fn still_said(document: &str, target: Option<&str>) -> Result<Vec<String>, Strin
     let mut said = check::findings(config, document.flat_overrides);
     said.append(&mut document.warnings);
     said.extend(unsupported::warnings(config));
-    target::for_target(config, "localhost", document.clustered);
+    target::for_target(config, "localhost", document.asks_for_gossip);
     said.extend(validate::invalid(config).into_iter().map(|invalid| invalid.text));
     Ok(said)
 }

@@ -70,8 +70,8 @@ pub(crate) fn single_binary(target: &str) -> bool {
     matches!(target, "all" | "all-3.0")
 }
 
-/// Fills in what depends on the target and the host name. `clustered`: the file asks for gossip between processes.
-pub(crate) fn for_target(config: &mut Config, hostname: &str, clustered: bool) {
+/// Fills in what depends on the target and the host name. `asks_for_gossip`: the file itself has the ring of ingesters in gossip.
+pub(crate) fn for_target(config: &mut Config, hostname: &str, asks_for_gossip: bool) {
     if config.distributor.receivers.is_empty() {
         default_receivers(config);
     }
@@ -80,7 +80,7 @@ pub(crate) fn for_target(config: &mut Config, hostname: &str, clustered: bool) {
         "compactor".clone_into(&mut config.target);
     }
     let all = single_binary(&config.target);
-    if config.target == "scalable-single-binary" || (all && clustered) {
+    if config.target == "scalable-single-binary" || (all && joins(config, asks_for_gossip)) {
         // Processes that are all alike, each with every component.
         "memberlist".clone_into(&mut config.ingester.lifecycler.ring.kvstore.store);
         let store = &mut config.compactor.ring.ring.kvstore.store;
@@ -111,6 +111,13 @@ pub(crate) fn for_target(config: &mut Config, hostname: &str, clustered: bool) {
     let by_id = &mut config.query_frontend.trace_by_id;
     by_id.concurrent_shards = by_id.concurrent_shards.min(by_id.query_shards);
     name_instances(config, hostname);
+}
+
+/// True if processes with every service are a cluster. A file that wants copies and names nobody who could have them is one
+/// that Tempo runs as a process alone, with one copy of each span.
+pub(crate) fn joins(config: &Config, asks_for_gossip: bool) -> bool {
+    let copies = config.ingester.lifecycler.ring.replication_factor;
+    asks_for_gossip && (copies <= 1 || !config.memberlist.join_members.is_empty())
 }
 
 fn in_memory(store: &mut String, address: &mut String) {

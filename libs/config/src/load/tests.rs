@@ -336,7 +336,7 @@ fn processes_of_all_services_are_a_cluster_where_the_file_asks_for_gossip() {
     let asks =
         "ingester: {lifecycler: {ring: {replication_factor: 3, kvstore: {store: memberlist}}}}";
     for text in [
-        asks,
+        &format!("{asks}\nmemberlist: {{join_members: [a:7946]}}"),
         "target: scalable-single-binary\nmemberlist: {join_members: [a:7946]}\n\
          ingester: {lifecycler: {ring: {replication_factor: 3}}}",
     ] {
@@ -347,6 +347,16 @@ fn processes_of_all_services_are_a_cluster_where_the_file_asks_for_gossip() {
         assert_eq!(config.querier.frontend_worker.frontend_address, "");
     }
 }
+    // Nobody is there to have the copies: pushes could never succeed.
+    let alone = loaded(asks, "");
+    assert_eq!(alone.config.ingester.lifecycler.ring.replication_factor, 1);
+    assert_eq!(alone.config.ingester.lifecycler.ring.kvstore.store, "inmemory");
+    assert_eq!(alone.verify_exit_code(), 0);
+    assert!(alone.warnings.iter().any(|text| text.contains("memberlist.join_members names")));
+    // One that wants no copies may be joined by others.
+    let first = loaded("ingester: {lifecycler: {ring: {kvstore: {store: memberlist}}}}", "");
+    assert_eq!(first.config.ingester.lifecycler.ring.kvstore.store, "memberlist");
+    assert_eq!(first.warnings, [""; 0]);
 
 #[test]
 fn yaml_of_the_configuration_loads_again() {
