@@ -95,6 +95,10 @@ pub fn load_as(
     loaded.configless = configless;
     loaded.expand_env = expand_env;
     config.sampling.read_environment(&env).map_err(Error::Invalid)?;
+    if !document.advertises_port {
+        // What others see is where it listens, unless something in between changes that.
+        config.memberlist.advertise_port = config.memberlist.bind_port;
+    }
     document.warnings.extend(check::advice(config, document.asks_for_gossip));
     let idle = differences::without_effect(&config.overrides.defaults, "overrides.defaults");
     document.warnings.extend(idle.map(|idle| format!("{}: {}", idle.key, idle.text)));
@@ -127,6 +131,8 @@ pub(crate) struct Document {
     pub(crate) flat_overrides: bool,
     /// The ring of ingesters is kept by gossip, and not only because that is the default.
     pub(crate) asks_for_gossip: bool,
+    /// `memberlist.advertise_port` is set, perhaps to its default.
+    pub(crate) advertises_port: bool,
 }
 
 fn read_file(
@@ -165,6 +171,8 @@ pub(crate) fn parse(text: &str) -> Result<Document, String> {
     document.flat_overrides = matches!(layout, Layout::Flat);
     document.warnings.extend(rewritten.into_iter().filter_map(|key| key.warning));
     document.asks_for_gossip = asks_for_gossip(&root);
+    let port = root.get("memberlist").and_then(|section| section.get("advertise_port"));
+    document.advertises_port = port.is_some_and(|port| !port.is_null());
     if !root.is_null() {
         document.config.read(&root, &mut reader);
     }

@@ -4,18 +4,15 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 
 /// The address to advertise when none is configured.
 ///
-/// The interfaces named are looked at first, in their order, then all others: of these a private
-/// IPv4 address is best, then IPv6, then a public IPv4 one. With `inet6` IPv6 goes before IPv4.
-/// Loopback, link-local and unspecified addresses never count. Then follows the address of the
-/// default route, and last loopback, with a warning: a process alone works with it.
+/// The interfaces named are looked at first, in their order. Then follows the address of the default
+/// route, because a host may have bridges of its own that nobody else reaches, then all other
+/// interfaces: of these a private IPv4 address is best, then IPv6, then a public IPv4 one. With
+/// `inet6` IPv6 goes before IPv4. Loopback, link-local and unspecified addresses never count. Last is
+/// loopback, with a warning: a process alone works with it.
 pub fn detect_address(interfaces: &[String], inet6: bool) -> IpAddr {
     let found = interface_addresses();
-    if let Some((name, address)) = choose(&found, interfaces, inet6) {
+    if let Some((name, address)) = choose(&found, interfaces, || default_route(inet6), inet6) {
         tracing::info!(%address, interface = %name, "address to advertise found");
-        return address;
-    }
-    if let Some(address) = default_route() {
-        tracing::info!(%address, "address to advertise taken from the default route");
         return address;
     }
     let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -23,10 +20,11 @@ pub fn detect_address(interfaces: &[String], inet6: bool) -> IpAddr {
     address
 }
 
-/// The best of `found` (interface and address).
+/// The best of `found` (interface and address), or that of the default route.
 fn choose<'found>(
     found: &'found [(String, IpAddr)],
     interfaces: &[String],
+    default_route: impl FnOnce() -> Option<IpAddr>,
     inet6: bool,
 ) -> Option<(&'found str, IpAddr)> {
     let usable = || found.iter().filter(|(_, address)| is_usable(address));
@@ -39,6 +37,9 @@ fn choose<'found>(
         if let Some((name, address)) = best {
             return Some((name, *address));
         }
+    }
+    if let Some(address) = default_route().filter(|address| inet6 || address.is_ipv4()) {
+        return Some(("of the default route", address));
     }
     let best = usable().min_by_key(|(_, address)| rank(address, inet6));
     best.map(|(name, address)| (name.as_str(), *address))
@@ -64,11 +65,14 @@ fn is_usable(address: &IpAddr) -> bool {
 }
 
 /// Nothing is sent: connecting a datagram socket only looks up the route.
-fn default_route() -> Option<IpAddr> {
-    let routes: [(IpAddr, IpAddr); 2] = [
+fn default_route(inet6: bool) -> Option<IpAddr> {
+    let mut routes: [(IpAddr, IpAddr); 2] = [
         (Ipv4Addr::UNSPECIFIED.into(), Ipv4Addr::new(192, 0, 2, 1).into()),
         (Ipv6Addr::UNSPECIFIED.into(), Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1).into()),
     ];
+    if inet6 {
+        routes.reverse();
+    }
     routes.into_iter().find_map(|(local, remote)| {
         let socket = UdpSocket::bind((local, 0)).ok()?;
         socket.connect((remote, 9)).ok()?;
@@ -105,7 +109,8 @@ mod tests {
         let found: Vec<(String, IpAddr)> =
             found.iter().map(|(name, at)| ((*name).to_owned(), at.parse().unwrap())).collect();
         let interfaces: Vec<String> = interfaces.iter().map(|name| (*name).to_owned()).collect();
-        let chosen = choose(&found, &interfaces, inet6).map(|(_, address)| address.to_string());
+        let chosen =
+            choose(&found, &interfaces, || None, inet6).map(|(_, address)| address.to_string());
         assert_eq!(chosen.as_deref(), expected);
     }
 
@@ -117,6 +122,20 @@ mod tests {
             false,
             Some("203.0.113.9"),
         );
+    }
+
+    #[test]
+    fn default_route_goes_before_interfaces_that_nobody_named() {
+        let at = |text: &str| text.parse::<IpAddr>().unwrap();
+        let found = [("docker0", "172.17.0.1"), ("ens5", "2001:db8::1"), ("ens5", "10.0.0.4")]
+            .map(|(name, address)| (name.to_owned(), at(address)));
+        let route = || Some(at("10.0.0.4"));
+        let chosen = |interfaces: &[&str]| {
+            let names: Vec<_> = interfaces.iter().map(|&name| name.to_owned()).collect();
+            choose(&found, &names, route, false).map(|(_, address)| address)
+        };
+        assert_eq!(chosen(&["eth0", "en0"]), Some(at("10.0.0.4")));
+        assert_eq!(chosen(&["docker0"]), Some(at("172.17.0.1")));
     }
 
     #[test]

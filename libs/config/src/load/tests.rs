@@ -347,16 +347,20 @@ fn processes_of_all_services_are_a_cluster_where_the_file_asks_for_gossip() {
         assert_eq!(config.querier.frontend_worker.frontend_address, "");
     }
 }
-    // Nobody is there to have the copies: pushes could never succeed.
-    let alone = loaded(asks, "");
-    assert_eq!(alone.config.ingester.lifecycler.ring.replication_factor, 1);
-    assert_eq!(alone.config.ingester.lifecycler.ring.kvstore.store, "inmemory");
-    assert_eq!(alone.verify_exit_code(), 0);
-    assert!(alone.warnings.iter().any(|text| text.contains("memberlist.join_members names")));
-    // One that wants no copies may be joined by others.
-    let first = loaded("ingester: {lifecycler: {ring: {kvstore: {store: memberlist}}}}", "");
-    assert_eq!(first.config.ingester.lifecycler.ring.kvstore.store, "memberlist");
-    assert_eq!(first.warnings, [""; 0]);
+
+#[test]
+fn advertised_port_of_gossip_is_the_one_that_it_listens_on_unless_it_is_set() {
+    for (text, expected) in [
+        ("{}", 7946),
+        ("memberlist: {bind_port: 8000}", 8000),
+        ("memberlist: {bind_port: 8000, advertise_port: }", 8000),
+        ("memberlist: {bind_port: 8000, advertise_port: 7946}", 7946),
+        ("memberlist: {advertise_port: 9000}", 9000),
+    ] {
+        assert_eq!(loaded(text, "").config.memberlist.advertise_port, expected, "{text}");
+    }
+    assert_eq!(loaded("{}", "-memberlist.bind-port=8000").config.memberlist.advertise_port, 8000);
+}
 
 #[test]
 fn yaml_of_the_configuration_loads_again() {

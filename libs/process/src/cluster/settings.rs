@@ -47,7 +47,7 @@ pub(super) fn plan(config: &Config) -> Result<Plan, Error> {
     if gossips {
         refuse_open_gossip(config)?;
     }
-    let own = OwnAddress { ip: own_ip(config, gossips)?, port: config.server.cluster_port() };
+    let own = OwnAddress { ip: own_ip(config, gossips), port: config.server.cluster_port() };
     let (distributor, compactor) = (&config.distributor, &config.compactor);
     let generator = &config.metrics_generator;
     let generators = {
@@ -100,7 +100,9 @@ fn membership(config: &Config, ip: IpAddr, gossips: bool) -> Result<MembershipSe
     let interval = memberlist.gossip_interval.as_std().max(Duration::from_millis(10));
     Ok(MembershipSettings {
         random_name: memberlist.randomize_node_name && gossips,
-        gossip: gossips.then(|| gossip(memberlist, ip, interval)).transpose()?,
+        gossip: gossips
+            .then(|| gossip(memberlist, gossip_ip(memberlist, ip)?, interval))
+            .transpose()?,
         suspect_after: interval * SUSPECT_ROUNDS,
         remember_forgotten: memberlist.left_ingesters_timeout.as_std(),
         registry: Some(Registry::global()),
@@ -212,21 +214,24 @@ pub(super) fn log_trust(transport: &TransportSettings) {
 }
 
 /// The address by which others reach this process, where nothing more special is configured.
-fn own_ip(config: &Config, gossips: bool) -> Result<IpAddr, Error> {
+fn own_ip(config: &Config, gossips: bool) -> IpAddr {
     let lifecycler = &config.ingester.lifecycler;
     if !gossips {
-        return Ok(IpAddr::from([127, 0, 0, 1]));
+        return IpAddr::from([127, 0, 0, 1]);
     }
-    let advertised = &config.memberlist.advertise_addr;
-    if !advertised.is_empty() {
-        let invalid =
-            |error| Error::Setup(format!("memberlist.advertise_addr: {advertised}: {error}"));
-        return advertised.parse().map_err(invalid);
+    let detect = |_| detect_address(&lifecycler.interface_names, lifecycler.enable_inet6);
+    lifecycler.address.parse().unwrap_or_else(detect)
+}
+
+/// The address by which others reach the gossip of this process, which may be another than that of its other ports.
+/// Errors: it is no address.
+fn gossip_ip(memberlist: &Memberlist, own: IpAddr) -> Result<IpAddr, Error> {
+    let advertised = &memberlist.advertise_addr;
+    if advertised.is_empty() {
+        return Ok(own);
     }
-    if let Ok(ip) = lifecycler.address.parse() {
-        return Ok(ip);
-    }
-    Ok(detect_address(&lifecycler.interface_names, lifecycler.enable_inet6))
+    let invalid = |error| Error::Setup(format!("memberlist.advertise_addr: {advertised}: {error}"));
+    advertised.parse().map_err(invalid)
 }
 
 fn gossip(
@@ -257,8 +262,7 @@ fn gossip(
     let attempts = u32::try_from(memberlist.max_join_retries).unwrap_or(0).max(1);
     Ok(GossipSettings {
         listen,
-        advertise_port: (memberlist.advertise_port != 0 && memberlist.advertise_port != 7946)
-            .then_some(memberlist.advertise_port),
+        advertise_port: (memberlist.advertise_port != 0).then_some(memberlist.advertise_port),
         join,
         interval,
         rejoin_interval: [memberlist.rejoin_interval, memberlist.pull_push_interval]
@@ -322,6 +326,21 @@ fn gossip_server(memberlist: &Memberlist) -> Result<Arc<ServerTls>, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn address_and_port_of_gossip_are_not_those_of_other_ports() {
+        let config = tactus_config::from_yaml(
+            "target: ingester\nmemberlist: {advertise_addr: 203.0.113.7, bind_port: 8000}\n\
+             ingester: {lifecycler: {address: 127.0.0.5, ring: {kvstore: {store: memberlist}}}}",
+        );
+        let plan = plan(&config.unwrap()).unwrap();
+        let gossip = plan.membership.gossip.unwrap();
+        // That it is set to its default counts, too.
+        let advertised = (gossip.advertise_ip.to_string(), gossip.advertise_port);
+        assert_eq!(advertised, ("203.0.113.7".to_owned(), Some(7946)));
+        assert_eq!(plan.membership.description.grpc_address, "127.0.0.5:9095");
+        assert_eq!(*plan.ingesters.1.address, *"127.0.0.5:9095");
+    }
 
     #[test]
     fn open_gossip_is_refused_where_callers_must_say_who_they_are() {
