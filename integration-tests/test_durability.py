@@ -137,6 +137,37 @@ def test_sigterm_writes_everything_to_storage(servers):
         assert len(other.trace(trace_id)) == 3
 
 
+@pytest.mark.parametrize("way", ["/shutdown", "SIGTERM with flush_all_on_shutdown"])
+def test_end_that_flushes_all_waits_for_the_store_and_tells_what_it_could_not_write(servers, way):
+    server = servers.start(config={"ingester": {"flush_all_on_shutdown": way != "/shutdown", "flush_op_timeout": "3s"}})
+    trace_ids = [otlp.push_trace(server) for _ in range(5)]
+    away = server.directory / "away"
+
+    def end(comes_back):
+        failed = server.logs().count("trying again before the end")
+        server.blocks.rename(away)
+        server.blocks.write_text("in the way")
+        if way == "/shutdown":
+            assert server.get("/shutdown").text.strip() == "shutdown job acknowledged"
+        else:
+            server.process.terminate()
+        if comes_back:
+            eventually(lambda: server.logs().count("trying again before the end") > failed, "a failed attempt")
+            server.blocks.unlink()
+            away.rename(server.blocks)
+        return server.process.wait(60)
+
+    assert end(comes_back=False) == 1
+    assert "not all spans are in object storage: they stay on this disk" in server.logs()
+    server.blocks.unlink()
+    away.rename(server.blocks)
+    server.start()
+    assert server.search("{}") == dict.fromkeys(trace_ids, 3), "they are on the disk"
+    assert not server.block_directories()
+    assert end(comes_back=True) == 0
+    assert server.block_directories()
+
+
 def test_sigterm_under_load_loses_nothing_acknowledged(servers):
     server = servers.start(config=FAST)
     loads = [Load(server, 0, over_grpc=i % 2 == 1) for i in range(3)]

@@ -23,7 +23,7 @@ pub use announce::Announcer;
 pub use cluster::{Cluster, Place};
 pub use part::{AddGrpc, Part, ReadyCheck};
 pub use port::{PlannedPort, Port, ShownAddresses, address_of};
-pub use process::{Process, Store};
+pub use process::{Mark, Process, Store};
 pub use program::{Build, Check, PlanPorts, Program};
 pub use run::main;
 pub use settings::CheckLimits;

@@ -218,8 +218,9 @@ fn http_routers(process: &Process, parts: &mut [Part]) -> (Router, Router) {
     let cluster = process.cluster();
     endpoints.extend(cluster.ring_names().map(|name| format!("/{name}/ring")));
     let operational = operational::state(config, process.states(), endpoints, checks, limits);
-    let shutdown = process.shutdown().clone();
+    let (shutdown, for_good) = (process.shutdown().clone(), process.leaves_for_good().clone());
     let stop = move || {
+        for_good.set();
         shutdown.cancel();
         async { http_server::text(StatusCode::OK, "shutdown job acknowledged") }
     };

@@ -1,6 +1,12 @@
 //! The state that the parts of a process share.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use parking_lot::Mutex;
 use tactus_cache::Caches;
@@ -27,6 +33,8 @@ pub struct Process {
     configless: bool,
     states: States,
     shutdown: CancellationToken,
+    leaves_for_good: Mark,
+    failed: Mark,
     /// Cancelled when the process ends: background work that holds nothing up.
     background: CancellationToken,
     tasks: Mutex<Vec<JoinHandle<()>>>,
@@ -39,6 +47,22 @@ pub struct Process {
     caches: OnceCell<Caches>,
     addresses: ShownAddresses,
     port_memory: PortMemory,
+}
+
+/// Something that has happened to the process, or has not. Clones are the same one.
+#[derive(Debug, Clone, Default)]
+pub struct Mark(Arc<AtomicBool>);
+
+impl Mark {
+    /// It has happened.
+    pub fn set(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+
+    /// Whether it has happened.
+    pub fn is_set(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
 }
 
 /// The bucket and the list of its blocks, kept up to date.
@@ -87,6 +111,8 @@ impl Process {
             configless: loaded.configless,
             states,
             shutdown: CancellationToken::new(),
+            leaves_for_good: Mark::default(),
+            failed: Mark::default(),
             tasks: Mutex::default(),
             overrides: Arc::clone(&overrides),
             cluster,
@@ -103,11 +129,13 @@ impl Process {
         process.port_memory.register(Registry::global());
         process.spawn(overrides.watch(background.clone()));
         let (cluster, shutdown) = (process.cluster.clone(), process.shutdown.clone());
+        let failed = process.failed.clone();
         process.spawn(async move {
             tokio::select! {
                 () = background.cancelled() => {}
                 reason = cluster.failed() => {
                     tracing::error!(reason, "gossip failed, so this process no longer learns of changes in the cluster: stopping");
+                    failed.set();
                     shutdown.cancel();
                 }
             }
@@ -158,6 +186,16 @@ impl Process {
     /// Cancel it to end the process in order.
     pub fn shutdown(&self) -> &CancellationToken {
         &self.shutdown
+    }
+
+    /// Set if the process ends in order, but others have to take care of something that it could not do: its exit code is 1.
+    pub fn failed(&self) -> &Mark {
+        &self.failed
+    }
+
+    /// Set by `/shutdown`: nobody is expected to start the process again on the same disk.
+    pub fn leaves_for_good(&self) -> &Mark {
+        &self.leaves_for_good
     }
 
     /// Cancelled when the process has ended all its parts.

@@ -83,7 +83,7 @@ pub fn main(program: Program) -> ExitCode {
         };
     }
     match start(&loaded, program) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             tell(format!("tactus cannot start: {}", error_text(&error)));
             ExitCode::FAILURE
@@ -107,7 +107,7 @@ fn runtime() -> Result<Runtime, Error> {
         .map_err(|error| Error::Setup(format!("start worker threads: {error}")))
 }
 
-fn start(loaded: &Loaded, program: Program) -> Result<(), Error> {
+fn start(loaded: &Loaded, program: Program) -> Result<ExitCode, Error> {
     let runtime = runtime()?;
     let format = loaded.config.server.log_format.parse();
     let level = loaded.config.server.log_level.parse();
@@ -147,7 +147,8 @@ fn start(loaded: &Loaded, program: Program) -> Result<(), Error> {
     result
 }
 
-async fn run(loaded: &Loaded, program: Program) -> Result<(), Error> {
+/// The exit code: a failure if the process could not do all that it had to before its end, which the log tells.
+async fn run(loaded: &Loaded, program: Program) -> Result<ExitCode, Error> {
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
@@ -181,8 +182,9 @@ async fn run(loaded: &Loaded, program: Program) -> Result<(), Error> {
         process.states().set(part.name, ServiceState::Terminated);
     }
     listeners.stop().await;
+    let failed = process.failed().clone();
     process.end().await;
-    Ok(())
+    Ok(if failed.is_set() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 /// As a shell tells that a signal ended a process: this plus the signal's number.

@@ -40,6 +40,18 @@ enum Flush {
     AllAtOnce,
 }
 
+/// What a stopping ingester writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LastFlush {
+    /// As much as can be written in this time, without another attempt after a failure.
+    Within(Duration),
+    /// All. What fails is tried again until for `flush_op_timeout` nothing at all could be written.
+    All,
+}
+
+/// Longest pause between attempts to write all.
+const MAX_LAST_PAUSE: Duration = Duration::from_secs(10);
+
 /// A block that counts in `tempo_ingester_flush_queue_length` until this is dropped.
 struct Queued<'a>(&'a Gauge);
 
@@ -58,8 +70,14 @@ impl Drop for Queued<'_> {
 
 impl Ingester {
     /// Cuts and flushes in the background until cancelled. Then it stops: it refuses pushes, cuts live spans, and
-    /// writes blocks for as long as `grace` returns at that time. What is not written stays on disk for the next start.
-    pub async fn run(self: Arc<Self>, cancel: CancellationToken, grace: impl FnOnce() -> Duration) {
+    /// writes what `last` says at that time. What is not written stays on disk for the next start.
+    ///
+    /// Errors: why not all was written, of [`LastFlush::All`] only.
+    pub async fn run(
+        self: Arc<Self>,
+        cancel: CancellationToken,
+        last: impl FnOnce() -> LastFlush,
+    ) -> Result<(), Error> {
         let look = self.settings.flush_check_period.min(Duration::from_secs(1));
         let mut cut_task: Option<JoinHandle<()>> = None;
         let mut flush_task: Option<JoinHandle<()>> = None;
@@ -95,19 +113,68 @@ impl Ingester {
             }
         }
         self.stop_pushes();
-        let stopped = tokio::time::timeout(grace(), self.flush_all()).await;
-        match stopped {
-            Ok(Ok(())) => tracing::info!("all spans are in object storage"),
-            Ok(Err(error)) => {
-                tracing::warn!(
-                    error = error_text(&error),
-                    "spans stay on local disk until the next start"
-                );
-            }
-            Err(_) => {
-                tracing::warn!("stopped before all spans were flushed; they stay on local disk")
-            }
+        let stopped = match last() {
+            LastFlush::All => self.flush_all_patiently().await.map(|()| true),
+            LastFlush::Within(time) => match tokio::time::timeout(time, self.flush_all()).await {
+                Ok(Err(error)) => {
+                    tracing::warn!(
+                        error = error_text(&error),
+                        "spans stay on local disk until the next start"
+                    );
+                    Ok(false)
+                }
+                Ok(Ok(())) => Ok(true),
+                Err(_) => {
+                    tracing::warn!(
+                        "stopped before all spans were flushed; they stay on local disk"
+                    );
+                    Ok(false)
+                }
+            },
+        };
+        if stopped? {
+            tracing::info!("all spans are in object storage");
         }
+        Ok(())
+    }
+
+    /// As [`Self::flush_all`], again and again while it fails, until for `flush_op_timeout` no block was written.
+    async fn flush_all_patiently(self: &Arc<Self>) -> Result<(), Error> {
+        let (mut pause, mut since) = (self.settings.retry_pause, Instant::now());
+        let mut written = self.metrics.blocks_flushed.get();
+        while let Err(error) = self.flush_all().await {
+            let now_written = self.metrics.blocks_flushed.get();
+            if now_written > written {
+                (written, since, pause) = (now_written, Instant::now(), self.settings.retry_pause);
+            }
+            let (segments, bytes, log_bytes) = self.unflushed();
+            if since.elapsed() >= self.settings.flush_op_timeout {
+                tracing::error!(
+                    error = error_text(&error), segments, bytes, log_bytes, directory = %self.directory().display(),
+                    "not all spans are in object storage: they stay on this disk, and are lost with it unless an ingester starts on it again"
+                );
+                return Err(error);
+            }
+            tracing::warn!(
+                error = error_text(&error),
+                segments,
+                bytes,
+                log_bytes,
+                "not all spans are in object storage yet: trying again before the end"
+            );
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(MAX_LAST_PAUSE);
+        }
+        Ok(())
+    }
+
+    /// What is in no block: segments, their bytes, and bytes of the log.
+    fn unflushed(&self) -> (usize, u64, u64) {
+        let tenants = self.all_tenants();
+        let all: Vec<_> =
+            tenants.iter().flat_map(|(_, tenant)| tenant.unflushed_segments()).collect();
+        let bytes = all.iter().map(|segment| segment.bytes()).sum();
+        (all.len(), bytes, self.wal.total_bytes())
     }
 
     fn is_cut_due(&self) -> bool {

@@ -62,6 +62,7 @@ mod tests;
 
 pub use disk::DiskHangs;
 pub use error::{Error, PushError};
+pub use flush::LastFlush;
 pub use ingester::Ingester;
 pub use push_stream::PushStreams;
 pub use segment::SegmentError;

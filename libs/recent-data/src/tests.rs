@@ -5,9 +5,10 @@ use tactus_proto::tactus::v1::ingester_server::Ingester as Protocol;
 use tactus_storage::{Blocklist, Bucket, BucketSettings};
 use tactus_telemetry::metrics::Registry;
 use tactus_traceql::eval::Window;
+use tokio_util::sync::CancellationToken;
 
 use crate::{
-    BlockWritten, Ingester, Limits, OfTenant, Settings,
+    BlockWritten, Ingester, LastFlush, Limits, OfTenant, Settings,
     error::PushError,
     test_spans::{push_of, span},
 };
@@ -294,6 +295,32 @@ async fn failed_flush_is_repeated_under_the_same_block_id() {
     ingester.flush_all().await.unwrap();
     assert!(held(&ingester).is_empty());
     assert_eq!(bench.blocklist.tenant("t1").live().len(), 1);
+}
+
+#[tokio::test]
+async fn last_flush_of_all_is_tried_again_and_tells_if_it_cannot_be() {
+    let bench = Bench::new();
+    for (flush_op_timeout, comes_back) in [(Duration::from_secs(60), true), (Duration::ZERO, false)]
+    {
+        let settings = Settings { flush_op_timeout, ..bench.settings() };
+        let ingester = bench.open_with(settings).unwrap();
+        push_all(&ingester, 0..30);
+        ingester.seal().await.unwrap();
+        let _ = std::fs::remove_dir_all(bench.bucket_path());
+        std::fs::write(bench.bucket_path(), b"in the way").unwrap();
+        let cancel = CancellationToken::new();
+        cancel.cancel();
+        let run = tokio::spawn(Arc::clone(&ingester).run(cancel, || LastFlush::All));
+        if comes_back {
+            while ingester.metrics.failed_flushes.get() < 2 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            std::fs::remove_file(bench.bucket_path()).unwrap();
+            std::fs::create_dir(bench.bucket_path()).unwrap();
+        }
+        assert_eq!(run.await.unwrap().is_ok(), comes_back);
+        assert_eq!(held(&ingester), if comes_back { once(0..0) } else { once(0..30) });
+    }
 }
 
 #[tokio::test]

@@ -14,7 +14,7 @@ use tactus_process::{AddGrpc, Error, Part, Process, ReadyCheck};
 use tactus_proto::tactus::v1::{
     ingester_server::IngesterServer, live_tail_server::LiveTailServer, pushes_server::PushesServer,
 };
-use tactus_recent_data::{BlockWritten, Ingester, PushStreams, Settings};
+use tactus_recent_data::{BlockWritten, Ingester, LastFlush, PushStreams, Settings};
 use tactus_rpc::MAX_STREAMED_BYTES;
 use tactus_server::{
     cross_site::{Changes, refuse_cross_site},
@@ -51,13 +51,16 @@ pub async fn part(
     let stop = CancellationToken::new();
     let downscale = Downscale::new(ingester.directory(), cluster.clone());
     part.admin = part.admin.merge(downscale.router());
-    let leaving = downscale.clone();
+    let left = process.leaves_for_good().clone();
+    let for_good = move || downscale.is_prepared() || left.is_set();
     let all_on_shutdown = config.ingester.flush_all_on_shutdown;
-    let grace = move || {
-        let all = all_on_shutdown || downscale.is_prepared();
-        if all { Duration::MAX } else { FLUSH_GRACE }
+    let leaves = for_good.clone();
+    let last = move || match all_on_shutdown || leaves() {
+        true => LastFlush::All,
+        false => LastFlush::Within(FLUSH_GRACE),
     };
-    let run = tokio::spawn(Arc::clone(&ingester).run(stop.clone(), grace));
+    let run = tokio::spawn(Arc::clone(&ingester).run(stop.clone(), last));
+    let failed = process.failed().clone();
     let joining = cluster.clone();
     part.start = Some(Box::pin(async move {
         joining.ingesters().join().await;
@@ -67,10 +70,16 @@ pub async fn part(
         // The other processes must stop sending pushes first. Queries are still answered.
         cluster.stop_writes_to_ingester().await;
         stop.cancel();
-        if run.await.is_err() {
-            tracing::error!("ingester task panicked");
+        match run.await {
+            Ok(Ok(())) => {}
+            // It was logged with what remains.
+            Ok(Err(_)) => failed.set(),
+            Err(_) => {
+                tracing::error!("ingester task panicked");
+                failed.set();
+            }
         }
-        cluster.leave_ingesters(leaving.is_prepared()).await;
+        cluster.leave_ingesters(for_good()).await;
     }));
     Ok((part, ingester))
 }

@@ -188,7 +188,9 @@ async fn failed_sync_cuts_at_once_what_is_in_memory_still() {
     };
     let ingester = bench.open_with(settings).unwrap();
     let cancel = CancellationToken::new();
-    let running = tokio::spawn(Arc::clone(&ingester).run(cancel.clone(), || Duration::ZERO));
+    let running = tokio::spawn(
+        Arc::clone(&ingester).run(cancel.clone(), || LastFlush::Within(Duration::ZERO)),
+    );
     disk.0.fails_syncs.store(true, Ordering::Relaxed);
     push_id(&ingester, 1).await.unwrap();
     let path = bench.settings().directory.join("segments");
@@ -198,7 +200,7 @@ async fn failed_sync_cuts_at_once_what_is_in_memory_still() {
     assert_eq!(held(&ingester), once(1..3));
     assert!(ingester.wal.stats().sync_errors > 0);
     cancel.cancel();
-    running.await.unwrap();
+    running.await.unwrap().unwrap();
 }
 
 #[test]

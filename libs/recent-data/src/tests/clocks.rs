@@ -38,14 +38,16 @@ async fn segment_of_the_future_becomes_a_block_in_time() {
         Settings { max_block_duration: SHORT, flush_check_period: SHORT, ..bench.settings() };
     let ingester = bench.open_with(settings).unwrap();
     let cancel = CancellationToken::new();
-    let running = tokio::spawn(Arc::clone(&ingester).run(cancel.clone(), || Duration::ZERO));
+    let running = tokio::spawn(
+        Arc::clone(&ingester).run(cancel.clone(), || LastFlush::Within(Duration::ZERO)),
+    );
     let path = bench.settings().directory.join("segments");
     while files(&path) > 0 {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     assert_eq!(bench.blocklist.tenant("t1").live().len(), 1);
     cancel.cancel();
-    running.await.unwrap();
+    running.await.unwrap().unwrap();
 }
 
 #[tokio::test]

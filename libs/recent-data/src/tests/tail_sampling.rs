@@ -299,9 +299,9 @@ async fn stop_decides_what_is_there() {
     push_one(&ingester, 1, 1);
     push_one(&ingester, 2, 200);
     let cancel = CancellationToken::new();
-    let run = tokio::spawn(Arc::clone(&ingester).run(cancel.clone(), || Duration::MAX));
+    let run = tokio::spawn(Arc::clone(&ingester).run(cancel.clone(), || LastFlush::All));
     cancel.cancel();
-    run.await.unwrap();
+    run.await.unwrap().unwrap();
     let blocks = sampled.bench.blocklist.tenant("t1");
     assert_eq!(blocks.live().iter().map(|meta| meta.total_objects).sum::<u64>(), 1);
     assert!(sampled.segment_paths().is_empty());
@@ -384,7 +384,7 @@ async fn background_decides_by_itself() {
     push_one(&ingester, 1, 1);
     push_one(&ingester, 2, 200);
     let cancel = CancellationToken::new();
-    let run = tokio::spawn(Arc::clone(&ingester).run(cancel.clone(), || Duration::MAX));
+    let run = tokio::spawn(Arc::clone(&ingester).run(cancel.clone(), || LastFlush::All));
     let decided = async {
         while ids(&ingester) != [1] || sampled.segment_files() != ["t1.0.seg"] {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -393,5 +393,5 @@ async fn background_decides_by_itself() {
     tokio::time::timeout(Duration::from_secs(30), decided).await.unwrap();
     assert!(sampled.bench.blocklist.tenant("t1").live().is_empty(), "no block is due");
     cancel.cancel();
-    run.await.unwrap();
+    run.await.unwrap().unwrap();
 }
