@@ -173,8 +173,9 @@ def test_verify_of_a_file_that_names_no_store_exits_zero(tmp_path, text):
     assert started.returncode == 1 and "storage.trace.backend" in started.stderr
 
 
-def test_one_of_many_that_are_alike_has_to_know_another(tmp_path):
-    done = verify(tmp_path, "target: scalable-single-binary\n")
+@pytest.mark.parametrize("target", ["scalable-single-binary", "querier"])
+def test_querier_has_to_know_how_to_find_frontends(tmp_path, target):
+    done = verify(tmp_path, f"target: {target}\n")
     assert done.returncode == 1 and "frontend worker address not specified" in done.stderr
 
 

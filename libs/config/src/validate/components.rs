@@ -194,14 +194,11 @@ pub(super) fn frontend(config: &Config) -> Result<(), Invalid> {
 }
 
 pub(super) fn querier(config: &Config) -> Result<(), Invalid> {
-    // Members of a cluster find its query-frontends by themselves.
+    // Members of a cluster find its query-frontends by themselves. One that joins nobody would serve nobody, or itself only.
     let gossips = config.ingester.lifecycler.ring.kvstore.store == "memberlist";
-    let needs_address = match config.target.as_str() {
-        "querier" => !gossips,
-        // One among many that are alike: alone it would answer for itself only.
-        "scalable-single-binary" => config.memberlist.join_members.is_empty(),
-        _ => false,
-    };
+    let joins = gossips && !config.memberlist.join_members.is_empty();
+    let needs_address =
+        !joins && matches!(config.target.as_str(), "querier" | "scalable-single-binary");
     ensure(
         "querier.frontend_worker.frontend_address",
         !needs_address || !config.querier.frontend_worker.frontend_address.is_empty(),

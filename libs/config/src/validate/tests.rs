@@ -19,6 +19,13 @@ fn rules_of_components_have_their_texts() {
             "target: querier\ningester: {lifecycler: {ring: {kvstore: {store: inmemory}}}}",
             "frontend worker address not specified",
         ),
+        // It would be ready, and nobody would send it a query.
+        ("target: querier", "frontend worker address not specified"),
+        (
+            "target: querier\nmemberlist: {join_members: [a:7946]}\n\
+             ingester: {lifecycler: {ring: {kvstore: {store: inmemory}}}}",
+            "frontend worker address not specified",
+        ),
         ("target: scalable-single-binary", "frontend worker address not specified"),
         ("server: {log_level: loud}", "unrecognized log level \"loud\""),
         ("server: {tls_min_version: VersionTLS9}", "TLS version \"VersionTLS9\" not recognized"),
