@@ -93,16 +93,19 @@ def test_file_is_read_again_and_a_broken_one_changes_nothing(servers, tmp_path):
     eventually(refused, "spans of a trace that is too large are refused")
 
 
-def test_entry_for_a_name_that_no_request_can_have_is_refused_by_its_name(servers, tmp_path):
+def test_mistakes_of_one_tenant_hold_back_nobody_and_are_told(servers, tmp_path):
+    """A name that no request can have, and a forwarder that is not there."""
     limited = Limited(servers, tmp_path, "overrides: {a: {global: {max_bytes_per_trace: 100000}}}\n")
     server = limited.server
-    limited.path.write_text("overrides: {a: {global: {max_bytes_per_trace: 2000}}, team/b: {}, team/c: {global: {max_bytes_per_trace: 1}}}\n")
-    eventually(lambda: server.metrics()[RELOADED] == 0, "the file is refused")
-    assert "max_bytes_per_trace: 100000\n" in limits_of(server, "a"), "the old limits stay"
-    assert "validating overrides for team/b failed: no request can name this tenant" in server.logs()
+    limited.path.write_text("overrides: {a: {global: {max_bytes_per_trace: 2000}}, team/b: {}, c: {forwarders: [nowhere]}}\n")
+    eventually(lambda: "max_bytes_per_trace: 2000\n" in limits_of(server, "a"), "the new limits")
+    assert server.metrics()[RELOADED] == 1
     server.stop()
-    server.spawn().process.wait(30)
-    assert server.process.returncode == 1 and server.logs().count("validating overrides for team/b failed") == 2
+    server.start()
+    assert "max_bytes_per_trace: 2000\n" in limits_of(server, "a")
+    for told in ("overrides of tenant team/b are ignored: no request can name this tenant",
+                 'overrides of tenant c: forwarders: forwarder \\"nowhere\\" is not a known forwarder'):
+        assert server.logs().count(told) == 2, server.logs()
 
 
 def test_start_fails_on_a_bad_file_and_names_it(servers, tmp_path):

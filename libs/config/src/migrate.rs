@@ -162,14 +162,19 @@ pub fn migrate_overrides(
     let mut notes = of_reader(&reading.reader);
     for (tenant, limits) in &mut reading.tenants {
         let place = format!("overrides.{tenant}");
-        if let Err(text) = per_tenant::check(tenant, limits, config) {
+        let mut note = |verdict, text| {
             notes.push(Note {
                 key: place.clone(),
-                verdict: Verdict::Refused,
+                verdict,
                 text,
                 remedy: Remedy::Decide,
                 spreads: false,
             });
+        };
+        if let Err(text) = per_tenant::check_name(tenant) {
+            note(Verdict::Ignored, text);
+        } else if let Err(text) = per_tenant::check(tenant, limits, config) {
+            note(Verdict::Refused, text);
         }
         notes.extend(differences::of_limits(limits, &place).into_iter().map(Note::from));
         let entry = reading.root.get("overrides").and_then(|tenants| tenants.get(tenant));

@@ -44,6 +44,8 @@ impl PerTenantOverrides {
     /// that is left out is the default's, since zero would refuse every push, and the three
     /// `native_histogram_*` keys fall back when zero.
     ///
+    /// An entry whose name no request can have is left out, with a warning.
+    ///
     /// Errors: not YAML, unknown keys, limits that make no sense for one tenant.
     pub fn parse(text: &str, config: &Config) -> Result<PerTenantFile, PerTenantError> {
         let root = parse(text).map_err(|error| PerTenantError(error.to_string()))?;
@@ -60,6 +62,10 @@ impl PerTenantOverrides {
         file.warnings.extend(reading.reader.warnings());
         let mut idle = Vec::new();
         for (tenant, mut limits) in reading.tenants {
+            if let Err(reason) = check_name(&tenant) {
+                file.warnings.push(format!("overrides of tenant {tenant} are ignored: {reason}"));
+                continue;
+            }
             check(&tenant, &limits, config).map_err(PerTenantError)?;
             let entry = reading.root.get("overrides").and_then(|tenants| tenants.get(&tenant));
             let left_out = fall_back(&mut limits, entry, config);
@@ -170,14 +176,17 @@ impl LeftOut {
     }
 }
 
-/// What makes no sense for one tenant, and names that are none.
+/// Whether the entry of this name is that of a tenant. One of another name never holds, which is no reason to hold back all others.
+pub(crate) fn check_name(tenant: &str) -> Result<(), String> {
+    if tenant == EVERY_TENANT {
+        return Ok(());
+    }
+    TenantId::check(tenant).map_err(|error| format!("no request can name this tenant: {error}"))
+}
+
+/// What makes no sense for one tenant.
 pub(crate) fn check(tenant: &str, limits: &Limits, config: &Config) -> Result<(), String> {
     let failed = |cause| format!("validating overrides for {tenant} failed: {cause}");
-    if tenant != EVERY_TENANT {
-        // Its limits would never hold, and those of the tenant that is meant would be others.
-        TenantId::check(tenant)
-            .map_err(|error| failed(format!("no request can name this tenant: {error}")))?;
-    }
     let shard_size = limits.ingestion.tenant_shard_size;
     let copies = config.ingester.lifecycler.ring.replication_factor;
     let result = if shard_size > 0 && shard_size < copies {

@@ -38,12 +38,51 @@ pub(crate) fn parse(
     PerTenantOverrides::parse(&text, config).map_err(|error| error.to_string())
 }
 
-/// Empties the lines that are comments: what stands in them is not expanded, as in Tempo, which expands this file when it
-/// has been read once.
+/// Takes comments off: what stands in them is not expanded, as in Tempo, which expands this file when it has been read once.
 fn without_comments(text: &str) -> String {
-    let line = |line: &str| {
-        let is_comment = line.trim_start().starts_with('#');
-        if is_comment { "\n".to_owned() } else { format!("{line}\n") }
-    };
-    text.lines().map(line).collect()
+    text.lines().flat_map(|line| [&line[..comment(line)], "\n"]).collect()
+}
+
+/// Where the comment of a line begins: at a `#` after a blank, outside of quotes that were opened in the line.
+fn comment(line: &str) -> usize {
+    let (mut quote, mut before): (Option<(char, bool)>, _) = (None, ' ');
+    for (at, c) in line.char_indices() {
+        match quote {
+            Some((open, is_escaped)) => {
+                let closes = c == open && !is_escaped;
+                let escapes = c == '\\' && open == '"' && !is_escaped;
+                quote = (!closes).then_some((open, escapes));
+            }
+            None if c == '#' && before.is_whitespace() => return at,
+            // Within a plain text they are characters as others.
+            None if "\"'".contains(c) && (before.is_whitespace() || "[{,:".contains(before)) => {
+                quote = Some((c, false));
+            }
+            None => {}
+        }
+        before = c;
+    }
+    line.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn comments_are_told_from_texts() {
+        for (line, kept) in [
+            ("# ${X-1}", ""),
+            ("a: 1 # ${X-1}", "a: 1 "),
+            ("a: b#c", "a: b#c"),
+            ("a: 'b # c' # d", "a: 'b # c' "),
+            ("a: \"b \\\" # c\" # d", "a: \"b \\\" # c\" "),
+            ("a: it's # c", "a: it's "),
+            ("a: ['# b',\"# c\"] # d", "a: ['# b',\"# c\"] "),
+            ("a: ${B} ä", "a: ${B} ä"),
+        ] {
+            assert_eq!(&line[..comment(line)], kept);
+        }
+        assert_eq!(without_comments("a:\n  # b\nc: d # e"), "a:\n  \nc: d \n");
+    }
 }

@@ -217,10 +217,14 @@ impl Overrides {
             return Ok(false);
         }
         let Settings { config, expand_env, .. } = &self.settings;
-        let file = file::parse(watched.place(), &content, config, *expand_env)?;
+        let mut file = file::parse(watched.place(), &content, config, *expand_env)?;
         for (tenant, limits) in file.overrides.entries() {
-            (self.settings.check)(limits)
+            let Err(reason) = (self.settings.check)(limits) else { continue };
+            // That a forwarder is not there costs its copies, not the limits of all tenants.
+            let without = Limits { forwarders: Vec::new(), ..limits.clone() };
+            (self.settings.check)(&without)
                 .map_err(|reason| format!("validating overrides for {tenant} failed: {reason}"))?;
+            file.warnings.push(format!("overrides of tenant {tenant}: {reason}"));
         }
         for warning in file.warnings.iter().chain(&file.advice) {
             tracing::warn!("{warning}");

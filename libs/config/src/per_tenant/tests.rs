@@ -52,7 +52,7 @@ fn flat_file_means_the_same_as_the_scoped_one() {
 }
 
 #[test]
-fn tenant_that_no_request_can_name_is_refused() {
+fn tenant_that_no_request_can_name_is_left_out_with_a_warning() {
     for (tenant, reason) in [
         ("a/b", "contains unsupported character '/'"),
         ("team-a|team-b", "contains unsupported character '|'"),
@@ -63,14 +63,21 @@ fn tenant_that_no_request_can_name_is_refused() {
     ] {
         // In either layout.
         for limits in ["{ingestion: {max_traces_per_user: 7}}", "{max_traces_per_user: 7}"] {
-            let error = parse_file(&format!("overrides: {{{tenant}: {limits}}}")).unwrap_err();
-            let named = format!("validating overrides for {} failed: ", tenant.trim_matches('"'));
-            assert!(error.starts_with(&named) && error.contains(reason), "{error}");
+            let text = format!("overrides: {{{tenant}: {limits}, other: {limits}}}");
+            let file = parse_file(&text).unwrap();
+            let named = format!("overrides of tenant {} are ignored: ", tenant.trim_matches('"'));
+            let warned = |text: &String| text.starts_with(&named) && text.contains(reason);
+            assert!(file.warnings.iter().any(warned), "{:?}", file.warnings);
+            let names: Vec<_> = file.overrides.entries().map(|(name, _)| name).collect();
+            assert_eq!(names, ["other"]);
         }
     }
     let long = "a".repeat(151);
-    assert!(parse_file(&format!("overrides: {{{long}: {{}}}}")).unwrap_err().contains("too long"));
-    assert!(parse_file("overrides: {\"*\": {}, a-b_c.d: {}, 12: {}, single-tenant: {}}").is_ok());
+    let file = parse_file(&format!("overrides: {{{long}: {{}}}}")).unwrap();
+    assert!(file.warnings.iter().any(|text| text.contains("too long")), "{:?}", file.warnings);
+    let file =
+        parse_file("overrides: {\"*\": {}, a-b_c.d: {}, 12: {}, single-tenant: {}}").unwrap();
+    assert_eq!(file.overrides.entries().count(), 4);
 }
 
 #[test]

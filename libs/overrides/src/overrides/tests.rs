@@ -108,14 +108,28 @@ async fn missing_refused_and_checked_files_stop_the_start() {
     let registry = Registry::new();
     let error = Overrides::load(with_file(&path), &registry).await.unwrap_err().to_string();
     assert!(error.starts_with("failed to load runtime config"), "{error}");
-    std::fs::write(&path, "overrides: {a: {forwarders: [x]}}").unwrap();
-    let check: LimitsCheck = Arc::new(|limits| match limits.forwarders.is_empty() {
-        true => Ok(()),
-        false => Err("forwarders: no".to_owned()),
+    let check: LimitsCheck = Arc::new(|limits| {
+        if !limits.forwarders.is_empty() {
+            return Err("forwarders: no".to_owned());
+        }
+        match limits.metrics_generator.trace_id_label_name.as_str() {
+            "x" => Err("metrics_generator: no".to_owned()),
+            _ => Ok(()),
+        }
     });
-    let settings = Settings { check, ..with_file(&path) };
-    let error = Overrides::load(settings, &registry).await.unwrap_err().to_string();
-    assert!(error.ends_with("validating overrides for a failed: forwarders: no"), "{error}");
+    let settings = || Settings { check: Arc::clone(&check), ..with_file(&path) };
+    for forwarders in ["", "forwarders: [x], "] {
+        let limits = format!("{forwarders}metrics_generator: {{trace_id_label_name: x}}");
+        std::fs::write(&path, format!("overrides: {{a: {{{limits}}}}}")).unwrap();
+        let error = Overrides::load(settings(), &registry).await.unwrap_err().to_string();
+        let expected = "validating overrides for a failed: metrics_generator: no";
+        assert!(error.ends_with(expected), "{error}");
+    }
+    // A forwarder that is missing holds back nobody's limits.
+    let both = "overrides: {a: {forwarders: [x]}, b: {global: {max_bytes_per_trace: 6}}}";
+    std::fs::write(&path, both).unwrap();
+    let overrides = Overrides::load(settings(), &registry).await.unwrap();
+    assert_eq!(overrides.of(&tenant("b")).global.max_bytes_per_trace, 6);
 }
 
 #[tokio::test]
