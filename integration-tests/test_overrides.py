@@ -286,6 +286,28 @@ def test_merged_blocks_have_the_columns_of_their_tenant(servers, tmp_path):
     assert [column["n"] for column in meta["dedicatedColumns"]] == ["order.id"]
 
 
+def test_tag_queries_may_have_as_many_alternatives_as_the_tenant_may(servers, tmp_path):
+    read = "read: {max_condition_groups_per_tag_query: %d}"
+    limited = Limited(
+        servers, tmp_path, f"overrides: {{many: {{{read % 300}}}}}\n",
+        overrides={"defaults": {"read": {"max_condition_groups_per_tag_query": 3}}})
+    server = limited.server
+    query = "{%s}" % "||".join(f"span.b={number}" for number in range(200))
+
+    def asked(tenant, query):
+        return server.get("/api/v2/search/tag/span.a/values", q=query, headers={"X-Scope-OrgID": tenant})
+
+    assert asked("few", query).status_code == 400
+    for where in ("recent", "in a block"):
+        if where == "recent":
+            assert limited.push("many", otlp.span(attributes={"a": 7, "b": 100})).status_code == 200
+        else:
+            server.flush()
+        answer = asked("many", query)
+        assert answer.status_code == 200, (where, answer.text)
+        assert [value["value"] for value in answer.json()["tagValues"]] == ["7"], where
+
+
 def test_query_limits_are_those_of_the_tenant(servers, tmp_path):
     limited = Limited(servers, tmp_path, "overrides: {a: {read: {max_search_duration: 1h}}}\n")
     now = int(time.time())

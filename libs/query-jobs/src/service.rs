@@ -228,7 +228,7 @@ impl Protocol for Querier {
         let tenant = check_tenant(&tags.tenant)?.to_owned();
         let texts = ["tags", &tags.scope, &tags.query];
         let options = self.inner.options(&tenant, &texts, context);
-        let groups = self.inner.settings.max_condition_groups;
+        let groups = self.inner.settings.max_condition_groups.of(&tenant);
         let job = move |blocks: &Blocks, meta: &BlockMeta, job: &Job| {
             BlockTags::compile(tags.clone(), groups)?.run(blocks, meta, &part, job)
         };
@@ -248,7 +248,7 @@ impl Protocol for Querier {
         let tenant = check_tenant(&values.tenant)?.to_owned();
         let texts = ["values", &values.tag, &values.query];
         let options = self.inner.options(&tenant, &texts, context);
-        let groups = self.inner.settings.max_condition_groups;
+        let groups = self.inner.settings.max_condition_groups.of(&tenant);
         let job = move |blocks: &Blocks, meta: &BlockMeta, job: &Job| {
             BlockTagValues::compile(values.clone(), groups)?.run(blocks, meta, &part, job)
         };

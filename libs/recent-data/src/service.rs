@@ -226,7 +226,7 @@ impl Protocol for Ingester {
             let scopes = by_scope(boards.take(tenant, context.query));
             return Ok(Response::new(TagsResponse { scopes, ..TagsResponse::default() }));
         }
-        let groups = self.settings.max_condition_groups;
+        let groups = self.settings.max_condition_groups.of(&tenant);
         let window = Window::from_seconds(request.start.into(), request.end.into());
         let stored = stored_blocks(&request.stored_block_ids)?;
         let whose = (tenant.clone(), context.query);
@@ -254,7 +254,7 @@ impl Protocol for Ingester {
             let values = boards.take(tenant, context.query);
             return Ok(Response::new(TagValuesResponse { values, ..TagValuesResponse::default() }));
         }
-        let groups = self.settings.max_condition_groups;
+        let groups = self.settings.max_condition_groups.of(&tenant);
         let window = Window::from_seconds(request.start.into(), request.end.into());
         let stored = stored_blocks(&request.stored_block_ids)?;
         let whose = (tenant.clone(), context.query);

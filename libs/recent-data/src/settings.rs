@@ -66,7 +66,7 @@ pub struct Settings {
     /// Memory of running queries (`server.max_inflight_bytes`).
     pub query_memory: Arc<QueryMemory>,
     /// Most alternatives in the filter of a tag query. Queries with more are refused.
-    pub max_condition_groups: usize,
+    pub max_condition_groups: OfTenant<usize>,
     /// Limit of one upload.
     pub flush_op_timeout: Duration,
     /// How long spans are still served after their block is in object storage, until the readers of blocks know it.
@@ -200,7 +200,7 @@ impl Settings {
             concurrent_flushes: ingester.concurrent_flushes,
             concurrent_queries: 8,
             query_memory: QueryMemory::unbounded(),
-            max_condition_groups: 100,
+            max_condition_groups: OfTenant::all(100),
             flush_op_timeout: ingester.flush_op_timeout.as_std(),
             hold_flushed: Duration::ZERO,
             retry_pause: Duration::from_secs(1),

@@ -7,6 +7,7 @@ use tactus_overrides::Overrides;
 use tactus_process::{
     Error,
     blocks::{block_version, dedicated_columns, own_columns},
+    settings::max_condition_groups,
 };
 use tactus_recent_data::{Limits, OfTenant, Settings};
 use tactus_ring::{Operation, Ring};
@@ -33,6 +34,10 @@ pub fn settings(
             OfTenant::new(move |tenant| !overrides.of(tenant).storage.value_filters_disabled)
         },
         limits: limits(config, Arc::clone(overrides), ring),
+        max_condition_groups: {
+            let of_name = max_condition_groups(config, overrides);
+            OfTenant::new(move |tenant| of_name(tenant.as_str()))
+        },
         tail_sampling: tail_sampling::of_tenants(config, Arc::clone(overrides))?,
         ..Settings::of(&config.ingester, trace)
     })

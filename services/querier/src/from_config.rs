@@ -8,7 +8,6 @@ use tactus_query_jobs::{BloomAdmission, RecentSettings, Settings, Slots, WorkerS
 /// The querier.
 pub(crate) fn settings(config: &Config, caches: &Caches) -> Settings {
     let (querier, built_in) = (&config.querier, Settings::default());
-    let groups = config.overrides.defaults.read.max_condition_groups_per_tag_query;
     Settings {
         max_concurrent_jobs: querier.max_concurrent_queries.max(1),
         threads: match querier.max_threads {
@@ -24,8 +23,6 @@ pub(crate) fn settings(config: &Config, caches: &Caches) -> Settings {
         bloom_admission: bloom_admission(config),
         search_timeout: querier.search.query_timeout.as_std(),
         trace_timeout: querier.trace_by_id.query_timeout.as_std(),
-        max_condition_groups: groups
-            .map_or(built_in.max_condition_groups, |groups| groups as usize),
         ..built_in
     }
 }
