@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt};
 use tactus_config::PromDuration;
+use tactus_config::sections::compactor::Compaction;
 use tactus_config::sections::overrides::CompactionLimits;
 use tactus_storage::block_io::{clear_block, has_clock, mark_compacted, read_meta, store_time};
 use tactus_storage::blocklist::BlockChanges;
@@ -16,6 +17,14 @@ use crate::error::Result;
 
 /// A larger difference between clocks is logged.
 const MAX_CLOCK_DIFFERENCE_SECONDS: i64 = 900;
+
+/// Tenants at a time. Zero is the default, as the start warns.
+fn concurrency(compaction: &Compaction) -> usize {
+    match compaction.retention_concurrency {
+        0 => Compaction::default().retention_concurrency,
+        tenants => tenants,
+    }
+}
 
 impl Compactor {
     /// One run over all tenants. Blocks that cannot be marked or deleted are counted, logged and tried again in the
@@ -31,12 +40,9 @@ impl Compactor {
         };
         let tenants = self.blocklist.tenants();
         stream::iter(&tenants)
-            .for_each_concurrent(
-                self.settings.compaction.retention_concurrency.max(1),
-                |tenant| async {
-                    self.retain_tenant(tenant, now, expiry).await;
-                },
-            )
+            .for_each_concurrent(concurrency(&self.settings.compaction), |tenant| async {
+                self.retain_tenant(tenant, now, expiry).await;
+            })
             .await;
         if self.settings.compaction.max_bucket_bytes > 0 && (self.owns)("retention-by-size") {
             self.retain_by_bucket_size(&tenants).await;

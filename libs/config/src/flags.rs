@@ -6,6 +6,7 @@ use crate::duration::parse_either;
 use crate::field::Reader;
 use crate::sections::root::Config;
 use crate::suggest::nearest;
+use crate::validate::LOG_LEVELS;
 use crate::yaml::{Content, Key, Node, Value, parse_int};
 pub(crate) use table::{FLAGS, Flag, Kind, Target, find};
 
@@ -129,6 +130,9 @@ fn split(argument: &str) -> Result<Option<(&str, Option<&str>)>, String> {
 
 fn check(flag: &Flag, name: &str, value: &str) -> Result<(), String> {
     let cause = match flag.kind {
+        Kind::Text if flag.name == "log.level" && !LOG_LEVELS.contains(&value) => {
+            Some(format!("unrecognized log level {value:?}"))
+        }
         Kind::Bool
             if !is_true(value)
                 && !matches!(value, "0" | "f" | "F" | "false" | "FALSE" | "False") =>

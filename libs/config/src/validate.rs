@@ -6,6 +6,7 @@ mod links;
 mod receivers;
 mod tenant;
 
+pub(crate) use components::LOG_LEVELS;
 pub use components::MAX_BLOOM_SHARD_BYTES;
 pub use tenant::{PROCESSORS, increasing_buckets, label_of_attribute};
 pub(crate) use tenant::{dedicated_columns, limits, unknown_processor};

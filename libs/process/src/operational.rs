@@ -70,10 +70,16 @@ pub(crate) fn register_build_info(registry: &Registry) {
     let build = registry.gauge_vec(
         "tempo_build_info",
         "Always 1; the labels tell the version.",
-        ["branch", "goversion", "revision", "version"],
+        ["branch", "goarch", "goos", "goversion", "revision", "tags", "version"],
     );
-    let info = build_info();
-    build.with([&info.branch, &info.compiler, &info.revision, &info.version]).set(1.0);
+    let BuildInfo { branch, compiler, revision, version, .. } = &build_info();
+    let arch = match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    };
+    let os = std::env::consts::OS;
+    build.with([branch, arch, os, compiler, revision, "", version]).set(1.0);
 }
 
 /// Everything that the operational endpoints show.

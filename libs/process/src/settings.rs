@@ -40,7 +40,8 @@ pub(crate) fn poller(trace: &TraceStorage) -> PollerSettings {
         tenant_concurrency: trace.blocklist_poll_tenant_concurrency.max(1),
         list_concurrency: bucket::list_concurrency(trace),
         fallback: trace.blocklist_poll_fallback,
-        index_builders: or(trace.blocklist_poll_tenant_index_builders, built_in.index_builders),
+        index_builders: usize::try_from(trace.blocklist_poll_tenant_index_builders)
+            .map_or(built_in.index_builders, |builders| or(builders, built_in.index_builders)),
         stale_index_after: stale.non_zero(),
         tolerate_consecutive_errors: trace.blocklist_poll_tolerate_consecutive_errors,
         tolerate_tenant_failures: trace.blocklist_poll_tolerate_tenant_failures,
@@ -206,7 +207,6 @@ pub(crate) fn overrides(
     })
 }
 
-/// What is refused of limits: what `check` does, and forwarders that the distributor of this process does not have.
 /// Alternatives of a tag filter at most, where nothing is set.
 const MAX_CONDITION_GROUPS: usize = 100;
 
@@ -224,6 +224,7 @@ pub fn max_condition_groups(
     }
 }
 
+/// What is refused of limits: what `check` does, and forwarders that the distributor of this process does not have.
 fn check_of(config: Arc<Config>, check: CheckLimits) -> LimitsCheck {
     Arc::new(move |limits| {
         check(&config, limits)?;
@@ -323,6 +324,17 @@ mod tests {
         assert_eq!(check("querier")(&limits("x")), Ok(()));
         let refuses = check_of(Arc::default(), |_, _| Err("no".to_owned()));
         assert_eq!(refuses(&Limits::default()), Err("no".to_owned()));
+    }
+
+    #[test]
+    fn tenant_index_has_builders_whatever_is_set() {
+        for (set, expected) in [(-1, 2), (0, 2), (1, 1), (5, 5)] {
+            let trace = TraceStorage {
+                blocklist_poll_tenant_index_builders: set,
+                ..TraceStorage::default()
+            };
+            assert_eq!(poller(&trace).index_builders, expected);
+        }
     }
 
     #[test]

@@ -241,6 +241,18 @@ fn unknown_flag_exits_with_two_and_usage() {
 }
 
 #[test]
+fn bad_value_of_a_flag_exits_with_two() {
+    let error = refused("", "-log.level=foo");
+    assert_eq!(error.exit_code(), 2);
+    let text = error.to_string();
+    let expected =
+        "invalid value \"foo\" for flag -log.level: unrecognized log level \"foo\"\nUsage";
+    assert!(text.starts_with(expected), "{text}");
+    // As a value of the file it is one of the configuration.
+    assert_eq!(refused("server: {log_level: foo}", "").exit_code(), 1);
+}
+
+#[test]
 fn ballast_flag_of_existing_charts_is_accepted() {
     loaded("", "-mem-ballast-size-mbs=1024");
 }
@@ -335,6 +347,16 @@ fn single_process_forces_one_copy_in_memory() {
 fn processes_of_all_services_are_a_cluster_where_the_file_asks_for_gossip() {
     let asks =
         "ingester: {lifecycler: {ring: {replication_factor: 3, kvstore: {store: memberlist}}}}";
+    // Nobody is there to have the copies: pushes could never succeed.
+    let alone = loaded(asks, "");
+    assert_eq!(alone.config.ingester.lifecycler.ring.replication_factor, 1);
+    assert_eq!(alone.config.ingester.lifecycler.ring.kvstore.store, "inmemory");
+    assert_eq!(alone.verify_exit_code(), 0);
+    assert!(alone.warnings.iter().any(|text| text.contains("memberlist.join_members names")));
+    // One that wants no copies may be joined by others.
+    let first = loaded("ingester: {lifecycler: {ring: {kvstore: {store: memberlist}}}}", "");
+    assert_eq!(first.config.ingester.lifecycler.ring.kvstore.store, "memberlist");
+    assert_eq!(first.warnings, [""; 0]);
     for text in [
         &format!("{asks}\nmemberlist: {{join_members: [a:7946]}}"),
         "target: scalable-single-binary\nmemberlist: {join_members: [a:7946]}\n\

@@ -33,8 +33,8 @@ section! {
         rate_limit_burst: i64, "no effect here";
         backoff_on_ratelimits: bool, "no effect here";
         backoff_config: Backoff, "retry delays";
-        initial_stream_window_size: UnitSize = default_window(), "first flow window of a stream";
-        initial_connection_window_size: UnitSize = default_window(), "first flow window of a connection";
+        initial_stream_window_size: UnitSize = default_window(), "no effect here: it is 4 MiB";
+        initial_connection_window_size: UnitSize = default_window(), "no effect here: it is 16 MiB";
         tls_enabled: bool, "connect by TLS";
         connect_timeout: GoDuration = seconds(5), "time for one connection attempt";
         connect_backoff_base_delay: GoDuration = seconds(1), "no effect here";

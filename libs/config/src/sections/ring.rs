@@ -56,7 +56,7 @@ section! {
         instance_interface_names: Vec<String> = list(&["eth0", "en0"]), "no effect here: ingester.lifecycler.interface_names counts for every ring";
         instance_addr: String, "address to advertise; empty picks that of an interface";
         instance_port: u16, "port to advertise; 0 takes the gRPC port";
-        enable_inet6: bool, "an IPv6 address may be picked";
+        enable_inet6: bool, "no effect here: ingester.lifecycler.enable_inet6 counts for every ring";
     }
 
     /// The ring of a component that waits for the ring to settle.
@@ -82,7 +82,7 @@ section! {
         ring: IngesterRing, "the ring";
         num_tokens: u32 = 128, "tokens of this member";
         heartbeat_period: GoDuration = seconds(5), "no effect here: memberlist.gossip_interval is the heartbeat";
-        heartbeat_timeout: GoDuration = minutes(1), "this member's view of a silent member";
+        heartbeat_timeout: GoDuration = minutes(1), "no effect here: ingester.lifecycler.ring.heartbeat_timeout counts for every member";
         observe_period: GoDuration, "how long to watch for token conflicts";
         join_after: GoDuration, "wait for a handover before joining";
         min_ready_duration: GoDuration = seconds(15), "earliest time after the start at which it is ready";

@@ -27,7 +27,7 @@ section! {
         blocklist_poll_concurrency: usize = 50, "blocks polled at a time";
         blocklist_poll_tenant_concurrency: usize, "tenants polled at a time; 0 is 1";
         blocklist_poll_fallback: bool = true, "list the bucket when the tenant index is missing";
-        blocklist_poll_tenant_index_builders: usize = 2, "compactors that write the tenant index";
+        blocklist_poll_tenant_index_builders: i64 = 2, "compactors that write the tenant index; 0 or less is 2";
         blocklist_poll_stale_tenant_index: GoDuration, "an older tenant index is an error; 0 is never";
         blocklist_poll_jitter_ms: u64, "random delay before a block is polled, in milliseconds";
         blocklist_poll_tolerate_consecutive_errors: usize = 1, "failed polls in a row before giving up";

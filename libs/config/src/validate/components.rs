@@ -30,10 +30,13 @@ pub(super) fn ensure(key: &str, condition: bool, text: &str) -> Result<(), Inval
     if condition { Ok(()) } else { Err(Invalid::new(key, text)) }
 }
 
+/// As Tempo names them.
+pub(crate) const LOG_LEVELS: [&str; 4] = ["debug", "info", "warn", "error"];
+
 pub(super) fn server(config: &Config) -> Result<(), Invalid> {
     let server = &config.server;
     let level = &server.log_level;
-    expecting("server.log_level", level, &["debug", "info", "warn", "error"], || {
+    expecting("server.log_level", level, &LOG_LEVELS, || {
         format!("unrecognized log level {level:?}")
     })?;
     let format = &server.log_format;
