@@ -667,7 +667,8 @@ def test_examples_of_the_page_run(servers):
     foreign = server.directory / "migrate"
     foreign.mkdir()
     (foreign / "tempo.yaml").write_text(
-        "storage: {trace: {backend: s3, s3: {bucket: b, endpoint: s3.local, access_key: a, secret_key: '${S3_KEY}'}}}\n")
+        "storage: {trace: {backend: s3, s3: {bucket: b, endpoint: s3.local, access_key: a, secret_key: '${S3_KEY}'}}}\n"
+        "querier: {frontend_worker: {frontend_address: 'query-frontend:9095'}}\n")
     (foreign / "overrides.yaml").write_text("overrides: {team-a: {max_traces_per_user: 7}}\n")
     shutil.copy(REPOSITORY / "integration-tests/migrate/values/distributed-s3-secrets.yaml", foreign / "tempo-values.yaml")
     for command in commands:
