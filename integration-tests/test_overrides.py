@@ -119,21 +119,28 @@ def test_start_fails_on_a_bad_file_and_names_it(servers, tmp_path):
     assert "must be strictly increasing: bucket[1]=1 is <= bucket[0]=2" in logs
 
 
-def test_start_fails_on_generator_limits_that_only_the_generator_can_judge(servers, tmp_path):
+def test_start_fails_on_a_header_that_remote_writes_must_not_have(servers, tmp_path):
+    path = tmp_path / "limits.yaml"
+    path.write_text("overrides: {shop: {metrics_generator: {remote_write_headers: {Content-Type: hidden}}}}\n")
+    server = servers.new(config={"overrides": {"per_tenant_override_config": str(path)}})
+    server.spawn()
+    assert server.process.wait(30) == 1
+    logs = server.logs()
+    assert "validating overrides for shop failed" in logs and "hidden" not in logs
+    assert "metrics_generator.remote_write_headers: Content-Type is a reserved header" in logs
+
+
+def test_limits_that_collide_with_the_configuration_are_told_and_hold_back_nobody(servers, tmp_path):
+    path = tmp_path / "limits.yaml"
+    path.write_text(
+        "overrides: {shop: {metrics_generator: {processor: {span_metrics: {dimensions: [a.b]}}}}, b: {global: {max_bytes_per_trace: 77}}}\n")
     mapping = {"name": "a-b", "source_labels": ["x"]}
-    for limits, reason in [
-        ("processor: {span_metrics: {dimensions: [a.b]}}", 'produces label "a_b" which collides with dimension "a.b"'),
-        ("remote_write_headers: {Content-Type: hidden}", "metrics_generator.remote_write_headers: Content-Type is a reserved header"),
-    ]:
-        path = tmp_path / "limits.yaml"
-        path.write_text(f"overrides: {{shop: {{metrics_generator: {{{limits}}}}}}}\n")
-        server = servers.new(config={
-            "overrides": {"per_tenant_override_config": str(path)},
-            "metrics_generator": {"processor": {"span_metrics": {"dimension_mappings": [mapping]}}}})
-        server.spawn()
-        assert server.process.wait(30) == 1
-        logs = server.logs()
-        assert "validating overrides for shop failed" in logs and reason in logs and "hidden" not in logs
+    server = servers.start(config={
+        "overrides": {"per_tenant_override_config": str(path)},
+        "metrics_generator": {"processor": {"span_metrics": {"dimension_mappings": [mapping]}}}})
+    assert "max_bytes_per_trace: 77\n" in limits_of(server, "b")
+    logs = server.logs()
+    assert "overrides of tenant shop: metrics_generator: dimension_mapping" in logs and "collides with dimension" in logs
 
 
 def test_status_pages(servers, tmp_path):

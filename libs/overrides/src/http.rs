@@ -200,15 +200,15 @@ impl Api {
         let forwarders: Vec<&str> =
             config.distributor.forwarders.iter().map(|forwarder| forwarder.name.as_str()).collect();
         validate(limits, &forwarders).map_err(Refusal::Bad)?;
-        // What only the services know is checked as for the operator's file. Otherwise a tenant would be left with
+        // What only the services know. Otherwise a tenant would be left with
         // limits that cannot be applied.
-        let check = &self.overrides.settings.check;
-        check(&merge(&Limits::default(), limits)).map_err(Refusal::Bad)?;
+        let fits = &self.overrides.settings.fits;
+        fits(&merge(&Limits::default(), limits)).map_err(Refusal::Bad)?;
         let snapshot = self.overrides.snapshot();
         let operators = snapshot.runtime(tenant.as_str());
         // What is wrong without the tenant's limits is not the tenant's to mend.
-        if check(operators).is_ok() {
-            check(&merge(operators, limits)).map_err(Refusal::Bad)?;
+        if fits(operators).is_ok() {
+            fits(&merge(operators, limits)).map_err(Refusal::Bad)?;
         }
         let skip = match parameter(query, "skip-conflicting-overrides-check").as_deref() {
             None => false,

@@ -32,15 +32,19 @@ pub struct Settings {
     pub expand_env: bool,
     /// Where limits that tenants set are stored; `None` if `overrides.user_configurable_overrides.enabled` is not set.
     pub bucket: Option<Bucket>,
-    /// Further rules on the defaults, on every entry of the file, and on what tenants set. Of the defaults, limits of the
-    /// metrics generator that break one are only warned of.
+    /// Further rules on limits by themselves, in every entry of the file.
     pub check: LimitsCheck,
+    /// The same, and whether limits go together with the configuration of this process: for the defaults, and for what
+    /// tenants set. An entry of the file that does not is only warned of, because other tenants must not suffer from it; so
+    /// are limits of the metrics generator among the defaults.
+    pub fits: LimitsCheck,
 }
 
 impl Settings {
     /// Without environment, bucket and further rules.
     pub fn new(config: Arc<Config>) -> Self {
-        Self { config, expand_env: false, bucket: None, check: Arc::new(|_| Ok(())) }
+        let any: LimitsCheck = Arc::new(|_| Ok(()));
+        Self { config, expand_env: false, bucket: None, check: Arc::clone(&any), fits: any }
     }
 }
 
@@ -84,7 +88,7 @@ impl Overrides {
     /// Errors: the file is missing or rejected; the text says what is wrong.
     pub async fn load(settings: Settings, registry: &Registry) -> Result<Arc<Self>, Error> {
         let section = &settings.config.overrides;
-        let unusable_defaults = check_defaults(&section.defaults, &settings.check)?;
+        let unusable_defaults = check_defaults(&section.defaults, &settings.fits)?;
         if let Err(reason) = tactus_config::check_limits(&section.defaults) {
             tracing::warn!("overrides.defaults: {reason}");
         } else if let Some(reason) = &unusable_defaults {
@@ -219,12 +223,11 @@ impl Overrides {
         let Settings { config, expand_env, .. } = &self.settings;
         let mut file = file::parse(watched.place(), &content, config, *expand_env)?;
         for (tenant, limits) in file.overrides.entries() {
-            let Err(reason) = (self.settings.check)(limits) else { continue };
-            // That a forwarder is not there costs its copies, not the limits of all tenants.
-            let without = Limits { forwarders: Vec::new(), ..limits.clone() };
-            (self.settings.check)(&without)
+            (self.settings.check)(limits)
                 .map_err(|reason| format!("validating overrides for {tenant} failed: {reason}"))?;
-            file.warnings.push(format!("overrides of tenant {tenant}: {reason}"));
+            if let Err(reason) = (self.settings.fits)(limits) {
+                file.warnings.push(format!("overrides of tenant {tenant}: {reason}"));
+            }
         }
         for warning in file.warnings.iter().chain(&file.advice) {
             tracing::warn!("{warning}");

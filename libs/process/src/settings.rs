@@ -199,10 +199,12 @@ pub(crate) fn overrides(
         Some(settings) => Some(Bucket::open(&settings)?),
         None => None,
     };
+    let alone = Config::default();
     Ok(tactus_overrides::Settings {
         expand_env: loaded.expand_env,
         bucket,
-        check: check_of(Arc::clone(&config), check),
+        check: Arc::new(move |limits| check(&alone, limits)),
+        fits: fits_of(Arc::clone(&config), check),
         ..tactus_overrides::Settings::new(config)
     })
 }
@@ -224,8 +226,9 @@ pub fn max_condition_groups(
     }
 }
 
-/// What is refused of limits: what `check` does, and forwarders that the distributor of this process does not have.
-fn check_of(config: Arc<Config>, check: CheckLimits) -> LimitsCheck {
+/// What does not go together with the configuration: what `check` refuses, and forwarders that the distributor of this process
+/// does not have.
+fn fits_of(config: Arc<Config>, check: CheckLimits) -> LimitsCheck {
     Arc::new(move |limits| {
         check(&config, limits)?;
         let forwarders = &config.distributor.forwarders;
@@ -312,7 +315,7 @@ mod tests {
             let text = "distributor: {forwarders: [{name: f, backend: otlpgrpc, otlpgrpc: {tls: {insecure: true}}}]}";
             let mut config = tactus_config::from_yaml(text).unwrap();
             config.target = target.to_owned();
-            check_of(Arc::new(config), |_, _| Ok(()))
+            fits_of(Arc::new(config), |_, _| Ok(()))
         };
         let limits = |name: &str| Limits { forwarders: vec![name.to_owned()], ..Limits::default() };
         assert_eq!(check("all")(&limits("f")), Ok(()));
@@ -322,7 +325,7 @@ mod tests {
             "forwarders: forwarder \"x\" is not a known forwarder, contact your system administrator"
         );
         assert_eq!(check("querier")(&limits("x")), Ok(()));
-        let refuses = check_of(Arc::default(), |_, _| Err("no".to_owned()));
+        let refuses = fits_of(Arc::default(), |_, _| Err("no".to_owned()));
         assert_eq!(refuses(&Limits::default()), Err("no".to_owned()));
     }
 

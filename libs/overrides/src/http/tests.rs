@@ -36,9 +36,9 @@ impl Rig {
         Self::checked(yaml, file, Arc::new(|_| Ok(()))).await
     }
 
-    async fn checked(yaml: &str, file: &str, check: LimitsCheck) -> Self {
+    async fn checked(yaml: &str, file: &str, fits: LimitsCheck) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let settings = Settings { check, ..settings(directory.path(), yaml, file) };
+        let settings = Settings { fits, ..settings(directory.path(), yaml, file) };
         let overrides = Overrides::load(settings, &Registry::new()).await.unwrap();
         let router = router(Arc::clone(&overrides), Tenancy::by_header(false));
         Self { _directory: directory, overrides, router }

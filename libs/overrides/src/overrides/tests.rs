@@ -108,41 +108,45 @@ async fn missing_refused_and_checked_files_stop_the_start() {
     let registry = Registry::new();
     let error = Overrides::load(with_file(&path), &registry).await.unwrap_err().to_string();
     assert!(error.starts_with("failed to load runtime config"), "{error}");
-    let check: LimitsCheck = Arc::new(|limits| {
-        if !limits.forwarders.is_empty() {
-            return Err("forwarders: no".to_owned());
-        }
-        match limits.metrics_generator.trace_id_label_name.as_str() {
-            "x" => Err("metrics_generator: no".to_owned()),
-            _ => Ok(()),
-        }
+    let check: LimitsCheck = Arc::new(|limits| match limits.forwarders.is_empty() {
+        true => Ok(()),
+        false => Err("forwarders: no".to_owned()),
     });
-    let settings = || Settings { check: Arc::clone(&check), ..with_file(&path) };
-    for forwarders in ["", "forwarders: [x], "] {
-        let limits = format!("{forwarders}metrics_generator: {{trace_id_label_name: x}}");
-        std::fs::write(&path, format!("overrides: {{a: {{{limits}}}}}")).unwrap();
-        let error = Overrides::load(settings(), &registry).await.unwrap_err().to_string();
-        let expected = "validating overrides for a failed: metrics_generator: no";
-        assert!(error.ends_with(expected), "{error}");
-    }
-    // A forwarder that is missing holds back nobody's limits.
-    let both = "overrides: {a: {forwarders: [x]}, b: {global: {max_bytes_per_trace: 6}}}";
-    std::fs::write(&path, both).unwrap();
-    let overrides = Overrides::load(settings(), &registry).await.unwrap();
+    std::fs::write(&path, "overrides: {a: {forwarders: [x]}}").unwrap();
+    let settings = Settings { check, ..with_file(&path) };
+    let error = Overrides::load(settings, &registry).await.unwrap_err().to_string();
+    assert!(error.ends_with("validating overrides for a failed: forwarders: no"), "{error}");
+}
+
+#[tokio::test]
+async fn limits_that_do_not_go_with_the_configuration_hold_back_no_other_tenant() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("limits.yaml");
+    std::fs::write(
+        &path,
+        "overrides: {a: {forwarders: [x]}, b: {global: {max_bytes_per_trace: 6}}}",
+    )
+    .unwrap();
+    let fits: LimitsCheck = Arc::new(|limits| match limits.forwarders.is_empty() {
+        true => Ok(()),
+        false => Err("forwarders: no".to_owned()),
+    });
+    let settings = Settings { fits, ..with_file(&path) };
+    let overrides = Overrides::load(settings, &Registry::new()).await.unwrap();
     assert_eq!(overrides.of(&tenant("b")).global.max_bytes_per_trace, 6);
 }
 
 #[tokio::test]
 async fn defaults_without_use_for_the_generator_start_and_others_do_not() {
-    let check: LimitsCheck = Arc::new(|limits| {
+    let fits: LimitsCheck = Arc::new(|limits| {
         if limits.metrics_generator.trace_id_label_name == "x" {
             return Err("metrics_generator: no".to_owned());
         }
         if limits.forwarders.is_empty() { Ok(()) } else { Err("forwarders: no".to_owned()) }
     });
     let with = |defaults: &str| {
-        let check = Arc::clone(&check);
-        Settings { check, ..settings(&format!("overrides: {{defaults: {{{defaults}}}}}")) }
+        let fits = Arc::clone(&fits);
+        Settings { fits, ..settings(&format!("overrides: {{defaults: {{{defaults}}}}}")) }
     };
     let (overrides, _) = load(with("")).await;
     assert_eq!(overrides.unusable_defaults(), None);
