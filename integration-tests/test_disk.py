@@ -168,7 +168,10 @@ def two_segments(servers):
     server = servers.start(config=CUT_FAST)
     groups = []
     for number in (1, 2):
-        groups.append([otlp.push_trace(server) for _ in range(10)])
+        # In one push, or a cut could come between them.
+        traces = [otlp.trace(3) for _ in range(10)]
+        server.must_push(otlp.export(*(span for spans in traces for span in spans)))
+        groups.append([spans[0].trace_id.hex() for spans in traces])
         eventually(lambda: len(server.segments()) == number, "a segment")
     server.kill()
     return server, *groups
