@@ -91,13 +91,16 @@ impl Distributor {
             None => 0,
         };
         let _columns = self.span_log.is_some().then_some(columns);
-        let mut seen = SeenSpans::new(route.as_deref().ok(), self.adaptive.is_some());
-        let export =
-            CheckedExport::read(&request.bytes, |span| seen.add(span)).map_err(malformed)?;
-        if export.walk.in_parts {
+        let (export, seen) = loop {
+            let mut seen = SeenSpans::new(route.as_deref().ok(), self.adaptive.is_some());
+            let export =
+                CheckedExport::read(&request.bytes, |span| seen.add(span)).map_err(malformed)?;
+            if !export.walk.in_parts {
+                break (export, seen);
+            }
+            drop(seen);
             request.bytes = join_parts(&request.bytes).map_err(malformed)?.into();
-            return Box::pin(self.take(request)).await;
-        }
+        };
         let SeenSpans { traces, grouping, roots } = seen;
         if export.received == 0 {
             return Ok(PushOutcome { accepted_spans: dropped, ..PushOutcome::default() });

@@ -200,8 +200,7 @@ impl Api {
         let forwarders: Vec<&str> =
             config.distributor.forwarders.iter().map(|forwarder| forwarder.name.as_str()).collect();
         validate(limits, &forwarders).map_err(Refusal::Bad)?;
-        // What only the services know. Otherwise a tenant would be left with
-        // limits that cannot be applied.
+        // What only the services know. Otherwise a tenant would be left with limits that cannot be applied.
         let fits = &self.overrides.settings.fits;
         fits(&merge(&Limits::default(), limits)).map_err(Refusal::Bad)?;
         let snapshot = self.overrides.snapshot();
