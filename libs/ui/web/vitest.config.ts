@@ -3,5 +3,6 @@ import { defineConfig } from "vitest/config";
 
 export default defineConfig({
   plugins: [lezer()],
-  test: { include: ["tests/*.test.ts"], setupFiles: ["tests/setup.ts"] },
+  // Property tests look at as many cases on a busy machine.
+  test: { include: ["tests/*.test.ts"], setupFiles: ["tests/setup.ts"], testTimeout: 120_000 },
 });

@@ -127,6 +127,9 @@ test("stretch of a span without one below it is told with what came after", () =
   );
   expect(said(spans(990)).join()).not.toContain("no span for");
   expect(said([ROOT]).join()).not.toContain("no span for");
+  // A clock that was set back ended it before it began.
+  const back = [ROOT, { ...query, name: "SELECT", duration: -5 }];
+  expect(said(back).join()).not.toContain("no span for");
 });
 
 test("findings of any trace are of spans that it has", () => {

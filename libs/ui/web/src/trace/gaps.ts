@@ -74,8 +74,8 @@ export function silent(trace: Skeleton, size: Uint32Array, { critical }: Times):
   };
   for (let child = row + 1; child < row + size[row]; child += size[child]) {
     const to = trace.start[child] + trace.duration[child];
-    // Outside of its parent it says nothing about what that did.
-    if (trace.start[child] < begin || to > end) return null;
+    // Outside of its parent, or ended before it began, it says nothing about what that did.
+    if (trace.start[child] < begin || to > end || to < trace.start[child]) return null;
     look(trace.start[child], child);
     if (to >= covered) [covered, last] = [to, child];
   }
