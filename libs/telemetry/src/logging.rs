@@ -130,7 +130,7 @@ impl From<LogLevel> for LevelFilter {
 /// Sends the `tracing` events of this process to stderr.
 ///
 /// Events of other crates than ours are written from info on even when `level` is debug: HTTP/2
-/// alone would drown the rest.
+/// alone would drown the rest. Each of their call sites writes at most 10 lines every 10 seconds.
 /// Errors: `AlreadyInitialized` on the second call.
 pub fn init_logging(format: LogFormat, level: LogLevel) -> Result<(), LoggingError> {
     init_logging_and_tracing(format, level, None)
@@ -157,11 +157,15 @@ pub fn init_logging_and_tracing(
     Ok(())
 }
 
+fn is_ours(metadata: &Metadata<'_>) -> bool {
+    metadata.target().starts_with("tactus")
+}
+
 /// What self-tracing sees: our spans down to debug, and our warnings within them.
 pub(crate) fn traced() -> FilterFn<impl Fn(&Metadata<'_>) -> bool> {
     let enabled = |metadata: &Metadata<'_>| {
         let limit = if metadata.is_span() { Level::DEBUG } else { Level::WARN };
-        metadata.target().starts_with("tactus") && *metadata.level() <= limit
+        is_ours(metadata) && *metadata.level() <= limit
     };
     filter_fn(enabled).with_max_level_hint(LevelFilter::DEBUG)
 }
@@ -169,7 +173,7 @@ pub(crate) fn traced() -> FilterFn<impl Fn(&Metadata<'_>) -> bool> {
 fn filter(level: impl Fn() -> LogLevel) -> FilterFn<impl Fn(&Metadata<'_>) -> bool> {
     let enabled = move |metadata: &Metadata<'_>| {
         let level = LevelFilter::from(level());
-        let limit = match (metadata.target().starts_with("tactus"), metadata.is_span()) {
+        let limit = match (is_ours(metadata), metadata.is_span()) {
             // A warning is worth its tenant and block, whose spans are of level info.
             (true, true) => level.max(LevelFilter::INFO),
             (true, false) => level,

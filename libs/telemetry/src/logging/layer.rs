@@ -1,9 +1,12 @@
 //! Turns `tracing` events into lines.
 
+use std::collections::HashMap;
 use std::error::Error;
 use std::fmt::{self, Debug};
 use std::time::SystemTime;
 
+use parking_lot::Mutex;
+use tracing::callsite::Identifier;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Subscriber};
@@ -11,19 +14,22 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::LookupSpan;
 
-use super::LogFormat;
 use super::format::{Fields, Value, caller, line, timestamp};
+use super::{LogFormat, RateLimit, is_ours};
 use crate::error_text;
 
-/// Writes every event as one line through `write`.
+/// Writes events as lines through `write`: all of ours, and of each call site in other crates as many as a [`RateLimit`] admits,
+/// because some of those log a line for what any client may send, as the resets of HTTP/2 streams.
 pub(super) struct LineLayer<W> {
     format: LogFormat,
     write: W,
+    /// By call site, which are as many as the program has.
+    others: Mutex<HashMap<Identifier, RateLimit>>,
 }
 
 impl<W> LineLayer<W> {
     pub(super) fn new(format: LogFormat, write: W) -> Self {
-        Self { format, write }
+        Self { format, write, others: Mutex::default() }
     }
 }
 
@@ -55,6 +61,15 @@ where
 
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
         let metadata = event.metadata();
+        let suppressed = if is_ours(metadata) {
+            None
+        } else {
+            let mut others = self.others.lock();
+            match others.entry(metadata.callsite()).or_default().admit() {
+                Some(suppressed) => suppressed,
+                None => return,
+            }
+        };
         let mut visitor = FieldVisitor::default();
         visitor.text("level", level_name(*metadata.level()));
         visitor.text("ts", timestamp(SystemTime::now()));
@@ -62,6 +77,9 @@ where
         visitor.text("caller", place);
         visitor.text("msg", "");
         event.record(&mut visitor);
+        if let Some(lines) = suppressed {
+            visitor.bare("suppressed", lines);
+        }
         let mut fields = visitor.fields;
         for span in context.event_scope(event).into_iter().flatten() {
             if let Some(SpanFields(outer)) = span.extensions().get() {

@@ -163,6 +163,24 @@ fn limited_call_site_falls_silent_and_counts() {
 }
 
 #[test]
+fn call_site_of_another_crate_falls_silent_and_ours_does_not() {
+    let count = |name: &str| {
+        let lines = tails(|| {
+            for number in 0..25 {
+                warn!(number, "ours");
+                warn!(target: "h2::proto", number, "reset");
+                error!(target: "h2::proto", number, "rare");
+            }
+        });
+        lines.iter().filter(|line| line.starts_with(name)).count()
+    };
+    // A window may end in between.
+    assert!((10..=20).contains(&count("reset")));
+    assert!((10..=20).contains(&count("rare")), "each call site has its own allowance");
+    assert_eq!(count("ours"), 25);
+}
+
+#[test]
 fn second_initialization_is_refused() {
     init_logging(LogFormat::Logfmt, LogLevel::Error).unwrap();
     let second = init_logging(LogFormat::Json, LogLevel::Info);
