@@ -2,6 +2,7 @@
 
 mod caches;
 mod components;
+mod forwarders;
 mod links;
 mod receivers;
 mod tenant;
@@ -57,7 +58,7 @@ pub(crate) fn invalid(config: &Config) -> Vec<Invalid> {
         components::clients(config),
         components::rings(config),
         receivers::validate(&config.distributor.receivers),
-        components::forwarders(&config.distributor.forwarders),
+        forwarders::validate(&config.distributor.forwarders),
         components::frontend(config),
         links::validate(&config.query_frontend.links)
             .map_err(|text| Invalid::new("query_frontend.links", text)),

@@ -99,22 +99,12 @@ impl Forwarders {
 
 /// The filters of spans that are left out.
 fn filters(key: &str, section: &ForwarderSection) -> Result<Vec<SpanFilter>, String> {
-    let conditions = &section.filter.traces;
-    if let Some(condition) = conditions.spanevent.first() {
-        return Err(format!(
-            "{key}.filter.traces.spanevent: {condition:?}: events are not left out of spans; spans with such \
-             an event are by filter.traces.span, as {{ event:name = \"exception\" }}"
-        ));
-    }
-    let mut filters = Vec::new();
-    for (index, condition) in conditions.span.iter().enumerate() {
-        let named = |error: String| format!("{key}.filter.traces.span[{index}]: {error}");
-        if let Some(advice) = advice(condition) {
-            return Err(named(advice));
-        }
-        filters.push(SpanFilter::compile(condition).map_err(named)?);
-    }
-    Ok(filters)
+    let conditions = section.filter.traces.span.iter().enumerate();
+    let compile = |(index, condition): (usize, &String)| {
+        SpanFilter::compile(condition)
+            .map_err(|error| format!("{key}.filter.traces.span[{index}]: {error}"))
+    };
+    conditions.map(compile).collect()
 }
 
 fn client(key: &str, section: &ForwarderSection, with_tenants: bool) -> Result<Client, String> {
@@ -136,37 +126,6 @@ fn client(key: &str, section: &ForwarderSection, with_tenants: bool) -> Result<C
     let timeout = section.timeout.non_zero().unwrap_or(Duration::from_secs(5));
     Client::new(channels, &otlp.endpoints, timeout, with_tenants)
         .map_err(|error| format!("{key}.endpoints: {error}"))
-}
-
-/// For a condition that is not a TraceQL filter, what to write instead; `None` if it may be a filter.
-fn advice(condition: &str) -> Option<String> {
-    let condition = condition.trim();
-    if condition.starts_with('{') {
-        return None;
-    }
-    let filter = format!("{{ {} }}", in_traceql(condition));
-    let example = match SpanFilter::compile(&filter) {
-        Ok(_) => format!("write {filter} instead"),
-        Err(_) => "write as { span.http.target = \"/healthz\" }".to_owned(),
-    };
-    Some(format!("{condition:?} is no TraceQL filter (OTTL is not known here): {example}"))
-}
-
-/// A simple OTTL condition in TraceQL.
-fn in_traceql(condition: &str) -> String {
-    let mut text = condition.to_owned();
-    for (from, to) in [
-        ("resource.attributes[\"", "resource."),
-        ("span.attributes[\"", "span."),
-        ("attributes[\"", "span."),
-        ("\"]", ""),
-        ("==", "="),
-        (" and ", " && "),
-        (" or ", " || "),
-    ] {
-        text = text.replace(from, to);
-    }
-    text
 }
 
 #[cfg(test)]

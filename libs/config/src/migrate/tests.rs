@@ -138,6 +138,12 @@ fn what_stops_a_start_is_refused_and_left_to_a_person() {
     assert_eq!(found.left.len(), 2, "{:?}", found.left);
     let found = of("distributor: {receivers: {zipkin: {auth: {authenticator: basic}}}}\n");
     assert_eq!(verdict(&found, "distributor.receivers.zipkin.auth"), Verdict::Refused);
+    let found = of(
+        "distributor: {forwarders: [{name: a, backend: otlpgrpc, otlpgrpc: {tls: {insecure: true}}, \
+                    filter: {traces: {span: ['IsMatch(name, \"x\")']}}}]}\n",
+    );
+    let key = "distributor.forwarders.0.filter.traces.span";
+    assert_eq!(verdict(&found, key), Verdict::Refused);
 }
 
 #[test]

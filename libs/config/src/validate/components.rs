@@ -2,7 +2,6 @@
 
 use super::Invalid;
 use crate::field::Opaque;
-use crate::sections::distributor::Forwarder;
 use crate::sections::object_store::S3;
 use crate::sections::root::Config;
 use crate::sections::server::ServerTls;
@@ -107,26 +106,6 @@ fn server_tls(key: &str, tls: &ServerTls) -> Result<(), Invalid> {
         !tls.enabled() || !has_authorities || verifies,
         "client CA's have been configured without a Client Auth Policy",
     )
-}
-
-pub(super) fn forwarders(forwarders: &[Forwarder]) -> Result<(), Invalid> {
-    for (index, forwarder) in forwarders.iter().enumerate() {
-        let cause = if forwarder.name.is_empty() {
-            "name is empty".to_owned()
-        } else if forwarder.backend != "otlpgrpc" {
-            format!("{} backend is not supported", forwarder.backend)
-        } else if !forwarder.otlpgrpc.tls.insecure && forwarder.otlpgrpc.tls.cert_file.is_empty() {
-            "cert_file is empty".to_owned()
-        } else if forwarders[..index].iter().any(|other| other.name == forwarder.name) {
-            format!("forwarder with name {} already exists", forwarder.name)
-        } else {
-            continue;
-        };
-        let key = format!("distributor.forwarders.{index}");
-        let text = format!("failed to validate config at index={index}: {cause}");
-        return Err(Invalid::new(&key, text));
-    }
-    Ok(())
 }
 
 pub(super) fn frontend(config: &Config) -> Result<(), Invalid> {

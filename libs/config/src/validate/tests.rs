@@ -91,6 +91,19 @@ fn rules_of_components_have_their_texts() {
             "distributor.receivers.zipkin.protocols.http.transport: unix is not supported",
         ),
         ("distributor: {forwarders: [{}]}", "failed to validate config at index=0: name is empty"),
+        (
+            "distributor: {forwarders: [{name: a, backend: otlpgrpc, otlpgrpc: {tls: {insecure: true}}, filter: {traces: {span: ['{ }', 'kind == SPAN_KIND_SERVER']}}}]}",
+            "distributor.forwarders.0.filter.traces.span.1: \"kind == SPAN_KIND_SERVER\" is no TraceQL filter (OTTL is not \
+             known here): write { kind = server } instead",
+        ),
+        (
+            "distributor: {forwarders: [{name: a, backend: otlpgrpc, otlpgrpc: {tls: {insecure: true}}, filter: {traces: {span: ['IsMatch(name, \"x\")']}}}]}",
+            "write as { span.http.target = \"/healthz\" }",
+        ),
+        (
+            "distributor: {forwarders: [{name: a, backend: otlpgrpc, otlpgrpc: {tls: {insecure: true}}, filter: {traces: {spanevent: ['name == \"x\"']}}}]}",
+            "distributor.forwarders.0.filter.traces.spanevent: ",
+        ),
         ("query_frontend: {max_batch_size: 0}", "max_batch_size must be positive"),
         (
             "query_frontend: {search: {query_backend_after: 1h}}",

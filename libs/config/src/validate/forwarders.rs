@@ -1,0 +1,108 @@
+//! Forwarders.
+
+use super::Invalid;
+use crate::sections::distributor::Forwarder;
+
+pub(super) fn validate(forwarders: &[Forwarder]) -> Result<(), Invalid> {
+    for (index, forwarder) in forwarders.iter().enumerate() {
+        let key = format!("distributor.forwarders.{index}");
+        let cause = if forwarder.name.is_empty() {
+            "name is empty".to_owned()
+        } else if forwarder.backend != "otlpgrpc" {
+            format!("{} backend is not supported", forwarder.backend)
+        } else if !forwarder.otlpgrpc.tls.insecure && forwarder.otlpgrpc.tls.cert_file.is_empty() {
+            "cert_file is empty".to_owned()
+        } else if forwarders[..index].iter().any(|other| other.name == forwarder.name) {
+            format!("forwarder with name {} already exists", forwarder.name)
+        } else {
+            filter(&format!("{key}.filter.traces"), forwarder)?;
+            continue;
+        };
+        let text = format!("failed to validate config at index={index}: {cause}");
+        return Err(Invalid::new(&key, text));
+    }
+    Ok(())
+}
+
+/// Conditions are filters of TraceQL; those of files made for Tempo are OTTL.
+fn filter(key: &str, forwarder: &Forwarder) -> Result<(), Invalid> {
+    let conditions = &forwarder.filter.traces;
+    if let Some(condition) = conditions.spanevent.first() {
+        let key = format!("{key}.spanevent");
+        let text = format!(
+            "{key}: {condition:?}: events are not left out of spans; spans with such an event are by \
+             filter.traces.span, as {{ event:name = \"exception\" }}"
+        );
+        return Err(Invalid::new(&key, text));
+    }
+    let is_filter = |condition: &String| condition.trim_start().starts_with('{');
+    let wrong = conditions.span.iter().enumerate().find(|(_, condition)| !is_filter(condition));
+    let Some((index, condition)) = wrong else { return Ok(()) };
+    let key = format!("{key}.span");
+    let example = match in_traceql(condition.trim()) {
+        Some(filter) => format!("write {filter} instead"),
+        None => "write as { span.http.target = \"/healthz\" }".to_owned(),
+    };
+    let text = format!(
+        "{key}.{index}: {condition:?} is no TraceQL filter (OTTL is not known here): {example}"
+    );
+    Err(Invalid::new(&key, text))
+}
+
+/// A simple condition of OTTL as a filter of TraceQL. `None` for one that needs to be written by hand.
+fn in_traceql(condition: &str) -> Option<String> {
+    let mut text = condition.to_owned();
+    for (from, to) in [
+        ("resource.attributes[\"", "resource."),
+        ("span.attributes[\"", "span."),
+        ("attributes[\"", "span."),
+        ("\"]", ""),
+        ("span.name", "name"),
+        ("status.code", "status"),
+        ("STATUS_CODE_", ""),
+        ("SPAN_KIND_", ""),
+        ("==", "="),
+        (" and ", " && "),
+        (" or ", " || "),
+    ] {
+        if from.ends_with('_') {
+            // Kinds and statuses are in capitals there.
+            while let Some(at) = text.find(from) {
+                let name = &text[at + from.len()..];
+                let end = name.find(|c: char| !c.is_ascii_uppercase()).unwrap_or(name.len());
+                let name = name[..end].to_ascii_lowercase();
+                text.replace_range(at..at + from.len() + end, &name);
+            }
+        } else {
+            text = text.replace(from, to);
+        }
+    }
+    let is_by_hand = text.contains(['(', '[']) || text.contains(" nil") || text.contains("not ");
+    (!is_by_hand).then(|| format!("{{ {text} }}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn simple_conditions_of_ottl_are_translated() {
+        for (condition, filter) in [
+            (r#"attributes["http.target"] == "/healthz""#, r#"{ span.http.target = "/healthz" }"#),
+            (
+                r#"resource.attributes["service.name"] == "a" and span.name != "b""#,
+                r#"{ resource.service.name = "a" && name != "b" }"#,
+            ),
+            (
+                "kind == SPAN_KIND_SERVER or status.code == STATUS_CODE_ERROR",
+                "{ kind = server || status = error }",
+            ),
+        ] {
+            assert_eq!(in_traceql(condition).as_deref(), Some(filter), "{condition}");
+        }
+        for condition in ["IsMatch(name, \"a.*\")", "attributes[\"a\"] != nil", "not name == \"x\""]
+        {
+            assert_eq!(in_traceql(condition), None, "{condition}");
+        }
+    }
+}
