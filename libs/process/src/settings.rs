@@ -8,6 +8,7 @@ use tactus_config::{
     sections::{client::GrpcClient, overrides::Limits, server::Server, storage::TraceStorage},
     target::services_of,
 };
+use tactus_model::OfTenant;
 use tactus_overrides::{LimitsCheck, Overrides};
 use tactus_rpc::{ChannelSettings, Compression};
 use tactus_server::{
@@ -213,17 +214,14 @@ pub(crate) fn overrides(
 const MAX_CONDITION_GROUPS: usize = 100;
 
 /// Alternatives of a tag filter at most, of each tenant: as query-frontends have it, whose jobs others run.
-pub fn max_condition_groups(
-    config: &Config,
-    overrides: &Arc<Overrides>,
-) -> impl Fn(&str) -> usize + Send + Sync + 'static {
+pub fn max_condition_groups(config: &Config, overrides: &Arc<Overrides>) -> OfTenant<usize> {
     let of_all = config.overrides.defaults.read.max_condition_groups_per_tag_query;
     let overrides = Arc::clone(overrides);
-    move |tenant| {
-        let own = overrides.of_name(tenant).read.max_condition_groups_per_tag_query;
+    OfTenant::new(move |tenant| {
+        let own = overrides.of(tenant).read.max_condition_groups_per_tag_query;
         let count = |groups| usize::try_from(groups).unwrap_or(usize::MAX);
         own.or(of_all).map_or(MAX_CONDITION_GROUPS, count)
-    }
+    })
 }
 
 /// What does not go together with the configuration: what `check` refuses, and forwarders that the distributor of this process

@@ -42,7 +42,7 @@ mod tests;
 
 pub use recent::{RecentData, RecentParts, RecentSettings};
 pub use service::Querier;
-pub use settings::{BloomAdmission, GroupsOf, Settings};
+pub use settings::{BloomAdmission, Settings};
 pub use worker::{
     Dial, Inbound, Outbound, Slots, Worker, WorkerSettings, addresses_of, dial_by, keep_resolving,
 };

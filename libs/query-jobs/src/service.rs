@@ -118,11 +118,11 @@ impl Protocol for Querier {
         let started = Instant::now();
         let (context, request) = parts(request);
         let find = request.find.ok_or_else(|| missing("find"))?;
-        let tenant = check_tenant(&find.tenant)?;
+        let tenant = tenant_of(&find.tenant)?;
         let ids: Vec<Uuid> =
             request.block_ids.iter().map(|id| parse_block_id(id)).collect::<Result<_, _>>()?;
         let wanted = Arc::new(TraceJob::compile(&find).map_err(Error::from)?);
-        let found = find::find_trace(&self.inner, tenant, &wanted, ids, context).await?;
+        let found = find::find_trace(&self.inner, tenant.as_str(), &wanted, ids, context).await?;
         self.count("traces", started, found.inspected_bytes);
         Ok(Response::new(found))
     }
@@ -134,7 +134,7 @@ impl Protocol for Querier {
         let started = Instant::now();
         let (context, request) = parts(request);
         let search = request.search.ok_or_else(|| missing("search"))?;
-        let tenant = check_tenant(&search.tenant)?;
+        let tenant = tenant_of(&search.tenant)?;
         let (ids, rest) = request.block_ids.as_chunks();
         if !rest.is_empty() {
             return Err(Status::invalid_argument("block ids are not of 16 bytes each"));
@@ -142,8 +142,9 @@ impl Protocol for Querier {
         let ids = ids.iter().map(|&id| Uuid::from_bytes(id)).collect();
         let root = tactus_traceql::parse_and_validate(&search.query)
             .map_err(|error| Status::invalid_argument(error.to_string()))?;
-        let options = self.inner.options(tenant, &["search", &search.query], context);
-        let selected = select_blocks(&self.inner, tenant, Pruner::of(&root), ids, options).await?;
+        let options = self.inner.options(tenant.as_str(), &["search", &search.query], context);
+        let selected =
+            select_blocks(&self.inner, tenant.as_str(), Pruner::of(&root), ids, options).await?;
         self.count("search", started, selected.inspected_bytes);
         Ok(Response::new(selected))
     }
@@ -156,13 +157,14 @@ impl Protocol for Querier {
         let (context, request) = parts(request);
         let search = request.search.ok_or_else(|| missing("search"))?;
         let (block_id, part) = block_of(request.part)?;
-        let tenant = check_tenant(&search.tenant)?.to_owned();
-        let options = self.inner.options(&tenant, &["search", &search.query], context);
+        let tenant = tenant_of(&search.tenant)?;
+        let options = self.inner.options(tenant.as_str(), &["search", &search.query], context);
         let options = JobOptions { explain: search.explain, ..options };
         let job = move |blocks: &Blocks, meta: &BlockMeta, job: &Job| {
             BlockSearch::compile(&search, &meta.dedicated_columns)?.run(blocks, meta, &part, job)
         };
-        let (mut answer, scope) = self.run_on_block(&tenant, block_id, options, job).await?;
+        let (mut answer, scope) =
+            self.run_on_block(tenant.as_str(), block_id, options, job).await?;
         if answer.metrics.is_none() {
             answer = search::response(Vec::new(), 0, 0);
         }
@@ -179,8 +181,8 @@ impl Protocol for Querier {
         let (context, request) = parts(request);
         let metrics = request.metrics.ok_or_else(|| missing("metrics"))?;
         let (block_id, part) = block_of(request.part)?;
-        let tenant = check_tenant(&metrics.tenant)?.to_owned();
-        let options = self.inner.options(&tenant, &["metrics", &metrics.query], context);
+        let tenant = tenant_of(&metrics.tenant)?;
+        let options = self.inner.options(tenant.as_str(), &["metrics", &metrics.query], context);
         let options = JobOptions { explain: metrics.explain, ..options };
         let counted = request.counted_block_ids.iter().map(|id| parse_block_id(id));
         let counted = counted.collect::<Result<Vec<_>>>()?;
@@ -189,7 +191,8 @@ impl Protocol for Querier {
             BlockSeries::compile(metrics.clone(), counted.clone(), max_bytes)?
                 .run(blocks, meta, &part, job)
         };
-        let (mut answer, scope) = self.run_on_block(&tenant, block_id, options, job).await?;
+        let (mut answer, scope) =
+            self.run_on_block(tenant.as_str(), block_id, options, job).await?;
         if answer.metrics.is_none() {
             answer = series::response(0, 0);
         }
@@ -204,7 +207,7 @@ impl Protocol for Querier {
     ) -> Result<Response<SpansInBlocksResponse>, Status> {
         let started = Instant::now();
         let (context, request) = parts(request);
-        let tenant = check_tenant(&request.tenant)?;
+        let tenant = tenant_of(&request.tenant)?;
         let ids: Vec<Uuid> =
             request.block_ids.iter().map(|id| parse_block_id(id)).collect::<Result<_, _>>()?;
         let (traces, rest) = request.trace_ids.as_chunks();
@@ -212,7 +215,7 @@ impl Protocol for Querier {
             return Err(Status::invalid_argument("trace ids are not of 16 bytes each"));
         }
         let traces = traces.iter().map(|&id| TraceId(id)).collect();
-        let found = spans_in_blocks(&self.inner, tenant, ids, traces, context).await?;
+        let found = spans_in_blocks(&self.inner, tenant.as_str(), ids, traces, context).await?;
         self.count("metrics", started, 0);
         Ok(Response::new(found))
     }
@@ -225,14 +228,14 @@ impl Protocol for Querier {
         let (context, request) = parts(request);
         let tags = request.tags.ok_or_else(|| missing("tags"))?;
         let (block_id, part) = block_of(request.part)?;
-        let tenant = check_tenant(&tags.tenant)?.to_owned();
+        let tenant = tenant_of(&tags.tenant)?;
         let texts = ["tags", &tags.scope, &tags.query];
-        let options = self.inner.options(&tenant, &texts, context);
+        let options = self.inner.options(tenant.as_str(), &texts, context);
         let groups = self.inner.settings.max_condition_groups.of(&tenant);
         let job = move |blocks: &Blocks, meta: &BlockMeta, job: &Job| {
             BlockTags::compile(tags.clone(), groups)?.run(blocks, meta, &part, job)
         };
-        let (answer, scope) = self.run_on_block(&tenant, block_id, options, job).await?;
+        let (answer, scope) = self.run_on_block(tenant.as_str(), block_id, options, job).await?;
         self.count("metadata", started, answer.inspected_bytes);
         Ok(response(answer, scope))
     }
@@ -245,14 +248,14 @@ impl Protocol for Querier {
         let (context, request) = parts(request);
         let values = request.values.ok_or_else(|| missing("values"))?;
         let (block_id, part) = block_of(request.part)?;
-        let tenant = check_tenant(&values.tenant)?.to_owned();
+        let tenant = tenant_of(&values.tenant)?;
         let texts = ["values", &values.tag, &values.query];
-        let options = self.inner.options(&tenant, &texts, context);
+        let options = self.inner.options(tenant.as_str(), &texts, context);
         let groups = self.inner.settings.max_condition_groups.of(&tenant);
         let job = move |blocks: &Blocks, meta: &BlockMeta, job: &Job| {
             BlockTagValues::compile(values.clone(), groups)?.run(blocks, meta, &part, job)
         };
-        let (answer, scope) = self.run_on_block(&tenant, block_id, options, job).await?;
+        let (answer, scope) = self.run_on_block(tenant.as_str(), block_id, options, job).await?;
         self.count("metadata", started, answer.inspected_bytes);
         Ok(response(answer, scope))
     }
@@ -278,12 +281,9 @@ fn missing(field: &str) -> Status {
 }
 
 /// Refuses a request of a name that is no tenant.
-pub(crate) fn check_tenant(tenant: &str) -> Result<&str, Status> {
-    // The tenant is part of object keys.
-    match TenantId::parse(tenant) {
-        Ok(_) => Ok(tenant),
-        Err(error) => Err(Status::invalid_argument(error.to_string())),
-    }
+/// The tenant of a request, whose name is part of object keys.
+pub(crate) fn tenant_of(name: &str) -> Result<TenantId, Status> {
+    TenantId::parse(name).map_err(|error| Status::invalid_argument(error.to_string()))
 }
 
 fn block_of(part: Option<BlockPart>) -> Result<(Uuid, BlockPart), Status> {

@@ -6,6 +6,7 @@ use std::thread::available_parallelism;
 use std::time::Duration;
 
 use tactus_cache::Caches;
+use tactus_model::OfTenant;
 use tactus_server::bodies::Bodies;
 use tactus_work::memory::QueryMemory;
 
@@ -42,7 +43,7 @@ pub struct Settings {
     /// Memory of what jobs hold of what they find (`server.max_inflight_bytes`).
     pub query_memory: Arc<QueryMemory>,
     /// Alternatives of a tag filter at most (`max_condition_groups_per_tag_query`).
-    pub max_condition_groups: GroupsOf,
+    pub max_condition_groups: OfTenant<usize>,
 }
 
 impl Default for Settings {
@@ -61,25 +62,8 @@ impl Default for Settings {
             bloom_admission: BloomAdmission::default(),
             answer_memory: Bodies::unbounded(),
             query_memory: QueryMemory::unbounded(),
-            max_condition_groups: GroupsOf::new(|_| 100),
+            max_condition_groups: OfTenant::all(100),
         }
-    }
-}
-
-/// How many alternatives a tag filter of a tenant may have.
-#[derive(Clone)]
-pub struct GroupsOf(Arc<dyn Fn(&str) -> usize + Send + Sync>);
-
-tactus_telemetry::debug_of!(GroupsOf);
-
-impl GroupsOf {
-    /// Calls a function with the tenant's name; it must not block.
-    pub fn new(find: impl Fn(&str) -> usize + Send + Sync + 'static) -> Self {
-        Self(Arc::new(find))
-    }
-
-    pub(crate) fn of(&self, tenant: &str) -> usize {
-        (self.0)(tenant)
     }
 }
 

@@ -66,5 +66,5 @@ pub use flush::LastFlush;
 pub use ingester::Ingester;
 pub use push_stream::PushStreams;
 pub use segment::SegmentError;
-pub use settings::{Limits, OfTenant, Settings, TailSampling};
+pub use settings::{Limits, Settings, TailSampling};
 pub use written::BlockWritten;

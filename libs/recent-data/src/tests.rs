@@ -1,6 +1,6 @@
 use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 
-use tactus_model::{SpanBatch, TenantId, TraceId, merge::merge};
+use tactus_model::{OfTenant, SpanBatch, TenantId, TraceId, merge::merge};
 use tactus_proto::tactus::v1::ingester_server::Ingester as Protocol;
 use tactus_storage::{Blocklist, Bucket, BucketSettings};
 use tactus_telemetry::metrics::Registry;
@@ -8,7 +8,7 @@ use tactus_traceql::eval::Window;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    BlockWritten, Ingester, LastFlush, Limits, OfTenant, Settings,
+    BlockWritten, Ingester, LastFlush, Limits, Settings,
     error::PushError,
     test_spans::{push_of, span},
 };

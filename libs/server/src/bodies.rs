@@ -9,16 +9,10 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
-use axum::body::Body;
-use axum::extract::State;
-use axum::middleware::Next;
-use axum::response::Response;
-use http::header::RETRY_AFTER;
-use http::{HeaderMap, HeaderValue, Request, StatusCode};
-use http_body::Body as _;
+use http::HeaderMap;
 use parking_lot::Mutex;
 use tactus_telemetry::metrics::Counter;
 use tokio::sync::Notify;
@@ -26,7 +20,6 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
-use crate::text_answer::text;
 use tactus_work::memory::{Budget, Reservation};
 
 mod answer;
@@ -34,6 +27,7 @@ mod counted;
 mod data;
 mod held_answer;
 mod messages;
+mod middleware;
 mod plain;
 mod plain_messages;
 mod sending;
@@ -41,13 +35,11 @@ mod unfinished_messages;
 
 pub use answer::NoMemory;
 pub(crate) use answer::{count_answer, send_answer};
-use counted::CountedBody;
 pub use held_answer::{AnswerMemory, held_bytes};
-use messages::CountedMessages;
+pub(crate) use middleware::{Counting, count, count_grpc};
+use middleware::{busy, head_bytes, no_room_status};
 pub use plain::{DecompressError, Plain, first_capacity};
-use plain_messages::{Encoding, Memory, PlainMessages};
 pub use sending::{Outgoing, Writing, next_piece};
-use unfinished_messages::UnfinishedMessages;
 
 /// How long a request waits for memory. Data that it has already sent waits with it and is not counted.
 const LONGEST_WAIT: Duration = Duration::from_millis(500);
@@ -70,9 +62,6 @@ const LARGE_ANSWER: u64 = 1 << 20;
 
 /// Smaller heads of requests are not counted.
 const SMALL_HEAD: usize = 4 << 10;
-
-/// Memory of a header line besides its bytes: with HTTP/2, such a line may be a single byte.
-const HEADER_LINE_BYTES: usize = 100;
 
 /// The setting that limits the memory of ports with this middleware.
 const LIMIT: &str = "server.max_inflight_bytes";
@@ -363,94 +352,6 @@ impl Drop for Holding {
         self.large.get_mut().shrink_to(0);
         self.bodies.freed.notify_waiters();
     }
-}
-
-fn head_bytes(headers: &HeaderMap) -> usize {
-    headers.iter().map(|(key, value)| key.as_str().len() + value.len() + HEADER_LINE_BYTES).sum()
-}
-
-/// Middleware: counts the head and the body of a request until its response begins. Without room the answer is 503 with a hint
-/// to come again.
-pub(crate) async fn count(
-    State(bodies): State<Arc<Bodies>>,
-    request: Request<Body>,
-    next: Next,
-) -> Response {
-    let path = request.uri().path_and_query().map_or(0, |path| path.as_str().len());
-    let head = head_bytes(request.headers()) + path;
-    let has_body = !request.body().is_end_stream();
-    if !has_body && head <= SMALL_HEAD {
-        return next.run(request).await;
-    }
-    let Ok(held) = bodies.begin_with(head).await else { return busy() };
-    if !has_body {
-        held.arrived();
-        return next.run(request).await;
-    }
-    let was_refused = Arc::new(AtomicBool::new(false));
-    let of_body = (held.clone(), Arc::clone(&was_refused));
-    let request = request.map(|body| Body::new(CountedBody::new(body, of_body.0, of_body.1)));
-    let response = next.run(request).await;
-    if was_refused.load(Relaxed) { busy() } else { response }
-}
-
-/// How the memory of gRPC calls is counted.
-#[derive(Clone)]
-pub(crate) struct Counting {
-    pub(crate) bodies: Arc<Bodies>,
-    /// Calls that last: of these only messages that are not whole yet are counted.
-    pub(crate) streams: &'static [&'static str],
-    /// The largest message that a service takes.
-    pub(crate) max_message_bytes: usize,
-}
-
-/// As [`count`], for calls of gRPC, and counts the large messages of their answers until they are sent. Compressed messages become plain
-/// ones, which count as well. Without room the status is UNAVAILABLE.
-pub(crate) async fn count_grpc(
-    State(Counting { bodies, streams, max_message_bytes }): State<Counting>,
-    mut request: Request<Body>,
-    next: Next,
-) -> Response {
-    let refuse = || no_room_status().into_http::<Body>();
-    let Ok(held) = bodies.begin(request.headers()).await else { return refuse() };
-    let encoding = Encoding::take(request.headers_mut());
-    let plain = |body, memory| match encoding {
-        None => body,
-        Some(encoding) => Body::new(PlainMessages::new(body, encoding, max_message_bytes, memory)),
-    };
-    if streams.contains(&request.uri().path()) {
-        held.arrived();
-        let memory = Memory::Messages(Arc::clone(&bodies));
-        let request = request
-            .map(|body| plain(Body::new(UnfinishedMessages::new(body, bodies, held)), memory));
-        return next.run(request).await;
-    }
-    let was_refused = Arc::new(AtomicBool::new(false));
-    let of_body = (held.clone(), Arc::clone(&was_refused));
-    let request = request.map(|body| {
-        let body = Body::new(CountedBody::new(body, of_body.0, of_body.1));
-        plain(body, Memory::Call(held.clone()))
-    });
-    let response = next.run(request).await;
-    if was_refused.load(Relaxed) {
-        return refuse();
-    }
-    response.map(|body| Body::new(CountedMessages::new(body, bodies)))
-}
-
-/// The error for clients.
-fn no_room_text() -> String {
-    format!("{NoRoom} (limit: {LIMIT})")
-}
-
-fn no_room_status() -> Status {
-    Status::unavailable(no_room_text())
-}
-
-fn busy() -> Response {
-    let mut response = text(StatusCode::SERVICE_UNAVAILABLE, no_room_text());
-    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
-    response
 }
 
 #[cfg(test)]

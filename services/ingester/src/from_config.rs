@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use tactus_config::{Config, sections::overrides};
+use tactus_model::OfTenant;
 use tactus_overrides::Overrides;
 use tactus_process::{
     Error,
     blocks::{block_version, dedicated_columns, own_columns},
     settings::max_condition_groups,
 };
-use tactus_recent_data::{Limits, OfTenant, Settings};
+use tactus_recent_data::{Limits, Settings};
 use tactus_ring::{Operation, Ring};
 use tactus_storage::meta::DedicatedColumn;
 
@@ -34,10 +35,7 @@ pub fn settings(
             OfTenant::new(move |tenant| !overrides.of(tenant).storage.value_filters_disabled)
         },
         limits: limits(config, Arc::clone(overrides), ring),
-        max_condition_groups: {
-            let of_name = max_condition_groups(config, overrides);
-            OfTenant::new(move |tenant| of_name(tenant.as_str()))
-        },
+        max_condition_groups: max_condition_groups(config, overrides),
         tail_sampling: tail_sampling::of_tenants(config, Arc::clone(overrides))?,
         ..Settings::of(&config.ingester, trace)
     })

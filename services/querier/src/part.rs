@@ -6,7 +6,7 @@ use std::time::Duration;
 use tactus_process::{Error, Part, Process, settings::max_condition_groups};
 use tactus_proto::tactus::v1::{ingester_server, querier_server};
 use tactus_query_jobs::{
-    GroupsOf, Querier, RecentData, RecentParts, Settings, Worker, dial_by, keep_resolving,
+    Querier, RecentData, RecentParts, Settings, Worker, dial_by, keep_resolving,
 };
 use tactus_rpc::jobs::JobServices;
 use tokio::sync::watch;
@@ -31,7 +31,7 @@ pub async fn jobs(
     let settings = Settings {
         answer_memory: Arc::clone(&answer_memory),
         query_memory: process.port_memory().queries(),
-        max_condition_groups: GroupsOf::new(max_condition_groups(config, process.overrides())),
+        max_condition_groups: max_condition_groups(config, process.overrides()),
         ..from_config::settings(config, &caches)
     };
     let querier = Querier::new(settings, store.bucket, store.blocklist, process.registry());

@@ -15,7 +15,7 @@ use tonic::{Code, Request, Response, Status};
 
 use super::ask::{Call, Question};
 use super::{RecentData, merge};
-use crate::service::check_tenant;
+use crate::service::tenant_of;
 
 /// A method of an ingester as a function.
 macro_rules! call {
@@ -63,7 +63,7 @@ fn gone(text: &str) -> Status {
 /// A request of a tenant, and of which query it is.
 fn parts<R>(request: Request<R>, tenant: impl Fn(&R) -> &str) -> Result<(QueryContext, R), Status> {
     let (context, request) = (QueryContext::of(request.metadata()), request.into_inner());
-    check_tenant(tenant(&request))?;
+    tenant_of(tenant(&request))?;
     Ok((context, request))
 }
 

@@ -1,3 +1,6 @@
+use axum::body::Body;
+use http::Request;
+
 use super::*;
 
 async fn begin(bodies: &Arc<Bodies>) -> Held {

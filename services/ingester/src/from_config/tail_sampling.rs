@@ -6,9 +6,10 @@ use tactus_config::{
     Config,
     sections::{overrides::Limits, tail_sampling::TailSampling as Section},
 };
+use tactus_model::OfTenant;
 use tactus_overrides::{OfLimits, Overrides};
 use tactus_process::Error;
-use tactus_recent_data::{OfTenant, TailSampling};
+use tactus_recent_data::TailSampling;
 use tactus_tail_sampling::Policies;
 
 /// Checks what the configuration cannot check by itself: the policies of a tenant must compile.
