@@ -111,7 +111,7 @@ export async function request(
     });
     const isForeign = isPage(response);
     if (response.ok && !isForeign) return response;
-    const text = isForeign ? saidByOthers(response) : (await response.text()).trim();
+    const text = isForeign ? saidByOthers(response) : (await arrived(response.text(), signal)).trim();
     if (response.status !== 401) throw new ApiError(response.status, text || response.statusText);
     wasAsked.value = true;
     const asked = text || "authentication required";
@@ -122,6 +122,16 @@ export async function request(
       signal?.addEventListener("abort", () => stop(signal.reason));
     });
   }
+}
+
+/** What is said of an answer that ends before it is whole. */
+const BROKEN_OFF = "the answer broke off: the server could not complete it, or the connection was lost";
+
+/** A part of an answer, or all of it. What browsers throw where there is no more says nothing that anybody could use. */
+export function arrived<T>(part: Promise<T>, signal?: AbortSignal): Promise<T> {
+  return part.catch((error) => {
+    throw signal?.aborted ? error : new ApiError(0, BROKEN_OFF);
+  });
 }
 
 /** Whether an answer is a page for people: the API has none, but what stands before it may. */
@@ -137,7 +147,7 @@ function saidByOthers({ ok, status, statusText }: Response): string {
 
 export async function json<T>(path: string, signal?: AbortSignal, priority?: RequestPriority): Promise<T> {
   const response = await request(path, "application/json", signal, "GET", undefined, priority);
-  return (await response.json()) as T;
+  return (await arrived(response.json(), signal)) as T;
 }
 
 export async function loadConfig() {
@@ -151,6 +161,6 @@ export async function loadConfig() {
 /** What to show of an error; null if nobody waits for the answer any more. */
 export function reason(error: unknown): string | null {
   if (error instanceof DOMException && error.name === "AbortError") return null;
-  if (error instanceof ApiError) return error.message;
-  return String(error);
+  // Those that are not our own have a name that tells more.
+  return error instanceof Error && error.name === "Error" ? error.message : String(error);
 }

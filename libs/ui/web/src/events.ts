@@ -1,4 +1,4 @@
-import { request } from "./api";
+import { arrived, request } from "./api";
 import { untilSeen, whileSeen } from "./seen";
 
 export interface ServerEvent {
@@ -13,7 +13,7 @@ export async function* serverEvents(body: ReadableStream<Uint8Array>): AsyncGene
   let rest = "";
   try {
     for (;;) {
-      const { done, value } = await reader.read();
+      const { done, value } = await arrived(reader.read());
       rest += decoder.decode(value, { stream: !done });
       for (let end = rest.indexOf("\n\n"); end >= 0; end = rest.indexOf("\n\n")) {
         const event = parse(rest.slice(0, end));

@@ -5,7 +5,7 @@ const MANY_MARKS = new RegExp(`(\\p{M}{${MARKS}})(\\p{M}+)`, "gu");
 /** Controls, and marks that are not seen or change the direction. */
 const HIDDEN =
   // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
-  /[\u0000-\u0008\u000b-\u001f\u007f\u0080-\u009f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]/g;
+  /[\u0000-\u0008\u000b-\u001f\u007f\u0080-\u009f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]/g;
 
 /**
  * Joiners that belong to how a text is written, and show themselves by what is beside them: between the parts of an emoji, in

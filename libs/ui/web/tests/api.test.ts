@@ -1,5 +1,5 @@
 import { afterEach, expect, test, vi } from "vitest";
-import { json, refusal, setCredentials, withoutCredentials } from "../src/api";
+import { ApiError, json, reason, refusal, setCredentials, withoutCredentials } from "../src/api";
 
 function answers(status: number, type: string, body: string, statusText = "") {
   vi.stubGlobal(
@@ -20,6 +20,21 @@ test("a page of a proxy is not shown as an error, nor read as an answer", async 
   await expect(json("config")).rejects.toThrow("it may want you to sign in again");
   answers(400, "text/plain", "no such range");
   await expect(json("config")).rejects.toThrow("no such range");
+});
+
+test("an answer that breaks off says so, and not what a browser says", async () => {
+  answers(200, "application/json", '{"traces":[');
+  await expect(json("search")).rejects.toThrow("the answer broke off");
+  const body = new ReadableStream({ pull: (controller) => controller.error(new TypeError("network error")) });
+  vi.stubGlobal("fetch", async () => new Response(body));
+  await expect(json("search")).rejects.toThrow("the answer broke off");
+});
+
+test("what is shown of an error is its sentence alone", () => {
+  expect(reason(new ApiError(503, "no querier is ready"))).toBe("no querier is ready");
+  expect(reason(new Error("the query failed"))).toBe("the query failed");
+  expect(reason(new TypeError("x is undefined"))).toBe("TypeError: x is undefined");
+  expect(reason(new DOMException("", "AbortError"))).toBeNull();
 });
 
 test("what waits for somebody to say who asks fails when nobody does, until somebody does", async () => {

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { traceId } from "../src/search/query";
+import { rootOf, traceId } from "../src/search/query";
 
 const WHOLE = "4bf92f3577b34da6a3ce929d0e0e4736";
 
@@ -7,6 +7,16 @@ test("trace id is one however a tool writes it", () => {
   const hyphens = "4bf92f35-77b3-4da6-a3ce-929d0e0e4736";
   for (const text of [WHOLE, ` ${WHOLE}\n`, WHOLE.toUpperCase(), `0x${WHOLE}`, `0X${WHOLE}`, hyphens])
     expect(traceId(text), text).toEqual({ trace: WHOLE, span: null });
+});
+
+test("first span of a trace is known if it has a name, though its service has none", () => {
+  const rootServiceName = "<root span not yet received>";
+  expect(rootOf({ traceID: "1", rootServiceName })).toBeNull();
+  expect(rootOf({ traceID: "1", rootServiceName, rootTraceName: "GET /" })).toEqual({
+    service: "",
+    name: "GET /",
+  });
+  expect(rootOf({ traceID: "1", rootServiceName: "shop" })).toEqual({ service: "shop", name: "" });
 });
 
 test("leading zeros that are left out are there again", () => {

@@ -60,6 +60,10 @@ test("values are text, and keep their kind within lists", () => {
   expect(values.map(valueText)).toEqual(["1", "1", "9223372036854775807", "0.5", "false"]);
   const list = JSON.parse(valueText({ arrayValue: { values } }));
   expect(list).toEqual(["1", 1, "9223372036854775807", 0.5, false]);
+  // Short lists have one line, longer ones one for each value.
+  const texts = (count: number) => ({ arrayValue: { values: Array(count).fill({ stringValue: "abc" }) } });
+  expect(valueText(texts(3))).toBe('["abc","abc","abc"]');
+  expect(valueText(texts(20)).split("\n")).toHaveLength(22);
 });
 
 test("look of a service follows from its name", () => {
@@ -70,6 +74,7 @@ test("look of a service follows from its name", () => {
 
 test("characters that hide or turn text are shown", () => {
   expect(visible("a\u0000b\u202ec\td\ne")).toBe("a␀b⟦U+202E⟧c\td\ne");
+  expect(visible("a\u061cb\u00adc")).toBe("a⟦U+061C⟧b⟦U+00AD⟧c");
   expect(visible("a\u200bb\u200dc")).toBe("a⟦U+200B⟧b⟦U+200D⟧c");
 });
 

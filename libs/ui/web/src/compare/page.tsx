@@ -1,5 +1,5 @@
 import { useEffect } from "preact/hooks";
-import { ApiError, request } from "../api";
+import { ApiError, arrived, request } from "../api";
 import { ErrorMessage } from "../error-message";
 import { duration, integer } from "../format";
 import { Heads } from "../heads";
@@ -9,7 +9,7 @@ import { Scroll } from "../scroll";
 import { Chip } from "../search/results";
 import { Label } from "../text";
 import { typicalPaths } from "../trace/against";
-import { Background } from "../trace/compute";
+import { inBackground } from "../trace/compute";
 import type { Call, Path } from "../trace/paths";
 import { decode, extent, nameOf, type Skeleton, serviceOf } from "../trace/skeleton";
 import { typical } from "../trace/typical";
@@ -37,7 +37,7 @@ async function load(
     const isUnknown = error instanceof ApiError && error.status === 404;
     throw isUnknown ? new ApiError(404, `Trace ${id} is not stored.`) : error;
   });
-  const columns = await response.arrayBuffer();
+  const columns = await arrived(response.arrayBuffer(), signal);
   const trace = decode(columns);
   const title = trace.count > 0 ? `${serviceOf(trace, 0)} ${nameOf(trace, 0)}` : id;
   const side = { id, title, count: `${integer(trace.count)} spans`, extent: extent(trace) };
@@ -65,15 +65,9 @@ async function loadBoth(a: string, b: string, signal: AbortSignal): Promise<Comp
 }
 
 /** Large traces have a million calls: another thread lays them over each other. */
-async function compare(sides: [ArrayBuffer | Path, ArrayBuffer], signal: AbortSignal): Promise<Comparison> {
-  const done = new AbortController();
-  const background = new Background(AbortSignal.any([signal, done.signal]));
-  try {
-    const columns = sides.filter((side) => side instanceof ArrayBuffer);
-    return await background.ask({ kind: "compare", sides }, columns);
-  } finally {
-    done.abort();
-  }
+function compare(sides: [ArrayBuffer | Path, ArrayBuffer], signal: AbortSignal): Promise<Comparison> {
+  const columns = sides.filter((side) => side instanceof ArrayBuffer);
+  return inBackground({ kind: "compare", sides }, signal, columns);
 }
 
 /** Two traces over each other: what takes longer, what only one of them does. */

@@ -1,4 +1,4 @@
-import { request } from "../api";
+import { arrived, request } from "../api";
 import { address, padded } from "../router";
 import { type Detail, detailsOf, type OtlpTrace } from "../trace/details";
 import type { FindAnswer, Form, Source } from "../trace/source";
@@ -46,12 +46,13 @@ export class OpenedFile {
 
   async list(signal: AbortSignal): Promise<Contents> {
     const response = await this.ask({}, "application/json", signal);
-    this.contents = (await response.json()) as Contents;
+    this.contents = (await arrived(response.json(), signal)) as Contents;
     return this.contents;
   }
 
   async skeleton(trace: string, signal: AbortSignal): Promise<ArrayBuffer> {
-    return (await this.ask({ trace }, "application/vnd.tactus.skeleton", signal)).arrayBuffer();
+    const response = await this.ask({ trace }, "application/vnd.tactus.skeleton", signal);
+    return arrived(response.arrayBuffer(), signal);
   }
 }
 
@@ -98,11 +99,13 @@ export class FileTrace implements Source {
 
   async find(query: string, signal: AbortSignal): Promise<FindAnswer> {
     const values = { trace: this.id, as: "find", q: query };
-    return (await this.file.ask(values, "application/json", signal)).json();
+    const response = await this.file.ask(values, "application/json", signal);
+    return arrived(response.json(), signal);
   }
 
   async whole(form: Form): Promise<Blob> {
-    return (await this.file.ask({ trace: this.id, as: form }, "application/json")).blob();
+    const response = await this.file.ask({ trace: this.id, as: form }, "application/json");
+    return arrived(response.blob());
   }
 
   /** Other traces are in the file, or may be stored. */

@@ -15,6 +15,7 @@ import { QueryBar } from "../search/query-bar";
 import { Chip } from "../search/results";
 import { isMetrics } from "../search/stage";
 import { Label } from "../text";
+import { drawn } from "./drawn";
 import {
   type Change,
   changeOf,
@@ -28,7 +29,7 @@ import {
   turnOf,
 } from "./edges";
 import { Graph } from "./graph";
-import { type Drawn, layout } from "./layout";
+import type { Drawn } from "./layout";
 
 const MOST_EDGES = 400;
 
@@ -85,7 +86,7 @@ async function load({ filter, range, focus, hops, earlier }: Asked, signal: Abor
     names: [...names].filter(Boolean).sort(),
     changes,
     hidden: all.length - changes.length,
-    drawn: await layout(changes.map(drawnAs), earlier === null ? undefined : lettersOf(changes)),
+    drawn: await drawn(changes.map(drawnAs), signal, earlier === null ? undefined : lettersOf(changes)),
   };
 }
 

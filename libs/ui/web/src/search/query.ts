@@ -27,7 +27,9 @@ const NO_ROOT = "<root span not yet received>";
 /** What a trace began with; null if that is not there. */
 export function rootOf(trace: SearchTrace): { service: string; name: string } | null {
   const { rootServiceName: service = "", rootTraceName: name = "" } = trace;
-  return service === NO_ROOT ? null : { service, name };
+  if (service !== NO_ROOT) return { service, name };
+  // It says that as well of a root whose service has no name.
+  return name === "" ? null : { service: "", name };
 }
 
 export interface SearchMetrics {

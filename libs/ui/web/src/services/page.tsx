@@ -94,6 +94,8 @@ function Table({ rows, service }: { rows: Row[]; service: string }) {
   const most = Math.max(Number.MIN_VALUE, ...rows.map(({ total }) => total));
   // A box of the heatmap of all is none of that of one.
   const open = (row: Row) => setParams({ service: row.name, box: null, differs: null }, false);
+  // No query finds the spans whose service has sent no name.
+  const isFound = (row: Row) => service !== "" || row.name !== "";
   const traces = (row: Row, condition: string) => {
     const all = requestsTo(service === "" ? row.name : service);
     const name = service === "" ? "" : ` && name = ${quote(row.name)}`;
@@ -131,7 +133,11 @@ function Table({ rows, service }: { rows: Row[]; service: string }) {
           {ordered(rows, (row) => row[order.by], order.ascending).map((row) => (
             <tr key={row.name}>
               <td>
-                {service === "" ? (
+                {!isFound(row) ? (
+                  <>
+                    <Chip name={row.name} /> <Label value={row.name} none="unknown service" />
+                  </>
+                ) : service === "" ? (
                   <button type="button" class="link" onClick={() => open(row)}>
                     <Chip name={row.name} /> <Label value={row.name} />
                   </button>
@@ -145,21 +151,25 @@ function Table({ rows, service }: { rows: Row[]; service: string }) {
                 <Spark values={row.spark} /> {rate(row.rate)}
               </td>
               <td class="number">
-                {row.errors > 0 ? (
+                {row.errors === 0 ? (
+                  "0 %"
+                ) : isFound(row) ? (
                   <a class="error" href={traces(row, " && status = error")}>
                     ✕ {percent(row.errors)}
                   </a>
                 ) : (
-                  "0 %"
+                  <span class="error">✕ {percent(row.errors)}</span>
                 )}
               </td>
               <td class="number">{duration(row.p50 * 1e9)}</td>
               <td class="number">{duration(row.p95 * 1e9)}</td>
               <td class="number">
-                {row.p99 > 0 ? (
+                {row.p99 > 0 && isFound(row) ? (
                   <a href={traces(row, ` && duration > ${bucketBelow(row.p99)}ns`)}>
                     {duration(row.p99 * 1e9)}
                   </a>
+                ) : row.p99 > 0 ? (
+                  duration(row.p99 * 1e9)
                 ) : (
                   "–"
                 )}

@@ -1,5 +1,6 @@
 import { useMemo } from "preact/hooks";
 import { counted, duration } from "../format";
+import { inSentence } from "../names";
 import { setParams } from "../router";
 import { CORRECTED, canCorrect, type Moved } from "./clocks";
 import type { Model } from "./model";
@@ -14,16 +15,18 @@ export function Caveats({ model: { trace, early }, notes, clocks }: CaveatsProps
   const canMove = useMemo(() => !isMoved && early.spans > 0 && canCorrect(trace), [isMoved, early, trace]);
   if (trace.partial) all.push(trace.message || "This trace is incomplete.");
   if (trace.missingParents > 0) {
-    all.push(`${counted(trace.missingParents, "span")} without their parent, shown as roots.`);
+    const shown =
+      trace.missingParents === 1 ? "its parent, shown as a root" : "their parents, shown as roots";
+    all.push(`${counted(trace.missingParents, "span")} without ${shown}.`);
   }
   if (isMoved) {
     all.push(
-      `Clocks differ: ${counted(clocks.spans, "span")} moved to after the start of their parents (${whose(clocks.services)}).`,
+      `Clocks differ: ${counted(clocks.spans, "span")} moved to after the start of ${parents(clocks.spans)} (${whose(clocks.services)}).`,
     );
   }
   if (early.spans > 0) {
     all.push(
-      `${counted(early.spans, "span")} before the start of their parents: clocks differ (${whose(early.services)}), times are shown as sent.`,
+      `${counted(early.spans, "span")} before the start of ${parents(early.spans)}: clocks differ (${whose(early.services)}), times are shown as sent.`,
     );
   }
   if (all.length === 0) return null;
@@ -52,8 +55,15 @@ interface CaveatsProps {
   clocks: Moved | null;
 }
 
+/** Whose parents these are. */
+function parents(spans: number): string {
+  return spans === 1 ? "its parent" : "their parents";
+}
+
 /** Services with the most that their times are wrong by. */
 function whose(services: Map<string, number>): string {
   const most = [...services].sort(([, one], [, other]) => other - one).slice(0, NAMED);
-  return most.map(([service, by]) => `${service || "unknown"} by ${duration(by)}`).join(", ");
+  return most
+    .map(([service, by]) => `${service === "" ? "unknown" : inSentence(service)} by ${duration(by)}`)
+    .join(", ");
 }

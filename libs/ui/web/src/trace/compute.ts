@@ -24,7 +24,7 @@ const rules: Policy = {
 const policy = window.trustedTypes?.createPolicy("tactus", rules) ?? rules;
 
 /** Computes in the background what takes long for large traces, until nobody wants it any more. */
-export class Background {
+class Background {
   private readonly worker = new Worker(policy.createScriptURL(workerUrl), { type: "module" });
   private readonly waiting = new Map<
     number,
@@ -60,6 +60,20 @@ export class Background {
   private fail(why: unknown) {
     for (const { reject } of this.waiting.values()) reject(why);
     this.waiting.clear();
+  }
+}
+
+/** The answer to one question that needs no open trace; what is in `transfer` is given away. */
+export async function inBackground<Q extends Question>(
+  question: Q,
+  signal: AbortSignal,
+  transfer: Transferable[] = [],
+): Promise<Answers[Q["kind"]]> {
+  const done = new AbortController();
+  try {
+    return await new Background(AbortSignal.any([signal, done.signal])).ask(question, transfer);
+  } finally {
+    done.abort();
   }
 }
 

@@ -1,4 +1,6 @@
 import type { Comparison } from "../compare/align";
+import type { Edge } from "../map/edges";
+import type { Drawn } from "../map/layout";
 import { type Against, against, type Typical } from "./against";
 import { type Times, times } from "./analysis";
 import type { Finding } from "./finding";
@@ -22,7 +24,8 @@ export type Question =
   | { kind: "beside"; typical: Typical }
   | { kind: "against"; typical: Typical }
   | { kind: "flame"; within: number }
-  | { kind: "compare"; sides: [ArrayBuffer | Path, ArrayBuffer] };
+  | { kind: "compare"; sides: [ArrayBuffer | Path, ArrayBuffer] }
+  | { kind: "layout"; edges: Edge[]; letters?: number };
 
 /** What it answers, by the kind of the question. */
 export interface Answers {
@@ -31,6 +34,7 @@ export interface Answers {
   against: Differing;
   flame: Flame;
   compare: Comparison;
+  layout: Drawn;
 }
 
 /** A question by its number, and what was said to it. */

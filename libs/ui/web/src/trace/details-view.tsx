@@ -88,8 +88,8 @@ export function DetailsView({ model, found, state, details, source }: Props) {
         </dd>
         <dt>starts</dt>
         <dd>
-          {duration(trace.start[row])} after the trace, at{" "}
-          {dated(millisOf(trace.begin + BigInt(Math.round(trace.start[row]))))}
+          {trace.start[row] > 0 ? `${duration(trace.start[row])} after the trace began` : "with the trace"},
+          at {dated(millisOf(trace.begin + BigInt(Math.round(trace.start[row]))))}
         </dd>
         <dt>lasts</dt>
         <dd>

@@ -111,10 +111,15 @@ export class Details {
   }
 }
 
+/** Longer lists and maps have a line for each of their values. */
+const ONE_LINE = 60;
+
 /** A value as text: lists and maps as JSON. */
 export function valueText(value: AnyValue | undefined): string {
   const plain = plainValue(value);
-  return typeof plain === "object" ? JSON.stringify(plain, null, 1) : String(plain);
+  if (typeof plain !== "object") return String(plain);
+  const line = JSON.stringify(plain);
+  return line.length <= ONE_LINE ? line : JSON.stringify(plain, null, 1);
 }
 
 /** A value as JSON would have it; a number that JavaScript would change stays text. */

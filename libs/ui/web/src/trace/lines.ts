@@ -238,7 +238,8 @@ class Line {
     this.matchesBelow.write("");
     this.mark([], window);
     this.times.write(`×${integer(run.count)} `);
-    this.more.write(` ${duration(run.shortest)} – ${duration(run.longest)}`);
+    const [shortest, longest] = [duration(run.shortest), duration(run.longest)];
+    this.more.write(shortest === longest ? ` ${longest} each` : ` ${shortest} – ${longest}`);
     this.draw(run.from, run.to - run.from, window, "group");
     this.number.textContent = duration(run.to - run.from);
   }

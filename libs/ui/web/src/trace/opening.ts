@@ -1,11 +1,11 @@
-import { request } from "../api";
+import { arrived, request } from "../api";
 
 /** What a trace opens with, asked for while the code of its page comes. */
 let asked: { id: string; answer: Promise<ArrayBuffer> } | null = null;
 
 async function ask(id: string, signal?: AbortSignal): Promise<ArrayBuffer> {
   const response = await request(`traces/${id}/skeleton`, "application/vnd.tactus.skeleton", signal);
-  return response.arrayBuffer();
+  return arrived(response.arrayBuffer(), signal);
 }
 
 /** Asks for the spans of a trace before its page is there. */

@@ -159,7 +159,7 @@ function Shown({ id, state, source, actions, clocks }: OpenedProps & { clocks: M
     };
   }, [times, usual.value]);
   const text = state.find.value;
-  const { matches, problem } = useMatches(source, trace, text);
+  const { matches, problem, isKnown } = useMatches(source, trace, text);
   const wrong = useMemo(() => (problem === null ? null : { message: problem }), [problem]);
   const range = useMemo(() => rangeOfTrace(trace, model.extent), [trace, model]);
   const place = matches.indexOf(state.row.value);
@@ -232,8 +232,14 @@ function Shown({ id, state, source, actions, clocks }: OpenedProps & { clocks: M
         {text.trim() !== "" && problem === null && (
           <>
             <span role="status">
-              {place >= 0 && `${integer(place + 1)} of `}
-              {integer(matches.length)} {matches.length === 1 ? "match" : "matches"}
+              {isKnown ? (
+                <>
+                  {place >= 0 && `${integer(place + 1)} of `}
+                  {integer(matches.length)} {matches.length === 1 ? "match" : "matches"}
+                </>
+              ) : (
+                "searching…"
+              )}
             </span>
             <label>
               <input
@@ -304,6 +310,8 @@ const TITLES: Record<View, string> = {
 const FIND_AFTER = 150;
 
 interface Matching {
+  /** What was searched for. */
+  text: string;
   rows: Int32Array;
   problem: string | null;
 }
@@ -341,17 +349,17 @@ function useMatches(
   source: Source,
   trace: Skeleton,
   text: string,
-): { matches: Int32Array; problem: string | null } {
-  const [found, setFound] = useState<Matching>({ rows: NO_ROWS, problem: null });
+): { matches: Int32Array; problem: string | null; isKnown: boolean } {
+  const [found, setFound] = useState<Matching>({ text: "", rows: NO_ROWS, problem: null });
   const ofText = useMemo(() => (isQuery(text) ? null : findText(trace, text)), [trace, text]);
   useEffect(() => {
-    if (!isQuery(text)) return setFound({ rows: NO_ROWS, problem: null });
+    if (!isQuery(text)) return setFound({ text, rows: NO_ROWS, problem: null });
     const stop = new AbortController();
     const timer = setTimeout(() => {
       findSpans(source, trace, text, stop.signal).then(
-        (rows) => setFound({ rows, problem: null }),
+        (rows) => setFound({ text, rows, problem: null }),
         (error) => {
-          if (!stop.signal.aborted) setFound({ rows: NO_ROWS, problem: reason(error) });
+          if (!stop.signal.aborted) setFound({ text, rows: NO_ROWS, problem: reason(error) });
         },
       );
     }, FIND_AFTER);
@@ -360,7 +368,8 @@ function useMatches(
       stop.abort();
     };
   }, [source, trace, text]);
-  return ofText ? { matches: ofText, problem: null } : { matches: found.rows, problem: found.problem };
+  if (ofText) return { matches: ofText, problem: null, isKnown: true };
+  return { matches: found.rows, problem: found.problem, isKnown: found.text === text };
 }
 
 /** What a trace is called: its first span, else its id. */

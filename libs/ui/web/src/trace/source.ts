@@ -1,4 +1,4 @@
-import { ApiError, json, request } from "../api";
+import { arrived, json, request } from "../api";
 import { address } from "../router";
 import { type Detail, detailsOf, type OtlpTrace } from "./details";
 import { received } from "./received";
@@ -47,12 +47,7 @@ export class StoredTrace implements Source {
 
   async whole(form: Form, tell: (bytes: number) => void): Promise<Blob> {
     const response = await request(`traces/${this.id}/${form}`, "application/json");
-    return received(response, tell).catch(() => {
-      throw new ApiError(
-        0,
-        "The answer broke off: the server could not complete it, or the connection was lost.",
-      );
-    });
+    return arrived(received(response, tell));
   }
 
   address(traceId: string, values?: Record<string, string | null | undefined>): string {

@@ -1,5 +1,5 @@
 import { useMemo } from "preact/hooks";
-import { duration, integer } from "../format";
+import { duration, integer, percent } from "../format";
 import { Scroll } from "../scroll";
 import { Chip } from "../search/results";
 import { ordered, SortHead, useOrder } from "../sorting";
@@ -71,7 +71,7 @@ export function OperationTable({ model, times, state }: { model: Model; times: T
                 </td>
                 <td class="number">{duration(path.total)}</td>
                 <td class="number">
-                  {duration(path.self)} · {Math.round((path.self / total) * 100)} %
+                  {duration(path.self)} · {percent(path.self / total)}
                   <meter min={0} max={total} value={path.self} aria-hidden="true" />
                 </td>
                 <td class="number">{duration(trace.duration[path.longest])}</td>

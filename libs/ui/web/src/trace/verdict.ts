@@ -93,7 +93,7 @@ function waited(trace: Skeleton, critical: Float64Array): Finding | null {
   const first = [...operations.values()].sort((a, b) => b.time - a.time)[0];
   if (!first) return null;
   const share = Math.round((first.time / total) * 100);
-  const often = first.count > 1 ? ` in ${first.count} spans` : "";
+  const often = first.count > 1 ? ` in ${integer(first.count)} spans` : "";
   return {
     row: first.row,
     weak: first.time < total / 2,
@@ -113,7 +113,7 @@ function failed(trace: Skeleton, size: Uint32Array): Finding | null {
     if (first < 0 || isBelow) first = row;
   }
   if (first < 0) return null;
-  const many = errors > 1 ? `; ${errors} spans failed` : "";
+  const many = errors > 1 ? `; ${integer(errors)} spans failed` : "";
   let above = trace.parent[first];
   while (above >= 0 && isError(trace, above)) above = trace.parent[above];
   const hidden = above >= 0 ? `; ${label(trace, above)} went on without it` : "";
@@ -149,7 +149,7 @@ function repeated(trace: Skeleton, size: Uint32Array, critical: Float64Array): F
   const above = label(trace, trace.parent[most.row]);
   return {
     row: most.row,
-    text: `${above} calls ${label(trace, most.row)} ${most.count} times, ${share} % of the critical path`,
+    text: `${above} calls ${label(trace, most.row)} ${integer(most.count)} times, ${share} % of the critical path`,
   };
 }
 
@@ -182,6 +182,6 @@ function retried(trace: Skeleton, retry: Uint8Array): Finding | null {
   return {
     row: most.row,
     failed: most.failed === most.count,
-    text: `${most.count + 1} tries of ${label(trace, most.row)}, ${ending}`,
+    text: `${integer(most.count + 1)} tries of ${label(trace, most.row)}, ${ending}`,
   };
 }

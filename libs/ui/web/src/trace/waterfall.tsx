@@ -12,6 +12,8 @@ import type { Span, TraceState } from "./state";
 
 /** Rows that are made above and below those in view. */
 const MORE = 4;
+/** Lines that are printed, from the first on. */
+const PRINTED = 1_000;
 /** Browsers end an element somewhere near 17 million pixels. */
 const TALLEST = 8_000_000;
 
@@ -140,16 +142,34 @@ export function Waterfall({ model, found, state, matches, details }: Props) {
   const offset = scale === 1 ? 0 : top.value / scale - top.value;
   const window = state.window.value;
   const marks = useMarks(trace, details, shown.subarray(first, last), selected);
+  const content = {
+    model,
+    found,
+    window,
+    folds,
+    matching,
+    matches,
+    marks,
+    shown,
+    selected,
+    height: lineHeight,
+  };
   useLayoutEffect(() => {
     if (!body.current) return;
     lines.current ??= new Lines(body.current);
-    lines.current.show(
-      { model, found, window, folds, matching, matches, marks, shown, selected, height: lineHeight },
-      first,
-      last,
-      count,
-      offset,
-    );
+    lines.current.show(content, first, last, count, offset);
+    // A page of paper does not scroll.
+    const print = () => {
+      const printed = Math.min(shown.length, PRINTED);
+      lines.current?.show(content, 0, printed, printed, 0);
+    };
+    const printed = () => lines.current?.show(content, first, last, count, offset);
+    addEventListener("beforeprint", print);
+    addEventListener("afterprint", printed);
+    return () => {
+      removeEventListener("beforeprint", print);
+      removeEventListener("afterprint", printed);
+    };
   });
 
   /** The line that an event happened on, and whether on what folds it. */

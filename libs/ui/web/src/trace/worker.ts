@@ -1,4 +1,5 @@
 import { compared } from "../compare/align";
+import { layout } from "../map/layout";
 import { selfTimes } from "./analysis";
 import { type Answers, type Asked, beside, computed, differing, type Question, type Said } from "./computed";
 import { flame } from "./flame-boxes";
@@ -8,10 +9,10 @@ import { decode, type Skeleton } from "./skeleton";
 let trace: Skeleton | null = null;
 let known: Path | null = null;
 
-addEventListener("message", ({ data: { number, question } }: MessageEvent<Asked>) => {
+addEventListener("message", async ({ data: { number, question } }: MessageEvent<Asked>) => {
   const say = (said: Said, transfer: Transferable[] = []) => postMessage(said, { transfer });
   try {
-    const answer = answerTo(question);
+    const answer = await answerTo(question);
     // Columns are given away.
     const found = question.kind === "found" ? (answer as Answers["found"]) : null;
     const columns = found ? [found.self, found.critical, found.retry, found.errors, found.waited] : [];
@@ -24,7 +25,7 @@ addEventListener("message", ({ data: { number, question } }: MessageEvent<Asked>
   }
 });
 
-function answerTo(question: Question): Answers[keyof Answers] {
+function answerTo(question: Question): Answers[keyof Answers] | Promise<Answers["layout"]> {
   if (question.kind === "compare") {
     const [a, b] = question.sides.map((side) => (side instanceof ArrayBuffer ? pathsIn(decode(side)) : side));
     return compared(a, b);
@@ -33,6 +34,7 @@ function answerTo(question: Question): Answers[keyof Answers] {
     trace = question.trace;
     return computed(trace, question.size);
   }
+  if (question.kind === "layout") return layout(question.edges, question.letters);
   if (!trace) throw new Error("there is no trace yet");
   known ??= pathsIn(trace);
   if (question.kind === "beside") return beside(trace, known, question.typical);
