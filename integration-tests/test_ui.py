@@ -215,6 +215,26 @@ def test_span_shows_events_stack_traces_and_links(visit, orders):
     visit.check()
 
 
+def test_value_of_a_span_leads_to_the_spans_that_have_it(visit, orders):
+    page = visit.open(f"ui/trace/{orders.hex}")
+    select(page, "POST /orders")
+    found = lambda text: page.locator(".details .pair", has_text=text).get_by_role("link", name="find")
+    assert found("http.route").evaluate("element => getComputedStyle(element).opacity") == "0"
+    found("http.route").focus()
+    assert found("http.route").evaluate("element => getComputedStyle(element).opacity") == "1"
+    page.keyboard.press("Enter")
+    page.locator(".results a", has_text="POST /orders").wait_for()
+    assert parameters(page)["q"] == '{ span.http.route = "/orders" }'
+    page.go_back()
+    found("onerror").click()
+    page.locator(".results a", has_text="POST /orders").wait_for()
+    page.go_back()
+    found("region").click()
+    page.wait_for_url("**resource.region*")
+    assert parameters(page)["q"] == '{ resource.region = "eu" }'
+    visit.check()
+
+
 def test_span_is_found_by_those_that_link_to_it(visit, orders, server):
     other = otlp.span(name="follow up", start=time.time_ns() - 5 * 10**9)
     other.links.add(trace_id=orders.id, span_id=(1).to_bytes(8, "big"))
@@ -362,7 +382,7 @@ def test_clocks_are_put_right_where_that_is_wanted(visit, server):
     def lines():
         return page.locator(".span-row:not([hidden]) bdi").all_inner_texts()
 
-    page.get_by_text("1 span before the start of their parents: clocks differ (warehouse by 2.00 s)").wait_for()
+    page.get_by_text("1 span before the start of its parent: clocks differ (warehouse by 2.00 s)").wait_for()
     assert "2.40 s" in page.locator(".trace-head").inner_text()
     assert lines() == ["order", "pack", "SELECT", "charge"]
     page.get_by_role("button", name="Correct the clocks").click()
@@ -663,7 +683,7 @@ def test_strange_traces_are_shown_whole(visit, server):
     page.locator(".span-row").first.wait_for()
     assert "2 009 spans" in page.locator(".trace-head").inner_text()
     strip = page.locator(".strip").inner_text()
-    assert "2 spans without their parent" in strip and "1 span before the start of their parents" in strip, strip
+    assert "2 spans without their parents, shown as roots" in strip and "1 span before the start of its parent" in strip, strip
     page.fill("#find", "span 8")
     page.press("#find", "Enter")
     page.get_by_text("it ends before it starts").wait_for()

@@ -47,6 +47,40 @@ def test_minimap_shows_a_part_of_the_trace_and_all_again(visit, orders):
     visit.check()
 
 
+# What is printed: its lines, the last of them, and what a bar and the page are filled with.
+PRINTED = """() => addEventListener("beforeprint", () => {
+  const lines = [...document.querySelectorAll(".span-row:not([hidden])")];
+  window.printed = [lines.length, lines.at(-1).innerText, lines.at(-1).querySelector(".bar-of-span").hidden];
+})"""
+FILLED = """() => [document.body, document.querySelector(".bar-of-span")].map((element) => getComputedStyle(element))
+  .map((style) => [style.printColorAdjust, style.backgroundColor])"""
+
+
+def test_trace_is_printed_with_all_lines_and_their_bars_on_white(browser, server):
+    trace, start = os.urandom(16), time.time_ns() - 20 * 10**9
+    spans = [otlp.span(trace, span_id=n.to_bytes(8, "big"), name=f"line {n}", start=start + n, duration=5_000 - n,
+                       parent_span_id=(n - 1).to_bytes(8, "big") if n > 1 else b"") for n in range(1, 301)]
+    server.must_push(otlp.export(*spans))
+    eventually(lambda: server.get(f"/api/traces/{trace.hex()}").status_code == 200, "the trace is there")
+    visit = Visit(browser, server.url, color_scheme="dark")
+    try:
+        page = settled(visit.open(f"ui/trace/{trace.hex()}"))
+        page.locator(".span-row").first.wait_for()
+        shown = page.locator(".span-row:not([hidden])").count()
+        page.evaluate(PRINTED)
+        page.pdf()
+        count, last, is_empty = page.evaluate("window.printed")
+        assert count == 300 > shown and "line 300" in last and not is_empty, (count, last)
+        page.wait_for_function("count => document.querySelectorAll('.span-row:not([hidden])').length === count", arg=shown)
+        page.emulate_media(media="print")
+        [adjusted, paper], [of_bar, bar] = page.evaluate(FILLED)
+        assert [adjusted, of_bar, paper] == ["exact", "exact", "rgb(255, 255, 255)"] and bar != "rgba(0, 0, 0, 0)"
+        assert page.get_by_role("button", name="Copy link").count() == 0
+        visit.check()
+    finally:
+        visit.close()
+
+
 # The second row is so high, and as far below the first.
 ROWS_ARE = """height => {
   const [first, second] = [0, 1].map(at => document.querySelector(`.span-row[data-at="${at}"]`)?.getBoundingClientRect());

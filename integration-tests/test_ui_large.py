@@ -77,6 +77,20 @@ def test_download_that_breaks_off_says_so_and_is_not_kept(visit, server, wide):
     visit.check()
 
 
+def test_count_of_matches_is_not_told_before_it_is_known(visit, wide):
+    page = visit.open(f"ui/trace/{wide}")
+    page.locator(".span-row").first.wait_for()
+    held = []
+    page.route("**/find?*", lambda route: held.append(route))
+    with page.expect_request("**/find?*"):
+        page.fill("#find", "{ span.number <= 7 }")
+    status = page.locator(".tools [role=status]").first
+    status.get_by_text("searching…").wait_for()
+    held[0].continue_()
+    status.get_by_text("7 matches").wait_for()
+    visit.check()
+
+
 def test_table_of_a_trace_with_many_operations_says_how_many_it_leaves_out(visit, server):
     trace = push(server, made(OPERATIONS, lambda _: 1, lambda n: f"GET /orders/{n}"))
     page = visit.open(f"ui/trace/{trace}?view=table")

@@ -8,6 +8,7 @@ import pytest
 
 from harness import otlp
 from harness.browser import Visit, appearance, need_pages, serving_pages, settled, written_query
+from harness.fault_proxy import FaultProxy
 from harness.orders import pushed
 from harness.waiting import eventually
 
@@ -247,6 +248,38 @@ def test_lines_of_a_heatmap_stand_beside_their_names(visit, server):
     assert [round(one.bounding_box()["height"]) for one in scale.all()] == [18, 18, 18]
     assert page.get_by_role("checkbox").count() == 0
     visit.check()
+
+
+def test_answer_that_breaks_off_is_told_in_plain_words(browser, server, orders):
+    with FaultProxy(server.http_port) as proxy:
+        visit = Visit(browser, f"http://127.0.0.1:{proxy.port}")
+        visit.expect("net::ERR_")
+        try:
+            page = settled(visit.open(EVERYTHING))
+            proxy.set("cut", cut_after=600)
+            page.get_by_role("button", name="Run").click()
+            page.get_by_text("✕ the answer broke off: the server could not complete it, or the connection was lost").wait_for()
+            proxy.set("pass")
+            page = settled(visit.open(f"ui/trace/{orders.hex}"))
+            page.locator(".span-row").first.wait_for()
+            proxy.set("cut", cut_after=500)
+            page.locator(".span-row", has_text="charge").click()
+            page.locator(".details [role=alert]", has_text="the answer broke off").wait_for()
+            visit.check()
+        finally:
+            visit.close()
+
+
+@pytest.mark.parametrize("path", ["ui/", "ui/file", "ui/compare", "ui/services", "ui/explore", "ui/live", "ui/status"])
+def test_pages_are_as_wide_as_the_smallest_window(browser, server, orders, path):
+    visit = Visit(browser, server.url, viewport={"width": 320, "height": 640})
+    try:
+        page = visit.open(path)
+        page.locator("main h1").wait_for(state="attached")
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        visit.check()
+    finally:
+        visit.close()
 
 
 def test_trace_that_is_not_stored_is_named_in_a_comparison(visit, orders):

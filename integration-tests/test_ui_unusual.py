@@ -1,6 +1,7 @@
 """Spans as nobody should send them: names without letters, without an end, or with markup and marks; none at all; too many."""
 import os
 import time
+import urllib.parse
 
 import pytest
 
@@ -48,6 +49,15 @@ class Unusual:
             span.end_time_unix_nano += zero * MS
             server.must_push(otlp.export(span, service="short"))
             self.ids[f"{zero}"] = span.trace_id.hex()
+        early = otlp.span(name="gateway", kind=SERVER, start=self.start, duration=200 * MS)
+        server.must_push(otlp.export(early, service="gateway"))
+        for at, service in enumerate(("s" * 300, "\u202eevil", "خدمة الدفع")):
+            call = otlp.span(early.trace_id, name="call", start=self.start - (at + 1) * 10 * MS, duration=MS, parent_span_id=early.span_id)
+            server.must_push(otlp.export(call, service=service))
+        self.ids["early"] = early.trace_id.hex()
+        nameless = otlp.export(otlp.span(name="of nobody", kind=SERVER, start=self.start, duration=5 * MS, status={"code": 2}))
+        del nameless.resource_spans[0].resource.attributes[:]
+        server.must_push(nameless)
         first = otlp.span(name="in 1970", start=1, duration=MS)
         server.must_push(otlp.export(first, service="epoch"))
         self.ids["epoch"] = first.trace_id.hex()
@@ -69,7 +79,7 @@ PAGES = {
     "search": "ui/search?q={ }&limit=50", "services": "ui/services", "map": "ui/map", "explore": "ui/explore?q={ } | rate() by (name)",
     "explore values": "ui/explore?q={ } | rate() by (name)&view=table", "compare": "ui/compare/{all}...{long}",
     "typical": "ui/trace/{empty}?view=typical", "table": "ui/trace/{all}?view=table", "flame": "ui/trace/{all}?view=flame",
-    **{f"trace {kind}": "ui/trace/{%s}" % kind for kind in [*NAMES, "all", "0", "-5", "epoch"]},
+    **{f"trace {kind}": "ui/trace/{%s}" % kind for kind in [*NAMES, "all", "early", "0", "-5", "epoch"]},
 }
 
 
@@ -107,6 +117,37 @@ def test_names_are_shown_so_that_they_can_be_told(visit, unusual):
     page.locator(".details h2", has_text="x…").wait_for()
     page.get_by_role("button", name="show all 5000 characters").first.click()
     page.locator(".details dd", has_text=LONG).wait_for()
+    visit.check()
+
+
+def test_clocks_are_told_with_names_that_stay_in_their_place(visit, unusual):
+    page = settled(visit.open(f"ui/trace/{unusual.ids['early']}"))
+    strip = page.locator(".strip")
+    text = strip.inner_text()
+    assert "\u2068خدمة الدفع\u2069 by 30.0 ms, ⟦U+202E⟧evil by 20.0 ms, " + "s" * 160 + "… by 10.0 ms), times are shown as sent." in text, text
+    strip.get_by_role("button", name="Correct the clocks").click()
+    strip.get_by_text("3 spans moved to after the start of their parents").wait_for()
+    visit.check()
+
+
+def test_service_that_sent_no_name_is_there_and_leads_nowhere(visit, unusual):
+    page = settled(visit.open("ui/search?" + urllib.parse.urlencode({"q": '{ name = "of nobody" }'})))
+    assert page.locator(".results a").inner_text() == "– of nobody"
+    page = settled(visit.open("ui/services"))
+    line = page.locator("main tr", has_text="unknown service")
+    assert "✕ 50 %" in line.inner_text() and line.locator("a, button").count() == 0
+    visit.check()
+
+
+def test_error_without_a_blank_is_as_wide_as_the_window(visit, unusual):
+    visit.expect("400")
+    page = visit.open("ui/search?" + urllib.parse.urlencode({"q": '{ name = "' + "x" * 3000}))
+    page.locator("#query-problem p").wait_for()
+    visit.page.route("**/ui/api/search?*", lambda route: route.fulfill(status=503, content_type="text/plain", body="y" * 3000))
+    visit.expect("503")
+    page = visit.open("ui/search?q={ }")
+    page.locator("main [role=alert]", has_text="yyy").wait_for()
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     visit.check()
 
 

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { columnsOf, readerOf, withColumns } from "../src/search/columns";
-import { fromQuery, isDuration, toQuery } from "../src/search/form";
+import { conditionOf, fromQuery, isDuration, toQuery } from "../src/search/form";
 
 const text = fc.oneof(
   fc.string({ unit: "grapheme", maxLength: 12 }),
@@ -59,6 +59,26 @@ test("query that says more than a form is left alone", () => {
 test("durations are those of TraceQL", () => {
   expect(["1s", "1.5ms", "1h30m", "10us"].every(isDuration)).toBe(true);
   expect(["", "1", "s", "1 s", "1d"].some(isDuration)).toBe(false);
+});
+
+test("an attribute is a condition, where TraceQL can compare its value", () => {
+  expect(conditionOf("span", "http.route", { stringValue: "/a" })).toBe('span.http.route = "/a"');
+  expect(conditionOf("resource", 'a "b"', { stringValue: "x\ny" })).toBe('resource."a \\"b\\"" = "x\\ny"');
+  expect(conditionOf("event", "n", { intValue: "9007199254740993" })).toBe("event.n = 9007199254740993");
+  expect(conditionOf("link", "d", { doubleValue: 0.5 })).toBe("link.d = 0.5");
+  expect(conditionOf("span", "b", { boolValue: false })).toBe("span.b = false");
+  expect(conditionOf("span", "s", { stringValue: "" })).toBe('span.s = ""');
+  const none = [
+    undefined,
+    { doubleValue: "NaN" },
+    { doubleValue: 1e300 },
+    { intValue: "-9223372036854775808" },
+    { bytesValue: "AQ==" },
+    { arrayValue: {} },
+    { stringValue: "x".repeat(2000) },
+  ];
+  for (const value of none) expect(conditionOf("span", "a", value)).toBeNull();
+  expect(conditionOf("span", "", { stringValue: "a" })).toBeNull();
 });
 
 test("columns are attributes that the query brings along", () => {

@@ -1,3 +1,5 @@
+import type { AnyValue } from "../trace/details";
+
 /** What the form can say. Empty texts say nothing. */
 export interface Form {
   service: string;
@@ -45,6 +47,22 @@ export function attribute(key: string): string {
   const scope = /^(span|resource|event|link|instrumentation|parent)\./.exec(key)?.[0] ?? ".";
   const name = scope === "." ? key.replace(/^\./, "") : key.slice(scope.length);
   return scope + (PLAIN_KEY.test(name) ? name : quote(name));
+}
+
+/** A number or a word as TraceQL writes it. */
+const WRITTEN = /^(true|false|-?\d{1,18}(\.\d{1,18})?)$/;
+/** Longer values make addresses that some servers refuse. */
+const LONGEST = 1_000;
+
+/** The condition that an attribute of a scope has a value; null where TraceQL cannot compare it. */
+export function conditionOf(scope: string, key: string, value: AnyValue | undefined): string | null {
+  if (key === "") return null;
+  const named = attribute(`${scope}.${key}`);
+  if (value?.stringValue !== undefined) {
+    return value.stringValue.length <= LONGEST ? `${named} = ${quote(value.stringValue)}` : null;
+  }
+  const plain = value?.boolValue ?? value?.intValue ?? value?.doubleValue;
+  return WRITTEN.test(`${plain}`) ? `${named} = ${plain}` : null;
 }
 
 /** The query that a form stands for. */

@@ -1,5 +1,7 @@
 import { config } from "../api";
 import { counted } from "../format";
+import { address } from "../router";
+import { conditionOf } from "../search/form";
 import { Text } from "../text";
 import { type KeyValue, valueText } from "./details";
 import { LinkedText } from "./linked";
@@ -25,13 +27,23 @@ export function Attributes({ pairs = [], dropped, scope, trace, source }: Attrib
           {[...pairs]
             .sort((a, b) => (a.key < b.key ? -1 : 1))
             .map(({ key, value }, at) => {
-              const text = <LinkedText value={valueText(value)} trace={trace} source={source} />;
+              const shown = valueText(value);
+              const text =
+                shown === "" ? (
+                  <span class="muted">(empty)</span>
+                ) : (
+                  <LinkedText value={shown} trace={trace} source={source} />
+                );
+              const condition = source.isStored ? conditionOf(scope, key, value) : null;
               return (
                 <div key={at} class="pair">
                   <dt>
                     <Text value={key || "(empty)"} />
                   </dt>
-                  <dd>{key.endsWith("stacktrace") ? <pre>{text}</pre> : text}</dd>
+                  <dd>
+                    {key.endsWith("stacktrace") ? <pre>{text}</pre> : text}
+                    {condition !== null && <Alike condition={condition} trace={trace} />}
+                  </dd>
                 </div>
               );
             })}
@@ -39,6 +51,24 @@ export function Attributes({ pairs = [], dropped, scope, trace, source }: Attrib
       )}
       <Dropped count={dropped} what="attribute" />
     </>
+  );
+}
+
+/** So many seconds around a trace others like it are looked for. */
+const AROUND = 3_600;
+
+/** Leads to the spans that have the same value. */
+function Alike({ condition, trace }: { condition: string; trace: Skeleton }) {
+  const at = Number(trace.begin / 1_000_000_000n);
+  const range = { from: `${Math.max(1, at - AROUND)}`, to: `${at + AROUND}` };
+  return (
+    <a
+      class="alike"
+      href={address("search", { q: `{ ${condition} }`, ...range })}
+      title="Find spans with this value"
+    >
+      find
+    </a>
   );
 }
 

@@ -26,7 +26,7 @@ export function FlameGraph({ computation, state }: { computation: Computation; s
     <div class="flame">
       <div class="tools">
         <span class="muted">
-          Width is own time, of a call and all below it; the time in a box is what its calls took, added up.
+          Width is self time, of a call and all below it; the time in a box is what its calls took, added up.
           {hidden > 0 && ` ${counted(hidden, "call")} too narrow to be drawn.`}
           {deeper > 0 && ` What is below ${DEEPEST} calls is drawn when you choose one of them.`}
         </span>

@@ -48,7 +48,7 @@ export function OperationTable({ model, times, state }: { model: Model; times: T
               Total
             </SortHead>
             <SortHead column="self" {...head}>
-              Own time
+              Self time
             </SortHead>
             <SortHead column="longest" {...head}>
               Longest
