@@ -263,7 +263,7 @@ def test_answer_that_breaks_off_is_told_in_plain_words(browser, server, orders):
             page = settled(visit.open(f"ui/trace/{orders.hex}"))
             page.locator(".span-row").first.wait_for()
             proxy.set("cut", cut_after=500)
-            page.locator(".span-row", has_text="charge").click()
+            page.locator(".span-row", has_text="POST /orders").click()
             page.locator(".details [role=alert]", has_text="the answer broke off").wait_for()
             visit.check()
         finally:
