@@ -230,10 +230,9 @@ test("trace with clocks put right is one that can be shown", () => {
       expect(sum(trace.duration)).toBe(sum(sent.duration));
       for (let row = 0; row < trace.count; row += 1) {
         expect(trace.start[row]).toBeGreaterThanOrEqual(-0.5);
-        const before = trace.places ? trace.places[row] : row;
-        void before;
         const old = rowOf(sent, spanId(trace, row));
         expect(sent.duration[old]).toBe(trace.duration[row]);
+        expect(trace.places?.[old] ?? row).toBe(row);
         if (trace.parent[row] < 0) continue;
         const siblings = rowsBelow(trace, trace.parent[row]);
         const place = siblings.indexOf(row);
