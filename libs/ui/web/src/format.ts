@@ -42,6 +42,11 @@ export function counted(count: number, what: string): string {
   return `${integer(count)} ${what}${count === 1 ? "" : "s"}`;
 }
 
+/** What is not shown of a list: `1 more call is not shown.` */
+export function notShown(count: number, what: string): string {
+  return `${counted(count, `more ${what}`)} ${count === 1 ? "is" : "are"} not shown.`;
+}
+
 /** A number that counts nothing in particular: whole from a thousand on, with three digits below. */
 export function plain(value: number): string {
   if (Math.abs(value) >= 999.5) return integer(Math.round(value));

@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { align, compared, flatten } from "../src/compare/align";
 import { serverEvents } from "../src/events";
-import { bytes, dated, duration, integer, moment, percent, plain, rate } from "../src/format";
+import { bytes, dated, duration, integer, moment, notShown, percent, plain, rate } from "../src/format";
 import { hash, look, monogram } from "../src/looks";
 import { cut, inSentence, named, visible } from "../src/names";
 import { rangeOf, seconds, tooLong } from "../src/range";
@@ -27,6 +27,10 @@ test("durations have three digits and their unit", () => {
   expect([999_600, 999_499, 59.96e9, 9.999e6].map(duration)).toEqual(["1.00 ms", "999 µs", "1 m", "10.0 ms"]);
   expect(bytes(3_100_000_000)).toBe("3.10 GB");
   expect(integer(1234567)).toBe("1 234 567");
+  expect([1, 2000].map((count) => notShown(count, "call"))).toEqual([
+    "1 more call is not shown.",
+    "2 000 more calls are not shown.",
+  ]);
 });
 
 test("rates and counts are written without powers of ten, and counts are whole", () => {

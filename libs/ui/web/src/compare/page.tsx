@@ -1,7 +1,7 @@
 import { useEffect } from "preact/hooks";
 import { ApiError, arrived, request } from "../api";
 import { ErrorMessage } from "../error-message";
-import { duration, integer } from "../format";
+import { counted, duration, integer, notShown } from "../format";
 import { Heads } from "../heads";
 import { useLoaded } from "../loaded";
 import { address, params, setParams, TYPICAL } from "../router";
@@ -40,7 +40,7 @@ async function load(
   const columns = await arrived(response.arrayBuffer(), signal);
   const trace = decode(columns);
   const title = trace.count > 0 ? `${serviceOf(trace, 0)} ${nameOf(trace, 0)}` : id;
-  const side = { id, title, count: `${integer(trace.count)} spans`, extent: extent(trace) };
+  const side = { id, title, count: counted(trace.count, "span"), extent: extent(trace) };
   return { trace, side, columns };
 }
 
@@ -58,7 +58,7 @@ async function loadBoth(a: string, b: string, signal: AbortSignal): Promise<Comp
   const usual: Side = {
     id: null,
     title: `Typical ${side.title}`,
-    count: `the median of ${integer(found.traces)} traces`,
+    count: `the median of ${counted(found.traces, "trace")}`,
     extent: found.duration.p50,
   };
   return { sides: [usual, side], ...(await compare([typicalPaths(found), columns], signal)) };
@@ -102,7 +102,7 @@ export function ComparePage({ a, b }: { a: string; b: string }) {
               only what one of them has
             </label>
           </p>
-          {value.hidden > 0 && <p class="strip">! {integer(value.hidden)} more calls are not shown.</p>}
+          {value.hidden > 0 && <p class="strip">! {notShown(value.hidden, "call")}</p>}
           <Table pairs={only ? value.pairs.filter(({ a, b }) => !a || !b) : value.pairs} />
         </>
       )}

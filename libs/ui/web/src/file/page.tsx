@@ -2,7 +2,7 @@ import type { ComponentChildren } from "preact";
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { config, reason } from "../api";
 import { ErrorMessage } from "../error-message";
-import { bytes, duration, integer, millisOf, moment } from "../format";
+import { bytes, counted, duration, integer, millisOf, moment } from "../format";
 import { Heads } from "../heads";
 import { useLoaded } from "../loaded";
 import { address, navigate, params, setParams } from "../router";
@@ -232,11 +232,12 @@ function Traces({ contents }: { contents: Contents }) {
     );
   }, [traces, wanted]);
   const notes = notesOn(contents);
-  if (more > 0) notes.push(`${integer(more)} older traces of the file are not listed.`);
+  if (more > 0)
+    notes.push(`${counted(more, "older trace")} of the file ${more === 1 ? "is" : "are"} not listed.`);
   return (
     <>
       <p>
-        {contents.format} · {integer(contents.spans)} spans · {integer(traces.length + more)} traces
+        {contents.format} · {counted(contents.spans, "span")} · {counted(traces.length + more, "trace")}
       </p>
       {notes.length > 0 && <p class="strip">! {notes.join(" ")}</p>}
       {traces.length > FEW && (

@@ -1,6 +1,6 @@
 import { config, json } from "../api";
 import { ErrorMessage } from "../error-message";
-import { integer } from "../format";
+import { counted } from "../format";
 import { Heads } from "../heads";
 import { useLoaded } from "../loaded";
 import { type Range, tooLong } from "../range";
@@ -63,8 +63,8 @@ export function Differences({ all, selection, range, where }: Props) {
     <section aria-label="What differs" class="differences">
       <h2>What differs</h2>
       <p class="muted">
-        {integer(value.selection)} spans of the selection against {integer(value.baseline)} others of the same
-        time
+        {counted(value.selection, "span")} of the selection against {counted(value.baseline, "other")} of the
+        same time
         {where === undefined ? (
           "."
         ) : (

@@ -1,5 +1,5 @@
 import { json } from "../api";
-import { bytes, duration, integer } from "../format";
+import { bytes, counted, duration, integer } from "../format";
 import { Heads } from "../heads";
 import { useLoaded } from "../loaded";
 import type { Range } from "../range";
@@ -71,17 +71,17 @@ function Explained({ explain: { query, plan, totals, jobs } }: { explain: Explai
       </p>
       <Stages stages={plan.stages} />
       <p>
-        {integer(totals.jobs)} jobs on {integer(totals.blocks)} blocks and recent spans ·{" "}
+        {counted(totals.jobs, "job")} on {counted(totals.blocks, "block")} and recent spans ·{" "}
         {bytes(totals.readBytes)} read, {bytes(totals.cachedBytes)} from caches, {bytes(totals.decodedBytes)}{" "}
-        decoded · {integer(totals.inspectedSpans)} spans inspected, {integer(totals.matchedSpans)} matched ·{" "}
+        decoded · {counted(totals.inspectedSpans, "span")} inspected, {integer(totals.matchedSpans)} matched ·{" "}
         {duration(seconds(totals) * 1e9)} of work
       </p>
       {[...skipped, ...pruned].length > 0 && (
         <p>
           Left out:{" "}
           {[
-            ...skipped.map(([why, count]) => `${integer(count)} blocks ${why}`),
-            ...pruned.map(([why, count]) => `${integer(count)} parts by ${why}`),
+            ...skipped.map(([why, count]) => `${counted(count, "block")} ${why}`),
+            ...pruned.map(([why, count]) => `${counted(count, "part")} by ${why}`),
           ].join(", ")}
         </p>
       )}

@@ -65,9 +65,9 @@ function Summary({ status: { version, members, rings, tenants, queue, liveTails 
     <>
       <p class="status-summary">
         {members.length > 0 ? counted(members.length, "member") : "one process"} · {integer(queue.workers)}{" "}
-        {queue.workers === 1 ? "querier" : "queriers"} · {integer(queue.outstanding)} jobs wait or run,{" "}
-        {integer(queue.slots)} at a time · {integer(Math.round(sum((one) => one.spansPerSecond ?? 0)))}{" "}
-        spans/s ·{" "}
+        {queue.workers === 1 ? "querier" : "queriers"} · {counted(queue.outstanding, "job")} waiting or
+        running, {integer(queue.slots)} at a time ·{" "}
+        {integer(Math.round(sum((one) => one.spansPerSecond ?? 0)))} spans/s ·{" "}
         {counted(
           sum((one) => one.blocks),
           "block",
@@ -75,7 +75,9 @@ function Summary({ status: { version, members, rings, tenants, queue, liveTails 
         · {bytes(sum((one) => one.bytes))} · {counted(liveTails, "live tail")} · version {version}
       </p>
       {sick > 0 ? (
-        <p class="strip error">✕ {integer(sick)} ring instances are unhealthy.</p>
+        <p class="strip error">
+          ✕ {counted(sick, "ring instance")} {sick === 1 ? "is" : "are"} unhealthy.
+        </p>
       ) : (
         rings.length > 0 && <p class="muted">✓ All instances of all rings are healthy.</p>
       )}

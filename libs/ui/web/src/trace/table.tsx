@@ -1,5 +1,5 @@
 import { useMemo } from "preact/hooks";
-import { duration, integer, percent } from "../format";
+import { duration, integer, notShown, percent } from "../format";
 import { Scroll } from "../scroll";
 import { Chip } from "../search/results";
 import { ordered, SortHead, useOrder } from "../sorting";
@@ -31,7 +31,7 @@ export function OperationTable({ model, times, state }: { model: Model; times: T
   const hidden = Math.max(0, operations.length - SHOWN);
   return (
     <Scroll kind="sheet">
-      {hidden > 0 && <p class="strip">! {integer(hidden)} more operations are not shown.</p>}
+      {hidden > 0 && <p class="strip">! {notShown(hidden, "operation")}</p>}
       <table>
         <thead>
           <tr>

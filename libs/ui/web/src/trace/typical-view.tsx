@@ -1,5 +1,5 @@
 import { ErrorMessage } from "../error-message";
-import { bytes, duration, integer } from "../format";
+import { bytes, duration, integer, notShown } from "../format";
 import { Heads } from "../heads";
 import { type Loaded, useLoaded } from "../loaded";
 import { address } from "../router";
@@ -57,7 +57,7 @@ export function AgainstTypical({ model, computation, state, isStored, usual }: P
           ))}
         </tbody>
       </table>
-      {hidden > 0 && <p class="strip">! {integer(hidden)} more calls are not shown.</p>}
+      {hidden > 0 && <p class="strip">! {notShown(hidden, "call")}</p>}
     </Scroll>
   );
 }
