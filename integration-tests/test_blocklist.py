@@ -82,10 +82,12 @@ def test_list_survives_what_a_bucket_collects(servers):
     assert (tenant / "index.pb.zst").read_bytes()[:4] == bytes.fromhex("28b52ffd")
 
 
-def test_index_that_nobody_writes_any_more_is_named_at_the_start(servers):
+def test_index_that_nobody_writes_any_more_hides_no_block(servers):
     old = {"created_at": "2023-11-14T22:13:20Z", "meta": [], "compacted": []}
-    for name, disabled in (("reader", True), ("compactor", False)):
-        server = servers.new(name, config={"compactor": {"disabled": disabled, "compaction": {"block_retention": "876000h"}}})
+    for name, compacts, lists in (("reader", False, True), ("believer", False, False), ("compactor", True, True)):
+        server = servers.new(name, config={
+            "compactor": {"disabled": not compacts, "compaction": {"block_retention": "876000h"}},
+            "storage": {"trace": {"blocklist_poll_fallback": lists}}})
         shutil.copytree(CONFORMANCE / "blocks" / "vParquet4", server.blocks)
         tenant = server.blocks / TENANT
         for path in [server.blocks, *server.blocks.rglob("*")]:
@@ -93,10 +95,11 @@ def test_index_that_nobody_writes_any_more_is_named_at_the_start(servers):
         (tenant / "index.pb.zst").unlink()
         (tenant / "index.json.gz").write_bytes(gzip.compress(json.dumps(old).encode()))
         server.start()
-        # The block that the index does not name is not looked for, but by whoever writes the index.
-        assert bool(server.search("{}", **WINDOW)) == (not disabled)
+        # The block that the index does not name is looked for, unless the bucket must not be listed.
+        assert bool(server.search("{}", **WINDOW)) == lists
+        assert ("tenant index is not usable, listing blocks" in server.logs()) == (name == "reader"), server.logs()
         said = [line for line in server.logs().splitlines() if "tenant index is old" in line]
-        assert len(said) == disabled, server.logs()
+        assert len(said) == (name == "believer"), server.logs()
         assert not said or "level=warn" in said[0] and f"tenant={TENANT}" in said[0]
 
 

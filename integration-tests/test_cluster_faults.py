@@ -20,7 +20,7 @@ from harness.clock import JumpingClock
 from harness.cluster import Cluster
 from harness.endure import Endured
 from harness.fault_proxy import FaultProxy
-from harness.load import Template, check_all
+from harness.load import KINDS, Failed, Load, Questions, Template, check_all
 from harness.netns import Network
 from harness.waiting import eventually
 
@@ -217,6 +217,32 @@ def test_storage_that_fails_is_survived(cluster, storage, fault, settings):
         assert not endured.push_failures(), endured.push_failures()[:3]
         storage[1].set("pass")
         endured.recovered(f"S3: {fault} {settings}")
+
+
+def test_processes_that_start_without_storage_say_what_they_lack_until_they_have_read_it(tmp_path, s3_server):
+    with FaultProxy(s3_server.port) as proxy:
+        quick = {"retry_max_attempts": 2, "retry_backoff_initial": "20ms", "retry_backoff_max": "50ms"}
+        counts = {"ingester": 3, "distributor": 1, "query-frontend": 1, "querier": 1}
+        with Cluster(tmp_path, counts=counts, storage=s3_server.new_bucket().config(proxy.port, **quick),
+                     config={"storage": {"trace": {"blocklist_poll": "10m"}}}) as cluster:
+            cluster.start()
+            with Load(cluster) as load:
+                load.run_until(300)
+            cluster.flush()
+            # From now on nothing but the bucket has these spans.
+            for node in cluster.of("ingester"):
+                eventually(lambda node=node: not node.segments(), "segments go", 30)
+            proxy.set("refuse")
+            for name in ("querier-0", "query-frontend-0"):
+                assert cluster[name].stop() == 0
+                cluster[name].start()
+            questions = Questions(load)
+            for kind in KINDS:
+                # Wrong is an answer that lacks spans and does not say so.
+                with contextlib.suppress(Failed):
+                    assert not questions.ask(kind, load.slices()[0]), f"{kind}: whole without storage"
+            proxy.set("pass")
+            check_all(load, timeout=40)
 
 
 # --- full disk -------------------------------------------------------------------------------------------------------

@@ -22,10 +22,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::settings;
 
-/// Tenant indexes are written at each poll of those who write them: one that is older than this many intervals is forgotten.
-const INTERVALS_WITHOUT_INDEX: u32 = 3;
-/// Not sooner than this, however short the interval: a compactor may be away for a restart.
-const SHORTEST_WITHOUT_INDEX: Duration = Duration::from_secs(15 * 60);
+/// The first pause after a poll that left the list incomplete; each further one is twice as long, up to the interval.
+const FIRST_RETRY: Duration = Duration::from_secs(5);
 
 /// Polls the block list once, then in the background until `stop`. `owns`: which tenant indexes this process writes.
 pub(crate) async fn start(
@@ -41,8 +39,12 @@ pub(crate) async fn start(
     let mut forgotten = ForgottenIndexes::new(interval);
     forgotten.look(poll(&poller, &blocklist, &metrics).await);
     let polls = async move {
+        let mut soon = FIRST_RETRY;
         loop {
-            tokio::time::sleep(interval).await;
+            // Answers are partial until the list was read once.
+            let pause = if blocklist.is_part_of_any() { soon.min(interval) } else { interval };
+            soon = if pause < interval { soon.saturating_mul(2) } else { FIRST_RETRY };
+            tokio::time::sleep(pause).await;
             forgotten.look(poll(&poller, &blocklist, &metrics).await);
         }
     };
@@ -99,8 +101,8 @@ async fn poll(poller: &Poller, blocklist: &Blocklist, metrics: &Metrics) -> Opti
     }
 }
 
-/// Watches for tenant indexes that nobody writes any more: blocks that came later are known only to whoever wrote them, until
-/// it restarts.
+/// Watches for tenant indexes that nobody writes any more, where the bucket must not be listed instead: blocks that came later are
+/// known only to whoever was told of them, until it restarts.
 struct ForgottenIndexes {
     older_than: Duration,
     /// The log has said it, and the state has lasted since.
@@ -109,9 +111,7 @@ struct ForgottenIndexes {
 
 impl ForgottenIndexes {
     fn new(interval: Duration) -> Self {
-        let older_than =
-            interval.saturating_mul(INTERVALS_WITHOUT_INDEX).max(SHORTEST_WITHOUT_INDEX);
-        Self { older_than, is_told: false }
+        Self { older_than: settings::index_is_forgotten_after(interval), is_told: false }
     }
 
     /// Says once that there are some. A poll that failed tells nothing.
@@ -126,7 +126,7 @@ impl ForgottenIndexes {
                 tenants = forgotten.len(),
                 age_seconds = age.as_secs(),
                 "tenant index is old and this process does not write it: blocks written since are not found after a restart. \
-                 Run a compactor (compactor.disabled: false), or set storage.trace.blocklist_poll_stale_tenant_index"
+                 Run a compactor (compactor.disabled: false), or set storage.trace.blocklist_poll_fallback"
             );
         }
         self.is_told = !forgotten.is_empty();
@@ -271,13 +271,13 @@ mod tests {
             seen("old", false, Some(5_000)),
             seen("own", true, Some(5_000)),
             seen("listed", false, None),
-            seen("new", false, Some(2_000)),
+            seen("new", false, Some(1_500)),
         ];
         let report = PollReport { by_tenant, ..PollReport::default() };
         let of = |interval| ForgottenIndexes::new(Duration::from_secs(interval));
         let age = Duration::from_secs(5_000);
         assert_eq!(of(900).among(&report, now), [("old", age)]);
-        assert_eq!(of(1_800).among(&report, now), []);
+        assert_eq!(of(3_000).among(&report, now), []);
         assert_eq!(of(1).among(&report, now).len(), 2);
     }
 

@@ -35,6 +35,8 @@ const EMPTY_TENANT_AGE: Duration = Duration::from_secs(12 * 3600);
 /// How the block list is refreshed. Zeros are the built-in numbers.
 pub(crate) fn poller(trace: &TraceStorage) -> PollerSettings {
     let (stale, built_in) = (trace.blocklist_poll_stale_tenant_index, PollerSettings::default());
+    // Compactors write the indexes. Where they are away for long, blocks would be missed by whoever starts meanwhile.
+    let forgotten = || index_is_forgotten_after(poll_interval(trace));
     let or = |count: usize, built_in| if count == 0 { built_in } else { count };
     PollerSettings {
         meta_concurrency: or(trace.blocklist_poll_concurrency, built_in.meta_concurrency),
@@ -43,7 +45,9 @@ pub(crate) fn poller(trace: &TraceStorage) -> PollerSettings {
         fallback: trace.blocklist_poll_fallback,
         index_builders: usize::try_from(trace.blocklist_poll_tenant_index_builders)
             .map_or(built_in.index_builders, |builders| or(builders, built_in.index_builders)),
-        stale_index_after: stale.non_zero(),
+        stale_index_after: stale
+            .non_zero()
+            .or_else(|| trace.blocklist_poll_fallback.then(forgotten)),
         tolerate_consecutive_errors: trace.blocklist_poll_tolerate_consecutive_errors,
         tolerate_tenant_failures: trace.blocklist_poll_tolerate_tenant_failures,
         jitter: Duration::from_millis(trace.blocklist_poll_jitter_ms),
@@ -52,6 +56,12 @@ pub(crate) fn poller(trace: &TraceStorage) -> PollerSettings {
             .then(|| trace.empty_tenant_deletion_age.non_zero().unwrap_or(EMPTY_TENANT_AGE)),
         max_bytes: block_list_bytes(trace.blocklist_max_bytes),
     }
+}
+
+/// A tenant index is written at each poll of those who write it. When it is older than this, nobody does any more. Ingesters
+/// answer for the spans of a block that is not in the index for longer (`complete_block_timeout`).
+pub(crate) fn index_is_forgotten_after(interval: Duration) -> Duration {
+    interval.saturating_mul(2).max(Duration::from_secs(10 * 60))
 }
 
 /// Pause between two polls of the block list.

@@ -148,6 +148,11 @@ impl Frontend {
         self.settings.metrics_limits(&self.limits_of(tenants))
     }
 
+    /// True if the block list of one of these tenants could not be read yet, or only a part of it.
+    pub(crate) fn is_list_part(&self, tenants: &[TenantId]) -> bool {
+        tenants.iter().any(|tenant| self.blocklist.is_part(tenant.as_str()))
+    }
+
     /// Blocks of these tenants that the block list has no room for.
     pub(crate) fn left_out_blocks(&self, tenants: &[TenantId]) -> usize {
         let blocks = tenants.iter().map(|tenant| self.blocklist.tenant(tenant.as_str()));

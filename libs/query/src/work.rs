@@ -157,11 +157,11 @@ pub(crate) struct Cost {
 }
 
 impl Frontend {
-    /// No work yet, of a query over these tenants. Its answer is partial from the start if the block list has no room for all
+    /// No work yet, of a query over these tenants. Its answer is partial from the start if the block list lacks some of
     /// their blocks.
     pub(crate) fn new_work(&self, tenants: &[TenantId]) -> Work {
         let mut work = Work::within(self.limits_of(tenants).max_inspected_bytes);
-        work.partial = self.left_out_blocks(tenants) > 0;
+        work.partial = self.left_out_blocks(tenants) > 0 || self.is_list_part(tenants);
         work
     }
 

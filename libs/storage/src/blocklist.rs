@@ -7,6 +7,7 @@ mod tenant_blocks;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 use uuid::Uuid;
@@ -41,6 +42,8 @@ pub struct Blocklist {
     current: RwLock<Snapshot>,
     /// Also held while `current` is replaced.
     pending: Mutex<Pending>,
+    /// Polls have failed, and none has succeeded yet.
+    is_unread: AtomicBool,
 }
 
 /// Changes that no poll has seen.
@@ -49,6 +52,7 @@ struct Pending {
     /// Each with its number, in order.
     changes: Vec<(u64, String, BlockChanges)>,
     next: u64,
+    is_polled: bool,
 }
 
 /// The state at the start of a poll.
@@ -76,6 +80,17 @@ impl Blocklist {
     /// The blocks of one tenant; empty when it is not known.
     pub fn tenant(&self, tenant: &str) -> Arc<TenantBlocks> {
         self.snapshot().get(tenant).cloned().unwrap_or_default()
+    }
+
+    /// True if the bucket may have blocks of the tenant that no poll could read yet: queries answer without them.
+    pub fn is_part(&self, tenant: &str) -> bool {
+        self.is_unread.load(Ordering::Relaxed) || self.tenant(tenant).is_part()
+    }
+
+    /// True if that holds for any tenant.
+    pub fn is_part_of_any(&self) -> bool {
+        let is_part = |blocks: &Arc<TenantBlocks>| blocks.is_part();
+        self.is_unread.load(Ordering::Relaxed) || self.snapshot().values().any(is_part)
     }
 
     /// The tenants that have blocks, sorted.
@@ -133,6 +148,12 @@ impl Blocklist {
         PollStart { before: self.snapshot(), own, next: pending.next }
     }
 
+    /// A poll has failed before it could list the tenants.
+    pub(crate) fn poll_failed(&self) {
+        let pending = self.pending.lock();
+        self.is_unread.store(!pending.is_polled, Ordering::Relaxed);
+    }
+
     /// Takes the result of a poll. `unseen`: changes from before its start that it did not see
     /// either, but which the result has.
     pub(crate) fn finish_poll(
@@ -151,7 +172,9 @@ impl Blocklist {
             }
         }
         pending.changes = changes;
+        pending.is_polled = true;
         self.set(tenants);
+        self.is_unread.store(false, Ordering::Relaxed);
     }
 
     fn set(&self, tenants: HashMap<String, Arc<TenantBlocks>>) {

@@ -102,7 +102,7 @@ struct Tenant {
     previous: Arc<TenantBlocks>,
     /// Changes of this process that no poll has seen.
     own: BlockChanges,
-    /// No poll has been there before.
+    /// No poll has found all of it before.
     is_new: bool,
     /// The memory that its new blocks may take.
     room: Arc<Room>,
@@ -158,19 +158,26 @@ impl Poller {
         let start = self.blocklist.start_poll();
         // A tenant whose first block was just written may not be listed yet.
         let mut tenants: BTreeSet<_> = start.before.keys().cloned().collect();
-        tenants.extend(block_io::list_tenants(&self.bucket).await?);
+        let listed = block_io::list_tenants(&self.bucket).await;
+        tenants.extend(listed.inspect_err(|_| self.blocklist.poll_failed())?);
         let tenants: Vec<String> = tenants.into_iter().collect();
         self.memory.forget_other_tenants(&tenants);
         let mut report = PollReport { tenants: tenants.len(), ..PollReport::default() };
         // Starts from the old lists, so that a tenant that is not reached keeps its own.
         let mut after = start.before.as_ref().clone();
+        for tenant in &tenants {
+            let known = after.entry(tenant.clone()).or_default();
+            if !known.is_polled() && !known.is_part() {
+                *known = Arc::new(known.as_ref().clone().part());
+            }
+        }
         let mut unseen = start.own.clone();
         let known_bytes = start.before.values().map(|blocks| blocks.memory_bytes()).sum::<u64>();
         let room = Room::new(self.settings.max_bytes, known_bytes + self.memory.read_bytes());
         let tenants = tenants.into_iter().map(|name| {
             let known = start.before.get(&name).cloned();
             let own = start.own.get(&name).cloned().unwrap_or_default();
-            let is_new = known.is_none();
+            let is_new = known.as_ref().is_none_or(|blocks| !blocks.is_polled());
             let (previous, room) = (known.unwrap_or_default(), Arc::clone(&room));
             Tenant { previous_bytes: previous.memory_bytes(), is_new, previous, own, name, room }
         });

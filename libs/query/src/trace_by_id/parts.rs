@@ -20,6 +20,8 @@ pub(super) struct Parts {
     pub(super) damaged_blocks: u32,
     /// Blocks that the block list has no room for.
     pub(super) left_out_blocks: usize,
+    /// The block list was not read yet, or not all of it.
+    pub(super) is_list_part: bool,
     /// Too few ingesters answered.
     pub(super) recent_partial: bool,
     pub(super) is_part: bool,
@@ -40,6 +42,7 @@ impl Parts {
             inspected_bytes: 0,
             damaged_blocks: 0,
             left_out_blocks: 0,
+            is_list_part: false,
             recent_partial: false,
             is_part: false,
             part_bytes: 0,
@@ -64,6 +67,7 @@ impl Parts {
         self.inspected_bytes = self.inspected_bytes.saturating_add(other.inspected_bytes);
         self.damaged_blocks = self.damaged_blocks.max(other.damaged_blocks);
         self.left_out_blocks = self.left_out_blocks.max(other.left_out_blocks);
+        self.is_list_part |= other.is_list_part;
         self.recent_partial |= other.recent_partial;
         self.is_part |= other.is_part;
         self.is_of_old_release |= other.is_of_old_release;
@@ -144,6 +148,12 @@ pub(super) fn combine(parts: Parts, limit: Limit, shared_ids: SharedIds) -> Resu
             "{} blocks are not known for lack of memory (limit: storage.trace.blocklist_max_bytes)",
             parts.left_out_blocks
         ));
+    }
+    if parts.is_list_part {
+        messages.push(
+            "the list of blocks could not be read completely, spans in blocks may be missing"
+                .to_owned(),
+        );
     }
     if parts.recent_partial {
         messages.push("too few ingesters answered, recent spans may be missing".to_owned());

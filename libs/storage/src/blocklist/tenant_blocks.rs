@@ -28,11 +28,24 @@ pub struct TenantBlocks {
     no_compact: Arc<HashSet<Uuid>>,
     /// Number of blocks for which there was no room.
     left_out: usize,
+    known: Known,
     /// Some live block is of a version that this release cannot read.
     has_unreadable: bool,
     names: Arc<Names>,
     /// All blocks that may cover others.
     linked: BTreeSet<Uuid>,
+}
+
+/// How much of the tenant's part of the bucket the list has.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Known {
+    /// What this process wrote or was told of: no poll has looked there yet.
+    #[default]
+    Told,
+    /// A poll could not read the rest, and none could before.
+    Part,
+    /// What a poll found.
+    Polled,
 }
 
 #[derive(Debug, Clone)]
@@ -126,6 +139,7 @@ impl TenantBlocks {
             && self.superseded.is_empty()
             && self.compacted.is_empty()
             && self.left_out == 0
+            && !self.is_part()
     }
 
     /// Blocks of the bucket that the list had no room for: queries answer without them.
@@ -133,9 +147,24 @@ impl TenantBlocks {
         self.left_out
     }
 
-    /// The same list, with the number of blocks that were left out of it.
-    pub(crate) fn without(self, left_out: usize) -> Self {
-        Self { left_out, ..self }
+    /// True if the bucket may have further blocks that no poll could read yet: queries answer without them.
+    pub fn is_part(&self) -> bool {
+        self.known == Known::Part
+    }
+
+    /// The same list, as a poll found it, with the number of blocks that were left out of it.
+    pub(crate) fn polled(self, left_out: usize) -> Self {
+        Self { left_out, known: Known::Polled, ..self }
+    }
+
+    /// The same list, of which a poll could not read all.
+    pub(crate) fn part(self) -> Self {
+        Self { known: Known::Part, ..self }
+    }
+
+    /// True if a poll found all of it.
+    pub(crate) fn is_polled(&self) -> bool {
+        self.known == Known::Polled
     }
 
     /// Estimated memory of the list, in bytes.
@@ -243,6 +272,7 @@ impl TenantBlocks {
             compacted: edited(&self.compacted, cleared.iter().copied(), marked.cloned()),
             no_compact: Arc::clone(&self.no_compact),
             left_out: self.left_out,
+            known: self.known,
             has_unreadable,
             names: Arc::clone(&self.names),
             linked,

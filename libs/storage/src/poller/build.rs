@@ -110,6 +110,9 @@ impl Poller {
             (false, _) => index,
         };
         poll.blocks = self.arrange(name, index, no_compact).await?;
+        if metas_missing > 0 {
+            poll.blocks = poll.blocks.part();
+        }
         Ok(poll)
     }
 

@@ -163,7 +163,7 @@ impl Poller {
         let left_out = usize::try_from(index.left_out).unwrap_or(usize::MAX);
         let arrange = move || {
             let all = TenantBlocks::with_no_compact(index.live, index.compacted, no_compact);
-            Ok(all.without(left_out))
+            Ok(all.polled(left_out))
         };
         let blocks = blocking(tenant, arrange).await?;
         if let Some(meta) = blocks.unreadable().next()

@@ -233,16 +233,19 @@ async fn meta_that_keeps_failing_costs_a_new_list_only_its_block_and_an_old_one_
     assert_eq!((report.metas_missing, report.is_incomplete()), (1, true));
     assert!(report.by_tenant[0].failed);
     assert_eq!(live(&poller, "t"), [good]);
+    assert!(poller.blocklist.is_part("t") && poller.blocklist.is_part_of_any());
     // Other processes must not learn of such a list.
     assert!(!bucket.has("t/index.pb.zst").await);
     poller.poll_once().await.unwrap();
     assert_eq!(live(&poller, "t").len(), 2);
+    assert!(!poller.blocklist.is_part_of_any());
 
     let (worse, fine) = (bucket.add("t").await, bucket.add("t").await);
     store.fail(&block_key("t", worse, META), 2);
     let report = poller.poll_once().await.unwrap();
     assert_eq!(report.failed_tenants, ["t"]);
     assert_eq!(live(&poller, "t").len(), 2);
+    assert!(!poller.blocklist.is_part("t"));
     store.reads();
     poller.poll_once().await.unwrap();
     assert_eq!(store.reads(), 1);
@@ -261,6 +264,33 @@ async fn store_that_fails_every_read_is_given_up_soon() {
     assert_eq!(report.failed_tenants, ["t"]);
     assert!(store.reads() < 200);
     assert!(!bucket.has("t/index.pb.zst").await);
+}
+
+#[tokio::test]
+async fn list_that_was_never_read_says_that_it_lacks_blocks() {
+    let (store, bucket) = FaultyStore::new();
+    let (old, told) = (bucket.add("t").await, Uuid::new_v4());
+    let poller = bucket.builder();
+    let list = Arc::clone(&poller.blocklist);
+    assert!(!list.is_part("t"));
+    store.set_down(true);
+    poller.poll_once().await.unwrap_err();
+    assert!(list.is_part("t") && list.is_part("other") && list.is_part_of_any());
+    // What this process is told of does not make up for the rest.
+    list.add_block(BlockMeta::new(BlockVersion::VParquet4, "t", told));
+    assert!(list.is_part("t"));
+    store.set_down(false);
+    store.fail(&block_key("t", old, META), 2);
+    poller.poll_once().await.unwrap();
+    assert!(list.is_part("t") && !list.is_part("other"));
+    list.add_block(BlockMeta::new(BlockVersion::VParquet4, "t", Uuid::new_v4()));
+    assert!(list.is_part("t"));
+    poller.poll_once().await.unwrap();
+    assert!(!list.is_part_of_any() && live(&poller, "t").contains(&old));
+    // From now on there is a list to keep.
+    store.set_down(true);
+    poller.poll_once().await.unwrap_err();
+    assert!(!list.is_part("t") && live(&poller, "t").contains(&old));
 }
 
 #[tokio::test]

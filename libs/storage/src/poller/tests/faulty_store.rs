@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::fmt;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use futures_util::stream::BoxStream;
 use futures_util::{FutureExt, TryStreamExt};
@@ -26,6 +26,8 @@ pub(super) struct Faults {
     /// These are deleted right after a listing.
     pub(super) vanishing: Mutex<HashSet<Path>>,
     reads: AtomicUsize,
+    /// Tenants cannot be listed.
+    down: AtomicBool,
 }
 
 impl Faults {
@@ -102,6 +104,9 @@ impl ObjectStore for FaultyStore {
     }
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> StoreResult<ListResult> {
+        if self.faults.down.load(Ordering::SeqCst) {
+            return Err(failure());
+        }
         let mut listed = self.inner.list_with_delimiter(prefix).await?;
         if let Some(frozen) = &*self.faults.frozen.lock().unwrap() {
             let is_there = |prefix: &Path| frozen.iter().any(|o| o.location.prefix_matches(prefix));
@@ -134,6 +139,10 @@ impl FaultyStore {
 
     pub(super) fn thaw_listing(&self) {
         *self.faults.frozen.lock().unwrap() = None;
+    }
+
+    pub(super) fn set_down(&self, down: bool) {
+        self.faults.down.store(down, Ordering::SeqCst);
     }
 
     pub(super) fn fail(&self, end: &str, times: usize) {
