@@ -245,6 +245,32 @@ def test_processes_that_start_without_storage_say_what_they_lack_until_they_have
             check_all(load, timeout=40)
 
 
+def test_ingester_that_leaves_while_storage_is_away_is_missed_until_it_is_back(tmp_path, s3_server):
+    single = {"ingester": {"lifecycler": {"ring": {"replication_factor": 1}}}}
+    with FaultProxy(s3_server.port) as proxy:
+        quick = {"retry_max_attempts": 2, "retry_backoff_initial": "20ms", "retry_backoff_max": "50ms"}
+        counts = {"ingester": 2, "distributor": 1, "query-frontend": 1, "querier": 1}
+        with Cluster(tmp_path, counts=counts, storage=s3_server.new_bucket().config(proxy.port, **quick), config=single) as cluster:
+            cluster.start()
+            proxy.set("refuse")
+            with Load(cluster) as load:
+                load.run_until(300)
+            leaver = cluster["ingester-0"]
+            assert leaver.stop(60) == 0
+            assert "spans remain on its disk" in leaver.logs()
+            proxy.set("pass")
+            questions = Questions(load)
+            for kind in ("search", "count"):
+                assert not questions.ask(kind, load.slices()[0]), f"{kind}: whole without {leaver.name}"
+            leaver.start()
+            check_all(load)
+            # What left nothing behind is missed by nobody.
+            cluster.flush()
+            assert leaver.stop(60) == 0
+            cluster.await_ring({"ingester-1"})
+            check_all(load)
+
+
 # --- full disk -------------------------------------------------------------------------------------------------------
 
 

@@ -70,14 +70,14 @@ impl Drop for Queued<'_> {
 
 impl Ingester {
     /// Cuts and flushes in the background until cancelled. Then it stops: it refuses pushes, cuts live spans, and
-    /// writes what `last` says at that time. What is not written stays on disk for the next start.
+    /// writes what `last` says at that time. What is not written stays on disk for the next start; false if anything does.
     ///
     /// Errors: why not all was written, of [`LastFlush::All`] only.
     pub async fn run(
         self: Arc<Self>,
         cancel: CancellationToken,
         last: impl FnOnce() -> LastFlush,
-    ) -> Result<(), Error> {
+    ) -> Result<bool, Error> {
         let look = self.settings.flush_check_period.min(Duration::from_secs(1));
         let mut cut_task: Option<JoinHandle<()>> = None;
         let mut flush_task: Option<JoinHandle<()>> = None;
@@ -113,29 +113,29 @@ impl Ingester {
             }
         }
         self.stop_pushes();
-        let stopped = match last() {
-            LastFlush::All => self.flush_all_patiently().await.map(|()| true),
+        let all_written = match last() {
+            LastFlush::All => self.flush_all_patiently().await.map(|()| true)?,
             LastFlush::Within(time) => match tokio::time::timeout(time, self.flush_all()).await {
                 Ok(Err(error)) => {
                     tracing::warn!(
                         error = error_text(&error),
                         "spans stay on local disk until the next start"
                     );
-                    Ok(false)
+                    false
                 }
-                Ok(Ok(())) => Ok(true),
+                Ok(Ok(())) => true,
                 Err(_) => {
                     tracing::warn!(
                         "stopped before all spans were flushed; they stay on local disk"
                     );
-                    Ok(false)
+                    false
                 }
             },
         };
-        if stopped? {
+        if all_written {
             tracing::info!("all spans are in object storage");
         }
-        Ok(())
+        Ok(all_written)
     }
 
     /// As [`Self::flush_all`], again and again while it fails, until for `flush_op_timeout` no block was written.

@@ -70,16 +70,26 @@ pub async fn part(
         // The other processes must stop sending pushes first. Queries are still answered.
         cluster.stop_writes_to_ingester().await;
         stop.cancel();
-        match run.await {
-            Ok(Ok(())) => {}
+        let all_written = match run.await {
+            Ok(Ok(all_written)) => all_written,
             // It was logged with what remains.
-            Ok(Err(_)) => failed.set(),
+            Ok(Err(_)) => {
+                failed.set();
+                false
+            }
             Err(_) => {
                 tracing::error!("ingester task panicked");
                 failed.set();
+                false
             }
+        };
+        match all_written {
+            true => cluster.leave_ingesters(for_good()).await,
+            // Without its entry in the ring, answers would lack these spans and not say so.
+            false => tracing::warn!(
+                "the ring keeps this ingester as leaving, because spans remain on its disk"
+            ),
         }
-        cluster.leave_ingesters(for_good()).await;
     }));
     Ok((part, ingester))
 }
