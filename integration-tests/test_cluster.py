@@ -15,6 +15,7 @@ from harness.cluster import Cluster
 from harness.endure import Endured
 from harness.load import Asker, Load, check_all
 from harness.paths import REPOSITORY
+from harness.ports import free_ports
 from harness.protobuf import varint
 from harness.server import merge
 from harness.waiting import eventually
@@ -52,6 +53,26 @@ def test_processes_start_in_any_order(tmp_path, bucket, order):
             load.run_until(200)
         assert not load.failures()
         check_all(load)
+
+
+def test_wrong_members_to_join_are_named_until_one_is_found(tmp_path, bucket):
+    (nobody,) = free_ports(1)
+    with Cluster(tmp_path, bucket, {"distributor": 2}) as cluster:
+        first, second = cluster.of("distributor")
+        for wrong, said in (("no-such-host.invalid:7946", "none of memberlist.join_members has an address"),
+                            (f"127.0.0.1:{nobody}", "nobody answers at memberlist.join_members")):
+            cluster.seeds = lambda wrong=wrong: [wrong]
+            first.start()
+            logs = first.logs().rpartition("gossip started")[2]
+            (line,) = [line for line in logs.splitlines() if "this process is alone" in line]
+            assert "level=warn" in line and said in line and wrong.split(":")[0] in line, line
+            assert "cluster joined" not in logs
+            first.kill()
+        first.start()
+        cluster.seeds = lambda: [f"{first.address}:{first.gossip_port}"]
+        second.start()
+        for node in (first, second):
+            eventually(lambda node=node: "cluster joined" in node.logs(), f"{node.name} says that it joined", 10)
 
 
 # --- pages -----------------------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from harness.clock import JumpingClock
 from harness.cluster import Cluster
 from harness.endure import Endured
 from harness.fault_proxy import FaultProxy
-from harness.load import KINDS, Failed, Load, Questions, Template, check_all
+from harness.load import KINDS, Asker, Failed, Load, Questions, Template, check_all
 from harness.netns import Network
 from harness.waiting import eventually
 
@@ -121,6 +121,36 @@ def test_kill_of_everything_at_random_instants_loses_nothing(cluster):
         endured.recovered("four kills of two")
 
 
+def test_ingester_that_still_reads_its_disk_is_missed_when_everything_starts_anew(tmp_path, s3_server):
+    single = {"ingester": {"lifecycler": {"ring": {"replication_factor": 1}}}}
+    bucket = s3_server.new_bucket()
+    counts = {"ingester": 1, "distributor": 1, "query-frontend": 1, "querier": 1}
+    with FaultProxy(s3_server.port) as proxy, Cluster(tmp_path, bucket, counts, config=single) as cluster:
+        # Before it reads its disk, it asks for its bucket: that is what it waits for here.
+        late = cluster.new("ingester", config=bucket.config(proxy.port))
+        cluster.start()
+        with Load(cluster) as load:
+            load.run_until(300)
+        for node in cluster.nodes.values():
+            node.process.kill()
+        for node in cluster.nodes.values():
+            node.process.wait()
+        proxy.set("stall")
+        for node in cluster.nodes.values():
+            node.spawn()
+        for node in cluster.nodes.values():
+            if node is not late:
+                node.await_ready()
+        questions, ring = Questions(load), cluster["querier-0"].ring
+        eventually(lambda: ring().get("ingester-0") == "ACTIVE", "one ingester is there", 20)
+        for kind in ("search", "count"):
+            assert not questions.ask(kind, load.slices()[0]), f"{kind}: whole without {late.name}"
+        assert ring()[late.name] == "PENDING"
+        proxy.set("pass")
+        late.await_ready()
+        check_all(load)
+
+
 # --- hangs -----------------------------------------------------------------------------------------------------------
 
 
@@ -138,6 +168,26 @@ def test_hang_of_one_process_is_survived(cluster, service):
             assert not endured.query_failures(), endured.query_failures()[:3]
         victim.thaw()
         endured.recovered(f"{SECONDS:.0f} s of SIGSTOP of {victim.name}")
+
+
+def test_ingesters_that_hang_are_not_waited_for_long_though_their_ring_still_counts_on_them(tmp_path, bucket):
+    patient = {"ingester": {"lifecycler": {"heartbeat_timeout": "5m", "ring": {"replication_factor": 1, "heartbeat_timeout": "5m"}}},
+               "querier": {"search": {"query_timeout": "30s"}, "trace_by_id": {"query_timeout": "30s"}}}
+    counts = {"ingester": 2, "distributor": 1, "query-frontend": 1, "querier": 1}
+    with Cluster(tmp_path, bucket, counts, config=patient) as cluster:
+        cluster.start()
+        with Load(cluster) as load:
+            load.run_until(300)
+        questions = Questions(load, Asker(cluster, timeout=60))
+        cluster["ingester-1"].freeze()
+        time.sleep(2)  # more than ten rounds of gossip
+        for kind in KINDS:
+            begun = time.monotonic()
+            assert not questions.ask(kind, load.slices()[0]), f"{kind}: whole without ingester-1"
+            assert time.monotonic() - begun < 20, kind
+        assert cluster["querier-0"].ring()["ingester-1"] == "ACTIVE"
+        cluster["ingester-1"].thaw()
+        check_all(load)
 
 
 # --- partition -------------------------------------------------------------------------------------------------------

@@ -117,7 +117,7 @@ impl RecentData {
             return all_that_hold_a_span(&view);
         };
         let size = (self.parts.shard_size_of)(tenant);
-        if !self.shard_sizes.is_settled(tenant, size, look_back) {
+        if !self.shard_sizes.is_settled(tenant, size, look_back) || view.has_pending() {
             return all_that_hold_a_span(&view);
         }
         let look_back = LookBack { since: unix_seconds_before(look_back) };
@@ -142,7 +142,7 @@ impl RecentData {
         let is_old = |instance: &Arc<Instance>| {
             instance.registered < since && instance.read_only_updated < since
         };
-        if !view.instances().iter().all(is_old) {
+        if !view.instances().iter().all(is_old) || view.has_pending() {
             return None;
         }
         let size = (self.parts.shard_size_of)(tenant);

@@ -286,6 +286,37 @@ impl Ledger {
         entries.into_values().map(|entry| entry.instance(self, timeout, now)).collect()
     }
 
+    /// Ingesters of a ring that are about to enter it, as its pending instances: those of live members that say so and have
+    /// claimed no place yet, unless their former one is still there.
+    pub(crate) fn returning(&self, ring: &str, timeout: Duration, now: Instant) -> Vec<Instance> {
+        let entries = self.entries(ring, now);
+        let mut found = BTreeMap::new();
+        for node in self.nodes.values().filter(|node| self.is_alive(node, now, timeout)) {
+            let Some(description) = node.news.member.as_ref().map(|member| &member.description)
+            else {
+                continue;
+            };
+            let id = description.returning.as_str();
+            let has_claimed = node.news.claims.iter().any(|claim| claim.ring == ring);
+            if !id.is_empty() && !has_claimed && !entries.contains_key(id) {
+                let pending = Instance {
+                    zone: description.zone.as_str().into(),
+                    state: State::Pending,
+                    ..Instance::active(id, &description.grpc_address, [])
+                };
+                found.insert(id, pending);
+            }
+        }
+        found.into_values().collect()
+    }
+
+    /// Instances of a ring whose member is suspect, though they may still count as alive.
+    pub(crate) fn silent(&self, ring: &str, now: Instant) -> HashSet<String> {
+        let entries = self.entries(ring, now).into_iter();
+        let silent = entries.filter(|(_, entry)| !self.is_present(entry.node, now));
+        silent.map(|(id, _)| id.to_owned()).collect()
+    }
+
     /// Tombstones for entries of a ring that were silent for too long. There are none while more entries are unhealthy
     /// than the settings allow: so many at once mean a network failure, or something that people must look at.
     pub(crate) fn expired(&self, settings: &WatchSettings, now: Instant) -> Vec<Tombstone> {

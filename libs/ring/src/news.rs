@@ -30,6 +30,10 @@ pub struct SelfDescription {
     pub zone: String,
     /// Version of the program.
     pub version: String,
+    /// Name of its ingester, if that has spans on its disk. It enters the ring once it has read them back; until then others
+    /// have to miss it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub returning: String,
 }
 
 /// A process.
@@ -132,6 +136,7 @@ mod tests {
             grpc_address: "h:2".to_owned(),
             zone: "z".to_owned(),
             version: "1".to_owned(),
+            returning: String::new(),
         };
         let member = MemberNews { description, left: false };
         let text = r#"{"targets":["ingester"],"http":"h:1","grpc":"h:2","zone":"z","version":"1","left":false}"#;

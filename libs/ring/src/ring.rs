@@ -1,5 +1,6 @@
 //! A ring: the current view, and how to wait for the next.
 
+use std::collections::HashSet;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -79,6 +80,15 @@ impl Ring {
         };
         let heard = view.instances().iter();
         heard.map(|at| Heard { silent_for: silent_for(at), instance: Arc::clone(at) }).collect()
+    }
+
+    /// Names of the instances of which nothing was heard for some rounds of gossip (`MembershipSettings::suspect_after`). They
+    /// are in the view until the heartbeat timeout, which is longer, but not worth a long wait.
+    pub fn silent(&self) -> HashSet<String> {
+        let kept_by = self.kept_by();
+        kept_by.map_or_else(HashSet::new, |(key, record)| {
+            record.with_ledger(|ledger, now| ledger.silent(key, now))
+        })
     }
 
     /// Removes an instance; everyone in the cluster is told. It comes back if it is alive. False

@@ -152,6 +152,8 @@ pub struct WatchSettings {
     pub forget_after: Option<Duration>,
     /// Forget nothing while more than this many are unhealthy at once; `None` is no such limit.
     pub forget_at_most: Option<usize>,
+    /// Members that are about to enter (`SelfDescription::returning`) are pending instances before they do.
+    pub awaits_returning: bool,
 }
 
 impl WatchSettings {
@@ -166,6 +168,7 @@ impl WatchSettings {
             heartbeat_timeout,
             forget_after: Some(heartbeat_timeout * 2),
             forget_at_most: None,
+            awaits_returning: false,
         }
     }
 }

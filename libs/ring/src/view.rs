@@ -114,6 +114,12 @@ impl RingView {
         &self.instances[index as usize]
     }
 
+    /// True if an instance is about to enter: which keys it holds is not known yet.
+    pub fn has_pending(&self) -> bool {
+        let is_pending = |at: &Arc<Instance>| at.state == State::Pending && at.tokens.is_empty();
+        self.instances.iter().any(is_pending)
+    }
+
     /// The instance named `id`.
     pub fn find(&self, id: &str) -> Option<&Arc<Instance>> {
         let at = self.instances.binary_search_by(|instance| (*instance.id).cmp(id)).ok()?;

@@ -92,6 +92,7 @@ fn membership(config: &Config, ip: IpAddr, gossips: bool) -> Result<MembershipSe
         grpc_address: SocketAddr::new(ip, server.cluster_port()).to_string(),
         zone: config.ingester.lifecycler.availability_zone.clone(),
         version: VERSION.to_owned(),
+        returning: returning(config),
     };
     let name = match memberlist.node_name.as_str() {
         "" => &config.ingester.lifecycler.id,
@@ -108,6 +109,14 @@ fn membership(config: &Config, ip: IpAddr, gossips: bool) -> Result<MembershipSe
         registry: Some(Registry::global()),
         ..MembershipSettings::alone(name, description)
     })
+}
+
+/// The name of the ingester of this process if it has been here before, so that its directory is not empty; else nothing.
+fn returning(config: &Config) -> String {
+    let is_ingester = services_of(&config.target).contains(&"ingester");
+    let directory = std::fs::read_dir(&config.storage.trace.wal.path);
+    let has_files = is_ingester && directory.is_ok_and(|mut files| files.next().is_some());
+    if has_files { config.ingester.lifecycler.id.clone() } else { String::new() }
 }
 
 /// The ring of ingesters, whose members hold spans.
@@ -130,6 +139,7 @@ fn ingester_ring(config: &Config, own: OwnAddress, gossips: bool) -> RingPlan {
         // If more disappear at once, the network is partitioned, or this process hears nothing. Without copies, an ingester is
         // forgotten only by hand: its spans are nowhere else, and answers without it must say so.
         forget_at_most: Some(replication_factor / 2),
+        awaits_returning: true,
     };
     let address = own.or_configured(&lifecycler.address, lifecycler.port);
     let place = LifecyclerSettings {

@@ -1,5 +1,6 @@
 //! Makes the same call to several ingesters.
 
+use std::collections::HashSet;
 use std::future::pending;
 use std::sync::Arc;
 use std::time::{Duration, Instant as StdInstant};
@@ -16,6 +17,10 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tonic::{Code, Request, Response, Status};
 
 use super::RecentData;
+
+/// Time for an ingester of which nothing was heard for some rounds of gossip: it has most probably died without anybody
+/// refusing calls in its place.
+const TIME_FOR_SILENT: Duration = Duration::from_secs(5);
 
 /// A method of an ingester, with its request.
 pub(super) type Call<R, T> =
@@ -96,9 +101,10 @@ impl RecentData {
     {
         let settings = &self.parts.settings;
         let mut progress = set.progress();
+        let silent = self.parts.ring.silent();
+        let call = |at: usize| self.call(at, &set.instances[at], &question, &silent);
         let mut last = late_starters(set, settings.extra_query_delay);
-        let mut running: FuturesUnordered<Running<T>> =
-            (0..last.start).map(|at| self.call(at, &set.instances[at], &question)).collect();
+        let mut running: FuturesUnordered<Running<T>> = (0..last.start).map(call).collect();
         let start_last_at = Instant::now() + settings.extra_query_delay;
         let mut give_up_at = None;
         let mut answers = Vec::with_capacity(set.instances.len());
@@ -125,7 +131,7 @@ impl RecentData {
             };
             if start_rest {
                 let rest = std::mem::replace(&mut last, 0..0);
-                running.extend(rest.map(|at| self.call(at, &set.instances[at], &question)));
+                running.extend(rest.map(call));
             }
             if progress.is_enough() {
                 if running.is_empty() {
@@ -143,14 +149,24 @@ impl RecentData {
         Ok(Answers { all, partial, memory })
     }
 
-    fn call<R, T>(&self, at: usize, instance: &Instance, question: &Question<R, T>) -> Running<T>
+    fn call<R, T>(
+        &self,
+        at: usize,
+        instance: &Instance,
+        question: &Question<R, T>,
+        silent: &HashSet<String>,
+    ) -> Running<T>
     where
         R: Clone + Send + 'static,
         T: Message + 'static,
     {
         let left =
             question.context.deadline.map(|it| it.saturating_duration_since(StdInstant::now()));
-        let time = left.map_or(question.timeout, |left| left.min(question.timeout));
+        let most = match silent.contains(&*instance.id) {
+            true => question.timeout.min(TIME_FOR_SILENT),
+            false => question.timeout,
+        };
+        let time = left.map_or(most, |left| left.min(most));
         let mut request = Request::new(question.request.clone());
         request.set_timeout(time);
         question.context.write(request.metadata_mut());

@@ -1,6 +1,6 @@
 use super::node::MAX_TOKENS_OF_MEMBER;
 use super::*;
-use crate::news::MemberNews;
+use crate::news::{MemberNews, SelfDescription};
 use crate::settings::RingSettings;
 use crate::tokens::Tokens;
 
@@ -191,6 +191,37 @@ fn nothing_expires_while_too_many_are_unhealthy() {
     assert_eq!(expired(155), 0, "the other is unhealthy as well");
     let eager = WatchSettings { forget_at_most: None, ..settings.clone() };
     assert_eq!(fixture.ledger.expired(&eager, fixture.at(215)).len(), 2);
+}
+
+#[test]
+fn ingester_that_reads_its_disk_is_pending_until_it_claims_its_place() {
+    let mut fixture = Fixture::new();
+    let starts = |name: &str, claims: Vec<Claim>, heartbeat| {
+        let returning = "a".to_owned();
+        let description = SelfDescription { returning, ..SelfDescription::default() };
+        let member = Some(MemberNews { description, left: false });
+        let news = News { member, claims, ..News::default() };
+        Observed { id: id(name, 1), heartbeat, version: heartbeat, news: Some(news) }
+    };
+    let returning = |fixture: &Fixture, second| {
+        let found = fixture.ledger.returning(RING, TIMEOUT, fixture.at(second));
+        found
+            .iter()
+            .map(|at| format!("{}:{} {}", at.id, at.state, at.tokens.len()))
+            .collect::<Vec<_>>()
+    };
+    // A former start, which was killed meanwhile, is no other ingester.
+    fixture.observe(0..5, &|second| vec![starts("x", vec![], 1), starts("y", vec![], second)]);
+    assert_eq!(returning(&fixture, 5), ["a:PENDING 0"]);
+    assert_eq!(returning(&fixture, 100), [""; 0], "it is gone");
+    fixture
+        .observe(100..105, &|second| vec![starts("y", vec![claim("a", 1, State::Active)], second)]);
+    assert_eq!(returning(&fixture, 105), [""; 0]);
+    // What others remember of its former place is enough.
+    fixture.observe(105..110, &|second| {
+        vec![seen("z", 1, 7, &claim("a", 1, State::Active)), starts("y", vec![], second)]
+    });
+    assert_eq!(returning(&fixture, 110), [""; 0]);
 }
 
 #[test]

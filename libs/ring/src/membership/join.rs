@@ -10,9 +10,19 @@ use tokio::time::{Instant, timeout_at};
 use super::shared::Shared;
 use crate::error::{Error, Result};
 use crate::seeds::resolve_all;
+use crate::settings::GossipSettings;
 
 /// Seeds told of us in one attempt.
 const MAX_SEEDS_AT_ONCE: usize = 64;
+
+/// What became of an attempt to join.
+#[derive(Default)]
+struct Attempt {
+    /// Addresses that the configured names have, ours included.
+    resolved: usize,
+    /// Those that were told of us: not ours, nor those of members.
+    told: Vec<SocketAddr>,
+}
 
 /// The first attempt. It ends when another member was heard of, when all seeds have failed, or at the time limit.
 /// Errors only if the settings require a number of members.
@@ -22,16 +32,17 @@ pub(super) async fn first(shared: &Arc<Shared>) -> Result<()> {
     };
     let deadline = Instant::now() + settings.join_wait;
     let wanted = settings.abort_unless_reached.unwrap_or(1);
+    let mut last = Attempt::default();
     let attempt = async {
         let mut members = shared.members.subscribe();
         loop {
-            let seeds = tell_seeds(shared).await;
+            last = tell_seeds(shared).await;
             let again = Instant::now() + settings.interval * 2;
             while Instant::now() < again {
                 let failed = gossip.wire.reachability.changed.notified();
                 let reached = others(shared);
                 let unreachable = |seed| gossip.wire.reachability.is_unreachable(seed);
-                if reached >= wanted || reached == 0 && seeds.iter().all(unreachable) {
+                if reached >= wanted || reached == 0 && last.told.iter().all(unreachable) {
                     return;
                 }
                 tokio::select! {
@@ -47,9 +58,31 @@ pub(super) async fn first(shared: &Arc<Shared>) -> Result<()> {
     match settings.abort_unless_reached {
         Some(wanted) if reached < wanted => Err(Error::JoinFailed { reached, wanted }),
         _ => {
-            tracing::info!(members = reached, "cluster joined");
+            tell_operator(settings, reached, &last);
             Ok(())
         }
+    }
+}
+
+/// Logs whether others were found, and if not, what is to be looked at.
+fn tell_operator(settings: &GossipSettings, members: usize, attempt: &Attempt) {
+    let join_members = &settings.join;
+    let Attempt { resolved, told } = attempt;
+    if members > 0 {
+        tracing::info!(members, "cluster joined");
+    } else if *resolved == 0 && !join_members.is_empty() {
+        tracing::warn!(
+            ?join_members,
+            "none of memberlist.join_members has an address: this process is alone, and goes on looking for others"
+        );
+    } else if !told.is_empty() {
+        tracing::warn!(
+            ?join_members,
+            addresses = ?told,
+            "nobody answers at memberlist.join_members: this process is alone, and goes on looking for others"
+        );
+    } else {
+        tracing::info!("no other members to join: this process begins a cluster");
     }
 }
 
@@ -62,8 +95,13 @@ pub(super) async fn run(shared: Arc<Shared>) {
     }
     let (first, last) = settings.join_backoff;
     let (mut pause, mut attempts) = (first, 1u32);
+    let mut was_alone = others(&shared) == 0;
     loop {
         let alone = others(&shared) == 0;
+        if was_alone && !alone {
+            tell_operator(settings, others(&shared), &Attempt::default());
+        }
+        was_alone = alone;
         if alone && settings.abort_after_attempts.is_some_and(|most| attempts >= most) {
             let reason = format!("no other member found in {attempts} attempts to join");
             tracing::error!(reason, "memberlist.abort_if_cluster_join_fails");
@@ -75,9 +113,13 @@ pub(super) async fn run(shared: Arc<Shared>) {
             () = shared.stop.cancelled() => return,
             () = tokio::time::sleep(wait) => {}
         }
-        tell_seeds(&shared).await;
+        let attempt = tell_seeds(&shared).await;
         if alone {
             attempts = attempts.saturating_add(1);
+            if pause < last && pause * 2 >= last {
+                // It has lasted for about a minute.
+                tell_operator(settings, others(&shared), &attempt);
+            }
             pause = (pause * 2).min(last).max(Duration::from_millis(1));
         } else {
             (pause, attempts) = (first, 1);
@@ -85,23 +127,24 @@ pub(super) async fn run(shared: Arc<Shared>) {
     }
 }
 
-/// Gossips with each seed that is not known to be a member, and returns them.
-async fn tell_seeds(shared: &Shared) -> Vec<SocketAddr> {
+/// Gossips with each seed that is not known to be a member.
+async fn tell_seeds(shared: &Shared) -> Attempt {
     let (Some(settings), Some(gossip)) = (shared.gossip_settings(), &shared.gossip) else {
-        return Vec::new();
+        return Attempt::default();
     };
-    let resolved = resolve_all(&settings.join, &*settings.network).await;
+    let addresses = resolve_all(&settings.join, &*settings.network).await;
     let members: HashSet<SocketAddr> = shared.record.with_ledger(|ledger, now| {
         let heard = ledger.nodes().filter(|node| ledger.is_heard(node, now));
         heard.map(|node| node.id.gossip_advertise_addr).collect()
     });
-    let unknown = resolved.into_iter().filter(|seed| !members.contains(seed));
+    let resolved = addresses.len();
+    let unknown = addresses.into_iter().filter(|seed| !members.contains(seed));
     let seeds = unknown.filter(|seed| *seed != gossip.wire.advertised).collect();
     let seeds = some_of(seeds, super::random());
     for seed in &seeds {
         let _ = gossip.handle.gossip(*seed);
     }
-    seeds
+    Attempt { resolved, told: seeds }
 }
 
 /// Some of the seeds, starting at another one each time. If a name has hundreds of addresses, those that are no longer

@@ -57,7 +57,11 @@ impl Shared {
         let changed = self.defend(&ledger) | self.bury(&mut ledger, &rings, now);
         for Watched { settings, ring } in &rings {
             let timeout = settings.heartbeat_timeout;
-            ring.replace(ledger.instances(&settings.key, timeout, now));
+            let mut instances = ledger.instances(&settings.key, timeout, now);
+            if settings.awaits_returning {
+                instances.extend(ledger.returning(&settings.key, timeout, now));
+            }
+            ring.replace(instances);
             if let Some(metrics) = &self.metrics {
                 let view = ring.view();
                 metrics.ring(&settings.ring.name, view.instances(), view.token_count());
