@@ -250,10 +250,13 @@ impl BlockReader {
         let (mut low, mut high) = (0, groups.len());
         while low < high {
             let middle = low + (high - low) / 2;
-            if self.first_id(middle)?.is_some_and(|first| first <= id) {
-                low = middle + 1;
-            } else {
-                high = middle;
+            // A row group without rows has no ids: the next one after it that has some is compared.
+            let occupied = (middle..high).find(|&group| groups[group].traces > 0);
+            match occupied {
+                Some(group) if self.first_id(group)?.is_some_and(|first| first <= id) => {
+                    low = group + 1;
+                }
+                _ => high = middle,
             }
         }
         let found = low.checked_sub(1);

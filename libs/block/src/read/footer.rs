@@ -244,6 +244,15 @@ pub(crate) fn is_all_null(chunk: &ColumnChunkMetaData) -> bool {
     nulls.is_some_and(|nulls| u64::try_from(chunk.num_values()) == Ok(nulls))
 }
 
+/// True if the statistics say that some entry has a value. Without bounds, the number of nulls may lack those of empty
+/// lists around; then the dictionary is a better witness.
+pub(crate) fn has_values(chunk: &ColumnChunkMetaData) -> bool {
+    let Some(statistics) = chunk.statistics() else { return false };
+    let nulls = statistics.null_count_opt().map(|nulls| i64::try_from(nulls).unwrap_or(i64::MAX));
+    statistics.max_bytes_opt().is_some()
+        || nulls.is_some_and(|nulls| nulls < chunk.num_values()) && !is_dictionary_only(chunk)
+}
+
 /// True if the statistics say that no value is true.
 pub(crate) fn is_all_false(chunk: &ColumnChunkMetaData) -> bool {
     match chunk.statistics() {

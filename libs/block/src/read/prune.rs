@@ -7,7 +7,7 @@ use crate::attribute_owner::AttributeOwner;
 use crate::summary::ValueOwner;
 
 use super::File;
-use super::columns::{Leaf, ListColumns};
+use super::columns::{FixedColumn, Leaf, ListColumns};
 use super::kept_footer::KeptChunk;
 
 mod dictionaries;
@@ -180,9 +180,10 @@ impl File {
     ) -> Result<bool> {
         let list = self.list(owner);
         for fixed in &list.fixed {
-            let chunk = self.chunk(row_group, fixed.leaf);
-            if chunk.is_some_and(|chunk| !chunk.is_all_null) {
-                visit(&fixed.key);
+            match self.has_values(row_group, fixed)? {
+                Some(true) => visit(&fixed.key),
+                Some(false) => {}
+                None => return Ok(false),
             }
         }
         if let Some(messages) = list.within {
@@ -227,6 +228,27 @@ impl File {
             None => false,
         };
         Ok(complete && !is_generic)
+    }
+
+    /// Whether an owner has the attribute of a column; `None` if neither statistics nor a dictionary tell.
+    fn has_values(&self, row_group: usize, fixed: &FixedColumn) -> Result<Option<bool>> {
+        let Some(chunk) = self.chunk(row_group, fixed.leaf) else { return Ok(Some(false)) };
+        if chunk.is_all_null || fixed.omit_empty && chunk.is_all_empty {
+            return Ok(Some(false));
+        }
+        if chunk.has_values {
+            return Ok(Some(true));
+        }
+        if fixed.column_type != ColumnType::String {
+            return Ok(None);
+        }
+        Ok(match self.dictionary(row_group, fixed.leaf)? {
+            AllStrings::None => Some(false),
+            AllStrings::Unknown => None,
+            AllStrings::These(strings) => {
+                Some(any_string(&strings, &|string| !(fixed.omit_empty && string.is_empty())))
+            }
+        })
     }
 
     /// False if no entry of a column has a value.

@@ -46,12 +46,25 @@ fn rewritten(
     BlockReader::open(Arc::new(BytesSource::new(data)), &facts).unwrap()
 }
 
-/// Each column is that of the same path. Where there is none it is that of the same place, or the one before once more
-/// if the file gets more columns. One that was boolean and no longer
-/// is gets zeros.
+/// As [`rewrite_groups`], with all row groups.
 fn rewrite(
     sample: &Sample,
     properties: WriterPropertiesBuilder,
+    edit: impl Fn(String) -> String,
+) -> Bytes {
+    let groups: Vec<_> = (0..sample.open().row_groups().len()).map(Some).collect();
+    rewrite_groups(sample, properties, &groups, edit)
+}
+
+/// With these row groups; `None` for one without rows.
+///
+/// Each column is that of the same path. Where there is none it is that of the same place, or the one before once more
+/// if the file gets more columns. One that was boolean and no longer
+/// is gets zeros.
+fn rewrite_groups(
+    sample: &Sample,
+    properties: WriterPropertiesBuilder,
+    groups: &[Option<usize>],
     edit: impl Fn(String) -> String,
 ) -> Bytes {
     let reader = SerializedFileReader::new(sample.data.clone()).unwrap();
@@ -62,11 +75,15 @@ fn rewrite(
     let leaves = SchemaDescriptor::new(Arc::clone(&schema));
     let mut writer = SerializedFileWriter::new(Vec::new(), schema, properties).unwrap();
     let paths: Vec<_> = reader.metadata().file_metadata().schema_descr().columns().to_vec();
-    for group in 0..reader.num_row_groups() {
-        let from = reader.get_row_group(group).unwrap();
+    for group in groups {
         let mut to = writer.next_row_group().unwrap();
         let (mut place, mut last) = (0, 0);
         while let Some(mut out) = to.next_column().unwrap() {
+            let Some(group) = group else {
+                out.close().unwrap();
+                continue;
+            };
+            let from = reader.get_row_group(*group).unwrap();
             let path = leaves.column(place).path().clone();
             let same = paths.iter().position(|leaf| *leaf.path() == path);
             let column =
@@ -218,6 +235,56 @@ fn files_without_statistics_and_indexes_read_the_same() {
     let reader = rewritten(&sample, properties, |schema| schema);
     assert_eq!(reader.row_groups()[0].min_id, None);
     check_same(&sample, &reader);
+}
+
+#[test]
+fn traces_behind_row_groups_without_rows_are_found() {
+    let sample = load(BlockVersion::VParquet4);
+    let groups = [Some(0), None, None, Some(1), None, Some(2), None];
+    for statistics in [EnabledStatistics::Page, EnabledStatistics::None] {
+        let properties = WriterProperties::builder().set_statistics_enabled(statistics);
+        let data = rewrite_groups(&sample, properties, &groups, |schema| schema);
+        let facts = BlockFacts { size: data.len() as u64, footer_size: 0, ..sample.facts.clone() };
+        let reader = BlockReader::open(Arc::new(BytesSource::new(data)), &facts).unwrap();
+        let original = sample.open();
+        for (place, group) in groups.iter().enumerate() {
+            let Some(group) = group else {
+                assert!(reader.read_row_group(place, &Projection::all()).unwrap().is_empty());
+                continue;
+            };
+            let batch = original.read_row_group(*group, &Projection::default()).unwrap();
+            for &id in batch.traces.ids.iter() {
+                assert_eq!(reader.find_row_group(id).unwrap(), Some(place));
+            }
+            assert_eq!(content(&reader, place), content(&original, *group));
+        }
+    }
+}
+
+#[test]
+fn names_of_attributes_are_those_that_spans_have_without_statistics_too() {
+    let sample = load(BlockVersion::VParquet4);
+    for has_dictionaries in [true, false] {
+        let properties = WriterProperties::builder()
+            .set_statistics_enabled(EnabledStatistics::None)
+            .set_dictionary_enabled(has_dictionaries);
+        let reader = rewritten(&sample, properties, |schema| schema);
+        for group in 0..reader.row_groups().len() {
+            for owner in [AttributeOwner::Resource, AttributeOwner::Span] {
+                let names = |reader: &BlockReader| {
+                    let mut names = Vec::new();
+                    let mut visit = |key: &[u8]| names.push(key.to_vec());
+                    let is_complete = reader.visit_attribute_keys(group, owner, &mut visit);
+                    names.sort();
+                    (is_complete.unwrap(), names)
+                };
+                match names(&reader) {
+                    (true, found) => assert_eq!((true, found), names(&sample.open())),
+                    (false, _) => assert!(owner == AttributeOwner::Span || !has_dictionaries),
+                }
+            }
+        }
+    }
 }
 
 #[test]
