@@ -32,7 +32,7 @@ pub(crate) fn marker_due(limits: &Limits, end: Timestamp, now: Timestamp) -> Opt
 /// As [`marker_due`], but `None` if the block was already rewritten for these ages.
 pub(crate) fn marker_missing(limits: &Limits, meta: &BlockMeta, now: Timestamp) -> Option<String> {
     let done = meta.extension.as_ref().map_or("", |extension| extension.retention.as_str());
-    marker_due(limits, meta.end_time, now).filter(|marker| marker != done)
+    marker_due(limits, meta.last_time(), now).filter(|marker| marker != done)
 }
 
 /// The classes that a rewrite applies; `None` without policies.

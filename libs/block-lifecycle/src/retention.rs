@@ -97,7 +97,7 @@ impl Compactor {
         if let Some(limit) =
             expiry.zip(longest_retention(&limits)).and_then(|(now, keep)| before(now, keep))
         {
-            let expired = blocks.live().iter().filter(|meta| meta.end_time < limit);
+            let expired = blocks.live().iter().filter(|meta| meta.last_time() < limit);
             for meta in expired.filter(|meta| self.owns_block(meta)) {
                 self.retire(tenant, meta, "older than the retention").await;
             }
@@ -227,7 +227,7 @@ fn oldest_beyond(
     max_bytes: u64,
 ) -> Vec<Arc<BlockMeta>> {
     let mut blocks: Vec<_> = blocks.collect();
-    blocks.sort_by_key(|meta| (std::cmp::Reverse(meta.end_time), meta.block_id));
+    blocks.sort_by_key(|meta| (std::cmp::Reverse(meta.last_time()), meta.block_id));
     let mut kept = 0u64;
     let fits = |meta: &Arc<BlockMeta>| {
         kept = kept.saturating_add(meta.size);
@@ -279,5 +279,10 @@ mod tests {
         assert_eq!(gone(100), [1]);
         assert_eq!(gone(79), [2, 1]);
         assert_eq!(gone(1), [3, 2, 1]);
+        // Its end is wrong: it is not the oldest.
+        let mut wrong = (*block(0, 40)).clone();
+        wrong.start_time = Timestamp::from_second(4).unwrap();
+        let kept = oldest_beyond(blocks.iter().cloned().chain([Arc::new(wrong)]), 150);
+        assert_eq!(kept.iter().map(|meta| meta.end_time.as_second()).collect::<Vec<_>>(), [1]);
     }
 }

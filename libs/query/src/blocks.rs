@@ -210,12 +210,16 @@ fn in_window<'a>(
 
 fn query_block(meta: &BlockMeta) -> QueryBlock {
     let fraction = meta.end_time.subsec_nanosecond() != 0;
+    let times = (meta.start_unix_seconds(), meta.end_unix_seconds() + i64::from(fraction));
+    // A block that ends before it starts may have spans of any time.
+    let is_sound = meta.start_time <= meta.end_time;
+    let (start_seconds, end_seconds) = if is_sound { times } else { (i64::MIN, i64::MAX) };
     QueryBlock {
         block_id: meta.block_id,
         size: meta.size,
         row_groups: meta.total_records,
-        start_seconds: meta.start_unix_seconds(),
-        end_seconds: meta.end_unix_seconds() + i64::from(fraction),
+        start_seconds,
+        end_seconds,
         max_parts: MAX_PARTS,
     }
 }
@@ -310,6 +314,11 @@ mod tests {
         assert_eq!(selected(metas(), (2, 20)), [30, 10, 2]);
         assert_eq!(selected(metas(), (0, 0)), [31, 30, 10, 2]);
         assert_eq!(selected(metas(), (31, 0)), [31]);
+        // A meta that contradicts itself says nothing.
+        let wrong = meta(31 * second, 2 * second);
+        for window in [(10, 20), (40, 50), (1, 1)] {
+            assert_eq!(selected(vec![wrong.clone()], window), [i64::MAX]);
+        }
         let mut empty = meta(second, 2 * second);
         empty.size = 0;
         assert!(selected(vec![empty], (0, 0)).is_empty());

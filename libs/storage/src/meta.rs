@@ -241,6 +241,11 @@ impl BlockMeta {
         floor_seconds(self.end_time)
     }
 
+    /// The end, or the start if that is later: a meta that contradicts itself must not make the block older than it is.
+    pub fn last_time(&self) -> Timestamp {
+        self.start_time.max(self.end_time)
+    }
+
     /// Sets the time range from nanoseconds since 1970.
     pub fn set_time_range_unix_nanos(&mut self, start: u64, end: u64) {
         self.start_time = time_from_unix_nanos(start);
