@@ -30,7 +30,7 @@ def write_meta(directory, **fields):
 
 
 def test_list_survives_what_a_bucket_collects(servers):
-    server = servers.new(config={"compactor": {"compaction": {"block_retention": "876000h"}}})
+    server = servers.new(config={"compactor": {"compaction": {"block_retention": "876000h"}}, "storage": {"trace": {"blocklist_poll": "1s"}}})
     shutil.copytree(CONFORMANCE / "blocks" / "vParquet4", server.blocks)
     for path in [server.blocks, *server.blocks.rglob("*")]:
         path.chmod(0o755 if path.is_dir() else 0o644)
@@ -50,10 +50,11 @@ def test_list_survives_what_a_bucket_collects(servers):
     huge.mkdir()
     with open(huge / "meta.json", "wb") as file:
         file.truncate(1 << 40)
+    damaged = [huge]
     for text in ["", "{", "[]", source.joinpath("meta.json").read_text()]:
-        damaged = directory()
-        damaged.mkdir()
-        (damaged / "meta.json").write_text(text)
+        damaged.append(directory())
+        damaged[-1].mkdir()
+        (damaged[-1] / "meta.json").write_text(text)
     unfinished = shutil.copytree(source, directory())
     (unfinished / "meta.json").unlink()
     for name in ["not-a-block", ".hidden"]:
@@ -80,6 +81,31 @@ def test_list_survives_what_a_bucket_collects(servers):
     sources = {meta["blockID"]: meta.get("tactus", {}).get("sources") for meta in index["meta"]}
     assert (len(sources), sources[merged.name]) == (4, [source.name])
     assert (tenant / "index.pb.zst").read_bytes()[:4] == bytes.fromhex("28b52ffd")
+
+    # What is missing in the answers nobody knows, so they say that it may be something.
+    def is_partial(path, **params):
+        return server.get(path, **params).headers.get("X-Tactus-Partial") == "true"
+    assert is_partial("/api/search", q="{}", **WINDOW) and is_partial("/api/v2/search/tags", **WINDOW)
+    trace = server.get("/api/v2/traces/463ac35c9f6413ad").json()
+    assert (trace["status"], trace["message"]) == ("PARTIAL", "the metas of 5 blocks could not be read")
+    for block in damaged:
+        shutil.rmtree(block)
+    eventually(lambda: not is_partial("/api/search", q="{}", **WINDOW), "whole answers")
+    assert "status" not in server.get("/api/v2/traces/463ac35c9f6413ad").json()
+
+
+def test_block_that_ends_before_it_starts_is_read_and_kept(servers):
+    server = servers.new(config={"storage": {"trace": {"blocklist_poll": "1s"}}})
+    shutil.copytree(CONFORMANCE / "blocks" / "vParquet4", server.blocks)
+    for path in [server.blocks, *server.blocks.rglob("*")]:
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    (meta,) = (server.blocks / TENANT).glob("*/meta.json")
+    write_meta(meta.parent, startTime="2099-01-01T00:00:00Z", endTime="0001-01-01T00:00:00Z")
+    server.start()
+    assert len(server.search("{}", **WINDOW)) == 64
+    polls = server.metric("tempodb_blocklist_poll_duration_seconds_count")
+    eventually(lambda: server.metric("tempodb_blocklist_poll_duration_seconds_count") >= polls + 3, "three polls")
+    assert len(server.search("{}", **WINDOW)) == 64 and meta.exists()
 
 
 def test_index_that_nobody_writes_any_more_hides_no_block(servers):

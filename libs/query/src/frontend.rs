@@ -153,10 +153,23 @@ impl Frontend {
         tenants.iter().any(|tenant| self.blocklist.is_part(tenant.as_str()))
     }
 
+    /// True if the block list lacks some of the blocks of these tenants.
+    pub(crate) fn lacks_blocks(&self, tenants: &[TenantId]) -> bool {
+        self.left_out_blocks(tenants) > 0
+            || self.unread_blocks(tenants) > 0
+            || self.is_list_part(tenants)
+    }
+
     /// Blocks of these tenants that the block list has no room for.
     pub(crate) fn left_out_blocks(&self, tenants: &[TenantId]) -> usize {
         let blocks = tenants.iter().map(|tenant| self.blocklist.tenant(tenant.as_str()));
         blocks.map(|blocks| blocks.left_out()).fold(0, usize::saturating_add)
+    }
+
+    /// Blocks of these tenants that are not in the block list because their metas cannot be read.
+    pub(crate) fn unread_blocks(&self, tenants: &[TenantId]) -> usize {
+        let blocks = tenants.iter().map(|tenant| self.blocklist.tenant(tenant.as_str()));
+        blocks.map(|blocks| blocks.unread()).fold(0, usize::saturating_add)
     }
 
     /// The longest time range of a search of these tenants.

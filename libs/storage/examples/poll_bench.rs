@@ -139,6 +139,7 @@ fn measure_list(list: &Blocklist, blocks: u64, columns: &[DedicatedColumn]) {
         live: tenant.live().to_vec(),
         compacted: Vec::new(),
         left_out: 0,
+        unread: 0,
     };
     let clock = Clock::start();
     let proto = index.to_proto_zst();

@@ -46,6 +46,8 @@ pub struct TenantIndex {
     pub compacted: Vec<Arc<CompactedBlockMeta>>,
     /// Blocks that whoever wrote the index had no room for.
     pub left_out: u64,
+    /// Live blocks whose meta whoever wrote the index could not read.
+    pub unread: u64,
 }
 
 #[derive(Serialize)]
@@ -56,12 +58,14 @@ struct JsonOut<'a> {
     compacted: Option<Vec<&'a CompactedBlockMeta>>,
     #[serde(rename = "tactusLeftOut", skip_serializing_if = "is_default")]
     left_out: u64,
+    #[serde(rename = "tactusUnread", skip_serializing_if = "is_default")]
+    unread: u64,
 }
 
 impl TenantIndex {
     /// An index without blocks.
     pub fn empty(created_at: Timestamp) -> Self {
-        Self { created_at, live: Vec::new(), compacted: Vec::new(), left_out: 0 }
+        Self { created_at, live: Vec::new(), compacted: Vec::new(), left_out: 0, unread: 0 }
     }
 
     /// The bytes of `index.json.gz`. CPU: large indexes take a second; call off the async runtime.
@@ -74,6 +78,7 @@ impl TenantIndex {
             compacted: some(self.compacted.is_empty())
                 .map(|()| self.compacted.iter().map(AsRef::as_ref).collect()),
             left_out: self.left_out,
+            unread: self.unread,
         };
         let write = || {
             let gzip = GzBuilder::new().filename("index.json");
@@ -103,7 +108,7 @@ impl TenantIndex {
     /// The bytes of `index.pb.zst`. CPU as [`TenantIndex::to_json_gz`].
     pub fn to_proto_zst(&self) -> Vec<u8> {
         let created_at = Some(self.created_at.into());
-        let head = protobuf::Head { created_at, left_out: self.left_out };
+        let head = protobuf::Head { created_at, left_out: self.left_out, unread: self.unread };
         let write = || {
             let mut zstd = zstd::Encoder::new(Vec::new(), zstd::DEFAULT_COMPRESSION_LEVEL)?;
             // So that a flipped bit is noticed. The JSON form has one anyway.

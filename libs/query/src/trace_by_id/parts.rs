@@ -22,6 +22,8 @@ pub(super) struct Parts {
     pub(super) left_out_blocks: usize,
     /// The block list was not read yet, or not all of it.
     pub(super) is_list_part: bool,
+    /// Blocks whose metas cannot be read.
+    pub(super) unread_blocks: usize,
     /// Too few ingesters answered.
     pub(super) recent_partial: bool,
     pub(super) is_part: bool,
@@ -43,6 +45,7 @@ impl Parts {
             damaged_blocks: 0,
             left_out_blocks: 0,
             is_list_part: false,
+            unread_blocks: 0,
             recent_partial: false,
             is_part: false,
             part_bytes: 0,
@@ -68,6 +71,7 @@ impl Parts {
         self.damaged_blocks = self.damaged_blocks.max(other.damaged_blocks);
         self.left_out_blocks = self.left_out_blocks.max(other.left_out_blocks);
         self.is_list_part |= other.is_list_part;
+        self.unread_blocks = self.unread_blocks.max(other.unread_blocks);
         self.recent_partial |= other.recent_partial;
         self.is_part |= other.is_part;
         self.is_of_old_release |= other.is_of_old_release;
@@ -142,6 +146,10 @@ pub(super) fn combine(parts: Parts, limit: Limit, shared_ids: SharedIds) -> Resu
     }
     if parts.damaged_blocks > 0 {
         messages.push(format!("{} damaged blocks could not be read", parts.damaged_blocks));
+    }
+    if parts.unread_blocks > 0 {
+        let blocks = parts.unread_blocks;
+        messages.push(format!("the metas of {blocks} blocks could not be read"));
     }
     if parts.left_out_blocks > 0 {
         messages.push(format!(

@@ -29,6 +29,8 @@ pub struct TenantBlocks {
     /// Number of blocks for which there was no room.
     left_out: usize,
     known: Known,
+    /// Number of live blocks whose meta cannot be read.
+    unread: usize,
     /// Some live block is of a version that this release cannot read.
     has_unreadable: bool,
     names: Arc<Names>,
@@ -140,6 +142,7 @@ impl TenantBlocks {
             && self.compacted.is_empty()
             && self.left_out == 0
             && !self.is_part()
+            && self.unread == 0
     }
 
     /// Blocks of the bucket that the list had no room for: queries answer without them.
@@ -147,14 +150,19 @@ impl TenantBlocks {
         self.left_out
     }
 
+    /// Live blocks of the bucket whose meta is damaged or cannot be read: queries answer without them.
+    pub fn unread(&self) -> usize {
+        self.unread
+    }
+
     /// True if the bucket may have further blocks that no poll could read yet: queries answer without them.
     pub fn is_part(&self) -> bool {
         self.known == Known::Part
     }
 
-    /// The same list, as a poll found it, with the number of blocks that were left out of it.
-    pub(crate) fn polled(self, left_out: usize) -> Self {
-        Self { left_out, known: Known::Polled, ..self }
+    /// The same list, as a poll found it, with the numbers of blocks that it lacks.
+    pub(crate) fn polled(self, left_out: usize, unread: usize) -> Self {
+        Self { left_out, unread, known: Known::Polled, ..self }
     }
 
     /// The same list, of which a poll could not read all.
@@ -273,6 +281,7 @@ impl TenantBlocks {
             no_compact: Arc::clone(&self.no_compact),
             left_out: self.left_out,
             known: self.known,
+            unread: self.unread,
             has_unreadable,
             names: Arc::clone(&self.names),
             linked,

@@ -78,12 +78,13 @@ impl Poller {
             );
         }
         let (metas_read, metas_corrupt) = (metas.read, metas.corrupt);
+        let unread = (metas.corrupt_live + metas_missing) as u64;
         live.append(&mut metas.live);
         compacted.append(&mut metas.compacted);
 
         let no_compact = Arc::new(std::mem::take(&mut listed.no_compact));
         let left_out = metas.left_out;
-        let index = TenantIndex { created_at, live, compacted, left_out: left_out as u64 };
+        let index = TenantIndex { created_at, live, compacted, left_out: left_out as u64, unread };
         let mut poll = TenantPoll {
             metas_read,
             metas_corrupt,

@@ -122,7 +122,7 @@ impl Poller {
                     unseen.add.push(meta);
                 }
                 Found::Compacted(found) => index.compacted.push(found),
-                Found::Gone | Found::Corrupt | Found::NoRoom => {}
+                Found::Gone | Found::Corrupt { .. } | Found::NoRoom => {}
             }
         }
         drop(reads);
@@ -160,10 +160,11 @@ impl Poller {
         index: TenantIndex,
         no_compact: Arc<HashSet<Uuid>>,
     ) -> Result<TenantBlocks> {
-        let left_out = usize::try_from(index.left_out).unwrap_or(usize::MAX);
+        let [left_out, unread] = [index.left_out, index.unread]
+            .map(|blocks| usize::try_from(blocks).unwrap_or(usize::MAX));
         let arrange = move || {
             let all = TenantBlocks::with_no_compact(index.live, index.compacted, no_compact);
-            Ok(all.polled(left_out))
+            Ok(all.polled(left_out, unread))
         };
         let blocks = blocking(tenant, arrange).await?;
         if let Some(meta) = blocks.unreadable().next()

@@ -27,7 +27,7 @@ pub(super) enum Found {
     Live(Arc<BlockMeta>),
     Compacted(Arc<CompactedBlockMeta>),
     Gone,
-    Corrupt,
+    Corrupt { is_live: bool },
     NoRoom,
 }
 
@@ -37,7 +37,7 @@ impl Found {
         let bytes = match &self {
             Self::Live(meta) => meta.memory_bytes(),
             Self::Compacted(block) => block.meta.memory_bytes(),
-            Self::Gone | Self::Corrupt | Self::NoRoom => return self,
+            Self::Gone | Self::Corrupt { .. } | Self::NoRoom => return self,
         };
         if share.take(bytes) { self } else { Self::NoRoom }
     }
@@ -50,6 +50,8 @@ pub(super) struct Metas {
     pub(super) compacted: Vec<Arc<CompactedBlockMeta>>,
     pub(super) read: usize,
     pub(super) corrupt: usize,
+    /// Those of live blocks among them.
+    pub(super) corrupt_live: usize,
     /// Blocks without room in the list.
     pub(super) left_out: usize,
     pub(super) failures: Vec<Error>,
@@ -81,7 +83,10 @@ impl Poller {
                 Ok(Found::Live(meta)) => metas.live.push(meta),
                 Ok(Found::Compacted(block)) => metas.compacted.push(block),
                 Ok(Found::Gone) => {}
-                Ok(Found::Corrupt) => metas.corrupt += 1,
+                Ok(Found::Corrupt { is_live }) => {
+                    metas.corrupt += 1;
+                    metas.corrupt_live += usize::from(is_live);
+                }
                 Ok(Found::NoRoom) => metas.left_out += 1,
                 Err(error) => metas.failures.push(error),
             }
@@ -104,6 +109,7 @@ impl Poller {
 
     /// Looks for the meta of a block, live or compacted.
     pub(super) async fn find(&self, tenant: &str, wanted: Wanted) -> Result<Found> {
+        let is_live = matches!(wanted, Wanted::Live(_));
         let found = match wanted {
             Wanted::Live(id) => self.find_live(tenant, id).await,
             Wanted::Compacted(id, time) => self.find_compacted(tenant, id, time).await,
@@ -117,7 +123,7 @@ impl Poller {
                         "block is ignored, because its meta cannot be used"
                     );
                 }
-                Ok(Found::Corrupt)
+                Ok(Found::Corrupt { is_live })
             }
             Err(error) if error.is_not_found() => Ok(Found::Gone),
             result => result,

@@ -74,6 +74,10 @@ impl<K: Choose> Entries<K> {
         self.index.left_out = blocks;
     }
 
+    pub(super) fn unread(&mut self, blocks: u64) {
+        self.index.unread = blocks;
+    }
+
     pub(super) fn live(&mut self, meta: BlockMeta) -> Result<()> {
         match self.keep.live(meta) {
             Some(meta) => self.index.live.push(meta),

@@ -68,6 +68,9 @@ impl<'de, K: Choose> Visitor<'de> for Index<'_, K> {
                 "tactusleftout" => {
                     entries.left_out(map.next_value::<Option<u64>>()?.unwrap_or_default());
                 }
+                "tactusunread" => {
+                    entries.unread(map.next_value::<Option<u64>>()?.unwrap_or_default());
+                }
                 _ => drop(map.next_value::<IgnoredAny>()?),
             }
         }

@@ -15,6 +15,8 @@ pub(super) struct Head {
     pub(super) created_at: Option<proto::Time>,
     #[prost(uint64, tag = "1000")]
     pub(super) left_out: u64,
+    #[prost(uint64, tag = "1001")]
+    pub(super) unread: u64,
 }
 
 /// Fields of the index.
@@ -22,6 +24,7 @@ const CREATED_AT: u64 = 1;
 const LIVE: u64 = 2;
 const COMPACTED: u64 = 3;
 const LEFT_OUT: u64 = 1000;
+const UNREAD: u64 = 1001;
 
 /// Forms of values.
 const VARINT: u64 = 0;
@@ -50,6 +53,9 @@ pub(super) fn decode<K: Choose>(reader: impl Read, entries: &mut Entries<K>) -> 
             }
             (LEFT_OUT, VARINT) => {
                 entries.left_out(fields.varint().map_err(unreadable)?.ok_or_else(malformed)?);
+            }
+            (UNREAD, VARINT) => {
+                entries.unread(fields.varint().map_err(unreadable)?.ok_or_else(malformed)?);
             }
             (0 | CREATED_AT..=COMPACTED, _) => return Err(malformed()),
             (_, form) => {

@@ -177,14 +177,26 @@ async fn block_that_is_being_marked_is_in_both_lists_and_queried_once() {
 }
 
 #[tokio::test]
-async fn corrupt_meta_that_is_mended_comes_back() {
+async fn corrupt_meta_counts_as_a_block_that_is_missing_until_it_is_mended() {
     let store = Store::new();
     let id = Uuid::new_v4();
     let key = block_key("t", id, META);
     store.put(&key, Bytes::from_static(b"{")).await;
+    // All spans of a compacted block are elsewhere.
+    let compacted = block_key("t", Uuid::new_v4(), crate::layout::COMPACTED_META);
+    store.put(&compacted, Bytes::from_static(b"{")).await;
     let poller = store.builder();
-    assert_eq!(poller.poll_once().await.unwrap().by_tenant[0].metas_corrupt, 1);
+    assert_eq!(poller.poll_once().await.unwrap().by_tenant[0].metas_corrupt, 2);
+    let reader = store.reader(PollerSettings { fallback: false, ..PollerSettings::default() });
+    reader.poll_once().await.unwrap();
+    for poller in [&poller, &reader] {
+        let blocks = poller.blocklist.tenant("t");
+        assert_eq!((blocks.unread(), blocks.left_out(), blocks.is_empty()), (1, 0, false));
+        poller.blocklist.change("t", crate::blocklist::BlockChanges::default());
+        assert_eq!(poller.blocklist.tenant("t").unread(), 1);
+    }
     store.put(&key, BlockMeta::new(BlockVersion::VParquet4, "t", id).to_json()).await;
     poller.poll_once().await.unwrap();
     assert_eq!(live(&poller, "t"), [id]);
+    assert_eq!(poller.blocklist.tenant("t").unread(), 0);
 }

@@ -134,7 +134,7 @@ pub(super) async fn rebuild(bucket: &Bucket, tenant: &str) -> Result<String> {
         }
         return Ok("the tenant index is deleted: there is no block".to_owned());
     }
-    let index = TenantIndex { created_at, live, compacted, left_out: 0 };
+    let index = TenantIndex { created_at, live, compacted, left_out: 0, unread: 0 };
     let encoded = tokio::task::spawn_blocking(move || (index.to_proto_zst(), index.to_json_gz()));
     let (proto, json) = encoded.await.map_err(Error::thread)?;
     for (name, bytes) in [(TENANT_INDEX_PROTO, proto), (TENANT_INDEX_JSON, json)] {
