@@ -10,13 +10,12 @@ use tactus_block::read::{
     BlockReader as DataReader, ByteSource, ColumnCache, StoredSource, facts_of,
 };
 use tactus_block::summary::TailSource;
-use tactus_cache::{Caches, Key, Role};
+use tactus_cache::{Caches, Role};
 use tactus_model::TraceId;
 use tactus_storage::block_io::{read_compacted_meta, read_meta};
 use tactus_storage::blocklist::TenantBlocks;
-use tactus_storage::bloom::{BloomShard, shard_of};
-use tactus_storage::layout;
-use tactus_storage::{BlockMeta, BlockReader, Blocklist, Bucket, Timestamp, Uuid};
+use tactus_storage::bloom::BloomShard;
+use tactus_storage::{BlockMeta, Blocklist, Bucket, Uuid};
 use tokio::runtime::Handle;
 
 use crate::block_part::{BlockKey, key_of};
@@ -28,6 +27,8 @@ use crate::pool::Job;
 use crate::settings::{BloomAdmission, Settings};
 use crate::source::JobSource;
 use crate::summaries::Summaries;
+
+mod blooms;
 
 /// An open local block holds a file descriptor, of which there are fewer than footers fit in memory.
 const MIN_CACHED_BYTES: usize = 64 << 10;
@@ -294,53 +295,10 @@ impl Blocks {
         job.wait_for_shared(|| self.duplicates.find(this, other, || job.check()))
     }
 
-    /// False if the block certainly does not hold the trace. Also returns the bytes read.
-    pub(crate) async fn may_contain(&self, meta: &BlockMeta, id: TraceId) -> Result<(bool, u64)> {
-        let shards = meta.bloom_shard_count();
-        let key = (key_of(meta), shard_of(&id.0, shards));
-        if let Some(bloom) = self.blooms.get(&key) {
-            return Ok((bloom.may_contain(&id.0), 0));
-        }
-        let (filter, read) = self.read_bloom(meta, key.1).await?;
-        let found = filter.may_contain(&id.0);
-        self.blooms.insert(key, filter.folded());
-        Ok((found, read))
-    }
-
-    /// Reads a bloom filter from a shared cache, or else from the bucket. Also returns the bytes read.
-    async fn read_bloom(&self, meta: &BlockMeta, shard: u32) -> Result<(BloomShard, u64)> {
-        let file = layout::bloom_name(shard);
-        let cache = self.caches.of(Role::Bloom).filter(|_| self.is_admitted(meta));
-        let key = Key::new(&[
-            &Role::Bloom,
-            &meta.tenant_id,
-            &meta.block_id,
-            &meta.bloom_shard_count(),
-            &file,
-        ]);
-        if let Some(cache) = cache
-            && let Some(bytes) = cache.get(&key).await
-            && let length = bytes.len() as u64
-            && let Ok(filter) = BloomShard::decode(bytes)
-        {
-            return Ok((filter, length));
-        }
-        let reader = BlockReader::new(self.bucket.clone(), meta);
-        let bytes = reader.read_bloom(&file).await?;
-        let length = bytes.len() as u64;
-        let filter = BloomShard::decode(bytes.clone())
-            .map_err(|error| error.with_key(&reader.key(&file)))?;
-        if let Some(cache) = cache {
-            cache.put(&key, &bytes);
-        }
-        Ok((filter, length))
-    }
-
-    /// True if bloom filters of the block go into a shared cache.
-    fn is_admitted(&self, meta: &BlockMeta) -> bool {
-        let seconds = Timestamp::now().as_second().saturating_sub(meta.end_unix_seconds());
-        let age = Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
-        self.bloom_admission.admits(meta.compaction_level, age)
+    /// True if nothing was logged of the damage of this block before.
+    fn is_news(&self, block_id: Uuid) -> bool {
+        let mut logged = self.logged.lock();
+        logged.len() < MAX_REMEMBERED && logged.insert(block_id)
     }
 
     /// Decides what an error of reading a block means. `Ok` if the block was deleted meanwhile, so that there is
@@ -357,8 +315,7 @@ impl Blocks {
         };
         if let Error::Damaged(what) = &error {
             self.metrics.damaged_blocks.inc();
-            let mut logged = self.logged.lock();
-            if logged.len() < MAX_REMEMBERED && logged.insert(block_id) {
+            if self.is_news(block_id) {
                 tracing::warn!(tenant, %block_id, what, "block is damaged, queries answer without it");
             }
             return Err(Error::Damaged(format!("block {block_id} is damaged: {what}")));

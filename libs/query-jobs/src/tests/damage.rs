@@ -18,6 +18,20 @@ async fn damaged_block_does_not_hide_the_others() {
 }
 
 #[tokio::test]
+async fn traces_are_found_without_the_bloom_filter() {
+    let damage: [fn(&std::path::Path); 2] =
+        [|bloom| fs::remove_file(bloom).unwrap(), |bloom| fs::write(bloom, [0; 30]).unwrap()];
+    for damage in damage {
+        let sample = Sample::new(&[V4]).await;
+        damage(sample.file(V4, "bloom-0").as_ref());
+        for (id, spans) in [("463ac35c9f6413ad", vec![4]), ("463ac35c9f6413ae", vec![])] {
+            let found = sample.find(id, &[V4]).await.unwrap();
+            assert_eq!((span_count(&found.traces), found.damaged_blocks), (spans, 0));
+        }
+    }
+}
+
+#[tokio::test]
 async fn damaged_pages_fail_the_job_only() {
     let sample = Sample::new(&[V4]).await;
     let data = sample.file(V4, "data.parquet");
