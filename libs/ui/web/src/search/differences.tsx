@@ -1,6 +1,6 @@
 import { config, json } from "../api";
 import { ErrorMessage } from "../error-message";
-import { counted } from "../format";
+import { counted, percent } from "../format";
 import { Heads } from "../heads";
 import { useLoaded } from "../loaded";
 import { type Range, tooLong } from "../range";
@@ -167,7 +167,7 @@ function Share({ count, of }: { count: number; of: number }) {
   const share = of > 0 ? count / of : 0;
   return (
     <td class="number">
-      {Math.round(share * 100)} % <meter min={0} max={1} value={share} aria-hidden="true" />
+      {percent(share)} <meter min={0} max={1} value={share} aria-hidden="true" />
     </td>
   );
 }
