@@ -102,6 +102,42 @@ def test_rows_are_as_high_as_somebody_likes_and_stay_so(visit, orders):
     visit.check()
 
 
+def test_names_are_as_wide_as_somebody_likes_and_stay_so(visit, orders):
+    page = visit.open(f"ui/trace/{orders.hex}")
+    page.locator(".span-row").first.wait_for()
+    ruler, divider = page.locator(".ruler"), page.get_by_role("separator", name="Width of names")
+    width = lambda: page.evaluate("document.querySelector('.span-row .name').getBoundingClientRect().width")
+    usual, whole = width(), ruler.bounding_box()["width"]
+    handle = divider.bounding_box()
+    middle = (handle["x"] + handle["width"] / 2 - ruler.bounding_box()["x"]) / whole
+    drag(page, ruler, (middle, 0.5), (0.6, 0.5))
+    eventually(lambda: abs(width() - whole * 0.6) < 20, "names are as wide as the divider was dragged")
+    dragged = width()
+    divider.press("ArrowLeft")
+    eventually(lambda: width() < dragged, "an arrow moves it")
+    kept = width()
+    page.reload()
+    page.locator(".span-row").first.wait_for()
+    assert abs(width() - kept) < 2, "it stays after a reload"
+    divider.dblclick()
+    eventually(lambda: abs(width() - usual) < 2, "a double click brings the usual width")
+    visit.check()
+
+
+def test_spans_are_folded_and_opened_at_once(visit, orders):
+    page = visit.open(f"ui/trace/{orders.hex}")
+    page.locator(".span-row").first.wait_for()
+    count = lambda: page.locator(".span-row:not([hidden])").count()
+    every = count()
+    page.get_by_role("button", name="fold all").click()
+    eventually(lambda: 1 < count() < every, "the first spans and what they called are left")
+    page.wait_for_url("**folded=*")
+    page.reload()
+    page.get_by_role("button", name="open all").click()
+    eventually(lambda: count() == every, "all are there again")
+    visit.check()
+
+
 def test_queries_that_were_run_are_offered(visit, orders):
     page = visit.open()
     for query in ('{ name = "charge" }', '{ name = "POST /orders" }'):

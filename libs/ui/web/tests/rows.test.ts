@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { expect, test } from "vitest";
 import { shape } from "../src/trace/analysis";
 import { rowsOf } from "../src/trace/find";
-import { find, indexOf, Runs, revealed, shownRows, step, withAncestors } from "../src/trace/rows";
+import { find, indexOf, Runs, revealed, secondRows, shownRows, step, withAncestors } from "../src/trace/rows";
 import { rowStarting } from "../src/trace/skeleton";
 import { type Made, made } from "./trace";
 
@@ -66,6 +66,15 @@ test("text is found in names, services and ids", () => {
   expect([...find(trace, " CART ")]).toEqual([0, 2]);
   expect([...find(trace, "0000000000000002")]).toEqual([1]);
   expect([...find(trace, "")]).toEqual([]);
+});
+
+test("what is folded at once leaves the first spans and what they called", () => {
+  const rows = [-1, 0, 1, 2, 0, -1, 5, 6].map((parent) => ({ parent: parent < 0 ? undefined : parent }));
+  const trace = made(rows);
+  const { size } = shape(trace.parent);
+  expect(secondRows(trace.parent, size)).toEqual([1, 6]);
+  const folds = { ...NONE, folded: new Set(secondRows(trace.parent, size)) };
+  expect([...shownRows(size, new Runs(trace, size), folds)]).toEqual([0, 1, 4, 5, 6]);
 });
 
 test("a span is found by the millisecond of its start, if it is the only one", () => {

@@ -123,6 +123,15 @@ export function shownRows(
   return shown.subarray(0, count);
 }
 
+/** Rows right below the first ones that have others below them: folded, they leave an overview. */
+export function secondRows(parent: Int32Array, size: Uint32Array): number[] {
+  const rows: number[] = [];
+  for (let row = 0; row < size.length; row += parent[row] < 0 ? 1 : size[row]) {
+    if (parent[row] >= 0 && size[row] > 1) rows.push(row);
+  }
+  return rows;
+}
+
 /** Marks rows and all rows above them. */
 export function withAncestors(parent: Int32Array, rows: Int32Array): Uint8Array {
   const marked = new Uint8Array(parent.length);

@@ -1,7 +1,7 @@
 import { batch, effect, signal } from "@preact/signals";
 import { forget, params, setParams, writeSoon } from "../router";
 import type { Model } from "./model";
-import { type Folds, revealed } from "./rows";
+import { type Folds, revealed, secondRows } from "./rows";
 import { rowOf, rowStarting, spanId } from "./skeleton";
 
 export const VIEWS = ["waterfall", "flame", "table", "map", "typical"] as const;
@@ -144,6 +144,13 @@ export class TraceState {
     if (row < 0) return;
     const length = Math.max(1, trace.duration[row]);
     this.show({ from: trace.start[row] - length / 20, to: trace.start[row] + length * 1.05 });
+  }
+
+  /** Folds all below the first spans, or opens whatever is folded. */
+  foldAll(fold: boolean) {
+    const { trace, shape } = this.model;
+    const folded = new Set(fold ? secondRows(trace.parent, shape.size) : []);
+    this.folds.value = { ...this.folds.value, folded };
   }
 
   toggleFold(row: number) {

@@ -1,14 +1,14 @@
 import { useSignal } from "@preact/signals";
 import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import { rowHeight } from "../density";
-import { duration } from "../format";
 import type { Details } from "./details";
 import { Lines } from "./lines";
 import { MARK_AFTER, type Marks, NO_MARKS, unmarked, withMarks } from "./marks";
 import type { Found, Model } from "./model";
 import { indexOf, marked, shownRows, withAncestors } from "./rows";
+import { Ruler } from "./ruler";
 import type { Skeleton } from "./skeleton";
-import type { Span, TraceState } from "./state";
+import type { TraceState } from "./state";
 
 /** Rows that are made above and below those in view. */
 const MORE = 4;
@@ -192,7 +192,7 @@ export function Waterfall({ model, found, state, matches, details }: Props) {
   };
   return (
     <>
-      <Ruler window={state.window.value} />
+      <Ruler state={state} />
       <div
         ref={scroller}
         class="rows"
@@ -241,21 +241,4 @@ function nextIndex(shown: Int32Array, index: number, by: 1 | -1): number {
   let next = index + by;
   while (next > 0 && next < shown.length - 1 && row(shown[next]) === row(shown[index])) next += by;
   return next;
-}
-
-function Ruler({ window: { from, to } }: { window: Span }) {
-  const shares = [0, 0.2, 0.4, 0.6, 0.8];
-  return (
-    <div class="ruler" aria-hidden="true">
-      <span>Service and operation</span>
-      <span class="ticks">
-        {shares.map((share) => (
-          <span key={share} style={{ left: `${share * 100}%` }}>
-            {duration(from + share * (to - from))}
-          </span>
-        ))}
-      </span>
-      <span class="number">{duration(to)}</span>
-    </div>
-  );
 }

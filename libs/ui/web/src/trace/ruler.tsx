@@ -1,0 +1,83 @@
+import { useMemo, useRef } from "preact/hooks";
+import { duration } from "../format";
+import { LEAST, MOST, nameShare } from "./name-width";
+import { secondRows } from "./rows";
+import type { TraceState } from "./state";
+
+const SHARES = [0, 0.2, 0.4, 0.6, 0.8];
+
+/** What stands above the rows: how wide names are, what is folded, and times. */
+export function Ruler({ state }: { state: TraceState }) {
+  const { from, to } = state.window.value;
+  const isFolded = state.folds.value.folded.size > 0;
+  const { trace, shape } = state.model;
+  const isFoldable = useMemo(() => secondRows(trace.parent, shape.size).length > 0, [trace, shape]);
+  return (
+    <div class="ruler">
+      <span class="of-names">
+        Service and operation
+        {(isFolded || isFoldable) && (
+          <button type="button" class="link" onClick={() => state.foldAll(!isFolded)}>
+            {isFolded ? "open all" : "fold all"}
+          </button>
+        )}
+        <Divider />
+      </span>
+      <span class="ticks" aria-hidden="true">
+        {SHARES.map((share) => (
+          <span key={share} style={{ left: `${share * 100}%` }}>
+            {duration(from + share * (to - from))}
+          </span>
+        ))}
+      </span>
+      <span class="number" aria-hidden="true">
+        {duration(to)}
+      </span>
+    </div>
+  );
+}
+
+/** Between names and times; is dragged, or moved with arrows, and where it usually is after a double click. */
+function Divider() {
+  const element = useRef<HTMLSpanElement>(null);
+  /** Its place as a share of the ruler, in percent. */
+  const place = () => {
+    const ruler = element.current?.closest(".ruler")?.getBoundingClientRect();
+    const own = element.current?.getBoundingClientRect();
+    return ruler && own && ruler.width > 0 ? ((own.right - ruler.left) / ruler.width) * 100 : 0;
+  };
+  const moveTo = (share: number) => {
+    nameShare.value = Math.min(MOST, Math.max(LEAST, share));
+  };
+  const drag = (event: PointerEvent) => {
+    const ruler = element.current?.closest(".ruler")?.getBoundingClientRect();
+    if (ruler && element.current?.hasPointerCapture(event.pointerId)) {
+      moveTo(((event.clientX - ruler.left) / ruler.width) * 100);
+    }
+  };
+  const press = (event: KeyboardEvent) => {
+    const by = { ArrowLeft: -2, ArrowRight: 2 }[event.key];
+    if (by === undefined) return;
+    event.preventDefault();
+    moveTo(place() + by);
+  };
+  return (
+    <span
+      ref={element}
+      class="divider"
+      role="separator"
+      aria-orientation="vertical"
+      aria-label="Width of names"
+      aria-valuemin={LEAST}
+      aria-valuemax={MOST}
+      aria-valuenow={Math.round(nameShare.value ?? 38)}
+      tabIndex={0}
+      onPointerDown={(event) => event.currentTarget.setPointerCapture(event.pointerId)}
+      onPointerMove={drag}
+      onKeyDown={press}
+      onDblClick={() => {
+        nameShare.value = null;
+      }}
+    />
+  );
+}
