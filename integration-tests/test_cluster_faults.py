@@ -143,6 +143,7 @@ def test_ingester_that_still_reads_its_disk_is_missed_when_everything_starts_ane
                 node.await_ready()
         questions, ring = Questions(load), cluster["querier-0"].ring
         eventually(lambda: ring().get("ingester-0") == "ACTIVE", "one ingester is there", 20)
+        eventually(lambda: late.name in ring(), "the querier has heard that the other one is about to come", 20)
         for kind in ("search", "count"):
             assert not questions.ask(kind, load.slices()[0]), f"{kind}: whole without {late.name}"
         assert ring()[late.name] == "PENDING"

@@ -381,7 +381,7 @@ def test_every_key_of_the_manual_is_read_or_marked_as_without_effect():
         if not file.is_relative_to(REPOSITORY / "libs" / "config") and "tests" not in file.parts and file.name != "tests.rs"]
     # What a section makes of its own keys, such as an address of two of them.
     code += [text for file in declarations.glob("*.rs") for text in re.findall(r"^impl .*?^}$", file.read_text(), re.M | re.S)]
-    code += [(REPOSITORY / "libs" / "config" / "src" / name).read_text() for name in ("load.rs", "validate/caches.rs", "per_tenant.rs")]
+    code += [(REPOSITORY / "libs" / "config" / "src" / name).read_text() for name in ("load.rs", "validate/caches.rs", "validate/forwarders.rs", "per_tenant.rs")]
     words = {word for text in code for word in re.findall(r"\w+", text)} | {"type"}
     rows = re.findall(r"^\| `([^`]+)` \| .*? \| .*? \| (.*) \|$", (REPOSITORY / "docs" / "configuration.md").read_text(), re.M)
     assert len(rows) > 1000
