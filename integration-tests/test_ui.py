@@ -618,7 +618,9 @@ def test_status_page_shows_tenants_and_obeys_rules_of_accessibility(browser, ser
 def test_query_is_stopped_from_the_status_page(browser, tmp_path):
     # Without a querier a query waits for the first one, for half a minute.
     storage = {"storage": {"trace": {"backend": "local", "local": {"path": str(tmp_path / "blocks")}}}}
-    with Cluster(tmp_path / "cluster", None, {"query-frontend": 1}, storage=storage) as cluster:
+    # Nor is it shown again as a slow one, however slow the machine is.
+    config = {"query_frontend": {"query_log": {"slow_after": "10m"}}}
+    with Cluster(tmp_path / "cluster", None, {"query-frontend": 1}, config=config, storage=storage) as cluster:
         frontend = cluster["query-frontend-0"].spawn()
         eventually(lambda: frontend.get("/ui/").status_code == 200, "the pages are there")
         need_pages(frontend)

@@ -43,7 +43,7 @@ const STORED_SPANS_BYTES: u64 = 16 << 20;
 const MAX_UNLISTED: u64 = 1_000;
 const UNLISTED_FOR: Duration = Duration::from_secs(60);
 
-/// Damaged blocks that are remembered, so that each is logged once.
+/// Damaged parts of blocks that are remembered, so that each is logged once.
 const MAX_REMEMBERED: usize = 10_000;
 
 /// The blocks of a bucket.
@@ -64,7 +64,8 @@ pub(crate) struct Blocks {
     duplicates: Duplicates,
     /// Hashes of the spans that a block has of a trace.
     stored_spans: Cache<(Uuid, TraceId), Arc<[u64]>>,
-    logged: Mutex<HashSet<Uuid>>,
+    /// Blocks whose damage was logged, each with what of it is damaged.
+    logged: Mutex<HashSet<(Uuid, &'static str)>>,
     metrics: Arc<Metrics>,
 }
 
@@ -295,10 +296,10 @@ impl Blocks {
         job.wait_for_shared(|| self.duplicates.find(this, other, || job.check()))
     }
 
-    /// True if nothing was logged of the damage of this block before.
-    fn is_news(&self, block_id: Uuid) -> bool {
+    /// True if the damage of this part of a block was not logged before.
+    fn is_news(&self, block_id: Uuid, part: &'static str) -> bool {
         let mut logged = self.logged.lock();
-        logged.len() < MAX_REMEMBERED && logged.insert(block_id)
+        logged.len() < MAX_REMEMBERED && logged.insert((block_id, part))
     }
 
     /// Decides what an error of reading a block means. `Ok` if the block was deleted meanwhile, so that there is
@@ -315,7 +316,7 @@ impl Blocks {
         };
         if let Error::Damaged(what) = &error {
             self.metrics.damaged_blocks.inc();
-            if self.is_news(block_id) {
+            if self.is_news(block_id, "data") {
                 tracing::warn!(tenant, %block_id, what, "block is damaged, queries answer without it");
             }
             return Err(Error::Damaged(format!("block {block_id} is damaged: {what}")));

@@ -42,7 +42,7 @@ impl Blocks {
             return Ok(false);
         }
         self.metrics.damaged_blocks.inc();
-        if self.is_news(block_id) {
+        if self.is_news(block_id, "bloom") {
             let what = error.to_string();
             tracing::warn!(tenant, %block_id, what, "bloom filter cannot be read, traces are looked for in the block's data");
         }
