@@ -24,6 +24,7 @@ use tokio::sync::Semaphore;
 
 use crate::admission::{Admission, Admitted};
 use crate::current_query::{as_query, joined};
+use crate::list_gaps::ListGaps;
 use crate::metrics::Metrics;
 use crate::query_log::{Asked, QueryLog};
 use crate::queue::JobQueue;
@@ -148,28 +149,9 @@ impl Frontend {
         self.settings.metrics_limits(&self.limits_of(tenants))
     }
 
-    /// True if the block list of one of these tenants could not be read yet, or only a part of it.
-    pub(crate) fn is_list_part(&self, tenants: &[TenantId]) -> bool {
-        tenants.iter().any(|tenant| self.blocklist.is_part(tenant.as_str()))
-    }
-
-    /// True if the block list lacks some of the blocks of these tenants.
-    pub(crate) fn lacks_blocks(&self, tenants: &[TenantId]) -> bool {
-        self.left_out_blocks(tenants) > 0
-            || self.unread_blocks(tenants) > 0
-            || self.is_list_part(tenants)
-    }
-
-    /// Blocks of these tenants that the block list has no room for.
-    pub(crate) fn left_out_blocks(&self, tenants: &[TenantId]) -> usize {
-        let blocks = tenants.iter().map(|tenant| self.blocklist.tenant(tenant.as_str()));
-        blocks.map(|blocks| blocks.left_out()).fold(0, usize::saturating_add)
-    }
-
-    /// Blocks of these tenants that are not in the block list because their metas cannot be read.
-    pub(crate) fn unread_blocks(&self, tenants: &[TenantId]) -> usize {
-        let blocks = tenants.iter().map(|tenant| self.blocklist.tenant(tenant.as_str()));
-        blocks.map(|blocks| blocks.unread()).fold(0, usize::saturating_add)
+    /// What the block list lacks of the blocks of these tenants.
+    pub(crate) fn list_gaps(&self, tenants: &[TenantId]) -> ListGaps {
+        ListGaps::of(&self.blocklist, tenants)
     }
 
     /// The longest time range of a search of these tenants.

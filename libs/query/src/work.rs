@@ -161,7 +161,7 @@ impl Frontend {
     /// their blocks.
     pub(crate) fn new_work(&self, tenants: &[TenantId]) -> Work {
         let mut work = Work::within(self.limits_of(tenants).max_inspected_bytes);
-        work.partial = self.lacks_blocks(tenants);
+        work.partial = self.list_gaps(tenants).any();
         work
     }
 

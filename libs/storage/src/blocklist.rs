@@ -42,8 +42,10 @@ pub struct Blocklist {
     current: RwLock<Snapshot>,
     /// Also held while `current` is replaced.
     pending: Mutex<Pending>,
-    /// Polls have failed, and none has succeeded yet.
-    is_unread: AtomicBool,
+    /// A poll has failed before it could list the tenants.
+    has_failed: AtomicBool,
+    /// A poll has succeeded.
+    is_polled: AtomicBool,
 }
 
 /// Changes that no poll has seen.
@@ -52,7 +54,6 @@ struct Pending {
     /// Each with its number, in order.
     changes: Vec<(u64, String, BlockChanges)>,
     next: u64,
-    is_polled: bool,
 }
 
 /// The state at the start of a poll.
@@ -84,13 +85,18 @@ impl Blocklist {
 
     /// True if the bucket may have blocks of the tenant that no poll could read yet: queries answer without them.
     pub fn is_part(&self, tenant: &str) -> bool {
-        self.is_unread.load(Ordering::Relaxed) || self.tenant(tenant).is_part()
+        self.is_unread() || self.tenant(tenant).is_part()
     }
 
     /// True if that holds for any tenant.
     pub fn is_part_of_any(&self) -> bool {
         let is_part = |blocks: &Arc<TenantBlocks>| blocks.is_part();
-        self.is_unread.load(Ordering::Relaxed) || self.snapshot().values().any(is_part)
+        self.is_unread() || self.snapshot().values().any(is_part)
+    }
+
+    /// True if polls have failed, and none has succeeded yet.
+    fn is_unread(&self) -> bool {
+        self.has_failed.load(Ordering::Relaxed) && !self.is_polled.load(Ordering::Relaxed)
     }
 
     /// The tenants that have blocks, sorted.
@@ -150,8 +156,7 @@ impl Blocklist {
 
     /// A poll has failed before it could list the tenants.
     pub(crate) fn poll_failed(&self) {
-        let pending = self.pending.lock();
-        self.is_unread.store(!pending.is_polled, Ordering::Relaxed);
+        self.has_failed.store(true, Ordering::Relaxed);
     }
 
     /// Takes the result of a poll. `unseen`: changes from before its start that it did not see
@@ -172,9 +177,8 @@ impl Blocklist {
             }
         }
         pending.changes = changes;
-        pending.is_polled = true;
         self.set(tenants);
-        self.is_unread.store(false, Ordering::Relaxed);
+        self.is_polled.store(true, Ordering::Relaxed);
     }
 
     fn set(&self, tenants: HashMap<String, Arc<TenantBlocks>>) {

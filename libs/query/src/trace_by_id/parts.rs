@@ -9,6 +9,7 @@ use tactus_model::merge::SpanSlice;
 use tactus_server::bodies::{AnswerMemory, Bodies, NoRoom};
 
 use super::{FoundTrace, TraceMemory};
+use crate::list_gaps::ListGaps;
 
 /// Everything that was found, not combined yet.
 pub(super) struct Parts {
@@ -18,12 +19,8 @@ pub(super) struct Parts {
     memory: Vec<AnswerMemory>,
     pub(super) inspected_bytes: u64,
     pub(super) damaged_blocks: u32,
-    /// Blocks that the block list has no room for.
-    pub(super) left_out_blocks: usize,
-    /// The block list was not read yet, or not all of it.
-    pub(super) is_list_part: bool,
-    /// Blocks whose metas cannot be read.
-    pub(super) unread_blocks: usize,
+    /// What the block list lacked.
+    pub(super) list_gaps: ListGaps,
     /// Too few ingesters answered.
     pub(super) recent_partial: bool,
     pub(super) is_part: bool,
@@ -43,9 +40,7 @@ impl Parts {
             memory: vec![AnswerMemory::of(memory)],
             inspected_bytes: 0,
             damaged_blocks: 0,
-            left_out_blocks: 0,
-            is_list_part: false,
-            unread_blocks: 0,
+            list_gaps: ListGaps::default(),
             recent_partial: false,
             is_part: false,
             part_bytes: 0,
@@ -69,9 +64,7 @@ impl Parts {
         // Each slice is read out of the same places.
         self.inspected_bytes = self.inspected_bytes.saturating_add(other.inspected_bytes);
         self.damaged_blocks = self.damaged_blocks.max(other.damaged_blocks);
-        self.left_out_blocks = self.left_out_blocks.max(other.left_out_blocks);
-        self.is_list_part |= other.is_list_part;
-        self.unread_blocks = self.unread_blocks.max(other.unread_blocks);
+        self.list_gaps = self.list_gaps.max(other.list_gaps);
         self.recent_partial |= other.recent_partial;
         self.is_part |= other.is_part;
         self.is_of_old_release |= other.is_of_old_release;
@@ -147,22 +140,7 @@ pub(super) fn combine(parts: Parts, limit: Limit, shared_ids: SharedIds) -> Resu
     if parts.damaged_blocks > 0 {
         messages.push(format!("{} damaged blocks could not be read", parts.damaged_blocks));
     }
-    if parts.unread_blocks > 0 {
-        let blocks = parts.unread_blocks;
-        messages.push(format!("the metas of {blocks} blocks could not be read"));
-    }
-    if parts.left_out_blocks > 0 {
-        messages.push(format!(
-            "{} blocks are not known for lack of memory (limit: storage.trace.blocklist_max_bytes)",
-            parts.left_out_blocks
-        ));
-    }
-    if parts.is_list_part {
-        messages.push(
-            "the list of blocks could not be read completely, spans in blocks may be missing"
-                .to_owned(),
-        );
-    }
+    messages.extend(parts.list_gaps.messages());
     if parts.recent_partial {
         messages.push("too few ingesters answered, recent spans may be missing".to_owned());
     }

@@ -227,9 +227,7 @@ impl<'f> Slices<'f> {
         parts: &mut Parts,
     ) -> Result<()> {
         let frontend = self.frontend;
-        parts.left_out_blocks = frontend.left_out_blocks(self.tenants);
-        parts.is_list_part = frontend.is_list_part(self.tenants);
-        parts.unread_blocks = frontend.unread_blocks(self.tenants);
+        parts.list_gaps = frontend.list_gaps(self.tenants);
         let requests = self.block_requests(finds, known, parts);
         note_jobs(requests.len());
         let concurrency = match frontend.settings.trace_by_id.concurrent_shards {
