@@ -305,23 +305,28 @@ impl Blocks {
     /// Decides what an error of reading a block means. `Ok` if the block was deleted meanwhile, so that there is
     /// nothing to read. Damage is logged once for each block.
     pub(crate) async fn explain(&self, tenant: &str, block_id: Uuid, error: Error) -> Result<()> {
-        let error = match error {
+        let Some(what) = self.damage(tenant, block_id, error).await? else { return Ok(()) };
+        if self.is_news(block_id, "data") {
+            tracing::warn!(tenant, %block_id, what, "block is damaged, queries answer without it");
+        }
+        Err(Error::Damaged(format!("block {block_id} is damaged: {what}")))
+    }
+
+    /// What is damaged, after an error of reading a block; `None` if the block was deleted meanwhile. Both count. Errors: those
+    /// that say nothing of the block.
+    async fn damage(&self, tenant: &str, block_id: Uuid, error: Error) -> Result<Option<String>> {
+        let what = match error {
             Error::Gone(key) if self.was_deleted(tenant, block_id).await? => {
                 self.metrics.deleted_blocks.inc();
                 tracing::debug!(tenant, %block_id, key, "block was deleted before it was read");
-                return Ok(());
+                return Ok(None);
             }
-            Error::Gone(key) => Error::Damaged(format!("object {key} is missing")),
-            other => other,
+            Error::Gone(key) => format!("object {key} is missing"),
+            Error::Damaged(what) => what,
+            other => return Err(other),
         };
-        if let Error::Damaged(what) = &error {
-            self.metrics.damaged_blocks.inc();
-            if self.is_news(block_id, "data") {
-                tracing::warn!(tenant, %block_id, what, "block is damaged, queries answer without it");
-            }
-            return Err(Error::Damaged(format!("block {block_id} is damaged: {what}")));
-        }
-        Err(error)
+        self.metrics.damaged_blocks.inc();
+        Ok(Some(what))
     }
 
     /// True if the block is not live any more. This asks the bucket, which is newer than the list until the next poll.

@@ -10,7 +10,7 @@ use tactus_storage::{BlockMeta, BlockReader, Timestamp};
 
 use super::Blocks;
 use crate::block_part::key_of;
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 impl Blocks {
     /// False if the block certainly does not hold the trace. Also returns the bytes read.
@@ -24,29 +24,20 @@ impl Blocks {
         }
         let (filter, read) = match self.read_bloom(meta, key.1).await {
             Ok(read) => read,
-            Err(error @ (Error::Gone(_) | Error::Damaged(_))) => {
-                return Ok((self.has_lost_bloom(meta, error).await?, 0));
+            Err(error) => {
+                let (tenant, block_id) = (meta.tenant_id.as_str(), meta.block_id);
+                let damage = self.damage(tenant, block_id, error).await?;
+                if let Some(what) = &damage
+                    && self.is_news(block_id, "bloom")
+                {
+                    tracing::warn!(tenant, %block_id, what, "bloom filter cannot be read, traces are looked for in the block's data");
+                }
+                return Ok((damage.is_some(), 0));
             }
-            Err(error) => return Err(error),
         };
         let found = filter.may_contain(&id.0);
         self.blooms.insert(key, filter.folded());
         Ok((found, read))
-    }
-
-    /// False if the filter is missing because the block was deleted. Otherwise the loss is logged once for each block.
-    async fn has_lost_bloom(&self, meta: &BlockMeta, error: Error) -> Result<bool> {
-        let (tenant, block_id) = (meta.tenant_id.as_str(), meta.block_id);
-        if matches!(error, Error::Gone(_)) && self.was_deleted(tenant, block_id).await? {
-            self.metrics.deleted_blocks.inc();
-            return Ok(false);
-        }
-        self.metrics.damaged_blocks.inc();
-        if self.is_news(block_id, "bloom") {
-            let what = error.to_string();
-            tracing::warn!(tenant, %block_id, what, "bloom filter cannot be read, traces are looked for in the block's data");
-        }
-        Ok(true)
     }
 
     /// Reads a bloom filter from a shared cache, or else from the bucket. Also returns the bytes read.
