@@ -59,22 +59,18 @@ fn in_traceql(condition: &str) -> Option<String> {
         ("\"]", ""),
         ("span.name", "name"),
         ("status.code", "status"),
-        ("STATUS_CODE_", ""),
-        ("SPAN_KIND_", ""),
         ("==", "="),
         (" and ", " && "),
         (" or ", " || "),
     ] {
-        if from.ends_with('_') {
-            // Kinds and statuses are in capitals there.
-            while let Some(at) = text.find(from) {
-                let name = &text[at + from.len()..];
-                let end = name.find(|c: char| !c.is_ascii_uppercase()).unwrap_or(name.len());
-                let name = name[..end].to_ascii_lowercase();
-                text.replace_range(at..at + from.len() + end, &name);
-            }
-        } else {
-            text = text.replace(from, to);
+        text = text.replace(from, to);
+    }
+    // Their names are in capitals there.
+    for prefix in ["STATUS_CODE_", "SPAN_KIND_"] {
+        while let Some((before, rest)) = text.split_once(prefix) {
+            let end = rest.find(|c: char| !c.is_ascii_uppercase()).unwrap_or(rest.len());
+            let (name, after) = rest.split_at(end);
+            text = format!("{before}{}{after}", name.to_ascii_lowercase());
         }
     }
     let is_by_hand = text.contains(['(', '[']) || text.contains(" nil") || text.contains("not ");

@@ -113,10 +113,12 @@ fn membership(config: &Config, ip: IpAddr, gossips: bool) -> Result<MembershipSe
 
 /// The name of the ingester of this process if it has been here before, so that its directory is not empty; else nothing.
 fn returning(config: &Config) -> String {
+    let has_files = || {
+        let directory = std::fs::read_dir(&config.storage.trace.wal.path);
+        directory.is_ok_and(|mut files| files.next().is_some())
+    };
     let is_ingester = services_of(&config.target).contains(&"ingester");
-    let directory = std::fs::read_dir(&config.storage.trace.wal.path);
-    let has_files = is_ingester && directory.is_ok_and(|mut files| files.next().is_some());
-    if has_files { config.ingester.lifecycler.id.clone() } else { String::new() }
+    if is_ingester && has_files() { config.ingester.lifecycler.id.clone() } else { String::new() }
 }
 
 /// The ring of ingesters, whose members hold spans.

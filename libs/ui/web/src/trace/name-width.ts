@@ -5,14 +5,15 @@ const KEY = "tactus.names";
 export const LEAST = 10;
 export const MOST = 80;
 
-/** What is kept of a share; null where it is none. */
-export function shareOf(kept: string | null): number | null {
-  const share = Number(kept ?? Number.NaN);
-  return Number.isFinite(share) ? Math.min(MOST, Math.max(LEAST, share)) : null;
+/** The share that names have if somebody has set it. */
+export const nameShare = signal<number | null>(null);
+
+/** Sets it, within the bounds; what is no number sets nothing. */
+export function setNameShare(share: number) {
+  if (Number.isFinite(share)) nameShare.value = Math.min(MOST, Math.max(LEAST, share));
 }
 
-/** The share that names have if somebody has set it. */
-export const nameShare = signal(shareOf(localStorage.getItem(KEY)));
+setNameShare(Number(localStorage.getItem(KEY) ?? Number.NaN));
 
 effect(() => {
   const { style } = document.documentElement;

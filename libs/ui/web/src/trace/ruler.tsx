@@ -1,6 +1,6 @@
 import { useMemo, useRef } from "preact/hooks";
 import { duration } from "../format";
-import { LEAST, MOST, nameShare } from "./name-width";
+import { LEAST, MOST, nameShare, setNameShare } from "./name-width";
 import { secondRows } from "./rows";
 import type { TraceState } from "./state";
 
@@ -40,26 +40,19 @@ export function Ruler({ state }: { state: TraceState }) {
 /** Between names and times; is dragged, or moved with arrows, and where it usually is after a double click. */
 function Divider() {
   const element = useRef<HTMLSpanElement>(null);
-  /** Its place as a share of the ruler, in percent. */
-  const place = () => {
+  /** Names end there, or so many percent further. */
+  const moveTo = (x: number, more = 0) => {
     const ruler = element.current?.closest(".ruler")?.getBoundingClientRect();
-    const own = element.current?.getBoundingClientRect();
-    return ruler && own && ruler.width > 0 ? ((own.right - ruler.left) / ruler.width) * 100 : 0;
-  };
-  const moveTo = (share: number) => {
-    nameShare.value = Math.min(MOST, Math.max(LEAST, share));
+    if (ruler) setNameShare(((x - ruler.left) / ruler.width) * 100 + more);
   };
   const drag = (event: PointerEvent) => {
-    const ruler = element.current?.closest(".ruler")?.getBoundingClientRect();
-    if (ruler && element.current?.hasPointerCapture(event.pointerId)) {
-      moveTo(((event.clientX - ruler.left) / ruler.width) * 100);
-    }
+    if (element.current?.hasPointerCapture(event.pointerId)) moveTo(event.clientX);
   };
   const press = (event: KeyboardEvent) => {
     const by = { ArrowLeft: -2, ArrowRight: 2 }[event.key];
-    if (by === undefined) return;
+    if (by === undefined || !element.current) return;
     event.preventDefault();
-    moveTo(place() + by);
+    moveTo(element.current.getBoundingClientRect().right, by);
   };
   return (
     <span
