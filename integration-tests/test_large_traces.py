@@ -115,6 +115,15 @@ def check_jaeger_file(server, trace_id, moment):
     assert services == services_of_heads() and len(trace["processes"]) == len(services), moment
 
 
+def check_compressed(server, trace_id):
+    """An answer of unknown length is compressed while it is sent."""
+    for encoding in "gzip", "zstd":
+        answer = server.session.get(f"{server.url}/api/v2/traces/{trace_id.hex()}", headers={"Accept-Encoding": encoding}, timeout=120, stream=True)
+        assert (answer.headers["Content-Encoding"], answer.headers["Vary"]) == (encoding, "Accept-Encoding")
+        sent = sum(len(part) for part in answer.raw.stream(1 << 20, decode_content=False))
+        assert sent < HEADS * 60, f"{sent >> 20} MiB, {encoding}"
+
+
 def check_api_json(server, trace_id, moment):
     for path, spans_of in (("/api/traces/", lambda body: body["batches"]), ("/api/v2/traces/", lambda body: body["trace"]["resourceSpans"])):
         spans = all_spans(spans_of(open_answer(server, path + trace_id.hex()).json()))
@@ -174,6 +183,7 @@ def test_whole_of_a_large_trace_is_sent_slice_by_slice(servers):
     server.flush()
     check_otlp_file(server, trace_id, "stored")
     check_api_protobuf(server, trace_id, "stored")
+    check_compressed(server, trace_id)
     used = [f'tactus_server_inflight_bytes{{of="{of}"}}' for of in ("queries", "requests")]
     eventually(lambda: all(server.metrics()[name] < 1 << 20 for name in used), "memory is given back", 30)
 

@@ -2,12 +2,13 @@
 
 use std::io::{self, Write};
 
-use ::http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, VARY};
+use ::http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, VARY};
 use ::http::{HeaderMap, HeaderValue, Request};
 use axum::body::{self, Body};
 use axum::middleware::Next;
 use axum::response::Response;
 use bytes::Bytes;
+use futures_util::StreamExt as _;
 use futures_util::stream::{self, Stream};
 use http_body::Body as _;
 
@@ -29,27 +30,32 @@ tactus_model::words! {
     }
 }
 
-/// Middleware: compresses a response whose whole body is known and has 1 KiB or more. Streams pass.
+/// Middleware: compresses a response of 1 KiB or more. One whose length nobody knows is compressed while it is sent,
+/// except for events, which must not wait for each other.
 pub(crate) async fn compress_response(request: Request<Body>, next: Next) -> Response {
     let encoding = accepted_encoding(request.headers());
     let mut response = next.run(request).await;
-    let large = response.body().size_hint().exact().is_some_and(|size| size >= MIN_BYTES);
-    if !large || response.headers().contains_key(CONTENT_ENCODING) {
+    let size = response.body().size_hint().exact();
+    let passes = match size {
+        Some(size) => size < MIN_BYTES,
+        None => is_of_messages(response.headers()),
+    };
+    if passes || response.headers().contains_key(CONTENT_ENCODING) {
         return response;
     }
     response.headers_mut().append(VARY, HeaderValue::from_static("Accept-Encoding"));
     let Some(encoding) = encoding else { return response };
     let (mut parts, body) = response.into_parts();
+    if size.is_none_or(|size| size > PIECE_BYTES as u64) {
+        parts.headers.remove(CONTENT_LENGTH);
+        parts.headers.insert(CONTENT_ENCODING, HeaderValue::from_static(encoding.name()));
+        return Response::from_parts(parts, Body::from_stream(pieces(encoding, body)));
+    }
     // A body of known size is in memory already, so this neither waits nor fails.
     let plain = match body::to_bytes(body, usize::MAX).await {
         Ok(plain) => plain,
         Err(error) => return Response::from_parts(parts, Body::from_stream(failed(error))),
     };
-    if plain.len() > PIECE_BYTES {
-        parts.headers.remove(CONTENT_LENGTH);
-        parts.headers.insert(CONTENT_ENCODING, HeaderValue::from_static(encoding.name()));
-        return Response::from_parts(parts, Body::from_stream(pieces(encoding, plain)));
-    }
     let original = plain.clone();
     let compressed = if plain.len() <= INLINE_BYTES {
         compress(encoding, &plain)
@@ -63,6 +69,12 @@ pub(crate) async fn compress_response(request: Request<Body>, next: Next) -> Res
     parts.headers.remove(CONTENT_LENGTH);
     parts.headers.insert(CONTENT_ENCODING, HeaderValue::from_static(encoding.name()));
     Response::from_parts(parts, Body::from(compressed))
+}
+
+/// Whether the body consists of messages that its reader wants as they come.
+fn is_of_messages(headers: &HeaderMap) -> bool {
+    let content_type = headers.get(CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
+    [&b"text/event-stream"[..], b"application/grpc"].iter().any(|it| content_type.starts_with(it))
 }
 
 fn failed(error: axum::Error) -> impl Stream<Item = Result<Bytes, axum::Error>> {
@@ -101,21 +113,34 @@ fn compress(encoding: Encoding, plain: &[u8]) -> io::Result<Vec<u8>> {
     compressor.finish()
 }
 
-/// The compressed body. Each piece is made when the connection takes more, away from the async threads.
-fn pieces(encoding: Encoding, plain: Bytes) -> impl Stream<Item = io::Result<Bytes>> {
-    let begin = Compressor::new(encoding, Vec::new());
-    stream::try_unfold(Some((begin, plain)), async |rest| {
-        let Some((compressor, mut plain)) = rest else { return Ok(None) };
-        let mut compressor = compressor?;
-        let task = tokio::task::spawn_blocking(move || {
-            compressor.write(&plain.split_to(plain.len().min(PIECE_BYTES)))?;
-            if plain.is_empty() {
-                return Ok((compressor.finish()?.into(), None));
+/// The compressed body. Each piece is made when the connection takes more, long ones away from the async threads.
+/// Errors: those of the body, so that the connection breaks off.
+fn pieces(encoding: Encoding, body: Body) -> impl Stream<Item = Result<Bytes, axum::Error>> {
+    let begin = Compressor::new(encoding, Vec::new()).map_err(axum::Error::new);
+    let state = begin.map(|compressor| (compressor, body.into_data_stream(), Bytes::new()));
+    stream::try_unfold(Some(state), async |state| {
+        let Some(state) = state else { return Ok(None) };
+        let (mut compressor, mut body, mut rest) = state?;
+        let mut written = 0;
+        loop {
+            if rest.is_empty() {
+                rest = match body.next().await {
+                    Some(plain) => plain?,
+                    None => {
+                        let end = compressor.finish().map_err(axum::Error::new)?;
+                        return Ok(Some((end.into(), None)));
+                    }
+                };
             }
-            let piece: Bytes = compressor.take()?.into();
-            Ok((piece, Some((Ok(compressor), plain))))
-        });
-        task.await.map_err(io::Error::other)?.map(Some)
+            let plain = rest.split_to(rest.len().min(PIECE_BYTES));
+            written += plain.len();
+            compressor = compressor.written(plain).await.map_err(axum::Error::new)?;
+            // Short pieces are put together: each that is sent makes the whole longer.
+            if written >= INLINE_BYTES {
+                let piece = compressor.take().map_err(axum::Error::new)?;
+                return Ok(Some((piece.into(), Some(Ok((compressor, body, rest))))));
+            }
+        }
     })
 }
 
@@ -139,6 +164,15 @@ impl Compressor {
             Self::Gzip(encoder) => encoder.write_all(plain),
             Self::Zstd(encoder) => encoder.write_all(plain),
         }
+    }
+
+    /// After this was written, away from the async threads if it is long.
+    async fn written(mut self, plain: Bytes) -> io::Result<Self> {
+        if plain.len() <= INLINE_BYTES {
+            return self.write(&plain).map(|()| self);
+        }
+        let task = tokio::task::spawn_blocking(move || self.write(&plain).map(|()| self));
+        task.await.map_err(io::Error::other)?
     }
 
     /// Takes the output for all that was written so far.
@@ -169,24 +203,50 @@ mod tests {
     use futures_util::TryStreamExt as _;
     use std::io::Read as _;
 
+    fn read(encoding: Encoding, sent: &[u8]) -> io::Result<Vec<u8>> {
+        let mut read = Vec::new();
+        match encoding {
+            Encoding::Gzip => {
+                flate2::read::GzDecoder::new(sent).read_to_end(&mut read).map(|_| read)
+            }
+            Encoding::Zstd => zstd::decode_all(sent),
+        }
+    }
+
+    fn text(length: usize) -> Vec<u8> {
+        (0..length).map(|at| ((at * at) >> 7) as u8).collect()
+    }
+
     #[tokio::test]
     async fn pieces_together_are_the_body() {
         let lengths = [PIECE_BYTES + 1, 2 * PIECE_BYTES, 3 * PIECE_BYTES - 7];
         for (length, encoding) in
             lengths.into_iter().zip([Encoding::Gzip, Encoding::Zstd].repeat(2))
         {
-            let plain: Vec<u8> = (0..length).map(|at| ((at * at) >> 7) as u8).collect();
+            let plain = text(length);
             let sent: Vec<Bytes> =
                 pieces(encoding, plain.clone().into()).try_collect().await.unwrap();
-            assert_eq!(sent.len(), length.div_ceil(PIECE_BYTES));
-            let (sent, mut read) = (sent.concat(), Vec::new());
-            match encoding {
-                Encoding::Gzip => {
-                    flate2::read::GzDecoder::new(&sent[..]).read_to_end(&mut read).unwrap();
-                }
-                Encoding::Zstd => read = zstd::decode_all(&sent[..]).unwrap(),
+            assert!(sent.len() >= 2 && sent.len() <= length.div_ceil(PIECE_BYTES) + 1);
+            assert!(read(encoding, &sent.concat()).unwrap() == plain, "{encoding:?} {length}");
+        }
+    }
+
+    #[tokio::test]
+    async fn bodies_of_unknown_length_are_compressed_and_break_off_as_they_do() {
+        let plain = text(500_000);
+        for encoding in [Encoding::Gzip, Encoding::Zstd] {
+            for size in [10, 1000, 200_000] {
+                let parts = || plain.chunks(size).map(|part| Ok(Bytes::copy_from_slice(part)));
+                let whole =
+                    Body::from_stream(stream::iter(parts().collect::<Vec<io::Result<_>>>()));
+                let sent: Vec<Bytes> = pieces(encoding, whole).try_collect().await.unwrap();
+                assert!(read(encoding, &sent.concat()).unwrap() == plain, "{encoding:?} {size}");
+                assert!(sent.len() <= 1 + plain.len() / INLINE_BYTES.min(size.max(INLINE_BYTES)));
+                let broken = parts().chain([Err(io::Error::other("no more"))]);
+                let broken = Body::from_stream(stream::iter(broken.collect::<Vec<_>>()));
+                let sent: Vec<_> = pieces(encoding, broken).collect().await;
+                assert!(sent.last().is_some_and(Result::is_err) && sent.len() > 1);
             }
-            assert!(read == plain, "{encoding:?} {length}");
         }
     }
 
