@@ -3,11 +3,15 @@
 use std::io;
 use std::sync::Arc;
 
+use ::http::Request;
 use axum::Router;
-use axum::middleware;
+use axum::body::Body;
+use axum::middleware::{self, Next};
+use axum::response::Response;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use tonic::Status;
 use tonic::service::Routes;
 
 use crate::bodies::{self, Bodies};
@@ -21,7 +25,28 @@ pub fn router(routes: Routes, metrics: RequestMetrics) -> Router {
     routes
         .prepare()
         .into_axum_router()
+        .layer(middleware::from_fn(say_too_large))
         .layer(middleware::from_fn_with_state(metrics, observe::observe_grpc))
+}
+
+/// Middleware: a message above a service's limit gets the status that gRPC has for it. The library's is OUT_OF_RANGE,
+/// after which clients of OTLP try again. Services of a cluster tell each other the library's: it is no lack of memory.
+async fn say_too_large(request: Request<Body>, next: Next) -> Response {
+    let is_internal = request.uri().path().starts_with("/tactus.");
+    let response = next.run(request).await;
+    let status = Status::from_header_map(response.headers()).filter(|_| !is_internal);
+    match status.and_then(|status| too_large(&status)) {
+        Some(status) => status.into_http(),
+        None => response,
+    }
+}
+
+/// The status instead of the library's, if this is what it says.
+fn too_large(status: &Status) -> Option<Status> {
+    let said = status.message().strip_prefix("Error, decoded message length too large: found ")?;
+    let (length, limit) = said.strip_suffix(" bytes")?.split_once(" bytes, the limit is: ")?;
+    let text = format!("grpc: received message larger than max ({length} vs. {limit})");
+    Some(Status::resource_exhausted(text))
 }
 
 /// Counts the messages of calls until their answers begin. `streams`: paths of calls that send for hours. Of these a message is
