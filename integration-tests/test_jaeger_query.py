@@ -5,7 +5,10 @@ import time
 import grpc
 import pytest
 import requests
+from google.protobuf.descriptor_pool import DescriptorPool
+from google.protobuf.message_factory import GetMessageClass
 from google.protobuf.timestamp_pb2 import Timestamp
+from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
 from harness import dialects, jaeger, otlp
 from harness.dialects import COMPACT, TRACE
@@ -288,6 +291,37 @@ def test_grpc_v2(trip):
         with pytest.raises(grpc.RpcError) as error:
             list(stub.GetTrace(q.GetTraceRequest()))
         assert error.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+
+
+@pytest.mark.parametrize("path", ["/jaeger/api/traces/{}", "/jaeger/api/v3/traces/{}", "/zipkin/api/v2/trace/{}"])
+def test_whole_traces_are_compressed(servers, path):
+    server, trace = dialects.start(servers), b"\x71" * 16
+    server.must_push(otlp.export(*(otlp.span(trace_id=trace, attributes={"text": "x" * 1000}) for _ in range(200))))
+    plain = requests.get(server.url + path.format(trace.hex()), headers={"Accept-Encoding": "identity"}, timeout=20)
+    answer = requests.get(server.url + path.format(trace.hex()), headers={"Accept-Encoding": "gzip"}, timeout=20)
+    assert answer.headers["Content-Encoding"] == "gzip" and "Content-Encoding" not in plain.headers
+    assert len(answer.content) == len(plain.content) > 200_000
+
+
+def test_grpc_by_reflection(trip):
+    """A client without any .proto file, such as grpcurl, learns the services and their messages from the port."""
+    server, trip = trip
+    with jaeger.channel(server.ports.query_grpc) as channel:
+        known = ProtoReflectionDescriptorDatabase(channel)
+        assert {"jaeger.api_v2.QueryService", "jaeger.api_v3.QueryService", "grpc.health.v1.Health"} <= set(known.get_services())
+        pool = DescriptorPool(known)
+
+        def call(service, name, **fields):
+            method = pool.FindServiceByName(service).methods_by_name[name]
+            invoke = channel.unary_stream if method.server_streaming else channel.unary_unary
+            question, answer = GetMessageClass(method.input_type), GetMessageClass(method.output_type)
+            send = invoke(f"/{service}/{name}", question.SerializeToString, answer.FromString)
+            return send(question(**fields))
+
+        assert sorted(call("jaeger.api_v2.QueryService", "GetServices").services) == ["bank", "mail", "shop"]
+        chunks = list(call("jaeger.api_v3.QueryService", "GetTrace", trace_id=trip.trace))
+        scopes = [scope for chunk in chunks for resource in chunk.resource_spans for scope in resource.scope_spans]
+        assert "GET /buy" in {span.name for scope in scopes for span in scope.spans}
 
 
 def test_grpc_v3(trip):

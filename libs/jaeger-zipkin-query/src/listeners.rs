@@ -16,6 +16,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tactus_process::memory::PortMemory;
 use tactus_process::{AddGrpc, Error, Port, ReadyCheck, ShownAddresses};
+use tactus_proto::JAEGER_QUERY_DESCRIPTORS;
 use tactus_server::auth::{
     Access, Authenticator, GrpcAccess, PUBLIC_GRPC, STANDARD_GRPC, guard, guard_grpc,
 };
@@ -30,6 +31,7 @@ use tactus_telemetry::metrics::Registry;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic::service::RoutesBuilder;
+use tonic_reflection::server as reflection;
 
 use crate::jaeger_grpc::{Answering, MessageLimits, WriteSpans, query_services, storage_services};
 use settings::GrpcPort;
@@ -115,7 +117,7 @@ pub(crate) async fn open(
         opening.http(port, router, "/jaeger").await?;
     }
     if let Some(GrpcPort { port, messages }) = jaeger_grpc {
-        let services = query_services(served.answering.clone(), messages);
+        let services = with_reflection(query_services(served.answering.clone(), messages));
         let router = opening.grpc_router(&services, is_serving.clone(), QUERY_HEALTH);
         opening.grpc(port, guard_grpc(router, STANDARD_GRPC, authenticator), messages).await?;
     }
@@ -208,6 +210,23 @@ impl Opening<'_> {
         add(&mut routes);
         grpc::router(routes.routes(), self.metrics.clone())
     }
+}
+
+/// Adds the reflection service, in both versions that clients use, which tells what the query services take and answer.
+fn with_reflection(services: AddGrpc) -> AddGrpc {
+    Arc::new(move |routes| {
+        services(routes);
+        let builder = || {
+            reflection::Builder::configure()
+                .register_encoded_file_descriptor_set(JAEGER_QUERY_DESCRIPTORS)
+        };
+        match (builder().build_v1(), builder().build_v1alpha()) {
+            (Ok(v1), Ok(v1alpha)) => drop(routes.add_service(v1).add_service(v1alpha)),
+            (Err(error), _) | (_, Err(error)) => {
+                tracing::error!(%error, "Jaeger query gRPC has no reflection");
+            }
+        }
+    })
 }
 
 /// `/`: whether the process answers queries, for probes. `/metrics`: everything that is counted, for operators.

@@ -42,6 +42,10 @@ pub mod otlp {
     };
 }
 
+/// What the gRPC services of Jaeger's query port take and answer, as a serialized `FileDescriptorSet`: for clients that
+/// ask the reflection service. Text fields of OTLP are `string` here, as in its own files.
+pub const JAEGER_QUERY_DESCRIPTORS: &[u8] = include_bytes!("gen/jaeger_query.binpb");
+
 /// The header in which the services of a cluster send each other their secret.
 pub const INTERNAL_TOKEN_HEADER: &str = "x-tactus-internal-token";
 

@@ -13,7 +13,8 @@ use axum::routing::get;
 use http::header::LOCATION;
 use http::{HeaderValue, StatusCode};
 
-/// Jaeger's `/search`, `/trace/{id}`, `/trace/{a}...{b}`, `/compare`, `/dependencies`, `/deep-dependencies` and `/monitor`.
+/// Jaeger's `/search`, `/trace/{id}`, `/trace/{a}...{b}`, `/compare`, `/dependencies`, `/deep-dependencies`, `/monitor` and
+/// `/quality-metrics`, and the file that its UI is.
 /// `to_root`: the relative path from the folder of `/search` to that of `/ui/`, such as `""` or `"../"`.
 pub fn jaeger_links(to_root: &'static str) -> Router {
     let page = |target: fn(&str) -> Option<String>| page(to_root, target);
@@ -29,6 +30,8 @@ pub fn jaeger_links(to_root: &'static str) -> Router {
         .route("/dependencies", page(|_| Some("map".to_owned())))
         .route("/deep-dependencies", page(|query| Some(jaeger::dependencies_of_one(query))))
         .route("/monitor", page(|query| Some(jaeger::monitor(query))))
+        .route("/quality-metrics", page(|_| Some("services".to_owned())))
+        .route("/index.html", page(|_| Some("search".to_owned())))
 }
 
 /// `/jaeger` and `/jaeger/`: Jaeger's start page, on a port that serves other pages as well.
@@ -104,6 +107,8 @@ mod tests {
             ("/dependencies", "ui/map"),
             ("/deep-dependencies?service=a%20b", "ui/map?focus=a+b"),
             ("/monitor?service=a", "ui/services?service=a"),
+            ("/quality-metrics?service=a", "ui/services"),
+            ("/index.html", "ui/search"),
             ("/trace/x", "404"),
             ("/other", "404"),
         ] {

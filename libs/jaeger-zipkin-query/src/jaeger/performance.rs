@@ -74,6 +74,8 @@ struct Steps {
     per_point: usize,
     /// Points before are only there to fill the window of those after; milliseconds since 1970.
     first_millis: i64,
+    /// The end of the query, nanoseconds since 1970. The last step may reach beyond it: it has less spans than the others.
+    end: u64,
 }
 
 impl JaegerQueries {
@@ -117,6 +119,7 @@ impl JaegerQueries {
             grid: found.grid,
             per_point: usize::try_from(nanos(query.rate_per).div_ceil(step)).unwrap_or(usize::MAX),
             first_millis: i64::try_from(first).unwrap_or(i64::MAX),
+            end: query.end,
         };
         Ok(match measure {
             Measure::Latencies { quantile } => latencies(found.answer.series, &steps, quantile),
@@ -168,11 +171,11 @@ fn spans(query: &PerformanceQuery) -> Option<String> {
 }
 
 fn calls(series: Vec<Series>, steps: &Steps) -> Vec<PerformanceSeries> {
-    let seconds = steps.seconds();
     let rates = series.into_iter().filter_map(|series| {
         let key = key(&series)?;
         let counts = sums(&steps.values(&series), steps.per_point);
-        Some(steps.series(key, counts.into_iter().map(|count| count / seconds)))
+        let rate = |(step, count)| count / steps.seconds(step);
+        Some(steps.series(key, counts.into_iter().enumerate().map(rate)))
     });
     sorted(rates.collect())
 }
@@ -235,9 +238,12 @@ impl Steps {
         values
     }
 
-    /// Seconds that a point is made of.
-    fn seconds(&self) -> f64 {
-        self.grid.step_seconds() * self.per_point as f64
+    /// Seconds that the point of a step is made of.
+    fn seconds(&self, step: usize) -> f64 {
+        let all = self.grid.step_seconds() * self.per_point as f64;
+        let is_last = step + 1 == self.grid.intervals();
+        let to_come = if is_last { self.grid.end().saturating_sub(self.end) } else { 0 };
+        all - to_come as f64 / 1e9
     }
 
     /// A series of the values of all steps, without those that come before the first point.
@@ -246,9 +252,10 @@ impl Steps {
         (service, operation): Key,
         values: impl Iterator<Item = f64>,
     ) -> PerformanceSeries {
+        let end_millis = i64::try_from(self.end / 1_000_000).unwrap_or(i64::MAX);
         let points = values
             .enumerate()
-            .map(|(step, value)| (self.grid.timestamp_millis(step), value))
+            .map(|(step, value)| (self.grid.timestamp_millis(step).min(end_millis), value))
             .filter(|(millis, _)| *millis >= self.first_millis)
             .collect();
         PerformanceSeries { service, operation, points }

@@ -10,7 +10,7 @@ use std::fs;
 fn main() -> Result<(), Box<dyn Error>> {
     let committed = codegen::committed_dir();
     let mut stale = Vec::new();
-    codegen::collect_files(&committed, "rs", &mut stale)?;
+    codegen::collect_files(&committed, codegen::GENERATED, &mut stale)?;
     // Generated aside first: a broken .proto file must not leave an empty directory behind.
     let fresh = tempfile::tempdir()?;
     codegen::generate(fresh.path())?;
@@ -18,7 +18,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         fs::remove_file(path)?;
     }
     let mut generated = Vec::new();
-    codegen::collect_files(fresh.path(), "rs", &mut generated)?;
+    codegen::collect_files(fresh.path(), codegen::GENERATED, &mut generated)?;
     for path in generated {
         if let Some(name) = path.file_name() {
             fs::copy(&path, committed.join(name))?;

@@ -37,6 +37,21 @@ async fn calls_are_a_rate_over_the_window_before_each_point() {
 }
 
 #[tokio::test]
+async fn last_point_is_of_the_time_up_to_the_end() {
+    let api = api().await;
+    *api.recent.series.lock() = response(vec![series(&["svc"], &[(3, 60.0), (4, 30.0)])]);
+    let asked = STEPS.replace("endTs=1700000160000", "endTs=1700000190000");
+    let answer = api.get(&format!("/api/metrics/calls?{asked}")).await;
+    // Half of the last minute is still to come.
+    assert_eq!(values(&answer), [json!(0.5), json!(1.0)]);
+    assert!(
+        answer.text().contains(r#"{"doubleValue":1},"timestamp":"2023-11-14T22:16:30Z"}"#),
+        "{}",
+        answer.text()
+    );
+}
+
+#[tokio::test]
 async fn errors_are_a_part_of_the_calls() {
     let api = api().await;
     let ok = series(&["svc", "op", "ok"], &[(0, 3.0), (2, 3.0)]);
