@@ -9,7 +9,7 @@ import pytest
 import requests
 
 from harness import otlp
-from harness.browser import serving_pages
+from harness.browser import Visit, serving_pages
 from harness.orders import MARKUP, pushed
 from harness.protobuf import zipkin_list
 from harness.waiting import eventually
@@ -291,3 +291,25 @@ def test_live_tail_ends_when_nobody_looks_and_goes_on(visit, server):
     eventually(lambda: tails(server) == 1, "the tail goes on")
     page.get_by_text("● live").wait_for()
     visit.check()
+
+
+def test_live_tail_follows_again_after_its_server_was_away(browser, tmp_path):
+    with serving_pages(tmp_path) as server:
+        visit = Visit(browser, server.url)
+        page = visit.open("ui/live")
+        page.get_by_text("Matching spans appear here").wait_for()
+        server.must_push(otlp.export(otlp.span(name="before")))
+        page.locator(".live tbody tr", has_text="before").wait_for()
+        # What the browser says of a request that nobody answers.
+        visit.expect("ERR_")
+        for end in server.stop, server.kill:
+            end()
+            page.get_by_role("alert").filter(has_text="it is tried again").wait_for()
+            server.start()
+            page.get_by_text("● live").wait_for(timeout=40_000)
+            assert page.get_by_role("alert").count() == 0
+            server.must_push(otlp.export(otlp.span(name=f"after {end.__name__}")))
+            page.locator(".live tbody tr", has_text=f"after {end.__name__}").wait_for()
+        assert page.locator(".live tbody tr", has_text="before").count() == 1
+        visit.check()
+        visit.close()

@@ -70,8 +70,10 @@ tactus_telemetry::debug_of!(LiveTails { settings });
 #[derive(Debug)]
 pub(crate) enum News {
     Update(Update),
-    /// The tail has ended, because it reached its time limit or the process stops.
-    Ended(&'static str),
+    /// The tail has been open for as long as it may be.
+    Expired,
+    /// The process stops: another may go on.
+    Stopping,
     Failed(Status),
 }
 
@@ -134,8 +136,8 @@ impl LiveTails {
             let last = tokio::select! {
                 last = tail.run(&news) => last,
                 () = news.closed() => return,
-                () = stop.cancelled() => News::Ended("the server stops"),
-                () = tokio::time::sleep(max_duration) => News::Ended("it was open for as long as a live tail may be"),
+                () = stop.cancelled() => News::Stopping,
+                () = tokio::time::sleep(max_duration) => News::Expired,
             };
             let _ = news.send(last).await;
         });

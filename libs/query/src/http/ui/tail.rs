@@ -42,7 +42,10 @@ pub(super) async fn tail(
 fn event(news: &News) -> Vec<u8> {
     let (name, data) = match news {
         News::Update(update) => ("spans", update_json(update)),
-        News::Ended(why) => ("ended", json!({ "message": why })),
+        News::Expired => {
+            ("ended", json!({ "message": "it was open for as long as a live tail may be" }))
+        }
+        News::Stopping => ("ended", json!({ "message": "the server stops", "again": true })),
         News::Failed(status) => {
             let limit = status.code() == Code::ResourceExhausted;
             ("failed", json!({ "message": status.message(), "isLimit": limit }))

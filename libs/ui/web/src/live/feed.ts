@@ -1,4 +1,4 @@
-import { request } from "../api";
+import { ApiError, request } from "../api";
 import { serverEvents } from "../events";
 
 /** A span as it was pushed. Times in nanoseconds. */
@@ -72,15 +72,30 @@ export function rates({ history }: Feed): { matched: number; shown: number } {
   return { matched: (last.matched - first.matched) / seconds, shown: (last.shown - first.shown) / seconds };
 }
 
+/** Milliseconds until a tail that broke off is followed again: the last one as often as it takes. */
+const WAITS = [1_000, 2_000, 5_000, 10_000, 30_000];
+
+/** The connection broke off, or the server stops: another one may go on. */
+export class BrokenOff extends Error {}
+
+/** How long to wait before the next attempt, of which there were so many in vain; null: it would fail as well. */
+export function waitAfter(failure: unknown, attempts: number): number | null {
+  const isPassing =
+    failure instanceof BrokenOff ||
+    (failure instanceof ApiError && [0, 502, 503, 504].includes(failure.status));
+  return isPassing ? WAITS[Math.min(attempts, WAITS.length - 1)] : null;
+}
+
 /** Follows a filter until the server ends it; returns why it did. */
 export async function* follow(q: string, signal: AbortSignal): AsyncGenerator<Update, string> {
   const response = await request(`tail?${new URLSearchParams({ q })}`, "text/event-stream", signal);
   if (!response.body) throw new Error("the server answered nothing");
   for await (const { name, data } of serverEvents(response.body)) {
-    const said = JSON.parse(data) as Update & { message?: string };
+    const said = JSON.parse(data) as Update & { message?: string; again?: boolean };
     if (name === "failed") throw new Error(said.message || "the live tail failed");
+    if (name === "ended" && said.again) throw new BrokenOff(said.message);
     if (name === "ended") return said.message ?? "";
     yield said;
   }
-  throw new Error("the connection broke off");
+  throw new BrokenOff("the connection broke off");
 }

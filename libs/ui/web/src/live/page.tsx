@@ -11,7 +11,7 @@ import { QueryBar } from "../search/query-bar";
 import { Chip } from "../search/results";
 import { seen } from "../seen";
 import { Label, Text } from "../text";
-import { add, EMPTY, type Feed, follow, type LiveSpan, MOST_ROWS, rates, resume } from "./feed";
+import { add, EMPTY, type Feed, follow, type LiveSpan, MOST_ROWS, rates, resume, waitAfter } from "./feed";
 
 const KINDS = ["", "internal", "server", "client", "producer", "consumer"];
 
@@ -90,20 +90,34 @@ function useFeed(q: string, run: number, isPaused: boolean) {
     if (!isSeen) return;
     const stop = new AbortController();
     setSaid(null);
-    setFeed((feed) => ({ ...feed, counts: null, history: [] }));
-    (async () => {
+    let attempts = 0;
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    const begin = async () => {
+      setFeed((feed) => ({ ...feed, counts: null, history: [] }));
       try {
         const updates = follow(q, stop.signal);
         for (;;) {
           const next = await updates.next();
           if (next.done) return setSaid(`The live tail ended: ${next.value}.`);
+          attempts = 0;
+          setSaid(null);
           setFeed((feed) => add(feed, next.value, paused.current, Date.now()));
         }
       } catch (failure) {
-        if (!stop.signal.aborted) setSaid(reason(failure));
+        if (stop.signal.aborted) return;
+        const wait = waitAfter(failure, attempts);
+        attempts += 1;
+        setSaid(
+          `${reason(failure)}${wait === null ? "" : "; it is tried again, and spans of the time between are not shown"}`,
+        );
+        if (wait !== null) timer = setTimeout(begin, wait);
       }
-    })();
-    return () => stop.abort();
+    };
+    begin();
+    return () => {
+      stop.abort();
+      clearTimeout(timer);
+    };
   }, [q, run, isSeen]);
   return { feed, said, setFeed };
 }
