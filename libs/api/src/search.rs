@@ -262,6 +262,14 @@ fn merge_sets(known: &mut Vec<SpanSet>, others: Vec<SpanSet>) {
             }
         }
     }
+    // Groups are in the order in which they first appear in the trace.
+    if known.iter().all(|set| !set.spans.is_empty()) {
+        known.sort_by(|one, other| first_shown(one).cmp(&first_shown(other)));
+    }
+}
+
+fn first_shown(set: &SpanSet) -> Option<(u64, &str)> {
+    set.spans.first().map(shown_at)
 }
 
 /// Two sources may each have a part of a trace. If both list all spans that matched, the answer has the spans of

@@ -77,9 +77,10 @@ fn parts_of_a_trace_are_merged() {
     assert_eq!((&*merged.root_service_name, &*merged.root_trace_name), ("root", "get"));
     assert_eq!(merged.service_stats["x"], stats(3, 1));
     assert_eq!(merged.service_stats["y"], stats(1, 0));
+    // In the order of their first spans.
     assert_eq!(
         merged.span_sets,
-        [set(3, Some("g"), "3"), set(1, None, "1"), set(1, Some("h"), "1")]
+        [set(1, None, "1"), set(1, Some("h"), "1"), set(3, Some("g"), "3")]
     );
     assert_eq!(merged.span_set.as_ref(), merged.span_sets.first());
 }

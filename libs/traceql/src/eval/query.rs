@@ -230,8 +230,14 @@ fn collect(spansets: &Spansets<'_>, view: &BatchView<'_>) -> Matches {
         }
         sets[place_of[group] as usize].1.rows.push(row as u32);
     }
-    // The sort is stable: the spansets of a trace stay in order of first appearance.
-    sets.sort_by_key(|(trace, _)| *trace);
+    // The spansets of a trace are in the order of their first spans, which does not depend on where the spans are.
+    let spans = &view.batch.spans;
+    let shown_at = |row: u32| {
+        let (start, id) = (spans.start.get(row as usize), spans.span_id.get(row as usize));
+        (start.copied().unwrap_or(0), id.copied().unwrap_or_default())
+    };
+    let first = |set: &MatchedSpanSet| set.rows.iter().map(|&row| shown_at(row)).min();
+    sets.sort_by_cached_key(|(trace, set)| (*trace, first(set)));
     let starts = view.trace_times().0;
     let mut traces: Vec<MatchedTrace> = Vec::new();
     for (trace, set) in sets {
