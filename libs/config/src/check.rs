@@ -73,7 +73,7 @@ pub(crate) fn suspects(config: &Config) -> Vec<Suspect> {
         config.distributor.log_received_spans.enabled
             || config.distributor.log_discarded_spans.enabled,
         &["distributor.log_received_spans.enabled", "distributor.log_discarded_spans.enabled"],
-        Remedy::LeaveOut,
+        Remedy::Decide,
         "Span logging is enabled. This is for debugging only and not recommended for production deployments",
     );
     check(
@@ -86,7 +86,7 @@ pub(crate) fn suspects(config: &Config) -> Vec<Suspect> {
     check(
         config.query_frontend.mcp_server.enabled,
         &["query_frontend.mcp_server.enabled"],
-        Remedy::LeaveOut,
+        Remedy::Decide,
         "query_frontend.mcp_server.enabled: trace data may be passed to a language model",
     );
     if trace.block.version != "v2" {
@@ -109,7 +109,7 @@ pub(crate) fn suspects(config: &Config) -> Vec<Suspect> {
         "storage.trace.s3.native_aws_auth_enabled is deprecated and ignored",
     );
     check(
-        !trace.cache.is_empty(),
+        config.has_old_cache(),
         &["storage.trace.cache"],
         Remedy::Decide,
         "storage.trace.cache is deprecated: use the cache section",

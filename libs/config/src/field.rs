@@ -118,8 +118,8 @@ pub(crate) struct Reader {
     pub(crate) path: String,
     pub(crate) problems: Vec<Problem>,
     pub(crate) unitless: Vec<Unitless>,
-    /// Keys of durations below zero, and their lines.
-    pub(crate) negative: Vec<(String, usize)>,
+    /// Keys whose value is not taken as it is written: what becomes of it, and the line.
+    pub(crate) doubtful: Vec<(String, String, usize)>,
     /// Keys that were written with dashes, and their proper paths.
     pub(crate) dashed: Vec<(String, String)>,
 }
@@ -212,10 +212,9 @@ impl Reader {
 
     /// All that is worth a warning, one line each.
     pub(crate) fn warnings(&self) -> impl Iterator<Item = String> {
-        let negative = |(key, line): &(String, usize)| {
-            format!("{key}: a duration below zero counts as 0 (line {line})")
-        };
-        self.unitless.iter().map(Unitless::warning).chain(self.negative.iter().map(negative))
+        let doubtful =
+            |(key, text, line): &(String, String, usize)| format!("{key}: {text} (line {line})");
+        self.unitless.iter().map(Unitless::warning).chain(self.doubtful.iter().map(doubtful))
     }
 
     /// Published examples spell the keys of these sections with dashes.

@@ -110,7 +110,9 @@ pub fn load_as(
     let base_path = &mut config.query_frontend.jaeger.http.base_path;
     jaeger_environment::apply(&mut config.distributor.receivers, base_path, &env)
         .map_err(Error::Invalid)?;
-    validate::validate(config).map_err(Error::Invalid)?;
+    if let Err(reason) = validate::validate(config) {
+        return Err(Error::Unfit { reason, warnings: loaded.warnings });
+    }
     loaded.config = document.config;
     Ok(loaded)
 }
@@ -273,6 +275,14 @@ pub enum Error {
     /// The values do not make sense together or name something that does not exist.
     #[error("invalid configuration: {0}")]
     Invalid(String),
+    /// As [`Self::Invalid`], of a file that was read to its end.
+    #[error("invalid configuration: {reason}")]
+    Unfit {
+        /// What is wrong.
+        reason: String,
+        /// What there is to warn of, which may be why.
+        warnings: Vec<String>,
+    },
 }
 
 impl Error {

@@ -106,7 +106,7 @@ pub fn migrate_config(
     let (config, reader) = read(&root, target);
     tree::rename(&mut root, reader.dashed, &mut rewritten);
     tree::rename(&mut root, judge::older_names(), &mut rewritten);
-    if !config.storage.trace.cache.is_empty()
+    if config.has_old_cache()
         && let Ok(caches) = config.all_caches()
         && let Some((old, _)) = caches.last()
     {
@@ -300,7 +300,10 @@ fn of_suspect(suspect: check::Suspect, written: impl Fn(&str) -> bool) -> Vec<No
     let note = |key: &&str| Note {
         key: (*key).to_owned(),
         verdict: Verdict::Changed,
-        text: suspect.text.clone(),
+        text: match &suspect.remedy {
+            Remedy::Set(value) => format!("{}; written as {value}", suspect.text),
+            Remedy::Decide | Remedy::LeaveOut => suspect.text.clone(),
+        },
         remedy: suspect.remedy.clone(),
         spreads: false,
     };

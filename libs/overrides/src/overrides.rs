@@ -268,13 +268,17 @@ impl Overrides {
     }
 }
 
-/// What is wrong with the metrics generator's limits of the defaults: as in Tempo, spans are stored all the same.
+/// What is of no use in the defaults: limits of the metrics generator, and forwarders that are not there. As in Tempo, spans
+/// are stored all the same.
 ///
 /// Errors: other limits are refused.
 fn check_defaults(defaults: &Limits, check: &LimitsCheck) -> Result<Option<String>, Error> {
     let Err(reason) = check(defaults) else { return Ok(None) };
-    let without =
-        Limits { metrics_generator: Limits::built_in().metrics_generator, ..defaults.clone() };
+    let without = Limits {
+        metrics_generator: Limits::built_in().metrics_generator,
+        forwarders: Vec::new(),
+        ..defaults.clone()
+    };
     check(&without).map_err(Error::Defaults)?;
     Ok(Some(format!("overrides.defaults.{reason}")))
 }

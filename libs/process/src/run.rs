@@ -43,6 +43,9 @@ pub fn main(program: Program) -> ExitCode {
     let loaded = match tactus_config::load_as(program.target, &arguments, environment) {
         Ok(loaded) => loaded,
         Err(error) => {
+            if let tactus_config::Error::Unfit { warnings, .. } = &error {
+                warnings.iter().cloned().for_each(tell);
+            }
             tell(format!("{error}"));
             return ExitCode::from(error.exit_code());
         }
@@ -149,7 +152,15 @@ fn start(loaded: &Loaded, program: Program) -> Result<ExitCode, Error> {
 
 /// The exit code: a failure if the process could not do all that it had to before its end, which the log tells.
 async fn run(loaded: &Loaded, program: Program) -> Result<ExitCode, Error> {
-    for warning in &loaded.warnings {
+    let (suspect, others) = loaded.warnings.split_at(loaded.suspect.min(loaded.warnings.len()));
+    if !suspect.is_empty() {
+        tracing::warn!("-- CONFIGURATION WARNINGS --");
+    }
+    for warning in suspect {
+        let (message, explain) = warning.split_once(": ").unwrap_or((warning, ""));
+        tracing::warn!(explain, "{message}");
+    }
+    for warning in others {
         tracing::warn!("{warning}");
     }
     let signals = Signals::install()?;

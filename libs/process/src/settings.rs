@@ -123,8 +123,9 @@ fn source_ips(section: &str, server: &Server) -> Result<SourceIps, Error> {
     }
     let name = http::HeaderName::try_from(header)
         .map_err(|error| invalid("log_source_ips_header", error.to_string()))?;
-    let pattern = regex::Regex::new(pattern)
-        .map_err(|error| invalid("log_source_ips_regex", error.to_string()))?;
+    let key = "log_source_ips_regex";
+    let pattern = tactus_traceql::from_re2(pattern).map_err(|why| invalid(key, why.to_owned()))?;
+    let pattern = regex::Regex::new(&pattern).map_err(|error| invalid(key, error.to_string()))?;
     Ok(SourceIps { full, custom: Some((name, pattern)) })
 }
 

@@ -23,19 +23,20 @@ impl Field for bool {
     }
 }
 
-/// The integer that a node stands for. Helm turns large integers into `1.073741824e+11`, so a float
-/// without a fraction counts; one with a fraction is a mistake that must not be cut silently.
-fn integer(node: &Node) -> Result<i128, &'static str> {
+/// The integer that a node stands for. Helm turns large integers into `1.073741824e+11`, so a float counts. As in Tempo a
+/// fraction is cut off, which is hardly what was meant.
+fn integer(node: &Node, reader: &mut Reader) -> Option<i128> {
     match resolved(node) {
-        Some(Resolved::Int(number)) => Ok(number),
+        Some(Resolved::Int(number)) => Some(number),
         Some(Resolved::Float(number)) if number.is_finite() && number.abs() < 1e30 => {
             if number.fract() != 0.0 {
-                return Err(": the number has a fraction");
+                let text = format!("{number} is taken as {}", number.trunc());
+                reader.doubtful.push((reader.path.clone(), text, node.line));
             }
             // Exact: finite, whole and below 2^100.
-            Ok(number as i128)
+            Some(number.trunc() as i128)
         }
-        _ => Err(""),
+        _ => None,
     }
 }
 
@@ -54,17 +55,17 @@ macro_rules! integer_fields {
     ($($ty:ty)*) => { $(
         impl Field for $ty {
             fn read(&mut self, node: &Node, reader: &mut Reader) {
-                match integer(node) {
-                    Ok(number) => match <$ty>::try_from(number) {
+                match integer(node, reader) {
+                    Some(number) => match <$ty>::try_from(number) {
                         Ok(number) => *self = number,
                         Err(_) => reader.mismatch_because(node, "int", ": out of range"),
                     },
-                    Err("") if is_with_unit(node) => reader.mismatch_because(
+                    None if is_with_unit(node) => reader.mismatch_because(
                         node,
                         "int",
                         ": write a plain number of bytes, without a unit",
                     ),
-                    Err(cause) => reader.mismatch_because(node, "int", cause),
+                    None => reader.mismatch(node, "int"),
                 }
             }
 
@@ -152,7 +153,9 @@ impl Field for String {
 
 impl Field for GoDuration {
     fn read(&mut self, node: &Node, reader: &mut Reader) {
-        if let Ok(nanos) = integer(node) {
+        let has_fraction =
+            matches!(resolved(node), Some(Resolved::Float(number)) if number.fract() != 0.0);
+        if !has_fraction && let Some(nanos) = integer(node, reader) {
             match i64::try_from(nanos) {
                 Ok(nanos) => *self = GoDuration(nanos),
                 Err(_) => reader.mismatch_because(node, "duration", ": out of range"),
@@ -170,7 +173,8 @@ impl Field for GoDuration {
             Ok(duration) => {
                 *self = duration;
                 if duration < GoDuration::ZERO {
-                    reader.negative.push((reader.path.clone(), node.line));
+                    let text = "a duration below zero counts as 0".to_owned();
+                    reader.doubtful.push((reader.path.clone(), text, node.line));
                 }
             }
             Err(error) => reader.mismatch_because(node, "duration", &format!(": {error}")),

@@ -124,9 +124,23 @@ fn suspect_values_get_their_remedy() {
     ] {
         assert_eq!(verdict(&found, key), expected, "{key}");
     }
+    let why =
+        |key: &str| found.findings.iter().find(|finding| finding.key == key).unwrap().why.clone();
+    assert!(why("ingester.complete_block_timeout").ends_with("; written as 10m0s"));
     let document = document(&found);
     assert!(document.contains("complete_block_timeout: 10m0s"), "{document}");
     assert!(document.contains("compaction_cycle: 30ns"), "{document}");
+    // What somebody has switched on stays on.
+    assert!(document.contains("log_received_spans"), "{document}");
+    let [logged] = &found.left[..] else { panic!("{:?}", found.left) };
+    assert!(logged.starts_with("Span logging is enabled"), "{logged}");
+}
+
+#[test]
+fn cache_that_is_none_is_no_cache() {
+    let found =
+        of("storage: {trace: {cache: none, backend: local, local: {path: a}, wal: {path: b}}}\n");
+    assert_eq!(verdict(&found, "storage.trace.cache"), Verdict::Honoured);
     assert_eq!(found.left, NOTHING);
 }
 

@@ -64,6 +64,7 @@ section! {
         create_new_traces: bool, "no effect here";
         register_instrumentation: bool = true, "no effect here: /metrics is always served";
         report_grpc_codes_in_instrumentation_label_enabled: bool, "no effect here";
+        compatible_version: String = text("2.10.8"), "version of Tempo that clients are told: Grafana switches features on by it";
         cluster_validation: ClusterValidation, "refuse calls meant for another cluster";
     }
 

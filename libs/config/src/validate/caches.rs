@@ -14,6 +14,11 @@ const ROLES: &[&str] = &[
 ];
 
 impl Config {
+    /// Whether `storage.trace.cache` names a cache. The Tempo operator writes `none`.
+    pub(crate) fn has_old_cache(&self) -> bool {
+        !matches!(self.storage.trace.cache.as_str(), "" | "none")
+    }
+
     /// All caches with the settings of their writes: those of `cache`, and the one that `storage.trace.cache` names, as
     /// if it stood among them.
     ///
@@ -34,7 +39,7 @@ impl Config {
             if !is_set {
                 continue;
             }
-            if trace.cache.is_empty() {
+            if !self.has_old_cache() {
                 return Err(format!(
                     "storage.trace.search.cache_control.{key} is set, but storage.trace.cache is not"
                 ));
@@ -42,7 +47,7 @@ impl Config {
             roles.push(role.to_owned());
         }
         let (memcached, redis) = match trace.cache.as_str() {
-            "" => return Ok(all),
+            _ if !self.has_old_cache() => return Ok(all),
             "memcached" => (Some(trace.memcached.clone().unwrap_or_default()), None),
             "redis" => (None, Some(trace.redis.clone().unwrap_or_default())),
             other => return Err(format!("storage.trace.cache: unknown cache {other}")),

@@ -56,6 +56,13 @@ pub(super) fn server(config: &Config) -> Result<(), Invalid> {
             format!("TLS version {version:?} not recognized")
         })?;
     }
+    let compatible = &server.compatible_version;
+    let parts: Vec<&str> = compatible.split('.').collect();
+    if parts.len() != 3 || parts.iter().any(|part| part.parse::<u16>().is_err()) {
+        let key = "server.compatible_version";
+        let text = format!("{key}: {compatible:?} is not a version such as 2.10.8");
+        return Err(Invalid::new(key, text));
+    }
     server_tls("server.http_tls_config", &server.http_tls_config)?;
     server_tls("server.grpc_tls_config", &server.grpc_tls_config)
 }

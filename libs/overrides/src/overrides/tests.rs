@@ -137,12 +137,15 @@ async fn limits_that_do_not_go_with_the_configuration_hold_back_no_other_tenant(
 }
 
 #[tokio::test]
-async fn defaults_without_use_for_the_generator_start_and_others_do_not() {
+async fn defaults_that_are_of_no_use_start_with_a_warning() {
     let fits: LimitsCheck = Arc::new(|limits| {
         if limits.metrics_generator.trace_id_label_name == "x" {
             return Err("metrics_generator: no".to_owned());
         }
-        if limits.forwarders.is_empty() { Ok(()) } else { Err("forwarders: no".to_owned()) }
+        if !limits.forwarders.is_empty() {
+            return Err("forwarders: no".to_owned());
+        }
+        if limits.global.max_bytes_per_trace == 7 { Err("global: no".to_owned()) } else { Ok(()) }
     });
     let with = |defaults: &str| {
         let fits = Arc::clone(&fits);
@@ -153,9 +156,12 @@ async fn defaults_without_use_for_the_generator_start_and_others_do_not() {
     let generator = "metrics_generator: {trace_id_label_name: x}";
     let (overrides, _) = load(with(generator)).await;
     assert_eq!(overrides.unusable_defaults(), Some("overrides.defaults.metrics_generator: no"));
-    for defaults in ["forwarders: [x]", &format!("{generator}, forwarders: [x]")] {
-        let error = Overrides::load(with(defaults), &Registry::new()).await.unwrap_err();
-        assert_eq!(error.to_string(), "overrides.defaults.forwarders: no", "{defaults}");
+    let (overrides, _) = load(with("forwarders: [x]")).await;
+    assert_eq!(overrides.unusable_defaults(), Some("overrides.defaults.forwarders: no"));
+    for further in ["", &format!(", {generator}"), ", forwarders: [x]"] {
+        let defaults = format!("global: {{max_bytes_per_trace: 7}}{further}");
+        let error = Overrides::load(with(&defaults), &Registry::new()).await.unwrap_err();
+        assert_eq!(error.to_string(), "overrides.defaults.global: no", "{defaults}");
     }
 }
 

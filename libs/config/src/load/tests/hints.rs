@@ -13,6 +13,23 @@ fn negative_duration_warns() {
 }
 
 #[test]
+fn fraction_of_an_integer_is_cut_off_with_a_warning() {
+    let loaded = loaded("ingester: {concurrent_flushes: 4.7}", "");
+    assert_eq!(loaded.config.ingester.concurrent_flushes, 4);
+    assert_eq!(loaded.verify_exit_code(), 0);
+    let expected = "ingester.concurrent_flushes: 4.7 is taken as 4 (line 1)";
+    assert_eq!(loaded.warnings, [expected]);
+}
+
+#[test]
+fn refused_file_tells_its_warnings_too() {
+    let text = "storage: {trace: {backend: local, local: {path: /x}, wal: {path: /y}}}";
+    let Error::Unfit { reason, warnings } = refused(text, "-target=querier") else { panic!() };
+    assert_eq!(reason, "frontend worker address not specified");
+    assert!(warnings.iter().any(|warning| warning.starts_with("Local backend")), "{warnings:?}");
+}
+
+#[test]
 fn settings_that_do_nothing_by_themselves_warn() {
     let members = "memberlist: {join_members: ['a:7946']}\n";
     let gossip = "ingester: {lifecycler: {ring: {kvstore: {store: memberlist}}}}\n";
