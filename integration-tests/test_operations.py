@@ -183,8 +183,9 @@ def test_ready_says_that_it_is_stopping(servers):
     server.process.send_signal(signal.SIGTERM)
     eventually(lambda: server.get("/ready").status_code == 503, "not ready")
     assert server.get("/ready").text == "Application is stopping\n"
-    # Within the delay requests are still served.
-    assert server.get("/api/echo").status_code == 200
+    # Within the delay requests are still served, each the last of its connection.
+    answer = server.get("/api/echo")
+    assert (answer.status_code, answer.headers["Connection"]) == (200, "close")
     assert server.process.wait(60) == 0
 
 

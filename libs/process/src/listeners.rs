@@ -83,6 +83,7 @@ impl Listeners {
             listener::bind(&address_of(&server.grpc_listen_address, server.grpc_listen_port))
                 .await?;
         let (router, for_probes) = http_routers(process, parts);
+        let router = operational::closing_at_the_end(router, process.states());
         let (http_address, grpc_address) = (http_socket.local_addr()?, grpc_socket.local_addr()?);
         let mut http_settings = settings::http("server", server)?;
         http_settings.bodies = process.port_memory().bodies();

@@ -5,16 +5,20 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
+use axum::{
+    Router,
+    extract::Request,
+    middleware::{Next, from_fn},
+};
+use http::{HeaderValue, Version, header::CONNECTION};
 use parking_lot::Mutex;
 
 use crate::{ReadyCheck, VERSION};
+use tactus_config::Config;
 use tactus_server::operational::{
     BuildInfo, ConfigSource, ConfigView, Operational, ServiceState, ServiceStatus,
 };
 use tactus_telemetry::metrics::Registry;
-
-/// The API version that clients compare to switch features on.
-const COMPATIBLE_VERSION: &str = "2.10.8";
 
 /// States of the services, shown by the endpoints.
 #[derive(Debug, Clone, Default)]
@@ -41,9 +45,26 @@ impl States {
     }
 }
 
-pub(crate) fn build_info() -> BuildInfo {
+/// Connections of HTTP/1.1 close with their next answer once the process is told to stop: clients and load balancers come
+/// back elsewhere, while this one still waits for them to notice (`shutdown_delay`).
+pub(crate) fn closing_at_the_end(router: Router, states: &States) -> Router {
+    let stopping = Arc::clone(&states.stopping);
+    router.layer(from_fn(move |request: Request, next: Next| {
+        let stopping = Arc::clone(&stopping);
+        async move {
+            let is_reused = request.version() <= Version::HTTP_11;
+            let mut response = next.run(request).await;
+            if is_reused && stopping.load(Ordering::Acquire) {
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            response
+        }
+    }))
+}
+
+fn build_info(config: &Config) -> BuildInfo {
     BuildInfo {
-        version: COMPATIBLE_VERSION.to_owned(),
+        version: config.server.compatible_version.clone(),
         revision: VERSION.to_owned(),
         branch: "tactus".to_owned(),
         compiler: "rust".to_owned(),
@@ -53,7 +74,8 @@ pub(crate) fn build_info() -> BuildInfo {
 
 /// What `-version` prints: the first line and the indented ones of Prometheus programs, whose readers look for both.
 pub(crate) fn version_text() -> String {
-    let BuildInfo { build_user, build_date, compiler, .. } = build_info();
+    let BuildInfo { version, build_user, build_date, compiler, .. } =
+        build_info(&Config::default());
     let platform = format!("{}/{}", std::env::consts::OS, std::env::consts::ARCH);
     format!(
         "tactus, version {VERSION} (branch: , revision: )\n  \
@@ -61,18 +83,18 @@ pub(crate) fn version_text() -> String {
          build date:       {build_date}\n  \
          compiler:         {compiler}\n  \
          platform:         {platform}\n  \
-         compatible with:  Tempo {COMPATIBLE_VERSION}\n"
+         compatible with:  Tempo {version}\n"
     )
 }
 
 /// Exports the version as a metric.
-pub(crate) fn register_build_info(registry: &Registry) {
+pub(crate) fn register_build_info(config: &Config, registry: &Registry) {
     let build = registry.gauge_vec(
         "tempo_build_info",
         "Always 1; the labels tell the version.",
         ["branch", "goarch", "goos", "goversion", "revision", "tags", "version"],
     );
-    let BuildInfo { branch, compiler, revision, version, .. } = &build_info();
+    let BuildInfo { branch, compiler, revision, version, .. } = &build_info(config);
     let arch = match std::env::consts::ARCH {
         "x86_64" => "amd64",
         "aarch64" => "arm64",
@@ -84,7 +106,7 @@ pub(crate) fn register_build_info(registry: &Registry) {
 
 /// Everything that the operational endpoints show.
 pub(crate) fn state(
-    config: &tactus_config::Config,
+    config: &Config,
     states: &States,
     endpoints: Vec<String>,
     checks: Vec<ReadyCheck>,
@@ -94,7 +116,7 @@ pub(crate) fn state(
     let diff = tactus_config::to_yaml_diff(config);
     let (stopping, services) = (states.clone(), states.clone());
     Operational {
-        build: build_info(),
+        build: build_info(config),
         is_stopping: Arc::new(move || stopping.stopping.load(Ordering::Acquire)),
         services: Arc::new(move || services.list()),
         component_ready: Arc::new(move || checks.iter().try_for_each(|check| check())),

@@ -93,7 +93,7 @@ impl Process {
             settings.bucket = None;
         }
         let config = Arc::clone(&settings.config);
-        operational::register_build_info(Registry::global());
+        operational::register_build_info(&config, Registry::global());
         for backlog in [Backlog::of_process(), Backlog::of_services()] {
             backlog.set_max_bytes(settings::connection_bytes(&config));
         }

@@ -24,7 +24,11 @@ pub async fn part(process: &Process) -> Result<Part, Error> {
     part.endpoints = vec!["/api/jobs", "/api/jobs/{id}"];
     part.change = http::router(Arc::clone(&compactor), tenancy(config, false));
     if !from_config::is_enabled(config) {
-        tracing::info!("compactor.disabled: this process neither merges nor deletes blocks");
+        let key = match config.compactor.disabled {
+            true => "compactor.disabled",
+            false => "storage.trace.blocklist_poll: 0",
+        };
+        tracing::info!("{key}: this process neither merges nor deletes blocks");
         return Ok(part);
     }
     let stop = process.background().child_token();
