@@ -239,7 +239,7 @@ def test_what_an_existing_values_file_sets_is_in_the_configuration():
         "block_retention": "48h", "compacted_block_retention": "1h", "compaction_window": "1h", "compaction_cycle": "30s",
         "max_block_bytes": 107374182400, "v2_out_buffer_bytes": 20971520}
     assert shown["distributor"]["usage"]["cost_attribution"] == {"enabled": True}
-    assert shown["distributor"]["receivers"]["otlp"]["protocols"]["grpc"] == {"endpoint": "0.0.0.0:4317", "max_recv_msg_size_mib": 16}
+    assert shown["distributor"]["receivers"]["otlp"]["protocols"]["grpc"] == {"endpoint": ":4317", "max_recv_msg_size_mib": 16}
     assert shown["memberlist"]["leave_timeout"] == "5s"
     assert shown["memberlist"]["join_members"] == [f"dns+{FULLNAME}-gossip-ring.tracing.svc.cluster.local:7946"]
     assert shown["cache"]["caches"][0]["memcached"]["host"] == f"{FULLNAME}-memcached"

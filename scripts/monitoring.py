@@ -173,6 +173,9 @@ def files():
         contents[name] = {"rule_files": ["rules.yaml"], "evaluation_interval": f"{minutes}m", "tests": tests}
     for name, content in contents.items():
         out[ALERTS.parent / name] = NOTE + yaml.dump(content, Dumper=Plain, sort_keys=False, width=1000)
+    # The chart has copies: it is installed without the rest.
+    for path in [path for path in out if path.name == "rules.yaml" or path.suffix == ".json"]:
+        out[REPOSITORY / "helm/tactus/files" / path.name] = out[path]
     path = REPOSITORY / RUNBOOK
     out[path] = runbook(path.read_text(), described)
     return out

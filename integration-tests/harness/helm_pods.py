@@ -21,6 +21,8 @@ from .program import Program
 from .server import merge
 from .tools import need
 
+# Receivers listen on all addresses of a pod; here all pods are one host's.
+ENDPOINT = re.compile(r"endpoint: \"?:(?=\d)")
 SERVICE = re.compile(rf"({RELEASE}-[a-z-]+)\.{NAMESPACE}\.svc\.cluster\.local")
 
 
@@ -82,7 +84,8 @@ class Pods:
     def _tactus(self, pod, container):
         """Starts a Tactus process with what its pod has, at its own address."""
         a = pod.address
-        text = self.manifests.file("tempo.yaml").replace("/var/tempo", str(pod.directory)).replace("0.0.0.0:", f"{a}:")
+        text = self.manifests.file("tempo.yaml").replace("/var/tempo", str(pod.directory))
+        text = ENDPOINT.sub(f"endpoint: {a}:", text)
         text = text.replace("/runtime-config/", f"{pod.directory}/")
         config = yaml.safe_load(text)
         (joined,) = config["memberlist"]["join_members"]

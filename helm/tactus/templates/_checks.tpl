@@ -69,6 +69,9 @@
 {{- if and $gateway.ingress.enabled (not $gateway.ingress.hosts) -}}
 {{- fail "gateway.ingress.hosts: at least one" -}}
 {{- end -}}
+{{- if and $gateway.route.enabled $gateway.route.grpc (not $gateway.service.grpcOtlpPort) -}}
+{{- fail "gateway.route.grpc needs gateway.service.grpcOtlpPort" -}}
+{{- end -}}
 {{- if and $gateway.route.enabled (not $gateway.route.parentRefs) -}}
 {{- fail "gateway.route.parentRefs: at least one Gateway" -}}
 {{- end -}}

@@ -53,7 +53,7 @@ metrics_generator:
 {{- range (include "tactus.receivers" . | fromYaml).items -}}
 {{- $values := $.Values.traces -}}
 {{- range splitList "." .section }}{{ $values = index $values . }}{{ end -}}
-{{- $section := dict "endpoint" (printf "0.0.0.0:%v" .port) -}}
+{{- $section := dict "endpoint" (printf ":%v" .port) -}}
 {{- include "tactus.overlay" (list $section (deepCopy $values.receiverConfig)) -}}
 {{- if .protocol -}}
 {{- include "tactus.overlay" (list $out (dict .family (dict "protocols" (dict .protocol $section)))) -}}
@@ -83,10 +83,12 @@ metrics_generator:
 
 {{- define "tactus.cacheConfig" -}}
 {{- $cache := tpl (toYaml .Values.cache) . | fromYaml -}}
-{{- if .Values.memcached.enabled -}}
+{{- $roles := .Values.memcached.roles -}}
+{{- range $cache.caches | default list }}{{ $roles = without $roles (.roles | default list) }}{{ end -}}
+{{- if and .Values.memcached.enabled $roles -}}
 {{- $own := dict "addresses" (printf "dns+%s:11211" (include "tactus.host" (list . "memcached")))
   "consistent_hash" true "timeout" "500ms" "ttl" .Values.memcached.ttl -}}
-{{- $caches := append ($cache.caches | default list) (dict "roles" .Values.memcached.roles "memcached" $own) -}}
+{{- $caches := append ($cache.caches | default list) (dict "roles" $roles "memcached" $own) -}}
 {{- $_ := set $cache "caches" $caches -}}
 {{- end -}}
 {{- toYaml $cache -}}
@@ -160,12 +162,25 @@ metrics_generator:
 {{- if or .Values.minio.enabled (include "tactus.tactus" . | fromYaml).expandEnv }}true{{ end -}}
 {{- end -}}
 
+{{/* Of (context, section of `server`): whether a port speaks TLS, "true" or nothing. */}}
+{{- define "tactus.hasTls" -}}
+{{- $context := index . 0 -}}{{- $config := dict -}}
+{{- if not $context.Values.useExternalConfig }}{{ $config = include "tactus.config" $context | fromYaml }}{{ end -}}
+{{- $tls := get ($config.server | default dict) (index . 1) | default dict -}}
+{{- if or $tls.cert_file $tls.cert }}true{{ end -}}
+{{- end -}}
+
+{{/* Of `traces.…` of a receiver: whether it speaks TLS, "true" or nothing. */}}
+{{- define "tactus.receiverHasTls" -}}
+{{- $tls := (.receiverConfig | default dict).tls | default dict -}}
+{{- if or $tls.cert_file $tls.cert_pem }}true{{ end -}}
+{{- end -}}
+
 {{/* Where probes and scrapes go: port number, and scheme HTTP or HTTPS. */}}
 {{- define "tactus.probed" -}}
 {{- $config := dict -}}
 {{- if not .Values.useExternalConfig }}{{ $config = include "tactus.config" . | fromYaml }}{{ end -}}
 {{- $internal := $config.internal_server | default dict -}}
-{{- $tls := ($config.server | default dict).http_tls_config | default dict -}}
 {{- if $internal.enable }}
 port: {{ $internal.http_listen_port | default 3101 }}
 name: http-internal
@@ -174,6 +189,6 @@ internal: true
 {{- else }}
 port: {{ ($config.server | default dict).http_listen_port | default .Values.server.httpListenPort }}
 name: http-metrics
-scheme: {{ if or $tls.cert_file $tls.cert }}HTTPS{{ else }}HTTP{{ end }}
+scheme: {{ include "tactus.hasTls" (list . "http_tls_config") | empty | ternary "HTTP" "HTTPS" }}
 {{- end }}
 {{- end -}}

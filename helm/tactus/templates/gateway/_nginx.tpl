@@ -9,7 +9,12 @@ set $upstream {{ index . 2 }}://{{ include "tactus.host" (list $context (include
 {{- $config := $gateway.nginxConfig -}}
 {{- $http := .Values.server.httpListenPort -}}
 {{- $traces := .Values.traces -}}
-{{- $scheme := (include "tactus.probed" . | fromYaml).scheme | default "HTTP" | lower -}}
+{{- $scheme := include "tactus.hasTls" (list . "http_tls_config") | empty | ternary "http" "https" -}}
+{{- $grpc := include "tactus.hasTls" (list . "grpc_tls_config") | empty | ternary "grpc" "grpcs" -}}
+{{- $otlpHttp := include "tactus.receiverHasTls" $traces.otlp.http | empty | ternary "http" "https" -}}
+{{- $otlpGrpc := include "tactus.receiverHasTls" $traces.otlp.grpc | empty | ternary "grpc" "grpcs" -}}
+{{- $thrift := include "tactus.receiverHasTls" $traces.jaeger.thriftHttp | empty | ternary "http" "https" -}}
+{{- $zipkin := include "tactus.receiverHasTls" $traces.zipkin | empty | ternary "http" "https" -}}
 {{- $prefix := "" -}}
 {{- if not .Values.useExternalConfig }}{{ $prefix = (include "tactus.config" . | fromYaml).http_api_prefix | default "" | trimAll "/" }}{{ end -}}
 {{- with $prefix }}{{ $prefix = printf "/%s" . }}{{ end -}}
@@ -89,26 +94,26 @@ http {
     {{- if $traces.otlp.http.enabled }}
 
     location ~ ^(/otlp)?/v1/traces$ {
-      {{ include "tactus.gateway.upstream" (list . "distributor" "http" $traces.otlp.http.port) }}
+      {{ include "tactus.gateway.upstream" (list . "distributor" $otlpHttp $traces.otlp.http.port) }}
       proxy_pass $upstream/v1/traces$is_args$args;
     }
     {{- end }}
     {{- if $traces.jaeger.thriftHttp.enabled }}
 
     location = /jaeger/api/traces {
-      {{ include "tactus.gateway.upstream" (list . "distributor" "http" 14268) }}
+      {{ include "tactus.gateway.upstream" (list . "distributor" $thrift 14268) }}
       proxy_pass $upstream/api/traces$is_args$args;
     }
     {{- end }}
     {{- if $traces.zipkin.enabled }}
 
     location = /zipkin/spans {
-      {{ include "tactus.gateway.upstream" (list . "distributor" "http" 9411) }}
+      {{ include "tactus.gateway.upstream" (list . "distributor" $zipkin 9411) }}
       proxy_pass $upstream/spans$is_args$args;
     }
 
     location = /zipkin/api/v2/spans {
-      {{ include "tactus.gateway.upstream" (list . "distributor" "http" 9411) }}
+      {{ include "tactus.gateway.upstream" (list . "distributor" $zipkin 9411) }}
       proxy_pass $upstream/api/v2/spans$is_args$args;
     }
     {{- end }}
@@ -165,13 +170,13 @@ http {
     {{- if $traces.otlp.grpc.enabled }}
 
     location /opentelemetry.proto.collector.trace.v1.TraceService/ {
-      {{ include "tactus.gateway.upstream" (list . "distributor" "grpc" $traces.otlp.grpc.port) }}
+      {{ include "tactus.gateway.upstream" (list . "distributor" $otlpGrpc $traces.otlp.grpc.port) }}
       grpc_pass $upstream;
     }
     {{- end }}
 
     location /tempopb.StreamingQuerier/ {
-      {{ include "tactus.gateway.upstream" (list . "query-frontend" "grpc" 9095) }}
+      {{ include "tactus.gateway.upstream" (list . "query-frontend" $grpc 9095) }}
       grpc_pass $upstream;
     }
   }
