@@ -108,6 +108,11 @@ fn trace_path(id: TraceId) -> String {
 /// The request for a search.
 fn search_path(query: &TraceQl, explain: bool) -> String {
     let mut parameters = range(query, explain);
+    if query.start.is_some() && query.end.is_none() {
+        // A search wants both.
+        parameters
+            .append_pair("end", &(tactus_clock::unix_nanos() / 1_000_000_000 + 1).to_string());
+    }
     parameters.append_pair("limit", &query.limit.to_string());
     format!("/api/search?{}", parameters.finish())
 }

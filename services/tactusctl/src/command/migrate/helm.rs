@@ -57,7 +57,7 @@ pub(super) fn convert(text: &str, chart: Option<Chart>) -> Result<Conversion, St
 
 /// Which chart a values file is for: the single binary has its settings below `tempo`.
 fn chart_of(values: &Value) -> Chart {
-    const SINGLE: [&str; 8] = [
+    const SINGLE: [&str; 14] = [
         "tempo.storage",
         "tempo.receivers",
         "tempo.retention",
@@ -66,8 +66,15 @@ fn chart_of(values: &Value) -> Chart {
         "tempoQuery",
         "persistence",
         "tempo.repository",
+        "tempo.overrides",
+        "tempo.per_tenant_overrides",
+        "tempo.extraEnv",
+        "serviceMonitor",
+        "replicas",
+        "service",
     ];
-    let is_single = SINGLE.iter().any(|path| values::get(values, path).is_some());
+    let is_single = SINGLE.iter().any(|path| values::get(values, path).is_some())
+        || matches!(values::get(values, "tempo.extraArgs"), Some(Value::Map(_)));
     if is_single { Chart::Tempo } else { Chart::TempoDistributed }
 }
 

@@ -83,6 +83,8 @@ pub(super) fn arguments(moved: &mut Move, path: &str) {
         let text = values::text(value)?.trim_start_matches('-');
         Some(text.split('=').next().unwrap_or(text).to_owned())
     };
+    // A value may be an argument of its own.
+    let is_flag = |value: &Value| values::text(value).is_some_and(|text| text.starts_with('-'));
     let mut kept = Vec::new();
     for argument in all {
         match name(&argument).as_deref() {
@@ -97,6 +99,12 @@ pub(super) fn arguments(moved: &mut Move, path: &str) {
                     None,
                     "-mem-ballast-size-mbs is for the runtime of Go",
                 );
+            }
+            Some(name) if is_flag(&argument) && !tactus_config::has_flag(name) => {
+                let why = format!(
+                    "-{name}: there is no such flag, and a process does not start with it: left out"
+                );
+                moved.note(path, Verdict::Refused, None, &why);
             }
             _ => kept.push(argument),
         }

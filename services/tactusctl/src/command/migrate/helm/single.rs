@@ -78,6 +78,8 @@ fn arguments(moved: &mut Move) {
         let value = match value {
             Value::Text(text) | Value::Verbatim(text) => format!("={text}"),
             Value::Bool(flag) => format!("={flag}"),
+            Value::Int(number) => format!("={number}"),
+            Value::Float(number) => format!("={number}"),
             _ => String::new(),
         };
         Value::Text(format!("-{name}{value}"))

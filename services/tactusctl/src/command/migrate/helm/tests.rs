@@ -45,6 +45,26 @@ fn chart_is_known_by_its_values() {
 }
 
 #[test]
+fn small_files_of_the_single_binary_are_known_and_unknown_flags_are_refused() {
+    let chart = |text: &str| chart_of(&read_yaml_document(text).unwrap());
+    for text in ["serviceMonitor: {enabled: true}", "replicas: 1", "tempo: {overrides: {}}"] {
+        assert_eq!(chart(text), Chart::Tempo, "{text}");
+    }
+    let found = of(
+        "tempo: {extraArgs: {distributor.log-received-traces: true, server.http-listen-port: 3210}}\n",
+    );
+    assert!(found.values.contains("- -server.http-listen-port=3210"), "{}", found.values);
+    assert_eq!(verdict(&found, "singleBinary.extraArgs"), Verdict::Refused);
+    let found = of("distributor: {extraArgs: [-nope.flag=1, -log.level, debug]}\n");
+    assert_eq!(verdict(&found, "distributor.extraArgs"), Verdict::Refused);
+    assert!(
+        !found.values.contains("- -nope.flag") && found.values.contains("- debug"),
+        "{}",
+        found.values
+    );
+}
+
+#[test]
 fn tables_lead_to_values_of_the_chart() {
     let schema = Schema::of_chart().unwrap();
     for (from, rule) in rules::SINGLE.iter().chain(rules::DISTRIBUTED) {
