@@ -20,8 +20,14 @@ pub(super) fn distinct_owners(list: &AttributeList, strings: usize) -> (Attribut
     // Nearly all owners have nothing but a string under the first key. These are found by the code of the string; each
     // number is stored plus 1.
     let mut by_string = vec![0u32; strings];
+    // Others have nothing at all, which is not worth a look-up.
+    let mut empty = None;
     let mut of_owner = Vec::with_capacity(list.owners());
     for (owner, bounds) in starts.windows(2).enumerate() {
+        if bounds[0] == bounds[1] {
+            of_owner.push(*empty.get_or_insert_with(|| add(list, owner, &mut distinct)));
+            continue;
+        }
         let entry = bounds[0] as usize;
         let is_single = bounds[1] == bounds[0] + 1
             && (keys[entry], types[entry]) == (first_key, ValueType::String as u8);
@@ -33,17 +39,19 @@ pub(super) fn distinct_owners(list: &AttributeList, strings: usize) -> (Attribut
             }
         };
         if *known == 0 {
-            add(list, owner, &mut distinct);
-            *known = distinct.owners() as u32;
+            *known = add(list, owner, &mut distinct) + 1;
         }
         of_owner.push(*known - 1);
     }
     (distinct, of_owner)
 }
 
-fn add(list: &AttributeList, owner: usize, distinct: &mut AttributeList) {
+/// Adds what this owner has; returns its number.
+fn add(list: &AttributeList, owner: usize, distinct: &mut AttributeList) -> u32 {
+    let number = distinct.owners() as u32;
     list.of(owner).for_each(|attribute| distinct.push(attribute));
     distinct.end_owner();
+    number
 }
 
 fn find_or_add(
@@ -57,8 +65,7 @@ fn find_or_add(
     if let Some(&known) = table.find(hash, is_equal) {
         return known;
     }
-    let known = distinct.owners() as u32;
-    add(list, owner, distinct);
+    let known = add(list, owner, distinct);
     table.insert_unique(hash, known, |&known| hash_of(distinct, known as usize));
     known
 }
