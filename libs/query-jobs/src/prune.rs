@@ -79,7 +79,7 @@ impl Pruner {
         if leaves.is_empty() { Self::Unknown } else { Self::any(leaves) }
     }
 
-    /// The conditions that the filter of a tag values request implies.
+    /// The conditions that the filter of a request for names or values implies.
     pub(crate) fn of_completion(completion: &Completion) -> Self {
         let Completion::Groups(groups) = completion else { return Self::Unknown };
         let groups = groups.iter().filter(|group| group.pinned.is_none());
@@ -145,10 +145,29 @@ impl Pruner {
                         _ => Self::Unknown,
                     }
                 }
-                _ => Self::Unknown,
+                (left, right) => match operator {
+                    BinaryOperator::Comparison(_)
+                    | BinaryOperator::Regex
+                    | BinaryOperator::NotRegex => Self::of_operands(left, right),
+                    _ => Self::Unknown,
+                },
             },
             _ => Self::Unknown,
         }
+    }
+
+    /// No comparison with a missing value is true, nor is there a result of arithmetic with one.
+    fn of_operands(left: &FieldExpression, right: &FieldExpression) -> Self {
+        Self::all([left, right].map(|operand| match operand {
+            FieldExpression::Attribute(attribute) => Self::of_presence(attribute),
+            FieldExpression::Unary { operator: UnaryOperator::Negate, operand } => {
+                Self::of_operands(operand, operand)
+            }
+            FieldExpression::Binary { operator: BinaryOperator::Arithmetic(_), left, right } => {
+                Self::of_operands(left, right)
+            }
+            _ => Self::Unknown,
+        }))
     }
 
     fn of_comparison(attribute: &Attribute, operator: BinaryOperator, value: &Static) -> Self {

@@ -36,6 +36,7 @@ struct Collectors<J> {
 /// A request for tag names, ready to run on a block.
 pub(crate) struct BlockTags {
     collectors: Collectors<TagsJob>,
+    pruner: Pruner,
 }
 
 /// A request for tag values, ready to run on a block.
@@ -90,8 +91,10 @@ impl<J: Send + 'static> Collectors<J> {
 impl BlockTags {
     /// Compiles the request. `max_condition_groups`: more alternatives in the filter are refused.
     pub(crate) fn compile(request: TagsRequest, max_condition_groups: usize) -> Result<Self> {
+        let completion = completion(&request.query, None, max_condition_groups);
+        let pruner = completion.map_or(Pruner::Unknown, |it| Pruner::of_completion(&it));
         let compile = move || Ok(TagsJob::compile(&request, max_condition_groups)?);
-        Ok(Self { collectors: Collectors::new(compile)? })
+        Ok(Self { collectors: Collectors::new(compile)?, pruner })
     }
 
     /// Collects tag names from part of a block. May block.
@@ -116,23 +119,29 @@ impl BlockTags {
             let row_groups = row_groups_of(values.row_groups(), part);
             return Ok((tags.finish(job.inspected_bytes()), scope_of_any_time(row_groups)));
         }
+        let told = ToldRowGroups::ask(&self.pruner, blocks, meta, job)?;
         self.collectors.idle.lock().push(tags);
         let block = blocks.open(meta, job)?;
         let row_groups = row_groups(&block, part);
         let wanted = Wanted { first: &projection, then: None, may_end: false };
+        let may_match = |&row_group: &usize| !self.pruner.is_unmet_unread(&block, row_group, &told);
         let reads = match scopes {
             // Of columns of any length only dictionaries are read.
             Some(_) => JoinedReads::whole_if_small(&block, row_groups.clone()),
-            None => blocks.joined_reads(&block, row_groups.clone(), wanted),
+            None => blocks.joined_reads(&block, row_groups.clone().filter(may_match), wanted),
         };
         // These jobs look at whole row groups.
         let scope = scope_of_any_time(row_groups.clone());
+        let pruner = self.pruner;
         let visit = move |tags: &mut TagsJob, reads: &JoinedReads, row_group: usize, job: &Job| {
             let block = &reads.block;
             if let Some(scopes) = &scopes
                 && let Some(goes_on) = visit_keys(tags, scopes, block, row_group)?
             {
                 return Ok(goes_on);
+            }
+            if pruner.unmet(block, row_group, &told)?.is_some() {
+                return Ok(true);
             }
             Ok(tags.visit(&read_row_group(reads, row_group, &projection, job)?))
         };
