@@ -101,6 +101,11 @@ impl<J, T, R: Fn(J) -> Running<T>> Jobs<J, T, R> {
         Self { waiting: VecDeque::new(), running, in_flight: in_flight.max(1), run }
     }
 
+    /// Changes how many may run at a time; those that run go on.
+    pub(crate) fn set_in_flight(&mut self, in_flight: usize) {
+        self.in_flight = in_flight.max(1);
+    }
+
     /// Adds jobs behind the waiting ones.
     pub(crate) fn add(&mut self, jobs: Vec<J>) {
         self.waiting.extend(jobs);

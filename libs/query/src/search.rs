@@ -34,6 +34,10 @@ pub use answer::SearchAnswer;
 use selection::Selection;
 use state::State;
 
+/// Jobs of a search for the newest traces that run at first. With each answer that does not have them all there are twice
+/// as many.
+const FIRST_JOBS: usize = 2;
+
 struct Job {
     /// Waiting jobs may be very many, and the text of a query long.
     search: Arc<SearchRequest>,
@@ -149,7 +153,10 @@ impl Frontend {
                 None => running,
             }
         };
-        let mut jobs = Jobs::new(self.jobs_in_flight(self.settings.search.concurrent_jobs), run);
+        let most = self.jobs_in_flight(self.settings.search.concurrent_jobs);
+        // The newest blocks may have all that is wanted: those behind them would be read for nothing.
+        let mut in_flight = if state.most_recent { most.min(FIRST_JOBS) } else { most };
+        let mut jobs = Jobs::new(in_flight, run);
         state.work.metrics.total_jobs += searches.len() as u32;
         let mut recent = self.search_recent(searches, known, state.shows_as_found());
         let mut looks = self.looks(searches, state.shows_as_found());
@@ -162,7 +169,11 @@ impl Frontend {
             let outcome = tokio::select! {
                 biased;
                 Some(outcome) = recent.next(), if is_recent_left => outcome?,
-                Some(outcome) = jobs.next(), if !jobs.is_idle() => outcome?,
+                Some(outcome) = jobs.next(), if !jobs.is_idle() => {
+                    in_flight = most.min(in_flight * 2);
+                    jobs.set_in_flight(in_flight);
+                    outcome?
+                }
                 Some(selected) = selection.next(), if !selection.is_idle() => {
                     if let Some(pending) = &pending {
                         pending.leave_out(selected.needless.iter().map(|job| job.block_end));
