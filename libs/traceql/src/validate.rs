@@ -57,10 +57,7 @@ struct Checker {
 
 impl Checker {
     fn pipeline(&self, pipeline: &Pipeline) -> Result {
-        self.stages.set(self.stages.get().saturating_add(pipeline.stages.len()));
-        if self.stages.get() > MAX_STAGES {
-            return Err(ValidateError::TooManyStages(MAX_STAGES));
-        }
+        self.count_stages(pipeline.stages.len())?;
         pipeline.stages.iter().try_for_each(|stage| match stage {
             PipelineStage::Spanset(expression) => self.spanset(expression),
             PipelineStage::Scalar(filter) => self.scalar_filter(filter),
@@ -68,6 +65,14 @@ impl Checker {
             PipelineStage::Coalesce => Ok(()),
             PipelineStage::Select(attributes) => attributes.iter().try_for_each(supported),
         })
+    }
+
+    fn count_stages(&self, more: usize) -> Result {
+        self.stages.set(self.stages.get().saturating_add(more));
+        if self.stages.get() > MAX_STAGES {
+            return Err(ValidateError::TooManyStages(MAX_STAGES));
+        }
+        Ok(())
     }
 
     fn spanset(&self, expression: &SpansetExpression) -> Result {

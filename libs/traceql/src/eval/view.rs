@@ -1,7 +1,6 @@
 //! A batch, and columns that queries derive from it. Each is computed once, on first use.
 
 use std::cell::{Cell, OnceCell};
-use std::collections::HashMap;
 
 use tactus_model::nested_set::NestedSet;
 use tactus_model::{SpanBatch, SpanId, StringCode, TraceId};
@@ -236,19 +235,30 @@ impl<'a> BatchView<'a> {
             let stored = (column(&spans.span_id, rows), column(&spans.parent_span_id, rows));
             let (Some(ids), Some(parent_ids)) = stored else { return parents };
             let kind = |row: u32| spans.kind.get(row as usize).copied().unwrap_or(0);
-            let mut by_id: HashMap<(u32, SpanId), Candidates> = HashMap::with_capacity(rows);
-            for (row, &id) in (0..).zip(ids) {
-                let candidates = by_id.entry((spans.trace[row as usize], id)).or_default();
-                candidates.add(row, kind(row));
-            }
-            for (row, parent) in parents.iter_mut().enumerate() {
-                if parent_ids[row].is_zero() {
-                    continue;
+            // Trace by trace, which stays in the cache; a table of all spans does not.
+            let (mut sorted, mut by_id) = (Vec::new(), Vec::<(SpanId, Candidates)>::new());
+            for trace in 0..self.traces() {
+                let of_trace = self.trace_rows().rows(trace);
+                sorted.clear();
+                sorted.extend(of_trace.iter().map(|&row| (ids[row as usize], row)));
+                sorted.sort_unstable();
+                by_id.clear();
+                for &(id, row) in &sorted {
+                    if by_id.last().is_none_or(|&(last, _)| last != id) {
+                        by_id.push((id, Candidates::default()));
+                    }
+                    if let Some((_, candidates)) = by_id.last_mut() {
+                        candidates.add(row, kind(row));
+                    }
                 }
-                let candidates = by_id.get(&(spans.trace[row], parent_ids[row]));
-                *parent = candidates.map_or(NO_ROW, |found| found.parent_of(kind(row as u32)));
-                if *parent == row as u32 {
-                    *parent = NO_ROW;
+                for &row in of_trace {
+                    let wanted = parent_ids[row as usize];
+                    let place = by_id.binary_search_by_key(&wanted, |&(id, _)| id);
+                    let (false, Ok(place)) = (wanted.is_zero(), place) else { continue };
+                    let parent = by_id[place].1.parent_of(kind(row));
+                    if parent != row {
+                        parents[row as usize] = parent;
+                    }
                 }
             }
             parents

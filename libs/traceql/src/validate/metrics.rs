@@ -22,6 +22,7 @@ impl Checker {
             }
             MetricsExpression::SecondStages { expression, stages } => {
                 self.metrics(expression, true)?;
+                self.count_stages(stages.len())?;
                 stages.iter().try_for_each(second_stage)
             }
         }

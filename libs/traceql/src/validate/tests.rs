@@ -83,6 +83,11 @@ fn query_of_endless_stages_or_of_a_huge_pattern_is_refused() {
     assert!(crate::parse_and_validate(&query(99)).is_ok());
     let refused = crate::parse_and_validate(&query(100)).unwrap_err();
     assert_eq!(refused.to_string(), "the query has more than 100 pipeline stages");
+    let ranks = |count| {
+        parse_and_validate(&format!("{{}} | rate() by (name){}", " | topk(5)".repeat(count)))
+    };
+    assert!(ranks(99).is_ok());
+    assert_eq!(ranks(100).unwrap_err().to_string(), "the query has more than 100 pipeline stages");
     let row = vec!["{ .a = 1 }"; 100].join(" && ");
     let grid = |rows: usize| vec![format!("({row})"); rows].join(" || ");
     assert!(parse_and_validate(&grid(10)).is_ok());

@@ -141,6 +141,22 @@ impl LabelColumn {
                 of_owners(&spans.resource, batch.resources.len(), rows, &mut codes, by_row)
             }
             (Table::Trace, _) => of_owners(&spans.trace, view.traces(), rows, &mut codes, by_row),
+            (Table::Scope, Source::Codes(strings)) => {
+                let mut of_string = vec![0u32; batch.strings.len()];
+                let mut code_of = |string: u32| {
+                    let text = || label(Value::String(batch.strings.get(string)));
+                    let Some(known) = of_string.get_mut(string as usize) else {
+                        return codes.code(text());
+                    };
+                    if *known == 0 {
+                        *known = codes.code(text()) + 1;
+                    }
+                    *known - 1
+                };
+                rows.gather(&spans.scope, |scope| {
+                    code_of(strings.get(scope as usize).copied().unwrap_or_default())
+                })
+            }
             (Table::Scope, _) => {
                 of_owners(&spans.scope, batch.scopes.attributes.owners(), rows, &mut codes, by_row)
             }
