@@ -506,6 +506,36 @@ def test_job_is_not_done_while_a_block_cannot_be_read(servers):
     eventually(lambda: job()["status"] == "running" and "vParquet2" in job()["error"], "the record says why")
 
 
+def test_job_is_not_done_while_the_list_of_blocks_is_incomplete(servers):
+    server = servers.start(config=merge(COMPACT, merge(NO_MERGES, JOBS)))
+    trace_ids = []
+    for _ in range(2):
+        trace_ids.append(otlp.push_trace(server))
+        server.flush()
+    server.stop()
+    damaged = server.block_directories()[0] / "meta.json"
+    whole = damaged.read_text()
+    damaged.write_text(whole[:100])
+    for index in damaged.parent.parent.glob("index.*"):
+        index.unlink()
+    server.start()
+    job = job_of(server, deleteTraces=trace_ids)
+    eventually(lambda: job()["status"] == "running" and "incomplete" in job()["error"], "the record says why")
+    damaged.write_text(whole)
+    eventually(lambda: job()["status"] == "done", "it goes on once the block is known", 60)
+    assert all(server.get(f"/api/traces/{trace_id}").status_code == 404 for trace_id in trace_ids)
+
+
+def test_jobs_with_queries_do_not_rewrite_what_each_other_wrote(servers):
+    watched = {"compactor": {"jobs": {"api_enabled": True, "watch_period": "4s"}}}
+    server = servers.start(config=merge(COMPACT, merge(NO_MERGES, watched)))
+    for mail in "one@example.org", "two@example.org":
+        push_mail(server, mail)
+    jobs = [job_of(server, redact=[HASH_MAIL | {"query": f'{{ span.user.email = "{name}" }}'}]) for name in ("none", "nobody")]
+    eventually(lambda: [job()["status"] for job in jobs] == ["done", "done"], "both jobs are done", 60)
+    assert [len(job()["blocks"]) for job in jobs] <= [2, 2], [job()["blocks"] for job in jobs]
+
+
 def test_jobs_are_refused_where_they_are_off_or_make_no_sense(servers):
     server = servers.start(config=JOBS)
     for request, field in [

@@ -207,10 +207,16 @@ impl Compactor {
         let replaced: HashSet<Uuid> = record.blocks.iter().map(|change| change.block).collect();
         let written: HashSet<Uuid> =
             record.blocks.iter().filter_map(|change| change.replaced_by).collect();
-        // A query may match only after the spans of a trace are together. So a merged block is checked even if its
-        // inputs were.
+        // A query may match only after the spans of a trace are together. So a block that was merged from several is
+        // checked even if its inputs were; what another job has made of one block is not.
         let has_query = record.request.redact.iter().any(|redaction| redaction.query.is_some());
         let mut complete = true;
+        let lacks_blocks = known.unread() > 0 || known.left_out() > 0;
+        if lacks_blocks || self.blocklist.is_part(&tenant) {
+            // Blocks that are not known may have what is to go.
+            complete = false;
+            record.error = "the list of the tenant's blocks is incomplete".to_owned();
+        }
         for meta in known.live() {
             let block = meta.block_id;
             {
@@ -225,7 +231,8 @@ impl Compactor {
                     !replaced.contains(source)
                         && (written.contains(source) || checked.contains(source))
                 };
-                if !has_query && !meta.sources().is_empty() && meta.sources().iter().all(is_free) {
+                let joins = has_query && meta.sources().len() > 1;
+                if !joins && !meta.sources().is_empty() && meta.sources().iter().all(is_free) {
                     checked.insert(block);
                     continue;
                 }

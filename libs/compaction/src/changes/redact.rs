@@ -1,6 +1,7 @@
 //! Removes or replaces attribute values.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use tactus_model::any_value::AnyValueRef;
 use tactus_model::merge::merge;
@@ -9,6 +10,7 @@ use tactus_model::{
     text_of_value,
 };
 use tactus_traceql::eval::Window;
+use tactus_work::{Budgets, Work};
 
 use super::{Redaction, RedactionAction, RedactionScope};
 use crate::{Error, Result};
@@ -77,6 +79,9 @@ fn apply(rule: &Redaction, batch: &mut SpanBatch) -> Result<u64> {
     Ok(values)
 }
 
+/// Longest time of a processor that the query of a rule may take for one batch: its job fails, and is tried again.
+const MAX_CPU_TIME: Duration = Duration::from_secs(10);
+
 /// True for each span that the rule applies to; `None` if it applies to all.
 fn selected_spans(rule: &Redaction, batch: &SpanBatch) -> Result<Option<Vec<bool>>> {
     if rule.filter.is_none() && rule.range.is_none() {
@@ -84,9 +89,12 @@ fn selected_spans(rule: &Redaction, batch: &SpanBatch) -> Result<Option<Vec<bool
     }
     let mut spans = vec![rule.filter.is_none(); batch.len()];
     if let Some(filter) = &rule.filter {
-        let matches = filter
-            .find_matches(batch, Window::default())
-            .map_err(|error| Error::Invalid(format!("redaction {:?}: {error}", rule.name)))?;
+        let invalid = |why: String| Error::Invalid(format!("redaction {:?}: {why}", rule.name));
+        let budget = Budgets::of_process().of(0, MAX_CPU_TIME);
+        let run = || filter.find_matches(batch, Window::default());
+        let found = Work::of_thread().within(budget).run(run);
+        let found = found.map_err(|over| invalid(over.to_string()))?;
+        let matches = found.map_err(|error| invalid(error.to_string()))?;
         for set in matches.traces.iter().flat_map(|trace| &trace.span_sets) {
             set.rows.iter().for_each(|&row| spans[row as usize] = true);
         }
