@@ -28,6 +28,9 @@ const OVERFLOW: &str = "__overflow__";
 /// Up to this many tenants are kept without checking which are stale.
 const KEPT_TENANTS: usize = 1_000;
 
+/// A tenant with too many series is not looked through for each span: it would keep others from being counted.
+const PRUNE_EVERY: Duration = Duration::from_secs(1);
+
 /// Counts the bytes of spans by their attributes.
 #[derive(Debug)]
 pub struct UsageTracker {
@@ -50,6 +53,8 @@ struct TenantUsage {
     dimensions: Dimensions,
     /// The key is the values of the dimensions, in their order.
     series: HashMap<Values, Usage>,
+    /// When stale series were last looked for because there were too many.
+    pruned: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -120,6 +125,7 @@ impl UsageTracker {
             limits: limits.clone(),
             dimensions,
             series: HashMap::new(),
+            pruned: None,
         });
         for (values, bytes) in bytes {
             usage.add(values, bytes, max_series as usize, stale_after, now);
@@ -174,8 +180,11 @@ impl TenantUsage {
     ) {
         let overflow = self.dimensions.all(OVERFLOW);
         let is_known = |usage: &Self| usage.series.contains_key(&values);
-        if !is_known(self) && self.series.len() >= max_series {
+        let may_prune =
+            self.pruned.is_none_or(|at| now.saturating_duration_since(at) >= PRUNE_EVERY);
+        if may_prune && !is_known(self) && self.series.len() >= max_series {
             self.drop_stale(stale_after, now);
+            self.pruned = Some(now);
         }
         let is_over = !is_known(self) && self.series.len() >= max_series;
         let usage = self
