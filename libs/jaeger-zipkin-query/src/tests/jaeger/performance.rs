@@ -43,9 +43,9 @@ async fn last_point_is_of_the_time_up_to_the_end() {
     let asked = STEPS.replace("endTs=1700000160000", "endTs=1700000190000");
     let answer = api.get(&format!("/api/metrics/calls?{asked}")).await;
     // Half of the last minute is still to come.
-    assert_eq!(values(&answer), [json!(0.5), json!(1)]);
+    assert_eq!(values(&answer), [json!(0.5), json!(1.0)]);
     assert!(
-        answer.text().contains(r#"{"doubleValue":1},"timestamp":"2023-11-14T22:16:30Z"}"#),
+        answer.text().contains(r#"{"doubleValue":1.0},"timestamp":"2023-11-14T22:16:30Z"}"#),
         "{}",
         answer.text()
     );

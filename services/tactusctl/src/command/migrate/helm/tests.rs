@@ -53,7 +53,7 @@ fn small_files_of_the_single_binary_are_known_and_unknown_flags_are_refused() {
     let found = of(
         "tempo: {extraArgs: {distributor.log-received-traces: true, server.http-listen-port: 3210}}\n",
     );
-    assert!(found.values.contains("- -server.http-listen-port=3210"), "{}", found.values);
+    assert!(found.values.contains("- \"-server.http-listen-port=3210\""), "{}", found.values);
     assert_eq!(verdict(&found, "singleBinary.extraArgs"), Verdict::Refused);
     let found = of("distributor: {extraArgs: [-nope.flag=1, -log.level, debug]}\n");
     assert_eq!(verdict(&found, "distributor.extraArgs"), Verdict::Refused);
