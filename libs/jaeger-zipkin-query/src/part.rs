@@ -46,6 +46,8 @@ const ENDPOINTS: &[&str] = &[
     "/jaeger/compare/{ids}",
     "/jaeger/dependencies",
     "/jaeger/deep-dependencies",
+    "/jaeger/index.html",
+    "/jaeger/quality-metrics",
     "/jaeger/monitor",
     "/zipkin/api/v2/services",
     "/zipkin/api/v2/spans",

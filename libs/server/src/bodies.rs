@@ -164,6 +164,11 @@ impl Bodies {
         self.all.max_bytes()
     }
 
+    /// The most bytes of large answers together.
+    pub fn max_answer_bytes(&self) -> u64 {
+        self.large.max_bytes()
+    }
+
     /// A request begins. Errors: its head is large, and there is no room.
     pub async fn begin(self: &Arc<Self>, headers: &HeaderMap) -> Result<Held, NoRoom> {
         self.begin_with(head_bytes(headers)).await

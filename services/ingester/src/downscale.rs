@@ -16,7 +16,7 @@ use axum::{
     Router,
     extract::State,
     response::{IntoResponse, Response},
-    routing::{any, get},
+    routing::get,
 };
 use http::StatusCode;
 use tactus_process::Cluster;
@@ -100,18 +100,12 @@ impl Downscale {
     pub(crate) fn router(&self) -> Router {
         Router::new()
             .route("/ingester/prepare-downscale", get(show).post(prepare).delete(take_back))
-            .route("/ingester/prepare-partition-downscale", any(no_partitions))
             .with_state(self.clone())
     }
 }
 
 async fn show(State(downscale): State<Downscale>) -> Response {
     text(StatusCode::OK, if downscale.is_prepared() { "set\n" } else { "unset\n" })
-}
-
-/// As of a Tempo without ingest storage: there are no partitions.
-async fn no_partitions() -> StatusCode {
-    StatusCode::METHOD_NOT_ALLOWED
 }
 
 async fn prepare(State(downscale): State<Downscale>) -> Response {

@@ -45,7 +45,7 @@ impl Frontend {
     }
 
     /// These traces with all their spans, as of [`Self::whole_trace`], and the memory to decode one of them. Those for which there
-    /// is none are left out, but for the first. Counts as one query of the tenants.
+    /// is none are left out, but for the first, and those that would not fit into the memory of answers by themselves. Counts as one query of the tenants.
     pub async fn whole_traces(
         &self,
         tenants: &[TenantId],
@@ -59,7 +59,7 @@ impl Frontend {
         let asked = Asked::new(format!("{} traces", ids.len()));
         let run = async {
             let _admitted = self.admit(tenants)?;
-            let mut all = WholeTraces::default();
+            let (mut all, mut too_large) = (WholeTraces::default(), false);
             let fetch = |(id, query)| self.fetch(tenants, (id, query), Large::Whole, whole);
             let mut fetches = Fetches::new(&wanted, settings, fetch);
             while let Some((id, trace)) = fetches.next().await? {
@@ -67,6 +67,13 @@ impl Frontend {
                     all.missing.push(id);
                     continue;
                 };
+                let needed = trace.memory.bytes().saturating_add(trace.bytes_to_send());
+                if needed > self.memory.max_answer_bytes() {
+                    // To wait would not help. The others are shown without it.
+                    fetches.visited.partial = true;
+                    too_large = true;
+                    continue;
+                }
                 let more = trace.bytes_to_send().saturating_sub(all.decoding.bytes());
                 match all.decoding.clone().and(&self.memory, more).await {
                     Ok(decoding) => all.decoding = decoding,
@@ -82,6 +89,9 @@ impl Frontend {
                     }
                 }
                 all.traces.push(trace);
+            }
+            if too_large && all.traces.is_empty() {
+                return Err(Error::TooManyBytes);
             }
             Ok((all, fetches.visited))
         };
