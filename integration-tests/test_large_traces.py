@@ -188,6 +188,19 @@ def test_whole_of_a_large_trace_is_sent_slice_by_slice(servers):
     eventually(lambda: all(server.metrics()[name] < 1 << 20 for name in used), "memory is given back", 30)
 
 
+def test_searches_for_whole_traces_leave_out_what_can_never_fit(servers):
+    server = servers.start(config={**HEADS_CONFIG, "server": {"max_inflight_bytes": SMALL_MEMORY}})
+    small, large = b"\x51" * 16, b"\x52" * 16
+    server.must_push(otlp.export(otlp.span(trace_id=small, start=time.time_ns() - 60 * 10**9), service="service-0"))
+    # It is found, but not decoded, within this memory.
+    for _ in range(60):
+        server.must_push(otlp.export(*(otlp.span(trace_id=large, attributes={"a": "x" * 100}) for _ in range(2_000)), service="service-0"))
+    for path, service in (("/jaeger/api/traces", "service"), ("/zipkin/api/v2/traces", "serviceName")):
+        answer = server.get(path, **{service: "service-0", "limit": 2}, timeout=25)
+        assert answer.status_code == 200 and small.hex() in answer.text and large.hex() not in answer.text, answer.text[:300]
+        assert answer.headers["X-Tactus-Partial"] == "true"
+
+
 @pytest.mark.parametrize("path", ["/api/traces/{}", "/ui/api/traces/{}/jaeger"])
 def test_whole_that_breaks_off_does_not_look_as_if_it_were_one(servers, path):
     config = {**HEADS_CONFIG, "server": {"max_inflight_bytes": SMALL_MEMORY}}
