@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use futures_util::future;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use tactus_storage::block_io::store_time;
+use tactus_storage::blocklist::ListGaps;
 use tactus_storage::{Timestamp, Uuid};
 use tactus_telemetry::error_text;
 use tokio_util::sync::CancellationToken;
@@ -211,8 +212,7 @@ impl Compactor {
         // checked even if its inputs were; what another job has made of one block is not.
         let has_query = record.request.redact.iter().any(|redaction| redaction.query.is_some());
         let mut complete = true;
-        let lacks_blocks = known.unread() > 0 || known.left_out() > 0;
-        if lacks_blocks || self.blocklist.is_part(&tenant) {
+        if ListGaps::of(&self.blocklist, [tenant.as_str()]).any() {
             // Blocks that are not known may have what is to go.
             complete = false;
             record.error = "the list of the tenant's blocks is incomplete".to_owned();

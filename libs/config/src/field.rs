@@ -210,6 +210,11 @@ impl Reader {
         self.problems.push(Problem::new(key.line, text, path, kind));
     }
 
+    /// Notes what becomes of the value of the current key, which is not taken as it is written.
+    pub(crate) fn doubt(&mut self, node: &Node, text: String) {
+        self.doubtful.push((self.path.clone(), text, node.line));
+    }
+
     /// All that is worth a warning, one line each.
     pub(crate) fn warnings(&self) -> impl Iterator<Item = String> {
         let doubtful =

@@ -179,12 +179,12 @@ pub(crate) fn apply(config: &mut Config, given: &Given) -> Result<(), String> {
     ))
 }
 
-/// The usage text: every flag with its default, in the order of the names.
 /// Whether a start takes a flag of this name, without its dashes.
 pub fn has_flag(name: &str) -> bool {
     table::find(name).is_some()
 }
 
+/// The usage text: every flag with its default, in the order of the names.
 pub(crate) fn usage() -> String {
     let defaults = crate::show::leaves(&Config::default());
     let mut flags: Vec<&Flag> = FLAGS.iter().filter(|flag| flag.kind != Kind::Unknown).collect();

@@ -75,7 +75,7 @@ pub fn load_as(
     let configless = file.is_none() && !given.iter().any(decides_deployment);
     let config = &mut document.config;
     if configless {
-        target::embedded(config, &env).map_err(Error::Invalid)?;
+        target::embedded(config, &env).map_err(invalid)?;
     }
     for flag in &given {
         flags::apply(config, flag).map_err(flag_error)?;
@@ -94,7 +94,7 @@ pub fn load_as(
         || on(&given, "verify-config");
     loaded.configless = configless;
     loaded.expand_env = expand_env;
-    config.sampling.read_environment(&env).map_err(Error::Invalid)?;
+    config.sampling.read_environment(&env).map_err(invalid)?;
     if !document.advertises_port {
         // What others see is where it listens, unless something in between changes that.
         config.memberlist.advertise_port = config.memberlist.bind_port;
@@ -109,9 +109,9 @@ pub fn load_as(
     target::for_target(config, &hostname(&env), document.asks_for_gossip);
     let base_path = &mut config.query_frontend.jaeger.http.base_path;
     jaeger_environment::apply(&mut config.distributor.receivers, base_path, &env)
-        .map_err(Error::Invalid)?;
+        .map_err(invalid)?;
     if let Err(reason) = validate::validate(config) {
-        return Err(Error::Unfit { reason, warnings: loaded.warnings });
+        return Err(Error::Invalid { reason, warnings: loaded.warnings });
     }
     loaded.config = document.config;
     Ok(loaded)
@@ -123,6 +123,10 @@ pub fn load_as(
 /// Errors: the report with all problems and their lines.
 pub fn from_yaml(text: &str) -> Result<Config, String> {
     parse(text).map(|document| document.config)
+}
+
+fn invalid(reason: String) -> Error {
+    Error::Invalid { reason, warnings: Vec::new() }
 }
 
 /// What a file says.
@@ -273,11 +277,8 @@ pub enum Error {
         cause: String,
     },
     /// The values do not make sense together or name something that does not exist.
-    #[error("invalid configuration: {0}")]
-    Invalid(String),
-    /// As [`Self::Invalid`], of a file that was read to its end.
     #[error("invalid configuration: {reason}")]
-    Unfit {
+    Invalid {
         /// What is wrong.
         reason: String,
         /// What there is to warn of, which may be why.

@@ -8,7 +8,7 @@ use tactus_traceql::{
     eval::{CompiledQuery, EvaluateError, Window},
     parse_and_validate,
 };
-use tactus_work::{Budgets, Over, Work};
+use tactus_work::{Over, Work};
 
 /// CPU time that a filter may use for the spans of a request, while the client waits. For texts of usual length,
 /// filters need far less.
@@ -74,9 +74,8 @@ impl SpanFilter {
             Self::Every => return Ok((0..batch.len() as u32).collect()),
             Self::Query(query) => query,
         };
-        let budget = Budgets::of_process().of(0, MAX_CPU_TIME);
         let run = || query.find_matches(batch, Window::default());
-        let matches = Work::default().within(budget).run(run)??;
+        let matches = Work::default().within_cpu_time(MAX_CPU_TIME).run(run)??;
         let sets = matches.traces.into_iter().flat_map(|trace| trace.span_sets);
         Ok(sets.flat_map(|set| set.rows).collect())
     }

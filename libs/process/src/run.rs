@@ -43,7 +43,7 @@ pub fn main(program: Program) -> ExitCode {
     let loaded = match tactus_config::load_as(program.target, &arguments, environment) {
         Ok(loaded) => loaded,
         Err(error) => {
-            if let tactus_config::Error::Unfit { warnings, .. } = &error {
+            if let tactus_config::Error::Invalid { warnings, .. } = &error {
                 warnings.iter().cloned().for_each(tell);
             }
             tell(format!("{error}"));
@@ -152,7 +152,7 @@ fn start(loaded: &Loaded, program: Program) -> Result<ExitCode, Error> {
 
 /// The exit code: a failure if the process could not do all that it had to before its end, which the log tells.
 async fn run(loaded: &Loaded, program: Program) -> Result<ExitCode, Error> {
-    let (suspect, others) = loaded.warnings.split_at(loaded.suspect.min(loaded.warnings.len()));
+    let (suspect, others) = loaded.warnings.split_at(loaded.suspect);
     if !suspect.is_empty() {
         tracing::warn!("-- CONFIGURATION WARNINGS --");
     }

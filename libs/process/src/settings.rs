@@ -123,10 +123,14 @@ fn source_ips(section: &str, server: &Server) -> Result<SourceIps, Error> {
     }
     let name = http::HeaderName::try_from(header)
         .map_err(|error| invalid("log_source_ips_header", error.to_string()))?;
-    let key = "log_source_ips_regex";
-    let pattern = tactus_traceql::from_re2(pattern).map_err(|why| invalid(key, why.to_owned()))?;
-    let pattern = regex::Regex::new(&pattern).map_err(|error| invalid(key, error.to_string()))?;
+    let pattern = expression(pattern).map_err(|why| invalid("log_source_ips_regex", why))?;
     Ok(SourceIps { full, custom: Some((name, pattern)) })
+}
+
+/// A regular expression of the configuration, which is RE2's as in Tempo. Errors: what is wrong with it.
+pub fn expression(pattern: &str) -> Result<regex::Regex, String> {
+    let translated = tactus_traceql::from_re2(pattern)?;
+    regex::Regex::new(&translated).map_err(|error| error.to_string())
 }
 
 /// Largest frame that the services of a cluster send each other, in bytes: pushes are some hundred kilobytes.

@@ -148,7 +148,7 @@ impl Pruner {
                 (left, right) => match operator {
                     BinaryOperator::Comparison(_)
                     | BinaryOperator::Regex
-                    | BinaryOperator::NotRegex => Self::of_operands(left, right),
+                    | BinaryOperator::NotRegex => Self::all([left, right].map(Self::of_operand)),
                     _ => Self::Unknown,
                 },
             },
@@ -157,17 +157,17 @@ impl Pruner {
     }
 
     /// No comparison with a missing value is true, nor is there a result of arithmetic with one.
-    fn of_operands(left: &FieldExpression, right: &FieldExpression) -> Self {
-        Self::all([left, right].map(|operand| match operand {
+    fn of_operand(operand: &FieldExpression) -> Self {
+        match operand {
             FieldExpression::Attribute(attribute) => Self::of_presence(attribute),
             FieldExpression::Unary { operator: UnaryOperator::Negate, operand } => {
-                Self::of_operands(operand, operand)
+                Self::of_operand(operand)
             }
             FieldExpression::Binary { operator: BinaryOperator::Arithmetic(_), left, right } => {
-                Self::of_operands(left, right)
+                Self::all([left, right].map(|operand| Self::of_operand(operand)))
             }
             _ => Self::Unknown,
-        }))
+        }
     }
 
     fn of_comparison(attribute: &Attribute, operator: BinaryOperator, value: &Static) -> Self {

@@ -61,17 +61,17 @@ impl<J: Send + 'static> Collectors<J> {
     /// Shows the row groups to collectors until one is full; returns the collectors.
     fn collect(
         self,
-        reads: JoinedReads,
+        reading: Reading,
         row_groups: Range<usize>,
         job: &Job,
-        visit: impl Fn(&mut J, &JoinedReads, usize, &Job) -> Result<bool> + Send + Sync + 'static,
+        visit: impl Fn(&mut J, &Reading, usize, &Job) -> Result<bool> + Send + Sync + 'static,
     ) -> Result<Vec<J>> {
         let this = Arc::new(self);
         let collectors = Arc::clone(&this);
         let run = move |row_group: usize, job: &Job| {
             let mut collector = collectors.take()?;
-            let goes_on = visit(&mut collector, &reads, row_group, job);
-            reads.end(row_group);
+            let goes_on = visit(&mut collector, &reading, row_group, job);
+            reading.reads.end(row_group);
             let goes_on = goes_on?;
             job.check()?;
             // A full one must not be on another thread when the answer is made of it.
@@ -91,8 +91,7 @@ impl<J: Send + 'static> Collectors<J> {
 impl BlockTags {
     /// Compiles the request. `max_condition_groups`: more alternatives in the filter are refused.
     pub(crate) fn compile(request: TagsRequest, max_condition_groups: usize) -> Result<Self> {
-        let completion = completion(&request.query, None, max_condition_groups);
-        let pruner = completion.map_or(Pruner::Unknown, |it| Pruner::of_completion(&it));
+        let pruner = filter_pruner(&request.query, None, max_condition_groups);
         let compile = move || Ok(TagsJob::compile(&request, max_condition_groups)?);
         Ok(Self { collectors: Collectors::new(compile)?, pruner })
     }
@@ -132,21 +131,18 @@ impl BlockTags {
         };
         // These jobs look at whole row groups.
         let scope = scope_of_any_time(row_groups.clone());
-        let pruner = self.pruner;
-        let visit = move |tags: &mut TagsJob, reads: &JoinedReads, row_group: usize, job: &Job| {
-            let block = &reads.block;
+        let reading = Reading { reads, columns: projection, pruner: self.pruner, told };
+        let visit = move |tags: &mut TagsJob, reading: &Reading, row_group: usize, job: &Job| {
             if let Some(scopes) = &scopes
-                && let Some(goes_on) = visit_keys(tags, scopes, block, row_group)?
+                && let Some(goes_on) = visit_keys(tags, scopes, &reading.reads.block, row_group)?
             {
                 return Ok(goes_on);
             }
-            if pruner.unmet(block, row_group, &told)?.is_some() {
-                return Ok(true);
-            }
-            Ok(tags.visit(&read_row_group(reads, row_group, &projection, job)?))
+            let batch = reading.read(row_group, job)?;
+            Ok(batch.is_none_or(|batch| tags.visit(&batch)))
         };
         let all = (self.collectors.compile)()?;
-        let collected = self.collectors.collect(reads, row_groups, job, visit)?;
+        let collected = self.collectors.collect(reading, row_groups, job, visit)?;
         Ok((all.finish_with(collected, job.inspected_bytes()), scope))
     }
 }
@@ -154,7 +150,7 @@ impl BlockTags {
 impl BlockTagValues {
     /// Compiles the request. `max_condition_groups`: more alternatives in the filter are refused.
     pub(crate) fn compile(request: TagValuesRequest, max_condition_groups: usize) -> Result<Self> {
-        let pruner = filter_pruner(&request, max_condition_groups);
+        let pruner = values_pruner(&request, max_condition_groups);
         let compile = move || Ok(TagValuesJob::compile(&request, max_condition_groups)?);
         Ok(Self { collectors: Collectors::new(compile)?, pruner })
     }
@@ -193,50 +189,60 @@ impl BlockTagValues {
         let reads = blocks.joined_reads(&block, row_groups.clone().filter(may_match), wanted);
         // These jobs look at whole row groups.
         let scope = scope_of_any_time(row_groups.clone());
-        let pruner = self.pruner;
+        let reading = Reading { reads, columns: projection, pruner: self.pruner, told };
         let visit =
-            move |values: &mut TagValuesJob, reads: &JoinedReads, row_group: usize, job: &Job| {
-                let block = &reads.block;
+            move |values: &mut TagValuesJob, reading: &Reading, row_group: usize, job: &Job| {
+                let block = &reading.reads.block;
                 if let Some(column) = &column
                     && let Some(goes_on) = visit_strings(values, column, block, row_group)?
                 {
                     return Ok(goes_on);
                 }
-                if pruner.unmet(block, row_group, &told)?.is_some() {
-                    return Ok(true);
-                }
-                Ok(values.visit(&read_row_group(reads, row_group, &projection, job)?))
+                let batch = reading.read(row_group, job)?;
+                Ok(batch.is_none_or(|batch| values.visit(&batch)))
             };
         let all = (self.collectors.compile)()?;
-        let collected = self.collectors.collect(reads, row_groups, job, visit)?;
+        let collected = self.collectors.collect(reading, row_groups, job, visit)?;
         Ok((all.finish_with(collected, job.inspected_bytes()), scope))
     }
 }
 
-/// The columns of a row group, with memory for them.
-fn read_row_group(
-    reads: &JoinedReads,
-    row_group: usize,
-    columns: &Projection,
-    job: &Job,
-) -> Result<SpanBatch> {
-    let block = &reads.block;
-    job.hold_with_read(needed_bytes(block, row_group, columns), reads.bytes_for(row_group))?;
-    let batch = block.read_row_group(row_group, columns)?;
-    job.check()?;
-    Ok(batch)
+/// How the row groups of a block are read.
+struct Reading {
+    reads: JoinedReads,
+    columns: Projection,
+    pruner: Pruner,
+    told: ToldRowGroups,
+}
+
+impl Reading {
+    /// The columns of a row group, with memory for them; `None` if no span of it passes the filter.
+    fn read(&self, row_group: usize, job: &Job) -> Result<Option<SpanBatch>> {
+        let (block, columns) = (&self.reads.block, &self.columns);
+        if self.pruner.unmet(block, row_group, &self.told)?.is_some() {
+            return Ok(None);
+        }
+        let read = self.reads.bytes_for(row_group);
+        job.hold_with_read(needed_bytes(block, row_group, columns), read)?;
+        let batch = block.read_row_group(row_group, columns)?;
+        job.check()?;
+        Ok(Some(batch))
+    }
+}
+
+/// What a row group needs for any span of it to pass the filter of a request for names, or for the values of an attribute.
+fn filter_pruner(query: &str, wanted: Option<&Attribute>, max_condition_groups: usize) -> Pruner {
+    let completion = completion(query, wanted, max_condition_groups);
+    completion.map_or(Pruner::Unknown, |completion| Pruner::of_completion(&completion))
 }
 
 /// What a row group needs for any of the requested values to be in it.
-fn filter_pruner(request: &TagValuesRequest, max_condition_groups: usize) -> Pruner {
-    let mut pruners = Vec::new();
-    for tag in std::iter::once(&request.tag).chain(&request.more_tags) {
-        let Ok(attribute) = parse_attribute(tag) else { return Pruner::Unknown };
-        let completion = completion(&request.query, Some(&attribute), max_condition_groups);
-        let Ok(completion) = completion else { return Pruner::Unknown };
-        pruners.push(Pruner::of_completion(&completion));
-    }
-    Pruner::any(pruners)
+fn values_pruner(request: &TagValuesRequest, max_condition_groups: usize) -> Pruner {
+    let tags = std::iter::once(&request.tag).chain(&request.more_tags);
+    Pruner::any(tags.map(|tag| match parse_attribute(tag) {
+        Ok(attribute) => filter_pruner(&request.query, Some(&attribute), max_condition_groups),
+        Err(_) => Pruner::Unknown,
+    }))
 }
 
 /// Adds all names that a block has in these scopes; false if its summary does not know them, and nothing is added.

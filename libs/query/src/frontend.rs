@@ -17,6 +17,7 @@ use tactus_server::bodies::Bodies;
 use tactus_server::request_log::path_and_query;
 use tactus_server::tenancy::Tenancy;
 use tactus_storage::Blocklist;
+use tactus_storage::blocklist::ListGaps;
 use tactus_telemetry::metrics::Registry;
 use tactus_work::memory::{Budget, QueryMemory};
 use tactus_work::{SlotLimits, Slots};
@@ -24,7 +25,6 @@ use tokio::sync::Semaphore;
 
 use crate::admission::{Admission, Admitted};
 use crate::current_query::{as_query, joined};
-use crate::list_gaps::ListGaps;
 use crate::metrics::Metrics;
 use crate::query_log::{Asked, QueryLog};
 use crate::queue::JobQueue;
@@ -151,7 +151,7 @@ impl Frontend {
 
     /// What the block list lacks of the blocks of these tenants.
     pub(crate) fn list_gaps(&self, tenants: &[TenantId]) -> ListGaps {
-        ListGaps::of(&self.blocklist, tenants)
+        ListGaps::of(&self.blocklist, tenants.iter().map(TenantId::as_str))
     }
 
     /// The longest time range of a search of these tenants.

@@ -101,9 +101,9 @@ impl<J, T, R: Fn(J) -> Running<T>> Jobs<J, T, R> {
         Self { waiting: VecDeque::new(), running, in_flight: in_flight.max(1), run }
     }
 
-    /// Changes how many may run at a time; those that run go on.
-    pub(crate) fn set_in_flight(&mut self, in_flight: usize) {
-        self.in_flight = in_flight.max(1);
+    /// From now on twice as many may run at a time, but no more than `most`.
+    pub(crate) fn double_in_flight(&mut self, most: usize) {
+        self.in_flight = most.min(self.in_flight * 2);
     }
 
     /// Adds jobs behind the waiting ones.

@@ -22,7 +22,6 @@ mod event_stream;
 mod frontend;
 mod http;
 mod jobs;
-mod list_gaps;
 mod live_tail;
 mod mcp;
 mod metrics;

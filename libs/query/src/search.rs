@@ -155,8 +155,8 @@ impl Frontend {
         };
         let most = self.jobs_in_flight(self.settings.search.concurrent_jobs);
         // The newest blocks may have all that is wanted: those behind them would be read for nothing.
-        let mut in_flight = if state.most_recent { most.min(FIRST_JOBS) } else { most };
-        let mut jobs = Jobs::new(in_flight, run);
+        let first = if state.most_recent { most.min(FIRST_JOBS) } else { most };
+        let mut jobs = Jobs::new(first, run);
         state.work.metrics.total_jobs += searches.len() as u32;
         let mut recent = self.search_recent(searches, known, state.shows_as_found());
         let mut looks = self.looks(searches, state.shows_as_found());
@@ -170,8 +170,7 @@ impl Frontend {
                 biased;
                 Some(outcome) = recent.next(), if is_recent_left => outcome?,
                 Some(outcome) = jobs.next(), if !jobs.is_idle() => {
-                    in_flight = most.min(in_flight * 2);
-                    jobs.set_in_flight(in_flight);
+                    jobs.double_in_flight(most);
                     outcome?
                 }
                 Some(selected) = selection.next(), if !selection.is_idle() => {

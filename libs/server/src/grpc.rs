@@ -1,5 +1,6 @@
 //! The gRPC port.
 
+use std::fmt::Display;
 use std::io;
 use std::sync::Arc;
 
@@ -45,8 +46,12 @@ async fn say_too_large(request: Request<Body>, next: Next) -> Response {
 fn too_large(status: &Status) -> Option<Status> {
     let said = status.message().strip_prefix("Error, decoded message length too large: found ")?;
     let (length, limit) = said.strip_suffix(" bytes")?.split_once(" bytes, the limit is: ")?;
-    let text = format!("grpc: received message larger than max ({length} vs. {limit})");
-    Some(Status::resource_exhausted(text))
+    Some(Status::resource_exhausted(message_too_large(length, limit)))
+}
+
+/// What gRPC says of a message of this length, in bytes, above a limit.
+pub fn message_too_large(length: impl Display, limit: impl Display) -> String {
+    format!("grpc: received message larger than max ({length} vs. {limit})")
 }
 
 /// Counts the messages of calls until their answers begin. `streams`: paths of calls that send for hours. Of these a message is

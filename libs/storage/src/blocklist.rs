@@ -1,6 +1,7 @@
 //! The block list of this process: the blocks of the last poll, and the changes made here since then.
 
 mod covered;
+mod gaps;
 mod names;
 mod sorted;
 mod tenant_blocks;
@@ -15,6 +16,7 @@ use uuid::Uuid;
 use crate::error::{Error, Result};
 use crate::meta::{BlockMeta, CompactedBlockMeta};
 
+pub use gaps::ListGaps;
 pub use tenant_blocks::TenantBlocks;
 
 /// Changes that this process made to the blocks of a tenant.

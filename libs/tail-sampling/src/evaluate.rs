@@ -4,7 +4,7 @@ use std::{cell::OnceCell, ops::Range, time::Duration};
 
 use tactus_model::{SpanBatch, slice_traces};
 use tactus_traceql::eval::{Bitmap, CompiledQuery, Window};
-use tactus_work::{Budgets, Work, is_over};
+use tactus_work::{Work, is_over};
 
 use crate::{
     attributes::{traces_with, traces_with_state, traces_with_status},
@@ -148,8 +148,7 @@ impl<'b> View<'b> {
     fn find(&self, query: &CompiledQuery, candidates: &Bitmap, failed: &mut Bitmap) -> Bitmap {
         let mut found = Bitmap::none(self.traces());
         let among = (candidates.count() < self.traces()).then_some(candidates);
-        let budget = Budgets::of_process().of(0, MAX_CPU_TIME);
-        let evaluated = Work::of_thread().within(budget).run(|| {
+        let evaluated = Work::of_thread().within_cpu_time(MAX_CPU_TIME).run(|| {
             match query.find_newest_among(self.batch, Window::default(), 0, among) {
                 Ok(matches) => {
                     matches.traces.iter().for_each(|it| found.insert(it.trace as usize));

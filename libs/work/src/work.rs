@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::budgets::Budget;
+use crate::budgets::{Budget, Budgets};
 use crate::end_reason::Over;
 use crate::memory::{QueryMemory, QueryShare};
 
@@ -121,6 +121,12 @@ impl Work {
     pub fn within(mut self, budget: Option<Arc<Budget>>) -> Self {
         self.budgets.extend(budget);
         self
+    }
+
+    /// Also ends when it has used this much processor time, all its threads together. For work that stands alone.
+    #[must_use]
+    pub fn within_cpu_time(self, limit: Duration) -> Self {
+        self.within(Budgets::of_process().of(0, limit))
     }
 
     /// Counts growing structures (see [`crate::Held`]) in the memory of all queries, except for a small part that each

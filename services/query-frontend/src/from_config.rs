@@ -2,9 +2,11 @@
 
 use tactus_cache::{Caches, Role};
 use tactus_config::{Config, target::is_all};
-use tactus_process::{Error, memory, settings::poll_interval};
+use tactus_process::{
+    Error, memory,
+    settings::{expression, poll_interval},
+};
 use tactus_query::{ResultSettings, Settings};
-use tactus_traceql::from_re2;
 
 /// The query-frontend.
 pub(crate) fn settings(config: &Config, caches: &Caches) -> Result<Settings, Error> {
@@ -13,10 +15,7 @@ pub(crate) fn settings(config: &Config, caches: &Caches) -> Result<Settings, Err
     for pattern in &frontend.url_deny_list {
         let invalid =
             |why| Error::Setup(format!("query_frontend.url_deny_list: {pattern:?}: {why}"));
-        let translated = from_re2(pattern).map_err(|why| invalid(why.to_owned()))?;
-        let compiled =
-            regex::Regex::new(&translated).map_err(|error| invalid(error.to_string()))?;
-        url_deny_list.push(compiled);
+        url_deny_list.push(expression(pattern).map_err(invalid)?);
     }
     let mut settings = Settings {
         url_deny_list,

@@ -10,7 +10,7 @@ use tactus_model::{
     text_of_value,
 };
 use tactus_traceql::eval::Window;
-use tactus_work::{Budgets, Work};
+use tactus_work::Work;
 
 use super::{Redaction, RedactionAction, RedactionScope};
 use crate::{Error, Result};
@@ -90,9 +90,8 @@ fn selected_spans(rule: &Redaction, batch: &SpanBatch) -> Result<Option<Vec<bool
     let mut spans = vec![rule.filter.is_none(); batch.len()];
     if let Some(filter) = &rule.filter {
         let invalid = |why: String| Error::Invalid(format!("redaction {:?}: {why}", rule.name));
-        let budget = Budgets::of_process().of(0, MAX_CPU_TIME);
         let run = || filter.find_matches(batch, Window::default());
-        let found = Work::of_thread().within(budget).run(run);
+        let found = Work::of_thread().within_cpu_time(MAX_CPU_TIME).run(run);
         let found = found.map_err(|over| invalid(over.to_string()))?;
         let matches = found.map_err(|error| invalid(error.to_string()))?;
         for set in matches.traces.iter().flat_map(|trace| &trace.span_sets) {

@@ -23,18 +23,14 @@ impl Field for bool {
     }
 }
 
-/// The integer that a node stands for. Helm turns large integers into `1.073741824e+11`, so a float counts. As in Tempo a
-/// fraction is cut off, which is hardly what was meant.
-fn integer(node: &Node, reader: &mut Reader) -> Option<i128> {
+/// The integer that a node stands for, and the number whose fraction was cut off for it. Helm turns large integers into
+/// `1.073741824e+11`, so a float counts.
+fn integer(node: &Node) -> Option<(i128, Option<f64>)> {
     match resolved(node) {
-        Some(Resolved::Int(number)) => Some(number),
+        Some(Resolved::Int(number)) => Some((number, None)),
         Some(Resolved::Float(number)) if number.is_finite() && number.abs() < 1e30 => {
-            if number.fract() != 0.0 {
-                let text = format!("{number} is taken as {}", number.trunc());
-                reader.doubtful.push((reader.path.clone(), text, node.line));
-            }
             // Exact: finite, whole and below 2^100.
-            Some(number.trunc() as i128)
+            Some((number.trunc() as i128, (number.fract() != 0.0).then_some(number)))
         }
         _ => None,
     }
@@ -55,9 +51,15 @@ macro_rules! integer_fields {
     ($($ty:ty)*) => { $(
         impl Field for $ty {
             fn read(&mut self, node: &Node, reader: &mut Reader) {
-                match integer(node, reader) {
-                    Some(number) => match <$ty>::try_from(number) {
-                        Ok(number) => *self = number,
+                match integer(node) {
+                    Some((number, cut)) => match <$ty>::try_from(number) {
+                        Ok(number) => {
+                            *self = number;
+                            if let Some(cut) = cut {
+                                // As in Tempo, but it is hardly what was meant.
+                                reader.doubt(node, format!("{cut} is taken as {number}"));
+                            }
+                        }
                         Err(_) => reader.mismatch_because(node, "int", ": out of range"),
                     },
                     None if is_with_unit(node) => reader.mismatch_because(
@@ -153,9 +155,7 @@ impl Field for String {
 
 impl Field for GoDuration {
     fn read(&mut self, node: &Node, reader: &mut Reader) {
-        let has_fraction =
-            matches!(resolved(node), Some(Resolved::Float(number)) if number.fract() != 0.0);
-        if !has_fraction && let Some(nanos) = integer(node, reader) {
+        if let Some((nanos, None)) = integer(node) {
             match i64::try_from(nanos) {
                 Ok(nanos) => *self = GoDuration(nanos),
                 Err(_) => reader.mismatch_because(node, "duration", ": out of range"),
@@ -173,8 +173,7 @@ impl Field for GoDuration {
             Ok(duration) => {
                 *self = duration;
                 if duration < GoDuration::ZERO {
-                    let text = "a duration below zero counts as 0".to_owned();
-                    reader.doubtful.push((reader.path.clone(), text, node.line));
+                    reader.doubt(node, "a duration below zero counts as 0".to_owned());
                 }
             }
             Err(error) => reader.mismatch_because(node, "duration", &format!(": {error}")),

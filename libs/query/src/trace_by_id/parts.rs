@@ -7,9 +7,9 @@ use tactus_api::trace::{CombineError, SharedIds, TraceCombiner, TraceFacts, When
 use tactus_api::{Error, Result};
 use tactus_model::merge::SpanSlice;
 use tactus_server::bodies::{AnswerMemory, Bodies, NoRoom};
+use tactus_storage::blocklist::ListGaps;
 
 use super::{FoundTrace, TraceMemory};
-use crate::list_gaps::ListGaps;
 
 /// Everything that was found, not combined yet.
 pub(super) struct Parts {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::{Buf, Bytes};
 use http_body::Body;
 use tactus_server::bodies::Held;
+use tactus_server::grpc::message_too_large;
 use tonic::Code;
 
 use crate::body::{BodyError, Gather, within};
@@ -77,8 +78,7 @@ fn parse_prefix(start: &[u8], limit: usize) -> Result<Option<usize>, Refusal> {
     }
     let length = u32::from_be_bytes([a, b, c, d]) as usize;
     if length > limit {
-        let text = format!("grpc: received message larger than max ({length} vs. {limit})");
-        return Err(Refusal::new(Code::ResourceExhausted, text));
+        return Err(Refusal::new(Code::ResourceExhausted, message_too_large(length, limit)));
     }
     Ok(Some(PREFIX_BYTES + length))
 }

@@ -230,14 +230,18 @@ fn collect(spansets: &Spansets<'_>, view: &BatchView<'_>) -> Matches {
         }
         sets[place_of[group] as usize].1.rows.push(row as u32);
     }
-    // The spansets of a trace are in the order of their first spans, which does not depend on where the spans are.
+    sets.sort_by_key(|(trace, _)| *trace);
+    // The spansets of a trace are in the order of their first spans, which does not depend on where the spans are. Where
+    // there is one, as of most queries, nothing is read for it.
     let spans = &view.batch.spans;
     let shown_at = |row: u32| {
         let (start, id) = (spans.start.get(row as usize), spans.span_id.get(row as usize));
         (start.copied().unwrap_or(0), id.copied().unwrap_or_default())
     };
-    let first = |set: &MatchedSpanSet| set.rows.iter().map(|&row| shown_at(row)).min();
-    sets.sort_by_cached_key(|(trace, set)| (*trace, first(set)));
+    let several = |of_trace: &&mut [(u32, MatchedSpanSet)]| of_trace.len() > 1;
+    for of_trace in sets.chunk_by_mut(|(one, _), (other, _)| one == other).filter(several) {
+        of_trace.sort_by_cached_key(|(_, set)| set.rows.iter().map(|&row| shown_at(row)).min());
+    }
     let starts = view.trace_times().0;
     let mut traces: Vec<MatchedTrace> = Vec::new();
     for (trace, set) in sets {

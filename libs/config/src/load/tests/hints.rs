@@ -24,7 +24,7 @@ fn fraction_of_an_integer_is_cut_off_with_a_warning() {
 #[test]
 fn refused_file_tells_its_warnings_too() {
     let text = "storage: {trace: {backend: local, local: {path: /x}, wal: {path: /y}}}";
-    let Error::Unfit { reason, warnings } = refused(text, "-target=querier") else { panic!() };
+    let Error::Invalid { reason, warnings } = refused(text, "-target=querier") else { panic!() };
     assert_eq!(reason, "frontend worker address not specified");
     assert!(warnings.iter().any(|warning| warning.starts_with("Local backend")), "{warnings:?}");
 }

@@ -142,17 +142,8 @@ impl LabelColumn {
             }
             (Table::Trace, _) => of_owners(&spans.trace, view.traces(), rows, &mut codes, by_row),
             (Table::Scope, Source::Codes(strings)) => {
-                let mut of_string = vec![0u32; batch.strings.len()];
-                let mut code_of = |string: u32| {
-                    let text = || label(Value::String(batch.strings.get(string)));
-                    let Some(known) = of_string.get_mut(string as usize) else {
-                        return codes.code(text());
-                    };
-                    if *known == 0 {
-                        *known = codes.code(text()) + 1;
-                    }
-                    *known - 1
-                };
+                let text = |code: usize| label(Value::String(batch.strings.get(code as u32)));
+                let mut code_of = remembered(batch.strings.len(), &mut codes, text);
                 rows.gather(&spans.scope, |scope| {
                     code_of(strings.get(scope as usize).copied().unwrap_or_default())
                 })
@@ -204,19 +195,28 @@ fn of_owners(
     count: usize,
     rows: &Rows,
     codes: &mut Codes<'_>,
-    mut label_of: impl FnMut(usize) -> LabelValue,
+    label_of: impl FnMut(usize) -> LabelValue,
 ) -> Vec<u32> {
+    rows.gather(owners, remembered(count, codes, label_of))
+}
+
+/// The code of each row of a table of this size; each is made once.
+fn remembered(
+    count: usize,
+    codes: &mut Codes<'_>,
+    mut label_of: impl FnMut(usize) -> LabelValue,
+) -> impl FnMut(u32) -> u32 {
     // The code plus 1, or 0.
     let mut known: Vec<u32> = vec![0; count];
-    rows.gather(owners, |owner| match known.get_mut(owner as usize) {
+    move |row| match known.get_mut(row as usize) {
         Some(entry) => {
             if *entry == 0 {
-                *entry = codes.code(label_of(owner as usize)) + 1;
+                *entry = codes.code(label_of(row as usize)) + 1;
             }
             *entry - 1
         }
-        None => codes.code(label_of(owner as usize)),
-    })
+        None => codes.code(label_of(row as usize)),
+    }
 }
 
 /// Codes of a column of bytes.

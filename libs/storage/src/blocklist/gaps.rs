@@ -1,11 +1,10 @@
 //! What the block list lacks.
 
-use tactus_model::TenantId;
-use tactus_storage::Blocklist;
+use super::Blocklist;
 
 /// What the block list lacks of the blocks of some tenants: queries answer without them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct ListGaps {
+pub struct ListGaps {
     /// Blocks that it has no room for.
     left_out: usize,
     /// Blocks whose metas cannot be read.
@@ -15,24 +14,25 @@ pub(crate) struct ListGaps {
 }
 
 impl ListGaps {
-    pub(crate) fn of(blocklist: &Blocklist, tenants: &[TenantId]) -> Self {
+    /// What it lacks at this moment.
+    pub fn of<'t>(blocklist: &Blocklist, tenants: impl IntoIterator<Item = &'t str>) -> Self {
         let mut gaps = Self::default();
         for tenant in tenants {
-            let blocks = blocklist.tenant(tenant.as_str());
+            let blocks = blocklist.tenant(tenant);
             gaps.left_out = gaps.left_out.saturating_add(blocks.left_out());
             gaps.unread = gaps.unread.saturating_add(blocks.unread());
-            gaps.is_part |= blocklist.is_part(tenant.as_str());
+            gaps.is_part |= blocklist.is_part(tenant);
         }
         gaps
     }
 
     /// True if something is missing.
-    pub(crate) fn any(self) -> bool {
+    pub fn any(self) -> bool {
         self != Self::default()
     }
 
     /// Those of two looks at the list.
-    pub(crate) fn max(self, other: Self) -> Self {
+    pub fn max(self, other: Self) -> Self {
         Self {
             left_out: self.left_out.max(other.left_out),
             unread: self.unread.max(other.unread),
@@ -41,7 +41,7 @@ impl ListGaps {
     }
 
     /// A sentence about each, for whoever gets an answer.
-    pub(crate) fn messages(self) -> impl Iterator<Item = String> {
+    pub fn messages(self) -> impl Iterator<Item = String> {
         let Self { left_out, unread, is_part } = self;
         let unread =
             (unread > 0).then(|| format!("the metas of {unread} blocks could not be read"));
