@@ -7,10 +7,13 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tactus_storage::poller::Owns;
-use tactus_storage::{Blocklist, Bucket, Uuid};
+use tactus_storage::{Blocklist, Bucket, Timestamp, Uuid};
 use tactus_telemetry::metrics::Registry;
+use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
+use crate::jobs::JobStatus;
+use crate::jobs::turns::Turns;
 use crate::metrics::Metrics;
 use crate::settings::Settings;
 
@@ -29,6 +32,8 @@ pub struct Compactor {
     pub(crate) metrics: Metrics,
     pub(crate) clock: Clock,
     pub(crate) jobs: Mutex<HashMap<Uuid, JobState>>,
+    /// The order in which jobs have their turns.
+    pub(crate) job_turns: Mutex<Turns>,
     /// Tenants that had as many jobs as they may have, and when that was counted.
     pub(crate) full_of_jobs: Mutex<HashMap<String, Instant>>,
     /// Locked from reading a job's record until it is written, so that no change is lost.
@@ -45,8 +50,12 @@ pub(crate) struct JobState {
     pub(crate) checked: HashSet<Uuid>,
     /// True if all blocks were checked after the job's watch period. Later blocks need not be checked.
     pub(crate) is_through: bool,
-    /// The job is done, or was cancelled.
-    pub(crate) finished: bool,
+    /// How far the job was after its last pass.
+    pub(crate) status: Option<JobStatus>,
+    /// When the job was done, or cancelled; `None` if it is open.
+    pub(crate) finished: Option<Timestamp>,
+    /// Cancelled once somebody cancels the job, while this process runs it.
+    pub(crate) cancel: CancellationToken,
 }
 
 /// Why a block is left out of rewrites for a while.
@@ -89,6 +98,7 @@ impl Compactor {
             metrics: Metrics::register(registry),
             clock: Clock::new(),
             jobs: Mutex::default(),
+            job_turns: Mutex::default(),
             full_of_jobs: Mutex::default(),
             records: tokio::sync::Mutex::default(),
             busy: Mutex::default(),

@@ -1,6 +1,6 @@
 //! The errors of the compactor.
 
-use tactus_compaction::BlockProblem;
+use tactus_compaction::{BlockProblem, Cancelled};
 use tactus_storage::Uuid;
 
 use crate::compactor::Reason;
@@ -69,9 +69,13 @@ pub enum Error {
 }
 
 impl Error {
-    /// True if the process stops, or another compactor took over.
+    /// True if the process stops, another compactor took over, or the job is cancelled.
     pub fn is_cancelled(&self) -> bool {
-        matches!(self, Self::Rewrite(tactus_compaction::Error::Cancelled))
+        match self {
+            Self::Rewrite(tactus_compaction::Error::Cancelled) => true,
+            Self::Rewrite(tactus_compaction::Error::Refused(why)) => why.is::<Cancelled>(),
+            _ => false,
+        }
     }
 
     /// True if the same may work in the next round.

@@ -6,6 +6,7 @@
 mod apply;
 mod record;
 pub(crate) mod store;
+pub(crate) mod turns;
 
 use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
@@ -25,7 +26,7 @@ use crate::error::{Error, Result};
 pub use record::{
     BlockChange, JobRecord, JobRequest, JobStatus, MAX_TRACES, RedactionKind, RedactionRequest,
 };
-use store::{list, load, save};
+use store::{delete, list, load, save};
 
 impl Compactor {
     /// Creates a job. Errors: `Error::BadJob` with the name of the field, `Error::TooManyJobs`, those of the bucket.
@@ -52,7 +53,7 @@ impl Compactor {
         let mut ids = self.jobs_of(tenant).await?;
         {
             let known = self.jobs.lock();
-            ids.retain(|id| known.get(id).is_none_or(|state| !state.finished));
+            ids.retain(|id| known.get(id).is_none_or(|state| state.finished.is_none()));
         }
         if ids.len() < limit {
             return Ok(());
@@ -64,7 +65,7 @@ impl Compactor {
         while let Some((id, record)) = loaded.next().await {
             match record? {
                 Some(record) if record.status.is_final() => {
-                    self.jobs.lock().entry(id).or_default().finished = true;
+                    self.jobs.lock().entry(id).or_default().finished = Some(record.updated_at);
                 }
                 Some(_) => open += 1,
                 None => {}
@@ -121,7 +122,7 @@ impl Compactor {
         load(&self.bucket, tenant, id).await?.ok_or(Error::NoSuchJob(id))
     }
 
-    /// Cancels an unfinished job. What it has done stays done.
+    /// Cancels an unfinished job. What it has done stays done; a block that it is just rewriting stays as it was.
     pub(crate) async fn cancel_job(&self, tenant: &str, id: Uuid) -> Result<JobRecord> {
         let _records = self.records.lock().await;
         let mut record = self.job(tenant, id).await?;
@@ -130,12 +131,17 @@ impl Compactor {
             record.updated_at = Timestamp::now();
             save(&self.bucket, &record).await?;
             self.full_of_jobs.lock().remove(tenant);
+            if let Some(state) = self.jobs.lock().get(&id) {
+                state.cancel.cancel();
+            }
         }
         Ok(record)
     }
 
-    /// One pass over all unfinished jobs for which this process is responsible.
-    pub async fn run_jobs(&self, stop: &CancellationToken) {
+    /// Passes of the unfinished jobs for which this process is responsible, for about `turn`. At least one job goes on.
+    pub async fn run_jobs(&self, turn: Duration, stop: &CancellationToken) {
+        let end = Instant::now().checked_add(turn);
+        let mut has_run = false;
         let listed = match list(&self.bucket).await {
             Ok(listed) => listed,
             Err(error) => {
@@ -143,19 +149,34 @@ impl Compactor {
                 return;
             }
         };
+        self.forget_jobs(&listed);
+        let mine = listed.into_iter().filter(|&(_, id)| (self.owns)(&job_owner(id)));
+        let turns = self.job_turns.lock().order(mine);
         let mut open: HashMap<(String, &str), u64> = HashMap::new();
-        for (tenant, id) in in_turn(listed) {
-            let finished = self.jobs.lock().get(&id).is_some_and(|state| state.finished);
-            if finished || !(self.owns)(&job_owner(id)) {
+        for (tenant, id) in turns {
+            let (finished, seen) = match self.jobs.lock().get(&id) {
+                Some(state) => (state.finished, state.status),
+                None => (None, None),
+            };
+            if let Some(finished) = finished {
+                self.expire_record(&tenant, id, finished).await;
                 continue;
             }
-            match self.run_job(&tenant, id, stop).await {
-                Ok(status) => *open.entry((tenant, status)).or_default() += 1,
+            if has_run && is_over(end) {
+                // It is counted as it was last seen.
+                let status = seen.unwrap_or(JobStatus::Pending).name();
+                *open.entry((tenant, status)).or_default() += 1;
+                continue;
+            }
+            has_run = true;
+            match self.run_job(&tenant, id, end, stop).await {
+                Ok(status) => *open.entry((tenant.clone(), status.name())).or_default() += 1,
                 Err(error) => {
                     let error = error_text(&error);
                     tracing::error!(tenant, job = %id, error, "a pass of the job failed, it continues in the next round");
                 }
             }
+            self.job_turns.lock().had(&tenant, id);
             if stop.is_cancelled() {
                 return;
             }
@@ -168,27 +189,52 @@ impl Compactor {
         }
     }
 
+    /// Forgets jobs whose records are gone.
+    fn forget_jobs(&self, listed: &[(String, Uuid)]) {
+        let listed: HashSet<Uuid> = listed.iter().map(|&(_, id)| id).collect();
+        self.jobs.lock().retain(|id, _| listed.contains(id));
+    }
+
+    /// Deletes the record of a finished job once it is old enough.
+    async fn expire_record(&self, tenant: &str, id: Uuid, finished: Timestamp) {
+        let Some(kept) = self.settings.jobs.record_retention.non_zero() else { return };
+        let end = self.clock.trusted().and_then(|now| now.checked_sub(kept).ok());
+        if !end.is_some_and(|end| finished < end) {
+            return;
+        }
+        match delete(&self.bucket, tenant, id).await {
+            Ok(()) => tracing::info!(tenant, job = %id, "deleted the record of a finished job"),
+            Err(error) => {
+                let error = error_text(&error);
+                tracing::warn!(tenant, job = %id, error, "cannot delete the record of a finished job");
+            }
+        }
+    }
+
     /// One pass of a job; how far it is then.
     async fn run_job(
         &self,
         tenant: &str,
         id: Uuid,
+        end: Option<Instant>,
         stop: &CancellationToken,
-    ) -> Result<&'static str> {
+    ) -> Result<JobStatus> {
+        let stop = &stop.child_token();
+        self.jobs.lock().entry(id).or_default().cancel = stop.clone();
         let loaded = load(&self.bucket, tenant, id).await?;
         let mut record = loaded.ok_or(Error::NoSuchJob(id))?;
         if record.status.is_final() {
-            let state = JobState { finished: true, ..JobState::default() };
+            let state = JobState { finished: Some(record.updated_at), ..JobState::default() };
             self.jobs.lock().insert(id, state);
-            return Ok(record.status.name());
+            return Ok(record.status);
         }
         let before = (record.status, record.error.clone());
         record.error.clear();
         let is_through = self.jobs.lock().get(&id).is_some_and(|state| state.is_through);
         let is_watched = self.is_watched(&record);
-        let complete = is_through || self.run_pass(&mut record, stop).await?;
+        let complete = is_through || self.run_pass(&mut record, end, stop).await?;
         if record.status.is_final() {
-            return Ok(record.status.name());
+            return Ok(record.status);
         }
         if complete && is_watched {
             self.jobs.lock().entry(id).or_default().is_through = true;
@@ -197,12 +243,18 @@ impl Compactor {
         if (record.status, &record.error) != (before.0, &before.1) {
             self.save_job(&mut record).await?;
         }
-        Ok(record.status.name())
+        self.jobs.lock().entry(id).or_default().status = Some(record.status);
+        Ok(record.status)
     }
 
-    /// Checks the blocks that this job has not seen. True if none of them has anything that it removes. Ends early if
-    /// somebody cancels the job.
-    async fn run_pass(&self, record: &mut JobRecord, stop: &CancellationToken) -> Result<bool> {
+    /// Checks the blocks that this job has not seen. True if none of them has anything that it removes. Ends early at
+    /// `end`, after at least one block, and if somebody cancels the job.
+    async fn run_pass(
+        &self,
+        record: &mut JobRecord,
+        end: Option<Instant>,
+        stop: &CancellationToken,
+    ) -> Result<bool> {
         let tenant = record.tenant.clone();
         let known = self.blocklist.tenant(&tenant);
         let replaced: HashSet<Uuid> = record.blocks.iter().map(|change| change.block).collect();
@@ -267,6 +319,9 @@ impl Compactor {
                 }
             }
             self.jobs.lock().entry(record.id).or_default().checked.insert(block);
+            if is_over(end) {
+                return Ok(false);
+            }
         }
         Ok(complete)
     }
@@ -312,19 +367,9 @@ impl Compactor {
     }
 }
 
-/// Takes jobs of all tenants in turn, so that a tenant with many jobs does not delay those of others.
-fn in_turn(listed: Vec<(String, Uuid)>) -> Vec<(String, Uuid)> {
-    let mut counts: HashMap<String, usize> = HashMap::new();
-    let mut turns: Vec<_> = listed
-        .into_iter()
-        .map(|(tenant, id)| {
-            let count = counts.entry(tenant.clone()).or_default();
-            *count += 1;
-            (*count, (tenant, id))
-        })
-        .collect();
-    turns.sort_by_key(|&(turn, _)| turn);
-    turns.into_iter().map(|(_, job)| job).collect()
+/// True once a turn is over; `None`: it has no end.
+fn is_over(end: Option<Instant>) -> bool {
+    end.is_some_and(|end| Instant::now() >= end)
 }
 
 fn job_owner(id: Uuid) -> String {
@@ -336,17 +381,3 @@ const STAYS_FULL: Duration = Duration::from_secs(30);
 
 /// Records of jobs that are read at a time.
 const RECORDS_AT_ONCE: usize = 8;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn tenants_take_turns() {
-        let job = |tenant: &str, id| (tenant.to_owned(), Uuid::from_u128(id));
-        let listed =
-            vec![job("a", 1), job("a", 2), job("a", 3), job("b", 4), job("c", 5), job("c", 6)];
-        let turns = in_turn(listed).into_iter().map(|(_, id)| id.as_u128());
-        assert_eq!(turns.collect::<Vec<_>>(), [1, 4, 5, 2, 6, 3]);
-    }
-}

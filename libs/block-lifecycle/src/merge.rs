@@ -24,6 +24,8 @@ use tracing::Instrument;
 use crate::classes::{classes_of, marker_due, marker_missing};
 use crate::compactor::{Compactor, Reason};
 use crate::error::{Error, Result};
+use crate::jobs::JobStatus;
+use crate::jobs::store::load;
 use crate::selection::{Selected, select, written_version};
 use crate::settings::Limits;
 
@@ -164,6 +166,7 @@ impl Compactor {
                 Purpose::Expire(marker) => marker.clone(),
                 Purpose::Job(_) => retention_of(first),
             },
+            only_if_changed: matches!(purpose, Purpose::Job(_)),
         };
         let control = Control::watch(self.owns.clone(), owner, stop);
         let rewritten = tactus_compaction::rewrite_blocks(
@@ -173,11 +176,14 @@ impl Compactor {
             settings,
             Arc::new(changes),
             control.shared(),
-            || self.check_inputs(tenant, &ids),
+            || self.check_commit(tenant, &ids, &purpose),
         )
         .await?;
         drop(control);
         self.set_sound(&ids);
+        if rewritten.unchanged {
+            return Ok(rewritten);
+        }
         self.replace(tenant, &inputs, rewritten.meta.as_ref()).await;
         self.count(tenant, &inputs, level, &purpose, &rewritten.stats);
         log_rewritten(tenant, &purpose, inputs.len(), &rewritten);
@@ -224,10 +230,21 @@ impl Compactor {
         }
     }
 
-    /// Another compactor that also considered itself responsible may have been faster.
-    async fn check_inputs(&self, tenant: &str, blocks: &[Uuid]) -> Result<(), BoxError> {
+    /// Another compactor that also considered itself responsible may have been faster, and a job may be cancelled.
+    async fn check_commit(
+        &self,
+        tenant: &str,
+        blocks: &[Uuid],
+        purpose: &Purpose,
+    ) -> Result<(), BoxError> {
         for &block in blocks {
             read_meta(&self.bucket, tenant, block).await?;
+        }
+        if let Purpose::Job(id) = *purpose {
+            let record = load(&self.bucket, tenant, id).await?;
+            if record.is_none_or(|record| record.status == JobStatus::Cancelled) {
+                return Err(Cancelled.into());
+            }
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
 use tactus_storage::block_io::{clear_leftovers, clear_orphan, list_orphans, list_tenants};
@@ -41,12 +41,17 @@ impl Compactor {
     /// In each cycle, runs the jobs of all tenants and the merges of the next tenant.
     async fn run_rounds(&self, stop: &CancellationToken) {
         let mut last = String::new();
+        let mut merges_took = Duration::ZERO;
         while stop.run_until_cancelled(sleep(self.cycle())).await.is_some() {
-            self.run_jobs(stop).await;
+            // Many jobs must not hold up merges, and merges must not hold up jobs: they share the time equally.
+            let most = self.settings.compaction.max_time_per_tenant.as_std();
+            self.run_jobs(self.cycle().max(merges_took).min(most), stop).await;
             let tenants = self.blocklist.tenants();
             let next = tenants.iter().find(|tenant| **tenant > last).or_else(|| tenants.first());
             let Some(tenant) = next else { continue };
+            let started = Instant::now();
             self.compact_tenant(tenant, stop).await;
+            merges_took = started.elapsed();
             last.clone_from(tenant);
         }
     }

@@ -66,3 +66,10 @@ pub struct RewriteStats {
     /// The most bytes of decoded spans in memory at a time: windows of the inputs, and the output's row group.
     pub peak_bytes: u64,
 }
+
+impl RewriteStats {
+    /// True if something was left out or replaced.
+    pub fn has_changes(&self) -> bool {
+        self.traces_expired + self.traces_removed + self.values_redacted > 0
+    }
+}

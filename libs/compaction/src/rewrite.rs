@@ -30,6 +30,8 @@ pub struct OutputBlock {
     pub level: Option<u32>,
     /// The marker of the retention that was applied, for `meta.json`; empty for none.
     pub retention: String,
+    /// Do not write it if the changes turn out to have nothing to do in the inputs.
+    pub only_if_changed: bool,
 }
 
 /// A finished rewrite.
@@ -38,6 +40,8 @@ pub struct Rewritten {
     /// The new block, live in the bucket. `None` if nothing was left, or if it had been written before and has been
     /// merged further since.
     pub meta: Option<BlockMeta>,
+    /// Nothing was written, because the changes have nothing to do in the inputs.
+    pub unchanged: bool,
     /// What was done; all zero if the block had been written before.
     pub stats: RewriteStats,
 }
@@ -101,7 +105,7 @@ where
     let tenant = inputs[0].tenant_id.clone();
     if let Some(meta) = find_made(bucket, &tenant, output.id).await? {
         before_commit().await.map_err(Error::Refused)?;
-        return Ok(Rewritten { meta, stats: RewriteStats::default() });
+        return Ok(Rewritten { meta, unchanged: false, stats: RewriteStats::default() });
     }
     let meta = describe(&inputs, &output);
     let drops_traces = changes.drops_traces();
@@ -112,11 +116,15 @@ where
         settings,
         changes,
         control,
+        only_if_changed: output.only_if_changed,
     };
-    let Stored { files, stats } = job.run(meta).await?;
+    let Stored { files, unchanged, stats } = job.run(meta).await?;
+    if unchanged {
+        return Ok(Rewritten { meta: None, unchanged, stats });
+    }
     let Some(Files { mut meta, blooms, index, summary, range }) = files else {
         before_commit().await.map_err(Error::Refused)?;
-        return Ok(Rewritten { meta: None, stats });
+        return Ok(Rewritten { meta: None, unchanged, stats });
     };
     if drops_traces && let Some((start, end)) = range {
         tighten(&mut meta, start, end);
@@ -129,7 +137,7 @@ where
     before_commit().await.map_err(Error::Refused)?;
     bucket.put(&block_key(&tenant, output.id, META), meta.to_json().into()).await?;
     confirm_block(bucket, &meta).await?;
-    Ok(Rewritten { meta: Some(meta), stats })
+    Ok(Rewritten { meta: Some(meta), unchanged, stats })
 }
 
 fn check_inputs(sorted: &[Arc<BlockMeta>], output: &OutputBlock) -> Result<()> {

@@ -53,6 +53,11 @@ impl Compactor {
         };
         let span = work_span!("apply job", tenant = record.tenant.as_str());
         let done = self.rewrite(&record.tenant, rewrite, stop).instrument(span).await?;
+        if done.unchanged {
+            record.forget(meta.block_id);
+            self.save_job(record).await?;
+            return Ok(None);
+        }
         Ok(Some(BlockChange {
             replaced_by: done.meta.map(|meta| meta.block_id),
             traces_deleted: done.stats.traces_removed,

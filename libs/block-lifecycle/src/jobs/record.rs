@@ -162,6 +162,11 @@ impl JobRecord {
             None => self.blocks.push(change),
         }
     }
+
+    /// Forgets a block that is left as it is.
+    pub(crate) fn forget(&mut self, block: Uuid) {
+        self.blocks.retain(|change| change.block != block);
+    }
 }
 
 impl BlockChange {

@@ -57,6 +57,10 @@ pub(crate) async fn save(bucket: &Bucket, record: &JobRecord) -> Result<()> {
     Ok(bucket.put(&key, bytes.into()).await?)
 }
 
+pub(crate) async fn delete(bucket: &Bucket, tenant: &str, id: Uuid) -> Result<()> {
+    Ok(bucket.delete(&key(tenant, id)).await?)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -23,12 +23,15 @@ pub(super) struct Job {
     pub(super) settings: RewriteSettings,
     pub(super) changes: Arc<Changes>,
     pub(super) control: Arc<dyn Control>,
+    pub(super) only_if_changed: bool,
 }
 
 /// A merge whose data is in the bucket.
 pub(super) struct Stored {
     /// `None` if nothing is left; no object was written then.
     pub(super) files: Option<Files>,
+    /// The output is abandoned, because it would be as the inputs.
+    pub(super) unchanged: bool,
     pub(super) stats: RewriteStats,
 }
 
@@ -85,7 +88,10 @@ impl Job {
         let merged = merge_blocks(&readers, sink, &self.settings, &self.changes, control);
         let merged = merged.map_err(|error| self.name_block(error))?;
         let Merged { block, range, cut_traces, stats } = merged;
-        let Some(block) = block else { return Ok(Stored { files: None, stats }) };
+        let unchanged = self.only_if_changed && !stats.has_changes();
+        let Some(block) = block.filter(|_| !unchanged) else {
+            return Ok(Stored { files: None, unchanged, stats });
+        };
         block.describe(&mut described);
         if !cut_traces.is_empty() {
             described.extension.get_or_insert_default().cut_traces.add_all(&cut_traces);
@@ -93,7 +99,8 @@ impl Job {
         let BuiltBlock { sink, blooms, index, summary_file, .. } = block;
         sink.finish()?;
         let summary = summary_file.bytes;
-        Ok(Stored { files: Some(Files { meta: described, blooms, index, summary, range }), stats })
+        let files = Files { meta: described, blooms, index, summary, range };
+        Ok(Stored { files: Some(files), unchanged, stats })
     }
 
     fn open(&self, meta: &BlockMeta, runtime: &Handle) -> Result<BlockReader> {

@@ -128,7 +128,12 @@ fn id(number: u8) -> Uuid {
 
 fn output(inputs: &[Arc<BlockMeta>]) -> OutputBlock {
     let ids: Vec<Uuid> = inputs.iter().map(|meta| meta.block_id).collect();
-    OutputBlock { id: output_id(&ids, "test"), level: None, retention: "r1".to_owned() }
+    OutputBlock {
+        id: output_id(&ids, "test"),
+        level: None,
+        retention: "r1".to_owned(),
+        only_if_changed: false,
+    }
 }
 
 fn v4() -> BuilderSettings {
@@ -471,7 +476,12 @@ fn merged_block_holds_the_origins_of_its_inputs_while_an_ingester_may() {
             Some(Box::new(Extension { origins, incomplete_origins, ..Extension::default() }));
         Arc::new(meta)
     };
-    let output = OutputBlock { id: Uuid::from_u128(9), level: None, retention: String::new() };
+    let output = OutputBlock {
+        id: Uuid::from_u128(9),
+        level: None,
+        retention: String::new(),
+        only_if_changed: false,
+    };
     let bounds = |ends: [u64; 2]| {
         let inputs = [input(1, ends[0], &[1, 5], &[9, 9]), input(2, ends[1], &[6, 9], &[20, 21])];
         let meta = describe(&inputs, &output);
@@ -490,7 +500,12 @@ fn merged_block_knows_the_cut_traces_of_its_inputs_however_old() {
         meta.extension = Some(Box::new(Extension { cut_traces, ..Extension::default() }));
         Arc::new(meta)
     };
-    let output = OutputBlock { id: Uuid::from_u128(9), level: None, retention: String::new() };
+    let output = OutputBlock {
+        id: Uuid::from_u128(9),
+        level: None,
+        retention: String::new(),
+        only_if_changed: false,
+    };
     let meta =
         describe(&[input(1, &[(1, 5), (2, 1)]), input(2, &[(1, 7)]), input(3, &[])], &output);
     let cut: Vec<_> = meta.cut_traces().iter().collect();

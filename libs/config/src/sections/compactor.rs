@@ -22,6 +22,7 @@ section! {
         api_enabled: bool, "serve /api/jobs without authentication: whoever reaches the port can delete. With auth.enabled it is served to administrators in any case";
         watch_period: GoDuration = hours(2), "how long a job checks new blocks, since spans received before it may still arrive";
         max_open_per_tenant: usize = 1_000, "jobs of a tenant that are not done; a further one gets 429; 0 is no limit";
+        record_retention: GoDuration = hours(8_760), "how long the record of a job that is done or cancelled is kept; 0 is for ever";
     }
 
     /// Sizes, windows, retention.

@@ -143,7 +143,7 @@ async fn carry_out(
     let record = compactor.create_job(tenant, request).await?;
     own.get_or_init(|| record.id.to_string());
     let spinner = progress::spinner("writing blocks anew");
-    compactor.run_jobs(&CancellationToken::new()).await;
+    compactor.run_jobs(Duration::MAX, &CancellationToken::new()).await;
     spinner.finish_and_clear();
     let record = compactor.job(tenant, record.id).await?;
     if record.error.is_empty() {

@@ -60,6 +60,7 @@ pub(super) async fn run(
         // A block that only changes its form keeps its level.
         level: (inputs.len() == 1).then_some(first.compaction_level),
         retention,
+        only_if_changed: false,
     };
     let bytes = inputs.iter().map(|meta| meta.size).fold(0, u64::saturating_add);
     let bar = progress::bytes("writing the block", bytes);
