@@ -3,7 +3,7 @@
 mod attributes;
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, hash_map::Entry},
     time::{Duration, Instant},
 };
 
@@ -28,7 +28,7 @@ const OVERFLOW: &str = "__overflow__";
 /// Up to this many tenants are kept without checking which are stale.
 const KEPT_TENANTS: usize = 1_000;
 
-/// A tenant with too many series is not looked through for each span: it would keep others from being counted.
+/// Series are not looked through for each span if there are too many: others could not be counted meanwhile.
 const PRUNE_EVERY: Duration = Duration::from_secs(1);
 
 /// Counts the bytes of spans by their attributes.
@@ -44,6 +44,19 @@ struct Tenants {
     by_id: HashMap<TenantId, TenantUsage>,
     /// When there are this many tenants, stale ones are dropped. It is then set to twice the number that is left.
     prune_at: usize,
+    /// Memory of all series.
+    memory: u64,
+    /// When stale series were last looked for because all took too much memory.
+    pruned: Option<Instant>,
+}
+
+/// What bounds the series of a tenant.
+struct Bounds {
+    /// Most series.
+    series: usize,
+    /// Most bytes of the series of all tenants.
+    memory: u64,
+    stale_after: Duration,
 }
 
 #[derive(Debug)]
@@ -114,21 +127,24 @@ impl UsageTracker {
             0 => self.settings.max_cardinality,
             own => own,
         };
-        let stale_after = self.stale_after();
+        let bounds = Bounds {
+            series: max_series as usize,
+            memory: self.settings.max_bytes,
+            stale_after: self.stale_after(),
+        };
         let mut tenants = self.tenants.lock();
-        let known = tenants.by_id.remove(tenant).filter(|usage| usage.limits == *limits);
-        if known.is_none() && tenants.by_id.len() >= tenants.prune_at.max(KEPT_TENANTS) {
-            tenants.drop_stale(stale_after, now);
-            tenants.prune_at = 2 * tenants.by_id.len();
-        }
-        let mut usage = known.unwrap_or_else(|| TenantUsage {
-            limits: limits.clone(),
-            dimensions,
-            series: HashMap::new(),
-            pruned: None,
-        });
+        tenants.prune(tenant, &bounds, now);
+        let tenants = &mut *tenants;
+        let mut usage = match tenants.by_id.remove(tenant) {
+            Some(usage) if usage.limits == *limits => usage,
+            replaced => {
+                tenants.memory -= replaced.map_or(0, |usage| usage.memory());
+                let limits = limits.clone();
+                TenantUsage { limits, dimensions, series: HashMap::new(), pruned: None }
+            }
+        };
         for (values, bytes) in bytes {
-            usage.add(values, bytes, max_series as usize, stale_after, now);
+            usage.add(values, bytes, &bounds, &mut tenants.memory, now);
         }
         tenants.by_id.insert(tenant.clone(), usage);
     }
@@ -142,62 +158,86 @@ impl UsageTracker {
         page.family(METRIC, "bytes total received with these labels", Kind::Counter);
         let mut tenants = self.tenants.lock();
         tenants.drop_stale(self.stale_after(), now);
-        let mut series = Vec::new();
-        for (tenant, usage) in &tenants.by_id {
-            for (values, count) in &usage.series {
+        let mut by_id: Vec<_> = tenants.by_id.iter().collect();
+        by_id.sort_unstable_by_key(|(tenant, _)| tenant.as_str());
+        for (tenant, usage) in by_id {
+            let mut series: Vec<_> = usage.series.iter().collect();
+            series.sort_unstable_by_key(|(values, _)| *values);
+            for (values, count) in series {
                 let mut labels: Vec<(&str, &str)> =
                     usage.dimensions.labels().zip(values.iter()).collect();
                 labels.push(("tenant", tenant.as_str()));
                 labels.push(("tracker", "cost-attribution"));
                 labels.sort_unstable();
-                series.push((labels, count.bytes));
+                page.sample(&labels, count.bytes as f64);
             }
-        }
-        series.sort_unstable();
-        for (labels, bytes) in series {
-            page.sample(&labels, bytes as f64);
         }
     }
 }
 
 impl Tenants {
+    /// Drops stale series if there are too many tenants to take one more, or if all series take too much memory.
+    fn prune(&mut self, tenant: &TenantId, bounds: &Bounds, now: Instant) {
+        let is_full =
+            self.by_id.len() >= self.prune_at.max(KEPT_TENANTS) && !self.by_id.contains_key(tenant);
+        if is_full || (self.memory >= bounds.memory && may_prune(self.pruned, now)) {
+            self.drop_stale(bounds.stale_after, now);
+            self.pruned = Some(now);
+        }
+        if is_full {
+            self.prune_at = 2 * self.by_id.len();
+        }
+    }
+
     fn drop_stale(&mut self, stale_after: Duration, now: Instant) {
+        let memory = &mut self.memory;
         self.by_id.retain(|_, usage| {
-            usage.drop_stale(stale_after, now);
+            usage.drop_stale(stale_after, memory, now);
             !usage.series.is_empty()
         });
     }
 }
 
 impl TenantUsage {
-    fn add(
-        &mut self,
-        values: Values,
-        bytes: u64,
-        max_series: usize,
-        stale_after: Duration,
-        now: Instant,
-    ) {
-        let overflow = self.dimensions.all(OVERFLOW);
+    fn add(&mut self, values: Values, bytes: u64, bounds: &Bounds, memory: &mut u64, now: Instant) {
         let is_known = |usage: &Self| usage.series.contains_key(&values);
-        let may_prune =
-            self.pruned.is_none_or(|at| now.saturating_duration_since(at) >= PRUNE_EVERY);
-        if may_prune && !is_known(self) && self.series.len() >= max_series {
-            self.drop_stale(stale_after, now);
+        if !is_known(self) && self.series.len() >= bounds.series && may_prune(self.pruned, now) {
+            self.drop_stale(bounds.stale_after, memory, now);
             self.pruned = Some(now);
         }
-        let is_over = !is_known(self) && self.series.len() >= max_series;
-        let usage = self
-            .series
-            .entry(if is_over { overflow } else { values })
-            .or_insert(Usage { bytes: 0, updated: now });
+        let is_over = self.series.len() >= bounds.series || *memory >= bounds.memory;
+        let values = match !is_known(self) && is_over {
+            true => self.dimensions.all(OVERFLOW),
+            false => values,
+        };
+        let usage = match self.series.entry(values) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(place) => {
+                *memory += place.key().memory();
+                place.insert(Usage { bytes: 0, updated: now })
+            }
+        };
         usage.bytes += bytes;
         usage.updated = now;
     }
 
-    fn drop_stale(&mut self, stale_after: Duration, now: Instant) {
-        self.series.retain(|_, usage| now.saturating_duration_since(usage.updated) < stale_after);
+    fn drop_stale(&mut self, stale_after: Duration, memory: &mut u64, now: Instant) {
+        self.series.retain(|values, usage| {
+            let is_fresh = now.saturating_duration_since(usage.updated) < stale_after;
+            if !is_fresh {
+                *memory -= values.memory();
+            }
+            is_fresh
+        });
     }
+
+    fn memory(&self) -> u64 {
+        self.series.keys().map(Values::memory).sum()
+    }
+}
+
+fn may_prune(last: Option<Instant>, now: Instant) -> bool {
+    last.is_none_or(|at| now.saturating_duration_since(at) >= PRUNE_EVERY)
 }
 
 /// The bytes of a request for each combination of its spans' values.

@@ -89,6 +89,7 @@ section! {
         enabled: bool, "track";
         max_cardinality: u64 = 10_000, "series of one tenant";
         stale_duration: GoDuration = minutes(15), "a series that does not change for this long ends";
+        max_bytes: u64 = 67_108_864, "memory for the series of all tenants; past it, new series of each tenant are counted as one";
     }
 }
 

@@ -16,13 +16,24 @@ const EXPORTED: &str = "exported_";
 /// Longer values are cut, because each series keeps its value.
 const MAX_VALUE_BYTES: usize = 256;
 
+/// What a text takes besides its bytes: its place, and what the allocator adds.
+const TEXT_BYTES: usize = 32;
+/// What a series takes besides its texts.
+const SERIES_BYTES: usize = 96;
+
 /// The values of all dimensions, in their order.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Values(Vec<Box<str>>);
 
 impl Values {
     pub(super) fn iter(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(|value| &**value)
+    }
+
+    /// Memory of one more series.
+    pub(super) fn memory(&self) -> u64 {
+        let texts = self.0.iter().map(|value| value.len() + TEXT_BYTES).sum::<usize>();
+        (texts + SERIES_BYTES) as u64
     }
 }
 

@@ -147,6 +147,32 @@ fn past_the_limit_everything_overflows_until_series_are_stale() {
 }
 
 #[test]
+fn memory_of_all_tenants_is_bounded() {
+    let section = Section { max_bytes: 2_000, ..Section::default() };
+    let tracker = UsageTracker::new(section, &Registry::new());
+    let start = Instant::now();
+    let limits = limits(&[("team", "")]);
+    let push = |tenant: &str, team: usize, seconds: u64| {
+        let request =
+            request(vec![resource_spans(vec![text("team", &team.to_string())], vec![vec![]])]);
+        let walk = walk_export(&request, |_| {}).unwrap();
+        let tenant = TenantId::parse(tenant).unwrap();
+        let now = start + Duration::from_secs(seconds);
+        tracker.observe_at(&tenant, &limits, &request, &walk, now);
+        let tenants = tracker.tenants.lock();
+        assert_eq!(tenants.memory, tenants.by_id.values().map(TenantUsage::memory).sum::<u64>());
+        tenants.by_id[&tenant].series.len()
+    };
+    let series = (0..1_000).map(|team| push("loud", team, 0)).max().unwrap();
+    assert!((10..20).contains(&series), "{series}");
+    assert_eq!(push("quiet", 1, 0), 1);
+    assert_eq!(push("quiet", 2, 0), 1, "both are counted as one");
+    assert_eq!(push("quiet", 3, 10_000), 1, "the others are stale");
+    assert_eq!(push("quiet", 4, 10_000), 2);
+    assert_eq!(tracker.tenants.lock().by_id.len(), 1);
+}
+
+#[test]
 fn tenant_without_dimensions_has_no_series() {
     let fixture = Fixture::new();
     let request = request(vec![resource_spans(vec![], vec![vec![]])]);
