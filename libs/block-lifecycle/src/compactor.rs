@@ -12,7 +12,6 @@ use tactus_telemetry::metrics::Registry;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
-use crate::jobs::JobStatus;
 use crate::jobs::turns::Turns;
 use crate::metrics::Metrics;
 use crate::settings::Settings;
@@ -51,7 +50,7 @@ pub(crate) struct JobState {
     /// True if all blocks were checked after the job's watch period. Later blocks need not be checked.
     pub(crate) is_through: bool,
     /// How far the job was after its last pass.
-    pub(crate) status: Option<JobStatus>,
+    pub(crate) status: Option<&'static str>,
     /// When the job was done, or cancelled; `None` if it is open.
     pub(crate) finished: Option<Timestamp>,
     /// Cancelled once somebody cancels the job, while this process runs it.

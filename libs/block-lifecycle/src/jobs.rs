@@ -164,7 +164,7 @@ impl Compactor {
             }
             if has_run && is_over(end) {
                 // It is counted as it was last seen.
-                let status = seen.unwrap_or(JobStatus::Pending).name();
+                let status = seen.unwrap_or(JobStatus::Pending.name());
                 *open.entry((tenant, status)).or_default() += 1;
                 continue;
             }
@@ -199,7 +199,7 @@ impl Compactor {
     async fn expire_record(&self, tenant: &str, id: Uuid, finished: Timestamp) {
         let Some(kept) = self.settings.jobs.record_retention.non_zero() else { return };
         let end = self.clock.trusted().and_then(|now| now.checked_sub(kept).ok());
-        if !end.is_some_and(|end| finished < end) {
+        if end.is_none_or(|end| finished >= end) {
             return;
         }
         match delete(&self.bucket, tenant, id).await {
@@ -243,7 +243,7 @@ impl Compactor {
         if (record.status, &record.error) != (before.0, &before.1) {
             self.save_job(&mut record).await?;
         }
-        self.jobs.lock().entry(id).or_default().status = Some(record.status);
+        self.jobs.lock().entry(id).or_default().status = Some(record.status.name());
         Ok(record.status)
     }
 
@@ -307,8 +307,9 @@ impl Compactor {
                     }
                 }
                 Err(error) if error.is_cancelled() => return Ok(false),
-                Err(Error::InputGone(_)) => {
+                Err(error) if error.is_lost_race() => {
                     complete = false;
+                    self.failed(&tenant, &error);
                     continue;
                 }
                 Err(error) => {
@@ -348,11 +349,13 @@ impl Compactor {
 
     async fn save_job(&self, record: &mut JobRecord) -> Result<()> {
         let _records = self.records.lock().await;
-        // If somebody has cancelled it meanwhile, it stays cancelled.
-        if let Some(stored) = load(&self.bucket, &record.tenant, record.id).await?
-            && stored.status == JobStatus::Cancelled
-        {
-            record.status = JobStatus::Cancelled;
+        if let Some(stored) = load(&self.bucket, &record.tenant, record.id).await? {
+            // If somebody has cancelled it meanwhile, it stays cancelled.
+            if stored.status == JobStatus::Cancelled {
+                record.status = JobStatus::Cancelled;
+            }
+            // Another process may do the same job, and have been faster with a block.
+            record.take_done(stored.blocks);
         }
         record.updated_at = Timestamp::now();
         save(&self.bucket, record).await

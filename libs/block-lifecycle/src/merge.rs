@@ -146,7 +146,11 @@ impl Compactor {
             changes.retention = classes_of(&limits, now, (first_start, last_end))?;
         }
         let level = inputs.iter().map(|meta| meta.compaction_level).max().unwrap_or(0);
-        let settings = self.settings_for(first, &limits);
+        let mut settings = self.settings_for(first, &limits);
+        if matches!(purpose, Purpose::Job(_)) {
+            // A job takes out what was asked, and no spans beside that.
+            settings.max_trace_bytes = 0;
+        }
         // The id depends on everything that changes the content. Otherwise two compactors could mix their files.
         let done_how = format!("{} {}", purpose.name(), fingerprint(&settings, &changes));
         let output = output_id(&ids, &done_how);

@@ -1,5 +1,6 @@
 //! Retention: deletes blocks by age and by total size, and blocks that were merged into others.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,8 +8,11 @@ use futures_util::stream::{self, StreamExt};
 use tactus_config::PromDuration;
 use tactus_config::sections::compactor::Compaction;
 use tactus_config::sections::overrides::CompactionLimits;
-use tactus_storage::block_io::{clear_block, has_clock, mark_compacted, read_meta, store_time};
+use tactus_storage::block_io::{
+    clear_block, has_clock, mark_compacted, missing_file, read_meta, store_time,
+};
 use tactus_storage::blocklist::BlockChanges;
+use tactus_storage::layout::{META, block_key};
 use tactus_storage::{BlockMeta, CompactedBlockMeta, Timestamp, Uuid};
 use tactus_telemetry::error_text;
 
@@ -88,9 +92,16 @@ impl Compactor {
         let limits = (self.settings.limits)(tenant).compaction;
         let blocks = self.blocklist.tenant(tenant);
         // These are inputs of a merge that was killed before it marked them. All their spans are in another live block.
+        let mut whole: HashMap<Uuid, bool> = HashMap::new();
         for meta in blocks.superseded().filter(|meta| self.owns_block(meta)) {
-            let by = blocks.superseded_by(meta.block_id);
-            if self.is_there(tenant, by).await {
+            let by = blocks.superseded_by(meta.block_id).and_then(|by| blocks.shared_meta(by));
+            let Some(by) = by else { continue };
+            let is_whole = match whole.get(&by.block_id) {
+                Some(&known) => known,
+                None => self.is_whole(tenant, &by).await,
+            };
+            whole.insert(by.block_id, is_whole);
+            if is_whole {
                 self.retire(tenant, meta, "replaced").await;
             }
         }
@@ -111,12 +122,58 @@ impl Compactor {
         self.clear_compacted(tenant, now).await;
     }
 
-    /// True if the block is in the bucket. The list may be outdated, and the source may be the last copy.
-    async fn is_there(&self, tenant: &str, block: Option<Uuid>) -> bool {
-        match block {
-            Some(block) => read_meta(&self.bucket, tenant, block).await.is_ok(),
-            None => false,
+    /// True if the block is in the bucket with all its files: what it was merged from may be the last copy. One that lacks
+    /// a file is taken out, if all that it was merged from is there: then that is read again, and merged again.
+    async fn is_whole(&self, tenant: &str, meta: &BlockMeta) -> bool {
+        let block = meta.block_id;
+        let missing = match self.missing_file(tenant, meta).await {
+            Ok(None) => return true,
+            Ok(Some(file)) => file,
+            Err(error) => {
+                let error = error_text(&error);
+                tracing::warn!(tenant, %block, error, "cannot look for the files of a merged block: what it was merged from is kept");
+                return false;
+            }
+        };
+        self.metrics.retention_errors.inc();
+        if !self.are_whole(tenant, meta.sources()).await {
+            tracing::error!(tenant, %block, missing, "a merged block lacks a file, and so does a block that it was merged from");
+            return false;
         }
+        let meta_key = block_key(tenant, block, META);
+        match self.bucket.delete(&meta_key).await {
+            Ok(()) => {
+                tracing::error!(tenant, %block, missing, "a merged block lacks a file: it is taken out, and what it was merged from is read again");
+                let remove = vec![block];
+                self.blocklist.change(tenant, BlockChanges { remove, ..BlockChanges::default() });
+            }
+            Err(error) => {
+                let error = error_text(&error);
+                tracing::error!(tenant, %block, missing, error, "a merged block lacks a file, and cannot be taken out");
+            }
+        }
+        false
+    }
+
+    /// The first file that the bucket does not have of a live block.
+    async fn missing_file(&self, tenant: &str, meta: &BlockMeta) -> Result<Option<String>> {
+        // The list may be outdated.
+        let stored = read_meta(&self.bucket, tenant, meta.block_id).await?;
+        Ok(missing_file(&self.bucket, &stored).await?)
+    }
+
+    /// True if these are live blocks with all their files.
+    async fn are_whole(&self, tenant: &str, blocks: &[Uuid]) -> bool {
+        let known = self.blocklist.tenant(tenant);
+        for &block in blocks {
+            let Some(meta) = known.shared_meta(block).filter(|_| known.has_live(block)) else {
+                return false;
+            };
+            if !matches!(self.missing_file(tenant, &meta).await, Ok(None)) {
+                return false;
+            }
+        }
+        !blocks.is_empty()
     }
 
     async fn retain_by_bucket_size(&self, tenants: &[String]) {

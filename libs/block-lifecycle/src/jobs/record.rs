@@ -163,6 +163,16 @@ impl JobRecord {
         }
     }
 
+    /// Adds the changes that another process has finished.
+    pub(crate) fn take_done(&mut self, stored: Vec<BlockChange>) {
+        for change in stored.into_iter().filter(BlockChange::is_done) {
+            let known = self.blocks.iter().find(|known| known.block == change.block);
+            if known.is_none_or(|known| !known.is_done()) {
+                self.note(change);
+            }
+        }
+    }
+
     /// Forgets a block that is left as it is.
     pub(crate) fn forget(&mut self, block: Uuid) {
         self.blocks.retain(|change| change.block != block);
@@ -180,6 +190,13 @@ impl BlockChange {
             spans_deleted: 0,
             values_redacted: 0,
         }
+    }
+}
+
+impl BlockChange {
+    /// True if the block was written again, or nothing of it was left.
+    fn is_done(&self) -> bool {
+        self.replaced_by.is_some() || self.spans_deleted > 0
     }
 }
 
