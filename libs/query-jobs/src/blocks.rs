@@ -319,7 +319,11 @@ impl Blocks {
             Error::Gone(key) if self.was_deleted(tenant, block_id).await? => {
                 self.metrics.deleted_blocks.inc();
                 tracing::debug!(tenant, %block_id, key, "block was deleted before it was read");
-                return Ok(None);
+                if !self.blocklist.is_stale(tenant) {
+                    return Ok(None);
+                }
+                "it is deleted, and the list of blocks cannot be read: it may have been merged into one that is not known"
+                    .to_owned()
             }
             Error::Gone(key) => format!("object {key} is missing"),
             Error::Damaged(what) => what,

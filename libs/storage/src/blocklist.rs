@@ -6,7 +6,7 @@ mod names;
 mod sorted;
 mod tenant_blocks;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -44,10 +44,20 @@ pub struct Blocklist {
     current: RwLock<Snapshot>,
     /// Also held while `current` is replaced.
     pending: Mutex<Pending>,
-    /// A poll has failed before it could list the tenants.
-    has_failed: AtomicBool,
+    /// Whose lists the last poll could not bring up to date.
+    stale: RwLock<Stale>,
     /// A poll has succeeded.
     is_polled: AtomicBool,
+}
+
+/// Tenants whose lists are older than the last poll, because that failed.
+#[derive(Debug, Default)]
+pub(crate) enum Stale {
+    #[default]
+    None,
+    Tenants(HashSet<String>),
+    /// The tenants could not be listed, or not all of them were reached.
+    All,
 }
 
 /// Changes that no poll has seen.
@@ -98,7 +108,17 @@ impl Blocklist {
 
     /// True if polls have failed, and none has succeeded yet.
     fn is_unread(&self) -> bool {
-        self.has_failed.load(Ordering::Relaxed) && !self.is_polled.load(Ordering::Relaxed)
+        !self.is_polled.load(Ordering::Relaxed) && matches!(*self.stale.read(), Stale::All)
+    }
+
+    /// True if the last poll of the tenant failed: a block of its list that does not exist any more may be in one that is
+    /// not in the list.
+    pub fn is_stale(&self, tenant: &str) -> bool {
+        match &*self.stale.read() {
+            Stale::None => false,
+            Stale::Tenants(tenants) => tenants.contains(tenant),
+            Stale::All => true,
+        }
     }
 
     /// The tenants that have blocks, sorted.
@@ -158,7 +178,7 @@ impl Blocklist {
 
     /// A poll has failed before it could list the tenants.
     pub(crate) fn poll_failed(&self) {
-        self.has_failed.store(true, Ordering::Relaxed);
+        *self.stale.write() = Stale::All;
     }
 
     /// Takes the result of a poll. `unseen`: changes from before its start that it did not see
@@ -168,7 +188,9 @@ impl Blocklist {
         start: &PollStart,
         mut tenants: HashMap<String, Arc<TenantBlocks>>,
         unseen: Vec<(String, BlockChanges)>,
+        stale: Stale,
     ) {
+        *self.stale.write() = stale;
         let mut pending = self.pending.lock();
         let mut changes: Vec<_> =
             unseen.into_iter().map(|(tenant, changes)| (0, tenant, changes)).collect();

@@ -22,7 +22,7 @@ use jiff::Timestamp;
 use tactus_telemetry::error_text;
 
 use crate::block_io;
-use crate::blocklist::{BlockChanges, Blocklist, TenantBlocks};
+use crate::blocklist::{BlockChanges, Blocklist, Stale, TenantBlocks};
 use crate::bucket::Bucket;
 use crate::error::Result;
 
@@ -232,7 +232,11 @@ impl Poller {
         report.failed_tenants.sort_unstable();
         report.deleted_tenants.sort_unstable();
         unseen.retain(|_, changes| !changes.is_empty());
-        self.blocklist.finish_poll(&start, after, unseen.into_iter().collect());
+        let stale = match report.abandoned {
+            true => Stale::All,
+            false => Stale::Tenants(report.failed_tenants.iter().cloned().collect()),
+        };
+        self.blocklist.finish_poll(&start, after, unseen.into_iter().collect(), stale);
         Ok(report)
     }
 
@@ -266,7 +270,17 @@ impl Poller {
         if self.is_builder(&tenant.name) {
             return self.build(tenant, true, is_last_attempt).await;
         }
+        if tenant.is_new && self.settings.fallback {
+            // Blocks that came after the index were announced to those who ran then.
+            return self.list(tenant, is_last_attempt).await;
+        }
         match self.read_index(tenant).await {
+            Ok(TenantPoll { index_created_at: Some(written), .. })
+                if self.memory.was_listed_after(&tenant.name, written) =>
+            {
+                // It lacks what the listing has found.
+                self.list(tenant, is_last_attempt).await
+            }
             Ok(poll) => Ok(poll),
             Err(error) if self.settings.fallback => {
                 *index_errors += 1;
@@ -285,16 +299,22 @@ impl Poller {
                         "tenant index is not usable, listing blocks"
                     );
                 }
-                // The index may be usable again in the next poll, and be older than what was done.
-                let unseen = tenant.own.clone();
-                let poll = self.build(tenant, false, is_last_attempt).await?;
-                Ok(TenantPoll { unseen, ..poll })
+                self.list(tenant, is_last_attempt).await
             }
             Err(error) => {
                 *index_errors += 1;
                 Err(error)
             }
         }
+    }
+
+    /// Lists the bucket, for a process that does not write the index.
+    async fn list(&self, tenant: &Tenant, is_last_attempt: bool) -> Result<TenantPoll> {
+        // The next poll may read an index that is older than what was done.
+        let (unseen, listed_at) = (tenant.own.clone(), Timestamp::now());
+        let poll = self.build(tenant, false, is_last_attempt).await?;
+        self.memory.set_listed(&tenant.name, listed_at);
+        Ok(TenantPoll { unseen, ..poll })
     }
 
     fn is_builder(&self, tenant: &str) -> bool {

@@ -15,7 +15,10 @@ use crate::block_io::{self, ListedBlocks, is_older};
 use crate::blocklist::TenantBlocks;
 use crate::bucket::blocking;
 use crate::error::Result;
-use crate::layout::{TENANT_INDEX_JSON, TENANT_INDEX_PROTO, parse_block_key, tenant_index_key};
+use crate::layout::{
+    COMPACTED_META, META, TENANT_INDEX_JSON, TENANT_INDEX_PROTO, block_key, parse_block_key,
+    tenant_index_key,
+};
 use crate::meta::{BlockMeta, CompactedBlockMeta};
 use crate::tenant_index::TenantIndex;
 
@@ -64,12 +67,14 @@ impl Poller {
         let mut metas = self.read_metas(name, wanted, &share).await;
         let metas_missing = metas.failures.len();
         if let Some(error) = metas.failures.pop() {
-            // The previous list is better than a new one that lacks the successor of a block.
-            let is_first = tenant.is_new && may_be_incomplete && metas.is_complete;
-            if !is_first {
+            if !(may_be_incomplete && metas.is_complete) {
                 self.memory.keep_read(name, with_read(known.read, &metas.live));
                 return Err(error);
             }
+            // What is not there any more may be in a block whose meta cannot be read: it is read as long as it exists.
+            let listed: HashSet<Uuid> = live.iter().map(|meta| meta.block_id).collect();
+            let gone = previous.all_live().filter(|meta| !listed.contains(&meta.block_id));
+            live.extend(gone.cloned());
             tracing::error!(
                 tenant = name,
                 metas_missing,
@@ -201,6 +206,20 @@ impl Poller {
                 );
             }
             return Ok(false);
+        }
+        // A listing may be incomplete, but reads are not.
+        let blocks = objects.iter().filter_map(|object| parse_block_key(&object.key));
+        for id in blocks.map(|(_, id, _)| id).collect::<HashSet<_>>() {
+            for file in [META, COMPACTED_META] {
+                if self.bucket.exists(&block_key(tenant, id, file)).await? {
+                    return Ok(false);
+                }
+            }
+        }
+        for file in [TENANT_INDEX_PROTO, TENANT_INDEX_JSON] {
+            if self.bucket.exists(&tenant_index_key(tenant, file)).await? {
+                return Ok(false);
+            }
         }
         let count = objects.len();
         self.bucket.delete_all(objects.into_iter().map(|object| object.key).collect()).await?;

@@ -1,7 +1,7 @@
 //! The part of a poll that reads an index: takes the index that another process wrote, and adds this process's own
 //! changes.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -167,16 +167,19 @@ impl Poller {
             Ok(all.polled(left_out, unread))
         };
         let blocks = blocking(tenant, arrange).await?;
-        if let Some(meta) = blocks.unreadable().next()
-            && self.memory.is_news(format!("{tenant} {}", meta.format))
-        {
-            let (format, count) = (&meta.format, blocks.unreadable().count());
-            tracing::warn!(
-                tenant,
-                format,
-                count,
-                "blocks of this version cannot be read, queries answer without them"
-            );
+        let mut unreadable = BTreeMap::<_, usize>::new();
+        for meta in blocks.unreadable() {
+            *unreadable.entry(&meta.format).or_default() += 1;
+        }
+        for (format, count) in unreadable {
+            if self.memory.is_news(format!("{tenant} {format}")) {
+                tracing::warn!(
+                    tenant,
+                    %format,
+                    count,
+                    "blocks of this version cannot be read, queries answer without them"
+                );
+            }
         }
         Ok(blocks)
     }

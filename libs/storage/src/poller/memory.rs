@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use parking_lot::Mutex;
 use uuid::Uuid;
 
@@ -16,6 +17,8 @@ pub(super) struct Memory {
     /// Metas read in polls that failed later, so that the next one reads the others only.
     read: Mutex<HashMap<String, HashMap<Uuid, Arc<BlockMeta>>>>,
     logged: Mutex<HashSet<String>>,
+    /// When this process, which writes no index, listed a tenant's blocks.
+    listed: Mutex<HashMap<String, Timestamp>>,
 }
 
 impl Memory {
@@ -40,6 +43,17 @@ impl Memory {
     /// Forgets what was read of tenants that are gone.
     pub(super) fn forget_other_tenants(&self, tenants: &[String]) {
         self.read.lock().retain(|tenant, _| tenants.contains(tenant));
+        self.listed.lock().retain(|tenant, _| tenants.contains(tenant));
+    }
+
+    /// Notes that the blocks of a tenant were listed at this time.
+    pub(super) fn set_listed(&self, tenant: &str, at: Timestamp) {
+        self.listed.lock().insert(tenant.to_owned(), at);
+    }
+
+    /// True if the blocks of the tenant were listed after this time.
+    pub(super) fn was_listed_after(&self, tenant: &str, time: Timestamp) -> bool {
+        self.listed.lock().get(tenant).is_some_and(|listed| *listed > time)
     }
 
     /// True the first time that it is asked for `what`.

@@ -105,12 +105,33 @@ async fn corrupt_truncated_and_foreign_metas_hide_only_their_block() {
 }
 
 #[tokio::test]
+async fn new_reader_lists_until_an_index_is_newer() {
+    let store = Store::new();
+    let indexed = store.add("t").await;
+    let builder = store.builder();
+    builder.poll_once().await.unwrap();
+    let later = store.add("t").await;
+    let reader = store.reader(PollerSettings::default());
+    let mut both = vec![indexed, later];
+    both.sort_unstable();
+    for _ in 0..2 {
+        reader.poll_once().await.unwrap();
+        assert_eq!(live(&reader, "t"), both, "the index does not have one of them");
+    }
+    builder.poll_once().await.unwrap();
+    store.add("t").await;
+    reader.poll_once().await.unwrap();
+    assert_eq!(live(&reader, "t"), both, "as the index says");
+}
+
+#[tokio::test]
 async fn reader_takes_protobuf_then_json_then_lists() {
     let store = Store::new();
     let indexed = store.add("t").await;
+    let reader = store.reader(PollerSettings::default());
+    reader.poll_once().await.unwrap();
     store.builder().poll_once().await.unwrap();
     let unindexed = store.add("t").await;
-    let reader = store.reader(PollerSettings::default());
     let mut both = [indexed, unindexed];
     both.sort_unstable();
     reader.poll_once().await.unwrap();

@@ -30,10 +30,11 @@ fn gzip(text: &str) -> Vec<u8> {
 async fn reader_lists_when_the_index_is_damaged_and_never_writes_it() {
     let store = Store::new();
     store.add("t").await;
+    let reader = store.reader(PollerSettings::default());
+    reader.poll_once().await.unwrap();
     store.builder().poll_once().await.unwrap();
     store.add("t").await;
     let (proto, json) = store.index().await;
-    let reader = store.reader(PollerSettings::default());
     let damaged_protos = [
         Vec::new(),
         b"garbage".to_vec(),
@@ -109,7 +110,7 @@ async fn index_of_another_tenant_shows_no_block_of_it() {
     store.builder().poll_once().await.unwrap();
     let foreign = store.bucket.get("other/index.pb.zst").await.unwrap();
     store.put("t/index.pb.zst", foreign).await;
-    let reader = store.reader(PollerSettings::default());
+    let reader = store.reader(PollerSettings { fallback: false, ..PollerSettings::default() });
     let report = reader.poll_once().await.unwrap();
     assert_eq!(report.metas_corrupt, 2);
     assert!(live(&reader, "t").is_empty());

@@ -223,7 +223,7 @@ async fn one_failing_meta_is_read_again_without_the_others() {
 }
 
 #[tokio::test]
-async fn meta_that_keeps_failing_costs_a_new_list_only_its_block_and_an_old_one_nothing() {
+async fn meta_that_keeps_failing_costs_a_list_only_its_block() {
     let (store, bucket) = FaultyStore::new();
     let good = bucket.add("t").await;
     let bad = bucket.add("t").await;
@@ -243,13 +243,64 @@ async fn meta_that_keeps_failing_costs_a_new_list_only_its_block_and_an_old_one_
     let (worse, fine) = (bucket.add("t").await, bucket.add("t").await);
     store.fail(&block_key("t", worse, META), 2);
     let report = poller.poll_once().await.unwrap();
-    assert_eq!(report.failed_tenants, ["t"]);
-    assert_eq!(live(&poller, "t").len(), 2);
-    assert!(!poller.blocklist.is_part("t"));
+    assert!(report.failed_tenants.is_empty() && report.by_tenant[0].failed);
+    assert_eq!(live(&poller, "t").len(), 3);
+    assert!(live(&poller, "t").contains(&fine) && poller.blocklist.is_part("t"));
     store.reads();
     poller.poll_once().await.unwrap();
     assert_eq!(store.reads(), 1);
-    assert!(live(&poller, "t").contains(&worse) && live(&poller, "t").contains(&fine));
+    assert!(live(&poller, "t").contains(&worse) && !poller.blocklist.is_part("t"));
+}
+
+#[tokio::test]
+async fn blocks_that_may_be_in_one_that_cannot_be_read_stay_as_long_as_they_exist() {
+    let (store, bucket) = FaultyStore::new();
+    let poller = bucket.builder();
+    let sources = [bucket.add("t").await, bucket.add("t").await];
+    poller.poll_once().await.unwrap();
+    let other = Blocklist::new();
+    let merged = bucket.write(&other, sources.to_vec()).await;
+    mark_compacted(&bucket.bucket, "t", sources[0]).await.unwrap();
+    block_io::clear_block(&bucket.bucket, "t", sources[1]).await.unwrap();
+    let later = bucket.add("t").await;
+    store.fail(&block_key("t", merged, META), 4);
+    let mut expected = vec![sources[0], sources[1], later];
+    expected.sort_unstable();
+    for _ in 0..2 {
+        poller.poll_once().await.unwrap();
+        assert_eq!(live(&poller, "t"), expected);
+        assert!(poller.blocklist.is_part("t"));
+    }
+    poller.poll_once().await.unwrap();
+    let mut expected = vec![merged, later];
+    expected.sort_unstable();
+    assert_eq!(live(&poller, "t"), expected);
+    assert!(!poller.blocklist.is_part("t"));
+}
+
+#[tokio::test]
+async fn list_is_stale_from_a_poll_that_fails_to_the_next_one() {
+    let (store, bucket) = FaultyStore::new();
+    for _ in 0..300 {
+        bucket.add("t").await;
+    }
+    let poller = bucket.builder();
+    poller.poll_once().await.unwrap();
+    let is_stale = || (poller.blocklist.is_stale("t"), poller.blocklist.is_stale("other"));
+    assert_eq!(is_stale(), (false, false));
+    store.set_down(true);
+    poller.poll_once().await.unwrap_err();
+    assert_eq!(is_stale(), (true, true));
+    store.set_down(false);
+    for _ in 0..30 {
+        bucket.add("t").await;
+    }
+    store.fail("meta.json", 1_000);
+    poller.poll_once().await.unwrap();
+    assert_eq!(is_stale(), (true, false));
+    store.heal();
+    poller.poll_once().await.unwrap();
+    assert_eq!(is_stale(), (false, false));
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::time::SystemTime;
 
+use super::faulty_store::FaultyStore;
 use super::*;
 use crate::layout::DATA;
 
@@ -56,6 +57,24 @@ async fn tenant_with_a_block_or_with_things_of_others_is_not_deleted() {
     assert!(report.deleted_tenants.is_empty());
     assert!(store.has("photos/2020/cat.jpg").await);
     assert!(store.has(&block_key("t", id, META)).await);
+}
+
+#[tokio::test]
+async fn tenant_whose_block_a_listing_lacks_is_not_deleted() {
+    let (store, bucket) = FaultyStore::new();
+    let id = bucket.add("t").await;
+    let data = block_key("t", id, DATA);
+    bucket.bucket.put(&data, Bytes::from_static(b"x")).await.unwrap();
+    store.freeze_listing();
+    {
+        let mut frozen = store.faults.frozen.lock().unwrap();
+        let listed = frozen.as_mut().unwrap();
+        listed.retain(|object| object.location.as_ref() == data);
+        listed[0].last_modified -= 9 * HOUR;
+    }
+    let report = bucket.deleting().poll_once().await.unwrap();
+    assert!(report.deleted_tenants.is_empty());
+    assert!(bucket.has(&data).await);
 }
 
 #[tokio::test]
