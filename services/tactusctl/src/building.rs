@@ -1,7 +1,8 @@
 //! The settings with which tactusctl writes blocks.
 
 use tactus_block::{BuilderSettings, WriterSettings};
-use tactus_config::MAX_BLOOM_SHARD_BYTES;
+use tactus_compaction::RewriteSettings;
+use tactus_config::{Config, MAX_BLOOM_SHARD_BYTES};
 use tactus_storage::bloom::{BlockBloom, BloomEstimate};
 use tactus_storage::meta::{BlockVersion, DedicatedColumn, filter_for_vparquet4};
 
@@ -9,6 +10,19 @@ use tactus_storage::meta::{BlockVersion, DedicatedColumn, filter_for_vparquet4};
 const BLOOM_FALSE_POSITIVE: f64 = 0.01;
 /// The size of a bloom filter: the server's default.
 const BLOOM_SHARD_BYTES: u32 = 100 << 10;
+
+/// The settings of a rewrite: sizes and memory are those of the server's configuration, if there is one.
+pub(crate) fn rewrite(builder: BuilderSettings, config: Option<&Config>) -> RewriteSettings {
+    let mut settings = RewriteSettings::new(builder);
+    if let Some(config) = config {
+        let block = &config.storage.trace.block;
+        settings.builder.bloom_false_positive = block.bloom_filter_false_positive;
+        settings.builder.bloom_shard_bytes = block.bloom_filter_shard_size_bytes as u32;
+        settings.row_group_bytes = block.parquet_row_group_size_bytes;
+        settings.memory_bytes = config.compactor.compaction.max_memory_bytes;
+    }
+    settings
+}
 
 /// Settings for a version and columns: those that the version cannot have are left out, and vParquet3, which is only
 /// read, becomes vParquet4.

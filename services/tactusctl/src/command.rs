@@ -23,6 +23,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<Outcome> {
     let Arguments { global, command } = arguments;
     let output = Output::new(global.json);
     let bucket = async || bucket::open(&global).await;
+    let config = || bucket::configuration(&global);
     match command {
         Command::Tenants => tenants::run(&bucket().await?, &output).await?,
         Command::Blocks(command) => blocks::run(&bucket().await?, &command, &output).await?,
@@ -33,15 +34,31 @@ pub(crate) async fn run(arguments: Arguments) -> Result<Outcome> {
         Command::Analyse(command) => analyse::run(&bucket().await?, &command, &output).await?,
         Command::Convert(command) => {
             let blocks = [command.block];
-            rewrite::run(&bucket().await?, &command.tenant, &blocks, &command.form, &output)
-                .await?;
+            let config = config()?;
+            let bucket = bucket().await?;
+            rewrite::run(
+                &bucket,
+                &command.tenant,
+                &blocks,
+                &command.form,
+                config.as_ref(),
+                &output,
+            )
+            .await?;
         }
         Command::Rewrite(command) => {
             let blocks = &command.blocks;
-            rewrite::run(&bucket().await?, &command.tenant, blocks, &command.form, &output).await?;
+            let config = config()?;
+            let bucket = bucket().await?;
+            rewrite::run(&bucket, &command.tenant, blocks, &command.form, config.as_ref(), &output)
+                .await?;
         }
-        Command::Delete(command) => change::delete(&bucket().await?, &command, &output).await?,
-        Command::Redact(command) => change::redact(&bucket().await?, &command, &output).await?,
+        Command::Delete(command) => {
+            change::delete(&bucket().await?, &command, config()?.as_ref(), &output).await?;
+        }
+        Command::Redact(command) => {
+            change::redact(&bucket().await?, &command, config()?.as_ref(), &output).await?;
+        }
         Command::Api(command) => traces::api(command, &output).await?,
         Command::Check(command) => return check::run(&command, &output).await,
         Command::Auth(command) => auth::run(&command, &output)?,

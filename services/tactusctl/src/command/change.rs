@@ -11,7 +11,8 @@ use std::time::Duration;
 use serde::Serialize;
 use tactus_block_lifecycle::jobs::{JobRecord, JobRequest, RedactionKind, RedactionRequest};
 use tactus_block_lifecycle::{Compactor, Limits, Settings};
-use tactus_compaction::{RedactionScope, RewriteSettings};
+use tactus_compaction::RedactionScope;
+use tactus_config::Config;
 use tactus_config::sections::compactor::{Compaction, CompactorJobs};
 use tactus_storage::Bucket;
 use tactus_storage::meta::BlockVersion;
@@ -32,22 +33,24 @@ const HOUR: Duration = Duration::from_secs(3600);
 pub(super) async fn delete(
     bucket: &Bucket,
     command: &arguments::Delete,
+    config: Option<&Config>,
     output: &Output,
 ) -> Result<()> {
     let ids = command.traces.iter().map(|id| parse_id(id).map(|id| id.to_hex()));
     let request =
         JobRequest { delete_traces: ids.collect::<Result<_>>()?, ..request(&command.change) };
-    run(bucket, &command.tenant, request, command.change.yes, output).await
+    run(bucket, &command.tenant, request, command.change.yes, config, output).await
 }
 
 /// `redact`.
 pub(super) async fn redact(
     bucket: &Bucket,
     command: &arguments::Redact,
+    config: Option<&Config>,
     output: &Output,
 ) -> Result<()> {
     let request = JobRequest { redact: vec![redaction(command)?], ..request(&command.change) };
-    run(bucket, &command.tenant, request, command.change.yes, output).await
+    run(bucket, &command.tenant, request, command.change.yes, config, output).await
 }
 
 fn request(change: &Change) -> JobRequest {
@@ -110,6 +113,7 @@ async fn run(
     tenant: &str,
     request: JobRequest,
     yes: bool,
+    config: Option<&Config>,
     output: &Output,
 ) -> Result<()> {
     // An invalid request is wrong usage, also without `--yes`.
@@ -117,7 +121,7 @@ async fn run(
     request.changes().map_err(|error| Error::Usage(error.to_string()))?;
     let blocks = bucket::blocks(bucket, tenant).await?;
     if yes {
-        let record = carry_out(bucket, tenant, request, &blocks).await?;
+        let record = carry_out(bucket, tenant, request, &blocks, config).await?;
         return output.show(&record, || record_text(&record));
     }
     let affected =
@@ -131,6 +135,7 @@ async fn carry_out(
     tenant: &str,
     request: JobRequest,
     blocks: &Blocks,
+    config: Option<&Config>,
 ) -> Result<JobRecord> {
     let blocklist = blocks.blocklist(tenant);
     // It owns only its own job, because this process does not know the blocks of other tenants.
@@ -139,7 +144,8 @@ async fn carry_out(
         let own = Arc::clone(&own);
         Arc::new(move |name: &str| own.get().is_some_and(|own| name.contains(own.as_str())))
     };
-    let compactor = Compactor::new(settings(), bucket.clone(), blocklist, owns, &Registry::new());
+    let compactor =
+        Compactor::new(settings(config), bucket.clone(), blocklist, owns, &Registry::new());
     let record = compactor.create_job(tenant, request).await?;
     own.get_or_init(|| record.id.to_string());
     let spinner = progress::spinner("writing blocks anew");
@@ -154,7 +160,7 @@ async fn carry_out(
 }
 
 /// The settings of a compactor that only runs a job.
-fn settings() -> Settings {
+fn settings(config: Option<&Config>) -> Settings {
     Settings {
         compaction: Compaction::default(),
         jobs: CompactorJobs {
@@ -164,8 +170,8 @@ fn settings() -> Settings {
             ..CompactorJobs::default()
         },
         retention_interval: HOUR,
-        rewrite: RewriteSettings::new(building::settings(BlockVersion::VParquet4, &[])),
-        limits: Arc::new(|_| Limits { max_trace_bytes: 0, ..Limits::default() }),
+        rewrite: building::rewrite(building::settings(BlockVersion::VParquet4, &[]), config),
+        limits: Arc::new(|_| Limits::default()),
     }
 }
 

@@ -6,10 +6,11 @@ use indicatif::ProgressBar;
 use serde::Serialize;
 use tactus_block::BuilderSettings;
 use tactus_compaction::{
-    BoxError, Cancelled, Changes, Control, OutputBlock, RewriteSettings, fingerprint, output_id,
-    rewrite_blocks,
+    BoxError, Cancelled, Changes, Control, OutputBlock, fingerprint, output_id, rewrite_blocks,
 };
+use tactus_config::Config;
 use tactus_storage::block_io::{mark_compacted, read_meta};
+use tactus_storage::layout::{NO_COMPACT, block_key};
 use tactus_storage::{BlockMeta, Bucket, Uuid};
 
 use crate::arguments::{BlockForm, Columns};
@@ -37,10 +38,16 @@ pub(super) async fn run(
     tenant: &str,
     blocks: &[Uuid],
     form: &BlockForm,
+    config: Option<&Config>,
     output: &Output,
 ) -> Result<()> {
     let mut inputs = Vec::with_capacity(blocks.len());
     for &block in blocks {
+        if bucket.exists(&block_key(tenant, block, NO_COMPACT)).await? {
+            let text =
+                format!("block {block} has a {NO_COMPACT}: another writer wants it left alone");
+            return Err(Error::Setup(text));
+        }
         let (meta, is_compacted) = bucket::find_meta(bucket, tenant, block).await?;
         if is_compacted {
             return Err(Error::NotFound(format!("block {block} is compacted away already")));
@@ -50,7 +57,7 @@ pub(super) async fn run(
     let Some(first) = inputs.first() else {
         return Err(Error::Usage("no block is named".to_owned()));
     };
-    let settings = RewriteSettings::new(builder(first, form)?);
+    let settings = building::rewrite(builder(first, form)?, config);
     let retention = first.extension.as_ref().map(|extension| extension.retention.clone());
     let retention = retention.filter(|_| inputs.len() == 1).unwrap_or_default();
     let changes = Changes::default();

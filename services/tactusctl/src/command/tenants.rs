@@ -17,7 +17,7 @@ struct Tenant {
     bytes: u64,
     traces: u64,
     compacted_blocks: usize,
-    /// Blocks whose meta cannot be read.
+    /// Blocks whose meta cannot be read, or of a version that cannot be.
     unreadable_blocks: usize,
     /// RFC 3339; absent without blocks.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -31,13 +31,14 @@ pub(super) async fn run(bucket: &Bucket, output: &Output) -> Result<()> {
     for tenant in bucket::tenants(bucket).await? {
         let blocks = bucket::blocks(bucket, &tenant).await?;
         let live = &blocks.live;
+        let of_unknown_version = live.iter().filter(|meta| meta.version().is_err()).count();
         tenants.push(Tenant {
             tenant,
             blocks: live.len(),
             bytes: live.iter().map(|meta| meta.size).fold(0, u64::saturating_add),
             traces: live.iter().map(|meta| meta.total_objects).fold(0, u64::saturating_add),
             compacted_blocks: blocks.compacted.len(),
-            unreadable_blocks: blocks.unreadable.len(),
+            unreadable_blocks: blocks.unreadable.len() + of_unknown_version,
             start: live.iter().map(|meta| meta.start_time).min().map(format::time),
             end: live.iter().map(|meta| meta.end_time).max().map(format::time),
         });

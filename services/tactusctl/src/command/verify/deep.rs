@@ -162,12 +162,13 @@ impl<'a> Deep<'a> {
         Ok(())
     }
 
+    /// A note: ingesters leave times that are far off out of the meta, and by its times a block is kept or deleted.
     fn compare_times(&mut self) {
         if self.first_start > self.last_end {
             return;
         }
         let (first, last) = (i128::from(self.first_start), i128::from(self.last_end));
-        // Ingesters leave times that are far off out of the meta, and cut fractions of seconds.
+        // Ingesters cut fractions of seconds.
         let (start, end) =
             (self.meta.start_time.as_nanosecond(), self.meta.end_time.as_nanosecond());
         if last < start - NANOS_A_SECOND || first > end + NANOS_A_SECOND {
@@ -179,7 +180,7 @@ impl<'a> Deep<'a> {
                 time(self.first_start),
                 time(self.last_end)
             );
-            self.add(Problem::Times, what);
+            self.findings.push(Finding::note(self.meta.block_id, Problem::Times, what));
         }
     }
 

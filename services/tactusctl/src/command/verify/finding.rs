@@ -101,6 +101,12 @@ impl Check {
         self.findings.push(Finding::damage(self.id, problem, what));
     }
 
+    /// True if the problem was found, and is no note.
+    pub(super) fn has_damage(&self, problem: Problem) -> bool {
+        let is_damage = |finding: &&Finding| finding.severity == Severity::Damage;
+        self.findings.iter().filter(is_damage).any(|finding| finding.problem == problem)
+    }
+
     /// True if the problem was found.
     pub(super) fn has(&self, problem: Problem) -> bool {
         self.findings.iter().any(|finding| finding.problem == problem)

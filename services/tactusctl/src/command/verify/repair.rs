@@ -74,7 +74,7 @@ async fn rebuild(
 ) -> Result<Option<String>> {
     // Sound filters stay: other shards would hide traces from processes that keep the meta that they have read.
     let shards = check.has(Problem::Bloom).then_some(shards);
-    let times = check.has(Problem::Times);
+    let times = check.has_damage(Problem::Times);
     let make =
         move |meta: &BlockMeta, reader: &BlockReader| make(meta, reader, size, shards, times);
     // If not even the ids can be read, nothing is written. A deep check finds the reason.
@@ -130,7 +130,7 @@ fn make(
     meta.total_records = u32::try_from(groups.len()).unwrap_or(u32::MAX);
     meta.total_objects = traces;
     meta.bloom_shards = bloom.as_ref().map_or(meta.bloom_shards, BlockBloom::shard_count);
-    if start <= end {
+    if times && start <= end {
         meta.set_time_range_unix_nanos(start, end);
     }
     let blooms = bloom.map(|bloom| bloom.encode()).unwrap_or_default();
