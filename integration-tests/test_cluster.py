@@ -530,3 +530,19 @@ def test_what_a_query_reads_in_blocks_ingesters_do_not_look_at_again(tmp_path, b
                 bucket.put(key, bytes(len(bucket.get(key))))
         assert trace()[0] == 5
         assert trace(mode="blocks")[0] == 0
+
+
+def test_ingester_with_the_instance_id_of_another_is_not_ready(tmp_path, bucket):
+    with Cluster(tmp_path, bucket, {"all": 2}) as cluster:
+        cluster.start()
+        first, second = cluster.nodes.values()
+        second.stop()
+        second.config = merge(second.config, {"ingester": {"lifecycler": {"id": first.name}}})
+        second.start()
+
+        def is_told():
+            answer = requests.get(second.url + "/ready", timeout=10)
+            return answer.status_code == 503 and "has the same instance id" in answer.text
+        eventually(is_told, "it says why", 90)
+        first.stop()
+        eventually(lambda: requests.get(second.url + "/ready", timeout=10).status_code == 200, "it is ready without the other", 90)

@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path, sync::Arc, time::Duration};
 
-use tactus_storage::Bucket;
+use tactus_storage::{Bucket, Uuid};
 use tactus_telemetry::metrics::{Collected, Kind, Registry};
 use tactus_wal::Wal;
 
@@ -37,6 +37,7 @@ impl Ingester {
         };
         let (wal, log_replay) =
             Wal::open_with(Layout::log(&root), wal_settings, Arc::clone(&settings.log_files))?;
+        warn_of_tempo(&root);
         let layout = Layout::create(&root).map_err(Error::io("create", &root))?;
         let ingester = Self::new(settings, (wal, layout), (bucket, written), registry);
         replay::restore(&ingester, log_replay)?;
@@ -57,6 +58,30 @@ impl Ingester {
         let help = "Syncs of the write-ahead log that failed; live spans are cut at once then.";
         out.family("tactus_ingester_log_sync_failures_total", help, Kind::Counter);
         out.sample(&[], self.wal.stats().sync_errors as f64);
+    }
+}
+
+/// Says how many write-ahead logs and blocks of Tempo's ingester lie in the directory: their spans are not read.
+fn warn_of_tempo(root: &Path) {
+    let names_in = |path: &Path| -> Vec<String> {
+        let entries = fs::read_dir(path).into_iter().flatten().flatten();
+        entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
+    };
+    let is_id = |name: &str| Uuid::try_parse(name).is_ok();
+    let logs = names_in(root);
+    let logs = logs.iter().filter(|name| name.split_once('+').is_some_and(|(id, _)| is_id(id)));
+    let of_blocks = root.join("blocks");
+    let blocks = names_in(&of_blocks);
+    let blocks = blocks.iter().flat_map(|tenant| names_in(&of_blocks.join(tenant)));
+    let (logs, blocks) = (logs.count(), blocks.filter(|name| is_id(name)).count());
+    if logs + blocks > 0 {
+        tracing::warn!(
+            path = %root.display(),
+            logs,
+            blocks,
+            "Tempo has left spans here that are not in object storage, and they are not read: start Tempo on this directory \
+             once more and have it flush (/shutdown)"
+        );
     }
 }
 

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use crate::instance::State;
 use crate::membership::confirm::Confirmed;
-use crate::membership::shared::Shared;
+use crate::membership::shared::{CONTESTED, Shared};
 use crate::news::Claim;
 use crate::ring::Ring;
 use crate::settings::LifecyclerSettings;
@@ -134,6 +134,10 @@ impl Lifecycler {
 
     /// Whether the instance is ready; if not, why. Once ready it stays so.
     pub fn readiness(&self) -> Result<(), String> {
+        // Others know only one of the two, and miss the spans of the other.
+        if self.0.shared.is_contested() {
+            return Err(CONTESTED.to_owned());
+        }
         let mut readiness = self.0.readiness.lock();
         if matches!(*readiness, Readiness::Ready) {
             return Ok(());

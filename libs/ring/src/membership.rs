@@ -13,6 +13,7 @@ mod tests;
 use std::hash::{BuildHasher, Hasher};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use chitchat::{ChitchatConfig, ChitchatId, FailureDetectorConfig, spawn_chitchat};
@@ -81,6 +82,7 @@ impl Membership {
             metrics: registry.map(Metrics::new),
             stop,
             stopped: watch::Sender::new(None),
+            contested: AtomicBool::new(false),
             settings,
         });
         shared.refresh().await;

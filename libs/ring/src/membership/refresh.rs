@@ -2,12 +2,13 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use chitchat::{ChitchatId, Serializable as _};
 use tokio::time::Instant;
 
-use super::shared::{Member, Shared, Watched};
+use super::shared::{CONTESTED, Member, Shared, Watched};
 use crate::instance::State;
 use crate::ledger::{Ledger, MAX_OWN_TOMBSTONES, Observed};
 use crate::news::{MAX_INCARNATION, News};
@@ -226,6 +227,7 @@ const RIVAL_LOG_INTERVAL: Duration = Duration::from_secs(60);
 impl RivalLog {
     fn look(&mut self, shared: &Shared) {
         let claims: Vec<_> = shared.record.own.lock().claims.values().cloned().collect();
+        let mut is_contested = false;
         for claim in claims {
             let (rival, now) =
                 shared.record.with_ledger(|ledger, now| (ledger.has_rival(&claim, now), now));
@@ -235,15 +237,16 @@ impl RivalLog {
             }
             // Our former start is still heard of for a moment, through others.
             let since = *self.since.entry(claim.id.clone()).or_insert(now);
+            if now - since <= shared.settings.suspect_after * 2 {
+                continue;
+            }
+            is_contested = true;
             let told = self.told.get(&claim.id).is_some_and(|at| now - *at < RIVAL_LOG_INTERVAL);
-            if now - since > shared.settings.suspect_after * 2 && !told {
+            if !told {
                 self.told.insert(claim.id.clone(), now);
-                tracing::error!(
-                    ring = claim.ring,
-                    instance = claim.id,
-                    "another process that is alive has the same instance id: give each its own"
-                );
+                tracing::error!(ring = claim.ring, instance = claim.id, "{CONTESTED}");
             }
         }
+        shared.contested.store(is_contested, Ordering::Relaxed);
     }
 }

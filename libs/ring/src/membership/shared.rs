@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use chitchat::{ChitchatHandle, ChitchatId};
 use parking_lot::Mutex;
@@ -40,6 +41,8 @@ pub(crate) struct Shared {
     pub(super) metrics: Option<Arc<Metrics>>,
     pub(super) stop: CancellationToken,
     pub(super) stopped: watch::Sender<Option<String>>,
+    /// Another live process has claimed a place of this one in a ring for a while.
+    pub(super) contested: AtomicBool,
 }
 
 pub(super) struct Gossip {
@@ -53,7 +56,16 @@ pub(super) struct Watched {
     pub(super) ring: Arc<Ring>,
 }
 
+/// What two processes of one instance id say, in the log and where they are asked whether they are ready.
+pub(crate) const CONTESTED: &str =
+    "another process that is alive has the same instance id: give each its own";
+
 impl Shared {
+    /// True while another process that is alive has the same instance id.
+    pub(crate) fn is_contested(&self) -> bool {
+        self.contested.load(Ordering::Relaxed)
+    }
+
     pub(super) fn gossip_settings(&self) -> Option<&GossipSettings> {
         self.settings.gossip.as_ref()
     }
