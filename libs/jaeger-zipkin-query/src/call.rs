@@ -2,6 +2,7 @@
 
 use std::marker::PhantomData;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ::http::header::{CACHE_CONTROL, CONTENT_TYPE, VARY};
 use ::http::request::Parts;
@@ -38,15 +39,35 @@ async fn in_turn(State(frontend): State<Arc<Frontend>>, request: Request, next: 
     }
 }
 
-/// Refuses more traces than one answer may have: as this API says, and the query-frontend. 0 is no limit.
+/// Refuses more traces than one answer may have.
 pub(crate) fn check_limit(limit: u32, max_limit: u32, frontend: &Frontend) -> Result<()> {
-    let limits = [max_limit, frontend.settings.search.max_result_limit];
-    match limits.into_iter().filter(|&max| max != 0).min() {
+    match most_traces(max_limit, frontend) {
         Some(max) if limit > max => {
             Err(Error::Invalid(format!("limit {limit} exceeds max limit {max}")))
         }
         _ => Ok(()),
     }
+}
+
+/// How many traces a search finds at most: as many as it asks for, or `usual` if it does not say, which is 0.
+///
+/// Errors: it asks for more than one answer may have.
+pub(crate) fn limit_of(asked: u32, usual: u32, max_limit: u32, frontend: &Frontend) -> Result<u32> {
+    if asked == 0 {
+        return Ok(most_traces(max_limit, frontend).map_or(usual, |max| max.min(usual)));
+    }
+    check_limit(asked, max_limit, frontend).map(|()| asked)
+}
+
+/// Most traces of an answer, as this API says, and the query-frontend.
+fn most_traces(max_limit: u32, frontend: &Frontend) -> Option<u32> {
+    let limits = [max_limit, frontend.settings.search.max_result_limit];
+    limits.into_iter().filter(|&max| max != 0).min()
+}
+
+/// The time that a search covers that does not say so: `usual`, or the longest that it may.
+pub(crate) fn usual_length(usual: Duration, frontend: &Frontend, tenants: &[TenantId]) -> Duration {
+    frontend.longest_search(tenants).map_or(usual, |longest| longest.min(usual))
 }
 
 /// A question: who asks, and for what. `S`: what handlers share. `R`: how the API says that it refuses.

@@ -12,7 +12,7 @@ mod types;
 
 pub(crate) use http::jaeger_router;
 pub(crate) use performance::{Measure, PerformanceQuery, PerformanceSeries};
-pub(crate) use queries::JaegerQueries;
+pub(crate) use queries::{JaegerQueries, USUAL_LENGTH};
 pub(crate) use summary::{ServiceSummary, TraceSummary};
 pub(crate) use types::{
     Dependency, FoundTraces, JaegerError, Operation, OperationsQuery, ShownTrace, TimeRange,

@@ -103,29 +103,39 @@ pub enum RequestedTag {
 
 /// The tag that the path of the second API version names: a TraceQL attribute or intrinsic.
 ///
-/// A name that does not parse is decoded a second time, because clients encode it twice for proxies that decode it
-/// once.
+/// A name that holds codes like `%2F` is looked for as it is and decoded: see [`decoded_again`].
 pub fn parse_tag_v2(name: &str) -> Result<RequestedTag> {
     check_tag_name(name)?;
-    let attribute = parse_attribute(name).or_else(|error| {
-        let decoded = percent_decode_str(name).decode_utf8_lossy();
-        if decoded == name { Err(error) } else { parse_attribute(&decoded).map_err(|_| error) }
-    });
-    let attribute = attribute.map_err(|error| {
-        Error::Invalid(format!(
-            "please provide a valid tagName: failed to parse identifier {name}: {error}"
-        ))
-    })?;
-    Ok(match fixed_tag_values(&attribute) {
+    let again = decoded_again(name).and_then(|name| parse_attribute(&name).ok());
+    let attributes: Vec<_> = match parse_attribute(name) {
+        Ok(attribute) => [attribute].into_iter().chain(again).collect(),
+        Err(error) => vec![again.ok_or_else(|| {
+            Error::Invalid(format!(
+                "please provide a valid tagName: failed to parse identifier {name}: {error}"
+            ))
+        })?],
+    };
+    Ok(match attributes.iter().find_map(fixed_tag_values) {
         Some(values) => RequestedTag::Fixed(values),
-        None => RequestedTag::Stored(vec![attribute]),
+        None => RequestedTag::Stored(attributes),
     })
+}
+
+/// A name decoded a second time, if that changes it: Grafana encodes names twice, for proxies that decode them once.
+fn decoded_again(name: &str) -> Option<String> {
+    let decoded = percent_decode_str(name).decode_utf8_lossy();
+    (decoded != name).then(|| decoded.into_owned())
 }
 
 /// The tag that the path of the first API version names: an attribute of any scope, or an old name of a fixed field.
 pub fn parse_tag_v1(name: &str) -> Result<RequestedTag> {
     check_tag_name(name)?;
-    let (attributes, fixed) = legacy_tag_attributes(name);
+    let (mut attributes, fixed) = legacy_tag_attributes(name);
+    if !attributes.is_empty()
+        && let Some(again) = decoded_again(name)
+    {
+        attributes.extend(legacy_tag_attributes(&again).0);
+    }
     if attributes.is_empty() {
         let value = |text: &str| TagValue { value_type: TagValueType::String, text: text.into() };
         return Ok(RequestedTag::Fixed(fixed.into_iter().map(value).collect()));
@@ -173,6 +183,14 @@ mod tests {
         };
         assert_eq!(text("span.http.method"), "span.http.method");
         assert_eq!(text("span%2Ea"), "span.a");
+        for (name, decoded) in [
+            ("resource.k8s.io%2Fname", "resource.k8s.io/name"),
+            ("span.%22a%20b%22", r#"span."a b""#),
+        ] {
+            let Ok(RequestedTag::Stored(both)) = parse_tag_v2(name) else { panic!("{name}") };
+            let names: Vec<_> = both.iter().map(ToString::to_string).collect();
+            assert_eq!(names, [name, decoded]);
+        }
         assert_eq!(text("name"), "name");
         assert_eq!(
             parse_tag_v2("app.user.id").unwrap_err().to_string(),

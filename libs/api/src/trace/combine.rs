@@ -166,7 +166,8 @@ pub(super) fn grouped(
     all_resources: &[Bytes],
     all_scopes: &[Bytes],
 ) -> Vec<ResourceGroup> {
-    let mut resources: Vec<ResourceGroup> = Vec::new();
+    // Very many traces of one span each may be in memory at a time.
+    let mut resources: Vec<ResourceGroup> = Vec::with_capacity(1);
     let mut resource_places = HashMap::with_hasher(RandomState::default());
     let mut scope_places = HashMap::with_hasher(RandomState::default());
     let mut last = None;
@@ -178,13 +179,13 @@ pub(super) fn grouped(
             _ => {
                 let place = *resource_places.entry(span.resource).or_insert_with(|| {
                     let resource = all_resources[span.resource as usize].clone();
-                    resources.push(ResourceGroup { resource, scopes: Vec::new() });
+                    resources.push(ResourceGroup { resource, scopes: Vec::with_capacity(1) });
                     resources.len() - 1
                 });
                 let scopes = &mut resources[place].scopes;
                 let scope_place = *scope_places.entry(owner).or_insert_with(|| {
                     let scope = all_scopes[span.scope as usize].clone();
-                    scopes.push(ScopeGroup { scope, spans: Vec::new() });
+                    scopes.push(ScopeGroup { scope, spans: Vec::with_capacity(1) });
                     scopes.len() - 1
                 });
                 (place, scope_place)

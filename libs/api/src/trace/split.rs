@@ -61,7 +61,8 @@ pub fn split_traces(traces_data: &Bytes, max_spans: usize) -> Result<SplitTraces
             continue;
         }
         let place = *places.entry(trace).or_insert_with(|| {
-            traces.push((trace, Spans::default()));
+            // Most traces of a file with very many have one span.
+            traces.push((trace, Spans { all: Vec::with_capacity(1), ..Spans::default() }));
             traces.len() - 1
         });
         let (fields, id) = (SpanFields::read(span.message)?, SpanId::from_slice(span.span_id));

@@ -4,6 +4,7 @@ mod names;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use prost::Message as _;
 use tactus_config::sections::query_apis::JaegerApis;
@@ -14,8 +15,14 @@ use tactus_query::{FoundIds, Frontend, GraphWindow, TraceLookup, WholeTrace, Who
 use super::matching;
 use super::summary::TraceSummary;
 use super::types::{Dependency, FoundTraces, Result, ShownTrace, TimeRange, TraceFilter};
-use crate::call::check_limit;
+use crate::call::{check_limit, limit_of, usual_length};
 use crate::sending::ToSend;
+
+/// Traces of a search that does not say how many.
+const USUAL_LIMIT: u32 = 100;
+
+/// The range of a search that does not say since when.
+pub(crate) const USUAL_LENGTH: Duration = Duration::from_secs(48 * 3600);
 
 /// Answers Jaeger's queries.
 #[derive(Clone)]
@@ -44,7 +51,7 @@ impl JaegerQueries {
         tenants: &[TenantId],
         filter: &TraceFilter,
     ) -> Result<FoundTraces> {
-        let Some(lookup) = self.lookup(filter)? else { return Ok(FoundTraces::default()) };
+        let Some(lookup) = self.lookup(tenants, filter)? else { return Ok(FoundTraces::default()) };
         let lookup_settings = &self.settings.lookup;
         let found = self.frontend.find_whole_traces(tenants, &lookup, lookup_settings).await?;
         Ok(FoundTraces::of(found, filter.raw))
@@ -56,7 +63,7 @@ impl JaegerQueries {
         tenants: &[TenantId],
         filter: &TraceFilter,
     ) -> Result<FoundIds> {
-        let Some(lookup) = self.lookup(filter)? else { return Ok(FoundIds::default()) };
+        let Some(lookup) = self.lookup(tenants, filter)? else { return Ok(FoundIds::default()) };
         Ok(self.frontend.find_trace_ids(tenants, &lookup).await?)
     }
 
@@ -112,14 +119,14 @@ impl JaegerQueries {
         Ok(calls.into_iter().map(dependency).collect())
     }
 
-    fn lookup(&self, filter: &TraceFilter) -> Result<Option<TraceLookup>> {
-        check_limit(filter.limit, self.settings.max_limit, &self.frontend)?;
-        let lookup = |query| TraceLookup {
-            query,
-            limit: filter.limit,
-            start: filter.range.start,
-            end: filter.range.end,
-        };
+    fn lookup(&self, tenants: &[TenantId], filter: &TraceFilter) -> Result<Option<TraceLookup>> {
+        let limit = limit_of(filter.limit, USUAL_LIMIT, self.settings.max_limit, &self.frontend)?;
+        let TimeRange { mut start, end } = filter.range;
+        if filter.is_usual_range {
+            let longest = usual_length(USUAL_LENGTH, &self.frontend, tenants);
+            start = start.max(end.saturating_sub(longest.as_nanos() as u64));
+        }
+        let lookup = |query| TraceLookup { query, limit, start, end };
         Ok(matching::traceql(filter).map(lookup))
     }
 

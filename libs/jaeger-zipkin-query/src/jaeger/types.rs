@@ -38,7 +38,9 @@ pub(crate) struct TraceFilter {
     pub(crate) min_duration: Option<Duration>,
     /// The span takes so long at most.
     pub(crate) max_duration: Option<Duration>,
-    /// Traces at most, the newest ones.
+    /// The search does not say since when: its range is the usual one, and may be shorter.
+    pub(crate) is_usual_range: bool,
+    /// Traces at most, the newest ones; 0 if the search does not say.
     pub(crate) limit: u32,
     /// Traces are answered as they are stored, without what makes them easier to read.
     pub(crate) raw: bool,

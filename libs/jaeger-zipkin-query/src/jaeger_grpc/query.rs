@@ -1,18 +1,10 @@
 //! The parameters of a search, from the messages of four protocols.
 
-use std::time::Duration;
-
 use prost_types::Timestamp;
 use tonic::Status;
 
 use super::times::{bound, unix_nanos};
-use crate::jaeger::{TimeRange, TraceFilter};
-
-/// Traces of a search that does not say how many.
-const DEFAULT_LIMIT: u32 = 100;
-
-/// The range of a search that does not say since when.
-const DEFAULT_LENGTH: Duration = Duration::from_secs(48 * 3600);
+use crate::jaeger::{TimeRange, TraceFilter, USUAL_LENGTH};
 
 /// What the messages have in common.
 pub(super) struct Parameters {
@@ -49,16 +41,14 @@ impl Parameters {
     /// The search. Errors: a limit or a range that makes no sense.
     pub(super) fn filter(self) -> Result<TraceFilter, Status> {
         let end = unix_nanos(self.end.as_ref()).unwrap_or_else(tactus_clock::unix_nanos);
-        let before = || end.saturating_sub(DEFAULT_LENGTH.as_nanos() as u64);
-        let start = unix_nanos(self.start.as_ref()).unwrap_or_else(before);
+        let start = unix_nanos(self.start.as_ref());
+        let is_usual_range = start.is_none();
+        let start = start.unwrap_or(end.saturating_sub(USUAL_LENGTH.as_nanos() as u64));
         if start > end {
             return Err(Status::invalid_argument("start time min must be before start time max"));
         }
-        let limit = match u32::try_from(self.limit) {
-            Ok(0) => DEFAULT_LIMIT,
-            Ok(limit) => limit,
-            Err(_) => return Err(Status::invalid_argument("the number of traces is negative")),
-        };
+        let limit = u32::try_from(self.limit)
+            .map_err(|_| Status::invalid_argument("the number of traces is negative"))?;
         let (min_duration, max_duration) =
             (bound(self.shortest.as_ref()), bound(self.longest.as_ref()));
         if min_duration.zip(max_duration).is_some_and(|(shortest, longest)| shortest > longest) {
@@ -74,6 +64,7 @@ impl Parameters {
             operation: self.operation,
             tags,
             range: TimeRange { start, end },
+            is_usual_range,
             min_duration,
             max_duration,
             limit,
@@ -138,12 +129,13 @@ mod tests {
     #[test]
     fn search_has_defaults() {
         let filter = parameters().filter().unwrap();
-        assert_eq!(filter.limit, 100);
+        assert_eq!((filter.limit, filter.is_usual_range), (0, false));
         assert_eq!(filter.range, TimeRange { start: 10_000_000_000, end: 20_000_000_000 });
         let keys: Vec<_> = filter.tags.iter().map(|(key, _)| key.as_str()).collect();
         assert_eq!(keys, ["a", "b"]);
         let open = Parameters { start: None, end: None, ..parameters() }.filter().unwrap();
         assert_eq!(open.range.end - open.range.start, 48 * 3600 * 1_000_000_000);
+        assert!(open.is_usual_range);
     }
 
     #[test]

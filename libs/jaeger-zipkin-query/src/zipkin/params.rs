@@ -1,15 +1,14 @@
 //! Parameters of Zipkin's API. Times are in milliseconds since 1970, durations in microseconds.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use tactus_api::request::parse_trace_id;
 use tactus_api::{Error, QueryParams, Result};
 use tactus_model::TraceId;
 
-/// A day, in milliseconds.
-const DEFAULT_LOOKBACK: u64 = 86_400_000;
-
-const DEFAULT_LIMIT: u32 = 10;
+/// The time that a search covers if it does not say so.
+pub(super) const USUAL_LENGTH: Duration = Duration::from_secs(86_400);
 
 /// Between two conditions of an annotation query.
 const AND: &str = " and ";
@@ -42,12 +41,13 @@ pub(super) struct Window {
 pub(super) struct TracesQuery {
     pub(super) conditions: TraceConditions,
     pub(super) window: Window,
+    /// 0 if it does not say.
     pub(super) limit: u32,
 }
 
 impl TracesQuery {
-    /// `now`: unix nanoseconds.
-    pub(super) fn parse(params: &QueryParams<'_>, now: u64) -> Result<Self> {
+    /// `now`: unix nanoseconds. `length`: of the time that it covers if it does not say so.
+    pub(super) fn parse(params: &QueryParams<'_>, now: u64, length: Duration) -> Result<Self> {
         let name = |key| params.get(key).filter(|name| *name != "all").map(str::to_owned);
         let min_duration = number(params, "minDuration")?;
         let max_duration = number(params, "maxDuration")?;
@@ -57,7 +57,7 @@ impl TracesQuery {
             return invalid("maxDuration should be greater than minDuration");
         }
         let limit = match number(params, "limit")?.map(u32::try_from) {
-            None => DEFAULT_LIMIT,
+            None => 0,
             Some(Ok(0)) => return invalid("limit should be greater than 0"),
             Some(Ok(limit)) => limit,
             Some(Err(_)) => return invalid(&format!("limit should be {} at most", u32::MAX)),
@@ -71,7 +71,7 @@ impl TracesQuery {
                 min_duration,
                 max_duration,
             },
-            window: window(params, number(params, "endTs")?.unwrap_or(now / 1_000_000))?,
+            window: window(params, number(params, "endTs")?.unwrap_or(now / 1_000_000), length)?,
             limit,
         })
     }
@@ -80,13 +80,14 @@ impl TracesQuery {
 /// The range of a query for dependencies, whose end must be given.
 pub(super) fn dependencies_window(params: &QueryParams<'_>) -> Result<Window> {
     match number(params, "endTs")? {
-        Some(end_millis) => window(params, end_millis),
+        Some(end_millis) => window(params, end_millis, USUAL_LENGTH),
         None => invalid("endTs parameter is required"),
     }
 }
 
-fn window(params: &QueryParams<'_>, end_millis: u64) -> Result<Window> {
-    let lookback = number(params, "lookback")?.unwrap_or(DEFAULT_LOOKBACK);
+fn window(params: &QueryParams<'_>, end_millis: u64, length: Duration) -> Result<Window> {
+    let length = u64::try_from(length.as_millis()).unwrap_or(u64::MAX);
+    let lookback = number(params, "lookback")?.unwrap_or(length);
     let nanos = |millis: u64| millis.saturating_mul(1_000_000);
     Ok(Window {
         start: nanos(end_millis.saturating_sub(lookback)),
@@ -158,14 +159,14 @@ mod tests {
     const NOW: u64 = 1_700_000_000_123_456_789;
 
     fn parse(query: &str) -> Result<TracesQuery> {
-        TracesQuery::parse(&QueryParams::parse(query), NOW)
+        TracesQuery::parse(&QueryParams::parse(query), NOW, USUAL_LENGTH)
     }
 
     #[test]
     fn search_without_parameters_is_the_last_day() {
         let found = parse("").unwrap();
         assert_eq!(found.conditions, TraceConditions::default());
-        assert_eq!(found.limit, 10);
+        assert_eq!(found.limit, 0);
         assert_eq!(found.window.end, 1_700_000_000_123_999_999);
         assert_eq!(found.window.start, 1_699_913_600_123_000_000);
     }

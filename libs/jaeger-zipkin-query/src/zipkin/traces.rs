@@ -15,19 +15,24 @@ use tactus_zipkin::spans_from_otlp;
 use tactus_zipkin::v2::write_span;
 
 use super::matching::traceql;
-use super::params::{TracesQuery, trace_id, trace_ids};
+use super::params::{TracesQuery, USUAL_LENGTH, trace_id, trace_ids};
 use super::{Answered, Call, Refused};
-use crate::call::Answer;
+use crate::call::{Answer, limit_of, usual_length};
+
+/// Traces of a search that does not say how many.
+const USUAL_LIMIT: u32 = 10;
 
 /// Tag of a trace's root that says why spans may be missing.
 const WARNING: &[u8] = b"tactus.warning";
 
 pub(super) async fn search(call: Call) -> Answered {
-    let query = TracesQuery::parse(&call.params(), tactus_clock::unix_nanos())?;
-    call.check_limit(query.limit)?;
+    let length = usual_length(USUAL_LENGTH, call.frontend(), &call.tenants);
+    let query = TracesQuery::parse(&call.params(), tactus_clock::unix_nanos(), length)?;
+    let max_limit = call.shared.settings.max_limit;
+    let limit = limit_of(query.limit, USUAL_LIMIT, max_limit, call.frontend())?;
     let lookup = TraceLookup {
         query: traceql(&query.conditions),
-        limit: query.limit,
+        limit,
         start: query.window.start,
         end: query.window.end,
     };

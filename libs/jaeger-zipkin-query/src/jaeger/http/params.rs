@@ -9,7 +9,7 @@ use tactus_config::{parse_go, parse_prometheus};
 use tactus_model::TraceId;
 
 use crate::jaeger::types::Result;
-use crate::jaeger::{JaegerError, TimeRange, TraceFilter, parse_trace_id};
+use crate::jaeger::{JaegerError, TimeRange, TraceFilter, USUAL_LENGTH, parse_trace_id};
 
 pub(super) fn invalid(text: impl Into<String>) -> JaegerError {
     JaegerError::Invalid(text.into())
@@ -86,10 +86,6 @@ pub(super) fn rfc3339(params: &QueryParams<'_>, name: &str) -> Result<Option<u64
     Ok(Some(u64::try_from(time.as_nanosecond()).unwrap_or(0)))
 }
 
-const DEFAULT_LIMIT: u32 = 100;
-
-const DEFAULT_LENGTH: Duration = Duration::from_secs(2 * 24 * 3600);
-
 /// What to find.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Search {
@@ -118,7 +114,7 @@ pub(super) fn search(params: &QueryParams<'_>, now: u64) -> Result<Search> {
     }
     let named_duration =
         |name| duration(params, name).map_err(|error| unable_to_parse(name, error));
-    let range = range(params, now)?;
+    let (range, is_usual_range) = range(params, now)?;
     let limit = limit(params)?;
     let service = params.get("service").unwrap_or_default().to_owned();
     if service.is_empty() {
@@ -138,6 +134,7 @@ pub(super) fn search(params: &QueryParams<'_>, now: u64) -> Result<Search> {
         operation,
         tags,
         range,
+        is_usual_range,
         min_duration,
         max_duration,
         limit,
@@ -145,13 +142,16 @@ pub(super) fn search(params: &QueryParams<'_>, now: u64) -> Result<Search> {
     }))
 }
 
-fn range(params: &QueryParams<'_>, now: u64) -> Result<TimeRange> {
+/// The range, and whether its start is the usual one.
+fn range(params: &QueryParams<'_>, now: u64) -> Result<(TimeRange, bool)> {
     let (start, end) = (micros(params, "start")?, micros(params, "end")?);
     // What started in the last microsecond is inside.
     let end = end.map_or(now, |end| end.saturating_add(999));
-    let length = params.get("lookback").and_then(lookback).unwrap_or(DEFAULT_LENGTH);
-    let length = u64::try_from(length.as_nanos()).unwrap_or(u64::MAX);
-    Ok(TimeRange { start: start.unwrap_or(end.saturating_sub(length)), end })
+    let length = params.get("lookback").and_then(lookback);
+    let is_usual = start.is_none() && length.is_none();
+    let length = u64::try_from(length.unwrap_or(USUAL_LENGTH).as_nanos()).unwrap_or(u64::MAX);
+    let start = start.unwrap_or(end.saturating_sub(length));
+    Ok((TimeRange { start, end }, is_usual))
 }
 
 /// How far back to look: `1h`, `2d`. The UI also sends `custom`, which says nothing.
@@ -165,7 +165,7 @@ fn lookback(text: &str) -> Option<Duration> {
 
 fn limit(params: &QueryParams<'_>) -> Result<u32> {
     match integer(params, "limit") {
-        Ok(None | Some(0)) => Ok(DEFAULT_LIMIT),
+        Ok(None) => Ok(0),
         Ok(Some(limit)) if limit < 0 => Err(unable_to_parse("limit", "must not be negative")),
         Ok(Some(limit)) => {
             let too_large = |_| unable_to_parse("limit", format!("{limit} is out of range"));

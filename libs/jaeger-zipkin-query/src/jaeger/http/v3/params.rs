@@ -8,8 +8,6 @@ use super::super::params::{boolean, duration, integer, invalid, json_tags, rfc33
 use crate::jaeger::types::Result;
 use crate::jaeger::{JaegerError, TimeRange, TraceFilter};
 
-const DEFAULT_LIMIT: u32 = 100;
-
 /// Names of a parameter; the first that is there counts.
 type Names = &'static [&'static str];
 
@@ -60,6 +58,7 @@ pub(super) fn filter(params: &QueryParams<'_>) -> Result<TraceFilter> {
         operation: text(OPERATION),
         tags,
         range: TimeRange { start, end },
+        is_usual_range: false,
         min_duration,
         max_duration,
         limit: depth(params)?,
@@ -102,9 +101,9 @@ fn length(params: &QueryParams<'_>, names: Names) -> Result<Option<Duration>> {
 }
 
 fn depth(params: &QueryParams<'_>) -> Result<u32> {
-    let Some(name) = present(params, DEPTH) else { return Ok(DEFAULT_LIMIT) };
+    let Some(name) = present(params, DEPTH) else { return Ok(0) };
     match integer(params, name) {
-        Ok(None | Some(0)) => Ok(DEFAULT_LIMIT),
+        Ok(None) => Ok(0),
         Ok(Some(depth)) if depth < 0 => Err(malformed(name, "must not be negative")),
         Ok(Some(depth)) => {
             u32::try_from(depth).map_err(|_| malformed(name, format!("{depth} is out of range")))
