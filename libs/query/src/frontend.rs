@@ -265,8 +265,11 @@ impl Frontend {
         for tenant in tenants {
             let limit = count((self.limits)(tenant).read.max_concurrent_queries);
             if limit > 0 {
-                let admitted = self.running.admit(tenant.as_str(), limit);
-                all.push(admitted.ok_or(Error::TooManyQueries { limit })?);
+                let Some(admitted) = self.running.admit(tenant.as_str(), limit) else {
+                    self.queue.count_refused(label_of(tenants));
+                    return Err(Error::TooManyQueries { limit });
+                };
+                all.push(admitted);
             }
         }
         Ok(all)

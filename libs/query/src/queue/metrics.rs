@@ -20,9 +20,9 @@ tactus_telemetry::metrics! {
         /// Attempts of a job beyond the first.
         pub(super) retries: Histogram = "tempo_query_frontend_retries",
             "Attempts of jobs beyond the first.", &[0.0, 1.0, 2.0, 3.0, 4.0, 5.0];
-        /// Queries refused because the queue is full.
+        /// Queries refused because their tenant runs as many as it may.
         pub(super) discarded: CounterVec<1> = "tempo_query_frontend_discarded_requests_total",
-            "Queries refused because the queue of their tenant is full.", ["user"];
+            "Queries refused because their tenant runs as many as it may.", ["user"];
     }
 }
 

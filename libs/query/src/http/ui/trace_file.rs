@@ -2,6 +2,8 @@
 //!
 //! Nothing is kept between two requests: a page sends the file with each question about it.
 
+use std::cmp::Reverse;
+
 use axum::body::Body;
 use axum::extract::Extension;
 use axum::response::{IntoResponse as _, Response};
@@ -111,10 +113,15 @@ fn found(trace: CombinedTrace) -> FoundTrace {
 }
 
 fn list(TraceFile { format, content }: &TraceFile) -> Result<Value> {
-    let traces = content.traces.iter().map(|(id, trace)| summary(*id, trace));
-    let mut traces = traces.collect::<Result<Vec<_>>>()?;
-    traces.sort_by_key(|(start, _)| std::cmp::Reverse(*start));
-    let shown: Vec<Value> = traces.into_iter().take(LISTED).map(|(_, trace)| trace).collect();
+    let started = content.traces.iter().map(|(id, trace)| {
+        let skeleton = Skeleton::of(trace).map_err(malformed)?;
+        Ok((start_of(&skeleton), *id, trace))
+    });
+    let mut started = started.collect::<Result<Vec<_>>>()?;
+    started.sort_by_key(|(start, ..)| Reverse(*start));
+    // A file may have very many traces: only those that are shown are put into words.
+    let shown = started.into_iter().take(LISTED).map(|(_, id, trace)| summary(id, trace));
+    let shown = shown.collect::<Result<Vec<_>>>()?;
     Ok(json!({
         "format": format,
         "spans": content.spans,
@@ -124,16 +131,21 @@ fn list(TraceFile { format, content }: &TraceFile) -> Result<Value> {
     }))
 }
 
-/// A trace of the list, and its first nanosecond.
-fn summary(id: TraceId, trace: &CombinedTrace) -> Result<(u64, Value)> {
+/// The first nanosecond of a trace.
+fn start_of(skeleton: &Skeleton) -> u64 {
+    skeleton.rows().map(|row| row.span.start).min().unwrap_or_default()
+}
+
+/// A trace of the list.
+fn summary(id: TraceId, trace: &CombinedTrace) -> Result<Value> {
     let skeleton = Skeleton::of(trace).map_err(malformed)?;
     let heads = || skeleton.rows().map(|row| row.span);
-    let start = heads().map(|head| head.start).min().unwrap_or_default();
+    let start = start_of(&skeleton);
     let end = heads().map(|head| head.end.max(head.start)).max().unwrap_or_default();
     let root = skeleton.rows().find(|row| row.parent == NO_PARENT);
     let (service, name) = root.map_or(("", ""), |row| (row.service, row.name));
     let errors = heads().filter(|head| head.is_error()).count();
-    let value = json!({
+    Ok(json!({
         "traceId": id.to_hex(),
         "service": service,
         "name": name,
@@ -141,6 +153,5 @@ fn summary(id: TraceId, trace: &CombinedTrace) -> Result<(u64, Value)> {
         "duration": (end - start).to_string(),
         "spans": trace.spans(),
         "errors": errors,
-    });
-    Ok((start, value))
+    }))
 }
