@@ -62,8 +62,10 @@ fn is_cross_site(headers: &HeaderMap, uri: &Uri) -> bool {
         let asked = [asked, value(&HOST), value(&X_FORWARDED_HOST)];
         return !asked.into_iter().flatten().any(|it| it.eq_ignore_ascii_case(host.as_bytes()));
     }
-    // All browsers begin like this, and no page can have them say anything else.
-    value(&USER_AGENT).is_some_and(|agent| agent.starts_with(b"Mozilla/"))
+    // All browsers begin like this, and no page can have them say anything else. So does PowerShell, which no page is shown in.
+    value(&USER_AGENT).is_some_and(|agent| {
+        agent.starts_with(b"Mozilla/") && !agent.windows(11).any(|part| part == b"PowerShell/")
+    })
 }
 
 #[cfg(test)]
@@ -92,6 +94,7 @@ mod tests {
         for headers in [
             &[] as &[_],
             &[("user-agent", "curl/8.5.0")],
+            &[("user-agent", "Mozilla/5.0 (Windows NT 10.0; en-US) WindowsPowerShell/5.1.19041")],
             &[BROWSER, ("sec-fetch-site", "same-origin"), ("origin", "http://elsewhere")],
             &[BROWSER, ("sec-fetch-site", "none")],
             &[BROWSER, ("origin", "http://Tactus:3200")],

@@ -18,10 +18,17 @@ type Collector = Arc<dyn Fn(&mut Collected) + Send + Sync>;
 /// Bytes of the page that series of tenants may take, of all metrics together; the rest is counted as `overflow`.
 pub(crate) const MAX_TENANT_SERIES_BYTES: usize = 4 << 20;
 
+/// The part of it for metrics of queries. Who asks may name any tenant, and must not take the series of those who push.
+const MAX_QUERY_SERIES_BYTES: usize = MAX_TENANT_SERIES_BYTES / 4;
+
+/// How the names of metrics of queries begin.
+const OF_QUERIES: &str = "tempo_query_frontend_";
+
 /// A set of metrics with distinct names.
 pub struct Registry {
     started: Instant,
     budget: Arc<PageBudget>,
+    query_budget: Arc<PageBudget>,
     families: Mutex<BTreeMap<&'static str, Registered>>,
     collectors: Mutex<Vec<Collector>>,
 }
@@ -37,7 +44,8 @@ impl Registry {
     pub fn new() -> Self {
         Self {
             started: Instant::now(),
-            budget: Arc::new(PageBudget::new(MAX_TENANT_SERIES_BYTES)),
+            budget: Arc::new(PageBudget::new(MAX_TENANT_SERIES_BYTES - MAX_QUERY_SERIES_BYTES)),
+            query_budget: Arc::new(PageBudget::new(MAX_QUERY_SERIES_BYTES)),
             families: Mutex::default(),
             collectors: Mutex::default(),
         }
@@ -150,7 +158,11 @@ impl Registry {
         labels: [&'static str; N],
         create: impl Fn() -> M + Send + Sync + 'static,
     ) -> Arc<Family<M, N>> {
-        let family = Arc::new(Family::new(name, help, labels, create, &self.budget));
+        let budget = match name.starts_with(OF_QUERIES) {
+            true => &self.query_budget,
+            false => &self.budget,
+        };
+        let family = Arc::new(Family::new(name, help, labels, create, budget));
         if !is_metric_name(name) || !labels.iter().all(|label| is_label_name(label)) {
             // A mistake in our own code. The metric works and is not shown; a service must not fall
             // over its self-observation.
