@@ -67,6 +67,51 @@ def test_order_of_the_table_of_a_trace(visit, orders):
     visit.check()
 
 
+def test_folds_stay_around_what_is_selected_and_a_link_shows_the_same(visit, orders):
+    page = visit.open(f"ui/trace/{orders.hex}")
+    rows = page.locator(".span-row:not([hidden])")
+    rows.first.wait_for()
+    every = rows.count()
+    page.locator(".span-row", has_text="POST /cards").first.click()
+    page.locator(".span-row", has_text="POST /orders").locator(".fold").click()
+    page.wait_for_url("**folded=*")
+    assert rows.count() == 1
+    page.reload()
+    page.locator(".details h2", has_text="POST /cards").wait_for()
+    assert rows.count() == 1
+    page.get_by_role("button", name="open all").click()
+    eventually(lambda: rows.count() == every, "all are there again")
+    visit.check()
+
+
+def test_run_of_calls_is_opened_and_closed_by_keyboard_alone(visit, orders):
+    page = visit.open(f"ui/trace/{orders.hex}")
+    rows, run = page.locator(".span-row:not([hidden])"), page.locator(".span-row", has_text="×100")
+    run.wait_for()
+    closed = rows.count()
+    page.get_by_role("treegrid").focus()
+    for _ in range(2):
+        page.keyboard.press("ArrowDown")
+    page.wait_for_url("**open=none*")
+    assert rows.count() == closed and run.get_attribute("aria-expanded") == "false"
+    page.reload()
+    page.locator(".details h2", has_text="SELECT items").wait_for()
+    assert rows.count() == closed
+    page.get_by_role("treegrid").focus()
+    page.keyboard.press("ArrowRight")
+    page.locator(".span-row.selected", has_text="SELECT items").wait_for()
+    page.keyboard.press("ArrowDown")
+    page.wait_for_url(lambda url: parameters(page).get("open", "none") != "none")
+    page.keyboard.press("ArrowLeft")
+    page.wait_for_url("**open=none*")
+    assert rows.count() == closed and run.get_attribute("aria-expanded") == "false"
+    # Whoever closes the details goes on where they were.
+    page.get_by_role("button", name="Close the details").press("Enter")
+    page.locator(".details").wait_for(state="detached")
+    assert page.evaluate("document.activeElement.getAttribute('role')") == "treegrid"
+    visit.check()
+
+
 def test_order_of_services(visit, orders):
     page = settled(visit.open("ui/services?range=15m&sort=name"))
     names = column(page, 0)

@@ -131,8 +131,11 @@ def test_spans_are_folded_and_opened_at_once(visit, orders):
     every = count()
     page.get_by_role("button", name="fold all").click()
     eventually(lambda: 1 < count() < every, "the first spans and what they called are left")
-    page.wait_for_url("**folded=*")
+    page.wait_for_url("**folded=all")
+    folded = count()
     page.reload()
+    page.get_by_role("button", name="open all").wait_for()
+    assert count() == folded
     page.get_by_role("button", name="open all").click()
     eventually(lambda: count() == every, "all are there again")
     visit.check()

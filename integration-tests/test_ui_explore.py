@@ -127,6 +127,27 @@ def test_explore_reads_a_stream_of_compact_series(visit, orders):
     visit.check()
 
 
+@pytest.mark.parametrize("path,first,second,asked", [
+    ("explore", "{ } | rate()", "{ } | rate() by (name)", 1),
+    ("map", "{ kind = server }", "{ kind = client }", 2),
+])
+def test_query_that_is_changed_and_run_is_asked_for_the_range_until_now(visit, orders, path, first, second, asked):
+    page = visit.open(f"ui/{path}?{ask(q=first)}")
+    ends = []
+    with page.expect_response("**/ui/api/metrics/*"):
+        page.reload()
+    page.locator("main [role=status]", has_text="reading…").wait_for(state="detached")
+    page.on("request", lambda request: ends.append(dict(urllib.parse.parse_qsl(urllib.parse.urlsplit(request.url).query))["end"])
+            if "/ui/api/metrics/" in request.url else None)
+    page.evaluate("() => { const before = Date.now; Date.now = () => before() + 600_000; }")
+    page.fill("#query", second)
+    page.get_by_role("button", name="Run").click()
+    page.wait_for_url(lambda url: parameters(page)["q"] == second)
+    page.wait_for_load_state("networkidle")
+    assert len(ends) == asked and all(int(end) > time.time() + 500 for end in ends), ends
+    visit.check()
+
+
 def test_dragging_over_a_plot_zooms(visit, orders):
     page = visit.open("ui/explore?" + ask(q="{ } | rate()", range="5m"))
     page.locator(".streaming").wait_for(state="detached")

@@ -327,6 +327,9 @@ def test_another_tenant_sees_nothing_of_the_one_before(browser, servers):
     try:
         made.expect("401")
         page = made.open("ui/search?q={ }")
+        page.get_by_label("Tenant").fill("первый")
+        page.get_by_role("button", name="Continue").click()
+        page.get_by_text("the tenant has characters that cannot be sent").wait_for()
         page.get_by_label("Tenant").fill("first")
         page.get_by_role("button", name="Continue").click()
         page.locator(".results a", has_text="of first").wait_for()
@@ -335,6 +338,46 @@ def test_another_tenant_sees_nothing_of_the_one_before(browser, servers):
         page.get_by_role("button", name="Continue").click()
         page.locator(".results a", has_text="of second").wait_for()
         page.locator(".results a", has_text="of first").wait_for(state="detached")
+        page = made.open("ui/search")
+        page.get_by_role("heading", name="Recent queries").wait_for()
+        page.get_by_role("button", name="tenant second").click()
+        page.get_by_label("Tenant").fill("third")
+        page.get_by_role("button", name="Continue").click()
+        page.get_by_role("heading", name="Recent queries").wait_for(state="detached")
+        page.get_by_role("heading", name="Examples").wait_for()
+        made.check()
+    finally:
+        made.close()
+
+
+def test_pages_ask_for_no_more_than_the_server_allows(browser, servers):
+    limits = {"search": {"max_duration": "30m", "max_result_limit": 30}, "metrics": {"max_duration": "30m"}}
+    running = servers.start(config={"query_frontend": limits})
+    need_pages(running)
+    traces = [os.urandom(16) for _ in range(2)]
+    for trace in traces:
+        running.must_push(otlp.export(otlp.span(trace, name="alike", start=time.time_ns() - 10**9, attributes={"user": "a"})))
+    eventually(lambda: all(running.get(f"/api/traces/{trace.hex()}").status_code == 200 for trace in traces), "both are there")
+    made = Visit(browser, running.url)
+    try:
+        for path in (EVERYTHING, "ui/services", "ui/map", "ui/explore?q=%7B%20%7D%20%7C%20rate()"):
+            page = settled(made.open(path))
+            assert page.locator("#range").input_value() == "15m"
+            assert page.get_by_role("alert").count() == 0, page.locator("main").inner_text()
+        page = settled(made.open(EVERYTHING + "&limit=500"))
+        page.locator(".results a", has_text="alike").first.wait_for()
+        limit = page.get_by_label("Traces at most")
+        assert [limit.input_value(), limit.locator("option").all_inner_texts()] == ["30", ["20 traces", "30 traces"]]
+        for link in ("find", "Spans that link to this one"):
+            page = made.open(f"ui/trace/{traces[0].hex()}")
+            page.locator(".span-row").first.click()
+            page.get_by_role("link", name=link, exact=True).first.focus()
+            page.keyboard.press("Enter")
+            page.wait_for_url("**/ui/search?*")
+            assert settled(page).get_by_role("alert").count() == 0, page.locator("main").inner_text()
+        page = made.open(f"ui/trace/{traces[0].hex()}")
+        page.get_by_role("button", name="Compare with the median").click()
+        page.wait_for_url(f"**/ui/compare/{traces[1].hex()}...{traces[0].hex()}")
         made.check()
     finally:
         made.close()

@@ -3,6 +3,7 @@ import os
 import time
 
 import pytest
+from opentelemetry.proto.trace.v1.trace_pb2 import Status
 
 from harness import otlp
 from harness.browser import Visit, need_pages
@@ -151,6 +152,40 @@ def test_what_differs_is_told_of_a_search_and_leads_to_the_spans(visit, bought):
     assert visit.axe() == []
     row.get_by_role("link", name="us").click()
     page.get_by_text("5 traces").wait_for()
+    visit.check()
+
+
+def test_what_differs_is_told_of_one_filter_alone(visit, bought):
+    asked = []
+    page = visit.page
+    page.on("request", lambda request: asked.append(request.url) if "/ui/api/differences" in request.url else None)
+    visit.open('ui/search?q={ name = "GET /buy" %26%26 duration > 500ms } | select(span.order) with(most_recent=true)')
+    page.get_by_role("button", name="What differs").click()
+    page.locator(".differences tbody tr", has_text="us").first.wait_for()
+    assert len(asked) == 1
+    visit.open('ui/search?q={ name = "GET /buy" } >> { name = "retry" }')
+    button = page.get_by_role("button", name="What differs")
+    button.wait_for()
+    assert button.is_disabled() and "one filter" in button.get_attribute("title")
+    visit.open('ui/search?q={ name = "GET /buy" } | count() > 0&differs=1')
+    page.get_by_text("What differs works for queries of one filter { … } alone.").wait_for()
+    button.click()
+    page.wait_for_url(lambda url: "differs" not in url)
+    assert len(asked) == 1
+    visit.check()
+
+
+def test_error_that_is_farthest_from_the_root_is_told(visit, bought):
+    server, _ = bought
+    trace, start, failed = os.urandom(16), time.time_ns() - 30 * 10**9, Status(code=Status.STATUS_CODE_ERROR)
+    span = lambda name, at, duration, parent=None: otlp.span(
+        trace, name=name, start=start + at * MS, duration=duration * MS, status=failed, parent_span_id=parent.span_id if parent else b"")
+    root = span("POST /checkout", 0, 1_000)
+    pay = span("POST /pay", 20, 900, root)
+    server.must_push(otlp.export(root, span("cache get", 1, 5, root), pay, span("POST /bank", 30, 800, pay), service="checkout"))
+    eventually(lambda: server.get(f"/api/traces/{trace.hex()}").status_code == 200, "the trace is there")
+    page = visit.open(f"ui/trace/{trace.hex()}")
+    page.locator(".findings", has_text="the error begins in checkout POST /bank; 4 spans failed").wait_for()
     visit.check()
 
 

@@ -20,6 +20,13 @@ function digits(value: number): string {
   return value.toFixed(size < 9.995 ? 2 : size < 99.95 ? 1 : 0);
 }
 
+/** Times along an axis; where three digits do not tell them apart, those after the first say how far from it: `+2.00 ms`. */
+export function ticks(times: number[]): string[] {
+  const shown = times.map(duration);
+  if (new Set(shown).size === shown.length) return shown;
+  return shown.map((first, at) => (at === 0 ? first : `+${duration(times[at] - times[0])}`));
+}
+
 /** A number of bytes: `3.1 GB`. */
 export function bytes(count: number): string {
   const units = ["B", "kB", "MB", "GB", "TB", "PB"];

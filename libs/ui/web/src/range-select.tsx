@@ -1,7 +1,7 @@
 import { useEffect, useMemo, useState } from "preact/hooks";
 import { zone } from "./format";
 import {
-  DEFAULT_RANGE,
+  defaultRange,
   fieldOf,
   fixedRange,
   RANGES,
@@ -18,9 +18,9 @@ export function RangeSelect({ limit }: { limit: number }) {
   const given = useMemo(() => fixedRange(params.value), [from, to]);
   const isFixed = given !== null;
   const isWrong = !isFixed && (params.value.has("from") || params.value.has("to"));
-  const asked = params.value.get("range") ?? DEFAULT_RANGE;
+  const asked = params.value.get("range") ?? "";
   // A link may ask for one that is not among them.
-  const range = seconds(asked) === null ? DEFAULT_RANGE : asked;
+  const range = seconds(asked) === null ? defaultRange(limit) : asked;
   return (
     <>
       <label class="hidden" for="range">
@@ -31,7 +31,7 @@ export function RangeSelect({ limit }: { limit: number }) {
         value={isFixed ? "fixed" : range}
         onChange={({ currentTarget: { value } }) =>
           setParams(
-            value === "fixed" ? fixed(rangeOf(params.value)) : { range: value, from: null, to: null },
+            value === "fixed" ? fixed(rangeOf(params.value, limit)) : { range: value, from: null, to: null },
             false,
           )
         }
@@ -100,12 +100,12 @@ function Times({ from, to }: Range) {
   );
 }
 
-/** The range of the address, which stays the same until that changes or `again` is called. */
-export function useRange(): { range: Range; again(): void } {
+/** The range of the address, which stays the same until that changes or `again` is called. `limit`: that of the page. */
+export function useRange(limit: number): { range: Range; again(): void } {
   const [count, setCount] = useState(0);
   const { value } = params;
-  const key = `${value.get("range")} ${value.get("from")} ${value.get("to")} ${count}`;
-  const range = useMemo(() => rangeOf(value), [key]);
+  const key = `${value.get("range")} ${value.get("from")} ${value.get("to")} ${limit} ${count}`;
+  const range = useMemo(() => rangeOf(value, limit), [key]);
   return { range, again: () => setCount(count + 1) };
 }
 

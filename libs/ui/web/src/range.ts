@@ -1,6 +1,6 @@
 /** Ranges that end now, by the text that the address has. */
 export const RANGES = ["5m", "15m", "1h", "3h", "6h", "24h", "2d", "7d"];
-export const DEFAULT_RANGE = "1h";
+const DEFAULT_RANGE = "1h";
 
 const UNITS: Record<string, number> = { s: 1, m: 60, h: 3600, d: 86400, w: 604800 };
 
@@ -16,6 +16,20 @@ export function seconds(text: string): number | null {
   return match ? Number(match[1]) * UNITS[match[2]] : null;
 }
 
+/** The range of an address that names none: shorter than usual where a limit in seconds wants that; 0 is none. */
+export function defaultRange(limit: number): string {
+  const isFitting = (range: string) => limit === 0 || (seconds(range) as number) <= limit;
+  if (isFitting(DEFAULT_RANGE)) return DEFAULT_RANGE;
+  return RANGES.findLast(isFitting) ?? `${limit}s`;
+}
+
+/** Seconds before and after a moment, fewer of them where a limit in seconds wants that; 0 is none. */
+export function around(at: number, before: number, after: number, limit: number): Range {
+  const share = limit === 0 ? 1 : Math.min(1, limit / (before + after));
+  // Second 0 would be no begin at all.
+  return { from: Math.max(1, at - Math.floor(before * share)), to: at + Math.floor(after * share) };
+}
+
 /** The last second that servers know. */
 const LAST = 2 ** 32 - 1;
 
@@ -27,12 +41,15 @@ export function fixedRange(params: URLSearchParams, now = Date.now()): Range | n
   return isTime(from) && isTime(to) && to > from ? { from, to } : null;
 }
 
-/** The range that an address asks for: `from` and `to` or, without that, now; else `range` before now. */
-export function rangeOf(params: URLSearchParams, now = Date.now()): Range {
+/**
+ * The range that an address asks for: `from` and `to` or, without that, now; else `range` before now, or what a `limit` in
+ * seconds leaves of the usual one.
+ */
+export function rangeOf(params: URLSearchParams, limit = 0, now = Date.now()): Range {
   const range = fixedRange(params, now);
   if (range) return range;
   const end = Math.ceil(now / 1000);
-  const length = seconds(params.get("range") ?? "") ?? (seconds(DEFAULT_RANGE) as number);
+  const length = seconds(params.get("range") ?? "") ?? (seconds(defaultRange(limit)) as number);
   return { from: Math.max(0, end - length), to: end };
 }
 

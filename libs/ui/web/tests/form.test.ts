@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { columnsOf, readerOf, withColumns } from "../src/search/columns";
-import { conditionOf, fromQuery, isDuration, toQuery } from "../src/search/form";
+import { conditionOf, EMPTY, fromQuery, isDuration, toQuery } from "../src/search/form";
 
 const text = fc.oneof(
   fc.string({ unit: "grapheme", maxLength: 12 }),
@@ -11,7 +11,10 @@ const duration = (sign: string) => fc.constantFrom("", "250ms", "1.5s", "1h30m",
 
 test("what a form writes, it reads", () => {
   const attributes = fc.uniqueArray(
-    fc.record({ key: fc.constantFrom("span.a", "b", "resource.c d"), value: text }),
+    fc.record({
+      key: fc.constantFrom("span.a", "b", "resource.c d"),
+      value: text.filter((one) => !/^".*"$/s.test(one)),
+    }),
     {
       selector: ({ key }) => key,
     },
@@ -36,6 +39,16 @@ test("what a form writes, it reads", () => {
       },
     ),
   );
+});
+
+test("value in quotes is text, and is read back so", () => {
+  const written = (value: string) => toQuery({ ...EMPTY, attributes: [{ key: "customer.id", value }] });
+  const read = (query: string) => fromQuery(query)?.attributes[0].value;
+  expect([written("42"), written('"42"')]).toEqual(["{ .customer.id = 42 }", '{ .customer.id = "42" }']);
+  expect([written('"a"'), written('"a')]).toEqual(['{ .customer.id = "a" }', '{ .customer.id = "\\"a" }']);
+  for (const value of ["42", '"42"', '"true"', "-1.5", "a", '"a', '"\\"a\\""']) {
+    expect(read(written(value)), value).toBe(value);
+  }
 });
 
 test("query that says more than a form is left alone", () => {

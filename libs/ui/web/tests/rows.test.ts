@@ -2,7 +2,17 @@ import fc from "fast-check";
 import { expect, test } from "vitest";
 import { shape } from "../src/trace/analysis";
 import { rowsOf } from "../src/trace/find";
-import { find, indexOf, Runs, revealed, secondRows, shownRows, step, withAncestors } from "../src/trace/rows";
+import {
+  find,
+  indexOf,
+  Runs,
+  revealed,
+  runStart,
+  secondRows,
+  shownRows,
+  step,
+  withAncestors,
+} from "../src/trace/rows";
 import { rowStarting } from "../src/trace/skeleton";
 import { type Made, made } from "./trace";
 
@@ -46,7 +56,17 @@ test("row that is selected is made visible", () => {
   expect([...folds.open]).toEqual([2]);
   const shown = shownRows(size, runs, folds);
   expect(shown[indexOf(shown, 5)]).toBe(5);
-  expect(revealed(trace, runs, size, folds, 5)).toEqual(folds);
+  expect(revealed(trace, runs, size, folds, 5)).toBe(folds);
+});
+
+test("span knows the run that it is in", () => {
+  const trace = many();
+  const { size } = shape(trace.parent);
+  const runs = new Runs(trace, size);
+  // What is below one of a run is in none.
+  expect([1, 2, 3, 4, 12, 13, 14].map((row) => runStart(trace, runs, size, row))).toEqual([
+    -1, 2, -1, 2, 2, -1, -1,
+  ]);
 });
 
 test("only matches and what is above them are shown", () => {

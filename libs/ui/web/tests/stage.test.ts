@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { withColumns } from "../src/search/columns";
-import { isMetrics, withStage } from "../src/search/stage";
+import { filterOf, isMetrics, withStage } from "../src/search/stage";
 
 test("stage goes before hints, which stay", () => {
   const rate = (query: string) => withStage(query, "rate()");
@@ -43,4 +43,26 @@ test("queries for metrics are told from their text", () => {
   ]) {
     expect(isMetrics(query), query).toBe(false);
   }
+});
+
+test("filter of a query is known where that alone chooses its spans", () => {
+  const filters = {
+    " { status = error } ": "{ status = error }",
+    '{ name = "}" && span.a = `{` }|select( span."a)b" , .c )': '{ name = "}" && span.a = `{` }',
+    "{ } | select(.a) | select(.b) with(most_recent=true)": "{ }",
+    "// all\n{ }": "{ }",
+  };
+  for (const [query, filter] of Object.entries(filters)) expect(filterOf(query), query).toBe(filter);
+  const others = [
+    "",
+    "nonsense",
+    "({ })",
+    "{ .a = 1",
+    "{ } >> { }",
+    "{ } && { }",
+    "{ } | { }",
+    "{ } | rate()",
+  ];
+  others.push("{ } | by(.a)", "{ } | count() > 3", "{ } | coalesce()", "{ } | select(.a) | count() > 1");
+  for (const query of others) expect(filterOf(query), query).toBeNull();
 });

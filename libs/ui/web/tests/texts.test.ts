@@ -1,10 +1,21 @@
 import { expect, test } from "vitest";
 import { align, compared, flatten } from "../src/compare/align";
 import { serverEvents } from "../src/events";
-import { bytes, dated, duration, integer, moment, notShown, percent, plain, rate } from "../src/format";
+import {
+  bytes,
+  dated,
+  duration,
+  integer,
+  moment,
+  notShown,
+  percent,
+  plain,
+  rate,
+  ticks,
+} from "../src/format";
 import { hash, look, monogram } from "../src/looks";
 import { cut, inSentence, named, visible } from "../src/names";
-import { rangeOf, seconds, tooLong } from "../src/range";
+import { around, defaultRange, rangeOf, seconds, tooLong } from "../src/range";
 import { valueText } from "../src/trace/details";
 import { flame } from "../src/trace/flame-boxes";
 import { pathsOf } from "../src/trace/paths";
@@ -31,6 +42,13 @@ test("durations have three digits and their unit", () => {
     "1 more call is not shown.",
     "2 000 more calls are not shown.",
   ]);
+});
+
+test("times along an axis are told apart however short it is", () => {
+  const axis = (from: number, to: number) => ticks([0, 0.5, 1].map((share) => from + share * (to - from)));
+  expect(axis(0, 2e9)).toEqual(["0", "1.00 s", "2.00 s"]);
+  expect(axis(12e9, 12.01e9)).toEqual(["12.0 s", "+5.00 ms", "+10.0 ms"]);
+  expect(axis(3_600e9, 3_600e9 + 1_000)).toEqual(["1 h", "+500 ns", "+1.00 µs"]);
 });
 
 test("rates and counts are written without powers of ten, and counts are whole", () => {
@@ -100,7 +118,7 @@ test("names are never empty, nor longer than a line", () => {
 });
 
 test("range is fixed, or ends now", () => {
-  const range = (query: string) => rangeOf(new URLSearchParams(query), 10_000_000_000);
+  const range = (query: string) => rangeOf(new URLSearchParams(query), 0, 10_000_000_000);
   expect(range("from=5&to=9")).toEqual({ from: 5, to: 9 });
   expect(range("from=9&to=5&range=5m")).toEqual({ from: 10_000_000 - 300, to: 10_000_000 });
   expect(range("from=9999990")).toEqual({ from: 9_999_990, to: 10_000_000 });
@@ -112,6 +130,19 @@ test("range is fixed, or ends now", () => {
     "A search can cover 1 hour at most on this server",
   );
   expect(tooLong({ from: 0, to: 7200 }, 0, "A search")).toBeNull();
+});
+
+test("range that nobody chose is as long as the server allows", () => {
+  expect([0, 3_600, 3_599, 300, 90].map(defaultRange)).toEqual(["1h", "1h", "15m", "5m", "90s"]);
+  const none = new URLSearchParams();
+  expect(rangeOf(none, 1_800, 10_000_000_000)).toEqual({ from: 10_000_000 - 900, to: 10_000_000 });
+  expect(rangeOf(new URLSearchParams("range=3h"), 1_800, 10_000_000_000).from).toBe(10_000_000 - 10_800);
+  const linked = (limit: number) => around(1_000_000, 3_600, 86_400, limit);
+  expect(linked(0)).toEqual({ from: 996_400, to: 1_086_400 });
+  expect(linked(90_000)).toEqual(linked(0));
+  const { from, to } = linked(86_400);
+  expect([from < 1_000_000, to > 1_080_000, to - from <= 86_400]).toEqual([true, true, true]);
+  expect(around(10, 3_600, 3_600, 0).from).toBe(1);
 });
 
 test("events are read however they are cut", async () => {

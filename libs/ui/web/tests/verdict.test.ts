@@ -27,6 +27,20 @@ test("error is told where it begins", () => {
   expect(said(spans)).toContain("the error begins in payment POST /cards; 3 spans failed");
 });
 
+test("of several errors the deepest is told, then one on the critical path, then the latest", () => {
+  const miss = { parent: 0, name: "cache get", service: "cache", duration: 10, error: true };
+  const pay = { parent: 0, name: "POST /pay", service: "shop", start: 20, duration: 900, error: true };
+  const bank = { parent: 2, name: "POST /bank", service: "bank", start: 30, duration: 100, error: true };
+  const root = { ...ROOT, error: true };
+  expect(said([root, miss, pay, bank])).toContain("the error begins in bank POST /bank; 4 spans failed");
+  const begins = (...spans: Made[]) => said([root, ...spans]).find((text) => text.startsWith("the error"));
+  const aside = { ...miss, name: "aside", start: 30, duration: 100 };
+  expect(begins(pay, aside)).toContain("shop POST /pay");
+  expect(begins({ ...aside, duration: 0 }, { ...aside, name: "later", start: 50, duration: 0 })).toContain(
+    "later",
+  );
+});
+
 test("retries say how they ended", () => {
   const call = { parent: 0, name: "POST /cards", service: "payment", duration: 100, error: true };
   const failed = [0, 200, 400].map((start) => ({ ...call, start }));
@@ -127,6 +141,15 @@ test("stretch of a span without one below it is told with what came after", () =
   );
   expect(said(spans(990)).join()).not.toContain("no span for");
   expect(said([ROOT]).join()).not.toContain("no span for");
+  // What reads a message runs on after what sent it.
+  const sent = (duration: number) =>
+    said([
+      ROOT,
+      { parent: 0, name: "publish", service: "shop", start: 10, duration: 2 },
+      { parent: 1, name: "process", service: "worker", start: 50, duration },
+    ]).join();
+  expect(sent(900)).not.toContain("no span for");
+  expect(sent(100)).toContain("shop POST /orders has no span for 850 ns after shop publish");
   // A clock that was set back ended it before it began.
   const back = [ROOT, { ...query, name: "SELECT", duration: -5 }];
   expect(said(back).join()).not.toContain("no span for");

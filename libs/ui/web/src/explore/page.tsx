@@ -41,9 +41,9 @@ const EXAMPLES = [
 export function ExplorePage() {
   const q = params.value.get("q") ?? "";
   const [text, setText] = useState(q);
-  const { range, again } = useRange();
-  const { problem, cost } = useCheck(text, "metrics", range);
   const limit = config.value?.limits.metricsSeconds ?? 0;
+  const { range, again } = useRange(limit);
+  const { problem, cost } = useCheck(text, "metrics", range);
   const wrong = tooLong(range, limit, "Metrics");
   const step = stepFor(range, POINTS);
   const key = q === "" || wrong ? null : `${q} ${range.from} ${range.to}`;
@@ -76,8 +76,9 @@ export function ExplorePage() {
     canvas.current = found;
   };
   const run = (query: string) => {
-    if (query === q) again();
-    else setParams({ q: query || null, hidden: null, shown: null, box: null }, false);
+    // A range that ends now follows the clock.
+    again();
+    if (query !== q) setParams({ q: query || null, hidden: null, shown: null, box: null }, false);
   };
   return (
     <main>

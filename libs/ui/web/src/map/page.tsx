@@ -95,9 +95,9 @@ export function MapPage() {
   const filter = params.value.get("q") ?? "{ }";
   const focus = params.value.get("focus") ?? "";
   const [text, setText] = useState(filter);
-  const { range, again } = useRange();
-  const { problem: wrongQuery } = useCheck(text, "filter", range);
   const limit = config.value?.limits.metricsSeconds ?? 0;
+  const { range, again } = useRange(limit);
+  const { problem: wrongQuery } = useCheck(text, "filter", range);
   const wrong = isMetrics(filter) ? FILTER_WANTED : tooLong(range, limit, "The map");
   const hops = HOPS.find((hops) => `${hops}` === params.value.get("hops")) ?? 1;
   const against = EARLIER.find(([name]) => name === params.value.get("against"))?.[0] ?? "";
@@ -131,8 +131,9 @@ export function MapPage() {
         problem={wrongQuery}
         limit={limit}
         run={() => {
-          if (text.trim() === filter) again();
-          else setParams({ q: text.trim() || null }, false);
+          // A range that ends now follows the clock.
+          again();
+          if (text.trim() !== filter) setParams({ q: text.trim() || null }, false);
         }}
       >
         <label class="hidden" for="against">

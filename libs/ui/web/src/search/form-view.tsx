@@ -81,7 +81,11 @@ export function QueryForm({ query, range, write }: Props) {
               </label>
               <label>
                 is
-                <input value={value} onInput={(e) => setAttribute(at, { value: e.currentTarget.value })} />
+                <input
+                  value={value}
+                  title='A number in quotes is text: "42"'
+                  onInput={(e) => setAttribute(at, { value: e.currentTarget.value })}
+                />
               </label>
             </fieldset>
           ))}

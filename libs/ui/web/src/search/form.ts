@@ -65,6 +65,22 @@ export function conditionOf(scope: string, key: string, value: AnyValue | undefi
   return WRITTEN.test(`${plain}`) ? `${named} = ${plain}` : null;
 }
 
+/** The text between the quotes of a value that is in quotes; null for any other. */
+function quoted(value: string): string | null {
+  const text = TEXT.exec(value);
+  return text?.[0] === value ? unquote(text[1]) : null;
+}
+
+/** A value of the form as TraceQL writes it: in quotes it is text, whatever it looks like. */
+function literal(value: string): string {
+  return LITERAL.test(value) ? value : quote(quoted(value) ?? value);
+}
+
+/** A text of a query as the form has it. */
+function fieldOf(text: string): string {
+  return LITERAL.test(text) || quoted(text) !== null ? quote(text) : text;
+}
+
 /** The query that a form stands for. */
 export function toQuery(form: Form): string {
   const all: string[] = [];
@@ -74,7 +90,7 @@ export function toQuery(form: Form): string {
   const bounds = [bound(form.minimum, ">"), bound(form.maximum, "<")];
   all.push(...bounds.filter((one) => one !== null));
   for (const { key, value } of form.attributes) {
-    if (key !== "") all.push(`${attribute(key)} = ${LITERAL.test(value) ? value : quote(value)}`);
+    if (key !== "") all.push(`${attribute(key)} = ${literal(value)}`);
   }
   return all.length === 0 ? "{ }" : `{ ${all.join(" && ")} }`;
 }
@@ -129,8 +145,8 @@ export function fromQuery(query: string): Form | null {
     else if (key === "resource.service.name" && plain !== null) form.service = plain;
     else if (key === "name" && plain !== null) form.name = plain;
     else if (key === "status" && value === "error") form.failed = true;
-    else if (key.includes(".") && (plain !== null ? !LITERAL.test(plain) : LITERAL.test(value))) {
-      form.attributes.push({ key: key.replace(/^\./, ""), value: plain ?? value });
+    else if (key.includes(".") && (plain !== null || LITERAL.test(value))) {
+      form.attributes.push({ key: key.replace(/^\./, ""), value: plain === null ? value : fieldOf(plain) });
     } else return null;
   }
   return form;

@@ -17,29 +17,12 @@ import { QueryForm } from "./form-view";
 import { Plan } from "./plan";
 import { type Found, search, traceId } from "./query";
 import { QueryBar } from "./query-bar";
+import { recent, remember } from "./recent";
 import { Results } from "./results";
-import { isMetrics } from "./stage";
+import { filterOf, isMetrics } from "./stage";
 
-const RECENT = "tactus.recent";
-const MOST_RECENT = 20;
-
-function recent(): string[] {
-  try {
-    const kept: unknown = JSON.parse(localStorage.getItem(RECENT) ?? "[]");
-    return Array.isArray(kept) ? kept.filter((query) => typeof query === "string") : [];
-  } catch {
-    return [];
-  }
-}
-
-function remember(query: string) {
-  const all = [query, ...recent().filter((known) => known !== query)].slice(0, MOST_RECENT);
-  try {
-    localStorage.setItem(RECENT, JSON.stringify(all));
-  } catch {
-    // The browser keeps nothing, or is full: the search itself went well.
-  }
-}
+/** Said of a query that finds more than the spans of one filter. */
+const ONE_FILTER = "What differs works for queries of one filter { … } alone";
 
 /** A query that was run: with a range that does not move while it is looked at. */
 interface Run {
@@ -63,7 +46,10 @@ export function SearchPage() {
     .join("\n");
   const differs = params.value.get("differs") === "1";
   const columns = columnsOf(params.value.get("columns") ?? "");
-  const limit = Number(params.value.get("limit")) || config.value?.limits.defaultTraces || 20;
+  const limits = config.value?.limits;
+  const longest = limits?.searchSeconds ?? 0;
+  const most = limits?.traces || Number.POSITIVE_INFINITY;
+  const limit = Math.min(most, Number(params.value.get("limit")) || limits?.defaultTraces || 20);
 
   useEffect(() => {
     document.title = "Search – Tactus";
@@ -76,7 +62,7 @@ export function SearchPage() {
     running.current?.abort();
     const stop = new AbortController();
     running.current = stop;
-    const wrong = next && tooLong(next.range, config.value?.limits.searchSeconds ?? 0, "A search");
+    const wrong = next && tooLong(next.range, longest, "A search");
     found.value = null;
     error.value = wrong;
     run.value = next;
@@ -101,23 +87,24 @@ export function SearchPage() {
     if (before.current !== q) text.value = q;
     before.current = q;
     columnsText.value = params.value.get("columns") ?? "";
-    start(q === "" ? null : { q, range: rangeOf(params.value), limit, columns, at: Date.now() });
+    start(q === "" ? null : { q, range: rangeOf(params.value, longest), limit, columns, at: Date.now() });
   }, [asked]);
 
   const current = run.value;
   const typed = text.value;
-  const range = useMemo(() => current?.range ?? rangeOf(params.value), [current, asked]);
+  const range = useMemo(() => current?.range ?? rangeOf(params.value, longest), [current, asked]);
   const { problem, cost } = useCheck(typed, "search", range);
   const submit = () => {
     const id = traceId(text.value);
     if (id) return navigate(address(`trace/${id.trace}`, { span: id.span }));
     const query = text.value.trim() || "{ }";
-    if (query === q) start({ q, range: rangeOf(params.value), limit, columns, at: Date.now() });
+    if (query === q) start({ q, range: rangeOf(params.value, longest), limit, columns, at: Date.now() });
     else setParams({ q: query }, false);
   };
 
   const queries = useMemo(recent, [current]);
-  const baseline = baselineOf(current?.q ?? "");
+  const filter = filterOf(current?.q ?? "");
+  const baseline = baselineOf(filter ?? "");
   // The field says it already, and where.
   const isToldAbove = problem !== null && error.value !== null && typed.trim() === current?.q.trim();
   return (
@@ -131,7 +118,7 @@ export function SearchPage() {
         placeholder='{ resource.service.name = "shop" && duration > 1s } or a trace id'
         problem={problem}
         recent={queries}
-        limit={config.value?.limits.searchSeconds ?? 0}
+        limit={longest}
         run={submit}
       >
         <label class="hidden" for="limit">
@@ -142,7 +129,7 @@ export function SearchPage() {
           value={`${limit}`}
           onChange={(event) => setParams({ limit: event.currentTarget.value })}
         >
-          {[...new Set([20, 50, 100, 200, 500, limit])]
+          {[...new Set([20, 50, 100, 200, 500, limit].map((count) => Math.min(most, count)))]
             .sort((a, b) => a - b)
             .map((count) => (
               <option key={count} value={`${count}`}>
@@ -189,20 +176,28 @@ export function SearchPage() {
           <button
             type="button"
             aria-pressed={differs}
+            disabled={filter === null && !differs}
+            title={filter === null ? ONE_FILTER : undefined}
             onClick={() => setParams({ differs: differs ? null : "1" })}
           >
             What differs
           </button>
         </p>
       )}
-      {current && differs && found.value?.done && found.value.traces.length > 0 && (
-        <Differences
-          all={baseline}
-          selection={current.q}
-          range={current.range}
-          where={baseline === "{ }" ? undefined : baseline}
-        />
-      )}
+      {current &&
+        differs &&
+        found.value?.done &&
+        found.value.traces.length > 0 &&
+        (filter === null ? (
+          <p class="hint">{ONE_FILTER}.</p>
+        ) : (
+          <Differences
+            all={baseline}
+            selection={filter}
+            range={current.range}
+            where={baseline === "{ }" ? undefined : baseline}
+          />
+        ))}
       {current && found.value && <Results found={found.value} q={current.q} columns={current.columns} />}
       {!current && <Start recent={queries} />}
     </main>

@@ -13,6 +13,29 @@ function parts(query: string): { body: string; hints: string } {
   return { body: query, hints: "" };
 }
 
+function isBlank(token: string): boolean {
+  return token.trim() === "" || token.startsWith("//") || token.startsWith("/*");
+}
+
+const SELECTED = /^(\s*\|\s*select\s*\((?:"(?:[^"\\]|\\.)*"|[^()"])*\))*\s*$/;
+
+/** The filter of a query that finds the spans of one alone, whatever it selects of them; null for any other. */
+export function filterOf(query: string): string | null {
+  const { body } = parts(query);
+  let begin = -1;
+  let depth = 0;
+  for (const { 0: token, index } of body.matchAll(TOKEN)) {
+    if (isBlank(token)) continue;
+    if (begin < 0) begin = index;
+    if (token === "{") depth += 1;
+    if (token === "}") depth -= 1;
+    if (depth > 0) continue;
+    const end = index + token.length;
+    return token === "}" && SELECTED.test(body.slice(end)) ? body.slice(begin, end) : null;
+  }
+  return null;
+}
+
 /** Functions that make values of spans: their queries find no traces. */
 const FUNCTION =
   /^(rate|count_over_time|(min|max|avg|sum|quantile|histogram)_over_time|compare|service_graph)$/;
@@ -25,8 +48,7 @@ export function isMetrics(query: string): boolean {
     if (token === "{" || token === "(") depth += 1;
     if (token === "}" || token === ")") depth -= 1;
     if (depth === 0 && before === "|" && FUNCTION.test(token)) return true;
-    const isNothing = token.trim() === "" || token.startsWith("//") || token.startsWith("/*");
-    if (!isNothing) before = token;
+    if (!isBlank(token)) before = token;
   }
   return false;
 }

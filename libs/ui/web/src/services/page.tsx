@@ -21,8 +21,8 @@ const SORTED = ["name", "rate", "errors", "p50", "p95", "p99", "total"] as const
 /** Rate, errors and durations of services, and of the operations of one. */
 export function ServicesPage() {
   const service = params.value.get("service") ?? "";
-  const { range, again } = useRange();
   const limit = config.value?.limits.metricsSeconds ?? 0;
+  const { range, again } = useRange(limit);
   const wrong = tooLong(range, limit, "Services");
   const by = service === "" ? "resource.service.name" : "name";
   const condition = requestsTo(service);

@@ -1,5 +1,8 @@
 import { config } from "../api";
 import { counted } from "../format";
+import { visible } from "../names";
+import { around } from "../range";
+import { fixed } from "../range-select";
 import { address } from "../router";
 import { conditionOf } from "../search/form";
 import { Text } from "../text";
@@ -41,7 +44,13 @@ export function Attributes({ pairs = [], dropped, scope, trace, source }: Attrib
                     <Text value={key || "(empty)"} />
                   </dt>
                   <dd>
-                    {key.endsWith("stacktrace") ? <pre>{text}</pre> : text}
+                    {key.endsWith("stacktrace") ? (
+                      <pre role="region" aria-label={visible(key)} tabIndex={0}>
+                        {text}
+                      </pre>
+                    ) : (
+                      text
+                    )}
                     {condition !== null && <Alike condition={condition} trace={trace} />}
                   </dd>
                 </div>
@@ -60,11 +69,11 @@ const AROUND = 3_600;
 /** Leads to the spans that have the same value. */
 function Alike({ condition, trace }: { condition: string; trace: Skeleton }) {
   const at = Number(trace.begin / 1_000_000_000n);
-  const range = { from: `${Math.max(1, at - AROUND)}`, to: `${at + AROUND}` };
+  const range = around(at, AROUND, AROUND, config.value?.limits.searchSeconds ?? 0);
   return (
     <a
       class="alike"
-      href={address("search", { q: `{ ${condition} }`, ...range })}
+      href={address("search", { q: `{ ${condition} }`, ...fixed(range) })}
       title="Find spans with this value"
     >
       find

@@ -1,9 +1,11 @@
 import { useSignal } from "@preact/signals";
-import { useEffect } from "preact/hooks";
-import { reason } from "../api";
+import { useEffect, useLayoutEffect, useRef } from "preact/hooks";
+import { config, reason } from "../api";
 import { ErrorMessage } from "../error-message";
 import { counted, dated, duration, millisOf } from "../format";
 import { named } from "../names";
+import { around } from "../range";
+import { fixed } from "../range-select";
 import { address } from "../router";
 import { quote } from "../search/form";
 import { Chip } from "../search/results";
@@ -45,13 +47,22 @@ export function DetailsView({ model, found, state, details, source }: Props) {
     );
     return () => stop.abort();
   }, [row, trace, details, shown, problem]);
+  const element = useRef<HTMLElement>(null);
+  // Whoever closes them with a key goes on among the spans.
+  useLayoutEffect(
+    () => () => {
+      if (!element.current?.contains(document.activeElement)) return;
+      document.querySelector<HTMLElement>("[role=treegrid]")?.focus({ preventScroll: true });
+    },
+    [],
+  );
   const all = shown.value?.row === row ? shown.value.all : null;
   const service = serviceOf(trace, row);
   const parent = trace.parent[row];
   const name = nameOf(trace, row);
   const above = all?.[0]?.span.parentSpanId ?? "";
   return (
-    <aside class="details" aria-label="Selected span">
+    <aside ref={element} class="details" aria-label="Selected span">
       <div class="tools">
         <h2>
           <Chip name={service} /> <Label value={name} />
@@ -189,8 +200,7 @@ function Stored({ detail, trace, row, source }: StoredProps) {
         <a
           href={address("search", {
             q: `{ link:traceID = ${quote(traceId)} && link:spanID = ${quote(span.spanId)} }`,
-            from: `${Math.max(1, at - LINKED_BEFORE)}`,
-            to: `${at + LINKED_AFTER}`,
+            ...fixed(around(at, LINKED_BEFORE, LINKED_AFTER, config.value?.limits.searchSeconds ?? 0)),
           })}
         >
           Spans that link to this one

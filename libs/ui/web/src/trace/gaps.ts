@@ -77,7 +77,8 @@ export function silent(trace: Skeleton, size: Uint32Array, { critical }: Times):
     // Outside of its parent, or ended before it began, it says nothing about what that did.
     if (trace.start[child] < begin || to > end || to < trace.start[child]) return null;
     look(trace.start[child], child);
-    if (to >= covered) [covered, last] = [to, child];
+    const ended = Math.min(end, lastEnd(trace, child, size[child]));
+    if (ended >= covered) [covered, last] = [ended, child];
   }
   look(end, -1);
   if (time <= 0 || time < total * SHARE || time < critical[row] / 2) return null;
@@ -86,4 +87,11 @@ export function silent(trace: Skeleton, size: Uint32Array, { critical }: Times):
     row: after >= 0 ? after : before,
     text: `${label(trace, row)} has no span for ${duration(time)} ${where}: it waited for a lock or a pool, or worked by itself`,
   };
+}
+
+/** When the last of a span and all below it ends: what reads a message runs on after what sent it. */
+function lastEnd({ start, duration }: Skeleton, row: number, size: number): number {
+  let end = start[row] + duration[row];
+  for (let at = row + 1; at < row + size; at += 1) end = Math.max(end, start[at] + duration[at]);
+  return end;
 }

@@ -240,7 +240,8 @@ class Line {
     this.times.write(`×${integer(run.count)} `);
     const [shortest, longest] = [duration(run.shortest), duration(run.longest)];
     this.more.write(shortest === longest ? ` ${longest} each` : ` ${shortest} – ${longest}`);
-    this.draw(run.from, run.to - run.from, window, "group");
+    const isCritical = found !== null && countWithin(found.waited, row, run.end) > 0;
+    this.draw(run.from, run.to - run.from, window, isCritical ? "group critical" : "group");
     this.number.textContent = duration(run.to - run.from);
   }
 

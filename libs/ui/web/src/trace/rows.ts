@@ -161,14 +161,9 @@ export function indexOf(shown: Int32Array, row: number): number {
   return low;
 }
 
-/** Folds as they must be for `row` to be seen. */
-export function revealed(
-  trace: Skeleton,
-  runs: Runs,
-  size: Uint32Array,
-  { folded, open }: Folds,
-  row: number,
-): Folds {
+/** Folds as they must be for `row` to be seen; the same ones if they are so. */
+export function revealed(trace: Skeleton, runs: Runs, size: Uint32Array, folds: Folds, row: number): Folds {
+  const { folded, open } = folds;
   const still = new Set(folded);
   const opened = new Set(open);
   for (let at = row; at >= 0; at = trace.parent[at]) {
@@ -177,11 +172,11 @@ export function revealed(
     if (first >= 0) opened.add(first);
   }
   const isSame = still.size === folded.size && opened.size === open.size;
-  return isSame ? { folded, open } : { folded: still, open: opened };
+  return isSame ? folds : { folded: still, open: opened };
 }
 
 /** The first row of the run that a row is in, or -1. */
-function runStart(trace: Skeleton, runs: Runs, size: Uint32Array, row: number): number {
+export function runStart(trace: Skeleton, runs: Runs, size: Uint32Array, row: number): number {
   if (runs.count === 0) return -1;
   const above = trace.parent[row];
   const end = above < 0 ? trace.count : above + size[above];

@@ -1,10 +1,10 @@
 import { useMemo, useRef } from "preact/hooks";
-import { duration } from "../format";
+import { ticks } from "../format";
 import { LEAST, MOST, nameShare, setNameShare } from "./name-width";
 import { secondRows } from "./rows";
 import type { TraceState } from "./state";
 
-const SHARES = [0, 0.2, 0.4, 0.6, 0.8];
+const SHARES = [0, 0.2, 0.4, 0.6, 0.8, 1];
 
 /** What stands above the rows: how wide names are, what is folded, and times. */
 export function Ruler({ state }: { state: TraceState }) {
@@ -12,6 +12,7 @@ export function Ruler({ state }: { state: TraceState }) {
   const isFolded = state.folds.value.folded.size > 0;
   const { trace, shape } = state.model;
   const isFoldable = useMemo(() => secondRows(trace.parent, shape.size).length > 0, [trace, shape]);
+  const times = ticks(SHARES.map((share) => from + share * (to - from)));
   return (
     <div class="ruler">
       <span class="of-names">
@@ -24,14 +25,14 @@ export function Ruler({ state }: { state: TraceState }) {
         <Divider />
       </span>
       <span class="ticks" aria-hidden="true">
-        {SHARES.map((share) => (
+        {SHARES.slice(0, -1).map((share, at) => (
           <span key={share} style={{ left: `${share * 100}%` }}>
-            {duration(from + share * (to - from))}
+            {times[at]}
           </span>
         ))}
       </span>
       <span class="number" aria-hidden="true">
-        {duration(to)}
+        {times.at(-1)}
       </span>
     </div>
   );

@@ -10,6 +10,11 @@ export type View = (typeof VIEWS)[number];
 /** More folds than these would make addresses that some servers refuse. */
 const KEPT_FOLDS = 100;
 
+/** What an address has in place of the spans that one button folds: there may be many more of them. */
+const ALL = "all";
+/** What it has where no run is open, although the selected span is in one. */
+const NONE = "none";
+
 /** What an address has in place of a span that it knows the start of: unix milliseconds. */
 const STARTED = "started";
 
@@ -29,6 +34,7 @@ export class TraceState {
   readonly folds = signal<Folds>({ folded: new Set(), open: new Set() });
   /** A span of the calls that alone a flame graph shows, with all below them; -1: all of the trace. */
   readonly within = signal(-1);
+  private all: ReadonlySet<number> | null = null;
   private written = "";
   /** Of another page parameters mean something else. */
   private readonly path = location.pathname;
@@ -44,9 +50,12 @@ export class TraceState {
       const values = this.values();
       writeSoon(this, () => {
         if (location.pathname !== this.path) return;
-        // Another view is a step that the browser goes back from.
-        setParams(values, values.view === params.peek().get("view"));
-        this.written = params.peek().toString();
+        // What was written is known before anybody is told that the address changed: it is not read back.
+        batch(() => {
+          // Another view is a step that the browser goes back from.
+          setParams(values, values.view === params.peek().get("view"));
+          this.written = params.peek().toString();
+        });
       });
     });
     this.written = params.peek().toString();
@@ -72,6 +81,7 @@ export class TraceState {
         .join(".") || null;
     const { from, to } = this.window.value;
     const isWhole = from <= 0 && to >= extent;
+    const { folded, open } = this.folds.value;
     return {
       span: this.row.value >= 0 ? spanId(trace, this.row.value) : null,
       [STARTED]: null,
@@ -80,10 +90,24 @@ export class TraceState {
       view: this.view.value === "waterfall" ? null : this.view.value,
       from: isWhole ? null : `${Math.floor(from)}`,
       to: isWhole ? null : `${Math.ceil(to)}`,
-      folded: ids(this.folds.value.folded),
-      open: ids(this.folds.value.open),
+      folded: folded === this.all ? ALL : ids(folded),
+      open: ids(open) ?? (folded.size === 0 && this.isHidden() ? NONE : null),
       within: this.within.value >= 0 ? spanId(trace, this.within.value) : null,
     };
+  }
+
+  /** Rows that are folded at once, collected when somebody wants that: there may be half a million. */
+  private foldable(): ReadonlySet<number> {
+    const { trace, shape } = this.model;
+    this.all ??= new Set(secondRows(trace.parent, shape.size));
+    return this.all;
+  }
+
+  /** Whether a fold hides the selected row. */
+  private isHidden(): boolean {
+    const { trace, runs, shape } = this.model;
+    const folds = this.folds.value;
+    return revealed(trace, runs, shape.size, folds, this.row.value) !== folds;
   }
 
   private read(params: URLSearchParams) {
@@ -96,13 +120,17 @@ export class TraceState {
       this.find.value = params.get("find") ?? "";
       this.onlyMatches.value = params.get("only") === "1";
       this.view.value = VIEWS.find((view) => view === params.get("view")) ?? "waterfall";
-      this.folds.value = { folded: rows("folded"), open: rows("open") };
+      const folded = params.get("folded") === ALL ? this.foldable() : rows("folded");
+      this.folds.value = { folded, open: rows("open") };
       const from = Number(params.get("from") ?? 0);
       const to = Number(params.get("to") ?? extent);
       this.show(from < to ? { from, to } : { from: 0, to: extent });
       const started = params.get(STARTED);
       const named = rowOf(trace, params.get("span") ?? "");
-      this.select(named < 0 && started ? rowStarting(trace, Number(started)) : named);
+      const row = named < 0 && started ? rowStarting(trace, Number(started)) : named;
+      // Somebody may have folded away what is selected.
+      if (params.has("folded") || params.has("open")) this.row.value = row;
+      else this.select(row);
       this.within.value = rowOf(trace, params.get("within") ?? "");
     });
   }
@@ -148,9 +176,7 @@ export class TraceState {
 
   /** Folds all below the first spans, or opens whatever is folded. */
   foldAll(fold: boolean) {
-    const { trace, shape } = this.model;
-    const folded = new Set(fold ? secondRows(trace.parent, shape.size) : []);
-    this.folds.value = { ...this.folds.value, folded };
+    this.folds.value = { ...this.folds.value, folded: fold ? this.foldable() : new Set() };
   }
 
   toggleFold(row: number) {

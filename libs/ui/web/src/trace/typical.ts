@@ -1,4 +1,5 @@
-import { json } from "../api";
+import { config, json } from "../api";
+import { around, type Range } from "../range";
 import { padded } from "../router";
 import { quote } from "../search/form";
 import type { SearchTrace } from "../search/query";
@@ -9,9 +10,9 @@ import { nameOf, type Skeleton, serviceOf } from "./skeleton";
 const ALIKE = 50;
 const AROUND = 3_600;
 
-/** The first second that is looked at; 0 would be none. */
-function from(at: number): number {
-  return Math.max(1, at - AROUND);
+function rangeAround({ begin }: Skeleton): Range {
+  const limit = config.value?.limits.searchSeconds ?? 0;
+  return around(Number(begin / 1_000_000_000n), AROUND, AROUND, limit);
 }
 
 /**
@@ -20,14 +21,14 @@ function from(at: number): number {
  */
 export async function median(trace: Skeleton): Promise<string | null> {
   if (trace.count === 0) return null;
-  const at = Number(trace.begin / 1_000_000_000n);
+  const { from, to } = rangeAround(trace);
   const service = serviceOf(trace, 0);
   const ofService = service === "" ? "" : ` && resource.service.name = ${quote(service)}`;
   const query = new URLSearchParams({
     q: `{ nestedSetParent < 0 && name = ${quote(nameOf(trace, 0))}${ofService} }`,
-    start: `${from(at)}`,
-    end: `${at + AROUND}`,
-    limit: `${ALIKE}`,
+    start: `${from}`,
+    end: `${to}`,
+    limit: `${Math.min(ALIKE, config.value?.limits.traces || ALIKE)}`,
   });
   const { traces = [] } = await json<{ traces?: SearchTrace[] }>(`search?${query}`);
   return middle(traces.filter(({ traceID }) => padded(traceID) !== trace.traceId));
@@ -42,12 +43,12 @@ export function middle(traces: SearchTrace[]): string | null {
 
 /** The newest traces that began as this one, within an hour of it and without it; `few` of them where many would be too dear. */
 export function typical(trace: Skeleton, signal: AbortSignal, few = false): Promise<Typical> {
-  const at = Number(trace.begin / 1_000_000_000n);
+  const { from, to } = rangeAround(trace);
   const query = new URLSearchParams({
     service: serviceOf(trace, 0),
     operation: nameOf(trace, 0),
-    start: `${from(at)}`,
-    end: `${at + AROUND}`,
+    start: `${from}`,
+    end: `${to}`,
     without: trace.traceId,
     ...(few && { few: "true" }),
   });

@@ -1,7 +1,7 @@
 import { duration, integer } from "../format";
 import { inSentence } from "../names";
 import { type Typical, typicalPaths } from "./against";
-import type { Times } from "./analysis";
+import { shape, type Times } from "./analysis";
 import { type Finding, label } from "./finding";
 import { idle, silent } from "./gaps";
 import type { Path } from "./paths";
@@ -66,7 +66,7 @@ export function verdict(trace: Skeleton, size: Uint32Array, times: Times): Findi
     idle(trace),
     waited(trace, critical),
     silent(trace, size, times),
-    failed(trace, size),
+    failed(trace, critical),
     retried(trace, retry),
     repeated(trace, size, critical),
   ];
@@ -101,16 +101,21 @@ function waited(trace: Skeleton, critical: Float64Array): Finding | null {
   };
 }
 
-/** The deepest error: those above it usually follow from it. */
-function failed(trace: Skeleton, size: Uint32Array): Finding | null {
+/**
+ * The deepest error: those above it usually follow from it. Of several that are as deep, the one that the trace waited for,
+ * then the latest.
+ */
+function failed(trace: Skeleton, critical: Float64Array): Finding | null {
+  const { depth } = shape(trace.parent);
+  const isWaited = (row: number) => (critical[row] > 0 ? 1 : 0);
   let errors = 0;
   let first = -1;
   for (let row = 0; row < trace.count; row += 1) {
     if (!isError(trace, row)) continue;
     errors += 1;
-    // In preorder the first error whose subtree has no other is reached by going down from the first one.
-    const isBelow = first >= 0 && row < first + size[first];
-    if (first < 0 || isBelow) first = row;
+    const more =
+      depth[row] - depth[first] || isWaited(row) - isWaited(first) || trace.start[row] - trace.start[first];
+    if (first < 0 || more > 0) first = row;
   }
   if (first < 0) return null;
   const many = errors > 1 ? `; ${integer(errors)} spans failed` : "";

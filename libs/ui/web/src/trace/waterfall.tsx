@@ -5,7 +5,7 @@ import type { Details } from "./details";
 import { Lines } from "./lines";
 import { MARK_AFTER, type Marks, NO_MARKS, unmarked, withMarks } from "./marks";
 import type { Found, Model } from "./model";
-import { indexOf, marked, shownRows, withAncestors } from "./rows";
+import { indexOf, marked, runStart, shownRows, withAncestors } from "./rows";
 import { Ruler } from "./ruler";
 import type { Skeleton } from "./skeleton";
 import type { TraceState } from "./state";
@@ -110,7 +110,11 @@ export function Waterfall({ model, found, state, matches, details }: Props) {
   const press = (event: KeyboardEvent) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     const page = Math.max(1, Math.floor(viewHeight.value / lineHeight) - 1);
-    const isFolded = folds.folded.has(selected);
+    // The span of the line, which may be one that hides what is selected.
+    const line = index < 0 ? 0 : shown[index];
+    const row = index < 0 ? -1 : line < 0 ? ~line : line;
+    const isFolded = folds.folded.has(row);
+    const hasChildren = line >= 0 && shape.size[row] > 1;
     const actions: Record<string, () => void> = {
       ArrowDown: () => move(nextIndex(shown, index, 1)),
       ArrowUp: () => move(nextIndex(shown, index, -1)),
@@ -119,15 +123,16 @@ export function Waterfall({ model, found, state, matches, details }: Props) {
       Home: () => move(0),
       End: () => move(shown.length - 1),
       ArrowRight: () => {
-        const line = index < 0 ? 0 : shown[index];
         if (line < 0 && !folds.open.has(~line)) state.toggleRun(~line);
-        else if (isFolded) state.toggleFold(selected);
-        else if (selected >= 0 && shape.size[selected] > 1) move(nextIndex(shown, index, 1));
+        else if (isFolded) state.toggleFold(row);
+        else if (hasChildren) move(nextIndex(shown, index, 1));
       },
       ArrowLeft: () => {
-        if (selected < 0) return;
-        if (shape.size[selected] > 1 && !isFolded) state.toggleFold(selected);
-        else if (trace.parent[selected] >= 0) state.row.value = trace.parent[selected];
+        if (row < 0) return;
+        const run = wanted ? -1 : runStart(trace, runs, shape.size, row);
+        if (hasChildren && !isFolded) state.toggleFold(row);
+        else if (folds.open.has(run)) state.toggleRun(run);
+        else if (trace.parent[row] >= 0) state.row.value = trace.parent[row];
       },
     };
     const action = actions[event.key];
