@@ -132,6 +132,32 @@ def test_kill_at_random_instants_while_merging_loses_and_repeats_nothing(servers
     assert server.metric("tempodb_compaction_errors_total") == 0
 
 
+def test_blocks_are_kept_until_the_one_they_became_is_whole(servers):
+    server, pushed = with_blocks(servers, 2)
+    blocks = server.block_directories()
+    kept = server.blocks.parent / "kept"
+    shutil.copytree(server.blocks, kept)
+    server.config = merge(server.config, COMPACT)
+    server.start()
+    eventually(lambda: len(metas(server)) == 1, "the blocks are merged")
+    (merged,) = server.block_directories()
+    server.stop()
+    # As a restored backup may be: the sources are there, and of what they became only the meta.
+    for path in merged.iterdir():
+        if path.name != "meta.json":
+            path.unlink()
+    for block in blocks:
+        shutil.rmtree(block, ignore_errors=True)
+        shutil.copytree(kept / block.parent.name / block.name, block)
+    for index in merged.parent.glob("index.*"):
+        index.unlink()
+    server.start()
+    eventually(lambda: [meta["blockID"] for meta in metas(server)] == [merged.name] and (merged / "data.parquet").exists(),
+               "they are merged again", 30)
+    eventually(lambda: server.search("{}") == dict.fromkeys(pushed, 3), "every span is found", 30)
+    assert "lacks a file" in server.logs()
+
+
 def test_two_compactors_that_both_own_everything_lose_and_repeat_nothing(servers, bucket):
     writer = servers.start(config=merge(REST, bucket.config()))
     pushed = push_blocks(writer, 8)

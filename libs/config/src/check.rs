@@ -1,5 +1,6 @@
 //! Warns of combinations that are legal but look like a mistake. Each makes `-config.verify` fail.
 
+use crate::duration::GoDuration;
 use crate::sections::object_store::{Azure, Gcs, LocalStore, S3};
 use crate::sections::root::Config;
 use crate::target::{joins, services_of, single_binary};
@@ -36,11 +37,13 @@ pub(crate) fn suspects(config: &Config) -> Vec<Suspect> {
     let trace = &config.storage.trace;
     let compaction = &config.compactor.compaction;
     let poll = trace.blocklist_poll;
+    // A reader may learn of a block two polls later: the one that writes the index, and its own.
+    let two_polls = GoDuration::from(poll.as_std().saturating_mul(2));
     check(
-        config.ingester.complete_block_timeout < poll,
+        config.ingester.complete_block_timeout < two_polls,
         &["ingester.complete_block_timeout"],
-        Remedy::Set(poll.to_string()),
-        "ingester.complete_block_timeout < storage.trace.blocklist_poll: \
+        Remedy::Set(two_polls.to_string()),
+        "ingester.complete_block_timeout < 2 * storage.trace.blocklist_poll: \
          you may receive 404s between the time the ingesters have flushed a trace and the querier is aware of the new block",
     );
     check(

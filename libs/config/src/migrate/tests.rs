@@ -126,9 +126,9 @@ fn suspect_values_get_their_remedy() {
     }
     let why =
         |key: &str| found.findings.iter().find(|finding| finding.key == key).unwrap().why.clone();
-    assert!(why("ingester.complete_block_timeout").ends_with("; written as 10m0s"));
+    assert!(why("ingester.complete_block_timeout").ends_with("; written as 20m0s"));
     let document = document(&found);
-    assert!(document.contains("complete_block_timeout: 10m0s"), "{document}");
+    assert!(document.contains("complete_block_timeout: 20m0s"), "{document}");
     assert!(document.contains("compaction_cycle: 30ns"), "{document}");
     // What somebody has switched on stays on.
     assert!(document.contains("log_received_spans"), "{document}");
