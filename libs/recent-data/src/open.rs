@@ -37,7 +37,7 @@ impl Ingester {
         };
         let (wal, log_replay) =
             Wal::open_with(Layout::log(&root), wal_settings, Arc::clone(&settings.log_files))?;
-        warn_of_tempo(&root);
+        warn_of_tempo(&root, &bucket);
         let layout = Layout::create(&root).map_err(Error::io("create", &root))?;
         let ingester = Self::new(settings, (wal, layout), (bucket, written), registry);
         replay::restore(&ingester, log_replay)?;
@@ -62,7 +62,7 @@ impl Ingester {
 }
 
 /// Says how many write-ahead logs and blocks of Tempo's ingester lie in the directory: their spans are not read.
-fn warn_of_tempo(root: &Path) {
+fn warn_of_tempo(root: &Path, bucket: &Bucket) {
     let names_in = |path: &Path| -> Vec<String> {
         let entries = fs::read_dir(path).into_iter().flatten().flatten();
         entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
@@ -71,7 +71,9 @@ fn warn_of_tempo(root: &Path) {
     let logs = names_in(root);
     let logs = logs.iter().filter(|name| name.split_once('+').is_some_and(|(id, _)| is_id(id)));
     let of_blocks = root.join("blocks");
-    let blocks = names_in(&of_blocks);
+    // Our own may be there as well, in a local store.
+    let is_store = bucket.local_path("").is_some_and(|store| store == of_blocks);
+    let blocks = if is_store { Vec::new() } else { names_in(&of_blocks) };
     let blocks = blocks.iter().flat_map(|tenant| names_in(&of_blocks.join(tenant)));
     let (logs, blocks) = (logs.count(), blocks.filter(|name| is_id(name)).count());
     if logs + blocks > 0 {

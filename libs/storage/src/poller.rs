@@ -275,13 +275,8 @@ impl Poller {
             return self.list(tenant, is_last_attempt).await;
         }
         match self.read_index(tenant).await {
-            Ok(TenantPoll { index_created_at: Some(written), .. })
-                if self.memory.was_listed_after(&tenant.name, written) =>
-            {
-                // It lacks what the listing has found.
-                self.list(tenant, is_last_attempt).await
-            }
-            Ok(poll) => Ok(poll),
+            Ok(Some(poll)) => Ok(poll),
+            Ok(None) => self.list(tenant, is_last_attempt).await,
             Err(error) if self.settings.fallback => {
                 *index_errors += 1;
                 let (name, cause) = (&tenant.name, error_text(&error));

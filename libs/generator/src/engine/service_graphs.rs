@@ -127,10 +127,11 @@ impl ServiceGraphs {
                 continue;
             }
             let trace = batch.traces.ids[spans.trace[row] as usize];
-            let key = match side {
-                Side::Client => (trace, spans.span_id[row]),
-                Side::Server => (trace, spans.parent_span_id[row]),
+            let span = match side {
+                Side::Client => spans.span_id[row],
+                Side::Server => spans.parent_span_id[row],
             };
+            let key = (trace, span);
             if !self.looked_for.policies.keep(view, row) {
                 self.leave_out(key, side, now_ms);
                 continue;
@@ -140,8 +141,7 @@ impl ServiceGraphs {
                 continue;
             }
             let weight = self.looked_for.weight.of(view, row, resource);
-            let span = spans.span_id[row];
-            let half = Half { side, key, span, service, connection, weight };
+            let half = Half { side, key, service, connection, weight };
             self.take_half(&half, view, row, registry, now_ms);
         }
     }
@@ -172,8 +172,7 @@ impl ServiceGraphs {
         now_ms: i64,
     ) {
         let dimensions = self.recorder.dimensions();
-        if let Some(slot) = self.other_side(half) {
-            let edge = self.waiting.edge(slot);
+        if let Some((slot, edge)) = self.waiting.find(&half.key) {
             self.looked_for.write_half(half, view, row, edge, dimensions);
             if edge.is_complete() {
                 let edge = self.waiting.remove(slot);
@@ -181,9 +180,7 @@ impl ServiceGraphs {
             }
             return;
         }
-        let shared = if half.side == Side::Server { half.span } else { SpanId::default() };
-        let expires = self.expires(now_ms);
-        let mut edge = Edge { key: half.key, shared, expires, ..Edge::default() };
+        let mut edge = Edge { key: half.key, expires: self.expires(now_ms), ..Edge::default() };
         self.looked_for.write_half(half, view, row, &mut edge, dimensions);
         if edge.is_complete() {
             self.counted.edges += 1;
@@ -198,30 +195,6 @@ impl ServiceGraphs {
         } else {
             self.counted.edges += 1;
             self.waiting.insert(edge);
-        }
-    }
-
-    /// The call that waits for this side: between a span and its parent, or, as Zipkin's clients have it, between two spans
-    /// of one id.
-    fn other_side(&mut self, half: &Half) -> Option<u32> {
-        let same_span = (half.key.0, half.span);
-        match half.side {
-            Side::Client => match self.waiting.find(&half.key) {
-                Some((slot, _)) => Some(slot),
-                None => self.waiting.find_shared(&same_span).map(|(slot, _)| slot),
-            },
-            Side::Server => {
-                if let Some((slot, edge)) = self.waiting.find(&same_span)
-                    && edge.server == EMPTY
-                {
-                    return Some(slot);
-                }
-                let (slot, edge) = self.waiting.find(&half.key)?;
-                let is_of_another = edge.client == EMPTY && edge.shared != half.span;
-                let has_parent = !half.key.1.is_zero();
-                let is_free = is_of_another && has_parent && self.waiting.make_room(slot);
-                (!is_free).then_some(slot)
-            }
         }
     }
 

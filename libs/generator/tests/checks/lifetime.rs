@@ -222,29 +222,6 @@ fn calls_that_wait_when_their_processor_is_removed_still_count() {
 }
 
 #[test]
-fn spans_of_one_id_are_two_sides_of_a_call() {
-    let client = |id: &str| json!([span("front", "call", 3, id, "f1")]);
-    let server = |id: &str| json!([span("back", "handle", 2, id, "f1")]);
-    // Servers mostly end first.
-    for (first, then) in
-        [(client as fn(&str) -> Value, server as fn(&str) -> Value), (server, client)]
-    {
-        let mut bench = Bench::with(json!({"processors": ["service-graphs"]}), json!({}));
-        let resources = services(&["front", "back"]);
-        bench.push(&resources, &json!([span("front", "root", 2, "f1", "")]), PUSH_MS);
-        for id in ["c1", "c2", "c3"] {
-            bench.push(&resources, &first(id), PUSH_MS);
-        }
-        for id in ["c1", "c2", "c3"] {
-            bench.push(&resources, &then(id), PUSH_MS);
-        }
-        let kept = bench.collect(COLLECT_MS);
-        let edge = "traces_service_graph_request_total{__metrics_gen_instance=gen-0,client=front,server=back}";
-        assert_eq!(kept.samples[edge].last().unwrap().1, 3.0);
-    }
-}
-
-#[test]
 fn calls_that_wait_expire_when_the_clock_goes_back() {
     let hour = 3_600_000;
     let mut bench = Bench::with(

@@ -24,12 +24,16 @@ use crate::tenant_index::{Choose, MAX_STORED_BYTES, TenantIndex};
 const MAX_AHEAD: SignedDuration = SignedDuration::from_hours(1);
 
 impl Poller {
-    pub(super) async fn read_index(&self, tenant: &Tenant) -> Result<TenantPoll> {
+    /// The blocks that the index names; `None` if this process has listed the bucket since: the index lacks what it found.
+    pub(super) async fn read_index(&self, tenant: &Tenant) -> Result<Option<TenantPoll>> {
         let share = Arc::new(tenant.share());
         // A copied index must not show one tenant's blocks to another.
         let (choice, refused) = choice(tenant, &share);
         let mut index = self.load_index(&tenant.name, choice).await?;
         self.check_age(&tenant.name, &index)?;
+        if self.memory.was_listed_after(&tenant.name, index.created_at) {
+            return Ok(None);
+        }
         let foreign = refused.foreign.load(Relaxed);
         if foreign > 0 {
             let tenant = &tenant.name;
@@ -41,14 +45,14 @@ impl Poller {
         let created_at = index.created_at;
         let blocks = self.arrange(&tenant.name, index, Arc::default()).await?;
         let index_created_at = Some(created_at);
-        Ok(TenantPoll {
+        Ok(Some(TenantPoll {
             left_out: blocks.left_out(),
             blocks,
             unseen,
             index_created_at,
             metas_corrupt: foreign,
             ..TenantPoll::default()
-        })
+        }))
     }
 
     /// Reads the index of a tenant, whatever its age: those of its blocks that are chosen.

@@ -30,8 +30,6 @@ pub(super) enum Connection {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Edge {
     pub(super) key: EdgeKey,
-    /// The span of the server, if only that side is known. A client with the same id is its caller, too.
-    pub(super) shared: SpanId,
     /// Names of services; 0: that side is not known yet.
     pub(super) client: TextId,
     pub(super) server: TextId,
@@ -58,11 +56,6 @@ impl Edge {
         self.client != EMPTY && self.server != EMPTY
     }
 
-    /// As a key: the trace, and the span of the server.
-    fn shared_key(&self) -> EdgeKey {
-        (self.key.0, self.shared)
-    }
-
     /// Numbers of the texts it needs.
     fn texts(&self) -> impl Iterator<Item = TextId> {
         [self.client, self.server, self.peer].into_iter().chain(self.dimensions.iter().copied())
@@ -85,8 +78,6 @@ struct Slot {
 pub(super) struct EdgeStore {
     slots: Vec<Slot>,
     index: HashTable<u32>,
-    /// By trace and [`Edge::shared`], where that is not zero.
-    shared: HashTable<u32>,
     hasher: RandomState,
     oldest: u32,
     youngest: u32,
@@ -98,7 +89,6 @@ impl Default for EdgeStore {
         Self {
             slots: Vec::new(),
             index: HashTable::new(),
-            shared: HashTable::new(),
             hasher: RandomState::default(),
             oldest: NONE,
             youngest: NONE,
@@ -115,7 +105,7 @@ impl EdgeStore {
 
     /// Estimated memory, if an edge has so many dimensions.
     pub(super) fn bytes(&self, dimensions: usize) -> usize {
-        self.len() * (size_of::<Slot>() + 32 + dimensions * size_of::<TextId>())
+        self.len() * (size_of::<Slot>() + 16 + dimensions * size_of::<TextId>())
     }
 
     /// The edge of a key.
@@ -125,58 +115,9 @@ impl EdgeStore {
         Some((slot, &mut slots[slot as usize].edge))
     }
 
-    /// The edge of a slot that is in use.
-    pub(super) fn edge(&mut self, slot: u32) -> &mut Edge {
-        &mut self.slots[slot as usize].edge
-    }
-
-    /// The edge whose server has this trace and span.
-    pub(super) fn find_shared(&mut self, key: &EdgeKey) -> Option<(u32, &mut Edge)> {
-        let (slots, hash) = (&mut self.slots, self.hasher.hash_one(key));
-        let is_it = |slot: &u32| slots[*slot as usize].edge.shared_key() == *key;
-        let slot = *self.shared.find(hash, is_it)?;
-        Some((slot, &mut slots[slot as usize].edge))
-    }
-
-    /// Makes the key of an edge free for another server below the same span: from now on the edge is found only by the
-    /// span of its server. False if another edge has that.
-    pub(super) fn make_room(&mut self, slot: u32) -> bool {
-        let edge = &self.slots[slot as usize].edge;
-        let (old, new) = (edge.key, edge.shared_key());
-        if new.1.is_zero() || self.find(&new).is_some() {
-            return false;
-        }
-        self.forget(slot, old);
-        let edge = &mut self.slots[slot as usize].edge;
-        (edge.key, edge.shared) = (new, SpanId::default());
-        self.index_by_key(slot);
-        true
-    }
-
-    /// Takes a slot out of the indexes.
-    fn forget(&mut self, slot: u32, key: EdgeKey) {
-        let hash = self.hasher.hash_one(key);
-        if let Ok(entry) = self.index.find_entry(hash, |other| *other == slot) {
-            entry.remove();
-        }
-        let shared = self.slots[slot as usize].edge.shared_key();
-        if !shared.1.is_zero()
-            && let Ok(entry) =
-                self.shared.find_entry(self.hasher.hash_one(shared), |other| *other == slot)
-        {
-            entry.remove();
-        }
-    }
-
-    fn index_by_key(&mut self, slot: u32) {
-        let (slots, hasher) = (&self.slots, &self.hasher);
-        let hash_of = |slot: &u32| hasher.hash_one(slots[*slot as usize].edge.key);
-        self.index.insert_unique(hash_of(&slot), slot, hash_of);
-    }
-
     /// Keeps an edge whose key is not there yet.
     pub(super) fn insert(&mut self, edge: Edge) {
-        let is_shared = !edge.shared.is_zero();
+        let hash = self.hasher.hash_one(edge.key);
         let kept = Slot { edge, previous: self.youngest, next: NONE };
         let slot = match self.free {
             NONE => {
@@ -194,18 +135,18 @@ impl EdgeStore {
             youngest => self.slots[youngest as usize].next = slot,
         }
         self.youngest = slot;
-        self.index_by_key(slot);
-        if is_shared {
-            let (slots, hasher) = (&self.slots, &self.hasher);
-            let hash_of = |slot: &u32| hasher.hash_one(slots[*slot as usize].edge.shared_key());
-            self.shared.insert_unique(hash_of(&slot), slot, hash_of);
-        }
+        let (slots, hasher) = (&self.slots, &self.hasher);
+        self.index
+            .insert_unique(hash, slot, |slot| hasher.hash_one(slots[*slot as usize].edge.key));
     }
 
     /// Takes out the edge of a slot that [`Self::find`] told.
     pub(super) fn remove(&mut self, slot: u32) -> Edge {
         let place = slot as usize;
-        self.forget(slot, self.slots[place].edge.key);
+        let hash = self.hasher.hash_one(self.slots[place].edge.key);
+        if let Ok(entry) = self.index.find_entry(hash, |other| *other == slot) {
+            entry.remove();
+        }
         let (previous, next) = (self.slots[place].previous, self.slots[place].next);
         match previous {
             NONE => self.oldest = next,

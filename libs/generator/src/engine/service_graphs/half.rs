@@ -1,7 +1,5 @@
 //! One side of a call, as a span describes it.
 
-use tactus_model::SpanId;
-
 use super::super::interner::{EMPTY, TextId};
 use super::super::policies::Policies;
 use super::super::view::{Name, Names, View};
@@ -47,8 +45,6 @@ impl LookedFor {
 pub(super) struct Half {
     pub(super) side: Side,
     pub(super) key: EdgeKey,
-    /// Its own id.
-    pub(super) span: SpanId,
     pub(super) service: TextId,
     pub(super) connection: Connection,
     pub(super) weight: f64,
