@@ -1,8 +1,12 @@
 //! Converts `ValueUnsupported`, an AnyValue as protobuf JSON, back to the encoded message.
 
+use std::fmt;
+use std::str::FromStr;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
-use serde_json::{Map, Value};
+use serde::Deserialize;
+use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use tactus_model::ValueType;
 use tactus_model::any_value::{AnyValueRef, classify, decode, encode};
 use tactus_model::wire::put_message_field;
@@ -10,113 +14,256 @@ use tactus_model::wire::put_message_field;
 /// The type and the encoded AnyValue of a JSON text; `None` if it is not the protobuf JSON of an AnyValue.
 ///
 /// Accepts what protobuf JSON parsers must accept: integers as strings or numbers, either base64 alphabet with or
-/// without padding, original field names. Ignores unknown fields beside a known one.
+/// without padding, original field names. Ignores further fields beside a known one. The message is written while the
+/// text is read: lists may have millions of elements, so memory is a few times the message, whatever the elements are.
 pub(crate) fn parse(text: &[u8]) -> Option<(ValueType, Vec<u8>)> {
-    let value: Value = match has(text, b"oubleValue") || has(text, b"ouble_value") {
-        true => serde_json::from_slice(&with_quoted_numbers(text)).ok()?,
-        false => serde_json::from_slice(text).ok()?,
-    };
     let mut message = Vec::new();
-    put_any_value(value.as_object()?, &mut message)?;
+    let mut json = serde_json::Deserializer::from_slice(text);
+    AnyValue(&mut message).deserialize(&mut json).and_then(|()| json.end()).ok()?;
     let value_type = decode(&message).and_then(classify).ok()?;
     Some((value_type, message))
 }
 
-fn has(text: &[u8], part: &[u8]) -> bool {
-    text.windows(part.len()).any(|window| window == part)
+/// A member of an AnyValue, by its name in protobuf JSON or in the definition of the message.
+#[derive(Clone, Copy, Deserialize)]
+enum Member {
+    #[serde(rename = "stringValue", alias = "string_value")]
+    String,
+    #[serde(rename = "boolValue", alias = "bool_value")]
+    Bool,
+    #[serde(rename = "intValue", alias = "int_value")]
+    Int,
+    #[serde(rename = "doubleValue", alias = "double_value")]
+    Double,
+    #[serde(rename = "arrayValue", alias = "array_value")]
+    Array,
+    #[serde(rename = "kvlistValue", alias = "kvlist_value")]
+    KeyValues,
+    #[serde(rename = "bytesValue", alias = "bytes_value")]
+    Bytes,
+    #[serde(other)]
+    Unknown,
 }
 
-/// Puts the numbers of the text into quotes. Otherwise the JSON parser would round long numbers, and each compaction
-/// could change them again.
-fn with_quoted_numbers(text: &[u8]) -> Vec<u8> {
-    let mut quoted = Vec::with_capacity(text.len() + 16);
-    let (mut is_string, mut is_number, mut is_escaped) = (false, false, false);
-    for &byte in text {
-        let belongs = matches!(byte, b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E');
-        let starts = matches!(byte, b'0'..=b'9' | b'-') && !is_string;
-        if starts && !is_number || is_number && !belongs {
-            quoted.push(b'"');
-            is_number = !is_number;
+/// Appends an AnyValue to a message. The JSON parser's own limit on nesting bounds the recursion.
+struct AnyValue<'o>(&'o mut Vec<u8>);
+
+impl<'de> DeserializeSeed<'de> for AnyValue<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<(), D::Error> {
+        json.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for AnyValue<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an AnyValue")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let (mut is_known, mut has_unknown) = (false, false);
+        while let Some(member) = map.next_key::<Member>()? {
+            match member {
+                _ if is_known => drop(map.next_value::<IgnoredAny>()?),
+                Member::Unknown => has_unknown |= map.next_value::<Option<IgnoredAny>>()?.is_some(),
+                _ => is_known = put_member(member, &mut map, self.0)?,
+            }
         }
-        quoted.push(byte);
-        if byte == b'"' && !is_escaped {
-            is_string = !is_string;
+        match is_known || !has_unknown {
+            true => Ok(()),
+            false => Err(A::Error::custom("no member of an AnyValue")),
         }
-        is_escaped = is_string && byte == b'\\' && !is_escaped;
     }
-    if is_number {
-        quoted.push(b'"');
-    }
-    quoted
 }
 
-fn field<'j>(object: &'j Map<String, Value>, camel: &str, snake: &str) -> Option<&'j Value> {
-    object.get(camel).or_else(|| object.get(snake)).filter(|value| !value.is_null())
-}
-
-/// The JSON parser's own limit on nesting bounds the recursion.
-fn put_any_value(object: &Map<String, Value>, out: &mut Vec<u8>) -> Option<()> {
-    if let Some(text) = field(object, "stringValue", "string_value") {
-        encode(out, AnyValueRef::String(text.as_str()?.as_bytes()));
-    } else if let Some(flag) = field(object, "boolValue", "bool_value") {
-        encode(out, AnyValueRef::Bool(flag.as_bool()?));
-    } else if let Some(number) = field(object, "intValue", "int_value") {
-        let number = number.as_i64().or_else(|| number.as_str()?.parse().ok())?;
-        encode(out, AnyValueRef::Int(number));
-    } else if let Some(number) = field(object, "doubleValue", "double_value") {
-        encode(out, AnyValueRef::Double(double(number)?));
-    } else if let Some(array) = field(object, "arrayValue", "array_value") {
-        let mut elements = Vec::new();
-        for element in values(array)? {
-            let mut message = Vec::new();
-            put_any_value(element.as_object()?, &mut message)?;
-            put_message_field(&mut elements, 1, &message);
+/// Appends a value, unless it is `null`. Returns whether it was there.
+fn put_member<'de, A: MapAccess<'de>>(
+    member: Member,
+    map: &mut A,
+    out: &mut Vec<u8>,
+) -> Result<bool, A::Error> {
+    match member {
+        Member::String => {
+            let Some(text) = map.next_value::<Option<String>>()? else { return Ok(false) };
+            encode(out, AnyValueRef::String(text.as_bytes()));
         }
-        put_message_field(out, 5, &elements);
-    } else if let Some(list) = field(object, "kvlistValue", "kvlist_value") {
-        let mut pairs = Vec::new();
-        for pair in values(list)? {
-            put_message_field(&mut pairs, 1, &key_value(pair.as_object()?)?);
+        Member::Bool => {
+            let Some(flag) = map.next_value()? else { return Ok(false) };
+            encode(out, AnyValueRef::Bool(flag));
         }
-        put_message_field(out, 6, &pairs);
-    } else if let Some(text) = field(object, "bytesValue", "bytes_value") {
-        let text = text.as_str()?.trim_end_matches('=');
-        let bytes = STANDARD_NO_PAD.decode(text).or_else(|_| URL_SAFE_NO_PAD.decode(text)).ok()?;
-        put_message_field(out, 7, &bytes);
-    } else if object.values().any(|value| !value.is_null()) {
-        return None;
+        Member::Int => {
+            let Some(number) = map.next_value::<Option<Number<i64>>>()? else { return Ok(false) };
+            encode(out, AnyValueRef::Int(number.get()?));
+        }
+        Member::Double => {
+            let Some(number) = map.next_value::<Option<Number<f64>>>()? else { return Ok(false) };
+            encode(out, AnyValueRef::Double(number.get()?));
+        }
+        Member::Array | Member::KeyValues => {
+            let mut elements = Vec::new();
+            let are_pairs = matches!(member, Member::KeyValues);
+            let list = Nullable(List { out: &mut elements, are_pairs });
+            if !map.next_value_seed(list)? {
+                return Ok(false);
+            }
+            put_message_field(out, if are_pairs { 6 } else { 5 }, &elements);
+        }
+        Member::Bytes => {
+            let Some(text) = map.next_value::<Option<String>>()? else { return Ok(false) };
+            let text = text.trim_end_matches('=');
+            let bytes = STANDARD_NO_PAD.decode(text).or_else(|_| URL_SAFE_NO_PAD.decode(text));
+            put_message_field(out, 7, &bytes.map_err(A::Error::custom)?);
+        }
+        Member::Unknown => return Ok(false),
     }
-    Some(())
+    Ok(true)
 }
 
-/// The `values` of an array or key-value list; none if the field is missing.
-fn values(list: &Value) -> Option<&[Value]> {
-    match list.as_object()?.get("values") {
-        None | Some(Value::Null) => Some(&[]),
-        Some(values) => values.as_array().map(Vec::as_slice),
+/// A number, or its text. Rust reads `NaN`, `Infinity` and `-Infinity` as protobuf JSON writes them.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Number<T> {
+    Number(T),
+    Text(String),
+}
+
+impl<T: FromStr> Number<T> {
+    fn get<E: Error>(self) -> Result<T, E> {
+        match self {
+            Self::Number(number) => Ok(number),
+            Self::Text(text) => text.parse().map_err(|_| E::custom("not a number")),
+        }
     }
 }
 
-fn key_value(pair: &Map<String, Value>) -> Option<Vec<u8>> {
-    let mut message = Vec::new();
-    if let Some(key) = pair.get("key") {
-        put_message_field(&mut message, 1, key.as_str()?.as_bytes());
+/// What may be `null`, which is left out. Returns whether it was there.
+struct Nullable<S>(S);
+
+impl<'de, S: DeserializeSeed<'de, Value = ()>> DeserializeSeed<'de> for Nullable<S> {
+    type Value = bool;
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<bool, D::Error> {
+        json.deserialize_option(self)
     }
-    if let Some(value) = field(pair, "value", "value") {
-        let mut any_value = Vec::new();
-        put_any_value(value.as_object()?, &mut any_value)?;
-        put_message_field(&mut message, 2, &any_value);
-    }
-    Some(message)
 }
 
-fn double(number: &Value) -> Option<f64> {
-    match number.as_str() {
-        None => number.as_f64(),
-        Some("NaN") => Some(f64::NAN),
-        Some("Infinity") => Some(f64::INFINITY),
-        Some("-Infinity") => Some(f64::NEG_INFINITY),
-        Some(text) => text.parse().ok(),
+impl<'de, S: DeserializeSeed<'de, Value = ()>> Visitor<'de> for Nullable<S> {
+    type Value = bool;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a message or null")
+    }
+
+    fn visit_none<E: Error>(self) -> Result<bool, E> {
+        Ok(false)
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, json: D) -> Result<bool, D::Error> {
+        self.0.deserialize(json).map(|()| true)
+    }
+}
+
+/// Appends the elements of an ArrayValue or a KeyValueList, an object whose only member is `values`.
+struct List<'o> {
+    out: &'o mut Vec<u8>,
+    are_pairs: bool,
+}
+
+impl<'de> DeserializeSeed<'de> for List<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<(), D::Error> {
+        json.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for List<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of values")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let Self { out, are_pairs } = self;
+        while let Some(name) = map.next_key::<String>()? {
+            match name.as_str() {
+                "values" => drop(map.next_value_seed(Nullable(Elements(List { out, are_pairs })))?),
+                _ => drop(map.next_value::<IgnoredAny>()?),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The array of a [`List`].
+struct Elements<'o>(List<'o>);
+
+impl<'de> DeserializeSeed<'de> for Elements<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<(), D::Error> {
+        json.deserialize_seq(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Elements<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<(), A::Error> {
+        let List { out, are_pairs } = self.0;
+        let mut message = Vec::new();
+        loop {
+            message.clear();
+            let found = match are_pairs {
+                true => elements.next_element_seed(KeyValue(&mut message))?,
+                false => elements.next_element_seed(AnyValue(&mut message))?,
+            };
+            let Some(()) = found else { return Ok(()) };
+            put_message_field(out, 1, &message);
+        }
+    }
+}
+
+/// Appends a KeyValue.
+struct KeyValue<'o>(&'o mut Vec<u8>);
+
+impl<'de> DeserializeSeed<'de> for KeyValue<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<(), D::Error> {
+        json.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for KeyValue<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a key and a value")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        while let Some(name) = map.next_key::<String>()? {
+            match name.as_str() {
+                "key" => put_message_field(self.0, 1, map.next_value::<String>()?.as_bytes()),
+                "value" => {
+                    let mut value = Vec::new();
+                    if map.next_value_seed(Nullable(AnyValue(&mut value)))? {
+                        put_message_field(self.0, 2, &value);
+                    }
+                }
+                _ => drop(map.next_value::<IgnoredAny>()?),
+            }
+        }
+        Ok(())
     }
 }
 
@@ -176,15 +323,18 @@ mod tests {
     }
 
     #[test]
-    fn quotes_go_around_numbers_only() {
-        let cases = [
-            (r#"{"doubleValue":-1.5e+3}"#, r#"{"doubleValue":"-1.5e+3"}"#),
-            (r#"[1, 2 ,"3"]"#, r#"["1", "2" ,"3"]"#),
-            (r#"{"a\"1":"\\","b":0}"#, r#"{"a\"1":"\\","b":"0"}"#),
-            ("7", r#""7""#),
-        ];
-        for (text, expected) in cases {
-            assert_eq!(String::from_utf8_lossy(&with_quoted_numbers(text.as_bytes())), expected);
+    fn null_is_left_out_and_further_fields_are_ignored() {
+        let nothing = parse(br#"{"stringValue":null,"arrayValue":null}"#).unwrap();
+        assert_eq!(nothing, (ValueType::Unset, Vec::new()));
+        let text = br#"{"more":[{}],"stringValue":null,"string_value":"a","intValue":"x"}"#;
+        assert_eq!(decode(&parse(text).unwrap().1), Ok(DecodedValue::String(b"a")));
+        let pair = br#"{"kvlistValue":{"values":[{"key":"k","value":null}],"more":1}}"#;
+        let (_, message) = parse(pair).unwrap();
+        let DecodedValue::KeyValues(pairs) = decode(&message).unwrap() else { panic!("no list") };
+        let pairs: Vec<_> = key_values(pairs).map(Result::unwrap).collect();
+        assert_eq!(pairs, [(&b"k"[..], DecodedValue::Unset)]);
+        for text in [r#"{"arrayValue":{"values":[null]}}"#, "null", r#"{"stringValue":"a"} 1"#] {
+            assert_eq!(parse(text.as_bytes()), None, "{text}");
         }
     }
 

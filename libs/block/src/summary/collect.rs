@@ -16,6 +16,8 @@ const MAX_VALUE_BYTES: usize = 64 << 10;
 pub(super) const MAX_BYTES: usize = 2 << 20;
 /// Bytes that a name or a value counts in addition to its text.
 pub(super) const ENTRY_BYTES: usize = 32;
+/// Attributes of a row group that each kind of owner may have in a summary. More names than this could not be listed.
+const MAX_ATTRIBUTES: usize = MAX_BYTES / ENTRY_BYTES;
 
 /// Collects the content of [`super::BlockValues`], within limits.
 ///
@@ -26,6 +28,8 @@ pub(crate) struct ValueCollector {
     row_groups: u32,
     width: u32,
     is_complete: bool,
+    /// False once a row group had too many attributes: a name that is new then may have been there.
+    takes_names: bool,
     bytes: usize,
     attributes: HashMap<(ValueOwner, Box<[u8]>), Collected, RandomState>,
     /// `None` if none is wanted.
@@ -63,7 +67,8 @@ impl ValueCollector {
     pub(crate) fn new(has_filter: bool) -> Self {
         let attributes = HashMap::default();
         let filter = has_filter.then(BlockFilter::default);
-        Self { row_groups: 0, width: 1, is_complete: true, bytes: 0, attributes, filter }
+        let (is_complete, takes_names) = (true, true);
+        Self { row_groups: 0, width: 1, is_complete, takes_names, bytes: 0, attributes, filter }
     }
 
     /// Adds a row group with all columns, which takes this many bytes in the file.
@@ -87,8 +92,11 @@ impl ValueCollector {
             (AttributeOwner::Link, &batch.links.attributes, None),
         ];
         for (owner, list, in_use) in lists {
-            finder.find(list, in_use);
+            let is_complete = finder.find(list, in_use);
             let owner = ValueOwner::Attribute(owner);
+            if !is_complete {
+                self.leave_open(owner, bit);
+            }
             for found in finder.take() {
                 let name = strings.get(found.key);
                 if !self.merge(owner, name, &found, strings, bit) {
@@ -96,6 +104,7 @@ impl ValueCollector {
                         .extend(found.into_strings().map(|codes| (key_hash(owner, name), codes)));
                 }
             }
+            self.takes_names &= is_complete;
         }
         let of_scopes = |codes: &[StringCode]| -> Vec<StringCode> {
             let used = codes.iter().zip(&scopes).filter(|(_, in_use)| **in_use);
@@ -122,6 +131,16 @@ impl ValueCollector {
         self.row_groups += 1;
     }
 
+    /// Says of every attribute of an owner that it may have any value in this row group.
+    fn leave_open(&mut self, owner: ValueOwner, bit: u64) {
+        self.is_complete = false;
+        let of_owner = self.attributes.iter_mut().filter(|((one, _), _)| *one == owner);
+        for (_, attribute) in of_owner {
+            attribute.present |= bit;
+            attribute.closed_at.get_or_insert(self.row_groups);
+        }
+    }
+
     /// Halves the number of bits in use.
     fn widen(&mut self) {
         self.width = self.width.saturating_mul(2);
@@ -141,7 +160,7 @@ impl ValueCollector {
     ) -> bool {
         let key = (owner, Box::from(name));
         if !self.attributes.contains_key(&key) {
-            if self.bytes + name.len() + ENTRY_BYTES > MAX_BYTES {
+            if !self.takes_names || self.bytes + name.len() + ENTRY_BYTES > MAX_BYTES {
                 self.is_complete = false;
                 return false;
             }
@@ -279,7 +298,9 @@ impl Finder {
         }
     }
 
-    fn find(&mut self, list: &AttributeList, in_use: Option<&[bool]>) {
+    /// False if there are too many attributes: of those beyond, nothing is known.
+    fn find(&mut self, list: &AttributeList, in_use: Option<&[bool]>) -> bool {
+        let mut is_complete = true;
         let (keys, types) = (list.keys.as_slice(), list.types.as_slice());
         let payloads = list.payloads.as_slice();
         for owner in 0..list.owners() {
@@ -289,6 +310,10 @@ impl Finder {
             for entry in list.range(owner) {
                 let key = keys[entry];
                 if self.by_key[key as usize] == 0 {
+                    if self.found.len() >= MAX_ATTRIBUTES {
+                        is_complete = false;
+                        continue;
+                    }
                     let found = self.nothing_found(key);
                     self.found.push(found);
                     self.by_key[key as usize] = self.found.len() as u32;
@@ -305,6 +330,7 @@ impl Finder {
                 }
             }
         }
+        is_complete
     }
 
     fn find_codes(&mut self, codes: &[StringCode]) -> Found {

@@ -15,6 +15,9 @@ const BYTES_A_FILTER_BYTE: u64 = 34;
 /// Approximate bits of an entry, for fingerprints of 8 and of 16 bits.
 const ENTRY_BITS: [u64; 2] = [10, 20];
 
+/// Bits of the hash of an attribute.
+const KEY_BITS: u64 = 64;
+
 /// More than any writer makes.
 const MAX_SEGMENTS: u32 = 1 << 28;
 
@@ -89,7 +92,8 @@ impl RowGroupFilter {
         let (mut keys, mut all) = (HashSet::default(), Vec::new());
         for (key, codes) in attributes {
             let count = (all.len() + codes.len()) as u64;
-            if count.saturating_mul(ENTRY_BITS[0]) > budget_bits {
+            let key_bits = KEY_BITS * (keys.len() as u64 + 1);
+            if count.saturating_mul(ENTRY_BITS[0]).saturating_add(key_bits) > budget_bits {
                 break;
             }
             all.extend(codes.into_iter().map(|code| entry_hash(key, strings.get(code))));

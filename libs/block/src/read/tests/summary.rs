@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use tactus_model::Projection;
-use tactus_model::wire::put_varint;
+use tactus_model::wire::{put_message_field, put_varint};
+use tactus_model::{BatchBuilder, BuilderLimits, Projection};
 use tactus_storage::meta::SummaryParts;
 
 use super::generated::{Shape, batch};
@@ -288,6 +288,57 @@ fn many_values_are_not_listed_and_few_are() {
     let told = many.may_hold(owner, b"name", &|name| name == b"op-41");
     assert_eq!(told, [Some(false), None, None]);
     assert!(file.bytes.len() < 100_000, "{}", file.bytes.len());
+}
+
+/// One span after the other with these attributes, a thousand each.
+fn batch_of_names(trace: u8, names: impl Iterator<Item = String>) -> SpanBatch {
+    let mut builder = BatchBuilder::new(BuilderLimits::default());
+    let (resource, scope) = (builder.resource(b"").unwrap(), builder.scope(b"").unwrap());
+    let names: Vec<_> = names.collect();
+    let mut spans = Vec::new();
+    for (number, names) in (1u64..).zip(names.chunks(1_000)) {
+        let mut span = Vec::new();
+        put_message_field(&mut span, 1, &[trace; 16]);
+        put_message_field(&mut span, 2, &number.to_be_bytes());
+        for name in names {
+            let mut attribute = Vec::new();
+            put_message_field(&mut attribute, 1, name.as_bytes());
+            // An AnyValue with the string "v".
+            put_message_field(&mut attribute, 2, &[10, 1, b'v']);
+            put_message_field(&mut span, 9, &attribute);
+        }
+        put_message_field(&mut spans, 2, &span);
+    }
+    builder.append_scope_spans(resource, scope, &spans, |_, _| true).unwrap();
+    builder.finish()
+}
+
+#[test]
+fn names_beyond_those_that_a_summary_takes_are_not_hidden() {
+    let names = |names: Range<u32>| names.map(|name| format!("{name}"));
+    let few = [70_123, 70_124];
+    let batches = [
+        batch_of_names(1, names(0..10).chain(names(70_000..70_001))),
+        batch_of_names(2, names(0..70_500)),
+        batch_of_names(3, few.into_iter().map(|name| name.to_string())),
+    ];
+    let (_, _, file) = write(&batches);
+    let (values, filter) = (values_of(&file), filter_of(&file));
+    assert!(values.names(AttributeOwner::Span).is_none());
+    let owner = ValueOwner::Attribute(AttributeOwner::Span);
+    let is_hidden = |name: &str, row_group: usize| {
+        let name = name.as_bytes();
+        values.may_be_present(owner, name, row_group) == Some(false)
+            || values.may_hold(owner, name, &|value| value == b"v")[row_group] == Some(false)
+            || filter.may_hold(owner, name, b"v").get(row_group) == Some(&Some(false))
+    };
+    for (row_group, batch) in batches.iter().enumerate() {
+        for attribute in list_of(batch, AttributeOwner::Span) {
+            let name = String::from_utf8(batch.strings.get(attribute.key).to_vec()).unwrap();
+            assert!(!is_hidden(&name, row_group), "{name} in {row_group}");
+        }
+    }
+    assert!(is_hidden("9", 2), "of the other row groups it is known");
 }
 
 #[test]
