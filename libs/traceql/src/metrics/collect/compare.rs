@@ -3,7 +3,7 @@
 mod counter;
 mod values;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use foldhash::fast::RandomState;
 use tactus_model::{AttributeList, StringCode};
@@ -36,6 +36,9 @@ const SENT_TWICE: usize = 2;
 const ENTRIES_AT_A_TIME: usize = 1 << 16;
 const ENTRY_BYTES: usize = 24;
 const PAIR_BYTES: usize = 128;
+
+/// Up to this many attributes of an owner are compared with each other to find a key that it has twice.
+const FEW_ATTRIBUTES: usize = 64;
 
 /// The number of an attribute of a comparison.
 pub(super) type AttributeNumber = u32;
@@ -229,14 +232,20 @@ impl Comparison {
         labels.chain([std::mem::take(&mut self.held)]).collect()
     }
 
+    /// The number of an attribute, which is added if it is new. Once no memory is left, any number is returned, because
+    /// the result will be discarded.
     fn attribute_number(&mut self, attribute: &Attribute) -> AttributeNumber {
         if let Some(&number) = self.index.get(attribute) {
             return number;
+        }
+        if !self.held.has_room() && !self.counts.is_empty() {
+            return 0;
         }
         let number = self.counts.len() as AttributeNumber;
         let counts = ValueCounts::new(attribute.to_string().into());
         self.bytes += counts.bytes();
         self.all_bytes += counts.all_bytes();
+        self.held.grow_to(self.bytes * SENT_TWICE);
         self.counts.push(counts);
         self.index.insert(attribute.clone(), number);
         number
@@ -345,12 +354,20 @@ impl<'v> Entries<'v> {
     }
 }
 
-/// Calls `visit(key, entry)` for the first entry of each key of an owner.
+/// Calls `visit(key, entry)` for the first entry of each key of an owner, until the query is over.
 fn for_each_once(list: &AttributeList, owner: usize, mut visit: impl FnMut(StringCode, usize)) {
     let range = list.range(owner);
+    let mut seen = HashSet::with_hasher(RandomState::default());
     for entry in range.clone() {
+        if tick(20) {
+            return;
+        }
         let key = list.keys[entry];
-        if !list.keys[range.start..entry].contains(&key) {
+        let is_first = match range.len() {
+            ..=FEW_ATTRIBUTES => !list.keys[range.start..entry].contains(&key),
+            _ => seen.insert(key),
+        };
+        if is_first {
             visit(key, entry);
         }
     }

@@ -9,8 +9,8 @@ use crate::metrics::collect::labels::Labels;
 use crate::metrics::collect::series::Points;
 use crate::metrics::{ComparedSide, Exemplar, LabelValue, PartialSeries, SeriesKey};
 
-/// Estimated bytes of an attribute without its values, and of the count of a value in an interval.
-const ATTRIBUTE_BYTES: usize = 512;
+/// Estimated bytes of an attribute with the tables for its first value, and of the count of a value in an interval.
+const ATTRIBUTE_BYTES: usize = 1_024;
 const POINT_BYTES: usize = 36;
 
 /// If a side has more spans than this, a single one does not matter.
@@ -74,6 +74,10 @@ impl ValueCounts {
         }
         let place = self.labels.number(value) as usize;
         if place >= self.values.len() {
+            if place == 0 {
+                // Most of very many attributes have one value.
+                self.values.reserve_exact(1);
+            }
             self.values.resize_with(place + 1, Default::default);
             self.bytes += size_of::<[Points; 2]>();
         }
