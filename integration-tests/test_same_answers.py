@@ -124,6 +124,40 @@ def test_replicated_spans_that_are_sent_again_count_once(tmp_path, bucket):
         assert total(frontend, "{}") == 90
 
 
+def test_spans_that_are_sent_again_while_an_ingester_is_down_count_once(tmp_path, bucket):
+    """It has one of two copies, and may be the one that counts it."""
+    counts = {"ingester": 3, "distributor": 1, "query-frontend": 1, "querier": 1}
+    held = {
+        "multitenancy_enabled": True,
+        "ingester": {"complete_block_timeout": "10m", "max_block_duration": "10m", "trace_idle_period": "10m", "trace_live_period": "10m"},
+    }
+    # Which ingester counts differs from tenant to tenant.
+    tenants = [{"X-Scope-OrgID": f"t{number}"} for number in range(8)]
+    with Cluster(tmp_path, bucket, counts, config=held) as cluster:
+        cluster.start()
+        distributor, frontend, missing = cluster["distributor-0"], cluster["query-frontend-0"], cluster["ingester-1"]
+        sent = [(tenant, otlp.export(*otlp.trace(3))) for tenant in tenants for _ in range(4)]
+
+        def push_all():
+            for tenant, request in sent:
+                assert distributor.push(request, headers=tenant).status_code == 200
+
+        def totals():
+            now = int(time.time())
+            window = {"q": "{ } | count_over_time()", "start": now - 600, "end": now + 60}
+            answers = [frontend.get("/api/metrics/query", headers=tenant, **window).json() for tenant in tenants]
+            return [sum(series["value"] for series in answer["series"]) for answer in answers]
+
+        push_all()
+        eventually(lambda: totals() == [12] * 8, "all are counted")
+        missing.kill()
+        push_all()
+        missing.start()
+        eventually(lambda: frontend.get("/api/search", q="{ }", headers=tenants[0]).headers.get("X-Tactus-Partial") is None, "it is back", 60)
+        for _ in range(5):
+            assert totals() == [12] * 8
+
+
 def test_empty_service_name_stays_empty_and_is_not_missing(servers):
     server = servers.start(config=REST)
     trace_id = otlp.trace(1)[0].trace_id

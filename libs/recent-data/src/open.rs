@@ -29,7 +29,7 @@ impl Ingester {
         registry: &Registry,
     ) -> Result<Arc<Self>, Error> {
         let root = settings.directory.clone();
-        fs::create_dir_all(&root).map_err(Error::io("create", &root))?;
+        fs::create_dir_all(&root).map_err(Error::io("storage.trace.wal.path: create", &root))?;
         let wal_settings = tactus_wal::Settings {
             fsync_interval: settings.fsync_interval,
             first_part: first_free_part(&root),

@@ -36,9 +36,13 @@ pub(crate) struct Share {
     /// Origins of which this ingester had dropped traces when the request was made.
     told_thinned: OriginSet,
     differing: Differing,
-    /// The origins that any of the asked ingesters has.
-    held: OriginSet,
+    /// The origins that each of the asked ingesters has.
+    held: Vec<OriginSet>,
 }
+
+/// How strong a copy of a span is against copies with other origins: the number of ingesters that have its origin, and the
+/// origin.
+pub(crate) type Weight = (usize, u64);
 
 /// Some of the spans of a batch.
 #[derive(Debug, PartialEq)]
@@ -76,7 +80,7 @@ impl Share {
         for Holder { ingester_id, complete, incomplete, thinned, .. } in &request.holders {
             let (complete, incomplete, thinned) = (set(complete)?, set(incomplete)?, set(thinned)?);
             let holder = HeldOrigins { complete, incomplete, thinned, has_none: false };
-            share.held.unite(&holder.all());
+            share.held.push(holder.all());
             if ingester_id == own_id {
                 own.unite(&holder);
             } else {
@@ -151,17 +155,23 @@ impl Share {
         }
     }
 
-    /// The weight of a copy of a span against copies with other origins, which exist if a client sent the span again.
-    /// The highest origin counts, like in cuts, so that everybody who sees some of the copies agrees. If a block has a
-    /// copy, none counts here. `None`: nobody counts this copy.
-    pub(crate) fn weight(&self, origin: u64) -> Option<u64> {
+    /// The weight of a copy of a span against copies with other origins, which exist if a client sent the span again. The
+    /// heaviest counts.
+    ///
+    /// An ingester that missed one of two pushes counts its copy of the other if it is the first to have that, whatever
+    /// others have. So the origin that more ingesters have comes first: whoever would count the other one sees both. If a
+    /// block has a copy, none counts here. `None`: nobody counts this copy.
+    pub(crate) fn weight(&self, origin: u64) -> Option<Weight> {
         if origin != 0 && self.stored.contains(origin) && !self.may_be_stored(origin) {
-            return Some(u64::MAX);
+            return Some((usize::MAX, u64::MAX));
         }
         if is_of_block(origin) {
-            return Some(0);
+            return Some((0, 0));
         }
-        self.held.contains(origin).then_some(origin)
+        match self.held.iter().filter(|held| held.contains(origin)).count() {
+            0 => None,
+            holders => Some((holders, origin)),
+        }
     }
 
     /// The spans of a live batch that are to be counted.

@@ -17,7 +17,7 @@ use super::{count_scattered, count_whole_traces, stored::Stored};
 use crate::{
     recent_view::{Gathered, ID_BYTES, Place, RecentView, Scattered},
     segment::OpenSegment,
-    share::{Part, Share, none_origin},
+    share::{Part, Share, Weight, none_origin},
 };
 
 /// Counts this ingester's share of the spans.
@@ -93,7 +93,7 @@ impl Counting<'_> {
     }
 
     /// For each span of these traces, the weight of the copy that counts.
-    fn winners(&self, split: &HashSet<TraceId>) -> (HashMap<SpanKey, u64>, Held) {
+    fn winners(&self, split: &HashSet<TraceId>) -> (HashMap<SpanKey, Weight>, Held) {
         let (mut winners, mut held) = (HashMap::new(), Held::default());
         self.view.for_each_batch(|place, batch| {
             if is_over() || !self.scattered.touches(place) {
@@ -132,7 +132,7 @@ impl Counting<'_> {
     fn count_spans(
         &self,
         split: &HashSet<TraceId>,
-        (mut winners, _held): (HashMap<SpanKey, u64>, Held),
+        (mut winners, _held): (HashMap<SpanKey, Weight>, Held),
         collector: &mut MetricsCollector,
     ) -> Result<(), MetricsError> {
         let mut result = Ok(());
@@ -172,7 +172,7 @@ impl Counting<'_> {
     /// All spans of these traces, each once, and which of them count.
     fn gather(&self, wanted: &HashSet<TraceId>) -> (Gathered, Bitmap) {
         let (mut parts, held) = self.view.fragments(wanted);
-        let mut weights: HashMap<u64, Option<u64>> = HashMap::new();
+        let mut weights: HashMap<u64, Option<Weight>> = HashMap::new();
         let mut last = None;
         for (block, part) in &mut parts {
             let none = none_origin(*block);
@@ -188,7 +188,7 @@ impl Counting<'_> {
             }
         }
         // The merge keeps the copy with the highest number, so copies are numbered in the order of their weights.
-        let mut order: Vec<(Option<u64>, u64)> =
+        let mut order: Vec<(Option<Weight>, u64)> =
             weights.into_iter().map(|(origin, weight)| (weight, origin)).collect();
         order.sort_unstable();
         let origin_of = |place: usize| {

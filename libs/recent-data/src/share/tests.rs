@@ -99,8 +99,21 @@ fn of_copies_with_other_origins_the_highest_counts() {
     };
     let share = Share::of(&request, "a").unwrap().unwrap();
     let weights = [8, 0, 3 << 24, 5, 7, 9, 1].map(|origin| share.weight(origin));
-    let expected = [None, Some(0), Some(0), Some(5), Some(7), Some(9), Some(u64::MAX)];
-    assert_eq!(weights, expected);
+    let (one, stored) = (|origin| Some((1, origin)), Some((usize::MAX, u64::MAX)));
+    let nothing = Some((0, 0));
+    assert_eq!(weights, [None, nothing, nothing, one(5), one(7), one(9), stored]);
+}
+
+#[test]
+fn of_copies_the_one_that_more_ingesters_have_counts() {
+    // The client sent push 5 again as push 6 while "c" was down.
+    let holders = ["a", "b"].map(|id| holder(id, &[5, 6], &[]));
+    let holders = holders.into_iter().chain([holder("c", &[5, 5], &[])]).collect();
+    let request = MetricsRequest { holders, ..MetricsRequest::default() };
+    for id in ["a", "b", "c"] {
+        let share = Share::of(&request, id).unwrap().unwrap();
+        assert!(share.weight(5) > share.weight(6), "{id} counts push 5 if it has both");
+    }
 }
 
 fn trace(number: u8) -> TraceId {
