@@ -251,7 +251,11 @@ impl Blocks {
         job: &Job,
     ) -> Result<DuplicateSpans> {
         let mut all = DuplicateSpans::new();
-        for &other_id in others.iter().filter(|&&other| other != meta.block_id) {
+        // Each block begins with another one, so that jobs on several blocks look at different pairs at the same time.
+        let (mut first, last): (Vec<Uuid>, Vec<Uuid>) =
+            others.iter().partition(|&&other| other > meta.block_id);
+        first.extend(last.into_iter().filter(|&other| other != meta.block_id));
+        for other_id in first {
             let found = match self.shared_with(meta, block, other_id, job) {
                 Ok(found) => found,
                 Err(Error::Gone(_) | Error::Damaged(_)) => {

@@ -39,21 +39,30 @@ impl Spans {
     ) {
         let mut candidates = Vec::new();
         for (row, other_row) in traces {
-            let spans = self.of_row(row);
-            let starts = &self.batch.spans.start[spans.clone()];
+            let (spans, near) = (self.of_row(row), others.of_row(other_row));
+            // Replicas mostly have the spans of a trace in the same order.
+            let pairs = spans.clone().zip(near.clone());
+            let is_same = |&(span, other): &(usize, usize)| {
+                self.batch.spans.start[span] == others.batch.spans.start[other]
+                    && self.batch.span_identity(span) == others.batch.span_identity(other)
+            };
+            let same = pairs.take_while(is_same).count();
+            let rest = spans.start + same..spans.end;
+            (spans.start..rest.start).for_each(&mut visit);
+            let starts = &self.batch.spans.start[rest.clone()];
             let (Some(&first), Some(&last)) = (starts.iter().min(), starts.iter().max()) else {
                 continue;
             };
             let may_be_shared =
                 |&span: &usize| (first..=last).contains(&others.batch.spans.start[span]);
             candidates.clear();
-            let near = others.of_row(other_row).filter(may_be_shared);
+            let near = near.filter(may_be_shared);
             candidates.extend(near.map(|span| others.batch.span_identity(span)));
             if candidates.is_empty() {
                 continue;
             }
             candidates.sort_unstable();
-            for span in spans {
+            for span in rest {
                 if candidates.binary_search(&self.batch.span_identity(span)).is_ok() {
                     visit(span);
                 }
