@@ -208,6 +208,14 @@ async fn read_meta_file(
     if meta.block_id != block_id || meta.tenant_id != tenant {
         return Err(Error::corrupt("owner of block meta", 0).with_key(&key));
     }
+    // Every writer names it. Without it the block would be taken for one of another product's version.
+    if meta.format.is_empty() {
+        return Err(Error::corrupt("version of block meta", 0).with_key(&key));
+    }
+    // Likewise: a block with data has row groups. Without one of both it would be taken for empty.
+    if meta.is_readable() && (meta.size == 0) != (meta.total_records == 0) {
+        return Err(Error::corrupt("size of block meta", 0).with_key(&key));
+    }
     Ok(meta)
 }
 

@@ -147,6 +147,21 @@ async fn foreign_meta_is_corrupt() {
 }
 
 #[tokio::test]
+async fn meta_without_what_every_block_has_is_corrupt() {
+    let (_directory, bucket) = local();
+    let (mut meta, _) = block();
+    (meta.size, meta.total_records) = (100, 1);
+    for key in ["format", "size", "totalRecords"] {
+        let whole = String::from_utf8(meta.to_json()).unwrap();
+        let damaged = whole.replace(&format!("\"{key}\""), "\"fo2mat\"");
+        assert_ne!(damaged, whole);
+        bucket.put(&block_key(TENANT, meta.block_id, META), damaged.into()).await.unwrap();
+        let error = read_meta(&bucket, TENANT, meta.block_id).await.unwrap_err();
+        assert!(matches!(error, Error::Corrupt { .. }), "{key}");
+    }
+}
+
+#[tokio::test]
 async fn listing_skips_what_is_no_block() {
     let (_directory, bucket) = local();
     for key in
