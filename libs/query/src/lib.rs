@@ -55,6 +55,7 @@ pub use frontend::{Frontend, Parts, QueuedParts};
 pub use live_tail::{LiveTails, TailSource, TailSources};
 pub use mcp::router as mcp_router;
 pub use metrics_query::SeriesAnswer;
+pub use names::Listed;
 pub use offload::offload;
 pub use progress::outlet::{Answers, partial as partial_status, status as error_status};
 pub use queue::{JobQueue, WorkerStreams};

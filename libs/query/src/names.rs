@@ -13,6 +13,22 @@ use tactus_traceql::Attribute;
 use crate::frontend::Frontend;
 use crate::jobs::Outcome;
 
+/// A list to choose from.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Listed<L> {
+    /// The entries.
+    pub list: L,
+    /// Something could not be read, so entries may be missing.
+    pub partial: bool,
+}
+
+impl<L> Listed<L> {
+    /// The same with another list made of this one.
+    pub fn map<M>(self, list: impl FnOnce(L) -> M) -> Listed<M> {
+        Listed { list: list(self.list), partial: self.partial }
+    }
+}
+
 impl Frontend {
     /// The values of an attribute of the spans that match `query`, a filter in TraceQL or empty.
     ///
@@ -23,7 +39,7 @@ impl Frontend {
         attribute: Attribute,
         query: String,
         window: Duration,
-    ) -> Result<BTreeSet<String>> {
+    ) -> Result<Listed<BTreeSet<String>>> {
         let recent = self.recent_names(tenants, attribute.to_string(), &query);
         let since = window.min(self.longest_search(tenants).unwrap_or(Duration::MAX));
         let query = TagValuesQuery {
@@ -35,7 +51,8 @@ impl Frontend {
         let tag = RequestedTag::Stored(vec![attribute]);
         let all = self.tag_values(tenants, &tag, &query, false);
         let (mut names, all) = try_join(recent, all).await?;
-        names.extend(all.values.into_iter().map(|value| value.text));
+        names.list.extend(all.values.into_iter().map(|value| value.text));
+        names.partial |= all.partial;
         Ok(names)
     }
 
@@ -45,7 +62,7 @@ impl Frontend {
         tenants: &[TenantId],
         tag: String,
         query: &str,
-    ) -> Result<BTreeSet<String>> {
+    ) -> Result<Listed<BTreeSet<String>>> {
         let limits = self.limits_of(tenants);
         let requests: Vec<_> = tenants
             .iter()
@@ -57,12 +74,16 @@ impl Frontend {
                 ..TagValuesRequest::default()
             })
             .collect();
-        let mut values = BTreeSet::new();
+        let mut names = Listed::<BTreeSet<_>>::default();
         for outcome in self.ask_all(&requests).await? {
-            if let Outcome::Answer(answer) = outcome {
-                values.extend(answer.values.into_iter().map(|value| value.value));
+            match outcome {
+                Outcome::Answer(answer) => {
+                    names.list.extend(answer.values.into_iter().map(|value| value.value));
+                    names.partial |= answer.partial;
+                }
+                Outcome::Damaged => names.partial = true,
             }
         }
-        Ok(values)
+        Ok(names)
     }
 }

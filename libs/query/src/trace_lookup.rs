@@ -78,6 +78,11 @@ pub struct WholeTrace {
 }
 
 impl WholeTrace {
+    /// True if something could not be read that may have spans of it.
+    pub fn may_lack_spans(&self) -> bool {
+        !self.message.is_empty()
+    }
+
     /// What it takes to send it, besides what it holds. What is converted replaces what was decoded; processes may take more, but
     /// not more than all of the trace.
     pub fn bytes_to_send(&self) -> u64 {

@@ -10,7 +10,7 @@ use prost::Message as _;
 use tactus_config::sections::query_apis::JaegerApis;
 use tactus_jaeger::adjust::{adjust, cut, too_large_warning};
 use tactus_model::{TenantId, TraceId};
-use tactus_query::{FoundIds, Frontend, GraphWindow, TraceLookup, WholeTrace, WholeTraces};
+use tactus_query::{FoundIds, Frontend, GraphWindow, Listed, TraceLookup, WholeTrace, WholeTraces};
 
 use super::matching;
 use super::summary::TraceSummary;
@@ -76,7 +76,7 @@ impl JaegerQueries {
         raw: bool,
     ) -> Result<FoundTraces> {
         let found = self.frontend.whole_trace(tenants, id).await?;
-        let partial = self.is_cut(&found) || !found.message.is_empty();
+        let partial = self.is_cut(&found) || found.may_lack_spans();
         Ok(FoundTraces { traces: vec![found], raw, partial, ..FoundTraces::default() })
     }
 
@@ -98,9 +98,9 @@ impl JaegerQueries {
         &self,
         tenants: &[TenantId],
         range: TimeRange,
-    ) -> Result<Vec<Dependency>> {
+    ) -> Result<Listed<Vec<Dependency>>> {
         if range.start >= range.end {
-            return Ok(Vec::new());
+            return Ok(Listed::default());
         }
         // The start of a graph's window is exclusive.
         let window = GraphWindow {
@@ -116,7 +116,7 @@ impl JaegerQueries {
             }
         }
         let dependency = |((parent, child), call_count)| Dependency { parent, child, call_count };
-        Ok(calls.into_iter().map(dependency).collect())
+        Ok(Listed { list: calls.into_iter().map(dependency).collect(), partial: graph.partial })
     }
 
     fn lookup(&self, tenants: &[TenantId], filter: &TraceFilter) -> Result<Option<TraceLookup>> {

@@ -91,6 +91,14 @@ pub(crate) struct FoundTraces {
     pub(crate) decoding: TraceMemory,
 }
 
+impl FoundTraces {
+    /// The same, partial only if spans may be missing: not if a trace is cut, which its warnings say.
+    pub(crate) fn marked_by_lacking_spans(self) -> Self {
+        let partial = self.traces.iter().any(WholeTrace::may_lack_spans);
+        Self { partial, ..self }
+    }
+}
+
 /// A trace as answers show it.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct ShownTrace {

@@ -102,7 +102,7 @@ impl Answering {
     /// The names of all services.
     pub(super) async fn services<R>(&self, request: Request<R>) -> Result<Vec<String>, Status> {
         let (tenants, _) = self.read(request)?;
-        Ok(self.queries.services(&tenants).await?)
+        Ok(self.queries.services(&tenants).await?.list)
     }
 
     /// Operations of a service, each as a message of its name and its kind, which is empty if it is unspecified.
@@ -118,7 +118,7 @@ impl Answering {
             SpanKind::Unspecified => shown(name, String::new()),
             kind => shown(name, kind_name(kind).to_owned()),
         };
-        Ok(found.into_iter().map(shown).collect())
+        Ok(found.list.into_iter().map(shown).collect())
     }
 
     /// Who calls whom in the range of a request, each as a message.
@@ -130,7 +130,7 @@ impl Answering {
     ) -> Result<Vec<D>, Status> {
         let (tenants, request) = self.read(request)?;
         let found = self.queries.dependencies(&tenants, range(request)?).await?;
-        Ok(found.into_iter().map(shown).collect())
+        Ok(found.list.into_iter().map(shown).collect())
     }
 
     fn to_send(&self, tenants: Vec<TenantId>, found: FoundTraces) -> TracesToSend {

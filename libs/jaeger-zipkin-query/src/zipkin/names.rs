@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tactus_api::request::TagsQuery;
 use tactus_api::{Error, RequestedRange, Result};
+use tactus_query::Listed;
 use tactus_traceql::eval::TagScope;
 use tactus_traceql::{Attribute, AttributeScope, parse_attribute};
 
@@ -27,9 +28,9 @@ const NO_TAGS: [&str; 6] = [
 ];
 
 pub(super) async fn services(call: Call) -> Answered {
-    let names = lower_case(values(&call, resource("service.name"), String::new()).await?);
-    call.shared.services.store(names.len(), Ordering::Relaxed);
-    Ok(Answer::json(&names)?.kept(names.len() > FEW_SERVICES))
+    let names = values(&call, resource("service.name"), String::new()).await?.map(lower_case);
+    call.shared.services.store(names.list.len(), Ordering::Relaxed);
+    answer(&names, names.list.len() > FEW_SERVICES)
 }
 
 pub(super) async fn spans(call: Call) -> Answered {
@@ -62,7 +63,13 @@ pub(super) async fn tag_keys(call: Call) -> Answered {
 pub(super) async fn tag_values(call: Call) -> Answered {
     let key = required(&call.params(), "key")?.to_owned();
     let values = values(&call, span(&key), String::new()).await?;
-    Ok(Answer::json(&values)?.kept(has_many_services(&call)))
+    answer(&values, has_many_services(&call))
+}
+
+/// A list that browsers may keep if it is complete, and if `may_be_kept`.
+fn answer(names: &Listed<BTreeSet<String>>, may_be_kept: bool) -> Answered {
+    let answer = Answer::json(&names.list)?.partial(names.partial);
+    Ok(answer.kept(may_be_kept && !names.partial))
 }
 
 /// The values of an attribute of the spans of the service that the call names.
@@ -71,8 +78,8 @@ async fn names_of_service(call: &Call, attribute: Attribute) -> Answered {
         let params = call.params();
         format!("{{ {} }}", matching::service(required(&params, "serviceName")?))
     };
-    let names = lower_case(values(call, attribute, filter).await?);
-    Ok(Answer::json(&names)?.kept(has_many_services(call)))
+    let names = values(call, attribute, filter).await?.map(lower_case);
+    answer(&names, has_many_services(call))
 }
 
 /// Whether lists change so seldom that browsers may keep them.
@@ -80,10 +87,14 @@ fn has_many_services(call: &Call) -> bool {
     call.shared.services.load(Ordering::Relaxed) > FEW_SERVICES
 }
 
-async fn values(call: &Call, attribute: Attribute, filter: String) -> Result<BTreeSet<String>> {
+async fn values(
+    call: &Call,
+    attribute: Attribute,
+    filter: String,
+) -> Result<Listed<BTreeSet<String>>> {
     let window = call.shared.settings.names_window.as_std();
     let mut names = call.frontend().names(&call.tenants, attribute, filter, window).await?;
-    names.remove("");
+    names.list.remove("");
     Ok(names)
 }
 

@@ -52,7 +52,7 @@ pub(super) async fn one(Path(id): Path<String>, call: Call) -> Response {
 
 async fn trace(call: &Call, id: &str) -> Result<Answer> {
     let trace = call.frontend().whole_trace(&call.tenants, trace_id(id)?).await?;
-    let partial = !trace.message.is_empty();
+    let partial = trace.may_lack_spans();
     let to_send = call.to_send(std::slice::from_ref(&trace), TraceMemory::default()).await?;
     Ok(Answer::of_json(to_send.body(pieces_of_trace(trace)).await?).partial(partial))
 }

@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde_json::json;
 use tactus_api::{Error, QueryParams};
 use tactus_jaeger::json::{self, Envelope, EnvelopeError, TraceWriter};
+use tactus_query::Listed;
 use tactus_server::http::error_line;
 
 use crate::call::{self, Answer};
@@ -74,8 +75,9 @@ pub(super) fn plain(message: &impl Serialize, pretty: bool) -> Answered<1> {
 }
 
 /// A list that the answer tells the length of.
-pub(super) fn counted_list<T: Serialize>(list: &[T], pretty: bool) -> Answered<1> {
-    plain(&Envelope::new(list, list.len()), pretty)
+pub(super) fn counted_list<T: Serialize>(found: Listed<Vec<T>>, pretty: bool) -> Answered<1> {
+    let count = found.list.len();
+    Ok(plain(&Envelope::new(found.list, count), pretty)?.partial(found.partial))
 }
 
 /// Anything else.

@@ -13,8 +13,8 @@ use super::call::{self, is_pretty};
 use super::params::{self, Search, boolean, invalid, millis};
 use crate::jaeger::types::Result;
 use crate::jaeger::{
-    Dependency, FoundTraces, JaegerError, JaegerQueries, Operation, OperationsQuery, ShownTrace,
-    TimeRange, kind_name, parse_trace_id,
+    Dependency, JaegerError, JaegerQueries, Operation, OperationsQuery, ShownTrace, TimeRange,
+    kind_name, parse_trace_id,
 };
 use crate::sending::ToSend;
 
@@ -30,13 +30,13 @@ const DEPENDENCIES_LENGTH_NANOS: u64 = 24 * 3600 * 1_000_000_000;
 /// `/api/services`.
 pub(super) async fn services(call: Call) -> Answered {
     let services = call.shared.services(&call.tenants).await?;
-    call::counted_list(&services, is_pretty(&call.params()))
+    call::counted_list(services, is_pretty(&call.params()))
 }
 
 /// `/api/services/{service}/operations`.
 pub(super) async fn operation_names(Path(service): Path<String>, call: Call) -> Answered {
     let names = call.shared.operation_names(&call.tenants, &service).await?;
-    call::counted_list(&names, is_pretty(&call.params()))
+    call::counted_list(names, is_pretty(&call.params()))
 }
 
 /// An operation, as an answer shows it.
@@ -55,8 +55,8 @@ pub(super) async fn operations(call: Call) -> Answered {
         return Err(invalid("parameter 'service' is required").into());
     }
     let operations = call.shared.operations(&call.tenants, &query).await?;
-    let shown: Vec<_> = operations.into_iter().map(operation).collect();
-    call::counted_list(&shown, is_pretty(&params))
+    let shown = operations.map(|list| list.into_iter().map(operation).collect());
+    call::counted_list::<Value>(shown, is_pretty(&params))
 }
 
 /// `/api/traces`.
@@ -78,7 +78,7 @@ pub(super) async fn trace(Path(id): Path<String>, call: Call) -> Answered {
         params::micros(&params, name)?;
     }
     let found = call.shared.trace(&call.tenants, id, raw).await?;
-    call::traces(&call, FoundTraces { partial: false, ..found }).await
+    call::traces(&call, found.marked_by_lacking_spans()).await
 }
 
 /// `/api/archive/{traceID}`.
@@ -103,8 +103,8 @@ pub(super) async fn dependencies(call: Call) -> Answered {
         service.is_none_or(|service| link.parent == service || link.child == service)
     };
     let links = call.shared.dependencies(&call.tenants, range).await?;
-    let shown: Vec<_> = links.into_iter().filter(is_wanted).collect();
-    call::data(shown, is_pretty(&params))
+    let shown: Vec<_> = links.list.into_iter().filter(is_wanted).collect();
+    Ok(call::data(shown, is_pretty(&params))?.partial(links.partial))
 }
 
 /// `/api/transform`: OTLP's JSON as traces of v1.

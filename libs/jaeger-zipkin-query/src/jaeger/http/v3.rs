@@ -32,7 +32,7 @@ type Answered = call::Answered<3>;
 /// `/api/v3/services`.
 pub(super) async fn services(call: Call) -> Answered {
     let services = call.shared.services(&call.tenants).await?;
-    Ok(Answer::json(&json!({ "services": services }))?)
+    Ok(Answer::json(&json!({ "services": services.list }))?.partial(services.partial))
 }
 
 /// `/api/v3/operations`.
@@ -48,8 +48,8 @@ pub(super) async fn operations(call: Call) -> Answered {
         return Err(invalid("parameter 'service' is required").into());
     }
     let operations = call.shared.operations(&call.tenants, &query).await?;
-    let operations: Vec<_> = operations.into_iter().map(operation).collect();
-    Ok(Answer::json(&json!({ "operations": operations }))?)
+    let shown: Vec<_> = operations.list.into_iter().map(operation).collect();
+    Ok(Answer::json(&json!({ "operations": shown }))?.partial(operations.partial))
 }
 
 /// `/api/v3/traces`.
@@ -73,7 +73,7 @@ pub(super) async fn trace(Path(id): Path<String>, call: Call) -> Answered {
     };
     params::times(&params)?;
     let found = call.shared.trace(&call.tenants, id, raw).await?;
-    traces(&call, FoundTraces { partial: false, ..found }).await
+    traces(&call, found.marked_by_lacking_spans()).await
 }
 
 /// `/api/v3/trace-summaries`.
@@ -90,8 +90,9 @@ pub(super) async fn summaries(call: Call) -> Answered {
 pub(super) async fn dependencies(call: Call) -> Answered {
     let range = params::required_times(&call.params())?;
     let links = call.shared.dependencies(&call.tenants, range).await?;
-    let dependencies: Vec<_> = links.into_iter().map(ShownDependency::from).collect();
-    Ok(Answer::json(&BTreeMap::from([("dependencies", dependencies)]))?)
+    let dependencies: Vec<_> = links.list.into_iter().map(ShownDependency::from).collect();
+    let answer = Answer::json(&BTreeMap::from([("dependencies", dependencies)]))?;
+    Ok(answer.partial(links.partial))
 }
 
 /// All traces in one message.

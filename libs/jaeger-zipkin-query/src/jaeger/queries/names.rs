@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 
 use tactus_model::TenantId;
 use tactus_proto::opentelemetry::proto::trace::v1::span::SpanKind;
+use tactus_query::Listed;
 use tactus_traceql::{Attribute, AttributeScope, parse_attribute};
 
 use super::{JaegerQueries, Result};
@@ -15,15 +16,15 @@ use crate::jaeger::types::{KINDS, Operation, OperationsQuery, kind_name, parse_k
 
 impl JaegerQueries {
     /// Names of services, sorted.
-    pub(crate) async fn services(&self, tenants: &[TenantId]) -> Result<Vec<String>> {
+    pub(crate) async fn services(&self, tenants: &[TenantId]) -> Result<Listed<Vec<String>>> {
         let attribute = Attribute::Named {
             scope: AttributeScope::Resource,
             parent: false,
             name: "service.name".into(),
         };
         let mut names = self.values(tenants, attribute, String::new()).await?;
-        names.remove("");
-        Ok(names.into_iter().collect())
+        names.list.remove("");
+        Ok(names.map(|names| names.into_iter().collect()))
     }
 
     /// Operations of a service by name and kind, sorted.
@@ -31,18 +32,19 @@ impl JaegerQueries {
         &self,
         tenants: &[TenantId],
         query: &OperationsQuery,
-    ) -> Result<Vec<Operation>> {
+    ) -> Result<Listed<Vec<Operation>>> {
         let kinds = match query.span_kind.as_str() {
             "" => KINDS.to_vec(),
             name => parse_kind(name).into_iter().collect(),
         };
         // One after the other: a tenant may have few queries at a time.
-        let mut operations = Vec::new();
+        let mut operations = Listed::<Vec<_>>::default();
         for kind in kinds {
             let names = self.names_of_spans(tenants, &query.service, Some(kind)).await?;
-            operations.extend(names.into_iter().map(|name| Operation { name, kind }));
+            operations.list.extend(names.list.into_iter().map(|name| Operation { name, kind }));
+            operations.partial |= names.partial;
         }
-        operations.sort();
+        operations.list.sort();
         Ok(operations)
     }
 
@@ -51,9 +53,9 @@ impl JaegerQueries {
         &self,
         tenants: &[TenantId],
         service: &str,
-    ) -> Result<Vec<String>> {
+    ) -> Result<Listed<Vec<String>>> {
         let names = self.names_of_spans(tenants, service, None).await?;
-        Ok(names.into_iter().collect())
+        Ok(names.map(|names| names.into_iter().collect()))
     }
 
     async fn names_of_spans(
@@ -61,7 +63,7 @@ impl JaegerQueries {
         tenants: &[TenantId],
         service: &str,
         kind: Option<SpanKind>,
-    ) -> Result<BTreeSet<String>> {
+    ) -> Result<Listed<BTreeSet<String>>> {
         let name = parse_attribute("name")
             .map_err(|error| tactus_api::Error::Internal(error.to_string()))?;
         let mut query = format!("{{ {}", matching::service(service));
@@ -70,8 +72,8 @@ impl JaegerQueries {
         }
         query.push_str(" }");
         let mut names = self.values(tenants, name, query).await?;
-        if names.remove("") {
-            names.insert(matching::EMPTY_NAME.to_owned());
+        if names.list.remove("") {
+            names.list.insert(matching::EMPTY_NAME.to_owned());
         }
         Ok(names)
     }
@@ -82,7 +84,7 @@ impl JaegerQueries {
         tenants: &[TenantId],
         attribute: Attribute,
         query: String,
-    ) -> Result<BTreeSet<String>> {
+    ) -> Result<Listed<BTreeSet<String>>> {
         let window = self.settings.names_window.as_std();
         Ok(self.frontend.names(tenants, attribute, query, window).await?)
     }
