@@ -19,7 +19,7 @@ pub(crate) enum LogfmtError {
 }
 
 /// Parses pairs separated by blanks. A key without `=` has an empty value; values with blanks, `=` or `"` stand in
-/// double quotes, where a backslash keeps the next character (`\n`, `\t` and `\r` mean what they mean).
+/// double quotes, where a backslash keeps the next character, or begins an escape of JSON (`\n`, `\u00fc`).
 pub(crate) fn parse_logfmt(text: &str) -> Result<BTreeMap<String, String>, LogfmtError> {
     let mut pairs = BTreeMap::new();
     let mut cursor = Cursor { text, position: 0 };
@@ -98,6 +98,9 @@ impl Cursor<'_> {
                     Some('n') => value.push('\n'),
                     Some('t') => value.push('\t'),
                     Some('r') => value.push('\r'),
+                    Some('b') => value.push('\u{8}'),
+                    Some('f') => value.push('\u{c}'),
+                    Some('u') => value.push(self.unicode_escape()?),
                     Some(other) => value.push(other),
                 },
                 Some(other) => value.push(other),
@@ -109,6 +112,30 @@ impl Cursor<'_> {
             }
             _ => Ok(value),
         }
+    }
+
+    /// The character of `\u` and four hex digits, or of two of these if it takes a pair of surrogates.
+    fn unicode_escape(&mut self) -> Result<char, LogfmtError> {
+        let high = self.hex_digits()?;
+        let mut units = vec![high];
+        if (0xd800..0xdc00).contains(&high) && self.text[self.position..].starts_with("\\u") {
+            self.position += 2;
+            units.push(self.hex_digits()?);
+        }
+        let mut decoded = char::decode_utf16(units);
+        match (decoded.next(), decoded.next()) {
+            (Some(Ok(character)), None) => Ok(character),
+            _ => Err(self.wrong("invalid escape")),
+        }
+    }
+
+    fn hex_digits(&mut self) -> Result<u16, LogfmtError> {
+        let digits = self.text.get(self.position..self.position + 4);
+        let digits = digits.filter(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()));
+        let unit = digits.and_then(|digits| u16::from_str_radix(digits, 16).ok());
+        let unit = unit.ok_or_else(|| self.wrong("invalid escape"))?;
+        self.position += 4;
+        Ok(unit)
     }
 
     fn wrong(&self, problem: &'static str) -> LogfmtError {
@@ -136,6 +163,8 @@ mod tests {
             pairs(" a=b  c=\"two \\\"words\\\"\" d e= "),
             [pair("a", "b"), pair("c", "two \"words\""), pair("d", ""), pair("e", "")]
         );
+        let escaped = r#"a="\u00fc\u2603" b="\ud83d\ude00\b\f\n\/""#;
+        assert_eq!(pairs(escaped), [pair("a", "ü☃"), pair("b", "😀\u{8}\u{c}\n/")]);
     }
 
     #[test]
@@ -144,6 +173,13 @@ mod tests {
         assert_eq!(error("a=b a=c"), "tag a has been set twice");
         assert_eq!(error("=b"), "unexpected '=' at pos 1");
         assert_eq!(error("a=b=c"), "unexpected '=' at pos 4");
+        for escape in
+            [r"\u12", r"\u12gh", r"\ud83d", r"\ud83d\u0041", r"\udc00", r"\u+123", r"\uü☃"]
+        {
+            let text = format!("a=\"{escape}\"");
+            let error = parse_logfmt(&text).unwrap_err().to_string();
+            assert!(error.starts_with("invalid escape at pos "), "{escape}: {error}");
+        }
         assert_eq!(error("a=\"b"), "unterminated quoted value at pos 5");
         assert_eq!(error("a\"b=c"), "unexpected '\"' at pos 2");
         assert_eq!(error("a=\"b\"c"), "unexpected character after a quoted value at pos 6");

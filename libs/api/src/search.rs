@@ -333,12 +333,16 @@ pub fn to_message(found: TraceMatch) -> TraceSearchMetadata {
 }
 
 fn span_set_message(set: eval::SpanSet) -> SpanSet {
-    let span = |span: eval::SpanMatch| Span {
-        span_id: span.span_id.to_hex(),
-        name: span.name.unwrap_or_default(),
-        start_time_unix_nano: span.start_unix_nanos,
-        duration_nanos: span.duration_nanos,
-        attributes: attribute_messages(span.attributes),
+    let span = |mut span: eval::SpanMatch| {
+        // The order of a query's conditions says nothing, and clients compare answers.
+        span.attributes.sort_by(|(one, _), (other, _)| one.cmp(other));
+        Span {
+            span_id: span.span_id.to_hex(),
+            name: span.name.unwrap_or_default(),
+            start_time_unix_nano: span.start_unix_nanos,
+            duration_nanos: span.duration_nanos,
+            attributes: attribute_messages(span.attributes),
+        }
     };
     SpanSet {
         spans: set.spans.into_iter().map(span).collect(),

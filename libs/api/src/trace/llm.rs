@@ -44,9 +44,12 @@ impl CombinedTrace {
 
 fn write_service(json: &mut JsonWriter, resource: &ResourceGroup) -> Result<(), WireError> {
     json.begin_object();
-    json.key("serviceName").string(&service_name(&resource.resource)?);
+    let name = service_name(&resource.resource)?;
+    json.key("serviceName").string(&name);
     json.key("resource").begin_object();
-    write_flat_attributes(json, &resource.resource, 1, SERVICE_NAME)?;
+    // A name that is no string stays among the attributes.
+    let left_out = if name.is_empty() { &b""[..] } else { SERVICE_NAME };
+    write_flat_attributes(json, &resource.resource, 1, left_out)?;
     json.end_object();
     json.key("scopes").begin_list();
     for scope in &resource.scopes {
