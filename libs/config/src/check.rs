@@ -37,13 +37,11 @@ pub(crate) fn suspects(config: &Config) -> Vec<Suspect> {
     let trace = &config.storage.trace;
     let compaction = &config.compactor.compaction;
     let poll = trace.blocklist_poll;
-    // A reader may learn of a block two polls later: the one that writes the index, and its own.
-    let two_polls = GoDuration::from(poll.as_std().saturating_mul(2));
     check(
-        config.ingester.complete_block_timeout < two_polls,
+        config.ingester.complete_block_timeout < poll,
         &["ingester.complete_block_timeout"],
-        Remedy::Set(two_polls.to_string()),
-        "ingester.complete_block_timeout < 2 * storage.trace.blocklist_poll: \
+        Remedy::Set(two_polls(config).to_string()),
+        "ingester.complete_block_timeout < storage.trace.blocklist_poll: \
          you may receive 404s between the time the ingesters have flushed a trace and the querier is aware of the new block",
     );
     check(
@@ -124,9 +122,8 @@ pub(crate) fn suspects(config: &Config) -> Vec<Suspect> {
         Remedy::LeaveOut,
         "query_frontend.trace_by_id.concurrent_shards greater than query_shards is invalid. concurrent_shards will be set to query_shards",
     );
-    for name in &config.overrides.defaults.metrics_generator.processors {
-        let Some(text) = validate::unknown_processor(name) else { continue };
-        let key = "overrides.defaults.metrics_generator.processors";
+    for (key, text) in validate::ignored_by_generator(&config.overrides.defaults.metrics_generator)
+    {
         check(true, &[key], Remedy::Decide, &format!("{key}: {text}"));
     }
     let block = &trace.block;
@@ -162,6 +159,14 @@ pub(crate) fn advice(config: &Config, asks_for_gossip: bool) -> Vec<String> {
             );
         }
     }
+    let kept = config.ingester.complete_block_timeout;
+    if (config.storage.trace.blocklist_poll..two_polls(config)).contains(&kept) {
+        advice.push(
+            "ingester.complete_block_timeout is less than 2 * storage.trace.blocklist_poll: a querier that reads the \
+             index may learn of a block after the ingester has let go of it"
+                .to_owned(),
+        );
+    }
     let generates = services_of(target).contains(&"metrics-generator");
     let processors = &config.overrides.defaults.metrics_generator.processors;
     if generates && config.metrics_generator.storage.path.is_empty() && !processors.is_empty() {
@@ -172,6 +177,11 @@ pub(crate) fn advice(config: &Config, asks_for_gossip: bool) -> Vec<String> {
         );
     }
     advice
+}
+
+/// A reader may learn of a block two polls later: the one that writes the index, and its own.
+fn two_polls(config: &Config) -> GoDuration {
+    GoDuration::from(config.storage.trace.blocklist_poll.as_std().saturating_mul(2))
 }
 
 /// The same as lines of the log. `flat_overrides` tells that the file used the older layout of limits.

@@ -39,7 +39,9 @@ pub use migrate::{
 pub use per_tenant::{PerTenantError, PerTenantFile, PerTenantOverrides, check_limits};
 pub use sections::root::Config;
 pub use show::{defaults_yaml, limits_yaml, to_yaml, to_yaml_diff};
-pub use validate::{MAX_BLOOM_SHARD_BYTES, PROCESSORS, increasing_buckets, label_of_attribute};
+pub use validate::{
+    MAX_BLOOM_SHARD_BYTES, PROCESSORS, increasing_buckets, is_trace_id_label, label_of_attribute,
+};
 pub use yaml::{
     Node as YamlNode, SyntaxError as YamlError, Value, emit as to_yaml_document,
     parse_alone as parse_yaml, read as read_yaml_document,

@@ -70,11 +70,12 @@ impl PerTenantOverrides {
             let entry = reading.root.get("overrides").and_then(|tenants| tenants.get(&tenant));
             let left_out = fall_back(&mut limits, entry, config);
             file.warnings.extend(left_out.iter().map(|left_out| left_out.warning(&tenant)));
-            let processors = &limits.metrics_generator.processors;
-            let unknown = processors.iter().filter_map(|name| validate::unknown_processor(name));
-            file.warnings.extend(unknown.map(|text| {
-                format!("overrides of tenant {tenant}: metrics_generator.processors: {text}")
-            }));
+            let ignored = validate::ignored_by_generator(&limits.metrics_generator);
+            let warning = |(key, text): (&str, _)| {
+                let key = key.trim_start_matches("overrides.defaults.");
+                format!("overrides of tenant {tenant}: {key}: {text}")
+            };
+            file.warnings.extend(ignored.map(warning));
             idle.extend(differences::without_effect(&limits, &format!("overrides.{tenant}")));
             file.overrides.tenants.insert(tenant, limits);
         }

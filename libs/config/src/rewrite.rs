@@ -169,6 +169,8 @@ const REMOVED: &[Removed] = &[
     moved("storage.trace.azure.buffer-size", "storage.trace.azure.buffer_size"),
     moved("storage.trace.azure.hedge-requests-at", "storage.trace.azure.hedge_requests_at"),
     moved("storage.trace.azure.hedge-requests-up-to", "storage.trace.azure.hedge_requests_up_to"),
+    moved("storage.trace.azure.use-managed-identity", "storage.trace.azure.use_managed_identity"),
+    moved("storage.trace.azure.user-assigned-id", "storage.trace.azure.user_assigned_id"),
     ignored("storage.trace.azure.use_v2_sdk"),
     moved("distributor.log_received_traces", "distributor.log_received_spans.enabled"),
     moved("distributor.max_span_attr_byte", "distributor.max_attribute_bytes"),

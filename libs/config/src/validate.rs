@@ -9,8 +9,8 @@ mod tenant;
 
 pub(crate) use components::LOG_LEVELS;
 pub use components::MAX_BLOOM_SHARD_BYTES;
-pub use tenant::{PROCESSORS, increasing_buckets, label_of_attribute};
-pub(crate) use tenant::{dedicated_columns, limits, unknown_processor};
+pub use tenant::{PROCESSORS, increasing_buckets, is_trace_id_label, label_of_attribute};
+pub(crate) use tenant::{dedicated_columns, ignored_by_generator, limits};
 
 use crate::{
     sections::root::Config,

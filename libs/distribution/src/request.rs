@@ -191,7 +191,12 @@ impl Distributor {
         for refusal in refusals {
             let spans = refusal.spans.min(accepted - refused);
             self.discard_some(request, &refusal.reason, spans, accepted);
-            reasons.push(format!("{}: {spans} spans", refusal.message));
+            // What this process finds by itself was told apart above.
+            let more = match refusal.reason.as_str() {
+                "invalid_span_id" => ": a parent's id must have 8 bytes, ids of a link 16 and 8",
+                _ => "",
+            };
+            reasons.push(format!("{}: {spans} spans{more}", refusal.message));
             refused += spans;
         }
         refused

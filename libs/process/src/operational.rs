@@ -81,8 +81,9 @@ pub(crate) fn version_text() -> String {
         "tactus, version {VERSION} (branch: , revision: )\n  \
          build user:       {build_user}\n  \
          build date:       {build_date}\n  \
-         compiler:         {compiler}\n  \
+         go version:       {compiler}\n  \
          platform:         {platform}\n  \
+         tags:             \n  \
          compatible with:  Tempo {version}\n"
     )
 }

@@ -51,7 +51,7 @@ pub fn main(program: Program) -> ExitCode {
         }
     };
     if let Some(help) = &loaded.print_help {
-        say(help);
+        tell(help.clone());
         return ExitCode::SUCCESS;
     }
     if loaded.print_version {

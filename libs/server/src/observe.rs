@@ -102,8 +102,13 @@ impl RequestMetrics {
 }
 
 /// Turns a route template into a label: runs of other characters than letters and digits become
-/// `_`; lower case. `/api/v2/search/tag/{tagName}/values` is `api_v2_search_tag_tagname_values`.
+/// `_`; lower case. `/api/traces/{traceID}` is `api_traces_traceid`.
+///
+/// Names of tags may have slashes, so their template ends in a wildcard. Its label is that of Tempo's template.
 pub(crate) fn route_label(template: &str) -> String {
+    if let Some(before) = template.strip_suffix("/tag/{*name}") {
+        return route_label(&format!("{before}/tag/tagName/values"));
+    }
     let words =
         template.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
     let label = words.collect::<Vec<_>>().join("_").to_ascii_lowercase();
@@ -394,7 +399,8 @@ mod tests {
     fn route_label_follows_the_template() {
         for (template, label) in [
             ("/api/traces/{traceID}", "api_traces_traceid"),
-            ("/api/v2/search/tag/{tagName}/values", "api_v2_search_tag_tagname_values"),
+            ("/api/v2/search/tag/{*name}", "api_v2_search_tag_tagname_values"),
+            ("/tempo/api/search/tag/{*name}", "tempo_api_search_tag_tagname_values"),
             ("/api/metrics/query_range", "api_metrics_query_range"),
             ("/ready", "ready"),
             ("/", "root"),

@@ -109,7 +109,7 @@ fn otlp(
     }
     if let Some(http) = http {
         let key = protocol_key(name, "http");
-        let traces_path = http.traces_url_path.clone();
+        let traces_path = format!("/{}", http.traces_url_path.trim_start_matches('/'));
         let mut http = http_port(&key, &http.server, access)?;
         http.port.listener.advice = Advice::of("OTLP over HTTP").with("OTLP over gRPC", grpc_at);
         planned.push(Receiver::new(

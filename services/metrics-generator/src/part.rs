@@ -1,5 +1,7 @@
 //! A metrics generator as part of a process.
 
+use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 
 use axum::{
@@ -28,6 +30,17 @@ const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=
 /// A generator: the part of the process, and the service that others in the same process call directly.
 pub type Built = (Part, Arc<dyn MetricsGenerator>);
 
+/// Tries to write where the queues of tenants will be. Each is made with the tenant's first push, which would be too late to
+/// say that nothing can be sent.
+fn check_directory(path: &Path) -> Result<(), Error> {
+    let probe = path.join(".probe");
+    let tried = fs::create_dir_all(&probe).and_then(|()| fs::remove_dir(&probe));
+    tried.map_err(|error| {
+        let path = path.display();
+        Error::Setup(format!("metrics_generator.storage.path: {path} cannot be written: {error}"))
+    })
+}
+
 /// A generator; `None` if `metrics_generator.storage.path` is empty.
 ///
 /// Errors: invalid settings; a directory that cannot be used.
@@ -40,6 +53,7 @@ pub async fn part(process: &Process) -> Result<Option<Built>, Error> {
         );
         return Ok(None);
     }
+    check_directory(Path::new(&config.metrics_generator.storage.path))?;
     let generator = from_config::generator(process)?;
     let service = Service { generator: Arc::clone(&generator), tenancy: tenancy(config, false) };
     let mut part = Part::new("metrics-generator");

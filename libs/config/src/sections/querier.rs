@@ -50,7 +50,7 @@ section! {
 
     /// Metrics jobs.
     QuerierMetrics {
-        concurrent_blocks: usize = 2, "blocks read at a time";
+        concurrent_blocks: usize = 2, "no effect here: querier.max_concurrent_queries bounds what is read at a time";
         time_overlap_cutoff: f64 = 0.2, "no effect here: times are always checked";
     }
 

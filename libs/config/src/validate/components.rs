@@ -291,8 +291,12 @@ pub(super) fn rings(config: &Config) -> Result<(), Invalid> {
         let store = kvstore.store.as_str();
         if !matches!(store, "memberlist" | "inmemory" | "") {
             let key = format!("{ring}.kvstore.store");
+            let what = match store {
+                "consul" | "etcd" | "multi" => format!("{store} is not supported"),
+                _ => format!("invalid KV store type: {store}"),
+            };
             let text = format!(
-                "{key}: {store} is not supported: rings are kept by memberlist, or inmemory by a process alone"
+                "{key}: {what}: rings are kept by memberlist, or inmemory by a process alone"
             );
             return Err(Invalid::new(&key, text));
         }

@@ -1,6 +1,6 @@
 //! Limits of tenants, and attributes with a column of their own, which tenants and the blocks have.
 
-use crate::sections::overrides::Limits;
+use crate::sections::overrides::{GeneratorLimits, Limits};
 use crate::sections::storage::DedicatedColumn;
 use crate::suggest::any_of;
 use std::collections::BTreeMap;
@@ -79,11 +79,33 @@ pub const PROCESSORS: [&str; 7] = [
     "host-info",
 ];
 
-/// What is to be said of a processor that does not exist.
-pub(crate) fn unknown_processor(name: &str) -> Option<String> {
-    (!PROCESSORS.contains(&name)).then(|| {
-        format!("{name:?} is not a processor and is ignored: expecting {}", any_of(&PROCESSORS))
-    })
+/// Characters that the trace id leaves of those that the labels of an exemplar may have together.
+const MAX_TRACE_ID_LABEL: usize = 128 - 32;
+
+/// True if exemplars may have their trace id in a label of this name.
+pub fn is_trace_id_label(name: &str) -> bool {
+    is_label(name) && !name.starts_with("__") && name.len() <= MAX_TRACE_ID_LABEL
+}
+
+/// What the metrics-generator ignores of the limits, each with its key in the defaults.
+pub(crate) fn ignored_by_generator(
+    limits: &GeneratorLimits,
+) -> impl Iterator<Item = (&'static str, String)> {
+    let unknown = limits.processors.iter().filter(|name| !PROCESSORS.contains(&name.as_str()));
+    let unknown = unknown.map(|name| {
+        let known = any_of(&PROCESSORS);
+        let text = format!("{name:?} is not a processor and is ignored: expecting {known}");
+        ("overrides.defaults.metrics_generator.processors", text)
+    });
+    let label = &limits.trace_id_label_name;
+    let is_wrong = !label.is_empty() && !is_trace_id_label(label);
+    let wrong = is_wrong.then(|| {
+        let text = format!(
+            "{label:?} is not a valid Prometheus label name and is ignored: exemplars have traceID"
+        );
+        ("overrides.defaults.metrics_generator.trace_id_label_name", text)
+    });
+    unknown.chain(wrong)
 }
 
 /// The label of usage that an attribute gives by itself, its scope left out: every other character becomes `_`.

@@ -47,6 +47,10 @@ fn rules_of_components_have_their_texts() {
             "compactor.ring.kvstore.store: consul is not supported: rings are kept by memberlist",
         ),
         (
+            "distributor: {ring: {kvstore: {store: foo}}}",
+            "distributor.ring.kvstore.store: invalid KV store type: foo: rings are kept by memberlist",
+        ),
+        (
             "metrics_generator: {storage: {remote_write: [{url: a}, {url: b, sigv4: {region: x}}]}}",
             "metrics_generator.storage.remote_write.1.sigv4 is not supported; use basic_auth",
         ),

@@ -1,7 +1,8 @@
 //! The settings of a registry, and its own metrics.
 
+use tactus_config::is_trace_id_label;
+
 use super::histograms::NativeSettings;
-use super::labels::sanitized;
 
 /// Milliseconds between removals of stale series, and a period of the estimates.
 pub(crate) const STALE_CHECK_MS: i64 = 5 * 60_000;
@@ -117,13 +118,6 @@ pub(super) fn windows(settings: &Settings) -> usize {
     (settings.stale_after_ms.max(0) / STALE_CHECK_MS) as usize + 1
 }
 
-/// Room that the trace id needs within the 128 characters of an exemplar's labels.
-const MAX_TRACE_ID_LABEL: usize = 128 - 32;
-
 pub(super) fn valid_trace_id_label(name: &str) -> String {
-    let valid = sanitized(name) == name
-        && !name.starts_with("__")
-        && !name.starts_with(|c: char| c.is_ascii_digit())
-        && (1..=MAX_TRACE_ID_LABEL).contains(&name.len());
-    if valid { name } else { "traceID" }.to_owned()
+    if is_trace_id_label(name) { name } else { "traceID" }.to_owned()
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use tactus_config::sections::overrides::Limits;
-use tactus_config::{GoDuration, PROCESSORS};
+use tactus_config::{GoDuration, PROCESSORS, is_trace_id_label};
 
 use super::document::{UserGenerator, UserLimits, UserSpanMetrics};
 use super::merge;
@@ -51,7 +51,7 @@ pub(crate) fn validate(user: &UserLimits, forwarders: &[&str]) -> Result<(), Str
     }
     if let Some(name) = &generator.trace_id_label_name
         && !name.is_empty()
-        && !is_name(name, "")
+        && !is_trace_id_label(name)
     {
         return Err(format!("trace_id_label_name {name:?} is not a valid Prometheus label name"));
     }
@@ -82,7 +82,7 @@ fn processors(generator: &UserGenerator) -> Result<(), String> {
         return Err("at least one value must be provided in host_identifiers".to_owned());
     }
     if let Some(name) = &hosts.metric_name
-        && !is_name(name, ":")
+        && !is_metric_name(name)
     {
         return Err("metric_name is invalid".to_owned());
     }
@@ -124,11 +124,11 @@ fn label(attribute: &str) -> String {
     attribute.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect()
 }
 
-/// True for a Prometheus name. `more`: further characters that it may have.
-fn is_name(name: &str, more: &str) -> bool {
+/// True for the name of a metric of Prometheus.
+fn is_metric_name(name: &str) -> bool {
     !name.is_empty()
         && !name.starts_with(|first: char| first.is_ascii_digit())
-        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || more.contains(c))
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | ':'))
 }
 
 #[cfg(test)]
