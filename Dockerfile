@@ -53,6 +53,8 @@ LABEL org.opencontainers.image.title="Tactus" \
 COPY --from=build /out/root/ /
 # A new volume takes its owner from here.
 COPY --from=build --chown=65532:65532 /out/data /var/lib/tactus
+# The folder that Tempo's files name, and the default of storage.trace.wal.path.
+COPY --from=build --chown=65532:65532 /out/data /var/tempo
 # Of the start without a configuration: loopback of a container is reached by nobody.
 ENV TACTUS_LISTEN_ADDRESS=0.0.0.0 \
     TACTUS_DATA_DIRECTORY=/var/lib/tactus

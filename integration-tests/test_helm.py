@@ -1,6 +1,7 @@
 """The Helm chart: what it renders is valid, belongs together, and is a configuration that Tactus takes."""
 import collections
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -131,6 +132,9 @@ def test_selectors_find_pods_and_ports_are_there(values):
             assert matches(item["spec"]["selector"]["matchLabels"], item["spec"]["template"]["metadata"]["labels"])
         if item["kind"] == "StatefulSet":
             assert item["spec"]["serviceName"] in manifests.of("Service")
+    for _, _, spec in pods:
+        # What Kubernetes takes for a name of a port; the schemas do not say it.
+        assert all(re.fullmatch(r"(?=.*[a-z])[a-z0-9]+(-[a-z0-9]+)*", name) and len(name) <= 15 for name in port_names(spec))
     # No pod belongs to two of them: each would replace what the other made.
     for _, labels, _ in pods:
         owners = [w for w in manifests.workloads() if w["kind"] != "Job" and matches(w["spec"]["selector"]["matchLabels"], labels)]
@@ -496,6 +500,7 @@ REFUSED = {
     "checker without a tenant": ({"multitenancyEnabled": True, "checker": {"enabled": True}}, "checker.tenants"),
     "checker without a way in": (
         {"checker": {"enabled": True}, "traces": {"otlp": {"grpc": {"enabled": False}, "http": {"enabled": False}}}}, "checker.pushUrls"),
+    "no receiver": ({"traces": {"otlp": {"grpc": {"enabled": False}, "http": {"enabled": False}}}}, "every receiver is off"),
     "two checkers": ({"checker": {"enabled": True, "autoscaling": {"enabled": True}}}, "not scaled"),
     "MinIO without keys": ({"minio": {"enabled": True}}, "rootUser"),
     "MinIO with a short password": ({"minio": {"enabled": True, "rootUser": "root", "rootPassword": "short"}}, "8 characters"),

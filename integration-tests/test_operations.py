@@ -59,6 +59,9 @@ def test_metrics_have_the_names_that_dashboards_use(servers):
     assert samples['tempo_distributor_spans_received_total{tenant="single-tenant"}'] == 3
     assert samples['tempodb_blocklist_length{tenant="single-tenant"}'] == 1
     assert server.metric("tempo_receiver_accepted_spans") == 3
+    server.get("/api/v2/search/tag/span.a%2Fb/values")
+    route = 'route="api_v2_search_tag_tagname_values"'
+    assert any(route in k for k in server.metrics() if k.startswith("tempo_request_duration_seconds_count{")), "as Tempo's dashboards ask for it"
     counted = [k for k in samples if k.startswith("tempo_request_duration_seconds_count{") and '"api_search"' in k]
     assert counted and 'method="GET"' in counted[0] and 'status_code="200"' in counted[0], counted
 

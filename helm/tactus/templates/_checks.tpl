@@ -86,6 +86,9 @@
 {{- end -}}
 {{- end -}}
 {{- end -}}
+{{- if not (or (include "tactus.takesSpans" .) $values.useExternalConfig $values.config) -}}
+{{- fail "traces: every receiver is off, and a distributor whose configuration names none opens the usual ports: turn one on" -}}
+{{- end -}}
 {{- with $values.minio -}}
 {{- if and .enabled (not .existingSecret) (not (and .rootUser .rootPassword)) -}}
 {{- fail "minio needs existingSecret, or rootUser and rootPassword" -}}
