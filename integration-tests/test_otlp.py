@@ -281,6 +281,9 @@ def test_grpc_success_has_the_empty_partial_success(tactus):
         assert exporter.export(otlp.ExportTraceServiceRequest()) == otlp.ExportTraceServiceResponse(partial_success={})
 
 
+LENGTHS = ": a parent's id must have 8 bytes, ids of a link 16 and 8"
+
+
 def test_spans_with_parents_or_links_of_another_length_are_refused_and_others_kept(tactus):
     good, child, linked = otlp.span(), otlp.span(), otlp.span()
     child.parent_span_id = b"\1" * 9
@@ -288,16 +291,16 @@ def test_spans_with_parents_or_links_of_another_length_are_refused_and_others_ke
     response = tactus.push(otlp.export(good, child, linked))
     answer = otlp.ExportTraceServiceResponse.FromString(response.content)
     assert (response.status_code, answer.partial_success.rejected_spans) == (200, 2)
-    assert answer.partial_success.error_message == "INVALID_ID: 2 spans"
+    assert answer.partial_success.error_message == f"INVALID_ID: 2 spans{LENGTHS}"
     found = [tactus.get(f"/api/traces/{span.trace_id.hex()}").status_code for span in (good, child, linked)]
     assert found == [200, 404, 404]
     # Nothing is left of these.
     response = tactus.push(otlp.export(child, linked))
     status = RpcStatus.FromString(response.content)
-    assert (response.status_code, status.code, status.message) == (400, 3, "INVALID_ID: 2 spans")
+    assert (response.status_code, status.code, status.message) == (400, 3, f"INVALID_ID: 2 spans{LENGTHS}")
     with otlp.GrpcExporter(tactus.otlp_grpc_port) as exporter:
         code, text = grpc_error(lambda: exporter.export(otlp.export(child)))
-        assert (code, text) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_ID: 1 spans")
+        assert (code, text) == (grpc.StatusCode.INVALID_ARGUMENT, f"INVALID_ID: 1 spans{LENGTHS}")
 
 
 def test_parts_of_a_resource_and_of_a_scope_are_merged(tactus):

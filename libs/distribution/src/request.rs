@@ -193,7 +193,7 @@ impl Distributor {
             self.discard_some(request, &refusal.reason, spans, accepted);
             // What this process finds by itself was told apart above.
             let more = match refusal.reason.as_str() {
-                "invalid_span_id" => ": a parent's id must have 8 bytes, ids of a link 16 and 8",
+                INVALID_SPAN_ID => ": a parent's id must have 8 bytes, ids of a link 16 and 8",
                 _ => "",
             };
             reasons.push(format!("{}: {spans} spans{more}", refusal.message));

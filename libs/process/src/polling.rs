@@ -242,7 +242,8 @@ mod tests {
         if let Some(format) = foreign {
             meta.format = format.to_owned();
         }
-        (meta.size, meta.total_objects, meta.bloom_shards) = (4, 7, 1);
+        (meta.size, meta.total_records) = (4, 1);
+        (meta.total_objects, meta.bloom_shards) = (7, 1);
         let bytes = || ObjectSource::Bytes(b"data".as_slice().into());
         let files = BlockFiles {
             data: bytes(),

@@ -49,7 +49,8 @@ async fn request_whose_spans_all_have_invalid_parents_or_links_is_refused() {
     let push = |spans: &[_]| cluster.distributor.push(TenantId::single(), export(spans));
     cluster.doubles[0].behaves(Behaviour::Refuse("invalid_span_id", 1));
     let result = push(&[GOOD]).await;
-    assert_eq!(result, Err(PushError::Invalid("INVALID_SPAN_ID: 1 spans".to_owned())));
+    let text = "INVALID_SPAN_ID: 1 spans: a parent's id must have 8 bytes, ids of a link 16 and 8";
+    assert_eq!(result, Err(PushError::Invalid(text.to_owned())));
     let outcome = push(&[GOOD, GOOD]).await.unwrap();
     assert_eq!((outcome.accepted_spans, outcome.rejected_spans), (1, 1));
     let (trace_id, _) = GOOD;

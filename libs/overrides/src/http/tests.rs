@@ -205,8 +205,10 @@ async fn all_tenants_together_set_no_more_than_there_is_room_for() {
     let full = "tenants have set as much as they may (limit: overrides.user_configurable_overrides.max_bytes)\n";
     let answer = rig.ask("POST", "", Some("0"), "{}").await;
     assert_eq!((answer.status, answer.text.as_str()), (429, full));
-    let large =
-        format!(r#"{{"metrics_generator":{{"trace_id_label_name":"{}"}}}}"#, "x".repeat(4000));
+    let large = format!(
+        r#"{{"metrics_generator":{{"processor":{{"span_metrics":{{"dimensions":["{}"]}}}}}}}}"#,
+        "x".repeat(4000)
+    );
     assert_eq!(rig.ask_as("t0", "PATCH", "", None, &large).await.status, 429);
     assert_eq!(rig.ask_as("t0", "PATCH", "", None, "{}").await.status, 200, "it has that already");
     // What is in the bucket all the same has no effect beyond it.

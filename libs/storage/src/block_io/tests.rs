@@ -13,7 +13,7 @@ fn local() -> (tempfile::TempDir, Bucket) {
 
 fn block() -> (BlockMeta, BlockFiles) {
     let mut meta = BlockMeta::new(BlockVersion::VParquet4, TENANT, Uuid::new_v4());
-    meta.size = 4;
+    (meta.size, meta.total_records) = (4, 1);
     meta.bloom_shards = 2;
     let bytes = |text: &'static str| ObjectSource::Bytes(Bytes::from_static(text.as_bytes()));
     let files = BlockFiles {

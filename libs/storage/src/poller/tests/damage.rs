@@ -144,7 +144,7 @@ async fn block_exists_with_its_meta_and_not_before_whatever_else_is_there() {
 async fn blocks_of_old_and_unknown_versions_are_listed_for_retention_and_not_queried() {
     let store = Store::new();
     let id = store.add("t").await;
-    for format in ["v2", "vParquet2", "vParquet5-preview1", "vParquet99", ""] {
+    for format in ["v2", "vParquet2", "vParquet5-preview1", "vParquet99"] {
         let meta = BlockMeta {
             format: format.to_owned(),
             ..BlockMeta::new(BlockVersion::VParquet4, "t", Uuid::new_v4())
@@ -153,13 +153,13 @@ async fn blocks_of_old_and_unknown_versions_are_listed_for_retention_and_not_que
     }
     let poller = store.builder();
     let report = poller.poll_once().await.unwrap();
-    assert_eq!((report.live_blocks, report.is_incomplete()), (6, false));
+    assert_eq!((report.live_blocks, report.is_incomplete()), (5, false));
     let blocks = poller.blocklist.tenant("t");
-    assert_eq!((blocks.live().len(), blocks.unreadable().count()), (6, 5));
+    assert_eq!((blocks.live().len(), blocks.unreadable().count()), (5, 4));
     let queried = blocks.queryable(Timestamp::now(), Duration::ZERO);
     assert_eq!(queried.map(|meta| meta.block_id).collect::<Vec<_>>(), [id]);
     let reader = store.reader(PollerSettings { fallback: false, ..PollerSettings::default() });
-    assert_eq!(reader.poll_once().await.unwrap().live_blocks, 6);
+    assert_eq!(reader.poll_once().await.unwrap().live_blocks, 5);
 }
 
 #[tokio::test]
