@@ -104,7 +104,7 @@ pub(crate) fn offload_later(work: impl FnOnce() + Send + 'static) {
 
 /// Takes memory for this many bytes of the query of this task in all, with what `held` has already.
 ///
-/// Errors: [`Error::TooManyBytes`]; the query is over.
+/// Errors: [`Error::TooManyBytes`], or that the query needs more than there is; the query is over.
 pub(crate) async fn hold(held: &mut Held, bytes: usize) -> Result<()> {
     for _ in 0..MOST_LOOKS {
         match current_work().run(|| held.try_grow_to(bytes)).map_err(error_of)? {
@@ -113,6 +113,8 @@ pub(crate) async fn hold(held: &mut Held, bytes: usize) -> Result<()> {
             Room::None => break,
         }
     }
+    // It says why.
+    current_work().run(|| ()).map_err(error_of)?;
     Err(Error::TooManyBytes)
 }
 

@@ -35,4 +35,12 @@ pub enum Over {
     /// No memory is left for what the query has to hold. The same query may succeed later.
     #[error("{TOO_MANY_BYTES}")]
     Memory,
+    /// What the query has to hold is more than a process has for all queries.
+    #[error(
+        "the query needs more memory than a process has for all queries, {limit} bytes (limit: half of server.max_inflight_bytes); ask for fewer groups or a shorter range"
+    )]
+    TooLarge {
+        /// The limit.
+        limit: u64,
+    },
 }

@@ -76,7 +76,8 @@ impl Held {
             return true;
         }
         self.is_refused = true;
-        end(Over::Memory);
+        let over = self.reservation.as_ref().and_then(|(_, share)| share.over());
+        end(over.unwrap_or(Over::Memory));
         false
     }
 
@@ -98,7 +99,9 @@ impl Held {
             return Room::None;
         }
         match (self.take(bytes), &self.reservation) {
-            (false, Some((_, share))) => share.make_room(),
+            (false, Some((reservation, share))) => {
+                share.make_room(bytes.saturating_sub(reservation.bytes()))
+            }
             _ => Room::Enough,
         }
     }
@@ -185,9 +188,10 @@ mod tests {
             assert!(crate::tick(1), "its loops end");
             assert!(!held.grow_to(OWN + 1_200_000));
         });
-        assert_eq!((result, all.used()), (Err(Over::Memory), 0));
+        let too_large = Over::TooLarge { limit: 1_000_000 };
+        assert_eq!((result, all.used()), (Err(too_large), 0));
         let other = Work::default().holding(&memory, TENANT, 1);
-        assert_eq!(other.run(|| 7), Err(Over::Memory), "another work of the same query");
+        assert_eq!(other.run(|| 7), Err(too_large), "another work of the same query");
         drop((work, other));
         let again = Work::default().holding(&memory, TENANT, 1);
         assert_eq!(again.run(|| Held::of(OWN + 800_000).has_room()), Ok(true));
@@ -260,6 +264,19 @@ mod tests {
         assert_eq!(all.used(), 1_000);
         drop(held);
         assert_eq!(all.used(), 0);
+    }
+
+    #[test]
+    fn query_that_others_leave_no_room_may_succeed_later_and_one_that_is_too_large_not() {
+        let (all, memory) = memory_of(1_000_000);
+        let others = all.reserve(500_000);
+        let end_of = |query, bytes| {
+            let work = Work::default().holding(&memory, TENANT, query);
+            work.run(|| Held::of(OWN + bytes).has_room()).unwrap_err()
+        };
+        assert_eq!(end_of(1, 600_000), Over::Memory);
+        assert_eq!(end_of(2, 900_000), Over::TooLarge { limit: 1_000_000 });
+        drop(others);
     }
 
     #[test]

@@ -190,8 +190,8 @@ impl Work {
         if self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
             return Some(Over::Deadline);
         }
-        if self.memory.as_ref().is_some_and(|memory| memory.has_to_end()) {
-            return Some(Over::Memory);
+        if let Some(over) = self.memory.as_ref().and_then(|memory| memory.over()) {
+            return Some(over);
         }
         self.budgets.iter().find_map(|budget| budget.over())
     }

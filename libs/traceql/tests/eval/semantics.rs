@@ -524,7 +524,7 @@ fn texts_that_many_spans_show_are_kept_once_and_count_each_time() {
     };
     assert!(spans.len() == 2_000 && *shown(&spans[0]) == *long);
     assert!(spans.iter().all(|span| Arc::ptr_eq(&shown(span), &shown(&spans[0]))));
-    assert_eq!(assemble(2 << 20).unwrap_err(), Over::Memory);
+    assert_eq!(assemble(2 << 20).unwrap_err(), Over::TooLarge { limit: 2 << 20 });
 }
 
 #[test]
@@ -541,7 +541,7 @@ fn attributes_that_stages_make_count_as_memory_of_the_query() {
     assert_eq!(run("| by(name) | count() > 0"), Ok(2000));
     let long = "x".repeat(6000);
     for stages in ["| by(name)".repeat(60), "| count() > 0".repeat(60), format!("| by(.{long})")] {
-        assert_eq!(run(&stages), Err(Over::Memory), "{}", &stages[..20]);
+        assert_eq!(run(&stages), Err(Over::TooLarge { limit: 8 << 20 }), "{}", &stages[..20]);
     }
     assert_eq!(memory.used(), 0);
 }

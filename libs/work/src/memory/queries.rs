@@ -2,12 +2,13 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Weak};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock, Weak};
 
 use parking_lot::Mutex;
 
 use super::Budget;
+use crate::end_reason::Over;
 
 /// Every query may hold this much without counting against the others. Most queries need no more.
 pub(crate) const SMALL_QUERY_BYTES: u64 = 512 << 10;
@@ -35,7 +36,8 @@ pub(crate) struct QueryShare {
     query: u64,
     /// Older queries have smaller numbers.
     age: u64,
-    has_to_end: AtomicBool,
+    /// Why it has to end, once it has to.
+    over: OnceLock<Over>,
 }
 
 /// The answer to a query that asks for more memory.
@@ -87,7 +89,7 @@ impl QueryMemory {
             tenant,
             query,
             age,
-            has_to_end: AtomicBool::new(false),
+            over: OnceLock::new(),
         });
         known.insert(query, Arc::downgrade(&share));
         share
@@ -95,14 +97,14 @@ impl QueryMemory {
 }
 
 impl QueryShare {
-    /// True once the query has to end to make room.
-    pub(crate) fn has_to_end(&self) -> bool {
-        self.has_to_end.load(Relaxed)
+    /// Why the query has to end, once it has to make room.
+    pub(crate) fn over(&self) -> Option<Over> {
+        self.over.get().copied()
     }
 
-    /// Decides which query is ended when no memory is left: the youngest that holds some, of the tenant whose queries
-    /// hold the most.
-    pub(crate) fn make_room(&self) -> Room {
+    /// Decides which query is ended when no memory is left for `wanted` bytes: the youngest that holds some, of the tenant
+    /// whose queries hold the most.
+    pub(crate) fn make_room(&self, wanted: u64) -> Room {
         let shares: Vec<_> = self.memory.known.lock().values().filter_map(Weak::upgrade).collect();
         let mut held_by = HashMap::new();
         for share in &shares {
@@ -116,14 +118,21 @@ impl QueryShare {
             .max_by_key(|share| share.age);
         match youngest {
             Some(youngest) if youngest.age != self.age => {
-                youngest.has_to_end.store(true, Relaxed);
+                let _ = youngest.over.set(Over::Memory);
                 Room::Soon
             }
             _ => {
-                self.has_to_end.store(true, Relaxed);
+                self.over.get_or_init(|| self.reason_to_end(wanted));
                 Room::None
             }
         }
+    }
+
+    /// A query that takes nearly all of the memory by itself would do so again. Something else always holds a little.
+    fn reason_to_end(&self, wanted: u64) -> Over {
+        let limit = self.memory.all.max_bytes();
+        let own = self.budget.used().saturating_sub(SMALL_QUERY_BYTES).saturating_add(wanted);
+        if own > limit - limit / 8 { Over::TooLarge { limit } } else { Over::Memory }
     }
 }
 

@@ -194,7 +194,7 @@ mod tests {
         };
         assert_eq!(run(64 << 20), Ok(1_001));
         let mut ends: Vec<_> = (1..16).map(|part| run(part << 19)).collect();
-        ends.dedup();
-        assert_eq!(ends, [Err(Over::Memory), Ok(1_001)]);
+        ends.dedup_by_key(|end| end.map_err(|over| matches!(over, Over::TooLarge { .. })));
+        assert!(matches!(ends[..], [Err(Over::TooLarge { .. }), Ok(1_001)]), "{ends:?}");
     }
 }
