@@ -1,6 +1,7 @@
 //! `compare`: counts how often each value of each attribute occurs in two sets of spans.
 
 mod counter;
+mod entries;
 mod values;
 
 use std::collections::{HashMap, HashSet};
@@ -10,6 +11,8 @@ use tactus_model::{AttributeList, StringCode};
 use tactus_work::{Held, tick};
 
 use self::counter::Counter;
+pub(super) use self::entries::AttributeNumber;
+use self::entries::Entries;
 use self::values::ValueCounts;
 use super::cells::Cell;
 use super::labels::label;
@@ -32,16 +35,8 @@ const SENT_VALUES: usize = 1000;
 /// At the end the counts exist twice: here, and in the message that is sent.
 const SENT_TWICE: usize = 2;
 
-/// Attributes of spans that are counted at a time, and the bytes of one of them and of a key with its value.
-const ENTRIES_AT_A_TIME: usize = 1 << 16;
-const ENTRY_BYTES: usize = 24;
-const PAIR_BYTES: usize = 128;
-
 /// Up to this many attributes of an owner are compared with each other to find a key that it has twice.
 const FEW_ATTRIBUTES: usize = 64;
-
-/// The number of an attribute of a comparison.
-pub(super) type AttributeNumber = u32;
 
 /// The counts of a comparison over all batches.
 #[derive(Debug)]
@@ -147,7 +142,7 @@ impl Comparison {
                 }
                 entries.push(attribute, place, counter, view);
             }
-            if entries.numbers.len() >= ENTRIES_AT_A_TIME {
+            if entries.are_enough() {
                 self.count_entries(&mut entries, counter, view);
             }
         }
@@ -305,52 +300,6 @@ impl Comparison {
             counts.finish(leaf, most, scale, of_totals, &mut finished);
         }
         finished
-    }
-}
-
-/// Attributes of some spans of a batch, each with a number for its key and value.
-#[derive(Default)]
-struct Entries<'v> {
-    known: HashMap<(StringCode, u8, u64), u32, RandomState>,
-    /// Key and value of each number.
-    pairs: Vec<(StringCode, Value<'v>)>,
-    numbers: Vec<u32>,
-    /// Side and interval of each.
-    places: Vec<u32>,
-    weights: Vec<f64>,
-    /// Of keys in the batch.
-    attributes: HashMap<StringCode, AttributeNumber, RandomState>,
-    held: Held,
-}
-
-impl<'v> Entries<'v> {
-    /// Adds an attribute of a span, given by its index among the counted rows.
-    fn push(
-        &mut self,
-        attribute: tactus_model::Attribute,
-        place: usize,
-        counter: &Counter<'_>,
-        view: &BatchView<'v>,
-    ) {
-        let pair = (attribute.key, attribute.value_type as u8, attribute.payload);
-        let number = *self.known.entry(pair).or_insert_with(|| {
-            let value = Value::of_attribute(attribute, &view.batch.strings);
-            self.pairs.push((attribute.key, value));
-            self.pairs.len() as u32 - 1
-        });
-        self.numbers.push(number);
-        self.places.push(counter.places[place]);
-        self.weights.extend(counter.weights.map(|weights| weights[place]));
-        self.held.grow_to(self.numbers.len() * ENTRY_BYTES + self.pairs.len() * PAIR_BYTES);
-    }
-
-    /// Keeps only what was made of keys.
-    fn clear(&mut self) {
-        self.known.clear();
-        self.pairs.clear();
-        self.numbers.clear();
-        self.places.clear();
-        self.weights.clear();
     }
 }
 
