@@ -327,6 +327,24 @@ def test_a_whole_zone_may_die(tmp_path, bucket):
             endured.recovered("the loss of a zone")
 
 
+def test_ingesters_warn_of_a_frontend_that_does_not_know_of_copies(tmp_path, bucket):
+    single = {"ingester": {"lifecycler": {"ring": {"replication_factor": 1}}}}
+    with Cluster(tmp_path, bucket, {"ingester": 3, "distributor": 1, "query-frontend": 1, "querier": 1}) as cluster:
+        unaware = cluster.new("query-frontend", config=single)
+        cluster.start()
+        cluster["distributor-0"].must_push(otlp.export(*otlp.trace(3)))
+        window = {"q": "{ } | count_over_time()", "start": int(time.time()) - 600, "end": int(time.time()) + 60}
+        warning = "set ingester.lifecycler.ring.replication_factor in its configuration"
+        ingesters = [node for name, node in cluster.nodes.items() if name.startswith("ingester")]
+
+        def warned(frontend):
+            assert frontend.get("/api/metrics/query", **window).status_code == 200
+            return any(warning in node.logs() for node in ingesters)
+
+        assert not warned(cluster["query-frontend-0"])
+        eventually(lambda: warned(unaware), "the log says what to do")
+
+
 def test_without_copies_a_dead_ingester_makes_answers_partial_and_writes_go_elsewhere(tmp_path, bucket):
     single = {"ingester": {"lifecycler": {"ring": {"replication_factor": 1}}}}
     with Cluster(tmp_path, bucket, {"ingester": 2, "distributor": 1, "query-frontend": 1, "querier": 1}, config=single) as cluster:

@@ -158,6 +158,13 @@ impl Protocol for Ingester {
         let found = self
             .query_view(tenant, context, move |view| {
                 let job = MetricsJob::compile(&request).map_err(|it| refused_job(&it))?;
+                if share.is_none() && !view.origins().all().is_empty() {
+                    log_limited!(
+                        warn,
+                        "spans have copies at other ingesters, but the query-frontend counts them as if they had none: \
+                         set ingester.lifecycler.ring.replication_factor in its configuration, too"
+                    );
+                }
                 let found = view.metrics_recent(&job, share.as_ref(), &stored);
                 found.map_err(|error| match error {
                     RecentError::LetGo => let_go(),
