@@ -8,6 +8,7 @@ use bytes::Bytes;
 use serde::de::{
     Deserialize, Deserializer, Error as _, IgnoredAny, SeqAccess, Unexpected, Visitor,
 };
+use serde_path_to_error::Track;
 use tactus_model::error_text;
 use tactus_proto::replace_surrogates;
 
@@ -29,7 +30,24 @@ pub(crate) fn read_spans<'a, T: Deserialize<'a>>(
     let result = deserializer.deserialize_seq(visitor).and_then(|()| deserializer.end());
     match (refused, result) {
         (Some(error), _) => Err(error),
-        (None, result) => result.map_err(|error| Error::Json(error_text::cut(error.to_string()))),
+        (None, result) => result.map_err(|error| {
+            let place = place_of_error::<T>(body);
+            Error::Json(error_text::cut(format!("{place}{error}")))
+        }),
+    }
+}
+
+/// The path of the value that cannot be read, as `[3].localEndpoint: `; empty for the list itself. Only what is refused is
+/// read again for it.
+fn place_of_error<'a, T: Deserialize<'a>>(body: &'a [u8]) -> String {
+    let (mut track, mut refused) = (Track::new(), None);
+    let mut json = serde_json::Deserializer::from_slice(body);
+    let visitor = SpansVisitor { take: |_: T| Ok(()), refused: &mut refused, span: PhantomData };
+    let read =
+        serde_path_to_error::Deserializer::new(&mut json, &mut track).deserialize_seq(visitor);
+    match track.path().to_string() {
+        place if read.is_err() && place != "." => format!("{place}: "),
+        _ => String::new(),
     }
 }
 
