@@ -1,9 +1,13 @@
 //! Builds label sets, and cuts them to the limits.
 
+use std::collections::HashMap;
+use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 
 use foldhash::quality::FixedState;
-use std::hash::{BuildHasher, Hasher};
+
+/// Up to this many labels a name is looked for one by one. The attributes of a resource may be many more.
+const FEW: usize = 32;
 
 /// A label: its name and its value.
 pub(crate) type Label = (Arc<str>, Arc<str>);
@@ -43,6 +47,8 @@ pub(crate) struct Labels {
     entries: Vec<Entry>,
     text: String,
     max_value_bytes: usize,
+    /// The place of each name, if there are more than a few; else empty.
+    places: HashMap<Arc<str>, usize>,
 }
 
 #[derive(Debug, Clone)]
@@ -60,6 +66,7 @@ impl Labels {
     /// No labels; values will be cut to this many bytes, 0 for never.
     pub(crate) fn clear(&mut self, max_value_bytes: usize) {
         self.entries.clear();
+        self.places.clear();
         self.text.clear();
         self.max_value_bytes = max_value_bytes;
     }
@@ -79,15 +86,27 @@ impl Labels {
             return;
         }
         if value.is_empty() {
+            self.places.clear();
             return self.entries.retain(|entry| entry.name != *name);
         }
         let start = self.text.len();
         self.text.push_str(value);
         let end = self.text.len();
-        match self.entries.iter_mut().find(|entry| entry.name == *name) {
-            Some(entry) => (entry.start, entry.end) = (start, end),
-            None => self.entries.push(Entry { name: Arc::clone(name), start, end }),
+        let entry = Entry { name: Arc::clone(name), start, end };
+        match self.place(name) {
+            Some(place) => self.entries[place] = entry,
+            None => self.entries.push(entry),
         }
+    }
+
+    fn place(&mut self, name: &Arc<str>) -> Option<usize> {
+        if self.entries.len() <= FEW {
+            return self.entries.iter().position(|entry| entry.name == *name);
+        }
+        let known = self.places.len();
+        let new = self.entries.iter().enumerate().skip(known);
+        self.places.extend(new.map(|(place, entry)| (Arc::clone(&entry.name), place)));
+        self.places.get(name).copied()
     }
 
     /// As [`Self::set`], of bytes.
@@ -104,6 +123,7 @@ impl Labels {
 
     /// Puts the labels into the order of their names.
     pub(crate) fn sort(&mut self) {
+        self.places.clear();
         self.entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
     }
 
@@ -197,6 +217,30 @@ mod tests {
         assert_eq!(labels.get("b"), Some("whole"));
         labels.set_whole(&b, "");
         assert_eq!((labels.get("b"), labels.get("a")), (None, Some("lon")));
+    }
+
+    #[test]
+    fn very_many_labels_have_each_name_once() {
+        let mut labels = Labels::default();
+        let names: Vec<Arc<str>> = (0..50_000).map(|n| format!("l{n}").into()).collect();
+        for value in ["1", "2"] {
+            names.iter().for_each(|name| labels.set(name, value));
+        }
+        labels.set_whole(&names[7], "");
+        labels.set(&names[49_999], "3");
+        assert_eq!(
+            (labels.len(), labels.get("l7"), labels.get("l49999")),
+            (49_999, None, Some("3"))
+        );
+        labels.sort();
+        labels.set(&names[8], "4");
+        assert_eq!(
+            (labels.len(), labels.get("l8"), labels.get("l9")),
+            (49_999, Some("4"), Some("2"))
+        );
+        labels.clear(0);
+        labels.set(&names[40], "5");
+        assert_eq!((labels.len(), labels.get("l40")), (1, Some("5")));
     }
 
     #[test]
