@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use tactus_model::SpanBatch;
+use tactus_model::{Dictionary, SpanBatch, StringCode};
 
 /// The identities of the spans of a row group, or of some of its rows.
 pub(super) struct Spans {
@@ -37,14 +37,17 @@ impl Spans {
         traces: impl Iterator<Item = (usize, usize)>,
         mut visit: impl FnMut(usize),
     ) {
-        let mut candidates = Vec::new();
+        let (mut candidates, mut names) = (Vec::new(), SameNames::of(self, others));
         for (row, other_row) in traces {
             let (spans, near) = (self.of_row(row), others.of_row(other_row));
             // Replicas mostly have the spans of a trace in the same order.
             let pairs = spans.clone().zip(near.clone());
+            let (own, theirs) = (&self.batch.spans, &others.batch.spans);
             let is_same = |&(span, other): &(usize, usize)| {
-                self.batch.spans.start[span] == others.batch.spans.start[other]
-                    && self.batch.span_identity(span) == others.batch.span_identity(other)
+                own.start[span] == theirs.start[other]
+                    && own.span_id[span] == theirs.span_id[other]
+                    && own.kind[span] == theirs.kind[other]
+                    && names.are_equal(own.name[span], theirs.name[other])
             };
             let same = pairs.take_while(is_same).count();
             let rest = spans.start + same..spans.end;
@@ -68,5 +71,32 @@ impl Spans {
                 }
             }
         }
+    }
+}
+
+/// Compares names of two row groups, whose codes differ. Few names make many spans: what was found equal is remembered.
+struct SameNames<'s> {
+    own: &'s Dictionary,
+    others: &'s Dictionary,
+    /// For each code here, one there that has the same text, once it was met.
+    known: Vec<Option<StringCode>>,
+}
+
+impl<'s> SameNames<'s> {
+    fn of(own: &'s Spans, others: &'s Spans) -> Self {
+        let (own, others) = (&own.batch.strings, &others.batch.strings);
+        Self { own, others, known: vec![None; own.len()] }
+    }
+
+    fn are_equal(&mut self, own: StringCode, other: StringCode) -> bool {
+        let known = self.known.get_mut(own as usize);
+        if known.as_ref().is_some_and(|known| **known == Some(other)) {
+            return true;
+        }
+        let are_equal = self.own.get(own) == self.others.get(other);
+        if let (true, Some(known)) = (are_equal, known) {
+            *known = Some(other);
+        }
+        are_equal
     }
 }
