@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::memory::TOO_MANY_BYTES;
+/// The error when no memory is left. It names the setting that limits it.
+pub const TOO_MANY_BYTES: &str = "too many bytes are in flight (limit: server.max_inflight_bytes)";
 
 /// Why a query ended early.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

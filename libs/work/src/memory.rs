@@ -11,13 +11,11 @@ use parking_lot::Mutex;
 
 mod queries;
 
+pub use crate::end_reason::TOO_MANY_BYTES;
 pub(crate) use queries::QueryShare;
 #[cfg(test)]
 pub(crate) use queries::SMALL_QUERY_BYTES;
 pub use queries::{QueryMemory, Room};
-
-/// The error when no memory is left. It names the setting that limits it.
-pub const TOO_MANY_BYTES: &str = "too many bytes are in flight (limit: server.max_inflight_bytes)";
 
 /// Called with the number of bytes taken; negative when they are given back.
 type Show = Box<dyn Fn(f64) + Send + Sync>;

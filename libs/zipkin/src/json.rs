@@ -32,12 +32,12 @@ pub(crate) fn read_spans<'a, T: Deserialize<'a>>(
         (Some(error), _) => Err(error),
         (None, result) => result.map_err(|error| {
             let place = place_of_error::<T>(body);
-            Error::Json(error_text::cut(format!("{place}{error}")))
+            Error::Json(error_text::cut(format!("{error}{place}")))
         }),
     }
 }
 
-/// The path of the value that cannot be read, as `[3].localEndpoint: `; empty for the list itself. Only what is refused is
+/// The path of the value that cannot be read, as ` ([3].localEndpoint)`; empty for the list itself. Only what is refused is
 /// read again for it.
 fn place_of_error<'a, T: Deserialize<'a>>(body: &'a [u8]) -> String {
     let (mut track, mut refused) = (Track::new(), None);
@@ -46,7 +46,7 @@ fn place_of_error<'a, T: Deserialize<'a>>(body: &'a [u8]) -> String {
     let read =
         serde_path_to_error::Deserializer::new(&mut json, &mut track).deserialize_seq(visitor);
     match track.path().to_string() {
-        place if read.is_err() && place != "." => format!("{place}: "),
+        place if read.is_err() && place != "." => format!(" ({place})"),
         _ => String::new(),
     }
 }

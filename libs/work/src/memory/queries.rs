@@ -131,7 +131,7 @@ impl QueryShare {
     /// A query that takes nearly all of the memory by itself would do so again. Something else always holds a little.
     fn reason_to_end(&self, wanted: u64) -> Over {
         let limit = self.memory.all.max_bytes();
-        let own = self.budget.used().saturating_sub(SMALL_QUERY_BYTES).saturating_add(wanted);
+        let own = self.budget.used().saturating_add(wanted).saturating_sub(SMALL_QUERY_BYTES);
         if own > limit - limit / 8 { Over::TooLarge { limit } } else { Over::Memory }
     }
 }

@@ -141,36 +141,47 @@ proptest! {
 }
 
 #[test]
+fn error_of_json_names_the_field() {
+    let options = DecodeOptions::default();
+    for (format, list, place) in [
+        (Format::JsonV2, r#"[{"id":"a","traceId":5}]"#, " ([0].traceId)"),
+        (Format::JsonV2, r#"[{"localEndpoint":{"port":{}}}]"#, " ([0].localEndpoint.port)"),
+        (Format::JsonV1, r#"[{"annotations":["a"]}]"#, " ([0].annotations[0])"),
+        (Format::JsonV2, r#"[{"tags":{"a":"b"#, " ([0].tags.a)"),
+    ] {
+        let error = decode(format, &list.as_bytes().to_vec().into(), &options).unwrap_err();
+        assert!(error.to_string().ends_with(place), "{list}: {error}");
+    }
+    let error = decode(Format::JsonV2, &"{}".into(), &options).unwrap_err();
+    assert!(!error.to_string().contains('('), "{error}");
+}
+
+#[test]
 fn json_of_another_shape_is_refused_in_the_terms_of_zipkin() {
     let options = DecodeOptions::default();
     for (format, list, expected) in [
         (Format::JsonV2, "{}", "invalid type: map, expected a list of spans"),
-        (Format::JsonV2, "[1]", "[0]: invalid type: integer `1`, expected a span"),
-        (Format::JsonV1, "[1]", "[0]: invalid type: integer `1`, expected a span"),
-        (
-            Format::JsonV2,
-            r#"[{"id":"a","traceId":5}]"#,
-            "[0].traceId: invalid type: integer `5`, expected a string",
-        ),
+        (Format::JsonV2, "[1]", "invalid type: integer `1`, expected a span"),
+        (Format::JsonV1, "[1]", "invalid type: integer `1`, expected a span"),
         (
             Format::JsonV2,
             r#"[{"localEndpoint":"a"}]"#,
-            "[0].localEndpoint: invalid type: string \"a\", expected an endpoint",
+            "invalid type: string \"a\", expected an endpoint",
         ),
         (
             Format::JsonV2,
             r#"[{"annotations":["a"]}]"#,
-            "[0].annotations[0]: invalid type: string \"a\", expected an annotation",
+            "invalid type: string \"a\", expected an annotation",
         ),
         (
             Format::JsonV1,
             r#"[{"annotations":["a"]}]"#,
-            "[0].annotations[0]: invalid type: string \"a\", expected an annotation",
+            "invalid type: string \"a\", expected an annotation",
         ),
         (
             Format::JsonV1,
             r#"[{"binaryAnnotations":["a"]}]"#,
-            "[0].binaryAnnotations[0]: invalid type: string \"a\", expected a binary annotation",
+            "invalid type: string \"a\", expected a binary annotation",
         ),
     ] {
         let error = decode(format, &list.as_bytes().to_vec().into(), &options).unwrap_err();
