@@ -46,7 +46,8 @@ fn place_of_error<'a, T: Deserialize<'a>>(body: &'a [u8]) -> String {
     let read =
         serde_path_to_error::Deserializer::new(&mut json, &mut track).deserialize_seq(visitor);
     match track.path().to_string() {
-        place if read.is_err() && place != "." => format!(" ({place})"),
+        // Keys that may be anything are not told.
+        place if read.is_err() && place != "." => format!(" ({})", place.trim_end_matches(".?")),
         _ => String::new(),
     }
 }
