@@ -86,11 +86,16 @@ def test_list_survives_what_a_bucket_collects(servers):
     def is_partial(path, **params):
         return server.get(path, **params).headers.get("X-Tactus-Partial") == "true"
     assert is_partial("/api/search", q="{}", **WINDOW) and is_partial("/api/v2/search/tags", **WINDOW)
+    lists = [
+        "/jaeger/api/services", "/jaeger/api/v3/services", "/jaeger/api/services/x/operations", "/jaeger/api/operations?service=x",
+        "/jaeger/api/v3/operations?service=x", "/jaeger/api/dependencies", "/zipkin/api/v2/services", "/zipkin/api/v2/spans?serviceName=x"]
+    assert all(is_partial(path) for path in [*lists, "/jaeger/api/traces/463ac35c9f6413ad"])
     trace = server.get("/api/v2/traces/463ac35c9f6413ad").json()
     assert (trace["status"], trace["message"]) == ("PARTIAL", "the metas of 5 blocks could not be read")
     for block in damaged:
         shutil.rmtree(block)
     eventually(lambda: not is_partial("/api/search", q="{}", **WINDOW), "whole answers")
+    assert not any(is_partial(path) for path in lists)
     assert "status" not in server.get("/api/v2/traces/463ac35c9f6413ad").json()
 
 
