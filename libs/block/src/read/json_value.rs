@@ -19,7 +19,7 @@ use tactus_model::wire::put_message_field;
 pub(crate) fn parse(text: &[u8]) -> Option<(ValueType, Vec<u8>)> {
     let mut message = Vec::new();
     let mut json = serde_json::Deserializer::from_slice(text);
-    AnyValue(&mut message).deserialize(&mut json).and_then(|()| json.end()).ok()?;
+    Object(AnyValue(&mut message)).deserialize(&mut json).and_then(|()| json.end()).ok()?;
     let value_type = decode(&message).and_then(classify).ok()?;
     Some((value_type, message))
 }
@@ -45,16 +45,19 @@ enum Member {
     Unknown,
 }
 
-/// Appends an AnyValue to a message. The JSON parser's own limit on nesting bounds the recursion.
-struct AnyValue<'o>(&'o mut Vec<u8>);
+/// An object, read by a visitor that appends what it finds to a message.
+struct Object<V>(V);
 
-impl<'de> DeserializeSeed<'de> for AnyValue<'_> {
+impl<'de, V: Visitor<'de, Value = ()>> DeserializeSeed<'de> for Object<V> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<(), D::Error> {
-        json.deserialize_map(self)
+        json.deserialize_map(self.0)
     }
 }
+
+/// Appends an AnyValue to a message. The JSON parser's own limit on nesting bounds the recursion.
+struct AnyValue<'o>(&'o mut Vec<u8>);
 
 impl<'de> Visitor<'de> for AnyValue<'_> {
     type Value = ();
@@ -105,7 +108,7 @@ fn put_member<'de, A: MapAccess<'de>>(
         Member::Array | Member::KeyValues => {
             let mut elements = Vec::new();
             let are_pairs = matches!(member, Member::KeyValues);
-            let list = Nullable(List { out: &mut elements, are_pairs });
+            let list = Nullable(Object(List { out: &mut elements, are_pairs }));
             if !map.next_value_seed(list)? {
                 return Ok(false);
             }
@@ -172,14 +175,6 @@ struct List<'o> {
     are_pairs: bool,
 }
 
-impl<'de> DeserializeSeed<'de> for List<'_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<(), D::Error> {
-        json.deserialize_map(self)
-    }
-}
-
 impl<'de> Visitor<'de> for List<'_> {
     type Value = ();
 
@@ -223,8 +218,8 @@ impl<'de> Visitor<'de> for Elements<'_> {
         loop {
             message.clear();
             let found = match are_pairs {
-                true => elements.next_element_seed(KeyValue(&mut message))?,
-                false => elements.next_element_seed(AnyValue(&mut message))?,
+                true => elements.next_element_seed(Object(KeyValue(&mut message)))?,
+                false => elements.next_element_seed(Object(AnyValue(&mut message)))?,
             };
             let Some(()) = found else { return Ok(()) };
             put_message_field(out, 1, &message);
@@ -234,14 +229,6 @@ impl<'de> Visitor<'de> for Elements<'_> {
 
 /// Appends a KeyValue.
 struct KeyValue<'o>(&'o mut Vec<u8>);
-
-impl<'de> DeserializeSeed<'de> for KeyValue<'_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<(), D::Error> {
-        json.deserialize_map(self)
-    }
-}
 
 impl<'de> Visitor<'de> for KeyValue<'_> {
     type Value = ();
@@ -256,7 +243,7 @@ impl<'de> Visitor<'de> for KeyValue<'_> {
                 "key" => put_message_field(self.0, 1, map.next_value::<String>()?.as_bytes()),
                 "value" => {
                     let mut value = Vec::new();
-                    if map.next_value_seed(Nullable(AnyValue(&mut value)))? {
+                    if map.next_value_seed(Nullable(Object(AnyValue(&mut value))))? {
                         put_message_field(self.0, 2, &value);
                     }
                 }

@@ -35,9 +35,6 @@ const SENT_VALUES: usize = 1000;
 /// At the end the counts exist twice: here, and in the message that is sent.
 const SENT_TWICE: usize = 2;
 
-/// Up to this many attributes of an owner are compared with each other to find a key that it has twice.
-const FEW_ATTRIBUTES: usize = 64;
-
 /// The counts of a comparison over all batches.
 #[derive(Debug)]
 pub(super) struct Comparison {
@@ -305,18 +302,13 @@ impl Comparison {
 
 /// Calls `visit(key, entry)` for the first entry of each key of an owner, until the query is over.
 fn for_each_once(list: &AttributeList, owner: usize, mut visit: impl FnMut(StringCode, usize)) {
-    let range = list.range(owner);
     let mut seen = HashSet::with_hasher(RandomState::default());
-    for entry in range.clone() {
+    for entry in list.range(owner) {
         if tick(20) {
             return;
         }
         let key = list.keys[entry];
-        let is_first = match range.len() {
-            ..=FEW_ATTRIBUTES => !list.keys[range.start..entry].contains(&key),
-            _ => seen.insert(key),
-        };
-        if is_first {
+        if seen.insert(key) {
             visit(key, entry);
         }
     }
