@@ -106,6 +106,9 @@ def test_requests_of_each_kind_of_query_are_few(stored):
         ('{ resource.service.name = "absent" }', 0, 1),
         ('{ span.http.route =~ "/no.*" }', 0, 1),
         ('{ span.absent = "x" }', 0, 1),
+        ("{ span.size > 6 }", 0, 1),
+        ("{ span.size = 2.5 || span.retry < 1 }", 0, 1),
+        ("{ span.size > 5 }", TRACES // 7, 12),
     ):
         found, count = cold(server, search(server, query))
         assert len(found) == traces and count <= most, (query, len(found), count)
@@ -123,18 +126,31 @@ ORDERS = 6000
 LARGER_ROW_GROUPS = {"storage": {"trace": {"block": {"parquet_row_group_size_bytes": 220_000}}}}
 
 
-def push_orders(server, tenant=None):
+def text_of(order):
+    return f"order-{order}"
+
+
+def number_of(order):
+    """Far from the next one, so that a block cannot store them as differences."""
+    return order * 2_654_435_761 % 2**40
+
+
+def push_orders(server, tenant=None, value=text_of):
     """A span for each order; ids, and so row groups and filters, are the same in every run."""
     for first in range(0, ORDERS, 500):
-        spans = [otlp.span(trace_id=hashlib.sha256(b"%d" % order).digest()[:16], attributes={"order.id": f"order-{order}"})
+        spans = [otlp.span(trace_id=hashlib.sha256(b"%d" % order).digest()[:16], attributes={"order.id": value(order)})
                  for order in range(first, first + 500)]
         response = server.push(otlp.export(*spans), headers={"X-Scope-OrgID": tenant} if tenant else {})
         assert response.status_code == 200, response.text
 
 
-def test_needle_asks_only_for_the_row_groups_that_may_have_it(servers, bucket):
+@pytest.mark.parametrize("value", [text_of, number_of], ids=["text", "number"])
+def test_needle_asks_only_for_the_row_groups_that_may_have_it(servers, bucket, value):
+    def needle(order):
+        return f"{{ span.order.id = {json.dumps(value(order))} }}"
+
     server = servers.start(config=merge(merge(CONFIG, LARGER_ROW_GROUPS), bucket.config()))
-    push_orders(server)
+    push_orders(server, value=value)
     server.flush()
     eventually(lambda: sum(meta["totalObjects"] for meta in bucket.metas()) == ORDERS, "all traces in the bucket")
     (meta,) = bucket.metas()
@@ -144,18 +160,18 @@ def test_needle_asks_only_for_the_row_groups_that_may_have_it(servers, bucket):
     forget_local_data(server)
 
     # What the block's values do not tell its filter does, which is small enough to be read with them.
-    found, count = cold(server, search(server, '{ span.order.id = "order-6001" }'))
+    found, count = cold(server, search(server, needle(6001)))
     assert (found, count) == ({}, 1)
-    found, count = cold(server, search(server, '{ span.order.id = "order-4711" }'))
+    found, count = cold(server, search(server, needle(4711)))
     assert len(found) == 1 and count <= 6, count
     # Another needle: filters are kept.
     server.start()
-    assert server.search('{ span.order.id = "order-6001" }') == {}
+    assert server.search(needle(6001)) == {}
     before = gets(server)
-    assert server.search('{ span.order.id = "order-6002" }') == {}
+    assert server.search(needle(6002)) == {}
     assert gets(server) == before
     for order in (0, 1000, ORDERS - 1):
-        assert len(server.search(f'{{ span.order.id = "order-{order}" }}')) == 1
+        assert len(server.search(needle(order))) == 1
 
 
 def multiply(bucket, block, count):

@@ -14,6 +14,7 @@ use crate::{Error, Result};
 
 mod collect;
 mod filter;
+mod found;
 mod tail;
 mod values;
 

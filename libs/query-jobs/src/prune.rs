@@ -27,8 +27,13 @@ pub(crate) enum Pruner {
     All(Vec<Pruner>),
     /// Any of these.
     Any(Vec<Pruner>),
-    /// A value of the attribute, on one of these owners.
-    Present { attribute: Attribute, owners: Vec<AttributeOwner>, key: Vec<u8> },
+    /// A value of the attribute, on one of these owners, for which the comparison is true if there is one.
+    Present {
+        attribute: Attribute,
+        owners: Vec<AttributeOwner>,
+        key: Vec<u8>,
+        comparison: Option<(ComparisonOperator, Static)>,
+    },
     /// A string in one of the columns.
     String { attribute: Attribute, columns: Vec<StringColumn>, test: StringTest },
     /// A number within these bounds, both inclusive.
@@ -182,7 +187,7 @@ impl Pruner {
             },
             (BinaryOperator::Comparison(operator), value) => match attribute {
                 Attribute::Intrinsic(intrinsic) => Self::of_number(*intrinsic, operator, value),
-                Attribute::Named { .. } => Self::of_presence(attribute),
+                Attribute::Named { .. } => Self::of_value(attribute, operator, value),
             },
             (BinaryOperator::Regex | BinaryOperator::NotRegex, _) => Self::of_presence(attribute),
             _ => Self::Unknown,
@@ -200,8 +205,16 @@ impl Pruner {
             AttributeScope::Instrumentation => vec![AttributeOwner::Scope],
             AttributeScope::Unscoped => vec![AttributeOwner::Span, AttributeOwner::Resource],
         };
-        let key = name.as_bytes().to_vec();
-        Self::Present { attribute: attribute.clone(), owners, key }
+        let (attribute, key) = (attribute.clone(), name.as_bytes().to_vec());
+        Self::Present { attribute, owners, key, comparison: None }
+    }
+
+    fn of_value(attribute: &Attribute, operator: ComparisonOperator, value: &Static) -> Self {
+        let mut present = Self::of_presence(attribute);
+        if let Self::Present { comparison, .. } = &mut present {
+            *comparison = Some((operator, value.clone()));
+        }
+        present
     }
 
     fn of_string(attribute: &Attribute, test: StringTest) -> Self {

@@ -38,6 +38,7 @@ pub use compiled_regex::{CompiledRegex, InvalidRegex, Patterns, UnanchoredRegex,
 pub use completion::{Completion, ConditionGroup, TooManyConditionGroups, completion};
 pub use error::{Error, ParseError, Result, ValidateError};
 pub use hints::{Hint, Hints, SampleHint};
+pub use operate::holds;
 pub use parser::{MAX_DEPTH, parse, parse_attribute};
 pub use static_type::StaticType;
 pub use static_value::{Kind, Static, Status, Text};

@@ -1,6 +1,6 @@
 //! Operators on constants, by the rules that [`Value`] has for stored data.
 
-use crate::ast::{BinaryOperator, UnaryOperator};
+use crate::ast::{BinaryOperator, ComparisonOperator, UnaryOperator};
 use crate::compiled_regex::CompiledRegex;
 use crate::eval::value::{Value, calculate, compare, match_regex};
 use crate::static_value::Static;
@@ -24,6 +24,11 @@ pub(crate) fn evaluate_binary(operator: BinaryOperator, left: &Static, right: &S
         }
     };
     result.to_static()
+}
+
+/// Whether a comparison of constants is true.
+pub fn holds(operator: ComparisonOperator, left: &Static, right: &Static) -> bool {
+    compare(operator, Value::of_static(left), Value::of_static(right)).is_bool(true)
 }
 
 /// Applies a prefix operator or nil test. Nil if the operand has the wrong type.

@@ -37,7 +37,7 @@ impl Static {
     }
 
     /// The value as f64 if it is an int, a float or a duration (nanoseconds).
-    pub(crate) fn as_number(&self) -> Option<f64> {
+    pub fn as_number(&self) -> Option<f64> {
         match self {
             Static::Int(value) | Static::Duration(value) => Some(*value as f64),
             Static::Float(value) => Some(*value),

@@ -1,15 +1,14 @@
 //! Collects the attributes and values of a block while it is written.
 
 use foldhash::fast::RandomState;
-use hashbrown::{HashMap, HashSet};
+use hashbrown::HashMap;
 use tactus_model::{AttributeList, Dictionary, SpanBatch, StringCode, ValueType};
 
-use super::filter::{BlockFilter, RowGroupFilter, key_hash};
+use super::filter::{BlockFilter, RowGroupFilter};
+use super::found::{Finder, Found, MAX_VALUES};
 use super::values::{Listed, ListedAttributes, ListedValue, SET_BITS, ValueOwner};
 use crate::attribute_owner::AttributeOwner;
 
-/// An attribute with more values than this is not listed, because a user could not choose among them.
-const MAX_VALUES: usize = 1_000;
 /// Bytes of the values of one attribute.
 const MAX_VALUE_BYTES: usize = 64 << 10;
 /// Bytes of all names and values.
@@ -22,7 +21,7 @@ const MAX_ATTRIBUTES: usize = MAX_BYTES / ENTRY_BYTES;
 /// Collects the content of [`super::BlockValues`], within limits.
 ///
 /// Memory: a few times `MAX_BYTES`. While a row group is added, also 8 bytes for each of its strings and, with a
-/// filter, some 16 bytes for each string of an attribute with many values that may fit into it; and the filter.
+/// filter, some 16 bytes for each value of an attribute with many values that may fit into it; and the filter.
 #[derive(Debug)]
 pub(crate) struct ValueCollector {
     row_groups: u32,
@@ -45,25 +44,8 @@ struct Collected {
     closed_at: Option<u32>,
 }
 
-/// An attribute in a row group.
-#[derive(Debug)]
-struct Found {
-    key: StringCode,
-    /// The mark of this attribute in `Finder::seen_by`.
-    mark: u32,
-    /// The last owner that had the attribute, to notice an owner that has it twice.
-    last_owner: usize,
-    last: (u8, u64),
-    values: HashSet<(u8, u64), RandomState>,
-    is_listed: bool,
-    /// If there are too many values to list: all strings, some more than once. `None` if no filter could hold them.
-    strings: Option<Vec<StringCode>>,
-    /// True if some values are not scalars: strings may be within them.
-    is_odd: bool,
-}
-
 impl ValueCollector {
-    /// An empty collector. `has_filter`: also collects the strings of attributes with many values for a filter.
+    /// An empty collector. `has_filter`: also collects the values of attributes that have many for a filter.
     pub(crate) fn new(has_filter: bool) -> Self {
         let attributes = HashMap::default();
         let filter = has_filter.then(BlockFilter::default);
@@ -82,8 +64,8 @@ impl ValueCollector {
         // Tables may have rows that no span uses, which are not in the block.
         let resources = rows_in_use(&spans.resource, batch.resources.attributes.owners());
         let scopes = rows_in_use(&spans.scope, batch.scopes.attributes.owners());
-        let max_strings = self.filter.as_ref().map(|_| RowGroupFilter::max_entries(file_bytes));
-        let mut finder = Finder::new(strings.len(), max_strings);
+        let max_filtered = self.filter.as_ref().map(|_| RowGroupFilter::max_entries(file_bytes));
+        let mut finder = Finder::new(strings.len(), max_filtered);
         let lists: [(AttributeOwner, &AttributeList, Option<&[bool]>); 5] = [
             (AttributeOwner::Span, &batch.span_attributes, None),
             (AttributeOwner::Resource, &batch.resources.attributes, Some(&resources)),
@@ -92,7 +74,7 @@ impl ValueCollector {
             (AttributeOwner::Link, &batch.links.attributes, None),
         ];
         for (owner, list, in_use) in lists {
-            let is_complete = finder.find(list, in_use);
+            let is_complete = finder.find(list, in_use, MAX_ATTRIBUTES);
             let owner = ValueOwner::Attribute(owner);
             if !is_complete {
                 self.leave_open(owner, bit);
@@ -100,8 +82,7 @@ impl ValueCollector {
             for found in finder.take() {
                 let name = strings.get(found.key);
                 if !self.merge(owner, name, &found, strings, bit) {
-                    filtered
-                        .extend(found.into_strings().map(|codes| (key_hash(owner, name), codes)));
+                    filtered.extend(found.into_filtered(owner, name, strings));
                 }
             }
             self.takes_names &= is_complete;
@@ -122,11 +103,11 @@ impl ValueCollector {
             let found = finder.find_codes(codes);
             let (owner, name) = (ValueOwner::Intrinsic, name.as_bytes());
             if !self.merge(owner, name, &found, strings, bit) {
-                filtered.extend(found.into_strings().map(|codes| (key_hash(owner, name), codes)));
+                filtered.extend(found.into_filtered(owner, name, strings));
             }
         }
         if let Some(filter) = &mut self.filter {
-            filter.push(RowGroupFilter::new(filtered, strings, file_bytes));
+            filter.push(RowGroupFilter::new(filtered, file_bytes));
         }
         self.row_groups += 1;
     }
@@ -223,144 +204,6 @@ impl ValueCollector {
         };
         (values, filter)
     }
-}
-
-impl Found {
-    fn add(&mut self, value: (u8, u64), max_strings: Option<usize>) {
-        if value == self.last {
-            return;
-        }
-        self.last = value;
-        if self.values.len() <= MAX_VALUES {
-            self.values.insert(value);
-            self.is_listed &= self.values.len() <= MAX_VALUES;
-        } else if value.0 == ValueType::String as u8
-            && let (Some(strings), Some(max)) = (&mut self.strings, max_strings)
-        {
-            strings.push(value.1 as StringCode);
-            if strings.len() >= max.saturating_mul(2) {
-                strings.sort_unstable();
-                strings.dedup();
-                if strings.len() > max {
-                    self.strings = None;
-                }
-            }
-        }
-    }
-
-    /// All strings, each once; `None` if they are not all known.
-    fn into_strings(self) -> Option<Vec<StringCode>> {
-        let mut strings = self.strings.filter(|_| !self.is_odd)?;
-        let listed =
-            self.values.iter().filter(|(value_type, _)| *value_type == ValueType::String as u8);
-        strings.extend(listed.map(|(_, payload)| *payload as StringCode));
-        strings.sort_unstable();
-        strings.dedup();
-        Some(strings)
-    }
-}
-
-/// Finds the attributes of a list.
-struct Finder {
-    /// For each key, its index in the found attributes plus 1; 0 for none.
-    by_key: Vec<u32>,
-    found: Vec<Found>,
-    /// For each string code, the mark of the attribute that last had it. The same attribute meets most strings again
-    /// and again.
-    seen_by: Vec<u32>,
-    marks: u32,
-    /// `None` if there is no filter.
-    max_strings: Option<usize>,
-}
-
-impl Finder {
-    fn new(strings: usize, max_strings: Option<usize>) -> Self {
-        Self {
-            by_key: vec![0; strings],
-            found: Vec::new(),
-            seen_by: vec![0; strings],
-            marks: 0,
-            max_strings,
-        }
-    }
-
-    fn nothing_found(&mut self, key: StringCode) -> Found {
-        self.marks += 1;
-        Found {
-            key,
-            mark: self.marks,
-            last_owner: usize::MAX,
-            last: (u8::MAX, 0),
-            values: HashSet::default(),
-            is_listed: true,
-            strings: self.max_strings.map(|_| Vec::new()),
-            is_odd: false,
-        }
-    }
-
-    /// False if there are too many attributes: of those beyond, nothing is known.
-    fn find(&mut self, list: &AttributeList, in_use: Option<&[bool]>) -> bool {
-        let mut is_complete = true;
-        let (keys, types) = (list.keys.as_slice(), list.types.as_slice());
-        let payloads = list.payloads.as_slice();
-        for owner in 0..list.owners() {
-            if in_use.is_some_and(|in_use| !in_use[owner]) {
-                continue;
-            }
-            for entry in list.range(owner) {
-                let key = keys[entry];
-                if self.by_key[key as usize] == 0 {
-                    if self.found.len() >= MAX_ATTRIBUTES {
-                        is_complete = false;
-                        continue;
-                    }
-                    let found = self.nothing_found(key);
-                    self.found.push(found);
-                    self.by_key[key as usize] = self.found.len() as u32;
-                }
-                let found = &mut self.found[self.by_key[key as usize] as usize - 1];
-                found.is_odd |= !is_scalar(types[entry]);
-                // If an owner has an attribute twice, readers disagree about which value counts, so it is not listed.
-                found.is_listed &= !found.is_odd && found.last_owner != owner;
-                found.last_owner = owner;
-                let value = (types[entry], payloads[entry]);
-                let is_string = value.0 == ValueType::String as u8;
-                if !is_string || is_new(&mut self.seen_by, value.1 as StringCode, found.mark) {
-                    found.add(value, self.max_strings);
-                }
-            }
-        }
-        is_complete
-    }
-
-    fn find_codes(&mut self, codes: &[StringCode]) -> Found {
-        let mut found = self.nothing_found(0);
-        for &code in codes {
-            if is_new(&mut self.seen_by, code, found.mark) {
-                found.add((ValueType::String as u8, code.into()), self.max_strings);
-            }
-        }
-        found
-    }
-
-    /// What was found; the next list starts anew.
-    fn take(&mut self) -> Vec<Found> {
-        let found = std::mem::take(&mut self.found);
-        found.iter().for_each(|found| self.by_key[found.key as usize] = 0);
-        found
-    }
-}
-
-/// False if the attribute with this mark was the last one that had the string.
-fn is_new(seen_by: &mut [u32], code: StringCode, mark: u32) -> bool {
-    seen_by.get_mut(code as usize).is_none_or(|last| std::mem::replace(last, mark) != mark)
-}
-
-/// True for values that can be listed, and for a missing value.
-fn is_scalar(value_type: u8) -> bool {
-    use ValueType::{Bool, Double, Int, String, Unset};
-    ValueType::from_u8(value_type)
-        .is_some_and(|value_type| matches!(value_type, Unset | String | Int | Double | Bool))
 }
 
 fn listed_value(

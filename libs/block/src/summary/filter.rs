@@ -1,8 +1,8 @@
-//! The filter part of a summary: for each row group, which strings the attributes with many values may have.
+//! The filter part of a summary: for each row group, which strings and numbers the attributes with many values may have.
 
 use foldhash::fast::RandomState;
 use hashbrown::HashSet;
-use tactus_model::{Dictionary, StringCode, wire::put_varint};
+use tactus_model::wire::put_varint;
 use tactus_storage::hash::murmur3_x64_128;
 use xorf::{BinaryFuse8, BinaryFuse16, Filter as _};
 
@@ -21,21 +21,21 @@ const KEY_BITS: u64 = 64;
 /// More than any writer makes.
 const MAX_SEGMENTS: u32 = 1 << 28;
 
-/// Hashes of the strings of some attributes of a row group. Never says "no" for a string that is there.
+/// Hashes of the values of some attributes of a row group. Never says "no" for a value that is there.
 #[derive(Debug, Clone)]
 enum Fingerprints {
-    /// No attribute has a string.
+    /// No attribute has a value.
     None,
-    /// Says "yes" for about one in 256 strings that are not there.
+    /// Says "yes" for about one in 256 values that are not there.
     Bytes(BinaryFuse8),
-    /// Says "yes" for about one in 65536 strings that are not there.
+    /// Says "yes" for about one in 65536 values that are not there.
     Words(BinaryFuse16),
 }
 
 /// The filter of a row group.
 #[derive(Debug, Clone)]
 pub(crate) struct RowGroupFilter {
-    /// The attributes that it knows all strings of.
+    /// The attributes that it knows all strings of, or all numbers: [`key_hash`].
     keys: HashSet<u64, RandomState>,
     fingerprints: Fingerprints,
 }
@@ -46,17 +46,45 @@ pub struct BlockFilter {
     row_groups: Vec<RowGroupFilter>,
 }
 
-/// The hash of an attribute.
-pub(crate) fn key_hash(owner: ValueOwner, name: &[u8]) -> u64 {
-    let mut key = vec![owner.code()];
+/// The values of an attribute that are in a filter together, or not at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum FilteredKind {
+    Strings,
+    Numbers,
+}
+
+/// Added to the code of an owner for numbers. Filters without numbers were written before there were any: for them, these
+/// are attributes that do not fit.
+const NUMBERS: u8 = 0x80;
+
+/// The hash of the strings or the numbers of an attribute.
+pub(crate) fn key_hash(kind: FilteredKind, owner: ValueOwner, name: &[u8]) -> u64 {
+    let of_kind = if kind == FilteredKind::Numbers { NUMBERS } else { 0 };
+    let mut key = vec![owner.code() | of_kind];
     key.extend_from_slice(name);
     murmur3_x64_128(&key).0
 }
 
-/// The hash of a string of an attribute.
-pub(crate) fn entry_hash(key: u64, text: &[u8]) -> u64 {
-    let (low, high) = murmur3_x64_128(text);
+/// The hash of a value of an attribute: of a string, or of what [`number_bytes`] makes of a number.
+pub(crate) fn entry_hash(key: u64, value: &[u8]) -> u64 {
+    let (low, high) = murmur3_x64_128(value);
     low ^ high.rotate_left(32).wrapping_add(key)
+}
+
+/// Numbers that may be equal in a comparison have the same bytes, whether they are integers or not.
+pub(crate) fn number_bytes(number: f64) -> [u8; 8] {
+    // Also makes 0 of -0.
+    (number + 0.0).to_bits().to_le_bytes()
+}
+
+/// The values of an attribute of a row group, for its filter.
+#[derive(Debug)]
+pub(crate) struct FilteredValues {
+    pub(crate) kind: FilteredKind,
+    /// See [`key_hash`].
+    pub(crate) key: u64,
+    /// Each value's [`entry_hash`].
+    pub(crate) entries: Vec<u64>,
 }
 
 impl Fingerprints {
@@ -75,29 +103,32 @@ fn budget_bits(bytes: u64) -> u64 {
 }
 
 impl RowGroupFilter {
-    /// An attribute with more strings does not fit into the filter of a row group with `bytes`.
+    /// An attribute with more values does not fit into the filter of a row group with `bytes`.
     pub(crate) fn max_entries(bytes: u64) -> usize {
         usize::try_from(budget_bits(bytes) / ENTRY_BITS[0]).unwrap_or(usize::MAX)
     }
 
-    /// A filter for as many attributes as fit, those with the fewest strings first. `attributes`: each a [`key_hash`]
-    /// and the codes of all its strings.
-    pub(crate) fn new(
-        mut attributes: Vec<(u64, Vec<StringCode>)>,
-        strings: &Dictionary,
-        bytes: u64,
-    ) -> Self {
+    /// A filter for as many attributes as fit, those with the fewest values first. Numbers take only what strings leave,
+    /// and no string gets a shorter fingerprint because of them.
+    pub(crate) fn new(mut attributes: Vec<FilteredValues>, bytes: u64) -> Self {
         let budget_bits = budget_bits(bytes);
-        attributes.sort_unstable_by_key(|(key, codes)| (codes.len(), *key));
+        attributes.sort_unstable_by_key(|one| (one.kind, one.entries.len(), one.key));
         let (mut keys, mut all) = (HashSet::default(), Vec::new());
-        for (key, codes) in attributes {
-            let count = (all.len() + codes.len()) as u64;
+        let mut bits_of_numbers = None;
+        for FilteredValues { kind, key, entries } in attributes {
+            let bits = match kind {
+                FilteredKind::Strings => ENTRY_BITS[0],
+                FilteredKind::Numbers => *bits_of_numbers.get_or_insert_with(|| {
+                    let are_words = all.len() as u64 * ENTRY_BITS[1] <= budget_bits;
+                    ENTRY_BITS[usize::from(are_words && !all.is_empty())]
+                }),
+            };
+            let count = (all.len() + entries.len()) as u64;
             let key_bits = KEY_BITS * (keys.len() as u64 + 1);
-            if count.saturating_mul(ENTRY_BITS[0]).saturating_add(key_bits) > budget_bits {
-                break;
+            if count.saturating_mul(bits).saturating_add(key_bits) <= budget_bits {
+                all.extend(entries);
+                keys.insert(key);
             }
-            all.extend(codes.into_iter().map(|code| entry_hash(key, strings.get(code))));
-            keys.insert(key);
         }
         all.sort_unstable();
         all.dedup();
@@ -213,8 +244,21 @@ impl BlockFilter {
 
     /// For each row group, false if no attribute with this name has the string there; `None` if unknown.
     pub fn may_hold(&self, owner: ValueOwner, name: &[u8], text: &[u8]) -> Vec<Option<bool>> {
-        let key = key_hash(owner, name);
-        let entry = entry_hash(key, text);
+        self.may_have(key_hash(FilteredKind::Strings, owner, name), text)
+    }
+
+    /// For each row group, false if no attribute with this name has a number there that equals this one; `None` if unknown.
+    pub fn may_hold_number(
+        &self,
+        owner: ValueOwner,
+        name: &[u8],
+        number: f64,
+    ) -> Vec<Option<bool>> {
+        self.may_have(key_hash(FilteredKind::Numbers, owner, name), &number_bytes(number))
+    }
+
+    fn may_have(&self, key: u64, value: &[u8]) -> Vec<Option<bool>> {
+        let entry = entry_hash(key, value);
         self.row_groups.iter().map(|row_group| row_group.may_hold(key, entry)).collect()
     }
 

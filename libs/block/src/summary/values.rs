@@ -139,23 +139,20 @@ impl BlockValues {
         }
     }
 
-    /// For each row group, false if no string of an attribute there satisfies the predicate; `None` if unknown.
+    /// For each row group, false if no value of an attribute there satisfies the predicate; `None` if unknown.
     ///
     /// Evaluates the predicate once for each value.
     pub fn may_hold(
         &self,
         owner: ValueOwner,
         name: &[u8],
-        predicate: &dyn Fn(&[u8]) -> bool,
+        predicate: &dyn Fn(ListedValue<&[u8]>) -> bool,
     ) -> Vec<Option<bool>> {
         let all = 0..self.row_groups();
         let Some(listed) = self.find(owner, name) else {
             return vec![self.is_complete.then_some(false); all.len()];
         };
-        let held = self.listed(listed).filter(|(value, _)| match value {
-            ListedValue::String(text) => predicate(text),
-            _ => false,
-        });
+        let held = self.listed(listed).filter(|(value, _)| predicate(*value));
         let held = held.fold(0, |all, (_, set)| all | set);
         let of_row_group = |row_group| {
             if !self.is_in(listed.present, row_group) {

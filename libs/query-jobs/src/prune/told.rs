@@ -2,9 +2,10 @@
 
 use std::ops::Range;
 
-use tactus_block::summary::{BlockFilter, BlockValues, ValueOwner};
+use tactus_block::summary::{BlockFilter, BlockValues, ListedValue, ValueOwner};
 use tactus_proto::tactus::v1::BlockPart;
 use tactus_storage::BlockMeta;
+use tactus_traceql::{ComparisonOperator, Static, holds};
 
 use super::{Pruner, StringTest};
 use crate::block_part::row_groups_of;
@@ -134,10 +135,11 @@ impl Pruner {
         }
     }
 
-    /// True if a string is to equal another, which is what filters tell of.
+    /// True if a string or a number is to equal another, which is what filters tell of.
     fn has_equality(&self) -> bool {
         match self {
-            Self::Unknown | Self::Number { .. } | Self::Present { .. } => false,
+            Self::Unknown | Self::Number { .. } => false,
+            Self::Present { comparison, .. } => equal_number(comparison.as_ref()).is_some(),
             Self::All(parts) | Self::Any(parts) => parts.iter().any(Self::has_equality),
             Self::String { test, .. } => matches!(test, StringTest::Equals(_)),
         }
@@ -165,12 +167,25 @@ impl Pruner {
             Self::All(parts) => join(parts, Told::No, Told::Maybe),
             // One condition that may match is enough.
             Self::Any(parts) => join(parts, Told::Maybe, Told::No),
-            Self::Present { owners, key, .. } => {
+            Self::Present { owners, key, comparison, .. } => {
+                let test = |value: ListedValue<&[u8]>| {
+                    let compared = comparison.as_ref();
+                    compared.is_none_or(|(operator, to)| holds(*operator, &constant(value), to))
+                };
                 let owners = owners.iter().map(|&owner| ValueOwner::Attribute(owner));
                 any_of(
                     count,
-                    owners.map(|owner| {
-                        (0..count).map(|group| values.may_be_present(owner, key, group)).collect()
+                    owners.map(|owner| match comparison {
+                        None => (0..count)
+                            .map(|group| values.may_be_present(owner, key, group))
+                            .collect(),
+                        Some(_) => {
+                            let may = values.may_hold(owner, key, &test);
+                            let number = equal_number(comparison.as_ref());
+                            or_filter(may, filter.zip(number), |(filter, number)| {
+                                filter.may_hold_number(owner, key, number)
+                            })
+                        }
                     }),
                 )
             }
@@ -178,16 +193,49 @@ impl Pruner {
                 count,
                 columns.iter().map(|column| {
                     let (owner, name) = column.summarized();
-                    let mut may = values.may_hold(owner, name, &|text| test.holds_for(text));
-                    if let (Some(filter), StringTest::Equals(text)) = (filter, test) {
-                        for (may, found) in may.iter_mut().zip(filter.may_hold(owner, name, text)) {
-                            *may = may.or(found);
-                        }
-                    }
-                    may
+                    let may = values.may_hold(owner, name, &|value| match value {
+                        ListedValue::String(text) => test.holds_for(text),
+                        _ => false,
+                    });
+                    let text = match test {
+                        StringTest::Equals(text) => Some(text),
+                        StringTest::Matches(_) => None,
+                    };
+                    or_filter(may, filter.zip(text), |(filter, text)| {
+                        filter.may_hold(owner, name, text)
+                    })
                 }),
             ),
         }
+    }
+}
+
+/// What values say, and where they say nothing what the filter does, if there is something to ask it.
+fn or_filter<Q>(
+    mut may: Vec<Option<bool>>,
+    question: Option<Q>,
+    ask: impl FnOnce(Q) -> Vec<Option<bool>>,
+) -> Vec<Option<bool>> {
+    if let Some(question) = question {
+        for (may, found) in may.iter_mut().zip(ask(question)) {
+            *may = may.or(found);
+        }
+    }
+    may
+}
+
+/// The number that a value must equal for the comparison to be true.
+fn equal_number(comparison: Option<&(ComparisonOperator, Static)>) -> Option<f64> {
+    let (ComparisonOperator::Equal, value) = comparison? else { return None };
+    value.as_number()
+}
+
+fn constant(value: ListedValue<&[u8]>) -> Static {
+    match value {
+        ListedValue::String(text) => Static::string(text),
+        ListedValue::Int(number) => Static::Int(number),
+        ListedValue::Double(bits) => Static::Float(f64::from_bits(bits)),
+        ListedValue::Bool(value) => Static::Bool(value),
     }
 }
 

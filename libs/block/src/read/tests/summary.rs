@@ -171,7 +171,8 @@ fn check(batches: &[SpanBatch]) {
     let of_block: Vec<_> = row_groups.iter().map(strings_of).collect();
     let all: BTreeSet<_> = of_block.iter().flatten().cloned().collect();
     for (owner, name, text) in &all {
-        let told = values.may_hold(*owner, name, &|found| found == text);
+        let wanted = ListedValue::String(text.as_slice());
+        let told = values.may_hold(*owner, name, &|found| found == wanted);
         for (number, strings) in of_block.iter().enumerate() {
             let is_held = strings.contains(&(*owner, name.clone(), text.clone()));
             assert!(!is_held || told[number] != Some(false), "{name:?} {text:?} in {number}");
@@ -179,7 +180,6 @@ fn check(batches: &[SpanBatch]) {
             assert!(is_held || told[number] != Some(true) || batches.len() > 64);
         }
         if let Some(listed) = values.values(*owner, name) {
-            let wanted = ListedValue::String(text.as_slice());
             assert!(listed.into_iter().any(|value| value == wanted));
         }
         let nothing = values.may_hold(*owner, name, &|_| false);
@@ -223,6 +223,88 @@ fn filter_hides_no_match() {
         assert!(known > 1000, "{known} strings are in the filter");
         assert!(wrong * 50 < asked, "{wrong} of {asked} are taken for there");
     }
+}
+
+/// AnyValues, encoded.
+fn int(number: i64) -> Vec<u8> {
+    let mut value = vec![3 << 3];
+    put_varint(&mut value, number as u64);
+    value
+}
+
+fn scattered(number: u64) -> u64 {
+    (number + 1)
+        .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+        .rotate_left(31)
+        .wrapping_mul(0xbf58_476d_1ce4_e5b9)
+}
+
+fn double(number: f64) -> Vec<u8> {
+    [&[(4 << 3) | 1][..], &number.to_le_bytes()].concat()
+}
+
+/// All numbers of each attribute, as the block has them.
+fn numbers_of(batch: &SpanBatch) -> Vec<(ValueOwner, Vec<u8>, ListedValue<&'static [u8]>, f64)> {
+    let mut all = Vec::new();
+    for owner in OWNERS {
+        for attribute in list_of(batch, owner) {
+            let (payload, name) = (attribute.payload, batch.strings.get(attribute.key).to_vec());
+            let (listed, number) = match attribute.value_type {
+                ValueType::Int => (ListedValue::Int(payload as i64), payload as i64 as f64),
+                ValueType::Double => (ListedValue::Double(payload), f64::from_bits(payload)),
+                _ => continue,
+            };
+            all.push((ValueOwner::Attribute(owner), name, listed, number));
+        }
+    }
+    all
+}
+
+#[test]
+fn numbers_are_listed_or_filtered_and_never_hidden() {
+    // Two attributes of a number a span; and one of few, whole and with a fraction. Filters are in proportion to the rest.
+    let many = |trace: u8, numbers: Range<u32>| {
+        let of_span = |number: u32| {
+            let rest =
+                (0..15).flat_map(|word| scattered(word << 32 | u64::from(number)).to_le_bytes());
+            let rest = [vec![(7 << 3) | 2, 120], rest.collect()].concat();
+            let whole = (scattered(number.into()) >> 30) as i64;
+            let few = if number.is_multiple_of(2) {
+                int(i64::from(number % 8))
+            } else {
+                double(f64::from(number % 8) / 2.0)
+            };
+            let (negative, odd) = (int(-whole), double(whole as f64 / 1024.0));
+            vec![("few", few), ("negative", negative), ("odd", odd), ("rest", rest)]
+        };
+        batch_of_values(trace, numbers.map(of_span))
+    };
+    let batches = [many(1, 0..3), many(2, 0..6_000), many(3, 6_000..10_000)];
+    let (data, facts, file) = write(&batches);
+    let (values, filter) = (values_of(&file), filter_of(&file));
+    let reader = BlockReader::open(Arc::new(BytesSource::new(data)), &facts).unwrap();
+    let (mut listed_count, mut filtered, mut wrong) = (0, 0, 0);
+    for row_group in 0..batches.len() {
+        let batch = reader.read_row_group(row_group, &Projection::all()).unwrap();
+        for (owner, name, listed, number) in numbers_of(&batch) {
+            let told = values.may_hold(owner, &name, &|value| value == listed)[row_group];
+            assert_ne!(told, Some(false), "{name:?} {number} in {row_group}");
+            listed_count += usize::from(told.is_some());
+            let told = filter.may_hold_number(owner, &name, number)[row_group];
+            assert_ne!(told, Some(false), "{name:?} {number} in {row_group}");
+            filtered += usize::from(told.is_some());
+            // A number that is nowhere.
+            let told = filter.may_hold_number(owner, &name, number + 1.0 / 4096.0)[row_group];
+            wrong += usize::from(told == Some(true));
+        }
+    }
+    assert!(listed_count > 9_000, "{listed_count} are listed");
+    assert!(filtered > 18_000, "{filtered} are filtered");
+    assert!(wrong * 50 < filtered, "{wrong} of {filtered} are taken for there");
+    let owner = ValueOwner::Attribute(AttributeOwner::Span);
+    assert_eq!(filter.may_hold_number(owner, b"negative", -0.0)[1], Some(false));
+    assert_eq!(filter.may_hold(owner, b"negative", b"5")[1], Some(false), "no string is one");
+    assert!(file.parts.filter * 100 <= facts.size * 3, "{:?} of {}", file.parts, facts.size);
 }
 
 #[test]
@@ -285,32 +367,39 @@ fn many_values_are_not_listed_and_few_are() {
     let many = values_of(&file);
     assert!(many.values(owner, b"name").is_none());
     // Of the first row group all are known.
-    let told = many.may_hold(owner, b"name", &|name| name == b"op-41");
+    let told = many.may_hold(owner, b"name", &|name| name == ListedValue::String(b"op-41"));
     assert_eq!(told, [Some(false), None, None]);
     assert!(file.bytes.len() < 100_000, "{}", file.bytes.len());
 }
 
-/// One span after the other with these attributes, a thousand each.
-fn batch_of_names(trace: u8, names: impl Iterator<Item = String>) -> SpanBatch {
+/// Spans of one trace with these attributes, each a name and an encoded AnyValue.
+fn batch_of_values<N: AsRef<str>>(
+    trace: u8,
+    spans: impl Iterator<Item = Vec<(N, Vec<u8>)>>,
+) -> SpanBatch {
     let mut builder = BatchBuilder::new(BuilderLimits::default());
     let (resource, scope) = (builder.resource(b"").unwrap(), builder.scope(b"").unwrap());
-    let names: Vec<_> = names.collect();
-    let mut spans = Vec::new();
-    for (number, names) in (1u64..).zip(names.chunks(1_000)) {
+    let mut encoded = Vec::new();
+    for (number, attributes) in (1u64..).zip(spans) {
         let mut span = Vec::new();
         put_message_field(&mut span, 1, &[trace; 16]);
         put_message_field(&mut span, 2, &number.to_be_bytes());
-        for name in names {
+        for (name, value) in attributes {
             let mut attribute = Vec::new();
-            put_message_field(&mut attribute, 1, name.as_bytes());
-            // An AnyValue with the string "v".
-            put_message_field(&mut attribute, 2, &[10, 1, b'v']);
+            put_message_field(&mut attribute, 1, name.as_ref().as_bytes());
+            put_message_field(&mut attribute, 2, &value);
             put_message_field(&mut span, 9, &attribute);
         }
-        put_message_field(&mut spans, 2, &span);
+        put_message_field(&mut encoded, 2, &span);
     }
-    builder.append_scope_spans(resource, scope, &spans, |_, _| true).unwrap();
+    builder.append_scope_spans(resource, scope, &encoded, |_, _| true).unwrap();
     builder.finish()
+}
+
+/// One span after the other with these attributes, a thousand each.
+fn batch_of_names(trace: u8, names: impl Iterator<Item = String>) -> SpanBatch {
+    let names: Vec<_> = names.map(|name| (name, vec![10, 1, b'v'])).collect();
+    batch_of_values(trace, names.chunks(1_000).map(<[_]>::to_vec))
 }
 
 #[test]
@@ -329,7 +418,8 @@ fn names_beyond_those_that_a_summary_takes_are_not_hidden() {
     let is_hidden = |name: &str, row_group: usize| {
         let name = name.as_bytes();
         values.may_be_present(owner, name, row_group) == Some(false)
-            || values.may_hold(owner, name, &|value| value == b"v")[row_group] == Some(false)
+            || values.may_hold(owner, name, &|value| value == ListedValue::String(b"v"))[row_group]
+                == Some(false)
             || filter.may_hold(owner, name, b"v").get(row_group) == Some(&Some(false))
     };
     for (row_group, batch) in batches.iter().enumerate() {
