@@ -280,16 +280,35 @@ fn unite(known: &mut SpanSet, other: SpanSet) {
     let tells_of_all =
         known.attributes == other.attributes && known.attributes.iter().all(holds_for_more);
     if lists_all(known) && lists_all(&other) && tells_of_all {
-        let shown: HashSet<_> = known.spans.iter().map(sameness).collect();
-        let is_new: Vec<_> =
-            other.spans.iter().map(|span| !shown.contains(&sameness(span))).collect();
-        let more = other.spans.into_iter().zip(is_new).filter(|(_, is_new)| *is_new);
+        let shown: HashMap<_, usize> = known.spans.iter().map(sameness).zip(0..).collect();
+        let places: Vec<_> =
+            other.spans.iter().map(|span| shown.get(&sameness(span)).copied()).collect();
         let before = known.spans.len();
-        known.spans.extend(more.map(|(span, _)| span));
+        for (span, place) in other.spans.into_iter().zip(places) {
+            match place {
+                None => known.spans.push(span),
+                // Sources answer in any order, and the answer must not depend on it.
+                Some(place) if is_preferred(&span, &known.spans[place]) => {
+                    known.spans[place] = span;
+                }
+                Some(_) => {}
+            }
+        }
         known.matched += (known.spans.len() - before) as u32;
         known.spans.sort_by(|one, other| shown_at(one).cmp(&shown_at(other)));
     } else if other.matched > known.matched {
         *known = other;
+    }
+}
+
+/// Which of two forms of a span is shown: the one that ends later, as of a span that was sent at its start and at its end.
+fn is_preferred(span: &Span, other: &Span) -> bool {
+    let encoded = |span: &Span| -> Vec<u8> {
+        span.attributes.iter().flat_map(KeyValue::encode_length_delimited_to_vec).collect()
+    };
+    match span.duration_nanos.cmp(&other.duration_nanos) {
+        Ordering::Equal => encoded(span) > encoded(other),
+        order => order == Ordering::Greater,
     }
 }
 

@@ -106,6 +106,7 @@ impl BlockSeries {
     fn answer(&self, inspected_traces: usize, job: &Job) -> MetricsResponse {
         let mut collectors = std::mem::take(&mut *self.collectors.lock());
         let _held: Vec<_> = collectors.iter_mut().map(MetricsCollector::take_held).collect();
+        MetricsCollector::share_sample(&mut collectors);
         let (mut inspected_spans, mut matched_spans) = (0, 0);
         let mut series = Vec::new();
         for collector in collectors {

@@ -18,6 +18,7 @@ mod combine;
 mod condition;
 mod legacy;
 mod matches;
+mod nested;
 pub(crate) mod operand;
 pub(crate) mod pipeline;
 pub(crate) mod plan;

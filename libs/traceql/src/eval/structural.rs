@@ -8,7 +8,8 @@ use tactus_model::Projection;
 use tactus_work::tick;
 
 use super::bitmap::Bitmap;
-use super::view::{BatchView, NestedColumns, RowGroups};
+use super::nested::NestedColumns;
+use super::view::{BatchView, RowGroups};
 use crate::{Relation, RelationMode};
 
 /// Up to this many pairs of spans in a group are compared one by one.

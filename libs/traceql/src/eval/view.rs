@@ -2,10 +2,10 @@
 
 use std::cell::{Cell, OnceCell};
 
-use tactus_model::nested_set::NestedSet;
 use tactus_model::{SpanBatch, SpanId, StringCode, TraceId};
 
 use super::bitmap::{Bitmap, pack};
+use super::nested::{self, NestedColumns};
 use super::scan::find_string;
 use super::trace_facts::{trace_roots, trace_times};
 
@@ -37,28 +37,6 @@ pub(crate) struct BatchView<'a> {
     link_span_texts: OnceCell<Vec<[u8; 16]>>,
     key_finds: Cell<u32>,
     key_index: OnceCell<Vec<StringCode>>,
-}
-
-/// Nested-set numbers of every span; 0 if unknown. A column that was not read is empty.
-#[derive(Clone, Copy)]
-pub(crate) struct NestedColumns<'a> {
-    pub(crate) left: &'a [i32],
-    pub(crate) right: &'a [i32],
-    pub(crate) parent: &'a [i32],
-}
-
-impl NestedColumns<'_> {
-    pub(crate) fn left(&self, row: u32) -> i32 {
-        self.left.get(row as usize).copied().unwrap_or(0)
-    }
-
-    pub(crate) fn right(&self, row: u32) -> i32 {
-        self.right.get(row as usize).copied().unwrap_or(0)
-    }
-
-    pub(crate) fn parent(&self, row: u32) -> i32 {
-        self.parent.get(row as usize).copied().unwrap_or(0)
-    }
 }
 
 /// Span rows by group: group `g` has `rows[starts[g]..starts[g + 1]]`, ascending.
@@ -188,7 +166,7 @@ impl<'a> BatchView<'a> {
             column(&spans.nested_parent, rows),
         );
         if let (None, None, None) = stored {
-            let [left, right, parent] = self.nested.get_or_init(|| self.compute_nested());
+            let [left, right, parent] = self.nested.get_or_init(|| self.number_spans());
             return NestedColumns { left, right, parent };
         }
         let (left, right, parent) = stored;
@@ -196,33 +174,18 @@ impl<'a> BatchView<'a> {
         NestedColumns { left: read(left), right: read(right), parent: read(parent) }
     }
 
-    fn compute_nested(&self) -> [Vec<i32>; 3] {
+    fn number_spans(&self) -> [Vec<i32>; 3] {
         let (spans, rows) = (&self.batch.spans, self.spans());
-        let mut columns = [vec![0i32; rows], vec![0i32; rows], vec![0i32; rows]];
         let stored = (
             column(&spans.span_id, rows),
             column(&spans.parent_span_id, rows),
             column(&spans.kind, rows),
         );
-        let (Some(ids), Some(parents), Some(kinds)) = stored else { return columns };
-        let mut set = NestedSet::default();
-        let (mut trace_ids, mut trace_parents, mut trace_kinds) = (vec![], vec![], vec![]);
-        for trace in 0..self.traces() {
-            let trace_rows = self.trace_rows().rows(trace);
-            trace_ids.clear();
-            trace_ids.extend(trace_rows.iter().map(|&row| ids[row as usize]));
-            trace_parents.clear();
-            trace_parents.extend(trace_rows.iter().map(|&row| parents[row as usize]));
-            trace_kinds.clear();
-            trace_kinds.extend(trace_rows.iter().map(|&row| kinds[row as usize]));
-            set.compute(&trace_ids, &trace_parents, &trace_kinds);
-            for (place, &row) in trace_rows.iter().enumerate() {
-                columns[0][row as usize] = set.left[place];
-                columns[1][row as usize] = set.right[place];
-                columns[2][row as usize] = set.parent[place];
-            }
-        }
-        columns
+        let (Some(ids), Some(parents), Some(kinds)) = stored else {
+            return std::array::from_fn(|_| vec![0; rows]);
+        };
+        let traces = (0..self.traces()).map(|trace| self.trace_rows().rows(trace));
+        nested::numbers((ids, parents, kinds), column(&spans.start, rows), traces)
     }
 
     /// The row of each span's parent, [`NO_ROW`] if it is not in the trace. Two spans may have the parent's id, as

@@ -6,6 +6,7 @@ use super::LabelValue;
 use super::answer::Labels;
 use super::answer_series::{Line, NAME_LABEL};
 use crate::ArithmeticOperator;
+use tactus_work::tick;
 
 /// What a part of the expression yields.
 pub(super) enum Operand {
@@ -44,6 +45,9 @@ fn calculate(operator: ArithmeticOperator, left: f64, right: f64) -> f64 {
 
 fn with_number(mut lines: Vec<Line>, result: impl Fn(f64) -> f64) -> Vec<Line> {
     for line in &mut lines {
+        if tick(line.values.len() as u32) {
+            break;
+        }
         line.values.iter_mut().for_each(|value| *value = result(*value));
         line.exemplars.retain_mut(|exemplar| {
             exemplar.value = exemplar.value.map(&result);
@@ -78,6 +82,9 @@ fn between(operator: ArithmeticOperator, left: Vec<Line>, right: Vec<Line>) -> V
             continue;
         };
         let (one, other) = (&left[one], &right[other]);
+        if tick(one.values.len() as u32) {
+            break;
+        }
         let pairs = one.values.iter().zip(&other.values);
         let values = pairs.map(|(one, other)| calculate(operator, *one, *other)).collect();
         let mut exemplars = Vec::new();

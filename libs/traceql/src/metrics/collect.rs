@@ -191,6 +191,12 @@ impl MetricsCollector {
         of_leaves.collect()
     }
 
+    /// Lets the collectors of one source scale what they sampled by the same factor, whichever of them saw which batch.
+    pub fn share_sample(collectors: &mut [Self]) {
+        let all = collectors.iter().fold(Sample::default(), |all, one| all.joined(one.sample));
+        collectors.iter_mut().for_each(|collector| collector.sample = all);
+    }
+
     /// The series that have points, in no order.
     pub fn finish(self, query: &CompiledMetrics) -> Vec<PartialSeries> {
         let scale = self.sample.scale();

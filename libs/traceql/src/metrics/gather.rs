@@ -39,7 +39,8 @@ enum Keys {
 pub(super) struct Row {
     /// 0 without spans if spans are counted, else NaN.
     values: Vec<f64>,
-    /// The rounding errors of `values`; empty for functions that do not add fractions.
+    /// The rounding errors of `values`; empty for functions that do not add fractions. 0 if nothing was added, and never again
+    /// once the sum is NaN.
     lost: Vec<f64>,
     /// How many spans each mean represents; empty for other functions.
     weights: Vec<f64>,
@@ -263,10 +264,14 @@ impl Row {
     }
 }
 
-/// Neumaier's summation. A `sum` of NaN is an empty one.
+/// Neumaier's summation. A `sum` of NaN is an empty one if nothing was lost; otherwise infinities of both signs are in it, and it
+/// stays as it is.
 fn add_compensated(sum: &mut f64, lost: &mut f64, value: f64) {
     if sum.is_nan() {
-        *sum = value;
+        if *lost == 0.0 {
+            *sum = value;
+            *lost = if value.is_nan() { f64::NAN } else { 0.0 };
+        }
         return;
     }
     let total = *sum + value;

@@ -4,6 +4,7 @@ use std::cmp::Ordering;
 
 use super::answer_series::{Line, tie_ranks};
 use crate::{ComparisonOperator, SecondStage, Static};
+use tactus_work::tick;
 
 /// Which values of an interval are kept.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -38,6 +39,9 @@ fn keep(extreme: Extreme, limit: i64, lines: &mut [Line]) {
     let intervals = lines.first().map_or(0, |line| line.values.len());
     let mut present = Vec::with_capacity(lines.len());
     for interval in 0..intervals {
+        if tick(lines.len() as u32) {
+            return;
+        }
         present.clear();
         let column = lines.iter().map(|line| line.values[interval]).zip(0..);
         present.extend(column.filter(|(value, _)| !value.is_nan()));
@@ -58,6 +62,9 @@ fn filter(operator: ComparisonOperator, threshold: &Static, lines: &mut [Line]) 
     };
     let holds = |value: f64| operator.holds(value.partial_cmp(&threshold));
     for line in lines {
+        if tick(line.values.len() as u32) {
+            return;
+        }
         for value in &mut line.values {
             if !holds(*value) {
                 *value = f64::NAN;

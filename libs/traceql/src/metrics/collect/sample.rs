@@ -28,18 +28,22 @@ impl Sample {
         }
     }
 
-    /// One row in `one_in`, beginning with the first of all batches.
+    /// One row in `one_in`, beginning with the first of the batch: which rows are taken must not depend on the batches that the
+    /// collector saw before, because threads take batches as they come.
     fn take_of(&mut self, count: usize, one_in: u64) -> Bitmap {
         let mut taken = Bitmap::none(count);
-        let phase = (one_in - self.offered % one_in) % one_in;
-        if let (Ok(phase), Ok(step)) = (usize::try_from(phase), usize::try_from(one_in)) {
-            (phase..count).step_by(step).for_each(|row| {
-                taken.insert(row);
-                self.taken += 1;
-            });
+        let step = usize::try_from(one_in).unwrap_or(usize::MAX).max(1);
+        for row in (0..count).step_by(step) {
+            taken.insert(row);
+            self.taken += 1;
         }
         self.offered += count as u64;
         taken
+    }
+
+    /// The sample of two collectors together.
+    pub(super) fn joined(self, other: Self) -> Self {
+        Self { offered: self.offered + other.offered, taken: self.taken + other.taken }
     }
 
     /// How many spans each counted one stands for.
@@ -198,12 +202,15 @@ mod tests {
     }
 
     #[test]
-    fn sample_begins_with_the_first_and_goes_on_over_batches() {
+    fn sample_begins_with_the_first_of_each_batch() {
         let mut sample = Sample::default();
         let taken: Vec<Vec<usize>> =
-            [4, 1, 3, 0, 5].map(|rows| sample.take_of(rows, 3).rows().collect()).into();
-        assert_eq!(taken, [vec![0, 3], vec![], vec![1], vec![], vec![1, 4]]);
-        assert_eq!(sample.scale(), 13.0 / 5.0);
+            [4, 1, 0, 5].map(|rows| sample.take_of(rows, 3).rows().collect()).into();
+        assert_eq!(taken, [vec![0, 3], vec![0], vec![], vec![0, 3]]);
+        assert_eq!(sample.scale(), 10.0 / 5.0);
+        let mut other = Sample::default();
+        other.take_of(2, 3);
+        assert_eq!(sample.joined(other).scale(), 12.0 / 6.0);
         assert_eq!(Sample::default().scale(), 1.0);
     }
 }

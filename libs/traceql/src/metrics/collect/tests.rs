@@ -165,7 +165,7 @@ fn only_counted_spans_are_counted_and_the_others_take_part() {
 #[test]
 fn sampling_hints_scale_what_is_counted() {
     let spans: Vec<Span> = (1..=20).map(|at| span(at as u8, at)).collect();
-    let batches = [batch(&spans[..7]), batch(&spans[7..])];
+    let batches = [batch(&spans[..8]), batch(&spans[8..])];
     let found = |query: &str| points(&collect_all(&compile(query, grid(), 0), &batches));
     let counts = [(0, 10.0, 1.0), (1, 10.0, 1.0)];
     for sampling in ["sample=true", "sample=0.5", "span_sample=0.5", "trace_sample=0.5"] {

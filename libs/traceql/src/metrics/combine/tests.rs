@@ -147,6 +147,23 @@ fn sums_keep_what_rounding_takes() {
 }
 
 #[test]
+fn infinities_of_both_signs_have_no_sum_in_any_order() {
+    let numbers = [f64::INFINITY, 100.0, f64::NEG_INFINITY, 7.0];
+    for first in 0..4 {
+        for function in ["sum_over_time", "avg_over_time"] {
+            let parts = (0..4).map(|place| group(&[], &[(0, numbers[(first + place) % 4])]));
+            let found = answer(&format!("{{}} | {function}(.x)"), parts.collect());
+            assert!(found.is_empty(), "{function} from {first}: {found:?}");
+        }
+    }
+    // As a source that has both itself.
+    for parts in [[f64::NAN, 100.0], [100.0, f64::NAN]] {
+        let parts = parts.map(|value| group(&[], &[(0, value)]));
+        assert!(answer("{} | sum_over_time(.x)", parts.to_vec()).is_empty());
+    }
+}
+
+#[test]
 fn means_are_weighted_by_their_spans() {
     let part = |value, weight| {
         let mut part = group(&[], &[(1, value)]);
