@@ -61,6 +61,8 @@ def test_search_by_everything(trip):
         ({"service": "shop", "operation": "GET /buy"}, [trip.trace]),
         ({"service": "shop", "minDuration": "1s"}, [trip.alone]),
         ({"service": "shop", "maxDuration": "500ms"}, [trip.trace]),
+        ({"service": "shop", "maxDuration": "0s"}, both),
+        ({"service": "shop", "minDuration": "1s", "maxDuration": "0s"}, [trip.alone]),
         ({"service": "shop", "tags": '{"http.status_code":"500"}'}, [trip.trace]),
         ({"service": "shop", "tags": '{"http.status_code":200}'}, [trip.alone]),
         ({"service": "shop", "tag": "vip:true"}, [trip.trace]),
@@ -120,11 +122,62 @@ def test_what_answers_show_is_in_lists_and_found(servers, flush):
         assert [spans[0]["traceId"] for spans in zipkin.json()] == [span.trace_id.hex()], (key, value, zipkin.text)
 
 
+@pytest.mark.parametrize("flush", [False, True], ids=["live", "blocks"])
+def test_services_without_a_text_for_a_name_are_in_lists_and_found(servers, flush):
+    server = dialects.start(servers)
+    traces = {}
+    for name, value in {"missing-service-name": None, "empty-service-name": "", "service-name-wrong-type": 5}.items():
+        span = otlp.span(name="op", kind=otlp.Span.SPAN_KIND_SERVER)
+        request = otlp.export(span, resource={"service.name": value})
+        if value is None:
+            del request.resource_spans[0].resource.attributes[:]
+        server.must_push(request)
+        traces[name] = span.trace_id.hex()
+    if flush:
+        server.flush()
+    # Of blocks only what spans have is told.
+    assert data(server, "/api/services") == sorted(traces.keys() - ({"missing-service-name"} if flush else set()))
+    now = int(time.time() * 1000)
+    for name, trace in traces.items():
+        assert found(server, service=name) == [trace]
+        assert data(server, f"/api/services/{name}/operations") == ["op"]
+        (calls,) = get(server, "/api/metrics/calls", service=name, endTs=now, lookback=60_000, step=60_000, ratePer=60_000).json()["metrics"]
+        assert calls["labels"] == [{"name": "service_name", "value": name}]
+    s, unnamed = jaeger.storage_v1, [traces["empty-service-name"], traces["missing-service-name"]]
+    in_storage = {"5": [traces["service-name-wrong-type"]], "OTLPResourceNoServiceName": sorted(unnamed)}
+    with jaeger.channel(server.ports.storage_grpc) as channel:
+        stub = jaeger.storage_v1_grpc.SpanReaderPluginStub(channel)
+        assert list(stub.GetServices(s.GetServicesRequest()).services) == list(in_storage)
+        for name, expected in in_storage.items():
+            query = s.TraceQueryParameters(
+                service_name=name, start_time_min=timestamp((now - 60_000) * MS), start_time_max=timestamp((now + 1_000) * MS), num_traces=9)
+            ids = stub.FindTraceIDs(s.FindTraceIDsRequest(query=query)).trace_ids
+            assert sorted(id.hex() for id in ids) == expected, name
+    zipkin = f"http://127.0.0.1:{server.ports.zipkin}/api/v2"
+    assert requests.get(f"{zipkin}/services", timeout=20).json() == [name.lower() for name in in_storage]
+    for name, expected in in_storage.items():
+        answer = requests.get(f"{zipkin}/traces", params={"serviceName": name.lower()}, timeout=20).json()
+        assert sorted(spans[0]["traceId"] for spans in answer) == expected, name
+
+
+def test_a_service_with_a_comma_is_one(servers):
+    """The UI joins several with commas."""
+    server = dialects.start(servers)
+    traces = {name: otlp.span(name=name) for name in ("eu,us", "eu", "us")}
+    for name, span in traces.items():
+        server.must_push(otlp.export(span, service=name))
+    for asked, names in (("eu,us", ["eu,us"]), ("us,eu", ["eu", "us"])):
+        assert sorted(found(server, service=asked)) == sorted(traces[name].trace_id.hex() for name in names)
+        assert data(server, "/api/services/" + requests.utils.quote(asked, safe="") + "/operations") == names
+
+
 def test_wrong_parameters_are_named(trip):
     server, _ = trip
     for params, message in [
         ({"limit": 5}, "parameter 'service' is required"),
         ({"service": "shop", "tag": "x"}, "malformed 'tag' parameter, expecting key:value, received: x"),
+        ({"service": "shop", "tag": ""}, "malformed 'tag' parameter, expecting key:value, received: "),
+        ({"service": "shop", "limit": "abc"}, 'strconv.ParseInt: parsing "abc": invalid syntax'),
         ({"service": "shop", "minDuration": "2s", "maxDuration": "1s"}, "'maxDuration' should be greater than 'minDuration'"),
         ({"service": "shop", "minDuration": "long"}, "unable to parse param 'minDuration'"),
         ({"service": "shop", "start": "yesterday"}, "unable to parse param 'start'"),

@@ -16,6 +16,7 @@ use serde::Serialize;
 use tactus_api::{Error, QueryParams, Result};
 use tactus_model::TenantId;
 use tactus_query::{Frontend, TraceMemory, WholeTrace, as_part_of_query};
+use tactus_server::tenancy::TenancyError;
 
 use crate::indent::Indenter;
 use crate::sending::ToSend;
@@ -99,14 +100,14 @@ impl<S: AsRef<Frontend>, R> Call<S, R> {
 impl<S, R> FromRequestParts<S> for Call<S, R>
 where
     S: AsRef<Frontend> + Clone + Send + Sync,
-    R: From<Error> + IntoResponse,
+    R: From<Error> + From<TenancyError> + IntoResponse,
 {
     type Rejection = Response;
 
     async fn from_request_parts(parts: &mut Parts, shared: &S) -> Result<Self, Response> {
         let frontend = shared.as_ref();
         let tenants = frontend.tenancy.read_tenants(&parts.headers);
-        let tenants = tenants.map_err(IntoResponse::into_response)?;
+        let tenants = tenants.map_err(|error| R::from(error).into_response())?;
         let refused = frontend.check_request(&parts.uri, &parts.extensions);
         refused.map_err(|error| R::from(error).into_response())?;
         Ok(Self { shared: shared.clone(), tenants, uri: parts.uri.clone(), refused: PhantomData })

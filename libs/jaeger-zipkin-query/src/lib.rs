@@ -12,6 +12,7 @@ mod jaeger_grpc;
 mod listeners;
 pub mod part;
 mod sending;
+mod services;
 mod zipkin;
 
 #[cfg(test)]

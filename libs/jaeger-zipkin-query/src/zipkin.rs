@@ -20,6 +20,7 @@ use tactus_api::{Error, Result};
 use tactus_config::sections::query_apis::ZipkinApi;
 use tactus_query::Frontend;
 use tactus_server::http::text;
+use tactus_server::tenancy::TenancyError;
 
 use crate::call::{self, Answer};
 
@@ -88,17 +89,30 @@ impl Call {
 }
 
 /// An error as the client sees it: plain text.
-struct Refused(Error);
+enum Refused {
+    Tenant(TenancyError),
+    Query(Error),
+}
+
+impl From<TenancyError> for Refused {
+    fn from(error: TenancyError) -> Self {
+        Self::Tenant(error)
+    }
+}
 
 impl From<Error> for Refused {
     fn from(error: Error) -> Self {
-        Self(error)
+        Self::Query(error)
     }
 }
 
 impl IntoResponse for Refused {
     fn into_response(self) -> Response {
-        let (error, status) = (&self.0, self.0.http_status());
+        let error = match self {
+            Self::Tenant(error) => return error.into_response(),
+            Self::Query(error) => error,
+        };
+        let status = error.http_status();
         if status.is_server_error() && status != StatusCode::NOT_IMPLEMENTED {
             tracing::warn!(%error, %status, "zipkin query failed");
         }

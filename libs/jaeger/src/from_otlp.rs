@@ -210,7 +210,8 @@ fn timestamp(unix_nanos: u64) -> Timestamp {
 
 /// Negative if the span ends before it starts; seconds and nanoseconds have the same sign.
 fn duration(start: u64, end: u64) -> Duration {
-    let size = end.abs_diff(start);
+    // Clients in Go fail to read a whole answer for one duration that is longer.
+    let size = end.abs_diff(start).min(i64::MAX.unsigned_abs());
     let (seconds, nanos) = ((size / NANOS_A_SECOND) as i64, (size % NANOS_A_SECOND) as i32);
     if end < start {
         Duration { seconds: -seconds, nanos: -nanos }

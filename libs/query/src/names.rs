@@ -57,7 +57,7 @@ impl Frontend {
     }
 
     /// Values in recent data, whenever its spans started.
-    async fn recent_names(
+    pub async fn recent_names(
         &self,
         tenants: &[TenantId],
         tag: String,

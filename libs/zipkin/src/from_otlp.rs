@@ -21,7 +21,7 @@ use crate::v2::{self, Annotation, Endpoint, Kind};
 type Tags = BTreeMap<Bytes, Bytes>;
 
 /// The service of resources that name none.
-const NO_SERVICE: &str = "OTLPResourceNoServiceName";
+pub(crate) const NO_SERVICE: &str = "OTLPResourceNoServiceName";
 
 /// Attributes that name a service where `service.name` is missing.
 const OTHER_SERVICE_KEYS: [&str; 3] =

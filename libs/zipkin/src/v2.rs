@@ -82,9 +82,9 @@ impl Endpoint {
         *self == Self::default()
     }
 
-    /// The one address that attributes have room for.
+    /// The one address that attributes have room for: of both the IPv6 one, as collectors choose.
     pub fn ip(&self) -> Option<IpAddr> {
-        self.ipv4.map(IpAddr::V4).or(self.ipv6.map(IpAddr::V6))
+        self.ipv6.map(IpAddr::V6).or(self.ipv4.map(IpAddr::V4))
     }
 
     /// Takes the address, an IPv4 one in the form of IPv6 too.

@@ -7,13 +7,13 @@ use tactus_query::{attribute, equals_text, quoted};
 use tactus_traceql::AttributeScope::{self, Event, Instrumentation, Link, Resource, Span};
 
 use super::types::{TraceFilter, parse_kind};
+use crate::services::{
+    EMPTY_SERVICE, MISSING_SERVICE, NO_SERVICE, NO_TEXT_SERVICE, SERVICE_NAME, may_be_no_text,
+};
 
 const ANYWHERE: [AttributeScope; 5] = [Span, Instrumentation, Resource, Event, Link];
 
-/// Shown in place of what a span lacks; a search for it finds such spans.
-const MISSING_SERVICE: &str = "missing-service-name";
-const EMPTY_SERVICE: &str = "empty-service-name";
-const NO_TEXT_SERVICE: &str = "service-name-wrong-type";
+/// Shown in place of the name that a span lacks; a search for it finds such spans.
 pub(super) const EMPTY_NAME: &str = "empty-span-name";
 
 /// What a tag asks for.
@@ -26,12 +26,9 @@ enum Condition {
     Never,
 }
 
-/// The query of a filter. `None`: no span can match.
-pub(super) fn traceql(filter: &TraceFilter) -> Option<String> {
-    let mut conditions = Vec::new();
-    if !filter.service.is_empty() {
-        conditions.push(service(&filter.service));
-    }
+/// The query of a filter. `service`: the condition of its service. `None`: no span can match.
+pub(super) fn traceql(filter: &TraceFilter, service: Option<String>) -> Option<String> {
+    let mut conditions = Vec::from_iter(service);
     if !filter.operation.is_empty() {
         conditions.push(operation(&filter.operation));
     }
@@ -63,28 +60,35 @@ pub(super) fn spans(mut conditions: Vec<String>, tags: &[(String, String)]) -> O
     Some(query)
 }
 
-/// Spans of a service. The UI joins several with commas.
+/// Spans of a service.
 pub(super) fn service(name: &str) -> String {
-    let attribute = attribute(Resource, "service.name");
-    let mut alternatives = Vec::new();
-    let mut names = vec![name];
-    if name.contains(',') {
-        names.extend(name.split(',').map(str::trim).filter(|name| !name.is_empty()));
+    any(of_service(name))
+}
+
+/// Spans of a service of this name, or of those that it joins by commas, as the UI does.
+pub(super) fn services(names: &str) -> String {
+    let parts = names.split(',').map(str::trim).filter(|name| !name.is_empty());
+    any(std::iter::once(names).chain(parts).flat_map(of_service).collect())
+}
+
+/// Conditions of which spans of a service meet one. Names that stand for those that spans lack find such spans.
+fn of_service(name: &str) -> Vec<String> {
+    let attribute = attribute(Resource, SERVICE_NAME);
+    // TraceQL does not let one ask for its absence.
+    let is_missing = || format!("!({attribute} != nil)");
+    let is_empty = || format!("{attribute} = {}", quoted(""));
+    // Lists of texts are not found: what tells them from texts is of no use in filters of names.
+    let is_no_text = || format!("({attribute} != nil && !({attribute} =~ `.*`))");
+    let mut alternatives = vec![format!("{attribute} = {}", quoted(name))];
+    match name {
+        MISSING_SERVICE => alternatives.push(is_missing()),
+        EMPTY_SERVICE => alternatives.push(is_empty()),
+        NO_TEXT_SERVICE => alternatives.push(is_no_text()),
+        NO_SERVICE => alternatives.extend([is_empty(), is_missing()]),
+        name if may_be_no_text(name) => return vec![equals_text(&[Resource], SERVICE_NAME, name)],
+        _ => {}
     }
-    for name in names {
-        alternatives.push(format!("{attribute} = {}", quoted(name)));
-        match name {
-            // TraceQL does not let one ask for its absence.
-            MISSING_SERVICE => alternatives.push(format!("!({attribute} != nil)")),
-            // Lists of texts are not found: what tells them from texts is of no use in filters of names.
-            NO_TEXT_SERVICE => {
-                alternatives.push(format!("({attribute} != nil && !({attribute} =~ `.*`))"));
-            }
-            EMPTY_SERVICE => alternatives.push(format!("{attribute} = {}", quoted(""))),
-            _ => {}
-        }
-    }
-    any(alternatives)
+    alternatives
 }
 
 fn operation(name: &str) -> String {

@@ -6,11 +6,13 @@ use std::time::Duration;
 use tactus_api::request::MetricsQuery;
 use tactus_model::TenantId;
 use tactus_proto::opentelemetry::proto::trace::v1::span::SpanKind;
+use tactus_query::Listed;
 use tactus_traceql::metrics::{Grid, LabelValue, Series, quantile_within_bucket};
 
 use super::matching;
 use super::queries::JaegerQueries;
 use super::types::{JaegerError, Result, kind_name};
+use crate::services::{EMPTY_SERVICE, MISSING_SERVICE, NO_TEXT_SERVICE};
 
 /// Steps of a query where no limit is set.
 const MOST_STEPS: u64 = 1_000_000;
@@ -64,6 +66,8 @@ pub(crate) struct PerformanceSeries {
     pub(crate) points: Vec<(i64, f64)>,
 }
 
+const NIL: &LabelValue = &LabelValue::Nil;
+
 /// Service, and operation if series are by it.
 type Key = (String, Option<String>);
 
@@ -85,8 +89,12 @@ impl JaegerQueries {
         tenants: &[TenantId],
         measure: Measure,
         query: &PerformanceQuery,
-    ) -> Result<Vec<PerformanceSeries>> {
-        let Some(spans) = spans(query) else { return Ok(Vec::new()) };
+    ) -> Result<Listed<Vec<PerformanceSeries>>> {
+        let mut services = Vec::new();
+        for service in &query.services {
+            services.push(self.of_service(tenants, service).await?);
+        }
+        let Some(spans) = spans(query, services) else { return Ok(Listed::default()) };
         let groups = match query.by_operation {
             true => "resource.service.name, name",
             false => "resource.service.name",
@@ -121,11 +129,12 @@ impl JaegerQueries {
             first_millis: i64::try_from(first).unwrap_or(i64::MAX),
             end: query.end,
         };
-        Ok(match measure {
+        let list = match measure {
             Measure::Latencies { quantile } => latencies(found.answer.series, &steps, quantile),
             Measure::Calls => calls(found.answer.series, &steps),
             Measure::Errors => errors(found.answer.series, &steps),
-        })
+        };
+        Ok(Listed { list, partial: found.partial })
     }
 
     /// Start and step of the steps, in nanoseconds.
@@ -159,9 +168,8 @@ impl JaegerQueries {
     }
 }
 
-/// The spans to measure. `None`: there are none.
-fn spans(query: &PerformanceQuery) -> Option<String> {
-    let services = query.services.iter().map(|service| matching::service(service)).collect();
+/// The spans to measure. `services`: the condition of each service. `None`: there are none.
+fn spans(query: &PerformanceQuery, services: Vec<String>) -> Option<String> {
     let mut conditions = vec![matching::any(services)];
     if !query.kinds.is_empty() {
         let kinds = query.kinds.iter().map(|&kind| format!("kind = {}", kind_name(kind)));
@@ -171,24 +179,26 @@ fn spans(query: &PerformanceQuery) -> Option<String> {
 }
 
 fn calls(series: Vec<Series>, steps: &Steps) -> Vec<PerformanceSeries> {
-    let rates = series.into_iter().filter_map(|series| {
-        let key = key(&series)?;
-        let counts = sums(&steps.values(&series), steps.per_point);
+    let mut counts: BTreeMap<Key, Vec<f64>> = BTreeMap::new();
+    for series in series {
+        let counts = counts.entry(key(&series)).or_insert_with(|| steps.zeros());
+        add(counts, &steps.values(&series));
+    }
+    let rates = counts.into_iter().map(|(key, counts)| {
         let rate = |(step, count)| count / steps.seconds(step);
-        Some(steps.series(key, counts.into_iter().enumerate().map(rate)))
+        steps.series(key, sums(&counts, steps.per_point).into_iter().enumerate().map(rate))
     });
-    sorted(rates.collect())
+    rates.collect()
 }
 
 fn errors(series: Vec<Series>, steps: &Steps) -> Vec<PerformanceSeries> {
     let mut counts: BTreeMap<Key, (Vec<f64>, Vec<f64>)> = BTreeMap::new();
     for series in series {
-        let Some(key) = key(&series) else { continue };
-        let none = || (vec![0.0; steps.grid.intervals()], vec![0.0; steps.grid.intervals()]);
-        let (all, failed) = counts.entry(key).or_insert_with(none);
+        let none = || (steps.zeros(), steps.zeros());
+        let (all, failed) = counts.entry(key(&series)).or_insert_with(none);
         let values = steps.values(&series);
         add(all, &values);
-        if label(&series, "status").as_deref() == Some("error") {
+        if matches!(label(&series, "status"), LabelValue::String(status) if &**status == "error") {
             add(failed, &values);
         }
     }
@@ -201,15 +211,20 @@ fn errors(series: Vec<Series>, steps: &Steps) -> Vec<PerformanceSeries> {
 }
 
 fn latencies(series: Vec<Series>, steps: &Steps, quantile: f64) -> Vec<PerformanceSeries> {
-    let mut histograms: BTreeMap<Key, Vec<(f64, Vec<f64>)>> = BTreeMap::new();
+    let mut histograms: BTreeMap<Key, BTreeMap<u64, Vec<f64>>> = BTreeMap::new();
     for series in series {
-        let Some(key) = key(&series) else { continue };
         let Some(bound) = bound(&series) else { continue };
-        let counts = sums(&steps.values(&series), steps.per_point);
-        histograms.entry(key).or_default().push((bound, counts));
+        let buckets = histograms.entry(key(&series)).or_default();
+        // Bounds are positive, so their bits have the same order.
+        let counts = buckets.entry(bound.to_bits()).or_insert_with(|| steps.zeros());
+        add(counts, &steps.values(&series));
     }
-    let quantiles = histograms.into_iter().map(|(key, mut buckets)| {
-        buckets.sort_by(|(one, _), (other, _)| one.total_cmp(other));
+    let quantiles = histograms.into_iter().map(|(key, buckets)| {
+        let counted = |(bound, counts): (u64, Vec<f64>)| {
+            let counts = sums(&counts, steps.per_point);
+            (f64::from_bits(bound), counts)
+        };
+        let buckets: Vec<_> = buckets.into_iter().map(counted).collect();
         let millis = |step: usize| {
             let counts = buckets.iter().filter_map(|(bound, counts)| {
                 let count = *counts.get(step)?;
@@ -227,9 +242,14 @@ fn latencies(series: Vec<Series>, steps: &Steps, quantile: f64) -> Vec<Performan
 }
 
 impl Steps {
+    /// A value for each step.
+    fn zeros(&self) -> Vec<f64> {
+        vec![0.0; self.grid.intervals()]
+    }
+
     /// The value of each step; 0 for those without.
     fn values(&self, series: &Series) -> Vec<f64> {
-        let mut values = vec![0.0; self.grid.intervals()];
+        let mut values = self.zeros();
         for &(interval, value) in &series.points {
             if let Some(slot) = values.get_mut(interval as usize) {
                 *slot = value;
@@ -268,25 +288,27 @@ fn add(sums: &mut [f64], values: &[f64]) {
     }
 }
 
-fn sorted(mut series: Vec<PerformanceSeries>) -> Vec<PerformanceSeries> {
-    series.sort_by(|one, other| {
-        (&one.service, &one.operation).cmp(&(&other.service, &other.operation))
-    });
-    series
-}
-
-/// `None` for spans without a service.
-fn key(series: &Series) -> Option<Key> {
-    Some((label(series, "resource.service.name")?, label(series, "name")))
-}
-
-fn label(series: &Series, name: &str) -> Option<String> {
-    let mut labels = series.labels.iter();
-    let (_, value) = labels.find(|(label, _)| label.as_ref() == name)?;
-    match value {
-        LabelValue::String(text) => Some(text.to_string()),
+/// What adjusted traces show. Series may have the same.
+fn key(series: &Series) -> Key {
+    let service: &str = match label(series, "resource.service.name") {
+        LabelValue::Nil => MISSING_SERVICE,
+        LabelValue::String(name) if name.is_empty() => EMPTY_SERVICE,
+        LabelValue::String(name) => name,
+        LabelValue::Int(_) | LabelValue::Float(_) | LabelValue::Bool(_) => NO_TEXT_SERVICE,
+    };
+    let operation = match label(series, "name") {
+        LabelValue::String(name) if name.is_empty() => Some(matching::EMPTY_NAME.to_owned()),
+        LabelValue::String(name) => Some(name.to_string()),
         _ => None,
-    }
+    };
+    (service.to_owned(), operation)
+}
+
+/// The value of a label, nothing if there is no such label.
+fn label<'s>(series: &'s Series, name: &str) -> &'s LabelValue {
+    let mut labels = series.labels.iter();
+    let found = labels.find(|(label, _)| label.as_ref() == name);
+    found.map_or(NIL, |(_, value)| value)
 }
 
 /// Upper bound of the durations of a series, in seconds.

@@ -51,7 +51,9 @@ impl JaegerQueries {
         tenants: &[TenantId],
         filter: &TraceFilter,
     ) -> Result<FoundTraces> {
-        let Some(lookup) = self.lookup(tenants, filter)? else { return Ok(FoundTraces::default()) };
+        let Some(lookup) = self.lookup(tenants, filter).await? else {
+            return Ok(FoundTraces::default());
+        };
         let lookup_settings = &self.settings.lookup;
         let found = self.frontend.find_whole_traces(tenants, &lookup, lookup_settings).await?;
         Ok(FoundTraces::of(found, filter.raw))
@@ -63,7 +65,9 @@ impl JaegerQueries {
         tenants: &[TenantId],
         filter: &TraceFilter,
     ) -> Result<FoundIds> {
-        let Some(lookup) = self.lookup(tenants, filter)? else { return Ok(FoundIds::default()) };
+        let Some(lookup) = self.lookup(tenants, filter).await? else {
+            return Ok(FoundIds::default());
+        };
         Ok(self.frontend.find_trace_ids(tenants, &lookup).await?)
     }
 
@@ -119,15 +123,24 @@ impl JaegerQueries {
         Ok(Listed { list: calls.into_iter().map(dependency).collect(), partial: graph.partial })
     }
 
-    fn lookup(&self, tenants: &[TenantId], filter: &TraceFilter) -> Result<Option<TraceLookup>> {
+    /// `None` if no span can match.
+    async fn lookup(
+        &self,
+        tenants: &[TenantId],
+        filter: &TraceFilter,
+    ) -> Result<Option<TraceLookup>> {
         let limit = limit_of(filter.limit, USUAL_LIMIT, self.settings.max_limit, &self.frontend)?;
         let TimeRange { mut start, end } = filter.range;
         if filter.is_usual_range {
             let longest = usual_length(USUAL_LENGTH, &self.frontend, tenants);
             start = start.max(end.saturating_sub(longest.as_nanos() as u64));
         }
+        let service = match filter.service.as_str() {
+            "" => None,
+            name => Some(self.of_service(tenants, name).await?),
+        };
         let lookup = |query| TraceLookup { query, limit, start, end };
-        Ok(matching::traceql(filter).map(lookup))
+        Ok(matching::traceql(filter, service).map(lookup))
     }
 
     /// The traces as answers show them, each decoded when it is taken. Takes long for large ones.

@@ -12,6 +12,7 @@ use tactus_model::error_text::cut_str;
 use tactus_proto::opentelemetry::proto::trace::v1::TracesData;
 use tactus_proto::opentelemetry::proto::trace::v1::span::SpanKind;
 use tactus_query::{TraceMemory, WholeTrace, error_status};
+use tactus_server::tenancy::TenancyError;
 use tonic::Status;
 
 /// A range of time.
@@ -150,6 +151,9 @@ pub(crate) enum JaegerError {
     /// A part of the API that does not exist here; the text names it.
     #[error("{}", cut_str(.0))]
     Unsupported(String),
+    /// Whose traces are asked for is not known.
+    #[error(transparent)]
+    Tenant(TenancyError),
     /// The query itself failed.
     #[error(transparent)]
     Query(tactus_api::Error),
@@ -165,8 +169,15 @@ impl JaegerError {
             Self::Invalid(_) => StatusCode::BAD_REQUEST,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::Unsupported(_) => StatusCode::NOT_IMPLEMENTED,
+            Self::Tenant(error) => error.http_status(),
             Self::Query(error) => error.http_status(),
         }
+    }
+}
+
+impl From<TenancyError> for JaegerError {
+    fn from(error: TenancyError) -> Self {
+        Self::Tenant(error)
     }
 }
 
@@ -187,6 +198,7 @@ impl From<JaegerError> for Status {
             JaegerError::Invalid(_) => Self::invalid_argument(text),
             JaegerError::NotFound => Self::not_found(text),
             JaegerError::Unsupported(_) => Self::unimplemented(text),
+            JaegerError::Tenant(error) => error.grpc_status(),
             JaegerError::Query(error) => error_status(&error),
         }
     }

@@ -99,10 +99,19 @@ impl Answering {
         Ok(self.queries.find_trace_ids(&tenants, &filter(request)?).await?)
     }
 
-    /// The names of all services.
+    /// The names of all services, as adjusted traces show them.
     pub(super) async fn services<R>(&self, request: Request<R>) -> Result<Vec<String>, Status> {
         let (tenants, _) = self.read(request)?;
         Ok(self.queries.services(&tenants).await?.list)
+    }
+
+    /// The names of all services, as traces that are read from a storage have them.
+    pub(super) async fn stored_services<R>(
+        &self,
+        request: Request<R>,
+    ) -> Result<Vec<String>, Status> {
+        let (tenants, _) = self.read(request)?;
+        Ok(self.queries.services_in_model(&tenants).await?.list)
     }
 
     /// Operations of a service, each as a message of its name and its kind, which is empty if it is unspecified.

@@ -35,7 +35,7 @@ impl SpanReaderPlugin for StorageV1 {
         &self,
         request: Request<GetServicesRequest>,
     ) -> Answer<GetServicesResponse> {
-        let services = self.0.services(request).await?;
+        let services = self.0.stored_services(request).await?;
         Ok(Response::new(GetServicesResponse { services }))
     }
 

@@ -44,7 +44,7 @@ impl TraceReader for StorageV2 {
         &self,
         request: Request<GetServicesRequest>,
     ) -> Answer<GetServicesResponse> {
-        let services = self.0.services(request).await?;
+        let services = self.0.stored_services(request).await?;
         Ok(Response::new(GetServicesResponse { services }))
     }
 

@@ -1,5 +1,6 @@
 //! Jaeger's HTTP API: what clients see.
 
+mod names;
 mod performance;
 mod search;
 mod v3;
@@ -10,11 +11,10 @@ use tactus_proto::opentelemetry::proto::trace::v1::TracesData;
 use tactus_proto::otlp::{
     AnyValue, KeyValue, Resource, ResourceSpans, ScopeSpans, Span, Status, any_value,
 };
-use tactus_proto::tactus::v1::{TagValue, TagValuesRequest, TagValuesResponse};
+use tactus_proto::tactus::v1::{TagValue, TagValuesResponse};
 
 use super::*;
 use crate::jaeger::{JaegerQueries, jaeger_router};
-use tactus_config::GoDuration;
 use tactus_config::sections::query_apis::JaegerApis;
 
 const SPAN_TRACE: &str = "00000000000000010000000000000002";
@@ -153,91 +153,12 @@ async fn unknown_trace_and_bad_id_are_told_apart() {
 }
 
 #[tokio::test]
-async fn services_are_those_of_recent_data_of_any_age_and_of_blocks() {
+async fn path_that_is_no_text_is_refused_in_the_envelope() {
     let api = api().await;
-    let empty = api.get("/api/services").await;
-    assert_eq!(empty.text(), r#"{"data":[],"total":0,"limit":0,"offset":0,"errors":null}"#);
-    recent_values(&api, &["svc", "", "a"]);
-    let answer = api.get("/api/services").await;
-    assert_eq!(
-        answer.text(),
-        r#"{"data":["a","svc"],"total":2,"limit":0,"offset":0,"errors":null}"#
-    );
-    let requests = api.recent.values_requests.lock().clone();
-    let unbounded = |request: &&TagValuesRequest| (request.start, request.end) == (0, 0);
-    assert!(requests.iter().any(|request| unbounded(&request)));
-    assert!(
-        requests
-            .iter()
-            .all(|request| request.tag == "resource.service.name" && request.query.is_empty())
-    );
-    let seconds: Vec<_> = requests
-        .iter()
-        .filter(|request| !unbounded(request))
-        .map(|request| request.end - request.start)
-        .collect();
-    assert_eq!(seconds.len(), 2);
-    assert!(
-        seconds.iter().all(|length| (48 * 3600..=48 * 3600 + 1).contains(length)),
-        "{seconds:?}"
-    );
-}
-
-#[tokio::test]
-async fn names_of_blocks_reach_back_as_far_as_is_set_and_allowed() {
-    let settings =
-        JaegerApis { names_window: GoDuration::hours(20 * 365 * 24), ..JaegerApis::default() };
-    let mut of_queries = Settings::default();
-    of_queries.search.max_duration = GoDuration::ZERO;
-    let api = api_with(Setup { settings: of_queries, ..Setup::default() }, settings.clone()).await;
-    let services = api.get("/api/services").await.json();
-    let services: Vec<&str> =
-        services["data"].as_array().unwrap().iter().map(|name| name.as_str().unwrap()).collect();
-    assert!(services.len() > 1 && services.is_sorted(), "{services:?}");
-    let mut operations = 0;
-    for service in &services {
-        let names = api.get(&format!("/api/services/{}/operations", encoded(service))).await.json();
-        let of_kinds =
-            api.get(&format!("/api/operations?service={}", encoded(service))).await.json();
-        let of_kinds = of_kinds["data"].as_array().unwrap();
-        let mut unique: Vec<&Value> = of_kinds.iter().map(|operation| &operation["name"]).collect();
-        unique.dedup();
-        assert_eq!(json!(unique), names["data"]);
-        assert_eq!(names["total"], unique.len());
-        operations += unique.len();
+    for path in ["/api/services/%FF/operations", "/api/traces/%FF", "/api/metrics/%FF"] {
+        let text = message(&api.get(path).await, 400);
+        assert!(text.contains("UTF-8"), "{path}: {text}");
     }
-    assert!(operations > services.len());
-    let api = api_with(Setup::default(), settings).await;
-    assert_eq!(api.get("/api/services").await.json()["data"], json!([]));
-}
-
-#[tokio::test]
-async fn operations_are_asked_for_by_service_and_kind() {
-    let api = api().await;
-    assert_eq!(message(&api.get("/api/operations").await, 400), "parameter 'service' is required");
-    recent_values(&api, &["op"]);
-    let answer = api.get("/api/operations?service=a%22b&spanKind=server").await;
-    assert_eq!(
-        answer.text(),
-        r#"{"data":[{"name":"op","spanKind":"server"}],"total":1,"limit":0,"offset":0,"errors":null}"#
-    );
-    let requests = std::mem::take(&mut *api.recent.values_requests.lock());
-    assert!(requests.iter().all(|request| request.tag == "name"));
-    assert_eq!(requests[0].query, "{ resource.service.name = `a\"b` && kind = server }");
-    let all = api.get("/api/operations?service=svc").await.json();
-    let kinds: Vec<_> = all["data"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|operation| operation["spanKind"].as_str().unwrap())
-        .collect();
-    assert_eq!(kinds, ["", "internal", "server", "client", "producer", "consumer"]);
-    let none = api.get("/api/operations?service=svc&spanKind=other").await.json();
-    assert_eq!(none["data"], json!([]));
-    let names = api.get("/api/services/a%2Fb%20c/operations").await;
-    assert_eq!(names.text(), r#"{"data":["op"],"total":1,"limit":0,"offset":0,"errors":null}"#);
-    let query = api.recent.values_requests.lock().last().unwrap().query.clone();
-    assert_eq!(query, "{ resource.service.name = `a/b c` }");
 }
 
 #[tokio::test]
@@ -274,7 +195,14 @@ async fn routes_lie_below_the_base_path() {
 async fn tenant_is_found_as_for_every_query() {
     let setup = Setup { blocks: &[], tenancy: Tenancy::by_header(true), ..Setup::default() };
     let api = api_with(setup, JaegerApis::default()).await;
-    assert_eq!(api.get("/api/services").await.status, 401);
+    assert_eq!(message(&api.get("/api/services").await, 401), "no org id");
+    let gap = api.get_as("/api/services", "x-scope-orgid", "one||two").await;
+    assert_eq!(message(&gap, 400), "no org id");
+    let of_v3 = api.get("/api/v3/services").await;
+    assert_eq!(
+        (of_v3.status.as_u16(), of_v3.text()),
+        (401, "{\"error\":{\"httpCode\":401,\"message\":\"no org id\"}}\n")
+    );
     assert_eq!(api.get_as("/api/services", "x-scope-orgid", "one|two").await.status, 200);
     let requests = api.recent.values_requests.lock();
     assert!(requests.iter().any(|request| request.tenant == "two"));

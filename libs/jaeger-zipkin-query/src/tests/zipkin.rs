@@ -188,14 +188,18 @@ async fn names_are_in_lower_case_and_kept_once_there_are_many() {
     let api = api_with(setup, ZipkinApi::default()).await;
     recent_values(&api, &["b", "A", "a"]);
     let services = api.get("/api/v2/services").await;
-    assert_eq!(services.json(), json!(["a", "b"]));
+    // Recent data have them as kinds of spans without a service, too.
+    assert_eq!(services.json(), json!(["a", "b", "otlpresourcenoservicename"]));
     assert!(!services.headers.contains_key("cache-control"));
     recent_values(&api, &["b", "A", "C", "d"]);
-    for path in
-        ["/api/v2/services", "/api/v2/spans?serviceName=A", "/api/v2/remoteServices?serviceName=A"]
-    {
+    let names = json!(["a", "b", "c", "d"]);
+    for (path, expected) in [
+        ("/api/v2/services", &json!(["a", "b", "c", "d", "otlpresourcenoservicename"])),
+        ("/api/v2/spans?serviceName=A", &names),
+        ("/api/v2/remoteServices?serviceName=A", &names),
+    ] {
         let answer = api.get(path).await;
-        assert_eq!(answer.json(), json!(["a", "b", "c", "d"]), "{path}");
+        assert_eq!(answer.json(), *expected, "{path}");
         assert_eq!(answer.headers["cache-control"], "max-age=300, must-revalidate", "{path}");
     }
     let values = api.get("/api/v2/autocompleteValues?key=env").await;

@@ -6,9 +6,7 @@ use tactus_query::{attribute, equals_text, quoted};
 use tactus_traceql::AttributeScope::{Instrumentation, Resource, Span};
 
 use super::params::TraceConditions;
-
-/// Shown in place of the service that a resource lacks, in lower case.
-const NO_SERVICE: &str = "otlpresourcenoservicename";
+use crate::services::{NO_SERVICE, SERVICE_NAME, may_be_no_text};
 
 /// Where the tags of a span come from.
 const SCOPES: [tactus_traceql::AttributeScope; 3] = [Span, Instrumentation, Resource];
@@ -41,12 +39,15 @@ pub(super) fn traceql(conditions: &TraceConditions) -> String {
     query
 }
 
-/// Spans of a service.
+/// Spans of a service, whose name may be a number or a boolean.
 pub(super) fn service(name: &str) -> String {
-    let service = attribute(Resource, "service.name");
+    let service = attribute(Resource, SERVICE_NAME);
     let named = equals_any_case(&service, name);
     if name.eq_ignore_ascii_case(NO_SERVICE) {
         return format!("({named} || {service} = `` || !({service} != nil))");
+    }
+    if may_be_no_text(name) {
+        return format!("({named} || {})", equals_text(&[Resource], SERVICE_NAME, name));
     }
     named
 }
@@ -161,6 +162,22 @@ mod tests {
         let none = service("OTLPResourceNoServiceName");
         let missing = "|| resource.service.name = `` || !(resource.service.name != nil))";
         assert!(none.ends_with(missing), "{none}");
+    }
+
+    #[test]
+    fn services_are_found_by_numbers_and_booleans() {
+        let conditions = |service: &str| TraceConditions {
+            service: Some(service.to_owned()),
+            ..TraceConditions::default()
+        };
+        check(
+            &conditions("5"),
+            "{ (resource.service.name = `5` || (resource.service.name = `5` || resource.service.name = 5)) }",
+        );
+        check(
+            &conditions("true"),
+            "{ (resource.service.name =~ `(?i)true` || (resource.service.name = `true` || resource.service.name = true)) }",
+        );
     }
 
     #[test]

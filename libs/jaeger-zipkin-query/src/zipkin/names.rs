@@ -13,6 +13,7 @@ use tactus_traceql::{Attribute, AttributeScope, parse_attribute};
 use super::params::required;
 use super::{Answered, Call, matching};
 use crate::call::Answer;
+use crate::services;
 
 /// With fewer services the list is new to everybody and must not be kept: it grows while one looks.
 const FEW_SERVICES: usize = 3;
@@ -28,7 +29,9 @@ const NO_TAGS: [&str; 6] = [
 ];
 
 pub(super) async fn services(call: Call) -> Answered {
-    let names = values(&call, resource("service.name"), String::new()).await?.map(lower_case);
+    let window = call.shared.settings.names_window.as_std();
+    let names = services::model_names(call.frontend(), &call.tenants, window).await?;
+    let names = names.map(lower_case);
     call.shared.services.store(names.list.len(), Ordering::Relaxed);
     answer(&names, names.list.len() > FEW_SERVICES)
 }
@@ -100,10 +103,6 @@ async fn values(
 
 fn lower_case(names: BTreeSet<String>) -> BTreeSet<String> {
     names.into_iter().map(|name| name.to_lowercase()).collect()
-}
-
-fn resource(name: &str) -> Attribute {
-    Attribute::Named { scope: AttributeScope::Resource, parent: false, name: name.into() }
 }
 
 fn span(name: &str) -> Attribute {

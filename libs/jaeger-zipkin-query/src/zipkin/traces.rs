@@ -46,7 +46,7 @@ pub(super) async fn one(Path(id): Path<String>, call: Call) -> Response {
         Err(error) if error.http_status() == StatusCode::NOT_FOUND => {
             text(StatusCode::NOT_FOUND, format!("{id} not found"))
         }
-        answer => answer.map_err(Refused).into_response(),
+        answer => answer.map_err(Refused::Query).into_response(),
     }
 }
 

@@ -205,7 +205,17 @@ fn duration_may_be_negative() {
     };
     assert_eq!(of(1, 2_000_000_003), (2, 2));
     assert_eq!(of(2_000_000_003, 1), (-2, -2));
-    assert_eq!(of(0, u64::MAX), (18_446_744_073, 709_551_615));
+}
+
+#[test]
+fn duration_fits_into_64_bits_with_a_sign() {
+    let longest = (9_223_372_036, 854_775_807);
+    let of = |start, end| {
+        let duration = duration(start, end);
+        (duration.seconds, duration.nanos)
+    };
+    assert_eq!([of(0, u64::MAX), of(1, 1 + i64::MAX.unsigned_abs())], [longest; 2]);
+    assert_eq!(of(u64::MAX, 0), (-longest.0, -longest.1));
 }
 
 #[test]

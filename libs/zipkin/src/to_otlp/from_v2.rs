@@ -13,6 +13,7 @@ use super::{
     Attributes, Groups, ResourceKey, add, add_address, add_peer, is_resource_key, key, key_values,
     keys, nanos,
 };
+use crate::from_otlp::NO_SERVICE;
 use crate::keyed::Keyed;
 use crate::v2::{self, Endpoint, Kind};
 use crate::{DecodeOptions, SpanError};
@@ -129,8 +130,11 @@ fn resource_of(local: &Endpoint, service_key: Option<Bytes>, tags: Keyed<Bytes>)
     let mut resource = tags;
     let service_key = service_key.filter(|key| !key.is_empty());
     let service_key = service_key.unwrap_or_else(|| key(keys::SERVICE_NAME));
-    if !local.service_name.is_empty() && !resource.contains(&service_key) {
-        resource.set(service_key, local.service_name.clone());
+    let service = &local.service_name;
+    // What stands for no service in answers is none either when it comes back.
+    let has_service = !service.is_empty() && *service != *NO_SERVICE.as_bytes();
+    if has_service && !resource.contains(&service_key) {
+        resource.set(service_key, service.clone());
     }
     resource.into_entries()
 }

@@ -108,6 +108,15 @@ fn service_may_be_named_by_another_key() {
 }
 
 #[test]
+fn name_that_stands_for_no_service_is_none() {
+    let of = |service: &str| json(&format!(r#","localEndpoint":{{"serviceName":"{service}"}}"#));
+    let (resource, _) = one(Format::JsonV2, of("OTLPResourceNoServiceName"));
+    assert!(resource.is_empty(), "{resource:?}");
+    let (resource, _) = one(Format::JsonV2, of("OTLPResource"));
+    assert_eq!(resource, pairs(&[("service.name", text("OTLPResource"))]));
+}
+
+#[test]
 fn links_are_read_without_a_gap() {
     let link = r#"0000000000000001000000000000000a|000000000000000b|k=v|{\"a\":\"x|y\",\"n\":2}|3"#;
     let given = format!(

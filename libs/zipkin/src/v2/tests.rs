@@ -91,6 +91,15 @@ fn addresses_that_are_none_and_ports_out_of_range_are_left_out() {
 }
 
 #[test]
+fn of_two_addresses_the_one_of_version_6_is_kept() {
+    let both = r#"{"ipv4":"10.0.0.1","ipv6":"2001:db8::1"}"#;
+    let members = format!(r#","localEndpoint":{both},"remoteEndpoint":{both}"#);
+    let (_, span) = one(Format::JsonV2, json(&members));
+    let expected = [("net.host.ip", text("2001:db8::1")), ("net.peer.ip", text("2001:db8::1"))];
+    assert_eq!(attributes(&span.attributes), pairs(&expected));
+}
+
+#[test]
 fn kind_is_known_in_any_case_and_none_otherwise() {
     for (name, kind) in [("SERVER", 2), ("client", 3), ("PRODUCER", 4), ("CONSUMER", 5), ("X", 0)] {
         let (_, span) = one(Format::JsonV2, json(&format!(r#","kind":"{name}""#)));

@@ -3,6 +3,8 @@
 use std::iter::once;
 
 use ::http::StatusCode;
+use ::http::request::Parts;
+use axum::extract::{FromRequestParts, Path};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::json;
@@ -21,6 +23,21 @@ pub(super) type Call<const VERSION: u8> = call::Call<JaegerQueries, Refused<VERS
 
 /// Its answer.
 pub(super) type Answered<const VERSION: u8> = Result<Answer, Refused<VERSION>>;
+
+/// The part of the path that a route leaves open.
+pub(super) struct Segment<const VERSION: u8>(pub(super) String);
+
+impl<S: Send + Sync, const VERSION: u8> FromRequestParts<S> for Segment<VERSION> {
+    type Rejection = Refused<VERSION>;
+
+    /// Errors: bytes that are no text.
+    async fn from_request_parts(parts: &mut Parts, shared: &S) -> Result<Self, Self::Rejection> {
+        match Path::<String>::from_request_parts(parts, shared).await {
+            Ok(Path(text)) => Ok(Self(text)),
+            Err(rejection) => Err(JaegerError::Invalid(rejection.body_text()).into()),
+        }
+    }
+}
 
 /// A question that is refused, in the words of a version of the API.
 pub(super) struct Refused<const VERSION: u8>(JaegerError);

@@ -4,12 +4,11 @@ mod family;
 
 use std::time::Duration;
 
-use axum::extract::Path;
 use axum::response::{IntoResponse as _, Response};
 use tactus_api::QueryParams;
 use tactus_proto::opentelemetry::proto::trace::v1::span::SpanKind;
 
-use super::call::{self, Answered, Call, is_pretty};
+use super::call::{self, Answered, Call, Segment, is_pretty};
 use super::params::{all, boolean, millis, tag_pairs, unable_to_parse};
 use crate::jaeger::types::Result;
 use crate::jaeger::{Measure, PerformanceQuery, parse_kind};
@@ -28,7 +27,10 @@ pub(super) async fn min_step(call: Call<1>) -> Answered<1> {
 }
 
 /// `/api/metrics/{latencies,calls,errors}`. The answer stands without an envelope.
-pub(super) async fn metrics(Path(kind): Path<String>, call: Result<Call<1>, Response>) -> Response {
+pub(super) async fn metrics(
+    Segment(kind): Segment<1>,
+    call: Result<Call<1>, Response>,
+) -> Response {
     if !matches!(kind.as_str(), "latencies" | "calls" | "errors") {
         return tactus_server::http::not_found().await;
     }
@@ -46,9 +48,9 @@ async fn family(kind: &str, call: Call<1>) -> Answered<1> {
         "calls" => Measure::Calls,
         _ => Measure::Errors,
     };
-    let series = call.shared.performance(&call.tenants, measure, &query).await?;
-    let family = MetricFamily::of(measure, query.by_operation, series);
-    call::plain(&family, is_pretty(&params))
+    let found = call.shared.performance(&call.tenants, measure, &query).await?;
+    let family = MetricFamily::of(measure, query.by_operation, found.list);
+    Ok(call::plain(&family, is_pretty(&params))?.partial(found.partial))
 }
 
 fn query(params: &QueryParams<'_>, now: u64) -> Result<PerformanceQuery> {

@@ -68,11 +68,12 @@ pub(super) fn boolean(params: &QueryParams<'_>, name: &str) -> Result<Option<boo
     }
 }
 
-/// A duration as Go writes it, not negative; `None` if the parameter is absent.
-pub(super) fn duration(params: &QueryParams<'_>, name: &str) -> Result<Option<Duration>, String> {
+/// A bound of durations as Go writes it, not negative; `None` if the parameter is absent, or zero: that bounds nothing.
+pub(super) fn bound(params: &QueryParams<'_>, name: &str) -> Result<Option<Duration>, String> {
     let Some(text) = params.get(name) else { return Ok(None) };
     let duration = parse_go(text).map_err(|error| error.to_string())?;
     match u64::try_from(duration.as_nanos()) {
+        Ok(0) => Ok(None),
         Ok(nanos) => Ok(Some(Duration::from_nanos(nanos))),
         Err(_) => Err(format!("negative duration {text:?}")),
     }
@@ -112,16 +113,14 @@ pub(super) fn search(params: &QueryParams<'_>, now: u64) -> Result<Search> {
     if !ids.is_empty() {
         return Ok(Search::Ids { ids, raw });
     }
-    let named_duration =
-        |name| duration(params, name).map_err(|error| unable_to_parse(name, error));
+    let named_bound = |name| bound(params, name).map_err(|error| unable_to_parse(name, error));
     let (range, is_usual_range) = range(params, now)?;
     let limit = limit(params)?;
     let service = params.get("service").unwrap_or_default().to_owned();
     if service.is_empty() {
         return Err(invalid("parameter 'service' is required"));
     }
-    let (min_duration, max_duration) =
-        (named_duration("minDuration")?, named_duration("maxDuration")?);
+    let (min_duration, max_duration) = (named_bound("minDuration")?, named_bound("maxDuration")?);
     if let (Some(min), Some(max)) = (min_duration, max_duration)
         && max < min
     {
@@ -163,16 +162,15 @@ fn lookback(text: &str) -> Option<Duration> {
     (nanos != 0).then(|| Duration::from_nanos(nanos))
 }
 
+/// Jaeger does not name the parameter where the text is no number that fits.
 fn limit(params: &QueryParams<'_>) -> Result<u32> {
-    match integer(params, "limit") {
-        Ok(None) => Ok(0),
-        Ok(Some(limit)) if limit < 0 => Err(unable_to_parse("limit", "must not be negative")),
-        Ok(Some(limit)) => {
-            let too_large = |_| unable_to_parse("limit", format!("{limit} is out of range"));
-            u32::try_from(limit).map_err(too_large)
-        }
-        Err(error) => Err(unable_to_parse("limit", error)),
+    let limit = integer(params, "limit").map_err(invalid)?.unwrap_or(0);
+    if limit < 0 {
+        return Err(unable_to_parse("limit", "must not be negative"));
     }
+    let too_large =
+        |_| invalid(format!("strconv.ParseInt: parsing \"{limit}\": value out of range"));
+    u32::try_from(limit).map_err(too_large)
 }
 
 /// Tags, each as `key:value`.
@@ -183,7 +181,8 @@ pub(super) fn tag_pairs(params: &QueryParams<'_>) -> Result<Vec<(String, String)
             "malformed 'tag' parameter, expecting key:value, received: {text}"
         ))),
     };
-    all(params, "tag").map(pair).collect()
+    // Empty ones too: they are malformed.
+    params.iter().filter(|(name, _)| *name == "tag").map(|(_, text)| pair(text)).collect()
 }
 
 /// Tags of both forms. Of a tag that is there twice the last value counts.
@@ -228,6 +227,21 @@ mod tests {
         let tags = json_tags(r#"{"a":"x","b":5,"c":12.5,"d":true}"#, "tags").unwrap();
         let tags: Vec<_> = tags.iter().map(|(key, value)| format!("{key}={value}")).collect();
         assert_eq!(tags, ["a=x", "b=5", "c=12.5", "d=true"]);
+    }
+
+    #[test]
+    fn durations_of_zero_bound_nothing() {
+        let durations = |more: &str| {
+            let query = format!("service=svc{more}");
+            match search(&QueryParams::parse(&query), 0) {
+                Ok(Search::Filter(filter)) => (filter.min_duration, filter.max_duration),
+                other => panic!("{other:?}"),
+            }
+        };
+        let second = Some(Duration::from_secs(1));
+        assert_eq!(durations("&maxDuration=0s"), (None, None));
+        assert_eq!(durations("&minDuration=1s&maxDuration=0"), (second, None));
+        assert_eq!(durations("&minDuration=0ms&maxDuration=1s"), (None, second));
     }
 
     #[test]

@@ -1,7 +1,6 @@
 //! The first version: an envelope around everything.
 
 use axum::body::Body;
-use axum::extract::Path;
 use serde_json::{Value, json};
 use tactus_api::Error;
 use tactus_jaeger::json::{UploadError, traces_of_upload};
@@ -9,7 +8,7 @@ use tactus_proto::opentelemetry::proto::trace::v1::TracesData;
 use tactus_proto::opentelemetry::proto::trace::v1::span::SpanKind;
 use tactus_query::offload;
 
-use super::call::{self, is_pretty};
+use super::call::{self, Segment, is_pretty};
 use super::params::{self, Search, boolean, invalid, millis};
 use crate::jaeger::types::Result;
 use crate::jaeger::{
@@ -34,7 +33,7 @@ pub(super) async fn services(call: Call) -> Answered {
 }
 
 /// `/api/services/{service}/operations`.
-pub(super) async fn operation_names(Path(service): Path<String>, call: Call) -> Answered {
+pub(super) async fn operation_names(Segment(service): Segment<1>, call: Call) -> Answered {
     let names = call.shared.operation_names(&call.tenants, &service).await?;
     call::counted_list(names, is_pretty(&call.params()))
 }
@@ -70,7 +69,7 @@ pub(super) async fn find_traces(call: Call) -> Answered {
 }
 
 /// `/api/traces/{traceID}`. A trace is looked for everywhere, whatever `start` and `end` say.
-pub(super) async fn trace(Path(id): Path<String>, call: Call) -> Answered {
+pub(super) async fn trace(Segment(id): Segment<1>, call: Call) -> Answered {
     let params = call.params();
     let id = parse_trace_id(&id)?;
     let raw = boolean(&params, "raw")?.unwrap_or(false);
@@ -82,7 +81,7 @@ pub(super) async fn trace(Path(id): Path<String>, call: Call) -> Answered {
 }
 
 /// `/api/archive/{traceID}`.
-pub(super) async fn archive(Path(id): Path<String>, _: Call) -> Answered {
+pub(super) async fn archive(Segment(id): Segment<1>, _: Call) -> Answered {
     parse_trace_id(&id)?;
     Err(JaegerError::Unsupported("archive span storage was not configured".to_owned()).into())
 }

@@ -6,13 +6,12 @@ mod params;
 use std::collections::BTreeMap;
 use std::iter::once;
 
-use axum::extract::Path;
 use serde_json::json;
 use tactus_api::Error;
 use tactus_jaeger::adjust::warn_on_root;
 use tactus_otlp_json::OtlpJson;
 
-use super::call;
+use super::call::{self, Segment};
 use super::params::{boolean, invalid};
 use crate::call::Answer;
 use crate::chunks::of_otlp;
@@ -63,7 +62,7 @@ pub(super) async fn find_traces(call: Call) -> Answered {
 }
 
 /// `/api/v3/traces/{traceID}`. A trace is looked for everywhere, whatever the times say.
-pub(super) async fn trace(Path(id): Path<String>, call: Call) -> Answered {
+pub(super) async fn trace(Segment(id): Segment<3>, call: Call) -> Answered {
     let params = call.params();
     let id = parse_trace_id(&id)
         .map_err(|error| invalid(format!("malformed parameter trace_id: {error}")))?;

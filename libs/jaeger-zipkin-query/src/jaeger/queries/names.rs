@@ -1,30 +1,48 @@
 //! Services and operations.
 //!
 //! They are the values of `service.name` and of span names: of all recent data, whenever its spans started, and of the
-//! blocks of the last `JaegerApis::names_window`.
+//! blocks of the last `JaegerApis::names_window`. What spans lack has a name in its place.
 
 use std::collections::BTreeSet;
 
 use tactus_model::TenantId;
 use tactus_proto::opentelemetry::proto::trace::v1::span::SpanKind;
 use tactus_query::Listed;
-use tactus_traceql::{Attribute, AttributeScope, parse_attribute};
+use tactus_traceql::parse_attribute;
 
 use super::{JaegerQueries, Result};
 use crate::jaeger::matching;
 use crate::jaeger::types::{KINDS, Operation, OperationsQuery, kind_name, parse_kind};
+use crate::services;
 
 impl JaegerQueries {
-    /// Names of services, sorted.
+    /// Names of services as adjusted traces show them, sorted.
     pub(crate) async fn services(&self, tenants: &[TenantId]) -> Result<Listed<Vec<String>>> {
-        let attribute = Attribute::Named {
-            scope: AttributeScope::Resource,
-            parent: false,
-            name: "service.name".into(),
-        };
-        let mut names = self.values(tenants, attribute, String::new()).await?;
-        names.list.remove("");
-        Ok(names.map(|names| names.into_iter().collect()))
+        let window = self.settings.names_window.as_std();
+        let names = services::adjusted_names(&self.frontend, tenants, window).await?;
+        Ok(names.map(Vec::from_iter))
+    }
+
+    /// Names of services as traces show them to a Jaeger in front, sorted.
+    pub(crate) async fn services_in_model(
+        &self,
+        tenants: &[TenantId],
+    ) -> Result<Listed<Vec<String>>> {
+        let window = self.settings.names_window.as_std();
+        let names = services::model_names(&self.frontend, tenants, window).await?;
+        Ok(names.map(Vec::from_iter))
+    }
+
+    /// The condition of spans of this service, or of one of several joined by commas if no service has that name.
+    pub(crate) async fn of_service(&self, tenants: &[TenantId], name: &str) -> Result<String> {
+        if name.contains(',') {
+            let window = self.settings.names_window.as_std();
+            let known = services::stored_names(&self.frontend, tenants, window).await?;
+            if !known.list.contains(name) {
+                return Ok(matching::services(name));
+            }
+        }
+        Ok(matching::service(name))
     }
 
     /// Operations of a service by name and kind, sorted.
@@ -37,10 +55,11 @@ impl JaegerQueries {
             "" => KINDS.to_vec(),
             name => parse_kind(name).into_iter().collect(),
         };
+        let service = self.of_service(tenants, &query.service).await?;
         // One after the other: a tenant may have few queries at a time.
         let mut operations = Listed::<Vec<_>>::default();
         for kind in kinds {
-            let names = self.names_of_spans(tenants, &query.service, Some(kind)).await?;
+            let names = self.names_of_spans(tenants, &service, Some(kind)).await?;
             operations.list.extend(names.list.into_iter().map(|name| Operation { name, kind }));
             operations.partial |= names.partial;
         }
@@ -54,10 +73,12 @@ impl JaegerQueries {
         tenants: &[TenantId],
         service: &str,
     ) -> Result<Listed<Vec<String>>> {
-        let names = self.names_of_spans(tenants, service, None).await?;
+        let service = self.of_service(tenants, service).await?;
+        let names = self.names_of_spans(tenants, &service, None).await?;
         Ok(names.map(|names| names.into_iter().collect()))
     }
 
+    /// Names of the spans that meet the condition `service`.
     async fn names_of_spans(
         &self,
         tenants: &[TenantId],
@@ -66,26 +87,16 @@ impl JaegerQueries {
     ) -> Result<Listed<BTreeSet<String>>> {
         let name = parse_attribute("name")
             .map_err(|error| tactus_api::Error::Internal(error.to_string()))?;
-        let mut query = format!("{{ {}", matching::service(service));
+        let mut query = format!("{{ {service}");
         if let Some(kind) = kind {
             query.push_str(&format!(" && kind = {}", kind_name(kind)));
         }
         query.push_str(" }");
-        let mut names = self.values(tenants, name, query).await?;
+        let window = self.settings.names_window.as_std();
+        let mut names = self.frontend.names(tenants, name, query, window).await?;
         if names.list.remove("") {
             names.list.insert(matching::EMPTY_NAME.to_owned());
         }
         Ok(names)
-    }
-
-    /// Values of a tag of the spans that match.
-    async fn values(
-        &self,
-        tenants: &[TenantId],
-        attribute: Attribute,
-        query: String,
-    ) -> Result<Listed<BTreeSet<String>>> {
-        let window = self.settings.names_window.as_std();
-        Ok(self.frontend.names(tenants, attribute, query, window).await?)
     }
 }

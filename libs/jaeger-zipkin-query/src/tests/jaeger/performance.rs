@@ -3,7 +3,7 @@
 use tactus_proto::tactus::v1::MetricsSeries;
 
 use super::*;
-use crate::tests::doubles::{response, series};
+use crate::tests::doubles::{response, series, string};
 
 /// Four steps of a minute, of which the first two come before the range that is shown.
 const STEPS: &str = "service=svc&endTs=1700000160000&lookback=60000&step=60000&ratePer=120000";
@@ -49,6 +49,34 @@ async fn last_point_is_of_the_time_up_to_the_end() {
         "{}",
         answer.text()
     );
+}
+
+#[tokio::test]
+async fn labels_are_the_names_that_traces_show() {
+    let api = api().await;
+    let of = |label: AnyValue, count| MetricsSeries {
+        labels: vec![label],
+        ..series(&[], &[(3, count)])
+    };
+    let value = |value| AnyValue { value: Some(value) };
+    *api.recent.series.lock() = response(vec![
+        of(AnyValue::default(), 120.0),
+        of(value(any_value::Value::IntValue(5)), 240.0),
+        of(value(any_value::Value::BoolValue(true)), 360.0),
+        of(string(""), 480.0),
+    ]);
+    let answer = api.get(&format!("/api/metrics/calls?{STEPS}")).await.json();
+    let shown = |series: &Value| {
+        let last = series["metricPoints"].as_array().unwrap().last().unwrap();
+        json!([series["labels"][0]["value"], last["gaugeValue"]["doubleValue"]])
+    };
+    let shown: Vec<_> = answer["metrics"].as_array().unwrap().iter().map(shown).collect();
+    let expected = json!([
+        ["empty-service-name", 4.0],
+        ["missing-service-name", 1.0],
+        ["service-name-wrong-type", 5.0],
+    ]);
+    assert_eq!(json!(shown), expected);
 }
 
 #[tokio::test]

@@ -26,6 +26,7 @@ async fn wrong_parameters_are_named() {
         ("limit=5", "parameter 'service' is required"),
         ("service=", "parameter 'service' is required"),
         ("service=svc&tag=x", "malformed 'tag' parameter, expecting key:value, received: x"),
+        ("service=svc&tag=", "malformed 'tag' parameter, expecting key:value, received: "),
         (
             "service=svc&minDuration=2s&maxDuration=1s",
             "'maxDuration' should be greater than 'minDuration'",
@@ -35,15 +36,12 @@ async fn wrong_parameters_are_named() {
             "unable to parse param 'start': strconv.ParseInt: parsing \"x\": invalid syntax",
         ),
         ("service=svc&end=-1", "unable to parse param 'end': must not be negative"),
-        (
-            "service=svc&limit=x",
-            "unable to parse param 'limit': strconv.ParseInt: parsing \"x\": invalid syntax",
-        ),
+        ("service=svc&limit=x", "strconv.ParseInt: parsing \"x\": invalid syntax"),
         ("service=svc&limit=-1", "unable to parse param 'limit': must not be negative"),
         ("service=svc&limit=10001", "limit 10001 exceeds max limit 10000"),
         (
             "service=svc&limit=99999999999",
-            "unable to parse param 'limit': 99999999999 is out of range",
+            "strconv.ParseInt: parsing \"99999999999\": value out of range",
         ),
         (
             "service=svc&minDuration=x",
@@ -162,6 +160,12 @@ async fn conditions_become_one_query() {
             "service=missing-service-name".to_owned(),
             "{ (resource.service.name = `missing-service-name` || !(resource.service.name != nil)) }".to_owned(),
         ),
+        (
+            "service=OTLPResourceNoServiceName".to_owned(),
+            "{ (resource.service.name = `OTLPResourceNoServiceName` || resource.service.name = `` || !(resource.service.name != nil)) }".to_owned(),
+        ),
+        ("service=5".to_owned(), "{ (resource.service.name = `5` || resource.service.name = 5) }".to_owned()),
+        ("service=svc&minDuration=0s&maxDuration=0s".to_owned(), format!("{{ {svc} }}")),
         (
             "service=service-name-wrong-type".to_owned(),
             "{ (resource.service.name = `service-name-wrong-type` || (resource.service.name != nil && !(resource.service.name =~ `.*`))) }"

@@ -59,11 +59,18 @@ async fn first_generation_reads_traces_and_ids() {
 #[tokio::test]
 async fn first_generation_reads_names_and_dependencies() {
     let api = Api::new(Setup { blocks: &[], ..Setup::default() }).await;
-    *api.recent.values.lock() = values(&["a"]);
     let channel = connect(&api).await;
     let mut client = SpanReaderPluginClient::new(channel.clone());
-    let services = client.get_services(v1::GetServicesRequest {}).await.unwrap().into_inner();
-    assert_eq!(services.services, ["a"]);
+    // Of spans without a service, and with an empty one.
+    for recent in [&["5", "a"][..], &["", "5", "a"]] {
+        *api.recent.values.lock() = values(recent);
+        let services = client.get_services(v1::GetServicesRequest {}).await.unwrap().into_inner();
+        assert_eq!(services.services, ["5", "OTLPResourceNoServiceName", "a"]);
+        let mut client = TraceReaderClient::new(channel.clone());
+        let services = client.get_services(v2::GetServicesRequest {}).await.unwrap().into_inner();
+        assert_eq!(services.services, ["5", "OTLPResourceNoServiceName", "a"]);
+    }
+    *api.recent.values.lock() = values(&["a"]);
     let request =
         v1::GetOperationsRequest { service: "svc".to_owned(), span_kind: "client".to_owned() };
     let found = client.get_operations(request).await.unwrap().into_inner();

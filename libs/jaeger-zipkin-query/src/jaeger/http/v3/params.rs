@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tactus_api::QueryParams;
 
-use super::super::params::{boolean, duration, integer, invalid, json_tags, rfc3339};
+use super::super::params::{boolean, bound, integer, invalid, json_tags, rfc3339};
 use crate::jaeger::types::Result;
 use crate::jaeger::{JaegerError, TimeRange, TraceFilter};
 
@@ -97,7 +97,7 @@ fn time(params: &QueryParams<'_>, names: Names) -> Result<Option<u64>> {
 
 fn length(params: &QueryParams<'_>, names: Names) -> Result<Option<Duration>> {
     let Some(name) = present(params, names) else { return Ok(None) };
-    duration(params, name).map_err(|error| malformed(name, error))
+    bound(params, name).map_err(|error| malformed(name, error))
 }
 
 fn depth(params: &QueryParams<'_>) -> Result<u32> {
@@ -117,6 +117,16 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn durations_of_zero_bound_nothing() {
+        let times =
+            "query.startTimeMin=2023-11-14T22:00:00Z&query.startTimeMax=2023-11-14T22:30:00Z";
+        let query = format!("{times}&query.durationMin=1s&query.duration_max=0s");
+        let filter = filter(&QueryParams::parse(&query)).unwrap();
+        let second = Some(Duration::from_secs(1));
+        assert_eq!((filter.min_duration, filter.max_duration), (second, None));
+    }
 
     proptest! {
         #[test]
