@@ -479,8 +479,10 @@ def test_map_shows_calls_and_focuses_on_one_service(visit, orders):
     edge = page.locator("tbody tr", has_text="database")
     assert edge.inner_text().startswith("SH shop") and "100" in edge.inner_text(), edge.inner_text()
     assert "100 %" in page.locator(".edge.failed text").text_content()
+    page.evaluate("window.isSame = true")
     page.locator(".map a", has_text="payment").click()
     page.wait_for_url("**focus=payment")
+    assert page.evaluate("window.isSame"), "the document is loaded again"
     edge.wait_for(state="detached")
     page.fill("#query", '{ resource.service.name = "nobody" }')
     page.press("#query", "Enter")

@@ -1,6 +1,9 @@
 """What one does on the pages besides reading: the minimap, recent queries, slow ones; and pages that come over a network."""
 import os
 import time
+import urllib.parse
+from datetime import datetime
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -217,3 +220,71 @@ def test_first_view_is_small_under_a_name_that_is_not_loopback(browser, server, 
         made.check()
     finally:
         remote.close()
+
+
+OPACITY = """(canvas, [x, y]) => {
+  const box = canvas.getBoundingClientRect(), scale = canvas.width / box.width;
+  return canvas.getContext("2d").getImageData((x - box.left) * scale, (y - box.top) * scale, 1, 1).data[3];
+}"""
+
+
+@pytest.mark.parametrize("path,plot,told,step", [
+    ("search?q={ %s }", ".charts svg[role=img]", ".charts .pointed", 7),
+    ("explore?q={ %s } | count_over_time()&view=bar", ".plot .u-over", ".readout", 6),
+])
+def test_bar_stands_where_its_spans_are_and_zooming_into_it_finds_them(visit, server, path, plot, told, step):
+    is_search = path.startswith("search")
+    name, second = f"tock of {path[:6]}", time.time_ns() // 10**9 - 30
+    span = otlp.span(name=name, start=second * 10**9 + 500 * otlp.MILLISECOND)
+    server.must_push(otlp.export(span, service="clock"))
+    q = f'name = "{name}"'
+    # Steps are whole multiples: the first begins before the range.
+    began, ended = second - 577, second + 26
+    began += began % step == 0
+    count = lambda: server.get("/ui/api/metrics/query", q=f"{{ {q} }} | count_over_time()", start=began, end=ended).json()["series"]
+    eventually(lambda: count() and count()[0]["value"] == 1, "it is counted")
+    page = settled(visit.open(f"ui/{path % q}&from={began}&to={ended}"))
+    page.locator(".charts[aria-busy=false]" if is_search else ".plot canvas").wait_for()
+    page.locator(".streaming").wait_for(state="detached")
+    box = page.locator(plot).first.bounding_box()
+    # Charts show whole steps, plots the range.
+    left, right = (began // step * step, -(-ended // step) * step) if is_search else (began, ended)
+    of_step = box["width"] * step / (right - left)
+    middle = box["x"] + box["width"] * (second // step * step + step / 2 - left) / (right - left)
+    page.mouse.move(middle - of_step / 2 + 2, box["y"] + box["height"] / 2)
+    shown = page.locator(told).first.inner_text()
+    assert "all 0/s" not in shown if is_search else shown.rstrip().endswith(" 1"), shown
+    if not is_search:
+        at = [middle - of_step * .3, box["y"] + box["height"] - 3]
+        assert page.locator(".plot canvas").evaluate(OPACITY, at) > 0, "no bar is drawn where the step begins"
+    page.mouse.down()
+    page.mouse.move(middle + of_step / 2 - 2, box["y"] + box["height"] / 2, steps=3)
+    page.mouse.up()
+    page.wait_for_url(lambda url: f"from={began}" not in url)
+    now = dict(urllib.parse.parse_qsl(urllib.parse.urlsplit(page.url).query))
+    assert [int(now["from"]), int(now["to"])] == [second // step * step, second // step * step + step]
+    page = settled(page)
+    if is_search:
+        page.locator(f".results a[href$='{span.trace_id.hex()}']").wait_for()
+    else:
+        page.locator("tbody tr", has_text="count_over_time").wait_for()
+    visit.check()
+
+
+def test_hour_that_a_clock_goes_through_twice_stays_as_it_was_asked_for(browser, server):
+    zone, hour = ZoneInfo("Europe/Berlin"), time.time_ns() // 10**9 // 3_600 * 3_600
+    offset = lambda seconds: datetime.fromtimestamp(seconds, zone).utcoffset()
+    while offset(hour - 1) <= offset(hour):
+        hour -= 3_600
+    made = Visit(browser, server.url, timezone_id="Europe/Berlin")
+    page = settled(made.open(f"ui/explore?from={hour - 600}&to={hour + 600}"))
+    assert page.locator(".times .muted").all_inner_texts() == ["UTC+2", "UTC+1"]
+    page = settled(made.open(f"ui/explore?from={hour + 60}&to={hour + 600}"))
+    assert page.locator(".times .muted").all_inner_texts() == ["UTC+1"]
+    asked = page.url
+    for label in ("From", "To"):
+        page.get_by_label(label, exact=True).focus()
+        page.get_by_label(label, exact=True).blur()
+    assert page.url == asked
+    made.check()
+    made.close()

@@ -9,7 +9,7 @@ import pytest
 import requests
 
 from harness import otlp
-from harness.browser import Visit, serving_pages
+from harness.browser import Visit, serving_pages, written_query
 from harness.orders import MARKUP, pushed
 from harness.protobuf import zipkin_list
 from harness.waiting import eventually
@@ -194,6 +194,13 @@ def test_trace_of_a_file_has_all_views(visit, files, orders):
         page.get_by_role("button", name=view, exact=True).click()
         page.locator(shown).first.wait_for()
         assert visit.axe() == [], view
+    # Of the document: to load it again closes the file.
+    page.evaluate("window.isSame = true")
+    page.locator(".map a", has_text="payment").click()
+    page.wait_for_url("**find=**payment**")
+    page.get_by_text("4 matches").wait_for()
+    assert page.evaluate("window.isSame")
+    page.go_back()
     page.get_by_role("button", name="Waterfall").click()
     page.get_by_role("button", name="Copy link").wait_for(state="detached")
     with page.expect_download() as kept:
@@ -215,6 +222,16 @@ def test_file_is_taken_by_dropping_and_pasting(visit, files, orders):
         document.body.dispatchEvent(new ClipboardEvent("paste", { clipboardData, bubbles: true, cancelable: true }));
     }""", files["Zipkin JSON"].decode())
     page.locator("h1", has_text="shop post /orders").wait_for()
+    page.locator("#find").focus()
+    find = page.locator(".cm-content#find")
+    find.wait_for()
+    find.evaluate("""(element, text) => {
+        const clipboardData = new DataTransfer();
+        clipboardData.setData("text/plain", text);
+        element.dispatchEvent(new ClipboardEvent("paste", { clipboardData, bubbles: true, cancelable: true, composed: true }));
+    }""", '{ name = "charge" }')
+    assert written_query(page, "#find") == '{ name = "charge" }'
+    assert page.locator("h1", has_text="shop post /orders").count() == 1, "what is pasted into the field is no file"
     page.evaluate("""text => {
         const dataTransfer = new DataTransfer();
         dataTransfer.items.add(new File([text], "dropped.json"));
@@ -255,14 +272,15 @@ def test_links_lead_where_the_configuration_says(visit, orders):
 
 
 def test_ids_and_addresses_in_a_text_are_links(visit, server, orders):
-    text = f"after {orders.hex}, see https://docs.example/a?b=c. Not javascript:alert(1)"
+    text = f"after {orders.hex}, see https://docs.example/a?b=c. (And https://docs.example/a_(b).) Not javascript:alert(1)"
     span = otlp.span(name="follow up", start=time.time_ns() - 10**9, attributes={"note": text})
     server.must_push(otlp.export(span))
     page = visit.open(f"ui/trace/{span.trace_id.hex()}")
     page.locator(".span-row").first.click()
     note = page.locator(".details dd", has_text="docs.example")
     note.wait_for()
-    assert [link.get_attribute("href") for link in note.locator("bdi a").all()] == [f"trace/{orders.hex}", "https://docs.example/a?b=c"]
+    assert [link.get_attribute("href") for link in note.locator("bdi a").all()] == [
+        f"trace/{orders.hex}", "https://docs.example/a?b=c", "https://docs.example/a_(b)"]
     note.locator("a").first.click()
     page.locator("h1", has_text="shop POST /orders").wait_for()
     visit.check()

@@ -270,7 +270,7 @@ def test_answer_that_breaks_off_is_told_in_plain_words(browser, server, orders):
             visit.close()
 
 
-@pytest.mark.parametrize("path", ["ui/", "ui/file", "ui/compare", "ui/services", "ui/explore", "ui/live", "ui/status"])
+@pytest.mark.parametrize("path", ["ui/", "ui/search?form=1", "ui/file", "ui/compare", "ui/services", "ui/explore", "ui/live", "ui/status"])
 def test_pages_are_as_wide_as_the_smallest_window(browser, server, orders, path):
     visit = Visit(browser, server.url, viewport={"width": 320, "height": 640})
     try:

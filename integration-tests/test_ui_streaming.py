@@ -1,6 +1,7 @@
 """What a query finds is shown while it runs, spans that no block holds yet included."""
 import json
 import os
+import re
 import time
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from harness import otlp
 from harness.browser import serving_pages, settled
 from harness.cluster import Cluster
+from harness.orders import pushed
 from harness.slow import slow_query
 from harness.waiting import eventually
 
@@ -127,4 +129,33 @@ def test_rows_are_there_while_the_search_runs(held, visit):
     settled(page)
     page.locator(".streaming").wait_for(state="detached")
     assert page.locator(".results tbody tr").count() == SEGMENTS
+    visit.check()
+
+
+@pytest.fixture(scope="module")
+def orders(server):
+    return pushed(server, time.time_ns() - 20 * SECOND)
+
+
+@pytest.mark.parametrize("path,lacking", [
+    ("ui/search?q={ name = \"nowhere\" }", "/ui/api/search?"),
+    ("ui/search?q={ }", "/ui/api/metrics/query_range?"),
+    ("ui/services", "/ui/api/metrics/query?"),
+    ("ui/services", "/ui/api/metrics/query_range?"),
+    ("ui/map", "/ui/api/metrics/query?"),
+    ("ui/explore?q={ } | rate()", "/ui/api/metrics/query_range?"),
+])
+def test_answer_that_is_not_whole_says_so_once(visit, orders, path, lacking):
+    def mark(route):
+        answer = route.fetch()
+        marked = re.sub(r"(event: complete\ndata: \{)", r'\1"status":"PARTIAL","message":"A block could not be read.",', answer.text())
+        assert "PARTIAL" in marked, marked
+        route.fulfill(response=answer, body=marked)
+
+    visit.page.route(lambda url: lacking in url, mark)
+    page = settled(visit.open(path))
+    page.locator(".strip", has_text="! A block could not be read.").wait_for()
+    page.wait_for_load_state("networkidle")
+    assert page.locator(".strip").count() == 1
+    assert visit.axe() == []
     visit.check()

@@ -165,6 +165,23 @@ def test_length_of_a_trace_is_that_of_its_spans(visit, unusual):
     visit.check()
 
 
+def test_span_that_never_ended_says_so(visit, server):
+    start = time.time_ns() - 10 * 10**9
+    root = otlp.span(name="root", start=start, duration=20 * MS)
+    never = otlp.span(root.trace_id, name="never", start=start + 5 * MS, parent_span_id=root.span_id)
+    never.end_time_unix_nano = 0
+    server.must_push(otlp.export(root, never, service="short"))
+    page = settled(visit.open(f"ui/trace/{root.trace_id.hex()}"))
+    line = page.locator(".span-row", has_text="never")
+    assert line.locator(".number").inner_text() == "without an end"
+    line.click()
+    details = page.locator(".details")
+    details.locator("dd", has_text="without an end").wait_for()
+    assert details.get_by_text("it ends before it starts").count() == 0
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    visit.check()
+
+
 def test_many_series_are_drawn_in_part_and_kept_in_whole(visit, server):
     trace = os.urandom(16)
     start = time.time_ns() - 20 * 10**9

@@ -145,9 +145,11 @@ function saidByOthers({ ok, status, statusText }: Response): string {
   return `something before the server answered ${status} ${statusText}`.trim();
 }
 
+/** An answer as JSON. One that is not whole says so itself, as those of streams do, and not in a header. */
 export async function json<T>(path: string, signal?: AbortSignal, priority?: RequestPriority): Promise<T> {
   const response = await request(path, "application/json", signal, "GET", undefined, priority);
-  return (await arrived(response.json(), signal)) as T;
+  const answer = (await arrived(response.json(), signal)) as T;
+  return response.headers.has("X-Tactus-Partial") ? { status: "PARTIAL", ...answer } : answer;
 }
 
 export async function loadConfig() {

@@ -114,6 +114,12 @@ export function zone(seconds: number): string {
   return `UTC${minutes < 0 ? "−" : "+"}${Math.floor(size / 60)}${rest}`;
 }
 
+/** The zone of all these moments in unix milliseconds; null if a clock was changed between them. */
+export function zoneOf(moments: number[]): string | null {
+  const zones = new Set(moments.map((millis) => zone(millis / 1000)));
+  return zones.size === 1 ? [...zones][0] : null;
+}
+
 /** Unix milliseconds of nanoseconds as answers have them. */
 export function millisOf(nanos: string | bigint | undefined): number {
   return Number(BigInt(nanos ?? "0") / 1_000_000n);

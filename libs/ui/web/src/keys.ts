@@ -10,8 +10,8 @@ effect(() => {
   else localStorage.setItem(KEY, "off");
 });
 
-/** Where keys are typed as text. */
-function isEditing(event: KeyboardEvent): boolean {
+/** Whether an event is for a field: keys are typed there as text, and it takes what is pasted. */
+export function isEditing(event: Event): boolean {
   // What is in a shadow root, as the editor of queries, is not the target that is seen from outside.
   const target = event.composedPath()[0];
   if (!(target instanceof HTMLElement)) return false;

@@ -1,4 +1,5 @@
 import { answers } from "./events";
+import { type Marked, messageOf } from "./partial";
 import type { Range } from "./range";
 
 export interface Exemplar {
@@ -13,6 +14,8 @@ export interface Exemplar {
 /** Values in time of one set of labels. */
 export interface Series {
   labels: Record<string, string>;
+  /** Labels whose value is a text, although it reads as a number or a word of TraceQL. */
+  texts?: string[];
   /** Unix milliseconds and values, ascending. */
   points: [number, number][];
   exemplars: Exemplar[];
@@ -29,9 +32,8 @@ interface Label {
   value?: Record<string, unknown>;
 }
 
-interface Whole {
+interface Whole extends Marked {
   metrics?: { totalJobs?: number; completedJobs?: number };
-  message?: string;
 }
 
 /** Series as `SERIES` has them. */
@@ -41,6 +43,7 @@ export interface CompactAnswer extends Whole {
   step?: number;
   series?: {
     labels?: Record<string, string>;
+    texts?: string[];
     values?: unknown[];
     exemplars?: [number, number, string, string][];
   }[];
@@ -107,7 +110,7 @@ export async function values(
 }
 
 /** Reads the stream of a query: differences, which are joined by their labels, then the whole answer. */
-async function counted<A extends Whole, T extends { labels: Record<string, string> }>(
+async function counted<A extends Whole, T extends Pick<Series, "labels" | "texts">>(
   path: string,
   read: (answer: A) => T[],
   join: (known: T, later: T) => T,
@@ -120,7 +123,7 @@ async function counted<A extends Whole, T extends { labels: Record<string, strin
     const { totalJobs = 0, completedJobs = 0 } = answer.metrics ?? {};
     const progress = {
       share: done || totalJobs === 0 ? Number(done) : completedJobs / totalJobs,
-      message: answer.message ?? "",
+      message: messageOf(answer),
     };
     if (done) {
       const all = read(answer);
@@ -128,7 +131,7 @@ async function counted<A extends Whole, T extends { labels: Record<string, strin
       return all;
     }
     for (const one of read(answer)) {
-      const key = JSON.stringify(one.labels);
+      const key = JSON.stringify([one.labels, one.texts]);
       const known = soFar.get(key);
       soFar.set(key, known ? join(known, one) : one);
     }
@@ -139,8 +142,9 @@ async function counted<A extends Whole, T extends { labels: Record<string, strin
 
 /** Series of compact answers; what is no number is left out. */
 export function seriesOf({ start = 0, step = 0, series = [] }: CompactAnswer): Series[] {
-  return series.map(({ labels = {}, values = [], exemplars = [] }) => ({
+  return series.map(({ labels = {}, texts, values = [], exemplars = [] }) => ({
     labels,
+    ...(texts && { texts }),
     points: values.flatMap((value, at): [number, number][] =>
       typeof value === "number" ? [[start + at * step, value]] : [],
     ),
@@ -156,23 +160,9 @@ export function seriesOf({ start = 0, step = 0, series = [] }: CompactAnswer): S
 /** A series with the points and exemplars of later ones. */
 function joined(known: Series, later: Series): Series {
   const points = [...known.points, ...later.points].sort(([one], [other]) => one - other);
-  return { labels: known.labels, points, exemplars: [...known.exemplars, ...later.exemplars] };
+  return { ...known, points, exemplars: [...known.exemplars, ...later.exemplars] };
 }
 
 function valuesOf(answer: InstantAnswer): Value[] {
   return (answer.series ?? []).map(({ labels, value }) => ({ labels: labelsOf(labels), value: value ?? 0 }));
-}
-
-/** The sum of series by interval of a range. */
-export function slots(all: Series[], range: Range, step: number): number[] {
-  const count = Math.max(1, Math.ceil((range.to - range.from) / step));
-  const sums = new Array<number>(count).fill(0);
-  for (const { points } of all) {
-    for (const [millis, value] of points) {
-      // The time of a sample is where its step ends.
-      const slot = Math.min(count - 1, Math.ceil((millis / 1000 - range.from) / step) - 1);
-      if (slot >= 0 && Number.isFinite(value)) sums[slot] += value;
-    }
-  }
-  return sums;
 }

@@ -68,7 +68,7 @@ function Times({ from, to }: Range) {
     setProblem(null);
   }, [from, to]);
   const ask = () => {
-    const asked = rangeOfFields(first, last);
+    const asked = rangeOfFields(first, last, { from, to });
     setProblem(typeof asked === "string" ? asked : null);
     if (typeof asked === "string" || (asked.from === from && asked.to === to)) return;
     setParams(fixed(asked), false);
@@ -85,11 +85,12 @@ function Times({ from, to }: Range) {
       onKeyDown={(event) => event.key === "Enter" && ask()}
     />
   );
+  const said = (seconds: number) => <span class="muted nowrap">{zone(seconds)}</span>;
   return (
     <span class="times">
-      {field("From", first, setFirst)}
+      {field("From", first, setFirst)} {zone(from) !== zone(to) && said(from)}
       {" – "}
-      {field("To", last, setLast)} <span class="muted nowrap">{zone(from)}</span>
+      {field("To", last, setLast)} {said(to)}
       {problem !== null && (
         <span class="error" role="alert">
           {" "}

@@ -69,9 +69,14 @@ export function fieldOf(seconds: number): string {
   return `${day}T${two(date.getHours())}:${two(date.getMinutes())}:${two(date.getSeconds())}`;
 }
 
-/** What two fields for local times ask for, or why that is no range. */
-export function rangeOfFields(from: string, to: string): Range | string {
-  const [first, last] = [from, to].map((text) => Math.floor(Date.parse(text) / 1000));
+/**
+ * What two fields for local times ask for, or why that is no range. A field that says what it said of the range that is `shown`
+ * still means that moment: where a clock is set back, a text stands for two.
+ */
+export function rangeOfFields(from: string, to: string, shown?: Range): Range | string {
+  const read = (text: string, known: number | undefined) =>
+    known !== undefined && text === fieldOf(known) ? known : Math.floor(Date.parse(text) / 1000);
+  const [first, last] = [read(from, shown?.from), read(to, shown?.to)];
   if (Number.isNaN(first) || Number.isNaN(last)) return "a time is missing";
   const isTime = (seconds: number) => seconds > 0 && seconds <= LAST;
   if (!isTime(first) || !isTime(last)) return "no such time is stored";

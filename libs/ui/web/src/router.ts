@@ -128,8 +128,12 @@ addEventListener("click", (event) => {
   if (event.defaultPrevented || event.button !== 0 || event.ctrlKey || event.metaKey || event.shiftKey)
     return;
   const link = (event.target as Element | null)?.closest?.("a");
-  if (!link || link.target || link.hasAttribute("download") || link.origin !== location.origin) return;
-  if (!link.pathname.startsWith(root)) return;
+  // Of a link in a picture, as a map is one, the properties are no texts.
+  const href = link?.getAttribute("href");
+  if (!link || href == null || link.getAttribute("target") || link.hasAttribute("download")) return;
+  if (!URL.canParse(href, document.baseURI)) return;
+  const url = new URL(href, document.baseURI);
+  if (url.origin !== location.origin || !url.pathname.startsWith(root)) return;
   event.preventDefault();
-  navigate(link.href);
+  navigate(url.href);
 });

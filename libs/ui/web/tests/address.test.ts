@@ -10,7 +10,7 @@ const PAGE = "http://pages.example/ui/";
 function browser() {
   const given: string[] = [];
   const listeners = new Map<string, (event: unknown) => void>();
-  const location = { href: `${PAGE}trace/1`, pathname: "/ui/trace/1" };
+  const location = { href: `${PAGE}trace/1`, pathname: "/ui/trace/1", origin: "http://pages.example" };
   const goTo = (url: URL | string) => {
     location.href = `${url}`;
     location.pathname = new URL(url).pathname;
@@ -30,7 +30,18 @@ function browser() {
     goTo(`${PAGE}${path}`);
     listeners.get("popstate")?.({});
   };
-  return { given, back };
+  /** Clicks on a link; true if the browser is to follow it. */
+  const click = (attributes: Record<string, string>, properties = {}) => {
+    const link = {
+      ...properties,
+      getAttribute: (name: string) => attributes[name] ?? null,
+      hasAttribute: (name: string) => name in attributes,
+    };
+    const event = { button: 0, target: { closest: () => link }, preventDefault: vi.fn() };
+    listeners.get("click")?.(event);
+    return event.preventDefault.mock.calls.length === 0;
+  };
+  return { given, back, click };
 }
 
 beforeEach(() => {
@@ -79,6 +90,27 @@ test("what is yet to be written is not written over the address that one went ba
   forget(one);
   vi.advanceTimersByTime(1000);
   expect(given).toEqual([]);
+});
+
+test("links within the pages are followed without loading them again, in a picture as well", async () => {
+  const { given, click } = browser();
+  await import("../src/router");
+  // What a link of an SVG has for properties: https://svgwg.org/svg2-draft/linking.html
+  const inPicture = { target: { baseVal: "" }, href: { baseVal: "map?focus=shop" } };
+  expect(click({ href: "map?focus=shop" }, inPicture)).toBe(false);
+  expect(click({ href: "search" })).toBe(false);
+  expect(given).toEqual(["map?focus=shop", "search"]);
+  for (const attributes of [
+    { href: "search", target: "_blank" },
+    { href: "search", download: "" },
+    { href: "http://elsewhere.example/ui/search" },
+    { href: "/other" },
+    { href: "https://" },
+    {},
+  ] as Record<string, string>[]) {
+    expect(click(attributes), JSON.stringify(attributes)).toBe(true);
+  }
+  expect(given).toHaveLength(2);
 });
 
 test("order of a table is read from the address", async () => {

@@ -100,6 +100,33 @@ test("values are those of the spans that the rest of the filter finds", async ()
   expect(asked[1].searchParams.has("q")).toBe(false);
 });
 
+test("of more values than are asked for at once, those that begin with the word are asked for", async () => {
+  const many = Array.from({ length: 1000 }, (_, n) => ({ type: "string", value: `a${n}` }));
+  const found = [{ type: "string", value: "z.1" }];
+  vi.stubGlobal("fetch", async (url: URL) => {
+    asked.push(url);
+    const tagValues = url.searchParams.get("q")?.includes("=~") ? found : many;
+    return Response.json({ tagValues });
+  });
+  const complete = source();
+  const options = async (marked: string) => {
+    const result = await complete(marked);
+    return {
+      count: result?.options.length,
+      last: result?.options.at(-1)?.displayLabel,
+      valid: result?.validFor,
+    };
+  };
+  expect(await options("{ span.a = ¦ }")).toMatchObject({ count: 1000, valid: undefined });
+  expect(asked).toHaveLength(1);
+  expect(await options('{ span.a = "z.¦ }')).toMatchObject({ count: 1001, valid: undefined });
+  expect(asked[1].searchParams.get("q")).toBe(String.raw`{ span.a =~ "z\\..*" }`);
+  await options("{ span.b = 1 && span.a = z¦ }");
+  expect(asked.at(-1)?.searchParams.get("q")).toBe('{ ( span.b = 1 && true ) && span.a =~ "z.*" }');
+  await options('{ parent.span.a = "say \\"z¦');
+  expect(asked.at(-1)?.searchParams.get("q")).toBe('{ span.a =~ "say \\"z.*" }');
+});
+
 test("values of a parent are those of all spans", async () => {
   await offered("{ kind = server && parent.span.http.route = ¦ }");
   await offered("{ parent.http.route = ¦ }");

@@ -100,6 +100,15 @@ test("addresses and ids in a text are links, and nothing else is", () => {
     ["http://b.example", "http://b.example"],
     [")."],
   ]);
+  for (const address of [
+    "https://a.example/wiki/Trace_(software)",
+    "https://a.example/?x=[1,{2}]",
+    "http://[::1]",
+    "https://a.example/(b)/c",
+  ]) {
+    expect(found(`(see ${address}).`)).toEqual([["(see "], [address, address], [")."]]);
+    expect(found(address)).toEqual([[address, address]]);
+  }
   for (const text of [
     "javascript:alert(1)",
     "0".repeat(32),

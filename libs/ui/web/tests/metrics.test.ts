@@ -1,6 +1,6 @@
-import { expect, test } from "vitest";
+import { expect, test, vi } from "vitest";
 import { questionOf } from "../src/explore/question";
-import { csvOf, stacked, tableOf } from "../src/explore/table";
+import { csvOf, stacked, stepAt, tableOf } from "../src/explore/table";
 import {
   type Box,
   boundOf,
@@ -12,9 +12,12 @@ import {
   queryIn,
   rangeIn,
   scaleOf,
+  spanOf,
+  sumsOf,
+  zoomOf,
 } from "../src/heatmap/grid";
 import { changeOf, changesOf, type Edge, edgesIn, edgesOf, near, spansOf, turnOf } from "../src/map/edges";
-import { type CompactAnswer, type Series, seriesOf, slots, stepFor } from "../src/metrics";
+import { type CompactAnswer, type Series, series, seriesOf, stepFor } from "../src/metrics";
 import { costOf } from "../src/search/cost";
 import { join } from "../src/services/query";
 import { made } from "./trace";
@@ -25,14 +28,32 @@ function one(labels: Record<string, string>, ...points: [number, number][]): Ser
   return { labels, points, exemplars: [] };
 }
 
-test("values fall into the slot of their time", () => {
-  // A sample's time is where its step ends; the first is of a step before the range.
+test("values fall into the column of their step", () => {
+  // A sample's time is where its step ends; steps are whole multiples, and the first ends before the range begins.
   const all = [
-    one({}, [1_000_000, 7], [1_030_000, 2]),
-    one({}, [1_030_000, 3], [1_060_000, 4], [990_000, 9]),
+    one({}, [990_000, 7], [1_020_000, 2]),
+    one({}, [1_020_000, 3], [1_080_000, 4], [1_110_000, 9], [1_050_000, Number.NaN]),
   ];
-  expect(slots(all, RANGE, 30)).toEqual([5, 4]);
+  expect(sumsOf(all, columnsOf(RANGE, 30))).toEqual([5, 0, 4]);
   expect(stepFor(RANGE, 90)).toBe(1);
+});
+
+test("zoom has the whole of each step that it touches", () => {
+  const columns = columnsOf(RANGE, 30);
+  expect(spanOf(columns)).toEqual({ from: 990, to: 1080 });
+  expect(zoomOf({ from: 1025.5, to: 1049 }, columns)).toEqual({ from: 1020, to: 1050 });
+  expect(zoomOf({ from: 1000, to: 1030 }, columns)).toEqual({ from: 990, to: 1050 });
+  expect(zoomOf({ from: 1050, to: 1200 }, columns)).toEqual({ from: 1050, to: 1080 });
+  // All of it is no part.
+  expect(zoomOf({ from: 990, to: 1079 }, columns)).toBeNull();
+  expect(zoomOf({ from: 1100, to: 1200 }, columns)).toBeNull();
+});
+
+test("a moment belongs to the step that ends after it", () => {
+  const table = tableOf([one({}, [1_000_000, 1], [1_030_000, 2], [1_120_000, 3])]);
+  expect([970, 975, 1000, 1001, 1030, 1060, 1100, 1121].map((at) => stepAt(table, at, 30))).toEqual([
+    -1, 0, 0, 1, 1, -1, 2, -1,
+  ]);
 });
 
 const SECOND = 2 ** 30 / 1e9;
@@ -120,6 +141,23 @@ test("series are read from their compact form", () => {
     },
   ]);
   expect(seriesOf({})).toEqual([]);
+});
+
+test("labels that differ only in their kind are different series", async () => {
+  const labels = { "span.code": "500" };
+  const number = { labels, values: [1] };
+  const text = { labels, texts: ["span.code"], values: [2] };
+  const events = ["difference", "complete"].map(
+    (name) =>
+      `event: ${name}\ndata: ${JSON.stringify({ start: 60_000, step: 1000, series: [number, text] })}\n\n`,
+  );
+  vi.stubGlobal("fetch", async () => new Response(events.join("")));
+  const shown: number[] = [];
+  const show = (soFar: Series[]) => shown.push(soFar.length);
+  const found = await series("{ } | rate() by (span.code)", RANGE, 1, new AbortController().signal, 0, show);
+  vi.unstubAllGlobals();
+  expect(shown).toEqual([2, 2]);
+  expect(tableOf(found).series.map(({ name }) => name)).toEqual(["span.code=500", 'span.code="500"']);
 });
 
 test("query says how it is to be shown", () => {

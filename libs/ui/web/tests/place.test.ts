@@ -89,6 +89,7 @@ test.each([
   ["{ kind = server && name = ¦", "{ kind = server && true"],
   ['{ kind = client } >> { .a = "}" && name = ¦ } && { .b = 1 }', '{ .a = "}" && true }'],
   ["{ kind = server || name = ¦ }", "{ kind = server || true }"],
+  ['{ kind = server && name = "a¦ && .n > 1 } | rate()', "{ kind = server && true && .n > 1 }"],
   ["{ (name = ¦) }", ""],
   ["{ name = ¦ }", ""],
 ])("values in %s are those of the rest", (marked, expected) => {

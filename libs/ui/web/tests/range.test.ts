@@ -1,5 +1,5 @@
 import { afterEach, expect, test, vi } from "vitest";
-import { zone } from "../src/format";
+import { zone, zoneOf } from "../src/format";
 import { fieldOf, rangeOfFields } from "../src/range";
 
 const AT = Date.UTC(2026, 2, 1, 10, 0, 5) / 1000;
@@ -28,4 +28,27 @@ test("times that are no range say why", () => {
   expect(rangeOfFields(from, "")).toBe("a time is missing");
   expect(rangeOfFields("1912-01-01T00:00:00", to)).toBe("no such time is stored");
   expect(rangeOfFields(from, "2912-01-01T00:00:00")).toBe("no such time is stored");
+});
+
+/** Europe/Berlin set its clocks back at this moment: the hour from 2:00 came twice. */
+const BACK = Date.UTC(2026, 9, 25, 1) / 1000;
+
+test("field that nobody changed means the moment that it was made of, in the hour that comes twice as well", () => {
+  vi.stubEnv("TZ", "Europe/Berlin");
+  const shown = { from: BACK + 600, to: BACK + 1200 };
+  const [from, to] = [fieldOf(shown.from), fieldOf(shown.to)];
+  expect(fieldOf(BACK - 3000)).toBe(from);
+  expect(rangeOfFields(from, to, shown)).toEqual(shown);
+  const changed = fieldOf(BACK + 7200);
+  expect(rangeOfFields(from, changed, shown)).toEqual({ from: shown.from, to: BACK + 7200 });
+});
+
+test("moments on both sides of a change of the clock have no zone in common", () => {
+  vi.stubEnv("TZ", "Europe/Berlin");
+  const [before, after] = [BACK * 1000 - 1, BACK * 1000];
+  expect([zoneOf([before]), zoneOf([after, after + 5]), zoneOf([before, after])]).toEqual([
+    "UTC+2",
+    "UTC+1",
+    null,
+  ]);
 });

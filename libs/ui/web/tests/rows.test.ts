@@ -13,7 +13,7 @@ import {
   step,
   withAncestors,
 } from "../src/trace/rows";
-import { rowStarting } from "../src/trace/skeleton";
+import { lasts, rowStarting } from "../src/trace/skeleton";
 import { type Made, made } from "./trace";
 
 const NONE = { folded: new Set<number>(), open: new Set<number>() };
@@ -126,4 +126,25 @@ test("bitmap of the server gives its rows", () => {
       );
     }),
   );
+});
+
+test("span that has not ended says so, instead of a length from its start back to the beginning of time", () => {
+  const begin = 1_800_000_000_000_000_000n;
+  const never = (start: number) => ({ parent: 0, start, duration: -Number(begin) - start });
+  const trace = {
+    ...made([
+      { duration: 90 },
+      ...[1, 2, 3].map(never),
+      { parent: 0, start: 4, duration: -5 },
+      { parent: 0, start: 5, duration: 7 },
+    ]),
+    begin,
+  };
+  const all = [...Array(trace.count).keys()].map((row) => lasts(trace, row));
+  expect(all).toEqual(["90 ns", ...Array(3).fill("without an end"), "-5 ns", "7 ns"]);
+  // Clocks that are put right move it.
+  trace.start[1] += 60e9;
+  expect(lasts(trace, 1)).toBe("without an end");
+  const runs = new Runs(trace, shape(trace.parent).size);
+  expect(runs.at(1)).toMatchObject({ count: 5, shortest: -5, longest: 7 });
 });

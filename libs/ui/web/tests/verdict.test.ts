@@ -49,6 +49,24 @@ test("retries say how they ended", () => {
   expect(said(worked)).not.toContain("3 tries of payment POST /cards, each failed");
 });
 
+test("tries end with the one that worked, and the most of them are told", () => {
+  const tries = (...failed: boolean[]) =>
+    said([
+      ROOT,
+      ...failed.map((error, at) => {
+        return { parent: 0, name: "POST /cards", service: "payment", start: at * 50, duration: 40, error };
+      }),
+    ]).find((text) => text.includes(" tries of "));
+  const [fails, works] = [true, false];
+  const told = (count: number, ending: string) => `${count} tries of payment POST /cards, ${ending}`;
+  expect(tries(fails, works)).toBe(told(2, "then it worked"));
+  expect(tries(fails, works, fails, fails, fails)).toBe(told(3, "each failed"));
+  expect(tries(fails, fails, works, works, fails, fails)).toBe(told(3, "then it worked"));
+  // Of as many, those that came to nothing.
+  expect(tries(fails, works, fails, fails)).toBe(told(2, "each failed"));
+  expect(tries(fails, works, works, fails)).toBe(told(2, "then it worked"));
+});
+
 test("many calls alike are one finding if they matter", () => {
   const calls = (duration: number) =>
     Array.from({ length: 20 }, (_, at) => ({

@@ -9,7 +9,7 @@ import type { EditorView } from "@codemirror/view";
 import { visible } from "../names";
 import type { Range } from "../range";
 import { type Kind, type Place, placeOf } from "./place";
-import type { Stored } from "./stored";
+import { MOST, type Stored } from "./stored";
 import { FIXED, HINT_VALUES, INTRINSICS, type Option, SCOPES, VALUES } from "./vocabulary";
 
 /** Longer values are cut where they are offered. */
@@ -40,14 +40,21 @@ async function fields(word: string, { stored, range }: Asked): Promise<Option[]>
   return [...INTRINSICS, ...names.map((text) => ({ text })), ...SCOPES];
 }
 
-async function values({ key, filter }: Place, { stored, range }: Asked): Promise<Option[]> {
+/** What a word of a value says without what it is quoted with. */
+function plainOf(word: string): string {
+  const text = /^["`]/.test(word) ? word.slice(1) : word;
+  return word.startsWith('"') ? text.replace(/"$/, "").replace(/\\(.)/g, "$1") : text.replace(/`$/, "");
+}
+
+async function values({ key, filter, word }: Place, { stored, range }: Asked): Promise<Option[]> {
   const plain = key.replace(/^(?:span|trace):/, "");
   const fixed = VALUES[/^(?:duration|traceDuration|event:timeSinceStart)$/.test(plain) ? "duration" : plain];
   if (fixed) return fixed;
   // A parent is another span: what the filter says of this one tells nothing.
   const isParent = key.startsWith("parent.");
   const name = isParent ? key.replace(/^parent\.(?=span\.|resource\.)/, "").replace(/^parent/, "") : key;
-  return (await stored.values(name, isParent ? "" : filter, range())).map((text) => ({ text }));
+  const found = await stored.values(name, isParent ? "" : filter, range(), plainOf(word));
+  return found.map((text) => ({ text }));
 }
 
 /** Places for which what is stored is asked for. */
@@ -129,7 +136,8 @@ export function completing(asked: Asked): CompletionSource {
       from: place.from,
       to: place.to,
       options: offered(options, /^["`]/.exec(place.word)?.[0]),
-      validFor: staysFor(place.word),
+      // Of more than are asked for at once, others may fit what is written next.
+      validFor: options.length < MOST ? staysFor(place.word) : undefined,
       getMatch: matched,
     };
   };

@@ -168,15 +168,15 @@ function outside(frame: Frame): Kind {
 }
 
 /** A filter of what its braces say beside one comparison. */
-function rest(text: string, tokens: Token[], { from: open }: Frame, from: number, to: number): string {
+function rest(text: string, { from: open }: Frame, from: number, to: number): string {
   let depth = 0;
-  const close = tokens.find((token) => {
-    if (token.from < to) return false;
-    if (token.text === "{") depth += 1;
-    return token.text === "}" && depth-- === 0;
+  // A quote that is not closed yet takes what is behind it for its own.
+  const close = tokensOf(text.slice(to)).find(({ text }) => {
+    if (text === "{") depth += 1;
+    return text === "}" && depth-- === 0;
   });
   const before = text.slice(open + 1, from);
-  const behind = text.slice(to, close?.from ?? text.length);
+  const behind = text.slice(to, close ? to + close.from : text.length);
   // In the place of the comparison: what says nothing, with `||` as well.
   return /^[\s&|()!]*$/.test(before + behind) ? "" : `{${before}true${behind}}`;
 }
@@ -218,7 +218,7 @@ export function placeOf(text: string, cursor: number): Place {
     const key = frame.before.at(-2);
     if (!key || !NAME.test(key.text)) return { ...place, kind: "none" };
     place.key = key.text;
-    if (calling?.open === "{") place.filter = rest(text, tokens, calling, key.from, place.to);
+    if (calling?.open === "{") place.filter = rest(text, calling, key.from, place.to);
   }
   return place;
 }

@@ -11,7 +11,7 @@ const FORGOTTEN = 300;
 /** Most answers that are kept. */
 const MOST_KEPT = 50;
 /** Most names of a scope, and most values, that are asked for. */
-const MOST = 1000;
+export const MOST = 1000;
 /** A longer filter is not sent. */
 const LONGEST_FILTER = 2000;
 
@@ -31,8 +31,18 @@ export class Stored {
     });
   }
 
-  /** Values of an attribute, of the spans that a filter lets through. */
-  values(key: string, filter: string, range: Range): Promise<string[]> {
+  /**
+   * Values of an attribute, of the spans that a filter lets through. If there are more than are asked for, those that begin with
+   * the `word` are among them.
+   */
+  async values(key: string, filter: string, range: Range, word = ""): Promise<string[]> {
+    const found = await this.valuesOf(key, filter, range);
+    const narrowed = beginning(key, filter, word);
+    if (found.length < MOST || word === "" || narrowed.length > LONGEST_FILTER) return found;
+    return [...new Set([...found, ...(await this.valuesOf(key, narrowed, range))])];
+  }
+
+  private valuesOf(key: string, filter: string, range: Range): Promise<string[]> {
     const query = filter === "" || filter.length > LONGEST_FILTER ? "" : `&q=${encodeURIComponent(filter)}`;
     const path = `v2/search/tag/${encodeURIComponent(key)}/values?${within(range)}${query}`;
     return this.ask(path, async (path, signal) => {
@@ -90,6 +100,13 @@ export class Stored {
       this.kept.delete(oldest);
     }
   }
+}
+
+/** A filter, and that a value begins with a word. */
+function beginning(key: string, filter: string, word: string): string {
+  const pattern = `${word.replace(/[\\^$.*+?()[\]{}|]/g, "\\$&")}.*`;
+  const condition = `${key} =~ ${quote(pattern)}`;
+  return filter === "" ? `{ ${condition} }` : `{ (${filter.slice(1, -1)}) && ${condition} }`;
 }
 
 function within({ from, to }: Range): string {

@@ -2,10 +2,12 @@ import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { config } from "../api";
 import { ErrorMessage } from "../error-message";
 import { duration, integer, plain } from "../format";
+import { columnsOf, zoomOf } from "../heatmap/grid";
 import { SpanHeatmap } from "../heatmap/spans";
 import { reading, useStreamed } from "../loaded";
 import { lookOf } from "../looks";
 import { type Exemplar, type Series, series, stepFor } from "../metrics";
+import { NotWhole } from "../partial";
 import { type Range, tooLong } from "../range";
 import { fixed, useRange } from "../range-select";
 import { address, navigate, padded, params, setParams } from "../router";
@@ -109,7 +111,7 @@ export function ExplorePage() {
       {key !== null && wrong === null && loaded.problem === null && table === null && (
         <p role="status">{reading(loaded)}</p>
       )}
-      {progress.message !== "" && <p class="strip">! {progress.message}</p>}
+      <NotWhole messages={[progress.message]} />
       {done && table?.series.length === 0 && <p class="hint">No span in this range matches.</p>}
       {table && table.series.length > 0 && (
         <>
@@ -163,11 +165,15 @@ export function ExplorePage() {
             <Plot
               table={table}
               range={range}
+              step={step}
               kind={view}
               isStacked={question.isSum}
               hidden={hidden}
               format={format}
-              zoom={(from, to) => zoom({ from: Math.floor(from), to: Math.ceil(to) })}
+              zoom={(from, to) => {
+                const part = zoomOf({ from, to }, columnsOf(range, step));
+                if (part) zoom(part);
+              }}
               open={(exemplar) => navigate(leadTo(exemplar))}
               ready={ready}
             />
@@ -246,9 +252,9 @@ interface LegendProps {
 function Legend({ table, isDrawn, isWhole, hidden, setHidden, format, size }: LegendProps) {
   const head = useOrder<(typeof ORDERS)[number]>(ORDERS, { by: "series", ascending: true });
   const { order } = head;
-  const title = ({ name, labels: { __bucket, ...rest } }: Row) => {
+  const title = ({ name, labels: { __bucket, ...labels }, texts }: Row) => {
     if (__bucket === undefined) return name;
-    const others = Object.keys(rest).length > 0 ? `${nameOf(rest)} ` : "";
+    const others = Object.keys(labels).length > 0 ? `${nameOf({ labels, texts })} ` : "";
     return `${others}up to ${size(Number(__bucket))}`;
   };
   const shown = (value: number | null) => (value === null ? "–" : format(value));

@@ -7,7 +7,7 @@ import type { Exemplar } from "../metrics";
 import type { Range } from "../range";
 import { Label } from "../text";
 import { isDark } from "../theme";
-import { stacked, type Table } from "./table";
+import { stacked, stepAt, type Table } from "./table";
 
 const HEIGHT = 320;
 /** How near to an exemplar a click has to be, in pixels. */
@@ -18,6 +18,8 @@ export type Kind = "line" | "bar";
 interface Props {
   table: Table;
   range: Range;
+  /** Seconds of a step. */
+  step: number;
   kind: Kind;
   /** Bars stand on each other. */
   isStacked: boolean;
@@ -31,6 +33,9 @@ interface Props {
 
 /** How lines are broken, in pixels. */
 const DASHES: Record<Pattern, number[] | undefined> = { plain: undefined, striped: [8, 4], dotted: [2, 3] };
+
+/** How wide bars are, at most in pixels. The time of a value is where its step ends, and so does its bar. */
+const BARS = { size: [0.9, 60], align: -1 } satisfies uPlot.Series.BarsPathBuilderOpts;
 
 /** What bars are filled with: their colour, with stripes or dots in it. */
 function fillOf(colour: string, pattern: Pattern): string | CanvasPattern {
@@ -49,7 +54,7 @@ function fillOf(colour: string, pattern: Pattern): string | CanvasPattern {
 }
 
 /** Series over time, with exemplars as diamonds. Dragging zooms; a click on an exemplar opens its trace. */
-export function Plot({ table, range, kind, isStacked, hidden, format, zoom, open, ready }: Props) {
+export function Plot({ table, range, step, kind, isStacked, hidden, format, zoom, open, ready }: Props) {
   const box = useRef<HTMLDivElement>(null);
   const dark = isDark();
   const [pointed, setPointed] = useState<number | null>(null);
@@ -74,6 +79,12 @@ export function Plot({ table, range, kind, isStacked, hidden, format, zoom, open
     // What lies behind comes first: the sum of all, then of one less, and so on.
     const tops = stacked(shown.map(({ values }) => values)).map((values, n) => ({ ...shown[n], values }));
     const drawn = stacks ? tops.reverse() : shown;
+    const pointedAt = (plot: uPlot) => {
+      const { idx, left = -1 } = plot.cursor;
+      if (kind === "line" || left < 0) return idx ?? null;
+      const at = stepAt(table, plot.posToVal(left, "x"), step);
+      return at < 0 ? null : at;
+    };
     const plot = new uPlot(
       {
         width: Math.max(200, element.clientWidth),
@@ -111,12 +122,12 @@ export function Plot({ table, range, kind, isStacked, hidden, format, zoom, open
               kind === "bar"
                 ? fillOf(`${colourOf(at, dark)}${stacks ? "" : "80"}`, patternOf(at))
                 : undefined,
-            paths: kind === "bar" ? uPlot.paths.bars?.({ size: [0.9, 60] }) : undefined,
+            paths: kind === "bar" ? uPlot.paths.bars?.(BARS) : undefined,
             points: { show: kind === "line", filter: kind === "line" ? pointsOf(table.times.length) : null },
           })),
         ],
         hooks: {
-          setCursor: [(plot) => setPointed(plot.cursor.idx ?? null)],
+          setCursor: [(plot) => setPointed(pointedAt(plot))],
           draw: [(plot) => drawExemplars(plot, exemplars, dark)],
           setSelect: [
             (plot) => {
@@ -150,7 +161,7 @@ export function Plot({ table, range, kind, isStacked, hidden, format, zoom, open
       observer.disconnect();
       plot.destroy();
     };
-  }, [table, range, kind, isStacked, hidden, dark]);
+  }, [table, range, step, kind, isStacked, hidden, dark]);
   return (
     <>
       <div

@@ -47,15 +47,15 @@ export function SeriesHeatmap({ series, range, step, format, zoom, ready }: Prop
         scale={
           <div class="scale">
             {[...lines].reverse().map(({ series }) => (
-              <span key={nameOf(series.labels)} title={nameOf(series.labels)}>
-                <Label value={nameOf(series.labels)} />
+              <span key={nameOf(series)} title={nameOf(series)}>
+                <Label value={nameOf(series)} />
               </span>
             ))}
           </div>
         }
         box={box}
         tell={({ line, column }) =>
-          `${time((columns.from + column * step) * 1000)}, ${nameOf(lines[line].series.labels)}: ${format(lines[line].values[column])}`
+          `${time((columns.from + column * step) * 1000)}, ${nameOf(lines[line].series)}: ${format(lines[line].values[column])}`
         }
         draw={setBox}
         drawn={(box) => {

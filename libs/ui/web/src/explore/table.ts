@@ -1,4 +1,5 @@
 import type { Exemplar, Series } from "../metrics";
+import { quote } from "../search/form";
 
 /** Series on one axis of time. */
 export interface Table {
@@ -7,9 +8,8 @@ export interface Table {
   series: Row[];
 }
 
-export interface Row {
+export interface Row extends Pick<Series, "labels" | "texts"> {
   name: string;
-  labels: Record<string, string>;
   /** By time; `null` where a series has no value. */
   values: (number | null)[];
   exemplars: Exemplar[];
@@ -18,9 +18,15 @@ export interface Row {
   max: number | null;
 }
 
-/** The text of labels, as `{service="shop"}` would have them, without the braces; what is measured by its name alone. */
-export function nameOf(labels: Record<string, string>): string {
-  const all = Object.entries(labels).map(([key, value]) => (key === "__name__" ? value : `${key}=${value}`));
+/**
+ * The text of labels, as `{service="shop"}` would have them, without the braces, and without quotes where that says the same;
+ * what is measured by its name alone.
+ */
+export function nameOf({ labels, texts = [] }: Pick<Series, "labels" | "texts">): string {
+  const shown = (key: string, value: string) => (texts.includes(key) ? quote(value) : value);
+  const all = Object.entries(labels).map(([key, value]) =>
+    key === "__name__" ? value : `${key}=${shown(key, value)}`,
+  );
   return all.length === 0 ? "all" : all.join(" ");
 }
 
@@ -29,7 +35,7 @@ function inOrder(all: Series[]): Series[] {
   if (all.every(({ labels }) => labels.__bucket === undefined)) return all;
   const keyed = all.map((series) => {
     const { __bucket: bucket = "", ...rest } = series.labels;
-    return { series, name: nameOf(rest), size: Number(bucket) };
+    return { series, name: nameOf({ ...series, labels: rest }), size: Number(bucket) };
   });
   keyed.sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : a.size - b.size));
   return keyed.map(({ series }) => series);
@@ -41,7 +47,7 @@ export function tableOf(all: Series[], isGapAtZero = false): Table {
     (a, b) => a - b,
   );
   const place = new Map(times.map((millis, at) => [millis, at]));
-  const series = inOrder(all).map(({ labels, points, exemplars }) => {
+  const series = inOrder(all).map(({ labels, texts, points, exemplars }) => {
     const values = new Array<number | null>(times.length).fill(null);
     for (const [millis, value] of points) {
       const isThere = Number.isFinite(value) && !(isGapAtZero && value === 0);
@@ -49,8 +55,9 @@ export function tableOf(all: Series[], isGapAtZero = false): Table {
     }
     const known = values.filter((value) => value !== null);
     return {
-      name: nameOf(labels),
+      name: nameOf({ labels, texts }),
       labels,
+      texts,
       values,
       exemplars: exemplars.filter(({ value }) => Number.isFinite(value)),
       last: known.at(-1) ?? null,
@@ -73,6 +80,12 @@ export function largest(table: Table, most: number): Table {
       .map(({ at }) => at),
   );
   return { times: table.times, series: table.series.filter((_, at) => kept.has(at)) };
+}
+
+/** The place of the step that a moment lies in: times are where steps end. -1 if the table has none. */
+export function stepAt({ times }: Table, seconds: number, step: number): number {
+  const at = times.findIndex((end) => end >= seconds);
+  return at >= 0 && times[at] - step < seconds ? at : -1;
 }
 
 /** Each series as the top of its part of a stack: with those before it added. Where it has no value there is none. */

@@ -14,6 +14,7 @@ import { Opened } from "../trace/page";
 import { decode } from "../trace/skeleton";
 import { TraceState } from "../trace/state";
 import { type Contents, type FileEntry, FileTrace, notesOn, OpenedFile } from "./opened";
+import { PASTED, takeFiles } from "./taken";
 
 /** Files are told apart by their numbers. */
 let opened = 0;
@@ -54,38 +55,6 @@ export function FilePage() {
   if (!file) return <Chooser open={open} problem={problem} />;
   return <FileView key={file.number} {...file} close={close} />;
 }
-
-/** Takes files that are dropped anywhere, and what is pasted. Returns what ends that. */
-function takeFiles(open: (name: string, content: Blob) => void): () => void {
-  const take = (event: Event, data: DataTransfer | null) => {
-    const file = data?.files[0];
-    if (!file) return false;
-    event.preventDefault();
-    open(file.name, file);
-    return true;
-  };
-  const drop = (event: DragEvent) => void take(event, event.dataTransfer);
-  // Else the browser shows the file itself.
-  const over = (event: DragEvent) => event.dataTransfer?.types.includes("Files") && event.preventDefault();
-  const paste = (event: ClipboardEvent) => {
-    if (take(event, event.clipboardData)) return;
-    const isField = event.target instanceof HTMLElement && event.target.closest("input, textarea") !== null;
-    const text = event.clipboardData?.getData("text/plain") ?? "";
-    if (isField || text.trim() === "") return;
-    event.preventDefault();
-    open(PASTED, new Blob([text]));
-  };
-  addEventListener("drop", drop);
-  addEventListener("dragover", over);
-  addEventListener("paste", paste);
-  return () => {
-    removeEventListener("drop", drop);
-    removeEventListener("dragover", over);
-    removeEventListener("paste", paste);
-  };
-}
-
-const PASTED = "What was pasted";
 
 interface ChooserProps {
   open(name: string, content: Blob): void;

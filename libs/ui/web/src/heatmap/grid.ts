@@ -41,6 +41,31 @@ function columnOf({ from, step, count }: Columns, millis: number): number {
   return column < count ? column : -1;
 }
 
+/** From the first to the last of them. */
+export function spanOf({ from, step, count }: Columns): Range {
+  return { from, to: from + count * step };
+}
+
+/** The columns that a part of the time touches: what is drawn in them is what is found there. Null if those are all. */
+export function zoomOf(part: Range, all: Columns): Range | null {
+  const zoomed = spanOf(columnsOf(part, all.step));
+  const { from, to } = spanOf(all);
+  const within = { from: Math.max(from, zoomed.from), to: Math.min(to, zoomed.to) };
+  return within.to > within.from && within.to - within.from < to - from ? within : null;
+}
+
+/** The sum of series by column. */
+export function sumsOf(all: Series[], columns: Columns): number[] {
+  const sums = new Array<number>(columns.count).fill(0);
+  for (const { points } of all) {
+    for (const [millis, value] of points) {
+      const column = columnOf(columns, millis);
+      if (column >= 0 && Number.isFinite(value)) sums[column] += value;
+    }
+  }
+  return sums;
+}
+
 /** The grid of a histogram's series, `perOne` units of its size in what its labels count. Lines without spans are there too. */
 export function gridOf(
   all: Series[],

@@ -6,6 +6,7 @@ import { Heads } from "../heads";
 import { useLoaded } from "../loaded";
 import { values } from "../metrics";
 import { named, visible } from "../names";
+import { NotWhole } from "../partial";
 import { type Range, seconds, tooLong } from "../range";
 import { useRange } from "../range-select";
 import { address, params, setParams } from "../router";
@@ -58,21 +59,28 @@ interface Loaded {
   changes: Change[];
   hidden: number;
   drawn: Drawn;
+  /** What the server says of answers that are not whole. */
+  messages: string[];
 }
 
-async function edgesIn(filter: string, range: Range, signal: AbortSignal): Promise<Edge[]> {
+async function edgesIn(filter: string, range: Range, signal: AbortSignal, told: string[]): Promise<Edge[]> {
+  const of = (stage: string) =>
+    values(`${filter} | ${stage}`, range, signal, (_, { message }) => told.push(message));
   const [counts, latency] = await Promise.all([
-    values(`${filter} | service_graph()`, range, signal),
-    values(`${filter} | service_graph(server_latency, .95) with(buckets=4)`, range, signal),
+    of("service_graph()"),
+    of("service_graph(server_latency, .95) with(buckets=4)"),
   ]);
   return edgesOf(counts, latency);
 }
 
 async function load({ filter, range, focus, hops, earlier }: Asked, signal: AbortSignal): Promise<Loaded> {
   const back = earlier ?? 0;
+  const messages: string[] = [];
   const [now, before] = await Promise.all([
-    edgesIn(filter, range, signal),
-    earlier === null ? [] : edgesIn(filter, { from: range.from - back, to: range.to - back }, signal),
+    edgesIn(filter, range, signal, messages),
+    earlier === null
+      ? []
+      : edgesIn(filter, { from: range.from - back, to: range.to - back }, signal, messages),
   ]);
   const drawnAs = ({ now, before }: Change) => (now.calls > 0 ? now : before);
   // Edges that are gone are there to be seen.
@@ -87,6 +95,7 @@ async function load({ filter, range, focus, hops, earlier }: Asked, signal: Abor
     changes,
     hidden: all.length - changes.length,
     drawn: await drawn(changes.map(drawnAs), signal, earlier === null ? undefined : lettersOf(changes)),
+    messages,
   };
 }
 
@@ -188,6 +197,7 @@ export function MapPage() {
       )}
       <ErrorMessage text={said} />
       {wrong === null && problem === null && value === null && <p role="status">reading…</p>}
+      {value && <NotWhole messages={value.messages} />}
       {value?.changes.length === 0 && <p class="hint">No call between services was stored in this range.</p>}
       {value && value.hidden > 0 && (
         <p class="strip">

@@ -2,7 +2,9 @@ import { useSignal } from "@preact/signals";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { config, reason } from "../api";
 import { duration, integer, plain, time } from "../format";
-import { type Series, series, slots, stepFor } from "../metrics";
+import { type Columns, columnsOf, spanOf, sumsOf, zoomOf } from "../heatmap/grid";
+import { type Progress, type Series, series, stepFor } from "../metrics";
+import { NotWhole } from "../partial";
 import { type Range, tooLong } from "../range";
 import { withStage } from "./stage";
 
@@ -14,6 +16,7 @@ interface Data {
   step: number;
   rate: Series[];
   latency: Series[];
+  messages: { rate: string; latency: string };
   done: boolean;
 }
 
@@ -22,11 +25,13 @@ interface Shown {
   range: Range;
   /** Nothing is asked yet: what is asked besides takes from the server what the first result needs. */
   waits: boolean;
+  /** What is said already of an answer that is not whole. */
+  above?: string;
   zoom(range: Range): void;
 }
 
 /** Rate and errors, and quantiles of the duration, of the spans that a query finds. Dragging over one zooms. */
-export function Charts({ q, range, waits, zoom }: Shown) {
+export function Charts({ q, range, waits, above, zoom }: Shown) {
   const data = useSignal<Data | null>(null);
   const problem = useSignal<string | null>(null);
   const wrong = tooLong(range, config.value?.limits.metricsSeconds ?? 0, "Charts");
@@ -36,11 +41,15 @@ export function Charts({ q, range, waits, zoom }: Shown) {
     if (wrong || waits) return;
     const stop = new AbortController();
     const step = stepFor(range, POINTS);
-    const soFar: Data = { step, rate: [], latency: [], done: false };
-    const into = (part: "rate" | "latency") => (found: Series[]) => {
-      soFar[part] = found;
-      if (!stop.signal.aborted) data.value = { ...soFar };
-    };
+    const messages = { rate: "", latency: "" };
+    const soFar: Data = { step, rate: [], latency: [], messages, done: false };
+    const into =
+      (part: "rate" | "latency") =>
+      (found: Series[], { message }: Progress) => {
+        soFar[part] = found;
+        messages[part] = message;
+        if (!stop.signal.aborted) data.value = { ...soFar };
+      };
     const quantiles = withStage(q, "quantile_over_time(duration, .5, .95)", "buckets=4");
     Promise.all([
       series(withStage(q, "rate() by (status)"), range, step, stop.signal, 0, into("rate")),
@@ -56,44 +65,44 @@ export function Charts({ q, range, waits, zoom }: Shown) {
     return () => stop.abort();
   }, [q, range, wrong, waits, data, problem]);
   if (problem.value !== null) return <p class="muted charts-none">no charts: {problem.value}</p>;
-  const { step = stepFor(range, POINTS), rate = [], latency = [] } = data.value ?? {};
-  const all = slots(rate, range, step);
-  const errors = slots(
+  const { step = stepFor(range, POINTS), rate = [], latency = [], messages } = data.value ?? {};
+  const columns = columnsOf(range, step);
+  const all = sumsOf(rate, columns);
+  const errors = sumsOf(
     rate.filter(({ labels }) => labels.status === "error"),
-    range,
-    step,
+    columns,
   );
   const quantile = (p: string) =>
-    slots(
+    sumsOf(
       latency.filter(({ labels }) => Number(labels.p) === Number(p)),
-      range,
-      step,
+      columns,
     );
   const [p50, p95] = [quantile("0.5"), quantile("0.95")];
   return (
-    <div class="charts" aria-busy={!data.value?.done}>
-      <Chart
-        title="spans a second"
-        names={["all", "with an error"]}
-        range={range}
-        step={step}
-        zoom={zoom}
-        bars={[all, errors]}
-        format={(value) => `${plain(value)}/s`}
-        summary={`${integer(total(all, step))} spans, ${integer(total(errors, step))} with an error`}
-      />
-      <Chart
-        title="duration"
-        names={["≈ p95", "≈ p50"]}
-        kind="latency"
-        range={range}
-        step={step}
-        zoom={zoom}
-        bars={[p95, p50]}
-        format={(value) => duration(value * 1e9)}
-        summary={`p95 up to ${duration(Math.max(...p95) * 1e9)}`}
-      />
-    </div>
+    <>
+      <NotWhole messages={Object.values(messages ?? {})} above={above} />
+      <div class="charts" aria-busy={!data.value?.done}>
+        <Chart
+          title="spans a second"
+          names={["all", "with an error"]}
+          columns={columns}
+          zoom={zoom}
+          bars={[all, errors]}
+          format={(value) => `${plain(value)}/s`}
+          summary={`${integer(total(all, step))} spans, ${integer(total(errors, step))} with an error`}
+        />
+        <Chart
+          title="duration"
+          names={["≈ p95", "≈ p50"]}
+          kind="latency"
+          columns={columns}
+          zoom={zoom}
+          bars={[p95, p50]}
+          format={(value) => duration(value * 1e9)}
+          summary={`p95 up to ${duration(Math.max(...p95) * 1e9)}`}
+        />
+      </div>
+    </>
   );
 }
 
@@ -107,16 +116,14 @@ interface ChartProps {
   names: [string, string];
   kind?: string;
   summary: string;
-  range: Range;
-  /** Seconds of a bar. */
-  step: number;
-  /** The second over the first. */
+  columns: Columns;
+  /** One a column, the second over the first. */
   bars: [number[], number[]];
   format(value: number): string;
   zoom(range: Range): void;
 }
 
-function Chart({ title, names, kind, summary, range, step, bars, format, zoom }: ChartProps) {
+function Chart({ title, names, kind, summary, columns, bars, format, zoom }: ChartProps) {
   const [drag, setDrag] = useState<[number, number] | null>(null);
   const [pointed, setPointed] = useState<number | null>(null);
   const plot = useRef<SVGSVGElement>(null);
@@ -130,10 +137,10 @@ function Chart({ title, names, kind, summary, range, step, bars, format, zoom }:
     setDrag(null);
     if (!drag) return;
     const [first, last] = drag[0] < drag[1] ? drag : [drag[1], drag[0]];
-    const length = range.to - range.from;
-    const from = Math.floor(range.from + first * length);
-    const to = Math.ceil(range.from + last * length);
-    if (last - first > 0.005 && to > from) zoom({ from, to });
+    const { from, to } = spanOf(columns);
+    const at = (share: number) => from + share * (to - from);
+    const part = last - first > 0.005 ? zoomOf({ from: at(first), to: at(last) }, columns) : null;
+    if (part) zoom(part);
   };
   const path = (values: number[]) =>
     values
@@ -190,16 +197,16 @@ function Chart({ title, names, kind, summary, range, step, bars, format, zoom }:
         )}
       </svg>
       <div class="axis">
-        <span>{time(range.from * 1000)}</span>
+        <span>{time(spanOf(columns).from * 1000)}</span>
         <span class="pointed" aria-hidden="true">
           {pointed !== null && pointed < bars[0].length && (
             <>
-              {time((range.from + pointed * step) * 1000)}: {names[0]} {format(bars[0][pointed])} · {names[1]}{" "}
-              {format(bars[1][pointed])}
+              {time((columns.from + pointed * columns.step) * 1000)}: {names[0]} {format(bars[0][pointed])} ·{" "}
+              {names[1]} {format(bars[1][pointed])}
             </>
           )}
         </span>
-        <span>{time(range.to * 1000)}</span>
+        <span>{time(spanOf(columns).to * 1000)}</span>
       </div>
     </figure>
   );

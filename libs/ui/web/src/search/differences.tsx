@@ -3,6 +3,7 @@ import { ErrorMessage } from "../error-message";
 import { counted, percent } from "../format";
 import { Heads } from "../heads";
 import { useLoaded } from "../loaded";
+import { type Marked, messageOf, NotWhole } from "../partial";
 import { type Range, tooLong } from "../range";
 import { fixed } from "../range-select";
 import { address } from "../router";
@@ -27,7 +28,7 @@ interface Attribute {
   movesWith: string[];
 }
 
-interface Found {
+interface Found extends Marked {
   selection: number;
   baseline: number;
   attributes: Attribute[];
@@ -73,6 +74,7 @@ export function Differences({ all, selection, range, where }: Props) {
           </>
         )}
       </p>
+      <NotWhole messages={[messageOf(value)]} />
       {shown.length === 0 && <p class="hint">No attribute distinguishes these spans from the others.</p>}
       {shown.length > 0 && (
         <Scroll>

@@ -3,6 +3,7 @@ import { useEffect, useLayoutEffect, useMemo, useRef } from "preact/hooks";
 import { config, reason } from "../api";
 import { ErrorMessage } from "../error-message";
 import { bytes, integer } from "../format";
+import { NotWhole } from "../partial";
 import { type Range, rangeOf, tooLong } from "../range";
 import { fixed, rangeParams } from "../range-select";
 import { address, navigate, params, setParams } from "../router";
@@ -164,6 +165,7 @@ export function SearchPage() {
           q={current.q}
           range={current.range}
           waits={!found.value?.done && !found.value?.traces.length}
+          above={found.value?.message}
           zoom={(range) => setParams(fixed(range), false)}
         />
       )}
@@ -259,15 +261,18 @@ function Status({ found, error, limit }: { found: Found | null; error: string | 
   const share = totalJobs > 0 ? ` ${Math.round((completedJobs / totalJobs) * 100)} %` : "";
   const isCut = done && traces.length >= limit;
   return (
-    <p role="status">
-      {integer(traces.length)} {traces.length === 1 ? "trace" : "traces"}
-      {isCut && ", the limit: there may be more"} · {bytes(Number(metrics.inspectedBytes ?? 0))} read
-      {!done && (
-        <span class="streaming">
-          {" "}
-          · <span aria-hidden="true">●</span> streaming{share}
-        </span>
-      )}
-    </p>
+    <>
+      <p role="status">
+        {integer(traces.length)} {traces.length === 1 ? "trace" : "traces"}
+        {isCut && ", the limit: there may be more"} · {bytes(Number(metrics.inspectedBytes ?? 0))} read
+        {!done && (
+          <span class="streaming">
+            {" "}
+            · <span aria-hidden="true">●</span> streaming{share}
+          </span>
+        )}
+      </p>
+      <NotWhole messages={[found.message]} />
+    </>
   );
 }

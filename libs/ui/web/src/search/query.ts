@@ -1,5 +1,6 @@
 import { json } from "../api";
 import { answers } from "../events";
+import { type Marked, messageOf } from "../partial";
 import type { Range } from "../range";
 import type { KeyValue } from "../trace/details";
 
@@ -39,16 +40,17 @@ export interface SearchMetrics {
   completedJobs?: number;
 }
 
-interface Answer {
+interface Answer extends Marked {
   traces?: SearchTrace[];
   metrics?: SearchMetrics;
-  message?: string;
 }
 
 export interface Found {
   traces: SearchTrace[];
   metrics: SearchMetrics;
   done: boolean;
+  /** What the server says of an answer that is not whole; else empty. */
+  message: string;
 }
 
 /** What a text names that is nothing but a trace id; `span` where it is the header `traceparent` of a request. */
@@ -89,7 +91,8 @@ export async function* search(
   for await (const { answer, done, isFirst } of answers<Answer>(`search?${query}`, "", signal)) {
     if (done || isFirst) traces.clear();
     for (const trace of answer.traces ?? []) traces.set(trace.traceID, trace);
-    yield { traces: sorted(traces.values()), metrics: answer.metrics ?? {}, done };
+    const found = { traces: sorted(traces.values()), metrics: answer.metrics ?? {}, done };
+    yield { ...found, message: messageOf(answer) };
   }
 }
 

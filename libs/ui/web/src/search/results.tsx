@@ -1,5 +1,5 @@
 import { useMemo } from "preact/hooks";
-import { duration, integer, millisOf, moment, zone } from "../format";
+import { duration, integer, millisOf, moment, zone, zoneOf } from "../format";
 import { look, monogram } from "../looks";
 import { named, visible } from "../names";
 import { address, padded, params, setParams } from "../router";
@@ -44,6 +44,7 @@ export function Results({ found: { traces, done }, q, columns }: Props) {
         ? [...traces].reverse()
         : traces
       : ordered(traces, order.by === "spans" ? spansOf : ({ durationMs = 0 }) => durationMs, order.ascending);
+  const common = zoneOf(traces.map((trace) => millisOf(trace.startTimeUnixNano)));
   const longest = Math.max(1, ...traces.map((trace) => trace.durationMs ?? 0));
   return (
     <Scroll>
@@ -61,7 +62,7 @@ export function Results({ found: { traces, done }, q, columns }: Props) {
               <span class="hidden">Compare</span>
             </th>
             <SortHead column="start" isText {...head}>
-              Start <span class="muted">{zone(Date.now() / 1000)}</span>
+              Start {common !== null && <span class="muted">{common}</span>}
             </SortHead>
             <th scope="col">Trace</th>
             <SortHead column="duration" {...head}>
@@ -85,6 +86,7 @@ export function Results({ found: { traces, done }, q, columns }: Props) {
               trace={trace}
               longest={longest}
               values={readers.map((read) => read(trace))}
+              hasZone={common === null}
               isPicked={picked.includes(padded(trace.traceID))}
               pick={() => pick(padded(trace.traceID))}
             />
@@ -104,11 +106,14 @@ interface RowProps {
   longest: number;
   /** Of the columns. */
   values: string[];
+  /** Rows are of several zones: each says its own. */
+  hasZone: boolean;
   isPicked: boolean;
   pick(): void;
 }
 
-function Row({ trace, longest, values, isPicked, pick }: RowProps) {
+function Row({ trace, longest, values, hasZone, isPicked, pick }: RowProps) {
+  const start = millisOf(trace.startTimeUnixNano);
   const stats = Object.entries(trace.serviceStats ?? {});
   const spans = spansOf(trace);
   const errors = stats.reduce((sum, [, { errorCount = 0 }]) => sum + errorCount, 0);
@@ -125,7 +130,10 @@ function Row({ trace, longest, values, isPicked, pick }: RowProps) {
           aria-label={`compare trace ${padded(trace.traceID)}`}
         />
       </td>
-      <td class="nowrap">{moment(millisOf(trace.startTimeUnixNano))}</td>
+      <td class="nowrap">
+        {moment(start)}
+        {hasZone && <span class="muted"> {zone(start / 1000)}</span>}
+      </td>
       <td>
         <a href={address(`trace/${padded(trace.traceID)}`)}>
           {root ? (

@@ -5,6 +5,7 @@ import { duration, percent, rate } from "../format";
 import { SpanHeatmap } from "../heatmap/spans";
 import { reading, useStreamed } from "../loaded";
 import { type Series, series, stepFor } from "../metrics";
+import { NotWhole } from "../partial";
 import { type Range, tooLong } from "../range";
 import { fixed, RangeSelect, rangeParams, useRange } from "../range-select";
 import { address, params, setParams } from "../router";
@@ -28,7 +29,7 @@ export function ServicesPage() {
   const condition = requestsTo(service);
   const key = wrong ? null : `${range.from} ${range.to} ${condition}`;
   const streamed = useStreamed<Row[]>(key, (signal, show) => rows(condition, by, range, signal, show));
-  const { value, problem, done } = streamed;
+  const { value, problem, done, progress } = streamed;
   useEffect(() => {
     document.title = service === "" ? "Services – Tactus" : `${service} – Tactus`;
   }, [service]);
@@ -49,10 +50,11 @@ export function ServicesPage() {
         than a fifth off. <span role="status">{said === null && reading(streamed)}</span>
       </p>
       <ErrorMessage text={said} />
+      <NotWhole messages={[progress.message]} />
       {done && value?.length === 0 && <p class="hint">No request was stored in this range.</p>}
       {value !== null && value.length > 0 && (
         <>
-          <Requests condition={condition} range={range} />
+          <Requests condition={condition} range={range} above={progress.message} />
           <Table rows={value} service={service} />
         </>
       )}
@@ -64,27 +66,31 @@ const COLUMNS = 90;
 const DURATION = { attribute: "duration", unit: "ns", perOne: 1e9 };
 
 /** Requests by time and duration. */
-function Requests({ condition, range }: { condition: string; range: Range }) {
+function Requests({ condition, range, above }: { condition: string; range: Range; above: string }) {
   const step = stepFor(range, COLUMNS);
   const query = `{ ${condition} } | histogram_over_time(duration) with(buckets=${BUCKETS})`;
-  const { value, problem } = useStreamed<Series[]>(`${condition} ${range.from} ${range.to}`, (signal, show) =>
-    series(query, range, step, signal, 0, show),
+  const { value, problem, progress } = useStreamed<Series[]>(
+    `${condition} ${range.from} ${range.to}`,
+    (signal, show) => series(query, range, step, signal, 0, show),
   );
   if (problem !== null) return <p class="muted">no heatmap: {problem}</p>;
   if (value === null) return <div class="heatmap" aria-busy="true" />;
   return (
-    <SpanHeatmap
-      series={value}
-      range={range}
-      step={step}
-      perDoubling={BUCKETS}
-      measured={DURATION}
-      condition={condition}
-      what="Requests by duration"
-      format={duration}
-      lead={(q, range) => address("search", { q, ...fixed(range) })}
-      differences={(q, range) => <Differences all={`{ ${condition} }`} selection={q} range={range} />}
-    />
+    <>
+      <NotWhole messages={[progress.message]} above={above} />
+      <SpanHeatmap
+        series={value}
+        range={range}
+        step={step}
+        perDoubling={BUCKETS}
+        measured={DURATION}
+        condition={condition}
+        what="Requests by duration"
+        format={duration}
+        lead={(q, range) => address("search", { q, ...fixed(range) })}
+        differences={(q, range) => <Differences all={`{ ${condition} }`} selection={q} range={range} />}
+      />
+    </>
   );
 }
 

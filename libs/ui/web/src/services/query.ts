@@ -1,4 +1,5 @@
 import { type Progress, type Series, series, stepFor, type Value, values } from "../metrics";
+import { together } from "../partial";
 import type { Range } from "../range";
 import { quote } from "../search/form";
 
@@ -41,13 +42,15 @@ export async function rows(
   const filter = `{ ${condition} }`;
   const soFar: Parts = { sparks: [], rates: [], quantiles: [], totals: [] };
   const shares = { sparks: 0, rates: 0, quantiles: 0, totals: 0 };
+  const messages = { sparks: "", rates: "", quantiles: "", totals: "" };
   const into = <P extends keyof Parts>(part: P) => {
     return (found: Parts[P], { share, message }: Progress) => {
       soFar[part] = found;
       shares[part] = share;
+      messages[part] = message;
       const all = Object.values(shares);
       const mean = all.reduce((sum, share) => sum + share, 0) / all.length;
-      show(join(by, soFar), { share: mean, message });
+      show(join(by, soFar), { share: mean, message: together(Object.values(messages)) });
     };
   };
   const quantiles = `quantile_over_time(duration, .5, .95, .99) by (${by}) with(buckets=${BUCKETS})`;

@@ -1,3 +1,4 @@
+import type { Marked } from "../partial";
 import { addBelow, empty, type Path } from "./paths";
 
 /** A call as traces alike make it; times in nanoseconds, of the traces that have it. */
@@ -15,7 +16,7 @@ export interface TypicalPath {
 }
 
 /** What traces alike are like. */
-export interface Typical {
+export interface Typical extends Marked {
   traces: number;
   inspectedBytes: number;
   duration: { p50: number; p95: number };

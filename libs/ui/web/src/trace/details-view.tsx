@@ -16,7 +16,7 @@ import { Events } from "./events-view";
 import { LinkedText } from "./linked";
 import type { LinkValues } from "./links";
 import type { Found, Model } from "./model";
-import { isError, kind, nameOf, rowOf, type Skeleton, serviceOf, spanId } from "./skeleton";
+import { hasEnd, isError, kind, lasts, nameOf, rowOf, type Skeleton, serviceOf, spanId } from "./skeleton";
 import type { Source } from "./source";
 import type { TraceState } from "./state";
 
@@ -104,8 +104,10 @@ export function DetailsView({ model, found, state, details, source }: Props) {
         </dd>
         <dt>lasts</dt>
         <dd>
-          {duration(trace.duration[row])}
-          {trace.duration[row] < 0 && <span class="warning"> (it ends before it starts)</span>}
+          {lasts(trace, row)}
+          {hasEnd(trace, row) && trace.duration[row] < 0 && (
+            <span class="warning"> (it ends before it starts)</span>
+          )}
           {found && ` · ${duration(found.self[row])} self time`}
           {found && found.critical[row] > 0 && ` · ${duration(found.critical[row])} on the critical path`}
         </dd>

@@ -4,7 +4,7 @@ import { named, visible } from "../names";
 import type { Marks } from "./marks";
 import type { Found, Model } from "./model";
 import { countWithin, type Folds, type Run } from "./rows";
-import { isError, nameOf, serviceOf } from "./skeleton";
+import { isError, lasts, nameOf, serviceOf, WITHOUT_END } from "./skeleton";
 import type { Span } from "./state";
 
 const INDENT = 12;
@@ -218,7 +218,7 @@ class Line {
     const isCritical = found !== null && found.critical[row] > 0;
     this.draw(trace.start[row], trace.duration[row], window, isCritical ? "critical" : "");
     this.mark(content.marks.get(row) ?? [], window);
-    this.number.textContent = duration(trace.duration[row]);
+    this.number.textContent = lasts(trace, row);
   }
 
   /** One line for many siblings alike. */
@@ -238,8 +238,7 @@ class Line {
     this.matchesBelow.write("");
     this.mark([], window);
     this.times.write(`×${integer(run.count)} `);
-    const [shortest, longest] = [duration(run.shortest), duration(run.longest)];
-    this.more.write(shortest === longest ? ` ${longest} each` : ` ${shortest} – ${longest}`);
+    this.more.write(` ${lengthsOf(run)}`);
     const isCritical = found !== null && countWithin(found.waited, row, run.end) > 0;
     this.draw(run.from, run.to - run.from, window, isCritical ? "group critical" : "group");
     this.number.textContent = duration(run.to - run.from);
@@ -288,6 +287,13 @@ class Line {
     this.bar.element.style.left = bar.left;
     this.bar.element.style.width = bar.width;
   }
+}
+
+/** How long the calls of a run last, those that have ended. */
+function lengthsOf(run: Run): string {
+  if (run.longest < run.shortest) return WITHOUT_END;
+  const [shortest, longest] = [duration(run.shortest), duration(run.longest)];
+  return shortest === longest ? `${longest} each` : `${shortest} – ${longest}`;
 }
 
 function cell(className: string): HTMLElement {

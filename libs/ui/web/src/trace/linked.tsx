@@ -13,8 +13,25 @@ export interface Piece {
 }
 
 const FOUND = /https?:\/\/[^\s"'<>`\\]+|(?<![0-9a-z])(?:[0-9a-f]{32}|[0-9a-f]{16})(?![0-9a-z])/gi;
-/** What follows an address in a sentence and is no part of it. */
-const AFTER = /[.,;:!?)\]}]+$/;
+/** Brackets by those that close them. */
+const OPENING: Record<string, string> = { ")": "(", "]": "[", "}": "{" };
+
+/** An address without what follows it in a sentence: brackets belong to it if it has opened them. */
+function addressIn(match: string): string {
+  const open: Record<string, number> = { "(": 0, "[": 0, "{": 0 };
+  for (const char of match) {
+    if (char in open) open[char] += 1;
+    else if (char in OPENING) open[OPENING[char]] -= 1;
+  }
+  let end = match.length;
+  for (; end > 0; end -= 1) {
+    const last = match[end - 1];
+    if (/[.,;:!?]/.test(last)) continue;
+    if (!(last in OPENING) || open[OPENING[last]] >= 0) break;
+    open[OPENING[last]] += 1;
+  }
+  return match.slice(0, end);
+}
 
 /** Addresses and ids in a text. `hasSpan`: 16 digits are an id if the trace has that span. */
 export function pieces(text: string, hasSpan: (id: string) => boolean): Piece[] {
@@ -33,7 +50,7 @@ export function pieces(text: string, hasSpan: (id: string) => boolean): Piece[] 
 
 function pieceOf(match: string, hasSpan: (id: string) => boolean): Piece | null {
   if (/^http/i.test(match)) {
-    const text = match.replace(AFTER, "");
+    const text = addressIn(match);
     // Others than these two never match; what is no address stays text.
     return URL.canParse(text) ? { text, url: text } : null;
   }

@@ -1,4 +1,4 @@
-import type { Skeleton } from "./skeleton";
+import { hasEnd, type Skeleton } from "./skeleton";
 
 /** So many siblings alike, one after the other, are shown as one row until somebody opens them. */
 const ALIKE = 5;
@@ -80,10 +80,12 @@ function summary(trace: Skeleton, size: Uint32Array, first: number, end: number)
     const duration = trace.duration[row];
     run.count += 1;
     run.from = Math.min(run.from, trace.start[row]);
+    if (trace.flags[row] >> 3 === 2) run.errors += 1;
+    run.to = Math.max(run.to, trace.start[row]);
+    if (!hasEnd(trace, row)) continue;
     run.to = Math.max(run.to, trace.start[row] + duration);
     run.shortest = Math.min(run.shortest, duration);
     run.longest = Math.max(run.longest, duration);
-    if (trace.flags[row] >> 3 === 2) run.errors += 1;
   }
   return run;
 }

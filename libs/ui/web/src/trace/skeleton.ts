@@ -1,3 +1,5 @@
+import { duration } from "../format";
+
 /** All spans of a trace in display order, a value a row. Times in nanoseconds, `start` from that of the trace. */
 export interface Skeleton {
   traceId: string;
@@ -110,6 +112,22 @@ export function rowStarting(trace: Skeleton, millis: number): number {
 
 export function isError(trace: Skeleton, row: number): boolean {
   return trace.flags[row] >> 3 === 2;
+}
+
+export const WITHOUT_END = "without an end";
+
+/** How long a span lasts, if it has ended. */
+export function lasts(trace: Skeleton, row: number): string {
+  return hasEnd(trace, row) ? duration(trace.duration[row]) : WITHOUT_END;
+}
+
+/** Nanoseconds around unix time 0 in which nothing ends: a clock that is put right moves that end, too. */
+const NEVER = 86_400e9;
+
+/** Whether a span has ended: one that has not says that it ended at unix time 0. */
+export function hasEnd(trace: Skeleton, row: number): boolean {
+  const end = Number(trace.begin) + trace.start[row] + trace.duration[row];
+  return trace.duration[row] >= 0 || Math.abs(end) > NEVER;
 }
 
 const KINDS = ["unspecified", "internal", "server", "client", "producer", "consumer"];

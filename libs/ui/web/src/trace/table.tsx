@@ -7,6 +7,7 @@ import { Label } from "../text";
 import type { Times } from "./analysis";
 import type { Model } from "./model";
 import { operationsOf, type Path } from "./paths";
+import { lasts } from "./skeleton";
 import type { TraceState } from "./state";
 
 const COLUMNS = ["operation", "calls", "errors", "total", "self", "longest"] as const;
@@ -74,7 +75,7 @@ export function OperationTable({ model, times, state }: { model: Model; times: T
                   {duration(path.self)} · {percent(path.self / total)}
                   <meter min={0} max={total} value={path.self} aria-hidden="true" />
                 </td>
-                <td class="number">{duration(trace.duration[path.longest])}</td>
+                <td class="number">{lasts(trace, path.longest)}</td>
               </tr>
             ))}
         </tbody>

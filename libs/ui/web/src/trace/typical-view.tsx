@@ -2,6 +2,7 @@ import { ErrorMessage } from "../error-message";
 import { bytes, duration, integer, notShown } from "../format";
 import { Heads } from "../heads";
 import { type Loaded, useLoaded } from "../loaded";
+import { messageOf, NotWhole } from "../partial";
 import { address } from "../router";
 import { Scroll } from "../scroll";
 import { Chip } from "../search/results";
@@ -30,10 +31,19 @@ export function AgainstTypical({ model, computation, state, isStored, usual }: P
   if (problem !== null) return <ErrorMessage text={problem} />;
   if (value === null || (value.traces > 0 && !differing.value)) return <p role="status">reading…</p>;
   const { rows, hidden } = differing.value ?? { rows: [], hidden: 0 };
-  if (value.traces === 0) return <p class="hint">No other trace of this operation within an hour.</p>;
+  const unread = <NotWhole messages={[messageOf(value)]} />;
+  if (value.traces === 0) {
+    return (
+      <>
+        {unread}
+        <p class="hint">No other trace of this operation within an hour.</p>
+      </>
+    );
+  }
   const { p50, p95 } = value.duration;
   return (
     <Scroll kind="sheet">
+      {unread}
       <p>
         <strong>{signed(extent - p50)}</strong> against the median of {integer(value.traces)}{" "}
         {value.traces === 1 ? "trace" : "traces"} of this operation, which is {duration(p50)}; 95 % of them

@@ -168,25 +168,39 @@ function below(critical: Float64Array, row: number, size: number): number {
   return time;
 }
 
-/** Calls that were made again after they had failed. */
+/** Calls of an operation, each but the first after the one before had failed. */
+interface Chain {
+  /** The first that was made again. */
+  row: number;
+  tries: number;
+  /** The last failed as well. */
+  failed: boolean;
+}
+
+/** The most calls that were made one after the other because each before had failed: one that works ends them. */
 function retried(trace: Skeleton, retry: Uint8Array): Finding | null {
-  const operations = new Map<string, { row: number; count: number; failed: number }>();
+  const chains: Chain[] = [];
+  // By parent and operation, those that no call has ended yet.
+  const open = new Map<number, Map<number, Chain>>();
   for (let row = 0; row < trace.count; row += 1) {
-    if (retry[row] === 0) continue;
-    const key = `${trace.parent[row]} ${trace.service[row]} ${trace.name[row]}`;
-    const known = operations.get(key);
-    if (!known) operations.set(key, { row, count: 1, failed: isError(trace, row) ? 1 : 0 });
-    else {
-      known.count += 1;
-      known.failed += isError(trace, row) ? 1 : 0;
+    const siblings = open.get(trace.parent[row]);
+    if (retry[row] === 0 && !siblings) continue;
+    const operation = trace.service[row] * trace.names.length + trace.name[row];
+    const known = siblings?.get(operation);
+    const failed = isError(trace, row);
+    if (retry[row] === 1) {
+      const chain = known ?? { row, tries: 1, failed };
+      if (!known) chains.push(chain);
+      chain.tries += 1;
+      chain.failed = failed;
+      if (!siblings) open.set(trace.parent[row], new Map([[operation, chain]]));
+      else siblings.set(operation, chain);
     }
+    if (!failed) open.get(trace.parent[row])?.delete(operation);
   }
-  const most = [...operations.values()].sort((a, b) => b.count - a.count)[0];
-  if (!most) return null;
-  const ending = most.failed === most.count ? "each failed" : "then it worked";
-  return {
-    row: most.row,
-    failed: most.failed === most.count,
-    text: `${integer(most.count + 1)} tries of ${label(trace, most.row)}, ${ending}`,
-  };
+  const longest = chains.sort((a, b) => b.tries - a.tries || Number(b.failed) - Number(a.failed))[0];
+  if (!longest) return null;
+  const { row, tries, failed } = longest;
+  const ending = failed ? "each failed" : "then it worked";
+  return { row, failed, text: `${integer(tries)} tries of ${label(trace, row)}, ${ending}` };
 }
