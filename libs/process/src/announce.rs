@@ -1,12 +1,17 @@
 //! Announces new blocks to the processes that keep a block list.
 //!
 //! A process that misses an announcement finds the block with its next poll. Until then the ingester that wrote it
-//! still answers for its spans.
+//! still answers for its spans. One that leaves for good first tells those again who have not confirmed.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, join_all};
+use parking_lot::Mutex;
 use tactus_proto::tactus::v1::{
     BlocksWrittenRequest, BlocksWrittenResponse, block_listener_client::BlockListenerClient,
     block_listener_server::BlockListener,
@@ -21,6 +26,12 @@ use crate::Cluster;
 
 /// How long one process may take to hear of a block.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// The pause between attempts to tell processes of blocks that they missed.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// The blocks that one process missed and may hear of again; of further ones it learns by polls.
+const MOST_MISSED: usize = 1_000;
 
 /// Puts announced blocks on the block list of this process.
 ///
@@ -70,40 +81,129 @@ impl Listener {
 pub struct Announcer {
     cluster: Cluster,
     channels: Channels,
+    missed: Arc<Missed>,
+}
+
+/// The blocks that each process did not confirm to have heard of, by its address, oldest first.
+#[derive(Debug, Default)]
+struct Missed(Mutex<BTreeMap<String, Vec<Miss>>>);
+
+#[derive(Debug, Clone)]
+struct Miss {
+    meta: Bytes,
+    since: Instant,
 }
 
 impl Announcer {
     pub(crate) fn new(cluster: Cluster, channels: Channels) -> Self {
-        Self { cluster, channels }
+        Self { cluster, channels, missed: Arc::default() }
     }
 
     /// Tells them of a block, all at a time. Returns when they know, or after two seconds.
     pub fn tell(&self, meta: BlockMeta) -> BoxFuture<'static, ()> {
-        let (addresses, channels) = (self.cluster.block_readers(), self.channels.clone());
-        let metas: Vec<Bytes> = vec![meta.to_json().into()];
+        let this = self.clone();
+        let meta: Bytes = meta.to_json().into();
         Box::pin(async move {
-            let tell = |address: &String| tell_one(&channels, address.clone(), metas.clone());
-            join_all(addresses.iter().map(tell)).await;
+            let tell = async |address: String| {
+                if !this.tell_one(&address, vec![meta.clone()]).await {
+                    this.missed.add(address, meta.clone());
+                }
+            };
+            join_all(this.cluster.block_readers().into_iter().map(tell)).await;
         })
+    }
+
+    /// Tells those again who missed blocks, until all have confirmed or have left, or a poll must have told them: after `longest`.
+    pub async fn tell_again(&self, longest: Duration) {
+        loop {
+            let readers = self.cluster.block_readers();
+            let missed = self.missed.of(&readers, longest);
+            if missed.is_empty() {
+                return;
+            }
+            tracing::info!(
+                processes = ?missed.iter().map(|(address, _)| address).collect::<Vec<_>>(),
+                "waiting for processes that have not heard of blocks"
+            );
+            let tell = async |(address, metas): (String, Vec<Bytes>)| {
+                let count = metas.len();
+                if self.tell_one(&address, metas).await {
+                    self.missed.forget(&address, count);
+                }
+            };
+            join_all(missed.into_iter().map(tell)).await;
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// False if the process did not confirm.
+    async fn tell_one(&self, address: &str, metas: Vec<Bytes>) -> bool {
+        let connection = match self.channels.at(address) {
+            Ok(connection) => connection,
+            Err(error) => {
+                tracing::debug!(address, %error, "cannot tell of a block");
+                return false;
+            }
+        };
+        let mut client = tactus_rpc::client_of!(BlockListenerClient, connection);
+        let mut request = Request::new(BlocksWrittenRequest { metas });
+        request.set_timeout(PATIENCE);
+        let told = client.blocks_written(request).await;
+        if let Err(status) = &told {
+            tracing::debug!(address, %status, "cannot tell of a block");
+        }
+        told.is_ok()
     }
 }
 
-async fn tell_one(channels: &Channels, address: String, metas: Vec<Bytes>) {
-    let connection = match channels.at(&address) {
-        Ok(connection) => connection,
-        Err(error) => return tracing::debug!(address, %error, "cannot tell of a block"),
-    };
-    let mut client = tactus_rpc::client_of!(BlockListenerClient, connection);
-    let mut request = Request::new(BlocksWrittenRequest { metas });
-    request.set_timeout(PATIENCE);
-    if let Err(status) = client.blocks_written(request).await {
-        tracing::debug!(address, %status, "cannot tell of a block");
+impl Missed {
+    fn add(&self, address: String, meta: Bytes) {
+        let mut all = self.0.lock();
+        let of_process = all.entry(address).or_default();
+        if of_process.len() == MOST_MISSED {
+            of_process.remove(0);
+        }
+        of_process.push(Miss { meta, since: Instant::now() });
+    }
+
+    /// What each of these processes missed, as far as it is not older than `longest`. Others are forgotten.
+    fn of(&self, readers: &[String], longest: Duration) -> Vec<(String, Vec<Bytes>)> {
+        let mut all = self.0.lock();
+        all.retain(|address, of_process| {
+            of_process.retain(|miss| miss.since.elapsed() < longest);
+            readers.contains(address) && !of_process.is_empty()
+        });
+        let metas = |missed: &Vec<Miss>| missed.iter().map(|miss| miss.meta.clone()).collect();
+        all.iter().map(|(address, missed)| (address.clone(), metas(missed))).collect()
+    }
+
+    /// The process has heard of the oldest ones.
+    fn forget(&self, address: &str, count: usize) {
+        if let Some(of_process) = self.0.lock().get_mut(address) {
+            of_process.drain(..count.min(of_process.len()));
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn missed_blocks_are_kept_for_those_who_are_there_and_only_as_long_as_polls_take() {
+        let (missed, long) = (Missed::default(), Duration::from_secs(3600));
+        let meta = |number: usize| Bytes::from(number.to_string());
+        for number in 0..MOST_MISSED + 2 {
+            missed.add("a".into(), meta(number));
+        }
+        missed.add("b".into(), meta(7));
+        let of_a = missed.of(&["a".into()], long);
+        assert_eq!((of_a.len(), of_a[0].1.len(), &of_a[0].1[0]), (1, MOST_MISSED, &meta(2)));
+        assert_eq!(missed.of(&["a".into(), "b".into()], long).len(), 1, "b had left");
+        missed.forget("a", MOST_MISSED - 1);
+        assert_eq!(missed.of(&["a".into()], long), [("a".into(), vec![meta(MOST_MISSED + 1)])]);
+        assert_eq!(missed.of(&["a".into()], Duration::ZERO), []);
+    }
     use tactus_storage::meta::{BlockVersion, Extension};
     use tactus_storage::{BucketSettings, Uuid};
     use tonic::Code;

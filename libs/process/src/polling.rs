@@ -17,15 +17,19 @@ use tactus_telemetry::{
     error_text,
     metrics::{CounterVec, DEFAULT_BUCKETS, GaugeVec, Histogram, Registry},
 };
-use tokio::task::JoinHandle;
+use tokio::{sync::oneshot, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 use crate::settings;
 
+/// How long the start waits for the first poll, which goes on after that.
+const FIRST_POLL_PATIENCE: Duration = Duration::from_secs(20);
+
 /// The first pause after a poll that left the list incomplete; each further one is twice as long, up to the interval.
 const FIRST_RETRY: Duration = Duration::from_secs(5);
 
-/// Polls the block list once, then in the background until `stop`. `owns`: which tenant indexes this process writes.
+/// Polls the block list until `stop`, in the background. Returns after the first poll, or when it takes long: until it has ended,
+/// answers are partial. `owns`: which tenant indexes this process writes.
 pub(crate) async fn start(
     trace: &TraceStorage,
     bucket: Bucket,
@@ -37,8 +41,11 @@ pub(crate) async fn start(
     let interval = settings::poll_interval(trace);
     let metrics = Metrics::register(Registry::global());
     let mut forgotten = ForgottenIndexes::new(interval);
-    forgotten.look(poll(&poller, &blocklist, &metrics).await);
+    let (polled, first_poll) = oneshot::channel();
     let polls = async move {
+        forgotten.look(poll(&poller, &blocklist, &metrics).await);
+        // Fails if nobody waits any more.
+        let _ = polled.send(());
         let mut soon = FIRST_RETRY;
         loop {
             // Answers are partial until the list was read once.
@@ -49,12 +56,18 @@ pub(crate) async fn start(
         }
     };
     // Who is told to stop does not wait for a long poll: one that is dropped changes nothing.
-    tokio::spawn(async move {
+    let polling = tokio::spawn(async move {
         tokio::select! {
             () = stop.cancelled() => {}
             () = polls => {}
         }
-    })
+    });
+    if tokio::time::timeout(FIRST_POLL_PATIENCE, first_poll).await.is_err() {
+        tracing::error!(
+            "the first poll of the block list takes long, answers are partial until it has ended"
+        );
+    }
+    polling
 }
 
 async fn poll(poller: &Poller, blocklist: &Blocklist, metrics: &Metrics) -> Option<PollReport> {

@@ -6,6 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
 use parking_lot::Mutex;
@@ -41,6 +42,7 @@ pub struct Process {
     overrides: Arc<Overrides>,
     cluster: Cluster,
     channels: Channels,
+    announcer: Announcer,
     authenticator: Option<Arc<Authenticator>>,
     bucket: OnceCell<Bucket>,
     store: OnceCell<Store>,
@@ -48,6 +50,9 @@ pub struct Process {
     addresses: ShownAddresses,
     port_memory: PortMemory,
 }
+
+/// How long a start waits for the bucket: pushes are taken without it.
+const BUCKET_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Something that has happened to the process, or has not. Clones are the same one.
 #[derive(Debug, Clone, Default)]
@@ -105,6 +110,7 @@ impl Process {
         let section = "ingester_client.grpc_client_config";
         let client = &config.ingester_client.grpc_client_config;
         let channels = settings::channels(section, client, authenticator.as_ref())?;
+        let channels = Channels::new(channels);
         let secret = settings::internal_token(authenticator.as_ref());
         let cluster = Cluster::start(&config, talks, secret, background.clone()).await?;
         let process = Self {
@@ -115,8 +121,9 @@ impl Process {
             failed: Mark::default(),
             tasks: Mutex::default(),
             overrides: Arc::clone(&overrides),
+            announcer: Announcer::new(cluster.clone(), channels.clone()),
             cluster,
-            channels: Channels::new(channels),
+            channels,
             authenticator,
             bucket: OnceCell::new(),
             store: OnceCell::new(),
@@ -222,24 +229,27 @@ impl Process {
         let open = || async {
             let bucket = Bucket::open(&bucket::bucket(&self.config.storage.trace)?)?;
             let reads = |service| matches!(service, "querier" | "query-frontend");
-            let checked = match services_of(&self.config.target).into_iter().all(reads) {
-                true => bucket.check_reading().await,
-                false => bucket.check().await,
+            let check = async {
+                match services_of(&self.config.target).into_iter().all(reads) {
+                    true => bucket.check_reading().await,
+                    false => bucket.check().await,
+                }
             };
-            match checked {
-                Ok(()) => {}
-                Err(error) if error.is_retryable() => {
+            match tokio::time::timeout(BUCKET_PATIENCE, check).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) if error.is_retryable() => {
                     let error = error_text(&error);
                     tracing::error!(error, "object storage is not reachable yet");
                 }
-                Err(error) => return Err(Error::from(error)),
+                Ok(Err(error)) => return Err(Error::from(error)),
+                Err(_) => tracing::error!("object storage does not answer yet"),
             }
             Ok(bucket)
         };
         self.bucket.get_or_try_init(open).await.cloned()
     }
 
-    /// The bucket and its block list, which was read once and is read again in the background.
+    /// The bucket and its block list, which was read once, if the bucket answers in time, and is read again in the background.
     pub async fn store(&self) -> Result<Store, Error> {
         let open = || async {
             let bucket = self.bucket().await?;
@@ -273,7 +283,7 @@ impl Process {
 
     /// Tells the other members of new blocks.
     pub fn announcer(&self) -> Announcer {
-        Announcer::new(self.cluster.clone(), self.channels.clone())
+        self.announcer.clone()
     }
 
     /// Shows people where to look, if they started without a configuration.

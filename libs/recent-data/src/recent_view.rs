@@ -171,6 +171,12 @@ impl RecentView {
         held
     }
 
+    /// True if other ingesters may have some of the spans, too: they came with an origin.
+    pub(crate) fn has_copies(&self) -> bool {
+        self.live.iter().any(|head| !head.origins().all().is_empty())
+            || self.segments.iter().any(|segment| !segment.origins().all().is_empty())
+    }
+
     /// All spans of these traces, each once.
     pub(crate) fn gather(&self, wanted: &HashSet<TraceId>) -> Gathered {
         let (parts, held) = self.fragments(wanted);

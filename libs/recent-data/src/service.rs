@@ -158,7 +158,7 @@ impl Protocol for Ingester {
         let found = self
             .query_view(tenant, context, move |view| {
                 let job = MetricsJob::compile(&request).map_err(|it| refused_job(&it))?;
-                if share.is_none() && !view.origins().all().is_empty() {
+                if share.is_none() && view.has_copies() {
                     log_limited!(
                         warn,
                         "spans have copies at other ingesters, but the query-frontend counts them as if they had none: \

@@ -10,7 +10,7 @@ use axum::{
 };
 use http::StatusCode;
 use tactus_model::TenantId;
-use tactus_process::{AddGrpc, Error, Part, Process, ReadyCheck};
+use tactus_process::{AddGrpc, Error, Part, Process, ReadyCheck, settings::poll_interval};
 use tactus_proto::tactus::v1::{
     ingester_server::IngesterServer, live_tail_server::LiveTailServer, pushes_server::PushesServer,
 };
@@ -61,6 +61,9 @@ pub async fn part(
     };
     let run = tokio::spawn(Arc::clone(&ingester).run(stop.clone(), last));
     let failed = process.failed().clone();
+    let announcer = process.announcer();
+    // A tenant index is as old as a poll, and is read by the next one.
+    let found_by_polls = poll_interval(&config.storage.trace).saturating_mul(2);
     let joining = cluster.clone();
     part.start = Some(Box::pin(async move {
         joining.ingesters().join().await;
@@ -84,7 +87,11 @@ pub async fn part(
             }
         };
         match all_written {
-            true => cluster.leave_ingesters(for_good()).await,
+            true => {
+                // Nobody answers for the spans of these blocks once the ring knows this ingester no more.
+                announcer.tell_again(found_by_polls).await;
+                cluster.leave_ingesters(for_good()).await;
+            }
             // Without its entry in the ring, answers would lack these spans and not say so.
             false => tracing::warn!(
                 "the ring keeps this ingester as leaving, because spans remain on its disk"

@@ -44,10 +44,20 @@ impl Ingester {
     ) -> Result<(), Error> {
         if block.resumed {
             match block_io::read_meta(&self.bucket, tenant.as_str(), block.id).await {
-                Ok(meta) => {
-                    self.written.tell(meta).await;
-                    return Ok(());
-                }
+                Ok(meta) => match block_io::missing_file(&self.bucket, &meta).await? {
+                    None => {
+                        self.written.tell(meta).await;
+                        return Ok(());
+                    }
+                    // A store may lose what it has confirmed, and these segments are the last copy.
+                    Some(file) => {
+                        tracing::error!(
+                            %tenant, block = %block.id, file,
+                            "object storage lost an object of a block that it had taken, the block is written again"
+                        );
+                        block.resumed = false;
+                    }
+                },
                 Err(error) if error.is_not_found() => {
                     let compacted =
                         block_io::read_compacted_meta(&self.bucket, tenant.as_str(), block.id);
