@@ -183,8 +183,10 @@ fn scalar_value(scalar: &Scalar) -> Value {
         (Some(written), false) => Value::Verbatim(emit::quoted(written)),
         (None, _) => match resolve(scalar) {
             Resolved::Null => Value::Null,
-            Resolved::Bool(flag) => Value::Bool(flag),
-            Resolved::Int(_) | Resolved::Float(_) => Value::Verbatim(scalar.text.clone()),
+            // Where a text is wanted, `no` is one.
+            Resolved::Bool(_) | Resolved::Int(_) | Resolved::Float(_) => {
+                Value::Verbatim(scalar.text.clone())
+            }
             Resolved::Text => Value::Text(scalar.text.clone()),
         },
     }

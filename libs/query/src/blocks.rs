@@ -232,7 +232,9 @@ pub(crate) fn count(blocklist: &Blocklist, tenant: &str, blocklist_poll: Duratio
 impl QueryBlock {
     /// True if the block may have spans within `window`: see [`select`].
     pub(crate) fn is_within(&self, window: (i64, i64)) -> bool {
-        (window.1 == 0 || self.start_seconds <= window.1) && self.end_seconds >= window.0
+        // A block without times has those of the year 1.
+        (window.1 == 0 || self.start_seconds <= window.1)
+            && (window.0 == 0 || self.end_seconds >= window.0)
     }
 
     /// No span of the block starts later; unix nanoseconds. Tempo's ingesters cut the times of a meta to whole seconds, so

@@ -196,6 +196,17 @@ impl Frontend {
         result
     }
 
+    /// What a request asks for. One that is refused counts as a query, too.
+    pub(crate) fn parsed<T>(
+        &self,
+        tenants: &[TenantId],
+        op: &'static str,
+        parsed: Result<T>,
+    ) -> Result<T> {
+        let count = |error: &_| self.metrics.watch(label_of(tenants), op).done(Err(error));
+        parsed.inspect_err(count)
+    }
+
     /// As [`Self::counted`], for a query whose answer is sent meanwhile: its client reads for as long as it likes, so the time that a
     /// call may take is for each [`Self::step`] of the query.
     pub(crate) async fn counted_while_sent(

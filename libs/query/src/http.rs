@@ -22,6 +22,7 @@ use tactus_api::{Encoding, Error, json};
 use tactus_model::TraceId;
 
 use crate::frontend::Frontend;
+use crate::metrics::{SEARCH, TRACES};
 use crate::offload::offload;
 use crate::search::SearchAnswer;
 use crate::trace_by_id::{FoundTrace, Limited};
@@ -87,7 +88,7 @@ pub fn router(frontend: Arc<Frontend>) -> Router {
 
 async fn trace_v1(Extension(call): Asked) -> Answered<Response> {
     let id = trace_id_text(call.uri.path(), TRACES_V1).ok_or(Error::NotFound)?;
-    let (id, query) = (parse_trace_id(&id)?, TraceQuery::parse(&call.params())?);
+    let (id, query) = call.parsed(TRACES, trace_query(&call, &id))?;
     let encoding = call.plain_encoding();
     let form = ApiForm::new(false, encoding);
     let found = match find_or_send(&call, id, query, WhenTooLarge::Refuse, form).await? {
@@ -120,7 +121,7 @@ async fn trace_v2(method: Method, Extension(call): Asked) -> Answered<Response> 
         };
     }
     let id = trace_id_text(call.uri.path(), TRACES_V2).ok_or(Error::NotFound)?;
-    let (id, query) = (parse_trace_id(&id)?, TraceQuery::parse(&call.params())?);
+    let (id, query) = call.parsed(TRACES, trace_query(&call, &id))?;
     let encoding = call.encoding;
     let form = ApiForm::new(true, encoding);
     let found = match find_or_send(&call, id, query, WhenTooLarge::Cut, form).await? {
@@ -137,6 +138,10 @@ async fn trace_v2(method: Method, Extension(call): Asked) -> Answered<Response> 
     });
     let body = body.await?.map_err(|error| Error::Internal(error.to_string()))?;
     Ok(Answer::new(body, encoding, partial).into_response())
+}
+
+fn trace_query(call: &Call, id: &str) -> Result<(TraceId, TraceQuery), Error> {
+    Ok((parse_trace_id(id)?, TraceQuery::parse(&call.params())?))
 }
 
 /// A trace, or the answer with one that is too large to be written at once, in this form.
@@ -162,7 +167,8 @@ async fn find_or_send(
 
 async fn search(Extension(call): Asked) -> Answered<Response> {
     let limits = call.frontend.settings.search_limits();
-    let query = call.parse(move |params| SearchQuery::parse(params, &limits)).await?;
+    let query = call.parse(move |params| SearchQuery::parse(params, &limits)).await;
+    let query = call.parsed(SEARCH, query)?;
     if call.wants_events {
         return Ok(call.events().search(query));
     }

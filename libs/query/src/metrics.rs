@@ -22,8 +22,8 @@ tactus_telemetry::metrics! {
             "Queries within the service level per tenant, kind and result.", ["tenant", "op", "result"];
         inspected_bytes: CounterVec<2> = "tempo_query_frontend_bytes_inspected_total",
             "Bytes read for queries per tenant and kind.", ["tenant", "op"];
-        bytes_per_second: HistogramVec<2> = "tempo_query_frontend_bytes_processed_per_second",
-            "Bytes read for a query per second that it took.", ["tenant", "op"], &exponential_buckets(8_192.0, 4.0, 10);
+        bytes_per_second: CounterVec<2> = "tempo_query_frontend_bytes_processed_per_second",
+            "Sum over queries of the bytes read per second that each took, where throughput_bytes_slo is set.", ["tenant", "op"];
         seconds: HistogramVec<1> = "tactus_query_frontend_query_duration_seconds",
             "Time of a query per kind.", ["op"], &exponential_buckets(0.001, 4.0, 9);
     }
@@ -49,9 +49,9 @@ impl Metrics {
         }
     }
 
-    fn is_met(&self, op: &str, time: Duration, bytes_per_second: f64) -> bool {
+    fn level(&self, op: &str) -> &Slo {
         let level = self.levels.iter().find(|(of, _)| *of == op);
-        level.is_none_or(|(_, slo)| is_met(slo, time, bytes_per_second))
+        level.map_or(&self.levels[0].1, |(_, slo)| slo)
     }
 
     /// Starts to count a query. It counts as canceled unless [`Watch::done`] is called.
@@ -80,8 +80,11 @@ impl Watch<'_> {
                 let per_second = bytes as f64 / time.as_secs_f64().max(1e-6);
                 let labels = [self.tenant, self.op];
                 self.metrics.counted.inspected_bytes.with(labels).inc_by(bytes);
-                self.metrics.counted.bytes_per_second.with(labels).observe(per_second);
-                ("completed", self.metrics.is_met(self.op, time, per_second))
+                let level = self.metrics.level(self.op);
+                if level.throughput_bytes_slo > 0.0 {
+                    self.metrics.counted.bytes_per_second.with(labels).inc_by(per_second as u64);
+                }
+                ("completed", is_met(level, time, per_second))
             }
             Err(Error::Cancelled | Error::Stopped) => ("canceled", true),
             Err(error) => ("completed", !error.http_status().is_server_error()),

@@ -12,7 +12,7 @@ const TRACE_ID: &[u8] = b"trace:id";
 const SPAN_ID: &[u8] = b"span:id";
 
 /// Writes the response to a range query. `start` and `step` are in milliseconds. Each series has its `labels` as
-/// texts by name, its `values`, one for each step from `start` on (`null` where there is none), and its `exemplars`:
+/// texts by name, `texts` (the labels of which that is no number, boolean or nil, though it reads as one), its `values`, one for each step from `start` on (`null` where there is none), and its `exemplars`:
 /// unix milliseconds, value, trace id, and span id (empty if unknown). The rest is as in [`super::range_response`].
 ///
 /// `start` is the time of the first value of all series. `step_nanos` is the step of the query.
@@ -49,6 +49,13 @@ fn write_series(json: &mut JsonWriter, series: &TimeSeries, place: impl Fn(i64) 
         json.data_key(&label.key).string(&text_of(label));
     }
     json.end_object();
+    let mistaken: Vec<&KeyValue> =
+        series.labels.iter().filter(|label| reads_as_another_type(label)).collect();
+    if !mistaken.is_empty() {
+        json.list_field("texts", &mistaken, |json, label| {
+            json.string(&label.key);
+        });
+    }
     json.key("values").begin_list();
     let mut written = 0;
     for sample in &series.samples {
@@ -75,6 +82,14 @@ fn write_exemplar(json: &mut JsonWriter, exemplar: &Exemplar) {
     json.string(&id(TRACE_ID));
     json.string(&id(SPAN_ID));
     json.end_list();
+}
+
+/// True for a text that one cannot tell from a value of another type.
+fn reads_as_another_type(label: &KeyValue) -> bool {
+    let value = label.value.as_ref().and_then(|value| value.value.as_ref());
+    let Some(Value::StringValue(text)) = value else { return false };
+    let text = str::from_utf8(text).unwrap_or_default();
+    matches!(text, "true" | "false" | "nil") || text.parse::<f64>().is_ok()
 }
 
 /// The value of a label as text for people.

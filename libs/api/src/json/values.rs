@@ -1,5 +1,7 @@
 //! Attribute values, from OTLP protobuf bytes.
 
+use std::collections::HashMap;
+
 use tactus_model::any_value::{DecodedValue, array_elements, decode, decode_key_value, key_values};
 use tactus_model::bytes_to_hex;
 use tactus_model::wire::{FieldValue, MAX_DEPTH, Reader, WireError};
@@ -115,17 +117,43 @@ pub(crate) fn write_flat_attributes(
     number: u32,
     without: &[u8],
 ) -> Result<(), WireError> {
+    let mut members = Members::default();
     let mut reader = Reader::new(message);
     while let Some((field, value)) = reader.next_field()? {
         if let (true, FieldValue::Bytes(pair)) = (field == number, value) {
             let (key, any_value) = decode_key_value(pair)?;
             if key != without || without.is_empty() {
-                json.data_key(key);
-                write_plain(json, decode(any_value)?, 0)?;
+                members.set(key, decode(any_value)?);
             }
         }
     }
-    Ok(())
+    members.write(json, 0)
+}
+
+/// Members of a JSON object, in the order of their first values. Readers of JSON may refuse an object that has a key twice, so the
+/// last value of a key is the only one.
+#[derive(Default)]
+struct Members<'a> {
+    list: Vec<(&'a [u8], DecodedValue<'a>)>,
+    places: HashMap<&'a [u8], usize>,
+}
+
+impl<'a> Members<'a> {
+    fn set(&mut self, key: &'a [u8], value: DecodedValue<'a>) {
+        let place = *self.places.entry(key).or_insert(self.list.len());
+        match self.list.get_mut(place) {
+            Some((_, before)) => *before = value,
+            None => self.list.push((key, value)),
+        }
+    }
+
+    fn write(self, json: &mut JsonWriter, depth: usize) -> Result<(), WireError> {
+        for (key, value) in self.list {
+            json.data_key(key);
+            write_plain(json, value, depth)?;
+        }
+        Ok(())
+    }
 }
 
 fn write_plain(
@@ -151,12 +179,13 @@ fn write_plain(
             json.end_list();
         }
         DecodedValue::KeyValues(pairs) => {
-            json.begin_object();
+            let mut members = Members::default();
             for pair in key_values(pairs) {
                 let (key, value) = pair?;
-                json.data_key(key);
-                write_plain(json, value, depth + 1)?;
+                members.set(key, value);
             }
+            json.begin_object();
+            members.write(json, depth + 1)?;
             json.end_object();
         }
     }
@@ -222,5 +251,30 @@ mod tests {
             String::from_utf8(json.finish()).unwrap(),
             r#"{"i":-1,"d":0.5,"y":"ff","a":["a","b"],"e":[],"l":{"k":false},"n":null,"x":null}"#
         );
+    }
+
+    #[test]
+    fn key_that_is_there_twice_is_one_member_with_the_last_value() {
+        let int = |number| AnyValue { value: Some(any_value::Value::IntValue(number)) };
+        let pair = |key: &'static str, value| KeyValue {
+            key: key.into(),
+            value: Some(value),
+            ..KeyValue::default()
+        };
+        let list = KeyValueList { values: vec![pair("k", int(3)), pair("k", int(4))] };
+        let list = AnyValue { value: Some(any_value::Value::KvlistValue(list)) };
+        let attributes = vec![
+            pair("twice", int(1)),
+            pair("l", list),
+            pair("once", int(5)),
+            pair("twice", int(2)),
+        ];
+        let resource = Resource { attributes, ..Resource::default() }.encode_to_vec();
+        let mut json = JsonWriter::default();
+        json.begin_object();
+        write_flat_attributes(&mut json, &resource, 1, b"").unwrap();
+        json.end_object();
+        let text = String::from_utf8(json.finish()).unwrap();
+        assert_eq!(text, r#"{"twice":2,"l":{"k":4},"once":5}"#);
     }
 }

@@ -100,7 +100,8 @@ impl MetricsQuery {
         }
         require_times(params)?;
         let limit = limits.max_duration;
-        if !limit.is_zero() && u128::from(end - start) > limit.as_nanos() {
+        let is_too_long = |range: u128| !limit.is_zero() && range > limit.as_nanos();
+        if is_too_long((end - start).into()) || is_too_long(long_steps(start, end, step)) {
             let limit = GoDuration::from(limit);
             return Err(invalid(format!(
                 "metrics query time range exceeds the maximum allowed duration of {limit}"
@@ -169,6 +170,15 @@ fn parse_step(text: &str) -> Result<u64> {
     };
     u64::try_from(nanos)
         .map_err(|_| invalid(format!("cannot parse {text:?}: step must be positive")))
+}
+
+/// The time that is read if a step is longer than the range that is asked for, in nanoseconds; otherwise 0. Steps are whole
+/// multiples, so one of a year reads the year around the range.
+fn long_steps(start: u64, end: u64, step: u64) -> u128 {
+    if step <= end - start {
+        return 0;
+    }
+    u128::from(end.div_ceil(step) - start / step) * u128::from(step)
 }
 
 fn check_intervals(start: u64, end: u64, step: u64, max: u64) -> Result<()> {
@@ -253,6 +263,24 @@ mod tests {
         let query = parse("query={}|rate()&start=1&end=20&step=0.5&maxSeries=7").unwrap();
         assert_eq!((query.start, query.end, query.step), (SECOND, 20 * SECOND, SECOND / 2));
         assert_eq!(query.max_series, 7);
+    }
+
+    #[test]
+    fn longest_range_cannot_be_passed_by_a_long_step() {
+        let now = NOW / SECOND;
+        let of = |seconds: u64, step: &str| {
+            error_of(parse(&format!("q={{}}|rate()&start={}&end={now}&step={step}", now - seconds)))
+        };
+        let refused = "metrics query time range exceeds the maximum allowed duration of 3h0m0s";
+        assert_eq!(of(60, "30000h"), Some(refused.to_owned()));
+        assert_eq!(of(3 * 3600 + 1, "1m"), Some(refused.to_owned()));
+        for (seconds, step) in [(3 * 3600, "1m"), (60, "30m"), (3 * 3600, "7m")] {
+            assert_eq!(of(seconds, step), None, "{seconds} {step}");
+        }
+    }
+
+    fn error_of(parsed: Result<MetricsQuery>) -> Option<String> {
+        parsed.err().map(|error| error.to_string())
     }
 
     #[test]

@@ -33,6 +33,17 @@ fn document(migration: &Migration) -> String {
 const NOTHING: [&str; 0] = [];
 
 #[test]
+fn texts_that_read_as_booleans_stay_what_they_are() {
+    let text = "storage:\n  trace:\n    backend: s3\n    s3:\n      bucket: y\n      region: On\n\
+         metrics_generator:\n  registry:\n    external_labels:\n      region: no\n\
+         usage_report:\n  reporting_enabled: false\n";
+    let written = document(&of(text));
+    for line in ["bucket: y\n", "region: On\n", "region: no\n"] {
+        assert!(written.contains(line), "{line}{written}");
+    }
+}
+
+#[test]
 fn every_key_has_one_finding_with_its_line() {
     let found = of("server:\n  http_listen_port: 3200\nsearch_enabled: true\nauth_enabled: true\n\
          query_frontend:\n  query_shards: 20\n  nonsense: 1\n  max_retries: many\n\

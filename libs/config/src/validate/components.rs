@@ -56,6 +56,12 @@ pub(super) fn server(config: &Config) -> Result<(), Invalid> {
             format!("TLS version {version:?} not recognized")
         })?;
     }
+    let prefix = &config.http_api_prefix;
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte);
+    if !prefix.bytes().all(is_plain) {
+        let text = format!("{prefix:?} may only have letters, digits, and / - . _ ~");
+        return Err(Invalid::new("http_api_prefix", text));
+    }
     let compatible = &server.compatible_version;
     let parts: Vec<&str> = compatible.split('.').collect();
     if parts.len() != 3 || parts.iter().any(|part| part.parse::<u16>().is_err()) {

@@ -28,6 +28,10 @@ fn rules_of_components_have_their_texts() {
         ),
         ("target: scalable-single-binary", "frontend worker address not specified"),
         ("server: {log_level: loud}", "unrecognized log level \"loud\""),
+        (
+            "http_api_prefix: /{x}",
+            "http_api_prefix: \"/{x}\" may only have letters, digits, and / - . _ ~",
+        ),
         ("server: {tls_min_version: VersionTLS9}", "TLS version \"VersionTLS9\" not recognized"),
         ("server: {http_tls_config: {client_auth_type: X}}", "invalid ClientAuth: X"),
         (

@@ -97,13 +97,18 @@ impl Call {
         QueryParams::parse(self.uri.query().unwrap_or_default())
     }
 
-    /// Parses the parameters as [`Frontend::parse`] does.
+    /// Parses the parameters as [`Frontend::parse_params`] does.
     pub(super) async fn parse<T: Send + 'static>(
         &self,
         parse: impl FnOnce(&QueryParams<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let params = self.uri.query().unwrap_or_default();
         self.frontend.parse_params(&self.tenants, params, parse).await
+    }
+
+    /// What the call asks for: see [`Frontend::parsed`].
+    pub(super) fn parsed<T>(&self, op: &'static str, parsed: Result<T>) -> Result<T> {
+        self.frontend.parsed(&self.tenants, op, parsed)
     }
 
     pub(super) fn events(self) -> EventCall {

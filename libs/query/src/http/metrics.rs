@@ -8,6 +8,7 @@ use tactus_api::{Encoding, QueryParams, Result};
 use tactus_clock::unix_nanos;
 
 use super::call::{Answer, Answered, Asked, Call, SERIES};
+use crate::metrics::METRICS;
 use crate::offload::offload;
 use crate::service_graph::{GraphWindow, response_json};
 use crate::streaming::{instant_json, range_json};
@@ -35,7 +36,8 @@ async fn series(
     parse: fn(&QueryParams<'_>, &MetricsLimits, u64) -> Result<MetricsQuery>,
 ) -> Answered<Response> {
     let (limits, now) = (call.frontend.metrics_limits(&call.tenants), unix_nanos());
-    let query = call.parse(move |params| parse(params, &limits, now)).await?;
+    let query = call.parse(move |params| parse(params, &limits, now)).await;
+    let query = call.parsed(METRICS, query)?;
     let compact = call.wants_compact_series && !query.is_instant;
     if call.wants_events {
         return Ok(call.events().metrics(query, compact));

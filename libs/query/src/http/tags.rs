@@ -4,11 +4,14 @@ use std::sync::Arc;
 
 use axum::extract::Extension;
 use axum::response::{IntoResponse as _, Response};
-use tactus_api::request::{TagValuesQuery, TagsQuery, parse_tag_v1, parse_tag_v2, tag_name};
-use tactus_api::{Encoding, json};
+use tactus_api::request::{
+    RequestedTag, TagValuesQuery, TagsQuery, parse_tag_v1, parse_tag_v2, tag_name,
+};
+use tactus_api::{Encoding, Result, json};
 use tactus_server::http::not_found;
 
 use super::call::{Answer, Answered, Asked, Call};
+use crate::metrics::METADATA;
 use crate::tags::{TagValuesAnswer, TagsAnswer, written};
 
 const TAG_V1: &str = "/api/search/tag/";
@@ -16,7 +19,7 @@ const TAG_V2: &str = "/api/v2/search/tag/";
 
 /// `/api/search/tags`.
 pub(super) async fn tags_v1(Extension(call): Asked) -> Answered<Response> {
-    let query = TagsQuery::parse(&call.params())?;
+    let query = call.parsed(METADATA, TagsQuery::parse(&call.params()))?;
     let scope = query.scope;
     if call.wants_events {
         let make = move |found: TagsAnswer| found.into_v1(scope);
@@ -32,7 +35,7 @@ pub(super) async fn tags_v1(Extension(call): Asked) -> Answered<Response> {
 
 /// `/api/v2/search/tags`.
 pub(super) async fn tags_v2(Extension(call): Asked) -> Answered<Response> {
-    let query = TagsQuery::parse(&call.params())?;
+    let query = call.parsed(METADATA, TagsQuery::parse(&call.params()))?;
     if call.wants_events {
         return Ok(call.events().tags(query, TagsAnswer::into_v2, json::tags_v2));
     }
@@ -45,7 +48,7 @@ pub(super) async fn tags_v2(Extension(call): Asked) -> Answered<Response> {
 /// `/api/search/tag/{name}/values`.
 pub(super) async fn tag_values_v1(Extension(call): Asked) -> Answered<Response> {
     let Some(name) = tag_name(call.uri.path(), TAG_V1) else { return Ok(not_found().await) };
-    let (tag, query) = (parse_tag_v1(&name)?, TagValuesQuery::parse(&call.params())?);
+    let (tag, query) = call.parsed(METADATA, values_query(&call, parse_tag_v1(&name)))?;
     if call.wants_events {
         let make = TagValuesAnswer::into_v1;
         return Ok(call.events().tag_values((tag, query), false, make, json::tag_values_v1));
@@ -61,7 +64,7 @@ pub(super) async fn tag_values_v1(Extension(call): Asked) -> Answered<Response> 
 /// `/api/v2/search/tag/{name}/values`.
 pub(super) async fn tag_values_v2(Extension(call): Asked) -> Answered<Response> {
     let Some(name) = tag_name(call.uri.path(), TAG_V2) else { return Ok(not_found().await) };
-    let (tag, query) = (parse_tag_v2(&name)?, TagValuesQuery::parse(&call.params())?);
+    let (tag, query) = call.parsed(METADATA, values_query(&call, parse_tag_v2(&name)))?;
     if call.wants_events {
         let make = TagValuesAnswer::into_v2;
         return Ok(call.events().tag_values((tag, query), true, make, json::tag_values_v2));
@@ -76,6 +79,10 @@ pub(super) async fn tag_values_v2(Extension(call): Asked) -> Answered<Response> 
         }
     };
     answer(call, bytes, write).await
+}
+
+fn values_query(call: &Call, tag: Result<RequestedTag>) -> Result<(RequestedTag, TagValuesQuery)> {
+    Ok((tag?, TagValuesQuery::parse(&call.params())?))
 }
 
 /// The answer that `write` makes; it takes this many bytes until then.

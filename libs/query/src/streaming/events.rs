@@ -36,6 +36,9 @@ const SILENCE: Duration = Duration::from_secs(15);
 /// Longer differences are encoded away from the threads that serve connections.
 const SHORT_BYTES: usize = 64 << 10;
 
+/// What a partial answer says.
+const UNREAD: &str = "Some data could not be read, a partial response is returned.";
+
 /// A query of somebody, to be answered as events.
 pub(crate) struct EventCall {
     pub(crate) frontend: Arc<Frontend>,
@@ -44,11 +47,23 @@ pub(crate) struct EventCall {
     pub(crate) _line: Option<Arc<QueryLine>>,
 }
 
-/// The whole answer to a query.
+/// The whole answer to a query, which says itself that it is partial.
 struct Whole {
     json: Vec<u8>,
     /// Something could not be read.
     partial: bool,
+}
+
+impl Whole {
+    /// Of an answer that over HTTP has a header for that.
+    fn of_unmarked(mut json: Vec<u8>, partial: bool) -> Self {
+        if partial && json.pop_if(|last| *last == b'}').is_some() {
+            let comma = if json.ends_with(b"{") { "" } else { "," };
+            let mark = format!(r#"{comma}"status":"PARTIAL","message":"{UNREAD}"}}"#);
+            json.extend_from_slice(mark.as_bytes());
+        }
+        Self { json, partial }
+    }
 }
 
 impl EventCall {
@@ -68,7 +83,7 @@ impl EventCall {
             let is_long = found.is_long();
             let (response, partial, _held) = (found.response, found.partial, found.memory);
             let json = offload(is_long, move || json::search_response(&response, None)).await?;
-            Ok(Whole { json, partial })
+            Ok(Whole::of_unmarked(json, partial))
         })
     }
 
@@ -84,7 +99,7 @@ impl EventCall {
             let found = call.frontend.tags_with(&call.tenants, &query, Some(observer)).await?;
             let (bytes, partial) = (found.bytes_to_write(), found.partial);
             let json = written(&call.frontend.memory, bytes, move || write(&make(found)));
-            Ok(Whole { json: json.await?, partial })
+            Ok(Whole::of_unmarked(json.await?, partial))
         })
     }
 
@@ -103,7 +118,7 @@ impl EventCall {
             let found = values.await?;
             let (bytes, partial) = (found.bytes_to_write(), found.partial);
             let json = written(&call.frontend.memory, bytes, move || write(&make(found)));
-            Ok(Whole { json: json.await?, partial })
+            Ok(Whole::of_unmarked(json.await?, partial))
         })
     }
 

@@ -20,6 +20,7 @@ use tonic::{Request, Response, Status};
 
 use super::{names_shown, values_shown};
 use crate::frontend::Frontend;
+use crate::metrics::{METADATA, METRICS, SEARCH};
 use crate::metrics_query::SeriesAnswer;
 use crate::offload::offload;
 use crate::progress::outlet::{Answers, Last, Outlet, start, status};
@@ -65,9 +66,10 @@ impl Streaming {
 }
 
 impl<R> Call<R> {
-    /// What the request asks for. `path`: of the same query over HTTP, for the list of denied ones.
+    /// What the request asks for. `op`: see [`Frontend::parsed`]. `path`: of the same query over HTTP, for the list of denied ones.
     async fn parse<Q: Send + 'static>(
         &self,
+        op: &'static str,
         path: &str,
         params: Result<String>,
         parse: impl FnOnce(&QueryParams<'_>) -> Result<Q> + Send + 'static,
@@ -83,6 +85,7 @@ impl<R> Call<R> {
         });
         let params = params.map_err(|error| status(&error))?;
         let parsed = self.frontend.parse_params(&self.tenants, &params, parse).await;
+        let parsed = self.frontend.parsed(&self.tenants, op, parsed);
         parsed.map_err(|error| status(&error))
     }
 
@@ -117,7 +120,7 @@ impl StreamingQuerier for Streaming {
         let call = self.call(request)?;
         let limits = call.frontend.settings.search_limits();
         let parse = move |params: &QueryParams<'_>| SearchQuery::parse(params, &limits);
-        let query = call.parse("/api/search", search_params(&call.request), parse).await?;
+        let query = call.parse(SEARCH, "/api/search", search_params(&call.request), parse).await?;
         call.stream(async move |call, outlet| {
             let bytes = call.packet_bytes();
             let progress = SearchProgress::new(outlet, bytes);
@@ -135,7 +138,7 @@ impl StreamingQuerier for Streaming {
     ) -> Streamed<SearchTagsResponse> {
         let call = self.call(request)?;
         let params = Ok(tags_params(&call.request));
-        let query = call.parse("/api/search/tags", params, TagsQuery::parse).await?;
+        let query = call.parse(METADATA, "/api/search/tags", params, TagsQuery::parse).await?;
         let scope = query.scope;
         stream_tags(call, query, move |found, bytes| packets::tags_v1(found.into_v1(scope), bytes))
     }
@@ -146,7 +149,7 @@ impl StreamingQuerier for Streaming {
     ) -> Streamed<SearchTagsV2Response> {
         let call = self.call(request)?;
         let params = Ok(tags_params(&call.request));
-        let query = call.parse("/api/v2/search/tags", params, TagsQuery::parse).await?;
+        let query = call.parse(METADATA, "/api/v2/search/tags", params, TagsQuery::parse).await?;
         stream_tags(call, query, |found, bytes| packets::tags_v2(found.into_v2(), bytes))
     }
 
@@ -157,7 +160,7 @@ impl StreamingQuerier for Streaming {
         let call = self.call(request)?;
         let name = call.request.tag_name.clone();
         let (path, params) = (format!("/api/search/tag/{name}/values"), &call.request);
-        let query = call.parse(&path, Ok(tag_values_params(params)), move |params| {
+        let query = call.parse(METADATA, &path, Ok(tag_values_params(params)), move |params| {
             Ok((parse_tag_v1(&name)?, TagValuesQuery::parse(params)?))
         });
         let query = query.await?;
@@ -171,7 +174,7 @@ impl StreamingQuerier for Streaming {
         let call = self.call(request)?;
         let name = call.request.tag_name.clone();
         let (path, params) = (format!("/api/v2/search/tag/{name}/values"), &call.request);
-        let query = call.parse(&path, Ok(tag_values_params(params)), move |params| {
+        let query = call.parse(METADATA, &path, Ok(tag_values_params(params)), move |params| {
             Ok((parse_tag_v2(&name)?, TagValuesQuery::parse(params)?))
         });
         let query = query.await?;
@@ -184,10 +187,12 @@ impl StreamingQuerier for Streaming {
     ) -> Streamed<QueryRangeResponse> {
         let call = self.call(request)?;
         let limits = call.frontend.metrics_limits(&call.tenants);
-        let query =
-            call.parse("/api/metrics/query_range", range_params(&call.request), move |params| {
-                MetricsQuery::parse_range(params, &limits, tactus_clock::unix_nanos())
-            });
+        let query = call.parse(
+            METRICS,
+            "/api/metrics/query_range",
+            range_params(&call.request),
+            move |params| MetricsQuery::parse_range(params, &limits, tactus_clock::unix_nanos()),
+        );
         let query = query.await?;
         call.stream(async move |call, outlet| {
             let bytes = call.packet_bytes();
@@ -211,7 +216,7 @@ impl StreamingQuerier for Streaming {
         let call = self.call(request)?;
         let limits = call.frontend.metrics_limits(&call.tenants);
         let params = Ok(instant_params(&call.request));
-        let query = call.parse("/api/metrics/query", params, move |params| {
+        let query = call.parse(METRICS, "/api/metrics/query", params, move |params| {
             MetricsQuery::parse_instant(params, &limits, tactus_clock::unix_nanos())
         });
         let query = query.await?;
