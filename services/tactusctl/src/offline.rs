@@ -47,11 +47,9 @@ impl Engine {
     pub(crate) fn new(bucket: Bucket, tenant: &str, blocks: &Blocks) -> Self {
         let blocklist = blocks.blocklist(tenant);
         let registry = Registry::new();
-        let querier = tactus_query_jobs::Settings {
-            search_timeout: LONG,
-            trace_timeout: LONG,
-            ..tactus_query_jobs::Settings::default()
-        };
+        let mut querier = tactus_query_jobs::Settings::default();
+        querier.section.search.query_timeout = LONG.into();
+        querier.section.trace_by_id.query_timeout = LONG.into();
         let querier = Querier::new(querier, bucket, Arc::clone(&blocklist), &registry);
         // Zero means no limit.
         let read = ReadLimits { unsafe_query_hints: true, ..ReadLimits::default() };
