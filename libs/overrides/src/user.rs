@@ -4,7 +4,6 @@ mod convert;
 mod document;
 mod duration;
 mod merge;
-mod place;
 pub(crate) mod store;
 mod validate;
 

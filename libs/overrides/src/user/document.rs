@@ -9,7 +9,10 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 use tactus_config::GoDuration;
 
-use super::{duration, place};
+use super::duration;
+
+/// The path of the document itself.
+const TOP: &str = ".";
 
 /// Declares sections of the document. `key: Type` may be absent; `@part` sections are always written, as `{}` if empty.
 macro_rules! document {
@@ -171,7 +174,18 @@ impl UserLimits {
     /// Reads a stored document, and keeps unknown keys. Errors: not JSON, or values of the wrong type, with their
     /// paths.
     pub fn read(json: &[u8]) -> Result<Self, String> {
-        serde_json::from_slice(json).map_err(|error| place::describe(json, &error))
+        let mut json = serde_json::Deserializer::from_slice(json);
+        let limits = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+            let (path, error) = (error.path().to_string(), error.into_inner());
+            // The line and column of an error of syntax say more than the preceding field.
+            if !error.is_data() || path == TOP {
+                error.to_string()
+            } else {
+                format!("{path}: {error}")
+            }
+        })?;
+        json.end().map_err(|error| error.to_string())?;
+        Ok(limits)
     }
 
     /// Reads a client's document. Errors: as [`Self::read`], and unknown keys, with their paths.
