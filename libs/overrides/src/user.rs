@@ -7,10 +7,6 @@ mod merge;
 pub(crate) mod store;
 mod validate;
 
-pub use document::{
-    UserCostAttribution, UserDimensionMapping, UserFilterPolicy, UserGenerator, UserHostInfo,
-    UserLimits, UserMatchAttribute, UserPolicyMatch, UserProcessor, UserServiceGraphs,
-    UserSpanMetrics,
-};
+pub(crate) use document::UserLimits;
 pub(crate) use merge::{conflicts, merge};
 pub(crate) use validate::validate;

@@ -26,21 +26,21 @@ macro_rules! document {
         $(#[$attr])*
         #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
         #[serde(default, expecting = "an object")]
-        pub struct $name {
+        pub(crate) struct $name {
             $(
                 #[doc = $meaning]
                 #[serde(skip_serializing_if = "Option::is_none")]
                 $(#[$field_attr])*
-                pub $field: Option<$ty>,
+                pub(crate) $field: Option<$ty>,
             )*
             $(
                 #[doc = $part_meaning]
                 #[serde(deserialize_with = "null_as_default")]
-                pub $part: $part_ty,
+                pub(crate) $part: $part_ty,
             )*
             /// Keys that this program does not know.
             #[serde(flatten)]
-            pub unknown: Map<String, Value>,
+            pub(crate) unknown: Map<String, Value>,
         }
 
         impl $name {
@@ -124,56 +124,56 @@ document! {
 /// A label made of several attributes.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, expecting = "an object")]
-pub struct UserDimensionMapping {
+pub(crate) struct UserDimensionMapping {
     /// The label.
-    pub name: String,
+    pub(crate) name: String,
     /// The attributes.
     #[serde(deserialize_with = "null_as_default")]
-    pub source_labels: Vec<String>,
+    pub(crate) source_labels: Vec<String>,
     /// Put between their values.
-    pub join: String,
+    pub(crate) join: String,
 }
 
 /// Spans to count: those that `include` matches and `exclude` does not.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, expecting = "an object")]
-pub struct UserFilterPolicy {
+pub(crate) struct UserFilterPolicy {
     /// All must match.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub include: Option<UserPolicyMatch>,
+    pub(crate) include: Option<UserPolicyMatch>,
     /// One must match.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub include_any: Option<UserPolicyMatch>,
+    pub(crate) include_any: Option<UserPolicyMatch>,
     /// None may match.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub exclude: Option<UserPolicyMatch>,
+    pub(crate) exclude: Option<UserPolicyMatch>,
 }
 
 /// Attributes to match.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, expecting = "an object")]
-pub struct UserPolicyMatch {
+pub(crate) struct UserPolicyMatch {
     /// `strict` or `regex`.
-    pub match_type: String,
+    pub(crate) match_type: String,
     /// All that are looked at.
     #[serde(deserialize_with = "null_as_default")]
-    pub attributes: Vec<UserMatchAttribute>,
+    pub(crate) attributes: Vec<UserMatchAttribute>,
 }
 
 /// One attribute to match.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, expecting = "an object")]
-pub struct UserMatchAttribute {
+pub(crate) struct UserMatchAttribute {
     /// Name with its scope.
-    pub key: String,
+    pub(crate) key: String,
     /// Text, number or boolean.
-    pub value: Value,
+    pub(crate) value: Value,
 }
 
 impl UserLimits {
     /// Reads a stored document, and keeps unknown keys. Errors: not JSON, or values of the wrong type, with their
     /// paths.
-    pub fn read(json: &[u8]) -> Result<Self, String> {
+    pub(crate) fn read(json: &[u8]) -> Result<Self, String> {
         let mut json = serde_json::Deserializer::from_slice(json);
         let limits = serde_path_to_error::deserialize(&mut json).map_err(|error| {
             let (path, error) = (error.path().to_string(), error.into_inner());
@@ -189,7 +189,7 @@ impl UserLimits {
     }
 
     /// Reads a client's document. Errors: as [`Self::read`], and unknown keys, with their paths.
-    pub fn read_strict(json: &[u8]) -> Result<Self, String> {
+    pub(crate) fn read_strict(json: &[u8]) -> Result<Self, String> {
         let limits = Self::read(json)?;
         match limits.unknown_keys().first() {
             Some(path) => Err(format!("json: unknown field \"{path}\"")),
@@ -205,7 +205,7 @@ impl UserLimits {
     }
 
     /// The document as it is stored and answered.
-    pub fn to_json(&self) -> String {
+    pub(crate) fn to_json(&self) -> String {
         // Maps with text keys and finite or null numbers only: there is nothing JSON cannot say.
         serde_json::to_string(self).unwrap_or_else(|_| "{}".to_owned())
     }
