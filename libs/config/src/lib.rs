@@ -41,6 +41,7 @@ pub use sections::root::Config;
 pub use show::{defaults_yaml, limits_yaml, to_yaml, to_yaml_diff};
 pub use validate::{
     MAX_BLOOM_SHARD_BYTES, PROCESSORS, increasing_buckets, is_trace_id_label, label_of_attribute,
+    sanitized_label,
 };
 pub use yaml::{
     Node as YamlNode, SyntaxError as YamlError, Value, emit as to_yaml_document,

@@ -9,7 +9,9 @@ mod tenant;
 
 pub(crate) use components::LOG_LEVELS;
 pub use components::MAX_BLOOM_SHARD_BYTES;
-pub use tenant::{PROCESSORS, increasing_buckets, is_trace_id_label, label_of_attribute};
+pub use tenant::{
+    PROCESSORS, increasing_buckets, is_trace_id_label, label_of_attribute, sanitized_label,
+};
 pub(crate) use tenant::{dedicated_columns, ignored_by_generator, limits};
 
 use crate::{

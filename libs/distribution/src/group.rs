@@ -52,17 +52,8 @@ pub(crate) struct Group {
     /// Index into the sets of the placement.
     pub(crate) set: usize,
     pub(crate) spans: u64,
-    /// See `SpanRun.origin`.
-    pub(crate) origin: u64,
-    runs: Vec<Run>,
-}
-
-/// See `SpanRun`; the indices are those of the walk.
-#[derive(Debug, Clone)]
-struct Run {
-    resource: u32,
-    scope: u32,
-    scope_spans: Bytes,
+    /// Their indices are those of the walk.
+    runs: Vec<SpanRun>,
 }
 
 /// All groups of an export with what they refer to.
@@ -128,8 +119,7 @@ impl<'a> Grouping<'a> {
         let group = |gathered: Gathered| Group {
             set: gathered.set,
             spans: gathered.spans,
-            origin: origin_of(gathered.set),
-            runs: runs_of(&gathered.pieces, request, walk),
+            runs: runs_of(&gathered.pieces, request, walk, origin_of(gathered.set)),
         };
         Export {
             tenant: tenant.to_owned(),
@@ -143,17 +133,12 @@ impl<'a> Grouping<'a> {
 impl Export {
     /// All spans of the push go to one replica set.
     pub(crate) fn whole(push: PushRequest, set: usize, spans: u64, origin: u64) -> Self {
-        let run = |run: SpanRun| Run {
-            resource: run.resource,
-            scope: run.scope,
-            scope_spans: run.scope_spans,
-        };
-        let runs = push.runs.into_iter().map(run).collect();
+        let runs = push.runs.into_iter().map(|run| SpanRun { origin, ..run }).collect();
         Self {
             tenant: push.tenant,
             resources: push.resources,
             scopes: push.scopes,
-            groups: vec![Group { set, spans, origin, runs }],
+            groups: vec![Group { set, spans, runs }],
         }
     }
 
@@ -164,12 +149,10 @@ impl Export {
         let count = groups.clone().map(|group| self.groups[group].runs.len()).sum();
         let mut runs = Vec::with_capacity(count);
         for group in groups {
-            let group = &self.groups[group];
-            runs.extend(group.runs.iter().map(|run| SpanRun {
+            runs.extend(self.groups[group].runs.iter().map(|run| SpanRun {
                 resource: resources.index(run.resource),
                 scope: scopes.index(run.scope),
-                scope_spans: run.scope_spans.clone(),
-                origin: group.origin,
+                ..run.clone()
             }));
         }
         let (resources, scopes) = (resources.chosen, scopes.chosen);
@@ -214,7 +197,7 @@ enum Place {
 }
 
 /// The runs of the pieces, which are in the order of the request.
-fn runs_of(pieces: &[Piece], request: &Bytes, walk: &ExportWalk) -> Vec<Run> {
+fn runs_of(pieces: &[Piece], request: &Bytes, walk: &ExportWalk, origin: u64) -> Vec<SpanRun> {
     let mut places = Vec::with_capacity(pieces.len());
     let mut copied = Vec::new();
     for of_run in pieces.chunk_by(|left, right| left.run == right.run) {
@@ -236,7 +219,7 @@ fn runs_of(pieces: &[Piece], request: &Bytes, walk: &ExportWalk) -> Vec<Run> {
             Place::Request(range) => request.slice(range),
             Place::Copied(range) => copied.slice(range),
         };
-        Run { resource: run.resource, scope: run.scope, scope_spans }
+        SpanRun { resource: run.resource, scope: run.scope, scope_spans, origin }
     };
     places.into_iter().map(run).collect()
 }

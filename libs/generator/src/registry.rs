@@ -33,7 +33,7 @@ use settings::{valid_trace_id_label, windows};
 pub(crate) use collect::Collected;
 pub(crate) use histograms::NativeSettings;
 use labels::free_name;
-pub(crate) use labels::{InvalidUtf8, Label, Labels, cut, sanitized};
+pub(crate) use labels::{InvalidUtf8, Label, Labels, cut};
 pub(crate) use metric::{Alias, Kind, MetricId, MetricSpec, Processor};
 pub(crate) use observe::{Adjusted, Handle};
 pub(crate) use settings::{

@@ -72,18 +72,13 @@ impl IntoResponse for Refusal {
     }
 }
 
-/// All methods of `/api/overrides`, to be mounted below the API prefix. There are no routes if the section
-/// `overrides.user_configurable_overrides` is not enabled, so that the settings have no bucket.
-pub fn router(overrides: Arc<Overrides>, tenancy: Tenancy) -> Router {
-    read_router(Arc::clone(&overrides), tenancy.clone()).merge(change_router(overrides, tenancy))
-}
-
-/// The methods of [`router`] that show limits.
+/// The methods of `/api/overrides` that show limits, to be mounted below the API prefix. There are no routes if the
+/// section `overrides.user_configurable_overrides` is not enabled, so that the settings have no bucket.
 pub fn read_router(overrides: Arc<Overrides>, tenancy: Tenancy) -> Router {
     route(overrides, tenancy, get(read))
 }
 
-/// The methods of [`router`] that change limits.
+/// The methods that change limits, as [`read_router`].
 pub fn change_router(overrides: Arc<Overrides>, tenancy: Tenancy) -> Router {
     route(overrides, tenancy, post(replace).patch(patch).delete(delete))
 }

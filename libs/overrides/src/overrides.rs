@@ -135,11 +135,6 @@ impl Overrides {
         Arc::new(move |tenant| overrides.of(tenant))
     }
 
-    /// The limits of tenants that have none in the file or from the API.
-    pub fn defaults(&self) -> Arc<Limits> {
-        Arc::clone(&self.current.load().defaults)
-    }
-
     /// Why the metrics generator makes no series of tenants that have the defaults; `None` if it does.
     pub fn unusable_defaults(&self) -> Option<&str> {
         self.unusable_defaults.as_deref()

@@ -4,14 +4,9 @@ mod convert;
 mod document;
 mod duration;
 mod merge;
-mod place;
 pub(crate) mod store;
 mod validate;
 
-pub use document::{
-    UserCostAttribution, UserDimensionMapping, UserFilterPolicy, UserGenerator, UserHostInfo,
-    UserLimits, UserMatchAttribute, UserPolicyMatch, UserProcessor, UserServiceGraphs,
-    UserSpanMetrics,
-};
+pub(crate) use document::UserLimits;
 pub(crate) use merge::{conflicts, merge};
 pub(crate) use validate::validate;

@@ -299,15 +299,14 @@ pub(crate) fn channels(
     let tls =
         client.tls_enabled.then(|| tactus_tls::from_config::grpc_client(section, &client.tls));
     let tls = tls.map(tactus_tls::ClientTls::load).transpose()?;
-    let built_in = ChannelSettings::default();
+    let connect_timeout = client.connect_timeout.non_zero();
     Ok(ChannelSettings {
-        connect_timeout: client.connect_timeout.non_zero().unwrap_or(built_in.connect_timeout),
+        connect_timeout: connect_timeout.unwrap_or(ChannelSettings::default().connect_timeout),
         max_receive_bytes: client.max_recv_msg_size,
         max_send_bytes: client.max_send_msg_size,
         compression,
         tls,
         internal_token: internal_token(authenticator),
-        ..built_in
     })
 }
 

@@ -83,21 +83,21 @@ impl Blocks {
         metrics: Arc<Metrics>,
     ) -> Self {
         let readers = Cache::builder()
-            .max_capacity(settings.footer_cache_bytes)
+            .max_capacity(settings.section.footer_cache_bytes)
             .weigher(|_, reader: &DataReader| reader_weight(reader))
             .build();
         let unlisted =
             Cache::builder().max_capacity(MAX_UNLISTED).time_to_live(UNLISTED_FOR).build();
         let blooms = Cache::builder()
-            .max_capacity(settings.bloom_cache_bytes)
+            .max_capacity(settings.section.bloom_cache_bytes)
             .weigher(|_, bloom: &BloomShard| {
                 u32::try_from(bloom.heap_bytes() + BLOOM_ENTRY_BYTES).unwrap_or(u32::MAX)
             })
             .build();
-        let columns = (settings.column_cache_bytes > 0)
-            .then(|| Arc::new(ColumnCache::new(settings.column_cache_bytes)));
+        let column_bytes = settings.column_cache_bytes();
+        let columns = (column_bytes > 0).then(|| Arc::new(ColumnCache::new(column_bytes)));
         let summaries =
-            Summaries::new(bucket.clone(), settings.caches.clone(), settings.summary_cache_bytes);
+            Summaries::new(bucket.clone(), settings.caches.clone(), settings.summary_cache_bytes());
         let duplicates = Duplicates::new(DUPLICATES_BYTES);
         let weight =
             |_: &_, spans: &Arc<[u64]>| u32::try_from(spans.len() * 8 + 96).unwrap_or(u32::MAX);

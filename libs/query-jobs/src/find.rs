@@ -106,7 +106,7 @@ async fn read_from_block(
         return Ok(Part { inspected_bytes: bloom_bytes, ..Part::default() });
     }
     let shared = Arc::clone(inner);
-    let timeout = inner.settings.trace_timeout;
+    let timeout = inner.settings.section.trace_by_id.query_timeout.as_std();
     let options = inner.options(tenant, &["trace"], context);
     let options = JobOptions { timeout, bypasses_caches, ..options };
     let wanted = Arc::clone(wanted);

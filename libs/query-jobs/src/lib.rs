@@ -40,9 +40,7 @@ mod test_blocks;
 #[cfg(test)]
 mod tests;
 
-pub use recent::{RecentData, RecentParts, RecentSettings};
+pub use recent::{RecentData, RecentParts};
 pub use service::Querier;
 pub use settings::{BloomAdmission, Settings};
-pub use worker::{
-    Dial, Inbound, Outbound, Slots, Worker, WorkerSettings, addresses_of, dial_by, keep_resolving,
-};
+pub use worker::{Dial, Inbound, Outbound, Worker, addresses_of, dial_by, keep_resolving};

@@ -27,7 +27,8 @@ impl QuerierState {
         texts: &[&str],
         context: QueryContext,
     ) -> JobOptions {
-        let (timeout, line) = (self.settings.search_timeout, Line::of(tenant, texts));
+        let (timeout, line) =
+            (self.settings.section.search.query_timeout.as_std(), Line::of(tenant, texts));
         JobOptions { timeout, line, context, explain: false, bypasses_caches: false }
     }
 }

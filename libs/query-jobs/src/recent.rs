@@ -16,6 +16,7 @@ mod tests;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tactus_config::sections::querier::Querier as Section;
 use tactus_ring::{Instance, LookBack, Operation, ReadSet, Ring, RingView, Tolerance, token_for};
 use tactus_rpc::IngesterOf;
 use tactus_server::bodies::Bodies;
@@ -23,46 +24,13 @@ use tactus_telemetry::metrics::{CounterVec, Kind, Registry};
 
 use shard_sizes::ShardSizes;
 
-/// Settings of reads of recent data.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RecentSettings {
-    /// Time for a call, but that of a trace by id (`querier.search.query_timeout`).
-    pub search_timeout: Duration,
-    /// Time for the call of a trace by id (`querier.trace_by_id.query_timeout`).
-    pub trace_timeout: Duration,
-    /// As many ingesters as need not answer are asked only after this time, or when another one fails
-    /// (`querier.extra_query_delay`).
-    pub extra_query_delay: Duration,
-    /// Once the answer is complete, the other ingesters are waited for this long (`querier.late_ingester_grace`).
-    pub late_grace: Duration,
-    /// Ask only a tenant's shard, and what may have been in it this long ago, once its size was the same for as long; `None`
-    /// asks all ingesters (`querier.shuffle_sharding_ingesters_enabled` and `…_lookback_period`).
-    pub shard_look_back: Option<Duration>,
+/// The parts of [`RecentData`].
+pub struct RecentParts {
+    /// The section `querier`.
+    pub section: Section,
     /// A trace by id asks only the trace's replicas, unless an ingester joined or the size of the shard changed within this
     /// time (`querier.query_relevant_ingesters`; time until a block is written and its spans given up).
     pub relevant_look_back: Option<Duration>,
-    /// An answer with gaps is an error (`querier.strict_recent_reads`).
-    pub strict: bool,
-}
-
-impl Default for RecentSettings {
-    fn default() -> Self {
-        Self {
-            search_timeout: Duration::from_secs(30),
-            trace_timeout: Duration::from_secs(10),
-            extra_query_delay: Duration::ZERO,
-            late_grace: Duration::from_millis(100),
-            shard_look_back: None,
-            relevant_look_back: None,
-            strict: false,
-        }
-    }
-}
-
-/// The parts of [`RecentData`].
-pub struct RecentParts {
-    /// Settings.
-    pub settings: RecentSettings,
     /// The ingesters.
     pub ring: Arc<Ring>,
     /// The connections to the ingesters.
@@ -83,7 +51,7 @@ pub struct RecentData {
     partial: CounterVec<1>,
 }
 
-tactus_telemetry::debug_of!(it: RecentData { settings = it.parts.settings });
+tactus_telemetry::debug_of!(it: RecentData { section = it.parts.section });
 
 impl RecentData {
     /// The recent data of these ingesters.
@@ -113,9 +81,11 @@ impl RecentData {
     /// The ingesters to ask for something of a tenant.
     fn read_set(&self, tenant: &str) -> ReadSet {
         let view = self.parts.ring.view();
-        let Some(look_back) = self.parts.settings.shard_look_back else {
+        let section = &self.parts.section;
+        if !section.shuffle_sharding_ingesters_enabled {
             return all_that_hold_a_span(&view);
-        };
+        }
+        let look_back = section.shuffle_sharding_ingesters_lookback_period.as_std();
         let size = (self.parts.shard_size_of)(tenant);
         if !self.shard_sizes.is_settled(tenant, size, look_back) || view.has_pending() {
             return all_that_hold_a_span(&view);
@@ -126,7 +96,7 @@ impl RecentData {
 
     /// The ingesters to ask for a trace.
     fn read_set_of_trace(&self, tenant: &str, trace_id: &[u8]) -> ReadSet {
-        let relevant = self.parts.settings.relevant_look_back;
+        let relevant = self.parts.relevant_look_back;
         let replicas = relevant.and_then(|time| self.replicas_of_trace(tenant, trace_id, time));
         replicas.unwrap_or_else(|| self.read_set(tenant))
     }

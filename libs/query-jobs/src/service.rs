@@ -54,13 +54,13 @@ impl Querier {
             Metrics::show_cache(registry, Arc::clone(columns));
         }
         let pool = Pool::new(
-            settings.max_concurrent_jobs,
-            settings.threads,
-            settings.max_job_memory_bytes,
+            settings.max_concurrent_jobs(),
+            settings.threads(),
+            settings.max_job_memory_bytes(),
         )
         .holding(Arc::clone(&settings.query_memory))
         .counting(metrics.waiting.clone());
-        Metrics::show_slots(registry, settings.max_concurrent_jobs);
+        Metrics::show_slots(registry, settings.max_concurrent_jobs());
         Self { inner: Arc::new(QuerierState { settings, pool, blocks, metrics }) }
     }
 
@@ -186,7 +186,7 @@ impl Protocol for Querier {
         let options = JobOptions { explain: metrics.explain, ..options };
         let counted = request.counted_block_ids.iter().map(|id| parse_block_id(id));
         let counted = counted.collect::<Result<Vec<_>>>()?;
-        let max_bytes = self.inner.settings.max_job_memory_bytes;
+        let max_bytes = self.inner.settings.max_job_memory_bytes();
         let job = move |blocks: &Blocks, meta: &BlockMeta, job: &Job| {
             BlockSeries::compile(metrics.clone(), counted.clone(), max_bytes)?
                 .run(blocks, meta, &part, job)

@@ -6,6 +6,7 @@ use std::thread::available_parallelism;
 use std::time::Duration;
 
 use tactus_cache::Caches;
+use tactus_config::sections::querier::Querier as Section;
 use tactus_model::OfTenant;
 use tactus_server::bodies::Bodies;
 use tactus_work::memory::QueryMemory;
@@ -13,27 +14,8 @@ use tactus_work::memory::QueryMemory;
 /// Settings of a querier.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Jobs that run at a time (`querier.max_concurrent_queries`).
-    pub max_concurrent_jobs: usize,
-    /// Threads that work at a time, of all jobs together (`querier.max_threads`). Threads that wait for storage do
-    /// not count.
-    pub threads: usize,
-    /// Bytes that all jobs together may hold of decoded row groups (`querier.max_job_memory_bytes`). Jobs wait for each
-    /// other; one that needs more for a single row group fails.
-    pub max_job_memory_bytes: u64,
-    /// Time for one search, tags or values job (`querier.search.query_timeout`).
-    pub search_timeout: Duration,
-    /// Time for the blocks of one trace by id job (`querier.trace_by_id.query_timeout`).
-    pub trace_timeout: Duration,
-    /// Memory for footers of blocks (`querier.footer_cache_bytes`). An open local block counts 64 KiB at least, for its
-    /// file descriptor.
-    pub footer_cache_bytes: u64,
-    /// Memory for decoded columns (`querier.column_cache_bytes`); 0 keeps none.
-    pub column_cache_bytes: u64,
-    /// Memory for bloom filters (`querier.bloom_cache_bytes`).
-    pub bloom_cache_bytes: u64,
-    /// Memory for what summaries of blocks tell of values (`querier.summary_cache_bytes`).
-    pub summary_cache_bytes: u64,
+    /// The section `querier`. What it leaves open, as the sizes of caches, is decided in it.
+    pub section: Section,
     /// Caches on the network, below those in memory.
     pub caches: Caches,
     /// Whose bloom filters are put into a cache on the network.
@@ -46,18 +28,46 @@ pub struct Settings {
     pub max_condition_groups: OfTenant<usize>,
 }
 
+impl Settings {
+    /// Memory for decoded columns; 0 keeps none.
+    pub(crate) fn column_cache_bytes(&self) -> u64 {
+        self.section.column_cache_bytes.max(0).cast_unsigned()
+    }
+
+    /// Memory for what summaries of blocks tell of values.
+    pub(crate) fn summary_cache_bytes(&self) -> u64 {
+        self.section.summary_cache_bytes.max(0).cast_unsigned()
+    }
+
+    /// Jobs that run at a time.
+    pub(crate) fn max_concurrent_jobs(&self) -> usize {
+        self.section.max_concurrent_queries.max(1)
+    }
+
+    /// Bytes that all jobs together may hold of decoded row groups. Jobs wait for each other; one that needs more for a
+    /// single row group fails.
+    pub(crate) fn max_job_memory_bytes(&self) -> u64 {
+        self.section.max_job_memory_bytes.max(1)
+    }
+
+    /// Threads that work at a time, of all jobs together. Threads that wait for storage do not count.
+    pub(crate) fn threads(&self) -> usize {
+        match self.section.max_threads {
+            0 => available_parallelism().map_or(2, NonZero::get),
+            threads => threads,
+        }
+    }
+}
+
 impl Default for Settings {
     fn default() -> Self {
-        Self {
-            max_concurrent_jobs: 20,
-            threads: available_parallelism().map_or(2, NonZero::get),
-            max_job_memory_bytes: 1 << 30,
-            search_timeout: Duration::from_secs(30),
-            trace_timeout: Duration::from_secs(10),
-            footer_cache_bytes: 32 << 20,
+        let section = Section {
             column_cache_bytes: 128 << 20,
-            bloom_cache_bytes: 32 << 20,
             summary_cache_bytes: 64 << 20,
+            ..Section::default()
+        };
+        Self {
+            section,
             caches: Caches::default(),
             bloom_admission: BloomAdmission::default(),
             answer_memory: Bodies::unbounded(),

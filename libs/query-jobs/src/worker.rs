@@ -18,10 +18,10 @@ mod tests;
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
+use tactus_config::sections::querier::Querier as Section;
 use tactus_proto::tactus::v1::FrontendMessage;
 use tactus_rpc::jobs::JobServices;
 use tactus_server::bodies::Bodies;
@@ -41,42 +41,14 @@ pub type Dial =
 /// The messages of a frontend.
 pub type Inbound = BoxStream<'static, Result<FrontendMessage, Status>>;
 
-/// Settings of a worker.
-#[derive(Debug, Clone)]
-pub struct WorkerSettings {
-    /// Names this querier in logs. What frontends tell queriers apart by is longer, so that no two have the same.
-    pub id: String,
-    /// Jobs at a time.
-    pub slots: Slots,
-    /// Largest message that is taken, in bytes (`grpc_client_config.max_recv_msg_size`).
-    pub max_receive_bytes: usize,
-    /// Largest message that is sent, in bytes (`grpc_client_config.max_send_msg_size`). A job with a larger answer fails.
-    pub max_send_bytes: usize,
-    /// When the querier stops, its jobs may take this long.
-    pub grace: Duration,
-}
-
-/// Jobs that a querier runs at a time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Slots {
-    /// For all frontends together, at least one for each.
-    Shared(usize),
-    /// For each frontend.
-    Each(usize),
-}
-
-impl Slots {
-    /// The slots for the frontend at this place of this many.
-    fn of(self, place: usize, frontends: usize) -> usize {
-        match self {
-            Self::Each(slots) => slots.max(1),
-            Self::Shared(slots) => {
-                let frontends = frontends.max(1);
-                let extra = usize::from(place < slots % frontends);
-                (slots / frontends + extra).max(1)
-            }
-        }
+/// Jobs that a querier runs at a time for the frontend at this place of this many.
+fn slots_of(section: &Section, place: usize, frontends: usize) -> usize {
+    if !section.frontend_worker.match_max_concurrent {
+        return section.frontend_worker.parallelism.max(1);
     }
+    let (slots, frontends) = (section.max_concurrent_queries, frontends.max(1));
+    let extra = usize::from(place < slots % frontends);
+    (slots / frontends + extra).max(1)
 }
 
 /// A worker.
@@ -86,7 +58,9 @@ pub struct Worker {
 }
 
 struct Shared {
-    settings: WorkerSettings,
+    section: Section,
+    /// What frontends tell this querier apart by: its name, and more, so that no two have the same.
+    id: String,
     services: JobServices,
     /// Memory of answers until they are sent.
     memory: Arc<Bodies>,
@@ -95,7 +69,7 @@ struct Shared {
     requests: RequestMetrics,
 }
 
-tactus_telemetry::debug_of!(it: Worker { settings = it.shared.settings });
+tactus_telemetry::debug_of!(it: Worker { section = it.shared.section });
 
 /// The stream to one frontend.
 struct Frontend {
@@ -104,9 +78,9 @@ struct Frontend {
 }
 
 impl Worker {
-    /// A worker whose jobs these services run. `memory`: of answers, until they are sent.
+    /// A worker whose jobs these services run. `section`: `querier`. `memory`: of answers, until they are sent.
     pub fn new(
-        settings: WorkerSettings,
+        section: Section,
         services: JobServices,
         memory: Arc<Bodies>,
         dial: Dial,
@@ -117,9 +91,10 @@ impl Worker {
             "Jobs of query-frontends that were run.",
         );
         let random = RandomState::new().build_hasher().finish();
-        let settings = WorkerSettings { id: format!("{}-{random:016x}", settings.id), ..settings };
+        let id = format!("{}-{random:016x}", section.frontend_worker.id);
         let requests = RequestMetrics::register(registry);
-        Self { shared: Arc::new(Shared { settings, services, memory, dial, executed, requests }) }
+        let shared = Shared { section, id, services, memory, dial, executed, requests };
+        Self { shared: Arc::new(shared) }
     }
 
     /// Works for the frontends at these addresses (`host:port`), as they change, until `stop`. Returns when the jobs that
@@ -157,7 +132,7 @@ impl Worker {
             stays
         });
         for (place, address) in wanted.iter().enumerate() {
-            let slots = self.shared.settings.slots.of(place, wanted.len());
+            let slots = slots_of(&self.shared.section, place, wanted.len());
             if let Some(frontend) = frontends.get(address) {
                 frontend.slots.send_if_modified(|known| std::mem::replace(known, slots) != slots);
                 continue;

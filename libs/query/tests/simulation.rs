@@ -18,9 +18,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use tactus_config::{GoDuration, sections::querier::Querier as Section};
 use tactus_proto::tactus::v1::FindTraceRequest;
 use tactus_query::{JobQueue, QueueSettings};
-use tactus_query_jobs::{Slots, Worker, WorkerSettings};
+use tactus_query_jobs::Worker;
 use tactus_rpc::jobs::JobServices;
 use tactus_server::bodies::Bodies;
 use tactus_telemetry::metrics::Registry;
@@ -257,16 +258,14 @@ async fn querier(name: &'static str, seed: u64, world: Arc<World>) -> turmoil::R
     world.running.lock().unwrap().insert(name, Arc::clone(&running));
     let services = Services::new(seed, running);
     let jobs = JobServices { querier: Arc::new(services.clone()), ingester: Arc::new(services) };
-    let settings = WorkerSettings {
-        id: name.to_owned(),
-        slots: Slots::Shared(SLOTS),
-        max_receive_bytes: 1 << 20,
-        max_send_bytes: 1 << 20,
-        grace: Duration::from_secs(5),
-    };
+    let mut section = Section { max_concurrent_queries: SLOTS, ..Section::default() };
+    section.search.query_timeout = GoDuration::seconds(5);
+    section.frontend_worker.id = name.to_owned();
+    section.frontend_worker.grpc_client_config.max_recv_msg_size = 1 << 20;
+    section.frontend_worker.grpc_client_config.max_send_msg_size = 1 << 20;
     let addresses = FRONTENDS.map(|name| format!("{name}:{}", wire::PORT)).to_vec();
     let (_addresses, receiver) = watch::channel(addresses);
-    let worker = Worker::new(settings, jobs, Bodies::unbounded(), wire::dial(), &Registry::new());
+    let worker = Worker::new(section, jobs, Bodies::unbounded(), wire::dial(), &Registry::new());
     worker.run(receiver, CancellationToken::new()).await;
     Ok(())
 }

@@ -64,9 +64,6 @@ pub enum RingError {
         /// Addresses of the replicas that are not live.
         unhealthy: Vec<String>,
     },
-    /// A read of the whole ring would miss data.
-    #[error("too many unhealthy instances in the ring")]
-    TooManyUnhealthy,
 }
 
 fn unhealthy_text(addresses: &[String]) -> String {

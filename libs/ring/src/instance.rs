@@ -1,6 +1,5 @@
 //! One member of a ring.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -89,8 +88,6 @@ pub struct Instance {
     pub read_only: bool,
     /// When `read_only` last changed, in Unix seconds of its own clock; 0 if never.
     pub read_only_updated: i64,
-    /// Versions of the features that it supports, by feature number.
-    pub versions: BTreeMap<u64, u64>,
     /// Whether its last heartbeat is within the ring's timeout.
     pub alive: bool,
 }
@@ -110,7 +107,6 @@ impl Instance {
             registered: 0,
             read_only: false,
             read_only_updated: 0,
-            versions: BTreeMap::new(),
             alive: true,
         }
     }

@@ -382,7 +382,6 @@ impl Entry<'_> {
             registered: claim.registered,
             read_only: claim.read_only,
             read_only_updated: claim.read_only_updated,
-            versions: claim.versions.clone(),
             alive: ledger.is_alive(self.node, now, timeout),
         }
     }

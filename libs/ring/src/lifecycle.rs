@@ -72,7 +72,6 @@ impl Lifecycler {
             registered,
             read_only: false,
             read_only_updated: 0,
-            versions: settings.versions.clone(),
         };
         let inner = Arc::new(Inner {
             key: claim.key(),
@@ -102,16 +101,6 @@ impl Lifecycler {
             }
         }
         Self(inner)
-    }
-
-    /// Name of the instance.
-    pub fn id(&self) -> &str {
-        &self.0.settings.id
-    }
-
-    /// The ring.
-    pub fn ring(&self) -> &Arc<Ring> {
-        &self.0.ring
     }
 
     /// Where the instance is in its life.

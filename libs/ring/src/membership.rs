@@ -34,6 +34,9 @@ use crate::ring::Ring;
 use crate::settings::{GossipSettings, LifecyclerSettings, MembershipSettings, WatchSettings};
 use crate::transport::{GossipTransport, Known, Listener, Reachability, Room, Wire};
 
+/// A member that died is remembered for this long; newcomers are told for half of it.
+const DEAD_MEMBER_RETENTION: Duration = Duration::from_secs(6 * 3600);
+
 /// This process's participation in the cluster. Clones share it. When the last one is dropped without
 /// [`Membership::shutdown`], the process stops its gossip without announcing that it leaves.
 #[derive(Clone)]
@@ -217,10 +220,10 @@ async fn open(
             sampling_window_size: 100,
             max_interval: settings.interval * 10,
             initial_interval: settings.interval * 2,
-            dead_node_grace_period: settings.dead_member_retention,
+            dead_node_grace_period: DEAD_MEMBER_RETENTION,
             ..FailureDetectorConfig::default()
         },
-        marked_for_deletion_grace_period: settings.dead_member_retention / 4,
+        marked_for_deletion_grace_period: DEAD_MEMBER_RETENTION / 4,
         catchup_callback: None,
         extra_liveness_predicate: None,
     };

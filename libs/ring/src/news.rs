@@ -1,7 +1,5 @@
 //! What members announce to each other ("news"): the keys and values of the gossip.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::instance::State;
@@ -65,8 +63,6 @@ pub(crate) struct Claim {
     pub(crate) read_only: bool,
     #[serde(default)]
     pub(crate) read_only_updated: i64,
-    #[serde(default)]
-    pub(crate) versions: BTreeMap<u64, u64>,
 }
 
 impl Claim {

@@ -73,18 +73,14 @@ pub struct GossipSettings {
     pub interval: Duration,
     /// Seeds are resolved, and those not in the cluster told of it, this often.
     pub rejoin_interval: Duration,
-    /// Longest wait at start for the news of others; a process that cannot join goes on alone.
-    pub join_wait: Duration,
     /// First and longest delay between attempts to join while alone.
     pub join_backoff: (Duration, Duration),
-    /// Fail at start unless this many others were reached within `join_wait`.
+    /// Fail at start unless this many others were reached in the first seconds.
     pub abort_unless_reached: Option<usize>,
     /// Fail when this many attempts to join found nobody.
     pub abort_after_attempts: Option<u32>,
     /// Longest wait for others to see a goodbye.
     pub leave_timeout: Duration,
-    /// A member that died is remembered for this long; newcomers are told for half of it.
-    pub dead_member_retention: Duration,
     /// Limits and security of the connections.
     pub transport: TransportSettings,
     /// The network; TCP but in simulations.
@@ -102,12 +98,10 @@ impl GossipSettings {
             join: Vec::new(),
             interval: Duration::from_secs(1),
             rejoin_interval: Duration::from_secs(30),
-            join_wait: Duration::from_secs(5),
             join_backoff: (Duration::from_secs(1), Duration::from_secs(60)),
             abort_unless_reached: None,
             abort_after_attempts: None,
             leave_timeout: Duration::from_secs(20),
-            dead_member_retention: Duration::from_secs(6 * 3600),
             transport: TransportSettings::default(),
             network: Arc::new(Tcp),
         }
@@ -200,8 +194,6 @@ pub struct LifecyclerSettings {
     pub unregister: bool,
     /// Sleep before the ring is left.
     pub final_sleep: Duration,
-    /// Versions of the features that it supports, by feature number.
-    pub versions: std::collections::BTreeMap<u64, u64>,
 }
 
 impl LifecyclerSettings {
@@ -220,7 +212,6 @@ impl LifecyclerSettings {
             heartbeat_timeout: Duration::from_secs(60),
             unregister: true,
             final_sleep: Duration::ZERO,
-            versions: std::collections::BTreeMap::new(),
         }
     }
 }

@@ -51,8 +51,6 @@ pub struct TransportSettings {
     pub idle_timeout: Duration,
     /// Most connections, in each direction.
     pub max_connections: usize,
-    /// Messages that wait for one peer; more are dropped.
-    pub peer_queue: usize,
     /// Messages received that wait to be worked on.
     pub inbox: usize,
     /// Largest message; decompressed it may be four times as large.
@@ -75,7 +73,6 @@ impl Default for TransportSettings {
             write_timeout: Duration::from_secs(5),
             idle_timeout: Duration::from_secs(60),
             max_connections: 1024,
-            peer_queue: 16,
             inbox: 64,
             max_message_bytes: 1 << 20,
             server_tls: None,

@@ -21,6 +21,13 @@ use tonic::{
 /// Up to this many addresses are kept without checking which are in use.
 pub(crate) const KEPT_ADDRESSES: usize = 256;
 
+/// Once there are many, one that was not used for this long is forgotten.
+pub(crate) const IDLE: Duration = Duration::from_secs(600);
+/// A ping is sent after this time without traffic. If it stays unanswered, the connection is closed.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
+/// How long a ping may stay unanswered.
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// How messages are compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Compression {
@@ -37,10 +44,6 @@ pub enum Compression {
 pub struct ChannelSettings {
     /// Time for one attempt to connect.
     pub connect_timeout: Duration,
-    /// A ping is sent after this time without traffic. If it stays unanswered, the connection is closed.
-    pub keepalive_interval: Duration,
-    /// How long a ping may stay unanswered.
-    pub keepalive_timeout: Duration,
     /// Largest message to receive, in bytes.
     pub max_receive_bytes: usize,
     /// Largest message to send, in bytes.
@@ -51,8 +54,6 @@ pub struct ChannelSettings {
     pub tls: Option<Arc<ClientTls>>,
     /// Returns the secret that goes with each call, if the cluster uses one.
     pub internal_token: Option<Arc<dyn Fn() -> String + Send + Sync>>,
-    /// Once there are many addresses, one that was not used for this long is forgotten.
-    pub idle: Duration,
 }
 
 tactus_telemetry::debug_of!(it: ChannelSettings { connect_timeout = it.connect_timeout, compression = it.compression, tls = it.tls.is_some() });
@@ -61,14 +62,11 @@ impl Default for ChannelSettings {
     fn default() -> Self {
         Self {
             connect_timeout: Duration::from_secs(5),
-            keepalive_interval: Duration::from_secs(20),
-            keepalive_timeout: Duration::from_secs(10),
             max_receive_bytes: 100 << 20,
             max_send_bytes: 100 << 20,
             compression: Compression::None,
             tls: None,
             internal_token: None,
-            idle: Duration::from_secs(600),
         }
     }
 }
@@ -105,11 +103,6 @@ impl Channels {
         Self(Arc::new(Shared { settings: Arc::new(settings), by_address: Mutex::default() }))
     }
 
-    /// Once there are many addresses, one that was not used for this long is forgotten.
-    pub(crate) fn idle(&self) -> Duration {
-        self.0.settings.idle
-    }
-
     /// The connection to `host:port`, which need not be up. Errors: not an address.
     pub fn at(&self, address: &str) -> Result<Connection, Error> {
         let settings = Arc::clone(&self.0.settings);
@@ -119,7 +112,7 @@ impl Channels {
             return Ok(Connection { channel: channel.clone(), settings });
         }
         if by_address.len() >= KEPT_ADDRESSES {
-            by_address.retain(|_, (_, used)| used.elapsed() < settings.idle);
+            by_address.retain(|_, (_, used)| used.elapsed() < IDLE);
         }
         let channel = connect(address, &settings)?;
         by_address.insert(address.to_owned(), (channel.clone(), Instant::now()));
@@ -133,8 +126,8 @@ fn connect(address: &str, settings: &ChannelSettings) -> Result<Channel, Error> 
         .map_err(|_| Error::Address(address.to_owned()))?
         .connect_timeout(settings.connect_timeout)
         .tcp_nodelay(true)
-        .http2_keep_alive_interval(settings.keepalive_interval)
-        .keep_alive_timeout(settings.keepalive_timeout)
+        .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
+        .keep_alive_timeout(KEEPALIVE_TIMEOUT)
         .keep_alive_while_idle(true)
         // A push may have many megabytes. With the default window of 64 KiB it would wait for the other side again and
         // again.

@@ -21,8 +21,7 @@ use tonic::{Request, Response, Status};
 use tracing::Instrument;
 
 use crate::{
-    channels::KEPT_ADDRESSES,
-    channels::{Channels, Connection},
+    channels::{Channels, Connection, IDLE, KEPT_ADDRESSES},
     client_of,
     frame::{framed, message_of, take_frame},
     pushes::{MAX_STREAMED_BYTES, PushStream, Pushed},
@@ -58,8 +57,7 @@ impl Ingesters {
             return known.ingester.clone();
         }
         if known.len() >= KEPT_ADDRESSES {
-            let idle = self.channels.idle();
-            known.retain(|_, known| known.used.elapsed() < idle);
+            known.retain(|_, known| known.used.elapsed() < IDLE);
         }
         let connection = self.channels.at(address);
         let ingester = Arc::new(RemoteIngester {

@@ -53,8 +53,6 @@ pub struct HttpSettings {
     pub body_timeout: Option<Duration>,
     /// Longest time until the response begins; then 503. `None`: unlimited.
     pub request_timeout: Option<Duration>,
-    /// Whether bodies of 1 KiB and more are compressed for clients that accept it.
-    pub compress_responses: bool,
 }
 
 impl Default for HttpSettings {
@@ -68,7 +66,6 @@ impl Default for HttpSettings {
             bodies: Bodies::unbounded(),
             body_timeout: Some(Duration::from_secs(30)),
             request_timeout: None,
-            compress_responses: true,
         }
     }
 }
@@ -127,11 +124,10 @@ pub fn folder_of_prefix(prefix: &str) -> Router {
 
 fn with_middleware(router: Router, settings: &HttpSettings, metrics: RequestMetrics) -> Router {
     let bodies = Arc::clone(&settings.bodies);
-    let mut router = router.layer(middleware::from_fn_with_state(bodies, bodies::count_answer));
-    if settings.compress_responses {
-        router = router.layer(middleware::from_fn(compression::compress_response));
-    }
-    let router = router.layer(middleware::from_fn(bodies::send_answer));
+    let router = router
+        .layer(middleware::from_fn_with_state(bodies, bodies::count_answer))
+        .layer(middleware::from_fn(compression::compress_response))
+        .layer(middleware::from_fn(bodies::send_answer));
     let limits = Limits {
         bytes: settings.max_request_bytes,
         body_time: settings.body_timeout,

@@ -1,87 +1,43 @@
 //! The settings of a querier, from the configuration.
 
+use std::time::Duration;
+
 use tactus_cache::Caches;
 use tactus_config::Config;
 use tactus_process::memory;
-use tactus_query_jobs::{BloomAdmission, RecentSettings, Settings, Slots, WorkerSettings};
+use tactus_query_jobs::{BloomAdmission, Settings};
 
 /// The querier.
 pub(crate) fn settings(config: &Config, caches: &Caches) -> Settings {
-    let (querier, built_in) = (&config.querier, Settings::default());
-    Settings {
-        max_concurrent_jobs: querier.max_concurrent_queries.max(1),
-        threads: match querier.max_threads {
-            0 => built_in.threads,
-            threads => threads,
-        },
-        max_job_memory_bytes: querier.max_job_memory_bytes.max(1),
-        column_cache_bytes: memory::cache_bytes(querier.column_cache_bytes),
-        bloom_cache_bytes: querier.bloom_cache_bytes,
-        footer_cache_bytes: querier.footer_cache_bytes,
-        summary_cache_bytes: memory::result_bytes(querier.summary_cache_bytes),
-        caches: caches.clone(),
-        bloom_admission: bloom_admission(config),
-        search_timeout: querier.search.query_timeout.as_std(),
-        trace_timeout: querier.trace_by_id.query_timeout.as_std(),
-        ..built_in
-    }
-}
-
-/// Which blocks have their bloom filters cached.
-fn bloom_admission(config: &Config) -> BloomAdmission {
+    let mut section = config.querier.clone();
+    section.column_cache_bytes = memory::cache_bytes(section.column_cache_bytes).cast_signed();
+    section.summary_cache_bytes = memory::result_bytes(section.summary_cache_bytes).cast_signed();
     let trace = &config.storage.trace;
-    BloomAdmission {
+    let bloom_admission = BloomAdmission {
         max_level: trace.cache_min_compaction_level,
         max_age: trace.cache_max_block_age.as_std(),
-    }
+    };
+    Settings { section, caches: caches.clone(), bloom_admission, ..Settings::default() }
 }
 
-/// How recent data is read.
-pub(crate) fn recent(config: &Config) -> RecentSettings {
-    let querier = &config.querier;
-    let look_back = querier.shuffle_sharding_ingesters_lookback_period.as_std();
-    RecentSettings {
-        search_timeout: querier.search.query_timeout.as_std(),
-        trace_timeout: querier.trace_by_id.query_timeout.as_std(),
-        extra_query_delay: querier.extra_query_delay.as_std(),
-        late_grace: querier.late_ingester_grace.as_std(),
-        shard_look_back: querier.shuffle_sharding_ingesters_enabled.then_some(look_back),
-        relevant_look_back: querier.query_relevant_ingesters.then(|| {
-            let ingester = &config.ingester;
-            ingester.max_block_duration.as_std() + ingester.complete_block_timeout.as_std()
-        }),
-        strict: querier.strict_recent_reads,
-    }
-}
-
-/// How jobs are taken from query-frontends.
-pub(crate) fn worker(config: &Config) -> WorkerSettings {
-    let (querier, worker) = (&config.querier, &config.querier.frontend_worker);
-    WorkerSettings {
-        id: worker.id.clone(),
-        slots: match worker.match_max_concurrent {
-            true => Slots::Shared(querier.max_concurrent_queries.max(1)),
-            false => Slots::Each(worker.parallelism),
-        },
-        max_receive_bytes: worker.grpc_client_config.max_recv_msg_size,
-        max_send_bytes: worker.grpc_client_config.max_send_msg_size,
-        grace: querier.search.query_timeout.as_std(),
-    }
+/// How long ago the replicas of a trace must have been the same, for only them to be asked for it: until its spans were in
+/// blocks. `None`: all ingesters are asked.
+pub(crate) fn relevant_look_back(config: &Config) -> Option<Duration> {
+    let ingester = &config.ingester;
+    let in_blocks = ingester.max_block_duration.as_std() + ingester.complete_block_timeout.as_std();
+    config.querier.query_relevant_ingesters.then_some(in_blocks)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]
     fn replicas_of_before_are_asked_until_their_spans_are_in_blocks() {
-        let recent_of = |yaml: &str| recent(&tactus_config::from_yaml(yaml).unwrap());
+        let of = |yaml: &str| relevant_look_back(&tactus_config::from_yaml(yaml).unwrap());
         let yaml = "{querier: {query_relevant_ingesters: true}, \
                     ingester: {max_block_duration: 20m, complete_block_timeout: 10m}}";
-        let look_back = Some(Duration::from_secs(30 * 60));
-        assert_eq!(recent_of(yaml).relevant_look_back, look_back);
-        assert_eq!(recent_of("{}").relevant_look_back, None);
+        assert_eq!(of(yaml), Some(Duration::from_secs(30 * 60)));
+        assert_eq!(of("{}"), None);
     }
 }

@@ -50,7 +50,8 @@ pub async fn jobs(
         local => {
             let overrides = Arc::clone(process.overrides());
             let parts = RecentParts {
-                settings: from_config::recent(config),
+                section: config.querier.clone(),
+                relevant_look_back: from_config::relevant_look_back(config),
                 ring: cluster.ingesters().ring(),
                 ingester_at: cluster.ingester_of(process.channels(), local),
                 shard_size_of: Arc::new(move |tenant| {
@@ -72,7 +73,6 @@ pub fn part(process: &Process, services: JobServices) -> Result<Part, Error> {
     if process.cluster().is_alone() {
         return Ok(Part::new("querier"));
     }
-    let settings = from_config::worker(config);
     let frontends = &config.querier.frontend_worker;
     let section = "querier.frontend_worker.grpc_client_config";
     let channels = process.channels_of(section, &frontends.grpc_client_config)?;
@@ -87,7 +87,8 @@ pub fn part(process: &Process, services: JobServices) -> Result<Part, Error> {
         addresses
     };
     let memory = process.port_memory().bodies();
-    let worker = Worker::new(settings, services, memory, dial_by(channels), process.registry());
+    let section = config.querier.clone();
+    let worker = Worker::new(section, services, memory, dial_by(channels), process.registry());
     let (stopped, stopping) = (tokio::spawn(worker.run(addresses, stop.clone())), stop);
     let mut part = Part::new("querier");
     part.stop = Some(Box::pin(async move {

@@ -14,12 +14,7 @@ use http_body_util::BodyExt as _;
 use tactus_config::GoDuration;
 use tactus_config::sections::overrides::{Limits, ReadLimits};
 use tactus_config::sections::query_frontend::{FrontendMetrics, FrontendSearch};
-use tactus_proto::tactus::v1::ingester_server::Ingester;
-use tactus_proto::tactus::v1::{
-    FindTraceRequest, FindTraceResponse, HoldingsRequest, HoldingsResponse, MetricsRequest,
-    MetricsResponse, PushRequest, PushResponse, SearchRequest, SearchResponse, TagValuesRequest,
-    TagValuesResponse, TagsRequest, TagsResponse,
-};
+use tactus_proto::tactus::v1::{self as messages, ingester_server::Ingester};
 use tactus_query::{Frontend, Parts, Settings};
 use tactus_query_jobs::Querier;
 use tactus_server::tenancy::{TENANT_HEADER, Tenancy};
@@ -47,11 +42,9 @@ impl Engine {
     pub(crate) fn new(bucket: Bucket, tenant: &str, blocks: &Blocks) -> Self {
         let blocklist = blocks.blocklist(tenant);
         let registry = Registry::new();
-        let querier = tactus_query_jobs::Settings {
-            search_timeout: LONG,
-            trace_timeout: LONG,
-            ..tactus_query_jobs::Settings::default()
-        };
+        let mut querier = tactus_query_jobs::Settings::default();
+        querier.section.search.query_timeout = LONG.into();
+        querier.section.trace_by_id.query_timeout = LONG.into();
         let querier = Querier::new(querier, bucket, Arc::clone(&blocklist), &registry);
         // Zero means no limit.
         let read = ReadLimits { unsafe_query_hints: true, ..ReadLimits::default() };
@@ -107,45 +100,30 @@ fn settings() -> Settings {
 /// An ingester that holds nothing.
 struct NoRecentData;
 
-#[tonic::async_trait]
-impl Ingester for NoRecentData {
-    async fn push(&self, _: Request<PushRequest>) -> Result<Response<PushResponse>, Status> {
-        Err(Status::unimplemented("nothing is stored here"))
-    }
+macro_rules! answer_nothing {
+    (
+        querier: Querier {} { $($job_on_blocks:tt)* }
+        ingester: Ingester { push(PushRequest) -> PushResponse } {
+            $($kind:ident: $method:ident($request:ident) -> $answer:ident, $route:literal, $tenant:expr;)*
+        }
+    ) => {
+        #[tonic::async_trait]
+        impl Ingester for NoRecentData {
+            async fn push(
+                &self,
+                _: Request<messages::PushRequest>,
+            ) -> Result<Response<messages::PushResponse>, Status> {
+                Err(Status::unimplemented("nothing is stored here"))
+            }
 
-    async fn find_trace(
-        &self,
-        _: Request<FindTraceRequest>,
-    ) -> Result<Response<FindTraceResponse>, Status> {
-        Ok(Response::new(FindTraceResponse::default()))
-    }
-
-    async fn search(&self, _: Request<SearchRequest>) -> Result<Response<SearchResponse>, Status> {
-        Ok(Response::new(SearchResponse::default()))
-    }
-
-    async fn tags(&self, _: Request<TagsRequest>) -> Result<Response<TagsResponse>, Status> {
-        Ok(Response::new(TagsResponse::default()))
-    }
-
-    async fn tag_values(
-        &self,
-        _: Request<TagValuesRequest>,
-    ) -> Result<Response<TagValuesResponse>, Status> {
-        Ok(Response::new(TagValuesResponse::default()))
-    }
-
-    async fn metrics(
-        &self,
-        _: Request<MetricsRequest>,
-    ) -> Result<Response<MetricsResponse>, Status> {
-        Ok(Response::new(MetricsResponse::default()))
-    }
-
-    async fn holdings(
-        &self,
-        _: Request<HoldingsRequest>,
-    ) -> Result<Response<HoldingsResponse>, Status> {
-        Ok(Response::new(HoldingsResponse::default()))
-    }
+            $(async fn $method(
+                &self,
+                _: Request<messages::$request>,
+            ) -> Result<Response<messages::$answer>, Status> {
+                Ok(Response::new(messages::$answer::default()))
+            })*
+        }
+    };
 }
+
+tactus_rpc::for_all_jobs!(answer_nothing);

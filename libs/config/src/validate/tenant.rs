@@ -114,12 +114,16 @@ pub fn label_of_attribute(attribute: &str) -> String {
         .strip_prefix("resource.")
         .or_else(|| attribute.strip_prefix("span."))
         .unwrap_or(attribute);
-    let mut label: String =
-        name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
+    let mut label = sanitized_label(name);
     if label.starts_with(|c: char| c.is_ascii_digit()) {
         label.insert(0, '_');
     }
     label
+}
+
+/// Label names that come from attributes: every character but `[a-zA-Z0-9_]` becomes one `_`.
+pub fn sanitized_label(name: &str) -> String {
+    name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect()
 }
 
 fn is_label(label: &str) -> bool {

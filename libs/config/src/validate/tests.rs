@@ -219,3 +219,10 @@ fn both_block_versions_that_are_written_are_accepted() {
         assert_eq!(validate(&from_yaml(&text).unwrap()), Ok(()), "{version}");
     }
 }
+
+#[test]
+fn label_of_an_attribute_keeps_letters_digits_and_underscores() {
+    assert_eq!(sanitized_label("http.method"), "http_method");
+    assert_eq!(sanitized_label("é"), "_");
+    assert_eq!(sanitized_label("1a--b"), "1a__b");
+}

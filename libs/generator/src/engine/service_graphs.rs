@@ -157,8 +157,7 @@ impl ServiceGraphs {
         if !self.filtered.insert(key, side, expires, self.max_items()) {
             self.counted.side_overflows += 1;
         }
-        if let Some((slot, _)) = self.waiting.find(&key) {
-            self.waiting.remove(slot);
+        if self.waiting.remove(&key).is_some() {
             self.counted.dropped_edges += 1;
         }
     }
@@ -172,10 +171,12 @@ impl ServiceGraphs {
         now_ms: i64,
     ) {
         let dimensions = self.recorder.dimensions();
-        if let Some((slot, edge)) = self.waiting.find(&half.key) {
+        if let Some(edge) = self.waiting.find(&half.key) {
             self.looked_for.write_half(half, view, row, edge, dimensions);
-            if edge.is_complete() {
-                let edge = self.waiting.remove(slot);
+            if !edge.is_complete() {
+                return;
+            }
+            if let Some(edge) = self.waiting.remove(&half.key) {
                 self.record(&edge, view.interner, registry, now_ms);
             }
             return;

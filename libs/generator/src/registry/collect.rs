@@ -81,7 +81,8 @@ impl Registry {
         let native = &self.settings.native;
         self.metrics.iter_mut().flatten().for_each(|metric| metric.reset_due(native, now_ms));
         let zero_ms = zero_ms(now_ms);
-        let mut emitter = Emitter { sink, now_ms, trace_id_label: &self.trace_id_label };
+        let trace_id_label = &self.trace_id_label;
+        let mut emitter = Emitter { sink, now_ms, trace_id_label, ends: false };
         for metric in self.metrics.iter().flatten() {
             let counter = !matches!(metric.spec.kind, super::Kind::Gauge);
             for series in metric.series.iter().flatten() {
@@ -95,10 +96,12 @@ impl Registry {
         if !self.settings.staleness_markers {
             self.ended.values_mut().for_each(|ended| ended.marks = None);
         }
+        emitter.ends = true;
         for ended in self.ended.values_mut() {
             if let Some(marks) = &ended.marks {
                 ended.marked_in = Some(generation);
-                emitter.end(marks);
+                let labels = (&*marks.labels, marks.renamed.as_deref());
+                emitter.series(&marks.shown, labels, marks.reference, &marks.value, None);
             }
         }
         Collected { generation, now_ms }
@@ -134,6 +137,8 @@ struct Emitter<'a> {
     sink: &'a mut dyn Sink,
     now_ms: i64,
     trace_id_label: &'a str,
+    /// Staleness markers stand for the values.
+    ends: bool,
 }
 
 /// The series of one label set under one name. `reference` belongs to the first of them.
@@ -175,7 +180,7 @@ impl Emitter<'_> {
         if let Some(at) = zero_ms {
             self.sink.float(series, at, 0.0);
         }
-        self.sink.float(series, self.now_ms, value);
+        self.sink.float(series, self.now_ms, if self.ends { STALE } else { value });
     }
 
     /// Returns the number of series.
@@ -188,8 +193,8 @@ impl Emitter<'_> {
                 self.sink.float(&count, at, 0.0);
             }
             let sum = part.series(1, &shown.sum, None);
-            self.sink.float(&sum, self.now_ms, classic.sum * shown.scale);
-            self.sink.float(&count, self.now_ms, classic.count());
+            self.float(&sum, None, classic.sum * shown.scale);
+            self.float(&count, None, classic.count());
             number = 2;
             let mut cumulated = 0.0;
             for (slot, le) in shown.bounds.iter().enumerate() {
@@ -207,7 +212,13 @@ impl Emitter<'_> {
             if let Some(at) = zero_ms {
                 self.sink.histogram(&series, at, &native.empty());
             }
-            self.sink.histogram(&series, self.now_ms, &native.shown());
+            let value = if self.ends {
+                // The marker of a histogram is its sum.
+                NativeHistogram { sum: STALE, ..native.empty() }
+            } else {
+                native.shown()
+            };
+            self.sink.histogram(&series, self.now_ms, &value);
             histogram.exemplars.iter().for_each(|seen| self.exemplar(&series, seen));
             number += 1;
         }
@@ -226,43 +237,6 @@ impl Emitter<'_> {
             timestamp_ms: self.now_ms,
         };
         self.sink.exemplar(series, &exemplar);
-    }
-
-    /// Staleness markers.
-    fn end(&mut self, marks: &Marks) {
-        let mut reference = marks.reference;
-        for (number, shown) in marks.shown.iter().enumerate() {
-            let renamed = if number == 0 { None } else { marks.renamed.as_deref() };
-            let part = Part { shown, labels: renamed.unwrap_or(&marks.labels), reference };
-            reference += self.end_part(&part, &marks.value);
-        }
-    }
-
-    fn end_part(&mut self, part: &Part<'_>, value: &Value) -> u64 {
-        let shown = part.shown;
-        let now_ms = self.now_ms;
-        let Value::Histogram(histogram) = value else {
-            self.sink.float(&part.series(0, &shown.name, None), now_ms, STALE);
-            return 1;
-        };
-        let mut number = 0;
-        if histogram.classic.is_some() {
-            self.sink.float(&part.series(0, &shown.count, None), now_ms, STALE);
-            self.sink.float(&part.series(1, &shown.sum, None), now_ms, STALE);
-            number = 2;
-            for le in &shown.bounds {
-                let bucket = part.series(number, &shown.bucket, Some(le));
-                self.sink.float(&bucket, now_ms, STALE);
-                number += 1;
-            }
-        }
-        if let Some(native) = histogram.native.as_ref().filter(|_| shown.has_native()) {
-            // The marker of a histogram is its sum.
-            let end = NativeHistogram { sum: STALE, ..native.empty() };
-            self.sink.histogram(&part.series(number, &shown.name, None), now_ms, &end);
-            number += 1;
-        }
-        number
     }
 }
 

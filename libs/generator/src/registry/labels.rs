@@ -12,11 +12,6 @@ const FEW: usize = 32;
 /// A label: its name and its value.
 pub(crate) type Label = (Arc<str>, Arc<str>);
 
-/// Label names that come from attributes: every character but `[a-zA-Z0-9_]` becomes one `_`.
-pub(crate) fn sanitized(name: &str) -> String {
-    name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '_' { c } else { '_' }).collect()
-}
-
 /// The name with `__` before it if it is `__name__` or `le`, which series have anyway. Receivers refuse a whole request for one
 /// series that has a label twice.
 pub(crate) fn free_name(name: &str) -> Arc<str> {
@@ -173,13 +168,6 @@ pub(crate) fn hash_labels<'a>(labels: impl Iterator<Item = (&'a str, &'a str)>) 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn name_of_an_attribute_keeps_letters_digits_and_underscores() {
-        assert_eq!(sanitized("http.method"), "http_method");
-        assert_eq!(sanitized("é"), "_");
-        assert_eq!(sanitized("1a--b"), "1a__b");
-    }
 
     #[test]
     fn names_that_series_have_themselves_are_made_others() {

@@ -31,6 +31,12 @@ struct Answer {
     text: String,
 }
 
+/// All methods.
+fn both_routers(overrides: &Arc<Overrides>, tenancy: Tenancy) -> Router {
+    let read = read_router(Arc::clone(overrides), tenancy.clone());
+    read.merge(change_router(Arc::clone(overrides), tenancy))
+}
+
 impl Rig {
     async fn new(yaml: &str, file: &str) -> Self {
         Self::checked(yaml, file, Arc::new(|_| Ok(()))).await
@@ -40,7 +46,7 @@ impl Rig {
         let directory = tempfile::tempdir().unwrap();
         let settings = Settings { fits, ..settings(directory.path(), yaml, file) };
         let overrides = Overrides::load(settings, &Registry::new()).await.unwrap();
-        let router = router(Arc::clone(&overrides), Tenancy::by_header(false));
+        let router = both_routers(&overrides, Tenancy::by_header(false));
         Self { _directory: directory, overrides, router }
     }
 
@@ -307,6 +313,6 @@ async fn switched_off_api_has_no_route() {
     let settings = Settings::new(Arc::new(tactus_config::Config::default()));
     let overrides = Overrides::load(settings, &Registry::new()).await.unwrap();
     let request = ::http::Request::get("/api/overrides").body(Body::empty()).unwrap();
-    let response = router(overrides, Tenancy::single()).oneshot(request).await.unwrap();
+    let response = both_routers(&overrides, Tenancy::single()).oneshot(request).await.unwrap();
     assert_eq!(response.status(), 404);
 }

@@ -48,7 +48,7 @@ async fn own_entry_then_wildcard_then_defaults_hold() {
     let a = overrides.of(&tenant("a"));
     assert_eq!((a.ingestion.max_traces_per_user, a.global.max_bytes_per_trace), (7, 0));
     assert_eq!(a.ingestion.rate_strategy, "local");
-    assert_eq!(*overrides.of(&tenant("b")), *overrides.defaults());
+    assert_eq!(*overrides.of(&tenant("b")), *overrides.snapshot().defaults);
     let text = registry.encode();
     for line in [
         "tempo_limits_defaults{limit_name=\"ingestion_rate_limit_bytes\"} 15000000",
@@ -207,7 +207,7 @@ async fn stored_documents_come_over_the_file_and_go_with_the_object() {
     assert_eq!(overrides.of(&tenant("b")).forwarders, ["g"]);
     bucket.delete("overrides/a/overrides.json").await.unwrap();
     overrides.read_stored().await;
-    assert_eq!(*overrides.of(&tenant("a")), *overrides.defaults());
+    assert_eq!(*overrides.of(&tenant("a")), *overrides.snapshot().defaults);
 }
 
 #[tokio::test]
@@ -218,7 +218,7 @@ async fn change_during_a_round_of_reading_is_not_undone() {
     let store = overrides.store.as_ref().unwrap();
     let started = Instant::now();
     let seen = store.read_all(&BTreeMap::new(), 0, &overrides.metrics).await.unwrap();
-    let user = crate::UserLimits { forwarders: Some(vec!["f".into()]), ..Default::default() };
+    let user = crate::user::UserLimits { forwarders: Some(vec!["f".into()]), ..Default::default() };
     let stored = store.write("a", user, None).await.unwrap();
     overrides.change_user(store, "a", Some(stored));
     overrides.take_over(store, started, seen);

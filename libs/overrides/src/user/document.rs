@@ -9,7 +9,10 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 use tactus_config::GoDuration;
 
-use super::{duration, place};
+use super::duration;
+
+/// The path of the document itself.
+const TOP: &str = ".";
 
 /// Declares sections of the document. `key: Type` may be absent; `@part` sections are always written, as `{}` if empty.
 macro_rules! document {
@@ -23,21 +26,21 @@ macro_rules! document {
         $(#[$attr])*
         #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
         #[serde(default, expecting = "an object")]
-        pub struct $name {
+        pub(crate) struct $name {
             $(
                 #[doc = $meaning]
                 #[serde(skip_serializing_if = "Option::is_none")]
                 $(#[$field_attr])*
-                pub $field: Option<$ty>,
+                pub(crate) $field: Option<$ty>,
             )*
             $(
                 #[doc = $part_meaning]
                 #[serde(deserialize_with = "null_as_default")]
-                pub $part: $part_ty,
+                pub(crate) $part: $part_ty,
             )*
             /// Keys that this program does not know.
             #[serde(flatten)]
-            pub unknown: Map<String, Value>,
+            pub(crate) unknown: Map<String, Value>,
         }
 
         impl $name {
@@ -121,61 +124,72 @@ document! {
 /// A label made of several attributes.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, expecting = "an object")]
-pub struct UserDimensionMapping {
+pub(crate) struct UserDimensionMapping {
     /// The label.
-    pub name: String,
+    pub(crate) name: String,
     /// The attributes.
     #[serde(deserialize_with = "null_as_default")]
-    pub source_labels: Vec<String>,
+    pub(crate) source_labels: Vec<String>,
     /// Put between their values.
-    pub join: String,
+    pub(crate) join: String,
 }
 
 /// Spans to count: those that `include` matches and `exclude` does not.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, expecting = "an object")]
-pub struct UserFilterPolicy {
+pub(crate) struct UserFilterPolicy {
     /// All must match.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub include: Option<UserPolicyMatch>,
+    pub(crate) include: Option<UserPolicyMatch>,
     /// One must match.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub include_any: Option<UserPolicyMatch>,
+    pub(crate) include_any: Option<UserPolicyMatch>,
     /// None may match.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub exclude: Option<UserPolicyMatch>,
+    pub(crate) exclude: Option<UserPolicyMatch>,
 }
 
 /// Attributes to match.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, expecting = "an object")]
-pub struct UserPolicyMatch {
+pub(crate) struct UserPolicyMatch {
     /// `strict` or `regex`.
-    pub match_type: String,
+    pub(crate) match_type: String,
     /// All that are looked at.
     #[serde(deserialize_with = "null_as_default")]
-    pub attributes: Vec<UserMatchAttribute>,
+    pub(crate) attributes: Vec<UserMatchAttribute>,
 }
 
 /// One attribute to match.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, expecting = "an object")]
-pub struct UserMatchAttribute {
+pub(crate) struct UserMatchAttribute {
     /// Name with its scope.
-    pub key: String,
+    pub(crate) key: String,
     /// Text, number or boolean.
-    pub value: Value,
+    pub(crate) value: Value,
 }
 
 impl UserLimits {
     /// Reads a stored document, and keeps unknown keys. Errors: not JSON, or values of the wrong type, with their
     /// paths.
-    pub fn read(json: &[u8]) -> Result<Self, String> {
-        serde_json::from_slice(json).map_err(|error| place::describe(json, &error))
+    pub(crate) fn read(json: &[u8]) -> Result<Self, String> {
+        let mut json = serde_json::Deserializer::from_slice(json);
+        let limits = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+            let (path, error) = (error.path().to_string(), error.into_inner());
+            // The line and column of an error of syntax say more than the preceding field.
+            if !error.is_data() || path == TOP {
+                error.to_string()
+            } else {
+                format!("{path}: {error}")
+            }
+        })?;
+        json.end().map_err(|error| error.to_string())?;
+        Ok(limits)
     }
 
     /// Reads a client's document. Errors: as [`Self::read`], and unknown keys, with their paths.
-    pub fn read_strict(json: &[u8]) -> Result<Self, String> {
+    pub(crate) fn read_strict(json: &[u8]) -> Result<Self, String> {
         let limits = Self::read(json)?;
         match limits.unknown_keys().first() {
             Some(path) => Err(format!("json: unknown field \"{path}\"")),
@@ -191,7 +205,7 @@ impl UserLimits {
     }
 
     /// The document as it is stored and answered.
-    pub fn to_json(&self) -> String {
+    pub(crate) fn to_json(&self) -> String {
         // Maps with text keys and finite or null numbers only: there is nothing JSON cannot say.
         serde_json::to_string(self).unwrap_or_else(|_| "{}".to_owned())
     }

@@ -73,7 +73,7 @@ pub(crate) fn merge(base: &Limits, user: &UserLimits) -> Limits {
 
 impl UserLimits {
     /// The document's keys with the values that are in effect in these limits.
-    pub fn of(limits: &Limits) -> Self {
+    pub(crate) fn of(limits: &Limits) -> Self {
         let mut user = Self::default();
         same_keys!(show, user, limits);
         let (from, to) = (&limits.metrics_generator, &mut user.metrics_generator);

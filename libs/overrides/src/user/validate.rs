@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 
 use tactus_config::sections::overrides::Limits;
-use tactus_config::{GoDuration, PROCESSORS, is_trace_id_label};
+use tactus_config::{GoDuration, PROCESSORS, is_trace_id_label, sanitized_label};
+use tactus_telemetry::metrics::is_metric_name;
 
 use super::document::{UserGenerator, UserLimits, UserSpanMetrics};
 use super::merge;
@@ -102,7 +103,7 @@ fn labels(spans: &UserSpanMetrics) -> Result<(), String> {
         }
     };
     for dimension in spans.dimensions.iter().flatten() {
-        claim(format!("dimension {dimension:?}"), label(dimension))?;
+        claim(format!("dimension {dimension:?}"), sanitized_label(dimension))?;
     }
     for mapping in spans.dimension_mappings.iter().flatten() {
         if mapping.name.is_empty() {
@@ -114,21 +115,9 @@ fn labels(spans: &UserSpanMetrics) -> Result<(), String> {
                 mapping.name
             ));
         }
-        claim(format!("dimension_mapping {:?}", mapping.name), label(&mapping.name))?;
+        claim(format!("dimension_mapping {:?}", mapping.name), sanitized_label(&mapping.name))?;
     }
     Ok(())
-}
-
-/// The label that an attribute gives.
-fn label(attribute: &str) -> String {
-    attribute.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect()
-}
-
-/// True for the name of a metric of Prometheus.
-fn is_metric_name(name: &str) -> bool {
-    !name.is_empty()
-        && !name.starts_with(|first: char| first.is_ascii_digit())
-        && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | ':'))
 }
 
 #[cfg(test)]

@@ -83,7 +83,7 @@ impl RecentData {
         let op = question.op;
         let answers = self.ask_some(set, question).await?;
         self.partial.with([op]).inc_by(u64::from(answers.partial));
-        if answers.partial && self.parts.settings.strict {
+        if answers.partial && self.parts.section.strict_recent_reads {
             return Err(Status::unavailable("too many unhealthy instances in the ring"));
         }
         Ok(answers)
@@ -99,13 +99,14 @@ impl RecentData {
         R: Clone + Send + 'static,
         T: Message + 'static,
     {
-        let settings = &self.parts.settings;
+        let section = &self.parts.section;
+        let extra_delay = section.extra_query_delay.as_std();
         let mut progress = set.progress();
         let silent = self.parts.ring.silent();
         let call = |at: usize| self.call(at, &set.instances[at], &question, &silent);
-        let mut last = late_starters(set, settings.extra_query_delay);
+        let mut last = late_starters(set, extra_delay);
         let mut running: FuturesUnordered<Running<T>> = (0..last.start).map(call).collect();
-        let start_last_at = Instant::now() + settings.extra_query_delay;
+        let start_last_at = Instant::now() + extra_delay;
         let mut give_up_at = None;
         let mut answers = Vec::with_capacity(set.instances.len());
         let mut failure = None;
@@ -137,7 +138,8 @@ impl RecentData {
                 if running.is_empty() {
                     break;
                 }
-                give_up_at.get_or_insert_with(|| Instant::now() + settings.late_grace);
+                give_up_at
+                    .get_or_insert_with(|| Instant::now() + section.late_ingester_grace.as_std());
             }
         }
         let partial = progress.is_partial();

@@ -35,7 +35,8 @@ impl RecentData {
         (context, request): (QueryContext, R),
         call: Call<R, T>,
     ) -> Question<R, T> {
-        Question { op, request, call, timeout: self.parts.settings.search_timeout, context }
+        let timeout = self.parts.section.search.query_timeout.as_std();
+        Question { op, request, call, timeout, context }
     }
 
     /// The ingesters that are to count, each by what it answered for. All of them are needed.
@@ -81,7 +82,7 @@ impl Ingester for RecentData {
         let set = self.read_set_of_trace(&request.tenant, &request.trace_id);
         let max_bytes = max_part_bytes(&request);
         let question = Question {
-            timeout: self.parts.settings.trace_timeout,
+            timeout: self.parts.section.trace_by_id.query_timeout.as_std(),
             ..self.question("traces", (context, request), call!(find_trace))
         };
         let answers = self.ask(&set, question).await?;

@@ -30,15 +30,15 @@ struct Cluster {
 }
 
 /// Ingesters `a`, `b` … that behave so.
-fn cluster(factor: usize, behaviours: &[Behaviour], settings: RecentSettings) -> Cluster {
-    cluster_within(Bodies::unbounded(), factor, behaviours, settings)
+fn cluster(factor: usize, behaviours: &[Behaviour]) -> Cluster {
+    cluster_with(factor, behaviours, |_| {})
 }
 
-fn cluster_within(
-    memory: Arc<Bodies>,
+/// These whose settings `set` changes.
+fn cluster_with(
     factor: usize,
     behaviours: &[Behaviour],
-    settings: RecentSettings,
+    set: impl FnOnce(&mut RecentParts),
 ) -> Cluster {
     let name = |at: usize| char::from(b'a' + at as u8).to_string();
     let mut doubles = HashMap::new();
@@ -54,13 +54,15 @@ fn cluster_within(
     let ring = Ring::fixed(ring_settings, instances);
     let by_id = doubles.clone();
     let registry = Registry::new();
-    let parts = RecentParts {
-        settings,
+    let mut parts = RecentParts {
+        section: Section::default(),
+        relevant_look_back: None,
         ring: Arc::clone(&ring),
         ingester_at: Arc::new(move |instance| Arc::clone(&by_id[&*instance.id]) as _),
         shard_size_of: Arc::new(|_| 0),
-        memory,
+        memory: Bodies::unbounded(),
     };
+    set(&mut parts);
     Cluster { recent: RecentData::new(parts, &registry), ring, doubles, registry }
 }
 
@@ -132,7 +134,7 @@ async fn as_many_ingesters_may_fail_as_replication_makes_up_for() {
         (3, &[Fail(Code::Unavailable), Answer, Hang], found("b", true)),
         (3, &[Fail(Code::DataLoss), Answer, Fail(Code::Internal), Answer], found("bd", true)),
     ] {
-        let cluster = cluster(factor, behaviours, RecentSettings::default());
+        let cluster = cluster(factor, behaviours);
         assert_eq!(cluster.search().await.unwrap(), expected, "{factor} {behaviours:?}");
         assert_eq!(cluster.running(), 0);
     }
@@ -140,7 +142,6 @@ async fn as_many_ingesters_may_fail_as_replication_makes_up_for() {
 
 #[tokio::test(start_paused = true)]
 async fn answer_that_is_complete_waits_for_the_others_only_a_little() {
-    let settings = RecentSettings::default();
     for (behaviour, expected, millis) in [
         // Each time once more for what they hold.
         (Late(Duration::from_millis(50)), "abc", 100),
@@ -148,7 +149,7 @@ async fn answer_that_is_complete_waits_for_the_others_only_a_little() {
         (Hang, "ab", 200),
         (Answer, "abc", 0),
     ] {
-        let cluster = cluster(3, &[Answer, Answer, behaviour], settings.clone());
+        let cluster = cluster(3, &[Answer, Answer, behaviour]);
         let started = Instant::now();
         assert_eq!(cluster.search().await.unwrap(), found(expected, false));
         assert_eq!(started.elapsed().as_millis() as u64 / 10 * 10, millis, "{behaviour:?}");
@@ -159,7 +160,7 @@ async fn answer_that_is_complete_waits_for_the_others_only_a_little() {
 #[tokio::test(start_paused = true)]
 async fn answer_with_gaps_waits_for_whatever_there_is() {
     let behaviours = [Fail(Code::Unavailable), Late(5 * SECOND), Hang];
-    let cluster = cluster(3, &behaviours, RecentSettings::default());
+    let cluster = cluster(3, &behaviours);
     let started = Instant::now();
     assert_eq!(cluster.search().await.unwrap(), found("b", true));
     // A second for what they hold.
@@ -176,22 +177,27 @@ async fn answer_with_gaps_waits_for_whatever_there_is() {
 async fn answer_is_an_error_if_nobody_answers_or_gaps_are_not_allowed() {
     let status = |cluster: Cluster| async move { cluster.search().await.unwrap_err().code() };
     let failing = [Fail(Code::Unavailable), Hang];
-    assert_eq!(status(cluster(1, &failing, RecentSettings::default())).await, Code::Unavailable);
-    let strict = RecentSettings { strict: true, ..RecentSettings::default() };
+    assert_eq!(status(cluster(1, &failing)).await, Code::Unavailable);
+    let strict = |behaviours: &[Behaviour]| {
+        cluster_with(3, behaviours, |parts| parts.section.strict_recent_reads = true)
+    };
     let one = [Answer, Fail(Code::Internal)];
-    assert_eq!(status(cluster(1, &one, strict.clone())).await, Code::Unavailable);
+    assert_eq!(
+        status(cluster_with(1, &one, |parts| parts.section.strict_recent_reads = true)).await,
+        Code::Unavailable
+    );
     let three = [Answer, Answer, Fail(Code::Internal)];
-    assert_eq!(cluster(3, &three, strict.clone()).search().await.unwrap(), found("ab", false));
+    assert_eq!(strict(&three).search().await.unwrap(), found("ab", false));
     // Nobody is there to fail.
-    let empty = cluster(3, &[], RecentSettings::default());
+    let empty = cluster(3, &[]);
     assert_eq!(empty.search().await.unwrap(), found("", true));
-    assert_eq!(status(cluster(3, &[], strict)).await, Code::Unavailable);
+    assert_eq!(status(strict(&[])).await, Code::Unavailable);
 }
 
 #[tokio::test(start_paused = true)]
 async fn failure_of_the_query_itself_is_passed_on_at_once() {
     for code in [Code::InvalidArgument, Code::ResourceExhausted, Code::Unimplemented] {
-        let cluster = cluster(3, &[Hang, Fail(code), Answer], RecentSettings::default());
+        let cluster = cluster(3, &[Hang, Fail(code), Answer]);
         assert_eq!(cluster.search().await.unwrap_err().code(), code);
         assert_eq!(cluster.running(), 0);
     }
@@ -203,7 +209,7 @@ async fn stale_entry_never_fails_a_read() {
     for (factor, count, stale, partial) in
         [(1, 5, 1, true), (3, 10, 1, false), (3, 10, 2, true), (3, 10, 9, true)]
     {
-        let cluster = cluster(factor, &vec![Answer; count], RecentSettings::default());
+        let cluster = cluster(factor, &vec![Answer; count]);
         let first: Vec<_> = (0..stale).map(|at| char::from(b'a' + at as u8).to_string()).collect();
         cluster.change(|instance| instance.alive = !first.contains(&instance.id.to_string()));
         let (found, is_partial) = cluster.search().await.unwrap();
@@ -213,8 +219,10 @@ async fn stale_entry_never_fails_a_read() {
 
 #[tokio::test(start_paused = true)]
 async fn ingesters_that_may_be_left_out_are_asked_late_or_when_one_fails() {
-    let delay = RecentSettings { extra_query_delay: 2 * SECOND, ..RecentSettings::default() };
-    let cluster_of = |behaviours: &[Behaviour]| cluster(3, behaviours, delay.clone());
+    let delay = (2 * SECOND).into();
+    let cluster_of = |behaviours: &[Behaviour]| {
+        cluster_with(3, behaviours, |parts| parts.section.extra_query_delay = delay)
+    };
     let quick = cluster_of(&[Answer, Answer, Answer]);
     assert_eq!(quick.search().await.unwrap(), found("ab", false));
     assert_eq!(quick.asked(), "ab");
@@ -229,9 +237,8 @@ async fn ingesters_that_may_be_left_out_are_asked_late_or_when_one_fails() {
 
 #[tokio::test(start_paused = true)]
 async fn trace_asks_only_its_replicas_while_the_ring_is_stable() {
-    let look_back =
-        RecentSettings { relevant_look_back: Some(900 * SECOND), ..RecentSettings::default() };
-    let cluster = cluster(3, &[Answer; 6], look_back);
+    let look_back = Some(900 * SECOND);
+    let cluster = cluster_with(3, &[Answer; 6], |parts| parts.relevant_look_back = look_back);
     // The tenant may have had another shard a moment ago.
     assert_eq!(cluster.find().await.unwrap(), found("abcdef", false));
     tokio::time::advance(900 * SECOND).await;
@@ -251,23 +258,13 @@ async fn trace_asks_only_its_replicas_while_the_ring_is_stable() {
 
 #[tokio::test(start_paused = true)]
 async fn tenant_of_a_shard_asks_only_its_ingesters() {
-    let settings =
-        RecentSettings { shard_look_back: Some(3_600 * SECOND), ..RecentSettings::default() };
-    let Cluster { recent, ring, doubles, registry } = cluster(1, &[Answer; 10], settings);
-    let RecentParts { settings, ingester_at, .. } = &*recent.parts;
     let size = Arc::new(AtomicUsize::new(3));
-    let parts = RecentParts {
-        settings: settings.clone(),
-        ring: Arc::clone(&ring),
-        ingester_at: Arc::clone(ingester_at),
-        shard_size_of: Arc::new({
-            let size = Arc::clone(&size);
-            move |_| size.load(Ordering::Relaxed)
-        }),
-        memory: Bodies::unbounded(),
-    };
-    let recent = RecentData::new(parts, &registry);
-    let cluster = Cluster { recent, ring, doubles, registry };
+    let cluster = cluster_with(1, &[Answer; 10], |parts| {
+        parts.section.shuffle_sharding_ingesters_enabled = true;
+        parts.section.shuffle_sharding_ingesters_lookback_period = (3_600 * SECOND).into();
+        let size = Arc::clone(&size);
+        parts.shard_size_of = Arc::new(move |_| size.load(Ordering::Relaxed));
+    });
     let ingesters = async || cluster.search().await.unwrap().0.len();
     assert_eq!(ingesters().await, 10, "the shard may have been larger before the start");
     tokio::time::advance(3_600 * SECOND).await;
@@ -281,7 +278,7 @@ async fn tenant_of_a_shard_asks_only_its_ingesters() {
 
 #[tokio::test(start_paused = true)]
 async fn metrics_ask_the_holders_alone_and_need_them_all() {
-    let cluster_of = |behaviours: &[Behaviour]| cluster(3, behaviours, RecentSettings::default());
+    let cluster_of = |behaviours: &[Behaviour]| cluster(3, behaviours);
     let cluster = cluster_of(&[Answer, Answer, Late(SECOND), Answer]);
     assert_eq!(cluster.metrics(&["a", "c"]).await.unwrap(), 2);
     assert_eq!(cluster.asked(), "ac");
@@ -303,7 +300,7 @@ async fn metrics_ask_the_holders_alone_and_need_them_all() {
 #[tokio::test(start_paused = true)]
 async fn search_tells_each_holder_what_all_have_and_falls_back_on_asking_all() {
     let cluster_of = |factor, behaviours: &[Behaviour]| {
-        let cluster = cluster(factor, behaviours, RecentSettings::default());
+        let cluster = cluster(factor, behaviours);
         cluster.doubles.values().for_each(|double| double.has_spans());
         cluster
     };
@@ -356,7 +353,7 @@ async fn search_tells_each_holder_what_all_have_and_falls_back_on_asking_all() {
 
 #[tokio::test(start_paused = true)]
 async fn what_was_found_so_far_is_asked_of_all_without_turns() {
-    let cluster = cluster(3, &[Answer, Answer, Answer], RecentSettings::default());
+    let cluster = cluster(3, &[Answer, Answer, Answer]);
     let so_far = SoFar::Asked.into();
     let search = SearchRequest { tenant: "t".into(), limit: 20, so_far, ..Default::default() };
     let found = cluster.recent.search(Request::new(search)).await.unwrap().into_inner();
@@ -370,7 +367,7 @@ async fn what_was_found_so_far_is_asked_of_all_without_turns() {
 
 #[tokio::test(start_paused = true)]
 async fn holdings_are_those_of_all_that_answer() {
-    let cluster = cluster(3, &[Answer, Fail(Code::Unavailable), Answer], RecentSettings::default());
+    let cluster = cluster(3, &[Answer, Fail(Code::Unavailable), Answer]);
     let request = HoldingsRequest { tenant: "t".into() };
     let answer = cluster.recent.holdings(Request::new(request)).await.unwrap().into_inner();
     let ids: Vec<_> = answer.holders.iter().map(|holder| &*holder.ingester_id).collect();
@@ -379,7 +376,7 @@ async fn holdings_are_those_of_all_that_answer() {
 
 #[tokio::test(start_paused = true)]
 async fn names_and_values_of_all_are_put_together_within_their_limits() {
-    let cluster = cluster(1, &[Answer, Answer, Answer], RecentSettings::default());
+    let cluster = cluster(1, &[Answer, Answer, Answer]);
     let tags = |max_bytes| {
         let request = TagsRequest { tenant: "t".into(), max_bytes, ..Default::default() };
         let answer = cluster.recent.tags(Request::new(request));
@@ -406,7 +403,7 @@ async fn names_and_values_of_all_are_put_together_within_their_limits() {
 
 #[tokio::test(start_paused = true)]
 async fn parts_of_a_trace_are_one_message_and_equal_ones_are_one_part() {
-    let cluster = cluster(3, &[Answer, Answer, Answer], RecentSettings::default());
+    let cluster = cluster(3, &[Answer, Answer, Answer]);
     assert_eq!(cluster.find().await.unwrap(), found("abc", false));
     cluster.doubles.values().for_each(|double| double.is_replica(true));
     assert_eq!(cluster.find().await.unwrap(), found("common", false));
@@ -414,7 +411,7 @@ async fn parts_of_a_trace_are_one_message_and_equal_ones_are_one_part() {
 
 #[tokio::test]
 async fn spans_and_bad_tenants_are_refused() {
-    let cluster = cluster(1, &[Answer], RecentSettings::default());
+    let cluster = cluster(1, &[Answer]);
     let pushed = cluster.recent.push(Request::new(PushRequest::default())).await.unwrap_err();
     assert_eq!(pushed.code(), Code::Unimplemented);
     let search = SearchRequest { tenant: "../x".into(), ..Default::default() };
@@ -436,7 +433,7 @@ async fn answers_count_as_they_come_and_once_more_while_one_is_made_of_them() {
     ] {
         let all = Budget::new(room as u64);
         let bodies = Bodies::within(&all);
-        let cluster = cluster_within(bodies, 3, &[Answer; 3], RecentSettings::default());
+        let cluster = cluster_with(3, &[Answer; 3], |parts| parts.memory = bodies);
         for (name, double) in &cluster.doubles {
             let text = if replicas_differ { name } else { "a" };
             double.holds(text.repeat(BYTES));
@@ -473,7 +470,7 @@ async fn span_that_several_replicas_have_is_in_the_answer_once() {
         let resource = ResourceSpans { scope_spans: vec![scope], ..Default::default() };
         ExportTraceServiceRequest { resource_spans: vec![resource] }.encode_to_vec()
     };
-    let cluster = cluster(3, &[Answer; 3], RecentSettings::default());
+    let cluster = cluster(3, &[Answer; 3]);
     for (name, ids) in [("a", &[1, 2][..]), ("b", &[2, 1, 3]), ("c", &[3, 2])] {
         cluster.doubles[name].holds(held(ids));
     }

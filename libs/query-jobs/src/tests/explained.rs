@@ -2,7 +2,7 @@
 
 use tactus_proto::tactus::v1::JobExplanation;
 
-use super::parallel::{BLOCK, TRACES, generated, search, spans, threads};
+use super::parallel::{BLOCK, TRACES, generated, search, spans, threads, with};
 use super::*;
 
 async fn explain(querier: &Querier, request: SearchRequest) -> JobExplanation {
@@ -73,7 +73,10 @@ async fn full_answer_reads_few_row_groups() {
 #[tokio::test]
 async fn columns_in_memory_are_told_from_those_read() {
     for column_cache_bytes in [0, 1 << 20] {
-        let settings = Settings { column_cache_bytes, ..threads(2) };
+        let settings = with(|section| {
+            section.max_threads = 2;
+            section.column_cache_bytes = column_cache_bytes;
+        });
         let (_directory, querier) = generated(&spans(), settings).await;
         // Reads the footer.
         search(&querier, traceql("{ duration > 1h }")).await;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use tactus_config::sections::querier::Querier as Section;
 use tactus_model::{SpanBatch, slice_traces};
 use tactus_storage::BlockMeta;
 use tactus_storage::block_io::{BlockFiles, ObjectSource, write_block};
@@ -59,8 +60,14 @@ async fn generated_with(
     (directory, Querier::new(settings, bucket, blocklist, &Registry::new()))
 }
 
+pub(super) fn with(set: impl FnOnce(&mut Section)) -> Settings {
+    let mut settings = Settings::default();
+    set(&mut settings.section);
+    settings
+}
+
 pub(super) fn threads(threads: usize) -> Settings {
-    Settings { threads, ..Settings::default() }
+    with(|section| section.max_threads = threads)
 }
 
 pub(super) async fn search(querier: &Querier, search: SearchRequest) -> SearchResponse {
@@ -145,7 +152,7 @@ async fn values_beyond_a_limit_are_cut_with_any_number_of_threads() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn row_group_that_needs_more_memory_than_there_is_fails_by_name() {
-    let settings = Settings { max_job_memory_bytes: 1_000, ..Settings::default() };
+    let settings = with(|section| section.max_job_memory_bytes = 1_000);
     let (_directory, querier) = generated(&spans(), settings).await;
     let request = SearchBlockRequest { search: Some(traceql("{}")), part: Some(whole(BLOCK)) };
     let status = querier.search_block(Request::new(request)).await.unwrap_err();
@@ -159,7 +166,10 @@ async fn jobs_that_want_all_memory_wait_for_each_other() {
     let (_all, querier) = generated(&batch, threads(4)).await;
     let expected = search(&querier, traceql("{}")).await.traces;
     // Enough for one row group at a time, by and large.
-    let settings = Settings { max_job_memory_bytes: 200_000, ..threads(4) };
+    let settings = with(|section| {
+        section.max_threads = 4;
+        section.max_job_memory_bytes = 200_000;
+    });
     let (_directory, querier) = generated(&batch, settings).await;
     let searches = (0..8).map(|_| search(&querier, traceql("{}")));
     for answer in futures_util::future::join_all(searches).await {
@@ -170,7 +180,10 @@ async fn jobs_that_want_all_memory_wait_for_each_other() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn answers_do_not_depend_on_what_is_in_memory() {
     let batch = spans();
-    let cold = Settings { column_cache_bytes: 0, ..threads(1) };
+    let cold = with(|section| {
+        section.max_threads = 1;
+        section.column_cache_bytes = 0;
+    });
     for traces_each in [1, 20, 40] {
         let (_cold, plain) = generated_with(&batch, traces_each, cold.clone()).await;
         let (_warm, querier) = generated_with(&batch, traces_each, threads(2)).await;

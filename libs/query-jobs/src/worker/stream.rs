@@ -116,7 +116,8 @@ struct Conversation<'s> {
 
 impl<'s> Conversation<'s> {
     fn new(shared: &'s Arc<Shared>, sender: mpsc::UnboundedSender<Outgoing>) -> Self {
-        let max_answer_bytes = shared.settings.max_send_bytes.saturating_sub(ENVELOPE_BYTES);
+        let client = &shared.section.frontend_worker.grpc_client_config;
+        let max_answer_bytes = client.max_send_msg_size.saturating_sub(ENVELOPE_BYTES);
         let (tasks, running) = (JoinSet::new(), HashMap::new());
         let places = Arc::new(Semaphore::new(MORE_PLACES));
         Self { shared, sender, places, most_slots: 0, tasks, running, max_answer_bytes }
@@ -141,12 +142,12 @@ impl<'s> Conversation<'s> {
         let placed = slots.min(MAX_SLOTS);
         self.places.add_permits(2 * placed.saturating_sub(self.most_slots));
         self.most_slots = self.most_slots.max(placed);
-        let settings = &self.shared.settings;
+        let client = &self.shared.section.frontend_worker.grpc_client_config;
         self.send(ToFrontend::Hello(WorkerHello {
-            querier_id: settings.id.clone(),
+            querier_id: self.shared.id.clone(),
             slots: u32::try_from(slots).unwrap_or(u32::MAX),
             version: VERSION,
-            max_message_bytes: settings.max_receive_bytes as u64,
+            max_message_bytes: client.max_recv_msg_size as u64,
         }));
     }
 
@@ -180,7 +181,8 @@ impl<'s> Conversation<'s> {
                 Some(done) = self.tasks.join_next_with_id() => self.answer(done),
                 Ok(()) = slots.changed() => self.say_hello(*slots.borrow_and_update()),
                 () = leave.cancelled(), if leave_until.is_none() => {
-                    leave_until = Some(Instant::now() + self.shared.settings.grace);
+                    let grace = self.shared.section.search.query_timeout.as_std();
+                    leave_until = Some(Instant::now() + grace);
                     self.send(ToFrontend::Leaving(WorkerLeaving {}));
                 }
                 // The frontend ends the stream when it has all answers.

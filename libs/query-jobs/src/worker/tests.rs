@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::stream;
@@ -108,16 +109,13 @@ impl Setup {
                 Ok(inbound.boxed())
             })
         });
-        let settings = WorkerSettings {
-            id: "querier".to_owned(),
-            slots: Slots::Shared(20),
-            max_receive_bytes: 10_000,
-            max_send_bytes,
-            grace: Duration::from_secs(30),
-        };
+        let mut section = Section::default();
+        section.frontend_worker.id = "querier".to_owned();
+        section.frontend_worker.grpc_client_config.max_recv_msg_size = 10_000;
+        section.frontend_worker.grpc_client_config.max_send_msg_size = max_send_bytes;
         let recent = Arc::new(Recent::default());
         let jobs = JobServices { querier: Arc::new(Blocks), ingester: Arc::clone(&recent) as _ };
-        let worker = Worker::new(settings, jobs, Arc::clone(memory), dial, &Registry::new());
+        let worker = Worker::new(section, jobs, Arc::clone(memory), dial, &Registry::new());
         let addresses = addresses.iter().map(ToString::to_string).collect();
         let (addresses, receiver) = watch::channel(addresses);
         let stop = CancellationToken::new();
@@ -153,12 +151,16 @@ fn hang() -> JobRequest {
 fn slots_are_shared_by_frontends() {
     // Check 34.
     let shared = |slots, frontends| {
-        (0..frontends).map(|place| Slots::Shared(slots).of(place, frontends)).collect::<Vec<_>>()
+        let section = Section { max_concurrent_queries: slots, ..Section::default() };
+        (0..frontends).map(|place| slots_of(&section, place, frontends)).collect::<Vec<_>>()
     };
     assert_eq!(shared(20, 3), [7, 7, 6]);
     assert_eq!(shared(20, 1), [20]);
     assert_eq!(shared(2, 3), [1, 1, 1]);
-    assert_eq!(Slots::Each(2).of(5, 9), 2);
+    let mut each = Section::default();
+    each.frontend_worker.match_max_concurrent = false;
+    each.frontend_worker.parallelism = 2;
+    assert_eq!(slots_of(&each, 5, 9), 2);
 }
 
 #[tokio::test(start_paused = true)]

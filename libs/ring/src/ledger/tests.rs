@@ -24,7 +24,6 @@ fn claim(id: &str, incarnation: u64, state: State) -> Claim {
         registered: 1,
         read_only: false,
         read_only_updated: 0,
-        versions: BTreeMap::new(),
     }
 }
 

@@ -15,6 +15,9 @@ use crate::settings::GossipSettings;
 /// Seeds told of us in one attempt.
 const MAX_SEEDS_AT_ONCE: usize = 64;
 
+/// Longest wait at start for the news of others; a process that cannot join goes on alone.
+const JOIN_WAIT: Duration = Duration::from_secs(5);
+
 /// What became of an attempt to join.
 #[derive(Default)]
 struct Attempt {
@@ -30,7 +33,7 @@ pub(super) async fn first(shared: &Arc<Shared>) -> Result<()> {
     let (Some(settings), Some(gossip)) = (shared.gossip_settings(), &shared.gossip) else {
         return Ok(());
     };
-    let deadline = Instant::now() + settings.join_wait;
+    let deadline = Instant::now() + JOIN_WAIT;
     let wanted = settings.abort_unless_reached.unwrap_or(1);
     let mut last = Attempt::default();
     let attempt = async {

@@ -16,6 +16,9 @@ use super::network::Connection;
 use super::proof::Link;
 use super::{TransportSettings, Wire, proof};
 
+/// Messages that wait for one peer; more are dropped.
+const PEER_QUEUE: usize = 16;
+
 /// What is known about addresses that were connected to.
 #[derive(Default)]
 pub(crate) struct Reachability {
@@ -82,7 +85,7 @@ impl Peers {
             }
         };
         self.make_room();
-        let (queue, messages) = mpsc::channel(self.wire.settings.peer_queue.max(1));
+        let (queue, messages) = mpsc::channel(PEER_QUEUE);
         // The queue is new and empty.
         let _ = queue.try_send(message);
         self.peers.insert(to, Peer { queue, used: now });

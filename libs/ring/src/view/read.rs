@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use super::RingView;
-use crate::error::RingError;
 use crate::instance::{Instance, Operation, State};
 
 /// How many of the instances asked may fail.
@@ -30,17 +29,6 @@ pub struct ReadSet {
 }
 
 impl ReadSet {
-    /// Whether all the instances together hold all data.
-    pub fn is_complete(&self) -> bool {
-        self.missing == 0
-    }
-
-    /// Itself, or [`RingError::TooManyUnhealthy`] if data may be missing: for callers that rather
-    /// fail than answer in part.
-    pub fn complete(self) -> Result<Self, RingError> {
-        if self.is_complete() { Ok(self) } else { Err(RingError::TooManyUnhealthy) }
-    }
-
     /// Counts the answers.
     pub fn progress(&self) -> ReadProgress {
         let groups = match self.tolerance {

@@ -141,8 +141,6 @@ fn token_claimed_twice_goes_to_the_smaller_id_unless_it_leaves() {
 fn read_set_tolerates_half_the_replication_factor() {
     let one = ring_with(5, 1, 0, &[3], |found| found.alive = false).read_set();
     assert_eq!((one.missing, one.instances.len(), one.unhealthy.len()), (1, 4, 1));
-    let error = one.complete().unwrap_err();
-    assert_eq!(error.to_string(), "too many unhealthy instances in the ring");
 
     let whole = ring_of(10, 3, 0).read_set();
     assert_eq!((whole.missing, whole.tolerance), (0, Tolerance::Instances(1)));

@@ -107,14 +107,8 @@ impl<T> ByOperation<T> {
     }
 
     /// As nested maps, in which it is stored.
-    pub(crate) fn map<U>(&self, convert: impl Fn(&T) -> U) -> BTreeMap<String, Services<U>> {
-        let mut tenants: BTreeMap<String, Services<U>> = BTreeMap::new();
-        for (tenant, service, operation, value) in self.iter() {
-            let services = tenants.entry(tenant.to_owned()).or_default();
-            let operations = services.entry(service.to_owned()).or_default();
-            operations.insert(operation.to_owned(), convert(value));
-        }
-        tenants
+    pub(crate) fn into_maps(self) -> BTreeMap<String, Services<T>> {
+        self.tenants.into_iter().map(|(tenant, known)| (tenant, known.services)).collect()
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use serde::{Deserialize, Serialize};
 use tactus_config::sections::sampling::AdaptiveSampling;
 
 use super::by_operation::ByOperation;
@@ -21,7 +22,7 @@ pub(crate) struct Bucket {
 }
 
 /// The result of a round for one operation.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Calculated {
     pub(crate) probability: f64,
     /// The probability before.
@@ -29,6 +30,7 @@ pub(crate) struct Calculated {
     /// Traces per second that were sampled by probability.
     pub(crate) rate: f64,
     /// True if its clients use the probabilities that they are told.
+    #[serde(rename = "adaptive")]
     pub(crate) is_adaptive: bool,
 }
 

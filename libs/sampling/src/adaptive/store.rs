@@ -44,15 +44,7 @@ struct RoundDocument {
     /// The process that calculated it. Only for people who read the object.
     instance: String,
     until_unix_ms: u64,
-    tenants: Tenants<StoredOperation>,
-}
-
-#[derive(Serialize, Deserialize)]
-struct StoredOperation {
-    probability: f64,
-    previous: f64,
-    rate: f64,
-    adaptive: bool,
+    tenants: Tenants<Calculated>,
 }
 
 /// The result of a calculation, and the end of the time that it covers.
@@ -90,8 +82,7 @@ impl Store {
         counts: ByOperation<OperationCount>,
     ) -> Result<(), Error> {
         let key = counts_key(stamp, name);
-        let document =
-            move || CountsDocument { version: VERSION, tenants: counts.map(Clone::clone) };
+        let document = move || CountsDocument { version: VERSION, tenants: counts.into_maps() };
         let bytes = to_bytes(&key, document).await?;
         Ok(self.bucket.put(&key, bytes.into()).await?)
     }
@@ -169,18 +160,12 @@ impl Store {
     }
 
     pub(super) async fn put_round(&self, instance: &str, round: Round) -> Result<(), Error> {
-        let stored = |found: &Calculated| StoredOperation {
-            probability: found.probability,
-            previous: found.previous,
-            rate: found.rate,
-            adaptive: found.is_adaptive,
-        };
         let instance = instance.to_owned();
         let document = move || RoundDocument {
             version: VERSION,
             instance,
             until_unix_ms: round.until,
-            tenants: round.operations.map(stored),
+            tenants: round.operations.into_maps(),
         };
         let bytes = to_bytes(PROBABILITIES, document).await?;
         Ok(self.bucket.put(PROBABILITIES, bytes.into()).await?)
@@ -253,20 +238,14 @@ fn parse_round(bytes: &[u8]) -> Result<Round, String> {
         serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
     check_version(document.version)?;
     let mut operations = ByOperation::default();
-    for (tenant, services) in &document.tenants {
-        for (service, stored) in services {
-            for (operation, stored) in stored {
+    for (tenant, services) in document.tenants {
+        for (service, calculated) in services {
+            for (operation, found) in calculated {
                 let is_probability = |value: f64| (0.0..=1.0).contains(&value);
-                if !is_probability(stored.probability) || !is_probability(stored.previous) {
+                if !is_probability(found.probability) || !is_probability(found.previous) {
                     return Err(format!("probability of {operation} of {service}"));
                 }
-                let found = Calculated {
-                    probability: stored.probability,
-                    previous: stored.previous,
-                    rate: stored.rate,
-                    is_adaptive: stored.adaptive,
-                };
-                operations.insert(tenant, service, operation, found);
+                operations.insert(&tenant, &service, &operation, found);
             }
         }
     }

@@ -18,7 +18,7 @@ use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
 use super::activity::{Activity, Expired, WatchedService};
-use super::lenient::LenientStream;
+use super::lenient::LenientReads;
 use super::linger::ReceivedBody;
 use super::watched::WatchedStream;
 use super::windows::Window;
@@ -84,6 +84,7 @@ impl Connections {
         let activity = Activity::new(self.settings.backlog.share(), window);
         let stream = WatchedStream {
             stream,
+            lenient: LenientReads::new(self.settings.protocols),
             activity: activity.clone(),
             has_read: false,
             linger: self.settings.linger,
@@ -161,23 +162,15 @@ impl Connections {
         let in_clear =
             ConnectionInfo { client, is_encrypted: false, has_verified_certificate: false };
         let Some(tls) = &self.settings.tls else {
-            return Ok((self.lenient(stream), in_clear, None));
+            return Ok((Box::new(stream), in_clear, None));
         };
         if begins_in_clear(&stream).await? {
-            return Ok((self.lenient(stream), in_clear, Some(Mistake::Clear)));
+            return Ok((Box::new(stream), in_clear, Some(Mistake::Clear)));
         }
         let stream = tls.accept(stream).await?;
         let has_verified_certificate = tls.is_verified(&stream);
         let info = ConnectionInfo { client, is_encrypted: true, has_verified_certificate };
-        Ok((self.lenient(stream), info, None))
-    }
-
-    /// The stream, with URLs of HTTP/1.1 encoded where their clients forgot it.
-    fn lenient(&self, stream: impl Connection + 'static) -> Box<dyn Connection> {
-        match self.settings.protocols {
-            Protocols::Http2 => Box::new(stream),
-            Protocols::Http1 | Protocols::Both => Box::new(LenientStream::new(stream)),
-        }
+        Ok((Box::new(stream), info, None))
     }
 
     /// Nine to eleven tenths of an age.

@@ -11,7 +11,9 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, ReadBuf};
+
+use super::Protocols;
 
 /// Headers after which bytes may come that are no head of a request.
 const ENDS_HEADS: [&[u8]; 3] = [b"content-length", b"transfer-encoding", b"upgrade"];
@@ -49,8 +51,8 @@ struct Heads {
 }
 
 impl Heads {
-    fn new() -> Self {
-        Self { place: Place::Method, word: [0; NAME_BYTES], length: 0, is_last: false }
+    fn new(place: Place) -> Self {
+        Self { place, word: [0; NAME_BYTES], length: 0, is_last: false }
     }
 
     /// Takes the next byte. True if it has to be encoded.
@@ -125,17 +127,21 @@ impl Heads {
     }
 }
 
-/// A connection whose request lines are what hyper takes.
-pub(super) struct LenientStream<S> {
-    stream: S,
+/// Makes the request lines of a connection what hyper takes.
+pub(super) struct LenientReads {
     heads: Heads,
     /// Read and encoded, but not taken yet: at most three times what a read had.
     ready: Vec<u8>,
 }
 
-impl<S> LenientStream<S> {
-    pub(super) fn new(stream: S) -> Self {
-        Self { stream, heads: Heads::new(), ready: Vec::new() }
+impl LenientReads {
+    /// Connections with only HTTP/2 are left as they are.
+    pub(super) fn new(protocols: Protocols) -> Self {
+        let place = match protocols {
+            Protocols::Http2 => Place::Through,
+            Protocols::Http1 | Protocols::Both => Place::Method,
+        };
+        Self { heads: Heads::new(place), ready: Vec::new() }
     }
 
     fn give(&mut self, buffer: &mut ReadBuf<'_>) {
@@ -147,70 +153,39 @@ impl<S> LenientStream<S> {
             self.ready = Vec::new();
         }
     }
-}
 
-impl<S: AsyncRead + Unpin> AsyncRead for LenientStream<S> {
-    fn poll_read(
-        self: Pin<&mut Self>,
+    /// Reads from the connection.
+    pub(super) fn poll_read(
+        &mut self,
+        stream: &mut (impl AsyncRead + Unpin),
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        if !this.ready.is_empty() {
-            this.give(buffer);
+        if !self.ready.is_empty() {
+            self.give(buffer);
             return Poll::Ready(Ok(()));
         }
         let before = buffer.filled().len();
-        ready!(Pin::new(&mut this.stream).poll_read(cx, buffer))?;
-        if this.heads.place != Place::Through
-            && let Some(encoded) = this.heads.encoded(&buffer.filled()[before..])
+        ready!(Pin::new(stream).poll_read(cx, buffer))?;
+        if self.heads.place != Place::Through
+            && let Some(encoded) = self.heads.encoded(&buffer.filled()[before..])
         {
             buffer.set_filled(before);
-            this.ready = encoded;
-            this.give(buffer);
+            self.ready = encoded;
+            self.give(buffer);
         }
         Poll::Ready(Ok(()))
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for LenientStream<S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffers: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, buffers)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use tokio::io::AsyncReadExt as _;
+    use std::future::poll_fn;
 
     use super::*;
 
     fn encoded(bytes: &[u8], step: usize) -> Vec<u8> {
-        let mut heads = Heads::new();
+        let mut heads = Heads::new(Place::Method);
         let pieces = bytes.chunks(step);
         pieces.flat_map(|piece| heads.encoded(piece).unwrap_or_else(|| piece.to_vec())).collect()
     }
@@ -260,17 +235,18 @@ mod tests {
     #[test]
     fn what_is_longer_than_the_buffer_comes_later() {
         let sent = format!("GET /{} HTTP/1.1\r\n\r\n", "<".repeat(100));
-        let mut stream = LenientStream::new(sent.as_bytes());
+        let (mut stream, mut reads) = (sent.as_bytes(), LenientReads::new(Protocols::Both));
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let mut found = Vec::new();
         runtime.block_on(async {
             let mut buffer = [0; 64];
             loop {
-                let count = stream.read(&mut buffer).await.unwrap();
-                if count == 0 {
+                let mut buffer = ReadBuf::new(&mut buffer);
+                poll_fn(|cx| reads.poll_read(&mut stream, cx, &mut buffer)).await.unwrap();
+                if buffer.filled().is_empty() {
                     break;
                 }
-                found.extend(&buffer[..count]);
+                found.extend(buffer.filled());
             }
         });
         let expected = format!("GET /{} HTTP/1.1\r\n\r\n", "%3C".repeat(100));

@@ -9,11 +9,13 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::sync::CancellationToken;
 
 use super::activity::Activity;
+use super::lenient::LenientReads;
 use super::linger::{Linger, Lingering};
 
 /// A connection whose reads and writes are noted.
 pub(super) struct WatchedStream<S> {
     pub(super) stream: S,
+    pub(super) lenient: LenientReads,
     pub(super) activity: Arc<Activity>,
     pub(super) has_read: bool,
     pub(super) linger: Linger,
@@ -30,7 +32,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for WatchedStream<S> {
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let before = buffer.filled().len();
-        ready!(Pin::new(&mut this.stream).poll_read(cx, buffer))?;
+        ready!(this.lenient.poll_read(&mut this.stream, cx, buffer))?;
         let bytes = &buffer.filled()[before..];
         if !bytes.is_empty() {
             this.activity.read(bytes, !this.has_read);

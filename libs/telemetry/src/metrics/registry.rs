@@ -198,7 +198,8 @@ impl fmt::Debug for Registry {
     }
 }
 
-fn is_metric_name(name: &str) -> bool {
+/// True for the name of a metric of Prometheus.
+pub fn is_metric_name(name: &str) -> bool {
     is_name(name, ":")
 }
 

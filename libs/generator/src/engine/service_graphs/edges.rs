@@ -1,10 +1,7 @@
 //! Calls of which only one side has arrived, and sides that policies excluded.
 
-use std::collections::{HashMap, VecDeque};
-use std::hash::BuildHasher;
-
 use foldhash::fast::RandomState;
-use hashbrown::HashTable;
+use lru::LruCache;
 use tactus_model::{SpanId, TraceId};
 
 use super::super::interner::{EMPTY, TextId};
@@ -25,6 +22,9 @@ pub(super) enum Connection {
     /// The server sent no spans.
     VirtualServer = 4,
 }
+
+/// Estimated memory of an edge that waits: its entry in a list, and that in a table.
+const EDGE_BYTES: usize = size_of::<(EdgeKey, Edge)>() + 2 * size_of::<usize>() + 24;
 
 /// A call between services.
 #[derive(Debug, Clone, Default)]
@@ -62,127 +62,59 @@ impl Edge {
     }
 }
 
-/// No slot.
-const NONE: u32 = u32::MAX;
-
-#[derive(Debug)]
-struct Slot {
-    edge: Edge,
-    /// Neighbours in the order of age; of a free slot, `next` is the next free one.
-    previous: u32,
-    next: u32,
-}
-
 /// Calls of which one side was seen: found by key, forgotten in the order in which they began.
 #[derive(Debug)]
-pub(super) struct EdgeStore {
-    slots: Vec<Slot>,
-    index: HashTable<u32>,
-    hasher: RandomState,
-    oldest: u32,
-    youngest: u32,
-    free: u32,
-}
+pub(super) struct EdgeStore(LruCache<EdgeKey, Edge, RandomState>);
 
 impl Default for EdgeStore {
     fn default() -> Self {
-        Self {
-            slots: Vec::new(),
-            index: HashTable::new(),
-            hasher: RandomState::default(),
-            oldest: NONE,
-            youngest: NONE,
-            free: NONE,
-        }
+        Self(LruCache::unbounded_with_hasher(RandomState::default()))
     }
 }
 
 impl EdgeStore {
     /// Edges that wait.
     pub(super) fn len(&self) -> usize {
-        self.index.len()
+        self.0.len()
     }
 
     /// Estimated memory, if an edge has so many dimensions.
     pub(super) fn bytes(&self, dimensions: usize) -> usize {
-        self.len() * (size_of::<Slot>() + 16 + dimensions * size_of::<TextId>())
+        self.len() * (EDGE_BYTES + dimensions * size_of::<TextId>())
     }
 
     /// The edge of a key.
-    pub(super) fn find(&mut self, key: &EdgeKey) -> Option<(u32, &mut Edge)> {
-        let (slots, hash) = (&mut self.slots, self.hasher.hash_one(key));
-        let slot = *self.index.find(hash, |slot| slots[*slot as usize].edge.key == *key)?;
-        Some((slot, &mut slots[slot as usize].edge))
+    pub(super) fn find(&mut self, key: &EdgeKey) -> Option<&mut Edge> {
+        self.0.peek_mut(key)
     }
 
     /// Keeps an edge whose key is not there yet.
     pub(super) fn insert(&mut self, edge: Edge) {
-        let hash = self.hasher.hash_one(edge.key);
-        let kept = Slot { edge, previous: self.youngest, next: NONE };
-        let slot = match self.free {
-            NONE => {
-                self.slots.push(kept);
-                (self.slots.len() - 1) as u32
-            }
-            free => {
-                self.free = self.slots[free as usize].next;
-                self.slots[free as usize] = kept;
-                free
-            }
-        };
-        match self.youngest {
-            NONE => self.oldest = slot,
-            youngest => self.slots[youngest as usize].next = slot,
-        }
-        self.youngest = slot;
-        let (slots, hasher) = (&self.slots, &self.hasher);
-        self.index
-            .insert_unique(hash, slot, |slot| hasher.hash_one(slots[*slot as usize].edge.key));
+        self.0.put(edge.key, edge);
     }
 
-    /// Takes out the edge of a slot that [`Self::find`] told.
-    pub(super) fn remove(&mut self, slot: u32) -> Edge {
-        let place = slot as usize;
-        let hash = self.hasher.hash_one(self.slots[place].edge.key);
-        if let Ok(entry) = self.index.find_entry(hash, |other| *other == slot) {
-            entry.remove();
-        }
-        let (previous, next) = (self.slots[place].previous, self.slots[place].next);
-        match previous {
-            NONE => self.oldest = next,
-            previous => self.slots[previous as usize].next = next,
-        }
-        match next {
-            NONE => self.youngest = previous,
-            next => self.slots[next as usize].previous = previous,
-        }
-        self.slots[place].next = self.free;
-        self.free = slot;
-        let edge = std::mem::take(&mut self.slots[place].edge);
-        if self.index.is_empty() {
-            // A burst must not hold its memory for ever.
-            self.slots.truncate(1024);
-            self.slots.shrink_to(1024);
-            self.slots.clear();
-            self.free = NONE;
-        }
-        edge
+    /// Takes out the edge of a key.
+    pub(super) fn remove(&mut self, key: &EdgeKey) -> Option<Edge> {
+        self.0.pop(key)
     }
 
     /// Takes out the oldest edge if `expired` says so.
     pub(super) fn pop_if(&mut self, expired: impl Fn(&Edge) -> bool) -> Option<Edge> {
-        let oldest = self.slots.get(self.oldest as usize)?;
-        expired(&oldest.edge).then(|| self.remove(self.oldest))
+        let (_, oldest) = self.0.peek_lru()?;
+        if !expired(oldest) {
+            return None;
+        }
+        self.0.pop_lru().map(|(_, edge)| edge)
     }
 
     /// Numbers of the texts that edges need.
     pub(super) fn texts(&self) -> impl Iterator<Item = TextId> + '_ {
-        self.index.iter().flat_map(|slot| self.slots[*slot as usize].edge.texts())
+        self.0.iter().flat_map(|(_, edge)| edge.texts())
     }
 
     /// Forgets the dimensions of all edges: labels are others now.
     pub(super) fn forget_dimensions(&mut self) {
-        self.slots.iter_mut().for_each(|slot| slot.edge.dimensions = Box::default());
+        self.0.iter_mut().for_each(|(_, edge)| edge.dimensions = Box::default());
     }
 }
 
@@ -203,42 +135,40 @@ impl Side {
 }
 
 /// Sides of calls that policies left out: their other side must not become a virtual node. Bounded.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Filtered {
-    sides: HashMap<(EdgeKey, Side), i64, RandomState>,
-    /// In the order in which they expire, in unix seconds; a time that is not that of `sides` means nothing.
-    order: VecDeque<(EdgeKey, Side, i64)>,
+    /// Unix seconds when each expires, in the order in which they were last seen.
+    sides: LruCache<(EdgeKey, Side), i64, RandomState>,
+}
+
+impl Default for Filtered {
+    fn default() -> Self {
+        Self { sides: LruCache::unbounded_with_hasher(RandomState::default()) }
+    }
 }
 
 impl Filtered {
     /// Remembers a side until a time; false if there are too many.
     pub(super) fn insert(&mut self, key: EdgeKey, side: Side, expires: i64, most: usize) -> bool {
-        if self.sides.get(&(key, side)) == Some(&expires) {
-            return true;
-        }
-        if self.order.len() >= most {
+        if self.sides.len() >= most && !self.has(key, side) {
             return false;
         }
-        self.sides.insert((key, side), expires);
-        self.order.push_back((key, side, expires));
+        self.sides.put((key, side), expires);
         true
     }
 
     /// True if a side was left out.
     pub(super) fn has(&self, key: EdgeKey, side: Side) -> bool {
-        !self.sides.is_empty() && self.sides.contains_key(&(key, side))
+        !self.sides.is_empty() && self.sides.contains(&(key, side))
     }
 
     /// Forgets what has expired, and what will only after `latest`.
     pub(super) fn expire(&mut self, now: i64, latest: i64) {
-        while let Some((key, side, expires)) = self.order.front().copied() {
-            if (now + 1..=latest).contains(&expires) {
+        while let Some((_, expires)) = self.sides.peek_lru() {
+            if (now + 1..=latest).contains(expires) {
                 return;
             }
-            self.order.pop_front();
-            if self.sides.get(&(key, side)) == Some(&expires) {
-                self.sides.remove(&(key, side));
-            }
+            self.sides.pop_lru();
         }
     }
 }
@@ -258,8 +188,8 @@ mod tests {
     fn oldest_edges_go_first() {
         let mut store = EdgeStore::default();
         [1, 2, 3].into_iter().for_each(|number| store.insert(edge(number, number.into())));
-        let (slot, _) = store.find(&edge(2, 0).key).unwrap();
-        store.remove(slot);
+        store.find(&edge(2, 0).key).unwrap();
+        store.remove(&edge(2, 0).key).unwrap();
         let numbers: Vec<_> =
             std::iter::from_fn(|| store.pop_if(|edge| edge.expires < 3).map(|e| e.expires))
                 .collect();
@@ -280,8 +210,8 @@ mod tests {
                         model.push(number);
                     }
                     (1, Some(place)) => {
-                        let (slot, _) = store.find(&edge(number, 0).key).unwrap();
-                        prop_assert_eq!(store.remove(slot).key, edge(number, 0).key);
+                        let removed = store.remove(&edge(number, 0).key).unwrap();
+                        prop_assert_eq!(removed.key, edge(number, 0).key);
                         model.remove(place);
                     }
                     (2, _) if !model.is_empty() => {
@@ -305,15 +235,19 @@ mod tests {
         assert!(filtered.insert(key(1), Side::Client, 10, 2));
         assert!(filtered.insert(key(1), Side::Client, 10, 2));
         assert!(filtered.insert(key(1), Side::Client, 12, 2));
+        assert!(filtered.insert(key(1), Side::Server, 11, 2));
         assert!(!filtered.insert(key(2), Side::Client, 12, 2), "full");
+        assert!(filtered.insert(key(1), Side::Client, 12, 2), "is there");
         filtered.expire(10, 20);
         assert!(filtered.has(key(1), Side::Client), "was seen again");
+        filtered.expire(11, 20);
         assert!(!filtered.has(key(1), Side::Server));
+        assert!(filtered.has(key(1), Side::Client));
         filtered.expire(12, 20);
         assert!(!filtered.has(key(1), Side::Client));
-        assert!(filtered.order.is_empty());
+        assert!(filtered.sides.is_empty());
         assert!(filtered.insert(key(3), Side::Client, 5_000, 2));
         filtered.expire(12, 20);
-        assert!(filtered.order.is_empty(), "from before the clock went back");
+        assert!(filtered.sides.is_empty(), "from before the clock went back");
     }
 }

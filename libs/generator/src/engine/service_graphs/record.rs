@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use tactus_config::sanitized_label;
 use tactus_telemetry::log_limited;
 
 use super::Section;
@@ -10,7 +11,6 @@ use crate::engine::handles::Handles;
 use crate::engine::interner::{EMPTY, Interner, TextId};
 use crate::registry::{
     Adjusted, Handle, InvalidUtf8, Kind, Labels, MetricId, MetricSpec, Processor, Registry,
-    sanitized,
 };
 
 const TOTAL: &str = "traces_service_graph_request_total";
@@ -69,7 +69,7 @@ pub(crate) fn dimension_labels(settings: &Section) -> Vec<Option<String>> {
     let prefixes: &[&str] =
         if settings.enable_client_server_prefix { &["client_", "server_"] } else { &[""] };
     let label = |prefix: &str, name: &String| {
-        let label = sanitized(&format!("{prefix}{name}"));
+        let label = sanitized_label(&format!("{prefix}{name}"));
         let taken = matches!(&*label, "client" | "server" | "connection_type")
             || (settings.enable_virtual_node_label && label == "virtual_node");
         (!taken).then_some(label)

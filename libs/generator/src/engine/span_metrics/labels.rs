@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use tactus_config::sections::generator::IntrinsicDimensions;
+use tactus_config::{sanitized_label, sections::generator::IntrinsicDimensions};
 
 use super::super::interner::{EMPTY, Interner, TextId};
 use super::super::view::{Name, Names, View};
 use super::{SpanMetricsSettings, code_at};
 use crate::engine::value_text::{kind_text, status_text};
-use crate::registry::{InvalidUtf8, Labels, Registry, sanitized};
+use crate::registry::{InvalidUtf8, Labels, Registry};
 
 /// Numbers of texts, then of the values of attributes: see [`LabelPlan`].
 pub(super) type Key = Vec<TextId>;
@@ -60,7 +60,7 @@ struct Mapping {
 
 /// The label of an attribute: not one of those that come from the span.
 pub(crate) fn dimension_label(name: &str) -> String {
-    let name = sanitized(name);
+    let name = sanitized_label(name);
     if INTRINSICS.contains(&name.as_str()) { format!("__{name}") } else { name }
 }
 

@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
+use tactus_config::sanitized_label;
 use tactus_model::SpanBatch;
 
 use super::super::value_text::write_value;
 use super::super::view::View;
 use super::SpanMetricsSettings;
 use super::labels::{INTRINSICS, job_text};
-use crate::registry::{Handle, Labels, MetricId, Registry, sanitized};
+use crate::registry::{Handle, Labels, MetricId, Registry};
 
 /// Attribute names whose labels are kept; then all are forgotten.
 const MAX_NAMES: usize = 4096;
@@ -132,7 +133,7 @@ impl TargetInfo {
         let left_out = key.first().is_none_or(u8::is_ascii_digit) || self.excluded.contains(key);
         // Bytes that are no UTF-8 become `_` like all others that no label may have.
         let label = (!left_out).then(|| {
-            let name = sanitized(&String::from_utf8_lossy(key));
+            let name = sanitized_label(&String::from_utf8_lossy(key));
             let taken = INTRINSICS.contains(&&*name) || matches!(&*name, "job" | "instance");
             registry.label_name(&if taken { format!("__{name}") } else { name })
         });
