@@ -30,6 +30,7 @@ mod lenient;
 mod linger;
 mod places;
 mod proxy;
+mod socket;
 mod watched;
 mod windows;
 mod wrong_protocol;

@@ -9,10 +9,12 @@ use std::task::Poll;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::ListenerSettings;
 use super::backlog::Share;
+use super::socket::Socket;
 use super::windows::Window;
 use super::wrong_protocol::begins_tls;
 
@@ -23,6 +25,9 @@ const NONE: u64 = 0;
 
 /// Smaller writes are no progress of a response: answers to pings, acknowledgements of HTTP/2.
 const PROGRESS_BYTES: usize = 128;
+
+/// How often one looks whether the client of a request has left, and how long it must have sent nothing.
+const LEFT_AFTER: Duration = Duration::from_secs(2);
 
 /// First bytes of an HTTP/2 connection.
 const HTTP2_START: &[u8] = b"PRI";
@@ -38,6 +43,10 @@ pub(super) struct Activity {
     is_used: AtomicBool,
     /// Requests between their head and the end of their response.
     open: AtomicUsize,
+    /// Told when there is an open request.
+    opened: Notify,
+    /// When bytes last came.
+    read: AtomicU64,
     /// Responses that have begun and not ended, without those of gRPC: streams may be silent.
     sending: AtomicUsize,
     /// When the last request ended.
@@ -78,6 +87,8 @@ impl Activity {
             is_tls: AtomicBool::new(false),
             is_used: AtomicBool::new(false),
             open: AtomicUsize::new(0),
+            opened: Notify::new(),
+            read: AtomicU64::new(NONE),
             sending: AtomicUsize::new(0),
             idle_since: AtomicU64::new(NONE),
             head_since: AtomicU64::new(NONE),
@@ -96,6 +107,7 @@ impl Activity {
             self.is_http2.store(bytes.starts_with(HTTP2_START), Relaxed);
             self.is_tls.store(begins_tls(bytes), Relaxed);
         }
+        self.read.store(self.now(), Relaxed);
         let reads_head = !self.is_http2.load(Relaxed) && self.open.load(Relaxed) == 0;
         if !reads_head {
             return;
@@ -118,8 +130,26 @@ impl Activity {
         self.share.cut().await;
     }
 
+    /// Returns when the client of an open request has left. The HTTP library notices that itself only if it has nothing to read:
+    /// not while a body that nobody reads, or a further request, comes before the end.
+    pub(super) async fn left(&self, socket: &Socket) {
+        loop {
+            if self.open.load(Relaxed) == 0 {
+                self.opened.notified().await;
+            }
+            tokio::time::sleep(LEFT_AFTER).await;
+            let silent = self.now().saturating_sub(self.read.load(Relaxed));
+            let is_silent = u128::from(silent) >= LEFT_AFTER.as_millis();
+            if self.open.load(Relaxed) > 0 && is_silent && socket.is_left() {
+                return;
+            }
+        }
+    }
+
     fn request_began(&self) {
-        self.open.fetch_add(1, Relaxed);
+        if self.open.fetch_add(1, Relaxed) == 0 {
+            self.opened.notify_one();
+        }
         self.share.remove(self.head_bytes.swap(0, Relaxed));
         self.is_used.store(true, Relaxed);
         self.head_since.store(NONE, Relaxed);

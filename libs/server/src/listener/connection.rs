@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use super::activity::{Activity, Expired, WatchedService};
 use super::lenient::LenientReads;
 use super::linger::ReceivedBody;
+use super::socket::Socket;
 use super::watched::WatchedStream;
 use super::windows::Window;
 use super::wrong_protocol::{Advised, Mistake, Port, begins_in_clear};
@@ -69,7 +70,7 @@ impl Connections {
             () = self.shutdown.cancelled() => return,
             begun = tokio::time::timeout(self.settings.handshake_timeout, self.begin(stream, client)) => begun,
         };
-        let (stream, info, mistake) = match begun {
+        let (stream, socket, info, mistake) = match begun {
             Ok(Ok(begun)) => begun,
             Ok(Err(error)) => return tracing::debug!(%client, %error, "handshake failed"),
             Err(_) => return tracing::debug!(%client, "handshake took too long"),
@@ -116,10 +117,11 @@ impl Connections {
                 Expired::Slow(reason) => return tracing::debug!(%client, reason, "connection cut"),
             },
             () = activity.cut() => return tracing::debug!(%client, reason = BACKLOG, "connection cut"),
+            () = activity.left(&socket) => return tracing::debug!(%client, "the client left"),
         };
         leaving.0.cancel();
         connection.as_mut().graceful_shutdown();
-        self.drain(connection, &activity, grace, client).await;
+        self.drain(connection, &activity, &socket, grace, client).await;
     }
 
     /// Serves the requests that a connection still has, of which the client knows that it closes.
@@ -127,6 +129,7 @@ impl Connections {
         &self,
         connection: impl Future<Output = Result<(), Box<dyn StdError + Send + Sync>>>,
         activity: &Activity,
+        socket: &Socket,
         grace: Option<Duration>,
         client: SocketAddr,
     ) {
@@ -136,6 +139,7 @@ impl Connections {
             result = connection => log_end(result),
             () = self.cut.cancelled() => {}
             () = activity.cut() => tracing::debug!(%client, reason = BACKLOG, "connection cut"),
+            () = activity.left(socket) => tracing::debug!(%client, "the client left"),
             () = sleep_or_forever(grace) => {}
             why = async { match expired.await {
                 Expired::Slow(reason) => reason,
@@ -153,7 +157,7 @@ impl Connections {
         &self,
         mut stream: TcpStream,
         mut client: SocketAddr,
-    ) -> io::Result<(Box<dyn Connection>, ConnectionInfo, Option<Mistake>)> {
+    ) -> io::Result<(Box<dyn Connection>, Socket, ConnectionInfo, Option<Mistake>)> {
         if self.settings.proxy_protocol
             && let Some(address) = proxy::read_header(&mut stream).await?
         {
@@ -162,15 +166,18 @@ impl Connections {
         let in_clear =
             ConnectionInfo { client, is_encrypted: false, has_verified_certificate: false };
         let Some(tls) = &self.settings.tls else {
-            return Ok((Box::new(stream), in_clear, None));
+            let socket = Socket::new(stream);
+            return Ok((Box::new(socket.clone()), socket, in_clear, None));
         };
-        if begins_in_clear(&stream).await? {
-            return Ok((Box::new(stream), in_clear, Some(Mistake::Clear)));
+        let is_mistake = begins_in_clear(&stream).await?;
+        let socket = Socket::new(stream);
+        if is_mistake {
+            return Ok((Box::new(socket.clone()), socket, in_clear, Some(Mistake::Clear)));
         }
-        let stream = tls.accept(stream).await?;
+        let stream = tls.accept(socket.clone()).await?;
         let has_verified_certificate = tls.is_verified(&stream);
         let info = ConnectionInfo { client, is_encrypted: true, has_verified_certificate };
-        Ok((Box::new(stream), info, None))
+        Ok((Box::new(stream), socket, info, None))
     }
 
     /// Nine to eleven tenths of an age.

@@ -330,6 +330,46 @@ async fn headers_that_never_end_end_the_connection() {
     assert!(sent < 64 << 20, "{sent}");
 }
 
+/// Ends when it is dropped.
+struct Running(std::sync::Arc<std::sync::atomic::AtomicUsize>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, std::sync::atomic::Ordering::SeqCst);
+    }
+}
+
+#[tokio::test]
+async fn request_ends_when_its_client_left_something_unread_behind() {
+    use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+    let running = std::sync::Arc::new(AtomicUsize::new(0));
+    let count = running.clone();
+    let service = service_fn(move |_: Request<ReceivedBody>| {
+        count.fetch_add(1, SeqCst);
+        let running = Running(count.clone());
+        async move {
+            let _running = running;
+            std::future::pending::<Result<Response<Full<Bytes>>, Infallible>>().await
+        }
+    });
+    let port = serve(socket().await, patient(), service, CancellationToken::new()).unwrap();
+    let head = "GET / HTTP/1.1\r\nhost: x\r\n";
+    for behind in ["\r\n", "\r\nGET / HTTP/1.1\r\nhost: x\r\n\r\n", "content-length: 9\r\n\r\nx"] {
+        let mut stream = connect(&port).await;
+        stream.write_all(format!("{head}{behind}").as_bytes()).await.unwrap();
+        while running.load(SeqCst) == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        drop(stream);
+        let gone = async {
+            while running.load(SeqCst) > 0 {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        assert!(tokio::time::timeout(Duration::from_secs(20), gone).await.is_ok(), "{behind:?}");
+    }
+}
+
 /// Sends the head of a long request and then its body, a piece now and then, until the port takes no more.
 async fn send_slowly(stream: &mut TcpStream, pieces: usize) -> std::io::Result<()> {
     let piece = vec![b'x'; 64 << 10];
