@@ -12,7 +12,10 @@ mod split;
 mod zipkin;
 
 use bytes::Bytes;
-use tactus_model::wire::{put_bytes_field, put_message_field, put_message_frame, put_varint_field};
+use tactus_model::walk::walk_export;
+use tactus_model::wire::{
+    WireError, put_bytes_field, put_message_field, put_message_frame, put_varint_field,
+};
 
 pub use combine::{CombineError, SharedIds, TraceCombiner, WhenTooLarge};
 pub use pieces::Pieces;
@@ -60,6 +63,26 @@ const MANY_SPANS: usize = 1_000;
 const MANY_BYTES: usize = 256 << 10;
 
 impl CombinedTrace {
+    /// The spans of an OTLP TracesData message as they are. Errors: the message is not valid OTLP.
+    pub fn of_message(traces_data: &Bytes) -> Result<Self, WireError> {
+        let mut spans = Vec::new();
+        let walk = walk_export(traces_data, |span| spans.push((span.run, span.message)))?;
+        let (mut resources, mut last) = (Vec::<ResourceGroup>::new(), None);
+        for of_run in spans.chunk_by(|(run, _), (next, _)| run == next) {
+            let run = &walk.runs[of_run[0].0];
+            if last.replace(run.resource) != Some(run.resource) {
+                let resource = traces_data.slice(walk.resources[run.resource as usize].clone());
+                resources.push(ResourceGroup { resource, scopes: Vec::new() });
+            }
+            let scope = traces_data.slice(walk.scopes[run.scope as usize].clone());
+            let spans = of_run.iter().map(|(_, span)| traces_data.slice_ref(span)).collect();
+            if let Some(group) = resources.last_mut() {
+                group.scopes.push(ScopeGroup { scope, spans });
+            }
+        }
+        Ok(Self { resources, truncated: false })
+    }
+
     /// True without any span.
     pub fn is_empty(&self) -> bool {
         self.resources.is_empty()

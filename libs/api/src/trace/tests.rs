@@ -8,6 +8,7 @@ use tactus_proto::otlp::{
 use tactus_proto::tempopb;
 
 use super::*;
+use crate::json::JsonStyle;
 
 fn attribute(key: &'static str, value: Value) -> KeyValue {
     KeyValue { key: key.into(), value: Some(AnyValue { value: Some(value) }) }
@@ -339,7 +340,7 @@ fn answer_in_pieces_reads_as_the_whole() {
     assert_eq!((decoded.status, &decoded.message), (whole.status, &whole.message));
     assert_eq!(names(&decoded.trace.unwrap()), names(&whole.trace.unwrap()));
     let one = trace.clone().into_pieces(usize::MAX).next().unwrap();
-    let elements = String::from_utf8(one.to_json_elements().unwrap()).unwrap();
+    let elements = String::from_utf8(one.to_json_elements(JsonStyle::Protobuf).unwrap()).unwrap();
     let end = String::from_utf8(facts.to_json_end()).unwrap();
     let json = format!("{{\"trace\":{{\"resourceSpans\":[{elements}]}},{end}");
     assert_eq!(json.as_bytes(), trace.to_json_v2(&facts).unwrap());

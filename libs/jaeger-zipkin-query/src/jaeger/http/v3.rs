@@ -7,10 +7,12 @@ use std::collections::BTreeMap;
 use std::iter::once;
 
 use axum::extract::Path;
+use prost::Message as _;
 use serde_json::json;
 use tactus_api::Error;
+use tactus_api::json::JsonStyle;
+use tactus_api::trace::CombinedTrace;
 use tactus_jaeger::adjust::warn_on_root;
-use tactus_otlp_json::OtlpJson;
 
 use super::call;
 use super::params::{boolean, invalid};
@@ -122,11 +124,8 @@ fn elements_of_trace(
     };
     warn_on_root(&mut trace.data.resource_spans, &trace.warnings);
     Box::new(of_otlp(trace.data, CHUNK_BYTES).map(|(chunk, _)| {
-        let mut list = serde_json::to_vec(&OtlpJson(&chunk.resource_spans))
-            .map_err(|error| Error::Internal(error.to_string()))?;
-        // Without its brackets.
-        list.pop();
-        list.remove(0);
-        Ok(list)
+        CombinedTrace::of_message(&chunk.encode_to_vec().into())
+            .and_then(|chunk| chunk.to_json_elements(JsonStyle::Otlp))
+            .map_err(|error| Error::Internal(error.to_string()))
     }))
 }
