@@ -20,7 +20,7 @@ use crate::call::Answer;
 use crate::chunks::of_otlp;
 use crate::jaeger::{FoundTraces, JaegerError, OperationsQuery, ShownTrace, parse_trace_id};
 
-use messages::{ShownDependency, ShownSummary, operation};
+use messages::{dependency, operation};
 
 /// Larger traces are written in parts of this many bytes of OTLP, each with its resources.
 const CHUNK_BYTES: usize = 256 << 10;
@@ -84,7 +84,6 @@ pub(super) async fn summaries(call: Call) -> Answered {
     let found = call.shared.find_traces(&call.tenants, &filter).await?;
     let partial = found.partial;
     let summaries = call.shared.summaries(&call.tenants, found).await?;
-    let summaries: Vec<_> = summaries.into_iter().map(ShownSummary::from).collect();
     Ok(Answer::json(&BTreeMap::from([("summaries", summaries)]))?.partial(partial))
 }
 
@@ -92,8 +91,8 @@ pub(super) async fn summaries(call: Call) -> Answered {
 pub(super) async fn dependencies(call: Call) -> Answered {
     let range = params::required_times(&call.params())?;
     let links = call.shared.dependencies(&call.tenants, range).await?;
-    let dependencies: Vec<_> = links.list.into_iter().map(ShownDependency::from).collect();
-    let answer = Answer::json(&BTreeMap::from([("dependencies", dependencies)]))?;
+    let dependencies: Vec<_> = links.list.into_iter().map(dependency).collect();
+    let answer = Answer::json(&json!({ "dependencies": dependencies }))?;
     Ok(answer.partial(links.partial))
 }
 
