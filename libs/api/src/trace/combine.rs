@@ -135,11 +135,6 @@ impl TraceCombiner {
         Ok(())
     }
 
-    /// The trace with [`SharedIds::Separated`].
-    pub fn finish(self) -> CombinedTrace {
-        self.finish_with(SharedIds::Separated)
-    }
-
     /// The spans as a part for another combiner: in the order in which they came, and with the ids that they came with.
     pub fn finish_part(self) -> CombinedTrace {
         let spans = self.spans.into_iter().map(SpanEntry::owned);
@@ -149,7 +144,7 @@ impl TraceCombiner {
     }
 
     /// The trace. More than one part: sorted by start, then span id; a single one keeps its order.
-    pub fn finish_with(mut self, shared_ids: SharedIds) -> CombinedTrace {
+    pub fn finish(mut self, shared_ids: SharedIds) -> CombinedTrace {
         if self.non_empty_parts > 1 {
             self.spans.sort_by_key(|span| (span.start, span.id));
         }

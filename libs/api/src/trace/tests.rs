@@ -45,7 +45,7 @@ fn part(service: &'static str, spans: Vec<Span>) -> Bytes {
 fn combine(parts: &[Bytes]) -> CombinedTrace {
     let mut combiner = TraceCombiner::new(0, WhenTooLarge::Refuse);
     parts.iter().for_each(|part| combiner.add(part).unwrap());
-    combiner.finish()
+    combiner.finish(SharedIds::Separated)
 }
 
 /// (service, [(span id, parent id)]) of each resource.
@@ -220,7 +220,7 @@ fn shared_ids_of_client_and_server_are_separated() {
     for part in [web, backend] {
         combiner.add(&part).unwrap();
     }
-    let kept = combiner.finish_with(SharedIds::Kept);
+    let kept = combiner.finish(SharedIds::Kept);
     assert_eq!(shape(&kept)[1].1, [(0xb2, 0), (1, 0xb2)]);
 }
 
@@ -233,13 +233,13 @@ fn trace_above_the_limit_is_refused_or_cut() {
     let mut cutting = TraceCombiner::new(limit, WhenTooLarge::Cut);
     cutting.add(&whole).unwrap();
     cutting.add(&part("b", vec![span(99, 0, 1, 0)])).unwrap();
-    let trace = cutting.finish();
+    let trace = cutting.finish(SharedIds::Separated);
     assert!(trace.truncated && (20..30).contains(&trace.spans()), "{}", trace.spans());
     assert!(trace.to_protobuf_v1().len() as u64 <= limit + 16);
     let mut fitting = TraceCombiner::new(whole.len() as u64, WhenTooLarge::Refuse);
     fitting.add(&whole).unwrap();
     fitting.add(&whole).unwrap();
-    assert_eq!(fitting.finish().to_protobuf_v1(), whole);
+    assert_eq!(fitting.finish(SharedIds::Separated).to_protobuf_v1(), whole);
 }
 
 #[test]
@@ -254,7 +254,7 @@ proptest! {
     fn combining_any_bytes_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
         let mut combiner = TraceCombiner::new(100, WhenTooLarge::Cut);
         if combiner.add(&bytes.into()).is_ok() {
-            let trace = combiner.finish();
+            let trace = combiner.finish(SharedIds::Separated);
             let _ = trace.to_json_v1();
             let _ = trace.to_llm_json(&TraceFacts::default());
         }
