@@ -10,7 +10,6 @@ use serde::Serialize;
 
 #[cfg(test)]
 pub(crate) use build::trace;
-pub use messages::shown_trace_id;
 pub use pieces::{TraceWriter, around_traces};
 pub use read::{FileError, read_jaeger_file};
 pub use upload::{UploadError, traces_of_upload};

@@ -8,7 +8,7 @@ use tactus_model::TraceId;
 use tactus_proto::jaeger::api_v2;
 use tactus_proto::otlp::{self, InstrumentationScope, ResourceSpans, ScopeSpans};
 
-use super::messages::{Span, Trace, process_name, shown_trace_id};
+use super::messages::{Span, Trace, process_name};
 use crate::from_otlp;
 
 /// A whole trace, with warnings that are about all of it.
@@ -92,7 +92,7 @@ impl TraceParts {
     pub(super) fn finish(self, id: TraceId, warnings: Vec<String>) -> Trace {
         let (start, end) = self.times.unwrap_or_default();
         Trace {
-            trace_id: shown_trace_id(id),
+            trace_id: id.to_hex_by_half(),
             spans: Vec::new(),
             processes: self.processes,
             warnings: (!warnings.is_empty()).then_some(warnings),

@@ -7,7 +7,7 @@ use prost::Message as _;
 use prost_types::{Duration, Timestamp};
 use serde::ser::SerializeStruct as _;
 use serde::{Serialize, Serializer};
-use tactus_model::{SpanId, TraceId, bytes_to_hex};
+use tactus_model::{SpanId, TraceId};
 use tactus_proto::jaeger::api_v2::{self, KeyValue, Log, Process, SpanRef, SpanRefType, ValueType};
 use tactus_proto::lossy;
 
@@ -72,8 +72,8 @@ impl Serialize for Span {
         let warnings: Vec<_> = span.warnings.iter().map(|warning| lossy(warning)).collect();
         let warnings = (!warnings.is_empty()).then_some(warnings);
         let mut fields = serializer.serialize_struct("Span", 10)?;
-        fields.serialize_field("traceID", &shown_trace_id(TraceId::from_slice(&span.trace_id)))?;
-        fields.serialize_field("spanID", &shown_span_id(&span.span_id))?;
+        fields.serialize_field("traceID", &trace_id(&span.trace_id))?;
+        fields.serialize_field("spanID", &span_id(&span.span_id))?;
         fields.serialize_field("operationName", &lossy(&span.operation_name))?;
         fields.serialize_field("references", &list(&span.references))?;
         fields.serialize_field("startTime", &micros_of(span.start_time.as_ref()))?;
@@ -89,11 +89,10 @@ impl Serialize for Span {
 impl Serialize for Shown<'_, SpanRef> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let is_child = self.0.ref_type == i32::from(SpanRefType::ChildOf);
-        let trace_id = shown_trace_id(TraceId::from_slice(&self.0.trace_id));
         let mut fields = serializer.serialize_struct("Reference", 3)?;
         fields.serialize_field("refType", if is_child { "CHILD_OF" } else { "FOLLOWS_FROM" })?;
-        fields.serialize_field("traceID", &trace_id)?;
-        fields.serialize_field("spanID", &shown_span_id(&self.0.span_id))?;
+        fields.serialize_field("traceID", &trace_id(&self.0.trace_id))?;
+        fields.serialize_field("spanID", &span_id(&self.0.span_id))?;
         fields.end()
     }
 }
@@ -150,15 +149,11 @@ fn list<M>(messages: &[M]) -> Vec<Shown<'_, M>> {
     messages.iter().map(Shown).collect()
 }
 
-/// An id as answers show it: 16 digits if the high half is zero, else 32.
-pub fn shown_trace_id(id: TraceId) -> String {
-    match id.0.split_at(8) {
-        ([0, 0, 0, 0, 0, 0, 0, 0], low) => bytes_to_hex(low),
-        _ => id.to_hex(),
-    }
+fn trace_id(id: &[u8]) -> String {
+    TraceId::from_slice(id).to_hex_by_half()
 }
 
-fn shown_span_id(id: &[u8]) -> String {
+fn span_id(id: &[u8]) -> String {
     SpanId::from_slice(id).to_hex()
 }
 
