@@ -47,7 +47,8 @@ pub(crate) fn feed_json(json: &[u8]) {
     let Some(written) = json_of(&trace) else { return };
     let written = format!(r#"{{"resourceSpans":{written}}}"#);
     let again = decode_export_request(written.as_bytes()).expect("what is written is read");
-    let again = CombinedTrace::of_message(&again.encode_to_vec().into()).expect("as above");
+    // Without the texts that may have been around its spans, it may be refused as hollow.
+    let Ok(again) = CombinedTrace::of_message(&again.encode_to_vec().into()) else { return };
     assert_eq!(again.spans(), trace.spans());
 }
 

@@ -191,9 +191,10 @@ impl JsonWriter {
         }
     }
 
-    /// A string field; nothing if empty.
+    /// A string field; nothing if empty, unless it is the key of an attribute: readers of OTLP's JSON expect that.
     pub(crate) fn string_field(&mut self, key: &str, value: &[u8]) {
-        if !value.is_empty() {
+        let is_expected = self.style == JsonStyle::Otlp && key == "key";
+        if is_expected || !value.is_empty() {
             self.key(key).string(value);
         }
     }

@@ -88,6 +88,7 @@ fn otlp_shows_every_field() {
             }),
         ),
         KeyValue { key: Bytes::from_static(b"n"), value: None },
+        attribute("", Value::IntValue(1)),
     ];
     span.dropped_attributes_count = 4;
     span.events =
@@ -111,6 +112,7 @@ fn otlp_shows_every_field() {
                 {"key": "y", "value": {"bytesValue": "YWI="}},
                 {"key": "l", "value": {"arrayValue": {"values": [{"boolValue": true}]}}},
                 {"key": "n"},
+                {"key": "", "value": {"intValue": "1"}},
             ],
             "droppedAttributesCount": 4,
             "events": [{"timeUnixNano": "3", "name": "e"}],
