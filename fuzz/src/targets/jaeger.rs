@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use prost::Message;
-use tactus_jaeger::to_otlp::{ModelError, encode_batch, post_spans_to_otlp};
-use tactus_jaeger::{agent::Call, span::batch_to_otlp, thrift::ThriftError, zipkincore};
+use tactus_jaeger::to_otlp::{ModelError, post_spans_to_otlp};
+use tactus_jaeger::{agent::call_to_otlp, span::batch_to_otlp, thrift::ThriftError, zipkincore};
 use tactus_proto::otlp::ExportTraceServiceRequest;
 
 use super::{otlp, unhex};
@@ -19,9 +19,7 @@ fn check(made: Result<Bytes, ModelError>) {
 /// A packet to an agent, a batch over HTTP, Zipkin's list of spans.
 pub(crate) fn feed_thrift(input: &[u8]) {
     let input = Bytes::copy_from_slice(input);
-    if let Ok((call, _)) = Call::decode(input.clone()) {
-        check(encode_batch(call.into_batch()));
-    }
+    check(call_to_otlp(input.clone()));
     check(batch_to_otlp(input.clone()));
     let _damage = zipkincore::read_each_span(input, |_| Ok::<_, ThriftError>(()));
 }

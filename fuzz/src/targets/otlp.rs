@@ -1,8 +1,10 @@
 //! OTLP's requests: protobuf as the distributor walks it and the ingester converts it, and JSON.
 
 use prost::Message;
+use tactus_api::json::JsonStyle;
+use tactus_api::trace::CombinedTrace;
 use tactus_model::{SpanBatch, merge::merge, otlp::encode_traces_data};
-use tactus_otlp_json::{OtlpJson, decode_export_request, read_trace_file};
+use tactus_otlp_json::{decode_export_request, read_trace_file};
 
 use crate::sample;
 
@@ -41,16 +43,25 @@ pub(crate) fn feed_json(json: &[u8]) {
     if let Some(batch) = sample::spans_of(&request.encode_to_vec(), 0) {
         check(&batch);
     }
-    let written =
-        serde_json::to_vec(&OtlpJson(&request.resource_spans)).expect("it has a JSON form");
-    let written = [br#"{"resourceSpans":"#, &written[..], b"}"].concat();
-    let again = decode_export_request(&written).expect("what is written is read");
-    assert_eq!(again.resource_spans.len(), request.resource_spans.len());
+    let Ok(trace) = CombinedTrace::of_message(&request.encode_to_vec().into()) else { return };
+    let Some(written) = json_of(&trace) else { return };
+    let written = format!(r#"{{"resourceSpans":{written}}}"#);
+    let again = decode_export_request(written.as_bytes()).expect("what is written is read");
+    // Without the texts that may have been around its spans, it may be refused as hollow.
+    let Ok(again) = CombinedTrace::of_message(&again.encode_to_vec().into()) else { return };
+    assert_eq!(again.spans(), trace.spans());
+}
+
+/// `None`: an attribute is nested too deeply.
+fn json_of(trace: &CombinedTrace) -> Option<String> {
+    let elements = trace.to_json_elements(JsonStyle::Otlp).ok()?;
+    Some(format!("[{}]", String::from_utf8(elements).expect("JSON is text")))
 }
 
 pub(crate) fn json_seeds() -> Vec<Vec<u8>> {
-    let spans = sample::request(1).resource_spans;
-    let json = serde_json::to_string(&OtlpJson(&spans)).expect("it has a JSON form");
+    let message = sample::request(1).encode_to_vec().into();
+    let trace = CombinedTrace::of_message(&message).expect("a sample is valid");
+    let json = json_of(&trace).expect("a sample has a JSON form");
     let old = json.replace("scopeSpans", "instrumentationLibrarySpans");
     let snake = json.replace("traceId", "trace_id").replace("intValue", "int_value");
     let texts = [

@@ -21,16 +21,32 @@ use std::io::Write;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use tactus_model::bytes_to_hex;
+
+/// How ids and enums are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum JsonStyle {
+    /// By the rules of protobuf: ids in base64, enums by name.
+    #[default]
+    Protobuf,
+    /// As OTLP says: ids hexadecimal, enums as numbers.
+    Otlp,
+}
 
 /// A JSON document that grows. Commas are set by looking at what was written last.
 #[derive(Debug, Default)]
 pub(crate) struct JsonWriter {
     out: Vec<u8>,
+    style: JsonStyle,
 }
 
 impl JsonWriter {
     pub(crate) fn with_capacity(bytes: usize) -> Self {
-        Self { out: Vec::with_capacity(bytes) }
+        Self { out: Vec::with_capacity(bytes), style: JsonStyle::default() }
+    }
+
+    pub(crate) fn with_style(self, style: JsonStyle) -> Self {
+        Self { style, ..self }
     }
 
     pub(crate) fn finish(self) -> Vec<u8> {
@@ -175,17 +191,34 @@ impl JsonWriter {
         }
     }
 
-    /// A string field; nothing if empty.
+    /// A string field; nothing if empty, unless it is the key of an attribute: readers of OTLP's JSON expect that.
     pub(crate) fn string_field(&mut self, key: &str, value: &[u8]) {
-        if !value.is_empty() {
+        let is_expected = self.style == JsonStyle::Otlp && key == "key";
+        if is_expected || !value.is_empty() {
             self.key(key).string(value);
         }
     }
 
-    /// A bytes field; nothing if empty.
-    pub(crate) fn base64_field(&mut self, key: &str, value: &[u8]) {
-        if !value.is_empty() {
-            self.key(key).base64(value);
+    /// An id; nothing if empty.
+    pub(crate) fn id_field(&mut self, key: &str, id: &[u8]) {
+        if id.is_empty() {
+            return;
+        }
+        match self.style {
+            JsonStyle::Protobuf => self.key(key).base64(id),
+            JsonStyle::Otlp => self.key(key).string(bytes_to_hex(id).as_bytes()),
+        }
+    }
+
+    /// An enum; nothing for the first value. A value without a name is always a number.
+    pub(crate) fn enum_field(&mut self, key: &str, names: &[&str], value: u64) {
+        if value == 0 {
+            return;
+        }
+        self.key(key);
+        match names.get(value as usize) {
+            Some(name) if self.style == JsonStyle::Protobuf => self.string(name.as_bytes()),
+            _ => self.integer(value as i32),
         }
     }
 
@@ -333,7 +366,7 @@ mod tests {
             w.string(b"{");
             w.string(b":");
             w.end_list();
-            w.base64_field("b", &[1, 2]);
+            w.id_field("b", &[1, 2]);
             w.wide_field("c", u64::MAX);
             w.number_field("d", 0);
             w.end_object();

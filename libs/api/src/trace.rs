@@ -12,8 +12,12 @@ mod split;
 mod zipkin;
 
 use bytes::Bytes;
-use tactus_model::wire::{put_bytes_field, put_message_field, put_message_frame, put_varint_field};
+use tactus_model::walk::walk_export;
+use tactus_model::wire::{
+    WireError, field_size, put_bytes_field, put_message_field, put_message_frame, put_varint_field,
+};
 
+use combine::grouped;
 pub use combine::{CombineError, SharedIds, TraceCombiner, WhenTooLarge};
 pub use pieces::Pieces;
 pub use split::{SplitTraces, split_traces};
@@ -60,6 +64,20 @@ const MANY_SPANS: usize = 1_000;
 const MANY_BYTES: usize = 256 << 10;
 
 impl CombinedTrace {
+    /// The spans of an OTLP TracesData message as they are. Errors: the message is not valid OTLP.
+    pub fn of_message(traces_data: &Bytes) -> Result<Self, WireError> {
+        let mut spans = Vec::new();
+        let walk = walk_export(traces_data, |span| spans.push((span.run, span.message)))?;
+        let spans = spans.into_iter().map(|(run, message)| {
+            let run = &walk.runs[run];
+            ((run.resource, run.scope), traces_data.slice_ref(message))
+        });
+        let resource = |row: usize| traces_data.slice(walk.resources[row].clone());
+        let scope = |row: usize| traces_data.slice(walk.scopes[row].clone());
+        let resources = grouped(spans, resource, scope);
+        Ok(Self { resources, truncated: false })
+    }
+
     /// True without any span.
     pub fn is_empty(&self) -> bool {
         self.resources.is_empty()
@@ -141,7 +159,7 @@ impl CombinedTrace {
     /// The lengths of each resource, and the length of all of them as fields.
     fn lengths(&self) -> (Vec<ResourceLengths>, usize) {
         let lengths: Vec<_> = self.resources.iter().map(ResourceLengths::new).collect();
-        let total = lengths.iter().map(|lengths| field_length(lengths.total)).sum();
+        let total = lengths.iter().map(|lengths| field_size(lengths.total)).sum();
         (lengths, total)
     }
 
@@ -169,7 +187,7 @@ impl CombinedTrace {
     /// The trace in the body of the second API version. Readers merge several of them in a row into one trace.
     pub fn to_protobuf_v2_part(&self) -> Vec<u8> {
         let (lengths, total) = self.lengths();
-        let mut out = Vec::with_capacity(field_length(total) + 64);
+        let mut out = Vec::with_capacity(field_size(total) + 64);
         put_message_frame(&mut out, 1, total);
         self.put_resources(&mut out, &lengths);
         out
@@ -197,21 +215,15 @@ struct ResourceLengths {
 impl ResourceLengths {
     fn new(resource: &ResourceGroup) -> Self {
         let scopes: Vec<_> = resource.scopes.iter().map(scope_length).collect();
-        let total = field_length(resource.resource.len())
-            + scopes.iter().map(|&length| field_length(length)).sum::<usize>();
+        let total = field_size(resource.resource.len())
+            + scopes.iter().map(|&length| field_size(length)).sum::<usize>();
         Self { total, scopes }
     }
 }
 
 fn scope_length(scope: &ScopeGroup) -> usize {
     let lengths = scope.spans.iter().map(Bytes::len);
-    field_length(scope.scope.len()) + lengths.map(field_length).sum::<usize>()
-}
-
-/// Bytes of a message field with a one-byte tag.
-fn field_length(length: usize) -> usize {
-    let bits = usize::BITS - (length | 1).leading_zeros();
-    1 + bits.div_ceil(7) as usize + length
+    field_size(scope.scope.len()) + lengths.map(field_size).sum::<usize>()
 }
 
 #[cfg(test)]

@@ -7,10 +7,10 @@ use proptest::sample::Index;
 use prost::Message;
 use tactus_proto::otlp::ExportTraceServiceRequest;
 
-use crate::agent::Call;
+use crate::agent::call_to_otlp;
 use crate::span::batch_to_otlp;
 use crate::testing::{BINARY, COMPACT, PROTOBUF, STRICT_CALL, ZIPKIN, bytes, zipkin_spans};
-use crate::to_otlp::{ModelError, encode_batch, post_spans_to_otlp};
+use crate::to_otlp::{ModelError, post_spans_to_otlp};
 
 fn check_request(made: Result<Bytes, ModelError>) {
     if let Ok(request) = made {
@@ -21,9 +21,7 @@ fn check_request(made: Result<Bytes, ModelError>) {
 /// Every decoder of bytes from outside.
 fn check(input: Vec<u8>) {
     let input = Bytes::from(input);
-    if let Ok((call, _)) = Call::decode(input.clone()) {
-        check_request(encode_batch(call.into_batch()));
-    }
+    check_request(call_to_otlp(input.clone()));
     let _damage = zipkin_spans(input.clone());
     check_request(batch_to_otlp(input.clone()));
     check_request(post_spans_to_otlp(&input));
@@ -40,7 +38,7 @@ fn truncated_calls_are_errors() {
     let strict = format!("{STRICT_CALL}{BINARY}00");
     for sample in [COMPACT, &strict, ZIPKIN].map(bytes) {
         for length in 0..sample.len() {
-            assert!(Call::decode(sample.slice(..length)).is_err(), "{length}");
+            assert!(call_to_otlp(sample.slice(..length)).is_err(), "{length}");
         }
     }
 }

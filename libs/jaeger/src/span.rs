@@ -5,9 +5,7 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 use prost_types::{Duration, Timestamp};
-use tactus_proto::jaeger::api_v2::{
-    Batch, KeyValue, Log, Process, Span, SpanRef, SpanRefType, ValueType,
-};
+use tactus_proto::jaeger::api_v2::{KeyValue, Log, Process, Span, SpanRef, SpanRefType, ValueType};
 
 use crate::thrift::{Field, Kind, Protocol, Reader, ThriftError};
 use crate::to_otlp::{ModelError, OtlpWriter};
@@ -15,38 +13,26 @@ use crate::to_otlp::{ModelError, OtlpWriter};
 const MICROS_PER_SECOND: i64 = 1_000_000;
 const NANOS_PER_MICRO: i64 = 1_000;
 
-/// The batch of a call to the agent.
-pub(crate) fn read_batch(reader: &mut Reader) -> Result<Batch, ThriftError> {
-    let (mut process, mut spans) = (None, None);
-    reader.fields(|reader, Field { id, kind }| {
-        match (id, kind) {
-            (1, Kind::Struct) => process = Some(read_process(reader)?),
-            (2, Kind::List) => {
-                let mut found = Vec::new();
-                reader.each(Kind::Struct, |reader| {
-                    found.push(read_span(reader)?);
-                    Ok::<_, ThriftError>(())
-                })?;
-                spans = Some(found);
-            }
-            _ => reader.skip(kind)?,
-        }
-        Ok(())
-    })?;
-    Ok(Batch {
-        process: Some(required(process, "Batch", "process")?),
-        spans: required(spans, "Batch", "spans")?,
-    })
-}
-
 /// The spans of an HTTP body, a binary batch without anything around it, as the bytes of an OTLP export request; none if
 /// there is no span. Bytes after the batch are ignored. Memory: that of the answer and of the largest span.
 ///
 /// Errors: damage, and those of the conversion.
 pub fn batch_to_otlp(body: Bytes) -> Result<Bytes, ModelError> {
-    // Spans are skipped at first, which is cheap: their process may come after them.
+    write_batch(&mut Reader::new(Protocol::Binary, body))
+}
+
+/// As [`batch_to_otlp`], of the batch at which a reader is.
+pub(crate) fn write_batch(reader: &mut Reader) -> Result<Bytes, ModelError> {
+    let (process, mut spans) = read_batch(reader)?;
+    let mut made = OtlpWriter::new(Some(&process));
+    spans.each(Kind::Struct, |reader| made.push(read_span(reader)?))?;
+    Ok(made.finish())
+}
+
+/// The process of a batch, and a reader of its spans. They are skipped at first, which is cheap: their process may come after
+/// them.
+fn read_batch(reader: &mut Reader) -> Result<(Process, Reader), ThriftError> {
     let (mut process, mut spans) = (None, None);
-    let mut reader = Reader::new(Protocol::Binary, body);
     reader.fields(|reader, Field { id, kind }| {
         match (id, kind) {
             (1, Kind::Struct) => process = Some(read_process(reader)?),
@@ -58,11 +44,7 @@ pub fn batch_to_otlp(body: Bytes) -> Result<Bytes, ModelError> {
         }
         Ok(())
     })?;
-    let process = required(process, "Batch", "process")?;
-    let mut spans = required(spans, "Batch", "spans")?;
-    let mut made = OtlpWriter::new(Some(&process));
-    spans.each(Kind::Struct, |reader| made.push(read_span(reader)?))?;
-    Ok(made.finish())
+    Ok((required(process, "Batch", "process")?, required(spans, "Batch", "spans")?))
 }
 
 fn read_process(reader: &mut Reader) -> Result<Process, ThriftError> {

@@ -87,16 +87,6 @@ impl Reader {
         Self { protocol, rest: input, depth: 0, last_id: 0, bool_in_head: None, room }
     }
 
-    /// The form that is read.
-    pub fn protocol(&self) -> Protocol {
-        self.protocol
-    }
-
-    /// Bytes not yet read.
-    pub fn remaining(&self) -> usize {
-        self.rest.len()
-    }
-
     /// Reads the fields of a struct; `read` takes the value of each, or skips it.
     pub fn fields(
         &mut self,

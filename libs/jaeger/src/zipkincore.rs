@@ -3,10 +3,11 @@
 use bytes::Bytes;
 
 use crate::thrift::{Field, Kind, Protocol, Reader, ThriftError};
+use crate::to_otlp::{ModelError, OtlpWriter};
 
-mod batch;
+mod convert;
 
-pub(crate) use batch::to_batch;
+use convert::convert;
 
 /// The types of a binary annotation's value, as numbers on the wire.
 pub mod annotation_type {
@@ -100,14 +101,14 @@ pub fn read_each_span<E: From<ThriftError>>(
     reader.each(Kind::Struct, |reader| take(read_span(reader)?))
 }
 
-/// The spans of a list.
-pub(crate) fn read_spans(reader: &mut Reader) -> Result<Vec<Span>, ThriftError> {
-    let mut spans = Vec::new();
+/// The spans of the list at which a reader is, as the bytes of an OTLP export request; none if there is no span. Each has a
+/// process of its own.
+pub(crate) fn write_spans(reader: &mut Reader) -> Result<Bytes, ModelError> {
+    let mut made = OtlpWriter::new(None);
     reader.each(Kind::Struct, |reader| {
-        spans.push(read_span(reader)?);
-        Ok::<_, ThriftError>(())
+        convert(read_span(reader)?).into_iter().try_for_each(|span| made.push(span))
     })?;
-    Ok(spans)
+    Ok(made.finish())
 }
 
 fn read_span(reader: &mut Reader) -> Result<Span, ThriftError> {

@@ -30,6 +30,14 @@ impl TraceId {
         bytes_to_hex(&self.0)
     }
 
+    /// 16 lower-case hexadecimal digits if the high half is zero, else 32.
+    pub fn to_hex_by_half(self) -> String {
+        match self.0.split_first_chunk::<8>() {
+            Some(([0, 0, 0, 0, 0, 0, 0, 0], low)) => bytes_to_hex(low),
+            _ => self.to_hex(),
+        }
+    }
+
     /// Lower-case hexadecimal digits without leading zeros, as search answers show an id.
     pub fn to_hex_trimmed(self) -> String {
         let hex = self.to_hex();

@@ -50,41 +50,38 @@ pub fn encode_part_while(
     writer.write(out, rows, goes_on)
 }
 
-type ResourceGroup = (u32, Vec<ScopeGroup>);
+/// Items by resource, and of each by scope.
+pub type Grouped<T> = Vec<(u32, Vec<(u32, Vec<T>)>)>;
 
-/// Rows grouped by resource and scope, in order of first appearance.
-fn grouped(batch: &SpanBatch, rows: impl Iterator<Item = usize>) -> Vec<ResourceGroup> {
-    let mut groups: Vec<ResourceGroup> = Vec::new();
-    let mut resource_places = HashMap::new();
-    let mut scope_places = HashMap::new();
+/// Groups items by their resource and scope, in order of first appearance.
+pub fn grouped<T>(items: impl Iterator<Item = ((u32, u32), T)>) -> Grouped<T> {
+    // Very many traces of one span each may be in memory at a time.
+    let mut groups: Grouped<T> = Vec::with_capacity(1);
+    let mut resource_places = HashMap::with_hasher(RandomState::default());
+    let mut scope_places = HashMap::with_hasher(RandomState::default());
     let mut last = None;
-    let (resources, all_scopes) = (&*batch.spans.resource, &*batch.spans.scope);
-    for row in rows {
-        let owner = (resources[row], all_scopes[row]);
+    for (owner, item) in items {
         // The spans of one push are next to each other.
         let (place, scope_place) = match last {
             Some((known, places)) if known == owner => places,
             _ => {
                 let place = *resource_places.entry(owner.0).or_insert_with(|| {
-                    groups.push((owner.0, Vec::new()));
+                    groups.push((owner.0, Vec::with_capacity(1)));
                     groups.len() - 1
                 });
                 let scopes = &mut groups[place].1;
                 let scope_place = *scope_places.entry(owner).or_insert_with(|| {
-                    scopes.push((owner.1, Vec::new()));
+                    scopes.push((owner.1, Vec::with_capacity(1)));
                     scopes.len() - 1
                 });
                 (place, scope_place)
             }
         };
         last = Some((owner, (place, scope_place)));
-        groups[place].1[scope_place].1.push(row as u32);
+        groups[place].1[scope_place].1.push(item);
     }
     groups
 }
-
-/// A scope and its span rows.
-type ScopeGroup = (u32, Vec<u32>);
 
 /// Reuses the memory of nested messages, because a trace may have millions of them.
 struct Writer<'a> {
@@ -155,7 +152,9 @@ impl<'a> Writer<'a> {
         mut goes_on: impl FnMut(usize, usize) -> bool,
     ) -> bool {
         let (mut span, mut written) = (Vec::new(), 0);
-        for (resource, scopes) in grouped(self.batch, rows) {
+        let (resources, scopes) = (&*self.batch.spans.resource, &*self.batch.spans.scope);
+        let owned = rows.map(|row| ((resources[row], scopes[row]), row as u32));
+        for (resource, scopes) in grouped(owned) {
             let resource_spans = begin_message(out, 1);
             self.resource(out, resource as usize);
             for (scope, rows) in scopes {

@@ -116,7 +116,7 @@ impl Protocol for Querier {
         request: Request<FindTraceInBlocksRequest>,
     ) -> Result<Response<FindTraceInBlocksResponse>, Status> {
         let started = Instant::now();
-        let (context, request) = parts(request);
+        let (context, request) = QueryContext::split(request);
         let find = request.find.ok_or_else(|| missing("find"))?;
         let tenant = tenant_of(&find.tenant)?;
         let ids: Vec<Uuid> =
@@ -132,7 +132,7 @@ impl Protocol for Querier {
         request: Request<SelectBlocksRequest>,
     ) -> Result<Response<SelectBlocksResponse>, Status> {
         let started = Instant::now();
-        let (context, request) = parts(request);
+        let (context, request) = QueryContext::split(request);
         let search = request.search.ok_or_else(|| missing("search"))?;
         let tenant = tenant_of(&search.tenant)?;
         let (ids, rest) = request.block_ids.as_chunks();
@@ -154,7 +154,7 @@ impl Protocol for Querier {
         request: Request<SearchBlockRequest>,
     ) -> Result<Response<SearchResponse>, Status> {
         let started = Instant::now();
-        let (context, request) = parts(request);
+        let (context, request) = QueryContext::split(request);
         let search = request.search.ok_or_else(|| missing("search"))?;
         let (block_id, part) = block_of(request.part)?;
         let tenant = tenant_of(&search.tenant)?;
@@ -178,7 +178,7 @@ impl Protocol for Querier {
         request: Request<MetricsInBlockRequest>,
     ) -> Result<Response<MetricsResponse>, Status> {
         let started = Instant::now();
-        let (context, request) = parts(request);
+        let (context, request) = QueryContext::split(request);
         let metrics = request.metrics.ok_or_else(|| missing("metrics"))?;
         let (block_id, part) = block_of(request.part)?;
         let tenant = tenant_of(&metrics.tenant)?;
@@ -206,7 +206,7 @@ impl Protocol for Querier {
         request: Request<SpansInBlocksRequest>,
     ) -> Result<Response<SpansInBlocksResponse>, Status> {
         let started = Instant::now();
-        let (context, request) = parts(request);
+        let (context, request) = QueryContext::split(request);
         let tenant = tenant_of(&request.tenant)?;
         let ids: Vec<Uuid> =
             request.block_ids.iter().map(|id| parse_block_id(id)).collect::<Result<_, _>>()?;
@@ -225,7 +225,7 @@ impl Protocol for Querier {
         request: Request<TagsInBlockRequest>,
     ) -> Result<Response<TagsResponse>, Status> {
         let started = Instant::now();
-        let (context, request) = parts(request);
+        let (context, request) = QueryContext::split(request);
         let tags = request.tags.ok_or_else(|| missing("tags"))?;
         let (block_id, part) = block_of(request.part)?;
         let tenant = tenant_of(&tags.tenant)?;
@@ -245,7 +245,7 @@ impl Protocol for Querier {
         request: Request<TagValuesInBlockRequest>,
     ) -> Result<Response<TagValuesResponse>, Status> {
         let started = Instant::now();
-        let (context, request) = parts(request);
+        let (context, request) = QueryContext::split(request);
         let values = request.values.ok_or_else(|| missing("values"))?;
         let (block_id, part) = block_of(request.part)?;
         let tenant = tenant_of(&values.tenant)?;
@@ -259,11 +259,6 @@ impl Protocol for Querier {
         self.count("metadata", started, answer.inspected_bytes);
         Ok(response(answer, scope))
     }
-}
-
-/// A request, and of which query it is.
-fn parts<T>(request: Request<T>) -> (QueryContext, T) {
-    (QueryContext::of(request.metadata()), request.into_inner())
 }
 
 /// An answer with what is to be known to keep it.

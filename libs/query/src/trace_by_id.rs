@@ -110,18 +110,7 @@ pub enum Large {
 }
 
 impl Frontend {
-    /// Finds a trace of these tenants. A trace above the limit is refused or cut as `when_too_large` says.
-    pub async fn find_trace(
-        &self,
-        tenants: &[TenantId],
-        id: TraceId,
-        query: TraceQuery,
-        when_too_large: WhenTooLarge,
-    ) -> Result<FoundTrace> {
-        self.find_part(tenants, id, query, (when_too_large, Large::Whole)).await
-    }
-
-    /// As [`Self::find_trace`], but of a large trace what is said.
+    /// Finds a trace of these tenants; of a large one what is said. A trace above the limit is refused or cut.
     pub async fn find_part(
         &self,
         tenants: &[TenantId],
@@ -130,19 +119,11 @@ impl Frontend {
         limits: (WhenTooLarge, Large),
     ) -> Result<FoundTrace> {
         let inspected = |found: &FoundTrace| found.facts.inspected_bytes;
-        let run = self.run_find(tenants, id, query, limits);
+        let run = async {
+            let _admitted = self.admit(tenants)?;
+            self.find_admitted(tenants, id, query, limits).await
+        };
         self.counted(tenants, TRACES, Asked::new(id.to_hex()), run, inspected).await
-    }
-
-    async fn run_find(
-        &self,
-        tenants: &[TenantId],
-        id: TraceId,
-        query: TraceQuery,
-        limits: (WhenTooLarge, Large),
-    ) -> Result<FoundTrace> {
-        let _admitted = self.admit(tenants)?;
-        self.find_admitted(tenants, id, query, limits).await
     }
 
     /// Finds a trace for a query that is let in already.

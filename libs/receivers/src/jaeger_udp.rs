@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use ::http::HeaderMap;
 use bytes::{BufMut, Bytes, BytesMut};
-use tactus_jaeger::agent::Call;
+use tactus_jaeger::agent::call_to_otlp;
 use tactus_jaeger::thrift::ThriftError;
-use tactus_jaeger::to_otlp::encode_batch;
+use tactus_jaeger::to_otlp::ModelError;
 use tactus_model::TenantId;
 use tactus_server::listener::BoundListener;
 use tokio::net::UdpSocket;
@@ -272,15 +272,14 @@ impl Receiver {
 
 /// The export request of a packet; no bytes if it holds no span.
 fn export_request(packet: Bytes) -> Result<Bytes, (DropReason, String)> {
-    let (call, _) = Call::decode(packet).map_err(|error| {
+    call_to_otlp(packet).map_err(|error| {
         let reason = match &error {
-            ThriftError::NoMessage(_) => DropReason::UnknownProtocol,
-            ThriftError::UnknownMethod(_) => DropReason::UnknownMethod,
+            ModelError::Thrift(ThriftError::NoMessage(_)) => DropReason::UnknownProtocol,
+            ModelError::Thrift(ThriftError::UnknownMethod(_)) => DropReason::UnknownMethod,
             _ => DropReason::Malformed,
         };
         (reason, error.to_string())
-    })?;
-    encode_batch(call.into_batch()).map_err(|error| (DropReason::Malformed, error.to_string()))
+    })
 }
 
 #[cfg(test)]

@@ -93,8 +93,8 @@ impl Ingester {
                 value_filter: self.settings.value_filters.of(tenant),
                 ..WriterSettings::default()
             },
-            bloom_false_positive: self.settings.bloom_false_positive,
-            bloom_shard_bytes: self.settings.bloom_shard_bytes,
+            bloom_false_positive: self.settings.block.bloom_filter_false_positive,
+            bloom_shard_bytes: self.settings.block.bloom_filter_shard_size_bytes as u32,
         }
     }
 
@@ -218,7 +218,7 @@ fn from_block(key: &str, error: tactus_block::Error) -> Error {
 /// The number of spans at which a row group is closed. Trace ids are random, so each row group has spans of all sizes,
 /// and the mean size tells how many spans fit.
 fn row_group_spans(settings: &Settings, spans: u64, bytes: u64) -> usize {
-    let fitting =
-        u128::from(settings.row_group_bytes) * u128::from(spans) / u128::from(bytes.max(1));
+    let row_group_bytes = settings.block.parquet_row_group_size_bytes;
+    let fitting = u128::from(row_group_bytes) * u128::from(spans) / u128::from(bytes.max(1));
     usize::try_from(fitting).unwrap_or(usize::MAX).min(settings.row_group_spans).max(1)
 }

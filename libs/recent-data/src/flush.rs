@@ -78,7 +78,7 @@ impl Ingester {
         cancel: CancellationToken,
         last: impl FnOnce() -> LastFlush,
     ) -> Result<bool, Error> {
-        let look = self.settings.flush_check_period.min(Duration::from_secs(1));
+        let look = self.settings.ingester.flush_check_period.as_std().min(Duration::from_secs(1));
         let mut cut_task: Option<JoinHandle<()>> = None;
         let mut flush_task: Option<JoinHandle<()>> = None;
         let mut decide_task: Option<JoinHandle<()>> = None;
@@ -148,7 +148,7 @@ impl Ingester {
                 (written, since, pause) = (now_written, Instant::now(), self.settings.retry_pause);
             }
             let (segments, bytes, log_bytes) = self.unflushed();
-            if since.elapsed() >= self.settings.flush_op_timeout {
+            if since.elapsed() >= self.settings.ingester.flush_op_timeout.as_std() {
                 tracing::error!(
                     error = error_text(&error), segments, bytes, log_bytes, directory = %self.directory().display(),
                     "not all spans are in object storage: they stay on this disk, and are lost with it unless an ingester starts on it again"
@@ -244,8 +244,9 @@ impl Ingester {
     /// Flushes the tenants that are due, or all. Returns the first error; the others are logged.
     async fn flush_due(self: &Arc<Self>, all: bool) -> Option<Error> {
         let mut tasks = tokio::task::JoinSet::new();
+        let max_live_bytes = self.settings.ingester.max_live_bytes as usize;
         let too_many = self.segment_cache.segments() > MAX_SEGMENTS
-            || self.segment_cache.heap_bytes() > self.settings.max_live_bytes / SEGMENTS_SHARE
+            || self.segment_cache.heap_bytes() > max_live_bytes / SEGMENTS_SHARE
             || self.is_disk_low().await;
         let flush = match (all, too_many) {
             (true, _) => Flush::AllAtOnce,
@@ -258,7 +259,7 @@ impl Ingester {
         // Tenants whose spans have waited the longest come first.
         let oldest = |segments: &[Arc<Segment>]| segments.first().map(|it| it.path().to_owned());
         waiting.sort_by_cached_key(|(segments, _)| oldest(segments));
-        let most_begun = self.settings.concurrent_flushes.max(1) * BEGUN_PER_SLOT;
+        let most_begun = self.settings.ingester.concurrent_flushes.max(1) * BEGUN_PER_SLOT;
         let mut first_error = None;
         let mut is_idle = true;
         if let Err(error) = self.release_held(too_many).await {
@@ -291,9 +292,10 @@ impl Ingester {
         let bytes: u64 = segments.iter().map(|segment| segment.bytes()).sum();
         let now = Instant::now();
         let age = |segment: &Arc<Segment>| segment.age(now);
-        bytes >= self.settings.max_block_bytes
+        bytes >= self.settings.ingester.max_block_bytes
             || segments.len() > MAX_SEGMENTS_PER_TENANT
-            || segments.iter().map(age).max() >= Some(self.settings.max_block_duration)
+            || segments.iter().map(age).max()
+                >= Some(self.settings.ingester.max_block_duration.as_std())
     }
 
     /// Finishes the tenant's blocks in progress, then makes blocks of its segments as `flush` says.
@@ -361,7 +363,7 @@ impl Ingester {
         let mut bytes = 0;
         let fitting = segments.iter().take(MAX_SEGMENTS_PER_TENANT).take_while(|segment| {
             bytes += segment.bytes();
-            bytes <= self.settings.max_block_bytes
+            bytes <= self.settings.ingester.max_block_bytes
         });
         fitting.count().max(1)
     }

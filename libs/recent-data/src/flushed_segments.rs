@@ -55,7 +55,7 @@ impl Ingester {
     }
 
     fn is_nearly_full(&self) -> bool {
-        let limit = self.settings.max_directory_bytes;
+        let limit = self.settings.ingester.max_disk_bytes;
         limit > 0 && self.directory_bytes() / FULL.0 >= limit / FULL.1
     }
 

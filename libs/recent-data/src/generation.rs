@@ -108,19 +108,19 @@ impl Generation {
 
     /// True if the live spans should become segments now.
     pub(crate) fn is_due(&self, settings: &Settings) -> bool {
+        let idle_period = settings.ingester.trace_idle_period.as_std();
         let first = self.first_push.load(Ordering::Relaxed);
         if first == 0 {
             // Traces count even if all of their spans were refused, and only a cut resets the count.
-            return self.started.elapsed() >= settings.trace_idle_period
-                && self.nears_limit_of_traces();
+            return self.started.elapsed() >= idle_period && self.nears_limit_of_traces();
         }
         let now = self.started.elapsed().as_millis() as u64 + 1;
         let since = |then: u64| Duration::from_millis(now.saturating_sub(then));
-        since(self.last_push.load(Ordering::Relaxed)) >= settings.trace_idle_period
-            || since(first) >= settings.trace_live_period
+        since(self.last_push.load(Ordering::Relaxed)) >= idle_period
+            || since(first) >= settings.ingester.trace_live_period.as_std()
             || now.saturating_sub(first) >= self.cut_after.load(Ordering::Relaxed)
             || self.heap_bytes() >= settings.generation_bytes
-            || (since(first) >= settings.trace_idle_period && self.nears_limit_of_traces())
+            || (since(first) >= idle_period && self.nears_limit_of_traces())
     }
 
     /// True if a tenant has half of the live traces that its limit allows. A cut now resets the count before any trace

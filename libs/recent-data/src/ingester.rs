@@ -94,9 +94,10 @@ impl Ingester {
     ) -> Arc<Self> {
         let root = settings.directory.clone();
         let metrics = Metrics::new(registry);
-        let live_tails = LiveTails::new(settings.live_tail.clone(), metrics.clone());
+        let live_tails = LiveTails::new(settings.ingester.live_tail.clone(), metrics.clone());
+        let disk_timeout = settings.ingester.disk_timeout.non_zero().unwrap_or(Duration::MAX);
         Arc::new_cyclic(|itself| Self {
-            flushes: Flushes::new(settings.concurrent_flushes),
+            flushes: Flushes::new(settings.ingester.concurrent_flushes),
             wal,
             bucket,
             written,
@@ -114,8 +115,8 @@ impl Ingester {
             measured: Mutex::default(),
             looked_for_idle: Mutex::default(),
             segment_cache: SegmentCache::new(
-                settings.max_mapped_segments,
-                settings.max_segment_column_bytes,
+                settings.ingester.max_mapped_segments,
+                settings.ingester.max_segment_column_bytes,
             ),
             notes: Notes::new(
                 Layout::notes(&root),
@@ -129,8 +130,8 @@ impl Ingester {
                 registry,
             ),
             found_so_far: FoundSoFar::default(),
-            pushes: Pushes::new(settings.max_push_threads, settings.disk_timeout),
-            disk: Disk::new(&root, settings.min_free_disk_bytes),
+            pushes: Pushes::new(settings.ingester.max_push_threads, disk_timeout),
+            disk: Disk::new(&root, settings.ingester.min_free_disk_bytes),
             itself: Weak::clone(itself),
             settings,
         })
@@ -272,7 +273,7 @@ impl Ingester {
     fn new_head(&self, tenant: &TenantId) -> Arc<Head> {
         let limits = self.settings.limits.of(tenant);
         let tenant = self.tenant_or_insert(tenant);
-        let large_traces = tenant.large_traces(self.settings.max_block_duration);
+        let large_traces = tenant.large_traces(self.settings.ingester.max_block_duration.as_std());
         let head = Arc::new(Head::new(limits, self.settings.chunk_spans, large_traces));
         tenant.add_head(Arc::clone(&head));
         head
@@ -300,7 +301,7 @@ impl Ingester {
         if let Some(known) = self.tenant(tenant) {
             return Ok(known);
         }
-        let limit = self.settings.max_tenants;
+        let limit = self.settings.ingester.max_tenants;
         let is_full = || limit > 0 && self.tenants.read().len() >= limit;
         if is_full() {
             let mut looked = self.looked_for_idle.lock();

@@ -368,7 +368,7 @@ fn keep_replayed(
 ) -> Result<(), Error> {
     let Err(error) = ingester.write_generation(&generation, parts) else { return Ok(()) };
     let live = ingester.measure_live_bytes() + generation.heap_bytes();
-    if live > ingester.settings.max_live_bytes {
+    if live > ingester.settings.ingester.max_live_bytes as usize {
         return Err(error);
     }
     tracing::error!(

@@ -145,7 +145,7 @@ impl Ingester {
         fs::create_dir_all(writing).map_err(Error::io("create", writing))?;
         let mut slack = self.settings.range_slack;
         if generation.replayed && !slack.is_zero() {
-            slack += self.settings.max_block_duration;
+            slack += self.settings.ingester.max_block_duration.as_std();
         }
         let arrival = Arrival { now: generation.arrival_time(), slack: slack.as_nanos() as u64 };
         let sync = self.settings.fsync_interval.is_some();

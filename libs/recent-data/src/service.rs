@@ -60,7 +60,7 @@ impl Protocol for Ingester {
         &self,
         request: Request<FindTraceRequest>,
     ) -> Result<Response<FindTraceResponse>, Status> {
-        let (context, find) = parts(request);
+        let (context, find) = QueryContext::split(request);
         let tenant = tenant_of(&find.tenant)?;
         let job = TraceJob::compile(&find).map_err(|it| refused_job(&it))?;
         let stored = stored_blocks(&find.stored_block_ids)?;
@@ -92,7 +92,7 @@ impl Protocol for Ingester {
         &self,
         request: Request<SearchRequest>,
     ) -> Result<Response<SearchResponse>, Status> {
-        let (context, request) = parts(request);
+        let (context, request) = QueryContext::split(request);
         let tenant = tenant_of(&request.tenant)?;
         let stored = stored_blocks(&request.stored_block_ids)?;
         let boards = self.found_so_far.traces.clone();
@@ -147,7 +147,7 @@ impl Protocol for Ingester {
         &self,
         request: Request<MetricsRequest>,
     ) -> Result<Response<MetricsResponse>, Status> {
-        let (context, request) = parts(request);
+        let (context, request) = QueryContext::split(request);
         let tenant = tenant_of(&request.tenant)?;
         let share = Share::of(&request, &self.settings.ingester_id)
             .map_err(|_| Status::invalid_argument("malformed ranges of origins"))?;
@@ -202,7 +202,7 @@ impl Protocol for Ingester {
         &self,
         request: Request<HoldingsRequest>,
     ) -> Result<Response<HoldingsResponse>, Status> {
-        let (context, request) = parts(request);
+        let (context, request) = QueryContext::split(request);
         let tenant = tenant_of(&request.tenant)?;
         let ingester_id = self.settings.ingester_id.clone();
         let answer = self.query_view(tenant, context, move |view| {
@@ -226,7 +226,7 @@ impl Protocol for Ingester {
     }
 
     async fn tags(&self, request: Request<TagsRequest>) -> Result<Response<TagsResponse>, Status> {
-        let (context, request) = parts(request);
+        let (context, request) = QueryContext::split(request);
         let tenant = tenant_of(&request.tenant)?;
         let boards = self.found_so_far.tags.clone();
         if request.so_far() == SoFar::Asked {
@@ -254,7 +254,7 @@ impl Protocol for Ingester {
         &self,
         request: Request<TagValuesRequest>,
     ) -> Result<Response<TagValuesResponse>, Status> {
-        let (context, request) = parts(request);
+        let (context, request) = QueryContext::split(request);
         let tenant = tenant_of(&request.tenant)?;
         let boards = self.found_so_far.values.clone();
         if request.so_far() == SoFar::Asked {
@@ -297,11 +297,6 @@ impl Ingester {
             self.query(&name, context, move |ingester| ingester.read_recent(&tenant, run)).await?;
         answer.map_err(|error| unreadable(&error))
     }
-}
-
-/// Splits a request into the context of its query and its message.
-fn parts<T>(request: Request<T>) -> (QueryContext, T) {
-    (QueryContext::of(request.metadata()), request.into_inner())
 }
 
 /// The status if spans on disk cannot be read, because an answer without them would look complete.

@@ -2,17 +2,21 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use tactus_config::sections::ingester::{Ingester, IngesterLiveTail};
-use tactus_config::sections::storage::TraceStorage;
+use tactus_config::sections::ingester::Ingester as IngesterSection;
+use tactus_config::sections::storage::{Block, TraceStorage};
 use tactus_model::OfTenant;
 use tactus_storage::meta::{BlockVersion, DedicatedColumn};
 use tactus_tail_sampling::Policies;
 use tactus_wal::{Files, SystemFiles};
 use tactus_work::memory::QueryMemory;
 
-/// Settings of an ingester. Times and sizes as in Tempo's `ingester` and `storage.trace` sections.
+/// Settings of an ingester: sections of the configuration, and what follows from others.
 #[derive(Debug, Clone)]
 pub struct Settings {
+    /// The section `ingester`.
+    pub ingester: IngesterSection,
+    /// The section `storage.trace.block`, of which some is checked below.
+    pub block: Block,
     /// The name of this ingester in the ring. It must be unique if spans are replicated.
     pub ingester_id: String,
     /// The directory of the write-ahead log, segments and manifests of blocks. Only one process may use it at a time.
@@ -24,51 +28,16 @@ pub struct Settings {
     pub chunk_spans: usize,
     /// Live spans are cut into segments at this many bytes in memory.
     pub generation_bytes: usize,
-    /// Pushes are refused while live spans, and the memory of tenants and segments, exceed this many bytes.
-    pub max_live_bytes: usize,
-    /// If this many tenants have spans here, pushes of further tenants are refused; 0: no limit.
-    pub max_tenants: usize,
-    /// How many segments keep columns in memory while no query reads them.
-    pub max_mapped_segments: usize,
-    /// Limit on the bytes of these columns. Beyond it, a query that reads other columns has some dropped.
-    pub max_segment_column_bytes: u64,
-    /// Pushes are refused while the directory has more than this many bytes; 0: no limit.
-    pub max_directory_bytes: u64,
-    /// Pushes are refused while the disk has fewer free bytes than this (but at most a tenth of the disk) plus the
-    /// bytes that cutting the live spans takes; 0: no limit.
-    pub min_free_disk_bytes: u64,
-    /// A push that takes longer is refused. If a write or sync of the log takes longer, all pushes are refused until it
-    /// ends.
-    pub disk_timeout: Duration,
-    /// Pushes that are converted and written to the log at the same time, each on its own thread.
-    pub max_push_threads: usize,
     /// Creates the files of the log.
     pub log_files: Arc<dyn Files>,
-    /// Live spans are cut into segments when no span has arrived for this long.
-    pub trace_idle_period: Duration,
-    /// Live spans are cut to segments at this age.
-    pub trace_live_period: Duration,
-    /// How often ages are checked.
-    pub flush_check_period: Duration,
-    /// Segments become a block when the oldest has this age.
-    pub max_block_duration: Duration,
-    /// Segments become a block when all of a tenant's segments together have this size.
-    pub max_block_bytes: u64,
     /// A row group is closed at this many spans. It has whole traces.
     pub row_group_spans: usize,
-    /// A row group is closed at about this many bytes before compression, if that is reached first; see
-    /// [`tactus_block::estimated_bytes`].
-    pub row_group_bytes: u64,
-    /// Blocks being built or uploaded at the same time.
-    pub concurrent_flushes: usize,
     /// Queries that run at the same time.
     pub concurrent_queries: usize,
     /// Memory of running queries (`server.max_inflight_bytes`).
     pub query_memory: Arc<QueryMemory>,
     /// Most alternatives in the filter of a tag query. Queries with more are refused.
     pub max_condition_groups: OfTenant<usize>,
-    /// Limit of one upload.
-    pub flush_op_timeout: Duration,
     /// How long spans are still served after their block is in object storage, until the readers of blocks know it.
     /// Zero if they share this process's block list.
     pub hold_flushed: Duration,
@@ -78,10 +47,6 @@ pub struct Settings {
     pub max_retry_pause: Duration,
     /// Times of spans further from now than this are replaced by now in the time range of a block; zero: never.
     pub range_slack: Duration,
-    /// Bloom filter's false positive rate.
-    pub bloom_false_positive: f64,
-    /// Bloom filter's shard size.
-    pub bloom_shard_bytes: u32,
     /// Version of new blocks: vParquet4 or vParquet5.
     pub block_version: BlockVersion,
     /// Dedicated attribute columns of new blocks, already filtered for the block version.
@@ -93,8 +58,6 @@ pub struct Settings {
     /// Tail sampling; `None` keeps all traces. Equal settings must be the same allocation, because they are compared by
     /// address.
     pub tail_sampling: OfTenant<Option<Arc<TailSampling>>>,
-    /// Live tails.
-    pub live_tail: IngesterLiveTail,
 }
 
 /// Tail sampling of a tenant.
@@ -134,45 +97,29 @@ pub struct Limits {
 impl Settings {
     /// The defaults, below `directory`.
     pub fn new(directory: PathBuf) -> Self {
-        Self { directory, ..Self::of(&Ingester::default(), &TraceStorage::default()) }
+        Self { directory, ..Self::of(&IngesterSection::default(), &TraceStorage::default()) }
     }
 
     /// The settings of all tenants from the sections `ingester` and `storage.trace`.
-    pub fn of(ingester: &Ingester, trace: &TraceStorage) -> Self {
-        let (fsync, max_live_bytes) = (trace.wal.fsync_interval, ingester.max_live_bytes as usize);
+    pub fn of(ingester: &IngesterSection, trace: &TraceStorage) -> Self {
+        let fsync = trace.wal.fsync_interval;
         Self {
+            ingester: ingester.clone(),
+            block: trace.block.clone(),
             ingester_id: ingester.lifecycler.id.clone(),
             directory: PathBuf::from(&trace.wal.path),
             fsync_interval: (fsync.0 >= 0).then(|| fsync.as_std()),
             chunk_spans: 16 << 10,
-            generation_bytes: (24 << 20).min(max_live_bytes / 4),
-            max_live_bytes,
-            max_tenants: ingester.max_tenants,
-            max_mapped_segments: ingester.max_mapped_segments,
-            max_segment_column_bytes: ingester.max_segment_column_bytes,
-            max_directory_bytes: ingester.max_disk_bytes,
-            min_free_disk_bytes: ingester.min_free_disk_bytes,
-            disk_timeout: ingester.disk_timeout.non_zero().unwrap_or(Duration::MAX),
-            max_push_threads: ingester.max_push_threads,
+            generation_bytes: (24 << 20).min(ingester.max_live_bytes as usize / 4),
             log_files: Arc::new(SystemFiles),
-            trace_idle_period: ingester.trace_idle_period.as_std(),
-            trace_live_period: ingester.trace_live_period.as_std(),
-            flush_check_period: ingester.flush_check_period.as_std(),
-            max_block_duration: ingester.max_block_duration.as_std(),
-            max_block_bytes: ingester.max_block_bytes,
             row_group_spans: tactus_block::ROW_GROUP_SPANS,
-            row_group_bytes: trace.block.parquet_row_group_size_bytes,
-            concurrent_flushes: ingester.concurrent_flushes,
             concurrent_queries: 8,
             query_memory: QueryMemory::unbounded(),
             max_condition_groups: OfTenant::all(100),
-            flush_op_timeout: ingester.flush_op_timeout.as_std(),
             hold_flushed: Duration::ZERO,
             retry_pause: Duration::from_secs(1),
             max_retry_pause: Duration::from_secs(120),
             range_slack: trace.wal.ingestion_time_range_slack.as_std(),
-            bloom_false_positive: trace.block.bloom_filter_false_positive,
-            bloom_shard_bytes: trace.block.bloom_filter_shard_size_bytes as u32,
             block_version: BlockVersion::VParquet4,
             dedicated_columns: OfTenant::all(Vec::new()),
             value_filters: OfTenant::all(true),
@@ -182,7 +129,6 @@ impl Settings {
                 max_attribute_bytes: 2048,
             }),
             tail_sampling: OfTenant::all(None),
-            live_tail: ingester.live_tail.clone(),
         }
     }
 }

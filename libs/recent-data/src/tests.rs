@@ -46,6 +46,12 @@ impl Bench {
         settings
     }
 
+    fn settings_with(&self, change: impl FnOnce(&mut Settings)) -> Settings {
+        let mut settings = self.settings();
+        change(&mut settings);
+        settings
+    }
+
     fn bucket_path(&self) -> std::path::PathBuf {
         self.folder.path().join("bucket")
     }
@@ -236,7 +242,7 @@ async fn spans_refused_among_those_of_other_traces_stay_out_after_a_replay() {
 async fn memory_limit_refuses_pushes_until_the_next_cut() {
     let bench = Bench::new();
     let mut settings = bench.settings();
-    settings.max_live_bytes = 60_000;
+    settings.ingester.max_live_bytes = 60_000;
     let ingester = bench.open_with(settings).unwrap();
     let refused = (0..2_000u16).find_map(|id| {
         ingester.push(&push_of("t1", &[span(id, id, 1)]), &tenant()).err().map(|error| (id, error))
@@ -302,7 +308,8 @@ async fn last_flush_of_all_is_tried_again_and_tells_if_it_cannot_be() {
     let bench = Bench::new();
     for (flush_op_timeout, comes_back) in [(Duration::from_secs(60), true), (Duration::ZERO, false)]
     {
-        let settings = Settings { flush_op_timeout, ..bench.settings() };
+        let settings =
+            bench.settings_with(|it| it.ingester.flush_op_timeout = flush_op_timeout.into());
         let ingester = bench.open_with(settings).unwrap();
         push_all(&ingester, 0..30);
         ingester.seal().await.unwrap();

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use tactus_work::{Budgets, Work};
+use tonic::Request;
 use tonic::metadata::{MetadataMap, MetadataValue};
 
 /// `query;processor milliseconds;milliseconds left`, in hexadecimal; 0 is unknown or no limit.
@@ -28,6 +29,11 @@ impl QueryContext {
         let (query, cpu, left) = (next(), next(), next());
         let deadline = (left > 0).then(|| Instant::now().checked_add(Duration::from_millis(left)));
         Self { query, deadline: deadline.flatten(), max_cpu_time: Duration::from_millis(cpu) }
+    }
+
+    /// The context of a request, and its message.
+    pub fn split<T>(request: Request<T>) -> (Self, T) {
+        (Self::of(request.metadata()), request.into_inner())
     }
 
     /// Writes the context into the metadata of a request.

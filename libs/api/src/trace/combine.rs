@@ -3,10 +3,9 @@
 use std::collections::HashMap;
 
 use bytes::Bytes;
-use foldhash::fast::RandomState;
 use tactus_model::SpanId;
 use tactus_model::walk::{SpanView, walk_export};
-use tactus_model::wire::WireError;
+use tactus_model::wire::{WireError, field_size};
 
 use super::span_entry::{Seen, SpanEntry, SpanFields};
 use super::zipkin::separate_shared_ids;
@@ -106,7 +105,7 @@ impl TraceCombiner {
             }
             let resource_range = walk.resources[run.resource as usize].clone();
             let scope_range = walk.scopes[run.scope as usize].clone();
-            let mut added = framed(span.message.len());
+            let mut added = field_size(span.message.len()) as u64;
             if rows[span.run].is_none() {
                 added += self.resources.cost(&traces_data[resource_range.clone()])
                     + self.scopes.cost(&traces_data[scope_range.clone()]);
@@ -136,71 +135,44 @@ impl TraceCombiner {
         Ok(())
     }
 
-    /// The trace with [`SharedIds::Separated`].
-    pub fn finish(self) -> CombinedTrace {
-        self.finish_with(SharedIds::Separated)
-    }
-
     /// The spans as a part for another combiner: in the order in which they came, and with the ids that they came with.
     pub fn finish_part(self) -> CombinedTrace {
-        let resources = grouped(self.spans, &self.resources.all, &self.scopes.all);
+        let spans = self.spans.into_iter().map(SpanEntry::owned);
+        let (resources, scopes) = (self.resources.all, self.scopes.all);
+        let resources = grouped(spans, |row| resources[row].clone(), |row| scopes[row].clone());
         CombinedTrace { resources, truncated: self.truncated }
     }
 
     /// The trace. More than one part: sorted by start, then span id; a single one keeps its order.
-    pub fn finish_with(mut self, shared_ids: SharedIds) -> CombinedTrace {
+    pub fn finish(mut self, shared_ids: SharedIds) -> CombinedTrace {
         if self.non_empty_parts > 1 {
             self.spans.sort_by_key(|span| (span.start, span.id));
         }
         if shared_ids == SharedIds::Separated {
             separate_shared_ids(&mut self.spans);
         }
-        let resources = grouped(self.spans, &self.resources.all, &self.scopes.all);
-        CombinedTrace { resources, truncated: self.truncated }
+        self.finish_part()
     }
 }
 
-/// Groups spans by resource and scope. Spans refer to these by index.
+/// Groups Span messages by resource and scope, to which they refer by index.
 pub(super) fn grouped(
-    spans: Vec<SpanEntry>,
-    all_resources: &[Bytes],
-    all_scopes: &[Bytes],
+    spans: impl Iterator<Item = ((u32, u32), Bytes)>,
+    resource: impl Fn(usize) -> Bytes,
+    scope: impl Fn(usize) -> Bytes,
 ) -> Vec<ResourceGroup> {
-    // Very many traces of one span each may be in memory at a time.
-    let mut resources: Vec<ResourceGroup> = Vec::with_capacity(1);
-    let mut resource_places = HashMap::with_hasher(RandomState::default());
-    let mut scope_places = HashMap::with_hasher(RandomState::default());
-    let mut last = None;
-    for span in spans {
-        let owner = (span.resource, span.scope);
-        // The spans of a part lie together.
-        let (place, scope_place) = match last {
-            Some((known, places)) if known == owner => places,
-            _ => {
-                let place = *resource_places.entry(span.resource).or_insert_with(|| {
-                    let resource = all_resources[span.resource as usize].clone();
-                    resources.push(ResourceGroup { resource, scopes: Vec::with_capacity(1) });
-                    resources.len() - 1
-                });
-                let scopes = &mut resources[place].scopes;
-                let scope_place = *scope_places.entry(owner).or_insert_with(|| {
-                    let scope = all_scopes[span.scope as usize].clone();
-                    scopes.push(ScopeGroup { scope, spans: Vec::with_capacity(1) });
-                    scopes.len() - 1
-                });
-                (place, scope_place)
-            }
-        };
-        last = Some((owner, (place, scope_place)));
-        resources[place].scopes[scope_place].spans.push(span.message);
-    }
-    resources
+    let of_scope = |(row, spans): (u32, _)| ScopeGroup { scope: scope(row as usize), spans };
+    let of_resource = |(row, scopes): (u32, Vec<_>)| ResourceGroup {
+        resource: resource(row as usize),
+        scopes: scopes.into_iter().map(of_scope).collect(),
+    };
+    tactus_model::otlp::grouped(spans).into_iter().map(of_resource).collect()
 }
 
 impl Messages {
     /// Bytes that a message adds to an answer.
     fn cost(&self, message: &[u8]) -> u64 {
-        if self.index.contains_key(message) { 0 } else { framed(message.len()) }
+        if self.index.contains_key(message) { 0 } else { field_size(message.len()) as u64 }
     }
 
     fn row(&mut self, message: Bytes) -> u32 {
@@ -212,10 +184,4 @@ impl Messages {
         self.index.insert(message, row);
         row
     }
-}
-
-/// Length of a message field with a one-byte tag.
-fn framed(length: usize) -> u64 {
-    let bits = usize::BITS - (length | 1).leading_zeros();
-    (1 + bits.div_ceil(7) as usize + length) as u64
 }

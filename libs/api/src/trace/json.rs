@@ -4,7 +4,7 @@ use bytes::Bytes;
 use tactus_model::wire::{FieldValue, Reader, WireError, messages};
 
 use super::{CombinedTrace, TraceFacts};
-use crate::json::{JsonWriter, write_attributes};
+use crate::json::{JsonStyle, JsonWriter, write_attributes};
 
 /// JSON takes about this many times the bytes of protobuf.
 const EXPANSION: usize = 3;
@@ -40,8 +40,8 @@ impl CombinedTrace {
 
     /// The elements of the list of resources, without its brackets; for answers that are written a piece at a time. Errors: an
     /// attribute that is no protobuf.
-    pub fn to_json_elements(&self) -> Result<Vec<u8>, WireError> {
-        let mut json = JsonWriter::with_capacity(self.bytes() * EXPANSION + 64);
+    pub fn to_json_elements(&self, style: JsonStyle) -> Result<Vec<u8>, WireError> {
+        let mut json = JsonWriter::with_capacity(self.bytes() * EXPANSION + 64).with_style(style);
         self.write_resources(&mut json)?;
         Ok(json.finish())
     }
@@ -166,13 +166,13 @@ impl<'a> SpanScalars<'a> {
 fn write_span(json: &mut JsonWriter, message: &Bytes) -> Result<(), WireError> {
     let span = SpanScalars::read(message)?;
     json.begin_object();
-    json.base64_field("traceId", span.trace_id);
-    json.base64_field("spanId", span.span_id);
+    json.id_field("traceId", span.trace_id);
+    json.id_field("spanId", span.span_id);
     json.string_field("traceState", span.trace_state);
-    json.base64_field("parentSpanId", span.parent_span_id);
+    json.id_field("parentSpanId", span.parent_span_id);
     json.number_field("flags", span.flags);
     json.string_field("name", span.name);
-    enum_field(json, "kind", &KINDS, span.kind);
+    json.enum_field("kind", &KINDS, span.kind);
     json.wide_field("startTimeUnixNano", span.start);
     json.wide_field("endTimeUnixNano", span.end);
     write_attributes(json, message, 9)?;
@@ -184,7 +184,7 @@ fn write_span(json: &mut JsonWriter, message: &Bytes) -> Result<(), WireError> {
     if let Some(status) = span.status {
         json.key("status").begin_object();
         json.string_field("message", last_bytes(status, 2)?);
-        enum_field(json, "code", &STATUS_CODES, last_varint(status, 3)?);
+        json.enum_field("code", &STATUS_CODES, last_varint(status, 3)?);
         json.end_object();
     }
     json.end_object();
@@ -224,8 +224,8 @@ fn write_event(json: &mut JsonWriter, message: &[u8]) -> Result<(), WireError> {
 
 fn write_link(json: &mut JsonWriter, message: &[u8]) -> Result<(), WireError> {
     json.begin_object();
-    json.base64_field("traceId", last_bytes(message, 1)?);
-    json.base64_field("spanId", last_bytes(message, 2)?);
+    json.id_field("traceId", last_bytes(message, 1)?);
+    json.id_field("spanId", last_bytes(message, 2)?);
     json.string_field("traceState", last_bytes(message, 3)?);
     write_attributes(json, message, 4)?;
     json.number_field("droppedAttributesCount", count(message, 5)?);
@@ -234,18 +234,6 @@ fn write_link(json: &mut JsonWriter, message: &[u8]) -> Result<(), WireError> {
     }
     json.end_object();
     Ok(())
-}
-
-/// An enum field by name; nothing for the first value, the number for one that has no name.
-fn enum_field(json: &mut JsonWriter, key: &str, names: &[&str], value: u64) {
-    if value == 0 {
-        return;
-    }
-    json.key(key);
-    match names.get(value as usize) {
-        Some(name) => json.string(name.as_bytes()),
-        None => json.raw(&(value as i32).to_string()),
-    }
 }
 
 pub(super) fn kind_name(kind: u64) -> &'static str {
@@ -283,3 +271,8 @@ pub(super) fn last_fixed64(message: &[u8], number: u32) -> Result<u64, WireError
 fn count(message: &[u8], number: u32) -> Result<u32, WireError> {
     last_varint(message, number).map(|count| count as u32)
 }
+
+#[cfg(test)]
+mod round_trip_tests;
+#[cfg(test)]
+mod tests;

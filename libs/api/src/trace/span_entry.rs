@@ -22,6 +22,11 @@ pub(super) struct SpanEntry {
 }
 
 impl SpanEntry {
+    /// Resource and scope with the message.
+    pub(super) fn owned(self) -> ((u32, u32), Bytes) {
+        ((self.resource, self.scope), self.message)
+    }
+
     /// The identity of the span; `None` only if the message is malformed.
     pub(super) fn identity(&self) -> Option<SpanIdentity<&[u8]>> {
         Some(SpanFields::read(&self.message).ok()?.identity(self.id))

@@ -47,10 +47,6 @@ pub fn split_traces(traces_data: &Bytes, max_spans: usize) -> Result<SplitTraces
     if spans > max_spans {
         return Ok(SplitTraces { spans, ..SplitTraces::default() });
     }
-    let slices = |ranges: &[std::ops::Range<usize>]| -> Vec<Bytes> {
-        ranges.iter().map(|range| traces_data.slice(range.clone())).collect()
-    };
-    let (resources, scopes) = (slices(&walk.resources), slices(&walk.scopes));
     let mut places: HashMap<TraceId, usize> = HashMap::new();
     let mut traces: Vec<(TraceId, Spans)> = Vec::new();
     let mut without_trace = 0;
@@ -83,7 +79,10 @@ pub fn split_traces(traces_data: &Bytes, max_spans: usize) -> Result<SplitTraces
     }
     let combined = |(id, Spans { mut all, .. }): (TraceId, Spans)| {
         separate_shared_ids(&mut all);
-        let resources = grouped(all, &resources, &scopes);
+        let spans = all.into_iter().map(SpanEntry::owned);
+        let resource = |row: usize| traces_data.slice(walk.resources[row].clone());
+        let scope = |row: usize| traces_data.slice(walk.scopes[row].clone());
+        let resources = grouped(spans, resource, scope);
         (id, CombinedTrace { resources, truncated: false })
     };
     let traces = traces.into_iter().map(combined).collect();

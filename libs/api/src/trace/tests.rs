@@ -8,6 +8,7 @@ use tactus_proto::otlp::{
 use tactus_proto::tempopb;
 
 use super::*;
+use crate::json::JsonStyle;
 
 fn attribute(key: &'static str, value: Value) -> KeyValue {
     KeyValue { key: key.into(), value: Some(AnyValue { value: Some(value) }) }
@@ -44,7 +45,7 @@ fn part(service: &'static str, spans: Vec<Span>) -> Bytes {
 fn combine(parts: &[Bytes]) -> CombinedTrace {
     let mut combiner = TraceCombiner::new(0, WhenTooLarge::Refuse);
     parts.iter().for_each(|part| combiner.add(part).unwrap());
-    combiner.finish()
+    combiner.finish(SharedIds::Separated)
 }
 
 /// (service, [(span id, parent id)]) of each resource.
@@ -219,7 +220,7 @@ fn shared_ids_of_client_and_server_are_separated() {
     for part in [web, backend] {
         combiner.add(&part).unwrap();
     }
-    let kept = combiner.finish_with(SharedIds::Kept);
+    let kept = combiner.finish(SharedIds::Kept);
     assert_eq!(shape(&kept)[1].1, [(0xb2, 0), (1, 0xb2)]);
 }
 
@@ -232,13 +233,13 @@ fn trace_above_the_limit_is_refused_or_cut() {
     let mut cutting = TraceCombiner::new(limit, WhenTooLarge::Cut);
     cutting.add(&whole).unwrap();
     cutting.add(&part("b", vec![span(99, 0, 1, 0)])).unwrap();
-    let trace = cutting.finish();
+    let trace = cutting.finish(SharedIds::Separated);
     assert!(trace.truncated && (20..30).contains(&trace.spans()), "{}", trace.spans());
     assert!(trace.to_protobuf_v1().len() as u64 <= limit + 16);
     let mut fitting = TraceCombiner::new(whole.len() as u64, WhenTooLarge::Refuse);
     fitting.add(&whole).unwrap();
     fitting.add(&whole).unwrap();
-    assert_eq!(fitting.finish().to_protobuf_v1(), whole);
+    assert_eq!(fitting.finish(SharedIds::Separated).to_protobuf_v1(), whole);
 }
 
 #[test]
@@ -253,7 +254,7 @@ proptest! {
     fn combining_any_bytes_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
         let mut combiner = TraceCombiner::new(100, WhenTooLarge::Cut);
         if combiner.add(&bytes.into()).is_ok() {
-            let trace = combiner.finish();
+            let trace = combiner.finish(SharedIds::Separated);
             let _ = trace.to_json_v1();
             let _ = trace.to_llm_json(&TraceFacts::default());
         }
@@ -339,7 +340,7 @@ fn answer_in_pieces_reads_as_the_whole() {
     assert_eq!((decoded.status, &decoded.message), (whole.status, &whole.message));
     assert_eq!(names(&decoded.trace.unwrap()), names(&whole.trace.unwrap()));
     let one = trace.clone().into_pieces(usize::MAX).next().unwrap();
-    let elements = String::from_utf8(one.to_json_elements().unwrap()).unwrap();
+    let elements = String::from_utf8(one.to_json_elements(JsonStyle::Protobuf).unwrap()).unwrap();
     let end = String::from_utf8(facts.to_json_end()).unwrap();
     let json = format!("{{\"trace\":{{\"resourceSpans\":[{elements}]}},{end}");
     assert_eq!(json.as_bytes(), trace.to_json_v2(&facts).unwrap());

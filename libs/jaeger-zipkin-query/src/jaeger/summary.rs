@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
+use serde::{Serialize, Serializer};
 use tactus_jaeger::from_otlp;
 use tactus_model::{SpanId, TraceId};
 use tactus_proto::lossy;
@@ -10,38 +11,70 @@ use tactus_proto::opentelemetry::proto::trace::v1::status::StatusCode;
 
 use super::types::ShownTrace;
 
-/// A trace in a line.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A trace in a line. In JSON, values that are zero or empty are left out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct TraceSummary {
     /// The trace.
+    #[serde(rename = "traceId", serialize_with = "hexadecimal")]
     pub(crate) id: TraceId,
     /// Service of the root: of the spans without parent, the one that starts first. Empty if there is none.
+    #[serde(rename = "rootServiceName", skip_serializing_if = "String::is_empty")]
     pub(crate) root_service: String,
     /// Name of the root; empty if there is none.
+    #[serde(rename = "rootOperationName", skip_serializing_if = "String::is_empty")]
     pub(crate) root_operation: String,
     /// Start of the first span, nanoseconds since 1970.
+    #[serde(
+        rename = "minStartTimeUnixNano",
+        serialize_with = "text",
+        skip_serializing_if = "is_zero"
+    )]
     pub(crate) start: u64,
     /// End of the last span, nanoseconds since 1970.
+    #[serde(
+        rename = "maxEndTimeUnixNano",
+        serialize_with = "text",
+        skip_serializing_if = "is_zero"
+    )]
     pub(crate) end: u64,
     /// Spans.
+    #[serde(rename = "spanCount", skip_serializing_if = "is_zero")]
     pub(crate) spans: u32,
     /// Spans that failed.
+    #[serde(rename = "errorSpanCount", skip_serializing_if = "is_zero")]
     pub(crate) error_spans: u32,
     /// Spans whose parent is not in the trace.
+    #[serde(rename = "orphanSpanCount", skip_serializing_if = "is_zero")]
     pub(crate) orphan_spans: u32,
     /// By name.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) services: Vec<ServiceSummary>,
 }
 
 /// What a service has of a trace.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct ServiceSummary {
     /// The service.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub(crate) name: String,
     /// Spans.
+    #[serde(rename = "spanCount", skip_serializing_if = "is_zero")]
     pub(crate) spans: u32,
     /// Spans that failed.
+    #[serde(rename = "errorSpanCount", skip_serializing_if = "is_zero")]
     pub(crate) error_spans: u32,
+}
+
+fn hexadecimal<S: Serializer>(id: &TraceId, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&id.to_hex())
+}
+
+fn text<S: Serializer>(number: &u64, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(number)
+}
+
+fn is_zero<T: Default + PartialEq>(number: &T) -> bool {
+    *number == T::default()
 }
 
 impl TraceSummary {

@@ -7,6 +7,7 @@ use base64::alphabet::{STANDARD, URL_SAFE};
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use http::StatusCode;
 use serde::Serialize;
+pub(crate) use tactus_api::Window as TimeRange;
 use tactus_model::TraceId;
 use tactus_model::error_text::cut_str;
 use tactus_proto::opentelemetry::proto::trace::v1::TracesData;
@@ -14,15 +15,6 @@ use tactus_proto::opentelemetry::proto::trace::v1::span::SpanKind;
 use tactus_query::{TraceMemory, WholeTrace, error_status};
 use tactus_server::tenancy::TenancyError;
 use tonic::Status;
-
-/// A range of time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct TimeRange {
-    /// First nanosecond since 1970.
-    pub(crate) start: u64,
-    /// Last nanosecond since 1970.
-    pub(crate) end: u64,
-}
 
 /// Which traces to find: those of which one span satisfies all conditions.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,55 +1,47 @@
 use super::*;
 use crate::testing::{
-    BINARY, COMPACT, STRICT_CALL, ZIPKIN, bytes, expected, expected_span, to_otlp,
+    BINARY, COMPACT, STRICT_CALL, ZIPKIN, bytes, decoded, expected, expected_span,
 };
 use tactus_proto::otlp::any_value::Value;
-
-fn decode(datagram: Bytes) -> Result<Batch, ThriftError> {
-    Call::decode(datagram).map(|(call, _)| call.into_batch())
-}
 
 #[test]
 fn compact_call_gives_the_span() {
     let datagram = bytes(COMPACT);
     assert_eq!(datagram.len(), 87);
-    let (call, protocol) = Call::decode(datagram).unwrap();
-    assert_eq!(protocol, Protocol::Compact);
-    assert_eq!(to_otlp(call.into_batch()).unwrap(), expected());
+    assert_eq!(decoded(call_to_otlp(datagram)).unwrap(), expected());
 }
 
 #[test]
 fn strict_binary_call_gives_the_span() {
     let datagram = bytes(&format!("{STRICT_CALL}{BINARY}00"));
     assert_eq!(datagram.len(), 200);
-    let (call, protocol) = Call::decode(datagram).unwrap();
-    assert_eq!(protocol, Protocol::Binary);
-    assert_eq!(to_otlp(call.into_batch()).unwrap(), expected());
+    assert_eq!(decoded(call_to_otlp(datagram)).unwrap(), expected());
 }
 
 #[test]
 fn binary_call_without_a_version_gives_the_span() {
     let datagram = bytes(&format!("00000009656d69744261746368010000002a0c0001{BINARY}00"));
-    assert_eq!(to_otlp(decode(datagram).unwrap()).unwrap(), expected());
+    assert_eq!(decoded(call_to_otlp(datagram)).unwrap(), expected());
 }
 
 #[test]
 fn call_that_expects_an_answer_is_taken() {
     // Type 1, CALL, in place of 4, ONEWAY.
     let datagram = bytes(&format!("82210009{}", &COMPACT[8..]));
-    assert_eq!(to_otlp(decode(datagram).unwrap()).unwrap(), expected());
+    assert_eq!(decoded(call_to_otlp(datagram)).unwrap(), expected());
 }
 
 #[test]
 fn bytes_after_the_call_are_ignored() {
     let datagram = bytes(&format!("{COMPACT}ffff"));
-    assert_eq!(to_otlp(decode(datagram).unwrap()).unwrap(), expected());
+    assert_eq!(decoded(call_to_otlp(datagram)).unwrap(), expected());
 }
 
 #[test]
 fn zipkin_call_gives_the_span() {
     let datagram = bytes(ZIPKIN);
     assert_eq!(datagram.len(), 147);
-    let request = to_otlp(decode(datagram).unwrap()).unwrap();
+    let request = decoded(call_to_otlp(datagram)).unwrap();
     let [group] = &request.resource_spans[..] else { panic!("{request:?}") };
     let resource = &group.resource.as_ref().unwrap().attributes;
     let shown: Vec<_> =
@@ -80,7 +72,7 @@ fn what_is_no_call_is_an_error_that_says_so() {
         ("822100ffffffff0f", "length 4294967295 is more than the 0 bytes that are left"),
         ("80010004ffffffff", "negative length -1"),
     ] {
-        let error = Call::decode(bytes(datagram)).unwrap_err();
+        let error = call_to_otlp(bytes(datagram)).unwrap_err();
         assert_eq!(error.to_string(), text, "{datagram}");
     }
 }

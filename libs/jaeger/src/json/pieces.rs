@@ -4,10 +4,9 @@ use tactus_model::TraceId;
 use tactus_proto::otlp::ResourceSpans;
 
 use super::build::{SpansLeft, TraceParts};
-use super::{Envelope, EnvelopeError, Trace};
+use super::{Envelope, EnvelopeError};
 
-/// What a process takes of memory for each byte of its message: as that, and as what is shown, names and values as texts of
-/// their own.
+/// What a process takes of memory for each byte of its message: as that, and as what is written at the end.
 const PROCESS_EXPANSION: usize = 4;
 
 /// Where spans stand in the answer. Before it is nothing but the id.
@@ -71,7 +70,7 @@ impl TraceWriter {
 
 /// What stands around the traces of an answer, without commas between them. Errors: as of `serde_json`; there are none.
 pub fn around_traces(errors: Option<Vec<EnvelopeError>>) -> serde_json::Result<(Vec<u8>, Vec<u8>)> {
-    let nothing = Envelope { errors, ..Envelope::<[Trace; 0]>::new([], 0) };
+    let nothing = Envelope { errors, ..Envelope::<[(); 0]>::new([], 0) };
     Ok(around(&serde_json::to_string(&nothing)?, DATA))
 }
 

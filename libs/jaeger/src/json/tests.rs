@@ -72,12 +72,11 @@ fn equal_processes_share_a_name() {
         .collect();
     let trace = trace(id(), spans, vec!["cut".to_owned()]);
     let shown = serde_json::to_value(&trace).unwrap();
-    let names: Vec<_> = trace
-        .processes
-        .iter()
-        .map(|(name, process)| (&name[..], &process.service_name[..]))
-        .collect();
-    assert_eq!(names, [("p1", "a"), ("p2", "b"), ("p3", "c")]);
+    let process = |service: &str| json!({"serviceName": service, "tags": []});
+    assert_eq!(
+        shown["processes"],
+        json!({"p1": process("a"), "p2": process("b"), "p3": process("c")})
+    );
     assert_eq!(shown["spans"][4]["processID"], "p2");
     assert_eq!(shown["warnings"], json!(["cut"]));
 }
@@ -150,7 +149,8 @@ fn trace_lasts_from_the_first_start_to_the_last_end() {
     );
     assert_eq!((whole.start_time, whole.duration), (2, 6));
     let backwards = trace(id(), vec![of("a", vec![at(9_000, 5_000)])], Vec::new());
-    assert_eq!((backwards.start_time, backwards.duration, backwards.spans[0].duration), (9, 0, -4));
+    assert_eq!((backwards.start_time, backwards.duration), (9, 0));
+    assert_eq!(serde_json::to_value(&backwards).unwrap()["spans"][0]["duration"], -4);
     let empty = trace(id(), Vec::new(), Vec::new());
     assert_eq!((empty.start_time, empty.duration), (0, 0));
 }

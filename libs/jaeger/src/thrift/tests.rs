@@ -4,7 +4,7 @@ use crate::testing::{bytes, zipkin_spans};
 fn skip(protocol: Protocol, kind: Kind, hex: &str) -> Result<usize, ThriftError> {
     let mut reader = Reader::new(protocol, bytes(hex));
     reader.skip(kind)?;
-    Ok(reader.remaining())
+    Ok(reader.rest.len())
 }
 
 #[test]

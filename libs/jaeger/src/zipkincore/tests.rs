@@ -21,10 +21,6 @@ fn text(key: &'static str, value: &'static str) -> BinaryAnnotation {
     binary(key, annotation_type::STRING, value.as_bytes())
 }
 
-fn convert(span: Span) -> Vec<JaegerSpan> {
-    to_batch(vec![span]).spans
-}
-
 fn shown(tags: &[KeyValue]) -> Vec<String> {
     let text = |bytes: &Bytes| String::from_utf8_lossy(bytes).into_owned();
     let value = |tag: &KeyValue| match ValueType::try_from(tag.v_type).unwrap() {

@@ -1,11 +1,10 @@
 //! Makes the same call to several ingesters.
 
 use std::collections::HashSet;
-use std::future::pending;
 use std::sync::Arc;
 use std::time::{Duration, Instant as StdInstant};
 
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, OptionFuture};
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use prost::Message;
 use tactus_proto::tactus::v1::ingester_server::Ingester;
@@ -127,7 +126,7 @@ impl RecentData {
                         true
                     }
                 },
-                () = until(give_up_at) => break,
+                Some(()) = OptionFuture::from(give_up_at.map(sleep_until)) => break,
                 () = sleep_until(start_last_at), if !last.is_empty() => true,
             };
             if start_rest {
@@ -225,12 +224,5 @@ fn code_label(code: Code) -> &'static str {
         Code::DataLoss => "data_loss",
         Code::Cancelled => "cancelled",
         _ => "other",
-    }
-}
-
-async fn until(time: Option<Instant>) {
-    match time {
-        Some(time) => sleep_until(time).await,
-        None => pending().await,
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
+use futures_util::future::OptionFuture;
 use prost::Message as _;
 use tactus_proto::Shaped as _;
 use tactus_proto::tactus::v1::frontend_message::Message as FromFrontend;
@@ -186,7 +187,7 @@ impl<'s> Conversation<'s> {
                     self.send(ToFrontend::Leaving(WorkerLeaving {}));
                 }
                 // The frontend ends the stream when it has all answers.
-                () = until(leave_until) => return End::Left,
+                Some(()) = OptionFuture::from(leave_until.map(sleep_until)) => return End::Left,
                 () = sleep_until(heard_at + SILENCE) => {
                     tracing::info!(address, "query-frontend is silent");
                     return if leave_until.is_some() { End::Left } else { End::Broken(heard) };
@@ -282,12 +283,5 @@ async fn counted(answer: JobAnswer, memory: &Arc<Bodies>) -> (JobAnswer, Option<
     match taken.add(answer.encoded_len() as u64).await {
         Ok(()) => (answer, Some(taken)),
         Err(NoRoom) => (failure(answer.id, &Status::resource_exhausted(TOO_MANY_BYTES)), None),
-    }
-}
-
-async fn until(time: Option<Instant>) {
-    match time {
-        Some(time) => sleep_until(time).await,
-        None => pending().await,
     }
 }

@@ -2,11 +2,11 @@
 
 use bytes::Bytes;
 use prost::Message as _;
+use tactus_api::json::JsonStyle;
 use tactus_api::trace::{CombinedTrace, TraceFacts};
 use tactus_api::{Encoding, Error, Result};
 use tactus_jaeger::json::{TraceWriter, around_traces};
 use tactus_model::TraceId;
-use tactus_otlp_json::OtlpJson;
 use tactus_proto::opentelemetry::proto::trace::v1::TracesData;
 use tactus_work::Held;
 
@@ -50,7 +50,7 @@ impl TraceForm for ApiForm {
             let is_v2 = self.is_v2;
             return Ok(if is_v2 { piece.to_protobuf_v2_part() } else { piece.to_protobuf_v1() });
         }
-        let elements = piece.to_json_elements().map_err(malformed)?;
+        let elements = piece.to_json_elements(JsonStyle::Protobuf).map_err(malformed)?;
         Ok(behind(&mut self.has_spans, elements))
     }
 
@@ -76,12 +76,8 @@ impl TraceForm for OtlpForm {
     }
 
     fn piece(&mut self, piece: &CombinedTrace) -> Result<Vec<u8>> {
-        let mut list = serde_json::to_vec(&OtlpJson(&traces_data(piece)?.resource_spans))
-            .map_err(unwritten)?;
-        // Without its brackets.
-        list.pop();
-        list.drain(..1);
-        Ok(behind(&mut self.has_spans, list))
+        let elements = piece.to_json_elements(JsonStyle::Otlp).map_err(malformed)?;
+        Ok(behind(&mut self.has_spans, elements))
     }
 
     fn end(&mut self, _: &TraceFacts) -> Result<Vec<u8>> {

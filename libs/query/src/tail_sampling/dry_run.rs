@@ -3,12 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use prost::Message as _;
 use tactus_api::{Error, Result};
 use tactus_config::sections::query_apis::TraceLookups;
 use tactus_model::merge::merge;
+use tactus_model::walk::walk_export;
 use tactus_model::{AppendError, BatchBuilder, BuilderLimits, SpanBatch, TenantId, TraceId};
-use tactus_proto::opentelemetry::proto::trace::v1::{ScopeSpans, TracesData};
 use tactus_tail_sampling::{Decider, Policies, bytes_per_trace, spans_per_trace};
 use tactus_traceql::eval::Bitmap;
 
@@ -137,21 +136,19 @@ fn time_of(traces: &[FoundId]) -> Duration {
 fn batch_of(traces: Vec<WholeTrace>) -> Result<SpanBatch> {
     let mut builder = BatchBuilder::new(BuilderLimits::default());
     for trace in traces {
-        let appended = append(&mut builder, trace.decode()?);
+        let appended = append(&mut builder, &trace.encoded);
         appended.map_err(|error| Error::Internal(error.to_string()))?;
     }
     Ok(merge(&[&builder.finish()]).0)
 }
 
-fn append(builder: &mut BatchBuilder, trace: TracesData) -> std::result::Result<(), AppendError> {
-    for resource_spans in trace.resource_spans {
-        let resource = resource_spans.resource.unwrap_or_default().encode_to_vec();
-        let resource = builder.resource(&resource)?;
-        for spans in resource_spans.scope_spans {
-            let scope = builder.scope(&spans.scope.unwrap_or_default().encode_to_vec())?;
-            let spans = ScopeSpans { spans: spans.spans, ..ScopeSpans::default() };
-            builder.append_scope_spans(resource, scope, &spans.encode_to_vec(), |_, _| true)?;
-        }
+fn append(builder: &mut BatchBuilder, trace: &[u8]) -> std::result::Result<(), AppendError> {
+    let walk = walk_export(trace, |_| {})?;
+    for run in &walk.runs {
+        let resource = builder.resource(&trace[walk.resources[run.resource as usize].clone()])?;
+        let scope = builder.scope(&trace[walk.scopes[run.scope as usize].clone()])?;
+        let spans = &trace[run.scope_spans.clone()];
+        builder.append_scope_spans(resource, scope, spans, |_, _| true)?;
     }
     Ok(())
 }

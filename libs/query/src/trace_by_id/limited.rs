@@ -33,7 +33,7 @@ impl Frontend {
         (self.memory.max_bytes() / MEMORY_SHARE).max(1)
     }
 
-    /// Finds a trace as [`Self::find_trace`] does, unless it is too large for that: then the query ends with that error, or if
+    /// Finds a whole trace as [`Self::find_part`] does, unless it is too large for that: then the query ends with that error, or if
     /// `comes_in_slices`, another follows.
     pub(crate) async fn find_limited(
         &self,

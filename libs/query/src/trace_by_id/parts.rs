@@ -127,7 +127,7 @@ pub(super) fn combine(parts: Parts, limit: Limit, shared_ids: SharedIds) -> Resu
             error => Error::Internal(error.to_string()),
         })?;
     }
-    let trace = combiner.finish_with(shared_ids);
+    let trace = combiner.finish(shared_ids);
     let mut messages = Vec::new();
     if trace.truncated {
         messages.push(format!(

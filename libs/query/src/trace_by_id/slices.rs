@@ -6,6 +6,7 @@ use bytes::Bytes;
 use futures_util::stream::{self, StreamExt};
 use tactus_api::request::{TraceMode, TraceQuery};
 use tactus_api::trace::{SharedIds, WhenTooLarge};
+use tactus_api::trace_job::max_part_bytes;
 use tactus_api::{Error, Result};
 use tactus_model::merge::SpanSlice;
 use tactus_model::{TenantId, TraceId};
@@ -98,7 +99,7 @@ impl<'f> Slices<'f> {
             // One that could not be had comes again.
             let parts = self.ask(slice, is_last_cut).await?;
             self.waiting.pop_front();
-            let fits = parts.part_bytes <= self.max_part_bytes();
+            let fits = parts.part_bytes <= max_part_bytes(&self.find);
             if fits || is_last_cut || parts.part_bytes > most {
                 return Ok(Some((slice, parts)));
             }
@@ -111,7 +112,7 @@ impl<'f> Slices<'f> {
     fn wait_for(&mut self, slice: SpanSlice, bytes: u64) {
         // A quarter more: slices are not all of one size.
         let bytes = bytes.saturating_add(bytes / 4);
-        let cuts = bytes.div_ceil(self.max_part_bytes()).clamp(2, MOST_CUTS) as u32;
+        let cuts = bytes.div_ceil(max_part_bytes(&self.find)).clamp(2, MOST_CUTS) as u32;
         self.waiting.extend(slice.cut(cuts).into_iter().flatten());
     }
 
@@ -133,14 +134,6 @@ impl<'f> Slices<'f> {
             Err(_) => self.waiting.push_front(slice),
         }
         found.map(Some)
-    }
-
-    /// The most bytes of an answer.
-    fn max_part_bytes(&self) -> u64 {
-        match self.find.max_part_bytes {
-            limit if limit != 0 && self.find.span_ids.is_empty() => limit,
-            _ => u64::MAX,
-        }
     }
 
     async fn ask(&mut self, slice: SpanSlice, of_any_size: bool) -> Result<Parts> {

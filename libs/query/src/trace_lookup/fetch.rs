@@ -35,7 +35,8 @@ impl Frontend {
     /// A trace with all its spans, and the ids that they were stored with. Errors: [`Error::NotFound`] if nobody has it, [`Error::Internal`] if that cannot be
     /// known because something could not be read.
     pub async fn whole_trace(&self, tenants: &[TenantId], id: TraceId) -> Result<WholeTrace> {
-        let found = self.find_trace(tenants, id, as_stored(), WhenTooLarge::Cut).await?;
+        let limits = (WhenTooLarge::Cut, Large::Whole);
+        let found = self.find_part(tenants, id, as_stored(), limits).await?;
         let message = found.facts.message.clone();
         match whole(id, found).await? {
             Some(trace) => Ok(trace),

@@ -104,7 +104,7 @@ impl Ingester {
             let (segments, abandoned) = (&segments, &abandoned);
             for_ingest(|| ingester.build_block(&tenant, id, segments, &runtime, abandoned, &timed))
         });
-        let limit = self.settings.flush_op_timeout;
+        let limit = self.settings.ingester.flush_op_timeout.as_std();
         let left = || limit.checked_sub(time.spent()).filter(|left| !left.is_zero());
         let (meta, files) = loop {
             let left = left().ok_or(Error::Timeout)?;

@@ -21,7 +21,7 @@ const MEASURE_AGAIN: Duration = Duration::from_millis(20);
 
 impl Ingester {
     pub(super) fn check_room(&self, bytes: usize) -> Result<(), PushError> {
-        let limit_bytes = self.settings.max_live_bytes;
+        let limit_bytes = self.settings.ingester.max_live_bytes as usize;
         if self.live_bytes.load(Ordering::Relaxed) + bytes > limit_bytes {
             self.wake.notify_one();
             // The estimate may be old, so measure before refusing. Measuring visits all tenants, so only one thread
@@ -35,7 +35,7 @@ impl Ingester {
                 return Err(PushError::Full { limit_bytes });
             }
         }
-        let directory_limit = self.settings.max_directory_bytes;
+        let directory_limit = self.settings.ingester.max_disk_bytes;
         if directory_limit > 0 && self.directory_bytes() > directory_limit {
             return Err(PushError::DiskFull(format!("{directory_limit} bytes are in use")));
         }

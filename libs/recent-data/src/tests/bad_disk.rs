@@ -86,7 +86,7 @@ impl Drop for Mended {
 fn settings_on(bench: &Bench, disk: &BadDisk) -> Settings {
     let mut settings = bench.settings();
     settings.log_files = Arc::new(disk.clone());
-    settings.disk_timeout = Duration::from_millis(100);
+    settings.ingester.disk_timeout = Duration::from_millis(100).into();
     settings
 }
 
@@ -163,7 +163,8 @@ async fn hanging_sync_refuses_pushes_too() {
 #[tokio::test]
 async fn pushes_beyond_the_threads_of_a_hanging_disk_are_refused_in_time() {
     let (bench, disk) = (Bench::new(), BadDisk::default());
-    let settings = Settings { max_push_threads: 2, ..settings_on(&bench, &disk) };
+    let mut settings = settings_on(&bench, &disk);
+    settings.ingester.max_push_threads = 2;
     let ingester = bench.open_with(settings).unwrap();
     disk.hang(true);
     let _mended = Mended(disk.clone());
@@ -179,13 +180,11 @@ async fn pushes_beyond_the_threads_of_a_hanging_disk_are_refused_in_time() {
 #[tokio::test]
 async fn failed_sync_cuts_at_once_what_is_in_memory_still() {
     let (bench, disk) = (Bench::new(), BadDisk::default());
-    let settings = Settings {
-        fsync_interval: Some(Duration::from_millis(1)),
-        trace_idle_period: Duration::from_secs(3600),
-        trace_live_period: Duration::from_secs(3600),
-        flush_check_period: Duration::from_millis(5),
-        ..settings_on(&bench, &disk)
-    };
+    let mut settings = settings_on(&bench, &disk);
+    settings.fsync_interval = Some(Duration::from_millis(1));
+    settings.ingester.trace_idle_period = Duration::from_secs(3600).into();
+    settings.ingester.trace_live_period = Duration::from_secs(3600).into();
+    settings.ingester.flush_check_period = Duration::from_millis(5).into();
     let ingester = bench.open_with(settings).unwrap();
     let cancel = CancellationToken::new();
     let running = tokio::spawn(
@@ -243,7 +242,7 @@ async fn log_that_takes_no_pushes_is_told_with_its_cause_until_it_takes_one() {
 #[tokio::test]
 async fn push_too_large_for_the_log_is_refused_as_invalid_and_leaves_the_log_healthy() {
     let bench = Bench::new();
-    let settings = Settings { max_live_bytes: 1 << 30, ..bench.settings() };
+    let settings = bench.settings_with(|it| it.ingester.max_live_bytes = 1 << 30);
     let ingester = bench.open_with(settings).unwrap();
     let mut push = push_of("t1", &[span(1, 1, 1)]);
     // A field that nobody knows, of 257 MiB.
@@ -282,15 +281,11 @@ async fn failed_pushes_use_up_no_live_traces() {
 #[tokio::test]
 async fn refused_spans_use_up_live_traces_only_until_the_next_cut() {
     let bench = Bench::new();
-    let settings = Settings {
-        limits: OfTenant::all(Limits {
-            max_live_traces: 4,
-            max_bytes_per_trace: 10,
-            ..Limits::default()
-        }),
-        trace_idle_period: Duration::from_millis(1),
-        ..bench.settings()
-    };
+    let limits = Limits { max_live_traces: 4, max_bytes_per_trace: 10, ..Limits::default() };
+    let settings = bench.settings_with(|it| {
+        it.limits = OfTenant::all(limits);
+        it.ingester.trace_idle_period = Duration::from_millis(1).into();
+    });
     let ingester = bench.open_with(settings).unwrap();
     let refused = |id: u16| {
         let push = push_of("t1", &[span(id, id, 1)]);

@@ -51,7 +51,8 @@ async fn row_groups_are_cut_by_bytes_and_by_spans() {
     let groups = async |bytes: u64, spans: usize| {
         let bench = Bench::new();
         let mut settings = bench.settings();
-        (settings.row_group_bytes, settings.row_group_spans) = (bytes, spans);
+        settings.block.parquet_row_group_size_bytes = bytes;
+        settings.row_group_spans = spans;
         let ingester = bench.open_with(settings).unwrap();
         push_all(&ingester, 0..140);
         ingester.flush_all().await.unwrap();

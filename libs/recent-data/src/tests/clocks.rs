@@ -34,8 +34,10 @@ async fn segment_of_the_future_becomes_a_block_in_time() {
         let file = std::fs::File::options().write(true).open(path).unwrap();
         file.set_modified(SystemTime::now() + DAY).unwrap();
     }
-    let settings =
-        Settings { max_block_duration: SHORT, flush_check_period: SHORT, ..bench.settings() };
+    let settings = bench.settings_with(|it| {
+        it.ingester.max_block_duration = SHORT.into();
+        it.ingester.flush_check_period = SHORT.into();
+    });
     let ingester = bench.open_with(settings).unwrap();
     let cancel = CancellationToken::new();
     let running = tokio::spawn(

@@ -1,7 +1,7 @@
 //! Spans shown while they are pushed.
 
 use futures_util::StreamExt as _;
-use tactus_config::{GoDuration, sections::ingester::IngesterLiveTail};
+use tactus_config::GoDuration;
 use tactus_proto::tactus::v1::{
     SpanRun, TailRequest, TailResponse, TailSpan, live_tail_server::LiveTail as Protocol,
 };
@@ -104,8 +104,8 @@ async fn spans_beyond_the_rate_are_counted() {
 #[tokio::test]
 async fn reader_that_does_not_read_costs_a_bounded_buffer() {
     let bench = Bench::new();
-    let live_tail = IngesterLiveTail { max_buffer_bytes: 4_000, ..bench.settings().live_tail };
-    let ingester = bench.open_with(Settings { live_tail, ..bench.settings() }).unwrap();
+    let settings = bench.settings_with(|it| it.ingester.live_tail.max_buffer_bytes = 4_000);
+    let ingester = bench.open_with(settings).unwrap();
     let mut tail = try_open(&ingester, "t1", "{ }", 10_000).await.unwrap();
     push_all(&ingester, 0..2_000);
     let seen = read(&mut tail, 2_000).await;
@@ -140,9 +140,11 @@ async fn push_of_several_origins_is_told_by_origin() {
 #[tokio::test]
 async fn tails_are_as_many_as_there_may_be() {
     let bench = Bench::new();
-    let live_tail =
-        IngesterLiveTail { max_tails_per_tenant: 2, max_tails: 3, ..bench.settings().live_tail };
-    let ingester = bench.open_with(Settings { live_tail, ..bench.settings() }).unwrap();
+    let settings = bench.settings_with(|it| {
+        let live_tail = &mut it.ingester.live_tail;
+        (live_tail.max_tails_per_tenant, live_tail.max_tails) = (2, 3);
+    });
+    let ingester = bench.open_with(settings).unwrap();
     let code = async |tenant: &str| match try_open(&ingester, tenant, "{ }", 1).await {
         Ok(_) => Code::Ok,
         Err(status) => status.code(),
@@ -177,10 +179,11 @@ async fn tails_are_as_many_as_there_may_be() {
 #[tokio::test]
 async fn tenants_with_one_tail_each_leave_room_for_another_after_a_while() {
     let settings = |bench: &Bench, millis| {
-        let settings = bench.settings();
-        let gives_way_after = GoDuration::millis(millis);
-        let live_tail = IngesterLiveTail { max_tails: 3, gives_way_after, ..settings.live_tail };
-        Settings { live_tail, ..settings }
+        bench.settings_with(|it| {
+            let live_tail = &mut it.ingester.live_tail;
+            live_tail.max_tails = 3;
+            live_tail.gives_way_after = GoDuration::millis(millis);
+        })
     };
     for millis in [0, 3_600_000] {
         let bench = Bench::new();

@@ -345,7 +345,8 @@ async fn changed_policies_hold_for_the_next_decisions() {
 #[test]
 fn generation_of_tail_sampled_spans_is_cut_sooner() {
     let mut settings = Settings::new(PathBuf::new());
-    (settings.trace_idle_period, settings.trace_live_period) = (HOUR, HOUR);
+    settings.ingester.trace_idle_period = HOUR.into();
+    settings.ingester.trace_live_period = HOUR.into();
     let generation = Generation::new(false);
     generation.note_push();
     assert!(!generation.is_due(&settings));
@@ -378,8 +379,8 @@ async fn background_decides_by_itself() {
     let mut settings = sampled.bench.settings();
     let shared = Arc::clone(&sampled.shared);
     settings.tail_sampling = OfTenant::new(move |_| shared.lock().clone());
-    (settings.trace_idle_period, settings.flush_check_period) =
-        (Duration::from_millis(1), Duration::from_millis(1));
+    settings.ingester.trace_idle_period = Duration::from_millis(1).into();
+    settings.ingester.flush_check_period = Duration::from_millis(1).into();
     let ingester = sampled.bench.open_with(settings).unwrap();
     push_one(&ingester, 1, 1);
     push_one(&ingester, 2, 200);

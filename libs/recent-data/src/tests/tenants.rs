@@ -22,7 +22,7 @@ fn spans_of(ingester: &Ingester, number: usize) -> usize {
 #[tokio::test]
 async fn tenants_beyond_the_limit_are_refused_until_others_are_flushed_and_forgotten() {
     let bench = Bench::new();
-    let settings = Settings { max_tenants: 3, ..bench.settings() };
+    let mut settings = bench.settings_with(|it| it.ingester.max_tenants = 3);
     let ingester = bench.open_with(settings.clone()).unwrap();
     (0..3).for_each(|number| assert_eq!(push(&ingester, number).unwrap(), 1));
     let error = push(&ingester, 3).unwrap_err();
@@ -33,7 +33,8 @@ async fn tenants_beyond_the_limit_are_refused_until_others_are_flushed_and_forgo
     ingester.seal().await.unwrap();
     drop(ingester);
     // A start takes what a run accepted, whatever the limit says by now.
-    let ingester = bench.open_with(Settings { max_tenants: 1, ..settings }).unwrap();
+    settings.ingester.max_tenants = 1;
+    let ingester = bench.open_with(settings).unwrap();
     // The span that was sent twice is there once.
     assert_eq!((0..3).map(|number| spans_of(&ingester, number)).collect::<Vec<_>>(), [1, 1, 1]);
     assert!(push(&ingester, 3).is_err());
@@ -42,7 +43,7 @@ async fn tenants_beyond_the_limit_are_refused_until_others_are_flushed_and_forgo
 #[tokio::test]
 async fn segments_of_many_tenants_need_few_maps_and_become_blocks() {
     let bench = Bench::new();
-    let settings = Settings { max_mapped_segments: 5, ..bench.settings() };
+    let settings = bench.settings_with(|it| it.ingester.max_mapped_segments = 5);
     let ingester = bench.open_with(settings.clone()).unwrap();
     (0..60).for_each(|number| assert_eq!(push(&ingester, number).unwrap(), 1));
     ingester.seal().await.unwrap();
@@ -61,7 +62,7 @@ async fn segments_of_many_tenants_need_few_maps_and_become_blocks() {
 #[tokio::test]
 async fn memory_of_tenants_with_one_small_span_each_counts() {
     let bench = Bench::new();
-    let settings = Settings { max_live_bytes: 1 << 20, ..bench.settings() };
+    let settings = bench.settings_with(|it| it.ingester.max_live_bytes = 1 << 20);
     let ingester = bench.open_with(settings).unwrap();
     let accepted = (0..2_000).take_while(|&number| push(&ingester, number).is_ok()).count();
     // Five to twenty kilobytes each, of which the span is a hundred bytes.

@@ -64,9 +64,6 @@ impl TagScope {
         [Self::Resource, Self::Span, Self::Event, Self::Link, Self::Instrumentation];
 }
 
-/// Estimated bytes of a name or value in a set, in addition to its text.
-pub(super) const ENTRY_BYTES: usize = 96;
-
 /// When to stop collecting; 0 switches a limit off.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TagLimits {
@@ -78,55 +75,79 @@ pub struct TagLimits {
     pub max_stale: usize,
 }
 
+/// Estimated bytes of a name or value in a set, in addition to its text.
+const ENTRY_BYTES: usize = 96;
+
+/// Room for further names or values, until a limit is reached.
+#[derive(Debug, Default)]
+pub(super) struct TagRoom {
+    limits: TagLimits,
+    bytes: usize,
+    entries: usize,
+    held: Held,
+    stale: usize,
+    pub(super) is_full: bool,
+}
+
+impl TagRoom {
+    /// Room besides `bytes`.
+    pub(super) fn new(limits: TagLimits, bytes: usize) -> Self {
+        Self { limits, bytes, ..Self::default() }
+    }
+
+    /// Whether an entry of this many bytes is taken. One that is known already is not.
+    pub(super) fn takes(&mut self, is_known: bool, bytes: usize) -> bool {
+        let TagLimits { max_bytes, max_stale, .. } = self.limits;
+        if self.is_full {
+            return false;
+        }
+        if is_known {
+            self.stale += 1;
+            self.is_full = max_stale > 0 && self.stale >= max_stale;
+            return false;
+        }
+        self.stale = 0;
+        self.entries += 1;
+        let bytes = self.bytes + bytes;
+        self.is_full = max_bytes > 0 && bytes > max_bytes
+            || !self.held.grow_to(bytes + self.entries * ENTRY_BYTES);
+        self.bytes = bytes;
+        !self.is_full
+    }
+
+    /// To be called after each entry that was taken, with how many there are by now.
+    pub(super) fn count(&mut self, entries: usize) {
+        self.is_full = self.limits.max_count > 0 && entries >= self.limits.max_count;
+    }
+}
+
 /// Collects tag names, each once in its scope, until a limit is reached. The answer does not show that there was a
 /// limit.
 #[derive(Debug, Default)]
 pub struct TagCollector {
-    limits: TagLimits,
     names: BTreeMap<TagScope, HashSet<Box<str>>>,
-    bytes: usize,
-    count: usize,
-    held: Held,
-    stale: usize,
-    full: bool,
+    room: TagRoom,
 }
 
 impl TagCollector {
     /// An empty collector.
     pub fn new(limits: TagLimits) -> Self {
-        Self { limits, ..Self::default() }
+        Self { names: BTreeMap::new(), room: TagRoom::new(limits, 0) }
     }
 
     /// Adds a name. Returns false once a limit is reached, because no further name will be taken.
     pub fn add(&mut self, scope: TagScope, name: &str) -> bool {
-        if self.full {
-            return false;
-        }
         let names = self.names.entry(scope).or_default();
-        if names.contains(name) {
-            self.stale += 1;
-            self.full = self.limits.max_stale > 0 && self.stale >= self.limits.max_stale;
-            return !self.full;
+        if self.room.takes(names.contains(name), name.len()) {
+            names.insert(name.into());
+            self.room.count(names.len());
         }
-        self.stale = 0;
-        if self.limits.max_bytes > 0 && self.bytes + name.len() > self.limits.max_bytes {
-            self.full = true;
-            return false;
-        }
-        self.bytes += name.len();
-        self.count += 1;
-        if !self.held.grow_to(self.bytes + self.count * ENTRY_BYTES) {
-            self.full = true;
-            return false;
-        }
-        names.insert(name.into());
-        self.full = self.limits.max_count > 0 && names.len() >= self.limits.max_count;
-        !self.full
+        !self.room.is_full
     }
 
     /// True once a limit is reached.
     pub fn is_full(&self) -> bool {
-        self.full
+        self.room.is_full
     }
 
     /// The names so far, in no particular order within their scope.

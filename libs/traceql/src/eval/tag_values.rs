@@ -3,13 +3,12 @@
 use std::collections::HashSet;
 
 use tactus_model::{AttributeList, Projection, SpanBatch};
-use tactus_work::Held;
 
 use super::bitmap::Bitmap;
 use super::operand::{Operand, Source, Table, project, table_of};
 use super::scan::for_each_first;
 use super::tag_filter::{TagFilter, rows_of_spans};
-use super::tag_names::{ENTRY_BYTES, TagLimits};
+use super::tag_names::{TagLimits, TagRoom};
 use super::tag_value::{TagValue, TagValueType};
 use super::value::Value;
 use super::view::BatchView;
@@ -18,19 +17,16 @@ use crate::{Attribute, AttributeScope, Intrinsic, Kind, Status};
 /// Collects values, each once, until a limit is reached. The answer does not show that there was a limit.
 #[derive(Debug, Default)]
 pub struct ValueCollector {
-    limits: TagLimits,
     texts_only: bool,
     values: HashSet<TagValue>,
-    bytes: usize,
-    held: Held,
-    stale: usize,
-    full: bool,
+    room: TagRoom,
 }
 
 impl ValueCollector {
     /// An empty collector.
     pub fn new(limits: TagLimits) -> Self {
-        Self { limits, ..Self::default() }
+        // One byte: theirs stay below the limit.
+        Self { room: TagRoom::new(limits, 1), ..Self::default() }
     }
 
     /// An empty collector of texts. Values that differ only in type are the same string, and types do not count toward
@@ -41,37 +37,20 @@ impl ValueCollector {
 
     /// Adds a value. Returns false once a limit is reached, because no further value will be taken.
     pub fn add(&mut self, mut value: TagValue) -> bool {
-        if self.full {
-            return false;
-        }
         if self.texts_only {
             value.value_type = TagValueType::String;
         }
-        if self.values.contains(&value) {
-            self.stale += 1;
-            self.full = self.limits.max_stale > 0 && self.stale >= self.limits.max_stale;
-            return !self.full;
-        }
-        self.stale = 0;
         let type_bytes = if self.texts_only { 0 } else { value.value_type.text().len() };
-        let bytes = self.bytes + type_bytes + value.text.len();
-        if self.limits.max_bytes > 0 && bytes >= self.limits.max_bytes {
-            self.full = true;
-            return false;
+        if self.room.takes(self.values.contains(&value), type_bytes + value.text.len()) {
+            self.values.insert(value);
+            self.room.count(self.values.len());
         }
-        self.bytes = bytes;
-        if !self.held.grow_to(bytes + self.values.len() * ENTRY_BYTES) {
-            self.full = true;
-            return false;
-        }
-        self.values.insert(value);
-        self.full = self.limits.max_count > 0 && self.values.len() >= self.limits.max_count;
-        !self.full
+        !self.room.is_full
     }
 
     /// True once a limit is reached.
     pub fn is_full(&self) -> bool {
-        self.full
+        self.room.is_full
     }
 
     /// The values so far, in no order.

@@ -3,7 +3,6 @@
 use std::borrow::Cow;
 
 use serde::ser::{Serialize, SerializeMap, Serializer};
-use tactus_model::bytes_to_hex;
 use tactus_proto::lossy;
 
 use super::{Annotation, Endpoint, Span};
@@ -31,7 +30,7 @@ impl Serialize for Span {
         if self.duration != 0 {
             map.serialize_entry("duration", &self.duration)?;
         }
-        map.serialize_entry("traceId", &self.trace_id_text())?;
+        map.serialize_entry("traceId", &self.trace_id.to_hex_by_half())?;
         map.serialize_entry("id", &self.id.to_hex())?;
         if let Some(parent) = self.parent_id {
             map.serialize_entry("parentId", &parent.to_hex())?;
@@ -59,16 +58,6 @@ impl Serialize for Span {
             map.serialize_entry("tags", &Tags(self))?;
         }
         map.end()
-    }
-}
-
-impl Span {
-    /// 16 digits if the high half is zero, else 32.
-    fn trace_id_text(&self) -> String {
-        match self.trace_id.0.split_first_chunk::<8>() {
-            Some(([0, 0, 0, 0, 0, 0, 0, 0], low)) => bytes_to_hex(low),
-            _ => self.trace_id.to_hex(),
-        }
     }
 }
 

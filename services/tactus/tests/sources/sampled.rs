@@ -3,7 +3,7 @@
 use tactus_api::request::TraceQuery;
 use tactus_api::trace::WhenTooLarge;
 use tactus_model::TraceId;
-use tactus_query::{ConnectionType, GraphWindow};
+use tactus_query::{ConnectionType, GraphWindow, Large};
 
 use super::slow::batches::{Span, Stored};
 use super::*;
@@ -36,7 +36,8 @@ async fn check_sampled(place: &str, services: &Services) {
     let id = TraceId(1u128.to_be_bytes());
     let frontend = &services.frontend;
     let query = TraceQuery::default();
-    let found = frontend.find_trace(&[tenant()], id, query, WhenTooLarge::Refuse).await;
+    let limits = (WhenTooLarge::Refuse, Large::Whole);
+    let found = frontend.find_part(&[tenant()], id, query, limits).await;
     let json = found.expect(place).trace.to_json_v1().expect("JSON");
     let json = String::from_utf8(json).expect("text");
     assert!(json.contains(&format!(r#""traceState":"{STATE}""#)), "{place}: {json}");

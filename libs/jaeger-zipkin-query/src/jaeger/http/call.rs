@@ -108,7 +108,7 @@ pub(super) async fn traces(call: &Call<1>, found: FoundTraces) -> Answered<1> {
     let missing = missing.into_iter().map(|id| EnvelopeError {
         code: 0,
         msg: JaegerError::NotFound.to_string(),
-        trace_id: json::shown_trace_id(id),
+        trace_id: id.to_hex_by_half(),
     });
     let errors = Some(missing.collect::<Vec<_>>()).filter(|missing| !missing.is_empty());
     let to_send = call.to_send(&traces, decoding).await?;

@@ -6,10 +6,12 @@ mod params;
 use std::collections::BTreeMap;
 use std::iter::once;
 
+use prost::Message as _;
 use serde_json::json;
 use tactus_api::Error;
+use tactus_api::json::JsonStyle;
+use tactus_api::trace::CombinedTrace;
 use tactus_jaeger::adjust::warn_on_root;
-use tactus_otlp_json::OtlpJson;
 
 use super::call::{self, Segment};
 use super::params::{boolean, invalid};
@@ -17,7 +19,7 @@ use crate::call::Answer;
 use crate::chunks::of_otlp;
 use crate::jaeger::{FoundTraces, JaegerError, OperationsQuery, ShownTrace, parse_trace_id};
 
-use messages::{ShownDependency, ShownSummary, operation};
+use messages::{dependency, operation};
 
 /// Larger traces are written in parts of this many bytes of OTLP, each with its resources.
 const CHUNK_BYTES: usize = 256 << 10;
@@ -81,7 +83,6 @@ pub(super) async fn summaries(call: Call) -> Answered {
     let found = call.shared.find_traces(&call.tenants, &filter).await?;
     let partial = found.partial;
     let summaries = call.shared.summaries(&call.tenants, found).await?;
-    let summaries: Vec<_> = summaries.into_iter().map(ShownSummary::from).collect();
     Ok(Answer::json(&BTreeMap::from([("summaries", summaries)]))?.partial(partial))
 }
 
@@ -89,8 +90,8 @@ pub(super) async fn summaries(call: Call) -> Answered {
 pub(super) async fn dependencies(call: Call) -> Answered {
     let range = params::required_times(&call.params())?;
     let links = call.shared.dependencies(&call.tenants, range).await?;
-    let dependencies: Vec<_> = links.list.into_iter().map(ShownDependency::from).collect();
-    let answer = Answer::json(&BTreeMap::from([("dependencies", dependencies)]))?;
+    let dependencies: Vec<_> = links.list.into_iter().map(dependency).collect();
+    let answer = Answer::json(&json!({ "dependencies": dependencies }))?;
     Ok(answer.partial(links.partial))
 }
 
@@ -121,11 +122,8 @@ fn elements_of_trace(
     };
     warn_on_root(&mut trace.data.resource_spans, &trace.warnings);
     Box::new(of_otlp(trace.data, CHUNK_BYTES).map(|(chunk, _)| {
-        let mut list = serde_json::to_vec(&OtlpJson(&chunk.resource_spans))
-            .map_err(|error| Error::Internal(error.to_string()))?;
-        // Without its brackets.
-        list.pop();
-        list.remove(0);
-        Ok(list)
+        CombinedTrace::of_message(&chunk.encode_to_vec().into())
+            .and_then(|chunk| chunk.to_json_elements(JsonStyle::Otlp))
+            .map_err(|error| Error::Internal(error.to_string()))
     }))
 }

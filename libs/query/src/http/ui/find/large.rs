@@ -271,7 +271,7 @@ mod tests {
             }
             combiner.add(&data.encode_to_vec().into()).unwrap();
         }
-        combiner.finish_with(shared_ids)
+        combiner.finish(shared_ids)
     }
 
     #[test]

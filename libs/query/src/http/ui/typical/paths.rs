@@ -183,7 +183,7 @@ mod tests {
     use super::*;
     use bytes::Bytes;
     use prost::Message as _;
-    use tactus_api::trace::{TraceCombiner, WhenTooLarge};
+    use tactus_api::trace::{SharedIds, TraceCombiner, WhenTooLarge};
     use tactus_proto::opentelemetry::proto::trace::v1::TracesData;
     use tactus_proto::otlp::{ResourceSpans, ScopeSpans, Span, Status};
 
@@ -206,7 +206,7 @@ mod tests {
         let resource_spans = vec![ResourceSpans { scope_spans, ..ResourceSpans::default() }];
         let mut combiner = TraceCombiner::new(0, WhenTooLarge::Cut);
         combiner.add(&TracesData { resource_spans }.encode_to_vec().into()).unwrap();
-        Skeleton::of(&combiner.finish()).unwrap()
+        Skeleton::of(&combiner.finish(SharedIds::Separated)).unwrap()
     }
 
     #[test]

@@ -1,9 +1,14 @@
 use bytes::Bytes;
+use prost::Message as _;
 use serde_json::json;
 use tactus_model::TraceId;
-use tactus_proto::otlp::ArrayValue;
-use tactus_proto::otlp::span::SpanKind;
+use tactus_proto::opentelemetry::proto::trace::v1::TracesData;
+use tactus_proto::otlp::any_value::Value;
+use tactus_proto::otlp::span::{Event, Link, SpanKind};
 use tactus_proto::otlp::status::StatusCode;
+use tactus_proto::otlp::{
+    AnyValue, ArrayValue, KeyValue, Resource, ResourceSpans, ScopeSpans, Span, Status,
+};
 
 use super::*;
 
@@ -47,16 +52,23 @@ fn of(service: &'static str, spans: Vec<Span>) -> ResourceSpans {
     }
 }
 
+/// Resources as elements of a list of OTLP's JSON.
+pub(super) fn otlp_elements(resource_spans: &[ResourceSpans]) -> String {
+    let data = TracesData { resource_spans: resource_spans.to_vec() };
+    let trace = CombinedTrace::of_message(&data.encode_to_vec().into()).unwrap();
+    String::from_utf8(trace.to_json_elements(JsonStyle::Otlp).unwrap()).unwrap()
+}
+
 #[test]
 fn otlp_leaves_out_what_is_zero() {
-    let json = serde_json::to_string(&OtlpJson(&[of("svc", vec![check_span()])])).unwrap();
+    let json = otlp_elements(&[of("svc", vec![check_span()])]);
     let expected = [
-        r#"[{"resource":{"attributes":[{"key":"service.name","value":{"stringValue":"svc"}}]},"scopeSpans":[{"spans":["#,
+        r#"{"resource":{"attributes":[{"key":"service.name","value":{"stringValue":"svc"}}]},"scopeSpans":[{"scope":{},"spans":["#,
         r#"{"traceId":"00000000000000010000000000000002","spanId":"0000000000000003","name":"op","kind":2,"#,
-        r#""startTimeUnixNano":"1700000000000000000","endTimeUnixNano":"1700000000001500000","status":{"code":2}}]}]}]"#,
+        r#""startTimeUnixNano":"1700000000000000000","endTimeUnixNano":"1700000000001500000","status":{"code":2}}]}]}"#,
     ];
     assert_eq!(json, expected.concat());
-    assert_eq!(serde_json::to_string(&OtlpJson(&[])).unwrap(), "[]");
+    assert_eq!(otlp_elements(&[]), "");
 }
 
 #[test]
@@ -76,6 +88,7 @@ fn otlp_shows_every_field() {
             }),
         ),
         KeyValue { key: Bytes::from_static(b"n"), value: None },
+        attribute("", Value::IntValue(1)),
     ];
     span.dropped_attributes_count = 4;
     span.events =
@@ -86,9 +99,10 @@ fn otlp_shows_every_field() {
         flags: 2,
         ..Link::default()
     }];
-    let shown = serde_json::to_value(OtlpJson(&[of("svc", vec![span])])).unwrap();
+    let json = otlp_elements(&[of("svc", vec![span])]);
+    let shown: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!(
-        shown[0]["scopeSpans"][0]["spans"][0],
+        shown["scopeSpans"][0]["spans"][0],
         json!({
             "traceId": TRACE, "spanId": "0000000000000003", "traceState": "a=b", "parentSpanId": "0000000000000005", "flags": 1,
             "name": "op", "kind": 2, "startTimeUnixNano": "1700000000000000000", "endTimeUnixNano": "1700000000001500000",
@@ -97,7 +111,8 @@ fn otlp_shows_every_field() {
                 {"key": "d", "value": {"doubleValue": "Infinity"}},
                 {"key": "y", "value": {"bytesValue": "YWI="}},
                 {"key": "l", "value": {"arrayValue": {"values": [{"boolValue": true}]}}},
-                {"key": "n", "value": {}},
+                {"key": "n"},
+                {"key": "", "value": {"intValue": "1"}},
             ],
             "droppedAttributesCount": 4,
             "events": [{"timeUnixNano": "3", "name": "e"}],

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
+use tactus_otlp_json::decode_export_request;
 use tactus_proto::otlp::any_value::Value;
 use tactus_proto::otlp::span::{Event, Link};
 use tactus_proto::otlp::{
@@ -11,7 +12,7 @@ use tactus_proto::otlp::{
     ScopeSpans, Span, Status,
 };
 
-use super::{OtlpJson, decode_export_request};
+use super::tests::otlp_elements;
 
 fn text() -> impl Strategy<Value = Bytes> {
     "[a-z\"\\\\\u{0}\u{e9}\u{1f600}]{0,5}".prop_map(Bytes::from)
@@ -116,22 +117,22 @@ fn resource_spans() -> impl Strategy<Value = ResourceSpans> {
             dropped_attributes_count,
         },
     );
-    let scope_spans = (option::of(scope), vec(span(), 0..3), text())
-        .prop_map(|(scope, spans, schema_url)| ScopeSpans { scope, spans, schema_url });
-    (option::of(resource), vec(scope_spans, 0..3), text()).prop_map(
-        |(resource, scope_spans, schema_url)| ResourceSpans {
-            resource,
-            scope_spans,
-            schema_url,
-            ..ResourceSpans::default()
-        },
-    )
+    let scope_spans = (scope, vec(span(), 1..3)).prop_map(|(scope, spans)| ScopeSpans {
+        scope: Some(scope),
+        spans,
+        ..ScopeSpans::default()
+    });
+    (resource, vec(scope_spans, 1..3)).prop_map(|(resource, scope_spans)| ResourceSpans {
+        resource: Some(resource),
+        scope_spans,
+        ..ResourceSpans::default()
+    })
 }
 
 proptest! {
     #[test]
     fn what_is_written_is_read_back(messages in vec(resource_spans(), 0..3)) {
-        let json = serde_json::json!({ "resourceSpans": OtlpJson(&messages) }).to_string();
+        let json = format!(r#"{{"resourceSpans":[{}]}}"#, otlp_elements(&messages));
         let read = decode_export_request(json.as_bytes()).unwrap();
         prop_assert_eq!(read.resource_spans, messages);
     }

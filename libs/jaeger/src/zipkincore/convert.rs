@@ -6,7 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use tactus_proto::jaeger::api_v2::{
-    Batch, KeyValue, Log, Process, Span as JaegerSpan, SpanRef, SpanRefType, ValueType,
+    KeyValue, Log, Process, Span as JaegerSpan, SpanRef, SpanRefType, ValueType,
 };
 
 use super::{Annotation, BinaryAnnotation, Endpoint, Span, annotation_type};
@@ -17,17 +17,6 @@ const UNKNOWN_SERVICE: Bytes = Bytes::from_static(b"unknown-service-name");
 
 /// Jaeger's flag of a trace that is kept whatever samplers say.
 const DEBUG_FLAG: u32 = 2;
-
-/// Spans of Zipkin's first model as one batch, in which each has a process of its own.
-///
-/// A span that holds both sides of a call becomes two.
-pub(crate) fn to_batch(spans: Vec<Span>) -> Batch {
-    let mut converted = Vec::with_capacity(spans.len());
-    for span in spans {
-        convert(span, &mut converted);
-    }
-    Batch { spans: converted, process: None }
-}
 
 /// The sides of a call.
 #[derive(Clone, Copy, PartialEq)]
@@ -94,7 +83,8 @@ impl Core {
     }
 }
 
-fn convert(span: Span, out: &mut Vec<JaegerSpan>) {
+/// A span in Jaeger's model, with a process of its own; two if it holds both sides of a call.
+pub(super) fn convert(span: Span) -> Vec<JaegerSpan> {
     let core = Core::of(&span.annotations);
     let process = process(&span);
     let (trace_id, span_id) = ids(span.trace_id_high.unwrap_or(0), span.trace_id, span.id);
@@ -139,8 +129,7 @@ fn convert(span: Span, out: &mut Vec<JaegerSpan>) {
         logs: Vec::new(),
         ..main.clone()
     });
-    out.push(main);
-    out.extend(other);
+    std::iter::once(main).chain(other).collect()
 }
 
 fn is_core(value: &[u8]) -> bool {
