@@ -85,7 +85,7 @@ async fn rebuild(
         for (shard, bytes) in (0..).zip(made.blooms) {
             bucket.put(&bloom_key(tenant, id, shard), bytes).await?;
         }
-        written.push("bloom filters");
+        written.push("bloom filters (queriers and shared caches of role bloom keep the old ones: restart and empty them)");
     }
     if check.has(Problem::Index) {
         bucket.put(&block_key(tenant, id, INDEX), made.index).await?;
