@@ -59,7 +59,9 @@ pub(crate) async fn adjusted_names(
         names.list.insert(EMPTY_SERVICE.to_owned());
     }
     if names.list.iter().any(|name| may_be_no_text(name)) {
-        replace_no_texts(&mut names.list, typed_names(frontend, tenants, window).await?);
+        let (typed, partial) = typed_names(frontend, tenants, window).await?;
+        names.partial |= partial;
+        replace_no_texts(&mut names.list, typed);
     }
     add_unnamed(&mut names, MISSING_SERVICE, frontend, tenants).await?;
     Ok(names)
@@ -70,12 +72,12 @@ pub(crate) fn may_be_no_text(name: &str) -> bool {
     matches!(name, "true" | "false") || name.parse::<f64>().is_ok()
 }
 
-/// The names with their types.
+/// The names with their types, and whether some may be missing.
 async fn typed_names(
     frontend: &Frontend,
     tenants: &[TenantId],
     window: Duration,
-) -> Result<Vec<TagValue>> {
+) -> Result<(Vec<TagValue>, bool)> {
     let since = window.min(frontend.longest_search(tenants).unwrap_or(Duration::MAX));
     let query = TagValuesQuery {
         query: String::new(),
@@ -84,7 +86,8 @@ async fn typed_names(
         max_stale: 0,
     };
     let tag = RequestedTag::Stored(vec![service_name()]);
-    Ok(frontend.tag_values(tenants, &tag, &query, true).await?.values)
+    let found = frontend.tag_values(tenants, &tag, &query, true).await?;
+    Ok((found.values, found.partial))
 }
 
 /// Puts [`NO_TEXT_SERVICE`] in place of names that no service has as text.

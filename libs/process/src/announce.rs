@@ -4,7 +4,7 @@
 //! still answers for its spans. One that leaves for good first tells those again who have not confirmed.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -30,8 +30,12 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// The pause between attempts to tell processes of blocks that they missed.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// The blocks that one process missed and may hear of again; of further ones it learns by polls.
-const MOST_MISSED: usize = 1_000;
+/// What is kept of blocks that were announced, to tell of them again.
+const RECENT_BYTES: usize = 8 << 20;
+
+/// A message that tells of blocks again has so many at most, and so many bytes if it has more than one.
+const BLOCKS_AT_ONCE: usize = 50;
+const BYTES_AT_ONCE: usize = 1 << 20;
 
 /// Puts announced blocks on the block list of this process.
 ///
@@ -81,22 +85,35 @@ impl Listener {
 pub struct Announcer {
     cluster: Cluster,
     channels: Channels,
-    missed: Arc<Missed>,
+    recent: Arc<Mutex<Recent>>,
+    /// After this time, polls must have found a block.
+    found_by_polls: Duration,
 }
 
-/// The blocks that each process did not confirm to have heard of, by its address, oldest first.
+/// Blocks that were announced lately, oldest first.
 #[derive(Debug, Default)]
-struct Missed(Mutex<BTreeMap<String, Vec<Miss>>>);
-
-#[derive(Debug, Clone)]
-struct Miss {
-    meta: Bytes,
-    since: Instant,
+struct Recent {
+    blocks: VecDeque<Announced>,
+    bytes: usize,
+    next: u64,
 }
+
+#[derive(Debug)]
+struct Announced {
+    number: u64,
+    meta: Bytes,
+    at: Instant,
+    /// Addresses of the processes that have heard of it.
+    confirmed: BTreeSet<String>,
+}
+
+/// Blocks that a process has to hear of, by number.
+type Missed = Vec<(u64, Bytes)>;
 
 impl Announcer {
-    pub(crate) fn new(cluster: Cluster, channels: Channels) -> Self {
-        Self { cluster, channels, missed: Arc::default() }
+    /// `found_by_polls`: how long a process may take to find a block by itself.
+    pub(crate) fn new(cluster: Cluster, channels: Channels, found_by_polls: Duration) -> Self {
+        Self { cluster, channels, recent: Arc::default(), found_by_polls }
     }
 
     /// Tells them of a block, all at a time. Returns when they know, or after two seconds.
@@ -104,35 +121,51 @@ impl Announcer {
         let this = self.clone();
         let meta: Bytes = meta.to_json().into();
         Box::pin(async move {
+            if this.cluster.is_alone() {
+                return;
+            }
+            let number = this.recent.lock().add(meta.clone(), this.found_by_polls);
             let tell = async |address: String| {
-                if !this.tell_one(&address, vec![meta.clone()]).await {
-                    this.missed.add(address, meta.clone());
+                if this.tell_one(&address, vec![meta.clone()]).await {
+                    this.recent.lock().confirm(&address, &[number]);
                 }
             };
             join_all(this.cluster.block_readers().into_iter().map(tell)).await;
         })
     }
 
-    /// Tells those again who missed blocks, until all have confirmed or have left, or a poll must have told them: after `longest`.
-    pub async fn tell_again(&self, longest: Duration) {
+    /// Tells all who have not confirmed blocks of these again, until they do, have left, or must have found them by polls.
+    pub async fn tell_again(&self) {
+        let mut before = Vec::new();
         loop {
-            let readers = self.cluster.block_readers();
-            let missed = self.missed.of(&readers, longest);
+            let missed: BTreeMap<String, Missed> = {
+                let recent = self.recent.lock();
+                let of = |address: String| {
+                    let missed = recent.missed_by(&address, self.found_by_polls);
+                    (!missed.is_empty()).then_some((address, missed))
+                };
+                self.cluster.block_readers().into_iter().filter_map(of).collect()
+            };
             if missed.is_empty() {
                 return;
             }
-            tracing::info!(
-                processes = ?missed.iter().map(|(address, _)| address).collect::<Vec<_>>(),
-                "waiting for processes that have not heard of blocks"
-            );
-            let tell = async |(address, metas): (String, Vec<Bytes>)| {
-                let count = metas.len();
-                if self.tell_one(&address, metas).await {
-                    self.missed.forget(&address, count);
+            let processes: Vec<String> = missed.keys().cloned().collect();
+            if processes != before {
+                tracing::info!(?processes, "waiting for processes that have not heard of blocks");
+                before = processes;
+            }
+            let tell = async |(address, missed): (String, Missed)| {
+                let (numbers, metas): (Vec<u64>, Vec<Bytes>) = missed.into_iter().unzip();
+                let told = self.tell_one(&address, metas).await;
+                if told {
+                    self.recent.lock().confirm(&address, &numbers);
                 }
+                told
             };
-            join_all(missed.into_iter().map(tell)).await;
-            tokio::time::sleep(PAUSE).await;
+            let told = join_all(missed.into_iter().map(tell)).await;
+            if told.contains(&false) {
+                tokio::time::sleep(PAUSE).await;
+            }
         }
     }
 
@@ -156,32 +189,42 @@ impl Announcer {
     }
 }
 
-impl Missed {
-    fn add(&self, address: String, meta: Bytes) {
-        let mut all = self.0.lock();
-        let of_process = all.entry(address).or_default();
-        if of_process.len() == MOST_MISSED {
-            of_process.remove(0);
+impl Recent {
+    /// Returns its number. Blocks that polls must have found are forgotten, and the oldest if there are too many bytes.
+    fn add(&mut self, meta: Bytes, found_by_polls: Duration) -> u64 {
+        self.bytes += meta.len();
+        let (number, at) = (self.next, Instant::now());
+        self.next += 1;
+        self.blocks.push_back(Announced { number, meta, at, confirmed: BTreeSet::new() });
+        while self.blocks.len() > 1
+            && let Some(oldest) = self.blocks.front()
+            && (oldest.at.elapsed() >= found_by_polls || self.bytes > RECENT_BYTES)
+        {
+            self.bytes -= oldest.meta.len();
+            self.blocks.pop_front();
         }
-        of_process.push(Miss { meta, since: Instant::now() });
+        number
     }
 
-    /// What each of these processes missed, as far as it is not older than `longest`. Others are forgotten.
-    fn of(&self, readers: &[String], longest: Duration) -> Vec<(String, Vec<Bytes>)> {
-        let mut all = self.0.lock();
-        all.retain(|address, of_process| {
-            of_process.retain(|miss| miss.since.elapsed() < longest);
-            readers.contains(address) && !of_process.is_empty()
-        });
-        let metas = |missed: &Vec<Miss>| missed.iter().map(|miss| miss.meta.clone()).collect();
-        all.iter().map(|(address, missed)| (address.clone(), metas(missed))).collect()
+    fn confirm(&mut self, address: &str, numbers: &[u64]) {
+        for block in self.blocks.iter_mut().filter(|block| numbers.contains(&block.number)) {
+            block.confirmed.insert(address.to_owned());
+        }
     }
 
-    /// The process has heard of the oldest ones.
-    fn forget(&self, address: &str, count: usize) {
-        if let Some(of_process) = self.0.lock().get_mut(address) {
-            of_process.drain(..count.min(of_process.len()));
-        }
+    /// The first blocks that a process has not confirmed, as many as one message has.
+    fn missed_by(&self, address: &str, found_by_polls: Duration) -> Missed {
+        let is_missed = |block: &&Announced| {
+            block.at.elapsed() < found_by_polls && !block.confirmed.contains(address)
+        };
+        let mut bytes = 0;
+        let missed =
+            self.blocks.iter().filter(is_missed).take(BLOCKS_AT_ONCE).take_while(|block| {
+                let is_first = bytes == 0;
+                bytes += block.meta.len();
+                is_first || bytes <= BYTES_AT_ONCE
+            });
+        missed.map(|block| (block.number, block.meta.clone())).collect()
     }
 }
 
@@ -189,21 +232,6 @@ impl Missed {
 mod tests {
     use super::*;
 
-    #[test]
-    fn missed_blocks_are_kept_for_those_who_are_there_and_only_as_long_as_polls_take() {
-        let (missed, long) = (Missed::default(), Duration::from_secs(3600));
-        let meta = |number: usize| Bytes::from(number.to_string());
-        for number in 0..MOST_MISSED + 2 {
-            missed.add("a".into(), meta(number));
-        }
-        missed.add("b".into(), meta(7));
-        let of_a = missed.of(&["a".into()], long);
-        assert_eq!((of_a.len(), of_a[0].1.len(), &of_a[0].1[0]), (1, MOST_MISSED, &meta(2)));
-        assert_eq!(missed.of(&["a".into(), "b".into()], long).len(), 1, "b had left");
-        missed.forget("a", MOST_MISSED - 1);
-        assert_eq!(missed.of(&["a".into()], long), [("a".into(), vec![meta(MOST_MISSED + 1)])]);
-        assert_eq!(missed.of(&["a".into()], Duration::ZERO), []);
-    }
     use tactus_storage::meta::{BlockVersion, Extension};
     use tactus_storage::{BucketSettings, Uuid};
     use tonic::Code;
@@ -216,6 +244,34 @@ mod tests {
         let request = BlocksWrittenRequest { metas: vec![meta.to_json().into()] };
         let told = listener.blocks_written(Request::new(request)).await;
         told.map(|_| ()).map_err(|status| status.code())
+    }
+
+    #[test]
+    fn blocks_are_kept_for_those_who_missed_them_as_long_as_polls_take() {
+        let (mut recent, long) = (Recent::default(), Duration::from_secs(3600));
+        let meta = |bytes: usize| Bytes::from(vec![b'x'; bytes]);
+        for number in 0..60 {
+            assert_eq!(recent.add(meta(9), long), number);
+        }
+        let numbers = |missed: Missed| missed.into_iter().map(|(number, _)| number).collect();
+        let missed: Vec<u64> = numbers(recent.missed_by("a", long));
+        assert_eq!(missed, Vec::from_iter(0..BLOCKS_AT_ONCE as u64));
+        recent.confirm("a", &missed);
+        let rest: Vec<u64> = numbers(recent.missed_by("a", long));
+        assert_eq!(rest, Vec::from_iter(50..60));
+        assert_eq!(recent.missed_by("b", long).len(), BLOCKS_AT_ONCE);
+        assert_eq!(recent.missed_by("b", Duration::ZERO), []);
+        // One that is larger than a message goes alone, and a few such make the others forgotten.
+        recent.add(meta(BYTES_AT_ONCE + 1), long);
+        recent.confirm("a", &rest);
+        recent.add(meta(9), long);
+        assert_eq!(recent.missed_by("a", long).len(), 1);
+        for _ in 0..9 {
+            recent.add(meta(BYTES_AT_ONCE), long);
+        }
+        assert!(recent.blocks.len() < 12 && recent.bytes <= RECENT_BYTES, "{}", recent.bytes);
+        recent.add(meta(9), Duration::ZERO);
+        assert_eq!((recent.blocks.len(), recent.bytes), (1, 9));
     }
 
     #[tokio::test]

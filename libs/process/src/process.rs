@@ -113,6 +113,8 @@ impl Process {
         let channels = Channels::new(channels);
         let secret = settings::internal_token(authenticator.as_ref());
         let cluster = Cluster::start(&config, talks, secret, background.clone()).await?;
+        // A tenant index is as old as a poll, and is read by the next one.
+        let found_by_polls = settings::poll_interval(&config.storage.trace).saturating_mul(2);
         let process = Self {
             configless: loaded.configless,
             states,
@@ -121,7 +123,7 @@ impl Process {
             failed: Mark::default(),
             tasks: Mutex::default(),
             overrides: Arc::clone(&overrides),
-            announcer: Announcer::new(cluster.clone(), channels.clone()),
+            announcer: Announcer::new(cluster.clone(), channels.clone(), found_by_polls),
             cluster,
             channels,
             authenticator,

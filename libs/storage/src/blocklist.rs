@@ -106,7 +106,7 @@ impl Blocklist {
         self.is_unread() || self.snapshot().values().any(is_part)
     }
 
-    /// True if polls have failed, and none has succeeded yet.
+    /// True if polls have begun, and none has succeeded yet.
     fn is_unread(&self) -> bool {
         !self.is_polled.load(Ordering::Relaxed) && matches!(*self.stale.read(), Stale::All)
     }
@@ -172,6 +172,10 @@ impl Blocklist {
         let mut own: HashMap<String, BlockChanges> = HashMap::new();
         for (_, tenant, changes) in &pending.changes {
             own.entry(tenant.clone()).or_default().extend(changes);
+        }
+        if !self.is_polled.load(Ordering::Relaxed) {
+            // Until the first one has ended, blocks may be there that nobody has listed.
+            *self.stale.write() = Stale::All;
         }
         PollStart { before: self.snapshot(), own, next: pending.next }
     }

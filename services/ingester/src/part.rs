@@ -10,7 +10,7 @@ use axum::{
 };
 use http::StatusCode;
 use tactus_model::TenantId;
-use tactus_process::{AddGrpc, Error, Part, Process, ReadyCheck, settings::poll_interval};
+use tactus_process::{AddGrpc, Error, Part, Process, ReadyCheck};
 use tactus_proto::tactus::v1::{
     ingester_server::IngesterServer, live_tail_server::LiveTailServer, pushes_server::PushesServer,
 };
@@ -62,8 +62,6 @@ pub async fn part(
     let run = tokio::spawn(Arc::clone(&ingester).run(stop.clone(), last));
     let failed = process.failed().clone();
     let announcer = process.announcer();
-    // A tenant index is as old as a poll, and is read by the next one.
-    let found_by_polls = poll_interval(&config.storage.trace).saturating_mul(2);
     let joining = cluster.clone();
     part.start = Some(Box::pin(async move {
         joining.ingesters().join().await;
@@ -89,7 +87,7 @@ pub async fn part(
         match all_written {
             true => {
                 // Nobody answers for the spans of these blocks once the ring knows this ingester no more.
-                announcer.tell_again(found_by_polls).await;
+                announcer.tell_again().await;
                 cluster.leave_ingesters(for_good()).await;
             }
             // Without its entry in the ring, answers would lack these spans and not say so.

@@ -22,9 +22,10 @@ const KEY_BITS: u64 = 64;
 const MAX_SEGMENTS: u32 = 1 << 28;
 
 /// Hashes of the values of some attributes of a row group. Never says "no" for a value that is there.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 enum Fingerprints {
     /// No attribute has a value.
+    #[default]
     None,
     /// Says "yes" for about one in 256 values that are not there.
     Bytes(BinaryFuse8),
@@ -33,7 +34,7 @@ enum Fingerprints {
 }
 
 /// The filter of a row group.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct RowGroupFilter {
     /// The attributes that it knows all strings of, or all numbers: [`key_hash`].
     keys: HashSet<u64, RandomState>,
@@ -78,7 +79,7 @@ pub(crate) fn number_bytes(number: f64) -> [u8; 8] {
 }
 
 /// The values of an attribute of a row group, for its filter.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct FilteredValues {
     pub(crate) kind: FilteredKind,
     /// See [`key_hash`].
@@ -110,7 +111,19 @@ impl RowGroupFilter {
 
     /// A filter for as many attributes as fit, those with the fewest values first. Numbers take only what strings leave,
     /// and no string gets a shorter fingerprint because of them.
-    pub(crate) fn new(mut attributes: Vec<FilteredValues>, bytes: u64) -> Self {
+    pub(crate) fn new(attributes: Vec<FilteredValues>, bytes: u64) -> Self {
+        let (strings, numbers): (Vec<_>, Vec<_>) =
+            attributes.into_iter().partition(|one| one.kind == FilteredKind::Strings);
+        if numbers.is_empty() {
+            return Self::of(strings, bytes).unwrap_or_default();
+        }
+        let all = strings.iter().cloned().chain(numbers).collect();
+        // Small filters take more bits for each entry than is reckoned with.
+        Self::of(all, bytes).or_else(|| Self::of(strings, bytes)).unwrap_or_default()
+    }
+
+    /// `None` if the filter takes more than it may.
+    fn of(mut attributes: Vec<FilteredValues>, bytes: u64) -> Option<Self> {
         let budget_bits = budget_bits(bytes);
         attributes.sort_unstable_by_key(|one| (one.kind, one.entries.len(), one.key));
         let (mut keys, mut all) = (HashSet::default(), Vec::new());
@@ -142,10 +155,8 @@ impl RowGroupFilter {
         };
         // Usually one of the first seeds works. If none does, the filter stays empty. A filter with few entries takes
         // more bits for each.
-        match fingerprints.filter(|prints| prints.bytes() as u64 * 8 <= budget_bits) {
-            Some(fingerprints) => Self { keys, fingerprints },
-            None => Self { keys: HashSet::default(), fingerprints: Fingerprints::None },
-        }
+        let fitting = fingerprints.filter(|prints| prints.bytes() as u64 * 8 <= budget_bits);
+        fitting.map(|fingerprints| Self { keys, fingerprints })
     }
 
     fn may_hold(&self, key: u64, entry: u64) -> Option<bool> {

@@ -59,8 +59,9 @@ pub(super) fn server(config: &Config) -> Result<(), Invalid> {
     let prefix = &config.http_api_prefix;
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte);
     if !prefix.bytes().all(is_plain) {
-        let text = format!("{prefix:?} may only have letters, digits, and / - . _ ~");
-        return Err(Invalid::new("http_api_prefix", text));
+        let key = "http_api_prefix";
+        let text = format!("{key}: {prefix:?} may only have letters, digits, and / - . _ ~");
+        return Err(Invalid::new(key, text));
     }
     let compatible = &server.compatible_version;
     let parts: Vec<&str> = compatible.split('.').collect();

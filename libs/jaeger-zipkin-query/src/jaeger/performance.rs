@@ -90,10 +90,7 @@ impl JaegerQueries {
         measure: Measure,
         query: &PerformanceQuery,
     ) -> Result<Listed<Vec<PerformanceSeries>>> {
-        let mut services = Vec::new();
-        for service in &query.services {
-            services.push(self.of_service(tenants, service).await?);
-        }
+        let services = self.of_services(tenants, &query.services).await?;
         let Some(spans) = spans(query, services) else { return Ok(Listed::default()) };
         let groups = match query.by_operation {
             true => "resource.service.name, name",

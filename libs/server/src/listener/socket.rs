@@ -34,11 +34,8 @@ impl AsyncRead for Socket {
     ) -> Poll<io::Result<()>> {
         loop {
             ready!(self.0.poll_read_ready(cx))?;
-            match self.0.try_read(buffer.initialize_unfilled()) {
-                Ok(count) => {
-                    buffer.advance(count);
-                    return Poll::Ready(Ok(()));
-                }
+            match self.0.try_read_buf(buffer) {
+                Ok(_) => return Poll::Ready(Ok(())),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Poll::Ready(Err(error)),
             }
@@ -60,8 +57,11 @@ impl AsyncWrite for Socket {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let result = rustix::net::shutdown(&*self.0, rustix::net::Shutdown::Write);
-        Poll::Ready(result.map_err(io::Error::from))
+        Poll::Ready(match rustix::net::shutdown(&*self.0, rustix::net::Shutdown::Write) {
+            // The client was quicker.
+            Err(rustix::io::Errno::NOTCONN) => Ok(()),
+            result => result.map_err(io::Error::from),
+        })
     }
 
     fn poll_write_vectored(

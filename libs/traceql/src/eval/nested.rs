@@ -28,20 +28,12 @@ impl NestedColumns<'_> {
 /// Numbers the spans of some traces, each given by its rows.
 pub(super) fn numbers<'r>(
     (ids, parents, kinds): (&[SpanId], &[SpanId], &[u8]),
-    starts: Option<&[u64]>,
     traces: impl Iterator<Item = &'r [u32]>,
 ) -> [Vec<i32>; 3] {
     let mut columns = std::array::from_fn(|_| vec![0; ids.len()]);
     let mut set = NestedSet::default();
-    let (mut rows, mut trace_ids, mut trace_parents, mut trace_kinds) =
-        (Vec::<u32>::new(), vec![], vec![], vec![]);
-    for trace in traces {
-        rows.clear();
-        rows.extend_from_slice(trace);
-        // As blocks sort them: the numbers of a trace must not change when it is flushed.
-        if let Some(starts) = starts {
-            rows.sort_by_key(|&row| (starts[row as usize], ids[row as usize]));
-        }
+    let (mut trace_ids, mut trace_parents, mut trace_kinds) = (vec![], vec![], vec![]);
+    for rows in traces {
         trace_ids.clear();
         trace_ids.extend(rows.iter().map(|&row| ids[row as usize]));
         trace_parents.clear();

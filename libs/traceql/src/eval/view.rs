@@ -185,7 +185,7 @@ impl<'a> BatchView<'a> {
             return std::array::from_fn(|_| vec![0; rows]);
         };
         let traces = (0..self.traces()).map(|trace| self.trace_rows().rows(trace));
-        nested::numbers((ids, parents, kinds), column(&spans.start, rows), traces)
+        nested::numbers((ids, parents, kinds), traces)
     }
 
     /// The row of each span's parent, [`NO_ROW`] if it is not in the trace. Two spans may have the parent's id, as

@@ -132,7 +132,7 @@ fn resource_of(local: &Endpoint, service_key: Option<Bytes>, tags: Keyed<Bytes>)
     let service_key = service_key.unwrap_or_else(|| key(keys::SERVICE_NAME));
     let service = &local.service_name;
     // What stands for no service in answers is none either when it comes back.
-    let has_service = !service.is_empty() && *service != *NO_SERVICE.as_bytes();
+    let has_service = !service.is_empty() && !service.eq_ignore_ascii_case(NO_SERVICE.as_bytes());
     if has_service && !resource.contains(&service_key) {
         resource.set(service_key, service.clone());
     }

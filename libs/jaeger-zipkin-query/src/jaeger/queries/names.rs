@@ -35,14 +35,25 @@ impl JaegerQueries {
 
     /// The condition of spans of this service, or of one of several joined by commas if no service has that name.
     pub(crate) async fn of_service(&self, tenants: &[TenantId], name: &str) -> Result<String> {
-        if name.contains(',') {
+        Ok(matching::any(self.of_services(tenants, &[name.to_owned()]).await?))
+    }
+
+    /// As [`Self::of_service`], of each of these.
+    pub(crate) async fn of_services(
+        &self,
+        tenants: &[TenantId],
+        names: &[String],
+    ) -> Result<Vec<String>> {
+        let mut known = BTreeSet::new();
+        if names.iter().any(|name| name.contains(',')) {
             let window = self.settings.names_window.as_std();
-            let known = services::stored_names(&self.frontend, tenants, window).await?;
-            if !known.list.contains(name) {
-                return Ok(matching::services(name));
-            }
+            known = services::stored_names(&self.frontend, tenants, window).await?.list;
         }
-        Ok(matching::service(name))
+        let condition = |name: &String| match name.contains(',') && !known.contains(name) {
+            true => matching::services(name),
+            false => matching::service(name),
+        };
+        Ok(names.iter().map(condition).collect())
     }
 
     /// Operations of a service by name and kind, sorted.

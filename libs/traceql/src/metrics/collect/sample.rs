@@ -1,5 +1,8 @@
 //! Sampling: counts only a part of the spans, and weights spans that represent others.
 
+use std::hash::{BuildHasher as _, Hash as _, Hasher as _};
+
+use foldhash::fast::FixedState;
 use tactus_model::{AttributeList, StringCode};
 
 use super::rows::Rows;
@@ -21,19 +24,22 @@ impl Sample {
     pub(super) fn take(&mut self, sampling: Sampling, view: &BatchView<'_>) -> Option<Bitmap> {
         match sampling {
             Sampling::All => None,
-            Sampling::Spans(one_in) => Some(self.take_of(view.spans(), one_in)),
+            Sampling::Spans(one_in) => Some(self.take_of(view.spans(), one_in, seed(view))),
             Sampling::Traces(one_in) => {
-                Some(self.take_of(view.traces(), one_in).gather(&view.batch.spans.trace))
+                let traces = self.take_of(view.traces(), one_in, seed(view));
+                Some(traces.gather(&view.batch.spans.trace))
             }
         }
     }
 
-    /// One row in `one_in`, beginning with the first of the batch: which rows are taken must not depend on the batches that the
-    /// collector saw before, because threads take batches as they come.
-    fn take_of(&mut self, count: usize, one_in: u64) -> Bitmap {
+    /// One row in `one_in`. Where it begins depends on the batch only, because threads take batches as they come; and not always
+    /// with the first row, because of many small batches that would be too many.
+    fn take_of(&mut self, count: usize, one_in: u64, seed: u64) -> Bitmap {
         let mut taken = Bitmap::none(count);
-        let step = usize::try_from(one_in).unwrap_or(usize::MAX).max(1);
-        for row in (0..count).step_by(step) {
+        let one_in = one_in.max(1);
+        let first = usize::try_from(seed % one_in).unwrap_or(usize::MAX);
+        let step = usize::try_from(one_in).unwrap_or(usize::MAX);
+        for row in (first..count).step_by(step) {
             taken.insert(row);
             self.taken += 1;
         }
@@ -50,6 +56,14 @@ impl Sample {
     pub(super) fn scale(self) -> f64 {
         if self.taken == 0 { 1.0 } else { self.offered as f64 / self.taken as f64 }
     }
+}
+
+/// A number that differs from batch to batch.
+fn seed(view: &BatchView<'_>) -> u64 {
+    let mut hasher = FixedState::default().build_hasher();
+    view.batch.traces.ids.first().map(|id| id.0).hash(&mut hasher);
+    view.batch.spans.start.first().hash(&mut hasher);
+    hasher.finish()
 }
 
 /// The weight of each of some rows: how many spans of the sender it represents.
@@ -202,15 +216,16 @@ mod tests {
     }
 
     #[test]
-    fn sample_begins_with_the_first_of_each_batch() {
+    fn sample_of_a_batch_depends_on_nothing_but_the_batch() {
         let mut sample = Sample::default();
-        let taken: Vec<Vec<usize>> =
-            [4, 1, 0, 5].map(|rows| sample.take_of(rows, 3).rows().collect()).into();
-        assert_eq!(taken, [vec![0, 3], vec![0], vec![], vec![0, 3]]);
-        assert_eq!(sample.scale(), 10.0 / 5.0);
+        let taken: Vec<Vec<usize>> = [(4, 3), (1, 7), (0, 0), (5, 1)]
+            .map(|(rows, seed)| sample.take_of(rows, 3, seed).rows().collect())
+            .into();
+        assert_eq!(taken, [vec![0, 3], vec![], vec![], vec![1, 4]]);
+        assert_eq!(sample.scale(), 10.0 / 4.0);
         let mut other = Sample::default();
-        other.take_of(2, 3);
-        assert_eq!(sample.joined(other).scale(), 12.0 / 6.0);
+        other.take_of(2, 3, 0);
+        assert_eq!(sample.joined(other).scale(), 12.0 / 5.0);
         assert_eq!(Sample::default().scale(), 1.0);
     }
 }
