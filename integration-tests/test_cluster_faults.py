@@ -7,6 +7,7 @@ import os
 import random
 import resource
 import shutil
+import signal
 import socket
 import subprocess
 import threading
@@ -320,6 +321,30 @@ def test_ingester_that_leaves_while_storage_is_away_is_missed_until_it_is_back(t
             assert leaver.stop(60) == 0
             cluster.await_ring({"ingester-1"})
             check_all(load)
+
+
+def test_ingester_that_leaves_tells_who_missed_its_blocks_before_it_is_gone(tmp_path, s3_server):
+    """The one announcement of a block comes while the query-frontend is frozen, and its next poll is far."""
+    config = {"ingester": {"lifecycler": {"ring": {"replication_factor": 1}}}, "storage": {"trace": {"blocklist_poll": "10m"}},
+              # A member that is silent for a few seconds is no suspect yet, as by default.
+              "memberlist": {"gossip_interval": "1s"}}
+    counts = {"ingester": 2, "distributor": 1, "query-frontend": 1, "querier": 1}
+    with Cluster(tmp_path, counts=counts, storage=s3_server.new_bucket().config(), config=config) as cluster:
+        cluster.start()
+        with Load(cluster) as load:
+            load.run_until(300)
+        leaver, frontend = cluster["ingester-0"], cluster["query-frontend-0"]
+        frontend.freeze()
+        try:
+            leaver.signal(signal.SIGTERM)
+            eventually(lambda: "waiting for processes that have not heard of blocks" in leaver.logs(), "it waits", 30)
+        finally:
+            frontend.thaw()
+        assert leaver.process.wait(60) == 0
+        cluster.await_ring({"ingester-1"})
+        questions = Questions(load)
+        for kind in ("search", "count"):
+            assert questions.ask(kind, load.slices()[0]), f"{kind}: not whole after {leaver.name} left"
 
 
 # --- full disk -------------------------------------------------------------------------------------------------------

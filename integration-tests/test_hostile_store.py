@@ -1,8 +1,10 @@
 """An object store that breaks its promises: nothing acknowledged is lost, memory is bounded, and all is well once it keeps them."""
 import base64
+import contextlib
 import functools
 import random
 import re
+import threading
 import uuid
 
 import pytest
@@ -220,6 +222,57 @@ def test_write_that_was_confirmed_and_is_lost_is_noticed_by_a_flush(servers, sto
     server.start()
     eventually(lambda: server.search("{}") == pushed, "all traces from the bucket")
     assert all(len(server.trace(trace)) == 3 for trace in pushed)
+
+
+def test_block_that_lost_an_object_is_written_again_by_a_flush_that_goes_on(servers, store):
+    """Killed when `meta.json` was written: the block seems to be there, and the segments are the last copy."""
+    server = servers.start(config=config(store))
+    written, release = threading.Event(), threading.Event()
+
+    def hold(request, answer):
+        if request.method == "PUT" and request.key.endswith("/meta.json"):
+            answer.store.put(request.key, request.body)
+            written.set()
+            release.wait(60)
+            return True
+        return False
+
+    store.fault = hold
+    pushed = dict.fromkeys((otlp.push_trace(server) for _ in range(5)), 3)
+    with contextlib.suppress(requests.RequestException):
+        server.get("/flush", timeout=0.5)
+    assert written.wait(60)
+    server.kill()
+    store.fault = None
+    release.set()
+    (block,) = store.blocks()
+    store.delete(f"single-tenant/{block}/data.parquet")
+    server.start()
+    eventually(lambda: server.metric("tempo_ingester_blocks_flushed_total") == 1, "the block is written again", 60)
+    assert "the block is written again" in server.logs()
+    eventually(lambda: not server.segments(), "segments go", 60)
+    assert server.stop() == 0
+    forget_local_data(server)
+    server.start()
+    eventually(lambda: server.search("{}") == pushed, "all traces from the bucket")
+
+
+def test_store_that_never_answers_does_not_hold_up_a_start(servers, store):
+    server = servers.start(config=config(store))
+    stored_before = otlp.push_trace(server)
+    server.flush()
+    assert server.stop() == 0
+    forget_local_data(server)
+    release = threading.Event()
+    store.fault = lambda request, answer: release.wait(90)
+    server.start(50)
+    live = otlp.push_trace(server)
+    answer = server.get("/api/search", q="{}")
+    assert [trace["traceID"] for trace in answer.json()["traces"]] == [live.lstrip("0")]
+    assert answer.headers["X-Tactus-Partial"] == "true"
+    store.fault = None
+    release.set()
+    eventually(lambda: server.search("{}") == {stored_before: 3, live: 3}, "all traces", 60)
 
 
 @pytest.mark.parametrize("lost", LOST)

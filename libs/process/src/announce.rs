@@ -30,6 +30,9 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// The pause between attempts to tell processes of blocks that they missed.
 const PAUSE: Duration = Duration::from_secs(1);
 
+/// How long one waits for a process that missed a block and seems to be gone: it may only hang.
+const GONE_PATIENCE: Duration = Duration::from_secs(30);
+
 /// What is kept of blocks that were announced, to tell of them again.
 const RECENT_BYTES: usize = 8 << 20;
 
@@ -105,6 +108,8 @@ struct Announced {
     at: Instant,
     /// Addresses of the processes that have heard of it.
     confirmed: BTreeSet<String>,
+    /// Of those that were there and did not answer.
+    missed: BTreeSet<String>,
 }
 
 /// Blocks that a process has to hear of, by number.
@@ -125,26 +130,30 @@ impl Announcer {
                 return;
             }
             let number = this.recent.lock().add(meta.clone(), this.found_by_polls);
-            let tell = async |address: String| {
-                if this.tell_one(&address, vec![meta.clone()]).await {
-                    this.recent.lock().confirm(&address, &[number]);
-                }
-            };
+            let tell =
+                async |address: String| match this.tell_one(&address, vec![meta.clone()]).await {
+                    true => this.recent.lock().confirm(&address, &[number]),
+                    false => this.recent.lock().miss(address, number),
+                };
             join_all(this.cluster.block_readers().into_iter().map(tell)).await;
         })
     }
 
     /// Tells all who have not confirmed blocks of these again, until they do, have left, or must have found them by polls.
     pub async fn tell_again(&self) {
-        let mut before = Vec::new();
+        let (mut before, begun) = (Vec::new(), Instant::now());
         loop {
             let missed: BTreeMap<String, Missed> = {
                 let recent = self.recent.lock();
+                let mut readers = BTreeSet::from_iter(self.cluster.block_readers());
+                if begun.elapsed() < GONE_PATIENCE {
+                    readers.extend(recent.blocks.iter().flat_map(|block| &block.missed).cloned());
+                }
                 let of = |address: String| {
                     let missed = recent.missed_by(&address, self.found_by_polls);
                     (!missed.is_empty()).then_some((address, missed))
                 };
-                self.cluster.block_readers().into_iter().filter_map(of).collect()
+                readers.into_iter().filter_map(of).collect()
             };
             if missed.is_empty() {
                 return;
@@ -195,7 +204,8 @@ impl Recent {
         self.bytes += meta.len();
         let (number, at) = (self.next, Instant::now());
         self.next += 1;
-        self.blocks.push_back(Announced { number, meta, at, confirmed: BTreeSet::new() });
+        let (confirmed, missed) = Default::default();
+        self.blocks.push_back(Announced { number, meta, at, confirmed, missed });
         while self.blocks.len() > 1
             && let Some(oldest) = self.blocks.front()
             && (oldest.at.elapsed() >= found_by_polls || self.bytes > RECENT_BYTES)
@@ -208,7 +218,14 @@ impl Recent {
 
     fn confirm(&mut self, address: &str, numbers: &[u64]) {
         for block in self.blocks.iter_mut().filter(|block| numbers.contains(&block.number)) {
+            block.missed.remove(address);
             block.confirmed.insert(address.to_owned());
+        }
+    }
+
+    fn miss(&mut self, address: String, number: u64) {
+        if let Some(block) = self.blocks.iter_mut().find(|block| block.number == number) {
+            block.missed.insert(address);
         }
     }
 
