@@ -256,11 +256,7 @@ mod tests {
     #[test]
     fn key_that_is_there_twice_is_one_member_with_the_last_value() {
         let int = |number| AnyValue { value: Some(any_value::Value::IntValue(number)) };
-        let pair = |key: &'static str, value| KeyValue {
-            key: key.into(),
-            value: Some(value),
-            ..KeyValue::default()
-        };
+        let pair = |key: &'static str, value| KeyValue { key: key.into(), value: Some(value) };
         let list = KeyValueList { values: vec![pair("k", int(3)), pair("k", int(4))] };
         let list = AnyValue { value: Some(any_value::Value::KvlistValue(list)) };
         let attributes = vec![

@@ -243,8 +243,11 @@ fn double(number: f64) -> Vec<u8> {
     [&[(4 << 3) | 1][..], &number.to_le_bytes()].concat()
 }
 
+/// A number of an attribute: the owner, the name, and the number as it is listed and compared.
+type Number = (ValueOwner, Vec<u8>, ListedValue<&'static [u8]>, f64);
+
 /// All numbers of each attribute, as the block has them.
-fn numbers_of(batch: &SpanBatch) -> Vec<(ValueOwner, Vec<u8>, ListedValue<&'static [u8]>, f64)> {
+fn numbers_of(batch: &SpanBatch) -> Vec<Number> {
     let mut all = Vec::new();
     for owner in OWNERS {
         for attribute in list_of(batch, owner) {
