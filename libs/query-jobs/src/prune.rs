@@ -14,8 +14,11 @@ use tactus_traceql::{
 
 use crate::error::Result;
 
+mod columns;
 mod told;
 
+pub(crate) use columns::string_columns;
+use columns::{stored_kind, stored_status};
 pub(crate) use told::ToldRowGroups;
 
 /// What some span of a row group must satisfy for the query to match there.
@@ -370,57 +373,5 @@ impl Pruner {
                 format!("bounds of {}", Attribute::Intrinsic(*intrinsic))
             }
         }
-    }
-}
-
-/// Where blocks keep the strings of an attribute; nowhere for one that has none.
-pub(crate) fn string_columns(attribute: &Attribute) -> Vec<StringColumn> {
-    match attribute {
-        Attribute::Intrinsic(intrinsic) => match intrinsic {
-            Intrinsic::Name => vec![StringColumn::Name],
-            Intrinsic::StatusMessage => vec![StringColumn::StatusMessage],
-            Intrinsic::EventName => vec![StringColumn::EventName],
-            Intrinsic::InstrumentationName => vec![StringColumn::ScopeName],
-            Intrinsic::InstrumentationVersion => vec![StringColumn::ScopeVersion],
-            Intrinsic::TraceRootService => vec![StringColumn::RootServiceName],
-            Intrinsic::TraceRootName => vec![StringColumn::RootSpanName],
-            _ => Vec::new(),
-        },
-        // The parent span may be one that the row group has, but of another trace: never mind.
-        Attribute::Named { scope, parent: _, name } => {
-            let key = name.as_bytes().to_vec();
-            match scope {
-                AttributeScope::Span => vec![StringColumn::SpanAttribute(key)],
-                AttributeScope::Resource => vec![StringColumn::ResourceAttribute(key)],
-                AttributeScope::Event => vec![StringColumn::EventAttribute(key)],
-                AttributeScope::Link => vec![StringColumn::LinkAttribute(key)],
-                AttributeScope::Instrumentation => vec![StringColumn::ScopeAttribute(key)],
-                AttributeScope::Unscoped => vec![
-                    StringColumn::SpanAttribute(key.clone()),
-                    StringColumn::ResourceAttribute(key),
-                ],
-            }
-        }
-    }
-}
-
-/// The number of a status in OTLP and in blocks.
-fn stored_status(status: Status) -> u64 {
-    match status {
-        Status::Unset => 0,
-        Status::Ok => 1,
-        Status::Error => 2,
-    }
-}
-
-/// The number of a status in OTLP and in blocks.
-fn stored_kind(kind: Kind) -> u64 {
-    match kind {
-        Kind::Unspecified => 0,
-        Kind::Internal => 1,
-        Kind::Server => 2,
-        Kind::Client => 3,
-        Kind::Producer => 4,
-        Kind::Consumer => 5,
     }
 }
