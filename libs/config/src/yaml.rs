@@ -183,6 +183,7 @@ fn scalar_value(scalar: &Scalar) -> Value {
         (Some(written), false) => Value::Verbatim(emit::quoted(written)),
         (None, _) => match resolve(scalar) {
             Resolved::Null => Value::Null,
+            Resolved::Bool(flag) if scalar.text == flag.to_string() => Value::Bool(flag),
             // Where a text is wanted, `no` is one.
             Resolved::Bool(_) | Resolved::Int(_) | Resolved::Float(_) => {
                 Value::Verbatim(scalar.text.clone())
@@ -214,6 +215,15 @@ pub enum Value {
 }
 
 impl Value {
+    /// The boolean, also if it is written as a word such as `yes`.
+    pub fn as_flag(&self) -> Option<bool> {
+        match self {
+            Value::Bool(flag) => Some(*flag),
+            Value::Verbatim(text) => scalar::flag_of(text),
+            _ => None,
+        }
+    }
+
     /// What of `self` is not equal to `base`; mappings are compared key by key, all else whole.
     pub(crate) fn difference(&self, base: &Value) -> Option<Value> {
         let (Value::Map(ours), Value::Map(theirs)) = (self, base) else {

@@ -33,18 +33,15 @@ pub(crate) fn resolve(scalar: &Scalar) -> Resolved {
     }
     match scalar.text.as_str() {
         "" | "~" | "null" | "Null" | "NULL" => return Resolved::Null,
-        "y" | "Y" | "yes" | "Yes" | "YES" | "true" | "True" | "TRUE" | "on" | "On" | "ON" => {
-            return Resolved::Bool(true);
-        }
-        "n" | "N" | "no" | "No" | "NO" | "false" | "False" | "FALSE" | "off" | "Off" | "OFF" => {
-            return Resolved::Bool(false);
-        }
         ".inf" | ".Inf" | ".INF" | "+.inf" | "+.Inf" | "+.INF" => {
             return Resolved::Float(f64::INFINITY);
         }
         "-.inf" | "-.Inf" | "-.INF" => return Resolved::Float(f64::NEG_INFINITY),
         ".nan" | ".NaN" | ".NAN" => return Resolved::Float(f64::NAN),
         _ => {}
+    }
+    if let Some(flag) = flag_of(&scalar.text) {
+        return Resolved::Bool(flag);
     }
     if !scalar.text.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '-' | '+' | '.')) {
         return Resolved::Text;
@@ -59,6 +56,19 @@ pub(crate) fn resolve(scalar: &Scalar) -> Resolved {
         return Resolved::Float(number);
     }
     Resolved::Text
+}
+
+/// The boolean of a plain word.
+pub(crate) fn flag_of(text: &str) -> Option<bool> {
+    match text {
+        "y" | "Y" | "yes" | "Yes" | "YES" | "true" | "True" | "TRUE" | "on" | "On" | "ON" => {
+            Some(true)
+        }
+        "n" | "N" | "no" | "No" | "NO" | "false" | "False" | "FALSE" | "off" | "Off" | "OFF" => {
+            Some(false)
+        }
+        _ => None,
+    }
 }
 
 /// Go's `strconv.ParseInt(text, 0, …)`: `0x`, `0o`, `0b`, a leading zero for octal, an optional

@@ -118,12 +118,12 @@ impl Move {
 
     /// True if the source has the value `true`.
     fn is_true(&self, path: &str) -> bool {
-        self.has(path) == Some(&Value::Bool(true))
+        self.has(path).and_then(Value::as_flag) == Some(true)
     }
 
     /// True if the result has the value `true`.
     fn is_true_now(&self, path: &str) -> bool {
-        values::get(&self.to, path) == Some(&Value::Bool(true))
+        values::get(&self.to, path).and_then(Value::as_flag) == Some(true)
     }
 
     /// Sets a value that the result needs, and that the source leaves to its chart's default.

@@ -132,10 +132,14 @@ fn says_nothing(value: &Value) -> bool {
 fn is_of(value: &Value, name: &str) -> bool {
     match name {
         "null" => *value == Value::Null,
-        "boolean" => matches!(value, Value::Bool(_)),
+        "boolean" => value.as_flag().is_some(),
         "string" => matches!(value, Value::Text(_)),
         "integer" => integer(value).is_some(),
-        "number" => matches!(value, Value::Int(_) | Value::Float(_) | Value::Verbatim(_)),
+        "number" => match value {
+            Value::Int(_) | Value::Float(_) => true,
+            Value::Verbatim(_) => value.as_flag().is_none(),
+            _ => false,
+        },
         "array" => matches!(value, Value::List(_)),
         "object" => matches!(value, Value::Map(_)),
         _ => false,
