@@ -215,12 +215,19 @@ pub enum Value {
 }
 
 impl Value {
-    /// The boolean, also if it is written as a word such as `yes`.
-    pub fn as_flag(&self) -> Option<bool> {
+    /// With booleans in place of plain words such as `yes`, as Helm reads a file before a template sees its values.
+    pub fn with_flags(self) -> Self {
         match self {
-            Value::Bool(flag) => Some(*flag),
-            Value::Verbatim(text) => scalar::flag_of(text),
-            _ => None,
+            Value::Verbatim(text) => match scalar::flag_of(&text) {
+                Some(flag) => Value::Bool(flag),
+                None => Value::Verbatim(text),
+            },
+            Value::List(items) => Value::List(items.into_iter().map(Self::with_flags).collect()),
+            Value::Map(entries) => {
+                let with_flags = |(key, value): (String, Self)| (key, value.with_flags());
+                Value::Map(entries.into_iter().map(with_flags).collect())
+            }
+            other => other,
         }
     }
 

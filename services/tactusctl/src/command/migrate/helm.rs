@@ -36,7 +36,7 @@ struct Move {
 
 /// Converts a values file. Errors: not YAML, no mapping.
 pub(super) fn convert(text: &str, chart: Option<Chart>) -> Result<Conversion, String> {
-    let from = match read_yaml_document(text)? {
+    let from = match read_yaml_document(text)?.with_flags() {
         Value::Null => Value::Map(Vec::new()),
         map @ Value::Map(_) => map,
         _ => return Err("a values file is a mapping".to_owned()),
@@ -118,12 +118,12 @@ impl Move {
 
     /// True if the source has the value `true`.
     fn is_true(&self, path: &str) -> bool {
-        self.has(path).and_then(Value::as_flag) == Some(true)
+        self.has(path) == Some(&Value::Bool(true))
     }
 
     /// True if the result has the value `true`.
     fn is_true_now(&self, path: &str) -> bool {
-        values::get(&self.to, path).and_then(Value::as_flag) == Some(true)
+        values::get(&self.to, path) == Some(&Value::Bool(true))
     }
 
     /// Sets a value that the result needs, and that the source leaves to its chart's default.

@@ -47,7 +47,7 @@ pub(super) fn convert(moved: &mut Move) {
         "metricsGenerator.config.storage.path",
         "the chart keeps what was not sent on its volume",
     );
-    let uses_memcached = moved.has("memcached.enabled").and_then(Value::as_flag) != Some(false);
+    let uses_memcached = moved.has("memcached.enabled") != Some(&Value::Bool(false));
     configuration::take_over(moved, "distributor");
     caches(moved, uses_memcached);
     copies(moved);

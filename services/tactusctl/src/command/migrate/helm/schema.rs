@@ -132,14 +132,10 @@ fn says_nothing(value: &Value) -> bool {
 fn is_of(value: &Value, name: &str) -> bool {
     match name {
         "null" => *value == Value::Null,
-        "boolean" => value.as_flag().is_some(),
+        "boolean" => matches!(value, Value::Bool(_)),
         "string" => matches!(value, Value::Text(_)),
         "integer" => integer(value).is_some(),
-        "number" => match value {
-            Value::Int(_) | Value::Float(_) => true,
-            Value::Verbatim(_) => value.as_flag().is_none(),
-            _ => false,
-        },
+        "number" => matches!(value, Value::Int(_) | Value::Float(_) | Value::Verbatim(_)),
         "array" => matches!(value, Value::List(_)),
         "object" => matches!(value, Value::Map(_)),
         _ => false,
