@@ -191,11 +191,18 @@ impl JsonWriter {
         }
     }
 
-    /// A string field; nothing if empty, unless it is the key of an attribute: readers of OTLP's JSON expect that.
+    /// A string field; nothing if empty.
     pub(crate) fn string_field(&mut self, key: &str, value: &[u8]) {
-        let is_expected = self.style == JsonStyle::Otlp && key == "key";
-        if is_expected || !value.is_empty() {
+        if !value.is_empty() {
             self.key(key).string(value);
+        }
+    }
+
+    /// The key of an attribute. Readers of OTLP's JSON expect an empty one, too.
+    pub(crate) fn attribute_key(&mut self, key: &[u8]) {
+        match self.style {
+            JsonStyle::Protobuf => self.string_field("key", key),
+            JsonStyle::Otlp => self.key("key").string(key),
         }
     }
 

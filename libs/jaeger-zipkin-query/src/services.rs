@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use tactus_api::request::{RequestedTag, TagValuesQuery};
 use tactus_api::{RequestedRange, Result};
+use tactus_jaeger::adjust::{EMPTY_SERVICE, MISSING_SERVICE, NO_TEXT_SERVICE};
+use tactus_jaeger::from_otlp::NO_SERVICE_NAME;
 use tactus_model::TenantId;
 use tactus_query::{Frontend, Listed, attribute};
 use tactus_traceql::eval::{TagValue, TagValueType};
@@ -12,14 +14,6 @@ use tactus_traceql::{Attribute, AttributeScope, Intrinsic};
 
 /// The attribute of a resource that names the service.
 pub(crate) const SERVICE_NAME: &str = "service.name";
-
-/// What adjusted traces show in place of a name.
-pub(crate) const MISSING_SERVICE: &str = "missing-service-name";
-pub(crate) const EMPTY_SERVICE: &str = "empty-service-name";
-pub(crate) const NO_TEXT_SERVICE: &str = "service-name-wrong-type";
-
-/// The name that traces have in the models of Jaeger and Zipkin if there is none, or an empty one.
-pub(crate) const NO_SERVICE: &str = "OTLPResourceNoServiceName";
 
 type Names = Listed<BTreeSet<String>>;
 
@@ -41,10 +35,10 @@ pub(crate) async fn model_names(
 ) -> Result<Names> {
     let mut names = stored_names(frontend, tenants, window).await?;
     if names.list.remove("") {
-        names.list.insert(NO_SERVICE.to_owned());
+        names.list.insert(NO_SERVICE_NAME.to_owned());
         return Ok(names);
     }
-    add_unnamed(&mut names, NO_SERVICE, frontend, tenants).await?;
+    add_unnamed(&mut names, NO_SERVICE_NAME, frontend, tenants).await?;
     Ok(names)
 }
 

@@ -17,6 +17,7 @@ use tactus_proto::otlp::any_value::Value;
 use tactus_proto::otlp::{AnyValue, ArrayValue, KeyValue, ResourceSpans, Span};
 
 use crate::from_otlp::WARNINGS;
+pub use sanitize::{EMPTY_SERVICE, MISSING_SERVICE, NO_TEXT_SERVICE};
 pub use text::replace_invalid_text;
 
 /// Adjusts the spans of one trace. `max_clock_skew`: the longest time by which a span is moved to make up for the clock of

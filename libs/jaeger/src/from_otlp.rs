@@ -21,7 +21,7 @@ use values::{bool_tag, string_tag, tag};
 pub(crate) use values::text_of;
 
 /// Name of a service that has none.
-pub(crate) const NO_SERVICE_NAME: &str = "OTLPResourceNoServiceName";
+pub const NO_SERVICE_NAME: &str = "OTLPResourceNoServiceName";
 
 /// Attribute of a span that holds its warnings, an array of strings.
 pub(crate) const WARNINGS: &str = "@jaeger@warnings";

@@ -18,6 +18,7 @@ pub struct NestedSet {
     pub right: Vec<i32>,
     /// Left number of the parent; -1 for a root, 0 if unknown.
     pub parent: Vec<i32>,
+    of_rows: (Vec<SpanId>, Vec<SpanId>, Vec<u8>),
     by_id: Vec<(SpanId, u32)>,
     parent_row: Vec<u32>,
     first_child: Vec<u32>,
@@ -25,6 +26,16 @@ pub struct NestedSet {
 }
 
 impl NestedSet {
+    /// As [`Self::compute`], of the spans in these rows of columns, in this order.
+    pub fn compute_rows(&mut self, rows: &[u32], ids: &[SpanId], parents: &[SpanId], kinds: &[u8]) {
+        let (mut of_ids, mut of_parents, mut of_kinds) = std::mem::take(&mut self.of_rows);
+        gather(&mut of_ids, ids, rows);
+        gather(&mut of_parents, parents, rows);
+        gather(&mut of_kinds, kinds, rows);
+        self.compute(&of_ids, &of_parents, &of_kinds);
+        self.of_rows = (of_ids, of_parents, of_kinds);
+    }
+
     /// Numbers the spans of one trace, given in the order of the file.
     ///
     /// All numbers are 0 if the trace has no root or an id is held by more than two spans.
@@ -120,6 +131,11 @@ impl NestedSet {
     }
 }
 
+fn gather<T: Copy>(to: &mut Vec<T>, column: &[T], rows: &[u32]) {
+    to.clear();
+    to.extend(rows.iter().map(|&row| column[row as usize]));
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -134,6 +150,24 @@ mod tests {
         let got: Vec<_> =
             (0..ids.len()).map(|i| (set.left[i], set.right[i], set.parent[i])).collect();
         assert_eq!(got, expected);
+        // The same spans in columns that have others, too, and in another order.
+        let rows: Vec<u32> =
+            (0..ids.len() as u32).map(|row| 2 * (ids.len() as u32 - row)).collect();
+        let spread = |row: usize| (row + 1) * 2;
+        let (mut far_ids, mut far_parents, mut far_kinds) = (
+            vec![id(0xee); spread(ids.len())],
+            vec![id(0xee); spread(ids.len())],
+            vec![9; spread(ids.len())],
+        );
+        for (place, &row) in rows.iter().enumerate() {
+            far_ids[row as usize] = ids[place];
+            far_parents[row as usize] = parents[place];
+            far_kinds[row as usize] = kinds[place];
+        }
+        set.compute_rows(&rows, &far_ids, &far_parents, &far_kinds);
+        let got: Vec<_> =
+            (0..ids.len()).map(|i| (set.left[i], set.right[i], set.parent[i])).collect();
+        assert_eq!(got, expected, "by rows");
     }
 
     #[test]

@@ -112,7 +112,7 @@ struct Announced {
     missed: BTreeSet<String>,
 }
 
-/// Blocks that a process has to hear of, by number.
+/// Blocks that a process has to hear of, each with its number.
 type Missed = Vec<(u64, Bytes)>;
 
 impl Announcer {
@@ -130,11 +130,11 @@ impl Announcer {
                 return;
             }
             let number = this.recent.lock().add(meta.clone(), this.found_by_polls);
-            let tell =
-                async |address: String| match this.tell_one(&address, vec![meta.clone()]).await {
-                    true => this.recent.lock().confirm(&address, &[number]),
-                    false => this.recent.lock().miss(address, number),
-                };
+            let tell = async |address: String| {
+                if !this.tell_one(&address, vec![(number, meta.clone())]).await {
+                    this.recent.lock().miss(address, number);
+                }
+            };
             join_all(this.cluster.block_readers().into_iter().map(tell)).await;
         })
     }
@@ -163,14 +163,8 @@ impl Announcer {
                 tracing::info!(?processes, "waiting for processes that have not heard of blocks");
                 before = processes;
             }
-            let tell = async |(address, missed): (String, Missed)| {
-                let (numbers, metas): (Vec<u64>, Vec<Bytes>) = missed.into_iter().unzip();
-                let told = self.tell_one(&address, metas).await;
-                if told {
-                    self.recent.lock().confirm(&address, &numbers);
-                }
-                told
-            };
+            let tell =
+                async |(address, missed): (String, Missed)| self.tell_one(&address, missed).await;
             let told = join_all(missed.into_iter().map(tell)).await;
             if told.contains(&false) {
                 tokio::time::sleep(PAUSE).await;
@@ -178,8 +172,9 @@ impl Announcer {
         }
     }
 
-    /// False if the process did not confirm.
-    async fn tell_one(&self, address: &str, metas: Vec<Bytes>) -> bool {
+    /// Tells one process of blocks, and notes that it has confirmed. False if it did not.
+    async fn tell_one(&self, address: &str, blocks: Missed) -> bool {
+        let (numbers, metas): (Vec<u64>, Vec<Bytes>) = blocks.into_iter().unzip();
         let connection = match self.channels.at(address) {
             Ok(connection) => connection,
             Err(error) => {
@@ -190,11 +185,16 @@ impl Announcer {
         let mut client = tactus_rpc::client_of!(BlockListenerClient, connection);
         let mut request = Request::new(BlocksWrittenRequest { metas });
         request.set_timeout(PATIENCE);
-        let told = client.blocks_written(request).await;
-        if let Err(status) = &told {
-            tracing::debug!(address, %status, "cannot tell of a block");
+        match client.blocks_written(request).await {
+            Ok(_) => {
+                self.recent.lock().confirm(address, &numbers);
+                true
+            }
+            Err(status) => {
+                tracing::debug!(address, %status, "cannot tell of a block");
+                false
+            }
         }
-        told.is_ok()
     }
 }
 

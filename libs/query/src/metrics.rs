@@ -49,9 +49,8 @@ impl Metrics {
         }
     }
 
-    fn level(&self, op: &str) -> &Slo {
-        let level = self.levels.iter().find(|(of, _)| *of == op);
-        level.map_or(&self.levels[0].1, |(_, slo)| slo)
+    fn level(&self, op: &str) -> Option<&Slo> {
+        self.levels.iter().find(|(of, _)| *of == op).map(|(_, slo)| slo)
     }
 
     /// Starts to count a query. It counts as canceled unless [`Watch::done`] is called.
@@ -81,10 +80,10 @@ impl Watch<'_> {
                 let labels = [self.tenant, self.op];
                 self.metrics.counted.inspected_bytes.with(labels).inc_by(bytes);
                 let level = self.metrics.level(self.op);
-                if level.throughput_bytes_slo > 0.0 {
+                if level.is_some_and(|level| level.throughput_bytes_slo > 0.0) {
                     self.metrics.counted.bytes_per_second.with(labels).inc_by(per_second as u64);
                 }
-                ("completed", is_met(level, time, per_second))
+                ("completed", level.is_none_or(|level| is_met(level, time, per_second)))
             }
             Err(Error::Cancelled | Error::Stopped) => ("canceled", true),
             Err(error) => ("completed", !error.http_status().is_server_error()),

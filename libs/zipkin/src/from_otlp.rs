@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use tactus_jaeger::from_otlp::NO_SERVICE_NAME;
 use tactus_model::{SpanId, TraceId, bytes_to_hex};
 use tactus_proto::lossy;
 use tactus_proto::otlp::any_value::Value;
@@ -19,9 +20,6 @@ use crate::v2::{self, Annotation, Endpoint, Kind};
 
 /// Tags by key: what is more specific replaces what is less.
 type Tags = BTreeMap<Bytes, Bytes>;
-
-/// The service of resources that name none.
-pub(crate) const NO_SERVICE: &str = "OTLPResourceNoServiceName";
 
 /// Attributes that name a service where `service.name` is missing.
 const OTHER_SERVICE_KEYS: [&str; 3] =
@@ -108,7 +106,7 @@ fn take_service(tags: &mut Tags) -> Bytes {
             return service;
         }
     }
-    Bytes::from_static(NO_SERVICE.as_bytes())
+    Bytes::from_static(NO_SERVICE_NAME.as_bytes())
 }
 
 fn add_scope(tags: &mut Tags, scope_spans: &ScopeSpans) {

@@ -12,8 +12,9 @@ const TRACE_ID: &[u8] = b"trace:id";
 const SPAN_ID: &[u8] = b"span:id";
 
 /// Writes the response to a range query. `start` and `step` are in milliseconds. Each series has its `labels` as
-/// texts by name, `texts` (the labels of which that is no number, boolean or nil, though it reads as one), its `values`, one for each step from `start` on (`null` where there is none), and its `exemplars`:
-/// unix milliseconds, value, trace id, and span id (empty if unknown). The rest is as in [`super::range_response`].
+/// texts by name, `texts` (the names of labels whose value is a text that reads as a number, a boolean or nil), its
+/// `values`, one for each step from `start` on (`null` where there is none), and its `exemplars`: unix milliseconds,
+/// value, trace id, and span id (empty if unknown). The rest is as in [`super::range_response`].
 ///
 /// `start` is the time of the first value of all series. `step_nanos` is the step of the query.
 pub fn compact_series(
@@ -51,11 +52,7 @@ fn write_series(json: &mut JsonWriter, series: &TimeSeries, place: impl Fn(i64) 
     json.end_object();
     let mistaken: Vec<&KeyValue> =
         series.labels.iter().filter(|label| reads_as_another_type(label)).collect();
-    if !mistaken.is_empty() {
-        json.list_field("texts", &mistaken, |json, label| {
-            json.string(&label.key);
-        });
-    }
+    json.list_field("texts", &mistaken, |json, label| json.string(&label.key));
     json.key("values").begin_list();
     let mut written = 0;
     for sample in &series.samples {

@@ -42,7 +42,7 @@ fn write_key_value(json: &mut JsonWriter, pair: &[u8]) -> Result<(), WireError> 
         }
     }
     json.begin_object();
-    json.string_field("key", key);
+    json.attribute_key(key);
     if let Some(message) = any_value {
         json.key("value");
         write_any_value(json, decode(message)?, 0)?;
@@ -96,7 +96,7 @@ fn write_any_value(
                 for pair in key_values(pairs) {
                     let (key, value) = pair?;
                     json.begin_object();
-                    json.string_field("key", key);
+                    json.attribute_key(key);
                     json.key("value");
                     write_any_value(json, value, depth + 1)?;
                     json.end_object();

@@ -82,7 +82,7 @@ impl ValueCollector {
             for found in finder.take() {
                 let name = strings.get(found.key);
                 if !self.merge(owner, name, &found, strings, bit) {
-                    filtered.extend(found.into_filtered(owner, name, strings));
+                    filtered.extend(found.into_filtered(owner, name));
                 }
             }
             self.takes_names &= is_complete;
@@ -103,11 +103,11 @@ impl ValueCollector {
             let found = finder.find_codes(codes);
             let (owner, name) = (ValueOwner::Intrinsic, name.as_bytes());
             if !self.merge(owner, name, &found, strings, bit) {
-                filtered.extend(found.into_filtered(owner, name, strings));
+                filtered.extend(found.into_filtered(owner, name));
             }
         }
         if let Some(filter) = &mut self.filter {
-            filter.push(RowGroupFilter::new(filtered, file_bytes));
+            filter.push(RowGroupFilter::new(filtered, strings, file_bytes));
         }
         self.row_groups += 1;
     }

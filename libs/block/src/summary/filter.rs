@@ -2,7 +2,7 @@
 
 use foldhash::fast::RandomState;
 use hashbrown::HashSet;
-use tactus_model::wire::put_varint;
+use tactus_model::{Dictionary, StringCode, wire::put_varint};
 use tactus_storage::hash::murmur3_x64_128;
 use xorf::{BinaryFuse8, BinaryFuse16, Filter as _};
 
@@ -49,7 +49,7 @@ pub struct BlockFilter {
 
 /// The values of an attribute that are in a filter together, or not at all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum FilteredKind {
+pub(super) enum FilteredKind {
     Strings,
     Numbers,
 }
@@ -59,7 +59,7 @@ pub(crate) enum FilteredKind {
 const NUMBERS: u8 = 0x80;
 
 /// The hash of the strings or the numbers of an attribute.
-pub(crate) fn key_hash(kind: FilteredKind, owner: ValueOwner, name: &[u8]) -> u64 {
+pub(super) fn key_hash(kind: FilteredKind, owner: ValueOwner, name: &[u8]) -> u64 {
     let of_kind = if kind == FilteredKind::Numbers { NUMBERS } else { 0 };
     let mut key = vec![owner.code() | of_kind];
     key.extend_from_slice(name);
@@ -67,25 +67,66 @@ pub(crate) fn key_hash(kind: FilteredKind, owner: ValueOwner, name: &[u8]) -> u6
 }
 
 /// The hash of a value of an attribute: of a string, or of what [`number_bytes`] makes of a number.
-pub(crate) fn entry_hash(key: u64, value: &[u8]) -> u64 {
+fn entry_hash(key: u64, value: &[u8]) -> u64 {
     let (low, high) = murmur3_x64_128(value);
     low ^ high.rotate_left(32).wrapping_add(key)
 }
 
 /// Numbers that may be equal in a comparison have the same bytes, whether they are integers or not.
-pub(crate) fn number_bytes(number: f64) -> [u8; 8] {
+fn number_bytes(number: f64) -> [u8; 8] {
     // Also makes 0 of -0.
     (number + 0.0).to_bits().to_le_bytes()
 }
 
+/// Strings or numbers of an attribute of a row group, each once.
+#[derive(Debug)]
+pub(super) enum DistinctValues {
+    Strings(Vec<StringCode>),
+    /// The bits of each.
+    Numbers(Vec<u64>),
+}
+
 /// The values of an attribute of a row group, for its filter.
-#[derive(Debug, Clone)]
-pub(crate) struct FilteredValues {
-    pub(crate) kind: FilteredKind,
+#[derive(Debug)]
+pub(super) struct FilteredValues {
     /// See [`key_hash`].
-    pub(crate) key: u64,
-    /// Each value's [`entry_hash`].
-    pub(crate) entries: Vec<u64>,
+    key: u64,
+    values: DistinctValues,
+}
+
+impl FilteredValues {
+    pub(super) fn new(owner: ValueOwner, name: &[u8], values: DistinctValues) -> Self {
+        Self { key: key_hash(values.kind(), owner, name), values }
+    }
+
+    fn add_to(&self, entries: &mut Vec<u64>, strings: &Dictionary) {
+        match &self.values {
+            DistinctValues::Strings(codes) => {
+                entries.extend(codes.iter().map(|code| entry_hash(self.key, strings.get(*code))));
+            }
+            DistinctValues::Numbers(numbers) => entries.extend(
+                numbers
+                    .iter()
+                    .map(|bits| entry_hash(self.key, &number_bytes(f64::from_bits(*bits)))),
+            ),
+        }
+    }
+}
+
+impl DistinctValues {
+    fn kind(&self) -> FilteredKind {
+        match self {
+            Self::Strings(_) => FilteredKind::Strings,
+            Self::Numbers(_) => FilteredKind::Numbers,
+        }
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Self::Strings(codes) => codes.len(),
+            Self::Numbers(numbers) => numbers.len(),
+        }
+    }
 }
 
 impl Fingerprints {
@@ -111,36 +152,40 @@ impl RowGroupFilter {
 
     /// A filter for as many attributes as fit, those with the fewest values first. Numbers take only what strings leave,
     /// and no string gets a shorter fingerprint because of them.
-    pub(crate) fn new(attributes: Vec<FilteredValues>, bytes: u64) -> Self {
-        let (strings, numbers): (Vec<_>, Vec<_>) =
-            attributes.into_iter().partition(|one| one.kind == FilteredKind::Strings);
-        if numbers.is_empty() {
-            return Self::of(strings, bytes).unwrap_or_default();
-        }
-        let all = strings.iter().cloned().chain(numbers).collect();
+    pub(super) fn new(
+        mut attributes: Vec<FilteredValues>,
+        strings: &Dictionary,
+        bytes: u64,
+    ) -> Self {
+        attributes.sort_unstable_by_key(|one| (one.values.kind(), one.values.len(), one.key));
+        let are_strings = |one: &FilteredValues| one.values.kind() == FilteredKind::Strings;
+        let (of_strings, of_numbers) = attributes.split_at(attributes.partition_point(are_strings));
+        let mut filter = Self::of(&attributes, strings, bytes);
         // Small filters take more bits for each entry than is reckoned with.
-        Self::of(all, bytes).or_else(|| Self::of(strings, bytes)).unwrap_or_default()
+        if filter.is_none() && !of_numbers.is_empty() {
+            filter = Self::of(of_strings, strings, bytes);
+        }
+        filter.unwrap_or_default()
     }
 
-    /// `None` if the filter takes more than it may.
-    fn of(mut attributes: Vec<FilteredValues>, bytes: u64) -> Option<Self> {
+    /// A filter of attributes in this order. `None` if it takes more than it may.
+    fn of(attributes: &[FilteredValues], strings: &Dictionary, bytes: u64) -> Option<Self> {
         let budget_bits = budget_bits(bytes);
-        attributes.sort_unstable_by_key(|one| (one.kind, one.entries.len(), one.key));
         let (mut keys, mut all) = (HashSet::default(), Vec::new());
         let mut bits_of_numbers = None;
-        for FilteredValues { kind, key, entries } in attributes {
-            let bits = match kind {
+        for attribute in attributes {
+            let bits = match attribute.values.kind() {
                 FilteredKind::Strings => ENTRY_BITS[0],
                 FilteredKind::Numbers => *bits_of_numbers.get_or_insert_with(|| {
                     let are_words = all.len() as u64 * ENTRY_BITS[1] <= budget_bits;
                     ENTRY_BITS[usize::from(are_words && !all.is_empty())]
                 }),
             };
-            let count = (all.len() + entries.len()) as u64;
+            let count = (all.len() + attribute.values.len()) as u64;
             let key_bits = KEY_BITS * (keys.len() as u64 + 1);
             if count.saturating_mul(bits).saturating_add(key_bits) <= budget_bits {
-                all.extend(entries);
-                keys.insert(key);
+                attribute.add_to(&mut all, strings);
+                keys.insert(attribute.key);
             }
         }
         all.sort_unstable();

@@ -2,9 +2,9 @@
 
 use foldhash::fast::RandomState;
 use hashbrown::HashSet;
-use tactus_model::{AttributeList, Dictionary, StringCode, ValueType};
+use tactus_model::{AttributeList, StringCode, ValueType};
 
-use super::filter::{FilteredKind, FilteredValues, entry_hash, key_hash, number_bytes};
+use super::filter::{DistinctValues, FilteredValues};
 use super::values::ValueOwner;
 
 /// An attribute with more values than this is not listed, because a user could not choose among them.
@@ -60,26 +60,15 @@ impl Found {
         mut self,
         owner: ValueOwner,
         name: &[u8],
-        strings: &Dictionary,
     ) -> impl Iterator<Item = FilteredValues> {
         for value in std::mem::take(&mut self.values) {
             self.add_filtered(value, usize::MAX);
         }
         let is_known = !self.is_odd;
-        let key = key_hash(FilteredKind::Strings, owner, name);
-        let texts = self.strings.into_distinct().map(|codes| FilteredValues {
-            kind: FilteredKind::Strings,
-            key,
-            entries: codes.into_iter().map(|code| entry_hash(key, strings.get(code))).collect(),
-        });
-        let key = key_hash(FilteredKind::Numbers, owner, name);
-        let hash = |bits| entry_hash(key, &number_bytes(f64::from_bits(bits)));
-        let numbers = self.numbers.into_distinct().map(|numbers| FilteredValues {
-            kind: FilteredKind::Numbers,
-            key,
-            entries: numbers.into_iter().map(hash).collect(),
-        });
-        texts.into_iter().chain(numbers).filter(move |_| is_known)
+        let strings = self.strings.into_distinct().map(DistinctValues::Strings);
+        let numbers = self.numbers.into_distinct().map(DistinctValues::Numbers);
+        let known = strings.into_iter().chain(numbers).filter(move |_| is_known);
+        known.map(move |values| FilteredValues::new(owner, name, values))
     }
 }
 

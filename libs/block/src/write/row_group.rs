@@ -1,6 +1,6 @@
 //! Writes one batch as one row group: all leaf columns in schema order.
 
-use tactus_model::{SpanBatch, SpanId, nested_set::NestedSet};
+use tactus_model::{SpanBatch, nested_set::NestedSet};
 
 use super::attributes::AttributeScratch;
 use super::canonical::{CanonicalResources, SERVICE_NAME_SLOT};
@@ -246,17 +246,9 @@ impl Columns<'_> {
         let Scratch { nested_set, nested, child_counts, of_left, .. } = &mut *self.scratch;
         nested.iter_mut().for_each(Vec::clear);
         child_counts.clear();
-        let (mut ids, mut parents, mut kinds): (Vec<SpanId>, Vec<SpanId>, Vec<u8>) =
-            Default::default();
         for trace in 0..self.layout.trace_spans.len() - 1 {
             let rows = &self.layout.order[self.layout.spans_of(trace)];
-            ids.clear();
-            ids.extend(rows.iter().map(|&row| spans.span_id[row as usize]));
-            parents.clear();
-            parents.extend(rows.iter().map(|&row| spans.parent_span_id[row as usize]));
-            kinds.clear();
-            kinds.extend(rows.iter().map(|&row| spans.kind[row as usize]));
-            nested_set.compute(&ids, &parents, &kinds);
+            nested_set.compute_rows(rows, &spans.span_id, &spans.parent_span_id, &spans.kind);
             let numbers = [&nested_set.left, &nested_set.right, &nested_set.parent];
             for (column, numbers) in nested.iter_mut().zip(numbers) {
                 column.extend(numbers.iter().map(|&number| i64::from(number)));

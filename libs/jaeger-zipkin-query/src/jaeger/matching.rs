@@ -3,13 +3,13 @@
 //! A trace matches if one span satisfies all conditions. A filter checks one event of a span at a time. So two tags
 //! that two different events of a span have need a filter each; consecutive filters select among the spans.
 
+use tactus_jaeger::adjust::{EMPTY_SERVICE, MISSING_SERVICE, NO_TEXT_SERVICE};
+use tactus_jaeger::from_otlp::NO_SERVICE_NAME;
 use tactus_query::{attribute, equals_text, quoted};
 use tactus_traceql::AttributeScope::{self, Event, Instrumentation, Link, Resource, Span};
 
 use super::types::{TraceFilter, parse_kind};
-use crate::services::{
-    EMPTY_SERVICE, MISSING_SERVICE, NO_SERVICE, NO_TEXT_SERVICE, SERVICE_NAME, may_be_no_text,
-};
+use crate::services::{SERVICE_NAME, may_be_no_text};
 
 const ANYWHERE: [AttributeScope; 5] = [Span, Instrumentation, Resource, Event, Link];
 
@@ -84,7 +84,7 @@ fn of_service(name: &str) -> Vec<String> {
         MISSING_SERVICE => alternatives.push(is_missing()),
         EMPTY_SERVICE => alternatives.push(is_empty()),
         NO_TEXT_SERVICE => alternatives.push(is_no_text()),
-        NO_SERVICE => alternatives.extend([is_empty(), is_missing()]),
+        NO_SERVICE_NAME => alternatives.extend([is_empty(), is_missing()]),
         name if may_be_no_text(name) => return vec![equals_text(&[Resource], SERVICE_NAME, name)],
         _ => {}
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tactus_api::request::MetricsQuery;
+use tactus_jaeger::adjust::{EMPTY_SERVICE, MISSING_SERVICE, NO_TEXT_SERVICE};
 use tactus_model::TenantId;
 use tactus_proto::opentelemetry::proto::trace::v1::span::SpanKind;
 use tactus_query::Listed;
@@ -12,7 +13,6 @@ use tactus_traceql::metrics::{Grid, LabelValue, Series, quantile_within_bucket};
 use super::matching;
 use super::queries::JaegerQueries;
 use super::types::{JaegerError, Result, kind_name};
-use crate::services::{EMPTY_SERVICE, MISSING_SERVICE, NO_TEXT_SERVICE};
 
 /// Steps of a query where no limit is set.
 const MOST_STEPS: u64 = 1_000_000;

@@ -2,11 +2,12 @@
 //!
 //! Conditions apply to a span in Zipkin's model, where status, kind and scope are tags.
 
+use tactus_jaeger::from_otlp::NO_SERVICE_NAME;
 use tactus_query::{attribute, equals_text, quoted};
 use tactus_traceql::AttributeScope::{Instrumentation, Resource, Span};
 
 use super::params::TraceConditions;
-use crate::services::{NO_SERVICE, SERVICE_NAME, may_be_no_text};
+use crate::services::{SERVICE_NAME, may_be_no_text};
 
 /// Where the tags of a span come from.
 const SCOPES: [tactus_traceql::AttributeScope; 3] = [Span, Instrumentation, Resource];
@@ -43,7 +44,7 @@ pub(super) fn traceql(conditions: &TraceConditions) -> String {
 pub(super) fn service(name: &str) -> String {
     let service = attribute(Resource, SERVICE_NAME);
     let named = equals_any_case(&service, name);
-    if name.eq_ignore_ascii_case(NO_SERVICE) {
+    if name.eq_ignore_ascii_case(NO_SERVICE_NAME) {
         return format!("({named} || {service} = `` || !({service} != nil))");
     }
     if may_be_no_text(name) {

@@ -7,6 +7,13 @@ use tactus_proto::otlp::{AnyValue, KeyValue, Resource, ResourceSpans, Span};
 use super::warn;
 
 const SERVICE_NAME: &str = "service.name";
+/// The service of a resource without a name.
+pub const MISSING_SERVICE: &str = "missing-service-name";
+/// The service of a resource whose name is empty.
+pub const EMPTY_SERVICE: &str = "empty-service-name";
+/// The service of a resource whose name is no text.
+pub const NO_TEXT_SERVICE: &str = "service-name-wrong-type";
+
 const INVALID_NAME: &str = "invalid-span-name";
 
 /// Sanitizes a resource and its spans.
@@ -29,17 +36,17 @@ fn service_name(resource: &mut Resource) {
     let Some(attribute) = attributes.find(|attribute| attribute.key == SERVICE_NAME) else {
         resource.attributes.push(KeyValue {
             key: Bytes::from_static(SERVICE_NAME.as_bytes()),
-            value: Some(string("missing-service-name")),
+            value: Some(string(MISSING_SERVICE)),
         });
         return;
     };
     match attribute.value.as_mut().and_then(|value| value.value.as_mut()) {
         Some(Value::StringValue(name)) if name.is_empty() => {
-            attribute.value = Some(string("empty-service-name"));
+            attribute.value = Some(string(EMPTY_SERVICE));
         }
         // As the list of services shows it.
         Some(Value::StringValue(name)) => super::text::text(name),
-        _ => attribute.value = Some(string("service-name-wrong-type")),
+        _ => attribute.value = Some(string(NO_TEXT_SERVICE)),
     }
 }
 

@@ -139,7 +139,9 @@ impl Pruner {
     fn has_equality(&self) -> bool {
         match self {
             Self::Unknown | Self::Number { .. } => false,
-            Self::Present { comparison, .. } => equal_number(comparison.as_ref()).is_some(),
+            Self::Present { comparison, .. } => comparison
+                .as_ref()
+                .is_some_and(|(operator, to)| equal_number(*operator, to).is_some()),
             Self::All(parts) | Self::Any(parts) => parts.iter().any(Self::has_equality),
             Self::String { test, .. } => matches!(test, StringTest::Equals(_)),
         }
@@ -168,10 +170,6 @@ impl Pruner {
             // One condition that may match is enough.
             Self::Any(parts) => join(parts, Told::Maybe, Told::No),
             Self::Present { owners, key, comparison, .. } => {
-                let test = |value: ListedValue<&[u8]>| {
-                    let compared = comparison.as_ref();
-                    compared.is_none_or(|(operator, to)| holds(*operator, &constant(value), to))
-                };
                 let owners = owners.iter().map(|&owner| ValueOwner::Attribute(owner));
                 any_of(
                     count,
@@ -179,9 +177,11 @@ impl Pruner {
                         None => (0..count)
                             .map(|group| values.may_be_present(owner, key, group))
                             .collect(),
-                        Some(_) => {
-                            let may = values.may_hold(owner, key, &test);
-                            let number = equal_number(comparison.as_ref());
+                        Some((operator, to)) => {
+                            let may = values.may_hold(owner, key, &|value| {
+                                holds(*operator, &constant(value), to)
+                            });
+                            let number = equal_number(*operator, to);
                             or_filter(may, filter.zip(number), |(filter, number)| {
                                 filter.may_hold_number(owner, key, number)
                             })
@@ -225,9 +225,8 @@ fn or_filter<Q>(
 }
 
 /// The number that a value must equal for the comparison to be true.
-fn equal_number(comparison: Option<&(ComparisonOperator, Static)>) -> Option<f64> {
-    let (ComparisonOperator::Equal, value) = comparison? else { return None };
-    value.as_number()
+fn equal_number(operator: ComparisonOperator, to: &Static) -> Option<f64> {
+    to.as_number().filter(|_| operator == ComparisonOperator::Equal)
 }
 
 fn constant(value: ListedValue<&[u8]>) -> Static {

@@ -32,15 +32,8 @@ pub(super) fn numbers<'r>(
 ) -> [Vec<i32>; 3] {
     let mut columns = std::array::from_fn(|_| vec![0; ids.len()]);
     let mut set = NestedSet::default();
-    let (mut trace_ids, mut trace_parents, mut trace_kinds) = (vec![], vec![], vec![]);
     for rows in traces {
-        trace_ids.clear();
-        trace_ids.extend(rows.iter().map(|&row| ids[row as usize]));
-        trace_parents.clear();
-        trace_parents.extend(rows.iter().map(|&row| parents[row as usize]));
-        trace_kinds.clear();
-        trace_kinds.extend(rows.iter().map(|&row| kinds[row as usize]));
-        set.compute(&trace_ids, &trace_parents, &trace_kinds);
+        set.compute_rows(rows, ids, parents, kinds);
         for (place, &row) in rows.iter().enumerate() {
             columns[0][row as usize] = set.left[place];
             columns[1][row as usize] = set.right[place];

@@ -1,6 +1,7 @@
 //! A span of the second model as OTLP.
 
 use bytes::Bytes;
+use tactus_jaeger::from_otlp::NO_SERVICE_NAME;
 use tactus_jaeger::to_otlp::Scope;
 use tactus_model::{SpanId, TraceId};
 use tactus_proto::otlp::any_value::Value;
@@ -13,7 +14,6 @@ use super::{
     Attributes, Groups, ResourceKey, add, add_address, add_peer, is_resource_key, key, key_values,
     keys, nanos,
 };
-use crate::from_otlp::NO_SERVICE;
 use crate::keyed::Keyed;
 use crate::v2::{self, Endpoint, Kind};
 use crate::{DecodeOptions, SpanError};
@@ -132,7 +132,8 @@ fn resource_of(local: &Endpoint, service_key: Option<Bytes>, tags: Keyed<Bytes>)
     let service_key = service_key.unwrap_or_else(|| key(keys::SERVICE_NAME));
     let service = &local.service_name;
     // What stands for no service in answers is none either when it comes back.
-    let has_service = !service.is_empty() && !service.eq_ignore_ascii_case(NO_SERVICE.as_bytes());
+    let has_service =
+        !service.is_empty() && !service.eq_ignore_ascii_case(NO_SERVICE_NAME.as_bytes());
     if has_service && !resource.contains(&service_key) {
         resource.set(service_key, service.clone());
     }
