@@ -7,6 +7,7 @@ use tactus_model::SpanBatch;
 use tactus_storage::BlockMeta;
 use tactus_storage::bloom::BlockBloom;
 use tactus_storage::index::RowGroupIndex;
+use tactus_storage::meta::columns_of_version;
 
 use crate::error::Result;
 use crate::summary::SummaryFile;
@@ -61,8 +62,12 @@ impl<W: Write + Send> BlockBuilder<W> {
             settings.bloom_shard_bytes,
             traces.max(1),
         )?;
-        let writer = BlockWriter::new(sink, settings.writer.clone())?;
-        Ok(Self { writer, bloom, settings: settings.writer.clone() })
+        let mut writer_settings = settings.writer.clone();
+        // The meta names these columns, and readers derive the places of values from it.
+        writer_settings.dedicated_columns =
+            columns_of_version(writer_settings.version, &writer_settings.dedicated_columns);
+        let writer = BlockWriter::new(sink, writer_settings.clone())?;
+        Ok(Self { writer, bloom, settings: writer_settings })
     }
 
     /// Adds a row group; see [`BlockWriter::write_row_group`].

@@ -40,10 +40,7 @@ pub fn dedicated_columns(
         });
     }
     meta::validate_columns(&known).map_err(|error| invalid(error.to_string()))?;
-    Ok(match version {
-        BlockVersion::VParquet5 => known,
-        _ => meta::filter_for_vparquet4(&known),
-    })
+    Ok(meta::columns_of_version(version, &known))
 }
 
 /// A tenant's own dedicated columns, if it has valid ones. Others are logged: a file of limits with such columns is

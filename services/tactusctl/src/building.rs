@@ -4,7 +4,7 @@ use tactus_block::{BuilderSettings, WriterSettings};
 use tactus_compaction::RewriteSettings;
 use tactus_config::{Config, MAX_BLOOM_SHARD_BYTES};
 use tactus_storage::bloom::{BlockBloom, BloomEstimate};
-use tactus_storage::meta::{BlockVersion, DedicatedColumn, filter_for_vparquet4};
+use tactus_storage::meta::{BlockVersion, DedicatedColumn, columns_of_version};
 
 /// The false positive rate of bloom filters: the server's default.
 const BLOOM_FALSE_POSITIVE: f64 = 0.01;
@@ -27,10 +27,11 @@ pub(crate) fn rewrite(builder: BuilderSettings, config: Option<&Config>) -> Rewr
 /// Settings for a version and columns: those that the version cannot have are left out, and vParquet3, which is only
 /// read, becomes vParquet4.
 pub(crate) fn settings(version: BlockVersion, columns: &[DedicatedColumn]) -> BuilderSettings {
-    let (version, dedicated_columns) = match version {
-        BlockVersion::VParquet5 => (version, columns.to_vec()),
-        _ => (BlockVersion::VParquet4, filter_for_vparquet4(columns)),
+    let version = match version {
+        BlockVersion::VParquet5 => version,
+        _ => BlockVersion::VParquet4,
     };
+    let dedicated_columns = columns_of_version(version, columns);
     BuilderSettings {
         writer: WriterSettings { version, dedicated_columns, ..WriterSettings::default() },
         bloom_false_positive: BLOOM_FALSE_POSITIVE,

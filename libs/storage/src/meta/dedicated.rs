@@ -7,8 +7,8 @@ use serde::de::{Deserializer, MapAccess};
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh64::Xxh64;
 
-use super::is_default;
 use super::lenient::{LenientObject, take};
+use super::{BlockVersion, is_default};
 use crate::error::{Error, Result};
 
 tactus_model::words! {
@@ -157,6 +157,17 @@ pub fn default_columns() -> Vec<DedicatedColumn> {
 /// would put values in other columns than readers look at.
 pub fn filter_for_vparquet4(columns: &[DedicatedColumn]) -> Vec<DedicatedColumn> {
     columns.iter().filter(|column| fits_vparquet4(column)).cloned().collect()
+}
+
+/// Those of the columns that a block of this version can have; see [`filter_for_vparquet4`].
+pub fn columns_of_version(
+    version: BlockVersion,
+    columns: &[DedicatedColumn],
+) -> Vec<DedicatedColumn> {
+    match version {
+        BlockVersion::VParquet5 => columns.to_vec(),
+        _ => filter_for_vparquet4(columns),
+    }
 }
 
 fn fits_vparquet4(column: &DedicatedColumn) -> bool {

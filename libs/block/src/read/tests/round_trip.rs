@@ -3,7 +3,7 @@
 use super::generated::{Shape, batch};
 use super::pruning::check_pruning;
 use super::*;
-use crate::{BlockWriter, Compression, WriterSettings};
+use crate::{BlockBuilder, BlockWriter, BuilderSettings, Compression, WriterSettings};
 use proptest::prelude::*;
 use std::collections::HashSet;
 use tactus_model::AttributeSelection;
@@ -237,5 +237,47 @@ fn many_pages_and_large_lists_read_back() {
     let batches = [batch(7, 0, shape)];
     for version in [BlockVersion::VParquet4, BlockVersion::VParquet5] {
         check(version, &batches, Compression::Snappy, 512);
+    }
+}
+
+/// Readers derive the places of values from the list of columns in the meta, less those that the version cannot have.
+#[test]
+fn columns_that_a_version_cannot_have_move_no_value() {
+    let blob = DedicatedColumn {
+        options: vec![ColumnOption::Blob],
+        ..DedicatedColumn::string(ColumnScope::Span, "db.statement")
+    };
+    let dedicated_columns = vec![
+        DedicatedColumn::string(ColumnScope::Span, "http.url"),
+        DedicatedColumn::int(ColumnScope::Span, "n"),
+        blob,
+        DedicatedColumn::string(ColumnScope::Span, "customer"),
+        DedicatedColumn::string(ColumnScope::Resource, "cluster"),
+        DedicatedColumn::string(ColumnScope::Resource, "ip"),
+        DedicatedColumn::string(ColumnScope::Span, "region"),
+    ];
+    let shape = Shape { traces: 20, max_spans: 8, max_attributes: 9, strings: 6, odd_values: true };
+    let expected = batch(7, 0, shape);
+    let settings = BuilderSettings {
+        writer: WriterSettings {
+            version: BlockVersion::VParquet4,
+            dedicated_columns,
+            ..WriterSettings::default()
+        },
+        bloom_false_positive: 0.01,
+        bloom_shard_bytes: 1 << 10,
+    };
+    let mut builder = BlockBuilder::new(Vec::new(), &settings, 20).unwrap();
+    builder.write_row_group(&expected).unwrap();
+    let built = builder.finish().unwrap();
+    let mut meta = BlockMeta::default();
+    built.describe(&mut meta);
+    let names: Vec<&str> = meta.dedicated_columns.iter().map(|it| it.name.as_str()).collect();
+    assert_eq!(names, ["customer", "ip", "region"]);
+    let source = Arc::new(BytesSource::new(built.sink.into()));
+    let reader = BlockReader::open(source, &facts_of(&meta).unwrap()).unwrap();
+    let found = reader.read_row_group(0, &Projection::all()).unwrap();
+    for trace in 0..expected.traces.ids.len() {
+        assert_eq!(spans_of(&found, trace), spans_of(&expected, trace));
     }
 }
