@@ -10,6 +10,8 @@ pub enum AttributeSelection {
     None,
     /// Those with one of these keys.
     Keys(BTreeSet<Vec<u8>>),
+    /// All, but only which keys each owner has. Values may be missing.
+    Names,
     /// All.
     All,
 }
@@ -126,6 +128,7 @@ impl AttributeSelection {
             Self::Keys(keys) => {
                 keys.insert(key.to_vec());
             }
+            Self::Names => *self = Self::All,
             Self::All => {}
         }
     }
@@ -135,7 +138,7 @@ impl AttributeSelection {
         match self {
             Self::None => false,
             Self::Keys(keys) => keys.contains(key),
-            Self::All => true,
+            Self::Names | Self::All => true,
         }
     }
 
@@ -149,7 +152,9 @@ impl AttributeSelection {
         match other {
             Self::None => {}
             Self::Keys(keys) => keys.iter().for_each(|key| self.add(key)),
-            Self::All => *self = Self::All,
+            Self::Names if self.is_none() => *self = Self::Names,
+            Self::Names if *self == Self::Names => {}
+            Self::Names | Self::All => *self = Self::All,
         }
     }
 }

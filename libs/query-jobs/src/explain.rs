@@ -159,6 +159,7 @@ fn column_names(columns: &Projection) -> Vec<String> {
     for (scope, selection) in scopes {
         match selection {
             AttributeSelection::None => {}
+            AttributeSelection::Names => names.push(format!("names of {scope}.*")),
             AttributeSelection::All => names.push(format!("{scope}.*")),
             AttributeSelection::Keys(keys) => names
                 .extend(keys.iter().map(|key| format!("{scope}.{}", String::from_utf8_lossy(key)))),

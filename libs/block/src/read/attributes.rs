@@ -73,6 +73,9 @@ pub(crate) fn read_list(
     owners: usize,
 ) -> Result<AttributeList> {
     let generic = match &columns.generic {
+        Some(_) if *selection == AttributeSelection::Names && !keys.is_empty() => {
+            assemble::Generic::without_values(keys)
+        }
         Some(leaves) if !keys.is_empty() => {
             let values = values::read_values(task, leaves, columns.level, &keys)?;
             assemble::settle_valueless(task, keys, values)?

@@ -21,7 +21,6 @@ use super::values::LevelsOnly;
 use crate::attribute_owner::AttributeOwner;
 
 mod chosen;
-mod distinct;
 mod links;
 mod lists;
 mod services;

@@ -8,7 +8,8 @@ use tactus_model::{SpanBatch, StringCode};
 use tactus_work::{Held, tick};
 
 use super::matches::{
-    MatchedSpanSet, MatchedTrace, Matches, ServiceStats, SpanMatch, SpanSet, TraceMatch,
+    AttributeValue, MatchedSpanSet, MatchedTrace, Matches, ServiceStats, SpanMatch, SpanSet,
+    TraceMatch,
 };
 use super::operand::span_duration;
 use super::query::CompiledQuery;
@@ -275,9 +276,12 @@ impl Assembler<'_> {
                 continue;
             }
             // `span.env` and `.env` may be the same attribute.
-            let pair = (Arc::clone(key), value);
-            if !span.attributes.contains(&pair) {
-                span.attributes.push(pair);
+            let is_nan = |value: &_| matches!(value, AttributeValue::Float(it) if it.is_nan());
+            let is_known = |(known, other): &(Arc<str>, AttributeValue)| {
+                known == key && (*other == value || is_nan(other) && is_nan(&value))
+            };
+            if !span.attributes.iter().any(is_known) {
+                span.attributes.push((Arc::clone(key), value));
             }
         }
         span

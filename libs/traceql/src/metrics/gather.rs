@@ -14,8 +14,8 @@ const ROW_BYTES: usize = 256;
 
 /// Most bytes of the rows of a comparison. Beyond that rare values are dropped, like in jobs.
 const COMPARED_BYTES: usize = 32 << 20;
-/// How many values of each attribute and side are kept then if they fit, and at least how many times as many as are
-/// shown.
+/// How many values of each attribute and side are kept then if they fit, and how many times as many as are shown. Only as
+/// many as are shown are kept in any case.
 const COMPARED_VALUES: usize = 1000;
 const COMPARED_PER_SHOWN: usize = 10;
 
@@ -27,9 +27,9 @@ enum Keys {
         labels: usize,
         has_buckets: bool,
     },
-    /// How many values of each attribute and side are always kept.
+    /// How many values of each attribute and side the answer shows.
     Compared {
-        least_values: usize,
+        shown_values: usize,
     },
     Graph(GraphMeasure),
 }
@@ -69,9 +69,8 @@ impl Gathered {
         let mut derived_series = 0;
         let (joining, keys) = match &query.stage {
             MetricsStage::Compare(compare) => {
-                let shown = usize::try_from(compare.top_n).unwrap_or(0);
-                let least_values = shown.saturating_mul(COMPARED_PER_SHOWN);
-                (Joining::Count, Keys::Compared { least_values })
+                let shown_values = usize::try_from(compare.top_n).unwrap_or(0);
+                (Joining::Count, Keys::Compared { shown_values })
             }
             MetricsStage::ServiceGraph(measure) => {
                 derived_series = measure.quantiles().len();
@@ -168,9 +167,16 @@ impl Gathered {
         }
         self.exemplars.extend(&mut row.exemplars, part.exemplars, grid);
         if self.bytes > self.most_bytes
-            && let Keys::Compared { least_values } = self.keys
+            && let Keys::Compared { shown_values } = self.keys
         {
-            self.forget_rare_values(least_values, grid);
+            let mut least_values = shown_values.saturating_mul(COMPARED_PER_SHOWN);
+            loop {
+                self.forget_rare_values(least_values, grid);
+                if self.bytes <= COMPARED_BYTES || least_values <= shown_values {
+                    break;
+                }
+                least_values = (least_values / 2).max(shown_values);
+            }
         }
     }
 

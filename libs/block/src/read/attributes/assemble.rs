@@ -23,6 +23,14 @@ impl Generic {
     pub(super) fn empty(owners: usize) -> Self {
         Self { starts: vec![0; owners + 1], keys: Vec::new(), values: Values::default() }
     }
+
+    /// Attributes of which only the keys are wanted.
+    pub(super) fn without_values(scan: KeyScan) -> Self {
+        let KeyScan { starts, keys, .. } = scan;
+        let types = vec![ValueType::Unset as u8; keys.len()];
+        let payloads = vec![0; keys.len()];
+        Self { starts, keys, values: Values { types, payloads } }
+    }
 }
 
 /// Handles keys for which no column has a value: vParquet4 keeps them, vParquet5 drops them.

@@ -54,7 +54,7 @@ pub(crate) fn scan_keys(
     let needs = Needs { rep: true, def: true };
     match selection {
         AttributeSelection::None => return Ok(scan),
-        AttributeSelection::All => {
+        AttributeSelection::Names | AttributeSelection::All => {
             let (starts, keys) = (&mut scan.starts, &mut scan.keys);
             starts.reserve(owners + 1);
             keys.reserve(task.entries_to_read(leaf));

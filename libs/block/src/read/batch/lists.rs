@@ -1,6 +1,8 @@
 //! Reads attribute lists of which only some keys are wanted. Their strings come first in the batch's dictionary.
 
-use tactus_model::{Attribute, AttributeList, Dictionary, Projection, SpanBatch, ValueType};
+use tactus_model::{
+    Attribute, AttributeList, Dictionary, Projection, SpanBatch, ValueType, distinct_owners,
+};
 
 use crate::Result;
 use crate::attribute_owner::AttributeOwner;
@@ -15,7 +17,6 @@ use crate::read::spine::SpanRows;
 use crate::read::strings::StringPool;
 use crate::read::task::Task;
 
-use super::distinct::distinct_owners;
 use super::{Counts, told_by_pages};
 
 /// Reads the lists of which some keys are wanted, each with a dictionary of its own. Fetches value columns only if the

@@ -303,6 +303,43 @@ fn selected_keys_read_as_the_whole_does() {
 }
 
 #[test]
+fn names_are_those_of_all_attributes() {
+    let projection = |selection: AttributeSelection| Projection {
+        span_attributes: selection.clone(),
+        resource_attributes: selection.clone(),
+        scope_attributes: selection.clone(),
+        events: true,
+        event_attributes: selection.clone(),
+        links: true,
+        link_attributes: selection,
+        ..Projection::default()
+    };
+    let names = |batch: &SpanBatch| {
+        let lists = [
+            &batch.span_attributes,
+            &batch.resources.attributes,
+            &batch.scopes.attributes,
+            &batch.events.attributes,
+            &batch.links.attributes,
+        ];
+        lists.map(|list| {
+            assert_eq!((list.types.len(), list.payloads.len()), (list.len(), list.len()));
+            let of_owner = |owner| texts(batch, &list.keys[list.range(owner)]);
+            (0..list.owners()).map(of_owner).collect::<Vec<_>>()
+        })
+    };
+    for reader in readers() {
+        for group in 0..reader.row_groups().len() {
+            let read = |selection| reader.read_row_group(group, &projection(selection)).unwrap();
+            let expected = names(&read(AttributeSelection::All));
+            let [of_spans, of_resources, ..] = &expected;
+            assert!(!of_spans.concat().is_empty() && !of_resources.concat().is_empty());
+            assert_eq!(names(&read(AttributeSelection::Names)), expected);
+        }
+    }
+}
+
+#[test]
 fn rows_read_as_in_the_whole() {
     for reader in readers() {
         let whole = reader.read_row_group(0, &Projection::all()).unwrap();

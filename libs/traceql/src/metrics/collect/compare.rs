@@ -7,7 +7,7 @@ mod values;
 use std::collections::{HashMap, HashSet};
 
 use foldhash::fast::RandomState;
-use tactus_model::{AttributeList, StringCode};
+use tactus_model::{AttributeList, StringCode, distinct_owners};
 use tactus_work::{Held, tick};
 
 use self::counter::Counter;
@@ -15,12 +15,11 @@ pub(super) use self::entries::AttributeNumber;
 use self::entries::Entries;
 use self::values::ValueCounts;
 use super::cells::Cell;
-use super::labels::label;
 use super::rows::{Reach, Rows};
 use crate::eval::operand::{kind_of, status_of};
 use crate::eval::value::Value;
 use crate::eval::view::{BatchView, column};
-use crate::metrics::{Exemplar, LabelValue, PartialSeries};
+use crate::metrics::{Exemplar, PartialSeries};
 use crate::{Attribute, AttributeScope, Intrinsic};
 
 /// Most bytes of the counts of all attributes, in each collector of a job. Beyond that, rare values are dropped. If
@@ -32,6 +31,8 @@ const LEAST_BYTES: usize = 32 << 10;
 /// [`SENT_VALUES`], because adding up the jobs can still change their order.
 const SENT_PER_SHOWN: usize = 10;
 const SENT_VALUES: usize = 1000;
+/// Bytes of an attribute in a list.
+const COPY_BYTES: usize = 13;
 /// At the end the counts exist twice: here, and in the message that is sent.
 const SENT_TWICE: usize = 2;
 
@@ -40,7 +41,9 @@ const SENT_TWICE: usize = 2;
 pub(super) struct Comparison {
     index: HashMap<Attribute, AttributeNumber, RandomState>,
     counts: Vec<ValueCounts>,
-    /// How many values of an attribute are always kept.
+    /// How many values of an attribute the answer shows.
+    shown_values: usize,
+    /// How many values of an attribute are kept, if they fit.
     least_values: usize,
     /// Bytes of the counts. Labels count their own.
     bytes: usize,
@@ -81,6 +84,7 @@ impl Comparison {
         Self {
             index: HashMap::default(),
             counts: Vec::new(),
+            shown_values: top_n,
             least_values: top_n.saturating_mul(SENT_PER_SHOWN),
             bytes: 0,
             all_bytes: 0,
@@ -96,20 +100,26 @@ impl Comparison {
         let places = compared.places();
         let weights = compared.weights.as_deref();
         let counter = Counter { places: &places, reach: compared.reach, weights };
-        counter.count(&rows.gather(&spans.resource, |row| row), |resource, counts| {
-            let list = &batch.resources.attributes;
-            self.add_list(AttributeScope::Resource, list, resource as usize, view, counts);
-        });
-        counter.count(&rows.gather(&spans.scope, |row| row), |scope, counts| {
-            let list = &batch.scopes.attributes;
-            self.add_list(AttributeScope::Instrumentation, list, scope as usize, view, counts);
-        });
+        let owners = [
+            (AttributeScope::Resource, &batch.resources.attributes, &spans.resource),
+            (AttributeScope::Instrumentation, &batch.scopes.attributes, &spans.scope),
+        ];
+        for (scope, list, of_span) in owners {
+            let (distinct, of_owner) = distinct_owners(list, batch.strings.len());
+            let _copy = Held::of(distinct.len() * COPY_BYTES + of_owner.len() * size_of::<u32>());
+            let nothing = distinct.owners() as u32;
+            let of_rows = rows
+                .gather(of_span, |owner| of_owner.get(owner as usize).copied().unwrap_or(nothing));
+            counter.count(&of_rows, |owner, counts| {
+                self.add_list(scope, &distinct, owner as usize, view, counts);
+            });
+        }
         for intrinsic in INTRINSICS {
             let Some(codes) = intrinsic_codes(intrinsic, rows, view) else { continue };
             let attribute = self.attribute_number(&Attribute::Intrinsic(intrinsic));
             counter.count(&codes, |code, counts| {
                 if let Some(value) = intrinsic_value(intrinsic, code, view) {
-                    self.add(attribute, label(value), counts);
+                    self.add(attribute, value, counts);
                 }
             });
         }
@@ -123,21 +133,14 @@ impl Comparison {
         view: &BatchView<'_>,
     ) {
         let list = &view.batch.span_attributes;
-        // For each key the last span that has it, plus 1, because a span may have a key twice.
-        let mut last_owner: Vec<u32> = vec![0; view.batch.strings.len()];
-        let mut entries = Entries::default();
+        let mut entries = Entries::of(view);
         for place in 0..rows.len() {
             let row = rows.at(place);
             if tick(1 + list.range(row).len() as u32 * 2) {
                 return;
             }
             for attribute in list.of(row) {
-                if let Some(last) = last_owner.get_mut(attribute.key as usize)
-                    && std::mem::replace(last, row as u32 + 1) == row as u32 + 1
-                {
-                    continue;
-                }
-                entries.push(attribute, place, counter, view);
+                entries.push(attribute, row, place, counter, view);
             }
             if entries.are_enough() {
                 self.count_entries(&mut entries, counter, view);
@@ -147,21 +150,28 @@ impl Comparison {
     }
 
     /// Counts what was collected, and clears it.
-    fn count_entries<'v>(
+    fn count_entries(
         &mut self,
-        entries: &mut Entries<'v>,
+        entries: &mut Entries<'_>,
         counter: &Counter<'_>,
-        view: &BatchView<'v>,
+        view: &BatchView<'_>,
     ) {
-        let Entries { pairs, numbers, places, weights, attributes, .. } = entries;
-        let weights = counter.weights.map(|_| weights.as_slice());
-        Counter { places, weights, ..*counter }.count(numbers, |number, counts| {
-            let (key, value) = pairs[number as usize];
-            if value.exists() && !tick(20) {
-                let attribute = *attributes.entry(key).or_insert_with(|| {
-                    self.attribute_number(&named(AttributeScope::Span, key, view))
-                });
-                self.add(attribute, label(value), counts);
+        let weights = counter.weights.map(|_| entries.weights.as_slice());
+        let counter = Counter { places: &entries.places, weights, ..*counter };
+        let mut attributes = vec![0; entries.keys_with_values().len()];
+        counter.count(&entries.key_indexes(), |index, counts| {
+            if !tick(20) {
+                let key = entries.keys_with_values()[index as usize];
+                let attribute = self.attribute_number(&named(AttributeScope::Span, key, view));
+                attributes[index as usize] = attribute;
+                self.grow(attribute, |known| known.add_total(counts));
+            }
+        });
+        counter.count(&entries.numbers, |number, counts| {
+            if !tick(20) {
+                let (index, value) = entries.values[number as usize];
+                let attribute = attributes[index as usize];
+                self.grow(attribute, |known| known.add_value(value, counts));
             }
         });
         entries.clear();
@@ -180,7 +190,7 @@ impl Comparison {
             let value = Value::of_attribute(list.at(entry), &view.batch.strings);
             if value.exists() {
                 let attribute = self.attribute_number(&named(scope, key, view));
-                self.add(attribute, label(value), counts);
+                self.add(attribute, value, counts);
             }
         });
     }
@@ -188,15 +198,23 @@ impl Comparison {
     fn add(
         &mut self,
         attribute: AttributeNumber,
-        value: LabelValue,
+        value: Value<'_>,
         counts: &[Vec<(u32, Cell)>; 2],
     ) {
+        self.grow(attribute, |known| {
+            known.add_total(counts);
+            known.add_value(value, counts);
+        });
+    }
+
+    /// Adds to the counts of an attribute, within the limit on all of them.
+    fn grow(&mut self, attribute: AttributeNumber, add: impl FnOnce(&mut ValueCounts)) {
         if !self.held.has_room() {
             return;
         }
-        let known = &mut self.counts[attribute as usize];
+        let Some(known) = self.counts.get_mut(attribute as usize) else { return };
         let (before, all_before) = (known.bytes(), known.all_bytes());
-        known.add(value, counts);
+        add(known);
         self.bytes = self.bytes - before + known.bytes();
         self.all_bytes = self.all_bytes - all_before + known.all_bytes();
         if self.all_bytes > self.most_bytes {
@@ -209,11 +227,17 @@ impl Comparison {
     fn forget_rare_values(&mut self) {
         let large = self.counts.iter().filter(|counts| counts.all_bytes() > LEAST_BYTES).count();
         let most = (ALL_BYTES / 2 / large.max(1)).max(LEAST_BYTES);
-        for counts in self.counts.iter_mut().filter(|counts| counts.all_bytes() > most) {
-            counts.forget_rare_values(most, self.least_values);
+        loop {
+            for counts in self.counts.iter_mut().filter(|counts| counts.all_bytes() > most) {
+                counts.forget_rare_values(most, self.least_values);
+            }
+            self.bytes = self.counts.iter().map(ValueCounts::bytes).sum();
+            self.all_bytes = self.counts.iter().map(ValueCounts::all_bytes).sum();
+            if self.all_bytes <= 2 * ALL_BYTES || self.least_values <= self.shown_values {
+                break;
+            }
+            self.least_values = (self.least_values / 2).max(self.shown_values);
         }
-        self.bytes = self.counts.iter().map(ValueCounts::bytes).sum();
-        self.all_bytes = self.counts.iter().map(ValueCounts::all_bytes).sum();
         // If much has to stay, the next attempt waits until there is twice as much.
         self.most_bytes = ALL_BYTES.max(self.all_bytes * 2);
     }
@@ -287,7 +311,7 @@ impl Comparison {
         scale: f64,
         mut exemplars: HashMap<(AttributeNumber, bool), Vec<Exemplar>>,
     ) -> Vec<PartialSeries> {
-        let most = self.least_values.max(SENT_VALUES);
+        let most = self.shown_values.saturating_mul(SENT_PER_SHOWN).max(SENT_VALUES);
         let mut finished = Vec::new();
         for (number, counts) in self.counts.into_iter().enumerate() {
             let mut of_total = |is_selected: bool| {

@@ -1,5 +1,6 @@
 //! Label values, and the series that the labels of spans form.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use foldhash::fast::RandomState;
@@ -30,17 +31,23 @@ pub(super) fn label(value: Value<'_>) -> LabelValue {
         // Nobody tells -0 from 0.
         Value::Float(value) => LabelValue::Float(value + 0.0),
         Value::Duration(value) => LabelValue::String(format_duration(value).into()),
-        Value::String(text) => LabelValue::String(String::from_utf8_lossy(text).into()),
+        Value::String(text) => LabelValue::String(text_of(text).into()),
         Value::Status(status) => LabelValue::String(status.text().into()),
         Value::Kind(kind) => LabelValue::String(kind.text().into()),
         Value::Array(array) => LabelValue::String(array.to_string().into()),
     }
 }
 
+/// As [`String::from_utf8_lossy`], which takes twice as long for what is valid.
+fn text_of(text: &[u8]) -> Cow<'_, str> {
+    std::str::from_utf8(text).map_or_else(|_| String::from_utf8_lossy(text), Cow::Borrowed)
+}
+
 /// The values of one label over all batches, each with a number.
 #[derive(Debug, Default)]
 pub(super) struct Labels {
-    index: HashMap<LabelValue, u32, RandomState>,
+    texts: HashMap<Box<str>, u32, RandomState>,
+    others: HashMap<LabelValue, u32, RandomState>,
     values: Vec<LabelValue>,
     bytes: usize,
     held: Held,
@@ -50,29 +57,41 @@ impl Labels {
     /// The number of a value, which is added if it is new. Once no memory is left, any number is returned, because the
     /// result will be discarded.
     pub(super) fn number(&mut self, value: LabelValue) -> u32 {
-        if let Some(&number) = self.index.get(&value) {
+        let (known, text) = match &value {
+            LabelValue::String(text) => (self.texts.get(text), text.len()),
+            other => (self.others.get(other), 0),
+        };
+        if let Some(&number) = known {
             return number;
         }
         let number = self.values.len() as u32;
-        let text = if let LabelValue::String(text) = &value { text.len() } else { 0 };
         let bytes = self.bytes + LABEL_BYTES + 2 * text;
         if !self.held.grow_to(bytes) && number > 0 {
             return 0;
         }
         self.bytes = bytes;
         self.values.push(value.clone());
-        self.index.insert(value, number);
+        match value {
+            LabelValue::String(text) => self.texts.insert(text, number),
+            other => self.others.insert(other, number),
+        };
         number
+    }
+
+    /// The number of a value that has one.
+    pub(super) fn find(&self, value: Value<'_>) -> Option<u32> {
+        match value {
+            Value::String(text) => self.texts.get(&*text_of(text)).copied(),
+            other => match label(other) {
+                LabelValue::String(text) => self.texts.get(&text).copied(),
+                other => self.others.get(&other).copied(),
+            },
+        }
     }
 
     /// How many values have a number.
     pub(super) fn len(&self) -> usize {
         self.values.len()
-    }
-
-    /// True if a value has a number.
-    pub(super) fn has(&self, value: &LabelValue) -> bool {
-        self.index.contains_key(value)
     }
 
     /// The value of a number.

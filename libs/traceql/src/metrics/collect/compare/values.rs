@@ -4,8 +4,9 @@ use std::cmp::Ordering;
 
 use tactus_work::Held;
 
+use crate::eval::value::Value;
 use crate::metrics::collect::cells::{Cell, Joining};
-use crate::metrics::collect::labels::Labels;
+use crate::metrics::collect::labels::{Labels, label};
 use crate::metrics::collect::series::Points;
 use crate::metrics::{ComparedSide, Exemplar, LabelValue, PartialSeries, SeriesKey};
 
@@ -63,16 +64,21 @@ impl ValueCounts {
         self.labels.take_held()
     }
 
-    /// Counts spans with this value.
-    pub(super) fn add(&mut self, value: LabelValue, counts: &[Vec<(u32, Cell)>; 2]) {
+    /// Counts spans that have the attribute, each once.
+    pub(super) fn add_total(&mut self, counts: &[Vec<(u32, Cell)>; 2]) {
         for (side, counts) in counts.iter().enumerate() {
             self.bytes += self.totals[side].join(Joining::Count, counts) * POINT_BYTES;
             self.sums[side] += counts.iter().map(|(_, cell)| cell.value).sum::<f64>();
         }
-        if self.has_rare_values && self.is_one_of_many(counts) && !self.labels.has(&value) {
-            return;
-        }
-        let place = self.labels.number(value) as usize;
+    }
+
+    /// Counts spans with this value, after they were counted in the total.
+    pub(super) fn add_value(&mut self, value: Value<'_>, counts: &[Vec<(u32, Cell)>; 2]) {
+        let place = match self.labels.find(value) {
+            Some(place) => place as usize,
+            None if self.has_rare_values && self.is_one_of_many(counts) => return,
+            None => self.labels.number(label(value)) as usize,
+        };
         if place >= self.values.len() {
             if place == 0 {
                 // Most of very many attributes have one value.
@@ -184,7 +190,9 @@ mod tests {
                 let mut values = ValueCounts::new("name".into());
                 for number in 0..30_000 {
                     let one = vec![(0, Cell { value: 1.0, rest: 0.0, weight: 1.0 })];
-                    values.add(LabelValue::Int(number), &[one, Vec::new()]);
+                    let counts = [one, Vec::new()];
+                    values.add_total(&counts);
+                    values.add_value(Value::Int(number), &counts);
                 }
                 values.forget_rare_values(1 << 30, 1);
                 let mut finished = Vec::new();

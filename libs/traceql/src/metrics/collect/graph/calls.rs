@@ -97,8 +97,8 @@ impl<'v> Columns<'v> {
 /// Finds the calls of one trace after the other.
 #[derive(Default)]
 pub(super) struct Finder {
-    /// Ids and places of the spans, ascending.
-    by_id: Vec<(SpanId, u32)>,
+    /// Ids as numbers, and places of the spans, ascending.
+    by_id: Vec<(u64, u32)>,
     /// By place: whether the span is the caller of a call that was found.
     answered: Vec<bool>,
 }
@@ -114,7 +114,8 @@ impl Finder {
     ) {
         let Columns { ids, parents, kinds, .. } = *columns;
         self.by_id.clear();
-        self.by_id.extend(rows.iter().zip(0..).map(|(&row, place)| (ids[row as usize], place)));
+        let number = |row: u32| u64::from_ne_bytes(ids[row as usize].0);
+        self.by_id.extend(rows.iter().zip(0..).map(|(&row, place)| (number(row), place)));
         self.by_id.sort_unstable();
         self.answered.clear();
         self.answered.resize(rows.len(), false);
@@ -160,6 +161,7 @@ impl Finder {
 
     /// The indices of the first spans with an id.
     fn with_id(&self, id: SpanId) -> impl Iterator<Item = usize> {
+        let id = u64::from_ne_bytes(id.0);
         let first = self.by_id.partition_point(|(other, _)| *other < id);
         let rest = self.by_id.get(first..).unwrap_or_default().iter();
         let same = rest.take_while(move |(other, _)| *other == id);

@@ -29,6 +29,9 @@ const KEYS: [&str; 11] = [
     PORT_KEY,
 ];
 
+/// The place of a key in [`KEYS`].
+type Key = usize;
+
 /// The attributes of a span or resource, in the order of [`KEYS`]; `None` for those without a value.
 type Found = [Option<Attribute>; KEYS.len()];
 
@@ -37,6 +40,12 @@ pub(super) struct Peers<'v> {
     view: &'v BatchView<'v>,
     /// Codes of [`KEYS`].
     keys: [Option<StringCode>; KEYS.len()],
+    database: [Key; DATABASE_KEYS.len()],
+    database_peer: [Key; DATABASE_PEER_KEYS.len()],
+    server_peer: [Key; SERVER_PEER_KEYS.len()],
+    client_peer: Key,
+    address: Key,
+    port: Key,
     /// The number of the name for each value; `None` for an empty one.
     known: HashMap<(ValueType, u64), Option<u32>, RandomState>,
 }
@@ -44,7 +53,18 @@ pub(super) struct Peers<'v> {
 impl<'v> Peers<'v> {
     pub(super) fn of(view: &'v BatchView<'v>) -> Self {
         let keys = KEYS.map(|key| find_string(&view.batch.strings, key.as_bytes()));
-        Self { view, keys, known: HashMap::default() }
+        let place = |key: &str| KEYS.iter().position(|other| *other == key).unwrap_or(KEYS.len());
+        Self {
+            view,
+            keys,
+            database: DATABASE_KEYS.map(place),
+            database_peer: DATABASE_PEER_KEYS.map(place),
+            server_peer: SERVER_PEER_KEYS.map(place),
+            client_peer: place(CLIENT_PEER_KEY),
+            address: place(ADDRESS_KEY),
+            port: place(PORT_KEY),
+            known: HashMap::default(),
+        }
     }
 
     /// The database that a client span talks to.
@@ -54,10 +74,11 @@ impl<'v> Peers<'v> {
             self.found(&self.view.batch.resources.attributes, resource),
             self.found(&self.view.batch.span_attributes, row),
         ];
-        let database = DATABASE_KEYS.iter().find_map(|key| self.first(&sides, key, names))?;
-        let named = DATABASE_PEER_KEYS.iter().find_map(|key| match *key {
-            ADDRESS_KEY => self.address(&sides, names),
-            key => self.first(&sides, key, names),
+        let (keys, peers, address) = (self.database, self.database_peer, self.address);
+        let database = keys.iter().find_map(|&key| self.first(&sides, key, names))?;
+        let named = peers.iter().find_map(|&key| match key == address {
+            true => self.address(&sides, names),
+            false => self.first(&sides, key, names),
         });
         Some(named.unwrap_or(database))
     }
@@ -65,13 +86,14 @@ impl<'v> Peers<'v> {
     /// The other side of a client span.
     pub(super) fn server(&mut self, row: usize, names: &mut Labels) -> Option<u32> {
         let sides = [self.found(&self.view.batch.span_attributes, row)];
-        SERVER_PEER_KEYS.iter().find_map(|key| self.first(&sides, key, names))
+        let keys = self.server_peer;
+        keys.iter().find_map(|&key| self.first(&sides, key, names))
     }
 
     /// The other side of a server span.
     pub(super) fn client(&mut self, row: usize, names: &mut Labels) -> Option<u32> {
         let sides = [self.found(&self.view.batch.span_attributes, row)];
-        self.first(&sides, CLIENT_PEER_KEY, names)
+        self.first(&sides, self.client_peer, names)
     }
 
     fn found(&self, list: &AttributeList, owner: usize) -> Found {
@@ -86,9 +108,9 @@ impl<'v> Peers<'v> {
     }
 
     /// The name from the first of these owners whose attribute with this key is text.
-    fn first(&mut self, sides: &[Found], key: &str, names: &mut Labels) -> Option<u32> {
-        let values = sides.iter().filter_map(|found| value_of(found, key));
-        values.into_iter().find_map(|value| self.name(value, names))
+    fn first(&mut self, sides: &[Found], key: Key, names: &mut Labels) -> Option<u32> {
+        let mut values = sides.iter().filter_map(|found| value_of(found, key));
+        values.find_map(|value| self.name(value, names))
     }
 
     fn name(&mut self, value: Attribute, names: &mut Labels) -> Option<u32> {
@@ -110,12 +132,12 @@ impl<'v> Peers<'v> {
 
     /// Address and port.
     fn address(&mut self, sides: &[Found], names: &mut Labels) -> Option<u32> {
-        let text = |key: &str| {
+        let text = |key: Key| {
             let mut values = sides.iter().filter_map(|found| value_of(found, key));
             values.find_map(|value| self.text(value))
         };
-        let address = text(ADDRESS_KEY)?;
-        let name = match text(PORT_KEY) {
+        let address = text(self.address)?;
+        let name = match text(self.port) {
             Some(port) => format!("{address}:{port}").into(),
             None => address,
         };
@@ -123,7 +145,6 @@ impl<'v> Peers<'v> {
     }
 }
 
-fn value_of(found: &Found, key: &str) -> Option<Attribute> {
-    let place = KEYS.iter().position(|other| *other == key)?;
-    found.get(place).copied().flatten()
+fn value_of(found: &Found, key: Key) -> Option<Attribute> {
+    found.get(key).copied().flatten()
 }

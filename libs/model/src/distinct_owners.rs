@@ -1,17 +1,17 @@
-//! Merges equal resources.
+//! Merges equal owners of attributes.
 //!
-//! A block stores a resource again for every trace. If only a few keys are read, most resources are equal. Then a
-//! condition on resources is evaluated for a few dozen resources of a row group, instead of once for each trace.
+//! A block stores a resource again for every trace. Most of them are equal, so that a condition on resources, or a count
+//! by their attributes, has a few dozen resources of a row group to look at instead of thousands.
 
 use std::hash::{BuildHasher, Hasher};
 
+use crate::{AttributeList, ValueType};
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
-use tactus_model::{AttributeList, ValueType};
 
 /// The distinct owners of a list, in order of first appearance, and which of them each owner equals. `strings`: the
 /// number of strings in the list's dictionary.
-pub(super) fn distinct_owners(list: &AttributeList, strings: usize) -> (AttributeList, Vec<u32>) {
+pub fn distinct_owners(list: &AttributeList, strings: usize) -> (AttributeList, Vec<u32>) {
     let (starts, payloads) = (list.starts.as_slice(), list.payloads.as_slice());
     let (keys, types) = (list.keys.as_slice(), list.types.as_slice());
     let mut distinct = AttributeList::default();
@@ -89,8 +89,8 @@ fn are_equal(one: &AttributeList, of_one: usize, other: &AttributeList, of_other
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Attribute;
     use proptest::prelude::*;
-    use tactus_model::Attribute;
 
     proptest! {
         #[test]
