@@ -259,7 +259,7 @@ const BEARER: HeaderName = HeaderName::from_static("bearer.token");
 enum BearerToken {
     /// The tenant: nobody has to say who they are.
     Tenant,
-    /// What it is called: authentication is on.
+    /// The user's credentials, as its name says: authentication is on.
     Credential,
 }
 

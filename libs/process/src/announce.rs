@@ -42,8 +42,8 @@ const BYTES_AT_ONCE: usize = 1 << 20;
 
 /// Puts announced blocks on the block list of this process.
 ///
-/// The port may be open to others than members. So a known block stays what it is, one that would hide others is read
-/// from the bucket, and what was announced since the last poll is bounded.
+/// The port may be open to others than members. So an announcement never changes a block that is known, a block that
+/// would hide others is read from the bucket, and what was announced since the last poll is bounded.
 #[derive(Debug)]
 pub(crate) struct Listener {
     pub(crate) blocklist: Arc<Blocklist>,

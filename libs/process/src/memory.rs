@@ -86,13 +86,13 @@ impl PortMemory {
         });
     }
 
-    /// That of what queries hold while they work: what is for whoever comes first.
+    /// The budget of what queries hold while they work: all of it goes to whoever asks first.
     pub fn queries(&self) -> Arc<QueryMemory> {
         Arc::clone(&self.queries)
     }
 
-    /// That of a further port: some to itself, whatever others take, and more while these leave it. Large answers have no
-    /// part of the former: else a single one would keep all others waiting.
+    /// The budget of one more port: a reserved part, and what the other ports leave of the common part. Large answers
+    /// do not use the reserved part, because a single one would keep all others waiting.
     pub fn bodies(&self) -> Arc<Bodies> {
         let own = self.max_bytes / 2 / PORTS;
         let port = Budget::share(&self.common, self.max_bytes, own);

@@ -21,7 +21,7 @@ pub struct Part {
     pub name: &'static str,
     /// Pages that hold no data, and what has authentication of its own, below `http_api_prefix`. For everyone.
     pub public: Router,
-    /// Queries, below `http_api_prefix`. Who may read.
+    /// Queries, below `http_api_prefix`. For callers with the role `read`.
     pub read: Router,
     /// What tenants change of their own, below `http_api_prefix`: limits, deletion. Administrators only.
     pub change: Router,
@@ -41,9 +41,9 @@ pub struct Part {
     pub public_grpc: Vec<AddGrpc>,
     /// Readiness.
     pub ready: Option<ReadyCheck>,
-    /// Runs once the ports listen: what makes others send something here.
+    /// Runs once the ports listen, as joining a ring: from then on others send requests here.
     pub start: Option<BoxFuture<'static, Result<(), Error>>>,
-    /// Ends the part: returns when nothing of it is lost by the end of the process.
+    /// Stops the part. Once it has returned, the process may end without losing anything.
     pub stop: Option<BoxFuture<'static, ()>>,
 }
 

@@ -27,9 +27,9 @@ impl Place {
 
 /// What is being sent: how the entries up to a place are divided into requests.
 ///
-/// A process that dies does not know which of these requests arrived. The next one divides in the same way, so that each
-/// request holds either what the receiver has or what it has not: one of both would be refused for the former and lose the
-/// latter.
+/// A process that dies does not know which of these requests arrived. The next one divides in the same way, so that
+/// each request was received either as a whole or not at all. A request of which the receiver has a part would be
+/// refused because of that part, and the rest would be lost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct InFlight {
     pub(crate) end: Place,

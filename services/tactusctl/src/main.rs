@@ -1,8 +1,8 @@
 //! `tactusctl`: inspects and repairs a bucket, and queries a running server.
 //!
-//! Each subcommand is one file below `command`. A command makes a value that can be written as JSON, and hands it to
-//! `output` together with the table that people see. A command changes a bucket only if its
-//! name or a flag says so, and a repair never deletes data.
+//! Each subcommand has a file below `command`, or shares it with a similar one, as `convert` and `rewrite`. A command
+//! makes a value that can be written as JSON, and hands it to `output` together with the table that people see. A
+//! command changes a bucket only if its name or a flag says so, and a repair never deletes data.
 
 mod answers;
 mod arguments;

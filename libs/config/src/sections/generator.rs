@@ -43,7 +43,7 @@ section! {
     ServiceGraphs {
         wait: GoDuration = seconds(10), "wait for the other side of a call";
         max_items: i64 = 10_000, "calls that wait";
-        workers: i64 = 10, "workers";
+        workers: i64 = 10, "no effect here";
         histogram_buckets: Vec<f64> = powers_of_two(0.1, 8), "upper bounds, in seconds";
         dimensions: Vec<String>, "attributes that become labels";
         enable_client_server_prefix: bool, "labels of both sides";

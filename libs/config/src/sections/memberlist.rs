@@ -19,7 +19,7 @@ section! {
         dead_node_reclaim_time: GoDuration, "no effect here";
         compression_enabled: bool, "no effect here";
         notify_interval: GoDuration, "no effect here";
-        advertise_addr: String, "address to advertise; empty picks that of an interface";
+        advertise_addr: String, "address to advertise; empty takes the first of bind_addr, or that of an interface";
         advertise_port: u16 = 7946, "port to advertise";
         cluster_label: String, "members with another label are kept out";
         cluster_label_verification_disabled: bool, "accept members without a label";

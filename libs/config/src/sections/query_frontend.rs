@@ -101,7 +101,7 @@ section! {
         most_recent_shards: i64 = 200, "no effect here: the newest blocks always come first";
         default_spans_per_span_set: u32 = 3, "spans shown of each spanset unless the query says otherwise";
         max_spans_per_span_set: u32 = 100, "most spans a query can ask for; 0 is no limit";
-        timeout: GoDuration, "time for one search; 0 is no limit";
+        timeout: GoDuration, "time for one search; api_timeout holds if that is shorter, or this is 0";
         metadata_slo: Slo, "service level of tag queries";
         @inline {
             slo: Slo, "service level of searches";

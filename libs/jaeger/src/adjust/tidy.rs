@@ -49,8 +49,8 @@ fn span(span: &mut Span) {
     }
 }
 
-/// Moves what says who sent a span to its resource, unless that says otherwise. `places`: where the resource has which key,
-/// once a span has needed it.
+/// Moves the attributes that describe a span's sender to its resource, unless that has another value for them.
+/// `places`: where the resource has which key, once a span has needed it.
 fn move_to(resource: &mut Resource, places: &mut HashMap<Bytes, usize>, span: &mut Span) {
     let known = &mut resource.attributes;
     span.attributes.retain(|attribute| {

@@ -97,7 +97,7 @@ pub(super) enum Status {
     Welcome,
     OtherLabel,
     OtherVersion,
-    /// One of both has a secret, the other has none.
+    /// One side has a secret, the other has none.
     Secretless,
 }
 

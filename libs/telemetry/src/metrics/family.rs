@@ -45,8 +45,8 @@ pub type HistogramVec<const N: usize> = Arc<Family<Histogram, N>>;
 /// series whose tenant, or whose labels all, say `overflow`, so that a client that invents label values costs precision and
 /// not memory.
 ///
-/// Counters and histograms of a tenant that nobody touched for hours, and of which nobody keeps a
-/// handle, are forgotten: a tenant that comes back counts from 0, which readers of counters know.
+/// Counters and histograms of a tenant are forgotten if nobody used them for hours and no code keeps a
+/// handle: a tenant that comes back counts from 0, which readers of counters know.
 /// Gauges stay, since one that is set once may still be true; who made them removes them.
 pub struct Family<M, const N: usize> {
     name: &'static str,
