@@ -227,6 +227,8 @@ def test_prepared_downscale_takes_no_writes_and_can_be_taken_back(cluster):
     node = cluster.new("ingester")
     node.start()
     cluster.await_ring({one.name for one in cluster.of("ingester")})
+    partition = node.url + "/ingester/prepare-partition-downscale"
+    assert {requests.request(method, partition, timeout=10).status_code for method in ("GET", "POST", "DELETE")} == {405}
     url = node.url + "/ingester/prepare-downscale"
     assert requests.get(url, timeout=10).text == "unset\n"
     assert requests.post(url, timeout=10).status_code == 204

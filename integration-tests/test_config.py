@@ -339,7 +339,14 @@ REFUSED = {
     "retention policy": (
         "overrides: {defaults: {compaction: {retention_policies: [{query: '{ x', retention: 1h}]}}}", "retention_policies"),
     "version that is only read": ("storage: {trace: {block: {version: vParquet3}}}", "vParquet3"),
-    "bucket without a name": ("storage: {trace: {backend: s3, s3: {endpoint: 'localhost:1'}}}", "bucket"),
+    "bucket without a name": ("storage: {trace: {backend: s3, s3: {endpoint: 'localhost:1'}}}", "storage.trace.s3.bucket is not set"),
+    "store that does not exist": ("storage: {trace: {backend: s4}}", "(storage.trace.backend)"),
+    "rate strategy": (
+        "overrides: {defaults: {ingestion: {rate_strategy: Global}}}", 'ingestion.rate_strategy "Global" is not known: expecting local or global'),
+    "port of two settings": (
+        "internal_server: {enable: true, http_listen_address: 127.0.0.1, http_listen_port: 3207}\n"
+        "query_frontend: {jaeger: {http: {endpoint: '127.0.0.1:3207'}}}",
+        "internal_server.http_listen_port and query_frontend.jaeger.http.endpoint are the same port"),
     "target": ("target: block-builder", "block-builder"),
     "address without a port": (
         "query_frontend: {jaeger: {http: {endpoint: localhost}}}", 'query_frontend.jaeger.http.endpoint: "localhost" is not an address'),

@@ -89,6 +89,10 @@ const REASONS: &[(&str, &str)] = &[
         "metrics_generator.processor.span_metrics.subprocessors",
         "the processors of a tenant say the same",
     ),
+    (
+        "metrics_generator.processor.service_graphs.workers",
+        "the thread that takes the spans of a tenant finds their calls, too",
+    ),
     ("storage.trace.wal", "the write-ahead log has a form of its own"),
     ("storage.trace.block", "for blocks of version v2, which are not written"),
     ("storage.trace.search", "for blocks of version v2, which are not read"),

@@ -12,7 +12,7 @@ pub use components::MAX_BLOOM_SHARD_BYTES;
 pub use tenant::{
     PROCESSORS, increasing_buckets, is_trace_id_label, label_of_attribute, sanitized_label,
 };
-pub(crate) use tenant::{dedicated_columns, ignored_by_generator, limits};
+pub(crate) use tenant::{dedicated_columns, ignored_by_generator, limits, rate_strategy};
 
 use crate::{
     sections::root::Config,
@@ -42,13 +42,19 @@ impl Invalid {
     fn new(key: &str, text: impl Into<String>) -> Self {
         Self { key: key.to_owned(), text: text.into() }
     }
+
+    /// The text, with the key if it does not have it. Many texts are those that others know from Tempo.
+    fn with_key(self) -> String {
+        let Self { key, text } = self;
+        if text.contains(&key) { text } else { format!("{text} ({key})") }
+    }
 }
 
 /// Checks a configuration after the adjustments for its target; the error is for the operator.
 pub(crate) fn validate(config: &Config) -> Result<(), String> {
     match invalid(config).into_iter().next() {
         None => Ok(()),
-        Some(invalid) => Err(invalid.text),
+        Some(invalid) => Err(invalid.with_key()),
     }
 }
 
@@ -61,6 +67,7 @@ pub(crate) fn invalid(config: &Config) -> Vec<Invalid> {
         components::rings(config),
         receivers::validate(&config.distributor.receivers),
         forwarders::validate(&config.distributor.forwarders),
+        components::overrides(config),
         components::frontend(config),
         links::validate(&config.query_frontend.links)
             .map_err(|text| Invalid::new("query_frontend.links", text)),

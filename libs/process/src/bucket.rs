@@ -31,10 +31,17 @@ fn of_backend(
     gcs: &Gcs,
     azure: &Azure,
 ) -> Result<BucketSettings, Error> {
+    let names = [
+        ("local", "local.path", &local.path),
+        ("s3", "s3.bucket", &s3.bucket),
+        ("gcs", "gcs.bucket_name", &gcs.bucket_name),
+        ("azure", "azure.container_name", &azure.container_name),
+    ];
+    if let Some((_, path, _)) = names.iter().find(|(of, _, name)| *of == backend && name.is_empty())
+    {
+        return Err(Error::Setup(format!("{key}.{path} is not set")));
+    }
     match backend {
-        "local" if local.path.is_empty() => {
-            Err(Error::Setup(format!("{key}.local.path is not set")))
-        }
         "local" => Ok(BucketSettings::Local { path: PathBuf::from(&local.path) }),
         "s3" => Ok(BucketSettings::S3(Box::new(s3.clone()))),
         "gcs" => Ok(BucketSettings::Gcs(Box::new(gcs.clone()))),
@@ -67,8 +74,23 @@ mod tests {
     }
 
     #[test]
-    fn unknown_backend_and_missing_path_are_refused() {
-        assert!(of(|trace| trace.backend = "ftp".into()).is_err());
-        assert!(of(|trace| trace.backend = "local".into()).is_err());
+    fn unknown_backend_and_missing_path_are_refused_by_key() {
+        for (backend, key) in [
+            ("ftp", "storage.trace.backend"),
+            ("local", "storage.trace.local.path"),
+            ("s3", "storage.trace.s3.bucket"),
+            ("gcs", "storage.trace.gcs.bucket_name"),
+            ("azure", "storage.trace.azure.container_name"),
+        ] {
+            let error = of(|trace| trace.backend = backend.into()).unwrap_err().to_string();
+            assert!(error.contains(key), "{error}");
+        }
+        assert!(
+            of(|trace| {
+                trace.backend = "s3".into();
+                trace.s3.bucket = "traces".into();
+            })
+            .is_ok()
+        );
     }
 }

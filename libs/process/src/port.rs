@@ -112,6 +112,25 @@ impl PlannedPort {
         })
     }
 
+    /// True if only one of both can be had: the same port, of the same address or of all.
+    pub(crate) fn collides_with(&self, other: &Self) -> bool {
+        let (Some((host, port)), Some((other_host, other_port))) =
+            (self.address.rsplit_once(':'), other.address.rsplit_once(':'))
+        else {
+            return false;
+        };
+        let is_fixed = port.parse::<u16>().is_ok_and(|port| port != 0);
+        let covers = |one: &str, another: &str| {
+            one == another
+                || matches!(one, "" | "[::]")
+                || (one == "0.0.0.0" && !another.starts_with('['))
+        };
+        let is_tcp = !self.is_udp && !other.is_udp;
+        let is_same_host = covers(host, other_host) || covers(other_host, host);
+        // A setting may name several addresses.
+        is_tcp && is_fixed && port == other_port && is_same_host && self.key != other.key
+    }
+
     /// Whether the port can be had now.
     pub(crate) async fn try_bind(&self) -> io::Result<()> {
         if !self.is_udp {
@@ -191,6 +210,35 @@ mod tests {
         let error = port().with_tls(Some(&tls), &[]).unwrap_err();
         let text = tactus_telemetry::error_text(&error);
         assert!(text.contains("a.b.tls"), "{text}");
+    }
+
+    #[test]
+    fn settings_cannot_share_a_port() {
+        let collide = |one: &str, other: &str| {
+            let (one, other) = (PlannedPort::tcp("a", one), PlannedPort::tcp("b", other));
+            assert_eq!(one.collides_with(&other), other.collides_with(&one));
+            one.collides_with(&other)
+        };
+        for (one, other) in [
+            (":80", ":80"),
+            (":80", "127.0.0.1:80"),
+            ("[::]:80", "0.0.0.0:80"),
+            ("0.0.0.0:80", "localhost:80"),
+            ("127.0.0.1:80", "127.0.0.1:80"),
+        ] {
+            assert!(collide(one, other), "{one} {other}");
+        }
+        for (one, other) in [
+            (":80", ":81"),
+            (":0", ":0"),
+            ("127.0.0.1:80", "127.0.0.2:80"),
+            ("0.0.0.0:80", "[::1]:80"),
+            ("127.0.0.1:80", "10.0.0.1:80"),
+        ] {
+            assert!(!collide(one, other), "{one} {other}");
+        }
+        let udp = PlannedPort { is_udp: true, ..PlannedPort::tcp("b", ":80") };
+        assert!(!PlannedPort::tcp("a", ":80").collides_with(&udp));
     }
 
     #[test]

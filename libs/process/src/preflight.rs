@@ -21,7 +21,7 @@ pub(crate) async fn verify(loaded: &Loaded, program: Program) -> Result<Option<S
     settings::grpc(config, Backlog::of_services())?;
     bucket_settings(config)?;
     settings::open_caches(config, process.registry())?;
-    refuse_wrong_addresses(&planned_ports(config, program)?)?;
+    refuse_mistakes(&planned_ports(config, program)?)?;
     let checked = (program.check)(&process).await;
     let unusable = process.overrides().unusable_defaults().map(str::to_owned);
     process.end().await;
@@ -47,7 +47,7 @@ fn bucket_settings(config: &Config) -> Result<(), Error> {
 /// Errors: ports that cannot be had, all of them in one text.
 pub(crate) async fn refuse_taken_ports(config: &Config, program: Program) -> Result<(), Error> {
     let ports = planned_ports(config, program)?;
-    refuse_wrong_addresses(&ports)?;
+    refuse_mistakes(&ports)?;
     let mut refused = Vec::new();
     for port in ports {
         if let Err(error) = port.try_bind().await {
@@ -64,9 +64,16 @@ fn planned_ports(config: &Config, program: Program) -> Result<Vec<PlannedPort>, 
     Ok(ports)
 }
 
-/// Errors: texts that are no addresses, all of them in one.
-fn refuse_wrong_addresses(ports: &[PlannedPort]) -> Result<(), Error> {
-    let refused: Vec<String> = ports.iter().filter_map(PlannedPort::mistake).collect();
+/// Errors: texts that are no addresses, and ports that two settings name, all of them in one.
+fn refuse_mistakes(ports: &[PlannedPort]) -> Result<(), Error> {
+    let mut refused: Vec<String> = ports.iter().filter_map(PlannedPort::mistake).collect();
+    for (index, port) in ports.iter().enumerate() {
+        for other in ports[..index].iter().filter(|other| port.collides_with(other)) {
+            let (key, other_key) = (&port.key, &other.key);
+            let (address, other) = (&port.address, &other.address);
+            refused.push(format!("{other_key} and {key} are the same port: {other} and {address}"));
+        }
+    }
     if refused.is_empty() { Ok(()) } else { Err(Error::Setup(refused.join("; "))) }
 }
 

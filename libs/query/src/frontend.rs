@@ -25,11 +25,11 @@ use tokio::sync::Semaphore;
 
 use crate::admission::{Admission, Admitted};
 use crate::current_query::{as_query, joined};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, SEARCH};
 use crate::query_log::{Asked, QueryLog};
 use crate::queue::JobQueue;
 use crate::results::Results;
-use crate::settings::{QueryLimits, Settings, count};
+use crate::settings::{QueryLimits, Settings, count, lower};
 
 /// Queries of a tenant that may wait to be parsed.
 const PARSED_LATER_PER_TENANT: usize = 1_000;
@@ -187,7 +187,7 @@ impl Frontend {
         let watch = self.metrics.watch(label_of(tenants), op);
         // The future is boxed once here; each of the calls below would otherwise hold a copy of it.
         let query = self.queries.run(tenants, op, asked, Box::pin(query));
-        let result = self.within_limits(tenants, query).await;
+        let result = self.within(self.longest(op), tenants, query).await;
         match result.as_ref().map(inspected) {
             Ok(None) => watch.leave_out(),
             Ok(Some(bytes)) => watch.done(Ok(bytes)),
@@ -252,7 +252,23 @@ impl Frontend {
         tenants: &[TenantId],
         query: impl Future<Output = Result<T>>,
     ) -> Result<T> {
-        let time_limit = self.settings.api_timeout;
+        self.within(self.settings.api_timeout, tenants, query).await
+    }
+
+    /// The time that a query of this kind may take; zero is no limit.
+    fn longest(&self, op: &str) -> Duration {
+        match op {
+            SEARCH => lower(self.settings.api_timeout, self.settings.search.timeout.as_std()),
+            _ => self.settings.api_timeout,
+        }
+    }
+
+    async fn within<T>(
+        &self,
+        time_limit: Duration,
+        tenants: &[TenantId],
+        query: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
         let max_cpu_time = self.limits_of(tenants).max_cpu_time;
         let memory = Some(&self.query_memory);
         let query = as_query(tenants, time_limit, max_cpu_time, memory, query);

@@ -277,7 +277,7 @@ pub(crate) fn count(limit: u64) -> usize {
 }
 
 /// The lower of two limits; zero is no limit.
-fn lower<T: Default + Ord>(one: T, other: T) -> T {
+pub(crate) fn lower<T: Default + Ord>(one: T, other: T) -> T {
     let none = T::default();
     if one == none || (other != none && other < one) { other } else { one }
 }

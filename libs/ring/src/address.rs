@@ -7,8 +7,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 /// The interfaces named are looked at first, in their order. Then follows the address of the default
 /// route, because a host may have bridges of its own that nobody else reaches, then all other
 /// interfaces: of these a private IPv4 address is best, then IPv6, then a public IPv4 one. With
-/// `inet6` IPv6 goes before IPv4. Loopback, link-local and unspecified addresses never count. Last is
-/// loopback, with a warning: a process alone works with it.
+/// `inet6` IPv6 goes before IPv4. Link-local and unspecified addresses never count, and loopback only
+/// where its interface is named. Last is loopback, with a warning: a process alone works with it.
 pub fn detect_address(interfaces: &[String], inet6: bool) -> IpAddr {
     let found = interface_addresses();
     if let Some((name, address)) = choose(&found, interfaces, || default_route(inet6), inet6) {
@@ -27,9 +27,9 @@ fn choose<'found>(
     default_route: impl FnOnce() -> Option<IpAddr>,
     inet6: bool,
 ) -> Option<(&'found str, IpAddr)> {
-    let usable = || found.iter().filter(|(_, address)| is_usable(address));
     for wanted in interfaces {
-        let of_interface = usable().filter(|(name, _)| name == wanted);
+        let of_interface =
+            found.iter().filter(|(name, address)| name == wanted && may_be_named(address));
         // IPv6 of a named interface only if it is asked for, as Tempo has it.
         let best = of_interface
             .filter(|(_, address)| inet6 || address.is_ipv4())
@@ -41,7 +41,8 @@ fn choose<'found>(
     if let Some(address) = default_route().filter(|address| inet6 || address.is_ipv4()) {
         return Some(("of the default route", address));
     }
-    let best = usable().min_by_key(|(_, address)| rank(address, inet6));
+    let usable = found.iter().filter(|(_, address)| is_usable(address));
+    let best = usable.min_by_key(|(_, address)| rank(address, inet6));
     best.map(|(name, address)| (name.as_str(), *address))
 }
 
@@ -54,8 +55,14 @@ fn rank(address: &IpAddr, inet6: bool) -> u8 {
     }
 }
 
+/// Whether the address counts where nobody named its interface.
 fn is_usable(address: &IpAddr) -> bool {
-    if address.is_loopback() || address.is_unspecified() || address.is_multicast() {
+    !address.is_loopback() && may_be_named(address)
+}
+
+/// Whether the address of a named interface can be advertised: loopback too, for a cluster on one host.
+fn may_be_named(address: &IpAddr) -> bool {
+    if address.is_unspecified() || address.is_multicast() {
         return false;
     }
     match address {
@@ -145,6 +152,16 @@ mod tests {
         check(&all[..2], &["eth0"], false, Some("2001:db8::1"));
         check(&all[..1], &["eth0"], false, Some("203.0.113.9"));
         check(&all, &[], true, Some("2001:db8::1"));
+    }
+
+    #[test]
+    fn loopback_counts_only_where_it_is_named() {
+        let all = [("lo", "127.0.0.1"), ("lo", "::1"), ("eth0", "10.0.0.4")];
+        check(&all, &["lo", "eth0"], false, Some("127.0.0.1"));
+        check(&all, &["lo"], true, Some("::1"));
+        check(&all, &["en0"], false, Some("10.0.0.4"));
+        check(&all[..2], &["en0"], false, None);
+        check(&[("lo", "169.254.7.7"), ("eth0", "10.0.0.4")], &["lo"], false, Some("10.0.0.4"));
     }
 
     #[test]

@@ -69,7 +69,7 @@ pub struct ListenerSettings {
     pub advice: Advice,
     /// TLS; `None`: in clear.
     pub tls: Option<Arc<ServerTls>>,
-    /// Whether each connection starts with a PROXY header (version 1 or 2) of a load balancer.
+    /// Whether connections may start with a PROXY header (version 1 or 2) of a load balancer.
     pub proxy_protocol: bool,
     /// Longest time for the PROXY header and the TLS handshake together.
     pub handshake_timeout: Duration,

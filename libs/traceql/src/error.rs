@@ -68,8 +68,9 @@ pub enum ValidateError {
     /// A pattern that does not compile.
     #[error("invalid regex: `{0}`")]
     InvalidRegex(String),
+    // Where a valid pattern is refused, the reason comes first: patterns may be long, and long texts are cut off.
     /// A valid pattern with too many repetitions or classes.
-    #[error("regex `{pattern}` is too large: its program needs more than {limit} bytes")]
+    #[error("regex is too large: its program needs more than {limit} bytes: `{pattern}`")]
     RegexTooLarge {
         /// The pattern.
         pattern: String,
@@ -78,7 +79,7 @@ pub enum ValidateError {
     },
     /// Each pattern is valid, but their programs together are too large.
     #[error(
-        "regex `{pattern}` is one too many: the programs of all patterns of a query may have {limit} bytes together"
+        "regex is one too many: the programs of all patterns of a query may have {limit} bytes together: `{pattern}`"
     )]
     RegexesTooLarge {
         /// The pattern.
@@ -88,12 +89,12 @@ pub enum ValidateError {
     },
     /// A valid pattern with classes of too many characters and ranges.
     #[error(
-        "regex `{0}` is too large: its character classes have too many members (limit: some 2000, or 60 classes of Unicode)"
+        "regex is too large: its character classes have too many members (limit: some 2000, or 60 classes of Unicode): `{0}`"
     )]
     RegexClasses(String),
     /// A pattern that repeats something more often than RE2 allows.
     #[error(
-        "invalid regex: `{pattern}`: it repeats something {repeats} times by nested repetitions (limit: 1000)"
+        "invalid regex: it repeats something {repeats} times by nested repetitions (limit: 1000): `{pattern}`"
     )]
     RegexRepeats {
         /// The pattern.

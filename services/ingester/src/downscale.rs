@@ -100,6 +100,10 @@ impl Downscale {
     pub(crate) fn router(&self) -> Router {
         Router::new()
             .route("/ingester/prepare-downscale", get(show).post(prepare).delete(take_back))
+            .route(
+                "/ingester/prepare-partition-downscale",
+                get(no_partitions).post(no_partitions).delete(no_partitions),
+            )
             .with_state(self.clone())
     }
 }
@@ -114,6 +118,12 @@ async fn prepare(State(downscale): State<Downscale>) -> Response {
 
 async fn take_back(State(downscale): State<Downscale>) -> Response {
     answer(downscale.set(false).await)
+}
+
+/// As Tempo answers without Kafka. Operators of Kubernetes call it.
+async fn no_partitions() -> Response {
+    let text = "there are no partitions here: use /ingester/prepare-downscale";
+    error_line(StatusCode::METHOD_NOT_ALLOWED, text)
 }
 
 fn answer(result: io::Result<()>) -> Response {

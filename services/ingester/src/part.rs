@@ -42,7 +42,8 @@ pub async fn part(
     let config = process.config();
     let ingester = open(process, written).await?;
     let mut part = Part::new("ingester");
-    part.operational_endpoints = vec!["/flush", "/ingester/prepare-downscale"];
+    part.operational_endpoints =
+        vec!["/flush", "/ingester/prepare-downscale", "/ingester/prepare-partition-downscale"];
     let flush = Router::new().route("/flush", any(flush)).with_state(Arc::clone(&ingester));
     part.admin = refuse_cross_site(flush, Changes::Always);
     part.grpc.push(grpc_services(process, &ingester));

@@ -2,18 +2,18 @@
 
 pub(crate) mod check;
 mod migrate;
+mod values;
 
 use std::path::PathBuf;
 
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use clap_complete::Shell;
-use tactus_config::{parse_go, parse_prometheus};
-use tactus_storage::meta::{
-    BlockVersion, ColumnOption, ColumnScope, DedicatedColumn, validate_columns,
-};
-use tactus_storage::{Timestamp, Uuid};
+use tactus_storage::Uuid;
+use tactus_storage::meta::BlockVersion;
 
 pub(crate) use migrate::{Chart, File, Form, Migrate};
+pub(crate) use values::Columns;
+use values::{block_id, columns, duration, duration_text, unix_seconds, written_version};
 
 /// Inspect, verify, repair and query the trace blocks of a bucket; ask a running server.
 #[derive(Debug, Parser)]
@@ -100,10 +100,10 @@ pub(crate) enum Command {
     Api(Api),
     /// Write traces of known content to a running server and read them back; exit code 3 if something is missing or wrong
     Check(Box<check::Check>),
-    /// Make lines for the file of callers (auth.users_file)
+    /// Make entries for the users file (auth.users_file)
     #[command(subcommand)]
     Auth(Auth),
-    /// Take a configuration, limits or chart values of Grafana Tempo over
+    /// Convert a configuration, limits per tenant or chart values from Grafana Tempo
     #[command(subcommand)]
     Migrate(Migrate),
     /// Print a completion script: `source <(tactusctl completion bash)`
@@ -125,10 +125,10 @@ pub(crate) enum Auth {
 #[derive(Debug, Args)]
 pub(crate) struct Blocks {
     pub(crate) tenant: String,
-    /// Show the blocks that were compacted away and still exist, too
+    /// Also show compacted blocks that are not deleted yet
     #[arg(long)]
     pub(crate) compacted: bool,
-    /// Only blocks with spans of this last while, such as 24h or 7d
+    /// Only blocks with spans that are at most this old, such as 24h or 7d
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub(crate) since: Option<std::time::Duration>,
 }
@@ -136,6 +136,7 @@ pub(crate) struct Blocks {
 #[derive(Debug, Args)]
 pub(crate) struct Block {
     pub(crate) tenant: String,
+    #[arg(value_parser = block_id)]
     pub(crate) block: Uuid,
     /// Show the Parquet schema as well
     #[arg(long)]
@@ -147,6 +148,7 @@ pub(crate) struct Verify {
     /// Only this tenant
     pub(crate) tenant: Option<String>,
     /// Only this block
+    #[arg(value_parser = block_id)]
     pub(crate) block: Option<Uuid>,
     /// Read all data as well: every trace, id, bloom filter and tree position
     #[arg(long)]
@@ -171,6 +173,10 @@ pub(crate) struct Query {
     pub(crate) tenant: String,
     #[command(flatten)]
     pub(crate) query: TraceQl,
+    #[command(flatten)]
+    pub(crate) most: Most,
+    #[command(flatten)]
+    pub(crate) interval: Interval,
     /// Say how the query was run
     #[arg(long)]
     pub(crate) explain: bool,
@@ -191,9 +197,19 @@ pub(crate) struct TraceQl {
     /// End of the range
     #[arg(long, value_name = "TIME", value_parser = unix_seconds)]
     pub(crate) end: Option<String>,
-    /// Traces at most
+}
+
+/// Of a search.
+#[derive(Debug, Args)]
+pub(crate) struct Most {
+    /// Traces at most, of a search
     #[arg(long, value_name = "N", default_value_t = 20)]
     pub(crate) limit: u32,
+}
+
+/// Of a metrics query.
+#[derive(Debug, Args)]
+pub(crate) struct Interval {
     /// Length of an interval of metrics, such as 1m
     #[arg(long, value_name = "DURATION", value_parser = duration_text)]
     pub(crate) step: Option<String>,
@@ -203,6 +219,7 @@ pub(crate) struct TraceQl {
 pub(crate) struct Analyse {
     pub(crate) tenant: String,
     /// Only this block; otherwise the newest blocks
+    #[arg(value_parser = block_id)]
     pub(crate) block: Option<Uuid>,
     /// Newest blocks looked at
     #[arg(long, value_name = "N", default_value_t = 5, conflicts_with = "block")]
@@ -221,6 +238,7 @@ pub(crate) struct Analyse {
 #[derive(Debug, Args)]
 pub(crate) struct Convert {
     pub(crate) tenant: String,
+    #[arg(value_parser = block_id)]
     pub(crate) block: Uuid,
     #[command(flatten)]
     pub(crate) form: BlockForm,
@@ -229,7 +247,7 @@ pub(crate) struct Convert {
 #[derive(Debug, Args)]
 pub(crate) struct Rewrite {
     pub(crate) tenant: String,
-    #[arg(required = true)]
+    #[arg(required = true, value_parser = block_id)]
     pub(crate) blocks: Vec<Uuid>,
     #[command(flatten)]
     pub(crate) form: BlockForm,
@@ -245,10 +263,6 @@ pub(crate) struct BlockForm {
     #[arg(long, value_name = "COLUMNS", value_parser = columns)]
     pub(crate) columns: Option<Columns>,
 }
-
-/// Dedicated columns, in order.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Columns(pub(crate) Vec<DedicatedColumn>);
 
 #[derive(Debug, Args)]
 pub(crate) struct Delete {
@@ -312,6 +326,8 @@ pub(crate) enum Api {
         server: Server,
         #[command(flatten)]
         query: TraceQl,
+        #[command(flatten)]
+        most: Most,
     },
     /// Run a metrics query
     Metrics {
@@ -319,6 +335,8 @@ pub(crate) enum Api {
         server: Server,
         #[command(flatten)]
         query: TraceQl,
+        #[command(flatten)]
+        interval: Interval,
     },
 }
 
@@ -337,64 +355,6 @@ pub(crate) struct Server {
     /// Longest time of a request
     #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "1m")]
     pub(crate) timeout: std::time::Duration,
-}
-
-/// A block version that can be written.
-fn written_version(text: &str) -> Result<BlockVersion, String> {
-    let versions = [BlockVersion::VParquet4, BlockVersion::VParquet5];
-    versions
-        .into_iter()
-        .find(|version| version.as_str().eq_ignore_ascii_case(text))
-        .ok_or_else(|| "vParquet4 or vParquet5".to_owned())
-}
-
-/// Dedicated columns as `scope.name`, with `:int` or `:blob` after it.
-fn columns(text: &str) -> Result<Columns, String> {
-    let mut columns = Vec::new();
-    for item in text.split(',').map(str::trim).filter(|item| !item.is_empty()) {
-        let (path, kind) = item.rsplit_once(':').unwrap_or((item, "string"));
-        let (scope, name) = path.split_once('.').ok_or_else(|| format!("{item}: no scope"))?;
-        let scope = [ColumnScope::Resource, ColumnScope::Span, ColumnScope::Event]
-            .into_iter()
-            .find(|known| known.as_str() == scope)
-            .ok_or_else(|| format!("{item}: the scope is resource, span or event"))?;
-        columns.push(match kind {
-            "string" => DedicatedColumn::string(scope, name),
-            "int" => DedicatedColumn::int(scope, name),
-            "blob" => DedicatedColumn {
-                options: vec![ColumnOption::Blob],
-                ..DedicatedColumn::string(scope, name)
-            },
-            other => return Err(format!("{item}: {other} is not string, int or blob")),
-        });
-    }
-    validate_columns(&columns).map_err(|error| error.to_string())?;
-    Ok(Columns(columns))
-}
-
-/// A duration of at most a hundred years: `15m`, `1h30m`, `7d`.
-fn duration(text: &str) -> Result<std::time::Duration, String> {
-    let parsed = parse_prometheus(text).map(|duration| duration.as_std());
-    let parsed = parsed.or_else(|error| {
-        let go = parse_go(text).ok().filter(|go| go.as_nanos() >= 0);
-        go.map(|go| go.as_std()).ok_or(error)
-    });
-    parsed.map_err(|error| error.to_string())
-}
-
-/// A time as unix seconds. It is given in this form or as RFC 3339.
-fn unix_seconds(text: &str) -> Result<String, String> {
-    if text.parse::<u32>().is_ok() {
-        return Ok(text.to_owned());
-    }
-    let time: Timestamp = text.parse().map_err(|error: jiff::Error| error.to_string())?;
-    let seconds = u32::try_from(time.as_second()).map_err(|_| "out of range".to_owned())?;
-    Ok(seconds.to_string())
-}
-
-/// A valid duration, as it was written.
-fn duration_text(text: &str) -> Result<String, String> {
-    duration(text).map(|_| text.to_owned())
 }
 
 #[cfg(test)]

@@ -36,6 +36,10 @@ metrics_generator_client: {remote_timeout: 3s}
 overrides: {defaults: {metrics_generator: {processors: [span-metrics], max_active_series: 5}}}
 ";
     assert_eq!(warned(file), ["metrics_generator.query_timeout is set but has no effect"]);
+    assert_eq!(
+        warned("metrics_generator: {processor: {service_graphs: {workers: 3, wait: 2s}}}"),
+        ["metrics_generator.processor.service_graphs.workers is set but has no effect"]
+    );
 }
 
 #[test]

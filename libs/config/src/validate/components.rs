@@ -122,6 +122,11 @@ fn server_tls(key: &str, tls: &ServerTls) -> Result<(), Invalid> {
     )
 }
 
+pub(super) fn overrides(config: &Config) -> Result<(), Invalid> {
+    super::rate_strategy(&config.overrides.defaults)
+        .map_err(|text| Invalid::new("overrides.defaults.ingestion.rate_strategy", text))
+}
+
 pub(super) fn frontend(config: &Config) -> Result<(), Invalid> {
     let frontend = &config.query_frontend;
     let (search, metrics) = (&frontend.search, &frontend.metrics);

@@ -31,6 +31,18 @@ pub(crate) fn limits(limits: &Limits) -> Result<(), String> {
     dimensions(&limits.cost_attribution.dimensions)
 }
 
+/// Checks how the rate limit of a tenant is meant. Any other text would silently count as local.
+pub(crate) fn rate_strategy(limits: &Limits) -> Result<(), String> {
+    let strategy = limits.ingestion.rate_strategy.as_str();
+    if strategy.is_empty() || RATE_STRATEGIES.contains(&strategy) {
+        return Ok(());
+    }
+    let known = any_of(&RATE_STRATEGIES);
+    Err(format!("ingestion.rate_strategy {strategy:?} is not known: expecting {known}"))
+}
+
+const RATE_STRATEGIES: [&str; 2] = ["local", "global"];
+
 /// Checks that bounds of buckets of a processor of the metrics generator become larger. Errors: in words for the operator.
 pub fn increasing_buckets(processor: &str, buckets: &[f64]) -> Result<(), String> {
     for (index, pair) in buckets.windows(2).enumerate() {

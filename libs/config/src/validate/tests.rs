@@ -185,6 +185,40 @@ fn rules_of_components_have_their_texts() {
 }
 
 #[test]
+fn text_names_its_key() {
+    for (text, expected) in [
+        (
+            "storage: {trace: {backend: s4}}",
+            "unknown backend s4: expecting local, s3, gcs or azure (storage.trace.backend)",
+        ),
+        (
+            "compactor: {compaction: {compaction_window: 0}}",
+            "compaction window can't be 0 (compactor.compaction.compaction_window)",
+        ),
+        (
+            "overrides: {defaults: {ingestion: {rate_strategy: Global}}}",
+            "ingestion.rate_strategy \"Global\" is not known: expecting local or global \
+             (overrides.defaults.ingestion.rate_strategy)",
+        ),
+        // Once is enough.
+        (
+            "http_api_prefix: '?'",
+            "http_api_prefix: \"?\" may only have letters, digits, and / - . _ ~",
+        ),
+    ] {
+        assert_eq!(error(text), expected);
+    }
+}
+
+#[test]
+fn rate_strategy_may_be_left_empty() {
+    for strategy in ["''", "local", "global"] {
+        let text = format!("overrides: {{defaults: {{ingestion: {{rate_strategy: {strategy}}}}}}}");
+        assert_eq!(validate(&from_yaml(&text).unwrap()), Ok(()), "{strategy}");
+    }
+}
+
+#[test]
 fn dedicated_columns_have_limits() {
     let columns_of = |version: &str, text: &str| {
         let text =

@@ -154,11 +154,12 @@ impl Sender {
                 _ => return,
             };
         }
-        self.metrics.sent.with([tenant.as_str()]).inc();
+        let sent = self.metrics.sent.with([tenant.as_str()]);
         let failed = self.metrics.failed.with([tenant.as_str()]);
         let forwarder = &self.settings.name;
         match self.client.export(tenant.as_str(), &request).await {
             Ok(()) => {
+                sent.inc();
                 if self.is_failing.swap(false, Ordering::Relaxed) {
                     log_limited!(info, forwarder, "forwarding works again");
                 }

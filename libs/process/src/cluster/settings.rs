@@ -9,7 +9,10 @@ use std::{
 
 use tactus_config::{
     Config, GoDuration,
-    sections::{memberlist::Memberlist, ring::Ring},
+    sections::{
+        memberlist::Memberlist,
+        ring::{Lifecycler, Ring},
+    },
     target::services_of,
 };
 use tactus_ring::{
@@ -231,16 +234,28 @@ fn own_ip(config: &Config, gossips: bool) -> IpAddr {
     if !gossips {
         return IpAddr::from([127, 0, 0, 1]);
     }
-    let detect = |_| detect_address(&lifecycler.interface_names, lifecycler.enable_inet6);
-    lifecycler.address.parse().unwrap_or_else(detect)
+    if let Ok(address) = lifecycler.address.parse() {
+        return address;
+    }
+    let names_interfaces = lifecycler.interface_names != Lifecycler::default().interface_names;
+    match bound_ip(&config.memberlist).filter(|_| !names_interfaces) {
+        Some(bound) => bound,
+        None => detect_address(&lifecycler.interface_names, lifecycler.enable_inet6),
+    }
 }
 
-/// The address by which others reach the gossip of this process, which may be another than that of its other ports.
-/// Errors: it is no address.
+/// The address that the gossip of this process listens on, if that is one and not all.
+fn bound_ip(memberlist: &Memberlist) -> Option<IpAddr> {
+    let bound: IpAddr = memberlist.bind_addr.first()?.parse().ok()?;
+    (!bound.is_unspecified()).then_some(bound)
+}
+
+/// The address by which others reach the gossip of this process, which may be another than that of its other ports:
+/// nobody reaches it at an address that it does not listen on. Errors: it is no address.
 fn gossip_ip(memberlist: &Memberlist, own: IpAddr) -> Result<IpAddr, Error> {
     let advertised = &memberlist.advertise_addr;
     if advertised.is_empty() {
-        return Ok(own);
+        return Ok(bound_ip(memberlist).unwrap_or(own));
     }
     let invalid = |error| Error::Setup(format!("memberlist.advertise_addr: {advertised}: {error}"));
     advertised.parse().map_err(invalid)
@@ -352,6 +367,27 @@ mod tests {
         assert_eq!(advertised, ("203.0.113.7".to_owned(), Some(7946)));
         assert_eq!(plan.membership.description.grpc_address, "127.0.0.5:9095");
         assert_eq!(*plan.ingesters.1.address, *"127.0.0.5:9095");
+    }
+
+    #[test]
+    fn address_that_gossip_listens_on_is_advertised() {
+        let advertised = |lifecycler: &str, bind_addr: &str| {
+            let config = tactus_config::from_yaml(&format!(
+                "target: ingester\nmemberlist: {{bind_addr: [{bind_addr}]}}\n\
+                 ingester: {{lifecycler: {{{lifecycler} ring: {{kvstore: {{store: memberlist}}}}}}}}",
+            ));
+            let plan = plan(&config.unwrap()).unwrap();
+            let gossip = plan.membership.gossip.unwrap().advertise_ip.to_string();
+            (gossip, plan.ingesters.1.address.to_string())
+        };
+        let both = |gossip: &str, ring: &str| (gossip.to_owned(), ring.to_owned());
+        assert_eq!(advertised("", "127.0.0.7"), both("127.0.0.7", "127.0.0.7:9095"));
+        // What names the address of the ring says nothing on that of gossip.
+        let address = "address: 127.0.0.5,";
+        assert_eq!(advertised(address, "127.0.0.7"), both("127.0.0.7", "127.0.0.5:9095"));
+        for every in ["", "0.0.0.0", "'::'"] {
+            assert_eq!(advertised(address, every), both("127.0.0.5", "127.0.0.5:9095"), "{every}");
+        }
     }
 
     #[test]

@@ -443,7 +443,8 @@ async fn failed_query_ends_its_stream_with_the_status() {
     let (_, status) = read(blocks.streaming.search(tonic::Request::new(request)).await).await;
     assert_eq!(status.code(), tonic::Code::InvalidArgument);
     assert!(status.message().starts_with("Invalid request /api/search?q="), "{status}");
-    let settings = Settings { api_timeout: Duration::from_millis(1), ..Settings::default() };
+    let mut settings = Settings::default();
+    settings.search.timeout = Duration::from_millis(1).into();
     let slow = Blocks::new(settings).await;
     slow.api.recent.calls.hang(true);
     let (_, status) = read(slow.streaming.search(tonic::Request::new(search("{}"))).await).await;

@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::error::Error as StdError;
 use std::hash::{BuildHasher, RandomState};
-use std::io;
+use std::io::{self, Cursor};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,18 +13,19 @@ use bytes::Bytes;
 use hyper::service::Service;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, Chain, Join};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
 use super::activity::{Activity, Expired, WatchedService};
 use super::lenient::LenientReads;
 use super::linger::ReceivedBody;
+use super::proxy::{self, Beginning};
 use super::socket::Socket;
 use super::watched::WatchedStream;
 use super::windows::Window;
 use super::wrong_protocol::{Advised, Mistake, Port, begins_in_clear};
-use super::{ConnectionInfo, Leaving, ListenerSettings, Protocols, proxy};
+use super::{ConnectionInfo, Leaving, ListenerSettings, Protocols};
 
 /// Why a connection is cut for others.
 const BACKLOG: &str = "it holds more than others that wait for memory";
@@ -158,23 +159,26 @@ impl Connections {
         mut stream: TcpStream,
         mut client: SocketAddr,
     ) -> io::Result<(Box<dyn Connection>, Socket, ConnectionInfo, Option<Mistake>)> {
-        if self.settings.proxy_protocol
-            && let Some(address) = proxy::read_header(&mut stream).await?
-        {
-            client = address;
+        let mut read = Vec::new();
+        if self.settings.proxy_protocol {
+            match proxy::read_header(&mut stream).await? {
+                Beginning::Header(address) => client = address.unwrap_or(client),
+                Beginning::Direct(begun) => read = begun,
+            }
         }
         let in_clear =
             ConnectionInfo { client, is_encrypted: false, has_verified_certificate: false };
         let Some(tls) = &self.settings.tls else {
             let socket = Socket::new(stream);
-            return Ok((Box::new(socket.clone()), socket, in_clear, None));
+            return Ok((Box::new(replayed(read, &socket)), socket, in_clear, None));
         };
-        let is_mistake = begins_in_clear(&stream).await?;
+        let is_mistake = begins_in_clear(&read, &stream).await?;
         let socket = Socket::new(stream);
+        let stream = replayed(read, &socket);
         if is_mistake {
-            return Ok((Box::new(socket.clone()), socket, in_clear, Some(Mistake::Clear)));
+            return Ok((Box::new(stream), socket, in_clear, Some(Mistake::Clear)));
         }
-        let stream = tls.accept(socket.clone()).await?;
+        let stream = tls.accept(stream).await?;
         let has_verified_certificate = tls.is_verified(&stream);
         let info = ConnectionInfo { client, is_encrypted: true, has_verified_certificate };
         Ok((Box::new(stream), socket, info, None))
@@ -185,6 +189,11 @@ impl Connections {
         let part = (self.random.hash_one(client) % 201) as u32;
         age / 1000 * (900 + part)
     }
+}
+
+/// The stream of a socket from which these bytes were read already.
+fn replayed(read: Vec<u8>, socket: &Socket) -> Join<Chain<Cursor<Vec<u8>>, Socket>, Socket> {
+    tokio::io::join(Cursor::new(read).chain(socket.clone()), socket.clone())
 }
 
 async fn sleep_or_forever(duration: Option<Duration>) {

@@ -1,6 +1,7 @@
 //! The PROXY header of load balancers, versions 1 and 2: the address of the real client.
 //!
-//! Read byte by byte as far as the header goes, so that nothing behind it is consumed.
+//! Read as far as the header goes, so that nothing behind it is consumed. Processes of a cluster and probes come without
+//! a balancer: what was read of a connection without a header is given back.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -16,21 +17,49 @@ const MAX_LINE: usize = 107;
 /// Longest addresses and extensions of version 2 that we read.
 const MAX_BINARY: usize = 4096;
 
-/// Reads the header. `None`: it names no address, as for a balancer's own health checks.
+/// First bytes of version 1. Its shortest header is longer than the signature of version 2.
+const WORD: [u8; 6] = *b"PROXY ";
+
+/// What a connection begins with.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Beginning {
+    /// A header. `None`: it names no address, as for a balancer's own health checks.
+    Header(Option<SocketAddr>),
+    /// No header: the client came by itself. These bytes of it were read.
+    Direct(Vec<u8>),
+}
+
+/// Reads the header if there is one.
 ///
-/// Errors: the header is missing or malformed.
-pub(super) async fn read_header(
+/// Errors: the header is malformed.
+pub(super) async fn read_header(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Beginning> {
+    let mut start = [0; SIGNATURE.len()];
+    let mut count = 0;
+    while count < start.len() && may_be_header(&start[..count]) {
+        match stream.read(&mut start[count..]).await? {
+            0 => break,
+            more => count += more,
+        }
+    }
+    if start == SIGNATURE {
+        return read_binary(stream).await.map(Beginning::Header);
+    }
+    if count == start.len() && start.starts_with(&WORD) {
+        return read_line(start.to_vec(), stream).await.map(Beginning::Header);
+    }
+    Ok(Beginning::Direct(start[..count].to_vec()))
+}
+
+/// Whether a header of either version can begin with these bytes.
+fn may_be_header(start: &[u8]) -> bool {
+    let goes_on = |known: &[u8]| start.starts_with(known) || known.starts_with(start);
+    goes_on(&SIGNATURE) || goes_on(&WORD)
+}
+
+async fn read_line(
+    mut line: Vec<u8>,
     stream: &mut (impl AsyncRead + Unpin),
 ) -> io::Result<Option<SocketAddr>> {
-    let mut start = [0; 12];
-    stream.read_exact(&mut start).await?;
-    if start == SIGNATURE {
-        return read_binary(stream).await;
-    }
-    if !start.starts_with(b"PROXY ") {
-        return Err(invalid("no PROXY header"));
-    }
-    let mut line = start.to_vec();
     while !line.ends_with(b"\r\n") {
         if line.len() >= MAX_LINE {
             return Err(invalid("the PROXY header is too long"));
@@ -93,22 +122,28 @@ fn invalid(text: &str) -> io::Error {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::AsyncWriteExt;
+
     use super::*;
 
-    async fn read(bytes: &[u8]) -> (io::Result<Option<SocketAddr>>, usize) {
+    async fn read(bytes: &[u8]) -> (io::Result<Beginning>, usize) {
         let mut rest = bytes;
         let found = read_header(&mut rest).await;
         (found, rest.len())
+    }
+
+    fn of_client(address: &str) -> Beginning {
+        Beginning::Header(Some(address.parse().unwrap()))
     }
 
     #[tokio::test]
     async fn header_of_both_versions_gives_the_client_and_leaves_the_rest() {
         let one = b"PROXY TCP4 192.0.2.1 198.51.100.1 56324 443\r\nGET /";
         let (found, rest) = read(one).await;
-        assert_eq!((found.unwrap(), rest), (Some("192.0.2.1:56324".parse().unwrap()), 5));
+        assert_eq!((found.unwrap(), rest), (of_client("192.0.2.1:56324"), 5));
         let six = b"PROXY TCP6 2001:db8::1 ::1 1 2\r\n";
-        assert_eq!(read(six).await.0.unwrap(), Some("[2001:db8::1]:1".parse().unwrap()));
-        assert_eq!(read(b"PROXY UNKNOWN\r\nX").await.0.unwrap(), None);
+        assert_eq!(read(six).await.0.unwrap(), of_client("[2001:db8::1]:1"));
+        assert_eq!(read(b"PROXY UNKNOWN\r\nX").await.0.unwrap(), Beginning::Header(None));
 
         let mut two = SIGNATURE.to_vec();
         two.extend([0x21, 0x11, 0, 15, 192, 0, 2, 1, 198, 51, 100, 1, 0xdc, 0x04, 1, 187]);
@@ -116,10 +151,38 @@ mod tests {
         two.extend([4, 0, 0]);
         two.extend(b"GET /");
         let (found, rest) = read(&two).await;
-        assert_eq!((found.unwrap(), rest), (Some("192.0.2.1:56324".parse().unwrap()), 5));
+        assert_eq!((found.unwrap(), rest), (of_client("192.0.2.1:56324"), 5));
         let mut local = SIGNATURE.to_vec();
         local.extend([0x20, 0, 0, 0]);
-        assert_eq!(read(&local).await.0.unwrap(), None);
+        assert_eq!(read(&local).await.0.unwrap(), Beginning::Header(None));
+    }
+
+    #[tokio::test]
+    async fn connection_without_a_header_is_direct_and_loses_no_byte() {
+        for bytes in [
+            b"GET / HTTP/1.1\r\n\r\n".as_slice(),
+            b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+            b"POST /v1/traces HTTP/1.1\r\n",
+            b"\r\n\r\nGET / HTTP/1.1\r\n",
+            b"\x16\x03\x01\x02\0",
+            b"PROX",
+            b"PROXY",
+            b"",
+        ] {
+            let (found, rest) = read(bytes).await;
+            let Beginning::Direct(begun) = found.unwrap() else { panic!("{bytes:?}") };
+            assert_eq!([begun.as_slice(), &bytes[bytes.len() - rest..]].concat(), bytes);
+        }
+    }
+
+    #[tokio::test]
+    async fn header_that_comes_in_pieces_is_waited_for() {
+        let (mut client, mut server) = tokio::io::duplex(1);
+        let sent = async {
+            client.write_all(b"PROXY TCP4 192.0.2.1 198.51.100.1 1 2\r\n").await.unwrap();
+        };
+        let (found, ()) = tokio::join!(read_header(&mut server), sent);
+        assert_eq!(found.unwrap(), of_client("192.0.2.1:1"));
     }
 
     #[tokio::test]
@@ -130,12 +193,10 @@ mod tests {
         long.extend([0x21, 0x21, 0xff, 0xff]);
         let endless = [b"PROXY TCP4 ".as_slice(), &[b'1'; 200]].concat();
         for bytes in [
-            b"GET / HTTP/1.1\r\n\r\n".as_slice(),
-            b"PROXY TCP4 1.2.3.4\r\n",
+            b"PROXY TCP4 1.2.3.4\r\n".as_slice(),
             b"PROXY TCP4 ::1 ::1 1 2\r\n",
             b"PROXY TCP4 1.2.3.4 1.2.3.4 99999 2\r\n",
             b"PROXY \xff\xff\xff\xff\xff\xff\r\n",
-            b"PROX",
             &short,
             &long,
             &endless,

@@ -150,6 +150,28 @@ async fn connections_outlive_a_renewal_of_the_certificate() {
 }
 
 #[tokio::test]
+async fn header_of_a_balancer_comes_before_the_handshake_or_not_at_all() {
+    let authority = Authority::new();
+    let settings =
+        ListenerSettings { proxy_protocol: true, ..authority.listener(ClientAuth::None) };
+    let port = port(settings).await;
+    let tls = authority.client("http/1.1", false);
+    for header in [b"".as_slice(), b"PROXY TCP4 192.0.2.1 192.0.2.2 1234 443\r\n"] {
+        let mut stream = TcpStream::connect(port.local_addr()).await.unwrap();
+        stream.write_all(header).await.unwrap();
+        let mut stream = tls.connect("localhost", stream).await.unwrap();
+        stream.write_all(b"GET / HTTP/1.0\r\n\r\n").await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.ends_with("HTTP/1.0 true false"), "{answer}");
+    }
+    let url = format!("http://{}/", port.local_addr());
+    let (status, _, body) = read(client().request(get(&url)).await.unwrap()).await;
+    assert_eq!(status, 400);
+    assert!(body.starts_with("this port speaks TLS"), "{body}");
+}
+
+#[tokio::test]
 async fn client_that_does_not_finish_the_handshake_is_cut() {
     let authority = Authority::new();
     let settings = ListenerSettings {

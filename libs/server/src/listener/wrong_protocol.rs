@@ -169,8 +169,12 @@ fn is_grpc<B>(request: &Request<B>) -> bool {
     after_grpc(request).is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
 }
 
-/// Whether a connection begins with a request of HTTP in clear. Waits for its first byte and leaves it where it is.
-pub(super) async fn begins_in_clear(stream: &TcpStream) -> io::Result<bool> {
+/// Whether a connection, of which these bytes were read, begins with a request of HTTP in clear. Waits for its first byte
+/// and leaves it where it is.
+pub(super) async fn begins_in_clear(read: &[u8], stream: &TcpStream) -> io::Result<bool> {
+    if let Some(first) = read.first() {
+        return Ok(first.is_ascii_uppercase());
+    }
     let mut first = [0];
     let count = stream.peek(&mut first).await?;
     Ok(count > 0 && first[0].is_ascii_uppercase())

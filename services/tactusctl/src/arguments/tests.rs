@@ -1,3 +1,5 @@
+use tactus_storage::meta::{ColumnScope, DedicatedColumn};
+
 use super::*;
 
 #[test]
@@ -22,6 +24,7 @@ fn columns_are_read_with_their_types() {
     assert_eq!(found[1], DedicatedColumn::int(ColumnScope::Resource, "n"));
     assert!(found[2].is_blob() && found[2].scope == ColumnScope::Event);
     assert_eq!(columns(""), Ok(Columns(Vec::new())));
+    assert!(columns("foo").unwrap_err().contains("span.db.statement"));
     for text in ["name", "link.x", "span.x:double", "span.x,span.x", "span."] {
         assert!(columns(text).is_err(), "{text}");
     }
@@ -33,6 +36,21 @@ fn times_become_unix_seconds() {
     assert_eq!(unix_seconds("2023-11-14T23:13:20.9+01:00").unwrap(), "1700000000");
     for text in ["", "x", "-5", "1969-12-31T00:00:00Z"] {
         assert!(unix_seconds(text).is_err(), "{text}");
+    }
+}
+
+#[test]
+fn mistake_is_answered_with_the_form_that_is_expected() {
+    for (line, form) in [
+        ("block t xyz", "expecting the UUID of a block"),
+        ("rewrite t xyz", "expecting the UUID of a block"),
+        ("query t {} --start yesterday", "expecting RFC 3339, such as 2023-"),
+        ("query t {} --end 1969-12-31T00:00:00Z", "expecting a time from 1970"),
+        ("convert t 11111111-1111-4111-8111-111111111111 --columns foo", "span.rows:int"),
+    ] {
+        let words = ["tactusctl"].into_iter().chain(line.split(' '));
+        let error = definition().try_get_matches_from(words).unwrap_err().to_string();
+        assert!(error.contains(form), "{line}: {error}");
     }
 }
 
@@ -70,6 +88,8 @@ fn wrong_arguments_are_wrong_usage() {
         "tactusctl --path a -c b tenants",
         "tactusctl query t {} --since 1h --start 5",
         "tactusctl verify --parallel 0",
+        "tactusctl api metrics {} --limit 1",
+        "tactusctl api search {} --step 1m",
     ] {
         let error = definition().try_get_matches_from(line.split(' ')).unwrap_err();
         assert_eq!(error.exit_code(), 2, "{line}");

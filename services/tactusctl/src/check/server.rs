@@ -9,6 +9,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use parking_lot::Mutex;
 use prost::Message as _;
 use tactus_operator_files::Reloaded;
+use tactus_proto::google::rpc::Status as RpcStatus;
 use tactus_proto::otlp::trace_service_client::TraceServiceClient;
 use tactus_proto::otlp::{ExportTraceServiceRequest, ExportTraceServiceResponse};
 use tactus_server::tenancy::TENANT_HEADER;
@@ -244,6 +245,7 @@ impl HttpClient {
     ) -> Result<(StatusCode, Bytes), Failure> {
         let mut response =
             request.headers(self.credentials.headers(tenant)).send().await.map_err(failed)?;
+        let is_protobuf = is_protobuf(response.headers());
         let mut body = BytesMut::new();
         while let Some(chunk) = response.chunk().await.map_err(failed)? {
             if body.len() + chunk.len() > MAX_ANSWER_BYTES {
@@ -257,14 +259,25 @@ impl HttpClient {
         if status.is_success() || status == StatusCode::NOT_FOUND {
             return Ok((status, body));
         }
-        let text = String::from_utf8_lossy(&body[..body.len().min(MAX_ERROR_BYTES)]);
-        let text = format!("{status}: {}", text.trim());
+        let text = format!("{status}: {}", reason(body, is_protobuf));
         // 429 is a refusal, and 408 is a failure.
         Err(match status.is_client_error() && status != StatusCode::REQUEST_TIMEOUT {
             true => Failure::Refused(text),
             false => Failure::Failed(text),
         })
     }
+}
+
+fn is_protobuf(headers: &HeaderMap) -> bool {
+    let kind = headers.get(http::header::CONTENT_TYPE);
+    kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/x-protobuf"))
+}
+
+/// What an answer says of its failure. OTLP wants it in the encoding of the request.
+fn reason(body: Bytes, is_protobuf: bool) -> String {
+    let status = if is_protobuf { RpcStatus::decode(body.clone()).ok() } else { None };
+    let text = status.map_or(body, |status| Bytes::from(status.message));
+    String::from_utf8_lossy(&text[..text.len().min(MAX_ERROR_BYTES)]).trim().to_owned()
 }
 
 fn failed(error: reqwest::Error) -> Failure {
@@ -371,6 +384,16 @@ mod tests {
     fn address_of_traces_may_be_given_in_full() {
         assert_eq!(base("http://tempo:4318/v1/traces/"), "http://tempo:4318");
         assert_eq!(base("http://tempo:4318/prefix/"), "http://tempo:4318/prefix");
+    }
+
+    #[test]
+    fn reason_of_a_refused_push_is_text() {
+        let status = RpcStatus { code: 8, message: "too many spans".into(), ..Default::default() };
+        assert_eq!(reason(status.encode_to_vec().into(), true), "too many spans");
+        assert_eq!(reason(" no tenant\n".into(), false), "no tenant");
+        // A proxy before the server does not look at what it says of its answer.
+        assert_eq!(reason("Bad Gateway".into(), true), "Bad Gateway");
+        assert_eq!(reason("x".repeat(900).into(), false).len(), MAX_ERROR_BYTES);
     }
 
     #[test]

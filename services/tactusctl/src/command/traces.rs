@@ -8,7 +8,7 @@ use tactus_model::TraceId;
 use tactus_storage::{BlockMeta, Bucket};
 
 use crate::answers::{self, Search};
-use crate::arguments::{self, Api, TraceQl};
+use crate::arguments::{self, Api, Interval, Most, TraceQl};
 use crate::bucket::{self, Blocks};
 use crate::client::{Answer, Client};
 use crate::error::{Error, Result};
@@ -48,8 +48,8 @@ pub(super) async fn query(
         let query =
             &TraceQl { text: command.query.text.clone(), ..whole_range(&command.query, blocks) };
         match form {
-            Form::Metrics => metrics_path(query, command.explain),
-            _ => search_path(query, command.explain),
+            Form::Metrics => metrics_path(query, &command.interval, command.explain),
+            _ => search_path(query, &command.most, command.explain),
         }
     };
     let answer = ask(bucket, &command.tenant, path).await?;
@@ -60,8 +60,12 @@ pub(super) async fn query(
 pub(super) async fn api(command: Api, output: &Output) -> Result<()> {
     let (server, path, form) = match &command {
         Api::Trace { server, trace_id } => (server, trace_path(parse_id(trace_id)?), Form::Trace),
-        Api::Search { server, query } => (server, search_path(query, false), Form::Search),
-        Api::Metrics { server, query } => (server, metrics_path(query, false), Form::Metrics),
+        Api::Search { server, query, most } => {
+            (server, search_path(query, most, false), Form::Search)
+        }
+        Api::Metrics { server, query, interval } => {
+            (server, metrics_path(query, interval, false), Form::Metrics)
+        }
     };
     let client = Client::new(server)?;
     let spinner = progress::spinner("waiting for the server");
@@ -90,14 +94,7 @@ fn whole_range(query: &TraceQl, blocks: &Blocks) -> TraceQl {
         start = start.or_else(|| Some(first.to_string()));
         end = end.or_else(|| Some(last.to_string()));
     }
-    TraceQl {
-        text: String::new(),
-        since: query.since.clone(),
-        start,
-        end,
-        limit: query.limit,
-        step: query.step.clone(),
-    }
+    TraceQl { text: String::new(), since: query.since.clone(), start, end }
 }
 
 /// The request for a trace.
@@ -106,21 +103,21 @@ fn trace_path(id: TraceId) -> String {
 }
 
 /// The request for a search.
-fn search_path(query: &TraceQl, explain: bool) -> String {
+fn search_path(query: &TraceQl, most: &Most, explain: bool) -> String {
     let mut parameters = range(query, explain);
     if query.start.is_some() && query.end.is_none() {
         // A search wants both.
         parameters
             .append_pair("end", &(tactus_clock::unix_nanos() / 1_000_000_000 + 1).to_string());
     }
-    parameters.append_pair("limit", &query.limit.to_string());
+    parameters.append_pair("limit", &most.limit.to_string());
     format!("/api/search?{}", parameters.finish())
 }
 
 /// The request for the series of a metrics query.
-fn metrics_path(query: &TraceQl, explain: bool) -> String {
+fn metrics_path(query: &TraceQl, interval: &Interval, explain: bool) -> String {
     let mut parameters = range(query, explain);
-    if let Some(step) = &query.step {
+    if let Some(step) = &interval.step {
         parameters.append_pair("step", step);
     }
     format!("/api/metrics/query_range?{}", parameters.finish())

@@ -25,7 +25,8 @@ fn fraction_of_an_integer_is_cut_off_with_a_warning() {
 fn refused_file_tells_its_warnings_too() {
     let text = "storage: {trace: {backend: local, local: {path: /x}, wal: {path: /y}}}";
     let Error::Invalid { reason, warnings } = refused(text, "-target=querier") else { panic!() };
-    assert_eq!(reason, "frontend worker address not specified");
+    let key = "querier.frontend_worker.frontend_address";
+    assert_eq!(reason, format!("frontend worker address not specified ({key})"));
     assert!(warnings.iter().any(|warning| warning.starts_with("Local backend")), "{warnings:?}");
 }
 
