@@ -11,6 +11,7 @@ import requests
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from harness import dialects, jaeger, otlp
+from harness.clients import at_once
 from harness.honest import Honest
 from harness.streaming import StreamingClient
 from harness.waiting import eventually
@@ -19,6 +20,7 @@ HOSTILE = {"X-Scope-OrgID": "hostile"}
 MOST_SECONDS_AFTER_THE_CLIENT = 5.0
 RUNNING = "tactus_ingester_queries_running"
 SECONDS_OF_AN_ATTACK = 30
+MOST_SECONDS_BESIDE_A_CROWD = 5.0
 
 # Each of its matches takes a step for nearly each of its states and byte of a text.
 SLOW_PATTERN = "(?:[ab]*a[ab]{700})c"
@@ -284,6 +286,39 @@ def test_search_of_another_tenant_takes_less_than_a_second_while_any_attack_runs
     push_deep_trace(server, 50_000)
     honest = attack_one(server, names, SECONDS_OF_AN_ATTACK, rate=5000, threads_each=4 if len(names) == 1 else 1)
     assert honest.p99 <= 1.0, honest.figures()
+
+
+@pytest.mark.parametrize("tenants, queries, blocks", [(1, 4, 20), (2, 1, 20), (8, 2, 5), (12, 10, 0)], ids=[
+    "one tenant", "two tenants", "eight tenants", "twelve tenants, live data"])
+def test_search_of_another_tenant_waits_for_no_query_of_tenants_whose_queries_take_long(servers, tenants, queries, blocks):
+    """They ask until time is over, each for more jobs than may run, and always for something else."""
+    server = start(servers, compactor={"compaction": {"compaction_cycle": "1h"}})
+    crowd = [{"X-Scope-OrgID": f"crowd-{number}"} for number in range(tenants)]
+    chosen = random.Random(1)
+    for _ in range(blocks or 3):
+        for tenant in crowd:
+            push(server, tenant, *(
+                otlp.span(attributes={"a": "".join(chosen.choices("ab", k=2000))}) for _ in range(200)))
+        if blocks:
+            server.flush()
+    clients = tenants * queries
+    with Honest(server, rate=500) as honest:
+        over = time.monotonic() + 15
+
+        def ask(number):
+            tenant = crowd[number % tenants]
+            while time.monotonic() < over:
+                try:
+                    search(server, tenant, f'{{ .a =~ "{SLOW_PATTERN}{number}" }}', timeout=15)
+                except requests.RequestException:
+                    # The client leaves.
+                    pass
+                number += clients
+
+        at_once(ask, clients, clients)
+    print(f"{tenants} tenants: {honest.figures()}, at most {max(honest.seconds):.2f} s")
+    honest.lost_nothing()
+    assert max(honest.seconds) < MOST_SECONDS_BESIDE_A_CROWD, honest.figures()
 
 
 def test_groups_of_each_span_of_a_trace_in_two_blocks_are_merged_at_once(servers):

@@ -78,16 +78,11 @@ impl Drop for Waiting {
 }
 
 impl Pool {
-    /// For this many jobs of a tenant at a time, of several half as many more, and threads that work and bytes that they
-    /// hold at a time.
+    /// For this many jobs of a tenant at a time, of all tenants three times as many, and threads that work and bytes that
+    /// they hold at a time.
     pub(crate) fn new(max_concurrent_jobs: usize, threads: usize, max_bytes: u64) -> Self {
-        let slots = Slots::new(SlotLimits {
-            per_tenant: max_concurrent_jobs,
-            total: max_concurrent_jobs.saturating_add((max_concurrent_jobs / 2).max(1)),
-            waiting_per_tenant: WAITING_PER_TENANT,
-        });
         Self {
-            slots,
+            slots: Slots::new(SlotLimits::of_jobs(max_concurrent_jobs, WAITING_PER_TENANT)),
             gate: Arc::new(Gate::new(threads, max_bytes)),
             threads: Threads::default(),
             memory: QueryMemory::unbounded(),

@@ -8,7 +8,8 @@ use tactus_work::{Gate, Line, Over, Run, SlotLimits, Slots, Stop, memory::QueryM
 use tokio::runtime::Handle;
 use tonic::Status;
 
-/// How many tenants can have their full number of queries running. Most of these wait for their turn.
+/// As many tenants could have their full number of queries running. Half of them can; of what is left, others take less.
+/// Most of these queries wait for their turn.
 const TENANTS_AT_WORK: usize = 8;
 /// Most waiting queries of a tenant. Query-frontends allow fewer.
 const WAITING_PER_TENANT: usize = 10_000;

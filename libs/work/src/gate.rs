@@ -1,5 +1,6 @@
 //! Limits how many threads all jobs together use, and how much memory.
 
+mod held_bytes;
 mod task;
 mod wait_queue;
 
@@ -11,12 +12,17 @@ use foldhash::fast::FixedState;
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
 
+use held_bytes::HeldBytes;
 use task::{Once, run_from};
 pub use task::{Run, Task};
 use wait_queue::WaitQueue;
 
 /// For each thread, work that asks for help may be in the queue this many times before what has ended is removed.
 const HELPERS_PER_THREAD: usize = 4;
+
+/// Threads that help at a time, most of which wait for storage. Tokio has 512 threads that may block: if all of them waited
+/// here for turns, no thread could start that has one.
+const MOST_HELPING: usize = 256;
 
 /// The place of a thread in the queue.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
@@ -61,26 +67,29 @@ pub struct Gate {
 #[derive(Default)]
 struct State {
     free_threads: usize,
-    held_bytes: u64,
+    held: HeldBytes,
     /// Threads that waited for storage and want to go on. They still hold memory.
     returning: VecDeque<Arc<Waiter>>,
     waiting: WaitQueue,
     helpers: VecDeque<Weak<dyn Task>>,
     /// With this many, work that has ended is removed.
     most_helpers: usize,
+    /// Threads that help, whether they work or wait.
+    helping: usize,
 }
 
 impl std::fmt::Debug for State {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("State")
             .field("free_threads", &self.free_threads)
-            .field("held_bytes", &self.held_bytes)
+            .field("held", &self.held)
             .finish_non_exhaustive()
     }
 }
 
 #[derive(Default)]
 struct Waiter {
+    tenant: u64,
     bytes: u64,
     /// True if the thread holds memory that others may be waiting for.
     holds: bool,
@@ -96,6 +105,8 @@ pub struct Turn {
     gate: Arc<Gate>,
     line: Line,
     bytes: u64,
+    /// The thread helps.
+    helps: bool,
 }
 
 impl Gate {
@@ -103,7 +114,8 @@ impl Gate {
     pub fn new(threads: usize, max_bytes: u64) -> Self {
         let threads = threads.max(1);
         let most_helpers = HELPERS_PER_THREAD * threads;
-        let state = State { free_threads: threads, most_helpers, ..State::default() };
+        let held = HeldBytes::new(max_bytes);
+        let state = State { free_threads: threads, held, most_helpers, ..State::default() };
         Self { threads, max_bytes, state: Mutex::new(state) }
     }
 
@@ -207,56 +219,65 @@ impl Gate {
                 state.free_threads -= 1;
                 waiter.admit();
             } else if let Some(next) = state.waiting.next() {
-                let next = if self.fits(state.held_bytes, next.bytes) {
-                    state.waiting.take_next()
+                let (fits, is_left) =
+                    (state.held.admits(next.tenant, next.bytes), state.held.has(next.bytes));
+                let State { waiting, held, .. } = &mut *state;
+                let next = if fits {
+                    waiting.take_next()
                 } else {
                     // The first thread in the queue needs memory. It is given back only if threads that hold some can
-                    // go on.
-                    state.waiting.take_first_that_holds()
+                    // go on. Tenants that hold nothing go first if what is left is for them.
+                    waiting.take_first(|waiter| {
+                        waiter.holds || is_left && held.admits(waiter.tenant, waiter.bytes)
+                    })
                 };
                 let Some(waiter) = next else { break };
                 state.free_threads -= 1;
-                state.held_bytes += waiter.bytes;
+                state.held.take(waiter.tenant, waiter.bytes);
                 match &waiter.task {
-                    Some(task) => tasks.push(task.clone()),
+                    Some((line, task)) => tasks.push((*line, Arc::clone(task), false)),
                     None => waiter.admit(),
                 }
             } else if let Some(task) = state.next_helper() {
                 state.free_threads -= 1;
-                tasks.push((Line::default(), task));
+                tasks.push((Line::default(), task, true));
             } else {
                 break;
             }
         }
         drop(state);
-        for (line, task) in tasks {
-            let turn = Turn { gate: Arc::clone(self), line, bytes: 0 };
+        for (line, task, helps) in tasks {
+            let turn = Turn { gate: Arc::clone(self), line, bytes: 0, helps };
             let run = Arc::clone(&task);
             task.spawn(Box::new(move || run_from(run, turn)));
         }
     }
-
-    /// [`Turn::renew`] has already refused requests that exceed the total.
-    fn fits(&self, held: u64, more: u64) -> bool {
-        held.saturating_add(more) <= self.max_bytes
-    }
 }
 
 impl State {
-    /// Takes the next task, if a task is next.
-    fn take_task(&mut self) -> Option<(Line, Arc<dyn Task>)> {
+    /// Takes the next task, if a task is next. Also, whether it helps.
+    fn take_task(&mut self) -> Option<(Line, Arc<dyn Task>, bool)> {
         if !self.returning.is_empty() {
             return None;
         }
         match self.waiting.next() {
-            Some(Waiter { task: Some(_), .. }) => self.waiting.take_next()?.task.clone(),
+            Some(Waiter { task: Some(_), .. }) => {
+                let (line, task) = self.waiting.take_next()?.task.clone()?;
+                Some((line, task, false))
+            }
             Some(_) => None,
-            None => Some((Line::default(), self.next_helper()?)),
+            None => Some((Line::default(), self.next_helper()?, true)),
         }
     }
 
     fn next_helper(&mut self) -> Option<Arc<dyn Task>> {
-        std::iter::from_fn(|| self.helpers.pop_front()).find_map(|helper| helper.upgrade())
+        if self.helping >= MOST_HELPING {
+            return None;
+        }
+        let mut helpers = std::iter::from_fn(|| self.helpers.pop_front());
+        let helper = helpers.find_map(|helper| helper.upgrade())?;
+        self.helping += 1;
+        Some(helper)
     }
 
     /// True if a thread waits that is not of this query, or that comes back from storage.
@@ -265,7 +286,7 @@ impl State {
     }
 
     fn line_up(&mut self, line: Line, waiter: Waiter) -> Arc<Waiter> {
-        let waiter = Arc::new(waiter);
+        let waiter = Arc::new(Waiter { tenant: line.tenant, ..waiter });
         self.waiting.push(line, Arc::clone(&waiter));
         waiter
     }
@@ -296,10 +317,10 @@ impl Turn {
             return Err(TooManyBytes { needed: bytes, limit: self.gate.max_bytes });
         }
         let mut state = self.gate.state.lock();
-        state.held_bytes -= self.bytes;
-        self.bytes = 0;
-        if !state.is_wanted_by_others(self.line) && self.gate.fits(state.held_bytes, bytes) {
-            state.held_bytes += bytes;
+        let tenant = self.line.tenant;
+        state.held.give_back(tenant, std::mem::take(&mut self.bytes));
+        if !state.is_wanted_by_others(self.line) && state.held.admits(tenant, bytes) {
+            state.held.take(tenant, bytes);
         } else {
             let waiter = state.line_up(self.line, Waiter { bytes, ..Waiter::default() });
             state.free_threads += 1;
@@ -314,7 +335,7 @@ impl Turn {
     pub fn release_bytes(&mut self) {
         if self.bytes > 0 {
             let mut state = self.gate.state.lock();
-            state.held_bytes -= std::mem::take(&mut self.bytes);
+            state.held.give_back(self.line.tenant, std::mem::take(&mut self.bytes));
             self.gate.admit(state);
         }
     }
@@ -322,18 +343,20 @@ impl Turn {
     /// Passes the turn on to the next task, if a task is next. Otherwise it is given back.
     fn for_next_task(mut self) -> Option<(Arc<dyn Task>, Self)> {
         let mut state = self.gate.state.lock();
-        state.held_bytes -= std::mem::take(&mut self.bytes);
+        state.held.give_back(self.line.tenant, std::mem::take(&mut self.bytes));
+        state.helping -= usize::from(std::mem::take(&mut self.helps));
         let next = state.take_task();
         // Others may have waited for the memory.
         self.gate.admit(state);
-        let (line, task) = next?;
-        self.line = line;
+        let (line, task, helps) = next?;
+        (self.line, self.helps) = (line, helps);
         Some((task, self))
     }
 
-    /// Moves the thread to the line of its query.
+    /// Moves the thread, which holds no memory yet, to the line of its query.
     #[must_use]
     pub fn in_line(mut self, line: Line) -> Self {
+        debug_assert_eq!(self.bytes, 0);
         self.line = line;
         self
     }
@@ -343,7 +366,8 @@ impl Drop for Turn {
     fn drop(&mut self) {
         let mut state = self.gate.state.lock();
         state.free_threads += 1;
-        state.held_bytes -= self.bytes;
+        state.held.give_back(self.line.tenant, self.bytes);
+        state.helping -= usize::from(self.helps);
         self.gate.admit(state);
     }
 }

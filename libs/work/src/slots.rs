@@ -6,16 +6,40 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
+/// Of the places that are free, a tenant has at most one of this many once half of all are taken.
+const PART_OF_FREE: usize = 8;
+
 /// Bounds of [`Slots`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SlotLimits {
     /// Running queries of a tenant; at least one.
     pub per_tenant: usize,
-    /// Running queries of all tenants together; at least `per_tenant`. If it is larger, the first query of another
-    /// tenant can always run.
+    /// Running queries of all tenants together; at least `per_tenant`.
     pub total: usize,
     /// Waiting queries of a tenant. Any more are refused.
     pub waiting_per_tenant: usize,
+}
+
+impl SlotLimits {
+    /// For jobs, of which a tenant alone runs `slots` at a time. A query-frontend and its queriers count alike.
+    pub fn of_jobs(slots: usize, waiting_per_tenant: usize) -> Self {
+        Self { per_tenant: slots, total: slots.saturating_mul(3), waiting_per_tenant }
+    }
+
+    /// True if a tenant that runs `own` of the `running` queries may run one more.
+    ///
+    /// The first half of the places is for whoever comes first. Queries may run for long and are not interrupted, so of the
+    /// other half a tenant gets few: it takes many tenants to leave no place for another one. A query more costs some
+    /// memory and a thread that mostly waits, for the threads that work are shared by [`Gate`](crate::Gate).
+    pub fn admits(&self, own: usize, running: usize) -> bool {
+        let free = self.total.saturating_sub(running);
+        let most = if running < self.per_tenant.max(self.total / 2) {
+            self.per_tenant
+        } else {
+            self.per_tenant.min((free / PART_OF_FREE).max(1))
+        };
+        free > 0 && own < most
+    }
 }
 
 /// Why a query was not admitted.
@@ -134,7 +158,8 @@ impl Shared {
             !line.is_empty()
         });
         let has_room = |state: &State, tenant: &u64| {
-            state.running.get(tenant).is_none_or(|&count| count < self.limits.per_tenant)
+            let own = state.running.get(tenant).copied().unwrap_or(0);
+            self.limits.admits(own, state.total)
         };
         let place = state.lines.iter().position(|(tenant, _)| has_room(&state, tenant))?;
         let (tenant, mut line) = state.lines.remove(place)?;
@@ -183,6 +208,39 @@ mod tests {
 
     fn enter(slots: &Slots, tenant: u64) -> Option<Slot> {
         poll(pin!(slots.enter(tenant)))?.ok()
+    }
+
+    /// As many as there are at once.
+    fn enter_all(slots: &Slots, tenant: u64) -> Vec<Slot> {
+        std::iter::from_fn(|| enter(slots, tenant)).take(1_000).collect()
+    }
+
+    #[test]
+    fn few_tenants_leave_places_to_many_others() {
+        let slots = Slots::new(SlotLimits::of_jobs(20, 1_000));
+        let mut held: Vec<_> = (0..100).map(|tenant| enter_all(&slots, tenant)).collect();
+        let counts: Vec<_> = held.iter().map(Vec::len).collect();
+        assert_eq!(counts[..10], [20, 10, 3, 3, 2, 2, 2, 2, 1, 1]);
+        assert_eq!(counts.iter().filter(|count| **count > 0).count(), 24);
+        assert_eq!(slots.running(), 60);
+        // A tenant that runs some waits for one that runs none, though it came first.
+        let mut more = Box::pin(slots.enter(0));
+        let mut first = Box::pin(slots.enter(200));
+        assert!(poll(more.as_mut()).is_none() && poll(first.as_mut()).is_none());
+        held[1].pop();
+        assert!(poll(more.as_mut()).is_none() && poll(first.as_mut()).is_some());
+    }
+
+    #[test]
+    fn places_of_the_first_half_are_for_whoever_comes_first() {
+        for (per_tenant, total, second) in [(8, 64, 8), (20, 60, 10), (1, 3, 1), (1, 2, 1)] {
+            let slots = slots(per_tenant, total);
+            let held = enter_all(&slots, 1);
+            assert_eq!(held.len(), per_tenant, "of {total}");
+            assert_eq!(enter_all(&slots, 2).len(), second, "of {total}");
+            drop(held);
+            assert_eq!(enter_all(&slots, 1).len(), per_tenant, "all of {total} are free again");
+        }
     }
 
     #[test]

@@ -56,6 +56,30 @@ async fn slow_job_times_out_and_a_panic_is_an_error() {
 }
 
 #[tokio::test]
+async fn tenants_whose_jobs_take_long_leave_a_place_to_another() {
+    let pool = pool(2);
+    let run_until_dropped = |tenant| {
+        let options = JobOptions { line: Line { tenant, query: tenant }, ..LONG };
+        pool.run(options, |job| {
+            // Without a turn, as a job that lets others go first.
+            job.shared().pause(|| {
+                while !job.shared().is_cancelled() {
+                    std::thread::yield_now();
+                }
+            });
+            Ok(())
+        })
+    };
+    let long = futures_util::future::join_all([1, 2, 1, 2, 1, 2].map(run_until_dropped));
+    let other = JobOptions { line: Line { tenant: 3, query: 3 }, ..LONG };
+    tokio::select! {
+        biased;
+        _ = long => panic!("they do not end by themselves"),
+        done = pool.run(other, |_| Ok(7)) => assert_eq!(done.unwrap(), 7),
+    }
+}
+
+#[tokio::test]
 async fn end_waits_for_the_threads_and_takes_no_more_jobs() {
     let pool = pool(1);
     let left = Arc::new(AtomicBool::new(false));

@@ -36,8 +36,9 @@ const MAX_BACKOFF: Duration = Duration::from_secs(1);
 /// A frontend that is silent for this long is gone. It sends a ping every 2 seconds.
 const SILENCE: Duration = Duration::from_secs(10);
 
-/// Messages of a frontend that wait for their answers to be sent, besides two for each slot: a frontend that gives more and
-/// takes no answers is not read any more, until it counts as silent.
+/// Messages of a frontend that wait for their answers to be sent, for each slot and besides: a frontend that gives more and
+/// takes no answers is not read any more, until it counts as silent. For each slot it may give three jobs.
+const PLACES_PER_SLOT: usize = 4;
 const MORE_PLACES: usize = 64;
 /// More slots have no more places.
 const MAX_SLOTS: usize = 1 << 20;
@@ -141,7 +142,7 @@ impl<'s> Conversation<'s> {
 
     fn say_hello(&mut self, slots: usize) {
         let placed = slots.min(MAX_SLOTS);
-        self.places.add_permits(2 * placed.saturating_sub(self.most_slots));
+        self.places.add_permits(PLACES_PER_SLOT * placed.saturating_sub(self.most_slots));
         self.most_slots = self.most_slots.max(placed);
         let client = &self.shared.section.frontend_worker.grpc_client_config;
         self.send(ToFrontend::Hello(WorkerHello {

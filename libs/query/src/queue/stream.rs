@@ -51,9 +51,9 @@ const MAX_SLOTS: usize = 10_000;
 /// The longest name of a querier. It stands in the log, and in the errors of its jobs.
 const MAX_NAME_BYTES: usize = 1 << 10;
 
-/// Messages that may wait for a querier: a job and its cancellation for each slot, a hello, and the pings of the time after
-/// which a silent querier is gone. A querier that leaves more unread is disconnected.
-pub(super) const MAX_UNREAD: usize = 2 * MAX_SLOTS + 8;
+/// Messages that may wait for a querier: three jobs and their cancellations for each slot, a hello, and the pings of the
+/// time after which a silent querier is gone. A querier that leaves more unread is disconnected.
+pub(super) const MAX_UNREAD: usize = 6 * MAX_SLOTS + 8;
 
 /// The service that queriers call.
 #[derive(Clone)]

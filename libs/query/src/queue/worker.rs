@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tactus_work::SlotLimits;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -23,7 +24,7 @@ const TRY_EVERY: Duration = Duration::from_secs(1);
 pub(super) struct Worker {
     /// The querier's name, the same for all of its streams.
     pub(super) name: Arc<str>,
-    /// The number of jobs that run at a time.
+    /// The number of jobs of a tenant that run at a time, if it is alone.
     pub(super) slots: usize,
     pub(super) leaving: bool,
     pub(super) route: Route,
@@ -76,13 +77,18 @@ impl Worker {
         !self.leaving && self.running.len() < self.slots.div_ceil(2)
     }
 
-    /// The tenant with the most jobs leaves some places to others, because its jobs may take long.
+    /// True if there is room for a tenant that runs nothing here.
     pub(super) fn has_room(&self) -> bool {
-        !self.leaving && self.running.len() < self.slots.saturating_add(self.slots / 2)
+        self.admits(0)
     }
 
     pub(super) fn has_room_for(&self, tenant: &str) -> bool {
-        self.has_room() && self.running_of.get(tenant).is_none_or(|&jobs| jobs < self.slots)
+        self.admits(self.running_of.get(tenant).copied().unwrap_or(0))
+    }
+
+    /// Tenants leave places to others, because their jobs may take long.
+    fn admits(&self, own: usize) -> bool {
+        !self.leaving && SlotLimits::of_jobs(self.slots, 0).admits(own, self.running.len())
     }
 
     /// True if it gets no jobs, but copies of some, as long as there are others.

@@ -14,7 +14,7 @@ impl Gate {
         let waiter = state.line_up(line, Waiter::default());
         self.admit(state);
         waiter.wait();
-        Turn { gate: Arc::clone(self), line, bytes: 0 }
+        Turn { gate: Arc::clone(self), line, bytes: 0, helps: false }
     }
 }
 
@@ -36,7 +36,8 @@ fn line(tenant: u64, query: u64) -> Line {
 fn is_idle(gate: &Gate) -> bool {
     let state = gate.state.lock();
     let nobody_waits = state.returning.is_empty() && state.waiting.len() == 0;
-    state.free_threads == gate.threads && state.held_bytes == 0 && nobody_waits
+    let nobody_works = state.free_threads == gate.threads && state.helping == 0;
+    nobody_works && state.held.is_empty() && nobody_waits
 }
 
 #[test]
@@ -206,6 +207,30 @@ fn helpers_get_what_nobody_waits_for() {
 }
 
 #[test]
+fn helpers_are_bounded_and_the_next_one_starts_when_one_ends() {
+    let gate = gate(2 * MOST_HELPING, 0);
+    let helper = Arc::new(Helper::default());
+    for _ in 0..MOST_HELPING + 2 {
+        let weak: Weak<Helper> = Arc::downgrade(&helper);
+        gate.ask_for_help(weak);
+    }
+    let run = {
+        let mut runs = helper.0.lock();
+        assert_eq!(runs.len(), MOST_HELPING);
+        runs.pop().unwrap()
+    };
+    // A thread that has ended its work takes the next without starting another one.
+    run();
+    assert_eq!(gate.state.lock().helpers.len(), 0);
+    // Those that wait for a turn get one nevertheless.
+    drop(gate.enter(line(1, 1)));
+    let runs = std::mem::take(&mut *helper.0.lock());
+    assert_eq!(runs.len(), MOST_HELPING - 1);
+    drop(runs);
+    assert!(is_idle(&gate));
+}
+
+#[test]
 fn work_that_ends_before_a_thread_is_free_does_not_pile_up() {
     let gate = gate(2, 0);
     let _busy = [gate.enter(line(1, 1)), gate.enter(line(1, 1))];
@@ -284,6 +309,32 @@ fn thread_goes_on_before_others_of_its_query() {
         turn.renew(5).unwrap();
         assert!(order.lock().contains(&2));
         drop(turn);
+    });
+    assert!(is_idle(&gate));
+}
+
+#[test]
+fn some_memory_is_left_for_a_tenant_that_holds_none() {
+    let gate = gate(4, 80);
+    let holding = [(line(1, 1), 40), (line(2, 2), 30)].map(|(of, bytes)| {
+        let mut turn = gate.enter(of);
+        turn.renew(bytes).unwrap();
+        turn
+    });
+    let got_more = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        let more = scope.spawn(|| {
+            let mut turn = gate.enter(line(1, 1));
+            turn.renew(10).unwrap();
+            got_more.store(1, Ordering::SeqCst);
+        });
+        wait_for_line(&gate, 1);
+        let mut newcomer = gate.enter(line(3, 3));
+        newcomer.renew(10).unwrap();
+        assert_eq!(got_more.load(Ordering::SeqCst), 0);
+        drop(newcomer);
+        drop(holding);
+        more.join().unwrap();
     });
     assert!(is_idle(&gate));
 }

@@ -36,16 +36,15 @@ impl WaitQueue {
         self.take(0, 0, 0)
     }
 
-    /// Takes the first thread that holds memory.
-    pub(super) fn take_first_that_holds(&mut self) -> Option<Arc<Waiter>> {
-        let places = self.0.iter().enumerate().flat_map(|(tenant, (_, queries))| {
-            let of_query = move |(query, (_, waiters)): (usize, &OfQuery)| {
-                let place = waiters.iter().position(|waiter| waiter.holds)?;
-                Some((tenant, query, place))
-            };
-            queries.iter().enumerate().filter_map(of_query)
+    /// Takes the first thread that may go on.
+    pub(super) fn take_first(&mut self, may: impl Fn(&Waiter) -> bool) -> Option<Arc<Waiter>> {
+        let lines = self.0.iter().enumerate().flat_map(|(tenant, (_, queries))| {
+            queries.iter().enumerate().map(move |(query, (_, waiters))| (tenant, query, waiters))
         });
-        let (tenant, query, place) = { places }.next()?;
+        let (tenant, query, place) = { lines }.find_map(|(tenant, query, waiters)| {
+            let place = waiters.iter().position(|waiter| may(waiter))?;
+            Some((tenant, query, place))
+        })?;
         self.take(tenant, query, place)
     }
 
