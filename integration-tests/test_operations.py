@@ -1,8 +1,11 @@
 """What an operator looks at: readiness, metrics, status pages, logs, the stop."""
+import fcntl
 import json
+import os
 import re
 import signal
 import socket
+import subprocess
 import threading
 import time
 
@@ -11,6 +14,7 @@ import pytest
 import requests
 
 from harness import otlp
+from harness.program import end_with_parent
 from harness.waiting import eventually
 
 
@@ -168,6 +172,28 @@ def test_stop_is_graceful_and_exits_zero(servers, number):
     server.process.send_signal(number)
     assert server.process.wait(60) == 0
     assert "panicked" not in server.logs()
+
+
+def test_reader_of_the_log_that_hangs_stops_nothing(servers):
+    server = servers.new(config={"server": {"log_level": "debug"}})
+    reader, writer = os.pipe()
+    fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
+    server.process = subprocess.Popen(
+        server.command(), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=writer, cwd=server.directory,
+        env=server.env, preexec_fn=end_with_parent)
+    os.close(writer)
+    try:
+        eventually(lambda: server.session.get(server.url + "/ready", timeout=5).status_code == 200, "ready")
+        # Each has a line; the pipe is full long before.
+        for _ in range(200):
+            assert server.get("/api/search", q="{}", timeout=10).status_code == 200
+        otlp.push_trace(server)
+        server.flush()
+        assert server.metric("tactus_log_lines_dropped_total") == 0, "they wait for the reader"
+        assert server.stop(30) == 0
+        assert os.read(reader, 1 << 20).startswith(b"level=")
+    finally:
+        os.close(reader)
 
 
 def test_ready_means_that_every_port_listens_and_signals_are_heeded(servers):

@@ -4,7 +4,7 @@ use std::{process::ExitCode, time::Duration};
 
 use tactus_config::Loaded;
 use tactus_server::operational::ServiceState;
-use tactus_telemetry::{error_text, metrics::Registry, self_tracing};
+use tactus_telemetry::{error_text, flush_log, metrics::Registry, self_tracing};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -85,7 +85,9 @@ pub fn main(program: Program) -> ExitCode {
             }
         };
     }
-    match start(&loaded, program) {
+    let ended = start(&loaded, program);
+    flush_log();
+    match ended {
         Ok(code) => code,
         Err(error) => {
             tell(format!("tactus cannot start: {}", error_text(&error)));
@@ -228,6 +230,7 @@ impl Signals {
         tokio::spawn(async move {
             let number = self.next().await;
             tracing::warn!("second signal: not waiting for flushes");
+            flush_log();
             std::process::exit(KILLED_BY_SIGNAL + number.as_raw_value());
         });
     }

@@ -18,8 +18,8 @@ pub mod self_tracing;
 mod shown;
 
 pub use logging::{
-    LogFormat, LogLevel, LoggingError, init_logging, init_logging_and_tracing, log_level,
-    set_log_level,
+    LogFormat, LogLevel, LoggingError, flush_log, init_logging, init_logging_and_tracing,
+    log_level, set_log_level,
 };
 pub use shown::error_text;
 

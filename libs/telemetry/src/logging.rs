@@ -1,4 +1,4 @@
-//! Log lines on stderr, in logfmt or JSON.
+//! Log lines on stderr, in logfmt or JSON. A thread of its own writes them, so that a reader that hangs stops nobody else.
 //!
 //! Keys come in the order `level`, `ts`, `caller`, `msg`, then the fields of the event, then those of
 //! the spans around it, innermost first. A key is written once; the inner one wins.
@@ -6,10 +6,12 @@
 mod format;
 mod layer;
 mod limit;
+mod panics;
+mod queue;
 
-use std::io::Write;
 use std::str::FromStr;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
 
 use tracing::level_filters::LevelFilter;
 use tracing::subscriber::set_global_default;
@@ -24,6 +26,10 @@ pub use limit::RateLimit;
 use crate::self_tracing::TraceLayer;
 
 use layer::LineLayer;
+use queue::STDERR;
+
+/// The end of the process waits this long for whoever reads stderr.
+const LAST_WAIT: Duration = Duration::from_secs(1);
 
 /// How a log line is spelled.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -93,6 +99,9 @@ pub enum LoggingError {
     /// This process logs already.
     #[error("logging is already initialized")]
     AlreadyInitialized,
+    /// The system gives no thread to write the lines.
+    #[error("start a thread for log lines: {0}")]
+    NoThread(String),
 }
 
 impl FromStr for LogLevel {
@@ -131,7 +140,11 @@ impl From<LogLevel> for LevelFilter {
 ///
 /// Events of other crates than ours are written from info on even when `level` is debug: HTTP/2
 /// alone would drown the rest. Each of their call sites writes at most 10 lines every 10 seconds.
-/// Errors: `AlreadyInitialized` on the second call.
+///
+/// Whoever logs does not wait for the reader of stderr: a line that finds no room in a queue of 1 MiB is dropped and
+/// counted in `tactus_log_lines_dropped_total`. Call [`flush_log`] before the process ends, or writes to stderr itself.
+///
+/// Errors: `AlreadyInitialized` on the second call; `NoThread`.
 pub fn init_logging(format: LogFormat, level: LogLevel) -> Result<(), LoggingError> {
     init_logging_and_tracing(format, level, None)
 }
@@ -142,11 +155,8 @@ pub fn init_logging_and_tracing(
     level: LogLevel,
     tracing: Option<TraceLayer>,
 ) -> Result<(), LoggingError> {
-    // One write a line keeps lines of several threads apart. If stderr is gone nobody can be told.
-    let write = |line: &str| {
-        let _ = std::io::stderr().lock().write_all(line.as_bytes());
-    };
-    let layer = LineLayer::new(format, write).with_filter(filter(log_level));
+    let layer = LineLayer::new(format, |line: &str| STDERR.push(line));
+    let layer = layer.with_filter(filter(log_level));
     let subscriber = Registry::default().with(layer);
     let done = match tracing {
         Some(tracing) => set_global_default(subscriber.with(tracing.with_filter(traced()))),
@@ -154,7 +164,14 @@ pub fn init_logging_and_tracing(
     };
     done.map_err(|_| LoggingError::AlreadyInitialized)?;
     set_log_level(level);
+    queue::start(format).map_err(|error| LoggingError::NoThread(error.to_string()))?;
+    panics::set_up();
     Ok(())
+}
+
+/// Waits until all lines logged so far are on stderr, or for a second if whoever reads it hangs.
+pub fn flush_log() {
+    STDERR.wait(LAST_WAIT);
 }
 
 fn is_ours(metadata: &Metadata<'_>) -> bool {

@@ -19,7 +19,7 @@ mod progress;
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use tactus_telemetry::error_text;
+use tactus_telemetry::{error_text, flush_log};
 
 use arguments::Arguments;
 use error::{Error, Result};
@@ -42,7 +42,9 @@ pub(crate) enum Outcome {
 }
 
 fn main() -> ExitCode {
-    match run(Arguments::of_process()) {
+    let outcome = run(Arguments::of_process());
+    flush_log();
+    match outcome {
         Ok(Outcome::Fine) => ExitCode::SUCCESS,
         Ok(Outcome::Damage) => ExitCode::from(EXIT_DAMAGE),
         Ok(Outcome::Refused) => ExitCode::from(EXIT_REFUSED),

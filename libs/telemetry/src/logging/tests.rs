@@ -188,4 +188,6 @@ fn second_initialization_is_refused() {
     assert_eq!(log_level(), LogLevel::Error);
     set_log_level(LogLevel::Debug);
     assert_eq!(log_level(), LogLevel::Debug);
+    info!("written by the thread for it");
+    assert!(STDERR.wait(Duration::from_secs(60)));
 }
