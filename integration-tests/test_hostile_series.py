@@ -1,12 +1,15 @@
 """Spans of which each makes series of its own, with the limits of a metrics generator as they are by default.
 
 As in test_hostile_tenants.py the process has a bound, and an honest tenant loses nothing."""
+import random
+
 import pytest
 import requests
 
 from harness import otlp
 from harness.generator import generator
 from harness.otlp import Span
+from harness.server import merge
 from harness.servers import Servers
 from harness.waiting import eventually
 from test_hostile_tenants import HOSTILE, bounded
@@ -50,6 +53,27 @@ def test_names_that_are_all_different(server):
     push(server, late, *(otlp.span(name=f"mine-{number}") for number in range(20)))
     page = lambda: requests.get(server.url + "/metrics/generated", headers=late, timeout=60).text
     eventually(lambda: all(f'span_name="mine-{number}"' in page() for number in range(20)), "the series of another tenant", 60)
+
+
+def test_names_of_symbols_of_which_none_resembles_another(tmp_path):
+    """Each would be a pattern of its own, of thirty parts."""
+    limits = {"span_name_sanitization": "enabled"}
+    servers = Servers(tmp_path)
+    try:
+        server = servers.start(config=merge({"multitenancy_enabled": True}, generator(tmp_path, limits=limits)))
+        chance = random.Random(7)
+        symbols = "!@#$&*()_+=[]{};:,.<>?|~^-"
+        with bounded(server):
+            for _ in range(60):
+                push(server, HOSTILE, *(otlp.span(name="".join(chance.choices(symbols, k=30))) for _ in range(1000)))
+            eventually(lambda: received(server) > 20_000, "spans are counted", 60)
+        # Patterns of a tenant that comes now are found.
+        late = {"X-Scope-OrgID": "late"}
+        push(server, late, *(otlp.span(name=f"GET /users/{number}") for number in range(100, 120)))
+        page = lambda: requests.get(server.url + "/metrics/generated", headers=late, timeout=60).text  # noqa: E731
+        eventually(lambda: 'span_name="GET /users/<_>"' in page(), "the pattern", 60)
+    finally:
+        servers.close()
 
 
 def test_calls_of_which_one_side_comes(server):

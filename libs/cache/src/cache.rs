@@ -12,7 +12,7 @@ use tokio::runtime::Handle;
 use crate::background::{Background, Write};
 use crate::frame::{self, Key};
 use crate::metrics::{Kind, Method, Metrics};
-use crate::store::{Error, Store, positive};
+use crate::store::{Error, MAX_VALUE_BYTES, Store, positive};
 
 /// Keys that are asked for in one call.
 const MAX_KEYS: usize = 100;
@@ -27,13 +27,14 @@ struct Inner {
     store: Arc<dyn Store>,
     background: Background,
     metrics: Arc<Metrics>,
-    /// Longer frames are not stored; 0 is no limit.
+    /// Longer frames are not stored.
     max_item_bytes: usize,
 }
 
 tactus_telemetry::debug_of!(it: Cache { name = it.inner.metrics.name() });
 
 impl Cache {
+    /// `max_item_bytes`: of a frame; 0 is as much as may be.
     pub(crate) fn new(
         store: Arc<dyn Store>,
         background: &BackgroundCache,
@@ -44,6 +45,10 @@ impl Cache {
         let writers = positive(background.writeback_goroutines);
         let buffer = positive(background.writeback_buffer);
         let background = Background::start(writers, buffer, &store, &metrics, runtime);
+        let max_item_bytes = match max_item_bytes {
+            0 => MAX_VALUE_BYTES,
+            asked => asked.min(MAX_VALUE_BYTES),
+        };
         Self { inner: Arc::new(Inner { store, background, metrics, max_item_bytes }) }
     }
 
@@ -103,7 +108,7 @@ impl Cache {
     pub fn put(&self, key: &Key, value: &[u8]) {
         let inner = &*self.inner;
         let bytes = frame::framed_bytes(value.len());
-        if inner.max_item_bytes > 0 && bytes > inner.max_item_bytes {
+        if bytes > inner.max_item_bytes {
             inner.metrics.skipped.inc();
             return;
         }

@@ -21,6 +21,7 @@ mod memcached;
 mod metrics;
 mod redis;
 mod store;
+mod transit;
 
 pub use cache::Cache;
 pub use caches::Caches;

@@ -27,6 +27,10 @@ pub(crate) fn call_timeout(setting: GoDuration) -> Duration {
     setting.non_zero().unwrap_or(Duration::from_millis(100))
 }
 
+/// Larger values are neither stored nor read. Parts of blocks and answers have a few MiB at most; a server that sends more
+/// does not send what we stored.
+pub(crate) const MAX_VALUE_BYTES: usize = 16 << 20;
+
 /// A number of the configuration that must not be negative.
 pub(crate) fn positive(number: i64) -> usize {
     usize::try_from(number).unwrap_or(0)
@@ -65,6 +69,9 @@ pub enum Error {
     /// No answer in time.
     #[error("no answer in time")]
     TimedOut,
+    /// More values are on their way from all servers than there may be.
+    #[error("too many bytes of values at a time")]
+    Crowded,
     /// The server sent something that its protocol does not allow.
     #[error("unexpected answer: {0}")]
     Protocol(String),

@@ -110,9 +110,9 @@ impl Registry {
         self.sets.value_bytes
     }
 
-    /// Reports the memory of series and label sets.
+    /// Reports the memory of series, label sets and patterns of span names.
     fn note_memory(&mut self) {
-        self.memory.set(self.sets.bytes + self.series_bytes);
+        self.memory.set(self.sets.bytes + self.series_bytes + self.drain.bytes());
     }
 
     /// When this number changes, all handles from before are invalid.
@@ -146,6 +146,7 @@ impl Registry {
         self.trace_id_label = valid_trace_id_label(&settings.trace_id_label);
         if settings.span_names != self.settings.span_names {
             self.drain = Drain::default();
+            self.note_memory();
         }
         if settings.max_cardinality_per_label != self.settings.max_cardinality_per_label {
             self.label_limits.reset(windows(&settings), now_ms);
@@ -271,6 +272,7 @@ impl Registry {
         self.sets.demand.rotate();
         self.label_limits.rotate();
         self.drain.prune(oldest);
+        self.note_memory();
     }
 
     fn drop_series(&mut self, id: MetricId, gone: impl Fn(&Series) -> bool) {

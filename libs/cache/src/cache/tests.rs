@@ -124,8 +124,16 @@ async fn writes_beyond_the_queue_are_dropped_and_counted() {
     while bench.store.written.load(Ordering::Relaxed) < 2 {
         bench.store.wrote.notified().await;
     }
-    bench.cache.put(&key(1), &vec![0; 65 << 20]);
-    assert_eq!(bench.sample(&dropped), 9.0, "more bytes than may wait");
+}
+
+#[tokio::test]
+async fn writes_of_more_bytes_than_may_wait_are_dropped() {
+    let bench = bench(Double::default(), BackgroundCache::default(), 0);
+    let value = vec![0; 15 << 20];
+    (0..5).for_each(|number| bench.cache.put(&key(number), &value));
+    let dropped = format!("tempo_cache_dropped_background_writes_total{NAME}");
+    // The writer did not run yet.
+    assert_eq!(bench.sample(&dropped), 1.0);
 }
 
 #[tokio::test]
@@ -137,4 +145,14 @@ async fn value_over_the_item_size_is_skipped() {
     bench.cache.put(&key(1), b"12345678");
     bench.store.wrote.notified().await;
     assert_eq!(bench.sample(&skipped), 1.0);
+}
+
+#[tokio::test]
+async fn value_larger_than_any_that_is_read_is_skipped_whatever_the_item_size() {
+    for max_item_bytes in [0, usize::MAX] {
+        let bench = bench(Double::default(), BackgroundCache::default(), max_item_bytes);
+        bench.cache.put(&key(1), &vec![0; MAX_VALUE_BYTES]);
+        let skipped = format!("tempo_memcache_client_set_skip_total{NAME}");
+        assert_eq!(bench.sample(&skipped), 1.0);
+    }
 }

@@ -8,6 +8,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::protocol::{self, Item};
 use crate::store::{Error, Result};
+use crate::transit::Transit;
 
 /// Room in the buffer before a read.
 const READ_BYTES: usize = 16 << 10;
@@ -34,11 +35,13 @@ pub(super) enum Request<'r> {
 pub(super) struct Connection {
     stream: Box<dyn Stream>,
     buffer: BytesMut,
+    transit: &'static Transit,
 }
 
 impl Connection {
-    pub(super) fn new(stream: Box<dyn Stream>) -> Self {
-        Self { stream, buffer: BytesMut::new() }
+    /// `transit`: what the values of all connections may take until calls return them.
+    pub(super) fn new(stream: Box<dyn Stream>, transit: &'static Transit) -> Self {
+        Self { stream, buffer: BytesMut::new(), transit }
     }
 
     /// Makes a call. Returns the values of keys in their order, or nothing.
@@ -53,6 +56,7 @@ impl Connection {
 
     async fn get(&mut self, keys: &[&str]) -> Result<Vec<Option<Bytes>>> {
         self.send(&protocol::get_request(keys)).await?;
+        let mut share = self.transit.share();
         let mut found: HashMap<String, Bytes> = HashMap::new();
         loop {
             match protocol::next_item(&mut self.buffer)? {
@@ -63,7 +67,7 @@ impl Connection {
                     }
                     found.insert(key, value);
                 }
-                Err(missing) => self.receive(missing).await?,
+                Err(missing) => share.grow(self.receive(missing).await?)?,
             }
         }
         Ok(keys.iter().map(|key| found.get(*key).cloned()).collect())
@@ -101,12 +105,42 @@ impl Connection {
         Ok(())
     }
 
-    /// Reads once, perhaps less than the `missing` bytes.
-    async fn receive(&mut self, missing: usize) -> Result<()> {
+    /// Reads once, perhaps less than the `missing` bytes. Returns how many.
+    async fn receive(&mut self, missing: usize) -> Result<usize> {
         self.buffer.reserve(missing.clamp(READ_BYTES, MAX_READ_BYTES));
         match self.stream.read_buf(&mut self.buffer).await? {
             0 => Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
-            _ => Ok(()),
+            read => Ok(read),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A server's answer to whatever is asked.
+    async fn get(transit: &'static Transit, keys: &[&str], answer: &[u8]) -> Result<usize> {
+        let (ours, mut theirs) = tokio::io::duplex(1 << 20);
+        theirs.write_all(answer).await.unwrap();
+        let found = Connection::new(Box::new(ours), transit).run(&Request::Get(keys)).await?;
+        Ok(found.iter().flatten().map(Bytes::len).sum())
+    }
+
+    #[tokio::test]
+    async fn values_of_all_calls_are_bounded() {
+        static TRANSIT: Transit = Transit::new(100_000);
+        let value = |key: &str, bytes: usize| {
+            [format!("VALUE {key} 0 {bytes}\r\n").as_bytes(), &vec![0_u8; bytes], b"\r\n"].concat()
+        };
+        let fits = [value("a", 40_000), value("b", 40_000), b"END\r\n".to_vec()].concat();
+        let more = [value("a", 40_000), value("b", 70_000), b"END\r\n".to_vec()].concat();
+        for _ in 0..5 {
+            assert_eq!(get(&TRANSIT, &["a", "b"], &fits).await.unwrap(), 80_000);
+            assert!(matches!(get(&TRANSIT, &["a", "b"], &more).await, Err(Error::Crowded)));
+        }
+        let mut others = TRANSIT.share();
+        others.grow(50_000).unwrap();
+        assert!(matches!(get(&TRANSIT, &["a", "b"], &fits).await, Err(Error::Crowded)));
     }
 }

@@ -2,10 +2,7 @@
 
 use bytes::{Buf, Bytes, BytesMut};
 
-use crate::store::{Error, Result};
-
-/// Longer values cannot be ours, because no caller stores any.
-const MAX_VALUE_BYTES: usize = 256 << 20;
+use crate::store::{Error, MAX_VALUE_BYTES, Result};
 
 /// Longer lines are invalid: a key has at most 250 bytes, and an error is a sentence.
 const MAX_LINE_BYTES: usize = 2048;
@@ -51,6 +48,7 @@ pub(super) fn next_item(buffer: &mut BytesMut) -> Result<Result<Item, usize>> {
             let (Some(key), Some(length), None) = (key, length, words.next()) else {
                 return Err(unexpected(line));
             };
+            // It cannot be ours, because no caller stores any.
             if length > MAX_VALUE_BYTES {
                 return Err(unexpected(line));
             }
@@ -161,6 +159,7 @@ mod tests {
             b"VALUE a 0\r\n",
             b"VALUE a 0 -1\r\n",
             b"VALUE a 0 99999999999\r\n",
+            b"VALUE a 0 16777217\r\n",
             b"VALUE a 0 3 1\r\nabc\r\n",
             b"VALUE a 0 2\r\nabc\r\n",
             b"END\n",

@@ -14,6 +14,7 @@ use super::connection::{Connection, Request};
 use super::{Section, expiry};
 use crate::breaker::{Breaker, BreakerSettings};
 use crate::store::{Error, Result, call_timeout, positive};
+use crate::transit::IN_TRANSIT;
 
 /// How connections are made.
 pub(super) struct Connector {
@@ -44,10 +45,12 @@ impl Connector {
     async fn connect(&self, address: &str) -> Result<Connection> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
-        let Some(tls) = &self.tls else { return Ok(Connection::new(Box::new(stream))) };
+        let Some(tls) = &self.tls else {
+            return Ok(Connection::new(Box::new(stream), &IN_TRANSIT));
+        };
         let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
         let stream = tls.connect(host, stream).await?;
-        Ok(Connection::new(Box::new(stream)))
+        Ok(Connection::new(Box::new(stream), &IN_TRANSIT))
     }
 }
 
@@ -129,6 +132,8 @@ impl Server {
                     idle.push(connection);
                 }
             }
+            // Others may have sent them.
+            Err(Error::Crowded) => {}
             Err(error) => {
                 if self.breaker.failed(Instant::now()) {
                     let (server, error) = (&self.address, error_text(error));

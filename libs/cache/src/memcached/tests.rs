@@ -102,7 +102,7 @@ async fn serve(
                 return None;
             }
             Manner::Babbles => b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec(),
-            Manner::Announces => b"VALUE a 0 200000000\r\nabc".to_vec(),
+            Manner::Announces => b"VALUE a 0 10000000\r\nabc".to_vec(),
         };
         stream.write_all(&answer).await.ok()?;
         if manner == Manner::Leaves {

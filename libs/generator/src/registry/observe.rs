@@ -47,7 +47,9 @@ impl Registry {
         let mut adjusted = Adjusted::default();
         if self.settings.span_names != SpanNames::AsTheyAre {
             let name = labels.get("span_name").unwrap_or("");
-            let sanitized = self.drain.sanitized(name, now_ms);
+            let may_grow = !self.is_memory_full();
+            let sanitized = self.drain.sanitized(name, now_ms, may_grow);
+            self.note_memory();
             if self.drain.take_changed() {
                 self.epoch += 1;
             }

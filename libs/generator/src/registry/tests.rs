@@ -189,6 +189,33 @@ fn label_sets_beyond_the_memory_of_all_tenants_overflow_until_series_end() {
 }
 
 #[test]
+fn patterns_of_span_names_are_memory_and_grow_while_there_is_some() {
+    let memory = SeriesMemory::new(200_000);
+    let settings = Settings { span_names: SpanNames::Sanitized, ..Settings::default() };
+    let mut registry = Registry::new(settings, &memory, START_MS);
+    let mut labels = Labels::default();
+    let mut named = |registry: &mut Registry, name: &str| {
+        registry.start(&mut labels);
+        labels.set(&"span_name".into(), name);
+        registry.adjust(&mut labels, START_MS);
+        labels.get("span_name").unwrap().to_owned()
+    };
+    named(&mut registry, "GET /api/users/123");
+    for number in 0..900 {
+        let letter = |digit: u8| char::from(digit - b'0' + b'g');
+        let word: String = format!("{number}").bytes().map(letter).collect();
+        let name = format!("{word}.{word}");
+        assert_eq!(named(&mut registry, &name), name);
+    }
+    assert!((150_000..170_000).contains(&memory.used()), "{}", memory.used());
+    assert_eq!(named(&mut registry, "GET /api/users/456"), "GET /api/users/<_>");
+    registry.remove_stale(START_MS + 3_600_000);
+    assert!(memory.used() < 10_000, "{}", memory.used());
+    drop(registry);
+    assert_eq!(memory.used(), 0);
+}
+
+#[test]
 fn demand_goes_beyond_the_limit() {
     let settings = Settings { limit: 10, ..Settings::default() };
     let mut registry = registry_of(settings);
