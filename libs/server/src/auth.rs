@@ -4,8 +4,9 @@
 //! (basic) or a token (bearer). The services of a cluster send each other a shared token or a client certificate.
 //!
 //! Passwords are slow to check by design, so that a stolen file is of little use. So results of checks are remembered
-//! for a while, few checks run at a time, and an address that fails often has to wait. Tokens are long and random, so
-//! one fast hash and a look-up in a map are enough.
+//! while they are used, few checks run at a time, and an address that fails often has to wait. A password that was right
+//! before has a lane of its own, so that guesses from many addresses do not hold it up. Tokens are long and random, so one
+//! fast hash and a look-up in a map are enough.
 //!
 //! No error, log line or metric contains a secret or a part of one.
 
@@ -29,6 +30,7 @@ use crate::tenancy::{TENANT_HEADER, Tenancy, TenancyError};
 mod attempts;
 mod file;
 mod guard;
+mod known;
 mod refused;
 mod secret;
 
@@ -36,13 +38,14 @@ use attempts::Attempts;
 pub use file::{AuthError, Caller, Tenants};
 use file::{Users, Verified};
 pub use guard::{GrpcAccess, PUBLIC_GRPC, STANDARD_GRPC, guard, guard_grpc};
+use known::Known;
 pub use refused::Refused;
 pub use secret::{hash_password, hash_token, new_token};
 
 /// Longer header values are not looked at.
 const MAX_CREDENTIAL_BYTES: usize = 4096;
 
-/// Password checks that may wait for their turn. Each that runs takes memory, see `secret`.
+/// Password checks that may wait for their turn in a lane. Each that runs takes memory, see `secret`.
 const MAX_WAITING_CHECKS: usize = 64;
 
 /// Longest wait for the turn.
@@ -116,11 +119,30 @@ pub struct Authenticator {
     public_paths: Vec<String>,
     tenancy: Tenancy,
     attempts: Arc<Attempts>,
-    /// Password checks that run.
-    running: Arc<Semaphore>,
-    /// Password checks that run or wait.
-    waiting: Arc<Semaphore>,
+    known: Arc<Known>,
+    /// For passwords that nobody has shown yet.
+    guesses: Lane,
+    /// For those that were right before.
+    returning: Lane,
     metrics: Metrics,
+}
+
+/// Places for password checks.
+#[derive(Debug)]
+struct Lane {
+    /// Of those that run.
+    running: Arc<Semaphore>,
+    /// Of those that run or wait.
+    waiting: Arc<Semaphore>,
+}
+
+impl Lane {
+    fn new(running: usize) -> Self {
+        Self {
+            running: Arc::new(Semaphore::new(running.max(1))),
+            waiting: Arc::new(Semaphore::new(MAX_WAITING_CHECKS)),
+        }
+    }
 }
 
 tactus_telemetry::metrics! {
@@ -175,9 +197,10 @@ impl Authenticator {
             public_paths: settings.public_paths,
             tenancy: settings.tenancy.with_lists(),
             attempts: Arc::default(),
+            known: Arc::new(Known::new()?),
             // Half the machine, so that wrong passwords cannot take it all.
-            running: Arc::new(Semaphore::new((cores / 2).max(1))),
-            waiting: Arc::new(Semaphore::new(MAX_WAITING_CHECKS)),
+            guesses: Lane::new(cores / 2),
+            returning: Lane::new(cores / 4),
             metrics: Metrics::register(Registry::global()),
         }))
     }
@@ -293,21 +316,26 @@ impl Authenticator {
     }
 
     async fn check_password(&self, login: Login) -> Result<Verified, Refused> {
-        self.may_try(login.client)?;
-        let waits = Arc::clone(&self.waiting).try_acquire_owned().map_err(|_| Refused::Busy)?;
-        let turn = Arc::clone(&self.running).acquire_owned();
+        // No guess, so that guesses of others from its address do not count.
+        let was_right = self.known.was_right(&login.name, &login.password);
+        let may_try = || if was_right { Ok(()) } else { self.may_try(login.client) };
+        may_try()?;
+        let lane = if was_right { &self.returning } else { &self.guesses };
+        let waits = Arc::clone(&lane.waiting).try_acquire_owned().map_err(|_| Refused::Busy)?;
+        let turn = Arc::clone(&lane.running).acquire_owned();
         let turn = tokio::time::timeout(CHECK_WAIT, turn).await;
         let runs = turn.map_err(|_| Refused::Busy)?.map_err(|_| Refused::Busy)?;
         // Others may have been first: the same caller, or more guesses than are allowed.
         if let Some(caller) = login.users.verified(&login.header) {
             return Ok(Some(caller));
         }
-        self.may_try(login.client)?;
-        let attempts = Arc::clone(&self.attempts);
+        may_try()?;
+        let (attempts, known) = (Arc::clone(&self.attempts), Arc::clone(&self.known));
         // Runs to its end, and counts, even if the client does not wait for it.
         let check = move || {
             let Login { users, name, password, header, client } = login;
             let verified = users.check_password(&name, &password, &header);
+            known.note(&name, &password, verified.is_some());
             if verified.is_none() {
                 attempts.failed(client);
             }

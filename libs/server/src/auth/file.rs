@@ -32,7 +32,7 @@ const MAX_FILE_BYTES: u64 = 4 << 20;
 /// Shorter secrets between services could be guessed.
 const MIN_TOKEN_BYTES: usize = 16;
 
-/// A checked password is remembered for this long, or until the file changes.
+/// A checked password is remembered for this long since its last use, or until the file changes.
 const REMEMBERED: Duration = Duration::from_secs(300);
 
 /// Checked passwords remembered at a time.
@@ -125,7 +125,8 @@ pub(super) struct Users {
     /// Checked for names that do not exist, so that time does not tell which do.
     decoy: String,
     key: hmac::Key,
-    /// By keyed hash of the header: a dump of memory shows no passwords. Lives as long as the file.
+    /// The last use and the caller by keyed hash of the header: a dump of memory shows no passwords. Lives as long as the
+    /// file.
     remembered: Mutex<HashMap<[u8; 32], (Instant, Caller)>>,
 }
 
@@ -230,11 +231,20 @@ impl Users {
         self.tokens.get(&secret::digest(token.as_bytes()))
     }
 
-    /// The caller of a header whose password was checked a short time ago.
+    /// The caller of a header whose password was checked, and that was used a short time ago.
     pub(super) fn verified(&self, header: &[u8]) -> Option<Caller> {
-        let remembered = self.remembered.lock();
-        let (since, caller) = remembered.get(&self.keyed(header))?;
-        (since.elapsed() < REMEMBERED).then(|| caller.clone())
+        self.verified_at(header, Instant::now())
+    }
+
+    fn verified_at(&self, header: &[u8], now: Instant) -> Option<Caller> {
+        let keyed = self.keyed(header);
+        let mut remembered = self.remembered.lock();
+        let (used, caller) = remembered.get_mut(&keyed)?;
+        if now.saturating_duration_since(*used) >= REMEMBERED {
+            return None;
+        }
+        *used = now;
+        Some(caller.clone())
     }
 
     /// Slow: tens of milliseconds, whether the name exists or not. `header`: to remember it by.
@@ -248,7 +258,7 @@ impl Users {
         }
         let mut remembered = self.remembered.lock();
         if remembered.len() >= MAX_REMEMBERED {
-            remembered.retain(|_, (since, _)| since.elapsed() < REMEMBERED);
+            remembered.retain(|_, (used, _)| used.elapsed() < REMEMBERED);
             if remembered.len() >= MAX_REMEMBERED {
                 remembered.clear();
             }
@@ -336,4 +346,26 @@ fn read_text(key: &'static str, path: &Path) -> Result<String, AuthError> {
         std::fs::read_to_string(path)
     };
     read().map_err(|source| AuthError::Read { key, path: path.display().to_string(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn password_is_remembered_while_it_is_used() {
+        let mut users = Users::empty().unwrap();
+        let caller = Caller { name: "u".into(), tenants: Tenants::All, roles: BTreeSet::new() };
+        let hash = secret::hash_password("p").unwrap();
+        users.passwords.insert("u".to_owned(), (hash, caller.clone()));
+        let start = Instant::now();
+        assert_eq!(users.check_password("u", "p", b"header"), Some(caller.clone()));
+        let pause = REMEMBERED - Duration::from_secs(1);
+        for pauses in 1..5 {
+            let found = users.verified_at(b"header", start + pause * pauses);
+            assert_eq!(found, Some(caller.clone()), "{pauses}");
+        }
+        assert_eq!(users.verified_at(b"other", start), None);
+        assert_eq!(users.verified_at(b"header", start + pause * 4 + REMEMBERED), None);
+    }
 }

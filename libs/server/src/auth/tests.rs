@@ -245,6 +245,32 @@ async fn who_guesses_has_to_wait_and_who_is_known_does_not() {
 }
 
 #[tokio::test]
+async fn guesses_do_not_hold_up_a_password_that_was_right_before() {
+    let fixture = fixture(Tenancy::by_header(true));
+    let by = |name: &str, password: &str| headers(&[("authorization", &basic(name, password))]);
+    assert_eq!(decide(&fixture.auth, Access::Known, by("reader", PASSWORD)).await.0, 200);
+    // As many as may wait.
+    let _guesses = fixture.auth.guesses.waiting.acquire_many(MAX_WAITING_CHECKS as u32).await;
+    assert_eq!(decide(&fixture.auth, Access::Known, by("writer", PASSWORD)).await.0, 503);
+    // The same users in a file that has to be read again: nobody is remembered.
+    let file = fixture.directory.path().join("users.yaml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, format!("{text}# Changed.\n")).unwrap();
+    fixture.auth.users.get();
+    // An address that failed too often.
+    while fixture.auth.attempts.wait(None).is_none() {
+        fixture.auth.attempts.failed(None);
+    }
+    assert_eq!(decide(&fixture.auth, Access::Known, by("reader", "guess")).await.0, 429);
+    assert_eq!(decide(&fixture.auth, Access::Known, by("reader", PASSWORD)).await.0, 200);
+    // It is wrong from now on, which is noticed once. Then it is a guess.
+    let other = text.replace("name: reader", "name: someone");
+    std::fs::write(&file, other).unwrap();
+    assert_eq!(decide(&fixture.auth, Access::Known, by("reader", PASSWORD)).await.0, 401);
+    assert_eq!(decide(&fixture.auth, Access::Known, by("reader", PASSWORD)).await.0, 429);
+}
+
+#[tokio::test]
 async fn guarded_router_asks_and_public_paths_do_not() {
     let fixture = fixture(Tenancy::by_header(true));
     let auth = Some(&fixture.auth);
@@ -388,7 +414,8 @@ async fn guess_counts_even_if_its_client_does_not_wait() {
         let check = fixture.auth.check(Access::Read, &mut guess, None);
         // One poll: enough to begin.
         let _ = futures_util::poll!(std::pin::pin!(check));
-        let _ended = fixture.auth.waiting.acquire_many(MAX_WAITING_CHECKS as u32).await.unwrap();
+        let _ended =
+            fixture.auth.guesses.waiting.acquire_many(MAX_WAITING_CHECKS as u32).await.unwrap();
     }
     panic!("a hundred guesses were free");
 }
