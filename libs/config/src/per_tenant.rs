@@ -197,7 +197,6 @@ pub(crate) fn check(tenant: &str, limits: &Limits, config: &Config) -> Result<()
     } else {
         let columns = limits.storage.parquet_dedicated_columns.as_deref().unwrap_or_default();
         validate::dedicated_columns(&config.storage.trace.block.version, columns)
-            .and_then(|()| validate::rate_strategy(limits))
             .and_then(|()| validate::limits(limits))
     };
     result.map_err(failed)

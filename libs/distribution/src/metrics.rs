@@ -88,11 +88,11 @@ tactus_telemetry::metrics! {
         offered: CounterVec<2> = "tempo_distributor_queue_pushes_total", "Requests for a forwarder.", ["name", "tenant"];
         refused: CounterVec<2> = "tempo_distributor_queue_pushes_failures_total",
             "Requests for a forwarder that found its queue full.", ["name", "tenant"];
-        /// Requests that were sent, by tenant.
-        pub(crate) sent: CounterVec<1> = "tempo_distributor_forwarder_pushes_total", "Requests sent by forwarders.", ["tenant"];
+        /// Requests that were taken, by tenant.
+        pub(crate) sent: CounterVec<1> = "tempo_distributor_forwarder_pushes_total", "Requests of forwarders that an endpoint took.", ["tenant"];
         /// Those that were not taken.
         pub(crate) failed: CounterVec<1> = "tempo_distributor_forwarder_pushes_failures_total",
-            "Requests sent by forwarders that an endpoint did not take.", ["tenant"];
+            "Requests of forwarders that an endpoint did not take.", ["tenant"];
     }
 }
 

@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 /// route, because a host may have bridges of its own that nobody else reaches, then all other
 /// interfaces: of these a private IPv4 address is best, then IPv6, then a public IPv4 one. With
 /// `inet6` IPv6 goes before IPv4. Link-local and unspecified addresses never count, and loopback only
-/// where its interface is named. Last is loopback, with a warning: a process alone works with it.
+/// where its interface is named first. Last is loopback, with a warning: a process alone works with it.
 pub fn detect_address(interfaces: &[String], inet6: bool) -> IpAddr {
     let found = interface_addresses();
     if let Some((name, address)) = choose(&found, interfaces, || default_route(inet6), inet6) {
@@ -27,9 +27,9 @@ fn choose<'found>(
     default_route: impl FnOnce() -> Option<IpAddr>,
     inet6: bool,
 ) -> Option<(&'found str, IpAddr)> {
-    for wanted in interfaces {
-        let of_interface =
-            found.iter().filter(|(name, address)| name == wanted && may_be_named(address));
+    for (place, wanted) in interfaces.iter().enumerate() {
+        let counts = |address| is_usable(address) || place == 0 && may_be_named(address);
+        let of_interface = found.iter().filter(|(name, address)| name == wanted && counts(address));
         // IPv6 of a named interface only if it is asked for, as Tempo has it.
         let best = of_interface
             .filter(|(_, address)| inet6 || address.is_ipv4())
@@ -60,7 +60,7 @@ fn is_usable(address: &IpAddr) -> bool {
     !address.is_loopback() && may_be_named(address)
 }
 
-/// Whether the address of a named interface can be advertised: loopback too, for a cluster on one host.
+/// Whether the address of the interface that is named first can be advertised: loopback too, for a cluster on one host.
 fn may_be_named(address: &IpAddr) -> bool {
     if address.is_unspecified() || address.is_multicast() {
         return false;
@@ -155,11 +155,12 @@ mod tests {
     }
 
     #[test]
-    fn loopback_counts_only_where_it_is_named() {
+    fn loopback_counts_only_where_it_is_named_first() {
         let all = [("lo", "127.0.0.1"), ("lo", "::1"), ("eth0", "10.0.0.4")];
         check(&all, &["lo", "eth0"], false, Some("127.0.0.1"));
         check(&all, &["lo"], true, Some("::1"));
         check(&all, &["en0"], false, Some("10.0.0.4"));
+        check(&all, &["en0", "lo"], false, Some("10.0.0.4"));
         check(&all[..2], &["en0"], false, None);
         check(&[("lo", "169.254.7.7"), ("eth0", "10.0.0.4")], &["lo"], false, Some("10.0.0.4"));
     }

@@ -100,10 +100,6 @@ fn bad_files_are_refused_as_a_whole() {
             "\"x\" is not a valid value, valid values: classic, native, both",
         ),
         (
-            "overrides: {a: {ingestion: {rate_strategy: each}}}",
-            "for a failed: ingestion.rate_strategy \"each\" is not known: expecting local or global",
-        ),
-        (
             "overrides: {a: {cost_attribution: {dimensions: {x: l, y: l}}}}",
             "cost_attribution.dimensions has duplicate label name: 'l', both 'x' and 'y' map to it",
         ),

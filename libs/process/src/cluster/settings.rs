@@ -9,10 +9,7 @@ use std::{
 
 use tactus_config::{
     Config, GoDuration,
-    sections::{
-        memberlist::Memberlist,
-        ring::{Lifecycler, Ring},
-    },
+    sections::{memberlist::Memberlist, ring::Ring},
     target::services_of,
 };
 use tactus_ring::{
@@ -237,17 +234,17 @@ fn own_ip(config: &Config, gossips: bool) -> IpAddr {
     if let Ok(address) = lifecycler.address.parse() {
         return address;
     }
-    let names_interfaces = lifecycler.interface_names != Lifecycler::default().interface_names;
-    match bound_ip(&config.memberlist).filter(|_| !names_interfaces) {
-        Some(bound) => bound,
-        None => detect_address(&lifecycler.interface_names, lifecycler.enable_inet6),
+    // All of a process that gossips and answers at one address is reached there.
+    match config.server.grpc_listen_address.parse() {
+        Ok(listens) if bound_ips(&config.memberlist).contains(&listens) => listens,
+        _ => detect_address(&lifecycler.interface_names, lifecycler.enable_inet6),
     }
 }
 
-/// The address that the gossip of this process listens on, if that is one and not all.
-fn bound_ip(memberlist: &Memberlist) -> Option<IpAddr> {
-    let bound: IpAddr = memberlist.bind_addr.first()?.parse().ok()?;
-    (!bound.is_unspecified()).then_some(bound)
+/// The addresses that the gossip of this process listens on; none if it listens on all.
+fn bound_ips(memberlist: &Memberlist) -> Vec<IpAddr> {
+    let all: Vec<IpAddr> = memberlist.bind_addr.iter().flat_map(|text| text.parse()).collect();
+    if all.iter().any(IpAddr::is_unspecified) { Vec::new() } else { all }
 }
 
 /// The address by which others reach the gossip of this process, which may be another than that of its other ports:
@@ -255,7 +252,9 @@ fn bound_ip(memberlist: &Memberlist) -> Option<IpAddr> {
 fn gossip_ip(memberlist: &Memberlist, own: IpAddr) -> Result<IpAddr, Error> {
     let advertised = &memberlist.advertise_addr;
     if advertised.is_empty() {
-        return Ok(bound_ip(memberlist).unwrap_or(own));
+        let bound = bound_ips(memberlist);
+        let first = bound.iter().find(|ip| !ip.is_loopback()).or(bound.first());
+        return Ok(if bound.contains(&own) { own } else { first.copied().unwrap_or(own) });
     }
     let invalid = |error| Error::Setup(format!("memberlist.advertise_addr: {advertised}: {error}"));
     advertised.parse().map_err(invalid)
@@ -373,7 +372,8 @@ mod tests {
     fn address_that_gossip_listens_on_is_advertised() {
         let advertised = |lifecycler: &str, bind_addr: &str| {
             let config = tactus_config::from_yaml(&format!(
-                "target: ingester\nmemberlist: {{bind_addr: [{bind_addr}]}}\n\
+                "target: ingester\nserver: {{grpc_listen_address: 127.0.0.7}}\n\
+                 memberlist: {{bind_addr: [{bind_addr}]}}\n\
                  ingester: {{lifecycler: {{{lifecycler} ring: {{kvstore: {{store: memberlist}}}}}}}}",
             ));
             let plan = plan(&config.unwrap()).unwrap();
@@ -382,9 +382,12 @@ mod tests {
         };
         let both = |gossip: &str, ring: &str| (gossip.to_owned(), ring.to_owned());
         assert_eq!(advertised("", "127.0.0.7"), both("127.0.0.7", "127.0.0.7:9095"));
+        assert_eq!(advertised("", "127.0.0.6, 127.0.0.7"), both("127.0.0.7", "127.0.0.7:9095"));
         // What names the address of the ring says nothing on that of gossip.
         let address = "address: 127.0.0.5,";
         assert_eq!(advertised(address, "127.0.0.7"), both("127.0.0.7", "127.0.0.5:9095"));
+        let two = "127.0.0.7, 198.51.100.1";
+        assert_eq!(advertised(address, two), both("198.51.100.1", "127.0.0.5:9095"));
         for every in ["", "0.0.0.0", "'::'"] {
             assert_eq!(advertised(address, every), both("127.0.0.5", "127.0.0.5:9095"), "{every}");
         }

@@ -122,23 +122,17 @@ impl QueryShare {
                 Room::Soon
             }
             _ => {
-                let is_other = |share: &Arc<Self>| {
-                    share.age != self.age && share.budget.used() > SMALL_QUERY_BYTES
-                };
-                let is_alone = !shares.iter().any(is_other);
-                self.over.get_or_init(|| self.reason_to_end(wanted, is_alone));
+                self.over.get_or_init(|| self.reason_to_end(wanted));
                 Room::None
             }
         }
     }
 
-    /// A query that takes nearly all of the memory by itself would do so again. Something else always holds a little; if it
-    /// is no other query, most of it is answers to this one.
-    fn reason_to_end(&self, wanted: u64, is_alone: bool) -> Over {
+    /// A query that takes nearly all of the memory by itself would do so again. Something else always holds a little.
+    fn reason_to_end(&self, wanted: u64) -> Over {
         let limit = self.memory.all.max_bytes();
         let own = self.budget.used().saturating_add(wanted).saturating_sub(SMALL_QUERY_BYTES);
-        let enough = if is_alone { limit / 2 } else { limit - limit / 8 };
-        if own > enough { Over::TooLarge { limit } } else { Over::Memory }
+        if own > limit - limit / 8 { Over::TooLarge { limit } } else { Over::Memory }
     }
 }
 

@@ -140,7 +140,9 @@ impl<'v> Entries<'v> {
         let (entries, values) = (self.numbers.len(), self.values.len());
         let bytes = self.keys.len() * STRING_BYTES + entries * ENTRY_BYTES + values * VALUE_BYTES;
         let has_room = self.held.grow_to(bytes);
-        entries >= MAX_ENTRIES || values >= MAX_VALUES || !has_room
+        // Counts of spans with weights take several times the memory.
+        let most = if self.weights.is_empty() { MAX_ENTRIES } else { MAX_ENTRIES / 4 };
+        entries >= most || values >= MAX_VALUES || !has_room
     }
 
     /// Keeps only what is known of keys.
