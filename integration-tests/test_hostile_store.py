@@ -364,3 +364,41 @@ def test_bytes_that_change_on_their_way_change_no_answer_and_lose_nothing(server
     compactor.start()
     eventually(lambda: compactor.search("{}") == pushed, "all traces", 60)
     assert counted(compactor) == 3 * len(pushed)
+
+
+def test_queries_go_on_once_a_store_that_stalled_answers_again(store, servers):
+    """Twenty searches of blocks of several row groups wait for the same store: none keeps what another needs to go on."""
+    settings = {"querier": {"max_concurrent_queries": 20}, "compactor": {"compaction": {"compaction_cycle": "1h"}},
+                "storage": {"trace": {"block": {"parquet_row_group_size_bytes": 40_000}}}}
+    server = servers.start(config=config(store, settings))
+    for blocks in range(1, 4):
+        for _ in range(14):
+            spans = [otlp.span(attributes={"a": random.randbytes(500).hex()}) for _ in range(150)]
+            assert server.push(otlp.export(*spans)).status_code == 200
+        server.flush()
+        eventually(lambda blocks=blocks: len(store.blocks()) >= blocks, "the block")
+    assert server.stop() == 0
+    forget_local_data(server)
+    server.start()
+    eventually(lambda: server.search("{}"), "spans from the bucket")
+    stalls, release = threading.Semaphore(0), threading.Event()
+
+    def stall(request, answer):
+        if request.method == "GET" and request.key.endswith("data.parquet"):
+            stalls.release()
+            release.wait(60)
+        return False
+
+    store.fault = stall
+    found = []
+    ask = lambda number: found.append(len(server.search(f'{{ .a =~ ".*zz{number}.*" }}')))  # noqa: E731
+    threads = [threading.Thread(target=ask, args=(number,), daemon=True) for number in range(40)]
+    for thread in threads:
+        thread.start()
+    for _ in range(8):
+        assert stalls.acquire(timeout=30)
+    release.set()
+    for thread in threads:
+        thread.join(60)
+    assert found == [0] * 40
+    assert server.stop() == 0

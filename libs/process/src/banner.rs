@@ -2,6 +2,9 @@
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
 
 use crate::ShownAddresses;
 
@@ -10,9 +13,14 @@ pub(crate) fn say(text: &str) {
     let _ = io::stdout().lock().write_all(text.as_bytes());
 }
 
-/// Writes a line for the operator.
+/// Writes a line for the operator. Waits a second at most: whoever reads may hang, and the process is to end nevertheless.
 pub(crate) fn tell(line: String) {
-    let _ = io::stderr().lock().write_all((line + "\n").as_bytes());
+    let (written, is_written) = mpsc::channel();
+    thread::spawn(move || {
+        let _ = io::stderr().lock().write_all((line + "\n").as_bytes());
+        let _ = written.send(());
+    });
+    let _ = is_written.recv_timeout(Duration::from_secs(1));
 }
 
 /// Writes a short text with the addresses and a first request to the terminal, for a start without a configuration.

@@ -125,10 +125,10 @@ impl PlannedPort {
                 || matches!(one, "" | "[::]")
                 || (one == "0.0.0.0" && !another.starts_with('['))
         };
-        let is_tcp = !self.is_udp && !other.is_udp;
         let is_same_host = covers(host, other_host) || covers(other_host, host);
         // A setting may name several addresses.
-        is_tcp && is_fixed && port == other_port && is_same_host && self.key != other.key
+        let may_collide = self.is_udp == other.is_udp && self.key != other.key;
+        may_collide && is_fixed && port == other_port && is_same_host
     }
 
     /// Whether the port can be had now.

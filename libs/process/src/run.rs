@@ -34,6 +34,9 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 pub(crate) static MALLOC_CONF: &[u8] =
     b"background_thread:true,dirty_decay_ms:1000,muzzy_decay_ms:0,narenas_ratio:1\0";
 
+/// Threads for what else may block: queries of an ingester, helpers of jobs, files, names.
+const OTHER_BLOCKING_THREADS: usize = 512;
+
 /// Runs a process until it is told to stop.
 pub fn main(program: Program) -> ExitCode {
     // What the wall clock says now is what later jumps are told by.
@@ -98,22 +101,25 @@ pub fn main(program: Program) -> ExitCode {
 
 /// Runs something to its end on threads that do nothing else.
 fn in_runtime<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-    runtime()?.block_on(work)
+    runtime(0)?.block_on(work)
 }
 
-fn runtime() -> Result<Runtime, Error> {
+/// `jobs`: how many jobs a querier runs of one tenant. Each keeps a thread while it waits for storage, and there are three
+/// times as many of all tenants: a job without a thread would never give its turn back.
+fn runtime(jobs: usize) -> Result<Runtime, Error> {
     if rustls::crypto::ring::default_provider().install_default().is_err() {
         return Err(Error::Setup("a TLS provider is installed already".to_owned()));
     }
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("tactus")
+        .max_blocking_threads(OTHER_BLOCKING_THREADS.saturating_add(jobs.saturating_mul(3)))
         .build()
         .map_err(|error| Error::Setup(format!("start worker threads: {error}")))
 }
 
 fn start(loaded: &Loaded, program: Program) -> Result<ExitCode, Error> {
-    let runtime = runtime()?;
+    let runtime = runtime(loaded.config.querier.max_concurrent_queries)?;
     let format = loaded.config.server.log_format.parse();
     let level = loaded.config.server.log_level.parse();
     let target = &loaded.config.target;

@@ -212,11 +212,21 @@ impl Window {
         self.bytes.try_lock().is_some_and(|bytes| bytes.is_some())
     }
 
+    /// Must not wait for the bytes: who holds them may be waiting for the turn of the caller. Then they go when it is done,
+    /// see [`JoinedSource::cut`].
     fn end(&self, row_group: usize) {
         let is_of_it = self.row_groups.binary_search(&row_group).is_ok();
-        if is_of_it && self.left.fetch_sub(1, Ordering::Relaxed) == 1 {
-            *self.bytes.lock() = None;
+        if is_of_it
+            && self.left.fetch_sub(1, Ordering::Relaxed) == 1
+            && let Some(mut bytes) = self.bytes.try_lock()
+        {
+            *bytes = None;
         }
+    }
+
+    /// True once nobody is expected to read it.
+    fn has_ended(&self) -> bool {
+        self.left.load(Ordering::Relaxed) == 0
     }
 
     /// A range that it covers, out of its bytes.
@@ -336,7 +346,11 @@ impl JoinedSource {
                 |bytes| self.windows[*window].cut(range, bytes),
             )
         };
-        ranges.iter().zip(windows).map(cut).collect()
+        let parts = ranges.iter().zip(windows).map(cut).collect();
+        for (_, bytes) in held.iter_mut().filter(|(window, _)| self.windows[*window].has_ended()) {
+            **bytes = None;
+        }
+        parts
     }
 }
 

@@ -60,7 +60,7 @@ tactus_telemetry::metrics! {
         pub(crate) duplicate_spans: Counter = "tactus_ingester_duplicate_spans_total",
             "Spans that were received more than once and stored once.";
         pub(crate) attributes_truncated: CounterVec<1> = "tempo_distributor_attributes_truncated_total",
-            "Attribute keys and values cut to max_attribute_bytes.", ["tenant"];
+            "Attribute keys and values cut to max_attribute_bytes, by each ingester that stores them.", ["tenant"];
         pub(crate) tails: Gauge = "tactus_ingester_live_tails", "Live tails that are open.";
         pub(crate) tail_skipped_spans: Counter = "tactus_ingester_live_tail_skipped_spans_total",
             "Spans that a live tail did not look at, because its buffer was full.";

@@ -316,10 +316,8 @@ impl Authenticator {
     }
 
     async fn check_password(&self, login: Login) -> Result<Verified, Refused> {
-        // No guess, so that guesses of others from its address do not count.
+        self.may_try(login.client)?;
         let was_right = self.known.was_right(&login.name, &login.password);
-        let may_try = || if was_right { Ok(()) } else { self.may_try(login.client) };
-        may_try()?;
         let lane = if was_right { &self.returning } else { &self.guesses };
         let waits = Arc::clone(&lane.waiting).try_acquire_owned().map_err(|_| Refused::Busy)?;
         let turn = Arc::clone(&lane.running).acquire_owned();
@@ -329,7 +327,7 @@ impl Authenticator {
         if let Some(caller) = login.users.verified(&login.header) {
             return Ok(Some(caller));
         }
-        may_try()?;
+        self.may_try(login.client)?;
         let (attempts, known) = (Arc::clone(&self.attempts), Arc::clone(&self.known));
         // Runs to its end, and counts, even if the client does not wait for it.
         let check = move || {

@@ -234,10 +234,15 @@ fn own_ip(config: &Config, gossips: bool) -> IpAddr {
     if let Ok(address) = lifecycler.address.parse() {
         return address;
     }
-    // All of a process that gossips and answers at one address is reached there.
-    match config.server.grpc_listen_address.parse() {
-        Ok(listens) if bound_ips(&config.memberlist).contains(&listens) => listens,
-        _ => detect_address(&lifecycler.interface_names, lifecycler.enable_inet6),
+    let server = &config.server;
+    let own_port = server.internal_grpc().map(|(address, _)| address);
+    // Nobody reaches it at another address than the one it listens on.
+    match own_port.unwrap_or(&server.grpc_listen_address) {
+        "localhost" => IpAddr::from([127, 0, 0, 1]),
+        listens => match listens.parse::<IpAddr>() {
+            Ok(listens) if !listens.is_unspecified() => listens,
+            _ => detect_address(&lifecycler.interface_names, lifecycler.enable_inet6),
+        },
     }
 }
 
@@ -247,8 +252,8 @@ fn bound_ips(memberlist: &Memberlist) -> Vec<IpAddr> {
     if all.iter().any(IpAddr::is_unspecified) { Vec::new() } else { all }
 }
 
-/// The address by which others reach the gossip of this process, which may be another than that of its other ports:
-/// nobody reaches it at an address that it does not listen on. Errors: it is no address.
+/// The address by which others reach the gossip of this process, which may be another than that of its other ports.
+/// Errors: it is no address.
 fn gossip_ip(memberlist: &Memberlist, own: IpAddr) -> Result<IpAddr, Error> {
     let advertised = &memberlist.advertise_addr;
     if advertised.is_empty() {
@@ -370,9 +375,9 @@ mod tests {
 
     #[test]
     fn address_that_gossip_listens_on_is_advertised() {
-        let advertised = |lifecycler: &str, bind_addr: &str| {
+        let advertised_of = |listens: &str, lifecycler: &str, bind_addr: &str| {
             let config = tactus_config::from_yaml(&format!(
-                "target: ingester\nserver: {{grpc_listen_address: 127.0.0.7}}\n\
+                "target: ingester\nserver: {{{listens}}}\n\
                  memberlist: {{bind_addr: [{bind_addr}]}}\n\
                  ingester: {{lifecycler: {{{lifecycler} ring: {{kvstore: {{store: memberlist}}}}}}}}",
             ));
@@ -380,12 +385,18 @@ mod tests {
             let gossip = plan.membership.gossip.unwrap().advertise_ip.to_string();
             (gossip, plan.ingesters.1.address.to_string())
         };
+        let grpc = "grpc_listen_address: 127.0.0.7";
+        let advertised = |lifecycler, bind_addr| advertised_of(grpc, lifecycler, bind_addr);
         let both = |gossip: &str, ring: &str| (gossip.to_owned(), ring.to_owned());
         assert_eq!(advertised("", "127.0.0.7"), both("127.0.0.7", "127.0.0.7:9095"));
         assert_eq!(advertised("", "127.0.0.6, 127.0.0.7"), both("127.0.0.7", "127.0.0.7:9095"));
         // What names the address of the ring says nothing on that of gossip.
         let address = "address: 127.0.0.5,";
         assert_eq!(advertised(address, "127.0.0.7"), both("127.0.0.7", "127.0.0.5:9095"));
+        let local = advertised_of("grpc_listen_address: localhost", "", "127.0.0.1");
+        assert_eq!(local, both("127.0.0.1", "127.0.0.1:9095"));
+        let apart = "internal_grpc_listen_address: 127.0.0.8, internal_grpc_listen_port: 9096";
+        assert_eq!(advertised_of(apart, "", "").1, "127.0.0.8:9096");
         let two = "127.0.0.7, 198.51.100.1";
         assert_eq!(advertised(address, two), both("198.51.100.1", "127.0.0.5:9095"));
         for every in ["", "0.0.0.0", "'::'"] {

@@ -168,3 +168,12 @@ fn matches_in_few_row_groups_ask_for_these() {
     let (requests, _) = read_stripes(|group| group == 19);
     assert_eq!(requests, 6);
 }
+
+#[test]
+fn end_of_a_row_group_does_not_wait_for_who_has_its_bytes() {
+    let window = Window::new(0..10, vec![3]);
+    let mut bytes = window.lock();
+    *bytes = Some(Bytes::from_static(b"0123456789"));
+    window.end(3);
+    assert!(window.has_ended() && bytes.is_some());
+}
