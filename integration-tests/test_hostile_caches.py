@@ -35,10 +35,6 @@ class Liar(socketserver.ThreadingMixIn, socketserver.TCPServer):
 
 
 class Connection(socketserver.StreamRequestHandler):
-    def handle(self):
-        with contextlib.suppress(OSError):
-            self.memcached()
-
     def value(self, head):
         self.server.asked += 1
         self.wfile.write(head)
@@ -46,18 +42,19 @@ class Connection(socketserver.StreamRequestHandler):
             self.wfile.write(bytes(MIB))
         self.wfile.write(b"\r\n")
 
-    def memcached(self):
-        while line := self.rfile.readline():
-            command, *words = line.split()
-            if command == b"get":
-                for key in words:
-                    self.value(b"VALUE %s 0 %d\r\n" % (key, self.server.value_bytes))
-                self.wfile.write(b"END\r\n")
-            elif command == b"set":
-                self.rfile.read(int(words[3]) + 2)
-                self.wfile.write(b"STORED\r\n")
-            else:
-                self.wfile.write(b"VERSION 1\r\n")
+    def handle(self):
+        with contextlib.suppress(OSError):
+            while line := self.rfile.readline():
+                command, *words = line.split()
+                if command == b"get":
+                    for key in words:
+                        self.value(b"VALUE %s 0 %d\r\n" % (key, self.server.value_bytes))
+                    self.wfile.write(b"END\r\n")
+                elif command == b"set":
+                    self.rfile.read(int(words[3]) + 2)
+                    self.wfile.write(b"STORED\r\n")
+                else:
+                    self.wfile.write(b"VERSION 1\r\n")
 
 
 @pytest.mark.parametrize("value_bytes", [256 * MIB, 15 * MIB], ids=["larger than is stored", "very many bytes"])

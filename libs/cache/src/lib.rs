@@ -21,7 +21,6 @@ mod memcached;
 mod metrics;
 mod redis;
 mod store;
-mod transit;
 
 pub use cache::Cache;
 pub use caches::Caches;

@@ -5,6 +5,7 @@ use std::{process::ExitCode, time::Duration};
 use tactus_config::Loaded;
 use tactus_server::operational::ServiceState;
 use tactus_telemetry::{error_text, flush_log, metrics::Registry, self_tracing};
+use tactus_work::JOBS_PER_SLOT;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -104,16 +105,18 @@ fn in_runtime<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Erro
     runtime(0)?.block_on(work)
 }
 
-/// `jobs`: how many jobs a querier runs of one tenant. Each keeps a thread while it waits for storage, and there are three
-/// times as many of all tenants: a job without a thread would never give its turn back.
-fn runtime(jobs: usize) -> Result<Runtime, Error> {
+/// `slots`: how many jobs a querier runs of one tenant. Each job keeps a thread while it waits for storage: one without a
+/// thread would never give its turn back.
+fn runtime(slots: usize) -> Result<Runtime, Error> {
     if rustls::crypto::ring::default_provider().install_default().is_err() {
         return Err(Error::Setup("a TLS provider is installed already".to_owned()));
     }
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("tactus")
-        .max_blocking_threads(OTHER_BLOCKING_THREADS.saturating_add(jobs.saturating_mul(3)))
+        .max_blocking_threads(
+            slots.saturating_mul(JOBS_PER_SLOT).saturating_add(OTHER_BLOCKING_THREADS),
+        )
         .build()
         .map_err(|error| Error::Setup(format!("start worker threads: {error}")))
 }

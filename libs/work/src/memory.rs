@@ -169,7 +169,7 @@ impl Reservation {
 
     /// As [`Self::grow`], but never beyond the limit, not even alone.
     #[must_use]
-    pub(crate) fn grow_within(&mut self, bytes: u64) -> bool {
+    pub fn grow_within(&mut self, bytes: u64) -> bool {
         let has_room = self.budget.take(bytes, None);
         if has_room {
             self.bytes += bytes;

@@ -9,6 +9,9 @@ use tokio::sync::oneshot;
 /// Of the places that are free, a tenant has at most one of this many once half of all are taken.
 const PART_OF_FREE: usize = 8;
 
+/// Jobs of all tenants that may run for each that a tenant alone may run.
+pub const JOBS_PER_SLOT: usize = 3;
+
 /// Bounds of [`Slots`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SlotLimits {
@@ -23,7 +26,7 @@ pub struct SlotLimits {
 impl SlotLimits {
     /// For jobs, of which a tenant alone runs `slots` at a time. A query-frontend and its queriers count alike.
     pub fn of_jobs(slots: usize, waiting_per_tenant: usize) -> Self {
-        Self { per_tenant: slots, total: slots.saturating_mul(3), waiting_per_tenant }
+        Self { per_tenant: slots, total: slots.saturating_mul(JOBS_PER_SLOT), waiting_per_tenant }
     }
 
     /// True if a tenant that runs `own` of the `running` queries may run one more.

@@ -2,13 +2,14 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
+use tactus_work::memory::Budget;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::protocol::{self, Item};
 use crate::store::{Error, Result};
-use crate::transit::Transit;
 
 /// Room in the buffer before a read.
 const READ_BYTES: usize = 16 << 10;
@@ -35,12 +36,12 @@ pub(super) enum Request<'r> {
 pub(super) struct Connection {
     stream: Box<dyn Stream>,
     buffer: BytesMut,
-    transit: &'static Transit,
+    transit: Arc<Budget>,
 }
 
 impl Connection {
     /// `transit`: what the values of all connections may take until calls return them.
-    pub(super) fn new(stream: Box<dyn Stream>, transit: &'static Transit) -> Self {
+    pub(super) fn new(stream: Box<dyn Stream>, transit: Arc<Budget>) -> Self {
         Self { stream, buffer: BytesMut::new(), transit }
     }
 
@@ -56,7 +57,7 @@ impl Connection {
 
     async fn get(&mut self, keys: &[&str]) -> Result<Vec<Option<Bytes>>> {
         self.send(&protocol::get_request(keys)).await?;
-        let mut share = self.transit.share();
+        let mut in_transit = self.transit.nothing();
         let mut found: HashMap<String, Bytes> = HashMap::new();
         loop {
             match protocol::next_item(&mut self.buffer)? {
@@ -67,7 +68,12 @@ impl Connection {
                     }
                     found.insert(key, value);
                 }
-                Err(missing) => share.grow(self.receive(missing).await?)?,
+                Err(missing) => {
+                    let read = self.receive(missing).await?;
+                    if !in_transit.grow_within(read as u64) {
+                        return Err(Error::Crowded);
+                    }
+                }
             }
         }
         Ok(keys.iter().map(|key| found.get(*key).cloned()).collect())
@@ -120,27 +126,28 @@ mod tests {
     use super::*;
 
     /// A server's answer to whatever is asked.
-    async fn get(transit: &'static Transit, keys: &[&str], answer: &[u8]) -> Result<usize> {
+    async fn get(transit: &Arc<Budget>, keys: &[&str], answer: &[u8]) -> Result<usize> {
         let (ours, mut theirs) = tokio::io::duplex(1 << 20);
         theirs.write_all(answer).await.unwrap();
-        let found = Connection::new(Box::new(ours), transit).run(&Request::Get(keys)).await?;
+        let found =
+            Connection::new(Box::new(ours), Arc::clone(transit)).run(&Request::Get(keys)).await?;
         Ok(found.iter().flatten().map(Bytes::len).sum())
     }
 
     #[tokio::test]
     async fn values_of_all_calls_are_bounded() {
-        static TRANSIT: Transit = Transit::new(100_000);
+        let transit = Budget::new(100_000);
         let value = |key: &str, bytes: usize| {
             [format!("VALUE {key} 0 {bytes}\r\n").as_bytes(), &vec![0_u8; bytes], b"\r\n"].concat()
         };
         let fits = [value("a", 40_000), value("b", 40_000), b"END\r\n".to_vec()].concat();
         let more = [value("a", 40_000), value("b", 70_000), b"END\r\n".to_vec()].concat();
         for _ in 0..5 {
-            assert_eq!(get(&TRANSIT, &["a", "b"], &fits).await.unwrap(), 80_000);
-            assert!(matches!(get(&TRANSIT, &["a", "b"], &more).await, Err(Error::Crowded)));
+            assert_eq!(get(&transit, &["a", "b"], &fits).await.unwrap(), 80_000);
+            assert!(matches!(get(&transit, &["a", "b"], &more).await, Err(Error::Crowded)));
         }
-        let mut others = TRANSIT.share();
-        others.grow(50_000).unwrap();
-        assert!(matches!(get(&TRANSIT, &["a", "b"], &fits).await, Err(Error::Crowded)));
+        assert_eq!(transit.used(), 0);
+        let _others = transit.reserve(50_000).unwrap();
+        assert!(matches!(get(&transit, &["a", "b"], &fits).await, Err(Error::Crowded)));
     }
 }

@@ -1,20 +1,24 @@
 //! One server: its idle connections and its breaker.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
 use tactus_telemetry::error_text;
 use tactus_tls::ClientTls;
+use tactus_work::memory::Budget;
 use tokio::net::TcpStream;
 
 use super::connection::{Connection, Request};
 use super::{Section, expiry};
 use crate::breaker::{Breaker, BreakerSettings};
 use crate::store::{Error, Result, call_timeout, positive};
-use crate::transit::IN_TRANSIT;
+
+/// The bytes of values on their way here, over all connections of the process: each may bring a hundred values, and a
+/// server may send more than anybody stored. Buffers may take twice that.
+static IN_TRANSIT: LazyLock<Arc<Budget>> = LazyLock::new(|| Budget::new(64 << 20));
 
 /// How connections are made.
 pub(super) struct Connector {
@@ -46,11 +50,11 @@ impl Connector {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
         let Some(tls) = &self.tls else {
-            return Ok(Connection::new(Box::new(stream), &IN_TRANSIT));
+            return Ok(Connection::new(Box::new(stream), Arc::clone(&IN_TRANSIT)));
         };
         let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
         let stream = tls.connect(host, stream).await?;
-        Ok(Connection::new(Box::new(stream), &IN_TRANSIT))
+        Ok(Connection::new(Box::new(stream), Arc::clone(&IN_TRANSIT)))
     }
 }
 

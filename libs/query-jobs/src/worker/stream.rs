@@ -15,6 +15,7 @@ use tactus_proto::tactus::v1::{
     FrontendMessage, Job, JobAnswer, Pong, WorkerHello, WorkerLeaving, WorkerMessage,
 };
 use tactus_server::bodies::{AnswerMemory, Bodies, NoRoom};
+use tactus_work::JOBS_PER_SLOT;
 use tactus_work::memory::TOO_MANY_BYTES;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::task::{self, JoinError, JoinSet};
@@ -37,8 +38,8 @@ const MAX_BACKOFF: Duration = Duration::from_secs(1);
 const SILENCE: Duration = Duration::from_secs(10);
 
 /// Messages of a frontend that wait for their answers to be sent, for each slot and besides: a frontend that gives more and
-/// takes no answers is not read any more, until it counts as silent. For each slot it may give three jobs.
-const PLACES_PER_SLOT: usize = 4;
+/// takes no answers is not read any more, until it counts as silent.
+const PLACES_PER_SLOT: usize = JOBS_PER_SLOT + 1;
 const MORE_PLACES: usize = 64;
 /// More slots have no more places.
 const MAX_SLOTS: usize = 1 << 20;

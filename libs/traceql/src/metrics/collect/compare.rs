@@ -158,10 +158,10 @@ impl Comparison {
     ) {
         let weights = counter.weights.map(|_| entries.weights.as_slice());
         let counter = Counter { places: &entries.places, weights, ..*counter };
-        let mut attributes = vec![0; entries.keys_with_values().len()];
+        let mut attributes = vec![0; entries.keys_with_values.len()];
         counter.count(&entries.key_indexes(), |index, counts| {
             if !tick(20) {
-                let key = entries.keys_with_values()[index as usize];
+                let key = entries.keys_with_values[index as usize];
                 let attribute = self.attribute_number(&named(AttributeScope::Span, key, view));
                 attributes[index as usize] = attribute;
                 self.grow(attribute, |known| known.add_total(counts));

@@ -25,8 +25,8 @@ pub(in crate::metrics::collect) type AttributeNumber = u32;
 pub(super) struct Entries<'v> {
     /// What is known of each key, by its code.
     keys: Vec<Key>,
-    /// Keys with values.
-    key_codes: Vec<StringCode>,
+    /// The codes of the keys with values.
+    pub(super) keys_with_values: Vec<StringCode>,
     /// By the code of a string: the key that had it as value first, and the number of that value plus 1.
     of_string: Vec<(StringCode, u32)>,
     /// The numbers of other values.
@@ -53,7 +53,7 @@ impl<'v> Entries<'v> {
         let strings = view.batch.strings.len();
         Self {
             keys: vec![Key::default(); strings],
-            key_codes: Vec::new(),
+            keys_with_values: Vec::new(),
             of_string: vec![(0, 0); strings],
             of_other: HashMap::default(),
             values: Vec::new(),
@@ -89,10 +89,7 @@ impl<'v> Entries<'v> {
     fn number(&mut self, attribute: Attribute, view: &BatchView<'v>) -> Option<u32> {
         let (key, payload) = (attribute.key, attribute.payload);
         let is_string = attribute.value_type == ValueType::String;
-        if is_string
-            && let Some(first) = usize::try_from(payload).ok().and_then(|at| self.of_string.get(at))
-        {
-            let (first_key, number) = *first;
+        if is_string && let Some(&(first_key, number)) = self.of_string.get(payload as usize) {
             if number == 0 {
                 let number = self.add(attribute, view)?;
                 self.of_string[payload as usize] = (key, number + 1);
@@ -118,16 +115,11 @@ impl<'v> Entries<'v> {
         }
         let key = &mut self.keys[attribute.key as usize];
         if key.index == 0 {
-            self.key_codes.push(attribute.key);
-            key.index = self.key_codes.len() as u32;
+            self.keys_with_values.push(attribute.key);
+            key.index = self.keys_with_values.len() as u32;
         }
         self.values.push((key.index - 1, value));
         Some(self.values.len() as u32 - 1)
-    }
-
-    /// The codes of the keys with values.
-    pub(super) fn keys_with_values(&self) -> &[StringCode] {
-        &self.key_codes
     }
 
     /// The index of the key of each attribute.
