@@ -8,7 +8,7 @@
 //! this.
 
 mod client;
-mod queue;
+mod forwarder;
 
 use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 
@@ -20,11 +20,10 @@ use tactus_overrides::LimitsOf;
 use tactus_rpc::{ChannelSettings, Channels};
 use tactus_telemetry::metrics::Registry;
 use tactus_tls::{ALPN_GRPC, ClientTls, ClientTlsSettings, Pem};
-use tokio_util::sync::CancellationToken;
 
 use crate::metrics::QueueMetrics;
 use client::Client;
-use queue::{Queue, QueueSettings};
+use forwarder::{Forwarder, ForwarderSettings};
 
 /// How long queued requests may take to send when the process stops.
 const STOP_GRACE: Duration = Duration::from_secs(5);
@@ -35,8 +34,7 @@ pub struct Forwarders(Arc<Inner>);
 
 struct Inner {
     limits_of: LimitsOf,
-    by_name: HashMap<String, Queue>,
-    stop: CancellationToken,
+    by_name: HashMap<String, Forwarder>,
 }
 
 impl fmt::Debug for Forwarders {
@@ -55,21 +53,21 @@ impl Forwarders {
         with_tenants: bool,
         registry: &Registry,
     ) -> Result<Self, String> {
-        let (stop, metrics) = (CancellationToken::new(), QueueMetrics::register(registry));
+        let metrics = QueueMetrics::register(registry);
         let mut by_name = HashMap::new();
         for (index, section) in sections.iter().enumerate() {
             let key = format!("distributor.forwarders[{index}]");
-            let settings = QueueSettings {
+            let settings = ForwarderSettings {
                 name: section.name.clone(),
                 max_bytes: section.max_queued_bytes,
                 workers: section.workers.max(1),
                 leaves_out: filters(&key, section)?,
             };
             let client = client(&key, section, with_tenants)?;
-            let queue = Queue::start(settings, client, metrics.clone(), stop.clone());
-            by_name.insert(section.name.clone(), queue);
+            let forwarder = Forwarder::new(settings, client, metrics.clone());
+            by_name.insert(section.name.clone(), forwarder);
         }
-        Ok(Self(Arc::new(Inner { limits_of, by_name, stop })))
+        Ok(Self(Arc::new(Inner { limits_of, by_name })))
     }
 
     /// Queues a request for the forwarders of its tenant. `has_bad_ids`: some of its spans were not stored because of
@@ -79,18 +77,20 @@ impl Forwarders {
             return;
         }
         for name in &(self.0.limits_of)(tenant).forwarders {
-            if let Some(queue) = self.0.by_name.get(name) {
-                queue.offer(tenant, request, has_bad_ids);
+            if let Some(forwarder) = self.0.by_name.get(name) {
+                forwarder.offer(tenant, request, has_bad_ids);
             }
         }
     }
 
     /// Takes no more requests. Returns when the waiting ones are sent, or took too long.
     pub async fn stop(&self) {
-        self.0.stop.cancel();
+        for forwarder in self.0.by_name.values() {
+            forwarder.tasks.close();
+        }
         let deadline = tokio::time::Instant::now() + STOP_GRACE;
-        for (name, queue) in &self.0.by_name {
-            if !queue.ended_by(deadline).await {
+        for (name, forwarder) in &self.0.by_name {
+            if tokio::time::timeout_at(deadline, forwarder.tasks.wait()).await.is_err() {
                 tracing::warn!(forwarder = name, "not all that waited could be forwarded");
             }
         }

@@ -7,7 +7,6 @@
 //! Best effort, like Tempo: what finds its queue full, or what a generator refuses, is counted and dropped. A push
 //! never waits for this. Tenants without processors have no queue.
 
-mod queue;
 mod send;
 
 use std::{
@@ -23,12 +22,15 @@ use tactus_model::TenantId;
 use tactus_overrides::LimitsOf;
 use tactus_ring::Ring;
 use tactus_rpc::GeneratorOf;
-use tactus_telemetry::metrics::{Counter, CounterVec, Gauge, Registry};
-use tactus_work::memory::Budget;
+use tactus_telemetry::metrics::{CounterVec, Gauge, Registry};
+use tactus_work::memory::{Budget, Reservation};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{metrics::QueueMetrics, push::CheckedExport};
-use queue::{Job, Queue, QueueSettings};
+use crate::{
+    metrics::QueueMetrics,
+    push::CheckedExport,
+    queue::{Queue, QueueSettings},
+};
 use send::Sender;
 
 /// How long queued requests may take to send when the process stops.
@@ -73,10 +75,24 @@ struct Inner {
     stop: CancellationToken,
 }
 
-/// The queue of a tenant, and when to read its settings again.
+/// The queue of a tenant.
 struct Known {
-    queue: Queue,
+    queue: Queue<Job>,
+    /// Requests that wait.
+    length: Gauge,
+    /// When its settings were read.
     looked: Instant,
+    /// When something was offered.
+    used: Instant,
+}
+
+/// A request on its way.
+struct Job {
+    export: CheckedExport,
+    /// The client asked for no series.
+    skip: bool,
+    /// Its bytes.
+    held: Reservation,
 }
 
 impl fmt::Debug for Generators {
@@ -109,7 +125,7 @@ impl Generators {
                 () = tokio::time::sleep(LOOK_AGAIN) => {}
             }
             self.0.queues.lock().retain(|tenant, known| {
-                let stays = known.queue.idle() < IDLE;
+                let stays = known.used.elapsed() < IDLE;
                 if !stays {
                     self.0.metrics.forget_tenant(tenant);
                 }
@@ -131,7 +147,7 @@ impl Generators {
             return self.0.metrics.refused(tenant);
         };
         let job = Job { export, skip: !counts, held };
-        if !self.0.queue(tenant, &limits.metrics_generator.forwarder, |queue| queue.offer(job)) {
+        if !self.0.queue(tenant, &limits.metrics_generator.forwarder, job) {
             self.0.metrics.refused(tenant);
         }
     }
@@ -148,14 +164,9 @@ impl Generators {
 }
 
 impl Inner {
-    /// Calls `offer` with the tenant's queue, which is created or replaced if needed. False if `offer` returns false,
-    /// or if there can be no queue.
-    fn queue(
-        &self,
-        tenant: &TenantId,
-        forwarder: &GeneratorForwarder,
-        offer: impl FnOnce(&Queue) -> bool,
-    ) -> bool {
+    /// Queues a request of a tenant, whose queue is created or replaced if needed. False if it is full, or if there can
+    /// be none.
+    fn queue(&self, tenant: &TenantId, forwarder: &GeneratorForwarder, job: Job) -> bool {
         let mut queues = self.queues.lock();
         if self.stop.is_cancelled() {
             return false;
@@ -163,9 +174,10 @@ impl Inner {
         let now = Instant::now();
         let is_full = queues.len() >= MAX_QUEUES;
         let start = || {
-            let metrics = self.metrics.of_tenant(tenant);
-            let settings = settings(forwarder);
-            Queue::start(tenant.clone(), settings, &self.sender, metrics, &self.tasks)
+            let (sender, tenant) = (Arc::clone(&self.sender), tenant.clone());
+            Queue::new(settings(forwarder), &self.tasks, move |job| {
+                Box::pin(Arc::clone(&sender).send(tenant.clone(), job))
+            })
         };
         let known = match queues.get_mut(tenant) {
             Some(known) => {
@@ -179,9 +191,14 @@ impl Inner {
                 known
             }
             None if is_full => return false,
-            None => queues.entry(tenant.clone()).or_insert(Known { queue: start(), looked: now }),
+            None => {
+                let length = self.metrics.queues.length(QUEUE, tenant.as_str());
+                let known = Known { queue: start(), length, looked: now, used: now };
+                queues.entry(tenant.clone()).or_insert(known)
+            }
         };
-        offer(&known.queue)
+        known.used = now;
+        known.queue.offer(job, &known.length)
     }
 }
 
@@ -212,17 +229,6 @@ tactus_telemetry::metrics! {
     }
 }
 
-/// The metrics of one tenant.
-#[derive(Clone)]
-struct TenantMetrics {
-    /// Requests that wait.
-    length: Gauge,
-    /// Requests of which every generator took its part.
-    sent: Counter,
-    /// Requests of which one did not.
-    failed: Counter,
-}
-
 impl Metrics {
     fn offered(&self, tenant: &TenantId) {
         self.queues.offered(QUEUE, tenant.as_str());
@@ -230,15 +236,6 @@ impl Metrics {
 
     fn refused(&self, tenant: &TenantId) {
         self.queues.refused(QUEUE, tenant.as_str());
-    }
-
-    fn of_tenant(&self, tenant: &TenantId) -> TenantMetrics {
-        let tenant = tenant.as_str();
-        TenantMetrics {
-            length: self.queues.length(QUEUE, tenant),
-            sent: self.queues.sent.with([tenant]),
-            failed: self.queues.failed.with([tenant]),
-        }
     }
 
     /// Gauges of a tenant without a queue.

@@ -14,6 +14,7 @@ use tactus_proto::otlp::{
 use tactus_server::{grpc, listener, listener::ListenerSettings, observe::RequestMetrics};
 use tactus_tls::{ServerTls, ServerTlsSettings};
 use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 use tonic::{Code, Request, Response, Status, service::RoutesBuilder};
 
 use super::*;

@@ -12,7 +12,7 @@ use tactus_telemetry::log_limited;
 use tokio::time::timeout;
 use tonic::{Request, Status};
 
-use super::{GeneratorParts, Metrics};
+use super::{GeneratorParts, Job, Metrics};
 use crate::{group::Grouping, push::CheckedExport, routes::Routes};
 
 /// How long a request may take, whatever the timeout of a single push is.
@@ -41,34 +41,35 @@ impl Sender {
         }
     }
 
-    /// Sends a stored request. Errors: a generator did not take its part, which is lost.
-    pub(super) async fn send(
-        &self,
-        tenant: &TenantId,
-        export: CheckedExport,
-        skip: bool,
-    ) -> Result<(), Status> {
-        let sent = async {
-            let pushes = self.pushes(tenant, &export)?;
+    /// Sends a stored request. The part that a generator did not take is lost.
+    pub(super) async fn send(self: Arc<Self>, tenant: TenantId, job: Job) {
+        let Job { export, skip, held } = job;
+        let sent = self.metrics.queues.sent.with([tenant.as_str()]);
+        let failed = self.metrics.queues.failed.with([tenant.as_str()]);
+        let sending = async {
+            let pushes = self.pushes(&tenant, &export)?;
             drop(export);
             let calls = pushes.into_iter().map(|(instance, push)| {
                 self.push(instance, GenerateRequest { spans: Some(push), skip })
             });
             join_all(calls).await.into_iter().collect::<Result<(), Status>>()
         };
-        let result = timeout(REQUEST_TIMEOUT, sent).await;
-        let result = result.unwrap_or_else(|_| Err(Status::deadline_exceeded("no answer in time")));
-        if let Err(status) = &result {
-            let (code, error, tenant) = (status.code(), status.message(), tenant.as_str());
-            log_limited!(
-                warn,
-                tenant,
-                ?code,
-                error,
-                "failed to forward request to metrics generator"
-            );
+        let result = timeout(REQUEST_TIMEOUT, sending).await;
+        match result.unwrap_or_else(|_| Err(Status::deadline_exceeded("no answer in time"))) {
+            Ok(()) => sent.inc(),
+            Err(status) => {
+                failed.inc();
+                let (code, error, tenant) = (status.code(), status.message(), tenant.as_str());
+                log_limited!(
+                    warn,
+                    tenant,
+                    ?code,
+                    error,
+                    "failed to forward request to metrics generator"
+                );
+            }
         }
-        result
+        drop(held);
     }
 
     /// The part of each generator: slices of the request, or copies where traces of several generators are mixed.

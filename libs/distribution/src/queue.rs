@@ -1,0 +1,90 @@
+//! Requests that wait to be sent on, and the tasks that send them.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
+use tactus_telemetry::metrics::Gauge;
+use tokio_util::task::TaskTracker;
+
+/// How large a queue is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct QueueSettings {
+    /// Requests that may wait.
+    pub(crate) requests: usize,
+    /// Requests sent at a time.
+    pub(crate) workers: usize,
+}
+
+/// A queue of requests. Its tasks live as long as there is something to send, even after the queue was dropped.
+pub(crate) struct Queue<J>(Arc<Line<J>>);
+
+/// What the queue and its tasks share.
+struct Line<J> {
+    settings: QueueSettings,
+    tasks: TaskTracker,
+    send: Box<SendJob<J>>,
+    state: Mutex<State<J>>,
+}
+
+/// Sends a request.
+type SendJob<J> = dyn Fn(J) -> BoxFuture<'static, ()> + Send + Sync;
+
+struct State<J> {
+    /// Each with the gauge that counts it.
+    waiting: VecDeque<(J, Gauge)>,
+    /// Tasks that send.
+    working: usize,
+}
+
+impl<J: Send + 'static> Queue<J> {
+    /// An empty queue, whose requests are sent by tasks of this tracker.
+    pub(crate) fn new(
+        settings: QueueSettings,
+        tasks: &TaskTracker,
+        send: impl Fn(J) -> BoxFuture<'static, ()> + Send + Sync + 'static,
+    ) -> Self {
+        let state = Mutex::new(State { waiting: VecDeque::new(), working: 0 });
+        Self(Arc::new(Line { settings, tasks: tasks.clone(), send: Box::new(send), state }))
+    }
+
+    pub(crate) fn settings(&self) -> QueueSettings {
+        self.0.settings
+    }
+
+    /// False if the queue is full, or its tracker closed. `length`: counts the request as long as it waits.
+    pub(crate) fn offer(&self, job: J, length: &Gauge) -> bool {
+        let Line { settings, tasks, state, .. } = &*self.0;
+        if tasks.is_closed() {
+            return false;
+        }
+        let mut state = state.lock();
+        if state.working < settings.workers {
+            state.working += 1;
+            tasks.spawn(work(Arc::clone(&self.0), job));
+            return true;
+        }
+        let has_room = state.waiting.len() < settings.requests;
+        if has_room {
+            length.inc();
+            state.waiting.push_back((job, length.clone()));
+        }
+        has_room
+    }
+}
+
+/// Sends a request, then those that wait. Counts in [`State::working`] until none is left.
+async fn work<J>(line: Arc<Line<J>>, first: J) {
+    let mut next = Some(first);
+    while let Some(job) = next {
+        (line.send)(job).await;
+        // Looking for a job and ending the task happen under one lock, so a request that is queued later starts a task
+        // of its own.
+        let mut state = line.state.lock();
+        next = state.waiting.pop_front().map(|(job, length)| {
+            length.dec();
+            job
+        });
+        state.working -= usize::from(next.is_none());
+    }
+}
