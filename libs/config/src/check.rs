@@ -3,6 +3,7 @@
 use crate::duration::GoDuration;
 use crate::sections::object_store::{Azure, Gcs, LocalStore, S3};
 use crate::sections::root::Config;
+use crate::show::leaves;
 use crate::target::{joins, services_of, single_binary};
 use crate::validate;
 
@@ -196,32 +197,18 @@ pub(crate) fn findings(config: &Config, flat_overrides: bool) -> Vec<String> {
     found
 }
 
-fn v2_keys_set(config: &Config) -> Vec<&'static str> {
-    let defaults = Config::default();
-    let block = |config: &Config| {
-        let block = &config.storage.trace.block;
-        (block.v2_index_downsample_bytes, block.v2_index_page_size_bytes)
-    };
-    let compaction = |config: &Config| {
-        let compaction = &config.compactor.compaction;
-        (
-            compaction.v2_in_buffer_bytes,
-            compaction.v2_out_buffer_bytes,
-            compaction.v2_prefetch_traces_count,
-        )
-    };
-    let (ours, theirs) = (block(config), block(&defaults));
-    let (our_buffers, their_buffers) = (compaction(config), compaction(&defaults));
-    [
-        (ours.0 != theirs.0, "storage.trace.block.v2_index_downsample_bytes"),
-        (ours.1 != theirs.1, "storage.trace.block.v2_index_page_size_bytes"),
-        (our_buffers.0 != their_buffers.0, "compactor.compaction.v2_in_buffer_bytes"),
-        (our_buffers.1 != their_buffers.1, "compactor.compaction.v2_out_buffer_bytes"),
-        (our_buffers.2 != their_buffers.2, "compactor.compaction.v2_prefetch_traces_count"),
-    ]
-    .into_iter()
-    .filter_map(|(set, key)| set.then_some(key))
-    .collect()
+/// Keys for blocks of version v2 only.
+const V2_KEYS: [&str; 5] = [
+    "storage.trace.block.v2_index_downsample_bytes",
+    "storage.trace.block.v2_index_page_size_bytes",
+    "compactor.compaction.v2_in_buffer_bytes",
+    "compactor.compaction.v2_out_buffer_bytes",
+    "compactor.compaction.v2_prefetch_traces_count",
+];
+
+fn v2_keys_set(config: &Config) -> impl Iterator<Item = &'static str> {
+    let (ours, defaults) = (leaves(config), leaves(&Config::default()));
+    V2_KEYS.into_iter().filter(move |key| ours.get(*key) != defaults.get(*key))
 }
 
 /// Tenants' own limits in the place of the blocks would be taken for a tenant's blocks.

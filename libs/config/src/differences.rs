@@ -1,21 +1,11 @@
 //! Keys whose meaning or default differs from Tempo 2.10, and what to do about each.
 
 use crate::check::Remedy;
+use crate::migrate::{Note, Verdict};
 use crate::sections::overrides::Limits;
 use crate::sections::root::Config;
 use crate::target::single_binary;
 use crate::unsupported::{KNOWN_BLOCKS, WRITABLE_BLOCKS};
-
-/// Something that is different for a configuration.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Difference {
-    pub(crate) key: String,
-    /// What is different, and what to do.
-    pub(crate) text: &'static str,
-    pub(crate) remedy: Remedy,
-    /// There is nothing to look at: the same happens in another way.
-    pub(crate) harmless: bool,
-}
 
 /// Of a key of the file: whether it concerns this configuration, as it was written.
 struct Rule {
@@ -55,16 +45,11 @@ const RULES: &[Rule] = &[
 
 /// What the file says and means something else here. `config` is what the file alone gives; `written` tells whether the
 /// file has a key.
-pub(crate) fn differences(config: &Config, written: impl Fn(&str) -> bool) -> Vec<Difference> {
-    let mut found: Vec<Difference> = RULES
+pub(crate) fn differences(config: &Config, written: impl Fn(&str) -> bool) -> Vec<Note> {
+    let mut found: Vec<Note> = RULES
         .iter()
         .filter(|rule| written(rule.key) && (rule.applies)(config))
-        .map(|rule| Difference {
-            key: rule.key.to_owned(),
-            text: rule.text,
-            remedy: rule.remedy.clone(),
-            harmless: false,
-        })
+        .map(|rule| Note::new(rule.key, Verdict::Changed, rule.text, rule.remedy.clone()))
         .collect();
     found.extend(listeners(config, &written));
     found.extend(of_limits(&config.overrides.defaults, "overrides.defaults"));
@@ -72,11 +57,11 @@ pub(crate) fn differences(config: &Config, written: impl Fn(&str) -> bool) -> Ve
 }
 
 /// Where spans are listened for: containers need every interface.
-fn listeners(config: &Config, written: impl Fn(&str) -> bool) -> Vec<Difference> {
+fn listeners(config: &Config, written: impl Fn(&str) -> bool) -> Vec<Note> {
     const KEY: &str = "distributor.receivers";
     let receivers = &config.distributor.receivers;
     let different =
-        |key: String, text| Difference { key, text, remedy: Remedy::Decide, harmless: false };
+        |key: String, text: &str| Note::new(key, Verdict::Changed, text, Remedy::Decide);
     if receivers.is_empty() {
         return vec![different(
             KEY.to_owned(),
@@ -111,29 +96,30 @@ fn listeners(config: &Config, written: impl Fn(&str) -> bool) -> Vec<Difference>
 }
 
 /// What does nothing in limits that stand at `path`.
-pub(crate) fn without_effect(limits: &Limits, path: &str) -> impl Iterator<Item = Difference> {
-    of_limits(limits, path).into_iter().filter(|difference| difference.harmless)
+pub(crate) fn without_effect(limits: &Limits, path: &str) -> impl Iterator<Item = Note> {
+    of_limits(limits, path).into_iter().filter(|note| note.verdict == Verdict::Honoured)
 }
 
 /// What is different about limits that stand at `path`.
-pub(crate) fn of_limits(limits: &Limits, path: &str) -> Vec<Difference> {
+pub(crate) fn of_limits(limits: &Limits, path: &str) -> Vec<Note> {
     let mut found = Vec::new();
     if limits.compaction.compaction_disabled {
-        found.push(Difference {
-            key: format!("{path}.compaction.compaction_disabled"),
-            text: "blocks are not merged, and deleted after their retention, where Tempo keeps them: set a retention of \
-                   the tenant if that matters",
-            remedy: Remedy::Decide,
-            harmless: false,
-        });
+        found.push(Note::new(
+            format!("{path}.compaction.compaction_disabled"),
+            Verdict::Changed,
+            "blocks are not merged, and deleted after their retention, where Tempo keeps them: set a retention of \
+             the tenant if that matters",
+            Remedy::Decide,
+        ));
     }
     if limits.metrics_generator.processors.iter().any(|processor| processor == "local-blocks") {
-        found.push(Difference {
-            key: format!("{path}.metrics_generator.processors"),
-            text: "local-blocks does nothing: ingesters answer queries about recent spans, TraceQL metrics need no processor",
-            remedy: Remedy::Decide,
-            harmless: true,
-        });
+        // There is nothing to look at: the same happens in another way.
+        found.push(Note::new(
+            format!("{path}.metrics_generator.processors"),
+            Verdict::Honoured,
+            "local-blocks does nothing: ingesters answer queries about recent spans, TraceQL metrics need no processor",
+            Remedy::Decide,
+        ));
     }
     found
 }

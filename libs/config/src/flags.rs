@@ -109,7 +109,16 @@ pub(crate) fn scan(args: &[String], wanted: &str) -> Option<String> {
 
 /// True when a boolean flag's text means on.
 pub(crate) fn is_true(value: &str) -> bool {
-    matches!(value, "1" | "t" | "T" | "true" | "TRUE" | "True")
+    parse_bool(value) == Some(true)
+}
+
+/// Parses what Go's `strconv.ParseBool` accepts.
+pub fn parse_bool(text: &str) -> Option<bool> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
+        _ => None,
+    }
 }
 
 /// Name and value of `-name`, `--name`, `-name=value`; nothing when the argument is no flag.
@@ -133,10 +142,7 @@ fn check(flag: &Flag, name: &str, value: &str) -> Result<(), String> {
         Kind::Text if flag.name == "log.level" && !LOG_LEVELS.contains(&value) => {
             Some(format!("unrecognized log level {value:?}"))
         }
-        Kind::Bool
-            if !is_true(value)
-                && !matches!(value, "0" | "f" | "F" | "false" | "FALSE" | "False") =>
-        {
+        Kind::Bool if parse_bool(value).is_none() => {
             return Err(format!("invalid boolean value {value:?} for -{name}: parse error"));
         }
         Kind::Int => parse_int(value).is_none().then(|| "parse error".to_owned()),

@@ -31,7 +31,7 @@ mod yaml;
 pub use duration::{DurationError, GoDuration, PromDuration, parse_go, parse_prometheus};
 pub use expand::{ExpandError, expand};
 pub use field::{Opaque, Secret, UnitSize, without_passwords};
-pub use flags::has_flag;
+pub use flags::{has_flag, parse_bool};
 pub use load::{Error, Loaded, from_yaml, load, load_as};
 pub use migrate::{
     Environment, Finding, MigrateError, Migration, Verdict, migrate_config, migrate_overrides,

@@ -123,7 +123,7 @@ pub fn migrate_config(
     let written = |key: &str| tree::node_at(&root, &keys(key)).is_some();
     let different = differences::differences(&config, written);
     let settled: Vec<String> = different.iter().map(|difference| difference.key.clone()).collect();
-    notes.extend(different.into_iter().map(Note::from));
+    notes.extend(different);
     for suspect in check::suspects(&config) {
         notes.extend(of_suspect(suspect, written));
     }
@@ -131,15 +131,11 @@ pub fn migrate_config(
     let mut adjusted = config;
     target::for_target(&mut adjusted, "localhost", asks_for_gossip);
     let invalid = validate::invalid(&adjusted);
-    notes.extend(invalid.into_iter().filter(|invalid| !settled.contains(&invalid.key)).map(
-        |invalid| Note {
-            key: invalid.key,
-            verdict: Verdict::Refused,
-            text: invalid.text,
-            remedy: Remedy::Decide,
-            spreads: false,
-        },
-    ));
+    let refused = invalid.into_iter().filter(|invalid| !settled.contains(&invalid.key));
+    notes.extend(
+        refused
+            .map(|invalid| Note::new(invalid.key, Verdict::Refused, invalid.text, Remedy::Decide)),
+    );
     let judge = Judge { source: &source, root, rewritten, notes, tenants: false };
     Ok(judge.migration(env, |document| still_said(document, target)))
 }
@@ -162,33 +158,20 @@ pub fn migrate_overrides(
     let mut notes = of_reader(&reading.reader);
     for (tenant, limits) in &mut reading.tenants {
         let place = format!("overrides.{tenant}");
-        let mut note = |verdict, text| {
-            notes.push(Note {
-                key: place.clone(),
-                verdict,
-                text,
-                remedy: Remedy::Decide,
-                spreads: false,
-            });
-        };
         if let Err(text) = per_tenant::check_name(tenant) {
-            note(Verdict::Ignored, text);
+            notes.push(Note::new(&place, Verdict::Ignored, text, Remedy::Decide));
         } else if let Err(text) = per_tenant::check(tenant, limits, config) {
-            note(Verdict::Refused, text);
+            notes.push(Note::new(&place, Verdict::Refused, text, Remedy::Decide));
         }
-        notes.extend(differences::of_limits(limits, &place).into_iter().map(Note::from));
+        notes.extend(differences::of_limits(limits, &place));
         let entry = reading.root.get("overrides").and_then(|tenants| tenants.get(tenant));
         for left_out in per_tenant::fall_back(limits, entry, config) {
-            notes.push(Note {
-                key: format!("{place}.ingestion.{}", left_out.key),
-                verdict: Verdict::Changed,
-                text: format!(
-                    "left out: {} of overrides.defaults holds, where Tempo takes 0 and refuses every push",
-                    left_out.default
-                ),
-                remedy: Remedy::Set(left_out.default.to_string()),
-                spreads: false,
-            });
+            let per_tenant::LeftOut { key, default } = left_out;
+            let text = format!(
+                "left out: {default} of overrides.defaults holds, where Tempo takes 0 and refuses every push"
+            );
+            let key = format!("{place}.ingestion.{key}");
+            notes.push(Note::new(key, Verdict::Changed, text, Remedy::Set(default.to_string())));
         }
     }
     let per_tenant::Reading { root, rewritten, .. } = reading;
@@ -229,24 +212,23 @@ impl Source {
 
 /// Something to say about a key of the tree as it is read.
 #[derive(Debug, Clone)]
-struct Note {
-    key: String,
-    verdict: Verdict,
-    text: String,
+pub(crate) struct Note {
+    pub(crate) key: String,
+    pub(crate) verdict: Verdict,
+    pub(crate) text: String,
     remedy: Remedy,
     /// It holds for everything below the key.
     spreads: bool,
 }
 
-impl From<differences::Difference> for Note {
-    fn from(difference: differences::Difference) -> Self {
-        Self {
-            key: difference.key,
-            verdict: if difference.harmless { Verdict::Honoured } else { Verdict::Changed },
-            text: difference.text.to_owned(),
-            remedy: difference.remedy,
-            spreads: false,
-        }
+impl Note {
+    pub(crate) fn new(
+        key: impl Into<String>,
+        verdict: Verdict,
+        text: impl Into<String>,
+        remedy: Remedy,
+    ) -> Self {
+        Self { key: key.into(), verdict, text: text.into(), remedy, spreads: false }
     }
 }
 
@@ -279,15 +261,9 @@ fn of_reader(reader: &Reader) -> Vec<Note> {
         },
         spreads: true,
     };
-    let of_unitless = |unitless: &Unitless| Note {
-        key: unitless.key.clone(),
-        verdict: Verdict::Changed,
-        text: format!(
-            "{} nanoseconds, as a number without a unit is: write the unit",
-            unitless.nanos
-        ),
-        remedy: Remedy::Set(format!("{}ns", unitless.nanos)),
-        spreads: false,
+    let of_unitless = |Unitless { key, nanos, .. }: &Unitless| {
+        let text = format!("{nanos} nanoseconds, as a number without a unit is: write the unit");
+        Note::new(key, Verdict::Changed, text, Remedy::Set(format!("{nanos}ns")))
     };
     let problems = reader.problems.iter().map(of_problem);
     problems.chain(reader.unitless.iter().map(of_unitless)).collect()
@@ -297,16 +273,11 @@ fn of_reader(reader: &Reader) -> Vec<Note> {
 fn of_suspect(suspect: check::Suspect, written: impl Fn(&str) -> bool) -> Vec<Note> {
     let set: Vec<&str> = suspect.keys.iter().copied().filter(|key| written(key)).collect();
     let keys = if set.is_empty() { &suspect.keys[..1] } else { &set[..] };
-    let note = |key: &&str| Note {
-        key: (*key).to_owned(),
-        verdict: Verdict::Changed,
-        text: match &suspect.remedy {
-            Remedy::Set(value) => format!("{}; written as {value}", suspect.text),
-            Remedy::Decide | Remedy::LeaveOut => suspect.text.clone(),
-        },
-        remedy: suspect.remedy.clone(),
-        spreads: false,
+    let text = match &suspect.remedy {
+        Remedy::Set(value) => format!("{}; written as {value}", suspect.text),
+        Remedy::Decide | Remedy::LeaveOut => suspect.text.clone(),
     };
+    let note = |key: &&str| Note::new(*key, Verdict::Changed, &text, suspect.remedy.clone());
     keys.iter().map(note).collect()
 }
 

@@ -10,7 +10,7 @@ use axum::extract::{RawQuery, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
 use serde_json::Value;
-use tactus_config::sections::overrides::Limits;
+use tactus_config::{parse_bool, sections::overrides::Limits};
 use tactus_model::TenantId;
 use tactus_server::http::error_line;
 use tactus_server::tenancy::{Tenancy, TenancyError};
@@ -206,7 +206,7 @@ impl Api {
         }
         let skip = match parameter(query, "skip-conflicting-overrides-check").as_deref() {
             None => false,
-            Some(text) => boolean(text).ok_or_else(|| {
+            Some(text) => parse_bool(text).ok_or_else(|| {
                 let key = "skip-conflicting-overrides-check";
                 Refusal::Bad(format!("could not parse {key}, must be a boolean value"))
             })?,
@@ -313,15 +313,6 @@ fn parameter(query: Option<&str>, name: &str) -> Option<String> {
     // An empty value is none, as in queries.
     let (_, value) = pairs.find(|(key, _)| key == name).filter(|(_, value)| !value.is_empty())?;
     Some(value.into_owned())
-}
-
-/// Parses a boolean with the spellings that Go's parser accepts.
-fn boolean(text: &str) -> Option<bool> {
-    match text {
-        "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
-        "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
-        _ => None,
-    }
 }
 
 #[cfg(test)]
