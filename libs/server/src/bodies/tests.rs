@@ -1,6 +1,8 @@
 use axum::body::Body;
 use http::Request;
+use http_body_util::BodyExt as _;
 
+use super::counted::CountedBody;
 use super::*;
 
 async fn begin(bodies: &Arc<Bodies>) -> Held {
@@ -98,6 +100,33 @@ async fn head_of_very_many_small_lines_counts_for_more_than_its_bytes() {
     assert_eq!(bodies.begin(&headers).await.unwrap_err(), NoRoom);
     drop(held);
     assert_eq!(bodies.arriving.used(), 0);
+}
+
+#[tokio::test]
+async fn chunks_of_a_byte_are_put_together_and_chunks_count_more_than_their_bytes() {
+    let all = Budget::new(1_000_000);
+    let bodies = Bodies::within(&all);
+    let large = vec![b'x'; counted::SMALL_CHUNK];
+    for (chunks, most_frames) in [
+        (vec![vec![b'y']; 20_000], 5),
+        (vec![b"a".to_vec(), large.clone(), Vec::new(), b"b".to_vec(), b"c".to_vec(), large], 5),
+    ] {
+        let whole = chunks.concat();
+        let parts = chunks.into_iter().map(Ok::<_, std::io::Error>);
+        let held = begin(&bodies).await;
+        let body = Body::from_stream(futures_util::stream::iter(parts));
+        let mut body = CountedBody::new(body, held.clone(), Arc::default());
+        let (mut frames, mut got) = (0, Vec::new());
+        while let Some(frame) = body.frame().await {
+            frames += 1;
+            got.extend_from_slice(&frame.unwrap().into_data().unwrap());
+        }
+        assert_eq!(got, whole);
+        assert!(frames <= most_frames, "{frames}");
+        let counted = counted::COPIES * whole.len() + frames * counted::CHUNK_BYTES;
+        assert_eq!(all.used(), counted as u64);
+        drop(held);
+    }
 }
 
 #[tokio::test]
