@@ -32,6 +32,7 @@ use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream::{StreamExt, TryStreamExt};
@@ -40,8 +41,10 @@ use object_store::list::PaginatedListStore;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path as ObjectPath;
 use object_store::{GetOptions, ObjectMeta, ObjectStore, ObjectStoreExt};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Source};
 use crate::layout::join_prefix;
 
 use options::{Transfer, WriteOptions};
@@ -53,6 +56,12 @@ pub use writer::ObjectWriter;
 
 /// Requests in flight for the ranges of one object.
 const READ_CONCURRENCY: usize = 8;
+
+/// Pieces of work on files at a time. Where the disk hangs, each keeps a thread until it answers, and pushes need threads of the same pool.
+static FILE_WORK: Semaphore = Semaphore::const_new(64);
+
+/// How long work on files waits for a place. A disk that is slow has done with others by then.
+const LONGEST_WAIT_FOR_FILES: Duration = Duration::from_secs(10);
 
 /// A bucket. Cheap to clone; all clones share connections.
 #[derive(Clone)]
@@ -335,14 +344,22 @@ fn check_length(key: &str, range: &Range<u64>, bytes: &Bytes) -> Result<()> {
     Err(Error::Corrupt { what: "object length", key: key.into(), offset })
 }
 
-/// Runs file work off the async runtime.
+/// Runs file work off the async runtime. Errors: those of the work; a disk that hangs leaves no thread for it.
 pub(crate) async fn blocking<T: Send + 'static>(
     key: &str,
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|error| Error::Unavailable { key: key.into(), source: error.into() })?
+    let unavailable = |source: Source| Error::Unavailable { key: key.into(), source };
+    let place = timeout(LONGEST_WAIT_FOR_FILES, FILE_WORK.acquire()).await;
+    let Ok(Ok(place)) = place else {
+        return Err(unavailable("the disk does not answer what was asked before".into()));
+    };
+    let task = tokio::task::spawn_blocking(move || {
+        // Kept until the thread is free, even if nobody waits for it any more.
+        let _place = place;
+        work()
+    });
+    task.await.map_err(|error| unavailable(error.into()))?
 }
 
 #[cfg(test)]
