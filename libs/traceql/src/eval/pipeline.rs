@@ -5,8 +5,6 @@
 
 mod spansets;
 
-use std::borrow::Cow;
-
 use tactus_work::tick;
 
 use super::aggregate::ScalarPlan;
@@ -243,15 +241,7 @@ fn evaluate_pipeline(
     input: &Spansets<'_>,
     view: &BatchView<'_>,
 ) -> Result<Outcome, EvaluateError> {
-    let nested = Spansets {
-        spans: input.spans.clone(),
-        group_of: Cow::Borrowed(&input.group_of),
-        count: input.count,
-        groups: None,
-        held: Vec::new(),
-        attribute_bytes: 0,
-    };
-    let output = run(stages, nested, view)?;
+    let output = run(stages, input.with_spans(input.spans.clone()), view)?;
     let mut first = vec![None; input.count];
     let split = output.groups.is_some()
         && output.spans.rows().any(|row| {

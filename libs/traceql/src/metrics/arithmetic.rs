@@ -94,6 +94,10 @@ fn between(operator: ArithmeticOperator, left: Vec<Line>, right: Vec<Line>) -> V
                 exemplars.extend_from_slice(&line.exemplars);
             }
         }
+        // A second stage gave them the value of one side. They are to show that of the result.
+        for exemplar in exemplars.iter_mut().filter(|exemplar| exemplar.of_series) {
+            exemplar.value = None;
+        }
         results.push(Line {
             labels: labels(operator, &one.labels, &other.labels),
             values,

@@ -77,6 +77,7 @@ pub(super) fn resolve(exemplars: &mut Vec<Exemplar>, values: &[f64], grid: &Grid
         let interval = grid.interval_of(exemplar.start_unix_nanos);
         let value = interval.and_then(|interval| values.get(interval)).copied();
         let Some(value) = value.filter(|value| !value.is_nan()) else { return false };
+        exemplar.of_series |= exemplar.value.is_none();
         exemplar.value.get_or_insert(value);
         true
     });

@@ -110,6 +110,8 @@ pub struct Exemplar {
     pub labels: Vec<(Box<str>, LabelValue)>,
     /// The span's own value; `None` if the value of its series is shown.
     pub value: Option<f64>,
+    /// The value became that of its series, as it was then.
+    pub of_series: bool,
     /// Start of the span, unix nanoseconds.
     pub start_unix_nanos: u64,
 }

@@ -1,5 +1,7 @@
 //! All spansets of a batch, and the operations of pipelines on them.
 
+mod distinct_values;
+
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,18 +15,17 @@ use crate::eval::bitmap::Bitmap;
 use crate::eval::matches::AttributeValue;
 use crate::eval::operand::Place;
 use crate::eval::plan::Plan;
-use crate::eval::program::{BoundProgram, Program};
+use crate::eval::program::Program;
 use crate::eval::texts::Texts;
 use crate::eval::value::Value;
 use crate::eval::view::BatchView;
+use distinct_values::DistinctValues;
 
 /// Estimated bytes of a group: its entry in the index, and its part of an answer, without attributes.
 const GROUP_BYTES: usize = 512;
 /// Estimated bytes of a group's attribute: in the group, in a group derived from it, and in an answer, without its name
 /// there.
 const ATTRIBUTE_BYTES: usize = 192;
-/// Estimated bytes of a value by which spans are grouped. Its text belongs to the batch.
-const VALUE_BYTES: usize = 96;
 
 /// All spansets of a batch.
 #[derive(Clone)]
@@ -113,23 +114,21 @@ impl<'v> Spansets<'v> {
         for group in self.groups_with(spans, view).rows() {
             kept.unite_range(&self.spans, range(starts, group));
         }
-        let group_of = Cow::Borrowed(&*self.group_of);
-        Some(Spansets { spans: kept, group_of, ..self.without_groups() })
+        Some(self.with_spans(kept))
     }
 
     /// Only those groups that have one of these spans.
     pub(super) fn only_groups_of(&self, spans: &Bitmap, view: &BatchView<'_>) -> Spansets<'_> {
         let mut kept = self.spans.clone();
         kept.intersect(&self.groups_with(spans, view).gather(&self.group_of));
-        let group_of = Cow::Borrowed(&*self.group_of);
-        Spansets { spans: kept, group_of, ..self.without_groups() }
+        self.with_spans(kept)
     }
 
-    /// The same number of groups, of which nothing else is known.
-    fn without_groups(&self) -> Spansets<'static> {
+    /// These spans in the same groups, of which nothing else is known.
+    pub(super) fn with_spans(&self, spans: Bitmap) -> Spansets<'_> {
         Spansets {
-            spans: Bitmap::none(0),
-            group_of: Cow::Borrowed(&[]),
+            spans,
+            group_of: Cow::Borrowed(&*self.group_of),
             count: self.count,
             groups: None,
             held: Vec::new(),
@@ -313,104 +312,4 @@ impl<'v> Spansets<'v> {
 
 fn range(starts: &[u32], group: usize) -> std::ops::Range<usize> {
     starts[group] as usize..starts[group + 1] as usize
-}
-
-/// Numbers the different values of an expression.
-struct DistinctValues<'v> {
-    program: BoundProgram<'v>,
-    values: Vec<Value<'v>>,
-    numbers: HashMap<ValueKey<'v>, u32, RandomState>,
-    /// Neighbours mostly have the same value.
-    last: Option<(ValueKey<'v>, u32)>,
-    /// Estimated bytes of `values` and `numbers`.
-    bytes: usize,
-    /// The number of each resource's value, [`UNKNOWN`] at first, if the value depends only on the resource.
-    of_resources: Vec<u32>,
-}
-
-const UNKNOWN: u32 = u32::MAX;
-
-impl<'v> DistinctValues<'v> {
-    fn new(program: BoundProgram<'v>) -> Self {
-        Self {
-            program,
-            values: Vec::new(),
-            numbers: HashMap::default(),
-            last: None,
-            bytes: 0,
-            of_resources: Vec::new(),
-        }
-    }
-
-    fn number(&mut self, row: usize, view: &BatchView<'_>) -> u32 {
-        if !self.program.reads_only_resources() {
-            return self.computed(row);
-        }
-        let resource = view.batch.spans.resource[row] as usize;
-        if self.of_resources.is_empty() {
-            self.of_resources.resize(view.batch.resources.len(), UNKNOWN);
-        }
-        match self.of_resources.get(resource) {
-            None => self.computed(row),
-            Some(&UNKNOWN) => {
-                let number = self.computed(row);
-                self.of_resources[resource] = number;
-                number
-            }
-            Some(&known) => known,
-        }
-    }
-
-    fn computed(&mut self, row: usize) -> u32 {
-        let value = self.program.value(Place::of_span(row)).of_group();
-        let key = ValueKey::of(value);
-        if let Some((last, number)) = &self.last
-            && last.is_surely(&key)
-        {
-            return *number;
-        }
-        let number = *self.numbers.entry(key).or_insert_with(|| {
-            self.values.push(value);
-            self.bytes += VALUE_BYTES;
-            self.values.len() as u32 - 1
-        });
-        self.last = Some((key, number));
-        number
-    }
-}
-
-/// Differs for values of different type or content.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum ValueKey<'v> {
-    /// The type, and the value.
-    Bits(u8, u64),
-    Text(&'v [u8]),
-    Array(&'v [u8]),
-}
-
-impl<'v> ValueKey<'v> {
-    fn of(value: Value<'v>) -> Self {
-        match value {
-            Value::NoRow | Value::Nil => Self::Bits(0, 0),
-            Value::Bool(value) => Self::Bits(1, u64::from(value)),
-            Value::Int(value) => Self::Bits(2, value as u64),
-            Value::Float(value) => Self::Bits(3, value.to_bits()),
-            Value::Duration(value) => Self::Bits(4, value as u64),
-            Value::Status(status) => Self::Bits(5, status as u64),
-            Value::Kind(kind) => Self::Bits(6, kind as u64),
-            Value::String(text) => Self::Text(text),
-            Value::Array(array) => Self::Array(array.encoded),
-        }
-    }
-
-    /// True only if they are equal. Texts are the same place in the batch's dictionary then, and are not compared.
-    fn is_surely(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Bits(..), Self::Bits(..)) => self == other,
-            (Self::Text(a), Self::Text(b)) | (Self::Array(a), Self::Array(b)) => {
-                std::ptr::eq(*a, *b)
-            }
-            _ => false,
-        }
-    }
 }

@@ -160,7 +160,10 @@ impl<K> Exemplars<K> {
             labels.push((Intrinsic::TraceId.text().into(), LabelValue::String(id.into())));
             let (value, series) = describe(place);
             let start_unix_nanos = view.batch.spans.start[row];
-            held.choice = Choice::Done(Exemplar { labels, value, start_unix_nanos }, series);
+            held.choice = Choice::Done(
+                Exemplar { labels, value, of_series: false, start_unix_nanos },
+                series,
+            );
         }
     }
 

@@ -43,7 +43,7 @@ fn of_leaf(leaf: u32, part: PartialSeries) -> PartialSeries {
 
 fn exemplar(trace: &str, seconds: u64, value: Option<f64>) -> Exemplar {
     let labels = vec![("trace:id".into(), text(trace))];
-    Exemplar { labels, value, start_unix_nanos: seconds * SECOND }
+    Exemplar { labels, value, of_series: false, start_unix_nanos: seconds * SECOND }
 }
 
 fn with_exemplars(part: PartialSeries, exemplars: Vec<Exemplar>) -> PartialSeries {
@@ -350,6 +350,20 @@ fn kept_series_keep_their_exemplars() {
     let found = answer("{} | count_over_time() by(name) | topk(1)", parts);
     assert_eq!(found[0].points, [(0, 9.0), (2, 0.0), (3, 0.0)]);
     assert_eq!(found[0].exemplars.len(), 2);
+}
+
+#[test]
+fn exemplars_behind_a_second_stage_show_the_result_of_arithmetic() {
+    let exemplars = vec![exemplar("1", 105, None), exemplar("2", 115, None)];
+    let parts = vec![
+        with_exemplars(group(&[text("a")], &[(0, 9.0), (1, 1.0)]), exemplars),
+        of_leaf(1, group(&[text("a")], &[(0, 3.0)])),
+    ];
+    let query = "({} | count_over_time() by(name) > 0) / ({} | count_over_time() by(name) > 0)";
+    let found = answer(query, parts);
+    assert_eq!(found[0].points, [(0, 3.0)]);
+    // There is no result where the other trace starts.
+    assert_eq!(shown_exemplars(&found[0]), [("1".to_owned(), 105, Some(3.0))]);
 }
 
 #[test]
