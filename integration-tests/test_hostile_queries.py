@@ -288,8 +288,8 @@ def test_search_of_another_tenant_takes_less_than_a_second_while_any_attack_runs
     assert honest.p99 <= 1.0, honest.figures()
 
 
-@pytest.mark.parametrize("tenants, queries, blocks", [(1, 4, 20), (2, 1, 20), (8, 2, 5), (12, 10, 0)], ids=[
-    "one tenant", "two tenants", "eight tenants", "twelve tenants, live data"])
+@pytest.mark.parametrize("tenants, queries, blocks", [(1, 4, 20), (2, 1, 20), (8, 2, 5), (12, 10, 0), (40, 2, 2)], ids=[
+    "one tenant", "two tenants", "eight tenants", "twelve tenants, live data", "forty tenants"])
 def test_search_of_another_tenant_waits_for_no_query_of_tenants_whose_queries_take_long(servers, tenants, queries, blocks):
     """They ask until time is over, each for more jobs than may run, and always for something else."""
     server = start(servers, compactor={"compaction": {"compaction_cycle": "1h"}})

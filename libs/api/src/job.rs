@@ -169,12 +169,25 @@ impl TagsJob {
 
     /// The answer.
     pub fn finish(self, inspected_bytes: u64) -> TagsResponse {
-        let truncated = self.collector.is_full();
-        let scope =
-            |(scope, tags): (TagScope, _)| TagScopeMessage { name: scope.text().to_owned(), tags };
-        let scopes = self.collector.finish().into_iter().map(scope).collect();
-        TagsResponse { scopes, truncated, inspected_bytes, partial: false }
+        TagsResponse { inspected_bytes, ..tags_response(self.collector) }
     }
+}
+
+/// Adds the names of an answer. False once a limit is reached.
+pub fn add_tags(collector: &mut TagCollector, answer: TagsResponse) -> bool {
+    answer.scopes.into_iter().all(|found| match TagScope::from_text(&found.name) {
+        None | Some(TagScope::Intrinsic) => true,
+        Some(scope) => found.tags.iter().all(|tag| collector.add(scope, tag)),
+    })
+}
+
+/// The answer with these names.
+pub fn tags_response(collector: TagCollector) -> TagsResponse {
+    let truncated = collector.is_full();
+    let scope =
+        |(scope, tags): (TagScope, _)| TagScopeMessage { name: scope.text().to_owned(), tags };
+    let scopes = collector.finish().into_iter().map(scope).collect();
+    TagsResponse { scopes, truncated, ..TagsResponse::default() }
 }
 
 /// A request for the values of a tag, and the values found so far.
@@ -204,16 +217,7 @@ impl TagValuesJob {
             }
             attributes.push((attribute, filter));
         }
-        let limits = TagLimits {
-            max_bytes: request.max_bytes as usize,
-            max_count: request.max_values as usize,
-            max_stale: 0,
-        };
-        let collector = match request.texts_only {
-            true => ValueCollector::of_texts(limits),
-            false => ValueCollector::new(limits),
-        };
-        Ok(Self { attributes, projection, collector })
+        Ok(Self { attributes, projection, collector: value_collector(request) })
     }
 
     /// The columns that [`Self::visit`] reads.
@@ -269,10 +273,36 @@ impl TagValuesJob {
 
     /// The answer.
     pub fn finish(self, inspected_bytes: u64) -> TagValuesResponse {
-        let truncated = self.collector.is_full();
-        let values = self.collector.finish().into_iter().map(value_message).collect();
-        TagValuesResponse { values, truncated, inspected_bytes, partial: false }
+        TagValuesResponse { inspected_bytes, ..values_response(self.collector) }
     }
+}
+
+/// A collector with the limits of a request.
+pub fn value_collector(request: &TagValuesRequest) -> ValueCollector {
+    let limits = TagLimits {
+        max_bytes: request.max_bytes as usize,
+        max_count: request.max_values as usize,
+        max_stale: 0,
+    };
+    match request.texts_only {
+        true => ValueCollector::of_texts(limits),
+        false => ValueCollector::new(limits),
+    }
+}
+
+/// Adds the values of an answer. False once a limit is reached.
+pub fn add_values(collector: &mut ValueCollector, answer: TagValuesResponse) -> bool {
+    answer.values.into_iter().all(|found| match TagValueType::from_text(&found.r#type) {
+        None => true,
+        Some(value_type) => collector.add(TagValue { value_type, text: found.value }),
+    })
+}
+
+/// The answer with these values.
+pub fn values_response(collector: ValueCollector) -> TagValuesResponse {
+    let truncated = collector.is_full();
+    let values = collector.finish().into_iter().map(value_message).collect();
+    TagValuesResponse { values, truncated, ..TagValuesResponse::default() }
 }
 
 fn value_message(value: TagValue) -> TagValueMessage {

@@ -107,6 +107,7 @@ fn exemplar(message: MetricsExemplar) -> Result<Exemplar, MalformedSeries> {
     Ok(Exemplar {
         labels: message.labels.into_iter().map(label).collect::<Result<_, _>>()?,
         value: message.value,
+        of_series: false,
         start_unix_nanos: message.start_nanos,
     })
 }

@@ -34,6 +34,8 @@ pub struct SearchCombiner {
     spans: usize,
     /// Ids of traces that are new or changed since [`Self::take_changes`]; `None` if nobody will ask.
     changed: Option<HashSet<String>>,
+    /// Ids of traces that were shown, which stay in the answer; `None` if others may take their places.
+    kept: Option<HashSet<String>>,
     previews: Previews,
     /// The cached result of [`Self::oldest_kept_start`], which is read for each job, and changes with each answer.
     oldest_kept_start: OnceLock<u64>,
@@ -67,6 +69,12 @@ impl SearchCombiner {
     /// Records changes from now on, for [`Self::take_changes`].
     pub fn watches_changes(self) -> Self {
         Self { changed: Some(HashSet::new()), ..self }
+    }
+
+    /// Keeps the traces that [`Self::take_changes`] returned in the answer, though newer ones are found later: for clients
+    /// that take nothing back. So they are shown as many as the limit.
+    pub fn keeps_what_was_shown(self) -> Self {
+        Self { kept: Some(HashSet::new()), ..self }
     }
 
     /// Distinct traces so far.
@@ -138,26 +146,30 @@ impl SearchCombiner {
     /// for a later call. Nothing without [`Self::watches_changes`].
     pub fn take_changes(&mut self, after: u64) -> Vec<TraceSearchMetadata> {
         let oldest = self.oldest_kept_start().unwrap_or(0);
-        let Some(changed) = &mut self.changed else { return Vec::new() };
-        let traces = &self.traces;
-        let (pads_ids, spans) = (self.pads_ids, self.spans);
-        let mut taken = Vec::new();
-        if after == 0 {
-            let previews = self.previews.waiting.drain(..);
-            let previews = previews.filter(|trace| !traces.contains_key(&trace.trace_id));
-            taken.extend(previews.map(|trace| shown(trace, pads_ids, spans)));
-        }
-        changed.retain(|id| {
-            let Some(trace) = traces.get(id) else { return false };
+        let Self { changed, traces, kept, previews, limit, .. } = self;
+        let Some(changed) = changed else { return Vec::new() };
+        let mut due: Vec<_> = changed.iter().filter_map(|id| traces.get(id)).collect();
+        due.retain(|trace| {
             let start = trace.start_time_unix_nano;
-            let is_shown = start >= oldest && (after == 0 || start > after);
-            if is_shown {
-                taken.push(shown(trace.clone(), pads_ids, spans));
-            }
-            !is_shown
+            let is_kept = kept.as_ref().is_some_and(|kept| kept.contains(&trace.trace_id));
+            (start >= oldest || is_kept) && (after == 0 || start > after)
         });
-        taken.sort_by(newest_first);
-        taken
+        let waiting = if after == 0 { std::mem::take(&mut previews.waiting) } else { Vec::new() };
+        due.extend(waiting.iter().filter(|trace| !traces.contains_key(&trace.trace_id)));
+        due.sort_by(|one, other| newest_first(one, other));
+        if let Some(kept) = kept {
+            due.retain(|trace| {
+                let has_room = *limit == 0 || kept.len() < *limit;
+                kept.contains(&trace.trace_id) || has_room && kept.insert(trace.trace_id.clone())
+            });
+        }
+        changed.retain(|id| traces.contains_key(id));
+        let (pads_ids, spans) = (self.pads_ids, self.spans);
+        let show = |trace: &TraceSearchMetadata| {
+            changed.remove(&trace.trace_id);
+            shown(trace.clone(), pads_ids, spans)
+        };
+        due.into_iter().map(show).collect()
     }
 
     /// What was added as one answer of a source, newest trace first.
@@ -175,7 +187,13 @@ impl SearchCombiner {
     fn newest(&mut self) -> Vec<TraceSearchMetadata> {
         let mut traces: Vec<_> = self.traces.drain().map(|(_, trace)| trace).collect();
         traces.sort_by(newest_first);
-        if self.limit > 0 {
+        if self.limit > 0 && self.limit < traces.len() {
+            if let Some(kept) = &self.kept {
+                // Stable: the others stay in order.
+                traces.sort_by_key(|trace| !kept.contains(&trace.trace_id));
+                traces.truncate(self.limit);
+                traces.sort_by(newest_first);
+            }
             traces.truncate(self.limit);
         }
         traces

@@ -59,7 +59,8 @@ impl RequestedRange {
                 // Without a cutoff the end is bounded only so that a range is not longer than it looks.
                 let slack = if rules.end_cutoff.is_zero() { CLOCK_SLACK } else { Duration::ZERO };
                 let end = end.min(last.saturating_add(nanos(slack)));
-                Ok(Window { start: if start > end { default_start } else { start }, end })
+                let start = if start > end { default_start } else { start };
+                Ok(Window { start, end })
             }
         }
     }
@@ -77,17 +78,19 @@ impl Window {
     }
 
     /// Refuses a window longer than `limit`; zero is no limit. The rest of the last second does not count: a window that
-    /// was given in micro- or milliseconds ends with the last nanosecond of one, and is no longer for that.
-    pub fn check_length(&self, limit: Duration) -> Result<()> {
-        let seconds = self.end.saturating_sub(self.start) / NANOS_A_SECOND;
+    /// was given in micro- or milliseconds ends with the last nanosecond of one, and is no longer for that. Neither does
+    /// what lies after `now`, unix nanoseconds.
+    pub fn check_length(&self, limit: Duration, now: u64) -> Result<()> {
+        let counted = Self { end: self.end.min(now), ..*self };
+        let seconds = counted.end.saturating_sub(counted.start) / NANOS_A_SECOND;
         if limit.is_zero() || Duration::from_secs(seconds) <= limit {
             return Ok(());
         }
         let limit = tactus_config::GoDuration::from(limit);
         Err(Error::Invalid(format!(
             "range specified by start and end exceeds {limit}. received start={} end={}",
-            self.start_seconds(),
-            self.end_seconds()
+            counted.start_seconds(),
+            counted.end_seconds()
         )))
     }
 }
@@ -139,14 +142,21 @@ mod tests {
         let week = Duration::from_secs(168 * 3600);
         let window = Window { start: SECOND, end: 604_802 * SECOND };
         assert_eq!(
-            window.check_length(week).unwrap_err().to_string(),
+            window.check_length(week, u64::MAX).unwrap_err().to_string(),
             "range specified by start and end exceeds 168h0m0s. received start=1 end=604802"
         );
         for rest in [0, 999, 999_999] {
             let window = Window { start: SECOND, end: 604_801 * SECOND + rest };
-            assert_eq!(window.check_length(week), Ok(()));
+            assert_eq!(window.check_length(week, u64::MAX), Ok(()));
         }
-        assert_eq!(window.check_length(Duration::ZERO), Ok(()));
+        assert_eq!(window.check_length(Duration::ZERO, u64::MAX), Ok(()));
+        let after_now = RequestedRange { start: 9_000 * SECOND, end: 20_000 * SECOND, since: None };
+        let window = after_now.window(&rules(0)).unwrap();
+        assert_eq!(window.check_length(Duration::from_secs(1_000), rules(0).now), Ok(()));
+        assert_eq!(
+            window.check_length(Duration::from_secs(999), rules(0).now).unwrap_err().to_string(),
+            "range specified by start and end exceeds 16m39s. received start=9000 end=10000"
+        );
     }
 
     #[test]

@@ -62,7 +62,7 @@ pub(crate) fn limit_of(asked: u32, usual: u32, max_limit: u32, frontend: &Fronte
 
 /// Most traces of an answer, as this API says, and the query-frontend.
 fn most_traces(max_limit: u32, frontend: &Frontend) -> Option<u32> {
-    let limits = [max_limit, frontend.settings.search.max_result_limit];
+    let limits = [max_limit, frontend.settings.section.search.max_result_limit];
     limits.into_iter().filter(|&max| max != 0).min()
 }
 

@@ -5,7 +5,7 @@ use std::{process::ExitCode, time::Duration};
 use tactus_config::Loaded;
 use tactus_server::operational::ServiceState;
 use tactus_telemetry::{error_text, flush_log, metrics::Registry, self_tracing};
-use tactus_work::JOBS_PER_SLOT;
+use tactus_work::{JOBS_PER_SLOT, MOST_NEWCOMERS};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -35,8 +35,9 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 pub(crate) static MALLOC_CONF: &[u8] =
     b"background_thread:true,dirty_decay_ms:1000,muzzy_decay_ms:0,narenas_ratio:1\0";
 
-/// Threads for what else may block: queries of an ingester, helpers of jobs, files, names.
-const OTHER_BLOCKING_THREADS: usize = 512;
+/// Threads for what else may block: queries of an ingester, helpers of jobs, files, names, and tenants that have one job
+/// beyond the total of a querier or an ingester.
+const OTHER_BLOCKING_THREADS: usize = 512 + 2 * MOST_NEWCOMERS;
 
 /// Runs a process until it is told to stop.
 pub fn main(program: Program) -> ExitCode {

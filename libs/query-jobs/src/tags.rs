@@ -1,6 +1,6 @@
 //! Collects tag names and values from some row groups of a block.
 
-use std::ops::{ControlFlow, Range};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -26,30 +26,29 @@ use crate::parts::{Start, for_each_part};
 use crate::pool::Job;
 use crate::prune::{Pruner, ToldRowGroups, string_columns};
 
-/// Jobs that collect, one for each thread of a block's job; all the same except what they collected.
-struct Collectors<J> {
+/// A request for names or values, ready to run on a block: jobs that collect, one for each thread of a block's job; all
+/// the same except what they collected.
+pub(crate) struct Collectors<J> {
     compile: Box<dyn Fn() -> Result<J> + Send + Sync>,
+    pruner: Pruner,
     idle: Mutex<Vec<J>>,
     full: Mutex<Vec<J>>,
 }
 
-/// A request for tag names, ready to run on a block.
-pub(crate) struct BlockTags {
-    collectors: Collectors<TagsJob>,
-    pruner: Pruner,
-}
+/// A request for tag names.
+pub(crate) type BlockTags = Collectors<TagsJob>;
 
-/// A request for tag values, ready to run on a block.
-pub(crate) struct BlockTagValues {
-    collectors: Collectors<TagValuesJob>,
-    pruner: Pruner,
-}
+/// A request for tag values.
+pub(crate) type BlockTagValues = Collectors<TagValuesJob>;
 
 impl<J: Send + 'static> Collectors<J> {
-    fn new(compile: impl Fn() -> Result<J> + Send + Sync + 'static) -> Result<Self> {
+    fn new(
+        pruner: Pruner,
+        compile: impl Fn() -> Result<J> + Send + Sync + 'static,
+    ) -> Result<Self> {
         let first = compile()?;
         let (idle, full) = (Mutex::new(vec![first]), Mutex::default());
-        Ok(Self { compile: Box::new(compile), idle, full })
+        Ok(Self { compile: Box::new(compile), pruner, idle, full })
     }
 
     /// A collector of its own for one thread.
@@ -58,20 +57,52 @@ impl<J: Send + 'static> Collectors<J> {
         idle.map_or_else(|| (self.compile)(), Ok)
     }
 
-    /// Shows the row groups to collectors until one is full; returns the collectors.
+    /// Shows the row groups of part of a block to collectors until one is full. Returns one that has collected nothing,
+    /// the others, and of which requests they are the answer.
+    ///
+    /// `told`: adds what dictionaries tell; `None` if they do not tell all of the row group. `only_told`: they mostly do.
     fn collect(
         self,
-        reading: Reading,
-        row_groups: Range<usize>,
+        (blocks, meta, part): (&Blocks, &BlockMeta, &BlockPart),
         job: &Job,
-        visit: impl Fn(&mut J, &Reading, usize, &Job) -> Result<bool> + Send + Sync + 'static,
-    ) -> Result<Vec<J>> {
+        (columns, only_told): (Projection, bool),
+        told: impl Fn(&mut J, &BlockReader, usize) -> Result<Option<bool>> + Send + Sync + 'static,
+        visit: fn(&mut J, &SpanBatch) -> bool,
+    ) -> Result<(J, Vec<J>, AnswerScope)> {
+        let summary = ToldRowGroups::ask(&self.pruner, blocks, meta, job)?;
+        let block = blocks.open(meta, job)?;
+        let row_groups = row_groups(&block, part);
+        let wanted = Wanted { first: &columns, then: None, may_end: false };
+        let may_match =
+            |&row_group: &usize| !self.pruner.is_unmet_unread(&block, row_group, &summary);
+        let reads = match only_told {
+            // Of columns of any length only dictionaries are read.
+            true => JoinedReads::whole_if_small(&block, row_groups.clone()),
+            false => blocks.joined_reads(&block, row_groups.clone().filter(may_match), wanted),
+        };
+        // These jobs look at whole row groups.
+        let scope = scope_of_any_time(row_groups.clone());
+        let all = (self.compile)()?;
         let this = Arc::new(self);
         let collectors = Arc::clone(&this);
         let run = move |row_group: usize, job: &Job| {
             let mut collector = collectors.take()?;
-            let goes_on = visit(&mut collector, &reading, row_group, job);
-            reading.reads.end(row_group);
+            let look = |collector: &mut J| -> Result<bool> {
+                let block = &reads.block;
+                if let Some(goes_on) = told(collector, block, row_group)? {
+                    return Ok(goes_on);
+                }
+                if collectors.pruner.unmet(block, row_group, &summary)?.is_some() {
+                    return Ok(true);
+                }
+                let read = reads.bytes_for(row_group);
+                job.hold_with_read(needed_bytes(block, row_group, &columns), read)?;
+                let batch = block.read_row_group(row_group, &columns)?;
+                job.check()?;
+                Ok(visit(collector, &batch))
+            };
+            let goes_on = look(&mut collector);
+            reads.end(row_group);
             let goes_on = goes_on?;
             job.check()?;
             // A full one must not be on another thread when the answer is made of it.
@@ -82,9 +113,9 @@ impl<J: Send + 'static> Collectors<J> {
         for_each_part(job, row_groups, Start::Together, run, |goes_on| {
             Ok(if goes_on { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
         })?;
-        let mut all = std::mem::take(&mut *this.full.lock());
-        all.append(&mut this.idle.lock());
-        Ok(all)
+        let mut collected = std::mem::take(&mut *this.full.lock());
+        collected.append(&mut this.idle.lock());
+        Ok((all, collected, scope))
     }
 }
 
@@ -92,8 +123,7 @@ impl BlockTags {
     /// Compiles the request. `max_condition_groups`: more alternatives in the filter are refused.
     pub(crate) fn compile(request: TagsRequest, max_condition_groups: usize) -> Result<Self> {
         let pruner = filter_pruner(&request.query, None, max_condition_groups);
-        let compile = move || Ok(TagsJob::compile(&request, max_condition_groups)?);
-        Ok(Self { collectors: Collectors::new(compile)?, pruner })
+        Self::new(pruner, move || Ok(TagsJob::compile(&request, max_condition_groups)?))
     }
 
     /// Collects tag names from part of a block. May block.
@@ -106,7 +136,7 @@ impl BlockTags {
         part: &BlockPart,
         job: &Job,
     ) -> Result<(TagsResponse, AnswerScope)> {
-        let mut tags = self.collectors.take()?;
+        let mut tags = self.take()?;
         if tags.reads_nothing() {
             return Ok((tags.finish(0), scope_of_any_time(0..0)));
         }
@@ -118,31 +148,14 @@ impl BlockTags {
             let row_groups = row_groups_of(values.row_groups(), part);
             return Ok((tags.finish(job.inspected_bytes()), scope_of_any_time(row_groups)));
         }
-        let told = ToldRowGroups::ask(&self.pruner, blocks, meta, job)?;
-        self.collectors.idle.lock().push(tags);
-        let block = blocks.open(meta, job)?;
-        let row_groups = row_groups(&block, part);
-        let wanted = Wanted { first: &projection, then: None, may_end: false };
-        let may_match = |&row_group: &usize| !self.pruner.is_unmet_unread(&block, row_group, &told);
-        let reads = match scopes {
-            // Of columns of any length only dictionaries are read.
-            Some(_) => JoinedReads::whole_if_small(&block, row_groups.clone()),
-            None => blocks.joined_reads(&block, row_groups.clone().filter(may_match), wanted),
+        self.idle.lock().push(tags);
+        let columns = (projection, scopes.is_some());
+        let told = move |tags: &mut TagsJob, block: &BlockReader, row_group: usize| match &scopes {
+            Some(scopes) => visit_keys(tags, scopes, block, row_group),
+            None => Ok(None),
         };
-        // These jobs look at whole row groups.
-        let scope = scope_of_any_time(row_groups.clone());
-        let reading = Reading { reads, columns: projection, pruner: self.pruner, told };
-        let visit = move |tags: &mut TagsJob, reading: &Reading, row_group: usize, job: &Job| {
-            if let Some(scopes) = &scopes
-                && let Some(goes_on) = visit_keys(tags, scopes, &reading.reads.block, row_group)?
-            {
-                return Ok(goes_on);
-            }
-            let batch = reading.read(row_group, job)?;
-            Ok(batch.is_none_or(|batch| tags.visit(&batch)))
-        };
-        let all = (self.collectors.compile)()?;
-        let collected = self.collectors.collect(reading, row_groups, job, visit)?;
+        let (all, collected, scope) =
+            self.collect((blocks, meta, part), job, columns, told, TagsJob::visit)?;
         Ok((all.finish_with(collected, job.inspected_bytes()), scope))
     }
 }
@@ -151,8 +164,7 @@ impl BlockTagValues {
     /// Compiles the request. `max_condition_groups`: more alternatives in the filter are refused.
     pub(crate) fn compile(request: TagValuesRequest, max_condition_groups: usize) -> Result<Self> {
         let pruner = values_pruner(&request, max_condition_groups);
-        let compile = move || Ok(TagValuesJob::compile(&request, max_condition_groups)?);
-        Ok(Self { collectors: Collectors::new(compile)?, pruner })
+        Self::new(pruner, move || Ok(TagValuesJob::compile(&request, max_condition_groups)?))
     }
 
     /// Collects tag values from part of a block. May block.
@@ -165,13 +177,12 @@ impl BlockTagValues {
         part: &BlockPart,
         job: &Job,
     ) -> Result<(TagValuesResponse, AnswerScope)> {
-        let mut values = self.collectors.take()?;
+        let mut values = self.take()?;
         // Values that the filter pins are part of the answer whatever the block has.
         values.visit(&SpanBatch::default());
         if values.reads_nothing() {
             return Ok((values.finish(0), scope_of_any_time(0..0)));
         }
-        let projection = values.projection().clone();
         if let Some(attribute) = values.unfiltered_attribute().cloned()
             && let Some(summary) = blocks.summaries().values(meta, job, None)?
             && add_values(&mut values, &attribute, &summary)
@@ -179,54 +190,17 @@ impl BlockTagValues {
             let row_groups = row_groups_of(summary.row_groups(), part);
             return Ok((values.finish(job.inspected_bytes()), scope_of_any_time(row_groups)));
         }
-        let told = ToldRowGroups::ask(&self.pruner, blocks, meta, job)?;
+        let columns = (values.projection().clone(), false);
         let column = values.unfiltered_attribute().and_then(string_column);
-        self.collectors.idle.lock().push(values);
-        let block = blocks.open(meta, job)?;
-        let row_groups = row_groups(&block, part);
-        let wanted = Wanted { first: &projection, then: None, may_end: false };
-        let may_match = |&row_group: &usize| !self.pruner.is_unmet_unread(&block, row_group, &told);
-        let reads = blocks.joined_reads(&block, row_groups.clone().filter(may_match), wanted);
-        // These jobs look at whole row groups.
-        let scope = scope_of_any_time(row_groups.clone());
-        let reading = Reading { reads, columns: projection, pruner: self.pruner, told };
-        let visit =
-            move |values: &mut TagValuesJob, reading: &Reading, row_group: usize, job: &Job| {
-                let block = &reading.reads.block;
-                if let Some(column) = &column
-                    && let Some(goes_on) = visit_strings(values, column, block, row_group)?
-                {
-                    return Ok(goes_on);
-                }
-                let batch = reading.read(row_group, job)?;
-                Ok(batch.is_none_or(|batch| values.visit(&batch)))
+        self.idle.lock().push(values);
+        let told =
+            move |values: &mut TagValuesJob, block: &BlockReader, row_group: usize| match &column {
+                Some(column) => visit_strings(values, column, block, row_group),
+                None => Ok(None),
             };
-        let all = (self.collectors.compile)()?;
-        let collected = self.collectors.collect(reading, row_groups, job, visit)?;
+        let (all, collected, scope) =
+            self.collect((blocks, meta, part), job, columns, told, TagValuesJob::visit)?;
         Ok((all.finish_with(collected, job.inspected_bytes()), scope))
-    }
-}
-
-/// How the row groups of a block are read.
-struct Reading {
-    reads: JoinedReads,
-    columns: Projection,
-    pruner: Pruner,
-    told: ToldRowGroups,
-}
-
-impl Reading {
-    /// The columns of a row group, with memory for them; `None` if no span of it passes the filter.
-    fn read(&self, row_group: usize, job: &Job) -> Result<Option<SpanBatch>> {
-        let (block, columns) = (&self.reads.block, &self.columns);
-        if self.pruner.unmet(block, row_group, &self.told)?.is_some() {
-            return Ok(None);
-        }
-        let read = self.reads.bytes_for(row_group);
-        job.hold_with_read(needed_bytes(block, row_group, columns), read)?;
-        let batch = block.read_row_group(row_group, columns)?;
-        job.check()?;
-        Ok(Some(batch))
     }
 }
 

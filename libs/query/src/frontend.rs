@@ -9,6 +9,7 @@ use axum::extract::OriginalUri;
 use regex::Regex;
 use tactus_api::request::MetricsLimits;
 use tactus_api::{Error, Result, WindowRules};
+use tactus_config::sections::query_frontend::QueryFrontend;
 use tactus_model::TenantId;
 use tactus_overrides::LimitsOf;
 use tactus_proto::tactus::v1::ingester_server::Ingester;
@@ -108,7 +109,7 @@ impl Frontend {
     /// A frontend over these services, which run [`Settings::querier_parallelism`] jobs at a time.
     pub fn new(parts: Parts, registry: &Registry) -> Arc<Self> {
         let Parts { settings, tenancy, limits, ingester, querier, blocklist } = parts;
-        let queue = JobQueue::new(settings.queue(), registry);
+        let queue = JobQueue::new(&settings.section, registry);
         let (memory, query_memory) = (Bodies::unbounded(), QueryMemory::unbounded());
         let slots = settings.querier_parallelism;
         queue.add_local_worker(querier, ingester, slots, Arc::clone(&memory));
@@ -125,9 +126,13 @@ impl Frontend {
             parsing: parsing_slots(),
             slices: Semaphore::new(SLICES_AT_A_TIME),
             metrics: Metrics::new(registry, &parts.settings),
-            file_budget: Budget::new(parts.settings.trace_files.max_inflight_bytes),
-            queries: QueryLog::new(parts.settings.query_log.clone()),
-            results: Arc::new(Results::new(&parts.settings.results, registry)),
+            file_budget: Budget::new(parts.settings.section.trace_files.max_inflight_bytes),
+            queries: QueryLog::new(parts.settings.section.query_log.clone()),
+            results: Arc::new(Results::new(
+                parts.settings.section.result_cache_bytes,
+                parts.settings.shared_results.clone(),
+                registry,
+            )),
             settings: parts.settings,
             tenancy: parts.tenancy,
             limits: parts.limits,
@@ -233,14 +238,14 @@ impl Frontend {
         slice: impl Future<Output = Result<T>>,
     ) -> Result<T> {
         let _turn = self.slices.acquire().await;
-        let (time, max_cpu_time) =
-            (self.settings.api_timeout, self.limits_of(tenants).max_cpu_time);
+        let time = self.settings.section.api_timeout.as_std();
+        let max_cpu_time = self.limits_of(tenants).max_cpu_time;
         as_query(tenants, time, max_cpu_time, Some(&self.query_memory), slice).await
     }
 
     /// Runs a part of a query within the time that a call may take.
     pub(crate) async fn step<T>(&self, step: impl Future<Output = Result<T>>) -> Result<T> {
-        match self.settings.api_timeout {
+        match self.settings.section.api_timeout.as_std() {
             Duration::ZERO => step.await,
             limit => tokio::time::timeout(limit, step).await.unwrap_or(Err(Error::ApiTimeout)),
         }
@@ -252,14 +257,15 @@ impl Frontend {
         tenants: &[TenantId],
         query: impl Future<Output = Result<T>>,
     ) -> Result<T> {
-        self.within(self.settings.api_timeout, tenants, query).await
+        self.within(self.settings.section.api_timeout.as_std(), tenants, query).await
     }
 
     /// The time that a query of this kind may take; zero is no limit.
     fn longest(&self, op: &str) -> Duration {
+        let QueryFrontend { api_timeout, search, .. } = &*self.settings.section;
         match op {
-            SEARCH => lower(self.settings.api_timeout, self.settings.search.timeout.as_std()),
-            _ => self.settings.api_timeout,
+            SEARCH => lower(api_timeout.as_std(), search.timeout.as_std()),
+            _ => api_timeout.as_std(),
         }
     }
 
@@ -283,7 +289,7 @@ impl Frontend {
     pub(crate) fn admit(&self, tenants: &[TenantId]) -> Result<Vec<Admitted>> {
         let name = joined(tenants);
         let is_full = tenants.iter().any(|tenant| self.queue.refuses(tenant.as_str()));
-        let limit = if is_full { 0 } else { self.settings.max_outstanding_per_tenant };
+        let limit = if is_full { 0 } else { self.settings.section.max_outstanding_per_tenant };
         let Some(admitted) = self.admission.admit(&name, limit) else {
             self.queue.count_refused(label_of(tenants));
             return Err(Error::QueueFull);
@@ -351,12 +357,12 @@ impl Frontend {
     pub(crate) fn window_rules(&self) -> WindowRules {
         WindowRules {
             now: tactus_clock::unix_nanos(),
-            default_length: match self.settings.search.query_backend_after.as_std() {
+            default_length: match self.settings.section.search.query_backend_after.as_std() {
                 // For Tempo, zero means that ingesters need not be asked. Taken as a length, it would find nothing.
                 Duration::ZERO => DEFAULT_WINDOW,
                 length => length,
             },
-            end_cutoff: self.settings.query_end_cutoff,
+            end_cutoff: self.settings.section.query_end_cutoff.as_std(),
         }
     }
 }
@@ -366,6 +372,7 @@ fn parsing_slots() -> Slots {
     Slots::new(SlotLimits {
         per_tenant: 1,
         total: available_parallelism().map_or(1, usize::from).max(2),
+        newcomers: 0,
         waiting_per_tenant: PARSED_LATER_PER_TENANT,
     })
 }

@@ -61,7 +61,7 @@ pub use progress::outlet::{Answers, partial as partial_status, status as error_s
 pub use queue::{JobQueue, WorkerStreams};
 pub use search::SearchAnswer;
 pub use service_graph::{ConnectionType, Edge, GraphWindow, Latency, ServiceGraph};
-pub use settings::{QueueSettings, ResultSettings, Settings, StreamingSettings};
+pub use settings::Settings;
 pub use streaming::{Streaming, streaming_service};
 pub use tags::{TagValuesAnswer, TagsAnswer};
 pub use tail_sampling::{PoliciesOf, policies_of, router as tail_sampling_router};

@@ -41,10 +41,10 @@ impl Metrics {
         Self {
             counted: Counted::register(registry),
             levels: [
-                (TRACES, settings.trace_by_id.slo.clone()),
-                (SEARCH, settings.search.slo.clone()),
-                (METADATA, settings.search.metadata_slo.clone()),
-                (METRICS, settings.metrics.slo.clone()),
+                (TRACES, settings.section.trace_by_id.slo.clone()),
+                (SEARCH, settings.section.search.slo.clone()),
+                (METADATA, settings.section.search.metadata_slo.clone()),
+                (METRICS, settings.section.metrics.slo.clone()),
             ],
         }
     }

@@ -32,7 +32,7 @@ use tactus_traceql::metrics::{
 };
 use tactus_work::Held;
 
-use crate::blocks::{QueryBlock, select_from, select_new, select_uncounted};
+use crate::blocks::{QueryBlock, select, select_new, select_uncounted};
 use crate::frontend::Frontend;
 use crate::jobs::{Outcome, run_jobs};
 use crate::metrics::METRICS;
@@ -140,7 +140,7 @@ impl Frontend {
     }
 
     fn max_series_bytes(&self) -> usize {
-        usize::try_from(self.settings.metrics.max_series_bytes).unwrap_or(usize::MAX)
+        usize::try_from(self.settings.section.metrics.max_series_bytes).unwrap_or(usize::MAX)
     }
 
     async fn run_metrics(
@@ -167,7 +167,7 @@ impl Frontend {
                 tenants.iter().map(|tenant| self.request(tenant, query, &grid)).collect();
             let window = plan::window_seconds(&grid);
             if state.progress.is_some() {
-                let bytes = self.settings.metrics.target_bytes_per_job;
+                let bytes = self.settings.section.metrics.target_bytes_per_job;
                 let bytes = plan::job_bytes(&query.root.hints, bytes);
                 state.work.expect_jobs(self.jobs_on_blocks(tenants, window, bytes));
             }
@@ -192,14 +192,14 @@ impl Frontend {
     /// What a query may read at most. Errors: the query would be refused.
     pub(crate) fn metrics_cost(&self, tenants: &[TenantId], query: &MetricsQuery) -> Result<Cost> {
         let grid = self.grid(query)?;
-        let bytes = self.settings.metrics.target_bytes_per_job;
+        let bytes = self.settings.section.metrics.target_bytes_per_job;
         let bytes = plan::job_bytes(&query.root.hints, bytes);
         Ok(self.cost(tenants, plan::window_seconds(&grid), bytes))
     }
 
     /// The intervals of a query. Errors: none of them ended long enough ago to be answered.
     fn grid(&self, query: &MetricsQuery) -> Result<Grid> {
-        let cutoff = self.settings.query_end_cutoff;
+        let cutoff = self.settings.section.query_end_cutoff.as_std();
         let last = (!cutoff.is_zero()).then(|| {
             let cutoff = u64::try_from(cutoff.as_nanos()).unwrap_or(u64::MAX);
             tactus_clock::unix_nanos().saturating_sub(cutoff)
@@ -225,7 +225,7 @@ impl Frontend {
             intervals: u32::try_from(grid.intervals()).unwrap_or(u32::MAX),
             // All exemplars are asked for: they are spread over the whole range, so recent data gets its share by time.
             exemplars: query.exemplars,
-            max_series_bytes: self.settings.metrics.max_series_bytes,
+            max_series_bytes: self.settings.section.metrics.max_series_bytes,
             explain: query.explain,
             ..MetricsRequest::default()
         }
@@ -244,7 +244,7 @@ impl Frontend {
         let mut known = Vec::with_capacity(requests.len());
         for request in &mut requests {
             let listed = self.blocklist.tenant(&request.tenant);
-            let selected = select_from(&listed, window, self.settings.blocklist_poll);
+            let selected = select(&listed, window, self.settings.blocklist_poll);
             request.block_times = sent_again::times_of_sources(&listed, &selected, grid);
             known.push(listed);
         }
@@ -301,8 +301,8 @@ impl Frontend {
         grid: &Grid,
         state: &mut State,
     ) -> Result<()> {
-        let settings = &self.settings;
-        let job_bytes = plan::job_bytes(&query.root.hints, settings.metrics.target_bytes_per_job);
+        let settings = &self.settings.section.metrics;
+        let job_bytes = plan::job_bytes(&query.root.hints, settings.target_bytes_per_job);
         let mut jobs = Vec::new();
         for (request, blocks) in requests.iter().zip(blocks) {
             let listed = self.blocklist.tenant(&request.tenant);
@@ -334,7 +334,7 @@ impl Frontend {
             }
         };
         let take = |state: &mut State, outcome| self.take_work(state, outcome);
-        let mut in_flight = self.jobs_in_flight(settings.metrics.concurrent_jobs);
+        let mut in_flight = self.jobs_in_flight(settings.concurrent_jobs);
         if let Some(wanted) = plan::concurrent_blocks(&query.root.hints) {
             in_flight = in_flight.min(wanted);
         }
@@ -379,11 +379,11 @@ impl Frontend {
                 end: grid.end(),
                 steps: Some((grid.step(), grid.intervals())),
             };
-            let job_bytes = self.settings.metrics.target_bytes_per_job;
+            let job_bytes = self.settings.section.metrics.target_bytes_per_job;
             let limits = vec![
                 ("series", query.max_series.into()),
                 ("exemplars", query.exemplars.into()),
-                ("seriesBytes", self.settings.metrics.max_series_bytes),
+                ("seriesBytes", self.settings.section.metrics.max_series_bytes),
                 ("bytesPerJob", plan::job_bytes(&query.root.hints, job_bytes)),
                 ("inspectedBytes", work.max_inspected_bytes()),
             ];

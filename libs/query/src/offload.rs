@@ -30,6 +30,7 @@ static SLOTS: LazyLock<Slots> = LazyLock::new(|| {
     Slots::new(SlotLimits {
         per_tenant: threads,
         total: threads.saturating_mul(TENANTS_AT_WORK),
+        newcomers: 0,
         waiting_per_tenant: WAITING_PER_TENANT,
     })
 });

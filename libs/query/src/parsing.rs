@@ -46,7 +46,8 @@ impl Frontend {
 
     /// Parses a TraceQL query as [`Self::parse`] does.
     pub async fn parse_traceql(&self, tenants: &[TenantId], query: &str) -> Result<RootExpr> {
-        let (text, max_bytes) = (query.to_owned(), self.settings.max_query_expression_size_bytes);
+        let max_bytes = self.settings.section.max_query_expression_size_bytes;
+        let text = query.to_owned();
         self.parse(tenants, query, move || parse_traceql(&text, max_bytes)).await
     }
 

@@ -22,6 +22,8 @@ pub(crate) use weight::{TEXT_TIMES, Weight, series_bytes};
 pub(crate) struct SearchProgress {
     outlet: Outlet<SearchResponse>,
     packet_bytes: usize,
+    /// The client is not told what is in the answer, and adds up what it is sent.
+    pub(crate) adds_up: bool,
     pub(crate) pending: Pending,
     /// Jobs were answered since the last difference.
     has_news: bool,
@@ -30,9 +32,9 @@ pub(crate) struct SearchProgress {
 }
 
 impl SearchProgress {
-    pub(crate) fn new(outlet: Outlet<SearchResponse>, packet_bytes: usize) -> Self {
+    pub(crate) fn new(outlet: Outlet<SearchResponse>, packet_bytes: usize, adds_up: bool) -> Self {
         let pending = Pending::new();
-        Self { outlet, packet_bytes, pending, has_news: false, is_awaited: true }
+        Self { outlet, packet_bytes, adds_up, pending, has_news: false, is_awaited: true }
     }
 
     /// A job was answered.

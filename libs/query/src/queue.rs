@@ -28,6 +28,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use tactus_config::sections::query_frontend::QueryFrontend;
 use tactus_proto::tactus::v1::JobAnswer;
 use tactus_proto::tactus::v1::frontend_server::FrontendServer;
 use tactus_proto::tactus::v1::ingester_server::Ingester;
@@ -50,7 +51,6 @@ use turns::JobId;
 use weight::Scales;
 
 use crate::current_query::CurrentQuery;
-use crate::settings::QueueSettings;
 
 /// How long a job waits while there is no querier.
 const LONELY: Duration = Duration::from_secs(30);
@@ -88,17 +88,17 @@ impl Shared {
 }
 
 impl JobQueue {
-    /// A queue without workers.
-    pub fn new(settings: QueueSettings, registry: &Registry) -> Self {
+    /// A queue without workers. `section`: weights, attempts, and how many jobs of a tenant may wait.
+    pub fn new(section: &QueryFrontend, registry: &Registry) -> Self {
         let metrics = Arc::new(Metrics::register(registry));
-        let weights = settings.weights;
+        let weights = section.weights.clone();
         let retry_weight = u64::from(weights.request_with_weights && weights.retry_with_weights);
-        let state = State::new(settings.max_attempts, retry_weight, Arc::clone(&metrics));
+        let state = State::new(section.max_retries, retry_weight, Arc::clone(&metrics));
         let shared = Arc::new(Shared {
             state: Mutex::new(state),
             scales: Scales::new(weights),
             metrics,
-            max_outstanding_per_tenant: settings.max_outstanding_per_tenant,
+            max_outstanding_per_tenant: section.max_outstanding_per_tenant,
             closing: CancellationToken::new(),
         });
         metrics::show(registry, Arc::downgrade(&shared));

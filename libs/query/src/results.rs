@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use prost::Message;
 use tactus_api::{Error, Result};
+use tactus_cache::Cache;
 use tactus_cache::answer::{AnswerScope, Times};
 use tactus_proto::tactus::v1::{BlockPart, JobExplanation, Pruned};
 use tactus_rpc::jobs::{ANSWER_SCOPE, JobKind};
@@ -19,7 +20,6 @@ use tactus_server::bodies::{AnswerMemory, Bodies, NoRoom};
 use tactus_telemetry::metrics::{CounterVec, Kind, Registry};
 use tonic::Response;
 
-use crate::settings::ResultSettings;
 use store::{Entry, Place, Store};
 
 /// Larger answers are not cached: one must not put all others out, and has to find memory when it is read.
@@ -77,8 +77,8 @@ pub(crate) struct Results {
 }
 
 impl Results {
-    pub(crate) fn new(settings: &ResultSettings, registry: &Registry) -> Self {
-        let store = Store::new(settings.max_bytes, settings.shared.clone());
+    pub(crate) fn new(max_bytes: i64, shared: Option<Cache>, registry: &Registry) -> Self {
+        let store = Store::new(u64::try_from(max_bytes).unwrap_or(0), shared);
         let memory = store.memory();
         registry.register_collector(move |out| {
             if let Some(memory) = &memory {

@@ -73,10 +73,11 @@ impl Frontend {
 
     /// What a search may read at most. Errors: the search would be refused.
     pub(crate) fn search_cost(&self, tenants: &[TenantId], query: &SearchQuery) -> Result<Cost> {
-        let window = query.range.window(&self.window_rules())?;
-        window.check_length(self.limits_of(tenants).max_search_duration)?;
+        let rules = self.window_rules();
+        let window = query.range.window(&rules)?;
+        window.check_length(self.limits_of(tenants).max_search_duration, rules.now)?;
         let seconds = (window.start_seconds().into(), window.end_seconds().into());
-        Ok(self.cost(tenants, seconds, self.settings.search.target_bytes_per_job))
+        Ok(self.cost(tenants, seconds, self.settings.section.search.target_bytes_per_job))
     }
 
     async fn run_search(
@@ -88,13 +89,18 @@ impl Frontend {
         let rules = self.window_rules();
         let window = query.range.window(&rules)?;
         let limits = self.limits_of(tenants);
-        window.check_length(limits.max_search_duration)?;
+        window.check_length(limits.max_search_duration, rules.now)?;
         let _admitted = self.admit(tenants)?;
         let combiner = SearchCombiner::new(query.limit)
             .pads_ids(limits.left_pad_trace_ids)
             .shows_spans(query.spans_per_span_set);
+        let combiner = match &progress {
+            None => combiner,
+            Some(progress) if progress.adds_up => combiner.watches_changes().keeps_what_was_shown(),
+            Some(_) => combiner.watches_changes(),
+        };
         let mut state = State {
-            combiner: if progress.is_some() { combiner.watches_changes() } else { combiner },
+            combiner,
             held: Held::default(),
             held_bytes: 0,
             work: self.new_work(tenants),
@@ -113,13 +119,13 @@ impl Frontend {
             tenants.iter().map(|tenant| request(tenant, query, &window, &state)).collect();
         let seconds = (window.start_seconds().into(), window.end_seconds().into());
         if state.progress.is_some() {
-            let bytes = self.settings.search.target_bytes_per_job;
+            let bytes = self.settings.section.search.target_bytes_per_job;
             state.work.expect_jobs(self.jobs_on_blocks(tenants, seconds, bytes));
         }
         let known: Vec<_> =
             searches.iter().map(|search| self.known_blocks(&search.tenant, seconds, 0)).collect();
         let is_selective = matches!(query.kind, SearchKind::TraceQl { .. }) && !query.explain;
-        let in_flight = self.jobs_in_flight(self.settings.search.concurrent_jobs);
+        let in_flight = self.jobs_in_flight(self.settings.section.search.concurrent_jobs);
         let selection = Selection::new(&self.queue, in_flight, is_selective);
         self.search_all(&searches, &known, selection, &mut state).await?;
         if query.explain {
@@ -153,7 +159,7 @@ impl Frontend {
                 None => running,
             }
         };
-        let most = self.jobs_in_flight(self.settings.search.concurrent_jobs);
+        let most = self.jobs_in_flight(self.settings.section.search.concurrent_jobs);
         // The newest blocks may have all that is wanted: those behind them would be read for nothing.
         let first = if state.most_recent { most.min(FIRST_JOBS) } else { most };
         let mut jobs = Jobs::new(first, run);
@@ -259,7 +265,7 @@ impl Frontend {
         is_awaited: bool,
         work: &mut Work,
     ) -> Vec<Job> {
-        let bytes = self.settings.search.target_bytes_per_job;
+        let bytes = self.settings.section.search.target_bytes_per_job;
         let mut jobs = Vec::new();
         for (search, blocks) in searches.iter().zip(blocks) {
             work.plan_blocks(&blocks);
@@ -293,7 +299,7 @@ impl Frontend {
             let limits = vec![
                 ("traces", query.limit.into()),
                 ("spansPerSpanSet", query.spans_per_span_set.into()),
-                ("bytesPerJob", self.settings.search.target_bytes_per_job),
+                ("bytesPerJob", self.settings.section.search.target_bytes_per_job),
                 ("inspectedBytes", work.max_inspected_bytes()),
             ];
             work.explain(text, plan, window, limits)

@@ -128,7 +128,7 @@ impl Frontend {
         window: GraphWindow,
         filter: Option<&str>,
     ) -> Result<ServiceGraph> {
-        let max_bytes = self.settings.max_query_expression_size_bytes;
+        let max_bytes = self.settings.section.max_query_expression_size_bytes;
         let text = filter.map(str::to_owned);
         let parse = move || query(window, text.as_deref(), max_bytes);
         let query = self.parse(tenants, filter.unwrap_or_default(), parse).await?;

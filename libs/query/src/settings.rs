@@ -6,129 +6,43 @@ use std::time::Duration;
 use regex::Regex;
 use tactus_api::request::{MetricsLimits, SearchLimits};
 use tactus_cache::Cache;
-use tactus_config::PromDuration;
 use tactus_config::sections::overrides::Limits;
-use tactus_config::sections::query_frontend::{
-    FrontendMetrics, FrontendSearch, FrontendTraceById, Link, OpenTraces, QueryFrontend, QueryLog,
-    TraceFiles, Weights,
-};
+use tactus_config::sections::query_frontend::QueryFrontend;
+use tactus_config::{GoDuration, PromDuration};
 
 /// Settings of a query-frontend: the configuration's section `query_frontend`, and what follows from others.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Most attempts to run a job; 0 counts as 1.
-    pub max_retries: usize,
-    /// Limit on a tenant's running queries, and on its waiting jobs. Beyond it, a new query gets 429. Running queries
-    /// may have more jobs than this waiting.
-    pub max_outstanding_per_tenant: usize,
-    /// Weights of jobs in the queue.
-    pub weights: Weights,
-    /// Longer TraceQL gets 400; 0 is no limit.
-    pub max_query_expression_size_bytes: usize,
+    /// The section. Here, `trace_files.max_inflight_bytes` is the limit in effect; 0 refuses all files. So is
+    /// `result_cache_bytes`; 0 keeps no answers in memory.
+    pub section: Box<QueryFrontend>,
     /// Alternatives of a tag filter at most.
     pub max_condition_groups_per_tag_query: usize,
-    /// Queries end this long before now, because newer data may be incomplete.
-    pub query_end_cutoff: Duration,
-    /// Time limit of any call; zero is none.
-    pub api_timeout: Duration,
-    /// Processor time that a query may use in one process; zero is no limit (`query_frontend.max_query_cpu_time`).
-    pub max_query_cpu_time: Duration,
     /// Requests whose path and query match one of these get 400.
     pub url_deny_list: Vec<Regex>,
-    /// Request headers that the log line of a query shows. Without headers, there are no such lines.
-    pub log_headers: Vec<String>,
     /// Interval at which the block list is polled. Blocks that were compacted during the last two intervals are still
     /// read.
     pub blocklist_poll: Duration,
-    /// Limit on the bytes that the jobs of a query read; beyond it, the query fails. 0 is no limit.
-    pub max_inspected_bytes: u64,
     /// Jobs that a querier in this process runs at a time.
     pub querier_parallelism: usize,
     /// Each span is stored by several ingesters. Metrics then count it by its origin, at one ingester or in a block.
     pub replicated: bool,
-    /// The cache of job answers.
-    pub results: ResultSettings,
-    /// Search, and what it shares with tags and values.
-    pub search: FrontendSearch,
-    /// Trace by id.
-    pub trace_by_id: FrontendTraceById,
-    /// TraceQL metrics.
-    pub metrics: FrontendMetrics,
-    /// Streamed answers.
-    pub streaming: StreamingSettings,
-    /// The lists of running and slow queries.
-    pub query_log: QueryLog,
-    /// The cache of traces that pages have open.
-    pub open_traces: OpenTraces,
-    /// Uploaded trace files. The limit in effect is `max_inflight_bytes`; 0 refuses all files.
-    pub trace_files: TraceFiles,
+    /// The cache of role `frontend-search`, of job answers.
+    pub shared_results: Option<Cache>,
+    /// Largest request of a streamed answer, in bytes.
+    pub max_request_bytes: usize,
+    /// Largest message of a streamed answer, in bytes; a larger one ends its stream with an error.
+    pub max_message_bytes: usize,
     /// A part of a trace that is larger comes in slices, no larger than a message of another service may be. 0 if there
     /// is no other service.
     pub max_part_bytes: u64,
-    /// Links that pages show.
-    pub links: Vec<Link>,
-}
-
-/// Settings of the cache of job answers.
-#[derive(Debug, Clone)]
-pub struct ResultSettings {
-    /// Memory for answers; 0 keeps none in memory (`query_frontend.result_cache_bytes`).
-    pub max_bytes: u64,
-    /// The cache of role `frontend-search`.
-    pub shared: Option<Cache>,
-}
-
-impl Default for ResultSettings {
-    fn default() -> Self {
-        Self { max_bytes: 16 << 20, shared: None }
-    }
-}
-
-/// Settings of a queue.
-#[derive(Debug, Clone)]
-pub struct QueueSettings {
-    /// Most attempts to run a job; 0 counts as 1 (`query_frontend.max_retries`).
-    pub max_attempts: usize,
-    /// Jobs of a tenant that may wait before its new queries get 429 (`query_frontend.max_outstanding_per_tenant`).
-    pub max_outstanding_per_tenant: usize,
-    /// Weights of jobs.
-    pub weights: Weights,
-}
-
-impl Default for QueueSettings {
-    fn default() -> Self {
-        Self { max_attempts: 2, max_outstanding_per_tenant: 2_000, weights: Weights::default() }
-    }
-}
-
-/// Settings of streamed answers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct StreamingSettings {
-    /// Shortest time between two messages of a stream. The last message is sent at once.
-    pub interval: Duration,
-    /// Bytes of a message, unless a single trace is larger; 0 is no limit.
-    pub max_packet_bytes: usize,
-    /// Largest request in bytes.
-    pub max_request_bytes: usize,
-    /// Largest message in bytes; a larger one ends its stream with an error.
-    pub max_message_bytes: usize,
-}
-
-impl Default for StreamingSettings {
-    fn default() -> Self {
-        Self {
-            interval: Duration::from_millis(500),
-            max_packet_bytes: 2 << 20,
-            max_request_bytes: 16 << 20,
-            max_message_bytes: 16 << 20,
-        }
-    }
 }
 
 impl Default for Settings {
     fn default() -> Self {
         let mut settings = Self::new(&QueryFrontend::default());
-        settings.trace_files.max_inflight_bytes = 1 << 30;
+        settings.section.trace_files.max_inflight_bytes = 1 << 30;
+        settings.section.result_cache_bytes = 16 << 20;
         settings
     }
 }
@@ -136,66 +50,41 @@ impl Default for Settings {
 impl Settings {
     /// Settings from the section of the configuration, without its regular expressions and without what other sections
     /// set.
-    pub fn new(frontend: &QueryFrontend) -> Self {
+    pub fn new(section: &QueryFrontend) -> Self {
         Self {
-            max_retries: frontend.max_retries,
-            max_outstanding_per_tenant: frontend.max_outstanding_per_tenant,
-            weights: frontend.weights.clone(),
-            max_query_expression_size_bytes: frontend.max_query_expression_size_bytes,
+            section: Box::new(section.clone()),
             max_condition_groups_per_tag_query: 100,
-            query_end_cutoff: frontend.query_end_cutoff.as_std(),
-            api_timeout: frontend.api_timeout.as_std(),
-            max_query_cpu_time: frontend.max_query_cpu_time.as_std(),
             url_deny_list: Vec::new(),
-            log_headers: frontend.log_query_request_headers.clone(),
             blocklist_poll: Duration::from_secs(5 * 60),
-            max_inspected_bytes: frontend.max_inspected_bytes,
             querier_parallelism: 20,
             replicated: false,
-            results: ResultSettings::default(),
-            search: frontend.search.clone(),
-            trace_by_id: frontend.trace_by_id.clone(),
-            metrics: frontend.metrics.clone(),
-            streaming: StreamingSettings {
-                interval: frontend.streaming_interval.as_std(),
-                max_packet_bytes: frontend.max_grpc_streaming_packet_size,
-                ..StreamingSettings::default()
-            },
-            query_log: frontend.query_log.clone(),
-            open_traces: frontend.open_traces.clone(),
-            trace_files: frontend.trace_files.clone(),
+            shared_results: None,
+            max_request_bytes: 16 << 20,
+            max_message_bytes: 16 << 20,
             max_part_bytes: 8 << 20,
-            links: frontend.links.clone(),
         }
     }
 
     pub(crate) fn search_limits(&self) -> SearchLimits {
+        let search = &self.section.search;
         SearchLimits {
-            default_limit: self.search.default_result_limit,
-            max_limit: self.search.max_result_limit,
-            default_spans_per_span_set: self.search.default_spans_per_span_set,
-            max_spans_per_span_set: self.search.max_spans_per_span_set,
-            max_query_bytes: self.max_query_expression_size_bytes,
+            default_limit: search.default_result_limit,
+            max_limit: search.max_result_limit,
+            default_spans_per_span_set: search.default_spans_per_span_set,
+            max_spans_per_span_set: search.max_spans_per_span_set,
+            max_query_bytes: self.section.max_query_expression_size_bytes,
         }
     }
 
     pub(crate) fn metrics_limits(&self, limits: &QueryLimits) -> MetricsLimits {
+        let metrics = &self.section.metrics;
         MetricsLimits {
             max_duration: limits.max_metrics_duration,
-            max_intervals: self.metrics.max_intervals,
-            max_exemplars: self.metrics.max_exemplars,
-            max_series: u32::try_from(self.metrics.max_response_series).unwrap_or(u32::MAX),
-            max_query_bytes: self.max_query_expression_size_bytes,
+            max_intervals: metrics.max_intervals,
+            max_exemplars: metrics.max_exemplars,
+            max_series: u32::try_from(metrics.max_response_series).unwrap_or(u32::MAX),
+            max_query_bytes: self.section.max_query_expression_size_bytes,
             unsafe_hints: limits.unsafe_query_hints,
-        }
-    }
-
-    /// The settings of this frontend's queue.
-    pub fn queue(&self) -> QueueSettings {
-        QueueSettings {
-            max_attempts: self.max_retries,
-            max_outstanding_per_tenant: self.max_outstanding_per_tenant,
-            weights: self.weights.clone(),
         }
     }
 }
@@ -228,21 +117,21 @@ impl QueryLimits {
 
     fn of(limits: &Limits, settings: &Settings) -> Self {
         let Limits { read, global, .. } = limits;
-        let (search, metrics) = (&settings.search, &settings.metrics);
-        let or = |own: PromDuration, all: Duration| own.non_zero().unwrap_or(all);
+        let section = &*settings.section;
+        let or = |own: PromDuration, all: GoDuration| own.non_zero().unwrap_or(all.as_std());
         Self {
             max_bytes_per_trace: global.max_bytes_per_trace,
             max_bytes_per_tag_values_query: read.max_bytes_per_tag_values_query,
-            max_search_duration: or(read.max_search_duration, search.max_duration.as_std()),
-            max_metrics_duration: or(read.max_metrics_duration, metrics.max_duration.as_std()),
+            max_search_duration: or(read.max_search_duration, section.search.max_duration),
+            max_metrics_duration: or(read.max_metrics_duration, section.metrics.max_duration),
             unsafe_query_hints: read.unsafe_query_hints,
             max_blocks_per_tag_values_query: count(read.max_blocks_per_tag_values_query),
             max_condition_groups_per_tag_query: read
                 .max_condition_groups_per_tag_query
                 .map_or(settings.max_condition_groups_per_tag_query, count),
             left_pad_trace_ids: read.left_pad_trace_ids,
-            max_inspected_bytes: lower(read.max_inspected_bytes, settings.max_inspected_bytes),
-            max_cpu_time: or(read.max_query_cpu_time, settings.max_query_cpu_time),
+            max_inspected_bytes: lower(read.max_inspected_bytes, section.max_inspected_bytes),
+            max_cpu_time: or(read.max_query_cpu_time, section.max_query_cpu_time),
         }
     }
 
@@ -291,8 +180,8 @@ mod tests {
 
     #[test]
     fn tenant_without_a_limit_of_its_own_keeps_the_setting_in_a_list() {
-        let search = FrontendSearch { max_duration: HOUR.into(), ..FrontendSearch::default() };
-        let settings = Settings { search, ..Settings::default() };
+        let mut settings = Settings::default();
+        settings.section.search.max_duration = HOUR.into();
         let own = |hours| {
             let max_search_duration = PromDuration::hours(hours);
             let read = ReadLimits { max_search_duration, ..ReadLimits::default() };

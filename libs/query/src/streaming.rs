@@ -21,16 +21,17 @@ use tonic::codec::CompressionEncoding;
 use crate::frontend::Frontend;
 use crate::progress::Weight;
 use crate::progress::outlet::Outlet;
+use crate::settings::Settings;
 use crate::tags::{Observer, TagValuesAnswer, TagsAnswer};
 pub(crate) use events::{EventCall, instant_json, range_json};
 pub use service::Streaming;
 
 /// The streaming service of this frontend, with the limits of its settings.
 pub fn streaming_service(frontend: Arc<Frontend>) -> StreamingQuerierServer<Streaming> {
-    let settings = frontend.settings.streaming;
+    let Settings { max_request_bytes, max_message_bytes, .. } = frontend.settings;
     StreamingQuerierServer::new(Streaming::new(frontend))
-        .max_decoding_message_size(settings.max_request_bytes)
-        .max_encoding_message_size(settings.max_message_bytes)
+        .max_decoding_message_size(max_request_bytes)
+        .max_encoding_message_size(max_message_bytes)
         .accept_compressed(CompressionEncoding::Gzip)
         .accept_compressed(CompressionEncoding::Zstd)
 }

@@ -4,14 +4,13 @@ mod collect;
 
 use std::sync::Arc;
 
-use tactus_api::job::{JobError, TagValuesJob, TagsJob};
+use tactus_api::job::{JobError, TagValuesJob, TagsJob, add_tags, add_values};
 use tactus_api::json::listed_bytes;
 use tactus_api::request::{RequestedTag, TagValuesQuery, TagsQuery, check_query_bytes};
 use tactus_api::{Error, RequestedRange, Result, Window};
 use tactus_model::{SpanBatch, TenantId};
 use tactus_proto::tactus::v1::{
-    TagValuesInBlockRequest, TagValuesRequest, TagValuesResponse, TagsInBlockRequest, TagsRequest,
-    TagsResponse,
+    TagValuesInBlockRequest, TagValuesRequest, TagsInBlockRequest, TagsRequest,
 };
 use tactus_proto::tempopb::{
     self, MetadataMetrics, SearchTagValuesResponse, SearchTagValuesV2Response, SearchTagsResponse,
@@ -19,7 +18,7 @@ use tactus_proto::tempopb::{
 };
 use tactus_server::bodies::Bodies;
 use tactus_traceql::eval::{
-    INTRINSIC_TAGS, TagCollector, TagLimits, TagScope, TagValue, TagValueType, ValueCollector,
+    INTRINSIC_TAGS, TagCollector, TagLimits, TagScope, TagValue, ValueCollector,
 };
 
 use crate::frontend::Frontend;
@@ -221,7 +220,7 @@ impl Frontend {
         filter: &str,
         compile: impl FnOnce() -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        check_query_bytes(filter, self.settings.max_query_expression_size_bytes)?;
+        check_query_bytes(filter, self.settings.section.max_query_expression_size_bytes)?;
         self.parse(tenants, filter, compile).await
     }
 
@@ -334,7 +333,7 @@ impl Frontend {
     fn expect_jobs<C>(&self, tenants: &[TenantId], window: &Window, state: &mut State<C>) {
         if state.is_stream() {
             let seconds = (window.start_seconds().into(), window.end_seconds().into());
-            let bytes = self.settings.search.target_bytes_per_job;
+            let bytes = self.settings.section.search.target_bytes_per_job;
             state.work.expect_jobs(self.jobs_on_blocks(tenants, seconds, bytes));
         }
     }
@@ -345,32 +344,12 @@ impl Frontend {
         tenants: &[TenantId],
         range: &RequestedRange,
     ) -> Result<(Window, QueryLimits)> {
-        let window = range.window(&self.window_rules())?;
+        let rules = self.window_rules();
+        let window = range.window(&rules)?;
         let limits = self.limits_of(tenants);
-        window.check_length(limits.max_search_duration)?;
+        window.check_length(limits.max_search_duration, rules.now)?;
         Ok((window, limits))
     }
-}
-
-/// False once a limit is reached.
-fn add_tags(collector: &mut TagCollector, answer: TagsResponse) -> bool {
-    answer.scopes.into_iter().all(|found| match TagScope::from_text(&found.name) {
-        None | Some(TagScope::Intrinsic) => true,
-        Some(scope) => found.tags.iter().all(|tag| collector.add(scope, tag)),
-    })
-}
-
-/// False once a limit is reached.
-fn add_values(collector: &mut ValueCollector, answer: TagValuesResponse) -> bool {
-    answer.values.into_iter().all(|found| match value_type(&found.r#type) {
-        None => true,
-        Some(value_type) => collector.add(TagValue { value_type, text: found.value }),
-    })
-}
-
-fn value_type(text: &str) -> Option<TagValueType> {
-    use TagValueType::{Bool, Duration, Float, Int, Keyword, String};
-    [Bool, Duration, Float, Int, Keyword, String].into_iter().find(|known| known.text() == text)
 }
 
 /// The attributes of a tag.

@@ -37,6 +37,13 @@ use crate::Settings;
 use api::*;
 use doubles::BlockData;
 
+/// What a query asks does not depend on what runs already.
+fn one_job_at_a_time() -> Settings {
+    let mut settings = Settings::default();
+    settings.section.search.concurrent_jobs = 1;
+    settings
+}
+
 /// Blocks as a request of an ingester names them.
 fn stored_ids(blocks: &[&str]) -> Bytes {
     blocks.iter().flat_map(|id| *Uuid::parse_str(id).unwrap().as_bytes()).collect()

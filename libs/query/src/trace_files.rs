@@ -49,7 +49,7 @@ impl Frontend {
     /// Errors: [`Error::TooManyFiles`], [`Error::LimitExceeded`] for one that is too large, [`Error::Invalid`] for
     /// damage.
     pub async fn receive_file(&self, body: Body) -> Result<ReceivedFile> {
-        let limit = self.settings.trace_files.max_bytes;
+        let limit = self.settings.section.trace_files.max_bytes;
         let too_large = || {
             Error::LimitExceeded(format!(
                 "the file has more than {limit} bytes (limit: query_frontend.trace_files.max_bytes)"

@@ -128,7 +128,7 @@ impl Frontend {
             range: RequestedRange { start: lookup.start.max(1), end: lookup.end, since: None },
             explain: false,
         };
-        let most = self.settings.search.max_result_limit.max(lookup.limit);
+        let most = self.settings.section.search.max_result_limit.max(lookup.limit);
         let mut inspected_bytes = 0u64;
         loop {
             let found = self.search(tenants, &query).await?;

@@ -7,7 +7,7 @@ use tactus_model::TenantId;
 use tactus_proto::tactus::v1::JobExplanation;
 use tactus_proto::tempopb::{MetadataMetrics, SearchMetrics};
 
-use crate::blocks::{QueryBlock, count, select};
+use crate::blocks::{QueryBlock, select};
 use crate::frontend::Frontend;
 use crate::query_log::note_work;
 
@@ -168,9 +168,8 @@ impl Frontend {
     /// What a query of these tenants within `window` (unix seconds) may read, if each job takes this many bytes.
     pub(crate) fn cost(&self, tenants: &[TenantId], window: (i64, i64), job_bytes: u64) -> Cost {
         let mut cost = Cost::default();
-        let poll = self.settings.blocklist_poll;
         for tenant in tenants {
-            for block in select(&self.blocklist, tenant.as_str(), (0, 0), poll) {
+            for block in self.blocks_within(tenant, (0, 0)) {
                 cost.of_blocks += 1;
                 cost.of_bytes = cost.of_bytes.saturating_add(block.size);
                 if block.is_within(window) {
@@ -192,8 +191,7 @@ impl Frontend {
         job_bytes: u64,
     ) -> u32 {
         let jobs = |tenant: &TenantId| -> usize {
-            let poll = self.settings.blocklist_poll;
-            let blocks = select(&self.blocklist, tenant.as_str(), window, poll);
+            let blocks = self.blocks_within(tenant, window);
             blocks.iter().map(|block| block.parts(job_bytes).len()).sum()
         };
         u32::try_from(tenants.iter().map(jobs).sum::<usize>()).unwrap_or(u32::MAX / 2)
@@ -201,7 +199,10 @@ impl Frontend {
 
     /// All blocks of these tenants in the list.
     pub(crate) fn count_blocks(&self, tenants: &[TenantId]) -> usize {
-        let poll = self.settings.blocklist_poll;
-        tenants.iter().map(|tenant| count(&self.blocklist, tenant.as_str(), poll)).sum()
+        tenants.iter().map(|tenant| self.blocks_within(tenant, (0, 0)).len()).sum()
+    }
+
+    fn blocks_within(&self, tenant: &TenantId, window: (i64, i64)) -> Vec<QueryBlock> {
+        select(&self.blocklist.tenant(tenant.as_str()), window, self.settings.blocklist_poll)
     }
 }

@@ -18,9 +18,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tactus_config::{GoDuration, sections::querier::Querier as Section};
+use tactus_config::GoDuration;
+use tactus_config::sections::{querier::Querier as Section, query_frontend::QueryFrontend};
 use tactus_proto::tactus::v1::FindTraceRequest;
-use tactus_query::{JobQueue, QueueSettings};
+use tactus_query::JobQueue;
 use tactus_query_jobs::Worker;
 use tactus_rpc::jobs::JobServices;
 use tactus_server::bodies::Bodies;
@@ -154,7 +155,7 @@ fn check(world: &World, seed: u64) {
 
 /// A frontend and its clients.
 async fn frontend(name: &'static str, seed: u64, world: Arc<World>) -> turmoil::Result {
-    let queue = JobQueue::new(QueueSettings::default(), &Registry::new());
+    let queue = JobQueue::new(&QueryFrontend::default(), &Registry::new());
     world.queues.lock().unwrap().insert(name, queue.clone());
     let server = tokio::spawn(wire::serve(queue.service(1 << 20, Bodies::unbounded())));
     let mut clients = Vec::new();

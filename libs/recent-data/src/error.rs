@@ -68,6 +68,14 @@ pub enum PushError {
         /// The limit.
         limit_bytes: usize,
     },
+    /// What is left of the live bytes is for other tenants. The push may succeed in a moment.
+    #[error(
+        "ingester is near its memory limit of {limit_bytes} bytes of live spans, and the rest is for tenants that hold less"
+    )]
+    FullForTenant {
+        /// The limit of all tenants.
+        limit_bytes: usize,
+    },
     /// The limit of tenants is reached, and this tenant is new. The push may succeed after a flush.
     #[error(
         "{TOO_MANY_TENANTS}: an ingester holds spans of {limit} other tenants, the limit ingester.max_tenants; nothing of \
@@ -117,7 +125,7 @@ impl PushError {
         match self {
             Self::Invalid(_) => "invalid",
             Self::TooLarge(_) => "too_large",
-            Self::Full { .. } => "memory",
+            Self::Full { .. } | Self::FullForTenant { .. } => "memory",
             Self::TooManyTenants { .. } => "too_many_tenants",
             Self::DiskFull(_) => "disk_full",
             Self::Wal(_) => "log",
@@ -132,7 +140,9 @@ impl PushError {
         let text = self.to_string();
         match self {
             Self::Invalid(_) | Self::TooLarge(_) => Status::invalid_argument(text),
-            Self::Full { .. } | Self::TooManyTenants { .. } => Status::resource_exhausted(text),
+            Self::Full { .. } | Self::FullForTenant { .. } | Self::TooManyTenants { .. } => {
+                Status::resource_exhausted(text)
+            }
             Self::DiskFull(_) | Self::Wal(_) | Self::DiskHangs(_) | Self::NotRunning(_) => {
                 Status::unavailable(text)
             }

@@ -49,6 +49,9 @@ pub enum LastFlush {
     All,
 }
 
+/// Longest pause after a failed flush.
+const MAX_RETRY_PAUSE: Duration = Duration::from_secs(120);
+
 /// Longest pause between attempts to write all.
 const MAX_LAST_PAUSE: Duration = Duration::from_secs(10);
 
@@ -353,7 +356,7 @@ impl Ingester {
             self.metrics.flush_failed_retries.inc();
         }
         let pause = self.settings.retry_pause * 2u32.saturating_pow(queue.failures.min(16));
-        queue.not_before = Some(Instant::now() + pause.min(self.settings.max_retry_pause));
+        queue.not_before = Some(Instant::now() + pause.min(MAX_RETRY_PAUSE));
         queue.failures += 1;
         self.metrics.failed_flushes.inc();
     }

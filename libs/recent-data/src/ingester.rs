@@ -45,6 +45,9 @@ use crate::{
 /// When another tenant does not fit, idle tenants are searched for at most this often.
 const LOOK_FOR_IDLE_AGAIN: Duration = Duration::from_secs(5);
 
+/// Queries of a tenant that run at the same time.
+const CONCURRENT_QUERIES: usize = 8;
+
 /// An ingester. There is one for each process and directory.
 #[derive(Debug)]
 pub struct Ingester {
@@ -124,11 +127,7 @@ impl Ingester {
                 settings.fsync_interval.is_some(),
             ),
             layout,
-            queries: Queries::new(
-                settings.concurrent_queries,
-                Arc::clone(&settings.query_memory),
-                registry,
-            ),
+            queries: Queries::new(CONCURRENT_QUERIES, Arc::clone(&settings.query_memory), registry),
             found_so_far: FoundSoFar::default(),
             pushes: Pushes::new(settings.ingester.max_push_threads, disk_timeout),
             disk: Disk::new(&root, settings.ingester.min_free_disk_bytes),
@@ -222,7 +221,7 @@ impl Ingester {
         let spans: usize = push.runs.iter().map(|run| run.scope_spans.len()).sum();
         let owners = push.resources.iter().chain(&push.scopes).map(|owner| owner.len());
         let bytes = spans + owners.sum::<usize>();
-        self.check_room(bytes)?;
+        self.check_room(tenant, bytes)?;
         let state = self.admit(tenant)?;
         let claim = state.origins.claim(push);
         let new_part = claim.as_ref().and_then(|claim| claim.new_part(push));

@@ -4,7 +4,8 @@ use std::{sync::Arc, thread::available_parallelism};
 
 use tactus_rpc::QueryContext;
 use tactus_telemetry::metrics::{Kind, Registry};
-use tactus_work::{Gate, Line, Over, Run, SlotLimits, Slots, Stop, memory::QueryMemory};
+use tactus_work::memory::QueryMemory;
+use tactus_work::{Gate, Line, MOST_NEWCOMERS, Over, Run, SlotLimits, Slots, Stop};
 use tokio::runtime::Handle;
 use tonic::Status;
 
@@ -30,6 +31,7 @@ impl Queries {
         let slots = Slots::new(SlotLimits {
             per_tenant,
             total: per_tenant.saturating_mul(TENANTS_AT_WORK),
+            newcomers: MOST_NEWCOMERS,
             waiting_per_tenant: WAITING_PER_TENANT,
         });
         let threads = available_parallelism().map_or(1, usize::from);

@@ -3,7 +3,7 @@
 use std::{collections::HashSet, time::Instant};
 
 use tactus_api::{
-    job::{JobError, MetricsJob, SearchJob, TagValuesJob, TagsJob},
+    job::{JobError, MetricsJob, SearchJob, TagValuesJob, TagsJob, add_tags, tags_response},
     metrics, search,
     trace_job::TraceJob,
 };
@@ -21,7 +21,7 @@ use tactus_rpc::QueryContext;
 use tactus_storage::Uuid;
 use tactus_telemetry::{error_text, log_limited};
 use tactus_traceql::{
-    eval::{TraceMatch, Window},
+    eval::{TagCollector, TraceMatch, Window},
     metrics::MetricsError,
 };
 use tonic::{Request, Response, Status};
@@ -34,7 +34,7 @@ use crate::{
     recent_view::{RecentView, part::EncodedPart},
     segment::SegmentError,
     share::{Share, kept_traces::kept_traces, search::Turns},
-    so_far::{Growing, by_scope},
+    so_far::Growing,
 };
 
 /// Why a segment was not searched.
@@ -230,8 +230,10 @@ impl Protocol for Ingester {
         let tenant = tenant_of(&request.tenant)?;
         let boards = self.found_so_far.tags.clone();
         if request.so_far() == SoFar::Asked {
-            let scopes = by_scope(boards.take(tenant, context.query));
-            return Ok(Response::new(TagsResponse { scopes, ..TagsResponse::default() }));
+            let scopes = boards.take(tenant, context.query);
+            let mut names = TagCollector::default();
+            add_tags(&mut names, TagsResponse { scopes, ..TagsResponse::default() });
+            return Ok(Response::new(tags_response(names)));
         }
         let groups = self.settings.max_condition_groups.of(&tenant);
         let window = Window::from_seconds(request.start.into(), request.end.into());

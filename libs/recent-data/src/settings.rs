@@ -32,8 +32,6 @@ pub struct Settings {
     pub log_files: Arc<dyn Files>,
     /// A row group is closed at this many spans. It has whole traces.
     pub row_group_spans: usize,
-    /// Queries that run at the same time.
-    pub concurrent_queries: usize,
     /// Memory of running queries (`server.max_inflight_bytes`).
     pub query_memory: Arc<QueryMemory>,
     /// Most alternatives in the filter of a tag query. Queries with more are refused.
@@ -41,10 +39,8 @@ pub struct Settings {
     /// How long spans are still served after their block is in object storage, until the readers of blocks know it.
     /// Zero if they share this process's block list.
     pub hold_flushed: Duration,
-    /// The first pause after a failed flush. It doubles up to `max_retry_pause`.
+    /// The first pause after a failed flush. It doubles up to two minutes.
     pub retry_pause: Duration,
-    /// Longest pause after a failed flush.
-    pub max_retry_pause: Duration,
     /// Times of spans further from now than this are replaced by now in the time range of a block; zero: never.
     pub range_slack: Duration,
     /// Version of new blocks: vParquet4 or vParquet5.
@@ -113,12 +109,10 @@ impl Settings {
             generation_bytes: (24 << 20).min(ingester.max_live_bytes as usize / 4),
             log_files: Arc::new(SystemFiles),
             row_group_spans: tactus_block::ROW_GROUP_SPANS,
-            concurrent_queries: 8,
             query_memory: QueryMemory::unbounded(),
             max_condition_groups: OfTenant::all(100),
             hold_flushed: Duration::ZERO,
             retry_pause: Duration::from_secs(1),
-            max_retry_pause: Duration::from_secs(120),
             range_slack: trace.wal.ingestion_time_range_slack.as_std(),
             block_version: BlockVersion::VParquet4,
             dedicated_columns: OfTenant::all(Vec::new()),

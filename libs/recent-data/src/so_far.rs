@@ -4,7 +4,7 @@
 //! from the board. The number of entries is bounded; anything found beyond that is shown only at the end.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{HashMap, HashSet},
     hash::Hash,
     sync::Arc,
     time::{Duration, Instant},
@@ -152,15 +152,6 @@ impl<T: Message + Clone + Eq + Hash> Growing<T> {
         }
         self.looked = Instant::now();
     }
-}
-
-/// Names of the same scope together.
-pub(crate) fn by_scope(names: Vec<TagScope>) -> Vec<TagScope> {
-    let mut scopes: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for TagScope { name, tags } in names {
-        scopes.entry(name).or_default().extend(tags);
-    }
-    scopes.into_iter().map(|(name, tags)| TagScope { name, tags }).collect()
 }
 
 #[cfg(test)]

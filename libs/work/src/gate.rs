@@ -20,8 +20,8 @@ use wait_queue::WaitQueue;
 /// For each thread, work that asks for help may be in the queue this many times before what has ended is removed.
 const HELPERS_PER_THREAD: usize = 4;
 
-/// Threads that help at a time, most of which wait for storage. Tokio has 512 threads that may block: if all of them waited
-/// here for turns, no thread could start that has one.
+/// Threads that help at a time, most of which wait for storage. Tokio has a limit on threads that may block: if all of them
+/// waited here for turns, no thread could start that has one.
 const MOST_HELPING: usize = 256;
 
 /// The place of a thread in the queue.

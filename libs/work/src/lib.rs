@@ -13,5 +13,5 @@ pub use budgets::{Budget, Budgets};
 pub use end_reason::Over;
 pub use gate::{Gate, Line, Panicked, Run, Task, TooManyBytes, Turn};
 pub use held::Held;
-pub use slots::{Full, JOBS_PER_SLOT, Slot, SlotLimits, Slots};
+pub use slots::{Full, JOBS_PER_SLOT, MOST_NEWCOMERS, Slot, SlotLimits, Slots};
 pub use work::{Stop, StopOnDrop, UNITS_OF_WRITTEN_SPAN, Waiting, Work, end, is_over, tick};

@@ -12,6 +12,9 @@ const PART_OF_FREE: usize = 8;
 /// Jobs of all tenants that may run for each that a tenant alone may run.
 pub const JOBS_PER_SLOT: usize = 3;
 
+/// Tenants that run nothing may have one job each beyond the total, as many as this together.
+pub const MOST_NEWCOMERS: usize = 256;
+
 /// Bounds of [`Slots`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SlotLimits {
@@ -19,6 +22,8 @@ pub struct SlotLimits {
     pub per_tenant: usize,
     /// Running queries of all tenants together; at least `per_tenant`.
     pub total: usize,
+    /// How many more there may be if each is the only one of its tenant.
+    pub newcomers: usize,
     /// Waiting queries of a tenant. Any more are refused.
     pub waiting_per_tenant: usize,
 }
@@ -26,15 +31,19 @@ pub struct SlotLimits {
 impl SlotLimits {
     /// For jobs, of which a tenant alone runs `slots` at a time. A query-frontend and its queriers count alike.
     pub fn of_jobs(slots: usize, waiting_per_tenant: usize) -> Self {
-        Self { per_tenant: slots, total: slots.saturating_mul(JOBS_PER_SLOT), waiting_per_tenant }
+        let total = slots.saturating_mul(JOBS_PER_SLOT);
+        Self { per_tenant: slots, total, newcomers: MOST_NEWCOMERS, waiting_per_tenant }
     }
 
     /// True if a tenant that runs `own` of the `running` queries may run one more.
     ///
     /// The first half of the places is for whoever comes first. Queries may run for long and are not interrupted, so of the
-    /// other half a tenant gets few: it takes many tenants to leave no place for another one. A query more costs some
+    /// other half a tenant gets few, and once all are taken, those that run nothing get one each. A query more costs some
     /// memory and a thread that mostly waits, for the threads that work are shared by [`Gate`](crate::Gate).
     pub fn admits(&self, own: usize, running: usize) -> bool {
+        if own == 0 {
+            return running < self.most();
+        }
         let free = self.total.saturating_sub(running);
         let most = if running < self.per_tenant.max(self.total / 2) {
             self.per_tenant
@@ -42,6 +51,10 @@ impl SlotLimits {
             self.per_tenant.min((free / PART_OF_FREE).max(1))
         };
         free > 0 && own < most
+    }
+
+    fn most(&self) -> usize {
+        self.total.saturating_add(self.newcomers)
     }
 }
 
@@ -150,7 +163,7 @@ impl Shared {
 
     fn next(self: &Arc<Self>) -> Option<(oneshot::Sender<Slot>, Slot)> {
         let mut state = self.state.lock();
-        if state.total >= self.limits.total {
+        if state.total >= self.limits.most() {
             return None;
         }
         // Skips those who gave up. Otherwise their slots would come back one inside the other.
@@ -199,7 +212,7 @@ mod tests {
     use std::task::{Context, Poll, Waker};
 
     fn slots(per_tenant: usize, total: usize) -> Slots {
-        Slots::new(SlotLimits { per_tenant, total, waiting_per_tenant: 1_000 })
+        Slots::new(SlotLimits { per_tenant, total, newcomers: 0, waiting_per_tenant: 1_000 })
     }
 
     fn poll<F: Future>(future: Pin<&mut F>) -> Option<F::Output> {
@@ -221,14 +234,16 @@ mod tests {
     #[test]
     fn few_tenants_leave_places_to_many_others() {
         let slots = Slots::new(SlotLimits::of_jobs(20, 1_000));
-        let mut held: Vec<_> = (0..100).map(|tenant| enter_all(&slots, tenant)).collect();
+        let mut held: Vec<_> = (0..400).map(|tenant| enter_all(&slots, tenant)).collect();
         let counts: Vec<_> = held.iter().map(Vec::len).collect();
         assert_eq!(counts[..10], [20, 10, 3, 3, 2, 2, 2, 2, 1, 1]);
-        assert_eq!(counts.iter().filter(|count| **count > 0).count(), 24);
-        assert_eq!(slots.running(), 60);
+        assert_eq!(counts[..24].iter().sum::<usize>(), 60);
+        // Those beyond the total have one each.
+        let with_one = counts[24..].iter().take_while(|count| **count == 1).count();
+        assert_eq!((with_one, slots.running()), (MOST_NEWCOMERS, 60 + MOST_NEWCOMERS));
         // A tenant that runs some waits for one that runs none, though it came first.
         let mut more = Box::pin(slots.enter(0));
-        let mut first = Box::pin(slots.enter(200));
+        let mut first = Box::pin(slots.enter(500));
         assert!(poll(more.as_mut()).is_none() && poll(first.as_mut()).is_none());
         held[1].pop();
         assert!(poll(more.as_mut()).is_none() && poll(first.as_mut()).is_some());
@@ -282,7 +297,8 @@ mod tests {
 
     #[test]
     fn line_is_bounded_and_ends_when_closed() {
-        let slots = Slots::new(SlotLimits { per_tenant: 0, total: 0, waiting_per_tenant: 1 });
+        let limits = SlotLimits { per_tenant: 0, total: 0, newcomers: 0, waiting_per_tenant: 1 };
+        let slots = Slots::new(limits);
         let held = enter(&slots, 1).unwrap();
         let mut waiting = Box::pin(slots.enter(1));
         assert!(poll(waiting.as_mut()).is_none());

@@ -6,7 +6,7 @@ use tactus_process::{
     Error, memory,
     settings::{expression, poll_interval},
 };
-use tactus_query::{ResultSettings, Settings};
+use tactus_query::Settings;
 
 /// The query-frontend.
 pub(crate) fn settings(config: &Config, caches: &Caches) -> Result<Settings, Error> {
@@ -21,17 +21,19 @@ pub(crate) fn settings(config: &Config, caches: &Caches) -> Result<Settings, Err
         url_deny_list,
         blocklist_poll: poll_interval(&config.storage.trace),
         replicated: config.ingester.lifecycler.ring.replication_factor > 1,
-        results: results(config, caches),
+        shared_results: caches.of(Role::FrontendSearch).cloned(),
         querier_parallelism: config.querier.max_concurrent_queries.max(1),
+        max_request_bytes: config.server.grpc_server_max_recv_msg_size,
+        max_message_bytes: config.server.grpc_server_max_send_msg_size,
+        max_part_bytes: max_part_bytes(config),
         ..Settings::new(frontend)
     };
     if let Some(groups) = config.overrides.defaults.read.max_condition_groups_per_tag_query {
         settings.max_condition_groups_per_tag_query = groups as usize;
     }
-    settings.streaming.max_request_bytes = config.server.grpc_server_max_recv_msg_size;
-    settings.streaming.max_message_bytes = config.server.grpc_server_max_send_msg_size;
-    settings.max_part_bytes = max_part_bytes(config);
-    let of_files = &mut settings.trace_files.max_inflight_bytes;
+    let of_results = &mut settings.section.result_cache_bytes;
+    *of_results = memory::result_bytes(*of_results).cast_signed();
+    let of_files = &mut settings.section.trace_files.max_inflight_bytes;
     *of_files = memory::request_bytes(*of_files);
     Ok(settings)
 }
@@ -45,12 +47,4 @@ fn max_part_bytes(config: &Config) -> u64 {
     }
     let bytes = server.grpc_server_max_recv_msg_size.min(server.grpc_server_max_send_msg_size);
     (bytes as u64 / 2).max(1)
-}
-
-/// The cache for answers of jobs.
-fn results(config: &Config, caches: &Caches) -> ResultSettings {
-    ResultSettings {
-        max_bytes: memory::result_bytes(config.query_frontend.result_cache_bytes),
-        shared: caches.of(Role::FrontendSearch).cloned(),
-    }
 }

@@ -55,7 +55,7 @@ pub async fn part(
     let store = process.store().await?;
     let caches = process.caches().await?;
     let settings = from_config::settings(config, &caches)?;
-    let queue = JobQueue::new(settings.queue(), process.registry());
+    let queue = JobQueue::new(&settings.section, process.registry());
     let memory = process.port_memory().bodies();
     let live_tail = local.map(|Local { recent, querier, live_tail }| {
         let slots = settings.querier_parallelism;

@@ -119,8 +119,8 @@ impl Services {
             &registry,
         );
         let mut settings = tactus_query::Settings::default();
-        settings.search.target_bytes_per_job = 1;
-        settings.metrics.target_bytes_per_job = 1;
+        settings.section.search.target_bytes_per_job = 1;
+        settings.section.metrics.target_bytes_per_job = 1;
         settings.replicated = ingesters > 1;
         let parts = Parts {
             settings,

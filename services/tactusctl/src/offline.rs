@@ -13,7 +13,6 @@ use http::Request as HttpRequest;
 use http_body_util::BodyExt as _;
 use tactus_config::GoDuration;
 use tactus_config::sections::overrides::{Limits, ReadLimits};
-use tactus_config::sections::query_frontend::{FrontendMetrics, FrontendSearch};
 use tactus_proto::tactus::v1::{self as messages, ingester_server::Ingester};
 use tactus_query::{Frontend, Parts, Settings};
 use tactus_query_jobs::Querier;
@@ -79,22 +78,13 @@ impl Engine {
 }
 
 fn settings() -> Settings {
-    let built_in = Settings::default();
-    Settings {
-        // Compacted blocks are never read here.
-        blocklist_poll: Duration::ZERO,
-        search: FrontendSearch {
-            max_result_limit: 0,
-            max_duration: GoDuration::ZERO,
-            ..built_in.search
-        },
-        metrics: FrontendMetrics {
-            max_duration: GoDuration::ZERO,
-            max_series_bytes: 1 << 30,
-            ..built_in.metrics
-        },
-        ..built_in
-    }
+    // Compacted blocks are never read here.
+    let mut settings = Settings { blocklist_poll: Duration::ZERO, ..Settings::default() };
+    settings.section.search.max_result_limit = 0;
+    settings.section.search.max_duration = GoDuration::ZERO;
+    settings.section.metrics.max_duration = GoDuration::ZERO;
+    settings.section.metrics.max_series_bytes = 1 << 30;
+    settings
 }
 
 /// An ingester that holds nothing.

@@ -42,6 +42,7 @@ fn exemplars() -> impl Strategy<Value = Vec<Exemplar>> {
     let one = one.prop_map(|(labels, value, start_unix_nanos)| Exemplar {
         labels,
         value,
+        of_series: false,
         start_unix_nanos,
     });
     proptest::collection::vec(one, 0..3)
@@ -120,8 +121,12 @@ fn values_without_a_number_are_strings_and_zero_is_left_out() {
 fn answers_take_no_more_than_was_said() {
     let text = |text: &str| LabelValue::String(text.into());
     let labels = || vec![("<k>".into(), text("<<<<&&&&")), ("n".into(), LabelValue::Int(i64::MIN))];
-    let exemplar =
-        Exemplar { labels: labels(), value: Some(-1.5e-300), start_unix_nanos: u64::MAX / 2 };
+    let exemplar = Exemplar {
+        labels: labels(),
+        value: Some(-1.5e-300),
+        of_series: false,
+        start_unix_nanos: u64::MAX / 2,
+    };
     let one = Series {
         labels: labels(),
         points: vec![(0, -1.234_567_890_123_456_7e-300), (999, f64::INFINITY)],

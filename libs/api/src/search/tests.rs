@@ -245,6 +245,31 @@ fn changes_are_told_once() {
 }
 
 #[test]
+fn traces_that_were_shown_stay_in_the_answer_if_they_are_kept() {
+    let ids = |traces: &[TraceSearchMetadata]| -> Vec<String> {
+        traces.iter().map(|trace| trace.trace_id.clone()).collect()
+    };
+    let mut combiner = SearchCombiner::new(3).watches_changes().keeps_what_was_shown();
+    combiner.preview(vec![trace("p", 4)]);
+    combiner.add(vec![trace("a", 5)]);
+    assert_eq!(ids(&combiner.take_changes(0)), ["a", "p"]);
+    combiner.add(vec![trace("c", 9), trace("d", 9), trace("e", 10)]);
+    // One place is left.
+    assert_eq!(ids(&combiner.take_changes(0)), ["e"]);
+    // What was shown may change, however old it is.
+    combiner.add(vec![trace("a", 3), trace("p", 4)]);
+    assert_eq!(ids(&combiner.take_changes(0)), ["p", "a"]);
+    assert_eq!(ids(&combiner.finish(SearchMetrics::default()).traces), ["e", "p", "a"]);
+
+    // Of traces that start at the same time, those of the answer are shown.
+    let mut combiner = SearchCombiner::new(1).watches_changes().keeps_what_was_shown();
+    combiner.add(vec![trace("c", 9), trace("b", 9), trace("d", 9)]);
+    assert_eq!(ids(&combiner.take_changes(5)), ["b"]);
+    assert_eq!(ids(&combiner.take_changes(5)), Vec::<String>::new());
+    assert_eq!(ids(&combiner.finish(SearchMetrics::default()).traces), ["b"]);
+}
+
+#[test]
 fn match_becomes_a_message() {
     let span = eval::SpanMatch {
         span_id: SpanId::from_slice(&[1]),

@@ -46,20 +46,32 @@ impl CachedBlock {
     }
 
     pub(crate) fn get(&self, row_group: usize, slot: &Slot) -> Option<Arc<dyn Any + Send + Sync>> {
-        self.cache.get(self.number, row_group, slot)
+        let key = Key { block: self.number, row_group, slot: slot.clone() };
+        let entry = self.cache.columns.get(&key)?;
+        self.cache.hit_bytes.fetch_add(u64::from(entry.bytes), Ordering::Relaxed);
+        HIT_BYTES.set(HIT_BYTES.get() + u64::from(entry.bytes));
+        Some(entry.column)
     }
 
     /// Offers a column to the cache. Returns it in a form whose clones share memory.
     pub(crate) fn insert<T: Column>(&self, row_group: usize, slot: Slot, column: T) -> T {
         self.has_columns.store(true, Ordering::Relaxed);
-        self.cache.insert(self.number, row_group, slot, column)
+        let column = column.into_shared();
+        let bytes = u32::try_from(column.total_bytes() + ENTRY_BYTES).unwrap_or(u32::MAX);
+        let entry = Entry { column: Arc::new(column.clone()), bytes };
+        self.cache.columns.insert(Key { block: self.number, row_group, slot }, entry);
+        column
     }
 }
 
+/// Nobody uses its number any more. Its columns cannot be found from now on; the next reads and inserts free their memory.
 impl Drop for CachedBlock {
     fn drop(&mut self) {
         if *self.has_columns.get_mut() {
-            self.cache.forget(self.number);
+            let number = self.number;
+            let of_block = move |key: &Key, _: &Entry| key.block == number;
+            let forgotten = self.cache.columns.invalidate_entries_if(of_block);
+            forgotten.expect("the cache supports closures");
         }
     }
 }
@@ -238,28 +250,6 @@ impl ColumnCache {
     /// Drops all columns.
     pub fn clear(&self) {
         self.columns.invalidate_all();
-    }
-
-    /// Forgets the columns of an open block whose number is no longer used. They cannot be found from now on; the next
-    /// reads and inserts free their memory.
-    fn forget(&self, block: u64) {
-        let of_block = move |key: &Key, _: &Entry| key.block == block;
-        self.columns.invalidate_entries_if(of_block).expect("the cache supports closures");
-    }
-
-    fn get(&self, block: u64, row_group: usize, slot: &Slot) -> Option<Arc<dyn Any + Send + Sync>> {
-        let entry = self.columns.get(&Key { block, row_group, slot: slot.clone() })?;
-        self.hit_bytes.fetch_add(u64::from(entry.bytes), Ordering::Relaxed);
-        HIT_BYTES.set(HIT_BYTES.get() + u64::from(entry.bytes));
-        Some(entry.column)
-    }
-
-    fn insert<T: Column>(&self, block: u64, row_group: usize, slot: Slot, column: T) -> T {
-        let column = column.into_shared();
-        let bytes = u32::try_from(column.total_bytes() + ENTRY_BYTES).unwrap_or(u32::MAX);
-        let entry = Entry { column: Arc::new(column.clone()), bytes };
-        self.columns.insert(Key { block, row_group, slot }, entry);
-        column
     }
 }
 

@@ -150,7 +150,7 @@ impl JaegerQueries {
             )));
         }
         let length = nanos(query.length).saturating_add(nanos(query.rate_per));
-        let most = self.frontend.settings.metrics.max_intervals;
+        let most = self.frontend.settings.section.metrics.max_intervals;
         let most = if most == 0 { MOST_STEPS } else { most.min(MOST_STEPS) };
         if length / step > most {
             return Err(JaegerError::Invalid(format!(

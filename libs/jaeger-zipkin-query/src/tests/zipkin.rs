@@ -150,7 +150,7 @@ async fn every_span_that_is_shown_is_found_by_what_it_shows() {
 #[tokio::test]
 async fn limits_of_a_search_hold() {
     let mut settings = Settings::default();
-    settings.search.max_result_limit = 5;
+    settings.section.search.max_result_limit = 5;
     let setup = Setup { settings, ..Setup::default() };
     let api = api_with(setup, ZipkinApi::default()).await;
     let answer = api.get("/api/v2/traces?limit=6").await;
@@ -217,7 +217,7 @@ async fn names_of_blocks_are_listed() {
     let names_window = GoDuration::hours(30 * 365 * 24);
     let settings = ZipkinApi { names_window, ..ZipkinApi::default() };
     let mut of_queries = Settings::default();
-    of_queries.search.max_duration = GoDuration::ZERO;
+    of_queries.section.search.max_duration = GoDuration::ZERO;
     let api = api_with(Setup { settings: of_queries, ..Setup::default() }, settings).await;
     let services = api.get("/api/v2/services").await.json();
     let service = services[0].as_str().unwrap();

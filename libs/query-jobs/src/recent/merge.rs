@@ -1,17 +1,19 @@
 //! Merges the answers of several ingesters into the answer of one.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use tactus_api::job::{add_tags, add_values, tags_response, value_collector, values_response};
 use tactus_api::search::{SearchCombiner, add_metrics};
 use tactus_api::trace::{CombinedTrace, TraceCombiner, WhenTooLarge};
 use tactus_proto::tactus::v1::{
-    FindTraceResponse, HoldingsResponse, MetricsResponse, SearchResponse, TagScope, TagValue,
-    TagValuesRequest, TagValuesResponse, TagsResponse,
+    FindTraceResponse, HoldingsResponse, MetricsResponse, SearchResponse, TagValuesRequest,
+    TagValuesResponse, TagsResponse,
 };
 use tactus_proto::tempopb::SearchMetrics;
 use tactus_server::bodies::Bodies;
+use tactus_traceql::eval::{TagCollector, TagLimits};
 use tonic::Status;
 
 use super::ask::{Answers, add, take};
@@ -109,27 +111,17 @@ pub(super) fn searches(answers: Answers<SearchResponse>, limit: u32) -> SearchRe
 
 /// Names of all, up to this many bytes (0: any number).
 pub(super) fn tags(answers: Answers<TagsResponse>, max_bytes: u64) -> TagsResponse {
-    let mut whole = TagsResponse { partial: answers.partial, ..TagsResponse::default() };
-    let mut scopes: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    let mut room = Room::new(max_bytes, 0);
+    let limits = TagLimits { max_bytes: max_bytes as usize, ..TagLimits::default() };
+    let mut collector = TagCollector::new(limits);
+    let (mut partial, mut truncated, mut inspected_bytes) = (answers.partial, false, 0u64);
     for answer in answers.all {
-        whole.partial |= answer.partial;
-        whole.truncated |= answer.truncated;
-        whole.inspected_bytes = whole.inspected_bytes.saturating_add(answer.inspected_bytes);
-        for TagScope { name, tags } in answer.scopes {
-            let known = scopes.entry(name).or_default();
-            for tag in tags {
-                if !known.contains(&tag) && room.takes(tag.len()) {
-                    known.insert(tag);
-                }
-            }
-        }
+        partial |= answer.partial;
+        truncated |= answer.truncated;
+        inspected_bytes = inspected_bytes.saturating_add(answer.inspected_bytes);
+        add_tags(&mut collector, answer);
     }
-    whole.truncated |= room.is_full;
-    let scope =
-        |(name, tags): (_, BTreeSet<_>)| TagScope { name, tags: tags.into_iter().collect() };
-    whole.scopes = scopes.into_iter().filter(|(_, tags)| !tags.is_empty()).map(scope).collect();
-    whole
+    let whole = tags_response(collector);
+    TagsResponse { partial, truncated: truncated || whole.truncated, inspected_bytes, ..whole }
 }
 
 /// Values of all, up to the limits of the request.
@@ -137,25 +129,16 @@ pub(super) fn tag_values(
     answers: Answers<TagValuesResponse>,
     request: &TagValuesRequest,
 ) -> TagValuesResponse {
-    let mut whole = TagValuesResponse { partial: answers.partial, ..TagValuesResponse::default() };
-    let mut values: BTreeSet<(String, String)> = BTreeSet::new();
-    let mut room = Room::new(request.max_bytes, request.max_values);
+    let mut collector = value_collector(request);
+    let (mut partial, mut truncated, mut inspected_bytes) = (answers.partial, false, 0u64);
     for answer in answers.all {
-        whole.partial |= answer.partial;
-        whole.truncated |= answer.truncated;
-        whole.inspected_bytes = whole.inspected_bytes.saturating_add(answer.inspected_bytes);
-        for TagValue { r#type, value } in answer.values {
-            let bytes = value.len();
-            let value = (r#type, value);
-            if !values.contains(&value) && room.takes(bytes) {
-                values.insert(value);
-            }
-        }
+        partial |= answer.partial;
+        truncated |= answer.truncated;
+        inspected_bytes = inspected_bytes.saturating_add(answer.inspected_bytes);
+        add_values(&mut collector, answer);
     }
-    whole.truncated |= room.is_full;
-    let value = |(r#type, value)| TagValue { r#type, value };
-    whole.values = values.into_iter().map(value).collect();
-    whole
+    let whole = values_response(collector);
+    TagValuesResponse { partial, truncated: truncated || whole.truncated, inspected_bytes, ..whole }
 }
 
 /// Series of all, to be added by whoever adds those of blocks.
@@ -192,32 +175,6 @@ pub(super) fn holdings(answers: Answers<HoldingsResponse>) -> HoldingsResponse {
         whole.holders.extend(answer.holders);
     }
     whole
-}
-
-/// Room for this many bytes and entries; 0 is no limit.
-struct Room {
-    bytes: u64,
-    entries: u64,
-    is_full: bool,
-}
-
-impl Room {
-    fn new(max_bytes: u64, max_entries: u32) -> Self {
-        let limit = |limit: u64| if limit == 0 { u64::MAX } else { limit };
-        Self { bytes: limit(max_bytes), entries: limit(max_entries.into()), is_full: false }
-    }
-
-    /// Accepts an entry if there is room.
-    fn takes(&mut self, bytes: usize) -> bool {
-        let bytes = bytes as u64;
-        if self.is_full || bytes > self.bytes || self.entries == 0 {
-            self.is_full = true;
-            return false;
-        }
-        self.bytes -= bytes;
-        self.entries -= 1;
-        true
-    }
 }
 
 #[cfg(test)]

@@ -15,8 +15,8 @@ use tactus_proto::tactus::v1::{
     FrontendMessage, Job, JobAnswer, Pong, WorkerHello, WorkerLeaving, WorkerMessage,
 };
 use tactus_server::bodies::{AnswerMemory, Bodies, NoRoom};
-use tactus_work::JOBS_PER_SLOT;
 use tactus_work::memory::TOO_MANY_BYTES;
+use tactus_work::{JOBS_PER_SLOT, MOST_NEWCOMERS};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::task::{self, JoinError, JoinSet};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
@@ -40,7 +40,7 @@ const SILENCE: Duration = Duration::from_secs(10);
 /// Messages of a frontend that wait for their answers to be sent, for each slot and besides: a frontend that gives more and
 /// takes no answers is not read any more, until it counts as silent.
 const PLACES_PER_SLOT: usize = JOBS_PER_SLOT + 1;
-const MORE_PLACES: usize = 64;
+const MORE_PLACES: usize = MOST_NEWCOMERS + 64;
 /// More slots have no more places.
 const MAX_SLOTS: usize = 1 << 20;
 

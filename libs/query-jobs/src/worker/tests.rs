@@ -303,7 +303,7 @@ async fn silent_frontend_is_given_up() {
 }
 
 /// Messages that a frontend may send ahead of what it reads, to a worker of 20 slots.
-const AHEAD: usize = 4 * 20 + 64;
+const AHEAD: usize = 4 * 20 + 256 + 64;
 
 #[tokio::test(start_paused = true)]
 async fn frontend_that_reads_nothing_is_not_read_for_ever() {

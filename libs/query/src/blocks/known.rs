@@ -11,7 +11,7 @@ use bytes::Bytes;
 use tactus_storage::Uuid;
 use tactus_storage::blocklist::TenantBlocks;
 
-use super::{QueryBlock, add_with_sources, select_from};
+use super::{QueryBlock, add_with_sources, select};
 use crate::frontend::Frontend;
 
 /// Ingesters are told of at most this many blocks, the newest, which hold the spans of some minutes. For spans in other
@@ -43,7 +43,7 @@ impl Frontend {
         most: usize,
     ) -> KnownBlocks {
         let listed = self.blocklist.tenant(tenant);
-        let selected = newest(select_from(&listed, window, self.settings.blocklist_poll), most);
+        let selected = newest(select(&listed, window, self.settings.blocklist_poll), most);
         let (told, ids) = told(&listed, &selected);
         KnownBlocks { tenant: tenant.to_owned(), window, most, listed, selected, told, ids }
     }
@@ -65,7 +65,7 @@ impl Frontend {
         if Arc::ptr_eq(&listed, &known.listed) {
             return known.selected.clone();
         }
-        let now = select_from(&listed, known.window, self.settings.blocklist_poll);
+        let now = select(&listed, known.window, self.settings.blocklist_poll);
         let mut blocks = newest(now, known.most);
         // A block that was merged meanwhile can still be read. Its spans count once, like those of any two blocks.
         let ids: HashSet<_> = blocks.iter().map(|block| block.block_id).collect();

@@ -79,7 +79,7 @@ impl Call {
     fn new(frontend: Arc<Frontend>, tenants: Vec<TenantId>, uri: Uri, headers: &HeaderMap) -> Self {
         let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok());
         let accepted = || media_types(accept.unwrap_or_default());
-        let wanted = &frontend.settings.log_headers;
+        let wanted = &frontend.settings.section.log_query_request_headers;
         let line = QueryLine::begin(wanted, &tenants, path_and_query(&uri), headers);
         Self {
             frontend,

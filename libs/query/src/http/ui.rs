@@ -29,7 +29,7 @@ use traces::OpenTraces;
 
 /// The routes of the pages' API. Put behind authentication; it has no fallback.
 pub fn ui_router(frontend: Arc<Frontend>, tails: LiveTails, cluster: ClusterStatus) -> Router {
-    let open = OpenTraces::new(&frontend.settings.open_traces);
+    let open = OpenTraces::new(&frontend.settings.section.open_traces);
     let own = Router::new()
         .route("/api/config", get(config))
         .route("/api/check", get(check::check))
@@ -62,14 +62,14 @@ async fn config(Extension(call): Asked) -> Answered {
     Ok(Answer::json(&json!({
         "version": env!("CARGO_PKG_VERSION"),
         "tenants": tenants,
-        "links": call.frontend.settings.links.iter().map(link).collect::<Vec<_>>(),
+        "links": call.frontend.settings.section.links.iter().map(link).collect::<Vec<_>>(),
         "limits": {
             "searchSeconds": limits.max_search_duration.as_secs(),
             "metricsSeconds": limits.max_metrics_duration.as_secs(),
             "traceBytes": limits.max_bytes_per_trace,
             "traces": search.max_limit,
             "defaultTraces": search.default_limit,
-            "fileBytes": call.frontend.settings.trace_files.max_bytes,
+            "fileBytes": call.frontend.settings.section.trace_files.max_bytes,
         },
     })))
 }

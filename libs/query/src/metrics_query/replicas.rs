@@ -21,7 +21,7 @@ use tonic::Code;
 
 use super::overlaps::Origins;
 use super::{State, kept, plan, sent_again};
-use crate::blocks::{QueryBlock, add_with_sources, select_from};
+use crate::blocks::{QueryBlock, add_with_sources, select};
 use crate::frontend::Frontend;
 use crate::jobs::{Outcome, outcome};
 
@@ -136,7 +136,7 @@ impl Frontend {
             Outcome::Damaged => (Vec::new(), true),
         };
         let listed = self.blocklist.tenant(&request.tenant);
-        let blocks = select_from(&listed, window, self.settings.blocklist_poll);
+        let blocks = select(&listed, window, self.settings.blocklist_poll);
         let read = blocks.iter().filter(|block| plan::is_read(block, grid));
         let stored = Stored::of(&listed, read.map(|block| block.block_id));
         let complete = all_of(holders.iter().map(|holder| &holder.complete));

@@ -118,7 +118,7 @@ impl Frontend {
             Ok(ControlFlow::Continue(()))
         };
         let jobs = newest.chunks(BLOCKS_PER_JOB).map(job).collect();
-        let in_flight = self.jobs_in_flight(self.settings.metrics.concurrent_jobs);
+        let in_flight = self.jobs_in_flight(self.settings.section.metrics.concurrent_jobs);
         run_jobs(jobs, in_flight, &mut again, run, take).await?;
         Ok(again.into_messages())
     }

@@ -17,8 +17,8 @@ use tactus_proto::tactus::v1::{
     WorkerMessage, job_answer,
 };
 use tactus_server::bodies::{AnswerMemory, Bodies, NoRoom};
-use tactus_work::JOBS_PER_SLOT;
 use tactus_work::memory::TOO_MANY_BYTES;
+use tactus_work::{JOBS_PER_SLOT, MOST_NEWCOMERS};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 use tonic::{Code, Request, Response, Status, Streaming};
@@ -54,7 +54,7 @@ const MAX_NAME_BYTES: usize = 1 << 10;
 
 /// Messages that may wait for a querier: the jobs and their cancellations for each slot, a hello, and the pings of the
 /// time after which a silent querier is gone. A querier that leaves more unread is disconnected.
-pub(super) const MAX_UNREAD: usize = 2 * JOBS_PER_SLOT * MAX_SLOTS + 8;
+pub(super) const MAX_UNREAD: usize = 2 * (JOBS_PER_SLOT * MAX_SLOTS + MOST_NEWCOMERS) + 8;
 
 /// The service that queriers call.
 #[derive(Clone)]

@@ -126,7 +126,7 @@ async fn settle() {
 }
 
 fn queue() -> JobQueue {
-    JobQueue::new(QueueSettings::default(), &Registry::new())
+    JobQueue::new(&QueryFrontend::default(), &Registry::new())
 }
 
 fn search(tenant: &str, query: &str) -> SearchRequest {
@@ -444,7 +444,7 @@ async fn queue_that_stops_waits_for_its_jobs_and_ends_its_streams() {
 #[tokio::test]
 async fn queue_is_shown_in_metrics() {
     let registry = Registry::new();
-    let queue = JobQueue::new(QueueSettings::default(), &registry);
+    let queue = JobQueue::new(&QueryFrontend::default(), &registry);
     let mut one = connected(&queue, "one", 1).await;
     let calls = [ask(&queue, "a").await, ask(&queue, "a").await, ask(&queue, "a").await];
     let job = one.job().await;

@@ -1,6 +1,5 @@
 use bytes::Bytes;
 use proptest::prelude::*;
-use tactus_cache::Cache;
 use tactus_proto::tactus::v1::{
     MetricsInBlockRequest, MetricsRequest, MetricsResponse, MetricsSeries, SearchBlockRequest,
     SearchRequest, TagValuesInBlockRequest, TagValuesRequest, TagsInBlockRequest, TagsRequest,
@@ -212,7 +211,7 @@ proptest! {
 }
 
 fn results() -> Results {
-    Results::new(&ResultSettings::default(), &Registry::new())
+    Results::new(16 << 20, None, &Registry::new())
 }
 
 /// Memory for any answer.
@@ -300,7 +299,7 @@ async fn answer_finds_memory_before_it_is_decoded() {
 async fn shared_cache_serves_another_process_and_memory_its_own() {
     let registry = Registry::new();
     let shared = Cache::in_memory(&registry, &tokio::runtime::Handle::current());
-    let with = |max_bytes, shared| Results::new(&ResultSettings { max_bytes, shared }, &registry);
+    let with = |max_bytes, shared| Results::new(max_bytes, shared, &registry);
     let (one, other) = (with(0, Some(shared.clone())), with(1 << 20, Some(shared)));
     let job = search_of(10, 40);
     one.keep(&job, &answer(Some("1 any")));

@@ -68,14 +68,14 @@ impl Whole {
 
 impl EventCall {
     fn packet_bytes(&self) -> usize {
-        self.frontend.settings.streaming.max_packet_bytes
+        self.frontend.settings.section.max_grpc_streaming_packet_size
     }
 
     /// Runs a search. Differences hold traces that are new or changed.
     pub(crate) fn search(self, query: SearchQuery) -> Response {
         let write = |answer: &_| json::search_response(answer, None);
         self.events(write, async move |call, outlet| {
-            let progress = SearchProgress::new(outlet, call.packet_bytes());
+            let progress = SearchProgress::new(outlet, call.packet_bytes(), false);
             let search = call.frontend.search_with(&call.tenants, &query, Some(progress));
             let found = search.await?;
             let memory = &call.frontend.memory;
@@ -165,7 +165,7 @@ impl EventCall {
         M: Weight + 'static,
         F: Future<Output = Result<Whole>> + Send + 'static,
     {
-        let every = self.frontend.settings.streaming.interval;
+        let every = self.frontend.settings.section.streaming_interval.as_std();
         let memory = Arc::clone(&self.frontend.memory);
         let (whole, complete) = oneshot::channel();
         let tenants = self.tenants.clone();

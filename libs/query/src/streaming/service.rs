@@ -57,7 +57,7 @@ impl Streaming {
         let tenants = tenants.map_err(|error| error.grpc_status())?;
         let frontend = Arc::clone(&self.frontend);
         let (metadata, _, request) = request.into_parts();
-        let headers = match frontend.settings.log_headers.as_slice() {
+        let headers = match frontend.settings.section.log_query_request_headers.as_slice() {
             [] => HeaderMap::new(),
             _ => metadata.into_headers(),
         };
@@ -78,7 +78,7 @@ impl<R> Call<R> {
             let url = format!("{path}?{params}");
             self.frontend.check_url(&url)?;
             self.line.get_or_init(|| {
-                let wanted = &self.frontend.settings.log_headers;
+                let wanted = &self.frontend.settings.section.log_query_request_headers;
                 QueryLine::begin(wanted, &self.tenants, &url, &self.headers)
             });
             Ok(params)
@@ -95,14 +95,14 @@ impl<R> Call<R> {
         M: Weight + 'static,
         F: Future<Output = Result<Last<M>>> + Send + 'static,
     {
-        let every = self.frontend.settings.streaming.interval;
+        let every = self.frontend.settings.section.streaming_interval.as_std();
         let memory = Arc::clone(&self.frontend.memory);
         let tenants = self.tenants.clone();
         Ok(Response::new(start(&tenants, every, &memory, |outlet| run(self, outlet))))
     }
 
     fn packet_bytes(&self) -> usize {
-        self.frontend.settings.streaming.max_packet_bytes
+        self.frontend.settings.section.max_grpc_streaming_packet_size
     }
 }
 
@@ -123,7 +123,7 @@ impl StreamingQuerier for Streaming {
         let query = call.parse(SEARCH, "/api/search", search_params(&call.request), parse).await?;
         call.stream(async move |call, outlet| {
             let bytes = call.packet_bytes();
-            let progress = SearchProgress::new(outlet, bytes);
+            let progress = SearchProgress::new(outlet, bytes, true);
             let found = call.frontend.search_with(&call.tenants, &query, Some(progress)).await?;
             let is_long = found.is_long();
             let (response, _held) = (found.response, found.memory);

@@ -136,7 +136,8 @@ impl Frontend {
         let looks = looks.map(|request| (calls.told)(request, Bytes::new(), SoFar::Asked));
         let mut looks = Looks::new(&self.queue, looks.collect());
         let run = |(request, part): (Arc<R>, _)| (calls.in_block)(self, R::clone(&request), part);
-        let mut jobs = Jobs::new(self.jobs_in_flight(self.settings.search.concurrent_jobs), run);
+        let in_flight = self.jobs_in_flight(self.settings.section.search.concurrent_jobs);
+        let mut jobs = Jobs::new(in_flight, run);
         let mut head_start = pin!(sleep(HEAD_START));
         let (mut reads_known, mut has_room) = (false, true);
         while has_room {
@@ -179,7 +180,7 @@ impl Frontend {
         blocks: impl Iterator<Item = Vec<QueryBlock>>,
         work: &mut Work,
     ) -> Vec<(Arc<R>, BlockPart)> {
-        let bytes = self.settings.search.target_bytes_per_job;
+        let bytes = self.settings.section.search.target_bytes_per_job;
         let mut jobs = Vec::new();
         for (request, blocks) in requests.iter().zip(blocks) {
             work.plan_blocks(&blocks);

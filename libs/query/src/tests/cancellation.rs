@@ -39,7 +39,8 @@ const WITHIN: &str = "tempo_query_frontend_queries_within_slo_total";
 
 #[tokio::test]
 async fn query_whose_client_leaves_frees_its_place_and_its_calls() {
-    let settings = Settings { max_outstanding_per_tenant: 1, ..Settings::default() };
+    let mut settings = Settings::default();
+    settings.section.max_outstanding_per_tenant = 1;
     let api = Api::new(Setup { settings, blocks: &[], ..Setup::default() }).await;
     for (path, op) in [("/api/search?q={}", "search"), ("/api/v2/traces/42", "traces")] {
         api.recent.calls.hang(true);
@@ -81,8 +82,9 @@ async fn query_beyond_the_time_for_a_call_fails_by_our_fault() {
     for (api_timeout, timeout) in
         [(short, Duration::ZERO), (Duration::ZERO, short), (short, long), (long, short)]
     {
-        let mut settings = Settings { api_timeout, ..Settings::default() };
-        settings.search.timeout = timeout.into();
+        let mut settings = Settings::default();
+        settings.section.api_timeout = api_timeout.into();
+        settings.section.search.timeout = timeout.into();
         let api = Api::new(Setup { settings, blocks: &[], ..Setup::default() }).await;
         api.recent.calls.hang(true);
         let answer = api.get("/api/search?q={}").await;
@@ -99,7 +101,7 @@ async fn query_beyond_the_time_for_a_call_fails_by_our_fault() {
 #[tokio::test]
 async fn time_for_a_search_is_none_for_other_queries() {
     let mut settings = Settings::default();
-    settings.search.timeout = Duration::from_nanos(1).into();
+    settings.section.search.timeout = Duration::from_nanos(1).into();
     let api = Api::new(Setup { settings, blocks: &[], ..Setup::default() }).await;
     assert_eq!(api.get("/api/search/tags").await.status, 200);
 }

@@ -3,7 +3,6 @@
 use std::sync::atomic::Ordering;
 
 use prost::Message as _;
-use tactus_config::sections::query_frontend::FrontendSearch;
 use tactus_proto::tempopb::{SearchResponse, ServiceStats, SpanSet, TraceSearchMetadata};
 use tactus_storage::meta::BlockVersion;
 
@@ -20,9 +19,7 @@ struct Blocks {
 impl Blocks {
     async fn new() -> Self {
         let querier = Arc::new(BlockData::default());
-        // One job at a time, so that what is asked does not depend on what runs already.
-        let search = FrontendSearch { concurrent_jobs: 1, ..FrontendSearch::default() };
-        let settings = Settings { search, ..Settings::default() };
+        let settings = one_job_at_a_time();
         let api = Api::new(Setup {
             settings,
             tenancy: Tenancy::by_header(true),

@@ -109,7 +109,8 @@ async fn tenants_are_checked_first() {
 
 #[tokio::test]
 async fn full_queue_refuses_new_queries() {
-    let settings = Settings { max_outstanding_per_tenant: 0, ..Settings::default() };
+    let mut settings = Settings::default();
+    settings.section.max_outstanding_per_tenant = 0;
     let api = Api::new(Setup { settings, ..Setup::default() }).await;
     for path in ["/api/traces/0102", "/api/search?q={}", "/api/search/tags"] {
         check(&api, path, 429, "job queue full").await;

@@ -142,7 +142,7 @@ async fn unaligned_range_shows_every_interval_it_touches() {
 #[tokio::test]
 async fn too_many_series_are_cut_and_said_so() {
     let mut settings = Settings::default();
-    settings.metrics.max_response_series = 3;
+    settings.section.metrics.max_response_series = 3;
     let api = Api::new(Setup { settings, blocks: &[], ..Setup::default() }).await;
     let parts = |names: &[&str]| names.iter().map(|name| series(&[name], &[(0, 1.0)])).collect();
     *api.recent.series.lock() = response(parts(&["d", "b", "a", "c"]));
@@ -183,7 +183,8 @@ async fn tenants_are_added_together() {
 
 #[tokio::test]
 async fn window_ends_before_the_cutoff() {
-    let settings = Settings { query_end_cutoff: Duration::from_secs(3_600), ..Settings::default() };
+    let mut settings = Settings::default();
+    settings.section.query_end_cutoff = Duration::from_secs(3_600).into();
     let api = Api::new(Setup { settings, blocks: &[], ..Setup::default() }).await;
     let now = tactus_clock::unix_nanos() / SECOND;
     for path in ["query_range", "query"] {
@@ -237,7 +238,7 @@ async fn counted(api: &Api, query: &str) -> f64 {
 #[tokio::test]
 async fn spans_of_blocks_are_counted_once() {
     let mut small = Settings::default();
-    small.metrics.target_bytes_per_job = 1;
+    small.section.metrics.target_bytes_per_job = 1;
     for (settings, blocks) in
         [(Settings::default(), &[V4][..]), (small, &[V4]), (Settings::default(), &[V4, V5])]
     {

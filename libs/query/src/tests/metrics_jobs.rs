@@ -194,7 +194,7 @@ async fn jobs_name_the_blocks_that_may_have_the_same_spans() {
 #[tokio::test]
 async fn exemplars_of_blocks_go_by_their_time() {
     let mut settings = Settings::default();
-    settings.metrics.target_bytes_per_job = 50;
+    settings.section.metrics.target_bytes_per_job = 50;
     let blocks = Blocks::new(settings, Limits::built_in()).await;
     blocks.add((0, 200), &[]);
     blocks.add((50, 90), &[]);
@@ -254,7 +254,7 @@ async fn check(blocks: &Blocks, status: u16, text: &str) {
 #[tokio::test]
 async fn series_beyond_the_memory_of_a_query_are_refused() {
     let mut settings = Settings::default();
-    settings.metrics.max_series_bytes = 1;
+    settings.section.metrics.max_series_bytes = 1;
     let blocks = Blocks::new(settings, Limits::built_in()).await;
     blocks.recent(&[(0, 1.0)], &[], &[]);
     let answer = blocks.api.range(RATE, "").await;
@@ -277,8 +277,8 @@ async fn series_beyond_the_memory_of_a_query_are_refused() {
 
 #[tokio::test]
 async fn query_beyond_its_bytes_fails_and_starts_no_further_job() {
-    let settings =
-        Settings { max_inspected_bytes: 345 * 2, querier_parallelism: 1, ..Settings::default() };
+    let mut settings = Settings { querier_parallelism: 1, ..Settings::default() };
+    settings.section.max_inspected_bytes = 345 * 2;
     let blocks = Blocks::new(settings, Limits::built_in()).await;
     blocks.recent(&[], &[], &[]);
     blocks.add((50, 90), &[]);
@@ -315,8 +315,8 @@ async fn failing_jobs_are_tried_again_once() {
 
 #[tokio::test]
 async fn query_whose_client_leaves_frees_its_place_and_its_calls() {
-    let settings =
-        Settings { max_outstanding_per_tenant: 1, querier_parallelism: 3, ..Settings::default() };
+    let mut settings = Settings { querier_parallelism: 3, ..Settings::default() };
+    settings.section.max_outstanding_per_tenant = 1;
     let blocks = Blocks::new(settings, Limits::built_in()).await;
     for end in 90..110 {
         blocks.add((50, end), &[]);

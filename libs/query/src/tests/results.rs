@@ -1,7 +1,6 @@
 use serde_json::Value;
 
 use super::*;
-use crate::ResultSettings;
 
 const QUERIES: [&str; 7] = [
     "{}",
@@ -20,9 +19,9 @@ const SERIES: [&str; 4] = [
     "{} | avg_over_time(duration)",
 ];
 
-fn setup(max_bytes: u64) -> Setup {
-    let results = ResultSettings { max_bytes, ..ResultSettings::default() };
-    let settings = Settings { results, ..Settings::default() };
+fn setup(max_bytes: i64) -> Setup {
+    let mut settings = Settings::default();
+    settings.section.result_cache_bytes = max_bytes;
     // Of one block: which of several answers first is chance.
     Setup { settings, blocks: &[V4], ..Setup::default() }
 }

@@ -2,7 +2,6 @@
 
 use prost::Message as _;
 use serde_json::json;
-use tactus_config::sections::query_frontend::FrontendSearch;
 use tactus_proto::tactus::v1::SearchRequest;
 use tactus_proto::tempopb::{self, TraceSearchMetadata};
 
@@ -52,8 +51,8 @@ async fn sample_queries_have_the_documented_answers() {
 
 #[tokio::test]
 async fn small_jobs_give_the_same_answer() {
-    let search = FrontendSearch { target_bytes_per_job: 1, ..FrontendSearch::default() };
-    let settings = Settings { search, querier_parallelism: 1, ..Settings::default() };
+    let mut settings = Settings { querier_parallelism: 1, ..Settings::default() };
+    settings.section.search.target_bytes_per_job = 1;
     let api = Api::new(Setup { settings, ..Setup::default() }).await;
     let answer = api.search("{ span.n = 1 }", "").await;
     assert_eq!(counts(&answer), (60, 60));

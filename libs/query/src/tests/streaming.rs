@@ -7,7 +7,7 @@ mod slow_recent;
 
 use futures_util::StreamExt as _;
 use serde_json::json;
-use tactus_config::sections::query_frontend::FrontendSearch;
+use tactus_config::GoDuration;
 use tactus_proto::tactus::v1::{
     MetricsResponse, TagScope, TagValue, TagValuesResponse, TagsResponse,
 };
@@ -21,7 +21,7 @@ use tonic::{Response, Status};
 
 use super::metrics::{response, series};
 use super::*;
-use crate::{Answers, Streaming, StreamingSettings};
+use crate::{Answers, Streaming};
 
 /// Times of blocks and traces below are seconds after this.
 const BASE: u64 = 1_700_000_000;
@@ -35,10 +35,9 @@ struct Blocks {
 
 /// A difference after every job, one job at a time.
 fn eager() -> Settings {
-    let streaming = StreamingSettings { interval: Duration::ZERO, ..StreamingSettings::default() };
-    let search = FrontendSearch { concurrent_jobs: 1, ..FrontendSearch::default() };
-    let mut settings = Settings { streaming, search, ..Settings::default() };
-    settings.metrics.concurrent_jobs = 1;
+    let mut settings = one_job_at_a_time();
+    settings.section.streaming_interval = GoDuration::ZERO;
+    settings.section.metrics.concurrent_jobs = 1;
     settings
 }
 
@@ -352,7 +351,7 @@ async fn metrics_show_the_intervals_that_are_done() {
 #[tokio::test]
 async fn large_answers_come_in_packets() {
     let mut settings = Settings::default();
-    settings.streaming.max_packet_bytes = 400;
+    settings.section.max_grpc_streaming_packet_size = 400;
     let blocks = Blocks::new(settings).await;
     *blocks.api.recent.traces.lock() = (0..100).map(|number| trace(number, number)).collect();
     let request = SearchRequest { limit: 100, ..search("{}") };
@@ -426,14 +425,16 @@ async fn refused_queries_have_the_texts_and_codes_of_the_documents() {
 
 #[tokio::test]
 async fn failed_query_ends_its_stream_with_the_status() {
-    let mut settings = Settings { max_outstanding_per_tenant: 0, ..Settings::default() };
+    let mut settings = Settings::default();
+    settings.section.max_outstanding_per_tenant = 0;
     let full = Blocks::new(settings.clone()).await;
     let (_, status) = read(full.streaming.search(tonic::Request::new(search("{}"))).await).await;
     assert_eq!(
         (status.code(), status.message()),
         (tonic::Code::ResourceExhausted, "job queue full")
     );
-    settings = Settings { max_retries: 1, ..Settings::default() };
+    settings = Settings::default();
+    settings.section.max_retries = 1;
     settings.url_deny_list = vec![regex::Regex::new("start=5.*end=7").unwrap()];
     let blocks = Blocks::new(settings).await;
     *blocks.api.recent.failures.lock() = vec![Status::internal("broken")];
@@ -444,7 +445,7 @@ async fn failed_query_ends_its_stream_with_the_status() {
     assert_eq!(status.code(), tonic::Code::InvalidArgument);
     assert!(status.message().starts_with("Invalid request /api/search?q="), "{status}");
     let mut settings = Settings::default();
-    settings.search.timeout = Duration::from_millis(1).into();
+    settings.section.search.timeout = Duration::from_millis(1).into();
     let slow = Blocks::new(settings).await;
     slow.api.recent.calls.hang(true);
     let (_, status) = read(slow.streaming.search(tonic::Request::new(search("{}"))).await).await;
@@ -453,7 +454,8 @@ async fn failed_query_ends_its_stream_with_the_status() {
 
 #[tokio::test]
 async fn stream_that_is_dropped_ends_its_jobs() {
-    let settings = Settings { max_outstanding_per_tenant: 1, ..Settings::default() };
+    let mut settings = Settings::default();
+    settings.section.max_outstanding_per_tenant = 1;
     let blocks = Blocks::new(settings).await;
     blocks.api.recent.calls.hang(true);
     let answers = blocks.streaming.search(tonic::Request::new(search("{}"))).await.unwrap();

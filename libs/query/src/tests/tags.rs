@@ -67,7 +67,7 @@ async fn tags_of_blocks_and_recent_data_are_merged() {
 async fn query_without_a_time_looks_a_quarter_of_an_hour_back_if_the_setting_is_zero() {
     let mut settings = Settings::default();
     for (setting, seconds) in [(Duration::from_secs(60), 60), (Duration::ZERO, 900)] {
-        settings.search.query_backend_after = setting.into();
+        settings.section.search.query_backend_after = setting.into();
         let api = Api::new(Setup { settings: settings.clone(), ..Setup::default() }).await;
         api.get("/api/v2/search/tags?scope=link").await.json();
         let request = api.recent.tags_requests.lock()[0].clone();

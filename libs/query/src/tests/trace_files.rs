@@ -10,8 +10,8 @@ use super::*;
 
 async fn api(max_bytes: usize, max_inflight_bytes: u64) -> Api {
     let mut settings = Settings::default();
-    settings.trace_files.max_bytes = max_bytes;
-    settings.trace_files.max_inflight_bytes = max_inflight_bytes;
+    settings.section.trace_files.max_bytes = max_bytes;
+    settings.section.trace_files.max_inflight_bytes = max_inflight_bytes;
     Api::new(Setup { settings, blocks: &[], ..Setup::default() }).await
 }
 

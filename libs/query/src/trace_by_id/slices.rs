@@ -223,7 +223,7 @@ impl<'f> Slices<'f> {
         parts.list_gaps = frontend.list_gaps(self.tenants);
         let requests = self.block_requests(finds, known, parts);
         note_jobs(requests.len());
-        let concurrency = match frontend.settings.trace_by_id.concurrent_shards {
+        let concurrency = match frontend.settings.section.trace_by_id.concurrent_shards {
             ..=0 => requests.len().max(1),
             limit => limit as usize,
         };
@@ -266,7 +266,7 @@ impl<'f> Slices<'f> {
         parts: &mut Parts,
     ) -> Vec<FindTraceInBlocksRequest> {
         let frontend = self.frontend;
-        let settings = &frontend.settings.trace_by_id;
+        let settings = &frontend.settings.section.trace_by_id;
         let mut requests = Vec::new();
         let mut looked_into = 0;
         for (find, known) in finds.iter().zip(known) {

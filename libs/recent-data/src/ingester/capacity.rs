@@ -5,6 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use tactus_model::TenantId;
 use tactus_telemetry::metrics::OVERFLOW;
 
 use super::Ingester;
@@ -19,21 +20,23 @@ const TENANT_BYTES: usize = size_of::<Tenant>() + 1_500;
 /// If pushes exceed the limit, live spans are measured at most this often.
 const MEASURE_AGAIN: Duration = Duration::from_millis(20);
 
+/// One part in this many of the memory is for tenants that hold less than that.
+const PART_FOR_OTHERS: usize = 8;
+
 impl Ingester {
-    pub(super) fn check_room(&self, bytes: usize) -> Result<(), PushError> {
-        let limit_bytes = self.settings.ingester.max_live_bytes as usize;
-        if self.live_bytes.load(Ordering::Relaxed) + bytes > limit_bytes {
+    pub(super) fn check_room(&self, tenant: &TenantId, bytes: usize) -> Result<(), PushError> {
+        if self.check_memory(tenant, bytes).is_err() {
             self.wake.notify_one();
             // The estimate may be old, so measure before refusing. Measuring visits all tenants, so only one thread
             // does it, and not for each refused push.
-            let mut measured = self.measured.lock();
-            if measured.is_none_or(|at| at.elapsed() >= MEASURE_AGAIN) {
-                *measured = Some(Instant::now());
-                self.sum_live_bytes();
+            {
+                let mut measured = self.measured.lock();
+                if measured.is_none_or(|at| at.elapsed() >= MEASURE_AGAIN) {
+                    *measured = Some(Instant::now());
+                    self.sum_live_bytes();
+                }
             }
-            if self.live_bytes.load(Ordering::Relaxed) + bytes > limit_bytes {
-                return Err(PushError::Full { limit_bytes });
-            }
+            self.check_memory(tenant, bytes)?;
         }
         let directory_limit = self.settings.ingester.max_disk_bytes;
         if directory_limit > 0 && self.directory_bytes() > directory_limit {
@@ -41,6 +44,24 @@ impl Ingester {
         }
         if self.disk.note(self.room(bytes as u64)) {
             self.has_room().map_err(PushError::DiskFull)?;
+        }
+        Ok(())
+    }
+
+    /// Tenants that hold much leave the last part to others, if there are others.
+    fn check_memory(&self, tenant: &TenantId, bytes: usize) -> Result<(), PushError> {
+        let limit_bytes = self.settings.ingester.max_live_bytes as usize;
+        let part = limit_bytes / PART_FOR_OTHERS;
+        let live = self.live_bytes.load(Ordering::Relaxed) + bytes;
+        if live <= limit_bytes - part {
+            return Ok(());
+        }
+        if live > limit_bytes {
+            return Err(PushError::Full { limit_bytes });
+        }
+        let own = self.tenant(tenant).map_or(0, |tenant| live_bytes(&tenant));
+        if own + bytes > part && self.tenants.read().len() > 1 {
+            return Err(PushError::FullForTenant { limit_bytes });
         }
         Ok(())
     }
@@ -70,8 +91,7 @@ impl Ingester {
     /// The memory of live spans of all tenants, and of the tenants and segments themselves.
     fn sum_live_bytes(&self) -> usize {
         let tenants = self.all_tenants();
-        let heads = tenants.iter().flat_map(|(_, tenant)| tenant.heads());
-        let spans: usize = heads.map(|head| head.heap_bytes()).sum();
+        let spans: usize = tenants.iter().map(|(_, tenant)| live_bytes(tenant)).sum();
         let bytes = spans + tenants.len() * TENANT_BYTES + self.segment_cache.heap_bytes();
         self.live_bytes.store(bytes, Ordering::Relaxed);
         bytes
@@ -83,7 +103,7 @@ impl Ingester {
         let (mut traces_of_others, mut bytes_of_others, mut has_others) = (0.0, 0.0, false);
         for (id, tenant) in self.all_tenants() {
             let heads = tenant.heads();
-            let live_bytes: usize = heads.iter().map(|head| head.heap_bytes()).sum();
+            let live_bytes = live_bytes(&tenant);
             let live: usize = heads.iter().map(|head| head.live_traces()).sum();
             let (live, live_bytes) = (live as f64, live_bytes as f64);
             let gauges = &self.metrics;
@@ -140,4 +160,9 @@ impl Ingester {
         }
         room
     }
+}
+
+/// Memory of the live spans of a tenant.
+fn live_bytes(tenant: &Tenant) -> usize {
+    tenant.heads().iter().map(|head| head.heap_bytes()).sum()
 }

@@ -71,3 +71,24 @@ async fn memory_of_tenants_with_one_small_span_each_counts() {
     ingester.seal().await.unwrap();
     assert!(push(&ingester, 2_000).is_ok());
 }
+
+#[tokio::test]
+async fn tenant_that_holds_most_leaves_memory_to_others() {
+    let bench = Bench::new();
+    let settings = bench.settings_with(|it| it.ingester.max_live_bytes = 1 << 20);
+    let ingester = bench.open_with(settings).unwrap();
+    let large = name(100);
+    let push_of_large = |id: u16| {
+        ingester.measure_live_bytes();
+        ingester.push(&push_of(large.as_str(), &[span(1, id, 1)]), &large)
+    };
+    push(&ingester, 1).unwrap();
+    let refused = (0..60_000).find_map(|id| push_of_large(id).err());
+    assert!(matches!(refused, Some(PushError::FullForTenant { .. })), "{refused:?}");
+    for _ in 0..10 {
+        push(&ingester, 1).unwrap();
+    }
+    assert!(push_of_large(1).is_err());
+    ingester.seal().await.unwrap();
+    push_of_large(1).unwrap();
+}

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tactus_api::QueryParams;
-use tactus_config::{parse_go, parse_prometheus};
+use tactus_config::{parse_bool, parse_go, parse_prometheus};
 use tactus_model::TraceId;
 
 use crate::jaeger::types::Result;
@@ -57,15 +57,11 @@ fn nanos(params: &QueryParams<'_>, name: &str, unit: u64) -> Result<Option<u64>>
 
 /// A boolean as Go writes it; `None` if the parameter is absent.
 pub(super) fn boolean(params: &QueryParams<'_>, name: &str) -> Result<Option<bool>> {
-    match params.get(name) {
-        None => Ok(None),
-        Some("1" | "t" | "T" | "true" | "TRUE" | "True") => Ok(Some(true)),
-        Some("0" | "f" | "F" | "false" | "FALSE" | "False") => Ok(Some(false)),
-        Some(text) => {
-            let why = format!("strconv.ParseBool: parsing {text:?}: invalid syntax");
-            Err(unable_to_parse(name, why))
-        }
-    }
+    let Some(text) = params.get(name) else { return Ok(None) };
+    parse_bool(text).map(Some).ok_or_else(|| {
+        let why = format!("strconv.ParseBool: parsing {text:?}: invalid syntax");
+        unable_to_parse(name, why)
+    })
 }
 
 /// A bound of durations as Go writes it, not negative; `None` if the parameter is absent, or zero: that bounds nothing.

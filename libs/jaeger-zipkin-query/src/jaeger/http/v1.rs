@@ -118,7 +118,7 @@ pub(super) async fn transform(call: Call, body: Body) -> Answered {
 }
 
 fn traces(queries: &JaegerQueries, file: &[u8]) -> Result<Vec<ShownTrace>> {
-    let max_spans = queries.frontend.settings.trace_files.max_spans;
+    let max_spans = queries.frontend.settings.section.trace_files.max_spans;
     let traces = traces_of_upload(file, max_spans).map_err(|error| match error {
         UploadError::TooManySpans { .. } => {
             let text = format!("{error} (limit: query_frontend.trace_files.max_spans)");

@@ -57,7 +57,7 @@ async fn names_of_blocks_reach_back_as_far_as_is_set_and_allowed() {
     let settings =
         JaegerApis { names_window: GoDuration::hours(20 * 365 * 24), ..JaegerApis::default() };
     let mut of_queries = Settings::default();
-    of_queries.search.max_duration = GoDuration::ZERO;
+    of_queries.section.search.max_duration = GoDuration::ZERO;
     let api = api_with(Setup { settings: of_queries, ..Setup::default() }, settings.clone()).await;
     let services = api.get("/api/services").await.json();
     let services: Vec<&str> =

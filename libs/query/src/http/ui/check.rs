@@ -28,7 +28,7 @@ pub(super) async fn check(Extension(call): Asked) -> Answered {
 
 fn verdict(frontend: &Frontend, tenants: &[TenantId], params: &QueryParams<'_>) -> Result<Value> {
     let text = params.get("q").unwrap_or_default();
-    let limit = frontend.settings.max_query_expression_size_bytes;
+    let limit = frontend.settings.section.max_query_expression_size_bytes;
     if limit > 0 && text.len() > limit {
         return Err(Error::Invalid(format!("the query is longer than {limit} bytes")));
     }

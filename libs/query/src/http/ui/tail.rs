@@ -23,7 +23,7 @@ pub(super) async fn tail(
 ) -> Answered<Response> {
     let params = call.params();
     let query = params.get("q").unwrap_or_default();
-    let limit = call.frontend.settings.max_query_expression_size_bytes;
+    let limit = call.frontend.settings.section.max_query_expression_size_bytes;
     if limit > 0 && query.len() > limit {
         return Err(Error::Invalid(format!("the query is longer than {limit} bytes")).into());
     }

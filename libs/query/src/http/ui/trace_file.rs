@@ -65,7 +65,7 @@ impl Question {
 /// each trace `{traceId, service, name, start, duration, spans, errors}`, the newest first. With `trace`, an id, what
 /// `as` says of it: `skeleton`, `spans` or `jaeger`, as of stored traces, or `find` with a query `q`.
 pub(super) async fn trace_file(Extension(call): Asked, body: Body) -> Answered<Response> {
-    let settings = &call.frontend.settings;
+    let settings = &call.frontend.settings.section;
     let max_query_bytes = settings.max_query_expression_size_bytes;
     let question = call.parse(move |params| Question::parse(params, max_query_bytes)).await?;
     let max_spans = settings.trace_files.max_spans;

@@ -175,7 +175,7 @@ pub(super) async fn find(
     Path(id): Path<String>,
 ) -> Answered {
     let id = parse_trace_id(&id)?;
-    let limit = call.frontend.settings.max_query_expression_size_bytes;
+    let limit = call.frontend.settings.section.max_query_expression_size_bytes;
     let finding =
         call.parse(move |params| Ok(Finding::of(params.get("q").unwrap_or_default(), limit)));
     let query: Arc<CompiledQuery> = match finding.await? {

@@ -56,7 +56,7 @@ pub(super) async fn typical(Extension(call): Asked) -> Answered {
         Some("true") => (FEW, FEW_BYTES, FEW_AT_A_TIME),
         _ => (SAMPLED, SAMPLED_BYTES, AT_A_TIME),
     };
-    let most = match call.frontend.settings.search.max_result_limit {
+    let most = match call.frontend.settings.section.search.max_result_limit {
         0 => sampled,
         most => most.min(sampled),
     };

@@ -1,5 +1,7 @@
 //! Tenants whose jobs take long, beside others.
 
+use tactus_work::MOST_NEWCOMERS;
+
 use super::*;
 
 /// The jobs that have come.
@@ -54,10 +56,10 @@ async fn tenants_with_long_jobs_leave_places_to_another() {
 async fn very_many_tenants_do_not_run_very_many_jobs() {
     let queue = queue();
     let (mut one, running) = with_two_at_work(&queue).await;
-    for number in 0..100 {
+    for number in 0..400 {
         ask(&queue, &format!("made-up-{number}")).await;
     }
-    assert_eq!(given(&mut one).await.len(), 30);
+    assert_eq!(given(&mut one).await.len(), 30 + MOST_NEWCOMERS);
     one.answer(&running[0]);
     let next = given(&mut one).await;
     assert_eq!(next.len(), 1);

@@ -31,7 +31,7 @@ fn merged(messages: &[SearchResponse], limit: usize) -> Vec<TraceSearchMetadata>
 
 async fn search_both(blocks: Vec<Found>, limit: u32, query: &str, packet_bytes: usize) {
     let mut settings = eager();
-    settings.streaming.max_packet_bytes = packet_bytes;
+    settings.section.max_grpc_streaming_packet_size = packet_bytes;
     let stored = Blocks::new(settings).await;
     for (number, traces) in blocks.into_iter().enumerate() {
         let last = traces.iter().map(|(_, second)| *second).max().unwrap_or(0);
@@ -66,7 +66,7 @@ fn points(messages: &[QueryRangeResponse]) -> BTreeMap<String, BTreeMap<i64, u64
 /// Blocks of one interval each: its number, and the values of two services.
 async fn count_both(blocks: Vec<(u32, Vec<(bool, f64)>)>, query: &str, packet_bytes: usize) {
     let mut settings = eager();
-    settings.streaming.max_packet_bytes = packet_bytes;
+    settings.section.max_grpc_streaming_packet_size = packet_bytes;
     let stored = Blocks::new(settings).await;
     for (number, (interval, values)) in blocks.into_iter().enumerate() {
         // Intervals end at 40, 100, …

@@ -102,9 +102,8 @@ async fn client_that_leaves_ends_its_jobs() {
 
 #[tokio::test]
 async fn requests_and_answers_are_bounded() {
-    let mut settings = Settings::default();
-    settings.streaming.max_request_bytes = 1_000;
-    settings.streaming.max_message_bytes = 1_000;
+    let settings =
+        Settings { max_request_bytes: 1_000, max_message_bytes: 1_000, ..Settings::default() };
     let api = Api::new(Setup { blocks: &[], settings, ..Setup::default() }).await;
     let mut client = connect(&api).await;
     let query = format!("{{ name = \"{}\" }}", "x".repeat(2_000));

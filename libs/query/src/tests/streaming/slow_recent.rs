@@ -15,8 +15,7 @@ struct Held {
 impl Held {
     /// `blocks`: how long after the base each ends, with what it has.
     async fn start(blocks: &[(u64, &[TraceSearchMetadata])], request: SearchRequest) -> Self {
-        let search = FrontendSearch { concurrent_jobs: 1, ..FrontendSearch::default() };
-        let held = Blocks::new(Settings { search, ..Settings::default() }).await;
+        let held = Blocks::new(one_job_at_a_time()).await;
         for (number, (end, traces)) in blocks.iter().enumerate() {
             let id = held.add(number, (0, *end));
             held.querier.traces.lock().insert(id, traces.to_vec());
@@ -98,13 +97,19 @@ async fn block_that_comes_while_recent_data_is_awaited_is_read_afterwards() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn recent_traces_are_in_an_answer_that_blocks_fill() {
+async fn traces_that_were_shown_stay_in_the_answer() {
     let found: &[(u64, &[_])] = &[(100, &[trace(1, 70), trace(2, 60)]), (90, &[trace(3, 50)])];
-    let held = Held::start(found, SearchRequest { limit: 2, ..search("{}") }).await;
+    for (limit, expected) in [(2, &["1", "2"][..]), (3, &["4", "1", "2"])] {
+        let held = Held::start(&found[..1], SearchRequest { limit, ..search("{}") }).await;
+        held.searched(1).await;
+        let (last, _) = held.finish(&[trace(4, 95), trace(5, 40)]).await;
+        assert_eq!(ids(&last), expected, "a client adds up to {limit}");
+    }
     // The second block is not wanted.
+    let held = Held::start(found, SearchRequest { limit: 2, ..search("{}") }).await;
     held.searched(1).await;
-    let (last, _) = held.finish(&[trace(4, 95)]).await;
-    assert_eq!(ids(&last), ["4", "1"]);
+    let (_, blocks) = held.finish(&[trace(4, 95)]).await;
+    assert_eq!(blocks.querier.searched.lock().len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
