@@ -215,9 +215,8 @@ def placed(manifests, directory):
     return path
 
 
-@pytest.mark.parametrize("values", [v for v in VALUES if name(v) != "external-config"], ids=name)
-def test_tactus_takes_the_configuration_of_every_process(values, tmp_path):
-    manifests = rendered(values)
+def assert_taken(manifests, tmp_path):
+    """Tactus takes the configuration, with the arguments of each process."""
     path = placed(manifests, tmp_path)
     processes = list(manifests.processes())
     assert processes
@@ -231,6 +230,11 @@ def test_tactus_takes_the_configuration_of_every_process(values, tmp_path):
         done = subprocess.run(
             [tactus_binary(), *arguments, "-config.verify"], capture_output=True, text=True, timeout=60, env=env, cwd=tmp_path)
         assert done.returncode == 0, f"{workload}: {done.stdout}{done.stderr}"
+
+
+@pytest.mark.parametrize("values", [v for v in VALUES if name(v) != "external-config"], ids=name)
+def test_tactus_takes_the_configuration_of_every_process(values, tmp_path):
+    assert_taken(rendered(values), tmp_path)
 
 
 def test_what_an_existing_values_file_sets_is_in_the_configuration():
@@ -283,6 +287,28 @@ def test_services_have_a_port_of_their_own_that_only_the_release_reaches(tmp_pat
     by_port = {port["port"]: rule.get("from") for rule in policy["spec"]["ingress"] for port in rule["ports"]}
     assert by_port["grpc"] is None, "of everyone"
     assert by_port["grpc-internal"] and list(by_port["grpc-internal"][0]) == ["podSelector"]
+
+
+# What tempo-distributed has without any values.
+OF_TEMPO = {
+    "memcached": {"enabled": True},
+    "cache": {"caches": [{
+        "memcached": {
+            "host": '{{ include "tempo.fullname" . }}-memcached', "service": "memcached-client", "consistent_hash": True, "timeout": "500ms"},
+        "roles": ["parquet-footer", "bloom", "frontend-search"]}]}}
+
+
+def test_memcached_keeps_what_no_cache_of_the_values_keeps(tmp_path):
+    manifests = render(tmp_path, {**S3, "mode": "distributed", **OF_TEMPO})
+    (cache,) = manifests.configuration()["cache"]["caches"]
+    service = manifests.of("Service")[cache["memcached"]["host"]]
+    assert cache["memcached"]["service"] in {port["name"] for port in service["spec"]["ports"]}
+    assert_taken(manifests, tmp_path)
+    some = {"caches": [{"roles": ["bloom"], "redis": {"endpoint": "redis:6379"}}, {"roles": ["parquet-footer", "parquet-page"], "memcached": {"host": "m"}}]}
+    manifests = render(tmp_path, {**S3, "mode": "distributed", "memcached": {"enabled": True}, "cache": some})
+    roles = [cache["roles"] for cache in manifests.configuration()["cache"]["caches"]]
+    assert roles == [["bloom"], ["parquet-footer", "parquet-page"], ["frontend-search"]]
+    assert_taken(manifests, tmp_path)
 
 
 SHOWN = [
@@ -383,6 +409,112 @@ def test_probes_follow_the_ports_of_the_configuration(tmp_path):
         assert {"name": "http-internal", "containerPort": 3101} in container["ports"]
 
 
+def opened(manifests):
+    """Ports of all Tactus containers and of their Services by name; a name has the same port everywhere."""
+    found = {}
+    components = {labels["app.kubernetes.io/component"] for _, labels, spec in manifests.pods() if port_names(spec) & {"grpc"}}
+    ports = [(port["name"], port["containerPort"]) for _, _, container in manifests.processes() for port in container["ports"]]
+    ports += [
+        (port["targetPort"], port["port"]) for service in manifests.of("Service").values()
+        if service["metadata"]["labels"]["app.kubernetes.io/component"] in {*components, "gossip-ring"}
+        for port in service["spec"]["ports"] if port["name"] != "grpclb"]
+    for port, number in ports:
+        assert found.setdefault(port, number) == number, port
+    return found
+
+
+EVERYTHING = {
+    **S3, "mode": "distributed", "gateway": {"enabled": True}, "checker": {"enabled": True}, "networkPolicy": {"enabled": True},
+    "traces": {
+        "jaeger": {protocol: {"enabled": True} for protocol in ("grpc", "thriftHttp", "thriftCompact", "thriftBinary")},
+        "zipkin": {"enabled": True}}}
+RECEIVERS = {
+    "otlp": {"protocols": {"grpc": {"endpoint": ":5301"}, "http": {"endpoint": "[::]:5302"}}},
+    "jaeger": {"protocols": {
+        "grpc": {"endpoint": "0.0.0.0:5303"}, "thrift_http": {"endpoint": ":5304"}, "thrift_compact": {"endpoint": ":5305"},
+        "thrift_binary": {"endpoint": ":5306"}}},
+    "zipkin": {"endpoint": ":5307"}}
+PORTS = {
+    "server": {"http_listen_port": 5200, "grpc_listen_port": 9096, "internal_grpc_listen_port": 5202}, "memberlist": {"bind_port": 5203},
+    "distributor": {"receivers": RECEIVERS}}
+# Ways to the same ports.
+WITH_PORTS = {
+    "structured": {"tactus": {"structuredConfig": PORTS}},
+    "structured, by the older name": {"tempo": {"structuredConfig": PORTS}},
+    "sections": {
+        "server": {"httpListenPort": 5200, "grpc_listen_port": 9096, "internalGrpcPort": 5202}, "memberlist": PORTS["memberlist"],
+        "distributor": {"config": PORTS["distributor"]}},
+    "values": {
+        "server": PORTS["server"], "memberlist": PORTS["memberlist"],
+        "traces": {
+            "otlp": {"grpc": {"port": 5301}, "http": {"port": 5302}},
+            "jaeger": {"grpc": {"port": 5303}, "thriftHttp": {"port": 5304}, "thriftCompact": {"port": 5305}, "thriftBinary": {"port": 5306}},
+            "zipkin": {"port": 5307}}},
+    "configurations of receivers": {
+        "server": PORTS["server"], "memberlist": PORTS["memberlist"],
+        "traces": {
+            **{family: {protocol: {"receiverConfig": {"endpoint": f":{port}"}} for protocol, port in of.items()} for family, of in {
+                "otlp": {"grpc": 5301, "http": 5302},
+                "jaeger": {"grpc": 5303, "thriftHttp": 5304, "thriftCompact": 5305, "thriftBinary": 5306}}.items()},
+            "zipkin": {"receiverConfig": {"protocols": {"http": {"endpoint": ":5307"}}}}}},
+}
+
+
+@pytest.mark.parametrize("way", WITH_PORTS)
+def test_everything_follows_the_ports_of_the_configuration(way, tmp_path):
+    before, after = render(tmp_path, EVERYTHING), render(tmp_path, merge(EVERYTHING, WITH_PORTS[way]))
+    usual = {
+        "http-metrics": 3200, "grpc": 9095, "http-memberlist": 7946, "grpc-otlp": 4317, "otlp-http": 4318, "grpc-jaeger": 14250,
+        "jaeger-http": 14268, "jaeger-compact": 6831, "jaeger-binary": 6832, "zipkin": 9411}
+    assert usual.items() <= opened(before).items() and "grpc-internal" not in opened(before)
+    changed = {
+        "http-metrics": 5200, "grpc": 9096, "grpc-internal": 5202, "http-memberlist": 5203, "grpc-otlp": 5301, "otlp-http": 5302,
+        "grpc-jaeger": 5303, "jaeger-http": 5304, "jaeger-compact": 5305, "jaeger-binary": 5306, "zipkin": 5307}
+    found = opened(after)
+    assert changed.items() <= found.items()
+    assert after.configuration()["memberlist"]["join_members"] == [f"dns+{FULLNAME}-gossip-ring.tracing.svc.cluster.local:5203"]
+    # Kubernetes takes no port twice.
+    for service in after.of("Service").values():
+        assert len({(port["port"], port.get("protocol")) for port in service["spec"]["ports"]}) == len(service["spec"]["ports"])
+    upstreams = re.findall(r"set \$upstream (\w+)://t-tactus-([a-z-]+)\S+:(\d+);", after.file("nginx.conf"))
+    assert set(upstreams) == {
+        ("http", "distributor", "5302"), ("http", "distributor", "5304"), ("http", "distributor", "5307"), ("grpc", "distributor", "5301"),
+        ("http", "query-frontend", "5200"), ("grpc", "query-frontend", "5200"), ("grpc", "query-frontend", "9096")}
+    for manifests, grpc, http in ((before, 4317, 3200), (after, 5301, 5200)):
+        (checker,) = manifests.of("Deployment")[f"{FULLNAME}-checker"]["spec"]["template"]["spec"]["containers"]
+        assert f"--push-url=grpc://{FULLNAME}-distributor.tracing.svc.cluster.local:{grpc}" in checker["args"]
+        assert f"--query-url=http://{FULLNAME}-query-frontend.tracing.svc.cluster.local:{http}" in checker["args"]
+        assert manifests.of("Pod")[f"{FULLNAME}-test"]["spec"]["containers"][0]["command"][-1].endswith(f":{http}/ready")
+    policies = after.of("NetworkPolicy")
+    assert "grpc-internal" in {port["port"] for rule in policies[f"{FULLNAME}-querier"]["spec"]["ingress"] for port in rule["ports"]}
+    assert_taken(after, tmp_path)
+
+
+def test_ports_of_an_own_template_and_for_an_existing_secret_are_followed(tmp_path):
+    own = "server: {http_listen_port: 5200}\ndistributor: {receivers: {otlp: {protocols: {grpc: {endpoint: ':5301'}, http: null}}}}\n"
+    found = opened(render(tmp_path, {"config": own}))
+    assert (found["http-metrics"], found["grpc"], found["grpc-otlp"], found["otlp-http"]) == (5200, 9095, 5301, 4318)
+    existing = {"useExternalConfig": True, "externalConfigSecretName": "s", "server": {"httpListenPort": 5200, "grpc_listen_port": 5201}}
+    found = opened(render(tmp_path, existing))
+    assert (found["http-metrics"], found["grpc"], found["grpc-otlp"]) == (5200, 5201, 4317)
+
+
+def test_own_members_to_join_are_kept(tmp_path):
+    values = {**S3, "mode": "distributed", "memberlist": {"bind_port": 5203, "join_members": ["elsewhere:7946"]}}
+    assert render(tmp_path, values).configuration()["memberlist"]["join_members"] == ["elsewhere:7946"]
+
+
+def test_tls_of_a_receiver_is_that_of_the_configuration(tmp_path):
+    tls = {"tls": {"cert_file": "/tls/tls.crt", "key_file": "/tls/tls.key"}}
+    receivers = {"otlp": {"protocols": {"grpc": tls, "http": tls}}}
+    manifests = render(tmp_path, {
+        "gateway": {"enabled": True}, "checker": {"enabled": True}, "tactus": {"structuredConfig": {"distributor": {"receivers": receivers}}}})
+    assert "set $upstream https://t-tactus.tracing.svc.cluster.local:4318;" in manifests.file("nginx.conf")
+    assert "set $upstream grpcs://t-tactus.tracing.svc.cluster.local:4317;" in manifests.file("nginx.conf")
+    assert f"--push-url=grpcs://{FULLNAME}.tracing.svc.cluster.local:4317" in manifests.text
+    assert_taken(manifests, tmp_path)
+
+
 class Once(yaml.SafeLoader):
     """Refuses a key that stands twice, of which others take the last."""
 
@@ -465,6 +597,17 @@ REFUSED = {
     "type of a list": ({"querier": {"extraArgs": "-log.level=debug"}}, "extraArgs"),
     "backend": ({"storage": {"trace": {"backend": "floppy"}}}, "backend"),
     "port of a receiver": ({"traces": {"otlp": {"grpc": {"port": 80}}}}, "port"),
+    "port of Jaeger": ({"traces": {"jaeger": {"grpc": {"port": 80}}}}, "port"),
+    "port that is a variable": ({"tactus": {"expandEnv": True, "structuredConfig": {"server": {"http_listen_port": "${PORT}"}}}}, "server.http_listen_port:"),
+    "port that the system chooses": ({"server": {"grpc_listen_port": 0}}, "server.grpc_listen_port:"),
+    "port of gossip": ({**S3, "mode": "distributed", "memberlist": {"bind_port": 0}}, "memberlist.bind_port:"),
+    "port of services that is a variable": (
+        {"tactus": {"structuredConfig": {"server": {"internal_grpc_listen_port": "${PORT}"}}}}, "server.internal_grpc_listen_port:"),
+    "endpoint without a port": (
+        {"traces": {"jaeger": {"grpc": {"enabled": True, "receiverConfig": {"endpoint": "localhost"}}}}},
+        "distributor.receivers.jaeger.protocols.grpc.endpoint (of traces.jaeger.grpc)"),
+    "endpoint with a variable": (
+        {"traces": {"zipkin": {"enabled": True, "receiverConfig": {"endpoint": ":${PORT}"}}}}, "distributor.receivers.zipkin.endpoint (of traces.zipkin)"),
     "receiver": ({"traces": {"kafka": {}}}, "kafka"),
     "log level": ({"server": {"logLevel": "loud"}}, "logLevel"),
     "tag that is a number": ({"tactus": {"image": {"tag": 1.5}}}, "tag"),

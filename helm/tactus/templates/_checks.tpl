@@ -17,6 +17,18 @@
 {{- fail (printf "mode %s needs a bucket that all processes reach: set storage.trace.backend to s3, gcs or azure (or minio.enabled for a trial)" $values.mode) -}}
 {{- end -}}
 {{- end -}}
+{{- $ports := include "tactus.ports" . | fromYaml -}}
+{{- $named := dict "server.http_listen_port" $ports.http "server.grpc_listen_port" $ports.grpc "memberlist.bind_port" $ports.gossip -}}
+{{- with $ports.internalGrpc }}{{ $_ := set $named "server.internal_grpc_listen_port" . }}{{ end -}}
+{{- range (include "tactus.receivers" . | fromYaml).items -}}
+{{- $protocol := .protocol | empty | ternary "" (printf ".protocols.%v" .protocol) -}}
+{{- $_ := set $named (printf "distributor.receivers.%s%s.endpoint (of traces.%s)" .family $protocol .section) .port -}}
+{{- end -}}
+{{- range $key, $port := $named -}}
+{{- if or (lt (int $port) 1) (gt (int $port) 65535) -}}
+{{- fail (printf "%s: Services need the port as a number from 1 to 65535, without variables" $key) -}}
+{{- end -}}
+{{- end -}}
 {{- if and $values.useExternalConfig (not $values.externalConfigSecretName) -}}
 {{- fail "useExternalConfig needs externalConfigSecretName" -}}
 {{- end -}}

@@ -80,8 +80,8 @@ items:
 {{- include "tactus.resourceName" . }}.{{ $context.Release.Namespace }}.svc.{{ $context.Values.global.clusterDomain | trimSuffix "." -}}
 {{- end -}}
 
-{{/* Receivers that are on: `items` of name (as in the configuration), port, protocol, service port's name. */}}
-{{- define "tactus.receivers" -}}
+{{/* Receivers that are on: `items` of name (as in the configuration), port of the values, protocol, service port's name. */}}
+{{- define "tactus.enabledReceivers" -}}
 {{- $traces := .Values.traces -}}
 items:
 {{- if $traces.otlp.grpc.enabled }}
@@ -91,19 +91,19 @@ items:
   - {family: otlp, protocol: http, section: otlp.http, port: {{ $traces.otlp.http.port }}, transport: TCP, name: otlp-http}
 {{- end }}
 {{- if $traces.jaeger.grpc.enabled }}
-  - {family: jaeger, protocol: grpc, section: jaeger.grpc, port: 14250, transport: TCP, name: grpc-jaeger, grpc: true}
+  - {family: jaeger, protocol: grpc, section: jaeger.grpc, port: {{ $traces.jaeger.grpc.port }}, transport: TCP, name: grpc-jaeger, grpc: true}
 {{- end }}
 {{- if $traces.jaeger.thriftHttp.enabled }}
-  - {family: jaeger, protocol: thrift_http, section: jaeger.thriftHttp, port: 14268, transport: TCP, name: jaeger-http}
+  - {family: jaeger, protocol: thrift_http, section: jaeger.thriftHttp, port: {{ $traces.jaeger.thriftHttp.port }}, transport: TCP, name: jaeger-http}
 {{- end }}
 {{- if $traces.jaeger.thriftCompact.enabled }}
-  - {family: jaeger, protocol: thrift_compact, section: jaeger.thriftCompact, port: 6831, transport: UDP, name: jaeger-compact}
+  - {family: jaeger, protocol: thrift_compact, section: jaeger.thriftCompact, port: {{ $traces.jaeger.thriftCompact.port }}, transport: UDP, name: jaeger-compact}
 {{- end }}
 {{- if $traces.jaeger.thriftBinary.enabled }}
-  - {family: jaeger, protocol: thrift_binary, section: jaeger.thriftBinary, port: 6832, transport: UDP, name: jaeger-binary}
+  - {family: jaeger, protocol: thrift_binary, section: jaeger.thriftBinary, port: {{ $traces.jaeger.thriftBinary.port }}, transport: UDP, name: jaeger-binary}
 {{- end }}
 {{- if $traces.zipkin.enabled }}
-  - {family: zipkin, port: 9411, section: zipkin, transport: TCP, name: zipkin}
+  - {family: zipkin, port: {{ $traces.zipkin.port }}, section: zipkin, transport: TCP, name: zipkin}
 {{- end }}
 {{- end -}}
 
@@ -136,5 +136,5 @@ items:
 
 {{/* Whether one of the receivers is on: "true" or nothing. */}}
 {{- define "tactus.takesSpans" -}}
-{{- if (include "tactus.receivers" . | fromYaml).items }}true{{ end -}}
+{{- if (include "tactus.enabledReceivers" . | fromYaml).items }}true{{ end -}}
 {{- end -}}

@@ -23,7 +23,6 @@ memberlist:
   abort_if_cluster_join_fails: false
   bind_port: 7946
   cluster_label: {{ printf "%s.%s" (include "tactus.fullname" .) .Release.Namespace | quote }}
-  join_members: [{{ printf "dns+%s:7946" (include "tactus.host" (list . "gossip-ring")) | quote }}]
 {{- end }}
 {{- end -}}
 
@@ -50,7 +49,7 @@ metrics_generator:
 
 {{- define "tactus.receiverConfig" -}}
 {{- $out := dict -}}
-{{- range (include "tactus.receivers" . | fromYaml).items -}}
+{{- range (include "tactus.enabledReceivers" . | fromYaml).items -}}
 {{- $values := $.Values.traces -}}
 {{- range splitList "." .section }}{{ $values = index $values . }}{{ end -}}
 {{- $section := dict "endpoint" (printf ":%v" .port) -}}
@@ -84,7 +83,7 @@ metrics_generator:
 {{- define "tactus.cacheConfig" -}}
 {{- $cache := tpl (toYaml .Values.cache) . | fromYaml -}}
 {{- $roles := .Values.memcached.roles -}}
-{{- range $cache.caches | default list }}{{ $roles = without $roles (.roles | default list) }}{{ end -}}
+{{- range $cache.caches | default list }}{{ range .roles | default list }}{{ $roles = without $roles . }}{{ end }}{{ end -}}
 {{- if and .Values.memcached.enabled $roles -}}
 {{- $own := dict "addresses" (printf "dns+%s:11211" (include "tactus.host" (list . "memcached")))
   "consistent_hash" true "timeout" "500ms" "ttl" .Values.memcached.ttl -}}
@@ -154,7 +153,55 @@ metrics_generator:
 {{- with $config.Error }}{{ fail (printf "config: %v" .) }}{{ end -}}
 {{- $structured := (include "tactus.tactus" . | fromYaml).structuredConfig -}}
 {{- include "tactus.overlay" (list $config (deepCopy $structured)) -}}
+{{- $memberlist := $config.memberlist -}}
+{{- if and (ne .Values.mode "single") (not .Values.config) (kindIs "map" $memberlist) (not (hasKey $memberlist "join_members")) -}}
+{{- $address := printf "dns+%s:%s" (include "tactus.host" (list . "gossip-ring")) (include "tactus.portOf" (list $memberlist "bind_port" 7946)) -}}
+{{- $_ := set $memberlist "join_members" (list $address) -}}
+{{- end -}}
 {{- toYaml $config -}}
+{{- end -}}
+
+{{/* Of (section, key, default): the port that a key of the configuration sets; -1 if it is a variable or other text. */}}
+{{- define "tactus.portOf" -}}
+{{- $value := index (index . 0) (index . 1) -}}
+{{- if kindIs "invalid" $value }}{{ $value = index . 2 }}{{ end -}}
+{{- kindIs "string" $value | ternary -1 $value | int -}}
+{{- end -}}
+
+{{/* Ports of the configuration. An existing Secret is believed to have those of the values. */}}
+{{- define "tactus.ports" -}}
+{{- $config := include "tactus.config" . | fromYaml -}}
+{{- $server := $config.server | default dict -}}
+http: {{ include "tactus.portOf" (list $server "http_listen_port" 3200) }}
+grpc: {{ include "tactus.portOf" (list $server "grpc_listen_port" 9095) }}
+internalGrpc: {{ include "tactus.portOf" (list $server "internal_grpc_listen_port" 0) }}
+gossip: {{ include "tactus.portOf" (list ($config.memberlist | default dict) "bind_port" 7946) }}
+{{- end -}}
+
+{{/* Receivers that are on, with `port` and `tls` of the configuration. */}}
+{{- define "tactus.receivers" -}}
+{{- $receivers := ((include "tactus.config" . | fromYaml).distributor | default dict).receivers | default dict -}}
+{{- $items := list -}}
+{{- range (include "tactus.enabledReceivers" . | fromYaml).items -}}
+{{- $family := index $receivers .family | default dict -}}
+{{- $section := index ($family.protocols | default dict) (.protocol | default "http") -}}
+{{- if not (or .protocol $section) }}{{ $section = $family }}{{ end -}}
+{{- $section = $section | default dict -}}
+{{- $endpoint := kindIs "invalid" $section.endpoint | ternary .port $section.endpoint | toString -}}
+{{- $tls := $section.tls | default dict -}}
+{{- $_ := set . "port" (splitList ":" $endpoint | last | int) -}}
+{{- $_ := set . "tls" (or $tls.cert_file $tls.cert_pem | empty | not) -}}
+{{- $items = append $items . -}}
+{{- end -}}
+{{- toYaml (dict "items" $items) -}}
+{{- end -}}
+
+{{/* Of (context, name): one of them; nothing if it is off. */}}
+{{- define "tactus.receiver" -}}
+{{- $name := index . 1 -}}
+{{- range (include "tactus.receivers" (index . 0) | fromYaml).items -}}
+{{- if eq .name $name }}{{ toYaml . }}{{ end -}}
+{{- end -}}
 {{- end -}}
 
 {{/* Whether variables are expanded: "true" or nothing. */}}
@@ -170,12 +217,6 @@ metrics_generator:
 {{- if or $tls.cert_file $tls.cert }}true{{ end -}}
 {{- end -}}
 
-{{/* Of `traces.…` of a receiver: whether it speaks TLS, "true" or nothing. */}}
-{{- define "tactus.receiverHasTls" -}}
-{{- $tls := (.receiverConfig | default dict).tls | default dict -}}
-{{- if or $tls.cert_file $tls.cert_pem }}true{{ end -}}
-{{- end -}}
-
 {{/* Where probes and scrapes go: port number, and scheme HTTP or HTTPS. */}}
 {{- define "tactus.probed" -}}
 {{- $config := dict -}}
@@ -187,7 +228,7 @@ name: http-internal
 scheme: HTTP
 internal: true
 {{- else }}
-port: {{ ($config.server | default dict).http_listen_port | default .Values.server.httpListenPort }}
+port: {{ (include "tactus.ports" . | fromYaml).http }}
 name: http-metrics
 scheme: {{ include "tactus.hasTls" (list . "http_tls_config") | empty | ternary "HTTP" "HTTPS" }}
 {{- end }}

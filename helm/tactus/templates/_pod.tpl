@@ -243,16 +243,17 @@ spec:
 {{/* Of (context, item, probed): ports of a Tactus container. */}}
 {{- define "tactus.containerPorts" -}}
 {{- $context := index . 0 -}}{{- $item := index . 1 -}}{{- $probed := index . 2 -}}
-- {name: http-metrics, containerPort: {{ $context.Values.server.httpListenPort }}}
-- {name: grpc, containerPort: 9095}
-{{- with $context.Values.server.internalGrpcPort }}
+{{- $ports := include "tactus.ports" $context | fromYaml -}}
+- {name: http-metrics, containerPort: {{ $ports.http }}}
+- {name: grpc, containerPort: {{ $ports.grpc }}}
+{{- with $ports.internalGrpc }}
 - {name: grpc-internal, containerPort: {{ . }}}
 {{- end }}
 {{- if $probed.internal }}
 - {name: http-internal, containerPort: {{ $probed.port }}}
 {{- end }}
 {{- if ne $context.Values.mode "single" }}
-- {name: http-memberlist, containerPort: 7946}
+- {name: http-memberlist, containerPort: {{ $ports.gossip }}}
 {{- end }}
 {{- if has $item.component (list "all" "distributor") }}
 {{- range (include "tactus.receivers" $context | fromYaml).items }}

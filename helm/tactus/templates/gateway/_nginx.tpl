@@ -7,14 +7,10 @@ set $upstream {{ index . 2 }}://{{ include "tactus.host" (list $context (include
 {{- define "tactus.gateway.nginx" -}}
 {{- $gateway := .Values.gateway -}}
 {{- $config := $gateway.nginxConfig -}}
-{{- $http := .Values.server.httpListenPort -}}
-{{- $traces := .Values.traces -}}
+{{- $ports := include "tactus.ports" . | fromYaml -}}
+{{- $http := $ports.http -}}
 {{- $scheme := include "tactus.hasTls" (list . "http_tls_config") | empty | ternary "http" "https" -}}
 {{- $grpc := include "tactus.hasTls" (list . "grpc_tls_config") | empty | ternary "grpc" "grpcs" -}}
-{{- $otlpHttp := include "tactus.receiverHasTls" $traces.otlp.http | empty | ternary "http" "https" -}}
-{{- $otlpGrpc := include "tactus.receiverHasTls" $traces.otlp.grpc | empty | ternary "grpc" "grpcs" -}}
-{{- $thrift := include "tactus.receiverHasTls" $traces.jaeger.thriftHttp | empty | ternary "http" "https" -}}
-{{- $zipkin := include "tactus.receiverHasTls" $traces.zipkin | empty | ternary "http" "https" -}}
 {{- $prefix := "" -}}
 {{- if not .Values.useExternalConfig }}{{ $prefix = (include "tactus.config" . | fromYaml).http_api_prefix | default "" | trimAll "/" }}{{ end -}}
 {{- with $prefix }}{{ $prefix = printf "/%s" . }}{{ end -}}
@@ -91,29 +87,29 @@ http {
       default_type text/plain;
       return 200 "OK\n";
     }
-    {{- if $traces.otlp.http.enabled }}
+    {{- with include "tactus.receiver" (list . "otlp-http") | fromYaml }}
 
     location ~ ^(/otlp)?/v1/traces$ {
-      {{ include "tactus.gateway.upstream" (list . "distributor" $otlpHttp $traces.otlp.http.port) }}
+      {{ include "tactus.gateway.upstream" (list $ "distributor" (.tls | ternary "https" "http") .port) }}
       proxy_pass $upstream/v1/traces$is_args$args;
     }
     {{- end }}
-    {{- if $traces.jaeger.thriftHttp.enabled }}
+    {{- with include "tactus.receiver" (list . "jaeger-http") | fromYaml }}
 
     location = /jaeger/api/traces {
-      {{ include "tactus.gateway.upstream" (list . "distributor" $thrift 14268) }}
+      {{ include "tactus.gateway.upstream" (list $ "distributor" (.tls | ternary "https" "http") .port) }}
       proxy_pass $upstream/api/traces$is_args$args;
     }
     {{- end }}
-    {{- if $traces.zipkin.enabled }}
+    {{- with include "tactus.receiver" (list . "zipkin") | fromYaml }}
 
     location = /zipkin/spans {
-      {{ include "tactus.gateway.upstream" (list . "distributor" $zipkin 9411) }}
+      {{ include "tactus.gateway.upstream" (list $ "distributor" (.tls | ternary "https" "http") .port) }}
       proxy_pass $upstream/spans$is_args$args;
     }
 
     location = /zipkin/api/v2/spans {
-      {{ include "tactus.gateway.upstream" (list . "distributor" $zipkin 9411) }}
+      {{ include "tactus.gateway.upstream" (list $ "distributor" (.tls | ternary "https" "http") .port) }}
       proxy_pass $upstream/api/v2/spans$is_args$args;
     }
     {{- end }}
@@ -167,16 +163,16 @@ http {
     listen [::]:4317 http2;
     {{- end }}
     {{- include "tactus.gateway.auth" . | nindent 4 }}
-    {{- if $traces.otlp.grpc.enabled }}
+    {{- with include "tactus.receiver" (list . "grpc-otlp") | fromYaml }}
 
     location /opentelemetry.proto.collector.trace.v1.TraceService/ {
-      {{ include "tactus.gateway.upstream" (list . "distributor" $otlpGrpc $traces.otlp.grpc.port) }}
+      {{ include "tactus.gateway.upstream" (list $ "distributor" (.tls | ternary "grpcs" "grpc") .port) }}
       grpc_pass $upstream;
     }
     {{- end }}
 
     location /tempopb.StreamingQuerier/ {
-      {{ include "tactus.gateway.upstream" (list . "query-frontend" $grpc 9095) }}
+      {{ include "tactus.gateway.upstream" (list . "query-frontend" $grpc $ports.grpc) }}
       grpc_pass $upstream;
     }
   }

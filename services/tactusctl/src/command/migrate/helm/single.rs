@@ -126,15 +126,8 @@ fn receivers(moved: &mut Move) {
         let own_port =
             endpoint.as_ref().and_then(values::text).and_then(|at| at.rsplit(':').next());
         values::put(&mut moved.to, &format!("{to}.enabled"), Value::Bool(true));
-        match own_port {
-            Some(own) if own != port && section.starts_with("otlp.") => {
-                values::put(&mut moved.to, &format!("{to}.port"), Value::Verbatim(own.to_owned()));
-            }
-            Some(own) if own != port => {
-                let why = format!("the chart opens {port} in place of {own}");
-                moved.note(&format!("{from}.endpoint"), Verdict::Changed, None, &why);
-            }
-            _ => {}
+        if let Some(own) = own_port.filter(|own| *own != port) {
+            values::put(&mut moved.to, &format!("{to}.port"), Value::Verbatim(own.to_owned()));
         }
         if !matches!(&settings, Value::Map(entries) if entries.is_empty()) {
             values::put(&mut moved.to, &format!("{to}.receiverConfig"), settings);
