@@ -14,7 +14,7 @@ use tokio_rustls::client::TlsStream;
 use crate::error::Error;
 use crate::pem::Pem;
 use crate::policy::{ProtocolPolicy, Side};
-use crate::verify::AnyCertificate;
+use crate::verify::{AnyCertificate, TrustedServer};
 use crate::{DEFAULT_RELOAD_INTERVAL, alpn_bytes};
 
 /// TLS of the connections of one client.
@@ -71,8 +71,13 @@ impl ClientTlsSettings {
         let builder = if self.insecure_skip_verify {
             let verifier = AnyCertificate::new(provider, false);
             builder.dangerous().with_custom_certificate_verifier(verifier)
+        } else if let Some(authorities) = &self.ca {
+            let (roots, trusted) = (authorities.authorities()?, authorities.certificates()?);
+            let verifier = TrustedServer::new(provider, roots, trusted)
+                .map_err(|error| Error::certificates(&self.section, error.to_string()))?;
+            builder.dangerous().with_custom_certificate_verifier(verifier)
         } else {
-            builder.with_root_certificates(self.roots()?)
+            builder.with_root_certificates(self.system_roots()?)
         };
         let mut config = match (&self.certificate, &self.key) {
             (None, None) => builder.with_no_client_auth(),
@@ -92,10 +97,7 @@ impl ClientTlsSettings {
         Ok(config)
     }
 
-    fn roots(&self) -> Result<RootCertStore, Error> {
-        if let Some(authorities) = &self.ca {
-            return authorities.authorities();
-        }
+    fn system_roots(&self) -> Result<RootCertStore, Error> {
         let found = rustls_native_certs::load_native_certs();
         let mut roots = RootCertStore::empty();
         // Some systems have certificates that no library can use. They are ignored.

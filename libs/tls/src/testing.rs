@@ -51,6 +51,18 @@ impl Authority {
         std::fs::write(self.path(&format!("{name}.key")), key.serialize_pem()).expect("a file");
     }
 
+    /// Writes `<name>.pem` and `<name>.key` of a certificate for localhost that is its own authority.
+    pub(crate) fn sign_itself_until(&self, name: &str, year: i32) {
+        let mut parameters = CertificateParams::new(vec!["localhost".to_owned()]).expect("names");
+        parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        parameters.not_after = date_time_ymd(year, 1, 1);
+        parameters.distinguished_name.push(DnType::CommonName, name);
+        let key = KeyPair::generate().expect("a key");
+        let certificate = parameters.self_signed(&key).expect("a certificate");
+        std::fs::write(self.path(&format!("{name}.pem")), certificate.pem()).expect("a file");
+        std::fs::write(self.path(&format!("{name}.key")), key.serialize_pem()).expect("a file");
+    }
+
     pub(crate) fn ca(&self) -> Pem {
         Pem::file("ca", self.path("ca.pem"))
     }

@@ -21,6 +21,29 @@ async fn server_that_is_not_trusted_is_refused() {
 }
 
 #[tokio::test]
+async fn certificate_that_is_its_own_authority_is_trusted_only_if_it_is_named() {
+    let ours = Authority::new("ours");
+    for (name, year) in [("own", 2100), ("expired", 2001), ("other", 2100)] {
+        ours.sign_itself_until(name, year);
+    }
+    let trusting = |name: &str| {
+        let ca = Some(Pem::file("c.tls_ca_path", ours.path(&format!("{name}.pem"))));
+        ClientTlsSettings { ca, ..ours.client() }
+    };
+    for (served, settings, is_taken) in [
+        ("own", trusting("own"), true),
+        ("own", trusting("other"), false),
+        ("own", ours.client(), false),
+        ("own", ClientTlsSettings { server_name: "elsewhere".into(), ..trusting("own") }, false),
+        ("expired", trusting("expired"), false),
+    ] {
+        let server = ServerTls::load(ours.server(served)).unwrap();
+        let client = ClientTls::load(settings.clone()).unwrap();
+        assert_eq!(handshake(&server, &client).await.is_ok(), is_taken, "{served} {settings:?}");
+    }
+}
+
+#[tokio::test]
 async fn changed_authority_is_trusted_without_a_restart() {
     let (ours, other) = (Authority::new("ours"), Authority::new("other"));
     other.sign("server");
