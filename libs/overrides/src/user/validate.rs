@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 
+use serde_json::Value;
 use tactus_config::sections::overrides::Limits;
 use tactus_config::{GoDuration, PROCESSORS, is_trace_id_label, sanitized_label};
-use tactus_telemetry::metrics::is_metric_name;
 
 use super::document::{UserGenerator, UserLimits, UserSpanMetrics};
 use super::merge;
@@ -78,13 +78,25 @@ fn processors(generator: &UserGenerator) -> Result<(), String> {
         }
     }
     labels(spans)?;
+    for policy in spans.filter_policies.iter().flatten() {
+        let parts = [&policy.include, &policy.include_any, &policy.exclude];
+        for (name, part) in ["include", "include_any", "exclude"].into_iter().zip(parts) {
+            for attribute in part.iter().flat_map(|part| &part.attributes) {
+                let found = match &attribute.value {
+                    Value::Array(_) => "[]interface {}",
+                    Value::Object(_) => "map[string]interface {}",
+                    Value::Null => "<nil>",
+                    _ => continue,
+                };
+                return Err(format!("invalid {name} policy: value type not supported: {found}"));
+            }
+        }
+    }
     let hosts = &generator.processor.host_info;
     if hosts.host_identifiers.as_ref().is_some_and(Vec::is_empty) {
         return Err("at least one value must be provided in host_identifiers".to_owned());
     }
-    if let Some(name) = &hosts.metric_name
-        && !is_metric_name(name)
-    {
+    if hosts.metric_name.as_deref() == Some("") {
         return Err("metric_name is invalid".to_owned());
     }
     Ok(())
@@ -170,7 +182,19 @@ mod tests {
                 "metrics_generator.processor.service_graphs.histogram_buckets must be strictly increasing: bucket[1]=1 is <= bucket[0]=2",
             ),
             (
-                generator(r#""processor":{"host_info":{"metric_name":"1"}}"#),
+                spans(
+                    r#""filter_policies":[{"include":{"match_type":"strict","attributes":[{"key":"span.k","value":["a"]}]}}]"#,
+                ),
+                "invalid include policy: value type not supported: []interface {}",
+            ),
+            (
+                spans(
+                    r#""filter_policies":[{"exclude":{"match_type":"strict","attributes":[{"key":"span.k"}]}}]"#,
+                ),
+                "invalid exclude policy: value type not supported: <nil>",
+            ),
+            (
+                generator(r#""processor":{"host_info":{"metric_name":""}}"#),
                 "metric_name is invalid",
             ),
             (
