@@ -5,15 +5,14 @@
 
 use std::sync::Arc;
 
-use ::http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use ::http::header::{ALLOW, CONTENT_TYPE};
 use ::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use bytes::Bytes;
 use http_body_util::Full;
 use tactus_model::error_text;
-use tactus_server::auth::Refused;
 
 use crate::body::BodyError;
-use crate::http_receiver::{HttpPort, HttpProtocol, RequestBody, UnreadableBody, decode_within};
+use crate::http_receiver::{HttpPort, HttpProtocol, RequestBody, decode_within};
 use crate::metrics::{ReceiverMetrics, SpanCounters};
 use crate::refusal::Refusal;
 use crate::sink::{TraceSink, push_traced};
@@ -53,13 +52,11 @@ pub(crate) trait BatchFormat: Send + Sync + 'static {
     fn decode(&self, kind: Self::Kind, body: Bytes) -> Result<Decoded, Refusal>;
 
     /// The answer to a body that cannot be read.
-    fn unreadable(&self, error: &UnreadableBody) -> Refusal {
+    fn unreadable(&self, error: &BodyError) -> Refusal {
         let mut refusal = Refusal::invalid(error.to_string());
         match error {
-            UnreadableBody::Read(BodyError::TooLarge) => {
-                refusal.http = StatusCode::PAYLOAD_TOO_LARGE;
-            }
-            UnreadableBody::Read(BodyError::TimedOut) => refusal.http = StatusCode::REQUEST_TIMEOUT,
+            BodyError::TooLarge => refusal.http = StatusCode::PAYLOAD_TOO_LARGE,
+            BodyError::TimedOut => refusal.http = StatusCode::REQUEST_TIMEOUT,
             _ => {}
         }
         refusal
@@ -98,13 +95,11 @@ impl<F: BatchFormat> BatchReceiver<F> {
         body: B,
     ) -> Result<(), Refusal> {
         let encoding = port.encoding(headers)?;
-        let unreadable = |error: UnreadableBody| match error {
-            UnreadableBody::Read(BodyError::NoRoom(no_room)) => no_room.into(),
-            error => self.format.unreadable(&error),
-        };
-        let held = port.begin(headers).await?;
-        let body = port.read(body, &held).await.map_err(|error| unreadable(error.into()))?;
-        let body = port.decompress(encoding, body, &held).await.map_err(unreadable)?;
+        let (body, held) =
+            port.body(headers, encoding, body).await.map_err(|error| match error {
+                BodyError::NoRoom(no_room) => no_room.into(),
+                error => self.format.unreadable(&error),
+            })?;
         let format = Arc::clone(&self.format);
         let decoded = decode_within(&held, body.len(), move || format.decode(kind, body)).await?;
         let Decoded { request, transport } = decoded;
@@ -139,19 +134,7 @@ impl<F: BatchFormat> BatchReceiver<F> {
     fn refuse(&self, refusal: &Refusal) -> Response<Full<Bytes>> {
         let message = error_text::cut_str(&refusal.message);
         let mut response = text(refusal.http, self.format.error_body(&message));
-        if let Some(seconds) = refusal.retry_after_seconds() {
-            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
-        }
-        response
-    }
-
-    fn refuse_caller(&self, refused: Refused) -> Response<Full<Bytes>> {
-        let challenges = refused.challenges();
-        let mut response = self.refuse(&refused.into());
-        for challenge in challenges {
-            let challenge = HeaderValue::from_static(challenge);
-            response.headers_mut().append(WWW_AUTHENTICATE, challenge);
-        }
+        refusal.add_headers(response.headers_mut());
         response
     }
 }
@@ -183,8 +166,8 @@ impl<F: BatchFormat> HttpProtocol for BatchReceiver<F> {
             Ok(kind) => kind,
             Err(refusal) => return self.refuse(&refusal),
         };
-        if let Err(refused) = port.authenticate(&mut head).await {
-            return self.refuse_caller(refused);
+        if let Err(refusal) = port.authenticate(&mut head).await {
+            return self.refuse(&refusal);
         }
         match self.take(port, kind, &head.headers, body).await {
             Ok(()) => empty(StatusCode::ACCEPTED),

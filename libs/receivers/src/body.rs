@@ -24,6 +24,9 @@ pub(crate) enum BodyError {
     /// The time for reading is over.
     #[error("the request body did not arrive in time")]
     TimedOut,
+    /// It is not compressed as its header claims, or damaged.
+    #[error("{0}")]
+    Corrupt(String),
     /// There is no memory for it; it may be sent again.
     #[error(transparent)]
     NoRoom(#[from] NoRoom),

@@ -17,8 +17,8 @@ use http_body::Body;
 use http_body_util::{Either, Full};
 use hyper::service::service_fn;
 use tactus_model::TenantId;
-use tactus_server::auth::{Access, Refused};
-use tactus_server::bodies::{Held, NoRoom};
+use tactus_server::auth::Access;
+use tactus_server::bodies::Held;
 use tactus_server::listener::{
     self, BoundListener, ConnectionInfo, Linger, ListenerSettings, ReceivedBody,
 };
@@ -144,17 +144,6 @@ pub(crate) async fn serve_http_receiver<P: HttpProtocol>(
     listener::serve(socket, listener_settings, service, shutdown)
 }
 
-/// Why there is no plain body.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum UnreadableBody {
-    /// It could not be read, or is too large, compressed or not.
-    #[error(transparent)]
-    Read(#[from] BodyError),
-    /// It is not compressed as its header claims, or damaged.
-    #[error("{0}")]
-    Corrupt(String),
-}
-
 /// The settings of a port at work.
 pub(crate) struct HttpPort {
     settings: HttpReceiverSettings,
@@ -231,7 +220,7 @@ impl HttpPort {
     }
 
     /// Checks that the caller may write; gives the request the caller's tenant if it names none.
-    pub(crate) async fn authenticate(&self, head: &mut Parts) -> Result<(), Refused> {
+    pub(crate) async fn authenticate(&self, head: &mut Parts) -> Result<(), Refusal> {
         let Some(auth) = &self.settings.port.auth else { return Ok(()) };
         let connection = head.extensions.get::<ConnectionInfo>();
         auth.check(Access::Write, &mut head.headers, connection).await?;
@@ -243,36 +232,23 @@ impl HttpPort {
         self.settings.port.tenancy.write_tenant(headers)
     }
 
-    /// The memory of a request, from its head on.
-    pub(crate) async fn begin(&self, headers: &HeaderMap) -> Result<Held, NoRoom> {
-        self.settings.port.bodies.begin(headers).await
-    }
-
-    /// Reads a body as sent.
-    pub(crate) async fn read<B: RequestBody>(
+    /// The plain body of a request, and the memory that the request takes from its head on.
+    pub(crate) async fn body<B: RequestBody>(
         &self,
-        body: B,
-        held: &Held,
-    ) -> Result<Bytes, BodyError> {
-        read_body(body, self.settings.port.max_body_bytes, self.settings.port.read_timeout, held)
-            .await
-    }
-
-    /// Makes a body plain.
-    pub(crate) async fn decompress(
-        &self,
+        headers: &HeaderMap,
         encoding: Option<Encoding>,
-        body: Bytes,
-        held: &Held,
-    ) -> Result<Bytes, UnreadableBody> {
-        let Some(encoding) = encoding else { return Ok(body) };
-        decompress(encoding, body, self.settings.port.max_body_bytes, held).await.map_err(|error| {
-            match error {
-                // Clients know one text for bodies that are too large, compressed or not.
-                DecompressError::TooLarge { .. } => BodyError::TooLarge.into(),
-                DecompressError::NoRoom(no_room) => BodyError::from(no_room).into(),
-                DecompressError::Corrupt(reason) => UnreadableBody::Corrupt(reason),
-            }
-        })
+        body: B,
+    ) -> Result<(Bytes, Held), BodyError> {
+        let port = &self.settings.port;
+        let held = port.bodies.begin(headers).await?;
+        let body = read_body(body, port.max_body_bytes, port.read_timeout, &held).await?;
+        let Some(encoding) = encoding else { return Ok((body, held)) };
+        match decompress(encoding, body, port.max_body_bytes, &held).await {
+            Ok(plain) => Ok((plain, held)),
+            // Clients know one text for bodies that are too large, compressed or not.
+            Err(DecompressError::TooLarge { .. }) => Err(BodyError::TooLarge),
+            Err(DecompressError::NoRoom(no_room)) => Err(no_room.into()),
+            Err(DecompressError::Corrupt(reason)) => Err(BodyError::Corrupt(reason)),
+        }
     }
 }

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::batch_http::{BatchFormat, BatchReceiver, Decoded};
 use crate::body::BodyError;
-use crate::http_receiver::{HttpReceiverSettings, UnreadableBody, serve_http_receiver};
+use crate::http_receiver::{HttpReceiverSettings, serve_http_receiver};
 use crate::metrics::ReceiverMetrics;
 use crate::refusal::Refusal;
 use crate::sink::TraceSink;
@@ -73,10 +73,10 @@ impl BatchFormat for ThriftBatches {
         Ok(Decoded { request, transport: TRANSPORT })
     }
 
-    fn unreadable(&self, error: &UnreadableBody) -> Refusal {
+    fn unreadable(&self, error: &BodyError) -> Refusal {
         let mut refusal = Refusal::invalid(format!("Unable to process request body: {error}"));
         refusal.http = match error {
-            UnreadableBody::Read(BodyError::TimedOut) => StatusCode::REQUEST_TIMEOUT,
+            BodyError::TimedOut => StatusCode::REQUEST_TIMEOUT,
             _ => StatusCode::INTERNAL_SERVER_ERROR,
         };
         refusal

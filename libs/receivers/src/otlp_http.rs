@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use ::http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use ::http::header::{ALLOW, CONTENT_TYPE};
 use ::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use bytes::Bytes;
 use http_body_util::Full;
@@ -11,15 +11,13 @@ use prost::Message;
 use serde_json::json;
 use tactus_otlp_json::read_export_request;
 use tactus_proto::otlp::{ExportTracePartialSuccess, ExportTraceServiceResponse};
-use tactus_server::auth::Refused;
 use tactus_server::listener::BoundListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::body::BodyError;
 use crate::compression::Encoding;
 use crate::http_receiver::{
-    HttpPort, HttpProtocol, HttpReceiverSettings, RequestBody, UnreadableBody, decode_within,
-    serve_http_receiver,
+    HttpPort, HttpProtocol, HttpReceiverSettings, RequestBody, decode_within, serve_http_receiver,
 };
 use crate::metrics::{ReceiverMetrics, SpanCounters};
 use crate::refusal::Refusal;
@@ -91,8 +89,8 @@ impl HttpProtocol for Receiver {
                 "415 unsupported media type, supported: [application/json, application/x-protobuf]";
             return plain_error(StatusCode::UNSUPPORTED_MEDIA_TYPE, text);
         }
-        if let Err(refused) = port.authenticate(&mut head).await {
-            return answer_refused(format, refused);
+        if let Err(refusal) = port.authenticate(&mut head).await {
+            return answer_refusal(format, &refusal);
         }
         match self.take(port, format, encoding, &head.headers, body).await {
             Ok(outcome) => answer_success(format, outcome),
@@ -114,9 +112,7 @@ impl Receiver {
         headers: &HeaderMap,
         body: B,
     ) -> Handled {
-        let held = port.begin(headers).await?;
-        let body = port.read(body, &held).await.map_err(|error| refuse(error.into()))?;
-        let mut body = port.decompress(encoding, body, &held).await.map_err(refuse)?;
+        let (mut body, held) = port.body(headers, encoding, body).await.map_err(refuse)?;
         if format == Format::Json {
             let json = body;
             body = decode_within(&held, json.len(), move || {
@@ -138,19 +134,10 @@ impl Receiver {
     }
 }
 
-fn answer_refused(format: Format, refused: Refused) -> Response<Full<Bytes>> {
-    let challenges = refused.challenges();
-    let mut response = answer_refusal(format, &refused.into());
-    for challenge in challenges {
-        response.headers_mut().append(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
-    }
-    response
-}
-
-fn refuse(error: UnreadableBody) -> Refusal {
+fn refuse(error: BodyError) -> Refusal {
     match error {
-        UnreadableBody::Read(BodyError::NoRoom(no_room)) => no_room.into(),
-        UnreadableBody::Read(BodyError::TimedOut) => {
+        BodyError::NoRoom(no_room) => no_room.into(),
+        BodyError::TimedOut => {
             Refusal { http: StatusCode::REQUEST_TIMEOUT, ..Refusal::invalid(error.to_string()) }
         }
         error => Refusal::invalid(error.to_string()),
@@ -209,7 +196,7 @@ pub(crate) fn encode_success(rejected_spans: i64, error_message: String) -> Byte
     ExportTraceServiceResponse { partial_success: Some(partial) }.encode_to_vec().into()
 }
 
-/// An error in the format of the request, with `Retry-After` where a retry is wanted.
+/// An error in the format of the request, with the headers that belong to it.
 fn answer_refusal(format: Format, refusal: &Refusal) -> Response<Full<Bytes>> {
     let mut answer = match format {
         Format::Protobuf => {
@@ -221,9 +208,7 @@ fn answer_refusal(format: Format, refusal: &Refusal) -> Response<Full<Bytes>> {
             response(StatusCode::INTERNAL_SERVER_ERROR, JSON, body)
         }
     };
-    if let Some(seconds) = refusal.retry_after_seconds() {
-        answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
-    }
+    refusal.add_headers(answer.headers_mut());
     answer
 }
 

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use ::http::StatusCode;
+use ::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
+use ::http::{HeaderMap, HeaderValue, StatusCode};
 use prost::Message;
 use serde_json::json;
 use tactus_model::error_text;
@@ -30,6 +31,8 @@ pub(crate) struct Refusal {
     pub(crate) message: String,
     /// Never zero.
     pub(crate) retry_after: Option<Duration>,
+    /// For `WWW-Authenticate`, if credentials are missing.
+    pub(crate) challenges: &'static [&'static str],
 }
 
 impl Refusal {
@@ -41,11 +44,21 @@ impl Refusal {
     /// With the HTTP status that belongs to `code`. What a message repeats of the request may be long: it is cut.
     pub(crate) fn new(code: Code, message: impl Into<String>) -> Self {
         let message = error_text::cut(message.into());
-        Self { code, http: http_status(code), message, retry_after: None }
+        Self { code, http: http_status(code), message, retry_after: None, challenges: &[] }
+    }
+
+    /// Adds to the headers of an HTTP answer when to try again, and how to tell who one is.
+    pub(crate) fn add_headers(&self, headers: &mut HeaderMap) {
+        if let Some(seconds) = self.retry_after_seconds() {
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        for challenge in self.challenges {
+            headers.append(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+        }
     }
 
     /// The whole number of seconds for `Retry-After`, at least one.
-    pub(crate) fn retry_after_seconds(&self) -> Option<u64> {
+    fn retry_after_seconds(&self) -> Option<u64> {
         self.retry_after.map(|delay| delay.as_secs().max(1))
     }
 
@@ -133,6 +146,7 @@ impl From<Refused> for Refusal {
         Self {
             http: refused.http_status(),
             retry_after: refused.retry_after(),
+            challenges: refused.challenges(),
             ..Self::new(refused.grpc_code(), refused.to_string())
         }
     }

@@ -24,7 +24,7 @@ use tactus_work::memory::{Budget, Reservation};
 
 mod answer;
 mod counted;
-mod data;
+mod frames;
 mod held_answer;
 mod messages;
 mod middleware;
@@ -35,6 +35,7 @@ mod unfinished_messages;
 
 pub use answer::NoMemory;
 pub(crate) use answer::{count_answer, send_answer};
+pub(crate) use frames::{body_of_length, next_frame};
 pub use held_answer::{AnswerMemory, held_bytes};
 pub(crate) use middleware::{Counting, count, count_grpc};
 use middleware::{busy, head_bytes, no_room_status};

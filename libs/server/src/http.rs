@@ -5,9 +5,7 @@ mod encoded_path;
 use std::convert::Infallible;
 use std::future::{Ready, ready as answer_now};
 use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use ::http::header::{CONTENT_LENGTH, CONTENT_TYPE, LOCATION};
@@ -19,12 +17,10 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::future::RouteFuture;
 use axum::routing::get;
-use bytes::Bytes;
 use futures_util::future::Either;
-use http_body::{Body as _, Frame, SizeHint};
+use http_body::Body as _;
 use http_body_util::Limited;
 use tokio::net::TcpListener;
-use tokio::time::Sleep;
 use tokio_util::sync::CancellationToken;
 use tower::Service as _;
 
@@ -162,7 +158,7 @@ async fn enforce_limits(
     let request = request.map(|body| {
         let limited = Body::new(Limited::new(body, limits.bytes));
         match limits.body_time {
-            Some(time) if !limited.is_end_stream() => Body::new(TimedBody::new(limited, time)),
+            Some(time) if !limited.is_end_stream() => timed(limited, time),
             _ => limited,
         }
     });
@@ -177,40 +173,18 @@ async fn enforce_limits(
 
 /// A request body that breaks off when it takes too long: clients must not hold a handler by
 /// sending a byte now and then.
-struct TimedBody {
-    body: Body,
-    end: Pin<Box<Sleep>>,
-}
-
-impl TimedBody {
-    fn new(body: Body, time: Duration) -> Self {
-        Self { body, end: Box::pin(tokio::time::sleep(time)) }
-    }
-}
-
-impl http_body::Body for TimedBody {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
-            return Poll::Ready(frame);
+fn timed(body: Body, time: Duration) -> Body {
+    let end = Box::pin(tokio::time::sleep(time));
+    bodies::body_of_length(body.size_hint(), (body, end), async |(mut body, mut end)| {
+        tokio::select! {
+            biased;
+            frame = bodies::next_frame(&mut body) => Ok(frame?.map(|frame| (frame, (body, end)))),
+            () = &mut end => {
+                let text = "the request body did not arrive in time";
+                Err(io::Error::new(io::ErrorKind::TimedOut, text).into())
+            }
         }
-        ready!(self.end.as_mut().poll(cx));
-        let text = "the request body did not arrive in time";
-        Poll::Ready(Some(Err(axum::Error::new(io::Error::new(io::ErrorKind::TimedOut, text)))))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
+    })
 }
 
 /// Chooses between the HTTP router, the gRPC router, and a redirect to the clean path.

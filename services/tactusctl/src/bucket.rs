@@ -220,7 +220,7 @@ pub(crate) async fn find_meta(
     }
 }
 
-type DecodeIndex = fn(&[u8]) -> tactus_storage::Result<TenantIndex>;
+pub(crate) type DecodeIndex = fn(&[u8]) -> tactus_storage::Result<TenantIndex>;
 
 /// Both files of a tenant index; readers prefer the first.
 pub(crate) const INDEX_FILES: [(&str, DecodeIndex); 2] = [
@@ -231,20 +231,30 @@ pub(crate) const INDEX_FILES: [(&str, DecodeIndex); 2] = [
 /// The tenant index as readers see it; `None` if there is none or it is damaged.
 async fn read_index(bucket: &Bucket, tenant: &str) -> Result<Option<TenantIndex>> {
     for (name, decode) in INDEX_FILES {
-        let key = tenant_index_key(tenant, name);
-        match bucket.get_at_most(&key, MAX_STORED_BYTES).await {
-            Ok(bytes) => {
-                let decoded = tokio::task::spawn_blocking(move || decode(&bytes));
-                if let Ok(index) = decoded.await.map_err(Error::thread)? {
-                    return Ok(Some(index));
-                }
-            }
-            // A file that is larger than any index is damaged as well.
-            Err(error) if error.is_not_found() || error.is_corrupt() => {}
-            Err(error) => return Err(error.into()),
+        if let Ok(index) = read_index_file(bucket, tenant, name, decode).await? {
+            return Ok(Some(index));
         }
     }
     Ok(None)
+}
+
+/// One file of a tenant index, or why readers do without it: there is none, or it is damaged.
+pub(crate) async fn read_index_file(
+    bucket: &Bucket,
+    tenant: &str,
+    name: &str,
+    decode: DecodeIndex,
+) -> Result<tactus_storage::Result<TenantIndex>> {
+    match bucket.get_at_most(&tenant_index_key(tenant, name), MAX_STORED_BYTES).await {
+        Ok(bytes) => {
+            let decoded = tokio::task::spawn_blocking(move || decode(&bytes));
+            let decoded = decoded.await.map_err(Error::thread)?;
+            Ok(decoded.map_err(|error| error.with_key(name)))
+        }
+        // A file that is larger than any index is damaged as well.
+        Err(error) if error.is_not_found() || error.is_corrupt() => Ok(Err(error)),
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn empty_index() -> TenantIndex {

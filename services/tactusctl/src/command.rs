@@ -13,7 +13,7 @@ mod traces;
 mod verify;
 
 use crate::Outcome;
-use crate::arguments::{Arguments, Command, definition};
+use crate::arguments::{Arguments, Command, Convert, Rewrite, definition};
 use crate::bucket;
 use crate::error::Result;
 use crate::output::Output;
@@ -24,6 +24,10 @@ pub(crate) async fn run(arguments: Arguments) -> Result<Outcome> {
     let output = Output::new(global.json);
     let bucket = async || bucket::open(&global).await;
     let config = || bucket::configuration(&global);
+    let write_anew = async |command: Rewrite| {
+        let config = config()?;
+        rewrite::run(&bucket().await?, &command, config.as_ref(), &output).await
+    };
     match command {
         Command::Tenants => tenants::run(&bucket().await?, &output).await?,
         Command::Blocks(command) => blocks::run(&bucket().await?, &command, &output).await?,
@@ -32,27 +36,10 @@ pub(crate) async fn run(arguments: Arguments) -> Result<Outcome> {
         Command::Trace(command) => traces::trace(bucket().await?, &command, &output).await?,
         Command::Query(command) => traces::query(bucket().await?, &command, &output).await?,
         Command::Analyse(command) => analyse::run(&bucket().await?, &command, &output).await?,
-        Command::Convert(command) => {
-            let blocks = [command.block];
-            let config = config()?;
-            let bucket = bucket().await?;
-            rewrite::run(
-                &bucket,
-                &command.tenant,
-                &blocks,
-                &command.form,
-                config.as_ref(),
-                &output,
-            )
-            .await?;
+        Command::Convert(Convert { tenant, block, form }) => {
+            Box::pin(write_anew(Rewrite { tenant, blocks: vec![block], form })).await?;
         }
-        Command::Rewrite(command) => {
-            let blocks = &command.blocks;
-            let config = config()?;
-            let bucket = bucket().await?;
-            rewrite::run(&bucket, &command.tenant, blocks, &command.form, config.as_ref(), &output)
-                .await?;
-        }
+        Command::Rewrite(command) => Box::pin(write_anew(command)).await?,
         Command::Delete(command) => {
             change::delete(&bucket().await?, &command, config()?.as_ref(), &output).await?;
         }

@@ -1,5 +1,6 @@
 //! Who may send.
 
+use ::http::header::WWW_AUTHENTICATE;
 use tactus_server::auth::{AuthSettings, Authenticator, hash_password, hash_token};
 use tactus_server::tenancy::Tenancy;
 

@@ -3,7 +3,7 @@
 //! A client that asks for much and does not read it keeps the answer in memory. So an answer takes memory like a
 //! request body, and like an unfinished body it is cut off when others need the memory.
 
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
@@ -17,7 +17,7 @@ use futures_util::stream::once;
 use http::Request;
 use http_body::{Body as _, Frame, SizeHint};
 
-use super::data::{Part, poll_part};
+use super::frames::next_frame;
 use super::sending::{SMALL, UntilCutOff, next_piece};
 use super::{Bodies, Held, NoRoom, busy, held_bytes};
 
@@ -79,9 +79,12 @@ impl Sending {
 impl Rest {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         if self.piece.is_empty() {
-            match ready!(poll_part(&mut self.body, cx)) {
-                Part::Data(data) => self.piece = data,
-                Part::Other(other) => return Poll::Ready(other),
+            let next = ready!(pin!(next_frame(&mut self.body)).poll(cx)).transpose();
+            match next.map(|frame| frame.map(Frame::into_data)) {
+                Some(Ok(Ok(data))) => self.piece = data,
+                Some(Ok(Err(trailers))) => return Poll::Ready(Some(Ok(trailers))),
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                None => return Poll::Ready(None),
             }
         }
         Poll::Ready(Some(Ok(Frame::data(next_piece(&mut self.piece)))))

@@ -2,135 +2,89 @@
 //!
 //! Data that is not in a message yet must be counted by the service itself: see [`AnswerMemory`](super::AnswerMemory).
 
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
 
-use axum::BoxError;
 use axum::body::Body;
 use bytes::Bytes;
-use futures_util::FutureExt as _;
-use futures_util::future::BoxFuture;
 use http::HeaderMap;
-use http_body::{Frame, SizeHint};
+use http_body::{Body as _, Frame};
 
-use super::data::{Part, poll_part};
+use super::frames::{Step, body_of, next_frame};
 use super::sending::{Outgoing, SMALL, next_piece};
 use super::{Bodies, NoRoom, no_room_status};
 
 /// A body whose large frames take memory, one at a time, and are sent in small pieces. Where there is no room, or others
 /// need it, the call ends with a status.
-pub(super) struct CountedMessages {
+pub(super) fn counted_messages(body: Body, bodies: Arc<Bodies>) -> Body {
+    // Its end is told with the head of the answer, where a status may be.
+    if body.is_end_stream() {
+        return body;
+    }
+    body_of(Left { body, bodies, sending: None }, Left::next)
+}
+
+/// What is left of a body.
+struct Left {
     body: Body,
     bodies: Arc<Bodies>,
-    state: State,
+    /// A large frame on its way.
+    sending: Option<Outgoing<Bytes>>,
 }
 
-enum State {
-    /// The next frame is awaited.
-    Open,
-    /// A frame waits for memory.
-    Waiting(BoxFuture<'static, Result<Outgoing<Bytes>, NoRoom>>),
-    /// A frame is sent.
-    Sending(Outgoing<Bytes>),
-    /// The call has ended with a status of ours.
-    Ended,
-}
-
-impl CountedMessages {
-    pub(super) fn new(body: Body, bodies: Arc<Bodies>) -> Self {
-        Self { body, bodies, state: State::Open }
+impl Left {
+    async fn next(mut self) -> Step<Self> {
+        let sending = match self.sending.take() {
+            Some(sending) => sending,
+            None => {
+                let data = match next_frame(&mut self.body).await?.map(Frame::into_data) {
+                    Some(Ok(data)) => data,
+                    Some(Err(trailers)) => return Ok(Some((trailers, self))),
+                    None => return Ok(None),
+                };
+                let bytes = data.len() as u64;
+                if bytes < SMALL {
+                    return Ok(Some((Frame::data(data), self)));
+                }
+                match Outgoing::hold(&self.bodies, bytes, data).await {
+                    Ok(sending) => sending,
+                    Err(NoRoom) => return self.refuse(),
+                }
+            }
+        };
+        let piece = sending.with(|bytes| (next_piece(bytes), bytes.is_empty()));
+        let Some((piece, is_last)) = piece else { return self.refuse() };
+        self.sending = (!is_last).then_some(sending);
+        Ok(Some((Frame::data(piece), self)))
     }
 
     /// Ends the call.
-    fn refuse(&mut self) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        self.state = State::Ended;
+    fn refuse(mut self) -> Step<Self> {
         // The rest is not needed any more.
         self.body = Body::empty();
-        let (status, mut trailers) = (no_room_status(), HeaderMap::new());
-        Poll::Ready(Some(match status.add_header(&mut trailers) {
-            Ok(()) => Ok(Frame::trailers(trailers)),
-            Err(status) => Err(status.into()),
-        }))
-    }
-}
-
-impl http_body::Body for CountedMessages {
-    type Data = Bytes;
-    type Error = BoxError;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let this = self.get_mut();
-        loop {
-            match &mut this.state {
-                State::Open => {
-                    let data = match ready!(poll_part(&mut this.body, cx)) {
-                        Part::Data(data) => data,
-                        Part::Other(other) => return Poll::Ready(other),
-                    };
-                    if (data.len() as u64) < SMALL {
-                        return Poll::Ready(Some(Ok(Frame::data(data))));
-                    }
-                    let bodies = Arc::clone(&this.bodies);
-                    let held =
-                        async move { Outgoing::hold(&bodies, data.len() as u64, data).await };
-                    this.state = State::Waiting(held.boxed());
-                }
-                State::Waiting(held) => match ready!(held.as_mut().poll(cx)) {
-                    Ok(frame) => this.state = State::Sending(frame),
-                    Err(NoRoom) => return this.refuse(),
-                },
-                State::Sending(frame) => {
-                    let piece = frame.with(|bytes| (next_piece(bytes), bytes.is_empty()));
-                    let Some((piece, is_last)) = piece else { return this.refuse() };
-                    if is_last {
-                        this.state = State::Open;
-                    }
-                    return Poll::Ready(Some(Ok(Frame::data(piece))));
-                }
-                State::Ended => return Poll::Ready(None),
-            }
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        match self.state {
-            State::Open => self.body.is_end_stream(),
-            State::Waiting(_) | State::Sending(_) => false,
-            State::Ended => true,
-        }
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match self.state {
-            State::Open => self.body.size_hint(),
-            // A status may follow instead of what is left.
-            _ => SizeHint::default(),
-        }
+        let mut trailers = HeaderMap::new();
+        no_room_status().add_header(&mut trailers)?;
+        Ok(Some((Frame::trailers(trailers), self)))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use http_body::Body as _;
+    use axum::BoxError;
+    use http_body_util::BodyExt as _;
 
     use super::*;
     use crate::bodies::AnswerMemory;
     use tactus_work::memory::Budget;
 
-    async fn next(body: &mut CountedMessages) -> Option<Frame<Bytes>> {
-        let frame = std::future::poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await;
-        frame.map(Result::unwrap)
+    async fn next(body: &mut Body) -> Option<Frame<Bytes>> {
+        body.frame().await.map(Result::unwrap)
     }
 
-    fn messages(bodies: &Arc<Bodies>, sizes: &[usize]) -> CountedMessages {
+    fn messages(bodies: &Arc<Bodies>, sizes: &[usize]) -> Body {
         let frames: Vec<_> =
             sizes.iter().map(|&size| Ok::<_, BoxError>(Bytes::from(vec![7; size]))).collect();
         let body = Body::from_stream(futures_util::stream::iter(frames));
-        CountedMessages::new(body, Arc::clone(bodies))
+        counted_messages(body, Arc::clone(bodies))
     }
 
     fn status(frame: Frame<Bytes>) -> (String, String) {

@@ -12,10 +12,10 @@ use http::{HeaderMap, HeaderValue, Request, StatusCode};
 use http_body::Body as _;
 use tonic::Status;
 
-use super::counted::CountedBody;
-use super::messages::CountedMessages;
-use super::plain_messages::{Encoding, Memory, PlainMessages};
-use super::unfinished_messages::UnfinishedMessages;
+use super::counted::counted_body;
+use super::messages::counted_messages;
+use super::plain_messages::{Encoding, Memory, plain_messages};
+use super::unfinished_messages::unfinished_messages;
 use super::{Bodies, LIMIT, NoRoom, SMALL_HEAD};
 use crate::text_answer::text;
 
@@ -46,7 +46,7 @@ pub(crate) async fn count(
     }
     let was_refused = Arc::new(AtomicBool::new(false));
     let of_body = (held.clone(), Arc::clone(&was_refused));
-    let request = request.map(|body| Body::new(CountedBody::new(body, of_body.0, of_body.1)));
+    let request = request.map(|body| counted_body(body, of_body.0, of_body.1, true));
     let response = next.run(request).await;
     if was_refused.load(Relaxed) { busy() } else { response }
 }
@@ -73,26 +73,24 @@ pub(crate) async fn count_grpc(
     let encoding = Encoding::take(request.headers_mut());
     let plain = |body, memory| match encoding {
         None => body,
-        Some(encoding) => Body::new(PlainMessages::new(body, encoding, max_message_bytes, memory)),
+        Some(encoding) => plain_messages(body, encoding, max_message_bytes, memory),
     };
     if streams.contains(&request.uri().path()) {
         held.arrived();
         let memory = Memory::Messages(Arc::clone(&bodies));
-        let request = request
-            .map(|body| plain(Body::new(UnfinishedMessages::new(body, bodies, held)), memory));
+        let request = request.map(|body| plain(unfinished_messages(body, bodies, held), memory));
         return next.run(request).await;
     }
     let was_refused = Arc::new(AtomicBool::new(false));
     let of_body = (held.clone(), Arc::clone(&was_refused));
     let request = request.map(|body| {
-        let body = Body::new(CountedBody::new(body, of_body.0, of_body.1));
-        plain(body, Memory::Call(held.clone()))
+        plain(counted_body(body, of_body.0, of_body.1, false), Memory::Call(held.clone()))
     });
     let response = next.run(request).await;
     if was_refused.load(Relaxed) {
         return refuse();
     }
-    response.map(|body| Body::new(CountedMessages::new(body, bodies)))
+    response.map(|body| counted_messages(body, bodies))
 }
 
 /// The error for clients.

@@ -3,22 +3,17 @@
 //! The decoder after this would not count the memory of a decompressed message, and would keep it as long as the client
 //! does not end its call: a few kilobytes can become megabytes. So it gets messages that are marked as uncompressed.
 
-use std::future::ready;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{self, Context, Poll};
 
 use axum::BoxError;
 use axum::body::Body;
-use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
-use futures_util::FutureExt as _;
-use futures_util::future::BoxFuture;
+use bytes::{BufMut as _, Bytes, BytesMut};
 use http::HeaderMap;
-use http_body::{Frame, SizeHint};
+use http_body::Frame;
 use tonic::Status;
 
 use super::counted::COPIES;
-use super::data::{Part, poll_part};
+use super::frames::{Step, body_of, next_frame};
 use super::plain::{DecompressError, Plain, first_capacity};
 use super::unfinished_messages::PREFIX_BYTES;
 use super::{Bodies, Held, no_room_status};
@@ -68,166 +63,96 @@ pub(super) enum Memory {
 }
 
 /// A body whose messages are made plain one at a time. It ends with a status where there is no memory, or where one is larger than
-/// the limit or damaged.
-pub(super) struct PlainMessages {
+/// the limit or damaged. `max_bytes`: limit on a message, both as received and decompressed.
+pub(super) fn plain_messages(
     body: Body,
     encoding: Encoding,
-    /// Limit on a message, both as received and decompressed.
     max_bytes: usize,
     memory: Memory,
+) -> Body {
+    let (rest, trailers, passing, held) = (Bytes::new(), None, 0, None);
+    let left = Left { body, rest, trailers, encoding, max_bytes, memory, passing, held };
+    body_of(left, Left::next)
+}
+
+/// What is left of a body.
+struct Left {
+    body: Body,
     /// Received bytes that have not been processed.
     rest: Bytes,
-    place: Place,
+    /// What came instead of more bytes.
+    trailers: Option<Frame<Bytes>>,
+    encoding: Encoding,
+    max_bytes: usize,
+    memory: Memory,
+    /// Bytes to come of a message that is passed on as it is.
+    passing: usize,
     /// Memory of the message that was passed on.
     held: Option<Held>,
 }
 
-enum Place {
-    /// Within the bytes before a message.
-    Prefix(BytesMut),
-    /// Within a message that is passed on as it is, this many bytes before its end.
-    Passing(usize),
-    /// Within a compressed one that has this many bytes.
-    Gathering(BytesMut, usize),
-    Working(BoxFuture<'static, Result<(Bytes, Held), Status>>),
-    Ended,
-}
-
-type Next = Option<Result<Frame<Bytes>, BoxError>>;
-
-impl PlainMessages {
-    pub(super) fn new(body: Body, encoding: Encoding, max_bytes: usize, memory: Memory) -> Self {
-        let (rest, place) = (Bytes::new(), Place::Prefix(BytesMut::new()));
-        Self { body, encoding, max_bytes, memory, rest, place, held: None }
-    }
-
-    /// Goes on over what came. What of it is to be passed on, if anything.
-    fn step(&mut self) -> Option<Bytes> {
-        match &mut self.place {
-            Place::Prefix(prefix) => {
-                let part = self.rest.len().min(PREFIX_BYTES - prefix.len());
-                prefix.extend_from_slice(&self.rest.split_to(part));
-                let &[flag, a, b, c, d] = prefix.first_chunk()?;
-                let bytes = u32::from_be_bytes([a, b, c, d]) as usize;
-                // The service refuses messages that are too large.
-                if flag == 1 && bytes <= self.max_bytes {
-                    self.place = Place::Gathering(BytesMut::new(), bytes);
-                    self.work_if_whole();
-                    return None;
-                }
-                if flag == 1 && self.encoding == Encoding::Snappy {
-                    let error = too_large(self.max_bytes);
-                    self.place = Place::Working(ready(Err(error)).boxed());
-                    return None;
-                }
-                let prefix = std::mem::take(prefix).freeze();
-                self.pass(bytes);
-                Some(prefix)
-            }
-            Place::Passing(left) => {
-                let part = self.rest.split_to(self.rest.len().min(*left));
-                let left = *left - part.len();
-                self.pass(left);
-                Some(part)
-            }
-            Place::Gathering(gathered, bytes) => {
-                let part = self.rest.len().min(*bytes - gathered.len());
-                gathered.extend_from_slice(&self.rest.split_to(part));
-                self.work_if_whole();
-                None
-            }
-            Place::Working(_) | Place::Ended => None,
+impl Left {
+    async fn next(mut self) -> Step<Self> {
+        // A reader that asks for more has finished with the last message.
+        self.held = None;
+        if self.passing > 0 {
+            let part = self.part(self.passing).await?.ok_or_else(unexpected_end)?;
+            self.passing -= part.len();
+            return Ok(Some((Frame::data(part), self)));
         }
-    }
-
-    fn pass(&mut self, left: usize) {
-        self.place = match left {
-            0 => Place::Prefix(BytesMut::new()),
-            left => Place::Passing(left),
+        let Some(prefix) = self.whole(PREFIX_BYTES).await? else {
+            let trailers = self.trailers.take();
+            return Ok(trailers.map(|trailers| (trailers, self)));
         };
-    }
-
-    fn work_if_whole(&mut self) {
-        let Place::Gathering(gathered, bytes) = &mut self.place else { return };
-        if gathered.len() == *bytes {
-            let message = std::mem::take(gathered).freeze();
+        let [flag, length @ ..] = <[u8; PREFIX_BYTES]>::try_from(&prefix[..])?;
+        let (is_compressed, bytes) = (flag == 1, u32::from_be_bytes(length) as usize);
+        // The service refuses messages that are too large.
+        if is_compressed && bytes <= self.max_bytes {
+            let message = self.whole(bytes).await?.ok_or_else(unexpected_end)?;
             let held = match &self.memory {
                 Memory::Call(held) => held.clone(),
                 Memory::Messages(bodies) => bodies.nothing(),
             };
-            let plain = make_plain(self.encoding, message, self.max_bytes, held);
-            self.place = Place::Working(plain.boxed());
+            let (plain, held) = make_plain(self.encoding, message, self.max_bytes, held).await?;
+            self.held = Some(held);
+            return Ok(Some((Frame::data(plain), self)));
         }
+        if is_compressed && self.encoding == Encoding::Snappy {
+            return Err(too_large(self.max_bytes).into());
+        }
+        self.passing = bytes;
+        Ok(Some((Frame::data(prefix), self)))
     }
 
-    /// Ends the body, and gives back what it took.
-    fn refuse(&mut self, status: Status) -> Poll<Next> {
-        (self.held, self.rest, self.place) = (None, Bytes::new(), Place::Ended);
-        self.body = Body::empty();
-        Poll::Ready(Some(Err(status.into())))
+    /// This many bytes; `None` at the end. Errors: the body ends within them.
+    async fn whole(&mut self, bytes: usize) -> Result<Option<Bytes>, BoxError> {
+        let mut gathered = BytesMut::new();
+        while gathered.len() < bytes {
+            match self.part(bytes - gathered.len()).await? {
+                Some(part) => gathered.extend_from_slice(&part),
+                None if gathered.is_empty() => return Ok(None),
+                None => return Err(unexpected_end().into()),
+            }
+        }
+        Ok(Some(gathered.freeze()))
+    }
+
+    /// Of the bytes that are there at most this many; `None` at the end.
+    async fn part(&mut self, most: usize) -> Result<Option<Bytes>, BoxError> {
+        while self.rest.is_empty() && self.trailers.is_none() {
+            let Some(frame) = next_frame(&mut self.body).await? else { return Ok(None) };
+            match frame.into_data() {
+                Ok(data) => self.rest = data,
+                Err(trailers) => self.trailers = Some(trailers),
+            }
+        }
+        let part = self.rest.split_to(self.rest.len().min(most));
+        Ok((!part.is_empty()).then_some(part))
     }
 }
 
-impl http_body::Body for PlainMessages {
-    type Data = Bytes;
-    type Error = BoxError;
-
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Next> {
-        let this = self.get_mut();
-        // A reader that asks for more has finished with the last message.
-        this.held = None;
-        loop {
-            match &mut this.place {
-                Place::Working(work) => match task::ready!(work.as_mut().poll(cx)) {
-                    Ok((message, held)) => {
-                        (this.held, this.place) = (Some(held), Place::Prefix(BytesMut::new()));
-                        return Poll::Ready(Some(Ok(Frame::data(message))));
-                    }
-                    Err(status) => return this.refuse(status),
-                },
-                Place::Ended => return Poll::Ready(None),
-                _ => {}
-            }
-            if this.rest.has_remaining() {
-                if let Some(part) = this.step() {
-                    return Poll::Ready(Some(Ok(Frame::data(part))));
-                }
-                continue;
-            }
-            match task::ready!(poll_part(&mut this.body, cx)) {
-                Part::Data(chunk) => this.rest = chunk,
-                Part::Other(None) if !this.is_between_messages() => {
-                    let text = "grpc: unexpected end of the request message";
-                    return this.refuse(Status::internal(text));
-                }
-                Part::Other(None) => {
-                    this.place = Place::Ended;
-                    return Poll::Ready(None);
-                }
-                Part::Other(other) => return Poll::Ready(other),
-            }
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        let is_ended = matches!(self.place, Place::Ended) || self.body.is_end_stream();
-        is_ended && self.rest.is_empty() && self.is_between_messages()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        // The size of the rest is unknown.
-        SizeHint::default()
-    }
-}
-
-impl PlainMessages {
-    fn is_between_messages(&self) -> bool {
-        match &self.place {
-            Place::Prefix(prefix) => prefix.is_empty(),
-            Place::Ended => true,
-            _ => false,
-        }
-    }
+fn unexpected_end() -> Status {
+    Status::internal("grpc: unexpected end of the request message")
 }
 
 /// A message with its prefix, and what it takes.

@@ -1,8 +1,9 @@
 use axum::body::Body;
+use futures_util::StreamExt as _;
 use http::Request;
 use http_body_util::BodyExt as _;
 
-use super::counted::CountedBody;
+use super::counted::counted_body;
 use super::*;
 
 async fn begin(bodies: &Arc<Bodies>) -> Held {
@@ -112,10 +113,13 @@ async fn chunks_of_a_byte_are_put_together_and_chunks_count_more_than_their_byte
         (vec![b"a".to_vec(), large.clone(), Vec::new(), b"b".to_vec(), b"c".to_vec(), large], 5),
     ] {
         let whole = chunks.concat();
-        let parts = chunks.into_iter().map(Ok::<_, std::io::Error>);
+        // Each comes when the one before was taken, as a connection gives them.
+        let parts = futures_util::stream::iter(chunks).then(async |chunk| {
+            tokio::task::yield_now().await;
+            Ok::<_, std::io::Error>(chunk)
+        });
         let held = begin(&bodies).await;
-        let body = Body::from_stream(futures_util::stream::iter(parts));
-        let mut body = CountedBody::new(body, held.clone(), Arc::default());
+        let mut body = counted_body(Body::from_stream(parts), held.clone(), Arc::default(), true);
         let (mut frames, mut got) = (0, Vec::new());
         while let Some(frame) = body.frame().await {
             frames += 1;

@@ -3,18 +3,12 @@
 //! The reader of such a call keeps a message until it is complete, and only then knows what it is. From then on the
 //! service counts it, with [`Bodies::hold_message`] or [`AnswerMemory`](super::AnswerMemory).
 
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
 
-use axum::BoxError;
 use axum::body::Body;
-use bytes::Bytes;
-use futures_util::FutureExt as _;
-use futures_util::future::BoxFuture;
-use http_body::{Frame, SizeHint};
+use http_body::Frame;
 
-use super::data::{Part, poll_part};
+use super::frames::{Step, body_of, next_frame};
 use super::sending::{LONGEST_WAIT, SMALL};
 use super::{Asker, Bodies, Held, NoRoom, no_room_status};
 
@@ -22,22 +16,20 @@ use super::{Asker, Bodies, Held, NoRoom, no_room_status};
 pub(super) const PREFIX_BYTES: usize = 5;
 
 /// A body of which messages take memory while more of them is to come. It breaks off where there is none, or where others
-/// need it and this one has cost most.
-pub(super) struct UnfinishedMessages {
+/// need it and this one has cost most. `head`: the memory of the head of the call, which lasts as long as the body.
+pub(super) fn unfinished_messages(body: Body, bodies: Arc<Bodies>, head: Held) -> Body {
+    let left = Left { body, bodies, place: Place::default(), _head: head, held: None };
+    body_of(left, Left::next)
+}
+
+/// What is left of a body.
+struct Left {
     body: Body,
     bodies: Arc<Bodies>,
     place: Place,
-    /// Memory of the head of the call.
     _head: Held,
-    /// Memory of the message that is still arriving, if it is large.
-    held: Option<Unfinished>,
-    waiting: Option<(BoxFuture<'static, Result<(), NoRoom>>, Bytes)>,
-}
-
-struct Unfinished {
-    held: Held,
-    counted: u64,
-    cut_off: BoxFuture<'static, ()>,
+    /// Memory of the message that is still arriving, if it is large, and how many bytes of it are counted.
+    held: Option<(Held, u64)>,
 }
 
 /// The position of a body within a message.
@@ -78,92 +70,50 @@ impl Place {
     }
 }
 
-impl UnfinishedMessages {
-    /// `head`: the memory of the head of the call, which lasts as long as the body.
-    pub(super) fn new(body: Body, bodies: Arc<Bodies>, head: Held) -> Self {
-        Self { body, bodies, place: Place::default(), _head: head, held: None, waiting: None }
+impl Left {
+    async fn next(mut self) -> Step<Self> {
+        let next = match &self.held {
+            None => next_frame(&mut self.body).await,
+            Some((held, _)) => tokio::select! {
+                biased;
+                next = next_frame(&mut self.body) => next,
+                () = held.cut_off() => return Err(no_room_status().into()),
+            },
+        };
+        let chunk = match next?.map(Frame::into_data) {
+            Some(Ok(chunk)) => chunk,
+            Some(Err(trailers)) => return Ok(Some((trailers, self))),
+            None => return Ok(None),
+        };
+        self.take_for(&chunk).await.map_err(|NoRoom| no_room_status())?;
+        Ok(Some((Frame::data(chunk), self)))
     }
 
-    /// Memory for what has come of the message in which the chunk ends; `None` if it needs no more.
-    fn take_for(&mut self, chunk: &[u8]) -> Option<BoxFuture<'static, Result<(), NoRoom>>> {
+    /// Takes memory for what has come of the message in which the chunk ends. Errors: there is none.
+    async fn take_for(&mut self, chunk: &[u8]) -> Result<(), NoRoom> {
         if self.place.pass(chunk) {
             self.held = None;
         }
         if self.place.came < SMALL {
-            return None;
+            return Ok(());
         }
-        let unfinished = self.held.get_or_insert_with(|| {
+        let (held, counted) = self.held.get_or_insert_with(|| {
             let held = self.bodies.nothing();
             held.unfinished();
-            let cut = held.clone();
-            Unfinished { held, counted: 0, cut_off: async move { cut.cut_off().await }.boxed() }
+            (held, 0)
         });
-        let more = self.place.came - unfinished.counted;
-        unfinished.counted = self.place.came;
-        if unfinished.held.try_take(more) {
-            return None;
-        }
-        let held = unfinished.held.clone();
-        Some(
-            async move { held.wait((Asker::Request, LONGEST_WAIT), || held.try_take(more)).await }
-                .boxed(),
-        )
-    }
-
-    /// Ends the body, and gives back what it took.
-    fn refuse(&mut self) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        (self.held, self.waiting) = (None, None);
-        self.body = Body::empty();
-        Poll::Ready(Some(Err(no_room_status().into())))
-    }
-}
-
-impl http_body::Body for UnfinishedMessages {
-    type Data = Bytes;
-    type Error = BoxError;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let this = self.get_mut();
-        if this.waiting.is_none() {
-            let Poll::Ready(next) = poll_part(&mut this.body, cx) else {
-                if let Some(unfinished) = &mut this.held {
-                    ready!(unfinished.cut_off.as_mut().poll(cx));
-                    return this.refuse();
-                }
-                return Poll::Pending;
-            };
-            let chunk = match next {
-                Part::Data(chunk) => chunk,
-                Part::Other(other) => return Poll::Ready(other),
-            };
-            match this.take_for(&chunk) {
-                Some(taken) => this.waiting = Some((taken, chunk)),
-                None => return Poll::Ready(Some(Ok(Frame::data(chunk)))),
-            }
-        }
-        let Some((taken, _)) = &mut this.waiting else { return Poll::Ready(None) };
-        match (ready!(taken.as_mut().poll(cx)), this.waiting.take()) {
-            (Ok(()), Some((_, chunk))) => Poll::Ready(Some(Ok(Frame::data(chunk)))),
-            _ => this.refuse(),
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.waiting.is_none() && self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        let (held, more) = (&*held, self.place.came - *counted);
+        *counted = self.place.came;
+        held.wait((Asker::Request, LONGEST_WAIT), || held.try_take(more)).await
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use axum::BoxError;
+    use bytes::Bytes;
     use futures_util::stream;
-    use http_body::Body as _;
+    use http_body_util::BodyExt as _;
     use tactus_work::memory::Budget;
     use tokio::sync::mpsc;
 
@@ -171,7 +121,7 @@ mod tests {
 
     struct Call {
         chunks: mpsc::UnboundedSender<Bytes>,
-        body: UnfinishedMessages,
+        body: Body,
     }
 
     impl Call {
@@ -180,12 +130,12 @@ mod tests {
             let body = Body::from_stream(stream::unfold(receiver, async |mut receiver| {
                 receiver.recv().await.map(|chunk| (Ok::<Bytes, BoxError>(chunk), receiver))
             }));
-            let body = UnfinishedMessages::new(body, Arc::clone(bodies), bodies.nothing());
+            let body = unfinished_messages(body, Arc::clone(bodies), bodies.nothing());
             Self { chunks, body }
         }
 
         async fn read(&mut self) -> Result<usize, BoxError> {
-            let frame = std::future::poll_fn(|cx| Pin::new(&mut self.body).poll_frame(cx)).await;
+            let frame = self.body.frame().await;
             Ok(frame.expect("not at the end")?.into_data().unwrap().len())
         }
 

@@ -13,7 +13,7 @@ use tactus_storage::block_io::{mark_compacted, read_meta};
 use tactus_storage::layout::{NO_COMPACT, block_key};
 use tactus_storage::{BlockMeta, Bucket, Uuid};
 
-use crate::arguments::{BlockForm, Columns};
+use crate::arguments::{BlockForm, Columns, Rewrite};
 use crate::error::{Error, Result};
 use crate::output::{Output, format};
 use crate::{bucket, building, progress};
@@ -35,12 +35,11 @@ struct Report {
 /// Writes blocks as one new block, and then marks them compacted.
 pub(super) async fn run(
     bucket: &Bucket,
-    tenant: &str,
-    blocks: &[Uuid],
-    form: &BlockForm,
+    command: &Rewrite,
     config: Option<&Config>,
     output: &Output,
 ) -> Result<()> {
+    let Rewrite { tenant, blocks, form } = command;
     let mut inputs = Vec::with_capacity(blocks.len());
     for &block in blocks {
         if bucket.exists(&block_key(tenant, block, NO_COMPACT)).await? {
@@ -87,7 +86,7 @@ pub(super) async fn run(
     }
     let stats = done.stats;
     let report = Report {
-        replaced: blocks.to_vec(),
+        replaced: blocks.clone(),
         bytes_before: bytes,
         traces: stats.traces_written,
         spans: stats.spans_written,

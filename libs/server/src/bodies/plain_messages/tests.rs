@@ -1,7 +1,7 @@
 use std::io::Write as _;
 
 use futures_util::stream;
-use http_body::Body as _;
+use http_body_util::BodyExt as _;
 use tactus_work::memory::Budget;
 use tonic::Code;
 
@@ -33,25 +33,24 @@ fn message(flag: u8, payload: &[u8]) -> Vec<u8> {
 }
 
 /// The messages in chunks of this size, made plain.
-fn body(encoding: Encoding, messages: &[u8], chunk: usize, memory: Memory) -> PlainMessages {
+fn body(encoding: Encoding, messages: &[u8], chunk: usize, memory: Memory) -> Body {
     let chunks: Vec<_> =
         messages.chunks(chunk).map(|it| Ok::<_, BoxError>(Bytes::copy_from_slice(it))).collect();
-    PlainMessages::new(Body::from_stream(stream::iter(chunks)), encoding, MAX_BYTES, memory)
+    plain_messages(Body::from_stream(stream::iter(chunks)), encoding, MAX_BYTES, memory)
 }
 
-async fn next(body: &mut PlainMessages) -> Option<Result<Bytes, Status>> {
-    let frame = std::future::poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await?;
-    let status = |error: BoxError| *error.downcast::<Status>().unwrap();
+async fn next(body: &mut Body) -> Option<Result<Bytes, Status>> {
+    let frame = body.frame().await?;
+    let status = |error: axum::Error| *error.into_inner().downcast::<Status>().unwrap();
     Some(frame.map(|frame| frame.into_data().unwrap()).map_err(status))
 }
 
 /// All that the body has, or how it ends.
-async fn read(body: &mut PlainMessages) -> Result<Vec<u8>, Status> {
+async fn read(body: &mut Body) -> Result<Vec<u8>, Status> {
     let mut all = Vec::new();
     while let Some(part) = next(body).await {
         all.extend_from_slice(&part?);
     }
-    assert!(body.is_end_stream());
     Ok(all)
 }
 

@@ -7,12 +7,12 @@ use jiff::SignedDuration;
 use tactus_storage::layout::{
     COMPACTED_META, META, TENANT_INDEX_JSON, TENANT_INDEX_PROTO, tenant_index_key,
 };
-use tactus_storage::tenant_index::{MAX_STORED_BYTES, TenantIndex};
+use tactus_storage::tenant_index::TenantIndex;
 use tactus_storage::{BlockMeta, Bucket, Timestamp, Uuid};
 
 use super::finding::{Check, Finding, Problem, Severity};
 use super::tenant::ListedTenant;
-use crate::bucket::{self, INDEX_FILES};
+use crate::bucket::{self, INDEX_FILES, read_index_file};
 use crate::error::{Error, Result};
 
 /// A running system writes the index at least this often. A difference that is younger is no damage.
@@ -37,9 +37,7 @@ pub(super) async fn check(
             let problem = Problem::TenantIndex;
             findings.push(Finding { block: None, problem, severity, what, repair: None });
         };
-        let key = tenant_index_key(tenant, name);
-        let bytes = match bucket.get_at_most(&key, MAX_STORED_BYTES).await {
-            Ok(bytes) => bytes,
+        match read_index_file(bucket, tenant, name, decode).await? {
             Err(error) if error.is_not_found() => {
                 let metas = listed.blocks.values().filter_map(|block| block.files.get(META));
                 let oldest = metas.map(|(_, time)| *time).min();
@@ -49,17 +47,8 @@ pub(super) async fn check(
                     let severity = if young { Severity::Note } else { Severity::Damage };
                     add(severity, "missing".to_owned());
                 }
-                continue;
             }
-            Err(error) if error.is_corrupt() => {
-                add(Severity::Damage, error.to_string());
-                continue;
-            }
-            Err(error) => return Err(error.into()),
-        };
-        let decoded = tokio::task::spawn_blocking(move || decode(&bytes));
-        match decoded.await.map_err(Error::thread)? {
-            Err(error) => add(Severity::Damage, error.with_key(name).to_string()),
+            Err(error) => add(Severity::Damage, error.to_string()),
             Ok(index) => {
                 for difference in differences(&index, listed, checks, now) {
                     add(Severity::Damage, difference);
