@@ -1,13 +1,16 @@
 """The disk of the ingester fails its syncs and writes, delays them by seconds, or becomes read-only: nothing acknowledged is lost."""
+import contextlib
 import errno
+import itertools
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import requests
 
 from harness import otlp
-from harness.disk_faults import SYNCS, WRITES, BreakingFileSystem, FaultyDisk
+from harness.disk_faults import READS, SYNCS, WRITES, BreakingFileSystem, FaultyDisk
 from harness.tools import need
 from harness.waiting import eventually
 
@@ -142,6 +145,37 @@ def test_disk_that_fails_for_a_while_loses_nothing_that_was_acknowledged(servers
         pushing.goes_on()
         eventually(lambda: server.get("/ready").status_code == 200, "it is ready again", 30)
     survives(server, pushing)
+
+
+def test_bucket_on_a_disk_that_hangs_leaves_threads_to_pushes(servers, faulty_disk):
+    """Searches whose clients have left wait for it until it answers."""
+    server = servers.start(env=faulty_disk.env, config={
+        "ingester": CUT_FAST, "querier": {"column_cache_bytes": 0},
+        "storage": {"trace": {"local": {"path": str(faulty_disk.path)}}}})
+    for _ in range(3):
+        server.push(otlp.export(*(otlp.span(attributes={"number": number}) for number in range(200))))
+        server.flush()
+    threads = server.threads()
+    faulty_disk.set(READS, millis=15_000)
+    left = time.monotonic() + 10
+
+    def ask(first):
+        for number in itertools.count(first, 60):
+            if time.monotonic() > left:
+                return
+            with contextlib.suppress(requests.RequestException):
+                params = {"q": f"{{ .number = {number} && .other = nil }}", "start": 1, "end": 2_000_000_000}
+                requests.get(server.url + "/api/search", params, timeout=0.5)
+            with contextlib.suppress(requests.RequestException):
+                requests.get(server.url + f"/api/traces/{number + 1:032x}", timeout=0.5)
+
+    with Pushing(server) as pushing, ThreadPoolExecutor(60) as clients:
+        list(clients.map(ask, range(60)))
+        most = server.threads()
+        assert not pushing.refused, pushing.refused[:3]
+    print(f"{len(pushing.acknowledged)} pushes taken, the slowest in {pushing.slowest:.2f} s; {threads} threads before, {most} since")
+    assert pushing.slowest < 5 and most < threads + 250
+    faulty_disk.mend()
 
 
 def test_file_system_that_becomes_read_only_refuses_pushes_and_keeps_what_was_acknowledged(servers, breaking_file_system):

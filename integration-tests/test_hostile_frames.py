@@ -191,6 +191,21 @@ def test_heads_and_upgrades_that_are_odd(server):
                 assert not answer.startswith(b"HTTP/1.1 2"), (request, port, answer[:300])
 
 
+def test_body_whose_chunks_have_one_byte_each(server):
+    """At a handler that collects its body. Kept one by one they would take forty times their bytes."""
+    server.forget_peak()
+    before = server.resident_bytes()
+    with contextlib.ExitStack() as opened:
+        connection = connect(opened, server.http_port)
+        connection.settimeout(30)
+        send(connection, b"POST /jaeger/api/transform HTTP/1.1\r\nHost: x\r\nX-Scope-OrgID: hostile\r\nTransfer-Encoding: chunked\r\n\r\n")
+        for _ in range(150):
+            send(connection, b"1\r\n \r\n" * 10_000)
+        send(connection, b"0\r\n\r\n")
+        assert connection.recv(100).startswith(b"HTTP/1.1 400")
+    assert server.peak_resident_bytes() - before < 30 << 20
+
+
 def test_floods_of_packets(servers):
     """At the ports of Jaeger's agent: good ones, noise, empty ones and the largest ones."""
     server = dialects.start(servers)

@@ -44,9 +44,10 @@ static int fault(int fd, const char *name) {
 FAULTY(int, fsync, SYS_fsync, (int fd), fd)
 FAULTY(int, fdatasync, SYS_fdatasync, (int fd), fd)
 FAULTY(ssize_t, write, SYS_write, (int fd, const void *bytes, size_t count), fd, bytes, count)
+FAULTY(ssize_t, pread64, SYS_pread64, (int fd, void *bytes, size_t count, off64_t place), fd, bytes, count, place)
 """
 
-SYNCS, WRITES = ("fsync", "fdatasync"), ("write",)
+SYNCS, WRITES, READS = ("fsync", "fdatasync"), ("write",), ("pread64",)
 
 
 class FaultyDisk:

@@ -128,6 +128,9 @@ class Tactus(Program):
                 return int(line.split()[1]) << 10
         raise KeyError(key)
 
+    def threads(self):
+        return len(list(pathlib.Path(f"/proc/{self.pid}/task").iterdir()))
+
     def resident_bytes(self):
         return self._status("VmRSS")
 

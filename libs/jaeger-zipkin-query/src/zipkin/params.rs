@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use tactus_api::request::parse_trace_id;
-use tactus_api::{Error, QueryParams, Result};
+use tactus_api::{Error, QueryParams, Result, Window};
 use tactus_model::TraceId;
 
 /// The time that a search covers if it does not say so.
@@ -25,15 +25,6 @@ pub(super) struct TraceConditions {
     pub(super) min_duration: Option<u64>,
     /// Microseconds.
     pub(super) max_duration: Option<u64>,
-}
-
-/// A range of time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Window {
-    /// First nanosecond since 1970.
-    pub(super) start: u64,
-    /// Last nanosecond since 1970.
-    pub(super) end: u64,
 }
 
 /// A search.
