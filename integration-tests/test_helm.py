@@ -499,6 +499,19 @@ def test_ports_of_an_own_template_and_for_an_existing_secret_are_followed(tmp_pa
     assert (found["http-metrics"], found["grpc"], found["grpc-otlp"]) == (5200, 5201, 4317)
 
 
+def test_ports_that_are_variables_are_those_of_the_values(tmp_path):
+    found = opened(render(tmp_path, {
+        "tactus": {"expandEnv": True, "structuredConfig": {"server": {"http_listen_port": "${HTTP_PORT:5200}"}}},
+        "server": {"httpListenPort": 5200},
+        "traces": {"otlp": {"grpc": {"port": 5301, "receiverConfig": {"endpoint": "0.0.0.0:${OTLP_PORT:5301}"}}}}}))
+    assert (found["http-metrics"], found["grpc-otlp"]) == (5200, 5301)
+
+
+def test_own_template_with_the_base_of_the_chart_joins_the_others(tmp_path):
+    rendered = render(tmp_path, {**S3, "mode": "distributed", "config": '{{ include "tactus.baseConfig" . }}'})
+    assert "gossip-ring" in rendered.configuration()["memberlist"]["join_members"][0]
+
+
 def test_own_members_to_join_are_kept(tmp_path):
     values = {**S3, "mode": "distributed", "memberlist": {"bind_port": 5203, "join_members": ["elsewhere:7946"]}}
     assert render(tmp_path, values).configuration()["memberlist"]["join_members"] == ["elsewhere:7946"]
@@ -598,16 +611,11 @@ REFUSED = {
     "backend": ({"storage": {"trace": {"backend": "floppy"}}}, "backend"),
     "port of a receiver": ({"traces": {"otlp": {"grpc": {"port": 80}}}}, "port"),
     "port of Jaeger": ({"traces": {"jaeger": {"grpc": {"port": 80}}}}, "port"),
-    "port that is a variable": ({"tactus": {"expandEnv": True, "structuredConfig": {"server": {"http_listen_port": "${PORT}"}}}}, "server.http_listen_port:"),
     "port that the system chooses": ({"server": {"grpc_listen_port": 0}}, "server.grpc_listen_port:"),
     "port of gossip": ({**S3, "mode": "distributed", "memberlist": {"bind_port": 0}}, "memberlist.bind_port:"),
-    "port of services that is a variable": (
-        {"tactus": {"structuredConfig": {"server": {"internal_grpc_listen_port": "${PORT}"}}}}, "server.internal_grpc_listen_port:"),
     "endpoint without a port": (
         {"traces": {"jaeger": {"grpc": {"enabled": True, "receiverConfig": {"endpoint": "localhost"}}}}},
         "distributor.receivers.jaeger.protocols.grpc.endpoint (of traces.jaeger.grpc)"),
-    "endpoint with a variable": (
-        {"traces": {"zipkin": {"enabled": True, "receiverConfig": {"endpoint": ":${PORT}"}}}}, "distributor.receivers.zipkin.endpoint (of traces.zipkin)"),
     "receiver": ({"traces": {"kafka": {}}}, "kafka"),
     "log level": ({"server": {"logLevel": "loud"}}, "logLevel"),
     "tag that is a number": ({"tactus": {"image": {"tag": 1.5}}}, "tag"),

@@ -26,7 +26,7 @@
 {{- end -}}
 {{- range $key, $port := $named -}}
 {{- if or (lt (int $port) 1) (gt (int $port) 65535) -}}
-{{- fail (printf "%s: Services need the port as a number from 1 to 65535, without variables" $key) -}}
+{{- fail (printf "%s: Services need a port from 1 to 65535" $key) -}}
 {{- end -}}
 {{- end -}}
 {{- if and $values.useExternalConfig (not $values.externalConfigSecretName) -}}

@@ -154,27 +154,26 @@ metrics_generator:
 {{- $structured := (include "tactus.tactus" . | fromYaml).structuredConfig -}}
 {{- include "tactus.overlay" (list $config (deepCopy $structured)) -}}
 {{- $memberlist := $config.memberlist -}}
-{{- if and (ne .Values.mode "single") (not .Values.config) (kindIs "map" $memberlist) (not (hasKey $memberlist "join_members")) -}}
+{{- if and (ne .Values.mode "single") (kindIs "map" $memberlist) (or (not .Values.config) (hasKey ($memberlist | default dict) "cluster_label")) (not (hasKey ($memberlist | default dict) "join_members")) -}}
 {{- $address := printf "dns+%s:%s" (include "tactus.host" (list . "gossip-ring")) (include "tactus.portOf" (list $memberlist "bind_port" 7946)) -}}
 {{- $_ := set $memberlist "join_members" (list $address) -}}
 {{- end -}}
 {{- toYaml $config -}}
 {{- end -}}
 
-{{/* Of (section, key, default): the port that a key of the configuration sets; -1 if it is a variable or other text. */}}
+{{/* Of (section, key, port of the values): the port that a key of the configuration sets. What a variable stands for is not known here: its port is that of the values. */}}
 {{- define "tactus.portOf" -}}
 {{- $value := index (index . 0) (index . 1) -}}
-{{- if kindIs "invalid" $value }}{{ $value = index . 2 }}{{ end -}}
-{{- kindIs "string" $value | ternary -1 $value | int -}}
+{{- or (kindIs "invalid" $value) (kindIs "string" $value) | ternary (index . 2) $value | int -}}
 {{- end -}}
 
 {{/* Ports of the configuration. An existing Secret is believed to have those of the values. */}}
 {{- define "tactus.ports" -}}
 {{- $config := include "tactus.config" . | fromYaml -}}
 {{- $server := $config.server | default dict -}}
-http: {{ include "tactus.portOf" (list $server "http_listen_port" 3200) }}
+http: {{ include "tactus.portOf" (list $server "http_listen_port" .Values.server.httpListenPort) }}
 grpc: {{ include "tactus.portOf" (list $server "grpc_listen_port" 9095) }}
-internalGrpc: {{ include "tactus.portOf" (list $server "internal_grpc_listen_port" 0) }}
+internalGrpc: {{ include "tactus.portOf" (list $server "internal_grpc_listen_port" (.Values.server.internalGrpcPort | default 0)) }}
 gossip: {{ include "tactus.portOf" (list ($config.memberlist | default dict) "bind_port" 7946) }}
 {{- end -}}
 
@@ -187,7 +186,8 @@ gossip: {{ include "tactus.portOf" (list ($config.memberlist | default dict) "bi
 {{- $section := index ($family.protocols | default dict) (.protocol | default "http") -}}
 {{- if not (or .protocol $section) }}{{ $section = $family }}{{ end -}}
 {{- $section = $section | default dict -}}
-{{- $endpoint := kindIs "invalid" $section.endpoint | ternary .port $section.endpoint | toString -}}
+{{- $endpoint := $section.endpoint | default .port | toString -}}
+{{- if contains "${" $endpoint }}{{ $endpoint = toString .port }}{{ end -}}
 {{- $tls := $section.tls | default dict -}}
 {{- $_ := set . "port" (splitList ":" $endpoint | last | int) -}}
 {{- $_ := set . "tls" (or $tls.cert_file $tls.cert_pem | empty | not) -}}

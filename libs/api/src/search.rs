@@ -123,7 +123,7 @@ impl SearchCombiner {
             }
         }
         if self.limit > 0 && self.traces.len() > self.limit.saturating_mul(SLACK).max(1_000) {
-            let kept = self.newest();
+            let kept = self.newest(self.limit);
             self.traces = kept.into_iter().map(|trace| (trace.trace_id.clone(), trace)).collect();
         }
     }
@@ -174,27 +174,31 @@ impl SearchCombiner {
 
     /// What was added as one answer of a source, newest trace first.
     pub fn finish_part(mut self) -> Vec<TraceSearchMetadata> {
-        self.newest()
+        self.newest(self.limit)
     }
 
     /// The answer, newest trace first.
     pub fn finish(mut self, metrics: SearchMetrics) -> SearchResponse {
         let (pads_ids, spans) = (self.pads_ids, self.spans);
-        let traces = self.newest().into_iter().map(|trace| shown(trace, pads_ids, spans)).collect();
+        // Sources may not send again what was shown early: newer traces took its place in their answers.
+        let shown_only = self.kept.iter().flatten().filter(|id| !self.traces.contains_key(*id));
+        let most = self.limit - shown_only.count().min(self.limit);
+        let traces =
+            self.newest(most).into_iter().map(|trace| shown(trace, pads_ids, spans)).collect();
         SearchResponse { traces, metrics: Some(metrics) }
     }
 
-    fn newest(&mut self) -> Vec<TraceSearchMetadata> {
+    fn newest(&mut self, most: usize) -> Vec<TraceSearchMetadata> {
         let mut traces: Vec<_> = self.traces.drain().map(|(_, trace)| trace).collect();
         traces.sort_by(newest_first);
-        if self.limit > 0 && self.limit < traces.len() {
+        if self.limit > 0 && most < traces.len() {
             if let Some(kept) = &self.kept {
                 // Stable: the others stay in order.
                 traces.sort_by_key(|trace| !kept.contains(&trace.trace_id));
-                traces.truncate(self.limit);
+                traces.truncate(most);
                 traces.sort_by(newest_first);
             }
-            traces.truncate(self.limit);
+            traces.truncate(most);
         }
         traces
     }

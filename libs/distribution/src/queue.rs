@@ -1,8 +1,8 @@
 //! Requests that wait to be sent on, and the tasks that send them.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{collections::VecDeque, panic::AssertUnwindSafe, sync::Arc};
 
-use futures_util::future::BoxFuture;
+use futures_util::{FutureExt as _, future::BoxFuture};
 use parking_lot::Mutex;
 use tactus_telemetry::metrics::Gauge;
 use tokio_util::task::TaskTracker;
@@ -77,7 +77,8 @@ impl<J: Send + 'static> Queue<J> {
 async fn work<J>(line: Arc<Line<J>>, first: J) {
     let mut next = Some(first);
     while let Some(job) = next {
-        (line.send)(job).await;
+        // Whatever happens to one, the others are sent. The panic is in the log.
+        let _ = AssertUnwindSafe((line.send)(job)).catch_unwind().await;
         // Looking for a job and ending the task happen under one lock, so a request that is queued later starts a task
         // of its own.
         let mut state = line.state.lock();

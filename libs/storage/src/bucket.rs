@@ -12,6 +12,7 @@ mod credential_servers;
 mod credentials;
 mod diagnosis;
 mod failure;
+mod file_work;
 mod gcs;
 mod hedge;
 mod kms;
@@ -32,7 +33,6 @@ use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream::{StreamExt, TryStreamExt};
@@ -41,27 +41,20 @@ use object_store::list::PaginatedListStore;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path as ObjectPath;
 use object_store::{GetOptions, ObjectMeta, ObjectStore, ObjectStoreExt};
-use tokio::sync::Semaphore;
-use tokio::time::timeout;
 
-use crate::error::{Error, Result, Source};
+use crate::error::{Error, Result};
 use crate::layout::join_prefix;
 
 use options::{Transfer, WriteOptions};
 use target::{Provider, Target};
 
+pub(crate) use file_work::{blocking, blocking_write, off_runtime};
 pub use local::LocalFile;
 pub use settings::BucketSettings;
 pub use writer::ObjectWriter;
 
 /// Requests in flight for the ranges of one object.
 const READ_CONCURRENCY: usize = 8;
-
-/// Pieces of work on files at a time. Where the disk hangs, each keeps a thread until it answers, and pushes need threads of the same pool.
-static FILE_WORK: Semaphore = Semaphore::const_new(64);
-
-/// How long work on files waits for a place. A disk that is slow has done with others by then.
-const LONGEST_WAIT_FOR_FILES: Duration = Duration::from_secs(10);
 
 /// A bucket. Cheap to clone; all clones share connections.
 #[derive(Clone)]
@@ -317,7 +310,7 @@ impl Bucket {
         work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
     ) -> Result<T> {
         let name = key.to_owned();
-        blocking(key, move || work().map_err(|error| failure::from_io(&name, error))).await
+        blocking_write(key, move || work().map_err(|error| failure::from_io(&name, error))).await
     }
 
     async fn hedged<T, F>(&self, read: impl Fn() -> F) -> object_store::Result<T>
@@ -342,24 +335,6 @@ fn check_length(key: &str, range: &Range<u64>, bytes: &Bytes) -> Result<()> {
     }
     let offset = range.start + bytes.len() as u64;
     Err(Error::Corrupt { what: "object length", key: key.into(), offset })
-}
-
-/// Runs file work off the async runtime. Errors: those of the work; a disk that hangs leaves no thread for it.
-pub(crate) async fn blocking<T: Send + 'static>(
-    key: &str,
-    work: impl FnOnce() -> Result<T> + Send + 'static,
-) -> Result<T> {
-    let unavailable = |source: Source| Error::Unavailable { key: key.into(), source };
-    let place = timeout(LONGEST_WAIT_FOR_FILES, FILE_WORK.acquire()).await;
-    let Ok(Ok(place)) = place else {
-        return Err(unavailable("the disk does not answer what was asked before".into()));
-    };
-    let task = tokio::task::spawn_blocking(move || {
-        // Kept until the thread is free, even if nobody waits for it any more.
-        let _place = place;
-        work()
-    });
-    task.await.map_err(|error| unavailable(error.into()))?
 }
 
 #[cfg(test)]

@@ -74,9 +74,8 @@ impl Left {
         if let Some(next) = self.behind_small.take() {
             return next;
         }
-        let is_small = |frame: &Frame<Bytes>| {
-            frame.data_ref().is_some_and(|chunk| (1..SMALL_CHUNK).contains(&chunk.len()))
-        };
+        let is_small =
+            |frame: &Frame<Bytes>| frame.data_ref().is_some_and(|chunk| chunk.len() < SMALL_CHUNK);
         let mut small = BytesMut::new();
         while small.len() < SMALL_CHUNK {
             let next = next_frame(&mut self.body);
@@ -86,6 +85,8 @@ impl Left {
             };
             match next {
                 None => break,
+                // The last one of HTTP/2 often has nothing but its mark.
+                Some(Ok(Some(frame))) if frame.data_ref().is_some_and(Bytes::is_empty) => {}
                 Some(Ok(Some(frame))) if is_small(&frame) => small.extend(frame.into_data()),
                 Some(next) if small.is_empty() => return next,
                 next => {

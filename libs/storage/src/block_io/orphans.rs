@@ -9,7 +9,7 @@ use futures_util::stream::TryStreamExt;
 use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
-use crate::bucket::{Bucket, blocking};
+use crate::bucket::{Bucket, blocking_write};
 use crate::error::{Error, Result};
 use crate::layout::{
     self, CLOCK, COMPACTED_META, META, is_tenant_index, parse_block_id, parse_block_key,
@@ -114,7 +114,7 @@ pub async fn clear_orphan(bucket: &Bucket, tenant: &str, orphan: &Orphan) -> Res
 /// Removes, from a local store, empty directories right under `prefix`, then itself if it is empty.
 pub(crate) async fn remove_empty_directories(bucket: &Bucket, prefix: &str) -> Result<()> {
     let Some(path) = bucket.local_path(prefix.trim_end_matches('/')) else { return Ok(()) };
-    blocking(prefix, move || {
+    blocking_write(prefix, move || {
         // Directories that are not empty, or already gone, are ignored.
         for entry in read_dir(&path).into_iter().flatten() {
             let _ = std::fs::remove_dir(entry.path());
@@ -178,7 +178,7 @@ pub async fn clear_leftovers(
     layout::check_tenant(tenant)?;
     let Some(path) = bucket.local_path(tenant) else { return Ok(Leftovers::default()) };
     let key = tenant.to_owned();
-    blocking(tenant, move || {
+    blocking_write(tenant, move || {
         clear_leftovers_of(&path, older_than)
             .map_err(|error| Error::Unavailable { key, source: error.into() })
     })

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use object_store::{MultipartUpload, ObjectStore, PutPayload, UploadPart};
 
-use super::{Bucket, blocking, failure, local};
+use super::{Bucket, blocking_write, failure, local};
 use crate::error::{Error, Result};
 
 impl Bucket {
@@ -21,7 +21,7 @@ impl Bucket {
         }
         let name = file.display().to_string();
         let path = file.to_owned();
-        let (file, size) = blocking(key, move || {
+        let (file, size) = blocking_write(key, move || {
             let open = || {
                 let file = File::open(&path)?;
                 let size = file.metadata()?.len();
@@ -116,7 +116,7 @@ async fn wait_for_one(running: &mut FuturesUnordered<UploadPart>, key: &str) -> 
 
 async fn read_part(file: &Arc<File>, key: &str, offset: u64, length: u64) -> Result<Bytes> {
     let (file, name) = (Arc::clone(file), key.to_owned());
-    blocking(key, move || {
+    blocking_write(key, move || {
         let length = usize::try_from(length)
             .map_err(|_| Error::invalid("part size", "longer than the address space"))?;
         let mut part = vec![0; length];

@@ -13,7 +13,7 @@ use super::room::Recalled;
 use super::{Poller, Share, Tenant, TenantPoll};
 use crate::block_io::{self, ListedBlocks, is_older};
 use crate::blocklist::TenantBlocks;
-use crate::bucket::blocking;
+use crate::bucket::off_runtime;
 use crate::error::Result;
 use crate::layout::{
     COMPACTED_META, META, TENANT_INDEX_JSON, TENANT_INDEX_PROTO, block_key, parse_block_key,
@@ -161,7 +161,7 @@ impl Poller {
             let files = (index.to_proto_zst(), index.to_json_gz());
             Ok((index, files))
         };
-        let (index, (proto, json)) = blocking(tenant, encode).await?;
+        let (index, (proto, json)) = off_runtime(tenant, encode).await?;
         let mut failures = 0;
         for (name, bytes) in [(TENANT_INDEX_PROTO, proto), (TENANT_INDEX_JSON, json)] {
             let written = self.bucket.put(&tenant_index_key(tenant, name), bytes.into()).await;

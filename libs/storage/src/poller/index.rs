@@ -13,7 +13,7 @@ use super::metas::{Found, Wanted};
 use super::room::{Choice, Refused};
 use super::{Poller, Share, Tenant, TenantPoll};
 use crate::blocklist::{BlockChanges, TenantBlocks};
-use crate::bucket::blocking;
+use crate::bucket::off_runtime;
 use crate::error::{Error, Result};
 use crate::layout::{
     COMPACTED_META, META, TENANT_INDEX_JSON, TENANT_INDEX_PROTO, block_key, tenant_index_key,
@@ -170,7 +170,7 @@ impl Poller {
             let all = TenantBlocks::with_no_compact(index.live, index.compacted, no_compact);
             Ok(all.polled(left_out, unread))
         };
-        let blocks = blocking(tenant, arrange).await?;
+        let blocks = off_runtime(tenant, arrange).await?;
         let mut unreadable = BTreeMap::<_, usize>::new();
         for meta in blocks.unreadable() {
             *unreadable.entry(&meta.format).or_default() += 1;
@@ -205,6 +205,6 @@ async fn decode(
     key: String,
     work: impl FnOnce() -> Result<(TenantIndex, usize)> + Send + 'static,
 ) -> Result<TenantIndex> {
-    let decoded = blocking(&key, work).await;
+    let decoded = off_runtime(&key, work).await;
     decoded.map(|(index, _)| index).map_err(|error| error.with_key(&key))
 }

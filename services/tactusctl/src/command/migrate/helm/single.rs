@@ -126,7 +126,7 @@ fn receivers(moved: &mut Move) {
         let own_port =
             endpoint.as_ref().and_then(values::text).and_then(|at| at.rsplit(':').next());
         values::put(&mut moved.to, &format!("{to}.enabled"), Value::Bool(true));
-        if let Some(own) = own_port.filter(|own| *own != port) {
+        if let Some(own) = own_port.filter(|own| *own != port && own.parse::<u16>().is_ok()) {
             values::put(&mut moved.to, &format!("{to}.port"), Value::Verbatim(own.to_owned()));
         }
         if !matches!(&settings, Value::Map(entries) if entries.is_empty()) {
