@@ -1,7 +1,7 @@
 //! Keys whose meaning or default differs from Tempo 2.10, and what to do about each.
 
 use crate::check::Remedy;
-use crate::migrate::{Note, Verdict};
+use crate::note::{Note, Verdict};
 use crate::sections::overrides::Limits;
 use crate::sections::root::Config;
 use crate::target::single_binary;

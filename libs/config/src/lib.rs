@@ -17,6 +17,7 @@ mod flags;
 mod jaeger_environment;
 mod load;
 mod migrate;
+mod note;
 mod per_tenant;
 mod rewrite;
 pub mod sections;
@@ -34,8 +35,9 @@ pub use field::{Opaque, Secret, UnitSize, without_passwords};
 pub use flags::{has_flag, parse_bool};
 pub use load::{Error, Loaded, from_yaml, load, load_as};
 pub use migrate::{
-    Environment, Finding, MigrateError, Migration, Verdict, migrate_config, migrate_overrides,
+    Environment, Finding, MigrateError, Migration, migrate_config, migrate_overrides,
 };
+pub use note::Verdict;
 pub use per_tenant::{PerTenantError, PerTenantFile, PerTenantOverrides, check_limits};
 pub use sections::root::Config;
 pub use show::{defaults_yaml, limits_yaml, to_yaml, to_yaml_diff};

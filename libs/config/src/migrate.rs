@@ -3,6 +3,7 @@
 use crate::check::Remedy;
 use crate::expand::{ExpandError, Held};
 use crate::field::{Field, Problem, ProblemKind, Reader, Unitless};
+use crate::note::{Note, Verdict};
 use crate::per_tenant::PerTenantOverrides;
 use crate::rewrite::{Layout, Rewritten, keys};
 use crate::sections::root::Config;
@@ -16,37 +17,6 @@ mod judge;
 mod tree;
 
 use judge::Judge;
-
-/// How a key is handled.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Verdict {
-    /// It means the same.
-    Honoured,
-    /// It means the same under another name.
-    Renamed,
-    /// It has no effect.
-    Ignored,
-    /// Its default or meaning is another, or it looks like a mistake.
-    Changed,
-    /// There is no such key.
-    Unknown,
-    /// It stops the start.
-    Refused,
-}
-
-impl Verdict {
-    /// The word for it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Honoured => "honoured",
-            Self::Renamed => "renamed",
-            Self::Ignored => "ignored",
-            Self::Changed => "changed",
-            Self::Unknown => "unknown",
-            Self::Refused => "refused",
-        }
-    }
-}
 
 /// How one key is handled.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -207,28 +177,6 @@ impl Source {
         let is_writable = yaml::parse(&held.text)
             .is_ok_and(|with_tokens| tree::annotate(&mut root, &with_tokens, &held));
         Ok(Self { root, held: Some(held), is_writable })
-    }
-}
-
-/// Something to say about a key of the tree as it is read.
-#[derive(Debug, Clone)]
-pub(crate) struct Note {
-    pub(crate) key: String,
-    pub(crate) verdict: Verdict,
-    pub(crate) text: String,
-    remedy: Remedy,
-    /// It holds for everything below the key.
-    spreads: bool,
-}
-
-impl Note {
-    pub(crate) fn new(
-        key: impl Into<String>,
-        verdict: Verdict,
-        text: impl Into<String>,
-        remedy: Remedy,
-    ) -> Self {
-        Self { key: key.into(), verdict, text: text.into(), remedy, spreads: false }
     }
 }
 
