@@ -153,8 +153,10 @@ metrics_generator:
 {{- with $config.Error }}{{ fail (printf "config: %v" .) }}{{ end -}}
 {{- $structured := (include "tactus.tactus" . | fromYaml).structuredConfig -}}
 {{- include "tactus.overlay" (list $config (deepCopy $structured)) -}}
-{{- $memberlist := $config.memberlist -}}
-{{- if and (ne .Values.mode "single") (kindIs "map" $memberlist) (or (not .Values.config) (hasKey ($memberlist | default dict) "cluster_label")) (not (hasKey ($memberlist | default dict) "join_members")) -}}
+{{- $memberlist := kindIs "map" $config.memberlist | ternary $config.memberlist dict -}}
+{{- /* A template of the user's own is left as it is, unless it begins with what the chart sets. */ -}}
+{{- $isOwn := and .Values.config (not (hasKey $memberlist "cluster_label")) -}}
+{{- if not (or (eq .Values.mode "single") (empty $memberlist) $isOwn (hasKey $memberlist "join_members")) -}}
 {{- $address := printf "dns+%s:%s" (include "tactus.host" (list . "gossip-ring")) (include "tactus.portOf" (list $memberlist "bind_port" 7946)) -}}
 {{- $_ := set $memberlist "join_members" (list $address) -}}
 {{- end -}}

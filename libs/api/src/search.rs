@@ -192,13 +192,11 @@ impl SearchCombiner {
         let mut traces: Vec<_> = self.traces.drain().map(|(_, trace)| trace).collect();
         traces.sort_by(newest_first);
         if self.limit > 0 && most < traces.len() {
-            if let Some(kept) = &self.kept {
-                // Stable: the others stay in order.
-                traces.sort_by_key(|trace| !kept.contains(&trace.trace_id));
-                traces.truncate(most);
-                traces.sort_by(newest_first);
-            }
+            // Stable: the others stay in order.
+            let is_other = |id: &String| !self.kept.as_ref().is_some_and(|kept| kept.contains(id));
+            traces.sort_by_key(|trace| is_other(&trace.trace_id));
             traces.truncate(most);
+            traces.sort_by(newest_first);
         }
         traces
     }

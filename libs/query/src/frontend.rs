@@ -8,7 +8,7 @@ use ::http::{Extensions, Uri};
 use axum::extract::OriginalUri;
 use regex::Regex;
 use tactus_api::request::MetricsLimits;
-use tactus_api::{Error, Result, WindowRules};
+use tactus_api::{Error, RequestedRange, Result, Window, WindowRules};
 use tactus_config::sections::query_frontend::QueryFrontend;
 use tactus_model::TenantId;
 use tactus_overrides::LimitsOf;
@@ -351,6 +351,19 @@ impl Frontend {
             slots => slots,
         };
         concurrent_jobs.min(parallelism.saturating_mul(2)).max(1)
+    }
+
+    /// The window of a search, or of a query for tags or values, and the limits that hold. Errors: it is no range, or too long.
+    pub(crate) fn checked_window(
+        &self,
+        tenants: &[TenantId],
+        range: &RequestedRange,
+    ) -> Result<(Window, QueryLimits)> {
+        let rules = self.window_rules();
+        let window = range.window(&rules)?;
+        let limits = self.limits_of(tenants);
+        window.check_length(limits.max_search_duration, rules.now)?;
+        Ok((window, limits))
     }
 
     /// How missing ends of a time range are filled in at this moment.

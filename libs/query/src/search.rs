@@ -73,9 +73,7 @@ impl Frontend {
 
     /// What a search may read at most. Errors: the search would be refused.
     pub(crate) fn search_cost(&self, tenants: &[TenantId], query: &SearchQuery) -> Result<Cost> {
-        let rules = self.window_rules();
-        let window = query.range.window(&rules)?;
-        window.check_length(self.limits_of(tenants).max_search_duration, rules.now)?;
+        let (window, _) = self.checked_window(tenants, &query.range)?;
         let seconds = (window.start_seconds().into(), window.end_seconds().into());
         Ok(self.cost(tenants, seconds, self.settings.section.search.target_bytes_per_job))
     }
@@ -86,10 +84,7 @@ impl Frontend {
         query: &SearchQuery,
         progress: Option<SearchProgress>,
     ) -> Result<SearchAnswer> {
-        let rules = self.window_rules();
-        let window = query.range.window(&rules)?;
-        let limits = self.limits_of(tenants);
-        window.check_length(limits.max_search_duration, rules.now)?;
+        let (window, limits) = self.checked_window(tenants, &query.range)?;
         let _admitted = self.admit(tenants)?;
         let combiner = SearchCombiner::new(query.limit)
             .pads_ids(limits.left_pad_trace_ids)

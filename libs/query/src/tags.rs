@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tactus_api::job::{JobError, TagValuesJob, TagsJob, add_tags, add_values};
 use tactus_api::json::listed_bytes;
 use tactus_api::request::{RequestedTag, TagValuesQuery, TagsQuery, check_query_bytes};
-use tactus_api::{Error, RequestedRange, Result, Window};
+use tactus_api::{Error, Result, Window};
 use tactus_model::{SpanBatch, TenantId};
 use tactus_proto::tactus::v1::{
     TagValuesInBlockRequest, TagValuesRequest, TagsInBlockRequest, TagsRequest,
@@ -170,7 +170,7 @@ impl Frontend {
         query: &TagsQuery,
         observer: Option<Observer<TagCollector>>,
     ) -> Result<TagsAnswer> {
-        let (window, limits) = self.metadata_window(tenants, &query.range)?;
+        let (window, limits) = self.checked_window(tenants, &query.range)?;
         let _admitted = self.admit(tenants)?;
         let requests: Vec<_> = tenants
             .iter()
@@ -252,7 +252,7 @@ impl Frontend {
         (query, typed): (&TagValuesQuery, bool),
         observer: Option<Observer<ValueCollector>>,
     ) -> Result<TagValuesAnswer> {
-        let (window, limits) = self.metadata_window(tenants, &query.range)?;
+        let (window, limits) = self.checked_window(tenants, &query.range)?;
         let collector = || {
             let limits = TagLimits {
                 max_bytes: limits.max_bytes_per_tag_values_query as usize,
@@ -336,19 +336,6 @@ impl Frontend {
             let bytes = self.settings.section.search.target_bytes_per_job;
             state.work.expect_jobs(self.jobs_on_blocks(tenants, seconds, bytes));
         }
-    }
-
-    /// The window of a query for tags or values, checked, and the limits that hold.
-    fn metadata_window(
-        &self,
-        tenants: &[TenantId],
-        range: &RequestedRange,
-    ) -> Result<(Window, QueryLimits)> {
-        let rules = self.window_rules();
-        let window = range.window(&rules)?;
-        let limits = self.limits_of(tenants);
-        window.check_length(limits.max_search_duration, rules.now)?;
-        Ok((window, limits))
     }
 }
 

@@ -18,6 +18,6 @@ mod value;
 
 pub use encode::{Collected, Format};
 pub use family::{CounterVec, Family, GaugeVec, HistogramVec, OVERFLOW};
-pub use registry::{Registry, is_metric_name};
+pub use registry::Registry;
 pub use table::Registered;
 pub use value::{Counter, DEFAULT_BUCKETS, Gauge, Histogram, Kind, Metric, exponential_buckets};

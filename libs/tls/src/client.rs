@@ -72,7 +72,7 @@ impl ClientTlsSettings {
             let verifier = AnyCertificate::new(provider, false);
             builder.dangerous().with_custom_certificate_verifier(verifier)
         } else if let Some(authorities) = &self.ca {
-            let (roots, trusted) = (authorities.authorities()?, authorities.certificates()?);
+            let (roots, trusted) = authorities.authorities()?;
             let verifier = TrustedServer::new(provider, roots, trusted)
                 .map_err(|error| Error::certificates(&self.section, error.to_string()))?;
             builder.dangerous().with_custom_certificate_verifier(verifier)

@@ -90,13 +90,16 @@ impl Pem {
             .map_err(|_| self.invalid("no private key in it"))
     }
 
-    /// Certificates of authorities.
-    pub(crate) fn authorities(&self) -> Result<RootCertStore, Error> {
+    /// Certificates of authorities, to check others by and as they are.
+    pub(crate) fn authorities(
+        &self,
+    ) -> Result<(RootCertStore, Vec<CertificateDer<'static>>), Error> {
+        let certificates = self.certificates()?;
         let mut roots = RootCertStore::empty();
-        for certificate in self.certificates()? {
-            roots.add(certificate).map_err(|error| self.invalid(error.to_string()))?;
+        for certificate in &certificates {
+            roots.add(certificate.clone()).map_err(|error| self.invalid(error.to_string()))?;
         }
-        Ok(roots)
+        Ok((roots, certificates))
     }
 }
 

@@ -126,7 +126,7 @@ impl ServerTlsSettings {
             (_, None) => {
                 return setting("client certificates cannot be verified without a client CA");
             }
-            (_, Some(authorities)) => Arc::new(authorities.authorities()?),
+            (_, Some(authorities)) => Arc::new(authorities.authorities()?.0),
         };
         let mut builder = WebPkiClientVerifier::builder_with_provider(authorities, provider);
         if self.client_auth == ClientAuth::VerifyIfGiven {

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd,
+    BasicConstraints, Certificate, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair,
+    date_time_ymd,
 };
 use tempfile::TempDir;
 
@@ -41,24 +42,20 @@ impl Authority {
 
     /// As [`sign`](Self::sign), valid until the first day of a year.
     pub(crate) fn sign_until(&self, name: &str, year: i32) {
-        let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
-        let mut parameters = CertificateParams::new(names).expect("names");
-        parameters.not_after = date_time_ymd(year, 1, 1);
-        parameters.distinguished_name.push(DnType::CommonName, name);
         let key = KeyPair::generate().expect("a key");
-        let certificate = parameters.signed_by(&key, &self.issuer).expect("a certificate");
-        std::fs::write(self.path(&format!("{name}.pem")), certificate.pem()).expect("a file");
-        std::fs::write(self.path(&format!("{name}.key")), key.serialize_pem()).expect("a file");
+        let certificate = parameters(name, year).signed_by(&key, &self.issuer);
+        self.write(name, &certificate.expect("a certificate"), &key);
     }
 
     /// Writes `<name>.pem` and `<name>.key` of a certificate for localhost that is its own authority.
     pub(crate) fn sign_itself_until(&self, name: &str, year: i32) {
-        let mut parameters = CertificateParams::new(vec!["localhost".to_owned()]).expect("names");
+        let mut parameters = parameters(name, year);
         parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        parameters.not_after = date_time_ymd(year, 1, 1);
-        parameters.distinguished_name.push(DnType::CommonName, name);
         let key = KeyPair::generate().expect("a key");
-        let certificate = parameters.self_signed(&key).expect("a certificate");
+        self.write(name, &parameters.self_signed(&key).expect("a certificate"), &key);
+    }
+
+    fn write(&self, name: &str, certificate: &Certificate, key: &KeyPair) {
         std::fs::write(self.path(&format!("{name}.pem")), certificate.pem()).expect("a file");
         std::fs::write(self.path(&format!("{name}.key")), key.serialize_pem()).expect("a file");
     }
@@ -86,6 +83,15 @@ impl Authority {
             ..self.client()
         }
     }
+}
+
+/// Of a certificate for localhost, valid until the first day of a year.
+fn parameters(name: &str, year: i32) -> CertificateParams {
+    let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
+    let mut parameters = CertificateParams::new(names).expect("names");
+    parameters.not_after = date_time_ymd(year, 1, 1);
+    parameters.distinguished_name.push(DnType::CommonName, name);
+    parameters
 }
 
 /// A handshake in memory, and one byte in each direction, because TLS 1.3 clients learn late that they are rejected.

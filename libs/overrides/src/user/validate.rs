@@ -6,7 +6,10 @@ use serde_json::Value;
 use tactus_config::sections::overrides::Limits;
 use tactus_config::{GoDuration, PROCESSORS, is_trace_id_label, sanitized_label};
 
-use super::document::{UserGenerator, UserLimits, UserSpanMetrics};
+use super::document::{
+    UserFilterPolicy, UserGenerator, UserLimits, UserMatchAttribute, UserPolicyMatch,
+    UserSpanMetrics,
+};
 use super::merge;
 
 const INTRINSICS: [&str; 5] =
@@ -66,6 +69,20 @@ pub(crate) fn validate(user: &UserLimits, forwarders: &[&str]) -> Result<(), Str
     tactus_config::check_limits(&merge(&Limits::default(), user)).map_err(|error| error.to_string())
 }
 
+/// What a policy compares with: texts, numbers and booleans. The error has Go's names of types.
+fn policy(name: &str, policy: Option<&UserPolicyMatch>) -> Result<(), String> {
+    let unsupported = |attribute: &UserMatchAttribute| match &attribute.value {
+        Value::Array(_) => Some("[]interface {}"),
+        Value::Object(_) => Some("map[string]interface {}"),
+        Value::Null => Some("<nil>"),
+        Value::Bool(_) | Value::Number(_) | Value::String(_) => None,
+    };
+    match policy.and_then(|policy| policy.attributes.iter().find_map(unsupported)) {
+        Some(found) => Err(format!("invalid {name} policy: value type not supported: {found}")),
+        None => Ok(()),
+    }
+}
+
 /// The rules of the processors' own settings.
 fn processors(generator: &UserGenerator) -> Result<(), String> {
     let spans = &generator.processor.span_metrics;
@@ -78,19 +95,11 @@ fn processors(generator: &UserGenerator) -> Result<(), String> {
         }
     }
     labels(spans)?;
-    for policy in spans.filter_policies.iter().flatten() {
-        let parts = [&policy.include, &policy.include_any, &policy.exclude];
-        for (name, part) in ["include", "include_any", "exclude"].into_iter().zip(parts) {
-            for attribute in part.iter().flat_map(|part| &part.attributes) {
-                let found = match &attribute.value {
-                    Value::Array(_) => "[]interface {}",
-                    Value::Object(_) => "map[string]interface {}",
-                    Value::Null => "<nil>",
-                    _ => continue,
-                };
-                return Err(format!("invalid {name} policy: value type not supported: {found}"));
-            }
-        }
+    for UserFilterPolicy { include, include_any, exclude } in spans.filter_policies.iter().flatten()
+    {
+        policy("include", include.as_ref())?;
+        policy("include_any", include_any.as_ref())?;
+        policy("exclude", exclude.as_ref())?;
     }
     let hosts = &generator.processor.host_info;
     if hosts.host_identifiers.as_ref().is_some_and(Vec::is_empty) {

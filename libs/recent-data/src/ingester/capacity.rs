@@ -13,6 +13,7 @@ use crate::{
     disk::Room,
     error::PushError,
     generation::{RELEASED_MEMORY, Tenant},
+    head::Head,
 };
 
 /// Estimated memory of a tenant in addition to its heads and segments: its state, its entries in maps, its metrics.
@@ -59,7 +60,7 @@ impl Ingester {
         if live > limit_bytes {
             return Err(PushError::Full { limit_bytes });
         }
-        let own = self.tenant(tenant).map_or(0, |tenant| live_bytes(&tenant));
+        let own = self.tenant(tenant).map_or(0, |tenant| live_bytes(&tenant.heads()));
         if own + bytes > part && self.tenants.read().len() > 1 {
             return Err(PushError::FullForTenant { limit_bytes });
         }
@@ -91,7 +92,7 @@ impl Ingester {
     /// The memory of live spans of all tenants, and of the tenants and segments themselves.
     fn sum_live_bytes(&self) -> usize {
         let tenants = self.all_tenants();
-        let spans: usize = tenants.iter().map(|(_, tenant)| live_bytes(tenant)).sum();
+        let spans: usize = tenants.iter().map(|(_, tenant)| live_bytes(&tenant.heads())).sum();
         let bytes = spans + tenants.len() * TENANT_BYTES + self.segment_cache.heap_bytes();
         self.live_bytes.store(bytes, Ordering::Relaxed);
         bytes
@@ -103,7 +104,7 @@ impl Ingester {
         let (mut traces_of_others, mut bytes_of_others, mut has_others) = (0.0, 0.0, false);
         for (id, tenant) in self.all_tenants() {
             let heads = tenant.heads();
-            let live_bytes = live_bytes(&tenant);
+            let live_bytes = live_bytes(&heads);
             let live: usize = heads.iter().map(|head| head.live_traces()).sum();
             let (live, live_bytes) = (live as f64, live_bytes as f64);
             let gauges = &self.metrics;
@@ -163,6 +164,6 @@ impl Ingester {
 }
 
 /// Memory of the live spans of a tenant.
-fn live_bytes(tenant: &Tenant) -> usize {
-    tenant.heads().iter().map(|head| head.heap_bytes()).sum()
+fn live_bytes(heads: &[Arc<Head>]) -> usize {
+    heads.iter().map(|head| head.heap_bytes()).sum()
 }

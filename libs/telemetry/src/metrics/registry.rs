@@ -199,7 +199,7 @@ impl fmt::Debug for Registry {
 }
 
 /// True for the name of a metric of Prometheus.
-pub fn is_metric_name(name: &str) -> bool {
+fn is_metric_name(name: &str) -> bool {
     is_name(name, ":")
 }
 
