@@ -8,8 +8,8 @@ PYTHON ?= python3
 GO ?= go
 # Words after the program or the tests: make run ARGS='-config.file=tactus.yaml', make test-integration ARGS='-k s3'
 ARGS ?=
-# Black-box tests that run at once. They wait more than they work: two cores do four.
-TEST_PROCESSES ?= 2
+# Files of black-box tests that run at once: they wait more than they work. With more on two cores, waits of some run out.
+TEST_PROCESSES ?= 3
 # Where the random input of property tests begins; `make test-random` begins elsewhere each time.
 PROPTEST_RNG_SEED ?= 1
 

@@ -2,6 +2,7 @@
 import json
 import time
 
+import pytest
 import requests
 
 from harness import dialects, jaeger, otlp
@@ -13,7 +14,7 @@ CONFIG = {
         "compaction_cycle": "200ms", "compacted_block_retention": "1s", "max_time_per_tenant": "10s"}},
     "storage": {"trace": {"blocklist_poll": "500ms"}},
 }
-BEGINNING = "Trace exceeded its maximum size (max_bytes_per_trace) when it was received: "
+BEGINNING = "Trace exceeded its maximum size (max_bytes_per_trace) when it was received or merged: "
 
 
 class Sent:
@@ -39,7 +40,7 @@ class Sent:
 
     @property
     def message(self):
-        return f"{BEGINNING}{self.rejected} spans or more were refused, a partial trace is returned"
+        return f"{BEGINNING}{self.rejected} spans or more were left out, a partial trace is returned"
 
 
 def skeleton_header(server, trace_id):
@@ -115,6 +116,36 @@ def test_cut_trace_says_so_live_after_a_kill_in_a_block_and_in_a_merged_one(serv
     assert meta["tactus"]["cutTraces"] == {sent.id.hex(): sent.rejected}
     eventually(lambda: len(metas(server)) == 1, "its sources are gone", timeout=60)
     check_everywhere(server, sent)
+
+
+SHAPES = {
+    "tiny": {},
+    "events": {"events": [{"name": "e"}] * 10},
+    "numbers": {"attributes": {f"k{number}": number for number in range(20)}},
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_merge_cuts_nothing_that_was_accepted(servers, shape):
+    """A trace just within the limit, in two blocks that are merged."""
+    limit = CONFIG["overrides"]["defaults"]["global"]["max_bytes_per_trace"]
+    trace_id, half, spans = bytes(range(16)), [], 0
+    server = servers.start(config=CONFIG)
+    base = time.time_ns() - 10**9
+
+    def made():
+        return otlp.span(trace_id, name="s", start=base, **SHAPES[shape])
+
+    size = made().ByteSize()
+    for _ in range(2):
+        half = [made() for _ in range((limit - 200) // 2 // size)]
+        server.must_push(otlp.export(*half))
+        server.flush()
+        spans += len(half)
+    eventually(lambda: len(server.block_directories()) == 1, "one block", 60)
+    eventually(lambda: server.metrics().get("tempodb_blocklist_length{tenant=\"single-tenant\"}") == 1, "it is known", 30)
+    (trace,) = server.get("/api/search", q=f'{{ trace:id = "{trace_id.hex()}" }}').json()["traces"]
+    assert trace["spanSets"][0]["matched"] == spans
 
 
 def test_trace_of_which_nothing_was_taken_is_not_found(servers):

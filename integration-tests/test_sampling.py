@@ -2,10 +2,13 @@
 import json
 import time
 
+import grpc
 import pytest
 import requests
 
 from harness import dialects, jaeger, otlp
+from harness.ports import free_ports
+from harness.protobuf import field
 from harness.waiting import eventually
 
 STRATEGIES = {
@@ -54,6 +57,15 @@ def test_a_file_in_every_form(with_file):
             answer = jaeger.sampling_grpc.SamplingManagerStub(channel).GetSamplingStrategy(
                 jaeger.sampling.SamplingStrategyParameters(serviceName="ServiceB"), timeout=10)
             assert (answer.strategyType, answer.rateLimitingSampling.maxTracesPerSecond) == (1, 3)
+
+
+def test_health_of_the_grpc_port(servers):
+    port, = free_ports(1)
+    servers.start(config={"sampling": {"grpc": {"endpoint": f"127.0.0.1:{port}"}}})
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        check = channel.unary_unary("/grpc.health.v1.Health/Check")
+        for name in (b"", b"jaeger.api_v2.SamplingManager"):
+            assert check(field(1, name), timeout=10) == b"\x08\x01", name
 
 
 def test_a_file_that_breaks_leaves_what_was(with_file):

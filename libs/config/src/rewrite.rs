@@ -29,7 +29,7 @@ pub(crate) fn rewrite(root: &mut Node, rewritten: &mut Vec<Rewritten>) {
     enable_null_protocols(root);
 }
 
-/// Where a Tempo 3 file has what `compactor.compaction` has here; the first counts.
+/// Where a Tempo 3 file has what `compactor.compaction` has here; of a key that several have, the first counts.
 const STAND_INS: [&[&str]; 2] = [
     &["backend_scheduler", "provider", "compaction", "compaction"],
     &["backend_worker", "compaction"],
@@ -48,17 +48,16 @@ fn stand_in_for_compactor(root: &mut Node, rewritten: &mut Vec<Rewritten>) {
     if root.get("compactor").is_some_and(|node| !node.is_null()) {
         return;
     }
+    let to = ["compactor", "compaction"];
     for place in STAND_INS {
-        let Some(compaction) = at(root, place).filter(|node| node.entries().is_some()).cloned()
-        else {
+        let Some(entries) = at(root, place).and_then(Node::entries).cloned() else {
             continue;
         };
-        let line = compaction.line;
-        let to = ["compactor", "compaction"];
-        put(root, &to, compaction, line);
+        for (key, node) in entries {
+            put(root, &[to[0], to[1], &key.text], node, key.line);
+        }
         let owned = |keys: &[&str]| keys.iter().map(|key| (*key).to_owned()).collect();
         rewritten.push(Rewritten { from: owned(place), to: Some(owned(&to)), warning: None });
-        return;
     }
 }
 

@@ -8,7 +8,7 @@ use std::{
 
 use futures_util::future::join_all;
 use parking_lot::RwLock;
-use tactus_config::Config;
+use tactus_config::{Config, sections::overrides::Limits};
 use tactus_model::TenantId;
 use tactus_overrides::Overrides;
 use tactus_proto::tactus::v1::PushRequest;
@@ -31,10 +31,18 @@ const MAX_TENANTS: usize = 10_000;
 const SWEEP: Duration = Duration::from_secs(60);
 /// A tenant without series that pushed nothing for so long is let go of.
 const IDLE: Duration = Duration::from_secs(600);
-/// A tenant that could not start is not tried again for so long.
+/// A tenant that could not start is not tried again for so long, unless its limits change.
 const BACK_OFF: Duration = Duration::from_secs(60);
 /// The budget of pushes is counted in this many bytes.
 const UNIT_BYTES: u64 = 1024;
+
+/// A tenant that could not be made.
+#[derive(Debug)]
+struct Failed {
+    since: Instant,
+    /// With others it is tried at once.
+    limits: Arc<Limits>,
+}
 
 /// A metrics generator.
 #[derive(Debug)]
@@ -42,7 +50,7 @@ pub struct Generator {
     shared: Arc<Shared>,
     instances: RwLock<HashMap<TenantId, Arc<Instance>>>,
     /// Held while a tenant is made or let go of, so that its queue has one owner. Tenants that could not be made.
-    failed: Mutex<HashMap<TenantId, Instant>>,
+    failed: Mutex<HashMap<TenantId, Failed>>,
     /// Bytes of pushes that are being counted, in units.
     budget: Semaphore,
     units: u32,
@@ -130,14 +138,15 @@ impl Generator {
             let (tenant, error) = (tenant.as_str(), error_text(error));
             log_limited!(warn, tenant, error, "no series are made of the tenant's spans");
         })?;
-        failed.retain(|_, since| since.elapsed() < BACK_OFF);
-        if failed.contains_key(tenant) {
+        failed.retain(|_, failed| failed.since.elapsed() < BACK_OFF);
+        let limits = self.shared.limits(tenant);
+        if failed.get(tenant).is_some_and(|failed| Arc::ptr_eq(&failed.limits, &limits)) {
             return Err(Error::BackOff);
         }
         let (shared, name) = (Arc::clone(&self.shared), tenant.clone());
         let made = self.shared.pool.run(move || Instance::start(&shared, name)).await?;
         let instance = Arc::new(made.inspect_err(|_| {
-            failed.insert(tenant.clone(), Instant::now());
+            failed.insert(tenant.clone(), Failed { since: Instant::now(), limits });
         })?);
         self.instances.write().insert(tenant.clone(), Arc::clone(&instance));
         self.show_tenants();

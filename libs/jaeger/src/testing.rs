@@ -8,7 +8,7 @@ use tactus_proto::otlp::{
 };
 
 use crate::thrift::ThriftError;
-use crate::to_otlp::{ModelError, encode_batch, string};
+use crate::to_otlp::{ModelError, OtlpWriter, string};
 use crate::zipkincore::{self, read_each_span};
 
 /// A call of `emitBatch`, compact.
@@ -40,7 +40,9 @@ pub(crate) fn decoded(
 
 /// A batch in OTLP.
 pub(crate) fn to_otlp(batch: Batch) -> Result<ExportTraceServiceRequest, ModelError> {
-    decoded(encode_batch(batch))
+    let mut made = OtlpWriter::new(batch.process.as_ref());
+    batch.spans.into_iter().try_for_each(|span| made.push(span))?;
+    decoded(Ok(made.finish()))
 }
 
 /// Zipkin's spans of an HTTP body.

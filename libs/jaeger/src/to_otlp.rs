@@ -4,7 +4,7 @@ use bytes::Bytes;
 use prost::Message;
 use tactus_model::message_count::{Shape, messages};
 use tactus_model::wire::{Reader, WireError};
-use tactus_proto::jaeger::api_v2::{Batch, Process, Span as JaegerSpan};
+use tactus_proto::jaeger::api_v2::{Process, Span as JaegerSpan};
 use tactus_proto::otlp::{KeyValue, Resource};
 
 use crate::from_otlp::NO_SERVICE_NAME;
@@ -19,7 +19,8 @@ pub(crate) use attributes::string;
 use attributes::{attributes, text_value};
 pub use groups::{Scope, SpanGroups};
 pub use span::whole_number;
-pub(crate) use writer::{OtlpWriter, process_key};
+pub use writer::OtlpWriter;
+pub(crate) use writer::process_key;
 
 /// Why spans of Jaeger's model cannot be told in OTLP.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -101,18 +102,6 @@ fn check_size(message: &[u8], shape: &Shape) -> Result<(), ModelError> {
         count if count > MAX_ELEMENTS => Err(ModelError::TooManyElements),
         _ => Ok(()),
     }
-}
-
-/// The spans of a batch, grouped by process and scope in the order of first appearance, as the bytes of an OTLP export
-/// request; none if there is no span.
-///
-/// Ids may come out empty or zero; those who store spans refuse them. Errors: ids of a wrong length.
-pub fn encode_batch(batch: Batch) -> Result<Bytes, ModelError> {
-    let mut made = OtlpWriter::new(batch.process.as_ref());
-    for span in batch.spans {
-        made.push(span)?;
-    }
-    Ok(made.finish())
 }
 
 fn resource(process: Process) -> Resource {

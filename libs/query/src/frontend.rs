@@ -1,5 +1,6 @@
 //! The query-frontend, and the state that all its queries share.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::thread::available_parallelism;
 use std::time::Duration;
@@ -308,8 +309,8 @@ impl Frontend {
         Ok(all)
     }
 
-    /// Refuses a request whose path and query are on the deny list, as the client wrote them or without the path prefix
-    /// of the routes.
+    /// Refuses a request whose path and query are on the deny list, as the client wrote them, decoded, or without the
+    /// path prefix of the routes.
     pub fn check_request(&self, uri: &Uri, extensions: &Extensions) -> Result<()> {
         let without_prefix = path_and_query(uri);
         let original =
@@ -323,9 +324,12 @@ impl Frontend {
     }
 
     fn check_urls(&self, url: &str, without_prefix: Option<&str>) -> Result<()> {
-        let is_denied = |denied: &Regex| {
-            denied.is_match(url) || without_prefix.is_some_and(|url| denied.is_match(url))
-        };
+        if self.settings.url_deny_list.is_empty() {
+            return Ok(());
+        }
+        let sent = [Some(url), without_prefix].into_iter().flatten();
+        let urls: Vec<_> = sent.flat_map(|url| [Cow::Borrowed(url), decoded(url)]).collect();
+        let is_denied = |denied: &Regex| urls.iter().any(|url| denied.is_match(url));
         if self.settings.url_deny_list.iter().any(is_denied) {
             return Err(Error::Invalid(format!(
                 "Invalid request {url}. This query has been identified as one that destabilizes our system. Contact your system administrator for more information"
@@ -400,4 +404,17 @@ fn label_of(tenants: &[TenantId]) -> &str {
         [tenant] => tenant.as_str(),
         _ => SEVERAL_TENANTS,
     }
+}
+
+/// The URL with decoded parameters, in which a client cannot write the same query in different ways. Parameters without
+/// a value are left out.
+fn decoded(url: &str) -> Cow<'_, str> {
+    let Some((path, query)) = url.split_once('?') else { return Cow::Borrowed(url) };
+    let mut text = path.to_owned();
+    let given = form_urlencoded::parse(query.as_bytes()).filter(|(_, value)| !value.is_empty());
+    for (number, (name, value)) in given.enumerate() {
+        text.push(if number == 0 { '?' } else { '&' });
+        text.extend([&*name, "=", &*value]);
+    }
+    Cow::Owned(text)
 }

@@ -13,11 +13,10 @@ use http_body_util::{BodyExt, Full};
 use hyper::service::service_fn;
 use tactus_server::auth::{Access, PUBLIC_GRPC};
 use tactus_server::bodies::Held;
-use tactus_server::health::health_service_of;
+use tactus_server::health::{health_service_of, serving_until};
 use tactus_server::listener::{
     self, BoundListener, ConnectionInfo, Http2Settings, ListenerSettings, Protocols, ReceivedBody,
 };
-use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic::Code;
 use tonic::service::Routes;
@@ -88,7 +87,8 @@ pub(crate) async fn serve_grpc_receiver<C: SpanCall>(
     let listener_settings =
         ListenerSettings { protocols: Protocols::Http2, ..settings.listener.clone() };
     let receiver = Arc::new(Receiver::<C>::new(settings, sink, metrics));
-    let health = health_until(shutdown.clone(), C::HEALTH_NAMES);
+    let health = health_service_of(serving_until(shutdown.clone()), C::HEALTH_NAMES);
+    let health = Routes::new(health).into_axum_router();
     let service = service_fn(move |request: Request<ReceivedBody>| {
         let health = request.uri().path().starts_with(PUBLIC_GRPC).then(|| health.clone());
         let receiver = Arc::clone(&receiver);
@@ -101,16 +101,6 @@ pub(crate) async fn serve_grpc_receiver<C: SpanCall>(
         }
     });
     listener::serve(socket, listener_settings, service, shutdown)
-}
-
-/// The health service of a port that serves until `shutdown`. Calls of `Watch` end then, and do not keep the port open.
-fn health_until(shutdown: CancellationToken, names: &'static [&'static str]) -> Router {
-    let (serving, is_serving) = watch::channel(true);
-    tokio::spawn(async move {
-        shutdown.cancelled().await;
-        serving.send_replace(false);
-    });
-    Routes::new(health_service_of(is_serving, names)).into_axum_router()
 }
 
 pub(crate) struct Receiver<C> {

@@ -7,6 +7,7 @@ use tactus_proto::grpc::health::v1::health_check_response::ServingStatus;
 use tactus_proto::grpc::health::v1::health_server::{Health, HealthServer};
 use tactus_proto::grpc::health::v1::{HealthCheckRequest, HealthCheckResponse};
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
 /// The health service; `serving` holds whether the process takes requests.
@@ -22,6 +23,16 @@ pub fn health_service_of(
     names: &'static [&'static str],
 ) -> HealthServer<HealthService> {
     HealthServer::new(HealthService { serving, names })
+}
+
+/// True until `shutdown`; then its sender is dropped, so that calls of `Watch` end and do not keep a port open.
+pub fn serving_until(shutdown: CancellationToken) -> watch::Receiver<bool> {
+    let (serving, is_serving) = watch::channel(true);
+    tokio::spawn(async move {
+        shutdown.cancelled().await;
+        serving.send_replace(false);
+    });
+    is_serving
 }
 
 /// Answers from a watched flag.

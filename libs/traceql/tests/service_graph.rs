@@ -206,6 +206,16 @@ fn spans_that_share_an_id_are_one_call() {
 }
 
 #[test]
+fn child_of_a_shared_id_is_below_the_half_of_its_own_service() {
+    let shared = [
+        service("a", vec![span(1, 0, INTERNAL), span(2, 1, CLIENT), span(3, 2, INTERNAL)]),
+        service("b", vec![span(2, 1, SERVER), span(4, 2, INTERNAL)]),
+        service("c", vec![span(5, 2, INTERNAL)]),
+    ];
+    calls(&shared, &[("client=a server=b", 1.0), ("client=b server=c", 1.0)]);
+}
+
+#[test]
 fn consumer_is_called_by_each_producer_it_links_to() {
     let link = |trace, id| Link { trace, id, attributes: Attributes::new() };
     let edge = "client=a server=b connection_type=messaging_system";

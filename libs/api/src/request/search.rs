@@ -1,6 +1,7 @@
 //! Search, by TraceQL or by tags.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use tactus_config::parse_go;
 use tactus_traceql::RootExpr;
@@ -140,15 +141,18 @@ impl TagConditions {
 /// them, but invalid ones are still refused.
 fn parse_durations(params: &QueryParams<'_>) -> Result<(u32, u32)> {
     let duration = |name: &str| match params.get(name).map(parse_go) {
-        None => Ok(0),
-        Some(Ok(duration)) => Ok(u32::try_from(duration.as_std().as_millis()).unwrap_or(u32::MAX)),
+        None => Ok(Duration::ZERO),
+        Some(Ok(duration)) => Ok(duration.as_std()),
         Some(Err(error)) => Err(invalid(format!("invalid {name}: {error}"))),
     };
     let (shortest, longest) = (duration("minDuration")?, duration("maxDuration")?);
-    if longest != 0 && shortest > longest {
+    if !longest.is_zero() && shortest > longest {
         return Err(invalid("invalid maxDuration: must be greater than minDuration"));
     }
-    Ok((shortest, longest))
+    let millis = |duration: Duration| u32::try_from(duration.as_millis()).unwrap_or(u32::MAX);
+    // A longest duration of less than a millisecond must not become none.
+    let least = u32::from(!longest.is_zero());
+    Ok((millis(shortest), millis(longest).max(least)))
 }
 
 /// Parses and checks a query of at most `max_bytes` (0: any), with the error texts of a search.

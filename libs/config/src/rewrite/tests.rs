@@ -37,6 +37,12 @@ fn tempo_3_retention_stands_in_for_the_compactor_section() {
     assert_eq!(retention(worker), GoDuration::hours(720));
     assert_eq!(retention(&format!("compactor:\n{worker}")), GoDuration::hours(720));
     assert_eq!(retention(&format!("{worker}{scheduler}")), GoDuration::hours(480));
+    for other in ["max_block_bytes: 5000000000", "compaction_window: 2h", ""] {
+        let other = format!(
+            "backend_scheduler: {{provider: {{compaction: {{compaction: {{{other}}}}}}}}}\n"
+        );
+        assert_eq!(retention(&format!("{worker}{other}")), GoDuration::hours(720), "{other}");
+    }
     assert_eq!(
         retention(&format!("{worker}compactor: {{compaction: {{block_retention: 1h}}}}")),
         GoDuration::hours(1)

@@ -18,7 +18,7 @@ section! {
         max_query_expression_size_bytes: usize = 131_072, "longer TraceQL gets 400";
         api_timeout: GoDuration = minutes(5), "time for any query; 0 is no limit";
         max_query_cpu_time: GoDuration = minutes(5), "CPU time of one query in one process; a query that exceeds it gets 422; 0 is no limit";
-        url_deny_list: Vec<String>, "regular expressions; a URL that matches gets 400";
+        url_deny_list: Vec<String>, "regular expressions; a query whose path and parameters, as sent or decoded, match one gets 400";
         allowed_headers: Vec<String>, "no effect here: queriers are handed no headers";
         query_end_cutoff: GoDuration, "queries end this long before now";
         max_inspected_bytes: u64, "bytes that one query may read; a query that exceeds it gets 422; 0 is no limit";

@@ -156,7 +156,9 @@ impl TenantMetrics {
             ["span_metrics_filtered", "invalid_utf8"]
                 .map(|reason| discarded(reason, "span-metrics"))
         });
-        self.edges = settings.service_graphs.is_some().then(|| {
+        // A removed processor still counts the calls that wait.
+        let before = self.edges.take();
+        let edges = || {
             let own = [
                 &all.edges,
                 &all.expired_edges,
@@ -168,7 +170,8 @@ impl TenantMetrics {
             let filtered = discarded("service_graphs_filtered", "service-graphs");
             let invalid = discarded("invalid_utf8", "service-graphs");
             [edges, expired, spans, dropped, overflows, filtered, invalid]
-        });
+        };
+        self.edges = before.or_else(|| settings.service_graphs.is_some().then(edges));
         self.hosts = settings.host_info.is_some().then(|| discarded("invalid_utf8", "host-info"));
     }
 

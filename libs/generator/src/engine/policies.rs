@@ -115,8 +115,8 @@ impl Condition {
                 return Err(format!("value type not supported: {}", value.type_name()));
             };
             let pattern = unanchored(pattern).map_err(|error| match is_intrinsic {
-                true => format!("invalid intrinsic filter regex: {error}"),
-                false => format!("invalid attribute filter regexp: {error}"),
+                true => format!("invalid intrinsic filter regex: {pattern}: {error}"),
+                false => format!("invalid attribute filter regexp: {pattern}: {error}"),
             })?;
             return Ok(Self { what, wanted: Wanted::Pattern(pattern) });
         }
@@ -183,11 +183,19 @@ impl What {
 }
 
 /// A pattern that may match anywhere in a value.
-fn unanchored(pattern: &str) -> Result<CompiledRegex, tactus_traceql::InvalidRegex> {
+fn unanchored(pattern: &str) -> Result<CompiledRegex, String> {
     // Alone first: `a)|(b` is none, though it is one between the parentheses.
-    CompiledRegex::within(pattern.as_bytes(), MAX_PROGRAM_BYTES)?;
-    let pattern = format!("(?s:.*)(?-s:{pattern})(?s:.*)");
-    CompiledRegex::within(pattern.as_bytes(), MAX_PROGRAM_BYTES)
+    compiled(pattern)?;
+    compiled(&format!("(?s:.*)(?-s:{pattern})(?s:.*)"))
+}
+
+/// Errors: the last line, without the lines that show the pattern with more around it.
+fn compiled(pattern: &str) -> Result<CompiledRegex, String> {
+    CompiledRegex::within(pattern.as_bytes(), MAX_PROGRAM_BYTES).map_err(|error| {
+        let text = error.to_string();
+        let last = text.lines().last().unwrap_or_default();
+        last.strip_prefix("error: ").unwrap_or(last).to_owned()
+    })
 }
 
 impl Wanted {

@@ -105,6 +105,46 @@ async fn tenant_that_cannot_start_is_not_tried_at_each_push() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn tenant_that_could_not_start_is_tried_again_once_its_limits_are_others() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("overrides.yaml");
+    let write = |mapping: &str| {
+        let dimensions = format!("dimension_mappings: [{{name: {mapping}, source_labels: [c]}}]");
+        let processor = format!("processor: {{span_metrics: {{{dimensions}}}}}");
+        let limits = format!("metrics_generator: {{processors: [span-metrics], {processor}}}");
+        std::fs::write(&file, format!("overrides: {{a: {{{limits}}}}}")).unwrap();
+    };
+    write("a-b");
+    let yaml = format!(
+        "{{metrics_generator: {{registry: {{collection_interval: 1h}}, \
+           processor: {{span_metrics: {{dimensions: [a.b]}}}}, \
+           storage: {{path: {}, remote_write: [{{url: 'http://127.0.0.1:1/'}}]}}}}, \
+           overrides: {{per_tenant_override_config: {}, per_tenant_override_period: 20ms}}}}",
+        directory.path().display(),
+        file.display()
+    );
+    let config: Arc<Config> = Arc::new(tactus_config::from_yaml(&yaml).unwrap());
+    let registry = Registry::new();
+    let overrides = Overrides::load(Settings::new(Arc::clone(&config)), &registry).await.unwrap();
+    let stop = CancellationToken::new();
+    tokio::spawn(Arc::clone(&overrides).watch(stop.clone()));
+    let generator = Generator::open(config, Arc::clone(&overrides), &registry, BUDGET).unwrap();
+    for _ in 0..2 {
+        generator.push(tenant("a"), push(1), false).await.unwrap_err();
+    }
+    let before = overrides.of(&tenant("a"));
+    write("c-d");
+    let reads = async {
+        while Arc::ptr_eq(&overrides.of(&tenant("a")), &before) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), reads).await.unwrap();
+    generator.push(tenant("a"), push(1), false).await.unwrap();
+    stop.cancel();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn tenant_for_which_there_is_no_memory_is_refused_and_counted() {
     let directory = tempfile::tempdir().unwrap();
     let generator = generator_within(directory.path(), 2 * TENANT_BYTES, "").await;

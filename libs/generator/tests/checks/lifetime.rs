@@ -205,6 +205,7 @@ fn calls_that_wait_when_their_processor_is_removed_still_count() {
     let mut bench = Bench::with(both.clone(), json!({}));
     bench.push(&resources, &pair("a1"), PUSH_MS);
     bench.push(&resources, &root("b2"), PUSH_MS);
+    bench.push(&resources, &json!([span("a", "x", 3, "a6", "")]), PUSH_MS);
     bench.tenant.set(limits(json!({"processors": ["span-metrics"]})), PUSH_MS + 1_000).unwrap();
     bench.push(&resources, &root("b3"), PUSH_MS + 2_000);
     bench.push(&resources, &pair("a4"), PUSH_MS + 2_000);
@@ -213,12 +214,12 @@ fn calls_that_wait_when_their_processor_is_removed_still_count() {
     bench.tenant.expire(PUSH_MS + 30_000);
     let kept = edges(&bench.collect(COLLECT_MS + 15_000));
     assert!(kept.len() == 1 && kept[0].0.contains("client=user") && kept[0].1 == 1.0, "{kept:?}");
-    // Other settings leave it; the processor itself begins anew.
-    let other = json!({"processors": ["span-metrics"], "max_active_series": 1_000});
-    bench.tenant.set(limits(other), PUSH_MS + 40_000).unwrap();
-    assert_eq!(edges(&bench.collect(COLLECT_MS + 30_000)).len(), 1);
+    assert_eq!(bench.own("processor_service_graphs_expired_edges{tenant=\"single-tenant\"}"), 1.0);
+    let again = edges(&bench.collect(COLLECT_MS + 30_000));
+    assert_eq!(again, [], "they were sent, and nothing counts in them any more");
     bench.tenant.set(limits(both), PUSH_MS + 50_000).unwrap();
-    assert_eq!(edges(&bench.collect(COLLECT_MS + 45_000)), []);
+    bench.push(&resources, &pair("a5"), PUSH_MS + 50_000);
+    assert_eq!(edges(&bench.collect(COLLECT_MS + 45_000)).len(), 1);
 }
 
 #[test]

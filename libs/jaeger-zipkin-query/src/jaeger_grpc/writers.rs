@@ -6,9 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use prost::Message as _;
-use tactus_jaeger::to_otlp::encode_batch;
+use tactus_jaeger::to_otlp::OtlpWriter;
 use tactus_model::TenantId;
-use tactus_proto::jaeger::api_v2::{Batch, Span};
 use tactus_proto::jaeger::storage::v1::{
     CapabilitiesRequest, CapabilitiesResponse, CloseWriterRequest, CloseWriterResponse,
     WriteSpanRequest, WriteSpanResponse, plugin_capabilities_server::PluginCapabilities,
@@ -68,8 +67,11 @@ impl Writers {
         request: Request<WriteSpanRequest>,
     ) -> Answer<WriteSpanResponse> {
         let (tenant, write) = self.begin(&request)?;
-        let spans = request.into_inner().span.into_iter().collect();
-        store(write, tenant, spans).await?;
+        let mut made = OtlpWriter::new(None);
+        if let Some(span) = request.into_inner().span {
+            made.push(span).map_err(|error| Status::invalid_argument(error.to_string()))?;
+        }
+        store(write, tenant, made.finish()).await?;
         Ok(Response::new(WriteSpanResponse {}))
     }
 
@@ -81,7 +83,7 @@ impl Writers {
         Ok(Response::new(CloseWriterResponse {}))
     }
 
-    /// Stores the spans of a stream, some together.
+    /// Stores the spans of a stream, some together. One that cannot be read ends it; those before are stored.
     pub(super) async fn write_span_stream(
         self: Arc<Self>,
         request: Request<Streaming<WriteSpanRequest>>,
@@ -89,10 +91,10 @@ impl Writers {
         let (tenant, write) = self.begin(&request)?;
         let mut requests = request.into_inner();
         loop {
-            let (batch, ended) = next_batch(&mut requests).await?;
+            let (batch, end) = next_batch(&mut requests).await;
             store(write, tenant.clone(), batch).await?;
-            if ended {
-                return Ok(Response::new(WriteSpanResponse {}));
+            if let Some(end) = end {
+                return end.map(|()| Response::new(WriteSpanResponse {}));
             }
         }
     }
@@ -109,36 +111,43 @@ impl PluginCapabilities for Writers {
     }
 }
 
-/// The next spans of a stream, one at least, and whether it ended with them.
+/// The next spans of a stream as an OTLP export, and how the stream ended, if it did.
 async fn next_batch(
     requests: &mut Streaming<WriteSpanRequest>,
-) -> Result<(Vec<Span>, bool), Status> {
-    let (mut batch, mut bytes, mut since) = (Vec::new(), 0, Instant::now());
-    while batch.len() < BATCH_SPANS && bytes < BATCH_BYTES {
-        let next = match batch.is_empty() {
-            true => requests.next().await,
-            false => match timeout_at(since + BATCH_AGE, requests.next()).await {
+) -> (Bytes, Option<Result<(), Status>>) {
+    let (mut made, mut spans, mut bytes) = (OtlpWriter::new(None), 0, 0);
+    let mut since = Instant::now();
+    let end = loop {
+        if spans == BATCH_SPANS || bytes >= BATCH_BYTES {
+            break None;
+        }
+        let next = match spans {
+            0 => requests.next().await,
+            _ => match timeout_at(since + BATCH_AGE, requests.next()).await {
                 Ok(next) => next,
-                Err(_) => break,
+                Err(_) => break None,
             },
         };
-        let Some(request) = next else { return Ok((batch, true)) };
-        let Some(span) = request?.span else { continue };
-        if batch.is_empty() {
+        let span = match next {
+            None => break Some(Ok(())),
+            Some(Err(status)) => break Some(Err(status)),
+            Some(Ok(WriteSpanRequest { span: None })) => continue,
+            Some(Ok(WriteSpanRequest { span: Some(span) })) => span,
+        };
+        if spans == 0 {
             since = Instant::now();
         }
-        bytes += span.encoded_len();
-        batch.push(span);
-    }
-    Ok((batch, false))
+        (spans, bytes) = (spans + 1, bytes + span.encoded_len());
+        if let Err(error) = made.push(span) {
+            break Some(Err(Status::invalid_argument(error.to_string())));
+        }
+    };
+    (made.finish(), end)
 }
 
-async fn store(write: &WriteSpans, tenant: TenantId, spans: Vec<Span>) -> Result<(), Status> {
-    if spans.is_empty() {
-        return Ok(());
+async fn store(write: &WriteSpans, tenant: TenantId, request: Bytes) -> Result<(), Status> {
+    if !request.is_empty() {
+        write(tenant, request).await?;
     }
-    let request = encode_batch(Batch { spans, process: None })
-        .map_err(|error| Status::invalid_argument(error.to_string()))?;
-    write(tenant, request).await?;
     Ok(())
 }

@@ -1,4 +1,6 @@
-use tactus_proto::jaeger::api_v2::{KeyValue as Tag, Log, Span as JaegerSpan, SpanRef, ValueType};
+use tactus_proto::jaeger::api_v2::{
+    Batch, KeyValue as Tag, Log, Span as JaegerSpan, SpanRef, ValueType,
+};
 use tactus_proto::otlp::{AnyValue, Span, Status, any_value::Value};
 
 use super::*;

@@ -9,9 +9,10 @@ use super::groups::SpanGroups;
 use super::span::convert;
 use super::{ModelError, resource};
 
-/// Spans by process and scope, in the order in which these first appear.
+/// Spans by process and scope, in the order in which these first appear, as an OTLP export. Ids may come out empty or
+/// zero; those who store spans refuse them.
 #[derive(Debug)]
-pub(crate) struct OtlpWriter {
+pub struct OtlpWriter {
     /// The process of spans without one of their own.
     of_batch: Vec<u8>,
     groups: SpanGroups<u8>,
@@ -24,12 +25,12 @@ pub(crate) fn process_key(process: Option<&Process>) -> Vec<u8> {
 
 impl OtlpWriter {
     /// No spans yet. `process`: that of spans without one of their own.
-    pub(crate) fn new(process: Option<&Process>) -> Self {
+    pub fn new(process: Option<&Process>) -> Self {
         Self { of_batch: process_key(process), groups: SpanGroups::default() }
     }
 
-    /// Adds a span, unless it is blank. Errors: ids of a wrong length.
-    pub(crate) fn push(&mut self, mut span: JaegerSpan) -> Result<(), ModelError> {
+    /// Adds a span, unless it is blank. Errors: ids of a wrong length; the others stay.
+    pub fn push(&mut self, mut span: JaegerSpan) -> Result<(), ModelError> {
         let own = span.process.take();
         if own.is_none() && is_blank(&span) {
             return Ok(());
@@ -46,7 +47,7 @@ impl OtlpWriter {
     }
 
     /// The bytes of an ExportTraceServiceRequest; none without any span.
-    pub(crate) fn finish(self) -> Bytes {
+    pub fn finish(self) -> Bytes {
         self.groups.finish()
     }
 }

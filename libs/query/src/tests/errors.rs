@@ -128,6 +128,24 @@ async fn denied_urls_are_refused() {
 }
 
 #[tokio::test]
+async fn denied_urls_are_refused_however_they_are_encoded() {
+    let rules = ["q=\\{status=error\\}", "^/api/search/tags$"];
+    let url_deny_list = rules.map(|rule| regex::Regex::new(rule).unwrap()).to_vec();
+    let settings = Settings { url_deny_list, ..Settings::default() };
+    let api = Api::new(Setup { settings, blocks: &[], ..Setup::default() }).await;
+    for (path, status) in [
+        ("/api/search?q=%7Bstatus%3Derror%7D", 400),
+        ("/api/search?q={st%61tus=error}&limit=5", 400),
+        ("/api/search?q={status=ok}", 200),
+        ("/api/search/tags?", 400),
+        ("/api/search/tags?limit=", 400),
+        ("/api/search/tags?limit=5", 200),
+    ] {
+        assert_eq!(api.get(path).await.status, status, "{path}");
+    }
+}
+
+#[tokio::test]
 async fn rule_for_urls_may_name_the_prefix_below_which_routes_are() {
     let rules = ["^/tempo/api/search/tags", "^/api/traces"];
     let url_deny_list = rules.map(|rule| regex::Regex::new(rule).unwrap()).to_vec();

@@ -76,8 +76,8 @@ async fn trace_that_was_cut_when_it_came_says_so() {
     let v2 = api.get(&format!("/api/v2/traces/{id}")).await;
     assert!(is_partial(&v2));
     assert_eq!(v2.json()["status"], "PARTIAL");
-    let message = "Trace exceeded its maximum size (max_bytes_per_trace) when it was received: \
-                   91064 spans or more were refused, a partial trace is returned";
+    let message = "Trace exceeded its maximum size (max_bytes_per_trace) when it was received or merged: \
+                   91064 spans or more were left out, a partial trace is returned";
     assert_eq!(v2.json()["message"], message);
     assert!(is_partial(&api.get(&format!("/api/traces/{id}")).await));
     // Nothing of it is stored: there is nothing that could be cut.

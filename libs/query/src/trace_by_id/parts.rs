@@ -87,11 +87,11 @@ impl Parts {
     }
 }
 
-/// What there is to say of a trace of which spans were not taken when they came.
+/// What there is to say of a trace of which spans were not taken when they came, or left out when blocks were merged.
 fn refused_message(spans: u64) -> String {
     format!(
-        "Trace exceeded its maximum size (max_bytes_per_trace) when it was received: \
-         {spans} spans or more were refused, a partial trace is returned"
+        "Trace exceeded its maximum size (max_bytes_per_trace) when it was received or merged: \
+         {spans} spans or more were left out, a partial trace is returned"
     )
 }
 

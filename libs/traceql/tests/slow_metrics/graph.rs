@@ -215,10 +215,13 @@ fn caller(world: &World<'_>, rows: &[usize], row: usize) -> Option<usize> {
         return None;
     }
     let above = with_id(span(row).parent);
-    let fitting = above.iter().copied().find(|other| match is_server(&row) {
+    let service = |row: usize| first(world, row, &["service.name"], true);
+    let own = |other: &usize| !is_server(&row) && service(*other) == service(row);
+    let half = |other: &usize| match is_server(&row) {
         true => is_client(other),
         false => is_server(other),
-    });
+    };
+    let fitting = above.iter().copied().find(own).or_else(|| above.iter().copied().find(half));
     if above.len() > 1 && fitting.is_some() { fitting } else { above.first().copied() }
 }
 

@@ -11,6 +11,7 @@ use tactus_proto::jaeger::api_v2::{
 };
 use tactus_server::{
     grpc as grpc_server,
+    health::{health_service_of, serving_until},
     http::{self as http_server, HttpSettings, not_found},
     listener::{BoundListener, ConnectionInfo},
     observe::RequestMetrics,
@@ -76,7 +77,7 @@ pub(super) async fn open(
     if let Some(port) = ports.grpc
         && let Some(socket) = port.bind().await?
     {
-        let router = grpc_router(answers, metrics);
+        let router = grpc_router(answers, metrics, stop.clone());
         let bound =
             grpc_server::serve_quietly(socket, port.listener.clone(), router, stop.clone())?;
         port.note(bound.local_addr(), addresses);
@@ -85,9 +86,10 @@ pub(super) async fn open(
     Ok(opened)
 }
 
-fn grpc_router(answers: Arc<Answers>, metrics: RequestMetrics) -> Router {
+fn grpc_router(answers: Arc<Answers>, metrics: RequestMetrics, stop: CancellationToken) -> Router {
     let mut routes = RoutesBuilder::default();
     routes.add_service(sampling_service(answers));
+    routes.add_service(health_service_of(serving_until(stop), &["jaeger.api_v2.SamplingManager"]));
     grpc_server::router(routes.routes(), metrics)
 }
 

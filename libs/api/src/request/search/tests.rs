@@ -93,6 +93,11 @@ fn tags_and_durations_are_parsed() {
         error("minDuration=10s&maxDuration=1s"),
         "invalid maxDuration: must be greater than minDuration"
     );
+    assert_eq!(
+        error("minDuration=600us&maxDuration=500us"),
+        "invalid maxDuration: must be greater than minDuration"
+    );
+    assert_eq!(tag_search("tags=a=b&maxDuration=500us").max_duration_ms, 1, "not without a bound");
     assert_eq!(error("minDuration=5"), "invalid minDuration: time: missing unit in duration \"5\"");
 }
 

@@ -96,6 +96,12 @@ async fn spans_of_the_first_generation_are_written_as_otlp() {
     open.await.unwrap().unwrap();
     let mut wrong = span(1);
     wrong.span.as_mut().unwrap().trace_id = Bytes::from_static(b"x");
+    written.lock().clear();
+    let mut client = StreamingSpanWriterPluginClient::new(channel.clone());
+    let spans = tokio_stream::iter([span(1), span(2), wrong.clone(), span(3)]);
+    let refused = client.write_span_stream(spans).await.unwrap_err();
+    assert_eq!(refused.code(), Code::InvalidArgument);
+    assert_eq!(written.lock()[0].1.len(), 2, "those before are stored");
     let refused = SpanWriterPluginClient::new(channel).write_span(wrong).await.unwrap_err();
     assert_eq!(refused.code(), Code::InvalidArgument);
 }

@@ -3,12 +3,10 @@
 use super::{AttributeColumns, TraceMerger};
 use crate::{SpanBatch, ValueType};
 
-/// Estimate for a span without strings: ids, times, numbers.
-const SPAN_BYTES: u64 = 64;
-/// Estimate for an event or a link without its strings.
-const CHILD_BYTES: u64 = 32;
-/// Estimate for an attribute's tags and lengths, or its number.
-const ATTRIBUTE_BYTES: u64 = 10;
+/// A field of one to 127 bytes takes at least two more, its tag and its length.
+const FRAME_BYTES: u64 = 2;
+/// The ids of a trace and a span.
+const IDS_BYTES: u64 = FRAME_BYTES + 16 + FRAME_BYTES + 8;
 
 impl TraceMerger<'_> {
     /// True if the trace's fragments come from several inputs and together exceed the limit.
@@ -65,20 +63,25 @@ impl TraceMerger<'_> {
     }
 }
 
-/// Roughly the bytes that a span takes as OTLP, without its resource and scope.
+/// The fewest bytes that a span can take as OTLP, without its resource and scope. More would be wrong: what ingest
+/// accepted as within the limit would be cut.
 fn span_bytes(batch: &SpanBatch, row: usize) -> u64 {
-    let text = |code: u32| batch.strings.get(code).len() as u64;
     let spans = &batch.spans;
-    let mut bytes = SPAN_BYTES
-        + text(spans.name[row])
-        + text(spans.status_message[row])
-        + text(spans.trace_state[row])
+    let (start, end) = (spans.start[row], spans.start[row].wrapping_add(spans.duration[row]));
+    let mut bytes = IDS_BYTES
+        + id_bytes(&spans.parent_span_id[row].0, spans.parent_span_id[row].is_zero())
+        + time_bytes(start)
+        + time_bytes(end)
+        + text_bytes(batch, spans.name[row])
+        + text_bytes(batch, spans.status_message[row])
+        + text_bytes(batch, spans.trace_state[row])
         + attribute_bytes(batch, AttributeColumns::of(&batch.span_attributes), row);
     let events = batch.events.range(row);
     if !events.is_empty() {
         let attributes = AttributeColumns::of(&batch.events.attributes);
         for event in events {
-            bytes += CHILD_BYTES + text(batch.events.name[event]);
+            bytes += FRAME_BYTES + time_bytes(batch.events.time[event]);
+            bytes += text_bytes(batch, batch.events.name[event]);
             bytes += attribute_bytes(batch, attributes, event);
         }
     }
@@ -86,11 +89,30 @@ fn span_bytes(batch: &SpanBatch, row: usize) -> u64 {
     if !links.is_empty() {
         let attributes = AttributeColumns::of(&batch.links.attributes);
         for link in links {
-            bytes += CHILD_BYTES + text(batch.links.trace_state[link]);
+            let (trace, span) = (batch.links.trace_id[link], batch.links.span_id[link]);
+            bytes += FRAME_BYTES + id_bytes(&trace.0, trace.is_zero());
+            bytes += id_bytes(&span.0, span.is_zero());
+            bytes += text_bytes(batch, batch.links.trace_state[link]);
             bytes += attribute_bytes(batch, attributes, link);
         }
     }
     bytes
+}
+
+/// None that is zero: such an id may have been absent.
+fn id_bytes(id: &[u8], is_zero: bool) -> u64 {
+    if is_zero { 0 } else { FRAME_BYTES + id.len() as u64 }
+}
+
+fn time_bytes(nanos: u64) -> u64 {
+    if nanos == 0 { 0 } else { 1 + 8 }
+}
+
+fn text_bytes(batch: &SpanBatch, code: u32) -> u64 {
+    match batch.strings.get(code).len() as u64 {
+        0 => 0,
+        length => FRAME_BYTES + length,
+    }
 }
 
 fn attribute_bytes(batch: &SpanBatch, list: AttributeColumns<'_>, owner: usize) -> u64 {
@@ -98,10 +120,16 @@ fn attribute_bytes(batch: &SpanBatch, list: AttributeColumns<'_>, owner: usize) 
     let length = |code: u32| batch.strings.get(code).len() as u64;
     range
         .map(|entry| {
-            let holds_code =
-                ValueType::from_u8(list.types[entry]).is_some_and(ValueType::holds_code);
-            let value = if holds_code { length(list.payloads[entry] as u32) } else { 0 };
-            ATTRIBUTE_BYTES + length(list.keys[entry]) + value
+            let value = match ValueType::from_u8(list.types[entry]) {
+                None | Some(ValueType::Unset) => 0,
+                Some(ValueType::String) => 2 * FRAME_BYTES + length(list.payloads[entry] as u32),
+                Some(coded) if coded.holds_code() => {
+                    FRAME_BYTES + length(list.payloads[entry] as u32)
+                }
+                // A number of a byte or more.
+                Some(_) => 2 * FRAME_BYTES,
+            };
+            FRAME_BYTES + text_bytes(batch, list.keys[entry]) + value
         })
         .sum()
 }

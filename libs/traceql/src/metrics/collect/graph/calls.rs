@@ -169,7 +169,8 @@ impl Finder {
     }
 
     /// The calling span: a client span with the same id, or else the parent. Two spans may have the parent's id. Then a
-    /// server span's parent is the client span; any other span's parent is the server span.
+    /// server span's parent is the client span; any other span's parent is the one of its own service, or else the
+    /// server span.
     fn caller(&self, columns: &Columns<'_>, rows: &[u32], place: usize) -> Option<usize> {
         let row = rows[place] as usize;
         let kind_of = |place: usize| columns.kinds[rows[place] as usize];
@@ -185,13 +186,18 @@ impl Finder {
             return None;
         }
         let above = || self.with_id(parent).filter(|&other| other != place);
+        let service = |place: &usize| columns.service(rows[*place] as usize);
+        let is_own = |other: &usize| !is_called && service(other) == service(&place);
         let fits = |place: &usize| match is_called {
             true => is_client_half(kind_of(*place)),
             false => is_server_half(kind_of(*place)),
         };
         let mut all = above();
         match (all.next(), all.next()) {
-            (Some(_), Some(_)) => above().find(fits).or_else(|| above().next()),
+            (Some(_), Some(_)) => {
+                let own = above().find(is_own);
+                own.or_else(|| above().find(fits)).or_else(|| above().next())
+            }
             (one, _) => one,
         }
     }
