@@ -52,14 +52,6 @@ const TEXT_BYTES: usize = 48;
 /// What a tenant takes without any series: estimates of how many there would be, of each metric and period, and its task.
 pub(crate) const TENANT_BYTES: u64 = 64 << 10;
 
-/// A collection that was handed over.
-#[derive(Debug)]
-struct Sent {
-    collected: Collected,
-    /// It holds the last counts of service graphs, a processor that was removed.
-    last_graphs: bool,
-}
-
 /// The processors of a tenant and their series.
 #[derive(Debug)]
 pub struct Tenant {
@@ -71,7 +63,7 @@ pub struct Tenant {
     span_metrics: Option<SpanMetrics>,
     service_graphs: Option<ServiceGraphs>,
     host_info: Option<HostInfo>,
-    sent: Option<Sent>,
+    collected: Option<Collected>,
     metrics: TenantMetrics,
     /// Of all but the series.
     memory: Share,
@@ -101,7 +93,7 @@ impl Tenant {
             span_metrics: None,
             service_graphs: None,
             host_info: None,
-            sent: None,
+            collected: None,
             metrics: TenantMetrics::new(metrics, tenant, &settings),
             settings,
         };
@@ -306,23 +298,15 @@ impl Tenant {
 
     /// Hands all series to a sink; `now_ms` is the time of their samples. [`Self::committed`] says that they arrived.
     pub fn collect(&mut self, now_ms: i64, sink: &mut dyn Sink) {
-        let last_graphs = self.has_no_graphs();
-        self.sent = Some(Sent { collected: self.registry.collect(now_ms, sink), last_graphs });
+        self.collected = Some(self.registry.collect(now_ms, sink));
         self.show_demand();
     }
 
     /// The last collection arrived whole. Without that its zero samples, exemplars and staleness markers come again.
     pub fn committed(&mut self) {
-        let Some(Sent { collected, last_graphs }) = self.sent.take() else { return };
-        self.registry.commit(collected);
-        if last_graphs && self.has_no_graphs() {
-            self.registry.remove_metrics(Owner::ServiceGraphs, &[]);
+        if let Some(collected) = self.collected.take() {
+            self.registry.commit(collected);
         }
-    }
-
-    /// True if the processor is removed, and nothing waits any more.
-    fn has_no_graphs(&self) -> bool {
-        self.settings.service_graphs.is_none() && self.service_graphs.is_none()
     }
 
     /// Tells the estimates of what there would be without limits; a collection does so too.
