@@ -215,8 +215,8 @@ fn caller(world: &World<'_>, rows: &[usize], row: usize) -> Option<usize> {
         return None;
     }
     let above = with_id(span(row).parent);
-    let service = |row: usize| first(world, row, &["service.name"], true);
-    let own = |other: &usize| !is_server(&row) && service(*other) == service(row);
+    let name = |row: usize| service(world.spans[row].group);
+    let own = |other: &usize| !is_server(&row) && name(*other) == name(row);
     let half = |other: &usize| match is_server(&row) {
         true => is_client(other),
         false => is_server(other),
