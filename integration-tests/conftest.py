@@ -18,11 +18,11 @@ from harness.tools import summary
 
 # Files that take longest, the longest first. Begun last, one of them would run alone while the other processes have nothing to do.
 LONGEST = (
-    "cluster_faults", "hostile_tenants", "hostile_blocks", "hostile_credentials", "hostile_store", "generator_conformance", "ui", "disk", "cluster", "helm",
-    "migrate", "compaction", "hostile_metas", "memory", "bombs", "hostile_queries", "security", "generator", "streaming", "azure", "large_traces",
-    "hostile_connections", "conformance", "s3", "durability", "self_monitoring", "same_answers", "live_tail", "tail_sampling",
-    "hostile_readers", "hostile_gossip", "generator_delivery", "oracle", "tactusctl", "hostile_input", "bad_disk", "buckets", "gcs",
-    "caches", "clients",
+    "cluster_faults", "hostile_tenants", "hostile_blocks", "hostile_credentials", "hostile_store", "generator_conformance", "ui",
+    "disk", "cluster", "helm", "migrate", "compaction", "hostile_metas", "memory", "bombs", "hostile_queries", "security",
+    "generator", "streaming", "azure", "large_traces", "hostile_connections", "conformance", "s3", "durability", "self_monitoring",
+    "same_answers", "live_tail", "tail_sampling", "hostile_readers", "hostile_gossip", "generator_delivery", "oracle", "tactusctl",
+    "hostile_input", "bad_disk", "buckets", "gcs", "caches", "clients",
 )
 
 

@@ -157,8 +157,7 @@ impl TenantMetrics {
                 .map(|reason| discarded(reason, "span-metrics"))
         });
         // A removed processor still counts the calls that wait.
-        let before = self.edges.take();
-        let edges = || {
+        if settings.service_graphs.is_some() && self.edges.is_none() {
             let own = [
                 &all.edges,
                 &all.expired_edges,
@@ -169,9 +168,8 @@ impl TenantMetrics {
             let [edges, expired, spans, dropped, overflows] = own.map(|all| all.with([tenant]));
             let filtered = discarded("service_graphs_filtered", "service-graphs");
             let invalid = discarded("invalid_utf8", "service-graphs");
-            [edges, expired, spans, dropped, overflows, filtered, invalid]
-        };
-        self.edges = before.or_else(|| settings.service_graphs.is_some().then(edges));
+            self.edges = Some([edges, expired, spans, dropped, overflows, filtered, invalid]);
+        }
         self.hosts = settings.host_info.is_some().then(|| discarded("invalid_utf8", "host-info"));
     }
 
