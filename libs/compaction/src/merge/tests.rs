@@ -176,7 +176,7 @@ fn trace_over_the_limit_keeps_its_largest_fragment_and_what_fits() {
     let large = block(&[span(1, 3, 900), span(1, 4, 900), span(1, 1, 10)]);
     let more = block(&[span(1, 5, 10), span(1, 6, 2000), span(1, 7, 10), span(2, 9, 10)]);
     let mut settings = settings(builder_settings(BlockVersion::VParquet4, false));
-    settings.max_trace_bytes = 3_300;
+    settings.max_trace_bytes = 3_200;
     let merged = run(&readers(&[small, large, more]), &settings);
     let stats = merged.stats;
     // The large fragment goes first: span 6 alone is more than it has. Of the others those until the first that does
