@@ -13,7 +13,7 @@ import yaml
 
 from harness.certificates import Certificates
 from harness.documents import FENCE, file_name
-from harness.helm import CHART, FULLNAME, VALUES, Manifests, helm, rendered, template, validate_custom, values_file
+from harness.helm import CHART, FULLNAME, VALUES, Manifests, helm, notes, rendered, template, validate_custom, values_file
 from harness.paths import REPOSITORY, tactus_binary
 from harness.server import merge
 
@@ -215,15 +215,15 @@ def placed(manifests, directory):
     return path
 
 
-def assert_taken(manifests, tmp_path):
-    """Tactus takes the configuration, with the arguments of each process."""
+def assert_taken(manifests, tmp_path, **secrets):
+    """Tactus takes the configuration, with the arguments of each process. `secrets` are variables of its environment."""
     path = placed(manifests, tmp_path)
     processes = list(manifests.processes())
     assert processes
     # What Secrets hold, and what Azure's workload identity adds to pods.
     env = {
         **os.environ, "S3_KEY": "key", "S3_SECRET": "secret", "MINIO_ROOT_USER": "root", "MINIO_ROOT_PASSWORD": "password",
-        "AZURE_CLIENT_ID": "id", "AZURE_TENANT_ID": "id", "AZURE_FEDERATED_TOKEN_FILE": str(tmp_path / "token")}
+        "AZURE_CLIENT_ID": "id", "AZURE_TENANT_ID": "id", "AZURE_FEDERATED_TOKEN_FILE": str(tmp_path / "token"), **secrets}
     (tmp_path / "token").write_text("token")
     for workload, _, container in processes:
         arguments = [argument.replace("/conf/tempo.yaml", str(path)) for argument in container["args"]]
@@ -287,6 +287,110 @@ def test_services_have_a_port_of_their_own_that_only_the_release_reaches(tmp_pat
     by_port = {port["port"]: rule.get("from") for rule in policy["spec"]["ingress"] for port in rule["ports"]}
     assert by_port["grpc"] is None, "of everyone"
     assert by_port["grpc-internal"] and list(by_port["grpc-internal"][0]) == ["podSelector"]
+
+
+def from_a_secret(tmp_path, secret):
+    """The configuration with variables for keys of a bucket and of a cache, numbers and switches; what it is once they are replaced."""
+    manifests = render(tmp_path, merge(S3, {
+        "tactus": {"expandEnv": True, "structuredConfig": {
+            "server": {"http_listen_port": "${PORT}"}, "ingester": {"max_block_bytes": "${BYTES:1000}"}}},
+        "storage": {"trace": {"s3": {"access_key": "${S3_KEY}", "secret_key": "${S3_SECRET}", "insecure": "${INSECURE}"}}},
+        "cache": {"caches": [{"roles": ["bloom"], "redis": {"endpoint": "r:1", "password": "${S3_SECRET}"}}]}}))
+    variables = {"S3_KEY": secret, "S3_SECRET": secret, "PORT": "3333", "INSECURE": "true"}
+    assert_taken(manifests, tmp_path, **variables)
+    text = manifests.file("tempo.yaml").replace("${BYTES:1000}", "1000")
+    for variable, value in variables.items():
+        text = text.replace(f"${{{variable}}}", value)
+    return yaml.safe_load(text)
+
+
+@pytest.mark.parametrize("secret", ["pass #12345", "@x", "*x", "%x", '"x', "{a", "a: 1", "12345678", "null", r"a\b", "p$HOME{y}"])
+def test_a_secret_of_any_characters_is_taken_as_it_is(secret, tmp_path):
+    shown = from_a_secret(tmp_path, secret)
+    s3 = shown["storage"]["trace"]["s3"]
+    assert (s3["access_key"], s3["secret_key"], s3["insecure"]) == (secret, secret, True)
+    assert shown["cache"]["caches"][0]["redis"]["password"] == secret
+    assert (shown["server"]["http_listen_port"], shown["ingester"]["max_block_bytes"]) == (3333, 1000)
+
+
+def test_quotes_of_a_secret_stand_twice(tmp_path):
+    assert from_a_secret(tmp_path, "it''s")["storage"]["trace"]["s3"]["secret_key"] == "it's"
+
+
+def test_secrets_of_minio_may_have_any_characters(tmp_path):
+    manifests = rendered(CHART / "ci" / "single-minio-gateway-values.yaml")
+    assert_taken(manifests, tmp_path, MINIO_ROOT_USER="@root", MINIO_ROOT_PASSWORD="a: b #c")
+
+
+# Peers of policies.
+GRAFANA, APPS, SCRAPER, INGRESS = ([{"podSelector": {"matchLabels": {"app": name}}}] for name in ("grafana", "apps", "scraper", "ingress"))
+
+
+def reached(tmp_path, policy, component, **values):
+    """Port of a component -> who reaches it besides the release: names, or None for everyone."""
+    values = merge({**S3, "mode": "distributed", "gateway": {"enabled": True}, "networkPolicy": {"enabled": True, **policy}}, values)
+    found = {}
+    for rule in render(tmp_path, values).of("NetworkPolicy")[FULLNAME + component]["spec"]["ingress"]:
+        names = [peer["podSelector"]["matchLabels"].get("app") for peer in rule["from"]] if "from" in rule else None
+        for port in rule["ports"]:
+            before = found.get(port["port"], [])
+            found[port["port"]] = None if names is None or before is None else before + [name for name in names if name]
+    return found
+
+
+def test_only_those_who_may_query_reach_the_port_of_queries(tmp_path):
+    policy = {"queryFrom": GRAFANA, "ingestFrom": APPS}
+    for component in ("-query-frontend", "-querier", "-distributor"):
+        found = reached(tmp_path, policy, component)
+        assert found["http-metrics"] == (["grafana"] if component == "-query-frontend" else [])
+        assert None not in found.values()
+    assert reached(tmp_path, {**policy, "metricsFrom": SCRAPER}, "-query-frontend")["http-metrics"] == ["scraper", "grafana"]
+    assert reached(tmp_path, {"ingestFrom": APPS}, "-query-frontend")["http-metrics"] is None
+    apart = reached(tmp_path, policy, "-query-frontend", tactus={"structuredConfig": {"internal_server": {"enable": True}}})
+    assert apart["http-metrics"] == ["grafana"] and apart["http-internal"] is None
+
+
+def test_those_who_may_query_or_send_reach_the_gateway_or_those_it_names(tmp_path):
+    policy = {"queryFrom": GRAFANA, "ingestFrom": APPS}
+    for given, names in (
+            ({}, None), (policy, ["grafana", "apps"]), ({"queryFrom": GRAFANA}, ["grafana"]), ({"ingestFrom": APPS}, ["apps"]),
+            ({**policy, "gatewayFrom": INGRESS}, ["ingress"])):
+        assert reached(tmp_path, given, "-gateway") == {"http-metrics": names, "grpc-otlp": names}
+
+
+def test_in_one_process_queries_of_zipkin_are_at_the_port_of_its_receiver(tmp_path):
+    policy = {"queryFrom": GRAFANA, "ingestFrom": APPS}
+    found = reached(tmp_path, policy, "", mode="clustered", traces={"zipkin": {"enabled": True}})
+    assert found["zipkin"] == ["grafana", "apps"] and "zipkin-query" not in found
+    assert reached(tmp_path, policy, "", mode="clustered")["zipkin-query"] == ["grafana"]
+
+
+def test_scrapes_have_the_scheme_of_their_port(tmp_path):
+    def schemes(internal):
+        tls = {"http_tls_config": {"cert_file": "/tls/tls.crt", "key_file": "/tls/tls.key"}}
+        manifests = render(tmp_path, {
+            "tactus": {"structuredConfig": {"server": tls, "internal_server": {**(tls if internal == "https" else {}), "enable": internal is not None}}},
+            "metaMonitoring": {"serviceMonitor": {"enabled": True, "usageMetrics": True, "scheme": "https"}}})
+        endpoints = manifests.of("ServiceMonitor")[FULLNAME]["spec"]["endpoints"]
+        return [(endpoint["port"], endpoint["path"], endpoint["scheme"]) for endpoint in endpoints]
+
+    usage = ("http-metrics", "/usage_metrics", "https")
+    assert schemes("http") == [("http-internal", "/metrics", "http"), usage]
+    assert schemes("https") == [("http-internal", "/metrics", "https"), usage]
+    assert schemes(None) == [("http-metrics", "/metrics", "https"), usage]
+
+
+def test_notes_name_addresses_that_answer(tmp_path):
+    assert "queries     http://t-tactus.tracing.svc.cluster.local:3200\n" in notes(tmp_path, {})
+    tls = {"http_tls_config": {"cert_file": "/tls/tls.crt", "key_file": "/tls/tls.key"}}
+    text = notes(tmp_path, {"tactus": {"structuredConfig": {"server": tls, "http_api_prefix": "/tempo/"}}})
+    assert "queries     https://t-tactus.tracing.svc.cluster.local:3200/tempo\n" in text
+    gateway = {"gateway": {"enabled": True}}
+    text = notes(tmp_path, gateway)
+    assert "otlp-http http://t-tactus-gateway.tracing.svc.cluster.local:80/v1/traces\n" in text and "grpc-otlp 4317\n" in text
+    text = notes(tmp_path, {**gateway, "traces": {"otlp": {"http": {"enabled": False}}}})
+    assert "/v1/traces" not in text and "grpc-otlp 4317\n" in text
+    assert "4317" not in notes(tmp_path, {"gateway": {"enabled": True, "service": {"grpcOtlpPort": None}}})
 
 
 # What tempo-distributed has without any values.
@@ -582,6 +686,10 @@ def test_clients_of_jaeger_and_zipkin_find_their_ports(tmp_path):
     other = {"tactus": {"structuredConfig": {"query_frontend": {"jaeger": {"http": {"endpoint": ":80"}, "grpc": {"endpoint": ""}}}}}}
     found = ports(other, "query-frontend")
     assert found["jaeger-query"] == 80 and "grpc-jaeger-api" not in found
+    # With a variable the usual one; of null the server makes the usual one, too.
+    variable, none = {"endpoint": "0.0.0.0:${JAEGER_PORT:16686}"}, {"endpoint": None}
+    other = {"tactus": {"expandEnv": True, "structuredConfig": {"query_frontend": {"jaeger": {"http": variable, "grpc": none}, "zipkin": None}}}}
+    assert ports(other, "query-frontend") == ports({}, "query-frontend")
 
 
 def test_gateway_knows_the_prefix_of_the_query_api(tmp_path):
@@ -631,6 +739,10 @@ REFUSED = {
         {**S3, "mode": "distributed", "ingester": {"config": {"replication_factor": 5}}}, "fewer than the 5 copies"),
     "fewer zones than copies": ({**S3, "mode": "distributed", "replicationFactor": 3, "ingester": {
         "zoneAwareReplication": {"enabled": True, "zones": [{"name": "a"}, {"name": "b"}]}}}, "2 zones"),
+    "zones of one name": ({**S3, "mode": "distributed", "ingester": {
+        "zoneAwareReplication": {"enabled": True, "zones": [{"name": "a"}, {"name": "b"}, {"name": "a"}]}}}, "two are named a"),
+    "zone with a long name": ({**S3, "mode": "distributed", "ingester": {
+        "zoneAwareReplication": {"enabled": True, "zones": [{"name": "a"}, {"name": "b"}, {"name": "c" * 35}]}}}, "53 characters, more than 52"),
     "zones that are scaled": ({**S3, "mode": "distributed", "ingester": {
         "autoscaling": {"enabled": True, "minReplicas": 3}, "zoneAwareReplication": {"enabled": True}}}, "zones would differ"),
     "scaled below the copies": (
@@ -646,6 +758,8 @@ REFUSED = {
     "scaled single process": ({"singleBinary": {"autoscaling": {"enabled": True}}}, "not scaled"),
     "passwords without users": ({"gateway": {"enabled": True, "basicAuth": {"enabled": True}}}, "existingSecret"),
     "tenants without passwords": ({"multitenancyEnabled": True, "gateway": {"enabled": True, "tenants": {"a": "b"}}}, "basicAuth"),
+    "tenant with a variable of nginx": ({"multitenancyEnabled": True, "gateway": {
+        "enabled": True, "basicAuth": {"enabled": True, "existingSecret": "s"}, "tenants": {"a": "$host"}}}, "the tenant of a has a $"),
     "ingress without a gateway": ({"gateway": {"ingress": {"enabled": True}}}, "gateway.enabled"),
     "route without a parent": ({"gateway": {"enabled": True, "route": {"enabled": True}}}, "parentRefs"),
     "checker without a tenant": ({"multitenancyEnabled": True, "checker": {"enabled": True}}, "checker.tenants"),
@@ -655,6 +769,7 @@ REFUSED = {
     "two checkers": ({"checker": {"enabled": True, "autoscaling": {"enabled": True}}}, "not scaled"),
     "MinIO without keys": ({"minio": {"enabled": True}}, "rootUser"),
     "MinIO with a short password": ({"minio": {"enabled": True, "rootUser": "root", "rootPassword": "short"}}, "8 characters"),
+    "MinIO with a password that ends its quotes": ({"minio": {"enabled": True, "rootUser": "root", "rootPassword": "it's a password"}}, "must not have a '"),
     "configuration of a Secret without a name": ({"useExternalConfig": True}, "externalConfigSecretName"),
 }
 

@@ -17,6 +17,8 @@ from harness.tools import need
 from harness.waiting import eventually
 
 ALICE, NOBODY = ("alice", "correct horse"), ("nobody", "correct horse")
+# Names that differ in case, or mean something in a map of nginx.
+TENANTS = {"alice": "team-a", "Alice": "team-b", "default": "team-c", "hostnames": "team-d", "~.*": "team-e", r"\\a": "team-f", '"$host': "team-g"}
 
 
 @pytest.fixture(scope="module")
@@ -28,13 +30,14 @@ def pods(tmp_path_factory, s3_server):
         "ingester": {"zoneAwareReplication": {"enabled": True}, "config": {"trace_idle_period": "1s"}},
         "distributor": {"replicas": 1}, "queryFrontend": {"replicas": 1}, "querier": {"replicas": 1},
         "gateway": {
-            "enabled": True, "tenants": {"alice": "team-a"},
+            "enabled": True, "tenants": TENANTS,
             "basicAuth": {"enabled": True, "username": ALICE[0], "password": ALICE[1]}}}
     with Pods(tmp_path_factory.mktemp("pods"), values) as started:
         started.start()
         (gateway,) = started.component("gateway")
         with open(gateway.directory / ".htpasswd", "a", encoding="utf-8") as users:
-            users.write((gateway.directory / ".htpasswd").read_text().replace(ALICE[0], NOBODY[0]))
+            line = (gateway.directory / ".htpasswd").read_text()
+            users.writelines(line.replace(ALICE[0], user) for user in [*TENANTS, NOBODY[0]])
         # Pods are ready a moment before all of them know each other; clients send again what is refused with 503.
         first = otlp.export(otlp.span(name="first"))
         eventually(lambda: push(started, first).status_code == 200, "the distributor knows its ingesters")
@@ -89,6 +92,17 @@ def test_gateway_asks_for_passwords_and_decides_the_tenant(pods):
     assert asked.status_code == 200 and asked.json()["traces"] == []
     refused = requests.get(f"{pods.gateway}/api/search", params={"q": query}, auth=NOBODY, headers={"X-Scope-OrgID": "team-a"}, timeout=30)
     assert refused.status_code == 401 and "org id" in refused.text
+
+
+def test_every_user_has_the_tenant_of_exactly_that_name(pods):
+    for user, tenant in TENANTS.items():
+        assert push(pods, otlp.export(otlp.span(name=f"of {tenant}")), user=(user, ALICE[1])).status_code == 200, user
+    for user, tenant in TENANTS.items():
+        def found(user=user):
+            answer = requests.get(f"{pods.gateway}/api/search", params={"q": '{ name =~ "of team-.*" }'}, auth=(user, ALICE[1]), timeout=30)
+            return {trace["rootTraceName"] for trace in answer.json()["traces"]}
+
+        assert eventually(found, f"the trace of {user} is found") == {f"of {tenant}"}
 
 
 def test_gateway_shows_pages_and_no_operations(pods):

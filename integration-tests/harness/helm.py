@@ -2,6 +2,7 @@
 import functools
 import os
 import pathlib
+import shutil
 import subprocess
 import tempfile
 
@@ -29,6 +30,20 @@ def helm(*arguments):
 
 def template(*arguments, version="1.33.0"):
     return helm("template", RELEASE, CHART, "--namespace", NAMESPACE, "--kube-version", version, *arguments)
+
+
+def notes(directory, values):
+    """What `helm install` prints. It wants a cluster, so a copy of the chart has the text in an object."""
+    chart = pathlib.Path(directory) / "chart"
+    shutil.copytree(CHART, chart, dirs_exist_ok=True)
+    text = (chart / "templates" / "NOTES.txt").read_text()
+    (chart / "templates" / "notes.yaml").write_text(
+        '{{- define "notes" }}' + text + '{{- end }}\nkind: Notes\nmetadata: {name: notes}\ntext: {{ include "notes" . | toJson }}\n')
+    done = helm(
+        "template", RELEASE, chart, "--namespace", NAMESPACE, "--kube-version", "1.33.0", "--show-only", "templates/notes.yaml",
+        "--values", values_file(directory, values))
+    assert done.returncode == 0, done.stderr
+    return Manifests(done.stdout).of("Notes")["notes"]["text"]
 
 
 def values_file(directory, values):

@@ -43,6 +43,18 @@
 {{- if lt (len $ingester.zoneAwareReplication.zones) $factor -}}
 {{- fail (printf "%s.zoneAwareReplication.zones: %d zones for %d copies of each trace (replicationFactor)" $key (len $ingester.zoneAwareReplication.zones) $factor) -}}
 {{- end -}}
+{{- $names := list -}}
+{{- range $ingester.zoneAwareReplication.zones -}}
+{{- if has .name $names -}}
+{{- fail (printf "%s.zoneAwareReplication.zones: two are named %s" $key .name) -}}
+{{- end -}}
+{{- $names = append $names .name -}}
+{{- $name := printf "%s-%s" (include "tactus.resourceName" (list $ (include "tactus.componentOf" (list $ "ingester")))) .name -}}
+{{- /* A label of its pods has a hash of ten characters besides. */ -}}
+{{- if gt (len $name) 52 -}}
+{{- fail (printf "%s.zoneAwareReplication.zones: the StatefulSet %s would have a name of %d characters, more than 52: shorten the zone, or fullnameOverride" $key $name (len $name)) -}}
+{{- end -}}
+{{- end -}}
 {{- if $ingester.autoscaling.enabled -}}
 {{- fail (printf "%s.autoscaling does not go with zoneAwareReplication: zones would differ in size" $key) -}}
 {{- end -}}
@@ -78,6 +90,11 @@
 {{- if and $gateway.tenants (not (and $basic.enabled $values.multitenancyEnabled)) -}}
 {{- fail "gateway.tenants needs gateway.basicAuth.enabled and multitenancyEnabled" -}}
 {{- end -}}
+{{- range $user, $tenant := $gateway.tenants -}}
+{{- if contains "$" $tenant -}}
+{{- fail (printf "gateway.tenants: the tenant of %s has a $, with which variables of nginx begin" $user) -}}
+{{- end -}}
+{{- end -}}
 {{- if and $gateway.ingress.enabled (not $gateway.ingress.hosts) -}}
 {{- fail "gateway.ingress.hosts: at least one" -}}
 {{- end -}}
@@ -107,6 +124,9 @@
 {{- end -}}
 {{- if and .rootPassword (lt (len .rootPassword) 8) -}}
 {{- fail "minio.rootPassword: 8 characters at least" -}}
+{{- end -}}
+{{- if and .enabled (contains "'" (print .rootUser .rootPassword)) -}}
+{{- fail "minio: rootUser and rootPassword must not have a ', which ends their quotes in the configuration" -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}

@@ -107,7 +107,8 @@ items:
 {{- end }}
 {{- end -}}
 
-{{/* Of (context, component): the ports on which it answers clients of Jaeger and Zipkin. They are on unless the configuration has an empty endpoint. */}}
+{{/* Of (context, component): the ports on which it answers clients of Jaeger and Zipkin. They are on unless the configuration has an empty endpoint;
+     with a variable in it, they are the usual ones. */}}
 {{- define "tactus.clientPorts" -}}
 {{- $context := index . 0 -}}{{- $component := index . 1 -}}
 {{- $config := dict -}}
@@ -127,8 +128,9 @@ items:
 {{- end -}}
 items:
 {{- range $port := $ports }}
-{{- $section := index $port 2 | default dict }}
-{{- with hasKey $section "endpoint" | ternary $section.endpoint (index $port 1 | toString) }}
+{{- $endpoint := (index $port 2 | default dict).endpoint }}
+{{- if or (kindIs "invalid" $endpoint) (contains "${" ($endpoint | toString)) }}{{ $endpoint = index $port 1 | toString }}{{ end }}
+{{- with $endpoint }}
   - {name: {{ index $port 0 }}, port: {{ splitList ":" . | last }}}
 {{- end }}
 {{- end }}

@@ -147,7 +147,7 @@ metrics_generator:
 {{- end -}}
 {{- end -}}
 
-{{/* The whole configuration. */}}
+{{/* The whole configuration. Variables are replaced before it is read as YAML: secrets need quotes, numbers must have none. */}}
 {{- define "tactus.config" -}}
 {{- $config := include "tactus.calculatedConfig" . | fromYaml -}}
 {{- with $config.Error }}{{ fail (printf "config: %v" .) }}{{ end -}}
@@ -160,7 +160,8 @@ metrics_generator:
 {{- $address := printf "dns+%s:%s" (include "tactus.host" (list . "gossip-ring")) (include "tactus.portOf" (list $memberlist "bind_port" 7946)) -}}
 {{- $_ := set $memberlist "join_members" (list $address) -}}
 {{- end -}}
-{{- toYaml $config -}}
+{{- $secret := `(?m)^([ -]*(?:access_key|secret_key|session_token|storage_account_key|encryption_key|username|(?:sentinel_)?password|bearer_token|credentials|client_id|client_secret): )(\$\{[^'\n]*\})$` -}}
+{{- regexReplaceAll $secret (toYaml $config) "${1}'${2}'" -}}
 {{- end -}}
 
 {{/* Of (section, key, port of the values): the port that a key of the configuration sets. What a variable stands for is not known here: its port is that of the values. */}}
@@ -219,15 +220,23 @@ gossip: {{ include "tactus.portOf" (list ($config.memberlist | default dict) "bi
 {{- if or $tls.cert_file $tls.cert }}true{{ end -}}
 {{- end -}}
 
+{{/* Path before those of the query API: nothing, or one that begins with a slash. */}}
+{{- define "tactus.apiPrefix" -}}
+{{- $prefix := "" -}}
+{{- if not .Values.useExternalConfig }}{{ $prefix = (include "tactus.config" . | fromYaml).http_api_prefix | default "" | trimAll "/" }}{{ end -}}
+{{- with $prefix }}/{{ . }}{{ end -}}
+{{- end -}}
+
 {{/* Where probes and scrapes go: port number, and scheme HTTP or HTTPS. */}}
 {{- define "tactus.probed" -}}
 {{- $config := dict -}}
 {{- if not .Values.useExternalConfig }}{{ $config = include "tactus.config" . | fromYaml }}{{ end -}}
 {{- $internal := $config.internal_server | default dict -}}
+{{- $tls := $internal.http_tls_config | default dict -}}
 {{- if $internal.enable }}
 port: {{ $internal.http_listen_port | default 3101 }}
 name: http-internal
-scheme: HTTP
+scheme: {{ or $tls.cert_file $tls.cert | empty | ternary "HTTP" "HTTPS" }}
 internal: true
 {{- else }}
 port: {{ (include "tactus.ports" . | fromYaml).http }}

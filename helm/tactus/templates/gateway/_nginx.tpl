@@ -11,9 +11,7 @@ set $upstream {{ index . 2 }}://{{ include "tactus.host" (list $context (include
 {{- $http := $ports.http -}}
 {{- $scheme := include "tactus.hasTls" (list . "http_tls_config") | empty | ternary "http" "https" -}}
 {{- $grpc := include "tactus.hasTls" (list . "grpc_tls_config") | empty | ternary "grpc" "grpcs" -}}
-{{- $prefix := "" -}}
-{{- if not .Values.useExternalConfig }}{{ $prefix = (include "tactus.config" . | fromYaml).http_api_prefix | default "" | trimAll "/" }}{{ end -}}
-{{- with $prefix }}{{ $prefix = printf "/%s" . }}{{ end -}}
+{{- $prefix := include "tactus.apiPrefix" . -}}
 {{- $resolver := $config.resolver | default (printf "%s.%s.svc.%s" .Values.global.dnsService .Values.global.dnsNamespace (.Values.global.clusterDomain | trimSuffix ".")) -}}
 worker_processes auto;
 error_log /dev/stderr error;
@@ -58,11 +56,11 @@ http {
   grpc_send_timeout {{ $config.readTimeout }};
   {{- if $gateway.tenants }}
 
-  # A user without a tenant is sent on without the header, and refused there.
+  # A user without a tenant is sent on without the header, and refused there. Only expressions tell Alice from alice.
   map $remote_user $tenant {
     default "";
     {{- range $user, $tenant := $gateway.tenants }}
-    {{ $user | quote }} {{ $tenant | quote }};
+    {{ printf "~^%s$" (regexQuoteMeta $user) | quote }} {{ $tenant | quote }};
     {{- end }}
   }
   proxy_set_header X-Scope-OrgID $tenant;
