@@ -12,13 +12,12 @@ use std::sync::{Arc, LazyLock};
 use parquet::basic::Type as PhysicalType;
 use parquet::schema::parser::parse_message_type;
 use parquet::schema::types::{SchemaDescPtr, SchemaDescriptor};
-use tactus_storage::meta::{BlockVersion, ColumnScope, ColumnType, DedicatedColumn};
+use tactus_storage::meta::{
+    BlockVersion, ColumnScope, ColumnType, DedicatedColumn, SLOTS_OF_VPARQUET4,
+};
 
 use crate::error::{Error, Result};
 use leaf::Leaves;
-
-/// Dedicated string columns of a scope in vParquet4, used or not.
-const SLOTS_OF_V4: usize = 10;
 
 /// How the values of a leaf column are encoded, apart from the dictionary page.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -117,7 +116,7 @@ const SPAN_STATICS: [(&str, &str, ColumnType); 3] = [
 ];
 
 static MESSAGE_OF_V4: LazyLock<SchemaDescPtr> = LazyLock::new(|| {
-    let fixed = Slots { strings: SLOTS_OF_V4, ints: 0 };
+    let fixed = Slots { strings: SLOTS_OF_VPARQUET4, ints: 0 };
     parse(&text::message_type(BlockVersion::VParquet4, fixed, fixed, Slots::default()))
 });
 
@@ -246,7 +245,9 @@ fn of_scope(
 ) -> impl Iterator<Item = &DedicatedColumn> {
     let slots = match (is_v5, column_type, scope) {
         (true, ..) => column_type.slots(),
-        (false, ColumnType::String, ColumnScope::Resource | ColumnScope::Span) => SLOTS_OF_V4,
+        (false, ColumnType::String, ColumnScope::Resource | ColumnScope::Span) => {
+            SLOTS_OF_VPARQUET4
+        }
         (false, ..) => 0,
     };
     let wanted =

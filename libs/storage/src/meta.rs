@@ -24,8 +24,8 @@ use uuid::Uuid;
 use crate::error::{Error, Result};
 
 pub use dedicated::{
-    ColumnOption, ColumnScope, ColumnType, DedicatedColumn, columns_hash, columns_of_version,
-    default_columns, filter_for_vparquet4, validate_columns,
+    ColumnOption, ColumnScope, ColumnType, DedicatedColumn, SLOTS_OF_VPARQUET4, columns_hash,
+    columns_of_version, default_columns, filter_for_vparquet4, validate_columns,
 };
 pub use extension::{Extension, MAX_SOURCES, SummaryParts, block_origin};
 

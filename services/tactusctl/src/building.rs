@@ -24,13 +24,17 @@ pub(crate) fn rewrite(builder: BuilderSettings, config: Option<&Config>) -> Rewr
     settings
 }
 
-/// Settings for a version and columns: those that the version cannot have are left out, and vParquet3, which is only
-/// read, becomes vParquet4.
-pub(crate) fn settings(version: BlockVersion, columns: &[DedicatedColumn]) -> BuilderSettings {
-    let version = match version {
+/// The version in which a block of this one is written again: vParquet3 is only read.
+pub(crate) fn written(version: BlockVersion) -> BlockVersion {
+    match version {
         BlockVersion::VParquet5 => version,
         _ => BlockVersion::VParquet4,
-    };
+    }
+}
+
+/// Settings for a version and columns, without those that the version cannot have.
+pub(crate) fn settings(version: BlockVersion, columns: &[DedicatedColumn]) -> BuilderSettings {
+    let version = written(version);
     let dedicated_columns = columns_of_version(version, columns);
     BuilderSettings {
         writer: WriterSettings { version, dedicated_columns, ..WriterSettings::default() },

@@ -182,7 +182,7 @@ fn columns_of_vparquet4_are_those_of_the_filtered_list() {
     assert_eq!(fifth.name.as_deref(), Some("http.route"));
     assert!(path(&schema, fifth.leaf).ends_with("DedicatedAttributes.String05"));
     assert!(schema.span_columns[8..].iter().all(|column| column.name.is_none()));
-    assert_eq!(schema.resource_columns.len(), 9 + SLOTS_OF_V4);
+    assert_eq!(schema.resource_columns.len(), 9 + SLOTS_OF_VPARQUET4);
     assert!(schema.event_columns.is_empty());
 }
 

@@ -150,13 +150,22 @@ pub fn default_columns() -> Vec<DedicatedColumn> {
     columns
 }
 
+/// Columns of a scope that a vParquet3 or vParquet4 block has room for.
+pub const SLOTS_OF_VPARQUET4: usize = 10;
+
 /// The columns that a vParquet3 or vParquet4 block can have: strings of resource and span without
-/// options, and none that the schema already has a column for.
+/// options, and none that the schema already has a column for; of each scope the first ten.
 ///
 /// A block's meta must hold the filtered list, and columns are assigned from it: assigning first
 /// would put values in other columns than readers look at.
 pub fn filter_for_vparquet4(columns: &[DedicatedColumn]) -> Vec<DedicatedColumn> {
-    columns.iter().filter(|column| fits_vparquet4(column)).cloned().collect()
+    let mut taken: HashMap<ColumnScope, usize> = HashMap::new();
+    let has_slot = |column: &&DedicatedColumn| {
+        let count = taken.entry(column.scope).or_default();
+        *count += 1;
+        *count <= SLOTS_OF_VPARQUET4
+    };
+    columns.iter().filter(|column| fits_vparquet4(column)).filter(has_slot).cloned().collect()
 }
 
 /// Those of the columns that a block of this version can have; see [`filter_for_vparquet4`].

@@ -216,6 +216,17 @@ fn column_leaves_out_default_keys() {
 }
 
 #[test]
+fn vparquet4_has_room_for_ten_columns_of_a_scope() {
+    use ColumnScope::{Resource, Span};
+    let all = [Span, Resource]
+        .map(|scope| (0..12).map(move |n| DedicatedColumn::string(scope, &format!("x{n}"))));
+    let all: Vec<_> = all.into_iter().flatten().collect();
+    let filtered = filter_for_vparquet4(&all);
+    assert_eq!(filtered, [&all[..10], &all[12..22]].concat());
+    assert_eq!(columns_of_version(BlockVersion::VParquet5, &all), all);
+}
+
+#[test]
 fn default_columns_filtered_for_vparquet4_match() {
     let filtered = serde_json::to_string(&filter_for_vparquet4(&default_columns())).unwrap();
     let expected = r#"[{"n":"http.request.method"},{"n":"url.path"},{"n":"url.route"},{"n":"server.address"},{"n":"http.route"}]"#;

@@ -15,7 +15,7 @@ use tokio::runtime::Handle;
 
 use crate::error::{Error, Result};
 use crate::output::{Output, Table, format};
-use crate::{arguments, bucket, progress};
+use crate::{arguments, bucket, building, progress};
 use count::{Counts, Scope};
 use recommend::Column;
 
@@ -71,7 +71,7 @@ pub(super) async fn run(
     let Some(newest) = metas.first() else {
         return Err(Error::NotFound(format!("tenant {} has no block", command.tenant)));
     };
-    let version = command.version.map_or_else(|| newest.version(), Ok)?;
+    let version = building::written(command.version.map_or_else(|| newest.version(), Ok)?);
     let configured = newest.dedicated_columns.to_vec();
     let bar = progress::bar("reading row groups", 0);
     let mut counts = Counts::default();

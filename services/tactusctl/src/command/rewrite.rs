@@ -108,8 +108,8 @@ fn builder(first: &BlockMeta, form: &BlockForm) -> Result<BuilderSettings> {
     let left_out = columns.iter().find(|&column| form.columns.is_some() && !kept.contains(column));
     if let Some(column) = left_out {
         return Err(Error::Usage(format!(
-            "--columns: {}.{} cannot be a dedicated column of {}: integers, events and blob need vParquet5, and some \
-             attributes have a column of their own",
+            "--columns: {}.{} cannot be a dedicated column of {}: integers, events, blob and more than ten columns of a \
+             scope need vParquet5, and some attributes have a column of their own",
             column.scope.as_str(),
             column.name,
             settings.writer.version.as_str(),

@@ -3,6 +3,8 @@
 mod series;
 mod waterfall;
 
+use std::io::Write as _;
+
 use form_urlencoded::Serializer;
 use tactus_model::TraceId;
 use tactus_storage::{BlockMeta, Bucket};
@@ -137,19 +139,25 @@ fn range(query: &TraceQl, explain: bool) -> Serializer<'static, String> {
     parameters
 }
 
-/// Shows an answer. With `--json` it is not changed.
+/// Shows an answer. With `--json` it is not changed, and a warning goes to standard error.
 fn show(answer: &Answer, form: Form, output: &Output) -> Result<()> {
     if form == Form::Trace {
         // The API answers 200 with no spans.
         let trace = answers::Trace::parse(&answer.body)?;
-        if trace.spans.is_empty() && !answer.partial {
-            return Err(Error::NotFound("there is no such trace".to_owned()));
+        if trace.spans.is_empty() {
+            let text = match answer.partial {
+                true => "the trace was not found, and some blocks could not be read",
+                false => "there is no such trace",
+            };
+            return Err(Error::NotFound(text.to_owned()));
         }
         if !output.json {
             return output.text(&(waterfall::render(&trace, output) + warning(answer)));
         }
     }
     if output.json {
+        // If this fails, nothing else can be said.
+        let _ = std::io::stderr().write_all(warning(answer).as_bytes());
         return output.raw_json(&answer.body);
     }
     let text = match form {
