@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tactus_config::sections::querier::Querier as Section;
-use tactus_ring::{Instance, LookBack, Operation, ReadSet, Ring, RingView, Tolerance, token_for};
+use tactus_ring::{LookBack, ReadSet, Ring, RingView, Tolerance};
 use tactus_rpc::IngesterOf;
 use tactus_server::bodies::Bodies;
 use tactus_telemetry::metrics::{CounterVec, Kind, Registry};
@@ -28,9 +28,8 @@ use shard_sizes::ShardSizes;
 pub struct RecentParts {
     /// The section `querier`.
     pub section: Section,
-    /// A trace by id asks only the trace's replicas, unless an ingester joined or the size of the shard changed within this
-    /// time (`querier.query_relevant_ingesters`; time until a block is written and its spans given up).
-    pub relevant_look_back: Option<Duration>,
+    /// How long an ingester may be the only one that has a span: until a block is written and its spans given up.
+    pub in_ingesters: Duration,
     /// The ingesters.
     pub ring: Arc<Ring>,
     /// The connections to the ingesters.
@@ -86,45 +85,13 @@ impl RecentData {
             return all_that_hold_a_span(&view);
         }
         let look_back = section.shuffle_sharding_ingesters_lookback_period.as_std();
+        let look_back = look_back.max(self.parts.in_ingesters);
         let size = (self.parts.shard_size_of)(tenant);
         if !self.shard_sizes.is_settled(tenant, size, look_back) || view.has_pending() {
             return all_that_hold_a_span(&view);
         }
         let look_back = LookBack { since: unix_seconds_before(look_back) };
         all_that_hold_a_span(&view.shuffle_shard_with_look_back(tenant, size, look_back))
-    }
-
-    /// The ingesters to ask for a trace.
-    fn read_set_of_trace(&self, tenant: &str, trace_id: &[u8]) -> ReadSet {
-        let relevant = self.parts.relevant_look_back;
-        let replicas = relevant.and_then(|time| self.replicas_of_trace(tenant, trace_id, time));
-        replicas.unwrap_or_else(|| self.read_set(tenant))
-    }
-
-    /// The replicas of a trace; `None` if they may be others than a while ago, or too few are there.
-    fn replicas_of_trace(&self, tenant: &str, id: &[u8], look_back: Duration) -> Option<ReadSet> {
-        let view = self.parts.ring.view();
-        if view.replication_factor() == 2 {
-            // Each of them may have spans that the other lacks.
-            return None;
-        }
-        let since = unix_seconds_before(look_back);
-        let is_old = |instance: &Arc<Instance>| {
-            instance.registered < since && instance.read_only_updated < since
-        };
-        if !view.instances().iter().all(is_old) || view.has_pending() {
-            return None;
-        }
-        let size = (self.parts.shard_size_of)(tenant);
-        if !self.shard_sizes.is_settled(tenant, size, look_back) {
-            return None;
-        }
-        let view = view.shuffle_shard(tenant, size);
-        let replicas = view.replicas(token_for(tenant, id), Operation::Read).ok()?;
-        let tolerance = Tolerance::Instances(replicas.max_errors());
-        let instances =
-            replicas.instances.iter().map(|&index| Arc::clone(view.instance(index))).collect();
-        Some(ReadSet { instances, tolerance, unhealthy: Vec::new(), missing: 0 })
     }
 }
 

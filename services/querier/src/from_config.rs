@@ -20,12 +20,10 @@ pub(crate) fn settings(config: &Config, caches: &Caches) -> Settings {
     Settings { section, caches: caches.clone(), bloom_admission, ..Settings::default() }
 }
 
-/// How long ago the replicas of a trace must have been the same, for only them to be asked for it: until its spans were in
-/// blocks. `None`: all ingesters are asked.
-pub(crate) fn relevant_look_back(config: &Config) -> Option<Duration> {
+/// How long an ingester may be the only one that has a span: until it is in a block.
+pub(crate) fn in_ingesters(config: &Config) -> Duration {
     let ingester = &config.ingester;
-    let in_blocks = ingester.max_block_duration.as_std() + ingester.complete_block_timeout.as_std();
-    config.querier.query_relevant_ingesters.then_some(in_blocks)
+    ingester.max_block_duration.as_std() + ingester.complete_block_timeout.as_std()
 }
 
 #[cfg(test)]
@@ -33,11 +31,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn replicas_of_before_are_asked_until_their_spans_are_in_blocks() {
-        let of = |yaml: &str| relevant_look_back(&tactus_config::from_yaml(yaml).unwrap());
-        let yaml = "{querier: {query_relevant_ingesters: true}, \
-                    ingester: {max_block_duration: 20m, complete_block_timeout: 10m}}";
-        assert_eq!(of(yaml), Some(Duration::from_secs(30 * 60)));
-        assert_eq!(of("{}"), None);
+    fn ingesters_of_before_are_asked_until_their_spans_are_in_blocks() {
+        let yaml = "ingester: {max_block_duration: 20m, complete_block_timeout: 10m}";
+        let config = tactus_config::from_yaml(yaml).unwrap();
+        assert_eq!(in_ingesters(&config), Duration::from_secs(30 * 60));
     }
 }

@@ -51,7 +51,7 @@ pub async fn jobs(
             let overrides = Arc::clone(process.overrides());
             let parts = RecentParts {
                 section: config.querier.clone(),
-                relevant_look_back: from_config::relevant_look_back(config),
+                in_ingesters: from_config::in_ingesters(config),
                 ring: cluster.ingesters().ring(),
                 ingester_at: cluster.ingester_of(process.channels(), local),
                 shard_size_of: Arc::new(move |tenant| {

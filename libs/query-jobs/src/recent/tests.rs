@@ -11,7 +11,7 @@ use tactus_proto::tactus::v1::{
     FindTraceRequest, Holder, HoldingsRequest, MetricsRequest, PushRequest, SearchRequest, SoFar,
     TagValuesRequest, TagsRequest, ingester_server::Ingester,
 };
-use tactus_ring::RingSettings;
+use tactus_ring::{Instance, RingSettings};
 use tactus_work::memory::{Budget, TOO_MANY_BYTES};
 use tokio::time::Instant;
 use tonic::{Code, Request, Status};
@@ -56,7 +56,7 @@ fn cluster_with(
     let registry = Registry::new();
     let mut parts = RecentParts {
         section: Section::default(),
-        relevant_look_back: None,
+        in_ingesters: 900 * SECOND,
         ring: Arc::clone(&ring),
         ingester_at: Arc::new(move |instance| Arc::clone(&by_id[&*instance.id]) as _),
         shard_size_of: Arc::new(|_| 0),
@@ -236,27 +236,6 @@ async fn ingesters_that_may_be_left_out_are_asked_late_or_when_one_fails() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn trace_asks_only_its_replicas_while_the_ring_is_stable() {
-    let look_back = Some(900 * SECOND);
-    let cluster = cluster_with(3, &[Answer; 6], |parts| parts.relevant_look_back = look_back);
-    // The tenant may have had another shard a moment ago.
-    assert_eq!(cluster.find().await.unwrap(), found("abcdef", false));
-    tokio::time::advance(900 * SECOND).await;
-    let (trace, partial) = cluster.find().await.unwrap();
-    assert_eq!((trace.len(), partial), (3, false));
-    for (name, double) in &cluster.doubles {
-        assert_eq!(double.calls(), if trace.contains(name) { 2 } else { 1 }, "{name}");
-    }
-    // One that came just now may have moved the trace.
-    cluster.change(|instance| {
-        if &*instance.id == "f" {
-            instance.registered = unix_seconds_before(SECOND);
-        }
-    });
-    assert_eq!(cluster.find().await.unwrap(), found("abcdef", false));
-}
-
-#[tokio::test(start_paused = true)]
 async fn tenant_of_a_shard_asks_only_its_ingesters() {
     let size = Arc::new(AtomicUsize::new(3));
     let cluster = cluster_with(1, &[Answer; 10], |parts| {
@@ -274,6 +253,21 @@ async fn tenant_of_a_shard_asks_only_its_ingesters() {
     assert_eq!(ingesters().await, 10);
     tokio::time::advance(3_600 * SECOND).await;
     assert_eq!(ingesters().await, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn look_back_of_a_shard_is_no_shorter_than_ingesters_keep_spans() {
+    let cluster = cluster_with(1, &[Answer; 10], |parts| {
+        parts.section.shuffle_sharding_ingesters_enabled = true;
+        parts.section.shuffle_sharding_ingesters_lookback_period = SECOND.into();
+        parts.shard_size_of = Arc::new(|_| 3);
+    });
+    let ingesters = async || cluster.search().await.unwrap().0.len();
+    assert_eq!(ingesters().await, 10);
+    tokio::time::advance(899 * SECOND).await;
+    assert_eq!(ingesters().await, 10);
+    tokio::time::advance(SECOND).await;
+    assert_eq!(ingesters().await, 3);
 }
 
 #[tokio::test(start_paused = true)]
