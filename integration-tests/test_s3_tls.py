@@ -2,7 +2,7 @@
 import pytest
 
 from harness import otlp
-from harness.certificates import Certificates
+from harness.certificates import Certificates, SelfSigned
 from harness.s3 import S3
 from harness.server import merge
 from harness.store_tests import FAST, refused
@@ -38,6 +38,18 @@ def test_spans_go_to_a_bucket_over_tls(servers, bucket, tls_server, settings):
     eventually(bucket.blocks, "a block")
 
 
+def test_certificate_of_the_store_may_be_its_own_authority(servers, tmp_path):
+    store = S3(tmp_path, tls=SelfSigned(tmp_path)).start()
+    try:
+        bucket = store.new_bucket()
+        server = servers.start(config=merge(FAST, bucket.config(tls_ca_path=str(store.tls.authority))))
+        otlp.push_trace(server)
+        server.flush()
+        eventually(bucket.blocks, "a block")
+    finally:
+        store.close()
+
+
 def test_unknown_authority_is_told_and_spans_are_kept(servers, bucket):
     server = servers.start(config=merge(FAST, bucket.config(retry_max_attempts=1)))
     assert "storage.trace.s3.insecure and tls_ca_path: no TLS with https://127.0.0.1:" in server.logs()
@@ -46,4 +58,4 @@ def test_unknown_authority_is_told_and_spans_are_kept(servers, bucket):
 
 
 def test_missing_authority_file_stops_the_start(servers, bucket):
-    assert "error loading ca cert: /nowhere/ca.pem" in refused(servers, bucket.config(tls_ca_path="/nowhere/ca.pem"))
+    assert "s3.tls_ca_path: /nowhere/ca.pem: No such file" in refused(servers, bucket.config(tls_ca_path="/nowhere/ca.pem"))

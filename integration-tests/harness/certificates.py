@@ -17,12 +17,36 @@ class Certificates:
         ca_name = _name("Test authority")
         constraints = (x509.BasicConstraints(ca=True, path_length=None), True)
         ca = _builder(ca_name, ca_name, ca_key).add_extension(*constraints).sign(ca_key, hashes.SHA256())
-        names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
-        certificate = _builder(_name("127.0.0.1"), ca_name, key).add_extension(names, False).sign(ca_key, hashes.SHA256())
-        self.authority.write_bytes(ca.public_bytes(serialization.Encoding.PEM))
-        self.certificate.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-        self.key.write_bytes(key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
+        certificate = _builder(_name("127.0.0.1"), ca_name, key).add_extension(_loopback(), False).sign(ca_key, hashes.SHA256())
+        _write(self.authority, ca)
+        _write(self.certificate, certificate)
+        _write_key(self.key, key)
+
+
+class SelfSigned:
+    """A certificate for 127.0.0.1 that is its own authority, as many object stores are set up with."""
+
+    def __init__(self, directory):
+        self.authority = self.certificate = directory / "self-signed.pem"
+        self.key = directory / "self-signed-key.pem"
+        key, name = ec.generate_private_key(ec.SECP256R1()), _name("127.0.0.1")
+        constraints = (x509.BasicConstraints(ca=True, path_length=None), True)
+        builder = _builder(name, name, key).add_extension(*constraints).add_extension(_loopback(), False)
+        _write(self.certificate, builder.sign(key, hashes.SHA256()))
+        _write_key(self.key, key)
+
+
+def _write(path, certificate):
+    path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+
+
+def _write_key(path, key):
+    path.write_bytes(key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
+
+
+def _loopback():
+    return x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
 
 
 def _name(text):

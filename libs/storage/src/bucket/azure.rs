@@ -34,7 +34,7 @@ pub(super) fn build(settings: &Azure) -> Result<(MicrosoftAzure, Target)> {
         .with_account(&account)
         .with_container_name(&settings.container_name)
         .with_endpoint(url.clone())
-        .with_client_options(client.options()?)
+        .with_client_options(client.options())
         .with_retry(client.retry.clone())
         .with_http_connector(Connector::new(&url));
     let (builder, name) = sign_in(builder, settings, environment)?;

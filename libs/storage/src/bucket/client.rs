@@ -1,7 +1,5 @@
 //! The HTTP client under a remote store.
 
-use std::fs;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,12 +7,12 @@ use object_store::client::{
     HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpService,
     ReqwestConnector,
 };
-use object_store::{BackoffConfig, Certificate, ClientOptions, RetryConfig};
-use reqwest::Identity;
-use reqwest::tls::Version;
+use object_store::{BackoffConfig, ClientOptions, RetryConfig};
+use rustls::ClientConfig;
 use tactus_config::GoDuration;
-use tactus_config::sections::client::ClientTls;
+use tactus_config::sections::client::ClientTls as ClientTlsSection;
 use tactus_config::sections::object_store::S3;
+use tactus_tls::{ClientTls, ClientTlsSettings};
 
 use super::answers::{self, Asked};
 use super::credential_servers::CredentialServers;
@@ -38,7 +36,7 @@ pub(super) const LONGEST_PAUSE: GoDuration = GoDuration::seconds(1);
 
 /// What the client of a store needs to know.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Client<'a> {
+pub(super) struct Client {
     /// Bounds on repeating a request that failed for a passing reason.
     pub(super) retry: RetryConfig,
     /// Plain HTTP is allowed.
@@ -46,8 +44,6 @@ pub(super) struct Client<'a> {
     /// No request uses TLS, so the machine needs no root certificates.
     pub(super) never_tls: bool,
     pub(super) any_certificate: bool,
-    /// Empty: the system's certificates.
-    pub(super) ca_path: &'a str,
 }
 
 /// Fails unless TLS can be used: the HTTP client would panic while it is built.
@@ -58,19 +54,14 @@ pub(super) fn check_tls_provider() -> Result<()> {
     }
 }
 
-impl Client<'_> {
-    pub(super) fn options(&self) -> Result<ClientOptions> {
-        let mut options = ClientOptions::new()
+impl Client {
+    pub(super) fn options(&self) -> ClientOptions {
+        ClientOptions::new()
             .with_allow_http(self.insecure)
-            .with_no_system_certificates(self.never_tls || !self.ca_path.is_empty())
+            .with_no_system_certificates(self.never_tls)
             .with_connect_timeout(CONNECT_TIMEOUT)
             .with_timeout(REQUEST_TIMEOUT)
-            .with_allow_invalid_certificates(self.any_certificate);
-        if !self.ca_path.is_empty() {
-            let certificates = certificates(self.ca_path.as_ref())?;
-            options = certificates.into_iter().fold(options, ClientOptions::with_root_certificate);
-        }
-        Ok(options)
+            .with_allow_invalid_certificates(self.any_certificate)
     }
 }
 
@@ -87,61 +78,57 @@ pub(super) fn retry(max_retries: u32, first: GoDuration, longest: GoDuration) ->
     }
 }
 
-fn certificates(path: &Path) -> Result<Vec<Certificate>> {
-    let refuse =
-        |reason: String| Error::invalid("tls_ca_path", format!("error loading ca cert: {reason}"));
-    let pem = fs::read(path).map_err(|error| refuse(format!("{}: {error}", path.display())))?;
-    let certificates =
-        Certificate::from_pem_bundle(&pem).map_err(|error| refuse(error.to_string()))?;
-    if certificates.is_empty() {
-        return Err(refuse(format!("{} holds no certificate", path.display())));
-    }
-    Ok(certificates)
-}
-
 /// Makes clients that count their requests, for the store and for the servers that give credentials for it.
 #[derive(Debug)]
 pub(super) struct Connector {
     /// Scheme and host.
     store: String,
-    own: Option<OwnTls>,
+    /// `None`: the system's authorities, or no TLS.
+    tls: Option<Arc<ClientTls>>,
     encryption: Option<Arc<EncryptionContext>>,
-}
-
-/// TLS settings that the store's client does not have.
-#[derive(Debug, Clone)]
-struct OwnTls {
-    identity: Option<Identity>,
-    newest_only: bool,
-    any_certificate: bool,
-    roots: String,
 }
 
 impl Connector {
     /// `store`: scheme and host.
     pub(super) fn new(store: &str) -> Self {
-        Self { store: store.to_owned(), own: None, encryption: None }
+        Self { store: store.to_owned(), tls: None, encryption: None }
     }
 
-    /// Reads the client certificate, if there is one.
+    /// Reads the files of the TLS settings, if there are any.
     pub(super) fn of_s3(
         store: &str,
         settings: &S3,
         encryption: Option<Arc<EncryptionContext>>,
     ) -> Result<Self> {
-        Ok(Self { own: OwnTls::read(&settings.tls)?, encryption, ..Self::new(store) })
+        let tls = (!is_usual(&settings.tls)).then(|| {
+            let section = tactus_tls::from_config::client("s3", &settings.tls);
+            // The library takes the name from the address.
+            let loaded =
+                ClientTls::load(ClientTlsSettings { server_name: String::new(), ..section });
+            loaded.map_err(|error| Error::invalid("certificates", error.to_string()))
+        });
+        Ok(Self { tls: tls.transpose()?, encryption, ..Self::new(store) })
     }
+}
+
+/// True if the library's own settings are enough. It has no client certificate, no suites, and no server that signed its
+/// certificate itself.
+fn is_usual(tls: &ClientTlsSection) -> bool {
+    let files = [&tls.tls_ca_path, &tls.tls_cert_path, &tls.tls_key_path];
+    files.iter().all(|file| file.is_empty())
+        && !tls.tls_insecure_skip_verify
+        && tls.tls_cipher_suites.is_empty()
+        && tls.tls_min_version != "VersionTLS13"
 }
 
 impl HttpConnector for Connector {
     fn connect(&self, options: &ClientOptions) -> object_store::Result<HttpClient> {
-        let client =
-            match &self.own {
-                None => ReqwestConnector::default().connect(options)?,
-                Some(own) => HttpClient::new(own.client().map_err(|source| {
-                    object_store::Error::Generic { store: "HTTP client", source }
-                })?),
-            };
+        let client = match &self.tls {
+            None => ReqwestConnector::default().connect(options)?,
+            Some(tls) => HttpClient::new(client_with(tls).map_err(|error| {
+                object_store::Error::Generic { store: "HTTP client", source: error.into() }
+            })?),
+        };
         let credential_servers = CredentialServers::besides(&self.store);
         Ok(HttpClient::new(Counted {
             client,
@@ -151,52 +138,13 @@ impl HttpConnector for Connector {
     }
 }
 
-impl OwnTls {
-    /// `None` if the settings of the store's client are enough.
-    fn read(tls: &ClientTls) -> Result<Option<Self>> {
-        let (certificate, key) = (&tls.tls_cert_path, &tls.tls_key_path);
-        let newest_only = tls.tls_min_version == "VersionTLS13";
-        let shown = !certificate.is_empty() && !key.is_empty();
-        if !shown && !newest_only {
-            return Ok(None);
-        }
-        let identity = shown.then(|| {
-            let refuse = |path: &str, error: &dyn std::fmt::Display| {
-                Error::invalid("tls_cert_path", format!("{path}: {error}"))
-            };
-            let mut pem = Vec::new();
-            for path in [certificate, key] {
-                pem.extend(fs::read(path).map_err(|error| refuse(path, &error))?);
-                pem.push(b'\n');
-            }
-            Identity::from_pem(&pem).map_err(|error| refuse(certificate, &error))
-        });
-        Ok(Some(Self {
-            identity: identity.transpose()?,
-            newest_only,
-            any_certificate: tls.tls_insecure_skip_verify,
-            roots: tls.tls_ca_path.clone(),
-        }))
-    }
-
-    fn client(&self) -> Result<reqwest::Client, Box<dyn std::error::Error + Send + Sync>> {
-        let mut builder = reqwest::Client::builder()
-            .http1_only()
-            .connect_timeout(CONNECT_TIMEOUT)
-            .timeout(REQUEST_TIMEOUT)
-            .danger_accept_invalid_certs(self.any_certificate);
-        if !self.roots.is_empty() {
-            let pem = fs::read(&self.roots)?;
-            builder = builder.tls_certs_only(reqwest::Certificate::from_pem_bundle(&pem)?);
-        }
-        if let Some(identity) = &self.identity {
-            builder = builder.identity(identity.clone());
-        }
-        if self.newest_only {
-            builder = builder.tls_version_min(Version::TLS_1_3);
-        }
-        Ok(builder.build()?)
-    }
+fn client_with(tls: &ClientTls) -> reqwest::Result<reqwest::Client> {
+    reqwest::Client::builder()
+        .http1_only()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .timeout(REQUEST_TIMEOUT)
+        .tls_backend_preconfigured(ClientConfig::clone(&tls.config()))
+        .build()
 }
 
 #[derive(Debug)]

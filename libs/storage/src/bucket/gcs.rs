@@ -32,12 +32,11 @@ pub(super) fn build(settings: &Gcs) -> Result<(GoogleCloudStorage, Target)> {
         insecure: true,
         never_tls: plain && endpoint.anonymous,
         any_certificate: settings.insecure,
-        ca_path: "",
     };
     let mut builder = GoogleCloudStorageBuilder::new()
         .with_bucket_name(&settings.bucket_name)
         .with_base_url(&endpoint.url)
-        .with_client_options(client.options()?)
+        .with_client_options(client.options())
         .with_retry(client.retry.clone())
         .with_http_connector(Connector::new(&endpoint.url));
     let file = process_environment("GOOGLE_APPLICATION_CREDENTIALS");

@@ -31,8 +31,8 @@ pub(super) fn build(settings: &S3) -> Result<(AmazonS3, Target)> {
         insecure: endpoint.insecure,
         // Tokens of a web identity are exchanged over TLS wherever the store is.
         never_tls: endpoint.insecure && !found.asks_over_tls(),
-        any_certificate: settings.tls.tls_insecure_skip_verify,
-        ca_path: &settings.tls.tls_ca_path,
+        // Its TLS settings are the connector's.
+        any_certificate: false,
     };
     let context = EncryptionContext::new(&settings.sse, &endpoint.region)?;
     let mut builder = AmazonS3Builder::new()
@@ -41,7 +41,7 @@ pub(super) fn build(settings: &S3) -> Result<(AmazonS3, Target)> {
         .with_region(&endpoint.region)
         .with_virtual_hosted_style_request(endpoint.virtual_hosted)
         .with_allow_http(endpoint.insecure)
-        .with_client_options(client.options()?)
+        .with_client_options(client.options())
         .with_retry(client.retry.clone())
         .with_http_connector(Connector::of_s3(&endpoint.url, settings, context.clone())?);
     let signer = found.name();
