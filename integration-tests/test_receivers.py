@@ -244,6 +244,14 @@ def test_pages_of_allowed_origins_may_send(limited, port, path, body, media_type
         assert answer.headers.get("Access-Control-Allow-Origin") == allowed
 
 
+def test_other_sites_that_may_send_spans_may_not_query(limited):
+    url = f"http://127.0.0.1:{limited.ports.zipkin}"
+    headers = {"Origin": "https://shop.example.com", "Access-Control-Request-Method": "GET"}
+    for path in ("/api/v2/traces?limit=1", "/api/v2/spans?serviceName=a", "/ui/api/config"):
+        for answer in (requests.get(url + path, headers=headers, timeout=10), requests.options(url + path, headers=headers, timeout=10)):
+            assert not [name for name in answer.headers if name.lower().startswith("access-control-")], answer.headers
+
+
 def test_without_cors_a_preflight_is_no_post(tactus):
     for port, path, _, _ in HTTP_PORTS:
         headers = {"Origin": "https://shop.example.com", "Access-Control-Request-Method": "POST"}

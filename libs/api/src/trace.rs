@@ -94,8 +94,8 @@ impl CombinedTrace {
         self.spans() > MANY_SPANS || self.bytes() > MANY_BYTES
     }
 
-    /// Bytes of the span messages.
-    fn span_bytes(&self) -> usize {
+    /// Bytes of the span messages, which is what limits of traces count.
+    pub fn span_bytes(&self) -> usize {
         let scopes = self.resources.iter().flat_map(|resource| &resource.scopes);
         scopes.flat_map(|scope| &scope.spans).map(Bytes::len).sum()
     }

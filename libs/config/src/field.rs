@@ -215,11 +215,9 @@ impl Reader {
         self.doubtful.push((self.path.clone(), text, node.line));
     }
 
-    /// All that is worth a warning, one line each.
-    pub(crate) fn warnings(&self) -> impl Iterator<Item = String> {
-        let doubtful =
-            |(key, text, line): &(String, String, usize)| format!("{key}: {text} (line {line})");
-        self.unitless.iter().map(Unitless::warning).chain(self.doubtful.iter().map(doubtful))
+    /// What becomes of values that are not taken as they are written, one line each.
+    pub(crate) fn doubtful(&self) -> impl Iterator<Item = String> {
+        self.doubtful.iter().map(|(key, text, line)| format!("{key}: {text} (line {line})"))
     }
 
     /// Published examples spell the keys of these sections with dashes.

@@ -1,7 +1,7 @@
 //! From arguments to a checked configuration.
 
 use crate::expand::ExpandError;
-use crate::field::{Field, Reader};
+use crate::field::{Field, Reader, Unitless};
 use crate::flags::{Given, Target};
 use crate::rewrite::Layout;
 use crate::sections::root::Config;
@@ -103,6 +103,7 @@ pub fn load_as(
     let idle = differences::without_effect(&config.overrides.defaults, "overrides.defaults");
     document.warnings.extend(idle.map(|idle| format!("{}: {}", idle.key, idle.text)));
     loaded.warnings = check::findings(config, document.flat_overrides);
+    loaded.warnings.append(&mut document.unitless);
     loaded.suspect = loaded.warnings.len();
     loaded.warnings.append(&mut document.warnings);
     loaded.warnings.extend(unsupported::warnings(config));
@@ -134,6 +135,8 @@ fn invalid(reason: String) -> Error {
 pub(crate) struct Document {
     pub(crate) config: Config,
     pub(crate) warnings: Vec<String>,
+    /// Durations that are hardly what was meant.
+    pub(crate) unitless: Vec<String>,
     pub(crate) flat_overrides: bool,
     /// The ring of ingesters is kept by gossip, and not only because that is the default.
     pub(crate) asks_for_gossip: bool,
@@ -182,7 +185,8 @@ pub(crate) fn parse(text: &str) -> Result<Document, String> {
     if !root.is_null() {
         document.config.read(&root, &mut reader);
     }
-    document.warnings.extend(reader.warnings());
+    document.unitless.extend(reader.unitless.iter().map(Unitless::warning));
+    document.warnings.extend(reader.doubtful());
     rewrite::name_other_places(&mut reader.problems);
     match reader.report() {
         Some(report) => Err(report),

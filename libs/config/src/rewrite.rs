@@ -45,18 +45,22 @@ pub(crate) fn stands_in(path: &[String]) -> Option<usize> {
 /// A Tempo 3 file keeps its retention in another section: without this, spans of a month would be
 /// deleted after the default two weeks.
 fn stand_in_for_compactor(root: &mut Node, rewritten: &mut Vec<Rewritten>) {
-    if root.get("compactor").is_some_and(|node| !node.is_null()) {
-        return;
-    }
+    let has_compactor = root.get("compactor").is_some_and(|node| !node.is_null());
     let to = ["compactor", "compaction"];
     for place in STAND_INS {
         let Some(entries) = at(root, place).and_then(Node::entries).cloned() else {
             continue;
         };
+        let owned = |keys: &[&str]| keys.iter().map(|key| (*key).to_owned()).collect();
+        if has_compactor {
+            let warning =
+                format!("{} ignored, since the file has a section compactor", place.join("."));
+            rewritten.push(Rewritten { from: owned(place), to: None, warning: Some(warning) });
+            continue;
+        }
         for (key, node) in entries {
             put(root, &[to[0], to[1], &key.text], node, key.line);
         }
-        let owned = |keys: &[&str]| keys.iter().map(|key| (*key).to_owned()).collect();
         rewritten.push(Rewritten { from: owned(place), to: Some(owned(&to)), warning: None });
     }
 }

@@ -34,7 +34,6 @@ const MISSING: &[Part] = &[
     whole("overrides.defaults.metrics_generator.processor.local_blocks", LOCAL_BLOCKS),
     whole("distributor.receivers.opencensus", "OpenCensus receiver"),
     each("storage.trace.s3.tls_server_name", "check of another server name"),
-    each("storage.trace.s3.tls_cipher_suites", "choice of cipher suites"),
 ];
 
 /// Values that say "not this part", so that they need no warning.

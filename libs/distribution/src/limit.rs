@@ -11,7 +11,7 @@ const KEPT_BUCKETS: usize = 10_000;
 /// What a tenant may send through this distributor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Rate {
-    /// The share of this distributor. 0: no limit, unless `burst_bytes` is 0 as well, which refuses everything.
+    /// The share of this distributor. 0: nothing after the burst.
     pub(crate) bytes_per_second: u64,
     pub(crate) burst_bytes: u64,
     /// The share of all members of the distributors' ring together; 0 if each distributor limits by itself.
@@ -105,9 +105,6 @@ impl RateLimiter {
         rate: Rate,
         now: Instant,
     ) -> Result<(), Exceeded> {
-        if rate.bytes_per_second == 0 && rate.burst_bytes > 0 {
-            return Ok(());
-        }
         let mut buckets = self.buckets.lock();
         if !buckets.by_tenant.contains_key(tenant) {
             buckets.prune(now);
@@ -222,10 +219,14 @@ mod tests {
     }
 
     #[test]
-    fn rate_and_burst_of_zero_refuse_everything() {
-        let limiter = RateLimiter::default();
-        assert!(limiter.take(&TenantId::single(), 1 << 40, Rate::local(0, 20)).is_ok());
-        assert!(limiter.take(&TenantId::single(), 1, Rate::local(0, 0)).is_err());
+    fn rate_of_zero_refuses_everything_after_the_burst() {
+        let (limiter, start) = (RateLimiter::default(), Instant::now());
+        let take = |bytes, burst, at| {
+            limiter.take_at(&TenantId::single(), bytes, Rate::local(0, burst), at)
+        };
+        assert!(take(20, 20, start).is_ok());
+        assert!(take(1, 20, start + Duration::from_secs(3600)).is_err());
+        assert!(take(1, 0, start).is_err());
     }
 
     #[test]

@@ -66,7 +66,7 @@ impl Distributor {
             if let Some(log) = &self.span_log {
                 log.some_discarded(&tenant, "too_many_tenants", spans);
             }
-            let retry_after = self.retry_after(&limits);
+            let retry_after = self.parts.settings.retry_after();
             return Err(PushError::RateLimited { message: refused.to_string(), retry_after });
         }
         let delay = limits.ingestion.artificial_delay;
@@ -368,7 +368,8 @@ impl Distributor {
                 match status.code() {
                     Code::InvalidArgument => ("invalid", PushError::Malformed(message)),
                     Code::ResourceExhausted => {
-                        let retry_after = self.retry_after(&request.limits);
+                        // `retry_info_enabled` is of the tenant's own limits. This one is not.
+                        let retry_after = self.parts.settings.retry_after();
                         if message.starts_with(TOO_MANY_TENANTS) {
                             self.metrics.discard_of_many("too_many_tenants", spans);
                             return PushError::RateLimited { message, retry_after };

@@ -17,6 +17,15 @@ const DEFAULT_HEADERS: [&str; 4] = ["accept", "content-type", "x-requested-with"
 const PREFLIGHT_VARY: &str =
     "Origin, Access-Control-Request-Method, Access-Control-Request-Headers";
 
+/// The method of the request, or that of the one which a preflight request asks for.
+pub(crate) fn method_meant(method: &Method, headers: &HeaderMap) -> Method {
+    let asked = headers.get(ACCESS_CONTROL_REQUEST_METHOD).map(HeaderValue::as_bytes);
+    match asked.map(Method::from_bytes) {
+        Some(Ok(asked)) if method == Method::OPTIONS => asked,
+        _ => method.clone(),
+    }
+}
+
 /// Which pages may send spans.
 #[derive(Debug, Clone, Default)]
 pub struct CorsSettings {

@@ -29,7 +29,7 @@ use tower::ServiceExt;
 
 use crate::body::{BodyError, read_body};
 use crate::compression::{DecompressError, Encoding, decompress, turn};
-use crate::cors::{Cors, CorsSettings};
+use crate::cors::{self, Cors, CorsSettings};
 use crate::port::PortSettings;
 use crate::refusal::Refusal;
 
@@ -173,7 +173,12 @@ impl HttpPort {
         protocol: &P,
         request: Request<B>,
     ) -> Answer {
-        let Some(cors) = &self.cors else {
+        // Other sites may send spans, not ask the query API that shares the port.
+        let is_ours = self.settings.port.others.is_none() || {
+            let method = cors::method_meant(request.method(), request.headers());
+            protocol.takes(&method, request.uri().path())
+        };
+        let Some(cors) = self.cors.as_ref().filter(|_| is_ours) else {
             return self.route(protocol, request).await;
         };
         if let Some(headers) = cors.preflight(request.method(), request.headers()) {

@@ -28,8 +28,8 @@ pub(crate) struct BlockTimes {
 /// The time range that these spans add to their block. A time that differs from the span's arrival by more than the
 /// slack is replaced by the arrival, so that a wrong clock at a sender does not stretch a block's range over years.
 ///
-/// If most spans are that far away, but by less than [`MAX_CLOCK_ERROR`], our own clock may be wrong. Then the spans
-/// are believed, and the range covers both their times and their arrival, which determines when the block expires. If
+/// If most spans are that far away, but by less than [`MAX_CLOCK_ERROR`], our own clock may be wrong, or somebody sends old
+/// spans. Then all that are off by less are believed, and the range covers both their times and their arrival, which determines when the block expires. If
 /// our clock was never set, spans are always believed: otherwise the block would be dated 1970, and expire as soon as
 /// the clock is set.
 pub(crate) fn block_times(
@@ -39,14 +39,13 @@ pub(crate) fn block_times(
 ) -> BlockTimes {
     let slack = if now < EARLIEST_NOW { 0 } else { slack };
     let (mut earliest, mut latest, mut replaced) = (u64::MAX, 0, 0);
-    let around = |time: u64| (time.saturating_sub(slack), time.saturating_add(slack));
-    let (mut low, mut high) = around(now);
+    let (mut low, mut high) = (now.saturating_sub(slack), now.saturating_add(slack));
     if slack > 0
         && let Some(theirs) = time_of_most(starts, (low, high))
-        && theirs.abs_diff(now) <= MAX_CLOCK_ERROR
+        && (slack..=MAX_CLOCK_ERROR).contains(&theirs.abs_diff(now))
     {
         (earliest, latest) = (now, now);
-        (low, high) = (low.min(around(theirs).0), high.max(around(theirs).1));
+        (low, high) = (now - MAX_CLOCK_ERROR, now.saturating_add(MAX_CLOCK_ERROR));
     }
     for (&start, &duration) in starts.iter().zip(durations) {
         let end = span_end(start, duration);
@@ -101,6 +100,13 @@ mod tests {
             assert_eq!(start, theirs.min(NOW));
             assert_eq!(end, (theirs + 2 * SECOND).max(NOW));
         }
+    }
+
+    #[test]
+    fn old_spans_are_believed_however_far_apart_they_are() {
+        let starts: Vec<_> = (1..=60).map(|number| NOW - number * 10 * SECOND).collect();
+        let times = block_times(&starts, &[SECOND; 60], ARRIVAL);
+        assert_eq!(times, BlockTimes { range: (NOW - 600 * SECOND, NOW), replaced: 0 });
     }
 
     #[test]

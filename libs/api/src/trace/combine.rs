@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use bytes::Bytes;
 use tactus_model::SpanId;
 use tactus_model::walk::{SpanView, walk_export};
-use tactus_model::wire::{WireError, field_size};
+use tactus_model::wire::WireError;
 
 use super::span_entry::{Seen, SpanEntry, SpanFields};
 use super::zipkin::separate_shared_ids;
@@ -69,7 +69,7 @@ struct Messages {
 }
 
 impl TraceCombiner {
-    /// A combiner for traces of up to `max_bytes` of protobuf; 0: any size.
+    /// A combiner for traces whose spans have up to `max_bytes` as OTLP, without resources and scopes; 0: any size.
     pub fn new(max_bytes: u64, when_too_large: WhenTooLarge) -> Self {
         Self {
             max_bytes,
@@ -105,11 +105,8 @@ impl TraceCombiner {
             }
             let resource_range = walk.resources[run.resource as usize].clone();
             let scope_range = walk.scopes[run.scope as usize].clone();
-            let mut added = field_size(span.message.len()) as u64;
-            if rows[span.run].is_none() {
-                added += self.resources.cost(&traces_data[resource_range.clone()])
-                    + self.scopes.cost(&traces_data[scope_range.clone()]);
-            }
+            // As spans are counted when they are received: what was accepted is not above the limit here.
+            let added = span.message.len() as u64;
             if self.max_bytes != 0 && self.bytes + added > self.max_bytes {
                 if self.when_too_large == WhenTooLarge::Refuse {
                     return Err(CombineError::TooLarge { max_bytes: self.max_bytes });
@@ -170,11 +167,6 @@ pub(super) fn grouped(
 }
 
 impl Messages {
-    /// Bytes that a message adds to an answer.
-    fn cost(&self, message: &[u8]) -> u64 {
-        if self.index.contains_key(message) { 0 } else { field_size(message.len()) as u64 }
-    }
-
     fn row(&mut self, message: Bytes) -> u32 {
         if let Some(&row) = self.index.get(&message) {
             return row;

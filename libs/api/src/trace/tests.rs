@@ -227,7 +227,8 @@ fn shared_ids_of_client_and_server_are_separated() {
 #[test]
 fn trace_above_the_limit_is_refused_or_cut() {
     let whole = part("a", (1..=50).map(|id| span(id, 0, 1, u64::from(id))).collect());
-    let limit = whole.len() as u64 / 2;
+    let all = combine(std::slice::from_ref(&whole)).span_bytes() as u64;
+    let limit = all / 2;
     let mut refusing = TraceCombiner::new(limit, WhenTooLarge::Refuse);
     assert_eq!(refusing.add(&whole), Err(CombineError::TooLarge { max_bytes: limit }));
     let mut cutting = TraceCombiner::new(limit, WhenTooLarge::Cut);
@@ -235,8 +236,8 @@ fn trace_above_the_limit_is_refused_or_cut() {
     cutting.add(&part("b", vec![span(99, 0, 1, 0)])).unwrap();
     let trace = cutting.finish(SharedIds::Separated);
     assert!(trace.truncated && (20..30).contains(&trace.spans()), "{}", trace.spans());
-    assert!(trace.to_protobuf_v1().len() as u64 <= limit + 16);
-    let mut fitting = TraceCombiner::new(whole.len() as u64, WhenTooLarge::Refuse);
+    assert!(trace.span_bytes() as u64 <= limit);
+    let mut fitting = TraceCombiner::new(all, WhenTooLarge::Refuse);
     fitting.add(&whole).unwrap();
     fitting.add(&whole).unwrap();
     assert_eq!(fitting.finish(SharedIds::Separated).to_protobuf_v1(), whole);

@@ -93,7 +93,12 @@ pub(crate) static FLAGS: LazyLock<Vec<Flag>> = LazyLock::new(|| {
 const PROCESS: &[(&str, Kind, &str, &str)] = &[
     ("config.file", Kind::Text, "", "Configuration file to load."),
     ("config.expand-env", Kind::Bool, "", "Expand ${VAR} in the configuration file."),
-    ("config.verify", Kind::Bool, "", "Check the configuration and exit; 1 on any finding."),
+    (
+        "config.verify",
+        Kind::Bool,
+        "",
+        "Check the configuration and exit; 1 if anything is wrong or suspicious.",
+    ),
     ("verify-config", Kind::Bool, "", "The same as -config.verify."),
     ("version", Kind::Bool, "", "Print the version and exit."),
     ("help", Kind::Bool, "", "Print this text and exit."),

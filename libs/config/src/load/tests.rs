@@ -331,6 +331,7 @@ fn bare_number_as_duration_warns() {
         loaded.warnings,
         ["ingester.flush_check_period: 10 without a unit is taken as nanoseconds (line 1)"]
     );
+    assert_eq!(loaded.verify_exit_code(), 1);
 }
 
 #[test]

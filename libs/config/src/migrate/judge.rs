@@ -112,13 +112,6 @@ impl Judge<'_> {
         if let Some((_, why)) = unsupported::no_effect(&manual, meaning) {
             return finding(Verdict::Ignored, now, &why);
         }
-        if !place.moved && rewrite::stands_in(path).is_some() {
-            return finding(
-                Verdict::Ignored,
-                None,
-                "another section of the file says how blocks are compacted",
-            );
-        }
         for verdict in [Verdict::Refused, Verdict::Changed] {
             if let Some(why) = with(verdict) {
                 return finding(verdict, now, why);

@@ -47,6 +47,9 @@ fn tempo_3_retention_stands_in_for_the_compactor_section() {
         retention(&format!("{worker}compactor: {{compaction: {{block_retention: 1h}}}}")),
         GoDuration::hours(1)
     );
+    let both = crate::load::parse(&format!("{worker}compactor: {{ring: {{instance_port: 7}}}}"));
+    let ignored = "backend_worker.compaction ignored, since the file has a section compactor";
+    assert_eq!(both.unwrap().warnings, [ignored]);
 }
 
 #[test]

@@ -22,7 +22,7 @@ section! {
         usage: Usage, "usage by attribute";
         extend_writes: bool = true, "write to the next ingester when one is not active";
         retry_after_on_resource_exhausted: GoDuration = seconds(5), "retry hint in refusals; 0 sends none";
-        max_attribute_bytes: usize = 2_048, "longer keys and values are cut; 0 is no limit";
+        max_attribute_bytes: usize = 2_048, "longer keys and text values are cut; 0 is no limit";
         max_inflight_bytes: u64, "memory for pushes from their first byte, including the decompressed and decoded forms and copies for replicas; beyond the limit pushes are refused with a retry hint; bodies as received use half of it at most; set it to at least 15 times the largest body; 0 takes a tenth of the memory, 256 MiB at most";
         max_tenants: usize = 10_000, "tenants that sent something in the last ten minutes; pushes of further ones are refused with a retry hint; 0 is no limit";
         hedging_delay: GoDuration = GoDuration::millis(250), "if an ingester takes longer to answer and too few replicas have its spans, they also go to the next one; 0 waits for failures";

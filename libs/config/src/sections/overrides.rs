@@ -69,7 +69,7 @@ section! {
         max_traces_per_user: u64, "live traces of an ingester; 0 is no limit";
         max_global_traces_per_user: u64, "live traces of all ingesters; 0 is no limit";
         tenant_shard_size: usize, "ingesters of a tenant; 0 is all";
-        max_attribute_bytes: usize, "longer keys and values are cut; 0 takes the distributor's";
+        max_attribute_bytes: usize, "longer keys and text values are cut; 0 takes the distributor's";
         artificial_delay: Option<GoDuration>, "the least time that an answer to spans takes; unset takes the distributor's";
         retry_info_enabled: bool, "send the distributor's retry hint";
     }

@@ -20,8 +20,8 @@ section! {
         metrics: QuerierMetrics, "metrics jobs";
         frontend_worker: FrontendWorker, "connection to query-frontends";
         shuffle_sharding_ingesters_enabled: bool, "ask only a tenant's ingesters";
-        shuffle_sharding_ingesters_lookback_period: GoDuration = hours(1), "look-back period of shuffle sharding, during which moved ingesters are asked too";
-        query_relevant_ingesters: bool, "trace by id asks only the trace's replicas";
+        shuffle_sharding_ingesters_lookback_period: GoDuration = hours(1), "look-back period of shuffle sharding, during which moved ingesters are asked too; at least the time that ingesters keep spans before they are in blocks";
+        query_relevant_ingesters: bool, "no effect here: an ingester that is no replica of a trace may have taken spans for one that was full or gone";
         secondary_ingester_ring: String, "no effect here";
         extra_query_delay: GoDuration, "delay before the ingesters that need not answer are asked";
         late_ingester_grace: GoDuration = millis(100), "how long to wait for the other ingesters once the answer is complete";

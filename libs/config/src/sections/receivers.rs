@@ -261,7 +261,7 @@ section! {
         max_request_body_size: u64, "largest body, in bytes; 0 is 20 MiB";
         include_metadata: bool, "no effect here";
         response_headers: BTreeMap<String, Secret>, "headers to add to answers";
-        compression_algorithms: Vec<String>, "content encodings to accept; empty is all";
+        compression_algorithms: Vec<String>, "content encodings to accept, \"\" for bodies without one; an empty list is all";
         max_connections: u32, "connections at a time, further ones wait; 0 is 10 000";
         read_timeout: GoDuration, "time to read a request; 0 is a minute";
         read_header_timeout: GoDuration = minutes(1), "time to read the headers";

@@ -99,15 +99,16 @@ fn membership(config: &Config, ip: IpAddr, gossips: bool) -> Result<MembershipSe
         name => name,
     };
     let interval = memberlist.gossip_interval.as_std().max(Duration::from_millis(10));
+    let alone = MembershipSettings::alone(name, description);
     Ok(MembershipSettings {
         random_name: memberlist.randomize_node_name && gossips,
         gossip: gossips
             .then(|| gossip(memberlist, gossip_ip(memberlist, ip)?, interval))
             .transpose()?,
-        suspect_after: interval * SUSPECT_ROUNDS,
+        suspect_after: if gossips { interval * SUSPECT_ROUNDS } else { alone.suspect_after },
         remember_forgotten: memberlist.left_ingesters_timeout.as_std(),
         registry: Some(Registry::global()),
-        ..MembershipSettings::alone(name, description)
+        ..alone
     })
 }
 

@@ -137,13 +137,13 @@ async fn span_in_a_block_and_in_recent_data_is_there_once() {
 
 #[tokio::test]
 async fn trace_above_the_limit_is_refused_or_cut() {
-    let limits = limits_with(|limits| limits.global.max_bytes_per_trace = 900);
+    let limits = limits_with(|limits| limits.global.max_bytes_per_trace = 600);
     let api = Api::new(Setup { limits, ..Setup::default() }).await;
     let v1 = api.get(&format!("/api/traces/{SAMPLE}")).await;
-    assert_eq!((v1.status.as_u16(), v1.text()), (422, "trace exceeds max size (max bytes: 900)"));
+    assert_eq!((v1.status.as_u16(), v1.text()), (422, "trace exceeds max size (max bytes: 600)"));
     let v2 = api.get(&format!("/api/v2/traces/{SAMPLE}")).await;
     assert!(v2.text().ends_with(
-        r#","status":"PARTIAL","message":"Trace exceeds maximum size of 900 bytes, a partial trace is returned"}"#
+        r#","status":"PARTIAL","message":"Trace exceeds maximum size of 600 bytes, a partial trace is returned"}"#
     ), "{}", v2.text());
 }
 

@@ -108,8 +108,8 @@ pub(super) struct Limit {
 impl Limit {
     /// The most bytes of what is left of a trace, of which so many spans were refused; 0: any size.
     fn left(self, refused_spans: u64) -> u64 {
-        // What ingesters kept of a trace that they cut has about the limit, not counting resources and framing: it is
-        // to be seen, not refused or cut once more.
+        // Ingesters that cut a trace may each have kept other spans of it: they are to be seen, not refused or cut once
+        // more.
         let slack = if refused_spans > 0 { self.max_bytes / 4 } else { 0 };
         match self.max_bytes {
             0 => 0,

@@ -130,7 +130,7 @@ impl<'f> Slices<'f> {
         let limit = Limit { max_bytes, before: self.given_bytes, when_too_large };
         let found = offload(true, move || combine(parts, limit, shared_ids)).await.flatten();
         match &found {
-            Ok(found) => self.given_bytes += found.trace.bytes() as u64,
+            Ok(found) => self.given_bytes += found.trace.span_bytes() as u64,
             Err(_) => self.waiting.push_front(slice),
         }
         found.map(Some)
