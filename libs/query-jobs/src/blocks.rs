@@ -306,35 +306,34 @@ impl Blocks {
         logged.len() < MAX_REMEMBERED && logged.insert((block_id, part))
     }
 
-    /// Decides what an error of reading a block means. `Ok` if the block was deleted meanwhile, so that there is
-    /// nothing to read. Damage is logged once for each block.
-    pub(crate) async fn explain(&self, tenant: &str, block_id: Uuid, error: Error) -> Result<()> {
-        let Some(what) = self.damage(tenant, block_id, error).await? else { return Ok(()) };
+    /// Decides what an error of reading a block means. Damage is logged once for each block.
+    pub(crate) async fn explain(&self, tenant: &str, block_id: Uuid, error: Error) -> Error {
+        let what = match self.damage(tenant, block_id, error).await {
+            Ok(what) => what,
+            Err(error) => return error,
+        };
         if self.is_news(block_id, "data") {
             tracing::warn!(tenant, %block_id, what, "block is damaged, queries answer without it");
         }
-        Err(Error::Damaged(format!("block {block_id} is damaged: {what}")))
+        Error::Damaged(format!("block {block_id} is damaged: {what}"))
     }
 
-    /// What is damaged, after an error of reading a block; `None` if the block was deleted meanwhile. Both count. Errors: those
-    /// that say nothing of the block.
-    async fn damage(&self, tenant: &str, block_id: Uuid, error: Error) -> Result<Option<String>> {
+    /// What is damaged, after an error of reading a block. A block that was deleted counts: whoever asked for it has a list older
+    /// than the time for which merged blocks are kept, and may not know the block that has its spans now. Errors: those that say
+    /// nothing of the block.
+    async fn damage(&self, tenant: &str, block_id: Uuid, error: Error) -> Result<String> {
         let what = match error {
             Error::Gone(key) if self.was_deleted(tenant, block_id).await? => {
                 self.metrics.deleted_blocks.inc();
                 tracing::debug!(tenant, %block_id, key, "block was deleted before it was read");
-                if !self.blocklist.is_stale(tenant) {
-                    return Ok(None);
-                }
-                "it is deleted, and the list of blocks cannot be read: it may have been merged into one that is not known"
-                    .to_owned()
+                "it is deleted, and may have been merged into one that is not known yet".to_owned()
             }
             Error::Gone(key) => format!("object {key} is missing"),
             Error::Damaged(what) => what,
             other => return Err(other),
         };
         self.metrics.damaged_blocks.inc();
-        Ok(Some(what))
+        Ok(what)
     }
 
     /// True if the block is not live any more. This asks the bucket, which is newer than the list until the next poll.

@@ -85,10 +85,7 @@ async fn find_in_block(
     }
     match result {
         Ok(part) => Ok(part),
-        Err(error) => {
-            inner.blocks.explain(tenant, block_id, error).await?;
-            Ok(Part::default())
-        }
+        Err(error) => Err(inner.blocks.explain(tenant, block_id, error).await),
     }
 }
 

@@ -20,7 +20,7 @@ tactus_telemetry::metrics! {
         /// Jobs that met a damaged block.
         pub(crate) damaged_blocks: Counter = "tactus_querier_damaged_blocks_total", "Jobs that met a damaged block.";
         /// Jobs that met a block which had been deleted.
-        pub(crate) deleted_blocks: Counter = "tactus_querier_deleted_blocks_total", "Jobs that met a block which was deleted meanwhile.";
+        pub(crate) deleted_blocks: Counter = "tactus_querier_deleted_blocks_total", "Jobs that met a block which was deleted meanwhile; their answers are marked as partial.";
         /// Jobs that wait for a slot or a thread.
         pub(crate) waiting: Gauge = "tempodb_work_queue_length", "Jobs on blocks that wait for a slot or a thread.";
     }

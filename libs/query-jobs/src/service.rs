@@ -69,9 +69,8 @@ impl Querier {
         self.inner.pool.end().await;
     }
 
-    /// Runs a job on one block; the default answer for a block that was deleted meanwhile. Also, of which other
-    /// requests it is the answer: none if it must not be kept.
-    async fn run_on_block<T: Default + Send + 'static>(
+    /// Runs a job on one block. Also, of which other requests it is the answer: none if it must not be kept.
+    async fn run_on_block<T: Send + 'static>(
         &self,
         tenant: &str,
         block_id: Uuid,
@@ -94,10 +93,7 @@ impl Querier {
         }
         match result {
             Ok(answer) => Ok(answer),
-            Err(error) => {
-                self.inner.blocks.explain(tenant, block_id, error).await?;
-                Ok((T::default(), None))
-            }
+            Err(error) => Err(self.inner.blocks.explain(tenant, block_id, error).await),
         }
     }
 

@@ -71,8 +71,8 @@ async fn in_block(
 ) -> Result<Vec<(TraceId, Spans)>> {
     match read_block(shared, tenant, block_id, &traces, context).await {
         Err(error) => match shared.blocks.explain(tenant, block_id, error).await {
-            Ok(()) | Err(Error::Damaged(_)) => Ok(Vec::new()),
-            Err(error) => Err(error),
+            Error::Damaged(_) => Ok(Vec::new()),
+            error => Err(error),
         },
         found => found,
     }

@@ -6,7 +6,7 @@ mod names;
 mod sorted;
 mod tenant_blocks;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -44,20 +44,10 @@ pub struct Blocklist {
     current: RwLock<Snapshot>,
     /// Also held while `current` is replaced.
     pending: Mutex<Pending>,
-    /// Whose lists the last poll could not bring up to date.
-    stale: RwLock<Stale>,
+    /// A poll has begun.
+    is_begun: AtomicBool,
     /// A poll has succeeded.
     is_polled: AtomicBool,
-}
-
-/// Tenants whose lists are older than the last poll, because that failed.
-#[derive(Debug, Default)]
-pub(crate) enum Stale {
-    #[default]
-    None,
-    Tenants(HashSet<String>),
-    /// The tenants could not be listed, or not all of them were reached.
-    All,
 }
 
 /// Changes that no poll has seen.
@@ -108,17 +98,7 @@ impl Blocklist {
 
     /// True if polls have begun, and none has succeeded yet.
     fn is_unread(&self) -> bool {
-        !self.is_polled.load(Ordering::Relaxed) && matches!(*self.stale.read(), Stale::All)
-    }
-
-    /// True if the last poll of the tenant failed: a block of its list that does not exist any more may be in one that is
-    /// not in the list.
-    pub fn is_stale(&self, tenant: &str) -> bool {
-        match &*self.stale.read() {
-            Stale::None => false,
-            Stale::Tenants(tenants) => tenants.contains(tenant),
-            Stale::All => true,
-        }
+        self.is_begun.load(Ordering::Relaxed) && !self.is_polled.load(Ordering::Relaxed)
     }
 
     /// The tenants that have blocks, sorted.
@@ -173,16 +153,13 @@ impl Blocklist {
         for (_, tenant, changes) in &pending.changes {
             own.entry(tenant.clone()).or_default().extend(changes);
         }
-        if !self.is_polled.load(Ordering::Relaxed) {
-            // Until the first one has ended, blocks may be there that nobody has listed.
-            *self.stale.write() = Stale::All;
-        }
+        self.is_begun.store(true, Ordering::Relaxed);
         PollStart { before: self.snapshot(), own, next: pending.next }
     }
 
     /// A poll has failed before it could list the tenants.
     pub(crate) fn poll_failed(&self) {
-        *self.stale.write() = Stale::All;
+        self.is_begun.store(true, Ordering::Relaxed);
     }
 
     /// Takes the result of a poll. `unseen`: changes from before its start that it did not see
@@ -192,9 +169,7 @@ impl Blocklist {
         start: &PollStart,
         mut tenants: HashMap<String, Arc<TenantBlocks>>,
         unseen: Vec<(String, BlockChanges)>,
-        stale: Stale,
     ) {
-        *self.stale.write() = stale;
         let mut pending = self.pending.lock();
         let mut changes: Vec<_> =
             unseen.into_iter().map(|(tenant, changes)| (0, tenant, changes)).collect();

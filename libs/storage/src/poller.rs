@@ -22,7 +22,7 @@ use jiff::Timestamp;
 use tactus_telemetry::error_text;
 
 use crate::block_io;
-use crate::blocklist::{BlockChanges, Blocklist, Stale, TenantBlocks};
+use crate::blocklist::{BlockChanges, Blocklist, TenantBlocks};
 use crate::bucket::Bucket;
 use crate::error::Result;
 
@@ -232,11 +232,7 @@ impl Poller {
         report.failed_tenants.sort_unstable();
         report.deleted_tenants.sort_unstable();
         unseen.retain(|_, changes| !changes.is_empty());
-        let stale = match report.abandoned {
-            true => Stale::All,
-            false => Stale::Tenants(report.failed_tenants.iter().cloned().collect()),
-        };
-        self.blocklist.finish_poll(&start, after, unseen.into_iter().collect(), stale);
+        self.blocklist.finish_poll(&start, after, unseen.into_iter().collect());
         Ok(report)
     }
 

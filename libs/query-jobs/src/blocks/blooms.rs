@@ -26,13 +26,11 @@ impl Blocks {
             Ok(read) => read,
             Err(error) => {
                 let (tenant, block_id) = (meta.tenant_id.as_str(), meta.block_id);
-                let damage = self.damage(tenant, block_id, error).await?;
-                if let Some(what) = &damage
-                    && self.is_news(block_id, "bloom")
-                {
+                let what = self.damage(tenant, block_id, error).await?;
+                if self.is_news(block_id, "bloom") {
                     tracing::warn!(tenant, %block_id, what, "bloom filter cannot be read, traces are looked for in the block's data");
                 }
-                return Ok((damage.is_some(), 0));
+                return Ok((true, 0));
             }
         };
         let found = filter.may_contain(&id.0);

@@ -43,16 +43,16 @@ async fn damaged_pages_fail_the_job_only() {
 }
 
 #[tokio::test]
-async fn deleted_block_is_as_one_without_spans() {
+async fn deleted_block_that_the_list_still_has_is_damage() {
     let sample = Sample::new(&[V4, V5]).await;
     fs::remove_dir_all(sample.directory.path().join(TENANT).join(V4)).unwrap();
     assert!(sample.blocklist.tenant(TENANT).has_live(Uuid::parse_str(V4).unwrap()));
     let found = sample.find("463ac35c9f6413ad", &[V4, V5]).await.unwrap();
-    assert_eq!((span_count(&found.traces), found.damaged_blocks), (vec![4], 0));
-    let answer = sample.search(whole(V4), traceql("{}")).await.unwrap();
-    assert!(answer.traces.is_empty() && answer.metrics.is_some());
-    let unknown = "33333333-3333-4333-8333-333333333333";
-    assert!(sample.search(whole(unknown), traceql("{}")).await.unwrap().traces.is_empty());
+    assert_eq!((span_count(&found.traces), found.damaged_blocks), (vec![4], 1));
+    for block in [V4, "33333333-3333-4333-8333-333333333333"] {
+        let status = sample.search(whole(block), traceql("{}")).await.unwrap_err();
+        assert_eq!(status.code(), Code::DataLoss, "{status}");
+    }
 }
 
 #[tokio::test]

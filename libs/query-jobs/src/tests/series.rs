@@ -163,11 +163,11 @@ async fn bad_metrics_jobs_are_refused() {
 }
 
 #[tokio::test]
-async fn metrics_of_a_deleted_block_are_empty() {
+async fn metrics_of_a_deleted_block_are_not_complete() {
     let (directory, querier) = generated(&spans(), threads(1)).await;
     fs::remove_dir_all(directory.path().join(TENANT).join(BLOCK)).unwrap();
-    let answer = metrics(&querier, request("{ } | rate()")).await.unwrap();
-    assert!(answer.series.is_empty() && answer.metrics.is_some());
+    let status = metrics(&querier, request("{ } | rate()")).await.unwrap_err();
+    assert_eq!(status.code(), Code::DataLoss, "{status}");
 }
 
 #[tokio::test]

@@ -66,7 +66,7 @@ fn poll(list: &Blocklist, live: &[&BlockMeta], marked: &[&BlockMeta]) {
 
 fn finish(list: &Blocklist, start: &PollStart, live: &[&BlockMeta], marked: &[&BlockMeta]) {
     let tenants = HashMap::from([("t".to_owned(), Arc::new(blocks(live, marked)))]);
-    list.finish_poll(start, tenants, Vec::new(), Stale::None);
+    list.finish_poll(start, tenants, Vec::new());
 }
 
 #[test]
@@ -76,11 +76,11 @@ fn block_added_while_a_poll_runs_stays_through_it() {
     let block = meta();
     list.add_block(block.clone());
     assert!(list.tenant("t").has_live(block.block_id));
-    list.finish_poll(&start, HashMap::new(), Vec::new(), Stale::None);
+    list.finish_poll(&start, HashMap::new(), Vec::new());
     assert!(list.tenant("t").has_live(block.block_id));
     // The next one starts with it, and says what became of it.
     assert_eq!(list.start_poll().own["t"].add.len(), 1);
-    list.finish_poll(&list.start_poll(), HashMap::new(), Vec::new(), Stale::None);
+    list.finish_poll(&list.start_poll(), HashMap::new(), Vec::new());
     assert!(list.tenants().is_empty() && list.start_poll().own.is_empty());
 }
 
@@ -92,7 +92,7 @@ fn change_that_a_poll_did_not_see_is_given_to_the_next_one() {
     for _ in 0..3 {
         let start = list.start_poll();
         let unseen = start.own.clone().into_iter().collect();
-        list.finish_poll(&start, start.before.as_ref().clone(), unseen, Stale::None);
+        list.finish_poll(&start, start.before.as_ref().clone(), unseen);
     }
     assert!(list.tenant("t").has_live(block.block_id));
     assert_eq!(list.start_poll().own["t"].add[0].block_id, block.block_id);

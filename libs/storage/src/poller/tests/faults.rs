@@ -279,31 +279,6 @@ async fn blocks_that_may_be_in_one_that_cannot_be_read_stay_as_long_as_they_exis
 }
 
 #[tokio::test]
-async fn list_is_stale_from_a_poll_that_fails_to_the_next_one() {
-    let (store, bucket) = FaultyStore::new();
-    for _ in 0..300 {
-        bucket.add("t").await;
-    }
-    let poller = bucket.builder();
-    poller.poll_once().await.unwrap();
-    let is_stale = || (poller.blocklist.is_stale("t"), poller.blocklist.is_stale("other"));
-    assert_eq!(is_stale(), (false, false));
-    store.set_down(true);
-    poller.poll_once().await.unwrap_err();
-    assert_eq!(is_stale(), (true, true));
-    store.set_down(false);
-    for _ in 0..30 {
-        bucket.add("t").await;
-    }
-    store.fail("meta.json", 1_000);
-    poller.poll_once().await.unwrap();
-    assert_eq!(is_stale(), (true, false));
-    store.heal();
-    poller.poll_once().await.unwrap();
-    assert_eq!(is_stale(), (false, false));
-}
-
-#[tokio::test]
 async fn store_that_fails_every_read_is_given_up_soon() {
     let (store, bucket) = FaultyStore::new();
     for _ in 0..300 {

@@ -149,10 +149,6 @@ impl FaultyStore {
         self.faults.failing.lock().unwrap().push((end.to_owned(), times));
     }
 
-    pub(super) fn heal(&self) {
-        self.faults.failing.lock().unwrap().clear();
-    }
-
     pub(super) fn reads(&self) -> usize {
         self.faults.reads.swap(0, Ordering::SeqCst)
     }
