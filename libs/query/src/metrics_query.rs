@@ -3,7 +3,8 @@
 //! Every span counts once. If ingesters hold replicas, see [`replicas`]. Otherwise the blocks to read are those of the
 //! list before the ingesters were asked, without those that an ingester names because it still counted their spans
 //! itself. A block that appears in the list meanwhile has spans that an ingester counted, unless the ingester names it
-//! as one whose spans it had already released.
+//! as one whose spans it had already released; or it is of an ingester that has left and was not asked. So the others are
+//! asked again, for what they count now beside the new list.
 
 mod kept;
 mod overlaps;
@@ -46,6 +47,9 @@ use sum::Sum;
 /// Longer answers are not written by a thread that serves connections.
 const INLINE_BYTES: usize = 512 << 10;
 
+/// How often ingesters are asked at most because blocks appeared. It is once, but for the moment in which one writes a block.
+const MAX_ROUNDS: usize = 3;
+
 /// The answer to a metrics query.
 #[derive(Debug, Clone)]
 pub struct SeriesAnswer {
@@ -84,6 +88,25 @@ struct RecentBlocks {
     counted: HashSet<Uuid>,
     /// Blocks whose spans they released a short time ago and did not count.
     released: HashSet<Uuid>,
+}
+
+/// True if ingesters wrote blocks since `known` that the recent data does not tell of.
+fn has_other_new_blocks(
+    listed: &TenantBlocks,
+    known: &TenantBlocks,
+    recent: &RecentBlocks,
+) -> bool {
+    let compacted = listed.compacted().iter().map(|block| &block.meta);
+    let is_other = |id| {
+        known.meta(id).is_none() && !recent.counted.contains(&id) && !recent.released.contains(&id)
+    };
+    let mut written = listed
+        .live()
+        .iter()
+        .map(|meta| &**meta)
+        .chain(compacted)
+        .filter(|meta| meta.compaction_level == 0);
+    written.any(|meta| is_other(meta.block_id))
 }
 
 /// The state of a running query.
@@ -243,16 +266,25 @@ impl Frontend {
         let mut requests = requests.to_vec();
         let mut known = Vec::with_capacity(requests.len());
         for request in &mut requests {
-            let listed = self.blocklist.tenant(&request.tenant);
-            let selected = select(&listed, window, self.settings.blocklist_poll);
-            request.block_times = sent_again::times_of_sources(&listed, &selected, grid);
-            known.push(listed);
+            known.push(self.list_blocks(request, window, grid));
         }
         let outcomes = self.ask_all(&requests).await?;
         let mut blocks = Vec::with_capacity(requests.len());
         let mut counted = 0;
-        for ((request, known), mut outcome) in requests.iter_mut().zip(known).zip(outcomes) {
+        for ((request, mut known), mut outcome) in requests.iter_mut().zip(known).zip(outcomes) {
             let mut recent = RecentBlocks::of(&outcome)?;
+            for _ in 1..MAX_ROUNDS {
+                let listed = self.blocklist.tenant(&request.tenant);
+                if !has_other_new_blocks(&listed, &known, &recent) {
+                    break;
+                }
+                known = self.list_blocks(request, window, grid);
+                let Some(again) = self.ask_all(std::slice::from_ref(request)).await?.pop() else {
+                    break;
+                };
+                outcome = again;
+                recent = RecentBlocks::of(&outcome)?;
+            }
             let mut uncounted = self.uncounted_blocks(&known, request, window, &recent);
             request.stored_traces =
                 self.spans_sent_again(&request.tenant, &outcome, &uncounted, grid).await?;
@@ -272,6 +304,19 @@ impl Frontend {
         }
         state.work.skip_blocks("counted by an ingester", counted);
         Ok(blocks)
+    }
+
+    /// The block list now, of which the ingesters are told when its blocks are.
+    fn list_blocks(
+        &self,
+        request: &mut MetricsRequest,
+        window: (i64, i64),
+        grid: &Grid,
+    ) -> Arc<TenantBlocks> {
+        let listed = self.blocklist.tenant(&request.tenant);
+        let selected = select(&listed, window, self.settings.blocklist_poll);
+        request.block_times = sent_again::times_of_sources(&listed, &selected, grid);
+        listed
     }
 
     /// The blocks to read for a request. `known`: the block list before the ingesters were asked.
