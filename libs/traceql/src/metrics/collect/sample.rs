@@ -32,16 +32,21 @@ impl Sample {
         }
     }
 
-    /// One row in `one_in`. Where it begins depends on the batch only, because threads take batches as they come; and not always
-    /// with the first row, because of many small batches that would be too many.
+    /// One of each `one_in` rows, and at least one of a batch, or its spans would not count at all. Which ones depends on the batch
+    /// only, because threads take batches as they come; and not always those at one distance, because traces of one length
+    /// would give the same span of each.
     fn take_of(&mut self, count: usize, one_in: u64, seed: u64) -> Bitmap {
         let mut taken = Bitmap::none(count);
-        let one_in = one_in.max(1);
-        let first = usize::try_from(seed % one_in).unwrap_or(usize::MAX);
-        let step = usize::try_from(one_in).unwrap_or(usize::MAX);
-        for row in (first..count).step_by(step) {
-            taken.insert(row);
-            self.taken += 1;
+        let step = usize::try_from(one_in).unwrap_or(usize::MAX).clamp(1, count.max(1));
+        let mut random = seed;
+        for first in (0..count).step_by(step) {
+            random = random.wrapping_mul(MULTIPLIER).wrapping_add(1);
+            // The low bits of such numbers repeat soon.
+            let row = first + (random >> 32) as usize % step;
+            if row < count {
+                taken.insert(row);
+                self.taken += 1;
+            }
         }
         self.offered += count as u64;
         taken
@@ -57,6 +62,9 @@ impl Sample {
         if self.taken == 0 { 1.0 } else { self.offered as f64 / self.taken as f64 }
     }
 }
+
+/// Of Knuth's linear congruential generator (MMIX).
+const MULTIPLIER: u64 = 6_364_136_223_846_793_005;
 
 /// A number that differs from batch to batch.
 fn seed(view: &BatchView<'_>) -> u64 {
@@ -217,15 +225,26 @@ mod tests {
 
     #[test]
     fn sample_of_a_batch_depends_on_nothing_but_the_batch() {
-        let mut sample = Sample::default();
-        let taken: Vec<Vec<usize>> = [(4, 3), (1, 7), (0, 0), (5, 1)]
-            .map(|(rows, seed)| sample.take_of(rows, 3, seed).rows().collect())
-            .into();
-        assert_eq!(taken, [vec![0, 3], vec![], vec![], vec![1, 4]]);
-        assert_eq!(sample.scale(), 10.0 / 4.0);
-        let mut other = Sample::default();
-        other.take_of(2, 3, 0);
-        assert_eq!(sample.joined(other).scale(), 12.0 / 5.0);
-        assert_eq!(Sample::default().scale(), 1.0);
+        let take = |rows, one_in, seed| {
+            let mut sample = Sample::default();
+            let taken: Vec<usize> = sample.take_of(rows, one_in, seed).rows().collect();
+            assert_eq!((sample.offered, sample.taken), (rows as u64, taken.len() as u64));
+            assert!(taken.iter().all(|&row| row < rows));
+            (taken, sample)
+        };
+        for seed in 0..100 {
+            let (taken, sample) = take(1_000, 4, seed);
+            assert_eq!(take(1_000, 4, seed).0, taken);
+            assert!((0..250).all(|at| taken[at] / 4 == at), "one of each four rows");
+            assert!(
+                (0..4).all(|rest| taken.iter().any(|row| row % 4 == rest)),
+                "not always the same"
+            );
+            let (few, small) = take(5, 100, seed);
+            assert_eq!((few.len(), small.scale()), (1, 5.0));
+            assert_eq!(sample.joined(small).scale(), 1_005.0 / 251.0);
+        }
+        assert_eq!(take(0, 3, 7).1.scale(), 1.0);
+        assert_eq!(take(3, u64::MAX, 7).0.len(), 1);
     }
 }

@@ -50,7 +50,9 @@ impl Sampling {
         match hint {
             // An adaptive sample takes everything: columns are counted faster than sampling would save.
             None | Some(SampleHint::Adaptive) => Sampling::All,
-            Some(SampleHint::Fixed(rate)) if whole_traces => Sampling::Traces(one_in(rate)),
+            Some(SampleHint::Fixed(rate) | SampleHint::Spans(rate)) if whole_traces => {
+                Sampling::Traces(one_in(rate))
+            }
             Some(SampleHint::Fixed(rate) | SampleHint::Spans(rate)) => {
                 Sampling::Spans(one_in(rate))
             }
