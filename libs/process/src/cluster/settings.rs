@@ -139,9 +139,10 @@ fn ingester_ring(config: &Config, own: OwnAddress, gossips: bool) -> RingPlan {
         heartbeat_timeout: timeout,
         forget_after: (ring.auto_forget_unhealthy_periods > 0)
             .then(|| timeout * ring.auto_forget_unhealthy_periods),
-        // If more disappear at once, the network is partitioned, or this process hears nothing. Without copies, an ingester is
-        // forgotten only by hand: its spans are nowhere else, and answers without it must say so.
-        forget_at_most: Some(replication_factor / 2),
+        // If more disappear at once, the network is partitioned, or this process hears nothing. With one or two copies, an
+        // ingester is forgotten only by hand: a write is acknowledged by one, so its spans may be nowhere else, and answers
+        // without it must say so.
+        forget_at_most: Some((replication_factor - 1) / 2),
         awaits_returning: true,
     };
     let address = own.or_configured(&lifecycler.address, lifecycler.port);
