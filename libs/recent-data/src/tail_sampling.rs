@@ -64,6 +64,12 @@ impl Ingester {
         for (id, tenant) in self.all_tenants() {
             if !tenant.pending_segments().is_empty() {
                 result = result.and(self.decide_tenant(&id, due).await);
+            } else if let Some(mut state) = tenant.deciding.try_lock()
+                && state.is_some()
+                && self.settings.tail_sampling.of(&id).is_none()
+            {
+                // What is kept until there are policies again is not in it.
+                *state = None;
             }
         }
         result.and(self.decide_early(MAX_PENDING_SEGMENTS_OF_ALL).await)

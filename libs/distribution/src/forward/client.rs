@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use bytes::{Buf, BufMut, Bytes};
+use bytes::{BufMut, Bytes};
 use http::uri::PathAndQuery;
+use prost::Message as _;
+use tactus_proto::otlp::ExportTraceServiceResponse;
 use tactus_receivers::otlp_grpc::EXPORT_PATH;
 use tactus_rpc::{Channels, Error};
 use tactus_server::tenancy::TENANT_HEADER;
@@ -11,6 +13,9 @@ use tonic::{
     Request, Status,
     codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
 };
+
+/// Of what an endpoint says of spans that it rejects.
+const MAX_REASON_CHARACTERS: usize = 256;
 
 /// Sends to all endpoints of a forwarder.
 #[derive(Debug)]
@@ -62,17 +67,25 @@ impl Client {
             let tenant = tenant.parse().map_err(|_| Status::internal("tenant is no header"))?;
             request.metadata_mut().insert(TENANT_HEADER, tenant);
         }
-        grpc.unary(request, PathAndQuery::from_static(EXPORT_PATH), Raw).await.map(drop)
+        let answer = grpc.unary(request, PathAndQuery::from_static(EXPORT_PATH), Raw).await?;
+        match answer.into_inner().partial_success {
+            Some(partial) if partial.rejected_spans > 0 => {
+                let (spans, why) = (partial.rejected_spans, partial.error_message);
+                let why: String = why.chars().take(MAX_REASON_CHARACTERS).collect();
+                Err(Status::resource_exhausted(format!("{spans} spans are rejected: {why}")))
+            }
+            _ => Ok(()),
+        }
     }
 }
 
-/// A codec for messages that are encoded already. Answers are ignored.
+/// A codec for requests that are encoded already.
 #[derive(Debug, Clone, Copy)]
 struct Raw;
 
 impl Codec for Raw {
     type Encode = Bytes;
-    type Decode = ();
+    type Decode = ExportTraceServiceResponse;
     type Encoder = Self;
     type Decoder = Self;
 
@@ -97,11 +110,11 @@ impl Encoder for Raw {
 }
 
 impl Decoder for Raw {
-    type Item = ();
+    type Item = ExportTraceServiceResponse;
     type Error = Status;
 
-    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<()>, Status> {
-        buffer.advance(buffer.remaining());
-        Ok(Some(()))
+    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<Self::Item>, Status> {
+        let answer = ExportTraceServiceResponse::decode(buffer);
+        answer.map(Some).map_err(|error| Status::internal(format!("malformed answer: {error}")))
     }
 }

@@ -8,7 +8,8 @@ use tactus_config::sections::{
     overrides::Limits,
 };
 use tactus_proto::otlp::{
-    ExportTraceServiceRequest, ExportTraceServiceResponse, ResourceSpans, ScopeSpans, Span,
+    ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse,
+    ResourceSpans, ScopeSpans, Span,
     trace_service_server::{TraceService, TraceServiceServer},
 };
 use tactus_server::{grpc, listener, listener::ListenerSettings, observe::RequestMetrics};
@@ -24,6 +25,8 @@ use super::*;
 struct Collector {
     taken: Mutex<Vec<(Option<String>, ExportTraceServiceRequest)>>,
     answers: Mutex<Option<Code>>,
+    /// Spans of each request that it says it rejects.
+    rejects: Mutex<i64>,
     changed: Notify,
     /// While it is set, nothing is answered.
     hangs: Mutex<Option<Arc<Notify>>>,
@@ -39,12 +42,19 @@ impl TraceService for Collector {
         if let Some(until) = hangs {
             until.notified().await;
         }
+        let rejected_spans = *self.rejects.lock();
         let tenant = request.metadata().get("x-scope-orgid");
         let tenant = tenant.map(|tenant| tenant.to_str().unwrap().to_owned());
         self.taken.lock().push((tenant, request.into_inner()));
         self.changed.notify_waiters();
         match *self.answers.lock() {
-            None => Ok(Response::new(ExportTraceServiceResponse::default())),
+            None => {
+                let partial_success = Some(ExportTracePartialSuccess {
+                    rejected_spans,
+                    error_message: "quota".into(),
+                });
+                Ok(Response::new(ExportTraceServiceResponse { partial_success }))
+            }
             Some(code) => Err(Status::new(code, "no")),
         }
     }
@@ -212,6 +222,22 @@ async fn refusal_is_counted_and_later_requests_are_sent() {
     assert_eq!(collector.names().len(), 2);
     let failed = "tempo_distributor_forwarder_pushes_failures_total{tenant=\"a\"}";
     assert_eq!(rig.metric(failed), 1.0);
+}
+
+#[tokio::test]
+async fn what_an_endpoint_rejects_in_part_is_counted_as_failed() {
+    let collector = Arc::new(Collector::default());
+    let rig = Rig::start(section(serve(&collector, None).await));
+    // A message alone is a warning.
+    rig.offer(&["x"]);
+    collector.wait_for(1).await;
+    *collector.rejects.lock() = 1;
+    rig.offer(&["y", "z"]);
+    rig.forwarders.stop().await;
+    let pushes = |name: &str| {
+        rig.metric(&format!("tempo_distributor_forwarder_pushes_{name}{{tenant=\"a\"}}"))
+    };
+    assert_eq!((pushes("total"), pushes("failures_total")), (1.0, 1.0));
 }
 
 #[tokio::test]

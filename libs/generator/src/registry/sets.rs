@@ -127,9 +127,14 @@ impl Sets {
         }
         let mut labels: Vec<Label> = set.labels.to_vec();
         if labels.iter().any(|label| &*label.0 == "service") {
-            labels.retain(|label| &*label.0 != "service_name");
-            let renamed = labels.iter_mut().filter(|label| &*label.0 == "service");
-            renamed.for_each(|label| label.0 = Arc::from("service_name"));
+            for label in &mut labels {
+                match &*label.0 {
+                    "service" => label.0 = Arc::from("service_name"),
+                    // A dimension. Without it, sets that differ in nothing else would be one series.
+                    "service_name" => label.0 = Arc::from("__service_name"),
+                    _ => {}
+                }
+            }
             labels.sort_unstable_by(|a, b| a.0.cmp(&b.0));
         }
         set.renamed = Some(labels.into());

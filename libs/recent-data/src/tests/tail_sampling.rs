@@ -342,6 +342,20 @@ async fn changed_policies_hold_for_the_next_decisions() {
     assert_eq!(ids(&ingester), [3]);
 }
 
+#[tokio::test]
+async fn spans_follow_what_was_kept_while_there_were_no_policies() {
+    let sampled = Sampled::new(NONE);
+    let ingester = sampled.open();
+    let policies = sampled.shared.lock().clone();
+    for (policies, id) in [(policies.clone(), 1), (None, 2), (policies, 3)] {
+        sampled.set(policies);
+        push_one(&ingester, id.min(2), id);
+        ingester.seal().await.unwrap();
+        ingester.decide(Due::Waited).await.unwrap();
+    }
+    assert_eq!(ids(&ingester), [2, 3]);
+}
+
 #[test]
 fn generation_of_tail_sampled_spans_is_cut_sooner() {
     let mut settings = Settings::new(PathBuf::new());
