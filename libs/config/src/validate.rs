@@ -73,6 +73,8 @@ pub(crate) fn invalid(config: &Config) -> Vec<Invalid> {
             .map_err(|text| Invalid::new("query_frontend.links", text)),
         components::querier(config),
         components::storage(config),
+        components::compaction(config),
+        components::ingester(config),
         components::generator(config),
         config.sampling.check().map_err(|text| Invalid::new("sampling", text)),
         caches::validate(config).map_err(|text| Invalid::new("cache", text)),

@@ -101,6 +101,22 @@ impl Inner {
     }
 }
 
+/// Errors: a prefix that no key can have, or that the store's listings do not find.
+fn check_prefix(settings: &BucketSettings) -> Result<()> {
+    let (what, prefix, is_azure) = match settings {
+        BucketSettings::Local { .. } => return Ok(()),
+        BucketSettings::S3(settings) => ("s3 prefix", &settings.prefix, false),
+        BucketSettings::Gcs(settings) => ("gcs prefix", &settings.prefix, false),
+        BucketSettings::Azure(settings) => ("azure prefix", &settings.prefix, true),
+    };
+    // Azure keeps a backslash as a slash.
+    if is_azure && prefix.contains('\\') {
+        return Err(Error::invalid(what, "a prefix holds no backslash"));
+    }
+    let parsed = ObjectPath::parse(prefix.trim_matches('/'));
+    parsed.map(drop).map_err(|error| Error::invalid(what, error.to_string()))
+}
+
 /// One listed object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ObjectInfo {
@@ -119,6 +135,7 @@ impl Bucket {
     /// installed in the process; `Unusable` when a local root cannot be created.
     pub fn open(settings: &BucketSettings) -> Result<Self> {
         metrics::register();
+        check_prefix(settings)?;
         let inner = match settings {
             BucketSettings::Local { path } => Self::open_local(path)?,
             BucketSettings::S3(settings) => {

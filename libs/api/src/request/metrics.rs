@@ -103,9 +103,11 @@ impl MetricsQuery {
         // Steps are whole multiples, so one of a year reads the year around the range.
         let longest = (end - start).max(step);
         if !limit.is_zero() && u128::from(longest) > limit.as_nanos() {
+            let what =
+                if u128::from(end - start) > limit.as_nanos() { "time range" } else { "step" };
             let limit = GoDuration::from(limit);
             return Err(invalid(format!(
-                "metrics query time range exceeds the maximum allowed duration of {limit}"
+                "metrics query {what} exceeds the maximum allowed duration of {limit}"
             )));
         }
         let mut text = text.to_owned();
@@ -263,9 +265,11 @@ mod tests {
         let of = |seconds: u64, step: &str| {
             error_of(parse(&format!("q={{}}|rate()&start={}&end={now}&step={step}", now - seconds)))
         };
-        let refused = "metrics query time range exceeds the maximum allowed duration of 3h0m0s";
-        assert_eq!(of(60, "30000h"), Some(refused.to_owned()));
-        assert_eq!(of(3 * 3600 + 1, "1m"), Some(refused.to_owned()));
+        let refused = |what: &str| {
+            Some(format!("metrics query {what} exceeds the maximum allowed duration of 3h0m0s"))
+        };
+        assert_eq!(of(60, "30000h"), refused("step"));
+        assert_eq!(of(3 * 3600 + 1, "1m"), refused("time range"));
         for (seconds, step) in [(3 * 3600, "1m"), (60, "3h"), (3 * 3600, "7m")] {
             assert_eq!(of(seconds, step), None, "{seconds} {step}");
         }

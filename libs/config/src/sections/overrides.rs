@@ -95,7 +95,7 @@ section! {
         compaction_window: PromDuration, "merge blocks of the same window; 0 takes the compactor's";
         compaction_disabled: bool, "do not merge blocks";
         max_bytes: u64, "past this size of the tenant's blocks the oldest are deleted; 0 is no limit";
-        retention_policies: Vec<RetentionPolicy>, "traces kept for another time than block_retention; the first query that matches a trace decides";
+        retention_policies: Vec<RetentionPolicy>, "traces kept for another time than block_retention; the first query that matches a trace decides, for its spans in one block";
     }
 
     /// How long traces that match a query are kept.

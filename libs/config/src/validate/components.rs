@@ -259,11 +259,38 @@ pub(super) fn storage(config: &Config) -> Result<(), Invalid> {
     )?;
     super::dedicated_columns(&block.version, &block.parquet_dedicated_columns)
         .map_err(|text| Invalid::new("storage.trace.block.parquet_dedicated_columns", text))?;
-    s3(&trace.s3)?;
+    s3(&trace.s3)
+}
+
+pub(super) fn compaction(config: &Config) -> Result<(), Invalid> {
+    let compaction = &config.compactor.compaction;
     ensure(
         "compactor.compaction.compaction_window",
-        !config.compactor.compaction.compaction_window.is_zero(),
+        !compaction.compaction_window.is_zero(),
         "compaction window can't be 0",
+    )?;
+    ensure(
+        "compactor.compaction.max_block_bytes",
+        compaction.max_block_bytes > 0,
+        "must be greater than 0: nothing would be merged",
+    )?;
+    ensure(
+        "compactor.compaction.max_compaction_objects",
+        compaction.max_compaction_objects > 0,
+        "must be greater than 0: nothing would be merged",
+    )?;
+    ensure(
+        "compactor.compaction.min_input_blocks",
+        compaction.min_input_blocks <= compaction.max_input_blocks.max(2),
+        "must not be greater than max_input_blocks: nothing would be merged",
+    )
+}
+
+pub(super) fn ingester(config: &Config) -> Result<(), Invalid> {
+    ensure(
+        "ingester.max_live_bytes",
+        config.ingester.max_live_bytes > 0,
+        "must be greater than 0: every push would be refused",
     )
 }
 

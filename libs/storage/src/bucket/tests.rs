@@ -170,6 +170,17 @@ fn s3_clients_for_https_and_http_are_built() {
 }
 
 #[test]
+fn prefix_that_no_object_can_have_is_invalid() {
+    for prefix in ["a//b", "../x", "a/./b"] {
+        let error = s3(|settings| settings.prefix = prefix.into()).unwrap_err();
+        assert!(error.to_string().contains("s3 prefix"), "{error}");
+    }
+    for prefix in ["/a/b/", "a b", "a%2Fb", "/", "..."] {
+        s3(|settings| settings.prefix = prefix.into()).unwrap();
+    }
+}
+
+#[test]
 fn bad_s3_settings_are_invalid() {
     let cases: [fn(&mut S3); 9] = [
         |settings| {
