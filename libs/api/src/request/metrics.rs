@@ -103,12 +103,16 @@ impl MetricsQuery {
         // Steps are whole multiples, so one of a year reads the year around the range.
         let longest = (end - start).max(step);
         if !limit.is_zero() && u128::from(longest) > limit.as_nanos() {
-            let what =
-                if u128::from(end - start) > limit.as_nanos() { "time range" } else { "step" };
+            let is_range = u128::from(end - start) > limit.as_nanos();
             let limit = GoDuration::from(limit);
-            return Err(invalid(format!(
-                "metrics query {what} exceeds the maximum allowed duration of {limit}"
-            )));
+            return Err(invalid(match is_range {
+                true => format!(
+                    "metrics query time range exceeds the maximum allowed duration of {limit}"
+                ),
+                false => {
+                    format!("metrics query step exceeds the maximum allowed duration of {limit}")
+                }
+            }));
         }
         let mut text = text.to_owned();
         if !limits.unsafe_hints && root.hints.only_safe() != root.hints {
