@@ -215,6 +215,11 @@ impl Reader {
         self.doubtful.push((self.path.clone(), text, node.line));
     }
 
+    /// Durations without a unit, one line each.
+    pub(crate) fn unitless(&self) -> impl Iterator<Item = String> {
+        self.unitless.iter().map(Unitless::warning)
+    }
+
     /// What becomes of values that are not taken as they are written, one line each.
     pub(crate) fn doubtful(&self) -> impl Iterator<Item = String> {
         self.doubtful.iter().map(|(key, text, line)| format!("{key}: {text} (line {line})"))

@@ -1,7 +1,7 @@
 //! From arguments to a checked configuration.
 
 use crate::expand::ExpandError;
-use crate::field::{Field, Reader, Unitless};
+use crate::field::{Field, Reader};
 use crate::flags::{Given, Target};
 use crate::rewrite::Layout;
 use crate::sections::root::Config;
@@ -185,7 +185,7 @@ pub(crate) fn parse(text: &str) -> Result<Document, String> {
     if !root.is_null() {
         document.config.read(&root, &mut reader);
     }
-    document.unitless.extend(reader.unitless.iter().map(Unitless::warning));
+    document.unitless.extend(reader.unitless());
     document.warnings.extend(reader.doubtful());
     rewrite::name_other_places(&mut reader.problems);
     match reader.report() {

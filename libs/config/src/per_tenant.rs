@@ -2,7 +2,7 @@
 
 use crate::differences;
 use crate::duration::GoDuration;
-use crate::field::{Field, Reader, Unitless, already_set};
+use crate::field::{Field, Reader, already_set};
 use crate::rewrite::{Rewritten, flat_to_scoped};
 use crate::sections::overrides::Limits;
 use crate::sections::root::Config;
@@ -59,7 +59,7 @@ impl PerTenantOverrides {
                 )));
             }
         }
-        file.warnings.extend(reading.reader.unitless.iter().map(Unitless::warning));
+        file.warnings.extend(reading.reader.unitless());
         file.warnings.extend(reading.reader.doubtful());
         let mut idle = Vec::new();
         for (tenant, mut limits) in reading.tenants {

@@ -1,13 +1,11 @@
 //! The query-frontend, and the state that all its queries share.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
 use ::http::{Extensions, Uri};
 use axum::extract::OriginalUri;
-use regex::Regex;
 use tactus_api::request::MetricsLimits;
 use tactus_api::{Error, RequestedRange, Result, Window, WindowRules};
 use tactus_config::sections::query_frontend::QueryFrontend;
@@ -27,6 +25,7 @@ use tokio::sync::Semaphore;
 
 use crate::admission::{Admission, Admitted};
 use crate::current_query::{as_query, joined};
+use crate::deny_list;
 use crate::metrics::{Metrics, SEARCH};
 use crate::query_log::{Asked, QueryLog};
 use crate::queue::JobQueue;
@@ -315,27 +314,16 @@ impl Frontend {
         let without_prefix = path_and_query(uri);
         let original =
             extensions.get().map_or(without_prefix, |OriginalUri(uri)| path_and_query(uri));
-        self.check_urls(original, Some(without_prefix).filter(|url| *url != original))
+        deny_list::check(
+            &self.settings.url_deny_list,
+            original,
+            Some(without_prefix).filter(|url| *url != original),
+        )
     }
 
     /// Refuses a path with its query if it is on the deny list.
     pub(crate) fn check_url(&self, url: &str) -> Result<()> {
-        self.check_urls(url, None)
-    }
-
-    fn check_urls(&self, url: &str, without_prefix: Option<&str>) -> Result<()> {
-        if self.settings.url_deny_list.is_empty() {
-            return Ok(());
-        }
-        let sent = [Some(url), without_prefix].into_iter().flatten();
-        let urls: Vec<_> = sent.flat_map(|url| [Cow::Borrowed(url), decoded(url)]).collect();
-        let is_denied = |denied: &Regex| urls.iter().any(|url| denied.is_match(url));
-        if self.settings.url_deny_list.iter().any(is_denied) {
-            return Err(Error::Invalid(format!(
-                "Invalid request {url}. This query has been identified as one that destabilizes our system. Contact your system administrator for more information"
-            )));
-        }
-        Ok(())
+        deny_list::check(&self.settings.url_deny_list, url, None)
     }
 
     /// The queue of jobs and its workers, as JSON for the status page.
@@ -404,17 +392,4 @@ fn label_of(tenants: &[TenantId]) -> &str {
         [tenant] => tenant.as_str(),
         _ => SEVERAL_TENANTS,
     }
-}
-
-/// The URL with decoded parameters, in which a client cannot write the same query in different ways. Parameters without
-/// a value are left out.
-fn decoded(url: &str) -> Cow<'_, str> {
-    let Some((path, query)) = url.split_once('?') else { return Cow::Borrowed(url) };
-    let mut text = path.to_owned();
-    let given = form_urlencoded::parse(query.as_bytes()).filter(|(_, value)| !value.is_empty());
-    for (number, (name, value)) in given.enumerate() {
-        text.push(if number == 0 { '?' } else { '&' });
-        text.extend([&*name, "=", &*value]);
-    }
-    Cow::Owned(text)
 }

@@ -18,6 +18,7 @@ extern crate self as tactus_query;
 mod admission;
 mod blocks;
 mod current_query;
+mod deny_list;
 mod event_stream;
 mod frontend;
 mod http;

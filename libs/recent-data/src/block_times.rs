@@ -29,9 +29,9 @@ pub(crate) struct BlockTimes {
 /// slack is replaced by the arrival, so that a wrong clock at a sender does not stretch a block's range over years.
 ///
 /// If most spans are that far away, but by less than [`MAX_CLOCK_ERROR`], our own clock may be wrong, or somebody sends old
-/// spans. Then all that are off by less are believed, and the range covers both their times and their arrival, which determines when the block expires. If
-/// our clock was never set, spans are always believed: otherwise the block would be dated 1970, and expire as soon as
-/// the clock is set.
+/// spans. Then all that are off by less are believed, and the range covers both their times and their arrival, which
+/// determines when the block expires. If our clock was never set, spans are always believed: otherwise the block would be
+/// dated 1970, and expire as soon as the clock is set.
 pub(crate) fn block_times(
     starts: &[u64],
     durations: &[u64],

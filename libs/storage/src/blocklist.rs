@@ -157,11 +157,6 @@ impl Blocklist {
         PollStart { before: self.snapshot(), own, next: pending.next }
     }
 
-    /// A poll has failed before it could list the tenants.
-    pub(crate) fn poll_failed(&self) {
-        self.is_begun.store(true, Ordering::Relaxed);
-    }
-
     /// Takes the result of a poll. `unseen`: changes from before its start that it did not see
     /// either, but which the result has.
     pub(crate) fn finish_poll(

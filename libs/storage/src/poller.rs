@@ -158,8 +158,7 @@ impl Poller {
         let start = self.blocklist.start_poll();
         // A tenant whose first block was just written may not be listed yet.
         let mut tenants: BTreeSet<_> = start.before.keys().cloned().collect();
-        let listed = block_io::list_tenants(&self.bucket).await;
-        tenants.extend(listed.inspect_err(|_| self.blocklist.poll_failed())?);
+        tenants.extend(block_io::list_tenants(&self.bucket).await?);
         let tenants: Vec<String> = tenants.into_iter().collect();
         self.memory.forget_other_tenants(&tenants);
         let mut report = PollReport { tenants: tenants.len(), ..PollReport::default() };

@@ -6,10 +6,9 @@
 //! not asked. So the others are asked again, for what they count now beside the new list.
 
 use std::collections::HashSet;
-use std::sync::Arc;
 
 use tactus_api::{Error, Result};
-use tactus_proto::tactus::v1::{MetricsRequest, MetricsResponse};
+use tactus_proto::tactus::v1::{BlockTime, MetricsRequest, MetricsResponse};
 use tactus_storage::Uuid;
 use tactus_storage::blocklist::TenantBlocks;
 use tactus_traceql::metrics::Grid;
@@ -17,7 +16,7 @@ use tactus_traceql::metrics::Grid;
 use super::{State, sent_again};
 use crate::blocks::{QueryBlock, select, select_new, select_uncounted};
 use crate::frontend::Frontend;
-use crate::jobs::Outcome;
+use crate::jobs::{Outcome, ask};
 
 /// How often ingesters are asked at most because blocks appeared. It is once, but for the moment in which one writes a block.
 const MAX_ROUNDS: usize = 3;
@@ -44,7 +43,9 @@ impl Frontend {
         let mut requests = requests.to_vec();
         let mut known = Vec::with_capacity(requests.len());
         for request in &mut requests {
-            known.push(self.list_blocks(request, window, grid));
+            let listed = self.blocklist.tenant(&request.tenant);
+            request.block_times = self.block_times(&listed, window, grid);
+            known.push(listed);
         }
         let outcomes = self.ask_all(&requests).await?;
         let mut blocks = Vec::with_capacity(requests.len());
@@ -56,11 +57,9 @@ impl Frontend {
                 if !has_other_new_blocks(&listed, &known, &recent) {
                     break;
                 }
-                known = self.list_blocks(request, window, grid);
-                let Some(again) = self.ask_all(std::slice::from_ref(request)).await?.pop() else {
-                    break;
-                };
-                outcome = again;
+                request.block_times = self.block_times(&listed, window, grid);
+                known = listed;
+                outcome = ask(&self.queue, request.clone()).await?;
                 recent = RecentBlocks::of(&outcome)?;
             }
             let mut uncounted = self.uncounted_blocks(&known, request, window, &recent);
@@ -68,10 +67,8 @@ impl Frontend {
                 self.spans_sent_again(&request.tenant, &outcome, &uncounted, grid).await?;
             // The spans that they share with blocks are known by now.
             request.block_times.clear();
-            if !request.stored_traces.is_empty()
-                && let Some(again) = self.ask_all(std::slice::from_ref(request)).await?.pop()
-            {
-                outcome = again;
+            if !request.stored_traces.is_empty() {
+                outcome = ask(&self.queue, request.clone()).await?;
                 recent = RecentBlocks::of(&outcome)?;
                 uncounted = self.uncounted_blocks(&known, request, window, &recent);
             }
@@ -84,17 +81,15 @@ impl Frontend {
         Ok(blocks)
     }
 
-    /// The block list now, of which the ingesters are told when its blocks are.
-    fn list_blocks(
+    /// What ingesters are told of the blocks that may be read.
+    fn block_times(
         &self,
-        request: &mut MetricsRequest,
+        listed: &TenantBlocks,
         window: (i64, i64),
         grid: &Grid,
-    ) -> Arc<TenantBlocks> {
-        let listed = self.blocklist.tenant(&request.tenant);
-        let selected = select(&listed, window, self.settings.blocklist_poll);
-        request.block_times = sent_again::times_of_sources(&listed, &selected, grid);
-        listed
+    ) -> Vec<BlockTime> {
+        let selected = select(listed, window, self.settings.blocklist_poll);
+        sent_again::times_of_sources(listed, &selected, grid)
     }
 
     /// The blocks to read for a request. `known`: the block list before the ingesters were asked.

@@ -15,13 +15,6 @@ pub struct ReplicaSet {
     pub min_success: usize,
 }
 
-impl ReplicaSet {
-    /// Failures that still leave a success.
-    pub fn max_errors(&self) -> usize {
-        self.instances.len() - self.min_success
-    }
-}
-
 impl RingView {
     /// The live replicas of `key`.
     ///

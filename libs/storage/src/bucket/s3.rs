@@ -31,8 +31,8 @@ pub(super) fn build(settings: &S3) -> Result<(AmazonS3, Target)> {
         insecure: endpoint.insecure,
         // Tokens of a web identity are exchanged over TLS wherever the store is.
         never_tls: endpoint.insecure && !found.asks_over_tls(),
-        // Its TLS settings are the connector's.
-        any_certificate: false,
+        // TLS settings are the connector's.
+        ..Client::default()
     };
     let context = EncryptionContext::new(&settings.sse, &endpoint.region)?;
     let mut builder = AmazonS3Builder::new()

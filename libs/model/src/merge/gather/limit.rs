@@ -69,7 +69,7 @@ fn span_bytes(batch: &SpanBatch, row: usize) -> u64 {
     let spans = &batch.spans;
     let (start, end) = (spans.start[row], spans.start[row].wrapping_add(spans.duration[row]));
     let mut bytes = IDS_BYTES
-        + id_bytes(&spans.parent_span_id[row].0, spans.parent_span_id[row].is_zero())
+        + id_bytes(spans.parent_span_id[row].0)
         + time_bytes(start)
         + time_bytes(end)
         + text_bytes(batch, spans.name[row])
@@ -90,8 +90,7 @@ fn span_bytes(batch: &SpanBatch, row: usize) -> u64 {
         let attributes = AttributeColumns::of(&batch.links.attributes);
         for link in links {
             let (trace, span) = (batch.links.trace_id[link], batch.links.span_id[link]);
-            bytes += FRAME_BYTES + id_bytes(&trace.0, trace.is_zero());
-            bytes += id_bytes(&span.0, span.is_zero());
+            bytes += FRAME_BYTES + id_bytes(trace.0) + id_bytes(span.0);
             bytes += text_bytes(batch, batch.links.trace_state[link]);
             bytes += attribute_bytes(batch, attributes, link);
         }
@@ -100,8 +99,8 @@ fn span_bytes(batch: &SpanBatch, row: usize) -> u64 {
 }
 
 /// None that is zero: such an id may have been absent.
-fn id_bytes(id: &[u8], is_zero: bool) -> u64 {
-    if is_zero { 0 } else { FRAME_BYTES + id.len() as u64 }
+fn id_bytes<const N: usize>(id: [u8; N]) -> u64 {
+    if id == [0; N] { 0 } else { FRAME_BYTES + N as u64 }
 }
 
 fn time_bytes(nanos: u64) -> u64 {
