@@ -122,7 +122,8 @@ def test_kill_of_everything_at_random_instants_loses_nothing(cluster):
         endured.recovered("four kills of two")
 
 
-def test_ingester_that_still_reads_its_disk_is_missed_when_everything_starts_anew(tmp_path, s3_server):
+@pytest.mark.parametrize("state", ["PENDING", "UNHEALTHY"], ids=["still reads its disk", "has not started"])
+def test_ingester_that_is_late_is_missed_when_everything_starts_anew(tmp_path, s3_server, state):
     single = {"ingester": {"lifecycler": {"ring": {"replication_factor": 1}}}}
     bucket = s3_server.new_bucket()
     counts = {"ingester": 1, "distributor": 1, "query-frontend": 1, "querier": 1}
@@ -138,17 +139,20 @@ def test_ingester_that_still_reads_its_disk_is_missed_when_everything_starts_ane
             node.process.wait()
         proxy.set("stall")
         for node in cluster.nodes.values():
-            node.spawn()
+            if node is not late or state == "PENDING":
+                node.spawn()
         for node in cluster.nodes.values():
             if node is not late:
                 node.await_ready()
         questions, ring = Questions(load), cluster["querier-0"].ring
         eventually(lambda: ring().get("ingester-0") == "ACTIVE", "one ingester is there", 20)
-        eventually(lambda: late.name in ring(), "the querier has heard that the other one is about to come", 20)
+        eventually(lambda: ring().get(late.name) == state, f"the querier knows that the other one is {state}", 20)
         for kind in ("search", "count"):
             assert not questions.ask(kind, load.slices()[0]), f"{kind}: whole without {late.name}"
-        assert ring()[late.name] == "PENDING"
+        assert ring()[late.name] == state
         proxy.set("pass")
+        if state != "PENDING":
+            late.spawn()
         late.await_ready()
         check_all(load)
 

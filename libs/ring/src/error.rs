@@ -24,9 +24,9 @@ pub enum Error {
         /// Members demanded.
         wanted: usize,
     },
-    /// The file of tokens cannot be written.
-    #[error("tokens file {path}")]
-    TokensFile {
+    /// A file of the instance cannot be written.
+    #[error("file {path}")]
+    File {
         /// Path of the file.
         path: String,
         /// Why.

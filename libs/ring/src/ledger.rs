@@ -63,13 +63,16 @@ pub(crate) struct Ledger {
     /// When it was last brought up to date.
     observed: Option<Instant>,
     nodes: HashMap<ChitchatId, Node>,
+    /// Of each instance that members remember the latest claim, by ring and id.
+    recalled: HashMap<(String, String), Node>,
     /// By ring and id.
     forgotten: BTreeMap<(String, String), Forgotten>,
 }
 
 impl Ledger {
     pub(crate) fn new(patience: Patience) -> Self {
-        Self { patience, observed: None, nodes: HashMap::new(), forgotten: BTreeMap::new() }
+        let (nodes, recalled) = (HashMap::new(), HashMap::new());
+        Self { patience, observed: None, nodes, recalled, forgotten: BTreeMap::new() }
     }
 
     pub(crate) fn nodes(&self) -> impl Iterator<Item = &Node> {
@@ -89,16 +92,9 @@ impl Ledger {
         let mut tokens: usize = self.nodes.values().map(Node::token_count).sum();
         for Observed { id, heartbeat, version, news } in observed {
             let is_own = id == *own;
-            let node = self.nodes.entry(id.clone()).or_insert_with(|| Node {
-                id,
-                news: News::default(),
-                version: 0,
-                tokens: Vec::new(),
-                heartbeat,
-                first_seen: now,
-                heard: None,
-                own: is_own,
-            });
+            let node =
+                self.nodes.entry(id.clone()).or_insert_with(|| Node::new(id, heartbeat, now));
+            node.own = is_own;
             if heartbeat != node.heartbeat {
                 node.heartbeat = heartbeat;
                 node.heard = Some(now);
@@ -113,7 +109,31 @@ impl Ledger {
                 tokens = others + node.token_count();
             }
         }
+        self.take_recalled(now, MAX_TOKENS.saturating_sub(tokens));
         self.take_tombstones(now);
+    }
+
+    /// Updates the instances that members remember, with tokens for which there is room.
+    fn take_recalled(&mut self, now: Instant, mut room: usize) {
+        let mut latest: HashMap<(String, String), &Claim> = HashMap::new();
+        for claim in self.nodes.values().flat_map(|node| &node.news.recalled) {
+            let known = latest.entry((claim.ring.clone(), claim.id.clone())).or_insert(claim);
+            if known.incarnation < claim.incarnation {
+                *known = claim;
+            }
+        }
+        let mut former = std::mem::take(&mut self.recalled);
+        for (key, claim) in latest {
+            let node = former.remove(&key).filter(|node| node.news.claims[..] == [claim.clone()]);
+            let node = node.unwrap_or_else(|| {
+                let id = ChitchatId::new(&*claim.id, claim.incarnation, ([0, 0, 0, 0], 0).into());
+                let mut node = Node { recalled: true, ..Node::new(id, 0, now) };
+                node.take(News { claims: vec![claim.clone()], ..News::default() }, room);
+                node
+            });
+            room = room.saturating_sub(node.token_count());
+            self.recalled.insert(key, node);
+        }
     }
 
     /// A process that was suspended or starved for a while has heard from nobody. That silence is its own, and says
@@ -221,7 +241,7 @@ impl Ledger {
         if node.own || timeout.is_zero() {
             return true;
         }
-        if node.has_left() {
+        if node.has_left() || node.recalled {
             return false;
         }
         let limit = match node.heard {
@@ -238,14 +258,14 @@ impl Ledger {
 
     /// Whether a member is, or may be, there: heard of just now, or seen for the first time.
     pub(crate) fn is_present(&self, node: &Node, now: Instant) -> bool {
-        self.silence(node, now) <= self.patience.suspect_after
+        !node.recalled && self.silence(node, now) <= self.patience.suspect_after
     }
 
     /// The claims of a ring that hold, by id: of several of one id the latest incarnation, unless
     /// it left or was forgotten.
     pub(crate) fn entries(&self, ring: &str, now: Instant) -> BTreeMap<&str, Entry<'_>> {
         let mut best: BTreeMap<&str, Entry<'_>> = BTreeMap::new();
-        for node in self.nodes.values() {
+        for node in self.nodes.values().chain(self.recalled.values()) {
             for (claim, tokens) in node.news.claims.iter().zip(&node.tokens) {
                 if claim.ring != ring {
                     continue;
@@ -298,7 +318,8 @@ impl Ledger {
             };
             let id = description.returning.as_str();
             let has_claimed = node.news.claims.iter().any(|claim| claim.ring == ring);
-            if !id.is_empty() && !has_claimed && !entries.contains_key(id) {
+            let is_unknown = entries.get(id).is_none_or(|entry| entry.node.recalled);
+            if !id.is_empty() && !has_claimed && is_unknown {
                 let pending = Instance {
                     zone: description.zone.as_str().into(),
                     state: State::Pending,
@@ -330,13 +351,13 @@ impl Ledger {
             return Vec::new();
         }
         let expired = entries.values().filter(|entry| self.silence(entry.node, now) > after);
-        expired.map(Entry::tombstone).collect()
+        expired.map(|entry| entry.claim.tombstone()).collect()
     }
 
     /// The incarnation that a claim of our own must exceed, if it does not yet, and whether that
     /// is because somebody forgot it.
     pub(crate) fn to_exceed(&self, own: &Claim) -> Option<(u64, bool)> {
-        let others = self.nodes.values().filter(|node| !node.own);
+        let others = self.nodes.values().filter(|node| !node.own).chain(self.recalled.values());
         let claimed = others
             .flat_map(|node| &node.news.claims)
             .filter(|claim| claim.ring == own.ring && claim.id == own.id)
@@ -355,6 +376,30 @@ impl Ledger {
             node.news.claims.iter().any(|claim| {
                 claim.ring == own.ring && claim.id == own.id && claim.state != State::Left
             })
+        })
+    }
+
+    /// Whether a remembered claim is of no more use: its instance was heard of since, or forgotten.
+    pub(crate) fn supersedes(&self, remembered: &Claim) -> bool {
+        let key = (remembered.ring.clone(), remembered.id.clone());
+        let forgotten = self.forgotten.get(&key);
+        let is_later = |claim: &Claim| claim.incarnation >= remembered.incarnation;
+        forgotten.is_some_and(|it| it.incarnation >= remembered.incarnation)
+            || self.claims_like(remembered).any(|(_, claim)| is_later(claim))
+    }
+
+    /// Whether the instance of a remembered claim has been there ever since.
+    pub(crate) fn is_alive_since(&self, remembered: &Claim, now: Instant) -> bool {
+        self.claims_like(remembered).any(|(node, claim)| {
+            claim.incarnation == remembered.incarnation && self.is_heard(node, now)
+        })
+    }
+
+    /// The claims of members to the same place in a ring.
+    fn claims_like(&self, one: &Claim) -> impl Iterator<Item = (&Node, &Claim)> {
+        self.nodes.values().flat_map(|node| {
+            let claims = node.news.claims.iter().map(move |claim| (node, claim));
+            claims.filter(|(_, claim)| claim.ring == one.ring && claim.id == one.id)
         })
     }
 
@@ -383,14 +428,6 @@ impl Entry<'_> {
             read_only: claim.read_only,
             read_only_updated: claim.read_only_updated,
             alive: ledger.is_alive(self.node, now, timeout),
-        }
-    }
-
-    pub(crate) fn tombstone(&self) -> Tombstone {
-        Tombstone {
-            ring: self.claim.ring.clone(),
-            id: self.claim.id.clone(),
-            incarnation: self.claim.incarnation,
         }
     }
 }

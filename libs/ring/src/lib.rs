@@ -7,6 +7,7 @@
 
 mod address;
 mod error;
+mod file;
 mod hash;
 mod instance;
 mod ledger;
@@ -35,7 +36,8 @@ pub use news::SelfDescription;
 pub use ring::{Heard, Ring};
 pub use seeds::Seed;
 pub use settings::{
-    Clock, GossipSettings, LifecyclerSettings, MembershipSettings, RingSettings, WatchSettings,
+    Clock, GossipSettings, LifecyclerSettings, MembershipSettings, RingFile, RingSettings,
+    WatchSettings,
 };
 pub use tokens::Tokens;
 #[doc(hidden)]

@@ -180,7 +180,11 @@ impl Lifecycler {
     /// Leaves the ring whatever is configured, as `/shutdown` asks for.
     pub async fn unregister(&self) -> Confirmed {
         self.0.go(State::Left);
-        self.0.shared.confirm().await
+        let confirmed = self.0.shared.confirm().await;
+        if let Some(memory) = &self.0.shared.memory {
+            memory.end().await;
+        }
+        confirmed
     }
 }
 
@@ -278,6 +282,10 @@ impl Inner {
         }
         self.shared.record.with_ledger(|ledger, now| {
             for (id, entry) in ledger.entries(&self.ring_key, now) {
+                // It may be that it is started only once this one is ready.
+                if entry.node.is_recalled() {
+                    continue;
+                }
                 if !ledger.is_alive(entry.node, now, self.settings.heartbeat_timeout) {
                     return Err(format!("instance {id} past heartbeat timeout"));
                 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod confirm;
 mod join;
+mod recall;
 mod refresh;
 pub(crate) mod shared;
 
@@ -22,6 +23,7 @@ use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub use self::confirm::Confirmed;
+use self::recall::Memory;
 pub use self::shared::Member;
 use self::shared::{Gossip, Shared, Watched};
 use crate::error::{Error, Result};
@@ -75,9 +77,16 @@ impl Membership {
         };
         let clock = Arc::clone(&settings.clock);
         let news = MemberNews { description: settings.description.clone(), left: false };
+        let record = Arc::new(Record::new(clock, patience, news));
+        let memory = settings.ring_file.clone().map(|file| Arc::new(Memory::load(file)));
+        if let Some(memory) = &memory {
+            memory.succeed(&mut record.ledger.lock(), &mut record.own.lock());
+            tokio::spawn(Arc::clone(memory).keep(stop.clone()));
+        }
         let shared = Arc::new(Shared {
             id,
-            record: Arc::new(Record::new(clock, patience, news)),
+            record,
+            memory,
             rings: Mutex::default(),
             members: watch::Sender::new(Arc::default()),
             gossip,

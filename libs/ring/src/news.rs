@@ -9,6 +9,7 @@ use crate::tokens::Tokens;
 pub(crate) const MEMBER_KEY: &str = "member";
 const CLAIM_PREFIX: &str = "claim/";
 const FORGET_PREFIX: &str = "forget/";
+const RECALL_PREFIX: &str = "recall/";
 
 /// Nanoseconds from 1970 to the year 2262. A later incarnation is refused, because none could be higher.
 pub(crate) const MAX_INCARNATION: u64 = i64::MAX as u64;
@@ -69,6 +70,16 @@ impl Claim {
     pub(crate) fn key(&self) -> String {
         format!("{CLAIM_PREFIX}{}/{}", self.ring, self.id)
     }
+
+    pub(crate) fn tombstone(&self) -> Tombstone {
+        let Self { ring, id, incarnation, .. } = self;
+        Tombstone { ring: ring.clone(), id: id.clone(), incarnation: *incarnation }
+    }
+
+    /// Under which another process announces it, that remembers it.
+    pub(crate) fn recall_key(&self) -> String {
+        format!("{RECALL_PREFIX}{}/{}", self.ring, self.id)
+    }
 }
 
 /// A tombstone: this claim, and older ones of the same id, are void.
@@ -90,6 +101,8 @@ impl Tombstone {
 pub(crate) struct News {
     pub(crate) member: Option<MemberNews>,
     pub(crate) claims: Vec<Claim>,
+    /// Claims of others that it remembers from an earlier start, and that nobody makes.
+    pub(crate) recalled: Vec<Claim>,
     pub(crate) tombstones: Vec<Tombstone>,
 }
 
@@ -100,8 +113,9 @@ impl News {
             if key == MEMBER_KEY {
                 news.member = parse(key, value);
             } else if key.starts_with(CLAIM_PREFIX) {
-                let claim = parse::<Claim>(key, value);
-                news.claims.extend(claim.filter(|claim| claim.incarnation <= MAX_INCARNATION));
+                news.claims.extend(parse_claim(key, value));
+            } else if key.starts_with(RECALL_PREFIX) {
+                news.recalled.extend(parse_claim(key, value));
             } else if key.starts_with(FORGET_PREFIX) {
                 let tombstone = parse::<Tombstone>(key, value);
                 news.tombstones.extend(tombstone.filter(|it| it.incarnation <= MAX_INCARNATION));
@@ -113,6 +127,10 @@ impl News {
 
 pub(crate) fn write(value: &impl Serialize) -> String {
     serde_json::to_string(value).expect("strings, numbers and maps keyed by them have a JSON form")
+}
+
+fn parse_claim(key: &str, value: &str) -> Option<Claim> {
+    parse(key, value).filter(|claim: &Claim| claim.incarnation <= MAX_INCARNATION)
 }
 
 fn parse<T: DeserializeOwned>(key: &str, value: &str) -> Option<T> {

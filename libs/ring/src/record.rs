@@ -26,12 +26,15 @@ pub(crate) struct Own {
     /// By key.
     pub(crate) claims: BTreeMap<String, Claim>,
     pub(crate) tombstones: BTreeMap<String, Tombstone>,
+    /// What it remembers of others, by key.
+    pub(crate) recalled: BTreeMap<String, Claim>,
 }
 
 impl Own {
     pub(crate) fn values(&self) -> BTreeMap<String, String> {
         let mut values = BTreeMap::from([(MEMBER_KEY.to_owned(), write(&self.member))]);
-        values.extend(self.claims.iter().map(|(key, claim)| (key.clone(), write(claim))));
+        let claims = self.claims.iter().chain(&self.recalled);
+        values.extend(claims.map(|(key, claim)| (key.clone(), write(claim))));
         values.extend(self.tombstones.iter().map(|(key, at)| (key.clone(), write(at))));
         values
     }
@@ -40,6 +43,7 @@ impl Own {
         News {
             member: Some(self.member.clone()),
             claims: self.claims.values().cloned().collect(),
+            recalled: self.recalled.values().cloned().collect(),
             tombstones: self.tombstones.values().cloned().collect(),
         }
     }
@@ -82,7 +86,8 @@ impl Record {
         let now = Instant::now();
         let tombstone = {
             let mut ledger = self.ledger.lock();
-            let Some(tombstone) = ledger.entries(ring, now).get(id).map(|at| at.tombstone()) else {
+            let Some(tombstone) = ledger.entries(ring, now).get(id).map(|at| at.claim.tombstone())
+            else {
                 return false;
             };
             ledger.forget(now, &tombstone);

@@ -36,6 +36,8 @@ pub struct MembershipSettings {
     pub suspect_after: Duration,
     /// Forgotten instances are remembered for this long at least.
     pub remember_forgotten: Duration,
+    /// Remember the instances of a ring over restarts.
+    pub ring_file: Option<RingFile>,
     /// Where the metrics go.
     pub registry: Option<&'static Registry>,
     /// Tells the time.
@@ -52,10 +54,22 @@ impl MembershipSettings {
             gossip: None,
             suspect_after: Duration::from_secs(10),
             remember_forgotten: Duration::from_secs(5 * 60),
+            ring_file: None,
             registry: Some(Registry::global()),
             clock: system_clock(),
         }
     }
+}
+
+/// A file that remembers the instances of a ring.
+#[derive(Clone, Debug)]
+pub struct RingFile {
+    /// Name of the ring in gossip.
+    pub ring: String,
+    /// Name of this process's instance of it.
+    pub id: String,
+    /// Path of the file; its directory need not be there.
+    pub path: PathBuf,
 }
 
 /// How a member gossips.

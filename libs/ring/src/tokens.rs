@@ -1,14 +1,14 @@
 //! Tokens of an instance, and the file that keeps them.
 
 use std::collections::HashSet;
-use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Arc;
 
 use md5::{Digest, Md5};
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::file;
 use crate::hash::SplitMix64;
 
 /// Most tokens that an instance may claim; more are cut off.
@@ -62,19 +62,7 @@ impl Tokens {
 
     /// Reads a tokens file; `None` if there is none, or it is not one.
     pub(crate) fn load(path: &Path) -> Option<Self> {
-        let text = match std::fs::read_to_string(path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
-            Err(error) => {
-                tracing::warn!(path = %path.display(), %error, "tokens file cannot be read");
-                return None;
-            }
-        };
-        let file: TokensFile = serde_json::from_str(&text)
-            .inspect_err(|error| {
-                tracing::warn!(path = %path.display(), %error, "tokens file is not understood");
-            })
-            .ok()?;
+        let file: TokensFile = file::load(path, "tokens file")?;
         let listed = Self::Listed(file.tokens);
         // The list counts: it may have been changed by hand.
         let seeded = file.seed.map(|seed| Self::Seed { seed, count: listed.count() });
@@ -89,19 +77,7 @@ impl Tokens {
             Self::Listed(_) => None,
         };
         let file = TokensFile { tokens: self.resolve().to_vec(), seed };
-        let text = serde_json::to_vec(&file).expect("numbers have a JSON form");
-        let failed = |source| Error::TokensFile { path: path.display().to_string(), source };
-        let write = || -> io::Result<()> {
-            if let Some(folder) = path.parent() {
-                std::fs::create_dir_all(folder)?;
-            }
-            let unfinished = path.with_extension("tmp");
-            let mut file = std::fs::File::create(&unfinished)?;
-            file.write_all(&text)?;
-            file.sync_all()?;
-            std::fs::rename(&unfinished, path)
-        };
-        write().map_err(failed)
+        file::save(path, &file)
     }
 
     /// The tokens, ascending and distinct.

@@ -2,7 +2,7 @@
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
@@ -13,8 +13,8 @@ use tactus_config::{
     target::services_of,
 };
 use tactus_ring::{
-    GossipSettings, LifecyclerSettings, MembershipSettings, RingSettings, Seed, SelfDescription,
-    TransportSettings, WatchSettings, detect_address,
+    GossipSettings, LifecyclerSettings, MembershipSettings, RingFile, RingSettings, Seed,
+    SelfDescription, TransportSettings, WatchSettings, detect_address,
 };
 use tactus_telemetry::metrics::Registry;
 use tactus_tls::{ClientAuth, ClientTls, Pem, ServerTls, ServerTlsSettings};
@@ -107,6 +107,7 @@ fn membership(config: &Config, ip: IpAddr, gossips: bool) -> Result<MembershipSe
             .transpose()?,
         suspect_after: if gossips { interval * SUSPECT_ROUNDS } else { alone.suspect_after },
         remember_forgotten: memberlist.left_ingesters_timeout.as_std(),
+        ring_file: (gossips && is_ingester(config)).then(|| ring_file(config)),
         registry: Some(Registry::global()),
         ..alone
     })
@@ -118,8 +119,29 @@ fn returning(config: &Config) -> String {
         let directory = std::fs::read_dir(&config.storage.trace.wal.path);
         directory.is_ok_and(|mut files| files.next().is_some())
     };
-    let is_ingester = services_of(&config.target).contains(&"ingester");
-    if is_ingester && has_files() { config.ingester.lifecycler.id.clone() } else { String::new() }
+    if is_ingester(config) && has_files() {
+        config.ingester.lifecycler.id.clone()
+    } else {
+        String::new()
+    }
+}
+
+fn is_ingester(config: &Config) -> bool {
+    services_of(&config.target).contains(&"ingester")
+}
+
+/// Where an ingester remembers its ring: beside the spans that the others would miss.
+fn ring_file(config: &Config) -> RingFile {
+    RingFile {
+        ring: ingester_ring_key(config),
+        id: config.ingester.lifecycler.id.clone(),
+        path: Path::new(&config.storage.trace.wal.path).join("ring.json"),
+    }
+}
+
+fn ingester_ring_key(config: &Config) -> String {
+    let prefix = &config.ingester.lifecycler.ring.kvstore.prefix;
+    format!("{prefix}{}", config.ingester.override_ring_key)
 }
 
 /// The ring of ingesters, whose members hold spans.
@@ -135,7 +157,7 @@ fn ingester_ring(config: &Config, own: OwnAddress, gossips: bool) -> RingPlan {
             zone_awareness: ring.zone_awareness_enabled,
             excluded_zones: ring.excluded_zones.clone(),
         },
-        key: format!("{}{}", ring.kvstore.prefix, config.ingester.override_ring_key),
+        key: ingester_ring_key(config),
         heartbeat_timeout: timeout,
         forget_after: (ring.auto_forget_unhealthy_periods > 0)
             .then(|| timeout * ring.auto_forget_unhealthy_periods),

@@ -23,9 +23,25 @@ pub(crate) struct Node {
     /// When its heartbeat last changed.
     pub(super) heard: Option<Instant>,
     pub(super) own: bool,
+    /// Nobody knows it: others remember its claim from an earlier start.
+    pub(super) recalled: bool,
 }
 
 impl Node {
+    pub(super) fn new(id: ChitchatId, heartbeat: u64, now: Instant) -> Self {
+        Self {
+            id,
+            news: News::default(),
+            version: 0,
+            tokens: Vec::new(),
+            heartbeat,
+            first_seen: now,
+            heard: None,
+            own: false,
+            recalled: false,
+        }
+    }
+
     /// Replaces its announcements, without claims of more tokens than a member may have or than there is room for. Returns false
     /// if there was no room.
     pub(super) fn take(&mut self, mut news: News, room: usize) -> bool {
@@ -66,5 +82,9 @@ impl Node {
 
     pub(crate) fn is_own(&self) -> bool {
         self.own
+    }
+
+    pub(crate) fn is_recalled(&self) -> bool {
+        self.recalled
     }
 }

@@ -27,6 +27,12 @@ fn claim(id: &str, incarnation: u64, state: State) -> Claim {
     }
 }
 
+/// Says that it remembers these claims.
+fn recalling(name: &str, heartbeat: u64, recalled: Vec<Claim>) -> Observed {
+    let news = News { recalled, ..News::default() };
+    Observed { id: id(name, 1), heartbeat, version: 1, news: Some(news) }
+}
+
 fn seen(name: &str, start: u64, heartbeat: u64, claim: &Claim) -> Observed {
     let news = News { claims: vec![claim.clone()], ..News::default() };
     Observed { id: id(name, start), heartbeat, version: 1, news: Some(news) }
@@ -271,4 +277,50 @@ fn members_take_no_more_tokens_than_there_is_room_for_until_others_go() {
     fixture.observe(2..3, &|_| many().take(5).chain([greedy("late", 1, 4)]).collect());
     assert_eq!(all_tokens(&fixture.ledger), 5 * MAX_TOKENS_OF_MEMBER + 4);
     assert_eq!(fixture.ledger.version(&late), Some(1));
+}
+
+#[test]
+fn remembered_instance_is_unhealthy_until_it_is_back() {
+    let mut fixture = Fixture::new();
+    let said = |beat| {
+        recalling("b", beat, vec![claim("a", 3, State::Leaving), claim("a", 5, State::Active)])
+    };
+    fixture.observe(0..20, &|beat| vec![said(beat)]);
+    assert_eq!(fixture.shown(1), ["a:ACTIVE!"], "at once, by its latest claim");
+    assert_eq!(fixture.shown(19), ["a:ACTIVE!"]);
+    let instances = fixture.ledger.instances(RING, TIMEOUT, fixture.at(19));
+    assert_eq!(instances[0].tokens.len(), 4, "its keys are known");
+    assert!(fixture.ledger.silent(RING, fixture.at(1)).contains("a"));
+
+    // Back with a clock that is behind, it has to exceed what is remembered.
+    let back = claim("a", 2, State::Active);
+    assert_eq!(fixture.ledger.to_exceed(&back), Some((5, false)));
+    fixture.observe(20..22, &|beat| {
+        vec![said(beat), seen("a", 1, beat, &claim("a", 6, State::Active))]
+    });
+    assert_eq!(fixture.shown(21), ["a:ACTIVE"]);
+    let remembered = claim("a", 5, State::Active);
+    assert!(fixture.ledger.supersedes(&remembered));
+    assert!(!fixture.ledger.is_alive_since(&remembered, fixture.at(21)));
+    assert!(fixture.ledger.is_alive_since(&claim("a", 6, State::Active), fixture.at(21)));
+    fixture.observe(22..23, &|_| Vec::new());
+    assert!(fixture.shown(22).is_empty(), "nobody remembers it");
+}
+
+#[test]
+fn remembered_instance_can_be_forgotten_and_is_after_a_while() {
+    let mut fixture = Fixture::new();
+    let remembered = claim("a", 5, State::Active);
+    let said = |beat| vec![recalling("b", beat, vec![remembered.clone()])];
+    fixture.observe(0..30, &said);
+    let settings = |seconds| WatchSettings {
+        key: RING.to_owned(),
+        forget_after: Some(Duration::from_secs(seconds)),
+        ..WatchSettings::new(RingSettings::new("r"))
+    };
+    assert!(fixture.ledger.expired(&settings(40), fixture.at(29)).is_empty());
+    assert_eq!(fixture.ledger.expired(&settings(20), fixture.at(29)), [remembered.tombstone()]);
+    fixture.ledger.forget(fixture.at(29), &remembered.tombstone());
+    assert!(fixture.shown(29).is_empty());
+    assert!(fixture.ledger.supersedes(&remembered));
 }

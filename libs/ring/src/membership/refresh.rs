@@ -55,13 +55,18 @@ impl Shared {
         let rings: Vec<Watched> = self.rings.lock().clone();
         let mut ledger = self.record.ledger.lock();
         ledger.observe(now, &self.id, observed);
-        let changed = self.defend(&ledger) | self.bury(&mut ledger, &rings, now);
+        let mut changed = self.defend(&ledger) | self.bury(&mut ledger, &rings, now);
+        if let Some(memory) = &self.memory {
+            changed |= memory.look(&ledger, &mut self.record.own.lock(), now);
+        }
         for Watched { settings, ring } in &rings {
             let timeout = settings.heartbeat_timeout;
-            let mut instances = ledger.instances(&settings.key, timeout, now);
+            let mut instances = Vec::new();
             if settings.awaits_returning {
-                instances.extend(ledger.returning(&settings.key, timeout, now));
+                instances = ledger.returning(&settings.key, timeout, now);
             }
+            // Of two with one id the first is shown.
+            instances.extend(ledger.instances(&settings.key, timeout, now));
             ring.replace(instances);
             if let Some(metrics) = &self.metrics {
                 let view = ring.view();

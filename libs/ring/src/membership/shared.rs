@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::recall::Memory;
 use crate::metrics::Metrics;
 use crate::news::SelfDescription;
 use crate::record::Record;
@@ -36,6 +37,7 @@ pub(crate) struct Shared {
     pub(super) rings: Mutex<Vec<Watched>>,
     pub(super) members: watch::Sender<Arc<Vec<Member>>>,
     pub(super) gossip: Option<Gossip>,
+    pub(crate) memory: Option<Arc<Memory>>,
     /// One refresh at a time, so that an older state never replaces a newer one.
     pub(super) refreshing: tokio::sync::Mutex<()>,
     pub(super) metrics: Option<Arc<Metrics>>,

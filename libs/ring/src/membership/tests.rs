@@ -7,7 +7,7 @@ use tokio::net::TcpStream;
 
 use super::*;
 use crate::testing::{Node, SUSPECT, any_port, cluster, place, settings, until, watch_settings};
-use crate::{Error, Operation, State};
+use crate::{Error, Operation, RingSettings, State};
 
 #[tokio::test]
 async fn members_find_each_other_and_form_one_ring() {
@@ -330,4 +330,108 @@ async fn members_with_tls_talk_and_others_are_kept_out() {
     b.shows(&["a:ACTIVE", "b:ACTIVE"]).await;
     assert_eq!(plain.shown(), ["plain:ACTIVE"]);
     assert_eq!(b.lifecycler.leave().await, Confirmed { seen: 1, of: 1 });
+}
+
+/// Of an instance that remembers the ring in a file.
+fn remembering(
+    id: &str,
+    seeds: &[SocketAddr],
+    folder: &std::path::Path,
+) -> crate::MembershipSettings {
+    let ring = watch_settings().key;
+    let path = folder.join(format!("{id}.json"));
+    let ring_file = Some(crate::RingFile { ring, id: id.to_owned(), path });
+    crate::MembershipSettings { ring_file, ..settings(id, seeds) }
+}
+
+async fn start_remembering(id: &str, seeds: &[SocketAddr], folder: &std::path::Path) -> Node {
+    Node::start_with(remembering(id, seeds, folder), watch_settings(), place(id)).await
+}
+
+/// Waits until the file of an instance names these.
+async fn knows(folder: &std::path::Path, id: &str, expected: &[&str]) {
+    let names = || {
+        let text = std::fs::read_to_string(folder.join(format!("{id}.json"))).unwrap_or_default();
+        let file: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
+        let claims = file["claims"].as_array().cloned().unwrap_or_default();
+        claims.iter().map(|at| at["id"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    until(|| format!("{:?}", names()), || names() == expected).await;
+}
+
+#[tokio::test]
+async fn after_all_were_killed_those_that_are_not_back_are_missed() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let a = start_remembering("a", &[], folder).await;
+    let seeds = [a.address()];
+    let b = start_remembering("b", &seeds, folder).await;
+    let c = start_remembering("c", &seeds, folder).await;
+    for id in ["a", "b", "c"] {
+        knows(folder, id, &["a", "b", "c"]).await;
+    }
+    let tokens = b.ring.view().find("c").unwrap().tokens.clone();
+    drop((a, b, c));
+
+    let b = start_remembering("b", &[], folder).await;
+    assert_eq!(b.lifecycler.readiness(), Ok(()), "the others may start only when it is ready");
+    let querier = Membership::start(settings("querier", &[b.address()])).await.unwrap();
+    let one_copy = WatchSettings { ring: RingSettings::new("ingester"), ..watch_settings() };
+    let ring = querier.watch(one_copy).await;
+    b.shows(&["a:ACTIVE!", "b:ACTIVE", "c:ACTIVE!"]).await;
+    let missing = || ring.view().read_set().missing;
+    until(|| missing().to_string(), || missing() == 2).await;
+    assert_eq!(ring.view().find("c").unwrap().tokens, tokens);
+    knows(folder, "b", &["a", "b", "c"]).await;
+
+    let c = start_remembering("c", &[b.address()], folder).await;
+    for node in [&b, &c] {
+        node.shows(&["a:ACTIVE!", "b:ACTIVE", "c:ACTIVE"]).await;
+    }
+    assert!(ring.forget("a"));
+    for node in [&b, &c] {
+        node.shows(&["b:ACTIVE", "c:ACTIVE"]).await;
+    }
+    for id in ["b", "c"] {
+        knows(folder, id, &["b", "c"]).await;
+    }
+    // One that leaves in good order misses nobody.
+    c.lifecycler.leave().await;
+    assert!(!folder.join("c.json").exists());
+    knows(folder, "b", &["b"]).await;
+}
+
+#[tokio::test]
+async fn instance_that_was_away_asks_those_that_were_there_who_is_missed() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let a = start_remembering("a", &[], folder).await;
+    let seeds = [a.address()];
+    let b = start_remembering("b", &seeds, folder).await;
+    let c = start_remembering("c", &seeds, folder).await;
+    knows(folder, "b", &["a", "b", "c"]).await;
+    drop(b);
+    c.lifecycler.leave().await;
+    drop(c);
+    let b = start_remembering("b", &seeds, folder).await;
+    for node in [&a, &b] {
+        node.shows(&["a:ACTIVE", "b:ACTIVE"]).await;
+    }
+    knows(folder, "b", &["a", "b"]).await;
+}
+
+#[tokio::test]
+async fn instance_with_another_name_takes_the_place_of_the_one_that_had_its_directory() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let a = start_remembering("a", &[], folder).await;
+    let seeds = [a.address()];
+    let b = start_remembering("b", &seeds, folder).await;
+    knows(folder, "b", &["a", "b"]).await;
+    drop(b);
+    std::fs::rename(folder.join("b.json"), folder.join("d.json")).unwrap();
+    let d = start_remembering("d", &seeds, folder).await;
+    for node in [&a, &d] {
+        node.shows(&["a:ACTIVE", "d:ACTIVE"]).await;
+    }
 }

@@ -1,0 +1,41 @@
+//! Small files of JSON that survive a restart.
+
+use std::io::{self, Write};
+use std::path::Path;
+
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::error::{Error, Result};
+
+/// Reads a file; `None` if there is none, or it is not one. `what` is in the log, e.g. `tokens file`.
+pub(crate) fn load<T: DeserializeOwned>(path: &Path, what: &str) -> Option<T> {
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+        Err(error) => {
+            tracing::warn!(path = %path.display(), %error, "{what} cannot be read");
+            return None;
+        }
+    };
+    let parsed = serde_json::from_str(&text);
+    let warn = |error: &serde_json::Error| {
+        tracing::warn!(path = %path.display(), %error, "{what} is not understood");
+    };
+    parsed.inspect_err(warn).ok()
+}
+
+/// Writes a file, in a directory that is made if need be. It is replaced at once, never half written.
+pub(crate) fn save(path: &Path, content: &impl Serialize) -> Result<()> {
+    let text = serde_json::to_vec(content).expect("numbers and strings have a JSON form");
+    let write = || -> io::Result<()> {
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder)?;
+        }
+        let unfinished = path.with_extension("tmp");
+        let mut file = std::fs::File::create(&unfinished)?;
+        file.write_all(&text)?;
+        file.sync_all()?;
+        std::fs::rename(&unfinished, path)
+    };
+    write().map_err(|source| Error::File { path: path.display().to_string(), source })
+}
