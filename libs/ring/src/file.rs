@@ -7,9 +7,12 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::error::{Error, Result};
 
+/// The largest file that is read, in bytes.
+const MAX_BYTES: u64 = 16 << 20;
+
 /// Reads a file; `None` if there is none, or it is not one. `what` is in the log, e.g. `tokens file`.
 pub(crate) fn load<T: DeserializeOwned>(path: &Path, what: &str) -> Option<T> {
-    let text = match std::fs::read_to_string(path) {
+    let text = match read(path) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
         Err(error) => {
@@ -22,6 +25,16 @@ pub(crate) fn load<T: DeserializeOwned>(path: &Path, what: &str) -> Option<T> {
         tracing::warn!(path = %path.display(), %error, "{what} is not understood");
     };
     parsed.inspect_err(warn).ok()
+}
+
+fn read(path: &Path) -> io::Result<String> {
+    let found = std::fs::metadata(path)?;
+    // To open a pipe would wait for somebody who writes to it.
+    if !found.is_file() || found.len() > MAX_BYTES {
+        let text = format!("not a file of at most {MAX_BYTES} bytes");
+        return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+    }
+    std::fs::read_to_string(path)
 }
 
 /// Writes a file, in a directory that is made if need be. It is replaced at once, never half written.

@@ -1,6 +1,7 @@
 //! What this member knows of the others: what they announced, and when each was last heard of.
 
 mod node;
+mod recalled;
 #[cfg(test)]
 mod tests;
 
@@ -113,29 +114,6 @@ impl Ledger {
         self.take_tombstones(now);
     }
 
-    /// Updates the instances that members remember, with tokens for which there is room.
-    fn take_recalled(&mut self, now: Instant, mut room: usize) {
-        let mut latest: HashMap<(String, String), &Claim> = HashMap::new();
-        for claim in self.nodes.values().flat_map(|node| &node.news.recalled) {
-            let known = latest.entry((claim.ring.clone(), claim.id.clone())).or_insert(claim);
-            if known.incarnation < claim.incarnation {
-                *known = claim;
-            }
-        }
-        let mut former = std::mem::take(&mut self.recalled);
-        for (key, claim) in latest {
-            let node = former.remove(&key).filter(|node| node.news.claims[..] == [claim.clone()]);
-            let node = node.unwrap_or_else(|| {
-                let id = ChitchatId::new(&*claim.id, claim.incarnation, ([0, 0, 0, 0], 0).into());
-                let mut node = Node { recalled: true, ..Node::new(id, 0, now) };
-                node.take(News { claims: vec![claim.clone()], ..News::default() }, room);
-                node
-            });
-            room = room.saturating_sub(node.token_count());
-            self.recalled.insert(key, node);
-        }
-    }
-
     /// A process that was suspended or starved for a while has heard from nobody. That silence is its own, and says
     /// nothing about the others.
     fn excuse_pause(&mut self, now: Instant) {
@@ -184,7 +162,8 @@ impl Ledger {
 
     /// Claims that somebody still passes on though they were forgotten, by ring and id.
     fn void_claims(&self) -> impl Iterator<Item = (&str, &str)> {
-        let claims = self.nodes.values().flat_map(|node| &node.news.claims);
+        let nodes = self.nodes.values().chain(self.recalled.values());
+        let claims = nodes.flat_map(|node| &node.news.claims);
         let claims = claims.filter(|_| !self.forgotten.is_empty());
         claims
             .filter(|claim| {
@@ -376,30 +355,6 @@ impl Ledger {
             node.news.claims.iter().any(|claim| {
                 claim.ring == own.ring && claim.id == own.id && claim.state != State::Left
             })
-        })
-    }
-
-    /// Whether a remembered claim is of no more use: its instance was heard of since, or forgotten.
-    pub(crate) fn supersedes(&self, remembered: &Claim) -> bool {
-        let key = (remembered.ring.clone(), remembered.id.clone());
-        let forgotten = self.forgotten.get(&key);
-        let is_later = |claim: &Claim| claim.incarnation >= remembered.incarnation;
-        forgotten.is_some_and(|it| it.incarnation >= remembered.incarnation)
-            || self.claims_like(remembered).any(|(_, claim)| is_later(claim))
-    }
-
-    /// Whether the instance of a remembered claim has been there ever since.
-    pub(crate) fn is_alive_since(&self, remembered: &Claim, now: Instant) -> bool {
-        self.claims_like(remembered).any(|(node, claim)| {
-            claim.incarnation == remembered.incarnation && self.is_heard(node, now)
-        })
-    }
-
-    /// The claims of members to the same place in a ring.
-    fn claims_like(&self, one: &Claim) -> impl Iterator<Item = (&Node, &Claim)> {
-        self.nodes.values().flat_map(|node| {
-            let claims = node.news.claims.iter().map(move |claim| (node, claim));
-            claims.filter(|(_, claim)| claim.ring == one.ring && claim.id == one.id)
         })
     }
 

@@ -182,7 +182,7 @@ impl Lifecycler {
         self.0.go(State::Left);
         let confirmed = self.0.shared.confirm().await;
         if let Some(memory) = &self.0.shared.memory {
-            memory.end().await;
+            memory.end(&self.0.shared.record.ledger, Instant::now()).await;
         }
         confirmed
     }

@@ -14,7 +14,7 @@ mod tests;
 use std::hash::{BuildHasher, Hasher};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use chitchat::{ChitchatConfig, ChitchatId, FailureDetectorConfig, spawn_chitchat};
@@ -87,6 +87,7 @@ impl Membership {
             id,
             record,
             memory,
+            has_joined: AtomicBool::new(false),
             rings: Mutex::default(),
             members: watch::Sender::new(Arc::default()),
             gossip,
@@ -110,6 +111,8 @@ impl Membership {
         if shared.gossip.is_some() {
             shared.watch_gossip().await;
             join::first(&shared).await?;
+            shared.has_joined.store(true, Ordering::Relaxed);
+            shared.refresh().await;
             tokio::spawn(join::run(Arc::clone(&shared)));
         }
         Ok(Self { shared, _stop: Arc::new(guard) })

@@ -300,7 +300,7 @@ fn remembered_instance_is_unhealthy_until_it_is_back() {
     });
     assert_eq!(fixture.shown(21), ["a:ACTIVE"]);
     let remembered = claim("a", 5, State::Active);
-    assert!(fixture.ledger.supersedes(&remembered));
+    assert!(fixture.ledger.supersedes(&remembered, fixture.at(30)));
     assert!(!fixture.ledger.is_alive_since(&remembered, fixture.at(21)));
     assert!(fixture.ledger.is_alive_since(&claim("a", 6, State::Active), fixture.at(21)));
     fixture.observe(22..23, &|_| Vec::new());
@@ -322,5 +322,5 @@ fn remembered_instance_can_be_forgotten_and_is_after_a_while() {
     assert_eq!(fixture.ledger.expired(&settings(20), fixture.at(29)), [remembered.tombstone()]);
     fixture.ledger.forget(fixture.at(29), &remembered.tombstone());
     assert!(fixture.shown(29).is_empty());
-    assert!(fixture.ledger.supersedes(&remembered));
+    assert!(fixture.ledger.supersedes(&remembered, fixture.at(30)));
 }

@@ -1,12 +1,14 @@
-//! Remembers the instances of a ring over restarts.
+//! Remembers the instances of a ring over restarts, and dead ones for longer than gossip does.
 //!
 //! When all processes of a cluster stop at once, gossip forgets who was there. Those that start first would take
 //! themselves for the whole ring, and answer without the spans of the others as if there were none. So an instance
 //! keeps the claims of its ring in a file. After a start it announces those that nobody makes any more: everyone shows
-//! them as instances that are not healthy until they are back, or are forgotten by hand.
+//! them as instances that are not healthy until they are back, or are forgotten by hand. It keeps as well who left or
+//! was forgotten, because the file of another instance may be older.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
@@ -23,8 +25,11 @@ use crate::settings::RingFile;
 
 /// What the file is called in the log.
 const WHAT: &str = "file of the ring's instances";
-/// Most instances that are remembered.
+/// Most instances that are remembered, and most of those that are gone.
 const MAX_REMEMBERED: usize = 1_000;
+/// An instance that is silent for this long is announced by those that remember it. Gossip tells newcomers of a dead
+/// member for three hours.
+const SILENCE: Duration = Duration::from_secs(3600);
 
 /// Content of the file.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,29 +38,80 @@ struct Remembered {
     instance: String,
     /// Of all instances that were in the ring, this one included.
     claims: Vec<Claim>,
+    /// Incarnations of those that left or were forgotten, by id.
+    #[serde(default)]
+    gone: BTreeMap<String, u64>,
 }
 
 /// What an instance remembers.
 pub(crate) struct Memory {
     file: RingFile,
-    /// Remembered claims that nobody makes.
-    missed: Mutex<Vec<Claim>>,
+    known: Mutex<Known>,
     /// Of the instance that had the file, if that had another name: its spans are here now.
     predecessor: Option<Tombstone>,
     seen: watch::Sender<Remembered>,
 }
 
+#[derive(Default)]
+struct Known {
+    /// Instances of the file that nobody was heard to be since the start.
+    from_file: Vec<Claim>,
+    /// Instances that fell silent since.
+    silent: Vec<Claim>,
+    gone: BTreeMap<String, u64>,
+}
+
+impl Known {
+    fn missed(&self) -> impl Iterator<Item = &Claim> {
+        self.from_file.iter().chain(&self.silent)
+    }
+
+    fn renew(&mut self, ledger: &Ledger, file: &RingFile, now: Instant) {
+        let entries = ledger.entries(&file.ring, now);
+        for (id, incarnation) in ledger.gone(&file.ring) {
+            let known = self.gone.entry(id.to_owned()).or_default();
+            *known = incarnation.max(*known);
+        }
+        let is_back =
+            |id: &str| entries.get(id).is_some_and(|entry| ledger.is_heard(entry.node, now));
+        self.gone.retain(|id, _| !is_back(id));
+        while self.gone.len() > MAX_REMEMBERED {
+            let oldest = self.gone.iter().min_by_key(|(_, incarnation)| **incarnation);
+            let Some(id) = oldest.map(|(id, _)| id.clone()) else { break };
+            self.gone.remove(&id);
+        }
+        // Whoever was there all the time knows who else is.
+        if self.from_file.iter().any(|claim| ledger.is_alive_since(claim, now)) {
+            self.from_file.clear();
+        }
+        self.from_file.retain(|claim| !ledger.supersedes(claim, now));
+        self.silent.retain(|claim| !ledger.supersedes(claim, now));
+        for (id, entry) in &entries {
+            let is_silent = ledger.silence(entry.node, now) >= SILENCE;
+            let has_room = self.missed().count() < MAX_REMEMBERED;
+            if is_silent && has_room && self.missed().all(|claim| claim.id != *id) {
+                self.silent.push(entry.claim.clone());
+            }
+        }
+    }
+}
+
 impl Memory {
     pub(super) fn load(file: RingFile) -> Self {
-        let known: Remembered = file::load(&file.path, WHAT).unwrap_or_default();
-        let of_ring = known.claims.iter().filter(|claim| claim.ring == file.ring);
-        let (own, missed): (Vec<_>, Vec<_>) =
-            of_ring.cloned().partition(|claim| claim.id == known.instance || claim.id == file.id);
+        let remembered: Remembered = file::load(&file.path, WHAT).unwrap_or_default();
+        let of_ring = remembered.claims.iter().filter(|claim| claim.ring == file.ring);
+        let is_own = |claim: &Claim| claim.id == remembered.instance || claim.id == file.id;
+        let (own, missed): (Vec<_>, Vec<_>) = of_ring.cloned().partition(is_own);
         let predecessor = own.into_iter().find(|claim| claim.id != file.id);
+        let known = Known {
+            from_file: missed.into_iter().take(MAX_REMEMBERED).collect(),
+            gone: remembered.gone.clone(),
+            ..Known::default()
+        };
         Self {
-            missed: Mutex::new(missed.into_iter().take(MAX_REMEMBERED).collect()),
+            known: Mutex::new(known),
             predecessor: predecessor.map(|claim| claim.tombstone()),
-            seen: watch::Sender::new(known),
+            seen: watch::Sender::new(remembered),
             file,
         }
     }
@@ -71,35 +127,44 @@ impl Memory {
     }
 
     /// Compares what is remembered with what is heard; tells whether that changes what this process announces.
-    pub(super) fn look(&self, ledger: &Ledger, own: &mut Own, now: Instant) -> bool {
-        let ring = &*self.file.ring;
-        let mut missed = self.missed.lock();
-        // Whoever was there all the time knows who else is.
-        let has_survivor = missed.iter().any(|claim| ledger.is_alive_since(claim, now));
-        missed.retain(|claim| !has_survivor && !ledger.supersedes(claim));
-        let is_joined = ledger.nodes().any(|node| !node.is_own());
-        let announced: BTreeMap<String, Claim> = (missed.iter().filter(|_| is_joined))
+    /// `has_joined`: others were looked for, and heard of if they are there.
+    pub(super) fn look(
+        &self,
+        ledger: &mut Ledger,
+        own: &mut Own,
+        has_joined: bool,
+        now: Instant,
+    ) -> bool {
+        let mut known = self.known.lock();
+        known.renew(ledger, &self.file, now);
+        let revived = ledger.recalled_again(&self.file.ring, &known.gone);
+        revived.iter().for_each(|tombstone| ledger.forget(now, tombstone));
+        let announced: BTreeMap<String, Claim> = (known.missed().filter(|_| has_joined))
             .map(|claim| (claim.recall_key(), claim.clone()))
             .collect();
-        let entries = ledger.entries(ring, now);
+        let changes = own.recalled != announced || !revived.is_empty();
+        own.recalled = announced;
+        let entries = ledger.entries(&self.file.ring, now);
         // As long as it has not entered, others may not have been heard of either.
         if entries.contains_key(&*self.file.id) {
-            let mut claims: BTreeMap<&str, &Claim> =
-                missed.iter().map(|claim| (&*claim.id, claim)).collect();
-            let holds_spans = |claim: &Claim| matches!(claim.state, State::Active | State::Leaving);
-            claims.extend(entries.values().map(|entry| (&*entry.claim.id, entry.claim)));
-            let claims = claims.into_values().filter(|claim| holds_spans(claim));
-            let claims = claims.take(MAX_REMEMBERED).cloned().collect();
-            let seen = Remembered { instance: self.file.id.clone(), claims };
-            self.seen.send_if_modified(|known| {
-                let differs = *known != seen;
-                *known = seen;
-                differs
-            });
+            let heard = entries.values().map(|entry| entry.claim);
+            self.see(known.missed().chain(heard), &known.gone);
         }
-        let changes = own.recalled != announced;
-        own.recalled = announced;
         changes
+    }
+
+    /// Has these instances written to the file. Of two claims to a place the last counts.
+    fn see<'a>(&self, claims: impl Iterator<Item = &'a Claim>, gone: &BTreeMap<String, u64>) {
+        let holds_spans = |claim: &&Claim| matches!(claim.state, State::Active | State::Leaving);
+        let claims: BTreeMap<&str, &Claim> =
+            claims.filter(holds_spans).map(|claim| (&*claim.id, claim)).collect();
+        let claims = claims.into_values().take(MAX_REMEMBERED).cloned().collect();
+        let seen = Remembered { instance: self.file.id.clone(), claims, gone: gone.clone() };
+        self.seen.send_if_modified(|known| {
+            let differs = *known != seen;
+            *known = seen;
+            differs
+        });
     }
 
     /// Writes the file at each change, on a thread that may wait for a disk.
@@ -110,23 +175,34 @@ impl Memory {
                 () = stop.cancelled() => return,
                 changed = seen.changed() => if changed.is_err() { return },
             }
-            let (content, path) = (seen.borrow_and_update().clone(), self.file.path.clone());
-            let written = tokio::task::spawn_blocking(move || file::save(&path, &content)).await;
-            if let Ok(Err(error)) = written {
-                let source = std::error::Error::source(&error).map(ToString::to_string);
-                tracing::error!(%error, source, "cannot save the {WHAT}");
-            }
+            let content = seen.borrow_and_update().clone();
+            self.write(content).await;
         }
     }
 
-    /// Removes the file: an instance that has left the ring is not missed by anybody, and misses nobody.
-    pub(crate) async fn end(&self) {
+    async fn write(&self, content: Remembered) {
         let path = self.file.path.clone();
-        let removed = tokio::task::spawn_blocking(move || std::fs::remove_file(path)).await;
-        if let Ok(Err(error)) = removed
-            && error.kind() != std::io::ErrorKind::NotFound
-        {
-            tracing::warn!(path = %self.file.path.display(), %error, "cannot remove the {WHAT}");
+        let written = tokio::task::spawn_blocking(move || file::save(&path, &content)).await;
+        if let Ok(Err(error)) = written {
+            let source = std::error::Error::source(&error).map(ToString::to_string);
+            tracing::error!(%error, source, "cannot save the {WHAT}");
         }
     }
+
+    /// This instance has left the ring, and nobody misses it. Only those that were silent then stay in the file: the others
+    /// may leave as well until it starts again.
+    pub(crate) async fn end(&self, ledger: &Mutex<Ledger>, now: Instant) {
+        let last = {
+            let ledger = ledger.lock();
+            let known = self.known.lock();
+            let entries = ledger.entries(&self.file.ring, now);
+            let silent = entries.values().filter(|entry| !ledger.is_present(entry.node, now));
+            self.see(known.missed().chain(silent.map(|entry| entry.claim)), &known.gone);
+            self.seen.borrow().clone()
+        };
+        self.write(last).await;
+    }
 }
+
+#[cfg(test)]
+mod tests;

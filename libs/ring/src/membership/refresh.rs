@@ -57,7 +57,8 @@ impl Shared {
         ledger.observe(now, &self.id, observed);
         let mut changed = self.defend(&ledger) | self.bury(&mut ledger, &rings, now);
         if let Some(memory) = &self.memory {
-            changed |= memory.look(&ledger, &mut self.record.own.lock(), now);
+            let has_joined = self.has_joined.load(Ordering::Relaxed);
+            changed |= memory.look(&mut ledger, &mut self.record.own.lock(), has_joined, now);
         }
         for Watched { settings, ring } in &rings {
             let timeout = settings.heartbeat_timeout;

@@ -38,6 +38,8 @@ pub(crate) struct Shared {
     pub(super) members: watch::Sender<Arc<Vec<Member>>>,
     pub(super) gossip: Option<Gossip>,
     pub(crate) memory: Option<Arc<Memory>>,
+    /// The first attempt to find others is over.
+    pub(super) has_joined: AtomicBool,
     /// One refresh at a time, so that an older state never replaces a newer one.
     pub(super) refreshing: tokio::sync::Mutex<()>,
     pub(super) metrics: Option<Arc<Metrics>>,
