@@ -134,7 +134,7 @@ impl Error {
     fn from_storage(error: &tactus_storage::Error) -> Self {
         match error {
             tactus_storage::Error::NotFound { key } => Self::Gone(key.clone()),
-            tactus_storage::Error::Corrupt { .. } => Self::Damaged(error_text(error)),
+            error if error.is_corrupt() => Self::Damaged(error_text(error)),
             error => Self::Storage(error_text(error)),
         }
     }

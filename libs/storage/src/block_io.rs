@@ -131,7 +131,8 @@ pub async fn missing_file(bucket: &Bucket, meta: &BlockMeta) -> Result<Option<St
             let is_compacted = bucket.exists(&block_key(tenant, id, COMPACTED_META)).await?;
             Ok((!is_compacted).then(|| META.to_owned()))
         }
-        Ok(_) | Err(Error::Corrupt { .. } | Error::Invalid { .. }) => Ok(Some(META.to_owned())),
+        Ok(_) | Err(Error::Invalid { .. }) => Ok(Some(META.to_owned())),
+        Err(error) if error.is_corrupt() => Ok(Some(META.to_owned())),
         Err(error) => Err(error),
     }
 }
@@ -205,8 +206,11 @@ async fn read_meta_file(
         Err(error) => return Err(error),
     };
     // The meta in a copied directory has the old names, so further reads would go to the original block.
-    if meta.block_id != block_id || meta.tenant_id != tenant {
+    if meta.block_id.is_nil() || meta.tenant_id.is_empty() {
         return Err(Error::corrupt("owner of block meta", 0).with_key(&key));
+    }
+    if meta.block_id != block_id || meta.tenant_id != tenant {
+        return Err(Error::OtherOwner { key, tenant: meta.tenant_id, block_id: meta.block_id });
     }
     // Every writer names it. Without it the block would be taken for one of another product's version.
     if meta.format.is_empty() {
@@ -337,6 +341,7 @@ async fn list_range(
     let most = MAX_LISTED_BLOCKS / ranges as usize;
     let mut objects = bucket.list_stream(tenant, start.as_deref())?;
     let mut listed = ListedBlocks::default();
+    let mut unfinished = HashSet::new();
     while let Some(object) = objects.try_next().await? {
         if end.as_ref().is_some_and(|end| object.key >= *end) {
             break;
@@ -348,6 +353,7 @@ async fn list_range(
             listed.index_written = listed.index_written.max(Some(time));
         }
         let Some((_, id, file)) = parse_block_key(&object.key) else { continue };
+        unfinished.insert(id);
         if listed.live.len() + listed.compacted.len() >= most {
             let source = format!("more than {MAX_LISTED_BLOCKS} blocks are listed").into();
             return Err(Error::Unavailable { key: tenant.to_owned(), source });
@@ -360,6 +366,15 @@ async fn list_range(
             COMPACTED_META => listed.compacted.push((id, time)),
             NO_COMPACT => drop(listed.no_compact.insert(id)),
             _ => {}
+        }
+    }
+    let with_meta = listed.live.iter().chain(listed.compacted.iter().map(|(id, _)| id));
+    let with_meta: HashSet<&Uuid> = with_meta.collect();
+    unfinished.retain(|id| !with_meta.contains(id));
+    for id in unfinished {
+        // Its meta cannot be read, and that must be told.
+        if orphans::is_obstructed(bucket, tenant, id).await? {
+            listed.live.push(id);
         }
     }
     Ok(listed)

@@ -261,6 +261,10 @@ impl Bucket {
 
     /// Length and modification time of an object.
     pub async fn head(&self, key: &str) -> Result<ObjectInfo> {
+        if let Some(path) = self.checked_local_path(key)? {
+            let key = key.to_owned();
+            return blocking(&key.clone(), move || local::info(&path, key)).await;
+        }
         let path = self.object_path(key)?;
         let meta =
             self.inner.store.head(&path).await.map_err(|error| failure::from_store(key, error))?;
@@ -279,6 +283,13 @@ impl Bucket {
     /// True if there is an object under `key`. Costs as much as [`Bucket::head`].
     pub async fn exists(&self, key: &str) -> Result<bool> {
         Ok(self.find(key).await?.is_some())
+    }
+
+    /// True if a local store has something under this name that is no object: a directory, a pipe, a link to nothing.
+    pub(crate) async fn is_obstructed(&self, key: &str) -> Result<bool> {
+        let Some(path) = self.checked_local_path(key)? else { return Ok(false) };
+        let look = move || std::fs::symlink_metadata(&path).is_ok() && !path.is_file();
+        blocking(key, move || Ok(look())).await
     }
 
     /// Renames `from` to `to` in a local store and makes it new; false in any other store.

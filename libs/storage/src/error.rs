@@ -84,6 +84,16 @@ pub enum Error {
         /// Where in the object, in bytes; 0 when unknown.
         offset: u64,
     },
+    /// A block's meta is that of another block, as in a directory that was copied or renamed.
+    #[error("{key} is of block {block_id} of tenant {tenant}: its directory was copied or renamed")]
+    OtherOwner {
+        /// The key inside the bucket.
+        key: String,
+        /// The tenant that it names.
+        tenant: String,
+        /// The block that it names.
+        block_id: uuid::Uuid,
+    },
 }
 
 impl Error {
@@ -101,9 +111,9 @@ impl Error {
         matches!(self, Self::NotFound { .. })
     }
 
-    /// True for [`Error::Corrupt`].
+    /// True if the object is there and is not what it should be: [`Error::Corrupt`] or [`Error::OtherOwner`].
     pub fn is_corrupt(&self) -> bool {
-        matches!(self, Self::Corrupt { .. })
+        matches!(self, Self::Corrupt { .. } | Self::OtherOwner { .. })
     }
 
     /// Fills in the key of a [`Error::Corrupt`] that came from a parser.

@@ -125,9 +125,13 @@ async fn read_metas(
     listed: ListedBlocks,
     index: &TenantIndex,
 ) -> Result<Blocks> {
-    let indexed_live: HashMap<_, _> = index.live.iter().map(|meta| (meta.block_id, meta)).collect();
+    // The index of a directory that was copied or renamed names blocks whose meta is refused.
+    let is_own = |meta: &BlockMeta| meta.tenant_id == tenant;
+    let live = index.live.iter().filter(|meta| is_own(meta));
+    let indexed_live: HashMap<_, _> = live.map(|meta| (meta.block_id, meta)).collect();
+    let compacted = index.compacted.iter().filter(|block| is_own(&block.meta));
     let indexed_compacted: HashMap<_, _> =
-        index.compacted.iter().map(|block| (block.meta.block_id, block)).collect();
+        compacted.map(|block| (block.meta.block_id, block)).collect();
     let mut blocks = Blocks::default();
     let mut unknown = Vec::new();
     for id in listed.live {
@@ -176,7 +180,7 @@ async fn read_one(
             .map(|meta| Found::Compacted(Arc::new(CompactedBlockMeta { meta, compacted_time }))),
     };
     match read {
-        Err(tactus_storage::Error::Corrupt { .. }) => Ok(Found::Unreadable(id)),
+        Err(error) if error.is_corrupt() => Ok(Found::Unreadable(id)),
         // The block was compacted or deleted since the listing.
         Err(error) if error.is_not_found() => Ok(Found::Gone),
         other => Ok(other?),

@@ -77,6 +77,13 @@ pub async fn list_orphans(
         now = now.min(store_time(bucket).await?);
         orphans.retain(|orphan| is_older(orphan.newest, older_than, now));
     }
+    let mut found = Vec::with_capacity(orphans.len());
+    for orphan in orphans {
+        if !is_obstructed(bucket, tenant, orphan.block_id).await? {
+            found.push(orphan);
+        }
+    }
+    let mut orphans = found;
     orphans.sort_by_key(|orphan| orphan.block_id);
     Ok(orphans)
 }
@@ -85,6 +92,16 @@ pub async fn list_orphans(
 async fn has_meta(bucket: &Bucket, tenant: &str, block_id: Uuid) -> Result<bool> {
     for file in [META, COMPACTED_META] {
         if bucket.exists(&layout::block_key(tenant, block_id, file)).await? {
+            return Ok(true);
+        }
+    }
+    is_obstructed(bucket, tenant, block_id).await
+}
+
+/// True if something is in the place of the meta of a block that no listing shows, so that the block may be sound.
+pub(super) async fn is_obstructed(bucket: &Bucket, tenant: &str, block_id: Uuid) -> Result<bool> {
+    for file in [META, COMPACTED_META] {
+        if bucket.is_obstructed(&layout::block_key(tenant, block_id, file)).await? {
             return Ok(true);
         }
     }

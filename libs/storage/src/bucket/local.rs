@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use bytes::Bytes;
+use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::failure;
+use super::{ObjectInfo, failure};
 use crate::error::{Error, Result};
 
 /// Small writes are gathered before they go to a file.
@@ -35,7 +36,7 @@ impl LocalFile {
             let metadata = file.metadata()?;
             Ok((file, metadata))
         };
-        let (file, metadata) = open().map_err(|error| failure::from_io(key, error))?;
+        let (file, metadata) = open().map_err(|error| unread(path, key, error))?;
         if !metadata.is_file() {
             return Err(Error::Corrupt { what: "type of file", key: key.into(), offset: 0 });
         }
@@ -65,6 +66,32 @@ impl LocalFile {
             .read_exact_at(&mut bytes, range.start)
             .map_err(|error| failure::from_io(&self.key, error))?;
         Ok(bytes.into())
+    }
+}
+
+/// Why a file is not read. A link to nothing is something that was there.
+fn unread(path: &Path, key: &str, error: io::Error) -> Error {
+    match error.kind() {
+        io::ErrorKind::NotFound if path.is_symlink() => {
+            Error::Corrupt { what: "link", key: key.into(), offset: 0 }
+        }
+        _ => failure::from_io(key, error),
+    }
+}
+
+/// Length and modification time of a file, without opening it. A directory is no object.
+pub(super) fn info(path: &Path, key: String) -> Result<ObjectInfo> {
+    let found = fs::metadata(path).map_err(|error| unread(path, &key, error))?;
+    if found.is_dir() {
+        return Err(Error::NotFound { key });
+    }
+    let modified = found.modified().map_err(|error| failure::from_io(&key, error))?;
+    match Timestamp::try_from(modified) {
+        Ok(last_modified) if found.is_file() => {
+            Ok(ObjectInfo { key, size: found.len(), last_modified })
+        }
+        Ok(_) => Err(Error::Corrupt { what: "type of file", key, offset: 0 }),
+        Err(_) => Err(Error::Corrupt { what: "modification time", key, offset: 0 }),
     }
 }
 

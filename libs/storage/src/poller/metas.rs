@@ -115,7 +115,7 @@ impl Poller {
             Wanted::Compacted(id, time) => self.find_compacted(tenant, id, time).await,
         };
         match found {
-            Err(error @ (Error::Corrupt { .. } | Error::Invalid { .. })) => {
+            Err(error) if error.is_corrupt() || matches!(error, Error::Invalid { .. }) => {
                 if self.memory.is_news(error.to_string()) {
                     tracing::warn!(
                         tenant,

@@ -55,6 +55,39 @@ async fn only_old_directories_without_any_meta_are_orphans() {
 }
 
 #[tokio::test]
+async fn block_with_something_else_in_the_place_of_its_meta_is_damaged_and_no_orphan() {
+    let (_directory, bucket) = local();
+    let mut blocks = Vec::new();
+    for kind in ["directory", "link to nothing", "pipe"] {
+        let id = unfinished(&bucket, 3 * HOUR).await;
+        let path = bucket.local_path(&block_key("t", id, META)).unwrap();
+        match kind {
+            "directory" => fs::create_dir(path).unwrap(),
+            "pipe" => {
+                let mode = rustix::fs::Mode::RUSR;
+                rustix::fs::mknodat(rustix::fs::CWD, path, rustix::fs::FileType::Fifo, mode, 0)
+                    .unwrap();
+            }
+            _ => std::os::unix::fs::symlink("/nowhere", path).unwrap(),
+        }
+        blocks.push(id);
+    }
+    assert!(orphans(&bucket, HOUR).await.is_empty());
+    let newest = Timestamp::now();
+    for &block_id in &blocks {
+        let orphan = Orphan { block_id, bytes: 10, newest };
+        assert!(!matches!(clear_orphan(&bucket, "t", &orphan).await, Ok(true)));
+    }
+    let mut live = crate::block_io::list_blocks(&bucket, "t", 1).await.unwrap().live;
+    live.sort_unstable();
+    blocks.sort_unstable();
+    assert_eq!(live, blocks, "so that answers without them are marked");
+    for block_id in blocks {
+        crate::block_io::read_meta(&bucket, "t", block_id).await.unwrap_err();
+    }
+}
+
+#[tokio::test]
 async fn cleared_orphan_leaves_nothing_and_others_alone() {
     let (_directory, bucket) = local();
     unfinished(&bucket, 3 * HOUR).await;

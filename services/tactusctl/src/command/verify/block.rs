@@ -46,7 +46,7 @@ pub(super) async fn check(
                 let read = check.read(bucket, &meta, listed, is_deep, bar).await;
                 check.settle(bucket, name, read).await?;
             }
-            Err(error @ tactus_storage::Error::Corrupt { .. }) => {
+            Err(error) if error.is_corrupt() => {
                 check.add(Problem::Meta, error_text(&error));
             }
             // The block was compacted or deleted since the listing.
