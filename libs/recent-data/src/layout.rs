@@ -23,6 +23,8 @@ use std::{
 
 use tactus_model::TenantId;
 
+use crate::error::Error;
+
 /// The file of a cut.
 pub(crate) const CUT_FILE: &str = "cut.seg";
 /// Ending of a segment.
@@ -56,10 +58,10 @@ pub(crate) struct Layout {
 
 impl Layout {
     /// Creates the directories.
-    pub(crate) fn create(root: &Path) -> io::Result<Self> {
+    pub(crate) fn create(root: &Path) -> Result<Self, Error> {
         let layout = Self { root: root.to_owned() };
         for directory in [layout.segments(), layout.flushing()] {
-            fs::create_dir_all(directory)?;
+            fs::create_dir_all(&directory).map_err(Error::io("create", &directory))?;
         }
         Ok(layout)
     }
@@ -125,13 +127,22 @@ impl Layout {
     pub(crate) fn quarantined(&self, path: &Path) -> io::Result<PathBuf> {
         let directory = self.root.join("quarantine");
         fs::create_dir_all(&directory)?;
-        let name: Vec<_> = path
-            .strip_prefix(&self.root)
-            .unwrap_or(path)
-            .components()
-            .map(|part| part.as_os_str().to_string_lossy())
-            .collect();
-        Ok(directory.join(name.join("_")))
+        Ok(directory.join(self.quarantine_name(path)))
+    }
+
+    fn quarantine_name(&self, path: &Path) -> String {
+        let parts = path.strip_prefix(&self.root).unwrap_or(path).components();
+        let parts: Vec<_> = parts.map(|part| part.as_os_str().to_string_lossy()).collect();
+        parts.join("_")
+    }
+
+    /// True if a directory, or something that was in it, is in the quarantine.
+    pub(crate) fn has_quarantined(&self, directory: &Path) -> bool {
+        let start = self.quarantine_name(directory);
+        let entries = fs::read_dir(self.root.join("quarantine")).into_iter().flatten().flatten();
+        entries
+            .map(|entry| entry.file_name())
+            .any(|name| name.to_string_lossy().starts_with(&start))
     }
 }
 

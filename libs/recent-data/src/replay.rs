@@ -8,6 +8,7 @@ use std::{
     time::Instant,
 };
 
+use bytes::Bytes;
 use tactus_model::TenantId;
 use tactus_storage::Uuid;
 use tactus_telemetry::{error_text, log_limited};
@@ -16,7 +17,7 @@ use tactus_wal::{PartId, Replay};
 use crate::{
     begun_blocks::{Manifest, PendingBlock},
     directory::locate,
-    error::Error,
+    error::{Error, PushError},
     frame,
     generation::{Generation, Sealing},
     head::Head,
@@ -40,18 +41,32 @@ use crate::{
 /// both are logged and counted.
 pub(crate) fn restore(ingester: &Arc<Ingester>, log: Replay) -> Result<(), Error> {
     let _ = fs::remove_dir_all(ingester.layout.building());
-    let covered = find_segments(ingester)?;
+    let found = find_segments(ingester)?;
     if let Err(error) = resume_blocks(ingester) {
         tracing::error!(
             error = error_text(&error),
             "cannot read which blocks were in progress: their spans may be written to other blocks as well"
         );
     }
-    replay_log(ingester, log, &covered)
+    replay_log(ingester, log, &found)
 }
 
-/// Opens the segments on disk. Returns the log parts whose spans they hold.
-fn find_segments(ingester: &Ingester) -> Result<Vec<PartRange>, Error> {
+/// Log parts whose spans are in segments.
+#[derive(Default)]
+struct Covered {
+    parts: Vec<PartRange>,
+    /// Of these, those of which some segments are damaged.
+    damaged: Vec<PartRange>,
+}
+
+impl Covered {
+    fn has(ranges: &[PartRange], part: u64) -> bool {
+        ranges.iter().any(|range| range.contains(part))
+    }
+}
+
+/// Opens the segments on disk.
+fn find_segments(ingester: &Ingester) -> Result<Covered, Error> {
     let root = ingester.layout.segments();
     let notes = ingester.notes.read().unwrap_or_else(|error| {
         tracing::error!(
@@ -60,7 +75,7 @@ fn find_segments(ingester: &Ingester) -> Result<Vec<PartRange>, Error> {
         );
         HashMap::new()
     });
-    let mut covered = Vec::new();
+    let mut covered = Covered::default();
     // In order of their numbers, because the oldest segments go into a block first.
     for path in list_sorted(&root)? {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -75,14 +90,19 @@ fn find_segments(ingester: &Ingester) -> Result<Vec<PartRange>, Error> {
                 }
                 Err(error) => return Err(error),
             }
-            covered.push(parts);
             // Fails unless it is empty.
             let _ = fs::remove_dir(&path);
+            let is_damaged = ingester.layout.has_quarantined(&path);
+            // If nothing could be read, and the log still has the spans, they are cut again.
+            if !is_damaged || path.is_dir() {
+                covered.parts.push(parts);
+                covered.damaged.extend(is_damaged.then_some(parts));
+            }
         } else {
             tracing::warn!(path = %path.display(), "foreign entry among the segments, left alone");
         }
     }
-    covered.sort_unstable();
+    covered.parts.sort_unstable();
     Ok(covered)
 }
 
@@ -298,11 +318,12 @@ fn resume_block(ingester: &Ingester, tenant: &TenantId, path: &Path) {
 }
 
 /// Cuts the spans of each log part that no segment holds into segments, then releases the part.
-fn replay_log(ingester: &Ingester, mut log: Replay, covered: &[PartRange]) -> Result<(), Error> {
-    let is_covered = |part: PartId| covered.iter().any(|range| range.contains(part.number()));
+fn replay_log(ingester: &Ingester, mut log: Replay, covered: &Covered) -> Result<(), Error> {
+    let is_covered = |part: PartId| Covered::has(&covered.parts, part.number());
     let mut sealing = ingester.sealing.try_lock().expect("nothing else runs during start");
     let mut open: Option<(PartId, Arc<Generation>)> = None;
     let mut finished = Vec::new();
+    let mut again = Vec::new();
     loop {
         let frame = log.next();
         let part = frame.as_ref().map(|frame| frame.position.part);
@@ -315,6 +336,9 @@ fn replay_log(ingester: &Ingester, mut log: Replay, covered: &[PartRange]) -> Re
         }
         let Some(frame) = frame else { break };
         if is_covered(frame.position.part) {
+            if Covered::has(&covered.damaged, frame.position.part.number()) {
+                again.push(frame.payload);
+            }
             continue;
         }
         let generation =
@@ -349,13 +373,41 @@ fn replay_log(ingester: &Ingester, mut log: Replay, covered: &[PartRange]) -> Re
     drop(log);
     for part in ingester.wal.parts() {
         // The parts that are left are covered by segments, are damaged or empty; or their spans are only in memory.
-        if !sealing.is_waiting(part.id.number()) {
-            ingester.release_log(PartRange::of(part.id.number()));
+        let number = part.id.number();
+        if !sealing.is_waiting(number) && !Covered::has(&covered.damaged, number) {
+            ingester.release_log(PartRange::of(number));
         }
     }
-    let segments = covered.iter().map(|range| range.last).max().unwrap_or(0);
+    let segments = covered.parts.iter().map(|range| range.last).max().unwrap_or(0);
     sealing.sealed_through = last.unwrap_or(0).max(segments);
+    // A push needs no cut, but a part of the log, which comes after those that were cut.
+    drop(sealing);
+    if push_again(ingester, &again) {
+        for &parts in &covered.damaged {
+            ingester.release_log(parts);
+        }
+    }
     Ok(())
+}
+
+/// Takes in once more what a log part holds of which some segments are damaged. The sound ones keep its place on the disk,
+/// so its pushes go to the current part. Of those that segments hold, nothing is stored again. False: something is only in
+/// the former part.
+fn push_again(ingester: &Ingester, frames: &[Bytes]) -> bool {
+    let push = |payload: &Bytes| {
+        let Some((push, _)) = frame::decode(payload.clone()) else { return true };
+        let Ok(tenant) = TenantId::parse(&push.tenant) else { return true };
+        let pushed = ingester.push(&push, &tenant);
+        let log = |error: &PushError| {
+            log_limited!(
+                error,
+                error = error_text(error),
+                "spans of damaged segments, which the write-ahead log still holds, are not taken in again"
+            );
+        };
+        pushed.inspect_err(log).is_ok()
+    };
+    frames.iter().filter(|payload| !push(payload)).count() == 0
 }
 
 /// Writes replayed spans to segments. If the disk is full they stay live, within the limit of live spans, until flushes

@@ -13,7 +13,8 @@ fn name(number: usize) -> TenantId {
 fn push_of_each(ingester: &Ingester, tenants: std::ops::Range<usize>) {
     for number in tenants {
         let tenant = name(number);
-        let push = push_of(tenant.as_str(), &[span(number as u16, number as u16, 1)]);
+        let mut push = push_of(tenant.as_str(), &[span(number as u16, number as u16, 1)]);
+        push.runs[0].origin = number as u64 + 1;
         assert_eq!(ingester.push(&push, &tenant).unwrap().spans, 1);
     }
 }
@@ -150,6 +151,40 @@ async fn damaged_segment_is_set_aside_at_the_start_and_the_rest_of_its_file_serv
     let ingester = bench.open();
     ingester.flush_all().await.unwrap();
     assert!(bench.segment_files().is_empty());
+}
+
+/// As if it was killed between the cut and the release of the log.
+#[tokio::test]
+async fn log_is_read_again_if_segments_that_were_made_of_it_are_damaged() {
+    for damages_all in [false, true] {
+        let bench = Bench::new();
+        let ingester = bench.open();
+        push_of_each(&ingester, 0..3);
+        let log = bench.settings().directory.join("log");
+        let logged: Vec<_> =
+            std::fs::read_dir(&log).unwrap().map(|it| it.unwrap().path()).collect();
+        let parts = logged.iter().map(|path| (path.clone(), std::fs::read(path).unwrap()));
+        let parts: Vec<_> = parts.collect();
+        ingester.seal().await.unwrap();
+        match damages_all {
+            true => std::fs::write(&bench.segment_files()[0], b"no segments").unwrap(),
+            false => damage(&ingester.tenant(&name(1)).unwrap().segments()[0]),
+        }
+        drop(ingester);
+        for (path, content) in &parts {
+            std::fs::write(path, content).unwrap();
+        }
+        let spans = |ingester: &Ingester| [0, 1, 2].map(|tenant| spans_of(ingester, &name(tenant)));
+        for _ in 0..2 {
+            assert_eq!(spans(&bench.open()), [1, 1, 1]);
+        }
+        bench.open().flush_all().await.unwrap();
+        for tenant in 0..3 {
+            let blocks = bench.blocklist.tenant(name(tenant).as_str()).live().to_vec();
+            assert_eq!(blocks.iter().map(|meta| meta.total_objects).sum::<u64>(), 1);
+        }
+        assert_eq!(spans(&bench.open()), [0, 0, 0]);
+    }
 }
 
 #[tokio::test]
