@@ -1,9 +1,13 @@
 """Zipkin's query API, as its UI and Grafana's datasource ask it."""
+import os
+import re
 import time
 
 import pytest
 import requests
 
+from harness import dialects, otlp
+from harness.server import Tactus, merge
 from harness.trip import served
 
 
@@ -84,3 +88,27 @@ def test_dependencies(trip):
 def test_the_main_port_has_it_too(trip):
     server, _ = trip
     assert server.get("/zipkin/api/v2/services").json() == ["bank", "mail", "shop"]
+
+
+def test_queries_at_the_port_for_spans_are_like_those_at_the_main_port(trip):
+    server, trip = trip
+    answer = get(server, "/api/v2/traces", endTs=int(time.time() * 1000) + 60_000, lookback=3_600_000)
+    assert len(answer.content) > 1024 and answer.headers["Content-Encoding"] == "gzip"
+    pages = requests.get(server.url + "/metrics", timeout=20).text
+    assert re.search(r'^tempo_request_duration_seconds_count\{.*route="zipkin_api_v2_traces".*\} [1-9]', pages, re.MULTILINE)
+
+
+def test_queries_at_all_ports_keep_the_time_of_the_server(tmp_path):
+    """A few milliseconds are too short for thousands of spans."""
+    ports = dialects.Ports()
+    config = merge(dialects.config(ports), {"server": {"http_server_write_timeout": "5ms"}})
+    server = Tactus(tmp_path, config=config).start()
+    try:
+        for _ in range(4):
+            spans = [otlp.span(os.urandom(16), name=f"n{number}", attributes={"k": "v" * 300}) for number in range(3000)]
+            assert server.push(otlp.export(*spans, service="svc")).status_code == 200
+        for port, path in [(ports.zipkin, "/api/v2/traces?limit=5000"), (ports.query_http, "/api/traces?service=svc&limit=5000")]:
+            answer = requests.get(f"http://127.0.0.1:{port}{path}", timeout=60)
+            assert answer.status_code == 503 and "timeout" in answer.text, (port, answer.status_code, answer.text[:200])
+    finally:
+        server.close()

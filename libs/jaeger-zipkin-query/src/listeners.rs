@@ -6,6 +6,7 @@
 mod settings;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use ::http::header::{AUTHORIZATION, CONTENT_TYPE};
 use ::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
@@ -23,7 +24,7 @@ use tactus_server::auth::{
 use tactus_server::grpc;
 use tactus_server::health::health_service_of;
 use tactus_server::http::{self, HttpSettings, not_found};
-use tactus_server::listener::BoundListener;
+use tactus_server::listener::{BoundListener, ListenerSettings};
 use tactus_server::observe::RequestMetrics;
 use tactus_server::operational::metrics_page;
 use tactus_server::tenancy::TENANT_HEADER;
@@ -100,13 +101,13 @@ pub(crate) async fn open(
     served: Served,
     authenticator: Option<&Arc<Authenticator>>,
     addresses: &ShownAddresses,
-    memory: &PortMemory,
+    limits: &PortLimits,
 ) -> Result<Listening, Error> {
     let (serving, is_serving) = watch::channel(true);
     let stop = CancellationToken::new();
     let mut opening = Opening {
         addresses,
-        memory,
+        limits,
         stop: &stop,
         metrics: RequestMetrics::register(Registry::global()),
         bound: Vec::new(),
@@ -153,10 +154,29 @@ impl Listening {
     }
 }
 
+/// What bounds requests, at all ports alike.
+#[derive(Debug, Clone)]
+pub(crate) struct PortLimits {
+    pub(crate) memory: PortMemory,
+    /// Longest time until a response over HTTP begins.
+    pub(crate) request_timeout: Option<Duration>,
+}
+
+impl PortLimits {
+    pub(crate) fn http(&self, listener: ListenerSettings) -> HttpSettings {
+        HttpSettings {
+            listener,
+            bodies: self.memory.bodies(),
+            request_timeout: self.request_timeout,
+            ..HttpSettings::default()
+        }
+    }
+}
+
 /// What opening a port takes.
 struct Opening<'p> {
     addresses: &'p ShownAddresses,
-    memory: &'p PortMemory,
+    limits: &'p PortLimits,
     stop: &'p CancellationToken,
     metrics: RequestMetrics,
     bound: Vec<BoundListener>,
@@ -172,11 +192,7 @@ impl Opening<'_> {
     ) -> Result<(), Error> {
         let Some(socket) = port.bind().await? else { return Ok(()) };
         let (metrics, stop) = (self.metrics.clone().below(prefix), self.stop.clone());
-        let settings = HttpSettings {
-            listener: port.listener.clone(),
-            bodies: self.memory.bodies(),
-            ..HttpSettings::default()
-        };
+        let settings = self.limits.http(port.listener.clone());
         let router = router.fallback(not_found);
         let bound = http::serve_quietly(socket, settings, router, None, metrics, stop)?;
         port.note(bound.local_addr(), self.addresses);
@@ -191,7 +207,7 @@ impl Opening<'_> {
         messages: MessageLimits,
     ) -> Result<(), Error> {
         let Some(socket) = port.bind().await? else { return Ok(()) };
-        let (memory, max_bytes) = (self.memory.bodies(), messages.received);
+        let (memory, max_bytes) = (self.limits.memory.bodies(), messages.received);
         let router = grpc::with_counted_bodies(router, memory, LONG_CALLS, max_bytes);
         let bound = grpc::serve_quietly(socket, port.listener.clone(), router, self.stop.clone())?;
         port.note(bound.local_addr(), self.addresses);

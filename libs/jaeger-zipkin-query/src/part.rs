@@ -8,12 +8,15 @@ use tactus_config::Config;
 use tactus_process::{Error, Part, PlannedPort, Process, ReadyCheck};
 use tactus_query::Frontend;
 use tactus_server::auth::{Access, guard};
-use tactus_server::http::{folder_of_prefix, not_found, with_path_prefix};
+use tactus_server::http::{folder_of_prefix, not_found, with_middleware, with_path_prefix};
+use tactus_server::listener::ListenerSettings;
+use tactus_server::observe::RequestMetrics;
+use tactus_telemetry::metrics::Registry;
 use tokio::sync::oneshot;
 
 use crate::jaeger::{JaegerQueries, jaeger_router};
 use crate::jaeger_grpc::{Answering, WriteSpans};
-use crate::listeners::{self, Served};
+use crate::listeners::{self, PortLimits, Served};
 use crate::zipkin::zipkin_router;
 
 /// The routes of the main port, as `/status/endpoints` lists them.
@@ -90,9 +93,15 @@ pub fn add_to(
         .merge(tactus_ui::zipkin_links(""))
         .merge(tactus_ui::zipkin_folder())
         .merge(with_path_prefix("/zipkin", tactus_ui::zipkin_links("../")));
-    part.zipkin = guard(zipkin.clone(), Access::Read, process.authenticator())
+    let limits = PortLimits {
+        memory: process.port_memory().clone(),
+        request_timeout: process.config().server.http_server_write_timeout.non_zero(),
+    };
+    let at_receiver = guard(zipkin.clone(), Access::Read, process.authenticator())
         .merge(zipkin_pages.clone())
         .fallback(not_found);
+    let metrics = RequestMetrics::register(Registry::global()).below("/zipkin");
+    part.zipkin = with_middleware(at_receiver, &limits.http(ListenerSettings::default()), metrics);
     part.read = std::mem::take(&mut part.read)
         .merge(jaeger_router(queries.clone(), "/jaeger"))
         .merge(with_path_prefix("/zipkin", zipkin.clone()));
@@ -107,7 +116,7 @@ pub fn add_to(
     let jaeger = jaeger_router(queries.clone(), &settings.http.base_path);
     let answering = Answering { queries, tenancy: frontend.tenancy.clone() };
     let served = Served { jaeger, jaeger_pages, answering, write, zipkin, zipkin_pages, ready };
-    open_when_started(part, process, served)
+    open_when_started(part, process, served, limits)
 }
 
 /// Lets the ports open when the part starts. Returns what closes them.
@@ -115,13 +124,13 @@ fn open_when_started(
     part: &mut Part,
     process: &Process,
     served: Served,
+    limits: PortLimits,
 ) -> Result<BoxFuture<'static, ()>, Error> {
     let ports = listeners::ports(process.config())?;
     let (addresses, authenticator) = (process.addresses(), process.authenticator().cloned());
-    let memory = process.port_memory().clone();
     let (opened, listening) = oneshot::channel();
     part.start = Some(Box::pin(async move {
-        let listening = listeners::open(ports, served, authenticator.as_ref(), &addresses, &memory);
+        let listening = listeners::open(ports, served, authenticator.as_ref(), &addresses, &limits);
         let _ = opened.send(listening.await?);
         Ok(())
     }));

@@ -118,7 +118,8 @@ pub fn folder_of_prefix(prefix: &str) -> Router {
     Router::new().route(&format!("/{prefix}/"), redirect)
 }
 
-fn with_middleware(router: Router, settings: &HttpSettings, metrics: RequestMetrics) -> Router {
+/// What [`serve_http`] puts around a router, for one that another port serves as well: limits, compression, metrics.
+pub fn with_middleware(router: Router, settings: &HttpSettings, metrics: RequestMetrics) -> Router {
     let bodies = Arc::clone(&settings.bodies);
     let router = router
         .layer(middleware::from_fn_with_state(bodies, bodies::count_answer))

@@ -25,7 +25,7 @@ use tonic::{Code, Request as GrpcRequest};
 use super::*;
 use crate::jaeger::JaegerQueries;
 use crate::jaeger_grpc::Answering;
-use crate::listeners::{Listening, Served, open, ports};
+use crate::listeners::{Listening, PortLimits, Served, open, ports};
 use tactus_config::sections::query_apis::JaegerApis;
 
 /// All ports of the query APIs, on free ports of loopback.
@@ -62,7 +62,11 @@ async fn open_with(
 ) -> Result<Listening, Error> {
     let ports = ports(&from_yaml(yaml).unwrap()).unwrap();
     let served = served(api, Arc::new(|| Ok(())));
-    open(ports, served, authenticator, &ShownAddresses::default(), &PortMemory::new(1 << 30)).await
+    open(ports, served, authenticator, &ShownAddresses::default(), &limits()).await
+}
+
+fn limits() -> PortLimits {
+    PortLimits { memory: PortMemory::new(1 << 30), request_timeout: None }
 }
 
 fn addresses(listening: &Listening) -> Vec<SocketAddr> {
@@ -164,9 +168,8 @@ async fn process_that_is_not_ready_has_no_health() {
     let api = api().await;
     let ready: ReadyCheck = Arc::new(|| Err("not yet".to_owned()));
     let ports = ports(&from_yaml(ALL).unwrap()).unwrap();
-    let memory = PortMemory::new(1 << 30);
     let served = served(&api, ready);
-    let listening = open(ports, served, None, &ShownAddresses::default(), &memory).await.unwrap();
+    let listening = open(ports, served, None, &ShownAddresses::default(), &limits()).await.unwrap();
     let answer = fetch(addresses(&listening)[5], "/", "").await;
     assert_eq!(answer, (503, r#"{"status":"Server not available"}"#.to_owned()));
     listening.stop().await;
