@@ -250,10 +250,10 @@ pub fn add_metrics(sum: &mut SearchMetrics, job: &SearchMetrics) {
 
 /// Merges what two answers say about the same trace.
 fn merge(known: &mut TraceSearchMetadata, other: TraceSearchMetadata) {
-    if known.root_service_name.is_empty() {
+    // Both names are of one root, and of several roots the same one whoever answers first.
+    let known_root = (&*known.root_service_name, &*known.root_trace_name);
+    if (&*other.root_service_name, &*other.root_trace_name) > known_root {
         known.root_service_name = other.root_service_name;
-    }
-    if known.root_trace_name.is_empty() {
         known.root_trace_name = other.root_trace_name;
     }
     known.start_time_unix_nano = match (known.start_time_unix_nano, other.start_time_unix_nano) {

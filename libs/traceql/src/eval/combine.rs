@@ -18,7 +18,7 @@ pub struct TraceMatchCombiner {
 }
 
 impl TraceMatchCombiner {
-    /// Adds a trace, and merges it with what is known of it. Keeps the first non-empty root names, the earliest start,
+    /// Adds a trace, and merges it with what is known of it. Keeps the names of one root, the earliest start,
     /// the longest duration, the largest count of each service, and, of spansets with the same `by()` values, the one
     /// that matched more spans.
     pub fn add(&mut self, found: TraceMatch) {
@@ -69,10 +69,10 @@ impl TraceMatchCombiner {
 }
 
 fn merge(known: &mut TraceMatch, other: TraceMatch) {
-    if known.root_service_name.is_empty() {
+    // Both names are of one root, and of several roots the same one whoever answers first.
+    let known_root = (&*known.root_service_name, &*known.root_trace_name);
+    if (&*other.root_service_name, &*other.root_trace_name) > known_root {
         known.root_service_name = other.root_service_name;
-    }
-    if known.root_trace_name.is_empty() {
         known.root_trace_name = other.root_trace_name;
     }
     let starts = [known.start_unix_nanos, other.start_unix_nanos];
