@@ -124,7 +124,7 @@ def test_trace_from_a_store(sample):
 def test_block_that_cannot_be_read_is_told(store, block):
     (block / "data.parquet").write_bytes(b"PAR1")
     assert "incomplete: some blocks could not be read" in run("--path", store, "query", TENANT, "{ }")
-    assert "the trace was not found, and some blocks could not be read" in run("--path", store, "trace", TENANT, SHOP, code=1)
+    assert "the trace was not found, but not everything was read: 1 damaged blocks could not be read" in run("--path", store, "trace", TENANT, SHOP, code=1)
     done = subprocess.run(
         [binary(), "--path", store, "--json", "query", TENANT, "{ }"], capture_output=True, text=True, timeout=120)
     assert json.loads(done.stdout)["traces"] == [] and done.stderr == "incomplete: some blocks could not be read\n"

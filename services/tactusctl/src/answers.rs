@@ -20,6 +20,18 @@ pub(crate) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T> {
     serde_json::from_slice(body).map_err(|error| Error::Malformed(error.to_string()))
 }
 
+/// Why an answer lacks something, as its body says; searches do not say it there.
+pub(crate) fn incomplete(body: &[u8]) -> Option<String> {
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct Status {
+        status: String,
+        message: String,
+    }
+    let Status { status, message } = parse(body).unwrap_or_default();
+    (status == "PARTIAL" && !message.is_empty()).then_some(message)
+}
+
 /// An attribute or a label.
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct KeyValue {

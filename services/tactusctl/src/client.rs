@@ -4,6 +4,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use tactus_server::tenancy::TENANT_HEADER;
 
+use crate::answers;
 use crate::arguments::Server;
 use crate::error::{Error, Result};
 
@@ -17,18 +18,25 @@ const MAX_ERROR_BYTES: usize = 2_000;
 pub(crate) struct Answer {
     /// JSON.
     pub(crate) body: Bytes,
-    /// True if the answer lacks something that could not be read.
-    pub(crate) partial: bool,
+    /// Why the answer lacks something.
+    pub(crate) incomplete: Option<String>,
 }
 
 impl Answer {
-    /// Errors: the answer says that the request failed.
-    pub(crate) fn new(status: StatusCode, headers: &HeaderMap, body: Bytes) -> Result<Self> {
+    /// `unread`: why it lacks something if it does not say so itself. Errors: the answer says that the request failed.
+    pub(crate) fn new(
+        status: StatusCode,
+        headers: &HeaderMap,
+        body: Bytes,
+        unread: &str,
+    ) -> Result<Self> {
         if status != StatusCode::OK {
             let text = String::from_utf8_lossy(&body[..body.len().min(MAX_ERROR_BYTES)]);
             return Err(Error::Answer { status, text: text.trim().to_owned() });
         }
-        Ok(Self { body, partial: headers.contains_key(PARTIAL) })
+        let incomplete = answers::incomplete(&body)
+            .or_else(|| headers.contains_key(PARTIAL).then(|| unread.to_owned()));
+        Ok(Self { body, incomplete })
     }
 }
 
@@ -83,7 +91,7 @@ impl Client {
         let response = self.client.get(&url).send().await.map_err(failed)?;
         let (status, headers) = (response.status(), response.headers().clone());
         let body = response.bytes().await.map_err(failed)?;
-        Answer::new(status, &headers, body)
+        Answer::new(status, &headers, body, "something could not be read")
     }
 }
 

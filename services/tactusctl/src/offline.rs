@@ -73,7 +73,7 @@ impl Engine {
         let (head, body) = response.into_parts();
         let body: Bytes =
             body.collect().await.map_err(|error| Error::Malformed(error.to_string()))?.to_bytes();
-        Answer::new(head.status, &head.headers, body)
+        Answer::new(head.status, &head.headers, body, "some blocks could not be read")
     }
 }
 

@@ -82,7 +82,13 @@ async fn ask(bucket: Bucket, tenant: &str, path: impl FnOnce(&Blocks) -> String)
     let spinner = progress::spinner("reading blocks");
     let mut answer = Engine::new(bucket, tenant, &blocks).get(&path).await?;
     spinner.finish_and_clear();
-    answer.partial |= !blocks.unreadable.is_empty();
+    if !blocks.unreadable.is_empty() {
+        let text = "the meta of some blocks could not be read";
+        answer.incomplete = Some(match answer.incomplete {
+            Some(known) => format!("{known}; {text}"),
+            None => text.to_owned(),
+        });
+    }
     Ok(answer)
 }
 
@@ -145,14 +151,16 @@ fn show(answer: &Answer, form: Form, output: &Output) -> Result<()> {
         // The API answers 200 with no spans.
         let trace = answers::Trace::parse(&answer.body)?;
         if trace.spans.is_empty() {
-            let text = match answer.partial {
-                true => "the trace was not found, and some blocks could not be read",
-                false => "there is no such trace",
+            let text = match &answer.incomplete {
+                Some(reason) => {
+                    format!("the trace was not found, but not everything was read: {reason}")
+                }
+                None => "there is no such trace".to_owned(),
             };
-            return Err(Error::NotFound(text.to_owned()));
+            return Err(Error::NotFound(text));
         }
         if !output.json {
-            return output.text(&(waterfall::render(&trace, output) + warning(answer)));
+            return output.text(&(waterfall::render(&trace, output) + &warning(answer)));
         }
     }
     if output.json {
@@ -164,11 +172,11 @@ fn show(answer: &Answer, form: Form, output: &Output) -> Result<()> {
         Form::Metrics => series::render(&answers::parse(&answer.body)?, output),
         _ => render(&answers::parse(&answer.body)?),
     };
-    output.text(&(text + warning(answer)))
+    output.text(&(text + &warning(answer)))
 }
 
-fn warning(answer: &Answer) -> &'static str {
-    if answer.partial { "incomplete: some blocks could not be read\n" } else { "" }
+fn warning(answer: &Answer) -> String {
+    answer.incomplete.as_ref().map_or_else(String::new, |reason| format!("incomplete: {reason}\n"))
 }
 
 /// The id of a trace on the command line.
