@@ -78,22 +78,27 @@ pub(super) struct TraceTimes {
 
 impl TraceTimes {
     pub(super) fn of(batch: &SpanBatch) -> Self {
-        let (starts, of_span) = (batch.spans.start.as_slice(), batch.spans.trace.as_slice());
-        let (mut base, mut end) = (u64::MAX, 0);
-        for &start in starts {
-            base = base.min(start);
-            end = end.max(start);
+        let mut starts = batch.spans.start.as_slice();
+        let mut ranges = vec![(u64::MAX, 0); batch.traces.ids.len()];
+        // The spans of a trace stand one after the other.
+        for spans in batch.spans.trace.as_slice().chunk_by(|one, next| one == next) {
+            let (of_trace, rest) = starts.split_at(spans.len());
+            starts = rest;
+            let (first, last) = &mut ranges[spans[0] as usize];
+            for &start in of_trace {
+                *first = start.min(*first);
+                *last = start.max(*last);
+            }
         }
+        let base = ranges.iter().map(|&(first, _)| first).min().unwrap_or(u64::MAX);
+        let end = ranges.iter().map(|&(_, last)| last).max().unwrap_or(0);
         let bits = u64::BITS - end.saturating_sub(base).leading_zeros();
         let shift = bits.saturating_sub(u32::BITS);
-        let mut bounds = vec![(u32::MAX, 0); batch.traces.ids.len()];
-        for (&start, &trace) in starts.iter().zip(of_span) {
-            // It fits: the range of all starts has 32 bits more than the shift at most.
-            let at = ((start - base) >> shift) as u32;
-            let (first, last) = &mut bounds[trace as usize];
-            *first = at.min(*first);
-            *last = at.max(*last);
-        }
+        // It fits: the range of all starts has 32 bits more than the shift at most.
+        let at = |start: u64| ((start - base) >> shift) as u32;
+        let bound =
+            |(first, last)| if first <= last { (at(first), at(last)) } else { (u32::MAX, 0) };
+        let bounds = ranges.into_iter().map(bound).collect();
         Self { base, shift, bounds }
     }
 
