@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::file;
 use crate::instance::State;
-use crate::ledger::Ledger;
+use crate::ledger::{Entry, Ledger};
 use crate::news::{Claim, Tombstone};
 use crate::record::Own;
 use crate::settings::RingFile;
@@ -27,9 +27,9 @@ use crate::settings::RingFile;
 const WHAT: &str = "file of the ring's instances";
 /// Most instances that are remembered, and most of those that are gone.
 const MAX_REMEMBERED: usize = 1_000;
-/// An instance that is silent for this long is announced by those that remember it. Gossip tells newcomers of a dead
-/// member for three hours.
-const SILENCE: Duration = Duration::from_secs(3600);
+/// An instance that is silent for this long is announced by those that remember it, because gossip tells newcomers of a
+/// dead member for three hours only. Pauses of this process do not count as silence.
+const SILENCE: Duration = Duration::from_secs(600);
 
 /// Content of the file.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,8 +56,10 @@ pub(crate) struct Memory {
 struct Known {
     /// Instances of the file that nobody was heard to be since the start.
     from_file: Vec<Claim>,
-    /// Instances that fell silent since.
+    /// Instances that fell silent since, or that gossip has forgotten.
     silent: Vec<Claim>,
+    /// What members claimed at the last look.
+    claimed: Vec<Claim>,
     gone: BTreeMap<String, u64>,
 }
 
@@ -86,13 +88,20 @@ impl Known {
         }
         self.from_file.retain(|claim| !ledger.supersedes(claim, now));
         self.silent.retain(|claim| !ledger.supersedes(claim, now));
-        for (id, entry) in &entries {
-            let is_silent = ledger.silence(entry.node, now) >= SILENCE;
+        let is_silent = |entry: &&Entry<'_>| ledger.silence(entry.node, now) >= SILENCE;
+        let mut silent: Vec<Claim> =
+            entries.values().filter(is_silent).map(|entry| entry.claim.clone()).collect();
+        let is_forgotten =
+            |claim: &Claim| !entries.contains_key(&*claim.id) && !ledger.supersedes(claim, now);
+        silent.extend(std::mem::take(&mut self.claimed).into_iter().filter(is_forgotten));
+        for claim in silent {
             let has_room = self.missed().count() < MAX_REMEMBERED;
-            if is_silent && has_room && self.missed().all(|claim| claim.id != *id) {
-                self.silent.push(entry.claim.clone());
+            if has_room && self.missed().all(|missed| missed.id != claim.id) {
+                self.silent.push(claim);
             }
         }
+        let by_members = entries.values().filter(|entry| !entry.node.is_recalled());
+        self.claimed = by_members.map(|entry| entry.claim.clone()).collect();
     }
 }
 

@@ -96,7 +96,7 @@ fn dead_instance_is_remembered_when_gossip_has_forgotten_it() {
     let mut ring = Fixture::start(Vec::new(), &[]);
     ring.pass(20, &|beat| vec![member(claim("a", 5, State::Active), beat)]);
     assert_eq!(ring.shown(), ["a", "own"]);
-    ring.pass(3_500, &|_| vec![member(claim("a", 5, State::Active), 0)]);
+    ring.pass(500, &|_| vec![member(claim("a", 5, State::Active), 0)]);
     assert!(ring.own.recalled.is_empty());
     ring.pass(200, &|_| vec![member(claim("a", 5, State::Active), 0)]);
     assert_eq!(ring.own.recalled.len(), 1, "those who come to know the ring now are told");
@@ -104,6 +104,14 @@ fn dead_instance_is_remembered_when_gossip_has_forgotten_it() {
     assert_eq!((ring.shown(), ring.written()), (svec(&["a!", "own"]), svec(&["a", "own"])));
     ring.pass(20, &|beat| vec![member(claim("a", 6, State::Active), beat)]);
     assert_eq!((ring.shown(), ring.own.recalled.len()), (svec(&["a", "own"]), 0));
+}
+
+#[test]
+fn instance_that_gossip_forgets_early_is_remembered() {
+    let mut ring = Fixture::start(Vec::new(), &[]);
+    ring.pass(20, &|beat| vec![member(claim("a", 5, State::Active), beat)]);
+    ring.pass(20, &|_| Vec::new());
+    assert_eq!((ring.shown(), ring.written()), (svec(&["a!", "own"]), svec(&["a", "own"])));
 }
 
 #[test]
@@ -141,7 +149,7 @@ fn heal_of_a_partition_leaves_others_missed() {
     let mut ring = Fixture::start(Vec::new(), &[]);
     let (a, b) = (|| claim("a", 5, State::Active), || claim("b", 5, State::Active));
     ring.pass(20, &|beat| vec![member(a(), beat), member(b(), beat)]);
-    ring.pass(3_700, &|_| vec![member(a(), 1), member(b(), 1)]);
+    ring.pass(700, &|_| vec![member(a(), 1), member(b(), 1)]);
     assert_eq!(ring.own.recalled.len(), 2);
     ring.pass(40, &|beat| vec![member(a(), beat)]);
     assert_eq!(ring.shown(), ["a", "b!", "own"]);
