@@ -23,8 +23,6 @@ use std::{
 
 use tactus_model::TenantId;
 
-use crate::error::Error;
-
 /// The file of a cut.
 pub(crate) const CUT_FILE: &str = "cut.seg";
 /// Ending of a segment.
@@ -58,10 +56,11 @@ pub(crate) struct Layout {
 
 impl Layout {
     /// Creates the directories.
-    pub(crate) fn create(root: &Path) -> Result<Self, Error> {
+    /// Errors: with the directory that cannot be made.
+    pub(crate) fn create(root: &Path) -> Result<Self, (PathBuf, io::Error)> {
         let layout = Self { root: root.to_owned() };
         for directory in [layout.segments(), layout.flushing()] {
-            fs::create_dir_all(&directory).map_err(Error::io("create", &directory))?;
+            fs::create_dir_all(&directory).map_err(|error| (directory, error))?;
         }
         Ok(layout)
     }

@@ -38,7 +38,11 @@ impl Ingester {
         let (wal, log_replay) =
             Wal::open_with(Layout::log(&root), wal_settings, Arc::clone(&settings.log_files))?;
         warn_of_tempo(&root, &bucket);
-        let layout = Layout::create(&root)?;
+        let layout = Layout::create(&root).map_err(|(path, source)| Error::Io {
+            action: "create",
+            path,
+            source,
+        })?;
         let ingester = Self::new(settings, (wal, layout), (bucket, written), registry);
         replay::restore(&ingester, log_replay)?;
         let weak = ingester.weak();

@@ -3,7 +3,7 @@
 mod node;
 mod recalled;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::collections::btree_map::Entry as Slot;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};

@@ -6,13 +6,13 @@ use crate::tokens::Tokens;
 
 const SUSPECT: Duration = Duration::from_secs(10);
 const TIMEOUT: Duration = Duration::from_secs(60);
-const RING: &str = "ring";
+pub(crate) const RING: &str = "ring";
 
 fn id(name: &str, start: u64) -> ChitchatId {
     ChitchatId::new(name, start, ([127, 0, 0, 1], 7946).into())
 }
 
-fn claim(id: &str, incarnation: u64, state: State) -> Claim {
+pub(crate) fn claim(id: &str, incarnation: u64, state: State) -> Claim {
     Claim {
         ring: RING.to_owned(),
         id: id.to_owned(),

@@ -31,6 +31,12 @@ const MAX_REMEMBERED: usize = 1_000;
 /// dead member for three hours only. Pauses of this process do not count as silence.
 const SILENCE: Duration = Duration::from_secs(600);
 
+/// The claims of a ring that hold, by id.
+type Entries<'ledger> = BTreeMap<&'ledger str, Entry<'ledger>>;
+
+/// The pause after a look is this many times as long, so that members that claim very much cost little.
+const PAUSE_TIMES: u32 = 40;
+
 /// Content of the file.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Remembered {
@@ -50,6 +56,8 @@ pub(crate) struct Memory {
     /// Of the instance that had the file, if that had another name: its spans are here now.
     predecessor: Option<Tombstone>,
     seen: watch::Sender<Remembered>,
+    /// One write at a time.
+    writing: tokio::sync::Mutex<()>,
 }
 
 #[derive(Default)]
@@ -61,6 +69,8 @@ struct Known {
     /// What members claimed at the last look.
     claimed: Vec<Claim>,
     gone: BTreeMap<String, u64>,
+    /// Not looked at again before this.
+    next_look: Option<Instant>,
 }
 
 impl Known {
@@ -68,19 +78,19 @@ impl Known {
         self.from_file.iter().chain(&self.silent)
     }
 
-    fn renew(&mut self, ledger: &Ledger, file: &RingFile, now: Instant) {
-        let entries = ledger.entries(&file.ring, now);
-        for (id, incarnation) in ledger.gone(&file.ring) {
+    fn renew(&mut self, ledger: &Ledger, ring: &str, entries: &Entries<'_>, now: Instant) {
+        for (id, incarnation) in ledger.gone(ring) {
             let known = self.gone.entry(id.to_owned()).or_default();
             *known = incarnation.max(*known);
         }
         let is_back =
             |id: &str| entries.get(id).is_some_and(|entry| ledger.is_heard(entry.node, now));
         self.gone.retain(|id, _| !is_back(id));
-        while self.gone.len() > MAX_REMEMBERED {
-            let oldest = self.gone.iter().min_by_key(|(_, incarnation)| **incarnation);
-            let Some(id) = oldest.map(|(id, _)| id.clone()) else { break };
-            self.gone.remove(&id);
+        if self.gone.len() > MAX_REMEMBERED {
+            let mut incarnations: Vec<u64> = self.gone.values().copied().collect();
+            incarnations.sort_unstable();
+            let oldest = incarnations[incarnations.len() - MAX_REMEMBERED];
+            self.gone.retain(|_, incarnation| *incarnation >= oldest);
         }
         // Whoever was there all the time knows who else is.
         if self.from_file.iter().any(|claim| ledger.is_alive_since(claim, now)) {
@@ -101,7 +111,8 @@ impl Known {
             }
         }
         let by_members = entries.values().filter(|entry| !entry.node.is_recalled());
-        self.claimed = by_members.map(|entry| entry.claim.clone()).collect();
+        let claims = by_members.take(MAX_REMEMBERED).map(|entry| entry.claim.clone());
+        self.claimed = claims.collect();
     }
 }
 
@@ -121,6 +132,7 @@ impl Memory {
             known: Mutex::new(known),
             predecessor: predecessor.map(|claim| claim.tombstone()),
             seen: watch::Sender::new(remembered),
+            writing: tokio::sync::Mutex::default(),
             file,
         }
     }
@@ -144,8 +156,17 @@ impl Memory {
         has_joined: bool,
         now: Instant,
     ) -> bool {
-        let mut known = self.known.lock();
-        known.renew(ledger, &self.file, now);
+        let (mut known, began) = (self.known.lock(), Instant::now());
+        if known.next_look.is_some_and(|next| now < next) {
+            return false;
+        }
+        let entries = ledger.entries(&self.file.ring, now);
+        known.renew(ledger, &self.file.ring, &entries, now);
+        // As long as it has not entered, others may not have been heard of either.
+        if entries.contains_key(&*self.file.id) {
+            let heard = entries.values().map(|entry| entry.claim);
+            self.see(known.missed().chain(heard), &known.gone);
+        }
         let revived = ledger.recalled_again(&self.file.ring, &known.gone);
         revived.iter().for_each(|tombstone| ledger.forget(now, tombstone));
         let announced: BTreeMap<String, Claim> = (known.missed().filter(|_| has_joined))
@@ -153,12 +174,7 @@ impl Memory {
             .collect();
         let changes = own.recalled != announced || !revived.is_empty();
         own.recalled = announced;
-        let entries = ledger.entries(&self.file.ring, now);
-        // As long as it has not entered, others may not have been heard of either.
-        if entries.contains_key(&*self.file.id) {
-            let heard = entries.values().map(|entry| entry.claim);
-            self.see(known.missed().chain(heard), &known.gone);
-        }
+        known.next_look = Some(now + began.elapsed() * PAUSE_TIMES);
         changes
     }
 
@@ -184,13 +200,14 @@ impl Memory {
                 () = stop.cancelled() => return,
                 changed = seen.changed() => if changed.is_err() { return },
             }
-            let content = seen.borrow_and_update().clone();
-            self.write(content).await;
+            seen.mark_unchanged();
+            self.write().await;
         }
     }
 
-    async fn write(&self, content: Remembered) {
-        let path = self.file.path.clone();
+    async fn write(&self) {
+        let _alone = self.writing.lock().await;
+        let (content, path) = (self.seen.borrow().clone(), self.file.path.clone());
         let written = tokio::task::spawn_blocking(move || file::save(&path, &content)).await;
         if let Ok(Err(error)) = written {
             let source = std::error::Error::source(&error).map(ToString::to_string);
@@ -201,15 +218,14 @@ impl Memory {
     /// This instance has left the ring, and nobody misses it. Only those that were silent then stay in the file: the others
     /// may leave as well until it starts again.
     pub(crate) async fn end(&self, ledger: &Mutex<Ledger>, now: Instant) {
-        let last = {
+        {
             let ledger = ledger.lock();
             let known = self.known.lock();
             let entries = ledger.entries(&self.file.ring, now);
             let silent = entries.values().filter(|entry| !ledger.is_present(entry.node, now));
             self.see(known.missed().chain(silent.map(|entry| entry.claim)), &known.gone);
-            self.seen.borrow().clone()
-        };
-        self.write(last).await;
+        }
+        self.write().await;
     }
 }
 

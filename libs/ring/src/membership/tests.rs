@@ -348,6 +348,14 @@ async fn start_remembering(id: &str, seeds: &[SocketAddr], folder: &std::path::P
     Node::start_with(remembering(id, seeds, folder), watch_settings(), place(id)).await
 }
 
+async fn three_that_remember(folder: &std::path::Path) -> [Node; 3] {
+    let a = start_remembering("a", &[], folder).await;
+    let seeds = [a.address()];
+    let b = start_remembering("b", &seeds, folder).await;
+    let c = start_remembering("c", &seeds, folder).await;
+    [a, b, c]
+}
+
 /// Waits until the file of an instance names these.
 async fn knows(folder: &std::path::Path, id: &str, expected: &[&str]) {
     let names = || {
@@ -363,10 +371,7 @@ async fn knows(folder: &std::path::Path, id: &str, expected: &[&str]) {
 async fn after_all_were_killed_those_that_are_not_back_are_missed() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    let a = start_remembering("a", &[], folder).await;
-    let seeds = [a.address()];
-    let b = start_remembering("b", &seeds, folder).await;
-    let c = start_remembering("c", &seeds, folder).await;
+    let [a, b, c] = three_that_remember(folder).await;
     for id in ["a", "b", "c"] {
         knows(folder, id, &["a", "b", "c"]).await;
     }
@@ -405,15 +410,12 @@ async fn after_all_were_killed_those_that_are_not_back_are_missed() {
 async fn instance_that_was_away_asks_those_that_were_there_who_is_missed() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    let a = start_remembering("a", &[], folder).await;
-    let seeds = [a.address()];
-    let b = start_remembering("b", &seeds, folder).await;
-    let c = start_remembering("c", &seeds, folder).await;
+    let [a, b, c] = three_that_remember(folder).await;
     knows(folder, "b", &["a", "b", "c"]).await;
     drop(b);
     c.lifecycler.leave().await;
     drop(c);
-    let b = start_remembering("b", &seeds, folder).await;
+    let b = start_remembering("b", &[a.address()], folder).await;
     for node in [&a, &b] {
         node.shows(&["a:ACTIVE", "b:ACTIVE"]).await;
     }

@@ -2,27 +2,11 @@ use chitchat::ChitchatId;
 
 use super::*;
 use crate::instance::Instance;
+use crate::ledger::tests::{RING, claim};
 use crate::ledger::{Observed, Patience};
 use crate::news::News;
-use crate::tokens::Tokens;
 
-const RING: &str = "ring";
 const SUSPECT: Duration = Duration::from_secs(10);
-
-fn claim(id: &str, incarnation: u64, state: State) -> Claim {
-    Claim {
-        ring: RING.to_owned(),
-        id: id.to_owned(),
-        incarnation,
-        address: format!("{id}:9095"),
-        zone: String::new(),
-        state,
-        tokens: Tokens::of_instance(RING, id, 4),
-        registered: 1,
-        read_only: false,
-        read_only_updated: 0,
-    }
-}
 
 fn node(name: &str) -> ChitchatId {
     ChitchatId::new(name, 1, ([127, 0, 0, 1], 7946).into())
