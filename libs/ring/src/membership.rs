@@ -78,9 +78,11 @@ impl Membership {
         let clock = Arc::clone(&settings.clock);
         let news = MemberNews { description: settings.description.clone(), left: false };
         let record = Arc::new(Record::new(clock, patience, news));
-        let memory = settings.ring_file.clone().map(|file| Arc::new(Memory::load(file)));
+        let memory = settings.ring_file.clone().map(|file| {
+            let (mut ledger, mut own) = (record.ledger.lock(), record.own.lock());
+            Arc::new(Memory::load(file, &mut ledger, &mut own))
+        });
         if let Some(memory) = &memory {
-            memory.succeed(&mut record.ledger.lock(), &mut record.own.lock());
             tokio::spawn(Arc::clone(memory).keep(stop.clone()));
         }
         let shared = Arc::new(Shared {

@@ -16,10 +16,11 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::refresh::MAX_PAUSE;
 use crate::file;
 use crate::instance::State;
 use crate::ledger::{Entry, Ledger};
-use crate::news::{Claim, Tombstone};
+use crate::news::Claim;
 use crate::record::Own;
 use crate::settings::RingFile;
 
@@ -53,8 +54,6 @@ struct Remembered {
 pub(crate) struct Memory {
     file: RingFile,
     known: Mutex<Known>,
-    /// Of the instance that had the file, if that had another name: its spans are here now.
-    predecessor: Option<Tombstone>,
     seen: watch::Sender<Remembered>,
     /// One write at a time.
     writing: tokio::sync::Mutex<()>,
@@ -117,12 +116,19 @@ impl Known {
 }
 
 impl Memory {
-    pub(super) fn load(file: RingFile) -> Self {
+    /// Reads the file. If the instance that wrote it had another name, that one's claim is void: its spans are here now.
+    pub(super) fn load(file: RingFile, ledger: &mut Ledger, own: &mut Own) -> Self {
         let remembered: Remembered = file::load(&file.path, WHAT).unwrap_or_default();
         let of_ring = remembered.claims.iter().filter(|claim| claim.ring == file.ring);
         let is_own = |claim: &Claim| claim.id == remembered.instance || claim.id == file.id;
-        let (own, missed): (Vec<_>, Vec<_>) = of_ring.cloned().partition(is_own);
-        let predecessor = own.into_iter().find(|claim| claim.id != file.id);
+        let (ours, missed): (Vec<_>, Vec<_>) = of_ring.cloned().partition(is_own);
+        if let Some(claim) = ours.iter().find(|claim| claim.id != file.id) {
+            let (former, instance) = (&*claim.id, &*file.id);
+            tracing::info!(former, instance, "this instance has another name than before");
+            let tombstone = claim.tombstone();
+            ledger.forget(Instant::now(), &tombstone);
+            own.tombstones.insert(tombstone.key(), tombstone);
+        }
         let known = Known {
             from_file: missed.into_iter().take(MAX_REMEMBERED).collect(),
             gone: remembered.gone.clone(),
@@ -130,20 +136,9 @@ impl Memory {
         };
         Self {
             known: Mutex::new(known),
-            predecessor: predecessor.map(|claim| claim.tombstone()),
             seen: watch::Sender::new(remembered),
             writing: tokio::sync::Mutex::default(),
             file,
-        }
-    }
-
-    /// Voids the claim of an instance whose directory this one has taken over.
-    pub(super) fn succeed(&self, ledger: &mut Ledger, own: &mut Own) {
-        if let Some(tombstone) = &self.predecessor {
-            let (former, instance) = (&*tombstone.id, &*self.file.id);
-            tracing::info!(former, instance, "this instance has another name than before");
-            ledger.forget(Instant::now(), tombstone);
-            own.tombstones.insert(tombstone.key(), tombstone.clone());
         }
     }
 
@@ -174,7 +169,7 @@ impl Memory {
             .collect();
         let changes = own.recalled != announced || !revived.is_empty();
         own.recalled = announced;
-        known.next_look = Some(now + began.elapsed() * PAUSE_TIMES);
+        known.next_look = Some(now + (began.elapsed() * PAUSE_TIMES).min(MAX_PAUSE));
         changes
     }
 

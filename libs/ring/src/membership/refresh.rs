@@ -19,7 +19,7 @@ const BURST: Duration = Duration::from_millis(5);
 /// processor.
 const PAUSE_TIMES: u32 = 8;
 /// The longest such pause.
-const MAX_PAUSE: Duration = Duration::from_secs(2);
+pub(super) const MAX_PAUSE: Duration = Duration::from_secs(2);
 
 /// Memory of a value besides its texts, in bytes.
 const VALUE_BYTES: usize = 100;

@@ -42,10 +42,12 @@ impl Fixture {
         file::save(&file.path, &content).unwrap();
         let own = claim("own", 100, State::Active);
         let patience = Patience { suspect_after: SUSPECT, remember: SUSPECT };
+        let mut ledger = Ledger::new(patience);
+        let mut own = Own { claims: BTreeMap::from([(own.key(), own)]), ..Own::default() };
         Self {
-            memory: Memory::load(file),
-            ledger: Ledger::new(patience),
-            own: Own { claims: BTreeMap::from([(own.key(), own)]), ..Own::default() },
+            memory: Memory::load(file, &mut ledger, &mut own),
+            ledger,
+            own,
             now: Instant::now(),
             _folder: Some(folder),
         }
