@@ -341,7 +341,7 @@ async fn list_range(
     let most = MAX_LISTED_BLOCKS / ranges as usize;
     let mut objects = bucket.list_stream(tenant, start.as_deref())?;
     let mut listed = ListedBlocks::default();
-    let mut unfinished = HashSet::new();
+    let (is_local, mut unfinished) = (bucket.local_path(tenant).is_some(), HashSet::new());
     while let Some(object) = objects.try_next().await? {
         if end.as_ref().is_some_and(|end| object.key >= *end) {
             break;
@@ -353,7 +353,9 @@ async fn list_range(
             listed.index_written = listed.index_written.max(Some(time));
         }
         let Some((_, id, file)) = parse_block_key(&object.key) else { continue };
-        unfinished.insert(id);
+        if is_local {
+            unfinished.insert(id);
+        }
         if listed.live.len() + listed.compacted.len() >= most {
             let source = format!("more than {MAX_LISTED_BLOCKS} blocks are listed").into();
             return Err(Error::Unavailable { key: tenant.to_owned(), source });
@@ -368,9 +370,9 @@ async fn list_range(
             _ => {}
         }
     }
-    let with_meta = listed.live.iter().chain(listed.compacted.iter().map(|(id, _)| id));
-    let with_meta: HashSet<&Uuid> = with_meta.collect();
-    unfinished.retain(|id| !with_meta.contains(id));
+    for id in listed.live.iter().chain(listed.compacted.iter().map(|(id, _)| id)) {
+        unfinished.remove(id);
+    }
     for id in unfinished {
         // Its meta cannot be read, and that must be told.
         if orphans::is_obstructed(bucket, tenant, id).await? {

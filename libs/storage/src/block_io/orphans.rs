@@ -77,15 +77,14 @@ pub async fn list_orphans(
         now = now.min(store_time(bucket).await?);
         orphans.retain(|orphan| is_older(orphan.newest, older_than, now));
     }
+    orphans.sort_by_key(|orphan| orphan.block_id);
     let mut found = Vec::with_capacity(orphans.len());
     for orphan in orphans {
         if !is_obstructed(bucket, tenant, orphan.block_id).await? {
             found.push(orphan);
         }
     }
-    let mut orphans = found;
-    orphans.sort_by_key(|orphan| orphan.block_id);
-    Ok(orphans)
+    Ok(found)
 }
 
 /// True if reading finds the block, whatever a listing says.
