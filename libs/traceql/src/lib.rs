@@ -33,7 +33,7 @@ pub use ast::{
     Relation, RelationMode, RootExpr, ScalarExpression, ScalarFilter, SecondStage,
     SpansetExpression, SpansetFilter, SpansetOperator, UnaryOperator,
 };
-pub use canonical::{format_duration, format_float};
+pub use canonical::format_float;
 pub use compiled_regex::{CompiledRegex, InvalidRegex, Patterns, UnanchoredRegex, from_re2};
 pub use completion::{Completion, ConditionGroup, TooManyConditionGroups, completion};
 pub use error::{Error, ParseError, Result, ValidateError};

@@ -140,8 +140,9 @@ pub(crate) struct Accumulator {
     kinds: Kinds,
     /// Sum of ints and durations.
     whole: i128,
-    /// Sum of floats.
+    /// Sum of floats, and what its rounding lost: the order of spans must not matter.
     fraction: f64,
+    lost: f64,
     extreme: Option<Value<'static>>,
 }
 
@@ -169,7 +170,7 @@ impl Accumulator {
             }
             Value::Float(value) => {
                 self.kinds.float = true;
-                self.fraction += value;
+                self.add_float(value);
                 Value::Float(value)
             }
             _ => return,
@@ -187,11 +188,23 @@ impl Accumulator {
         }
     }
 
+    /// Neumaier's summation; infinities lose nothing.
+    fn add_float(&mut self, value: f64) {
+        let sum = self.fraction + value;
+        if sum.is_finite() {
+            self.lost += match self.fraction.abs() >= value.abs() {
+                true => (self.fraction - sum) + value,
+                false => (value - sum) + self.fraction,
+            };
+        }
+        self.fraction = sum;
+    }
+
     /// The result; nil if no value was added.
     pub(crate) fn result(&self, operator: AggregateOperator) -> Value<'static> {
         let only_durations = self.kinds.duration && !self.kinds.int && !self.kinds.float;
         let only_ints = self.kinds.int && !self.kinds.duration && !self.kinds.float;
-        let sum = self.whole as f64 + self.fraction;
+        let sum = self.whole as f64 + (self.fraction + self.lost);
         match operator {
             AggregateOperator::Count => Value::Int(self.count as i64),
             _ if self.count == 0 => Value::Nil,

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use tactus_model::{SpanBatch, StringCode};
+use tactus_model::{SpanBatch, SpanId, StringCode};
 use tactus_work::{Held, tick};
 
 use super::matches::{
@@ -92,7 +92,7 @@ impl CompiledQuery {
             let span_sets = if self.legacy { &[] } else { matched.span_sets.as_slice() };
             let mut trace = facts.trace(matched, stats, batch);
             assembler.bytes += trace.own_bytes();
-            for set in span_sets {
+            for set in assembler.in_order(span_sets) {
                 if !assembler.has_room() {
                     break;
                 }
@@ -226,12 +226,23 @@ impl Assembler<'_> {
         self.held.grow_to(self.bytes)
     }
 
+    /// Spansets by their earliest span. Spans come in another order from a block than from an ingester.
+    fn in_order<'s>(&self, sets: &'s [MatchedSpanSet]) -> Vec<&'s MatchedSpanSet> {
+        let mut ordered: Vec<_> = sets.iter().collect();
+        if sets.len() > 1 {
+            ordered.sort_by_cached_key(|set| set.rows.iter().map(|&row| self.order(row)).min());
+        }
+        ordered
+    }
+
+    /// What spans are ordered by: start, then id.
+    fn order(&self, row: u32) -> (u64, Option<SpanId>) {
+        let (spans, row) = (&self.view.batch.spans, row as usize);
+        (spans.start.get(row).copied().unwrap_or(0), spans.span_id.get(row).copied())
+    }
+
     fn span_set(&mut self, set: &MatchedSpanSet) -> SpanSet {
-        let spans = &self.view.batch.spans;
-        let key = |&row: &u32| {
-            let row = row as usize;
-            (spans.start.get(row).copied().unwrap_or(0), spans.span_id.get(row).copied())
-        };
+        let key = |&row: &u32| self.order(row);
         let limit = self.spans_per_span_set;
         let mut rows = set.rows.clone();
         if limit > 0 && limit < rows.len() {

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use tactus_model::{SpanId, TraceId};
+use tactus_model::{SpanId, TraceId, format_duration};
 
 use super::texts::Texts;
 use super::value::Value;
-use crate::{format_duration, format_float};
+use crate::format_float;
 
 /// A value in an answer. Status and kind are keywords; durations are Go's text, such as `1.5s`.
 #[derive(Clone, Debug, PartialEq)]

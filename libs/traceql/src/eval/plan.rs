@@ -1,13 +1,13 @@
 //! Filters as trees of bitmaps.
 //!
 //! An expression is compiled for the question "for which spans does it have the boolean value `wanted`?". So `!` costs
-//! nothing, and no third truth value is needed: for a span where the expression is neither true nor false, both
-//! questions are answered with no.
+//! nothing: for a span where the expression is neither true nor false, both questions are answered with no.
 //!
 //! Events and links: a filter asks whether *some* event (or link) of the span makes it true. This question can be
 //! passed down through `||`, and through `&&` if its operands refer to different tables. Conditions that must hold for
 //! the same event are evaluated over the rows of the event table ([`Plan::Some`]), and the result is then reduced to
-//! spans. A span without events is evaluated once, with every condition on events undecided. Only expressions that
+//! spans. A span without events is evaluated once, with every condition on events undecided: so is what they do not
+//! leave to the other conditions. Only expressions that
 //! combine an event and a link are evaluated span by span.
 
 mod children;

@@ -11,7 +11,7 @@ use tactus_work::tick;
 
 use self::known::Known;
 use super::operand::{Operand, Pick, Place, Table};
-use super::value::{Value, calculate, compare, match_regex};
+use super::value::{Value, calculate, compare, logical, match_regex};
 use super::view::BatchView;
 use crate::compiled_regex::Patterns;
 use crate::{
@@ -227,12 +227,7 @@ impl Program {
                     match_pattern(pop(stack), pattern, negated, known)
                 }
                 Instruction::Logical(operator, count) => {
-                    let mut operands = stack.drain(stack.len().saturating_sub(count)..);
-                    let is_true = |operand: Value<'_>| operand.is_bool(true);
-                    Value::Bool(match operator {
-                        LogicalOperator::And => operands.all(is_true),
-                        LogicalOperator::Or => operands.any(is_true),
-                    })
+                    logical(operator, stack.drain(stack.len().saturating_sub(count)..))
                 }
             };
             stack.push(value);
@@ -248,7 +243,7 @@ fn pop<'v>(stack: &mut Vec<Value<'v>>) -> Value<'v> {
 /// The result of a pattern that does not compile.
 fn no_match(value: Value<'_>) -> Value<'_> {
     match value {
-        Value::NoRow => Value::Nil,
+        Value::NoRow => Value::NoRow,
         _ => Value::Bool(false),
     }
 }
@@ -260,7 +255,7 @@ fn match_pattern<'v>(
     known: &mut Known,
 ) -> Value<'v> {
     let pattern = match pattern {
-        Value::NoRow => return Value::Nil,
+        Value::NoRow => return Value::NoRow,
         Value::String(pattern) => pattern,
         _ => return no_match(value),
     };

@@ -1,5 +1,6 @@
 //! Chooses the span attributes that an answer shows.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use tactus_model::Projection;
@@ -126,7 +127,7 @@ fn collect_expression(expression: &FieldExpression, collector: &mut Collector<'_
 
 impl<'v> BoundShown<'v> {
     /// The attribute's key in answers.
-    pub(crate) fn key(&self) -> &'v str {
+    pub(crate) fn key(&self) -> Cow<'v, str> {
         self.shown.attribute.key()
     }
 

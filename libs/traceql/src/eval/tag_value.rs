@@ -1,7 +1,9 @@
 //! A value of an attribute, in the form in which completion offers it.
 
 use super::value::Value;
-use crate::{Static, format_duration, format_float};
+use tactus_model::format_duration;
+
+use crate::{Static, format_float};
 
 tactus_model::words! {
     /// The type of a tag value.

@@ -10,13 +10,15 @@ use tactus_model::{
     any_value::{self, DecodedValue},
 };
 
-use crate::{ArithmeticOperator, ComparisonOperator, Kind, Static, Status, UnaryOperator};
+use crate::{
+    ArithmeticOperator, ComparisonOperator, Kind, LogicalOperator, Static, Status, UnaryOperator,
+};
 
 /// What an expression yields for one span.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Value<'a> {
-    /// An event or link operand on a span without events or links. It is neither a value nor missing, so comparisons,
-    /// nil tests and their negations are all false.
+    /// An event or link operand on a span without events or links, and what depends on it: neither a value nor missing,
+    /// neither true nor false.
     NoRow,
     /// Absence.
     Nil,
@@ -109,8 +111,7 @@ impl<'a> Value<'a> {
     /// Applies a prefix operator or nil test: nil if the value has the wrong type.
     pub(crate) fn unary(self, operator: UnaryOperator) -> Self {
         match (operator, self) {
-            (UnaryOperator::Negate, Value::NoRow) => Value::NoRow,
-            (_, Value::NoRow) => Value::Nil,
+            (_, Value::NoRow) => Value::NoRow,
             (UnaryOperator::Exists, value) => Value::Bool(value.exists()),
             (UnaryOperator::NotExists, value) => Value::Bool(!value.exists()),
             (UnaryOperator::Not, Value::Bool(value)) => Value::Bool(!value),
@@ -155,7 +156,7 @@ impl<'a> ArrayValue<'a> {
     }
 }
 
-/// `left operator right`: a boolean, or nil if an operand has no row.
+/// `left operator right`: a boolean, unless an operand has no row.
 #[inline]
 pub(crate) fn compare<'a>(
     operator: ComparisonOperator,
@@ -163,7 +164,7 @@ pub(crate) fn compare<'a>(
     right: Value<'a>,
 ) -> Value<'a> {
     let holds = match (left, right) {
-        (Value::NoRow, _) | (_, Value::NoRow) => return Value::Nil,
+        (Value::NoRow, _) | (_, Value::NoRow) => return Value::NoRow,
         (Value::Array(_), Value::Array(_)) => false,
         (Value::Nil, _) | (_, Value::Nil) => false,
         (Value::Array(array), scalar) => compare_elements(operator, array, scalar),
@@ -171,6 +172,24 @@ pub(crate) fn compare<'a>(
         (left, right) => compare_scalars(operator, left, right),
     };
     Value::Bool(holds)
+}
+
+/// `&&` or `||` of all operands: whatever is not true counts as false, except that what has no row stays undecided where
+/// the others do not decide.
+pub(crate) fn logical<'a>(
+    operator: LogicalOperator,
+    operands: impl Iterator<Item = Value<'a>>,
+) -> Value<'a> {
+    let decides = operator == LogicalOperator::Or;
+    let mut result = Value::Bool(!decides);
+    for operand in operands {
+        match operand {
+            Value::NoRow => result = Value::NoRow,
+            operand if operand.is_bool(true) == decides => return Value::Bool(decides),
+            _ => {}
+        }
+    }
+    result
 }
 
 /// `!=` holds if all elements satisfy it, the others if any does.
@@ -220,7 +239,7 @@ pub(crate) fn match_regex(
         _ => false,
     };
     Value::Bool(match value {
-        Value::NoRow => return Value::Nil,
+        Value::NoRow => return Value::NoRow,
         Value::Array(array) if negated => array.elements().all(holds),
         Value::Array(array) => array.elements().any(holds),
         value => holds(value),

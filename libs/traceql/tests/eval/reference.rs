@@ -161,11 +161,15 @@ impl Place<'_> {
                 calculate::unary(*operator, &self.value(operand))
             }
             FieldExpression::Logical { operator, operands } => {
-                let mut holds = operands.iter().map(|operand| self.value(operand).holds());
-                Value::truth(match operator {
-                    LogicalOperator::And => holds.all(|holds| holds),
-                    LogicalOperator::Or => holds.any(|holds| holds),
-                })
+                let values: Vec<Value> = operands.iter().map(|it| self.value(it)).collect();
+                let decides = *operator == LogicalOperator::Or;
+                if values.iter().any(|it| *it != Value::NoRow && it.holds() == decides) {
+                    return Value::truth(decides);
+                }
+                match values.contains(&Value::NoRow) {
+                    true => Value::NoRow,
+                    false => Value::truth(!decides),
+                }
             }
             FieldExpression::Binary { operator, left, right } => {
                 let values = (self.value(left), self.value(right));

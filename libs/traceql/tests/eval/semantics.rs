@@ -117,6 +117,70 @@ fn alternatives_without_events_hold_for_spans_without_events() {
 }
 
 #[test]
+fn negation_of_conditions_on_events_needs_an_event() {
+    let numbered = Event { attributes: attributes(&[("n", Stored::Int(1))]), ..Event::default() };
+    let spans = vec![
+        Span { name: "one".to_owned(), events: vec![numbered], ..span(1, 1, 0) },
+        Span { name: "none".to_owned(), ..span(1, 2, 1) },
+    ];
+    let batch = live_batch(&[service("shop", spans)]);
+    let names = |query: &str| -> String {
+        let found = search(&format!("{query} | select(name)"), &batch);
+        let spans = found.iter().flat_map(|trace| &trace.span_sets[0].spans);
+        spans.filter_map(|span| span.name.clone()).collect::<Vec<_>>().join(" ")
+    };
+    for (query, expected) in [
+        ("{ !(event.n = 1 || event:name = \"x\") }", ""),
+        ("{ !(event.n = 1) && !(event:name = \"x\") }", ""),
+        ("{ !(event.n = 5 && event:name = \"x\") }", "one"),
+        ("{ !(event.n = 5) || !(event:name = \"x\") }", "one"),
+        ("{ (event.n = 1) = nil }", ""),
+        ("{ (event.n = 1 || false) = false }", ""),
+        ("{ (event.n = 1) = false }", ""),
+        ("{ !(link.n = 1 && true) }", ""),
+        // Decided without the event.
+        ("{ !(event.n = 5 && false) }", "one none"),
+        ("{ !(event.n = 1 || name = \"x\") }", ""),
+        ("{ (event.n = 1 || name = \"none\") = true }", "one none"),
+        ("{ !(event.n = 1 && link.n = 1) }", ""),
+    ] {
+        assert_eq!(names(query), expected, "{query}");
+    }
+}
+
+#[test]
+fn attribute_of_the_parent_is_shown_under_its_full_name() {
+    let spans = vec![
+        Span { attributes: attributes(&[("n", Stored::Int(1))]), ..span(1, 1, 0) },
+        Span { attributes: attributes(&[("n", text("three"))]), ..span(1, 2, 1) },
+    ];
+    let batch = live_batch(&[service("shop", spans)]);
+    let found = search("{ parent != nil } | select(span.n, parent.n, parent.span.n)", &batch);
+    let shown = found[0].span_sets[0].spans[0].attributes.iter();
+    let shown: Vec<_> = shown.map(|(key, value)| format!("{key}={value}")).collect();
+    assert_eq!(shown, ["n=three", "parent.n=1", "parent.span.n=1"]);
+}
+
+#[test]
+fn sums_and_the_order_of_groups_do_not_depend_on_the_order_of_spans() {
+    let of = |id: u64, kind: u8, value: f64| Span {
+        kind,
+        start: id,
+        attributes: attributes(&[("v", Stored::Float(value))]),
+        ..span(1, id, 0)
+    };
+    let spans = [of(1, 2, 1e16), of(2, 4, 1.0), of(3, 1, -1e16)];
+    for order in [[0, 1, 2], [2, 1, 0], [1, 0, 2]] {
+        let spans = order.map(|place| spans[place].clone()).to_vec();
+        let batch = live_batch(&[service("shop", spans)]);
+        assert_eq!(search("{ } | sum(span.v) > 0.5", &batch).len(), 1, "{order:?}");
+        let found = search("{ } | by(kind)", &batch);
+        let kinds = found[0].span_sets.iter().map(|set| set.attributes[0].1.to_string());
+        assert_eq!(kinds.collect::<Vec<_>>(), ["server", "producer", "internal"], "{order:?}");
+    }
+}
+
+#[test]
 fn event_and_link_conditions_are_tied_together_only_by_one_operand() {
     let linked = Span {
         events: vec![Event::default(), Event { name: "e".to_owned(), ..Event::default() }],

@@ -13,7 +13,7 @@ pub(crate) fn compare(operator: ComparisonOperator, left: &Value, right: &Value)
     let holds = |left: &Static, right: &Static| compare_scalars(operator, left, right);
     let all = operator == ComparisonOperator::NotEqual;
     Value::truth(match (left, right) {
-        (Value::NoRow, _) | (_, Value::NoRow) => return Value::Nil,
+        (Value::NoRow, _) | (_, Value::NoRow) => return Value::NoRow,
         (Value::Nil, _) | (_, Value::Nil) | (Value::Many(_), Value::Many(_)) => false,
         (Value::One(left), Value::One(right)) => holds(left, right),
         (Value::Many(left), Value::One(right)) if all => left.iter().all(|it| holds(it, right)),
@@ -55,7 +55,7 @@ fn compare_scalars(operator: ComparisonOperator, left: &Static, right: &Static) 
 /// `=~` and `!~`. A pattern that is no string or does not compile matches nothing.
 pub(crate) fn regex(negated: bool, value: &Value, pattern: &Value) -> Value {
     if *value == Value::NoRow || *pattern == Value::NoRow {
-        return Value::Nil;
+        return Value::NoRow;
     }
     let Value::One(Static::String(pattern)) = pattern else { return Value::truth(false) };
     let Ok(pattern) = CompiledRegex::new(pattern) else { return Value::truth(false) };
@@ -145,8 +145,7 @@ pub(crate) fn scalar_arithmetic(
 /// `- !` and nil tests.
 pub(crate) fn unary(operator: UnaryOperator, operand: &Value) -> Value {
     match (operator, operand) {
-        (UnaryOperator::Negate, Value::NoRow) => Value::NoRow,
-        (_, Value::NoRow) => Value::Nil,
+        (_, Value::NoRow) => Value::NoRow,
         (UnaryOperator::Exists, operand) => Value::truth(*operand != Value::Nil),
         (UnaryOperator::NotExists, operand) => Value::truth(*operand == Value::Nil),
         (UnaryOperator::Not, Value::One(Static::Bool(value))) => Value::truth(!value),

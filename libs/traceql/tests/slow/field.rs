@@ -69,11 +69,15 @@ impl Place<'_> {
             FieldExpression::Attribute(attribute) => self.attribute(attribute),
             FieldExpression::Unary { operator, operand } => unary(*operator, &self.value(operand)),
             FieldExpression::Logical { operator, operands } => {
-                let mut holds = operands.iter().map(|operand| self.value(operand).holds());
-                Value::truth(match operator {
-                    LogicalOperator::And => holds.all(|it| it),
-                    LogicalOperator::Or => holds.any(|it| it),
-                })
+                let values: Vec<Value> = operands.iter().map(|it| self.value(it)).collect();
+                let decides = *operator == LogicalOperator::Or;
+                if values.iter().any(|it| *it != Value::NoRow && it.holds() == decides) {
+                    return Value::truth(decides);
+                }
+                match values.contains(&Value::NoRow) {
+                    true => Value::NoRow,
+                    false => Value::truth(!decides),
+                }
             }
             FieldExpression::Binary { operator, left, right } => {
                 let (left_value, right_value) = (self.value(left), self.value(right));

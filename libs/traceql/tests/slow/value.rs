@@ -1,13 +1,14 @@
 //! What an expression yields for one span.
 
+use tactus_model::format_duration;
+use tactus_traceql::Static;
 use tactus_traceql::eval::AttributeValue;
-use tactus_traceql::{Static, format_duration};
 
 use super::batches::Stored;
 
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Value {
-    /// An event or link operand on a span that has none: no comparison or nil test on it holds, nor its negation.
+    /// An event or link operand on a span that has none, and what depends on it: neither true nor false.
     NoRow,
     /// Nothing was found.
     Nil,

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use tactus_traceql::metrics::LabelValue;
 use tactus_traceql::{
     Attribute, Compare, FieldExpression, Intrinsic, MetricsFunction, MetricsQuery, MetricsStage,
-    Static, format_duration,
+    Static,
 };
 
 use super::{Intervals, Line, graph, text};
@@ -228,7 +228,7 @@ fn label(value: &Value) -> LabelValue {
         Value::One(Static::Int(value)) => LabelValue::Int(*value),
         Value::One(Static::Float(value)) => LabelValue::Float(*value),
         Value::One(Static::Bool(value)) => LabelValue::Bool(*value),
-        Value::One(Static::Duration(nanos)) => string(format_duration(*nanos)),
+        Value::One(Static::Duration(nanos)) => string(tactus_model::format_duration(*nanos)),
         Value::One(Static::Status(status)) => string(status.text().to_owned()),
         Value::One(Static::Kind(kind)) => string(kind.text().to_owned()),
         Value::One(Static::String(text)) => string(String::from_utf8_lossy(text).into_owned()),

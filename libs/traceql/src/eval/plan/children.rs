@@ -5,12 +5,15 @@ use tactus_work::tick;
 use super::{Plan, Program};
 use crate::eval::bitmap::Bitmap;
 use crate::eval::operand::{Pick, Place, Table, event_rows, link_rows, table_of};
+use crate::eval::value::Value;
 use crate::eval::view::BatchView;
 
-/// The result for event or link rows, and the result for spans in case they have no rows.
+/// The result for event or link rows, and the result for spans in case they have no rows: those for which it is true,
+/// and those for which it is true or undecided.
 struct Bits {
     rows: Bitmap,
     bare: Bitmap,
+    open: Bitmap,
 }
 
 /// The spans with a row of the table that satisfies the plan, and the spans without rows that satisfy it.
@@ -45,7 +48,7 @@ fn child_bits(plan: &Plan, table: Table, view: &BatchView<'_>, mask: &Bitmap) ->
             if *inverted {
                 rows.invert();
             }
-            Bits { rows, bare: Bitmap::none(spans) }
+            Bits { rows, bare: Bitmap::none(spans), open: Bitmap::all(spans) }
         }
         Plan::All(plans) | Plan::Any(plans) => {
             let mut parts = plans
@@ -59,18 +62,21 @@ fn child_bits(plan: &Plan, table: Table, view: &BatchView<'_>, mask: &Bitmap) ->
                 if matches!(plan, Plan::All(_)) {
                     bits.rows.intersect(&part.rows);
                     bits.bare.intersect(&part.bare);
+                    bits.open.intersect(&part.open);
                 } else {
                     bits.rows.unite(&part.rows);
                     bits.bare.unite(&part.bare);
+                    bits.open.unite(&part.open);
                 }
             }
             bits
         }
         Plan::Complement(plan) => {
-            let mut bits = child_bits(plan, table, view, mask);
-            bits.rows.invert();
-            bits.bare.invert();
-            bits
+            let Bits { mut rows, mut bare, mut open } = child_bits(plan, table, view, mask);
+            rows.invert();
+            bare.invert();
+            open.invert();
+            Bits { rows, bare: open, open: bare }
         }
         Plan::Program { program, wanted } => run_program(program, *wanted, table, view, mask),
         Plan::Constant(_) | Plan::Condition { .. } | Plan::Some { .. } | Plan::Step { .. } => {
@@ -88,8 +94,9 @@ fn run_program(
     mask: &Bitmap,
 ) -> Bits {
     let bound = program.bind(view);
-    let mut bits =
-        Bits { rows: Bitmap::none(child_rows(table, view)), bare: Bitmap::none(view.spans()) };
+    let none = || Bitmap::none(view.spans());
+    let rows = Bitmap::none(child_rows(table, view));
+    let mut bits = Bits { rows, bare: none(), open: none() };
     for span in mask.rows() {
         if tick(1) {
             break;
@@ -103,8 +110,13 @@ fn run_program(
                 bits.rows.insert(row);
             }
         }
-        if bound.value(place(Pick::Absent)).is_bool(wanted) {
-            bits.bare.insert(span);
+        match bound.value(place(Pick::Absent)) {
+            Value::NoRow => bits.open.insert(span),
+            value if value.is_bool(wanted) => {
+                bits.bare.insert(span);
+                bits.open.insert(span);
+            }
+            _ => {}
         }
     }
     bits
@@ -116,7 +128,7 @@ fn of_spans(spans: Bitmap, table: Table, view: &BatchView<'_>) -> Bits {
     for span in spans.rows() {
         child_range(table, span, view).for_each(|row| rows.insert(row));
     }
-    Bits { rows, bare: spans }
+    Bits { rows, bare: spans.clone(), open: spans }
 }
 
 fn child_rows(table: Table, view: &BatchView<'_>) -> usize {

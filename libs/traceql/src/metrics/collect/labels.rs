@@ -4,14 +4,13 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 
 use foldhash::fast::RandomState;
-use tactus_model::{AttributeList, StringCode, ValueType};
+use tactus_model::{AttributeList, StringCode, ValueType, format_duration};
 
 use super::rows::Rows;
 use crate::eval::operand::{Operand, Place, Source, Table};
 use crate::eval::scan::for_each_first;
 use crate::eval::value::Value;
 use crate::eval::view::BatchView;
-use crate::format_duration;
 use crate::metrics::LabelValue;
 use tactus_work::Held;
 

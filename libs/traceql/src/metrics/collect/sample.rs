@@ -186,7 +186,8 @@ fn weight_of(state: &[u8], rounding: Rounding) -> Option<f64> {
     Some(match field(b"rv:").filter(|digits| digits.len() == DIGITS).and_then(fraction) {
         Some(random) if random >= threshold => {
             let chance = (random - threshold) as f64 / passing;
-            (weight + chance).floor().max(1.0)
+            let up = weight.fract() > 0.0 && chance >= 1.0 - weight.fract();
+            weight.floor() + f64::from(u8::from(up))
         }
         _ => weight,
     })
@@ -218,6 +219,9 @@ mod tests {
         assert_eq!(weight_of(b"ot=th:xyz"), 1.0);
         assert_eq!(weight_of(b"ot=th:123456789012345"), 1.0);
         assert_eq!(weight_of(b"ot=rv:ffffffffffffff"), 1.0);
+        // Whole weights stay, though the largest random values are rounded to the whole range.
+        assert_eq!(weight_of(b"ot=th:0;rv:ffffffffffffff"), 1.0);
+        assert_eq!(weight_of(b"ot=th:8;rv:ffffffffffffff"), 2.0);
         // 1 / (1 - 1/3) = 1.5: half of the random values give 1, the other half 2.
         assert_eq!(weight_of(b"ot=th:55555555555555;rv:60000000000000"), 1.0);
         assert_eq!(weight_of(b"ot=th:55555555555555;rv:f0000000000000"), 2.0);
